@@ -1,0 +1,227 @@
+# ensign.h: nothing has to be built to use it. This builds the development server, the examples and the
+# tests, runs them, and installs the header. `make help` lists the targets. Everything that is built lies
+# under build/.
+
+MAKEFLAGS += --no-builtin-rules
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j2
+endif
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+
+# ---------------------------------------------------------------- settings
+
+PREFIX       ?= /usr/local
+CFLAGS       ?= -O2 -g
+CXXFLAGS     ?= $(CFLAGS)
+JOBS         ?= 2
+TEST_TIMEOUT ?= 300
+FUZZ_SECONDS ?= 60
+
+# A variant is the same tree built another way, in a folder of its own: make VARIANT=asan suite
+VARIANT      ?=
+FLAGS_asan   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+B            := build$(VARIANT:%=/%)
+
+WARN  := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
+C     := $(CC) $(CPPFLAGS) -I. $(CFLAGS) $(FLAGS_$(VARIANT)) $(WARN)
+LIBS  := -lnghttp2 -lmbedtls -lmbedx509 -lmbedcrypto -lprotobuf-nanopb
+NANOPB := -idirafter /usr/include/nanopb # where some distributions have it; generated code asks for <pb.h>
+LIBS_ensignd := $(LIBS) -lmicrohttpd -ljansson -lsqlite3
+
+# A recipe shows one short line; V=1 shows the commands.
+Q     := $(if $(V),,@)
+say    = @printf '  %-5s %s\n' $(1) $@
+
+# ---------------------------------------------------------------- what there is
+
+programs   = $(patsubst %.c,$(B)/%,$(wildcard $(1)))
+UNIT      := $(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c)
+E2E       := $(call programs,tests/e2e/*.c)
+SOAK      := $(call programs,tests/soak/*.c)
+PEERS     := $(call programs,tests/peers/*.c)
+FUZZ      := $(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c))
+FUZZERS   := $(patsubst $(B)/tests/fuzz/%,build/fuzz/%,$(FUZZ))
+EXAMPLES  := $(call programs,examples/*.c)
+GENERATED := $(patsubst examples/%.proto,$(B)/examples/gen/%.pb.h,$(wildcard examples/*.proto))
+SERVER    := $(B)/ensignd
+SERVER_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))
+SCRIPTS   := $(wildcard tests/e2e/*.sh tests/compile/run) $(if $(VARIANT),,$(wildcard tests/compile/*.sh))
+
+REPLAYS   := $(foreach f,$(FUZZ),"$(f) tests/fuzz/corpus/$(patsubst fuzz_%,%,$(notdir $(f)))")
+BUILT     := $(SERVER) $(EXAMPLES) $(UNIT) $(E2E) $(FUZZ)
+
+# ---------------------------------------------------------------- targets
+
+.PHONY: all help deps demo test suite check check-asan check-valgrind check-mbedtls36 test-peers test-live \
+        soak fuzz server examples install uninstall clean
+
+all: server examples
+	@echo "Built build/ensignd and build/examples. Next: make demo, make test, make help."
+
+help:
+	@echo "make demo         install what is needed, build, send two events through a local server"
+	@echo "make test         the tests"
+	@echo "make check        the tests again under ASan, UBSan and valgrind, and a build against mbedTLS 3.6"
+	@echo "make test-peers   against other people's programs: gRPC's interop server, PyEnsign (Go, Python)"
+	@echo "make test-live    a session with the server that the ENSIGN_ variables name"
+	@echo "make soak         the long runs"
+	@echo "make fuzz         each fuzz target for FUZZ_SECONDS [60]"
+	@echo "make              build/ensignd and build/examples"
+	@echo "make deps         install what demo, test and check need"
+	@echo "make install      ensign.h and ensign.pc; DESTDIR, PREFIX [/usr/local]"
+	@echo "make clean        remove build/"
+	@echo
+	@echo "Settings: CC, CXX, CFLAGS, CPPFLAGS, LDFLAGS; V=1 shows commands; JOBS [2] test programs at a time;"
+	@echo "TEST_TIMEOUT [300] s for each; VARIANT=asan builds into build/asan with sanitizers."
+
+deps:
+	@tools/deps check
+
+demo:
+	@tools/deps demo
+	@$(MAKE) --no-print-directory server $(B)/examples/publish $(B)/examples/subscribe
+	@tools/demo.sh
+
+test:
+	@tools/deps test
+	@$(MAKE) --no-print-directory suite
+
+# What `make test` runs once it is all there: programs, recorded fuzz inputs, scripts, the compile matrix.
+suite: $(BUILT)
+	@BUILD=$(B) CC="$(CC)" CXX="$(CXX)" tests/run -n "tests in $(B)" -j $(JOBS) -t $(TEST_TIMEOUT) $(TALLY) \
+	    $(UNIT) $(REPLAYS) $(E2E) $(SCRIPTS)
+
+# ---------------------------------------------------------------- stricter; each part runs, come what may
+
+CHECKS := check-asan check-valgrind check-mbedtls36
+
+check:
+	@tools/deps check
+	@mkdir -p build && rm -f build/check.sum
+	@for part in $(CHECKS); do \
+	    lines=$$(cat build/check.sum 2>/dev/null | wc -l); \
+	    $(MAKE) --no-print-directory $$part TALLY="-T build/check.sum" || \
+	        [ "$$(cat build/check.sum 2>/dev/null | wc -l)" -gt "$$lines" ] || echo 0 1 0 >>build/check.sum; \
+	done
+	@echo "make check, in all"
+	@tests/run -S build/check.sum
+
+check-asan:
+	@$(MAKE) --no-print-directory suite VARIANT=asan CC=clang CXX=clang++
+
+# Without the scripts: they drive the code that the others do, and would take ten times as long.
+check-valgrind: $(UNIT) $(FUZZ)
+	@VALGRIND=1 tests/run -n "tests under valgrind" -j $(JOBS) -t 900 $(TALLY) \
+	    -w "valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible" \
+	    $(UNIT) $(REPLAYS)
+
+check-mbedtls36:
+	@tools/mbedtls36
+	@tests/run -n "compiled against mbedTLS 3.6" $(TALLY) "tests/compile/mbedtls36.sh build/mbedtls36/include"
+
+# ---------------------------------------------------------------- other programs, other servers, longer
+
+test-peers:
+	@tools/deps test
+	@$(MAKE) --no-print-directory $(SERVER) $(EXAMPLES) $(PEERS)
+	@tests/peers/run
+
+test-live:
+	@tools/deps test
+	@$(MAKE) --no-print-directory $(EXAMPLES) $(PEERS)
+	@tests/peers/live.sh
+
+soak:
+	@tools/deps demo
+	@$(MAKE) --no-print-directory $(SERVER) $(SOAK)
+	@for run in $(wildcard tests/soak/*.sh); do $$run || exit 1; done
+
+fuzz:
+	@tools/deps check
+	@$(MAKE) --no-print-directory $(FUZZERS)
+	@cd build/fuzz && for f in $(notdir $(FUZZERS)); do \
+	    echo "  FUZZ  $$f, $(FUZZ_SECONDS) s"; mkdir -p corpus/$$f; \
+	    ./$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0 -artifact_prefix=$$f. \
+	        corpus/$$f $$(ls -d ../../tests/fuzz/corpus/$${f#fuzz_} 2>/dev/null) || exit 1; \
+	done
+
+# ---------------------------------------------------------------- how things are built
+
+server: $(SERVER)
+examples: $(EXAMPLES)
+
+# A unit with the implementation in it, and what it includes; the .d files know the rest.
+$(SERVER): $(SERVER_O)
+	$(call say,LINK)
+	$(Q)$(C) -o $@ $(SERVER_O) $(LDFLAGS) $(LIBS_ensignd)
+
+$(B)/obj/%.o: %.c ensign.h
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(C) -std=gnu11 -MMD -MP -c -o $@ $<
+
+$(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) -lcmocka $(LIBS)
+
+$(FUZZ): $(B)/%: %.c tests/fuzz/replay.c ensign.h
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< tests/fuzz/replay.c $(LDFLAGS) $(LIBS)
+
+$(FUZZERS): build/fuzz/%: tests/fuzz/%.c ensign.h
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)clang $(CPPFLAGS) -I. $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ $< \
+	    $(LDFLAGS) $(LIBS)
+
+# The examples are C99. Their messages become nanopb code in examples/gen: an archive, so that only its user
+# has it.
+$(EXAMPLES): $(B)/%: %.c ensign.h $(GENERATED:.h=.a)
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(C) -std=gnu99 -I$(B)/examples/gen $(NANOPB) -MMD -MP -MF $@.d -o $@ $< $(GENERATED:.h=.a) \
+	    $(LDFLAGS) $(LIBS)
+
+$(GENERATED): $(B)/examples/gen/%.pb.h: examples/%.proto $(wildcard examples/*.options)
+	$(call say,GEN)
+	$(Q)mkdir -p $(@D)
+	$(Q)nanopb_generator.py -q -I examples -D $(@D) $*.proto
+
+$(B)/examples/gen/%.pb.a: $(B)/examples/gen/%.pb.h
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(FLAGS_$(VARIANT)) -I$(@D) $(NANOPB) -c -o $(@:.a=.o) $(<:.h=.c)
+	$(Q)rm -f $@ && ar rcs $@ $(@:.a=.o)
+
+-include $(SERVER_O:.o=.d) $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(FUZZ) $(EXAMPLES) $(FUZZERS))
+
+# ---------------------------------------------------------------- install: one header, and how to link it
+
+VERSION = $(or $(shell sed -n 's/^\#define ENSIGN_VERSION[ ]*"\(.*\)".*/\1/p' ensign.h),0)
+
+define PC
+prefix=$(PREFIX)
+includedir=$${prefix}/include
+
+Name: ensign
+Description: Ensign event streaming, and gRPC to any server, in one C header
+Version: $(VERSION)
+Cflags: -I$${includedir}
+Libs: $(LIBS)
+endef
+
+INSTALLED_H  = $(DESTDIR)$(PREFIX)/include/ensign.h
+INSTALLED_PC = $(DESTDIR)$(PREFIX)/share/pkgconfig/ensign.pc
+
+install: export TEXT = $(PC)
+install: ensign.h
+	install -D -m 644 ensign.h "$(INSTALLED_H)"
+	mkdir -p "$(dir $(INSTALLED_PC))" && printf '%s\n' "$$TEXT" >"$(INSTALLED_PC)"
+
+uninstall:
+	rm -f "$(INSTALLED_H)" "$(INSTALLED_PC)"
+
+clean:
+	rm -rf build

@@ -1,0 +1,11382 @@
+/*
+ensign.h - event streaming with Ensign, and gRPC to any server, in one C header
+
+DO THIS
+    in ONE .c file   #define ENSIGN_IMPLEMENTATION       before the include, never in a header
+    everywhere       #include "ensign.h"
+    link             -lnghttp2 -lmbedtls -lmbedx509 -lmbedcrypto -lprotobuf-nanopb
+
+SHORTEST PROGRAM (whole: examples/publish.c)
+    ensign_desc_t d = {0};                               0 in any field means its default
+    ensign_desc_env(&d, &why);                           ENSIGN_CLIENT_ID, ENSIGN_CLIENT_SECRET, ...
+    if (ensign_create(&c, &d, &why) != ENSIGN_OK) return fail(why.text);
+    pub = ensign_publisher_open(c, &pd);
+    if (ensign_publish(c, pub, &event) != ENSIGN_OK) return fail(ensign_error(c)->text);
+    while (!done && ensign_wait(c, NULL, 0, 1000) >= 0)  poll and step; an own loop: THE LOOP
+        while ((n = ensign_next(c)) != NULL)
+            done |= n->type == ENSIGN_NOTICE_ACK || n->type == ENSIGN_NOTICE_NACK;
+    ensign_destroy(c);                                   never blocks; to lose nothing: ensign_close first
+
+THE LOOP
+    n = ensign_poll_set(c, set);                         which sockets, and what they wait for
+    poll(set..., ensign_timeout(c, now));                yours: poll, epoll, kqueue, libuv, GLib, ...
+    ensign_step(c, set, n, now);                         I/O and timers; never blocks (but see ENSIGN_IO_SOCKETS)
+    while ((notice = ensign_next(c)) != NULL) ...        what happened, pulled one by one
+    Without sockets: read ensign_link, move bytes through rx_buf/rx_ack and tx_buf/tx_ack, call ensign_tick.
+
+RULES
+    Threads   One client, one thread at a time. No globals. Other threads hand their work over by a queue of yours.
+    Pull      We never call you, but in the hooks of the desc; a hook may not call into the client.
+    You own   what you pass in: it is copied before the call returns.
+    We own    what a notice points at, until the next notice OF THAT HANDLE is pulled, or it is forgotten.
+    Handles   are numbers: a dead one gives ENSIGN_E_HANDLE, never a crash. A notice with `last` is a handle's last.
+    Results   0 done. Above 0: not now, and nothing was changed. Below 0: an error, nothing was changed,
+              ensign_error says what was wrong and what to change.
+    AGAIN     step, pull notices, try again when ROOM comes: exactly one ROOM for each handle that was told AGAIN.
+    Faults    A lost link or a failing server is a notice (DISCONNECTED, END, NACK, GAP), never the result of a step.
+    Time      Monotonic milliseconds that you pass in; durations that you give start at the next step.
+
+WHAT IS PROMISED
+    Publish   At least once: each accepted event ends in exactly one ACK or NACK; after a broken stream what was not
+              acked is sent again, in order, with its first `created` time. at_most_once turns that off.
+    Subscribe The service delivers live, at most once: what is published while no stream is open is missed, and a GAP
+              notice stands at that place.
+    Memory    Bounded by the descs (ensign_memory_bound and its like); in steady state nothing is allocated.
+
+CONTENTS    search for the mark
+    >>macros     what can be defined before the include
+    >>results    what functions return, and what errors are called
+    >>values     slices, identifiers, events
+    >>descs      the client's desc, its life
+    >>notices    what happened, pulled one by one
+    >>loop       with sockets
+    >>sansio     the loop without sockets
+    >>grpc_api   any method of any server
+    >>pub_api    publish
+    >>sub_api    subscribe
+    >>req_api    topics, status: the answer is a notice
+    >>helpers    pure functions
+    >>util       Small things: bytes, slices, errors, timers, random numbers
+    >>mem        The allocator: counted, limited, small blocks kept
+    >>env        What every object is given: memory, time, error, log
+    >>sock       Sockets as the OS has them, and the state of one
+    >>pb         The service's messages, by nanopb, decoded in place
+    >>id         Identifiers, MIME types, versions, metadata, and an event as text
+    >>json       JSON, base64 and the dates in a token
+    >>http1      HTTP/1.1 answers, in any cut, and one form of request
+    >>tls        TLS over memory, by mbedTLS
+    >>handle     Numbers for objects, and the list of those that have a notice
+    >>link       One connection: its life, its buffers, TLS on them
+    >>h2         HTTP/2: one nghttp2 client session, its streams, their receive buffers
+    >>grpc       Calls: request headers, message prefix, metadata, deadlines, status
+    >>auth       A token from an API key: HTTP/1.1 over the auth link
+    >>state      The client's struct, which the objects below and the client itself share
+    >>call       Public gRPC calls
+    >>topic      The map of topics that a stream's ready message brings
+    >>pub        Publishers: the ring, acks, resends
+    >>sub        Subscriptions: events in place, gaps, acks
+    >>req        Requests: one question to the service, one answer
+    >>client     The client: create, connect, pump, notices
+    >>sockets    The driver: poll set, step, wait, await
+*/
+/* Strict C (-std=c99) hides the POSIX functions that sockets need. */
+#if defined(ENSIGN_IMPLEMENTATION) && !defined(ENSIGN_NO_SOCKETS) && !defined(_WIN32) && \
+    defined(__STRICT_ANSI__) && !defined(_POSIX_C_SOURCE) && !defined(_XOPEN_SOURCE) && \
+    !defined(_DEFAULT_SOURCE) && !defined(_GNU_SOURCE)
+#define _POSIX_C_SOURCE 200809L
+#endif
+#ifndef ENSIGN_H
+#define ENSIGN_H
+#include <stddef.h>
+#include <stdint.h>
+#include <stdbool.h>
+
+// >>macros    what can be defined before the include
+//
+// ENSIGN_IMPLEMENTATION    compile the implementation here
+// ENSIGN_STATIC            with it: every function is static, for use in one file only
+// ENSIGN_API               linkage of the public functions [extern, or static with ENSIGN_STATIC]
+// ENSIGN_MALLOC(n) ENSIGN_REALLOC(p, n) ENSIGN_FREE(p)    all three or none [stdlib.h]; a desc's `alloc` goes before them
+// ENSIGN_ASSERT(x)         checks of our own invariants, never of input or of a peer [assert]
+// ENSIGN_NO_SERVICE        leave Ensign's own API out: a gRPC client remains
+// ENSIGN_NO_TLS            plaintext only; no mbedTLS is needed
+// ENSIGN_NO_SOCKETS        no OS header; the loop without sockets remains
+// ENSIGN_NO_DNS            sockets, but no getaddrinfo: ENSIGN_IO_SOCKETS_NO_DNS is needed, or addresses as endpoints
+// ENSIGN_NO_STDIO          no files are read: trust comes from ca_pem
+// ENSIGN_NO_LOG_TEXT       no log lines are formatted (errors keep their text)
+// Limits, each overridable:
+#ifndef ENSIGN_LINK_BUFFER_BYTES
+#define ENSIGN_LINK_BUFFER_BYTES 65536  // of each link's receive and of its transmit buffer; at least 33000
+#endif
+#ifndef ENSIGN_MAX_ADDRESSES
+#define ENSIGN_MAX_ADDRESSES 8          // of one host that are tried in turn
+#endif
+#ifndef ENSIGN_TOKEN_BYTES
+#define ENSIGN_TOKEN_BYTES 8192         // longest access or refresh token
+#endif
+
+#ifndef ENSIGN_API
+#ifdef ENSIGN_STATIC
+#define ENSIGN_API static
+#else
+#define ENSIGN_API extern
+#endif
+#endif
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ENSIGN_VERSION "0.1.0"
+
+// >>results   what functions return, and what errors are called
+//
+// One list: name, number, and what to do about it.
+#define ENSIGN_RESULT_LIST(X) \
+    X(OK, 0, "done") \
+    X(AGAIN, 1, "no room now: step, pull notices, repeat at ROOM") \
+    X(TIMEOUT, 2, "the time was up; the error holds the last fault of a link, if there was one") \
+    X(INTERRUPTED, 3, "a signal came during the wait; call again") \
+    X(ENDED, 4, "the handle has ended; its last notice is waiting and tells why") \
+    X(E_ARGUMENT, -1, "an argument or a field of a desc is out of its range") \
+    X(E_HANDLE, -2, "no such handle: it has ended and its last notice was pulled, or it was forgotten") \
+    X(E_STATE, -3, "not allowed in this state") \
+    X(E_MEMORY, -4, "no memory, or memory_limit is reached") \
+    X(E_TOO_LARGE, -5, "can never fit: make it smaller or the limit larger") \
+    X(E_LIMIT, -6, "a limit of the desc is reached, such as max_handles") \
+    X(E_UNKNOWN_TOPIC, -7, "no such topic in this project: create it first") \
+    X(E_STALE, -8, "the token was forgotten (max_unacked) or is of an earlier stream") \
+    X(E_FILE, -9, "a file cannot be read") \
+    X(E_FORMAT, -10, "text or bytes are not in the form that is needed") \
+    X(E_RESOLVE, -100, "the host name has no address; native: what the resolver said") \
+    X(E_CONNECT, -101, "no address took the connection; native: errno") \
+    X(E_CLOSED, -102, "the peer closed the connection, or it broke; native: errno, 0 for an orderly end") \
+    X(E_STALLED, -103, "the peer did not answer in time") \
+    X(E_TLS, -120, "the TLS handshake or a record failed; native: mbedTLS code") \
+    X(E_CERTIFICATE, -121, "the certificate is not trusted, or not valid now") \
+    X(E_HOSTNAME, -122, "the certificate is for another host") \
+    X(E_ALPN, -123, "the server does not offer HTTP/2 on this port") \
+    X(E_PROTOCOL, -200, "the peer broke HTTP; native: nghttp2 code or HTTP status") \
+    X(E_GOAWAY, -201, "the server wants this connection to end; native: its code") \
+    X(E_RESET, -202, "the server reset the stream; native: HTTP/2 code") \
+    X(E_ABUSE, -203, "the peer sends more than it may") \
+    X(E_CANCELLED, -301, "cancelled") \
+    X(E_UNKNOWN, -302, "the server gave no reason") \
+    X(E_INVALID_ARGUMENT, -303, "the server refuses the request as it is") \
+    X(E_DEADLINE_EXCEEDED, -304, "the deadline passed") \
+    X(E_NOT_FOUND, -305, "there is no such thing on the server") \
+    X(E_ALREADY_EXISTS, -306, "it is there already") \
+    X(E_PERMISSION_DENIED, -307, "the key lacks the permission") \
+    X(E_RESOURCE_EXHAUSTED, -308, "a quota or a size limit is exceeded") \
+    X(E_FAILED_PRECONDITION, -309, "the server's state does not allow it") \
+    X(E_ABORTED, -310, "given up by the server; may work when repeated") \
+    X(E_OUT_OF_RANGE, -311, "past the valid range") \
+    X(E_UNIMPLEMENTED, -312, "the server does not have this method") \
+    X(E_INTERNAL, -313, "the server, or the protocol between, failed") \
+    X(E_UNAVAILABLE, -314, "the server cannot be reached now; repeat later") \
+    X(E_DATA_LOSS, -315, "data was lost for good") \
+    X(E_UNAUTHENTICATED, -316, "the server does not accept the token") \
+    X(E_CREDENTIALS, -400, "final: the auth service refuses this key") \
+    X(E_AUTH, -401, "the auth service failed; tried again with backoff; native: HTTP status, if there was one") \
+    X(E_NACK, -500, "the event was not stored; native: ENSIGN_NACK_x")
+
+enum {
+#define ENSIGN_X(name, number, text) ENSIGN_##name = number,
+    ENSIGN_RESULT_LIST(ENSIGN_X)
+#undef ENSIGN_X
+    ENSIGN_E_GRPC = -300            // minus a gRPC status: the E_ of that status
+};
+
+typedef struct ensign_error_t {
+    int  code;                      // ENSIGN_x
+    int  native;                    // of the layer below, see the list; 0: none
+    char text[240];                 // layer, what was seen, what is allowed, what to change; NUL-terminated
+} ensign_error_t;
+
+// gRPC's status codes (grpc.io, "Status codes and their use in gRPC").
+enum {
+    ENSIGN_GRPC_OK = 0, ENSIGN_GRPC_CANCELLED = 1, ENSIGN_GRPC_UNKNOWN = 2, ENSIGN_GRPC_INVALID_ARGUMENT = 3,
+    ENSIGN_GRPC_DEADLINE_EXCEEDED = 4, ENSIGN_GRPC_NOT_FOUND = 5, ENSIGN_GRPC_ALREADY_EXISTS = 6,
+    ENSIGN_GRPC_PERMISSION_DENIED = 7, ENSIGN_GRPC_RESOURCE_EXHAUSTED = 8, ENSIGN_GRPC_FAILED_PRECONDITION = 9,
+    ENSIGN_GRPC_ABORTED = 10, ENSIGN_GRPC_OUT_OF_RANGE = 11, ENSIGN_GRPC_UNIMPLEMENTED = 12, ENSIGN_GRPC_INTERNAL = 13,
+    ENSIGN_GRPC_UNAVAILABLE = 14, ENSIGN_GRPC_DATA_LOSS = 15, ENSIGN_GRPC_UNAUTHENTICATED = 16
+};
+
+// >>values    slices, identifiers, events
+typedef struct ensign_slice_t { const uint8_t *ptr; size_t len; } ensign_slice_t;  // bytes; not NUL-terminated
+typedef struct ensign_ulid_t { uint8_t b[16]; } ensign_ulid_t;                     // names a topic or a project; zeros: none
+typedef struct ensign_rlid_t { uint8_t b[10]; } ensign_rlid_t;                     // names an event; order of bytes is order of commit
+typedef struct ensign_time_t { int64_t seconds; int32_t nanos; } ensign_time_t;    // Unix time; {0, 0}: absent
+typedef struct ensign_pair_t { const char *key; const char *value; } ensign_pair_t; // UTF-8, NUL-terminated
+typedef struct ensign_header_t {                                                   // gRPC metadata, one entry
+    const char    *key;             // lower case; "...-bin" takes raw bytes: base64 is our matter
+    ensign_slice_t value;           // printable ASCII unless -bin
+} ensign_header_t;
+
+typedef struct ensign_t ensign_t;                                  // a client; opaque
+typedef struct ensign_publisher_t { uint32_t id; } ensign_publisher_t;     // id 0 is never a handle
+typedef struct ensign_subscription_t { uint32_t id; } ensign_subscription_t;
+typedef struct ensign_request_t { uint32_t id; } ensign_request_t; // one question to the service
+typedef struct ensign_call_t { uint32_t id; } ensign_call_t;       // one gRPC call to any service
+#define ENSIGN_CLIENT UINT32_MAX                                   // the client itself, where a handle is asked for
+#define ENSIGN_FOREVER UINT32_MAX                                  // no limit, for a time in milliseconds
+
+/*    Fields that hold one are int or int32_t: a later server may send numbers that are not listed. */
+#ifndef ENSIGN_NO_SERVICE
+enum { /* ensign_event_t.mimetype: how to read .data. Numbers are what travels; names: ensign_mime_name */
+    ENSIGN_MIME_UNSPECIFIED = 0,               /* application/octet-stream */
+    ENSIGN_MIME_UNKNOWN = 0,                   /* the same number */
+    ENSIGN_MIME_APPLICATION_OCTET_STREAM = 0,  /* the same number */
+    ENSIGN_MIME_TEXT_PLAIN = 1,                /* text/plain */
+    ENSIGN_MIME_TEXT_CSV = 2,                  /* text/csv */
+    ENSIGN_MIME_TEXT_HTML = 3,                 /* text/html */
+    ENSIGN_MIME_TEXT_CALENDAR = 4,             /* text/calendar */
+    ENSIGN_MIME_APPLICATION_JSON = 50,         /* application/json */
+    ENSIGN_MIME_APPLICATION_JSON_UTF8 = 50,    /* the same number */
+    ENSIGN_MIME_APPLICATION_JSON_LD = 51,      /* application/ld+json */
+    ENSIGN_MIME_APPLICATION_JSON_LINES = 52,   /* application/jsonlines */
+    ENSIGN_MIME_APPLICATION_UBJSON = 53,       /* application/ubjson */
+    ENSIGN_MIME_APPLICATION_BSON = 54,         /* application/bson */
+    ENSIGN_MIME_APPLICATION_XML = 100,         /* application/xml */
+    ENSIGN_MIME_APPLICATION_ATOM = 101,        /* application/atom+xml */
+    ENSIGN_MIME_APPLICATION_MSGPACK = 252,     /* application/msgpack */
+    ENSIGN_MIME_APPLICATION_PARQUET = 253,     /* application/parquet */
+    ENSIGN_MIME_APPLICATION_AVRO = 254,        /* application/avro */
+    ENSIGN_MIME_APPLICATION_PROTOBUF = 255,    /* application/protobuf */
+    ENSIGN_MIME_APPLICATION_PDF = 512,         /* application/pdf */
+    ENSIGN_MIME_APPLICATION_JAVA_ARCHIVE = 513,  /* application/java-archive */
+    ENSIGN_MIME_APPLICATION_PYTHON_PICKLE = 514, /* application/python-pickle */
+    ENSIGN_MIME_USER_SPECIFIED0 = 1000,        /* user/format-0: ten numbers for formats of your own */
+    ENSIGN_MIME_USER_SPECIFIED1 = 1001,        /* user/format-1 */
+    ENSIGN_MIME_USER_SPECIFIED2 = 1002,        /* user/format-2 */
+    ENSIGN_MIME_USER_SPECIFIED3 = 1003,        /* user/format-3 */
+    ENSIGN_MIME_USER_SPECIFIED4 = 1004,        /* user/format-4 */
+    ENSIGN_MIME_USER_SPECIFIED5 = 1005,        /* user/format-5 */
+    ENSIGN_MIME_USER_SPECIFIED6 = 1006,        /* user/format-6 */
+    ENSIGN_MIME_USER_SPECIFIED7 = 1007,        /* user/format-7 */
+    ENSIGN_MIME_USER_SPECIFIED8 = 1008,        /* user/format-8 */
+    ENSIGN_MIME_USER_SPECIFIED9 = 1009         /* user/format-9 */
+};
+
+enum { /* why an event was refused (NACK notice), or refused by you (ensign_nack) */
+    /* from the server; as of 0.12 it sends 1, 2 and 9 */
+    ENSIGN_NACK_UNKNOWN = 0,                   /* no reason given */
+    ENSIGN_NACK_MAX_EVENT_SIZE_EXCEEDED = 1,   /* the encoded event is over the server's limit */
+    ENSIGN_NACK_TOPIC_UNKNOWN = 2,             /* no such topic, or not one of this publisher's */
+    ENSIGN_NACK_TOPIC_ARCHIVED = 3,            /* the topic is read-only */
+    ENSIGN_NACK_TOPIC_DELETED = 4,             /* the topic is being deleted */
+    ENSIGN_NACK_PERMISSION_DENIED = 5,         /* the key may not publish here */
+    ENSIGN_NACK_CONSENSUS_FAILURE = 6,         /* the nodes did not agree: publish it again */
+    ENSIGN_NACK_SHARDING_FAILURE = 7,          /* the event came to the wrong node: publish it again */
+    ENSIGN_NACK_REDIRECT = 8,                  /* another node takes this event */
+    ENSIGN_NACK_INTERNAL = 9,                  /* the server could not store it: publish it again later */
+    /* from a subscriber, by ensign_nack; as of 0.12 the server does nothing with them */
+    ENSIGN_NACK_UNPROCESSED = 100,             /* the subscriber did not process the event */
+    ENSIGN_NACK_TIMEOUT = 101,                 /* it did not finish in time */
+    ENSIGN_NACK_UNHANDLED_MIMETYPE = 102,      /* it cannot read this MIME type */
+    ENSIGN_NACK_UNKNOWN_TYPE = 103,            /* it does not know this schema */
+    ENSIGN_NACK_DELIVER_AGAIN_ANY = 104,       /* deliver it again, to whomever */
+    ENSIGN_NACK_DELIVER_AGAIN_NOT_ME = 105,    /* deliver it again, to another subscriber */
+    /* from this library, never on the wire */
+    ENSIGN_NACK_NOT_SENT = 1000,               /* never handed to a connection: safe to publish again */
+    ENSIGN_NACK_OUTCOME_UNKNOWN = 1001,        /* the connection broke before the ack: may be stored */
+    ENSIGN_NACK_TIMED_OUT = 1002               /* close ran out of time before the ack: may be stored */
+};
+
+enum { /* state of a topic */
+    ENSIGN_TOPIC_UNDEFINED = 0,                /* not told */
+    ENSIGN_TOPIC_READY = 1,                    /* takes and delivers events */
+    ENSIGN_TOPIC_READONLY = 2,                 /* archived */
+    ENSIGN_TOPIC_DELETING = 3,                 /* being removed with its events */
+    ENSIGN_TOPIC_PENDING = 4,                  /* waits for a job of the server, such as deduplication */
+    ENSIGN_TOPIC_ALLOCATING = 5,               /* being given to nodes */
+    ENSIGN_TOPIC_REPAIRING = 6                 /* being mended after a failure */
+};
+
+enum { /* state of the service, in a STATUS notice */
+    ENSIGN_SERVICE_UNKNOWN = 0,                /* not told */
+    ENSIGN_SERVICE_HEALTHY = 1,
+    ENSIGN_SERVICE_UNHEALTHY = 2,              /* some requests fail */
+    ENSIGN_SERVICE_DANGER = 3,                 /* about to fail */
+    ENSIGN_SERVICE_OFFLINE = 4,
+    ENSIGN_SERVICE_MAINTENANCE = 5             /* up, but refusing work for a while */
+};
+
+enum { /* deduplication strategy of a topic: when two events count as duplicates */
+    ENSIGN_DEDUP_UNKNOWN = 0,                  /* the default: NONE */
+    ENSIGN_DEDUP_NONE = 1,                     /* never */
+    ENSIGN_DEDUP_STRICT = 2,                   /* data, metadata, MIME type and type are equal */
+    ENSIGN_DEDUP_DATAGRAM = 3,                 /* data are equal */
+    ENSIGN_DEDUP_KEY_GROUPED = 4,              /* data and the values of the policy's keys are equal */
+    ENSIGN_DEDUP_UNIQUE_KEY = 5,               /* the values of the policy's keys are equal */
+    ENSIGN_DEDUP_UNIQUE_FIELD = 6              /* the policy's fields are equal; server 0.12 fails at it */
+};
+
+enum { /* which of the duplicates stays the original */
+    ENSIGN_DEDUP_OFFSET_UNKNOWN = 0,           /* the default: EARLIEST */
+    ENSIGN_DEDUP_OFFSET_EARLIEST = 1,
+    ENSIGN_DEDUP_OFFSET_LATEST = 2             /* server 0.12 takes it as EARLIEST */
+};
+#endif /* ENSIGN_NO_SERVICE */
+
+typedef struct ensign_type_t {      // schema of an event's data; name.len 0: none
+    ensign_slice_t name;
+    uint32_t major, minor, patch;
+} ensign_type_t;
+
+// What is published and what is received: forwarding an event is one assignment.
+typedef struct ensign_event_t {
+    ensign_slice_t data;            // the payload, any bytes
+    int32_t        mimetype;        // ENSIGN_MIME_x, or any number of an agreed meaning
+    ensign_type_t  type;
+    ensign_time_t  created;         // publisher's clock; publish: {0, 0} means now
+    ensign_slice_t metadata;        // encoded pairs; read with ensign_metadata_next, published as they are
+    ensign_slice_t key;             // passed through; the server uses none of these three yet
+    ensign_slice_t encryption;      // encoded Encryption message
+    ensign_slice_t compression;     // encoded Compression message
+    // publish only
+    const char    *topic;           // name; NULL: `to`; that zero too: the publisher's topic
+    ensign_ulid_t  to;
+    const ensign_pair_t *pairs;     // metadata to encode, added to .metadata
+    size_t         pair_count;
+    uint64_t       tag;             // yours; given back in the ACK or NACK
+    // received only; ignored by publish
+    ensign_rlid_t  id;
+    ensign_ulid_t  topic_id;
+    ensign_slice_t topic_name;      // as of the stream's start; empty: not known
+    ensign_slice_t publisher_id, publisher_client_id, publisher_address, publisher_agent;
+    ensign_time_t  committed;       // the server's clock after the write
+    uint64_t       offset, epoch;   // 0 from server 0.12
+    ensign_rlid_t  duplicate_of;    // zeros: not a duplicate
+    uint64_t       token;           // for ensign_ack and ensign_nack
+} ensign_event_t;
+
+// >>descs     the client's desc, its life
+typedef struct ensign_tls_desc_t {
+    bool        off;                // plaintext: HTTP/2 with prior knowledge, HTTP/1.1 for the auth service
+    const char *ca_file;            // trusted certificates, PEM [the system's bundle]
+    ensign_slice_t ca_pem;          // the same from memory, instead of a file
+    const char *server_name;        // name that the certificate must have [the endpoint's host]
+    bool        ignore_dates;       // [false] for a device without a clock; warns at every connect
+    bool        insecure_skip_verify; // [false] takes any certificate: anybody can read along; warns at every connect
+} ensign_tls_desc_t;
+
+enum {                              // ensign_desc_t.io: who does the I/O
+    ENSIGN_IO_SOCKETS = 0,          // ensign_step, by sockets; getaddrinfo may block inside of it
+    ENSIGN_IO_SOCKETS_NO_DNS = 1,   // the same, but you answer ENSIGN_LINK_RESOLVE
+    ENSIGN_IO_CALLER = 2            // you: the loop without sockets
+};
+
+// Strings are copied by ensign_create. In brackets: the default, which a zero stands for.
+typedef struct ensign_desc_t {
+    const char *endpoint;           // "host:port" or "[v6]:port"; with client_id [ensign.rotational.app:443], else required
+    const char *auth_url;           // "http(s)://host[:port]" [https://auth.rotational.app]; used only with a client_id
+    const char *client_id;          // API key; NULL: no key
+    const char *client_secret;      // its secret; our copy is wiped at destroy
+    const char *token;              // a fixed bearer token, instead of a key
+    bool        allow_plaintext_token; // else a token is refused over plaintext, except to a loopback address
+    ensign_tls_desc_t tls;          // of the gRPC connection
+    ensign_tls_desc_t auth_tls;     // of the auth service; on for https, off for http: `off` is not looked at
+    const char *authority;          // :authority of requests [the endpoint]
+    const char *name;               // client_id on streams, shown to subscribers as who publishes [a ULID made at create]
+    const char *user_agent;         // put before our own
+    int         io;                 // ENSIGN_IO_x [ENSIGN_IO_SOCKETS]
+    uint32_t    connect_timeout_ms; // from dial to the server's SETTINGS [20000]
+    uint32_t    auth_timeout_ms;    // of one exchange with the auth service, dial to answer [20000]
+    uint32_t    request_timeout_ms; // of a request (ensign_topic_create and its like), from call to answer [30000]
+    uint32_t    backoff_min_ms;     // after the first failure up to this, doubled with each further one [100]
+    uint32_t    backoff_max_ms;     // never longer; the wait is drawn from 0 to the limit ("full jitter") [30000]
+    uint32_t    give_up_after_ms;   // failing without a break for so long is FAILED [ENSIGN_FOREVER]
+    uint32_t    max_handles;        // publishers, subscriptions, requests, calls alive at once [64], at most 65000
+    uint32_t    connection_window;  // HTTP/2 receive window of the connection, bytes [1 MiB], at least 65535
+    size_t      memory_limit;       // of all that we and nghttp2 allocate, bytes [none]; beyond it: E_MEMORY
+    uint64_t    seed;               // of jitter, local ids and `name` [from the OS]; never of TLS
+    void       *user;               // handed to the hooks; none of them may call into the client
+    int64_t   (*wall_ms)(void *user);                         // Unix time in ms, for `created`; <= 0: unknown [the OS]
+    int       (*random)(void *user, void *out, size_t len);   // entropy for TLS, 0 on success [the OS]
+    void      (*wake)(void *user);  // once, when a call outside of step leaves work: make your loop step soon, no more
+    void      (*log)(void *user, int level, const char *text); // level: ENSIGN_LOG_x
+    void     *(*alloc)(void *user, void *old, size_t size);   // realloc; size 0 frees and returns NULL [ENSIGN_REALLOC]
+} ensign_desc_t;
+
+enum { ENSIGN_LOG_ERROR = 1, ENSIGN_LOG_WARNING = 2, ENSIGN_LOG_INFO = 3, ENSIGN_LOG_DEBUG = 4 };
+
+// Fills fields that are NULL from ENSIGN_ENDPOINT, ENSIGN_AUTH_URL, ENSIGN_CLIENT_ID, ENSIGN_CLIENT_SECRET, ENSIGN_CA_FILE (both tls).
+// ENSIGN_INSECURE sets tls.off, ENSIGN_NO_AUTHENTICATION leaves the key out; neither clears what the program set. Booleans:
+// 1 y t yes true on, 0 n f no false off; anything else is E_FORMAT and `why` names the variable. The strings are getenv's.
+ENSIGN_API int  ensign_desc_env(ensign_desc_t *d, ensign_error_t *why);
+
+// Checks the desc, copies it; no I/O. On an error *out is NULL and `why` (may be NULL) tells.
+ENSIGN_API int  ensign_create(ensign_t **out, const ensign_desc_t *d, ensign_error_t *why);
+
+// Frees all at once and closes the sockets; what is in flight is forgotten. NULL is fine; any time but inside a hook.
+ENSIGN_API void ensign_destroy(ensign_t *c);
+
+// Ends in good order: publishers drain, subscriptions are cancelled, calls and requests may finish; when time is up, what is left is
+// NACKed and ENDed. Keep stepping and pulling until CLOSED. timeout_ms 0: at once.
+ENSIGN_API int  ensign_close(ensign_t *c, uint32_t timeout_ms);
+
+// What the last failing call on this client met. Never NULL; holds until the next failing call.
+ENSIGN_API const ensign_error_t *ensign_error(const ensign_t *c);
+
+// Most that the client allocates through `alloc` for itself, nghttp2 included; without mbedTLS, which has its own allocator, and
+// without the handles, each of which has its own bound. stats.memory stays under the sum.
+ENSIGN_API size_t ensign_memory_bound(const ensign_desc_t *d);
+
+// >>notices   what happened, pulled one by one
+typedef enum ensign_notice_type_t {
+    // of ENSIGN_CLIENT
+    ENSIGN_NOTICE_CONNECTED = 1,    // the server's SETTINGS are there
+    ENSIGN_NOTICE_DISCONNECTED,     // lost, or an attempt failed: error, as.disconnected
+    ENSIGN_NOTICE_FAILED,           // final: error; each handle has ENDed
+    ENSIGN_NOTICE_CLOSED,           // after ensign_close: nothing more comes
+    // of publishers and subscriptions; ROOM of calls too
+    ENSIGN_NOTICE_OPEN,             // the stream is ready: as.open; again after each reconnect
+    ENSIGN_NOTICE_ROOM,             // what was refused with AGAIN fits now
+    // of publishers
+    ENSIGN_NOTICE_ACK,              // stored: as.ack
+    ENSIGN_NOTICE_NACK,             // not stored, or not known to be: error, as.nack
+    ENSIGN_NOTICE_DRAINED,          // answer to ensign_publisher_drain: as.drained
+    // of subscriptions
+    ENSIGN_NOTICE_EVENT,            // as.event
+    ENSIGN_NOTICE_GAP,              // events can be missing at this place: error, as.gap
+    // of requests: the answer
+    ENSIGN_NOTICE_TOPIC,            // as.topic
+    ENSIGN_NOTICE_STATUS,           // as.status
+    // of calls
+    ENSIGN_NOTICE_HEADERS,          // the server's initial metadata is there
+    ENSIGN_NOTICE_MESSAGE,          // as.message
+    // of every handle: no more comes; error tells why, NULL if all was well; as.end
+    ENSIGN_NOTICE_END
+} ensign_notice_type_t;
+
+typedef enum ensign_stored_t {
+    ENSIGN_STORED_NO,               // surely not: publishing it again is safe
+    ENSIGN_STORED_MAYBE             // publishing it again can make a duplicate
+} ensign_stored_t;
+
+typedef struct ensign_topic_t {     // a topic's record on the server
+    ensign_ulid_t  id, project_id;
+    ensign_slice_t name;
+    bool           readonly;        // archived
+    int            state;           // ENSIGN_TOPIC_x
+    int            dedup_strategy;  // ENSIGN_DEDUP_x
+    int            dedup_offset;    // ENSIGN_DEDUP_OFFSET_x
+    bool           overwrite_duplicate;
+    uint64_t       offset;          // these two are not kept by server 0.12
+    uint32_t       shards;
+    ensign_time_t  created, modified;
+} ensign_topic_t;
+
+typedef struct ensign_notice_disconnected_t {
+    uint32_t retry_in_ms;           // ENSIGN_FOREVER: when there is a handle that needs the connection
+} ensign_notice_disconnected_t;
+typedef struct ensign_notice_open_t {
+    uint32_t times;                 // streams of this handle so far; above 1: reopened
+} ensign_notice_open_t;
+typedef struct ensign_notice_ack_t {
+    uint64_t      tag;              // of the event, as it was published
+    ensign_time_t committed;        // the server's clock after the write
+} ensign_notice_ack_t;
+typedef struct ensign_notice_nack_t {
+    uint64_t      tag;
+    int           code;             // ENSIGN_NACK_x; the notice's error has the words
+    ensign_stored_t stored;
+    const ensign_event_t *event;    // as it was published (topic_id, not topic): to keep, or to send elsewhere
+} ensign_notice_nack_t;
+typedef struct ensign_notice_drained_t {
+    uint64_t acked, nacked;         // since the publisher was opened
+    uint64_t left;                  // not answered yet, when the time was up; 0: all done
+} ensign_notice_drained_t;
+typedef struct ensign_notice_gap_t {
+    ensign_slice_t topic;           // empty: any of the subscription's
+    ensign_time_t  since;           // commit time of the last event before; {0, 0}: none
+    uint32_t       times;           // gaps merged in this one
+} ensign_notice_gap_t;
+typedef struct ensign_notice_status_t {
+    int            state;           // ENSIGN_SERVICE_x
+    ensign_slice_t version;
+    int64_t        uptime_ms;
+} ensign_notice_status_t;
+typedef struct ensign_notice_message_t {
+    ensign_slice_t bytes;           // one whole gRPC message
+    bool           compressed;      // by the call's accept_encoding: the caller decompresses
+} ensign_notice_message_t;
+typedef struct ensign_notice_end_t {
+    int            status;          // ENSIGN_GRPC_x, always set; a lost link is UNAVAILABLE
+    uint64_t       count;           // messages, events or answers that this handle gave
+    ensign_slice_t text, details;   // grpc-message decoded; grpc-status-details-bin decoded
+    bool           from_server;     // the status came in trailers, not from us
+    bool           unprocessed;     // the server surely did not act on the call: repeating it is safe
+    int64_t        retry_after_ms;  // the server's grpc-retry-pushback-ms; -1: none, or "do not"
+} ensign_notice_end_t;
+
+typedef struct ensign_notice_t {
+    ensign_notice_type_t type;
+    bool           last;            // the handle's last notice
+    uint32_t       handle;          // whom it is about: ENSIGN_CLIENT, or a handle's id
+    void          *user;            // that handle's
+    const ensign_error_t *error;    // NULL: none
+    union {
+        ensign_notice_disconnected_t disconnected;
+        ensign_notice_open_t open;
+        ensign_notice_ack_t ack;
+        ensign_notice_nack_t nack;
+        ensign_notice_drained_t drained;
+        const ensign_event_t *event;
+        ensign_notice_gap_t gap;
+        const ensign_topic_t *topic;
+        ensign_notice_status_t status;
+        ensign_notice_message_t message;
+        ensign_notice_end_t end;
+    } as;
+} ensign_notice_t;
+
+// The next notice of any handle that is not held, round-robin; NULL: none is pending.
+ENSIGN_API const ensign_notice_t *ensign_next(ensign_t *c);
+
+// The next notice of one handle (or ENSIGN_CLIENT), held or not.
+ENSIGN_API const ensign_notice_t *ensign_next_of(ensign_t *c, uint32_t handle);
+
+// Is one pending for this handle? 0: for any that is not held.
+ENSIGN_API bool ensign_pending(const ensign_t *c, uint32_t handle);
+
+// Makes ensign_next skip a handle: its last notice stays valid, its window fills, its sender stops. How to wait for ROOM with an event
+// in hand, and how to pause. False lets it go on.
+ENSIGN_API int  ensign_hold(ensign_t *c, uint32_t handle, bool on);
+
+// Ends a handle at once: its stream is reset, no further notice comes, events in flight stay unanswered. OK on a dead one.
+ENSIGN_API int  ensign_forget(ensign_t *c, uint32_t handle);
+
+// >>loop      with sockets
+//
+// A socket that is about to close is listed once with ENSIGN_GONE, still open; the next ensign_poll_set closes it. Take it out of your loop then.
+// A new socket has a new serial, though its number may be an old one's. Reads and writes go on until they would block, so edge-triggered
+// loops work.
+enum { ENSIGN_READ = 1, ENSIGN_WRITE = 2, ENSIGN_HUP = 4, ENSIGN_GONE = 8, ENSIGN_MAX_FDS = 8 };
+typedef struct ensign_poll_t {
+    intptr_t fd;                    // a socket
+    uint32_t serial;                // of this socket; hand it back with the entry
+    int      want;                  // ENSIGN_READ | ENSIGN_WRITE, or ENSIGN_GONE
+    int      ready;                 // you set it: what is ready
+} ensign_poll_t;
+
+// Milliseconds until a step is due; 0: now; -1: only I/O or a call of yours makes work.
+ENSIGN_API int  ensign_timeout(const ensign_t *c, uint64_t now_ms);
+#ifndef ENSIGN_NO_SOCKETS
+// Fills `set`, returns how many. Read it right before each wait.
+ENSIGN_API int  ensign_poll_set(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS]);
+
+// I/O and timers. Entries of sockets that are gone are passed over; n may be 0. now_ms: any monotonic clock, the same in every call.
+ENSIGN_API int  ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms);
+
+// Poll and step until a notice is pending, an entry of `extra` (yours, may be NULL) is ready, or the time is up; < 0: for ever.
+// OK, TIMEOUT, INTERRUPTED, or an error. Uses ensign_now_ms.
+ENSIGN_API int  ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int timeout_ms);
+
+// Waits for the next notice of one handle and pulls it into *n; other handles' notices stay pending. For programs without a loop.
+ENSIGN_API int  ensign_await(ensign_t *c, uint32_t handle, const ensign_notice_t **n, int timeout_ms);
+
+ENSIGN_API uint64_t ensign_now_ms(void);    // the OS's monotonic clock
+#endif
+
+// >>sansio    the loop without sockets
+//
+// What a link wants is a state to read, not a notice. Buffers stay where they are until your ensign_link_down, which also answers
+// HANGUP; no new DIAL comes before it. An answer with an old attempt is passed over.
+enum { ENSIGN_LINK_RPC = 0, ENSIGN_LINK_AUTH = 1, ENSIGN_MAX_LINKS = 2 };
+typedef enum ensign_link_do_t {
+    ENSIGN_LINK_IDLE,               // nothing
+    ENSIGN_LINK_RESOLVE,            // find the addresses of `host`: ensign_resolved
+    ENSIGN_LINK_DIAL,               // connect to the first of `addresses` that answers: ensign_link_up, or ensign_link_down once all have failed
+    ENSIGN_LINK_RUN,                // move bytes both ways
+    ENSIGN_LINK_HANGUP              // send what is in tx if that is quick, close, ensign_link_down
+} ensign_link_do_t;
+typedef struct ensign_link_t {
+    ensign_link_do_t todo;
+    uint32_t    attempt;            // hand it back with the answer
+    const char *host;
+    uint16_t    port;
+    const char *const *addresses;   // DIAL: numeric
+    size_t      address_count;
+} ensign_link_t;
+ENSIGN_API void     ensign_link(const ensign_t *c, int link, ensign_link_t *out);
+// count 0: it failed, native says how (a getaddrinfo code, or your own). At most ENSIGN_MAX_ADDRESSES are kept.
+ENSIGN_API int      ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses, size_t count, int native);
+ENSIGN_API int      ensign_link_up(ensign_t *c, int link, uint32_t attempt, uint64_t now_ms);
+// native: errno, 0 for the peer's orderly end.
+ENSIGN_API int      ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64_t now_ms);
+// Where received bytes go, and how many fit: never 0 while the link runs, NULL while it does not.
+ENSIGN_API uint8_t *ensign_rx_buf(ensign_t *c, int link, size_t *cap);
+// len bytes were put there.
+ENSIGN_API int      ensign_rx_ack(ensign_t *c, int link, size_t len, uint64_t now_ms);
+// What is to be sent: the bytes stand until acked, more may join them. NULL and 0: nothing.
+ENSIGN_API const uint8_t *ensign_tx_buf(ensign_t *c, int link, size_t *len);
+// The first len of them are sent.
+ENSIGN_API int      ensign_tx_ack(ensign_t *c, int link, size_t len);
+// Timers, and the work that calls have left.
+ENSIGN_API int      ensign_tick(ensign_t *c, uint64_t now_ms);
+
+// >>grpc_api  any method of any server
+//
+// A call is never reopened once the server may have seen it; one that it surely did not act on (REFUSED_STREAM, above GOAWAY's last stream)
+// is sent again once by itself, while its bytes are still buffered.
+typedef struct ensign_call_desc_t {
+    const char *method;             // "/package.Service/Method"
+    const ensign_header_t *metadata; size_t metadata_count; // an "authorization" here replaces the client's token
+    bool        no_token;           // send no token of the client's
+    ensign_slice_t request;         // first message; with `unary` the only one
+    bool        unary;              // open, send and half-close in one; exactly one MESSAGE and END, or END with an error
+    uint32_t    deadline_ms;        // [none] counts connecting, auth and queueing; grpc-timeout carries what is left
+    bool        wait_for_ready;     // else a call while the connection is in backoff ends UNAVAILABLE at once
+    uint32_t    window_bytes;       // receive window [64 KiB], 1024..1 GiB
+    uint32_t    send_buffer_bytes;  // [64 KiB]; one message larger than it is taken when it is empty
+    uint32_t    max_message_bytes;  // received; a larger one ends the call with RESOURCE_EXHAUSTED [4 MiB]
+    uint32_t    max_send_bytes;     // sent; a larger one is E_TOO_LARGE [4 MiB]
+    uint32_t    max_metadata_bytes; // received headers and trailers, with 32 bytes for each entry as RFC 9113 6.5.2 counts [8 KiB]
+    const char *encoding;           // grpc-encoding of what you compress yourself [identity]
+    const char *accept_encoding;    // grpc-accept-encoding [identity]; without it a compressed message ends the call INTERNAL
+    void       *user;
+} ensign_call_desc_t;
+enum { ENSIGN_HEADERS = 1, ENSIGN_TRAILERS = 2 };   // `which` of the metadata functions
+enum { ENSIGN_COMPRESSED = 1 };                     // flags of send and commit
+
+// {0} on an error.
+ENSIGN_API ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d);
+// Copies one message into the send buffer. AGAIN: it is full.
+ENSIGN_API int  ensign_call_send(ensign_t *c, ensign_call_t k, ensign_slice_t message, int flags);
+// Room for a message of at most len bytes, to encode in place; commit says how many it became. Nothing between the two on this call.
+ENSIGN_API int  ensign_call_reserve(ensign_t *c, ensign_call_t k, size_t len, uint8_t **out);
+ENSIGN_API int  ensign_call_commit(ensign_t *c, ensign_call_t k, size_t len, int flags);
+ENSIGN_API int  ensign_call_half_close(ensign_t *c, ensign_call_t k);    // no more messages from us
+ENSIGN_API int  ensign_call_cancel(ensign_t *c, ensign_call_t k);        // RST_STREAM; END with CANCELLED, unless one waits already
+// Metadata of the call, while its HEADERS, MESSAGE or END notice stands: each entry once, in order, *at starts at 0.
+ENSIGN_API bool ensign_call_metadata_next(const ensign_t *c, ensign_call_t k, int which, size_t *at, ensign_slice_t *key, ensign_slice_t *value);
+// The first of that key.
+ENSIGN_API bool ensign_call_metadata_get(const ensign_t *c, ensign_call_t k, int which, const char *key, ensign_slice_t *value);
+ENSIGN_API size_t ensign_call_memory_bound(const ensign_call_desc_t *d);
+
+#ifndef ENSIGN_NO_SERVICE
+// >>pub_api   publish
+//
+// Events are taken before there is a connection or the topic is known: the ring keeps them. A topic that turns out not to exist is a NACK.
+typedef struct ensign_publisher_desc_t {
+    const char *topic;              // name, of events that name none
+    bool        at_most_once;       // after a reconnect NACK with OUTCOME_UNKNOWN what was sent, instead of sending it again
+    bool        quiet_acks;         // no ACK notices: NACK, DRAINED and the counts of ensign_stats
+    uint32_t    buffer_bytes;       // accepted and not yet acked [1 MiB], at least 1024; one larger event is taken when it is empty
+    uint32_t    window_bytes;       // receive window for answers [64 KiB], at least 1024
+    uint32_t    max_reply_bytes;    // largest answer; the map of topics comes in one [1 MiB]
+    uint32_t    max_in_flight;      // events accepted and not answered, or answered and not pulled [8192], at most 16383: the
+                                    // server drops acks past 16384 in silence
+    uint32_t    ack_timeout_ms;     // without any answer for so long the stream is reopened and events are sent again [60000]
+    void       *user;
+} ensign_publisher_desc_t;
+
+ENSIGN_API ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_desc_t *d);
+// Encodes the event into the ring. AGAIN: it is full, or max_in_flight notices wait to be pulled. E_TOO_LARGE: over 4 MiB as encoded.
+ENSIGN_API int ensign_publish(ensign_t *c, ensign_publisher_t p, const ensign_event_t *e);
+// DRAINED comes when all is answered, or when the time is up.
+ENSIGN_API int ensign_publisher_drain(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms);
+// Takes no more events, waits for the answers, NACKs what is left when the time is up, half-closes, END.
+ENSIGN_API int ensign_publisher_close(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms);
+ENSIGN_API size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d);
+
+// >>sub_api   subscribe
+typedef struct ensign_subscription_desc_t {
+    const char *const *topics; size_t topic_count;  // names or ULID text; 0: all of the project
+    uint32_t    window_bytes;       // receive window [256 KiB], at least 1024
+    uint32_t    max_event_bytes;    // largest delivered event [5 MiB]; a larger one becomes a GAP with E_TOO_LARGE
+    uint32_t    max_unacked;        // delivered events whose token is still good [4096]
+    void       *user;
+} ensign_subscription_desc_t;
+
+ENSIGN_API ensign_subscription_t ensign_subscribe(ensign_t *c, const ensign_subscription_desc_t *d);
+// Tell the server that an event was handled, or why not (ENSIGN_NACK_x from 100 on). Never AGAIN: they go out in batches, and the oldest is
+// dropped when max_unacked of them could not be sent; server 0.12 uses none.
+ENSIGN_API int ensign_ack(ensign_t *c, ensign_subscription_t s, uint64_t token);
+ENSIGN_API int ensign_nack(ensign_t *c, ensign_subscription_t s, uint64_t token, int code);
+// Cancels the stream; events that are here already are dropped; END.
+ENSIGN_API int ensign_subscription_close(ensign_t *c, ensign_subscription_t s);
+ENSIGN_API size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d);
+
+// >>req_api   topics, status: the answer is a notice
+typedef struct ensign_dedup_t {     // which events of a topic count as duplicates
+    int  strategy;                  // ENSIGN_DEDUP_x
+    int  offset;                    // ENSIGN_DEDUP_OFFSET_x
+    const char *const *keys; size_t key_count;      // metadata keys
+    const char *const *fields; size_t field_count;  // fields of the data
+    bool overwrite_duplicate;
+} ensign_dedup_t;
+
+// TOPIC, or END with E_ALREADY_EXISTS and the like. name: a letter, then letters, digits, . - _; at most 512 bytes. dedup may be NULL.
+// The server records a policy given here but never runs it.
+ENSIGN_API ensign_request_t ensign_topic_create(ensign_t *c, const char *name, const ensign_dedup_t *dedup, void *user);
+// TOPIC: the one that is there, or the one made.
+ENSIGN_API ensign_request_t ensign_topic_ensure(ensign_t *c, const char *name, void *user);
+// TOPIC by name, or END with E_NOT_FOUND.
+ENSIGN_API ensign_request_t ensign_topic_find(ensign_t *c, const char *name, void *user);
+// TOPIC for each of the project's, in order of id, then END. Reads page after page by itself.
+ENSIGN_API ensign_request_t ensign_topic_list(ensign_t *c, void *user);
+// STATUS of the server; needs no key.
+ENSIGN_API ensign_request_t ensign_status(ensign_t *c, void *user);
+#endif
+
+// >>helpers   pure functions
+
+/* 26 characters of Crockford's base 32, any case, the first 0..7. E_FORMAT: another length or character. */
+ENSIGN_API int  ensign_ulid_parse(ensign_ulid_t *out, ensign_slice_t text);
+/* Upper case and a NUL, as the service writes it. */
+ENSIGN_API void ensign_ulid_text(ensign_ulid_t id, char out[27]);
+/* 16 characters of the same alphabet, any case. E_FORMAT: another length or character. */
+ENSIGN_API int  ensign_rlid_parse(ensign_rlid_t *out, ensign_slice_t text);
+/* Lower case and a NUL, as the service writes it. */
+ENSIGN_API void ensign_rlid_text(ensign_rlid_t id, char out[17]);
+
+#ifndef ENSIGN_NO_SERVICE
+/* ENSIGN_MIME_x for a MIME type as text, as the other Ensign clients match it: case and outer blanks do not
+   count, parameters are dropped ("application/json; charset=utf-8": JSON, with a blank after each ';'), a
+   suffix stands for its type ("application/vnd.me.v1+xml": XML), text and application stand in for each other
+   ("text/json": JSON). E_FORMAT: no match; *out is then a number that still works, TEXT_PLAIN for text/...,
+   else APPLICATION_OCTET_STREAM. */
+ENSIGN_API int  ensign_mime_parse(ensign_slice_t text, int32_t *out);
+/* "application/json". Static; never NULL: a number that is not listed above gives "unknown". */
+ENSIGN_API const char *ensign_mime_name(int32_t mime);
+
+/* A schema for ensign_event_t.type, from its name and a semantic version 2.0.0: "1.2.3", also "v1.2.3",
+   "1.2.3-rc.1+build" (only the three numbers travel). out->name points at `name`: keep it until publish.
+   E_FORMAT: an empty name, not such a version, or a number over 4294967295. */
+ENSIGN_API int  ensign_type_parse(ensign_type_t *out, const char *name, const char *semver);
+
+/* Walks the pairs of e->metadata in the order in which they came (a key can come twice: the last one counts).
+   *at is 0 at the start. False: no more, or what follows is malformed. Slices point into the event. */
+ENSIGN_API bool ensign_metadata_next(const ensign_event_t *e, size_t *at, ensign_slice_t *key,
+                                     ensign_slice_t *value);
+/* The value of a key of e->metadata. False: there is none, and *value is as it was. */
+ENSIGN_API bool ensign_metadata_get(const ensign_event_t *e, const char *key, ensign_slice_t *value);
+
+/* An event in lines, as PyEnsign prints one: "Event:", then a tab, a name and a value on each line: id (RLID
+   text), data (a bytes literal; over 100 characters: cut there, and "..."), mimetype, schema (name and
+   version), meta, state, created, committed (UTC; microseconds if any; "None": absent). No id, type or
+   metadata: no such line. Control characters are escaped, so the text is safe for a terminal. No newline at
+   the end. As snprintf: returns the length of the whole text without NUL; at most cap - 1 bytes of it and a
+   NUL are written; cap 0 writes nothing. E_ARGUMENT: e is NULL. */
+ENSIGN_API int  ensign_event_text(const ensign_event_t *e, char *out, size_t cap);
+
+/* "TOPIC_UNKNOWN" for ENSIGN_NACK_TOPIC_UNKNOWN. Static; never NULL: other numbers give "UNKNOWN_CODE". */
+ENSIGN_API const char *ensign_nack_name(int code);
+#endif /* ENSIGN_NO_SERVICE */
+ENSIGN_API ensign_slice_t ensign_str(const char *s);                // the bytes of a string without its NUL; NULL: empty
+ENSIGN_API const char *ensign_result_name(int code);                // "ENSIGN_E_TLS"; "?" for a number that is none
+ENSIGN_API const char *ensign_result_text(int code);                // what the list of results says of it
+
+typedef struct ensign_stats_t {
+    uint64_t published, acked, nacked, resent;      // events; of a publisher, or of all
+    uint64_t received;              // events, or messages of a call
+    uint64_t bytes_in, bytes_out;   // on the links, TLS included; only for ENSIGN_CLIENT
+    uint64_t reconnects;            // connections after the first (client), streams after the first (handle)
+    uint64_t tokens;                // access tokens got; only for ENSIGN_CLIENT
+    uint64_t allocations;           // calls of `alloc` so far; only for ENSIGN_CLIENT
+    uint32_t in_flight;             // events accepted and not answered
+    size_t   memory;                // bytes held through `alloc`; only for ENSIGN_CLIENT
+} ensign_stats_t;
+// handle: ENSIGN_CLIENT, or one; a handle's stats stand until it dies.
+ENSIGN_API int  ensign_stats(const ensign_t *c, uint32_t handle, ensign_stats_t *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif // ENSIGN_H
+
+#ifdef ENSIGN_IMPLEMENTATION
+#ifndef ENSIGN_IMPLEMENTED
+#define ENSIGN_IMPLEMENTED
+
+/* >>util   may call:
+ * Small things: bytes, slices, errors, timers, random numbers
+ *
+ * Pure functions and two tiny state holders: ensi_buf_t (bytes [start, end) wait in it, [end, cap) is room) and ensi_timer_t, whose
+ * duration starts at the first tick that sees it (rule Time of the manual). */
+#include <string.h>
+#include <stdio.h>
+#include <stdarg.h>
+#include <time.h>
+
+#ifndef ENSIGN_MALLOC
+#include <stdlib.h>
+#define ENSIGN_MALLOC(n) malloc(n)
+#define ENSIGN_REALLOC(p, n) realloc(p, n)
+#define ENSIGN_FREE(p) free(p)
+#endif
+#include <stdlib.h> /* getenv */
+#ifndef ENSIGN_ASSERT
+#include <assert.h>
+#define ENSIGN_ASSERT(x) assert(x)
+#endif
+
+#define ENSI_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#if defined(__GNUC__)
+#define ENSI_UNUSED __attribute__((unused)) /* a helper that some configuration of the macros leaves without a caller */
+#define ENSI_PRINTF(at, args) __attribute__((format(printf, at, args)))
+#else
+#define ENSI_UNUSED
+#define ENSI_PRINTF(at, args)
+#endif
+
+typedef struct ensi_buf_t { uint8_t *ptr; size_t cap, start, end; } ensi_buf_t;
+
+static uint32_t ensi_or(uint32_t value, uint32_t fallback)
+{
+    return value ? value : fallback;
+}
+
+static ENSI_UNUSED size_t ensi_min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static ENSI_UNUSED size_t ensi_max(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static ensign_slice_t ensi_slice(const void *p, size_t n)
+{
+    ensign_slice_t s;
+    s.ptr = (const uint8_t *)p;
+    s.len = n;
+    return s;
+}
+
+ensign_slice_t ensign_str(const char *s)
+{
+    return s ? ensi_slice(s, strlen(s)) : ensi_slice("", 0);
+}
+
+static ENSI_UNUSED bool ensi_slice_eq(ensign_slice_t a, ensign_slice_t b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+static ENSI_UNUSED bool ensi_slice_is(ensign_slice_t a, const char *text)
+{
+    return ensi_slice_eq(a, ensi_slice(text, strlen(text)));
+}
+
+/* printf's precision is an int; names and values shown in texts are cut anyhow. */
+static ENSI_UNUSED int ensi_slice_show(ensign_slice_t s)
+{
+    return (int)ensi_min(s.len, 120);
+}
+
+static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)(v >> 24);
+    p[1] = (uint8_t)(v >> 16);
+    p[2] = (uint8_t)(v >> 8);
+    p[3] = (uint8_t)v;
+}
+
+static ENSI_UNUSED uint32_t ensi_get_be32(const uint8_t *p)
+{
+    return ((uint32_t)p[0] << 24) | ((uint32_t)p[1] << 16) | ((uint32_t)p[2] << 8) | p[3];
+}
+
+static ENSI_UNUSED void ensi_put_be64(uint8_t *p, uint64_t v)
+{
+    ensi_put_be32(p, (uint32_t)(v >> 32));
+    ensi_put_be32(p + 4, (uint32_t)v);
+}
+
+static ENSI_UNUSED uint64_t ensi_get_be64(const uint8_t *p)
+{
+    return ((uint64_t)ensi_get_be32(p) << 32) | ensi_get_be32(p + 4);
+}
+
+/* Overwrites what a compiler may not leave out because nobody reads it afterwards. */
+static ENSI_UNUSED void ensi_wipe(void *p, size_t n)
+{
+    volatile uint8_t *at = (volatile uint8_t *)p;
+    while (n-- > 0) *at++ = 0;
+}
+
+static ENSI_UNUSED uint32_t ensi_hash(const void *p, size_t n)
+{
+    const uint8_t *at = (const uint8_t *)p;
+    uint32_t h = 2166136261u; /* FNV-1a */
+    for (size_t i = 0; i < n; i++) h = (h ^ at[i]) * 16777619u;
+    return h;
+}
+
+static uint64_t ensi_rng_next(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9E3779B97F4A7C15u); /* splitmix64: any seed will do, 0 too */
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+static void ensi_fail_v(ensign_error_t *e, int code, int native, const char *format, va_list args)
+{
+    char text[sizeof e->text]; /* the arguments may show the old text */
+    if (!e) return;
+    vsnprintf(text, sizeof text, format, args);
+    memcpy(e->text, text, sizeof text);
+    e->code = code;
+    e->native = native;
+}
+
+static int ensi_fail(ensign_error_t *e, int code, int native, const char *format, ...) ENSI_PRINTF(4, 5);
+static int ensi_fail(ensign_error_t *e, int code, int native, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    ensi_fail_v(e, code, native, format, args);
+    va_end(args);
+    return code;
+}
+
+const char *ensign_result_text(int code)
+{
+    switch (code) {
+#define ENSIGN_X(name, number, text) case number: return text;
+        ENSIGN_RESULT_LIST(ENSIGN_X)
+#undef ENSIGN_X
+    default: return "unknown result";
+    }
+}
+
+typedef enum { ENSI_TIMER_OFF, ENSI_TIMER_FRESH, ENSI_TIMER_ARMED } ensi_timer_state_t;
+typedef struct ensi_timer_t { uint64_t at_ms; uint32_t after_ms; ensi_timer_state_t state; } ensi_timer_t;
+
+static void ensi_timer_start(ensi_timer_t *t, uint32_t after_ms)
+{
+    t->after_ms = after_ms;
+    t->state = after_ms == ENSIGN_FOREVER ? ENSI_TIMER_OFF : ENSI_TIMER_FRESH;
+}
+
+static void ensi_timer_stop(ensi_timer_t *t)
+{
+    t->state = ENSI_TIMER_OFF;
+}
+
+/* True once, when the time is up. */
+static bool ensi_timer_due(ensi_timer_t *t, uint64_t now_ms)
+{
+    if (t->state == ENSI_TIMER_FRESH) {
+        t->at_ms = now_ms + t->after_ms;
+        t->state = ENSI_TIMER_ARMED;
+    }
+    if (t->state != ENSI_TIMER_ARMED || now_ms < t->at_ms) return false;
+    t->state = ENSI_TIMER_OFF;
+    return true;
+}
+
+/* Milliseconds that are left; ENSIGN_FOREVER when it does not run. */
+static uint32_t ensi_timer_left(const ensi_timer_t *t, uint64_t now_ms)
+{
+    uint64_t left;
+    if (t->state == ENSI_TIMER_OFF) return ENSIGN_FOREVER;
+    if (t->state == ENSI_TIMER_FRESH) return t->after_ms;
+    left = t->at_ms > now_ms ? t->at_ms - now_ms : 0;
+    return left < ENSIGN_FOREVER - 1 ? (uint32_t)left : ENSIGN_FOREVER - 1;
+}
+
+/* >>mem   may call: util
+ * The allocator: counted, limited, small blocks kept
+ *
+ * Owns   the count of bytes out (`used`), of hook calls (`calls`), and a list of freed small blocks.
+ * Holds  each block has its size in front, so that `used` is exact and a free needs no size;
+ *        small blocks come from the list first: nghttp2 takes one for each WINDOW_UPDATE, PING and SETTINGS that it
+ *        sends, and steady state must not reach the hook;
+ *        used <= limit, where there is a limit.
+ * Fails  NULL; nothing changed. */
+enum { ENSI_MEM_HEADER = 16, ENSI_MEM_SMALL = 192, ENSI_MEM_KEEP = 64 };
+
+typedef struct ensi_mem_t {
+    void *user;
+    void *(*alloc)(void *user, void *old, size_t size);
+    size_t used, limit;
+    uint64_t calls;
+    void *small;            /* freed small blocks, linked through their first bytes */
+    uint32_t small_count;
+} ensi_mem_t;
+
+static void *ensi_mem_default(void *user, void *old, size_t size)
+{
+    (void)user;
+    if (size == 0) {
+        ENSIGN_FREE(old);
+        return NULL;
+    }
+    return old ? ENSIGN_REALLOC(old, size) : ENSIGN_MALLOC(size);
+}
+
+static size_t ensi_mem_size(const void *p)
+{
+    size_t size;
+    memcpy(&size, (const uint8_t *)p - ENSI_MEM_HEADER, sizeof size);
+    return size;
+}
+
+static void *ensi_mem_resize(ensi_mem_t *m, void *p, size_t size)
+{
+    size_t old = p ? ensi_mem_size(p) + ENSI_MEM_HEADER : 0;
+    size_t full = size + ENSI_MEM_HEADER;
+    uint8_t *base = p ? (uint8_t *)p - ENSI_MEM_HEADER : NULL;
+
+    if (full < size || (m->limit && full > old && m->used - old + full > m->limit)) return NULL;
+    m->calls++;
+    base = (uint8_t *)m->alloc(m->user, base, full);
+    if (!base) return NULL;
+    m->used = m->used - old + full;
+    memcpy(base, &size, sizeof size);
+    return base + ENSI_MEM_HEADER;
+}
+
+static void ensi_mem_release(ensi_mem_t *m, void *p)
+{
+    m->used -= ensi_mem_size(p) + ENSI_MEM_HEADER;
+    m->calls++;
+    m->alloc(m->user, (uint8_t *)p - ENSI_MEM_HEADER, 0);
+}
+
+static void *ensi_mem_take(ensi_mem_t *m, size_t size)
+{
+    void *p = m->small;
+    if (size > ENSI_MEM_SMALL || !p) return ensi_mem_resize(m, NULL, ensi_max(size, ENSI_MEM_SMALL));
+    memcpy(&m->small, p, sizeof m->small);
+    m->small_count--;
+    return p;
+}
+
+static void *ensi_mem_zero(ensi_mem_t *m, size_t size)
+{
+    void *p = ensi_mem_take(m, size);
+    if (p) memset(p, 0, size);
+    return p;
+}
+
+static void ensi_mem_free(ensi_mem_t *m, void *p)
+{
+    if (!p) return;
+    if (ensi_mem_size(p) != ENSI_MEM_SMALL || m->small_count == ENSI_MEM_KEEP) {
+        ensi_mem_release(m, p);
+        return;
+    }
+    memcpy(p, &m->small, sizeof m->small);
+    m->small = p;
+    m->small_count++;
+}
+
+static void ensi_mem_close(ensi_mem_t *m)
+{
+    while (m->small) {
+        void *p = m->small;
+        memcpy(&m->small, p, sizeof m->small);
+        ensi_mem_release(m, p);
+    }
+    m->small_count = 0;
+}
+
+static char *ensi_mem_text(ensi_mem_t *m, const char *text)
+{
+    size_t len = text ? strlen(text) : 0;
+    char *p = (char *)ensi_mem_take(m, len + 1);
+    if (!p) return NULL;
+    if (len) memcpy(p, text, len);
+    p[len] = '\0';
+    return p;
+}
+
+/* >>env   may call: util mem
+ * What every object is given: memory, time, error, log
+ *
+ * Owns   the time of the last step, the last error, the hooks, the random state of jitter and ids, and `work`: a call outside of a
+ *        step has left something to do.
+ * Holds  now_ms never goes back. */
+typedef struct ensi_env_t {
+    ensi_mem_t mem;
+    ensign_error_t error;       /* of the last failing call */
+    uint64_t now_ms;
+    uint64_t rng;
+    bool work;                  /* a step would do something */
+    bool stepping;              /* inside step: wake is not called */
+    void *user;
+    int64_t (*wall_ms)(void *user);
+    void (*wake)(void *user);
+    void (*log)(void *user, int level, const char *text);
+    ensign_stats_t stats;       /* of the client */
+} ensi_env_t;
+
+static int ensi_env_fail(ensi_env_t *v, int code, const char *format, ...) ENSI_PRINTF(3, 4);
+static int ensi_env_fail(ensi_env_t *v, int code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    ensi_fail_v(&v->error, code, 0, format, args);
+    va_end(args);
+    return code;
+}
+
+#ifndef ENSIGN_NO_LOG_TEXT
+static void ensi_log_line(ensi_env_t *v, int level, const char *format, ...) ENSI_PRINTF(3, 4);
+static void ensi_log_line(ensi_env_t *v, int level, const char *format, ...)
+{
+    char line[320];
+    va_list args;
+    if (!v->log) return;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    v->log(v->user, level, line);
+}
+#define ENSI_LOG(args) ensi_log_line args
+#else
+#define ENSI_LOG(args) ((void)0)
+#endif
+
+static void ensi_env_time(ensi_env_t *v, uint64_t now_ms)
+{
+    if (now_ms > v->now_ms) v->now_ms = now_ms;
+}
+
+/* A step is needed; tells the caller's loop once. */
+static void ensi_env_work(ensi_env_t *v)
+{
+    if (v->work) return;
+    v->work = true;
+    if (v->wake && !v->stepping) v->wake(v->user);
+}
+
+static int ensi_env_memory(ensi_env_t *v, size_t size)
+{
+    return ensi_env_fail(v, ENSIGN_E_MEMORY, "memory: no %lu bytes (%lu in use%s); free some or raise memory_limit", (unsigned long)size,
+                         (unsigned long)v->mem.used, v->mem.limit ? ", memory_limit is set" : "");
+}
+
+#ifndef ENSIGN_NO_SOCKETS
+/* >>sock   may call: util
+ * Sockets as the OS has them, and the state of one
+ *
+ * Owns   each link's socket, from the dial until the poll set after it was listed with GONE. Its driver is
+ *        section sockets; this part stands early because ensign_t holds it.
+ * Holds  one socket a link in use, beside it at most one that is parting: so ENSIGN_MAX_FDS is never reached.
+ *        fd != -1 in each state but NONE. A serial names one socket for ever.
+ * Moves  the table below; nobody else assigns `state`.
+ * Fails  what can fail returns 0 or the errno (WSAGetLastError).
+ *
+ * On Windows the program calls WSAStartup before, and WSACleanup after. */
+#ifdef _WIN32
+#include <winsock2.h>
+#include <ws2tcpip.h>
+
+typedef WSAPOLLFD ensi_sock_pollfd_t;
+typedef int ensi_sock_len_t;
+#define ENSI_SOCK_FD(fd) ((SOCKET)(fd))
+#define ENSI_SOCK_EINTR WSAEINTR
+#define ENSI_SOCK_EINVAL WSAEINVAL
+
+static int ensi_sock_os_error(void)
+{
+    return WSAGetLastError();
+}
+
+static bool ensi_sock_os_blocked(int e)
+{
+    return e == WSAEWOULDBLOCK || e == WSAEINPROGRESS;
+}
+
+static void ensi_sock_os_close(intptr_t fd)
+{
+    closesocket(ENSI_SOCK_FD(fd));
+}
+
+static int ensi_sock_os_open(int family, intptr_t *fd)
+{
+    u_long on = 1;
+    SOCKET s = WSASocketW(family, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
+                          WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+
+    if (s == INVALID_SOCKET) return ensi_sock_os_error();
+    *fd = (intptr_t)s;
+    return ioctlsocket(s, (long)FIONBIO, &on) == 0 ? 0 : ensi_sock_os_error();
+}
+
+static int ensi_sock_os_recv(intptr_t fd, uint8_t *to, size_t cap, size_t *len)
+{
+    int k = recv(ENSI_SOCK_FD(fd), (char *)to, (int)(cap > INT32_MAX ? INT32_MAX : cap), 0);
+
+    *len = k > 0 ? (size_t)k : 0;
+    return k >= 0 ? 0 : ensi_sock_os_error();
+}
+
+static int ensi_sock_os_send(intptr_t fd, const uint8_t *from, size_t n, size_t *len)
+{
+    int k = send(ENSI_SOCK_FD(fd), (const char *)from, (int)(n > INT32_MAX ? INT32_MAX : n), 0);
+
+    *len = k > 0 ? (size_t)k : 0;
+    return k >= 0 ? 0 : ensi_sock_os_error();
+}
+
+static int ensi_sock_os_poll(ensi_sock_pollfd_t *p, size_t n, int timeout_ms)
+{
+    if (n == 0) { // WSAPoll refuses an empty set
+        Sleep(timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms);
+        return 0;
+    }
+    return WSAPoll(p, (ULONG)n, timeout_ms) >= 0 ? 0 : ensi_sock_os_error();
+}
+
+static uint32_t ensi_sock_os_scope(const char *name)
+{
+    return (uint32_t)strtoul(name, NULL, 10);
+}
+
+ENSIGN_API uint64_t ensign_now_ms(void)
+{
+    return GetTickCount64();
+}
+#else
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#ifndef ENSIGN_NO_DNS
+#include <netdb.h>
+#endif
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <arpa/inet.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#if !defined(CLOCK_MONOTONIC) || (!defined(AI_NUMERICHOST) && !defined(ENSIGN_NO_DNS))
+#error "ensign.h: strict C (-std=c99) hides the POSIX functions that sockets need, and a header included \
+before ensign.h has fixed that. Include ensign.h first in this file, or compile the file with \
+-D_POSIX_C_SOURCE=200809L or -std=gnu99, or define ENSIGN_NO_SOCKETS."
+#endif
+
+typedef struct pollfd ensi_sock_pollfd_t;
+typedef socklen_t ensi_sock_len_t;
+#define ENSI_SOCK_FD(fd) ((int)(fd))
+#define ENSI_SOCK_EINTR EINTR
+#define ENSI_SOCK_EINVAL EINVAL
+
+static int ensi_sock_os_error(void)
+{
+    return errno;
+}
+
+static bool ensi_sock_os_blocked(int e)
+{
+#if EAGAIN != EWOULDBLOCK
+    if (e == EWOULDBLOCK) return true;
+#endif
+    // EINTR is connect's: it goes on by itself, as with EINPROGRESS (POSIX). recv and send repeat before.
+    return e == EAGAIN || e == EINPROGRESS || e == EINTR;
+}
+
+static void ensi_sock_os_close(intptr_t fd)
+{
+    close(ENSI_SOCK_FD(fd)); // not repeated on EINTR: the number may be another's already
+}
+
+static int ensi_sock_os_open(int family, intptr_t *fd)
+{
+#if defined(SOCK_CLOEXEC) && defined(SOCK_NONBLOCK)
+    int s = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    *fd = s;
+    return s >= 0 ? 0 : errno;
+#else
+    int s = socket(family, SOCK_STREAM, 0);
+
+    *fd = s;
+    if (s < 0 || fcntl(s, F_SETFD, FD_CLOEXEC) != 0 || fcntl(s, F_SETFL, O_NONBLOCK) != 0) return errno;
+    return 0;
+#endif
+}
+
+static int ensi_sock_os_recv(intptr_t fd, uint8_t *to, size_t cap, size_t *len)
+{
+    ptrdiff_t k;
+
+    do {
+        k = recv(ENSI_SOCK_FD(fd), to, cap, 0);
+    } while (k < 0 && errno == EINTR);
+    *len = k > 0 ? (size_t)k : 0;
+    return k >= 0 ? 0 : errno;
+}
+
+static int ensi_sock_os_send(intptr_t fd, const uint8_t *from, size_t n, size_t *len)
+{
+#ifdef MSG_NOSIGNAL
+    const int flags = MSG_NOSIGNAL;
+#else
+    const int flags = 0; // SO_NOSIGPIPE was set on the socket
+#endif
+    ptrdiff_t k;
+
+    do {
+        k = send(ENSI_SOCK_FD(fd), from, n, flags);
+    } while (k < 0 && errno == EINTR);
+    *len = k > 0 ? (size_t)k : 0;
+    return k >= 0 ? 0 : errno;
+}
+
+static int ensi_sock_os_poll(ensi_sock_pollfd_t *p, size_t n, int timeout_ms)
+{
+    return poll(p, (nfds_t)n, timeout_ms) >= 0 ? 0 : errno;
+}
+
+// Of "fe80::1%eth0" the part behind %: a name, or its number.
+static uint32_t ensi_sock_os_scope(const char *name)
+{
+    unsigned index = if_nametoindex(name);
+
+    return index ? index : (uint32_t)strtoul(name, NULL, 10);
+}
+
+ENSIGN_API uint64_t ensign_now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+#endif
+
+// ---- one link's socket
+typedef enum {
+    ENSI_SOCK_NONE,                 // fd is -1
+    ENSI_SOCK_CONNECTING,
+    ENSI_SOCK_UP,
+    ENSI_SOCK_GONE                  // not used any more; waits for the next ensign_poll_set to list it
+} ensi_sock_state_t;
+
+typedef struct ensi_sock_t {
+    ensi_sock_state_t state;        // assigned by ensi_sock_move alone
+    intptr_t fd;                    // -1: none
+    intptr_t parting;               // listed with ENSIGN_GONE: the next ensign_poll_set closes it; -1: none
+    uint32_t serial;                // of fd; 0: none
+    uint32_t attempt;               // of the link, that this dial or this socket serves
+    size_t   first;                 // address that a dial begins with: past one that hung
+    size_t   tried;                 // addresses of this dial that were taken so far
+    int      native;                // errno of the last failure
+    bool     dialing;               // `attempt` has been taken up, neither up nor down was answered yet
+    bool     listed;                // a loop knows fd: it must see GONE before the number is free again
+    bool     can_read, can_write;   // not yet seen to block since it was ready
+    bool     unsent;                // the budget ran out with bytes left in tx
+    bool     held;                  // the link wants to dial, but a socket is GONE and unlisted
+} ensi_sock_t;
+
+typedef struct ensi_sockets_t {
+    ensi_sock_t link[ENSIGN_MAX_LINKS];
+    uint32_t last_serial;
+    bool     again;                 // a step stopped before all links were quiet
+} ensi_sockets_t;
+
+typedef enum {
+    ENSI_SOCK_IN_DIAL, ENSI_SOCK_IN_CONNECTED, ENSI_SOCK_IN_DROP, ENSI_SOCK_IN_CLOSE, ENSI_SOCK_IN_LIST
+} ensi_sock_in_t;
+typedef struct { ensi_sock_state_t from; ensi_sock_in_t in; ensi_sock_state_t to; } ensi_sock_move_t;
+
+static const ensi_sock_move_t ensi_sock_moves[] = {
+    { ENSI_SOCK_NONE,       ENSI_SOCK_IN_DIAL,      ENSI_SOCK_CONNECTING },
+    { ENSI_SOCK_CONNECTING, ENSI_SOCK_IN_CONNECTED, ENSI_SOCK_UP         },
+    { ENSI_SOCK_CONNECTING, ENSI_SOCK_IN_DROP,      ENSI_SOCK_GONE       }, // a loop knows it
+    { ENSI_SOCK_UP,         ENSI_SOCK_IN_DROP,      ENSI_SOCK_GONE       },
+    { ENSI_SOCK_CONNECTING, ENSI_SOCK_IN_CLOSE,     ENSI_SOCK_NONE       }, // no loop ever saw it
+    { ENSI_SOCK_UP,         ENSI_SOCK_IN_CLOSE,     ENSI_SOCK_NONE       },
+    { ENSI_SOCK_GONE,       ENSI_SOCK_IN_LIST,      ENSI_SOCK_NONE       }, // fd becomes `parting`
+};
+
+static bool ensi_sock_move(ensi_sock_state_t *state, ensi_sock_in_t in)
+{
+    for (size_t i = 0; i < ENSI_COUNT(ensi_sock_moves); i++) {
+        const ensi_sock_move_t *m = &ensi_sock_moves[i];
+        if (m->from == *state && m->in == in) {
+            *state = m->to;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool ensi_sock_live(const ensi_sock_t *s)
+{
+    return s->state == ENSI_SOCK_CONNECTING || s->state == ENSI_SOCK_UP;
+}
+
+// Done with the socket: closed now if no loop knows its number, else after it was listed with GONE.
+static void ensi_sock_drop(ensi_sock_t *s)
+{
+    s->can_read = s->can_write = s->unsent = false;
+    if (!ensi_sock_live(s)) return;
+    if (s->listed) {
+        ensi_sock_move(&s->state, ENSI_SOCK_IN_DROP);
+        return;
+    }
+    ensi_sock_move(&s->state, ENSI_SOCK_IN_CLOSE);
+    ensi_sock_os_close(s->fd);
+    s->fd = -1;
+}
+
+static void ensi_sock_init(ensi_sockets_t *x)
+{
+    memset(x, 0, sizeof *x);
+    for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
+        x->link[i].fd = x->link[i].parting = -1;
+    }
+}
+
+// A step would move bytes or dial at once, whatever the OS says: ensign_timeout is 0.
+static bool ensi_sock_more(const ensi_sockets_t *x)
+{
+    bool more = x->again;
+
+    for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
+        const ensi_sock_t *s = &x->link[i];
+        more |= s->held || (s->state == ENSI_SOCK_UP && (s->can_read || s->unsent));
+    }
+    return more;
+}
+
+static void ensi_sock_free(ensi_sockets_t *x)
+{
+    for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
+        if (x->link[i].fd != -1) ensi_sock_os_close(x->link[i].fd);
+        if (x->link[i].parting != -1) ensi_sock_os_close(x->link[i].parting);
+    }
+    ensi_sock_init(x);
+}
+#endif // ENSIGN_NO_SOCKETS
+
+#ifndef ENSIGN_NO_SERVICE
+/* >>pb   may call: util
+ * The service's messages, by nanopb, decoded in place
+ *
+ * Owns   nothing: tables that never change, and functions that work on what they are given.
+ * Holds  after a decode, good or failed, every slice and span of the message lies inside the bytes that
+ *        were given, or is empty. Nothing is copied, so those bytes must outlive the message.
+ *        A span holds whole fields; other fields of the same message may lie between.
+ *        Enums are int32_t, strings bytes: an unknown number or broken UTF-8 is passed on, not judged.
+ * Moves  decode: nanopb reads the bytes through a stream of ours, and asks ensi_pb_field to take the slices.
+ *        encode: nanopb walks the tables, and asks ensi_pb_field to write slices and spans; one of length 0
+ *        is left out. The hot paths may write by hand with ensi_pb_put_x: the same bytes, tests hold it to.
+ * Fails  with false, without words: the caller knows which message of whom it was. Refused are a field of
+ *        the wrong wire type, a group, a length past the end, a uint32 beyond 32 bits, and a submessage that
+ *        comes twice with repeated fields in both (one span cannot hold them; without, the two merge). */
+#if defined(__has_include)
+#if __has_include(<nanopb/pb_decode.h>)
+#define ENSI_PB_OWN_FOLDER
+#endif
+#endif
+#ifdef ENSI_PB_OWN_FOLDER
+#include <nanopb/pb_common.h>
+#include <nanopb/pb_decode.h>
+#include <nanopb/pb_encode.h>
+#else
+#include <pb_common.h>
+#include <pb_decode.h>
+#include <pb_encode.h>
+#endif
+#include <string.h>
+
+/* The library was built with the flags that its packager chose, and these change what it and we exchange. */
+#if defined(PB_BUFFER_ONLY) || defined(PB_NO_ERRMSG) || defined(PB_WITHOUT_64BIT) || defined(PB_FIELD_32BIT)
+#error "ensign.h: nanopb needs its defaults: no PB_BUFFER_ONLY, PB_NO_ERRMSG, PB_WITHOUT_64BIT, PB_FIELD_x"
+#endif
+typedef char ensi_pb_wants_header_version_40[PB_PROTO_HEADER_VERSION == 40 ? 1 : -1];
+typedef char ensi_pb_wants_16_bit_sizes[sizeof(pb_size_t) == 2 ? 1 : -1];
+
+/* All fields of one number of a message: from the first one's tag to the last one's end. */
+typedef struct ensi_pb_span_t { const uint8_t *ptr; size_t len; } ensi_pb_span_t;
+
+/* One field of any kind, as it lies on the wire. */
+typedef struct ensi_pb_item_t { uint32_t tag; uint32_t wire; ensign_slice_t value; } ensi_pb_item_t;
+
+/* What a decode reads. */
+typedef struct ensi_pb_cursor_t { const uint8_t *begin, *at, *end; } ensi_pb_cursor_t;
+
+/* At most ten bytes; NULL if it is longer or passes `end`, else where it ends. */
+static const uint8_t *ensi_pb_get_varint(const uint8_t *p, const uint8_t *end, uint64_t *value)
+{
+    uint64_t v = 0;
+
+    for (unsigned shift = 0; shift < 64 && p < end; shift += 7) {
+        uint8_t byte = *p++;
+        v |= (uint64_t)(byte & 0x7F) << shift;
+        if (byte < 0x80) {
+            *value = v;
+            return p;
+        }
+    }
+    return NULL;
+}
+
+/* Takes the field at *at and moves *at behind it; false, and nothing moved, if it is not whole. */
+static bool ensi_pb_item_next(const uint8_t **at, const uint8_t *end, ensi_pb_item_t *item)
+{
+    uint64_t key = 0, len = 0;
+    const uint8_t *p = ensi_pb_get_varint(*at, end, &key);
+    const uint8_t *q;
+
+    if (!p || key < 8 || key > UINT32_MAX) return false; /* field 0 is no field */
+    item->tag = (uint32_t)(key >> 3);
+    item->wire = (uint32_t)(key & 7);
+    switch (item->wire) {
+    case PB_WT_VARINT:
+        q = ensi_pb_get_varint(p, end, &len);
+        if (!q) return false;
+        len = (uint64_t)(q - p);
+        break;
+    case PB_WT_64BIT: len = 8; break;
+    case PB_WT_32BIT: len = 4; break;
+    case PB_WT_STRING:
+        p = ensi_pb_get_varint(p, end, &len);
+        if (!p) return false;
+        break;
+    default: return false; /* groups: proto3 has none, nanopb refuses them too */
+    }
+    if (len > (uint64_t)(end - p)) return false;
+    item->value.ptr = p;
+    item->value.len = (size_t)len;
+    *at = p + len;
+    return true;
+}
+
+/* Next length-delimited field `tag`. *at starts at 0; at the end, and at a broken field, false for good. */
+static bool ensi_pb_span_next(ensi_pb_span_t span, uint32_t tag, size_t *at, ensign_slice_t *value)
+{
+    ensi_pb_item_t item;
+
+    while (*at < span.len) {
+        const uint8_t *p = span.ptr + *at;
+        if (!ensi_pb_item_next(&p, span.ptr + span.len, &item)) return false;
+        *at = (size_t)(p - span.ptr);
+        if (item.tag == tag && item.wire == PB_WT_STRING) {
+            *value = item.value;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* nanopb's stream over memory will not do: it shows a callback the value of a varint in a buffer on nanopb's
+   own stack, and a slice of that would dangle. A stream that reads through here has the caller's bytes. */
+static bool ensi_pb_read(pb_istream_t *in, pb_byte_t *out, size_t count)
+{
+    ensi_pb_cursor_t *cursor = (ensi_pb_cursor_t *)in->state;
+
+    if (count > (size_t)(cursor->end - cursor->at)) return false;
+    if (out && count) memcpy(out, cursor->at, count);
+    cursor->at += count;
+    return true;
+}
+
+/* Where the field begins whose value begins at `value`, going back over length and tag. Either may be padded
+   (82 80 00): no byte of a varint but its last is below 0x80, and no tail of a tag equals the whole. */
+static const uint8_t *ensi_pb_field_start(const uint8_t *begin, const uint8_t *value, uint32_t tag)
+{
+    const uint8_t *len = value - 1;
+    uint64_t key = 0;
+
+    while (len > begin && len[-1] >= 0x80) len--;
+    for (const uint8_t *p = len; p > begin && len - p < 10;) {
+        p--;
+        if (ensi_pb_get_varint(p, len, &key) == len && key == (((uint64_t)tag << 3) | PB_WT_STRING)) return p;
+    }
+    return NULL;
+}
+
+/* What lies between the span and the new field must be whole fields. It is not if the two are in different
+   occurrences of a submessage, for then the second one's length covers the new field. */
+static bool ensi_pb_span_add(ensi_pb_span_t *span, const uint8_t *start, const uint8_t *end)
+{
+    ensi_pb_item_t item;
+    const uint8_t *p;
+
+    if (!start) return false;
+    if (span->len == 0) span->ptr = start;
+    for (p = span->ptr + span->len; p < start;)
+        if (!ensi_pb_item_next(&p, start, &item)) return false;
+    span->len = (size_t)(end - span->ptr);
+    return true;
+}
+
+static bool ensi_pb_field_take(pb_istream_t *in, const pb_field_iter_t *field)
+{
+    ensi_pb_cursor_t *cursor = (ensi_pb_cursor_t *)in->state;
+    ensign_slice_t value;
+
+    if (in->callback != ensi_pb_read) return false; /* the wrong wire type: `in` is over nanopb's stack */
+    value.ptr = cursor->at;
+    value.len = in->bytes_left;
+    cursor->at += value.len;
+    in->bytes_left = 0;
+    if (PB_HTYPE(field->type) == PB_HTYPE_REPEATED)
+        return ensi_pb_span_add((ensi_pb_span_t *)field->pData,
+                                ensi_pb_field_start(cursor->begin, value.ptr, field->tag), cursor->at);
+    *(ensign_slice_t *)field->pData = value;
+    return true;
+}
+
+/* Only the span's own fields are written: what lies between has been decoded into members of its own. */
+static bool ensi_pb_span_give(pb_ostream_t *out, ensi_pb_span_t span, uint32_t tag)
+{
+    const uint8_t *p = span.ptr, *from;
+    ensi_pb_item_t item;
+
+    for (size_t left = span.len; left > 0; left -= (size_t)(p - from)) {
+        from = p;
+        if (!ensi_pb_item_next(&p, from + left, &item)) return false;
+        if (item.tag == tag && !pb_write(out, from, (size_t)(p - from))) return false;
+    }
+    return true;
+}
+
+static bool ensi_pb_field_give(pb_ostream_t *out, const pb_field_iter_t *field)
+{
+    const ensign_slice_t *value = (const ensign_slice_t *)field->pData;
+
+    if (PB_HTYPE(field->type) == PB_HTYPE_REPEATED)
+        return ensi_pb_span_give(out, *(const ensi_pb_span_t *)field->pData, field->tag);
+    if (value->len == 0) return true;
+    return pb_encode_tag_for_field(out, field) && pb_encode_string(out, value->ptr, value->len);
+}
+
+/* nanopb calls this for every slice and span of every message; one of the two streams is NULL. */
+static bool ensi_pb_field(pb_istream_t *in, pb_ostream_t *out, const pb_field_iter_t *field)
+{
+    return in ? ensi_pb_field_take(in, field) : ensi_pb_field_give(out, field);
+}
+
+/* The tables do not hold a struct's size; it ends, but for padding, where the last of its members does. */
+static size_t ensi_pb_extent(const pb_msgdesc_t *fields, void *message)
+{
+    pb_field_iter_t field;
+    size_t extent = 0;
+
+    if (!pb_field_iter_begin(&field, fields, message)) return 0; /* a message without fields */
+    do {
+        size_t end = (size_t)((uint8_t *)field.pData - (uint8_t *)message) + field.data_size;
+        if (end > extent) extent = end;
+    } while (pb_field_iter_next(&field));
+    return extent;
+}
+
+/* Zeroes the message first. Slices point into `bytes`; an absent one has ptr NULL, an empty one has not. */
+static bool ensi_pb_decode(const pb_msgdesc_t *fields, void *message, const uint8_t *bytes, size_t len)
+{
+    ensi_pb_cursor_t cursor;
+    pb_istream_t in;
+
+    memset(message, 0, ensi_pb_extent(fields, message));
+    if (len == 0) return true; /* `bytes` may be NULL then */
+    cursor.begin = bytes;
+    cursor.at = bytes;
+    cursor.end = bytes + len;
+    memset(&in, 0, sizeof in);
+    in.callback = ensi_pb_read;
+    in.state = &cursor;
+    in.bytes_left = len;
+    return pb_decode_ex(&in, fields, message, PB_DECODE_NOINIT);
+}
+
+/* False if it does not fit `cap`, or if a span of the message is broken. */
+static bool ensi_pb_encode(const pb_msgdesc_t *fields, const void *message, uint8_t *out, size_t cap,
+                           size_t *len)
+{
+    pb_ostream_t stream = pb_ostream_from_buffer(out, cap);
+
+    if (!pb_encode(&stream, fields, message)) return false;
+    *len = stream.bytes_written;
+    return true;
+}
+
+static bool ensi_pb_size(const pb_msgdesc_t *fields, const void *message, size_t *len)
+{
+    return pb_get_encoded_size(len, fields, message);
+}
+
+/* 1..10 */
+static size_t ensi_pb_varint_size(uint64_t value)
+{
+    size_t n = 1;
+
+    for (; value >= 0x80; value >>= 7) n++;
+    return n;
+}
+
+static uint8_t *ensi_pb_put_varint(uint8_t *p, uint64_t value)
+{
+    for (; value >= 0x80; value >>= 7) *p++ = (uint8_t)(value | 0x80);
+    *p++ = (uint8_t)value;
+    return p;
+}
+
+/* Tag, length and bytes of one field. */
+static size_t ensi_pb_bytes_size(uint32_t tag, size_t len)
+{
+    return ensi_pb_varint_size((uint64_t)tag << 3) + ensi_pb_varint_size(len) + len;
+}
+
+/* Writes an empty one too: leaving it out is up to the caller. */
+static uint8_t *ensi_pb_put_bytes(uint8_t *p, uint32_t tag, ensign_slice_t value)
+{
+    p = ensi_pb_put_varint(p, ((uint64_t)tag << 3) | PB_WT_STRING);
+    p = ensi_pb_put_varint(p, value.len);
+    if (value.len) memcpy(p, value.ptr, value.len);
+    return p + value.len;
+}
+
+// BEGIN GENERATED by tools/gen from proto/: do not edit
+enum { ENSI_PB_ENCRYPTION_ALGORITHM_PLAINTEXT = 0, ENSI_PB_ENCRYPTION_ALGORITHM_AES256_GCM = 110,
+    ENSI_PB_ENCRYPTION_ALGORITHM_AES192_GCM = 120, ENSI_PB_ENCRYPTION_ALGORITHM_AES128_GCM = 130,
+    ENSI_PB_ENCRYPTION_ALGORITHM_HMAC_SHA256 = 310, ENSI_PB_ENCRYPTION_ALGORITHM_RSA_OAEP_SHA512 = 510 };
+
+enum { ENSI_PB_COMPRESSION_ALGORITHM_NONE = 0, ENSI_PB_COMPRESSION_ALGORITHM_GZIP = 1,
+    ENSI_PB_COMPRESSION_ALGORITHM_COMPRESS = 2, ENSI_PB_COMPRESSION_ALGORITHM_DEFLATE = 3,
+    ENSI_PB_COMPRESSION_ALGORITHM_BROTLI = 4 };
+
+enum { ENSI_PB_TOPIC_STATE_UNDEFINED = 0, ENSI_PB_TOPIC_STATE_READY = 1, ENSI_PB_TOPIC_STATE_READONLY = 2,
+    ENSI_PB_TOPIC_STATE_DELETING = 3, ENSI_PB_TOPIC_STATE_PENDING = 4, ENSI_PB_TOPIC_STATE_ALLOCATING = 5,
+    ENSI_PB_TOPIC_STATE_REPAIRING = 6 };
+
+enum { ENSI_PB_SHARDING_STRATEGY_UNKNOWN = 0, ENSI_PB_SHARDING_STRATEGY_NO_SHARDING = 1,
+    ENSI_PB_SHARDING_STRATEGY_CONSISTENT_KEY_HASH = 2, ENSI_PB_SHARDING_STRATEGY_RANDOM = 3,
+    ENSI_PB_SHARDING_STRATEGY_PUBLISHER_ORDERING = 4 };
+
+enum { ENSI_PB_TOPIC_MOD_OPERATION_NOOP = 0, ENSI_PB_TOPIC_MOD_OPERATION_ARCHIVE = 1,
+    ENSI_PB_TOPIC_MOD_OPERATION_DESTROY = 2 };
+
+enum { ENSI_PB_DEDUPLICATION_STRATEGY_UNKNOWN = 0, ENSI_PB_DEDUPLICATION_STRATEGY_NONE = 1,
+    ENSI_PB_DEDUPLICATION_STRATEGY_STRICT = 2, ENSI_PB_DEDUPLICATION_STRATEGY_DATAGRAM = 3,
+    ENSI_PB_DEDUPLICATION_STRATEGY_KEY_GROUPED = 4, ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_KEY = 5,
+    ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_FIELD = 6 };
+
+enum { ENSI_PB_DEDUPLICATION_OFFSET_POSITION_OFFSET_UNKNOWN = 0,
+    ENSI_PB_DEDUPLICATION_OFFSET_POSITION_OFFSET_EARLIEST = 1,
+    ENSI_PB_DEDUPLICATION_OFFSET_POSITION_OFFSET_LATEST = 2 };
+
+enum { ENSI_PB_DELIVERY_SEMANTIC_UNSPECIFIED = 0, ENSI_PB_DELIVERY_SEMANTIC_AT_MOST_ONCE = 1,
+    ENSI_PB_DELIVERY_SEMANTIC_AT_LEAST_ONCE = 2, ENSI_PB_DELIVERY_SEMANTIC_EXACTLY_ONCE = 3 };
+
+enum { ENSI_PB_NACK_CODE_UNKNOWN = 0, ENSI_PB_NACK_CODE_MAX_EVENT_SIZE_EXCEEDED = 1,
+    ENSI_PB_NACK_CODE_TOPIC_UNKNOWN = 2, ENSI_PB_NACK_CODE_TOPIC_ARCHIVED = 3,
+    ENSI_PB_NACK_CODE_TOPIC_DELETED = 4, ENSI_PB_NACK_CODE_PERMISSION_DENIED = 5,
+    ENSI_PB_NACK_CODE_CONSENSUS_FAILURE = 6, ENSI_PB_NACK_CODE_SHARDING_FAILURE = 7,
+    ENSI_PB_NACK_CODE_REDIRECT = 8, ENSI_PB_NACK_CODE_INTERNAL = 9, ENSI_PB_NACK_CODE_UNPROCESSED = 100,
+    ENSI_PB_NACK_CODE_TIMEOUT = 101, ENSI_PB_NACK_CODE_UNHANDLED_MIMETYPE = 102,
+    ENSI_PB_NACK_CODE_UNKNOWN_TYPE = 103, ENSI_PB_NACK_CODE_DELIVER_AGAIN_ANY = 104,
+    ENSI_PB_NACK_CODE_DELIVER_AGAIN_NOT_ME = 105 };
+
+enum { ENSI_PB_SERVICE_STATE_STATUS_UNKNOWN = 0, ENSI_PB_SERVICE_STATE_STATUS_HEALTHY = 1,
+    ENSI_PB_SERVICE_STATE_STATUS_UNHEALTHY = 2, ENSI_PB_SERVICE_STATE_STATUS_DANGER = 3,
+    ENSI_PB_SERVICE_STATE_STATUS_OFFLINE = 4, ENSI_PB_SERVICE_STATE_STATUS_MAINTENANCE = 5 };
+
+enum { ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_UNKNOWN = 0,
+    ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVING = 1,
+    ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_NOT_SERVING = 2,
+    ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVICE_UNKNOWN = 3 };
+
+/* PB_BIND of <pb.h> makes external symbols; this one keeps them inside. */
+#define ENSI_PB_BIND(name, upper, width, callback) \
+    static const uint32_t name##_info[] PB_PROGMEM = { \
+        upper##_LIST(PB_GEN_FIELD_INFO_##width, name##_t) 0 \
+    }; \
+    static const pb_msgdesc_t *const name##_submsg[] = { upper##_LIST(PB_GEN_SUBMSG_INFO, name##_t) NULL }; \
+    static const pb_msgdesc_t name##_msg = { \
+        name##_info, name##_submsg, NULL, callback, \
+        0 upper##_LIST(PB_GEN_FIELD_COUNT, name##_t), \
+        0 upper##_LIST(PB_GEN_REQ_FIELD_COUNT, name##_t), \
+        0 upper##_LIST(PB_GEN_LARGEST_TAG, name##_t) \
+    }; \
+    upper##_LIST(PB_GEN_FIELD_INFO_ASSERT_##width, name##_t)
+
+/* Unix time; nanos count forward, 0..999999999. */
+typedef struct ensi_pb_timestamp_t {
+    int64_t seconds;
+    int32_t nanos;
+} ensi_pb_timestamp_t;
+#define ENSI_PB_TIMESTAMP_LIST(X, a) \
+    X(a, STATIC, SINGULAR, INT64, seconds, 1) \
+    X(a, STATIC, SINGULAR, INT32, nanos, 2)
+ENSI_PB_BIND(ensi_pb_timestamp, ENSI_PB_TIMESTAMP, AUTO, NULL)
+#define ensi_pb_timestamp_fields (&ensi_pb_timestamp_msg)
+enum { ENSI_PB_TIMESTAMP_SECONDS_TAG = 1, ENSI_PB_TIMESTAMP_NANOS_TAG = 2 };
+
+/* Both of one sign; nanos within +-999999999. */
+typedef struct ensi_pb_duration_t {
+    int64_t seconds;
+    int32_t nanos;
+} ensi_pb_duration_t;
+#define ENSI_PB_DURATION_LIST(X, a) \
+    X(a, STATIC, SINGULAR, INT64, seconds, 1) \
+    X(a, STATIC, SINGULAR, INT32, nanos, 2)
+ENSI_PB_BIND(ensi_pb_duration, ENSI_PB_DURATION, AUTO, NULL)
+#define ensi_pb_duration_fields (&ensi_pb_duration_msg)
+
+typedef struct ensi_pb_event_metadata_entry_t {
+    ensign_slice_t key;
+    ensign_slice_t value;
+} ensi_pb_event_metadata_entry_t;
+#define ENSI_PB_EVENT_METADATA_ENTRY_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, key, 1) \
+    X(a, CALLBACK, SINGULAR, STRING, value, 2)
+ENSI_PB_BIND(ensi_pb_event_metadata_entry, ENSI_PB_EVENT_METADATA_ENTRY, AUTO, ensi_pb_field)
+#define ensi_pb_event_metadata_entry_fields (&ensi_pb_event_metadata_entry_msg)
+enum { ENSI_PB_EVENT_METADATA_ENTRY_KEY_TAG = 1, ENSI_PB_EVENT_METADATA_ENTRY_VALUE_TAG = 2 };
+
+/* Name and version of the schema of Event.data. */
+typedef struct ensi_pb_type_t {
+    ensign_slice_t name;
+    uint32_t major_version;
+    uint32_t minor_version;
+    uint32_t patch_version;
+} ensi_pb_type_t;
+#define ENSI_PB_TYPE_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, name, 1) \
+    X(a, STATIC, SINGULAR, UINT32, major_version, 2) \
+    X(a, STATIC, SINGULAR, UINT32, minor_version, 3) \
+    X(a, STATIC, SINGULAR, UINT32, patch_version, 4)
+ENSI_PB_BIND(ensi_pb_type, ENSI_PB_TYPE, AUTO, ensi_pb_field)
+#define ensi_pb_type_fields (&ensi_pb_type_msg)
+enum { ENSI_PB_TYPE_NAME_TAG = 1, ENSI_PB_TYPE_MAJOR_VERSION_TAG = 2, ENSI_PB_TYPE_MINOR_VERSION_TAG = 3,
+    ENSI_PB_TYPE_PATCH_VERSION_TAG = 4 };
+
+/* The content, opaque to the server. */
+typedef struct ensi_pb_event_t {
+    ensign_slice_t data; /* may be empty */
+    ensi_pb_span_t metadata;
+    int32_t mimetype; /* unknown numbers pass */
+    bool has_type;
+    ensi_pb_type_t type; /* absent: untyped */
+    bool has_created;
+    ensi_pb_timestamp_t created; /* the publisher's clock; before 1970 too */
+} ensi_pb_event_t;
+#define ENSI_PB_EVENT_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, BYTES, data, 2) \
+    X(a, CALLBACK, REPEATED, MESSAGE, metadata, 3) \
+    X(a, STATIC, SINGULAR, INT32, mimetype, 4) \
+    X(a, STATIC, OPTIONAL, MESSAGE, type, 5) \
+    X(a, STATIC, OPTIONAL, MESSAGE, created, 15)
+#define ensi_pb_event_t_metadata_MSGTYPE ensi_pb_event_metadata_entry
+#define ensi_pb_event_t_type_MSGTYPE ensi_pb_type
+#define ensi_pb_event_t_created_MSGTYPE ensi_pb_timestamp
+ENSI_PB_BIND(ensi_pb_event, ENSI_PB_EVENT, AUTO, ensi_pb_field)
+#define ensi_pb_event_fields (&ensi_pb_event_msg)
+enum { ENSI_PB_EVENT_DATA_TAG = 2, ENSI_PB_EVENT_METADATA_TAG = 3, ENSI_PB_EVENT_MIMETYPE_TAG = 4,
+    ENSI_PB_EVENT_TYPE_TAG = 5, ENSI_PB_EVENT_CREATED_TAG = 15 };
+
+/* Provenance of an event; all of it filled by the server. */
+typedef struct ensi_pb_publisher_t {
+    ensign_slice_t publisher_id; /* subject of the token */
+    ensign_slice_t ipaddr; /* host:port of the peer */
+    ensign_slice_t client_id; /* OpenStream.client_id */
+    ensign_slice_t user_agent;
+} ensi_pb_publisher_t;
+#define ENSI_PB_PUBLISHER_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, publisher_id, 1) \
+    X(a, CALLBACK, SINGULAR, STRING, ipaddr, 2) \
+    X(a, CALLBACK, SINGULAR, STRING, client_id, 3) \
+    X(a, CALLBACK, SINGULAR, STRING, user_agent, 4)
+ENSI_PB_BIND(ensi_pb_publisher, ENSI_PB_PUBLISHER, AUTO, ensi_pb_field)
+#define ensi_pb_publisher_fields (&ensi_pb_publisher_msg)
+
+/* How Event bytes were encrypted. Passed through. */
+typedef struct ensi_pb_encryption_t {
+    ensign_slice_t public_key_id;
+    ensign_slice_t encryption_key; /* sealed */
+    ensign_slice_t hmac_secret; /* sealed */
+    ensign_slice_t signature;
+    int32_t sealing_algorithm;
+    int32_t encryption_algorithm;
+    int32_t signature_algorithm;
+} ensi_pb_encryption_t;
+#define ENSI_PB_ENCRYPTION_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, public_key_id, 1) \
+    X(a, CALLBACK, SINGULAR, BYTES, encryption_key, 2) \
+    X(a, CALLBACK, SINGULAR, BYTES, hmac_secret, 3) \
+    X(a, CALLBACK, SINGULAR, BYTES, signature, 4) \
+    X(a, STATIC, SINGULAR, INT32, sealing_algorithm, 5) \
+    X(a, STATIC, SINGULAR, INT32, encryption_algorithm, 6) \
+    X(a, STATIC, SINGULAR, INT32, signature_algorithm, 7)
+ENSI_PB_BIND(ensi_pb_encryption, ENSI_PB_ENCRYPTION, AUTO, ensi_pb_field)
+#define ensi_pb_encryption_fields (&ensi_pb_encryption_msg)
+
+/* How Event bytes were compressed. Passed through. */
+typedef struct ensi_pb_compression_t {
+    int32_t algorithm;
+    int64_t level;
+} ensi_pb_compression_t;
+#define ENSI_PB_COMPRESSION_LIST(X, a) \
+    X(a, STATIC, SINGULAR, INT32, algorithm, 1) \
+    X(a, STATIC, SINGULAR, INT64, level, 2)
+ENSI_PB_BIND(ensi_pb_compression, ENSI_PB_COMPRESSION, AUTO, NULL)
+#define ensi_pb_compression_fields (&ensi_pb_compression_msg)
+
+/* The envelope. A publisher fills topic_id, event and local_id; the server the rest. */
+typedef struct ensi_pb_event_wrapper_t {
+    ensign_slice_t id; /* RLID, 10 bytes; server */
+    ensign_slice_t topic_id; /* ULID, 16 bytes; publisher */
+    uint64_t offset; /* place in the topic; server (0 so far) */
+    uint64_t epoch; /* consensus epoch; server (0 so far) */
+    int32_t region; /* where it was published; server */
+    bool has_publisher;
+    ensi_pb_publisher_t publisher; /* who published it; server */
+    ensign_slice_t key; /* sharding key; publisher */
+    uint64_t shard; /* server */
+    ensign_slice_t event; /* an encoded Event; publisher */
+    bool has_encryption;
+    ensi_pb_encryption_t encryption; /* publisher */
+    bool has_compression;
+    ensi_pb_compression_t compression; /* publisher */
+    bool is_duplicate; /* only points at duplicate_id; server */
+    ensign_slice_t duplicate_id; /* RLID of the original; server */
+    bool has_committed;
+    ensi_pb_timestamp_t committed; /* server; absent in EnSQL rows */
+    ensign_slice_t local_id; /* comes back in Ack.id and Nack.id; publisher, never stored */
+} ensi_pb_event_wrapper_t;
+#define ENSI_PB_EVENT_WRAPPER_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, BYTES, id, 1) \
+    X(a, CALLBACK, SINGULAR, BYTES, topic_id, 2) \
+    X(a, STATIC, SINGULAR, UINT64, offset, 3) \
+    X(a, STATIC, SINGULAR, UINT64, epoch, 4) \
+    X(a, STATIC, SINGULAR, INT32, region, 5) \
+    X(a, STATIC, OPTIONAL, MESSAGE, publisher, 6) \
+    X(a, CALLBACK, SINGULAR, BYTES, key, 7) \
+    X(a, STATIC, SINGULAR, UINT64, shard, 8) \
+    X(a, CALLBACK, SINGULAR, BYTES, event, 9) \
+    X(a, STATIC, OPTIONAL, MESSAGE, encryption, 10) \
+    X(a, STATIC, OPTIONAL, MESSAGE, compression, 11) \
+    X(a, STATIC, SINGULAR, BOOL, is_duplicate, 12) \
+    X(a, CALLBACK, SINGULAR, BYTES, duplicate_id, 13) \
+    X(a, STATIC, OPTIONAL, MESSAGE, committed, 15) \
+    X(a, CALLBACK, SINGULAR, BYTES, local_id, 16)
+#define ensi_pb_event_wrapper_t_publisher_MSGTYPE ensi_pb_publisher
+#define ensi_pb_event_wrapper_t_encryption_MSGTYPE ensi_pb_encryption
+#define ensi_pb_event_wrapper_t_compression_MSGTYPE ensi_pb_compression
+#define ensi_pb_event_wrapper_t_committed_MSGTYPE ensi_pb_timestamp
+ENSI_PB_BIND(ensi_pb_event_wrapper, ENSI_PB_EVENT_WRAPPER, 2, ensi_pb_field)
+#define ensi_pb_event_wrapper_fields (&ensi_pb_event_wrapper_msg)
+enum { ENSI_PB_EVENT_WRAPPER_ID_TAG = 1, ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG = 2,
+    ENSI_PB_EVENT_WRAPPER_OFFSET_TAG = 3, ENSI_PB_EVENT_WRAPPER_EPOCH_TAG = 4,
+    ENSI_PB_EVENT_WRAPPER_REGION_TAG = 5, ENSI_PB_EVENT_WRAPPER_PUBLISHER_TAG = 6,
+    ENSI_PB_EVENT_WRAPPER_KEY_TAG = 7, ENSI_PB_EVENT_WRAPPER_SHARD_TAG = 8,
+    ENSI_PB_EVENT_WRAPPER_EVENT_TAG = 9, ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG = 10,
+    ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG = 11, ENSI_PB_EVENT_WRAPPER_IS_DUPLICATE_TAG = 12,
+    ENSI_PB_EVENT_WRAPPER_DUPLICATE_ID_TAG = 13, ENSI_PB_EVENT_WRAPPER_COMMITTED_TAG = 15,
+    ENSI_PB_EVENT_WRAPPER_LOCAL_ID_TAG = 16 };
+
+typedef struct ensi_pb_deduplication_t {
+    int32_t strategy;
+    int32_t offset; /* which copy is the original */
+    ensi_pb_span_t keys; /* of the metadata; KEY_GROUPED, UNIQUE_KEY */
+    ensi_pb_span_t fields; /* of the data; UNIQUE_FIELD */
+    bool overwrite_duplicate;
+} ensi_pb_deduplication_t;
+#define ENSI_PB_DEDUPLICATION_LIST(X, a) \
+    X(a, STATIC, SINGULAR, INT32, strategy, 1) \
+    X(a, STATIC, SINGULAR, INT32, offset, 2) \
+    X(a, CALLBACK, REPEATED, STRING, keys, 3) \
+    X(a, CALLBACK, REPEATED, STRING, fields, 4) \
+    X(a, STATIC, SINGULAR, BOOL, overwrite_duplicate, 5)
+ENSI_PB_BIND(ensi_pb_deduplication, ENSI_PB_DEDUPLICATION, AUTO, ensi_pb_field)
+#define ensi_pb_deduplication_fields (&ensi_pb_deduplication_msg)
+enum { ENSI_PB_DEDUPLICATION_KEYS_TAG = 3, ENSI_PB_DEDUPLICATION_FIELDS_TAG = 4 };
+
+typedef struct ensi_pb_node_t {
+    ensign_slice_t id;
+    ensign_slice_t hostname;
+    uint64_t quorum;
+    uint64_t shard;
+    int32_t region;
+    ensign_slice_t url;
+} ensi_pb_node_t;
+#define ENSI_PB_NODE_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, id, 1) \
+    X(a, CALLBACK, SINGULAR, STRING, hostname, 2) \
+    X(a, STATIC, SINGULAR, UINT64, quorum, 3) \
+    X(a, STATIC, SINGULAR, UINT64, shard, 4) \
+    X(a, STATIC, SINGULAR, INT32, region, 5) \
+    X(a, CALLBACK, SINGULAR, STRING, url, 6)
+ENSI_PB_BIND(ensi_pb_node, ENSI_PB_NODE, AUTO, ensi_pb_field)
+#define ensi_pb_node_fields (&ensi_pb_node_msg)
+
+/* Where the shards of a topic live. */
+typedef struct ensi_pb_placement_t {
+    uint64_t epoch;
+    int32_t sharding;
+    ensi_pb_span_t regions; /* packed */
+    ensi_pb_span_t nodes;
+} ensi_pb_placement_t;
+#define ENSI_PB_PLACEMENT_LIST(X, a) \
+    X(a, STATIC, SINGULAR, UINT64, epoch, 1) \
+    X(a, STATIC, SINGULAR, INT32, sharding, 2) \
+    X(a, CALLBACK, REPEATED, INT32, regions, 3) \
+    X(a, CALLBACK, REPEATED, MESSAGE, nodes, 4)
+#define ensi_pb_placement_t_nodes_MSGTYPE ensi_pb_node
+ENSI_PB_BIND(ensi_pb_placement, ENSI_PB_PLACEMENT, AUTO, ensi_pb_field)
+#define ensi_pb_placement_fields (&ensi_pb_placement_msg)
+enum { ENSI_PB_PLACEMENT_REGIONS_TAG = 3, ENSI_PB_PLACEMENT_NODES_TAG = 4 };
+
+/* The whole record. CreateTopic wants name, project_id and perhaps deduplication; the server fills the
+   rest. */
+typedef struct ensi_pb_topic_t {
+    ensign_slice_t id; /* ULID, 16 bytes */
+    ensign_slice_t project_id; /* ULID, 16 bytes */
+    ensign_slice_t name; /* one of its kind in the project */
+    bool readonly; /* archived */
+    uint64_t offset; /* not kept up by the server; so with shards, placements, types */
+    uint32_t shards;
+    int32_t status;
+    bool has_deduplication;
+    ensi_pb_deduplication_t deduplication;
+    ensi_pb_span_t placements;
+    ensi_pb_span_t types;
+    bool has_created;
+    ensi_pb_timestamp_t created;
+    bool has_modified;
+    ensi_pb_timestamp_t modified;
+} ensi_pb_topic_t;
+#define ENSI_PB_TOPIC_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, BYTES, id, 1) \
+    X(a, CALLBACK, SINGULAR, BYTES, project_id, 2) \
+    X(a, CALLBACK, SINGULAR, STRING, name, 3) \
+    X(a, STATIC, SINGULAR, BOOL, readonly, 4) \
+    X(a, STATIC, SINGULAR, UINT64, offset, 5) \
+    X(a, STATIC, SINGULAR, UINT32, shards, 6) \
+    X(a, STATIC, SINGULAR, INT32, status, 7) \
+    X(a, STATIC, OPTIONAL, MESSAGE, deduplication, 11) \
+    X(a, CALLBACK, REPEATED, MESSAGE, placements, 12) \
+    X(a, CALLBACK, REPEATED, MESSAGE, types, 13) \
+    X(a, STATIC, OPTIONAL, MESSAGE, created, 14) \
+    X(a, STATIC, OPTIONAL, MESSAGE, modified, 15)
+#define ensi_pb_topic_t_deduplication_MSGTYPE ensi_pb_deduplication
+#define ensi_pb_topic_t_placements_MSGTYPE ensi_pb_placement
+#define ensi_pb_topic_t_types_MSGTYPE ensi_pb_type
+#define ensi_pb_topic_t_created_MSGTYPE ensi_pb_timestamp
+#define ensi_pb_topic_t_modified_MSGTYPE ensi_pb_timestamp
+ENSI_PB_BIND(ensi_pb_topic, ENSI_PB_TOPIC, AUTO, ensi_pb_field)
+#define ensi_pb_topic_fields (&ensi_pb_topic_msg)
+enum { ENSI_PB_TOPIC_PLACEMENTS_TAG = 12, ENSI_PB_TOPIC_TYPES_TAG = 13 };
+
+typedef struct ensi_pb_topics_page_t {
+    ensi_pb_span_t topics;
+    ensign_slice_t next_page_token; /* empty: the last page */
+} ensi_pb_topics_page_t;
+#define ENSI_PB_TOPICS_PAGE_LIST(X, a) \
+    X(a, CALLBACK, REPEATED, MESSAGE, topics, 1) \
+    X(a, CALLBACK, SINGULAR, STRING, next_page_token, 2)
+#define ensi_pb_topics_page_t_topics_MSGTYPE ensi_pb_topic
+ENSI_PB_BIND(ensi_pb_topics_page, ENSI_PB_TOPICS_PAGE, AUTO, ensi_pb_field)
+#define ensi_pb_topics_page_fields (&ensi_pb_topics_page_msg)
+enum { ENSI_PB_TOPICS_PAGE_TOPICS_TAG = 1 };
+
+/* Asked with the plain name (TopicExists), answered with its hash (TopicNames). */
+typedef struct ensi_pb_topic_name_t {
+    ensign_slice_t topic_id; /* ULID text, 26 characters */
+    ensign_slice_t project_id; /* ULID text, 26 characters */
+    ensign_slice_t name;
+} ensi_pb_topic_name_t;
+#define ENSI_PB_TOPIC_NAME_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, topic_id, 1) \
+    X(a, CALLBACK, SINGULAR, STRING, project_id, 2) \
+    X(a, CALLBACK, SINGULAR, STRING, name, 3)
+ENSI_PB_BIND(ensi_pb_topic_name, ENSI_PB_TOPIC_NAME, AUTO, ensi_pb_field)
+#define ensi_pb_topic_name_fields (&ensi_pb_topic_name_msg)
+
+typedef struct ensi_pb_topic_names_page_t {
+    ensi_pb_span_t topic_names;
+    ensign_slice_t next_page_token; /* empty: the last page */
+} ensi_pb_topic_names_page_t;
+#define ENSI_PB_TOPIC_NAMES_PAGE_LIST(X, a) \
+    X(a, CALLBACK, REPEATED, MESSAGE, topic_names, 1) \
+    X(a, CALLBACK, SINGULAR, STRING, next_page_token, 2)
+#define ensi_pb_topic_names_page_t_topic_names_MSGTYPE ensi_pb_topic_name
+ENSI_PB_BIND(ensi_pb_topic_names_page, ENSI_PB_TOPIC_NAMES_PAGE, AUTO, ensi_pb_field)
+#define ensi_pb_topic_names_page_fields (&ensi_pb_topic_names_page_msg)
+enum { ENSI_PB_TOPIC_NAMES_PAGE_TOPIC_NAMES_TAG = 1 };
+
+/* The share of one schema and mimetype in a topic's numbers. */
+typedef struct ensi_pb_event_type_info_t {
+    bool has_type;
+    ensi_pb_type_t type; /* name "Unspecified" stands for untyped */
+    int32_t mimetype;
+    uint64_t events;
+    uint64_t duplicates;
+    uint64_t data_size_bytes;
+    bool has_modified;
+    ensi_pb_timestamp_t modified; /* never set so far */
+} ensi_pb_event_type_info_t;
+#define ENSI_PB_EVENT_TYPE_INFO_LIST(X, a) \
+    X(a, STATIC, OPTIONAL, MESSAGE, type, 1) \
+    X(a, STATIC, SINGULAR, INT32, mimetype, 2) \
+    X(a, STATIC, SINGULAR, UINT64, events, 10) \
+    X(a, STATIC, SINGULAR, UINT64, duplicates, 11) \
+    X(a, STATIC, SINGULAR, UINT64, data_size_bytes, 12) \
+    X(a, STATIC, OPTIONAL, MESSAGE, modified, 15)
+#define ensi_pb_event_type_info_t_type_MSGTYPE ensi_pb_type
+#define ensi_pb_event_type_info_t_modified_MSGTYPE ensi_pb_timestamp
+ENSI_PB_BIND(ensi_pb_event_type_info, ENSI_PB_EVENT_TYPE_INFO, AUTO, NULL)
+#define ensi_pb_event_type_info_fields (&ensi_pb_event_type_info_msg)
+
+/* Numbers of one topic. */
+typedef struct ensi_pb_topic_info_t {
+    ensign_slice_t topic_id; /* ULID, 16 bytes */
+    ensign_slice_t project_id; /* ULID, 16 bytes */
+    ensign_slice_t event_offset_id; /* RLID of the last event that was counted */
+    uint64_t events; /* duplicates among them */
+    uint64_t duplicates;
+    uint64_t data_size_bytes; /* of the stored wrappers */
+    ensi_pb_span_t types;
+    bool has_modified;
+    ensi_pb_timestamp_t modified;
+} ensi_pb_topic_info_t;
+#define ENSI_PB_TOPIC_INFO_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, BYTES, topic_id, 1) \
+    X(a, CALLBACK, SINGULAR, BYTES, project_id, 2) \
+    X(a, CALLBACK, SINGULAR, BYTES, event_offset_id, 3) \
+    X(a, STATIC, SINGULAR, UINT64, events, 7) \
+    X(a, STATIC, SINGULAR, UINT64, duplicates, 8) \
+    X(a, STATIC, SINGULAR, UINT64, data_size_bytes, 9) \
+    X(a, CALLBACK, REPEATED, MESSAGE, types, 14) \
+    X(a, STATIC, OPTIONAL, MESSAGE, modified, 15)
+#define ensi_pb_topic_info_t_types_MSGTYPE ensi_pb_event_type_info
+#define ensi_pb_topic_info_t_modified_MSGTYPE ensi_pb_timestamp
+ENSI_PB_BIND(ensi_pb_topic_info, ENSI_PB_TOPIC_INFO, AUTO, ensi_pb_field)
+#define ensi_pb_topic_info_fields (&ensi_pb_topic_info_msg)
+enum { ENSI_PB_TOPIC_INFO_TYPES_TAG = 14 };
+
+/* What DeleteTopic shall do. */
+typedef struct ensi_pb_topic_mod_t {
+    ensign_slice_t id; /* ULID text */
+    int32_t operation;
+} ensi_pb_topic_mod_t;
+#define ENSI_PB_TOPIC_MOD_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, id, 1) \
+    X(a, STATIC, SINGULAR, INT32, operation, 2)
+ENSI_PB_BIND(ensi_pb_topic_mod, ENSI_PB_TOPIC_MOD, AUTO, ensi_pb_field)
+#define ensi_pb_topic_mod_fields (&ensi_pb_topic_mod_msg)
+
+typedef struct ensi_pb_topic_status_t {
+    ensign_slice_t id; /* ULID text; empty: the server failed */
+    int32_t state;
+} ensi_pb_topic_status_t;
+#define ENSI_PB_TOPIC_STATUS_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, id, 1) \
+    X(a, STATIC, SINGULAR, INT32, state, 2)
+ENSI_PB_BIND(ensi_pb_topic_status, ENSI_PB_TOPIC_STATUS, AUTO, ensi_pb_field)
+#define ensi_pb_topic_status_fields (&ensi_pb_topic_status_msg)
+
+typedef struct ensi_pb_topic_exists_info_t {
+    ensign_slice_t query; /* what was looked up, in words */
+    bool exists;
+} ensi_pb_topic_exists_info_t;
+#define ENSI_PB_TOPIC_EXISTS_INFO_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, query, 1) \
+    X(a, STATIC, SINGULAR, BOOL, exists, 2)
+ENSI_PB_BIND(ensi_pb_topic_exists_info, ENSI_PB_TOPIC_EXISTS_INFO, AUTO, ensi_pb_field)
+#define ensi_pb_topic_exists_info_fields (&ensi_pb_topic_exists_info_msg)
+
+typedef struct ensi_pb_topic_policy_t {
+    ensign_slice_t id; /* ULID text */
+    bool has_deduplication_policy;
+    ensi_pb_deduplication_t deduplication_policy; /* required */
+    int32_t sharding_strategy; /* UNKNOWN, the server takes no other */
+} ensi_pb_topic_policy_t;
+#define ENSI_PB_TOPIC_POLICY_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, id, 1) \
+    X(a, STATIC, OPTIONAL, MESSAGE, deduplication_policy, 2) \
+    X(a, STATIC, SINGULAR, INT32, sharding_strategy, 3)
+#define ensi_pb_topic_policy_t_deduplication_policy_MSGTYPE ensi_pb_deduplication
+ENSI_PB_BIND(ensi_pb_topic_policy, ENSI_PB_TOPIC_POLICY, AUTO, ensi_pb_field)
+#define ensi_pb_topic_policy_fields (&ensi_pb_topic_policy_msg)
+
+typedef struct ensi_pb_consumer_group_topic_offsets_entry_t {
+    ensign_slice_t key;
+    uint64_t value;
+} ensi_pb_consumer_group_topic_offsets_entry_t;
+#define ENSI_PB_CONSUMER_GROUP_TOPIC_OFFSETS_ENTRY_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, key, 1) \
+    X(a, STATIC, SINGULAR, UINT64, value, 2)
+ENSI_PB_BIND(ensi_pb_consumer_group_topic_offsets_entry, ENSI_PB_CONSUMER_GROUP_TOPIC_OFFSETS_ENTRY, AUTO,
+    ensi_pb_field)
+#define ensi_pb_consumer_group_topic_offsets_entry_fields (&ensi_pb_consumer_group_topic_offsets_entry_msg)
+
+typedef struct ensi_pb_consumer_group_t {
+    ensign_slice_t id; /* 16 bytes as they are, any other length is hashed */
+    ensign_slice_t project_id; /* ULID, 16 bytes */
+    ensign_slice_t name; /* hashed to an id if there is none */
+    int32_t delivery;
+    bool has_delivery_timeout;
+    ensi_pb_duration_t delivery_timeout;
+    ensi_pb_span_t topic_offsets;
+    ensi_pb_span_t consumers;
+    bool has_created;
+    ensi_pb_timestamp_t created;
+    bool has_modified;
+    ensi_pb_timestamp_t modified;
+} ensi_pb_consumer_group_t;
+#define ENSI_PB_CONSUMER_GROUP_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, BYTES, id, 1) \
+    X(a, CALLBACK, SINGULAR, BYTES, project_id, 2) \
+    X(a, CALLBACK, SINGULAR, STRING, name, 3) \
+    X(a, STATIC, SINGULAR, INT32, delivery, 4) \
+    X(a, STATIC, OPTIONAL, MESSAGE, delivery_timeout, 5) \
+    X(a, CALLBACK, REPEATED, MESSAGE, topic_offsets, 12) \
+    X(a, CALLBACK, REPEATED, BYTES, consumers, 13) \
+    X(a, STATIC, OPTIONAL, MESSAGE, created, 14) \
+    X(a, STATIC, OPTIONAL, MESSAGE, modified, 15)
+#define ensi_pb_consumer_group_t_delivery_timeout_MSGTYPE ensi_pb_duration
+#define ensi_pb_consumer_group_t_topic_offsets_MSGTYPE ensi_pb_consumer_group_topic_offsets_entry
+#define ensi_pb_consumer_group_t_created_MSGTYPE ensi_pb_timestamp
+#define ensi_pb_consumer_group_t_modified_MSGTYPE ensi_pb_timestamp
+ENSI_PB_BIND(ensi_pb_consumer_group, ENSI_PB_CONSUMER_GROUP, AUTO, ensi_pb_field)
+#define ensi_pb_consumer_group_fields (&ensi_pb_consumer_group_msg)
+enum { ENSI_PB_CONSUMER_GROUP_TOPIC_OFFSETS_TAG = 12, ENSI_PB_CONSUMER_GROUP_CONSUMERS_TAG = 13 };
+
+/* One of the five values, and the placeholder that it stands for. In the service's own schema the five are a
+   oneof; the bytes on the wire are the same, and a slice has no place in a nanopb oneof. `optional` keeps a
+   zero apart from nothing. */
+typedef struct ensi_pb_parameter_t {
+    bool has_i;
+    int64_t i;
+    bool has_d;
+    double d;
+    bool has_b;
+    bool b;
+    ensign_slice_t y;
+    ensign_slice_t s;
+    ensign_slice_t name;
+} ensi_pb_parameter_t;
+#define ENSI_PB_PARAMETER_LIST(X, a) \
+    X(a, STATIC, OPTIONAL, SINT64, i, 1) \
+    X(a, STATIC, OPTIONAL, DOUBLE, d, 2) \
+    X(a, STATIC, OPTIONAL, BOOL, b, 3) \
+    X(a, CALLBACK, SINGULAR, BYTES, y, 4) \
+    X(a, CALLBACK, SINGULAR, STRING, s, 5) \
+    X(a, CALLBACK, SINGULAR, STRING, name, 6)
+ENSI_PB_BIND(ensi_pb_parameter, ENSI_PB_PARAMETER, AUTO, ensi_pb_field)
+#define ensi_pb_parameter_fields (&ensi_pb_parameter_msg)
+
+typedef struct ensi_pb_query_t {
+    ensign_slice_t query;
+    ensi_pb_span_t params;
+    bool include_duplicates;
+} ensi_pb_query_t;
+#define ENSI_PB_QUERY_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, query, 1) \
+    X(a, CALLBACK, REPEATED, MESSAGE, params, 2) \
+    X(a, STATIC, SINGULAR, BOOL, include_duplicates, 3)
+#define ensi_pb_query_t_params_MSGTYPE ensi_pb_parameter
+ENSI_PB_BIND(ensi_pb_query, ENSI_PB_QUERY, AUTO, ensi_pb_field)
+#define ensi_pb_query_fields (&ensi_pb_query_msg)
+enum { ENSI_PB_QUERY_PARAMS_TAG = 2 };
+
+/* Explain is UNIMPLEMENTED so far. */
+typedef struct ensi_pb_query_explanation_t {
+    char dummy_field;
+} ensi_pb_query_explanation_t;
+#define ENSI_PB_QUERY_EXPLANATION_LIST(X, a)
+ENSI_PB_BIND(ensi_pb_query_explanation, ENSI_PB_QUERY_EXPLANATION, AUTO, NULL)
+#define ensi_pb_query_explanation_fields (&ensi_pb_query_explanation_msg)
+
+typedef struct ensi_pb_ack_t {
+    ensign_slice_t id; /* to a publisher its local_id, from a subscriber the RLID */
+    bool has_committed;
+    ensi_pb_timestamp_t committed; /* to a publisher only */
+} ensi_pb_ack_t;
+#define ENSI_PB_ACK_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, BYTES, id, 1) \
+    X(a, STATIC, OPTIONAL, MESSAGE, committed, 2)
+#define ensi_pb_ack_t_committed_MSGTYPE ensi_pb_timestamp
+ENSI_PB_BIND(ensi_pb_ack, ENSI_PB_ACK, AUTO, ensi_pb_field)
+#define ensi_pb_ack_fields (&ensi_pb_ack_msg)
+enum { ENSI_PB_ACK_ID_TAG = 1, ENSI_PB_ACK_COMMITTED_TAG = 2 };
+
+typedef struct ensi_pb_nack_t {
+    ensign_slice_t id; /* as in Ack */
+    int32_t code;
+    ensign_slice_t error; /* words for a person */
+} ensi_pb_nack_t;
+#define ENSI_PB_NACK_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, BYTES, id, 1) \
+    X(a, STATIC, SINGULAR, INT32, code, 2) \
+    X(a, CALLBACK, SINGULAR, STRING, error, 3)
+ENSI_PB_BIND(ensi_pb_nack, ENSI_PB_NACK, AUTO, ensi_pb_field)
+#define ensi_pb_nack_fields (&ensi_pb_nack_msg)
+
+typedef struct ensi_pb_open_stream_t {
+    ensign_slice_t client_id; /* name of the publishing program */
+    ensi_pb_span_t topics; /* names, ULID texts or hashes; none: all of the project */
+} ensi_pb_open_stream_t;
+#define ENSI_PB_OPEN_STREAM_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, client_id, 1) \
+    X(a, CALLBACK, REPEATED, STRING, topics, 2)
+ENSI_PB_BIND(ensi_pb_open_stream, ENSI_PB_OPEN_STREAM, AUTO, ensi_pb_field)
+#define ensi_pb_open_stream_fields (&ensi_pb_open_stream_msg)
+enum { ENSI_PB_OPEN_STREAM_TOPICS_TAG = 2 };
+
+/* One of the two; open_stream comes first and once. */
+typedef struct ensi_pb_publisher_request_t {
+    bool has_event;
+    ensi_pb_event_wrapper_t event;
+    bool has_open_stream;
+    ensi_pb_open_stream_t open_stream;
+} ensi_pb_publisher_request_t;
+#define ENSI_PB_PUBLISHER_REQUEST_LIST(X, a) \
+    X(a, STATIC, OPTIONAL, MESSAGE, event, 1) \
+    X(a, STATIC, OPTIONAL, MESSAGE, open_stream, 2)
+#define ensi_pb_publisher_request_t_event_MSGTYPE ensi_pb_event_wrapper
+#define ensi_pb_publisher_request_t_open_stream_MSGTYPE ensi_pb_open_stream
+ENSI_PB_BIND(ensi_pb_publisher_request, ENSI_PB_PUBLISHER_REQUEST, 2, NULL)
+#define ensi_pb_publisher_request_fields (&ensi_pb_publisher_request_msg)
+enum { ENSI_PB_PUBLISHER_REQUEST_EVENT_TAG = 1, ENSI_PB_PUBLISHER_REQUEST_OPEN_STREAM_TAG = 2 };
+
+typedef struct ensi_pb_close_stream_t {
+    uint64_t events;
+    uint64_t topics; /* different ones among the events */
+    uint64_t acks;
+    uint64_t nacks;
+} ensi_pb_close_stream_t;
+#define ENSI_PB_CLOSE_STREAM_LIST(X, a) \
+    X(a, STATIC, SINGULAR, UINT64, events, 1) \
+    X(a, STATIC, SINGULAR, UINT64, topics, 2) \
+    X(a, STATIC, SINGULAR, UINT64, acks, 3) \
+    X(a, STATIC, SINGULAR, UINT64, nacks, 4)
+ENSI_PB_BIND(ensi_pb_close_stream, ENSI_PB_CLOSE_STREAM, AUTO, NULL)
+#define ensi_pb_close_stream_fields (&ensi_pb_close_stream_msg)
+
+typedef struct ensi_pb_stream_ready_topics_entry_t {
+    ensign_slice_t key;
+    ensign_slice_t value;
+} ensi_pb_stream_ready_topics_entry_t;
+#define ENSI_PB_STREAM_READY_TOPICS_ENTRY_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, key, 1) \
+    X(a, CALLBACK, SINGULAR, BYTES, value, 2)
+ENSI_PB_BIND(ensi_pb_stream_ready_topics_entry, ENSI_PB_STREAM_READY_TOPICS_ENTRY, AUTO, ensi_pb_field)
+#define ensi_pb_stream_ready_topics_entry_fields (&ensi_pb_stream_ready_topics_entry_msg)
+
+typedef struct ensi_pb_stream_ready_t {
+    ensign_slice_t client_id;
+    ensign_slice_t server_id; /* name of the node; may be empty */
+    ensi_pb_span_t topics; /* name to ULID, 16 bytes */
+} ensi_pb_stream_ready_t;
+#define ENSI_PB_STREAM_READY_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, client_id, 1) \
+    X(a, CALLBACK, SINGULAR, STRING, server_id, 2) \
+    X(a, CALLBACK, REPEATED, MESSAGE, topics, 3)
+#define ensi_pb_stream_ready_t_topics_MSGTYPE ensi_pb_stream_ready_topics_entry
+ENSI_PB_BIND(ensi_pb_stream_ready, ENSI_PB_STREAM_READY, AUTO, ensi_pb_field)
+#define ensi_pb_stream_ready_fields (&ensi_pb_stream_ready_msg)
+enum { ENSI_PB_STREAM_READY_TOPICS_TAG = 3 };
+
+/* One of the four. */
+typedef struct ensi_pb_publisher_reply_t {
+    bool has_ack;
+    ensi_pb_ack_t ack;
+    bool has_nack;
+    ensi_pb_nack_t nack;
+    bool has_ready;
+    ensi_pb_stream_ready_t ready;
+    bool has_close_stream;
+    ensi_pb_close_stream_t close_stream;
+} ensi_pb_publisher_reply_t;
+#define ENSI_PB_PUBLISHER_REPLY_LIST(X, a) \
+    X(a, STATIC, OPTIONAL, MESSAGE, ack, 1) \
+    X(a, STATIC, OPTIONAL, MESSAGE, nack, 2) \
+    X(a, STATIC, OPTIONAL, MESSAGE, ready, 3) \
+    X(a, STATIC, OPTIONAL, MESSAGE, close_stream, 4)
+#define ensi_pb_publisher_reply_t_ack_MSGTYPE ensi_pb_ack
+#define ensi_pb_publisher_reply_t_nack_MSGTYPE ensi_pb_nack
+#define ensi_pb_publisher_reply_t_ready_MSGTYPE ensi_pb_stream_ready
+#define ensi_pb_publisher_reply_t_close_stream_MSGTYPE ensi_pb_close_stream
+ENSI_PB_BIND(ensi_pb_publisher_reply, ENSI_PB_PUBLISHER_REPLY, AUTO, NULL)
+#define ensi_pb_publisher_reply_fields (&ensi_pb_publisher_reply_msg)
+enum { ENSI_PB_PUBLISHER_REPLY_ACK_TAG = 1, ENSI_PB_PUBLISHER_REPLY_NACK_TAG = 2,
+    ENSI_PB_PUBLISHER_REPLY_READY_TAG = 3, ENSI_PB_PUBLISHER_REPLY_CLOSE_STREAM_TAG = 4 };
+
+/* One of the three; close_stream is never sent here. */
+typedef struct ensi_pb_subscribe_reply_t {
+    bool has_event;
+    ensi_pb_event_wrapper_t event;
+    bool has_ready;
+    ensi_pb_stream_ready_t ready;
+    bool has_close_stream;
+    ensi_pb_close_stream_t close_stream;
+} ensi_pb_subscribe_reply_t;
+#define ENSI_PB_SUBSCRIBE_REPLY_LIST(X, a) \
+    X(a, STATIC, OPTIONAL, MESSAGE, event, 1) \
+    X(a, STATIC, OPTIONAL, MESSAGE, ready, 2) \
+    X(a, STATIC, OPTIONAL, MESSAGE, close_stream, 3)
+#define ensi_pb_subscribe_reply_t_event_MSGTYPE ensi_pb_event_wrapper
+#define ensi_pb_subscribe_reply_t_ready_MSGTYPE ensi_pb_stream_ready
+#define ensi_pb_subscribe_reply_t_close_stream_MSGTYPE ensi_pb_close_stream
+ENSI_PB_BIND(ensi_pb_subscribe_reply, ENSI_PB_SUBSCRIBE_REPLY, 2, NULL)
+#define ensi_pb_subscribe_reply_fields (&ensi_pb_subscribe_reply_msg)
+enum { ENSI_PB_SUBSCRIBE_REPLY_EVENT_TAG = 1, ENSI_PB_SUBSCRIBE_REPLY_READY_TAG = 2,
+    ENSI_PB_SUBSCRIBE_REPLY_CLOSE_STREAM_TAG = 3 };
+
+typedef struct ensi_pb_subscription_t {
+    ensign_slice_t client_id;
+    ensi_pb_span_t topics; /* names, ULID texts or hashes; none: all of the project */
+    bool has_query;
+    ensi_pb_query_t query; /* ignored so far */
+    bool has_group;
+    ensi_pb_consumer_group_t group; /* ignored so far */
+} ensi_pb_subscription_t;
+#define ENSI_PB_SUBSCRIPTION_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, client_id, 1) \
+    X(a, CALLBACK, REPEATED, STRING, topics, 2) \
+    X(a, STATIC, OPTIONAL, MESSAGE, query, 3) \
+    X(a, STATIC, OPTIONAL, MESSAGE, group, 4)
+#define ensi_pb_subscription_t_query_MSGTYPE ensi_pb_query
+#define ensi_pb_subscription_t_group_MSGTYPE ensi_pb_consumer_group
+ENSI_PB_BIND(ensi_pb_subscription, ENSI_PB_SUBSCRIPTION, AUTO, ensi_pb_field)
+#define ensi_pb_subscription_fields (&ensi_pb_subscription_msg)
+enum { ENSI_PB_SUBSCRIPTION_TOPICS_TAG = 2 };
+
+/* One of the three; subscription comes first and once. */
+typedef struct ensi_pb_subscribe_request_t {
+    bool has_ack;
+    ensi_pb_ack_t ack;
+    bool has_nack;
+    ensi_pb_nack_t nack;
+    bool has_subscription;
+    ensi_pb_subscription_t subscription;
+} ensi_pb_subscribe_request_t;
+#define ENSI_PB_SUBSCRIBE_REQUEST_LIST(X, a) \
+    X(a, STATIC, OPTIONAL, MESSAGE, ack, 1) \
+    X(a, STATIC, OPTIONAL, MESSAGE, nack, 2) \
+    X(a, STATIC, OPTIONAL, MESSAGE, subscription, 3)
+#define ensi_pb_subscribe_request_t_ack_MSGTYPE ensi_pb_ack
+#define ensi_pb_subscribe_request_t_nack_MSGTYPE ensi_pb_nack
+#define ensi_pb_subscribe_request_t_subscription_MSGTYPE ensi_pb_subscription
+ENSI_PB_BIND(ensi_pb_subscribe_request, ENSI_PB_SUBSCRIBE_REQUEST, 2, NULL)
+#define ensi_pb_subscribe_request_fields (&ensi_pb_subscribe_request_msg)
+enum { ENSI_PB_SUBSCRIBE_REQUEST_ACK_TAG = 1, ENSI_PB_SUBSCRIBE_REQUEST_NACK_TAG = 2,
+    ENSI_PB_SUBSCRIBE_REQUEST_SUBSCRIPTION_TAG = 3 };
+
+typedef struct ensi_pb_info_request_t {
+    ensi_pb_span_t topics; /* ULIDs of 16 bytes; none: all */
+} ensi_pb_info_request_t;
+#define ENSI_PB_INFO_REQUEST_LIST(X, a) \
+    X(a, CALLBACK, REPEATED, BYTES, topics, 1)
+ENSI_PB_BIND(ensi_pb_info_request, ENSI_PB_INFO_REQUEST, AUTO, ensi_pb_field)
+#define ensi_pb_info_request_fields (&ensi_pb_info_request_msg)
+enum { ENSI_PB_INFO_REQUEST_TOPICS_TAG = 1 };
+
+typedef struct ensi_pb_project_info_t {
+    ensign_slice_t project_id; /* ULID, 16 bytes */
+    uint64_t num_topics;
+    uint64_t num_readonly_topics;
+    uint64_t events; /* this and the next two: sums over the topics */
+    uint64_t duplicates;
+    uint64_t data_size_bytes;
+    ensi_pb_span_t topics;
+} ensi_pb_project_info_t;
+#define ENSI_PB_PROJECT_INFO_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, BYTES, project_id, 1) \
+    X(a, STATIC, SINGULAR, UINT64, num_topics, 2) \
+    X(a, STATIC, SINGULAR, UINT64, num_readonly_topics, 3) \
+    X(a, STATIC, SINGULAR, UINT64, events, 7) \
+    X(a, STATIC, SINGULAR, UINT64, duplicates, 8) \
+    X(a, STATIC, SINGULAR, UINT64, data_size_bytes, 9) \
+    X(a, CALLBACK, REPEATED, MESSAGE, topics, 15)
+#define ensi_pb_project_info_t_topics_MSGTYPE ensi_pb_topic_info
+ENSI_PB_BIND(ensi_pb_project_info, ENSI_PB_PROJECT_INFO, AUTO, ensi_pb_field)
+#define ensi_pb_project_info_fields (&ensi_pb_project_info_msg)
+enum { ENSI_PB_PROJECT_INFO_TOPICS_TAG = 15 };
+
+typedef struct ensi_pb_health_check_t {
+    uint32_t attempts; /* failed checks so far; ignored */
+    bool has_last_checked_at;
+    ensi_pb_timestamp_t last_checked_at; /* ignored */
+} ensi_pb_health_check_t;
+#define ENSI_PB_HEALTH_CHECK_LIST(X, a) \
+    X(a, STATIC, SINGULAR, UINT32, attempts, 1) \
+    X(a, STATIC, OPTIONAL, MESSAGE, last_checked_at, 2)
+#define ensi_pb_health_check_t_last_checked_at_MSGTYPE ensi_pb_timestamp
+ENSI_PB_BIND(ensi_pb_health_check, ENSI_PB_HEALTH_CHECK, AUTO, NULL)
+#define ensi_pb_health_check_fields (&ensi_pb_health_check_msg)
+
+typedef struct ensi_pb_service_state_t {
+    int32_t status;
+    ensign_slice_t version;
+    bool has_uptime;
+    ensi_pb_duration_t uptime;
+    bool has_not_before;
+    ensi_pb_timestamp_t not_before; /* when to ask again: earliest */
+    bool has_not_after;
+    ensi_pb_timestamp_t not_after; /* and latest */
+} ensi_pb_service_state_t;
+#define ENSI_PB_SERVICE_STATE_LIST(X, a) \
+    X(a, STATIC, SINGULAR, INT32, status, 1) \
+    X(a, CALLBACK, SINGULAR, STRING, version, 2) \
+    X(a, STATIC, OPTIONAL, MESSAGE, uptime, 3) \
+    X(a, STATIC, OPTIONAL, MESSAGE, not_before, 4) \
+    X(a, STATIC, OPTIONAL, MESSAGE, not_after, 5)
+#define ensi_pb_service_state_t_uptime_MSGTYPE ensi_pb_duration
+#define ensi_pb_service_state_t_not_before_MSGTYPE ensi_pb_timestamp
+#define ensi_pb_service_state_t_not_after_MSGTYPE ensi_pb_timestamp
+ENSI_PB_BIND(ensi_pb_service_state, ENSI_PB_SERVICE_STATE, AUTO, ensi_pb_field)
+#define ensi_pb_service_state_fields (&ensi_pb_service_state_msg)
+
+typedef struct ensi_pb_page_info_t {
+    uint32_t page_size; /* 0: the server's 100 */
+    ensign_slice_t next_page_token; /* of the page before */
+} ensi_pb_page_info_t;
+#define ENSI_PB_PAGE_INFO_LIST(X, a) \
+    X(a, STATIC, SINGULAR, UINT32, page_size, 1) \
+    X(a, CALLBACK, SINGULAR, STRING, next_page_token, 2)
+ENSI_PB_BIND(ensi_pb_page_info, ENSI_PB_PAGE_INFO, AUTO, ensi_pb_field)
+#define ensi_pb_page_info_fields (&ensi_pb_page_info_msg)
+
+typedef struct ensi_pb_health_check_request_t {
+    ensign_slice_t service; /* empty: the server as a whole */
+} ensi_pb_health_check_request_t;
+#define ENSI_PB_HEALTH_CHECK_REQUEST_LIST(X, a) \
+    X(a, CALLBACK, SINGULAR, STRING, service, 1)
+ENSI_PB_BIND(ensi_pb_health_check_request, ENSI_PB_HEALTH_CHECK_REQUEST, AUTO, ensi_pb_field)
+#define ensi_pb_health_check_request_fields (&ensi_pb_health_check_request_msg)
+
+typedef struct ensi_pb_health_check_response_t {
+    int32_t status;
+} ensi_pb_health_check_response_t;
+#define ENSI_PB_HEALTH_CHECK_RESPONSE_LIST(X, a) \
+    X(a, STATIC, SINGULAR, INT32, status, 1)
+ENSI_PB_BIND(ensi_pb_health_check_response, ENSI_PB_HEALTH_CHECK_RESPONSE, AUTO, NULL)
+#define ensi_pb_health_check_response_fields (&ensi_pb_health_check_response_msg)
+
+/* Names every table once: one that nobody uses yet is no warning then, and costs nothing. */
+static void ensi_pb_mention(void)
+{
+    (void)ensi_pb_timestamp_msg; (void)ensi_pb_duration_msg; (void)ensi_pb_event_metadata_entry_msg;
+    (void)ensi_pb_type_msg; (void)ensi_pb_event_msg; (void)ensi_pb_publisher_msg;
+    (void)ensi_pb_encryption_msg; (void)ensi_pb_compression_msg; (void)ensi_pb_event_wrapper_msg;
+    (void)ensi_pb_deduplication_msg; (void)ensi_pb_node_msg; (void)ensi_pb_placement_msg;
+    (void)ensi_pb_topic_msg; (void)ensi_pb_topics_page_msg; (void)ensi_pb_topic_name_msg;
+    (void)ensi_pb_topic_names_page_msg; (void)ensi_pb_event_type_info_msg; (void)ensi_pb_topic_info_msg;
+    (void)ensi_pb_topic_mod_msg; (void)ensi_pb_topic_status_msg; (void)ensi_pb_topic_exists_info_msg;
+    (void)ensi_pb_topic_policy_msg; (void)ensi_pb_consumer_group_topic_offsets_entry_msg;
+    (void)ensi_pb_consumer_group_msg; (void)ensi_pb_parameter_msg; (void)ensi_pb_query_msg;
+    (void)ensi_pb_query_explanation_msg; (void)ensi_pb_ack_msg; (void)ensi_pb_nack_msg;
+    (void)ensi_pb_open_stream_msg; (void)ensi_pb_publisher_request_msg; (void)ensi_pb_close_stream_msg;
+    (void)ensi_pb_stream_ready_topics_entry_msg; (void)ensi_pb_stream_ready_msg;
+    (void)ensi_pb_publisher_reply_msg; (void)ensi_pb_subscribe_reply_msg; (void)ensi_pb_subscription_msg;
+    (void)ensi_pb_subscribe_request_msg; (void)ensi_pb_info_request_msg; (void)ensi_pb_project_info_msg;
+    (void)ensi_pb_health_check_msg; (void)ensi_pb_service_state_msg; (void)ensi_pb_page_info_msg;
+    (void)ensi_pb_health_check_request_msg; (void)ensi_pb_health_check_response_msg;
+}
+// END GENERATED
+
+/* A PublisherReply: ack { id "ab", committed -1 s, 5 ns }, ready { server_id "n", topics "t": 7 }. */
+static const uint8_t ensi_pb_sample[] = {
+    0x0A, 0x13, 0x0A, 2, 'a', 'b', 0x12, 0x0D, 0x08, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1,
+    0x10, 5,
+    0x1A, 0x0B, 0x12, 1, 'n', 0x1A, 6, 0x0A, 1, 't', 0x12, 1, 7
+};
+
+/* The map of the sample, and the same entry from the writer. */
+static bool ensi_pb_check_span(ensi_pb_span_t topics)
+{
+    ensi_pb_stream_ready_topics_entry_t entry;
+    ensign_slice_t value;
+    uint8_t again[8], *p = again;
+    size_t at = 0;
+
+    if (!ensi_pb_span_next(topics, ENSI_PB_STREAM_READY_TOPICS_TAG, &at, &value)) return false;
+    if (!ensi_pb_decode(ensi_pb_stream_ready_topics_entry_fields, &entry, value.ptr, value.len)) return false;
+    if (value.len != ensi_pb_bytes_size(1, entry.key.len) + ensi_pb_bytes_size(2, entry.value.len))
+        return false;
+    p = ensi_pb_put_bytes(p, 1, entry.key);
+    p = ensi_pb_put_bytes(p, 2, entry.value);
+    return (size_t)(p - again) == value.len && memcmp(again, value.ptr, value.len) == 0 &&
+           !ensi_pb_span_next(topics, ENSI_PB_STREAM_READY_TOPICS_TAG, &at, &value);
+}
+
+/* True if the library that was linked goes with the header that was included: the sample is read and written
+   as it must be, and a submessage with a number in the place of bytes is refused. */
+static bool ensi_pb_check(void)
+{
+    static const uint8_t wrong[] = { 0x0A, 2, 0x08, 1 };
+    const pb_msgdesc_t *fields = ensi_pb_publisher_reply_fields;
+    ensi_pb_publisher_reply_t m;
+    uint8_t again[sizeof ensi_pb_sample];
+    size_t size, len;
+
+    ensi_pb_mention();
+    if (ensi_pb_decode(fields, &m, wrong, sizeof wrong)) return false;
+    if (!ensi_pb_decode(fields, &m, ensi_pb_sample, sizeof ensi_pb_sample)) return false;
+    if (!m.has_ack || m.ack.id.ptr != ensi_pb_sample + 4 || m.ack.id.len != 2) return false;
+    if (!m.ack.has_committed || m.ack.committed.seconds != -1 || m.ack.committed.nanos != 5) return false;
+    if (m.has_nack || !m.has_ready || !ensi_pb_check_span(m.ready.topics)) return false;
+    if (!ensi_pb_size(fields, &m, &size) || size != sizeof again) return false;
+    return ensi_pb_encode(fields, &m, again, sizeof again, &len) && len == size &&
+           memcmp(again, ensi_pb_sample, len) == 0;
+}
+#endif /* ENSIGN_NO_SERVICE */
+
+/* >>id   may call: util
+ * Identifiers, MIME types, versions, metadata, and an event as text
+ *
+ * Owns   nothing: pure functions and constant tables.
+ * Holds  no output is touched before all of the input was found good (ensi_id_text_t apart: it counts what
+ *        does not fit and goes on counting);
+ *        metadata comes from a peer: each length is checked against what is left before it is used.
+ * Fails  E_FORMAT for text that does not parse. Malformed metadata ends an iteration, it is no error: the
+ *        event itself was delivered and stays readable. */
+
+/* ---- ULID, RLID: one big-endian number in base 32. `pad` is by how many bits the text is longer than it. */
+
+#define ENSI_ID_UPPER "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+#define ENSI_ID_LOWER "0123456789abcdefghjkmnpqrstvwxyz"
+
+static char ensi_id_lower(uint8_t c)
+{
+    return (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+}
+
+static void ensi_id_base32_put(const uint8_t *in, size_t n, unsigned pad, const char *alphabet, char *out)
+{
+    uint32_t acc = 0;
+    unsigned bits = pad;
+
+    for (size_t i = 0; i < n; i++) {
+        acc = (acc << 8) | in[i];
+        bits += 8;
+        while (bits >= 5) {
+            bits -= 5;
+            *out++ = alphabet[(acc >> bits) & 31];
+        }
+    }
+    *out = '\0';
+}
+
+static int ensi_id_base32_get(ensign_slice_t text, size_t chars, unsigned pad, uint8_t *out)
+{
+    uint32_t acc = 0;
+    unsigned bits = 0;
+
+    if (text.len != chars) return ENSIGN_E_FORMAT;
+    for (size_t i = 0; i < chars; i++) {
+        const char *at = (const char *)memchr(ENSI_ID_LOWER, ensi_id_lower(text.ptr[i]), 32);
+        uint32_t digit;
+        if (!at) return ENSIGN_E_FORMAT;
+        digit = (uint32_t)(at - ENSI_ID_LOWER);
+        if (i == 0 && digit >> (5 - pad) != 0) return ENSIGN_E_FORMAT; /* larger than the number can be */
+        acc = (acc << 5) | digit;
+        bits += i == 0 ? 5 - pad : 5;
+        if (bits >= 8) {
+            bits -= 8;
+            *out++ = (uint8_t)(acc >> bits);
+        }
+    }
+    return ENSIGN_OK;
+}
+
+int ensign_ulid_parse(ensign_ulid_t *out, ensign_slice_t text)
+{
+    ensign_ulid_t id;
+    int rc;
+
+    if (!out) return ENSIGN_E_ARGUMENT;
+    rc = ensi_id_base32_get(text, 26, 2, id.b);
+    if (rc == ENSIGN_OK) *out = id;
+    return rc;
+}
+
+void ensign_ulid_text(ensign_ulid_t id, char out[27])
+{
+    ensi_id_base32_put(id.b, sizeof id.b, 2, ENSI_ID_UPPER, out);
+}
+
+int ensign_rlid_parse(ensign_rlid_t *out, ensign_slice_t text)
+{
+    ensign_rlid_t id;
+    int rc;
+
+    if (!out) return ENSIGN_E_ARGUMENT;
+    rc = ensi_id_base32_get(text, 16, 0, id.b);
+    if (rc == ENSIGN_OK) *out = id;
+    return rc;
+}
+
+void ensign_rlid_text(ensign_rlid_t id, char out[17])
+{
+    ensi_id_base32_put(id.b, sizeof id.b, 0, ENSI_ID_LOWER, out);
+}
+
+/* `ms` is Unix time; what is over 48 bits is dropped, so that the id stays one. */
+static ensign_ulid_t ensi_id_ulid_make(uint64_t ms, const uint8_t random[10])
+{
+    ensign_ulid_t id;
+
+    for (unsigned i = 0; i < 6; i++) id.b[i] = (uint8_t)(ms >> (40 - 8 * i));
+    memcpy(id.b + 6, random, 10);
+    return id;
+}
+
+#ifndef ENSIGN_NO_SERVICE
+
+/* ---- MIME types */
+
+typedef struct { int32_t mime; const char *name; } ensi_id_mime_t;
+
+static const ensi_id_mime_t ensi_id_mimes[] = {
+    { ENSIGN_MIME_APPLICATION_OCTET_STREAM, "application/octet-stream" },
+    { ENSIGN_MIME_TEXT_PLAIN, "text/plain" },
+    { ENSIGN_MIME_TEXT_CSV, "text/csv" },
+    { ENSIGN_MIME_TEXT_HTML, "text/html" },
+    { ENSIGN_MIME_TEXT_CALENDAR, "text/calendar" },
+    { ENSIGN_MIME_APPLICATION_JSON, "application/json" },
+    { ENSIGN_MIME_APPLICATION_JSON_LD, "application/ld+json" },
+    { ENSIGN_MIME_APPLICATION_JSON_LINES, "application/jsonlines" },
+    { ENSIGN_MIME_APPLICATION_UBJSON, "application/ubjson" },
+    { ENSIGN_MIME_APPLICATION_BSON, "application/bson" },
+    { ENSIGN_MIME_APPLICATION_XML, "application/xml" },
+    { ENSIGN_MIME_APPLICATION_ATOM, "application/atom+xml" },
+    { ENSIGN_MIME_APPLICATION_MSGPACK, "application/msgpack" },
+    { ENSIGN_MIME_APPLICATION_PARQUET, "application/parquet" },
+    { ENSIGN_MIME_APPLICATION_AVRO, "application/avro" },
+    { ENSIGN_MIME_APPLICATION_PROTOBUF, "application/protobuf" },
+    { ENSIGN_MIME_APPLICATION_PDF, "application/pdf" },
+    { ENSIGN_MIME_APPLICATION_JAVA_ARCHIVE, "application/java-archive" },
+    { ENSIGN_MIME_APPLICATION_PYTHON_PICKLE, "application/python-pickle" },
+    { ENSIGN_MIME_USER_SPECIFIED0, "user/format-0" }, { ENSIGN_MIME_USER_SPECIFIED1, "user/format-1" },
+    { ENSIGN_MIME_USER_SPECIFIED2, "user/format-2" }, { ENSIGN_MIME_USER_SPECIFIED3, "user/format-3" },
+    { ENSIGN_MIME_USER_SPECIFIED4, "user/format-4" }, { ENSIGN_MIME_USER_SPECIFIED5, "user/format-5" },
+    { ENSIGN_MIME_USER_SPECIFIED6, "user/format-6" }, { ENSIGN_MIME_USER_SPECIFIED7, "user/format-7" },
+    { ENSIGN_MIME_USER_SPECIFIED8, "user/format-8" }, { ENSIGN_MIME_USER_SPECIFIED9, "user/format-9" },
+};
+
+typedef struct { ensign_slice_t prefix, mime, ext; } ensi_id_mime_parts_t; /* prefix/mime+ext */
+
+/* NULL: not in the table. */
+static const char *ensi_id_mime_find(int32_t mime)
+{
+    for (size_t i = 0; i < ENSI_COUNT(ensi_id_mimes); i++) {
+        if (ensi_id_mimes[i].mime == mime) return ensi_id_mimes[i].name;
+    }
+    return NULL;
+}
+
+const char *ensign_mime_name(int32_t mime)
+{
+    const char *name = ensi_id_mime_find(mime);
+
+    return name ? name : "unknown";
+}
+
+static bool ensi_id_blank(uint8_t c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* The characters of a part: letters, digits, '_', '-', and '.' where `dot` says so. */
+static bool ensi_id_word(uint8_t c, bool dot)
+{
+    char l = ensi_id_lower(c);
+
+    return (l >= 'a' && l <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || (dot && c == '.');
+}
+
+/* Cuts the run of such characters off the front of `s`. */
+static ensign_slice_t ensi_id_take_word(ensign_slice_t *s, bool dot)
+{
+    size_t n = 0;
+    ensign_slice_t word;
+
+    while (n < s->len && ensi_id_word(s->ptr[n], dot)) n++;
+    word = ensi_slice(s->ptr, n);
+    *s = ensi_slice(s->ptr + n, s->len - n);
+    return word;
+}
+
+static bool ensi_id_take_char(ensign_slice_t *s, char c)
+{
+    if (s->len == 0 || s->ptr[0] != (uint8_t)c) return false;
+    *s = ensi_slice(s->ptr + 1, s->len - 1);
+    return true;
+}
+
+static ensign_slice_t ensi_id_trim(ensign_slice_t s)
+{
+    while (s.len > 0 && ensi_id_blank(s.ptr[0])) s = ensi_slice(s.ptr + 1, s.len - 1);
+    while (s.len > 0 && ensi_id_blank(s.ptr[s.len - 1])) s.len--;
+    return s;
+}
+
+/* Parameters: "; key=value", and again: the blank is a must, a second semicolon is not (SDK rules). */
+static bool ensi_id_mime_params(ensign_slice_t s)
+{
+    for (bool first = true; s.len > 0; first = false) {
+        if (!ensi_id_take_char(&s, ';') && first) return false;
+        if (s.len == 0 || !ensi_id_blank(s.ptr[0])) return false;
+        while (s.len > 0 && ensi_id_blank(s.ptr[0])) s = ensi_slice(s.ptr + 1, s.len - 1);
+        if (ensi_id_take_word(&s, true).len == 0 || !ensi_id_take_char(&s, '=')) return false;
+        if (ensi_id_take_word(&s, true).len == 0) return false;
+    }
+    return true;
+}
+
+static bool ensi_id_mime_split(ensign_slice_t s, ensi_id_mime_parts_t *parts)
+{
+    parts->mime = parts->ext = ensi_slice("", 0);
+    parts->prefix = ensi_id_take_word(&s, false);
+    if (!ensi_id_take_char(&s, '/')) return false;
+    parts->mime = ensi_id_take_word(&s, true);
+    if (parts->mime.len == 0) return false;
+    if (ensi_id_take_char(&s, '+')) {
+        parts->ext = ensi_id_take_word(&s, false);
+        if (parts->ext.len == 0) return false;
+    }
+    return ensi_id_mime_params(s);
+}
+
+/* Does `s`, in any case, stand at *name? Then *name moves past it. */
+static bool ensi_id_mime_eat(const char **name, ensign_slice_t s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if ((*name)[i] == '\0' || (*name)[i] != ensi_id_lower(s.ptr[i])) return false;
+    }
+    *name += s.len;
+    return true;
+}
+
+/* prefix/mime, or prefix/mime+ext where ext is not empty. */
+static bool ensi_id_mime_look_up(ensign_slice_t prefix, ensign_slice_t mime, ensign_slice_t ext, int32_t *out)
+{
+    for (size_t i = 0; i < ENSI_COUNT(ensi_id_mimes); i++) {
+        const char *name = ensi_id_mimes[i].name;
+        if (!ensi_id_mime_eat(&name, prefix) || !ensi_id_mime_eat(&name, ensi_slice("/", 1))) continue;
+        if (!ensi_id_mime_eat(&name, mime)) continue;
+        if (ext.len > 0 && !ensi_id_mime_eat(&name, ensi_slice("+", 1))) continue;
+        if (!ensi_id_mime_eat(&name, ext)) continue;
+        if (*name != '\0') continue;
+        *out = ensi_id_mimes[i].mime;
+        return true;
+    }
+    return false;
+}
+
+/* The order decides: "application/atom+xml" is Atom and "application/x.y+xml" is XML. */
+static bool ensi_id_mime_match(ensign_slice_t prefix, const ensi_id_mime_parts_t *parts, int32_t *out)
+{
+    ensign_slice_t none = ensi_slice("", 0);
+
+    if (ensi_id_mime_look_up(prefix, parts->mime, none, out)) return true;
+    if (parts->ext.len == 0) return false;
+    return ensi_id_mime_look_up(prefix, parts->mime, parts->ext, out)
+        || ensi_id_mime_look_up(prefix, parts->ext, none, out);
+}
+
+static bool ensi_id_is_word(ensign_slice_t s, const char *lower)
+{
+    return ensi_id_mime_eat(&lower, s) && *lower == '\0';
+}
+
+int ensign_mime_parse(ensign_slice_t text, int32_t *out)
+{
+    ensi_id_mime_parts_t parts;
+    ensign_slice_t s = ensi_id_trim(text);
+    bool split, is_text, is_app;
+
+    if (!out) return ENSIGN_E_ARGUMENT;
+    split = ensi_id_mime_split(s, &parts);
+    is_text = s.len > 4 && s.ptr[4] == '/' && ensi_id_is_word(parts.prefix, "text");
+    is_app = ensi_id_is_word(parts.prefix, "application");
+    if (split && (is_text || is_app || ensi_id_is_word(parts.prefix, "user"))) {
+        if (ensi_id_mime_match(parts.prefix, &parts, out)) return ENSIGN_OK;
+        if (is_text && ensi_id_mime_match(ensign_str("application"), &parts, out)) return ENSIGN_OK;
+        if (is_app && ensi_id_mime_match(ensign_str("text"), &parts, out)) return ENSIGN_OK;
+    }
+    *out = is_text ? ENSIGN_MIME_TEXT_PLAIN : ENSIGN_MIME_APPLICATION_OCTET_STREAM;
+    return ENSIGN_E_FORMAT;
+}
+
+/* ---- schemas: semver 2.0.0 */
+
+static bool ensi_id_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* No leading zero, and it fits. Moves *at past the digits. */
+static bool ensi_id_semver_number(const char **at, uint32_t *out)
+{
+    uint64_t value = 0;
+    const char *p = *at;
+
+    if (!ensi_id_digit(*p) || (p[0] == '0' && ensi_id_digit(p[1]))) return false;
+    for (; ensi_id_digit(*p); p++) {
+        value = value * 10 + (uint64_t)(*p - '0');
+        if (value > UINT32_MAX) return false;
+    }
+    *out = (uint32_t)value;
+    *at = p;
+    return true;
+}
+
+/* Identifiers with dots between them. A number in a pre-release has no leading zero. */
+static bool ensi_id_semver_idents(const char **at, bool build)
+{
+    const char *p = *at;
+
+    for (;;) {
+        const char *start = p;
+        bool number = true;
+        for (; *p != '_' && ensi_id_word((uint8_t)*p, false); p++) number = number && ensi_id_digit(*p);
+        if (p == start) return false;
+        if (!build && number && *start == '0' && p - start > 1) return false;
+        if (*p != '.') break;
+        p++;
+    }
+    *at = p;
+    return true;
+}
+
+int ensign_type_parse(ensign_type_t *out, const char *name, const char *semver)
+{
+    ensign_type_t type;
+    const char *p = semver;
+
+    if (!out || !name || !semver) return ENSIGN_E_ARGUMENT;
+    type.name = ensign_str(name);
+    if (type.name.len == 0) return ENSIGN_E_FORMAT; /* on the wire an empty name means: no type */
+    if (*p == 'v') p++;
+    if (!ensi_id_semver_number(&p, &type.major) || *p++ != '.') return ENSIGN_E_FORMAT;
+    if (!ensi_id_semver_number(&p, &type.minor) || *p++ != '.') return ENSIGN_E_FORMAT;
+    if (!ensi_id_semver_number(&p, &type.patch)) return ENSIGN_E_FORMAT;
+    if (*p == '-' && (p++, !ensi_id_semver_idents(&p, false))) return ENSIGN_E_FORMAT;
+    if (*p == '+' && (p++, !ensi_id_semver_idents(&p, true))) return ENSIGN_E_FORMAT;
+    if (*p != '\0') return ENSIGN_E_FORMAT;
+    *out = type;
+    return ENSIGN_OK;
+}
+
+/* ---- metadata: a protobuf map<string, string>, read here so that `id` needs no library */
+
+#define ENSI_ID_METADATA_TAG 3u /* of Event */
+
+typedef struct { uint32_t tag, wire; ensign_slice_t bytes; } ensi_id_field_t; /* bytes: wire type 2 only */
+
+static bool ensi_id_varint(ensign_slice_t s, size_t *at, uint64_t *out)
+{
+    uint64_t value = 0;
+
+    for (unsigned shift = 0; shift < 64 && *at < s.len; shift += 7) {
+        uint8_t byte = s.ptr[(*at)++];
+        value |= (uint64_t)(byte & 0x7F) << shift;
+        if (byte < 0x80) {
+            *out = value;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* False: the end, or malformed. Groups are refused: proto3 has none. */
+static bool ensi_id_field(ensign_slice_t s, size_t *at, ensi_id_field_t *field)
+{
+    uint64_t key, size = 0;
+
+    if (!ensi_id_varint(s, at, &key) || key > UINT32_MAX || key >> 3 == 0) return false;
+    field->tag = (uint32_t)(key >> 3);
+    field->wire = (uint32_t)(key & 7);
+    field->bytes = ensi_slice("", 0);
+    switch (field->wire) {
+    case 0: return ensi_id_varint(s, at, &size);
+    case 1: size = 8; break;
+    case 2:
+        if (!ensi_id_varint(s, at, &size)) return false;
+        break;
+    case 5: size = 4; break;
+    default: return false;
+    }
+    if (size > s.len - *at) return false;
+    if (field->wire == 2) field->bytes = ensi_slice(s.ptr + *at, (size_t)size);
+    *at += (size_t)size;
+    return true;
+}
+
+/* One entry: key is field 1, value is field 2, either may be missing, which means empty. */
+static bool ensi_id_map_entry(ensign_slice_t entry, ensign_slice_t *key, ensign_slice_t *value)
+{
+    ensi_id_field_t field;
+    size_t at = 0;
+
+    *key = *value = ensi_slice("", 0);
+    while (at < entry.len) {
+        if (!ensi_id_field(entry, &at, &field)) return false;
+        if (field.wire == 2 && field.tag == 1) *key = field.bytes;
+        if (field.wire == 2 && field.tag == 2) *value = field.bytes;
+    }
+    return true;
+}
+
+bool ensign_metadata_next(const ensign_event_t *e, size_t *at, ensign_slice_t *key, ensign_slice_t *value)
+{
+    ensi_id_field_t field;
+    ensign_slice_t k, v;
+
+    while (*at < e->metadata.len) {
+        if (!ensi_id_field(e->metadata, at, &field)) break;
+        if (field.tag != ENSI_ID_METADATA_TAG || field.wire != 2) continue;
+        if (!ensi_id_map_entry(field.bytes, &k, &v)) break;
+        *key = k;
+        *value = v;
+        return true;
+    }
+    *at = e->metadata.len; /* after malformed bytes too: a second call must not start in their middle */
+    return false;
+}
+
+bool ensign_metadata_get(const ensign_event_t *e, const char *key, ensign_slice_t *value)
+{
+    ensign_slice_t k, v;
+    size_t at = 0;
+    bool found = false;
+
+    while (ensign_metadata_next(e, &at, &k, &v)) {
+        if (!ensi_slice_is(k, key)) continue;
+        *value = v;
+        found = true; /* go on: of two with one key the last one counts */
+    }
+    return found;
+}
+
+/* ---- dates */
+
+typedef struct { int64_t year; int month, day, hour, minute, second; } ensi_id_date_t;
+
+/* Unix seconds to the Gregorian calendar in UTC, for every int64_t. Years are counted from 1 March, so that
+   the leap day is a year's last; day 719468 before 1970 began such a year, 0. */
+static ensi_id_date_t ensi_id_civil(int64_t seconds)
+{
+    ensi_id_date_t d;
+    int64_t day = seconds / 86400, rest = seconds % 86400, era;
+    int era_day, era_year, year_day, month;
+
+    if (rest < 0) {
+        rest += 86400;
+        day--;
+    }
+    day += 719468;
+    era = (day >= 0 ? day : day - 146096) / 146097; /* 400 years each, rounded down */
+    era_day = (int)(day - era * 146097);
+    era_year = (era_day - era_day / 1460 + era_day / 36524 - era_day / 146096) / 365;
+    year_day = era_day - (365 * era_year + era_year / 4 - era_year / 100);
+    month = (5 * year_day + 2) / 153; /* 0 is March; 153 days in each five months */
+    d.day = year_day - (153 * month + 2) / 5 + 1;
+    d.month = month < 10 ? month + 3 : month - 9;
+    d.year = era * 400 + era_year + (d.month <= 2 ? 1 : 0);
+    d.hour = (int)(rest / 3600);
+    d.minute = (int)(rest / 60 % 60);
+    d.second = (int)(rest % 60);
+    return d;
+}
+
+/* ---- an event as text */
+
+#define ENSI_ID_DATA_SHOWN 100u               /* characters of the literal; PyEnsign's number */
+#define ENSI_ID_GO_ZERO_TIME (-62135596800LL) /* 0001-01-01: what go-ensign sends for "not set" */
+
+typedef struct { char *out; size_t cap, len; } ensi_id_text_t; /* len counts on where cap ends */
+
+static void ensi_id_put(ensi_id_text_t *t, const void *p, size_t n)
+{
+    if (t->len < t->cap) memcpy(t->out + t->len, p, n < t->cap - t->len ? n : t->cap - t->len);
+    t->len += n;
+}
+
+static void ensi_id_puts(ensi_id_text_t *t, const char *s)
+{
+    ensi_id_put(t, s, strlen(s));
+}
+
+/* At least `width` digits. */
+static void ensi_id_put_number(ensi_id_text_t *t, int64_t value, size_t width)
+{
+    char digits[24];
+    size_t at = sizeof digits;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+
+    for (; rest > 0 || sizeof digits - at < width; rest /= 10) digits[--at] = (char)('0' + (int)(rest % 10));
+    if (value < 0) digits[--at] = '-';
+    ensi_id_put(t, digits + at, sizeof digits - at);
+}
+
+/* How Python writes one byte of a literal that stands between `quote`s; 0: as it is. Returns the length. */
+static size_t ensi_id_escape(uint8_t c, char quote, char out[4])
+{
+    static const char hex[] = "0123456789abcdef";
+    const char *named = "\tt\nn\rr\\\\";
+
+    out[0] = '\\';
+    for (; *named; named += 2) {
+        if (c != (uint8_t)named[0]) continue;
+        out[1] = named[1];
+        return 2;
+    }
+    if (quote != '\0' && c == (uint8_t)quote) {
+        out[1] = quote;
+        return 2;
+    }
+    if (c >= 0x20 && c < 0x7F) return 0;
+    out[1] = 'x';
+    out[2] = hex[c >> 4];
+    out[3] = hex[c & 15];
+    return 4;
+}
+
+/* Python prefers ' and takes " where that saves escaping. */
+static char ensi_id_quote(ensign_slice_t s)
+{
+    bool single, both;
+
+    if (s.len == 0) return '\'';
+    single = memchr(s.ptr, '\'', s.len) != NULL;
+    both = single && memchr(s.ptr, '"', s.len) != NULL;
+    return single && !both ? '"' : '\'';
+}
+
+static void ensi_id_put_data(ensi_id_text_t *t, ensign_slice_t data)
+{
+    char line[ENSI_ID_DATA_SHOWN + 8], quote = ensi_id_quote(data); /* + 8: an escape and the end quote */
+    size_t n = 2;
+
+    line[0] = 'b';
+    line[1] = quote;
+    for (size_t i = 0; i < data.len && n <= ENSI_ID_DATA_SHOWN; i++) {
+        char escaped[4];
+        size_t len = ensi_id_escape(data.ptr[i], quote, escaped);
+        if (len == 0) escaped[len++] = (char)data.ptr[i];
+        memcpy(line + n, escaped, len);
+        n += len;
+    }
+    if (n <= ENSI_ID_DATA_SHOWN) line[n++] = quote;
+    ensi_id_put(t, line, n < ENSI_ID_DATA_SHOWN ? n : ENSI_ID_DATA_SHOWN);
+    if (n > ENSI_ID_DATA_SHOWN) ensi_id_puts(t, "...");
+}
+
+/* UTF-8 text: only what could steer a terminal is escaped: C0, DEL, and C1 (0xC2 and 0x80..0x9F). With a
+   quote also that quote and the backslash. */
+static void ensi_id_put_words(ensi_id_text_t *t, ensign_slice_t s, char quote)
+{
+    for (size_t i = 0, used; i < s.len; i += used) {
+        const uint8_t *c = s.ptr + i;
+        char escaped[4];
+        size_t len = 0;
+        bool c1 = c[0] == 0xC2 && i + 1 < s.len && c[1] >= 0x80 && c[1] < 0xA0;
+        used = c1 ? 2 : 1;
+        if (c1) len = ensi_id_escape(c[1], quote, escaped);
+        else if (c[0] < 0x80 && (c[0] != '\\' || quote != '\0')) len = ensi_id_escape(c[0], quote, escaped);
+        if (len > 0) ensi_id_put(t, escaped, len);
+        else ensi_id_put(t, c, 1);
+    }
+}
+
+static void ensi_id_put_time(ensi_id_text_t *t, ensign_time_t time)
+{
+    ensi_id_date_t d = ensi_id_civil(time.seconds);
+
+    if (time.nanos == 0 && (time.seconds == 0 || time.seconds == ENSI_ID_GO_ZERO_TIME)) {
+        ensi_id_puts(t, "None");
+        return;
+    }
+    ensi_id_put_number(t, d.year, 4);
+    ensi_id_puts(t, "-");
+    ensi_id_put_number(t, d.month, 2);
+    ensi_id_puts(t, "-");
+    ensi_id_put_number(t, d.day, 2);
+    ensi_id_puts(t, " ");
+    ensi_id_put_number(t, d.hour, 2);
+    ensi_id_puts(t, ":");
+    ensi_id_put_number(t, d.minute, 2);
+    ensi_id_puts(t, ":");
+    ensi_id_put_number(t, d.second, 2);
+    if (time.nanos < 1000 || time.nanos > 999999999) return; /* out of range: a peer's mistake, not shown */
+    ensi_id_puts(t, ".");
+    ensi_id_put_number(t, time.nanos / 1000, 6);
+}
+
+static void ensi_id_put_type(ensi_id_text_t *t, const ensign_type_t *type)
+{
+    if (type->name.len == 0) return;
+    ensi_id_puts(t, "\n\tschema: ");
+    ensi_id_put_words(t, type->name, '\0');
+    ensi_id_puts(t, " v");
+    ensi_id_put_number(t, type->major, 1);
+    ensi_id_puts(t, ".");
+    ensi_id_put_number(t, type->minor, 1);
+    ensi_id_puts(t, ".");
+    ensi_id_put_number(t, type->patch, 1);
+}
+
+static void ensi_id_put_quoted(ensi_id_text_t *t, ensign_slice_t s)
+{
+    char quote = ensi_id_quote(s);
+
+    ensi_id_put(t, &quote, 1);
+    ensi_id_put_words(t, s, quote);
+    ensi_id_put(t, &quote, 1);
+}
+
+/* As a Python dict prints. */
+static void ensi_id_put_metadata(ensi_id_text_t *t, const ensign_event_t *e)
+{
+    ensign_slice_t key, value;
+    const char *before = "\n\tmeta: {";
+    size_t at = 0;
+    bool any = false;
+
+    for (; ensign_metadata_next(e, &at, &key, &value); any = true) {
+        ensi_id_puts(t, before);
+        ensi_id_put_quoted(t, key);
+        ensi_id_puts(t, ": ");
+        ensi_id_put_quoted(t, value);
+        before = ", ";
+    }
+    if (any) ensi_id_puts(t, "}");
+}
+
+static void ensi_id_put_id(ensi_id_text_t *t, ensign_rlid_t id)
+{
+    static const ensign_rlid_t none = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0}};
+    char text[17];
+
+    if (memcmp(id.b, none.b, sizeof none.b) == 0) return;
+    ensign_rlid_text(id, text);
+    ensi_id_puts(t, "\n\tid: ");
+    ensi_id_puts(t, text);
+}
+
+static void ensi_id_put_mime(ensi_id_text_t *t, int32_t mime)
+{
+    ensi_id_puts(t, "\n\tmimetype: ");
+    ensi_id_puts(t, ensign_mime_name(mime));
+    if (ensi_id_mime_find(mime)) return;
+    ensi_id_puts(t, " ");
+    ensi_id_put_number(t, mime, 1);
+}
+
+int ensign_event_text(const ensign_event_t *e, char *out, size_t cap)
+{
+    ensi_id_text_t t;
+
+    if (!e) return ENSIGN_E_ARGUMENT;
+    t.out = out;
+    t.cap = cap > 0 ? cap - 1 : 0; /* room for the NUL is kept */
+    t.len = 0;
+    ensi_id_puts(&t, "Event:");
+    ensi_id_put_id(&t, e->id);
+    ensi_id_puts(&t, "\n\tdata: ");
+    ensi_id_put_data(&t, e->data);
+    ensi_id_put_mime(&t, e->mimetype);
+    ensi_id_put_type(&t, &e->type);
+    ensi_id_put_metadata(&t, e);
+    ensi_id_puts(&t, "\n\tstate: EventState.SUBSCRIBED\n\tcreated: ");
+    ensi_id_put_time(&t, e->created);
+    ensi_id_puts(&t, "\n\tcommitted: ");
+    ensi_id_put_time(&t, e->committed);
+    if (cap > 0) out[t.len < t.cap ? t.len : t.cap] = '\0';
+    return t.len < INT32_MAX ? (int)t.len : INT32_MAX;
+}
+
+/* ---- nack codes */
+
+typedef struct { int code; const char *name, *text; } ensi_id_nack_t;
+
+static const ensi_id_nack_t ensi_id_nacks[] = {
+    { ENSIGN_NACK_UNKNOWN, "UNKNOWN", "refused without a reason" },
+    { ENSIGN_NACK_MAX_EVENT_SIZE_EXCEEDED, "MAX_EVENT_SIZE_EXCEEDED",
+      "the event is too large for the server; make it smaller" },
+    { ENSIGN_NACK_TOPIC_UNKNOWN, "TOPIC_UNKNOWN",
+      "the server knows no such topic in this project; create it or mend its name" },
+    { ENSIGN_NACK_TOPIC_ARCHIVED, "TOPIC_ARCHIVED", "the topic is archived and takes no events" },
+    { ENSIGN_NACK_TOPIC_DELETED, "TOPIC_DELETED", "the topic is being deleted" },
+    { ENSIGN_NACK_PERMISSION_DENIED, "PERMISSION_DENIED", "the API key may not publish to this topic" },
+    { ENSIGN_NACK_CONSENSUS_FAILURE, "CONSENSUS_FAILURE",
+      "the server's nodes did not agree; publish the event again" },
+    { ENSIGN_NACK_SHARDING_FAILURE, "SHARDING_FAILURE",
+      "the event reached a node that does not hold its shard; publish it again" },
+    { ENSIGN_NACK_REDIRECT, "REDIRECT", "another node of the server takes this event" },
+    { ENSIGN_NACK_INTERNAL, "INTERNAL", "the server could not store the event; publish it again later" },
+    { ENSIGN_NACK_UNPROCESSED, "UNPROCESSED", "the subscriber did not process the event" },
+    { ENSIGN_NACK_TIMEOUT, "TIMEOUT", "the subscriber did not finish in time" },
+    { ENSIGN_NACK_UNHANDLED_MIMETYPE, "UNHANDLED_MIMETYPE", "the subscriber cannot read this MIME type" },
+    { ENSIGN_NACK_UNKNOWN_TYPE, "UNKNOWN_TYPE", "the subscriber does not know this schema" },
+    { ENSIGN_NACK_DELIVER_AGAIN_ANY, "DELIVER_AGAIN_ANY", "the event should be delivered again" },
+    { ENSIGN_NACK_DELIVER_AGAIN_NOT_ME, "DELIVER_AGAIN_NOT_ME",
+      "the event should be delivered again to another subscriber" },
+    { ENSIGN_NACK_NOT_SENT, "NOT_SENT", "the event was never sent; it can be published again" },
+    { ENSIGN_NACK_OUTCOME_UNKNOWN, "OUTCOME_UNKNOWN",
+      "the connection broke before the ack; the event may be stored" },
+    { ENSIGN_NACK_TIMED_OUT, "TIMED_OUT", "close ran out of time before the ack; the event may be stored" },
+};
+
+static const ensi_id_nack_t *ensi_id_nack_find(int code)
+{
+    static const ensi_id_nack_t other = { -1, "UNKNOWN_CODE",
+                                          "refused with a code that this library does not know" };
+
+    for (size_t i = 0; i < ENSI_COUNT(ensi_id_nacks); i++) {
+        if (ensi_id_nacks[i].code == code) return &ensi_id_nacks[i];
+    }
+    return &other;
+}
+
+const char *ensign_nack_name(int code)
+{
+    return ensi_id_nack_find(code)->name;
+}
+
+/* For a nack that brought no words of its own. */
+static ENSI_UNUSED const char *ensi_id_nack_text(int code)
+{
+    return ensi_id_nack_find(code)->text;
+}
+
+#endif /* ENSIGN_NO_SERVICE */
+
+/* >>json   may call: util
+ * JSON, base64 and the dates in a token
+ *
+ * Owns   nothing: base64, JSON (RFC 8259) and the payload of a JWT (RFC 7519), from memory to memory.
+ * Holds  a document is read to its end before anything is answered: a member found early does not hide a
+ *        fault further on, and of two members with one name the last counts;
+ *        nothing nests deeper than ENSI_JSON_DEPTH, so the stack is bounded whatever a peer sends;
+ *        strings that come out are well-formed UTF-8.
+ * Fails  E_FORMAT: not JSON, or a member of another kind than asked for. E_TOO_LARGE: it does not fit.
+ *        AGAIN: no such member, or null. Only OK writes to the outputs. */
+
+/* ---- base64 (RFC 4648) */
+
+/* The six bits of a character, or 64. */
+static unsigned ensi_base64_value(char c, bool url)
+{
+    if (c >= 'A' && c <= 'Z') return (unsigned)(c - 'A');
+    if (c >= 'a' && c <= 'z') return (unsigned)(c - 'a') + 26;
+    if (c >= '0' && c <= '9') return (unsigned)(c - '0') + 52;
+    if (c == (url ? '-' : '+')) return 62;
+    if (c == (url ? '_' : '/')) return 63;
+    return 64;
+}
+
+/* The length without padding, which is absent or right. False: it is wrong, or a character is left over. */
+static bool ensi_base64_unpad(const char *p, size_t *n)
+{
+    size_t pads = 0;
+
+    while (pads < 2 && pads < *n && p[*n - 1 - pads] == '=') pads++;
+    if (pads > 0 && *n % 4 != 0) return false;
+    *n -= pads;
+    return *n % 4 != 1;
+}
+
+/* `out` may be `p`. Bits left over in the last character are not looked at: senders differ. */
+static ENSI_UNUSED int ensi_base64_decode(const char *p, size_t n, bool url, uint8_t *out, size_t cap,
+                                          size_t *len)
+{
+    uint32_t acc = 0;
+    unsigned bits = 0;
+    size_t at = 0;
+
+    if (!ensi_base64_unpad(p, &n)) return ENSIGN_E_FORMAT;
+    for (size_t i = 0; i < n; i++) {
+        if (ensi_base64_value(p[i], url) > 63) return ENSIGN_E_FORMAT;
+    }
+    if (n / 4 * 3 + (n % 4 > 0 ? n % 4 - 1 : 0) > cap) return ENSIGN_E_TOO_LARGE;
+    for (size_t i = 0; i < n; i++) {
+        acc = (acc << 6) | ensi_base64_value(p[i], url);
+        bits += 6;
+        if (bits < 8) continue;
+        bits -= 8;
+        out[at++] = (uint8_t)(acc >> bits);
+    }
+    *len = at;
+    return ENSIGN_OK;
+}
+
+/* Standard alphabet, no NUL. */
+static ENSI_UNUSED int ensi_base64_encode(const uint8_t *p, size_t n, bool pad, char *out, size_t cap,
+                                          size_t *len)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t tail = n % 3, at = 0;
+    size_t last = tail == 0 ? 0 : pad ? 4 : tail + 1; /* characters of an incomplete group */
+
+    if (n / 3 > (SIZE_MAX - 4) / 4 || n / 3 * 4 + last > cap) return ENSIGN_E_TOO_LARGE;
+    for (size_t i = 0; i < n; i += 3) {
+        size_t take = n - i < 3 ? n - i : 3;
+        uint32_t group = (uint32_t)p[i] << 16;
+        if (take > 1) group |= (uint32_t)p[i + 1] << 8;
+        if (take > 2) group |= p[i + 2];
+        for (unsigned k = 0; k <= take; k++) out[at++] = alphabet[(group >> (18 - 6 * k)) & 63];
+    }
+    while (at < n / 3 * 4 + last) out[at++] = '=';
+    *len = at;
+    return ENSIGN_OK;
+}
+
+/* ---- characters of a string */
+
+/* The length of the UTF-8 character at p, 0 if there is none: overlong forms, surrogates and what lies over
+   U+10FFFF are none (RFC 3629, section 4). */
+static size_t ensi_json_utf8_size(const uint8_t *p, const uint8_t *end)
+{
+    size_t size = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF5 ? 4 : 0;
+
+    if (size == 0 || size > (size_t)(end - p)) return 0;
+    for (size_t i = 1; i < size; i++) {
+        if ((p[i] & 0xC0) != 0x80) return 0;
+    }
+    if (p[0] == 0xE0 && p[1] < 0xA0) return 0;
+    if (p[0] == 0xED && p[1] > 0x9F) return 0;
+    if (p[0] == 0xF0 && p[1] < 0x90) return 0;
+    if (p[0] == 0xF4 && p[1] > 0x8F) return 0;
+    return size;
+}
+
+static size_t ensi_json_utf8_put(uint32_t c, uint8_t out[4])
+{
+    size_t size = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+
+    for (size_t i = size - 1; i > 0; i--, c >>= 6) out[i] = (uint8_t)(0x80 | (c & 0x3F));
+    out[0] = (uint8_t)(size == 1 ? c : (0xF00u >> size & 0xFF) | c);
+    return size;
+}
+
+/* "uXXXX" at *p. */
+static bool ensi_json_hex4(const uint8_t **p, const uint8_t *end, uint32_t *out)
+{
+    uint32_t value = 0;
+
+    if (end - *p < 5 || **p != 'u') return false;
+    for (unsigned i = 1; i <= 4; i++) {
+        uint8_t c = (*p)[i];
+        if (c >= '0' && c <= '9') value = value << 4 | (uint32_t)(c - '0');
+        else if (c >= 'a' && c <= 'f') value = value << 4 | (uint32_t)(c - 'a' + 10);
+        else if (c >= 'A' && c <= 'F') value = value << 4 | (uint32_t)(c - 'A' + 10);
+        else return false;
+    }
+    *p += 5;
+    *out = value;
+    return true;
+}
+
+/* What follows a backslash. A high surrogate needs a low one behind it; a low one cannot stand alone. */
+static size_t ensi_json_unescape(const uint8_t **p, const uint8_t *end, uint8_t out[4])
+{
+    const char *pairs = "\"\"\\\\//b\bf\fn\nr\rt\t";
+    uint32_t c, low;
+
+    for (; *p < end && *pairs; pairs += 2) {
+        if (**p != (uint8_t)pairs[0]) continue;
+        out[0] = (uint8_t)pairs[1];
+        (*p)++;
+        return 1;
+    }
+    if (!ensi_json_hex4(p, end, &c)) return 0;
+    if (c >= 0xDC00 && c <= 0xDFFF) return 0;
+    if (c >= 0xD800 && c <= 0xDBFF) {
+        if (*p == end || *(*p)++ != '\\') return 0;
+        if (!ensi_json_hex4(p, end, &low) || low < 0xDC00 || low > 0xDFFF) return 0;
+        c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
+    }
+    return ensi_json_utf8_put(c, out);
+}
+
+/* Reads one character between quotes. Returns its length in UTF-8, 0 if it is malformed. */
+static size_t ensi_json_char(const uint8_t **p, const uint8_t *end, uint8_t out[4])
+{
+    size_t size;
+
+    if (*p == end || **p < 0x20) return 0;
+    if (**p == '\\') {
+        (*p)++;
+        return ensi_json_unescape(p, end, out);
+    }
+    size = ensi_json_utf8_size(*p, end);
+    memcpy(out, *p, size);
+    *p += size;
+    return size;
+}
+
+/* ---- the document */
+
+#define ENSI_JSON_DEPTH 64 /* objects and arrays inside one another */
+
+typedef struct { const uint8_t *p, *end; } ensi_json_t;
+
+static bool ensi_json_value(ensi_json_t *x, unsigned depth);
+
+static void ensi_json_blanks(ensi_json_t *x)
+{
+    while (x->p < x->end && (*x->p == ' ' || *x->p == '\t' || *x->p == '\n' || *x->p == '\r')) x->p++;
+}
+
+static bool ensi_json_take(ensi_json_t *x, char c)
+{
+    if (x->p == x->end || *x->p != (uint8_t)c) return false;
+    x->p++;
+    return true;
+}
+
+/* *inside: what stands between the quotes, checked but not unescaped. */
+static bool ensi_json_quoted(ensi_json_t *x, ensign_slice_t *inside)
+{
+    const uint8_t *start;
+    uint8_t utf8[4];
+
+    if (!ensi_json_take(x, '"')) return false;
+    start = x->p;
+    while (x->p < x->end && *x->p != '"') {
+        if (ensi_json_char(&x->p, x->end, utf8) == 0) return false;
+    }
+    *inside = ensi_slice(start, (size_t)(x->p - start));
+    return ensi_json_take(x, '"');
+}
+
+static bool ensi_json_digits(ensi_json_t *x)
+{
+    const uint8_t *start = x->p;
+
+    while (x->p < x->end && *x->p >= '0' && *x->p <= '9') x->p++;
+    return x->p > start;
+}
+
+static bool ensi_json_number(ensi_json_t *x)
+{
+    (void)ensi_json_take(x, '-');
+    if (!ensi_json_take(x, '0') && !ensi_json_digits(x)) return false; /* 01: the caller fails at the 1 */
+    if (ensi_json_take(x, '.') && !ensi_json_digits(x)) return false;
+    if (ensi_json_take(x, 'e') || ensi_json_take(x, 'E')) {
+        if (!ensi_json_take(x, '+')) (void)ensi_json_take(x, '-');
+        return ensi_json_digits(x);
+    }
+    return true;
+}
+
+static bool ensi_json_literal(ensi_json_t *x, const char *word)
+{
+    size_t n = strlen(word);
+
+    if ((size_t)(x->end - x->p) < n || memcmp(x->p, word, n) != 0) return false;
+    x->p += n;
+    return true;
+}
+
+/* Is a checked string, unescaped, this text? */
+static bool ensi_json_is(ensign_slice_t inside, const char *text)
+{
+    const uint8_t *p = inside.ptr, *end = inside.ptr + inside.len;
+    size_t left = strlen(text);
+
+    while (p < end) {
+        uint8_t utf8[4];
+        size_t size = ensi_json_char(&p, end, utf8);
+        if (size > left || memcmp(utf8, text, size) != 0) return false;
+        text += size;
+        left -= size;
+    }
+    return left == 0;
+}
+
+/* From behind the '{'. *found: the last member named `key`, its value as it stands; key NULL: none sought. */
+static bool ensi_json_object(ensi_json_t *x, unsigned depth, const char *key, ensign_slice_t *found)
+{
+    ensi_json_blanks(x);
+    if (ensi_json_take(x, '}')) return true;
+    for (;;) {
+        ensign_slice_t name;
+        const uint8_t *start;
+        ensi_json_blanks(x);
+        if (!ensi_json_quoted(x, &name)) return false;
+        ensi_json_blanks(x);
+        if (!ensi_json_take(x, ':')) return false;
+        ensi_json_blanks(x);
+        start = x->p;
+        if (!ensi_json_value(x, depth)) return false;
+        if (key && ensi_json_is(name, key)) *found = ensi_slice(start, (size_t)(x->p - start));
+        ensi_json_blanks(x);
+        if (ensi_json_take(x, '}')) return true;
+        if (!ensi_json_take(x, ',')) return false;
+    }
+}
+
+static bool ensi_json_array(ensi_json_t *x, unsigned depth)
+{
+    ensi_json_blanks(x);
+    if (ensi_json_take(x, ']')) return true;
+    for (;;) {
+        ensi_json_blanks(x);
+        if (!ensi_json_value(x, depth)) return false;
+        ensi_json_blanks(x);
+        if (ensi_json_take(x, ']')) return true;
+        if (!ensi_json_take(x, ',')) return false;
+    }
+}
+
+/* depth: how many objects and arrays are open around this value. */
+static bool ensi_json_value(ensi_json_t *x, unsigned depth)
+{
+    ensign_slice_t inside;
+
+    if (x->p == x->end) return false;
+    switch (*x->p) {
+    case '{': x->p++; return depth < ENSI_JSON_DEPTH && ensi_json_object(x, depth + 1, NULL, NULL);
+    case '[': x->p++; return depth < ENSI_JSON_DEPTH && ensi_json_array(x, depth + 1);
+    case '"': return ensi_json_quoted(x, &inside);
+    case 't': return ensi_json_literal(x, "true");
+    case 'f': return ensi_json_literal(x, "false");
+    case 'n': return ensi_json_literal(x, "null");
+    default: return ensi_json_number(x);
+    }
+}
+
+/* The value of a member of the top-level object, as it stands in the document: never empty, never null. */
+static int ensi_json_find(ensign_slice_t doc, const char *key, ensign_slice_t *value)
+{
+    ensi_json_t x;
+    ensign_slice_t found = ensi_slice("", 0);
+
+    if (doc.len == 0) return ENSIGN_E_FORMAT;
+    x.p = doc.ptr;
+    x.end = doc.ptr + doc.len;
+    ensi_json_blanks(&x);
+    if (!ensi_json_take(&x, '{') || !ensi_json_object(&x, 1, key, &found)) return ENSIGN_E_FORMAT;
+    ensi_json_blanks(&x);
+    if (x.p != x.end) return ENSIGN_E_FORMAT;
+    if (found.len == 0 || found.ptr[0] == 'n') return ENSIGN_AGAIN;
+    *value = found;
+    return ENSIGN_OK;
+}
+
+/* Unescaped and NUL-terminated; *len is without that NUL, and the text can hold NULs of its own. */
+static ENSI_UNUSED int ensi_json_string(ensign_slice_t doc, const char *key, char *out, size_t cap,
+                                        size_t *len)
+{
+    ensign_slice_t value;
+    const uint8_t *p, *end;
+    uint8_t utf8[4];
+    size_t need = 0, at = 0, size;
+    int rc = ensi_json_find(doc, key, &value);
+
+    if (rc != ENSIGN_OK) return rc;
+    if (value.ptr[0] != '"') return ENSIGN_E_FORMAT;
+    end = value.ptr + value.len - 1;
+    for (p = value.ptr + 1; p < end;) need += ensi_json_char(&p, end, utf8);
+    if (need >= cap) return ENSIGN_E_TOO_LARGE;
+    for (p = value.ptr + 1; p < end; at += size) {
+        size = ensi_json_char(&p, end, utf8);
+        memcpy(out + at, utf8, size);
+    }
+    out[at] = '\0';
+    *len = at;
+    return ENSIGN_OK;
+}
+
+/* A checked number, split up. Value: the digits of whole and part, times 10 ^ (exponent - part.len). */
+typedef struct { ensign_slice_t whole, part; bool negative; int exponent; } ensi_json_number_t;
+
+#define ENSI_JSON_EXPONENT_MAX 100000 /* larger ones are cut to it: no document of ours needs more */
+
+static ensi_json_number_t ensi_json_split(ensign_slice_t value)
+{
+    ensi_json_number_t n;
+    ensi_json_t x;
+    const uint8_t *start;
+    bool minus;
+
+    x.p = value.ptr;
+    x.end = value.ptr + value.len;
+    n.negative = ensi_json_take(&x, '-');
+    start = x.p;
+    (void)ensi_json_digits(&x);
+    n.whole = ensi_slice(start, (size_t)(x.p - start));
+    (void)ensi_json_take(&x, '.');
+    start = x.p;
+    (void)ensi_json_digits(&x);
+    n.part = ensi_slice(start, (size_t)(x.p - start));
+    n.exponent = 0;
+    if (x.p < x.end) x.p++; /* the e */
+    minus = ensi_json_take(&x, '-');
+    (void)ensi_json_take(&x, '+');
+    for (; x.p < x.end; x.p++) {
+        n.exponent = n.exponent * 10 + (*x.p - '0');
+        if (n.exponent > ENSI_JSON_EXPONENT_MAX) n.exponent = ENSI_JSON_EXPONENT_MAX;
+    }
+    if (minus) n.exponent = -n.exponent;
+    return n;
+}
+
+/* A number; a fraction is dropped: a NumericDate may have one (RFC 7519, section 2). */
+static ENSI_UNUSED int ensi_json_int(ensign_slice_t doc, const char *key, int64_t *out)
+{
+    ensign_slice_t value;
+    ensi_json_number_t n;
+    int64_t sum = 0; /* kept below zero: INT64_MIN has no positive twin */
+    size_t digits, i;
+    int rc = ensi_json_find(doc, key, &value);
+
+    if (rc != ENSIGN_OK) return rc;
+    if (value.ptr[0] != '-' && (value.ptr[0] < '0' || value.ptr[0] > '9')) return ENSIGN_E_FORMAT;
+    n = ensi_json_split(value);
+    if (n.exponent < 0 && (size_t)-n.exponent >= n.whole.len) digits = 0;
+    else digits = n.exponent < 0 ? n.whole.len - (size_t)-n.exponent : n.whole.len + (size_t)n.exponent;
+    for (i = 0; i < digits; i++) {
+        int digit = 0;
+        if (i < n.whole.len) digit = n.whole.ptr[i] - '0';
+        else if (i - n.whole.len < n.part.len) digit = n.part.ptr[i - n.whole.len] - '0';
+        if (sum < (INT64_MIN + digit) / 10) return ENSIGN_E_TOO_LARGE;
+        sum = sum * 10 - digit;
+    }
+    if (!n.negative && sum == INT64_MIN) return ENSIGN_E_TOO_LARGE;
+    *out = n.negative ? sum : -sum;
+    return ENSIGN_OK;
+}
+
+/* How a byte stands between quotes; 0: as it is. */
+static size_t ensi_json_escape_byte(uint8_t c, char out[6])
+{
+    static const char hex[] = "0123456789abcdef";
+    const char *pairs = "\"\"\\\\\bb\ff\nn\rr\tt";
+
+    out[0] = '\\';
+    for (; *pairs; pairs += 2) {
+        if (c != (uint8_t)pairs[0]) continue;
+        out[1] = pairs[1];
+        return 2;
+    }
+    if (c >= 0x20) return 0;
+    memcpy(out + 1, "u00", 3);
+    out[4] = hex[c >> 4];
+    out[5] = hex[c & 15];
+    return 6;
+}
+
+/* Text for between quotes, and a NUL, which *len does not count. E_FORMAT: it is no UTF-8. */
+static ENSI_UNUSED int ensi_json_escape(ensign_slice_t text, char *out, size_t cap, size_t *len)
+{
+    char escaped[6];
+    size_t need = 0, at = 0;
+
+    for (size_t i = 0, size; i < text.len; i += size) {
+        size = ensi_json_utf8_size(text.ptr + i, text.ptr + text.len);
+        if (size == 0) return ENSIGN_E_FORMAT;
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        size_t size = ensi_json_escape_byte(text.ptr[i], escaped);
+        need += size > 0 ? size : 1;
+    }
+    if (need >= cap) return ENSIGN_E_TOO_LARGE;
+    for (size_t i = 0; i < text.len; i++) {
+        size_t size = ensi_json_escape_byte(text.ptr[i], escaped);
+        if (size == 0) escaped[size++] = (char)text.ptr[i];
+        memcpy(out + at, escaped, size);
+        at += size;
+    }
+    out[at] = '\0';
+    *len = at;
+    return ENSIGN_OK;
+}
+
+/* ---- the payload of a JWT */
+
+#define ENSI_JWT_PAYLOAD_MAX 8192 /* bytes, on the stack; the service's tokens have about 600 */
+
+typedef struct { int64_t iat, nbf, exp; } ensi_jwt_t; /* Unix seconds; 0: absent */
+
+/* The part between the two dots. The signature may be empty (RFC 7519, section 6). */
+static bool ensi_jwt_payload(ensign_slice_t token, ensign_slice_t *payload)
+{
+    size_t dots[2], n = 0;
+
+    for (size_t i = 0; i < token.len; i++) {
+        if (token.ptr[i] != '.') continue;
+        if (n == 2) return false;
+        dots[n++] = i;
+    }
+    if (n != 2 || dots[0] == 0 || dots[1] == dots[0] + 1) return false;
+    *payload = ensi_slice(token.ptr + dots[0] + 1, dots[1] - dots[0] - 1);
+    return true;
+}
+
+/* Nothing is verified: the token is for the server to judge, the times are for us to renew it by. */
+static ENSI_UNUSED int ensi_jwt_read(ensign_slice_t token, ensi_jwt_t *out)
+{
+    static const char *const names[] = { "iat", "nbf", "exp" };
+    uint8_t json[ENSI_JWT_PAYLOAD_MAX];
+    int64_t times[ENSI_COUNT(names)] = { 0, 0, 0 };
+    ensign_slice_t payload;
+    size_t len;
+    int rc;
+
+    if (!ensi_jwt_payload(token, &payload)) return ENSIGN_E_FORMAT;
+    rc = ensi_base64_decode((const char *)payload.ptr, payload.len, true, json, sizeof json, &len);
+    for (size_t i = 0; rc == ENSIGN_OK && i < ENSI_COUNT(names); i++) {
+        rc = ensi_json_int(ensi_slice(json, len), names[i], &times[i]);
+        if (rc == ENSIGN_AGAIN) rc = ENSIGN_OK;
+    }
+    if (rc != ENSIGN_OK) return rc;
+    out->iat = times[0];
+    out->nbf = times[1];
+    out->exp = times[2];
+    return ENSIGN_OK;
+}
+
+/* >>http1   may call: util
+ * HTTP/1.1 answers, in any cut, and one form of request
+ *
+ * Owns   one answer on its way in (ensi_http1_t), whose body goes to memory of the caller's; and the
+ *        writer of a request, which keeps nothing.
+ * Holds  body_len <= cap; head_len <= ENSI_HTTP1_HEAD_MAX, over the interim answers, the head and the
+ *        trailers together; of a line only the first ENSI_HTTP1_LINE_MAX bytes are kept, but each byte is
+ *        looked at; the result does not depend on how the bytes are cut;
+ *        once OK or an error was given, no byte more is taken and the same is given again.
+ * Moves  by ensi_http1_moves alone. STATUS, FIELDS, SIZE, DATA_END and TRAILERS read lines; LENGTH, DATA
+ *        and CLOSE read body. FAILED and DONE are final.
+ * Fails  E_PROTOCOL: RFC 9112 forbids it, or it is something that we did not ask for. E_TOO_LARGE: a named
+ *        limit or the caller's cap. E_CLOSED: the peer closed half way. `what` says which. */
+
+#define ENSI_HTTP1_HEAD_MAX 16384 /* bytes of all header lines */
+#define ENSI_HTTP1_LINE_MAX 256   /* bytes of a header line that we must read, and of a chunk's size line */
+
+typedef enum {
+    ENSI_HTTP1_STATUS, ENSI_HTTP1_FIELDS, ENSI_HTTP1_LENGTH, ENSI_HTTP1_SIZE, ENSI_HTTP1_DATA,
+    ENSI_HTTP1_DATA_END, ENSI_HTTP1_TRAILERS, ENSI_HTTP1_CLOSE, ENSI_HTTP1_DONE, ENSI_HTTP1_FAILED,
+    ENSI_HTTP1_STATES
+} ensi_http1_state_t;
+
+typedef struct ensi_http1_t {
+    int status;              /* 200..999 once OK was given */
+    bool keep_alive;         /* the peer will take another request on this connection */
+    size_t body_len;         /* bytes of `body` that are filled */
+    const char *what;        /* of the error; NULL before one */
+
+    uint8_t *body;           /* the caller's, `cap` bytes */
+    size_t cap;
+    ensi_http1_state_t state;
+    int rc;                  /* what FAILED gives */
+    size_t head_len;         /* bytes of header lines so far */
+    char line[ENSI_HTTP1_LINE_MAX];
+    size_t line_len;         /* of the whole line; line[] has no more than fits */
+    bool cr;                 /* the last byte was a CR: only LF may follow */
+    int minor;               /* HTTP/1.minor */
+    bool said_close, said_keep_alive;
+    bool has_length, has_coding, chunked;
+    uint64_t length;         /* Content-Length; UINT64_MAX: that or more */
+    uint64_t left;           /* body bytes to come, of the answer or the chunk */
+} ensi_http1_t;
+
+typedef struct { ensi_http1_state_t from, to; } ensi_http1_move_t;
+
+static const ensi_http1_move_t ensi_http1_moves[] = {
+    { ENSI_HTTP1_STATUS, ENSI_HTTP1_FIELDS },
+    { ENSI_HTTP1_FIELDS, ENSI_HTTP1_STATUS }, /* behind an interim answer */
+    { ENSI_HTTP1_FIELDS, ENSI_HTTP1_LENGTH },
+    { ENSI_HTTP1_FIELDS, ENSI_HTTP1_SIZE },
+    { ENSI_HTTP1_FIELDS, ENSI_HTTP1_CLOSE },
+    { ENSI_HTTP1_FIELDS, ENSI_HTTP1_DONE }, /* no body */
+    { ENSI_HTTP1_LENGTH, ENSI_HTTP1_DONE },
+    { ENSI_HTTP1_SIZE, ENSI_HTTP1_DATA },
+    { ENSI_HTTP1_SIZE, ENSI_HTTP1_TRAILERS }, /* size 0 */
+    { ENSI_HTTP1_DATA, ENSI_HTTP1_DATA_END },
+    { ENSI_HTTP1_DATA_END, ENSI_HTTP1_SIZE },
+    { ENSI_HTTP1_TRAILERS, ENSI_HTTP1_DONE },
+    { ENSI_HTTP1_CLOSE, ENSI_HTTP1_DONE }, /* by ensi_http1_end */
+};
+
+static bool ensi_http1_may(ensi_http1_state_t from, ensi_http1_state_t to)
+{
+    if (to == ENSI_HTTP1_FAILED) return from != ENSI_HTTP1_DONE && from != ENSI_HTTP1_FAILED;
+    for (size_t i = 0; i < ENSI_COUNT(ensi_http1_moves); i++) {
+        if (ensi_http1_moves[i].from == from && ensi_http1_moves[i].to == to) return true;
+    }
+    return false;
+}
+
+static int ensi_http1_move(ensi_http1_t *x, ensi_http1_state_t to)
+{
+    if (ensi_http1_may(x->state, to)) {
+        x->state = to;
+        return ENSIGN_OK;
+    }
+    x->state = ENSI_HTTP1_FAILED;
+    x->rc = ENSIGN_E_STATE;
+    x->what = "the reader made a move that its table does not allow; please report it";
+    return x->rc;
+}
+
+static int ensi_http1_fail(ensi_http1_t *x, int code, const char *what)
+{
+    int rc = ensi_http1_move(x, ENSI_HTTP1_FAILED);
+
+    if (rc != ENSIGN_OK) return rc;
+    x->rc = code;
+    x->what = what;
+    return code;
+}
+
+static ENSI_UNUSED void ensi_http1_init(ensi_http1_t *x, uint8_t *body, size_t cap)
+{
+    memset(x, 0, sizeof *x); /* state: STATUS, the first */
+    x->body = body;
+    x->cap = cap;
+}
+
+/* ---- words */
+
+static char ensi_http1_lower(char c)
+{
+    return (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+}
+
+static bool ensi_http1_is(ensign_slice_t s, const char *lower)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (lower[i] == '\0' || ensi_http1_lower((char)s.ptr[i]) != lower[i]) return false;
+    }
+    return lower[s.len] == '\0';
+}
+
+/* `tchar` of RFC 9110, section 5.6.2. */
+static bool ensi_http1_token_char(char c)
+{
+    char l = ensi_http1_lower(c);
+
+    if ((l >= 'a' && l <= 'z') || (c >= '0' && c <= '9')) return true;
+    return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
+}
+
+static bool ensi_http1_is_token(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!ensi_http1_token_char(p[i])) return false;
+    }
+    return n > 0;
+}
+
+static ensign_slice_t ensi_http1_trim(ensign_slice_t s)
+{
+    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) s = ensi_slice(s.ptr + 1, s.len - 1);
+    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t')) s.len--;
+    return s;
+}
+
+/* Cuts the next item off a list with commas. Empty items do not count (RFC 9110, section 5.6.1.2). */
+static bool ensi_http1_item(ensign_slice_t *list, ensign_slice_t *item)
+{
+    while (list->len > 0) {
+        size_t n = 0, skip;
+        while (n < list->len && list->ptr[n] != ',') n++;
+        skip = n < list->len ? n + 1 : n;
+        *item = ensi_http1_trim(ensi_slice(list->ptr, n));
+        *list = ensi_slice(list->ptr + skip, list->len - skip);
+        if (item->len > 0) return true;
+    }
+    return false;
+}
+
+/* ---- header fields */
+
+/* Digits, nothing else. UINT64_MAX stands for itself and all that is larger. */
+static bool ensi_http1_decimal(ensign_slice_t s, uint64_t *out)
+{
+    uint64_t value = 0;
+
+    for (size_t i = 0; i < s.len; i++) {
+        uint64_t digit;
+        if (s.ptr[i] < '0' || s.ptr[i] > '9') return false;
+        digit = (uint64_t)(s.ptr[i] - '0');
+        value = value > (UINT64_MAX - digit) / 10 ? UINT64_MAX : value * 10 + digit;
+    }
+    *out = value;
+    return s.len > 0;
+}
+
+static int ensi_http1_content_length(ensi_http1_t *x, ensign_slice_t value)
+{
+    ensign_slice_t item;
+    uint64_t length;
+    bool any = false;
+
+    for (; ensi_http1_item(&value, &item); any = true) {
+        if (!ensi_http1_decimal(item, &length))
+            return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "Content-Length is no number");
+        if (x->has_length && length != x->length)
+            return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "two Content-Length values that differ");
+        x->has_length = true;
+        x->length = length;
+    }
+    if (!any) return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "Content-Length is empty");
+    return ENSIGN_OK;
+}
+
+/* Only chunked, once: we send no TE, so nothing else was offered (RFC 9112, section 7). */
+static int ensi_http1_transfer_encoding(ensi_http1_t *x, ensign_slice_t value)
+{
+    ensign_slice_t item;
+
+    x->has_coding = true;
+    while (ensi_http1_item(&value, &item)) {
+        if (x->chunked || !ensi_http1_is(item, "chunked"))
+            return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "a Transfer-Encoding other than one chunked");
+        x->chunked = true;
+    }
+    return ENSIGN_OK;
+}
+
+static void ensi_http1_connection(ensi_http1_t *x, ensign_slice_t value)
+{
+    ensign_slice_t item;
+
+    while (ensi_http1_item(&value, &item)) {
+        if (ensi_http1_is(item, "close")) x->said_close = true;
+        if (ensi_http1_is(item, "keep-alive")) x->said_keep_alive = true;
+    }
+}
+
+static int ensi_http1_field_known(ensi_http1_t *x, ensign_slice_t name, ensign_slice_t value)
+{
+    bool length = ensi_http1_is(name, "content-length");
+    bool coding = ensi_http1_is(name, "transfer-encoding");
+    bool connection = ensi_http1_is(name, "connection");
+
+    if (!length && !coding && !connection) return ENSIGN_OK;
+    if (x->line_len > sizeof x->line)
+        return ensi_http1_fail(x, ENSIGN_E_TOO_LARGE, "a header line about framing has over 256 bytes");
+    if (length) return ensi_http1_content_length(x, value);
+    if (coding) return ensi_http1_transfer_encoding(x, value);
+    ensi_http1_connection(x, value);
+    return ENSIGN_OK;
+}
+
+/* A line of the head or of the trailers. In trailers nothing counts (RFC 9110, section 6.5.1). */
+static int ensi_http1_field(ensi_http1_t *x, bool counts)
+{
+    size_t kept = x->line_len < sizeof x->line ? x->line_len : sizeof x->line, n;
+    const char *colon = (const char *)memchr(x->line, ':', kept);
+
+    if (x->line[0] == ' ' || x->line[0] == '\t')
+        return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "a folded header line (obs-fold)");
+    if (!colon && x->line_len > kept)
+        return ensi_http1_fail(x, ENSIGN_E_TOO_LARGE, "a header name has over 255 bytes");
+    if (!colon) return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "a header line without a colon");
+    n = (size_t)(colon - x->line);
+    if (!ensi_http1_is_token(x->line, n))
+        return ensi_http1_fail(x, ENSIGN_E_PROTOCOL,
+                               "a header name is empty or has a character that no name may have");
+    if (!counts) return ENSIGN_OK;
+    return ensi_http1_field_known(x, ensi_slice(x->line, n),
+                                  ensi_http1_trim(ensi_slice(colon + 1, kept - n - 1)));
+}
+
+/* ---- lines */
+
+static int ensi_http1_status_line(ensi_http1_t *x)
+{
+    const char *l = x->line;
+
+    if (x->line_len < 12 || memcmp(l, "HTTP/1.", 7) != 0 || l[7] < '0' || l[7] > '9' || l[8] != ' ')
+        return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "the answer does not begin with HTTP/1.x and a status");
+    for (size_t i = 9; i < 12; i++) {
+        if (l[i] < '0' || l[i] > '9')
+            return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "the status is no number of three digits");
+    }
+    if (l[9] == '0' || (x->line_len > 12 && l[12] != ' '))
+        return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "the status is not in 100..999");
+    x->minor = l[7] - '0';
+    x->status = (l[9] - '0') * 100 + (l[10] - '0') * 10 + (l[11] - '0');
+    return ensi_http1_move(x, ENSI_HTTP1_FIELDS);
+}
+
+/* 1xx: what it said of framing is forgotten, the bytes of its head are not. */
+static int ensi_http1_interim(ensi_http1_t *x)
+{
+    if (x->status == 101)
+        return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "status 101, but no upgrade was asked for");
+    x->status = 0;
+    x->said_close = x->said_keep_alive = x->has_length = x->has_coding = x->chunked = false;
+    return ensi_http1_move(x, ENSI_HTTP1_STATUS);
+}
+
+/* How long the body is, by RFC 9112, section 6.3. */
+static int ensi_http1_head_end(ensi_http1_t *x)
+{
+    if (x->status < 200) return ensi_http1_interim(x);
+    x->keep_alive = !x->said_close && (x->minor >= 1 || x->said_keep_alive);
+    if (x->status == 204 || x->status == 304) return ensi_http1_move(x, ENSI_HTTP1_DONE);
+    if (x->has_coding) {
+        if (!x->chunked) return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "Transfer-Encoding is empty");
+        if (x->has_length || x->minor == 0) x->keep_alive = false; /* a hop may frame it otherwise */
+        return ensi_http1_move(x, ENSI_HTTP1_SIZE);
+    }
+    if (x->has_length) {
+        if (x->length > x->cap)
+            return ensi_http1_fail(x, ENSIGN_E_TOO_LARGE, "Content-Length is over the limit for a body");
+        x->left = x->length;
+        return ensi_http1_move(x, x->left > 0 ? ENSI_HTTP1_LENGTH : ENSI_HTTP1_DONE);
+    }
+    x->keep_alive = false;
+    return ensi_http1_move(x, ENSI_HTTP1_CLOSE);
+}
+
+static int ensi_http1_hex(char c)
+{
+    char l = ensi_http1_lower(c);
+
+    if (c >= '0' && c <= '9') return c - '0';
+    return l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
+}
+
+/* Hex digits, then perhaps an extension, which means nothing to us. */
+static int ensi_http1_size_line(ensi_http1_t *x)
+{
+    uint64_t size = 0;
+    size_t n = 0, after;
+
+    for (; n < x->line_len && ensi_http1_hex(x->line[n]) >= 0; n++)
+        size = size > UINT64_MAX >> 4 ? UINT64_MAX : size << 4 | (uint64_t)ensi_http1_hex(x->line[n]);
+    for (after = n; after < x->line_len && (x->line[after] == ' ' || x->line[after] == '\t');) after++;
+    if (n == 0 || (after < x->line_len && x->line[after] != ';'))
+        return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "the size of a chunk is no hexadecimal number");
+    if (size == 0) return ensi_http1_move(x, ENSI_HTTP1_TRAILERS);
+    if (size > x->cap - x->body_len)
+        return ensi_http1_fail(x, ENSIGN_E_TOO_LARGE, "the chunks are together over the limit for a body");
+    x->left = size;
+    return ensi_http1_move(x, ENSI_HTTP1_DATA);
+}
+
+static int ensi_http1_line_end(ensi_http1_t *x)
+{
+    switch (x->state) {
+    case ENSI_HTTP1_STATUS: return ensi_http1_status_line(x);
+    case ENSI_HTTP1_FIELDS: return x->line_len > 0 ? ensi_http1_field(x, true) : ensi_http1_head_end(x);
+    case ENSI_HTTP1_SIZE: return ensi_http1_size_line(x);
+    case ENSI_HTTP1_TRAILERS:
+        return x->line_len > 0 ? ensi_http1_field(x, false) : ensi_http1_move(x, ENSI_HTTP1_DONE);
+    default: return ensi_http1_move(x, ENSI_HTTP1_SIZE); /* DATA_END */
+    }
+}
+
+/* A byte of the line itself: looked at, and kept if it is one of the first. */
+static int ensi_http1_line_keep(ensi_http1_t *x, char c, bool framing)
+{
+    if (x->state == ENSI_HTTP1_DATA_END)
+        return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "a chunk is longer than its size says");
+    if (((unsigned char)c < 0x20 && c != '\t') || c == 0x7F)
+        return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "a control character in a header line");
+    if (x->line_len < sizeof x->line) x->line[x->line_len] = c;
+    else if (framing) return ensi_http1_fail(x, ENSIGN_E_TOO_LARGE, "a chunk's size line has over 256 bytes");
+    x->line_len++;
+    return ENSIGN_OK;
+}
+
+/* A lone LF ends a line of the head, as RFC 9112, section 2.2 lets it; around chunks it does not: there
+   readers that disagree are a known way to smuggle. */
+static int ensi_http1_line_byte(ensi_http1_t *x, char c)
+{
+    bool framing = x->state == ENSI_HTTP1_SIZE || x->state == ENSI_HTTP1_DATA_END;
+    int rc;
+
+    if (!framing && x->head_len == ENSI_HTTP1_HEAD_MAX)
+        return ensi_http1_fail(x, ENSIGN_E_TOO_LARGE, "the header lines have together over 16384 bytes");
+    if (!framing) x->head_len++;
+    if (c == '\n') {
+        if (framing && !x->cr)
+            return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "a line of the chunks ends without CR");
+        rc = ensi_http1_line_end(x);
+        x->line_len = 0;
+        x->cr = false;
+        return rc;
+    }
+    if (x->cr) return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "a CR without LF");
+    if (c != '\r') return ensi_http1_line_keep(x, c, framing);
+    x->cr = true;
+    return ENSIGN_OK;
+}
+
+/* ---- body */
+
+/* Takes as much as may be taken of p[0..n); the move at its end belongs to it. */
+static int ensi_http1_take(ensi_http1_t *x, const uint8_t *p, size_t n, size_t *taken)
+{
+    size_t room = x->cap - x->body_len;
+
+    if (x->state != ENSI_HTTP1_CLOSE) room = (size_t)x->left; /* checked against the cap when it was read */
+    *taken = n < room ? n : room;
+    if (*taken == 0)
+        return ensi_http1_fail(x, ENSIGN_E_TOO_LARGE, "a body that ends at close is over the limit for one");
+    memcpy(x->body + x->body_len, p, *taken);
+    x->body_len += *taken;
+    if (x->state == ENSI_HTTP1_CLOSE) return ENSIGN_OK;
+    x->left -= *taken;
+    if (x->left > 0) return ENSIGN_OK;
+    return ensi_http1_move(x, x->state == ENSI_HTTP1_DATA ? ENSI_HTTP1_DATA_END : ENSI_HTTP1_DONE);
+}
+
+/* OK: the answer is whole; bytes from *used on are not of it. AGAIN: all were used, give more. */
+static ENSI_UNUSED int ensi_http1_eat(ensi_http1_t *x, const uint8_t *p, size_t n, size_t *used)
+{
+    size_t at = 0;
+
+    while (at < n && x->state != ENSI_HTTP1_DONE && x->state != ENSI_HTTP1_FAILED) {
+        size_t taken = 1;
+        if (x->state == ENSI_HTTP1_LENGTH || x->state == ENSI_HTTP1_DATA || x->state == ENSI_HTTP1_CLOSE)
+            (void)ensi_http1_take(x, p + at, n - at, &taken); /* an error shows in the state */
+        else
+            (void)ensi_http1_line_byte(x, (char)p[at]);
+        at += taken;
+    }
+    *used = at;
+    if (x->state == ENSI_HTTP1_FAILED) return x->rc;
+    return x->state == ENSI_HTTP1_DONE ? ENSIGN_OK : ENSIGN_AGAIN;
+}
+
+/* The peer closed its side. */
+static ENSI_UNUSED int ensi_http1_end(ensi_http1_t *x)
+{
+    if (x->state == ENSI_HTTP1_FAILED) return x->rc;
+    if (x->state == ENSI_HTTP1_DONE) return ENSIGN_OK;
+    if (x->state == ENSI_HTTP1_CLOSE) return ensi_http1_move(x, ENSI_HTTP1_DONE);
+    return ensi_http1_fail(x, ENSIGN_E_CLOSED, x->head_len == 0 ? "the peer closed before an answer came"
+                                               : "the peer closed before the answer was whole");
+}
+
+/* ---- request */
+
+typedef struct { char *out; size_t cap, len; } ensi_http1_out_t;
+
+/* False: full. */
+static bool ensi_http1_put(ensi_http1_out_t *o, const char *p, size_t n)
+{
+    if (n > o->cap - o->len) return false;
+    if (n > 0) memcpy(o->out + o->len, p, n);
+    o->len += n;
+    return true;
+}
+
+static bool ensi_http1_puts(ensi_http1_out_t *o, const char *s)
+{
+    return ensi_http1_put(o, s, strlen(s));
+}
+
+static bool ensi_http1_put_size(ensi_http1_out_t *o, size_t value)
+{
+    char digits[24];
+    size_t at = sizeof digits;
+
+    do {
+        digits[--at] = (char)('0' + (int)(value % 10));
+        value /= 10;
+    } while (value > 0);
+    return ensi_http1_put(o, digits + at, sizeof digits - at);
+}
+
+/* No control characters, so that no text can begin a line of its own; no blanks either, where `solid`. */
+static bool ensi_http1_clean(const char *s, bool solid)
+{
+    for (; *s; s++) {
+        if ((unsigned char)*s < 0x20 || *s == 0x7F || (solid && *s == ' ')) return false;
+    }
+    return true;
+}
+
+/* body NULL: none; else it is JSON. The peer is asked to close: one answer a connection. user_agent NULL: no
+   such line. E_ARGUMENT: a method, path, host or user agent that cannot stand there. E_TOO_LARGE: cap. */
+static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, const char *method,
+                                          const char *path, const char *host, const char *user_agent,
+                                          const char *body, size_t body_len)
+{
+    ensi_http1_out_t o;
+    bool fits;
+
+    if (!ensi_http1_is_token(method, strlen(method)) || path[0] != '/') return ENSIGN_E_ARGUMENT;
+    if (!ensi_http1_clean(path, true)) return ENSIGN_E_ARGUMENT;
+    if (host[0] == '\0' || !ensi_http1_clean(host, true)) return ENSIGN_E_ARGUMENT;
+    if (user_agent && !ensi_http1_clean(user_agent, false)) return ENSIGN_E_ARGUMENT;
+    o.out = out;
+    o.cap = cap;
+    o.len = 0;
+    fits = ensi_http1_puts(&o, method) && ensi_http1_puts(&o, " ") && ensi_http1_puts(&o, path)
+        && ensi_http1_puts(&o, " HTTP/1.1\r\nHost: ") && ensi_http1_puts(&o, host);
+    if (user_agent) fits = fits && ensi_http1_puts(&o, "\r\nUser-Agent: ") && ensi_http1_puts(&o, user_agent);
+    if (body) {
+        fits = fits && ensi_http1_puts(&o, "\r\nAccept: application/json\r\nContent-Type: application/json")
+            && ensi_http1_puts(&o, "\r\nContent-Length: ") && ensi_http1_put_size(&o, body_len);
+    }
+    fits = fits && ensi_http1_puts(&o, "\r\nConnection: close\r\n\r\n");
+    if (body) fits = fits && ensi_http1_put(&o, body, body_len);
+    if (!fits) return ENSIGN_E_TOO_LARGE;
+    *len = o.len;
+    return ENSIGN_OK;
+}
+
+#ifndef ENSIGN_NO_TLS
+/* >>tls   may call: util
+ * TLS over memory, by mbedTLS
+ *
+ * mbedTLS over memory, 2.28 and 3.6 from one source: where they differ there is an #if, here and nowhere
+ * else.
+ *
+ * Owns   ensi_tls_conf_t, one a kind of link: configuration, trust store, DRBG. Zero is "not open"; it
+ *        outlives the connections opened on it. ensi_tls_t, one a connection: the ssl context, and what is
+ *        known of why the peer was refused. Neither may move while open. The heap is mbedTLS's own, about
+ *        34 KB a connection; the alloc hook is not asked.
+ * Holds  The host name is always set, so it is always checked; insecure_skip_verify is the only way out,
+ *        and then nothing of the certificate is checked. ignore_dates takes the flags EXPIRED and FUTURE
+ *        off each certificate of the chain, inside the verify callback, and no other flag. An IP address as
+ *        server name: 2.28 compares dNSName entries alone, so the callback compares the bytes of the
+ *        iPAddress entries, in both versions; only a match takes off the mismatch flag. The SNI has the
+ *        address too: mbedTLS cannot set the one without the other. TLS 1.2 at least, no renegotiation, no
+ *        session tickets. ChaCha20 first: mbedTLS's AES is the slower one. With alpn_h2 a handshake that
+ *        does not end in "h2" has failed. tx gets whole records or nothing, and a write is refused unless
+ *        the largest record fits, so that mbedTLS never stops half way: it would then report success for
+ *        bytes that it did not take (mbedtls#10258). rx is read from start to end; nothing is moved there.
+ * Moves  handshake until OK; then read and write in any order; bye; close. AGAIN: call again when rx has
+ *        bytes or tx room. Repeat a read until AGAIN: decrypted bytes wait inside while rx is empty. A new
+ *        session ticket is not an error on any call. The first error is final, later calls return its code.
+ *        tx may then hold our alert: send it, then close.
+ * Fails  E_CERTIFICATE: chain, dates, use. E_HOSTNAME. E_ALPN. E_MEMORY. E_CLOSED: close_notify after the
+ *        handshake. Else E_TLS. `native` is mbedTLS's code. A cut connection is the caller's to see. The
+ *        random hook feeds the DRBG. With 3.6 and TLS 1.3 the key shares come from PSA's own generator,
+ *        which the hook does not reach (mbedTLS's MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG is for that); PSA is
+ *        global in mbedTLS, and left on. An mbedTLS without MBEDTLS_HAVE_TIME_DATE checks no dates. */
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <mbedtls/version.h>
+#include <mbedtls/asn1.h>
+#include <mbedtls/ctr_drbg.h>
+#include <mbedtls/entropy.h>
+#include <mbedtls/pem.h>
+#include <mbedtls/pk.h>
+#include <mbedtls/platform.h>
+#include <mbedtls/platform_util.h>
+#include <mbedtls/ssl.h>
+#include <mbedtls/ssl_ciphersuites.h>
+#include <mbedtls/x509.h>
+#include <mbedtls/x509_crt.h>
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000 && defined(MBEDTLS_PSA_CRYPTO_C)
+#include <psa/crypto.h>
+#endif
+
+enum {
+    ENSI_TLS_PLAIN_MAX = 16384,     /* bytes of application data in a record (RFC 8446, 5.1) */
+    ENSI_TLS_HEAD_BYTES = 5,        /* a record's header: type, version, length */
+    ENSI_TLS_HOST_MAX = 253,        /* characters of a DNS name */
+    ENSI_TLS_NAMES_MAX = 64         /* bytes of names out of a certificate that an error text shows */
+};
+
+typedef struct {
+    const char *ca_file;            /* PEM; NULL with ca_pem.ptr NULL: the system's bundle */
+    ensign_slice_t ca_pem; /* used instead of a file where .ptr is set; a final NUL may be there or not */
+    bool ignore_dates, insecure_skip_verify, alpn_h2;
+    int (*random)(void *, void *, size_t);  /* 0: filled; NULL: the system's entropy */
+    void *user;
+} ensi_tls_opts_t;
+
+typedef struct {
+    bool open, ignore_dates, insecure, alpn_h2;
+    int (*random)(void *, void *, size_t);
+    void *user;
+    const char *trust;              /* where the trust store came from, for texts; a literal */
+    const char *alpn[2];            /* mbedTLS keeps a pointer to it */
+    mbedtls_ssl_config config;
+    mbedtls_x509_crt ca;
+    mbedtls_entropy_context entropy;
+    mbedtls_ctr_drbg_context drbg;
+} ensi_tls_conf_t;
+
+/* What is wrong with a chain; the worst is reported, as the lesser may only follow from it. */
+typedef enum {
+    ENSI_TLS_FINE, ENSI_TLS_BAD_NAME, ENSI_TLS_BAD_USE, ENSI_TLS_BAD_DATE, ENSI_TLS_BAD_CHAIN
+} ensi_tls_cause_t;
+
+typedef struct {
+    ensi_tls_cause_t cause;
+    uint32_t flags;                 /* MBEDTLS_X509_BADCERT_x of the certificate */
+    int depth;                      /* 0: the server's own */
+    bool self_signed;
+    mbedtls_x509_time from, to;
+    char names[ENSI_TLS_NAMES_MAX]; /* BAD_NAME: who it is for; BAD_CHAIN: its issuer; else its subject */
+} ensi_tls_bad_t;
+
+typedef struct {
+    bool open, up;                  /* up: the handshake is over */
+    int end;                        /* the first error; ENSIGN_OK before */
+    size_t held;                    /* bytes of a record that mbedTLS has ready and tx had no room for */
+    size_t head_len;
+    uint8_t head[ENSI_TLS_HEAD_BYTES]; /* what the peer sent first: tells a server without TLS */
+    size_t ip_len;                  /* 0: server_name is a name; 4, 16: an address, in `ip` */
+    uint8_t ip[16];
+    ensi_tls_conf_t *conf;
+    ensi_buf_t *rx, *tx;
+    char host[ENSI_TLS_HOST_MAX + 1];
+    char where[64];                 /* host:port of the texts */
+    ensi_tls_bad_t bad;
+    mbedtls_ssl_context ssl;
+} ensi_tls_t;
+
+static const int ensi_tls_suites[] = {
+#ifdef MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256
+    MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256,
+    MBEDTLS_TLS1_3_AES_128_GCM_SHA256,
+    MBEDTLS_TLS1_3_AES_256_GCM_SHA384,
+#endif
+    MBEDTLS_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    MBEDTLS_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    MBEDTLS_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    MBEDTLS_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    0
+};
+
+/* ---- results of mbedTLS */
+
+/* The one list of returns that only mean "go on": a ticket was stored away, nothing is wrong, nothing is
+ * waited for. */
+static bool ensi_tls_is_news(int rc)
+{
+#ifdef MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET
+    return rc == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET;
+#else
+    (void)rc;
+    return false;
+#endif
+}
+
+/* The one list of returns that mean "not yet". */
+static bool ensi_tls_is_again(int rc)
+{
+    return rc == MBEDTLS_ERR_SSL_WANT_READ || rc == MBEDTLS_ERR_SSL_WANT_WRITE ||
+           rc == MBEDTLS_ERR_SSL_ASYNC_IN_PROGRESS || rc == MBEDTLS_ERR_SSL_CRYPTO_IN_PROGRESS;
+}
+
+/* mbedTLS adds a low-level code (7 bits) to a high-level one. */
+static bool ensi_tls_is_memory(int rc)
+{
+    enum { LOW_BITS = 0x7F };
+    int low = -rc & LOW_BITS;
+
+    if (low == -MBEDTLS_ERR_MPI_ALLOC_FAILED || low == -MBEDTLS_ERR_ASN1_ALLOC_FAILED) return true;
+    switch (rc) {
+    case MBEDTLS_ERR_SSL_ALLOC_FAILED:
+    case MBEDTLS_ERR_X509_ALLOC_FAILED:
+    case MBEDTLS_ERR_PK_ALLOC_FAILED:
+    case MBEDTLS_ERR_PEM_ALLOC_FAILED:
+    case MBEDTLS_ERR_ECP_ALLOC_FAILED:
+    case MBEDTLS_ERR_MD_ALLOC_FAILED:
+    case MBEDTLS_ERR_CIPHER_ALLOC_FAILED: return true;
+    default: return false;
+    }
+}
+
+/* What mbedTLS means, without mbedtls_strerror: its table is 20 KB of every program. */
+static const char *ensi_tls_meaning(int rc)
+{
+    switch (rc) {
+    case MBEDTLS_ERR_SSL_INVALID_MAC: return "a record was changed on its way";
+    case MBEDTLS_ERR_SSL_INVALID_RECORD: return "what came is not a TLS record";
+    case MBEDTLS_ERR_SSL_UNEXPECTED_MESSAGE: return "a message came out of turn";
+    case MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL: return "a record is larger than the send buffer";
+    case MBEDTLS_ERR_SSL_FEATURE_UNAVAILABLE: return "it asks for what this mbedTLS was built without";
+#ifdef MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE    /* 3.x */
+    case MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION: return "it wants a TLS version below 1.2";
+    case MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE: return "nothing in common, or a wrong signature";
+    case MBEDTLS_ERR_SSL_DECODE_ERROR: return "a message is malformed";
+    case MBEDTLS_ERR_SSL_ILLEGAL_PARAMETER: return "it answered with what we did not offer";
+#else
+    case MBEDTLS_ERR_SSL_BAD_HS_PROTOCOL_VERSION: return "it wants a TLS version below 1.2";
+    case MBEDTLS_ERR_SSL_BAD_HS_SERVER_HELLO:
+        return "its ServerHello is malformed or has what we did not offer";
+    case MBEDTLS_ERR_SSL_BAD_HS_SERVER_KEY_EXCHANGE: return "its key exchange is malformed or wrongly signed";
+    case MBEDTLS_ERR_SSL_BAD_HS_FINISHED: return "the two sides saw different handshakes";
+#endif
+    default: return "mbedTLS refused it";
+    }
+}
+
+/* ---- trust store */
+
+static int ensi_tls_fail_ca(ensi_tls_conf_t *t, const char *name, int rc, ensign_error_t *e)
+{
+    if (ensi_tls_is_memory(rc))
+        return ensi_fail(e, ENSIGN_E_MEMORY, rc, "tls: no memory for the certificates of %.100s", name);
+    return ensi_fail(e, ENSIGN_E_FORMAT, rc,
+                     "tls: %.100s has no certificate that mbedTLS can read (%s, -0x%04X); %s must hold PEM, "
+                     "\"-----BEGIN CERTIFICATE-----\" and so on",
+                     name, rc == MBEDTLS_ERR_X509_CERT_UNKNOWN_FORMAT ? "neither PEM nor DER" : "malformed",
+                     (unsigned)-rc, t->trust);
+}
+
+/* mbedTLS takes PEM only with its NUL, counted; and counts the certificates that it could not read: one good
+ * one is enough, as a store with less in it trusts less. */
+static int ensi_tls_trust_pem(ensi_tls_conf_t *t, ensign_slice_t pem, ensign_error_t *e)
+{
+    unsigned char *copy = NULL;
+    int rc;
+
+    t->trust = "tls.ca_pem";
+    if (pem.len > 0 && pem.ptr[pem.len - 1] == '\0') {
+        rc = mbedtls_x509_crt_parse(&t->ca, pem.ptr, pem.len);
+    } else {
+        copy = pem.len < SIZE_MAX ? (unsigned char *)mbedtls_calloc(1, pem.len + 1) : NULL;
+        if (!copy) return ensi_tls_fail_ca(t, "tls.ca_pem", MBEDTLS_ERR_X509_ALLOC_FAILED, e);
+        if (pem.len > 0) memcpy(copy, pem.ptr, pem.len);
+        rc = mbedtls_x509_crt_parse(&t->ca, copy, pem.len + 1);
+        mbedtls_free(copy);
+    }
+    return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_ca(t, "tls.ca_pem", rc, e);
+}
+
+#if defined(ENSIGN_NO_STDIO) || !defined(MBEDTLS_FS_IO)
+static int ensi_tls_trust_file(ensi_tls_conf_t *t, const char *path, ensign_error_t *e)
+{
+    (void)t;
+    if (path)
+        return ensi_fail(e, ENSIGN_E_FILE, 0,
+                         "tls: ca_file %.80s cannot be read, this build has no files (ENSIGN_NO_STDIO, or "
+                         "mbedTLS without MBEDTLS_FS_IO); put the certificate itself in tls.ca_pem",
+                         path);
+    return ensi_fail(e, ENSIGN_E_FILE, 0,
+                     "tls: no trusted CA, and this build has no files (ENSIGN_NO_STDIO, or mbedTLS without "
+                     "MBEDTLS_FS_IO) to read the system's bundle; set tls.ca_pem");
+}
+#else
+/* 0, or errno of the attempt. */
+static int ensi_tls_unreadable(const char *path)
+{
+    FILE *f;
+
+    errno = 0;
+    f = fopen(path, "rb");
+    if (!f) return errno != 0 ? errno : ENOENT;
+    fclose(f);
+    return 0;
+}
+
+static int ensi_tls_trust_system(ensi_tls_conf_t *t, ensign_error_t *e)
+{
+    static const char *const bundles[] = {
+        "/etc/ssl/certs/ca-certificates.crt",       /* Debian, Alpine, Arch */
+        "/etc/pki/tls/certs/ca-bundle.crt",         /* Fedora, RHEL */
+        "/etc/ssl/cert.pem",                        /* macOS, FreeBSD, OpenBSD, Alpine */
+        "/usr/local/share/certs/ca-root-nss.crt",   /* FreeBSD's ca_root_nss */
+    };
+
+    for (size_t i = 0; i < ENSI_COUNT(bundles); i++) {
+        int rc;
+        if (ensi_tls_unreadable(bundles[i])) continue;
+        t->trust = bundles[i];
+        rc = mbedtls_x509_crt_parse_file(&t->ca, bundles[i]);
+        return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_ca(t, bundles[i], rc, e);
+    }
+    return ensi_fail(e, ENSIGN_E_FILE, 0, "tls: no CA bundle at %s, %s, %s, %s; "
+                     "install ca-certificates or set tls.ca_file or ca_pem",
+                     bundles[0], bundles[1], bundles[2], bundles[3]);
+}
+
+static int ensi_tls_trust_file(ensi_tls_conf_t *t, const char *path, ensign_error_t *e)
+{
+    int rc;
+
+    if (!path) return ensi_tls_trust_system(t, e);
+    t->trust = "tls.ca_file";
+    rc = ensi_tls_unreadable(path);
+    if (rc)
+        return ensi_fail(e, ENSIGN_E_FILE, rc,
+                         "tls: ca_file %.100s cannot be read: %s; set tls.ca_file to a readable PEM file",
+                         path, strerror(rc));
+    rc = mbedtls_x509_crt_parse_file(&t->ca, path);
+    return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_ca(t, path, rc, e);
+}
+#endif
+
+/* ---- configuration */
+
+static int ensi_tls_hook_entropy(void *arg, unsigned char *out, size_t len)
+{
+    ensi_tls_conf_t *t = (ensi_tls_conf_t *)arg;
+
+    return t->random(t->user, out, len) == 0 ? 0 : MBEDTLS_ERR_CTR_DRBG_ENTROPY_SOURCE_FAILED;
+}
+
+static int ensi_tls_seed(ensi_tls_conf_t *t, ensign_error_t *e)
+{
+    int rc;
+
+    if (t->random) rc = mbedtls_ctr_drbg_seed(&t->drbg, ensi_tls_hook_entropy, t, NULL, 0);
+    else rc = mbedtls_ctr_drbg_seed(&t->drbg, mbedtls_entropy_func, &t->entropy, NULL, 0);
+    if (rc == 0) return ENSIGN_OK;
+    return ensi_fail(e, ENSIGN_E_TLS, rc, "tls: %s (mbedTLS -0x%04X)", t->random
+                     ? "the random hook gave no entropy; it must fill the whole buffer and return 0"
+                     : "the system gave mbedTLS no entropy; set the random hook of the desc", (unsigned)-rc);
+}
+
+/* PSA keeps its own count: a second init does nothing. */
+
+/* Random bytes from the system, for the seed of jitter and ids. */
+static bool ensi_tls_entropy(void *out, size_t len)
+{
+    mbedtls_entropy_context entropy;
+    int rc;
+
+    mbedtls_entropy_init(&entropy);
+    rc = mbedtls_entropy_func(&entropy, (unsigned char *)out, len);
+    mbedtls_entropy_free(&entropy);
+    return rc == 0;
+}
+
+static int ensi_tls_psa(ensign_error_t *e)
+{
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000 && defined(MBEDTLS_PSA_CRYPTO_C)
+    psa_status_t rc = psa_crypto_init();
+    if (rc != PSA_SUCCESS)
+        return ensi_fail(e, rc == PSA_ERROR_INSUFFICIENT_MEMORY ? ENSIGN_E_MEMORY : ENSIGN_E_TLS, (int)rc,
+                         "tls: mbedTLS's PSA crypto does not start (PSA error %d); it needs entropy, memory",
+                         (int)rc);
+#else
+    (void)e;
+#endif
+    return ENSIGN_OK;
+}
+
+static int ensi_tls_configure(ensi_tls_conf_t *t)
+{
+    int rc = mbedtls_ssl_config_defaults(&t->config, MBEDTLS_SSL_IS_CLIENT, MBEDTLS_SSL_TRANSPORT_STREAM,
+                                         MBEDTLS_SSL_PRESET_DEFAULT);
+
+    if (rc != 0) return rc;
+#if MBEDTLS_VERSION_NUMBER >= 0x03020000
+    mbedtls_ssl_conf_min_tls_version(&t->config, MBEDTLS_SSL_VERSION_TLS1_2);
+#else
+    mbedtls_ssl_conf_min_version(&t->config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
+#endif
+    mbedtls_ssl_conf_rng(&t->config, mbedtls_ctr_drbg_random, &t->drbg);
+    mbedtls_ssl_conf_ciphersuites(&t->config, ensi_tls_suites);
+    mbedtls_ssl_conf_authmode(&t->config,
+                              t->insecure ? MBEDTLS_SSL_VERIFY_NONE : MBEDTLS_SSL_VERIFY_REQUIRED);
+    if (!t->insecure) mbedtls_ssl_conf_ca_chain(&t->config, &t->ca, NULL);
+#ifdef MBEDTLS_SSL_RENEGOTIATION
+    mbedtls_ssl_conf_renegotiation(&t->config, MBEDTLS_SSL_RENEGOTIATION_DISABLED);
+#endif
+#ifdef MBEDTLS_SSL_SESSION_TICKETS
+    mbedtls_ssl_conf_session_tickets(&t->config, MBEDTLS_SSL_SESSION_TICKETS_DISABLED);
+#endif
+    if (!t->alpn_h2) return 0;
+    t->alpn[0] = "h2";
+    t->alpn[1] = NULL;
+    return mbedtls_ssl_conf_alpn_protocols(&t->config, t->alpn);
+}
+
+static void ensi_tls_conf_close(ensi_tls_conf_t *t)
+{
+    if (!t->open) return;
+    t->open = false;
+    mbedtls_ssl_config_free(&t->config);
+    mbedtls_x509_crt_free(&t->ca);
+    mbedtls_ctr_drbg_free(&t->drbg);
+    mbedtls_entropy_free(&t->entropy);
+}
+
+static int ensi_tls_conf_fill(ensi_tls_conf_t *t, const ensi_tls_opts_t *o, ensign_error_t *e)
+{
+    int rc = ensi_tls_psa(e);
+
+    if (rc == ENSIGN_OK) rc = ensi_tls_seed(t, e);
+    if (rc == ENSIGN_OK && !t->insecure)
+        rc = o->ca_pem.ptr ? ensi_tls_trust_pem(t, o->ca_pem, e) : ensi_tls_trust_file(t, o->ca_file, e);
+    if (rc != ENSIGN_OK) return rc;
+    rc = ensi_tls_configure(t);
+    if (rc == 0) return ENSIGN_OK;
+    return ensi_fail(e, ensi_tls_is_memory(rc) ? ENSIGN_E_MEMORY : ENSIGN_E_TLS, rc,
+                     "tls: mbedTLS takes no client configuration (-0x%04X); "
+                     "this build of it may lack TLS 1.2 or ALPN", (unsigned)-rc);
+}
+
+static int ensi_tls_conf_open(ensi_tls_conf_t *t, const ensi_tls_opts_t *o, ensign_error_t *e)
+{
+    int rc;
+
+    memset(t, 0, sizeof *t);
+    mbedtls_ssl_config_init(&t->config);
+    mbedtls_x509_crt_init(&t->ca);
+    mbedtls_entropy_init(&t->entropy);
+    mbedtls_ctr_drbg_init(&t->drbg);
+    t->open = true;
+    t->ignore_dates = o->ignore_dates;
+    t->insecure = o->insecure_skip_verify;
+    t->alpn_h2 = o->alpn_h2;
+    t->random = o->random;
+    t->user = o->user;
+    t->trust = "";
+    rc = ensi_tls_conf_fill(t, o, e);
+    if (rc != ENSIGN_OK) ensi_tls_conf_close(t);
+    return rc;
+}
+
+/* ---- IP addresses as server names */
+
+/* The end of a dotted quad at s, or NULL. */
+static const char *ensi_tls_ip4(const char *s, uint8_t *out)
+{
+    for (size_t i = 0; i < 4; i++) {
+        unsigned value = 0, digits = 0;
+        if (i > 0 && *s++ != '.') return NULL;
+        for (; *s >= '0' && *s <= '9' && digits < 3; digits++) value = value * 10 + (unsigned)(*s++ - '0');
+        if (digits == 0 || value > UINT8_MAX) return NULL;
+        out[i] = (uint8_t)value;
+    }
+    return s;
+}
+
+/* The end of up to four hexadecimal digits at s; s itself if there is none. */
+static const char *ensi_tls_hex16(const char *s, unsigned *value)
+{
+    const char *start = s;
+
+    *value = 0;
+    for (; s - start < 4; s++) {
+        unsigned c = (unsigned char)*s;
+        if (c >= '0' && c <= '9') c -= '0';
+        else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f') c = (c | 0x20) - 'a' + 10;
+        else break;
+        *value = *value << 4 | c;
+    }
+    return s;
+}
+
+/* RFC 4291, 2.2: groups, one "::", perhaps a dotted quad at the end. */
+static bool ensi_tls_ip6(const char *s, uint8_t *out)
+{
+    enum { BYTES = 16, NONE = 17 };
+    size_t at = 0, gap = NONE;
+
+    if (s[0] == ':' && s[1] == ':') {
+        gap = 0;
+        s += 2;
+    }
+    while (*s) {
+        unsigned group;
+        const char *end = ensi_tls_hex16(s, &group);
+        if (*end == '.' && at + 4 <= BYTES) {
+            s = ensi_tls_ip4(s, out + at);
+            at += 4;
+            if (!s || *s) return false;
+            break;
+        }
+        if (end == s || at + 2 > BYTES) return false;
+        out[at++] = (uint8_t)(group >> 8);
+        out[at++] = (uint8_t)(group & 0xFF);
+        s = end;
+        if (!*s) break;
+        if (*s++ != ':' || !*s) return false;
+        if (*s != ':') continue;
+        if (gap != NONE) return false;
+        gap = at;
+        s++;
+    }
+    if (gap == NONE) return at == BYTES;
+    if (at + 2 > BYTES) return false;
+    memmove(out + BYTES - (at - gap), out + gap, at - gap);
+    memset(out + gap, 0, BYTES - at);
+    return true;
+}
+
+/* Bytes of the address: 4, 16, or 0 for a name. */
+static size_t ensi_tls_ip(const char *text, uint8_t out[16])
+{
+    const char *end = ensi_tls_ip4(text, out);
+
+    if (end && !*end) return 4;
+    return ensi_tls_ip6(text, out) ? 16 : 0;
+}
+
+/* ---- the peer's certificate */
+
+enum {
+    ENSI_TLS_SAN_DNS = MBEDTLS_ASN1_CONTEXT_SPECIFIC | 2,   /* GeneralName of RFC 5280, 4.2.1.6 */
+    ENSI_TLS_SAN_IP = MBEDTLS_ASN1_CONTEXT_SPECIFIC | 7
+};
+
+static bool ensi_tls_has_ip(const ensi_tls_t *t, const mbedtls_x509_crt *crt)
+{
+    const mbedtls_x509_sequence *s;
+
+    if (t->ip_len == 0) return false;
+    for (s = &crt->subject_alt_names; s; s = s->next)
+        if (s->buf.tag == ENSI_TLS_SAN_IP && s->buf.len == t->ip_len &&
+            memcmp(s->buf.p, t->ip, t->ip_len) == 0)
+            return true;
+    return false;
+}
+
+/* Text out of a certificate is the peer's: what is not plain ASCII becomes '?'. */
+static void ensi_tls_append(char *out, const char *text, size_t len)
+{
+    size_t at = strlen(out);
+
+    for (size_t i = 0; i < len; i++, at++) {
+        if (at + 1 >= ENSI_TLS_NAMES_MAX) {
+            memcpy(out + ENSI_TLS_NAMES_MAX - 4, "...", 4);
+            return;
+        }
+        out[at] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
+        out[at + 1] = '\0';
+    }
+}
+
+static void ensi_tls_append_dn(char *out, const mbedtls_x509_name *name)
+{
+    char dn[256];
+    int n = mbedtls_x509_dn_gets(dn, sizeof dn, name);
+
+    if (n > 0) ensi_tls_append(out, dn, strlen(dn));
+    else ensi_tls_append(out, "(no readable name)", 18);
+}
+
+/* The names that the certificate is good for. Without a SAN mbedTLS looks at the CN. */
+static void ensi_tls_append_names(char *out, const mbedtls_x509_crt *crt)
+{
+    const mbedtls_x509_sequence *s;
+    bool any = false;
+
+    for (s = &crt->subject_alt_names; s && s->buf.p; s = s->next) {
+        bool dns = s->buf.tag == ENSI_TLS_SAN_DNS;
+        if (!dns && s->buf.tag != ENSI_TLS_SAN_IP) continue;
+        if (any) ensi_tls_append(out, ", ", 2);
+        if (dns) ensi_tls_append(out, (const char *)s->buf.p, s->buf.len);
+        else ensi_tls_append(out, "an IP address", 13);
+        any = true;
+    }
+    if (!any) ensi_tls_append_dn(out, &crt->subject);
+}
+
+static ensi_tls_cause_t ensi_tls_cause(uint32_t flags)
+{
+    if (flags & (MBEDTLS_X509_BADCERT_NOT_TRUSTED | MBEDTLS_X509_BADCERT_MISSING)) return ENSI_TLS_BAD_CHAIN;
+    if (flags & (MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE)) return ENSI_TLS_BAD_DATE;
+    if (flags & ~(uint32_t)MBEDTLS_X509_BADCERT_CN_MISMATCH) return ENSI_TLS_BAD_USE;
+    return flags ? ENSI_TLS_BAD_NAME : ENSI_TLS_FINE;
+}
+
+static void ensi_tls_note(ensi_tls_bad_t *bad, const mbedtls_x509_crt *crt, int depth, uint32_t flags)
+{
+    ensi_tls_cause_t cause = ensi_tls_cause(flags);
+
+    if (cause <= bad->cause) return;
+    memset(bad, 0, sizeof *bad);
+    bad->cause = cause;
+    bad->flags = flags;
+    bad->depth = depth;
+    bad->from = crt->valid_from;
+    bad->to = crt->valid_to;
+    bad->self_signed = crt->issuer_raw.len == crt->subject_raw.len &&
+                       memcmp(crt->issuer_raw.p, crt->subject_raw.p, crt->issuer_raw.len) == 0;
+    if (cause == ENSI_TLS_BAD_NAME) ensi_tls_append_names(bad->names, crt);
+    else ensi_tls_append_dn(bad->names, cause == ENSI_TLS_BAD_CHAIN ? &crt->issuer : &crt->subject);
+}
+
+/* mbedTLS calls this for each certificate of the chain, the server's own last; what is left in *flags is what
+ * is wrong. */
+static int ensi_tls_verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
+{
+    ensi_tls_t *t = (ensi_tls_t *)arg;
+
+    if (t->conf->ignore_dates)
+        *flags &= ~(uint32_t)(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE);
+    if (depth == 0 && ensi_tls_has_ip(t, crt)) *flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_CN_MISMATCH;
+    ensi_tls_note(&t->bad, crt, depth, *flags);
+    return 0;
+}
+
+/* ---- why a connection failed */
+
+static int ensi_tls_fail_date(const ensi_tls_t *t, int rc, ensign_error_t *e)
+{
+    const ensi_tls_bad_t *bad = &t->bad;
+    bool future = (bad->flags & MBEDTLS_X509_BADCERT_FUTURE) != 0;
+    const mbedtls_x509_time *day = future ? &bad->from : &bad->to;
+    struct tm now;
+
+    memset(&now, 0, sizeof now);
+#ifdef MBEDTLS_HAVE_TIME_DATE
+    {
+        mbedtls_time_t seconds = mbedtls_time(NULL);
+        (void)mbedtls_platform_gmtime_r(&seconds, &now);
+    }
+#endif
+    return ensi_fail(e, ENSIGN_E_CERTIFICATE, rc,
+                     "tls: %s%.60s%s certificate of %s %s %04d-%02d-%02d, this clock says %04d-%02d-%02d; %s",
+                     bad->depth > 0 ? "CA " : "", bad->depth > 0 ? bad->names : "",
+                     bad->depth > 0 ? " above the" : "the", t->where,
+                     future ? "is not valid before" : "expired on", day->year, day->mon, day->day,
+                     now.tm_year + 1900, now.tm_mon + 1, now.tm_mday,
+                     future ? "set the clock, or wait" : "renew it or set the clock");
+}
+
+static int ensi_tls_fail_chain(const ensi_tls_t *t, int rc, ensign_error_t *e)
+{
+    if (t->bad.self_signed && t->bad.depth == 0)
+        return ensi_fail(e, ENSIGN_E_CERTIFICATE, rc,
+                         "tls: the certificate of %s is self-signed and not in %s; "
+                         "if it is yours, give it in tls.ca_file or tls.ca_pem",
+                         t->where, t->conf->trust);
+    return ensi_fail(e, ENSIGN_E_CERTIFICATE, rc,
+                     "tls: certificate of %.44s is signed by %.38s, not in %.38s; "
+                     "give that CA in tls.ca_file or ca_pem, or have the server send its chain",
+                     t->where, t->bad.names, t->conf->trust);
+}
+
+static int ensi_tls_fail_use(const ensi_tls_t *t, uint32_t flags, int rc, ensign_error_t *e)
+{
+    static const struct { uint32_t flag; const char *text; } uses[] = {
+        { MBEDTLS_X509_BADCERT_KEY_USAGE, "its key usage does not allow TLS" },
+        { MBEDTLS_X509_BADCERT_EXT_KEY_USAGE, "it is not for TLS servers (extended key usage)" },
+        { MBEDTLS_X509_BADCERT_NS_CERT_TYPE, "it is not for TLS servers (nsCertType)" },
+        { MBEDTLS_X509_BADCERT_BAD_MD, "it is signed with a hash that is too weak, SHA-1 or older" },
+        { MBEDTLS_X509_BADCERT_BAD_PK, "its kind of key is not supported" },
+        { MBEDTLS_X509_BADCERT_BAD_KEY, "its key is too short or on an odd curve" },
+        { MBEDTLS_X509_BADCERT_REVOKED, "it is revoked" },
+    };
+    const char *text = "mbedTLS does not take it";
+
+    for (size_t i = 0; i < ENSI_COUNT(uses) && flags != UINT32_MAX; i++)
+        if (flags & uses[i].flag) text = uses[i].text;
+    return ensi_fail(e, ENSIGN_E_CERTIFICATE, rc,
+                     "tls: the certificate of %s cannot be used: %s (mbedTLS -0x%04X, flags 0x%X); "
+                     "have the server use another one",
+                     t->where, text, (unsigned)-rc, (unsigned)flags);
+}
+
+static int ensi_tls_fail_certificate(const ensi_tls_t *t, int rc, ensign_error_t *e)
+{
+    switch (t->bad.cause) {
+    case ENSI_TLS_BAD_CHAIN: return ensi_tls_fail_chain(t, rc, e);
+    case ENSI_TLS_BAD_DATE: return ensi_tls_fail_date(t, rc, e);
+    case ENSI_TLS_BAD_NAME:
+        if (t->ip_len != 0)
+            return ensi_fail(e, ENSIGN_E_HOSTNAME, rc,
+                             "tls: %.40s shows a certificate for %.40s, not for the address %.39s; "
+                             "an address must be in it as iPAddress, or set tls.server_name",
+                             t->where, t->bad.names, t->host);
+        return ensi_fail(e, ENSIGN_E_HOSTNAME, rc, "tls: %.44s shows a certificate for %s, not for %.38s; "
+                         "dial a name that it has, or set tls.server_name", t->where, t->bad.names, t->host);
+    case ENSI_TLS_BAD_USE:
+    case ENSI_TLS_FINE: break;
+    }
+    return ensi_tls_fail_use(t, t->bad.cause == ENSI_TLS_BAD_USE ? t->bad.flags
+                             : mbedtls_ssl_get_verify_result(&t->ssl), rc, e);
+}
+
+/* The alerts of RFC 8446, 6.2, and what to do about those that one can do something about. */
+static int ensi_tls_fail_alert(const ensi_tls_t *t, int rc, ensign_error_t *e)
+{
+    static const struct { unsigned char number; const char *name, *advice; } alerts[] = {
+        { 10, "unexpected_message", "" },
+        { 20, "bad_record_mac", "" },
+        { 22, "record_overflow", "" },
+        { 40, "handshake_failure", "; no cipher or curve in common, or it wants a client certificate" },
+        { 42, "bad_certificate", "" },
+        { 43, "unsupported_certificate", "" },
+        { 44, "certificate_revoked", "" },
+        { 45, "certificate_expired", "" },
+        { 46, "certificate_unknown", "" },
+        { 47, "illegal_parameter", "" },
+        { 48, "unknown_ca", "" },
+        { 49, "access_denied", "; it does not let this client in" },
+        { 50, "decode_error", "" },
+        { 51, "decrypt_error", "" },
+        { 70, "protocol_version", "; no TLS version in common: it needs 1.2, or this mbedTLS 1.3" },
+        { 71, "insufficient_security", "; it wants stronger ciphers than we have" },
+        { 80, "internal_error", "; look into the server's log" },
+        { 86, "inappropriate_fallback", "" },
+        { 90, "user_canceled", "" },
+        { 109, "missing_extension", "" },
+        { 110, "unsupported_extension", "" },
+        { 112, "unrecognized_name", "; it does not know this host: set tls.server_name to its own name" },
+        { 113, "bad_certificate_status_response", "" },
+        { 115, "unknown_psk_identity", "" },
+        { 116, "certificate_required", "; it wants a client certificate, which ensign.h cannot give" },
+        { 120, "no_application_protocol", "; no HTTP/2 (ALPN h2) on this port: use its gRPC port" },
+    };
+    enum { NO_PROTOCOL = 120 };
+    /* Private by name in 3.x, but the only place where mbedTLS says which alert it was. */
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+    unsigned number = t->ssl.MBEDTLS_PRIVATE(in_msg)[1];
+#else
+    unsigned number = t->ssl.in_msg[1];
+#endif
+    const char *name = "of an unknown kind", *advice = "";
+
+    for (size_t i = 0; i < ENSI_COUNT(alerts); i++) {
+        if (alerts[i].number != number) continue;
+        name = alerts[i].name;
+        advice = alerts[i].advice;
+    }
+    return ensi_fail(e, number == NO_PROTOCOL ? ENSIGN_E_ALPN : ENSIGN_E_TLS, rc,
+                     "tls: %s ended the %s with alert %u, %s%s", t->where, t->up ? "connection" : "handshake",
+                     number, name, advice);
+}
+
+/* A record begins with its type, 20 to 23, and 3, the major version (RFC 8446, 5.1 and RFC 5246, 6.2.1). */
+static bool ensi_tls_is_alien(const ensi_tls_t *t)
+{
+    return t->head_len == ENSI_TLS_HEAD_BYTES && (t->head[0] < 20 || t->head[0] > 23 || t->head[1] != 3);
+}
+
+static int ensi_tls_fail_alien(const ensi_tls_t *t, int rc, ensign_error_t *e)
+{
+    enum { TYPE = 3, SETTINGS = 4 }; /* of an HTTP/2 frame's header, which a server's first frame must have */
+    const uint8_t *h = t->head;
+
+    if (memcmp(h, "HTTP/", sizeof t->head) == 0)
+        return ensi_fail(e, ENSIGN_E_TLS, rc,
+                         "tls: the server at %s does not speak TLS, it answers in plaintext HTTP/1; "
+                         "set tls.off or use the right port",
+                         t->where);
+    if (h[0] == 0 && h[TYPE] == SETTINGS)
+        return ensi_fail(e, ENSIGN_E_TLS, rc,
+                         "tls: the server at %s does not speak TLS, it sends plaintext HTTP/2; "
+                         "set tls.off or use the right port",
+                         t->where);
+    return ensi_fail(e, ENSIGN_E_TLS, rc,
+                     "tls: the server at %s does not speak TLS, its first bytes are "
+                     "%02X %02X %02X %02X %02X; set tls.off or use the right port",
+                     t->where, h[0], h[1], h[2], h[3], h[4]);
+}
+
+static bool ensi_tls_is_certificate(int rc)
+{
+    enum { X509_LAST = 0x2980, X509_FIRST = 0x2080 };
+#ifdef MBEDTLS_ERR_SSL_BAD_CERTIFICATE
+    if (rc == MBEDTLS_ERR_SSL_BAD_CERTIFICATE) return true;
+#else
+    if (rc == MBEDTLS_ERR_SSL_BAD_HS_CERTIFICATE) return true;
+#endif
+    return rc == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED || (-rc >= X509_FIRST && -rc < X509_LAST);
+}
+
+/* Turns mbedTLS's code into ours, and makes it final. */
+static int ensi_tls_fail(ensi_tls_t *t, int rc, ensign_error_t *e)
+{
+    if (ensi_tls_is_memory(rc))
+        t->end = ensi_fail(e, ENSIGN_E_MEMORY, rc, "tls: no memory to connect to %s (mbedTLS -0x%04X)",
+                           t->where, (unsigned)-rc);
+    else if (rc == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
+        t->end = ensi_tls_fail_alert(t, rc, e);
+    else if (rc == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY && t->up)
+        t->end = ensi_fail(e, ENSIGN_E_CLOSED, rc, "tls: %s closed the connection (close_notify)", t->where);
+    else if (rc == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY)
+        t->end = ensi_fail(e, ENSIGN_E_TLS, rc,
+                           "tls: %s closed the connection during the handshake (close_notify); "
+                           "look into the server's log",
+                           t->where);
+    else if (!t->up && ensi_tls_is_alien(t))
+        t->end = ensi_tls_fail_alien(t, rc, e);
+    else if (!t->up && ensi_tls_is_certificate(rc))
+        t->end = ensi_tls_fail_certificate(t, rc, e);
+    else
+        t->end = ensi_fail(e, ENSIGN_E_TLS, rc, "tls: the %s with %s failed: %s (mbedTLS -0x%04X)",
+                           t->up ? "connection" : "handshake", t->where, ensi_tls_meaning(rc), (unsigned)-rc);
+    return t->end;
+}
+
+/* ---- the connection */
+
+static int ensi_tls_bio_recv(void *arg, unsigned char *out, size_t len)
+{
+    ensi_tls_t *t = (ensi_tls_t *)arg;
+    size_t n = t->rx->end - t->rx->start, head = ENSI_TLS_HEAD_BYTES - t->head_len;
+
+    if (n == 0) return MBEDTLS_ERR_SSL_WANT_READ;
+    if (n > len) n = len;
+    if (n > INT_MAX) n = INT_MAX;
+    memcpy(out, t->rx->ptr + t->rx->start, n);
+    if (head > n) head = n;
+    memcpy(t->head + t->head_len, out, head);
+    t->head_len += head;
+    t->rx->start += n;
+    return (int)n;
+}
+
+static int ensi_tls_bio_send(void *arg, const unsigned char *bytes, size_t len)
+{
+    ensi_tls_t *t = (ensi_tls_t *)arg;
+
+    if (len > t->tx->cap || len > INT_MAX)
+        return MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL; /* waiting would be for ever */
+    if (len > t->tx->cap - t->tx->end) {
+        t->held = len;
+        return MBEDTLS_ERR_SSL_WANT_WRITE;
+    }
+    memcpy(t->tx->ptr + t->tx->end, bytes, len);
+    t->tx->end += len;
+    t->held = 0;
+    return (int)len;
+}
+
+static void ensi_tls_close(ensi_tls_t *t)
+{
+    if (!t->open) return;
+    t->open = t->up = false;
+    mbedtls_ssl_free(&t->ssl);
+}
+
+/* The name without the dot that makes it absolute: certificates and the SNI have none (RFC 6066, 3). */
+static int ensi_tls_set_host(ensi_tls_t *t, const char *server_name, ensign_error_t *e)
+{
+    size_t len = server_name ? strlen(server_name) : 0;
+
+    if (len > 1 && server_name[len - 1] == '.') len--;
+    if (len == 0 || len > ENSI_TLS_HOST_MAX)
+        return ensi_fail(e, ENSIGN_E_ARGUMENT, 0,
+                         "tls: the server name for %s has %lu characters, 1 to %d are allowed; "
+                         "set tls.server_name",
+                         t->where, (unsigned long)len, (int)ENSI_TLS_HOST_MAX);
+    memcpy(t->host, server_name, len);
+    t->host[len] = '\0';
+    t->ip_len = ensi_tls_ip(t->host, t->ip);
+    return ENSIGN_OK;
+}
+
+static int ensi_tls_open(ensi_tls_t *t, ensi_tls_conf_t *conf, const char *server_name, const char *where,
+                         ensi_buf_t *rx, ensi_buf_t *tx, ensign_error_t *e)
+{
+    size_t len = strlen(where);
+    int rc;
+
+    memset(t, 0, sizeof *t);
+    t->conf = conf;
+    t->rx = rx;
+    t->tx = tx;
+    memcpy(t->where, where, len < sizeof t->where ? len : sizeof t->where - 1);
+    rc = ensi_tls_set_host(t, server_name, e);
+    if (rc != ENSIGN_OK) return rc;
+    mbedtls_ssl_init(&t->ssl);
+    t->open = true;
+    rc = mbedtls_ssl_setup(&t->ssl, &conf->config);
+    if (rc == 0) rc = mbedtls_ssl_set_hostname(&t->ssl, t->host);
+    if (rc != 0) {
+        rc = ensi_tls_fail(t, rc, e);
+        ensi_tls_close(t);
+        return rc;
+    }
+    mbedtls_ssl_set_verify(&t->ssl, ensi_tls_verify, t);
+    mbedtls_ssl_set_bio(&t->ssl, t, ensi_tls_bio_send, ensi_tls_bio_recv, NULL);
+    return ENSIGN_OK;
+}
+
+/* What every call finds first: OK, or why nothing can be done. */
+static int ensi_tls_usable(const ensi_tls_t *t, bool want_up, ensign_error_t *e)
+{
+    if (!t->open) return ensi_fail(e, ENSIGN_E_STATE, 0, "tls: the connection is not open");
+    if (t->end != ENSIGN_OK)
+        return ensi_fail(e, t->end, 0, "tls: the connection with %s has ended already", t->where);
+    if (want_up && !t->up)
+        return ensi_fail(e, ENSIGN_E_STATE, 0, "tls: the handshake with %s is not over", t->where);
+    return ENSIGN_OK;
+}
+
+/* The last word on a handshake that mbedTLS is content with. */
+static int ensi_tls_accept(ensi_tls_t *t, ensign_error_t *e)
+{
+    const char *alpn;
+
+    if (!t->conf->insecure && mbedtls_ssl_get_verify_result(&t->ssl) != 0)
+        return ensi_tls_fail(t, MBEDTLS_ERR_X509_CERT_VERIFY_FAILED, e);
+    alpn = t->conf->alpn_h2 ? mbedtls_ssl_get_alpn_protocol(&t->ssl) : NULL;
+    if (t->conf->alpn_h2 && (!alpn || strcmp(alpn, "h2") != 0))
+        return t->end = ensi_fail(e, ENSIGN_E_ALPN, 0,
+                                  "tls: %s agreed on %.20s by ALPN, h2 is needed; "
+                                  "use the server's gRPC port, or turn HTTP/2 on there",
+                                  t->where, alpn ? alpn : "no protocol");
+    t->up = true;
+    return ENSIGN_OK;
+}
+
+static int ensi_tls_handshake(ensi_tls_t *t, ensign_error_t *e)
+{
+    int rc = ensi_tls_usable(t, false, e);
+
+    if (rc != ENSIGN_OK || t->up) return rc;
+    do rc = mbedtls_ssl_handshake(&t->ssl);
+    while (ensi_tls_is_news(rc));
+    if (rc == 0) return ensi_tls_accept(t, e);
+    return ensi_tls_is_again(rc) ? (int)ENSIGN_AGAIN : ensi_tls_fail(t, rc, e);
+}
+
+/* `cap` is not 0. */
+static int ensi_tls_read(ensi_tls_t *t, uint8_t *out, size_t cap, size_t *len, ensign_error_t *e)
+{
+    int rc = ensi_tls_usable(t, true, e);
+
+    *len = 0;
+    if (rc != ENSIGN_OK) return rc;
+    do rc = mbedtls_ssl_read(&t->ssl, out, cap);
+    while (ensi_tls_is_news(rc));
+    if (rc > 0) {
+        *len = (size_t)rc;
+        return ENSIGN_OK;
+    }
+    return rc == 0 || ensi_tls_is_again(rc) ? (int)ENSIGN_AGAIN : ensi_tls_fail(t, rc, e);
+}
+
+/* An mbedTLS built with smaller records, or a peer that asked for them, makes several of one write. */
+static size_t ensi_tls_record_room(ensi_tls_t *t)
+{
+    enum { EXPANSION_GUESS = 128 };     /* more than any suite of ours adds */
+    int extra = mbedtls_ssl_get_record_expansion(&t->ssl);
+    int most = mbedtls_ssl_get_max_out_record_payload(&t->ssl);
+    size_t records =
+        most > 0 && most < ENSI_TLS_PLAIN_MAX ? (size_t)((ENSI_TLS_PLAIN_MAX + most - 1) / most) : 1;
+
+    return ENSI_TLS_PLAIN_MAX + records * (size_t)(extra > 0 ? extra : EXPANSION_GUESS);
+}
+
+static int ensi_tls_write(ensi_tls_t *t, const uint8_t *p, size_t n, ensign_error_t *e)
+{
+    int rc = ensi_tls_usable(t, true, e);
+    size_t room, need;
+
+    if (rc != ENSIGN_OK || n == 0) return rc;
+    room = t->tx->cap - t->tx->end;
+    need = ensi_tls_record_room(t) + t->held;
+    if (n > ENSI_TLS_PLAIN_MAX)
+        return ensi_fail(e, ENSIGN_E_TOO_LARGE, 0, "tls: a write of %lu bytes, a record takes %d",
+                         (unsigned long)n, (int)ENSI_TLS_PLAIN_MAX);
+    if (room < need)
+        return ensi_fail(e, ENSIGN_E_STATE, 0,
+                         "tls: a write needs room for %lu bytes, the send buffer has %lu; send first",
+                         (unsigned long)need, (unsigned long)room);
+    /* What mbedTLS holds back (an alert) goes first: it would take our bytes for that, and say that it wrote
+     * them. */
+    if (t->held > 0) rc = mbedtls_ssl_write(&t->ssl, p, 0);
+    for (size_t at = 0; at < n && rc >= 0; at += (size_t)(rc > 0 ? rc : 0)) {
+        do rc = mbedtls_ssl_write(&t->ssl, p + at, n - at);
+        while (ensi_tls_is_news(rc));
+    }
+    return rc >= 0 ? (int)ENSIGN_OK : ensi_tls_fail(t, rc, e);
+}
+
+static void ensi_tls_bye(ensi_tls_t *t)
+{
+    if (t->open && t->up && (t->end == ENSIGN_OK || t->end == ENSIGN_E_CLOSED))
+        (void)mbedtls_ssl_close_notify(&t->ssl);
+}
+#endif /* ENSIGN_NO_TLS */
+
+/* >>handle   may call: util mem env
+ * Numbers for objects, and the list of those that have a notice
+ *
+ * Owns   the table of handles; each handle's storage for its last notice, the list of handles that are ready to be pulled.
+ * Holds  id = generation << 16 | slot + 1: a stale number finds no handle. Freed slots are used again in the order in
+ *        which they became free, so that a generation returns as late as it can.
+ *        ready: each handle that has a notice and is not held, once, in the order in which it is served.
+ *        dying: at most one handle whose last notice has been pulled and still stands.
+ * Moves  ensi_handle_mark after anything that can make a notice; the pull is client's. */
+typedef enum {
+    ENSI_KIND_CLIENT, ENSI_KIND_CALL, ENSI_KIND_PUBLISHER, ENSI_KIND_SUBSCRIPTION, ENSI_KIND_REQUEST
+} ensi_kind_t;
+
+/* Notices that coalesce to one bit each. */
+enum {
+    ENSI_BIT_CONNECTED = 1, ENSI_BIT_DISCONNECTED = 2, ENSI_BIT_FAILED = 4, ENSI_BIT_CLOSED = 8, ENSI_BIT_OPEN = 16, ENSI_BIT_ROOM = 32,
+    ENSI_BIT_DRAINED = 64, ENSI_BIT_HEADERS = 128, ENSI_BIT_END = 256
+};
+
+typedef struct ensi_handle_t ensi_handle_t;
+struct ensi_handle_t {
+    uint32_t id;
+    ensi_kind_t kind;
+    void *user;
+    bool held, ready, ended;        /* ended: END has been pulled */
+    uint32_t bits;                  /* ENSI_BIT_x that are pending */
+    ensi_handle_t *before, *after;  /* in the ready list */
+    ensign_notice_t notice;
+    ensign_error_t error;           /* what notice.error points at */
+    ensign_error_t end_error;       /* why it ended; code 0: well */
+    ensign_stats_t stats;
+};
+
+typedef struct ensi_handles_t {
+    ensi_handle_t **slots;          /* NULL: free */
+    uint16_t *generation;
+    uint16_t *free_next;            /* queue of free slots */
+    uint32_t count, alive, free_head, free_tail;
+    ensi_handle_t *ready_head, *ready_tail;
+    ensi_handle_t *dying;
+} ensi_handles_t;
+
+static bool ensi_handles_open(ensi_handles_t *t, ensi_mem_t *m, uint32_t count)
+{
+    memset(t, 0, sizeof *t);
+    t->slots = (ensi_handle_t **)ensi_mem_zero(m, count * sizeof *t->slots);
+    t->generation = (uint16_t *)ensi_mem_zero(m, count * sizeof *t->generation);
+    t->free_next = (uint16_t *)ensi_mem_zero(m, count * sizeof *t->free_next);
+    t->count = count;
+    if (!t->slots || !t->generation || !t->free_next) return false;
+    for (uint32_t i = 0; i < count; i++) t->free_next[i] = (uint16_t)(i + 1 < count ? i + 1 : count);
+    t->free_tail = count - 1;
+    return true;
+}
+
+static void ensi_handles_close(ensi_handles_t *t, ensi_mem_t *m)
+{
+    ensi_mem_free(m, t->slots);
+    ensi_mem_free(m, t->generation);
+    ensi_mem_free(m, t->free_next);
+}
+
+static ensi_handle_t *ensi_handle_find(const ensi_handles_t *t, uint32_t id)
+{
+    uint32_t slot = (id & 0xFFFF) - 1; /* id 0 wraps past any count */
+    if (slot >= t->count || !t->slots[slot] || t->slots[slot]->id != id) return NULL;
+    return t->slots[slot];
+}
+
+static bool ensi_handle_room(const ensi_handles_t *t)
+{
+    return t->alive < t->count;
+}
+
+static void ensi_handle_add(ensi_handles_t *t, ensi_handle_t *h, ensi_kind_t kind, void *user)
+{
+    uint32_t slot = t->free_head;
+    ENSIGN_ASSERT(ensi_handle_room(t));
+    t->free_head = t->free_next[slot];
+    t->slots[slot] = h;
+    t->alive++;
+    h->id = ((uint32_t)t->generation[slot] << 16) | (slot + 1);
+    h->kind = kind;
+    h->user = user;
+}
+
+static void ensi_ready_remove(ensi_handles_t *t, ensi_handle_t *h)
+{
+    if (!h->ready) return;
+    if (h->before) h->before->after = h->after;
+    else t->ready_head = h->after;
+    if (h->after) h->after->before = h->before;
+    else t->ready_tail = h->before;
+    h->before = h->after = NULL;
+    h->ready = false;
+}
+
+static void ensi_ready_append(ensi_handles_t *t, ensi_handle_t *h)
+{
+    if (h->ready || h->held) return;
+    h->before = t->ready_tail;
+    h->after = NULL;
+    if (t->ready_tail) t->ready_tail->after = h;
+    else t->ready_head = h;
+    t->ready_tail = h;
+    h->ready = true;
+}
+
+static void ensi_handle_remove(ensi_handles_t *t, ensi_handle_t *h)
+{
+    uint32_t slot = (h->id & 0xFFFF) - 1;
+    ensi_ready_remove(t, h);
+    t->slots[slot] = NULL;
+    t->generation[slot]++;
+    if (t->alive == t->count) t->free_head = slot;
+    else t->free_next[t->free_tail] = (uint16_t)slot;
+    t->free_tail = slot;
+    t->alive--;
+    if (t->dying == h) t->dying = NULL;
+}
+
+/* The notice, emptied and addressed; the caller fills the rest. */
+static ensign_notice_t *ensi_notice_new(ensi_handle_t *h, ensign_notice_type_t type)
+{
+    ensign_notice_t *n = &h->notice;
+    memset(n, 0, sizeof *n);
+    n->type = type;
+    n->handle = h->id;
+    n->user = h->user;
+    return n;
+}
+
+/* Takes a bit's notice, if it is pending. */
+static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_notice_type_t type)
+{
+    if (!(h->bits & bit)) return NULL;
+    h->bits &= ~bit;
+    return ensi_notice_new(h, type);
+}
+
+/* >>link   may call: util mem env tls
+ * One connection: its life, its buffers, TLS on them
+ *
+ * Owns   receive and transmit buffer, the TLS of the connection, the dial and backoff timer, the last fault.
+ * Holds  state is assigned by ensi_link_move alone, from the table. Buffers exist from up to down and do not move.
+ *        rx: what TLS or the layer above has not taken; taken whole before ensi_link_received returns, so its room is never 0.
+ *        tx: linear, rewound only when wholly acked, so that what the caller sees stands.
+ * Moves  want (by client) -> RESOLVE or DIAL -> RUN -> down or HANGUP -> WAIT (backoff) -> IDLE. */
+typedef enum { ENSI_LINK_IDLE, ENSI_LINK_RESOLVE, ENSI_LINK_DIAL, ENSI_LINK_RUN, ENSI_LINK_HANGUP, ENSI_LINK_WAIT, ENSI_LINK_STATES } ensi_link_state_t;
+typedef enum {
+    ENSI_LINK_ON_NAME,      /* wanted, by name */
+    ENSI_LINK_ON_ADDRESS,   /* wanted, the addresses are known */
+    ENSI_LINK_ON_UP, ENSI_LINK_ON_DOWN,
+    ENSI_LINK_ON_STOP,      /* we want it to end */
+    ENSI_LINK_ON_DUE,       /* the backoff is over */
+    ENSI_LINK_INPUTS
+} ensi_link_in_t;
+typedef struct ensi_link_move_t { ensi_link_state_t from; ensi_link_in_t in; ensi_link_state_t to; } ensi_link_move_t;
+
+static const ensi_link_move_t ensi_link_moves[] = {
+    { ENSI_LINK_IDLE,    ENSI_LINK_ON_NAME,    ENSI_LINK_RESOLVE },
+    { ENSI_LINK_IDLE,    ENSI_LINK_ON_ADDRESS, ENSI_LINK_DIAL    },
+    { ENSI_LINK_RESOLVE, ENSI_LINK_ON_ADDRESS, ENSI_LINK_DIAL    },
+    { ENSI_LINK_RESOLVE, ENSI_LINK_ON_DOWN,    ENSI_LINK_WAIT    },
+    { ENSI_LINK_RESOLVE, ENSI_LINK_ON_STOP,    ENSI_LINK_WAIT    }, /* nothing is open yet: no HANGUP to be answered */
+    { ENSI_LINK_DIAL,    ENSI_LINK_ON_UP,      ENSI_LINK_RUN     },
+    { ENSI_LINK_DIAL,    ENSI_LINK_ON_DOWN,    ENSI_LINK_WAIT    },
+    { ENSI_LINK_DIAL,    ENSI_LINK_ON_STOP,    ENSI_LINK_HANGUP  },
+    { ENSI_LINK_RUN,     ENSI_LINK_ON_DOWN,    ENSI_LINK_WAIT    },
+    { ENSI_LINK_RUN,     ENSI_LINK_ON_STOP,    ENSI_LINK_HANGUP  },
+    { ENSI_LINK_HANGUP,  ENSI_LINK_ON_DOWN,    ENSI_LINK_WAIT    },
+    { ENSI_LINK_WAIT,    ENSI_LINK_ON_DUE,     ENSI_LINK_IDLE    }, /* only the backoff timer */
+};
+
+enum { ENSI_ADDRESS_BYTES = 64, ENSI_RECORD_BYTES = 16384 /* RFC 8446 5.1 */ };
+
+typedef struct ensi_link_t {
+    ensi_env_t *env;
+    const char *name;               /* "rpc" or "auth", in texts */
+    ensi_link_state_t state;
+    uint32_t attempt;
+    char *host;                     /* without brackets */
+    uint16_t port;
+    char where[80];                 /* host:port, for texts, cut if it is long */
+    bool literal;                   /* host is an address */
+    char addresses[ENSIGN_MAX_ADDRESSES][ENSI_ADDRESS_BYTES];
+    const char *address_list[ENSIGN_MAX_ADDRESSES];
+    size_t address_count;
+    ensi_buf_t rx, tx;
+    ensi_timer_t timer;             /* of the dial, then of the backoff */
+    uint32_t backoff_min_ms, backoff_max_ms;
+    uint32_t failures;              /* in a row */
+    uint64_t failing_since_ms;
+    ensign_error_t fault;           /* why it went down last; code 0: as we wanted */
+    bool secure;                    /* TLS */
+    bool shaken;                    /* handshake done, or none needed */
+#ifndef ENSIGN_NO_TLS
+    ensi_tls_opts_t tls_opts;
+    const char *server_name;
+    ensi_tls_conf_t conf;
+    bool conf_open;
+    ensi_tls_t tls;
+    uint8_t *plain;                 /* one record each way: received, then to send */
+#endif
+} ensi_link_t;
+
+static bool ensi_link_move(ensi_link_t *l, ensi_link_in_t in)
+{
+    for (size_t i = 0; i < ENSI_COUNT(ensi_link_moves); i++) {
+        const ensi_link_move_t *m = &ensi_link_moves[i];
+        if (m->from != l->state || m->in != in) continue;
+        l->state = m->to;
+        return true;
+    }
+    return false;
+}
+
+static int ensi_link_buffers(ensi_link_t *l)
+{
+    ensi_mem_t *m = &l->env->mem;
+    if (!l->rx.ptr) l->rx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
+    if (!l->tx.ptr) l->tx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
+    l->rx.cap = l->tx.cap = ENSIGN_LINK_BUFFER_BYTES;
+    l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
+#ifndef ENSIGN_NO_TLS
+    if (l->secure && !l->plain) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
+    if (l->secure && !l->plain) return ENSIGN_E_MEMORY;
+#endif
+    return l->rx.ptr && l->tx.ptr ? ENSIGN_OK : ENSIGN_E_MEMORY;
+}
+
+/* Frees what belongs to the connection; the link itself, its trust store and its buffers stay. */
+static void ensi_link_clear(ensi_link_t *l)
+{
+#ifndef ENSIGN_NO_TLS
+    ensi_tls_close(&l->tls);
+#endif
+    l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
+    l->shaken = false;
+}
+
+static void ensi_link_free(ensi_link_t *l)
+{
+    ensi_mem_t *m = &l->env->mem;
+    ensi_link_clear(l);
+    ensi_mem_free(m, l->rx.ptr);
+    ensi_mem_free(m, l->tx.ptr);
+    ensi_mem_free(m, l->host);
+#ifndef ENSIGN_NO_TLS
+    ensi_tls_conf_close(&l->conf);
+    ensi_mem_free(m, l->plain);
+#endif
+}
+
+/* Starts to connect. */
+static void ensi_link_want(ensi_link_t *l, uint32_t timeout_ms)
+{
+    if (l->state != ENSI_LINK_IDLE) return;
+    l->attempt++;
+    l->fault.code = 0;
+    if (l->literal) {
+        snprintf(l->addresses[0], sizeof l->addresses[0], "%s", l->host);
+        l->address_list[0] = l->addresses[0];
+        l->address_count = 1;
+    }
+    ensi_link_move(l, l->literal ? ENSI_LINK_ON_ADDRESS : ENSI_LINK_ON_NAME);
+    ensi_timer_start(&l->timer, timeout_ms);
+    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: connecting to %s", l->name, l->where));
+}
+
+/* Full jitter: anything from 0 to the limit, which doubles with each failure in a row. */
+static uint32_t ensi_link_backoff(uint64_t *rng, uint32_t failures, uint32_t min_ms, uint32_t max_ms)
+{
+    uint64_t limit = min_ms;
+    for (uint32_t i = 1; i < failures && limit < max_ms; i++) limit *= 2;
+    if (limit > max_ms) limit = max_ms;
+    return (uint32_t)(ensi_rng_next(rng) % (limit + 1));
+}
+
+/* The connection is gone; l->fault says why, code 0 when we ended it ourselves. */
+static void ensi_link_rest(ensi_link_t *l)
+{
+    uint32_t wait_ms = 0;
+    ensi_link_clear(l);
+    if (l->fault.code != 0) {
+        if (l->failures == 0) l->failing_since_ms = l->env->now_ms;
+        l->failures++;
+        wait_ms = ensi_link_backoff(&l->env->rng, l->failures, l->backoff_min_ms, l->backoff_max_ms);
+    }
+    ensi_timer_start(&l->timer, wait_ms);
+}
+
+static void ensi_link_down(ensi_link_t *l)
+{
+    if (ensi_link_move(l, ENSI_LINK_ON_DOWN)) ensi_link_rest(l);
+}
+
+/* Ends the connection from our side; keep the first reason. */
+static void ensi_link_stop(ensi_link_t *l)
+{
+#ifndef ENSIGN_NO_TLS
+    if (l->state == ENSI_LINK_RUN && l->secure && l->shaken) ensi_tls_bye(&l->tls);
+#endif
+    if (!ensi_link_move(l, ENSI_LINK_ON_STOP)) return;
+    if (l->state == ENSI_LINK_WAIT) ensi_link_rest(l);
+    else ensi_timer_stop(&l->timer);
+}
+
+static void ensi_link_fault(ensi_link_t *l, int code, int native, const char *format, ...) ENSI_PRINTF(4, 5);
+static void ensi_link_fault(ensi_link_t *l, int code, int native, const char *format, ...)
+{
+    va_list args;
+    if (l->fault.code != 0) return;
+    va_start(args, format);
+    ensi_fail_v(&l->fault, code, native, format, args);
+    va_end(args);
+}
+
+static int ensi_link_open_tls(ensi_link_t *l)
+{
+#ifndef ENSIGN_NO_TLS
+    ensign_error_t *e = &l->fault;
+    int rc = ENSIGN_OK;
+    if (!l->secure) return ENSIGN_OK;
+    if (l->tls_opts.insecure_skip_verify || l->tls_opts.ignore_dates)
+        ENSI_LOG((l->env, ENSIGN_LOG_WARNING, "tls: %s of %s is off; for tests only",
+                  l->tls_opts.insecure_skip_verify ? "certificate verification" : "checking of certificate dates", l->where));
+    if (!l->conf_open) rc = ensi_tls_conf_open(&l->conf, &l->tls_opts, e);
+    if (rc != ENSIGN_OK) {
+        ensi_tls_conf_close(&l->conf);
+        return rc;
+    }
+    l->conf_open = true;
+    return ensi_tls_open(&l->tls, &l->conf, l->server_name, l->where, &l->rx, &l->tx, e);
+#else
+    (void)l;
+    return ENSIGN_OK;
+#endif
+}
+
+static void ensi_link_up(ensi_link_t *l)
+{
+    if (!ensi_link_move(l, ENSI_LINK_ON_UP)) return;
+    l->shaken = !l->secure;
+    if (ensi_link_buffers(l) != ENSIGN_OK)
+        ensi_link_fault(l, ENSIGN_E_MEMORY, 0, "%s: no memory for the buffers of %s", l->name, l->where);
+    else if (ensi_link_open_tls(l) != ENSIGN_OK)
+        ensi_link_fault(l, ENSIGN_E_TLS, 0, "tls: cannot be set up for %s", l->where);
+    if (l->fault.code != 0) ensi_link_stop(l);
+}
+
+/* Shakes hands as far as it goes. AGAIN, OK or an error, which is the link's fault then. */
+static int ensi_link_shake(ensi_link_t *l)
+{
+#ifndef ENSIGN_NO_TLS
+    int rc;
+    if (l->shaken) return ENSIGN_OK;
+    rc = ensi_tls_handshake(&l->tls, &l->fault);
+    if (rc == ENSIGN_OK) l->shaken = true;
+    return rc;
+#else
+    (void)l;
+    return ENSIGN_OK;
+#endif
+}
+
+/* The next received bytes, decrypted: OK with *out and *len, AGAIN when there are no more, or an error. They stand until the next call. */
+static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
+{
+    if (!l->secure) {
+        *out = l->rx.ptr + l->rx.start;
+        *len = l->rx.end - l->rx.start;
+        l->rx.start = l->rx.end = 0;
+        return *len > 0 ? ENSIGN_OK : ENSIGN_AGAIN;
+    }
+#ifndef ENSIGN_NO_TLS
+    {
+        int rc = ensi_tls_read(&l->tls, l->plain, ENSI_RECORD_BYTES, len, &l->fault);
+        *out = l->plain;
+        if (l->rx.start == l->rx.end) l->rx.start = l->rx.end = 0;
+        return rc;
+    }
+#else
+    return ENSIGN_AGAIN;
+#endif
+}
+
+/* Where the next bytes to send may be written, and how many: 0 when there is no room for a whole record. */
+static uint8_t *ensi_link_reserve(ensi_link_t *l, size_t *room)
+{
+    ensi_buf_t *tx = &l->tx;
+    *room = 0;
+    if (l->state != ENSI_LINK_RUN || !l->shaken) return NULL;
+    if (tx->start == tx->end) tx->start = tx->end = 0;
+#ifndef ENSIGN_NO_TLS
+    if (l->secure) {
+        if (tx->cap - tx->end < ensi_tls_record_room(&l->tls)) return NULL;
+        *room = ENSI_RECORD_BYTES;
+        return l->plain + ENSI_RECORD_BYTES;
+    }
+#endif
+    *room = tx->cap - tx->end;
+    return tx->ptr + tx->end;
+}
+
+static int ensi_link_commit(ensi_link_t *l, size_t len)
+{
+    if (len == 0) return ENSIGN_OK;
+#ifndef ENSIGN_NO_TLS
+    if (l->secure) return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
+#endif
+    l->tx.end += len;
+    return ENSIGN_OK;
+}
+
+/* >>h2   may call: util mem env
+ * HTTP/2: one nghttp2 client session, its streams, their receive buffers
+ *
+ * Owns   the session; the list of streams that are on the wire; the list of streams that something happened to ("touched").
+ * Holds  nghttp2's callbacks note facts in the stream and touch it, no more: the pump of client acts on them after the receive call has
+ *        returned. SETTINGS_INITIAL_WINDOW_SIZE is 0 and the credit of a stream is given by WINDOW_UPDATE behind its HEADERS, so that it
+ *        never exceeds the room of its buffer:  end + credit <= cap - spare  for each stream, always. nghttp2 is the ledger of credit.
+ *        Connection credit returns at once: a slow reader holds up its own stream and no other.
+ * Moves  ensi_h2_start .. ensi_h2_stop around each connection; a stream from ensi_h2_submit to `closed`.
+ * Fails  a peer's fault ends the session: ensi_h2_receive gives E_PROTOCOL with a text. */
+#include <nghttp2/nghttp2.h>
+
+enum {
+    ENSI_H2_FRAME_BYTES = 16375,        /* of DATA: with its 9-byte header it fills one TLS record */
+    ENSI_H2_HEADER_LIST = 65536,        /* what we announce; each call has a bound of its own below */
+    ENSI_H2_WINDOW = 65535,             /* of a new connection, RFC 9113 6.9.2 */
+    ENSI_GRPC_PREFIX = 5
+};
+
+/* A stream's receive buffer. [start, start + lent) is what a notice points into, [start + lent, end) waits. When the next message cannot
+ * be completed behind what is lent, it goes on in a second buffer: the first one stands until it is released. */
+typedef struct ensi_rx_t {
+    uint8_t *ptr;
+    uint8_t *lent_ptr;                  /* the first one then */
+    uint8_t *idle;                      /* kept for the next time, so that steady state does not allocate */
+    size_t cap, start, end, lent;
+    size_t window, limit;               /* usual size; largest message with its prefix */
+    size_t spare;                       /* room that is never promised to the peer */
+    size_t skip;                        /* bytes of an unwanted message that are still to come */
+} ensi_rx_t;
+
+typedef struct ensi_stream_t ensi_stream_t;
+struct ensi_stream_t {
+    ensi_stream_t *before, *after;      /* on the wire */
+    ensi_stream_t *touched_next;
+    int32_t id;                         /* 0: not on the wire */
+    bool touched;
+    /* set by the owner */
+    size_t (*read)(ensi_stream_t *s, uint8_t *out, size_t cap, bool *eof);
+    void (*header)(ensi_stream_t *s, ensign_slice_t name, ensign_slice_t value);
+    ensi_rx_t rx;
+    /* facts */
+    bool headers_sent, headers_done;    /* ours are out; a block of the server's is in */
+    bool initial;                       /* its initial metadata is in: not so when trailers are all that it sends */
+    bool trailers;                      /* the block that has begun is the last */
+    bool informational;                 /* the block is a 1xx */
+    bool deferred;                      /* nghttp2 waits for ensi_h2_resume */
+    bool ended;                         /* END_STREAM is in */
+    bool closed;
+    bool lost;                          /* closed with the session */
+    bool overrun, no_memory;            /* the peer sent more than its credit; no buffer could be had */
+    uint32_t close_code;
+};
+
+typedef struct ensi_h2_t {
+    ensi_env_t *env;
+    nghttp2_session *session;           /* NULL: no connection */
+    ensi_stream_t *streams, *touched;
+    const uint8_t *out;                 /* what nghttp2 gave and did not fit */
+    size_t out_len;
+    uint32_t open;                      /* streams on the wire */
+    bool settled;                       /* the server's SETTINGS are in */
+    bool draining;                      /* GOAWAY is in */
+    uint32_t goaway_code;
+    char goaway_text[96], fault[160];
+} ensi_h2_t;
+
+static void ensi_stream_touch(ensi_h2_t *h, ensi_stream_t *s)
+{
+    if (s->touched) return;
+    s->touched = true;
+    s->touched_next = h->touched;
+    h->touched = s;
+}
+
+/* ---- receive buffers */
+
+static void ensi_rx_open(ensi_rx_t *r, size_t window, size_t limit, size_t spare)
+{
+    memset(r, 0, sizeof *r);
+    r->window = r->cap = window + spare;
+    r->limit = limit;
+    r->spare = spare;
+}
+
+static void ensi_rx_free(ensi_rx_t *r, ensi_mem_t *m)
+{
+    ensi_mem_free(m, r->ptr);
+    ensi_mem_free(m, r->lent_ptr);
+    ensi_mem_free(m, r->idle);
+    r->ptr = r->lent_ptr = r->idle = NULL;
+}
+
+/* The message behind what is lent: OK when it is whole. *total counts the prefix; 5 while the prefix is not there. */
+static int ensi_rx_head(const ensi_rx_t *r, size_t *total)
+{
+    size_t have = r->end - r->start - r->lent;
+    *total = ENSI_GRPC_PREFIX;
+    if (have < ENSI_GRPC_PREFIX) return ENSIGN_AGAIN;
+    *total += ensi_get_be32(r->ptr + r->start + r->lent + 1);
+    return have >= *total ? ENSIGN_OK : ENSIGN_AGAIN;
+}
+
+static void ensi_rx_release(ensi_rx_t *r, ensi_mem_t *m)
+{
+    if (r->lent_ptr && !r->idle && ensi_mem_size(r->lent_ptr) == r->window + r->spare) r->idle = r->lent_ptr;
+    else ensi_mem_free(m, r->lent_ptr);
+    r->lent_ptr = NULL;
+    r->start += r->lent;
+    r->lent = 0;
+    if (r->start == r->end) r->start = r->end = 0;
+}
+
+static bool ensi_rx_resize(ensi_rx_t *r, ensi_mem_t *m, size_t cap)
+{
+    uint8_t *p = r->ptr;
+    if (p) p = (uint8_t *)ensi_mem_resize(m, p, cap);
+    if (r->ptr && !p) return false;
+    r->ptr = p;
+    r->cap = cap;
+    return true;
+}
+
+/* Leaves what is lent where it stands and goes on in a second buffer. */
+static bool ensi_rx_part(ensi_rx_t *r, ensi_mem_t *m, size_t need)
+{
+    size_t rest = r->end - r->start - r->lent;
+    uint8_t *p = need == r->window + r->spare ? r->idle : NULL;
+    if (p) r->idle = NULL;
+    else p = (uint8_t *)ensi_mem_take(m, need);
+    if (!p) return false;
+    memcpy(p, r->ptr + r->start + r->lent, rest);
+    r->lent_ptr = r->ptr;
+    r->ptr = p;
+    r->cap = need;
+    r->start = r->lent = 0;
+    r->end = rest;
+    return true;
+}
+
+/* Moves and sizes the buffer for the message that comes next; what is lent stays where it is. */
+static bool ensi_rx_fit(ensi_rx_t *r, ensi_mem_t *m, size_t credit)
+{
+    size_t total, need;
+    int whole = ensi_rx_head(r, &total);
+    if (total > r->limit) total = ENSI_GRPC_PREFIX; /* it will be refused, not stored */
+    need = ensi_max(total, r->window) + r->spare;
+    if (r->lent) {
+        if (whole == ENSIGN_OK || r->start + r->lent + total + r->spare <= r->cap) return true;
+        return ensi_rx_part(r, m, need);
+    }
+    if (r->start > 0 && (r->start >= r->cap / 2 || r->start + total + r->spare > r->cap || r->cap > need)) {
+        memmove(r->ptr, r->ptr + r->start, r->end - r->start);
+        r->end -= r->start;
+        r->start = 0;
+    }
+    if (need > r->cap) return ensi_rx_resize(r, m, need);
+    if (r->cap > need && r->end + credit + r->spare <= need) ensi_rx_resize(r, m, need); /* smaller: a failure does no harm */
+    return true;
+}
+
+/* What may be promised now, on top of `credit`: rule 10 of the design. */
+static size_t ensi_rx_grant(const ensi_rx_t *r, size_t credit)
+{
+    size_t used = r->end + credit + r->spare, total, have = r->end - r->start - r->lent, room;
+    if (used >= r->cap) return 0;
+    room = r->cap - used;
+    if (room >= (r->cap - r->spare) / 2) return room;
+    if (ensi_rx_head(r, &total) == ENSIGN_OK || total > r->limit) return 0;
+    return total - have > credit ? room : 0;
+}
+
+/* Stores what came; false: there is no room, so the peer broke its window, or no memory. */
+static bool ensi_rx_store(ensi_rx_t *r, ensi_mem_t *m, const uint8_t *p, size_t n)
+{
+    size_t drop = ensi_min(r->skip, n);
+    r->skip -= drop;
+    p += drop;
+    n -= drop;
+    if (n == 0) return true;
+    if (!r->ptr) r->ptr = (uint8_t *)ensi_mem_take(m, r->cap);
+    if (!r->ptr || n > r->cap - r->end) return false;
+    memcpy(r->ptr + r->end, p, n);
+    r->end += n;
+    return true;
+}
+
+/* ---- nghttp2's callbacks: facts only */
+
+static void *ensi_h2_malloc(size_t size, void *user)
+{
+    return ensi_mem_take((ensi_mem_t *)user, size);
+}
+
+static void ensi_h2_free(void *p, void *user)
+{
+    ensi_mem_free((ensi_mem_t *)user, p);
+}
+
+static void *ensi_h2_calloc(size_t count, size_t size, void *user)
+{
+    if (size != 0 && count > SIZE_MAX / size) return NULL;
+    return ensi_mem_zero((ensi_mem_t *)user, count * size);
+}
+
+static void *ensi_h2_realloc(void *p, size_t size, void *user)
+{
+    if (!p) return ensi_mem_take((ensi_mem_t *)user, size);
+    return ensi_mem_resize((ensi_mem_t *)user, p, size);
+}
+
+static ensi_stream_t *ensi_h2_stream(nghttp2_session *session, int32_t id)
+{
+    return (ensi_stream_t *)nghttp2_session_get_stream_user_data(session, id);
+}
+
+static int ensi_h2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    ensi_stream_t *s = ensi_h2_stream(session, frame->hd.stream_id);
+    (void)user;
+    if (!s || frame->hd.type != NGHTTP2_HEADERS) return 0;
+    s->informational = false;
+    s->trailers = s->headers_done || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    return 0;
+}
+
+static int ensi_h2_on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
+                             const uint8_t *value, size_t value_len, uint8_t flags, void *user)
+{
+    ensi_stream_t *s = ensi_h2_stream(session, frame->hd.stream_id);
+    (void)flags;
+    (void)user;
+    if (!s || frame->hd.type != NGHTTP2_HEADERS) return 0;
+    if (name_len == 7 && memcmp(name, ":status", 7) == 0 && value_len == 3 && value[0] == '1') s->informational = true;
+    if (!s->informational) s->header(s, ensi_slice(name, name_len), ensi_slice(value, value_len));
+    return 0;
+}
+
+static int ensi_h2_on_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
+{
+    h->draining = true;
+    h->goaway_code = g->error_code;
+    snprintf(h->goaway_text, sizeof h->goaway_text, "%.*s", ensi_slice_show(ensi_slice(g->opaque_data, g->opaque_data_len)),
+             g->opaque_data ? (const char *)g->opaque_data : "");
+    return 0;
+}
+
+static int ensi_h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    ensi_h2_t *h = (ensi_h2_t *)user;
+    ensi_stream_t *s;
+    if (frame->hd.type == NGHTTP2_GOAWAY) return ensi_h2_on_goaway(h, &frame->goaway);
+    if (frame->hd.type == NGHTTP2_SETTINGS) {
+        h->settled = true;
+        return 0;
+    }
+    if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
+    s = ensi_h2_stream(session, frame->hd.stream_id);
+    if (!s) return 0;
+    if (frame->hd.type == NGHTTP2_HEADERS && !s->informational) {
+        s->headers_done = true;
+        if (!s->trailers) s->initial = true;
+    }
+    if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) s->ended = true;
+    ensi_stream_touch(h, s);
+    return 0;
+}
+
+static int ensi_h2_on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t n, void *user)
+{
+    ensi_h2_t *h = (ensi_h2_t *)user;
+    ensi_stream_t *s = ensi_h2_stream(session, id);
+    (void)flags;
+    nghttp2_session_consume_connection(session, n);
+    if (!s || s->overrun || s->no_memory) return 0;
+    if (!ensi_rx_store(&s->rx, &h->env->mem, p, n)) {
+        if (s->rx.ptr) s->overrun = true;
+        else s->no_memory = true;
+    }
+    ensi_stream_touch(h, s);
+    return 0;
+}
+
+static int ensi_h2_on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    ensi_stream_t *s;
+    if (frame->hd.type != NGHTTP2_HEADERS) return 0;
+    s = ensi_h2_stream(session, frame->hd.stream_id);
+    if (!s) return 0;
+    s->headers_sent = true;
+    ensi_stream_touch((ensi_h2_t *)user, s);
+    return 0;
+}
+
+static void ensi_h2_leave(ensi_h2_t *h, ensi_stream_t *s, uint32_t code)
+{
+    if (s->before) s->before->after = s->after;
+    else h->streams = s->after;
+    if (s->after) s->after->before = s->before;
+    s->before = s->after = NULL;
+    s->id = 0;
+    s->closed = true;
+    s->close_code = code;
+    h->open--;
+}
+
+static int ensi_h2_on_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)
+{
+    ensi_h2_t *h = (ensi_h2_t *)user;
+    ensi_stream_t *s = ensi_h2_stream(session, id);
+    if (!s) return 0;
+    ensi_h2_leave(h, s, code);
+    ensi_stream_touch(h, s);
+    return 0;
+}
+
+static int ensi_h2_on_error(nghttp2_session *session, int code, const char *text, size_t len, void *user)
+{
+    ensi_h2_t *h = (ensi_h2_t *)user;
+    (void)session;
+    (void)code;
+    snprintf(h->fault, sizeof h->fault, "%.*s", (int)ensi_min(len, 150), text);
+    return 0;
+}
+
+static ssize_t ensi_h2_on_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t cap, uint32_t *flags,
+                               nghttp2_data_source *source, void *user)
+{
+    ensi_stream_t *s = ensi_h2_stream(session, id);
+    bool eof = false;
+    size_t n;
+    (void)source;
+    (void)user;
+    if (!s) return NGHTTP2_ERR_DEFERRED; /* reset by us: RST_STREAM waits in the queue */
+    n = s->read(s, out, ensi_min(cap, ENSI_H2_FRAME_BYTES), &eof);
+    if (eof) *flags |= NGHTTP2_DATA_FLAG_EOF;
+    else if (n == 0) {
+        s->deferred = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    return (ssize_t)n;
+}
+
+/* ---- the session */
+
+static void ensi_h2_callbacks(nghttp2_session_callbacks *cb)
+{
+    nghttp2_session_callbacks_set_on_begin_headers_callback(cb, ensi_h2_on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(cb, ensi_h2_on_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(cb, ensi_h2_on_frame);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, ensi_h2_on_data);
+    nghttp2_session_callbacks_set_on_frame_send_callback(cb, ensi_h2_on_sent);
+    nghttp2_session_callbacks_set_on_stream_close_callback(cb, ensi_h2_on_close);
+    nghttp2_session_callbacks_set_error_callback2(cb, ensi_h2_on_error);
+}
+
+static int ensi_h2_session(ensi_h2_t *h, nghttp2_session_callbacks *cb, nghttp2_option *option)
+{
+    nghttp2_mem mem;
+    mem.mem_user_data = &h->env->mem;
+    mem.malloc = ensi_h2_malloc;
+    mem.free = ensi_h2_free;
+    mem.calloc = ensi_h2_calloc;
+    mem.realloc = ensi_h2_realloc;
+    ensi_h2_callbacks(cb);
+    nghttp2_option_set_no_auto_window_update(option, 1);
+    nghttp2_option_set_no_closed_streams(option, 1);
+    nghttp2_option_set_peer_max_concurrent_streams(option, INT32_MAX); /* we count for ourselves, and wait for SETTINGS */
+    return nghttp2_session_client_new3(&h->session, cb, h, option, &mem);
+}
+
+static int ensi_h2_hello(ensi_h2_t *h, uint32_t connection_window)
+{
+    nghttp2_settings_entry settings[3];
+    int rc;
+    settings[0].settings_id = NGHTTP2_SETTINGS_ENABLE_PUSH;
+    settings[0].value = 0;
+    settings[1].settings_id = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE;
+    settings[1].value = 0;
+    settings[2].settings_id = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE;
+    settings[2].value = ENSI_H2_HEADER_LIST;
+    rc = nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, ENSI_COUNT(settings));
+    if (rc == 0 && connection_window > ENSI_H2_WINDOW)
+        rc = nghttp2_submit_window_update(h->session, NGHTTP2_FLAG_NONE, 0, (int32_t)(connection_window - ENSI_H2_WINDOW));
+    return rc;
+}
+
+static int ensi_h2_start(ensi_h2_t *h, uint32_t connection_window)
+{
+    nghttp2_session_callbacks *cb = NULL;
+    nghttp2_option *option = NULL;
+    int rc = nghttp2_session_callbacks_new(&cb);
+    if (rc == 0) rc = nghttp2_option_new(&option);
+    if (rc == 0) rc = ensi_h2_session(h, cb, option);
+    if (rc == 0) rc = ensi_h2_hello(h, connection_window);
+    nghttp2_option_del(option);
+    nghttp2_session_callbacks_del(cb);
+    h->settled = h->draining = false;
+    h->fault[0] = h->goaway_text[0] = '\0';
+    h->out_len = 0;
+    return rc == 0 ? ENSIGN_OK : ENSIGN_E_MEMORY;
+}
+
+/* Ends the session; each stream that was on the wire is closed and touched. */
+static void ensi_h2_stop(ensi_h2_t *h)
+{
+    if (!h->session) return;
+    nghttp2_session_del(h->session);
+    h->session = NULL;
+    h->out_len = 0;
+    h->settled = h->draining = false;
+    while (h->streams) {
+        ensi_stream_t *s = h->streams;
+        ensi_h2_leave(h, s, NGHTTP2_NO_ERROR);
+        s->lost = true;
+        ensi_stream_touch(h, s);
+    }
+}
+
+static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
+{
+    ssize_t rc = nghttp2_session_mem_recv(h->session, p, n);
+    if (rc >= 0) return ENSIGN_OK;
+    if (h->fault[0] == '\0') snprintf(h->fault, sizeof h->fault, "%s", nghttp2_strerror((int)rc));
+    return rc == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_E_PROTOCOL;
+}
+
+/* Copies up to cap bytes that are to be sent; < 0: the session is dead. */
+static int ensi_h2_send(ensi_h2_t *h, uint8_t *out, size_t cap, size_t *len)
+{
+    *len = 0;
+    while (*len < cap) {
+        size_t n;
+        if (h->out_len == 0) {
+            ssize_t got = nghttp2_session_mem_send(h->session, &h->out);
+            if (got == 0) break;
+            if (got < 0) return got == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_E_PROTOCOL;
+            h->out_len = (size_t)got;
+        }
+        n = ensi_min(cap - *len, h->out_len);
+        memcpy(out + *len, h->out, n);
+        *len += n;
+        h->out += n;
+        h->out_len -= n;
+    }
+    return ENSIGN_OK;
+}
+
+static bool ensi_h2_alive(const ensi_h2_t *h)
+{
+    return h->session && (nghttp2_session_want_read(h->session) || nghttp2_session_want_write(h->session) || h->out_len > 0);
+}
+
+/* Is there anything to hand to the link? */
+static bool ensi_h2_wants_write(const ensi_h2_t *h)
+{
+    return h->session && (h->out_len > 0 || nghttp2_session_want_write(h->session));
+}
+
+static bool ensi_h2_can_open(const ensi_h2_t *h)
+{
+    return h->session && h->settled && !h->draining &&
+           h->open < nghttp2_session_get_remote_settings(h->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+}
+
+static int ensi_h2_submit(ensi_h2_t *h, ensi_stream_t *s, const nghttp2_nv *headers, size_t count)
+{
+    nghttp2_data_provider body;
+    int32_t id;
+    body.source.ptr = NULL; /* found by the stream's id, so that a reset stream is not found */
+    body.read_callback = ensi_h2_on_read;
+    id = nghttp2_submit_request(h->session, NULL, headers, count, &body, s);
+    if (id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE) h->draining = true; /* 2^30 streams: the next connection begins anew */
+    if (id < 0) return id == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_AGAIN;
+    s->id = id;
+    s->headers_sent = s->headers_done = s->initial = s->trailers = s->ended = s->closed = s->lost = s->deferred = s->overrun = s->no_memory = false;
+    s->close_code = 0;
+    s->before = NULL;
+    s->after = h->streams;
+    if (s->after) s->after->before = s;
+    h->streams = s;
+    h->open++;
+    return ENSIGN_OK;
+}
+
+static void ensi_h2_resume(ensi_h2_t *h, ensi_stream_t *s)
+{
+    if (!s->deferred || s->id == 0) return;
+    s->deferred = false;
+    nghttp2_session_resume_data(h->session, s->id);
+}
+
+/* Resets the stream and forgets it: no callback finds it any more. */
+static void ensi_h2_reset(ensi_h2_t *h, ensi_stream_t *s, uint32_t code)
+{
+    if (s->id == 0) return;
+    nghttp2_session_set_stream_user_data(h->session, s->id, NULL);
+    nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, s->id, code);
+    ensi_h2_leave(h, s, code);
+}
+
+/* Bytes that the peer may still send on this stream. Until our SETTINGS are acknowledged nghttp2 counts from 65,535 instead of 0. */
+static size_t ensi_h2_credit(const ensi_h2_t *h, const ensi_stream_t *s)
+{
+    int64_t window = nghttp2_session_get_stream_effective_local_window_size(h->session, s->id);
+    int64_t used = nghttp2_session_get_stream_effective_recv_data_length(h->session, s->id);
+    int64_t initial = nghttp2_session_get_local_settings(h->session, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
+    return window - used - initial > 0 ? (size_t)(window - used - initial) : 0;
+}
+
+/* Before a message is lent: the one moment in which the buffer may be tidied up. */
+static void ensi_h2_fit(ensi_h2_t *h, ensi_stream_t *s)
+{
+    bool live = s->id != 0 && s->headers_sent && !s->ended;
+    ensi_rx_fit(&s->rx, &h->env->mem, live ? ensi_h2_credit(h, s) : 0);
+}
+
+/* Fits the buffer and gives the peer what credit it may have. False: no memory. */
+static bool ensi_h2_grant(ensi_h2_t *h, ensi_stream_t *s)
+{
+    bool live = s->id != 0 && s->headers_sent && !s->ended;
+    size_t credit = live ? ensi_h2_credit(h, s) : 0, more;
+    if (!ensi_rx_fit(&s->rx, &h->env->mem, credit)) return false;
+    more = live ? ensi_rx_grant(&s->rx, credit) : 0;
+    if (more == 0) return true;
+    nghttp2_submit_window_update(h->session, NGHTTP2_FLAG_NONE, s->id, (int32_t)more);
+    ensi_env_work(h->env);
+    return true;
+}
+
+static void ensi_h2_untouch(ensi_h2_t *h, ensi_stream_t *s)
+{
+    ensi_stream_t **at = &h->touched;
+    if (!s->touched) return;
+    while (*at != s) at = &(*at)->touched_next;
+    *at = s->touched_next;
+    s->touched = false;
+}
+
+/* >>grpc   may call: util mem env json handle h2
+ * Calls: request headers, message prefix, metadata, deadlines, status
+ *
+ * Owns   each call's send buffer, metadata, deadline and ending; the queue of calls that wait for a connection, a token or a slot.
+ * Holds  a call in OPEN is on the wire; in QUEUED it is in the queue, in the order of asking; `state` is assigned by ensi_grpc_move alone.
+ *        out: [0, sent) is handed over and kept while the call can still be sent again; [sent, end) waits.
+ *        Messages leave the receive buffer in order; a bad one is found when it becomes the next.
+ * Moves  queue -> submit -> end, and from the end back to the queue for streams that are reopened, or once for a call that the server
+ *        surely did not process.
+ * Fails  a peer's fault ends the call with a status by the tables of the gRPC specification ("gRPC over HTTP/2", "HTTP to gRPC status"). */
+typedef enum { ENSI_GRPC_NEW, ENSI_GRPC_QUEUED, ENSI_GRPC_OPEN, ENSI_GRPC_ENDED, ENSI_GRPC_STATES } ensi_grpc_state_t;
+typedef enum { ENSI_GRPC_ON_QUEUE, ENSI_GRPC_ON_SUBMIT, ENSI_GRPC_ON_RETRY, ENSI_GRPC_ON_END, ENSI_GRPC_INPUTS } ensi_grpc_in_t;
+typedef struct ensi_grpc_move_t { ensi_grpc_state_t from; ensi_grpc_in_t in; ensi_grpc_state_t to; } ensi_grpc_move_t;
+
+static const ensi_grpc_move_t ensi_grpc_moves[] = {
+    { ENSI_GRPC_NEW,    ENSI_GRPC_ON_QUEUE,  ENSI_GRPC_QUEUED },
+    { ENSI_GRPC_QUEUED, ENSI_GRPC_ON_SUBMIT, ENSI_GRPC_OPEN   },
+    { ENSI_GRPC_QUEUED, ENSI_GRPC_ON_END,    ENSI_GRPC_ENDED  },
+    { ENSI_GRPC_OPEN,   ENSI_GRPC_ON_RETRY,  ENSI_GRPC_QUEUED }, /* the server did not process it */
+    { ENSI_GRPC_OPEN,   ENSI_GRPC_ON_END,    ENSI_GRPC_ENDED  },
+    { ENSI_GRPC_ENDED,  ENSI_GRPC_ON_QUEUE,  ENSI_GRPC_QUEUED }, /* a stream that is reopened under the same handle */
+};
+
+enum { ENSI_GRPC_MAX_HEADERS = 128, ENSI_GRPC_FIXED_HEADERS = 12, ENSI_GRPC_COMPRESSED_FLAG = 1 };
+
+/* Received metadata: records of {which, key length, value length, key, value}, never moved while the call lives. */
+typedef struct ensi_meta_t {
+    uint8_t *ptr;
+    size_t cap, len;
+    size_t counted;                     /* as RFC 9113 6.5.2 counts a header list */
+    bool too_large;
+} ensi_meta_t;
+enum { ENSI_META_RECORD = 9, ENSI_META_OVERHEAD = 32 };
+
+typedef struct ensi_grpc_t ensi_grpc_t;
+struct ensi_grpc_t {
+    ensi_stream_t s;                    /* first: a stream is its call */
+    ensi_env_t *env;
+    ensi_handle_t *owner;
+    ensi_grpc_state_t state;
+    ensi_grpc_t *queue_next;
+    /* request */
+    char *method;
+    char *extra;                        /* the caller's metadata: count times key NUL, 4 bytes of length, value */
+    size_t extra_len, extra_count;
+    const char *encoding, *accept_encoding;     /* in `method`'s block */
+    bool no_token, own_token, unary, wait_for_ready;
+    size_t max_send;
+    ensi_timer_t deadline;
+    /* send */
+    ensi_buf_t out;                     /* start: unused, 0 */
+    size_t sent, out_min, reserved;
+    size_t room_wanted;                 /* what was refused with AGAIN; 0: nothing */
+    bool half_closed, kept;             /* kept: [0, sent) is still what was sent first */
+    size_t (*more)(ensi_grpc_t *k, uint8_t *out, size_t cap);   /* goes on where `out` ends */
+    /* answer */
+    ensi_meta_t meta;
+    size_t max_meta;
+    int http_status, grpc_status;       /* -1: not there */
+    bool grpc_content, encoded;         /* content-type is gRPC's; grpc-encoding is not identity */
+    ensign_slice_t text, details;       /* in meta */
+    int64_t pushback_ms;
+    uint64_t messages;                  /* taken from the buffer */
+    /* ending */
+    int end_status;
+    bool from_server, unprocessed, retried, drop;       /* drop: what is queued is not given any more */
+    ensign_error_t fault;
+};
+
+typedef struct ensi_grpc_queue_t { ensi_grpc_t *head, *tail; } ensi_grpc_queue_t;
+
+static bool ensi_grpc_move(ensi_grpc_t *k, ensi_grpc_in_t in)
+{
+    for (size_t i = 0; i < ENSI_COUNT(ensi_grpc_moves); i++) {
+        const ensi_grpc_move_t *m = &ensi_grpc_moves[i];
+        if (m->from != k->state || m->in != in) continue;
+        k->state = m->to;
+        return true;
+    }
+    return false;
+}
+
+/* ---- tables of the specification */
+
+static const char *ensi_grpc_status_name(int status)
+{
+    static const char *const names[] = {
+        "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE",
+        "DATA_LOSS", "UNAUTHENTICATED"
+    };
+    return status >= 0 && status < (int)ENSI_COUNT(names) ? names[status] : "UNKNOWN";
+}
+
+/* "HTTP to gRPC Status Code Mapping" */
+static int ensi_grpc_of_http(int http)
+{
+    switch (http) {
+    case 400: return ENSIGN_GRPC_INTERNAL;
+    case 401: return ENSIGN_GRPC_UNAUTHENTICATED;
+    case 403: return ENSIGN_GRPC_PERMISSION_DENIED;
+    case 404: return ENSIGN_GRPC_UNIMPLEMENTED;
+    case 429:
+    case 502:
+    case 503:
+    case 504: return ENSIGN_GRPC_UNAVAILABLE;
+    default: return ENSIGN_GRPC_UNKNOWN;
+    }
+}
+
+/* "gRPC over HTTP2", section Errors */
+static int ensi_grpc_of_reset(uint32_t code)
+{
+    switch (code) {
+    case NGHTTP2_REFUSED_STREAM: return ENSIGN_GRPC_UNAVAILABLE;
+    case NGHTTP2_CANCEL: return ENSIGN_GRPC_CANCELLED;
+    case NGHTTP2_ENHANCE_YOUR_CALM: return ENSIGN_GRPC_RESOURCE_EXHAUSTED;
+    case NGHTTP2_INADEQUATE_SECURITY: return ENSIGN_GRPC_PERMISSION_DENIED;
+    case NGHTTP2_STREAM_CLOSED:
+    case NGHTTP2_HTTP_1_1_REQUIRED: return ENSIGN_GRPC_UNKNOWN;
+    default: return ENSIGN_GRPC_INTERNAL;
+    }
+}
+
+static int ensi_hex(uint8_t c)
+{
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return -1;
+}
+
+/* grpc-message is percent-encoded; what is malformed is kept as it is. In place; returns the length. */
+static size_t ensi_grpc_unescape(uint8_t *p, size_t len)
+{
+    size_t to = 0;
+    for (size_t i = 0; i < len; i++) {
+        int high = p[i] == '%' && i + 2 < len ? ensi_hex(p[i + 1]) : -1;
+        int low = high >= 0 ? ensi_hex(p[i + 2]) : -1;
+        if (low >= 0) {
+            p[to++] = (uint8_t)(high * 16 + low);
+            i += 2;
+        } else {
+            p[to++] = p[i];
+        }
+    }
+    return to;
+}
+
+/* A whole number of up to 18 digits, maybe with a sign. */
+static bool ensi_grpc_number(ensign_slice_t v, int64_t *out)
+{
+    size_t i = v.len > 0 && v.ptr[0] == '-' ? 1 : 0;
+    int64_t n = 0;
+    if (v.len == i || v.len - i > 18) return false;
+    for (size_t at = i; at < v.len; at++) {
+        if (v.ptr[at] < '0' || v.ptr[at] > '9') return false;
+        n = n * 10 + (v.ptr[at] - '0');
+    }
+    *out = i ? -n : n;
+    return true;
+}
+
+/* ---- received metadata */
+
+static void ensi_meta_clear(ensi_meta_t *m)
+{
+    m->len = m->counted = 0;
+    m->too_large = false;
+}
+
+/* Room for a record; NULL: the list is too large, which is remembered. */
+static uint8_t *ensi_meta_record(ensi_meta_t *m, int which, ensign_slice_t key, size_t value_len)
+{
+    size_t need = ENSI_META_RECORD + key.len + 1 + value_len;
+    uint8_t *p;
+    if (m->too_large || !m->ptr || need > m->cap - m->len) {
+        m->too_large = true;
+        return NULL;
+    }
+    p = m->ptr + m->len;
+    p[0] = (uint8_t)which;
+    ensi_put_be32(p + 1, (uint32_t)key.len);
+    ensi_put_be32(p + 5, (uint32_t)value_len);
+    memcpy(p + ENSI_META_RECORD, key.ptr, key.len);
+    p[ENSI_META_RECORD + key.len] = '\0';
+    m->len += need;
+    return p + ENSI_META_RECORD + key.len + 1;
+}
+
+/* One value of a -bin header, decoded. What is not base64 is left out. */
+static void ensi_meta_binary(ensi_meta_t *m, int which, ensign_slice_t key, ensign_slice_t value)
+{
+    size_t before = m->len, len = 0;
+    uint8_t *p;
+    while (value.len > 0 && (*value.ptr == ' ' || *value.ptr == '\t')) value = ensi_slice(value.ptr + 1, value.len - 1);
+    while (value.len > 0 && (value.ptr[value.len - 1] == ' ' || value.ptr[value.len - 1] == '\t')) value.len--;
+    p = ensi_meta_record(m, which, key, value.len / 4 * 3 + 3);
+    if (!p) return;
+    m->len = before;
+    if (ensi_base64_decode((const char *)value.ptr, value.len, false, p, value.len / 4 * 3 + 3, &len) != ENSIGN_OK) return;
+    ensi_put_be32(m->ptr + before + 5, (uint32_t)len);
+    m->len = before + ENSI_META_RECORD + key.len + 1 + len;
+}
+
+static ensign_slice_t ensi_meta_add(ensi_meta_t *m, int which, ensign_slice_t key, ensign_slice_t value)
+{
+    uint8_t *p;
+    bool binary = key.len > 4 && memcmp(key.ptr + key.len - 4, "-bin", 4) == 0;
+    while (binary) { /* a list, split at commas */
+        const uint8_t *comma = value.len ? (const uint8_t *)memchr(value.ptr, ',', value.len) : NULL;
+        size_t len = comma ? (size_t)(comma - value.ptr) : value.len;
+        ensi_meta_binary(m, which, key, ensi_slice(value.ptr, len));
+        if (!comma) return ensi_slice(NULL, 0);
+        value = ensi_slice(comma + 1, value.len - len - 1);
+    }
+    p = ensi_meta_record(m, which, key, value.len);
+    if (!p) return ensi_slice(NULL, 0);
+    if (value.len) memcpy(p, value.ptr, value.len);
+    return ensi_slice(p, value.len);
+}
+
+static bool ensi_meta_next(const ensi_meta_t *m, int which, size_t *at, ensign_slice_t *key, ensign_slice_t *value)
+{
+    while (*at < m->len) {
+        const uint8_t *p = m->ptr + *at;
+        size_t key_len = ensi_get_be32(p + 1), value_len = ensi_get_be32(p + 5);
+        *at += ENSI_META_RECORD + key_len + 1 + value_len;
+        if (p[0] != which) continue;
+        *key = ensi_slice(p + ENSI_META_RECORD, key_len);
+        *value = ensi_slice(p + ENSI_META_RECORD + key_len + 1, value_len);
+        return true;
+    }
+    return false;
+}
+
+/* Headers that are the protocol's; true: it was one, and is not the caller's to see. */
+static bool ensi_grpc_own_header(ensi_grpc_t *k, ensign_slice_t name, ensign_slice_t value, int64_t *number)
+{
+    if (ensi_slice_is(name, ":status")) {
+        k->http_status = ensi_grpc_number(value, number) ? (int)*number : -1;
+    } else if (ensi_slice_is(name, "content-type")) {
+        static const char type[] = "application/grpc";
+        size_t n = sizeof type - 1;
+        k->grpc_content = value.len >= n && memcmp(value.ptr, type, n) == 0 && (value.len == n || value.ptr[n] == '+' || value.ptr[n] == ';');
+        return false;
+    } else if (ensi_slice_is(name, "grpc-status")) {
+        k->grpc_status = ensi_grpc_number(value, number) && *number >= 0 && *number <= ENSIGN_GRPC_UNAUTHENTICATED ? (int)*number
+                                                                                                          : ENSIGN_GRPC_UNKNOWN;
+    } else if (ensi_slice_is(name, "grpc-encoding")) {
+        k->encoded = !ensi_slice_is(value, "identity");
+        return false;
+    } else if (ensi_slice_is(name, "grpc-retry-pushback-ms")) {
+        k->pushback_ms = ensi_grpc_number(value, number) && *number >= 0 ? *number : -1;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void ensi_grpc_on_header(ensi_stream_t *s, ensign_slice_t name, ensign_slice_t value)
+{
+    ensi_grpc_t *k = (ensi_grpc_t *)(void *)s;
+    ensi_meta_t *m = &k->meta;
+    int which = s->trailers ? ENSIGN_TRAILERS : ENSIGN_HEADERS;
+    int64_t number = 0;
+
+    m->counted += name.len + value.len + ENSI_META_OVERHEAD;
+    if (m->counted > k->max_meta) m->too_large = true;
+    if (!m->ptr) m->ptr = (uint8_t *)ensi_mem_take(&k->env->mem, m->cap);
+    if (!m->ptr) s->no_memory = true;
+    if (s->no_memory || m->too_large || ensi_grpc_own_header(k, name, value, &number)) return;
+    if (ensi_slice_is(name, "grpc-message")) {
+        k->text = ensi_meta_add(m, 0, name, value);
+        k->text.len = ensi_grpc_unescape((uint8_t *)m->ptr + (k->text.ptr - m->ptr), k->text.len);
+    } else if (ensi_slice_is(name, "grpc-status-details-bin")) {
+        size_t at = m->len;
+        ensign_slice_t key;
+        ensi_meta_add(m, 0, name, value);
+        ensi_meta_next(m, 0, &at, &key, &k->details);
+    } else if (name.len > 0 && name.ptr[0] != ':') {
+        ensi_meta_add(m, which, name, value);
+    }
+}
+
+/* ---- sending */
+
+/* nghttp2 asks for bytes: first what lies in `out`, then what the owner makes. */
+static size_t ensi_grpc_on_read(ensi_stream_t *s, uint8_t *out, size_t cap, bool *eof)
+{
+    ensi_grpc_t *k = (ensi_grpc_t *)(void *)s;
+    size_t n = ensi_min(cap, k->out.end - k->sent);
+    if (n) memcpy(out, k->out.ptr + k->sent, n);
+    k->sent += n;
+    *eof = k->half_closed && k->sent == k->out.end;
+    if (!*eof && k->more && n < cap) n += k->more(k, out + n, cap - n);
+    return n;
+}
+
+/* Makes room for `size` bytes at out.end. OK, AGAIN, E_MEMORY; nothing that waits is lost. */
+static int ensi_grpc_make_room(ensi_grpc_t *k, size_t size)
+{
+    ensi_buf_t *b = &k->out;
+    size_t waiting = b->end - k->sent, need = k->unary ? size : ensi_max(size, k->out_min);
+    uint8_t *p = b->ptr;
+
+    if (size <= b->cap - b->end && (b->cap <= k->out_min || waiting)) return ENSIGN_OK;
+    if (waiting && waiting + size > b->cap) return ENSIGN_AGAIN;
+    if (!waiting && b->cap != need) { /* empty: the usual size, or more for one large message */
+        p = (uint8_t *)ensi_mem_resize(&k->env->mem, b->ptr, need);
+        if (!p) return ENSIGN_E_MEMORY;
+        b->ptr = p;
+        b->cap = need;
+    }
+    if (k->sent > 0) k->kept = false;
+    memmove(p, p + k->sent, waiting);
+    b->end = waiting;
+    k->sent = 0;
+    return ENSIGN_OK;
+}
+
+/* Space for a message of up to len bytes behind its prefix. */
+static int ensi_grpc_reserve(ensi_grpc_t *k, size_t len, uint8_t **out)
+{
+    int rc = ensi_grpc_make_room(k, len + ENSI_GRPC_PREFIX);
+    if (rc != ENSIGN_OK) return rc;
+    *out = k->out.ptr + k->out.end + ENSI_GRPC_PREFIX;
+    k->reserved = len + 1;
+    return ENSIGN_OK;
+}
+
+static void ensi_grpc_prefix(uint8_t *p, size_t len, bool compressed)
+{
+    p[0] = compressed ? ENSI_GRPC_COMPRESSED_FLAG : 0;
+    ensi_put_be32(p + 1, (uint32_t)len);
+}
+
+static void ensi_grpc_commit(ensi_grpc_t *k, size_t len, int flags)
+{
+    ensi_grpc_prefix(k->out.ptr + k->out.end, len, (flags & ENSIGN_COMPRESSED) != 0);
+    k->out.end += ENSI_GRPC_PREFIX + len;
+    k->reserved = 0;
+    ensi_env_work(k->env);
+}
+
+/* Would what was refused with AGAIN fit now? */
+static bool ensi_grpc_has_room(const ensi_grpc_t *k)
+{
+    size_t waiting = k->out.end - k->sent;
+    return waiting == 0 || waiting + k->room_wanted <= k->out.cap;
+}
+
+/* ---- the request */
+
+/* "Request-Headers", Timeout: at most 8 digits and a unit. */
+static void ensi_grpc_timeout(char *out, size_t cap, uint32_t left_ms)
+{
+    if (left_ms < 100000000) snprintf(out, cap, "%lum", (unsigned long)left_ms);
+    else snprintf(out, cap, "%luS", (unsigned long)(left_ms / 1000));
+}
+
+static void ensi_grpc_nv(nghttp2_nv *nv, ensign_slice_t name, ensign_slice_t value, bool secret)
+{
+    nv->name = (uint8_t *)(uintptr_t)name.ptr; /* nghttp2 copies, its type lacks const */
+    nv->namelen = name.len;
+    nv->value = (uint8_t *)(uintptr_t)value.ptr;
+    nv->valuelen = value.len;
+    nv->flags = secret ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
+}
+
+typedef struct ensi_grpc_common_t {     /* what all calls on a connection share */
+    const char *scheme, *authority, *user_agent;
+    const char *bearer;                 /* "Bearer x"; NULL: none */
+} ensi_grpc_common_t;
+
+static void ensi_grpc_nv_text(nghttp2_nv *nv, size_t *n, const char *name, const char *value)
+{
+    if (!value) return;
+    ensi_grpc_nv(&nv[(*n)++], ensign_str(name), ensign_str(value), false);
+}
+
+/* The caller's metadata, from the block that ensi_grpc_set_metadata made. */
+static void ensi_grpc_nv_extra(const ensi_grpc_t *k, nghttp2_nv *nv, size_t *n)
+{
+    const char *p = k->extra;
+    for (size_t i = 0; i < k->extra_count; i++) {
+        ensign_slice_t key = ensign_str(p), value;
+        p += key.len + 1;
+        value.len = ensi_get_be32((const uint8_t *)p);
+        value.ptr = (const uint8_t *)p + 4;
+        p += 4 + value.len;
+        ensi_grpc_nv(&nv[(*n)++], key, value, ensi_slice_is(key, "authorization"));
+    }
+}
+
+static int ensi_grpc_submit(ensi_grpc_t *k, ensi_h2_t *h, const ensi_grpc_common_t *common)
+{
+    nghttp2_nv nv[ENSI_GRPC_FIXED_HEADERS + ENSI_GRPC_MAX_HEADERS];
+    char timeout[24];
+    size_t n = 0;
+    uint32_t left = ensi_timer_left(&k->deadline, k->env->now_ms);
+    int rc;
+
+    ensi_grpc_nv_text(nv, &n, ":method", "POST");
+    ensi_grpc_nv_text(nv, &n, ":scheme", common->scheme);
+    ensi_grpc_nv_text(nv, &n, ":path", k->method);
+    ensi_grpc_nv_text(nv, &n, ":authority", common->authority);
+    ensi_grpc_nv_text(nv, &n, "te", "trailers");
+    ensi_grpc_nv_text(nv, &n, "content-type", "application/grpc");
+    ensi_grpc_nv_text(nv, &n, "user-agent", common->user_agent);
+    ensi_grpc_timeout(timeout, sizeof timeout, left);
+    if (left != ENSIGN_FOREVER) ensi_grpc_nv_text(nv, &n, "grpc-timeout", timeout);
+    ensi_grpc_nv_text(nv, &n, "grpc-encoding", k->encoding);
+    ensi_grpc_nv_text(nv, &n, "grpc-accept-encoding", k->accept_encoding);
+    if (common->bearer && !k->no_token && !k->own_token)
+        ensi_grpc_nv(&nv[n++], ensign_str("authorization"), ensign_str(common->bearer), true);
+    ensi_grpc_nv_extra(k, nv, &n);
+    rc = ensi_h2_submit(h, &k->s, nv, n);
+    if (rc == ENSIGN_OK) ensi_grpc_move(k, ENSI_GRPC_ON_SUBMIT);
+    return rc;
+}
+
+static void ensi_grpc_enqueue(ensi_grpc_queue_t *q, ensi_grpc_t *k, bool first)
+{
+    k->queue_next = first ? q->head : NULL;
+    if (!q->head) q->tail = k;
+    else if (!first) q->tail->queue_next = k;
+    if (first || !q->head) q->head = k;
+    if (!first) q->tail = k;
+}
+
+static void ensi_grpc_dequeue(ensi_grpc_queue_t *q, ensi_grpc_t *k)
+{
+    ensi_grpc_t *before = NULL;
+    for (ensi_grpc_t *at = q->head; at; before = at, at = at->queue_next) {
+        if (at != k) continue;
+        if (before) before->queue_next = k->queue_next;
+        else q->head = k->queue_next;
+        if (q->tail == k) q->tail = before;
+        k->queue_next = NULL;
+        return;
+    }
+}
+
+/* Puts a new, or an ended, call into the queue. What a former stream left in `rx` stays. */
+static void ensi_grpc_queue(ensi_grpc_queue_t *q, ensi_grpc_t *k)
+{
+    if (!ensi_grpc_move(k, ENSI_GRPC_ON_QUEUE)) return;
+    ensi_meta_clear(&k->meta);
+    k->http_status = k->grpc_status = -1;
+    k->grpc_content = k->encoded = k->from_server = k->unprocessed = k->retried = k->drop = false;
+    k->text = k->details = ensi_slice(NULL, 0);
+    k->pushback_ms = -1;
+    k->end_status = ENSIGN_GRPC_OK;
+    k->fault.code = 0;
+    k->kept = k->sent == 0;
+    k->s.headers_sent = k->s.headers_done = k->s.initial = k->s.trailers = k->s.ended = k->s.closed = k->s.lost = k->s.overrun = k->s.no_memory = false;
+    ensi_grpc_enqueue(q, k, false);
+    ensi_env_work(k->env);
+}
+
+/* ---- ending */
+
+static void ensi_grpc_end(ensi_grpc_t *k, int status)
+{
+    if (!ensi_grpc_move(k, ENSI_GRPC_ON_END)) return;
+    k->end_status = status;
+    k->room_wanted = 0;
+}
+
+/* Ends a call from our side: RST_STREAM, and the reason. */
+static void ensi_grpc_abort(ensi_grpc_t *k, ensi_h2_t *h, ensi_grpc_queue_t *q, int status, int code, const char *format, ...) ENSI_PRINTF(6, 7);
+static void ensi_grpc_abort(ensi_grpc_t *k, ensi_h2_t *h, ensi_grpc_queue_t *q, int status, int code, const char *format, ...)
+{
+    va_list args;
+    if (k->state != ENSI_GRPC_OPEN && k->state != ENSI_GRPC_QUEUED) return;
+    va_start(args, format);
+    ensi_fail_v(&k->fault, code, 0, format, args);
+    va_end(args);
+    if (k->state == ENSI_GRPC_QUEUED) ensi_grpc_dequeue(q, k);
+    k->unprocessed = k->state == ENSI_GRPC_QUEUED;
+    ensi_h2_reset(h, &k->s, NGHTTP2_CANCEL);
+    ensi_h2_untouch(h, &k->s);
+    ensi_grpc_end(k, status);
+    ensi_env_work(k->env);
+}
+
+/* The stream has closed by itself: what the trailers, the HTTP status or the reset say. */
+static void ensi_grpc_judge(ensi_grpc_t *k)
+{
+    ensign_error_t *e = &k->fault;
+    uint32_t code = k->s.close_code;
+    int status;
+
+    if (k->grpc_status >= 0) {
+        status = k->grpc_status;
+        k->from_server = true;
+        if (status != ENSIGN_GRPC_OK)
+            ensi_fail(e, ENSIGN_E_GRPC - status, 0, "grpc: %s answers %s: %.*s", k->method, ensi_grpc_status_name(status),
+                      ensi_slice_show(k->text), k->text.len ? (const char *)k->text.ptr : "(no text)");
+    } else if (k->http_status >= 0 && k->http_status != 200) {
+        status = ensi_grpc_of_http(k->http_status);
+        ensi_fail(e, ENSIGN_E_PROTOCOL, k->http_status, "http: %s answers HTTP status %d; a gRPC server answers 200: is this the right endpoint?",
+                  k->method, k->http_status);
+    } else if (code != NGHTTP2_NO_ERROR) {
+        status = ensi_grpc_of_reset(code);
+        ensi_fail(e, ENSIGN_E_RESET, (int)code, "http2: the server reset %s with %s", k->method, nghttp2_http2_strerror(code));
+    } else if (k->s.headers_done && !k->grpc_content) {
+        status = ENSIGN_GRPC_UNKNOWN;
+        ensi_fail(e, ENSIGN_E_PROTOCOL, 0, "grpc: %s answers without content-type application/grpc: is this a gRPC server?", k->method);
+    } else {
+        status = ENSIGN_GRPC_UNKNOWN;
+        ensi_fail(e, ENSIGN_E_PROTOCOL, 0, "grpc: %s ended without a grpc-status", k->method);
+    }
+    ensi_grpc_end(k, status);
+}
+
+/* Called by the connection's end for each stream that it cut. */
+static void ensi_grpc_lost(ensi_grpc_t *k, const ensign_error_t *why)
+{
+    k->fault = *why;
+    if (k->fault.code == 0) ensi_fail(&k->fault, ENSIGN_E_CLOSED, 0, "http2: the connection was closed before %s ended", k->method);
+    k->unprocessed = !k->s.headers_sent;
+    ensi_grpc_end(k, ENSIGN_GRPC_UNAVAILABLE);
+}
+
+/* May a call that the server did not process be sent again? Once, and while its bytes are here. */
+static bool ensi_grpc_retry(ensi_grpc_t *k, ensi_grpc_queue_t *q)
+{
+    if (k->retried || !k->kept || k->s.headers_done || !ensi_grpc_move(k, ENSI_GRPC_ON_RETRY)) return false;
+    k->retried = true;
+    k->sent = 0;
+    k->fault.code = 0;
+    ensi_grpc_enqueue(q, k, true);
+    return true;
+}
+
+/* The next message, looked at: OK whole, AGAIN, or < 0 with `fault` set: the call must end with *status. */
+static int ensi_grpc_look(ensi_grpc_t *k, ensi_rx_t *r, size_t *total, int *status)
+{
+    int rc = ensi_rx_head(r, total);
+    uint8_t flag;
+    if (r->end - r->start - r->lent < ENSI_GRPC_PREFIX) return ENSIGN_AGAIN;
+    flag = r->ptr[r->start + r->lent];
+    if (*total > r->limit) {
+        *status = ENSIGN_GRPC_RESOURCE_EXHAUSTED;
+        return ensi_fail(&k->fault, ENSIGN_E_TOO_LARGE, 0, "grpc: %s sends a message of %lu bytes, %lu are allowed; raise max_message_bytes",
+                         k->method, (unsigned long)(*total - ENSI_GRPC_PREFIX), (unsigned long)(r->limit - ENSI_GRPC_PREFIX));
+    }
+    if (flag > ENSI_GRPC_COMPRESSED_FLAG || (flag == ENSI_GRPC_COMPRESSED_FLAG && !(k->accept_encoding && k->encoded))) {
+        *status = ENSIGN_GRPC_INTERNAL;
+        return ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s sends a message with flag %u, though no compression was agreed", k->method, flag);
+    }
+    return rc;
+}
+
+static void ensi_grpc_end_notice(ensi_grpc_t *k, ensign_notice_t *n, uint64_t count)
+{
+    ensign_notice_end_t *e = &n->as.end;
+    e->status = k->end_status;
+    e->count = count;
+    e->text = k->text;
+    e->details = k->details;
+    e->from_server = k->from_server;
+    e->unprocessed = k->unprocessed;
+    e->retry_after_ms = k->pushback_ms;
+}
+
+static void ensi_grpc_free(ensi_grpc_t *k)
+{
+    ensi_mem_t *m = &k->env->mem;
+    ensi_rx_free(&k->s.rx, m);
+    ensi_mem_free(m, k->out.ptr);
+    ensi_mem_free(m, k->meta.ptr);
+    ensi_mem_free(m, k->method);
+    ensi_mem_free(m, k->extra);
+}
+
+typedef struct ensi_grpc_opts_t {
+    const char *method, *encoding, *accept_encoding;
+    size_t window, max_message, spare, out_min, max_send, max_meta;
+    uint32_t deadline_ms;
+} ensi_grpc_opts_t;
+
+/* A zeroed call becomes a new one. The strings are copied into one block. */
+static int ensi_grpc_init(ensi_grpc_t *k, ensi_env_t *env, ensi_handle_t *owner, const ensi_grpc_opts_t *o)
+{
+    size_t method = strlen(o->method) + 1, encoding = ensign_str(o->encoding).len + 1, accept = ensign_str(o->accept_encoding).len + 1;
+    k->env = env;
+    k->owner = owner;
+    k->s.read = ensi_grpc_on_read;
+    k->s.header = ensi_grpc_on_header;
+    k->out_min = o->out_min;
+    k->max_send = o->max_send;
+    k->max_meta = o->max_meta;
+    k->meta.cap = o->max_meta;
+    k->kept = true;
+    ensi_rx_open(&k->s.rx, o->window, o->max_message + ENSI_GRPC_PREFIX, o->spare);
+    ensi_timer_start(&k->deadline, o->deadline_ms);
+    k->method = (char *)ensi_mem_take(&env->mem, method + encoding + accept);
+    if (!k->method) return ensi_env_memory(env, method);
+    memcpy(k->method, o->method, method);
+    if (o->encoding) k->encoding = (char *)memcpy(k->method + method, o->encoding, encoding);
+    if (o->accept_encoding) k->accept_encoding = (char *)memcpy(k->method + method + encoding, o->accept_encoding, accept);
+    return ENSIGN_OK;
+}
+
+/* >>auth   may call: util mem env json http1 link
+ * A token from an API key: HTTP/1.1 over the auth link
+ *
+ * Owns   key, tokens, the one exchange that may be in flight, the timers of renewal and of backoff.
+ * Holds  `state` is assigned by ensi_auth_move alone. bearer is NULL unless there is a token whose life, counted from its arrival, is not over.
+ *        However many calls wait, one exchange runs.
+ * Moves  need -> ASKING -> READY; renewal goes the same way while the old token stays in use.
+ * Fails  400 and 403 of authenticate are final (DENIED); of refresh they mean authenticate anew; all else is tried again after a backoff. */
+typedef enum {
+    ENSI_AUTH_OFF,                  /* no token is used */
+    ENSI_AUTH_FIXED,                /* the caller's token */
+    ENSI_AUTH_IDLE, ENSI_AUTH_ASKING, ENSI_AUTH_READY, ENSI_AUTH_WAIT, ENSI_AUTH_DENIED, ENSI_AUTH_STATES
+} ensi_auth_state_t;
+typedef enum {
+    ENSI_AUTH_ON_NEED, ENSI_AUTH_ON_TOKEN, ENSI_AUTH_ON_FAULT,
+    ENSI_AUTH_ON_STALE,             /* the refresh token was refused */
+    ENSI_AUTH_ON_DENIED, ENSI_AUTH_ON_DUE, ENSI_AUTH_INPUTS
+} ensi_auth_in_t;
+typedef struct ensi_auth_move_t { ensi_auth_state_t from; ensi_auth_in_t in; ensi_auth_state_t to; } ensi_auth_move_t;
+
+static const ensi_auth_move_t ensi_auth_moves[] = {
+    { ENSI_AUTH_IDLE,   ENSI_AUTH_ON_NEED,   ENSI_AUTH_ASKING },
+    { ENSI_AUTH_READY,  ENSI_AUTH_ON_NEED,   ENSI_AUTH_ASKING },
+    { ENSI_AUTH_ASKING, ENSI_AUTH_ON_TOKEN,  ENSI_AUTH_READY  },
+    { ENSI_AUTH_ASKING, ENSI_AUTH_ON_FAULT,  ENSI_AUTH_WAIT   },
+    { ENSI_AUTH_ASKING, ENSI_AUTH_ON_STALE,  ENSI_AUTH_IDLE   },
+    { ENSI_AUTH_ASKING, ENSI_AUTH_ON_DENIED, ENSI_AUTH_DENIED },
+    { ENSI_AUTH_WAIT,   ENSI_AUTH_ON_DUE,    ENSI_AUTH_IDLE   },
+    { ENSI_AUTH_FIXED,  ENSI_AUTH_ON_DENIED, ENSI_AUTH_DENIED },
+};
+
+enum { ENSI_AUTH_BODY_BYTES = 2 * ENSIGN_TOKEN_BYTES + 1024, ENSI_AUTH_LIFE_MAX_S = 24 * 24 * 3600 /* in ms it fits 32 bits */ };
+
+typedef struct ensi_auth_t {
+    ensi_env_t *env;
+    ensi_link_t *link;
+    ensi_auth_state_t state;
+    const char *client_id, *client_secret;  /* in the client's block of strings */
+    const char *user_agent;
+    char *access;                   /* "Bearer " and the token */
+    char *refresh;                  /* "": none */
+    uint8_t *body;
+    const char *bearer;             /* access, while it is good; NULL: none */
+    bool refreshing;                /* what is asked is a refresh */
+    bool asked;                     /* the request is in tx */
+    bool renew_due;                 /* the token is good, but should be renewed */
+    bool stale;                     /* the refresh token was refused, or the server refused the access token: authenticate */
+    ensi_http1_t http;
+    ensi_timer_t renew, expire, backoff;
+    uint64_t refresh_from_ms;       /* when the refresh token starts to be good */
+    uint32_t failures;
+    ensign_error_t fault;
+} ensi_auth_t;
+
+static bool ensi_auth_move(ensi_auth_t *a, ensi_auth_in_t in)
+{
+    for (size_t i = 0; i < ENSI_COUNT(ensi_auth_moves); i++) {
+        const ensi_auth_move_t *m = &ensi_auth_moves[i];
+        if (m->from != a->state || m->in != in) continue;
+        a->state = m->to;
+        return true;
+    }
+    return false;
+}
+
+static void ensi_auth_free(ensi_auth_t *a)
+{
+    ensi_mem_t *m = &a->env->mem;
+    if (a->access) ensi_wipe(a->access, ENSIGN_TOKEN_BYTES + 8);
+    if (a->refresh) ensi_wipe(a->refresh, ENSIGN_TOKEN_BYTES);
+    if (a->body) ensi_wipe(a->body, ENSI_AUTH_BODY_BYTES);
+    ensi_mem_free(m, a->access);
+    ensi_mem_free(m, a->refresh);
+    ensi_mem_free(m, a->body);
+}
+
+static bool ensi_auth_memory(ensi_auth_t *a)
+{
+    ensi_mem_t *m = &a->env->mem;
+    if (!a->access) a->access = (char *)ensi_mem_zero(m, ENSIGN_TOKEN_BYTES + 8);
+    if (!a->refresh) a->refresh = (char *)ensi_mem_zero(m, ENSIGN_TOKEN_BYTES);
+    if (!a->body) a->body = (uint8_t *)ensi_mem_take(m, ENSI_AUTH_BODY_BYTES);
+    return a->access && a->refresh && a->body;
+}
+
+/* The exchange failed; it is tried again later. */
+static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...) ENSI_PRINTF(3, 4);
+static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...)
+{
+    ensi_link_t *l = a->link;
+    va_list args;
+    if (!ensi_auth_move(a, ENSI_AUTH_ON_FAULT)) return;
+    va_start(args, format);
+    ensi_fail_v(&a->fault, ENSIGN_E_AUTH, native, format, args);
+    va_end(args);
+    a->failures++;
+    ensi_timer_start(&a->backoff, ensi_link_backoff(&a->env->rng, a->failures, l->backoff_min_ms, l->backoff_max_ms));
+    ENSI_LOG((a->env, ENSIGN_LOG_WARNING, "%s", a->fault.text));
+    ensi_link_stop(l);
+}
+
+/* {"client_id":"..","client_secret":".."} or {"refresh_token":".."}; 0: it does not fit. */
+static size_t ensi_auth_body(ensi_auth_t *a, char *out, size_t cap)
+{
+    const char *key[2] = { "client_id", "client_secret" };
+    const char *value[2] = { a->client_id, a->client_secret };
+    size_t n = 0, count = a->refreshing ? 1 : 2;
+    if (a->refreshing) {
+        key[0] = "refresh_token";
+        value[0] = a->refresh;
+    }
+    for (size_t i = 0; i < count; i++) {
+        size_t len = 0;
+        int head = snprintf(out + n, cap - n, "%s\"%s\":\"", i ? "," : "{", key[i]);
+        if (head < 0 || (size_t)head >= cap - n) return 0;
+        n += (size_t)head;
+        if (ensi_json_escape(ensign_str(value[i]), out + n, cap - n, &len) != ENSIGN_OK) return 0;
+        n += len;
+        if (cap - n < 3) return 0;
+        out[n++] = '"';
+    }
+    out[n++] = '}';
+    return n;
+}
+
+static void ensi_auth_ask(ensi_auth_t *a)
+{
+    ensi_link_t *l = a->link;
+    size_t room, len = 0, body = ensi_auth_body(a, (char *)a->body, ENSI_AUTH_BODY_BYTES);
+    uint8_t *out = ensi_link_reserve(l, &room);
+    const char *path = a->refreshing ? "/v1/refresh" : "/v1/authenticate";
+    char host[80];
+    if (!out) return;
+    snprintf(host, sizeof host, "%s", l->where);
+    if (body == 0 || ensi_http1_request((char *)out, room, &len, "POST", path, host, a->user_agent, (const char *)a->body, body) != ENSIGN_OK) {
+        ensi_auth_fail(a, 0, "auth: the request to %s does not fit in %lu bytes; is the key right?", l->where, (unsigned long)room);
+        return;
+    }
+    if (ensi_link_commit(l, len) != ENSIGN_OK) {
+        ensi_link_stop(l);
+        return;
+    }
+    ensi_wipe(a->body, body);
+    ensi_http1_init(&a->http, a->body, ENSI_AUTH_BODY_BYTES);
+    a->asked = true;
+}
+
+/* When to renew: the later of 80 % of the access token's life and the begin of the refresh token's. A refresh token that begins only after the
+ * access token has ended is of no use. All counted from now, so that a wrong clock does no harm. */
+static void ensi_auth_lives(ensi_auth_t *a)
+{
+    ensi_jwt_t access, refresh;
+    int64_t life, from = 0, renew;
+    ensi_timer_stop(&a->renew);
+    ensi_timer_stop(&a->expire);
+    if (ensi_jwt_read(ensign_str(a->access + 7), &access) != ENSIGN_OK || access.exp == 0) return; /* opaque: until the server refuses it */
+    life = access.exp - (access.iat ? access.iat : access.nbf);
+    if (life < 1) life = 1;
+    if (life > ENSI_AUTH_LIFE_MAX_S) life = ENSI_AUTH_LIFE_MAX_S;
+    renew = life * 1000 / 5 * 4;
+    if (a->refresh[0] && ensi_jwt_read(ensign_str(a->refresh), &refresh) == ENSIGN_OK) {
+        from = (refresh.nbf - refresh.iat) * 1000;
+        if (refresh.iat == 0 || from < 0) from = 0;
+        if (from >= life * 1000) a->refresh[0] = '\0';
+        else if (from > renew) renew = from;
+    }
+    a->refresh_from_ms = a->env->now_ms + (uint64_t)from;
+    ensi_timer_start(&a->renew, (uint32_t)renew);
+    ensi_timer_start(&a->expire, (uint32_t)(life * 1000));
+}
+
+static void ensi_auth_accept(ensi_auth_t *a)
+{
+    ensign_slice_t doc = ensi_slice(a->body, a->http.body_len);
+    size_t len = 0;
+    int rc = ensi_json_string(doc, "access_token", a->access + 7, ENSIGN_TOKEN_BYTES, &len);
+    if (rc != ENSIGN_OK || len == 0) {
+        a->bearer = NULL;
+        ensi_auth_fail(a, a->http.status, "auth: %s answers without an access_token of at most %d bytes", a->link->where, ENSIGN_TOKEN_BYTES - 1);
+        return;
+    }
+    memcpy(a->access, "Bearer ", 7);
+    if (ensi_json_string(doc, "refresh_token", a->refresh, ENSIGN_TOKEN_BYTES, &len) != ENSIGN_OK) a->refresh[0] = '\0';
+    a->bearer = a->access;
+    a->failures = 0;
+    a->stale = a->renew_due = false;
+    a->fault.code = 0;
+    a->env->stats.tokens++;
+    ensi_auth_lives(a);
+    ensi_auth_move(a, ENSI_AUTH_ON_TOKEN);
+    ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: a token from %s", a->link->where));
+}
+
+static void ensi_auth_judge(ensi_auth_t *a)
+{
+    int status = a->http.status;
+    char said[100];
+    size_t len;
+    if (status == 200) {
+        ensi_auth_accept(a);
+        return;
+    }
+    if (ensi_json_string(ensi_slice(a->body, a->http.body_len), "error", said, sizeof said, &len) != ENSIGN_OK)
+        snprintf(said, sizeof said, "no reason given");
+    if (status != 400 && status != 403) {
+        ensi_auth_fail(a, status, "auth: %s answers HTTP %d: %s; trying again", a->link->where, status, said);
+    } else if (a->refreshing) {
+        a->stale = true;
+        ensi_auth_move(a, ENSI_AUTH_ON_STALE);
+    } else {
+        ensi_fail(&a->fault, ENSIGN_E_CREDENTIALS, status, "auth: %s refuses this key (HTTP %d: %s); check client_id and client_secret",
+                  a->link->where, status, said);
+        a->bearer = NULL;
+        ensi_auth_move(a, ENSI_AUTH_ON_DENIED);
+    }
+}
+
+static void ensi_auth_outcome(ensi_auth_t *a, int rc)
+{
+    if (rc == ENSIGN_AGAIN) return;
+    if (rc == ENSIGN_OK) ensi_auth_judge(a);
+    else ensi_auth_fail(a, rc, "auth: %s does not answer in HTTP/1.1: %s", a->link->where, a->http.what ? a->http.what : "cut off");
+    if (a->body) ensi_wipe(a->body, ENSI_AUTH_BODY_BYTES);
+    ensi_link_stop(a->link);
+}
+
+/* Bytes have come, or the connection is ready. */
+static void ensi_auth_receive(ensi_auth_t *a)
+{
+    ensi_link_t *l = a->link;
+    const uint8_t *p;
+    size_t len, used;
+    int rc = ensi_link_shake(l);
+    while (rc == ENSIGN_OK && l->state == ENSI_LINK_RUN) {
+        if (!a->asked) ensi_auth_ask(a);
+        if (l->state != ENSI_LINK_RUN) return;
+        rc = ensi_link_read(l, &p, &len);
+        if (rc != ENSIGN_OK) break;
+        if (!a->asked || a->state != ENSI_AUTH_ASKING) continue;
+        ensi_auth_outcome(a, ensi_http1_eat(&a->http, p, len, &used));
+    }
+    if (rc == ENSIGN_E_CLOSED && a->state == ENSI_AUTH_ASKING && a->asked) ensi_auth_outcome(a, ensi_http1_end(&a->http));
+    if (rc < 0) ensi_link_stop(l);
+}
+
+/* The connection is gone. */
+static void ensi_auth_lost(ensi_auth_t *a)
+{
+    if (a->state != ENSI_AUTH_ASKING) return;
+    if (a->asked && ensi_http1_end(&a->http) == ENSIGN_OK) {
+        ensi_auth_judge(a);
+        return;
+    }
+    ensi_auth_fail(a, a->link->fault.native, "auth: no token: %s", a->link->fault.code ? a->link->fault.text : "the connection was closed");
+}
+
+/* The server refused the token: get another one by the key. */
+static ENSI_UNUSED void ensi_auth_reject(ensi_auth_t *a)
+{
+    if (a->state != ENSI_AUTH_READY && a->state != ENSI_AUTH_ASKING) return;
+    a->stale = true;
+    a->bearer = NULL;
+    if (a->state == ENSI_AUTH_READY) ensi_timer_stop(&a->renew);
+}
+
+static bool ensi_auth_wants(ensi_auth_t *a, bool demand)
+{
+    if (a->state == ENSI_AUTH_IDLE) return demand;
+    return a->state == ENSI_AUTH_READY && demand && (!a->bearer || a->renew_due || a->stale);
+}
+
+/* Starts an exchange where one is due. */
+static void ensi_auth_pump(ensi_auth_t *a, bool demand, uint32_t timeout_ms)
+{
+    if (ensi_auth_wants(a, demand) && a->link->state == ENSI_LINK_IDLE) {
+        a->refreshing = !a->stale && a->refresh && a->refresh[0] && a->env->now_ms >= a->refresh_from_ms;
+        a->asked = false;
+        ensi_auth_move(a, ENSI_AUTH_ON_NEED);
+        if (!ensi_auth_memory(a)) {
+            ensi_auth_fail(a, 0, "auth: no memory for the tokens");
+            return;
+        }
+        ensi_link_want(a->link, timeout_ms);
+    }
+}
+
+static void ensi_auth_tick(ensi_auth_t *a)
+{
+    uint64_t now = a->env->now_ms;
+    if (ensi_timer_due(&a->backoff, now)) ensi_auth_move(a, ENSI_AUTH_ON_DUE);
+    if (ensi_timer_due(&a->renew, now)) a->renew_due = true;
+    if (ensi_timer_due(&a->expire, now)) a->bearer = NULL;
+}
+
+/* Is a call that needs a token held up by a failing auth service? */
+static bool ensi_auth_failing(const ensi_auth_t *a)
+{
+    return a->state == ENSI_AUTH_WAIT && !a->bearer;
+}
+
+/* >>state   may call: util mem env handle link h2 grpc auth
+ * The client's struct, which the objects below and the client itself share
+ *
+ * Owns   everything: links, session, queue of calls, auth, handles. Objects (call, publisher, subscription, request) hang on handles.
+ * Holds  an object that has something to do has its stream touched; the pump of client serves it. */
+struct ensign_t {
+    ensi_env_t env;                 /* first */
+    ensi_link_t links[ENSIGN_MAX_LINKS];
+    ensi_h2_t h2;
+    ensi_grpc_queue_t queue;
+    ensi_grpc_common_t common;
+    ensi_auth_t auth;
+    ensi_handles_t handles;
+    ensi_handle_t self;             /* ENSIGN_CLIENT */
+    char *strings[10];              /* copies of the desc's; see ENSI_STR_x */
+    int io;
+    uint32_t connect_timeout_ms, auth_timeout_ms, request_timeout_ms, give_up_after_ms, connection_window;
+    ensi_timer_t give_up, close_timer;
+    bool closing, failed, closed;
+    bool drain_told;                /* the streams know of GOAWAY */
+    bool connected;                 /* CONNECTED was noted for this connection */
+    uint64_t connects;
+    ensign_error_t last_fault;      /* of a link or of auth; for TIMEOUT */
+    ensign_error_t final_error;     /* FAILED's */
+    char authority[280];
+    char name[27];                  /* a ULID, when the desc gives none */
+    const char *stream_name;        /* client_id on streams */
+    char user_agent[160];
+#ifndef ENSIGN_NO_SOCKETS
+    ensi_sockets_t sockets;
+#endif
+};
+
+/* Something to do for this call's object. */
+static void ensi_state_touch(ensign_t *c, ensi_grpc_t *k)
+{
+    ensi_stream_touch(&c->h2, &k->s);
+    ensi_env_work(&c->env);
+}
+
+static void ensi_state_ready(ensign_t *c, ensi_handle_t *h, bool has)
+{
+    if (has) ensi_ready_append(&c->handles, h);
+    else ensi_ready_remove(&c->handles, h);
+}
+
+/* A handle of this kind that is alive, or NULL with *rc set: E_HANDLE, or ENDED when its END waits to be pulled. */
+static ensi_handle_t *ensi_state_find(ensign_t *c, uint32_t id, ensi_kind_t kind, int *rc)
+{
+    ensi_handle_t *h = ensi_handle_find(&c->handles, id);
+    *rc = ENSIGN_OK;
+    if (!h || h->kind != kind || h->ended) {
+        static const char *const kinds[] = { "client", "call", "publisher", "subscription", "request" };
+        *rc = ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu is no %s, or it has ended", (unsigned long)id, kinds[kind]);
+        return NULL;
+    }
+    if (h->bits & ENSI_BIT_END) {
+        *rc = ENSIGN_ENDED;
+        return NULL;
+    }
+    return h;
+}
+
+/* May a new handle be made? */
+static int ensi_state_may_open(ensign_t *c)
+{
+    if (c->failed) return ensi_env_fail(&c->env, ENSIGN_E_STATE, "client: it has failed for good: %.180s", c->final_error.text);
+    if (c->closing) return ensi_env_fail(&c->env, ENSIGN_E_STATE, "client: it is closing; open nothing after ensign_close");
+    if (!ensi_handle_room(&c->handles))
+        return ensi_env_fail(&c->env, ENSIGN_E_LIMIT, "client: %lu handles are open; end some or raise max_handles", (unsigned long)c->handles.count);
+    return ENSIGN_OK;
+}
+
+/* The handle has ended: END becomes pending, `error` tells why (code 0: well). */
+static void ensi_state_end(ensign_t *c, ensi_handle_t *h, const ensign_error_t *error)
+{
+    if (h->bits & ENSI_BIT_END) return;
+    h->bits |= ENSI_BIT_END;
+    h->bits &= ~(uint32_t)ENSI_BIT_ROOM;
+    if (error) h->end_error = *error;
+    (void)c;
+}
+
+/* The END notice. The handle is dead at the next pull. */
+static ensign_notice_t *ensi_state_end_notice(ensi_handle_t *h)
+{
+    ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_END, ENSIGN_NOTICE_END);
+    n->last = true;
+    h->ended = true;
+    if (h->end_error.code != 0) n->error = &h->end_error;
+    n->as.end.retry_after_ms = -1;
+    return n;
+}
+
+static void ensi_state_free_call(ensign_t *c, ensi_grpc_t *k)
+{
+    if (k->state == ENSI_GRPC_QUEUED) ensi_grpc_dequeue(&c->queue, k);
+    if (k->state == ENSI_GRPC_OPEN) ensi_h2_reset(&c->h2, &k->s, NGHTTP2_CANCEL);
+    ensi_h2_untouch(&c->h2, &k->s);
+    ensi_grpc_free(k);
+}
+
+static void ensi_state_abort(ensign_t *c, ensi_grpc_t *k, int status, int code, const char *text)
+{
+    ensi_grpc_abort(k, &c->h2, &c->queue, status, code, "%s", text);
+}
+
+/* When a stream that ended is opened again: at once, or after a backoff of its own. */
+static ENSI_UNUSED void ensi_state_reopen_in(ensi_timer_t *t, ensign_t *c, uint32_t failures)
+{
+    const ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
+    ensi_timer_start(t, failures ? ensi_link_backoff(&c->env.rng, failures, l->backoff_min_ms, l->backoff_max_ms) : 0);
+}
+
+/* Credit after a pull. */
+static void ensi_state_grant(ensign_t *c, ensi_grpc_t *k)
+{
+    if (ensi_h2_grant(&c->h2, &k->s)) return;
+    ensi_state_abort(c, k, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY, "memory: no room for the next message");
+    ensi_state_touch(c, k);
+}
+
+/* >>call   may call: util mem env json handle h2 grpc state
+ * Public gRPC calls
+ *
+ * Owns   the handle of each call that a user opened; what is lent is the message of its last MESSAGE notice.
+ * Holds  a unary call gives its answer only when it is known to be the only one and the status is OK.
+ * Moves  see grpc; this section turns a call's facts into notices. */
+typedef struct ensi_ucall_t {
+    ensi_handle_t h;                /* first */
+    ensi_grpc_t k;
+    bool headers_noted;
+} ensi_ucall_t;
+
+static const char ensi_call_header_chars[] = "abcdefghijklmnopqrstuvwxyz0123456789_-.";
+
+/* "Custom-Metadata": keys of [0-9a-z_-.], not ours; values of printable ASCII unless -bin. */
+static int ensi_call_check_header(ensign_t *c, const ensign_header_t *m)
+{
+    size_t len = ensign_str(m->key).len;
+    if (len == 0 || strspn(m->key, ensi_call_header_chars) != len)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "metadata: key \"%.60s\" may hold only a-z 0-9 _ - .", m->key ? m->key : "");
+    if (strncmp(m->key, "grpc-", 5) == 0)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "metadata: key \"%.60s\" begins with grpc-, which is the protocol's own", m->key);
+    if (len > 4 && strcmp(m->key + len - 4, "-bin") == 0) return ENSIGN_OK;
+    for (size_t i = 0; i < m->value.len; i++)
+        if (m->value.ptr[i] < 0x20 || m->value.ptr[i] > 0x7E)
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "metadata: value of \"%.60s\" has byte 0x%02x; only 0x20..0x7e, or a key that ends in -bin",
+                                 m->key, m->value.ptr[i]);
+    return ENSIGN_OK;
+}
+
+static size_t ensi_call_value_size(const ensign_header_t *m)
+{
+    return m->value.len / 3 * 4 + 8; /* base64 is the longer form */
+}
+
+/* Copies the metadata into one block: key NUL, length, value, -bin values as base64 without padding. */
+static int ensi_call_set_metadata(ensign_t *c, ensi_grpc_t *k, const ensign_header_t *list, size_t count)
+{
+    size_t size = 0;
+    char *p;
+    for (size_t i = 0; i < count; i++) size += ensign_str(list[i].key).len + 5 + ensi_call_value_size(&list[i]);
+    if (count == 0) return ENSIGN_OK;
+    p = k->extra = (char *)ensi_mem_take(&c->env.mem, size);
+    if (!p) return ensi_env_memory(&c->env, size);
+    for (size_t i = 0; i < count; i++) {
+        const ensign_header_t *m = &list[i];
+        size_t key = strlen(m->key), len = m->value.len;
+        memcpy(p, m->key, key + 1);
+        p += key + 1;
+        if (key > 4 && strcmp(m->key + key - 4, "-bin") == 0)
+            ensi_base64_encode(m->value.ptr, m->value.len, false, p + 4, ensi_call_value_size(m), &len);
+        else if (len)
+            memcpy(p + 4, m->value.ptr, len);
+        ensi_put_be32((uint8_t *)p, (uint32_t)len);
+        p += 4 + len;
+        if (strcmp(m->key, "authorization") == 0) k->own_token = true;
+    }
+    k->extra_count = count;
+    return ENSIGN_OK;
+}
+
+static int ensi_call_check(ensign_t *c, const ensign_call_desc_t *d, const ensi_grpc_opts_t *o)
+{
+    int rc = ensi_state_may_open(c);
+    if (rc != ENSIGN_OK) return rc;
+    if (!d->method || d->method[0] != '/' || !strchr(d->method + 1, '/'))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "call: method \"%.80s\" must be \"/package.Service/Method\"", d->method ? d->method : "");
+    if (d->metadata_count > ENSI_GRPC_MAX_HEADERS)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "call: %lu metadata entries, %d are allowed", (unsigned long)d->metadata_count, ENSI_GRPC_MAX_HEADERS);
+    if (o->window < 1024 || o->window > 1u << 30)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "call: window_bytes is %lu, 1024 to 1073741824 are allowed", (unsigned long)o->window);
+    if (d->request.len > o->max_send)
+        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE, "call: the request has %lu bytes, max_send_bytes is %lu", (unsigned long)d->request.len,
+                             (unsigned long)o->max_send);
+    for (size_t i = 0; i < d->metadata_count && rc == ENSIGN_OK; i++) rc = ensi_call_check_header(c, &d->metadata[i]);
+    return rc;
+}
+
+static ensi_grpc_opts_t ensi_call_opts(const ensign_call_desc_t *d)
+{
+    ensi_grpc_opts_t o;
+    memset(&o, 0, sizeof o);
+    o.method = d->method ? d->method : "";
+    o.encoding = d->encoding;
+    o.accept_encoding = d->accept_encoding;
+    o.window = ensi_or(d->window_bytes, 64 * 1024);
+    o.max_message = ensi_or(d->max_message_bytes, 4 * 1024 * 1024);
+    o.out_min = ensi_or(d->send_buffer_bytes, 64 * 1024);
+    o.max_send = ensi_or(d->max_send_bytes, 4 * 1024 * 1024);
+    o.max_meta = ensi_or(d->max_metadata_bytes, 8 * 1024);
+    o.deadline_ms = ensi_or(d->deadline_ms, ENSIGN_FOREVER);
+    return o;
+}
+
+size_t ensign_call_memory_bound(const ensign_call_desc_t *d)
+{
+    ensi_grpc_opts_t o = ensi_call_opts(d);
+    size_t extra = 0, usual = o.window + o.max_message;
+    for (size_t i = 0; i < d->metadata_count; i++) extra += ensign_str(d->metadata[i].key).len + 5 + ensi_call_value_size(&d->metadata[i]);
+    /* two receive buffers, when a large message comes behind one that is lent; nghttp2's own state of a stream */
+    return sizeof(ensi_ucall_t) + usual + ensi_max(o.window, o.max_message) + ensi_max(o.out_min, o.max_send) + o.max_meta + 2 * extra + 8192 +
+           strlen(o.method);
+}
+
+static void ensi_call_free(ensign_t *c, ensi_ucall_t *u)
+{
+    ensi_state_free_call(c, &u->k);
+    ensi_mem_free(&c->env.mem, u);
+}
+
+static int ensi_call_first(ensi_grpc_t *k, const ensign_call_desc_t *d)
+{
+    uint8_t *out;
+    int rc;
+    if (!d->unary && d->request.len == 0) return ENSIGN_OK;
+    rc = ensi_grpc_reserve(k, d->request.len, &out);
+    if (rc != ENSIGN_OK) return ensi_env_memory(k->env, d->request.len);
+    if (d->request.len) memcpy(out, d->request.ptr, d->request.len);
+    ensi_grpc_commit(k, d->request.len, d->encoding ? ENSIGN_COMPRESSED : 0);
+    k->half_closed = d->unary;
+    return ENSIGN_OK;
+}
+
+ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d)
+{
+    ensign_call_t none = { 0 };
+    ensi_grpc_opts_t o = ensi_call_opts(d);
+    ensi_ucall_t *u;
+    int rc;
+
+    if (ensi_call_check(c, d, &o) != ENSIGN_OK) return none;
+    u = (ensi_ucall_t *)ensi_mem_zero(&c->env.mem, sizeof *u);
+    if (!u) {
+        ensi_env_memory(&c->env, sizeof *u);
+        return none;
+    }
+    rc = ensi_grpc_init(&u->k, &c->env, &u->h, &o);
+    u->k.no_token = d->no_token;
+    u->k.unary = d->unary;
+    u->k.wait_for_ready = d->wait_for_ready;
+    if (rc == ENSIGN_OK) rc = ensi_call_set_metadata(c, &u->k, d->metadata, d->metadata_count);
+    if (rc == ENSIGN_OK) rc = ensi_call_first(&u->k, d);
+    if (rc != ENSIGN_OK) {
+        ensi_call_free(c, u);
+        return none;
+    }
+    ensi_handle_add(&c->handles, &u->h, ENSI_KIND_CALL, d->user);
+    ensi_grpc_queue(&c->queue, &u->k);
+    none.id = u->h.id;
+    return none;
+}
+
+/* The call behind a handle, if it can still send. */
+static ensi_ucall_t *ensi_call_sender(ensign_t *c, ensign_call_t k, int *rc)
+{
+    ensi_ucall_t *u = (ensi_ucall_t *)(void *)ensi_state_find(c, k.id, ENSI_KIND_CALL, rc);
+    if (!u) return NULL;
+    if (u->k.state == ENSI_GRPC_ENDED) *rc = ENSIGN_ENDED;
+    else if (u->k.half_closed)
+        *rc = ensi_env_fail(&c->env, ENSIGN_E_STATE, "call: %.80s is half-closed (or unary); nothing more can be sent", u->k.method);
+    return *rc == ENSIGN_OK ? u : NULL;
+}
+
+int ensign_call_reserve(ensign_t *c, ensign_call_t k, size_t len, uint8_t **out)
+{
+    int rc;
+    ensi_ucall_t *u = ensi_call_sender(c, k, &rc);
+    if (!u) return rc;
+    if (len > u->k.max_send)
+        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE, "call: a message of %lu bytes, max_send_bytes is %lu", (unsigned long)len, (unsigned long)u->k.max_send);
+    rc = ensi_grpc_reserve(&u->k, len, out);
+    if (rc == ENSIGN_AGAIN) u->k.room_wanted = len + ENSI_GRPC_PREFIX;
+    if (rc == ENSIGN_E_MEMORY) ensi_env_memory(&c->env, len);
+    return rc;
+}
+
+int ensign_call_commit(ensign_t *c, ensign_call_t k, size_t len, int flags)
+{
+    int rc;
+    ensi_ucall_t *u = ensi_call_sender(c, k, &rc);
+    if (!u) return rc;
+    if (len + 1 > u->k.reserved)
+        return ensi_env_fail(&c->env, ENSIGN_E_STATE, "call: commit of %lu bytes without a reserve for as many before it", (unsigned long)len);
+    ensi_grpc_commit(&u->k, len, flags);
+    ensi_state_touch(c, &u->k);
+    return ENSIGN_OK;
+}
+
+int ensign_call_send(ensign_t *c, ensign_call_t k, ensign_slice_t message, int flags)
+{
+    uint8_t *out;
+    int rc = ensign_call_reserve(c, k, message.len, &out);
+    if (rc != ENSIGN_OK) return rc;
+    if (message.len) memcpy(out, message.ptr, message.len);
+    return ensign_call_commit(c, k, message.len, flags);
+}
+
+int ensign_call_half_close(ensign_t *c, ensign_call_t k)
+{
+    int rc;
+    ensi_ucall_t *u = ensi_call_sender(c, k, &rc);
+    if (!u) return rc;
+    u->k.half_closed = true;
+    u->k.room_wanted = 0;
+    ensi_state_touch(c, &u->k);
+    return ENSIGN_OK;
+}
+
+static bool ensi_call_has(ensi_ucall_t *u);
+
+/* Ends a call here and drops what is queued. */
+static void ensi_call_drop(ensign_t *c, ensi_ucall_t *u, int status, int code, const char *text)
+{
+    ensi_state_abort(c, &u->k, status, code, text);
+    u->k.drop = true;
+    u->h.bits &= ~(uint32_t)ENSI_BIT_HEADERS;
+    ensi_state_end(c, &u->h, &u->k.fault);
+    ensi_state_ready(c, &u->h, true);
+}
+
+int ensign_call_cancel(ensign_t *c, ensign_call_t k)
+{
+    int rc;
+    ensi_ucall_t *u = (ensi_ucall_t *)(void *)ensi_state_find(c, k.id, ENSI_KIND_CALL, &rc);
+    if (!u) return rc == ENSIGN_ENDED ? ENSIGN_OK : rc;
+    if (u->k.state != ENSI_GRPC_ENDED) ensi_call_drop(c, u, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "call: cancelled by this program");
+    return ENSIGN_OK;
+}
+
+bool ensign_call_metadata_next(const ensign_t *c, ensign_call_t k, int which, size_t *at, ensign_slice_t *key, ensign_slice_t *value)
+{
+    const ensi_handle_t *h = ensi_handle_find(&c->handles, k.id);
+    if (!h || h->kind != ENSI_KIND_CALL) return false;
+    return ensi_meta_next(&((const ensi_ucall_t *)(const void *)h)->k.meta, which, at, key, value);
+}
+
+bool ensign_call_metadata_get(const ensign_t *c, ensign_call_t k, int which, const char *key, ensign_slice_t *value)
+{
+    size_t at = 0;
+    ensign_slice_t name;
+    while (ensign_call_metadata_next(c, k, which, &at, &name, value))
+        if (ensi_slice_is(name, key)) return true;
+    return false;
+}
+
+/* Is a message to be given now? < 0: it is bad, and the call ends with *status. */
+static int ensi_call_message(ensi_ucall_t *u, size_t *total, int *status)
+{
+    if (u->k.drop) return ENSIGN_AGAIN;
+    if (u->k.unary && !(u->k.state == ENSI_GRPC_ENDED && u->k.end_status == ENSIGN_GRPC_OK)) return ENSIGN_AGAIN;
+    return ensi_grpc_look(&u->k, &u->k.s.rx, total, status);
+}
+
+static bool ensi_call_has(ensi_ucall_t *u)
+{
+    size_t total;
+    int status;
+    if (u->h.ended) return false;
+    return u->h.bits != 0 || ensi_call_message(u, &total, &status) == ENSIGN_OK;
+}
+
+/* A unary call that ended well: exactly one message must be here. */
+static void ensi_call_check_unary(ensi_ucall_t *u)
+{
+    ensi_grpc_t *k = &u->k;
+    size_t total, rest;
+    int status = ENSIGN_GRPC_INTERNAL, rc;
+    if (!k->unary || k->end_status != ENSIGN_GRPC_OK) return;
+    rc = ensi_grpc_look(k, &k->s.rx, &total, &status);
+    rest = k->s.rx.end - k->s.rx.start - k->s.rx.lent;
+    if (rc == ENSIGN_OK && rest == total) return;
+    if (rc >= 0)
+        ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary and ended OK, but with %s answer", k->method, rc == ENSIGN_OK ? "more than one" : "no whole");
+    k->end_status = status;
+    k->drop = true;
+}
+
+/* The wire has ended the call: a rest of a message means that it was cut. */
+static void ensi_call_finish(ensign_t *c, ensi_ucall_t *u)
+{
+    ensi_grpc_t *k = &u->k;
+    ensi_call_check_unary(u);
+    if (k->end_status == ENSIGN_GRPC_OK) k->fault.code = 0;
+    ensi_state_end(c, &u->h, &k->fault);
+}
+
+/* Facts have come: turns them into notices. */
+static void ensi_call_serve(ensign_t *c, ensi_ucall_t *u)
+{
+    ensi_grpc_t *k = &u->k;
+    size_t total;
+    int status = ENSIGN_GRPC_INTERNAL;
+
+    if (k->s.initial && !u->headers_noted && !k->drop) {
+        u->headers_noted = true;
+        u->h.bits |= ENSI_BIT_HEADERS;
+    }
+    if (k->state == ENSI_GRPC_OPEN && ensi_grpc_look(k, &k->s.rx, &total, &status) < 0) {
+        ensign_error_t why = k->fault;
+        ensi_state_abort(c, k, status, why.code, why.text);
+    }
+    if (k->state == ENSI_GRPC_ENDED) ensi_call_finish(c, u);
+    if (k->room_wanted && ensi_grpc_has_room(k)) {
+        k->room_wanted = 0;
+        u->h.bits |= ENSI_BIT_ROOM;
+    }
+    ensi_h2_resume(&c->h2, &k->s);
+    ensi_state_ready(c, &u->h, ensi_call_has(u));
+}
+
+/* END, after the last message. What is left in the buffer then was bad, or cut: no status can make that good. */
+static ensign_notice_t *ensi_call_pull_end(ensi_ucall_t *u, int rc, int status)
+{
+    ensi_grpc_t *k = &u->k;
+    ensign_notice_t *n;
+    if (rc == ENSIGN_AGAIN && !k->drop && k->end_status == ENSIGN_GRPC_OK && k->s.rx.end > k->s.rx.start)
+        rc = ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s ended inside of a message", k->method);
+    if (rc < 0 && !k->drop) {
+        k->end_status = status;
+        k->from_server = false;
+        u->h.end_error = k->fault;
+    }
+    n = ensi_state_end_notice(&u->h);
+    ensi_grpc_end_notice(k, n, k->messages);
+    return n;
+}
+
+static ensign_notice_t *ensi_call_pull(ensign_t *c, ensi_ucall_t *u)
+{
+    ensi_grpc_t *k = &u->k;
+    ensi_rx_t *r = &k->s.rx;
+    ensign_notice_t *n = NULL;
+    size_t total;
+    int status = ENSIGN_GRPC_INTERNAL, rc;
+
+    ensi_rx_release(r, &c->env.mem);
+    ensi_h2_fit(&c->h2, &k->s);
+    if ((n = ensi_notice_bit(&u->h, ENSI_BIT_HEADERS, ENSIGN_NOTICE_HEADERS)) != NULL) return n;
+    if ((n = ensi_notice_bit(&u->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM)) != NULL) return n;
+    rc = ensi_call_message(u, &total, &status);
+    if (rc != ENSIGN_OK) return u->h.bits & ENSI_BIT_END ? ensi_call_pull_end(u, rc, status) : NULL;
+    n = ensi_notice_new(&u->h, ENSIGN_NOTICE_MESSAGE);
+    n->as.message.compressed = r->ptr[r->start] == ENSI_GRPC_COMPRESSED_FLAG;
+    n->as.message.bytes = ensi_slice(r->ptr + r->start + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
+    r->lent = total;
+    k->messages++;
+    u->h.stats.received++;
+    if (ensi_call_message(u, &total, &status) < 0) ensi_state_touch(c, k); /* the pump ends the call */
+    ensi_state_grant(c, k);
+    return n;
+}
+
+static void ensi_call_tick(ensign_t *c, ensi_ucall_t *u)
+{
+    if ((u->k.state == ENSI_GRPC_QUEUED || u->k.state == ENSI_GRPC_OPEN) && ensi_timer_due(&u->k.deadline, c->env.now_ms))
+        ensi_call_drop(c, u, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
+                       u->k.state == ENSI_GRPC_QUEUED ? "call: the deadline passed before it could be sent" : "call: the deadline passed");
+}
+
+#ifndef ENSIGN_NO_SERVICE
+/* >>topic   may call: util mem pb
+ * The map of topics that a stream's ready message brings
+ *
+ * Owns   a copy of the message's map entries, and two hash tables over it: by name and by id.
+ * Holds  one allocation when a stream opens, none afterwards; entries that are not a name with 16 bytes are left out.
+ * Fails  no memory: the map stays as it was. */
+typedef struct ensi_topic_entry_t { uint32_t name_at, name_len, id_at; } ensi_topic_entry_t;
+
+typedef struct ensi_topics_t {
+    uint8_t *block;                 /* entries, the two tables, then the bytes */
+    ensi_topic_entry_t *entries;
+    uint32_t *by_name, *by_id;      /* entry + 1; 0: free */
+    const uint8_t *bytes;
+    size_t len, count;
+    uint32_t mask;
+} ensi_topics_t;
+
+enum { ENSI_TOPIC_ID_BYTES = 16 };
+
+static void ensi_topics_free(ensi_topics_t *t, ensi_mem_t *m)
+{
+    ensi_mem_free(m, t->block);
+    memset(t, 0, sizeof *t);
+}
+
+/* One map entry: field 1 the name, field 2 the id. */
+static bool ensi_topics_entry(ensign_slice_t entry, ensign_slice_t *name, ensign_slice_t *id)
+{
+    const uint8_t *at = entry.ptr, *end = entry.ptr + entry.len;
+    ensi_pb_item_t item;
+    *name = *id = ensi_slice(NULL, 0);
+    while (at < end && ensi_pb_item_next(&at, end, &item)) {
+        if (item.wire != PB_WT_STRING) continue;
+        if (item.tag == 1) *name = item.value;
+        if (item.tag == 2) *id = item.value;
+    }
+    return name->len > 0 && id->len == ENSI_TOPIC_ID_BYTES;
+}
+
+static void ensi_topics_insert(uint32_t *table, uint32_t mask, uint32_t hash, uint32_t entry)
+{
+    uint32_t at = hash & mask;
+    while (table[at]) at = (at + 1) & mask;
+    table[at] = entry + 1;
+}
+
+static void ensi_topics_fill(ensi_topics_t *t)
+{
+    ensi_pb_span_t span;
+    ensign_slice_t entry, name, id;
+    size_t at = 0;
+    span.ptr = t->bytes;
+    span.len = t->len;
+    while (ensi_pb_span_next(span, 3, &at, &entry)) { /* StreamReady.topics */
+        ensi_topic_entry_t *e = &t->entries[t->count];
+        if (!ensi_topics_entry(entry, &name, &id)) continue;
+        e->name_at = (uint32_t)(name.ptr - t->bytes);
+        e->name_len = (uint32_t)name.len;
+        e->id_at = (uint32_t)(id.ptr - t->bytes);
+        ensi_topics_insert(t->by_name, t->mask, ensi_hash(name.ptr, name.len), (uint32_t)t->count);
+        ensi_topics_insert(t->by_id, t->mask, ensi_hash(id.ptr, id.len), (uint32_t)t->count);
+        t->count++;
+    }
+}
+
+static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensi_pb_span_t map)
+{
+    ensi_topics_t x;
+    ensign_slice_t entry;
+    size_t at = 0, count = 0, slots = 4;
+    memset(&x, 0, sizeof x);
+    while (ensi_pb_span_next(map, 3, &at, &entry)) count++;
+    while (slots < 2 * count) slots *= 2;
+    x.block = (uint8_t *)ensi_mem_zero(m, count * sizeof *x.entries + 2 * slots * sizeof *x.by_name + map.len);
+    if (!x.block) return false;
+    x.entries = (ensi_topic_entry_t *)(void *)x.block;
+    x.by_name = (uint32_t *)(void *)(x.entries + count);
+    x.by_id = x.by_name + slots;
+    x.mask = (uint32_t)slots - 1;
+    if (map.len) memcpy(x.by_id + slots, map.ptr, map.len);
+    x.bytes = (const uint8_t *)(x.by_id + slots);
+    x.len = map.len;
+    ensi_topics_fill(&x);
+    *t = x;
+    return true;
+}
+
+static bool ensi_topics_same(const ensi_topics_t *t, ensi_pb_span_t map)
+{
+    return t->block && ensi_slice_eq(ensi_slice(t->bytes, t->len), ensi_slice(map.ptr, map.len));
+}
+
+static bool ensi_topics_id(const ensi_topics_t *t, ensign_slice_t name, ensign_ulid_t *id)
+{
+    if (!t->block) return false;
+    for (uint32_t at = ensi_hash(name.ptr, name.len) & t->mask; t->by_name[at]; at = (at + 1) & t->mask) {
+        const ensi_topic_entry_t *e = &t->entries[t->by_name[at] - 1];
+        if (!ensi_slice_eq(ensi_slice(t->bytes + e->name_at, e->name_len), name)) continue;
+        memcpy(id->b, t->bytes + e->id_at, ENSI_TOPIC_ID_BYTES);
+        return true;
+    }
+    return false;
+}
+
+static ensign_slice_t ensi_topics_name(const ensi_topics_t *t, ensign_slice_t id)
+{
+    if (!t->block || id.len != ENSI_TOPIC_ID_BYTES) return ensi_slice(NULL, 0);
+    for (uint32_t at = ensi_hash(id.ptr, id.len) & t->mask; t->by_id[at]; at = (at + 1) & t->mask) {
+        const ensi_topic_entry_t *e = &t->entries[t->by_id[at] - 1];
+        if (memcmp(t->bytes + e->id_at, id.ptr, id.len) == 0) return ensi_slice(t->bytes + e->name_at, e->name_len);
+    }
+    return ensi_slice(NULL, 0);
+}
+
+/* ---- events: from a decoded wrapper to what a user sees */
+
+static ensign_time_t ensi_time_of(bool has, const ensi_pb_timestamp_t *t)
+{
+    ensign_time_t out;
+    out.seconds = has ? t->seconds : 0;
+    out.nanos = has ? t->nanos : 0;
+    return out;
+}
+
+/* The encoded submessage `tag` of the wrapper inside of a request or reply, as it lies there; the last one counts. */
+static ensign_slice_t ensi_event_raw(ensign_slice_t message, uint32_t tag)
+{
+    ensi_pb_item_t item;
+    ensign_slice_t wrapper = ensi_slice(NULL, 0), found = wrapper;
+    const uint8_t *at = message.ptr, *end = message.ptr + message.len;
+    while (at < end && ensi_pb_item_next(&at, end, &item))
+        if (item.tag == 1 && item.wire == PB_WT_STRING) wrapper = item.value;
+    at = wrapper.ptr;
+    end = wrapper.ptr + wrapper.len;
+    while (at < end && ensi_pb_item_next(&at, end, &item))
+        if (item.tag == tag && item.wire == PB_WT_STRING) found = item.value;
+    return found;
+}
+
+static void ensi_event_copy_id(uint8_t *out, size_t size, ensign_slice_t id)
+{
+    if (id.len == size) memcpy(out, id.ptr, size);
+}
+
+/* Fills `out`, which is zeroed but for what the caller knows better. `message` is what the wrapper was decoded from. False: the event's own
+ * bytes are no Event. */
+static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w, ensign_slice_t message)
+{
+    ensi_pb_event_t e;
+    if (!ensi_pb_decode(ensi_pb_event_fields, &e, w->event.ptr, w->event.len)) return false;
+    out->data = e.data;
+    out->metadata = ensi_slice(e.metadata.ptr, e.metadata.len);
+    out->mimetype = e.mimetype;
+    if (e.has_type) {
+        out->type.name = e.type.name;
+        out->type.major = e.type.major_version;
+        out->type.minor = e.type.minor_version;
+        out->type.patch = e.type.patch_version;
+    }
+    out->created = ensi_time_of(e.has_created, &e.created);
+    out->key = w->key;
+    if (w->has_encryption) out->encryption = ensi_event_raw(message, 10);
+    if (w->has_compression) out->compression = ensi_event_raw(message, 11);
+    ensi_event_copy_id(out->id.b, sizeof out->id.b, w->id);
+    ensi_event_copy_id(out->topic_id.b, sizeof out->topic_id.b, w->topic_id);
+    if (w->is_duplicate) ensi_event_copy_id(out->duplicate_of.b, sizeof out->duplicate_of.b, w->duplicate_id);
+    out->publisher_id = w->publisher.publisher_id;
+    out->publisher_client_id = w->publisher.client_id;
+    out->publisher_address = w->publisher.ipaddr;
+    out->publisher_agent = w->publisher.user_agent;
+    out->committed = ensi_time_of(w->has_committed, &w->committed);
+    out->offset = w->offset;
+    out->epoch = w->epoch;
+    return true;
+}
+
+/* >>pub   may call: util mem env pb id handle link h2 grpc auth state topic
+ * Publishers: the ring, acks, resends
+ *
+ * Owns   each publisher's ring of framed events and the array of their headers, oldest first, from publish to the pulled answer.
+ * Holds  released <= pulled <= done <= resolved.. and done <= sent <= resolved <= put: counts of events, 64 bits, never wrapped.
+ *        put - done < 16384 (max_in_flight), or the server drops acks in silence.
+ *        The bytes of an event never move while it is in the ring, nor change after its first send: a resend is a second read.
+ *        local_id is a nonce and the event's count, so that an answer finds its entry by subtraction.
+ * Moves  put: publish. resolved: the topic's id is patched in. sent: all bytes handed to h2. done: answered, without a hole.
+ *        freed: bytes given back (an acked event at once, a nacked one when its notice is released). pulled: notice given.
+ *        Stream lost: sent = done; at_most_once nacks what had been sent. `state` is assigned by ensi_pub_move alone.
+ * Fails  ring or header array full: AGAIN. An answer to an event that was never sent ends the stream, not the client. */
+typedef enum {
+    ENSI_PUB_WAIT,                  /* no stream; the reopen timer may run */
+    ENSI_PUB_OPENING,               /* queued, or open_stream is sent */
+    ENSI_PUB_READY,
+    ENSI_PUB_DRAINING,              /* GOAWAY: nothing new is sent here */
+    ENSI_PUB_HALF,                  /* half-closed, everything is answered */
+    ENSI_PUB_ENDED, ENSI_PUB_STATES
+} ensi_pub_state_t;
+typedef enum {
+    ENSI_PUB_ON_OPEN, ENSI_PUB_ON_READY, ENSI_PUB_ON_GOAWAY, ENSI_PUB_ON_HALF, ENSI_PUB_ON_LOST, ENSI_PUB_ON_END, ENSI_PUB_INPUTS
+} ensi_pub_in_t;
+typedef struct ensi_pub_move_t { ensi_pub_state_t from; ensi_pub_in_t in; ensi_pub_state_t to; } ensi_pub_move_t;
+
+static const ensi_pub_move_t ensi_pub_moves[] = {
+    { ENSI_PUB_WAIT,     ENSI_PUB_ON_OPEN,   ENSI_PUB_OPENING  },
+    { ENSI_PUB_WAIT,     ENSI_PUB_ON_END,    ENSI_PUB_ENDED    },
+    { ENSI_PUB_OPENING,  ENSI_PUB_ON_READY,  ENSI_PUB_READY    },
+    { ENSI_PUB_OPENING,  ENSI_PUB_ON_LOST,   ENSI_PUB_WAIT     },
+    { ENSI_PUB_OPENING,  ENSI_PUB_ON_END,    ENSI_PUB_ENDED    },
+    { ENSI_PUB_READY,    ENSI_PUB_ON_GOAWAY, ENSI_PUB_DRAINING },
+    { ENSI_PUB_READY,    ENSI_PUB_ON_HALF,   ENSI_PUB_HALF     },
+    { ENSI_PUB_READY,    ENSI_PUB_ON_LOST,   ENSI_PUB_WAIT     },
+    { ENSI_PUB_READY,    ENSI_PUB_ON_END,    ENSI_PUB_ENDED    },
+    { ENSI_PUB_DRAINING, ENSI_PUB_ON_HALF,   ENSI_PUB_HALF     },
+    { ENSI_PUB_DRAINING, ENSI_PUB_ON_LOST,   ENSI_PUB_WAIT     },
+    { ENSI_PUB_DRAINING, ENSI_PUB_ON_END,    ENSI_PUB_ENDED    },
+    { ENSI_PUB_HALF,     ENSI_PUB_ON_LOST,   ENSI_PUB_WAIT     },
+    { ENSI_PUB_HALF,     ENSI_PUB_ON_END,    ENSI_PUB_ENDED    },
+};
+
+enum {
+    ENSI_PUB_MESSAGE_MAX = 4194304, /* the server's receive limit, protocol: one whole PublisherRequest */
+    ENSI_PUB_NAME_MAX = 512,
+    ENSI_PUB_IN_FLIGHT_MAX = 16383, ENSI_PUB_LOCAL_ID = 16, ENSI_PUB_TEXTS = 8,
+    ENSI_PUB_OPEN_BYTES = 1024      /* of the send buffer, for open_stream */
+};
+
+typedef enum { ENSI_ENTRY_WAITING, ENSI_ENTRY_SENT, ENSI_ENTRY_ACKED, ENSI_ENTRY_NACKED } ensi_entry_state_t;
+
+typedef struct ensi_entry_t {       /* 40 bytes an event */
+    uint64_t tag;
+    int64_t  seconds;               /* of the commit */
+    uint32_t at, len;               /* in the ring: prefix and message; behind them the name, if it is not resolved */
+    int32_t  nanos;
+    int32_t  code;                  /* of a nack */
+    uint16_t name_len;              /* 0: the id is in place, or it is the publisher's topic */
+    uint8_t  state;                 /* ensi_entry_state_t */
+    uint8_t  own_topic;             /* the publisher's topic is meant, id not yet patched in */
+} ensi_entry_t;
+
+typedef struct ensi_nack_text_t { uint64_t count; char text[96]; } ensi_nack_text_t;
+
+typedef struct ensi_pub_t {
+    ensi_handle_t h;                /* first */
+    ensi_grpc_t k;
+    ensi_pub_state_t state;
+    char *topic;                    /* "" none */
+    bool at_most_once, quiet_acks, closing, drain_asked, unauthenticated;
+    uint32_t buffer_bytes, max_in_flight, ack_timeout_ms;
+    uint8_t *ring;
+    size_t cap, tail;
+    ensi_entry_t *entries;
+    uint64_t put, resolved, sent, done, freed, pulled, released;
+    size_t partial;                 /* bytes of entry `sent` that are handed over already */
+    size_t room_wanted;
+    uint64_t nonce, acked, nacked, drain_left;
+    ensi_topics_t topics;
+    ensi_timer_t ack_timer, drain_timer, close_timer, reopen_timer;
+    uint32_t opens, failures;
+    ensi_nack_text_t texts[ENSI_PUB_TEXTS];     /* the server's words for the latest nacks */
+    ensign_event_t event;           /* of a NACK notice */
+} ensi_pub_t;
+
+static bool ensi_pub_move(ensi_pub_t *p, ensi_pub_in_t in)
+{
+    for (size_t i = 0; i < ENSI_COUNT(ensi_pub_moves); i++) {
+        const ensi_pub_move_t *m = &ensi_pub_moves[i];
+        if (m->from != p->state || m->in != in) continue;
+        p->state = m->to;
+        return true;
+    }
+    return false;
+}
+
+static ensi_entry_t *ensi_pub_entry(const ensi_pub_t *p, uint64_t count)
+{
+    return &p->entries[count % p->max_in_flight];
+}
+
+/* ---- the ring */
+
+static size_t ensi_pub_head(const ensi_pub_t *p)
+{
+    return ensi_pub_entry(p, p->freed)->at;
+}
+
+/* Where `size` bytes fit in one piece, or SIZE_MAX. */
+static size_t ensi_pub_place(const ensi_pub_t *p, size_t size)
+{
+    if (p->freed == p->put) return size <= p->cap ? 0 : SIZE_MAX;
+    if (p->tail > ensi_pub_head(p)) { /* what is used lies in one piece */
+        if (p->cap - p->tail >= size) return p->tail;
+        return ensi_pub_head(p) >= size ? 0 : SIZE_MAX;
+    }
+    return ensi_pub_head(p) - p->tail >= size ? p->tail : SIZE_MAX;
+}
+
+static bool ensi_pub_slot_free(const ensi_pub_t *p)
+{
+    return p->put - (p->freed < p->released ? p->freed : p->released) < p->max_in_flight;
+}
+
+/* Space for an entry of `size` bytes; nothing is changed before the commit but, while it is empty, the ring's size. */
+static int ensi_pub_reserve(ensi_pub_t *p, ensi_mem_t *m, size_t size, size_t *at)
+{
+    size_t want = ensi_max(size, p->buffer_bytes);
+    if (!p->entries) p->entries = (ensi_entry_t *)ensi_mem_zero(m, p->max_in_flight * sizeof *p->entries);
+    if (!p->entries) return ENSIGN_E_MEMORY;
+    if (!ensi_pub_slot_free(p)) return ENSIGN_AGAIN;
+    if (p->freed == p->put && p->cap != want) {
+        uint8_t *ring = (uint8_t *)ensi_mem_resize(m, p->ring, want);
+        if (!ring) return ENSIGN_E_MEMORY;
+        p->ring = ring;
+        p->cap = want;
+    }
+    *at = ensi_pub_place(p, size);
+    return *at == SIZE_MAX ? ENSIGN_AGAIN : ENSIGN_OK;
+}
+
+static bool ensi_pub_has_room(const ensi_pub_t *p)
+{
+    return ensi_pub_slot_free(p) && (p->freed == p->put || ensi_pub_place(p, p->room_wanted) != SIZE_MAX);
+}
+
+/* Moves `done` and `freed` as far as the answers go, and notes what becomes possible by it. */
+static void ensi_pub_advance(ensi_pub_t *p)
+{
+    while (p->done < p->put && ensi_pub_entry(p, p->done)->state >= ENSI_ENTRY_ACKED) p->done++;
+    while (p->quiet_acks && p->pulled < p->done && ensi_pub_entry(p, p->pulled)->state == ENSI_ENTRY_ACKED && p->released == p->pulled)
+        p->released = ++p->pulled;
+    while (p->freed < p->done && (p->freed < p->released || ensi_pub_entry(p, p->freed)->state == ENSI_ENTRY_ACKED)) p->freed++;
+    if (p->room_wanted && !p->closing && ensi_pub_has_room(p)) {
+        p->room_wanted = 0;
+        p->h.bits |= ENSI_BIT_ROOM;
+    }
+    if (p->drain_asked && p->done == p->put) {
+        p->drain_asked = false;
+        p->drain_left = 0;
+        ensi_timer_stop(&p->drain_timer);
+        p->h.bits |= ENSI_BIT_DRAINED;
+    }
+    p->h.stats.in_flight = (uint32_t)(p->put - p->done);
+}
+
+/* ---- encoding: the same bytes as nanopb's, straight into the ring (tests/unit/pub.c holds it to that) */
+
+typedef struct ensi_pub_sizes_t { size_t type, created, metadata, event, wrapper, request; } ensi_pub_sizes_t;
+
+enum { ENSI_TAG_DATA = 2, ENSI_TAG_METADATA = 3, ENSI_TAG_MIMETYPE = 4, ENSI_TAG_TYPE = 5, ENSI_TAG_CREATED = 15,
+       ENSI_TAG_TOPIC_ID = 2, ENSI_TAG_KEY = 7, ENSI_TAG_EVENT = 9, ENSI_TAG_ENCRYPTION = 10, ENSI_TAG_COMPRESSION = 11, ENSI_TAG_LOCAL_ID = 16 };
+
+static size_t ensi_pub_number_size(uint64_t v)
+{
+    return v ? 1 + ensi_pb_varint_size(v) : 0; /* all such tags take one byte */
+}
+
+static uint8_t *ensi_pub_put_number(uint8_t *p, uint32_t tag, uint64_t v)
+{
+    if (v == 0) return p;
+    return ensi_pb_put_varint(ensi_pb_put_varint(p, tag << 3), v);
+}
+
+static size_t ensi_pub_bytes_size(uint32_t tag, size_t len)
+{
+    return len ? ensi_pb_bytes_size(tag, len) : 0;
+}
+
+static uint8_t *ensi_pub_put_bytes(uint8_t *p, uint32_t tag, ensign_slice_t bytes)
+{
+    return bytes.len ? ensi_pb_put_bytes(p, tag, bytes) : p;
+}
+
+static uint64_t ensi_pub_wire(int64_t v)
+{
+    return (uint64_t)v; /* protobuf's int32 and int64: two's complement in 64 bits */
+}
+
+static size_t ensi_pub_pair_size(const ensign_pair_t *pair)
+{
+    return ensi_pub_bytes_size(1, ensign_str(pair->key).len) + ensi_pub_bytes_size(2, ensign_str(pair->value).len);
+}
+
+static size_t ensi_pub_metadata_size(const ensign_event_t *e)
+{
+    ensi_pb_span_t span;
+    ensign_slice_t entry;
+    size_t at = 0, size = 0;
+    span.ptr = e->metadata.ptr;
+    span.len = e->metadata.len;
+    while (ensi_pb_span_next(span, ENSI_TAG_METADATA, &at, &entry)) size += ensi_pb_bytes_size(ENSI_TAG_METADATA, entry.len);
+    for (size_t i = 0; i < e->pair_count; i++) size += ensi_pb_bytes_size(ENSI_TAG_METADATA, ensi_pub_pair_size(&e->pairs[i]));
+    return size;
+}
+
+static ensi_pub_sizes_t ensi_pub_measure(const ensign_event_t *e, ensign_time_t created)
+{
+    ensi_pub_sizes_t s;
+    const ensign_type_t *t = &e->type;
+    s.type = ensi_pub_bytes_size(1, t->name.len) + ensi_pub_number_size(t->major) + ensi_pub_number_size(t->minor) + ensi_pub_number_size(t->patch);
+    s.created = ensi_pub_number_size(ensi_pub_wire(created.seconds)) + ensi_pub_number_size(ensi_pub_wire(created.nanos));
+    s.metadata = ensi_pub_metadata_size(e);
+    s.event = ensi_pub_bytes_size(ENSI_TAG_DATA, e->data.len) + s.metadata + ensi_pub_number_size(ensi_pub_wire(e->mimetype)) +
+              ensi_pub_bytes_size(ENSI_TAG_TYPE, s.type) + ensi_pub_bytes_size(ENSI_TAG_CREATED, s.created);
+    s.wrapper = ensi_pb_bytes_size(ENSI_TAG_TOPIC_ID, ENSI_TOPIC_ID_BYTES) + ensi_pub_bytes_size(ENSI_TAG_KEY, e->key.len) +
+                ensi_pub_bytes_size(ENSI_TAG_EVENT, s.event) + ensi_pub_bytes_size(ENSI_TAG_ENCRYPTION, e->encryption.len) +
+                ensi_pub_bytes_size(ENSI_TAG_COMPRESSION, e->compression.len) + ensi_pb_bytes_size(ENSI_TAG_LOCAL_ID, ENSI_PUB_LOCAL_ID);
+    s.request = ensi_pb_bytes_size(1, s.wrapper);
+    return s;
+}
+
+static uint8_t *ensi_pub_put_head(uint8_t *p, uint32_t tag, size_t len)
+{
+    return ensi_pb_put_varint(ensi_pb_put_varint(p, (tag << 3) | PB_WT_STRING), len);
+}
+
+static uint8_t *ensi_pub_put_metadata(uint8_t *p, const ensign_event_t *e)
+{
+    ensi_pb_span_t span;
+    ensign_slice_t entry;
+    size_t at = 0;
+    span.ptr = e->metadata.ptr;
+    span.len = e->metadata.len;
+    while (ensi_pb_span_next(span, ENSI_TAG_METADATA, &at, &entry)) p = ensi_pb_put_bytes(p, ENSI_TAG_METADATA, entry);
+    for (size_t i = 0; i < e->pair_count; i++) {
+        p = ensi_pub_put_head(p, ENSI_TAG_METADATA, ensi_pub_pair_size(&e->pairs[i]));
+        p = ensi_pub_put_bytes(p, 1, ensign_str(e->pairs[i].key));
+        p = ensi_pub_put_bytes(p, 2, ensign_str(e->pairs[i].value));
+    }
+    return p;
+}
+
+static uint8_t *ensi_pub_put_event(uint8_t *p, const ensign_event_t *e, const ensi_pub_sizes_t *s, ensign_time_t created)
+{
+    p = ensi_pub_put_bytes(p, ENSI_TAG_DATA, e->data);
+    p = ensi_pub_put_metadata(p, e);
+    p = ensi_pub_put_number(p, ENSI_TAG_MIMETYPE, ensi_pub_wire(e->mimetype));
+    if (s->type) {
+        p = ensi_pub_put_head(p, ENSI_TAG_TYPE, s->type);
+        p = ensi_pub_put_bytes(p, 1, e->type.name);
+        p = ensi_pub_put_number(p, 2, e->type.major);
+        p = ensi_pub_put_number(p, 3, e->type.minor);
+        p = ensi_pub_put_number(p, 4, e->type.patch);
+    }
+    if (s->created) {
+        p = ensi_pub_put_head(p, ENSI_TAG_CREATED, s->created);
+        p = ensi_pub_put_number(p, 1, ensi_pub_wire(created.seconds));
+        p = ensi_pub_put_number(p, 2, ensi_pub_wire(created.nanos));
+    }
+    return p;
+}
+
+static void ensi_pub_encode(uint8_t *p, const ensign_event_t *e, const ensi_pub_sizes_t *s, ensign_time_t created, const uint8_t *local_id)
+{
+    ensi_grpc_prefix(p, s->request, false);
+    p = ensi_pub_put_head(p + ENSI_GRPC_PREFIX, 1, s->wrapper);
+    p = ensi_pb_put_bytes(p, ENSI_TAG_TOPIC_ID, ensi_slice(e->to.b, ENSI_TOPIC_ID_BYTES));
+    p = ensi_pub_put_bytes(p, ENSI_TAG_KEY, e->key);
+    if (s->event) {
+        p = ensi_pub_put_head(p, ENSI_TAG_EVENT, s->event);
+        p = ensi_pub_put_event(p, e, s, created);
+    }
+    p = ensi_pub_put_bytes(p, ENSI_TAG_ENCRYPTION, e->encryption);
+    p = ensi_pub_put_bytes(p, ENSI_TAG_COMPRESSION, e->compression);
+    ensi_pb_put_bytes(p, ENSI_TAG_LOCAL_ID, ensi_slice(local_id, ENSI_PUB_LOCAL_ID));
+}
+
+/* ---- publish */
+
+static ensign_time_t ensi_pub_created(ensign_t *c, const ensign_event_t *e)
+{
+    ensign_time_t t = e->created;
+    int64_t ms;
+    if (t.seconds != 0 || t.nanos != 0) return t;
+    ms = c->env.wall_ms(c->env.user);
+    if (ms <= 0) return t;
+    t.seconds = ms / 1000;
+    t.nanos = (int32_t)(ms % 1000) * 1000000;
+    return t;
+}
+
+static bool ensi_pub_no_id(const ensign_ulid_t *id)
+{
+    static const uint8_t zero[ENSI_TOPIC_ID_BYTES] = { 0 };
+    return memcmp(id->b, zero, sizeof zero) == 0;
+}
+
+static int ensi_pub_check(ensign_t *c, const ensi_pub_t *p, const ensign_event_t *e, ensign_slice_t name)
+{
+    if (p->closing) return ensi_env_fail(&c->env, ENSIGN_E_STATE, "publish: this publisher is closing; open another one");
+    if (name.len > ENSI_PUB_NAME_MAX)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publish: a topic name of %lu bytes, %d are allowed", (unsigned long)name.len, ENSI_PUB_NAME_MAX);
+    if (name.len == 0 && ensi_pub_no_id(&e->to) && p->topic[0] == '\0')
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publish: neither the event (topic, to) nor the publisher's desc names a topic");
+    if (e->data.len > ENSI_PUB_MESSAGE_MAX)
+        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE, "publish: data of %lu bytes; the server takes %d with all that is around it",
+                             (unsigned long)e->data.len, ENSI_PUB_MESSAGE_MAX);
+    return ENSIGN_OK;
+}
+
+static void ensi_pub_commit(ensi_pub_t *p, const ensign_event_t *e, size_t at, size_t len, ensign_slice_t name)
+{
+    ensi_entry_t *x = ensi_pub_entry(p, p->put);
+    memset(x, 0, sizeof *x);
+    x->tag = e->tag;
+    x->at = (uint32_t)at;
+    x->len = (uint32_t)len;
+    x->name_len = (uint16_t)name.len;
+    x->own_topic = name.len == 0 && ensi_pub_no_id(&e->to);
+    if (name.len) memcpy(p->ring + at + len, name.ptr, name.len);
+    p->tail = at + len + name.len;
+    p->put++;
+    p->h.stats.published++;
+    p->h.stats.in_flight = (uint32_t)(p->put - p->done);
+}
+
+int ensign_publish(ensign_t *c, ensign_publisher_t handle, const ensign_event_t *e)
+{
+    int rc;
+    ensi_pub_t *p = (ensi_pub_t *)(void *)ensi_state_find(c, handle.id, ENSI_KIND_PUBLISHER, &rc);
+    ensign_slice_t name = ensign_str(e->topic);
+    ensi_pub_sizes_t sizes;
+    ensign_time_t created;
+    uint8_t local_id[ENSI_PUB_LOCAL_ID];
+    size_t len, at;
+
+    if (!p) return rc;
+    rc = ensi_pub_check(c, p, e, name);
+    if (rc != ENSIGN_OK) return rc;
+    created = ensi_pub_created(c, e);
+    sizes = ensi_pub_measure(e, created);
+    if (sizes.request > ENSI_PUB_MESSAGE_MAX)
+        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE, "publish: %lu bytes as encoded; the server takes %d", (unsigned long)sizes.request, ENSI_PUB_MESSAGE_MAX);
+    len = ENSI_GRPC_PREFIX + sizes.request;
+    rc = ensi_pub_reserve(p, &c->env.mem, len + name.len, &at);
+    if (rc == ENSIGN_E_MEMORY) return ensi_env_memory(&c->env, len);
+    if (rc != ENSIGN_OK) {
+        p->room_wanted = len + name.len;
+        return rc;
+    }
+    ensi_put_be64(local_id, p->nonce);
+    ensi_put_be64(local_id + 8, p->put);
+    ensi_pub_encode(p->ring + at, e, &sizes, created, local_id);
+    ensi_pub_commit(p, e, at, len, name);
+    c->env.stats.published++;
+    ensi_state_touch(c, &p->k);
+    return ENSIGN_OK;
+}
+
+/* ---- sending */
+
+static void ensi_pub_nack_entry(ensign_t *c, ensi_pub_t *p, ensi_entry_t *x, int code)
+{
+    x->state = ENSI_ENTRY_NACKED;
+    x->code = code;
+    p->nacked++;
+    p->h.stats.nacked++;
+    c->env.stats.nacked++;
+}
+
+/* The 16 bytes of the topic's id inside of an encoded event: behind the prefix, the request's and the id's own head. */
+static uint8_t *ensi_pub_topic_at(const ensi_pub_t *p, const ensi_entry_t *x)
+{
+    uint8_t *at = p->ring + x->at + ENSI_GRPC_PREFIX + 1;
+    while (*at & 0x80) at++;
+    return at + 3;
+}
+
+/* Patches topic ids in, once the map is here. An unknown topic is a nack. */
+static void ensi_pub_resolve(ensign_t *c, ensi_pub_t *p)
+{
+    for (; p->resolved < p->put; p->resolved++) {
+        ensi_entry_t *x = ensi_pub_entry(p, p->resolved);
+        ensign_slice_t name = ensi_slice(p->ring + x->at + x->len, x->name_len);
+        ensign_ulid_t id;
+        if (x->own_topic) name = ensign_str(p->topic);
+        else if (x->name_len == 0) continue;
+        if (ensi_topics_id(&p->topics, name, &id)) memcpy(ensi_pub_topic_at(p, x), id.b, sizeof id.b);
+        else ensi_pub_nack_entry(c, p, x, ENSIGN_NACK_TOPIC_UNKNOWN);
+    }
+}
+
+/* nghttp2 asks for bytes: events, whole ones one behind the other, in frames as they fit. */
+static size_t ensi_pub_more(ensi_grpc_t *k, uint8_t *out, size_t cap)
+{
+    ensi_pub_t *p = (ensi_pub_t *)(void *)k->owner;
+    size_t n = 0;
+    if (p->state != ENSI_PUB_READY && p->partial == 0) return 0;
+    while (n < cap && p->sent < p->resolved) {
+        ensi_entry_t *x = ensi_pub_entry(p, p->sent);
+        size_t part = ensi_min(x->len - p->partial, cap - n);
+        if (p->partial == 0 && p->state != ENSI_PUB_READY) break; /* draining: only what was begun */
+        if (p->partial == 0 && x->state >= ENSI_ENTRY_ACKED) { /* answered on an earlier stream, or never to be sent */
+            p->sent++;
+            continue;
+        }
+        if (p->partial == 0 && x->state == ENSI_ENTRY_SENT) {
+            p->h.stats.resent++;
+            k->env->stats.resent++;
+        }
+        memcpy(out + n, p->ring + x->at + p->partial, part);
+        x->state = ENSI_ENTRY_SENT;
+        n += part;
+        p->partial += part;
+        if (p->partial < x->len) break;
+        p->partial = 0;
+        p->sent++;
+    }
+    if (n && p->ack_timer.state == ENSI_TIMER_OFF) ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
+    return n;
+}
+
+/* ---- answers */
+
+/* The entry that an answer is about; NULL: it was answered before. *bad: it was never sent. */
+static ensi_entry_t *ensi_pub_answered(ensi_pub_t *p, ensign_slice_t id, uint64_t *count, bool *bad)
+{
+    *bad = id.len != ENSI_PUB_LOCAL_ID || ensi_get_be64(id.ptr) != p->nonce;
+    if (*bad) return NULL;
+    *count = ensi_get_be64(id.ptr + 8);
+    *bad = *count >= p->sent;
+    if (*bad || *count < p->done || ensi_pub_entry(p, *count)->state != ENSI_ENTRY_SENT) return NULL;
+    p->failures = 0;
+    p->unauthenticated = false;
+    ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
+    return ensi_pub_entry(p, *count);
+}
+
+static bool ensi_pub_on_ack(ensign_t *c, ensi_pub_t *p, const ensi_pb_ack_t *ack)
+{
+    uint64_t count;
+    bool bad;
+    ensi_entry_t *x = ensi_pub_answered(p, ack->id, &count, &bad);
+    if (!x) return !bad;
+    x->state = ENSI_ENTRY_ACKED;
+    x->seconds = ack->committed.seconds;
+    x->nanos = ack->committed.nanos;
+    p->acked++;
+    p->h.stats.acked++;
+    c->env.stats.acked++;
+    return true;
+}
+
+static bool ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *nack)
+{
+    uint64_t count;
+    bool bad;
+    ensi_entry_t *x = ensi_pub_answered(p, nack->id, &count, &bad);
+    ensi_nack_text_t *t;
+    if (!x) return !bad;
+    ensi_pub_nack_entry(c, p, x, nack->code);
+    t = &p->texts[count % ENSI_PUB_TEXTS];
+    t->count = count;
+    snprintf(t->text, sizeof t->text, "%.*s", ensi_slice_show(nack->error), nack->error.len ? (const char *)nack->error.ptr : "");
+    return true;
+}
+
+static bool ensi_pub_on_ready(ensign_t *c, ensi_pub_t *p, const ensi_pb_stream_ready_t *ready)
+{
+    ensi_topics_t topics;
+    if (p->state != ENSI_PUB_OPENING) return false;
+    if (!ensi_topics_same(&p->topics, ready->topics)) {
+        if (!ensi_topics_build(&topics, &c->env.mem, ready->topics)) return false;
+        ensi_topics_free(&p->topics, &c->env.mem);
+        p->topics = topics;
+    }
+    ensi_pub_move(p, ENSI_PUB_ON_READY);
+    p->opens++;
+    if (p->opens > 1) p->h.stats.reconnects++;
+    p->h.bits |= ENSI_BIT_OPEN;
+    return true;
+}
+
+/* One reply, decoded where it lies and answered into its entry. False: the server breaks the protocol. */
+static bool ensi_pub_reply(ensign_t *c, ensi_pub_t *p, ensign_slice_t bytes)
+{
+    ensi_pb_publisher_reply_t reply;
+    if (!ensi_pb_decode(ensi_pb_publisher_reply_fields, &reply, bytes.ptr, bytes.len)) return false;
+    if (reply.has_ack) return ensi_pub_on_ack(c, p, &reply.ack);
+    if (reply.has_nack) return ensi_pub_on_nack(c, p, &reply.nack);
+    if (reply.has_ready) return ensi_pub_on_ready(c, p, &reply.ready);
+    return true; /* close_stream: the trailers behind it decide */
+}
+
+static void ensi_pub_receive(ensign_t *c, ensi_pub_t *p)
+{
+    ensi_rx_t *r = &p->k.s.rx;
+    size_t total;
+    int status = ENSIGN_GRPC_INTERNAL, rc;
+    while ((rc = ensi_grpc_look(&p->k, r, &total, &status)) == ENSIGN_OK) {
+        bool good = ensi_pub_reply(c, p, ensi_slice(r->ptr + r->start + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX));
+        r->lent = total;
+        ensi_rx_release(r, &c->env.mem);
+        if (good) continue;
+        ensi_state_abort(c, &p->k, ENSIGN_GRPC_INTERNAL, ENSIGN_E_PROTOCOL, "publish: the server answers an event that was never sent, or sends no valid reply");
+        break;
+    }
+    if (rc < 0) {
+        ensign_error_t why = p->k.fault;
+        ensi_state_abort(c, &p->k, status, why.code, why.text);
+    }
+    if (p->put == p->done) ensi_timer_stop(&p->ack_timer);
+}
+
+/* ---- opening, losing, ending */
+
+static int ensi_pub_queue(ensign_t *c, ensi_pub_t *p)
+{
+    ensi_pb_publisher_request_t request;
+    uint8_t *out;
+    size_t len;
+    int rc;
+    memset(&request, 0, sizeof request);
+    request.has_open_stream = true;
+    request.open_stream.client_id = ensign_str(c->stream_name);
+    p->k.out.end = p->k.sent = 0;
+    p->k.half_closed = false;
+    p->k.s.rx.start = p->k.s.rx.end = p->k.s.rx.skip = 0;
+    rc = ensi_grpc_reserve(&p->k, ENSI_PUB_OPEN_BYTES - ENSI_GRPC_PREFIX, &out);
+    if (rc != ENSIGN_OK || !ensi_pb_encode(ensi_pb_publisher_request_fields, &request, out, ENSI_PUB_OPEN_BYTES - ENSI_GRPC_PREFIX, &len))
+        return ENSIGN_E_MEMORY;
+    ensi_grpc_commit(&p->k, len, 0);
+    ensi_grpc_queue(&c->queue, &p->k);
+    ensi_pub_move(p, ENSI_PUB_ON_OPEN);
+    return ENSIGN_OK;
+}
+
+/* Everything that is not answered goes again; with at_most_once what was handed over is nacked instead. */
+static void ensi_pub_rewind(ensign_t *c, ensi_pub_t *p)
+{
+    for (uint64_t i = p->done; p->at_most_once && i < p->put; i++) {
+        ensi_entry_t *x = ensi_pub_entry(p, i);
+        if (x->state == ENSI_ENTRY_SENT) ensi_pub_nack_entry(c, p, x, ENSIGN_NACK_OUTCOME_UNKNOWN);
+    }
+    p->sent = p->done;
+    p->partial = 0;
+    ensi_timer_stop(&p->ack_timer);
+}
+
+/* No more streams: what is left is nacked, then END. */
+static void ensi_pub_finish(ensign_t *c, ensi_pub_t *p, const ensign_error_t *why, int unsent_code)
+{
+    ensi_state_abort(c, &p->k, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "publish: closed");
+    ensi_pub_move(p, ENSI_PUB_ON_END);
+    for (uint64_t i = p->done; i < p->put; i++) {
+        ensi_entry_t *x = ensi_pub_entry(p, i);
+        if (x->state == ENSI_ENTRY_SENT) ensi_pub_nack_entry(c, p, x, ENSIGN_NACK_OUTCOME_UNKNOWN);
+        else if (x->state == ENSI_ENTRY_WAITING) ensi_pub_nack_entry(c, p, x, unsent_code);
+    }
+    ensi_timer_stop(&p->ack_timer);
+    ensi_timer_stop(&p->close_timer);
+    ensi_timer_stop(&p->reopen_timer);
+    ensi_pub_advance(p);
+    ensi_state_end(c, &p->h, why);
+}
+
+/* Is this ending of a stream final? Wrong permissions and the like do not get better by themselves. */
+static bool ensi_pub_is_final(const ensi_grpc_t *k, bool opened, bool again)
+{
+    switch (k->end_status) {
+    case ENSIGN_GRPC_PERMISSION_DENIED:
+    case ENSIGN_GRPC_UNIMPLEMENTED: return k->from_server;
+    case ENSIGN_GRPC_UNAUTHENTICATED: return k->from_server && again;
+    case ENSIGN_GRPC_NOT_FOUND:
+    case ENSIGN_GRPC_INVALID_ARGUMENT:
+    case ENSIGN_GRPC_FAILED_PRECONDITION: return k->from_server && !opened;
+    default: return false;
+    }
+}
+
+static void ensi_pub_stream_ended(ensign_t *c, ensi_pub_t *p)
+{
+    bool opened = p->state != ENSI_PUB_OPENING, half = p->state == ENSI_PUB_HALF;
+    bool unknown = p->k.end_status == ENSIGN_GRPC_FAILED_PRECONDITION;
+    if (half && p->closing) {
+        ensi_pub_finish(c, p, NULL, ENSIGN_NACK_NOT_SENT);
+        return;
+    }
+    if (ensi_pub_is_final(&p->k, opened, p->unauthenticated)) {
+        if (unknown) p->k.fault.code = ENSIGN_E_UNKNOWN_TOPIC;
+        ensi_pub_finish(c, p, &p->k.fault, unknown ? ENSIGN_NACK_TOPIC_UNKNOWN : ENSIGN_NACK_NOT_SENT);
+        return;
+    }
+    if (p->k.end_status == ENSIGN_GRPC_UNAUTHENTICATED) {
+        p->unauthenticated = true;
+        ensi_auth_reject(&c->auth);
+    }
+    ensi_pub_move(p, ENSI_PUB_ON_LOST);
+    ensi_pub_rewind(c, p);
+    if (!half && (p->k.from_server || p->k.fault.code == ENSIGN_E_PROTOCOL || p->k.fault.code == ENSIGN_E_RESET)) p->failures++;
+    ensi_state_reopen_in(&p->reopen_timer, c, p->failures);
+}
+
+/* Half-close, when nothing is in flight: the server forgets the acks that it owes when the client half-closes. */
+static void ensi_pub_half_close(ensi_pub_t *p)
+{
+    bool idle = p->partial == 0 && (p->state == ENSI_PUB_DRAINING ? p->done == p->sent : p->done == p->put);
+    if (!idle || (p->state == ENSI_PUB_READY && !p->closing)) return;
+    if (ensi_pub_move(p, ENSI_PUB_ON_HALF)) p->k.half_closed = true;
+}
+
+/* DRAINING: entries answered out of order are skipped, so that done == sent can be reached. */
+static void ensi_pub_skip_answered(ensi_pub_t *p)
+{
+    while (p->partial == 0 && p->sent < p->resolved && ensi_pub_entry(p, p->sent)->state >= ENSI_ENTRY_ACKED) p->sent++;
+}
+
+static bool ensi_pub_has(const ensi_pub_t *p)
+{
+    return !p->h.ended && (p->h.bits != 0 || p->pulled < p->done);
+}
+
+/* Facts, events or a close have come. */
+static void ensi_pub_serve(ensign_t *c, ensi_pub_t *p)
+{
+    if (p->state == ENSI_PUB_ENDED) {
+        ensi_state_ready(c, &p->h, ensi_pub_has(p));
+        return;
+    }
+    ensi_pub_receive(c, p);
+    if (p->state == ENSI_PUB_READY) ensi_pub_resolve(c, p);
+    ensi_pub_skip_answered(p);
+    ensi_pub_advance(p);
+    if (p->state != ENSI_PUB_WAIT && p->k.state == ENSI_GRPC_ENDED) ensi_pub_stream_ended(c, p);
+    if (p->state == ENSI_PUB_WAIT && p->closing && p->done == p->put) ensi_pub_finish(c, p, NULL, ENSIGN_NACK_NOT_SENT);
+    if (p->state == ENSI_PUB_OPENING && p->closing && p->put == 0) ensi_pub_finish(c, p, NULL, ENSIGN_NACK_NOT_SENT);
+    if (p->state == ENSI_PUB_WAIT && p->reopen_timer.state == ENSI_TIMER_OFF && ensi_pub_queue(c, p) != ENSIGN_OK)
+        ensi_state_reopen_in(&p->reopen_timer, c, ++p->failures);
+    if (p->state == ENSI_PUB_READY && c->h2.draining && p->k.s.id != 0) ensi_pub_move(p, ENSI_PUB_ON_GOAWAY);
+    ensi_pub_half_close(p);
+    ensi_pub_advance(p);
+    if (p->k.s.id != 0 && (p->k.half_closed || p->k.sent < p->k.out.end || p->sent < p->resolved)) ensi_h2_resume(&c->h2, &p->k.s);
+    ensi_state_grant(c, &p->k);
+    ensi_state_ready(c, &p->h, ensi_pub_has(p));
+}
+
+static void ensi_pub_tick(ensign_t *c, ensi_pub_t *p)
+{
+    uint64_t now = c->env.now_ms;
+    if (ensi_timer_due(&p->reopen_timer, now)) ensi_state_touch(c, &p->k);
+    if (ensi_timer_due(&p->ack_timer, now)) {
+        ensi_state_abort(c, &p->k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_STALLED, "publish: no ack within ack_timeout_ms; the stream is opened again");
+        p->failures++;
+        ensi_state_touch(c, &p->k);
+    }
+    if (ensi_timer_due(&p->drain_timer, now) && p->drain_asked) {
+        p->drain_asked = false;
+        p->drain_left = p->put - p->done;
+        p->h.bits |= ENSI_BIT_DRAINED;
+        ensi_state_ready(c, &p->h, true);
+    }
+    if (ensi_timer_due(&p->close_timer, now)) {
+        ensi_pub_finish(c, p, NULL, ENSIGN_NACK_NOT_SENT);
+        ensi_state_ready(c, &p->h, ensi_pub_has(p));
+    }
+}
+
+/* ---- notices */
+
+/* The event of a nack, as it was published, read back from its bytes. */
+static void ensi_pub_read_back(ensi_pub_t *p, const ensi_entry_t *x)
+{
+    ensi_pb_publisher_request_t request;
+    memset(&p->event, 0, sizeof p->event);
+    p->event.tag = x->tag;
+    if (!ensi_pb_decode(ensi_pb_publisher_request_fields, &request, p->ring + x->at + ENSI_GRPC_PREFIX, x->len - ENSI_GRPC_PREFIX)) return;
+    ensi_event_of(&p->event, &request.event, ensi_slice(p->ring + x->at + ENSI_GRPC_PREFIX, x->len - ENSI_GRPC_PREFIX));
+    p->event.to = p->event.topic_id;
+    p->event.topic_name = x->own_topic ? ensign_str(p->topic) : ensi_slice(p->ring + x->at + x->len, x->name_len);
+}
+
+static ensign_notice_t *ensi_pub_answer(ensi_pub_t *p)
+{
+    uint64_t count = p->pulled;
+    const ensi_entry_t *x = ensi_pub_entry(p, count);
+    const ensi_nack_text_t *t = &p->texts[count % ENSI_PUB_TEXTS];
+    bool ours = x->code == ENSIGN_NACK_NOT_SENT || x->code == ENSIGN_NACK_OUTCOME_UNKNOWN;
+    ensign_notice_t *n;
+
+    p->pulled++;
+    if (x->state == ENSI_ENTRY_ACKED) {
+        n = ensi_notice_new(&p->h, ENSIGN_NOTICE_ACK);
+        n->as.ack.tag = x->tag;
+        n->as.ack.committed.seconds = x->seconds;
+        n->as.ack.committed.nanos = x->nanos;
+        return n;
+    }
+    n = ensi_notice_new(&p->h, ENSIGN_NOTICE_NACK);
+    ensi_pub_read_back(p, x);
+    n->as.nack.tag = x->tag;
+    n->as.nack.code = x->code;
+    n->as.nack.stored = x->code == ENSIGN_NACK_OUTCOME_UNKNOWN ? ENSIGN_STORED_MAYBE : ENSIGN_STORED_NO;
+    n->as.nack.event = &p->event;
+    ensi_fail(&p->h.error, ENSIGN_E_NACK, x->code, "publish: %s: %s%s%.60s", ensign_nack_name(x->code),
+              !ours && t->count == count && t->text[0] ? t->text : ensi_id_nack_text(x->code),
+              p->h.end_error.code && ours ? "; " : "", p->h.end_error.code && ours ? p->h.end_error.text : "");
+    n->error = &p->h.error;
+    return n;
+}
+
+static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_pub_t *p)
+{
+    ensign_notice_t *n;
+    bool waited = p->room_wanted != 0;
+    p->released = p->pulled;
+    ensi_pub_advance(p);
+    if (waited && !p->room_wanted && p->state == ENSI_PUB_ENDED) p->h.bits &= ~(uint32_t)ENSI_BIT_ROOM;
+    if ((n = ensi_notice_bit(&p->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
+        n->as.open.times = p->opens;
+        return n;
+    }
+    if ((n = ensi_notice_bit(&p->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM)) != NULL) return n;
+    if (p->pulled < p->done) return ensi_pub_answer(p);
+    if ((n = ensi_notice_bit(&p->h, ENSI_BIT_DRAINED, ENSIGN_NOTICE_DRAINED)) != NULL) {
+        n->as.drained.acked = p->acked;
+        n->as.drained.nacked = p->nacked;
+        n->as.drained.left = p->drain_left;
+        return n;
+    }
+    if (!(p->h.bits & ENSI_BIT_END)) return NULL;
+    n = ensi_state_end_notice(&p->h);
+    if (n->error) ensi_grpc_end_notice(&p->k, n, 0);
+    n->as.end.count = p->acked;
+    (void)c;
+    return n;
+}
+
+/* ---- public */
+
+static void ensi_pub_free(ensign_t *c, ensi_pub_t *p)
+{
+    ensi_mem_t *m = &c->env.mem;
+    ensi_state_free_call(c, &p->k);
+    ensi_topics_free(&p->topics, m);
+    ensi_mem_free(m, p->ring);
+    ensi_mem_free(m, p->entries);
+    ensi_mem_free(m, p->topic);
+    ensi_mem_free(m, p);
+}
+
+static ensign_publisher_desc_t ensi_pub_defaults(const ensign_publisher_desc_t *d)
+{
+    ensign_publisher_desc_t x = *d;
+    x.buffer_bytes = ensi_or(d->buffer_bytes, 1024 * 1024);
+    x.window_bytes = ensi_or(d->window_bytes, 64 * 1024);
+    x.max_reply_bytes = ensi_or(d->max_reply_bytes, 1024 * 1024);
+    x.max_in_flight = ensi_or(d->max_in_flight, 8192);
+    x.ack_timeout_ms = ensi_or(d->ack_timeout_ms, 60000);
+    return x;
+}
+
+size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d)
+{
+    ensign_publisher_desc_t x = ensi_pub_defaults(d);
+    size_t ring = ensi_max(x.buffer_bytes, ENSI_PUB_MESSAGE_MAX + ENSI_PUB_NAME_MAX + ENSI_GRPC_PREFIX);
+    size_t reply = ensi_max(x.window_bytes, x.max_reply_bytes);
+    /* the map of topics and its tables take at most twice the reply, twice while one replaces another; 8 KiB each for metadata and nghttp2 */
+    return sizeof(ensi_pub_t) + ring + x.max_in_flight * sizeof(ensi_entry_t) + reply + 4 * (size_t)x.max_reply_bytes + ENSI_PUB_OPEN_BYTES + 2 * 8192 +
+           ensign_str(x.topic).len + 512;
+}
+
+static int ensi_pub_check_desc(ensign_t *c, const ensign_publisher_desc_t *x)
+{
+    int rc = ensi_state_may_open(c);
+    if (rc != ENSIGN_OK) return rc;
+    if (ensign_str(x->topic).len > ENSI_PUB_NAME_MAX)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publisher: topic name of %lu bytes, %d are allowed", (unsigned long)strlen(x->topic), ENSI_PUB_NAME_MAX);
+    if (x->max_in_flight > ENSI_PUB_IN_FLIGHT_MAX)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publisher: max_in_flight is %lu, at most %d: the server drops acks beyond",
+                             (unsigned long)x->max_in_flight, ENSI_PUB_IN_FLIGHT_MAX);
+    if (x->buffer_bytes < 1024 || x->window_bytes < 1024 || x->window_bytes > 1u << 30 || x->max_reply_bytes < 1024 || x->max_reply_bytes > 1u << 30)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publisher: buffer_bytes %lu, window_bytes %lu, max_reply_bytes %lu; each at least 1024",
+                             (unsigned long)x->buffer_bytes, (unsigned long)x->window_bytes, (unsigned long)x->max_reply_bytes);
+    return ENSIGN_OK;
+}
+
+ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_desc_t *d)
+{
+    ensign_publisher_t none = { 0 };
+    ensign_publisher_desc_t x = ensi_pub_defaults(d);
+    ensi_grpc_opts_t o;
+    ensi_pub_t *p;
+
+    if (ensi_pub_check_desc(c, &x) != ENSIGN_OK) return none;
+    memset(&o, 0, sizeof o);
+    o.method = "/ensign.v1beta1.Ensign/Publish";
+    o.window = x.window_bytes;
+    o.max_message = x.max_reply_bytes;
+    o.out_min = ENSI_PUB_OPEN_BYTES;
+    o.max_send = ENSI_PUB_OPEN_BYTES;
+    o.max_meta = 8192;
+    o.deadline_ms = ENSIGN_FOREVER;
+    p = (ensi_pub_t *)ensi_mem_zero(&c->env.mem, sizeof *p);
+    if (p) p->topic = ensi_mem_text(&c->env.mem, x.topic);
+    if (!p || !p->topic || ensi_grpc_init(&p->k, &c->env, &p->h, &o) != ENSIGN_OK) {
+        ensi_env_memory(&c->env, sizeof *p);
+        if (p) p->k.env = &c->env, ensi_pub_free(c, p);
+        return none;
+    }
+    p->k.more = ensi_pub_more;
+    p->k.wait_for_ready = true;
+    p->at_most_once = x.at_most_once;
+    p->quiet_acks = x.quiet_acks;
+    p->buffer_bytes = x.buffer_bytes;
+    p->max_in_flight = x.max_in_flight;
+    p->ack_timeout_ms = x.ack_timeout_ms;
+    p->nonce = ensi_rng_next(&c->env.rng);
+    for (size_t i = 0; i < ENSI_PUB_TEXTS; i++) p->texts[i].count = UINT64_MAX;
+    ensi_handle_add(&c->handles, &p->h, ENSI_KIND_PUBLISHER, x.user);
+    ensi_state_touch(c, &p->k);
+    none.id = p->h.id;
+    return none;
+}
+
+int ensign_publisher_drain(ensign_t *c, ensign_publisher_t handle, uint32_t timeout_ms)
+{
+    int rc;
+    ensi_pub_t *p = (ensi_pub_t *)(void *)ensi_state_find(c, handle.id, ENSI_KIND_PUBLISHER, &rc);
+    if (!p) return rc;
+    p->drain_asked = true;
+    ensi_timer_start(&p->drain_timer, timeout_ms);
+    ensi_state_touch(c, &p->k);
+    return ENSIGN_OK;
+}
+
+static void ensi_pub_close(ensign_t *c, ensi_pub_t *p, uint32_t timeout_ms)
+{
+    p->closing = true;
+    p->room_wanted = 0;
+    ensi_timer_start(&p->close_timer, timeout_ms);
+    ensi_state_touch(c, &p->k);
+}
+
+int ensign_publisher_close(ensign_t *c, ensign_publisher_t handle, uint32_t timeout_ms)
+{
+    int rc;
+    ensi_pub_t *p = (ensi_pub_t *)(void *)ensi_state_find(c, handle.id, ENSI_KIND_PUBLISHER, &rc);
+    if (!p) return rc;
+    ensi_pub_close(c, p, timeout_ms);
+    return ENSIGN_OK;
+}
+
+/* >>sub   may call: util mem env pb handle h2 grpc auth state topic pub
+ * Subscriptions: events in place, gaps, acks
+ *
+ * Owns   the receive buffer's unread events, which outlive the stream that brought them; the ring of delivered ids; the topic map.
+ * Holds  behind what is lent, `scan` bytes are whole records: events of the server, and gaps, which are records of ours with a flag that no
+ *        message has. Each gap keeps its place among the events; two with none between them are one.
+ *        The buffer has room to spare for one gap that is never promised to the server.
+ *        A token is the stream's number and the count of the event; its id is in the ring while it is among the last max_unacked.
+ * Moves  WAIT -> OPENING -> READY, back to WAIT when the stream is lost. `state` is assigned by ensi_sub_move alone.
+ * Fails  an event that is too large or no Event becomes a gap; everything else that a server can do wrong ends the stream. */
+typedef enum { ENSI_SUB_WAIT, ENSI_SUB_OPENING, ENSI_SUB_READY, ENSI_SUB_ENDED, ENSI_SUB_STATES } ensi_sub_state_t;
+typedef enum { ENSI_SUB_ON_OPEN, ENSI_SUB_ON_READY, ENSI_SUB_ON_LOST, ENSI_SUB_ON_END, ENSI_SUB_INPUTS } ensi_sub_in_t;
+typedef struct ensi_sub_move_t { ensi_sub_state_t from; ensi_sub_in_t in; ensi_sub_state_t to; } ensi_sub_move_t;
+
+static const ensi_sub_move_t ensi_sub_moves[] = {
+    { ENSI_SUB_WAIT,    ENSI_SUB_ON_OPEN,  ENSI_SUB_OPENING },
+    { ENSI_SUB_WAIT,    ENSI_SUB_ON_END,   ENSI_SUB_ENDED   },
+    { ENSI_SUB_OPENING, ENSI_SUB_ON_READY, ENSI_SUB_READY   },
+    { ENSI_SUB_OPENING, ENSI_SUB_ON_LOST,  ENSI_SUB_WAIT    },
+    { ENSI_SUB_OPENING, ENSI_SUB_ON_END,   ENSI_SUB_ENDED   },
+    { ENSI_SUB_READY,   ENSI_SUB_ON_LOST,  ENSI_SUB_WAIT    },
+    { ENSI_SUB_READY,   ENSI_SUB_ON_END,   ENSI_SUB_ENDED   },
+};
+
+enum {
+    ENSI_SUB_GAP_FLAG = 0xFF,       /* in place of a message's flag: a record of ours */
+    ENSI_SUB_GAP_BYTES = 24, ENSI_SUB_SPARE = 32,
+    ENSI_SUB_EVENT_HEAD = 0x0A,     /* SubscribeReply.event's tag */
+    ENSI_SUB_ACK_FRAME = 64,        /* no ack or nack is longer */
+    ENSI_SUB_OUT_BYTES = 2048,      /* of the send buffer: batches of acks */
+    ENSI_SUB_RLID = 10
+};
+typedef enum { ENSI_ACK_NONE, ENSI_ACK_ACK, ENSI_ACK_NACK } ensi_ack_state_t;
+typedef struct ensi_ack_slot_t { uint8_t id[ENSI_SUB_RLID]; uint8_t state; int32_t code; } ensi_ack_slot_t;
+
+typedef struct ensi_sub_t {
+    ensi_handle_t h;                /* first */
+    ensi_grpc_t k;
+    ensi_sub_state_t state;
+    char *topics_text;              /* names, each with its NUL */
+    size_t topic_count, topics_len;
+    size_t scan;
+    bool gap_last;                  /* the last record scanned is a gap */
+    bool unauthenticated;
+    uint32_t max_unacked;
+    ensi_ack_slot_t *slots;
+    uint64_t given;                 /* events of this stream that were given */
+    uint64_t unsent_from;           /* no unsent ack is older */
+    uint32_t unsent;
+    ensi_topics_t topics, old_topics;   /* the old map, while a lent event's name may lie in it */
+    ensi_timer_t reopen_timer;
+    uint32_t opens, failures;
+    ensign_time_t last_committed;   /* of the last event that was scanned past */
+    ensign_event_t event;
+} ensi_sub_t;
+
+static bool ensi_sub_move(ensi_sub_t *s, ensi_sub_in_t in)
+{
+    for (size_t i = 0; i < ENSI_COUNT(ensi_sub_moves); i++) {
+        const ensi_sub_move_t *m = &ensi_sub_moves[i];
+        if (m->from != s->state || m->in != in) continue;
+        s->state = m->to;
+        return true;
+    }
+    return false;
+}
+
+static size_t ensi_sub_scan_at(const ensi_sub_t *s)
+{
+    const ensi_rx_t *r = &s->k.s.rx;
+    return r->start + r->lent + s->scan;
+}
+
+/* ---- gaps: records in the buffer */
+
+static void ensi_sub_put_gap(uint8_t *p, int code, ensign_time_t since, uint32_t times)
+{
+    p[0] = ENSI_SUB_GAP_FLAG;
+    ensi_put_be32(p + 1, ENSI_SUB_GAP_BYTES);
+    ensi_put_be32(p + 5, (uint32_t)code);
+    ensi_put_be64(p + 9, (uint64_t)since.seconds);
+    ensi_put_be32(p + 17, (uint32_t)since.nanos);
+    ensi_put_be32(p + 21, times);
+    ensi_put_be32(p + 25, 0);
+}
+
+/* Puts a gap at the scan position; what lies behind it there, a part of a message, is dropped by the caller before. */
+static void ensi_sub_gap(ensign_t *c, ensi_sub_t *s, int code)
+{
+    ensi_rx_t *r = &s->k.s.rx;
+    size_t at = ensi_sub_scan_at(s), size = ENSI_GRPC_PREFIX + ENSI_SUB_GAP_BYTES;
+    if (s->gap_last && s->scan >= size) {
+        uint8_t *times = r->ptr + at - size + 21;
+        ensi_put_be32(times, ensi_get_be32(times) + 1);
+        return;
+    }
+    if (!r->ptr) r->ptr = (uint8_t *)ensi_mem_take(&c->env.mem, r->cap);
+    if (!r->ptr || r->end + size > r->cap) return; /* no memory at all: the reopened stream's OPEN still tells */
+    ensi_sub_put_gap(r->ptr + at, code, s->last_committed, 1);
+    r->end = at + size;
+    s->scan += size;
+    s->gap_last = true;
+}
+
+/* ---- acks */
+
+static void ensi_sub_forget_acks(ensi_sub_t *s)
+{
+    s->given = s->unsent_from = 0;
+    s->unsent = 0;
+}
+
+static uint64_t ensi_sub_token(const ensi_sub_t *s, uint64_t count)
+{
+    return ((uint64_t)(s->opens & 0xFFFF) << 48) | (count + 1);
+}
+
+static ensi_ack_slot_t *ensi_sub_slot(ensign_t *c, ensi_sub_t *s, uint64_t token)
+{
+    uint64_t count = (token & 0xFFFFFFFFFFFFu) - 1;
+    if (token == 0 || token >> 48 != (s->opens & 0xFFFF) || count >= s->given || s->given - count > s->max_unacked || !s->slots) {
+        ensi_env_fail(&c->env, ENSIGN_E_STALE, "ack: the token is not one of the last %lu of this stream", (unsigned long)s->max_unacked);
+        return NULL;
+    }
+    return &s->slots[count % s->max_unacked];
+}
+
+static int ensi_sub_answer(ensign_t *c, ensign_subscription_t handle, uint64_t token, ensi_ack_state_t state, int code)
+{
+    int rc;
+    ensi_sub_t *s = (ensi_sub_t *)(void *)ensi_state_find(c, handle.id, ENSI_KIND_SUBSCRIPTION, &rc);
+    ensi_ack_slot_t *slot;
+    uint64_t count = (token & 0xFFFFFFFFFFFFu) - 1;
+    if (!s) return rc;
+    slot = ensi_sub_slot(c, s, token);
+    if (!slot) return ENSIGN_E_STALE;
+    if (slot->state == ENSI_ACK_NONE) s->unsent++;
+    if (s->unsent == 1 || count < s->unsent_from) s->unsent_from = count;
+    slot->state = (uint8_t)state;
+    slot->code = code;
+    if (state == ENSI_ACK_ACK) s->h.stats.acked++;
+    else s->h.stats.nacked++;
+    ensi_state_touch(c, &s->k);
+    return ENSIGN_OK;
+}
+
+int ensign_ack(ensign_t *c, ensign_subscription_t s, uint64_t token)
+{
+    return ensi_sub_answer(c, s, token, ENSI_ACK_ACK, 0);
+}
+
+int ensign_nack(ensign_t *c, ensign_subscription_t s, uint64_t token, int code)
+{
+    return ensi_sub_answer(c, s, token, ENSI_ACK_NACK, code);
+}
+
+static bool ensi_sub_send_ack(ensi_sub_t *s, const ensi_ack_slot_t *slot)
+{
+    ensi_pb_subscribe_request_t request;
+    uint8_t *out;
+    size_t len;
+    memset(&request, 0, sizeof request);
+    request.has_ack = slot->state == ENSI_ACK_ACK;
+    request.has_nack = !request.has_ack;
+    request.ack.id = request.nack.id = ensi_slice(slot->id, sizeof slot->id);
+    request.nack.code = slot->code;
+    if (ensi_grpc_make_room(&s->k, ENSI_SUB_ACK_FRAME) != ENSIGN_OK || ensi_grpc_reserve(&s->k, ENSI_SUB_ACK_FRAME - ENSI_GRPC_PREFIX, &out) != ENSIGN_OK)
+        return false;
+    if (ensi_pb_encode(ensi_pb_subscribe_request_fields, &request, out, ENSI_SUB_ACK_FRAME - ENSI_GRPC_PREFIX, &len)) ensi_grpc_commit(&s->k, len, 0);
+    return true;
+}
+
+/* Moves acks from the ring into the send buffer, oldest first, as far as they fit. */
+static void ensi_sub_send_acks(ensi_sub_t *s)
+{
+    while (s->unsent > 0) {
+        ensi_ack_slot_t *slot = &s->slots[s->unsent_from % s->max_unacked];
+        if (slot->state != ENSI_ACK_NONE) {
+            if (!ensi_sub_send_ack(s, slot)) return;
+            slot->state = ENSI_ACK_NONE;
+            s->unsent--;
+        }
+        s->unsent_from++;
+    }
+}
+
+/* The slot of the next event; an ack that could not be sent by now is dropped. */
+static uint64_t ensi_sub_next_token(ensign_t *c, ensi_sub_t *s, const ensign_rlid_t *id)
+{
+    ensi_ack_slot_t *slot;
+    if (!s->slots) s->slots = (ensi_ack_slot_t *)ensi_mem_zero(&c->env.mem, s->max_unacked * sizeof *s->slots);
+    if (!s->slots) return 0;
+    slot = &s->slots[s->given % s->max_unacked];
+    if (s->unsent && slot->state != ENSI_ACK_NONE) s->unsent--;
+    if (s->given >= s->max_unacked && s->unsent_from <= s->given - s->max_unacked) s->unsent_from = s->given - s->max_unacked + 1;
+    slot->state = ENSI_ACK_NONE;
+    memcpy(slot->id, id->b, sizeof slot->id);
+    return ensi_sub_token(s, s->given++);
+}
+
+/* ---- receiving */
+
+static bool ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_ready_t *ready)
+{
+    ensi_topics_t topics;
+    if (s->state != ENSI_SUB_OPENING) return false;
+    if (!ensi_topics_same(&s->topics, ready->topics)) {
+        if (!ensi_topics_build(&topics, &c->env.mem, ready->topics)) return false;
+        if (s->old_topics.block) ensi_topics_free(&s->topics, &c->env.mem); /* what is lent lies in the older one */
+        else s->old_topics = s->topics;
+        s->topics = topics;
+    }
+    ensi_sub_move(s, ENSI_SUB_ON_READY);
+    ensi_sub_forget_acks(s);
+    s->opens++;
+    s->failures = 0;
+    s->unauthenticated = false;
+    if (s->opens > 1) s->h.stats.reconnects++;
+    s->h.bits |= ENSI_BIT_OPEN;
+    return true;
+}
+
+/* A message that is no event is acted on at once and taken out. False: the server breaks the protocol. */
+static bool ensi_sub_control(ensign_t *c, ensi_sub_t *s, size_t at, size_t total)
+{
+    ensi_rx_t *r = &s->k.s.rx;
+    ensi_pb_subscribe_reply_t reply;
+    bool good = ensi_pb_decode(ensi_pb_subscribe_reply_fields, &reply, r->ptr + at + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
+    if (good && reply.has_event) {
+        s->scan += total; /* an event in an unusual order of fields */
+        return s->state == ENSI_SUB_READY;
+    }
+    if (good && reply.has_ready) good = ensi_sub_on_ready(c, s, &reply.ready);
+    memmove(r->ptr + at, r->ptr + at + total, r->end - at - total);
+    r->end -= total;
+    return good;
+}
+
+/* An event that is larger than allowed: its bytes are passed over, a gap stands for it. */
+static void ensi_sub_skip(ensign_t *c, ensi_sub_t *s, size_t at, size_t total)
+{
+    ensi_rx_t *r = &s->k.s.rx;
+    size_t here = ensi_min(r->end - at, total), rest = r->end - at - here;
+    memmove(r->ptr + at, r->ptr + at + here, rest);
+    r->end = at; /* the rest belongs to later messages: none can be here, for the large one is not whole */
+    r->skip = total - here;
+    (void)rest;
+    ensi_sub_gap(c, s, ENSIGN_E_TOO_LARGE);
+}
+
+/* Looks at what has come since: counts events, acts on all else. False: the stream must end. */
+static bool ensi_sub_scan(ensign_t *c, ensi_sub_t *s)
+{
+    ensi_rx_t *r = &s->k.s.rx;
+    for (;;) {
+        size_t at = ensi_sub_scan_at(s), have = r->end - at, total;
+        if (have < ENSI_GRPC_PREFIX) return true;
+        if (r->ptr[at] != 0) return false;
+        total = ENSI_GRPC_PREFIX + (size_t)ensi_get_be32(r->ptr + at + 1);
+        if (total > r->limit) {
+            ensi_sub_skip(c, s, at, total);
+            continue;
+        }
+        if (have < total) return true;
+        if (s->state == ENSI_SUB_READY && total > ENSI_GRPC_PREFIX && r->ptr[at + ENSI_GRPC_PREFIX] == ENSI_SUB_EVENT_HEAD) {
+            s->scan += total;
+            s->gap_last = false;
+        } else if (!ensi_sub_control(c, s, at, total)) {
+            return false;
+        }
+    }
+}
+
+/* ---- opening, losing, ending */
+
+static bool ensi_sub_encode_open(ensign_t *c, ensi_sub_t *s, uint8_t *out, size_t cap, size_t *len)
+{
+    ensi_pb_subscribe_request_t request;
+    memset(&request, 0, sizeof request);
+    request.has_subscription = true;
+    request.subscription.client_id = ensign_str(c->stream_name);
+    request.subscription.topics.ptr = (const uint8_t *)s->topics_text;
+    request.subscription.topics.len = s->topics_len;
+    return ensi_pb_encode(ensi_pb_subscribe_request_fields, &request, out, cap, len);
+}
+
+static int ensi_sub_queue(ensign_t *c, ensi_sub_t *s)
+{
+    size_t cap = s->topics_len + ENSI_SUB_OUT_BYTES / 2, len;
+    uint8_t *out;
+    int rc;
+    s->k.out.end = s->k.sent = 0;
+    rc = ensi_grpc_reserve(&s->k, cap, &out);
+    if (rc != ENSIGN_OK || !ensi_sub_encode_open(c, s, out, cap, &len)) return ENSIGN_E_MEMORY;
+    ensi_grpc_commit(&s->k, len, 0);
+    ensi_grpc_queue(&c->queue, &s->k);
+    ensi_sub_move(s, ENSI_SUB_ON_OPEN);
+    return ENSIGN_OK;
+}
+
+static void ensi_sub_finish(ensign_t *c, ensi_sub_t *s, const ensign_error_t *why)
+{
+    ensi_state_abort(c, &s->k, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "subscribe: closed");
+    ensi_sub_move(s, ENSI_SUB_ON_END);
+    ensi_timer_stop(&s->reopen_timer);
+    ensi_state_end(c, &s->h, why);
+}
+
+/* The stream is gone: its whole events stay, what was cut goes. */
+static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
+{
+    ensi_rx_t *r = &s->k.s.rx;
+    bool opened = s->state == ENSI_SUB_READY;
+    int code = s->k.fault.code ? s->k.fault.code : ENSIGN_E_CLOSED;
+    r->end = ensi_sub_scan_at(s);
+    r->skip = 0;
+    if (ensi_pub_is_final(&s->k, opened, s->unauthenticated)) {
+        if (s->k.end_status == ENSIGN_GRPC_FAILED_PRECONDITION) s->k.fault.code = ENSIGN_E_UNKNOWN_TOPIC;
+        ensi_sub_finish(c, s, &s->k.fault);
+        return;
+    }
+    if (opened) ensi_sub_gap(c, s, code);
+    if (s->k.end_status == ENSIGN_GRPC_UNAUTHENTICATED) {
+        s->unauthenticated = true;
+        ensi_auth_reject(&c->auth);
+    }
+    if (s->k.from_server || s->k.fault.code == ENSIGN_E_PROTOCOL || s->k.fault.code == ENSIGN_E_RESET) s->failures++;
+    ensi_sub_move(s, ENSI_SUB_ON_LOST);
+    ensi_state_reopen_in(&s->reopen_timer, c, s->failures);
+}
+
+static bool ensi_sub_has(const ensi_sub_t *s)
+{
+    return !s->h.ended && (s->h.bits != 0 || s->scan > 0);
+}
+
+static void ensi_sub_serve(ensign_t *c, ensi_sub_t *s)
+{
+    if (s->state == ENSI_SUB_ENDED) {
+        ensi_state_ready(c, &s->h, ensi_sub_has(s));
+        return;
+    }
+    if (!ensi_sub_scan(c, s))
+        ensi_state_abort(c, &s->k, ENSIGN_GRPC_INTERNAL, ENSIGN_E_PROTOCOL, "subscribe: the server sends what is no SubscribeReply");
+    if (s->state != ENSI_SUB_WAIT && c->h2.draining && s->k.s.id != 0)
+        ensi_state_abort(c, &s->k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY, "subscribe: the server ends this connection; the stream is opened again");
+    if (s->state != ENSI_SUB_WAIT && s->k.state == ENSI_GRPC_ENDED) ensi_sub_stream_ended(c, s);
+    if (s->state == ENSI_SUB_WAIT && s->reopen_timer.state == ENSI_TIMER_OFF && ensi_sub_queue(c, s) != ENSIGN_OK)
+        ensi_state_reopen_in(&s->reopen_timer, c, ++s->failures);
+    if (s->state == ENSI_SUB_READY) ensi_sub_send_acks(s);
+    if (s->k.s.id != 0 && s->k.sent < s->k.out.end) ensi_h2_resume(&c->h2, &s->k.s);
+    if (s->state != ENSI_SUB_ENDED) ensi_state_grant(c, &s->k);
+    ensi_state_ready(c, &s->h, ensi_sub_has(s));
+}
+
+static void ensi_sub_tick(ensign_t *c, ensi_sub_t *s)
+{
+    if (ensi_timer_due(&s->reopen_timer, c->env.now_ms)) ensi_state_touch(c, &s->k);
+}
+
+/* ---- notices */
+
+static ensign_notice_t *ensi_sub_pull_gap(ensi_sub_t *s, const uint8_t *p)
+{
+    ensign_notice_t *n = ensi_notice_new(&s->h, ENSIGN_NOTICE_GAP);
+    int code = (int)ensi_get_be32(p + 5);
+    n->as.gap.since.seconds = (int64_t)ensi_get_be64(p + 9);
+    n->as.gap.since.nanos = (int32_t)ensi_get_be32(p + 17);
+    n->as.gap.times = ensi_get_be32(p + 21);
+    ensi_fail(&s->h.error, code, 0, "subscribe: events can be missing here: %s", ensign_result_text(code));
+    n->error = &s->h.error;
+    return n;
+}
+
+static ensign_notice_t *ensi_sub_pull_event(ensign_t *c, ensi_sub_t *s, const uint8_t *p, size_t len)
+{
+    ensi_pb_subscribe_reply_t reply;
+    ensign_event_t *e = &s->event;
+    ensign_notice_t *n;
+    memset(e, 0, sizeof *e);
+    if (!ensi_pb_decode(ensi_pb_subscribe_reply_fields, &reply, p, len) || !ensi_event_of(e, &reply.event, ensi_slice(p, len))) {
+        n = ensi_notice_new(&s->h, ENSIGN_NOTICE_GAP);
+        n->as.gap.since = s->last_committed;
+        n->as.gap.times = 1;
+        ensi_fail(&s->h.error, ENSIGN_E_FORMAT, 0, "subscribe: an event of %lu bytes is no Event message; it is left out", (unsigned long)len);
+        n->error = &s->h.error;
+        return n;
+    }
+    e->topic_name = ensi_topics_name(&s->topics, reply.event.topic_id);
+    e->token = ensi_sub_next_token(c, s, &e->id);
+    s->last_committed = e->committed;
+    s->h.stats.received++;
+    c->env.stats.received++;
+    n = ensi_notice_new(&s->h, ENSIGN_NOTICE_EVENT);
+    n->as.event = e;
+    return n;
+}
+
+static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_sub_t *s)
+{
+    ensi_rx_t *r = &s->k.s.rx;
+    ensign_notice_t *n;
+    const uint8_t *p;
+    size_t total;
+
+    ensi_rx_release(r, &c->env.mem);
+    ensi_topics_free(&s->old_topics, &c->env.mem);
+    ensi_h2_fit(&c->h2, &s->k.s);
+    if ((n = ensi_notice_bit(&s->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
+        n->as.open.times = s->opens;
+        return n;
+    }
+    if (s->scan > 0) {
+        p = r->ptr + r->start;
+        ensi_rx_head(r, &total);
+        n = *p == ENSI_SUB_GAP_FLAG ? ensi_sub_pull_gap(s, p) : ensi_sub_pull_event(c, s, p + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
+        r->lent = total;
+        s->scan -= total;
+        if (s->scan == 0) s->gap_last = false;
+        ensi_state_grant(c, &s->k);
+        return n;
+    }
+    if (!(s->h.bits & ENSI_BIT_END)) return NULL;
+    n = ensi_state_end_notice(&s->h);
+    if (n->error) ensi_grpc_end_notice(&s->k, n, 0);
+    n->as.end.count = s->h.stats.received;
+    return n;
+}
+
+/* ---- public */
+
+static void ensi_sub_free(ensign_t *c, ensi_sub_t *s)
+{
+    ensi_mem_t *m = &c->env.mem;
+    ensi_state_free_call(c, &s->k);
+    ensi_topics_free(&s->topics, m);
+    ensi_topics_free(&s->old_topics, m);
+    ensi_mem_free(m, s->slots);
+    ensi_mem_free(m, s->topics_text);
+    ensi_mem_free(m, s);
+}
+
+static ensign_subscription_desc_t ensi_sub_defaults(const ensign_subscription_desc_t *d)
+{
+    ensign_subscription_desc_t x = *d;
+    x.window_bytes = ensi_or(d->window_bytes, 256 * 1024);
+    x.max_event_bytes = ensi_or(d->max_event_bytes, 5 * 1024 * 1024);
+    x.max_unacked = ensi_or(d->max_unacked, 4096);
+    return x;
+}
+
+static size_t ensi_sub_topics_size(const ensign_subscription_desc_t *d)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < d->topic_count; i++) size += ensi_pb_bytes_size(ENSI_PB_SUBSCRIPTION_TOPICS_TAG, ensign_str(d->topics[i]).len);
+    return size;
+}
+
+size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d)
+{
+    ensign_subscription_desc_t x = ensi_sub_defaults(d);
+    size_t large = ensi_max(x.window_bytes, x.max_event_bytes) + ENSI_SUB_SPARE + ENSI_GRPC_PREFIX;
+    /* two buffers, when a large event comes behind one that is lent, and one kept for that; the map of topics came in a message, and takes at
+     * most twice its size, for two of them while a lent event needs the older; 8 KiB each for metadata and nghttp2 */
+    return sizeof(ensi_sub_t) + 2 * large + x.window_bytes + ENSI_SUB_SPARE + 4 * (size_t)x.max_event_bytes + x.max_unacked * sizeof(ensi_ack_slot_t) +
+           3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES + 2 * 8192 + 512;
+}
+
+static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
+{
+    int rc = ensi_state_may_open(c);
+    if (rc != ENSIGN_OK) return rc;
+    if (x->window_bytes < 1024 || x->window_bytes > 1u << 30 || x->max_event_bytes < 1024 || x->max_event_bytes > 1u << 30)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "subscribe: window_bytes %lu, max_event_bytes %lu; 1024 to 1073741824 each",
+                             (unsigned long)x->window_bytes, (unsigned long)x->max_event_bytes);
+    for (size_t i = 0; i < x->topic_count; i++) {
+        size_t len = ensign_str(x->topics[i]).len;
+        if (len == 0 || len > ENSI_PUB_NAME_MAX)
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "subscribe: topic %lu has a name of %lu bytes; 1 to %d are allowed", (unsigned long)i,
+                                 (unsigned long)len, ENSI_PUB_NAME_MAX);
+    }
+    return ENSIGN_OK;
+}
+
+static bool ensi_sub_copy_topics(ensign_t *c, ensi_sub_t *s, const ensign_subscription_desc_t *x)
+{
+    uint8_t *p;
+    s->topics_len = ensi_sub_topics_size(x);
+    s->topic_count = x->topic_count;
+    s->topics_text = (char *)ensi_mem_take(&c->env.mem, s->topics_len + 1);
+    if (!s->topics_text) return false;
+    p = (uint8_t *)s->topics_text;
+    for (size_t i = 0; i < x->topic_count; i++) p = ensi_pb_put_bytes(p, ENSI_PB_SUBSCRIPTION_TOPICS_TAG, ensign_str(x->topics[i]));
+    return true;
+}
+
+ensign_subscription_t ensign_subscribe(ensign_t *c, const ensign_subscription_desc_t *d)
+{
+    ensign_subscription_t none = { 0 };
+    ensign_subscription_desc_t x = ensi_sub_defaults(d);
+    ensi_grpc_opts_t o;
+    ensi_sub_t *s;
+
+    if (ensi_sub_check(c, &x) != ENSIGN_OK) return none;
+    memset(&o, 0, sizeof o);
+    o.method = "/ensign.v1beta1.Ensign/Subscribe";
+    o.window = x.window_bytes;
+    o.max_message = x.max_event_bytes;
+    o.spare = ENSI_SUB_SPARE;
+    o.out_min = ENSI_SUB_OUT_BYTES;
+    o.max_send = ENSI_SUB_OUT_BYTES;
+    o.max_meta = 8192;
+    o.deadline_ms = ENSIGN_FOREVER;
+    s = (ensi_sub_t *)ensi_mem_zero(&c->env.mem, sizeof *s);
+    if (s) s->k.env = &c->env;
+    if (!s || !ensi_sub_copy_topics(c, s, &x) || ensi_grpc_init(&s->k, &c->env, &s->h, &o) != ENSIGN_OK) {
+        ensi_env_memory(&c->env, sizeof *s);
+        if (s) ensi_sub_free(c, s);
+        return none;
+    }
+    s->k.wait_for_ready = true;
+    s->max_unacked = x.max_unacked;
+    ensi_handle_add(&c->handles, &s->h, ENSI_KIND_SUBSCRIPTION, x.user);
+    ensi_state_touch(c, &s->k);
+    none.id = s->h.id;
+    return none;
+}
+
+static void ensi_sub_close(ensign_t *c, ensi_sub_t *s)
+{
+    ensi_sub_finish(c, s, NULL);
+    s->k.s.rx.end = s->k.s.rx.start + s->k.s.rx.lent;
+    s->scan = 0;
+    ensi_state_ready(c, &s->h, true);
+}
+
+int ensign_subscription_close(ensign_t *c, ensign_subscription_t handle)
+{
+    int rc;
+    ensi_sub_t *s = (ensi_sub_t *)(void *)ensi_state_find(c, handle.id, ENSI_KIND_SUBSCRIPTION, &rc);
+    if (!s) return rc;
+    ensi_sub_close(c, s);
+    return ENSIGN_OK;
+}
+
+/* >>req   may call: util mem env pb handle h2 grpc auth state topic pub
+ * Requests: one question to the service, one answer
+ *
+ * Owns   each request's unary call, which is used again for the next page or the next step, and the page that is being read.
+ * Holds  one answer, or END with an error; TOPIC of a list points into the page, which stands until the next pull.
+ * Moves  find and list read pages; ensure finds, creates, and finds again when somebody else was faster. */
+typedef enum { ENSI_REQ_CREATE, ENSI_REQ_ENSURE, ENSI_REQ_FIND, ENSI_REQ_LIST, ENSI_REQ_STATUS } ensi_req_kind_t;
+
+enum { ENSI_REQ_PAGE = 100, ENSI_REQ_MESSAGE_MAX = 4 * 1024 * 1024, ENSI_REQ_WINDOW = 16 * 1024, ENSI_REQ_TOKEN = 1024 };
+
+typedef struct ensi_req_t {
+    ensi_handle_t h;                /* first */
+    ensi_grpc_t k;
+    ensi_req_kind_t kind;
+    ensi_timer_t timer;
+    char *name;
+    uint8_t *create;                /* the encoded Topic */
+    size_t create_len;
+    bool creating;                  /* the running call is CreateTopic */
+    bool again;                     /* ensure: CreateTopic said ALREADY_EXISTS */
+    bool unauthenticated, paged, answered;
+    ensign_slice_t page;            /* the page that is read, in the receive buffer */
+    size_t page_at;                 /* list: where the next topic is looked for */
+    ensign_slice_t next;            /* list: that topic */
+    bool has_next;
+    char token[ENSI_REQ_TOKEN];     /* of the next page */
+    size_t token_len;
+    uint64_t count;
+    ensign_topic_t topic;
+    ensign_notice_status_t status;
+} ensi_req_t;
+
+static const char ensi_req_list_method[] = "/ensign.v1beta1.Ensign/ListTopics";
+static const char ensi_req_create_method[] = "/ensign.v1beta1.Ensign/CreateTopic";
+static const char ensi_req_status_method[] = "/ensign.v1beta1.Ensign/Status";
+
+static bool ensi_req_has(const ensi_req_t *q)
+{
+    return !q->h.ended && (q->h.bits != 0 || q->has_next || (q->answered && q->count == 0));
+}
+
+static void ensi_req_end(ensign_t *c, ensi_req_t *q, const ensign_error_t *why)
+{
+    ensi_timer_stop(&q->timer);
+    ensi_state_end(c, &q->h, why);
+}
+
+/* ---- asking */
+
+static size_t ensi_req_encode(const ensi_req_t *q, uint8_t *out, size_t cap)
+{
+    ensi_pb_page_info_t page;
+    size_t len = 0;
+    if (q->kind == ENSI_REQ_STATUS) return 0; /* an empty HealthCheck */
+    if (q->creating) {
+        memcpy(out, q->create, q->create_len);
+        return q->create_len;
+    }
+    memset(&page, 0, sizeof page);
+    page.page_size = ENSI_REQ_PAGE;
+    page.next_page_token = ensi_slice(q->token, q->token_len);
+    ensi_pb_encode(ensi_pb_page_info_fields, &page, out, cap, &len);
+    return len;
+}
+
+static const char *ensi_req_method(const ensi_req_t *q)
+{
+    if (q->kind == ENSI_REQ_STATUS) return ensi_req_status_method;
+    return q->creating ? ensi_req_create_method : ensi_req_list_method;
+}
+
+/* Puts the request's next call into the queue. */
+static void ensi_req_ask(ensign_t *c, ensi_req_t *q)
+{
+    size_t cap = ensi_max(q->create_len, ENSI_REQ_TOKEN + 64);
+    uint8_t *out;
+    q->k.out.end = q->k.sent = 0;
+    q->k.half_closed = false;
+    q->k.s.rx.start = q->k.s.rx.end = q->k.s.rx.lent = 0;
+    snprintf(q->k.method, sizeof ensi_req_create_method, "%s", ensi_req_method(q)); /* the longest of the three */
+    if (ensi_grpc_reserve(&q->k, cap, &out) != ENSIGN_OK) {
+        ensign_error_t e;
+        ensi_fail(&e, ENSIGN_E_MEMORY, 0, "request: no memory for %s", q->k.method);
+        q->k.end_status = ENSIGN_GRPC_RESOURCE_EXHAUSTED;
+        ensi_req_end(c, q, &e);
+        return;
+    }
+    ensi_grpc_commit(&q->k, ensi_req_encode(q, out, cap), 0);
+    q->k.half_closed = true;
+    q->k.deadline = q->timer;
+    ensi_grpc_queue(&c->queue, &q->k);
+}
+
+/* ---- reading answers */
+
+static bool ensi_req_topic(ensi_req_t *q, ensign_slice_t bytes)
+{
+    ensi_pb_topic_t t;
+    ensign_topic_t *out = &q->topic;
+    if (!ensi_pb_decode(ensi_pb_topic_fields, &t, bytes.ptr, bytes.len) || t.id.len != ENSI_TOPIC_ID_BYTES) return false;
+    memset(out, 0, sizeof *out);
+    ensi_event_copy_id(out->id.b, sizeof out->id.b, t.id);
+    ensi_event_copy_id(out->project_id.b, sizeof out->project_id.b, t.project_id);
+    out->name = t.name;
+    out->readonly = t.readonly;
+    out->state = t.status;
+    out->dedup_strategy = t.deduplication.strategy;
+    out->dedup_offset = t.deduplication.offset;
+    out->overwrite_duplicate = t.deduplication.overwrite_duplicate;
+    out->offset = t.offset;
+    out->shards = t.shards;
+    out->created = ensi_time_of(t.has_created, &t.created);
+    out->modified = ensi_time_of(t.has_modified, &t.modified);
+    return true;
+}
+
+static bool ensi_req_status(ensi_req_t *q, ensign_slice_t bytes)
+{
+    ensi_pb_service_state_t s;
+    if (!ensi_pb_decode(ensi_pb_service_state_fields, &s, bytes.ptr, bytes.len)) return false;
+    q->status.state = s.status;
+    q->status.version = s.version;
+    q->status.uptime_ms = s.uptime.seconds * 1000 + s.uptime.nanos / 1000000;
+    return true;
+}
+
+/* Takes a page: its topics and its token. False: it is none, or the token is longer than any that we know. */
+static bool ensi_req_page(ensi_req_t *q, ensign_slice_t bytes)
+{
+    ensi_pb_topics_page_t page;
+    if (!ensi_pb_decode(ensi_pb_topics_page_fields, &page, bytes.ptr, bytes.len) || page.next_page_token.len > sizeof q->token) return false;
+    q->token_len = page.next_page_token.len;
+    if (q->token_len) memcpy(q->token, page.next_page_token.ptr, q->token_len);
+    q->page = ensi_slice(page.topics.ptr, page.topics.len);
+    q->page_at = 0;
+    q->paged = true;
+    return true;
+}
+
+static bool ensi_req_next_topic(ensi_req_t *q)
+{
+    ensi_pb_span_t span;
+    span.ptr = q->page.ptr;
+    span.len = q->page.len;
+    q->has_next = ensi_pb_span_next(span, ENSI_PB_TOPICS_PAGE_TOPICS_TAG, &q->page_at, &q->next);
+    return q->has_next;
+}
+
+static void ensi_req_not_found(ensign_t *c, ensi_req_t *q)
+{
+    ensign_error_t e;
+    ensi_fail(&e, ENSIGN_E_NOT_FOUND, 0, "request: the project has no topic \"%.100s\"; create it, or see to the key's project", q->name);
+    q->k.end_status = ENSIGN_GRPC_NOT_FOUND;
+    ensi_req_end(c, q, &e);
+}
+
+/* A page of find or ensure: is the name on it? */
+static void ensi_req_search(ensign_t *c, ensi_req_t *q)
+{
+    while (ensi_req_next_topic(q)) {
+        if (ensi_req_topic(q, q->next) && ensi_slice_is(q->topic.name, q->name)) {
+            q->has_next = false;
+            q->answered = true;
+            return;
+        }
+    }
+    if (q->token_len > 0) {
+        ensi_req_ask(c, q);
+    } else if (q->kind == ENSI_REQ_ENSURE && !q->again) {
+        q->creating = true;
+        ensi_req_ask(c, q);
+    } else {
+        ensi_req_not_found(c, q);
+    }
+}
+
+/* A page of list was given wholly: the next one, or the end. */
+static void ensi_req_list_on(ensign_t *c, ensi_req_t *q)
+{
+    if (ensi_req_next_topic(q)) return;
+    q->paged = false;
+    if (q->token_len > 0) ensi_req_ask(c, q);
+    else ensi_req_end(c, q, NULL);
+}
+
+static bool ensi_req_answer(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
+{
+    if (q->creating || q->kind == ENSI_REQ_STATUS) {
+        q->answered = q->creating ? ensi_req_topic(q, bytes) : ensi_req_status(q, bytes);
+        return q->answered;
+    }
+    if (!ensi_req_page(q, bytes)) return false;
+    if (q->kind == ENSI_REQ_LIST) ensi_req_list_on(c, q);
+    else ensi_req_search(c, q);
+    return true;
+}
+
+/* The call has ended without OK: another step, once more with a new token, or the end. */
+static void ensi_req_failed(ensign_t *c, ensi_req_t *q)
+{
+    ensi_grpc_t *k = &q->k;
+    if (k->end_status == ENSIGN_GRPC_UNAUTHENTICATED && k->from_server && !q->unauthenticated) {
+        q->unauthenticated = true;
+        ensi_auth_reject(&c->auth);
+        ensi_req_ask(c, q);
+    } else if (k->end_status == ENSIGN_GRPC_ALREADY_EXISTS && q->kind == ENSI_REQ_ENSURE && q->creating) {
+        q->creating = false;
+        q->again = true;
+        q->token_len = 0;
+        ensi_req_ask(c, q);
+    } else {
+        ensi_req_end(c, q, &k->fault);
+    }
+}
+
+static void ensi_req_ended(ensign_t *c, ensi_req_t *q)
+{
+    ensi_grpc_t *k = &q->k;
+    ensi_rx_t *r = &k->s.rx;
+    size_t total;
+    int status = ENSIGN_GRPC_INTERNAL, rc;
+    if (k->end_status != ENSIGN_GRPC_OK) {
+        ensi_req_failed(c, q);
+        return;
+    }
+    rc = ensi_grpc_look(k, r, &total, &status);
+    if (rc == ENSIGN_OK && ensi_req_answer(c, q, ensi_slice(r->ptr + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX))) return;
+    if (rc >= 0) ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "request: %s answers OK, but without a message that is an answer", k->method);
+    k->end_status = status;
+    ensi_req_end(c, q, &k->fault);
+}
+
+static void ensi_req_serve(ensign_t *c, ensi_req_t *q)
+{
+    size_t total;
+    int status = ENSIGN_GRPC_INTERNAL;
+    if (q->k.state == ENSI_GRPC_OPEN && ensi_grpc_look(&q->k, &q->k.s.rx, &total, &status) < 0) {
+        ensign_error_t why = q->k.fault;
+        ensi_state_abort(c, &q->k, status, why.code, why.text);
+    }
+    if (q->k.state == ENSI_GRPC_ENDED && !q->answered && !q->paged && !(q->h.bits & ENSI_BIT_END)) ensi_req_ended(c, q);
+    else if (q->k.state == ENSI_GRPC_OPEN) ensi_state_grant(c, &q->k);
+    ensi_h2_resume(&c->h2, &q->k.s);
+    ensi_state_ready(c, &q->h, ensi_req_has(q));
+}
+
+static void ensi_req_tick(ensign_t *c, ensi_req_t *q)
+{
+    if (!ensi_timer_due(&q->timer, c->env.now_ms) || q->answered || (q->h.bits & ENSI_BIT_END)) return;
+    ensi_state_abort(c, &q->k, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED, "request: no answer within request_timeout_ms");
+    if (q->k.state != ENSI_GRPC_ENDED || q->paged) return; /* a list whose page is being read goes on */
+    if (c->last_fault.code && q->k.unprocessed)
+        ensi_fail(&q->k.fault, ENSIGN_E_DEADLINE_EXCEEDED, 0, "request: no answer within request_timeout_ms; %.150s", c->last_fault.text);
+    ensi_req_end(c, q, &q->k.fault);
+    ensi_state_ready(c, &q->h, true);
+}
+
+/* ---- notices */
+
+static ensign_notice_t *ensi_req_pull_answer(ensi_req_t *q)
+{
+    ensign_notice_t *n = ensi_notice_new(&q->h, q->kind == ENSI_REQ_STATUS ? ENSIGN_NOTICE_STATUS : ENSIGN_NOTICE_TOPIC);
+    if (q->kind == ENSI_REQ_STATUS) n->as.status = q->status;
+    else n->as.topic = &q->topic;
+    n->last = true;
+    q->h.ended = true;
+    q->count++;
+    return n;
+}
+
+static ensign_notice_t *ensi_req_pull(ensign_t *c, ensi_req_t *q)
+{
+    ensign_notice_t *n;
+    if (q->answered) return ensi_req_pull_answer(q);
+    while (q->has_next) {
+        bool good = ensi_req_topic(q, q->next);
+        if (good) {
+            n = ensi_notice_new(&q->h, ENSIGN_NOTICE_TOPIC);
+            n->as.topic = &q->topic;
+            q->count++;
+        }
+        q->has_next = false;
+        ensi_state_touch(c, &q->k);
+        if (good) return n;
+    }
+    (void)c;
+    if (!(q->h.bits & ENSI_BIT_END)) return NULL;
+    n = ensi_state_end_notice(&q->h);
+    if (n->error) ensi_grpc_end_notice(&q->k, n, q->count);
+    n->as.end.count = q->count;
+    return n;
+}
+
+/* ---- public */
+
+static void ensi_req_free(ensign_t *c, ensi_req_t *q)
+{
+    ensi_mem_t *m = &c->env.mem;
+    ensi_state_free_call(c, &q->k);
+    ensi_mem_free(m, q->name);
+    ensi_mem_free(m, q->create);
+    ensi_mem_free(m, q);
+}
+
+static ensi_req_t *ensi_req_new(ensign_t *c, ensi_req_kind_t kind, const char *name, void *user)
+{
+    ensi_grpc_opts_t o;
+    ensi_req_t *q;
+    if (ensi_state_may_open(c) != ENSIGN_OK) return NULL;
+    memset(&o, 0, sizeof o);
+    o.method = ensi_req_create_method;
+    o.window = ENSI_REQ_WINDOW;
+    o.max_message = ENSI_REQ_MESSAGE_MAX;
+    o.out_min = ENSI_REQ_TOKEN;
+    o.max_send = ENSI_REQ_MESSAGE_MAX;
+    o.max_meta = 8192;
+    o.deadline_ms = ENSIGN_FOREVER;
+    q = (ensi_req_t *)ensi_mem_zero(&c->env.mem, sizeof *q);
+    if (q) q->k.env = &c->env;
+    if (q) q->name = ensi_mem_text(&c->env.mem, name);
+    if (!q || !q->name || ensi_grpc_init(&q->k, &c->env, &q->h, &o) != ENSIGN_OK) {
+        ensi_env_memory(&c->env, sizeof *q);
+        if (q) ensi_req_free(c, q);
+        return NULL;
+    }
+    q->kind = kind;
+    q->k.unary = q->k.wait_for_ready = true;
+    q->k.no_token = kind == ENSI_REQ_STATUS;
+    (void)user;
+    return q;
+}
+
+static ensign_request_t ensi_req_open(ensign_t *c, ensi_req_t *q, void *user)
+{
+    ensign_request_t r;
+    r.id = 0;
+    if (!q) return r;
+    ensi_timer_start(&q->timer, c->request_timeout_ms);
+    ensi_handle_add(&c->handles, &q->h, ENSI_KIND_REQUEST, user);
+    ensi_req_ask(c, q);
+    ensi_state_touch(c, &q->k);
+    r.id = q->h.id;
+    return r;
+}
+
+/* protocol: ^[a-zA-Z][a-zA-Z0-9.\-_]*$, at most 512 bytes */
+static bool ensi_req_good_name(ensign_t *c, const char *name)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    size_t len = ensign_str(name).len;
+    if (len > 0 && len <= ENSI_PUB_NAME_MAX && strspn(name, letters) == len && strchr(letters + 52, name[0]) == NULL) return true;
+    ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "topic: \"%.80s\" is no topic name: a letter, then letters, digits, . - _, at most %d bytes",
+                  name ? name : "", ENSI_PUB_NAME_MAX);
+    return false;
+}
+
+static uint8_t *ensi_req_put_list(uint8_t *p, uint32_t tag, const char *const *list, size_t count, size_t *size)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) n += ensi_pb_bytes_size(tag, ensign_str(list[i]).len);
+    for (size_t i = 0; p && i < count; i++) p = ensi_pb_put_bytes(p, tag, ensign_str(list[i]));
+    *size = n;
+    return p;
+}
+
+/* Encodes the Topic that CreateTopic gets. The policy's lists are spans, made in a scratch block first. */
+static bool ensi_req_encode_create(ensign_t *c, ensi_req_t *q, const ensign_dedup_t *d)
+{
+    ensi_pb_topic_t t;
+    size_t keys = 0, fields = 0, len;
+    uint8_t *scratch = NULL;
+    bool good;
+    memset(&t, 0, sizeof t);
+    t.name = ensign_str(q->name);
+    if (d) {
+        t.has_deduplication = true;
+        t.deduplication.strategy = d->strategy;
+        t.deduplication.offset = d->offset;
+        t.deduplication.overwrite_duplicate = d->overwrite_duplicate;
+        ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_KEYS_TAG, d->keys, d->key_count, &keys);
+        ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count, &fields);
+        scratch = (uint8_t *)ensi_mem_take(&c->env.mem, keys + fields + 1);
+        if (!scratch) return false;
+        t.deduplication.keys.ptr = scratch;
+        t.deduplication.keys.len = keys;
+        t.deduplication.fields.ptr = ensi_req_put_list(scratch, ENSI_PB_DEDUPLICATION_KEYS_TAG, d->keys, d->key_count, &keys);
+        t.deduplication.fields.len = fields;
+        ensi_req_put_list(scratch + keys, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count, &fields);
+    }
+    good = ensi_pb_size(ensi_pb_topic_fields, &t, &len);
+    if (good) q->create = (uint8_t *)ensi_mem_take(&c->env.mem, len);
+    good = good && q->create && ensi_pb_encode(ensi_pb_topic_fields, &t, q->create, len, &q->create_len);
+    ensi_mem_free(&c->env.mem, scratch);
+    return good;
+}
+
+static ensign_request_t ensi_req_make(ensign_t *c, ensi_req_kind_t kind, const char *name, const ensign_dedup_t *dedup, void *user)
+{
+    ensi_req_t *q = NULL;
+    if (ensi_req_good_name(c, name)) q = ensi_req_new(c, kind, name, user);
+    if (q && kind != ENSI_REQ_FIND && !ensi_req_encode_create(c, q, dedup)) {
+        ensi_env_memory(&c->env, 0);
+        ensi_req_free(c, q);
+        q = NULL;
+    }
+    if (q) q->creating = kind == ENSI_REQ_CREATE;
+    return ensi_req_open(c, q, user);
+}
+
+ensign_request_t ensign_topic_create(ensign_t *c, const char *name, const ensign_dedup_t *dedup, void *user)
+{
+    return ensi_req_make(c, ENSI_REQ_CREATE, name, dedup, user);
+}
+
+ensign_request_t ensign_topic_ensure(ensign_t *c, const char *name, void *user)
+{
+    return ensi_req_make(c, ENSI_REQ_ENSURE, name, NULL, user);
+}
+
+ensign_request_t ensign_topic_find(ensign_t *c, const char *name, void *user)
+{
+    return ensi_req_make(c, ENSI_REQ_FIND, name, NULL, user);
+}
+
+ensign_request_t ensign_topic_list(ensign_t *c, void *user)
+{
+    return ensi_req_open(c, ensi_req_new(c, ENSI_REQ_LIST, NULL, user), user);
+}
+
+ensign_request_t ensign_status(ensign_t *c, void *user)
+{
+    return ensi_req_open(c, ensi_req_new(c, ENSI_REQ_STATUS, NULL, user), user);
+}
+#endif /* ENSIGN_NO_SERVICE */
+
+/* >>client   may call: util mem env pb id json http1 tls handle link h2 grpc auth state call topic pub sub req sock
+ * The client: create, connect, pump, notices
+ *
+ * Owns   the desc's copy; which connection is wanted; the order of work.
+ * Holds  one pump acts on everything that has been noted: it starts links, serves touched objects, submits queued calls, and sends. It
+ *        runs at the end of each function that takes time or bytes, and never inside a callback.
+ *        `work` is false after the pump: a step would do nothing.
+ * Moves  FAILED and CLOSED are final; every handle has its END before. */
+enum { ENSI_CLIENT_HANDLES_MAX = 65000, ENSI_CLIENT_NGHTTP2 = 192 * 1024 };
+
+enum {
+    ENSI_STR_TOKEN, ENSI_STR_ID, ENSI_STR_SECRET, ENSI_STR_NAME, ENSI_STR_CA, ENSI_STR_AUTH_CA, ENSI_STR_PEM, ENSI_STR_AUTH_PEM,
+    ENSI_STR_SERVER, ENSI_STR_AUTH_SERVER, ENSI_STRS
+};
+
+static void ensi_client_pump(ensign_t *c);
+
+/* ---- names of results */
+
+const char *ensign_result_name(int code)
+{
+    switch (code) {
+#define ENSIGN_X(name, number, text) case number: return "ENSIGN_" #name;
+        ENSIGN_RESULT_LIST(ENSIGN_X)
+#undef ENSIGN_X
+    default: return "?";
+    }
+}
+
+/* ---- objects by kind */
+
+static bool ensi_client_has(ensi_handle_t *h)
+{
+    switch (h->kind) {
+    case ENSI_KIND_CLIENT: return (h->bits & (ENSI_BIT_CONNECTED | ENSI_BIT_DISCONNECTED)) != 0;
+    case ENSI_KIND_CALL: return ensi_call_has((ensi_ucall_t *)(void *)h);
+#ifndef ENSIGN_NO_SERVICE
+    case ENSI_KIND_PUBLISHER: return ensi_pub_has((ensi_pub_t *)(void *)h);
+    case ENSI_KIND_SUBSCRIPTION: return ensi_sub_has((ensi_sub_t *)(void *)h);
+    case ENSI_KIND_REQUEST: return ensi_req_has((ensi_req_t *)(void *)h);
+#else
+    case ENSI_KIND_PUBLISHER:
+    case ENSI_KIND_SUBSCRIPTION:
+    case ENSI_KIND_REQUEST: break;
+#endif
+    }
+    return false;
+}
+
+static void ensi_client_serve(ensign_t *c, ensi_handle_t *h)
+{
+    switch (h->kind) {
+    case ENSI_KIND_CLIENT: break;
+    case ENSI_KIND_CALL: ensi_call_serve(c, (ensi_ucall_t *)(void *)h); break;
+#ifndef ENSIGN_NO_SERVICE
+    case ENSI_KIND_PUBLISHER: ensi_pub_serve(c, (ensi_pub_t *)(void *)h); break;
+    case ENSI_KIND_SUBSCRIPTION: ensi_sub_serve(c, (ensi_sub_t *)(void *)h); break;
+    case ENSI_KIND_REQUEST: ensi_req_serve(c, (ensi_req_t *)(void *)h); break;
+#else
+    case ENSI_KIND_PUBLISHER:
+    case ENSI_KIND_SUBSCRIPTION:
+    case ENSI_KIND_REQUEST: break;
+#endif
+    }
+}
+
+static void ensi_client_tick_handle(ensign_t *c, ensi_handle_t *h)
+{
+    switch (h->kind) {
+    case ENSI_KIND_CLIENT: break;
+    case ENSI_KIND_CALL: ensi_call_tick(c, (ensi_ucall_t *)(void *)h); break;
+#ifndef ENSIGN_NO_SERVICE
+    case ENSI_KIND_PUBLISHER: ensi_pub_tick(c, (ensi_pub_t *)(void *)h); break;
+    case ENSI_KIND_SUBSCRIPTION: ensi_sub_tick(c, (ensi_sub_t *)(void *)h); break;
+    case ENSI_KIND_REQUEST: ensi_req_tick(c, (ensi_req_t *)(void *)h); break;
+#else
+    case ENSI_KIND_PUBLISHER:
+    case ENSI_KIND_SUBSCRIPTION:
+    case ENSI_KIND_REQUEST: break;
+#endif
+    }
+}
+
+static uint32_t ensi_client_handle_left(const ensi_handle_t *h, uint64_t now_ms)
+{
+    const ensi_timer_t *timers[4] = { NULL, NULL, NULL, NULL };
+    uint32_t left = ENSIGN_FOREVER;
+    if (h->ended || (h->bits & ENSI_BIT_END)) return left;
+    switch (h->kind) {
+    case ENSI_KIND_CALL: timers[0] = &((const ensi_ucall_t *)(const void *)h)->k.deadline; break;
+#ifndef ENSIGN_NO_SERVICE
+    case ENSI_KIND_PUBLISHER: {
+        const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
+        timers[0] = &p->ack_timer;
+        timers[1] = &p->drain_timer;
+        timers[2] = &p->close_timer;
+        timers[3] = &p->reopen_timer;
+        break;
+    }
+    case ENSI_KIND_SUBSCRIPTION: timers[0] = &((const ensi_sub_t *)(const void *)h)->reopen_timer; break;
+    case ENSI_KIND_REQUEST: timers[0] = &((const ensi_req_t *)(const void *)h)->timer; break;
+#else
+    case ENSI_KIND_PUBLISHER:
+    case ENSI_KIND_SUBSCRIPTION:
+    case ENSI_KIND_REQUEST:
+#endif
+    case ENSI_KIND_CLIENT: break;
+    }
+    for (size_t i = 0; i < ENSI_COUNT(timers) && timers[i]; i++) {
+        uint32_t t = ensi_timer_left(timers[i], now_ms);
+        if (t < left) left = t;
+    }
+    return left;
+}
+
+static ensi_grpc_t *ensi_client_call_of(ensi_handle_t *h)
+{
+    switch (h->kind) {
+    case ENSI_KIND_CALL: return &((ensi_ucall_t *)(void *)h)->k;
+#ifndef ENSIGN_NO_SERVICE
+    case ENSI_KIND_PUBLISHER: return &((ensi_pub_t *)(void *)h)->k;
+    case ENSI_KIND_SUBSCRIPTION: return &((ensi_sub_t *)(void *)h)->k;
+    case ENSI_KIND_REQUEST: return &((ensi_req_t *)(void *)h)->k;
+#else
+    case ENSI_KIND_PUBLISHER:
+    case ENSI_KIND_SUBSCRIPTION:
+    case ENSI_KIND_REQUEST:
+#endif
+    case ENSI_KIND_CLIENT: break;
+    }
+    return NULL;
+}
+
+static void ensi_client_free_handle(ensign_t *c, ensi_handle_t *h)
+{
+    ensi_handle_remove(&c->handles, h);
+    switch (h->kind) {
+    case ENSI_KIND_CALL: ensi_call_free(c, (ensi_ucall_t *)(void *)h); break;
+#ifndef ENSIGN_NO_SERVICE
+    case ENSI_KIND_PUBLISHER: ensi_pub_free(c, (ensi_pub_t *)(void *)h); break;
+    case ENSI_KIND_SUBSCRIPTION: ensi_sub_free(c, (ensi_sub_t *)(void *)h); break;
+    case ENSI_KIND_REQUEST: ensi_req_free(c, (ensi_req_t *)(void *)h); break;
+#else
+    case ENSI_KIND_PUBLISHER:
+    case ENSI_KIND_SUBSCRIPTION:
+    case ENSI_KIND_REQUEST:
+#endif
+    case ENSI_KIND_CLIENT: break;
+    }
+}
+
+/* ---- notices of the client */
+
+static void ensi_client_note(ensign_t *c, uint32_t bit)
+{
+    ensi_handle_t *h = &c->self;
+    h->bits |= bit;
+    if (bit == ENSI_BIT_DISCONNECTED) h->bits &= ~(uint32_t)ENSI_BIT_CONNECTED; /* the later truth */
+    ensi_state_ready(c, h, ensi_client_has(h));
+}
+
+static ensign_notice_t *ensi_client_pull_self(ensign_t *c)
+{
+    ensi_handle_t *h = &c->self;
+    const ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
+    ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_DISCONNECTED, ENSIGN_NOTICE_DISCONNECTED);
+    if (n) {
+        h->error = l->fault.code ? l->fault : c->last_fault;
+        n->error = &h->error;
+        n->as.disconnected.retry_in_ms = l->state == ENSI_LINK_WAIT && c->handles.alive > 0 ? ensi_timer_left(&l->timer, c->env.now_ms) : 0;
+        if (c->handles.alive == 0) n->as.disconnected.retry_in_ms = ENSIGN_FOREVER;
+        return n;
+    }
+    if ((n = ensi_notice_bit(h, ENSI_BIT_CONNECTED, ENSIGN_NOTICE_CONNECTED)) != NULL) return n;
+    if ((n = ensi_notice_bit(h, ENSI_BIT_FAILED, ENSIGN_NOTICE_FAILED)) != NULL) {
+        n->error = &c->final_error;
+        return n;
+    }
+    n = ensi_notice_bit(h, ENSI_BIT_CLOSED, ENSIGN_NOTICE_CLOSED);
+    if (n) n->last = true;
+    return n;
+}
+
+/* ---- ending all */
+
+static void ensi_client_end_handle(ensign_t *c, ensi_handle_t *h, int status, const ensign_error_t *why)
+{
+    ensi_grpc_t *k = ensi_client_call_of(h);
+    if (h->ended || (h->bits & ENSI_BIT_END)) return;
+    ensi_grpc_abort(k, &c->h2, &c->queue, status, why->code, "%s", why->text);
+    k->end_status = status;
+    k->from_server = false;
+    switch (h->kind) {
+#ifndef ENSIGN_NO_SERVICE
+    case ENSI_KIND_PUBLISHER: ensi_pub_finish(c, (ensi_pub_t *)(void *)h, why, ENSIGN_NACK_NOT_SENT); break;
+    case ENSI_KIND_SUBSCRIPTION: ensi_sub_finish(c, (ensi_sub_t *)(void *)h, why); break;
+    case ENSI_KIND_REQUEST:
+        if (!((ensi_req_t *)(void *)h)->answered) ensi_req_end(c, (ensi_req_t *)(void *)h, why);
+        break;
+#else
+    case ENSI_KIND_PUBLISHER:
+    case ENSI_KIND_SUBSCRIPTION:
+    case ENSI_KIND_REQUEST:
+#endif
+    case ENSI_KIND_CLIENT: break;
+    case ENSI_KIND_CALL: ensi_state_end(c, h, why); break;
+    }
+    ensi_state_ready(c, h, ensi_client_has(h));
+}
+
+static void ensi_client_end_all(ensign_t *c, int status, const ensign_error_t *why)
+{
+    for (uint32_t i = 0; i < c->handles.count; i++)
+        if (c->handles.slots[i]) ensi_client_end_handle(c, c->handles.slots[i], status, why);
+}
+
+static void ensi_client_hang_up(ensign_t *c)
+{
+    ensi_h2_stop(&c->h2);
+    ensi_link_stop(&c->links[ENSIGN_LINK_RPC]);
+    ensi_link_stop(&c->links[ENSIGN_LINK_AUTH]);
+}
+
+/* The client has failed for good. */
+static void ensi_client_final(ensign_t *c, int status, const ensign_error_t *why)
+{
+    if (c->failed || c->closed) return;
+    c->final_error = *why;
+    c->failed = true;
+    ENSI_LOG((&c->env, ENSIGN_LOG_ERROR, "client: failed for good: %s", why->text));
+    ensi_client_end_all(c, status, &c->final_error);
+    ensi_client_hang_up(c);
+    ensi_client_note(c, ENSI_BIT_FAILED);
+}
+
+/* ---- links */
+
+static bool ensi_client_demand(const ensign_t *c)
+{
+    if (c->failed || c->closed) return false;
+    return c->handles.alive > 0 || (c->connects == 0 && !c->closing);
+}
+
+/* The RPC connection is over: its streams are lost, its reason is kept. */
+static void ensi_client_rpc_over(ensign_t *c)
+{
+    ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
+    ensi_h2_stop(&c->h2);
+    c->connected = false;
+    if (l->fault.code == 0) return;
+    c->last_fault = l->fault;
+    ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "%s", l->fault.text));
+    ensi_client_note(c, ENSI_BIT_DISCONNECTED);
+}
+
+static void ensi_client_went_down(ensign_t *c, ensi_link_t *l)
+{
+    if (l->fault.code != 0 && c->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&c->give_up, c->give_up_after_ms);
+    if (l == &c->links[ENSIGN_LINK_RPC]) {
+        ensi_client_rpc_over(c);
+    } else {
+        ensi_auth_lost(&c->auth);
+        if (c->auth.fault.code) c->last_fault = c->auth.fault;
+    }
+}
+
+/* Ends a link from our side; its fault, if any, is set. */
+static void ensi_client_stop_link(ensign_t *c, ensi_link_t *l)
+{
+    ensi_link_stop(l);
+    if (l == &c->links[ENSIGN_LINK_RPC]) ensi_h2_stop(&c->h2);
+    if (l->state == ENSI_LINK_WAIT) ensi_client_went_down(c, l);
+}
+
+static void ensi_client_settled(ensign_t *c)
+{
+    ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
+    if (c->connected || !c->h2.settled) return;
+    c->connected = true;
+    ensi_timer_stop(&l->timer);
+    if (c->connects++ > 0) c->env.stats.reconnects++;
+    ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "rpc: connected to %s", l->where));
+    ensi_client_note(c, ENSI_BIT_CONNECTED);
+}
+
+/* The server has answered a call: this connection is good. */
+static void ensi_client_good(ensign_t *c)
+{
+    c->links[ENSIGN_LINK_RPC].failures = 0;
+    if (c->auth.failures == 0) ensi_timer_stop(&c->give_up);
+}
+
+static void ensi_client_receive_rpc(ensign_t *c)
+{
+    ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
+    const uint8_t *p;
+    size_t len;
+    int rc = ensi_link_shake(l);
+    if (rc == ENSIGN_OK && !c->h2.session && ensi_h2_start(&c->h2, c->connection_window) != ENSIGN_OK)
+        rc = ensi_fail(&l->fault, ENSIGN_E_MEMORY, 0, "http2: no memory for a session");
+    while (rc == ENSIGN_OK && (rc = ensi_link_read(l, &p, &len)) == ENSIGN_OK) {
+        rc = ensi_h2_receive(&c->h2, p, len);
+        if (rc < 0) ensi_link_fault(l, rc, 0, "http2: %s does not keep to HTTP/2: %.120s", l->where, c->h2.fault);
+    }
+    ensi_client_settled(c);
+    if (rc == ENSIGN_E_CLOSED) ensi_link_fault(l, ENSIGN_E_CLOSED, 0, "tls: %s ended the connection", l->where);
+    if (rc < 0) {
+        ensi_link_fault(l, rc, 0, "rpc: the connection to %s failed", l->where);
+        ensi_client_stop_link(c, l);
+    }
+}
+
+/* Sends what is there, as far as it fits. True: something was taken from the session. */
+static bool ensi_client_transmit(ensign_t *c)
+{
+    ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
+    bool any = false;
+    while (ensi_h2_wants_write(&c->h2)) {
+        size_t room, len = 0;
+        uint8_t *out = ensi_link_reserve(l, &room);
+        int rc;
+        if (room == 0) break;
+        rc = ensi_h2_send(&c->h2, out, room, &len);
+        if (rc == ENSIGN_OK) rc = ensi_link_commit(l, len);
+        if (rc < 0) {
+            ensi_link_fault(l, rc, 0, "rpc: cannot go on sending to %s: %s", l->where, ensign_result_text(rc));
+            ensi_client_stop_link(c, l);
+            return false;
+        }
+        if (len == 0) break;
+        any = true;
+    }
+    return any;
+}
+
+/* A session that is done, or drained after GOAWAY, ends its connection. */
+static void ensi_client_check_session(ensign_t *c)
+{
+    ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
+    bool drained = c->h2.draining && c->h2.open == 0 && !ensi_h2_wants_write(&c->h2);
+    if (!c->h2.session || l->state != ENSI_LINK_RUN || (ensi_h2_alive(&c->h2) && !drained)) return;
+    if (c->h2.draining) {
+        if (c->h2.goaway_code == NGHTTP2_NO_ERROR) l->failures = 0;
+        ensi_link_fault(l, ENSIGN_E_GOAWAY, (int)c->h2.goaway_code, "http2: %s wants this connection to end (%s%s%.60s)", l->where,
+                        nghttp2_http2_strerror(c->h2.goaway_code), c->h2.goaway_text[0] ? ": " : "", c->h2.goaway_text);
+    }
+    ensi_link_fault(l, ENSIGN_E_PROTOCOL, 0, "http2: the session with %s is over: %.120s", l->where, c->h2.fault);
+    ensi_client_stop_link(c, l);
+}
+
+/* ---- the pump */
+
+/* What the wire did to a call. */
+static void ensi_client_facts(ensign_t *c, ensi_grpc_t *k)
+{
+    ensi_stream_t *s = &k->s;
+    ensi_h2_t *h = &c->h2;
+    if (k->state != ENSI_GRPC_OPEN) return;
+    if (s->headers_done) ensi_client_good(c);
+    if (s->no_memory) {
+        ensi_state_abort(c, k, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY, "memory: none for what the server sends");
+    } else if (s->overrun) {
+        ensi_state_abort(c, k, ENSIGN_GRPC_INTERNAL, ENSIGN_E_ABUSE, "http2: the server sends more than the window that it was given");
+    } else if (k->meta.too_large) {
+        ensi_grpc_abort(k, h, &c->queue, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_TOO_LARGE,
+                        "grpc: %s sends more metadata than the %lu bytes allowed; raise max_metadata_bytes", k->method, (unsigned long)k->max_meta);
+    } else if (s->closed && s->lost) {
+        if (s->headers_sent || !ensi_grpc_retry(k, &c->queue)) ensi_grpc_lost(k, &c->links[ENSIGN_LINK_RPC].fault);
+    } else if (s->closed && s->close_code == NGHTTP2_REFUSED_STREAM && !s->headers_done) {
+        if (ensi_grpc_retry(k, &c->queue)) return;
+        ensi_grpc_judge(k);
+        k->unprocessed = true;
+    } else if (s->closed || s->ended) {
+        ensi_h2_reset(h, s, NGHTTP2_NO_ERROR); /* the server has ended the call: our side ends too */
+        if (s->ended) s->close_code = NGHTTP2_NO_ERROR;
+        ensi_grpc_judge(k);
+    }
+}
+
+static void ensi_client_touched(ensign_t *c)
+{
+    while (c->h2.touched) {
+        ensi_stream_t *s = c->h2.touched;
+        ensi_grpc_t *k = (ensi_grpc_t *)(void *)s;
+        c->h2.touched = s->touched_next;
+        s->touched = false;
+        ensi_client_facts(c, k);
+        if (k->state == ENSI_GRPC_OPEN) ensi_state_grant(c, k);
+        ensi_client_serve(c, k->owner);
+    }
+}
+
+/* Why a call that does not wait cannot go now; NULL: it can, or it waits for a first connection. */
+static const char *ensi_client_obstacle(const ensign_t *c, bool token)
+{
+    const ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
+    if (l->state == ENSI_LINK_WAIT && l->failures > 0) return l->fault.code ? l->fault.text : "no connection";
+    if (token && ensi_auth_failing(&c->auth)) return c->auth.fault.text;
+    return NULL;
+}
+
+static void ensi_client_submit(ensign_t *c)
+{
+    ensi_grpc_t *next, *k = c->queue.head;
+    for (; k; k = next) {
+        bool token = c->auth.state != ENSI_AUTH_OFF && !k->no_token && !k->own_token;
+        const char *obstacle = k->wait_for_ready ? NULL : ensi_client_obstacle(c, token);
+        int rc;
+        next = k->queue_next;
+        if (obstacle) {
+            ensi_grpc_abort(k, &c->h2, &c->queue, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_UNAVAILABLE, "call: not sent: %.180s", obstacle);
+            ensi_state_touch(c, k);
+            continue;
+        }
+        if (!ensi_h2_can_open(&c->h2) || (token && !c->auth.bearer)) continue;
+        c->common.bearer = c->auth.bearer;
+        rc = ensi_grpc_submit(k, &c->h2, &c->common);
+        if (rc == ENSIGN_OK) {
+            ensi_grpc_dequeue(&c->queue, k);
+        } else if (rc == ENSIGN_E_MEMORY) {
+            ensi_grpc_abort(k, &c->h2, &c->queue, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY, "http2: no memory to send %s", k->method);
+            ensi_state_touch(c, k);
+        }
+    }
+}
+
+static void ensi_client_check_closed(ensign_t *c)
+{
+    if (!c->closing || c->closed || c->failed) return;
+    for (uint32_t i = 0; i < c->handles.count; i++) {
+        const ensi_handle_t *h = c->handles.slots[i];
+        if (h && !h->ended && !(h->bits & ENSI_BIT_END)) return;
+    }
+    c->closed = true;
+    ensi_client_hang_up(c);
+    ensi_client_note(c, ENSI_BIT_CLOSED);
+}
+
+static void ensi_client_start_links(ensign_t *c)
+{
+    bool demand = ensi_client_demand(c);
+    if (demand) ensi_link_want(&c->links[ENSIGN_LINK_RPC], c->connect_timeout_ms);
+    ensi_auth_pump(&c->auth, demand, c->auth_timeout_ms);
+    if (c->auth.state == ENSI_AUTH_DENIED) ensi_client_final(c, ENSIGN_GRPC_UNAUTHENTICATED, &c->auth.fault);
+}
+
+/* GOAWAY, or an end of it, concerns every stream at once. */
+static void ensi_client_touch_streams(ensign_t *c)
+{
+    for (ensi_stream_t *s = c->h2.streams; s; s = s->after) ensi_stream_touch(&c->h2, s);
+}
+
+static void ensi_client_pump(ensign_t *c)
+{
+    bool more = true;
+    c->env.stepping = true;
+    if (c->h2.draining && !c->drain_told) {
+        c->drain_told = true;
+        ensi_client_touch_streams(c);
+    }
+    if (!c->h2.draining) c->drain_told = false;
+    while (more) {
+        ensi_client_start_links(c);
+        ensi_client_touched(c);
+        ensi_client_submit(c);
+        more = ensi_client_transmit(c);
+        ensi_client_check_session(c);
+        more = more || c->h2.touched != NULL;
+    }
+    ensi_client_check_closed(c);
+    c->env.work = c->h2.touched != NULL;
+    c->env.stepping = false;
+}
+
+/* ---- timers */
+
+static void ensi_client_tick_link(ensign_t *c, ensi_link_t *l)
+{
+    if (!ensi_timer_due(&l->timer, c->env.now_ms)) return;
+    if (l->state == ENSI_LINK_WAIT) {
+        ensi_link_move(l, ENSI_LINK_ON_DUE);
+        return;
+    }
+    ensi_link_fault(l, ENSIGN_E_STALLED, 0, "%s: no %s from %s in time", l->name,
+                    l->state == ENSI_LINK_RESOLVE ? "address" : l->state == ENSI_LINK_DIAL ? "connection" : "answer", l->where);
+    ensi_client_stop_link(c, l);
+}
+
+int ensign_tick(ensign_t *c, uint64_t now_ms)
+{
+    ensi_env_time(&c->env, now_ms);
+    for (int i = 0; i < ENSIGN_MAX_LINKS; i++) ensi_client_tick_link(c, &c->links[i]);
+    ensi_auth_tick(&c->auth);
+    for (uint32_t i = 0; i < c->handles.count; i++)
+        if (c->handles.slots[i]) ensi_client_tick_handle(c, c->handles.slots[i]);
+    if (ensi_timer_due(&c->give_up, c->env.now_ms)) ensi_client_final(c, ENSIGN_GRPC_UNAVAILABLE, &c->last_fault);
+    if (ensi_timer_due(&c->close_timer, c->env.now_ms)) {
+        ensign_error_t e;
+        ensi_fail(&e, ENSIGN_E_CANCELLED, 0, "client: closed before this ended");
+        ensi_client_end_all(c, ENSIGN_GRPC_CANCELLED, &e);
+    }
+    ensi_client_pump(c);
+    return ENSIGN_OK;
+}
+
+/* Milliseconds to the next timer; 0: there is work; -1: none runs. Pending notices do not count. */
+static int ensi_client_timer(const ensign_t *c, uint64_t now_ms)
+{
+    uint32_t left = ENSIGN_FOREVER, t;
+    const ensi_timer_t *timers[] = { &c->links[0].timer, &c->links[1].timer, &c->auth.renew, &c->auth.expire, &c->auth.backoff, &c->give_up, &c->close_timer };
+    if (c->env.work) return 0;
+    if (now_ms < c->env.now_ms) now_ms = c->env.now_ms;
+    for (size_t i = 0; i < ENSI_COUNT(timers); i++) {
+        t = ensi_timer_left(timers[i], now_ms);
+        if (t < left) left = t;
+    }
+    for (uint32_t i = 0; i < c->handles.count; i++) {
+        if (!c->handles.slots[i]) continue;
+        t = ensi_client_handle_left(c->handles.slots[i], now_ms);
+        if (t < left) left = t;
+    }
+    if (left == ENSIGN_FOREVER) return -1;
+    return left > INT32_MAX ? INT32_MAX : (int)left;
+}
+
+int ensign_timeout(const ensign_t *c, uint64_t now_ms)
+{
+#ifndef ENSIGN_NO_SOCKETS
+    if (ensi_sock_more(&c->sockets)) return 0;
+#endif
+    if (ensign_pending(c, 0)) return 0;
+    return ensi_client_timer(c, now_ms);
+}
+
+/* ---- the loop without sockets */
+
+static ensi_link_t *ensi_client_link(ensign_t *c, int link, uint32_t attempt, bool any)
+{
+    ensi_link_t *l;
+    if (link < 0 || link >= ENSIGN_MAX_LINKS) {
+        ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "link: %d is none; 0 to %d are", link, ENSIGN_MAX_LINKS - 1);
+        return NULL;
+    }
+    l = &c->links[link];
+    return any || l->attempt == attempt ? l : NULL;
+}
+
+static int ensi_client_bad_link(int link)
+{
+    return link < 0 || link >= ENSIGN_MAX_LINKS ? ENSIGN_E_ARGUMENT : ENSIGN_OK; /* an old attempt is passed over */
+}
+
+void ensign_link(const ensign_t *c, int link, ensign_link_t *out)
+{
+    static const ensign_link_do_t todo[ENSI_LINK_STATES] = {
+        ENSIGN_LINK_IDLE, ENSIGN_LINK_RESOLVE, ENSIGN_LINK_DIAL, ENSIGN_LINK_RUN, ENSIGN_LINK_HANGUP, ENSIGN_LINK_IDLE
+    };
+    const ensi_link_t *l;
+    memset(out, 0, sizeof *out);
+    if (link < 0 || link >= ENSIGN_MAX_LINKS) return;
+    l = &c->links[link];
+    out->todo = todo[l->state];
+    out->attempt = l->attempt;
+    out->host = l->host;
+    out->port = l->port;
+    out->addresses = l->address_list;
+    out->address_count = l->state == ENSI_LINK_DIAL ? l->address_count : 0;
+}
+
+int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses, size_t count, int native)
+{
+    ensi_link_t *l = ensi_client_link(c, link, attempt, false);
+    if (!l || l->state != ENSI_LINK_RESOLVE) return ensi_client_bad_link(link);
+    l->address_count = 0;
+    for (size_t i = 0; i < count && l->address_count < ENSIGN_MAX_ADDRESSES; i++) {
+        char *to = l->addresses[l->address_count];
+        if (ensign_str(addresses[i]).len == 0 || ensign_str(addresses[i]).len >= ENSI_ADDRESS_BYTES) continue;
+        snprintf(to, ENSI_ADDRESS_BYTES, "%s", addresses[i]);
+        l->address_list[l->address_count++] = to;
+    }
+    if (l->address_count > 0) {
+        ensi_link_move(l, ENSI_LINK_ON_ADDRESS);
+    } else {
+        ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s has no address (resolver's code %d); is it spelled right?", l->name, l->host, native);
+        ensi_link_down(l);
+        ensi_client_went_down(c, l);
+    }
+    ensi_env_work(&c->env);
+    return ENSIGN_OK;
+}
+
+static void ensi_client_receive(ensign_t *c, ensi_link_t *l)
+{
+    if (l->state != ENSI_LINK_RUN) return;
+    if (l == &c->links[ENSIGN_LINK_RPC]) ensi_client_receive_rpc(c);
+    else ensi_auth_receive(&c->auth);
+    if (c->auth.fault.code) c->last_fault = c->auth.fault;
+}
+
+int ensign_link_up(ensign_t *c, int link, uint32_t attempt, uint64_t now_ms)
+{
+    ensi_link_t *l = ensi_client_link(c, link, attempt, false);
+    if (!l || l->state != ENSI_LINK_DIAL) return ensi_client_bad_link(link);
+    ensi_env_time(&c->env, now_ms);
+    ensi_link_up(l);
+    ensi_client_receive(c, l);
+    ensi_client_pump(c);
+    return ENSIGN_OK;
+}
+
+/* The first reason stands; else what the caller says. */
+static void ensi_client_down_reason(ensi_link_t *l, int native)
+{
+    const char *text = native ? strerror(native) : "closed by the peer";
+    switch (l->state) {
+    case ENSI_LINK_RESOLVE: ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s was not resolved", l->name, l->host); break;
+    case ENSI_LINK_DIAL:
+        ensi_link_fault(l, ENSIGN_E_CONNECT, native, "%s: cannot connect to %s: %s (%d); is the server there, and the port right?", l->name, l->where, text, native);
+        break;
+    case ENSI_LINK_RUN: ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s (%d)", l->name, l->where, text, native); break;
+    case ENSI_LINK_IDLE:
+    case ENSI_LINK_HANGUP:
+    case ENSI_LINK_WAIT:
+    case ENSI_LINK_STATES: break;
+    }
+}
+
+int ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64_t now_ms)
+{
+    ensi_link_t *l = ensi_client_link(c, link, attempt, false);
+    if (!l || l->state == ENSI_LINK_IDLE || l->state == ENSI_LINK_WAIT) return ensi_client_bad_link(link);
+    ensi_env_time(&c->env, now_ms);
+    ensi_client_down_reason(l, native);
+    ensi_link_down(l);
+    ensi_client_went_down(c, l);
+    ensi_client_pump(c);
+    return ENSIGN_OK;
+}
+
+uint8_t *ensign_rx_buf(ensign_t *c, int link, size_t *cap)
+{
+    ensi_link_t *l = ensi_client_link(c, link, 0, true);
+    *cap = 0;
+    if (!l || l->state != ENSI_LINK_RUN) return NULL;
+    *cap = l->rx.cap - l->rx.end;
+    return l->rx.ptr + l->rx.end;
+}
+
+int ensign_rx_ack(ensign_t *c, int link, size_t len, uint64_t now_ms)
+{
+    ensi_link_t *l = ensi_client_link(c, link, 0, true);
+    if (!l) return ENSIGN_E_ARGUMENT;
+    if (l->state != ENSI_LINK_RUN) return ENSIGN_OK;
+    if (len > l->rx.cap - l->rx.end)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "rx_ack: %lu bytes, ensign_rx_buf gave room for %lu", (unsigned long)len,
+                             (unsigned long)(l->rx.cap - l->rx.end));
+    ensi_env_time(&c->env, now_ms);
+    l->rx.end += len;
+    c->env.stats.bytes_in += len;
+    ensi_client_receive(c, l);
+    ensi_client_pump(c);
+    return ENSIGN_OK;
+}
+
+const uint8_t *ensign_tx_buf(ensign_t *c, int link, size_t *len)
+{
+    ensi_link_t *l = ensi_client_link(c, link, 0, true);
+    *len = 0;
+    if (!l || (l->state != ENSI_LINK_RUN && l->state != ENSI_LINK_HANGUP) || l->tx.end == l->tx.start) return NULL;
+    *len = l->tx.end - l->tx.start;
+    return l->tx.ptr + l->tx.start;
+}
+
+int ensign_tx_ack(ensign_t *c, int link, size_t len)
+{
+    ensi_link_t *l = ensi_client_link(c, link, 0, true);
+    if (!l) return ENSIGN_E_ARGUMENT;
+    if (len > l->tx.end - l->tx.start)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "tx_ack: %lu bytes, only %lu were waiting", (unsigned long)len, (unsigned long)(l->tx.end - l->tx.start));
+    l->tx.start += len;
+    c->env.stats.bytes_out += len;
+    if (l->state == ENSI_LINK_RUN && l->tx.start == l->tx.end) {
+        ensi_client_receive(c, l); /* a request of auth may wait for this room */
+        ensi_client_pump(c);
+    }
+    return ENSIGN_OK;
+}
+
+/* ---- notices */
+
+static void ensi_client_reap(ensign_t *c)
+{
+    if (c->handles.dying) ensi_client_free_handle(c, c->handles.dying);
+}
+
+static ensign_notice_t *ensi_client_pull(ensign_t *c, ensi_handle_t *h)
+{
+    ensign_notice_t *n = NULL;
+    switch (h->kind) {
+    case ENSI_KIND_CLIENT: n = ensi_client_pull_self(c); break;
+    case ENSI_KIND_CALL: n = ensi_call_pull(c, (ensi_ucall_t *)(void *)h); break;
+#ifndef ENSIGN_NO_SERVICE
+    case ENSI_KIND_PUBLISHER: n = ensi_pub_pull(c, (ensi_pub_t *)(void *)h); break;
+    case ENSI_KIND_SUBSCRIPTION: n = ensi_sub_pull(c, (ensi_sub_t *)(void *)h); break;
+    case ENSI_KIND_REQUEST: n = ensi_req_pull(c, (ensi_req_t *)(void *)h); break;
+#else
+    case ENSI_KIND_PUBLISHER:
+    case ENSI_KIND_SUBSCRIPTION:
+    case ENSI_KIND_REQUEST: break;
+#endif
+    }
+    ensi_ready_remove(&c->handles, h);
+    if (h->ended) c->handles.dying = h;
+    else if (ensi_client_has(h)) ensi_ready_append(&c->handles, h); /* behind the others: round-robin */
+    return n;
+}
+
+const ensign_notice_t *ensign_next(ensign_t *c)
+{
+    ensi_client_reap(c);
+    while (c->handles.ready_head) {
+        const ensign_notice_t *n = ensi_client_pull(c, c->handles.ready_head);
+        if (n) return n;
+    }
+    return c->self.held ? NULL : ensi_client_pull_self(c); /* FAILED and CLOSED, behind all others */
+}
+
+/* A handle by its id, ENSIGN_CLIENT included; NULL with E_HANDLE. */
+static ensi_handle_t *ensi_client_any(ensign_t *c, uint32_t id)
+{
+    ensi_handle_t *h = id == ENSIGN_CLIENT ? &c->self : ensi_handle_find(&c->handles, id);
+    if (!h) ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu is none, or it has ended", (unsigned long)id);
+    return h;
+}
+
+const ensign_notice_t *ensign_next_of(ensign_t *c, uint32_t handle)
+{
+    ensi_handle_t *h;
+    ensi_client_reap(c);
+    h = ensi_client_any(c, handle);
+    if (!h || (h != &c->self && !ensi_client_has(h))) return NULL;
+    return ensi_client_pull(c, h);
+}
+
+bool ensign_pending(const ensign_t *c, uint32_t handle)
+{
+    ensi_handle_t *h;
+    if (handle == 0) return c->handles.ready_head != NULL || (!c->self.held && c->self.bits != 0);
+    if (handle == ENSIGN_CLIENT) return c->self.bits != 0;
+    h = ensi_handle_find(&c->handles, handle);
+    return h && ensi_client_has(h);
+}
+
+int ensign_hold(ensign_t *c, uint32_t handle, bool on)
+{
+    ensi_handle_t *h = ensi_client_any(c, handle);
+    if (!h) return ENSIGN_E_HANDLE;
+    h->held = on;
+    if (on) ensi_ready_remove(&c->handles, h);
+    else ensi_state_ready(c, h, ensi_client_has(h));
+    return ENSIGN_OK;
+}
+
+int ensign_forget(ensign_t *c, uint32_t handle)
+{
+    ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
+    if (handle == ENSIGN_CLIENT) return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "forget: the client itself ends by ensign_destroy");
+    if (!h) return ENSIGN_OK;
+    ensi_client_free_handle(c, h);
+    ensi_env_work(&c->env); /* its RST_STREAM */
+    return ENSIGN_OK;
+}
+
+int ensign_stats(const ensign_t *c, uint32_t handle, ensign_stats_t *out)
+{
+    const ensi_handle_t *h;
+    if (handle != ENSIGN_CLIENT) {
+        h = ensi_handle_find(&c->handles, handle);
+        if (!h) return ENSIGN_E_HANDLE;
+        *out = h->stats;
+        return ENSIGN_OK;
+    }
+    *out = c->env.stats;
+    out->memory = c->env.mem.used;
+    out->allocations = c->env.mem.calls;
+    for (uint32_t i = 0; i < c->handles.count; i++)
+        if (c->handles.slots[i]) out->in_flight += c->handles.slots[i]->stats.in_flight;
+    return ENSIGN_OK;
+}
+
+const ensign_error_t *ensign_error(const ensign_t *c)
+{
+    return &c->env.error;
+}
+
+/* ---- create */
+
+static int64_t ensi_client_wall(void *user)
+{
+    (void)user;
+#if !defined(ENSIGN_NO_SOCKETS) && !defined(_WIN32)
+    {
+        struct timespec t;
+        if (clock_gettime(CLOCK_REALTIME, &t) == 0) return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    }
+#endif
+    return (int64_t)time(NULL) * 1000;
+}
+
+/* Splits "host:port" or "[v6]:port"; the host without brackets goes to out. fallback 0: a port must be there. */
+static bool ensi_client_split(const char *text, uint16_t fallback, char *host, size_t cap, uint16_t *port)
+{
+    const char *end, *colon;
+    size_t len;
+    unsigned long number = 0;
+    if (*text == '[') {
+        end = strchr(++text, ']');
+        if (!end || (end[1] != ':' && end[1] != '\0')) return false;
+        colon = end[1] ? end + 1 : NULL;
+    } else {
+        colon = strchr(text, ':');
+        end = colon ? colon : text + strlen(text);
+        if (colon && strchr(colon + 1, ':')) return false; /* IPv6 needs brackets */
+    }
+    len = (size_t)(end - text);
+    if (len == 0 || len >= cap || (!colon && fallback == 0)) return false;
+    if (colon && (colon[1] == '\0' || strlen(colon + 1) > 5 || strspn(colon + 1, "0123456789") != strlen(colon + 1))) return false;
+    number = colon ? strtoul(colon + 1, NULL, 10) : fallback;
+    if (number == 0 || number > 65535) return false;
+    memcpy(host, text, len);
+    host[len] = '\0';
+    *port = (uint16_t)number;
+    return true;
+}
+
+static bool ensi_client_is_literal(const char *host)
+{
+    return strchr(host, ':') != NULL || strspn(host, "0123456789.") == strlen(host);
+}
+
+static bool ensi_client_is_loopback(const char *host)
+{
+    return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 || (ensi_client_is_literal(host) && strncmp(host, "127.", 4) == 0);
+}
+
+static int ensi_client_set_host(ensign_t *c, ensi_link_t *l, const char *host, uint16_t port)
+{
+    l->host = ensi_mem_text(&c->env.mem, host);
+    l->port = port;
+    if (!l->host) return ensi_env_memory(&c->env, strlen(host));
+    l->literal = ensi_client_is_literal(host);
+    snprintf(l->where, sizeof l->where, strchr(host, ':') ? "[%.60s]:%u" : "%.70s:%u", host, port);
+#ifdef ENSIGN_NO_DNS
+    if (!l->literal && c->io == ENSIGN_IO_SOCKETS)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: ENSIGN_NO_DNS is defined, so \"%.80s\" must be an address, or io ENSIGN_IO_SOCKETS_NO_DNS", host);
+#endif
+    return ENSIGN_OK;
+}
+
+static int ensi_client_set_endpoint(ensign_t *c, const ensign_desc_t *d)
+{
+    const char *endpoint = d->endpoint;
+    char host[256];
+    uint16_t port;
+    if (!endpoint && d->client_id) endpoint = "ensign.rotational.app:443";
+    if (!endpoint) return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: endpoint is missing; give \"host:port\", or a client_id for the hosted service");
+    if (!ensi_client_split(endpoint, 0, host, sizeof host, &port))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: endpoint \"%.100s\" is not host:port (an IPv6 address needs brackets: [::1]:443)", endpoint);
+    snprintf(c->authority, sizeof c->authority, "%s", d->authority ? d->authority : endpoint);
+    c->common.authority = c->authority;
+    c->common.scheme = d->tls.off ? "http" : "https";
+    if ((d->client_id || d->token) && d->tls.off && !d->allow_plaintext_token && !ensi_client_is_loopback(host))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: a token would go in plaintext to %.100s; leave tls on, or set allow_plaintext_token", host);
+    return ensi_client_set_host(c, &c->links[ENSIGN_LINK_RPC], host, port);
+}
+
+static int ensi_client_set_auth_url(ensign_t *c, const ensign_desc_t *d)
+{
+    const char *url = d->auth_url ? d->auth_url : "https://auth.rotational.app";
+    ensi_link_t *l = &c->links[ENSIGN_LINK_AUTH];
+    char rest[300], host[256];
+    size_t len;
+    uint16_t port;
+    l->secure = strncmp(url, "https://", 8) == 0;
+    if (!l->secure && strncmp(url, "http://", 7) != 0)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: auth_url \"%.100s\" begins neither with https:// nor with http://", url);
+    snprintf(rest, sizeof rest, "%s", url + (l->secure ? 8 : 7));
+    len = strlen(rest);
+    if (len > 0 && rest[len - 1] == '/') rest[len - 1] = '\0';
+    if (strchr(rest, '/') || !ensi_client_split(rest, l->secure ? 443 : 80, host, sizeof host, &port))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: auth_url \"%.100s\" is not scheme://host[:port] without a path", url);
+    if (!l->secure && !d->allow_plaintext_token && !ensi_client_is_loopback(host))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: the key would go in plaintext to %.100s; use https://, or set allow_plaintext_token", host);
+    return ensi_client_set_host(c, l, host, port);
+}
+
+static char *ensi_client_copy(ensign_t *c, int which, const char *text, bool *failed)
+{
+    if (!text) return NULL;
+    c->strings[which] = ensi_mem_text(&c->env.mem, text);
+    if (!c->strings[which]) *failed = true;
+    return c->strings[which];
+}
+
+static int ensi_client_set_tls(ensign_t *c, const ensign_desc_t *d)
+{
+    bool failed = false;
+#ifndef ENSIGN_NO_TLS
+    static const int ca[2] = { ENSI_STR_CA, ENSI_STR_AUTH_CA }, pem[2] = { ENSI_STR_PEM, ENSI_STR_AUTH_PEM };
+    static const int server[2] = { ENSI_STR_SERVER, ENSI_STR_AUTH_SERVER };
+    const ensign_tls_desc_t *from[2] = { &d->tls, &d->auth_tls };
+    for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
+        ensi_link_t *l = &c->links[i];
+        ensi_tls_opts_t *o = &l->tls_opts;
+        o->ca_file = ensi_client_copy(c, ca[i], from[i]->ca_file, &failed);
+        if (from[i]->ca_pem.ptr) {
+            c->strings[pem[i]] = (char *)ensi_mem_take(&c->env.mem, from[i]->ca_pem.len + 1);
+            if (!c->strings[pem[i]]) return ensi_env_memory(&c->env, from[i]->ca_pem.len);
+            if (from[i]->ca_pem.len) memcpy(c->strings[pem[i]], from[i]->ca_pem.ptr, from[i]->ca_pem.len);
+            o->ca_pem = ensi_slice(c->strings[pem[i]], from[i]->ca_pem.len);
+        }
+        o->ignore_dates = from[i]->ignore_dates;
+        o->insecure_skip_verify = from[i]->insecure_skip_verify;
+        o->alpn_h2 = i == ENSIGN_LINK_RPC;
+        o->random = d->random;
+        o->user = d->user;
+        l->server_name = ensi_client_copy(c, server[i], from[i]->server_name, &failed);
+        if (!l->server_name) l->server_name = l->host;
+    }
+#else
+    if (!d->tls.off || c->links[ENSIGN_LINK_AUTH].secure)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: ENSIGN_NO_TLS is defined: set tls.off, and an auth_url that begins with http://");
+#endif
+    return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
+}
+
+static int ensi_client_set_key(ensign_t *c, const ensign_desc_t *d)
+{
+    ensi_auth_t *a = &c->auth;
+    bool failed = false;
+    if (d->client_id && !(d->client_secret && *d->client_secret && *d->client_id))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: client_id and client_secret must both be given, and not be empty");
+    if (d->client_secret && !d->client_id) return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: client_secret without client_id");
+    if (d->client_id && d->token) return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: token and client_id are both set; give one of them");
+    a->client_id = ensi_client_copy(c, ENSI_STR_ID, d->client_id, &failed);
+    a->client_secret = ensi_client_copy(c, ENSI_STR_SECRET, d->client_secret, &failed);
+    a->state = d->client_id ? ENSI_AUTH_IDLE : d->token ? ENSI_AUTH_FIXED : ENSI_AUTH_OFF;
+    if (d->token) {
+        size_t len = strlen(d->token);
+        char *p = c->strings[ENSI_STR_TOKEN] = (char *)ensi_mem_take(&c->env.mem, len + 8);
+        if (!p) return ensi_env_memory(&c->env, len);
+        memcpy(p, "Bearer ", 7);
+        memcpy(p + 7, d->token, len + 1);
+        a->bearer = p;
+    }
+    return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
+}
+
+static int ensi_client_set_limits(ensign_t *c, const ensign_desc_t *d)
+{
+    c->connect_timeout_ms = ensi_or(d->connect_timeout_ms, 20000);
+    c->auth_timeout_ms = ensi_or(d->auth_timeout_ms, 20000);
+    c->request_timeout_ms = ensi_or(d->request_timeout_ms, 30000);
+    c->give_up_after_ms = ensi_or(d->give_up_after_ms, ENSIGN_FOREVER);
+    c->connection_window = ensi_or(d->connection_window, 1024 * 1024);
+    if (c->connection_window < ENSI_H2_WINDOW || c->connection_window > INT32_MAX)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: connection_window is %lu, 65535 to 2147483647 are allowed", (unsigned long)c->connection_window);
+    if (d->max_handles > ENSI_CLIENT_HANDLES_MAX)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: max_handles is %lu, at most %d are allowed", (unsigned long)d->max_handles, ENSI_CLIENT_HANDLES_MAX);
+    for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
+        ensi_link_t *l = &c->links[i];
+        l->env = &c->env;
+        l->name = i == ENSIGN_LINK_RPC ? "rpc" : "auth";
+        l->backoff_min_ms = ensi_or(d->backoff_min_ms, 100);
+        l->backoff_max_ms = ensi_or(d->backoff_max_ms, 30000);
+    }
+    if (c->links[0].backoff_min_ms > c->links[0].backoff_max_ms)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: backoff_min_ms is %lu, above backoff_max_ms %lu", (unsigned long)c->links[0].backoff_min_ms,
+                             (unsigned long)c->links[0].backoff_max_ms);
+    return ENSIGN_OK;
+}
+
+/* A seed for jitter and ids, never for TLS. */
+static bool ensi_client_seed(const ensign_desc_t *d, uint64_t *seed)
+{
+    *seed = d->seed;
+    if (d->seed) return true;
+    if (d->random) return d->random(d->user, seed, sizeof *seed) == 0;
+#ifndef ENSIGN_NO_TLS
+    return ensi_tls_entropy(seed, sizeof *seed);
+#elif !defined(ENSIGN_NO_STDIO)
+    {
+        FILE *f = fopen("/dev/urandom", "rb");
+        bool good = f && fread(seed, sizeof *seed, 1, f) == 1;
+        if (f) fclose(f);
+        return good;
+    }
+#else
+    return false;
+#endif
+}
+
+static int ensi_client_set_names(ensign_t *c, const ensign_desc_t *d)
+{
+    bool failed = false;
+    if (!ensi_client_seed(d, &c->env.rng)) return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: no random bytes to be had here; give seed, or the random hook");
+    if (d->name && strlen(d->name) > 512)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: name has %lu bytes, 512 are allowed", (unsigned long)strlen(d->name));
+    if (d->user_agent && strlen(d->user_agent) > 100)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: user_agent has %lu bytes, 100 are allowed", (unsigned long)strlen(d->user_agent));
+    c->stream_name = ensi_client_copy(c, ENSI_STR_NAME, d->name, &failed);
+    if (!c->stream_name) {
+        int64_t ms = c->env.wall_ms(c->env.user);
+        uint8_t random[16];
+        ensi_put_be64(random, ensi_rng_next(&c->env.rng));
+        ensi_put_be64(random + 8, ensi_rng_next(&c->env.rng));
+        ensign_ulid_text(ensi_id_ulid_make(ms > 0 ? (uint64_t)ms : 0, random), c->name);
+        c->stream_name = c->name;
+    }
+    snprintf(c->user_agent, sizeof c->user_agent, "%s%sensign.h/%s", d->user_agent ? d->user_agent : "", d->user_agent ? " " : "", ENSIGN_VERSION);
+    c->common.user_agent = c->user_agent;
+    c->auth.user_agent = c->user_agent;
+    return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
+}
+
+static int ensi_client_init(ensign_t *c, const ensign_desc_t *d)
+{
+    int rc = ensi_client_set_limits(c, d);
+    c->h2.env = &c->env;
+    c->auth.env = &c->env;
+    c->auth.link = &c->links[ENSIGN_LINK_AUTH];
+    c->self.kind = ENSI_KIND_CLIENT;
+    c->self.id = ENSIGN_CLIENT;
+    c->self.user = d->user;
+    c->io = d->io;
+#ifdef ENSIGN_NO_SOCKETS
+    if (rc == ENSIGN_OK && d->io != ENSIGN_IO_CALLER)
+        rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: ENSIGN_NO_SOCKETS is defined: io must be ENSIGN_IO_CALLER");
+#endif
+    if (rc == ENSIGN_OK && (d->io < ENSIGN_IO_SOCKETS || d->io > ENSIGN_IO_CALLER))
+        rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: io is %d; use an ENSIGN_IO_x", d->io);
+    if (rc == ENSIGN_OK) rc = ensi_client_set_endpoint(c, d);
+    if (rc == ENSIGN_OK && d->client_id) rc = ensi_client_set_auth_url(c, d);
+    c->links[ENSIGN_LINK_RPC].secure = !d->tls.off;
+    if (rc == ENSIGN_OK) rc = ensi_client_set_tls(c, d);
+    if (rc == ENSIGN_OK) rc = ensi_client_set_key(c, d);
+    if (rc == ENSIGN_OK) rc = ensi_client_set_names(c, d);
+    if (rc == ENSIGN_OK && !ensi_handles_open(&c->handles, &c->env.mem, ensi_or(d->max_handles, 64))) rc = ensi_env_memory(&c->env, 0);
+    return rc;
+}
+
+int ensign_create(ensign_t **out, const ensign_desc_t *d, ensign_error_t *why)
+{
+    ensi_mem_t mem;
+    ensign_t *c;
+    int rc;
+
+    *out = NULL;
+#ifndef ENSIGN_NO_SERVICE
+    if (!ensi_pb_check())
+        return ensi_fail(why, ENSIGN_E_STATE, 0, "client: the nanopb library was built with other PB_ flags than this file; build both with the same");
+#endif
+    memset(&mem, 0, sizeof mem);
+    mem.user = d->user;
+    mem.alloc = d->alloc ? d->alloc : ensi_mem_default;
+    mem.limit = d->memory_limit;
+    c = (ensign_t *)ensi_mem_zero(&mem, sizeof *c);
+    if (!c) return ensi_fail(why, ENSIGN_E_MEMORY, 0, "client: no memory (%lu bytes)", (unsigned long)sizeof *c);
+    c->env.mem = mem;
+    c->env.user = d->user;
+    c->env.wall_ms = d->wall_ms ? d->wall_ms : ensi_client_wall;
+    c->env.wake = d->wake;
+    c->env.log = d->log;
+    c->env.work = true;
+#ifndef ENSIGN_NO_SOCKETS
+    ensi_sock_init(&c->sockets);
+#endif
+    rc = ensi_client_init(c, d);
+    if (rc != ENSIGN_OK) {
+        if (why) *why = c->env.error;
+        ensign_destroy(c);
+        return rc;
+    }
+    *out = c;
+    return ENSIGN_OK;
+}
+
+void ensign_destroy(ensign_t *c)
+{
+    ensi_mem_t mem;
+    if (!c) return;
+    for (uint32_t i = 0; c->handles.slots && i < c->handles.count; i++)
+        if (c->handles.slots[i]) ensi_client_free_handle(c, c->handles.slots[i]);
+    ensi_h2_stop(&c->h2);
+#ifndef ENSIGN_NO_SOCKETS
+    ensi_sock_free(&c->sockets);
+#endif
+    if (c->auth.env) ensi_auth_free(&c->auth);
+    for (int i = 0; i < ENSIGN_MAX_LINKS; i++)
+        if (c->links[i].env) ensi_link_free(&c->links[i]);
+    for (int i = 0; i < ENSI_STRS; i++) {
+        if (c->strings[i]) ensi_wipe(c->strings[i], ensi_mem_size(c->strings[i]));
+        ensi_mem_free(&c->env.mem, c->strings[i]);
+    }
+    ensi_handles_close(&c->handles, &c->env.mem);
+    mem = c->env.mem;
+    ensi_mem_free(&mem, c);
+    ensi_mem_close(&mem);
+}
+
+int ensign_close(ensign_t *c, uint32_t timeout_ms)
+{
+    if (c->closing) return ensi_env_fail(&c->env, ENSIGN_E_STATE, "close: the client is closing already");
+    c->closing = true;
+    ensi_timer_start(&c->close_timer, timeout_ms);
+#ifndef ENSIGN_NO_SERVICE
+    for (uint32_t i = 0; i < c->handles.count; i++) {
+        ensi_handle_t *h = c->handles.slots[i];
+        if (!h || h->ended || (h->bits & ENSI_BIT_END)) continue;
+        if (h->kind == ENSI_KIND_PUBLISHER) ensi_pub_close(c, (ensi_pub_t *)(void *)h, timeout_ms);
+        if (h->kind == ENSI_KIND_SUBSCRIPTION) ensi_sub_close(c, (ensi_sub_t *)(void *)h);
+    }
+#endif
+    ensi_env_work(&c->env);
+    return ENSIGN_OK;
+}
+
+size_t ensign_memory_bound(const ensign_desc_t *d)
+{
+    const char *const texts[] = { d->token, d->client_id, d->client_secret, d->name, d->tls.ca_file, d->auth_tls.ca_file, d->tls.server_name,
+                                  d->auth_tls.server_name, d->endpoint, d->auth_url };
+    size_t size = sizeof(ensign_t) + ENSI_CLIENT_NGHTTP2 + ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
+    size += (size_t)ensi_or(d->max_handles, 64) * (sizeof(ensi_handle_t *) + 2 * sizeof(uint16_t));
+    size += ENSIGN_MAX_LINKS * (2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + 2 * (size_t)ENSI_RECORD_BYTES);
+    if (d->client_id) size += 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
+    for (size_t i = 0; i < ENSI_COUNT(texts); i++) size += ensign_str(texts[i]).len + ENSI_MEM_SMALL;
+    return size + d->tls.ca_pem.len + d->auth_tls.ca_pem.len;
+}
+
+/* ---- the environment */
+
+static int ensi_client_env_bool(const char *name, bool *out, ensign_error_t *why)
+{
+    static const char *const yes[] = { "1", "y", "t", "yes", "true", "on" };
+    static const char *const no[] = { "0", "n", "f", "no", "false", "off", "" };
+    const char *v = getenv(name);
+    char low[8];
+    size_t i = 0;
+    if (!v) return ENSIGN_OK;
+    for (; v[i] && i < sizeof low - 1; i++) low[i] = (char)(v[i] >= 'A' && v[i] <= 'Z' ? v[i] + 32 : v[i]);
+    low[i] = '\0';
+    for (size_t k = 0; k < ENSI_COUNT(yes); k++)
+        if (strcmp(low, yes[k]) == 0) *out = true;
+    for (size_t k = 0; k < ENSI_COUNT(no); k++)
+        if (strcmp(low, no[k]) == 0) return ENSIGN_OK;
+    if (*out) return ENSIGN_OK;
+    return ensi_fail(why, ENSIGN_E_FORMAT, 0, "environment: %s is \"%.60s\"; use 1 y t yes true on, or 0 n f no false off", name, v);
+}
+
+int ensign_desc_env(ensign_desc_t *d, ensign_error_t *why)
+{
+    bool insecure = false, no_auth = false;
+    int rc = ensi_client_env_bool("ENSIGN_INSECURE", &insecure, why);
+    if (rc == ENSIGN_OK) rc = ensi_client_env_bool("ENSIGN_NO_AUTHENTICATION", &no_auth, why);
+    if (rc != ENSIGN_OK) return rc;
+    if (!d->endpoint) d->endpoint = getenv("ENSIGN_ENDPOINT");
+    if (!d->auth_url) d->auth_url = getenv("ENSIGN_AUTH_URL");
+    if (!no_auth && !d->token && !d->client_id) d->client_id = getenv("ENSIGN_CLIENT_ID");
+    if (!no_auth && !d->token && !d->client_secret && d->client_id) d->client_secret = getenv("ENSIGN_CLIENT_SECRET");
+    if (!d->tls.ca_file && !d->tls.ca_pem.ptr) d->tls.ca_file = getenv("ENSIGN_CA_FILE");
+    if (!d->auth_tls.ca_file && !d->auth_tls.ca_pem.ptr) d->auth_tls.ca_file = getenv("ENSIGN_CA_FILE");
+    if (insecure) d->tls.off = true;
+    return ENSIGN_OK;
+}
+
+/* ---- what section sockets asks */
+#ifndef ENSIGN_NO_SOCKETS
+static ensi_sockets_t *ensi_client_sockets(ensign_t *c)
+{
+    return &c->sockets;
+}
+
+static int ensi_client_io(const ensign_t *c)
+{
+    return c->io;
+}
+
+static bool ensi_client_has_handle(const ensign_t *c, uint32_t handle)
+{
+    return handle == ENSIGN_CLIENT || ensi_handle_find(&c->handles, handle) != NULL;
+}
+
+static int ensi_client_timed_out(ensign_t *c)
+{
+    if (c->last_fault.code) c->env.error = c->last_fault;
+    else ensi_env_fail(&c->env, ENSIGN_TIMEOUT, "client: the time was up; no link has failed");
+    return ENSIGN_TIMEOUT;
+}
+
+static int ensi_client_fail(ensign_t *c, int code, int native, const char *format, ...) ENSI_PRINTF(4, 5);
+static int ensi_client_fail(ensign_t *c, int code, int native, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    ensi_fail_v(&c->env.error, code, native, format, args);
+    va_end(args);
+    return code;
+}
+#endif
+
+#ifndef ENSIGN_NO_SOCKETS
+/* >>sockets   may call: util sock client
+ * The driver: poll set, step, wait, await
+ *
+ * The driver: moves bytes between the OS and the links by the public functions of the loop without sockets.
+ * Beyond them it asks client a few questions (ensi_client_x). What is tested without sockets is what ships.
+ *
+ * Owns   nothing: the sockets are section sock's.
+ * Holds  while UP, can_read and can_write fall only when the OS said "would block": for edge-triggered loops.
+ * Moves  a step notes ready flags first, then reads, then lets timers run (a deadline must not win over an
+ *        answer that is here already), then links dial, hang up and send.
+ * Fails  a socket's error is the link's: ensign_link_down has it. A step fails on bad arguments only. */
+#ifndef ENSI_SOCK_BUDGET
+#define ENSI_SOCK_BUDGET 1048576    // bytes that a link reads, and sends, in one step; a test makes it small
+#endif
+enum {
+    ENSI_SOCK_ROUNDS = 32,          // turns of the links in one step
+    ENSI_SOCK_WAIT_MAX = 64,        // fds in one ensign_wait
+    ENSI_SOCK_TEXT = 64,            // longest address: v6 (45), %, name of an interface (15), NUL
+    ENSI_SOCK_KEEP_IDLE_S = 60,     // TCP keepalive: silence before the first probe,
+    ENSI_SOCK_KEEP_STEP_S = 10,     // between probes,
+    ENSI_SOCK_KEEP_COUNT = 6,       // and how many
+    ENSI_SOCK_UNACKED_MS = 60000    // sent bytes without TCP's ack, until the connection counts as broken
+};
+
+// The link's dial, or its connection, ends.
+static void ensi_sock_lost(ensign_t *c, ensi_sock_t *s, int link, int native, uint64_t now_ms)
+{
+    ensi_sock_drop(s);
+    s->dialing = false;
+    (void)ensign_link_down(c, link, s->attempt, native, now_ms);
+}
+
+// ---- addresses
+typedef union {
+    struct sockaddr     any;
+    struct sockaddr_in  v4;
+    struct sockaddr_in6 v6;
+} ensi_sock_addr_t;
+
+// Numeric text to an address. 0: it is none. No resolver: this serves ENSIGN_NO_DNS too.
+static ensi_sock_len_t ensi_sock_addr(ensi_sock_addr_t *a, const char *text, uint16_t port)
+{
+    char host[ENSI_SOCK_TEXT];
+    char *scope;
+    size_t n = strlen(text);
+
+    memset(a, 0, sizeof *a);
+    if (n >= sizeof host) return 0;
+    memcpy(host, text, n + 1);
+    if (inet_pton(AF_INET, host, &a->v4.sin_addr) == 1) {
+        a->v4.sin_family = AF_INET;
+        a->v4.sin_port = htons(port);
+        return sizeof a->v4;
+    }
+    memset(a, 0, sizeof *a);
+    scope = strchr(host, '%');
+    if (scope) *scope++ = 0;
+    if (inet_pton(AF_INET6, host, &a->v6.sin6_addr) != 1) return 0;
+    a->v6.sin6_family = AF_INET6;
+    a->v6.sin6_port = htons(port);
+    if (scope) a->v6.sin6_scope_id = ensi_sock_os_scope(scope);
+    return sizeof a->v6;
+}
+
+#ifndef ENSIGN_NO_DNS
+// Asks the OS, which may take seconds.
+static void ensi_sock_resolve(ensign_t *c, int link, const ensign_link_t *want)
+{
+    char text[ENSIGN_MAX_ADDRESSES][ENSI_SOCK_TEXT];
+    const char *list[ENSIGN_MAX_ADDRESSES];
+    struct addrinfo hints, *all = NULL;
+    size_t n = 0;
+    int rc;
+
+    memset(&hints, 0, sizeof hints);
+    hints.ai_family = AF_UNSPEC;
+    hints.ai_socktype = SOCK_STREAM;
+    rc = getaddrinfo(want->host, NULL, &hints, &all);
+    for (const struct addrinfo *a = rc == 0 ? all : NULL; a && n < ENSIGN_MAX_ADDRESSES; a = a->ai_next) {
+        if (getnameinfo(a->ai_addr, (ensi_sock_len_t)a->ai_addrlen, text[n], sizeof text[n], NULL, 0,
+                        NI_NUMERICHOST) != 0) {
+            continue;
+        }
+        list[n] = text[n];
+        n++;
+    }
+    if (all) freeaddrinfo(all);
+    if (rc == 0 && n == 0) rc = EAI_NONAME;
+    (void)ensign_resolved(c, link, want->attempt, list, n, rc);
+}
+#endif
+
+// ---- connect
+static void ensi_sock_set(intptr_t fd, int level, int option, int value)
+{
+    // Comfort, not need: a kernel that lacks one of these still carries the bytes.
+    (void)setsockopt(ENSI_SOCK_FD(fd), level, option, (const char *)&value, sizeof value);
+}
+
+static void ensi_sock_options(intptr_t fd)
+{
+    ensi_sock_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    ensi_sock_set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+#if defined(TCP_KEEPIDLE)
+    ensi_sock_set(fd, IPPROTO_TCP, TCP_KEEPIDLE, ENSI_SOCK_KEEP_IDLE_S);
+#elif defined(TCP_KEEPALIVE)
+    ensi_sock_set(fd, IPPROTO_TCP, TCP_KEEPALIVE, ENSI_SOCK_KEEP_IDLE_S);
+#endif
+#if defined(TCP_KEEPINTVL) && defined(TCP_KEEPCNT)
+    ensi_sock_set(fd, IPPROTO_TCP, TCP_KEEPINTVL, ENSI_SOCK_KEEP_STEP_S);
+    ensi_sock_set(fd, IPPROTO_TCP, TCP_KEEPCNT, ENSI_SOCK_KEEP_COUNT);
+#endif
+#if defined(TCP_USER_TIMEOUT)
+    ensi_sock_set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, ENSI_SOCK_UNACKED_MS);
+#endif
+#if defined(SO_NOSIGPIPE)
+    ensi_sock_set(fd, SOL_SOCKET, SO_NOSIGPIPE, 1);
+#endif
+}
+
+static uint32_t ensi_sock_next_serial(ensi_sockets_t *x)
+{
+    if (++x->last_serial == 0) x->last_serial = 1; // 0 is no socket's
+    return x->last_serial;
+}
+
+// Starts one connect; false: refused at once, s->native says why.
+static bool ensi_sock_connect(ensi_sockets_t *x, ensi_sock_t *s, const char *text, uint16_t port)
+{
+    ensi_sock_addr_t a;
+    ensi_sock_len_t len = ensi_sock_addr(&a, text, port);
+    intptr_t fd = -1;
+
+    s->native = len == 0 ? ENSI_SOCK_EINVAL : ensi_sock_os_open(a.any.sa_family, &fd);
+    if (s->native == 0) {
+        ensi_sock_options(fd);
+        if (connect(ENSI_SOCK_FD(fd), &a.any, len) != 0) s->native = ensi_sock_os_error();
+    }
+    if (s->native != 0 && !ensi_sock_os_blocked(s->native)) {
+        if (fd != -1) ensi_sock_os_close(fd);
+        return false;
+    }
+    ensi_sock_move(&s->state, ENSI_SOCK_IN_DIAL);
+    s->fd = fd;
+    s->serial = ensi_sock_next_serial(x);
+    s->listed = s->can_read = s->unsent = false;
+    s->can_write = s->native == 0; // connected at once: no readiness will be told
+    return true;
+}
+
+// A connecting socket became ready: up, still on its way, or failed (then the next address is tried).
+static void ensi_sock_finish(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_ms)
+{
+    ensi_sock_addr_t peer;
+    ensi_sock_len_t len = sizeof s->native;
+
+    if (!s->can_write && !s->can_read) return;
+    s->can_read = s->can_write = false;
+    if (getsockopt(ENSI_SOCK_FD(s->fd), SOL_SOCKET, SO_ERROR, (char *)&s->native, &len) != 0) {
+        s->native = ensi_sock_os_error();
+    }
+    if (s->native != 0) {
+        ensi_sock_drop(s);
+        return;
+    }
+    len = sizeof peer;
+    if (getpeername(ENSI_SOCK_FD(s->fd), &peer.any, &len) != 0) return; // a false alarm
+    ensi_sock_move(&s->state, ENSI_SOCK_IN_CONNECTED);
+    s->can_write = true;
+    s->dialing = false;
+    s->first += s->tried - 1; // what worked comes first the next time
+    (void)ensign_link_up(c, link, s->attempt, now_ms);
+}
+
+// The link wants to be dialled: one address after the other. True: something was done that links should see.
+static bool ensi_sock_dial(ensign_t *c, ensi_sock_t *s, int link, const ensign_link_t *want, uint64_t now_ms)
+{
+    if (!s->dialing) {
+        s->dialing = true;
+        s->attempt = want->attempt;
+        s->tried = 0;
+        s->native = ENSI_SOCK_EINVAL;
+    }
+    if (s->state == ENSI_SOCK_CONNECTING) {
+        ensi_sock_finish(c, s, link, now_ms);
+        if (s->state != ENSI_SOCK_CONNECTING) return true;
+        return false;
+    }
+    s->held = s->state == ENSI_SOCK_GONE && s->tried < want->address_count;
+    if (s->held || s->state == ENSI_SOCK_UP) return false;
+    while (s->tried < want->address_count) {
+        const char *address = want->addresses[(s->first + s->tried++) % want->address_count];
+        if (ensi_sock_connect(ensi_client_sockets(c), s, address, want->port)) return true;
+    }
+    ensi_sock_lost(c, s, link, s->native, now_ms);
+    return true;
+}
+
+// ---- bytes
+static bool ensi_sock_running(const ensign_t *c, const ensi_sock_t *s, int link)
+{
+    ensign_link_t want;
+
+    ensign_link(c, link, &want);
+    return s->state == ENSI_SOCK_UP && want.todo == ENSIGN_LINK_RUN && want.attempt == s->attempt;
+}
+
+static void ensi_sock_read(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_ms)
+{
+    size_t budget = ENSI_SOCK_BUDGET;
+
+    while (s->can_read && budget > 0 && ensi_sock_running(c, s, link)) {
+        size_t cap, len;
+        uint8_t *to = ensign_rx_buf(c, link, &cap);
+        int e;
+
+        if (!to || cap == 0) return;
+        e = ensi_sock_os_recv(s->fd, to, cap < budget ? cap : budget, &len);
+        if (e != 0 && ensi_sock_os_blocked(e)) {
+            s->can_read = false;
+        } else if (e != 0 || len == 0) {
+            ensi_sock_lost(c, s, link, e, now_ms);
+        } else {
+            budget -= len;
+            (void)ensign_rx_ack(c, link, len, now_ms);
+        }
+    }
+}
+
+// Sends what is in tx. Returns 0, or the errno of a broken connection.
+static int ensi_sock_write(ensign_t *c, ensi_sock_t *s, int link)
+{
+    size_t budget = ENSI_SOCK_BUDGET;
+
+    s->unsent = false;
+    while (s->can_write) {
+        size_t have, len;
+        const uint8_t *from = ensign_tx_buf(c, link, &have);
+        int e;
+
+        if (!from || have == 0) return 0;
+        if (budget == 0) {
+            s->unsent = true;
+            return 0;
+        }
+        e = ensi_sock_os_send(s->fd, from, have < budget ? have : budget, &len);
+        if (e != 0) {
+            s->can_write = false;
+            return ensi_sock_os_blocked(e) ? 0 : e;
+        }
+        budget -= len;
+        (void)ensign_tx_ack(c, link, len);
+    }
+    return 0;
+}
+
+// A running link sends. When that fails, the peer's last words are read first: they say more than EPIPE does.
+static void ensi_sock_run(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_ms)
+{
+    int e = ensi_sock_write(c, s, link);
+
+    if (e == 0) return;
+    s->can_read = true;
+    while (s->can_read && ensi_sock_running(c, s, link)) ensi_sock_read(c, s, link, now_ms);
+    if (ensi_sock_running(c, s, link)) ensi_sock_lost(c, s, link, e, now_ms);
+}
+
+static void ensi_sock_hangup(ensign_t *c, ensi_sock_t *s, int link, uint32_t attempt, uint64_t now_ms)
+{
+    if (s->state == ENSI_SOCK_UP) (void)ensi_sock_write(c, s, link); // GOAWAY, close_notify, if it is quick
+    if (s->state == ENSI_SOCK_CONNECTING) s->first += s->tried; // this one hung: another first, the next time
+    s->attempt = attempt;
+    ensi_sock_lost(c, s, link, 0, now_ms);
+}
+
+// ---- a step
+// Does what one link wants now. True: it may want something else after that.
+static bool ensi_sock_obey(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_ms)
+{
+    ensign_link_t want;
+
+    ensign_link(c, link, &want);
+    s->held = false;
+    if ((ensi_sock_live(s) || s->dialing) && want.attempt != s->attempt) {
+        ensi_sock_drop(s); // the link went on without us
+        s->dialing = false;
+    }
+    switch (want.todo) {
+    case ENSIGN_LINK_RESOLVE:
+#ifndef ENSIGN_NO_DNS
+        if (ensi_client_io(c) != ENSIGN_IO_SOCKETS) return false;
+        ensi_sock_resolve(c, link, &want);
+        return true;
+#else
+        return false;
+#endif
+    case ENSIGN_LINK_DIAL:
+        return ensi_sock_dial(c, s, link, &want, now_ms);
+    case ENSIGN_LINK_RUN:
+        if (s->state != ENSI_SOCK_UP) return false; // somebody else said that it is up
+        ensi_sock_run(c, s, link, now_ms);
+        return !ensi_sock_running(c, s, link);
+    case ENSIGN_LINK_HANGUP:
+        ensi_sock_hangup(c, s, link, want.attempt, now_ms);
+        return true;
+    default:
+        ensi_sock_drop(s);
+        s->dialing = false;
+        return false;
+    }
+}
+
+static void ensi_sock_note(ensi_sockets_t *x, const ensign_poll_t *ready, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        for (int link = 0; link < ENSIGN_MAX_LINKS; link++) {
+            ensi_sock_t *s = &x->link[link];
+            if (!ensi_sock_live(s) || ready[i].serial != s->serial) continue;
+            if (ready[i].ready & (ENSIGN_READ | ENSIGN_HUP)) s->can_read = true;
+            if (ready[i].ready & (ENSIGN_WRITE | ENSIGN_HUP)) s->can_write = true;
+        }
+    }
+}
+
+static void ensi_sock_settle(ensign_t *c, ensi_sockets_t *x, uint64_t now_ms)
+{
+    x->again = true;
+    for (int round = 0; x->again && round < ENSI_SOCK_ROUNDS; round++) {
+        x->again = false;
+        for (int link = 0; link < ENSIGN_MAX_LINKS; link++) {
+            x->again |= ensi_sock_obey(c, &x->link[link], link, now_ms);
+        }
+    }
+}
+
+ENSIGN_API int ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms)
+{
+    ensi_sockets_t *x = ensi_client_sockets(c);
+    int rc;
+
+    if (!ready && n > 0) {
+        return ensi_client_fail(c, ENSIGN_E_ARGUMENT, 0,
+                                "sockets: ready is NULL, n is %lu; pass entries, or n 0", (unsigned long)n);
+    }
+    if (ensi_client_io(c) == ENSIGN_IO_CALLER) return ensign_tick(c, now_ms);
+    ensi_sock_note(x, ready, n);
+    for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_read(c, &x->link[link], link, now_ms);
+    rc = ensign_tick(c, now_ms);
+    ensi_sock_settle(c, x, now_ms);
+    return rc;
+}
+
+ENSIGN_API int ensign_poll_set(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS])
+{
+    ensi_sockets_t *x = ensi_client_sockets(c);
+    int n = 0;
+
+    for (int link = 0; link < ENSIGN_MAX_LINKS; link++) {
+        ensi_sock_t *s = &x->link[link];
+        ensign_poll_t *p = &set[n];
+        size_t waiting = 0;
+
+        if (s->parting != -1) ensi_sock_os_close(s->parting);
+        s->parting = -1;
+        if (s->state == ENSI_SOCK_NONE) continue;
+        p->fd = s->fd;
+        p->serial = s->serial;
+        p->ready = 0;
+        p->want = ENSIGN_GONE;
+        n++;
+        if (ensi_sock_move(&s->state, ENSI_SOCK_IN_LIST)) {
+            s->parting = s->fd;
+            s->fd = -1;
+            continue;
+        }
+        s->listed = true;
+        if (s->state == ENSI_SOCK_UP) (void)ensign_tx_buf(c, link, &waiting);
+        p->want = waiting ? ENSIGN_READ | ENSIGN_WRITE : ENSIGN_READ;
+        if (s->state == ENSI_SOCK_CONNECTING) p->want = ENSIGN_WRITE;
+    }
+    return n;
+}
+
+// ---- programs without a loop
+static short ensi_sock_events(int want)
+{
+    int events = (want & ENSIGN_READ ? POLLIN : 0) | (want & ENSIGN_WRITE ? POLLOUT : 0);
+
+    return (short)events;
+}
+
+static int ensi_sock_ready(short events)
+{
+    int ready = (events & POLLIN ? ENSIGN_READ : 0) | (events & POLLOUT ? ENSIGN_WRITE : 0);
+
+    return events & (POLLERR | POLLHUP | POLLNVAL) ? ready | ENSIGN_READ | ENSIGN_HUP : ready;
+}
+
+static size_t ensi_sock_poll_add(ensi_sock_pollfd_t *p, size_t at, const ensign_poll_t *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++, at++) {
+        memset(&p[at], 0, sizeof p[at]);
+        p[at].fd = ENSI_SOCK_FD(from[i].fd);
+        p[at].events = ensi_sock_events(from[i].want);
+    }
+    return at;
+}
+
+static bool ensi_sock_poll_take(const ensi_sock_pollfd_t *p, ensign_poll_t *to, size_t n)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < n; i++) {
+        to[i].ready = ensi_sock_ready(p[i].revents);
+        any |= to[i].ready != 0;
+    }
+    return any;
+}
+
+// The sockets in use. GONE ones are closed on the way: who waits here has no loop that knows them.
+static size_t ensi_sock_in_use(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS])
+{
+    int n = ensign_poll_set(c, set);
+    bool gone = false;
+
+    for (int i = 0; i < n; i++) gone |= (set[i].want & ENSIGN_GONE) != 0;
+    return (size_t)(gone ? ensign_poll_set(c, set) : n);
+}
+
+// What both waits do: one poll of at most timeout_ms (< 0: until something happens), and one step. *hit: one
+// of extra is ready. OK, INTERRUPTED, or an error.
+static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeout_ms, bool *hit)
+{
+    ensi_sock_pollfd_t p[ENSI_SOCK_WAIT_MAX];
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    size_t count = ensi_sock_in_use(c, set);
+    size_t all = ensi_sock_poll_add(p, ensi_sock_poll_add(p, 0, set, count), extra, n);
+    int due = ensi_client_timer(c, ensign_now_ms());
+    int e;
+
+    if (ensi_sock_more(ensi_client_sockets(c))) due = 0;
+    if (due >= 0 && (timeout_ms < 0 || due < timeout_ms)) timeout_ms = due;
+    *hit = false;
+    if (timeout_ms < 0 && all == 0) {
+        return ensi_client_fail(c, ENSIGN_E_STATE, 0,
+                                "sockets: a wait for ever would never end: nothing is open on this client; "
+                                "open something first, or give a time");
+    }
+    e = ensi_sock_os_poll(p, all, timeout_ms);
+    if (e != 0) { // timers run all the same: else a steady signal would keep them from it
+        (void)ensign_step(c, NULL, 0, ensign_now_ms());
+        if (e == ENSI_SOCK_EINTR) return ENSIGN_INTERRUPTED;
+        return ensi_client_fail(c, ENSIGN_E_STATE, e,
+                                "sockets: poll of %u descriptors failed (%d); see that those of extra are "
+                                "open", (unsigned)all, e);
+    }
+    ensi_sock_poll_take(p, set, count);
+    *hit = ensi_sock_poll_take(p + count, extra, n);
+    return ensign_step(c, set, count, ensign_now_ms());
+}
+
+// Milliseconds from now to the end of a wait that began at `start`; -1: it has none.
+static int ensi_sock_left(uint64_t start, int timeout_ms)
+{
+    uint64_t gone = ensign_now_ms() - start;
+
+    if (timeout_ms < 0) return -1;
+    return gone < (uint64_t)timeout_ms ? timeout_ms - (int)gone : 0;
+}
+
+static int ensi_sock_can_wait(ensign_t *c, const char *what)
+{
+    if (ensi_client_io(c) != ENSIGN_IO_CALLER) return ENSIGN_OK;
+    return ensi_client_fail(c, ENSIGN_E_STATE, 0,
+                            "sockets: %s moves no bytes under ENSIGN_IO_CALLER; move them by ensign_rx_buf "
+                            "and ensign_tx_buf, or set io to ENSIGN_IO_SOCKETS", what);
+}
+
+ENSIGN_API int ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int timeout_ms)
+{
+    const size_t max = ENSI_SOCK_WAIT_MAX - ENSIGN_MAX_FDS;
+    uint64_t start = ensign_now_ms();
+    int rc = ensi_sock_can_wait(c, "ensign_wait");
+
+    if (rc != ENSIGN_OK) return rc;
+    if (n > max || (n > 0 && !extra)) {
+        return ensi_client_fail(c, ENSIGN_E_ARGUMENT, 0,
+                                "sockets: ensign_wait got %lu extra entries at %s; pass an array of at most "
+                                "%lu, or poll them with ensign_poll_set in a loop of your own",
+                                (unsigned long)n, extra ? "an array" : "NULL", (unsigned long)max);
+    }
+    for (size_t i = 0; i < n; i++) extra[i].ready = 0;
+    for (;;) {
+        bool hit;
+        int left = ensi_sock_left(start, timeout_ms);
+
+        // One turn even with a notice waiting: who takes one notice a wait must not starve the sockets.
+        rc = ensi_sock_turn(c, extra, n, ensign_pending(c, 0) ? 0 : left, &hit);
+        if (rc != ENSIGN_OK || hit || ensign_pending(c, 0)) return rc;
+        if (left == 0) return ensi_client_timed_out(c);
+    }
+}
+
+ENSIGN_API int ensign_await(ensign_t *c, uint32_t handle, const ensign_notice_t **n, int timeout_ms)
+{
+    uint64_t start = ensign_now_ms();
+    int rc = ensi_sock_can_wait(c, "ensign_await");
+
+    *n = NULL;
+    if (rc != ENSIGN_OK) return rc;
+    if (!ensi_client_has_handle(c, handle)) {
+        return ensi_client_fail(c, ENSIGN_E_HANDLE, 0,
+                                "sockets: ensign_await of handle %lu, which has ended or was forgotten; "
+                                "await an open one, until its notice with `last`", (unsigned long)handle);
+    }
+    while (!ensign_pending(c, handle)) {
+        bool hit;
+        int left = ensi_sock_left(start, timeout_ms);
+
+        rc = ensi_sock_turn(c, NULL, 0, left, &hit);
+        if (rc != ENSIGN_OK) return rc;
+        if (left == 0 && !ensign_pending(c, handle)) return ensi_client_timed_out(c);
+    }
+    *n = ensign_next_of(c, handle);
+    return ENSIGN_OK;
+}
+#endif // ENSIGN_NO_SOCKETS
+
+#endif // ENSIGN_IMPLEMENTED
+#endif // ENSIGN_IMPLEMENTATION

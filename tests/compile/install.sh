@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# make install: what a packager and a user of it meet.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. tests/tap.sh
+unset MAKEFLAGS MFLAGS MAKELEVEL VARIANT # this is a make of its own
+
+cat >"$dir/program.c" <<'C'
+#define ENSIGN_IMPLEMENTATION
+#include <ensign.h>
+#include <stdio.h>
+int main(void)
+{
+    puts(ensign_result_name(ENSIGN_OK));
+    return 0;
+}
+C
+files() { (cd "$dir/$1" 2>/dev/null && find . ! -type d | sort | tr '\n' ' '); }
+wanted='./usr/include/ensign.h ./usr/share/pkgconfig/ensign.pc '
+knows_no_stage() { ! grep "$dir" "$dir/stage/usr/share/pkgconfig/ensign.pc"; }
+program() {
+    export PKG_CONFIG_PATH=$dir/own/share/pkgconfig
+    # shellcheck disable=SC2046 # flags are words
+    cc -o "$dir/program" "$dir/program.c" $(pkg-config --cflags --libs ensign) && "$dir/program"
+}
+versions_agree() {
+    local said
+    said=$(PKG_CONFIG_PATH=$dir/own/share/pkgconfig pkg-config --modversion ensign)
+    echo "pkg-config says '$said'"
+    [ -n "$said" ] && grep -q "^#define ENSIGN_VERSION  *\"$said\"" ensign.h
+}
+
+check 'DESTDIR and PREFIX' make install DESTDIR="$dir/stage" PREFIX=/usr
+check 'two files, where a packager wants them' test "$(files stage)" = "$wanted"
+check 'the .pc file knows nothing of the stage' knows_no_stage
+check 'the header is the header' cmp ensign.h "$dir/stage/usr/include/ensign.h"
+check 'PREFIX alone' make install PREFIX="$dir/own"
+check 'a program built by pkg-config runs' program
+check 'the version is that of the header' versions_agree
+check 'uninstall' make uninstall PREFIX="$dir/own"
+check 'leaves no file' test -z "$(files own)"
+results

@@ -1,0 +1,571 @@
+/* peer.h - a client, its servers and its clock in one process, for the tests of whole sessions
+ *
+ * A world_t holds one ensign_t that is driven through its functions without sockets, an HTTP/2 server
+ * (nghttp2) and an auth server (HTTP/1.1) behind it, a clock in milliseconds that only the test moves,
+ * and a random generator. Bytes go to and fro whole, in random pieces or one by one (WHOLE, RANDOM,
+ * BYTE): every script runs in all three. The servers do nothing by themselves but what the hooks of the
+ * world say; a test plays them with peer_ and auth_.
+ *
+ * The harness itself fails a test when the client sends what nghttp2 refuses, grants more credit than
+ * its buffer has room, changes bytes of tx that were not acked, offers no room in rx, asks for steps
+ * that do nothing, waits for nothing, or leaves memory behind. SEED=n in the environment replays; a
+ * failure prints the seed. */
+#ifndef PEER_H
+#define PEER_H
+
+#include "server.h"
+
+/* ------------------------------------------------------------------ links */
+static UNUSED conn_t *world_conn(world_t *w, int link, uint32_t attempt)
+{
+    conn_t *c = (conn_t *)calloc(1, sizeof *c);
+    size_t i;
+    if (!c) abort();
+    assert_true(w->conn_count < WORLD_CONNS);
+    c->w = w;
+    c->link = link;
+    c->attempt = attempt;
+    c->alive = true;
+    c->initial_window = 65535;
+    for (i = 0; i < w->conn_count; i++) c->number += w->conns[i]->link == link ? 1 : 0;
+    if (link != ENSIGN_LINK_AUTH) c->session = peer_session(c);
+    w->conns[w->conn_count++] = c;
+    w->conn[link] = c;
+    return c;
+}
+
+static UNUSED void world_drop(world_t *w, int link)
+{
+    conn_t *c = w->conn[link];
+    size_t i;
+    if (!c) return;
+    c->alive = false;
+    w->conn[link] = NULL;
+    for (i = 0; i < w->stream_count; i++) {
+        if (w->streams[i]->conn == c) w->streams[i]->closed = true;
+    }
+    if (c->session) nghttp2_session_del(c->session);
+    c->session = NULL;
+}
+
+/* The link is lost now; native 0: in good order. */
+static UNUSED void world_cut(world_t *w, int link, int native)
+{
+    ensign_link_t l;
+    ensign_link(w->client, link, &l);
+    world_drop(w, link);
+    ensign_link_down(w->client, link, l.attempt, native, w->now);
+}
+
+static UNUSED size_t world_chunk(world_t *w, size_t n)
+{
+    if (w->mode == BYTE) return 1;
+    return w->mode == RANDOM ? 1 + world_below(w, (uint32_t)n) : n;
+}
+
+static UNUSED bool world_runs(world_t *w, conn_t *c)
+{
+    ensign_link_t l;
+    if (!c->alive) return false;
+    ensign_link(w->client, c->link, &l);
+    return l.todo == ENSIGN_LINK_RUN && l.attempt == c->attempt;
+}
+
+static UNUSED void world_ok(world_t *w, int rc, const char *what)
+{
+    if (rc != ENSIGN_OK && !w->fault)
+        world_fail(w, "%s gave %d: a failed link is a notice, never a result", what, rc);
+}
+
+static UNUSED void world_receive(conn_t *c, const uint8_t *p, size_t n)
+{
+    ssize_t rc;
+    if (!c->session) {
+        bytes_add(&c->in, p, n);
+        return;
+    }
+    rc = nghttp2_session_mem_recv(c->session, p, n);
+    if (rc != (ssize_t)n)
+        world_fail(c->w, "the server cannot read what the client sent: %s", nghttp2_strerror((int)rc));
+}
+
+/* Bytes that were shown and not acked must be shown again. */
+static UNUSED void world_same_tail(conn_t *c, const uint8_t *p, size_t n)
+{
+    if (c->tail.len > n || (c->tail.len && memcmp(c->tail.p, p, c->tail.len) != 0)) {
+        world_fail(c->w, "link %d: bytes of tx changed before they were acked", c->link);
+    }
+}
+
+static UNUSED bool world_send_some(world_t *w, conn_t *c)
+{
+    size_t n = 0, take;
+    const uint8_t *p = ensign_tx_buf(w->client, c->link, &n);
+    if (!p) n = 0;
+    world_same_tail(c, p, n);
+    if (n == 0) return false;
+    take = world_chunk(w, n);
+    if (w->cut_out[c->link] >= 0 && (int64_t)take > w->cut_out[c->link]) take = (size_t)w->cut_out[c->link];
+    world_receive(c, p, take);
+    c->bytes_out += (int64_t)take;
+    c->tail.len = 0;
+    if (w->mode != WHOLE) bytes_add(&c->tail, p + take, n - take < 64 ? n - take : 64);
+    world_ok(w, ensign_tx_ack(w->client, c->link, take), "ensign_tx_ack");
+    if (w->cut_out[c->link] < 0) return true;
+    w->cut_out[c->link] -= (int64_t)take;
+    if (w->cut_out[c->link] > 0) return true;
+    w->cut_out[c->link] = -1;
+    world_cut(w, c->link, ECONNRESET);
+    return false;
+}
+
+static UNUSED void world_fill(conn_t *c)
+{
+    const uint8_t *p;
+    ssize_t n;
+    if (c->out_at == c->out.len) c->out_at = c->out.len = 0;
+    while (c->session && c->out.len - c->out_at < 65536 &&
+           (n = nghttp2_session_mem_send(c->session, &p)) > 0) {
+        bytes_add(&c->out, p, (size_t)n);
+    }
+}
+
+static UNUSED bool world_recv_some(world_t *w, conn_t *c)
+{
+    size_t n, cap = 0;
+    uint8_t *p;
+    world_fill(c);
+    n = c->out.len - c->out_at;
+    if (n == 0) return false;
+    n = world_chunk(w, n);
+    p = ensign_rx_buf(w->client, c->link, &cap);
+    if (!p || cap == 0) world_fail(w, "link %d: no room in rx while it runs", c->link);
+    if (n > cap) n = cap;
+    if (w->cut_in[c->link] >= 0 && (int64_t)n > w->cut_in[c->link]) n = (size_t)w->cut_in[c->link];
+    memcpy(p, c->out.p + c->out_at, n);
+    c->out_at += n;
+    c->bytes_in += (int64_t)n;
+    world_ok(w, ensign_rx_ack(w->client, c->link, n, w->now), "ensign_rx_ack");
+    if (w->cut_in[c->link] < 0) return true;
+    w->cut_in[c->link] -= (int64_t)n;
+    if (w->cut_in[c->link] > 0) return true;
+    w->cut_in[c->link] = -1;
+    world_cut(w, c->link, ECONNRESET);
+    return false;
+}
+
+static UNUSED bool world_bytes(world_t *w, conn_t *c)
+{
+    int budget = w->mode == BYTE ? 256 : w->mode == RANDOM ? 3 : 16;
+    int i;
+    bool moved = false;
+    for (i = 0; i < budget && world_runs(w, c) && world_send_some(w, c); i++) moved = true;
+    for (i = 0; i < budget && world_runs(w, c) && world_recv_some(w, c); i++) moved = true;
+    if (c->alive && c->session && c->goaway && c->out_at == c->out.len &&
+        !nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session) &&
+        world_runs(w, c)) {
+        world_cut(w, c->link, 0);
+        moved = true;
+    }
+    return moved;
+}
+
+/* A client that hangs up may still have something to say. */
+static UNUSED void world_flush(world_t *w, int link)
+{
+    conn_t *c = w->conn[link];
+    size_t n = 0;
+    const uint8_t *p;
+    if (!c || !c->alive) return;
+    p = ensign_tx_buf(w->client, link, &n);
+    if (!p || n == 0) return;
+    c->goaway = true;       /* what the server makes of it is nobody's matter any more */
+    world_receive(c, p, n);
+    world_ok(w, ensign_tx_ack(w->client, link, n), "ensign_tx_ack");
+}
+
+static UNUSED bool world_dial(world_t *w, int link, uint32_t attempt)
+{
+    if (w->dial[link] == DIAL_SILENT) return false;
+    w->dials[link]++;
+    if (w->dial[link] == DIAL_REFUSE) {
+        world_ok(w, ensign_link_down(w->client, link, attempt, ECONNREFUSED, w->now), "ensign_link_down");
+        return true;
+    }
+    world_conn(w, link, attempt);
+    world_ok(w, ensign_link_up(w->client, link, attempt, w->now), "ensign_link_up");
+    return true;
+}
+
+static UNUSED bool world_link(world_t *w, int link)
+{
+    static const char *const addresses[] = { "127.0.0.1" };
+    ensign_link_t l;
+    memset(&l, 0, sizeof l);
+    ensign_link(w->client, link, &l);
+    switch (l.todo) {
+    case ENSIGN_LINK_RESOLVE:
+        w->resolves[link]++;
+        world_ok(w,
+                 ensign_resolved(w->client, link, l.attempt, addresses, w->resolve_fails ? 0 : 1,
+                                 w->resolve_fails ? -2 : 0),
+                 "ensign_resolved");
+        return true;
+    case ENSIGN_LINK_DIAL: return world_dial(w, link, l.attempt);
+    case ENSIGN_LINK_RUN: return w->conn[link] ? world_bytes(w, w->conn[link]) : false;
+    case ENSIGN_LINK_HANGUP:
+        world_flush(w, link);
+        world_drop(w, link);
+        world_ok(w, ensign_link_down(w->client, link, l.attempt, 0, w->now), "ensign_link_down");
+        return true;
+    default: return false;
+    }
+}
+
+/* The hooks hear of whole messages only, and never inside of nghttp2. */
+static UNUSED bool world_serve(world_t *w)
+{
+    bool did = auth_serve(w);
+    ensign_slice_t m;
+    size_t i;
+    for (i = 0; i < w->stream_count; i++) {
+        stream_t *s = w->streams[i];
+        if (!s->headers || s->closed) continue;
+        if (w->on_headers && !s->told) {
+            s->told = did = true;
+            w->on_headers(w, s);
+        }
+        while (w->on_message && !s->closed && peer_take(s, &m)) {
+            did = true;
+            w->on_message(w, s, m);
+        }
+        if (w->on_half && s->half_closed && !s->told_half) {
+            s->told_half = did = true;
+            w->on_half(w, s);
+        }
+    }
+    return did;
+}
+
+/* One exchange; false: nothing moved. */
+static UNUSED bool world_round(world_t *w)
+{
+    bool moved = false;
+    int link;
+    world_ok(w, ensign_tick(w->client, w->now), "ensign_tick");
+    for (link = 0; link < w->links; link++) {
+        if (world_link(w, link)) moved = true;
+    }
+    if (world_serve(w)) moved = true;
+    return moved;
+}
+
+/* Moves until all is quiet; the clock stands. */
+static UNUSED void world_settle(world_t *w)
+{
+    unsigned rounds = 0;
+    int quiet = 0;
+    while (quiet < 2) {
+        quiet = world_round(w) ? 0 : quiet + 1;
+        if (++rounds > 3000000) world_fail(w, "it does not come to rest");
+    }
+    w->zero_timeouts = 0;
+}
+
+/* Lets time go by, with all that falls due in it. */
+static UNUSED void world_pass(world_t *w, uint64_t ms)
+{
+    uint64_t end = w->now + ms;
+    int t;
+    world_settle(w);
+    while (w->now < end) {
+        t = ensign_timeout(w->client, w->now);
+        if (t == 0) t = 10;
+        w->now = t > 0 && w->now + (uint64_t)t < end ? w->now + (uint64_t)t : end;
+        world_settle(w);
+    }
+}
+
+/* A step towards something that a test waits for: an exchange, or the clock goes to the next timer. */
+static UNUSED void world_advance(world_t *w, const char *what)
+{
+    int t;
+    if (world_round(w) || world_round(w)) {
+        w->zero_timeouts = w->pulls_due = 0;
+        if (++w->rounds > 20000000) world_fail(w, "no end of bytes while waiting for %s", what);
+        return;
+    }
+    t = ensign_timeout(w->client, w->now);
+    if (t < 0) world_fail(w, "stalled: nothing moves and no timer runs while waiting for %s", what);
+    if (t == 0 && !ensign_pending(w->client, 0) && ++w->zero_timeouts > 3) {
+        world_fail(w, "ensign_timeout is 0, but steps do nothing, while waiting for %s", what);
+    }
+    if (t == 0 && ++w->pulls_due < 3) return;   /* a notice came: the test pulls it before time goes on */
+    w->pulls_due = 0;
+    if (t == 0) t = 10;
+    w->now += (uint64_t)t;
+    w->waited_ms += (uint64_t)t;
+    if (w->waited_ms > w->patience_ms)
+        world_fail(w, "%llu ms went by in waiting for %s", (unsigned long long)w->waited_ms, what);
+}
+
+#define world_until(w, condition)                                                                            \
+    do {                                                                                                     \
+        (w)->waited_ms = 0;                                                                                  \
+        while (!(condition)) world_advance(w, #condition);                                                   \
+    } while (0)
+
+/* ------------------------------------------------------------------ notices */
+/* Asking for a handle's next notice gives back what its last one lent, also when there is none. */
+static UNUSED void world_account(world_t *w, uint32_t handle, const ensign_notice_t *n)
+{
+    size_t i;
+    for (i = 0; i < w->stream_count; i++) {
+        stream_t *s = w->streams[i];
+        if (!s->window || (handle && s->handle != handle)) continue;
+        while (s->released < s->pulled) s->freed += (int64_t)s->sizes[s->released++];
+        if (n && (n->type == ENSIGN_NOTICE_MESSAGE || n->type == ENSIGN_NOTICE_EVENT)) s->pulled++;
+    }
+}
+
+static UNUSED void world_client_notice(world_t *w, const ensign_notice_t *n)
+{
+    if (n->error) w->last_error = *n->error;
+    switch (n->type) {
+    case ENSIGN_NOTICE_CONNECTED: w->connected++; break;
+    case ENSIGN_NOTICE_DISCONNECTED:
+        w->disconnected++;
+        w->retry_in_ms = n->as.disconnected.retry_in_ms;
+        break;
+    case ENSIGN_NOTICE_FAILED: w->failed++; break;
+    case ENSIGN_NOTICE_CLOSED: w->client_closed++; break;
+    default: world_fail(w, "the client itself got a notice of type %d", (int)n->type);
+    }
+}
+
+/* Pulls one notice, of `handle` or (0) of any, if one waits. */
+static UNUSED const ensign_notice_t *world_pull(world_t *w, uint32_t handle)
+{
+    const ensign_notice_t *n = handle ? ensign_next_of(w->client, handle) : ensign_next(w->client);
+    world_account(w, n ? n->handle : handle, n);
+    if (!n) return NULL;
+    assert_true(n->handle != 0);
+    if (handle) assert_int_equal(n->handle, handle);
+    if (n->error && n->error->code == 0)
+        world_fail(w, "an error without a code in a notice of type %d", (int)n->type);
+    if (n->handle == ENSIGN_CLIENT) world_client_notice(w, n);
+    return n;
+}
+
+/* The next notice of a handle (0: of any), whatever it is; time goes on until it comes. */
+static UNUSED const ensign_notice_t *world_next(world_t *w, uint32_t handle)
+{
+    const ensign_notice_t *n;
+    w->waited_ms = 0;
+    while (!(n = world_pull(w, handle))) world_advance(w, "a notice");
+    return n;
+}
+
+/* The next of that type of that handle; what comes before it is passed over. */
+static UNUSED const ensign_notice_t *world_await(world_t *w, uint32_t handle, ensign_notice_type_t type)
+{
+    const ensign_notice_t *n;
+    char what[64];
+    snprintf(what, sizeof what, "a notice of type %d of handle %lx", (int)type, (unsigned long)handle);
+    w->waited_ms = 0;
+    for (;;) {
+        while (!(n = world_pull(w, handle))) world_advance(w, what);
+        if (n->type == type) return n;
+        if (n->last) {
+            world_fail(w, "the last notice of the handle is of type %d, %d was awaited; status %d: %s",
+                       (int)n->type, (int)type, n->type == ENSIGN_NOTICE_END ? n->as.end.status : -1,
+                       n->error ? n->error->text : "-");
+        }
+    }
+}
+
+/* The next notice of that handle must be of that type. */
+static UNUSED const ensign_notice_t *world_expect(world_t *w, uint32_t handle, ensign_notice_type_t type)
+{
+    const ensign_notice_t *n = world_next(w, handle);
+    if (n->type != type) {
+        world_fail(w, "a notice of type %d instead of %d; status %d: %s", (int)n->type, (int)type,
+                   n->type == ENSIGN_NOTICE_END ? n->as.end.status : -1, n->error ? n->error->text : "-");
+    }
+    return n;
+}
+
+static UNUSED const ensign_notice_t *world_end(world_t *w, uint32_t handle, int status)
+{
+    const ensign_notice_t *n = world_await(w, handle, ENSIGN_NOTICE_END);
+    if (n->as.end.status != status) {
+        world_fail(w, "END with status %d instead of %d: %s", n->as.end.status, status,
+                   n->error ? n->error->text : "-");
+    }
+    assert_true(n->last);
+    return n;
+}
+
+/* All is quiet and the handle has nothing to say. */
+static UNUSED void world_silent(world_t *w, uint32_t handle)
+{
+    const ensign_notice_t *n;
+    world_settle(w);
+    n = world_pull(w, handle);
+    if (n) world_fail(w, "a notice of type %d where none was due", (int)n->type);
+}
+
+/* Pulls what the client says of itself, so that it is counted. */
+static UNUSED void world_hear(world_t *w)
+{
+    while (world_pull(w, ENSIGN_CLIENT)) {}
+}
+
+/* ------------------------------------------------------------------ waiting for the client's bytes */
+/* The i-th stream that ever came, with its headers. */
+static UNUSED stream_t *world_stream(world_t *w, size_t i)
+{
+    world_until(w, w->stream_count > i && w->streams[i]->headers);
+    return w->streams[i];
+}
+
+static UNUSED ensign_slice_t world_request(world_t *w, stream_t *s)
+{
+    ensign_slice_t m;
+    memset(&m, 0, sizeof m);
+    world_until(w, peer_take(s, &m));
+    return m;
+}
+
+static UNUSED void world_audit(stream_t *s, uint32_t handle, size_t window)
+{
+    s->handle = handle;
+    s->window = window;
+    peer_audit(s);
+}
+
+/* ------------------------------------------------------------------ the beginning and the end */
+static UNUSED uint64_t world_base_seed(void)
+{
+    const char *text = getenv("SEED");
+    return text ? strtoull(text, NULL, 10) : 1;
+}
+
+static UNUSED void world_desc(world_t *w)
+{
+    ensign_desc_t *d = &w->desc;
+    memset(d, 0, sizeof *d);
+    d->endpoint = "localhost:5356";
+    d->tls.off = true;
+    d->name = "me";
+    d->io = ENSIGN_IO_CALLER;
+    d->seed = w->seed;
+    d->user = w;
+    d->alloc = world_alloc;
+    d->wall_ms = world_wall;
+    d->wake = world_wake;
+}
+
+static UNUSED void world_begin(world_t *w, chunk_t mode, uint64_t seed)
+{
+    int i;
+    memset(w, 0, sizeof *w);
+    w->mode = mode;
+    w->seed = seed;
+    w->rng = seed * 77 + (uint64_t)mode;
+    w->now = 1000;
+    w->links = 2;
+    w->wall = 1700000000000;
+    w->server_wall_s = 1700000000;
+    w->access_s = 3600;
+    w->overlap_s = 900;
+    w->refresh_s = 7200;
+    w->patience_ms = 600000;
+    for (i = 0; i < ENSIGN_MAX_LINKS; i++) w->cut_in[i] = w->cut_out[i] = -1;
+    world_desc(w);
+}
+
+/* Creates the client from w->desc, as the test has changed it. */
+static UNUSED void world_create(world_t *w)
+{
+    int rc = ensign_create(&w->client, &w->desc, &w->why);
+    if (rc != ENSIGN_OK) fail_msg("ensign_create gave %d: %s", rc, w->why.text);
+}
+
+/* With a key: the auth server is in the game. */
+static UNUSED void world_create_with_key(world_t *w)
+{
+    w->desc.auth_url = "http://localhost:8088";
+    w->desc.client_id = "DbIxBEtIUgNIClnFMDmvoZeMrLxUTJVa";
+    w->desc.client_secret = "wAfRpXLTiWn7yo7HQzOCwxMvveqiHXoeVJghlSIK2YbMqOMCUiSVRVQOLT0ORrVS";
+    world_create(w);
+}
+
+static UNUSED void stream_free(stream_t *s)
+{
+    bytes_free(&s->fields);
+    bytes_free(&s->in);
+    bytes_free(&s->out);
+    bytes_free(&s->trailers);
+    free(s->sizes);
+    free(s);
+}
+
+static UNUSED void world_free(world_t *w)
+{
+    size_t i;
+    if (w->client) ensign_destroy(w->client);
+    w->client = NULL;
+    for (i = 0; i < ENSIGN_MAX_LINKS; i++) world_drop(w, (int)i);
+    for (i = 0; i < w->stream_count; i++) stream_free(w->streams[i]);
+    for (i = 0; i < w->conn_count; i++) {
+        bytes_free(&w->conns[i]->in);
+        bytes_free(&w->conns[i]->out);
+        bytes_free(&w->conns[i]->tail);
+        free(w->conns[i]);
+    }
+    free(w->streams);
+    w->streams = NULL;
+    w->stream_count = w->stream_cap = w->conn_count = 0;
+}
+
+/* Destroys the client: all that it took must come back. */
+static UNUSED void world_close(world_t *w)
+{
+    world_free(w);
+    if (w->live || w->blocks) world_fail(w, "%zu bytes in %zu blocks were not freed", w->live, w->blocks);
+}
+
+typedef struct script_t { const char *name; void (*run)(world_t *); chunk_t mode; } script_t;
+
+static UNUSED void script_test(void **state)
+{
+    const script_t *s = (const script_t *)*state;
+    world_begin(&world, s->mode, world_base_seed());
+    world.script = s->name;
+    s->run(&world);
+    world_close(&world);
+    world.finished = true;
+}
+
+static UNUSED int script_after(void **state)
+{
+    (void)state;
+    if (world.finished) return 0;
+    print_message("# SEED=%llu replays it\n", (unsigned long long)world.seed);
+    world.client = NULL;        /* its state is not to be trusted any more */
+    world_free(&world);
+    return 0;
+}
+
+/* Three tests of one script: an entry of the array that cmocka gets, made in static storage by SCRIPT. */
+#define SCRIPT(f) \
+    static void f(world_t *w); \
+    static script_t f##_modes[MODES] = { { #f, f, WHOLE }, { #f, f, RANDOM }, { #f, f, BYTE } }; \
+    static void f(world_t *w)
+#define IN_MODES(f) \
+    { #f " in whole chunks", script_test, NULL, script_after, &f##_modes[WHOLE] }, \
+    { #f " in random chunks", script_test, NULL, script_after, &f##_modes[RANDOM] }, \
+    { #f " in 1-byte chunks", script_test, NULL, script_after, &f##_modes[BYTE] }
+
+#endif

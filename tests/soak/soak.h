@@ -1,0 +1,97 @@
+/* soak.h - what the long runs share: a loop over several clients, numbered events, results as lines */
+#ifndef SOAK_H
+#define SOAK_H
+#define ENSIGN_IMPLEMENTATION
+#include "ensign.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STALL_MS = 60000 };      /* nothing came for so long: the run has failed */
+
+/* ------------------------------------------------------------------ results */
+static int results, failures;
+
+static void result(bool holds, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    results++;
+    if (!holds) failures++;
+    printf("%sok %d - ", holds ? "" : "not ", results);
+    vprintf(format, args);
+    printf("\n");
+    fflush(stdout);
+    va_end(args);
+}
+
+static void die(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    printf("not ok %d - ", results + 1);
+    vprintf(format, args);
+    printf("\n");
+    va_end(args);
+    exit(1);
+}
+
+/* ------------------------------------------------------------------ one turn of the loop, for all clients */
+enum { CLIENTS_MAX = 2 };
+
+static void turn(ensign_t *const *clients, size_t count)
+{
+    ensign_poll_t set[CLIENTS_MAX][ENSIGN_MAX_FDS];
+    struct pollfd fds[CLIENTS_MAX * ENSIGN_MAX_FDS];
+    size_t used[CLIENTS_MAX], n = 0, at = 0;
+    int wait = 1000;
+
+    for (size_t i = 0; i < count; i++) {
+        int timeout = ensign_timeout(clients[i], ensign_now_ms());
+        if (timeout >= 0 && timeout < wait) wait = timeout;
+        used[i] = (size_t)ensign_poll_set(clients[i], set[i]);
+        for (size_t k = 0; k < used[i]; k++, n++) {
+            int want = set[i][k].want;
+            fds[n].fd = want & ENSIGN_GONE ? -1 : (int)set[i][k].fd;
+            fds[n].events = (short)((want & ENSIGN_READ ? POLLIN : 0) | (want & ENSIGN_WRITE ? POLLOUT : 0));
+            fds[n].revents = 0;
+        }
+    }
+    if (poll(fds, (nfds_t)n, wait) < 0 && errno != EINTR) die("poll: %s", strerror(errno));
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; k < used[i]; k++, at++) {
+            int got = fds[at].revents;
+            set[i][k].ready = (got & POLLIN ? ENSIGN_READ : 0) | (got & POLLOUT ? ENSIGN_WRITE : 0) |
+                              (got & (POLLHUP | POLLERR) ? ENSIGN_HUP : 0);
+        }
+        if (ensign_step(clients[i], set[i], used[i], ensign_now_ms()) < 0)
+            die("step: %s", ensign_error(clients[i])->text);
+    }
+}
+
+/* Makes the topic if it is not there. */
+static void topic_ensure(ensign_t *c, const char *topic)
+{
+    const ensign_notice_t *n = NULL;
+    ensign_request_t r = ensign_topic_ensure(c, topic, NULL);
+
+    if (r.id == 0) die("topic %s: %s", topic, ensign_error(c)->text);
+    if (ensign_await(c, r.id, &n, STALL_MS) != ENSIGN_OK) die("topic %s: %s", topic, ensign_error(c)->text);
+    if (n->error) die("topic %s: %s", topic, n->error->text);
+}
+
+/* ------------------------------------------------------------------ events that can be told apart
+   The number in ten digits, then dots. */
+static void event_fill(char *data, size_t size, uint64_t number)
+{
+    char digits[24];
+    snprintf(digits, sizeof digits, "%010" PRIu64, number);
+    memset(data, '.', size);
+    memcpy(data, digits, size < 10 ? size : 10);
+}
+#endif

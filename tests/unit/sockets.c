@@ -1,0 +1,760 @@
+/* sockets.c - the socket driver against listeners of this process, on ports of the kernel's choice */
+#define _POSIX_C_SOURCE 200809L
+#define ENSI_SOCK_BUDGET 4096 /* small, so that it runs out */
+#define ENSIGN_IMPLEMENTATION
+#include "../../ensign.h"
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+enum { PREFACE = 24, TURNS = 2000 };
+static const uint8_t settings[9] = { 0, 0, 0, 4, 0, 0, 0, 0, 0 };
+
+typedef struct { int fd; uint16_t port; ensign_t *c; int peer; uint64_t ahead; /* of the clock */ } net_t;
+
+/* ---- a server, as little of one as a socket can tell from a real one */
+static int bound(const char *address, uint16_t port, uint16_t *got)
+{
+    struct sockaddr_in a;
+    socklen_t len = sizeof a;
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    memset(&a, 0, sizeof a);
+    a.sin_family = AF_INET;
+    a.sin_port = htons(port);
+    assert_int_equal(inet_pton(AF_INET, address, &a.sin_addr), 1);
+    assert_true(fd >= 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+    *got = ntohs(a.sin_port);
+    return fd;
+}
+
+static void client(net_t *n, const char *host, int io)
+{
+    char endpoint[80];
+    ensign_desc_t d;
+    ensign_error_t why;
+
+    memset(&d, 0, sizeof d);
+    snprintf(endpoint, sizeof endpoint, "%s:%u", host, (unsigned)n->port);
+    d.endpoint = endpoint;
+    d.tls.off = true;
+    d.io = io;
+    d.seed = 7;
+    d.backoff_min_ms = d.backoff_max_ms = 1;
+    assert_int_equal(ensign_create(&n->c, &d, &why), ENSIGN_OK);
+}
+
+static void listening(net_t *n, const char *address)
+{
+    memset(n, 0, sizeof *n);
+    n->peer = -1;
+    n->fd = bound(address, 0, &n->port);
+    assert_int_equal(listen(n->fd, 4), 0);
+}
+
+static void done(net_t *n)
+{
+    ensign_destroy(n->c);
+    if (n->peer >= 0) close(n->peer);
+    close(n->fd);
+}
+
+/* Gives the client a reason to connect, and to do so again. */
+static ensign_call_t call(net_t *n, bool wait_for_ready)
+{
+    ensign_call_desc_t d;
+    ensign_call_t k;
+
+    memset(&d, 0, sizeof d);
+    d.method = "/test.Socket/Any";
+    d.wait_for_ready = wait_for_ready;
+    d.request = ensign_str("");
+    d.unary = true;
+    k = ensign_call_open(n->c, &d);
+    assert_true(k.id != 0);
+    return k;
+}
+
+static const ensi_sock_t *sock(const net_t *n)
+{
+    return &ensi_client_sockets(n->c)->link[ENSIGN_LINK_RPC];
+}
+
+/* One turn of a loop with poll; how many entries it had, and the last poll set. */
+static int turn(net_t *n, ensign_poll_t set[ENSIGN_MAX_FDS])
+{
+    struct pollfd p[ENSIGN_MAX_FDS];
+    int i, due, count = ensign_poll_set(n->c, set);
+
+    for (i = 0; i < count; i++) {
+        p[i].fd = set[i].want & ENSIGN_GONE ? -1 : (int)set[i].fd;
+        p[i].events = ensi_sock_events(set[i].want);
+        p[i].revents = 0;
+    }
+    due = ensign_timeout(n->c, ensign_now_ms() + n->ahead);
+    assert_true(poll(p, (nfds_t)count, due < 0 || due > 50 ? 50 : due) >= 0);
+    for (i = 0; i < count; i++) set[i].ready = ensi_sock_ready(p[i].revents);
+    assert_int_equal(ensign_step(n->c, set, (size_t)count, ensign_now_ms() + n->ahead), ENSIGN_OK);
+    return count;
+}
+
+/* Turns until a notice of this type comes; *error: its error. */
+static void until(net_t *n, ensign_notice_type_t type, ensign_error_t *error)
+{
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+
+    for (int i = 0; i < TURNS; i++) {
+        const ensign_notice_t *x;
+        turn(n, set);
+        while ((x = ensign_next(n->c)) != NULL) {
+            if (x->type != type) continue;
+            if (error && x->error) *error = *x->error;
+            return;
+        }
+    }
+    fail_msg("notice %d did not come", (int)type);
+}
+
+static void accepted(net_t *n)
+{
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    uint8_t got[PREFACE];
+    struct pollfd p = { n->fd, POLLIN, 0 };
+
+    for (int i = 0; i < TURNS && poll(&p, 1, 0) == 0; i++) turn(n, set);
+    n->peer = accept(n->fd, NULL, NULL);
+    assert_true(n->peer >= 0);
+    p.fd = n->peer;
+    for (int i = 0; i < TURNS && poll(&p, 1, 0) == 0; i++) turn(n, set);
+    assert_int_equal(recv(n->peer, got, PREFACE, MSG_WAITALL), PREFACE);
+    assert_memory_equal(got, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", PREFACE);
+    assert_int_equal(sock(n)->state, ENSI_SOCK_UP);
+}
+
+static void connected(net_t *n)
+{
+    call(n, false);
+    accepted(n);
+    assert_int_equal(send(n->peer, settings, sizeof settings, 0), sizeof settings);
+    until(n, ENSIGN_NOTICE_CONNECTED, NULL);
+    while (ensign_next(n->c)) continue;
+}
+
+static bool open_fd(intptr_t fd)
+{
+    return fcntl((int)fd, F_GETFD) != -1;
+}
+
+/* ---- the table */
+static void only_the_tables_moves_are_made(void **state)
+{
+    static const ensi_sock_state_t to[4][5] = { /* by state and input; own state: no such move */
+        { ENSI_SOCK_CONNECTING, ENSI_SOCK_NONE, ENSI_SOCK_NONE, ENSI_SOCK_NONE, ENSI_SOCK_NONE },
+        { ENSI_SOCK_CONNECTING, ENSI_SOCK_UP, ENSI_SOCK_GONE, ENSI_SOCK_NONE, ENSI_SOCK_CONNECTING },
+        { ENSI_SOCK_UP, ENSI_SOCK_UP, ENSI_SOCK_GONE, ENSI_SOCK_NONE, ENSI_SOCK_UP },
+        { ENSI_SOCK_GONE, ENSI_SOCK_GONE, ENSI_SOCK_GONE, ENSI_SOCK_GONE, ENSI_SOCK_NONE },
+    };
+
+    (void)state;
+    for (int from = 0; from < 4; from++) {
+        for (int in = 0; in < 5; in++) {
+            ensi_sock_state_t s = (ensi_sock_state_t)from;
+            bool moved = ensi_sock_move(&s, (ensi_sock_in_t)in);
+            assert_int_equal(s, to[from][in]);
+            assert_int_equal(moved, (int)to[from][in] != from);
+        }
+    }
+}
+
+static void numeric_addresses_only(void **state)
+{
+    char longest[ENSI_SOCK_TEXT + 8];
+    ensi_sock_addr_t a;
+
+    (void)state;
+    assert_int_equal(ensi_sock_addr(&a, "192.0.2.7", 443), sizeof a.v4);
+    assert_int_equal(ntohl(a.v4.sin_addr.s_addr), 0xC0000207);
+    assert_int_equal(ntohs(a.v4.sin_port), 443);
+    assert_int_equal(ensi_sock_addr(&a, "2001:db8::1", 5356), sizeof a.v6);
+    assert_int_equal(a.v6.sin6_addr.s6_addr[1], 1);
+    assert_int_equal(ntohs(a.v6.sin6_port), 5356);
+    assert_int_equal(a.v6.sin6_scope_id, 0);
+    assert_int_equal(ensi_sock_addr(&a, "fe80::1%3", 1), sizeof a.v6);
+    assert_int_equal(a.v6.sin6_scope_id, 3);
+    assert_int_equal(ensi_sock_addr(&a, "localhost", 1), 0);
+    assert_int_equal(ensi_sock_addr(&a, "[::1]", 1), 0);
+    assert_int_equal(ensi_sock_addr(&a, "192.0.2", 1), 0);
+    assert_int_equal(ensi_sock_addr(&a, "", 1), 0);
+    memset(longest, '1', sizeof longest - 1);
+    longest[sizeof longest - 1] = 0;
+    assert_int_equal(ensi_sock_addr(&a, longest, 1), 0);
+}
+
+/* ---- connect */
+static void a_refusal_is_a_notice_with_the_errno(void **state)
+{
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    ensign_error_t e = { 0, 0, "" };
+    net_t n;
+
+    (void)state;
+    memset(&n, 0, sizeof n);
+    n.peer = -1;
+    n.fd = bound("127.0.0.1", 0, &n.port); /* bound, not listening: refuses */
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    assert_int_equal(ensign_poll_set(n.c, set), 0);
+    call(&n, true);
+    until(&n, ENSIGN_NOTICE_DISCONNECTED, &e);
+    assert_int_equal(e.code, ENSIGN_E_CONNECT);
+    assert_int_equal(e.native, ECONNREFUSED);
+    until(&n, ENSIGN_NOTICE_DISCONNECTED, &e); /* and it goes on trying */
+    assert_int_equal(e.native, ECONNREFUSED);
+    done(&n);
+}
+
+static void the_second_address_serves_when_the_first_refuses(void **state)
+{
+    static const char *const both[] = { "127.0.0.1", "127.0.0.2" };
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    ensign_link_t want;
+    uint16_t port;
+    net_t n;
+    int refusing;
+
+    (void)state;
+    listening(&n, "127.0.0.2");
+    refusing = bound("127.0.0.1", n.port, &port);
+    client(&n, "any.example", ENSIGN_IO_SOCKETS_NO_DNS);
+    call(&n, true);
+    turn(&n, set);
+    ensign_link(n.c, ENSIGN_LINK_RPC, &want);
+    assert_int_equal(want.todo, ENSIGN_LINK_RESOLVE); /* the driver left it to us */
+    assert_string_equal(want.host, "any.example");
+    assert_int_equal(ensign_resolved(n.c, ENSIGN_LINK_RPC, want.attempt, both, 2, 0), ENSIGN_OK);
+    accepted(&n);
+    assert_int_equal(sock(&n)->first, 1); /* what worked is the first of the next dial */
+    close(refusing);
+    done(&n);
+}
+
+static void the_last_error_of_many_is_told(void **state)
+{
+    static const char *const both[] = { "not-an-address", "127.0.0.1" };
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    ensign_error_t e = { 0, 0, "" };
+    ensign_link_t want;
+    net_t n;
+
+    (void)state;
+    memset(&n, 0, sizeof n);
+    n.peer = -1;
+    n.fd = bound("127.0.0.1", 0, &n.port);
+    client(&n, "any.example", ENSIGN_IO_SOCKETS_NO_DNS);
+    call(&n, true);
+    turn(&n, set);
+    ensign_link(n.c, ENSIGN_LINK_RPC, &want);
+    assert_int_equal(ensign_resolved(n.c, ENSIGN_LINK_RPC, want.attempt, both, 2, 0), ENSIGN_OK);
+    until(&n, ENSIGN_NOTICE_DISCONNECTED, &e);
+    assert_int_equal(e.code, ENSIGN_E_CONNECT);
+    assert_int_equal(e.native, ECONNREFUSED);
+    done(&n);
+}
+
+/* A listener whose queue is full answers no SYN: a connect to it hangs. */
+static size_t fill(const char *address, uint16_t port, int fds[], size_t max)
+{
+    struct sockaddr_in a;
+    size_t n = 0;
+
+    memset(&a, 0, sizeof a);
+    a.sin_family = AF_INET;
+    a.sin_port = htons(port);
+    assert_int_equal(inet_pton(AF_INET, address, &a.sin_addr), 1);
+    while (n < max) {
+        struct pollfd p = { socket(AF_INET, SOCK_STREAM, 0), POLLOUT, 0 };
+        fcntl(p.fd, F_SETFL, O_NONBLOCK);
+        fds[n++] = p.fd;
+        if (connect(p.fd, (struct sockaddr *)&a, sizeof a) != 0 && poll(&p, 1, 0) == 0) return n;
+    }
+    fail_msg("the queue of the listener never filled");
+    return n;
+}
+
+static void an_address_that_hangs_is_not_the_next_dials_first(void **state)
+{
+    static const char *const both[] = { "127.0.0.1", "127.0.0.2" };
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    uint16_t port;
+    int fds[16], full;
+    size_t filled;
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.2");
+    full = bound("127.0.0.1", n.port, &port);
+    assert_int_equal(listen(full, 0), 0);
+    filled = fill("127.0.0.1", n.port, fds, 16);
+    client(&n, "any.example", ENSIGN_IO_SOCKETS_NO_DNS);
+    call(&n, true);
+    for (int i = 0; i < TURNS && sock(&n)->state != ENSI_SOCK_UP; i++) {
+        ensign_link_t want;
+        turn(&n, set);
+        while (ensign_next(n.c)) continue;
+        if (sock(&n)->state == ENSI_SOCK_CONNECTING) n.ahead = 21000; /* past connect_timeout_ms */
+        ensign_link(n.c, ENSIGN_LINK_RPC, &want);
+        if (want.todo != ENSIGN_LINK_RESOLVE) continue;
+        assert_int_equal(ensign_resolved(n.c, ENSIGN_LINK_RPC, want.attempt, both, 2, 0), ENSIGN_OK);
+    }
+    assert_true(n.ahead > 0);
+    assert_int_equal(sock(&n)->state, ENSI_SOCK_UP);
+    n.peer = accept(n.fd, NULL, NULL);
+    assert_true(n.peer >= 0);
+    for (size_t i = 0; i < filled; i++) close(fds[i]);
+    close(full);
+    done(&n);
+}
+
+static void a_socket_is_made_as_it_should_be(void **state)
+{
+    int on = 0, fd;
+    socklen_t len = sizeof on;
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    connected(&n);
+    fd = (int)sock(&n)->fd;
+    assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+    assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &len), 0);
+    assert_true(on != 0);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, &len), 0);
+    assert_true(on != 0);
+    done(&n);
+    assert_false(open_fd(fd)); /* destroy closed it */
+}
+
+/* ---- the ends of a connection */
+static void gone_is_listed_once_still_open_then_closed(void **state)
+{
+    ensign_poll_t before[ENSIGN_MAX_FDS], set[ENSIGN_MAX_FDS];
+    ensign_error_t e = { 0, 1, "" };
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    connected(&n);
+    assert_int_equal(ensign_poll_set(n.c, before), 1);
+    assert_true(before[0].want & ENSIGN_READ);
+    assert_true(before[0].serial != 0);
+    close(n.fd); /* a new dial is refused: the old socket stands alone */
+    n.fd = -1;
+    shutdown(n.peer, SHUT_WR);
+    for (int i = 0; i < TURNS && sock(&n)->state == ENSI_SOCK_UP; i++) turn(&n, set);
+    assert_int_equal(sock(&n)->state, ENSI_SOCK_GONE);
+    assert_true(open_fd(before[0].fd));
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    assert_int_equal(set[0].want, ENSIGN_GONE);
+    assert_int_equal(set[0].fd, before[0].fd);
+    assert_int_equal(set[0].serial, before[0].serial);
+    assert_true(open_fd(before[0].fd));
+    assert_int_equal(ensign_poll_set(n.c, set), 0);
+    assert_false(open_fd(before[0].fd));
+    while (true) {
+        const ensign_notice_t *x = ensign_next(n.c);
+        assert_non_null(x);
+        if (x->type != ENSIGN_NOTICE_DISCONNECTED) continue;
+        e = *x->error;
+        break;
+    }
+    assert_int_equal(e.code, ENSIGN_E_CLOSED);
+    assert_int_equal(e.native, 0); /* in good order */
+    done(&n);
+}
+
+static void a_reset_gives_its_errno(void **state)
+{
+    struct linger hard = { 1, 0 };
+    ensign_error_t e = { 0, 0, "" };
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    connected(&n);
+    assert_int_equal(setsockopt(n.peer, SOL_SOCKET, SO_LINGER, &hard, sizeof hard), 0);
+    close(n.peer);
+    n.peer = -1;
+    until(&n, ENSIGN_NOTICE_DISCONNECTED, &e);
+    assert_int_equal(e.code, ENSIGN_E_CLOSED);
+    assert_int_equal(e.native, ECONNRESET);
+    done(&n);
+}
+
+static void a_new_socket_has_a_new_serial_and_waits_for_gone(void **state)
+{
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    uint32_t first;
+    bool gone = false;
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    connected(&n);
+    first = sock(&n)->serial;
+    close(n.peer);
+    until(&n, ENSIGN_NOTICE_DISCONNECTED, NULL);
+    call(&n, true);
+    for (int i = 0; i < TURNS && !(sock(&n)->state == ENSI_SOCK_UP && gone); i++) {
+        int count = turn(&n, set);
+        assert_true(count <= 1);
+        if (count == 0) continue;
+        if (set[0].want & ENSIGN_GONE) {
+            assert_int_equal(set[0].serial, first);
+            gone = true;
+        } else if (!gone) {
+            assert_int_equal(set[0].serial, first); /* none beside it before a loop has seen it go */
+        } else {
+            assert_true(set[0].serial != first);
+        }
+    }
+    assert_true(gone);
+    accepted(&n);
+    assert_true(sock(&n)->serial != first);
+    done(&n);
+}
+
+static void no_dial_before_the_loop_has_seen_gone(void **state)
+{
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    uint32_t first;
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    connected(&n);
+    first = sock(&n)->serial;
+    close(n.peer);
+    n.peer = -1;
+    until(&n, ENSIGN_NOTICE_DISCONNECTED, NULL);
+    call(&n, true);
+    for (uint64_t ahead = 0; ahead < 100; ahead += 10) { /* backoff ends, but nobody asks for the poll set */
+        assert_int_equal(ensign_step(n.c, NULL, 0, ensign_now_ms() + ahead), ENSIGN_OK);
+    }
+    assert_int_equal(sock(&n)->state, ENSI_SOCK_GONE);
+    assert_int_equal(sock(&n)->serial, first);
+    assert_int_equal(ensign_timeout(n.c, ensign_now_ms()), 0);
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    assert_int_equal(set[0].want, ENSIGN_GONE);
+    assert_int_equal(ensign_timeout(n.c, ensign_now_ms()), 0);
+    assert_int_equal(ensign_step(n.c, NULL, 0, ensign_now_ms() + 100), ENSIGN_OK);
+    assert_true(sock(&n)->serial != first);
+    assert_true(open_fd(set[0].fd)); /* until the next poll set */
+    ensign_poll_set(n.c, set);
+    assert_int_equal(set[0].serial, sock(&n)->serial);
+    done(&n);
+}
+
+static void strange_serials_are_passed_over(void **state)
+{
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    const int all = ENSIGN_READ | ENSIGN_WRITE | ENSIGN_HUP;
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    connected(&n);
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    set[0].ready = all;
+    set[0].serial += 1;
+    assert_int_equal(ensign_step(n.c, set, 1, ensign_now_ms()), ENSIGN_OK);
+    assert_int_equal(sock(&n)->state, ENSI_SOCK_UP);
+    set[0].serial -= 1; /* and a false alarm does no harm */
+    assert_int_equal(ensign_step(n.c, set, 1, ensign_now_ms()), ENSIGN_OK);
+    assert_int_equal(sock(&n)->state, ENSI_SOCK_UP);
+    assert_false(sock(&n)->can_read);
+    assert_int_equal(ensign_step(n.c, NULL, 1, ensign_now_ms()), ENSIGN_E_ARGUMENT);
+    done(&n);
+}
+
+/* ---- bytes */
+static void a_spent_budget_makes_the_next_step_due(void **state)
+{
+    static const uint8_t unknown[9] = { 0, 0x1F, 0xF7, 0xFA, 0, 0, 0, 0, 0 }; /* 8,183 bytes, to be ignored */
+    static uint8_t wire[4 * 8192], there[sizeof wire];
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    ensign_stats_t before, after;
+    struct pollfd p;
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    connected(&n);
+    for (int i = 0; i < 4; i++) memcpy(wire + i * 8192, unknown, sizeof unknown);
+    assert_int_equal(ensign_stats(n.c, ENSIGN_CLIENT, &before), ENSIGN_OK);
+    assert_int_equal(send(n.peer, wire, sizeof wire, 0), sizeof wire);
+    p.fd = (int)sock(&n)->fd;
+    p.events = POLLIN;
+    do { /* until all of it is here */
+        assert_int_equal(poll(&p, 1, 5000), 1);
+    } while (recv(p.fd, there, sizeof there, MSG_PEEK) < (ssize_t)sizeof there);
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    set[0].ready = ENSIGN_READ; /* told once: as an edge-triggered loop does */
+    assert_int_equal(ensign_step(n.c, set, 1, ensign_now_ms()), ENSIGN_OK);
+    assert_int_equal(ensign_stats(n.c, ENSIGN_CLIENT, &after), ENSIGN_OK);
+    assert_int_equal(after.bytes_in - before.bytes_in, ENSI_SOCK_BUDGET);
+    for (size_t i = 0; i < sizeof wire / ENSI_SOCK_BUDGET; i++) {
+        assert_int_equal(ensign_timeout(n.c, ensign_now_ms()), 0);
+        assert_int_equal(ensign_step(n.c, NULL, 0, ensign_now_ms()), ENSIGN_OK);
+    }
+    assert_int_equal(ensign_stats(n.c, ENSIGN_CLIENT, &after), ENSIGN_OK);
+    assert_int_equal(after.bytes_in - before.bytes_in, sizeof wire);
+    assert_false(sock(&n)->can_read);
+    assert_true(ensign_timeout(n.c, ensign_now_ms()) != 0);
+    done(&n);
+}
+
+static void what_a_step_reads_it_answers_in_the_same_step(void **state)
+{
+    uint8_t got[4096];
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    struct pollfd p;
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    call(&n, true);
+    accepted(&n);
+    while (recv(n.peer, got, sizeof got, MSG_DONTWAIT) > 0) continue; /* the client's own SETTINGS */
+    assert_int_equal(send(n.peer, settings, sizeof settings, 0), sizeof settings);
+    p.fd = (int)sock(&n)->fd;
+    p.events = POLLIN;
+    assert_int_equal(poll(&p, 1, 5000), 1);
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    set[0].ready = ENSIGN_READ;
+    assert_int_equal(ensign_step(n.c, set, 1, ensign_now_ms()), ENSIGN_OK);
+    assert_true(recv(n.peer, got, sizeof got, MSG_DONTWAIT) >= 9); /* the SETTINGS ack, at least */
+    done(&n);
+}
+
+static void a_wrong_protocol_is_hung_up_on(void **state)
+{
+    static const char text[] = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+    char got[4096];
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    call(&n, true);
+    accepted(&n);
+    assert_int_equal(send(n.peer, text, sizeof text - 1, 0), sizeof text - 1);
+    until(&n, ENSIGN_NOTICE_DISCONNECTED, NULL);
+    turn(&n, set); /* lists GONE, */
+    turn(&n, set); /* closes */
+    while (recv(n.peer, got, sizeof got, 0) > 0) continue; /* ends: the client's side is closed */
+    done(&n);
+}
+
+/* ---- wait, await */
+static void extra_descriptors_end_a_wait(void **state)
+{
+    ensign_poll_t extra[60];
+    int ends[2];
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    connected(&n);
+    memset(extra, 0, sizeof extra);
+    assert_int_equal(pipe(ends), 0);
+    extra[0].fd = ends[0];
+    extra[0].want = ENSIGN_READ;
+    extra[0].ready = ENSIGN_READ;
+    assert_int_equal(ensign_wait(n.c, extra, 1, 0), ENSIGN_TIMEOUT);
+    assert_int_equal(extra[0].ready, 0);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    assert_int_equal(ensign_wait(n.c, extra, 1, -1), ENSIGN_OK);
+    assert_int_equal(extra[0].ready, ENSIGN_READ);
+    close(ends[1]);
+    assert_int_equal(ensign_wait(n.c, extra, 1, -1), ENSIGN_OK);
+    assert_int_equal(extra[0].ready, ENSIGN_READ | ENSIGN_HUP);
+    assert_int_equal(ensign_wait(n.c, extra, 60, 0), ENSIGN_E_ARGUMENT);
+    assert_non_null(strstr(ensign_error(n.c)->text, "56"));
+    assert_int_equal(ensign_wait(n.c, NULL, 1, 0), ENSIGN_E_ARGUMENT);
+    close(ends[0]);
+    done(&n);
+}
+
+static void a_wait_ends_with_a_notice(void **state)
+{
+    const ensign_notice_t *x;
+    bool lost = false;
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    connected(&n);
+    close(n.peer);
+    n.peer = -1;
+    assert_int_equal(ensign_wait(n.c, NULL, 0, -1), ENSIGN_OK);
+    while ((x = ensign_next(n.c)) != NULL) lost |= x->type == ENSIGN_NOTICE_DISCONNECTED;
+    assert_true(lost);
+    done(&n);
+}
+
+static void nothing_to_wait_for_is_said(void **state)
+{
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    assert_int_equal(ensign_wait(n.c, NULL, 0, -1), ENSIGN_E_STATE);
+    assert_int_equal(ensign_wait(n.c, NULL, 0, 1), ENSIGN_TIMEOUT);
+    ensign_destroy(n.c);
+    client(&n, "127.0.0.1", ENSIGN_IO_CALLER);
+    assert_int_equal(ensign_wait(n.c, NULL, 0, 1), ENSIGN_E_STATE);
+    assert_non_null(strstr(ensign_error(n.c)->text, "ENSIGN_IO_CALLER"));
+    done(&n);
+}
+
+static void await_gives_a_handles_own_notice(void **state)
+{
+    const ensign_notice_t *x;
+    ensign_call_t k;
+    net_t n;
+
+    (void)state;
+    memset(&n, 0, sizeof n);
+    n.peer = -1;
+    n.fd = bound("127.0.0.1", 0, &n.port);
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    k = call(&n, false);
+    assert_int_equal(ensign_await(n.c, k.id, &x, -1), ENSIGN_OK);
+    assert_int_equal(x->type, ENSIGN_NOTICE_END);
+    assert_true(x->last);
+    assert_int_equal(x->as.end.status, 14); /* UNAVAILABLE */
+    assert_true(ensign_pending(n.c, ENSIGN_CLIENT)); /* DISCONNECTED was left alone */
+    assert_non_null(ensign_next(n.c));
+    assert_int_equal(ensign_await(n.c, k.id, &x, -1), ENSIGN_E_HANDLE);
+    assert_null(x);
+    assert_int_equal(ensign_await(n.c, 0, &x, -1), ENSIGN_E_HANDLE);
+    done(&n);
+}
+
+static void await_gives_up_in_time(void **state)
+{
+    const ensign_notice_t *x;
+    ensign_call_t k;
+    net_t n;
+
+    (void)state;
+    memset(&n, 0, sizeof n);
+    n.peer = -1;
+    n.fd = bound("127.0.0.1", 0, &n.port);
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    k = call(&n, true); /* waits for a server that never comes */
+    assert_int_equal(ensign_await(n.c, ENSIGN_CLIENT, &x, -1), ENSIGN_OK);
+    assert_int_equal(x->type, ENSIGN_NOTICE_DISCONNECTED);
+    assert_int_equal(ensign_await(n.c, k.id, &x, 20), ENSIGN_TIMEOUT);
+    assert_null(x);
+    assert_int_equal(ensign_error(n.c)->code, ENSIGN_E_CONNECT); /* why nothing came */
+    done(&n);
+}
+
+static volatile sig_atomic_t rang;
+static void ring(int signal_number)
+{
+    (void)signal_number;
+    rang = 1;
+}
+
+static void a_signal_interrupts_a_wait(void **state)
+{
+    const ensign_notice_t *x;
+    struct itimerval every = { { 0, 5000 }, { 0, 5000 } }, never = { { 0, 0 }, { 0, 0 } };
+    struct sigaction act;
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    connected(&n);
+    memset(&act, 0, sizeof act);
+    act.sa_handler = ring;
+    assert_int_equal(sigaction(SIGALRM, &act, NULL), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &every, NULL), 0);
+    assert_int_equal(ensign_wait(n.c, NULL, 0, -1), ENSIGN_INTERRUPTED);
+    assert_int_equal(ensign_await(n.c, ENSIGN_CLIENT, &x, -1), ENSIGN_INTERRUPTED);
+    assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+    assert_int_equal(rang, 1);
+    assert_int_equal(sock(&n)->state, ENSI_SOCK_UP); /* and hurts nothing */
+    done(&n);
+}
+
+static void time_only_goes_on(void **state)
+{
+    uint64_t last = ensign_now_ms();
+
+    (void)state;
+    for (int i = 0; i < 1000; i++) {
+        uint64_t now = ensign_now_ms();
+        assert_true(now >= last);
+        last = now;
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_the_tables_moves_are_made),
+        cmocka_unit_test(numeric_addresses_only),
+        cmocka_unit_test(a_refusal_is_a_notice_with_the_errno),
+        cmocka_unit_test(the_second_address_serves_when_the_first_refuses),
+        cmocka_unit_test(the_last_error_of_many_is_told),
+        cmocka_unit_test(an_address_that_hangs_is_not_the_next_dials_first),
+        cmocka_unit_test(a_socket_is_made_as_it_should_be),
+        cmocka_unit_test(gone_is_listed_once_still_open_then_closed),
+        cmocka_unit_test(a_reset_gives_its_errno),
+        cmocka_unit_test(a_new_socket_has_a_new_serial_and_waits_for_gone),
+        cmocka_unit_test(no_dial_before_the_loop_has_seen_gone),
+        cmocka_unit_test(strange_serials_are_passed_over),
+        cmocka_unit_test(a_spent_budget_makes_the_next_step_due),
+        cmocka_unit_test(what_a_step_reads_it_answers_in_the_same_step),
+        cmocka_unit_test(a_wrong_protocol_is_hung_up_on),
+        cmocka_unit_test(extra_descriptors_end_a_wait),
+        cmocka_unit_test(a_wait_ends_with_a_notice),
+        cmocka_unit_test(nothing_to_wait_for_is_said),
+        cmocka_unit_test(await_gives_a_handles_own_notice),
+        cmocka_unit_test(await_gives_up_in_time),
+        cmocka_unit_test(a_signal_interrupts_a_wait),
+        cmocka_unit_test(time_only_goes_on),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,154 @@
+/* dump.c - prints a topic's stored events, one JSON line each; see files.h */
+#include "messages.h"
+#include "files.h"
+#include "topics.h"
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+typedef struct dump_t {
+    const char *wanted;         /* name or ULID text */
+    ulid_t     *topics;         /* several projects may each have one of that name */
+    size_t      count;
+    char        topic_text[ULID_TEXT + 1];
+} dump_t;
+
+static bool note_topic(void *user, bytes_t key, bytes_t value)
+{
+    dump_t *d = user;
+    ulid_t id, project;
+    bytes_t name, message;
+    char text[ULID_TEXT + 1];
+
+    if (!topic_record_read(key, value, &project, &id, &name, &message)) return true;
+    ulid_text(&id, text);
+    if (!bytes_is(name, d->wanted) && strcmp(text, d->wanted) != 0) return true;
+    d->topics = x_realloc(d->topics, (d->count + 1) * sizeof *d->topics);
+    d->topics[d->count++] = id;
+    return true;
+}
+
+static json_t *time_text(bool has, int64_t seconds, int32_t nanos)
+{
+    time_t t = (time_t)seconds;
+    struct tm utc;
+    char text[64];
+    size_t n;
+
+    if (!has || !gmtime_r(&t, &utc)) return json_null();
+    n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(text + n, sizeof text - n, ".%09dZ", (int)nanos);
+    return json_string(text);
+}
+
+/* As text where it is text, else base64url under another name. */
+static void put_bytes(json_t *o, const char *name, const char *coded_name, ensign_slice_t v)
+{
+    json_t *text = json_stringn(v.len ? (const char *)v.ptr : "", v.len);
+    char *coded;
+
+    if (text) {
+        json_object_set_new(o, name, text);
+        return;
+    }
+    coded = x_alloc(v.len * 4 / 3 + 4);
+    base64url(bytes_of(v.ptr, v.len), coded);
+    json_object_set_new(o, coded_name, json_string(coded));
+    free(coded);
+}
+
+static json_t *metadata_object(ensi_pb_span_t span)
+{
+    json_t *o = json_object();
+    ensi_pb_event_metadata_entry_t entry;
+    ensign_slice_t item;
+    size_t at = 0;
+
+    while (ensi_pb_span_next(span, ENSI_PB_EVENT_METADATA_TAG, &at, &item)) {
+        char *key;
+        if (!ensi_pb_decode(ensi_pb_event_metadata_entry_fields, &entry, item.ptr, item.len)) continue;
+        key = bytes_dup(bytes_of(entry.key.ptr, entry.key.len));
+        put_bytes(o, key, key, entry.value);
+        free(key);
+    }
+    return o;
+}
+
+static void put_event(json_t *o, ensign_slice_t bytes)
+{
+    ensi_pb_event_t e;
+    json_t *type;
+
+    if (!ensi_pb_decode(ensi_pb_event_fields, &e, bytes.ptr, bytes.len)) {
+        put_bytes(o, "event", "event_base64url", bytes);    /* the server takes any bytes for an event */
+        return;
+    }
+    put_bytes(o, "data", "data_base64url", e.data);
+    json_object_set_new(o, "mimetype", json_integer(e.mimetype));
+    if (e.has_type) {
+        type = json_pack("{s:i, s:i, s:i}", "major", (int)e.type.major_version, "minor",
+                         (int)e.type.minor_version, "patch", (int)e.type.patch_version);
+        put_bytes(type, "name", "name_base64url", e.type.name);
+        json_object_set_new(o, "type", type);
+    }
+    json_object_set_new(o, "metadata", metadata_object(e.metadata));
+    json_object_set_new(o, "created", time_text(e.has_created, e.created.seconds, e.created.nanos));
+}
+
+static json_t *publisher_object(const ensi_pb_publisher_t *p)
+{
+    json_t *o = json_object();
+    put_bytes(o, "id", "id_base64url", p->publisher_id);
+    put_bytes(o, "address", "address_base64url", p->ipaddr);
+    put_bytes(o, "client_id", "client_id_base64url", p->client_id);
+    put_bytes(o, "user_agent", "user_agent_base64url", p->user_agent);
+    return o;
+}
+
+static bool print_event(void *user, bytes_t key, bytes_t value)
+{
+    const dump_t *d = user;
+    ensi_pb_event_wrapper_t w;
+    char id[RLID_TEXT + 1];
+    rlid_t rlid;
+    json_t *o;
+
+    if (key.len != 26) return true;
+    memcpy(rlid.b, key.ptr + 16, sizeof rlid.b);
+    rlid_text(&rlid, id);
+    o = json_pack("{s:s, s:s}", "id", id, "topic", d->topic_text);
+    if (ensi_pb_decode(ensi_pb_event_wrapper_fields, &w, value.ptr, value.len)) {
+        put_event(o, w.event);
+        json_object_set_new(o, "committed",
+                            time_text(w.has_committed, w.committed.seconds, w.committed.nanos));
+        json_object_set_new(o, "publisher", publisher_object(&w.publisher));
+    }
+    json_dumpf(o, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(o);
+    return !ferror(stdout);
+}
+
+bool dump_topic(const char *folder, const char *topic, why_t *why)
+{
+    store_t *s = store_open(&store_sqlite, folder, STORE_READ, why);
+    dump_t d;
+    bool ok;
+
+    if (!s) return false;
+    memset(&d, 0, sizeof d);
+    d.wanted = topic;
+    ok = store_scan(s, STORE_TOPIC, bytes_of(NULL, 0), bytes_of(NULL, 0), note_topic, &d, why);
+    if (ok && d.count == 0)
+        ok = fail(why, "--dump %s: %s holds no topic of that name or id; create it, or mend the name", topic,
+                  folder);
+    for (size_t i = 0; ok && i < d.count; i++) {
+        ulid_text(&d.topics[i], d.topic_text);
+        ok = store_scan(s, STORE_EVENT, bytes_of(d.topics[i].b, 16), bytes_of(NULL, 0), print_event, &d, why);
+    }
+    free(d.topics);
+    store_close(s);
+    if (ok && fflush(stdout) != 0) ok = fail(why, "--dump %s: standard output cannot be written", topic);
+    return ok;
+}

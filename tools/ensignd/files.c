@@ -1,0 +1,76 @@
+/* files.c - the certificate's file and the environment's; see files.h */
+#define _XOPEN_SOURCE 700       /* realpath */
+#include "files.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool write_all(int fd, const char *text)
+{
+    size_t n = strlen(text);
+    while (n) {
+        ssize_t w = write(fd, text, n);
+        if (w < 0 && errno != EINTR) return false;
+        if (w > 0) {
+            text += w;
+            n -= (size_t)w;
+        }
+    }
+    return true;
+}
+
+/* A reader that waits for the file must never see half of it: it appears by rename. */
+bool write_file(const char *option, const char *path, const char *text, why_t *why)
+{
+    size_t n = strlen(path);
+    char *other = x_alloc(n + 8);
+    int fd;
+    bool ok;
+
+    snprintf(other, n + 8, "%s.new", path);
+    fd = open(other, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    ok = fd >= 0 && write_all(fd, text);
+    if (fd >= 0) ok = close(fd) == 0 && ok;
+    ok = ok && rename(other, path) == 0;
+    if (!ok)
+        fail(why, "%s %s cannot be written: %s; name a file in a folder that may be written", option, path,
+             strerror(errno));
+    free(other);
+    return ok;
+}
+
+/* export NAME='value' */
+static void put_assignment(buf_t *b, const char *name, const char *value)
+{
+    buf_put(b, "export ", 7);
+    buf_put(b, name, strlen(name));
+    buf_put(b, "='", 2);
+    for (; *value; value++) {
+        if (*value == '\'') buf_put(b, "'\\''", 4);
+        else buf_put(b, value, 1);
+    }
+    buf_put(b, "'\n", 2);
+}
+
+bool write_env_file(const options_t *o, const char *endpoint, const char *auth_url, const api_key_t *k,
+                    why_t *why)
+{
+    buf_t b = { NULL, 0, 0, 0 };
+    char *ca = o->tls ? realpath(o->cert_file, NULL) : NULL;
+    bool ok;
+
+    put_assignment(&b, "ENSIGN_ENDPOINT", endpoint);
+    put_assignment(&b, "ENSIGN_AUTH_URL", auth_url);
+    put_assignment(&b, "ENSIGN_CLIENT_ID", k->client_id);
+    put_assignment(&b, "ENSIGN_CLIENT_SECRET", k->client_secret);
+    if (o->tls) put_assignment(&b, "ENSIGN_CA_FILE", ca ? ca : o->cert_file);
+    else put_assignment(&b, "ENSIGN_INSECURE", "true");
+    buf_put(&b, "", 1);
+    ok = write_file("--env-file", o->env_file, (const char *)b.ptr, why);
+    buf_free(&b);
+    free(ca);
+    return ok;
+}

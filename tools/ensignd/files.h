@@ -1,0 +1,11 @@
+/* files.h - what the server writes for its users: certificate, environment, dump */
+#ifndef ENSIGND_FILES_H
+#define ENSIGND_FILES_H
+#include "options.h"
+#include "store.h"
+
+bool write_file(const char *option, const char *path, const char *text, why_t *why); /* whole or not at all */
+bool write_env_file(const options_t *o, const char *endpoint, const char *auth_url, const api_key_t *k,
+                    why_t *why);
+bool dump_topic(const char *folder, const char *topic, why_t *why); /* to standard output */
+#endif

@@ -1,0 +1,24 @@
+/* h2conn.h - what h2server.c and call.c share; nobody else includes it */
+#ifndef ENSIGND_H2CONN_H
+#define ENSIGND_H2CONN_H
+#include "h2server.h"
+
+struct h2_conn_t {
+    h2_server_t     *server;
+    watch_t          watch;
+    link_t           link;
+    nghttp2_session *session;
+    call_t          *calls;             /* in the order of their ids, newest first */
+    call_t          *touched, **touched_end;    /* oldest first */
+    bool             resets_due, broken, dropped, pinged, unread;
+    int64_t          goaway_due;        /* when the second GOAWAY leaves at the latest; 0: not asked for */
+    h2_conn_t       *next, **back;
+};
+
+void    conn_touch(call_t *c);          /* the pump will look at it */
+call_t *call_new(h2_conn_t *conn, int32_t id);
+void    call_header(call_t *c, bytes_t name, bytes_t value);
+void    call_pump(call_t *c);
+void    calls_resume(h2_conn_t *conn);  /* those that were paused and have been read from since */
+void    call_free(call_t *c);
+#endif

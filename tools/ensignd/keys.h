@@ -1,0 +1,33 @@
+/* keys.h - projects and their API keys: from a file, or made at the first start and kept in the store */
+#ifndef ENSIGND_KEYS_H
+#define ENSIGND_KEYS_H
+#include "ids.h"
+#include "store.h"
+
+/* The permissions that an API key can have, as bits; permission_names gives their names on the wire. */
+enum {
+    PERM_TOPICS_CREATE = 1, PERM_TOPICS_EDIT = 2, PERM_TOPICS_DESTROY = 4, PERM_TOPICS_READ = 8,
+    PERM_METRICS_READ = 16, PERM_PUBLISHER = 32, PERM_SUBSCRIBER = 64, PERM_ALL = 127
+};
+#define PERM_COUNT 7
+extern const char *const permission_names[PERM_COUNT];
+unsigned permission_bit(const char *name);              /* 0: not known */
+
+typedef struct api_key_t {
+    ulid_t   id, project, org;
+    char    *client_id, *client_secret;
+    unsigned permissions;
+    int64_t  used_seconds;                              /* last login; 0: never since the server started */
+    int32_t  used_nanos;
+} api_key_t;
+
+typedef struct keyring_t { api_key_t *keys; size_t count; } keyring_t;
+
+bool       keyring_read_file(keyring_t *r, const char *path, why_t *why);
+bool keyring_from_store(keyring_t *r, store_t *s, bool *made,
+                        why_t *why); /* makes one key if there is none */
+api_key_t *keyring_by_client(const keyring_t *r, const char *client_id);
+api_key_t *keyring_by_id(const keyring_t *r, const ulid_t *id);
+bool       secret_matches(const api_key_t *k, const char *secret);
+void       keyring_free(keyring_t *r);
+#endif

@@ -1,0 +1,295 @@
+/* ensignd - a development server for Ensign clients
+ *
+ * main.c     options, start, the loop, the end
+ * options.c  the command line               files.c dump.c  what is written for the user
+ * loop.c     poll                            link.c tls.c cert.c  sockets, TLS
+ * h2server.c connections, call.c calls       service.c unary.c streams.c  the RPCs
+ * broker.c   batches and fan-out             topics.c  what topics there are
+ * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
+ * store.c store_sqlite.c  the storage        ids.c util.c messages.h  small things
+ *
+ * One turn of the loop: wait; take what has come; commit; tell publishers and subscribers; send. */
+#include "files.h"
+#include "quarterdeck.h"
+#include "service.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define GRACE_MS 1000           /* each of the two steps of the end takes no longer */
+
+typedef enum { RUN, DRAIN_PUBLISHERS, DRAIN_ALL, DONE } phase_t;
+
+typedef struct server_t {
+    options_t      options;
+    loop_t         loop;
+    store_t       *store;
+    keyring_t      keys;
+    auth_t        *auth;
+    topics_t       topics;
+    broker_t       broker;
+    service_t      service;
+    h2_server_t    h2;
+    quarterdeck_t *quarterdeck;
+    tls_identity_t identity;
+    tls_server_t  *tls_h2, *tls_http;
+    int            h2_fd, http_fd;      /* -1: none, or somebody else's */
+    uint16_t       port, auth_port;
+    char           endpoint[80], auth_url[96];
+    watch_t        signals;
+    phase_t        phase;
+    int64_t        phase_end;
+} server_t;
+
+static int signal_pipe[2] = { -1, -1 };
+
+static void on_signal(int number)
+{
+    int saved = errno;
+    ssize_t n = write(signal_pipe[1], "", 1);
+    (void)n;
+    (void)number;
+    errno = saved;
+}
+
+static bool catch_signals(why_t *why)
+{
+    struct sigaction a;
+
+    memset(&a, 0, sizeof a);
+    if (pipe(signal_pipe) != 0 || !set_nonblocking(signal_pipe[0]) || !set_nonblocking(signal_pipe[1]))
+        return fail(why, "no pipe for signals: %s; allow the process more open files", strerror(errno));
+    a.sa_handler = on_signal;
+    sigaction(SIGTERM, &a, NULL);
+    sigaction(SIGINT, &a, NULL);
+    a.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &a, NULL);
+    return true;
+}
+
+static void next_phase(server_t *s, phase_t phase)
+{
+    s->phase = phase;
+    s->phase_end = now_ms() + GRACE_MS;
+}
+
+/* The first signal ends in peace, the second at once. */
+static void on_signal_byte(void *owner, short got)
+{
+    server_t *s = owner;
+    char bytes[16];
+    (void)got;
+
+    while (read(signal_pipe[0], bytes, sizeof bytes) > 0) {}
+    if (s->phase != RUN) {
+        s->phase = DONE;
+        return;
+    }
+    log_line("stopping");
+    h2_stop(&s->h2);
+    quarterdeck_stop(s->quarterdeck);
+    next_phase(s, DRAIN_PUBLISHERS);
+}
+
+static void stop_call(void *user, call_t *c)
+{
+    service_stop_call(user, c);
+}
+
+/* Publishers first: what they still send is stored, and subscribers hear of it before they are sent away. */
+static void move_phase(server_t *s)
+{
+    int64_t now = now_ms();
+
+    if (s->phase == DRAIN_PUBLISHERS && (s->service.publishing == 0 || now >= s->phase_end)) {
+        h2_each_call(&s->h2, stop_call, &s->service);
+        next_phase(s, DRAIN_ALL);
+    } else if (s->phase == DRAIN_ALL && (now >= s->phase_end || (s->h2.calls == 0 && h2_sent_all(&s->h2)))) {
+        s->phase = DONE;
+    }
+}
+
+/* ---- start */
+
+static bool open_keys(server_t *s, why_t *why)
+{
+    bool made = false;
+
+    if (s->options.keys_file) return keyring_read_file(&s->keys, s->options.keys_file, why);
+    if (!keyring_from_store(&s->keys, s->store, &made, why)) return false;
+    if (made)
+        fprintf(stderr, "ensignd: made an API key: client_id=%s client_secret=%s\n",
+                s->keys.keys[0].client_id, s->keys.keys[0].client_secret);
+    return true;
+}
+
+static bool keep_text(store_t *store, const char *name, char **text, const char *made, why_t *why)
+{
+    buf_t b = { NULL, 0, 0, 0 };
+    bool ok;
+
+    if (made) return store_put(store, STORE_META, bytes_text(name), bytes_text(made), why);
+    ok = store_get(store, STORE_META, bytes_text(name), &b, why);
+    if (ok && buf_len(&b)) *text = bytes_dup(buf_bytes(&b));
+    buf_free(&b);
+    return ok;
+}
+
+/* The certificate is kept, so that clients which trust it go on after a restart. */
+static bool open_tls(server_t *s, why_t *why)
+{
+    tls_identity_t *id = &s->identity;
+
+    if (!s->options.tls) return true;
+    if (!keep_text(s->store, "tls-certificate", &id->certificate_pem, NULL, why) ||
+        !keep_text(s->store, "tls-key", &id->key_pem, NULL, why))
+        return false;
+    if (!id->certificate_pem || !id->key_pem) {
+        tls_identity_free(id);
+        if (!tls_identity_make(id, why) || !keep_text(s->store, "tls-key", NULL, id->key_pem, why) ||
+            !keep_text(s->store, "tls-certificate", NULL, id->certificate_pem, why))
+            return false;
+    }
+    s->tls_h2 = tls_server_open(id, "h2", why);
+    if (s->tls_h2) s->tls_http = tls_server_open(id, "http/1.1", why);
+    return s->tls_http && write_file("--cert-file", s->options.cert_file, id->certificate_pem, why);
+}
+
+/* How clients on this machine reach it. TLS by name: mbedTLS 2.28 does not check certificates of
+   addresses. */
+static void name_addresses(server_t *s)
+{
+    const char *host = s->options.listen;
+
+    if (strcmp(host, "0.0.0.0") == 0) host = "127.0.0.1";
+    if (strcmp(host, "::") == 0) host = "::1";
+    if (s->options.tls) host = "localhost";
+    snprintf(s->endpoint, sizeof s->endpoint, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host,
+             (unsigned)s->port);
+    snprintf(s->auth_url, sizeof s->auth_url, strchr(host, ':') ? "%s://[%s]:%u" : "%s://%s:%u",
+             s->options.tls ? "https" : "http", host, (unsigned)s->auth_port);
+}
+
+static bool open_all(server_t *s, why_t *why)
+{
+    const options_t *o = &s->options;
+
+    if (!catch_signals(why)) return false;
+    if (o->env_file) (void)remove(o->env_file);     /* who waits for it must not find the last run's */
+    if (o->data && !(s->store = store_open(&store_sqlite, o->data, STORE_WRITE, why))) return false;
+    if (!open_keys(s, why)) return false;
+    s->h2_fd = listen_on(o->listen, o->port, &s->port, why);
+    if (s->h2_fd < 0) return false;
+    s->http_fd = listen_on(o->listen, o->auth_port, &s->auth_port, why);
+    if (s->http_fd < 0 || !open_tls(s, why)) return false;
+    name_addresses(s);
+    if (!(s->auth = auth_open(s->store, s->auth_url, &o->lives, why))) return false;
+    if (!topics_open(&s->topics, s->store, why) ||
+        !broker_open(&s->broker, s->store, &s->topics, &stream_hooks, why)) return false;
+    s->service.auth = s->auth;
+    s->service.topics = &s->topics;
+    s->service.broker = &s->broker;
+    s->service.started = now_ms();
+    s->service.subscriber_queue = (size_t)o->subscriber_queue;
+    loop_add(&s->loop, &s->signals, signal_pipe[0], POLLIN, on_signal_byte, s);
+    h2_open(&s->h2, &s->loop, s->h2_fd, s->tls_h2, &service_handler, &s->service);
+    s->h2_fd = -1;
+    s->quarterdeck = quarterdeck_open(&s->loop, s->http_fd, s->tls_http, s->auth, &s->keys, why);
+    if (!s->quarterdeck) return false;
+    s->http_fd = -1;
+    return !o->env_file || write_env_file(o, s->endpoint, s->auth_url, &s->keys.keys[0], why);
+}
+
+static void close_all(server_t *s)
+{
+    h2_close(&s->h2);
+    quarterdeck_close(s->quarterdeck);
+    if (s->h2_fd >= 0) close(s->h2_fd);
+    if (s->http_fd >= 0) close(s->http_fd);
+    service_free(&s->service);
+    broker_close(&s->broker);
+    topics_close(&s->topics);
+    auth_close(s->auth);
+    tls_server_close(s->tls_h2);
+    tls_server_close(s->tls_http);
+    tls_identity_free(&s->identity);
+    keyring_free(&s->keys);
+    store_close(s->store);
+    loop_free(&s->loop);
+    for (int i = 0; i < 2; i++)
+        if (signal_pipe[i] >= 0) close(signal_pipe[i]);
+}
+
+/* ---- run */
+
+static int earlier(int a, int64_t b)
+{
+    if (b < 0) b = 0;
+    if (b > 60000) b = 60000;
+    return a < 0 || b < a ? (int)b : a;
+}
+
+static int timeout_of(server_t *s)
+{
+    int64_t now = now_ms();
+    int ms = quarterdeck_timeout(s->quarterdeck);
+
+    if (s->h2.more || s->broker.count || service_busy(&s->service)) return 0;
+    if (s->h2.next_deadline) ms = earlier(ms, s->h2.next_deadline - now);
+    if (s->phase != RUN) ms = earlier(ms, 20);
+    return ms;
+}
+
+static bool turn(server_t *s)
+{
+    if (!loop_turn(&s->loop, timeout_of(s))) return false;
+    h2_tick(&s->h2, now_ms());
+    quarterdeck_run(s->quarterdeck);
+    move_phase(s);
+    broker_commit(&s->broker);
+    service_after_commit(&s->service);
+    h2_flush(&s->h2);
+    /* What the flush let go on may have left events that point at calls. */
+    if (s->broker.count == 0 && !service_busy(&s->service)) h2_reap(&s->h2);
+    return s->phase != DONE;
+}
+
+static int complain(const why_t *why)
+{
+    fprintf(stderr, "ensignd: %s\n", why->text);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    server_t *s = x_alloc(sizeof *s);
+    why_t why;
+    int rc = 0;
+
+    s->h2_fd = s->http_fd = -1;
+    if (!options_read(&s->options, argc, argv, &why)) {
+        rc = complain(&why);
+    } else if (s->options.help) {
+        options_help();
+    } else if (s->options.dump) {
+        if (!dump_topic(s->options.data, s->options.dump, &why)) rc = complain(&why);
+    } else {
+        log_verbose(s->options.verbose);
+        if (open_all(s, &why)) {
+            printf("ensignd: ready, endpoint %s, auth %s\n", s->endpoint, s->auth_url);
+            fflush(stdout);
+            while (turn(s)) {}
+            log_line("ended: %llu events stored and delivered, %llu refused",
+                     (unsigned long long)s->broker.total, (unsigned long long)s->broker.failed);
+        } else {
+            rc = complain(&why);
+        }
+        close_all(s);
+    }
+    free(s);
+    return rc;
+}

@@ -1,0 +1,186 @@
+/* options.c - see options.h */
+#include "options.h"
+#include "h2server.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIFE_MAX 315360000      /* seconds: ten years */
+#define QUEUE_MAX 16777216
+
+typedef enum { KIND_FLAG, KIND_TEXT, KIND_PORT, KIND_NUMBER } kind_t;
+
+typedef struct option_t {
+    const char *name;
+    kind_t      kind;
+    size_t      at;             /* in options_t */
+    int64_t     least, most;    /* of a number */
+} option_t;
+
+static const option_t known[] = {
+    { "--listen", KIND_TEXT, offsetof(options_t, listen), 0, 0 },
+    { "--port", KIND_PORT, offsetof(options_t, port), 0, 0 },
+    { "--auth-port", KIND_PORT, offsetof(options_t, auth_port), 0, 0 },
+    { "--data", KIND_TEXT, offsetof(options_t, data), 0, 0 },
+    { "--memory", KIND_FLAG, offsetof(options_t, memory), 0, 0 },
+    { "--keys", KIND_TEXT, offsetof(options_t, keys_file), 0, 0 },
+    { "--tls", KIND_FLAG, offsetof(options_t, tls), 0, 0 },
+    { "--cert-file", KIND_TEXT, offsetof(options_t, cert_file), 0, 0 },
+    { "--env-file", KIND_TEXT, offsetof(options_t, env_file), 0, 0 },
+    { "--dump", KIND_TEXT, offsetof(options_t, dump), 0, 0 },
+    { "--access-life", KIND_NUMBER, offsetof(options_t, lives.access), 1, LIFE_MAX },
+    { "--refresh-life", KIND_NUMBER, offsetof(options_t, lives.refresh), 1, LIFE_MAX },
+    { "--refresh-overlap", KIND_NUMBER, offsetof(options_t, lives.overlap), -LIFE_MAX, LIFE_MAX },
+    { "--subscriber-queue", KIND_NUMBER, offsetof(options_t, subscriber_queue), 1, QUEUE_MAX },
+    { "--verbose", KIND_FLAG, offsetof(options_t, verbose), 0, 0 },
+    { "--help", KIND_FLAG, offsetof(options_t, help), 0, 0 },
+};
+
+static const char help_text[] =
+    "ensignd - a development server for Ensign clients, with its auth service\n"
+    "\n"
+    "    ensignd --data FOLDER [option...]      keeps all events, topics and keys in FOLDER\n"
+    "    ensignd --memory [option...]           keeps nothing: for tests\n"
+    "    ensignd --data FOLDER --dump TOPIC     prints the stored events, one JSON line each, and ends\n"
+    "\n"
+    "    --port N               of the gRPC service [5356]; 0: the system chooses\n"
+    "    --auth-port N          of the auth service, HTTP/1.1 [8088]; 0: the system chooses\n"
+    "    --listen ADDRESS       IP address to listen on [127.0.0.1]\n"
+    "    --keys FILE            projects and API keys, see below [one key, made at the first start and printed]\n"
+    "    --tls                  TLS on both ports, with a certificate for localhost of its own\n"
+    "    --cert-file FILE       where that certificate is written, for clients to trust; needed with --tls\n"
+    "    --env-file FILE        once ready, writes what a client needs as shell assignments: read it with  . FILE\n"
+    "    --access-life S        life of an access token in seconds [3600]\n"
+    "    --refresh-life S       life of a refresh token in seconds, from the login on [7200]\n"
+    "    --refresh-overlap S    a refresh token is valid from S seconds behind the end of its access token on; negative:\n"
+    "                           before that end [-900]\n"
+    "    --subscriber-queue N   events that wait for a slow subscriber; it loses what comes beyond [16384]\n"
+    "    --verbose              tells on standard error what happens\n"
+    "    --help                 this\n"
+    "\n"
+    "When it is ready it prints one line on standard output, with both addresses. SIGTERM ends it: calls in hand are\n"
+    "finished, for two seconds at most. Exit status: 0; 2 if an option or a file is wrong, with the reason.\n"
+    "\n"
+    "The file of --keys is JSON:\n"
+    "\n"
+    "    { \"projects\": [ { \"name\": \"demo\", \"keys\": [\n"
+    "        { \"client_id\": \"reader\", \"client_secret\": \"s3cret\", \"permissions\": [\"subscriber\", \"topics:read\"] },\n"
+    "        { \"client_id\": \"all\", \"client_secret\": \"other\" } ] } ] }\n"
+    "\n"
+    "Without \"permissions\" a key may do everything; the names are topics:create, topics:edit, topics:destroy,\n"
+    "topics:read, metrics:read, publisher, subscriber. A project may have \"id\" and \"org\", a key \"id\": ULIDs, which\n"
+    "are else derived from the names. Topics belong to a project. --env-file tells the first key of the file.\n"
+    "\n"
+    "Secrets lie in the data folder in the clear. It is a tool for development.\n";
+
+void options_help(void)
+{
+    fputs(help_text, stdout);
+}
+
+/* `text` ends at `len`: it may be the front of --name=value. */
+static const option_t *find(const char *text, size_t len)
+{
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strlen(known[i].name) == len && memcmp(known[i].name, text, len) == 0) return &known[i];
+    return NULL;
+}
+
+static bool read_number(const char *name, const char *text, int64_t least, int64_t most, int64_t *out,
+                        why_t *why)
+{
+    char *end;
+    long long v;
+
+    errno = 0;
+    v = strtoll(text, &end, 10);
+    if (*text == '\0' || *end != '\0' || errno != 0 || v < least || v > most)
+        return fail(why, "%s %s: not a whole number from %lld to %lld; give one", name, text,
+                    (long long)least, (long long)most);
+    *out = v;
+    return true;
+}
+
+static bool store_value(options_t *o, const option_t *k, const char *value, why_t *why)
+{
+    char *at = (char *)o + k->at;
+    int64_t number = 0;
+
+    switch (k->kind) {
+    case KIND_FLAG:
+        *(bool *)at = true;
+        return true;
+    case KIND_TEXT:
+        if (*value == '\0') return fail(why, "%s is empty; give it a value", k->name);
+        *(const char **)(void *)at = value;
+        return true;
+    case KIND_PORT:
+        if (!read_number(k->name, value, 0, 65535, &number, why)) return false;
+        *(uint16_t *)(void *)at = (uint16_t)number;
+        return true;
+    case KIND_NUMBER:
+        if (!read_number(k->name, value, k->least, k->most, &number, why)) return false;
+        *(int64_t *)(void *)at = number;
+        return true;
+    }
+    return false;
+}
+
+/* Reads the option at argv[*i] and moves *i behind it. */
+static bool read_one(options_t *o, int argc, char **argv, int *i, why_t *why)
+{
+    const char *arg = argv[*i], *equals = strchr(arg, '=');
+    const option_t *k = find(arg, equals ? (size_t)(equals - arg) : strlen(arg));
+
+    (*i)++;
+    if (!k) return fail(why, "%s is no option of ensignd; ensignd --help lists them", arg);
+    if (k->kind == KIND_FLAG) {
+        if (equals) return fail(why, "%s takes no value; leave out %s", k->name, equals);
+        return store_value(o, k, "", why);
+    }
+    if (equals) return store_value(o, k, equals + 1, why);
+    if (*i >= argc) return fail(why, "%s needs a value behind it; see ensignd --help", k->name);
+    return store_value(o, k, argv[(*i)++], why);
+}
+
+static bool check(const options_t *o, why_t *why)
+{
+    if (o->help) return true;
+    if (o->data && o->memory)
+        return fail(why, "--data keeps everything, --memory keeps nothing; leave out one of them");
+    if (o->dump && !o->data) return fail(why, "--dump reads what is stored; add --data FOLDER");
+    if (!o->data && !o->memory)
+        return fail(why, "where are events to be kept? Add --data FOLDER, or --memory to keep nothing");
+    if (o->tls && !o->cert_file && !o->dump)
+        return fail(
+            why,
+            "--tls makes a certificate that clients have to trust; add --cert-file FILE to have it written");
+    if (o->cert_file && !o->tls)
+        return fail(why, "--cert-file is written with --tls only; add --tls or leave it out");
+    if (o->port != 0 && o->port == o->auth_port)
+        return fail(why, "--port and --auth-port are both %u; choose another for one of them",
+                    (unsigned)o->port);
+    if (o->lives.access + o->lives.overlap >= o->lives.refresh)
+        return fail(why, "a refresh token would end (after %lld s) before it is valid (after %lld s); raise --refresh-life "
+                    "or lower --refresh-overlap", (long long)o->lives.refresh,
+                    (long long)(o->lives.access + o->lives.overlap));
+    return true;
+}
+
+/* Where only --access-life is given, a default overlap of 15 minutes may lie before the login: that is no
+   harm. */
+bool options_read(options_t *o, int argc, char **argv, why_t *why)
+{
+    memset(o, 0, sizeof *o);
+    o->listen = "127.0.0.1";
+    o->port = 5356;
+    o->auth_port = 8088;
+    o->lives.access = 3600;
+    o->lives.refresh = 7200;
+    o->lives.overlap = -900;
+    o->subscriber_queue = QUEUE_MESSAGES;
+    for (int i = 1; i < argc;)
+        if (!read_one(o, argc, argv, &i, why)) return false;
+    return check(o, why);
+}

@@ -1,0 +1,149 @@
+/* service.c - the table of RPCs, authentication, and the way from a call to its function; see service.h */
+#include "service.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ENSIGN_SERVICE "/ensign.v1beta1.Ensign/"
+#define HEALTH_SERVICE "/grpc.health.v1.Health/"
+
+static void watch_half_close(service_t *s, call_t *c)
+{
+    (void)s;
+    (void)c;    /* a watch goes on until it is cancelled */
+}
+
+static void stop_stream(service_t *s, call_t *c)
+{
+    (void)s;
+    call_end(c, GRPC_UNAVAILABLE, "the server is stopping");
+}
+
+static const rpc_t rpcs[] = {
+    { ENSIGN_SERVICE "Publish", false, PERM_PUBLISHER, 0, publish_open, publish_message, publish_half_close,
+      publish_deadline, publish_stop, publish_closed },
+    { ENSIGN_SERVICE "Subscribe", false, PERM_SUBSCRIBER, 0, subscribe_open, subscribe_message,
+      subscribe_half_close, NULL, stop_stream, subscribe_closed },
+    { ENSIGN_SERVICE "ListTopics", false, PERM_TOPICS_READ, 0, NULL, rpc_list_topics, NULL, NULL, NULL,
+      NULL },
+    { ENSIGN_SERVICE "CreateTopic", false, PERM_TOPICS_CREATE, 0, NULL, rpc_create_topic, NULL, NULL, NULL,
+      NULL },
+    { ENSIGN_SERVICE "RetrieveTopic", false, PERM_TOPICS_READ, 0, NULL, rpc_retrieve_topic, NULL, NULL, NULL,
+      NULL },
+    { ENSIGN_SERVICE "TopicNames", false, 0, PERM_TOPICS_READ | PERM_PUBLISHER | PERM_SUBSCRIBER, NULL,
+      rpc_topic_names, NULL, NULL, NULL, NULL },
+    { ENSIGN_SERVICE "TopicExists", false, 0, PERM_TOPICS_READ | PERM_PUBLISHER | PERM_SUBSCRIBER, NULL,
+      rpc_topic_exists, NULL, NULL, NULL, NULL },
+    { ENSIGN_SERVICE "Status", true, 0, 0, NULL, rpc_status, NULL, NULL, NULL, NULL },
+    { HEALTH_SERVICE "Check", true, 0, 0, NULL, rpc_health_check, NULL, NULL, NULL, NULL },
+    { HEALTH_SERVICE "Watch", true, 0, 0, NULL, rpc_health_watch, watch_half_close, NULL, stop_stream, NULL },
+};
+
+static const rpc_t *find_rpc(const char *path)
+{
+    for (size_t i = 0; i < sizeof rpcs / sizeof rpcs[0]; i++)
+        if (strcmp(rpcs[i].path, path) == 0) return &rpcs[i];
+    return NULL;
+}
+
+/* The words of grpc-go. */
+static void refuse_unknown(call_t *c)
+{
+    const char *path = c->path ? c->path : "", *slash = strrchr(path, '/');
+    char text[300];
+    bool known = strncmp(path, ENSIGN_SERVICE, strlen(ENSIGN_SERVICE)) == 0 ||
+                 strncmp(path, HEALTH_SERVICE, strlen(HEALTH_SERVICE)) == 0;
+
+    if (path[0] != '/' || slash == path)
+        snprintf(text, sizeof text, "malformed method name: \"%.200s\"", path);
+    else if (known)
+        snprintf(text, sizeof text, "unknown method %.100s for service %.*s", slash + 1,
+                 (int)(slash - path - 1), path + 1);
+    else
+        snprintf(text, sizeof text, "unknown service %.*s",
+                 slash - path > 200 ? 200 : (int)(slash - path - 1), path + 1);
+    call_end(c, GRPC_UNIMPLEMENTED, text);
+}
+
+/* The first value that verifies wins; other schemes are skipped. */
+static bool authenticate(service_t *s, call_t *c)
+{
+    static const char scheme[] = "Bearer ";
+    size_t n = sizeof scheme - 1;
+
+    for (size_t i = 0; i < c->authorization_count; i++) {
+        const char *value = c->authorization[i];
+        if (strncmp(value, scheme, n) == 0 && auth_verify(s->auth, bytes_text(value + n), &c->claims))
+            return true;
+    }
+    call_end(c, GRPC_UNAUTHENTICATED, c->authorization_count ? "invalid credentials" : "missing credentials");
+    return false;
+}
+
+static bool permitted(call_t *c, const rpc_t *rpc)
+{
+    unsigned has = c->claims.permissions;
+    if ((has & rpc->need) == rpc->need && (rpc->may == 0 || (has & rpc->may))) return true;
+    call_end(c, GRPC_PERMISSION_DENIED, TEXT_PERMISSION);
+    return false;
+}
+
+static void on_open(void *user, call_t *c)
+{
+    service_t *s = user;
+    const rpc_t *rpc = c->path ? find_rpc(c->path) : NULL;
+
+    log_line("%s: %s", c->peer, c->path ? c->path : "(no path)");
+    if (!rpc) {
+        refuse_unknown(c);
+        return;
+    }
+    if (!rpc->open_to_all && (!authenticate(s, c) || !permitted(c, rpc))) return;
+    c->rpc = rpc;
+    if (rpc->open) rpc->open(s, c);
+}
+
+static void on_message(void *user, call_t *c, bytes_t message)
+{
+    const rpc_t *rpc = c->rpc;
+    rpc->message(user, c, message);
+}
+
+static void on_half_close(void *user, call_t *c)
+{
+    const rpc_t *rpc = c->rpc;
+    if (rpc->half_close) rpc->half_close(user, c);
+    else call_end(c, GRPC_INTERNAL, "grpc: the request message is missing");
+}
+
+static void on_deadline(void *user, call_t *c)
+{
+    const rpc_t *rpc = c->rpc;
+    if (rpc && rpc->deadline) rpc->deadline(user, c);
+    else call_end(c, GRPC_DEADLINE_EXCEEDED, TEXT_DEADLINE);
+}
+
+static void on_closed(void *user, call_t *c)
+{
+    const rpc_t *rpc = c->rpc;
+    if (rpc && rpc->closed) rpc->closed(user, c);
+}
+
+const call_handler_t service_handler = { on_open, on_message, on_half_close, on_deadline, on_closed };
+
+void service_stop_call(service_t *s, call_t *c)
+{
+    const rpc_t *rpc = c->rpc;
+    if (rpc && rpc->stop) rpc->stop(s, c);
+}
+
+bool service_busy(const service_t *s)
+{
+    return s->finishing_count > 0;
+}
+
+void service_free(service_t *s)
+{
+    free(s->finishing);
+    memset(s, 0, sizeof *s);
+}

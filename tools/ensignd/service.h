@@ -1,0 +1,67 @@
+/* service.h - the RPCs of Ensign and of gRPC health: who may call what, and what comes back */
+#ifndef ENSIGND_SERVICE_H
+#define ENSIGND_SERVICE_H
+#include "broker.h"
+#include "h2server.h"
+
+#define SERVER_VERSION "0.12.9-ensignd"
+#define SERVER_NAME "ensignd"           /* server_id of the ready messages */
+
+#define TEXT_PERMISSION "not authorized to perform this action"
+#define TEXT_BAD_MESSAGE "grpc: failed to unmarshal the received message"
+#define TEXT_DEADLINE "context deadline exceeded"
+
+typedef struct service_t {
+    auth_t   *auth;
+    topics_t *topics;
+    broker_t *broker;
+    int64_t   started;                  /* monotonic ms */
+    size_t subscriber_queue; /* events that wait for a slow subscriber; the next ones are lost to it */
+    call_t  **finishing;                /* publish streams to be closed behind the next commit */
+    size_t    finishing_count, finishing_cap;
+    size_t    publishing;               /* open publish streams */
+} service_t;
+
+/* One RPC. `need` and `may`: bits of permission, all of the first and one of the second are wanted. */
+typedef struct rpc_t {
+    const char *path;
+    bool        open_to_all;
+    unsigned    need, may;
+    void (*open)(service_t *s, call_t *c);                      /* NULL: nothing to check */
+    void (*message)(service_t *s, call_t *c, bytes_t message);
+    void (*half_close)(service_t *s, call_t *c);                /* NULL: unary */
+    void (*deadline)(service_t *s, call_t *c);                  /* NULL: DEADLINE_EXCEEDED */
+    void (*stop)(service_t *s, call_t *c);                      /* the server ends; NULL: nothing runs */
+    void (*closed)(service_t *s, call_t *c);
+} rpc_t;
+
+extern const call_handler_t service_handler;    /* its user is the service_t */
+extern const broker_hooks_t stream_hooks;
+
+void service_after_commit(service_t *s);        /* ends the publish streams whose acks are all on their way */
+bool service_busy(const service_t *s);          /* some are waiting for that */
+void service_stop_call(service_t *s, call_t *c);
+void service_free(service_t *s);
+
+/* unary.c */
+void rpc_status(service_t *s, call_t *c, bytes_t message);
+void rpc_health_check(service_t *s, call_t *c, bytes_t message);
+void rpc_health_watch(service_t *s, call_t *c, bytes_t message);
+void rpc_create_topic(service_t *s, call_t *c, bytes_t message);
+void rpc_retrieve_topic(service_t *s, call_t *c, bytes_t message);
+void rpc_list_topics(service_t *s, call_t *c, bytes_t message);
+void rpc_topic_names(service_t *s, call_t *c, bytes_t message);
+void rpc_topic_exists(service_t *s, call_t *c, bytes_t message);
+
+/* streams.c */
+void publish_open(service_t *s, call_t *c);
+void publish_message(service_t *s, call_t *c, bytes_t message);
+void publish_half_close(service_t *s, call_t *c);
+void publish_deadline(service_t *s, call_t *c);
+void publish_stop(service_t *s, call_t *c);
+void publish_closed(service_t *s, call_t *c);
+void subscribe_open(service_t *s, call_t *c);
+void subscribe_message(service_t *s, call_t *c, bytes_t message);
+void subscribe_half_close(service_t *s, call_t *c);
+void subscribe_closed(service_t *s, call_t *c);
+#endif

@@ -1,0 +1,49 @@
+/* store.h - where things are kept: ordered records in a few spaces, behind six calls that any engine can give
+ *
+ * A key orders its space byte by byte. An event's key is its topic's ULID and then its RLID, so one topic's
+ * events stand together in the order of their commit. Nothing outside an engine's own file knows which
+ * engine it is.
+ *
+ * append  puts a batch where commit will make it last: nothing of it is promised before. A key that exists
+ *         is replaced.
+ * commit  all that was appended is on the disk, or nothing of it is (false).
+ * scan    calls `each` in key order for the keys that begin with `prefix` and stand behind `after` (empty:
+ *         from the first), until it returns false. The store must not be written to meanwhile.
+ * tail    the last key that begins with `prefix`; an empty buffer if there is none. */
+#ifndef ENSIGND_STORE_H
+#define ENSIGND_STORE_H
+#include "util.h"
+
+typedef enum { STORE_META = 1, STORE_API_KEY = 2, STORE_TOPIC = 3, STORE_EVENT = 4 } store_space_t;
+typedef enum { STORE_READ, STORE_WRITE } store_mode_t; /* one process at a time may have a folder to write */
+
+typedef struct store_record_t { store_space_t space; bytes_t key, value; } store_record_t;
+typedef bool store_each_t(void *user, bytes_t key, bytes_t value);
+
+typedef struct store_t store_t;
+typedef struct store_engine_t {
+    const char *name;
+    store_t *(*open)(const char *folder, store_mode_t mode, why_t *why);    /* WRITE makes the folder */
+    bool     (*append)(store_t *s, const store_record_t *batch, size_t n, why_t *why);
+    bool     (*commit)(store_t *s, why_t *why);
+    bool (*scan)(store_t *s, store_space_t space, bytes_t prefix, bytes_t after, store_each_t *each,
+                 void *user, why_t *why);
+    bool     (*tail)(store_t *s, store_space_t space, bytes_t prefix, buf_t *key, why_t *why);
+    void     (*close)(store_t *s);
+} store_engine_t;
+
+struct store_t { const store_engine_t *engine; };          /* an engine's own state begins with this */
+
+extern const store_engine_t store_sqlite;
+
+/* The same calls for callers; a NULL store (--memory) keeps nothing and has nothing. */
+store_t *store_open(const store_engine_t *engine, const char *folder, store_mode_t mode, why_t *why);
+bool     store_append(store_t *s, const store_record_t *batch, size_t n, why_t *why);
+bool     store_commit(store_t *s, why_t *why);
+bool store_put(store_t *s, store_space_t space, bytes_t key, bytes_t value, why_t *why); /* one, committed */
+bool store_get(store_t *s, store_space_t space, bytes_t key, buf_t *value, why_t *why);  /* empty: none */
+bool store_scan(store_t *s, store_space_t space, bytes_t prefix, bytes_t after, store_each_t *each,
+                void *user, why_t *why);
+bool     store_tail(store_t *s, store_space_t space, bytes_t prefix, buf_t *key, why_t *why);
+void     store_close(store_t *s);
+#endif

@@ -1,0 +1,444 @@
+/* unary.c - the RPCs with one answer, and the health watch; see service.h */
+#include "messages.h"
+#include "service.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#define PAGE_DEFAULT 100
+#define PAGE_TOKEN_LIFE_S 86400
+
+static ensign_slice_t slice(const void *p, size_t n)
+{
+    ensign_slice_t s;
+    s.ptr = p;
+    s.len = n;
+    return s;
+}
+
+static bytes_t view(ensign_slice_t s)
+{
+    return bytes_of(s.ptr, s.len);
+}
+
+static bool decode(call_t *c, const pb_msgdesc_t *fields, void *message, bytes_t bytes)
+{
+    if (ensi_pb_decode(fields, message, bytes.ptr, bytes.len)) return true;
+    call_end(c, GRPC_INTERNAL, TEXT_BAD_MESSAGE);
+    return false;
+}
+
+static bool encode(buf_t *out, const pb_msgdesc_t *fields, const void *message)
+{
+    size_t n, written = 0;
+    if (!ensi_pb_size(fields, message, &n) || !ensi_pb_encode(fields, message, buf_room(out, n), n, &written))
+        return false;
+    out->end += written;
+    return true;
+}
+
+static void reply(call_t *c, const pb_msgdesc_t *fields, const void *message)
+{
+    buf_t b = { NULL, 0, 0, 0 };
+    if (encode(&b, fields, message)) {
+        call_send(c, buf_bytes(&b));
+        call_end(c, GRPC_OK, NULL);
+    } else {
+        call_end(c, GRPC_INTERNAL, "the reply could not be encoded");
+    }
+    buf_free(&b);
+}
+
+static void put_field(buf_t *b, uint32_t tag, ensign_slice_t value)
+{
+    size_t n = ensi_pb_bytes_size(tag, value.len);
+    ensi_pb_put_bytes(buf_room(b, n), tag, value);
+    b->end += n;
+}
+
+static ensi_pb_timestamp_t wall_in(int64_t seconds)
+{
+    ensi_pb_timestamp_t t;
+    wall_now(&t.seconds, &t.nanos);
+    t.seconds += seconds;
+    return t;
+}
+
+void rpc_status(service_t *s, call_t *c, bytes_t message)
+{
+    int64_t up = now_ms() - s->started;
+    ensi_pb_health_check_t request;
+    ensi_pb_service_state_t state;
+
+    if (!decode(c, ensi_pb_health_check_fields, &request, message)) return;
+    memset(&state, 0, sizeof state);
+    state.status = ENSI_PB_SERVICE_STATE_STATUS_HEALTHY;
+    state.version = slice(SERVER_VERSION, strlen(SERVER_VERSION));
+    state.has_uptime = state.has_not_before = state.has_not_after = true;
+    state.uptime.seconds = up / 1000;
+    state.uptime.nanos = (int32_t)(up % 1000) * 1000000;
+    state.not_before = wall_in(60);
+    state.not_after = wall_in(3600);
+    reply(c, ensi_pb_service_state_fields, &state);
+}
+
+static bool health_of(call_t *c, bytes_t message, int32_t unknown, ensi_pb_health_check_response_t *out)
+{
+    ensi_pb_health_check_request_t request;
+    bool known;
+
+    if (!decode(c, ensi_pb_health_check_request_fields, &request, message)) return false;
+    known = request.service.len == 0 || bytes_is(view(request.service), "default");
+    out->status = known ? ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVING : unknown;
+    return true;
+}
+
+void rpc_health_check(service_t *s, call_t *c, bytes_t message)
+{
+    ensi_pb_health_check_response_t r;
+    (void)s;
+    if (health_of(c, message, ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_UNKNOWN, &r))
+        reply(c, ensi_pb_health_check_response_fields, &r);
+}
+
+void rpc_health_watch(service_t *s, call_t *c, bytes_t message)
+{
+    ensi_pb_health_check_response_t r;
+    buf_t b = { NULL, 0, 0, 0 };
+    (void)s;
+
+    if (c->state) return;       /* one request is all that there is to it */
+    if (!health_of(c, message, ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVICE_UNKNOWN, &r)) return;
+    c->state = c;
+    if (encode(&b, ensi_pb_health_check_response_fields, &r)) call_send(c, buf_bytes(&b));
+    buf_free(&b);
+}
+
+/* ---- topics */
+
+typedef struct texts_t { ensign_slice_t *at; size_t count; } texts_t;
+
+static int by_bytes(const void *a, const void *b)
+{
+    const ensign_slice_t *x = a, *y = b;
+    size_t n = x->len < y->len ? x->len : y->len;
+    int order = n ? memcmp(x->ptr, y->ptr, n) : 0;
+    return order ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+/* The texts of a repeated field, sorted, each once, encoded again. */
+static void sort_texts(ensi_pb_span_t *span, uint32_t tag, buf_t *out)
+{
+    texts_t t = { NULL, 0 };
+    ensign_slice_t value;
+    size_t at = 0;
+
+    while (ensi_pb_span_next(*span, tag, &at, &value)) {
+        t.at = x_realloc(t.at, (t.count + 1) * sizeof *t.at);
+        t.at[t.count++] = value;
+    }
+    if (t.count) qsort(t.at, t.count, sizeof *t.at, by_bytes);
+    for (size_t i = 0; i < t.count; i++)
+        if (i == 0 || by_bytes(&t.at[i - 1], &t.at[i]) != 0) put_field(out, tag, t.at[i]);
+    free(t.at);
+    span->ptr = out->ptr;
+    span->len = buf_len(out);
+}
+
+static void normalise(ensi_pb_deduplication_t *d, buf_t *scratch)
+{
+    static const ensi_pb_span_t none;
+    bool by_key = d->strategy == ENSI_PB_DEDUPLICATION_STRATEGY_KEY_GROUPED ||
+                  d->strategy == ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_KEY;
+    bool by_field = d->strategy == ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_FIELD;
+
+    if (d->offset == 0) d->offset = ENSI_PB_DEDUPLICATION_OFFSET_POSITION_OFFSET_EARLIEST;
+    if (d->strategy == 0) d->strategy = ENSI_PB_DEDUPLICATION_STRATEGY_NONE;
+    if (by_key) sort_texts(&d->keys, ENSI_PB_DEDUPLICATION_KEYS_TAG, scratch);
+    else d->keys = none;
+    if (by_field) sort_texts(&d->fields, ENSI_PB_DEDUPLICATION_FIELDS_TAG, scratch);
+    else d->fields = none;
+}
+
+/* What is wrong with a CreateTopic; GRPC_OK: nothing. */
+static int topic_fault(const service_t *s, const call_t *c, const ensi_pb_topic_t *t, const char **text)
+{
+    ulid_t id;
+
+    *text = "missing project id field";
+    if (t->project_id.len == 0 && !c->claims.has_project) return GRPC_INVALID_ARGUMENT;
+    if (t->project_id.len != 0) {
+        *text = "invalid project id field";
+        if (!ulid_from(view(t->project_id), &id)) return GRPC_INVALID_ARGUMENT;
+        *text = TEXT_PERMISSION;
+        if (!c->claims.has_project || !ulid_eq(&id, &c->claims.project)) return GRPC_PERMISSION_DENIED;
+    }
+    *text = "cannot parse id field";
+    if (t->id.len != 0 && !ulid_from(view(t->id), &id)) return GRPC_INVALID_ARGUMENT;
+    *text = topic_name_fault(view(t->name));
+    if (*text) return GRPC_INVALID_ARGUMENT;
+    *text = "could not process create topic request";
+    if (t->id.len != 0 && topics_by_id(s->topics, &id)) return GRPC_INTERNAL;
+    *text = "topic name already exists in project";
+    if (topics_by_name(s->topics, &c->claims.project, view(t->name))) return GRPC_ALREADY_EXISTS;
+    return GRPC_OK;
+}
+
+void rpc_create_topic(service_t *s, call_t *c, bytes_t message)
+{
+    ensi_pb_topic_t t;
+    buf_t record = { NULL, 0, 0, 0 }, scratch = { NULL, 0, 0, 0 };
+    ulid_t id = ulid_new();
+    const char *text;
+    why_t why;
+    int status;
+
+    if (!decode(c, ensi_pb_topic_fields, &t, message)) return;
+    status = topic_fault(s, c, &t, &text);
+    if (status != GRPC_OK) {
+        call_end(c, status, text);
+        return;
+    }
+    if (t.id.len) ulid_from(view(t.id), &id);
+    t.id = slice(id.b, sizeof id.b);
+    t.project_id = slice(c->claims.project.b, sizeof c->claims.project.b);
+    t.status = ENSI_PB_TOPIC_STATE_READY;
+    t.has_deduplication = t.has_created = t.has_modified = true;
+    normalise(&t.deduplication, &scratch);
+    t.created = t.modified = wall_in(0);
+    why.text[0] = '\0';
+    if (encode(&record, ensi_pb_topic_fields, &t) &&
+        topics_add(s->topics, &id, &c->claims.project, view(t.name), buf_bytes(&record), &why)) {
+        call_send(c, buf_bytes(&record));
+        call_end(c, GRPC_OK, NULL);
+        log_line("topic %.*s created", (int)t.name.len, (const char *)t.name.ptr);
+    } else {
+        log_line("topic not created: %s", why.text);
+        call_end(c, GRPC_INTERNAL, "could not process create topic request");
+    }
+    buf_free(&record);
+    buf_free(&scratch);
+}
+
+void rpc_retrieve_topic(service_t *s, call_t *c, bytes_t message)
+{
+    ensi_pb_topic_t request;
+    topic_t *t;
+    ulid_t id;
+
+    if (!decode(c, ensi_pb_topic_fields, &request, message)) return;
+    if (request.id.len == 0 || !ulid_from(view(request.id), &id)) {
+        call_end(c, GRPC_INVALID_ARGUMENT,
+                 request.id.len ? "invalid topic id field" : "missing topic id field");
+        return;
+    }
+    t = topics_by_id(s->topics, &id);
+    if (!t || !c->claims.has_project || !ulid_eq(&t->project, &c->claims.project)) {
+        call_end(c, GRPC_NOT_FOUND, "topic not found");
+        return;
+    }
+    call_send(c, bytes_of(t->message, t->message_len));
+    call_end(c, GRPC_OK, NULL);
+}
+
+/* ---- pages */
+
+/* A page of the project's topics, in the order of a key of 16 bytes. The token is that key of the last one
+   of the page before, the time when it expires, and which list it is of. */
+typedef struct page_t {
+    char      list;                     /* 'L' by id, 'N' by hash of the name */
+    topic_t **topics;
+    size_t    count, from, to;
+    char      next[64];                 /* token; empty: the last page */
+} page_t;
+
+static const uint8_t *page_key(const page_t *p, const topic_t *t)
+{
+    return p->list == 'L' ? t->id.b : t->hash.b;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    topic_t *const *x = a, *const *y = b;
+    return memcmp((*x)->id.b, (*y)->id.b, 16);
+}
+
+static int by_hash(const void *a, const void *b)
+{
+    topic_t *const *x = a, *const *y = b;
+    return memcmp((*x)->hash.b, (*y)->hash.b, 16);
+}
+
+static bool read_token(const page_t *p, bytes_t text, uint8_t key[16])
+{
+    uint8_t raw[32];
+    uint64_t expires = 0;
+    size_t n;
+
+    if (!base64url_parse(text, raw, sizeof raw, &n) || n != 25 || raw[0] != (uint8_t)p->list) return false;
+    for (size_t i = 0; i < 8; i++) expires = expires << 8 | raw[17 + i];
+    memcpy(key, raw + 1, 16);
+    return (int64_t)expires > wall_ms() / 1000;
+}
+
+static void write_token(page_t *p, const topic_t *last)
+{
+    uint8_t raw[25];
+    uint64_t expires = (uint64_t)(wall_ms() / 1000 + PAGE_TOKEN_LIFE_S);
+
+    raw[0] = (uint8_t)p->list;
+    memcpy(raw + 1, page_key(p, last), 16);
+    for (size_t i = 0; i < 8; i++) raw[17 + i] = (uint8_t)(expires >> (56 - 8 * i) & 0xff);
+    base64url(bytes_of(raw, sizeof raw), p->next);
+}
+
+/* False: the token is no good. */
+static bool page_open(page_t *p, char list, const service_t *s, const call_t *c,
+                      const ensi_pb_page_info_t *info)
+{
+    size_t size = info->page_size ? info->page_size : PAGE_DEFAULT;
+    uint8_t key[16];
+
+    memset(p, 0, sizeof *p);
+    p->list = list;
+    if (info->next_page_token.len && !read_token(p, view(info->next_page_token), key)) return false;
+    p->topics = x_alloc((s->topics->count + 1) * sizeof *p->topics);
+    for (size_t i = 0; i < s->topics->count; i++)
+        if (c->claims.has_project && ulid_eq(&s->topics->all[i]->project, &c->claims.project))
+            p->topics[p->count++] = s->topics->all[i];
+    qsort(p->topics, p->count, sizeof *p->topics, list == 'L' ? by_id : by_hash);
+    if (info->next_page_token.len)
+        while (p->from < p->count && memcmp(page_key(p, p->topics[p->from]), key, 16) <= 0) p->from++;
+    p->to = p->count - p->from > size ? p->from + size : p->count;
+    if (p->to < p->count) write_token(p, p->topics[p->to - 1]);
+    return true;
+}
+
+void rpc_list_topics(service_t *s, call_t *c, bytes_t message)
+{
+    static const char trouble[] = "unable to process list topics request";
+    ensi_pb_page_info_t info;
+    buf_t out = { NULL, 0, 0, 0 };
+    page_t p;
+
+    if (!decode(c, ensi_pb_page_info_fields, &info, message)) return;
+    if (!c->claims.has_project) {
+        call_end(c, GRPC_PERMISSION_DENIED, TEXT_PERMISSION);
+        return;
+    }
+    if (!page_open(&p, 'L', s, c, &info)) {
+        call_end(c, GRPC_INTERNAL, trouble);
+        return;
+    }
+    for (size_t i = p.from; i < p.to; i++)
+        put_field(&out, ENSI_PB_TOPICS_PAGE_TOPICS_TAG,
+                  slice(p.topics[i]->message, p.topics[i]->message_len));
+    if (p.next[0]) put_field(&out, 2, slice(p.next, strlen(p.next)));
+    call_send(c, buf_bytes(&out));
+    call_end(c, GRPC_OK, NULL);
+    buf_free(&out);
+    free(p.topics);
+}
+
+static void put_name(buf_t *out, const topic_t *t)
+{
+    char id[ULID_TEXT + 1], project[ULID_TEXT + 1], hash[HASH_TEXT + 3];
+    uint8_t bytes[128];
+    ensi_pb_topic_name_t name;
+    size_t n;
+
+    ulid_text(&t->id, id);
+    ulid_text(&t->project, project);
+    base64url(bytes_of(t->hash.b, sizeof t->hash.b), hash);
+    name.topic_id = slice(id, ULID_TEXT);
+    name.project_id = slice(project, ULID_TEXT);
+    name.name = slice(hash, HASH_TEXT);
+    if (ensi_pb_encode(ensi_pb_topic_name_fields, &name, bytes, sizeof bytes, &n))
+        put_field(out, ENSI_PB_TOPIC_NAMES_PAGE_TOPIC_NAMES_TAG, slice(bytes, n));
+}
+
+void rpc_topic_names(service_t *s, call_t *c, bytes_t message)
+{
+    ensi_pb_page_info_t info;
+    buf_t out = { NULL, 0, 0, 0 };
+    page_t p;
+
+    if (!decode(c, ensi_pb_page_info_fields, &info, message)) return;
+    if (!page_open(&p, 'N', s, c, &info)) {
+        call_end(c, GRPC_INTERNAL, "unable to process list topic names request");
+        return;
+    }
+    for (size_t i = p.from; i < p.to; i++) put_name(&out, p.topics[i]);
+    if (p.next[0]) put_field(&out, 2, slice(p.next, strlen(p.next)));
+    call_send(c, buf_bytes(&out));
+    call_end(c, GRPC_OK, NULL);
+    buf_free(&out);
+    free(p.topics);
+}
+
+/* As Go's %q for what a name or an id can sensibly hold; other bytes as \xNN. */
+static void put_quoted(buf_t *out, ensign_slice_t text)
+{
+    char escape[8];
+
+    buf_put(out, "\"", 1);
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t b = text.ptr[i];
+        if (b == '"' || b == '\\') snprintf(escape, sizeof escape, "\\%c", b);
+        else if (b < 0x20 || b == 0x7f) snprintf(escape, sizeof escape, "\\x%02x", b);
+        else snprintf(escape, sizeof escape, "%c", b);
+        buf_put(out, escape, strlen(escape));
+    }
+    buf_put(out, "\"", 1);
+}
+
+static int exists_fault(const call_t *c, const ensi_pb_topic_name_t *q, ulid_t *id, const char **text)
+{
+    ulid_t project;
+
+    *text = "must specify either or both topic name and id";
+    if (q->name.len == 0 && q->topic_id.len == 0) return GRPC_INVALID_ARGUMENT;
+    *text = "missing project id field";
+    if (q->project_id.len == 0 && !c->claims.has_project) return GRPC_INVALID_ARGUMENT;
+    *text = "invalid project id field";
+    if (q->project_id.len && !ulid_parse(view(q->project_id), &project)) return GRPC_INVALID_ARGUMENT;
+    *text = TEXT_PERMISSION;
+    if (q->project_id.len && (!c->claims.has_project || !ulid_eq(&project, &c->claims.project)))
+        return GRPC_PERMISSION_DENIED;
+    *text = "unable to process topic exists request";
+    if (q->topic_id.len && !ulid_parse(view(q->topic_id), id)) return GRPC_INTERNAL;
+    return GRPC_OK;
+}
+
+void rpc_topic_exists(service_t *s, call_t *c, bytes_t message)
+{
+    ensi_pb_topic_name_t q;
+    ensi_pb_topic_exists_info_t info;
+    buf_t text = { NULL, 0, 0, 0 };
+    const char *fault;
+    topic_t *t;
+    ulid_t id;
+    int status;
+
+    if (!decode(c, ensi_pb_topic_name_fields, &q, message)) return;
+    status = exists_fault(c, &q, &id, &fault);
+    if (status != GRPC_OK) {
+        call_end(c, status, fault);
+        return;
+    }
+    info.exists = true;
+    if (q.name.len) {
+        buf_put(&text, "name=", 5);
+        put_quoted(&text, q.name);
+        info.exists = topics_by_name(s->topics, &c->claims.project, view(q.name)) != NULL;
+    }
+    if (q.topic_id.len) {
+        if (q.name.len) buf_put(&text, " and ", 5);
+        buf_put(&text, "topic=", 6);
+        put_quoted(&text, q.topic_id);
+        t = topics_by_id(s->topics, &id);
+        info.exists = info.exists && t && ulid_eq(&t->project, &c->claims.project);
+    }
+    info.query = slice(text.ptr, buf_len(&text));
+    reply(c, ensi_pb_topic_exists_info_fields, &info);
+    buf_free(&text);
+}
