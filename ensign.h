@@ -990,7 +990,7 @@ static uint32_t ensi_timer_left(const ensi_timer_t *t, uint64_t now_ms)
  *        sends, and steady state must not reach the hook;
  *        used <= limit, where there is a limit.
  * Fails  NULL; nothing changed. */
-enum { ENSI_MEM_HEADER = 16, ENSI_MEM_SMALL = 192, ENSI_MEM_KEEP = 64 };
+enum { ENSI_MEM_HEADER = 16, ENSI_MEM_SMALL = 192, ENSI_MEM_KEEP = 64, ENSI_MEM_PRIME = 24 };
 
 typedef struct ensi_mem_t {
     void *user;
@@ -1066,6 +1066,16 @@ static void ensi_mem_free(ensi_mem_t *m, void *p)
     memcpy(p, &m->small, sizeof m->small);
     m->small = p;
     m->small_count++;
+}
+
+/* Fills the list, so that the first peaks of a connection are not the hook's matter. No harm if it fails. */
+static void ensi_mem_prime(ensi_mem_t *m, uint32_t count)
+{
+    while (m->small_count < count) {
+        void *p = ensi_mem_resize(m, NULL, ENSI_MEM_SMALL);
+        if (!p) return;
+        ensi_mem_free(m, p);
+    }
 }
 
 static void ensi_mem_close(ensi_mem_t *m)
@@ -5469,7 +5479,8 @@ typedef struct ensi_link_t {
     ensi_timer_t timer;             /* of the dial, then of the backoff */
     uint32_t backoff_min_ms, backoff_max_ms;
     uint32_t failures;              /* in a row */
-    uint64_t failing_since_ms;
+    bool good;                      /* this connection has been of use */
+    bool orderly;                   /* it ends by agreement: no failure, no backoff */
     ensign_error_t fault;           /* why it went down last; code 0: as we wanted */
     bool secure;                    /* TLS */
     bool shaken;                    /* handshake done, or none needed */
@@ -5536,6 +5547,7 @@ static void ensi_link_want(ensi_link_t *l, uint32_t timeout_ms)
 {
     if (l->state != ENSI_LINK_IDLE) return;
     l->attempt++;
+    l->orderly = false;
     l->fault.code = 0;
     if (l->literal) {
         snprintf(l->addresses[0], sizeof l->addresses[0], "%s", l->host);
@@ -5561,8 +5573,7 @@ static void ensi_link_rest(ensi_link_t *l)
 {
     uint32_t wait_ms = 0;
     ensi_link_clear(l);
-    if (l->fault.code != 0) {
-        if (l->failures == 0) l->failing_since_ms = l->env->now_ms;
+    if (l->fault.code != 0 && !l->orderly) {
         l->failures++;
         wait_ms = ensi_link_backoff(&l->env->rng, l->failures, l->backoff_min_ms, l->backoff_max_ms);
     }
@@ -5621,6 +5632,7 @@ static void ensi_link_up(ensi_link_t *l)
 {
     if (!ensi_link_move(l, ENSI_LINK_ON_UP)) return;
     l->shaken = !l->secure;
+    l->good = l->orderly = false;
     if (ensi_link_buffers(l) != ENSIGN_OK)
         ensi_link_fault(l, ENSIGN_E_MEMORY, 0, "%s: no memory for the buffers of %s", l->name, l->where);
     else if (ensi_link_open_tls(l) != ENSIGN_OK)
@@ -5741,7 +5753,9 @@ struct ensi_stream_t {
     bool deferred;                      /* nghttp2 waits for ensi_h2_resume */
     bool ended;                         /* END_STREAM is in */
     bool closed;
+    bool watched;                       /* set by the owner: tell of each read */
     bool lost;                          /* closed with the session */
+    bool deaf;                          /* set by the owner: what comes is no gRPC, drop it */
     bool overrun, no_memory;            /* the peer sent more than its credit; no buffer could be had */
     uint32_t close_code;
 };
@@ -5966,7 +5980,7 @@ static int ensi_h2_on_data(nghttp2_session *session, uint8_t flags, int32_t id, 
     ensi_stream_t *s = ensi_h2_stream(session, id);
     (void)flags;
     nghttp2_session_consume_connection(session, n);
-    if (!s || s->overrun || s->no_memory) return 0;
+    if (!s || s->overrun || s->no_memory || s->deaf) return 0;
     if (!ensi_rx_store(&s->rx, &h->env->mem, p, n)) {
         if (s->rx.ptr) s->overrun = true;
         else s->no_memory = true;
@@ -6024,9 +6038,9 @@ static ssize_t ensi_h2_on_read(nghttp2_session *session, int32_t id, uint8_t *ou
     bool eof = false;
     size_t n;
     (void)source;
-    (void)user;
     if (!s) return NGHTTP2_ERR_DEFERRED; /* reset by us: RST_STREAM waits in the queue */
     n = s->read(s, out, ensi_min(cap, ENSI_H2_FRAME_BYTES), &eof);
+    if (s->watched) ensi_stream_touch((ensi_h2_t *)user, s);
     if (eof) *flags |= NGHTTP2_DATA_FLAG_EOF;
     else if (n == 0) {
         s->deferred = true;
@@ -6089,6 +6103,7 @@ static int ensi_h2_start(ensi_h2_t *h, uint32_t connection_window)
     if (rc == 0) rc = ensi_h2_hello(h, connection_window);
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cb);
+    ensi_mem_prime(&h->env->mem, ENSI_MEM_PRIME);
     h->settled = h->draining = false;
     h->fault[0] = h->goaway_text[0] = '\0';
     h->out_len = 0;
@@ -6167,7 +6182,7 @@ static int ensi_h2_submit(ensi_h2_t *h, ensi_stream_t *s, const nghttp2_nv *head
     if (id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE) h->draining = true; /* 2^30 streams: the next connection begins anew */
     if (id < 0) return id == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_AGAIN;
     s->id = id;
-    s->headers_sent = s->headers_done = s->initial = s->trailers = s->ended = s->closed = s->lost = s->deferred = s->overrun = s->no_memory = false;
+    s->headers_sent = s->headers_done = s->initial = s->trailers = s->ended = s->closed = s->lost = s->deferred = s->overrun = s->no_memory = s->deaf = false;
     s->close_code = 0;
     s->before = NULL;
     s->after = h->streams;
@@ -6272,6 +6287,7 @@ struct ensi_grpc_t {
     ensi_handle_t *owner;
     ensi_grpc_state_t state;
     ensi_grpc_t *queue_next;
+    uint64_t order;                     /* of asking */
     /* request */
     char *method;
     char *extra;                        /* the caller's metadata: count times key NUL, 4 bytes of length, value */
@@ -6300,7 +6316,7 @@ struct ensi_grpc_t {
     ensign_error_t fault;
 };
 
-typedef struct ensi_grpc_queue_t { ensi_grpc_t *head, *tail; } ensi_grpc_queue_t;
+typedef struct ensi_grpc_queue_t { ensi_grpc_t *head, *tail; uint64_t orders; } ensi_grpc_queue_t;
 
 static bool ensi_grpc_move(ensi_grpc_t *k, ensi_grpc_in_t in)
 {
@@ -6502,7 +6518,9 @@ static void ensi_grpc_on_header(ensi_stream_t *s, ensign_slice_t name, ensign_sl
     if (m->counted > k->max_meta) m->too_large = true;
     if (!m->ptr) m->ptr = (uint8_t *)ensi_mem_take(&k->env->mem, m->cap);
     if (!m->ptr) s->no_memory = true;
-    if (s->no_memory || m->too_large || ensi_grpc_own_header(k, name, value, &number)) return;
+    if (s->no_memory || m->too_large) return;
+    if (ensi_grpc_own_header(k, name, value, &number)) return;
+    s->deaf = k->http_status != 200 || !k->grpc_content;
     if (ensi_slice_is(name, "grpc-message")) {
         k->text = ensi_meta_add(m, 0, name, value);
         k->text.len = ensi_grpc_unescape((uint8_t *)m->ptr + (k->text.ptr - m->ptr), k->text.len);
@@ -6653,13 +6671,18 @@ static int ensi_grpc_submit(ensi_grpc_t *k, ensi_h2_t *h, const ensi_grpc_common
     return rc;
 }
 
-static void ensi_grpc_enqueue(ensi_grpc_queue_t *q, ensi_grpc_t *k, bool first)
+/* New calls go to the end; one that is sent again goes before those that asked later. */
+static void ensi_grpc_enqueue(ensi_grpc_queue_t *q, ensi_grpc_t *k)
 {
-    k->queue_next = first ? q->head : NULL;
-    if (!q->head) q->tail = k;
-    else if (!first) q->tail->queue_next = k;
-    if (first || !q->head) q->head = k;
-    if (!first) q->tail = k;
+    ensi_grpc_t *before = q->tail, **link = &q->head;
+    if (before && before->order > k->order) {
+        for (before = NULL; *link && (*link)->order < k->order; link = &(*link)->queue_next) before = *link;
+    } else if (before) {
+        link = &before->queue_next;
+    }
+    k->queue_next = *link;
+    *link = k;
+    if (!k->queue_next) q->tail = k;
 }
 
 static void ensi_grpc_dequeue(ensi_grpc_queue_t *q, ensi_grpc_t *k)
@@ -6688,7 +6711,8 @@ static void ensi_grpc_queue(ensi_grpc_queue_t *q, ensi_grpc_t *k)
     k->fault.code = 0;
     k->kept = k->sent == 0;
     k->s.headers_sent = k->s.headers_done = k->s.initial = k->s.trailers = k->s.ended = k->s.closed = k->s.lost = k->s.overrun = k->s.no_memory = false;
-    ensi_grpc_enqueue(q, k, false);
+    k->order = ++q->orders;
+    ensi_grpc_enqueue(q, k);
     ensi_env_work(k->env);
 }
 
@@ -6735,7 +6759,7 @@ static void ensi_grpc_judge(ensi_grpc_t *k)
         status = ensi_grpc_of_http(k->http_status);
         ensi_fail(e, ENSIGN_E_PROTOCOL, k->http_status, "http: %s answers HTTP status %d; a gRPC server answers 200: is this the right endpoint?",
                   k->method, k->http_status);
-    } else if (code != NGHTTP2_NO_ERROR) {
+    } else if (code != NGHTTP2_NO_ERROR || !k->s.ended) {
         status = ensi_grpc_of_reset(code);
         ensi_fail(e, ENSIGN_E_RESET, (int)code, "http2: the server reset %s with %s", k->method, nghttp2_http2_strerror(code));
     } else if (k->s.headers_done && !k->grpc_content) {
@@ -6764,7 +6788,7 @@ static bool ensi_grpc_retry(ensi_grpc_t *k, ensi_grpc_queue_t *q)
     k->retried = true;
     k->sent = 0;
     k->fault.code = 0;
-    ensi_grpc_enqueue(q, k, true);
+    ensi_grpc_enqueue(q, k);
     return true;
 }
 
@@ -7431,7 +7455,10 @@ int ensign_call_reserve(ensign_t *c, ensign_call_t k, size_t len, uint8_t **out)
     if (len > u->k.max_send)
         return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE, "call: a message of %lu bytes, max_send_bytes is %lu", (unsigned long)len, (unsigned long)u->k.max_send);
     rc = ensi_grpc_reserve(&u->k, len, out);
-    if (rc == ENSIGN_AGAIN) u->k.room_wanted = len + ENSI_GRPC_PREFIX;
+    if (rc == ENSIGN_AGAIN) {
+        u->k.room_wanted = len + ENSI_GRPC_PREFIX;
+        u->k.s.watched = true;
+    }
     if (rc == ENSIGN_E_MEMORY) ensi_env_memory(&c->env, len);
     return rc;
 }
@@ -7564,6 +7591,7 @@ static void ensi_call_serve(ensign_t *c, ensi_ucall_t *u)
     if (k->state == ENSI_GRPC_ENDED) ensi_call_finish(c, u);
     if (k->room_wanted && ensi_grpc_has_room(k)) {
         k->room_wanted = 0;
+        k->s.watched = false;
         u->h.bits |= ENSI_BIT_ROOM;
     }
     ensi_h2_resume(&c->h2, &k->s);
@@ -7800,12 +7828,13 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
  * Publishers: the ring, acks, resends
  *
  * Owns   each publisher's ring of framed events and the array of their headers, oldest first, from publish to the pulled answer.
- * Holds  released <= pulled <= done <= resolved.. and done <= sent <= resolved <= put: counts of events, 64 bits, never wrapped.
+ * Holds  freed, pulled <= done <= sent <= resolved <= put: counts of events, 64 bits, never wrapped.
  *        put - done < 16384 (max_in_flight), or the server drops acks in silence.
  *        The bytes of an event never move while it is in the ring, nor change after its first send: a resend is a second read.
  *        local_id is a nonce and the event's count, so that an answer finds its entry by subtraction.
  * Moves  put: publish. resolved: the topic's id is patched in. sent: all bytes handed to h2. done: answered, without a hole.
- *        freed: bytes given back (an acked event at once, a nacked one when its notice is released). pulled: notice given.
+ *        freed: bytes given back (an acked event at once, a nacked one when its notice is released). pulled: notice given. An answer that
+ *        overtakes older events is given when it comes ("early").
  *        Stream lost: sent = done; at_most_once nacks what had been sent. `state` is assigned by ensi_pub_move alone.
  * Fails  ring or header array full: AGAIN. An answer to an event that was never sent ends the stream, not the client. */
 typedef enum {
@@ -7856,6 +7885,7 @@ typedef struct ensi_entry_t {       /* 40 bytes an event */
     uint16_t name_len;              /* 0: the id is in place, or it is the publisher's topic */
     uint8_t  state;                 /* ensi_entry_state_t */
     uint8_t  own_topic;             /* the publisher's topic is meant, id not yet patched in */
+    uint8_t  given;                 /* its notice was pulled */
 } ensi_entry_t;
 
 typedef struct ensi_nack_text_t { uint64_t count; char text[96]; } ensi_nack_text_t;
@@ -7870,7 +7900,9 @@ typedef struct ensi_pub_t {
     uint8_t *ring;
     size_t cap, tail;
     ensi_entry_t *entries;
-    uint64_t put, resolved, sent, done, freed, pulled, released;
+    uint64_t put, resolved, sent, done, freed, pulled;
+    uint64_t lent;                  /* whose NACK notice stands; UINT64_MAX: none */
+    uint32_t early;                 /* answered beyond `done`, and not given yet */
     size_t partial;                 /* bytes of entry `sent` that are handed over already */
     size_t room_wanted;
     uint64_t nonce, acked, nacked, drain_left;
@@ -7917,7 +7949,7 @@ static size_t ensi_pub_place(const ensi_pub_t *p, size_t size)
 
 static bool ensi_pub_slot_free(const ensi_pub_t *p)
 {
-    return p->put - (p->freed < p->released ? p->freed : p->released) < p->max_in_flight;
+    return p->put - (p->freed < p->pulled ? p->freed : p->pulled) < p->max_in_flight;
 }
 
 /* Space for an entry of `size` bytes; nothing is changed before the commit but, while it is empty, the ring's size. */
@@ -7945,10 +7977,16 @@ static bool ensi_pub_has_room(const ensi_pub_t *p)
 /* Moves `done` and `freed` as far as the answers go, and notes what becomes possible by it. */
 static void ensi_pub_advance(ensi_pub_t *p)
 {
-    while (p->done < p->put && ensi_pub_entry(p, p->done)->state >= ENSI_ENTRY_ACKED) p->done++;
-    while (p->quiet_acks && p->pulled < p->done && ensi_pub_entry(p, p->pulled)->state == ENSI_ENTRY_ACKED && p->released == p->pulled)
-        p->released = ++p->pulled;
-    while (p->freed < p->done && (p->freed < p->released || ensi_pub_entry(p, p->freed)->state == ENSI_ENTRY_ACKED)) p->freed++;
+    const ensi_entry_t *x;
+    while (p->done < p->put && (x = ensi_pub_entry(p, p->done))->state >= ENSI_ENTRY_ACKED) {
+        if (!x->given) p->early--;
+        p->done++;
+    }
+    while (p->pulled < p->done && ensi_pub_entry(p, p->pulled)->given) p->pulled++;
+    while (p->freed < p->done && ((x = ensi_pub_entry(p, p->freed))->state == ENSI_ENTRY_ACKED || (x->given && p->freed != p->lent))) p->freed++;
+    if (p->sent < p->done) p->sent = p->done; /* their slots may be taken anew */
+    if (p->resolved < p->done) p->resolved = p->done;
+    if (p->sent == p->done) ensi_timer_stop(&p->ack_timer);
     if (p->room_wanted && !p->closing && ensi_pub_has_room(p)) {
         p->room_wanted = 0;
         p->h.bits |= ENSI_BIT_ROOM;
@@ -8172,6 +8210,7 @@ static void ensi_pub_nack_entry(ensign_t *c, ensi_pub_t *p, ensi_entry_t *x, int
 {
     x->state = ENSI_ENTRY_NACKED;
     x->code = code;
+    p->early++;
     p->nacked++;
     p->h.stats.nacked++;
     c->env.stats.nacked++;
@@ -8252,6 +8291,8 @@ static bool ensi_pub_on_ack(ensign_t *c, ensi_pub_t *p, const ensi_pb_ack_t *ack
     ensi_entry_t *x = ensi_pub_answered(p, ack->id, &count, &bad);
     if (!x) return !bad;
     x->state = ENSI_ENTRY_ACKED;
+    x->given = p->quiet_acks;
+    if (!x->given) p->early++;
     x->seconds = ack->committed.seconds;
     x->nanos = ack->committed.nanos;
     p->acked++;
@@ -8318,7 +8359,6 @@ static void ensi_pub_receive(ensign_t *c, ensi_pub_t *p)
         ensign_error_t why = p->k.fault;
         ensi_state_abort(c, &p->k, status, why.code, why.text);
     }
-    if (p->put == p->done) ensi_timer_stop(&p->ack_timer);
 }
 
 /* ---- opening, losing, ending */
@@ -8426,7 +8466,7 @@ static void ensi_pub_skip_answered(ensi_pub_t *p)
 
 static bool ensi_pub_has(const ensi_pub_t *p)
 {
-    return !p->h.ended && (p->h.bits != 0 || p->pulled < p->done);
+    return !p->h.ended && (p->h.bits != 0 || p->pulled < p->done || p->early > 0);
 }
 
 /* Facts, events or a close have come. */
@@ -8488,15 +8528,26 @@ static void ensi_pub_read_back(ensi_pub_t *p, const ensi_entry_t *x)
     p->event.topic_name = x->own_topic ? ensign_str(p->topic) : ensi_slice(p->ring + x->at + x->len, x->name_len);
 }
 
+/* The next answer to give: the oldest, or one that has overtaken older events. */
+static ensi_entry_t *ensi_pub_next_answer(ensi_pub_t *p, uint64_t *count)
+{
+    *count = p->pulled;
+    if (p->pulled == p->done) {
+        while (ensi_pub_entry(p, *count)->state < ENSI_ENTRY_ACKED || ensi_pub_entry(p, *count)->given) ++*count;
+        p->early--;
+    }
+    return ensi_pub_entry(p, *count);
+}
+
 static ensign_notice_t *ensi_pub_answer(ensi_pub_t *p)
 {
-    uint64_t count = p->pulled;
-    const ensi_entry_t *x = ensi_pub_entry(p, count);
+    uint64_t count;
+    ensi_entry_t *x = ensi_pub_next_answer(p, &count);
     const ensi_nack_text_t *t = &p->texts[count % ENSI_PUB_TEXTS];
     bool ours = x->code == ENSIGN_NACK_NOT_SENT || x->code == ENSIGN_NACK_OUTCOME_UNKNOWN;
     ensign_notice_t *n;
 
-    p->pulled++;
+    x->given = true;
     if (x->state == ENSI_ENTRY_ACKED) {
         n = ensi_notice_new(&p->h, ENSIGN_NOTICE_ACK);
         n->as.ack.tag = x->tag;
@@ -8505,13 +8556,15 @@ static ensign_notice_t *ensi_pub_answer(ensi_pub_t *p)
         return n;
     }
     n = ensi_notice_new(&p->h, ENSIGN_NOTICE_NACK);
+    p->lent = count;
     ensi_pub_read_back(p, x);
     n->as.nack.tag = x->tag;
     n->as.nack.code = x->code;
     n->as.nack.stored = x->code == ENSIGN_NACK_OUTCOME_UNKNOWN ? ENSIGN_STORED_MAYBE : ENSIGN_STORED_NO;
     n->as.nack.event = &p->event;
-    ensi_fail(&p->h.error, ENSIGN_E_NACK, x->code, "publish: %s: %s%s%.60s", ensign_nack_name(x->code),
-              !ours && t->count == count && t->text[0] ? t->text : ensi_id_nack_text(x->code),
+    ensi_fail(&p->h.error, ENSIGN_E_NACK, x->code, "publish: %s: %s (topic %.*s)%s%.60s", ensign_nack_name(x->code),
+              !ours && t->count == count && t->text[0] ? t->text : ensi_id_nack_text(x->code), ensi_slice_show(p->event.topic_name),
+              p->event.topic_name.len ? (const char *)p->event.topic_name.ptr : "by id",
               p->h.end_error.code && ours ? "; " : "", p->h.end_error.code && ours ? p->h.end_error.text : "");
     n->error = &p->h.error;
     return n;
@@ -8521,7 +8574,7 @@ static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_pub_t *p)
 {
     ensign_notice_t *n;
     bool waited = p->room_wanted != 0;
-    p->released = p->pulled;
+    p->lent = UINT64_MAX;
     ensi_pub_advance(p);
     if (waited && !p->room_wanted && p->state == ENSI_PUB_ENDED) p->h.bits &= ~(uint32_t)ENSI_BIT_ROOM;
     if ((n = ensi_notice_bit(&p->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
@@ -8529,7 +8582,11 @@ static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_pub_t *p)
         return n;
     }
     if ((n = ensi_notice_bit(&p->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM)) != NULL) return n;
-    if (p->pulled < p->done) return ensi_pub_answer(p);
+    if (p->pulled < p->done || p->early > 0) {
+        n = ensi_pub_answer(p);
+        ensi_pub_advance(p);
+        return n;
+    }
     if ((n = ensi_notice_bit(&p->h, ENSI_BIT_DRAINED, ENSIGN_NOTICE_DRAINED)) != NULL) {
         n->as.drained.acked = p->acked;
         n->as.drained.nacked = p->nacked;
@@ -8624,6 +8681,7 @@ ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_des
     p->max_in_flight = x.max_in_flight;
     p->ack_timeout_ms = x.ack_timeout_ms;
     p->nonce = ensi_rng_next(&c->env.rng);
+    p->lent = UINT64_MAX;
     for (size_t i = 0; i < ENSI_PUB_TEXTS; i++) p->texts[i].count = UINT64_MAX;
     ensi_handle_add(&c->handles, &p->h, ENSI_KIND_PUBLISHER, x.user);
     ensi_state_touch(c, &p->k);
@@ -8685,7 +8743,7 @@ static const ensi_sub_move_t ensi_sub_moves[] = {
 
 enum {
     ENSI_SUB_GAP_FLAG = 0xFF,       /* in place of a message's flag: a record of ours */
-    ENSI_SUB_GAP_BYTES = 24, ENSI_SUB_SPARE = 32,
+    ENSI_SUB_GAP_BYTES = 8, ENSI_SUB_SPARE = 16,
     ENSI_SUB_EVENT_HEAD = 0x0A,     /* SubscribeReply.event's tag */
     ENSI_SUB_ACK_FRAME = 64,        /* no ack or nack is longer */
     ENSI_SUB_OUT_BYTES = 2048,      /* of the send buffer: batches of acks */
@@ -8705,13 +8763,14 @@ typedef struct ensi_sub_t {
     bool unauthenticated;
     uint32_t max_unacked;
     ensi_ack_slot_t *slots;
-    uint64_t given;                 /* events of this stream that were given */
+    uint32_t epoch;                 /* of tokens: one more with each lost stream */
+    uint64_t given;                 /* events of this epoch that were given */
     uint64_t unsent_from;           /* no unsent ack is older */
     uint32_t unsent;
     ensi_topics_t topics, old_topics;   /* the old map, while a lent event's name may lie in it */
     ensi_timer_t reopen_timer;
     uint32_t opens, failures;
-    ensign_time_t last_committed;   /* of the last event that was scanned past */
+    ensign_time_t last_committed;   /* of the last event that was given */
     ensign_event_t event;
 } ensi_sub_t;
 
@@ -8734,15 +8793,12 @@ static size_t ensi_sub_scan_at(const ensi_sub_t *s)
 
 /* ---- gaps: records in the buffer */
 
-static void ensi_sub_put_gap(uint8_t *p, int code, ensign_time_t since, uint32_t times)
+static void ensi_sub_put_gap(uint8_t *p, int code, uint32_t times)
 {
     p[0] = ENSI_SUB_GAP_FLAG;
     ensi_put_be32(p + 1, ENSI_SUB_GAP_BYTES);
     ensi_put_be32(p + 5, (uint32_t)code);
-    ensi_put_be64(p + 9, (uint64_t)since.seconds);
-    ensi_put_be32(p + 17, (uint32_t)since.nanos);
-    ensi_put_be32(p + 21, times);
-    ensi_put_be32(p + 25, 0);
+    ensi_put_be32(p + 9, times);
 }
 
 /* Puts a gap at the scan position; what lies behind it there, a part of a message, is dropped by the caller before. */
@@ -8751,13 +8807,13 @@ static void ensi_sub_gap(ensign_t *c, ensi_sub_t *s, int code)
     ensi_rx_t *r = &s->k.s.rx;
     size_t at = ensi_sub_scan_at(s), size = ENSI_GRPC_PREFIX + ENSI_SUB_GAP_BYTES;
     if (s->gap_last && s->scan >= size) {
-        uint8_t *times = r->ptr + at - size + 21;
+        uint8_t *times = r->ptr + at - 4;
         ensi_put_be32(times, ensi_get_be32(times) + 1);
         return;
     }
     if (!r->ptr) r->ptr = (uint8_t *)ensi_mem_take(&c->env.mem, r->cap);
     if (!r->ptr || r->end + size > r->cap) return; /* no memory at all: the reopened stream's OPEN still tells */
-    ensi_sub_put_gap(r->ptr + at, code, s->last_committed, 1);
+    ensi_sub_put_gap(r->ptr + at, code, 1);
     r->end = at + size;
     s->scan += size;
     s->gap_last = true;
@@ -8767,19 +8823,20 @@ static void ensi_sub_gap(ensign_t *c, ensi_sub_t *s, int code)
 
 static void ensi_sub_forget_acks(ensi_sub_t *s)
 {
+    s->epoch++;
     s->given = s->unsent_from = 0;
     s->unsent = 0;
 }
 
 static uint64_t ensi_sub_token(const ensi_sub_t *s, uint64_t count)
 {
-    return ((uint64_t)(s->opens & 0xFFFF) << 48) | (count + 1);
+    return ((uint64_t)(s->epoch & 0xFFFF) << 48) | (count + 1);
 }
 
 static ensi_ack_slot_t *ensi_sub_slot(ensign_t *c, ensi_sub_t *s, uint64_t token)
 {
     uint64_t count = (token & 0xFFFFFFFFFFFFu) - 1;
-    if (token == 0 || token >> 48 != (s->opens & 0xFFFF) || count >= s->given || s->given - count > s->max_unacked || !s->slots) {
+    if (token == 0 || token >> 48 != (s->epoch & 0xFFFF) || count >= s->given || s->given - count > s->max_unacked || !s->slots) {
         ensi_env_fail(&c->env, ENSIGN_E_STALE, "ack: the token is not one of the last %lu of this stream", (unsigned long)s->max_unacked);
         return NULL;
     }
@@ -8872,7 +8929,6 @@ static bool ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_r
         s->topics = topics;
     }
     ensi_sub_move(s, ENSI_SUB_ON_READY);
-    ensi_sub_forget_acks(s);
     s->opens++;
     s->failures = 0;
     s->unauthenticated = false;
@@ -8909,6 +8965,15 @@ static void ensi_sub_skip(ensign_t *c, ensi_sub_t *s, size_t at, size_t total)
     ensi_sub_gap(c, s, ENSIGN_E_TOO_LARGE);
 }
 
+/* One event and nothing else, as servers send it; it is decoded when it is pulled. */
+static bool ensi_sub_is_event(const uint8_t *p, size_t len)
+{
+    const uint8_t *at = len > 0 && *p == ENSI_SUB_EVENT_HEAD ? p + 1 : NULL, *end = p + len;
+    uint64_t inside = 0;
+    if (at) at = ensi_pb_get_varint(at, end, &inside);
+    return at && inside == (uint64_t)(end - at);
+}
+
 /* Looks at what has come since: counts events, acts on all else. False: the stream must end. */
 static bool ensi_sub_scan(ensign_t *c, ensi_sub_t *s)
 {
@@ -8923,7 +8988,7 @@ static bool ensi_sub_scan(ensign_t *c, ensi_sub_t *s)
             continue;
         }
         if (have < total) return true;
-        if (s->state == ENSI_SUB_READY && total > ENSI_GRPC_PREFIX && r->ptr[at + ENSI_GRPC_PREFIX] == ENSI_SUB_EVENT_HEAD) {
+        if (s->state == ENSI_SUB_READY && ensi_sub_is_event(r->ptr + at + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX)) {
             s->scan += total;
             s->gap_last = false;
         } else if (!ensi_sub_control(c, s, at, total)) {
@@ -8986,6 +9051,7 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
         ensi_auth_reject(&c->auth);
     }
     if (s->k.from_server || s->k.fault.code == ENSIGN_E_PROTOCOL || s->k.fault.code == ENSIGN_E_RESET) s->failures++;
+    ensi_sub_forget_acks(s);
     ensi_sub_move(s, ENSI_SUB_ON_LOST);
     ensi_state_reopen_in(&s->reopen_timer, c, s->failures);
 }
@@ -9025,9 +9091,8 @@ static ensign_notice_t *ensi_sub_pull_gap(ensi_sub_t *s, const uint8_t *p)
 {
     ensign_notice_t *n = ensi_notice_new(&s->h, ENSIGN_NOTICE_GAP);
     int code = (int)ensi_get_be32(p + 5);
-    n->as.gap.since.seconds = (int64_t)ensi_get_be64(p + 9);
-    n->as.gap.since.nanos = (int32_t)ensi_get_be32(p + 17);
-    n->as.gap.times = ensi_get_be32(p + 21);
+    n->as.gap.since = s->last_committed; /* all events before it have been given */
+    n->as.gap.times = ensi_get_be32(p + 9);
     ensi_fail(&s->h.error, code, 0, "subscribe: events can be missing here: %s", ensign_result_text(code));
     n->error = &s->h.error;
     return n;
@@ -9224,9 +9289,11 @@ typedef struct ensi_req_t {
     size_t create_len;
     bool creating;                  /* the running call is CreateTopic */
     bool again;                     /* ensure: CreateTopic said ALREADY_EXISTS */
-    bool unauthenticated, paged, answered;
+    bool unauthenticated, answered;
+    bool paged;                     /* list: a page is being read */
     ensign_slice_t page;            /* the page that is read, in the receive buffer */
     size_t page_at;                 /* list: where the next topic is looked for */
+    size_t page_total;              /* of its message; 0: a topic of it has been given, so it is lent */
     ensign_slice_t next;            /* list: that topic */
     bool has_next;
     char token[ENSI_REQ_TOKEN];     /* of the next page */
@@ -9280,9 +9347,10 @@ static void ensi_req_ask(ensign_t *c, ensi_req_t *q)
 {
     size_t cap = ensi_max(q->create_len, ENSI_REQ_TOKEN + 64);
     uint8_t *out;
+    q->paged = false;
     q->k.out.end = q->k.sent = 0;
     q->k.half_closed = false;
-    q->k.s.rx.start = q->k.s.rx.end = q->k.s.rx.lent = 0;
+    q->k.s.rx.end = q->k.s.rx.start + q->k.s.rx.lent; /* a topic that was given last stands in the page before */
     snprintf(q->k.method, sizeof ensi_req_create_method, "%s", ensi_req_method(q)); /* the longest of the three */
     if (ensi_grpc_reserve(&q->k, cap, &out) != ENSIGN_OK) {
         ensign_error_t e;
@@ -9339,7 +9407,6 @@ static bool ensi_req_page(ensi_req_t *q, ensign_slice_t bytes)
     if (q->token_len) memcpy(q->token, page.next_page_token.ptr, q->token_len);
     q->page = ensi_slice(page.topics.ptr, page.topics.len);
     q->page_at = 0;
-    q->paged = true;
     return true;
 }
 
@@ -9396,7 +9463,9 @@ static bool ensi_req_answer(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
         return q->answered;
     }
     if (!ensi_req_page(q, bytes)) return false;
-    if (q->kind == ENSI_REQ_LIST) ensi_req_list_on(c, q);
+    q->paged = q->kind == ENSI_REQ_LIST;
+    q->page_total = ENSI_GRPC_PREFIX + bytes.len;
+    if (q->paged) ensi_req_list_on(c, q);
     else ensi_req_search(c, q);
     return true;
 }
@@ -9430,7 +9499,7 @@ static void ensi_req_ended(ensign_t *c, ensi_req_t *q)
         return;
     }
     rc = ensi_grpc_look(k, r, &total, &status);
-    if (rc == ENSIGN_OK && ensi_req_answer(c, q, ensi_slice(r->ptr + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX))) return;
+    if (rc == ENSIGN_OK && ensi_req_answer(c, q, ensi_slice(r->ptr + r->start + r->lent + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX))) return;
     if (rc >= 0) ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "request: %s answers OK, but without a message that is an answer", k->method);
     k->end_status = status;
     ensi_req_end(c, q, &k->fault);
@@ -9444,8 +9513,10 @@ static void ensi_req_serve(ensign_t *c, ensi_req_t *q)
         ensign_error_t why = q->k.fault;
         ensi_state_abort(c, &q->k, status, why.code, why.text);
     }
-    if (q->k.state == ENSI_GRPC_ENDED && !q->answered && !q->paged && !(q->h.bits & ENSI_BIT_END)) ensi_req_ended(c, q);
-    else if (q->k.state == ENSI_GRPC_OPEN) ensi_state_grant(c, &q->k);
+    if (q->k.state == ENSI_GRPC_ENDED && !q->answered && !q->has_next && !(q->h.bits & ENSI_BIT_END)) {
+        if (q->paged) ensi_req_list_on(c, q);
+        else ensi_req_ended(c, q);
+    } else if (q->k.state == ENSI_GRPC_OPEN) ensi_state_grant(c, &q->k);
     ensi_h2_resume(&c->h2, &q->k.s);
     ensi_state_ready(c, &q->h, ensi_req_has(q));
 }
@@ -9474,23 +9545,28 @@ static ensign_notice_t *ensi_req_pull_answer(ensi_req_t *q)
     return n;
 }
 
+/* The next topic of the page, and a look at the one behind it. */
+static ensign_notice_t *ensi_req_pull_topic(ensign_t *c, ensi_req_t *q)
+{
+    ensign_notice_t *n = ensi_notice_new(&q->h, ENSIGN_NOTICE_TOPIC);
+    bool good = ensi_req_topic(q, q->next);
+    if (q->page_total) {
+        ensi_rx_release(&q->k.s.rx, &c->env.mem);
+        q->k.s.rx.lent = q->page_total;
+        q->page_total = 0;
+    }
+    n->as.topic = &q->topic;
+    q->count += good;
+    if (!ensi_req_next_topic(q)) ensi_state_touch(c, &q->k); /* the next page is asked for by the pump */
+    return good ? n : NULL;
+}
+
 static ensign_notice_t *ensi_req_pull(ensign_t *c, ensi_req_t *q)
 {
-    ensign_notice_t *n;
+    ensign_notice_t *n = NULL;
     if (q->answered) return ensi_req_pull_answer(q);
-    while (q->has_next) {
-        bool good = ensi_req_topic(q, q->next);
-        if (good) {
-            n = ensi_notice_new(&q->h, ENSIGN_NOTICE_TOPIC);
-            n->as.topic = &q->topic;
-            q->count++;
-        }
-        q->has_next = false;
-        ensi_state_touch(c, &q->k);
-        if (good) return n;
-    }
-    (void)c;
-    if (!(q->h.bits & ENSI_BIT_END)) return NULL;
+    while (!n && q->has_next) n = ensi_req_pull_topic(c, q); /* a record that is no Topic is left out */
+    if (n || !(q->h.bits & ENSI_BIT_END)) return n;
     n = ensi_state_end_notice(&q->h);
     if (n->error) ensi_grpc_end_notice(&q->k, n, q->count);
     n->as.end.count = q->count;
@@ -9896,7 +9972,7 @@ static void ensi_client_rpc_over(ensign_t *c)
 
 static void ensi_client_went_down(ensign_t *c, ensi_link_t *l)
 {
-    if (l->fault.code != 0 && c->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&c->give_up, c->give_up_after_ms);
+    if (l->fault.code != 0 && !l->orderly && c->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&c->give_up, c->give_up_after_ms);
     if (l == &c->links[ENSIGN_LINK_RPC]) {
         ensi_client_rpc_over(c);
     } else {
@@ -9928,6 +10004,7 @@ static void ensi_client_settled(ensign_t *c)
 static void ensi_client_good(ensign_t *c)
 {
     c->links[ENSIGN_LINK_RPC].failures = 0;
+    c->links[ENSIGN_LINK_RPC].good = true;
     if (c->auth.failures == 0) ensi_timer_stop(&c->give_up);
 }
 
@@ -9981,7 +10058,7 @@ static void ensi_client_check_session(ensign_t *c)
     bool drained = c->h2.draining && c->h2.open == 0 && !ensi_h2_wants_write(&c->h2);
     if (!c->h2.session || l->state != ENSI_LINK_RUN || (ensi_h2_alive(&c->h2) && !drained)) return;
     if (c->h2.draining) {
-        if (c->h2.goaway_code == NGHTTP2_NO_ERROR) l->failures = 0;
+        l->orderly = c->h2.goaway_code == NGHTTP2_NO_ERROR && l->good;
         ensi_link_fault(l, ENSIGN_E_GOAWAY, (int)c->h2.goaway_code, "http2: %s wants this connection to end (%s%s%.60s)", l->where,
                         nghttp2_http2_strerror(c->h2.goaway_code), c->h2.goaway_text[0] ? ": " : "", c->h2.goaway_text);
     }

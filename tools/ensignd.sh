@@ -40,6 +40,7 @@ server_start() {
         cat "$server_log" >&2
         return 1
     }
+    unset "${!ENSIGN_@}" # of another server, or of the user
     set -a
     # shellcheck disable=SC1091
     . "$dir/env"

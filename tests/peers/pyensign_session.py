@@ -1,9 +1,9 @@
 """PyEnsign, as it is published, against the server that the ENSIGN_ variables name; then events between
 it and an ensign.h program, both ways.
 
-    pyensign_session.py EXCHANGE        EXCHANGE: the program built from exchange.c
+    pyensign_session.py LABEL EXCHANGE      EXCHANGE: the program built from exchange.c
 
-Prints a line for each thing tried, "ok N - PyEnsign ...". Exit status 0 only if all went well.
+Prints a line for each thing tried, "ok N - PyEnsign ... (LABEL)". Exit status 0 only if all went well.
 """
 import asyncio
 import os
@@ -26,7 +26,7 @@ def report(good, text, seen=""):
     global done, failed
     done += 1
     failed += not good
-    print(f"{'ok' if good else 'not ok'} {done} - PyEnsign {text}", flush=True)
+    print(f"{'ok' if good else 'not ok'} {done} - PyEnsign {text} ({sys.argv[1]})", flush=True)
     if not good:
         print(f"# seen: {seen}", flush=True)
 
@@ -226,7 +226,8 @@ def compare(sent, got, way):
 async def main(exchange):
     env = os.environ
     topic = f"peers-{os.getpid()}-{int(time.time())}"
-    client = Ensign(endpoint=env["ENSIGN_ENDPOINT"], auth_url=env["ENSIGN_AUTH_URL"], insecure=True)
+    secure = "ENSIGN_CA_FILE" in env
+    client = Ensign(endpoint=env["ENSIGN_ENDPOINT"], auth_url=env["ENSIGN_AUTH_URL"], insecure=not secure)
     await topics(client, topic)
     await unknown_topic(client, topic)
     outbox = Outbox(client, topic)
@@ -241,10 +242,10 @@ async def main(exchange):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or "ENSIGN_ENDPOINT" not in os.environ:
-        sys.exit("usage: pyensign_session.py EXCHANGE, with the ENSIGN_ variables set")
+    if len(sys.argv) != 3 or "ENSIGN_ENDPOINT" not in os.environ:
+        sys.exit("usage: pyensign_session.py LABEL EXCHANGE, with the ENSIGN_ variables set")
     try:
-        asyncio.run(main(sys.argv[1]))
+        asyncio.run(main(sys.argv[2]))
     except Exception as e:
         report(False, "session runs to its end", repr(e))
     sys.exit(failed > 0)

@@ -74,7 +74,8 @@ static UNUSED ensign_slice_t text_slice(const char *s)
 
 #define assert_slice(slice, p_, n_) do { ensign_slice_t sl_ = (slice); assert_int_equal(sl_.len, n_); \
                                          if (sl_.len) assert_memory_equal(sl_.ptr, p_, sl_.len); } while (0)
-#define assert_text(slice, text_) assert_slice(slice, text_, strlen(text_))
+#define assert_text(slice, text_) do { const char *tx_ = (text_); assert_slice(slice, tx_, strlen(tx_)); \
+                                       } while (0)
 
 /* ------------------------------------------------------------------ protobuf, by hand */
 static UNUSED void enc_varint(bytes_t *b, uint64_t v)

@@ -47,6 +47,20 @@ static void expect_ack(world_t *w, ensign_publisher_t p, uint64_t tag)
                    (unsigned long long)tag);
 }
 
+/* The ACKs of tags [from, to), in order; what ROOM came among them is counted. */
+static int acks_and_rooms(world_t *w, ensign_publisher_t p, size_t from, size_t to)
+{
+    int rooms = 0;
+    while (from < to) {
+        const ensign_notice_t *n = world_next(w, p.id);
+        rooms += n->type == ENSIGN_NOTICE_ROOM ? 1 : 0;
+        if (n->type == ENSIGN_NOTICE_ACK) assert_int_equal(n->as.ack.tag, from++);
+    }
+    world_settle(w);
+    while (world_pull(w, p.id)) rooms++;
+    return rooms;
+}
+
 static const ensign_notice_t *expect_nack(world_t *w, ensign_publisher_t p, uint64_t tag, int code)
 {
     const ensign_notice_t *n = world_await(w, p.id, ENSIGN_NOTICE_NACK);
@@ -266,16 +280,10 @@ SCRIPT(a_full_ring_says_again_and_then_room_once)
     world_silent(w, p.id);
     heard_ack(w, 0);
     heard_ack(w, 1);
-    expect_ack(w, p, 0);
-    expect_ack(w, p, 1);
-    world_expect(w, p.id, ENSIGN_NOTICE_ROOM);
-    world_silent(w, p.id);
+    assert_int_equal(acks_and_rooms(w, p, 0, 2), 1);
     assert_int_equal(put(w, p, data, 1000, taken), ENSIGN_OK);
-    for (i = 2; i <= taken; i++) {
-        heard_ack(w, i);
-        expect_ack(w, p, i);
-    }
-    world_silent(w, p.id);
+    for (i = 2; i <= taken; i++) heard_ack(w, i);
+    assert_int_equal(acks_and_rooms(w, p, 2, taken + 1), 0);
 }
 
 SCRIPT(one_event_may_be_larger_than_the_ring)
@@ -291,13 +299,12 @@ SCRIPT(one_event_may_be_larger_than_the_ring)
     assert_int_equal(put(w, p, data, 10, 2), ENSIGN_AGAIN);
     assert_slice(heard_data(heard(w, 0)), data, sizeof data);
     heard_ack(w, 0);
-    expect_ack(w, p, 1);
-    world_expect(w, p.id, ENSIGN_NOTICE_ROOM);
+    world_expect(w, p.id, ENSIGN_NOTICE_OPEN);
+    assert_int_equal(acks_and_rooms(w, p, 1, 2), 1);
     assert_int_equal(put(w, p, data, 10, 2), ENSIGN_OK);
     assert_int_equal(put(w, p, data, sizeof data, 3), ENSIGN_AGAIN);
     heard_ack(w, 1);
-    expect_ack(w, p, 2);
-    world_expect(w, p.id, ENSIGN_NOTICE_ROOM);
+    assert_int_equal(acks_and_rooms(w, p, 2, 3), 1);
     assert_int_equal(put(w, p, data, sizeof data, 3), ENSIGN_OK);
     heard_ack(w, 2);
     expect_ack(w, p, 3);
@@ -481,7 +488,7 @@ SCRIPT(unacked_events_are_sent_again_as_they_were)
     heard_ack(w, 0);
     heard_nack(w, 2, 9, "no");
     expect_ack(w, p, 0);
-    expect_nack(w, p, 2, 9);
+    world_settle(w);
     world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
     assert_int_equal(put_text(w, p, "new", 4), ENSIGN_OK);
     world_pass(w, 3000);
@@ -489,7 +496,8 @@ SCRIPT(unacked_events_are_sent_again_as_they_were)
     same_again(&service.events[1], &service.events[4]);
     same_again(&service.events[3], &service.events[5]);
     assert_text(heard_data(&service.events[6]), "new");
-    n = world_await(w, p.id, ENSIGN_NOTICE_OPEN);
+    do n = world_next(w, p.id); while (n->type == ENSIGN_NOTICE_NACK && n->as.nack.tag == 2);
+    assert_int_equal(n->type, ENSIGN_NOTICE_OPEN);
     assert_int_equal(n->as.open.times, 2);
     for (i = 4; i < 7; i++) heard_ack(w, i);
     expect_ack(w, p, 1);
@@ -539,6 +547,7 @@ SCRIPT(a_server_that_ends_the_stream_gets_another)
     heard_ack(w, 1);
     expect_ack(w, p, 1);
     peer_finish(w->streams[1], 0, NULL, NULL);
+    world_settle(w);
     assert_int_equal(put_text(w, p, "b", 2), ENSIGN_OK);
     assert_text(heard_data(heard(w, 2)), "b");
     heard_ack(w, 2);

@@ -56,9 +56,10 @@ static bool read_permissions(json_t *key, const char *client_id, unsigned *out, 
     json_array_foreach(list, i, item) {
         unsigned bit = json_is_string(item) ? permission_bit(json_string_value(item)) : 0;
         if (!bit)
-            return fail(why, "key \"%s\" has a permission that there is not: %s; there are topics:create, topics:edit, "
-                        "topics:destroy, topics:read, metrics:read, publisher, subscriber", client_id,
-                        json_is_string(item) ? json_string_value(item) : "(no text)");
+            return fail(why,
+                        "key \"%s\" has a permission that there is not: %s; there are topics:create, "
+                        "topics:edit, topics:destroy, topics:read, metrics:read, publisher, subscriber",
+                        client_id, json_is_string(item) ? json_string_value(item) : "(no text)");
         *out |= bit;
     }
     return true;
@@ -86,7 +87,8 @@ static bool read_key(keyring_t *r, json_t *key, const ulid_t *project, const uli
 
     memset(&k, 0, sizeof k);
     if (!plain_text(id) || !plain_text(secret))
-        return fail(why, "a key needs \"client_id\" and \"client_secret\", each 1 to 255 visible ASCII characters "
+        return fail(why,
+                    "a key needs \"client_id\" and \"client_secret\", each 1 to 255 visible ASCII characters "
                     "without ' and spaces; this one has client_id \"%s\"", id ? id : "(none)");
     if (keyring_by_client(r, id))
         return fail(why, "client_id \"%s\" stands there twice; each key needs its own", id);
@@ -109,7 +111,8 @@ static bool read_project(keyring_t *r, json_t *project, why_t *why)
 
     if (!name || !*name) return fail(why, "a project needs a \"name\"; give it one, any text");
     if (!json_is_array(keys)) return fail(why, "project \"%s\" needs \"keys\", a list of API keys", name);
-    if (!read_id(project, "id", "project", name, &id, why) || !read_id(project, "org", "org", name, &org, why))
+    if (!read_id(project, "id", "project", name, &id, why) ||
+        !read_id(project, "org", "org", name, &org, why))
         return false;
     json_array_foreach(keys, i, key)
         if (!read_key(r, key, &id, &org, why)) return false;

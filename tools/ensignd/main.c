@@ -279,6 +279,8 @@ int main(int argc, char **argv)
         if (!dump_topic(s->options.data, s->options.dump, &why)) rc = complain(&why);
     } else {
         log_verbose(s->options.verbose);
+        if (!s->options.data && !s->options.memory)
+            fprintf(stderr, "ensignd: keeps nothing; add --data FOLDER to keep events, topics and keys\n");
         if (open_all(s, &why)) {
             printf("ensignd: ready, endpoint %s, auth %s\n", s->endpoint, s->auth_url);
             fflush(stdout);

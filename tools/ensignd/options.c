@@ -41,36 +41,39 @@ static const char help_text[] =
     "ensignd - a development server for Ensign clients, with its auth service\n"
     "\n"
     "    ensignd --data FOLDER [option...]      keeps all events, topics and keys in FOLDER\n"
-    "    ensignd --memory [option...]           keeps nothing: for tests\n"
+    "    ensignd [--memory] [option...]         keeps nothing: for tests\n"
     "    ensignd --data FOLDER --dump TOPIC     prints the stored events, one JSON line each, and ends\n"
     "\n"
     "    --port N               of the gRPC service [5356]; 0: the system chooses\n"
     "    --auth-port N          of the auth service, HTTP/1.1 [8088]; 0: the system chooses\n"
     "    --listen ADDRESS       IP address to listen on [127.0.0.1]\n"
-    "    --keys FILE            projects and API keys, see below [one key, made at the first start and printed]\n"
+    "    --keys FILE            projects and API keys, see below [a key made at first start, printed]\n"
     "    --tls                  TLS on both ports, with a certificate for localhost of its own\n"
     "    --cert-file FILE       where that certificate is written, for clients to trust; needed with --tls\n"
-    "    --env-file FILE        once ready, writes what a client needs as shell assignments: read it with  . FILE\n"
+    "    --env-file FILE        once ready, gets shell assignments for a client: read it by  . FILE\n"
     "    --access-life S        life of an access token in seconds [3600]\n"
     "    --refresh-life S       life of a refresh token in seconds, from the login on [7200]\n"
-    "    --refresh-overlap S    a refresh token is valid from S seconds behind the end of its access token on; negative:\n"
-    "                           before that end [-900]\n"
+    "    --refresh-overlap S    a refresh token is valid from S seconds behind its access token's end on;\n"
+    "                           negative: before that end [-900]\n"
     "    --subscriber-queue N   events that wait for a slow subscriber; it loses what comes beyond [16384]\n"
     "    --verbose              tells on standard error what happens\n"
     "    --help                 this\n"
     "\n"
-    "When it is ready it prints one line on standard output, with both addresses. SIGTERM ends it: calls in hand are\n"
-    "finished, for two seconds at most. Exit status: 0; 2 if an option or a file is wrong, with the reason.\n"
+    "When it is ready it prints one line on standard output, with both addresses. SIGTERM ends it: calls in\n"
+    "hand are finished, for two seconds at most. Exit status: 0; 2 with a reason if an option or a file is\n"
+    "wrong.\n"
     "\n"
     "The file of --keys is JSON:\n"
     "\n"
     "    { \"projects\": [ { \"name\": \"demo\", \"keys\": [\n"
-    "        { \"client_id\": \"reader\", \"client_secret\": \"s3cret\", \"permissions\": [\"subscriber\", \"topics:read\"] },\n"
-    "        { \"client_id\": \"all\", \"client_secret\": \"other\" } ] } ] }\n"
+    "        { \"client_id\": \"all\", \"client_secret\": \"other\" },\n"
+    "        { \"client_id\": \"reader\", \"client_secret\": \"s3cret\",\n"
+    "          \"permissions\": [ \"subscriber\", \"topics:read\" ] } ] } ] }\n"
     "\n"
-    "Without \"permissions\" a key may do everything; the names are topics:create, topics:edit, topics:destroy,\n"
-    "topics:read, metrics:read, publisher, subscriber. A project may have \"id\" and \"org\", a key \"id\": ULIDs, which\n"
-    "are else derived from the names. Topics belong to a project. --env-file tells the first key of the file.\n"
+    "Without \"permissions\" a key may do everything; the names are topics:create, topics:edit,\n"
+    "topics:destroy, topics:read, metrics:read, publisher, subscriber. A project may have \"id\" and\n"
+    "\"org\", a key \"id\": ULIDs, which are else derived from the names. Topics belong to a project.\n"
+    "--env-file tells the first key of the file.\n"
     "\n"
     "Secrets lie in the data folder in the clear. It is a tool for development.\n";
 
@@ -150,8 +153,6 @@ static bool check(const options_t *o, why_t *why)
     if (o->data && o->memory)
         return fail(why, "--data keeps everything, --memory keeps nothing; leave out one of them");
     if (o->dump && !o->data) return fail(why, "--dump reads what is stored; add --data FOLDER");
-    if (!o->data && !o->memory)
-        return fail(why, "where are events to be kept? Add --data FOLDER, or --memory to keep nothing");
     if (o->tls && !o->cert_file && !o->dump)
         return fail(
             why,
@@ -162,8 +163,9 @@ static bool check(const options_t *o, why_t *why)
         return fail(why, "--port and --auth-port are both %u; choose another for one of them",
                     (unsigned)o->port);
     if (o->lives.access + o->lives.overlap >= o->lives.refresh)
-        return fail(why, "a refresh token would end (after %lld s) before it is valid (after %lld s); raise --refresh-life "
-                    "or lower --refresh-overlap", (long long)o->lives.refresh,
+        return fail(why,
+                    "a refresh token would end (after %lld s) before it is valid (after %lld s); raise "
+                    "--refresh-life or lower --refresh-overlap", (long long)o->lives.refresh,
                     (long long)(o->lives.access + o->lives.overlap));
     return true;
 }
@@ -180,7 +182,8 @@ bool options_read(options_t *o, int argc, char **argv, why_t *why)
     o->lives.refresh = 7200;
     o->lives.overlap = -900;
     o->subscriber_queue = QUEUE_MESSAGES;
-    for (int i = 1; i < argc;)
+    for (int i = 1; i < argc;) {
         if (!read_one(o, argc, argv, &i, why)) return false;
+    }
     return check(o, why);
 }

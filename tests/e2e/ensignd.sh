@@ -1,0 +1,146 @@
+#!/usr/bin/env bash
+# ensignd.sh - the development server alone: its options, its start and its end, what it keeps
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. tests/tap.sh
+
+server=${ENSIGND:-build/ensignd}
+pid=''
+trap '[ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null; rm -rf "$dir"' EXIT
+
+# start NAME OPTION...: NAME.out, NAME.err and NAME.env in $dir; returns when it is ready, false if it is not.
+start() {
+    local name=$1
+    shift
+    "$server" --port 0 --auth-port 0 --env-file "$dir/$name.env" "$@" >"$dir/$name.out" 2>"$dir/$name.err" &
+    pid=$!
+    for _ in $(seq 600); do
+        [ -s "$dir/$name.out" ] && return 0
+        kill -0 "$pid" 2>/dev/null || return 1
+        sleep 0.05
+    done
+    return 1
+}
+
+# stop: SIGTERM; true if the server ends with status 0
+stop() {
+    kill -TERM "$pid" && wait "$pid"
+    local status=$?
+    pid=''
+    return $status
+}
+
+# refuses WORDS OPTION...: exit status 2, and the words on standard error alone
+refuses() {
+    local words=$1
+    shift
+    "$server" "$@" >"$dir/out" 2>"$dir/err"
+    local status=$?
+    cat "$dir/out" "$dir/err"
+    [ $status -eq 2 ] && [ ! -s "$dir/out" ] && grep -qF -- "$words" "$dir/err"
+}
+
+keys() { # JSON: a file of that text
+    printf '%s' "$1" >"$dir/keys.json"
+}
+
+has_line() { grep -Eqx -- "$1" "$2" || { cat "$2"; return 1; }; }
+
+env_of() { # NAME VARIABLE, in a shell that only reads the file
+    (. "$dir/$1.env" && eval "echo \"\${$2-}\"")
+}
+
+mode_of() { ls -ld "$1" | cut -c1-10; }
+same() { [ "$1" = "$2" ] || { printf '%s\n%s\n' "$1" "$2"; return 1; }; }
+
+# ---- options
+
+check 'help goes to standard output' bash -c "$server --help | grep -q -- --env-file"
+check 'unknown option'               refuses '--nope is no option' --nope
+check 'value missing'                refuses '--data needs a value' --data
+check 'value not wanted'             refuses '--memory takes no value' --memory=1
+check 'port too large'               refuses '--port 65536: not a whole number from 0 to 65535' --memory --port 65536
+check 'port not a number'            refuses '--auth-port x' --memory --auth-port=x
+check 'both ports the same'          refuses 'choose another' --memory --port 5000 --auth-port 5000
+check 'data and memory'              refuses 'leave out one' --memory --data "$dir/x"
+check 'TLS without a file'           refuses 'add --cert-file' --memory --tls
+check 'a certificate without TLS'    refuses 'add --tls' --memory --cert-file "$dir/x"
+check 'dump without data'            refuses 'add --data' --dump weather
+check 'dump of no folder'            refuses 'name the folder of an ensignd' --data "$dir/none" --dump weather
+check 'life that makes no sense'     refuses 'raise --refresh-life' --memory --refresh-life 10
+check 'address that is none'         refuses 'give one such as 127.0.0.1' --memory --listen nowhere.invalid
+check 'data below nothing'           refuses 'cannot be made' --data "$dir/none/below"
+touch "$dir/file"
+check 'data that is a file'          refuses 'is no folder' --data "$dir/file"
+
+# ---- the file of keys
+
+check 'keys: no file'        refuses 'name a file that can be read' --memory --keys "$dir/none.json"
+keys '{"projects": ['
+check 'keys: broken JSON'    refuses 'mend the JSON' --memory --keys "$dir/keys.json"
+keys '{}'
+check 'keys: no projects'    refuses '"projects", a list, is missing' --memory --keys "$dir/keys.json"
+keys '{"projects": [{"name": "p", "keys": []}]}'
+check 'keys: none'           refuses 'it has no key' --memory --keys "$dir/keys.json"
+keys '{"projects": [{"name": "p", "keys": [{"client_id": "a"}]}]}'
+check 'keys: no secret'      refuses 'a key needs "client_id" and "client_secret"' --memory --keys "$dir/keys.json"
+keys '{"projects": [{"name": "p", "keys": [{"client_id": "a", "client_secret": "b", "permissions": ["fly"]}]}]}'
+check 'keys: no such right'  refuses 'a permission that there is not: fly' --memory --keys "$dir/keys.json"
+keys '{"projects": [{"name": "p", "id": "7", "keys": []}]}'
+check 'keys: id not a ULID'  refuses 'is no ULID' --memory --keys "$dir/keys.json"
+keys '{"projects": [{"name": "p", "keys": [{"client_id": "a", "client_secret": "b"}, {"client_id": "a", "client_secret": "c"}]}]}'
+check 'keys: one twice'      refuses 'stands there twice' --memory --keys "$dir/keys.json"
+
+# ---- start and end
+
+keys '{"projects": [{"name": "p", "keys": [{"client_id": "reader", "client_secret": "s3cret"}]}]}'
+check 'starts with a file of keys' start file --memory --keys "$dir/keys.json"
+check 'the file tells the first key' same "$(env_of file ENSIGN_CLIENT_ID) $(env_of file ENSIGN_CLIENT_SECRET)" \
+    'reader s3cret'
+check 'one line says that it is ready' has_line \
+    'ensignd: ready, endpoint 127\.0\.0\.1:[1-9][0-9]*, auth http://127\.0\.0\.1:[1-9][0-9]*' "$dir/file.out"
+check 'nothing else is printed' same "$(wc -l <"$dir/file.out") $(wc -c <"$dir/file.err")" '1 0'
+check 'the environment tells the endpoint' grep -qF "endpoint $(env_of file ENSIGN_ENDPOINT)," "$dir/file.out"
+check 'the environment tells the auth URL' grep -qF "auth $(env_of file ENSIGN_AUTH_URL)" "$dir/file.out"
+check 'plaintext is named insecure' same "$(env_of file ENSIGN_INSECURE)$(env_of file ENSIGN_CA_FILE)" true
+check 'the environment is for its owner alone' same "$(mode_of "$dir/file.env")" -rw-------
+check 'a port in use is told' refuses 'choose another port' --memory --auth-port 0 \
+    --port "$(env_of file ENSIGN_ENDPOINT | sed 's/.*://')"
+check 'SIGTERM ends it with status 0' stop
+
+# ---- what is kept
+
+check 'starts on a folder that there is not yet' start first --data "$dir/data"
+check 'prints the key that it made' grep -qF "client_id=$(env_of first ENSIGN_CLIENT_ID)" "$dir/first.err"
+check 'the folder is for its owner alone' same "$(mode_of "$dir/data")" drwx------
+check 'a second server on the folder is refused' refuses 'in use by another ensignd' --data "$dir/data" --port 0 \
+    --auth-port 0
+check 'no topic: dump says so' refuses 'no topic of that name' --data "$dir/data" --dump weather
+check 'ends' stop
+check 'no topic: dump says so afterwards, too' refuses 'no topic of that name' --data "$dir/data" --dump weather
+check 'starts again' start second --data "$dir/data"
+check 'the key is still the same' same \
+    "$(env_of first ENSIGN_CLIENT_ID) $(env_of first ENSIGN_CLIENT_SECRET)" \
+    "$(env_of second ENSIGN_CLIENT_ID) $(env_of second ENSIGN_CLIENT_SECRET)"
+check 'the key is not printed again' same "$(wc -c <"$dir/second.err")" 0
+kill -KILL "$pid"
+wait "$pid" 2>/dev/null
+check 'starts after SIGKILL' start third --data "$dir/data"
+check 'ends once more' stop
+
+# ---- TLS
+
+check 'starts with TLS' start tls --data "$dir/data" --tls --cert-file "$dir/cert.pem"
+check 'the certificate is written' has_line '-----BEGIN CERTIFICATE-----' "$dir/cert.pem"
+check 'the environment names it' same "$(env_of tls ENSIGN_CA_FILE)$(env_of tls ENSIGN_INSECURE)" \
+    "$(cd "$dir" && pwd -P)/cert.pem"
+check 'TLS is for localhost' has_line \
+    'ensignd: ready, endpoint localhost:[1-9][0-9]*, auth https://localhost:[1-9][0-9]*' "$dir/tls.out"
+check 'TLS ends' stop
+check 'TLS starts again' start again --data "$dir/data" --tls --cert-file "$dir/cert2.pem"
+check 'the certificate is still the same' cmp "$dir/cert.pem" "$dir/cert2.pem"
+check 'TLS ends again' stop
+check 'a certificate that cannot be written' refuses 'folder that may be written' --memory --port 0 --auth-port 0 \
+    --tls --cert-file "$dir/none/cert.pem"
+
+results
