@@ -46,7 +46,8 @@ EXAMPLES  := $(call programs,examples/*.c)
 GENERATED := $(patsubst examples/%.proto,$(B)/examples/gen/%.pb.h,$(wildcard examples/*.proto))
 SERVER    := $(B)/ensignd
 SERVER_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))
-SCRIPTS   := $(wildcard tests/e2e/*.sh tests/compile/run) $(if $(VARIANT),,$(wildcard tests/compile/*.sh))
+MATRIX    := $(wildcard tests/compile/run)
+SCRIPTS   := $(wildcard tests/e2e/*.sh) $(if $(VARIANT),,$(wildcard tests/compile/*.sh))
 
 REPLAYS   := $(foreach f,$(FUZZ),"$(f) tests/fuzz/corpus/$(patsubst fuzz_%,%,$(notdir $(f)))")
 BUILT     := $(SERVER) $(EXAMPLES) $(UNIT) $(E2E) $(FUZZ)
@@ -87,10 +88,12 @@ test:
 	@tools/deps test
 	@$(MAKE) --no-print-directory suite
 
-# What `make test` runs once it is all there: programs, recorded fuzz inputs, scripts, the compile matrix.
+# What `make test` runs once it is all there: the compile matrix, which takes longest; programs; recorded fuzz
+# inputs; scripts.
 suite: $(BUILT)
-	@BUILD=$(B) CC="$(CC)" CXX="$(CXX)" tests/run -n "tests in $(B)" -j $(JOBS) -t $(TEST_TIMEOUT) $(TALLY) \
-	    $(UNIT) $(REPLAYS) $(E2E) $(SCRIPTS)
+	@BUILD=$(B) ENSIGND=$(B)/ensignd CC="$(CC)" CXX="$(CXX)" \
+	    tests/run -n "tests in $(B)" -j $(JOBS) -t $(TEST_TIMEOUT) $(TALLY) \
+	    $(MATRIX) $(UNIT) $(REPLAYS) $(E2E) $(SCRIPTS)
 
 # ---------------------------------------------------------------- stricter; each part runs, come what may
 
@@ -108,7 +111,8 @@ check:
 	@tests/run -S build/check.sum
 
 check-asan:
-	@$(MAKE) --no-print-directory suite VARIANT=asan CC=clang CXX=clang++
+	@UBSAN_OPTIONS=print_stacktrace=1 COMPILERS=clang \
+	    $(MAKE) --no-print-directory suite VARIANT=asan CC=clang CXX=clang++
 
 # Without the scripts: they drive the code that the others do, and would take ten times as long.
 check-valgrind: $(UNIT) $(FUZZ)
@@ -182,7 +186,7 @@ $(FUZZERS): build/fuzz/%: tests/fuzz/%.c ensign.h
 $(EXAMPLES): $(B)/%: %.c ensign.h $(GENERATED:.h=.a)
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(C) -std=gnu99 -I$(B)/examples/gen $(NANOPB) -MMD -MP -MF $@.d -o $@ $< $(GENERATED:.h=.a) \
+	$(Q)$(C) -std=c99 -I$(B)/examples/gen $(NANOPB) -MMD -MP -MF $@.d -o $@ $< $(GENERATED:.h=.a) \
 	    $(LDFLAGS) $(LIBS)
 
 $(GENERATED): $(B)/examples/gen/%.pb.h: examples/%.proto $(wildcard examples/*.options)

@@ -20,26 +20,33 @@ SHORTEST PROGRAM (whole: examples/publish.c)
 THE LOOP
     n = ensign_poll_set(c, set);                         which sockets, and what they wait for
     poll(set..., ensign_timeout(c, now));                yours: poll, epoll, kqueue, libuv, GLib, ...
-    ensign_step(c, set, n, now);                         I/O and timers; never blocks (but see ENSIGN_IO_SOCKETS)
+    ensign_step(c, set, n, now);                         I/O and timers; never blocks (but see
+                                                         ENSIGN_IO_SOCKETS)
     while ((notice = ensign_next(c)) != NULL) ...        what happened, pulled one by one
     Without sockets: read ensign_link, move bytes through rx_buf/rx_ack and tx_buf/tx_ack, call ensign_tick.
 
 RULES
-    Threads   One client, one thread at a time. No globals. Other threads hand their work over by a queue of yours.
+    Threads   One client, one thread at a time. No globals. Other threads hand their work over by a queue of
+              yours.
     Pull      We never call you, but in the hooks of the desc; a hook may not call into the client.
     You own   what you pass in: it is copied before the call returns.
     We own    what a notice points at, until the next notice OF THAT HANDLE is pulled, or it is forgotten.
-    Handles   are numbers: a dead one gives ENSIGN_E_HANDLE, never a crash. A notice with `last` is a handle's last.
+    Handles   are numbers: a dead one gives ENSIGN_E_HANDLE, never a crash. A notice with `last` is a handle's
+              last.
     Results   0 done. Above 0: not now, and nothing was changed. Below 0: an error, nothing was changed,
               ensign_error says what was wrong and what to change.
-    AGAIN     step, pull notices, try again when ROOM comes: exactly one ROOM for each handle that was told AGAIN.
-    Faults    A lost link or a failing server is a notice (DISCONNECTED, END, NACK, GAP), never the result of a step.
+    AGAIN     step, pull notices, try again when ROOM comes: exactly one ROOM for each handle that was told
+              AGAIN.
+    Faults    A lost link or a failing server is a notice (DISCONNECTED, END, NACK, GAP), never the result of
+              a step.
     Time      Monotonic milliseconds that you pass in; durations that you give start at the next step.
 
 WHAT IS PROMISED
-    Publish   At least once: each accepted event ends in exactly one ACK or NACK; after a broken stream what was not
+    Publish   At least once: each accepted event ends in exactly one ACK or NACK; after a broken stream what
+              was not
               acked is sent again, in order, with its first `created` time. at_most_once turns that off.
-    Subscribe The service delivers live, at most once: what is published while no stream is open is missed, and a GAP
+    Subscribe The service delivers live, at most once: what is published while no stream is open is missed,
+    and a GAP
               notice stands at that place.
     Memory    Bounded by the descs (ensign_memory_bound and its like); in steady state nothing is allocated.
 
@@ -76,7 +83,7 @@ CONTENTS    search for the mark
     >>pub        Publishers: the ring, acks, resends
     >>sub        Subscriptions: events in place, gaps, acks
     >>req        Requests: one question to the service, one answer
-    >>client     The client: create, connect, pump, notices
+    >>client     req sock
     >>sockets    The driver: poll set, step, wait, await
 */
 /* Strict C (-std=c99) hides the POSIX functions that sockets need. */
@@ -96,12 +103,14 @@ CONTENTS    search for the mark
 // ENSIGN_IMPLEMENTATION    compile the implementation here
 // ENSIGN_STATIC            with it: every function is static, for use in one file only
 // ENSIGN_API               linkage of the public functions [extern, or static with ENSIGN_STATIC]
-// ENSIGN_MALLOC(n) ENSIGN_REALLOC(p, n) ENSIGN_FREE(p)    all three or none [stdlib.h]; a desc's `alloc` goes before them
+// ENSIGN_MALLOC(n) ENSIGN_REALLOC(p, n) ENSIGN_FREE(p)    all three or none [stdlib.h]; a desc's `alloc` goes
+// before them
 // ENSIGN_ASSERT(x)         checks of our own invariants, never of input or of a peer [assert]
 // ENSIGN_NO_SERVICE        leave Ensign's own API out: a gRPC client remains
 // ENSIGN_NO_TLS            plaintext only; no mbedTLS is needed
 // ENSIGN_NO_SOCKETS        no OS header; the loop without sockets remains
-// ENSIGN_NO_DNS            sockets, but no getaddrinfo: ENSIGN_IO_SOCKETS_NO_DNS is needed, or addresses as endpoints
+// ENSIGN_NO_DNS            sockets, but no getaddrinfo: ENSIGN_IO_SOCKETS_NO_DNS is needed, or addresses as
+// endpoints
 // ENSIGN_NO_STDIO          no files are read: trust comes from ca_pem
 // ENSIGN_NO_LOG_TEXT       no log lines are formatted (errors keep their text)
 // Limits, each overridable:
@@ -131,52 +140,53 @@ extern "C" {
 // >>results   what functions return, and what errors are called
 //
 // One list: name, number, and what to do about it.
-#define ENSIGN_RESULT_LIST(X) \
-    X(OK, 0, "done") \
-    X(AGAIN, 1, "no room now: step, pull notices, repeat at ROOM") \
-    X(TIMEOUT, 2, "the time was up; the error holds the last fault of a link, if there was one") \
-    X(INTERRUPTED, 3, "a signal came during the wait; call again") \
-    X(ENDED, 4, "the handle has ended; its last notice is waiting and tells why") \
-    X(E_ARGUMENT, -1, "an argument or a field of a desc is out of its range") \
-    X(E_HANDLE, -2, "no such handle: it has ended and its last notice was pulled, or it was forgotten") \
-    X(E_STATE, -3, "not allowed in this state") \
-    X(E_MEMORY, -4, "no memory, or memory_limit is reached") \
-    X(E_TOO_LARGE, -5, "can never fit: make it smaller or the limit larger") \
-    X(E_LIMIT, -6, "a limit of the desc is reached, such as max_handles") \
-    X(E_UNKNOWN_TOPIC, -7, "no such topic in this project: create it first") \
-    X(E_STALE, -8, "the token was forgotten (max_unacked) or is of an earlier stream") \
-    X(E_FILE, -9, "a file cannot be read") \
-    X(E_FORMAT, -10, "text or bytes are not in the form that is needed") \
-    X(E_RESOLVE, -100, "the host name has no address; native: what the resolver said") \
-    X(E_CONNECT, -101, "no address took the connection; native: errno") \
-    X(E_CLOSED, -102, "the peer closed the connection, or it broke; native: errno, 0 for an orderly end") \
-    X(E_STALLED, -103, "the peer did not answer in time") \
-    X(E_TLS, -120, "the TLS handshake or a record failed; native: mbedTLS code") \
-    X(E_CERTIFICATE, -121, "the certificate is not trusted, or not valid now") \
-    X(E_HOSTNAME, -122, "the certificate is for another host") \
-    X(E_ALPN, -123, "the server does not offer HTTP/2 on this port") \
-    X(E_PROTOCOL, -200, "the peer broke HTTP; native: nghttp2 code or HTTP status") \
-    X(E_GOAWAY, -201, "the server wants this connection to end; native: its code") \
-    X(E_RESET, -202, "the server reset the stream; native: HTTP/2 code") \
-    X(E_ABUSE, -203, "the peer sends more than it may") \
-    X(E_CANCELLED, -301, "cancelled") \
-    X(E_UNKNOWN, -302, "the server gave no reason") \
-    X(E_INVALID_ARGUMENT, -303, "the server refuses the request as it is") \
-    X(E_DEADLINE_EXCEEDED, -304, "the deadline passed") \
-    X(E_NOT_FOUND, -305, "there is no such thing on the server") \
-    X(E_ALREADY_EXISTS, -306, "it is there already") \
-    X(E_PERMISSION_DENIED, -307, "the key lacks the permission") \
-    X(E_RESOURCE_EXHAUSTED, -308, "a quota or a size limit is exceeded") \
-    X(E_FAILED_PRECONDITION, -309, "the server's state does not allow it") \
-    X(E_ABORTED, -310, "given up by the server; may work when repeated") \
-    X(E_OUT_OF_RANGE, -311, "past the valid range") \
-    X(E_UNIMPLEMENTED, -312, "the server does not have this method") \
-    X(E_INTERNAL, -313, "the server, or the protocol between, failed") \
-    X(E_UNAVAILABLE, -314, "the server cannot be reached now; repeat later") \
-    X(E_DATA_LOSS, -315, "data was lost for good") \
-    X(E_UNAUTHENTICATED, -316, "the server does not accept the token") \
-    X(E_CREDENTIALS, -400, "final: the auth service refuses this key") \
-    X(E_AUTH, -401, "the auth service failed; tried again with backoff; native: HTTP status, if there was one") \
+#define ENSIGN_RESULT_LIST(X)                                                                                \
+    X(OK, 0, "done")                                                                                         \
+    X(AGAIN, 1, "no room now: step, pull notices, repeat at ROOM")                                           \
+    X(TIMEOUT, 2, "the time was up; the error holds the last fault of a link, if there was one")             \
+    X(INTERRUPTED, 3, "a signal came during the wait; call again")                                           \
+    X(ENDED, 4, "the handle has ended; its last notice is waiting and tells why")                            \
+    X(E_ARGUMENT, -1, "an argument or a field of a desc is out of its range")                                \
+    X(E_HANDLE, -2, "no such handle: it has ended and its last notice was pulled, or it was forgotten")      \
+    X(E_STATE, -3, "not allowed in this state")                                                              \
+    X(E_MEMORY, -4, "no memory, or memory_limit is reached")                                                 \
+    X(E_TOO_LARGE, -5, "can never fit: make it smaller or the limit larger")                                 \
+    X(E_LIMIT, -6, "a limit of the desc is reached, such as max_handles")                                    \
+    X(E_UNKNOWN_TOPIC, -7, "no such topic in this project: create it first")                                 \
+    X(E_STALE, -8, "the token was forgotten (max_unacked) or is of an earlier stream")                       \
+    X(E_FILE, -9, "a file cannot be read")                                                                   \
+    X(E_FORMAT, -10, "text or bytes are not in the form that is needed")                                     \
+    X(E_RESOLVE, -100, "the host name has no address; native: what the resolver said")                       \
+    X(E_CONNECT, -101, "no address took the connection; native: errno")                                      \
+    X(E_CLOSED, -102, "the peer closed the connection, or it broke; native: errno, 0 for an orderly end")    \
+    X(E_STALLED, -103, "the peer did not answer in time")                                                    \
+    X(E_TLS, -120, "the TLS handshake or a record failed; native: mbedTLS code")                             \
+    X(E_CERTIFICATE, -121, "the certificate is not trusted, or not valid now")                               \
+    X(E_HOSTNAME, -122, "the certificate is for another host")                                               \
+    X(E_ALPN, -123, "the server does not offer HTTP/2 on this port")                                         \
+    X(E_PROTOCOL, -200, "the peer broke HTTP; native: nghttp2 code or HTTP status")                          \
+    X(E_GOAWAY, -201, "the server wants this connection to end; native: its code")                           \
+    X(E_RESET, -202, "the server reset the stream; native: HTTP/2 code")                                     \
+    X(E_ABUSE, -203, "the peer sends more than it may")                                                      \
+    X(E_CANCELLED, -301, "cancelled")                                                                        \
+    X(E_UNKNOWN, -302, "the server gave no reason")                                                          \
+    X(E_INVALID_ARGUMENT, -303, "the server refuses the request as it is")                                   \
+    X(E_DEADLINE_EXCEEDED, -304, "the deadline passed")                                                      \
+    X(E_NOT_FOUND, -305, "there is no such thing on the server")                                             \
+    X(E_ALREADY_EXISTS, -306, "it is there already")                                                         \
+    X(E_PERMISSION_DENIED, -307, "the key lacks the permission")                                             \
+    X(E_RESOURCE_EXHAUSTED, -308, "a quota or a size limit is exceeded")                                     \
+    X(E_FAILED_PRECONDITION, -309, "the server's state does not allow it")                                   \
+    X(E_ABORTED, -310, "given up by the server; may work when repeated")                                     \
+    X(E_OUT_OF_RANGE, -311, "past the valid range")                                                          \
+    X(E_UNIMPLEMENTED, -312, "the server does not have this method")                                         \
+    X(E_INTERNAL, -313, "the server, or the protocol between, failed")                                       \
+    X(E_UNAVAILABLE, -314, "the server cannot be reached now; repeat later")                                 \
+    X(E_DATA_LOSS, -315, "data was lost for good")                                                           \
+    X(E_UNAUTHENTICATED, -316, "the server does not accept the token")                                       \
+    X(E_CREDENTIALS, -400, "final: the auth service refuses this key")                                       \
+    X(E_AUTH, -401,                                                                                          \
+      "the auth service failed; tried again with backoff; native: HTTP status, if there was one")            \
     X(E_NACK, -500, "the event was not stored; native: ENSIGN_NACK_x")
 
 enum {
@@ -194,18 +204,34 @@ typedef struct ensign_error_t {
 
 // gRPC's status codes (grpc.io, "Status codes and their use in gRPC").
 enum {
-    ENSIGN_GRPC_OK = 0, ENSIGN_GRPC_CANCELLED = 1, ENSIGN_GRPC_UNKNOWN = 2, ENSIGN_GRPC_INVALID_ARGUMENT = 3,
-    ENSIGN_GRPC_DEADLINE_EXCEEDED = 4, ENSIGN_GRPC_NOT_FOUND = 5, ENSIGN_GRPC_ALREADY_EXISTS = 6,
-    ENSIGN_GRPC_PERMISSION_DENIED = 7, ENSIGN_GRPC_RESOURCE_EXHAUSTED = 8, ENSIGN_GRPC_FAILED_PRECONDITION = 9,
-    ENSIGN_GRPC_ABORTED = 10, ENSIGN_GRPC_OUT_OF_RANGE = 11, ENSIGN_GRPC_UNIMPLEMENTED = 12, ENSIGN_GRPC_INTERNAL = 13,
-    ENSIGN_GRPC_UNAVAILABLE = 14, ENSIGN_GRPC_DATA_LOSS = 15, ENSIGN_GRPC_UNAUTHENTICATED = 16
+    ENSIGN_GRPC_OK = 0,
+    ENSIGN_GRPC_CANCELLED = 1,
+    ENSIGN_GRPC_UNKNOWN = 2,
+    ENSIGN_GRPC_INVALID_ARGUMENT = 3,
+    ENSIGN_GRPC_DEADLINE_EXCEEDED = 4,
+    ENSIGN_GRPC_NOT_FOUND = 5,
+    ENSIGN_GRPC_ALREADY_EXISTS = 6,
+    ENSIGN_GRPC_PERMISSION_DENIED = 7,
+    ENSIGN_GRPC_RESOURCE_EXHAUSTED = 8,
+    ENSIGN_GRPC_FAILED_PRECONDITION = 9,
+    ENSIGN_GRPC_ABORTED = 10,
+    ENSIGN_GRPC_OUT_OF_RANGE = 11,
+    ENSIGN_GRPC_UNIMPLEMENTED = 12,
+    ENSIGN_GRPC_INTERNAL = 13,
+    ENSIGN_GRPC_UNAVAILABLE = 14,
+    ENSIGN_GRPC_DATA_LOSS = 15,
+    ENSIGN_GRPC_UNAUTHENTICATED = 16
 };
 
 // >>values    slices, identifiers, events
-typedef struct ensign_slice_t { const uint8_t *ptr; size_t len; } ensign_slice_t;  // bytes; not NUL-terminated
-typedef struct ensign_ulid_t { uint8_t b[16]; } ensign_ulid_t;                     // names a topic or a project; zeros: none
-typedef struct ensign_rlid_t { uint8_t b[10]; } ensign_rlid_t;                     // names an event; order of bytes is order of commit
-typedef struct ensign_time_t { int64_t seconds; int32_t nanos; } ensign_time_t;    // Unix time; {0, 0}: absent
+// bytes; not NUL-terminated
+typedef struct ensign_slice_t { const uint8_t *ptr; size_t len; } ensign_slice_t;
+// names a topic or a project; zeros: none
+typedef struct ensign_ulid_t { uint8_t b[16]; } ensign_ulid_t;
+// names an event; order of bytes is order of commit
+typedef struct ensign_rlid_t { uint8_t b[10]; } ensign_rlid_t;
+// Unix time; {0, 0}: absent
+typedef struct ensign_time_t { int64_t seconds; int32_t nanos; } ensign_time_t;
 typedef struct ensign_pair_t { const char *key; const char *value; } ensign_pair_t; // UTF-8, NUL-terminated
 typedef struct ensign_header_t {                                                   // gRPC metadata, one entry
     const char    *key;             // lower case; "...-bin" takes raw bytes: base64 is our matter
@@ -217,7 +243,8 @@ typedef struct ensign_publisher_t { uint32_t id; } ensign_publisher_t;     // id
 typedef struct ensign_subscription_t { uint32_t id; } ensign_subscription_t;
 typedef struct ensign_request_t { uint32_t id; } ensign_request_t; // one question to the service
 typedef struct ensign_call_t { uint32_t id; } ensign_call_t;       // one gRPC call to any service
-#define ENSIGN_CLIENT UINT32_MAX                                   // the client itself, where a handle is asked for
+#define ENSIGN_CLIENT UINT32_MAX                                   // the client itself, where a handle is
+                                                                   // asked for
 #define ENSIGN_FOREVER UINT32_MAX                                  // no limit, for a time in milliseconds
 
 /*    Fields that hold one are int or int32_t: a later server may send numbers that are not listed. */
@@ -357,7 +384,8 @@ typedef struct ensign_tls_desc_t {
     ensign_slice_t ca_pem;          // the same from memory, instead of a file
     const char *server_name;        // name that the certificate must have [the endpoint's host]
     bool        ignore_dates;       // [false] for a device without a clock; warns at every connect
-    bool        insecure_skip_verify; // [false] takes any certificate: anybody can read along; warns at every connect
+    bool        insecure_skip_verify; // [false] takes any certificate: anybody can read along; warns at every
+                                      // connect
 } ensign_tls_desc_t;
 
 enum {                              // ensign_desc_t.io: who does the I/O
@@ -368,8 +396,9 @@ enum {                              // ensign_desc_t.io: who does the I/O
 
 // Strings are copied by ensign_create. In brackets: the default, which a zero stands for.
 typedef struct ensign_desc_t {
-    const char *endpoint;           // "host:port" or "[v6]:port"; with client_id [ensign.rotational.app:443], else required
-    const char *auth_url;           // "http(s)://host[:port]" [https://auth.rotational.app]; used only with a client_id
+    const char
+        *endpoint; // "host:port" or "[v6]:port"; with client_id [ensign.rotational.app:443], else required
+    const char *auth_url; // "http(s)://host[:port]" [https://auth.rotational.app]; used only with a client_id
     const char *client_id;          // API key; NULL: no key
     const char *client_secret;      // its secret; our copy is wiped at destroy
     const char *token;              // a fixed bearer token, instead of a key
@@ -377,48 +406,60 @@ typedef struct ensign_desc_t {
     ensign_tls_desc_t tls;          // of the gRPC connection
     ensign_tls_desc_t auth_tls;     // of the auth service; on for https, off for http: `off` is not looked at
     const char *authority;          // :authority of requests [the endpoint]
-    const char *name;               // client_id on streams, shown to subscribers as who publishes [a ULID made at create]
+    const char *name;               // client_id on streams, shown to subscribers as who publishes [a ULID
+                                    // made at create]
     const char *user_agent;         // put before our own
     int         io;                 // ENSIGN_IO_x [ENSIGN_IO_SOCKETS]
     uint32_t    connect_timeout_ms; // from dial to the server's SETTINGS [20000]
     uint32_t    auth_timeout_ms;    // of one exchange with the auth service, dial to answer [20000]
-    uint32_t    request_timeout_ms; // of a request (ensign_topic_create and its like), from call to answer [30000]
+    uint32_t    request_timeout_ms; // of a request (ensign_topic_create and its like), from call to answer
+                                    // [30000]
     uint32_t    backoff_min_ms;     // after the first failure up to this, doubled with each further one [100]
-    uint32_t    backoff_max_ms;     // never longer; the wait is drawn from 0 to the limit ("full jitter") [30000]
+    uint32_t backoff_max_ms; // never longer; the wait is drawn from 0 to the limit ("full jitter") [30000]
     uint32_t    give_up_after_ms;   // failing without a break for so long is FAILED [ENSIGN_FOREVER]
-    uint32_t    max_handles;        // publishers, subscriptions, requests, calls alive at once [64], at most 65000
+    uint32_t    max_handles;        // publishers, subscriptions, requests, calls alive at once [64], at most
+                                    // 65000
     uint32_t    connection_window;  // HTTP/2 receive window of the connection, bytes [1 MiB], at least 65535
     size_t      memory_limit;       // of all that we and nghttp2 allocate, bytes [none]; beyond it: E_MEMORY
     uint64_t    seed;               // of jitter, local ids and `name` [from the OS]; never of TLS
     void       *user;               // handed to the hooks; none of them may call into the client
-    int64_t   (*wall_ms)(void *user);                         // Unix time in ms, for `created`; <= 0: unknown [the OS]
+    int64_t   (*wall_ms)(void *user);                         // Unix time in ms, for `created`; <= 0: unknown
+                                                              // [the OS]
     int       (*random)(void *user, void *out, size_t len);   // entropy for TLS, 0 on success [the OS]
-    void      (*wake)(void *user);  // once, when a call outside of step leaves work: make your loop step soon, no more
+    void      (*wake)(void *user);  // once, when a call outside of step leaves work: make your loop step
+                                    // soon, no more
     void      (*log)(void *user, int level, const char *text); // level: ENSIGN_LOG_x
-    void     *(*alloc)(void *user, void *old, size_t size);   // realloc; size 0 frees and returns NULL [ENSIGN_REALLOC]
+    void     *(*alloc)(void *user, void *old, size_t size);   // realloc; size 0 frees and returns NULL
+                                                              // [ENSIGN_REALLOC]
 } ensign_desc_t;
 
 enum { ENSIGN_LOG_ERROR = 1, ENSIGN_LOG_WARNING = 2, ENSIGN_LOG_INFO = 3, ENSIGN_LOG_DEBUG = 4 };
 
-// Fills fields that are NULL from ENSIGN_ENDPOINT, ENSIGN_AUTH_URL, ENSIGN_CLIENT_ID, ENSIGN_CLIENT_SECRET, ENSIGN_CA_FILE (both tls).
-// ENSIGN_INSECURE sets tls.off, ENSIGN_NO_AUTHENTICATION leaves the key out; neither clears what the program set. Booleans:
-// 1 y t yes true on, 0 n f no false off; anything else is E_FORMAT and `why` names the variable. The strings are getenv's.
+// Fills fields that are NULL from ENSIGN_ENDPOINT, ENSIGN_AUTH_URL, ENSIGN_CLIENT_ID, ENSIGN_CLIENT_SECRET,
+// ENSIGN_CA_FILE (both tls).
+// ENSIGN_INSECURE sets tls.off, ENSIGN_NO_AUTHENTICATION leaves the key out; neither clears what the program
+// set. Booleans:
+// 1 y t yes true on, 0 n f no false off; anything else is E_FORMAT and `why` names the variable. The strings
+// are getenv's.
 ENSIGN_API int  ensign_desc_env(ensign_desc_t *d, ensign_error_t *why);
 
 // Checks the desc, copies it; no I/O. On an error *out is NULL and `why` (may be NULL) tells.
 ENSIGN_API int  ensign_create(ensign_t **out, const ensign_desc_t *d, ensign_error_t *why);
 
-// Frees all at once and closes the sockets; what is in flight is forgotten. NULL is fine; any time but inside a hook.
+// Frees all at once and closes the sockets; what is in flight is forgotten. NULL is fine; any time but inside
+// a hook.
 ENSIGN_API void ensign_destroy(ensign_t *c);
 
-// Ends in good order: publishers drain, subscriptions are cancelled, calls and requests may finish; when time is up, what is left is
+// Ends in good order: publishers drain, subscriptions are cancelled, calls and requests may finish; when time
+// is up, what is left is
 // NACKed and ENDed. Keep stepping and pulling until CLOSED. timeout_ms 0: at once.
 ENSIGN_API int  ensign_close(ensign_t *c, uint32_t timeout_ms);
 
 // What the last failing call on this client met. Never NULL; holds until the next failing call.
 ENSIGN_API const ensign_error_t *ensign_error(const ensign_t *c);
 
-// Most that the client allocates through `alloc` for itself, nghttp2 included; without mbedTLS, which has its own allocator, and
+// Most that the client allocates through `alloc` for itself, nghttp2 included; without mbedTLS, which has its
+// own allocator, and
 // without the handles, each of which has its own bound. stats.memory stays under the sum.
 ENSIGN_API size_t ensign_memory_bound(const ensign_desc_t *d);
 
@@ -481,7 +522,8 @@ typedef struct ensign_notice_nack_t {
     uint64_t      tag;
     int           code;             // ENSIGN_NACK_x; the notice's error has the words
     ensign_stored_t stored;
-    const ensign_event_t *event;    // as it was published (topic_id, not topic): to keep, or to send elsewhere
+    const ensign_event_t *event;    // as it was published (topic_id, not topic): to keep, or to send
+                                    // elsewhere
 } ensign_notice_nack_t;
 typedef struct ensign_notice_drained_t {
     uint64_t acked, nacked;         // since the publisher was opened
@@ -540,17 +582,21 @@ ENSIGN_API const ensign_notice_t *ensign_next_of(ensign_t *c, uint32_t handle);
 // Is one pending for this handle? 0: for any that is not held.
 ENSIGN_API bool ensign_pending(const ensign_t *c, uint32_t handle);
 
-// Makes ensign_next skip a handle: its last notice stays valid, its window fills, its sender stops. How to wait for ROOM with an event
+// Makes ensign_next skip a handle: its last notice stays valid, its window fills, its sender stops. How to
+// wait for ROOM with an event
 // in hand, and how to pause. False lets it go on.
 ENSIGN_API int  ensign_hold(ensign_t *c, uint32_t handle, bool on);
 
-// Ends a handle at once: its stream is reset, no further notice comes, events in flight stay unanswered. OK on a dead one.
+// Ends a handle at once: its stream is reset, no further notice comes, events in flight stay unanswered. OK
+// on a dead one.
 ENSIGN_API int  ensign_forget(ensign_t *c, uint32_t handle);
 
 // >>loop      with sockets
 //
-// A socket that is about to close is listed once with ENSIGN_GONE, still open; the next ensign_poll_set closes it. Take it out of your loop then.
-// A new socket has a new serial, though its number may be an old one's. Reads and writes go on until they would block, so edge-triggered
+// A socket that is about to close is listed once with ENSIGN_GONE, still open; the next ensign_poll_set
+// closes it. Take it out of your loop then.
+// A new socket has a new serial, though its number may be an old one's. Reads and writes go on until they
+// would block, so edge-triggered
 // loops work.
 enum { ENSIGN_READ = 1, ENSIGN_WRITE = 2, ENSIGN_HUP = 4, ENSIGN_GONE = 8, ENSIGN_MAX_FDS = 8 };
 typedef struct ensign_poll_t {
@@ -566,14 +612,17 @@ ENSIGN_API int  ensign_timeout(const ensign_t *c, uint64_t now_ms);
 // Fills `set`, returns how many. Read it right before each wait.
 ENSIGN_API int  ensign_poll_set(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS]);
 
-// I/O and timers. Entries of sockets that are gone are passed over; n may be 0. now_ms: any monotonic clock, the same in every call.
+// I/O and timers. Entries of sockets that are gone are passed over; n may be 0. now_ms: any monotonic clock,
+// the same in every call.
 ENSIGN_API int  ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms);
 
-// Poll and step until a notice is pending, an entry of `extra` (yours, may be NULL) is ready, or the time is up; < 0: for ever.
+// Poll and step until a notice is pending, an entry of `extra` (yours, may be NULL) is ready, or the time is
+// up; < 0: for ever.
 // OK, TIMEOUT, INTERRUPTED, or an error. Uses ensign_now_ms.
 ENSIGN_API int  ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int timeout_ms);
 
-// Waits for the next notice of one handle and pulls it into *n; other handles' notices stay pending. For programs without a loop.
+// Waits for the next notice of one handle and pulls it into *n; other handles' notices stay pending. For
+// programs without a loop.
 ENSIGN_API int  ensign_await(ensign_t *c, uint32_t handle, const ensign_notice_t **n, int timeout_ms);
 
 ENSIGN_API uint64_t ensign_now_ms(void);    // the OS's monotonic clock
@@ -581,13 +630,15 @@ ENSIGN_API uint64_t ensign_now_ms(void);    // the OS's monotonic clock
 
 // >>sansio    the loop without sockets
 //
-// What a link wants is a state to read, not a notice. Buffers stay where they are until your ensign_link_down, which also answers
+// What a link wants is a state to read, not a notice. Buffers stay where they are until your
+// ensign_link_down, which also answers
 // HANGUP; no new DIAL comes before it. An answer with an old attempt is passed over.
 enum { ENSIGN_LINK_RPC = 0, ENSIGN_LINK_AUTH = 1, ENSIGN_MAX_LINKS = 2 };
 typedef enum ensign_link_do_t {
     ENSIGN_LINK_IDLE,               // nothing
     ENSIGN_LINK_RESOLVE,            // find the addresses of `host`: ensign_resolved
-    ENSIGN_LINK_DIAL,               // connect to the first of `addresses` that answers: ensign_link_up, or ensign_link_down once all have failed
+    ENSIGN_LINK_DIAL,               // connect to the first of `addresses` that answers: ensign_link_up, or
+                                    // ensign_link_down once all have failed
     ENSIGN_LINK_RUN,                // move bytes both ways
     ENSIGN_LINK_HANGUP              // send what is in tx if that is quick, close, ensign_link_down
 } ensign_link_do_t;
@@ -600,8 +651,10 @@ typedef struct ensign_link_t {
     size_t      address_count;
 } ensign_link_t;
 ENSIGN_API void     ensign_link(const ensign_t *c, int link, ensign_link_t *out);
-// count 0: it failed, native says how (a getaddrinfo code, or your own). At most ENSIGN_MAX_ADDRESSES are kept.
-ENSIGN_API int      ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses, size_t count, int native);
+// count 0: it failed, native says how (a getaddrinfo code, or your own). At most ENSIGN_MAX_ADDRESSES are
+// kept.
+ENSIGN_API int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses,
+                               size_t count, int native);
 ENSIGN_API int      ensign_link_up(ensign_t *c, int link, uint32_t attempt, uint64_t now_ms);
 // native: errno, 0 for the peer's orderly end.
 ENSIGN_API int      ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64_t now_ms);
@@ -618,23 +671,29 @@ ENSIGN_API int      ensign_tick(ensign_t *c, uint64_t now_ms);
 
 // >>grpc_api  any method of any server
 //
-// A call is never reopened once the server may have seen it; one that it surely did not act on (REFUSED_STREAM, above GOAWAY's last stream)
+// A call is never reopened once the server may have seen it; one that it surely did not act on
+// (REFUSED_STREAM, above GOAWAY's last stream)
 // is sent again once by itself, while its bytes are still buffered.
 typedef struct ensign_call_desc_t {
     const char *method;             // "/package.Service/Method"
-    const ensign_header_t *metadata; size_t metadata_count; // an "authorization" here replaces the client's token
+    const ensign_header_t *metadata;
+    size_t metadata_count;          // an "authorization" here replaces the client's token
     bool        no_token;           // send no token of the client's
     ensign_slice_t request;         // first message; with `unary` the only one
-    bool        unary;              // open, send and half-close in one; exactly one MESSAGE and END, or END with an error
-    uint32_t    deadline_ms;        // [none] counts connecting, auth and queueing; grpc-timeout carries what is left
+    bool        unary;              // open, send and half-close in one; exactly one MESSAGE and END, or END
+                                    // with an error
+    uint32_t    deadline_ms;        // [none] counts connecting, auth and queueing; grpc-timeout carries what
+                                    // is left
     bool        wait_for_ready;     // else a call while the connection is in backoff ends UNAVAILABLE at once
     uint32_t    window_bytes;       // receive window [64 KiB], 1024..1 GiB
     uint32_t    send_buffer_bytes;  // [64 KiB]; one message larger than it is taken when it is empty
     uint32_t    max_message_bytes;  // received; a larger one ends the call with RESOURCE_EXHAUSTED [4 MiB]
     uint32_t    max_send_bytes;     // sent; a larger one is E_TOO_LARGE [4 MiB]
-    uint32_t    max_metadata_bytes; // received headers and trailers, with 32 bytes for each entry as RFC 9113 6.5.2 counts [8 KiB]
+    uint32_t    max_metadata_bytes; // received headers and trailers, with 32 bytes for each entry as RFC 9113
+                                    // 6.5.2 counts [8 KiB]
     const char *encoding;           // grpc-encoding of what you compress yourself [identity]
-    const char *accept_encoding;    // grpc-accept-encoding [identity]; without it a compressed message ends the call INTERNAL
+    const char *accept_encoding;    // grpc-accept-encoding [identity]; without it a compressed message ends
+                                    // the call INTERNAL
     void       *user;
 } ensign_call_desc_t;
 enum { ENSIGN_HEADERS = 1, ENSIGN_TRAILERS = 2 };   // `which` of the metadata functions
@@ -644,36 +703,47 @@ enum { ENSIGN_COMPRESSED = 1 };                     // flags of send and commit
 ENSIGN_API ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d);
 // Copies one message into the send buffer. AGAIN: it is full.
 ENSIGN_API int  ensign_call_send(ensign_t *c, ensign_call_t k, ensign_slice_t message, int flags);
-// Room for a message of at most len bytes, to encode in place; commit says how many it became. Nothing between the two on this call.
+// Room for a message of at most len bytes, to encode in place; commit says how many it became. Nothing
+// between the two on this call.
 ENSIGN_API int  ensign_call_reserve(ensign_t *c, ensign_call_t k, size_t len, uint8_t **out);
 ENSIGN_API int  ensign_call_commit(ensign_t *c, ensign_call_t k, size_t len, int flags);
 ENSIGN_API int  ensign_call_half_close(ensign_t *c, ensign_call_t k);    // no more messages from us
-ENSIGN_API int  ensign_call_cancel(ensign_t *c, ensign_call_t k);        // RST_STREAM; END with CANCELLED, unless one waits already
-// Metadata of the call, while its HEADERS, MESSAGE or END notice stands: each entry once, in order, *at starts at 0.
-ENSIGN_API bool ensign_call_metadata_next(const ensign_t *c, ensign_call_t k, int which, size_t *at, ensign_slice_t *key, ensign_slice_t *value);
+ENSIGN_API int  ensign_call_cancel(ensign_t *c, ensign_call_t k);        // RST_STREAM; END with CANCELLED,
+                                                                         // unless one waits already
+// Metadata of the call, while its HEADERS, MESSAGE or END notice stands: each entry once, in order, *at
+// starts at 0.
+ENSIGN_API bool ensign_call_metadata_next(const ensign_t *c, ensign_call_t k, int which, size_t *at,
+                                          ensign_slice_t *key, ensign_slice_t *value);
 // The first of that key.
-ENSIGN_API bool ensign_call_metadata_get(const ensign_t *c, ensign_call_t k, int which, const char *key, ensign_slice_t *value);
+ENSIGN_API bool ensign_call_metadata_get(const ensign_t *c, ensign_call_t k, int which, const char *key,
+                                         ensign_slice_t *value);
 ENSIGN_API size_t ensign_call_memory_bound(const ensign_call_desc_t *d);
 
 #ifndef ENSIGN_NO_SERVICE
 // >>pub_api   publish
 //
-// Events are taken before there is a connection or the topic is known: the ring keeps them. A topic that turns out not to exist is a NACK.
+// Events are taken before there is a connection or the topic is known: the ring keeps them. A topic that
+// turns out not to exist is a NACK.
 typedef struct ensign_publisher_desc_t {
     const char *topic;              // name, of events that name none
-    bool        at_most_once;       // after a reconnect NACK with OUTCOME_UNKNOWN what was sent, instead of sending it again
+    bool        at_most_once;       // after a reconnect NACK with OUTCOME_UNKNOWN what was sent, instead of
+                                    // sending it again
     bool        quiet_acks;         // no ACK notices: NACK, DRAINED and the counts of ensign_stats
-    uint32_t    buffer_bytes;       // accepted and not yet acked [1 MiB], at least 1024; one larger event is taken when it is empty
+    uint32_t    buffer_bytes;       // accepted and not yet acked [1 MiB], at least 1024; one larger event is
+                                    // taken when it is empty
     uint32_t    window_bytes;       // receive window for answers [64 KiB], at least 1024
     uint32_t    max_reply_bytes;    // largest answer; the map of topics comes in one [1 MiB]
-    uint32_t    max_in_flight;      // events accepted and not answered, or answered and not pulled [8192], at most 16383: the
+    uint32_t    max_in_flight;      // events accepted and not answered, or answered and not pulled [8192], at
+                                    // most 16383: the
                                     // server drops acks past 16384 in silence
-    uint32_t    ack_timeout_ms;     // without any answer for so long the stream is reopened and events are sent again [60000]
+    uint32_t    ack_timeout_ms;     // without any answer for so long the stream is reopened and events are
+                                    // sent again [60000]
     void       *user;
 } ensign_publisher_desc_t;
 
 ENSIGN_API ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_desc_t *d);
-// Encodes the event into the ring. AGAIN: it is full, or max_in_flight notices wait to be pulled. E_TOO_LARGE: over 4 MiB as encoded.
+// Encodes the event into the ring. AGAIN: it is full, or max_in_flight notices wait to be pulled.
+// E_TOO_LARGE: over 4 MiB as encoded.
 ENSIGN_API int ensign_publish(ensign_t *c, ensign_publisher_t p, const ensign_event_t *e);
 // DRAINED comes when all is answered, or when the time is up.
 ENSIGN_API int ensign_publisher_drain(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms);
@@ -685,13 +755,15 @@ ENSIGN_API size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d
 typedef struct ensign_subscription_desc_t {
     const char *const *topics; size_t topic_count;  // names or ULID text; 0: all of the project
     uint32_t    window_bytes;       // receive window [256 KiB], at least 1024
-    uint32_t    max_event_bytes;    // largest delivered event [5 MiB]; a larger one becomes a GAP with E_TOO_LARGE
+    uint32_t    max_event_bytes;    // largest delivered event [5 MiB]; a larger one becomes a GAP with
+                                    // E_TOO_LARGE
     uint32_t    max_unacked;        // delivered events whose token is still good [4096]
     void       *user;
 } ensign_subscription_desc_t;
 
 ENSIGN_API ensign_subscription_t ensign_subscribe(ensign_t *c, const ensign_subscription_desc_t *d);
-// Tell the server that an event was handled, or why not (ENSIGN_NACK_x from 100 on). Never AGAIN: they go out in batches, and the oldest is
+// Tell the server that an event was handled, or why not (ENSIGN_NACK_x from 100 on). Never AGAIN: they go out
+// in batches, and the oldest is
 // dropped when max_unacked of them could not be sent; server 0.12 uses none.
 ENSIGN_API int ensign_ack(ensign_t *c, ensign_subscription_t s, uint64_t token);
 ENSIGN_API int ensign_nack(ensign_t *c, ensign_subscription_t s, uint64_t token, int code);
@@ -708,9 +780,11 @@ typedef struct ensign_dedup_t {     // which events of a topic count as duplicat
     bool overwrite_duplicate;
 } ensign_dedup_t;
 
-// TOPIC, or END with E_ALREADY_EXISTS and the like. name: a letter, then letters, digits, . - _; at most 512 bytes. dedup may be NULL.
+// TOPIC, or END with E_ALREADY_EXISTS and the like. name: a letter, then letters, digits, . - _; at most 512
+// bytes. dedup may be NULL.
 // The server records a policy given here but never runs it.
-ENSIGN_API ensign_request_t ensign_topic_create(ensign_t *c, const char *name, const ensign_dedup_t *dedup, void *user);
+ENSIGN_API ensign_request_t ensign_topic_create(ensign_t *c, const char *name, const ensign_dedup_t *dedup,
+                                                void *user);
 // TOPIC: the one that is there, or the one made.
 ENSIGN_API ensign_request_t ensign_topic_ensure(ensign_t *c, const char *name, void *user);
 // TOPIC by name, or END with E_NOT_FOUND.
@@ -765,8 +839,9 @@ ENSIGN_API int  ensign_event_text(const ensign_event_t *e, char *out, size_t cap
 /* "TOPIC_UNKNOWN" for ENSIGN_NACK_TOPIC_UNKNOWN. Static; never NULL: other numbers give "UNKNOWN_CODE". */
 ENSIGN_API const char *ensign_nack_name(int code);
 #endif /* ENSIGN_NO_SERVICE */
-ENSIGN_API ensign_slice_t ensign_str(const char *s);                // the bytes of a string without its NUL; NULL: empty
-ENSIGN_API const char *ensign_result_name(int code);                // "ENSIGN_E_TLS"; "?" for a number that is none
+ENSIGN_API ensign_slice_t ensign_str(const char *s);                // the bytes of a string without its NUL;
+                                                                    // NULL: empty
+ENSIGN_API const char *ensign_result_name(int code); // "ENSIGN_E_TLS"; "?" for a number that is none
 ENSIGN_API const char *ensign_result_text(int code);                // what the list of results says of it
 
 typedef struct ensign_stats_t {
@@ -794,7 +869,8 @@ ENSIGN_API int  ensign_stats(const ensign_t *c, uint32_t handle, ensign_stats_t 
 /* >>util   may call:
  * Small things: bytes, slices, errors, timers, random numbers
  *
- * Pure functions and two tiny state holders: ensi_buf_t (bytes [start, end) wait in it, [end, cap) is room) and ensi_timer_t, whose
+ * Pure functions and two tiny state holders: ensi_buf_t (bytes [start, end) wait in it, [end, cap) is room)
+ * and ensi_timer_t, whose
  * duration starts at the first tick that sees it (rule Time of the manual). */
 #include <string.h>
 #include <stdio.h>
@@ -815,7 +891,8 @@ ENSIGN_API int  ensign_stats(const ensign_t *c, uint32_t handle, ensign_stats_t 
 
 #define ENSI_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #if defined(__GNUC__)
-#define ENSI_UNUSED __attribute__((unused)) /* a helper that some configuration of the macros leaves without a caller */
+/* a helper that some configuration of the macros leaves without a caller */
+#define ENSI_UNUSED __attribute__((unused))
 #define ENSI_PRINTF(at, args) __attribute__((format(printf, at, args)))
 #else
 #define ENSI_UNUSED
@@ -986,7 +1063,8 @@ static uint32_t ensi_timer_left(const ensi_timer_t *t, uint64_t now_ms)
  *
  * Owns   the count of bytes out (`used`), of hook calls (`calls`), and a list of freed small blocks.
  * Holds  each block has its size in front, so that `used` is exact and a free needs no size;
- *        small blocks come from the list first: nghttp2 takes one for each WINDOW_UPDATE, PING and SETTINGS that it
+ *        small blocks come from the list first: nghttp2 takes one for each WINDOW_UPDATE, PING and SETTINGS
+ *        that it
  *        sends, and steady state must not reach the hook;
  *        used <= limit, where there is a limit.
  * Fails  NULL; nothing changed. */
@@ -1101,7 +1179,8 @@ static char *ensi_mem_text(ensi_mem_t *m, const char *text)
 /* >>env   may call: util mem
  * What every object is given: memory, time, error, log
  *
- * Owns   the time of the last step, the last error, the hooks, the random state of jitter and ids, and `work`: a call outside of a
+ * Owns   the time of the last step, the last error, the hooks, the random state of jitter and ids, and
+ *        `work`: a call outside of a
  *        step has left something to do.
  * Holds  now_ms never goes back. */
 typedef struct ensi_env_t {
@@ -1160,8 +1239,9 @@ static void ensi_env_work(ensi_env_t *v)
 
 static int ensi_env_memory(ensi_env_t *v, size_t size)
 {
-    return ensi_env_fail(v, ENSIGN_E_MEMORY, "memory: no %lu bytes (%lu in use%s); free some or raise memory_limit", (unsigned long)size,
-                         (unsigned long)v->mem.used, v->mem.limit ? ", memory_limit is set" : "");
+    return ensi_env_fail(
+        v, ENSIGN_E_MEMORY, "memory: no %lu bytes (%lu in use%s); free some or raise memory_limit",
+        (unsigned long)size, (unsigned long)v->mem.used, v->mem.limit ? ", memory_limit is set" : "");
 }
 
 #ifndef ENSIGN_NO_SOCKETS
@@ -1741,6 +1821,15 @@ static uint8_t *ensi_pb_put_bytes(uint8_t *p, uint32_t tag, ensign_slice_t value
     return p + value.len;
 }
 
+/* nanopb's checks of sizes and offsets; gnu99 has no form of an assertion that clang does not find fault
+ * with. */
+#if defined(__STRICT_ANSI__) || defined(__cplusplus) ||                                                      \
+    (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L)
+#define ENSI_PB_ASSERT(list) list
+#else
+#define ENSI_PB_ASSERT(list)
+#endif
+
 // BEGIN GENERATED by tools/gen from proto/: do not edit
 enum { ENSI_PB_ENCRYPTION_ALGORITHM_PLAINTEXT = 0, ENSI_PB_ENCRYPTION_ALGORITHM_AES256_GCM = 110,
     ENSI_PB_ENCRYPTION_ALGORITHM_AES192_GCM = 120, ENSI_PB_ENCRYPTION_ALGORITHM_AES128_GCM = 130,
@@ -1803,7 +1892,7 @@ enum { ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_UNKNOWN = 0,
         0 upper##_LIST(PB_GEN_REQ_FIELD_COUNT, name##_t), \
         0 upper##_LIST(PB_GEN_LARGEST_TAG, name##_t) \
     }; \
-    upper##_LIST(PB_GEN_FIELD_INFO_ASSERT_##width, name##_t)
+    ENSI_PB_ASSERT(upper##_LIST(PB_GEN_FIELD_INFO_ASSERT_##width, name##_t))
 
 /* Unix time; nanos count forward, 0..999999999. */
 typedef struct ensi_pb_timestamp_t {
@@ -5290,8 +5379,10 @@ static void ensi_tls_bye(ensi_tls_t *t)
 /* >>handle   may call: util mem env
  * Numbers for objects, and the list of those that have a notice
  *
- * Owns   the table of handles; each handle's storage for its last notice, the list of handles that are ready to be pulled.
- * Holds  id = generation << 16 | slot + 1: a stale number finds no handle. Freed slots are used again in the order in
+ * Owns   the table of handles; each handle's storage for its last notice, the list of handles that are ready
+ *        to be pulled.
+ * Holds  id = generation << 16 | slot + 1: a stale number finds no handle. Freed slots are used again in the
+ *        order in
  *        which they became free, so that a generation returns as late as it can.
  *        ready: each handle that has a notice and is not held, once, in the order in which it is served.
  *        dying: at most one handle whose last notice has been pulled and still stands.
@@ -5302,8 +5393,15 @@ typedef enum {
 
 /* Notices that coalesce to one bit each. */
 enum {
-    ENSI_BIT_CONNECTED = 1, ENSI_BIT_DISCONNECTED = 2, ENSI_BIT_FAILED = 4, ENSI_BIT_CLOSED = 8, ENSI_BIT_OPEN = 16, ENSI_BIT_ROOM = 32,
-    ENSI_BIT_DRAINED = 64, ENSI_BIT_HEADERS = 128, ENSI_BIT_END = 256
+    ENSI_BIT_CONNECTED = 1,
+    ENSI_BIT_DISCONNECTED = 2,
+    ENSI_BIT_FAILED = 4,
+    ENSI_BIT_CLOSED = 8,
+    ENSI_BIT_OPEN = 16,
+    ENSI_BIT_ROOM = 32,
+    ENSI_BIT_DRAINED = 64,
+    ENSI_BIT_HEADERS = 128,
+    ENSI_BIT_END = 256
 };
 
 typedef struct ensi_handle_t ensi_handle_t;
@@ -5431,11 +5529,21 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
  * One connection: its life, its buffers, TLS on them
  *
  * Owns   receive and transmit buffer, the TLS of the connection, the dial and backoff timer, the last fault.
- * Holds  state is assigned by ensi_link_move alone, from the table. Buffers exist from up to down and do not move.
- *        rx: what TLS or the layer above has not taken; taken whole before ensi_link_received returns, so its room is never 0.
+ * Holds  state is assigned by ensi_link_move alone, from the table. Buffers exist from up to down and do not
+ *        move.
+ *        rx: what TLS or the layer above has not taken; taken whole before ensi_link_received returns, so its
+ *        room is never 0.
  *        tx: linear, rewound only when wholly acked, so that what the caller sees stands.
  * Moves  want (by client) -> RESOLVE or DIAL -> RUN -> down or HANGUP -> WAIT (backoff) -> IDLE. */
-typedef enum { ENSI_LINK_IDLE, ENSI_LINK_RESOLVE, ENSI_LINK_DIAL, ENSI_LINK_RUN, ENSI_LINK_HANGUP, ENSI_LINK_WAIT, ENSI_LINK_STATES } ensi_link_state_t;
+typedef enum {
+    ENSI_LINK_IDLE,
+    ENSI_LINK_RESOLVE,
+    ENSI_LINK_DIAL,
+    ENSI_LINK_RUN,
+    ENSI_LINK_HANGUP,
+    ENSI_LINK_WAIT,
+    ENSI_LINK_STATES
+} ensi_link_state_t;
 typedef enum {
     ENSI_LINK_ON_NAME,      /* wanted, by name */
     ENSI_LINK_ON_ADDRESS,   /* wanted, the addresses are known */
@@ -5444,14 +5552,19 @@ typedef enum {
     ENSI_LINK_ON_DUE,       /* the backoff is over */
     ENSI_LINK_INPUTS
 } ensi_link_in_t;
-typedef struct ensi_link_move_t { ensi_link_state_t from; ensi_link_in_t in; ensi_link_state_t to; } ensi_link_move_t;
+typedef struct ensi_link_move_t {
+    ensi_link_state_t from;
+    ensi_link_in_t in;
+    ensi_link_state_t to;
+} ensi_link_move_t;
 
 static const ensi_link_move_t ensi_link_moves[] = {
     { ENSI_LINK_IDLE,    ENSI_LINK_ON_NAME,    ENSI_LINK_RESOLVE },
     { ENSI_LINK_IDLE,    ENSI_LINK_ON_ADDRESS, ENSI_LINK_DIAL    },
     { ENSI_LINK_RESOLVE, ENSI_LINK_ON_ADDRESS, ENSI_LINK_DIAL    },
     { ENSI_LINK_RESOLVE, ENSI_LINK_ON_DOWN,    ENSI_LINK_WAIT    },
-    { ENSI_LINK_RESOLVE, ENSI_LINK_ON_STOP,    ENSI_LINK_WAIT    }, /* nothing is open yet: no HANGUP to be answered */
+    /* nothing is open yet: no HANGUP to be answered */
+    { ENSI_LINK_RESOLVE, ENSI_LINK_ON_STOP,    ENSI_LINK_WAIT    },
     { ENSI_LINK_DIAL,    ENSI_LINK_ON_UP,      ENSI_LINK_RUN     },
     { ENSI_LINK_DIAL,    ENSI_LINK_ON_DOWN,    ENSI_LINK_WAIT    },
     { ENSI_LINK_DIAL,    ENSI_LINK_ON_STOP,    ENSI_LINK_HANGUP  },
@@ -5613,8 +5726,10 @@ static int ensi_link_open_tls(ensi_link_t *l)
     int rc = ENSIGN_OK;
     if (!l->secure) return ENSIGN_OK;
     if (l->tls_opts.insecure_skip_verify || l->tls_opts.ignore_dates)
-        ENSI_LOG((l->env, ENSIGN_LOG_WARNING, "tls: %s of %s is off; for tests only",
-                  l->tls_opts.insecure_skip_verify ? "certificate verification" : "checking of certificate dates", l->where));
+        ENSI_LOG(
+            (l->env, ENSIGN_LOG_WARNING, "tls: %s of %s is off; for tests only",
+             l->tls_opts.insecure_skip_verify ? "certificate verification" : "checking of certificate dates",
+             l->where));
     if (!l->conf_open) rc = ensi_tls_conf_open(&l->conf, &l->tls_opts, e);
     if (rc != ENSIGN_OK) {
         ensi_tls_conf_close(&l->conf);
@@ -5655,7 +5770,8 @@ static int ensi_link_shake(ensi_link_t *l)
 #endif
 }
 
-/* The next received bytes, decrypted: OK with *out and *len, AGAIN when there are no more, or an error. They stand until the next call. */
+/* The next received bytes, decrypted: OK with *out and *len, AGAIN when there are no more, or an error.
+ * They stand until the next call. */
 static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
 {
     if (!l->secure) {
@@ -5707,10 +5823,14 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 /* >>h2   may call: util mem env
  * HTTP/2: one nghttp2 client session, its streams, their receive buffers
  *
- * Owns   the session; the list of streams that are on the wire; the list of streams that something happened to ("touched").
- * Holds  nghttp2's callbacks note facts in the stream and touch it, no more: the pump of client acts on them after the receive call has
- *        returned. SETTINGS_INITIAL_WINDOW_SIZE is 0 and the credit of a stream is given by WINDOW_UPDATE behind its HEADERS, so that it
- *        never exceeds the room of its buffer:  end + credit <= cap - spare  for each stream, always. nghttp2 is the ledger of credit.
+ * Owns   the session; the list of streams that are on the wire; the list of streams that something happened
+ *        to ("touched").
+ * Holds  nghttp2's callbacks note facts in the stream and touch it, no more: the pump of client acts on them
+ *        after the receive call has
+ *        returned. SETTINGS_INITIAL_WINDOW_SIZE is 0 and the credit of a stream is given by WINDOW_UPDATE
+ *        behind its HEADERS, so that it
+ *        never exceeds the room of its buffer:  end + credit <= cap - spare  for each stream, always. nghttp2
+ *        is the ledger of credit.
  *        Connection credit returns at once: a slow reader holds up its own stream and no other.
  * Moves  ensi_h2_start .. ensi_h2_stop around each connection; a stream from ensi_h2_submit to `closed`.
  * Fails  a peer's fault ends the session: ensi_h2_receive gives E_PROTOCOL with a text. */
@@ -5723,8 +5843,10 @@ enum {
     ENSI_GRPC_PREFIX = 5
 };
 
-/* A stream's receive buffer. [start, start + lent) is what a notice points into, [start + lent, end) waits. When the next message cannot
- * be completed behind what is lent, it goes on in a second buffer: the first one stands until it is released. */
+/* A stream's receive buffer. [start, start + lent) is what a notice points into, [start + lent, end)
+ * waits. When the next message cannot
+ * be completed behind what is lent, it goes on in a second buffer: the first one stands until it is
+ * released. */
 typedef struct ensi_rx_t {
     uint8_t *ptr;
     uint8_t *lent_ptr;                  /* the first one then */
@@ -5747,7 +5869,8 @@ struct ensi_stream_t {
     ensi_rx_t rx;
     /* facts */
     bool headers_sent, headers_done;    /* ours are out; a block of the server's is in */
-    bool initial;                       /* its initial metadata is in: not so when trailers are all that it sends */
+    /* its initial metadata is in: not so when trailers are all that it sends */
+    bool initial;
     bool trailers;                      /* the block that has begun is the last */
     bool informational;                 /* the block is a 1xx */
     bool deferred;                      /* nghttp2 waits for ensi_h2_resume */
@@ -5799,7 +5922,8 @@ static void ensi_rx_free(ensi_rx_t *r, ensi_mem_t *m)
     r->ptr = r->lent_ptr = r->idle = NULL;
 }
 
-/* The message behind what is lent: OK when it is whole. *total counts the prefix; 5 while the prefix is not there. */
+/* The message behind what is lent: OK when it is whole. *total counts the prefix; 5 while the prefix is
+ * not there. */
 static int ensi_rx_head(const ensi_rx_t *r, size_t *total)
 {
     size_t have = r->end - r->start - r->lent;
@@ -5863,7 +5987,8 @@ static bool ensi_rx_fit(ensi_rx_t *r, ensi_mem_t *m, size_t credit)
         r->start = 0;
     }
     if (need > r->cap) return ensi_rx_resize(r, m, need);
-    if (r->cap > need && r->end + credit + r->spare <= need) ensi_rx_resize(r, m, need); /* smaller: a failure does no harm */
+    /* smaller: a failure does no harm */
+    if (r->cap > need && r->end + credit + r->spare <= need) ensi_rx_resize(r, m, need);
     return true;
 }
 
@@ -5932,14 +6057,16 @@ static int ensi_h2_on_begin_headers(nghttp2_session *session, const nghttp2_fram
     return 0;
 }
 
-static int ensi_h2_on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
-                             const uint8_t *value, size_t value_len, uint8_t flags, void *user)
+static int ensi_h2_on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                             size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                             void *user)
 {
     ensi_stream_t *s = ensi_h2_stream(session, frame->hd.stream_id);
     (void)flags;
     (void)user;
     if (!s || frame->hd.type != NGHTTP2_HEADERS) return 0;
-    if (name_len == 7 && memcmp(name, ":status", 7) == 0 && value_len == 3 && value[0] == '1') s->informational = true;
+    if (name_len == 7 && memcmp(name, ":status", 7) == 0 && value_len == 3 && value[0] == '1')
+        s->informational = true;
     if (!s->informational) s->header(s, ensi_slice(name, name_len), ensi_slice(value, value_len));
     return 0;
 }
@@ -5948,7 +6075,8 @@ static int ensi_h2_on_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
 {
     h->draining = true;
     h->goaway_code = g->error_code;
-    snprintf(h->goaway_text, sizeof h->goaway_text, "%.*s", ensi_slice_show(ensi_slice(g->opaque_data, g->opaque_data_len)),
+    snprintf(h->goaway_text, sizeof h->goaway_text, "%.*s",
+             ensi_slice_show(ensi_slice(g->opaque_data, g->opaque_data_len)),
              g->opaque_data ? (const char *)g->opaque_data : "");
     return 0;
 }
@@ -5974,7 +6102,8 @@ static int ensi_h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
-static int ensi_h2_on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t n, void *user)
+static int ensi_h2_on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t n,
+                           void *user)
 {
     ensi_h2_t *h = (ensi_h2_t *)user;
     ensi_stream_t *s = ensi_h2_stream(session, id);
@@ -6031,8 +6160,8 @@ static int ensi_h2_on_error(nghttp2_session *session, int code, const char *text
     return 0;
 }
 
-static ssize_t ensi_h2_on_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t cap, uint32_t *flags,
-                               nghttp2_data_source *source, void *user)
+static ssize_t ensi_h2_on_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t cap,
+                               uint32_t *flags, nghttp2_data_source *source, void *user)
 {
     ensi_stream_t *s = ensi_h2_stream(session, id);
     bool eof = false;
@@ -6073,7 +6202,8 @@ static int ensi_h2_session(ensi_h2_t *h, nghttp2_session_callbacks *cb, nghttp2_
     ensi_h2_callbacks(cb);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
-    nghttp2_option_set_peer_max_concurrent_streams(option, INT32_MAX); /* we count for ourselves, and wait for SETTINGS */
+    /* we count for ourselves, and wait for SETTINGS */
+    nghttp2_option_set_peer_max_concurrent_streams(option, INT32_MAX);
     return nghttp2_session_client_new3(&h->session, cb, h, option, &mem);
 }
 
@@ -6089,7 +6219,8 @@ static int ensi_h2_hello(ensi_h2_t *h, uint32_t connection_window)
     settings[2].value = ENSI_H2_HEADER_LIST;
     rc = nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, ENSI_COUNT(settings));
     if (rc == 0 && connection_window > ENSI_H2_WINDOW)
-        rc = nghttp2_submit_window_update(h->session, NGHTTP2_FLAG_NONE, 0, (int32_t)(connection_window - ENSI_H2_WINDOW));
+        rc = nghttp2_submit_window_update(h->session, NGHTTP2_FLAG_NONE, 0,
+                                          (int32_t)(connection_window - ENSI_H2_WINDOW));
     return rc;
 }
 
@@ -6157,7 +6288,8 @@ static int ensi_h2_send(ensi_h2_t *h, uint8_t *out, size_t cap, size_t *len)
 
 static bool ensi_h2_alive(const ensi_h2_t *h)
 {
-    return h->session && (nghttp2_session_want_read(h->session) || nghttp2_session_want_write(h->session) || h->out_len > 0);
+    return h->session && (nghttp2_session_want_read(h->session) || nghttp2_session_want_write(h->session) ||
+                          h->out_len > 0);
 }
 
 /* Is there anything to hand to the link? */
@@ -6179,10 +6311,12 @@ static int ensi_h2_submit(ensi_h2_t *h, ensi_stream_t *s, const nghttp2_nv *head
     body.source.ptr = NULL; /* found by the stream's id, so that a reset stream is not found */
     body.read_callback = ensi_h2_on_read;
     id = nghttp2_submit_request(h->session, NULL, headers, count, &body, s);
-    if (id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE) h->draining = true; /* 2^30 streams: the next connection begins anew */
+    /* 2^30 streams: the next connection begins anew */
+    if (id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE) h->draining = true;
     if (id < 0) return id == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_AGAIN;
     s->id = id;
-    s->headers_sent = s->headers_done = s->initial = s->trailers = s->ended = s->closed = s->lost = s->deferred = s->overrun = s->no_memory = s->deaf = false;
+    s->headers_sent = s->headers_done = s->initial = s->trailers = s->ended = s->closed = s->lost =
+        s->deferred = s->overrun = s->no_memory = s->deaf = false;
     s->close_code = 0;
     s->before = NULL;
     s->after = h->streams;
@@ -6208,7 +6342,8 @@ static void ensi_h2_reset(ensi_h2_t *h, ensi_stream_t *s, uint32_t code)
     ensi_h2_leave(h, s, code);
 }
 
-/* Bytes that the peer may still send on this stream. Until our SETTINGS are acknowledged nghttp2 counts from 65,535 instead of 0. */
+/* Bytes that the peer may still send on this stream. Until our SETTINGS are acknowledged nghttp2 counts
+ * from 65,535 instead of 0. */
 static size_t ensi_h2_credit(const ensi_h2_t *h, const ensi_stream_t *s)
 {
     int64_t window = nghttp2_session_get_stream_effective_local_window_size(h->session, s->id);
@@ -6249,16 +6384,36 @@ static void ensi_h2_untouch(ensi_h2_t *h, ensi_stream_t *s)
 /* >>grpc   may call: util mem env json handle h2
  * Calls: request headers, message prefix, metadata, deadlines, status
  *
- * Owns   each call's send buffer, metadata, deadline and ending; the queue of calls that wait for a connection, a token or a slot.
- * Holds  a call in OPEN is on the wire; in QUEUED it is in the queue, in the order of asking; `state` is assigned by ensi_grpc_move alone.
+ * Owns   each call's send buffer, metadata, deadline and ending; the queue of calls that wait for a
+ *        connection, a token or a slot.
+ * Holds  a call in OPEN is on the wire; in QUEUED it is in the queue, in the order of asking; `state` is
+ *        assigned by ensi_grpc_move alone.
  *        out: [0, sent) is handed over and kept while the call can still be sent again; [sent, end) waits.
  *        Messages leave the receive buffer in order; a bad one is found when it becomes the next.
- * Moves  queue -> submit -> end, and from the end back to the queue for streams that are reopened, or once for a call that the server
+ * Moves  queue -> submit -> end, and from the end back to the queue for streams that are reopened, or once
+ *        for a call that the server
  *        surely did not process.
- * Fails  a peer's fault ends the call with a status by the tables of the gRPC specification ("gRPC over HTTP/2", "HTTP to gRPC status"). */
-typedef enum { ENSI_GRPC_NEW, ENSI_GRPC_QUEUED, ENSI_GRPC_OPEN, ENSI_GRPC_ENDED, ENSI_GRPC_STATES } ensi_grpc_state_t;
-typedef enum { ENSI_GRPC_ON_QUEUE, ENSI_GRPC_ON_SUBMIT, ENSI_GRPC_ON_RETRY, ENSI_GRPC_ON_END, ENSI_GRPC_INPUTS } ensi_grpc_in_t;
-typedef struct ensi_grpc_move_t { ensi_grpc_state_t from; ensi_grpc_in_t in; ensi_grpc_state_t to; } ensi_grpc_move_t;
+ * Fails  a peer's fault ends the call with a status by the tables of the gRPC specification ("gRPC over
+ *        HTTP/2", "HTTP to gRPC status"). */
+typedef enum {
+    ENSI_GRPC_NEW,
+    ENSI_GRPC_QUEUED,
+    ENSI_GRPC_OPEN,
+    ENSI_GRPC_ENDED,
+    ENSI_GRPC_STATES
+} ensi_grpc_state_t;
+typedef enum {
+    ENSI_GRPC_ON_QUEUE,
+    ENSI_GRPC_ON_SUBMIT,
+    ENSI_GRPC_ON_RETRY,
+    ENSI_GRPC_ON_END,
+    ENSI_GRPC_INPUTS
+} ensi_grpc_in_t;
+typedef struct ensi_grpc_move_t {
+    ensi_grpc_state_t from;
+    ensi_grpc_in_t in;
+    ensi_grpc_state_t to;
+} ensi_grpc_move_t;
 
 static const ensi_grpc_move_t ensi_grpc_moves[] = {
     { ENSI_GRPC_NEW,    ENSI_GRPC_ON_QUEUE,  ENSI_GRPC_QUEUED },
@@ -6266,12 +6421,14 @@ static const ensi_grpc_move_t ensi_grpc_moves[] = {
     { ENSI_GRPC_QUEUED, ENSI_GRPC_ON_END,    ENSI_GRPC_ENDED  },
     { ENSI_GRPC_OPEN,   ENSI_GRPC_ON_RETRY,  ENSI_GRPC_QUEUED }, /* the server did not process it */
     { ENSI_GRPC_OPEN,   ENSI_GRPC_ON_END,    ENSI_GRPC_ENDED  },
-    { ENSI_GRPC_ENDED,  ENSI_GRPC_ON_QUEUE,  ENSI_GRPC_QUEUED }, /* a stream that is reopened under the same handle */
+    /* a stream that is reopened under the same handle */
+    { ENSI_GRPC_ENDED,  ENSI_GRPC_ON_QUEUE,  ENSI_GRPC_QUEUED },
 };
 
 enum { ENSI_GRPC_MAX_HEADERS = 128, ENSI_GRPC_FIXED_HEADERS = 12, ENSI_GRPC_COMPRESSED_FLAG = 1 };
 
-/* Received metadata: records of {which, key length, value length, key, value}, never moved while the call lives. */
+/* Received metadata: records of {which, key length, value length, key, value}, never moved while the call
+ * lives. */
 typedef struct ensi_meta_t {
     uint8_t *ptr;
     size_t cap, len;
@@ -6290,7 +6447,8 @@ struct ensi_grpc_t {
     uint64_t order;                     /* of asking */
     /* request */
     char *method;
-    char *extra;                        /* the caller's metadata: count times key NUL, 4 bytes of length, value */
+    /* the caller's metadata: count times key NUL, 4 bytes of length, value */
+    char *extra;
     size_t extra_len, extra_count;
     const char *encoding, *accept_encoding;     /* in `method`'s block */
     bool no_token, own_token, unary, wait_for_ready;
@@ -6334,8 +6492,9 @@ static bool ensi_grpc_move(ensi_grpc_t *k, ensi_grpc_in_t in)
 static const char *ensi_grpc_status_name(int status)
 {
     static const char *const names[] = {
-        "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE",
+        "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+        "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+        "ABORTED",   "OUT_OF_RANGE",   "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
         "DATA_LOSS", "UNAUTHENTICATED"
     };
     return status >= 0 && status < (int)ENSI_COUNT(names) ? names[status] : "UNKNOWN";
@@ -6442,12 +6601,16 @@ static void ensi_meta_binary(ensi_meta_t *m, int which, ensign_slice_t key, ensi
 {
     size_t before = m->len, len = 0;
     uint8_t *p;
-    while (value.len > 0 && (*value.ptr == ' ' || *value.ptr == '\t')) value = ensi_slice(value.ptr + 1, value.len - 1);
-    while (value.len > 0 && (value.ptr[value.len - 1] == ' ' || value.ptr[value.len - 1] == '\t')) value.len--;
+    while (value.len > 0 && (*value.ptr == ' ' || *value.ptr == '\t'))
+        value = ensi_slice(value.ptr + 1, value.len - 1);
+    while (value.len > 0 && (value.ptr[value.len - 1] == ' ' || value.ptr[value.len - 1] == '\t'))
+        value.len--;
     p = ensi_meta_record(m, which, key, value.len / 4 * 3 + 3);
     if (!p) return;
     m->len = before;
-    if (ensi_base64_decode((const char *)value.ptr, value.len, false, p, value.len / 4 * 3 + 3, &len) != ENSIGN_OK) return;
+    if (ensi_base64_decode((const char *)value.ptr, value.len, false, p, value.len / 4 * 3 + 3, &len) !=
+        ENSIGN_OK)
+        return;
     ensi_put_be32(m->ptr + before + 5, (uint32_t)len);
     m->len = before + ENSI_META_RECORD + key.len + 1 + len;
 }
@@ -6469,7 +6632,8 @@ static ensign_slice_t ensi_meta_add(ensi_meta_t *m, int which, ensign_slice_t ke
     return ensi_slice(p, value.len);
 }
 
-static bool ensi_meta_next(const ensi_meta_t *m, int which, size_t *at, ensign_slice_t *key, ensign_slice_t *value)
+static bool ensi_meta_next(const ensi_meta_t *m, int which, size_t *at, ensign_slice_t *key,
+                           ensign_slice_t *value)
 {
     while (*at < m->len) {
         const uint8_t *p = m->ptr + *at;
@@ -6491,11 +6655,14 @@ static bool ensi_grpc_own_header(ensi_grpc_t *k, ensign_slice_t name, ensign_sli
     } else if (ensi_slice_is(name, "content-type")) {
         static const char type[] = "application/grpc";
         size_t n = sizeof type - 1;
-        k->grpc_content = value.len >= n && memcmp(value.ptr, type, n) == 0 && (value.len == n || value.ptr[n] == '+' || value.ptr[n] == ';');
+        k->grpc_content = value.len >= n && memcmp(value.ptr, type, n) == 0 &&
+                          (value.len == n || value.ptr[n] == '+' || value.ptr[n] == ';');
         return false;
     } else if (ensi_slice_is(name, "grpc-status")) {
-        k->grpc_status = ensi_grpc_number(value, number) && *number >= 0 && *number <= ENSIGN_GRPC_UNAUTHENTICATED ? (int)*number
-                                                                                                          : ENSIGN_GRPC_UNKNOWN;
+        k->grpc_status =
+            ensi_grpc_number(value, number) && *number >= 0 && *number <= ENSIGN_GRPC_UNAUTHENTICATED
+                ? (int)*number
+                : ENSIGN_GRPC_UNKNOWN;
     } else if (ensi_slice_is(name, "grpc-encoding")) {
         k->encoded = !ensi_slice_is(value, "identity");
         return false;
@@ -6710,7 +6877,8 @@ static void ensi_grpc_queue(ensi_grpc_queue_t *q, ensi_grpc_t *k)
     k->end_status = ENSIGN_GRPC_OK;
     k->fault.code = 0;
     k->kept = k->sent == 0;
-    k->s.headers_sent = k->s.headers_done = k->s.initial = k->s.trailers = k->s.ended = k->s.closed = k->s.lost = k->s.overrun = k->s.no_memory = false;
+    k->s.headers_sent = k->s.headers_done = k->s.initial = k->s.trailers = k->s.ended = k->s.closed =
+        k->s.lost = k->s.overrun = k->s.no_memory = false;
     k->order = ++q->orders;
     ensi_grpc_enqueue(q, k);
     ensi_env_work(k->env);
@@ -6726,8 +6894,10 @@ static void ensi_grpc_end(ensi_grpc_t *k, int status)
 }
 
 /* Ends a call from our side: RST_STREAM, and the reason. */
-static void ensi_grpc_abort(ensi_grpc_t *k, ensi_h2_t *h, ensi_grpc_queue_t *q, int status, int code, const char *format, ...) ENSI_PRINTF(6, 7);
-static void ensi_grpc_abort(ensi_grpc_t *k, ensi_h2_t *h, ensi_grpc_queue_t *q, int status, int code, const char *format, ...)
+static void ensi_grpc_abort(ensi_grpc_t *k, ensi_h2_t *h, ensi_grpc_queue_t *q, int status, int code,
+                            const char *format, ...) ENSI_PRINTF(6, 7);
+static void ensi_grpc_abort(ensi_grpc_t *k, ensi_h2_t *h, ensi_grpc_queue_t *q, int status, int code,
+                            const char *format, ...)
 {
     va_list args;
     if (k->state != ENSI_GRPC_OPEN && k->state != ENSI_GRPC_QUEUED) return;
@@ -6753,18 +6923,23 @@ static void ensi_grpc_judge(ensi_grpc_t *k)
         status = k->grpc_status;
         k->from_server = true;
         if (status != ENSIGN_GRPC_OK)
-            ensi_fail(e, ENSIGN_E_GRPC - status, 0, "grpc: %s answers %s: %.*s", k->method, ensi_grpc_status_name(status),
-                      ensi_slice_show(k->text), k->text.len ? (const char *)k->text.ptr : "(no text)");
+            ensi_fail(e, ENSIGN_E_GRPC - status, 0, "grpc: %s answers %s: %.*s", k->method,
+                      ensi_grpc_status_name(status), ensi_slice_show(k->text),
+                      k->text.len ? (const char *)k->text.ptr : "(no text)");
     } else if (k->http_status >= 0 && k->http_status != 200) {
         status = ensi_grpc_of_http(k->http_status);
-        ensi_fail(e, ENSIGN_E_PROTOCOL, k->http_status, "http: %s answers HTTP status %d; a gRPC server answers 200: is this the right endpoint?",
+        ensi_fail(e, ENSIGN_E_PROTOCOL, k->http_status,
+                  "http: %s answers HTTP status %d; a gRPC server answers 200: is this the right endpoint?",
                   k->method, k->http_status);
     } else if (code != NGHTTP2_NO_ERROR || !k->s.ended) {
         status = ensi_grpc_of_reset(code);
-        ensi_fail(e, ENSIGN_E_RESET, (int)code, "http2: the server reset %s with %s", k->method, nghttp2_http2_strerror(code));
+        ensi_fail(e, ENSIGN_E_RESET, (int)code, "http2: the server reset %s with %s", k->method,
+                  nghttp2_http2_strerror(code));
     } else if (k->s.headers_done && !k->grpc_content) {
         status = ENSIGN_GRPC_UNKNOWN;
-        ensi_fail(e, ENSIGN_E_PROTOCOL, 0, "grpc: %s answers without content-type application/grpc: is this a gRPC server?", k->method);
+        ensi_fail(e, ENSIGN_E_PROTOCOL, 0,
+                  "grpc: %s answers without content-type application/grpc: is this a gRPC server?",
+                  k->method);
     } else {
         status = ENSIGN_GRPC_UNKNOWN;
         ensi_fail(e, ENSIGN_E_PROTOCOL, 0, "grpc: %s ended without a grpc-status", k->method);
@@ -6776,7 +6951,9 @@ static void ensi_grpc_judge(ensi_grpc_t *k)
 static void ensi_grpc_lost(ensi_grpc_t *k, const ensign_error_t *why)
 {
     k->fault = *why;
-    if (k->fault.code == 0) ensi_fail(&k->fault, ENSIGN_E_CLOSED, 0, "http2: the connection was closed before %s ended", k->method);
+    if (k->fault.code == 0)
+        ensi_fail(&k->fault, ENSIGN_E_CLOSED, 0, "http2: the connection was closed before %s ended",
+                  k->method);
     k->unprocessed = !k->s.headers_sent;
     ensi_grpc_end(k, ENSIGN_GRPC_UNAVAILABLE);
 }
@@ -6801,12 +6978,17 @@ static int ensi_grpc_look(ensi_grpc_t *k, ensi_rx_t *r, size_t *total, int *stat
     flag = r->ptr[r->start + r->lent];
     if (*total > r->limit) {
         *status = ENSIGN_GRPC_RESOURCE_EXHAUSTED;
-        return ensi_fail(&k->fault, ENSIGN_E_TOO_LARGE, 0, "grpc: %s sends a message of %lu bytes, %lu are allowed; raise max_message_bytes",
-                         k->method, (unsigned long)(*total - ENSI_GRPC_PREFIX), (unsigned long)(r->limit - ENSI_GRPC_PREFIX));
+        return ensi_fail(&k->fault, ENSIGN_E_TOO_LARGE, 0,
+                         "grpc: %s sends a message of %lu bytes, %lu are allowed; raise max_message_bytes",
+                         k->method, (unsigned long)(*total - ENSI_GRPC_PREFIX),
+                         (unsigned long)(r->limit - ENSI_GRPC_PREFIX));
     }
-    if (flag > ENSI_GRPC_COMPRESSED_FLAG || (flag == ENSI_GRPC_COMPRESSED_FLAG && !(k->accept_encoding && k->encoded))) {
+    if (flag > ENSI_GRPC_COMPRESSED_FLAG ||
+        (flag == ENSI_GRPC_COMPRESSED_FLAG && !(k->accept_encoding && k->encoded))) {
         *status = ENSIGN_GRPC_INTERNAL;
-        return ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s sends a message with flag %u, though no compression was agreed", k->method, flag);
+        return ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0,
+                         "grpc: %s sends a message with flag %u, though no compression was agreed", k->method,
+                         flag);
     }
     return rc;
 }
@@ -6842,7 +7024,8 @@ typedef struct ensi_grpc_opts_t {
 /* A zeroed call becomes a new one. The strings are copied into one block. */
 static int ensi_grpc_init(ensi_grpc_t *k, ensi_env_t *env, ensi_handle_t *owner, const ensi_grpc_opts_t *o)
 {
-    size_t method = strlen(o->method) + 1, encoding = ensign_str(o->encoding).len + 1, accept = ensign_str(o->accept_encoding).len + 1;
+    size_t method = strlen(o->method) + 1, encoding = ensign_str(o->encoding).len + 1,
+           accept = ensign_str(o->accept_encoding).len + 1;
     k->env = env;
     k->owner = owner;
     k->s.read = ensi_grpc_on_read;
@@ -6858,7 +7041,8 @@ static int ensi_grpc_init(ensi_grpc_t *k, ensi_env_t *env, ensi_handle_t *owner,
     if (!k->method) return ensi_env_memory(env, method);
     memcpy(k->method, o->method, method);
     if (o->encoding) k->encoding = (char *)memcpy(k->method + method, o->encoding, encoding);
-    if (o->accept_encoding) k->accept_encoding = (char *)memcpy(k->method + method + encoding, o->accept_encoding, accept);
+    if (o->accept_encoding)
+        k->accept_encoding = (char *)memcpy(k->method + method + encoding, o->accept_encoding, accept);
     return ENSIGN_OK;
 }
 
@@ -6866,10 +7050,12 @@ static int ensi_grpc_init(ensi_grpc_t *k, ensi_env_t *env, ensi_handle_t *owner,
  * A token from an API key: HTTP/1.1 over the auth link
  *
  * Owns   key, tokens, the one exchange that may be in flight, the timers of renewal and of backoff.
- * Holds  `state` is assigned by ensi_auth_move alone. bearer is NULL unless there is a token whose life, counted from its arrival, is not over.
+ * Holds  `state` is assigned by ensi_auth_move alone. bearer is NULL unless there is a token whose life,
+ *        counted from its arrival, is not over.
  *        However many calls wait, one exchange runs.
  * Moves  need -> ASKING -> READY; renewal goes the same way while the old token stays in use.
- * Fails  400 and 403 of authenticate are final (DENIED); of refresh they mean authenticate anew; all else is tried again after a backoff. */
+ * Fails  400 and 403 of authenticate are final (DENIED); of refresh they mean authenticate anew; all else is
+ *        tried again after a backoff. */
 typedef enum {
     ENSI_AUTH_OFF,                  /* no token is used */
     ENSI_AUTH_FIXED,                /* the caller's token */
@@ -6880,7 +7066,11 @@ typedef enum {
     ENSI_AUTH_ON_STALE,             /* the refresh token was refused */
     ENSI_AUTH_ON_DENIED, ENSI_AUTH_ON_DUE, ENSI_AUTH_INPUTS
 } ensi_auth_in_t;
-typedef struct ensi_auth_move_t { ensi_auth_state_t from; ensi_auth_in_t in; ensi_auth_state_t to; } ensi_auth_move_t;
+typedef struct ensi_auth_move_t {
+    ensi_auth_state_t from;
+    ensi_auth_in_t in;
+    ensi_auth_state_t to;
+} ensi_auth_move_t;
 
 static const ensi_auth_move_t ensi_auth_moves[] = {
     { ENSI_AUTH_IDLE,   ENSI_AUTH_ON_NEED,   ENSI_AUTH_ASKING },
@@ -6893,7 +7083,10 @@ static const ensi_auth_move_t ensi_auth_moves[] = {
     { ENSI_AUTH_FIXED,  ENSI_AUTH_ON_DENIED, ENSI_AUTH_DENIED },
 };
 
-enum { ENSI_AUTH_BODY_BYTES = 2 * ENSIGN_TOKEN_BYTES + 1024, ENSI_AUTH_LIFE_MAX_S = 24 * 24 * 3600 /* in ms it fits 32 bits */ };
+enum {
+    ENSI_AUTH_BODY_BYTES = 2 * ENSIGN_TOKEN_BYTES + 1024,
+    ENSI_AUTH_LIFE_MAX_S = 24 * 24 * 3600 /* in ms it fits 32 bits */
+};
 
 typedef struct ensi_auth_t {
     ensi_env_t *env;
@@ -6908,7 +7101,8 @@ typedef struct ensi_auth_t {
     bool refreshing;                /* what is asked is a refresh */
     bool asked;                     /* the request is in tx */
     bool renew_due;                 /* the token is good, but should be renewed */
-    bool stale;                     /* the refresh token was refused, or the server refused the access token: authenticate */
+    /* the refresh token was refused, or the server refused the access token: authenticate */
+    bool stale;
     ensi_http1_t http;
     ensi_timer_t renew, expire, backoff;
     uint64_t refresh_from_ms;       /* when the refresh token starts to be good */
@@ -6958,7 +7152,8 @@ static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...)
     ensi_fail_v(&a->fault, ENSIGN_E_AUTH, native, format, args);
     va_end(args);
     a->failures++;
-    ensi_timer_start(&a->backoff, ensi_link_backoff(&a->env->rng, a->failures, l->backoff_min_ms, l->backoff_max_ms));
+    ensi_timer_start(&a->backoff,
+                     ensi_link_backoff(&a->env->rng, a->failures, l->backoff_min_ms, l->backoff_max_ms));
     ENSI_LOG((a->env, ENSIGN_LOG_WARNING, "%s", a->fault.text));
     ensi_link_stop(l);
 }
@@ -6996,8 +7191,10 @@ static void ensi_auth_ask(ensi_auth_t *a)
     char host[80];
     if (!out) return;
     snprintf(host, sizeof host, "%s", l->where);
-    if (body == 0 || ensi_http1_request((char *)out, room, &len, "POST", path, host, a->user_agent, (const char *)a->body, body) != ENSIGN_OK) {
-        ensi_auth_fail(a, 0, "auth: the request to %s does not fit in %lu bytes; is the key right?", l->where, (unsigned long)room);
+    if (body == 0 || ensi_http1_request((char *)out, room, &len, "POST", path, host, a->user_agent,
+                                        (const char *)a->body, body) != ENSIGN_OK) {
+        ensi_auth_fail(a, 0, "auth: the request to %s does not fit in %lu bytes; is the key right?", l->where,
+                       (unsigned long)room);
         return;
     }
     if (ensi_link_commit(l, len) != ENSIGN_OK) {
@@ -7009,7 +7206,8 @@ static void ensi_auth_ask(ensi_auth_t *a)
     a->asked = true;
 }
 
-/* When to renew: the later of 80 % of the access token's life and the begin of the refresh token's. A refresh token that begins only after the
+/* When to renew: the later of 80 % of the access token's life and the begin of the refresh token's. A
+ * refresh token that begins only after the
  * access token has ended is of no use. All counted from now, so that a wrong clock does no harm. */
 static void ensi_auth_lives(ensi_auth_t *a)
 {
@@ -7017,7 +7215,8 @@ static void ensi_auth_lives(ensi_auth_t *a)
     int64_t life, from = 0, renew;
     ensi_timer_stop(&a->renew);
     ensi_timer_stop(&a->expire);
-    if (ensi_jwt_read(ensign_str(a->access + 7), &access) != ENSIGN_OK || access.exp == 0) return; /* opaque: until the server refuses it */
+    /* opaque: until the server refuses it */
+    if (ensi_jwt_read(ensign_str(a->access + 7), &access) != ENSIGN_OK || access.exp == 0) return;
     life = access.exp - (access.iat ? access.iat : access.nbf);
     if (life < 1) life = 1;
     if (life > ENSI_AUTH_LIFE_MAX_S) life = ENSI_AUTH_LIFE_MAX_S;
@@ -7040,11 +7239,13 @@ static void ensi_auth_accept(ensi_auth_t *a)
     int rc = ensi_json_string(doc, "access_token", a->access + 7, ENSIGN_TOKEN_BYTES, &len);
     if (rc != ENSIGN_OK || len == 0) {
         a->bearer = NULL;
-        ensi_auth_fail(a, a->http.status, "auth: %s answers without an access_token of at most %d bytes", a->link->where, ENSIGN_TOKEN_BYTES - 1);
+        ensi_auth_fail(a, a->http.status, "auth: %s answers without an access_token of at most %d bytes",
+                       a->link->where, ENSIGN_TOKEN_BYTES - 1);
         return;
     }
     memcpy(a->access, "Bearer ", 7);
-    if (ensi_json_string(doc, "refresh_token", a->refresh, ENSIGN_TOKEN_BYTES, &len) != ENSIGN_OK) a->refresh[0] = '\0';
+    if (ensi_json_string(doc, "refresh_token", a->refresh, ENSIGN_TOKEN_BYTES, &len) != ENSIGN_OK)
+        a->refresh[0] = '\0';
     a->bearer = a->access;
     a->failures = 0;
     a->stale = a->renew_due = false;
@@ -7064,7 +7265,8 @@ static void ensi_auth_judge(ensi_auth_t *a)
         ensi_auth_accept(a);
         return;
     }
-    if (ensi_json_string(ensi_slice(a->body, a->http.body_len), "error", said, sizeof said, &len) != ENSIGN_OK)
+    if (ensi_json_string(ensi_slice(a->body, a->http.body_len), "error", said, sizeof said, &len) !=
+        ENSIGN_OK)
         snprintf(said, sizeof said, "no reason given");
     if (status != 400 && status != 403) {
         ensi_auth_fail(a, status, "auth: %s answers HTTP %d: %s; trying again", a->link->where, status, said);
@@ -7072,7 +7274,8 @@ static void ensi_auth_judge(ensi_auth_t *a)
         a->stale = true;
         ensi_auth_move(a, ENSI_AUTH_ON_STALE);
     } else {
-        ensi_fail(&a->fault, ENSIGN_E_CREDENTIALS, status, "auth: %s refuses this key (HTTP %d: %s); check client_id and client_secret",
+        ensi_fail(&a->fault, ENSIGN_E_CREDENTIALS, status,
+                  "auth: %s refuses this key (HTTP %d: %s); check client_id and client_secret",
                   a->link->where, status, said);
         a->bearer = NULL;
         ensi_auth_move(a, ENSI_AUTH_ON_DENIED);
@@ -7083,7 +7286,9 @@ static void ensi_auth_outcome(ensi_auth_t *a, int rc)
 {
     if (rc == ENSIGN_AGAIN) return;
     if (rc == ENSIGN_OK) ensi_auth_judge(a);
-    else ensi_auth_fail(a, rc, "auth: %s does not answer in HTTP/1.1: %s", a->link->where, a->http.what ? a->http.what : "cut off");
+    else
+        ensi_auth_fail(a, rc, "auth: %s does not answer in HTTP/1.1: %s", a->link->where,
+                       a->http.what ? a->http.what : "cut off");
     if (a->body) ensi_wipe(a->body, ENSI_AUTH_BODY_BYTES);
     ensi_link_stop(a->link);
 }
@@ -7103,7 +7308,8 @@ static void ensi_auth_receive(ensi_auth_t *a)
         if (!a->asked || a->state != ENSI_AUTH_ASKING) continue;
         ensi_auth_outcome(a, ensi_http1_eat(&a->http, p, len, &used));
     }
-    if (rc == ENSIGN_E_CLOSED && a->state == ENSI_AUTH_ASKING && a->asked) ensi_auth_outcome(a, ensi_http1_end(&a->http));
+    if (rc == ENSIGN_E_CLOSED && a->state == ENSI_AUTH_ASKING && a->asked)
+        ensi_auth_outcome(a, ensi_http1_end(&a->http));
     if (rc < 0) ensi_link_stop(l);
 }
 
@@ -7115,7 +7321,8 @@ static void ensi_auth_lost(ensi_auth_t *a)
         ensi_auth_judge(a);
         return;
     }
-    ensi_auth_fail(a, a->link->fault.native, "auth: no token: %s", a->link->fault.code ? a->link->fault.text : "the connection was closed");
+    ensi_auth_fail(a, a->link->fault.native, "auth: no token: %s",
+                   a->link->fault.code ? a->link->fault.text : "the connection was closed");
 }
 
 /* The server refused the token: get another one by the key. */
@@ -7165,7 +7372,8 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
 /* >>state   may call: util mem env handle link h2 grpc auth
  * The client's struct, which the objects below and the client itself share
  *
- * Owns   everything: links, session, queue of calls, auth, handles. Objects (call, publisher, subscription, request) hang on handles.
+ * Owns   everything: links, session, queue of calls, auth, handles. Objects (call, publisher, subscription,
+ *        request) hang on handles.
  * Holds  an object that has something to do has its stream touched; the pump of client serves it. */
 struct ensign_t {
     ensi_env_t env;                 /* first */
@@ -7208,14 +7416,16 @@ static void ensi_state_ready(ensign_t *c, ensi_handle_t *h, bool has)
     else ensi_ready_remove(&c->handles, h);
 }
 
-/* A handle of this kind that is alive, or NULL with *rc set: E_HANDLE, or ENDED when its END waits to be pulled. */
+/* A handle of this kind that is alive, or NULL with *rc set: E_HANDLE, or ENDED when its END waits to be
+ * pulled. */
 static ensi_handle_t *ensi_state_find(ensign_t *c, uint32_t id, ensi_kind_t kind, int *rc)
 {
     ensi_handle_t *h = ensi_handle_find(&c->handles, id);
     *rc = ENSIGN_OK;
     if (!h || h->kind != kind || h->ended) {
         static const char *const kinds[] = { "client", "call", "publisher", "subscription", "request" };
-        *rc = ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu is no %s, or it has ended", (unsigned long)id, kinds[kind]);
+        *rc = ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu is no %s, or it has ended",
+                            (unsigned long)id, kinds[kind]);
         return NULL;
     }
     if (h->bits & ENSI_BIT_END) {
@@ -7228,10 +7438,16 @@ static ensi_handle_t *ensi_state_find(ensign_t *c, uint32_t id, ensi_kind_t kind
 /* May a new handle be made? */
 static int ensi_state_may_open(ensign_t *c)
 {
-    if (c->failed) return ensi_env_fail(&c->env, ENSIGN_E_STATE, "client: it has failed for good: %.180s", c->final_error.text);
-    if (c->closing) return ensi_env_fail(&c->env, ENSIGN_E_STATE, "client: it is closing; open nothing after ensign_close");
+    if (c->failed)
+        return ensi_env_fail(&c->env, ENSIGN_E_STATE, "client: it has failed for good: %.180s",
+                             c->final_error.text);
+    if (c->closing)
+        return ensi_env_fail(&c->env, ENSIGN_E_STATE,
+                             "client: it is closing; open nothing after ensign_close");
     if (!ensi_handle_room(&c->handles))
-        return ensi_env_fail(&c->env, ENSIGN_E_LIMIT, "client: %lu handles are open; end some or raise max_handles", (unsigned long)c->handles.count);
+        return ensi_env_fail(&c->env, ENSIGN_E_LIMIT,
+                             "client: %lu handles are open; end some or raise max_handles",
+                             (unsigned long)c->handles.count);
     return ENSIGN_OK;
 }
 
@@ -7273,14 +7489,16 @@ static void ensi_state_abort(ensign_t *c, ensi_grpc_t *k, int status, int code, 
 static ENSI_UNUSED void ensi_state_reopen_in(ensi_timer_t *t, ensign_t *c, uint32_t failures)
 {
     const ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
-    ensi_timer_start(t, failures ? ensi_link_backoff(&c->env.rng, failures, l->backoff_min_ms, l->backoff_max_ms) : 0);
+    ensi_timer_start(
+        t, failures ? ensi_link_backoff(&c->env.rng, failures, l->backoff_min_ms, l->backoff_max_ms) : 0);
 }
 
 /* Credit after a pull. */
 static void ensi_state_grant(ensign_t *c, ensi_grpc_t *k)
 {
     if (ensi_h2_grant(&c->h2, &k->s)) return;
-    ensi_state_abort(c, k, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY, "memory: no room for the next message");
+    ensi_state_abort(c, k, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY,
+                     "memory: no room for the next message");
     ensi_state_touch(c, k);
 }
 
@@ -7303,14 +7521,19 @@ static int ensi_call_check_header(ensign_t *c, const ensign_header_t *m)
 {
     size_t len = ensign_str(m->key).len;
     if (len == 0 || strspn(m->key, ensi_call_header_chars) != len)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "metadata: key \"%.60s\" may hold only a-z 0-9 _ - .", m->key ? m->key : "");
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "metadata: key \"%.60s\" may hold only a-z 0-9 _ - .", m->key ? m->key : "");
     if (strncmp(m->key, "grpc-", 5) == 0)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "metadata: key \"%.60s\" begins with grpc-, which is the protocol's own", m->key);
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "metadata: key \"%.60s\" begins with grpc-, which is the protocol's own",
+                             m->key);
     if (len > 4 && strcmp(m->key + len - 4, "-bin") == 0) return ENSIGN_OK;
     for (size_t i = 0; i < m->value.len; i++)
         if (m->value.ptr[i] < 0x20 || m->value.ptr[i] > 0x7E)
-            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "metadata: value of \"%.60s\" has byte 0x%02x; only 0x20..0x7e, or a key that ends in -bin",
-                                 m->key, m->value.ptr[i]);
+            return ensi_env_fail(
+                &c->env, ENSIGN_E_ARGUMENT,
+                "metadata: value of \"%.60s\" has byte 0x%02x; only 0x20..0x7e, or a key that ends in -bin",
+                m->key, m->value.ptr[i]);
     return ENSIGN_OK;
 }
 
@@ -7324,7 +7547,8 @@ static int ensi_call_set_metadata(ensign_t *c, ensi_grpc_t *k, const ensign_head
 {
     size_t size = 0;
     char *p;
-    for (size_t i = 0; i < count; i++) size += ensign_str(list[i].key).len + 5 + ensi_call_value_size(&list[i]);
+    for (size_t i = 0; i < count; i++)
+        size += ensign_str(list[i].key).len + 5 + ensi_call_value_size(&list[i]);
     if (count == 0) return ENSIGN_OK;
     p = k->extra = (char *)ensi_mem_take(&c->env.mem, size);
     if (!p) return ensi_env_memory(&c->env, size);
@@ -7350,15 +7574,22 @@ static int ensi_call_check(ensign_t *c, const ensign_call_desc_t *d, const ensi_
     int rc = ensi_state_may_open(c);
     if (rc != ENSIGN_OK) return rc;
     if (!d->method || d->method[0] != '/' || !strchr(d->method + 1, '/'))
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "call: method \"%.80s\" must be \"/package.Service/Method\"", d->method ? d->method : "");
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "call: method \"%.80s\" must be \"/package.Service/Method\"",
+                             d->method ? d->method : "");
     if (d->metadata_count > ENSI_GRPC_MAX_HEADERS)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "call: %lu metadata entries, %d are allowed", (unsigned long)d->metadata_count, ENSI_GRPC_MAX_HEADERS);
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "call: %lu metadata entries, %d are allowed",
+                             (unsigned long)d->metadata_count, ENSI_GRPC_MAX_HEADERS);
     if (o->window < 1024 || o->window > 1u << 30)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "call: window_bytes is %lu, 1024 to 1073741824 are allowed", (unsigned long)o->window);
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "call: window_bytes is %lu, 1024 to 1073741824 are allowed",
+                             (unsigned long)o->window);
     if (d->request.len > o->max_send)
-        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE, "call: the request has %lu bytes, max_send_bytes is %lu", (unsigned long)d->request.len,
-                             (unsigned long)o->max_send);
-    for (size_t i = 0; i < d->metadata_count && rc == ENSIGN_OK; i++) rc = ensi_call_check_header(c, &d->metadata[i]);
+        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
+                             "call: the request has %lu bytes, max_send_bytes is %lu",
+                             (unsigned long)d->request.len, (unsigned long)o->max_send);
+    for (size_t i = 0; i < d->metadata_count && rc == ENSIGN_OK; i++)
+        rc = ensi_call_check_header(c, &d->metadata[i]);
     return rc;
 }
 
@@ -7382,14 +7613,17 @@ size_t ensign_call_memory_bound(const ensign_call_desc_t *d)
 {
     ensi_grpc_opts_t o = ensi_call_opts(d);
     size_t extra = 0, usual = o.window + o.max_message;
-    for (size_t i = 0; i < d->metadata_count; i++) extra += ensign_str(d->metadata[i].key).len + 5 + ensi_call_value_size(&d->metadata[i]);
-    /* two receive buffers, when a large message comes behind one that is lent; nghttp2's own state of a stream */
-    return sizeof(ensi_ucall_t) + usual + ensi_max(o.window, o.max_message) + ensi_max(o.out_min, o.max_send) + o.max_meta + 2 * extra + 8192 +
-           strlen(o.method);
+    for (size_t i = 0; i < d->metadata_count; i++)
+        extra += ensign_str(d->metadata[i].key).len + 5 + ensi_call_value_size(&d->metadata[i]);
+    /* two receive buffers, when a large message comes behind one that is lent; nghttp2's own state of a
+     * stream */
+    return sizeof(ensi_ucall_t) + usual + ensi_max(o.window, o.max_message) +
+           ensi_max(o.out_min, o.max_send) + o.max_meta + 2 * extra + 8192 + strlen(o.method);
 }
 
-static void ensi_call_free(ensign_t *c, ensi_ucall_t *u)
+static void ensi_call_free(ensign_t *c, ensi_handle_t *h)
 {
+    ensi_ucall_t *u = (ensi_ucall_t *)(void *)h;
     ensi_state_free_call(c, &u->k);
     ensi_mem_free(&c->env.mem, u);
 }
@@ -7427,7 +7661,7 @@ ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d)
     if (rc == ENSIGN_OK) rc = ensi_call_set_metadata(c, &u->k, d->metadata, d->metadata_count);
     if (rc == ENSIGN_OK) rc = ensi_call_first(&u->k, d);
     if (rc != ENSIGN_OK) {
-        ensi_call_free(c, u);
+        ensi_call_free(c, &u->h);
         return none;
     }
     ensi_handle_add(&c->handles, &u->h, ENSI_KIND_CALL, d->user);
@@ -7443,7 +7677,8 @@ static ensi_ucall_t *ensi_call_sender(ensign_t *c, ensign_call_t k, int *rc)
     if (!u) return NULL;
     if (u->k.state == ENSI_GRPC_ENDED) *rc = ENSIGN_ENDED;
     else if (u->k.half_closed)
-        *rc = ensi_env_fail(&c->env, ENSIGN_E_STATE, "call: %.80s is half-closed (or unary); nothing more can be sent", u->k.method);
+        *rc = ensi_env_fail(&c->env, ENSIGN_E_STATE,
+                            "call: %.80s is half-closed (or unary); nothing more can be sent", u->k.method);
     return *rc == ENSIGN_OK ? u : NULL;
 }
 
@@ -7453,7 +7688,9 @@ int ensign_call_reserve(ensign_t *c, ensign_call_t k, size_t len, uint8_t **out)
     ensi_ucall_t *u = ensi_call_sender(c, k, &rc);
     if (!u) return rc;
     if (len > u->k.max_send)
-        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE, "call: a message of %lu bytes, max_send_bytes is %lu", (unsigned long)len, (unsigned long)u->k.max_send);
+        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
+                             "call: a message of %lu bytes, max_send_bytes is %lu", (unsigned long)len,
+                             (unsigned long)u->k.max_send);
     rc = ensi_grpc_reserve(&u->k, len, out);
     if (rc == ENSIGN_AGAIN) {
         u->k.room_wanted = len + ENSI_GRPC_PREFIX;
@@ -7469,7 +7706,9 @@ int ensign_call_commit(ensign_t *c, ensign_call_t k, size_t len, int flags)
     ensi_ucall_t *u = ensi_call_sender(c, k, &rc);
     if (!u) return rc;
     if (len + 1 > u->k.reserved)
-        return ensi_env_fail(&c->env, ENSIGN_E_STATE, "call: commit of %lu bytes without a reserve for as many before it", (unsigned long)len);
+        return ensi_env_fail(&c->env, ENSIGN_E_STATE,
+                             "call: commit of %lu bytes without a reserve for as many before it",
+                             (unsigned long)len);
     ensi_grpc_commit(&u->k, len, flags);
     ensi_state_touch(c, &u->k);
     return ENSIGN_OK;
@@ -7495,8 +7734,6 @@ int ensign_call_half_close(ensign_t *c, ensign_call_t k)
     return ENSIGN_OK;
 }
 
-static bool ensi_call_has(ensi_ucall_t *u);
-
 /* Ends a call here and drops what is queued. */
 static void ensi_call_drop(ensign_t *c, ensi_ucall_t *u, int status, int code, const char *text)
 {
@@ -7512,18 +7749,21 @@ int ensign_call_cancel(ensign_t *c, ensign_call_t k)
     int rc;
     ensi_ucall_t *u = (ensi_ucall_t *)(void *)ensi_state_find(c, k.id, ENSI_KIND_CALL, &rc);
     if (!u) return rc == ENSIGN_ENDED ? ENSIGN_OK : rc;
-    if (u->k.state != ENSI_GRPC_ENDED) ensi_call_drop(c, u, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "call: cancelled by this program");
+    if (u->k.state != ENSI_GRPC_ENDED)
+        ensi_call_drop(c, u, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "call: cancelled by this program");
     return ENSIGN_OK;
 }
 
-bool ensign_call_metadata_next(const ensign_t *c, ensign_call_t k, int which, size_t *at, ensign_slice_t *key, ensign_slice_t *value)
+bool ensign_call_metadata_next(const ensign_t *c, ensign_call_t k, int which, size_t *at, ensign_slice_t *key,
+                               ensign_slice_t *value)
 {
     const ensi_handle_t *h = ensi_handle_find(&c->handles, k.id);
     if (!h || h->kind != ENSI_KIND_CALL) return false;
     return ensi_meta_next(&((const ensi_ucall_t *)(const void *)h)->k.meta, which, at, key, value);
 }
 
-bool ensign_call_metadata_get(const ensign_t *c, ensign_call_t k, int which, const char *key, ensign_slice_t *value)
+bool ensign_call_metadata_get(const ensign_t *c, ensign_call_t k, int which, const char *key,
+                              ensign_slice_t *value)
 {
     size_t at = 0;
     ensign_slice_t name;
@@ -7536,12 +7776,14 @@ bool ensign_call_metadata_get(const ensign_t *c, ensign_call_t k, int which, con
 static int ensi_call_message(ensi_ucall_t *u, size_t *total, int *status)
 {
     if (u->k.drop) return ENSIGN_AGAIN;
-    if (u->k.unary && !(u->k.state == ENSI_GRPC_ENDED && u->k.end_status == ENSIGN_GRPC_OK)) return ENSIGN_AGAIN;
+    if (u->k.unary && !(u->k.state == ENSI_GRPC_ENDED && u->k.end_status == ENSIGN_GRPC_OK))
+        return ENSIGN_AGAIN;
     return ensi_grpc_look(&u->k, &u->k.s.rx, total, status);
 }
 
-static bool ensi_call_has(ensi_ucall_t *u)
+static bool ensi_call_has(ensi_handle_t *h)
 {
+    ensi_ucall_t *u = (ensi_ucall_t *)(void *)h;
     size_t total;
     int status;
     if (u->h.ended) return false;
@@ -7559,7 +7801,8 @@ static void ensi_call_check_unary(ensi_ucall_t *u)
     rest = k->s.rx.end - k->s.rx.start - k->s.rx.lent;
     if (rc == ENSIGN_OK && rest == total) return;
     if (rc >= 0)
-        ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary and ended OK, but with %s answer", k->method, rc == ENSIGN_OK ? "more than one" : "no whole");
+        ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary and ended OK, but with %s answer",
+                  k->method, rc == ENSIGN_OK ? "more than one" : "no whole");
     k->end_status = status;
     k->drop = true;
 }
@@ -7574,8 +7817,9 @@ static void ensi_call_finish(ensign_t *c, ensi_ucall_t *u)
 }
 
 /* Facts have come: turns them into notices. */
-static void ensi_call_serve(ensign_t *c, ensi_ucall_t *u)
+static void ensi_call_serve(ensign_t *c, ensi_handle_t *h)
 {
+    ensi_ucall_t *u = (ensi_ucall_t *)(void *)h;
     ensi_grpc_t *k = &u->k;
     size_t total;
     int status = ENSIGN_GRPC_INTERNAL;
@@ -7595,10 +7839,11 @@ static void ensi_call_serve(ensign_t *c, ensi_ucall_t *u)
         u->h.bits |= ENSI_BIT_ROOM;
     }
     ensi_h2_resume(&c->h2, &k->s);
-    ensi_state_ready(c, &u->h, ensi_call_has(u));
+    ensi_state_ready(c, &u->h, ensi_call_has(&u->h));
 }
 
-/* END, after the last message. What is left in the buffer then was bad, or cut: no status can make that good. */
+/* END, after the last message. What is left in the buffer then was bad, or cut: no status can make that
+ * good. */
 static ensign_notice_t *ensi_call_pull_end(ensi_ucall_t *u, int rc, int status)
 {
     ensi_grpc_t *k = &u->k;
@@ -7615,8 +7860,9 @@ static ensign_notice_t *ensi_call_pull_end(ensi_ucall_t *u, int rc, int status)
     return n;
 }
 
-static ensign_notice_t *ensi_call_pull(ensign_t *c, ensi_ucall_t *u)
+static ensign_notice_t *ensi_call_pull(ensign_t *c, ensi_handle_t *h)
 {
+    ensi_ucall_t *u = (ensi_ucall_t *)(void *)h;
     ensi_grpc_t *k = &u->k;
     ensi_rx_t *r = &k->s.rx;
     ensign_notice_t *n = NULL;
@@ -7640,11 +7886,24 @@ static ensign_notice_t *ensi_call_pull(ensign_t *c, ensi_ucall_t *u)
     return n;
 }
 
-static void ensi_call_tick(ensign_t *c, ensi_ucall_t *u)
+static void ensi_call_tick(ensign_t *c, ensi_handle_t *h)
 {
-    if ((u->k.state == ENSI_GRPC_QUEUED || u->k.state == ENSI_GRPC_OPEN) && ensi_timer_due(&u->k.deadline, c->env.now_ms))
+    ensi_ucall_t *u = (ensi_ucall_t *)(void *)h;
+    if ((u->k.state == ENSI_GRPC_QUEUED || u->k.state == ENSI_GRPC_OPEN) &&
+        ensi_timer_due(&u->k.deadline, c->env.now_ms))
         ensi_call_drop(c, u, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
-                       u->k.state == ENSI_GRPC_QUEUED ? "call: the deadline passed before it could be sent" : "call: the deadline passed");
+                       u->k.state == ENSI_GRPC_QUEUED ? "call: the deadline passed before it could be sent"
+                                                      : "call: the deadline passed");
+}
+
+static uint32_t ensi_call_left(const ensi_handle_t *h, uint64_t now_ms)
+{
+    return ensi_timer_left(&((const ensi_ucall_t *)(const void *)h)->k.deadline, now_ms);
+}
+
+static ensi_grpc_t *ensi_call_of(ensi_handle_t *h)
+{
+    return &((ensi_ucall_t *)(void *)h)->k;
 }
 
 #ifndef ENSIGN_NO_SERVICE
@@ -7652,7 +7911,8 @@ static void ensi_call_tick(ensign_t *c, ensi_ucall_t *u)
  * The map of topics that a stream's ready message brings
  *
  * Owns   a copy of the message's map entries, and two hash tables over it: by name and by id.
- * Holds  one allocation when a stream opens, none afterwards; entries that are not a name with 16 bytes are left out.
+ * Holds  one allocation when a stream opens, none afterwards; entries that are not a name with 16 bytes are
+ *        left out.
  * Fails  no memory: the map stays as it was. */
 typedef struct ensi_topic_entry_t { uint32_t name_at, name_len, id_at; } ensi_topic_entry_t;
 
@@ -7721,7 +7981,8 @@ static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensi_pb_span_t ma
     memset(&x, 0, sizeof x);
     while (ensi_pb_span_next(map, 3, &at, &entry)) count++;
     while (slots < 2 * count) slots *= 2;
-    x.block = (uint8_t *)ensi_mem_zero(m, count * sizeof *x.entries + 2 * slots * sizeof *x.by_name + map.len);
+    x.block =
+        (uint8_t *)ensi_mem_zero(m, count * sizeof *x.entries + 2 * slots * sizeof *x.by_name + map.len);
     if (!x.block) return false;
     x.entries = (ensi_topic_entry_t *)(void *)x.block;
     x.by_name = (uint32_t *)(void *)(x.entries + count);
@@ -7757,7 +8018,8 @@ static ensign_slice_t ensi_topics_name(const ensi_topics_t *t, ensign_slice_t id
     if (!t->block || id.len != ENSI_TOPIC_ID_BYTES) return ensi_slice(NULL, 0);
     for (uint32_t at = ensi_hash(id.ptr, id.len) & t->mask; t->by_id[at]; at = (at + 1) & t->mask) {
         const ensi_topic_entry_t *e = &t->entries[t->by_id[at] - 1];
-        if (memcmp(t->bytes + e->id_at, id.ptr, id.len) == 0) return ensi_slice(t->bytes + e->name_at, e->name_len);
+        if (memcmp(t->bytes + e->id_at, id.ptr, id.len) == 0)
+            return ensi_slice(t->bytes + e->name_at, e->name_len);
     }
     return ensi_slice(NULL, 0);
 }
@@ -7772,7 +8034,8 @@ static ensign_time_t ensi_time_of(bool has, const ensi_pb_timestamp_t *t)
     return out;
 }
 
-/* The encoded submessage `tag` of the wrapper inside of a request or reply, as it lies there; the last one counts. */
+/* The encoded submessage `tag` of the wrapper inside of a request or reply, as it lies there; the last one
+ * counts. */
 static ensign_slice_t ensi_event_raw(ensign_slice_t message, uint32_t tag)
 {
     ensi_pb_item_t item;
@@ -7792,7 +8055,8 @@ static void ensi_event_copy_id(uint8_t *out, size_t size, ensign_slice_t id)
     if (id.len == size) memcpy(out, id.ptr, size);
 }
 
-/* Fills `out`, which is zeroed but for what the caller knows better. `message` is what the wrapper was decoded from. False: the event's own
+/* Fills `out`, which is zeroed but for what the caller knows better. `message` is what the wrapper was
+ * decoded from. False: the event's own
  * bytes are no Event. */
 static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w, ensign_slice_t message)
 {
@@ -7827,16 +8091,22 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
 /* >>pub   may call: util mem env pb id handle link h2 grpc auth state topic
  * Publishers: the ring, acks, resends
  *
- * Owns   each publisher's ring of framed events and the array of their headers, oldest first, from publish to the pulled answer.
+ * Owns   each publisher's ring of framed events and the array of their headers, oldest first, from publish to
+ *        the pulled answer.
  * Holds  freed, pulled <= done <= sent <= resolved <= put: counts of events, 64 bits, never wrapped.
  *        put - done < 16384 (max_in_flight), or the server drops acks in silence.
- *        The bytes of an event never move while it is in the ring, nor change after its first send: a resend is a second read.
+ *        The bytes of an event never move while it is in the ring, nor change after its first send: a resend
+ *        is a second read.
  *        local_id is a nonce and the event's count, so that an answer finds its entry by subtraction.
- * Moves  put: publish. resolved: the topic's id is patched in. sent: all bytes handed to h2. done: answered, without a hole.
- *        freed: bytes given back (an acked event at once, a nacked one when its notice is released). pulled: notice given. An answer that
+ * Moves  put: publish. resolved: the topic's id is patched in. sent: all bytes handed to h2. done: answered,
+ *        without a hole.
+ *        freed: bytes given back (an acked event at once, a nacked one when its notice is released). pulled:
+ *        notice given. An answer that
  *        overtakes older events is given when it comes ("early").
- *        Stream lost: sent = done; at_most_once nacks what had been sent. `state` is assigned by ensi_pub_move alone.
- * Fails  ring or header array full: AGAIN. An answer to an event that was never sent ends the stream, not the client. */
+ *        Stream lost: sent = done; at_most_once nacks what had been sent. `state` is assigned by
+ *        ensi_pub_move alone.
+ * Fails  ring or header array full: AGAIN. An answer to an event that was never sent ends the stream, not the
+ *        client. */
 typedef enum {
     ENSI_PUB_WAIT,                  /* no stream; the reopen timer may run */
     ENSI_PUB_OPENING,               /* queued, or open_stream is sent */
@@ -7846,9 +8116,19 @@ typedef enum {
     ENSI_PUB_ENDED, ENSI_PUB_STATES
 } ensi_pub_state_t;
 typedef enum {
-    ENSI_PUB_ON_OPEN, ENSI_PUB_ON_READY, ENSI_PUB_ON_GOAWAY, ENSI_PUB_ON_HALF, ENSI_PUB_ON_LOST, ENSI_PUB_ON_END, ENSI_PUB_INPUTS
+    ENSI_PUB_ON_OPEN,
+    ENSI_PUB_ON_READY,
+    ENSI_PUB_ON_GOAWAY,
+    ENSI_PUB_ON_HALF,
+    ENSI_PUB_ON_LOST,
+    ENSI_PUB_ON_END,
+    ENSI_PUB_INPUTS
 } ensi_pub_in_t;
-typedef struct ensi_pub_move_t { ensi_pub_state_t from; ensi_pub_in_t in; ensi_pub_state_t to; } ensi_pub_move_t;
+typedef struct ensi_pub_move_t {
+    ensi_pub_state_t from;
+    ensi_pub_in_t in;
+    ensi_pub_state_t to;
+} ensi_pub_move_t;
 
 static const ensi_pub_move_t ensi_pub_moves[] = {
     { ENSI_PUB_WAIT,     ENSI_PUB_ON_OPEN,   ENSI_PUB_OPENING  },
@@ -7871,7 +8151,8 @@ enum {
     ENSI_PUB_MESSAGE_MAX = 4194304, /* the server's receive limit, protocol: one whole PublisherRequest */
     ENSI_PUB_NAME_MAX = 512,
     ENSI_PUB_IN_FLIGHT_MAX = 16383, ENSI_PUB_LOCAL_ID = 16, ENSI_PUB_TEXTS = 8,
-    ENSI_PUB_OPEN_BYTES = 1024      /* of the send buffer, for open_stream */
+    ENSI_PUB_OPEN_BYTES = 1024,     /* of the send buffer, for open_stream */
+    ENSI_PUB_OPEN_ROOM = 1024 - 5   /* of them for the message */
 };
 
 typedef enum { ENSI_ENTRY_WAITING, ENSI_ENTRY_SENT, ENSI_ENTRY_ACKED, ENSI_ENTRY_NACKED } ensi_entry_state_t;
@@ -7879,7 +8160,8 @@ typedef enum { ENSI_ENTRY_WAITING, ENSI_ENTRY_SENT, ENSI_ENTRY_ACKED, ENSI_ENTRY
 typedef struct ensi_entry_t {       /* 40 bytes an event */
     uint64_t tag;
     int64_t  seconds;               /* of the commit */
-    uint32_t at, len;               /* in the ring: prefix and message; behind them the name, if it is not resolved */
+    /* in the ring: prefix and message; behind them the name, if it is not resolved */
+    uint32_t at, len;
     int32_t  nanos;
     int32_t  code;                  /* of a nack */
     uint16_t name_len;              /* 0: the id is in place, or it is the publisher's topic */
@@ -7952,7 +8234,8 @@ static bool ensi_pub_slot_free(const ensi_pub_t *p)
     return p->put - (p->freed < p->pulled ? p->freed : p->pulled) < p->max_in_flight;
 }
 
-/* Space for an entry of `size` bytes; nothing is changed before the commit but, while it is empty, the ring's size. */
+/* Space for an entry of `size` bytes; nothing is changed before the commit but, while it is empty, the
+ * ring's size. */
 static int ensi_pub_reserve(ensi_pub_t *p, ensi_mem_t *m, size_t size, size_t *at)
 {
     size_t want = ensi_max(size, p->buffer_bytes);
@@ -7983,7 +8266,9 @@ static void ensi_pub_advance(ensi_pub_t *p)
         p->done++;
     }
     while (p->pulled < p->done && ensi_pub_entry(p, p->pulled)->given) p->pulled++;
-    while (p->freed < p->done && ((x = ensi_pub_entry(p, p->freed))->state == ENSI_ENTRY_ACKED || (x->given && p->freed != p->lent))) p->freed++;
+    while (p->freed < p->done && ((x = ensi_pub_entry(p, p->freed))->state == ENSI_ENTRY_ACKED ||
+                                  (x->given && p->freed != p->lent)))
+        p->freed++;
     if (p->sent < p->done) p->sent = p->done; /* their slots may be taken anew */
     if (p->resolved < p->done) p->resolved = p->done;
     if (p->sent == p->done) ensi_timer_stop(&p->ack_timer);
@@ -8004,8 +8289,19 @@ static void ensi_pub_advance(ensi_pub_t *p)
 
 typedef struct ensi_pub_sizes_t { size_t type, created, metadata, event, wrapper, request; } ensi_pub_sizes_t;
 
-enum { ENSI_TAG_DATA = 2, ENSI_TAG_METADATA = 3, ENSI_TAG_MIMETYPE = 4, ENSI_TAG_TYPE = 5, ENSI_TAG_CREATED = 15,
-       ENSI_TAG_TOPIC_ID = 2, ENSI_TAG_KEY = 7, ENSI_TAG_EVENT = 9, ENSI_TAG_ENCRYPTION = 10, ENSI_TAG_COMPRESSION = 11, ENSI_TAG_LOCAL_ID = 16 };
+enum {
+    ENSI_TAG_DATA = 2,
+    ENSI_TAG_METADATA = 3,
+    ENSI_TAG_MIMETYPE = 4,
+    ENSI_TAG_TYPE = 5,
+    ENSI_TAG_CREATED = 15,
+    ENSI_TAG_TOPIC_ID = 2,
+    ENSI_TAG_KEY = 7,
+    ENSI_TAG_EVENT = 9,
+    ENSI_TAG_ENCRYPTION = 10,
+    ENSI_TAG_COMPRESSION = 11,
+    ENSI_TAG_LOCAL_ID = 16
+};
 
 static size_t ensi_pub_number_size(uint64_t v)
 {
@@ -8035,7 +8331,8 @@ static uint64_t ensi_pub_wire(int64_t v)
 
 static size_t ensi_pub_pair_size(const ensign_pair_t *pair)
 {
-    return ensi_pub_bytes_size(1, ensign_str(pair->key).len) + ensi_pub_bytes_size(2, ensign_str(pair->value).len);
+    return ensi_pub_bytes_size(1, ensign_str(pair->key).len) +
+           ensi_pub_bytes_size(2, ensign_str(pair->value).len);
 }
 
 static size_t ensi_pub_metadata_size(const ensign_event_t *e)
@@ -8045,8 +8342,10 @@ static size_t ensi_pub_metadata_size(const ensign_event_t *e)
     size_t at = 0, size = 0;
     span.ptr = e->metadata.ptr;
     span.len = e->metadata.len;
-    while (ensi_pb_span_next(span, ENSI_TAG_METADATA, &at, &entry)) size += ensi_pb_bytes_size(ENSI_TAG_METADATA, entry.len);
-    for (size_t i = 0; i < e->pair_count; i++) size += ensi_pb_bytes_size(ENSI_TAG_METADATA, ensi_pub_pair_size(&e->pairs[i]));
+    while (ensi_pb_span_next(span, ENSI_TAG_METADATA, &at, &entry))
+        size += ensi_pb_bytes_size(ENSI_TAG_METADATA, entry.len);
+    for (size_t i = 0; i < e->pair_count; i++)
+        size += ensi_pb_bytes_size(ENSI_TAG_METADATA, ensi_pub_pair_size(&e->pairs[i]));
     return size;
 }
 
@@ -8054,14 +8353,19 @@ static ensi_pub_sizes_t ensi_pub_measure(const ensign_event_t *e, ensign_time_t 
 {
     ensi_pub_sizes_t s;
     const ensign_type_t *t = &e->type;
-    s.type = ensi_pub_bytes_size(1, t->name.len) + ensi_pub_number_size(t->major) + ensi_pub_number_size(t->minor) + ensi_pub_number_size(t->patch);
-    s.created = ensi_pub_number_size(ensi_pub_wire(created.seconds)) + ensi_pub_number_size(ensi_pub_wire(created.nanos));
+    s.type = ensi_pub_bytes_size(1, t->name.len) + ensi_pub_number_size(t->major) +
+             ensi_pub_number_size(t->minor) + ensi_pub_number_size(t->patch);
+    s.created = ensi_pub_number_size(ensi_pub_wire(created.seconds)) +
+                ensi_pub_number_size(ensi_pub_wire(created.nanos));
     s.metadata = ensi_pub_metadata_size(e);
-    s.event = ensi_pub_bytes_size(ENSI_TAG_DATA, e->data.len) + s.metadata + ensi_pub_number_size(ensi_pub_wire(e->mimetype)) +
-              ensi_pub_bytes_size(ENSI_TAG_TYPE, s.type) + ensi_pub_bytes_size(ENSI_TAG_CREATED, s.created);
-    s.wrapper = ensi_pb_bytes_size(ENSI_TAG_TOPIC_ID, ENSI_TOPIC_ID_BYTES) + ensi_pub_bytes_size(ENSI_TAG_KEY, e->key.len) +
-                ensi_pub_bytes_size(ENSI_TAG_EVENT, s.event) + ensi_pub_bytes_size(ENSI_TAG_ENCRYPTION, e->encryption.len) +
-                ensi_pub_bytes_size(ENSI_TAG_COMPRESSION, e->compression.len) + ensi_pb_bytes_size(ENSI_TAG_LOCAL_ID, ENSI_PUB_LOCAL_ID);
+    s.event = ensi_pub_bytes_size(ENSI_TAG_DATA, e->data.len) + s.metadata +
+              ensi_pub_number_size(ensi_pub_wire(e->mimetype)) + ensi_pub_bytes_size(ENSI_TAG_TYPE, s.type) +
+              ensi_pub_bytes_size(ENSI_TAG_CREATED, s.created);
+    s.wrapper = ensi_pb_bytes_size(ENSI_TAG_TOPIC_ID, ENSI_TOPIC_ID_BYTES) +
+                ensi_pub_bytes_size(ENSI_TAG_KEY, e->key.len) + ensi_pub_bytes_size(ENSI_TAG_EVENT, s.event) +
+                ensi_pub_bytes_size(ENSI_TAG_ENCRYPTION, e->encryption.len) +
+                ensi_pub_bytes_size(ENSI_TAG_COMPRESSION, e->compression.len) +
+                ensi_pb_bytes_size(ENSI_TAG_LOCAL_ID, ENSI_PUB_LOCAL_ID);
     s.request = ensi_pb_bytes_size(1, s.wrapper);
     return s;
 }
@@ -8078,7 +8382,8 @@ static uint8_t *ensi_pub_put_metadata(uint8_t *p, const ensign_event_t *e)
     size_t at = 0;
     span.ptr = e->metadata.ptr;
     span.len = e->metadata.len;
-    while (ensi_pb_span_next(span, ENSI_TAG_METADATA, &at, &entry)) p = ensi_pb_put_bytes(p, ENSI_TAG_METADATA, entry);
+    while (ensi_pb_span_next(span, ENSI_TAG_METADATA, &at, &entry))
+        p = ensi_pb_put_bytes(p, ENSI_TAG_METADATA, entry);
     for (size_t i = 0; i < e->pair_count; i++) {
         p = ensi_pub_put_head(p, ENSI_TAG_METADATA, ensi_pub_pair_size(&e->pairs[i]));
         p = ensi_pub_put_bytes(p, 1, ensign_str(e->pairs[i].key));
@@ -8087,7 +8392,8 @@ static uint8_t *ensi_pub_put_metadata(uint8_t *p, const ensign_event_t *e)
     return p;
 }
 
-static uint8_t *ensi_pub_put_event(uint8_t *p, const ensign_event_t *e, const ensi_pub_sizes_t *s, ensign_time_t created)
+static uint8_t *ensi_pub_put_event(uint8_t *p, const ensign_event_t *e, const ensi_pub_sizes_t *s,
+                                   ensign_time_t created)
 {
     p = ensi_pub_put_bytes(p, ENSI_TAG_DATA, e->data);
     p = ensi_pub_put_metadata(p, e);
@@ -8107,7 +8413,8 @@ static uint8_t *ensi_pub_put_event(uint8_t *p, const ensign_event_t *e, const en
     return p;
 }
 
-static void ensi_pub_encode(uint8_t *p, const ensign_event_t *e, const ensi_pub_sizes_t *s, ensign_time_t created, const uint8_t *local_id)
+static void ensi_pub_encode(uint8_t *p, const ensign_event_t *e, const ensi_pub_sizes_t *s,
+                            ensign_time_t created, const uint8_t *local_id)
 {
     ensi_grpc_prefix(p, s->request, false);
     p = ensi_pub_put_head(p + ENSI_GRPC_PREFIX, 1, s->wrapper);
@@ -8144,18 +8451,23 @@ static bool ensi_pub_no_id(const ensign_ulid_t *id)
 
 static int ensi_pub_check(ensign_t *c, const ensi_pub_t *p, const ensign_event_t *e, ensign_slice_t name)
 {
-    if (p->closing) return ensi_env_fail(&c->env, ENSIGN_E_STATE, "publish: this publisher is closing; open another one");
+    if (p->closing)
+        return ensi_env_fail(&c->env, ENSIGN_E_STATE, "publish: this publisher is closing; open another one");
     if (name.len > ENSI_PUB_NAME_MAX)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publish: a topic name of %lu bytes, %d are allowed", (unsigned long)name.len, ENSI_PUB_NAME_MAX);
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publish: a topic name of %lu bytes, %d are allowed",
+                             (unsigned long)name.len, ENSI_PUB_NAME_MAX);
     if (name.len == 0 && ensi_pub_no_id(&e->to) && p->topic[0] == '\0')
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publish: neither the event (topic, to) nor the publisher's desc names a topic");
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "publish: neither the event (topic, to) nor the publisher's desc names a topic");
     if (e->data.len > ENSI_PUB_MESSAGE_MAX)
-        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE, "publish: data of %lu bytes; the server takes %d with all that is around it",
+        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
+                             "publish: data of %lu bytes; the server takes %d with all that is around it",
                              (unsigned long)e->data.len, ENSI_PUB_MESSAGE_MAX);
     return ENSIGN_OK;
 }
 
-static void ensi_pub_commit(ensi_pub_t *p, const ensign_event_t *e, size_t at, size_t len, ensign_slice_t name)
+static void ensi_pub_commit(ensi_pub_t *p, const ensign_event_t *e, size_t at, size_t len,
+                            ensign_slice_t name)
 {
     ensi_entry_t *x = ensi_pub_entry(p, p->put);
     memset(x, 0, sizeof *x);
@@ -8187,7 +8499,9 @@ int ensign_publish(ensign_t *c, ensign_publisher_t handle, const ensign_event_t 
     created = ensi_pub_created(c, e);
     sizes = ensi_pub_measure(e, created);
     if (sizes.request > ENSI_PUB_MESSAGE_MAX)
-        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE, "publish: %lu bytes as encoded; the server takes %d", (unsigned long)sizes.request, ENSI_PUB_MESSAGE_MAX);
+        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
+                             "publish: %lu bytes as encoded; the server takes %d",
+                             (unsigned long)sizes.request, ENSI_PUB_MESSAGE_MAX);
     len = ENSI_GRPC_PREFIX + sizes.request;
     rc = ensi_pub_reserve(p, &c->env.mem, len + name.len, &at);
     if (rc == ENSIGN_E_MEMORY) return ensi_env_memory(&c->env, len);
@@ -8216,7 +8530,8 @@ static void ensi_pub_nack_entry(ensign_t *c, ensi_pub_t *p, ensi_entry_t *x, int
     c->env.stats.nacked++;
 }
 
-/* The 16 bytes of the topic's id inside of an encoded event: behind the prefix, the request's and the id's own head. */
+/* The 16 bytes of the topic's id inside of an encoded event: behind the prefix, the request's and the id's
+ * own head. */
 static uint8_t *ensi_pub_topic_at(const ensi_pub_t *p, const ensi_entry_t *x)
 {
     uint8_t *at = p->ring + x->at + ENSI_GRPC_PREFIX + 1;
@@ -8248,7 +8563,8 @@ static size_t ensi_pub_more(ensi_grpc_t *k, uint8_t *out, size_t cap)
         ensi_entry_t *x = ensi_pub_entry(p, p->sent);
         size_t part = ensi_min(x->len - p->partial, cap - n);
         if (p->partial == 0 && p->state != ENSI_PUB_READY) break; /* draining: only what was begun */
-        if (p->partial == 0 && x->state >= ENSI_ENTRY_ACKED) { /* answered on an earlier stream, or never to be sent */
+        /* answered on an earlier stream, or never to be sent */
+        if (p->partial == 0 && x->state >= ENSI_ENTRY_ACKED) {
             p->sent++;
             continue;
         }
@@ -8311,7 +8627,8 @@ static bool ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *n
     ensi_pub_nack_entry(c, p, x, nack->code);
     t = &p->texts[count % ENSI_PUB_TEXTS];
     t->count = count;
-    snprintf(t->text, sizeof t->text, "%.*s", ensi_slice_show(nack->error), nack->error.len ? (const char *)nack->error.ptr : "");
+    snprintf(t->text, sizeof t->text, "%.*s", ensi_slice_show(nack->error),
+             nack->error.len ? (const char *)nack->error.ptr : "");
     return true;
 }
 
@@ -8348,11 +8665,13 @@ static void ensi_pub_receive(ensign_t *c, ensi_pub_t *p)
     size_t total;
     int status = ENSIGN_GRPC_INTERNAL, rc;
     while ((rc = ensi_grpc_look(&p->k, r, &total, &status)) == ENSIGN_OK) {
-        bool good = ensi_pub_reply(c, p, ensi_slice(r->ptr + r->start + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX));
+        bool good =
+            ensi_pub_reply(c, p, ensi_slice(r->ptr + r->start + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX));
         r->lent = total;
         ensi_rx_release(r, &c->env.mem);
         if (good) continue;
-        ensi_state_abort(c, &p->k, ENSIGN_GRPC_INTERNAL, ENSIGN_E_PROTOCOL, "publish: the server answers an event that was never sent, or sends no valid reply");
+        ensi_state_abort(c, &p->k, ENSIGN_GRPC_INTERNAL, ENSIGN_E_PROTOCOL,
+                         "publish: the server answers an event that was never sent, or sends no valid reply");
         break;
     }
     if (rc < 0) {
@@ -8375,8 +8694,9 @@ static int ensi_pub_queue(ensign_t *c, ensi_pub_t *p)
     p->k.out.end = p->k.sent = 0;
     p->k.half_closed = false;
     p->k.s.rx.start = p->k.s.rx.end = p->k.s.rx.skip = 0;
-    rc = ensi_grpc_reserve(&p->k, ENSI_PUB_OPEN_BYTES - ENSI_GRPC_PREFIX, &out);
-    if (rc != ENSIGN_OK || !ensi_pb_encode(ensi_pb_publisher_request_fields, &request, out, ENSI_PUB_OPEN_BYTES - ENSI_GRPC_PREFIX, &len))
+    rc = ensi_grpc_reserve(&p->k, ENSI_PUB_OPEN_ROOM, &out);
+    if (rc != ENSIGN_OK ||
+        !ensi_pb_encode(ensi_pb_publisher_request_fields, &request, out, ENSI_PUB_OPEN_ROOM, &len))
         return ENSIGN_E_MEMORY;
     ensi_grpc_commit(&p->k, len, 0);
     ensi_grpc_queue(&c->queue, &p->k);
@@ -8413,6 +8733,11 @@ static void ensi_pub_finish(ensign_t *c, ensi_pub_t *p, const ensign_error_t *wh
     ensi_state_end(c, &p->h, why);
 }
 
+static void ensi_pub_end(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why)
+{
+    ensi_pub_finish(c, (ensi_pub_t *)(void *)h, why, ENSIGN_NACK_NOT_SENT);
+}
+
 /* Is this ending of a stream final? Wrong permissions and the like do not get better by themselves. */
 static bool ensi_pub_is_final(const ensi_grpc_t *k, bool opened, bool again)
 {
@@ -8446,11 +8771,14 @@ static void ensi_pub_stream_ended(ensign_t *c, ensi_pub_t *p)
     }
     ensi_pub_move(p, ENSI_PUB_ON_LOST);
     ensi_pub_rewind(c, p);
-    if (!half && (p->k.from_server || p->k.fault.code == ENSIGN_E_PROTOCOL || p->k.fault.code == ENSIGN_E_RESET)) p->failures++;
+    if (!half &&
+        (p->k.from_server || p->k.fault.code == ENSIGN_E_PROTOCOL || p->k.fault.code == ENSIGN_E_RESET))
+        p->failures++;
     ensi_state_reopen_in(&p->reopen_timer, c, p->failures);
 }
 
-/* Half-close, when nothing is in flight: the server forgets the acks that it owes when the client half-closes. */
+/* Half-close, when nothing is in flight: the server forgets the acks that it owes when the client
+ * half-closes. */
 static void ensi_pub_half_close(ensi_pub_t *p)
 {
     bool idle = p->partial == 0 && (p->state == ENSI_PUB_DRAINING ? p->done == p->sent : p->done == p->put);
@@ -8461,19 +8789,22 @@ static void ensi_pub_half_close(ensi_pub_t *p)
 /* DRAINING: entries answered out of order are skipped, so that done == sent can be reached. */
 static void ensi_pub_skip_answered(ensi_pub_t *p)
 {
-    while (p->partial == 0 && p->sent < p->resolved && ensi_pub_entry(p, p->sent)->state >= ENSI_ENTRY_ACKED) p->sent++;
+    while (p->partial == 0 && p->sent < p->resolved && ensi_pub_entry(p, p->sent)->state >= ENSI_ENTRY_ACKED)
+        p->sent++;
 }
 
-static bool ensi_pub_has(const ensi_pub_t *p)
+static bool ensi_pub_has(ensi_handle_t *h)
 {
+    const ensi_pub_t *p = (const ensi_pub_t *)(void *)h;
     return !p->h.ended && (p->h.bits != 0 || p->pulled < p->done || p->early > 0);
 }
 
 /* Facts, events or a close have come. */
-static void ensi_pub_serve(ensign_t *c, ensi_pub_t *p)
+static void ensi_pub_serve(ensign_t *c, ensi_handle_t *h)
 {
+    ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     if (p->state == ENSI_PUB_ENDED) {
-        ensi_state_ready(c, &p->h, ensi_pub_has(p));
+        ensi_state_ready(c, &p->h, ensi_pub_has(&p->h));
         return;
     }
     ensi_pub_receive(c, p);
@@ -8481,24 +8812,30 @@ static void ensi_pub_serve(ensign_t *c, ensi_pub_t *p)
     ensi_pub_skip_answered(p);
     ensi_pub_advance(p);
     if (p->state != ENSI_PUB_WAIT && p->k.state == ENSI_GRPC_ENDED) ensi_pub_stream_ended(c, p);
-    if (p->state == ENSI_PUB_WAIT && p->closing && p->done == p->put) ensi_pub_finish(c, p, NULL, ENSIGN_NACK_NOT_SENT);
-    if (p->state == ENSI_PUB_OPENING && p->closing && p->put == 0) ensi_pub_finish(c, p, NULL, ENSIGN_NACK_NOT_SENT);
-    if (p->state == ENSI_PUB_WAIT && p->reopen_timer.state == ENSI_TIMER_OFF && ensi_pub_queue(c, p) != ENSIGN_OK)
+    if (p->state == ENSI_PUB_WAIT && p->closing && p->done == p->put)
+        ensi_pub_finish(c, p, NULL, ENSIGN_NACK_NOT_SENT);
+    if (p->state == ENSI_PUB_OPENING && p->closing && p->put == 0)
+        ensi_pub_finish(c, p, NULL, ENSIGN_NACK_NOT_SENT);
+    if (p->state == ENSI_PUB_WAIT && p->reopen_timer.state == ENSI_TIMER_OFF &&
+        ensi_pub_queue(c, p) != ENSIGN_OK)
         ensi_state_reopen_in(&p->reopen_timer, c, ++p->failures);
     if (p->state == ENSI_PUB_READY && c->h2.draining && p->k.s.id != 0) ensi_pub_move(p, ENSI_PUB_ON_GOAWAY);
     ensi_pub_half_close(p);
     ensi_pub_advance(p);
-    if (p->k.s.id != 0 && (p->k.half_closed || p->k.sent < p->k.out.end || p->sent < p->resolved)) ensi_h2_resume(&c->h2, &p->k.s);
+    if (p->k.s.id != 0 && (p->k.half_closed || p->k.sent < p->k.out.end || p->sent < p->resolved))
+        ensi_h2_resume(&c->h2, &p->k.s);
     ensi_state_grant(c, &p->k);
-    ensi_state_ready(c, &p->h, ensi_pub_has(p));
+    ensi_state_ready(c, &p->h, ensi_pub_has(&p->h));
 }
 
-static void ensi_pub_tick(ensign_t *c, ensi_pub_t *p)
+static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
 {
+    ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     uint64_t now = c->env.now_ms;
     if (ensi_timer_due(&p->reopen_timer, now)) ensi_state_touch(c, &p->k);
     if (ensi_timer_due(&p->ack_timer, now)) {
-        ensi_state_abort(c, &p->k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_STALLED, "publish: no ack within ack_timeout_ms; the stream is opened again");
+        ensi_state_abort(c, &p->k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_STALLED,
+                         "publish: no ack within ack_timeout_ms; the stream is opened again");
         p->failures++;
         ensi_state_touch(c, &p->k);
     }
@@ -8510,8 +8847,23 @@ static void ensi_pub_tick(ensign_t *c, ensi_pub_t *p)
     }
     if (ensi_timer_due(&p->close_timer, now)) {
         ensi_pub_finish(c, p, NULL, ENSIGN_NACK_NOT_SENT);
-        ensi_state_ready(c, &p->h, ensi_pub_has(p));
+        ensi_state_ready(c, &p->h, ensi_pub_has(&p->h));
     }
+}
+
+static uint32_t ensi_pub_left(const ensi_handle_t *h, uint64_t now_ms)
+{
+    const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
+    uint32_t a = ensi_timer_left(&p->ack_timer, now_ms), b = ensi_timer_left(&p->drain_timer, now_ms);
+    uint32_t d = ensi_timer_left(&p->close_timer, now_ms), e = ensi_timer_left(&p->reopen_timer, now_ms);
+    if (b < a) a = b;
+    if (e < d) d = e;
+    return a < d ? a : d;
+}
+
+static ensi_grpc_t *ensi_pub_call(ensi_handle_t *h)
+{
+    return &((ensi_pub_t *)(void *)h)->k;
 }
 
 /* ---- notices */
@@ -8522,10 +8874,14 @@ static void ensi_pub_read_back(ensi_pub_t *p, const ensi_entry_t *x)
     ensi_pb_publisher_request_t request;
     memset(&p->event, 0, sizeof p->event);
     p->event.tag = x->tag;
-    if (!ensi_pb_decode(ensi_pb_publisher_request_fields, &request, p->ring + x->at + ENSI_GRPC_PREFIX, x->len - ENSI_GRPC_PREFIX)) return;
-    ensi_event_of(&p->event, &request.event, ensi_slice(p->ring + x->at + ENSI_GRPC_PREFIX, x->len - ENSI_GRPC_PREFIX));
+    if (!ensi_pb_decode(ensi_pb_publisher_request_fields, &request, p->ring + x->at + ENSI_GRPC_PREFIX,
+                        x->len - ENSI_GRPC_PREFIX))
+        return;
+    ensi_event_of(&p->event, &request.event,
+                  ensi_slice(p->ring + x->at + ENSI_GRPC_PREFIX, x->len - ENSI_GRPC_PREFIX));
     p->event.to = p->event.topic_id;
-    p->event.topic_name = x->own_topic ? ensign_str(p->topic) : ensi_slice(p->ring + x->at + x->len, x->name_len);
+    p->event.topic_name =
+        x->own_topic ? ensign_str(p->topic) : ensi_slice(p->ring + x->at + x->len, x->name_len);
 }
 
 /* The next answer to give: the oldest, or one that has overtaken older events. */
@@ -8533,7 +8889,8 @@ static ensi_entry_t *ensi_pub_next_answer(ensi_pub_t *p, uint64_t *count)
 {
     *count = p->pulled;
     if (p->pulled == p->done) {
-        while (ensi_pub_entry(p, *count)->state < ENSI_ENTRY_ACKED || ensi_pub_entry(p, *count)->given) ++*count;
+        while (ensi_pub_entry(p, *count)->state < ENSI_ENTRY_ACKED || ensi_pub_entry(p, *count)->given)
+            ++*count;
         p->early--;
     }
     return ensi_pub_entry(p, *count);
@@ -8562,16 +8919,19 @@ static ensign_notice_t *ensi_pub_answer(ensi_pub_t *p)
     n->as.nack.code = x->code;
     n->as.nack.stored = x->code == ENSIGN_NACK_OUTCOME_UNKNOWN ? ENSIGN_STORED_MAYBE : ENSIGN_STORED_NO;
     n->as.nack.event = &p->event;
-    ensi_fail(&p->h.error, ENSIGN_E_NACK, x->code, "publish: %s: %s (topic %.*s)%s%.60s", ensign_nack_name(x->code),
-              !ours && t->count == count && t->text[0] ? t->text : ensi_id_nack_text(x->code), ensi_slice_show(p->event.topic_name),
-              p->event.topic_name.len ? (const char *)p->event.topic_name.ptr : "by id",
-              p->h.end_error.code && ours ? "; " : "", p->h.end_error.code && ours ? p->h.end_error.text : "");
+    ensi_fail(
+        &p->h.error, ENSIGN_E_NACK, x->code, "publish: %s: %s (topic %.*s)%s%.60s", ensign_nack_name(x->code),
+        !ours && t->count == count && t->text[0] ? t->text : ensi_id_nack_text(x->code),
+        ensi_slice_show(p->event.topic_name),
+        p->event.topic_name.len ? (const char *)p->event.topic_name.ptr : "by id",
+        p->h.end_error.code && ours ? "; " : "", p->h.end_error.code && ours ? p->h.end_error.text : "");
     n->error = &p->h.error;
     return n;
 }
 
-static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_pub_t *p)
+static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_handle_t *h)
 {
+    ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     ensign_notice_t *n;
     bool waited = p->room_wanted != 0;
     p->lent = UINT64_MAX;
@@ -8603,8 +8963,9 @@ static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_pub_t *p)
 
 /* ---- public */
 
-static void ensi_pub_free(ensign_t *c, ensi_pub_t *p)
+static void ensi_pub_free(ensign_t *c, ensi_handle_t *h)
 {
+    ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
     ensi_state_free_call(c, &p->k);
     ensi_topics_free(&p->topics, m);
@@ -8630,9 +8991,10 @@ size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d)
     ensign_publisher_desc_t x = ensi_pub_defaults(d);
     size_t ring = ensi_max(x.buffer_bytes, ENSI_PUB_MESSAGE_MAX + ENSI_PUB_NAME_MAX + ENSI_GRPC_PREFIX);
     size_t reply = ensi_max(x.window_bytes, x.max_reply_bytes);
-    /* the map of topics and its tables take at most twice the reply, twice while one replaces another; 8 KiB each for metadata and nghttp2 */
-    return sizeof(ensi_pub_t) + ring + x.max_in_flight * sizeof(ensi_entry_t) + reply + 4 * (size_t)x.max_reply_bytes + ENSI_PUB_OPEN_BYTES + 2 * 8192 +
-           ensign_str(x.topic).len + 512;
+    /* the map of topics and its tables take at most twice the reply, twice while one replaces another; 8
+     * KiB each for metadata and nghttp2 */
+    return sizeof(ensi_pub_t) + ring + x.max_in_flight * sizeof(ensi_entry_t) + reply +
+           4 * (size_t)x.max_reply_bytes + ENSI_PUB_OPEN_BYTES + 2 * 8192 + ensign_str(x.topic).len + 512;
 }
 
 static int ensi_pub_check_desc(ensign_t *c, const ensign_publisher_desc_t *x)
@@ -8640,13 +9002,19 @@ static int ensi_pub_check_desc(ensign_t *c, const ensign_publisher_desc_t *x)
     int rc = ensi_state_may_open(c);
     if (rc != ENSIGN_OK) return rc;
     if (ensign_str(x->topic).len > ENSI_PUB_NAME_MAX)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publisher: topic name of %lu bytes, %d are allowed", (unsigned long)strlen(x->topic), ENSI_PUB_NAME_MAX);
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publisher: topic name of %lu bytes, %d are allowed",
+                             (unsigned long)strlen(x->topic), ENSI_PUB_NAME_MAX);
     if (x->max_in_flight > ENSI_PUB_IN_FLIGHT_MAX)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publisher: max_in_flight is %lu, at most %d: the server drops acks beyond",
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "publisher: max_in_flight is %lu, at most %d: the server drops acks beyond",
                              (unsigned long)x->max_in_flight, ENSI_PUB_IN_FLIGHT_MAX);
-    if (x->buffer_bytes < 1024 || x->window_bytes < 1024 || x->window_bytes > 1u << 30 || x->max_reply_bytes < 1024 || x->max_reply_bytes > 1u << 30)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publisher: buffer_bytes %lu, window_bytes %lu, max_reply_bytes %lu; each at least 1024",
-                             (unsigned long)x->buffer_bytes, (unsigned long)x->window_bytes, (unsigned long)x->max_reply_bytes);
+    if (x->buffer_bytes < 1024 || x->window_bytes < 1024 || x->window_bytes > 1u << 30 ||
+        x->max_reply_bytes < 1024 || x->max_reply_bytes > 1u << 30)
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT,
+            "publisher: buffer_bytes %lu, window_bytes %lu, max_reply_bytes %lu; each at least 1024",
+            (unsigned long)x->buffer_bytes, (unsigned long)x->window_bytes,
+            (unsigned long)x->max_reply_bytes);
     return ENSIGN_OK;
 }
 
@@ -8670,7 +9038,7 @@ ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_des
     if (p) p->topic = ensi_mem_text(&c->env.mem, x.topic);
     if (!p || !p->topic || ensi_grpc_init(&p->k, &c->env, &p->h, &o) != ENSIGN_OK) {
         ensi_env_memory(&c->env, sizeof *p);
-        if (p) p->k.env = &c->env, ensi_pub_free(c, p);
+        if (p) p->k.env = &c->env, ensi_pub_free(c, &p->h);
         return none;
     }
     p->k.more = ensi_pub_more;
@@ -8720,16 +9088,37 @@ int ensign_publisher_close(ensign_t *c, ensign_publisher_t handle, uint32_t time
 /* >>sub   may call: util mem env pb handle h2 grpc auth state topic pub
  * Subscriptions: events in place, gaps, acks
  *
- * Owns   the receive buffer's unread events, which outlive the stream that brought them; the ring of delivered ids; the topic map.
- * Holds  behind what is lent, `scan` bytes are whole records: events of the server, and gaps, which are records of ours with a flag that no
+ * Owns   the receive buffer's unread events, which outlive the stream that brought them; the ring of
+ *        delivered ids; the topic map.
+ * Holds  behind what is lent, `scan` bytes are whole records: events of the server, and gaps, which are
+ *        records of ours with a flag that no
  *        message has. Each gap keeps its place among the events; two with none between them are one.
  *        The buffer has room to spare for one gap that is never promised to the server.
- *        A token is the stream's number and the count of the event; its id is in the ring while it is among the last max_unacked.
- * Moves  WAIT -> OPENING -> READY, back to WAIT when the stream is lost. `state` is assigned by ensi_sub_move alone.
- * Fails  an event that is too large or no Event becomes a gap; everything else that a server can do wrong ends the stream. */
-typedef enum { ENSI_SUB_WAIT, ENSI_SUB_OPENING, ENSI_SUB_READY, ENSI_SUB_ENDED, ENSI_SUB_STATES } ensi_sub_state_t;
-typedef enum { ENSI_SUB_ON_OPEN, ENSI_SUB_ON_READY, ENSI_SUB_ON_LOST, ENSI_SUB_ON_END, ENSI_SUB_INPUTS } ensi_sub_in_t;
-typedef struct ensi_sub_move_t { ensi_sub_state_t from; ensi_sub_in_t in; ensi_sub_state_t to; } ensi_sub_move_t;
+ *        A token is the stream's number and the count of the event; its id is in the ring while it is among
+ *        the last max_unacked.
+ * Moves  WAIT -> OPENING -> READY, back to WAIT when the stream is lost. `state` is assigned by ensi_sub_move
+ *        alone.
+ * Fails  an event that is too large or no Event becomes a gap; everything else that a server can do wrong
+ *        ends the stream. */
+typedef enum {
+    ENSI_SUB_WAIT,
+    ENSI_SUB_OPENING,
+    ENSI_SUB_READY,
+    ENSI_SUB_ENDED,
+    ENSI_SUB_STATES
+} ensi_sub_state_t;
+typedef enum {
+    ENSI_SUB_ON_OPEN,
+    ENSI_SUB_ON_READY,
+    ENSI_SUB_ON_LOST,
+    ENSI_SUB_ON_END,
+    ENSI_SUB_INPUTS
+} ensi_sub_in_t;
+typedef struct ensi_sub_move_t {
+    ensi_sub_state_t from;
+    ensi_sub_in_t in;
+    ensi_sub_state_t to;
+} ensi_sub_move_t;
 
 static const ensi_sub_move_t ensi_sub_moves[] = {
     { ENSI_SUB_WAIT,    ENSI_SUB_ON_OPEN,  ENSI_SUB_OPENING },
@@ -8745,7 +9134,8 @@ enum {
     ENSI_SUB_GAP_FLAG = 0xFF,       /* in place of a message's flag: a record of ours */
     ENSI_SUB_GAP_BYTES = 8, ENSI_SUB_SPARE = 16,
     ENSI_SUB_EVENT_HEAD = 0x0A,     /* SubscribeReply.event's tag */
-    ENSI_SUB_ACK_FRAME = 64,        /* no ack or nack is longer */
+    ENSI_SUB_ACK_FRAME = 64,        /* no ack or nack is longer, with its prefix */
+    ENSI_SUB_ACK_ROOM = 64 - 5,
     ENSI_SUB_OUT_BYTES = 2048,      /* of the send buffer: batches of acks */
     ENSI_SUB_RLID = 10
 };
@@ -8801,18 +9191,20 @@ static void ensi_sub_put_gap(uint8_t *p, int code, uint32_t times)
     ensi_put_be32(p + 9, times);
 }
 
-/* Puts a gap at the scan position; what lies behind it there, a part of a message, is dropped by the caller before. */
+/* Puts a gap at the scan position; what lies behind it there, a part of a message, is dropped by the
+ * caller before. */
 static void ensi_sub_gap(ensign_t *c, ensi_sub_t *s, int code)
 {
     ensi_rx_t *r = &s->k.s.rx;
-    size_t at = ensi_sub_scan_at(s), size = ENSI_GRPC_PREFIX + ENSI_SUB_GAP_BYTES;
+    size_t at = ensi_sub_scan_at(s), size = ENSI_SUB_GAP_BYTES + (size_t)ENSI_GRPC_PREFIX;
     if (s->gap_last && s->scan >= size) {
         uint8_t *times = r->ptr + at - 4;
         ensi_put_be32(times, ensi_get_be32(times) + 1);
         return;
     }
     if (!r->ptr) r->ptr = (uint8_t *)ensi_mem_take(&c->env.mem, r->cap);
-    if (!r->ptr || r->end + size > r->cap) return; /* no memory at all: the reopened stream's OPEN still tells */
+    /* no memory at all: the reopened stream's OPEN still tells */
+    if (!r->ptr || r->end + size > r->cap) return;
     ensi_sub_put_gap(r->ptr + at, code, 1);
     r->end = at + size;
     s->scan += size;
@@ -8836,14 +9228,17 @@ static uint64_t ensi_sub_token(const ensi_sub_t *s, uint64_t count)
 static ensi_ack_slot_t *ensi_sub_slot(ensign_t *c, ensi_sub_t *s, uint64_t token)
 {
     uint64_t count = (token & 0xFFFFFFFFFFFFu) - 1;
-    if (token == 0 || token >> 48 != (s->epoch & 0xFFFF) || count >= s->given || s->given - count > s->max_unacked || !s->slots) {
-        ensi_env_fail(&c->env, ENSIGN_E_STALE, "ack: the token is not one of the last %lu of this stream", (unsigned long)s->max_unacked);
+    if (token == 0 || token >> 48 != (s->epoch & 0xFFFF) || count >= s->given ||
+        s->given - count > s->max_unacked || !s->slots) {
+        ensi_env_fail(&c->env, ENSIGN_E_STALE, "ack: the token is not one of the last %lu of this stream",
+                      (unsigned long)s->max_unacked);
         return NULL;
     }
     return &s->slots[count % s->max_unacked];
 }
 
-static int ensi_sub_answer(ensign_t *c, ensign_subscription_t handle, uint64_t token, ensi_ack_state_t state, int code)
+static int ensi_sub_answer(ensign_t *c, ensign_subscription_t handle, uint64_t token, ensi_ack_state_t state,
+                           int code)
 {
     int rc;
     ensi_sub_t *s = (ensi_sub_t *)(void *)ensi_state_find(c, handle.id, ENSI_KIND_SUBSCRIPTION, &rc);
@@ -8882,9 +9277,11 @@ static bool ensi_sub_send_ack(ensi_sub_t *s, const ensi_ack_slot_t *slot)
     request.has_nack = !request.has_ack;
     request.ack.id = request.nack.id = ensi_slice(slot->id, sizeof slot->id);
     request.nack.code = slot->code;
-    if (ensi_grpc_make_room(&s->k, ENSI_SUB_ACK_FRAME) != ENSIGN_OK || ensi_grpc_reserve(&s->k, ENSI_SUB_ACK_FRAME - ENSI_GRPC_PREFIX, &out) != ENSIGN_OK)
+    if (ensi_grpc_make_room(&s->k, ENSI_SUB_ACK_FRAME) != ENSIGN_OK ||
+        ensi_grpc_reserve(&s->k, ENSI_SUB_ACK_ROOM, &out) != ENSIGN_OK)
         return false;
-    if (ensi_pb_encode(ensi_pb_subscribe_request_fields, &request, out, ENSI_SUB_ACK_FRAME - ENSI_GRPC_PREFIX, &len)) ensi_grpc_commit(&s->k, len, 0);
+    if (ensi_pb_encode(ensi_pb_subscribe_request_fields, &request, out, ENSI_SUB_ACK_ROOM, &len))
+        ensi_grpc_commit(&s->k, len, 0);
     return true;
 }
 
@@ -8906,11 +9303,13 @@ static void ensi_sub_send_acks(ensi_sub_t *s)
 static uint64_t ensi_sub_next_token(ensign_t *c, ensi_sub_t *s, const ensign_rlid_t *id)
 {
     ensi_ack_slot_t *slot;
-    if (!s->slots) s->slots = (ensi_ack_slot_t *)ensi_mem_zero(&c->env.mem, s->max_unacked * sizeof *s->slots);
+    if (!s->slots)
+        s->slots = (ensi_ack_slot_t *)ensi_mem_zero(&c->env.mem, s->max_unacked * sizeof *s->slots);
     if (!s->slots) return 0;
     slot = &s->slots[s->given % s->max_unacked];
     if (s->unsent && slot->state != ENSI_ACK_NONE) s->unsent--;
-    if (s->given >= s->max_unacked && s->unsent_from <= s->given - s->max_unacked) s->unsent_from = s->given - s->max_unacked + 1;
+    if (s->given >= s->max_unacked && s->unsent_from <= s->given - s->max_unacked)
+        s->unsent_from = s->given - s->max_unacked + 1;
     slot->state = ENSI_ACK_NONE;
     memcpy(slot->id, id->b, sizeof slot->id);
     return ensi_sub_token(s, s->given++);
@@ -8924,7 +9323,8 @@ static bool ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_r
     if (s->state != ENSI_SUB_OPENING) return false;
     if (!ensi_topics_same(&s->topics, ready->topics)) {
         if (!ensi_topics_build(&topics, &c->env.mem, ready->topics)) return false;
-        if (s->old_topics.block) ensi_topics_free(&s->topics, &c->env.mem); /* what is lent lies in the older one */
+        /* what is lent lies in the older one */
+        if (s->old_topics.block) ensi_topics_free(&s->topics, &c->env.mem);
         else s->old_topics = s->topics;
         s->topics = topics;
     }
@@ -8942,7 +9342,8 @@ static bool ensi_sub_control(ensign_t *c, ensi_sub_t *s, size_t at, size_t total
 {
     ensi_rx_t *r = &s->k.s.rx;
     ensi_pb_subscribe_reply_t reply;
-    bool good = ensi_pb_decode(ensi_pb_subscribe_reply_fields, &reply, r->ptr + at + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
+    bool good = ensi_pb_decode(ensi_pb_subscribe_reply_fields, &reply, r->ptr + at + ENSI_GRPC_PREFIX,
+                               total - ENSI_GRPC_PREFIX);
     if (good && reply.has_event) {
         s->scan += total; /* an event in an unusual order of fields */
         return s->state == ENSI_SUB_READY;
@@ -8988,7 +9389,8 @@ static bool ensi_sub_scan(ensign_t *c, ensi_sub_t *s)
             continue;
         }
         if (have < total) return true;
-        if (s->state == ENSI_SUB_READY && ensi_sub_is_event(r->ptr + at + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX)) {
+        if (s->state == ENSI_SUB_READY &&
+            ensi_sub_is_event(r->ptr + at + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX)) {
             s->scan += total;
             s->gap_last = false;
         } else if (!ensi_sub_control(c, s, at, total)) {
@@ -9024,8 +9426,9 @@ static int ensi_sub_queue(ensign_t *c, ensi_sub_t *s)
     return ENSIGN_OK;
 }
 
-static void ensi_sub_finish(ensign_t *c, ensi_sub_t *s, const ensign_error_t *why)
+static void ensi_sub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why)
 {
+    ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     ensi_state_abort(c, &s->k, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "subscribe: closed");
     ensi_sub_move(s, ENSI_SUB_ON_END);
     ensi_timer_stop(&s->reopen_timer);
@@ -9042,7 +9445,7 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
     r->skip = 0;
     if (ensi_pub_is_final(&s->k, opened, s->unauthenticated)) {
         if (s->k.end_status == ENSIGN_GRPC_FAILED_PRECONDITION) s->k.fault.code = ENSIGN_E_UNKNOWN_TOPIC;
-        ensi_sub_finish(c, s, &s->k.fault);
+        ensi_sub_finish(c, &s->h, &s->k.fault);
         return;
     }
     if (opened) ensi_sub_gap(c, s, code);
@@ -9050,39 +9453,56 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
         s->unauthenticated = true;
         ensi_auth_reject(&c->auth);
     }
-    if (s->k.from_server || s->k.fault.code == ENSIGN_E_PROTOCOL || s->k.fault.code == ENSIGN_E_RESET) s->failures++;
+    if (s->k.from_server || s->k.fault.code == ENSIGN_E_PROTOCOL || s->k.fault.code == ENSIGN_E_RESET)
+        s->failures++;
     ensi_sub_forget_acks(s);
     ensi_sub_move(s, ENSI_SUB_ON_LOST);
     ensi_state_reopen_in(&s->reopen_timer, c, s->failures);
 }
 
-static bool ensi_sub_has(const ensi_sub_t *s)
+static bool ensi_sub_has(ensi_handle_t *h)
 {
+    const ensi_sub_t *s = (const ensi_sub_t *)(void *)h;
     return !s->h.ended && (s->h.bits != 0 || s->scan > 0);
 }
 
-static void ensi_sub_serve(ensign_t *c, ensi_sub_t *s)
+static void ensi_sub_serve(ensign_t *c, ensi_handle_t *h)
 {
+    ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     if (s->state == ENSI_SUB_ENDED) {
-        ensi_state_ready(c, &s->h, ensi_sub_has(s));
+        ensi_state_ready(c, &s->h, ensi_sub_has(&s->h));
         return;
     }
     if (!ensi_sub_scan(c, s))
-        ensi_state_abort(c, &s->k, ENSIGN_GRPC_INTERNAL, ENSIGN_E_PROTOCOL, "subscribe: the server sends what is no SubscribeReply");
+        ensi_state_abort(c, &s->k, ENSIGN_GRPC_INTERNAL, ENSIGN_E_PROTOCOL,
+                         "subscribe: the server sends what is no SubscribeReply");
     if (s->state != ENSI_SUB_WAIT && c->h2.draining && s->k.s.id != 0)
-        ensi_state_abort(c, &s->k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY, "subscribe: the server ends this connection; the stream is opened again");
+        ensi_state_abort(c, &s->k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
+                         "subscribe: the server ends this connection; the stream is opened again");
     if (s->state != ENSI_SUB_WAIT && s->k.state == ENSI_GRPC_ENDED) ensi_sub_stream_ended(c, s);
-    if (s->state == ENSI_SUB_WAIT && s->reopen_timer.state == ENSI_TIMER_OFF && ensi_sub_queue(c, s) != ENSIGN_OK)
+    if (s->state == ENSI_SUB_WAIT && s->reopen_timer.state == ENSI_TIMER_OFF &&
+        ensi_sub_queue(c, s) != ENSIGN_OK)
         ensi_state_reopen_in(&s->reopen_timer, c, ++s->failures);
     if (s->state == ENSI_SUB_READY) ensi_sub_send_acks(s);
     if (s->k.s.id != 0 && s->k.sent < s->k.out.end) ensi_h2_resume(&c->h2, &s->k.s);
     if (s->state != ENSI_SUB_ENDED) ensi_state_grant(c, &s->k);
-    ensi_state_ready(c, &s->h, ensi_sub_has(s));
+    ensi_state_ready(c, &s->h, ensi_sub_has(&s->h));
 }
 
-static void ensi_sub_tick(ensign_t *c, ensi_sub_t *s)
+static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
 {
+    ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     if (ensi_timer_due(&s->reopen_timer, c->env.now_ms)) ensi_state_touch(c, &s->k);
+}
+
+static uint32_t ensi_sub_left(const ensi_handle_t *h, uint64_t now_ms)
+{
+    return ensi_timer_left(&((const ensi_sub_t *)(const void *)h)->reopen_timer, now_ms);
+}
+
+static ensi_grpc_t *ensi_sub_call(ensi_handle_t *h)
+{
+    return &((ensi_sub_t *)(void *)h)->k;
 }
 
 /* ---- notices */
@@ -9104,11 +9524,13 @@ static ensign_notice_t *ensi_sub_pull_event(ensign_t *c, ensi_sub_t *s, const ui
     ensign_event_t *e = &s->event;
     ensign_notice_t *n;
     memset(e, 0, sizeof *e);
-    if (!ensi_pb_decode(ensi_pb_subscribe_reply_fields, &reply, p, len) || !ensi_event_of(e, &reply.event, ensi_slice(p, len))) {
+    if (!ensi_pb_decode(ensi_pb_subscribe_reply_fields, &reply, p, len) ||
+        !ensi_event_of(e, &reply.event, ensi_slice(p, len))) {
         n = ensi_notice_new(&s->h, ENSIGN_NOTICE_GAP);
         n->as.gap.since = s->last_committed;
         n->as.gap.times = 1;
-        ensi_fail(&s->h.error, ENSIGN_E_FORMAT, 0, "subscribe: an event of %lu bytes is no Event message; it is left out", (unsigned long)len);
+        ensi_fail(&s->h.error, ENSIGN_E_FORMAT, 0,
+                  "subscribe: an event of %lu bytes is no Event message; it is left out", (unsigned long)len);
         n->error = &s->h.error;
         return n;
     }
@@ -9122,8 +9544,9 @@ static ensign_notice_t *ensi_sub_pull_event(ensign_t *c, ensi_sub_t *s, const ui
     return n;
 }
 
-static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_sub_t *s)
+static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
 {
+    ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     ensi_rx_t *r = &s->k.s.rx;
     ensign_notice_t *n;
     const uint8_t *p;
@@ -9139,7 +9562,9 @@ static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_sub_t *s)
     if (s->scan > 0) {
         p = r->ptr + r->start;
         ensi_rx_head(r, &total);
-        n = *p == ENSI_SUB_GAP_FLAG ? ensi_sub_pull_gap(s, p) : ensi_sub_pull_event(c, s, p + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
+        n = *p == ENSI_SUB_GAP_FLAG
+                ? ensi_sub_pull_gap(s, p)
+                : ensi_sub_pull_event(c, s, p + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
         r->lent = total;
         s->scan -= total;
         if (s->scan == 0) s->gap_last = false;
@@ -9155,8 +9580,9 @@ static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_sub_t *s)
 
 /* ---- public */
 
-static void ensi_sub_free(ensign_t *c, ensi_sub_t *s)
+static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
 {
+    ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
     ensi_state_free_call(c, &s->k);
     ensi_topics_free(&s->topics, m);
@@ -9178,7 +9604,8 @@ static ensign_subscription_desc_t ensi_sub_defaults(const ensign_subscription_de
 static size_t ensi_sub_topics_size(const ensign_subscription_desc_t *d)
 {
     size_t size = 0;
-    for (size_t i = 0; i < d->topic_count; i++) size += ensi_pb_bytes_size(ENSI_PB_SUBSCRIPTION_TOPICS_TAG, ensign_str(d->topics[i]).len);
+    for (size_t i = 0; i < d->topic_count; i++)
+        size += ensi_pb_bytes_size(ENSI_PB_SUBSCRIPTION_TOPICS_TAG, ensign_str(d->topics[i]).len);
     return size;
 }
 
@@ -9186,24 +9613,30 @@ size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d)
 {
     ensign_subscription_desc_t x = ensi_sub_defaults(d);
     size_t large = ensi_max(x.window_bytes, x.max_event_bytes) + ENSI_SUB_SPARE + ENSI_GRPC_PREFIX;
-    /* two buffers, when a large event comes behind one that is lent, and one kept for that; the map of topics came in a message, and takes at
-     * most twice its size, for two of them while a lent event needs the older; 8 KiB each for metadata and nghttp2 */
-    return sizeof(ensi_sub_t) + 2 * large + x.window_bytes + ENSI_SUB_SPARE + 4 * (size_t)x.max_event_bytes + x.max_unacked * sizeof(ensi_ack_slot_t) +
-           3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES + 2 * 8192 + 512;
+    /* two buffers, when a large event comes behind one that is lent, and one kept for that; the map of
+     * topics came in a message, and takes at
+     * most twice its size, for two of them while a lent event needs the older; 8 KiB each for metadata and
+     * nghttp2 */
+    return sizeof(ensi_sub_t) + 2 * large + x.window_bytes + ENSI_SUB_SPARE + 4 * (size_t)x.max_event_bytes +
+           x.max_unacked * sizeof(ensi_ack_slot_t) + 3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES +
+           2 * 8192 + 512;
 }
 
 static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
 {
     int rc = ensi_state_may_open(c);
     if (rc != ENSIGN_OK) return rc;
-    if (x->window_bytes < 1024 || x->window_bytes > 1u << 30 || x->max_event_bytes < 1024 || x->max_event_bytes > 1u << 30)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "subscribe: window_bytes %lu, max_event_bytes %lu; 1024 to 1073741824 each",
+    if (x->window_bytes < 1024 || x->window_bytes > 1u << 30 || x->max_event_bytes < 1024 ||
+        x->max_event_bytes > 1u << 30)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "subscribe: window_bytes %lu, max_event_bytes %lu; 1024 to 1073741824 each",
                              (unsigned long)x->window_bytes, (unsigned long)x->max_event_bytes);
     for (size_t i = 0; i < x->topic_count; i++) {
         size_t len = ensign_str(x->topics[i]).len;
         if (len == 0 || len > ENSI_PUB_NAME_MAX)
-            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "subscribe: topic %lu has a name of %lu bytes; 1 to %d are allowed", (unsigned long)i,
-                                 (unsigned long)len, ENSI_PUB_NAME_MAX);
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                                 "subscribe: topic %lu has a name of %lu bytes; 1 to %d are allowed",
+                                 (unsigned long)i, (unsigned long)len, ENSI_PUB_NAME_MAX);
     }
     return ENSIGN_OK;
 }
@@ -9216,7 +9649,8 @@ static bool ensi_sub_copy_topics(ensign_t *c, ensi_sub_t *s, const ensign_subscr
     s->topics_text = (char *)ensi_mem_take(&c->env.mem, s->topics_len + 1);
     if (!s->topics_text) return false;
     p = (uint8_t *)s->topics_text;
-    for (size_t i = 0; i < x->topic_count; i++) p = ensi_pb_put_bytes(p, ENSI_PB_SUBSCRIPTION_TOPICS_TAG, ensign_str(x->topics[i]));
+    for (size_t i = 0; i < x->topic_count; i++)
+        p = ensi_pb_put_bytes(p, ENSI_PB_SUBSCRIPTION_TOPICS_TAG, ensign_str(x->topics[i]));
     return true;
 }
 
@@ -9241,7 +9675,7 @@ ensign_subscription_t ensign_subscribe(ensign_t *c, const ensign_subscription_de
     if (s) s->k.env = &c->env;
     if (!s || !ensi_sub_copy_topics(c, s, &x) || ensi_grpc_init(&s->k, &c->env, &s->h, &o) != ENSIGN_OK) {
         ensi_env_memory(&c->env, sizeof *s);
-        if (s) ensi_sub_free(c, s);
+        if (s) ensi_sub_free(c, &s->h);
         return none;
     }
     s->k.wait_for_ready = true;
@@ -9254,7 +9688,7 @@ ensign_subscription_t ensign_subscribe(ensign_t *c, const ensign_subscription_de
 
 static void ensi_sub_close(ensign_t *c, ensi_sub_t *s)
 {
-    ensi_sub_finish(c, s, NULL);
+    ensi_sub_finish(c, &s->h, NULL);
     s->k.s.rx.end = s->k.s.rx.start + s->k.s.rx.lent;
     s->scan = 0;
     ensi_state_ready(c, &s->h, true);
@@ -9272,12 +9706,25 @@ int ensign_subscription_close(ensign_t *c, ensign_subscription_t handle)
 /* >>req   may call: util mem env pb handle h2 grpc auth state topic pub
  * Requests: one question to the service, one answer
  *
- * Owns   each request's unary call, which is used again for the next page or the next step, and the page that is being read.
- * Holds  one answer, or END with an error; TOPIC of a list points into the page, which stands until the next pull.
+ * Owns   each request's unary call, which is used again for the next page or the next step, and the page that
+ *        is being read.
+ * Holds  one answer, or END with an error; TOPIC of a list points into the page, which stands until the next
+ *        pull.
  * Moves  find and list read pages; ensure finds, creates, and finds again when somebody else was faster. */
-typedef enum { ENSI_REQ_CREATE, ENSI_REQ_ENSURE, ENSI_REQ_FIND, ENSI_REQ_LIST, ENSI_REQ_STATUS } ensi_req_kind_t;
+typedef enum {
+    ENSI_REQ_CREATE,
+    ENSI_REQ_ENSURE,
+    ENSI_REQ_FIND,
+    ENSI_REQ_LIST,
+    ENSI_REQ_STATUS
+} ensi_req_kind_t;
 
-enum { ENSI_REQ_PAGE = 100, ENSI_REQ_MESSAGE_MAX = 4 * 1024 * 1024, ENSI_REQ_WINDOW = 16 * 1024, ENSI_REQ_TOKEN = 1024 };
+enum {
+    ENSI_REQ_PAGE = 100,
+    ENSI_REQ_MESSAGE_MAX = 4 * 1024 * 1024,
+    ENSI_REQ_WINDOW = 16 * 1024,
+    ENSI_REQ_TOKEN = 1024
+};
 
 typedef struct ensi_req_t {
     ensi_handle_t h;                /* first */
@@ -9307,13 +9754,16 @@ static const char ensi_req_list_method[] = "/ensign.v1beta1.Ensign/ListTopics";
 static const char ensi_req_create_method[] = "/ensign.v1beta1.Ensign/CreateTopic";
 static const char ensi_req_status_method[] = "/ensign.v1beta1.Ensign/Status";
 
-static bool ensi_req_has(const ensi_req_t *q)
+static bool ensi_req_has(ensi_handle_t *h)
 {
+    const ensi_req_t *q = (const ensi_req_t *)(void *)h;
     return !q->h.ended && (q->h.bits != 0 || q->has_next || (q->answered && q->count == 0));
 }
 
-static void ensi_req_end(ensign_t *c, ensi_req_t *q, const ensign_error_t *why)
+static void ensi_req_end(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why)
 {
+    ensi_req_t *q = (ensi_req_t *)(void *)h;
+    if (q->answered) return; /* the answer waits to be pulled */
     ensi_timer_stop(&q->timer);
     ensi_state_end(c, &q->h, why);
 }
@@ -9350,13 +9800,15 @@ static void ensi_req_ask(ensign_t *c, ensi_req_t *q)
     q->paged = false;
     q->k.out.end = q->k.sent = 0;
     q->k.half_closed = false;
-    q->k.s.rx.end = q->k.s.rx.start + q->k.s.rx.lent; /* a topic that was given last stands in the page before */
-    snprintf(q->k.method, sizeof ensi_req_create_method, "%s", ensi_req_method(q)); /* the longest of the three */
+    /* a topic that was given last stands in the page before */
+    q->k.s.rx.end = q->k.s.rx.start + q->k.s.rx.lent;
+    /* the longest of the three */
+    snprintf(q->k.method, sizeof ensi_req_create_method, "%s", ensi_req_method(q));
     if (ensi_grpc_reserve(&q->k, cap, &out) != ENSIGN_OK) {
         ensign_error_t e;
         ensi_fail(&e, ENSIGN_E_MEMORY, 0, "request: no memory for %s", q->k.method);
         q->k.end_status = ENSIGN_GRPC_RESOURCE_EXHAUSTED;
-        ensi_req_end(c, q, &e);
+        ensi_req_end(c, &q->h, &e);
         return;
     }
     ensi_grpc_commit(&q->k, ensi_req_encode(q, out, cap), 0);
@@ -9371,7 +9823,8 @@ static bool ensi_req_topic(ensi_req_t *q, ensign_slice_t bytes)
 {
     ensi_pb_topic_t t;
     ensign_topic_t *out = &q->topic;
-    if (!ensi_pb_decode(ensi_pb_topic_fields, &t, bytes.ptr, bytes.len) || t.id.len != ENSI_TOPIC_ID_BYTES) return false;
+    if (!ensi_pb_decode(ensi_pb_topic_fields, &t, bytes.ptr, bytes.len) || t.id.len != ENSI_TOPIC_ID_BYTES)
+        return false;
     memset(out, 0, sizeof *out);
     ensi_event_copy_id(out->id.b, sizeof out->id.b, t.id);
     ensi_event_copy_id(out->project_id.b, sizeof out->project_id.b, t.project_id);
@@ -9402,7 +9855,9 @@ static bool ensi_req_status(ensi_req_t *q, ensign_slice_t bytes)
 static bool ensi_req_page(ensi_req_t *q, ensign_slice_t bytes)
 {
     ensi_pb_topics_page_t page;
-    if (!ensi_pb_decode(ensi_pb_topics_page_fields, &page, bytes.ptr, bytes.len) || page.next_page_token.len > sizeof q->token) return false;
+    if (!ensi_pb_decode(ensi_pb_topics_page_fields, &page, bytes.ptr, bytes.len) ||
+        page.next_page_token.len > sizeof q->token)
+        return false;
     q->token_len = page.next_page_token.len;
     if (q->token_len) memcpy(q->token, page.next_page_token.ptr, q->token_len);
     q->page = ensi_slice(page.topics.ptr, page.topics.len);
@@ -9422,9 +9877,11 @@ static bool ensi_req_next_topic(ensi_req_t *q)
 static void ensi_req_not_found(ensign_t *c, ensi_req_t *q)
 {
     ensign_error_t e;
-    ensi_fail(&e, ENSIGN_E_NOT_FOUND, 0, "request: the project has no topic \"%.100s\"; create it, or see to the key's project", q->name);
+    ensi_fail(&e, ENSIGN_E_NOT_FOUND, 0,
+              "request: the project has no topic \"%.100s\"; create it, or see to the key's project",
+              q->name);
     q->k.end_status = ENSIGN_GRPC_NOT_FOUND;
-    ensi_req_end(c, q, &e);
+    ensi_req_end(c, &q->h, &e);
 }
 
 /* A page of find or ensure: is the name on it? */
@@ -9453,7 +9910,7 @@ static void ensi_req_list_on(ensign_t *c, ensi_req_t *q)
     if (ensi_req_next_topic(q)) return;
     q->paged = false;
     if (q->token_len > 0) ensi_req_ask(c, q);
-    else ensi_req_end(c, q, NULL);
+    else ensi_req_end(c, &q->h, NULL);
 }
 
 static bool ensi_req_answer(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
@@ -9484,7 +9941,7 @@ static void ensi_req_failed(ensign_t *c, ensi_req_t *q)
         q->token_len = 0;
         ensi_req_ask(c, q);
     } else {
-        ensi_req_end(c, q, &k->fault);
+        ensi_req_end(c, &q->h, &k->fault);
     }
 }
 
@@ -9499,14 +9956,20 @@ static void ensi_req_ended(ensign_t *c, ensi_req_t *q)
         return;
     }
     rc = ensi_grpc_look(k, r, &total, &status);
-    if (rc == ENSIGN_OK && ensi_req_answer(c, q, ensi_slice(r->ptr + r->start + r->lent + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX))) return;
-    if (rc >= 0) ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "request: %s answers OK, but without a message that is an answer", k->method);
+    if (rc == ENSIGN_OK &&
+        ensi_req_answer(c, q,
+                        ensi_slice(r->ptr + r->start + r->lent + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX)))
+        return;
+    if (rc >= 0)
+        ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0,
+                  "request: %s answers OK, but without a message that is an answer", k->method);
     k->end_status = status;
-    ensi_req_end(c, q, &k->fault);
+    ensi_req_end(c, &q->h, &k->fault);
 }
 
-static void ensi_req_serve(ensign_t *c, ensi_req_t *q)
+static void ensi_req_serve(ensign_t *c, ensi_handle_t *h)
 {
+    ensi_req_t *q = (ensi_req_t *)(void *)h;
     size_t total;
     int status = ENSIGN_GRPC_INTERNAL;
     if (q->k.state == ENSI_GRPC_OPEN && ensi_grpc_look(&q->k, &q->k.s.rx, &total, &status) < 0) {
@@ -9518,25 +9981,39 @@ static void ensi_req_serve(ensign_t *c, ensi_req_t *q)
         else ensi_req_ended(c, q);
     } else if (q->k.state == ENSI_GRPC_OPEN) ensi_state_grant(c, &q->k);
     ensi_h2_resume(&c->h2, &q->k.s);
-    ensi_state_ready(c, &q->h, ensi_req_has(q));
+    ensi_state_ready(c, &q->h, ensi_req_has(&q->h));
 }
 
-static void ensi_req_tick(ensign_t *c, ensi_req_t *q)
+static void ensi_req_tick(ensign_t *c, ensi_handle_t *h)
 {
+    ensi_req_t *q = (ensi_req_t *)(void *)h;
     if (!ensi_timer_due(&q->timer, c->env.now_ms) || q->answered || (q->h.bits & ENSI_BIT_END)) return;
-    ensi_state_abort(c, &q->k, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED, "request: no answer within request_timeout_ms");
+    ensi_state_abort(c, &q->k, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
+                     "request: no answer within request_timeout_ms");
     if (q->k.state != ENSI_GRPC_ENDED || q->paged) return; /* a list whose page is being read goes on */
     if (c->last_fault.code && q->k.unprocessed)
-        ensi_fail(&q->k.fault, ENSIGN_E_DEADLINE_EXCEEDED, 0, "request: no answer within request_timeout_ms; %.150s", c->last_fault.text);
-    ensi_req_end(c, q, &q->k.fault);
+        ensi_fail(&q->k.fault, ENSIGN_E_DEADLINE_EXCEEDED, 0,
+                  "request: no answer within request_timeout_ms; %.150s", c->last_fault.text);
+    ensi_req_end(c, &q->h, &q->k.fault);
     ensi_state_ready(c, &q->h, true);
+}
+
+static uint32_t ensi_req_left(const ensi_handle_t *h, uint64_t now_ms)
+{
+    return ensi_timer_left(&((const ensi_req_t *)(const void *)h)->timer, now_ms);
+}
+
+static ensi_grpc_t *ensi_req_call(ensi_handle_t *h)
+{
+    return &((ensi_req_t *)(void *)h)->k;
 }
 
 /* ---- notices */
 
 static ensign_notice_t *ensi_req_pull_answer(ensi_req_t *q)
 {
-    ensign_notice_t *n = ensi_notice_new(&q->h, q->kind == ENSI_REQ_STATUS ? ENSIGN_NOTICE_STATUS : ENSIGN_NOTICE_TOPIC);
+    ensign_notice_t *n =
+        ensi_notice_new(&q->h, q->kind == ENSI_REQ_STATUS ? ENSIGN_NOTICE_STATUS : ENSIGN_NOTICE_TOPIC);
     if (q->kind == ENSI_REQ_STATUS) n->as.status = q->status;
     else n->as.topic = &q->topic;
     n->last = true;
@@ -9561,8 +10038,9 @@ static ensign_notice_t *ensi_req_pull_topic(ensign_t *c, ensi_req_t *q)
     return good ? n : NULL;
 }
 
-static ensign_notice_t *ensi_req_pull(ensign_t *c, ensi_req_t *q)
+static ensign_notice_t *ensi_req_pull(ensign_t *c, ensi_handle_t *h)
 {
+    ensi_req_t *q = (ensi_req_t *)(void *)h;
     ensign_notice_t *n = NULL;
     if (q->answered) return ensi_req_pull_answer(q);
     while (!n && q->has_next) n = ensi_req_pull_topic(c, q); /* a record that is no Topic is left out */
@@ -9575,8 +10053,9 @@ static ensign_notice_t *ensi_req_pull(ensign_t *c, ensi_req_t *q)
 
 /* ---- public */
 
-static void ensi_req_free(ensign_t *c, ensi_req_t *q)
+static void ensi_req_free(ensign_t *c, ensi_handle_t *h)
 {
+    ensi_req_t *q = (ensi_req_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
     ensi_state_free_call(c, &q->k);
     ensi_mem_free(m, q->name);
@@ -9602,7 +10081,7 @@ static ensi_req_t *ensi_req_new(ensign_t *c, ensi_req_kind_t kind, const char *n
     if (q) q->name = ensi_mem_text(&c->env.mem, name);
     if (!q || !q->name || ensi_grpc_init(&q->k, &c->env, &q->h, &o) != ENSIGN_OK) {
         ensi_env_memory(&c->env, sizeof *q);
-        if (q) ensi_req_free(c, q);
+        if (q) ensi_req_free(c, &q->h);
         return NULL;
     }
     q->kind = kind;
@@ -9630,13 +10109,18 @@ static bool ensi_req_good_name(ensign_t *c, const char *name)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
     size_t len = ensign_str(name).len;
-    if (len > 0 && len <= ENSI_PUB_NAME_MAX && strspn(name, letters) == len && strchr(letters + 52, name[0]) == NULL) return true;
-    ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "topic: \"%.80s\" is no topic name: a letter, then letters, digits, . - _, at most %d bytes",
-                  name ? name : "", ENSI_PUB_NAME_MAX);
+    if (len > 0 && len <= ENSI_PUB_NAME_MAX && strspn(name, letters) == len &&
+        strchr(letters + 52, name[0]) == NULL)
+        return true;
+    ensi_env_fail(
+        &c->env, ENSIGN_E_ARGUMENT,
+        "topic: \"%.80s\" is no topic name: a letter, then letters, digits, . - _, at most %d bytes",
+        name ? name : "", ENSI_PUB_NAME_MAX);
     return false;
 }
 
-static uint8_t *ensi_req_put_list(uint8_t *p, uint32_t tag, const char *const *list, size_t count, size_t *size)
+static uint8_t *ensi_req_put_list(uint8_t *p, uint32_t tag, const char *const *list, size_t count,
+                                  size_t *size)
 {
     size_t n = 0;
     for (size_t i = 0; i < count; i++) n += ensi_pb_bytes_size(tag, ensign_str(list[i]).len);
@@ -9665,9 +10149,11 @@ static bool ensi_req_encode_create(ensign_t *c, ensi_req_t *q, const ensign_dedu
         if (!scratch) return false;
         t.deduplication.keys.ptr = scratch;
         t.deduplication.keys.len = keys;
-        t.deduplication.fields.ptr = ensi_req_put_list(scratch, ENSI_PB_DEDUPLICATION_KEYS_TAG, d->keys, d->key_count, &keys);
+        t.deduplication.fields.ptr =
+            ensi_req_put_list(scratch, ENSI_PB_DEDUPLICATION_KEYS_TAG, d->keys, d->key_count, &keys);
         t.deduplication.fields.len = fields;
-        ensi_req_put_list(scratch + keys, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count, &fields);
+        ensi_req_put_list(scratch + keys, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count,
+                          &fields);
     }
     good = ensi_pb_size(ensi_pb_topic_fields, &t, &len);
     if (good) q->create = (uint8_t *)ensi_mem_take(&c->env.mem, len);
@@ -9676,13 +10162,14 @@ static bool ensi_req_encode_create(ensign_t *c, ensi_req_t *q, const ensign_dedu
     return good;
 }
 
-static ensign_request_t ensi_req_make(ensign_t *c, ensi_req_kind_t kind, const char *name, const ensign_dedup_t *dedup, void *user)
+static ensign_request_t ensi_req_make(ensign_t *c, ensi_req_kind_t kind, const char *name,
+                                      const ensign_dedup_t *dedup, void *user)
 {
     ensi_req_t *q = NULL;
     if (ensi_req_good_name(c, name)) q = ensi_req_new(c, kind, name, user);
     if (q && kind != ENSI_REQ_FIND && !ensi_req_encode_create(c, q, dedup)) {
         ensi_env_memory(&c->env, 0);
-        ensi_req_free(c, q);
+        ensi_req_free(c, &q->h);
         q = NULL;
     }
     if (q) q->creating = kind == ENSI_REQ_CREATE;
@@ -9715,19 +10202,30 @@ ensign_request_t ensign_status(ensign_t *c, void *user)
 }
 #endif /* ENSIGN_NO_SERVICE */
 
-/* >>client   may call: util mem env pb id json http1 tls handle link h2 grpc auth state call topic pub sub req sock
+/* >>client   may call: util mem env pb id json http1 tls handle link h2 grpc auth state call topic pub sub
+ * req sock
  * The client: create, connect, pump, notices
  *
  * Owns   the desc's copy; which connection is wanted; the order of work.
- * Holds  one pump acts on everything that has been noted: it starts links, serves touched objects, submits queued calls, and sends. It
+ * Holds  one pump acts on everything that has been noted: it starts links, serves touched objects, submits
+ *        queued calls, and sends. It
  *        runs at the end of each function that takes time or bytes, and never inside a callback.
  *        `work` is false after the pump: a step would do nothing.
  * Moves  FAILED and CLOSED are final; every handle has its END before. */
 enum { ENSI_CLIENT_HANDLES_MAX = 65000, ENSI_CLIENT_NGHTTP2 = 192 * 1024 };
 
 enum {
-    ENSI_STR_TOKEN, ENSI_STR_ID, ENSI_STR_SECRET, ENSI_STR_NAME, ENSI_STR_CA, ENSI_STR_AUTH_CA, ENSI_STR_PEM, ENSI_STR_AUTH_PEM,
-    ENSI_STR_SERVER, ENSI_STR_AUTH_SERVER, ENSI_STRS
+    ENSI_STR_TOKEN,
+    ENSI_STR_ID,
+    ENSI_STR_SECRET,
+    ENSI_STR_NAME,
+    ENSI_STR_CA,
+    ENSI_STR_AUTH_CA,
+    ENSI_STR_PEM,
+    ENSI_STR_AUTH_PEM,
+    ENSI_STR_SERVER,
+    ENSI_STR_AUTH_SERVER,
+    ENSI_STRS
 };
 
 static void ensi_client_pump(ensign_t *c);
@@ -9744,147 +10242,32 @@ const char *ensign_result_name(int code)
     }
 }
 
-/* ---- objects by kind */
-
-static bool ensi_client_has(ensi_handle_t *h)
-{
-    switch (h->kind) {
-    case ENSI_KIND_CLIENT: return (h->bits & (ENSI_BIT_CONNECTED | ENSI_BIT_DISCONNECTED)) != 0;
-    case ENSI_KIND_CALL: return ensi_call_has((ensi_ucall_t *)(void *)h);
-#ifndef ENSIGN_NO_SERVICE
-    case ENSI_KIND_PUBLISHER: return ensi_pub_has((ensi_pub_t *)(void *)h);
-    case ENSI_KIND_SUBSCRIPTION: return ensi_sub_has((ensi_sub_t *)(void *)h);
-    case ENSI_KIND_REQUEST: return ensi_req_has((ensi_req_t *)(void *)h);
-#else
-    case ENSI_KIND_PUBLISHER:
-    case ENSI_KIND_SUBSCRIPTION:
-    case ENSI_KIND_REQUEST: break;
-#endif
-    }
-    return false;
-}
-
-static void ensi_client_serve(ensign_t *c, ensi_handle_t *h)
-{
-    switch (h->kind) {
-    case ENSI_KIND_CLIENT: break;
-    case ENSI_KIND_CALL: ensi_call_serve(c, (ensi_ucall_t *)(void *)h); break;
-#ifndef ENSIGN_NO_SERVICE
-    case ENSI_KIND_PUBLISHER: ensi_pub_serve(c, (ensi_pub_t *)(void *)h); break;
-    case ENSI_KIND_SUBSCRIPTION: ensi_sub_serve(c, (ensi_sub_t *)(void *)h); break;
-    case ENSI_KIND_REQUEST: ensi_req_serve(c, (ensi_req_t *)(void *)h); break;
-#else
-    case ENSI_KIND_PUBLISHER:
-    case ENSI_KIND_SUBSCRIPTION:
-    case ENSI_KIND_REQUEST: break;
-#endif
-    }
-}
-
-static void ensi_client_tick_handle(ensign_t *c, ensi_handle_t *h)
-{
-    switch (h->kind) {
-    case ENSI_KIND_CLIENT: break;
-    case ENSI_KIND_CALL: ensi_call_tick(c, (ensi_ucall_t *)(void *)h); break;
-#ifndef ENSIGN_NO_SERVICE
-    case ENSI_KIND_PUBLISHER: ensi_pub_tick(c, (ensi_pub_t *)(void *)h); break;
-    case ENSI_KIND_SUBSCRIPTION: ensi_sub_tick(c, (ensi_sub_t *)(void *)h); break;
-    case ENSI_KIND_REQUEST: ensi_req_tick(c, (ensi_req_t *)(void *)h); break;
-#else
-    case ENSI_KIND_PUBLISHER:
-    case ENSI_KIND_SUBSCRIPTION:
-    case ENSI_KIND_REQUEST: break;
-#endif
-    }
-}
-
-static uint32_t ensi_client_handle_left(const ensi_handle_t *h, uint64_t now_ms)
-{
-    const ensi_timer_t *timers[4] = { NULL, NULL, NULL, NULL };
-    uint32_t left = ENSIGN_FOREVER;
-    if (h->ended || (h->bits & ENSI_BIT_END)) return left;
-    switch (h->kind) {
-    case ENSI_KIND_CALL: timers[0] = &((const ensi_ucall_t *)(const void *)h)->k.deadline; break;
-#ifndef ENSIGN_NO_SERVICE
-    case ENSI_KIND_PUBLISHER: {
-        const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
-        timers[0] = &p->ack_timer;
-        timers[1] = &p->drain_timer;
-        timers[2] = &p->close_timer;
-        timers[3] = &p->reopen_timer;
-        break;
-    }
-    case ENSI_KIND_SUBSCRIPTION: timers[0] = &((const ensi_sub_t *)(const void *)h)->reopen_timer; break;
-    case ENSI_KIND_REQUEST: timers[0] = &((const ensi_req_t *)(const void *)h)->timer; break;
-#else
-    case ENSI_KIND_PUBLISHER:
-    case ENSI_KIND_SUBSCRIPTION:
-    case ENSI_KIND_REQUEST:
-#endif
-    case ENSI_KIND_CLIENT: break;
-    }
-    for (size_t i = 0; i < ENSI_COUNT(timers) && timers[i]; i++) {
-        uint32_t t = ensi_timer_left(timers[i], now_ms);
-        if (t < left) left = t;
-    }
-    return left;
-}
-
-static ensi_grpc_t *ensi_client_call_of(ensi_handle_t *h)
-{
-    switch (h->kind) {
-    case ENSI_KIND_CALL: return &((ensi_ucall_t *)(void *)h)->k;
-#ifndef ENSIGN_NO_SERVICE
-    case ENSI_KIND_PUBLISHER: return &((ensi_pub_t *)(void *)h)->k;
-    case ENSI_KIND_SUBSCRIPTION: return &((ensi_sub_t *)(void *)h)->k;
-    case ENSI_KIND_REQUEST: return &((ensi_req_t *)(void *)h)->k;
-#else
-    case ENSI_KIND_PUBLISHER:
-    case ENSI_KIND_SUBSCRIPTION:
-    case ENSI_KIND_REQUEST:
-#endif
-    case ENSI_KIND_CLIENT: break;
-    }
-    return NULL;
-}
-
-static void ensi_client_free_handle(ensign_t *c, ensi_handle_t *h)
-{
-    ensi_handle_remove(&c->handles, h);
-    switch (h->kind) {
-    case ENSI_KIND_CALL: ensi_call_free(c, (ensi_ucall_t *)(void *)h); break;
-#ifndef ENSIGN_NO_SERVICE
-    case ENSI_KIND_PUBLISHER: ensi_pub_free(c, (ensi_pub_t *)(void *)h); break;
-    case ENSI_KIND_SUBSCRIPTION: ensi_sub_free(c, (ensi_sub_t *)(void *)h); break;
-    case ENSI_KIND_REQUEST: ensi_req_free(c, (ensi_req_t *)(void *)h); break;
-#else
-    case ENSI_KIND_PUBLISHER:
-    case ENSI_KIND_SUBSCRIPTION:
-    case ENSI_KIND_REQUEST:
-#endif
-    case ENSI_KIND_CLIENT: break;
-    }
-}
-
 /* ---- notices of the client */
+
+/* FAILED and CLOSED are not looked at here: ensign_next gives them behind all others. */
+static bool ensi_self_has(ensi_handle_t *h)
+{
+    return (h->bits & (ENSI_BIT_CONNECTED | ENSI_BIT_DISCONNECTED)) != 0;
+}
 
 static void ensi_client_note(ensign_t *c, uint32_t bit)
 {
     ensi_handle_t *h = &c->self;
     h->bits |= bit;
     if (bit == ENSI_BIT_DISCONNECTED) h->bits &= ~(uint32_t)ENSI_BIT_CONNECTED; /* the later truth */
-    ensi_state_ready(c, h, ensi_client_has(h));
+    ensi_state_ready(c, h, ensi_self_has(h));
 }
 
-static ensign_notice_t *ensi_client_pull_self(ensign_t *c)
+static ensign_notice_t *ensi_self_pull(ensign_t *c, ensi_handle_t *h)
 {
-    ensi_handle_t *h = &c->self;
     const ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
     ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_DISCONNECTED, ENSIGN_NOTICE_DISCONNECTED);
     if (n) {
         h->error = l->fault.code ? l->fault : c->last_fault;
         n->error = &h->error;
-        n->as.disconnected.retry_in_ms = l->state == ENSI_LINK_WAIT && c->handles.alive > 0 ? ensi_timer_left(&l->timer, c->env.now_ms) : 0;
+        n->as.disconnected.retry_in_ms = l->state == ENSI_LINK_WAIT && c->handles.alive > 0
+                                             ? ensi_timer_left(&l->timer, c->env.now_ms)
+                                             : 0;
         if (c->handles.alive == 0) n->as.disconnected.retry_in_ms = ENSIGN_FOREVER;
         return n;
     }
@@ -9898,30 +10281,58 @@ static ensign_notice_t *ensi_client_pull_self(ensign_t *c)
     return n;
 }
 
+/* ---- objects by kind: what each can be asked for */
+
+typedef struct ensi_kind_ops_t {
+    bool (*has)(ensi_handle_t *h);                          /* is a notice pending? */
+    ensign_notice_t *(*pull)(ensign_t *c, ensi_handle_t *h);
+    void (*serve)(ensign_t *c, ensi_handle_t *h);           /* facts or work have come */
+    void (*tick)(ensign_t *c, ensi_handle_t *h);
+    uint32_t (*left)(const ensi_handle_t *h, uint64_t now_ms);  /* to its next timer */
+    ensi_grpc_t *(*call)(ensi_handle_t *h);
+    void (*end)(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why);
+    void (*free)(ensign_t *c, ensi_handle_t *h);
+} ensi_kind_ops_t;
+
+static const ensi_kind_ops_t *ensi_client_ops(const ensi_handle_t *h)
+{
+    static const ensi_kind_ops_t ops[] = {
+        { ensi_self_has, ensi_self_pull, NULL, NULL, NULL, NULL, NULL, NULL },
+        { ensi_call_has, ensi_call_pull, ensi_call_serve, ensi_call_tick, ensi_call_left, ensi_call_of,
+          ensi_state_end, ensi_call_free },
+#ifndef ENSIGN_NO_SERVICE
+        { ensi_pub_has, ensi_pub_pull, ensi_pub_serve, ensi_pub_tick, ensi_pub_left, ensi_pub_call,
+          ensi_pub_end, ensi_pub_free },
+        { ensi_sub_has, ensi_sub_pull, ensi_sub_serve, ensi_sub_tick, ensi_sub_left, ensi_sub_call,
+          ensi_sub_finish, ensi_sub_free },
+        { ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_left, ensi_req_call,
+          ensi_req_end, ensi_req_free },
+#endif
+    };
+    return &ops[h->kind]; /* in the order of ensi_kind_t */
+}
+
+static bool ensi_client_has(ensi_handle_t *h)
+{
+    return ensi_client_ops(h)->has(h);
+}
+
+static void ensi_client_free_handle(ensign_t *c, ensi_handle_t *h)
+{
+    ensi_handle_remove(&c->handles, h);
+    ensi_client_ops(h)->free(c, h);
+}
+
 /* ---- ending all */
 
 static void ensi_client_end_handle(ensign_t *c, ensi_handle_t *h, int status, const ensign_error_t *why)
 {
-    ensi_grpc_t *k = ensi_client_call_of(h);
+    ensi_grpc_t *k = ensi_client_ops(h)->call(h);
     if (h->ended || (h->bits & ENSI_BIT_END)) return;
     ensi_grpc_abort(k, &c->h2, &c->queue, status, why->code, "%s", why->text);
     k->end_status = status;
     k->from_server = false;
-    switch (h->kind) {
-#ifndef ENSIGN_NO_SERVICE
-    case ENSI_KIND_PUBLISHER: ensi_pub_finish(c, (ensi_pub_t *)(void *)h, why, ENSIGN_NACK_NOT_SENT); break;
-    case ENSI_KIND_SUBSCRIPTION: ensi_sub_finish(c, (ensi_sub_t *)(void *)h, why); break;
-    case ENSI_KIND_REQUEST:
-        if (!((ensi_req_t *)(void *)h)->answered) ensi_req_end(c, (ensi_req_t *)(void *)h, why);
-        break;
-#else
-    case ENSI_KIND_PUBLISHER:
-    case ENSI_KIND_SUBSCRIPTION:
-    case ENSI_KIND_REQUEST:
-#endif
-    case ENSI_KIND_CLIENT: break;
-    case ENSI_KIND_CALL: ensi_state_end(c, h, why); break;
-    }
+    ensi_client_ops(h)->end(c, h, why);
     ensi_state_ready(c, h, ensi_client_has(h));
 }
 
@@ -9972,7 +10383,8 @@ static void ensi_client_rpc_over(ensign_t *c)
 
 static void ensi_client_went_down(ensign_t *c, ensi_link_t *l)
 {
-    if (l->fault.code != 0 && !l->orderly && c->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&c->give_up, c->give_up_after_ms);
+    if (l->fault.code != 0 && !l->orderly && c->give_up.state == ENSI_TIMER_OFF)
+        ensi_timer_start(&c->give_up, c->give_up_after_ms);
     if (l == &c->links[ENSIGN_LINK_RPC]) {
         ensi_client_rpc_over(c);
     } else {
@@ -10018,10 +10430,12 @@ static void ensi_client_receive_rpc(ensign_t *c)
         rc = ensi_fail(&l->fault, ENSIGN_E_MEMORY, 0, "http2: no memory for a session");
     while (rc == ENSIGN_OK && (rc = ensi_link_read(l, &p, &len)) == ENSIGN_OK) {
         rc = ensi_h2_receive(&c->h2, p, len);
-        if (rc < 0) ensi_link_fault(l, rc, 0, "http2: %s does not keep to HTTP/2: %.120s", l->where, c->h2.fault);
+        if (rc < 0)
+            ensi_link_fault(l, rc, 0, "http2: %s does not keep to HTTP/2: %.120s", l->where, c->h2.fault);
     }
     ensi_client_settled(c);
-    if (rc == ENSIGN_E_CLOSED) ensi_link_fault(l, ENSIGN_E_CLOSED, 0, "tls: %s ended the connection", l->where);
+    if (rc == ENSIGN_E_CLOSED)
+        ensi_link_fault(l, ENSIGN_E_CLOSED, 0, "tls: %s ended the connection", l->where);
     if (rc < 0) {
         ensi_link_fault(l, rc, 0, "rpc: the connection to %s failed", l->where);
         ensi_client_stop_link(c, l);
@@ -10041,7 +10455,8 @@ static bool ensi_client_transmit(ensign_t *c)
         rc = ensi_h2_send(&c->h2, out, room, &len);
         if (rc == ENSIGN_OK) rc = ensi_link_commit(l, len);
         if (rc < 0) {
-            ensi_link_fault(l, rc, 0, "rpc: cannot go on sending to %s: %s", l->where, ensign_result_text(rc));
+            ensi_link_fault(l, rc, 0, "rpc: cannot go on sending to %s: %s", l->where,
+                            ensign_result_text(rc));
             ensi_client_stop_link(c, l);
             return false;
         }
@@ -10059,10 +10474,13 @@ static void ensi_client_check_session(ensign_t *c)
     if (!c->h2.session || l->state != ENSI_LINK_RUN || (ensi_h2_alive(&c->h2) && !drained)) return;
     if (c->h2.draining) {
         l->orderly = c->h2.goaway_code == NGHTTP2_NO_ERROR && l->good;
-        ensi_link_fault(l, ENSIGN_E_GOAWAY, (int)c->h2.goaway_code, "http2: %s wants this connection to end (%s%s%.60s)", l->where,
-                        nghttp2_http2_strerror(c->h2.goaway_code), c->h2.goaway_text[0] ? ": " : "", c->h2.goaway_text);
+        ensi_link_fault(l, ENSIGN_E_GOAWAY, (int)c->h2.goaway_code,
+                        "http2: %s wants this connection to end (%s%s%.60s)", l->where,
+                        nghttp2_http2_strerror(c->h2.goaway_code), c->h2.goaway_text[0] ? ": " : "",
+                        c->h2.goaway_text);
     }
-    ensi_link_fault(l, ENSIGN_E_PROTOCOL, 0, "http2: the session with %s is over: %.120s", l->where, c->h2.fault);
+    ensi_link_fault(l, ENSIGN_E_PROTOCOL, 0, "http2: the session with %s is over: %.120s", l->where,
+                    c->h2.fault);
     ensi_client_stop_link(c, l);
 }
 
@@ -10076,14 +10494,18 @@ static void ensi_client_facts(ensign_t *c, ensi_grpc_t *k)
     if (k->state != ENSI_GRPC_OPEN) return;
     if (s->headers_done) ensi_client_good(c);
     if (s->no_memory) {
-        ensi_state_abort(c, k, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY, "memory: none for what the server sends");
+        ensi_state_abort(c, k, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY,
+                         "memory: none for what the server sends");
     } else if (s->overrun) {
-        ensi_state_abort(c, k, ENSIGN_GRPC_INTERNAL, ENSIGN_E_ABUSE, "http2: the server sends more than the window that it was given");
+        ensi_state_abort(c, k, ENSIGN_GRPC_INTERNAL, ENSIGN_E_ABUSE,
+                         "http2: the server sends more than the window that it was given");
     } else if (k->meta.too_large) {
         ensi_grpc_abort(k, h, &c->queue, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_TOO_LARGE,
-                        "grpc: %s sends more metadata than the %lu bytes allowed; raise max_metadata_bytes", k->method, (unsigned long)k->max_meta);
+                        "grpc: %s sends more metadata than the %lu bytes allowed; raise max_metadata_bytes",
+                        k->method, (unsigned long)k->max_meta);
     } else if (s->closed && s->lost) {
-        if (s->headers_sent || !ensi_grpc_retry(k, &c->queue)) ensi_grpc_lost(k, &c->links[ENSIGN_LINK_RPC].fault);
+        if (s->headers_sent || !ensi_grpc_retry(k, &c->queue))
+            ensi_grpc_lost(k, &c->links[ENSIGN_LINK_RPC].fault);
     } else if (s->closed && s->close_code == NGHTTP2_REFUSED_STREAM && !s->headers_done) {
         if (ensi_grpc_retry(k, &c->queue)) return;
         ensi_grpc_judge(k);
@@ -10104,7 +10526,7 @@ static void ensi_client_touched(ensign_t *c)
         s->touched = false;
         ensi_client_facts(c, k);
         if (k->state == ENSI_GRPC_OPEN) ensi_state_grant(c, k);
-        ensi_client_serve(c, k->owner);
+        ensi_client_ops(k->owner)->serve(c, k->owner);
     }
 }
 
@@ -10126,7 +10548,8 @@ static void ensi_client_submit(ensign_t *c)
         int rc;
         next = k->queue_next;
         if (obstacle) {
-            ensi_grpc_abort(k, &c->h2, &c->queue, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_UNAVAILABLE, "call: not sent: %.180s", obstacle);
+            ensi_grpc_abort(k, &c->h2, &c->queue, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_UNAVAILABLE,
+                            "call: not sent: %.180s", obstacle);
             ensi_state_touch(c, k);
             continue;
         }
@@ -10136,7 +10559,8 @@ static void ensi_client_submit(ensign_t *c)
         if (rc == ENSIGN_OK) {
             ensi_grpc_dequeue(&c->queue, k);
         } else if (rc == ENSIGN_E_MEMORY) {
-            ensi_grpc_abort(k, &c->h2, &c->queue, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY, "http2: no memory to send %s", k->method);
+            ensi_grpc_abort(k, &c->h2, &c->queue, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY,
+                            "http2: no memory to send %s", k->method);
             ensi_state_touch(c, k);
         }
     }
@@ -10200,7 +10624,10 @@ static void ensi_client_tick_link(ensign_t *c, ensi_link_t *l)
         return;
     }
     ensi_link_fault(l, ENSIGN_E_STALLED, 0, "%s: no %s from %s in time", l->name,
-                    l->state == ENSI_LINK_RESOLVE ? "address" : l->state == ENSI_LINK_DIAL ? "connection" : "answer", l->where);
+                    l->state == ENSI_LINK_RESOLVE ? "address"
+                    : l->state == ENSI_LINK_DIAL  ? "connection"
+                                                  : "answer",
+                    l->where);
     ensi_client_stop_link(c, l);
 }
 
@@ -10210,8 +10637,9 @@ int ensign_tick(ensign_t *c, uint64_t now_ms)
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) ensi_client_tick_link(c, &c->links[i]);
     ensi_auth_tick(&c->auth);
     for (uint32_t i = 0; i < c->handles.count; i++)
-        if (c->handles.slots[i]) ensi_client_tick_handle(c, c->handles.slots[i]);
-    if (ensi_timer_due(&c->give_up, c->env.now_ms)) ensi_client_final(c, ENSIGN_GRPC_UNAVAILABLE, &c->last_fault);
+        if (c->handles.slots[i]) ensi_client_ops(c->handles.slots[i])->tick(c, c->handles.slots[i]);
+    if (ensi_timer_due(&c->give_up, c->env.now_ms))
+        ensi_client_final(c, ENSIGN_GRPC_UNAVAILABLE, &c->last_fault);
     if (ensi_timer_due(&c->close_timer, c->env.now_ms)) {
         ensign_error_t e;
         ensi_fail(&e, ENSIGN_E_CANCELLED, 0, "client: closed before this ended");
@@ -10225,7 +10653,8 @@ int ensign_tick(ensign_t *c, uint64_t now_ms)
 static int ensi_client_timer(const ensign_t *c, uint64_t now_ms)
 {
     uint32_t left = ENSIGN_FOREVER, t;
-    const ensi_timer_t *timers[] = { &c->links[0].timer, &c->links[1].timer, &c->auth.renew, &c->auth.expire, &c->auth.backoff, &c->give_up, &c->close_timer };
+    const ensi_timer_t *timers[] = { &c->links[0].timer, &c->links[1].timer, &c->auth.renew, &c->auth.expire,
+                                     &c->auth.backoff,   &c->give_up,        &c->close_timer };
     if (c->env.work) return 0;
     if (now_ms < c->env.now_ms) now_ms = c->env.now_ms;
     for (size_t i = 0; i < ENSI_COUNT(timers); i++) {
@@ -10233,8 +10662,9 @@ static int ensi_client_timer(const ensign_t *c, uint64_t now_ms)
         if (t < left) left = t;
     }
     for (uint32_t i = 0; i < c->handles.count; i++) {
-        if (!c->handles.slots[i]) continue;
-        t = ensi_client_handle_left(c->handles.slots[i], now_ms);
+        const ensi_handle_t *h = c->handles.slots[i];
+        if (!h || h->ended || (h->bits & ENSI_BIT_END)) continue;
+        t = ensi_client_ops(h)->left(h, now_ms);
         if (t < left) left = t;
     }
     if (left == ENSIGN_FOREVER) return -1;
@@ -10256,7 +10686,8 @@ static ensi_link_t *ensi_client_link(ensign_t *c, int link, uint32_t attempt, bo
 {
     ensi_link_t *l;
     if (link < 0 || link >= ENSIGN_MAX_LINKS) {
-        ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "link: %d is none; 0 to %d are", link, ENSIGN_MAX_LINKS - 1);
+        ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "link: %d is none; 0 to %d are", link,
+                      ENSIGN_MAX_LINKS - 1);
         return NULL;
     }
     l = &c->links[link];
@@ -10265,14 +10696,15 @@ static ensi_link_t *ensi_client_link(ensign_t *c, int link, uint32_t attempt, bo
 
 static int ensi_client_bad_link(int link)
 {
-    return link < 0 || link >= ENSIGN_MAX_LINKS ? ENSIGN_E_ARGUMENT : ENSIGN_OK; /* an old attempt is passed over */
+    /* an old attempt is passed over */
+    return link < 0 || link >= ENSIGN_MAX_LINKS ? ENSIGN_E_ARGUMENT : ENSIGN_OK;
 }
 
 void ensign_link(const ensign_t *c, int link, ensign_link_t *out)
 {
-    static const ensign_link_do_t todo[ENSI_LINK_STATES] = {
-        ENSIGN_LINK_IDLE, ENSIGN_LINK_RESOLVE, ENSIGN_LINK_DIAL, ENSIGN_LINK_RUN, ENSIGN_LINK_HANGUP, ENSIGN_LINK_IDLE
-    };
+    static const ensign_link_do_t todo[ENSI_LINK_STATES] = { ENSIGN_LINK_IDLE,   ENSIGN_LINK_RESOLVE,
+                                                             ENSIGN_LINK_DIAL,   ENSIGN_LINK_RUN,
+                                                             ENSIGN_LINK_HANGUP, ENSIGN_LINK_IDLE };
     const ensi_link_t *l;
     memset(out, 0, sizeof *out);
     if (link < 0 || link >= ENSIGN_MAX_LINKS) return;
@@ -10285,7 +10717,8 @@ void ensign_link(const ensign_t *c, int link, ensign_link_t *out)
     out->address_count = l->state == ENSI_LINK_DIAL ? l->address_count : 0;
 }
 
-int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses, size_t count, int native)
+int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses, size_t count,
+                    int native)
 {
     ensi_link_t *l = ensi_client_link(c, link, attempt, false);
     if (!l || l->state != ENSI_LINK_RESOLVE) return ensi_client_bad_link(link);
@@ -10299,7 +10732,9 @@ int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *
     if (l->address_count > 0) {
         ensi_link_move(l, ENSI_LINK_ON_ADDRESS);
     } else {
-        ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s has no address (resolver's code %d); is it spelled right?", l->name, l->host, native);
+        ensi_link_fault(l, ENSIGN_E_RESOLVE, native,
+                        "%s: the host name %.100s has no address (resolver's code %d); is it spelled right?",
+                        l->name, l->host, native);
         ensi_link_down(l);
         ensi_client_went_down(c, l);
     }
@@ -10331,11 +10766,19 @@ static void ensi_client_down_reason(ensi_link_t *l, int native)
 {
     const char *text = native ? strerror(native) : "closed by the peer";
     switch (l->state) {
-    case ENSI_LINK_RESOLVE: ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s was not resolved", l->name, l->host); break;
-    case ENSI_LINK_DIAL:
-        ensi_link_fault(l, ENSIGN_E_CONNECT, native, "%s: cannot connect to %s: %s (%d); is the server there, and the port right?", l->name, l->where, text, native);
+    case ENSI_LINK_RESOLVE:
+        ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s was not resolved", l->name,
+                        l->host);
         break;
-    case ENSI_LINK_RUN: ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s (%d)", l->name, l->where, text, native); break;
+    case ENSI_LINK_DIAL:
+        ensi_link_fault(l, ENSIGN_E_CONNECT, native,
+                        "%s: cannot connect to %s: %s (%d); is the server there, and the port right?",
+                        l->name, l->where, text, native);
+        break;
+    case ENSI_LINK_RUN:
+        ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s (%d)", l->name,
+                        l->where, text, native);
+        break;
     case ENSI_LINK_IDLE:
     case ENSI_LINK_HANGUP:
     case ENSI_LINK_WAIT:
@@ -10370,8 +10813,8 @@ int ensign_rx_ack(ensign_t *c, int link, size_t len, uint64_t now_ms)
     if (!l) return ENSIGN_E_ARGUMENT;
     if (l->state != ENSI_LINK_RUN) return ENSIGN_OK;
     if (len > l->rx.cap - l->rx.end)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "rx_ack: %lu bytes, ensign_rx_buf gave room for %lu", (unsigned long)len,
-                             (unsigned long)(l->rx.cap - l->rx.end));
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "rx_ack: %lu bytes, ensign_rx_buf gave room for %lu",
+                             (unsigned long)len, (unsigned long)(l->rx.cap - l->rx.end));
     ensi_env_time(&c->env, now_ms);
     l->rx.end += len;
     c->env.stats.bytes_in += len;
@@ -10384,7 +10827,8 @@ const uint8_t *ensign_tx_buf(ensign_t *c, int link, size_t *len)
 {
     ensi_link_t *l = ensi_client_link(c, link, 0, true);
     *len = 0;
-    if (!l || (l->state != ENSI_LINK_RUN && l->state != ENSI_LINK_HANGUP) || l->tx.end == l->tx.start) return NULL;
+    if (!l || (l->state != ENSI_LINK_RUN && l->state != ENSI_LINK_HANGUP) || l->tx.end == l->tx.start)
+        return NULL;
     *len = l->tx.end - l->tx.start;
     return l->tx.ptr + l->tx.start;
 }
@@ -10394,7 +10838,8 @@ int ensign_tx_ack(ensign_t *c, int link, size_t len)
     ensi_link_t *l = ensi_client_link(c, link, 0, true);
     if (!l) return ENSIGN_E_ARGUMENT;
     if (len > l->tx.end - l->tx.start)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "tx_ack: %lu bytes, only %lu were waiting", (unsigned long)len, (unsigned long)(l->tx.end - l->tx.start));
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "tx_ack: %lu bytes, only %lu were waiting",
+                             (unsigned long)len, (unsigned long)(l->tx.end - l->tx.start));
     l->tx.start += len;
     c->env.stats.bytes_out += len;
     if (l->state == ENSI_LINK_RUN && l->tx.start == l->tx.end) {
@@ -10413,20 +10858,7 @@ static void ensi_client_reap(ensign_t *c)
 
 static ensign_notice_t *ensi_client_pull(ensign_t *c, ensi_handle_t *h)
 {
-    ensign_notice_t *n = NULL;
-    switch (h->kind) {
-    case ENSI_KIND_CLIENT: n = ensi_client_pull_self(c); break;
-    case ENSI_KIND_CALL: n = ensi_call_pull(c, (ensi_ucall_t *)(void *)h); break;
-#ifndef ENSIGN_NO_SERVICE
-    case ENSI_KIND_PUBLISHER: n = ensi_pub_pull(c, (ensi_pub_t *)(void *)h); break;
-    case ENSI_KIND_SUBSCRIPTION: n = ensi_sub_pull(c, (ensi_sub_t *)(void *)h); break;
-    case ENSI_KIND_REQUEST: n = ensi_req_pull(c, (ensi_req_t *)(void *)h); break;
-#else
-    case ENSI_KIND_PUBLISHER:
-    case ENSI_KIND_SUBSCRIPTION:
-    case ENSI_KIND_REQUEST: break;
-#endif
-    }
+    ensign_notice_t *n = ensi_client_ops(h)->pull(c, h);
     ensi_ready_remove(&c->handles, h);
     if (h->ended) c->handles.dying = h;
     else if (ensi_client_has(h)) ensi_ready_append(&c->handles, h); /* behind the others: round-robin */
@@ -10440,14 +10872,15 @@ const ensign_notice_t *ensign_next(ensign_t *c)
         const ensign_notice_t *n = ensi_client_pull(c, c->handles.ready_head);
         if (n) return n;
     }
-    return c->self.held ? NULL : ensi_client_pull_self(c); /* FAILED and CLOSED, behind all others */
+    return c->self.held ? NULL : ensi_self_pull(c, &c->self); /* FAILED and CLOSED, behind all others */
 }
 
 /* A handle by its id, ENSIGN_CLIENT included; NULL with E_HANDLE. */
 static ensi_handle_t *ensi_client_any(ensign_t *c, uint32_t id)
 {
     ensi_handle_t *h = id == ENSIGN_CLIENT ? &c->self : ensi_handle_find(&c->handles, id);
-    if (!h) ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu is none, or it has ended", (unsigned long)id);
+    if (!h)
+        ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu is none, or it has ended", (unsigned long)id);
     return h;
 }
 
@@ -10482,7 +10915,8 @@ int ensign_hold(ensign_t *c, uint32_t handle, bool on)
 int ensign_forget(ensign_t *c, uint32_t handle)
 {
     ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
-    if (handle == ENSIGN_CLIENT) return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "forget: the client itself ends by ensign_destroy");
+    if (handle == ENSIGN_CLIENT)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "forget: the client itself ends by ensign_destroy");
     if (!h) return ENSIGN_OK;
     ensi_client_free_handle(c, h);
     ensi_env_work(&c->env); /* its RST_STREAM */
@@ -10525,7 +10959,8 @@ static int64_t ensi_client_wall(void *user)
     return (int64_t)time(NULL) * 1000;
 }
 
-/* Splits "host:port" or "[v6]:port"; the host without brackets goes to out. fallback 0: a port must be there. */
+/* Splits "host:port" or "[v6]:port"; the host without brackets goes to out. fallback 0: a port must be
+ * there. */
 static bool ensi_client_split(const char *text, uint16_t fallback, char *host, size_t cap, uint16_t *port)
 {
     const char *end, *colon;
@@ -10542,7 +10977,9 @@ static bool ensi_client_split(const char *text, uint16_t fallback, char *host, s
     }
     len = (size_t)(end - text);
     if (len == 0 || len >= cap || (!colon && fallback == 0)) return false;
-    if (colon && (colon[1] == '\0' || strlen(colon + 1) > 5 || strspn(colon + 1, "0123456789") != strlen(colon + 1))) return false;
+    if (colon &&
+        (colon[1] == '\0' || strlen(colon + 1) > 5 || strspn(colon + 1, "0123456789") != strlen(colon + 1)))
+        return false;
     number = colon ? strtoul(colon + 1, NULL, 10) : fallback;
     if (number == 0 || number > 65535) return false;
     memcpy(host, text, len);
@@ -10558,7 +10995,8 @@ static bool ensi_client_is_literal(const char *host)
 
 static bool ensi_client_is_loopback(const char *host)
 {
-    return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 || (ensi_client_is_literal(host) && strncmp(host, "127.", 4) == 0);
+    return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+           (ensi_client_is_literal(host) && strncmp(host, "127.", 4) == 0);
 }
 
 static int ensi_client_set_host(ensign_t *c, ensi_link_t *l, const char *host, uint16_t port)
@@ -10570,7 +11008,10 @@ static int ensi_client_set_host(ensign_t *c, ensi_link_t *l, const char *host, u
     snprintf(l->where, sizeof l->where, strchr(host, ':') ? "[%.60s]:%u" : "%.70s:%u", host, port);
 #ifdef ENSIGN_NO_DNS
     if (!l->literal && c->io == ENSIGN_IO_SOCKETS)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: ENSIGN_NO_DNS is defined, so \"%.80s\" must be an address, or io ENSIGN_IO_SOCKETS_NO_DNS", host);
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: ENSIGN_NO_DNS is defined, so \"%.80s\" must be an address, or io "
+                             "ENSIGN_IO_SOCKETS_NO_DNS",
+                             host);
 #endif
     return ENSIGN_OK;
 }
@@ -10581,14 +11022,24 @@ static int ensi_client_set_endpoint(ensign_t *c, const ensign_desc_t *d)
     char host[256];
     uint16_t port;
     if (!endpoint && d->client_id) endpoint = "ensign.rotational.app:443";
-    if (!endpoint) return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: endpoint is missing; give \"host:port\", or a client_id for the hosted service");
+    if (!endpoint)
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT,
+            "client: endpoint is missing; give \"host:port\", or a client_id for the hosted service");
     if (!ensi_client_split(endpoint, 0, host, sizeof host, &port))
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: endpoint \"%.100s\" is not host:port (an IPv6 address needs brackets: [::1]:443)", endpoint);
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT,
+            "client: endpoint \"%.100s\" is not host:port (an IPv6 address needs brackets: [::1]:443)",
+            endpoint);
     snprintf(c->authority, sizeof c->authority, "%s", d->authority ? d->authority : endpoint);
     c->common.authority = c->authority;
     c->common.scheme = d->tls.off ? "http" : "https";
-    if ((d->client_id || d->token) && d->tls.off && !d->allow_plaintext_token && !ensi_client_is_loopback(host))
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: a token would go in plaintext to %.100s; leave tls on, or set allow_plaintext_token", host);
+    if ((d->client_id || d->token) && d->tls.off && !d->allow_plaintext_token &&
+        !ensi_client_is_loopback(host))
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT,
+            "client: a token would go in plaintext to %.100s; leave tls on, or set allow_plaintext_token",
+            host);
     return ensi_client_set_host(c, &c->links[ENSIGN_LINK_RPC], host, port);
 }
 
@@ -10601,14 +11052,20 @@ static int ensi_client_set_auth_url(ensign_t *c, const ensign_desc_t *d)
     uint16_t port;
     l->secure = strncmp(url, "https://", 8) == 0;
     if (!l->secure && strncmp(url, "http://", 7) != 0)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: auth_url \"%.100s\" begins neither with https:// nor with http://", url);
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: auth_url \"%.100s\" begins neither with https:// nor with http://",
+                             url);
     snprintf(rest, sizeof rest, "%s", url + (l->secure ? 8 : 7));
     len = strlen(rest);
     if (len > 0 && rest[len - 1] == '/') rest[len - 1] = '\0';
     if (strchr(rest, '/') || !ensi_client_split(rest, l->secure ? 443 : 80, host, sizeof host, &port))
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: auth_url \"%.100s\" is not scheme://host[:port] without a path", url);
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: auth_url \"%.100s\" is not scheme://host[:port] without a path", url);
     if (!l->secure && !d->allow_plaintext_token && !ensi_client_is_loopback(host))
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: the key would go in plaintext to %.100s; use https://, or set allow_plaintext_token", host);
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT,
+            "client: the key would go in plaintext to %.100s; use https://, or set allow_plaintext_token",
+            host);
     return ensi_client_set_host(c, l, host, port);
 }
 
@@ -10647,7 +11104,9 @@ static int ensi_client_set_tls(ensign_t *c, const ensign_desc_t *d)
     }
 #else
     if (!d->tls.off || c->links[ENSIGN_LINK_AUTH].secure)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: ENSIGN_NO_TLS is defined: set tls.off, and an auth_url that begins with http://");
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT,
+            "client: ENSIGN_NO_TLS is defined: set tls.off, and an auth_url that begins with http://");
 #endif
     return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
 }
@@ -10657,9 +11116,13 @@ static int ensi_client_set_key(ensign_t *c, const ensign_desc_t *d)
     ensi_auth_t *a = &c->auth;
     bool failed = false;
     if (d->client_id && !(d->client_secret && *d->client_secret && *d->client_id))
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: client_id and client_secret must both be given, and not be empty");
-    if (d->client_secret && !d->client_id) return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: client_secret without client_id");
-    if (d->client_id && d->token) return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: token and client_id are both set; give one of them");
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: client_id and client_secret must both be given, and not be empty");
+    if (d->client_secret && !d->client_id)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: client_secret without client_id");
+    if (d->client_id && d->token)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: token and client_id are both set; give one of them");
     a->client_id = ensi_client_copy(c, ENSI_STR_ID, d->client_id, &failed);
     a->client_secret = ensi_client_copy(c, ENSI_STR_SECRET, d->client_secret, &failed);
     a->state = d->client_id ? ENSI_AUTH_IDLE : d->token ? ENSI_AUTH_FIXED : ENSI_AUTH_OFF;
@@ -10682,9 +11145,12 @@ static int ensi_client_set_limits(ensign_t *c, const ensign_desc_t *d)
     c->give_up_after_ms = ensi_or(d->give_up_after_ms, ENSIGN_FOREVER);
     c->connection_window = ensi_or(d->connection_window, 1024 * 1024);
     if (c->connection_window < ENSI_H2_WINDOW || c->connection_window > INT32_MAX)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: connection_window is %lu, 65535 to 2147483647 are allowed", (unsigned long)c->connection_window);
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: connection_window is %lu, 65535 to 2147483647 are allowed",
+                             (unsigned long)c->connection_window);
     if (d->max_handles > ENSI_CLIENT_HANDLES_MAX)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: max_handles is %lu, at most %d are allowed", (unsigned long)d->max_handles, ENSI_CLIENT_HANDLES_MAX);
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: max_handles is %lu, at most %d are allowed",
+                             (unsigned long)d->max_handles, ENSI_CLIENT_HANDLES_MAX);
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
         ensi_link_t *l = &c->links[i];
         l->env = &c->env;
@@ -10693,8 +11159,9 @@ static int ensi_client_set_limits(ensign_t *c, const ensign_desc_t *d)
         l->backoff_max_ms = ensi_or(d->backoff_max_ms, 30000);
     }
     if (c->links[0].backoff_min_ms > c->links[0].backoff_max_ms)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: backoff_min_ms is %lu, above backoff_max_ms %lu", (unsigned long)c->links[0].backoff_min_ms,
-                             (unsigned long)c->links[0].backoff_max_ms);
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT, "client: backoff_min_ms is %lu, above backoff_max_ms %lu",
+            (unsigned long)c->links[0].backoff_min_ms, (unsigned long)c->links[0].backoff_max_ms);
     return ENSIGN_OK;
 }
 
@@ -10721,11 +11188,15 @@ static bool ensi_client_seed(const ensign_desc_t *d, uint64_t *seed)
 static int ensi_client_set_names(ensign_t *c, const ensign_desc_t *d)
 {
     bool failed = false;
-    if (!ensi_client_seed(d, &c->env.rng)) return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: no random bytes to be had here; give seed, or the random hook");
+    if (!ensi_client_seed(d, &c->env.rng))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: no random bytes to be had here; give seed, or the random hook");
     if (d->name && strlen(d->name) > 512)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: name has %lu bytes, 512 are allowed", (unsigned long)strlen(d->name));
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: name has %lu bytes, 512 are allowed",
+                             (unsigned long)strlen(d->name));
     if (d->user_agent && strlen(d->user_agent) > 100)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: user_agent has %lu bytes, 100 are allowed", (unsigned long)strlen(d->user_agent));
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: user_agent has %lu bytes, 100 are allowed",
+                             (unsigned long)strlen(d->user_agent));
     c->stream_name = ensi_client_copy(c, ENSI_STR_NAME, d->name, &failed);
     if (!c->stream_name) {
         int64_t ms = c->env.wall_ms(c->env.user);
@@ -10735,7 +11206,8 @@ static int ensi_client_set_names(ensign_t *c, const ensign_desc_t *d)
         ensign_ulid_text(ensi_id_ulid_make(ms > 0 ? (uint64_t)ms : 0, random), c->name);
         c->stream_name = c->name;
     }
-    snprintf(c->user_agent, sizeof c->user_agent, "%s%sensign.h/%s", d->user_agent ? d->user_agent : "", d->user_agent ? " " : "", ENSIGN_VERSION);
+    snprintf(c->user_agent, sizeof c->user_agent, "%s%sensign.h/%s", d->user_agent ? d->user_agent : "",
+             d->user_agent ? " " : "", ENSIGN_VERSION);
     c->common.user_agent = c->user_agent;
     c->auth.user_agent = c->user_agent;
     return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
@@ -10753,7 +11225,8 @@ static int ensi_client_init(ensign_t *c, const ensign_desc_t *d)
     c->io = d->io;
 #ifdef ENSIGN_NO_SOCKETS
     if (rc == ENSIGN_OK && d->io != ENSIGN_IO_CALLER)
-        rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: ENSIGN_NO_SOCKETS is defined: io must be ENSIGN_IO_CALLER");
+        rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                           "client: ENSIGN_NO_SOCKETS is defined: io must be ENSIGN_IO_CALLER");
 #endif
     if (rc == ENSIGN_OK && (d->io < ENSIGN_IO_SOCKETS || d->io > ENSIGN_IO_CALLER))
         rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: io is %d; use an ENSIGN_IO_x", d->io);
@@ -10763,7 +11236,8 @@ static int ensi_client_init(ensign_t *c, const ensign_desc_t *d)
     if (rc == ENSIGN_OK) rc = ensi_client_set_tls(c, d);
     if (rc == ENSIGN_OK) rc = ensi_client_set_key(c, d);
     if (rc == ENSIGN_OK) rc = ensi_client_set_names(c, d);
-    if (rc == ENSIGN_OK && !ensi_handles_open(&c->handles, &c->env.mem, ensi_or(d->max_handles, 64))) rc = ensi_env_memory(&c->env, 0);
+    if (rc == ENSIGN_OK && !ensi_handles_open(&c->handles, &c->env.mem, ensi_or(d->max_handles, 64)))
+        rc = ensi_env_memory(&c->env, 0);
     return rc;
 }
 
@@ -10776,14 +11250,17 @@ int ensign_create(ensign_t **out, const ensign_desc_t *d, ensign_error_t *why)
     *out = NULL;
 #ifndef ENSIGN_NO_SERVICE
     if (!ensi_pb_check())
-        return ensi_fail(why, ENSIGN_E_STATE, 0, "client: the nanopb library was built with other PB_ flags than this file; build both with the same");
+        return ensi_fail(why, ENSIGN_E_STATE, 0,
+                         "client: the nanopb library was built with other PB_ flags than this file; build "
+                         "both with the same");
 #endif
     memset(&mem, 0, sizeof mem);
     mem.user = d->user;
     mem.alloc = d->alloc ? d->alloc : ensi_mem_default;
     mem.limit = d->memory_limit;
     c = (ensign_t *)ensi_mem_zero(&mem, sizeof *c);
-    if (!c) return ensi_fail(why, ENSIGN_E_MEMORY, 0, "client: no memory (%lu bytes)", (unsigned long)sizeof *c);
+    if (!c)
+        return ensi_fail(why, ENSIGN_E_MEMORY, 0, "client: no memory (%lu bytes)", (unsigned long)sizeof *c);
     c->env.mem = mem;
     c->env.user = d->user;
     c->env.wall_ms = d->wall_ms ? d->wall_ms : ensi_client_wall;
@@ -10845,9 +11322,13 @@ int ensign_close(ensign_t *c, uint32_t timeout_ms)
 
 size_t ensign_memory_bound(const ensign_desc_t *d)
 {
-    const char *const texts[] = { d->token, d->client_id, d->client_secret, d->name, d->tls.ca_file, d->auth_tls.ca_file, d->tls.server_name,
-                                  d->auth_tls.server_name, d->endpoint, d->auth_url };
-    size_t size = sizeof(ensign_t) + ENSI_CLIENT_NGHTTP2 + ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
+    const char *const texts[] = { d->token,           d->client_id,
+                                  d->client_secret,   d->name,
+                                  d->tls.ca_file,     d->auth_tls.ca_file,
+                                  d->tls.server_name, d->auth_tls.server_name,
+                                  d->endpoint,        d->auth_url };
+    size_t size =
+        sizeof(ensign_t) + ENSI_CLIENT_NGHTTP2 + ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
     size += (size_t)ensi_or(d->max_handles, 64) * (sizeof(ensi_handle_t *) + 2 * sizeof(uint16_t));
     size += ENSIGN_MAX_LINKS * (2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + 2 * (size_t)ENSI_RECORD_BYTES);
     if (d->client_id) size += 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
@@ -10872,7 +11353,8 @@ static int ensi_client_env_bool(const char *name, bool *out, ensign_error_t *why
     for (size_t k = 0; k < ENSI_COUNT(no); k++)
         if (strcmp(low, no[k]) == 0) return ENSIGN_OK;
     if (*out) return ENSIGN_OK;
-    return ensi_fail(why, ENSIGN_E_FORMAT, 0, "environment: %s is \"%.60s\"; use 1 y t yes true on, or 0 n f no false off", name, v);
+    return ensi_fail(why, ENSIGN_E_FORMAT, 0,
+                     "environment: %s is \"%.60s\"; use 1 y t yes true on, or 0 n f no false off", name, v);
 }
 
 int ensign_desc_env(ensign_desc_t *d, ensign_error_t *why)
@@ -10884,7 +11366,8 @@ int ensign_desc_env(ensign_desc_t *d, ensign_error_t *why)
     if (!d->endpoint) d->endpoint = getenv("ENSIGN_ENDPOINT");
     if (!d->auth_url) d->auth_url = getenv("ENSIGN_AUTH_URL");
     if (!no_auth && !d->token && !d->client_id) d->client_id = getenv("ENSIGN_CLIENT_ID");
-    if (!no_auth && !d->token && !d->client_secret && d->client_id) d->client_secret = getenv("ENSIGN_CLIENT_SECRET");
+    if (!no_auth && !d->token && !d->client_secret && d->client_id)
+        d->client_secret = getenv("ENSIGN_CLIENT_SECRET");
     if (!d->tls.ca_file && !d->tls.ca_pem.ptr) d->tls.ca_file = getenv("ENSIGN_CA_FILE");
     if (!d->auth_tls.ca_file && !d->auth_tls.ca_pem.ptr) d->auth_tls.ca_file = getenv("ENSIGN_CA_FILE");
     if (insecure) d->tls.off = true;
@@ -11407,7 +11890,7 @@ static int ensi_sock_can_wait(ensign_t *c, const char *what)
 
 ENSIGN_API int ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int timeout_ms)
 {
-    const size_t max = ENSI_SOCK_WAIT_MAX - ENSIGN_MAX_FDS;
+    const size_t max = ENSI_SOCK_WAIT_MAX - (size_t)ENSIGN_MAX_FDS;
     uint64_t start = ensign_now_ms();
     int rc = ensi_sock_can_wait(c, "ensign_wait");
 

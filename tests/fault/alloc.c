@@ -303,6 +303,38 @@ static void memory_runs_out_for_good(void **state)
     w->finished = true;
 }
 
+/* A limit of the desc works as memory that runs out does: errors and notices, never more than the limit. */
+static void a_memory_limit_is_kept(void **state)
+{
+    world_t *w = &world;
+    size_t limit, enough = 0;
+    (void)state;
+    for (limit = 10000; limit < 3000000; limit += limit < 800000 ? 9000 : 1000000) {
+        char script[64];
+        snprintf(script, sizeof script, "memory_limit %zu", limit);
+        again(w, WHOLE, script);
+        w->fault = true;
+        w->desc.memory_limit = limit;
+        if (limit < 1500000) {
+            service_reset();
+            memset(&session, 0, sizeof session);
+            if (ensign_create(&w->client, &w->desc, &w->why) == ENSIGN_OK) {
+                open_all(w);
+                put_all(w);
+                world_pass(w, 3000);
+            } else {
+                assert_int_equal(w->why.code, ENSIGN_E_MEMORY);
+            }
+        } else if (play(w)) {
+            enough++;
+        }
+        if (w->live_peak > limit) world_fail(w, "%zu bytes were held", w->live_peak);
+        world_close(w);
+    }
+    assert_true(enough > 0);
+    w->finished = true;
+}
+
 static void the_link_is_cut_at_each_byte_in(void **state)
 {
     (void)state;
@@ -330,6 +362,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(each_allocation_fails_once, script_after),
         cmocka_unit_test_teardown(memory_runs_out_for_good, script_after),
+        cmocka_unit_test_teardown(a_memory_limit_is_kept, script_after),
         cmocka_unit_test_teardown(the_link_is_cut_at_each_byte_in, script_after),
         cmocka_unit_test_teardown(the_link_is_cut_at_each_byte_out, script_after),
         cmocka_unit_test_teardown(the_auth_link_is_cut_at_each_byte, script_after),

@@ -65,7 +65,7 @@ publish() { timeout 120 $publish "$topic" >"$dir/$1" 2>&1; }
 # Waits for pattern $2 in file $dir/$1, as long as the subscriber lives, $3 seconds at most.
 appears() {
     for _ in $(seq $(($3 * 10))); do
-        grep -q "$2" "$dir/$1" && return
+        grep -qs "$2" "$dir/$1" && return
         kill -0 "$subscriber" 2>/dev/null || return 1
         sleep 0.1
     done

@@ -160,6 +160,31 @@ SCRIPT(giving_up_is_final)
     assert_int_equal(call(w, true), 0);
 }
 
+static void refuse_stream(world_t *w, stream_t *s)
+{
+    (void)w;
+    peer_refuse(s, ENSIGN_GRPC_UNAVAILABLE, "ensign broker is not available");
+}
+
+/* Streams that are refused again and again are failing too, though the connection is well. */
+SCRIPT(giving_up_on_streams)
+{
+    ensign_subscription_desc_t d;
+    ensign_subscription_t s;
+    const ensign_notice_t *n;
+    uint64_t began = w->now;
+    memset(&d, 0, sizeof d);
+    w->on_headers = refuse_stream;
+    w->desc.give_up_after_ms = 10000;
+    w->patience_ms = 100000;
+    world_create(w);
+    s = ensign_subscribe(w->client, &d);
+    n = world_await(w, s.id, ENSIGN_NOTICE_END);
+    assert_true(n->last);
+    assert_non_null(n->error);
+    assert_in_range(w->now - began, 9000, 45000);
+}
+
 SCRIPT(a_token_does_not_go_over_plaintext)
 {
     size_t i;
@@ -273,20 +298,20 @@ SCRIPT(steady_state_allocates_nothing)
     service_ready(w->streams[0], 2);
     world_await(w, s.id, ENSIGN_NOTICE_OPEN);
     receive_some(w, s, w->streams[0], STEADY);
-    before = w->allocs;
+    before = w->calls;
     receive_some(w, s, w->streams[0], STEADY);
-    assert_int_equal(w->allocs, before);
+    assert_int_equal(w->calls, before);
     w->on_message = NULL;
     p = ensign_publisher_open(w->client, &pd);
     w->streams[0]->in_at = w->streams[0]->in.len;
     w->on_message = service_publish;
     publish_some(w, p, STEADY);
-    before = w->allocs;
+    before = w->calls;
     publish_some(w, p, STEADY);
-    assert_int_equal(w->allocs, before);
+    assert_int_equal(w->calls, before);
     assert_int_equal(ensign_stats(w->client, ENSIGN_CLIENT, &stats), ENSIGN_OK);
     assert_int_equal(stats.memory, w->live);
-    assert_int_equal(stats.allocations, w->allocs);
+    assert_int_equal(stats.allocations, w->calls);
     assert_true(w->live_peak <= ensign_memory_bound(&w->desc) + ensign_publisher_memory_bound(&pd) +
                                     ensign_subscription_memory_bound(&sd));
 }
@@ -298,7 +323,7 @@ int main(void)
         IN_MODES(answers_of_an_old_attempt_are_passed_over), IN_MODES(a_name_that_cannot_be_resolved),
         IN_MODES(a_dial_without_an_answer_ends), IN_MODES(a_server_that_speaks_something_else),
         IN_MODES(waits_grow_and_stay_within_their_limit), IN_MODES(giving_up_is_final),
-        IN_MODES(a_token_does_not_go_over_plaintext), IN_MODES(closing_at_rest),
+        IN_MODES(giving_up_on_streams), IN_MODES(a_token_does_not_go_over_plaintext), IN_MODES(closing_at_rest),
         IN_MODES(work_that_a_call_leaves_wakes_once), IN_MODES(a_clock_that_runs_backwards_is_clamped),
         IN_MODES(steady_state_allocates_nothing),
     };

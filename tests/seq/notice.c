@@ -308,6 +308,33 @@ SCRIPT(a_notice_stands_whatever_happens_meanwhile)
     assert_slice(n->as.message.bytes, bytes, sizeof bytes);
 }
 
+/* Asking in vain pulls no notice, so the last one stands. */
+SCRIPT(a_notice_stands_when_there_is_no_next)
+{
+    const ensign_notice_t *n;
+    ensign_notice_t copy;
+    uint8_t bytes[1500];
+    uint32_t k;
+    stream_t *s;
+    size_t i;
+    world_create(w);
+    k = call(w, NULL);
+    s = world_stream(w, 0);
+    memset(bytes, 'q', sizeof bytes);
+    peer_message(s, bytes, sizeof bytes);
+    n = world_await(w, k, ENSIGN_NOTICE_MESSAGE);
+    copy = *n;
+    world_hear(w);
+    assert_null(ensign_next(w->client));
+    assert_null(ensign_next_of(w->client, k));
+    memset(bytes, 'z', sizeof bytes);
+    for (i = 0; i < 60; i++) peer_message(s, bytes, sizeof bytes);
+    world_settle(w);
+    assert_memory_equal(n, &copy, sizeof copy);
+    memset(bytes, 'q', sizeof bytes);
+    assert_slice(n->as.message.bytes, bytes, sizeof bytes);
+}
+
 /* ------------------------------------------------------------------ against a model */
 enum { LIVE = 12, OPS = 1500 };
 typedef struct {
@@ -471,6 +498,7 @@ int main(void)
         IN_MODES(hold_makes_next_pass_over),
         IN_MODES(what_is_not_pulled_is_merged),
         IN_MODES(a_notice_stands_whatever_happens_meanwhile),
+        IN_MODES(a_notice_stands_when_there_is_no_next),
         IN_MODES(random_operations_against_a_model),
     };
     return cmocka_run_group_tests_name("notice", tests, NULL, NULL);

@@ -316,15 +316,14 @@ static UNUSED void world_advance(world_t *w, const char *what)
     } while (0)
 
 /* ------------------------------------------------------------------ notices */
-/* Asking for a handle's next notice gives back what its last one lent, also when there is none. */
-static UNUSED void world_account(world_t *w, uint32_t handle, const ensign_notice_t *n)
+static UNUSED void world_account(world_t *w, const ensign_notice_t *n)
 {
     size_t i;
     for (i = 0; i < w->stream_count; i++) {
         stream_t *s = w->streams[i];
-        if (!s->window || (handle && s->handle != handle)) continue;
+        if (!s->window || s->handle != n->handle) continue;
         while (s->released < s->pulled) s->freed += (int64_t)s->sizes[s->released++];
-        if (n && (n->type == ENSIGN_NOTICE_MESSAGE || n->type == ENSIGN_NOTICE_EVENT)) s->pulled++;
+        if (n->type == ENSIGN_NOTICE_MESSAGE || n->type == ENSIGN_NOTICE_EVENT) s->pulled++;
     }
 }
 
@@ -347,8 +346,8 @@ static UNUSED void world_client_notice(world_t *w, const ensign_notice_t *n)
 static UNUSED const ensign_notice_t *world_pull(world_t *w, uint32_t handle)
 {
     const ensign_notice_t *n = handle ? ensign_next_of(w->client, handle) : ensign_next(w->client);
-    world_account(w, n ? n->handle : handle, n);
     if (!n) return NULL;
+    world_account(w, n);
     assert_true(n->handle != 0);
     if (handle) assert_int_equal(n->handle, handle);
     if (n->error && n->error->code == 0)

@@ -102,7 +102,8 @@ struct world_t {
     uint64_t rounds;
     unsigned zero_timeouts, pulls_due;
     /* memory */
-    uint64_t allocs, fail_at;       /* fail_at: the number of the call that fails; 0: none */
+    uint64_t calls, allocs, fail_at; /* fail_at: the number of the call that fails; 0: none */
+    uint32_t fail_in;               /* one of so many fails, at random; 0: none */
     bool failed_once, fail_on;      /* fail_on: every later one too */
     size_t live, live_peak, blocks;
     bool fault;                     /* results of the byte functions may be errors */
@@ -152,6 +153,7 @@ static UNUSED void *world_alloc(void *user, void *old, size_t size)
     uint8_t *p = old ? (uint8_t *)old - 16 : NULL;
     size_t was = 0;
     if (p) memcpy(&was, p, sizeof was);
+    w->calls++;
     if (size == 0) {
         if (p) w->blocks--;
         w->live -= was;
@@ -163,6 +165,7 @@ static UNUSED void *world_alloc(void *user, void *old, size_t size)
         w->failed_once = true;
         return NULL;
     }
+    if (w->fail_in && world_below(w, w->fail_in) == 0) return NULL;
     if (!p) w->blocks++;
     p = (uint8_t *)realloc(p, size + 16);
     if (!p) abort();
@@ -245,17 +248,18 @@ static UNUSED int peer_on_chunk(nghttp2_session *session, uint8_t flags, int32_t
 }
 
 /* Bytes stored and credit outstanding are never more than the buffer, so all that was ever granted is at most
-   what was freed and one buffer: the window, or the whole head message if that is larger. */
+   what was freed, what is lent (the next message may go on in a second buffer, so that it can stand), and one
+   buffer: the window, or the whole next message if that is larger. */
 static UNUSED void peer_audit(stream_t *s)
 {
-    size_t head = s->released < s->size_count ? s->sizes[s->released] : 0;
+    size_t lent = s->pulled > s->released ? s->sizes[s->released] : 0;
+    size_t head = s->pulled < s->size_count ? s->sizes[s->pulled] : 0;
     size_t buffer = head > s->window ? head : s->window;
-    int64_t most = s->freed + s->padded + (int64_t)buffer;
+    int64_t most = s->freed + s->padded + (int64_t)lent + (int64_t)buffer;
     if (s->window && s->granted > most) {
-        world_fail(s->conn->w,
-                   "stream %d: the client granted %lld, freed %lld and %lld of padding, its buffer is %lld",
-                   (int)s->id, (long long)s->granted, (long long)s->freed, (long long)s->padded,
-                   (long long)buffer);
+        world_fail(s->conn->w, "stream %d: %lld granted, %lld freed, %lld padding, %zu lent, a buffer of %zu",
+                   (int)s->id, (long long)s->granted, (long long)s->freed, (long long)s->padded, lent,
+                   buffer);
     }
 }
 
@@ -332,6 +336,7 @@ static UNUSED int peer_on_sent(nghttp2_session *session, const nghttp2_frame *f,
 static UNUSED int peer_on_invalid(nghttp2_session *session, const nghttp2_frame *f, int code, void *user)
 {
     (void)session;
+    if (code == NGHTTP2_ERR_REFUSED_STREAM) return 0; /* it had not heard of the new limit */
     world_fail(((conn_t *)user)->w, "the client sent an invalid frame of type %d on stream %d: %s",
                f->hd.type, (int)f->hd.stream_id, nghttp2_strerror(code));
     return 0;

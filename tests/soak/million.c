@@ -1,6 +1,6 @@
 /* million.c - many events: no allocation on the way, memory within the bounds, every event once and in order
  *
- *   million publish|receive|both TOPIC COUNT BYTES
+ *   million publish|receive|both TOPIC COUNT BYTES [EVENTS_A_SECOND]
  *
  * The service is told by the ENSIGN_ variables. `receive` says "ready" on standard error when it is
  * subscribed. `both` keeps the publisher at most AHEAD events before the subscriber, so that no server has a
@@ -50,7 +50,7 @@ typedef struct side_t {         /* one client with its one stream */
     size_t bound;
 } side_t;
 
-static uint64_t total;
+static uint64_t total, per_second;
 static size_t bytes;
 static char payload[BYTES_MAX];
 
@@ -204,15 +204,16 @@ static void run(bool publishing, bool receiving, const char *topic)
     ensign_subscription_t sub = { 0 };
     ensign_t *clients[CLIENTS_MAX];
     size_t used = 0;
-    uint64_t next = 0, seen = 0, since = ensign_now_ms();
+    uint64_t next = 0, seen = 0, since, begin;
 
     if (receiving) sub = open_subscription(&in, topic);
     if (publishing) p = open_publisher(&out, topic);
     if (receiving) clients[used++] = in.client;
     if (publishing) clients[used++] = out.client;
+    since = begin = ensign_now_ms();
     while ((publishing && out.done < total) || (receiving && in.done < total)) {
-        if (publishing) publish_some(&out, p, &next, receiving ? in.done + AHEAD : total);
-        turn(clients, used);
+        if (publishing) publish_some(&out, p, &next, receiving ? in.done + AHEAD : due(begin, per_second));
+        turn(clients, used, per_second ? PACED_MS : TURN_MS);
         if (publishing) take_acks(&out);
         if (receiving) take_events(&in, sub);
         if (out.done + in.done != seen) since = ensign_now_ms();
@@ -221,7 +222,8 @@ static void run(bool publishing, bool receiving, const char *topic)
                 in.done);
         seen = out.done + in.done;
     }
-    printf("# %.0f ns of CPU an event in this process, first tenth left out\n",
+    printf("# %s: %.0f ns of CPU an event in this process, first tenth left out\n",
+           !receiving ? "publisher" : publishing ? "publisher and subscriber" : "subscriber",
            1e9 * (cpu_seconds() - (publishing ? out.steady_cpu : in.steady_cpu)) / (0.9 * (double)total));
     if (publishing) judge(&out, "publisher");
     if (receiving) judge(&in, "subscriber");
@@ -232,17 +234,18 @@ static void run(bool publishing, bool receiving, const char *topic)
 
 int main(int argc, char **argv)
 {
-    const char *mode = argc == 5 ? argv[1] : "";
+    const char *mode = argc >= 5 && argc <= 6 ? argv[1] : "";
     bool publishing = strcmp(mode, "publish") == 0 || strcmp(mode, "both") == 0;
     bool receiving = strcmp(mode, "receive") == 0 || strcmp(mode, "both") == 0;
 
-    if (argc == 5) {
+    if (argc >= 5) {
+        per_second = argc == 6 ? strtoull(argv[5], NULL, 10) : 0;
         total = strtoull(argv[3], NULL, 10);
         bytes = (size_t)strtoull(argv[4], NULL, 10);
     }
     if ((!publishing && !receiving) || total < 100 || bytes < 10 || bytes > BYTES_MAX) {
-        fprintf(stderr, "million publish|receive|both TOPIC COUNT BYTES     COUNT from 100, BYTES 10 to %d\n",
-                BYTES_MAX);
+        fprintf(stderr, "million publish|receive|both TOPIC COUNT BYTES [EVENTS_A_SECOND]\n"
+                        "COUNT from 100, BYTES 10 to %d\n", BYTES_MAX);
         return 2;
     }
     run(publishing, receiving, argv[2]);

@@ -12,7 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STALL_MS = 60000 };      /* nothing came for so long: the run has failed */
+enum {
+    STALL_MS = 60000,           /* nothing came for so long: the run has failed */
+    TURN_MS = 1000,             /* the longest wait of a turn, */
+    PACED_MS = 5                /* and when events are to go out at a steady pace */
+};
 
 /* ------------------------------------------------------------------ results */
 static int results, failures;
@@ -44,16 +48,15 @@ static void die(const char *format, ...)
 /* ------------------------------------------------------------------ one turn of the loop, for all clients */
 enum { CLIENTS_MAX = 2 };
 
-static void turn(ensign_t *const *clients, size_t count)
+static void turn(ensign_t *const *clients, size_t count, int wait_ms)
 {
     ensign_poll_t set[CLIENTS_MAX][ENSIGN_MAX_FDS];
     struct pollfd fds[CLIENTS_MAX * ENSIGN_MAX_FDS];
     size_t used[CLIENTS_MAX], n = 0, at = 0;
-    int wait = 1000;
 
     for (size_t i = 0; i < count; i++) {
         int timeout = ensign_timeout(clients[i], ensign_now_ms());
-        if (timeout >= 0 && timeout < wait) wait = timeout;
+        if (timeout >= 0 && timeout < wait_ms) wait_ms = timeout;
         used[i] = (size_t)ensign_poll_set(clients[i], set[i]);
         for (size_t k = 0; k < used[i]; k++, n++) {
             int want = set[i][k].want;
@@ -62,7 +65,7 @@ static void turn(ensign_t *const *clients, size_t count)
             fds[n].revents = 0;
         }
     }
-    if (poll(fds, (nfds_t)n, wait) < 0 && errno != EINTR) die("poll: %s", strerror(errno));
+    if (poll(fds, (nfds_t)n, wait_ms) < 0 && errno != EINTR) die("poll: %s", strerror(errno));
     for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; k < used[i]; k++, at++) {
             int got = fds[at].revents;
@@ -83,6 +86,12 @@ static void topic_ensure(ensign_t *c, const char *topic)
     if (r.id == 0) die("topic %s: %s", topic, ensign_error(c)->text);
     if (ensign_await(c, r.id, &n, STALL_MS) != ENSIGN_OK) die("topic %s: %s", topic, ensign_error(c)->text);
     if (n->error) die("topic %s: %s", topic, n->error->text);
+}
+
+/* How many events are due by now, at `per_second` since `begin`; 0: all of them. */
+static uint64_t due(uint64_t begin, uint64_t per_second)
+{
+    return per_second ? 1 + (ensign_now_ms() - begin) * per_second / 1000 : UINT64_MAX;
 }
 
 /* ------------------------------------------------------------------ events that can be told apart

@@ -71,8 +71,8 @@ static void run(run_t *r, const char *topic, uint64_t per_second)
     begin = since = ensign_now_ms();
     while (r->acked + r->nacked < r->total) {
         const ensign_notice_t *n;
-        publish_some(r, per_second ? 1 + (ensign_now_ms() - begin) * per_second / 1000 : r->total);
-        turn(&r->client, 1);
+        publish_some(r, due(begin, per_second));
+        turn(&r->client, 1, per_second ? PACED_MS : TURN_MS);
         while ((n = ensign_next(r->client)) != NULL) take(r, n);
         if (r->acked != seen) since = ensign_now_ms();
         else if (ensign_now_ms() - since > STALL_MS)
@@ -118,7 +118,7 @@ int main(int argc, char **argv)
     drain(&r);
     for (uint64_t i = 0; i < r.total; i++) missing += r.answers[i] == 0;
     result(missing == 0 && r.again == 0 && r.nacked == 0,
-           "%" PRIu64 " events, one ACK each: %" PRIu64 " lack it, %" PRIu64 " too many, %" PRIu64 " NACKs%s%s",
+           "%" PRIu64 " events, one ACK each: %" PRIu64 " without, %" PRIu64 " twice, %" PRIu64 " NACKs%s%s",
            r.total, missing, r.again, r.nacked, r.nacked ? ", the first: " : "", r.text);
     result(r.reopened > 0, "the publisher was reopened %" PRIu64 " times", r.reopened);
     ensign_destroy(r.client);
