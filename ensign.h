@@ -83,7 +83,7 @@ CONTENTS    search for the mark
     >>pub        Publishers: the ring, acks, resends
     >>sub        Subscriptions: events in place, gaps, acks
     >>req        Requests: one question to the service, one answer
-    >>client     req sock
+    >>client     The client: create, connect, pump, notices
     >>sockets    The driver: poll set, step, wait, await
 */
 /* Strict C (-std=c99) hides the POSIX functions that sockets need. */
@@ -125,7 +125,9 @@ CONTENTS    search for the mark
 #endif
 
 #ifndef ENSIGN_API
-#ifdef ENSIGN_STATIC
+#if defined(ENSIGN_STATIC) && defined(__GNUC__)
+#define ENSIGN_API static __attribute__((unused))
+#elif defined(ENSIGN_STATIC)
 #define ENSIGN_API static
 #else
 #define ENSIGN_API extern
@@ -872,18 +874,20 @@ ENSIGN_API int  ensign_stats(const ensign_t *c, uint32_t handle, ensign_stats_t 
  * Pure functions and two tiny state holders: ensi_buf_t (bytes [start, end) wait in it, [end, cap) is room)
  * and ensi_timer_t, whose
  * duration starts at the first tick that sees it (rule Time of the manual). */
-#include <string.h>
-#include <stdio.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
+#if defined(ENSIGN_MALLOC) != defined(ENSIGN_REALLOC) || defined(ENSIGN_MALLOC) != defined(ENSIGN_FREE)
+#error "ensign.h: define all of ENSIGN_MALLOC, ENSIGN_REALLOC and ENSIGN_FREE, or none of them"
+#endif
 #ifndef ENSIGN_MALLOC
-#include <stdlib.h>
 #define ENSIGN_MALLOC(n) malloc(n)
 #define ENSIGN_REALLOC(p, n) realloc(p, n)
 #define ENSIGN_FREE(p) free(p)
 #endif
-#include <stdlib.h> /* getenv */
 #ifndef ENSIGN_ASSERT
 #include <assert.h>
 #define ENSIGN_ASSERT(x) assert(x)
@@ -10202,8 +10206,7 @@ ensign_request_t ensign_status(ensign_t *c, void *user)
 }
 #endif /* ENSIGN_NO_SERVICE */
 
-/* >>client   may call: util mem env pb id json http1 tls handle link h2 grpc auth state call topic pub sub
- * req sock
+/* >>client   may call: util mem env pb id tls handle link h2 grpc auth state call pub sub req sock
  * The client: create, connect, pump, notices
  *
  * Owns   the desc's copy; which connection is wanted; the order of work.

@@ -323,7 +323,8 @@ int main(void)
         IN_MODES(answers_of_an_old_attempt_are_passed_over), IN_MODES(a_name_that_cannot_be_resolved),
         IN_MODES(a_dial_without_an_answer_ends), IN_MODES(a_server_that_speaks_something_else),
         IN_MODES(waits_grow_and_stay_within_their_limit), IN_MODES(giving_up_is_final),
-        IN_MODES(giving_up_on_streams), IN_MODES(a_token_does_not_go_over_plaintext), IN_MODES(closing_at_rest),
+        IN_MODES(giving_up_on_streams), IN_MODES(a_token_does_not_go_over_plaintext),
+        IN_MODES(closing_at_rest),
         IN_MODES(work_that_a_call_leaves_wakes_once), IN_MODES(a_clock_that_runs_backwards_is_clamped),
         IN_MODES(steady_state_allocates_nothing),
     };
