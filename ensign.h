@@ -5913,7 +5913,8 @@ static void ensi_stream_touch(ensi_h2_t *h, ensi_stream_t *s)
 static void ensi_rx_open(ensi_rx_t *r, size_t window, size_t limit, size_t spare)
 {
     memset(r, 0, sizeof *r);
-    r->window = r->cap = window + spare;
+    r->window = window;
+    r->cap = window + spare;
     r->limit = limit;
     r->spare = spare;
 }
