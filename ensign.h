@@ -2,8 +2,9 @@
 ensign.h - event streaming with Ensign, and gRPC to any server, in one C header
 
 DO THIS
-    in ONE .c file   #define ENSIGN_IMPLEMENTATION       before the include, never in a header
-    everywhere       #include "ensign.h"
+    in ONE .c file   #define ENSIGN_IMPLEMENTATION       before the include, never in a header; with -std=c99
+                                                         before all other includes
+    everywhere       #include "ensign.h"                 C99 or C++11, or newer
     link             -lnghttp2 -lmbedtls -lmbedx509 -lmbedcrypto -lprotobuf-nanopb
 
 SHORTEST PROGRAM (whole: examples/publish.c)
@@ -20,49 +21,83 @@ SHORTEST PROGRAM (whole: examples/publish.c)
 THE LOOP
     n = ensign_poll_set(c, set);                         which sockets, and what they wait for
     poll(set..., ensign_timeout(c, now));                yours: poll, epoll, kqueue, libuv, GLib, ...
-    ensign_step(c, set, n, now);                         I/O and timers; never blocks (but see
-                                                         ENSIGN_IO_SOCKETS)
+    ensign_step(c, set, n, now);                         I/O and timers; blocks only in getaddrinfo
     while ((notice = ensign_next(c)) != NULL) ...        what happened, pulled one by one
-    Without sockets: read ensign_link, move bytes through rx_buf/rx_ack and tx_buf/tx_ack, call ensign_tick.
+
+    No loop of your own: ensign_wait and ensign_await are these lines.
+    No sockets: ensign_link says what a connection wants; you move bytes by ensign_rx_buf, ensign_rx_ack,
+    ensign_tx_buf and ensign_tx_ack, and call ensign_tick (whole: examples/sans_io.c).
 
 RULES
-    Threads   One client, one thread at a time. No globals. Other threads hand their work over by a queue of
-              yours.
-    Pull      We never call you, but in the hooks of the desc; a hook may not call into the client.
-    You own   what you pass in: it is copied before the call returns.
-    We own    what a notice points at, until the next notice OF THAT HANDLE is pulled, or it is forgotten.
-    Handles   are numbers: a dead one gives ENSIGN_E_HANDLE, never a crash. A notice with `last` is a handle's
-              last.
-    Results   0 done. Above 0: not now, and nothing was changed. Below 0: an error, nothing was changed,
-              ensign_error says what was wrong and what to change.
-    AGAIN     step, pull notices, try again when ROOM comes: exactly one ROOM for each handle that was told
-              AGAIN.
-    Faults    A lost link or a failing server is a notice (DISCONNECTED, END, NACK, GAP), never the result of
-              a step.
-    Time      Monotonic milliseconds that you pass in; durations that you give start at the next step.
+    Client    One ensign_t: a connection to one gRPC server and, with a client_id, one to its auth service.
+              No globals, no threads. One thread uses it at a time; another one hands work over by a queue of
+              yours, and wakes your loop by a descriptor of yours.
+    Pull      What happens is a notice, and you pull it. We call you in the hooks of the desc only; a hook may
+              not call into the client.
+    Handles   Publishers, subscriptions, requests and calls are numbers: a dead one gives ENSIGN_E_HANDLE,
+              never a crash. 0 is none; ENSIGN_CLIENT means the client where a handle is asked for.
+    Last      A notice with `last` is its handle's last: the handle dies at the next pull of any handle; until
+              then the notice, its metadata and its stats stand. ensign_forget ends a handle without one.
+    Order     ensign_next goes round all handles that have a notice, ensign_next_of asks one. The same seed
+              and the same input give the same order. Nothing queues without bound: answers and events wait in
+              the buffers of their handle, each GAP in its place; CONNECTED, DISCONNECTED, OPEN, ROOM and
+              DRAINED come once, however often they were due since the last pull.
+    You own   what you pass in: it is copied before the call returns, strings too. A 0 in a desc is the
+              default; no wanted value is 0.
+    We own    what a notice points at, until the next notice OF THAT HANDLE is pulled, the handle forgotten,
+              or the client destroyed. Stepping, reconnecting and closing do not move it. To keep it longer:
+              ensign_hold makes ensign_next pass a handle over.
+    Results   0 done. Above 0: not now, and nothing was changed. Below 0: an error, nothing was changed, and
+              ensign_error says what was wrong and what to change. Openers return a handle, {0} on an error.
+    AGAIN     Step, pull notices, try again at ROOM: one comes as soon as what was refused fits. What can
+              never fit is ENSIGN_E_TOO_LARGE at once.
+    Faults    A lost link or a failing server is a notice (DISCONNECTED, GAP, NACK, END, FAILED), never the
+              result of a step. TIMEOUT puts the last fault into ensign_error: why nothing came.
+    Time      Monotonic milliseconds that you pass in; one that goes back is taken as the last. A duration
+              that you give starts at the next step. The wall clock serves `created` and the dates of
+              certificates; the life of a token is counted from its arrival.
 
 WHAT IS PROMISED
-    Publish   At least once: each accepted event ends in exactly one ACK or NACK; after a broken stream what
-              was not
-              acked is sent again, in order, with its first `created` time. at_most_once turns that off.
-    Subscribe The service delivers live, at most once: what is published while no stream is open is missed,
-    and a GAP
-              notice stands at that place.
-    Memory    Bounded by the descs (ensign_memory_bound and its like); in steady state nothing is allocated.
+    Publish   At least once, in order: an accepted event ends in exactly one ACK or NACK, before its
+              publisher's END. What was not answered when a stream broke is sent again, with its first
+              `created` time; at_most_once turns that into a NACK. Exceptions: ensign_forget, ensign_destroy.
+    Subscribe Live, at most once: what is published while no stream is open is missed, and a GAP stands in its
+              place.
+    Request   One answer, or END with an error. A list is many answers, then END.
+    Call      One END, behind all whole messages of the server; cancel and deadline drop what is queued.
+              `status` is always set: UNAVAILABLE when the link was lost. It is sent again, once, only if the
+              server surely did not act on it; else never.
+    Streams   of publishers and subscriptions are opened again under the same handle until it is closed, the
+              server refuses for good (key, permission, unknown topic), or give_up_after_ms is over. After a
+              GOAWAY running calls may finish and publishers get their answers, then a new connection is made;
+              a subscription has a GAP.
+    Readers   A slow one holds up its own stream and no other: the server may send what fits in the buffer of
+              the handle. That is window_bytes, and grows for one larger message up to its max_x_bytes.
+
+MEMORY
+    All of it goes through `alloc`, but mbedTLS's, which has a heap of its own. Each buffer is taken when it
+    is first used; while events flow nothing is allocated. Before anything is opened, these tell the most that
+    each can take; stats.memory stays under their sum. With the defaults, at most:
+        ensign_memory_bound                0.7 MiB       ensign_publisher_memory_bound     10 MiB
+        ensign_call_memory_bound            13 MiB       ensign_subscription_memory_bound  31 MiB
+    Nearly all of that is room for the largest message, and for the map of topics that it may bring: smaller
+    max_reply_bytes, max_event_bytes and max_message_bytes make it small. Beside it a publisher has
+    buffer_bytes and 40 bytes for each of max_in_flight, a subscription 16 bytes for each of max_unacked.
+    A request has no such function: on top of the sum it holds at most two answers of up to 4 MiB.
 
 CONTENTS    search for the mark
-    >>macros     what can be defined before the include
-    >>results    what functions return, and what errors are called
-    >>values     slices, identifiers, events
-    >>descs      the client's desc, its life
-    >>notices    what happened, pulled one by one
-    >>loop       with sockets
-    >>sansio     the loop without sockets
-    >>grpc_api   any method of any server
-    >>pub_api    publish
-    >>sub_api    subscribe
-    >>req_api    topics, status: the answer is a notice
-    >>helpers    pure functions
+    >>macros     What can be defined before the include
+    >>results    What functions return, and what errors are called
+    >>values     Slices, identifiers, events
+    >>descs      The client's desc, its life
+    >>notices    What happened, pulled one by one
+    >>loop       The loop, with sockets
+    >>sansio     The loop, without sockets
+    >>grpc_api   Any method of any server
+    >>pub_api    Publish
+    >>sub_api    Subscribe
+    >>req_api    Topics, status: the answer is a notice
+    >>helpers    Pure functions
     >>util       Small things: bytes, slices, errors, timers, random numbers
     >>mem        The allocator: counted, limited, small blocks kept
     >>env        What every object is given: memory, time, error, log
@@ -86,42 +121,53 @@ CONTENTS    search for the mark
     >>client     The client: create, connect, pump, notices
     >>sockets    The driver: poll set, step, wait, await
 */
-/* Strict C (-std=c99) hides the POSIX functions that sockets need. */
+
+/* Strict C (-std=c99) hides the POSIX functions that sockets need; this shows them, if it stands first. */
 #if defined(ENSIGN_IMPLEMENTATION) && !defined(ENSIGN_NO_SOCKETS) && !defined(_WIN32) && \
     defined(__STRICT_ANSI__) && !defined(_POSIX_C_SOURCE) && !defined(_XOPEN_SOURCE) && \
     !defined(_DEFAULT_SOURCE) && !defined(_GNU_SOURCE)
 #define _POSIX_C_SOURCE 200809L
 #endif
+
 #ifndef ENSIGN_H
 #define ENSIGN_H
 #include <stddef.h>
 #include <stdint.h>
 #include <stdbool.h>
 
-// >>macros    what can be defined before the include
-//
-// ENSIGN_IMPLEMENTATION    compile the implementation here
-// ENSIGN_STATIC            with it: every function is static, for use in one file only
-// ENSIGN_API               linkage of the public functions [extern, or static with ENSIGN_STATIC]
-// ENSIGN_MALLOC(n) ENSIGN_REALLOC(p, n) ENSIGN_FREE(p)    all three or none [stdlib.h]; a desc's `alloc` goes
-// before them
-// ENSIGN_ASSERT(x)         checks of our own invariants, never of input or of a peer [assert]
-// ENSIGN_NO_SERVICE        leave Ensign's own API out: a gRPC client remains
-// ENSIGN_NO_TLS            plaintext only; no mbedTLS is needed
-// ENSIGN_NO_SOCKETS        no OS header; the loop without sockets remains
-// ENSIGN_NO_DNS            sockets, but no getaddrinfo: ENSIGN_IO_SOCKETS_NO_DNS is needed, or addresses as
-// endpoints
-// ENSIGN_NO_STDIO          no files are read: trust comes from ca_pem
-// ENSIGN_NO_LOG_TEXT       no log lines are formatted (errors keep their text)
-// Limits, each overridable:
+/* >>macros    What can be defined before the include
+ *
+ * ENSIGN_IMPLEMENTATION    compile the implementation here
+ * ENSIGN_STATIC            with it: every function is static, for use in this file only
+ * ENSIGN_API               linkage of the public functions [extern; with ENSIGN_STATIC static]
+ *
+ * With ENSIGN_IMPLEMENTATION:
+ * ENSIGN_MALLOC(n)  ENSIGN_REALLOC(p, n)  ENSIGN_FREE(p)
+ *                          all three or none [stdlib.h]; a desc's `alloc` goes before them
+ * ENSIGN_ASSERT(x)         checks our own invariants, never input or a peer [assert.h]
+ *
+ * Leave out, in every file that includes ensign.h:
+ * ENSIGN_NO_SERVICE        Ensign's own API: a gRPC client remains
+ * ENSIGN_NO_TLS            mbedTLS: tls.off must be set, and an auth_url of http://
+ * ENSIGN_NO_SOCKETS        sockets and the OS's headers: the loop without sockets remains
+ * ENSIGN_NO_DNS            getaddrinfo: io must be ENSIGN_IO_SOCKETS_NO_DNS, or each host an address
+ * ENSIGN_NO_STDIO          files: trust comes from ca_pem
+ * ENSIGN_NO_LOG_TEXT       log lines: the `log` hook is never called (errors keep their text) */
+#define ENSIGN_VERSION "0.1.0"
+
+/* Limits, the same in every file that includes ensign.h. */
 #ifndef ENSIGN_LINK_BUFFER_BYTES
-#define ENSIGN_LINK_BUFFER_BYTES 65536  // of each link's receive and of its transmit buffer; at least 33000
+#define ENSIGN_LINK_BUFFER_BYTES 65536  /* of a link's receive, and of its transmit buffer; 33000 or more */
 #endif
 #ifndef ENSIGN_MAX_ADDRESSES
-#define ENSIGN_MAX_ADDRESSES 8          // of one host that are tried in turn
+#define ENSIGN_MAX_ADDRESSES 8          /* of one host, that are tried in turn; 1 or more */
 #endif
 #ifndef ENSIGN_TOKEN_BYTES
-#define ENSIGN_TOKEN_BYTES 8192         // longest access or refresh token
+#define ENSIGN_TOKEN_BYTES 8192         /* longest access or refresh token, and a NUL; 256 or more */
+#endif
+#if ENSIGN_LINK_BUFFER_BYTES < 33000 || ENSIGN_MAX_ADDRESSES < 1 || ENSIGN_TOKEN_BYTES < 256
+#error "ensign.h: ENSIGN_LINK_BUFFER_BYTES is under 33000, or ENSIGN_MAX_ADDRESSES under 1, or \
+ENSIGN_TOKEN_BYTES under 256: make it larger, or leave it undefined"
 #endif
 
 #ifndef ENSIGN_API
@@ -137,11 +183,9 @@ CONTENTS    search for the mark
 extern "C" {
 #endif
 
-#define ENSIGN_VERSION "0.1.0"
-
-// >>results   what functions return, and what errors are called
-//
-// One list: name, number, and what to do about it.
+/* >>results   What functions return, and what errors are called
+ *
+ * One list: name, number, and what it means. The number's range tells the layer. */
 #define ENSIGN_RESULT_LIST(X)                                                                                \
     X(OK, 0, "done")                                                                                         \
     X(AGAIN, 1, "no room now: step, pull notices, repeat at ROOM")                                           \
@@ -187,110 +231,94 @@ extern "C" {
     X(E_DATA_LOSS, -315, "data was lost for good")                                                           \
     X(E_UNAUTHENTICATED, -316, "the server does not accept the token")                                       \
     X(E_CREDENTIALS, -400, "final: the auth service refuses this key")                                       \
-    X(E_AUTH, -401,                                                                                          \
-      "the auth service failed; tried again with backoff; native: HTTP status, if there was one")            \
+    X(E_AUTH, -401, "the auth service failed; it is asked again; native: HTTP status, 0: there was none")    \
     X(E_NACK, -500, "the event was not stored; native: ENSIGN_NACK_x")
 
 enum {
 #define ENSIGN_X(name, number, text) ENSIGN_##name = number,
     ENSIGN_RESULT_LIST(ENSIGN_X)
 #undef ENSIGN_X
-    ENSIGN_E_GRPC = -300            // minus a gRPC status: the E_ of that status
+    ENSIGN_E_GRPC = -300            /* minus a gRPC status: the E_ of that status */
 };
 
 typedef struct ensign_error_t {
-    int  code;                      // ENSIGN_x
-    int  native;                    // of the layer below, see the list; 0: none
-    char text[240];                 // layer, what was seen, what is allowed, what to change; NUL-terminated
+    int  code;                      /* ENSIGN_x */
+    int  native;                    /* of the layer below, see the list; 0: none */
+    char text[240];                 /* layer, what was seen, what is allowed, what to change; one line */
 } ensign_error_t;
 
-// gRPC's status codes (grpc.io, "Status codes and their use in gRPC").
+/* gRPC's status codes; the list above says of each, by its E_, what it means. */
 enum {
-    ENSIGN_GRPC_OK = 0,
-    ENSIGN_GRPC_CANCELLED = 1,
-    ENSIGN_GRPC_UNKNOWN = 2,
-    ENSIGN_GRPC_INVALID_ARGUMENT = 3,
-    ENSIGN_GRPC_DEADLINE_EXCEEDED = 4,
-    ENSIGN_GRPC_NOT_FOUND = 5,
-    ENSIGN_GRPC_ALREADY_EXISTS = 6,
-    ENSIGN_GRPC_PERMISSION_DENIED = 7,
-    ENSIGN_GRPC_RESOURCE_EXHAUSTED = 8,
-    ENSIGN_GRPC_FAILED_PRECONDITION = 9,
-    ENSIGN_GRPC_ABORTED = 10,
-    ENSIGN_GRPC_OUT_OF_RANGE = 11,
-    ENSIGN_GRPC_UNIMPLEMENTED = 12,
-    ENSIGN_GRPC_INTERNAL = 13,
-    ENSIGN_GRPC_UNAVAILABLE = 14,
-    ENSIGN_GRPC_DATA_LOSS = 15,
+    ENSIGN_GRPC_OK = 0,                     ENSIGN_GRPC_CANCELLED = 1,
+    ENSIGN_GRPC_UNKNOWN = 2,                ENSIGN_GRPC_INVALID_ARGUMENT = 3,
+    ENSIGN_GRPC_DEADLINE_EXCEEDED = 4,      ENSIGN_GRPC_NOT_FOUND = 5,
+    ENSIGN_GRPC_ALREADY_EXISTS = 6,         ENSIGN_GRPC_PERMISSION_DENIED = 7,
+    ENSIGN_GRPC_RESOURCE_EXHAUSTED = 8,     ENSIGN_GRPC_FAILED_PRECONDITION = 9,
+    ENSIGN_GRPC_ABORTED = 10,               ENSIGN_GRPC_OUT_OF_RANGE = 11,
+    ENSIGN_GRPC_UNIMPLEMENTED = 12,         ENSIGN_GRPC_INTERNAL = 13,
+    ENSIGN_GRPC_UNAVAILABLE = 14,           ENSIGN_GRPC_DATA_LOSS = 15,
     ENSIGN_GRPC_UNAUTHENTICATED = 16
 };
 
-// >>values    slices, identifiers, events
-// bytes; not NUL-terminated
-typedef struct ensign_slice_t { const uint8_t *ptr; size_t len; } ensign_slice_t;
-// names a topic or a project; zeros: none
-typedef struct ensign_ulid_t { uint8_t b[16]; } ensign_ulid_t;
-// names an event; order of bytes is order of commit
-typedef struct ensign_rlid_t { uint8_t b[10]; } ensign_rlid_t;
-// Unix time; {0, 0}: absent
-typedef struct ensign_time_t { int64_t seconds; int32_t nanos; } ensign_time_t;
-typedef struct ensign_pair_t { const char *key; const char *value; } ensign_pair_t; // UTF-8, NUL-terminated
-typedef struct ensign_header_t {                                                   // gRPC metadata, one entry
-    const char    *key;             // lower case; "...-bin" takes raw bytes: base64 is our matter
-    ensign_slice_t value;           // printable ASCII unless -bin
+/* >>values    Slices, identifiers, events */
+typedef struct ensign_slice_t { const uint8_t *ptr; size_t len; } ensign_slice_t;   /* no NUL behind it */
+typedef struct ensign_ulid_t  { uint8_t b[16]; } ensign_ulid_t;                     /* topics; zeros: none */
+typedef struct ensign_rlid_t  { uint8_t b[10]; } ensign_rlid_t;                     /* events */
+typedef struct ensign_time_t  { int64_t seconds; int32_t nanos; } ensign_time_t;    /* Unix; {0, 0}: absent */
+typedef struct ensign_pair_t  { const char *key, *value; } ensign_pair_t;           /* UTF-8 */
+
+typedef struct ensign_header_t {    /* one entry of a call's metadata */
+    const char    *key;             /* a-z 0-9 _ - . and not grpc-...; "...-bin": any bytes, we code them */
+    ensign_slice_t value;           /* 0x20..0x7e, unless the key ends in -bin */
 } ensign_header_t;
 
-typedef struct ensign_t ensign_t;                                  // a client; opaque
-typedef struct ensign_publisher_t { uint32_t id; } ensign_publisher_t;     // id 0 is never a handle
+typedef struct ensign_t ensign_t;                                       /* a client; opaque */
+typedef struct ensign_publisher_t    { uint32_t id; } ensign_publisher_t;
 typedef struct ensign_subscription_t { uint32_t id; } ensign_subscription_t;
-typedef struct ensign_request_t { uint32_t id; } ensign_request_t; // one question to the service
-typedef struct ensign_call_t { uint32_t id; } ensign_call_t;       // one gRPC call to any service
-#define ENSIGN_CLIENT UINT32_MAX                                   // the client itself, where a handle is
-                                                                   // asked for
-#define ENSIGN_FOREVER UINT32_MAX                                  // no limit, for a time in milliseconds
+typedef struct ensign_request_t      { uint32_t id; } ensign_request_t; /* one question to the service */
+typedef struct ensign_call_t         { uint32_t id; } ensign_call_t;    /* one gRPC call to any service */
 
-/*    Fields that hold one are int or int32_t: a later server may send numbers that are not listed. */
+#define ENSIGN_CLIENT  UINT32_MAX   /* where a handle is asked for: the client itself */
+#define ENSIGN_FOREVER UINT32_MAX   /* where a time in milliseconds is asked for: no limit */
+
 #ifndef ENSIGN_NO_SERVICE
-enum { /* ensign_event_t.mimetype: how to read .data. Numbers are what travels; names: ensign_mime_name */
-    ENSIGN_MIME_UNSPECIFIED = 0,               /* application/octet-stream */
-    ENSIGN_MIME_UNKNOWN = 0,                   /* the same number */
-    ENSIGN_MIME_APPLICATION_OCTET_STREAM = 0,  /* the same number */
-    ENSIGN_MIME_TEXT_PLAIN = 1,                /* text/plain */
-    ENSIGN_MIME_TEXT_CSV = 2,                  /* text/csv */
-    ENSIGN_MIME_TEXT_HTML = 3,                 /* text/html */
-    ENSIGN_MIME_TEXT_CALENDAR = 4,             /* text/calendar */
-    ENSIGN_MIME_APPLICATION_JSON = 50,         /* application/json */
-    ENSIGN_MIME_APPLICATION_JSON_UTF8 = 50,    /* the same number */
+/* Fields that hold one of these are int or int32_t: a later server may send numbers that are not listed. */
+enum { /* ensign_event_t.mimetype: how to read `data`. The numbers travel; ensign_mime_name has the names */
+    ENSIGN_MIME_UNSPECIFIED = 0,               /* application/octet-stream, as the next two */
+    ENSIGN_MIME_UNKNOWN = 0,
+    ENSIGN_MIME_APPLICATION_OCTET_STREAM = 0,
+    ENSIGN_MIME_TEXT_PLAIN = 1,
+    ENSIGN_MIME_TEXT_CSV = 2,
+    ENSIGN_MIME_TEXT_HTML = 3,
+    ENSIGN_MIME_TEXT_CALENDAR = 4,
+    ENSIGN_MIME_APPLICATION_JSON = 50,
+    ENSIGN_MIME_APPLICATION_JSON_UTF8 = 50,
     ENSIGN_MIME_APPLICATION_JSON_LD = 51,      /* application/ld+json */
     ENSIGN_MIME_APPLICATION_JSON_LINES = 52,   /* application/jsonlines */
-    ENSIGN_MIME_APPLICATION_UBJSON = 53,       /* application/ubjson */
-    ENSIGN_MIME_APPLICATION_BSON = 54,         /* application/bson */
-    ENSIGN_MIME_APPLICATION_XML = 100,         /* application/xml */
+    ENSIGN_MIME_APPLICATION_UBJSON = 53,
+    ENSIGN_MIME_APPLICATION_BSON = 54,
+    ENSIGN_MIME_APPLICATION_XML = 100,
     ENSIGN_MIME_APPLICATION_ATOM = 101,        /* application/atom+xml */
-    ENSIGN_MIME_APPLICATION_MSGPACK = 252,     /* application/msgpack */
-    ENSIGN_MIME_APPLICATION_PARQUET = 253,     /* application/parquet */
-    ENSIGN_MIME_APPLICATION_AVRO = 254,        /* application/avro */
-    ENSIGN_MIME_APPLICATION_PROTOBUF = 255,    /* application/protobuf */
-    ENSIGN_MIME_APPLICATION_PDF = 512,         /* application/pdf */
-    ENSIGN_MIME_APPLICATION_JAVA_ARCHIVE = 513,  /* application/java-archive */
-    ENSIGN_MIME_APPLICATION_PYTHON_PICKLE = 514, /* application/python-pickle */
-    ENSIGN_MIME_USER_SPECIFIED0 = 1000,        /* user/format-0: ten numbers for formats of your own */
-    ENSIGN_MIME_USER_SPECIFIED1 = 1001,        /* user/format-1 */
-    ENSIGN_MIME_USER_SPECIFIED2 = 1002,        /* user/format-2 */
-    ENSIGN_MIME_USER_SPECIFIED3 = 1003,        /* user/format-3 */
-    ENSIGN_MIME_USER_SPECIFIED4 = 1004,        /* user/format-4 */
-    ENSIGN_MIME_USER_SPECIFIED5 = 1005,        /* user/format-5 */
-    ENSIGN_MIME_USER_SPECIFIED6 = 1006,        /* user/format-6 */
-    ENSIGN_MIME_USER_SPECIFIED7 = 1007,        /* user/format-7 */
-    ENSIGN_MIME_USER_SPECIFIED8 = 1008,        /* user/format-8 */
-    ENSIGN_MIME_USER_SPECIFIED9 = 1009         /* user/format-9 */
+    ENSIGN_MIME_APPLICATION_MSGPACK = 252,
+    ENSIGN_MIME_APPLICATION_PARQUET = 253,
+    ENSIGN_MIME_APPLICATION_AVRO = 254,
+    ENSIGN_MIME_APPLICATION_PROTOBUF = 255,
+    ENSIGN_MIME_APPLICATION_PDF = 512,
+    ENSIGN_MIME_APPLICATION_JAVA_ARCHIVE = 513,
+    ENSIGN_MIME_APPLICATION_PYTHON_PICKLE = 514,
+    /* ten numbers for formats of your own: user/format-0 and so on */
+    ENSIGN_MIME_USER_SPECIFIED0 = 1000, ENSIGN_MIME_USER_SPECIFIED1 = 1001,
+    ENSIGN_MIME_USER_SPECIFIED2 = 1002, ENSIGN_MIME_USER_SPECIFIED3 = 1003,
+    ENSIGN_MIME_USER_SPECIFIED4 = 1004, ENSIGN_MIME_USER_SPECIFIED5 = 1005,
+    ENSIGN_MIME_USER_SPECIFIED6 = 1006, ENSIGN_MIME_USER_SPECIFIED7 = 1007,
+    ENSIGN_MIME_USER_SPECIFIED8 = 1008, ENSIGN_MIME_USER_SPECIFIED9 = 1009
 };
 
 enum { /* why an event was refused (NACK notice), or refused by you (ensign_nack) */
     /* from the server; as of 0.12 it sends 1, 2 and 9 */
     ENSIGN_NACK_UNKNOWN = 0,                   /* no reason given */
     ENSIGN_NACK_MAX_EVENT_SIZE_EXCEEDED = 1,   /* the encoded event is over the server's limit */
-    ENSIGN_NACK_TOPIC_UNKNOWN = 2,             /* no such topic, or not one of this publisher's */
+    ENSIGN_NACK_TOPIC_UNKNOWN = 2,             /* no such topic, or not one of this publisher's; ours too */
     ENSIGN_NACK_TOPIC_ARCHIVED = 3,            /* the topic is read-only */
     ENSIGN_NACK_TOPIC_DELETED = 4,             /* the topic is being deleted */
     ENSIGN_NACK_PERMISSION_DENIED = 5,         /* the key may not publish here */
@@ -307,11 +335,10 @@ enum { /* why an event was refused (NACK notice), or refused by you (ensign_nack
     ENSIGN_NACK_DELIVER_AGAIN_NOT_ME = 105,    /* deliver it again, to another subscriber */
     /* from this library, never on the wire */
     ENSIGN_NACK_NOT_SENT = 1000,               /* never handed to a connection: safe to publish again */
-    ENSIGN_NACK_OUTCOME_UNKNOWN = 1001,        /* the connection broke before the ack: may be stored */
-    ENSIGN_NACK_TIMED_OUT = 1002               /* close ran out of time before the ack: may be stored */
+    ENSIGN_NACK_OUTCOME_UNKNOWN = 1001         /* sent, and no answer came: may be stored */
 };
 
-enum { /* state of a topic */
+enum { /* ensign_topic_t.state */
     ENSIGN_TOPIC_UNDEFINED = 0,                /* not told */
     ENSIGN_TOPIC_READY = 1,                    /* takes and delivers events */
     ENSIGN_TOPIC_READONLY = 2,                 /* archived */
@@ -347,220 +374,232 @@ enum { /* which of the duplicates stays the original */
 };
 #endif /* ENSIGN_NO_SERVICE */
 
-typedef struct ensign_type_t {      // schema of an event's data; name.len 0: none
-    ensign_slice_t name;
+typedef struct ensign_type_t {      /* schema of an event's data */
+    ensign_slice_t name;            /* len 0: none */
     uint32_t major, minor, patch;
 } ensign_type_t;
 
-// What is published and what is received: forwarding an event is one assignment.
+/* What is published and what is received: forwarding an event is one assignment. */
 typedef struct ensign_event_t {
-    ensign_slice_t data;            // the payload, any bytes
-    int32_t        mimetype;        // ENSIGN_MIME_x, or any number of an agreed meaning
+    ensign_slice_t data;            /* the payload, any bytes */
+    int32_t        mimetype;        /* ENSIGN_MIME_x, or any number of an agreed meaning */
     ensign_type_t  type;
-    ensign_time_t  created;         // publisher's clock; publish: {0, 0} means now
-    ensign_slice_t metadata;        // encoded pairs; read with ensign_metadata_next, published as they are
-    ensign_slice_t key;             // passed through; the server uses none of these three yet
-    ensign_slice_t encryption;      // encoded Encryption message
-    ensign_slice_t compression;     // encoded Compression message
-    // publish only
-    const char    *topic;           // name; NULL: `to`; that zero too: the publisher's topic
+    ensign_time_t  created;         /* the publisher's clock; to publish: {0, 0} means now */
+    ensign_slice_t metadata;        /* encoded pairs: read by ensign_metadata_next, published as they are */
+    ensign_slice_t key;             /* passed through, as the next two; server 0.12 uses none of them */
+    ensign_slice_t encryption;      /* encoded Encryption message */
+    ensign_slice_t compression;     /* encoded Compression message */
+    /* publish only */
+    const char    *topic;           /* name, up to 512 bytes; NULL or "": `to`; zeros too: the publisher's */
     ensign_ulid_t  to;
-    const ensign_pair_t *pairs;     // metadata to encode, added to .metadata
+    const ensign_pair_t *pairs;     /* metadata to encode, added to .metadata */
     size_t         pair_count;
-    uint64_t       tag;             // yours; given back in the ACK or NACK
-    // received only; ignored by publish
+    uint64_t       tag;             /* yours; given back in the ACK or NACK */
+    /* received only; publish does not look at them */
     ensign_rlid_t  id;
     ensign_ulid_t  topic_id;
-    ensign_slice_t topic_name;      // as of the stream's start; empty: not known
+    ensign_slice_t topic_name;      /* as of the stream's start; empty: not known */
     ensign_slice_t publisher_id, publisher_client_id, publisher_address, publisher_agent;
-    ensign_time_t  committed;       // the server's clock after the write
-    uint64_t       offset, epoch;   // 0 from server 0.12
-    ensign_rlid_t  duplicate_of;    // zeros: not a duplicate
-    uint64_t       token;           // for ensign_ack and ensign_nack
+    ensign_time_t  committed;       /* the server's clock, after the write */
+    uint64_t       offset, epoch;   /* 0 from server 0.12 */
+    ensign_rlid_t  duplicate_of;    /* zeros: not a duplicate */
+    uint64_t       token;           /* for ensign_ack and ensign_nack; 0: no memory to remember it */
 } ensign_event_t;
 
-// >>descs     the client's desc, its life
+/* >>descs     The client's desc, its life */
 typedef struct ensign_tls_desc_t {
-    bool        off;                // plaintext: HTTP/2 with prior knowledge, HTTP/1.1 for the auth service
-    const char *ca_file;            // trusted certificates, PEM [the system's bundle]
-    ensign_slice_t ca_pem;          // the same from memory, instead of a file
-    const char *server_name;        // name that the certificate must have [the endpoint's host]
-    bool        ignore_dates;       // [false] for a device without a clock; warns at every connect
-    bool        insecure_skip_verify; // [false] takes any certificate: anybody can read along; warns at every
-                                      // connect
+    bool        off;                /* plaintext: HTTP/2 with prior knowledge */
+    const char *ca_file;            /* trusted certificates, PEM [the system's bundle] */
+    ensign_slice_t ca_pem;          /* the same from memory, instead of a file */
+    const char *server_name;        /* name that the certificate must have [the endpoint's host] */
+    bool        ignore_dates;       /* [false] for a device without a clock; warns at every connect */
+    bool        insecure_skip_verify; /* [false] any certificate will do, so anybody can read along; warns at
+                                         every connect */
 } ensign_tls_desc_t;
 
-enum {                              // ensign_desc_t.io: who does the I/O
-    ENSIGN_IO_SOCKETS = 0,          // ensign_step, by sockets; getaddrinfo may block inside of it
-    ENSIGN_IO_SOCKETS_NO_DNS = 1,   // the same, but you answer ENSIGN_LINK_RESOLVE
-    ENSIGN_IO_CALLER = 2            // you: the loop without sockets
+enum {                              /* ensign_desc_t.io: who does the I/O */
+    ENSIGN_IO_SOCKETS = 0,          /* ensign_step, by sockets; getaddrinfo may block inside of it */
+    ENSIGN_IO_SOCKETS_NO_DNS = 1,   /* the same, but you answer ENSIGN_LINK_RESOLVE */
+    ENSIGN_IO_CALLER = 2            /* you: the loop without sockets */
 };
-
-// Strings are copied by ensign_create. In brackets: the default, which a zero stands for.
-typedef struct ensign_desc_t {
-    const char
-        *endpoint; // "host:port" or "[v6]:port"; with client_id [ensign.rotational.app:443], else required
-    const char *auth_url; // "http(s)://host[:port]" [https://auth.rotational.app]; used only with a client_id
-    const char *client_id;          // API key; NULL: no key
-    const char *client_secret;      // its secret; our copy is wiped at destroy
-    const char *token;              // a fixed bearer token, instead of a key
-    bool        allow_plaintext_token; // else a token is refused over plaintext, except to a loopback address
-    ensign_tls_desc_t tls;          // of the gRPC connection
-    ensign_tls_desc_t auth_tls;     // of the auth service; on for https, off for http: `off` is not looked at
-    const char *authority;          // :authority of requests [the endpoint]
-    const char *name;               // client_id on streams, shown to subscribers as who publishes [a ULID
-                                    // made at create]
-    const char *user_agent;         // put before our own
-    int         io;                 // ENSIGN_IO_x [ENSIGN_IO_SOCKETS]
-    uint32_t    connect_timeout_ms; // from dial to the server's SETTINGS [20000]
-    uint32_t    auth_timeout_ms;    // of one exchange with the auth service, dial to answer [20000]
-    uint32_t    request_timeout_ms; // of a request (ensign_topic_create and its like), from call to answer
-                                    // [30000]
-    uint32_t    backoff_min_ms;     // after the first failure up to this, doubled with each further one [100]
-    uint32_t backoff_max_ms; // never longer; the wait is drawn from 0 to the limit ("full jitter") [30000]
-    uint32_t    give_up_after_ms;   // failing without a break for so long is FAILED [ENSIGN_FOREVER]
-    uint32_t    max_handles;        // publishers, subscriptions, requests, calls alive at once [64], at most
-                                    // 65000
-    uint32_t    connection_window;  // HTTP/2 receive window of the connection, bytes [1 MiB], at least 65535
-    size_t      memory_limit;       // of all that we and nghttp2 allocate, bytes [none]; beyond it: E_MEMORY
-    uint64_t    seed;               // of jitter, local ids and `name` [from the OS]; never of TLS
-    void       *user;               // handed to the hooks; none of them may call into the client
-    int64_t   (*wall_ms)(void *user);                         // Unix time in ms, for `created`; <= 0: unknown
-                                                              // [the OS]
-    int       (*random)(void *user, void *out, size_t len);   // entropy for TLS, 0 on success [the OS]
-    void      (*wake)(void *user);  // once, when a call outside of step leaves work: make your loop step
-                                    // soon, no more
-    void      (*log)(void *user, int level, const char *text); // level: ENSIGN_LOG_x
-    void     *(*alloc)(void *user, void *old, size_t size);   // realloc; size 0 frees and returns NULL
-                                                              // [ENSIGN_REALLOC]
-} ensign_desc_t;
 
 enum { ENSIGN_LOG_ERROR = 1, ENSIGN_LOG_WARNING = 2, ENSIGN_LOG_INFO = 3, ENSIGN_LOG_DEBUG = 4 };
 
-// Fills fields that are NULL from ENSIGN_ENDPOINT, ENSIGN_AUTH_URL, ENSIGN_CLIENT_ID, ENSIGN_CLIENT_SECRET,
-// ENSIGN_CA_FILE (both tls).
-// ENSIGN_INSECURE sets tls.off, ENSIGN_NO_AUTHENTICATION leaves the key out; neither clears what the program
-// set. Booleans:
-// 1 y t yes true on, 0 n f no false off; anything else is E_FORMAT and `why` names the variable. The strings
-// are getenv's.
+/* In brackets: the default, which a zero stands for. Times in ms, sizes in bytes. */
+typedef struct ensign_desc_t {
+    const char *endpoint;           /* "host:port" or "[v6]:port", port 1..65535; with a client_id
+                                       [ensign.rotational.app:443], else required */
+    const char *auth_url;           /* "https://host[:port]", or http: used only with a client_id
+                                       [https://auth.rotational.app] */
+    const char *client_id;          /* API key; NULL: none */
+    const char *client_secret;      /* required with a client_id; our copy is wiped at destroy */
+    const char *token;              /* a fixed bearer token, instead of a key; our copy is wiped at destroy */
+    bool        allow_plaintext_token; /* [false] plaintext is for localhost, 127.x.x.x and ::1; else key and
+                                          token are refused over it */
+    ensign_tls_desc_t tls;          /* of the gRPC connection */
+    ensign_tls_desc_t auth_tls;     /* of the auth service; `off` is not looked at: the URL says it */
+    const char *authority;          /* :authority of requests, up to 279 bytes [the endpoint] */
+    const char *name;               /* client_id on streams, shown to subscribers as who publishes; up to 512
+                                       bytes [a ULID made at create] */
+    const char *user_agent;         /* put before our own; up to 100 bytes */
+    int         io;                 /* ENSIGN_IO_x [ENSIGN_IO_SOCKETS] */
+    uint32_t    connect_timeout_ms; /* from name look-up to the server's SETTINGS [20000] */
+    uint32_t    auth_timeout_ms;    /* of one exchange with the auth service, look-up to answer [20000] */
+    uint32_t    request_timeout_ms; /* of a request (ensign_topic_create and its like) [30000] */
+    uint32_t    give_up_after_ms;   /* failing for so long without a break is FAILED [ENSIGN_FOREVER] */
+    uint32_t    backoff_min_ms;     /* after a first failure the next attempt waits from 0 to this, drawn by
+                                       chance; it doubles with each further failure [100] */
+    uint32_t    backoff_max_ms;     /* and grows no further [30000], backoff_min_ms or more */
+    uint32_t    max_handles;        /* publishers, subscriptions, requests, calls at once [64], 1..65000 */
+    uint32_t    connection_window;  /* HTTP/2 receive window of the connection [1 MiB], 65535..2147483647 */
+    size_t      memory_limit;       /* of all that we and nghttp2 allocate; beyond it: E_MEMORY [none] */
+    uint64_t    seed;               /* of jitter, local ids and `name`, never of TLS [`random`, or the OS] */
+    void       *user;               /* handed to the hooks, and the `user` of the client's notices */
+    /* Hooks. None of them may call into the client. */
+    int64_t   (*wall_ms)(void *user);
+                                    /* Unix time in ms, for `created`; 0 or less: unknown [the OS] */
+    int       (*random)(void *user, void *out, size_t len);
+                                    /* entropy, for TLS and for the seed; 0: done [the OS] */
+    void      (*wake)(void *user);  /* a call outside of a step (ensign_next too) has left work: make your
+                                       loop step soon, no more; once, until it does [none] */
+    void      (*log)(void *user, int level, const char *text);
+                                    /* ENSIGN_LOG_x, and a line without its end, which is ours [none] */
+    void     *(*alloc)(void *user, void *old, size_t size);
+                                    /* as realloc; size 0: free, return NULL [ENSIGN_REALLOC and its like] */
+} ensign_desc_t;
+
+/* Fills what is NULL from ENSIGN_ENDPOINT, ENSIGN_AUTH_URL, ENSIGN_CLIENT_ID and ENSIGN_CLIENT_SECRET (both
+ * unless there is a token), and ENSIGN_CA_FILE (tls and auth_tls). ENSIGN_INSECURE sets tls.off,
+ * ENSIGN_NO_AUTHENTICATION leaves the key out; neither clears what the program has set. These two are 1 y t
+ * yes true on, or empty 0 n f no false off, in any case: else E_FORMAT, nothing is filled, and *why names the
+ * variable. The strings are getenv's: create before the environment changes. why may be NULL. */
 ENSIGN_API int  ensign_desc_env(ensign_desc_t *d, ensign_error_t *why);
 
-// Checks the desc, copies it; no I/O. On an error *out is NULL and `why` (may be NULL) tells.
+/* Checks and copies the desc; no I/O. The first steps connect; a connection that was lost is made again when
+ * a handle needs it. On an error *out is NULL and *why tells (why may be NULL). ensign_destroy ends it. */
 ENSIGN_API int  ensign_create(ensign_t **out, const ensign_desc_t *d, ensign_error_t *why);
 
-// Frees all at once and closes the sockets; what is in flight is forgotten. NULL is fine; any time but inside
-// a hook.
+/* Frees all at once and closes the sockets, at any time but inside a hook; what is in flight is forgotten, no
+ * notice comes, and every notice is gone. NULL is fine. */
 ENSIGN_API void ensign_destroy(ensign_t *c);
 
-// Ends in good order: publishers drain, subscriptions are cancelled, calls and requests may finish; when time
-// is up, what is left is
-// NACKed and ENDed. Keep stepping and pulling until CLOSED. timeout_ms 0: at once.
+/* Ends in good order: publishers drain, subscriptions are cancelled, calls and requests may finish; when time
+ * is up, what is left is NACKed and ENDed. Keep stepping and pulling until CLOSED, or FAILED. timeout_ms 0:
+ * at the next step; ENSIGN_FOREVER: no limit. E_STATE: it is closing already, or has failed. */
 ENSIGN_API int  ensign_close(ensign_t *c, uint32_t timeout_ms);
 
-// What the last failing call on this client met. Never NULL; holds until the next failing call.
+/* What the last failing call on this client met, or the last TIMEOUT. Never NULL; stands until the next. */
 ENSIGN_API const ensign_error_t *ensign_error(const ensign_t *c);
 
-// Most that the client allocates through `alloc` for itself, nghttp2 included; without mbedTLS, which has its
-// own allocator, and
-// without the handles, each of which has its own bound. stats.memory stays under the sum.
+/* The most that a client takes through `alloc` for itself, nghttp2 included: without its handles, which have
+ * bounds of their own, and without mbedTLS's heap. */
 ENSIGN_API size_t ensign_memory_bound(const ensign_desc_t *d);
 
-// >>notices   what happened, pulled one by one
+/* >>notices   What happened, pulled one by one */
 typedef enum ensign_notice_type_t {
-    // of ENSIGN_CLIENT
-    ENSIGN_NOTICE_CONNECTED = 1,    // the server's SETTINGS are there
-    ENSIGN_NOTICE_DISCONNECTED,     // lost, or an attempt failed: error, as.disconnected
-    ENSIGN_NOTICE_FAILED,           // final: error; each handle has ENDed
-    ENSIGN_NOTICE_CLOSED,           // after ensign_close: nothing more comes
-    // of publishers and subscriptions; ROOM of calls too
-    ENSIGN_NOTICE_OPEN,             // the stream is ready: as.open; again after each reconnect
-    ENSIGN_NOTICE_ROOM,             // what was refused with AGAIN fits now
-    // of publishers
-    ENSIGN_NOTICE_ACK,              // stored: as.ack
-    ENSIGN_NOTICE_NACK,             // not stored, or not known to be: error, as.nack
-    ENSIGN_NOTICE_DRAINED,          // answer to ensign_publisher_drain: as.drained
-    // of subscriptions
-    ENSIGN_NOTICE_EVENT,            // as.event
-    ENSIGN_NOTICE_GAP,              // events can be missing at this place: error, as.gap
-    // of requests: the answer
-    ENSIGN_NOTICE_TOPIC,            // as.topic
-    ENSIGN_NOTICE_STATUS,           // as.status
-    // of calls
-    ENSIGN_NOTICE_HEADERS,          // the server's initial metadata is there
-    ENSIGN_NOTICE_MESSAGE,          // as.message
-    // of every handle: no more comes; error tells why, NULL if all was well; as.end
-    ENSIGN_NOTICE_END
+    /* of ENSIGN_CLIENT */
+    ENSIGN_NOTICE_CONNECTED = 1,    /* the server's SETTINGS are here */
+    ENSIGN_NOTICE_DISCONNECTED,     /* lost, or an attempt failed: error, as.disconnected */
+    ENSIGN_NOTICE_FAILED,           /* for good: error; ensign_next gives the END of each handle before it */
+    ENSIGN_NOTICE_CLOSED,           /* after ensign_close, behind every END: nothing more comes */
+    /* of publishers and subscriptions; ROOM of publishers and calls */
+    ENSIGN_NOTICE_OPEN,             /* the stream is ready: as.open; again after each reconnect */
+    ENSIGN_NOTICE_ROOM,             /* what was refused with AGAIN fits now */
+    /* of publishers */
+    ENSIGN_NOTICE_ACK,              /* stored: as.ack */
+    ENSIGN_NOTICE_NACK,             /* not stored, or not known to be: error, as.nack */
+    ENSIGN_NOTICE_DRAINED,          /* answer to ensign_publisher_drain: as.drained */
+    /* of subscriptions */
+    ENSIGN_NOTICE_EVENT,            /* as.event */
+    ENSIGN_NOTICE_GAP,              /* events can be missing at this place: error, as.gap */
+    /* of requests: the answer */
+    ENSIGN_NOTICE_TOPIC,            /* as.topic */
+    ENSIGN_NOTICE_STATUS,           /* as.status */
+    /* of calls */
+    ENSIGN_NOTICE_HEADERS,          /* the server's initial metadata is here */
+    ENSIGN_NOTICE_MESSAGE,          /* as.message */
+    /* of every handle but a request that was answered: always `last`; error tells why, NULL: all is well */
+    ENSIGN_NOTICE_END               /* as.end */
 } ensign_notice_type_t;
 
 typedef enum ensign_stored_t {
-    ENSIGN_STORED_NO,               // surely not: publishing it again is safe
-    ENSIGN_STORED_MAYBE             // publishing it again can make a duplicate
+    ENSIGN_STORED_NO,               /* surely not: publishing it again is safe */
+    ENSIGN_STORED_MAYBE             /* publishing it again can make a duplicate */
 } ensign_stored_t;
 
-typedef struct ensign_topic_t {     // a topic's record on the server
+typedef struct ensign_topic_t {     /* a topic's record on the server */
     ensign_ulid_t  id, project_id;
     ensign_slice_t name;
-    bool           readonly;        // archived
-    int            state;           // ENSIGN_TOPIC_x
-    int            dedup_strategy;  // ENSIGN_DEDUP_x
-    int            dedup_offset;    // ENSIGN_DEDUP_OFFSET_x
+    bool           readonly;        /* archived */
+    int            state;           /* ENSIGN_TOPIC_x */
+    int            dedup_strategy;  /* ENSIGN_DEDUP_x */
+    int            dedup_offset;    /* ENSIGN_DEDUP_OFFSET_x */
     bool           overwrite_duplicate;
-    uint64_t       offset;          // these two are not kept by server 0.12
+    uint64_t       offset;          /* this and the next are not kept by server 0.12 */
     uint32_t       shards;
     ensign_time_t  created, modified;
 } ensign_topic_t;
 
+/* The arms of a notice. Slices and pointers stand as long as the notice does. */
 typedef struct ensign_notice_disconnected_t {
-    uint32_t retry_in_ms;           // ENSIGN_FOREVER: when there is a handle that needs the connection
+    uint32_t retry_in_ms;           /* 0: now; ENSIGN_FOREVER: when a handle needs the connection */
 } ensign_notice_disconnected_t;
+
 typedef struct ensign_notice_open_t {
-    uint32_t times;                 // streams of this handle so far; above 1: reopened
+    uint32_t times;                 /* streams of this handle so far; above 1: reopened */
 } ensign_notice_open_t;
+
 typedef struct ensign_notice_ack_t {
-    uint64_t      tag;              // of the event, as it was published
-    ensign_time_t committed;        // the server's clock after the write
+    uint64_t      tag;              /* of the event, as it was published */
+    ensign_time_t committed;        /* the server's clock, after the write */
 } ensign_notice_ack_t;
+
 typedef struct ensign_notice_nack_t {
-    uint64_t      tag;
-    int           code;             // ENSIGN_NACK_x; the notice's error has the words
+    uint64_t        tag;            /* of the event, as it was published */
+    int             code;           /* ENSIGN_NACK_x; the notice's error has the words */
     ensign_stored_t stored;
-    const ensign_event_t *event;    // as it was published (topic_id, not topic): to keep, or to send
-                                    // elsewhere
+    const ensign_event_t *event;    /* the event, to keep or to send elsewhere. `topic` is NULL, `to` has the
+                                       id; where that is zeros no id is known, and topic_name has the name */
 } ensign_notice_nack_t;
+
 typedef struct ensign_notice_drained_t {
-    uint64_t acked, nacked;         // since the publisher was opened
-    uint64_t left;                  // not answered yet, when the time was up; 0: all done
+    uint64_t acked, nacked;         /* since the publisher was opened */
+    uint64_t left;                  /* not answered when the time was up; 0: all are */
 } ensign_notice_drained_t;
+
 typedef struct ensign_notice_gap_t {
-    ensign_slice_t topic;           // empty: any of the subscription's
-    ensign_time_t  since;           // commit time of the last event before; {0, 0}: none
-    uint32_t       times;           // gaps merged in this one
+    ensign_slice_t topic;           /* empty, as it is always so far: any of the subscription's */
+    ensign_time_t  since;           /* commit time of the last event before; {0, 0}: none came */
+    uint32_t       times;           /* gaps merged in this one */
 } ensign_notice_gap_t;
+
 typedef struct ensign_notice_status_t {
-    int            state;           // ENSIGN_SERVICE_x
+    int            state;           /* ENSIGN_SERVICE_x */
     ensign_slice_t version;
     int64_t        uptime_ms;
 } ensign_notice_status_t;
+
 typedef struct ensign_notice_message_t {
-    ensign_slice_t bytes;           // one whole gRPC message
-    bool           compressed;      // by the call's accept_encoding: the caller decompresses
+    ensign_slice_t bytes;           /* one whole gRPC message */
+    bool           compressed;      /* by one of the call's accept_encoding: decompress it */
 } ensign_notice_message_t;
+
 typedef struct ensign_notice_end_t {
-    int            status;          // ENSIGN_GRPC_x, always set; a lost link is UNAVAILABLE
-    uint64_t       count;           // messages, events or answers that this handle gave
-    ensign_slice_t text, details;   // grpc-message decoded; grpc-status-details-bin decoded
-    bool           from_server;     // the status came in trailers, not from us
-    bool           unprocessed;     // the server surely did not act on the call: repeating it is safe
-    int64_t        retry_after_ms;  // the server's grpc-retry-pushback-ms; -1: none, or "do not"
+    int            status;          /* ENSIGN_GRPC_x, always set; a lost link is UNAVAILABLE */
+    uint64_t       count;           /* messages, events or answers given; of a publisher: events acked */
+    ensign_slice_t text, details;   /* grpc-message and grpc-status-details-bin, decoded */
+    bool           from_server;     /* the status came in the server's trailers */
+    bool           unprocessed;     /* the server surely did not act on the call: repeating it is safe */
+    int64_t        retry_after_ms;  /* the server's grpc-retry-pushback-ms; -1: none, or "do not" */
 } ensign_notice_end_t;
 
 typedef struct ensign_notice_t {
     ensign_notice_type_t type;
-    bool           last;            // the handle's last notice
-    uint32_t       handle;          // whom it is about: ENSIGN_CLIENT, or a handle's id
-    void          *user;            // that handle's
-    const ensign_error_t *error;    // NULL: none
-    union {
+    bool           last;            /* the handle's last; it dies at the next pull */
+    uint32_t       handle;          /* whom it is about: ENSIGN_CLIENT, or a handle's id */
+    void          *user;            /* that handle's */
+    const ensign_error_t *error;    /* NULL: none */
+    union {                         /* the arm that the type names */
         ensign_notice_disconnected_t disconnected;
         ensign_notice_open_t open;
         ensign_notice_ack_t ack;
@@ -575,229 +614,275 @@ typedef struct ensign_notice_t {
     } as;
 } ensign_notice_t;
 
-// The next notice of any handle that is not held, round-robin; NULL: none is pending.
+/* The next notice of any handle that is not held, in turn; NULL: none is pending. */
 ENSIGN_API const ensign_notice_t *ensign_next(ensign_t *c);
 
-// The next notice of one handle (or ENSIGN_CLIENT), held or not.
+/* The next notice of one handle, or of ENSIGN_CLIENT, held or not. NULL: none is pending, or no handle. */
 ENSIGN_API const ensign_notice_t *ensign_next_of(ensign_t *c, uint32_t handle);
 
-// Is one pending for this handle? 0: for any that is not held.
+/* Is one pending for this handle, held or not? 0: for any that is not held. */
 ENSIGN_API bool ensign_pending(const ensign_t *c, uint32_t handle);
 
-// Makes ensign_next skip a handle: its last notice stays valid, its window fills, its sender stops. How to
-// wait for ROOM with an event
-// in hand, and how to pause. False lets it go on.
+/* Makes ensign_next pass a handle over: its last notice stands, its buffer fills, its sender stops. How to
+ * wait for ROOM with an event in hand, and how to pause. False lets it go on. */
 ENSIGN_API int  ensign_hold(ensign_t *c, uint32_t handle, bool on);
 
-// Ends a handle at once: its stream is reset, no further notice comes, events in flight stay unanswered. OK
-// on a dead one.
+/* Ends a handle at once: its stream is reset, no further notice comes, events in flight stay unanswered. OK
+ * on a dead one; E_ARGUMENT for ENSIGN_CLIENT. */
 ENSIGN_API int  ensign_forget(ensign_t *c, uint32_t handle);
 
-// >>loop      with sockets
-//
-// A socket that is about to close is listed once with ENSIGN_GONE, still open; the next ensign_poll_set
-// closes it. Take it out of your loop then.
-// A new socket has a new serial, though its number may be an old one's. Reads and writes go on until they
-// would block, so edge-triggered
-// loops work.
-enum { ENSIGN_READ = 1, ENSIGN_WRITE = 2, ENSIGN_HUP = 4, ENSIGN_GONE = 8, ENSIGN_MAX_FDS = 8 };
+/* >>loop      The loop, with sockets
+ *
+ * A socket that is about to close is listed once with ENSIGN_GONE, still open: take it out of your loop. The
+ * next ensign_poll_set closes it. A new socket has a new serial, though its number may be an old one's. Reads
+ * and writes go on until they would block or a budget is spent (then ensign_timeout is 0), so edge-triggered
+ * loops work. */
+enum { ENSIGN_READ = 1, ENSIGN_WRITE = 2, ENSIGN_HUP = 4, ENSIGN_GONE = 8 };   /* bits of want and ready */
+enum { ENSIGN_MAX_FDS = 8 };        /* entries that a poll set has room for */
+
 typedef struct ensign_poll_t {
-    intptr_t fd;                    // a socket
-    uint32_t serial;                // of this socket; hand it back with the entry
-    int      want;                  // ENSIGN_READ | ENSIGN_WRITE, or ENSIGN_GONE
-    int      ready;                 // you set it: what is ready
+    intptr_t fd;                    /* a socket */
+    uint32_t serial;                /* of this socket; hand it back with the entry */
+    int      want;                  /* ENSIGN_READ | ENSIGN_WRITE, or ENSIGN_GONE */
+    int      ready;                 /* yours: what is ready; ENSIGN_HUP for an error or a hang-up */
 } ensign_poll_t;
 
-// Milliseconds until a step is due; 0: now; -1: only I/O or a call of yours makes work.
+/* Milliseconds until a step is due. 0: now, or an unheld notice is pending; -1: no timer runs. Serves the
+ * loop without sockets too. */
 ENSIGN_API int  ensign_timeout(const ensign_t *c, uint64_t now_ms);
+
 #ifndef ENSIGN_NO_SOCKETS
-// Fills `set`, returns how many. Read it right before each wait.
+/* Fills `set`, and returns how many there are. Call it right before each wait. */
 ENSIGN_API int  ensign_poll_set(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS]);
 
-// I/O and timers. Entries of sockets that are gone are passed over; n may be 0. now_ms: any monotonic clock,
-// the same in every call.
+/* I/O and timers. Entries whose serial is not one of ours any more are passed over; n may be 0. now_ms: any
+ * monotonic clock, the same in every call. E_ARGUMENT: ready is NULL and n is not 0. */
 ENSIGN_API int  ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms);
 
-// Poll and step until a notice is pending, an entry of `extra` (yours, may be NULL) is ready, or the time is
-// up; < 0: for ever.
-// OK, TIMEOUT, INTERRUPTED, or an error. Uses ensign_now_ms.
+/* Polls and steps until an unheld notice is pending, an entry of `extra` is ready (yours: set fd and want,
+ * read ready; up to 56, NULL with n 0), or the time is up; < 0: no limit. By ensign_now_ms. OK, TIMEOUT,
+ * INTERRUPTED (EINTR: call again), or an error: E_STATE under ENSIGN_IO_CALLER, or where a wait without limit
+ * could never end. */
 ENSIGN_API int  ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int timeout_ms);
 
-// Waits for the next notice of one handle and pulls it into *n; other handles' notices stay pending. For
-// programs without a loop.
+/* Waits for the next notice of one handle, held or not, and pulls it into *n; the others' stay pending. For
+ * programs without a loop. Results as of ensign_wait, and E_HANDLE; *n is NULL unless OK. */
 ENSIGN_API int  ensign_await(ensign_t *c, uint32_t handle, const ensign_notice_t **n, int timeout_ms);
 
-ENSIGN_API uint64_t ensign_now_ms(void);    // the OS's monotonic clock
+ENSIGN_API uint64_t ensign_now_ms(void);    /* the OS's monotonic clock */
 #endif
 
-// >>sansio    the loop without sockets
-//
-// What a link wants is a state to read, not a notice. Buffers stay where they are until your
-// ensign_link_down, which also answers
-// HANGUP; no new DIAL comes before it. An answer with an old attempt is passed over.
+/* >>sansio    The loop, without sockets
+ *
+ * What a link wants is a state to read, not a notice: read it after each call that takes time or bytes.
+ * Buffers stay where they are until your ensign_link_down, which also answers HANGUP; no new DIAL comes
+ * before it. An answer with an old attempt is passed over, with OK. E_ARGUMENT: no such link, or more bytes
+ * than there are. */
 enum { ENSIGN_LINK_RPC = 0, ENSIGN_LINK_AUTH = 1, ENSIGN_MAX_LINKS = 2 };
+
 typedef enum ensign_link_do_t {
-    ENSIGN_LINK_IDLE,               // nothing
-    ENSIGN_LINK_RESOLVE,            // find the addresses of `host`: ensign_resolved
-    ENSIGN_LINK_DIAL,               // connect to the first of `addresses` that answers: ensign_link_up, or
-                                    // ensign_link_down once all have failed
-    ENSIGN_LINK_RUN,                // move bytes both ways
-    ENSIGN_LINK_HANGUP              // send what is in tx if that is quick, close, ensign_link_down
+    ENSIGN_LINK_IDLE,               /* nothing */
+    ENSIGN_LINK_RESOLVE,            /* find the addresses of `host`: ensign_resolved */
+    ENSIGN_LINK_DIAL,               /* connect to the first of `addresses` that answers: ensign_link_up, or
+                                       ensign_link_down once all have failed */
+    ENSIGN_LINK_RUN,                /* move bytes both ways; ensign_link_down when that fails */
+    ENSIGN_LINK_HANGUP              /* send what is in tx if that is quick, close, ensign_link_down */
 } ensign_link_do_t;
+
 typedef struct ensign_link_t {
     ensign_link_do_t todo;
-    uint32_t    attempt;            // hand it back with the answer
-    const char *host;
+    uint32_t    attempt;            /* hand it back with the answer */
+    const char *host;               /* without brackets; stands as long as the client */
     uint16_t    port;
-    const char *const *addresses;   // DIAL: numeric
+    const char *const *addresses;   /* DIAL: numeric; stand until the answer */
     size_t      address_count;
 } ensign_link_t;
-ENSIGN_API void     ensign_link(const ensign_t *c, int link, ensign_link_t *out);
-// count 0: it failed, native says how (a getaddrinfo code, or your own). At most ENSIGN_MAX_ADDRESSES are
-// kept.
-ENSIGN_API int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses,
-                               size_t count, int native);
-ENSIGN_API int      ensign_link_up(ensign_t *c, int link, uint32_t attempt, uint64_t now_ms);
-// native: errno, 0 for the peer's orderly end.
-ENSIGN_API int      ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64_t now_ms);
-// Where received bytes go, and how many fit: never 0 while the link runs, NULL while it does not.
+
+/* What this link wants now. */
+ENSIGN_API void ensign_link(const ensign_t *c, int link, ensign_link_t *out);
+
+/* Numeric addresses of at most 63 bytes; the first ENSIGN_MAX_ADDRESSES are kept. count 0: the look-up
+ * failed, native says how (a getaddrinfo code, or your own). */
+ENSIGN_API int  ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses,
+                                size_t count, int native);
+
+/* The connection is made, or gone. native: errno; 0: the peer's orderly end. */
+ENSIGN_API int  ensign_link_up(ensign_t *c, int link, uint32_t attempt, uint64_t now_ms);
+ENSIGN_API int  ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64_t now_ms);
+
+/* Where received bytes go, and how many fit: never 0 while the link runs, NULL while it does not. Then: len
+ * bytes were put there. */
 ENSIGN_API uint8_t *ensign_rx_buf(ensign_t *c, int link, size_t *cap);
-// len bytes were put there.
-ENSIGN_API int      ensign_rx_ack(ensign_t *c, int link, size_t len, uint64_t now_ms);
-// What is to be sent: the bytes stand until acked, more may join them. NULL and 0: nothing.
+ENSIGN_API int  ensign_rx_ack(ensign_t *c, int link, size_t len, uint64_t now_ms);
+
+/* What is to be sent: the bytes stand until acked, more may join them; NULL and 0: nothing. Then: the first
+ * len of them are sent. */
 ENSIGN_API const uint8_t *ensign_tx_buf(ensign_t *c, int link, size_t *len);
-// The first len of them are sent.
-ENSIGN_API int      ensign_tx_ack(ensign_t *c, int link, size_t len);
-// Timers, and the work that calls have left.
-ENSIGN_API int      ensign_tick(ensign_t *c, uint64_t now_ms);
+ENSIGN_API int  ensign_tx_ack(ensign_t *c, int link, size_t len);
 
-// >>grpc_api  any method of any server
-//
-// A call is never reopened once the server may have seen it; one that it surely did not act on
-// (REFUSED_STREAM, above GOAWAY's last stream)
-// is sent again once by itself, while its bytes are still buffered.
+/* Timers, and the work that calls have left. When: ensign_timeout, and the `wake` hook. */
+ENSIGN_API int  ensign_tick(ensign_t *c, uint64_t now_ms);
+
+/* >>grpc_api  Any method of any server
+ *
+ * A call waits, its deadline running, for the connection, for a token, and for one of the server's
+ * MAX_CONCURRENT_STREAMS, in the order of opening. */
 typedef struct ensign_call_desc_t {
-    const char *method;             // "/package.Service/Method"
-    const ensign_header_t *metadata;
-    size_t metadata_count;          // an "authorization" here replaces the client's token
-    bool        no_token;           // send no token of the client's
-    ensign_slice_t request;         // first message; with `unary` the only one
-    bool        unary;              // open, send and half-close in one; exactly one MESSAGE and END, or END
-                                    // with an error
-    uint32_t    deadline_ms;        // [none] counts connecting, auth and queueing; grpc-timeout carries what
-                                    // is left
-    bool        wait_for_ready;     // else a call while the connection is in backoff ends UNAVAILABLE at once
-    uint32_t    window_bytes;       // receive window [64 KiB], 1024..1 GiB
-    uint32_t    send_buffer_bytes;  // [64 KiB]; one message larger than it is taken when it is empty
-    uint32_t    max_message_bytes;  // received; a larger one ends the call with RESOURCE_EXHAUSTED [4 MiB]
-    uint32_t    max_send_bytes;     // sent; a larger one is E_TOO_LARGE [4 MiB]
-    uint32_t    max_metadata_bytes; // received headers and trailers, with 32 bytes for each entry as RFC 9113
-                                    // 6.5.2 counts [8 KiB]
-    const char *encoding;           // grpc-encoding of what you compress yourself [identity]
-    const char *accept_encoding;    // grpc-accept-encoding [identity]; without it a compressed message ends
-                                    // the call INTERNAL
-    void       *user;
+    const char *method;             /* "/package.Service/Method" */
+    const ensign_header_t *metadata;/* an "authorization" in it replaces the client's token */
+    size_t      metadata_count;     /* up to 128 */
+    bool        no_token;           /* [false] send no token of the client's */
+    ensign_slice_t request;         /* first message, with `encoding` compressed already; empty: none yet, but
+                                       with `unary` an empty one */
+    bool        unary;              /* open, send and half-close in one; exactly one MESSAGE, then END; or END
+                                       with an error */
+    uint32_t    deadline_ms;        /* from open to END [ENSIGN_FOREVER]; grpc-timeout carries what is left */
+    bool        wait_for_ready;     /* [false] with the connection, or auth, in backoff END comes at once,
+                                       UNAVAILABLE; true: wait */
+    uint32_t    window_bytes;       /* usual size of the receive buffer [64 KiB], 1024..1 GiB */
+    uint32_t    send_buffer_bytes;  /* [64 KiB]; one larger message is taken when it is empty */
+    uint32_t    max_message_bytes;  /* received; a larger one: END, RESOURCE_EXHAUSTED [4 MiB], up to 1 GiB */
+    uint32_t    max_send_bytes;     /* sent; a larger one is E_TOO_LARGE [4 MiB], up to 1 GiB */
+    uint32_t    max_metadata_bytes; /* received, headers and trailers, each entry with 32 bytes more (RFC 9113
+                                       6.5.2); beyond: END, RESOURCE_EXHAUSTED [8 KiB] */
+    const char *encoding;           /* grpc-encoding of what you compress yourself [identity] */
+    const char *accept_encoding;    /* grpc-accept-encoding [identity]; a compressed message that was not
+                                       agreed on ends the call, INTERNAL */
+    void       *user;               /* in each notice of the call */
 } ensign_call_desc_t;
-enum { ENSIGN_HEADERS = 1, ENSIGN_TRAILERS = 2 };   // `which` of the metadata functions
-enum { ENSIGN_COMPRESSED = 1 };                     // flags of send and commit
 
-// {0} on an error.
+enum { ENSIGN_HEADERS = 1, ENSIGN_TRAILERS = 2 };   /* `which` of the metadata functions */
+enum { ENSIGN_COMPRESSED = 1 };                     /* `flags`: the message is in the desc's `encoding` */
+
+/* Needs no connection. {0}: E_ARGUMENT, E_TOO_LARGE (request), E_LIMIT (max_handles), E_MEMORY, E_STATE (the
+ * client is closing, or has failed). END, or ensign_forget, ends it. */
 ENSIGN_API ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d);
-// Copies one message into the send buffer. AGAIN: it is full.
+
+/* Copies one message into the send buffer. AGAIN: it is full; ENDED: END waits to be pulled; E_STATE: the
+ * call is half-closed, or unary; E_TOO_LARGE: over max_send_bytes. */
 ENSIGN_API int  ensign_call_send(ensign_t *c, ensign_call_t k, ensign_slice_t message, int flags);
-// Room for a message of at most len bytes, to encode in place; commit says how many it became. Nothing
-// between the two on this call.
+
+/* The same in two steps, to encode in place: *out has room for len bytes, and commit says how many it became.
+ * Between the two no other function that sends on this call. E_STATE: commit without such a reserve. */
 ENSIGN_API int  ensign_call_reserve(ensign_t *c, ensign_call_t k, size_t len, uint8_t **out);
 ENSIGN_API int  ensign_call_commit(ensign_t *c, ensign_call_t k, size_t len, int flags);
-ENSIGN_API int  ensign_call_half_close(ensign_t *c, ensign_call_t k);    // no more messages from us
-ENSIGN_API int  ensign_call_cancel(ensign_t *c, ensign_call_t k);        // RST_STREAM; END with CANCELLED,
-                                                                         // unless one waits already
-// Metadata of the call, while its HEADERS, MESSAGE or END notice stands: each entry once, in order, *at
-// starts at 0.
+
+/* No more messages from us. */
+ENSIGN_API int  ensign_call_half_close(ensign_t *c, ensign_call_t k);
+
+/* RST_STREAM, and END with CANCELLED, unless one waits already. */
+ENSIGN_API int  ensign_call_cancel(ensign_t *c, ensign_call_t k);
+
+/* Metadata, while the call's HEADERS, MESSAGE or END notice stands: each entry in the order in which it came,
+ * "-bin" decoded; *at is 0 at the start, false: no more. And: the first entry of a key, in lower case. */
 ENSIGN_API bool ensign_call_metadata_next(const ensign_t *c, ensign_call_t k, int which, size_t *at,
                                           ensign_slice_t *key, ensign_slice_t *value);
-// The first of that key.
 ENSIGN_API bool ensign_call_metadata_get(const ensign_t *c, ensign_call_t k, int which, const char *key,
                                          ensign_slice_t *value);
+
+/* The most that one call takes. */
 ENSIGN_API size_t ensign_call_memory_bound(const ensign_call_desc_t *d);
 
 #ifndef ENSIGN_NO_SERVICE
-// >>pub_api   publish
-//
-// Events are taken before there is a connection or the topic is known: the ring keeps them. A topic that
-// turns out not to exist is a NACK.
+/* >>pub_api   Publish
+ *
+ * Events are taken before there is a connection or the topic is known: the ring keeps them until they are
+ * answered. A topic that turns out not to exist is a NACK. */
 typedef struct ensign_publisher_desc_t {
-    const char *topic;              // name, of events that name none
-    bool        at_most_once;       // after a reconnect NACK with OUTCOME_UNKNOWN what was sent, instead of
-                                    // sending it again
-    bool        quiet_acks;         // no ACK notices: NACK, DRAINED and the counts of ensign_stats
-    uint32_t    buffer_bytes;       // accepted and not yet acked [1 MiB], at least 1024; one larger event is
-                                    // taken when it is empty
-    uint32_t    window_bytes;       // receive window for answers [64 KiB], at least 1024
-    uint32_t    max_reply_bytes;    // largest answer; the map of topics comes in one [1 MiB]
-    uint32_t    max_in_flight;      // events accepted and not answered, or answered and not pulled [8192], at
-                                    // most 16383: the
-                                    // server drops acks past 16384 in silence
-    uint32_t    ack_timeout_ms;     // without any answer for so long the stream is reopened and events are
-                                    // sent again [60000]
-    void       *user;
+    const char *topic;              /* name, up to 512 bytes, for events that name none [each names one] */
+    bool        at_most_once;       /* [false] after a reconnect NACK with OUTCOME_UNKNOWN what was sent,
+                                       instead of sending it again */
+    bool        quiet_acks;         /* [false] no ACK notices: NACK, DRAINED and ensign_stats only */
+    uint32_t    buffer_bytes;       /* of the ring: accepted, and not yet acked [1 MiB], 1024 or more; one
+                                       larger event is taken when it is empty */
+    uint32_t    window_bytes;       /* usual size of the receive buffer, for answers [64 KiB], 1024..1 GiB */
+    uint32_t    max_reply_bytes;    /* largest answer; the map of topics comes in one [1 MiB], 1024..1 GiB */
+    uint32_t    max_in_flight;      /* events whose answer is still to come, or to be pulled [8192], 1..16383:
+                                       past 16384 the server drops acks in silence */
+    uint32_t    ack_timeout_ms;     /* no answer for so long: the stream is reopened, and what is not answered
+                                       sent again [60000] */
+    void       *user;               /* in each notice of the publisher */
 } ensign_publisher_desc_t;
 
+/* Needs no connection. {0}: E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE. ensign_publisher_close ends it; so does
+ * the server, when it refuses the stream for good: END with an error. */
 ENSIGN_API ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_desc_t *d);
-// Encodes the event into the ring. AGAIN: it is full, or max_in_flight notices wait to be pulled.
-// E_TOO_LARGE: over 4 MiB as encoded.
-ENSIGN_API int ensign_publish(ensign_t *c, ensign_publisher_t p, const ensign_event_t *e);
-// DRAINED comes when all is answered, or when the time is up.
-ENSIGN_API int ensign_publisher_drain(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms);
-// Takes no more events, waits for the answers, NACKs what is left when the time is up, half-closes, END.
-ENSIGN_API int ensign_publisher_close(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms);
+
+/* Encodes the event into the ring. AGAIN: no room, or max_in_flight is reached; ENDED: END waits to be
+ * pulled; E_STATE: closing; E_ARGUMENT: no topic; E_TOO_LARGE: over 4 MiB as encoded, the server's limit. */
+ENSIGN_API int  ensign_publish(ensign_t *c, ensign_publisher_t p, const ensign_event_t *e);
+
+/* DRAINED comes when all is answered, or when the time is up. Asked again before, the new time counts. */
+ENSIGN_API int  ensign_publisher_drain(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms);
+
+/* Takes no more events, waits for the answers, NACKs what is left when the time is up, half-closes, END.
+ * Asked again before, the new time counts. */
+ENSIGN_API int  ensign_publisher_close(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms);
+
+/* The most that one publisher takes. */
 ENSIGN_API size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d);
 
-// >>sub_api   subscribe
+/* >>sub_api   Subscribe */
 typedef struct ensign_subscription_desc_t {
-    const char *const *topics; size_t topic_count;  // names or ULID text; 0: all of the project
-    uint32_t    window_bytes;       // receive window [256 KiB], at least 1024
-    uint32_t    max_event_bytes;    // largest delivered event [5 MiB]; a larger one becomes a GAP with
-                                    // E_TOO_LARGE
-    uint32_t    max_unacked;        // delivered events whose token is still good [4096]
-    void       *user;
+    const char *const *topics;      /* names, or ULIDs as text, 1..512 bytes each */
+    size_t      topic_count;        /* 0: all topics of the project */
+    uint32_t    window_bytes;       /* usual size of the receive buffer [256 KiB], 1024..1 GiB */
+    uint32_t    max_event_bytes;    /* largest event, with all that is around it; a larger one becomes a GAP
+                                       with E_TOO_LARGE [5 MiB], 1024..1 GiB */
+    uint32_t    max_unacked;        /* delivered events whose token is still good [4096], 1..16777216 */
+    void       *user;               /* in each notice of the subscription */
 } ensign_subscription_desc_t;
 
+/* Needs no connection. {0}: E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE. ensign_subscription_close ends it; so
+ * does the server, when it refuses the stream for good: END with an error. */
 ENSIGN_API ensign_subscription_t ensign_subscribe(ensign_t *c, const ensign_subscription_desc_t *d);
-// Tell the server that an event was handled, or why not (ENSIGN_NACK_x from 100 on). Never AGAIN: they go out
-// in batches, and the oldest is
-// dropped when max_unacked of them could not be sent; server 0.12 uses none.
-ENSIGN_API int ensign_ack(ensign_t *c, ensign_subscription_t s, uint64_t token);
-ENSIGN_API int ensign_nack(ensign_t *c, ensign_subscription_t s, uint64_t token, int code);
-// Cancels the stream; events that are here already are dropped; END.
-ENSIGN_API int ensign_subscription_close(ensign_t *c, ensign_subscription_t s);
+
+/* Tells the server that an event was handled, or why not (ENSIGN_NACK_x from 100 on). Never AGAIN: they go
+ * out in batches, and one that max_unacked events have overtaken unsent is dropped; server 0.12 uses none.
+ * E_STALE: max_unacked events came since, or the token is of an earlier stream. */
+ENSIGN_API int  ensign_ack(ensign_t *c, ensign_subscription_t s, uint64_t token);
+ENSIGN_API int  ensign_nack(ensign_t *c, ensign_subscription_t s, uint64_t token, int code);
+
+/* Cancels the stream; events that are here, and were not pulled, are dropped; END. */
+ENSIGN_API int  ensign_subscription_close(ensign_t *c, ensign_subscription_t s);
+
+/* The most that one subscription takes. */
 ENSIGN_API size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d);
 
-// >>req_api   topics, status: the answer is a notice
-typedef struct ensign_dedup_t {     // which events of a topic count as duplicates
-    int  strategy;                  // ENSIGN_DEDUP_x
-    int  offset;                    // ENSIGN_DEDUP_OFFSET_x
-    const char *const *keys; size_t key_count;      // metadata keys
-    const char *const *fields; size_t field_count;  // fields of the data
-    bool overwrite_duplicate;
+/* >>req_api   Topics, status: the answer is a notice
+ *
+ * Each opens a request, {0} on an error (E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE). The answer has `last`; END
+ * with an error comes instead of it. request_timeout_ms is for all of a request, however many calls it takes.
+ * name: a letter, then letters, digits, . - _, 1..512 bytes. user: in each notice of the request. */
+typedef struct ensign_dedup_t {     /* which events of a topic count as duplicates */
+    int         strategy;           /* ENSIGN_DEDUP_x */
+    int         offset;             /* ENSIGN_DEDUP_OFFSET_x */
+    const char *const *keys;        /* metadata keys, for KEY_GROUPED and UNIQUE_KEY */
+    size_t      key_count;
+    const char *const *fields;      /* of the data, for UNIQUE_FIELD */
+    size_t      field_count;
+    bool        overwrite_duplicate;/* [false] keep of a duplicate only that it came */
 } ensign_dedup_t;
 
-// TOPIC, or END with E_ALREADY_EXISTS and the like. name: a letter, then letters, digits, . - _; at most 512
-// bytes. dedup may be NULL.
-// The server records a policy given here but never runs it.
+/* TOPIC, or END with E_ALREADY_EXISTS and the like. dedup may be NULL; the server records a policy that is
+ * given here, but never runs it. */
 ENSIGN_API ensign_request_t ensign_topic_create(ensign_t *c, const char *name, const ensign_dedup_t *dedup,
                                                 void *user);
-// TOPIC: the one that is there, or the one made.
-ENSIGN_API ensign_request_t ensign_topic_ensure(ensign_t *c, const char *name, void *user);
-// TOPIC by name, or END with E_NOT_FOUND.
-ENSIGN_API ensign_request_t ensign_topic_find(ensign_t *c, const char *name, void *user);
-// TOPIC for each of the project's, in order of id, then END. Reads page after page by itself.
-ENSIGN_API ensign_request_t ensign_topic_list(ensign_t *c, void *user);
-// STATUS of the server; needs no key.
-ENSIGN_API ensign_request_t ensign_status(ensign_t *c, void *user);
-#endif
 
-// >>helpers   pure functions
+/* TOPIC: the one that is there, or the one made. */
+ENSIGN_API ensign_request_t ensign_topic_ensure(ensign_t *c, const char *name, void *user);
+
+/* TOPIC, or END with E_NOT_FOUND. */
+ENSIGN_API ensign_request_t ensign_topic_find(ensign_t *c, const char *name, void *user);
+
+/* TOPIC for each of the project's, in order of id, then END. Reads page after page by itself. */
+ENSIGN_API ensign_request_t ensign_topic_list(ensign_t *c, void *user);
+
+/* STATUS of the server; sends no token. */
+ENSIGN_API ensign_request_t ensign_status(ensign_t *c, void *user);
+#endif /* ENSIGN_NO_SERVICE */
+
+/* >>helpers   Pure functions */
 
 /* 26 characters of Crockford's base 32, any case, the first 0..7. E_FORMAT: another length or character. */
 ENSIGN_API int  ensign_ulid_parse(ensign_ulid_t *out, ensign_slice_t text);
@@ -810,59 +895,66 @@ ENSIGN_API void ensign_rlid_text(ensign_rlid_t id, char out[17]);
 
 #ifndef ENSIGN_NO_SERVICE
 /* ENSIGN_MIME_x for a MIME type as text, as the other Ensign clients match it: case and outer blanks do not
-   count, parameters are dropped ("application/json; charset=utf-8": JSON, with a blank after each ';'), a
-   suffix stands for its type ("application/vnd.me.v1+xml": XML), text and application stand in for each other
-   ("text/json": JSON). E_FORMAT: no match; *out is then a number that still works, TEXT_PLAIN for text/...,
-   else APPLICATION_OCTET_STREAM. */
+ * count, parameters are dropped ("application/json; charset=utf-8": JSON, with a blank after each ';'), a
+ * suffix stands for its type ("application/vnd.me.v1+xml": XML), text and application stand in for each other
+ * ("text/json": JSON). E_FORMAT: no match; *out is then a number that still works, TEXT_PLAIN for text/...,
+ * else APPLICATION_OCTET_STREAM. */
 ENSIGN_API int  ensign_mime_parse(ensign_slice_t text, int32_t *out);
 /* "application/json". Static; never NULL: a number that is not listed above gives "unknown". */
 ENSIGN_API const char *ensign_mime_name(int32_t mime);
 
 /* A schema for ensign_event_t.type, from its name and a semantic version 2.0.0: "1.2.3", also "v1.2.3",
-   "1.2.3-rc.1+build" (only the three numbers travel). out->name points at `name`: keep it until publish.
-   E_FORMAT: an empty name, not such a version, or a number over 4294967295. */
+ * "1.2.3-rc.1+build" (only the three numbers travel). out->name points at `name`: keep it until publish.
+ * E_FORMAT: an empty name, not such a version, or a number over 4294967295. */
 ENSIGN_API int  ensign_type_parse(ensign_type_t *out, const char *name, const char *semver);
 
 /* Walks the pairs of e->metadata in the order in which they came (a key can come twice: the last one counts).
-   *at is 0 at the start. False: no more, or what follows is malformed. Slices point into the event. */
+ * *at is 0 at the start. False: no more, or what follows is malformed. Slices point into the event. */
 ENSIGN_API bool ensign_metadata_next(const ensign_event_t *e, size_t *at, ensign_slice_t *key,
                                      ensign_slice_t *value);
 /* The value of a key of e->metadata. False: there is none, and *value is as it was. */
 ENSIGN_API bool ensign_metadata_get(const ensign_event_t *e, const char *key, ensign_slice_t *value);
 
 /* An event in lines, as PyEnsign prints one: "Event:", then a tab, a name and a value on each line: id (RLID
-   text), data (a bytes literal; over 100 characters: cut there, and "..."), mimetype, schema (name and
-   version), meta, state, created, committed (UTC; microseconds if any; "None": absent). No id, type or
-   metadata: no such line. Control characters are escaped, so the text is safe for a terminal. No newline at
-   the end. As snprintf: returns the length of the whole text without NUL; at most cap - 1 bytes of it and a
-   NUL are written; cap 0 writes nothing. E_ARGUMENT: e is NULL. */
+ * text), data (a bytes literal; over 100 characters: cut there, and "..."), mimetype, schema (name and
+ * version), meta, state, created, committed (UTC; microseconds if any; "None": absent). No id, type or
+ * metadata: no such line. Control characters are escaped, so the text is safe for a terminal. No newline at
+ * the end. As snprintf: returns the length of the whole text without NUL; at most cap - 1 bytes of it and a
+ * NUL are written; cap 0 writes nothing. E_ARGUMENT: e is NULL. */
 ENSIGN_API int  ensign_event_text(const ensign_event_t *e, char *out, size_t cap);
 
 /* "TOPIC_UNKNOWN" for ENSIGN_NACK_TOPIC_UNKNOWN. Static; never NULL: other numbers give "UNKNOWN_CODE". */
 ENSIGN_API const char *ensign_nack_name(int code);
 #endif /* ENSIGN_NO_SERVICE */
-ENSIGN_API ensign_slice_t ensign_str(const char *s);                // the bytes of a string without its NUL;
-                                                                    // NULL: empty
-ENSIGN_API const char *ensign_result_name(int code); // "ENSIGN_E_TLS"; "?" for a number that is none
-ENSIGN_API const char *ensign_result_text(int code);                // what the list of results says of it
+
+/* The bytes of a string, without its NUL. NULL: empty. */
+ENSIGN_API ensign_slice_t ensign_str(const char *s);
+
+/* "ENSIGN_E_TLS" for ENSIGN_E_TLS; and what the list of results says of it. Static; never NULL: other numbers
+ * give "?" and "unknown result". */
+ENSIGN_API const char *ensign_result_name(int code);
+ENSIGN_API const char *ensign_result_text(int code);
 
 typedef struct ensign_stats_t {
-    uint64_t published, acked, nacked, resent;      // events; of a publisher, or of all
-    uint64_t received;              // events, or messages of a call
-    uint64_t bytes_in, bytes_out;   // on the links, TLS included; only for ENSIGN_CLIENT
-    uint64_t reconnects;            // connections after the first (client), streams after the first (handle)
-    uint64_t tokens;                // access tokens got; only for ENSIGN_CLIENT
-    uint64_t allocations;           // calls of `alloc` so far; only for ENSIGN_CLIENT
-    uint32_t in_flight;             // events accepted and not answered
-    size_t   memory;                // bytes held through `alloc`; only for ENSIGN_CLIENT
+    uint64_t published;             /* events accepted; of a publisher, or of all */
+    uint64_t acked, nacked;         /* of them; of a subscription: by your ensign_ack and ensign_nack */
+    uint64_t resent;                /* events sent again after a reconnect */
+    uint64_t received;              /* events; messages of a call */
+    uint64_t bytes_in, bytes_out;   /* on the links, TLS included; ENSIGN_CLIENT only */
+    uint64_t reconnects;            /* connections after the first; streams after the first, of a handle */
+    uint64_t tokens;                /* access tokens got; ENSIGN_CLIENT only */
+    uint64_t allocations;           /* calls of `alloc` so far; ENSIGN_CLIENT only */
+    uint32_t in_flight;             /* events accepted, and not yet answered */
+    size_t   memory;                /* bytes held through `alloc`; ENSIGN_CLIENT only */
 } ensign_stats_t;
-// handle: ENSIGN_CLIENT, or one; a handle's stats stand until it dies.
+
+/* Of ENSIGN_CLIENT, or of a handle until it dies. E_HANDLE: there is none; ensign_error is as it was. */
 ENSIGN_API int  ensign_stats(const ensign_t *c, uint32_t handle, ensign_stats_t *out);
 
 #ifdef __cplusplus
 }
 #endif
-#endif // ENSIGN_H
+#endif /* ENSIGN_H */
 
 #ifdef ENSIGN_IMPLEMENTATION
 #ifndef ENSIGN_IMPLEMENTED
@@ -1001,6 +1093,8 @@ static void ensi_fail_v(ensign_error_t *e, int code, int native, const char *for
     char text[sizeof e->text]; /* the arguments may show the old text */
     if (!e) return;
     vsnprintf(text, sizeof text, format, args);
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 0x7F) *p = ' '; /* the words of a peer steer no terminal */
     memcpy(e->text, text, sizeof text);
     e->code = code;
     e->native = native;
@@ -3419,7 +3513,6 @@ static const ensi_id_nack_t ensi_id_nacks[] = {
     { ENSIGN_NACK_NOT_SENT, "NOT_SENT", "the event was never sent; it can be published again" },
     { ENSIGN_NACK_OUTCOME_UNKNOWN, "OUTCOME_UNKNOWN",
       "the connection broke before the ack; the event may be stored" },
-    { ENSIGN_NACK_TIMED_OUT, "TIMED_OUT", "close ran out of time before the ack; the event may be stored" },
 };
 
 static const ensi_id_nack_t *ensi_id_nack_find(int code)
@@ -7589,6 +7682,10 @@ static int ensi_call_check(ensign_t *c, const ensign_call_desc_t *d, const ensi_
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "call: window_bytes is %lu, 1024 to 1073741824 are allowed",
                              (unsigned long)o->window);
+    if (o->max_message > 1u << 30 || o->max_send > 1u << 30)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "call: max_message_bytes %lu, max_send_bytes %lu; at most 1073741824 each",
+                             (unsigned long)o->max_message, (unsigned long)o->max_send);
     if (d->request.len > o->max_send)
         return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
                              "call: the request has %lu bytes, max_send_bytes is %lu",
@@ -9142,7 +9239,8 @@ enum {
     ENSI_SUB_ACK_FRAME = 64,        /* no ack or nack is longer, with its prefix */
     ENSI_SUB_ACK_ROOM = 64 - 5,
     ENSI_SUB_OUT_BYTES = 2048,      /* of the send buffer: batches of acks */
-    ENSI_SUB_RLID = 10
+    ENSI_SUB_RLID = 10,
+    ENSI_SUB_UNACKED_MAX = 1 << 24  /* the ring's size in bytes must fit a 32-bit size_t */
 };
 typedef enum { ENSI_ACK_NONE, ENSI_ACK_ACK, ENSI_ACK_NACK } ensi_ack_state_t;
 typedef struct ensi_ack_slot_t { uint8_t id[ENSI_SUB_RLID]; uint8_t state; int32_t code; } ensi_ack_slot_t;
@@ -9636,6 +9734,9 @@ static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "subscribe: window_bytes %lu, max_event_bytes %lu; 1024 to 1073741824 each",
                              (unsigned long)x->window_bytes, (unsigned long)x->max_event_bytes);
+    if (x->max_unacked > ENSI_SUB_UNACKED_MAX)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "subscribe: max_unacked is %lu, at most %d",
+                             (unsigned long)x->max_unacked, ENSI_SUB_UNACKED_MAX);
     for (size_t i = 0; i < x->topic_count; i++) {
         size_t len = ensign_str(x->topics[i]).len;
         if (len == 0 || len > ENSI_PUB_NAME_MAX)
@@ -11035,6 +11136,9 @@ static int ensi_client_set_endpoint(ensign_t *c, const ensign_desc_t *d)
             &c->env, ENSIGN_E_ARGUMENT,
             "client: endpoint \"%.100s\" is not host:port (an IPv6 address needs brackets: [::1]:443)",
             endpoint);
+    if (d->authority && strlen(d->authority) >= sizeof c->authority)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: authority has %lu bytes, %d are allowed",
+                             (unsigned long)strlen(d->authority), (int)sizeof c->authority - 1);
     snprintf(c->authority, sizeof c->authority, "%s", d->authority ? d->authority : endpoint);
     c->common.authority = c->authority;
     c->common.scheme = d->tls.off ? "http" : "https";
@@ -11310,6 +11414,8 @@ void ensign_destroy(ensign_t *c)
 int ensign_close(ensign_t *c, uint32_t timeout_ms)
 {
     if (c->closing) return ensi_env_fail(&c->env, ENSIGN_E_STATE, "close: the client is closing already");
+    if (c->failed)
+        return ensi_env_fail(&c->env, ENSIGN_E_STATE, "close: the client has failed for good; destroy it");
     c->closing = true;
     ensi_timer_start(&c->close_timer, timeout_ms);
 #ifndef ENSIGN_NO_SERVICE
@@ -11392,7 +11498,8 @@ static int ensi_client_io(const ensign_t *c)
 
 static bool ensi_client_has_handle(const ensign_t *c, uint32_t handle)
 {
-    return handle == ENSIGN_CLIENT || ensi_handle_find(&c->handles, handle) != NULL;
+    const ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
+    return handle == ENSIGN_CLIENT || (h && !h->ended); /* ended: no notice will come any more */
 }
 
 static int ensi_client_timed_out(ensign_t *c)

@@ -12,7 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static struct { char bytes[1 << 20]; size_t start, end; bool eof; } in; /* [start, end): not published yet */
+/* [start, end) is not published yet; a longer line goes in pieces */
+static struct { char bytes[1 << 20]; size_t start, end; bool eof; } in;
 
 static int fail(const char *what, const ensign_error_t *e)
 {

@@ -57,7 +57,7 @@ static void print_event(ensign_t *c, ensign_subscription_t s, const ensign_event
     if (ensign_event_text(e, text, sizeof text) < 0) return;
     puts(text);
     fflush(stdout);
-    ensign_ack(c, s, e->token); /* handled; a -1 here means only that the token is old */
+    ensign_ack(c, s, e->token); /* handled; E_STALE here only means an old token */
     if (left > 0 && --left == 0) stopped = 1;
 }
 

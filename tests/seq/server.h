@@ -609,9 +609,10 @@ static UNUSED void world_setting(world_t *w, int32_t id, uint32_t value)
 /* Takes the next whole message of the request; false: it is not here yet. */
 static UNUSED bool peer_take(stream_t *s, ensign_slice_t *message)
 {
-    const uint8_t *p = s->in.p + s->in_at;
     size_t have = s->in.len - s->in_at, n;
+    const uint8_t *p;
     if (have < 5) return false;
+    p = s->in.p + s->in_at;
     n = ((size_t)p[1] << 24) | ((size_t)p[2] << 16) | ((size_t)p[3] << 8) | p[4];
     if (have < 5 + n) return false;
     *message = slice_of(p + 5, n);

@@ -1,0 +1,216 @@
+/* public.c - the public half: what it says of ranges, sizes and ends is what the code does */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <string.h>
+#include <cmocka.h>
+#define ENSIGN_IMPLEMENTATION
+#include "../../ensign.h"
+
+static ensign_desc_t desc(void)
+{
+    ensign_desc_t d;
+    memset(&d, 0, sizeof d);
+    d.endpoint = "127.0.0.1:1"; /* nobody is asked: no test here steps a socket */
+    d.tls.off = true;
+    return d;
+}
+
+static ensign_t *client(const ensign_desc_t *d)
+{
+    ensign_t *c;
+    ensign_error_t why;
+    assert_int_equal(ensign_create(&c, d, &why), ENSIGN_OK);
+    return c;
+}
+
+static void created(const ensign_desc_t *d, int rc)
+{
+    ensign_t *c;
+    ensign_error_t why;
+    assert_int_equal(ensign_create(&c, d, &why), rc);
+    if (rc != ENSIGN_OK) {
+        assert_null(c);
+        assert_int_equal(why.code, rc);
+        assert_true(strncmp(why.text, "client: ", 8) == 0);
+    }
+    ensign_destroy(c);
+}
+
+static void ranges_of_the_client_are_those_written(void **state)
+{
+    char text[600];
+    ensign_desc_t d = desc();
+    (void)state;
+    memset(text, 'x', sizeof text);
+#define EDGE(field, in, out) \
+    d = desc(), d.field = (in), created(&d, ENSIGN_OK), d.field = (out), created(&d, ENSIGN_E_ARGUMENT)
+#define LENGTH(field, in) \
+    d = desc(), d.field = text, text[in] = '\0', created(&d, ENSIGN_OK), text[in] = 'x', \
+    text[(in) + 1] = '\0', created(&d, ENSIGN_E_ARGUMENT), text[(in) + 1] = 'x'
+    EDGE(max_handles, 1, 65001);
+    EDGE(max_handles, 65000, 65001);
+    EDGE(connection_window, 65535, 65534);
+    EDGE(connection_window, 2147483647, 2147483648u);
+    EDGE(backoff_max_ms, 100, 99); /* under backoff_min_ms */
+    EDGE(io, ENSIGN_IO_CALLER, ENSIGN_IO_CALLER + 1);
+    EDGE(endpoint, "127.0.0.1:65535", "127.0.0.1:65536");
+    EDGE(endpoint, "[::1]:1", "::1:1");
+    EDGE(endpoint, "a:1", "a:0");
+    LENGTH(authority, 279);
+    LENGTH(name, 512);
+    LENGTH(user_agent, 100);
+#undef EDGE
+#undef LENGTH
+}
+
+static void ranges_of_a_call_are_those_written(void **state)
+{
+    static const ensign_header_t many[129];
+    ensign_desc_t d = desc();
+    ensign_t *c = client(&d);
+    ensign_call_desc_t k;
+    (void)state;
+#define EDGE(field, in, out) \
+    do { \
+        memset(&k, 0, sizeof k); \
+        k.method = "/a.B/C"; \
+        k.field = (in); \
+        assert_int_not_equal(ensign_call_open(c, &k).id, 0); \
+        k.field = (out); \
+        assert_int_equal(ensign_call_open(c, &k).id, 0); \
+        assert_int_equal(ensign_error(c)->code, ENSIGN_E_ARGUMENT); \
+    } while (0)
+    EDGE(method, "/a/b", "/a");
+    EDGE(window_bytes, 1024, 1023);
+    EDGE(window_bytes, 1u << 30, (1u << 30) + 1);
+    EDGE(max_message_bytes, 1u << 30, (1u << 30) + 1);
+    EDGE(max_send_bytes, 1u << 30, (1u << 30) + 1);
+#undef EDGE
+    memset(&k, 0, sizeof k);
+    k.method = "/a.B/C";
+    k.metadata = many;
+    k.metadata_count = 129;
+    assert_int_equal(ensign_call_open(c, &k).id, 0);
+    assert_non_null(strstr(ensign_error(c)->text, "128 are allowed"));
+    ensign_destroy(c);
+}
+
+static void ranges_of_streams_are_those_written(void **state)
+{
+    ensign_desc_t d = desc();
+    ensign_t *c = client(&d);
+    ensign_publisher_desc_t p;
+    ensign_subscription_desc_t s;
+    (void)state;
+#define EDGE(x, open, field, in, out) \
+    do { \
+        memset(&x, 0, sizeof x); \
+        x.field = (in); \
+        assert_int_not_equal(open(c, &x).id, 0); \
+        x.field = (out); \
+        assert_int_equal(open(c, &x).id, 0); \
+        assert_int_equal(ensign_error(c)->code, ENSIGN_E_ARGUMENT); \
+    } while (0)
+    EDGE(p, ensign_publisher_open, buffer_bytes, 1024, 1023);
+    EDGE(p, ensign_publisher_open, window_bytes, 1024, 1023);
+    EDGE(p, ensign_publisher_open, window_bytes, 1u << 30, (1u << 30) + 1);
+    EDGE(p, ensign_publisher_open, max_reply_bytes, 1024, 1023);
+    EDGE(p, ensign_publisher_open, max_reply_bytes, 1u << 30, (1u << 30) + 1);
+    EDGE(p, ensign_publisher_open, max_in_flight, 1, 16384);
+    EDGE(p, ensign_publisher_open, max_in_flight, 16383, 16384);
+    EDGE(s, ensign_subscribe, window_bytes, 1024, 1023);
+    EDGE(s, ensign_subscribe, window_bytes, 1u << 30, (1u << 30) + 1);
+    EDGE(s, ensign_subscribe, max_event_bytes, 1024, 1023);
+    EDGE(s, ensign_subscribe, max_event_bytes, 1u << 30, (1u << 30) + 1);
+    EDGE(s, ensign_subscribe, max_unacked, 16777216, 16777217);
+#undef EDGE
+    ensign_destroy(c);
+}
+
+/* The figures of MEMORY in the manual. */
+static void sizes_are_those_written(void **state)
+{
+    static const ensign_publisher_desc_t p;
+    static const ensign_subscription_desc_t s;
+    static const ensign_call_desc_t k;
+    const size_t mib = 1024 * 1024;
+    ensign_desc_t d;
+    (void)state;
+    memset(&d, 0, sizeof d);
+    d.client_id = d.client_secret = "of-usual-length-0123456789abcdef";
+    assert_in_range(ensign_memory_bound(&d), 1, mib * 7 / 10);
+    assert_in_range(ensign_call_memory_bound(&k), 12 * mib, 13 * mib);
+    assert_in_range(ensign_publisher_memory_bound(&p), 9 * mib, 10 * mib);
+    assert_in_range(ensign_subscription_memory_bound(&s), 30 * mib, 31 * mib);
+    assert_int_equal(sizeof(ensi_entry_t), 40);
+    assert_int_equal(sizeof(ensi_ack_slot_t), 16);
+    assert_int_equal(ENSI_REQ_MESSAGE_MAX, 4 * mib);
+}
+
+static void an_error_text_is_one_line(void **state)
+{
+    ensign_error_t e;
+    (void)state;
+    ensi_fail(&e, ENSIGN_E_UNKNOWN, 0, "grpc: %s", "a\nb\033[2Jc\177\303\251");
+    assert_string_equal(e.text, "grpc: a b [2Jc \303\251");
+}
+
+/* It waited for ever: a handle that has given its last notice still stands, but nothing comes of it. */
+static void await_of_an_ended_handle_is_refused(void **state)
+{
+    ensign_desc_t d = desc();
+    ensign_t *c = client(&d);
+    const ensign_notice_t *n;
+    ensign_call_desc_t k;
+    ensign_call_t call;
+    (void)state;
+    memset(&k, 0, sizeof k);
+    k.method = "/a.B/C";
+    call = ensign_call_open(c, &k);
+    assert_int_equal(ensign_call_cancel(c, call), ENSIGN_OK);
+    assert_int_equal(ensign_await(c, call.id, &n, -1), ENSIGN_OK);
+    assert_true(n->last);
+    assert_int_equal(ensign_await(c, call.id, &n, 0), ENSIGN_E_HANDLE);
+    assert_null(n);
+    ensign_destroy(c);
+}
+
+/* It said OK, and CLOSED never came. */
+static void close_of_a_failed_client_is_refused(void **state)
+{
+    ensign_desc_t d = desc();
+    const ensign_notice_t *n;
+    ensign_link_t link;
+    ensign_t *c;
+    bool failed = false;
+    (void)state;
+    d.io = ENSIGN_IO_CALLER;
+    d.give_up_after_ms = 10;
+    c = client(&d);
+    assert_int_equal(ensign_tick(c, 1), ENSIGN_OK);
+    ensign_link(c, ENSIGN_LINK_RPC, &link);
+    assert_int_equal(link.todo, ENSIGN_LINK_DIAL);
+    assert_int_equal(ensign_link_down(c, ENSIGN_LINK_RPC, link.attempt, 1, 2), ENSIGN_OK);
+    assert_int_equal(ensign_tick(c, 3), ENSIGN_OK);
+    assert_int_equal(ensign_tick(c, 100), ENSIGN_OK);
+    while ((n = ensign_next(c)) != NULL) failed |= n->type == ENSIGN_NOTICE_FAILED;
+    assert_true(failed);
+    assert_int_equal(ensign_close(c, 0), ENSIGN_E_STATE);
+    ensign_destroy(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ranges_of_the_client_are_those_written),
+        cmocka_unit_test(ranges_of_a_call_are_those_written),
+        cmocka_unit_test(ranges_of_streams_are_those_written),
+        cmocka_unit_test(sizes_are_those_written),
+        cmocka_unit_test(an_error_text_is_one_line),
+        cmocka_unit_test(await_of_an_ended_handle_is_refused),
+        cmocka_unit_test(close_of_a_failed_client_is_refused),
+    };
+    return cmocka_run_group_tests_name("public", tests, NULL, NULL);
+}
