@@ -1,0 +1,203 @@
+#!/usr/bin/env bash
+# session.sh - examples/publish and examples/subscribe against ensignd, in the clear and over TLS: order, acks,
+# exit status; a wrong key, no server; a server that is killed and comes back; tokens that live two seconds
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+BUILD=${BUILD:-build}
+. tests/tap.sh
+. tools/ensignd.sh
+
+EVENTS=200
+publish=$BUILD/examples/publish subscribe=$BUILD/examples/subscribe
+pids=()
+
+finish() {
+    local pid
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done
+    server_stop KILL
+    rm -rf "$dir"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# ---- programs that run beside, each known by a name: NAME.out, NAME.err, $pid of the last one
+
+start() { # NAME PROGRAM...
+    local name=$1
+    shift
+    "$@" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null &
+    pid=$!
+    pids+=("$pid")
+}
+
+# ends NAME PID: it comes to its end by itself, with status 0
+ends() {
+    await_end "$2" 60 || { echo "$1 does not end"; return 1; }
+    wait "$2"
+    local status=$?
+    [ $status -eq 0 ] || { echo "$1: exit status $status"; tail -n 5 "$dir/$1.err"; return 1; }
+}
+
+# says NAME WORDS PID [TIMES]: until its standard error has said the words so often
+says() {
+    local left=1200
+    while [ "$(grep -cF -- "$2" "$dir/$1.err")" -lt "${4:-1}" ]; do
+        kill -0 "$3" 2>/dev/null && [ $((left -= 1)) -gt 0 ] || { tail -n 5 "$dir/$1.err"; return 1; }
+        sleep 0.05
+    done
+}
+
+# stops PID: SIGTERM ends it well
+stops() {
+    kill -TERM "$1" && await_end "$1" && wait "$1"
+}
+
+# ---- events
+
+events() { # FROM TO: one a line
+    seq -f 'event %05.0f' "$1" "$2"
+}
+
+put() { # TOPIC FROM TO: published, each with its ack
+    events "$2" "$3" | "$publish" "$1" >"$dir/acks" 2>"$dir/put.err" || { cat "$dir/put.err"; return 1; }
+    local time='[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z'
+    [ "$(grep -cxE "ack $time" "$dir/acks")" -eq $(($3 - $2 + 1)) ] || { tail -n 3 "$dir/acks"; return 1; }
+    [ "$(wc -l <"$dir/acks")" -eq $(($3 - $2 + 1)) ]
+}
+
+received() { # NAME: the events that it printed, one a line
+    sed -n "s/^\tdata: b'\(.*\)'$/\1/p" "$dir/$1.out"
+}
+
+# got NAME FROM TO: it printed just these events, in order
+got() { diff <(events "$2" "$3") <(received "$1"); }
+
+# gets NAME EVENT PID: until it has printed that event
+gets() { await "$dir/$1.out" "data: b'event $2'" "$3"; }
+
+fields() { # of a printed event, in the order of PyEnsign's
+    [ "$(sed -n '1,7s/^\t\([a-z]*\):.*/\1/p' "$dir/$1.out" | tr '\n' ' ')" = 'id data mimetype state created committed ' ]
+}
+
+acks_are_in_order() { sort -c "$dir/acks"; }
+
+# ---- a session: so many events there and back
+
+session() { # WHERE OPTION...
+    local where=$1 sub
+    shift
+    check "$where: the server starts"        server_start "$dir/$where" --port 0 --auth-port 0 "$@"
+    check "$where: no event is no error"     put weather 1 0
+    start sub "$subscribe" -n $EVENTS weather
+    sub=$pid
+    check "$where: the subscriber is open"   says sub 'subscribe: open' "$sub"
+    check "$where: each event gets its ack"  put weather 1 $EVENTS
+    check "$where: in order of commit"       acks_are_in_order
+    check "$where: the subscriber ends after $EVENTS" ends sub "$sub"
+    check "$where: each event came, in order" got sub 1 $EVENTS
+    check "$where: they are printed with all fields" fields sub
+}
+
+wrong_key() {
+    local ENSIGN_CLIENT_SECRET=not-the-secret
+    export ENSIGN_CLIENT_SECRET
+    "$@" weather </dev/null
+}
+
+refusals() { # WHERE
+    local words='refuses this key (HTTP 403: invalid credentials); check client_id and client_secret'
+    finds "$1: publish with a wrong secret says so and fails"   "$words" wrong_key "$publish"
+    finds "$1: subscribe with a wrong secret says so and fails" "$words" wrong_key "$subscribe"
+    finds "$1: an unknown topic is named"    'no-such-topic' timeout 30 "$subscribe" no-such-topic
+}
+
+# ---- the server is killed, and starts again on the same ports and data
+
+restart() {
+    local sub rpc=${ENSIGN_ENDPOINT##*:} auth=${ENSIGN_AUTH_URL##*:}
+    start again "$subscribe" weather
+    sub=$pid
+    check 'restart: a subscriber is open'      says again 'subscribe: open' "$sub"
+    check 'restart: events before'             put weather 1 5
+    check 'restart: they came'                 gets again 00005 "$sub"
+    server_stop KILL
+    check 'restart: the subscriber notices'    says again 'disconnected, goes on trying: ' "$sub"
+    check 'restart: the server is there again' server_start "$dir/plain" --port "$rpc" --auth-port "$auth"
+    check 'restart: the stream opens again'    says again 'subscribe: open' "$sub" 2
+    check 'restart: it says that events may be missing' says again 'events may be missing here' "$sub"
+    check 'restart: events after'              put weather 6 10
+    check 'restart: they came too'             gets again 00010 "$sub"
+    check 'restart: SIGTERM ends the subscriber well' stops "$sub"
+    check 'restart: nothing came twice'        got again 1 10
+}
+
+# ---- tokens that live two seconds: renewed while streams run
+
+refreshed() { # TIMES: until the server has renewed so many tokens
+    local left=600
+    while [ "$(grep -c 'auth: refreshed' "$server_log")" -lt "$1" ]; do
+        [ $((left -= 1)) -gt 0 ] || return 1
+        sleep 0.05
+    done
+}
+
+short_lives() {
+    local sub pub
+    check 'renewal: the server starts'         server_start "$dir/short" --port 0 --auth-port 0 --access-life 2 --verbose
+    check 'renewal: the topic is made'         put weather 1 0
+    mkfifo "$dir/lines"
+    start short "$subscribe" -n 20 weather
+    sub=$pid
+    check 'renewal: the subscriber is open'    says short 'subscribe: open' "$sub"
+    "$publish" weather <"$dir/lines" >"$dir/pub.out" 2>"$dir/pub.err" &
+    pub=$!
+    pids+=($pub)
+    exec 9>"$dir/lines"
+    events 1 10 >&9
+    check 'renewal: events of the first token' gets short 00010 "$sub"
+    check 'renewal: both renew, and again'     refreshed 4
+    events 11 20 >&9
+    exec 9>&-
+    check 'renewal: the publisher ends well'   ends pub $pub
+    check 'renewal: the subscriber ends well'  ends short "$sub"
+    check 'renewal: each event came, in order' got short 1 20
+    check 'renewal: nobody logged in twice'    logged_in_once
+    check 'renewal: no stream broke'           quiet short pub
+    server_stop
+}
+
+logged_in_once() { # the put, the subscriber, the publisher
+    [ "$(grep -c 'auth: logged in' "$server_log")" -eq 3 ] || { grep auth: "$server_log"; return 1; }
+}
+
+quiet() {
+    local name
+    for name in "$@"; do ! grep -v 'subscribe: open' "$dir/$name.err" || return 1; done
+}
+
+# ---- nobody listens: told at once by a subscriber, and by publish when its request's time is up
+
+nowhere() {
+    env -i ENSIGN_ENDPOINT=127.0.0.1:1 ENSIGN_AUTH_URL=http://127.0.0.1:1 ENSIGN_CLIENT_ID=key \
+        ENSIGN_CLIENT_SECRET=secret ENSIGN_INSECURE=1 "$@"
+}
+
+start lost nowhere "$publish" weather # it takes half a minute: it is looked at in the end
+lost=$pid
+start dark nowhere "$subscribe" weather
+check 'no server: subscribe says so and goes on' \
+    says dark 'cannot connect to 127.0.0.1:1: Connection refused' "$pid" 2
+check 'no server: SIGTERM ends it'             stops "$pid"
+
+session plain
+refusals plain
+restart
+server_stop
+session tls --tls --cert-file "$dir/cert.pem"
+refusals tls
+server_stop
+short_lives
+check 'no server: publish gives up'            await_end "$lost" 60
+finds 'no server: with a reason, and not 0' 'is the server there, and the port right?' \
+    sh -c "cat '$dir/lost.err'; exit $(wait "$lost"; echo $?)"
+results
