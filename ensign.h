@@ -730,7 +730,7 @@ ENSIGN_API int  ensign_tick(ensign_t *c, uint64_t now_ms);
 typedef struct ensign_call_desc_t {
     const char *method;             /* "/package.Service/Method" */
     const ensign_header_t *metadata;/* an "authorization" in it replaces the client's token */
-    size_t      metadata_count;     /* up to 128 */
+    size_t      metadata_count;     /* up to 128, and 48 KiB in all */
     bool        no_token;           /* [false] send no token of the client's */
     ensign_slice_t request;         /* first message, with `encoding` compressed already; empty: none yet, but
                                        with `unary` an empty one */
@@ -6488,11 +6488,10 @@ static void ensi_h2_untouch(ensi_h2_t *h, ensi_stream_t *s)
  *        assigned by ensi_grpc_move alone.
  *        out: [0, sent) is handed over and kept while the call can still be sent again; [sent, end) waits.
  *        Messages leave the receive buffer in order; a bad one is found when it becomes the next.
- * Moves  queue -> submit -> end, and from the end back to the queue for streams that are reopened, or once
- *        for a call that the server
- *        surely did not process.
+ * Moves  queue -> submit -> end; from the end back to the queue where a stream is reopened; from the wire
+ *        back to the queue, once, for a call that the server surely did not process.
  * Fails  a peer's fault ends the call with a status by the tables of the gRPC specification ("gRPC over
- *        HTTP/2", "HTTP to gRPC status"). */
+ *        HTTP/2", "HTTP to gRPC Status Code Mapping"). */
 typedef enum {
     ENSI_GRPC_NEW,
     ENSI_GRPC_QUEUED,
@@ -6523,10 +6522,10 @@ static const ensi_grpc_move_t ensi_grpc_moves[] = {
     { ENSI_GRPC_ENDED,  ENSI_GRPC_ON_QUEUE,  ENSI_GRPC_QUEUED },
 };
 
-enum { ENSI_GRPC_MAX_HEADERS = 128, ENSI_GRPC_FIXED_HEADERS = 12, ENSI_GRPC_COMPRESSED_FLAG = 1 };
+enum { ENSI_GRPC_MAX_HEADERS = 128, ENSI_GRPC_FIXED_HEADERS = 11, ENSI_GRPC_COMPRESSED_FLAG = 1 };
 
-/* Received metadata: records of {which, key length, value length, key, value}, never moved while the call
- * lives. */
+/* Received metadata: records of {which, key length, value length, key, NUL, value}, never moved while the
+ * call lives. `which` is 0 for what is not the caller's to see. */
 typedef struct ensi_meta_t {
     uint8_t *ptr;
     size_t cap, len;
@@ -6545,11 +6544,11 @@ struct ensi_grpc_t {
     uint64_t order;                     /* of asking */
     /* request */
     char *method;
-    /* the caller's metadata: count times key NUL, 4 bytes of length, value */
-    char *extra;
-    size_t extra_len, extra_count;
+    char *extra;                        /* the caller's metadata: key, NUL, 4 bytes of length, value */
+    size_t extra_count;
     const char *encoding, *accept_encoding;     /* in `method`'s block */
     bool no_token, own_token, unary, wait_for_ready;
+    uint64_t token;                     /* of the client, that went out with it, by stats.tokens; 0: none */
     size_t max_send;
     ensi_timer_t deadline;
     /* send */
@@ -6746,10 +6745,11 @@ static bool ensi_meta_next(const ensi_meta_t *m, int which, size_t *at, ensign_s
 }
 
 /* Headers that are the protocol's; true: it was one, and is not the caller's to see. */
-static bool ensi_grpc_own_header(ensi_grpc_t *k, ensign_slice_t name, ensign_slice_t value, int64_t *number)
+static bool ensi_grpc_own_header(ensi_grpc_t *k, ensign_slice_t name, ensign_slice_t value)
 {
+    int64_t number = 0;
     if (ensi_slice_is(name, ":status")) {
-        k->http_status = ensi_grpc_number(value, number) ? (int)*number : -1;
+        k->http_status = ensi_grpc_number(value, &number) ? (int)number : -1;
     } else if (ensi_slice_is(name, "content-type")) {
         static const char type[] = "application/grpc";
         size_t n = sizeof type - 1;
@@ -6757,45 +6757,50 @@ static bool ensi_grpc_own_header(ensi_grpc_t *k, ensign_slice_t name, ensign_sli
                           (value.len == n || value.ptr[n] == '+' || value.ptr[n] == ';');
         return false;
     } else if (ensi_slice_is(name, "grpc-status")) {
-        k->grpc_status =
-            ensi_grpc_number(value, number) && *number >= 0 && *number <= ENSIGN_GRPC_UNAUTHENTICATED
-                ? (int)*number
-                : ENSIGN_GRPC_UNKNOWN;
+        bool known = ensi_grpc_number(value, &number) && number >= 0 && number <= ENSIGN_GRPC_UNAUTHENTICATED;
+        k->grpc_status = known ? (int)number : ENSIGN_GRPC_UNKNOWN;
     } else if (ensi_slice_is(name, "grpc-encoding")) {
         k->encoded = !ensi_slice_is(value, "identity");
         return false;
     } else if (ensi_slice_is(name, "grpc-retry-pushback-ms")) {
-        k->pushback_ms = ensi_grpc_number(value, number) && *number >= 0 ? *number : -1;
+        k->pushback_ms = ensi_grpc_number(value, &number) && number >= 0 ? number : -1;
     } else {
         return false;
     }
     return true;
 }
 
+/* Text for the END notice, unescaped where it lies. */
+static ensign_slice_t ensi_grpc_keep_text(ensi_meta_t *m, ensign_slice_t name, ensign_slice_t value)
+{
+    ensign_slice_t text = ensi_meta_add(m, 0, name, value);
+    if (text.ptr) text.len = ensi_grpc_unescape(m->ptr + (text.ptr - m->ptr), text.len);
+    return text;
+}
+
 static void ensi_grpc_on_header(ensi_stream_t *s, ensign_slice_t name, ensign_slice_t value)
 {
     ensi_grpc_t *k = (ensi_grpc_t *)(void *)s;
     ensi_meta_t *m = &k->meta;
-    int which = s->trailers ? ENSIGN_TRAILERS : ENSIGN_HEADERS;
-    int64_t number = 0;
+    bool own;
 
     m->counted += name.len + value.len + ENSI_META_OVERHEAD;
     if (m->counted > k->max_meta) m->too_large = true;
     if (!m->ptr) m->ptr = (uint8_t *)ensi_mem_take(&k->env->mem, m->cap);
     if (!m->ptr) s->no_memory = true;
     if (s->no_memory || m->too_large) return;
-    if (ensi_grpc_own_header(k, name, value, &number)) return;
-    s->deaf = k->http_status != 200 || !k->grpc_content;
+    own = ensi_grpc_own_header(k, name, value);
+    if (!s->headers_done) s->deaf = k->http_status != 200 || !k->grpc_content; /* trailers change nothing */
+    if (own) return;
     if (ensi_slice_is(name, "grpc-message")) {
-        k->text = ensi_meta_add(m, 0, name, value);
-        k->text.len = ensi_grpc_unescape((uint8_t *)m->ptr + (k->text.ptr - m->ptr), k->text.len);
+        k->text = ensi_grpc_keep_text(m, name, value);
     } else if (ensi_slice_is(name, "grpc-status-details-bin")) {
         size_t at = m->len;
         ensign_slice_t key;
         ensi_meta_add(m, 0, name, value);
         ensi_meta_next(m, 0, &at, &key, &k->details);
     } else if (name.len > 0 && name.ptr[0] != ':') {
-        ensi_meta_add(m, which, name, value);
+        ensi_meta_add(m, s->trailers ? ENSIGN_TRAILERS : ENSIGN_HEADERS, name, value);
     }
 }
 
@@ -6829,7 +6834,7 @@ static int ensi_grpc_make_room(ensi_grpc_t *k, size_t size)
         b->cap = need;
     }
     if (k->sent > 0) k->kept = false;
-    memmove(p, p + k->sent, waiting);
+    if (waiting) memmove(p, p + k->sent, waiting);
     b->end = waiting;
     k->sent = 0;
     return ENSIGN_OK;
@@ -6895,7 +6900,7 @@ static void ensi_grpc_nv_text(nghttp2_nv *nv, size_t *n, const char *name, const
     ensi_grpc_nv(&nv[(*n)++], ensign_str(name), ensign_str(value), false);
 }
 
-/* The caller's metadata, from the block that ensi_grpc_set_metadata made. */
+/* The caller's metadata, from the block that ensi_call_set_metadata made. */
 static void ensi_grpc_nv_extra(const ensi_grpc_t *k, nghttp2_nv *nv, size_t *n)
 {
     const char *p = k->extra;
@@ -6915,8 +6920,10 @@ static int ensi_grpc_submit(ensi_grpc_t *k, ensi_h2_t *h, const ensi_grpc_common
     char timeout[24];
     size_t n = 0;
     uint32_t left = ensi_timer_left(&k->deadline, k->env->now_ms);
+    bool token = common->bearer && !k->no_token && !k->own_token;
     int rc;
 
+    if (left == 0) return ENSIGN_AGAIN; /* too late: its tick ends it */
     ensi_grpc_nv_text(nv, &n, ":method", "POST");
     ensi_grpc_nv_text(nv, &n, ":scheme", common->scheme);
     ensi_grpc_nv_text(nv, &n, ":path", k->method);
@@ -6928,12 +6935,13 @@ static int ensi_grpc_submit(ensi_grpc_t *k, ensi_h2_t *h, const ensi_grpc_common
     if (left != ENSIGN_FOREVER) ensi_grpc_nv_text(nv, &n, "grpc-timeout", timeout);
     ensi_grpc_nv_text(nv, &n, "grpc-encoding", k->encoding);
     ensi_grpc_nv_text(nv, &n, "grpc-accept-encoding", k->accept_encoding);
-    if (common->bearer && !k->no_token && !k->own_token)
-        ensi_grpc_nv(&nv[n++], ensign_str("authorization"), ensign_str(common->bearer), true);
+    if (token) ensi_grpc_nv(&nv[n++], ensign_str("authorization"), ensign_str(common->bearer), true);
     ensi_grpc_nv_extra(k, nv, &n);
     rc = ensi_h2_submit(h, &k->s, nv, n);
-    if (rc == ENSIGN_OK) ensi_grpc_move(k, ENSI_GRPC_ON_SUBMIT);
-    return rc;
+    if (rc != ENSIGN_OK) return rc;
+    k->token = token ? k->env->stats.tokens : 0;
+    ensi_grpc_move(k, ENSI_GRPC_ON_SUBMIT);
+    return ENSIGN_OK;
 }
 
 /* New calls go to the end; one that is sent again goes before those that asked later. */
@@ -7002,47 +7010,69 @@ static void ensi_grpc_abort(ensi_grpc_t *k, ensi_h2_t *h, ensi_grpc_queue_t *q, 
     va_start(args, format);
     ensi_fail_v(&k->fault, code, 0, format, args);
     va_end(args);
+    k->unprocessed = k->state == ENSI_GRPC_QUEUED || !k->s.headers_sent;
     if (k->state == ENSI_GRPC_QUEUED) ensi_grpc_dequeue(q, k);
-    k->unprocessed = k->state == ENSI_GRPC_QUEUED;
     ensi_h2_reset(h, &k->s, NGHTTP2_CANCEL);
     ensi_h2_untouch(h, &k->s);
     ensi_grpc_end(k, status);
     ensi_env_work(k->env);
 }
 
-/* The stream has closed by itself: what the trailers, the HTTP status or the reset say. */
-static void ensi_grpc_judge(ensi_grpc_t *k)
+/* A status counts in trailers that came whole, and OK only behind a gRPC answer. */
+static bool ensi_grpc_has_status(const ensi_grpc_t *k)
+{
+    return k->s.ended && k->grpc_status >= 0 && (k->grpc_status != ENSIGN_GRPC_OK || !k->s.deaf);
+}
+
+/* The stream ended without a status, or was reset: what the HTTP status or the reset say. */
+static int ensi_grpc_judge_http(ensi_grpc_t *k)
 {
     ensign_error_t *e = &k->fault;
     uint32_t code = k->s.close_code;
-    int status;
 
-    if (k->grpc_status >= 0) {
-        status = k->grpc_status;
-        k->from_server = true;
-        if (status != ENSIGN_GRPC_OK)
-            ensi_fail(e, ENSIGN_E_GRPC - status, 0, "grpc: %s answers %s: %.*s", k->method,
-                      ensi_grpc_status_name(status), ensi_slice_show(k->text),
-                      k->text.len ? (const char *)k->text.ptr : "(no text)");
-    } else if (k->http_status >= 0 && k->http_status != 200) {
-        status = ensi_grpc_of_http(k->http_status);
+    if (!k->s.headers_sent) { /* nghttp2 closes it: too large, or behind a GOAWAY, once more */
+        ensi_fail(e, ENSIGN_E_UNAVAILABLE, 0,
+                  "http2: %s could not be sent; are its headers, with the token, over 64 KiB?", k->method);
+        return ENSIGN_GRPC_UNAVAILABLE;
+    }
+    if (k->http_status >= 0 && k->http_status != 200) {
         ensi_fail(e, ENSIGN_E_PROTOCOL, k->http_status,
                   "http: %s answers HTTP status %d; a gRPC server answers 200: is this the right endpoint?",
                   k->method, k->http_status);
-    } else if (code != NGHTTP2_NO_ERROR || !k->s.ended) {
-        status = ensi_grpc_of_reset(code);
-        ensi_fail(e, ENSIGN_E_RESET, (int)code, "http2: the server reset %s with %s", k->method,
+        return ensi_grpc_of_http(k->http_status);
+    }
+    if (code == NGHTTP2_CANCEL && ensi_timer_left(&k->deadline, k->env->now_ms) == 0) {
+        ensi_fail(e, ENSIGN_E_DEADLINE_EXCEEDED, 0, "call: the deadline passed, at the server first");
+        return ENSIGN_GRPC_DEADLINE_EXCEEDED;
+    }
+    if (code != NGHTTP2_NO_ERROR || !k->s.ended) {
+        ensi_fail(e, ENSIGN_E_RESET, (int)code, "http2: the stream of %s was reset with %s", k->method,
                   nghttp2_http2_strerror(code));
-    } else if (k->s.headers_done && !k->grpc_content) {
-        status = ENSIGN_GRPC_UNKNOWN;
+        return ensi_grpc_of_reset(code);
+    }
+    if (k->s.deaf)
         ensi_fail(e, ENSIGN_E_PROTOCOL, 0,
                   "grpc: %s answers without content-type application/grpc: is this a gRPC server?",
                   k->method);
-    } else {
-        status = ENSIGN_GRPC_UNKNOWN;
+    else
         ensi_fail(e, ENSIGN_E_PROTOCOL, 0, "grpc: %s ended without a grpc-status", k->method);
+    return ENSIGN_GRPC_UNKNOWN;
+}
+
+/* The stream has closed by itself. */
+static void ensi_grpc_judge(ensi_grpc_t *k)
+{
+    ensign_slice_t text = k->text.len ? k->text : ensign_str("(no text)");
+
+    k->from_server = ensi_grpc_has_status(k);
+    if (!k->from_server) {
+        ensi_grpc_end(k, ensi_grpc_judge_http(k));
+        return;
     }
-    ensi_grpc_end(k, status);
+    if (k->grpc_status != ENSIGN_GRPC_OK)
+        ensi_fail(&k->fault, ENSIGN_E_GRPC - k->grpc_status, 0, "grpc: %s answers %s: %.*s", k->method,
+                  ensi_grpc_status_name(k->grpc_status), ensi_slice_show(text), (const char *)text.ptr);
+    ensi_grpc_end(k, k->grpc_status);
 }
 
 /* Called by the connection's end for each stream that it cut. */
@@ -7148,12 +7178,14 @@ static int ensi_grpc_init(ensi_grpc_t *k, ensi_env_t *env, ensi_handle_t *owner,
  * A token from an API key: HTTP/1.1 over the auth link
  *
  * Owns   key, tokens, the one exchange that may be in flight, the timers of renewal and of backoff.
- * Holds  `state` is assigned by ensi_auth_move alone. bearer is NULL unless there is a token whose life,
- *        counted from its arrival, is not over.
- *        However many calls wait, one exchange runs.
+ * Holds  `state` is assigned by ensi_auth_move alone (create sets the first).
+ *        bearer is NULL unless there is a token whose life, counted from its arrival, is not over and that
+ *        the server has not refused; a failed renewal does not take it away.
+ *        However many calls wait, one exchange runs. What it leaves in buffers is wiped when its link goes
+ *        down.
  * Moves  need -> ASKING -> READY; renewal goes the same way while the old token stays in use.
- * Fails  400 and 403 of authenticate are final (DENIED); of refresh they mean authenticate anew; all else is
- *        tried again after a backoff. */
+ * Fails  400 and 403 of authenticate are final (DENIED). All else is tried again after a backoff, by the key
+ *        if it was a refresh that failed; a refresh that is refused (400, 403) needs no backoff. */
 typedef enum {
     ENSI_AUTH_OFF,                  /* no token is used */
     ENSI_AUTH_FIXED,                /* the caller's token */
@@ -7178,10 +7210,12 @@ static const ensi_auth_move_t ensi_auth_moves[] = {
     { ENSI_AUTH_ASKING, ENSI_AUTH_ON_STALE,  ENSI_AUTH_IDLE   },
     { ENSI_AUTH_ASKING, ENSI_AUTH_ON_DENIED, ENSI_AUTH_DENIED },
     { ENSI_AUTH_WAIT,   ENSI_AUTH_ON_DUE,    ENSI_AUTH_IDLE   },
-    { ENSI_AUTH_FIXED,  ENSI_AUTH_ON_DENIED, ENSI_AUTH_DENIED },
 };
 
 enum {
+    ENSI_AUTH_SCHEME = 7,           /* "Bearer " */
+    ENSI_AUTH_HOST_BYTES = 272,     /* a name of 255 bytes, brackets, a port */
+    ENSI_AUTH_TOKEN_CAP = ENSIGN_TOKEN_BYTES + 1,
     ENSI_AUTH_BODY_BYTES = 2 * ENSIGN_TOKEN_BYTES + 1024,
     ENSI_AUTH_LIFE_MAX_S = 24 * 24 * 3600 /* in ms it fits 32 bits */
 };
@@ -7199,8 +7233,7 @@ typedef struct ensi_auth_t {
     bool refreshing;                /* what is asked is a refresh */
     bool asked;                     /* the request is in tx */
     bool renew_due;                 /* the token is good, but should be renewed */
-    /* the refresh token was refused, or the server refused the access token: authenticate */
-    bool stale;
+    bool stale;                     /* a refresh failed, or the server refused the token: authenticate */
     ensi_http1_t http;
     ensi_timer_t renew, expire, backoff;
     uint64_t refresh_from_ms;       /* when the refresh token starts to be good */
@@ -7219,12 +7252,24 @@ static bool ensi_auth_move(ensi_auth_t *a, ensi_auth_in_t in)
     return false;
 }
 
+/* An exchange leaves the key and the tokens in the buffers that it went through. */
+static void ensi_auth_wipe(ensi_auth_t *a)
+{
+    ensi_link_t *l = a->link;
+    if (a->body) ensi_wipe(a->body, ENSI_AUTH_BODY_BYTES);
+    if (l->rx.ptr) ensi_wipe(l->rx.ptr, l->rx.cap);
+    if (l->tx.ptr) ensi_wipe(l->tx.ptr, l->tx.cap);
+#ifndef ENSIGN_NO_TLS
+    if (l->plain) ensi_wipe(l->plain, 2 * ENSI_RECORD_BYTES);
+#endif
+}
+
 static void ensi_auth_free(ensi_auth_t *a)
 {
     ensi_mem_t *m = &a->env->mem;
-    if (a->access) ensi_wipe(a->access, ENSIGN_TOKEN_BYTES + 8);
-    if (a->refresh) ensi_wipe(a->refresh, ENSIGN_TOKEN_BYTES);
-    if (a->body) ensi_wipe(a->body, ENSI_AUTH_BODY_BYTES);
+    ensi_auth_wipe(a);
+    if (a->access) ensi_wipe(a->access, ENSI_AUTH_SCHEME + ENSI_AUTH_TOKEN_CAP);
+    if (a->refresh) ensi_wipe(a->refresh, ENSI_AUTH_TOKEN_CAP);
     ensi_mem_free(m, a->access);
     ensi_mem_free(m, a->refresh);
     ensi_mem_free(m, a->body);
@@ -7233,13 +7278,13 @@ static void ensi_auth_free(ensi_auth_t *a)
 static bool ensi_auth_memory(ensi_auth_t *a)
 {
     ensi_mem_t *m = &a->env->mem;
-    if (!a->access) a->access = (char *)ensi_mem_zero(m, ENSIGN_TOKEN_BYTES + 8);
-    if (!a->refresh) a->refresh = (char *)ensi_mem_zero(m, ENSIGN_TOKEN_BYTES);
+    if (!a->access) a->access = (char *)ensi_mem_zero(m, ENSI_AUTH_SCHEME + ENSI_AUTH_TOKEN_CAP);
+    if (!a->refresh) a->refresh = (char *)ensi_mem_zero(m, ENSI_AUTH_TOKEN_CAP);
     if (!a->body) a->body = (uint8_t *)ensi_mem_take(m, ENSI_AUTH_BODY_BYTES);
     return a->access && a->refresh && a->body;
 }
 
-/* The exchange failed; it is tried again later. */
+/* The exchange failed; it is tried again later. native: the HTTP status, if there was one. */
 static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...) ENSI_PRINTF(3, 4);
 static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...)
 {
@@ -7250,13 +7295,14 @@ static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...)
     ensi_fail_v(&a->fault, ENSIGN_E_AUTH, native, format, args);
     va_end(args);
     a->failures++;
+    if (a->refreshing) a->stale = true;
     ensi_timer_start(&a->backoff,
                      ensi_link_backoff(&a->env->rng, a->failures, l->backoff_min_ms, l->backoff_max_ms));
     ENSI_LOG((a->env, ENSIGN_LOG_WARNING, "%s", a->fault.text));
     ensi_link_stop(l);
 }
 
-/* {"client_id":"..","client_secret":".."} or {"refresh_token":".."}; 0: it does not fit. */
+/* {"client_id":"..","client_secret":".."} or {"refresh_token":".."}; 0: it does not fit, or is no UTF-8. */
 static size_t ensi_auth_body(ensi_auth_t *a, char *out, size_t cap)
 {
     const char *key[2] = { "client_id", "client_secret" };
@@ -7280,72 +7326,97 @@ static size_t ensi_auth_body(ensi_auth_t *a, char *out, size_t cap)
     return n;
 }
 
+/* Where the port is the scheme's own, Host is without it, as browsers write it. */
+static void ensi_auth_host(const ensi_link_t *l, char *out, size_t cap)
+{
+    bool v6 = strchr(l->host, ':') != NULL;
+    int len = snprintf(out, cap, v6 ? "[%s]" : "%s", l->host);
+    if (len > 0 && (size_t)len < cap && l->port != (l->secure ? 443 : 80))
+        snprintf(out + len, cap - (size_t)len, ":%u", (unsigned)l->port);
+}
+
 static void ensi_auth_ask(ensi_auth_t *a)
 {
     ensi_link_t *l = a->link;
-    size_t room, len = 0, body = ensi_auth_body(a, (char *)a->body, ENSI_AUTH_BODY_BYTES);
+    size_t room, len = 0, body;
     uint8_t *out = ensi_link_reserve(l, &room);
     const char *path = a->refreshing ? "/v1/refresh" : "/v1/authenticate";
-    char host[80];
+    char host[ENSI_AUTH_HOST_BYTES];
     if (!out) return;
-    snprintf(host, sizeof host, "%s", l->where);
+    body = ensi_auth_body(a, (char *)a->body, ENSI_AUTH_BODY_BYTES);
+    ensi_auth_host(l, host, sizeof host);
     if (body == 0 || ensi_http1_request((char *)out, room, &len, "POST", path, host, a->user_agent,
                                         (const char *)a->body, body) != ENSIGN_OK) {
-        ensi_auth_fail(a, 0, "auth: the request to %s does not fit in %lu bytes; is the key right?", l->where,
-                       (unsigned long)room);
+        ensi_auth_fail(a, 0, "auth: no request to %s can be made: the %s is no UTF-8, or over %lu bytes",
+                       l->where, a->refreshing ? "refresh token" : "key", (unsigned long)room);
         return;
     }
     if (ensi_link_commit(l, len) != ENSIGN_OK) {
         ensi_link_stop(l);
         return;
     }
-    ensi_wipe(a->body, body);
     ensi_http1_init(&a->http, a->body, ENSI_AUTH_BODY_BYTES);
     a->asked = true;
 }
 
-/* When to renew: the later of 80 % of the access token's life and the begin of the refresh token's. A
- * refresh token that begins only after the
- * access token has ended is of no use. All counted from now, so that a wrong clock does no harm. */
+/* Seconds from one date of a token to another, 0 to ENSI_AUTH_LIFE_MAX_S, whatever numbers stand there. */
+static uint32_t ensi_auth_span(int64_t from, int64_t to)
+{
+    uint64_t span = to > from ? (uint64_t)to - (uint64_t)from : 0;
+    return span < ENSI_AUTH_LIFE_MAX_S ? (uint32_t)span : (uint32_t)ENSI_AUTH_LIFE_MAX_S;
+}
+
+/* When to renew: the later of 80 % of the access token's life and the begin of the refresh token's. A refresh
+ * token that begins only after the access token has ended is of no use. All is counted from now, so that a
+ * wrong clock does no harm. */
 static void ensi_auth_lives(ensi_auth_t *a)
 {
     ensi_jwt_t access, refresh;
-    int64_t life, from = 0, renew;
+    uint32_t life_ms, renew_ms, from_ms = 0;
     ensi_timer_stop(&a->renew);
     ensi_timer_stop(&a->expire);
-    /* opaque: until the server refuses it */
-    if (ensi_jwt_read(ensign_str(a->access + 7), &access) != ENSIGN_OK || access.exp == 0) return;
-    life = access.exp - (access.iat ? access.iat : access.nbf);
-    if (life < 1) life = 1;
-    if (life > ENSI_AUTH_LIFE_MAX_S) life = ENSI_AUTH_LIFE_MAX_S;
-    renew = life * 1000 / 5 * 4;
-    if (a->refresh[0] && ensi_jwt_read(ensign_str(a->refresh), &refresh) == ENSIGN_OK) {
-        from = (refresh.nbf - refresh.iat) * 1000;
-        if (refresh.iat == 0 || from < 0) from = 0;
-        if (from >= life * 1000) a->refresh[0] = '\0';
-        else if (from > renew) renew = from;
-    }
-    a->refresh_from_ms = a->env->now_ms + (uint64_t)from;
-    ensi_timer_start(&a->renew, (uint32_t)renew);
-    ensi_timer_start(&a->expire, (uint32_t)(life * 1000));
+    a->refresh_from_ms = a->env->now_ms;
+    if (ensi_jwt_read(ensign_str(a->access + ENSI_AUTH_SCHEME), &access) != ENSIGN_OK) return;
+    if (access.iat == 0) access.iat = access.nbf;
+    if (access.iat == 0 || access.exp == 0) return; /* no life to be known: until the server refuses it */
+    life_ms = 1000 * ensi_auth_span(access.iat, access.exp);
+    if (life_ms == 0) life_ms = 1000;
+    renew_ms = life_ms / 5 * 4;
+    if (a->refresh[0] && ensi_jwt_read(ensign_str(a->refresh), &refresh) == ENSIGN_OK && refresh.iat != 0)
+        from_ms = 1000 * ensi_auth_span(refresh.iat, refresh.nbf);
+    if (from_ms >= life_ms) a->refresh[0] = '\0';
+    else if (from_ms > renew_ms) renew_ms = from_ms;
+    a->refresh_from_ms += from_ms;
+    ensi_timer_start(&a->renew, renew_ms);
+    ensi_timer_start(&a->expire, life_ms);
+}
+
+/* What can stand in a header field. A NUL would cut it, and a line's end have the server reset each call. */
+static bool ensi_auth_is_token(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (text[i] <= 0x20 || text[i] >= 0x7F) return false;
+    return len > 0;
 }
 
 static void ensi_auth_accept(ensi_auth_t *a)
 {
     ensign_slice_t doc = ensi_slice(a->body, a->http.body_len);
+    char *token = a->access + ENSI_AUTH_SCHEME;
     size_t len = 0;
-    int rc = ensi_json_string(doc, "access_token", a->access + 7, ENSIGN_TOKEN_BYTES, &len);
-    if (rc != ENSIGN_OK || len == 0) {
-        a->bearer = NULL;
-        ensi_auth_fail(a, a->http.status, "auth: %s answers without an access_token of at most %d bytes",
-                       a->link->where, ENSIGN_TOKEN_BYTES - 1);
+    int rc = ensi_json_string(doc, "access_token", token, ENSI_AUTH_TOKEN_CAP, &len);
+    if (rc != ENSIGN_OK || !ensi_auth_is_token(token, len)) {
+        if (rc == ENSIGN_OK) a->bearer = NULL; /* the old token is overwritten */
+        ensi_auth_fail(a, a->http.status,
+                       "auth: %s answers without an access_token of 1 to %d printable ASCII characters",
+                       a->link->where, ENSIGN_TOKEN_BYTES);
         return;
     }
-    memcpy(a->access, "Bearer ", 7);
-    if (ensi_json_string(doc, "refresh_token", a->refresh, ENSIGN_TOKEN_BYTES, &len) != ENSIGN_OK)
+    memcpy(a->access, "Bearer ", ENSI_AUTH_SCHEME);
+    if (ensi_json_string(doc, "refresh_token", a->refresh, ENSI_AUTH_TOKEN_CAP, &len) != ENSIGN_OK)
         a->refresh[0] = '\0';
     a->bearer = a->access;
-    a->failures = 0;
+    a->failures = a->link->failures = 0;
     a->stale = a->renew_due = false;
     a->fault.code = 0;
     a->env->stats.tokens++;
@@ -7356,16 +7427,15 @@ static void ensi_auth_accept(ensi_auth_t *a)
 
 static void ensi_auth_judge(ensi_auth_t *a)
 {
-    int status = a->http.status;
+    int status = a->http.status, rc;
     char said[100];
     size_t len;
     if (status == 200) {
         ensi_auth_accept(a);
         return;
     }
-    if (ensi_json_string(ensi_slice(a->body, a->http.body_len), "error", said, sizeof said, &len) !=
-        ENSIGN_OK)
-        snprintf(said, sizeof said, "no reason given");
+    rc = ensi_json_string(ensi_slice(a->body, a->http.body_len), "error", said, sizeof said, &len);
+    if (rc != ENSIGN_OK) snprintf(said, sizeof said, "no reason given");
     if (status != 400 && status != 403) {
         ensi_auth_fail(a, status, "auth: %s answers HTTP %d: %s; trying again", a->link->where, status, said);
     } else if (a->refreshing) {
@@ -7385,9 +7455,8 @@ static void ensi_auth_outcome(ensi_auth_t *a, int rc)
     if (rc == ENSIGN_AGAIN) return;
     if (rc == ENSIGN_OK) ensi_auth_judge(a);
     else
-        ensi_auth_fail(a, rc, "auth: %s does not answer in HTTP/1.1: %s", a->link->where,
+        ensi_auth_fail(a, 0, "auth: %s does not answer in HTTP/1.1: %s", a->link->where,
                        a->http.what ? a->http.what : "cut off");
-    if (a->body) ensi_wipe(a->body, ENSI_AUTH_BODY_BYTES);
     ensi_link_stop(a->link);
 }
 
@@ -7414,22 +7483,20 @@ static void ensi_auth_receive(ensi_auth_t *a)
 /* The connection is gone. */
 static void ensi_auth_lost(ensi_auth_t *a)
 {
-    if (a->state != ENSI_AUTH_ASKING) return;
-    if (a->asked && ensi_http1_end(&a->http) == ENSIGN_OK) {
-        ensi_auth_judge(a);
-        return;
-    }
-    ensi_auth_fail(a, a->link->fault.native, "auth: no token: %s",
-                   a->link->fault.code ? a->link->fault.text : "the connection was closed");
+    const ensign_error_t *why = &a->link->fault;
+    if (a->state == ENSI_AUTH_ASKING && a->asked && ensi_http1_end(&a->http) == ENSIGN_OK) ensi_auth_judge(a);
+    else
+        ensi_auth_fail(a, 0, "auth: no token: %s", why->code ? why->text : "the connection was closed");
+    ensi_auth_wipe(a);
 }
 
 /* The server refused the token: get another one by the key. */
-static ENSI_UNUSED void ensi_auth_reject(ensi_auth_t *a)
+static void ensi_auth_reject(ensi_auth_t *a)
 {
-    if (a->state != ENSI_AUTH_READY && a->state != ENSI_AUTH_ASKING) return;
+    if (a->state == ENSI_AUTH_OFF || a->state == ENSI_AUTH_FIXED) return;
     a->stale = true;
     a->bearer = NULL;
-    if (a->state == ENSI_AUTH_READY) ensi_timer_stop(&a->renew);
+    ensi_timer_stop(&a->renew);
 }
 
 static bool ensi_auth_wants(ensi_auth_t *a, bool demand)
@@ -7472,7 +7539,8 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
  *
  * Owns   everything: links, session, queue of calls, auth, handles. Objects (call, publisher, subscription,
  *        request) hang on handles.
- * Holds  an object that has something to do has its stream touched; the pump of client serves it. */
+ * Holds  an object that has something to do has its stream touched; the pump of client serves it.
+ *        A handle whose END is pending ends no other way; it is freed at the pull after END. */
 struct ensign_t {
     ensi_env_t env;                 /* first */
     ensi_link_t links[ENSIGN_MAX_LINKS];
@@ -7514,8 +7582,7 @@ static void ensi_state_ready(ensign_t *c, ensi_handle_t *h, bool has)
     else ensi_ready_remove(&c->handles, h);
 }
 
-/* A handle of this kind that is alive, or NULL with *rc set: E_HANDLE, or ENDED when its END waits to be
- * pulled. */
+/* A handle of this kind that is alive. NULL: *rc is E_HANDLE, or ENDED when its END waits to be pulled. */
 static ensi_handle_t *ensi_state_find(ensign_t *c, uint32_t id, ensi_kind_t kind, int *rc)
 {
     ensi_handle_t *h = ensi_handle_find(&c->handles, id);
@@ -7583,6 +7650,13 @@ static void ensi_state_abort(ensign_t *c, ensi_grpc_t *k, int status, int code, 
     ensi_grpc_abort(k, &c->h2, &c->queue, status, code, "%s", text);
 }
 
+/* The server answers UNAUTHENTICATED: the token that went out with the call is of no use, a later one may
+ * be. */
+static void ensi_state_reject(ensign_t *c, const ensi_grpc_t *k)
+{
+    if (k->token != 0 && k->token == c->env.stats.tokens) ensi_auth_reject(&c->auth);
+}
+
 /* When a stream that ended is opened again: at once, or after a backoff of its own. */
 static ENSI_UNUSED void ensi_state_reopen_in(ensi_timer_t *t, ensign_t *c, uint32_t failures)
 {
@@ -7605,33 +7679,61 @@ static void ensi_state_grant(ensign_t *c, ensi_grpc_t *k)
  *
  * Owns   the handle of each call that a user opened; what is lent is the message of its last MESSAGE notice.
  * Holds  a unary call gives its answer only when it is known to be the only one and the status is OK.
- * Moves  see grpc; this section turns a call's facts into notices. */
+ * Moves  see grpc; this section turns a call's facts into notices.
+ * Fails  what is wrong in a desc, or in the order of calls, is refused with nothing done. UNAUTHENTICATED
+ *        from the server ends the call; the next one goes out with a new token. */
 typedef struct ensi_ucall_t {
     ensi_handle_t h;                /* first */
     ensi_grpc_t k;
     bool headers_noted;
 } ensi_ucall_t;
 
-static const char ensi_call_header_chars[] = "abcdefghijklmnopqrstuvwxyz0123456789_-.";
+enum {
+    ENSI_CALL_BYTES_MAX = 1 << 30,      /* of a window, of a message: far from where 32 bits would wrap */
+    ENSI_CALL_HEADERS_MAX = 48 * 1024   /* of the request: nghttp2 sends 64 KiB, the token comes on top */
+};
+
+static bool ensi_call_is_binary(const char *key)
+{
+    size_t len = strlen(key);
+    return len > 4 && strcmp(key + len - 4, "-bin") == 0;
+}
+
+/* Keys that the protocol, or HTTP/2 (RFC 9113, 8.2.2), has for itself. */
+static bool ensi_call_is_reserved(const char *key)
+{
+    static const char *const keys[] = { "te",         "content-type", "user-agent",       "content-length",
+                                        "host",       "connection",   "proxy-connection", "transfer-encoding",
+                                        "keep-alive", "upgrade" };
+    for (size_t i = 0; i < ENSI_COUNT(keys); i++)
+        if (strcmp(key, keys[i]) == 0) return true;
+    return strncmp(key, "grpc-", 5) == 0;
+}
+
+/* The first byte that may not stand in a header's value, or -1. */
+static int ensi_call_bad_byte(ensign_slice_t value)
+{
+    for (size_t i = 0; i < value.len; i++)
+        if (value.ptr[i] < 0x20 || value.ptr[i] > 0x7E) return value.ptr[i];
+    return -1;
+}
 
 /* "Custom-Metadata": keys of [0-9a-z_-.], not ours; values of printable ASCII unless -bin. */
 static int ensi_call_check_header(ensign_t *c, const ensign_header_t *m)
 {
+    static const char chars[] = "abcdefghijklmnopqrstuvwxyz0123456789_-.";
     size_t len = ensign_str(m->key).len;
-    if (len == 0 || strspn(m->key, ensi_call_header_chars) != len)
+    if (len == 0 || strspn(m->key, chars) != len)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "metadata: key \"%.60s\" may hold only a-z 0-9 _ - .", m->key ? m->key : "");
-    if (strncmp(m->key, "grpc-", 5) == 0)
+    if (ensi_call_is_reserved(m->key))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "metadata: key \"%.60s\" begins with grpc-, which is the protocol's own",
-                             m->key);
-    if (len > 4 && strcmp(m->key + len - 4, "-bin") == 0) return ENSIGN_OK;
-    for (size_t i = 0; i < m->value.len; i++)
-        if (m->value.ptr[i] < 0x20 || m->value.ptr[i] > 0x7E)
-            return ensi_env_fail(
-                &c->env, ENSIGN_E_ARGUMENT,
-                "metadata: value of \"%.60s\" has byte 0x%02x; only 0x20..0x7e, or a key that ends in -bin",
-                m->key, m->value.ptr[i]);
+                             "metadata: key \"%.60s\" is the protocol's own; choose another name", m->key);
+    if (!ensi_call_is_binary(m->key) && ensi_call_bad_byte(m->value) >= 0)
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT,
+            "metadata: value of \"%.60s\" has byte 0x%02x; only 0x20..0x7e, or a key that ends in -bin",
+            m->key, (unsigned)ensi_call_bad_byte(m->value));
     return ENSIGN_OK;
 }
 
@@ -7640,13 +7742,20 @@ static size_t ensi_call_value_size(const ensign_header_t *m)
     return m->value.len / 3 * 4 + 8; /* base64 is the longer form */
 }
 
+/* Bytes of the block that ensi_call_set_metadata makes, at most. */
+static size_t ensi_call_extra_size(const ensign_header_t *list, size_t count)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++)
+        size += ensign_str(list[i].key).len + 5 + ensi_call_value_size(&list[i]);
+    return size;
+}
+
 /* Copies the metadata into one block: key NUL, length, value, -bin values as base64 without padding. */
 static int ensi_call_set_metadata(ensign_t *c, ensi_grpc_t *k, const ensign_header_t *list, size_t count)
 {
-    size_t size = 0;
+    size_t size = ensi_call_extra_size(list, count);
     char *p;
-    for (size_t i = 0; i < count; i++)
-        size += ensign_str(list[i].key).len + 5 + ensi_call_value_size(&list[i]);
     if (count == 0) return ENSIGN_OK;
     p = k->extra = (char *)ensi_mem_take(&c->env.mem, size);
     if (!p) return ensi_env_memory(&c->env, size);
@@ -7655,7 +7764,7 @@ static int ensi_call_set_metadata(ensign_t *c, ensi_grpc_t *k, const ensign_head
         size_t key = strlen(m->key), len = m->value.len;
         memcpy(p, m->key, key + 1);
         p += key + 1;
-        if (key > 4 && strcmp(m->key + key - 4, "-bin") == 0)
+        if (ensi_call_is_binary(m->key))
             ensi_base64_encode(m->value.ptr, m->value.len, false, p + 4, ensi_call_value_size(m), &len);
         else if (len)
             memcpy(p + 4, m->value.ptr, len);
@@ -7667,32 +7776,68 @@ static int ensi_call_set_metadata(ensign_t *c, ensi_grpc_t *k, const ensign_head
     return ENSIGN_OK;
 }
 
-static int ensi_call_check(ensign_t *c, const ensign_call_desc_t *d, const ensi_grpc_opts_t *o)
+static int ensi_call_check_method(ensign_t *c, const char *method)
 {
-    int rc = ensi_state_may_open(c);
-    if (rc != ENSIGN_OK) return rc;
-    if (!d->method || d->method[0] != '/' || !strchr(d->method + 1, '/'))
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "call: method \"%.80s\" must be \"/package.Service/Method\"",
-                             d->method ? d->method : "");
+    const char *p = method;
+    while (*p > 0x20 && *p < 0x7F) p++;
+    if (method[0] == '/' && strchr(method + 1, '/') && *p == '\0') return ENSIGN_OK;
+    return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                         "call: method \"%.80s\" must be \"/package.Service/Method\"", method);
+}
+
+static int ensi_call_check_limits(ensign_t *c, const ensi_grpc_opts_t *o)
+{
+    const struct { const char *name; size_t value, min; } limits[] = {
+        { "window_bytes", o->window, 1024 },
+        { "send_buffer_bytes", o->out_min, 1 },
+        { "max_message_bytes", o->max_message, 1 },
+        { "max_send_bytes", o->max_send, 1 },
+        { "max_metadata_bytes", o->max_meta, 1 },
+    };
+    for (size_t i = 0; i < ENSI_COUNT(limits); i++)
+        if (limits[i].value < limits[i].min || limits[i].value > ENSI_CALL_BYTES_MAX)
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "call: %s is %lu, %lu to %d are allowed",
+                                 limits[i].name, (unsigned long)limits[i].value, (unsigned long)limits[i].min,
+                                 ENSI_CALL_BYTES_MAX);
+    return ENSIGN_OK;
+}
+
+static int ensi_call_check_metadata(ensign_t *c, const ensign_call_desc_t *d)
+{
+    size_t size = ensign_str(d->method).len;
+    int rc = ENSIGN_OK;
     if (d->metadata_count > ENSI_GRPC_MAX_HEADERS)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "call: %lu metadata entries, %d are allowed",
                              (unsigned long)d->metadata_count, ENSI_GRPC_MAX_HEADERS);
-    if (o->window < 1024 || o->window > 1u << 30)
+    for (size_t i = 0; i < d->metadata_count && rc == ENSIGN_OK; i++)
+        rc = ensi_call_check_header(c, &d->metadata[i]);
+    if (rc != ENSIGN_OK) return rc;
+    for (size_t i = 0; i < d->metadata_count && size <= ENSI_CALL_HEADERS_MAX; i++)
+        size += ensi_call_extra_size(&d->metadata[i], 1) + ENSI_META_OVERHEAD;
+    if (size > ENSI_CALL_HEADERS_MAX)
+        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
+                             "call: method and metadata (with about 40 bytes for each entry) take more than "
+                             "the %d bytes allowed; send less",
+                             ENSI_CALL_HEADERS_MAX);
+    return ENSIGN_OK;
+}
+
+static int ensi_call_check(ensign_t *c, const ensign_call_desc_t *d, const ensi_grpc_opts_t *o)
+{
+    int rc = ensi_state_may_open(c);
+    if (rc == ENSIGN_OK) rc = ensi_call_check_method(c, o->method);
+    if (rc == ENSIGN_OK) rc = ensi_call_check_limits(c, o);
+    if (rc == ENSIGN_OK) rc = ensi_call_check_metadata(c, d);
+    if (rc != ENSIGN_OK) return rc;
+    if (ensi_call_bad_byte(ensign_str(d->encoding)) >= 0 ||
+        ensi_call_bad_byte(ensign_str(d->accept_encoding)) >= 0)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "call: window_bytes is %lu, 1024 to 1073741824 are allowed",
-                             (unsigned long)o->window);
-    if (o->max_message > 1u << 30 || o->max_send > 1u << 30)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "call: max_message_bytes %lu, max_send_bytes %lu; at most 1073741824 each",
-                             (unsigned long)o->max_message, (unsigned long)o->max_send);
+                             "call: encoding and accept_encoding must be printable ASCII, such as \"gzip\"");
     if (d->request.len > o->max_send)
         return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
                              "call: the request has %lu bytes, max_send_bytes is %lu",
                              (unsigned long)d->request.len, (unsigned long)o->max_send);
-    for (size_t i = 0; i < d->metadata_count && rc == ENSIGN_OK; i++)
-        rc = ensi_call_check_header(c, &d->metadata[i]);
-    return rc;
+    return ENSIGN_OK;
 }
 
 static ensi_grpc_opts_t ensi_call_opts(const ensign_call_desc_t *d)
@@ -7714,11 +7859,8 @@ static ensi_grpc_opts_t ensi_call_opts(const ensign_call_desc_t *d)
 size_t ensign_call_memory_bound(const ensign_call_desc_t *d)
 {
     ensi_grpc_opts_t o = ensi_call_opts(d);
-    size_t extra = 0, usual = o.window + o.max_message;
-    for (size_t i = 0; i < d->metadata_count; i++)
-        extra += ensign_str(d->metadata[i].key).len + 5 + ensi_call_value_size(&d->metadata[i]);
-    /* two receive buffers, when a large message comes behind one that is lent; nghttp2's own state of a
-     * stream */
+    size_t extra = ensi_call_extra_size(d->metadata, d->metadata_count), usual = o.window + o.max_message;
+    /* two receive buffers, when a large message comes behind one that is lent; nghttp2's state of a stream */
     return sizeof(ensi_ucall_t) + usual + ensi_max(o.window, o.max_message) +
            ensi_max(o.out_min, o.max_send) + o.max_meta + 2 * extra + 8192 + strlen(o.method);
 }
@@ -7730,6 +7872,12 @@ static void ensi_call_free(ensign_t *c, ensi_handle_t *h)
     ensi_mem_free(&c->env.mem, u);
 }
 
+/* "identity" is the name of no compression: the flag must be 0 then. */
+static bool ensi_call_compresses(const ensi_grpc_t *k)
+{
+    return k->encoding && strcmp(k->encoding, "identity") != 0;
+}
+
 static int ensi_call_first(ensi_grpc_t *k, const ensign_call_desc_t *d)
 {
     uint8_t *out;
@@ -7738,7 +7886,7 @@ static int ensi_call_first(ensi_grpc_t *k, const ensign_call_desc_t *d)
     rc = ensi_grpc_reserve(k, d->request.len, &out);
     if (rc != ENSIGN_OK) return ensi_env_memory(k->env, d->request.len);
     if (d->request.len) memcpy(out, d->request.ptr, d->request.len);
-    ensi_grpc_commit(k, d->request.len, d->encoding ? ENSIGN_COMPRESSED : 0);
+    ensi_grpc_commit(k, d->request.len, ensi_call_compresses(k) ? ENSIGN_COMPRESSED : 0);
     k->half_closed = d->unary;
     return ENSIGN_OK;
 }
@@ -7807,7 +7955,10 @@ int ensign_call_commit(ensign_t *c, ensign_call_t k, size_t len, int flags)
     int rc;
     ensi_ucall_t *u = ensi_call_sender(c, k, &rc);
     if (!u) return rc;
-    if (len + 1 > u->k.reserved)
+    if ((flags & ENSIGN_COMPRESSED) && !ensi_call_compresses(&u->k))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "call: ENSIGN_COMPRESSED needs the desc's `encoding` to name the compression");
+    if (len >= u->k.reserved)
         return ensi_env_fail(&c->env, ENSIGN_E_STATE,
                              "call: commit of %lu bytes without a reserve for as many before it",
                              (unsigned long)len);
@@ -7892,30 +8043,49 @@ static bool ensi_call_has(ensi_handle_t *h)
     return u->h.bits != 0 || ensi_call_message(u, &total, &status) == ENSIGN_OK;
 }
 
-/* A unary call that ended well: exactly one message must be here. */
-static void ensi_call_check_unary(ensi_ucall_t *u)
+/* Bytes behind the next message, of `total` bytes: a unary call must have none. */
+static bool ensi_call_has_more(const ensi_grpc_t *k, size_t total)
 {
-    ensi_grpc_t *k = &u->k;
-    size_t total, rest;
+    const ensi_rx_t *r = &k->s.rx;
+    return r->end - r->start - r->lent > total;
+}
+
+/* A unary call that ended well: exactly one message must be here. */
+static void ensi_call_check_unary(ensi_grpc_t *k)
+{
+    size_t total;
     int status = ENSIGN_GRPC_INTERNAL, rc;
     if (!k->unary || k->end_status != ENSIGN_GRPC_OK) return;
     rc = ensi_grpc_look(k, &k->s.rx, &total, &status);
-    rest = k->s.rx.end - k->s.rx.start - k->s.rx.lent;
-    if (rc == ENSIGN_OK && rest == total) return;
+    if (rc == ENSIGN_OK && !ensi_call_has_more(k, total)) return;
     if (rc >= 0)
         ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary and ended OK, but with %s answer",
                   k->method, rc == ENSIGN_OK ? "more than one" : "no whole");
     k->end_status = status;
+    k->from_server = false;
     k->drop = true;
 }
 
-/* The wire has ended the call: a rest of a message means that it was cut. */
+/* The wire has ended the call; looked at once, before its answer is pulled. */
 static void ensi_call_finish(ensign_t *c, ensi_ucall_t *u)
 {
     ensi_grpc_t *k = &u->k;
-    ensi_call_check_unary(u);
+    if (u->h.ended || (u->h.bits & ENSI_BIT_END)) return;
+    if (k->from_server && k->end_status == ENSIGN_GRPC_UNAUTHENTICATED) ensi_state_reject(c, k);
+    ensi_call_check_unary(k);
     if (k->end_status == ENSIGN_GRPC_OK) k->fault.code = 0;
     ensi_state_end(c, &u->h, &k->fault);
+}
+
+/* A message that is wrong, or one too many, ends the call before its trailers come. */
+static void ensi_call_inspect(ensign_t *c, ensi_grpc_t *k)
+{
+    size_t total;
+    int status = ENSIGN_GRPC_INTERNAL, rc = ensi_grpc_look(k, &k->s.rx, &total, &status);
+    if (rc == ENSIGN_OK && k->unary && ensi_call_has_more(k, total))
+        rc = ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary, but has more than one answer",
+                       k->method);
+    if (rc < 0) ensi_grpc_abort(k, &c->h2, &c->queue, status, k->fault.code, "%s", k->fault.text);
 }
 
 /* Facts have come: turns them into notices. */
@@ -7923,17 +8093,12 @@ static void ensi_call_serve(ensign_t *c, ensi_handle_t *h)
 {
     ensi_ucall_t *u = (ensi_ucall_t *)(void *)h;
     ensi_grpc_t *k = &u->k;
-    size_t total;
-    int status = ENSIGN_GRPC_INTERNAL;
 
     if (k->s.initial && !u->headers_noted && !k->drop) {
         u->headers_noted = true;
         u->h.bits |= ENSI_BIT_HEADERS;
     }
-    if (k->state == ENSI_GRPC_OPEN && ensi_grpc_look(k, &k->s.rx, &total, &status) < 0) {
-        ensign_error_t why = k->fault;
-        ensi_state_abort(c, k, status, why.code, why.text);
-    }
+    if (k->state == ENSI_GRPC_OPEN) ensi_call_inspect(c, k);
     if (k->state == ENSI_GRPC_ENDED) ensi_call_finish(c, u);
     if (k->room_wanted && ensi_grpc_has_room(k)) {
         k->room_wanted = 0;
@@ -7944,8 +8109,7 @@ static void ensi_call_serve(ensign_t *c, ensi_handle_t *h)
     ensi_state_ready(c, &u->h, ensi_call_has(&u->h));
 }
 
-/* END, after the last message. What is left in the buffer then was bad, or cut: no status can make that
- * good. */
+/* END, after the last message. What is left in the buffer was bad, or cut: no status makes that good. */
 static ensign_notice_t *ensi_call_pull_end(ensi_ucall_t *u, int rc, int status)
 {
     ensi_grpc_t *k = &u->k;
@@ -8869,7 +9033,7 @@ static void ensi_pub_stream_ended(ensign_t *c, ensi_pub_t *p)
     }
     if (p->k.end_status == ENSIGN_GRPC_UNAUTHENTICATED) {
         p->unauthenticated = true;
-        ensi_auth_reject(&c->auth);
+        ensi_state_reject(c, &p->k);
     }
     ensi_pub_move(p, ENSI_PUB_ON_LOST);
     ensi_pub_rewind(c, p);
@@ -9554,7 +9718,7 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
     if (opened) ensi_sub_gap(c, s, code);
     if (s->k.end_status == ENSIGN_GRPC_UNAUTHENTICATED) {
         s->unauthenticated = true;
-        ensi_auth_reject(&c->auth);
+        ensi_state_reject(c, &s->k);
     }
     if (s->k.from_server || s->k.fault.code == ENSIGN_E_PROTOCOL || s->k.fault.code == ENSIGN_E_RESET)
         s->failures++;
@@ -10039,7 +10203,7 @@ static void ensi_req_failed(ensign_t *c, ensi_req_t *q)
     ensi_grpc_t *k = &q->k;
     if (k->end_status == ENSIGN_GRPC_UNAUTHENTICATED && k->from_server && !q->unauthenticated) {
         q->unauthenticated = true;
-        ensi_auth_reject(&c->auth);
+        ensi_state_reject(c, k);
         ensi_req_ask(c, q);
     } else if (k->end_status == ENSIGN_GRPC_ALREADY_EXISTS && q->kind == ENSI_REQ_ENSURE && q->creating) {
         q->creating = false;
@@ -10488,14 +10652,16 @@ static void ensi_client_rpc_over(ensign_t *c)
 
 static void ensi_client_went_down(ensign_t *c, ensi_link_t *l)
 {
-    if (l->fault.code != 0 && !l->orderly && c->give_up.state == ENSI_TIMER_OFF)
-        ensi_timer_start(&c->give_up, c->give_up_after_ms);
+    bool failed = l->fault.code != 0 && !l->orderly;
     if (l == &c->links[ENSIGN_LINK_RPC]) {
         ensi_client_rpc_over(c);
     } else {
         ensi_auth_lost(&c->auth);
+        failed = c->auth.failures > 0; /* an answer can be a failure too */
         if (c->auth.fault.code) c->last_fault = c->auth.fault;
     }
+    if (failed && ensi_client_demand(c) && c->give_up.state == ENSI_TIMER_OFF)
+        ensi_timer_start(&c->give_up, c->give_up_after_ms);
 }
 
 /* Ends a link from our side; its fault, if any, is set. */
@@ -10608,7 +10774,7 @@ static void ensi_client_facts(ensign_t *c, ensi_grpc_t *k)
         ensi_grpc_abort(k, h, &c->queue, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_TOO_LARGE,
                         "grpc: %s sends more metadata than the %lu bytes allowed; raise max_metadata_bytes",
                         k->method, (unsigned long)k->max_meta);
-    } else if (s->closed && s->lost) {
+    } else if (s->closed && s->lost && !s->ended) {
         if (s->headers_sent || !ensi_grpc_retry(k, &c->queue))
             ensi_grpc_lost(k, &c->links[ENSIGN_LINK_RPC].fault);
     } else if (s->closed && s->close_code == NGHTTP2_REFUSED_STREAM && !s->headers_done) {
@@ -10687,6 +10853,7 @@ static void ensi_client_start_links(ensign_t *c)
 {
     bool demand = ensi_client_demand(c);
     if (demand) ensi_link_want(&c->links[ENSIGN_LINK_RPC], c->connect_timeout_ms);
+    else ensi_timer_stop(&c->give_up); /* nothing is tried, so nothing fails */
     ensi_auth_pump(&c->auth, demand, c->auth_timeout_ms);
     if (c->auth.state == ENSI_AUTH_DENIED) ensi_client_final(c, ENSIGN_GRPC_UNAUTHENTICATED, &c->auth.fault);
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# session.sh - examples/publish and examples/subscribe against ensignd, in the clear and over TLS: order, acks,
-# exit status; a wrong key, no server; a server that is killed and comes back; tokens that live two seconds
+# session.sh - examples/publish and examples/subscribe against ensignd, in the clear and over TLS: order,
+# acks, exit status; a wrong key, no server; a server that is killed and comes back; tokens that live two
+# seconds
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}
@@ -76,7 +77,9 @@ got() { diff <(events "$2" "$3") <(received "$1"); }
 gets() { await "$dir/$1.out" "data: b'event $2'" "$3"; }
 
 fields() { # of a printed event, in the order of PyEnsign's
-    [ "$(sed -n '1,7s/^\t\([a-z]*\):.*/\1/p' "$dir/$1.out" | tr '\n' ' ')" = 'id data mimetype state created committed ' ]
+    local names
+    names=$(sed -n '1,7s/^\t\([a-z]*\):.*/\1/p' "$dir/$1.out" | tr '\n' ' ')
+    [ "$names" = 'id data mimetype state created committed ' ]
 }
 
 acks_are_in_order() { sort -c "$dir/acks"; }
@@ -108,27 +111,29 @@ refusals() { # WHERE
     local words='refuses this key (HTTP 403: invalid credentials); check client_id and client_secret'
     finds "$1: publish with a wrong secret says so and fails"   "$words" wrong_key "$publish"
     finds "$1: subscribe with a wrong secret says so and fails" "$words" wrong_key "$subscribe"
-    finds "$1: an unknown topic is named"    'no-such-topic' timeout 30 "$subscribe" no-such-topic
+    finds "$1: an unknown topic is refused"  'no topics available' timeout 30 "$subscribe" no-such-topic
 }
 
 # ---- the server is killed, and starts again on the same ports and data
 
-restart() {
-    local sub rpc=${ENSIGN_ENDPOINT##*:} auth=${ENSIGN_AUTH_URL##*:}
+restart() { # WHERE OPTION...
+    local where=$1 sub rpc=${ENSIGN_ENDPOINT##*:} auth=${ENSIGN_AUTH_URL##*:}
+    shift
     start again "$subscribe" weather
     sub=$pid
-    check 'restart: a subscriber is open'      says again 'subscribe: open' "$sub"
-    check 'restart: events before'             put weather 1 5
-    check 'restart: they came'                 gets again 00005 "$sub"
+    check "$where: restart: a subscriber is open"      says again 'subscribe: open' "$sub"
+    check "$where: restart: events before"             put weather 1 5
+    check "$where: restart: they came"                 gets again 00005 "$sub"
     server_stop KILL
-    check 'restart: the subscriber notices'    says again 'disconnected, goes on trying: ' "$sub"
-    check 'restart: the server is there again' server_start "$dir/plain" --port "$rpc" --auth-port "$auth"
-    check 'restart: the stream opens again'    says again 'subscribe: open' "$sub" 2
-    check 'restart: it says that events may be missing' says again 'events may be missing here' "$sub"
-    check 'restart: events after'              put weather 6 10
-    check 'restart: they came too'             gets again 00010 "$sub"
-    check 'restart: SIGTERM ends the subscriber well' stops "$sub"
-    check 'restart: nothing came twice'        got again 1 10
+    check "$where: restart: the subscriber notices"    says again 'disconnected, goes on trying: ' "$sub"
+    check "$where: restart: the server is there again" \
+        server_start "$dir/$where" --port "$rpc" --auth-port "$auth" "$@"
+    check "$where: restart: the stream opens again"    says again 'subscribe: open' "$sub" 2
+    check "$where: restart: it says that events may be missing" says again 'events may be missing here' "$sub"
+    check "$where: restart: events after"              put weather 6 10
+    check "$where: restart: they came too"             gets again 00010 "$sub"
+    check "$where: restart: SIGTERM ends the subscriber well" stops "$sub"
+    check "$where: restart: nothing came twice"        got again 1 10
 }
 
 # ---- tokens that live two seconds: renewed while streams run
@@ -143,7 +148,8 @@ refreshed() { # TIMES: until the server has renewed so many tokens
 
 short_lives() {
     local sub pub
-    check 'renewal: the server starts'         server_start "$dir/short" --port 0 --auth-port 0 --access-life 2 --verbose
+    check 'renewal: the server starts'         \
+        server_start "$dir/short" --port 0 --auth-port 0 --access-life 2 --verbose
     check 'renewal: the topic is made'         put weather 1 0
     mkfifo "$dir/lines"
     start short "$subscribe" -n 20 weather
@@ -177,27 +183,28 @@ quiet() {
 
 # ---- nobody listens: told at once by a subscriber, and by publish when its request's time is up
 
-nowhere() {
-    env -i ENSIGN_ENDPOINT=127.0.0.1:1 ENSIGN_AUTH_URL=http://127.0.0.1:1 ENSIGN_CLIENT_ID=key \
-        ENSIGN_CLIENT_SECRET=secret ENSIGN_INSECURE=1 "$@"
-}
+nowhere=(env -i ENSIGN_ENDPOINT=127.0.0.1:1 ENSIGN_AUTH_URL=http://127.0.0.1:1 ENSIGN_CLIENT_ID=key
+    ENSIGN_CLIENT_SECRET=secret ENSIGN_INSECURE=1)
 
-start lost nowhere "$publish" weather # it takes half a minute: it is looked at in the end
+failed_with() { cat "$dir/$1.err"; return "$2"; } # NAME STATUS
+
+start lost "${nowhere[@]}" "$publish" weather # it takes half a minute: it is looked at in the end
 lost=$pid
-start dark nowhere "$subscribe" weather
+start dark "${nowhere[@]}" "$subscribe" weather
 check 'no server: subscribe says so and goes on' \
     says dark 'cannot connect to 127.0.0.1:1: Connection refused' "$pid" 2
 check 'no server: SIGTERM ends it'             stops "$pid"
 
 session plain
 refusals plain
-restart
+restart plain
 server_stop
 session tls --tls --cert-file "$dir/cert.pem"
 refusals tls
+restart tls --tls --cert-file "$dir/cert.pem"
 server_stop
 short_lives
 check 'no server: publish gives up'            await_end "$lost" 60
-finds 'no server: with a reason, and not 0' 'is the server there, and the port right?' \
-    sh -c "cat '$dir/lost.err'; exit $(wait "$lost"; echo $?)"
+wait "$lost"
+finds 'no server: it fails, with a reason' 'is the server there, and the port right?' failed_with lost $?
 results

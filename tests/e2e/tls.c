@@ -25,14 +25,14 @@ enum { TURNS = 4000, TURN_MS = 50, HEARD_MAX = 65536, HEADERS = 1, FRAME_HEAD = 
 
 /* What each server shows. `http1`: it talks HTTP/1.1, as the auth service does. */
 typedef struct kind_t {
-    certs_t *cert;                  /* NULL: it speaks in the clear */
-    const char *alpn;               /* NULL: none */
+    certs_t *cert;    /* NULL: it speaks in the clear */
+    const char *alpn; /* NULL: none */
     bool http1;
 } kind_t;
 
 typedef struct server_t {
     kind_t kind;
-    int listener, peer;             /* -1: none */
+    int listener, peer; /* -1: none */
     uint16_t port;
     uint64_t seed;
     mbedtls_ssl_config config;
@@ -40,17 +40,17 @@ typedef struct server_t {
     mbedtls_x509_crt chain;
     const char *alpn[2];
     bool open, shaken, greeted;
-    uint8_t heard[HEARD_MAX];       /* of the program's bytes: behind TLS, if there is TLS */
-    size_t heard_len, wire_len;     /* wire: all bytes that came */
-    uint8_t wire[8];                /* the first of them */
+    uint8_t heard[HEARD_MAX];   /* of the program's bytes: behind TLS, if there is TLS */
+    size_t heard_len, wire_len; /* wire: all bytes that came */
+    uint8_t wire[8];            /* the first of them */
 } server_t;
 
-typedef struct case_t {             /* a server that must be refused */
+typedef struct case_t { /* a server that must be refused */
     const char *name;
     kind_t kind;
-    bool plain;                     /* the client speaks in the clear */
+    bool plain; /* the client speaks in the clear */
     int code;
-    const char *says, *advice;      /* what is wrong, and what to do */
+    const char *says, *advice; /* what is wrong, and what to do */
 } case_t;
 
 static certs_t ca, good, expired, self_signed, elsewhere;
@@ -174,12 +174,14 @@ static void server_answer(server_t *s)
     if (s->greeted) return;
     if (s->kind.http1 && (s->heard_len == 0 || s->heard[s->heard_len - 1] != '}')) return;
     s->greeted = true;
-    if (s->kind.http1) server_write(s, http1, sizeof http1 - 1);
-    else server_write(s, settings, sizeof settings);
+    if (s->kind.http1)
+        server_write(s, http1, sizeof http1 - 1);
+    else
+        server_write(s, settings, sizeof settings);
 }
 
-/* Where the first bytes are no TLS, mbedTLS leaves without a word; OpenSSL and others send this. What is not read
- * here would make the end a reset. */
+/* Where the first bytes are no TLS, mbedTLS leaves without a word; OpenSSL and others send this. What is not
+ * read here would make the end a reset. */
 static void server_alert(server_t *s)
 {
     static const uint8_t protocol_version[] = { 0x15, 3, 3, 0, 2, 2, 70 };
@@ -217,7 +219,8 @@ static void turn(void)
 
     for (int i = 0; i < count; i++) {
         p[i].fd = set[i].want & ENSIGN_GONE ? -1 : (int)set[i].fd;
-        p[i].events = (short)((set[i].want & ENSIGN_READ ? POLLIN : 0) | (set[i].want & ENSIGN_WRITE ? POLLOUT : 0));
+        p[i].events =
+            (short)((set[i].want & ENSIGN_READ ? POLLIN : 0) | (set[i].want & ENSIGN_WRITE ? POLLOUT : 0));
         p[i].revents = 0;
     }
     p[count].fd = server.peer >= 0 ? server.peer : server.listener;
@@ -225,7 +228,8 @@ static void turn(void)
     p[count].revents = 0;
     assert_true(poll(p, (nfds_t)count + 1, due < 0 || due > TURN_MS ? TURN_MS : due) >= 0);
     for (int i = 0; i < count; i++) {
-        set[i].ready = (p[i].revents & POLLIN ? ENSIGN_READ : 0) | (p[i].revents & POLLOUT ? ENSIGN_WRITE : 0) |
+        set[i].ready = (p[i].revents & POLLIN ? ENSIGN_READ : 0) |
+                       (p[i].revents & POLLOUT ? ENSIGN_WRITE : 0) |
                        (p[i].revents & (POLLHUP | POLLERR) ? ENSIGN_HUP : 0);
     }
     if (p[count].revents && server.peer < 0) server_accept(&server);
@@ -314,20 +318,43 @@ static void check_error(int code, const char *says, const char *advice)
 
 /* ------------------------------------------------------------------ the gRPC link */
 static const case_t rpc_cases[] = {
-    { "an expired certificate", { &expired, "h2", false }, false,
-      ENSIGN_E_CERTIFICATE, "expired on 2001-02-03", "renew it or set the clock" },
-    { "a self-signed certificate", { &self_signed, "h2", false }, false,
-      ENSIGN_E_CERTIFICATE, "self-signed", "tls.ca_file or tls.ca_pem" },
-    { "a certificate of another host", { &elsewhere, "h2", false }, false,
-      ENSIGN_E_HOSTNAME, "elsewhere.example", "tls.server_name" },
-    { "no ALPN", { &good, NULL, false }, false,
-      ENSIGN_E_ALPN, "no protocol", "gRPC port" },
-    { "only HTTP/1.1 by ALPN", { &good, "http/1.1", false }, false,
-      ENSIGN_E_ALPN, "no_application_protocol", "gRPC port" },
-    { "a server in the clear, for a TLS client", { NULL, NULL, false }, false,
-      ENSIGN_E_TLS, "does not speak TLS", "set tls.off or use the right port" },
-    { "a TLS server, for a client in the clear", { &good, "h2", false }, true,
-      ENSIGN_E_CLOSED, "is gone", "" },
+    { "an expired certificate",
+      { &expired, "h2", false },
+      false,
+      ENSIGN_E_CERTIFICATE,
+      "expired on 2001-02-03",
+      "renew it or set the clock" },
+    { "a self-signed certificate",
+      { &self_signed, "h2", false },
+      false,
+      ENSIGN_E_CERTIFICATE,
+      "self-signed",
+      "tls.ca_file or tls.ca_pem" },
+    { "a certificate of another host",
+      { &elsewhere, "h2", false },
+      false,
+      ENSIGN_E_HOSTNAME,
+      "elsewhere.example",
+      "tls.server_name" },
+    { "no ALPN", { &good, NULL, false }, false, ENSIGN_E_ALPN, "no protocol", "gRPC port" },
+    { "only HTTP/1.1 by ALPN",
+      { &good, "http/1.1", false },
+      false,
+      ENSIGN_E_ALPN,
+      "no_application_protocol",
+      "gRPC port" },
+    { "a server in the clear, for a TLS client",
+      { NULL, NULL, false },
+      false,
+      ENSIGN_E_TLS,
+      "does not speak TLS",
+      "set tls.off or use the right port" },
+    { "a TLS server, for a client in the clear",
+      { &good, "h2", false },
+      true,
+      ENSIGN_E_CLOSED,
+      "is gone",
+      "" },
 };
 
 static void rpc_start(ensign_desc_t *d, char endpoint[32], kind_t kind)
@@ -354,8 +381,10 @@ static void rpc_refuses(void **state)
         check_error(x->code, x->says, x->advice);
     }
     assert_false(ensign_pending(client, id)); /* the call waits on */
-    if (x->plain || !x->kind.cert) assert_false(heard(token));
-    else assert_int_equal(server.heard_len, 0); /* not one byte of HTTP */
+    if (x->plain || !x->kind.cert)
+        assert_false(heard(token));
+    else
+        assert_int_equal(server.heard_len, 0);                        /* not one byte of HTTP */
     assert_int_equal(server.wire[0], x->plain ? 'P' : TLS_HANDSHAKE); /* "PRI *", or a TLS handshake */
 }
 
@@ -401,22 +430,46 @@ static void rpc_skips_verification_when_told(void **state)
 
 /* ------------------------------------------------------------------ the auth link */
 static const case_t auth_cases[] = {
-    { "an expired certificate", { &expired, NULL, true }, false,
-      ENSIGN_E_AUTH, "expired on 2001-02-03", "renew it or set the clock" },
-    { "a self-signed certificate", { &self_signed, NULL, true }, false,
-      ENSIGN_E_AUTH, "self-signed", "ca_pem" },
-    { "a certificate of another host", { &elsewhere, NULL, true }, false,
-      ENSIGN_E_AUTH, "elsewhere.example", "server_name" },
-    { "a server in the clear, for https", { NULL, NULL, false }, false,
-      ENSIGN_E_AUTH, "does not speak TLS", "right port" },
+    { "an expired certificate",
+      { &expired, NULL, true },
+      false,
+      ENSIGN_E_AUTH,
+      "expired on 2001-02-03",
+      "renew it or set the clock" },
+    { "a self-signed certificate",
+      { &self_signed, NULL, true },
+      false,
+      ENSIGN_E_AUTH,
+      "self-signed",
+      "ca_pem" },
+    { "a certificate of another host",
+      { &elsewhere, NULL, true },
+      false,
+      ENSIGN_E_AUTH,
+      "elsewhere.example",
+      "server_name" },
+    { "a server in the clear, for https",
+      { NULL, NULL, false },
+      false,
+      ENSIGN_E_AUTH,
+      "does not speak TLS",
+      "right port" },
 };
 
 /* What a call hears that does not wait for the token. */
 static const case_t call_cases[] = {
-    { "an expired certificate", { &expired, NULL, true }, false,
-      ENSIGN_E_UNAVAILABLE, "auth: no token: tls:", "expired on 2001-02-03" },
-    { "a TLS server, for http", { &good, NULL, true }, true,
-      ENSIGN_E_UNAVAILABLE, "auth:", "does not answer in HTTP/1.1" },
+    { "an expired certificate",
+      { &expired, NULL, true },
+      false,
+      ENSIGN_E_UNAVAILABLE,
+      "auth: no token: tls:",
+      "expired on 2001-02-03" },
+    { "a TLS server, for http",
+      { &good, NULL, true },
+      true,
+      ENSIGN_E_UNAVAILABLE,
+      "auth:",
+      "does not answer in HTTP/1.1" },
 };
 
 /* The gRPC server of these tests takes the connection and says nothing, so that its link has no fault. */
@@ -454,7 +507,8 @@ static void auth_refuses(void **state)
     auth_start(&d, endpoint, url, x->kind, x->plain);
     d.give_up_after_ms = 1;
     create_and_call(&d);
-    until(ENSIGN_NOTICE_FAILED); /* an auth service that fails is no DISCONNECTED: it shows where we give up */
+    until(
+        ENSIGN_NOTICE_FAILED); /* an auth service that fails is no DISCONNECTED: it shows where we give up */
     check_error(x->code, x->says, x->advice);
     assert_int_equal(ensign_stats(client, ENSIGN_CLIENT, &stats), ENSIGN_OK);
     assert_int_equal(stats.tokens, 0);
@@ -533,7 +587,10 @@ static int free_certificates(void **state)
 }
 
 enum {
-    GOOD = 4, RPC = ENSI_COUNT(rpc_cases), AUTH = ENSI_COUNT(auth_cases), CALL = ENSI_COUNT(call_cases),
+    GOOD = 4,
+    RPC = ENSI_COUNT(rpc_cases),
+    AUTH = ENSI_COUNT(auth_cases),
+    CALL = ENSI_COUNT(call_cases),
     ALL = GOOD + RPC + AUTH + CALL
 };
 static char names[ALL][80];

@@ -4,8 +4,8 @@
  * session, so that its frames are well-formed whatever the input says; what is in them, their order, the cuts
  * and the time are the input's. Each target has a table of operations of its own.
  *
- * The actor itself ends the program (WANT) when the client sends what nghttp2 refuses, gives more credit than a
- * buffer holds, takes more memory than its bounds, has no room in rx, or does not come to rest. */
+ * The actor itself ends the program (WANT) when the client sends what nghttp2 refuses, gives more credit than
+ * a buffer holds, takes more memory than its bounds, has no room in rx, or does not come to rest. */
 #ifndef ACTOR_H
 #define ACTOR_H
 #ifndef ENSIGN_IMPLEMENTATION
@@ -20,28 +20,32 @@
 #include <sys/types.h>
 #include <nghttp2/nghttp2.h>
 
-#define WANT(x) \
-    do { \
-        if (!(x)) { \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #x); \
-            abort(); \
-        } \
+#define WANT(x)                                                                                              \
+    do {                                                                                                     \
+        if (!(x)) {                                                                                          \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #x);                                  \
+            abort();                                                                                         \
+        }                                                                                                    \
     } while (0)
 
 enum { STREAMS = 24, OUT_MAX = 20000, IN_MAX = 65536, FIELDS = 12, TURNS_MAX = 1000000 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-typedef struct fields_t { nghttp2_nv nv[FIELDS]; size_t count, used; uint8_t text[4096]; } fields_t;
+typedef struct fields_t {
+    nghttp2_nv nv[FIELDS];
+    size_t count, used;
+    uint8_t text[4096];
+} fields_t;
 
 typedef struct actor_t actor_t;
 typedef struct stream_t {
     actor_t *actor;
     int32_t id;
     char path[64];
-    uint8_t *in, *out;              /* DATA of the request; DATA of the answer, sent up to out_at */
+    uint8_t *in, *out; /* DATA of the request; DATA of the answer, sent up to out_at */
     size_t in_len, in_at, out_len, out_at, frame_max, pad;
-    size_t window;                  /* most credit that it may have; 0: not looked at */
+    size_t window; /* most credit that it may have; 0: not looked at */
     bool headers, half_closed, closed, started, ending, with_trailers, done;
     fields_t trailers;
     int stage;
@@ -49,18 +53,18 @@ typedef struct stream_t {
 
 struct actor_t {
     ensign_t *c;
-    const uint8_t *p, *end;         /* the input that is left */
+    const uint8_t *p, *end; /* the input that is left */
     uint64_t now;
-    size_t live, bound;             /* bytes out of the alloc hook, and how many they may be */
-    nghttp2_session *session;       /* NULL: no connection */
+    size_t live, bound;       /* bytes out of the alloc hook, and how many they may be */
+    nghttp2_session *session; /* NULL: no connection */
     uint32_t attempt;
-    const uint8_t *pending;         /* what the server sends, and has not been received yet */
+    const uint8_t *pending; /* what the server sends, and has not been received yet */
     size_t pending_len;
-    uint32_t cut, rng;              /* 0: whole chunks; else the longest */
+    uint32_t cut, rng; /* 0: whole chunks; else the longest */
     bool refuse, goaway;
     stream_t streams[STREAMS];
     size_t count;
-    size_t window;                  /* of new streams, see stream_t */
+    size_t window; /* of new streams, see stream_t */
 };
 
 /* ------------------------------------------------------------------ the input */
@@ -207,7 +211,8 @@ static inline int server_on_frame(nghttp2_session *session, const nghttp2_frame 
 static inline int server_on_sent(nghttp2_session *session, const nghttp2_frame *f, void *user)
 {
     (void)session;
-    if (f->hd.type == NGHTTP2_GOAWAY) WANT(((actor_t *)user)->goaway); /* else: it had to end the connection */
+    if (f->hd.type == NGHTTP2_GOAWAY)
+        WANT(((actor_t *)user)->goaway); /* else: it had to end the connection */
     return 0;
 }
 
@@ -357,7 +362,8 @@ static inline bool actor_turn(actor_t *a)
     WANT(ensign_timeout(a->c, a->now) >= -1);
     ensign_link(a->c, ENSIGN_LINK_RPC, &l);
     switch (l.todo) {
-    case ENSIGN_LINK_DIAL: return actor_dial(a, l.attempt);
+    case ENSIGN_LINK_DIAL:
+        return actor_dial(a, l.attempt);
     case ENSIGN_LINK_RUN:
         WANT(a->session && l.attempt == a->attempt);
         moved = actor_send(a);
@@ -368,7 +374,9 @@ static inline bool actor_turn(actor_t *a)
         (void)actor_send(a);
         actor_cut(a, 0);
         return true;
-    default: WANT(l.todo == ENSIGN_LINK_IDLE); return false;
+    default:
+        WANT(l.todo == ENSIGN_LINK_IDLE);
+        return false;
     }
 }
 
@@ -472,14 +480,16 @@ static inline bool stream_take(stream_t *s, ensign_slice_t *message)
     return true;
 }
 
-/* Largest id: the first step of a graceful stop. Else the server must have seen `last`, or it would break its word:
- * nghttp2 takes no stream after it. */
+/* Largest id: the first step of a graceful stop. Else the server must have seen `last`, or it would break its
+ * word: nghttp2 takes no stream after it. */
 static inline void actor_goaway(actor_t *a, int32_t last, uint32_t code, ensign_slice_t text)
 {
     if (!a->session) return;
     a->goaway = true;
-    if (last == INT32_MAX) (void)nghttp2_submit_shutdown_notice(a->session);
-    else WANT(nghttp2_submit_goaway(a->session, NGHTTP2_FLAG_NONE, last, code, text.ptr, text.len) == 0);
+    if (last == INT32_MAX)
+        (void)nghttp2_submit_shutdown_notice(a->session);
+    else
+        WANT(nghttp2_submit_goaway(a->session, NGHTTP2_FLAG_NONE, last, code, text.ptr, text.len) == 0);
 }
 
 static inline void actor_setting(actor_t *a, int32_t id, uint32_t value)

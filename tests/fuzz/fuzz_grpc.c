@@ -1,9 +1,10 @@
 /* fuzz_grpc.c - one call against a server that does what the input says
- * Input  a byte of options, one for the cuts, then operations (see play): HEADERS, DATA, trailers, RST_STREAM,
- *        GOAWAY, SETTINGS of the server; send, pull, hold, cancel of the program; the network; time
- * Wants  exactly one END, and it is the last; messages come whole, in order and as they were sent; a call that
- *        ends OK gave all of them; what the server ended, ends; what was sent, arrives; memory and credit
- *        within the bounds, and all of it back at the end. */
+ * Input  a byte of options, one for the cuts, then operations (see play): HEADERS, DATA, trailers,
+ *        RST_STREAM, GOAWAY, SETTINGS of the server; send, pull, hold, cancel of the program; the network;
+ *        time
+ * Wants  exactly one END, and it is the last; messages come whole, in order and as they were sent; a call
+ *        that ends OK gave all of them; what the server ended, ends; what was sent, arrives; memory and
+ *        credit within the bounds, and all of it back at the end. */
 #include "actor.h"
 
 enum { WINDOW = 1024, MESSAGE_MAX = 6000, PATTERN_MAX = 7000, DRAIN_MAX = 4000 };
@@ -12,8 +13,8 @@ typedef struct run_t {
     actor_t a;
     ensign_call_t call;
     bool unary, held, forgotten, ended, cancelled;
-    stream_t *source;               /* of the messages; NULL: none came */
-    size_t at;                      /* of source->out: where the next message begins */
+    stream_t *source; /* of the messages; NULL: none came */
+    size_t at;        /* of source->out: where the next message begins */
     uint64_t messages;
 } run_t;
 
@@ -31,9 +32,10 @@ static void some_fields(run_t *r, fields_t *f, bool initial, bool last)
     static const char *const status[] = { "200", "200", "200", "404", "503", "2x0", "204", "302" };
     static const char *const types[] = { "application/grpc", "application/grpc", "application/grpc+proto",
                                          "text/html", "application/grpcx", "APPLICATION/GRPC", NULL, NULL };
-    static const char *const codes[] = { "0", "0", "1", "7", "13", "14", "16", "17", "-1", "00", "", "4294967296" };
+    static const char *const codes[] = { "0", "0", "1", "7", "13", "14", "16", "17", "-1", "00", "",
+                                         "4294967296" };
     static const char *const names[] = { "x-a", "x-bin", "grpc-message", "grpc-status-details-bin",
-                                         "grpc-encoding", "grpc-retry-pushback-ms", "grpc-status", "X-Upper" };
+                                         "grpc-encoding", "grpc-retry-pushback-ms", "grpc-status", "X-Up" };
     uint8_t what = input_byte(&r->a);
 
     f->count = f->used = 0;
@@ -42,8 +44,10 @@ static void some_fields(run_t *r, fields_t *f, bool initial, bool last)
     if (last && what < 0xF0) fields_text(f, "grpc-status", codes[what % (sizeof codes / sizeof codes[0])]);
     for (uint8_t n = input_byte(&r->a) % 6; n > 0; n--) {
         uint8_t name = input_byte(&r->a);
-        if (name < 0xC0) fields_add(f, ensign_str(names[name % 8]), input_short(&r->a));
-        else fields_add(f, input_short(&r->a), input_bytes(&r->a, input_byte(&r->a)));
+        if (name < 0xC0)
+            fields_add(f, ensign_str(names[name % 8]), input_short(&r->a));
+        else
+            fields_add(f, input_short(&r->a), input_bytes(&r->a, input_byte(&r->a)));
     }
 }
 
@@ -78,7 +82,9 @@ static void play_answer(run_t *r, stream_t *s, uint8_t what)
         some_fields(r, &f, true, true);
         stream_start(s, &f, true);
         break;
-    case 2: play_pattern(r, s); break;
+    case 2:
+        play_pattern(r, s);
+        break;
     case 3: {
         ensign_slice_t raw = input_short(&r->a);
         stream_write(s, raw.ptr, raw.len);
@@ -88,25 +94,40 @@ static void play_answer(run_t *r, stream_t *s, uint8_t what)
         some_fields(r, &s->trailers, false, true);
         stream_finish(s, false);
         break;
-    case 5: stream_finish(s, true); break;
-    case 6: stream_reset(s, input_byte(&r->a) % 16); break;
-    case 7: play_interim(r, s); break;
-    case 8: s->frame_max = 8u + input_byte(&r->a); break;
-    default: s->pad = input_byte(&r->a) % 64; break;
+    case 5:
+        stream_finish(s, true);
+        break;
+    case 6:
+        stream_reset(s, input_byte(&r->a) % 16);
+        break;
+    case 7:
+        play_interim(r, s);
+        break;
+    case 8:
+        s->frame_max = 8u + input_byte(&r->a);
+        break;
+    default:
+        s->pad = input_byte(&r->a) % 64;
+        break;
     }
 }
 
 static void play_connection(run_t *r, uint8_t what)
 {
-    static const int32_t ids[] = { NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS,
+    static const int32_t ids[] = { NGHTTP2_SETTINGS_HEADER_TABLE_SIZE,
+                                   NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS,
                                    NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, NGHTTP2_SETTINGS_MAX_FRAME_SIZE };
     actor_t *a = &r->a;
     uint8_t b = input_byte(a);
     stream_t *s = newest(r);
 
     switch (what) {
-    case 0: actor_goaway(a, b % 3 ? s && b % 3 == 1 ? s->id : 0 : INT32_MAX, b / 3 % 16, input_short(a)); break;
-    case 1: actor_setting(a, ids[b % 4], input_16(a) * (b & 0x80 ? 300u : 1u)); break;
+    case 0:
+        actor_goaway(a, b % 3 ? s && b % 3 == 1 ? s->id : 0 : INT32_MAX, b / 3 % 16, input_short(a));
+        break;
+    case 1:
+        actor_setting(a, ids[b % 4], input_16(a) * (b & 0x80 ? 300u : 1u));
+        break;
     case 2:
         if (a->session) (void)nghttp2_submit_ping(a->session, NGHTTP2_FLAG_NONE, NULL);
         break;
@@ -117,7 +138,7 @@ static void play_connection(run_t *r, uint8_t what)
 }
 
 /* ------------------------------------------------------------------ the program */
-/* The stream that the first message comes from. A call is sent again only if nothing of the first was given. */
+/* The stream that the first message comes from. A call is sent again only if nothing was given. */
 static stream_t *source_of(run_t *r)
 {
     return r->a.count ? &r->a.streams[r->a.count - 1] : NULL;
@@ -180,9 +201,14 @@ static void take(run_t *r, const ensign_notice_t *n)
         WANT(r->messages == 0);
         check_metadata(r, ENSIGN_HEADERS);
         break;
-    case ENSIGN_NOTICE_MESSAGE: check_message(r, n); break;
-    case ENSIGN_NOTICE_ROOM: break;
-    default: WANT(n->type == ENSIGN_NOTICE_END); check_end(r, n);
+    case ENSIGN_NOTICE_MESSAGE:
+        check_message(r, n);
+        break;
+    case ENSIGN_NOTICE_ROOM:
+        break;
+    default:
+        WANT(n->type == ENSIGN_NOTICE_END);
+        check_end(r, n);
     }
 }
 
@@ -201,14 +227,17 @@ static void play_program(run_t *r, uint8_t what)
 
     switch (what) {
     case 0:
-        for (uint8_t n = input_byte(&r->a) % 8; n > 0 && pull(r); n--) {}
+        for (uint8_t n = input_byte(&r->a) % 8; n > 0 && pull(r); n--) {
+        }
         break;
     case 1:
         message.len = input_16(&r->a) % sizeof zeros;
         rc = ensign_call_send(r->a.c, r->call, message, 0);
         WANT(rc != ENSIGN_E_MEMORY && rc != ENSIGN_E_ARGUMENT);
         break;
-    case 2: rc = ensign_call_half_close(r->a.c, r->call); break;
+    case 2:
+        rc = ensign_call_half_close(r->a.c, r->call);
+        break;
     case 3:
         r->held = !r->held;
         rc = ensign_hold(r->a.c, r->call.id, r->held);
@@ -266,7 +295,8 @@ static void play(run_t *r)
     } else if (op < 0xD0) {
         (void)actor_sleep(&r->a, 1u << op % 16);
     } else {
-        for (uint32_t turns = 1u << op % 8; turns > 0 && actor_turn(&r->a); turns--) {}
+        for (uint32_t turns = 1u << op % 8; turns > 0 && actor_turn(&r->a); turns--) {
+        }
     }
 }
 
@@ -274,7 +304,7 @@ static void play(run_t *r)
 static void drain(run_t *r)
 {
     if (r->held) WANT(ensign_hold(r->a.c, r->call.id, false) != ENSIGN_E_ARGUMENT);
-    for (int rounds = 0; ; rounds++) {
+    for (int rounds = 0;; rounds++) {
         bool any = false;
         WANT(rounds < DRAIN_MAX);
         actor_settle(&r->a);
@@ -283,8 +313,9 @@ static void drain(run_t *r)
     }
 }
 
-/* Neither a message nor an end may be stuck on a connection that runs. What a server sends behind the one answer
- * of a unary call is another matter: nothing is pulled there before the end, so it can fill the window. */
+/* Neither a message nor an end may be stuck on a connection that runs. What a server sends behind the one
+ * answer of a unary call is another matter: nothing is pulled there before the end, so it can fill the
+ * window. */
 static void check_no_stall(run_t *r)
 {
     stream_t *s = source_of(r);

@@ -1,6 +1,6 @@
 /* fuzz_link.c - any bytes from the network, behind a server's SETTINGS
- * Input  a byte for the cuts, a byte that says what the program does besides, then the bytes that come. When the
- *        client hangs up, the rest comes on its next connection.
+ * Input  a byte for the cuts, a byte that says what the program does besides, then the bytes that come. When
+ *        the client hangs up, the rest comes on its next connection.
  * Wants  results of the byte functions are never errors; the timeout is sane and the client comes to rest; a
  *        link that runs has room; each event is answered once, each handle ENDs once; close ends in CLOSED;
  *        memory within the bounds, and all of it back at the end. */
@@ -10,10 +10,10 @@ enum { EVENTS = 5, DAY_MS = 24 * 3600 * 1000, CONNECTIONS = 8, ROUNDS_MAX = 5000
 
 typedef struct run_t {
     actor_t a;
-    uint32_t handles[HANDLES];      /* a call, a publisher, a subscription */
+    uint32_t handles[HANDLES]; /* a call, a publisher, a subscription */
     bool ended[HANDLES], answered[EVENTS], closed;
     unsigned connections;
-    bool lazy;                      /* notices are pulled at the end only */
+    bool lazy; /* notices are pulled at the end only */
 } run_t;
 
 static run_t run;
@@ -137,7 +137,8 @@ static bool serve(run_t *r)
     case ENSIGN_LINK_HANGUP:
         WANT(ensign_link_down(r->a.c, ENSIGN_LINK_RPC, l.attempt, 0, r->a.now) == ENSIGN_OK);
         return true;
-    default: return false;
+    default:
+        return false;
     }
 }
 
@@ -151,13 +152,15 @@ static bool running(const run_t *r)
 /* Until nothing more can be done; where no link runs, time goes on to the next timer. */
 static void settle(run_t *r)
 {
-    for (int i = 0; ; i++) {
+    for (int i = 0;; i++) {
         WANT(i < ROUNDS_MAX);
         if (serve(r)) continue;
         if (!r->lazy) pull_all(r);
         if (running(r) || r->connections > CONNECTIONS) return;
-        if (ensign_pending(r->a.c, 0)) r->a.now += 500; /* nobody pulls: the timeout is 0 */
-        else if (!actor_sleep(&r->a, DAY_MS)) return;
+        if (ensign_pending(r->a.c, 0))
+            r->a.now += 500; /* nobody pulls: the timeout is 0 */
+        else if (!actor_sleep(&r->a, DAY_MS))
+            return;
     }
 }
 
@@ -181,7 +184,8 @@ static void finish(run_t *r)
     WANT(ensign_close(r->a.c, 500) == ENSIGN_OK);
     for (int i = 0; !r->closed; i++) {
         WANT(i < ROUNDS_MAX);
-        while (serve(r)) {}
+        while (serve(r)) {
+        }
         pull_all(r);
         if (!r->closed) (void)actor_sleep(&r->a, 100);
     }

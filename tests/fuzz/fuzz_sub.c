@@ -1,9 +1,10 @@
 /* fuzz_sub.c - what the service says to a subscriber and a publisher, made from the input
- * Input  a byte of options, one for the cuts, then operations (see play): replies of the server with fields from
- *        the input, or any bytes as a message; ends of streams; the program's publish, pull, ack; time
- * Wants  an event's slices lie in the receive buffer and stand until the next notice of that handle; its token is
- *        good; each published event ends in one ACK or NACK, which gives back what was published; OPEN, GAP, END
- *        in an order that makes sense; memory and credit within the bounds, all of it back at the end. */
+ * Input  a byte of options, one for the cuts, then operations (see play): replies of the server with fields
+ *        from the input, or any bytes as a message; ends of streams; the program's publish, pull, ack; time
+ * Wants  an event's slices lie in the receive buffer and stand until the next notice of that handle; its
+ *        token is good; each published event ends in one ACK or NACK, which gives back what was published;
+ *        OPEN, GAP, END in an order that makes sense; memory and credit within the bounds, all of it back at
+ *        the end. */
 #include "actor.h"
 
 enum { TAGS = 200, WINDOW = 1024, EVENT_MAX = 3000, REPLY_MAX = 4000, ROUNDS_MAX = 20000, DATA_MAX = 300 };
@@ -17,18 +18,21 @@ typedef struct run_t {
     uint64_t put, events;
     size_t sizes[TAGS];
     bool answered[TAGS];
-    ensign_event_t event;           /* the last one, while it stands */
+    ensign_event_t event; /* the last one, while it stands */
     bool stands;
-    uint32_t sum;                   /* of its bytes */
+    uint32_t sum; /* of its bytes */
     uint64_t token;
-    uint8_t ids[TAGS][16];          /* local ids that the server has seen */
+    uint8_t ids[TAGS][16]; /* local ids that the server has seen */
     size_t id_count;
 } run_t;
 
 static run_t run;
 
 /* ------------------------------------------------------------------ protobuf from the input */
-typedef struct message_t { size_t len; uint8_t bytes[REPLY_MAX]; } message_t;
+typedef struct message_t {
+    size_t len;
+    uint8_t bytes[REPLY_MAX];
+} message_t;
 
 static void put_varint(message_t *m, uint64_t v)
 {
@@ -63,9 +67,12 @@ static void put_listed(run_t *r, message_t *m)
     for (uint8_t n = input_byte(&r->a) % 8; n > 0; n--) {
         uint32_t tag = 1u + input_byte(&r->a) % 20;
         uint8_t kind = input_byte(&r->a);
-        if (kind < 0x60) put_number(m, tag, input_16(&r->a));
-        else if (kind < 0xF0) put_bytes(m, tag, input_short(&r->a));
-        else if (m->len < sizeof m->bytes) m->bytes[m->len++] = kind; /* and that is no field */
+        if (kind < 0x60)
+            put_number(m, tag, input_16(&r->a));
+        else if (kind < 0xF0)
+            put_bytes(m, tag, input_short(&r->a));
+        else if (m->len < sizeof m->bytes)
+            m->bytes[m->len++] = kind; /* and that is no field */
     }
 }
 
@@ -175,8 +182,10 @@ static void play_answer(run_t *r, stream_t *s, bool ack)
     uint8_t which = input_byte(&r->a);
 
     m.len = 0;
-    if (which < 0xE0 && r->id_count > 0) put_bytes(&m, 1, ensi_slice(r->ids[which % r->id_count], 16));
-    else put_bytes(&m, 1, input_short(&r->a));
+    if (which < 0xE0 && r->id_count > 0)
+        put_bytes(&m, 1, ensi_slice(r->ids[which % r->id_count], 16));
+    else
+        put_bytes(&m, 1, input_short(&r->a));
     if (!ack) put_number(&m, 2, input_byte(&r->a));
     if (!ack) put_bytes(&m, 3, input_short(&r->a));
     if (which & 1) put_listed(r, &m);
@@ -202,8 +211,12 @@ static void play_publish(run_t *r, stream_t *s, uint8_t what)
         raw = input_bytes(&r->a, input_byte(&r->a));
         stream_message(s, raw.ptr, raw.len);
         break;
-    case 3: play_answer(r, s, false); break;
-    default: play_answer(r, s, true); break;
+    case 3:
+        play_answer(r, s, false);
+        break;
+    default:
+        play_answer(r, s, true);
+        break;
     }
 }
 
@@ -213,12 +226,20 @@ static void play_end(run_t *r, stream_t *s, uint8_t what)
     uint8_t b = input_byte(&r->a);
 
     switch (what) {
-    case 0: stream_status(s, codes[b % 8]); break;
-    case 1: stream_reset(s, b % 14); break;
-    case 2: stream_finish(s, true); break;
+    case 0:
+        stream_status(s, codes[b % 8]);
+        break;
+    case 1:
+        stream_reset(s, b % 14);
+        break;
+    case 2:
+        stream_finish(s, true);
+        break;
     default:
-        if (b % 4 == 0) actor_goaway(&r->a, INT32_MAX, 0, ensign_str("bye"));
-        else if (b % 4 == 1) actor_cut(&r->a, b & 16 ? ECONNRESET : 0);
+        if (b % 4 == 0)
+            actor_goaway(&r->a, INT32_MAX, 0, ensign_str("bye"));
+        else if (b % 4 == 1)
+            actor_cut(&r->a, b & 16 ? ECONNRESET : 0);
         break;
     }
 }
@@ -252,8 +273,15 @@ static void check_inside(const run_t *r, ensign_slice_t s)
 
 static void check_event(run_t *r, const ensign_event_t *e)
 {
-    const ensign_slice_t slices[] = { e->data, e->type.name, e->metadata, e->key, e->encryption, e->compression,
-                                      e->publisher_id, e->publisher_client_id, e->publisher_address,
+    const ensign_slice_t slices[] = { e->data,
+                                      e->type.name,
+                                      e->metadata,
+                                      e->key,
+                                      e->encryption,
+                                      e->compression,
+                                      e->publisher_id,
+                                      e->publisher_client_id,
+                                      e->publisher_address,
                                       e->publisher_agent };
     ensign_slice_t key, value;
     char text[64];
@@ -323,7 +351,8 @@ static void take_publisher(run_t *r, const ensign_notice_t *n)
         if (n->type == ENSIGN_NOTICE_NACK) WANT(n->error != NULL);
         if (n->type == ENSIGN_NOTICE_NACK) check_published(r, n->as.nack.event, tag);
         break;
-    case ENSIGN_NOTICE_ROOM: break;
+    case ENSIGN_NOTICE_ROOM:
+        break;
     default:
         WANT(n->type == ENSIGN_NOTICE_END && n->last);
         r->pub_ended = true;
@@ -351,7 +380,9 @@ static void take_subscription(run_t *r, const ensign_notice_t *n)
         check_event(r, n->as.event);
         check_token(r);
         break;
-    case ENSIGN_NOTICE_GAP: WANT(n->error != NULL && n->as.gap.times > 0); break;
+    case ENSIGN_NOTICE_GAP:
+        WANT(n->error != NULL && n->as.gap.times > 0);
+        break;
     default:
         WANT(n->type == ENSIGN_NOTICE_END && n->last && n->as.end.count == r->events);
         r->sub_ended = true;
@@ -391,9 +422,12 @@ static void play_program(run_t *r, uint8_t what)
         WANT(rc == ENSIGN_OK || rc == ENSIGN_E_STALE || rc == ENSIGN_ENDED || rc == ENSIGN_E_HANDLE);
         break;
     case 1:
-        for (b = input_byte(&r->a) % 16; b > 0 && pull(r); b--) {}
+        for (b = input_byte(&r->a) % 16; b > 0 && pull(r); b--) {
+        }
         break;
-    default: publish(r); break;
+    default:
+        publish(r);
+        break;
     }
 }
 
@@ -440,7 +474,8 @@ static void play(run_t *r)
     } else if (op < 0xD0) {
         (void)actor_sleep(&r->a, 1u << op % 16);
     } else {
-        for (uint32_t turns = 1u << op % 8; turns > 0 && actor_turn(&r->a); turns--) {}
+        for (uint32_t turns = 1u << op % 8; turns > 0 && actor_turn(&r->a); turns--) {
+        }
     }
 }
 
@@ -452,7 +487,8 @@ static void finish(run_t *r)
         WANT(i < ROUNDS_MAX);
         actor_settle(&r->a);
         check_stands(r);
-        while (pull(r)) {}
+        while (pull(r)) {
+        }
         if (!r->closed) (void)actor_sleep(&r->a, 500);
     }
     WANT(r->pub_ended && r->sub_ended);

@@ -1,0 +1,1042 @@
+/* grpc.c - sections grpc and call: tables, metadata, the send buffer, the queue, and how a call ends */
+#include "wire.h"
+
+/* ---- a call without a client */
+
+static ensi_env_t env;
+
+static void open_call(ensi_grpc_t *k, size_t out_min, size_t max_meta)
+{
+    ensi_grpc_opts_t o;
+    memset(&env, 0, sizeof env);
+    env.mem.alloc = ensi_mem_default;
+    memset(&o, 0, sizeof o);
+    memset(k, 0, sizeof *k);
+    o.method = "/test.Service/Method";
+    o.window = 1024;
+    o.max_message = 4096;
+    o.max_send = 4096;
+    o.max_meta = max_meta;
+    o.out_min = out_min;
+    o.deadline_ms = ENSIGN_FOREVER;
+    assert_int_equal(ensi_grpc_init(k, &env, NULL, &o), ENSIGN_OK);
+    k->http_status = k->grpc_status = -1;
+    k->pushback_ms = -1;
+}
+
+static void close_call(ensi_grpc_t *k)
+{
+    ensi_grpc_free(k);
+    ensi_mem_close(&env.mem);
+    assert_int_equal(env.mem.used, 0);
+}
+
+static void header(ensi_grpc_t *k, const char *name, const char *value)
+{
+    ensi_grpc_on_header(&k->s, ensign_str(name), ensign_str(value));
+}
+
+/* Key and value of each entry in `which`, as "key=value;". */
+static const char *listed(const ensi_grpc_t *k, int which)
+{
+    static char text[600];
+    size_t at = 0, n = 0;
+    ensign_slice_t key, value;
+    text[0] = '\0';
+    while (ensi_meta_next(&k->meta, which, &at, &key, &value))
+        n += (size_t)snprintf(text + n, sizeof text - n, "%.*s=%.*s;", (int)key.len, (const char *)key.ptr,
+                              (int)value.len, (const char *)value.ptr);
+    return text;
+}
+
+/* ---- tables */
+
+static void moves_every_pair(void **state)
+{
+    (void)state;
+    for (int from = 0; from < ENSI_GRPC_STATES; from++) {
+        for (int in = 0; in < ENSI_GRPC_INPUTS; in++) {
+            static const int to[ENSI_GRPC_STATES][ENSI_GRPC_INPUTS] = {
+                /* QUEUE, SUBMIT, RETRY, END */
+                { ENSI_GRPC_QUEUED, -1, -1, -1 },
+                { -1, ENSI_GRPC_OPEN, -1, ENSI_GRPC_ENDED },
+                { -1, -1, ENSI_GRPC_QUEUED, ENSI_GRPC_ENDED },
+                { ENSI_GRPC_QUEUED, -1, -1, -1 },
+            };
+            ensi_grpc_t k;
+            memset(&k, 0, sizeof k);
+            k.state = (ensi_grpc_state_t)from;
+            assert_int_equal(ensi_grpc_move(&k, (ensi_grpc_in_t)in), to[from][in] >= 0);
+            assert_int_equal(k.state, to[from][in] >= 0 ? to[from][in] : from);
+        }
+    }
+}
+
+static void status_has_the_specification_s_name(void **state)
+{
+    static const char *const names[] = {
+        "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+        "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
+        "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"
+    };
+    (void)state;
+    for (int i = 0; i < (int)COUNT(names); i++) {
+        char name[40];
+        assert_string_equal(ensi_grpc_status_name(i), names[i]);
+        snprintf(name, sizeof name, "ENSIGN_E_%s", names[i]);
+        if (i > 0) assert_string_equal(ensign_result_name(ENSIGN_E_GRPC - i), name);
+    }
+    assert_string_equal(ensi_grpc_status_name(-1), "UNKNOWN");
+    assert_string_equal(ensi_grpc_status_name(17), "UNKNOWN");
+}
+
+static void http_status_maps_as_specified(void **state)
+{
+    (void)state;
+    for (int http = 0; http < 1000; http++) {
+        int want = http == 400   ? ENSIGN_GRPC_INTERNAL
+                   : http == 401 ? ENSIGN_GRPC_UNAUTHENTICATED
+                   : http == 403 ? ENSIGN_GRPC_PERMISSION_DENIED
+                   : http == 404 ? ENSIGN_GRPC_UNIMPLEMENTED
+                   : http == 429 || (http >= 502 && http <= 504) ? ENSIGN_GRPC_UNAVAILABLE
+                                                                 : ENSIGN_GRPC_UNKNOWN;
+        assert_int_equal(ensi_grpc_of_http(http), want);
+    }
+}
+
+static void reset_code_maps_as_specified(void **state)
+{
+    static const int want[] = {
+        ENSIGN_GRPC_INTERNAL,               /* NO_ERROR */
+        ENSIGN_GRPC_INTERNAL,               /* PROTOCOL_ERROR */
+        ENSIGN_GRPC_INTERNAL,               /* INTERNAL_ERROR */
+        ENSIGN_GRPC_INTERNAL,               /* FLOW_CONTROL_ERROR */
+        ENSIGN_GRPC_INTERNAL,               /* SETTINGS_TIMEOUT */
+        ENSIGN_GRPC_UNKNOWN,                /* STREAM_CLOSED: no mapping */
+        ENSIGN_GRPC_INTERNAL,               /* FRAME_SIZE_ERROR */
+        ENSIGN_GRPC_UNAVAILABLE,            /* REFUSED_STREAM */
+        ENSIGN_GRPC_CANCELLED,              /* CANCEL */
+        ENSIGN_GRPC_INTERNAL,               /* COMPRESSION_ERROR */
+        ENSIGN_GRPC_INTERNAL,               /* CONNECT_ERROR */
+        ENSIGN_GRPC_RESOURCE_EXHAUSTED,     /* ENHANCE_YOUR_CALM */
+        ENSIGN_GRPC_PERMISSION_DENIED,      /* INADEQUATE_SECURITY */
+        ENSIGN_GRPC_UNKNOWN,                /* HTTP_1_1_REQUIRED: no mapping */
+        ENSIGN_GRPC_INTERNAL                /* and what is not defined */
+    };
+    (void)state;
+    for (uint32_t i = 0; i < COUNT(want); i++) assert_int_equal(ensi_grpc_of_reset(i), want[i]);
+    assert_int_equal(ensi_grpc_of_reset(UINT32_MAX), ENSIGN_GRPC_INTERNAL);
+}
+
+static void timeout_has_at_most_eight_digits(void **state)
+{
+    static const struct { uint32_t ms; const char *text; } rows[] = {
+        { 1, "1m" }, { 999, "999m" }, { 99999999, "99999999m" }, { 100000000, "100000S" },
+        { 100000999, "100000S" }, { UINT32_MAX - 1, "4294967S" },
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char text[24];
+        ensi_grpc_timeout(text, sizeof text, rows[i].ms);
+        assert_string_equal(text, rows[i].text);
+    }
+}
+
+static void numbers_are_whole(void **state)
+{
+    static const struct { const char *text; bool good; int64_t value; } rows[] = {
+        { "0", true, 0 }, { "16", true, 16 }, { "007", true, 7 }, { "-1", true, -1 },
+        { "999999999999999999", true, 999999999999999999 }, { "1000000000000000000", false, 0 },
+        { "", false, 0 }, { "-", false, 0 }, { "+1", false, 0 }, { " 1", false, 0 }, { "1 ", false, 0 },
+        { "0x1", false, 0 }, { "1.5", false, 0 }, { "--1", false, 0 },
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        int64_t value = 77;
+        assert_int_equal(ensi_grpc_number(ensign_str(rows[i].text), &value), rows[i].good);
+        assert_true(value == (rows[i].good ? rows[i].value : 77));
+    }
+}
+
+/* In memory of just its size, so that a read past its end is seen. */
+static void percent_codes_are_decoded_and_bad_ones_kept(void **state)
+{
+    static const struct { const char *from, *to; } rows[] = {
+        { "", "" }, { "plain text", "plain text" }, { "a%20b", "a b" }, { "%41%42", "AB" },
+        { "%e2%82%AC", "\xe2\x82\xac" }, { "%", "%" }, { "%4", "%4" }, { "100%", "100%" }, { "%zz", "%zz" },
+        { "%4z", "%4z" }, { "%z4", "%z4" },
+        { "%%41", "%A" }, { "%2525", "%25" }, { "%0a", "\n" }, { "a%", "a%" }, { "%4%41", "%4A" },
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        size_t n = strlen(rows[i].from);
+        uint8_t *p = (uint8_t *)malloc(n ? n : 1);
+        assert_non_null(p);
+        memcpy(p, rows[i].from, n);
+        n = ensi_grpc_unescape(p, n);
+        assert_int_equal(n, strlen(rows[i].to));
+        assert_memory_equal(p, rows[i].to, n);
+        free(p);
+    }
+}
+
+static void content_type_has_variants(void **state)
+{
+    static const struct { const char *type; bool good; } rows[] = {
+        { "application/grpc", true }, { "application/grpc+proto", true }, { "application/grpc+json", true },
+        { "application/grpc;charset=utf-8", true }, { "application/grpc-web", false },
+        { "application/grpcd", false }, { "application/grp", false }, { "text/html", false }, { "", false },
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        ensi_grpc_t k;
+        open_call(&k, 1000, 1000);
+        header(&k, ":status", "200");
+        assert_true(k.s.deaf); /* nothing says gRPC yet */
+        header(&k, "content-type", rows[i].type);
+        assert_int_equal(k.grpc_content, rows[i].good);
+        assert_int_equal(k.s.deaf, !rows[i].good);
+        close_call(&k);
+    }
+}
+
+/* ---- metadata */
+
+static void headers_and_trailers_are_kept_apart(void **state)
+{
+    ensi_grpc_t k;
+    (void)state;
+    open_call(&k, 1000, 4000);
+    header(&k, ":status", "200");
+    header(&k, "content-type", "application/grpc");
+    header(&k, "x-a", "1");
+    header(&k, "x-a", "2");
+    header(&k, "x-empty", "");
+    header(&k, "grpc-encoding", "gzip");
+    k.s.headers_done = k.s.trailers = true;
+    header(&k, "x-t", "end");
+    header(&k, "grpc-status", "5");
+    header(&k, "grpc-message", "no%20such%2c thing%");
+    header(&k, "grpc-status-details-bin", "AQID,BAUG");
+    header(&k, "grpc-retry-pushback-ms", "1500");
+    header(&k, "content-type", "text/plain"); /* too late to matter */
+    assert_string_equal(listed(&k, ENSIGN_HEADERS),
+                        "content-type=application/grpc;x-a=1;x-a=2;x-empty=;grpc-encoding=gzip;");
+    assert_string_equal(listed(&k, ENSIGN_TRAILERS), "x-t=end;content-type=text/plain;");
+    assert_int_equal(k.http_status, 200);
+    assert_int_equal(k.grpc_status, 5);
+    assert_true(k.encoded);
+    assert_false(k.s.deaf);
+    assert_true(ensi_slice_is(k.text, "no such, thing%"));
+    assert_int_equal(k.details.len, 3);
+    assert_memory_equal(k.details.ptr, "\1\2\3", 3);
+    assert_true(k.pushback_ms == 1500);
+    close_call(&k);
+}
+
+static void binary_values_are_decoded(void **state)
+{
+    static const struct { const char *value, *want; } rows[] = {
+        { "Zm9v", "k-bin=foo;" }, { "Zm8", "k-bin=fo;" }, { "Zm8=", "k-bin=fo;" }, { "Zg==", "k-bin=f;" },
+        { "Zg,Zm8=, Zm9v", "k-bin=f;k-bin=fo;k-bin=foo;" }, { "", "k-bin=;" }, { "?,Zg", "k-bin=f;" },
+        { "Z", "" }, { " Zg\t", "k-bin=f;" }, { ",", "k-bin=;k-bin=;" },
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        ensi_grpc_t k;
+        open_call(&k, 1000, 1000);
+        header(&k, "k-bin", rows[i].value);
+        assert_string_equal(listed(&k, ENSIGN_HEADERS), rows[i].want);
+        close_call(&k);
+    }
+}
+
+static void metadata_is_counted_as_a_header_list(void **state)
+{
+    ensi_grpc_t k;
+    (void)state;
+    open_call(&k, 1000, 2 * (32 + 3 + 5));
+    header(&k, "x-a", "12345");
+    header(&k, "x-b", "12345");
+    assert_false(k.meta.too_large);
+    assert_string_equal(listed(&k, ENSIGN_HEADERS), "x-a=12345;x-b=12345;");
+    k.s.trailers = true;
+    header(&k, "x", "");
+    assert_true(k.meta.too_large);
+    assert_string_equal(listed(&k, ENSIGN_TRAILERS), "");
+    ensi_meta_clear(&k.meta);
+    header(&k, "x", "again");
+    assert_string_equal(listed(&k, ENSIGN_TRAILERS), "x=again;");
+    close_call(&k);
+}
+
+/* A list in one field makes many entries: the store fills before the count does. */
+static void a_full_store_takes_no_text(void **state)
+{
+    char list[60];
+    ensi_grpc_t k;
+    (void)state;
+    open_call(&k, 1000, 300);
+    memset(list, ',', sizeof list);
+    list[sizeof list - 1] = '\0';
+    header(&k, "abc-bin", list);
+    k.meta.too_large = false; /* as if it had just fitted */
+    header(&k, "grpc-message", "there is no room for this text in what is left of the store");
+    assert_true(k.meta.too_large);
+    assert_int_equal(k.text.len, 0);
+    close_call(&k);
+}
+
+static void no_memory_for_metadata_is_noted(void **state)
+{
+    ensi_grpc_t k;
+    (void)state;
+    open_call(&k, 1000, 1000);
+    env.mem.limit = env.mem.used;
+    header(&k, ":status", "200");
+    assert_true(k.s.no_memory);
+    close_call(&k);
+}
+
+/* ---- the send buffer */
+
+static int put(ensi_grpc_t *k, char c, size_t len)
+{
+    uint8_t *out;
+    int rc = ensi_grpc_reserve(k, len, &out);
+    if (rc != ENSIGN_OK) return rc;
+    memset(out, c, len);
+    ensi_grpc_commit(k, len, 0);
+    return rc;
+}
+
+/* Takes up to cap bytes, as nghttp2 does. */
+static size_t take(ensi_grpc_t *k, uint8_t *out, size_t cap)
+{
+    bool eof;
+    return ensi_grpc_on_read(&k->s, out, cap, &eof);
+}
+
+static void messages_have_a_prefix_and_keep_their_order(void **state)
+{
+    static const uint8_t want[] = { 0, 0, 0, 0, 2, 'a', 'a', 1, 0, 0, 0, 1, 'b', 0, 0, 0, 0, 0 };
+    uint8_t out[100], *room;
+    size_t n = 0;
+    bool eof = false;
+    ensi_grpc_t k;
+    (void)state;
+    open_call(&k, 100, 1000);
+    assert_int_equal(put(&k, 'a', 2), ENSIGN_OK);
+    assert_int_equal(ensi_grpc_reserve(&k, 50, &room), ENSIGN_OK); /* more than it becomes */
+    room[0] = 'b';
+    assert_int_equal(k.reserved, 51);
+    ensi_grpc_commit(&k, 1, ENSIGN_COMPRESSED);
+    assert_int_equal(k.reserved, 0);
+    assert_int_equal(put(&k, 0, 0), ENSIGN_OK);
+    while (n < sizeof want) {
+        size_t got = ensi_grpc_on_read(&k.s, out + n, 3, &eof);
+        assert_in_range(got, 1, 3);
+        assert_false(eof);
+        n += got;
+    }
+    assert_int_equal(n, sizeof want);
+    assert_memory_equal(out, want, n);
+    assert_int_equal(take(&k, out, sizeof out), 0);
+    k.half_closed = true;
+    ensi_grpc_on_read(&k.s, out, sizeof out, &eof);
+    assert_true(eof);
+    close_call(&k);
+}
+
+static void a_full_buffer_says_again_and_changes_nothing(void **state)
+{
+    uint8_t out[1000];
+    ensi_grpc_t k;
+    size_t end;
+    (void)state;
+    open_call(&k, 100, 1000);
+    assert_int_equal(put(&k, 'a', 45), ENSIGN_OK);
+    assert_int_equal(put(&k, 'b', 45), ENSIGN_OK);
+    assert_int_equal(k.out.cap, 100);
+    end = k.out.end;
+    assert_int_equal(put(&k, 'c', 0), ENSIGN_AGAIN);
+    assert_int_equal(put(&k, 'c', 500), ENSIGN_AGAIN);
+    assert_int_equal(k.out.end, end);
+    assert_true(k.kept);
+    k.room_wanted = 30 + 5;
+    assert_false(ensi_grpc_has_room(&k));
+    assert_int_equal(take(&k, out, 34), 34);
+    assert_false(ensi_grpc_has_room(&k));
+    assert_int_equal(take(&k, out, 1), 1);
+    assert_true(ensi_grpc_has_room(&k)); /* and it is so: */
+    assert_int_equal(put(&k, 'c', 30), ENSIGN_OK);
+    assert_false(k.kept); /* what was sent has made room */
+    assert_int_equal(take(&k, out, sizeof out), 100);
+    assert_int_equal(out[0], 'a');
+    assert_int_equal(out[99], 'c');
+    close_call(&k);
+}
+
+static void one_larger_message_is_taken_when_it_is_empty(void **state)
+{
+    uint8_t out[1000];
+    ensi_grpc_t k;
+    (void)state;
+    open_call(&k, 100, 1000);
+    assert_int_equal(put(&k, 'a', 500), ENSIGN_OK);
+    assert_int_equal(k.out.cap, 505);
+    assert_true(k.kept);
+    assert_int_equal(put(&k, 'b', 1), ENSIGN_AGAIN);
+    assert_int_equal(take(&k, out, 400), 400);
+    assert_int_equal(put(&k, 'b', 1), ENSIGN_OK);
+    assert_int_equal(k.out.cap, 505);
+    assert_int_equal(take(&k, out, sizeof out), 111);
+    assert_int_equal(put(&k, 'c', 1), ENSIGN_OK); /* back to the usual size */
+    assert_int_equal(k.out.cap, 100);
+    assert_int_equal(take(&k, out, sizeof out), 6);
+    close_call(&k);
+}
+
+static void no_memory_leaves_the_buffer_alone(void **state)
+{
+    uint8_t out[1000];
+    ensi_grpc_t k;
+    (void)state;
+    open_call(&k, 100, 1000);
+    assert_int_equal(put(&k, 'a', 5), ENSIGN_OK);
+    assert_int_equal(take(&k, out, sizeof out), 10);
+    env.mem.limit = env.mem.used;
+    assert_int_equal(put(&k, 'b', 500), ENSIGN_E_MEMORY);
+    assert_int_equal(k.out.cap, 100);
+    assert_int_equal(k.out.end, 10);
+    assert_true(k.kept);
+    assert_int_equal(put(&k, 'c', 5), ENSIGN_OK);
+    assert_int_equal(take(&k, out, sizeof out), 10);
+    assert_int_equal(out[5], 'c');
+    close_call(&k);
+}
+
+/* A call may be sent again while [0, sent) is what was sent first, and once. */
+static void what_was_sent_is_kept_for_one_retry(void **state)
+{
+    uint8_t first[100], second[100];
+    ensi_grpc_queue_t q = { NULL, NULL, 0 };
+    ensi_grpc_t k;
+    (void)state;
+    open_call(&k, 100, 1000);
+    assert_int_equal(put(&k, 'a', 20), ENSIGN_OK);
+    ensi_grpc_queue(&q, &k);
+    assert_ptr_equal(q.head, &k);
+    ensi_grpc_dequeue(&q, &k);
+    assert_true(ensi_grpc_move(&k, ENSI_GRPC_ON_SUBMIT));
+    assert_int_equal(take(&k, first, 10), 10);
+    assert_int_equal(put(&k, 'b', 20), ENSIGN_OK); /* behind it: it stays */
+    assert_int_equal(take(&k, first, sizeof first), 40);
+    assert_true(ensi_grpc_retry(&k, &q));
+    assert_int_equal(k.state, ENSI_GRPC_QUEUED);
+    assert_ptr_equal(q.head, &k);
+    assert_int_equal(take(&k, second, sizeof second), 50);
+    assert_int_equal(second[5], 'a');
+    assert_int_equal(second[49], 'b');
+    ensi_grpc_dequeue(&q, &k);
+    assert_true(ensi_grpc_move(&k, ENSI_GRPC_ON_SUBMIT));
+    assert_false(ensi_grpc_retry(&k, &q)); /* once */
+    assert_int_equal(k.state, ENSI_GRPC_OPEN);
+    k.retried = false;
+    k.s.headers_done = true;
+    assert_false(ensi_grpc_retry(&k, &q)); /* the server has answered */
+    k.s.headers_done = false;
+    assert_int_equal(put(&k, 'c', 90), ENSIGN_OK);
+    assert_false(k.kept);
+    assert_false(ensi_grpc_retry(&k, &q));
+    close_call(&k);
+}
+
+/* ---- the queue */
+
+static void the_queue_is_in_the_order_of_asking(void **state)
+{
+    ensi_grpc_queue_t q = { NULL, NULL, 0 };
+    ensi_grpc_t k[4], *at;
+    unsigned order[24], n = 0;
+    (void)state;
+    /* every order in which four calls can come back */
+    for (unsigned a = 0; a < 4; a++)
+        for (unsigned b = 0; b < 4; b++)
+            for (unsigned c = 0; c < 4; c++)
+                if (a != b && b != c && a != c) order[n++] = a | b << 2 | c << 4 | (6 - a - b - c) << 6;
+    assert_int_equal(n, 24);
+    for (unsigned i = 0; i < n; i++) {
+        memset(k, 0, sizeof k);
+        memset(&q, 0, sizeof q);
+        for (unsigned j = 0; j < 4; j++) k[j].order = j + 1;
+        for (unsigned j = 0; j < 4; j++) ensi_grpc_enqueue(&q, &k[order[i] >> 2 * j & 3]);
+        at = q.head;
+        for (unsigned j = 0; j < 4; j++, at = at->queue_next) assert_ptr_equal(at, &k[j]);
+        assert_null(at);
+        assert_ptr_equal(q.tail, &k[3]);
+        for (unsigned j = 0; j < 4; j++) {
+            ensi_grpc_t *out = &k[order[i] >> 2 * j & 3], *last = NULL;
+            ensi_grpc_dequeue(&q, out);
+            ensi_grpc_dequeue(&q, out); /* what is not in it: no matter */
+            for (at = q.head; at; at = at->queue_next) {
+                assert_ptr_not_equal(at, out);
+                last = at;
+            }
+            assert_ptr_equal(q.tail, last);
+        }
+        assert_null(q.head);
+    }
+}
+
+/* ---- endings */
+
+typedef struct {
+    const char *what;
+    int http, grpc;
+    bool content, sent, ended;
+    uint32_t code;
+    int status, error;
+    bool from_server;
+} ending_t;
+
+static void the_server_s_word_is_judged(void **state)
+{
+    static const ending_t rows[] = {
+        { "OK", 200, 0, true, true, true, 0, ENSIGN_GRPC_OK, 0, true },
+        { "a status", 200, 5, true, true, true, 0, ENSIGN_GRPC_NOT_FOUND, ENSIGN_E_NOT_FOUND, true },
+        { "a status behind an HTTP error", 503, 8, false, true, true, 0, ENSIGN_GRPC_RESOURCE_EXHAUSTED,
+          ENSIGN_E_RESOURCE_EXHAUSTED, true },
+        { "OK behind an HTTP error", 503, 0, true, true, true, 0, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_PROTOCOL,
+          false },
+        { "OK of what is no gRPC", 200, 0, false, true, true, 0, ENSIGN_GRPC_UNKNOWN, ENSIGN_E_PROTOCOL,
+          false },
+        { "no status", 200, -1, true, true, true, 0, ENSIGN_GRPC_UNKNOWN, ENSIGN_E_PROTOCOL, false },
+        { "HTTP", 404, -1, false, true, true, 0, ENSIGN_GRPC_UNIMPLEMENTED, ENSIGN_E_PROTOCOL, false },
+        { "a reset", 200, -1, true, true, false, NGHTTP2_ENHANCE_YOUR_CALM, ENSIGN_GRPC_RESOURCE_EXHAUSTED,
+          ENSIGN_E_RESET, false },
+        { "a reset before an answer", -1, -1, false, true, false, NGHTTP2_REFUSED_STREAM,
+          ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_RESET, false },
+        { "a reset with NO_ERROR", 200, -1, true, true, false, NGHTTP2_NO_ERROR, ENSIGN_GRPC_INTERNAL,
+          ENSIGN_E_RESET, false },
+        { "OK in headers, then a reset", 200, 0, true, true, false, NGHTTP2_INTERNAL_ERROR,
+          ENSIGN_GRPC_INTERNAL, ENSIGN_E_RESET, false },
+        { "never sent", -1, -1, false, false, false, NGHTTP2_REFUSED_STREAM, ENSIGN_GRPC_UNAVAILABLE,
+          ENSIGN_E_UNAVAILABLE, false },
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        const ending_t *r = &rows[i];
+        ensi_grpc_t k;
+        open_call(&k, 100, 1000);
+        k.state = ENSI_GRPC_OPEN;
+        k.http_status = r->http;
+        k.grpc_status = r->grpc;
+        k.grpc_content = r->content;
+        k.s.deaf = r->http != 200 || !r->content;
+        k.s.headers_sent = r->sent;
+        k.s.headers_done = r->http > 0;
+        k.s.ended = r->ended;
+        k.s.closed = true;
+        k.s.close_code = r->code;
+        ensi_grpc_judge(&k);
+        if (k.end_status != r->status || k.fault.code != r->error || k.from_server != r->from_server)
+            fail_msg("%s: status %d, error %d (%s)", r->what, k.end_status, k.fault.code, k.fault.text);
+        assert_int_equal(k.state, ENSI_GRPC_ENDED);
+        close_call(&k);
+    }
+}
+
+static void an_empty_text_is_said_to_be_empty(void **state)
+{
+    ensi_grpc_t k;
+    (void)state;
+    open_call(&k, 100, 1000);
+    k.state = ENSI_GRPC_OPEN;
+    k.s.headers_sent = k.s.ended = true;
+    k.grpc_status = 13;
+    ensi_grpc_judge(&k);
+    assert_string_equal(k.fault.text, "grpc: /test.Service/Method answers INTERNAL: (no text)");
+    close_call(&k);
+}
+
+/* The server's deadline is ours: which of the two clocks strikes first makes no difference. */
+static void cancel_at_the_deadline_is_the_deadline(void **state)
+{
+    ensi_grpc_t k;
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        open_call(&k, 100, 1000);
+        env.now_ms = 1000;
+        ensi_timer_start(&k.deadline, 50);
+        assert_false(ensi_timer_due(&k.deadline, env.now_ms));
+        env.now_ms += late ? 50 : 49;
+        k.state = ENSI_GRPC_OPEN;
+        k.s.headers_sent = true;
+        k.s.close_code = NGHTTP2_CANCEL;
+        ensi_grpc_judge(&k);
+        assert_int_equal(k.end_status, late ? ENSIGN_GRPC_DEADLINE_EXCEEDED : ENSIGN_GRPC_CANCELLED);
+        close_call(&k);
+    }
+}
+
+/* ---- on the wire */
+
+static wire_t w;
+
+static void answer(uint32_t id)
+{
+    put_headers(&w, 0, id, ":status", "200", "content-type", "application/grpc", NULL);
+}
+
+/* An error page may come with no other header than its status. */
+static void a_body_that_is_no_grpc_is_not_read_as_messages(void **state)
+{
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_call_t k;
+    (void)state;
+    start(&d);
+    connect_rpc();
+    k = call(&cd);
+    put_headers(&w, 0, 1, ":status", "404", NULL);
+    put_frame(&w, DATA, 0, 1, "<html>not found</html>", 22);
+    feed_frames(&w);
+    assert_null(next(k));
+    put_frame(&w, DATA, END_STREAM, 1, NULL, 0);
+    feed_frames(&w);
+    assert_int_equal(end_of(k, ENSIGN_GRPC_UNIMPLEMENTED)->error->native, 404);
+    stop();
+}
+
+/* Bytes come without the work that follows: what TLS gives in one read, or what the link has no room for. */
+static void receive_frames(void)
+{
+    assert_int_equal(ensi_h2_receive(&client->h2, w.b, w.n), ENSIGN_OK);
+    w.n = 0;
+}
+
+static ensi_grpc_t *inside(ensign_call_t k)
+{
+    ensi_handle_t *h = ensi_handle_find(&client->handles, k.id);
+    assert_non_null(h);
+    return ensi_call_of(h);
+}
+
+/* Trailers and the end of the connection in one read: the call has ended as the server says. */
+static void a_status_counts_though_the_connection_ends_behind_it(void **state)
+{
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_call_t k;
+    const ensign_notice_t *n;
+    (void)state;
+    start(&d);
+    connect_rpc();
+    k = call(&cd);
+    answer(1);
+    put_message(&w, 0, 1, "one");
+    put_headers(&w, END_STREAM, 1, "grpc-status", "0", NULL);
+    receive_frames();
+    ensi_link_fault(&client->links[ENSIGN_LINK_RPC], ENSIGN_E_CLOSED, 0, "closed");
+    ensi_client_stop_link(client, &client->links[ENSIGN_LINK_RPC]);
+    ensi_client_pump(client);
+    n = next(k);
+    assert_int_equal(n->type, ENSIGN_NOTICE_MESSAGE);
+    n = end_of(k, ENSIGN_GRPC_OK);
+    assert_true(n->as.end.from_server);
+    assert_null(n->error);
+    stop();
+}
+
+/* A field that is wrong resets the stream: the status before it in the block does not count. */
+static void trailers_that_are_malformed_are_no_status(void **state)
+{
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_call_t k;
+    (void)state;
+    start(&d);
+    connect_rpc();
+    k = call(&cd);
+    answer(1);
+    put_headers(&w, END_STREAM, 1, "grpc-status", "0", "connection", "close", NULL);
+    feed_frames(&w);
+    assert_false(end_of(k, ENSIGN_GRPC_INTERNAL)->as.end.from_server);
+    stop();
+}
+
+static void informational_answers_are_passed_over(void **state)
+{
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_slice_t value;
+    ensign_call_t k;
+    (void)state;
+    start(&d);
+    connect_rpc();
+    k = call(&cd);
+    put_headers(&w, 0, 1, ":status", "103", "x-early", "hint", NULL);
+    feed_frames(&w);
+    assert_null(ensign_next_of(client, k.id));
+    put_headers(&w, END_STREAM, 1, ":status", "200", "content-type", "application/grpc", "x-late", "yes",
+                "grpc-status", "9", "grpc-message", "why", "grpc-retry-pushback-ms", "20", NULL);
+    feed_frames(&w);
+    assert_true(end_of(k, ENSIGN_GRPC_FAILED_PRECONDITION)->as.end.retry_after_ms == 20);
+    assert_false(ensign_call_metadata_get(client, k, ENSIGN_TRAILERS, "x-early", &value));
+    assert_true(ensign_call_metadata_get(client, k, ENSIGN_TRAILERS, "x-late", &value)); /* trailers only */
+    stop();
+}
+
+static void a_second_answer_ends_a_unary_call_at_once(void **state)
+{
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_call_t k;
+    (void)state;
+    start(&d);
+    connect_rpc();
+    cd.unary = true;
+    k = call(&cd);
+    answer(1);
+    put_message(&w, 0, 1, "one");
+    feed_frames(&w);
+    assert_null(next(k));
+    put_frame(&w, DATA, 0, 1, "", 1);
+    feed_frames(&w);
+    assert_false(end_of(k, ENSIGN_GRPC_INTERNAL)->as.end.from_server);
+    stop();
+}
+
+/* Its answer fills the window and memory is out when it is pulled: OK stays OK. */
+static void a_unary_call_ends_once(void **state)
+{
+    char text[1020];
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_call_t k;
+    const ensign_notice_t *n;
+    (void)state;
+    start(&d);
+    connect_rpc();
+    cd.unary = true;
+    cd.window_bytes = 1024;
+    k = call(&cd);
+    memset(text, 'x', sizeof text);
+    text[1019] = '\0';
+    answer(1);
+    put_frame(&w, DATA, 0, 1, "\0\0\0\3\xfb", 5);
+    put_frame(&w, DATA, 0, 1, text, 1019);
+    put_headers(&w, END_STREAM, 1, "grpc-status", "0", NULL);
+    feed_frames(&w);
+    client->env.mem.limit = 1;
+    n = next(k);
+    assert_int_equal(n->type, ENSIGN_NOTICE_MESSAGE);
+    assert_int_equal(n->as.message.bytes.len, 1019);
+    pass(1);
+    assert_null(end_of(k, ENSIGN_GRPC_OK)->error);
+    stop();
+}
+
+static void a_unary_call_without_an_answer_is_our_error(void **state)
+{
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_call_t k;
+    const ensign_notice_t *n;
+    (void)state;
+    start(&d);
+    connect_rpc();
+    cd.unary = true;
+    k = call(&cd);
+    answer(1);
+    put_headers(&w, END_STREAM, 1, "grpc-status", "0", NULL);
+    feed_frames(&w);
+    n = end_of(k, ENSIGN_GRPC_INTERNAL);
+    assert_false(n->as.end.from_server);
+    assert_int_equal(n->error->code, ENSIGN_E_INTERNAL);
+    stop();
+}
+
+/* GOAWAY finds a call whose headers still wait for room: it was never sent, so it is sent again. */
+static void a_call_that_was_not_sent_survives_goaway(void **state)
+{
+    static const uint8_t goaway[8] = { 0 };
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_call_t k;
+    (void)state;
+    start(&d);
+    connect_rpc();
+    k = ensign_call_open(client, &cd);
+    ensi_client_submit(client);
+    assert_int_equal(inside(k)->state, ENSI_GRPC_OPEN);
+    put_frame(&w, GOAWAY, 0, 0, goaway, sizeof goaway);
+    receive_frames();
+    ensi_client_pump(client);
+    assert_null(next(k));
+    assert_int_equal(inside(k)->state, ENSI_GRPC_QUEUED);
+    stop();
+}
+
+/* Submitted, but not on its way: it goes without a trace, and so does what it owned. */
+static void a_call_may_be_forgotten_before_its_headers_go(void **state)
+{
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_call_t a, b;
+    char out[2000];
+    size_t n;
+    (void)state;
+    start(&d);
+    connect_rpc();
+    a = ensign_call_open(client, &cd);
+    b = ensign_call_open(client, &cd);
+    ensi_client_submit(client);
+    assert_int_equal(inside(b)->state, ENSI_GRPC_OPEN);
+    assert_int_equal(ensign_forget(client, a.id), ENSIGN_OK);
+    assert_int_equal(ensign_call_cancel(client, b), ENSIGN_OK);
+    assert_true(end_of(b, ENSIGN_GRPC_CANCELLED)->as.end.unprocessed);
+    pass(1);
+    n = drain(ENSIGN_LINK_RPC, out, sizeof out);
+    for (size_t at = 0; at + 9 <= n; at += 9 + (ensi_get_be32((const uint8_t *)out + at) >> 8))
+        assert_int_not_equal(out[at + 3], HEADERS);
+    b = call(&cd);
+    answer(5);
+    put_headers(&w, END_STREAM, 5, "grpc-status", "0", NULL);
+    feed_frames(&w);
+    end_of(b, ENSIGN_GRPC_OK);
+    stop();
+}
+
+/* The last byte of HEADERS is given away: from here on the server may have seen the call. */
+static void headers_count_as_sent_with_their_last_byte(void **state)
+{
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensi_grpc_t *k;
+    uint8_t byte;
+    size_t n = 0, len;
+    (void)state;
+    start(&d);
+    connect_rpc();
+    k = inside(ensign_call_open(client, &cd));
+    ensi_client_submit(client);
+    assert_false(k->s.headers_sent);
+    do {
+        assert_int_equal(ensi_h2_send(&client->h2, &byte, 1, &len), ENSIGN_OK);
+        assert_int_equal(len, 1);
+    } while (++n < 9 || client->h2.out_len > 0);
+    assert_true(k->s.headers_sent);
+    stop();
+}
+
+/* Refused as too much, where it would never leave the queue of nghttp2. */
+static void too_much_metadata_is_refused(void **state)
+{
+    static char big[60000];
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_header_t m;
+    (void)state;
+    start(&d);
+    memset(big, 'x', sizeof big);
+    cd.metadata = &m;
+    cd.metadata_count = 1;
+    m.key = "x-big";
+    m.value = ensi_slice(big, sizeof big);
+    assert_int_equal(ensign_call_open(client, &cd).id, 0);
+    assert_int_equal(ensign_error(client)->code, ENSIGN_E_TOO_LARGE);
+    m.key = "x-big-bin";
+    m.value = ensi_slice(big, 40000);
+    assert_int_equal(ensign_call_open(client, &cd).id, 0);
+    m.key = "x-big";
+    assert_int_equal(ensign_call_open(client, &cd).id, 0); /* the longer form counts */
+    m.value = ensi_slice(big, 30000);
+    assert_int_not_equal(ensign_call_open(client, &cd).id, 0);
+    cd.metadata_count = 129;
+    assert_int_equal(ensign_call_open(client, &cd).id, 0);
+    assert_int_equal(ensign_error(client)->code, ENSIGN_E_ARGUMENT);
+    stop();
+}
+
+static void bad_descs_are_refused(void **state)
+{
+    static const char *const keys[] = { "",           "Upper",     ":path",   "a b",        "a\xc3\xa4", "te",
+                                        "grpc-status", "grpc-x",   "host",    "user-agent", "connection",
+                                        "content-type", "upgrade", "a\r\nb" };
+    static const char *const values[] = { "a\nb", "a\rb", "\x7f", "\x01", "\xc3\xa4" };
+    static const char *const methods[] = { "", "x", "/x", "x/y", "/a b/c", "/a/b\r\n", "/a/\xc3\xa4" };
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_header_t m;
+    (void)state;
+    start(&d);
+    cd.metadata = &m;
+    cd.metadata_count = 1;
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        m.key = keys[i];
+        m.value = ensign_str("v");
+        if (ensign_call_open(client, &cd).id != 0) fail_msg("key %s was taken", keys[i]);
+        assert_int_equal(ensign_error(client)->code, ENSIGN_E_ARGUMENT);
+    }
+    m.key = "x-value";
+    for (size_t i = 0; i < COUNT(values); i++) {
+        m.value = ensign_str(values[i]);
+        assert_int_equal(ensign_call_open(client, &cd).id, 0);
+        assert_int_equal(ensign_error(client)->code, ENSIGN_E_ARGUMENT);
+    }
+    cd = method();
+    for (size_t i = 0; i < COUNT(methods); i++) {
+        cd.method = methods[i];
+        if (ensign_call_open(client, &cd).id != 0) fail_msg("method %s was taken", methods[i]);
+    }
+    cd = method();
+    cd.window_bytes = 1023;
+    assert_int_equal(ensign_call_open(client, &cd).id, 0);
+    cd = method();
+    cd.max_message_bytes = 0xFFFFFFFF;
+    assert_int_equal(ensign_call_open(client, &cd).id, 0);
+    cd = method();
+    cd.max_send_bytes = 0xFFFFFFFF;
+    assert_int_equal(ensign_call_open(client, &cd).id, 0);
+    cd = method();
+    cd.encoding = "gzip\n";
+    assert_int_equal(ensign_call_open(client, &cd).id, 0);
+    stop();
+}
+
+static void commit_needs_its_reserve(void **state)
+{
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_call_t k;
+    uint8_t *out;
+    (void)state;
+    start(&d);
+    k = ensign_call_open(client, &cd);
+    assert_int_equal(ensign_call_commit(client, k, 0, 0), ENSIGN_E_STATE);
+    assert_int_equal(ensign_call_commit(client, k, SIZE_MAX, 0), ENSIGN_E_STATE);
+    assert_int_equal(ensign_call_reserve(client, k, 10, &out), ENSIGN_OK);
+    assert_int_equal(ensign_call_commit(client, k, 11, 0), ENSIGN_E_STATE);
+    assert_int_equal(ensign_call_commit(client, k, SIZE_MAX, 0), ENSIGN_E_STATE);
+    assert_int_equal(ensign_call_commit(client, k, 10, ENSIGN_COMPRESSED), ENSIGN_E_ARGUMENT);
+    memset(out, 'x', 10);
+    assert_int_equal(ensign_call_commit(client, k, 10, 0), ENSIGN_OK);
+    assert_int_equal(ensign_call_commit(client, k, 10, 0), ENSIGN_E_STATE);
+    assert_int_equal(ensign_call_reserve(client, k, SIZE_MAX, &out), ENSIGN_E_TOO_LARGE);
+    assert_int_equal(ensign_call_reserve(client, k, 10, &out), ENSIGN_OK);
+    assert_int_equal(ensign_call_half_close(client, k), ENSIGN_OK);
+    assert_int_equal(ensign_call_commit(client, k, 10, 0), ENSIGN_E_STATE);
+    stop();
+}
+
+/* The flag of the first message follows `encoding`, but for "identity", which is no compression. */
+static void the_request_s_flag_follows_the_encoding(void **state)
+{
+    static const struct { const char *encoding; uint8_t flag; } rows[] = {
+        { NULL, 0 }, { "identity", 0 }, { "gzip", 1 }
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        ensign_desc_t d = plain_desc();
+        ensign_call_desc_t cd = method();
+        ensi_ucall_t *u;
+        start(&d);
+        cd.encoding = rows[i].encoding;
+        cd.request = ensign_str("x");
+        u = (ensi_ucall_t *)(void *)ensi_handle_find(&client->handles, ensign_call_open(client, &cd).id);
+        assert_non_null(u);
+        assert_int_equal(u->k.out.ptr[0], rows[i].flag);
+        stop();
+    }
+}
+
+/* What comes in behind the deadline and before a tick does not send a call with "0m". */
+static void a_call_whose_time_is_up_is_not_sent(void **state)
+{
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_call_t k;
+    const ensign_notice_t *n;
+    (void)state;
+    start(&d);
+    cd.deadline_ms = 100;
+    k = ensign_call_open(client, &cd);
+    pass(1);
+    now += 200;
+    dial(ENSIGN_LINK_RPC);
+    put_frame(&w, SETTINGS, 0, 0, NULL, 0);
+    feed_frames(&w);
+    assert_int_equal(client->h2.open, 0);
+    assert_int_equal(ensi_client_timer(client, now), 0);
+    pass(0);
+    n = end_of(k, ENSIGN_GRPC_DEADLINE_EXCEEDED);
+    assert_true(n->as.end.unprocessed);
+    stop();
+}
+
+/* A handle dies with its END; the call behind a wrong number, or a wrong kind, is none. */
+static void dead_handles_are_refused(void **state)
+{
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_call_t k;
+    uint8_t *out;
+    (void)state;
+    start(&d);
+    k = ensign_call_open(client, &cd);
+    assert_int_equal(ensign_call_cancel(client, k), ENSIGN_OK);
+    assert_int_equal(ensign_call_cancel(client, k), ENSIGN_OK);
+    assert_int_equal(ensign_call_reserve(client, k, 1, &out), ENSIGN_ENDED);
+    assert_true(end_of(k, ENSIGN_GRPC_CANCELLED)->as.end.unprocessed);
+    assert_int_equal(ensign_call_cancel(client, k), ENSIGN_E_HANDLE);
+    assert_null(ensign_next(client));
+    assert_int_equal(ensign_call_half_close(client, k), ENSIGN_E_HANDLE);
+    stop();
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(moves_every_pair),
+        cmocka_unit_test(status_has_the_specification_s_name),
+        cmocka_unit_test(http_status_maps_as_specified),
+        cmocka_unit_test(reset_code_maps_as_specified),
+        cmocka_unit_test(timeout_has_at_most_eight_digits),
+        cmocka_unit_test(numbers_are_whole),
+        cmocka_unit_test(percent_codes_are_decoded_and_bad_ones_kept),
+        cmocka_unit_test(content_type_has_variants),
+        cmocka_unit_test(headers_and_trailers_are_kept_apart),
+        cmocka_unit_test(binary_values_are_decoded),
+        cmocka_unit_test(metadata_is_counted_as_a_header_list),
+        cmocka_unit_test(a_full_store_takes_no_text),
+        cmocka_unit_test(no_memory_for_metadata_is_noted),
+        cmocka_unit_test(messages_have_a_prefix_and_keep_their_order),
+        cmocka_unit_test(a_full_buffer_says_again_and_changes_nothing),
+        cmocka_unit_test(one_larger_message_is_taken_when_it_is_empty),
+        cmocka_unit_test(no_memory_leaves_the_buffer_alone),
+        cmocka_unit_test(what_was_sent_is_kept_for_one_retry),
+        cmocka_unit_test(the_queue_is_in_the_order_of_asking),
+        cmocka_unit_test(the_server_s_word_is_judged),
+        cmocka_unit_test(an_empty_text_is_said_to_be_empty),
+        cmocka_unit_test(cancel_at_the_deadline_is_the_deadline),
+        cmocka_unit_test(a_body_that_is_no_grpc_is_not_read_as_messages),
+        cmocka_unit_test(a_status_counts_though_the_connection_ends_behind_it),
+        cmocka_unit_test(trailers_that_are_malformed_are_no_status),
+        cmocka_unit_test(informational_answers_are_passed_over),
+        cmocka_unit_test(a_second_answer_ends_a_unary_call_at_once),
+        cmocka_unit_test(a_unary_call_ends_once),
+        cmocka_unit_test(a_unary_call_without_an_answer_is_our_error),
+        cmocka_unit_test(a_call_that_was_not_sent_survives_goaway),
+        cmocka_unit_test(a_call_may_be_forgotten_before_its_headers_go),
+        cmocka_unit_test(headers_count_as_sent_with_their_last_byte),
+        cmocka_unit_test(too_much_metadata_is_refused),
+        cmocka_unit_test(bad_descs_are_refused),
+        cmocka_unit_test(commit_needs_its_reserve),
+        cmocka_unit_test(the_request_s_flag_follows_the_encoding),
+        cmocka_unit_test(a_call_whose_time_is_up_is_not_sent),
+        cmocka_unit_test(dead_handles_are_refused),
+    };
+    return cmocka_run_group_tests_name("grpc", tests, NULL, NULL);
+}
