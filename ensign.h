@@ -78,7 +78,7 @@ MEMORY
     All of it goes through `alloc`, but mbedTLS's, which has a heap of its own. Each buffer is taken when it
     is first used; while events flow nothing is allocated. Before anything is opened, these tell the most that
     each can take; stats.memory stays under their sum. With the defaults, at most:
-        ensign_memory_bound                0.7 MiB       ensign_publisher_memory_bound     10 MiB
+        ensign_memory_bound                0.9 MiB       ensign_publisher_memory_bound     10 MiB
         ensign_call_memory_bound            13 MiB       ensign_subscription_memory_bound  31 MiB
     Nearly all of that is room for the largest message, and for the map of topics that it may bring: smaller
     max_reply_bytes, max_event_bytes and max_message_bytes make it small. Beside it a publisher has
@@ -433,12 +433,13 @@ typedef struct ensign_desc_t {
                                        [https://auth.rotational.app] */
     const char *client_id;          /* API key; NULL: none */
     const char *client_secret;      /* required with a client_id; our copy is wiped at destroy */
-    const char *token;              /* a fixed bearer token, instead of a key; our copy is wiped at destroy */
+    const char *token;              /* a fixed bearer token, instead of a key, up to ENSIGN_TOKEN_BYTES; wiped
+                                       at destroy */
     bool        allow_plaintext_token; /* [false] plaintext is for localhost, 127.x.x.x and ::1; else key and
                                           token are refused over it */
     ensign_tls_desc_t tls;          /* of the gRPC connection */
     ensign_tls_desc_t auth_tls;     /* of the auth service; `off` is not looked at: the URL says it */
-    const char *authority;          /* :authority of requests, up to 279 bytes [the endpoint] */
+    const char *authority;          /* :authority of requests, up to 255 bytes [the endpoint] */
     const char *name;               /* client_id on streams, shown to subscribers as who publishes; up to 512
                                        bytes [a ULID made at create] */
     const char *user_agent;         /* put before our own; up to 100 bytes */
@@ -446,7 +447,8 @@ typedef struct ensign_desc_t {
     uint32_t    connect_timeout_ms; /* from name look-up to the server's SETTINGS [20000] */
     uint32_t    auth_timeout_ms;    /* of one exchange with the auth service, look-up to answer [20000] */
     uint32_t    request_timeout_ms; /* of a request (ensign_topic_create and its like) [30000] */
-    uint32_t    give_up_after_ms;   /* failing for so long without a break is FAILED [ENSIGN_FOREVER] */
+    uint32_t    give_up_after_ms;   /* failing for so long without a break is FAILED, or, where the server
+                                       refuses one handle's stream alone, its END [ENSIGN_FOREVER] */
     uint32_t    backoff_min_ms;     /* after a first failure the next attempt waits from 0 to this, drawn by
                                        chance; it doubles with each further failure [100] */
     uint32_t    backoff_max_ms;     /* and grows no further [30000], backoff_min_ms or more */
@@ -484,8 +486,8 @@ ENSIGN_API int  ensign_create(ensign_t **out, const ensign_desc_t *d, ensign_err
 ENSIGN_API void ensign_destroy(ensign_t *c);
 
 /* Ends in good order: publishers drain, subscriptions are cancelled, calls and requests may finish; when time
- * is up, what is left is NACKed and ENDed. Keep stepping and pulling until CLOSED, or FAILED. timeout_ms 0:
- * at the next step; ENSIGN_FOREVER: no limit. E_STATE: it is closing already, or has failed. */
+ * is up, what is left is NACKed and ENDed. Keep stepping and pulling until CLOSED, which comes after
+ * FAILED too. timeout_ms 0: at the next step; ENSIGN_FOREVER: no limit. E_STATE: it is closing already. */
 ENSIGN_API int  ensign_close(ensign_t *c, uint32_t timeout_ms);
 
 /* What the last failing call on this client met, or the last TIMEOUT. Never NULL; stands until the next. */
@@ -963,9 +965,8 @@ ENSIGN_API int  ensign_stats(const ensign_t *c, uint32_t handle, ensign_stats_t 
 /* >>util   may call:
  * Small things: bytes, slices, errors, timers, random numbers
  *
- * Pure functions and two tiny state holders: ensi_buf_t (bytes [start, end) wait in it, [end, cap) is room)
- * and ensi_timer_t, whose
- * duration starts at the first tick that sees it (rule Time of the manual). */
+ * Pure functions and two small structs: ensi_buf_t, where bytes [start, end) wait and [end, cap) is room, and
+ * ensi_timer_t, whose duration starts at the first tick that sees it (rule Time of the manual). */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -1156,15 +1157,21 @@ static uint32_t ensi_timer_left(const ensi_timer_t *t, uint64_t now_ms)
     return left < ENSIGN_FOREVER - 1 ? (uint32_t)left : ENSIGN_FOREVER - 1;
 }
 
+/* Milliseconds until a step is due for it. One that was only started needs a step at once: its time counts
+ * from there, so a loop that slept for the whole duration first would make it twice as long. */
+static uint32_t ensi_timer_wait(const ensi_timer_t *t, uint64_t now_ms)
+{
+    return t->state == ENSI_TIMER_FRESH ? 0 : ensi_timer_left(t, now_ms);
+}
+
 /* >>mem   may call: util
  * The allocator: counted, limited, small blocks kept
  *
  * Owns   the count of bytes out (`used`), of hook calls (`calls`), and a list of freed small blocks.
- * Holds  each block has its size in front, so that `used` is exact and a free needs no size;
- *        small blocks come from the list first: nghttp2 takes one for each WINDOW_UPDATE, PING and SETTINGS
- *        that it
- *        sends, and steady state must not reach the hook;
- *        used <= limit, where there is a limit.
+ * Holds  each block has its size in front, so that `used` is exact and a free needs no size.
+ *        used <= limit, where there is a limit; blocks in the list count as used.
+ *        Small blocks come from the list first: nghttp2 takes one for each WINDOW_UPDATE, PING and SETTINGS
+ *        that it sends, and steady state must not reach the hook.
  * Fails  NULL; nothing changed. */
 enum { ENSI_MEM_HEADER = 16, ENSI_MEM_SMALL = 192, ENSI_MEM_KEEP = 64, ENSI_MEM_PRIME = 24 };
 
@@ -1200,7 +1207,7 @@ static void *ensi_mem_resize(ensi_mem_t *m, void *p, size_t size)
     size_t full = size + ENSI_MEM_HEADER;
     uint8_t *base = p ? (uint8_t *)p - ENSI_MEM_HEADER : NULL;
 
-    if (full < size || (m->limit && full > old && m->used - old + full > m->limit)) return NULL;
+    if (full < size || (m->limit && full > old && full - old > m->limit - m->used)) return NULL;
     m->calls++;
     base = (uint8_t *)m->alloc(m->user, base, full);
     if (!base) return NULL;
@@ -1244,7 +1251,7 @@ static void ensi_mem_free(ensi_mem_t *m, void *p)
     m->small_count++;
 }
 
-/* Fills the list, so that the first peaks of a connection are not the hook's matter. No harm if it fails. */
+/* Fills the list, so that the first peaks of a connection do not reach the hook. No harm if it fails. */
 static void ensi_mem_prime(ensi_mem_t *m, uint32_t count)
 {
     while (m->small_count < count) {
@@ -1278,8 +1285,7 @@ static char *ensi_mem_text(ensi_mem_t *m, const char *text)
  * What every object is given: memory, time, error, log
  *
  * Owns   the time of the last step, the last error, the hooks, the random state of jitter and ids, and
- *        `work`: a call outside of a
- *        step has left something to do.
+ *        `work`: a call outside of a step has left something to do.
  * Holds  now_ms never goes back. */
 typedef struct ensi_env_t {
     ensi_mem_t mem;
@@ -3986,6 +3992,7 @@ static ENSI_UNUSED int ensi_json_escape(ensign_slice_t text, char *out, size_t c
 
 #define ENSI_JWT_PAYLOAD_MAX 8192 /* bytes, on the stack; the service's tokens have about 600 */
 
+#define ENSI_JWT_TIME_MAX 253402300799 /* the end of 9999: times can be subtracted, and counted in ms */
 typedef struct { int64_t iat, nbf, exp; } ensi_jwt_t; /* Unix seconds; 0: absent */
 
 /* The part between the two dots. The signature may be empty (RFC 7519, section 6). */
@@ -4018,6 +4025,7 @@ static ENSI_UNUSED int ensi_jwt_read(ensign_slice_t token, ensi_jwt_t *out)
     for (size_t i = 0; rc == ENSIGN_OK && i < ENSI_COUNT(names); i++) {
         rc = ensi_json_int(ensi_slice(json, len), names[i], &times[i]);
         if (rc == ENSIGN_AGAIN) rc = ENSIGN_OK;
+        if (times[i] < 0 || times[i] > ENSI_JWT_TIME_MAX) rc = ENSIGN_E_FORMAT;
     }
     if (rc != ENSIGN_OK) return rc;
     out->iat = times[0];
@@ -4518,8 +4526,7 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
 /* >>tls   may call: util
  * TLS over memory, by mbedTLS
  *
- * mbedTLS over memory, 2.28 and 3.6 from one source: where they differ there is an #if, here and nowhere
- * else.
+ * mbedTLS 2.28 and 3.6 from one source: where they differ there is an #if, here and nowhere else.
  *
  * Owns   ensi_tls_conf_t, one a kind of link: configuration, trust store, DRBG. Zero is "not open"; it
  *        outlives the connections opened on it. ensi_tls_t, one a connection: the ssl context, and what is
@@ -5476,14 +5483,14 @@ static void ensi_tls_bye(ensi_tls_t *t)
 /* >>handle   may call: util mem env
  * Numbers for objects, and the list of those that have a notice
  *
- * Owns   the table of handles; each handle's storage for its last notice, the list of handles that are ready
+ * Owns   the table of handles; each handle's storage for its last notice; the list of handles that are ready
  *        to be pulled.
  * Holds  id = generation << 16 | slot + 1: a stale number finds no handle. Freed slots are used again in the
- *        order in
- *        which they became free, so that a generation returns as late as it can.
+ *        order in which they became free, so that a generation returns as late as it can.
  *        ready: each handle that has a notice and is not held, once, in the order in which it is served.
  *        dying: at most one handle whose last notice has been pulled and still stands.
- * Moves  ensi_handle_mark after anything that can make a notice; the pull is client's. */
+ * Moves  ready: ensi_ready_append or _remove after anything that can make or take a notice; the pull is
+ *        client's. */
 typedef enum {
     ENSI_KIND_CLIENT, ENSI_KIND_CALL, ENSI_KIND_PUBLISHER, ENSI_KIND_SUBSCRIPTION, ENSI_KIND_REQUEST
 } ensi_kind_t;
@@ -5512,6 +5519,7 @@ struct ensi_handle_t {
     ensign_notice_t notice;
     ensign_error_t error;           /* what notice.error points at */
     ensign_error_t end_error;       /* why it ended; code 0: well */
+    ensi_timer_t give_up;           /* runs while its stream is refused again and again */
     ensign_stats_t stats;
 };
 
@@ -5626,12 +5634,13 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
  * One connection: its life, its buffers, TLS on them
  *
  * Owns   receive and transmit buffer, the TLS of the connection, the dial and backoff timer, the last fault.
- * Holds  state is assigned by ensi_link_move alone, from the table. Buffers exist from up to down and do not
- *        move.
- *        rx: what TLS or the layer above has not taken; taken whole before ensi_link_received returns, so its
- *        room is never 0.
+ * Holds  state is assigned by ensi_link_move alone, from the table. Buffers are taken at the first up, kept
+ *        for the next connection, and do not move.
+ *        rx: taken whole by ensi_link_shake, then by ensi_link_read until AGAIN, so its room is never 0; but
+ *        for an alert that TLS must send first and tx has no room for: the peer sends and does not read.
  *        tx: linear, rewound only when wholly acked, so that what the caller sees stands.
- * Moves  want (by client) -> RESOLVE or DIAL -> RUN -> down or HANGUP -> WAIT (backoff) -> IDLE. */
+ * Moves  want (by client) -> RESOLVE or DIAL -> RUN -> down or HANGUP -> WAIT (backoff) -> IDLE.
+ * Fails  `fault` says why, the first reason stands; code 0: we ended it ourselves. */
 typedef enum {
     ENSI_LINK_IDLE,
     ENSI_LINK_RESOLVE,
@@ -5672,6 +5681,10 @@ static const ensi_link_move_t ensi_link_moves[] = {
 };
 
 enum { ENSI_ADDRESS_BYTES = 64, ENSI_RECORD_BYTES = 16384 /* RFC 8446 5.1 */ };
+
+#if ENSIGN_LINK_BUFFER_BYTES < 33000
+#error "ensign.h: ENSIGN_LINK_BUFFER_BYTES must be at least 33000: a TLS record goes into the buffer whole"
+#endif
 
 typedef struct ensi_link_t {
     ensi_env_t *env;
@@ -5727,6 +5740,12 @@ static int ensi_link_buffers(ensi_link_t *l)
     if (l->secure && !l->plain) return ENSIGN_E_MEMORY;
 #endif
     return l->rx.ptr && l->tx.ptr ? ENSIGN_OK : ENSIGN_E_MEMORY;
+}
+
+/* Makes the whole buffer room again, once all of it is acked or taken. */
+static void ensi_link_rewind(ensi_buf_t *b)
+{
+    if (b->start == b->end) b->start = b->end = 0;
 }
 
 /* Frees what belongs to the connection; the link itself, its trust store and its buffers stay. */
@@ -5799,7 +5818,10 @@ static void ensi_link_down(ensi_link_t *l)
 static void ensi_link_stop(ensi_link_t *l)
 {
 #ifndef ENSIGN_NO_TLS
-    if (l->state == ENSI_LINK_RUN && l->secure && l->shaken) ensi_tls_bye(&l->tls);
+    if (l->state == ENSI_LINK_RUN && l->secure && l->shaken) {
+        ensi_link_rewind(&l->tx);
+        ensi_tls_bye(&l->tls);
+    }
 #endif
     if (!ensi_link_move(l, ENSI_LINK_ON_STOP)) return;
     if (l->state == ENSI_LINK_WAIT) ensi_link_rest(l);
@@ -5858,7 +5880,9 @@ static int ensi_link_shake(ensi_link_t *l)
 #ifndef ENSIGN_NO_TLS
     int rc;
     if (l->shaken) return ENSIGN_OK;
+    ensi_link_rewind(&l->tx);
     rc = ensi_tls_handshake(&l->tls, &l->fault);
+    ensi_link_rewind(&l->rx);
     if (rc == ENSIGN_OK) l->shaken = true;
     return rc;
 #else
@@ -5879,9 +5903,11 @@ static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
     }
 #ifndef ENSIGN_NO_TLS
     {
-        int rc = ensi_tls_read(&l->tls, l->plain, ENSI_RECORD_BYTES, len, &l->fault);
+        int rc;
+        ensi_link_rewind(&l->tx); /* TLS may owe an alert before it reads on */
+        rc = ensi_tls_read(&l->tls, l->plain, ENSI_RECORD_BYTES, len, &l->fault);
         *out = l->plain;
-        if (l->rx.start == l->rx.end) l->rx.start = l->rx.end = 0;
+        ensi_link_rewind(&l->rx);
         return rc;
     }
 #else
@@ -5895,10 +5921,10 @@ static uint8_t *ensi_link_reserve(ensi_link_t *l, size_t *room)
     ensi_buf_t *tx = &l->tx;
     *room = 0;
     if (l->state != ENSI_LINK_RUN || !l->shaken) return NULL;
-    if (tx->start == tx->end) tx->start = tx->end = 0;
+    ensi_link_rewind(tx);
 #ifndef ENSIGN_NO_TLS
     if (l->secure) {
-        if (tx->cap - tx->end < ensi_tls_record_room(&l->tls)) return NULL;
+        if (tx->cap - tx->end < ensi_tls_record_room(&l->tls) + l->tls.held) return NULL;
         *room = ENSI_RECORD_BYTES;
         return l->plain + ENSI_RECORD_BYTES;
     }
@@ -5920,17 +5946,20 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 /* >>h2   may call: util mem env
  * HTTP/2: one nghttp2 client session, its streams, their receive buffers
  *
- * Owns   the session; the list of streams that are on the wire; the list of streams that something happened
- *        to ("touched").
+ * Owns   the session; the list of streams that are on the wire; the list of those that something happened to
+ *        ("touched").
  * Holds  nghttp2's callbacks note facts in the stream and touch it, no more: the pump of client acts on them
- *        after the receive call has
- *        returned. SETTINGS_INITIAL_WINDOW_SIZE is 0 and the credit of a stream is given by WINDOW_UPDATE
- *        behind its HEADERS, so that it
- *        never exceeds the room of its buffer:  end + credit <= cap - spare  for each stream, always. nghttp2
- *        is the ledger of credit.
- *        Connection credit returns at once: a slow reader holds up its own stream and no other.
+ *        after the receive call has returned.
+ *        SETTINGS_INITIAL_WINDOW_SIZE is 0, and the credit of a stream goes out by WINDOW_UPDATE behind its
+ *        HEADERS, so that it never exceeds the room of its buffer: end + credit <= cap - spare for each
+ *        stream, always (but for a gap of sub, which `spare` is for). nghttp2 is the ledger of credit, and
+ *        returns that of padding itself.
+ *        A stream has at most one WINDOW_UPDATE of ours in nghttp2's queue.
+ *        Connection credit returns whether or not a stream is read: a slow reader holds up its own stream and
+ *        no other.
  * Moves  ensi_h2_start .. ensi_h2_stop around each connection; a stream from ensi_h2_submit to `closed`.
- * Fails  a peer's fault ends the session: ensi_h2_receive gives E_PROTOCOL with a text. */
+ * Fails  a peer's fault ends the session: ensi_h2_receive gives E_PROTOCOL with a text. So does a frame that
+ *        could not be queued: E_MEMORY from the next receive or send. */
 #include <nghttp2/nghttp2.h>
 
 enum {
@@ -5940,14 +5969,13 @@ enum {
     ENSI_GRPC_PREFIX = 5
 };
 
-/* A stream's receive buffer. [start, start + lent) is what a notice points into, [start + lent, end)
- * waits. When the next message cannot
- * be completed behind what is lent, it goes on in a second buffer: the first one stands until it is
- * released. */
+/* A stream's receive buffer. [start, start + lent) is what a notice points into, [start + lent, end) waits.
+ * When the next message cannot be completed behind what is lent, it goes on in a second buffer; the first
+ * one, lent_ptr then, stands until it is released, and is kept for the next time. */
 typedef struct ensi_rx_t {
     uint8_t *ptr;
-    uint8_t *lent_ptr;                  /* the first one then */
-    uint8_t *idle;                      /* kept for the next time, so that steady state does not allocate */
+    uint8_t *lent_ptr;
+    uint8_t *idle;                      /* of usual size, free: so steady state does not allocate */
     size_t cap, start, end, lent;
     size_t window, limit;               /* usual size; largest message with its prefix */
     size_t spare;                       /* room that is never promised to the peer */
@@ -5966,8 +5994,7 @@ struct ensi_stream_t {
     ensi_rx_t rx;
     /* facts */
     bool headers_sent, headers_done;    /* ours are out; a block of the server's is in */
-    /* its initial metadata is in: not so when trailers are all that it sends */
-    bool initial;
+    bool initial;                       /* its initial metadata is in; never, if it sends trailers only */
     bool trailers;                      /* the block that has begun is the last */
     bool informational;                 /* the block is a 1xx */
     bool deferred;                      /* nghttp2 waits for ensi_h2_resume */
@@ -5977,6 +6004,7 @@ struct ensi_stream_t {
     bool lost;                          /* closed with the session */
     bool deaf;                          /* set by the owner: what comes is no gRPC, drop it */
     bool overrun, no_memory;            /* the peer sent more than its credit; no buffer could be had */
+    bool granting, withheld;            /* a WINDOW_UPDATE waits to be sent; another one waits for that */
     uint32_t close_code;
 };
 
@@ -5989,6 +6017,7 @@ typedef struct ensi_h2_t {
     uint32_t open;                      /* streams on the wire */
     bool settled;                       /* the server's SETTINGS are in */
     bool draining;                      /* GOAWAY is in */
+    bool starved;                       /* nghttp2 had no memory for a frame: the session cannot go on */
     uint32_t goaway_code;
     char goaway_text[96], fault[160];
 } ensi_h2_t;
@@ -6020,8 +6049,7 @@ static void ensi_rx_free(ensi_rx_t *r, ensi_mem_t *m)
     r->ptr = r->lent_ptr = r->idle = NULL;
 }
 
-/* The message behind what is lent: OK when it is whole. *total counts the prefix; 5 while the prefix is
- * not there. */
+/* The message behind what is lent: OK when it is whole. *total has the prefix in it, 5 until that is in. */
 static int ensi_rx_head(const ensi_rx_t *r, size_t *total)
 {
     size_t have = r->end - r->start - r->lent;
@@ -6043,8 +6071,7 @@ static void ensi_rx_release(ensi_rx_t *r, ensi_mem_t *m)
 
 static bool ensi_rx_resize(ensi_rx_t *r, ensi_mem_t *m, size_t cap)
 {
-    uint8_t *p = r->ptr;
-    if (p) p = (uint8_t *)ensi_mem_resize(m, p, cap);
+    uint8_t *p = r->ptr ? (uint8_t *)ensi_mem_resize(m, r->ptr, cap) : NULL;
     if (r->ptr && !p) return false;
     r->ptr = p;
     r->cap = cap;
@@ -6073,24 +6100,26 @@ static bool ensi_rx_fit(ensi_rx_t *r, ensi_mem_t *m, size_t credit)
 {
     size_t total, need;
     int whole = ensi_rx_head(r, &total);
+    bool shrink;
     if (total > r->limit) total = ENSI_GRPC_PREFIX; /* it will be refused, not stored */
     need = ensi_max(total, r->window) + r->spare;
     if (r->lent) {
         if (whole == ENSIGN_OK || r->start + r->lent + total + r->spare <= r->cap) return true;
         return ensi_rx_part(r, m, need);
     }
-    if (r->start > 0 && (r->start >= r->cap / 2 || r->start + total + r->spare > r->cap || r->cap > need)) {
+    shrink = r->cap > need && r->end - r->start + credit + r->spare <= need;
+    if (r->start > 0 && (shrink || r->start >= r->cap / 2 || r->start + total + r->spare > r->cap)) {
         memmove(r->ptr, r->ptr + r->start, r->end - r->start);
         r->end -= r->start;
         r->start = 0;
     }
     if (need > r->cap) return ensi_rx_resize(r, m, need);
-    /* smaller: a failure does no harm */
-    if (r->cap > need && r->end + credit + r->spare <= need) ensi_rx_resize(r, m, need);
+    if (shrink) ensi_rx_resize(r, m, need); /* a failure does no harm */
     return true;
 }
 
-/* What may be promised now, on top of `credit`: rule 10 of the design. */
+/* What may be promised now, on top of `credit`: all the room there is, once that is half of the buffer or the
+ * message at the head cannot be completed otherwise. Less would be many small WINDOW_UPDATEs. */
 static size_t ensi_rx_grant(const ensi_rx_t *r, size_t credit)
 {
     size_t used = r->end + credit + r->spare, total, have = r->end - r->start - r->lent, room;
@@ -6145,6 +6174,12 @@ static ensi_stream_t *ensi_h2_stream(nghttp2_session *session, int32_t id)
     return (ensi_stream_t *)nghttp2_session_get_stream_user_data(session, id);
 }
 
+/* A frame that nghttp2 could not queue never comes: a window stays shut, a stream is not reset. */
+static void ensi_h2_check(ensi_h2_t *h, int rc)
+{
+    if (rc == NGHTTP2_ERR_NOMEM) h->starved = true;
+}
+
 static int ensi_h2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     ensi_stream_t *s = ensi_h2_stream(session, frame->hd.stream_id);
@@ -6169,13 +6204,26 @@ static int ensi_h2_on_header(nghttp2_session *session, const nghttp2_frame *fram
     return 0;
 }
 
+static void ensi_h2_reason(char *out, size_t cap, const char *head, const nghttp2_goaway *g)
+{
+    snprintf(out, cap, "%s%.*s", head, ensi_slice_show(ensi_slice(g->opaque_data, g->opaque_data_len)),
+             g->opaque_data ? (const char *)g->opaque_data : "");
+}
+
 static int ensi_h2_on_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
 {
     h->draining = true;
     h->goaway_code = g->error_code;
-    snprintf(h->goaway_text, sizeof h->goaway_text, "%.*s",
-             ensi_slice_show(ensi_slice(g->opaque_data, g->opaque_data_len)),
-             g->opaque_data ? (const char *)g->opaque_data : "");
+    ensi_h2_reason(h->goaway_text, sizeof h->goaway_text, "", g);
+    return 0;
+}
+
+/* nghttp2 ends the session, and tells the peer why. */
+static int ensi_h2_on_our_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
+{
+    char head[40];
+    snprintf(head, sizeof head, "%s: ", nghttp2_http2_strerror(g->error_code));
+    ensi_h2_reason(h->fault, sizeof h->fault, head, g);
     return 0;
 }
 
@@ -6206,7 +6254,7 @@ static int ensi_h2_on_data(nghttp2_session *session, uint8_t flags, int32_t id, 
     ensi_h2_t *h = (ensi_h2_t *)user;
     ensi_stream_t *s = ensi_h2_stream(session, id);
     (void)flags;
-    nghttp2_session_consume_connection(session, n);
+    ensi_h2_check(h, nghttp2_session_consume_connection(session, n));
     if (!s || s->overrun || s->no_memory || s->deaf) return 0;
     if (!ensi_rx_store(&s->rx, &h->env->mem, p, n)) {
         if (s->rx.ptr) s->overrun = true;
@@ -6218,12 +6266,18 @@ static int ensi_h2_on_data(nghttp2_session *session, uint8_t flags, int32_t id, 
 
 static int ensi_h2_on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
-    ensi_stream_t *s;
-    if (frame->hd.type != NGHTTP2_HEADERS) return 0;
-    s = ensi_h2_stream(session, frame->hd.stream_id);
+    ensi_h2_t *h = (ensi_h2_t *)user;
+    ensi_stream_t *s = ensi_h2_stream(session, frame->hd.stream_id);
+    bool tell = false;
+    if (frame->hd.type == NGHTTP2_GOAWAY) return ensi_h2_on_our_goaway(h, &frame->goaway);
     if (!s) return 0;
-    s->headers_sent = true;
-    ensi_stream_touch((ensi_h2_t *)user, s);
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+        s->headers_sent = tell = true;
+    } else if (frame->hd.type == NGHTTP2_WINDOW_UPDATE) {
+        tell = s->withheld;
+        s->granting = s->withheld = false;
+    }
+    if (tell) ensi_stream_touch(h, s);
     return 0;
 }
 
@@ -6253,7 +6307,8 @@ static int ensi_h2_on_error(nghttp2_session *session, int code, const char *text
 {
     ensi_h2_t *h = (ensi_h2_t *)user;
     (void)session;
-    (void)code;
+    /* ends a stream at most, and must not stand as the reason when the session ends later */
+    if (code == NGHTTP2_ERR_HTTP_HEADER || code == NGHTTP2_ERR_HTTP_MESSAGING) return 0;
     snprintf(h->fault, sizeof h->fault, "%.*s", (int)ensi_min(len, 150), text);
     return 0;
 }
@@ -6333,7 +6388,8 @@ static int ensi_h2_start(ensi_h2_t *h, uint32_t connection_window)
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cb);
     ensi_mem_prime(&h->env->mem, ENSI_MEM_PRIME);
-    h->settled = h->draining = false;
+    h->settled = h->draining = h->starved = false;
+    h->goaway_code = NGHTTP2_NO_ERROR;
     h->fault[0] = h->goaway_text[0] = '\0';
     h->out_len = 0;
     return rc == 0 ? ENSIGN_OK : ENSIGN_E_MEMORY;
@@ -6346,7 +6402,7 @@ static void ensi_h2_stop(ensi_h2_t *h)
     nghttp2_session_del(h->session);
     h->session = NULL;
     h->out_len = 0;
-    h->settled = h->draining = false;
+    h->settled = h->draining = h->starved = false;
     while (h->streams) {
         ensi_stream_t *s = h->streams;
         ensi_h2_leave(h, s, NGHTTP2_NO_ERROR);
@@ -6358,6 +6414,7 @@ static void ensi_h2_stop(ensi_h2_t *h)
 static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
 {
     ssize_t rc = nghttp2_session_mem_recv(h->session, p, n);
+    if (h->starved) rc = NGHTTP2_ERR_NOMEM;
     if (rc >= 0) return ENSIGN_OK;
     if (h->fault[0] == '\0') snprintf(h->fault, sizeof h->fault, "%s", nghttp2_strerror((int)rc));
     return rc == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_E_PROTOCOL;
@@ -6367,6 +6424,7 @@ static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
 static int ensi_h2_send(ensi_h2_t *h, uint8_t *out, size_t cap, size_t *len)
 {
     *len = 0;
+    if (h->starved) return ENSIGN_E_MEMORY;
     while (*len < cap) {
         size_t n;
         if (h->out_len == 0) {
@@ -6393,7 +6451,7 @@ static bool ensi_h2_alive(const ensi_h2_t *h)
 /* Is there anything to hand to the link? */
 static bool ensi_h2_wants_write(const ensi_h2_t *h)
 {
-    return h->session && (h->out_len > 0 || nghttp2_session_want_write(h->session));
+    return h->session && (h->starved || h->out_len > 0 || nghttp2_session_want_write(h->session));
 }
 
 static bool ensi_h2_can_open(const ensi_h2_t *h)
@@ -6414,7 +6472,7 @@ static int ensi_h2_submit(ensi_h2_t *h, ensi_stream_t *s, const nghttp2_nv *head
     if (id < 0) return id == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_AGAIN;
     s->id = id;
     s->headers_sent = s->headers_done = s->initial = s->trailers = s->ended = s->closed = s->lost =
-        s->deferred = s->overrun = s->no_memory = s->deaf = false;
+        s->deferred = s->overrun = s->no_memory = s->deaf = s->granting = s->withheld = false;
     s->close_code = 0;
     s->before = NULL;
     s->after = h->streams;
@@ -6428,7 +6486,7 @@ static void ensi_h2_resume(ensi_h2_t *h, ensi_stream_t *s)
 {
     if (!s->deferred || s->id == 0) return;
     s->deferred = false;
-    nghttp2_session_resume_data(h->session, s->id);
+    ensi_h2_check(h, nghttp2_session_resume_data(h->session, s->id));
 }
 
 /* Resets the stream and forgets it: no callback finds it any more. */
@@ -6436,36 +6494,47 @@ static void ensi_h2_reset(ensi_h2_t *h, ensi_stream_t *s, uint32_t code)
 {
     if (s->id == 0) return;
     nghttp2_session_set_stream_user_data(h->session, s->id, NULL);
-    nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, s->id, code);
+    ensi_h2_check(h, nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, s->id, code));
     ensi_h2_leave(h, s, code);
 }
 
-/* Bytes that the peer may still send on this stream. Until our SETTINGS are acknowledged nghttp2 counts
- * from 65,535 instead of 0. */
+/* Is more to come on this stream, and has nghttp2 its ledger? */
+static bool ensi_h2_fed(const ensi_stream_t *s)
+{
+    return s->id != 0 && s->headers_sent && !s->ended;
+}
+
+/* Bytes that the peer may still send on this stream. Until our SETTINGS are acknowledged nghttp2 counts from
+ * 65,535 instead of 0. */
 static size_t ensi_h2_credit(const ensi_h2_t *h, const ensi_stream_t *s)
 {
-    int64_t window = nghttp2_session_get_stream_effective_local_window_size(h->session, s->id);
-    int64_t used = nghttp2_session_get_stream_effective_recv_data_length(h->session, s->id);
-    int64_t initial = nghttp2_session_get_local_settings(h->session, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
+    int64_t window, used, initial;
+    if (!ensi_h2_fed(s)) return 0;
+    window = nghttp2_session_get_stream_effective_local_window_size(h->session, s->id);
+    used = nghttp2_session_get_stream_effective_recv_data_length(h->session, s->id);
+    initial = nghttp2_session_get_local_settings(h->session, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
     return window - used - initial > 0 ? (size_t)(window - used - initial) : 0;
 }
 
-/* Before a message is lent: the one moment in which the buffer may be tidied up. */
+/* Before a message is lent, nothing is: the moment to tidy up. Without memory for the next message all stays
+ * as it is, and the grant that follows tells. */
 static void ensi_h2_fit(ensi_h2_t *h, ensi_stream_t *s)
 {
-    bool live = s->id != 0 && s->headers_sent && !s->ended;
-    ensi_rx_fit(&s->rx, &h->env->mem, live ? ensi_h2_credit(h, s) : 0);
+    ensi_rx_fit(&s->rx, &h->env->mem, ensi_h2_credit(h, s));
 }
 
-/* Fits the buffer and gives the peer what credit it may have. False: no memory. */
+/* Fits the buffer and gives the peer what credit it may have. False: no memory. One WINDOW_UPDATE at a time,
+ * so that a peer that sends but does not read cannot make the queue of frames grow. */
 static bool ensi_h2_grant(ensi_h2_t *h, ensi_stream_t *s)
 {
-    bool live = s->id != 0 && s->headers_sent && !s->ended;
-    size_t credit = live ? ensi_h2_credit(h, s) : 0, more;
+    size_t credit = ensi_h2_credit(h, s), more;
     if (!ensi_rx_fit(&s->rx, &h->env->mem, credit)) return false;
-    more = live ? ensi_rx_grant(&s->rx, credit) : 0;
+    more = ensi_h2_fed(s) ? ensi_rx_grant(&s->rx, credit) : 0;
     if (more == 0) return true;
-    nghttp2_submit_window_update(h->session, NGHTTP2_FLAG_NONE, s->id, (int32_t)more);
+    s->withheld = s->granting;
+    if (s->granting) return true;
+    if (nghttp2_submit_window_update(h->session, NGHTTP2_FLAG_NONE, s->id, (int32_t)more) != 0) return false;
+    s->granting = true;
     ensi_env_work(h->env);
     return true;
 }
@@ -7558,7 +7627,7 @@ struct ensign_t {
     bool drain_told;                /* the streams know of GOAWAY */
     bool connected;                 /* CONNECTED was noted for this connection */
     uint64_t connects;
-    ensign_error_t last_fault;      /* of a link or of auth; for TIMEOUT */
+    ensign_error_t last_fault;      /* of the RPC link */
     ensign_error_t final_error;     /* FAILED's */
     char authority[280];
     char name[27];                  /* a ULID, when the desc gives none */
@@ -7568,6 +7637,13 @@ struct ensign_t {
     ensi_sockets_t sockets;
 #endif
 };
+
+/* Why nothing comes now: the auth service fails, or there is no connection. NULL: neither is known. */
+static const ensign_error_t *ensi_state_fault(const ensign_t *c)
+{
+    if (c->auth.fault.code) return &c->auth.fault;
+    return !c->connected && c->last_fault.code ? &c->last_fault : NULL;
+}
 
 /* Something to do for this call's object. */
 static void ensi_state_touch(ensign_t *c, ensi_grpc_t *k)
@@ -7657,6 +7733,14 @@ static void ensi_state_reject(ensign_t *c, const ensi_grpc_t *k)
     if (k->token != 0 && k->token == c->env.stats.tokens) ensi_auth_reject(&c->auth);
 }
 
+/* Did a stream end by a fault of its own, which would come again at once? Not with its connection. */
+static ENSI_UNUSED bool ensi_state_backs_off(const ensi_grpc_t *k)
+{
+    int code = k->fault.code;
+    return k->from_server || code == ENSIGN_E_PROTOCOL || code == ENSIGN_E_RESET || code == ENSIGN_E_MEMORY ||
+           code == ENSIGN_E_TOO_LARGE || code == ENSIGN_E_ABUSE || code == ENSIGN_E_INTERNAL;
+}
+
 /* When a stream that ended is opened again: at once, or after a backoff of its own. */
 static ENSI_UNUSED void ensi_state_reopen_in(ensi_timer_t *t, ensign_t *c, uint32_t failures)
 {
@@ -7665,10 +7749,11 @@ static ENSI_UNUSED void ensi_state_reopen_in(ensi_timer_t *t, ensign_t *c, uint3
         t, failures ? ensi_link_backoff(&c->env.rng, failures, l->backoff_min_ms, l->backoff_max_ms) : 0);
 }
 
-/* Credit after a pull. */
+/* Credit after a pull. A call that is not open gets none, and must not be touched again for want of memory:
+ * the pump would never end. */
 static void ensi_state_grant(ensign_t *c, ensi_grpc_t *k)
 {
-    if (ensi_h2_grant(&c->h2, &k->s)) return;
+    if (k->state != ENSI_GRPC_OPEN || ensi_h2_grant(&c->h2, &k->s)) return;
     ensi_state_abort(c, k, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY,
                      "memory: no room for the next message");
     ensi_state_touch(c, k);
@@ -8164,7 +8249,7 @@ static void ensi_call_tick(ensign_t *c, ensi_handle_t *h)
 
 static uint32_t ensi_call_left(const ensi_handle_t *h, uint64_t now_ms)
 {
-    return ensi_timer_left(&((const ensi_ucall_t *)(const void *)h)->k.deadline, now_ms);
+    return ensi_timer_wait(&((const ensi_ucall_t *)(const void *)h)->k.deadline, now_ms);
 }
 
 static ensi_grpc_t *ensi_call_of(ensi_handle_t *h)
@@ -9037,9 +9122,7 @@ static void ensi_pub_stream_ended(ensign_t *c, ensi_pub_t *p)
     }
     ensi_pub_move(p, ENSI_PUB_ON_LOST);
     ensi_pub_rewind(c, p);
-    if (!half &&
-        (p->k.from_server || p->k.fault.code == ENSIGN_E_PROTOCOL || p->k.fault.code == ENSIGN_E_RESET))
-        p->failures++;
+    if (!half && ensi_state_backs_off(&p->k)) p->failures++;
     ensi_state_reopen_in(&p->reopen_timer, c, p->failures);
 }
 
@@ -9120,8 +9203,8 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
 static uint32_t ensi_pub_left(const ensi_handle_t *h, uint64_t now_ms)
 {
     const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
-    uint32_t a = ensi_timer_left(&p->ack_timer, now_ms), b = ensi_timer_left(&p->drain_timer, now_ms);
-    uint32_t d = ensi_timer_left(&p->close_timer, now_ms), e = ensi_timer_left(&p->reopen_timer, now_ms);
+    uint32_t a = ensi_timer_wait(&p->ack_timer, now_ms), b = ensi_timer_wait(&p->drain_timer, now_ms);
+    uint32_t d = ensi_timer_wait(&p->close_timer, now_ms), e = ensi_timer_wait(&p->reopen_timer, now_ms);
     if (b < a) a = b;
     if (e < d) d = e;
     return a < d ? a : d;
@@ -9626,11 +9709,11 @@ static void ensi_sub_skip(ensign_t *c, ensi_sub_t *s, size_t at, size_t total)
 {
     ensi_rx_t *r = &s->k.s.rx;
     size_t here = ensi_min(r->end - at, total), rest = r->end - at - here;
-    memmove(r->ptr + at, r->ptr + at + here, rest);
-    r->end = at; /* the rest belongs to later messages: none can be here, for the large one is not whole */
+    r->end = at;
     r->skip = total - here;
-    (void)rest;
     ensi_sub_gap(c, s, ENSIGN_E_TOO_LARGE);
+    memmove(r->ptr + r->end, r->ptr + at + here, rest); /* what came behind it; the gap is smaller */
+    r->end += rest;
 }
 
 /* One event and nothing else, as servers send it; it is decoded when it is pulled. */
@@ -9720,8 +9803,7 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
         s->unauthenticated = true;
         ensi_state_reject(c, &s->k);
     }
-    if (s->k.from_server || s->k.fault.code == ENSIGN_E_PROTOCOL || s->k.fault.code == ENSIGN_E_RESET)
-        s->failures++;
+    if (ensi_state_backs_off(&s->k)) s->failures++;
     ensi_sub_forget_acks(s);
     ensi_sub_move(s, ENSI_SUB_ON_LOST);
     ensi_state_reopen_in(&s->reopen_timer, c, s->failures);
@@ -9764,7 +9846,7 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
 
 static uint32_t ensi_sub_left(const ensi_handle_t *h, uint64_t now_ms)
 {
-    return ensi_timer_left(&((const ensi_sub_t *)(const void *)h)->reopen_timer, now_ms);
+    return ensi_timer_wait(&((const ensi_sub_t *)(const void *)h)->reopen_timer, now_ms);
 }
 
 static ensi_grpc_t *ensi_sub_call(ensi_handle_t *h)
@@ -10261,16 +10343,16 @@ static void ensi_req_tick(ensign_t *c, ensi_handle_t *h)
     ensi_state_abort(c, &q->k, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                      "request: no answer within request_timeout_ms");
     if (q->k.state != ENSI_GRPC_ENDED || q->paged) return; /* a list whose page is being read goes on */
-    if (c->last_fault.code && q->k.unprocessed)
+    if (ensi_state_fault(c) && q->k.unprocessed)
         ensi_fail(&q->k.fault, ENSIGN_E_DEADLINE_EXCEEDED, 0,
-                  "request: no answer within request_timeout_ms; %.150s", c->last_fault.text);
+                  "request: no answer within request_timeout_ms; %.150s", ensi_state_fault(c)->text);
     ensi_req_end(c, &q->h, &q->k.fault);
     ensi_state_ready(c, &q->h, true);
 }
 
 static uint32_t ensi_req_left(const ensi_handle_t *h, uint64_t now_ms)
 {
-    return ensi_timer_left(&((const ensi_req_t *)(const void *)h)->timer, now_ms);
+    return ensi_timer_wait(&((const ensi_req_t *)(const void *)h)->timer, now_ms);
 }
 
 static ensi_grpc_t *ensi_req_call(ensi_handle_t *h)
@@ -10477,11 +10559,19 @@ ensign_request_t ensign_status(ensign_t *c, void *user)
  *
  * Owns   the desc's copy; which connection is wanted; the order of work.
  * Holds  one pump acts on everything that has been noted: it starts links, serves touched objects, submits
- *        queued calls, and sends. It
- *        runs at the end of each function that takes time or bytes, and never inside a callback.
- *        `work` is false after the pump: a step would do nothing.
- * Moves  FAILED and CLOSED are final; every handle has its END before. */
-enum { ENSI_CLIENT_HANDLES_MAX = 65000, ENSI_CLIENT_NGHTTP2 = 192 * 1024 };
+ *        queued calls, and sends. It runs at the end of each function that moves a link or the time, and
+ *        never inside a callback. `work` is false after it: only bytes, time or a call of the user make more.
+ *        The pump ends: a turn is repeated only after bytes went to tx, which is finite, or for streams that
+ *        were touched, and serving one that has ended touches nothing.
+ * Moves  FAILED and CLOSED are final; every handle has its END before. CLOSED follows each ensign_close,
+ *        behind FAILED if that came too. */
+enum {
+    ENSI_CLIENT_HANDLES_MAX = 65000,
+    ENSI_CLIENT_AUTHORITY_MAX = 255,
+    ENSI_CLIENT_NAME_MAX = 512,
+    ENSI_CLIENT_AGENT_MAX = 100,
+    ENSI_CLIENT_NGHTTP2 = 400 * 1024 /* 1000 answers in its queue, a name and a value of 64 KiB, tables */
+};
 
 enum {
     ENSI_STR_TOKEN,
@@ -10496,8 +10586,6 @@ enum {
     ENSI_STR_AUTH_SERVER,
     ENSI_STRS
 };
-
-static void ensi_client_pump(ensign_t *c);
 
 /* ---- names of results */
 
@@ -10527,17 +10615,22 @@ static void ensi_client_note(ensign_t *c, uint32_t bit)
     ensi_state_ready(c, h, ensi_self_has(h));
 }
 
+/* Is a connection wanted? A first one always: a program learns early that it cannot be had. */
+static bool ensi_client_demand(const ensign_t *c)
+{
+    if (c->failed || c->closed) return false;
+    return c->handles.alive > 0 || (c->connects == 0 && !c->closing);
+}
+
 static ensign_notice_t *ensi_self_pull(ensign_t *c, ensi_handle_t *h)
 {
     const ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
     ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_DISCONNECTED, ENSIGN_NOTICE_DISCONNECTED);
     if (n) {
-        h->error = l->fault.code ? l->fault : c->last_fault;
+        uint32_t wait_ms = l->state == ENSI_LINK_WAIT ? ensi_timer_left(&l->timer, c->env.now_ms) : 0;
+        h->error = c->last_fault;
         n->error = &h->error;
-        n->as.disconnected.retry_in_ms = l->state == ENSI_LINK_WAIT && c->handles.alive > 0
-                                             ? ensi_timer_left(&l->timer, c->env.now_ms)
-                                             : 0;
-        if (c->handles.alive == 0) n->as.disconnected.retry_in_ms = ENSIGN_FOREVER;
+        n->as.disconnected.retry_in_ms = ensi_client_demand(c) ? wait_ms : ENSIGN_FOREVER;
         return n;
     }
     if ((n = ensi_notice_bit(h, ENSI_BIT_CONNECTED, ENSIGN_NOTICE_CONNECTED)) != NULL) return n;
@@ -10552,6 +10645,25 @@ static ensign_notice_t *ensi_self_pull(ensign_t *c, ensi_handle_t *h)
 
 /* ---- objects by kind: what each can be asked for */
 
+/* Of a stream that is reopened. SHAKY: it stands now, but has not been of use since it was refused. */
+typedef enum { ENSI_STREAM_WELL, ENSI_STREAM_SHAKY, ENSI_STREAM_REFUSED } ensi_stream_health_t;
+
+#ifndef ENSIGN_NO_SERVICE
+static ensi_stream_health_t ensi_client_pub_health(const ensi_handle_t *h)
+{
+    const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
+    if (p->failures == 0 || p->state == ENSI_PUB_ENDED) return ENSI_STREAM_WELL;
+    if (p->state == ENSI_PUB_WAIT || p->state == ENSI_PUB_OPENING) return ENSI_STREAM_REFUSED;
+    return ENSI_STREAM_SHAKY;
+}
+
+static ensi_stream_health_t ensi_client_sub_health(const ensi_handle_t *h)
+{
+    const ensi_sub_t *s = (const ensi_sub_t *)(const void *)h;
+    return s->failures == 0 || s->state == ENSI_SUB_ENDED ? ENSI_STREAM_WELL : ENSI_STREAM_REFUSED;
+}
+#endif
+
 typedef struct ensi_kind_ops_t {
     bool (*has)(ensi_handle_t *h);                          /* is a notice pending? */
     ensign_notice_t *(*pull)(ensign_t *c, ensi_handle_t *h);
@@ -10561,21 +10673,22 @@ typedef struct ensi_kind_ops_t {
     ensi_grpc_t *(*call)(ensi_handle_t *h);
     void (*end)(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why);
     void (*free)(ensign_t *c, ensi_handle_t *h);
+    ensi_stream_health_t (*health)(const ensi_handle_t *h);     /* NULL: always well */
 } ensi_kind_ops_t;
 
 static const ensi_kind_ops_t *ensi_client_ops(const ensi_handle_t *h)
 {
     static const ensi_kind_ops_t ops[] = {
-        { ensi_self_has, ensi_self_pull, NULL, NULL, NULL, NULL, NULL, NULL },
+        { ensi_self_has, ensi_self_pull, NULL, NULL, NULL, NULL, NULL, NULL, NULL },
         { ensi_call_has, ensi_call_pull, ensi_call_serve, ensi_call_tick, ensi_call_left, ensi_call_of,
-          ensi_state_end, ensi_call_free },
+          ensi_state_end, ensi_call_free, NULL },
 #ifndef ENSIGN_NO_SERVICE
         { ensi_pub_has, ensi_pub_pull, ensi_pub_serve, ensi_pub_tick, ensi_pub_left, ensi_pub_call,
-          ensi_pub_end, ensi_pub_free },
+          ensi_pub_end, ensi_pub_free, ensi_client_pub_health },
         { ensi_sub_has, ensi_sub_pull, ensi_sub_serve, ensi_sub_tick, ensi_sub_left, ensi_sub_call,
-          ensi_sub_finish, ensi_sub_free },
+          ensi_sub_finish, ensi_sub_free, ensi_client_sub_health },
         { ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_left, ensi_req_call,
-          ensi_req_end, ensi_req_free },
+          ensi_req_end, ensi_req_free, NULL },
 #endif
     };
     return &ops[h->kind]; /* in the order of ensi_kind_t */
@@ -10616,6 +10729,8 @@ static void ensi_client_hang_up(ensign_t *c)
     ensi_h2_stop(&c->h2);
     ensi_link_stop(&c->links[ENSIGN_LINK_RPC]);
     ensi_link_stop(&c->links[ENSIGN_LINK_AUTH]);
+    ensi_timer_stop(&c->auth.renew);
+    ensi_timer_stop(&c->auth.expire);
 }
 
 /* The client has failed for good. */
@@ -10632,12 +10747,6 @@ static void ensi_client_final(ensign_t *c, int status, const ensign_error_t *why
 
 /* ---- links */
 
-static bool ensi_client_demand(const ensign_t *c)
-{
-    if (c->failed || c->closed) return false;
-    return c->handles.alive > 0 || (c->connects == 0 && !c->closing);
-}
-
 /* The RPC connection is over: its streams are lost, its reason is kept. */
 static void ensi_client_rpc_over(ensign_t *c)
 {
@@ -10647,21 +10756,13 @@ static void ensi_client_rpc_over(ensign_t *c)
     if (l->fault.code == 0) return;
     c->last_fault = l->fault;
     ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "%s", l->fault.text));
-    ensi_client_note(c, ENSI_BIT_DISCONNECTED);
+    if (!c->failed && !c->closed) ensi_client_note(c, ENSI_BIT_DISCONNECTED);
 }
 
 static void ensi_client_went_down(ensign_t *c, ensi_link_t *l)
 {
-    bool failed = l->fault.code != 0 && !l->orderly;
-    if (l == &c->links[ENSIGN_LINK_RPC]) {
-        ensi_client_rpc_over(c);
-    } else {
-        ensi_auth_lost(&c->auth);
-        failed = c->auth.failures > 0; /* an answer can be a failure too */
-        if (c->auth.fault.code) c->last_fault = c->auth.fault;
-    }
-    if (failed && ensi_client_demand(c) && c->give_up.state == ENSI_TIMER_OFF)
-        ensi_timer_start(&c->give_up, c->give_up_after_ms);
+    if (l == &c->links[ENSIGN_LINK_RPC]) ensi_client_rpc_over(c);
+    else ensi_auth_lost(&c->auth);
 }
 
 /* Ends a link from our side; its fault, if any, is set. */
@@ -10688,7 +10789,6 @@ static void ensi_client_good(ensign_t *c)
 {
     c->links[ENSIGN_LINK_RPC].failures = 0;
     c->links[ENSIGN_LINK_RPC].good = true;
-    if (c->auth.failures == 0) ensi_timer_stop(&c->give_up);
 }
 
 static void ensi_client_receive_rpc(ensign_t *c)
@@ -10839,12 +10939,13 @@ static void ensi_client_submit(ensign_t *c)
 
 static void ensi_client_check_closed(ensign_t *c)
 {
-    if (!c->closing || c->closed || c->failed) return;
+    if (!c->closing || c->closed) return;
     for (uint32_t i = 0; i < c->handles.count; i++) {
         const ensi_handle_t *h = c->handles.slots[i];
         if (h && !h->ended && !(h->bits & ENSI_BIT_END)) return;
     }
     c->closed = true;
+    ensi_timer_stop(&c->close_timer);
     ensi_client_hang_up(c);
     ensi_client_note(c, ENSI_BIT_CLOSED);
 }
@@ -10858,7 +10959,15 @@ static void ensi_client_start_links(ensign_t *c)
     if (c->auth.state == ENSI_AUTH_DENIED) ensi_client_final(c, ENSIGN_GRPC_UNAUTHENTICATED, &c->auth.fault);
 }
 
-/* GOAWAY, or an end of it, concerns every stream at once. */
+/* give_up runs while a connection is wanted and something fails on the way to a call's first answer. */
+static void ensi_client_watch(ensign_t *c)
+{
+    bool failing = c->links[ENSIGN_LINK_RPC].failures > 0 || c->auth.failures > 0;
+    if (!failing || !ensi_client_demand(c)) ensi_timer_stop(&c->give_up);
+    else if (c->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&c->give_up, c->give_up_after_ms);
+}
+
+/* GOAWAY concerns every stream at once. */
 static void ensi_client_touch_streams(ensign_t *c)
 {
     for (ensi_stream_t *s = c->h2.streams; s; s = s->after) ensi_stream_touch(&c->h2, s);
@@ -10882,8 +10991,17 @@ static void ensi_client_pump(ensign_t *c)
         more = more || c->h2.touched != NULL;
     }
     ensi_client_check_closed(c);
-    c->env.work = c->h2.touched != NULL;
+    ensi_client_watch(c);
+    c->env.work = false;
     c->env.stepping = false;
+}
+
+/* Begins what a pump will end: the time is known, and `wake` is not called for work that is about to be
+ * done. */
+static void ensi_client_enter(ensign_t *c, uint64_t now_ms)
+{
+    ensi_env_time(&c->env, now_ms);
+    c->env.stepping = true;
 }
 
 /* ---- timers */
@@ -10903,15 +11021,37 @@ static void ensi_client_tick_link(ensign_t *c, ensi_link_t *l)
     ensi_client_stop_link(c, l);
 }
 
+/* Failing for give_up_after_ms. A connection that stands though no call has needed it is well. */
+static void ensi_client_give_up(ensign_t *c)
+{
+    const ensign_error_t *why = ensi_state_fault(c);
+    if (why) ensi_client_final(c, ENSIGN_GRPC_UNAVAILABLE, why);
+    else c->links[ENSIGN_LINK_RPC].failures = 0;
+}
+
+/* A handle's own timers, and the give_up of a stream that is refused again and again. */
+static void ensi_client_tick_handle(ensign_t *c, ensi_handle_t *h)
+{
+    const ensi_kind_ops_t *ops = ensi_client_ops(h);
+    ensi_stream_health_t health = ops->health ? ops->health(h) : ENSI_STREAM_WELL;
+    ops->tick(c, h);
+    if (health == ENSI_STREAM_WELL) ensi_timer_stop(&h->give_up);
+    else if (h->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&h->give_up, c->give_up_after_ms);
+    if (ensi_timer_due(&h->give_up, c->env.now_ms) && health == ENSI_STREAM_REFUSED) {
+        ensign_error_t e = ops->call(h)->fault;
+        if (e.code == 0) ensi_fail(&e, ENSIGN_E_UNAVAILABLE, 0, "client: no stream within give_up_after_ms");
+        ensi_client_end_handle(c, h, ENSIGN_GRPC_UNAVAILABLE, &e);
+    }
+}
+
 int ensign_tick(ensign_t *c, uint64_t now_ms)
 {
-    ensi_env_time(&c->env, now_ms);
+    ensi_client_enter(c, now_ms);
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) ensi_client_tick_link(c, &c->links[i]);
     ensi_auth_tick(&c->auth);
     for (uint32_t i = 0; i < c->handles.count; i++)
-        if (c->handles.slots[i]) ensi_client_ops(c->handles.slots[i])->tick(c, c->handles.slots[i]);
-    if (ensi_timer_due(&c->give_up, c->env.now_ms))
-        ensi_client_final(c, ENSIGN_GRPC_UNAVAILABLE, &c->last_fault);
+        if (c->handles.slots[i]) ensi_client_tick_handle(c, c->handles.slots[i]);
+    if (ensi_timer_due(&c->give_up, c->env.now_ms)) ensi_client_give_up(c);
     if (ensi_timer_due(&c->close_timer, c->env.now_ms)) {
         ensign_error_t e;
         ensi_fail(&e, ENSIGN_E_CANCELLED, 0, "client: closed before this ended");
@@ -10930,13 +11070,15 @@ static int ensi_client_timer(const ensign_t *c, uint64_t now_ms)
     if (c->env.work) return 0;
     if (now_ms < c->env.now_ms) now_ms = c->env.now_ms;
     for (size_t i = 0; i < ENSI_COUNT(timers); i++) {
-        t = ensi_timer_left(timers[i], now_ms);
+        t = ensi_timer_wait(timers[i], now_ms);
         if (t < left) left = t;
     }
     for (uint32_t i = 0; i < c->handles.count; i++) {
         const ensi_handle_t *h = c->handles.slots[i];
         if (!h || h->ended || (h->bits & ENSI_BIT_END)) continue;
         t = ensi_client_ops(h)->left(h, now_ms);
+        if (t < left) left = t;
+        t = ensi_timer_wait(&h->give_up, now_ms);
         if (t < left) left = t;
     }
     if (left == ENSIGN_FOREVER) return -1;
@@ -10954,22 +11096,19 @@ int ensign_timeout(const ensign_t *c, uint64_t now_ms)
 
 /* ---- the loop without sockets */
 
-static ensi_link_t *ensi_client_link(ensign_t *c, int link, uint32_t attempt, bool any)
+static ensi_link_t *ensi_client_link(ensign_t *c, int link)
 {
-    ensi_link_t *l;
-    if (link < 0 || link >= ENSIGN_MAX_LINKS) {
-        ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "link: %d is none; 0 to %d are", link,
-                      ENSIGN_MAX_LINKS - 1);
-        return NULL;
-    }
-    l = &c->links[link];
-    return any || l->attempt == attempt ? l : NULL;
+    if (link >= 0 && link < ENSIGN_MAX_LINKS) return &c->links[link];
+    ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "link: %d is none; 0 to %d are", link, ENSIGN_MAX_LINKS - 1);
+    return NULL;
 }
 
-static int ensi_client_bad_link(int link)
+/* The link that is answered. NULL: none (*rc says so), or the answer is to an old attempt and passed over. */
+static ensi_link_t *ensi_client_answered(ensign_t *c, int link, uint32_t attempt, int *rc)
 {
-    /* an old attempt is passed over */
-    return link < 0 || link >= ENSIGN_MAX_LINKS ? ENSIGN_E_ARGUMENT : ENSIGN_OK;
+    ensi_link_t *l = ensi_client_link(c, link);
+    *rc = l ? ENSIGN_OK : ENSIGN_E_ARGUMENT;
+    return l && l->attempt == attempt ? l : NULL;
 }
 
 void ensign_link(const ensign_t *c, int link, ensign_link_t *out)
@@ -10992,8 +11131,9 @@ void ensign_link(const ensign_t *c, int link, ensign_link_t *out)
 int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses, size_t count,
                     int native)
 {
-    ensi_link_t *l = ensi_client_link(c, link, attempt, false);
-    if (!l || l->state != ENSI_LINK_RESOLVE) return ensi_client_bad_link(link);
+    int rc;
+    ensi_link_t *l = ensi_client_answered(c, link, attempt, &rc);
+    if (!l || l->state != ENSI_LINK_RESOLVE) return rc;
     l->address_count = 0;
     for (size_t i = 0; i < count && l->address_count < ENSIGN_MAX_ADDRESSES; i++) {
         char *to = l->addresses[l->address_count];
@@ -11010,7 +11150,7 @@ int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *
         ensi_link_down(l);
         ensi_client_went_down(c, l);
     }
-    ensi_env_work(&c->env);
+    ensi_client_pump(c);
     return ENSIGN_OK;
 }
 
@@ -11019,14 +11159,14 @@ static void ensi_client_receive(ensign_t *c, ensi_link_t *l)
     if (l->state != ENSI_LINK_RUN) return;
     if (l == &c->links[ENSIGN_LINK_RPC]) ensi_client_receive_rpc(c);
     else ensi_auth_receive(&c->auth);
-    if (c->auth.fault.code) c->last_fault = c->auth.fault;
 }
 
 int ensign_link_up(ensign_t *c, int link, uint32_t attempt, uint64_t now_ms)
 {
-    ensi_link_t *l = ensi_client_link(c, link, attempt, false);
-    if (!l || l->state != ENSI_LINK_DIAL) return ensi_client_bad_link(link);
-    ensi_env_time(&c->env, now_ms);
+    int rc;
+    ensi_link_t *l = ensi_client_answered(c, link, attempt, &rc);
+    if (!l || l->state != ENSI_LINK_DIAL) return rc;
+    ensi_client_enter(c, now_ms);
     ensi_link_up(l);
     ensi_client_receive(c, l);
     ensi_client_pump(c);
@@ -11060,9 +11200,10 @@ static void ensi_client_down_reason(ensi_link_t *l, int native)
 
 int ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64_t now_ms)
 {
-    ensi_link_t *l = ensi_client_link(c, link, attempt, false);
-    if (!l || l->state == ENSI_LINK_IDLE || l->state == ENSI_LINK_WAIT) return ensi_client_bad_link(link);
-    ensi_env_time(&c->env, now_ms);
+    int rc;
+    ensi_link_t *l = ensi_client_answered(c, link, attempt, &rc);
+    if (!l || l->state == ENSI_LINK_IDLE || l->state == ENSI_LINK_WAIT) return rc;
+    ensi_client_enter(c, now_ms);
     ensi_client_down_reason(l, native);
     ensi_link_down(l);
     ensi_client_went_down(c, l);
@@ -11072,7 +11213,7 @@ int ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64
 
 uint8_t *ensign_rx_buf(ensign_t *c, int link, size_t *cap)
 {
-    ensi_link_t *l = ensi_client_link(c, link, 0, true);
+    ensi_link_t *l = ensi_client_link(c, link);
     *cap = 0;
     if (!l || l->state != ENSI_LINK_RUN) return NULL;
     *cap = l->rx.cap - l->rx.end;
@@ -11081,13 +11222,13 @@ uint8_t *ensign_rx_buf(ensign_t *c, int link, size_t *cap)
 
 int ensign_rx_ack(ensign_t *c, int link, size_t len, uint64_t now_ms)
 {
-    ensi_link_t *l = ensi_client_link(c, link, 0, true);
+    ensi_link_t *l = ensi_client_link(c, link);
     if (!l) return ENSIGN_E_ARGUMENT;
     if (l->state != ENSI_LINK_RUN) return ENSIGN_OK;
     if (len > l->rx.cap - l->rx.end)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "rx_ack: %lu bytes, ensign_rx_buf gave room for %lu",
                              (unsigned long)len, (unsigned long)(l->rx.cap - l->rx.end));
-    ensi_env_time(&c->env, now_ms);
+    ensi_client_enter(c, now_ms);
     l->rx.end += len;
     c->env.stats.bytes_in += len;
     ensi_client_receive(c, l);
@@ -11097,7 +11238,7 @@ int ensign_rx_ack(ensign_t *c, int link, size_t len, uint64_t now_ms)
 
 const uint8_t *ensign_tx_buf(ensign_t *c, int link, size_t *len)
 {
-    ensi_link_t *l = ensi_client_link(c, link, 0, true);
+    ensi_link_t *l = ensi_client_link(c, link);
     *len = 0;
     if (!l || (l->state != ENSI_LINK_RUN && l->state != ENSI_LINK_HANGUP) || l->tx.end == l->tx.start)
         return NULL;
@@ -11107,7 +11248,7 @@ const uint8_t *ensign_tx_buf(ensign_t *c, int link, size_t *len)
 
 int ensign_tx_ack(ensign_t *c, int link, size_t len)
 {
-    ensi_link_t *l = ensi_client_link(c, link, 0, true);
+    ensi_link_t *l = ensi_client_link(c, link);
     if (!l) return ENSIGN_E_ARGUMENT;
     if (len > l->tx.end - l->tx.start)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "tx_ack: %lu bytes, only %lu were waiting",
@@ -11231,44 +11372,68 @@ static int64_t ensi_client_wall(void *user)
     return (int64_t)time(NULL) * 1000;
 }
 
-/* Splits "host:port" or "[v6]:port"; the host without brackets goes to out. fallback 0: a port must be
- * there. */
+/* 1 to 65535, in at most 5 digits. */
+static bool ensi_client_port(const char *text, uint16_t *port)
+{
+    size_t len = strlen(text);
+    unsigned long number = 0;
+    if (len == 0 || len > 5 || strspn(text, "0123456789") != len) return false;
+    number = strtoul(text, NULL, 10);
+    *port = (uint16_t)number;
+    return number > 0 && number <= 65535;
+}
+
+/* Splits "host:port" or "[v6]:port"; the host goes out without brackets. fallback 0: a port must be there. */
 static bool ensi_client_split(const char *text, uint16_t fallback, char *host, size_t cap, uint16_t *port)
 {
-    const char *end, *colon;
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%";
+    bool v6 = *text == '[';
+    const char *end = v6 ? strchr(++text, ']') : strchr(text, ':');
+    const char *rest; /* ":port", or nothing */
     size_t len;
-    unsigned long number = 0;
-    if (*text == '[') {
-        end = strchr(++text, ']');
-        if (!end || (end[1] != ':' && end[1] != '\0')) return false;
-        colon = end[1] ? end + 1 : NULL;
-    } else {
-        colon = strchr(text, ':');
-        end = colon ? colon : text + strlen(text);
-        if (colon && strchr(colon + 1, ':')) return false; /* IPv6 needs brackets */
-    }
+    if (v6 && !end) return false;
+    if (!end) end = text + strlen(text);
+    rest = v6 ? end + 1 : end;
     len = (size_t)(end - text);
-    if (len == 0 || len >= cap || (!colon && fallback == 0)) return false;
-    if (colon &&
-        (colon[1] == '\0' || strlen(colon + 1) > 5 || strspn(colon + 1, "0123456789") != strlen(colon + 1)))
-        return false;
-    number = colon ? strtoul(colon + 1, NULL, 10) : fallback;
-    if (number == 0 || number > 65535) return false;
+    if (len == 0 || len >= cap || strspn(text, letters) < len) return false;
+    if (v6 && !memchr(text, ':', len)) return false; /* brackets are for IPv6 */
+    if (*rest != '\0' && *rest != ':') return false;
+    if (*rest == '\0' && fallback == 0) return false;
+    if (*rest == ':' && !ensi_client_port(rest + 1, port)) return false; /* so is IPv6 without brackets */
+    if (*rest == '\0') *port = fallback;
     memcpy(host, text, len);
     host[len] = '\0';
-    *port = (uint16_t)number;
     return true;
 }
 
+/* Four numbers, or IPv6: not asked of a resolver. */
 static bool ensi_client_is_literal(const char *host)
 {
-    return strchr(host, ':') != NULL || strspn(host, "0123456789.") == strlen(host);
+    size_t dots = 0;
+    for (const char *p = host; *p; p++) dots += *p == '.';
+    return strchr(host, ':') != NULL || (dots == 3 && strspn(host, "0123456789.") == strlen(host));
 }
 
 static bool ensi_client_is_loopback(const char *host)
 {
     return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
            (ensi_client_is_literal(host) && strncmp(host, "127.", 4) == 0);
+}
+
+/* Text that goes into a header as it is. A token read from a file likes to end in a newline. */
+static int ensi_client_check_text(ensign_t *c, const char *field, const char *text, size_t max)
+{
+    size_t len = ensign_str(text).len;
+    if (!text) return ENSIGN_OK;
+    if (len == 0 || len > max)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: %s has %lu bytes, 1 to %lu are allowed",
+                             field, (unsigned long)len, (unsigned long)max);
+    for (size_t i = 0; i < len; i++)
+        if (text[i] < 0x20 || text[i] > 0x7E)
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                                 "client: %s has byte 0x%02x at %lu; only 0x20 to 0x7e go into a header",
+                                 field, (unsigned)(uint8_t)text[i], (unsigned long)i);
+    return ENSIGN_OK;
 }
 
 static int ensi_client_set_host(ensign_t *c, ensi_link_t *l, const char *host, uint16_t port)
@@ -11301,11 +11466,10 @@ static int ensi_client_set_endpoint(ensign_t *c, const ensign_desc_t *d)
     if (!ensi_client_split(endpoint, 0, host, sizeof host, &port))
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
-            "client: endpoint \"%.100s\" is not host:port (an IPv6 address needs brackets: [::1]:443)",
+            "client: endpoint \"%.100s\" is not host:port without a scheme or a path (IPv6: [::1]:443)",
             endpoint);
-    if (d->authority && strlen(d->authority) >= sizeof c->authority)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: authority has %lu bytes, %d are allowed",
-                             (unsigned long)strlen(d->authority), (int)sizeof c->authority - 1);
+    if (ensi_client_check_text(c, "authority", d->authority, ENSI_CLIENT_AUTHORITY_MAX) != ENSIGN_OK)
+        return ENSIGN_E_ARGUMENT;
     snprintf(c->authority, sizeof c->authority, "%s", d->authority ? d->authority : endpoint);
     c->common.authority = c->authority;
     c->common.scheme = d->tls.off ? "http" : "https";
@@ -11394,10 +11558,13 @@ static int ensi_client_set_key(ensign_t *c, const ensign_desc_t *d)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: client_id and client_secret must both be given, and not be empty");
     if (d->client_secret && !d->client_id)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: client_secret without client_id");
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: client_secret without client_id; give both of them, or neither");
     if (d->client_id && d->token)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: token and client_id are both set; give one of them");
+    if (ensi_client_check_text(c, "token", d->token, ENSIGN_TOKEN_BYTES) != ENSIGN_OK)
+        return ENSIGN_E_ARGUMENT;
     a->client_id = ensi_client_copy(c, ENSI_STR_ID, d->client_id, &failed);
     a->client_secret = ensi_client_copy(c, ENSI_STR_SECRET, d->client_secret, &failed);
     a->state = d->client_id ? ENSI_AUTH_IDLE : d->token ? ENSI_AUTH_FIXED : ENSI_AUTH_OFF;
@@ -11435,7 +11602,8 @@ static int ensi_client_set_limits(ensign_t *c, const ensign_desc_t *d)
     }
     if (c->links[0].backoff_min_ms > c->links[0].backoff_max_ms)
         return ensi_env_fail(
-            &c->env, ENSIGN_E_ARGUMENT, "client: backoff_min_ms is %lu, above backoff_max_ms %lu",
+            &c->env, ENSIGN_E_ARGUMENT,
+            "client: backoff_min_ms is %lu, above backoff_max_ms %lu; lower the one or raise the other",
             (unsigned long)c->links[0].backoff_min_ms, (unsigned long)c->links[0].backoff_max_ms);
     return ENSIGN_OK;
 }
@@ -11466,12 +11634,11 @@ static int ensi_client_set_names(ensign_t *c, const ensign_desc_t *d)
     if (!ensi_client_seed(d, &c->env.rng))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: no random bytes to be had here; give seed, or the random hook");
-    if (d->name && strlen(d->name) > 512)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: name has %lu bytes, 512 are allowed",
-                             (unsigned long)strlen(d->name));
-    if (d->user_agent && strlen(d->user_agent) > 100)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: user_agent has %lu bytes, 100 are allowed",
-                             (unsigned long)strlen(d->user_agent));
+    if (ensign_str(d->name).len > ENSI_CLIENT_NAME_MAX)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: name has %lu bytes, %d are allowed",
+                             (unsigned long)strlen(d->name), ENSI_CLIENT_NAME_MAX);
+    if (ensi_client_check_text(c, "user_agent", d->user_agent, ENSI_CLIENT_AGENT_MAX) != ENSIGN_OK)
+        return ENSIGN_E_ARGUMENT;
     c->stream_name = ensi_client_copy(c, ENSI_STR_NAME, d->name, &failed);
     if (!c->stream_name) {
         int64_t ms = c->env.wall_ms(c->env.user);
@@ -11535,7 +11702,9 @@ int ensign_create(ensign_t **out, const ensign_desc_t *d, ensign_error_t *why)
     mem.limit = d->memory_limit;
     c = (ensign_t *)ensi_mem_zero(&mem, sizeof *c);
     if (!c)
-        return ensi_fail(why, ENSIGN_E_MEMORY, 0, "client: no memory (%lu bytes)", (unsigned long)sizeof *c);
+        return ensi_fail(why, ENSIGN_E_MEMORY, 0,
+                         "client: no memory for its %lu bytes; free some, or raise memory_limit",
+                         (unsigned long)sizeof *c);
     c->env.mem = mem;
     c->env.user = d->user;
     c->env.wall_ms = d->wall_ms ? d->wall_ms : ensi_client_wall;
@@ -11580,9 +11749,9 @@ void ensign_destroy(ensign_t *c)
 
 int ensign_close(ensign_t *c, uint32_t timeout_ms)
 {
-    if (c->closing) return ensi_env_fail(&c->env, ENSIGN_E_STATE, "close: the client is closing already");
-    if (c->failed)
-        return ensi_env_fail(&c->env, ENSIGN_E_STATE, "close: the client has failed for good; destroy it");
+    if (c->closing)
+        return ensi_env_fail(&c->env, ENSIGN_E_STATE,
+                             "close: called before; go on until CLOSED, or use ensign_destroy");
     c->closing = true;
     ensi_timer_start(&c->close_timer, timeout_ms);
 #ifndef ENSIGN_NO_SERVICE
@@ -11604,11 +11773,12 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
                                   d->tls.ca_file,     d->auth_tls.ca_file,
                                   d->tls.server_name, d->auth_tls.server_name,
                                   d->endpoint,        d->auth_url };
+    const size_t link = 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES, record = 2 * (size_t)ENSI_RECORD_BYTES;
     size_t size =
         sizeof(ensign_t) + ENSI_CLIENT_NGHTTP2 + ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
     size += (size_t)ensi_or(d->max_handles, 64) * (sizeof(ensi_handle_t *) + 2 * sizeof(uint16_t));
-    size += ENSIGN_MAX_LINKS * (2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + 2 * (size_t)ENSI_RECORD_BYTES);
-    if (d->client_id) size += 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
+    size += link + (d->tls.off ? 0 : record);
+    if (d->client_id) size += link + record + 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
     for (size_t i = 0; i < ENSI_COUNT(texts); i++) size += ensign_str(texts[i]).len + ENSI_MEM_SMALL;
     return size + d->tls.ca_pem.len + d->auth_tls.ca_pem.len;
 }
@@ -11671,8 +11841,9 @@ static bool ensi_client_has_handle(const ensign_t *c, uint32_t handle)
 
 static int ensi_client_timed_out(ensign_t *c)
 {
-    if (c->last_fault.code) c->env.error = c->last_fault;
-    else ensi_env_fail(&c->env, ENSIGN_TIMEOUT, "client: the time was up; no link has failed");
+    const ensign_error_t *why = ensi_state_fault(c);
+    if (why) c->env.error = *why;
+    else ensi_env_fail(&c->env, ENSIGN_TIMEOUT, "client: the time was up; no link fails now");
     return ENSIGN_TIMEOUT;
 }
 
@@ -11691,8 +11862,8 @@ static int ensi_client_fail(ensign_t *c, int code, int native, const char *forma
 /* >>sockets   may call: util sock client
  * The driver: poll set, step, wait, await
  *
- * The driver: moves bytes between the OS and the links by the public functions of the loop without sockets.
- * Beyond them it asks client a few questions (ensi_client_x). What is tested without sockets is what ships.
+ * Moves bytes between the OS and the links by the public functions of the loop without sockets, and asks
+ * client a few questions beyond them (ensi_client_x). So what is tested without sockets is what ships.
  *
  * Owns   nothing: the sockets are section sock's.
  * Holds  while UP, can_read and can_write fall only when the OS said "would block": for edge-triggered loops.
@@ -11957,7 +12128,7 @@ static void ensi_sock_run(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_ms
 
 static void ensi_sock_hangup(ensign_t *c, ensi_sock_t *s, int link, uint32_t attempt, uint64_t now_ms)
 {
-    if (s->state == ENSI_SOCK_UP) (void)ensi_sock_write(c, s, link); // GOAWAY, close_notify, if it is quick
+    if (s->state == ENSI_SOCK_UP) (void)ensi_sock_write(c, s, link); // what is left in tx, if quick
     if (s->state == ENSI_SOCK_CONNECTING) s->first += s->tried; // this one hung: another first, the next time
     s->attempt = attempt;
     ensi_sock_lost(c, s, link, 0, now_ms);
@@ -12133,8 +12304,8 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     *hit = false;
     if (timeout_ms < 0 && all == 0) {
         return ensi_client_fail(c, ENSIGN_E_STATE, 0,
-                                "sockets: a wait for ever would never end: nothing is open on this client; "
-                                "open something first, or give a time");
+                                "sockets: a wait for ever would never end: no handle is open (or the client "
+                                "has CLOSED or FAILED); open one first, or give a time");
     }
     e = ensi_sock_os_poll(p, all, timeout_ms);
     if (e != 0) { // timers run all the same: else a steady signal would keep them from it

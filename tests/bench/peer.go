@@ -2,8 +2,8 @@
 //
 //	peer publish|receive|both TOPIC COUNT BYTES [EVENTS_A_SECOND]
 //
-// The service is told by the ENSIGN_ variables; the topic must be there. Messages are written and read by hand
-// (protowire), which is less work than generated code does, so the comparison is in favour of this side.
+// The service is told by the ENSIGN_ variables; the topic must be there. Messages are written and read by
+// hand (protowire), which is less work than generated code does: that favours this side of the comparison.
 package main
 
 import (
@@ -37,9 +37,14 @@ const (
 // A codec that hands bytes through.
 type raw struct{}
 
-func (raw) Marshal(v any) ([]byte, error)      { return *v.(*[]byte), nil }
-func (raw) Unmarshal(data []byte, v any) error { *v.(*[]byte) = append((*v.(*[]byte))[:0], data...); return nil }
-func (raw) Name() string                       { return "proto" }
+func (raw) Name() string                  { return "proto" }
+func (raw) Marshal(v any) ([]byte, error) { return *v.(*[]byte), nil }
+
+func (raw) Unmarshal(data []byte, v any) error {
+	m := v.(*[]byte)
+	*m = append((*m)[:0], data...)
+	return nil
+}
 
 var (
 	total, size       int
@@ -98,7 +103,8 @@ func login(config *tls.Config) string {
 	client := http.Client{Transport: &http.Transport{TLSClientConfig: config}}
 	key := must(json.Marshal(map[string]string{
 		"client_id": os.Getenv("ENSIGN_CLIENT_ID"), "client_secret": os.Getenv("ENSIGN_CLIENT_SECRET")}))
-	answer := must(client.Post(os.Getenv("ENSIGN_AUTH_URL")+"/v1/authenticate", "application/json", bytes.NewReader(key)))
+	url := os.Getenv("ENSIGN_AUTH_URL") + "/v1/authenticate"
+	answer := must(client.Post(url, "application/json", bytes.NewReader(key)))
 	defer answer.Body.Close()
 	var tokens struct {
 		Access string `json:"access_token"`
@@ -222,7 +228,7 @@ func subscribe(topic string, done chan<- bool) {
 		wrap := find(m, 1)
 		data := find(find(wrap, 9), 2)
 		if len(data) != size || string(data[:10]) != fmt.Sprintf("%010d", i) {
-			log.Fatalf("another event where %d was due", i)
+			log.Fatalf("event %.10q of %d bytes where %d of %d was due", data, len(data), i, size)
 		}
 		send(s, field(nil, 1, field(nil, 1, find(wrap, 1))))
 		received.Add(1)

@@ -304,6 +304,32 @@ SCRIPT(an_event_that_is_too_large_is_a_gap)
     assert_text(n->as.event->data, "after");
 }
 
+/* A window larger than the limit takes in the large event whole, and what comes behind it. */
+SCRIPT(events_behind_one_that_is_too_large_are_not_lost)
+{
+    static char big[3000];
+    ensign_subscription_desc_t d = of_weather();
+    ensign_subscription_t sub;
+    stream_t *s;
+    world_create(w);
+    d.max_event_bytes = 1024;
+    sub = subscribe(w, &d);
+    s = ready(w, 0);
+    service_deliver(s, 1, big, sizeof big);
+    deliver_text(s, 2, "one");
+    service_deliver(s, 3, big, sizeof big);
+    service_deliver(s, 4, big, sizeof big);
+    deliver_text(s, 5, "two");
+    deliver_text(s, 6, "three");
+    world_settle(w);
+    assert_int_equal(gap(w, sub)->error->code, ENSIGN_E_TOO_LARGE);
+    event(w, sub, "one");
+    assert_int_equal(gap(w, sub)->as.gap.times, 2);
+    event(w, sub, "two");
+    event(w, sub, "three");
+    assert_false(s->closed);
+}
+
 SCRIPT(nonsense_from_the_server_costs_a_stream_only)
 {
     ensign_subscription_desc_t d = of_weather();
@@ -443,6 +469,7 @@ int main(void)
         IN_MODES(gaps_with_nothing_between_them_merge),
         IN_MODES(a_reconnect_keeps_the_handle),
         IN_MODES(an_event_that_is_too_large_is_a_gap),
+        IN_MODES(events_behind_one_that_is_too_large_are_not_lost),
         IN_MODES(nonsense_from_the_server_costs_a_stream_only),
         IN_MODES(a_held_subscription_stops_its_sender),
         IN_MODES(closing_cancels_the_stream),

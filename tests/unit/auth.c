@@ -117,10 +117,9 @@ static void tokens_are_renewed_in_time(void **state)
         { "{\"iat\":1000}", NULL, NEVER, NEVER, 0, false },
         { "opaque", "opaque", NEVER, NEVER, 0, true },
         { "a.!.c", NULL, NEVER, NEVER, 0, false },
-        { "{\"iat\":-9223372036854775807,\"exp\":9223372036854775806}", NULL, MAX_MS / 5 * 4, MAX_MS, 0,
-          false },
-        { HOUR, "{\"iat\":-9223372036854775807,\"nbf\":9223372036854775806}", 2880000, 3600000, MAX_MS,
-          false },
+        { "{\"iat\":1,\"exp\":253402300799}", NULL, MAX_MS / 5 * 4, MAX_MS, 0, false },
+        { "{\"iat\":-9223372036854775807,\"exp\":9223372036854775806}", NULL, NEVER, NEVER, 0, false },
+        { HOUR, "{\"iat\":-9223372036854775807,\"nbf\":9223372036854775806}", 2880000, 3600000, 0, true },
     };
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {

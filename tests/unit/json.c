@@ -408,6 +408,25 @@ static void a_jwt_over_8_kib_is_too_large(void **state)
     assert_true(jwt.exp == 4);
 }
 
+static void jwt_times_can_be_reckoned_with(void **state)
+{
+    static const struct { const char *payload; int rc; } rows[] = {
+        { "{\"exp\":253402300799,\"iat\":0}", ENSIGN_OK },
+        { "{\"exp\":253402300800}", ENSIGN_E_FORMAT },
+        { "{\"exp\":9223372036854775807,\"iat\":-9223372036854775808}", ENSIGN_E_FORMAT },
+        { "{\"iat\":-1}", ENSIGN_E_FORMAT },
+        { "{\"nbf\":1e18}", ENSIGN_E_FORMAT },
+    };
+    char token[256];
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        size_t n = make_token(rows[i].payload, token, sizeof token);
+        ensi_jwt_t jwt = { 9, 9, 9 };
+        assert_int_equal(ensi_jwt_read(ensi_slice(token, n), &jwt), rows[i].rc);
+        assert_true(rows[i].rc == ENSIGN_OK || (jwt.iat == 9 && jwt.nbf == 9 && jwt.exp == 9));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -429,6 +448,7 @@ int main(void)
         cmocka_unit_test(jwt_times_are_read),
         cmocka_unit_test(what_is_no_jwt_is_refused),
         cmocka_unit_test(a_jwt_over_8_kib_is_too_large),
+        cmocka_unit_test(jwt_times_can_be_reckoned_with),
     };
     return cmocka_run_group_tests_name("json", tests, NULL, NULL);
 }

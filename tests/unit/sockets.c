@@ -627,15 +627,34 @@ static void a_wait_ends_with_a_notice(void **state)
     done(&n);
 }
 
+/* A client connects at its first step, handles or not: there is nothing to wait for only when it has closed,
+   or when its connection was lost and no handle wants another. */
 static void nothing_to_wait_for_is_said(void **state)
 {
+    const ensign_notice_t *x;
     net_t n;
 
     (void)state;
     listening(&n, "127.0.0.1");
     client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    assert_int_equal(ensign_close(n.c, 60000), ENSIGN_OK);
+    assert_int_equal(ensign_wait(n.c, NULL, 0, -1), ENSIGN_OK);
+    x = ensign_next(n.c);
+    assert_non_null(x);
+    assert_int_equal(x->type, ENSIGN_NOTICE_CLOSED);
     assert_int_equal(ensign_wait(n.c, NULL, 0, -1), ENSIGN_E_STATE);
+    assert_non_null(strstr(ensign_error(n.c)->text, "CLOSED"));
+    assert_int_equal(ensign_await(n.c, ENSIGN_CLIENT, &x, -1), ENSIGN_E_STATE);
     assert_int_equal(ensign_wait(n.c, NULL, 0, 1), ENSIGN_TIMEOUT);
+    ensign_destroy(n.c);
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    accepted(&n);
+    assert_int_equal(send(n.peer, settings, sizeof settings, 0), sizeof settings);
+    until(&n, ENSIGN_NOTICE_CONNECTED, NULL);
+    assert_int_equal(close(n.peer), 0);
+    n.peer = -1;
+    until(&n, ENSIGN_NOTICE_DISCONNECTED, NULL);
+    assert_int_equal(ensign_wait(n.c, NULL, 0, -1), ENSIGN_E_STATE);
     ensign_destroy(n.c);
     client(&n, "127.0.0.1", ENSIGN_IO_CALLER);
     assert_int_equal(ensign_wait(n.c, NULL, 0, 1), ENSIGN_E_STATE);
@@ -659,6 +678,7 @@ static void await_gives_a_handles_own_notice(void **state)
     assert_int_equal(x->type, ENSIGN_NOTICE_END);
     assert_true(x->last);
     assert_int_equal(x->as.end.status, 14); /* UNAVAILABLE */
+    assert_int_equal(ensign_await(n.c, k.id, &x, 20), ENSIGN_E_HANDLE); /* though its END stands still */
     assert_true(ensign_pending(n.c, ENSIGN_CLIENT)); /* DISCONNECTED was left alone */
     assert_non_null(ensign_next(n.c));
     assert_int_equal(ensign_await(n.c, k.id, &x, -1), ENSIGN_E_HANDLE);

@@ -1,0 +1,1070 @@
+/* client.c - the client's desc, its life and its pump, on a fake link: the test is the loop and the server */
+#define _POSIX_C_SOURCE 200809L
+#define ENSIGN_IMPLEMENTATION
+#include "../../ensign.h"
+#include <errno.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+enum { RPC = ENSIGN_LINK_RPC, AUTH = ENSIGN_LINK_AUTH, SOON = 1, SEEN = 32 };
+
+typedef struct fake_t {
+    ensign_t *c;
+    ensign_desc_t d;
+    uint64_t now;
+    unsigned wakes, count, fail_at, refuse_over;
+    size_t live, peak;
+    ensign_notice_t seen[SEEN];         /* as pulled; what they point at is not kept */
+    int codes[SEEN];                    /* of their errors */
+    size_t n;
+} fake_t;
+
+static void *counted(void *user, void *old, size_t size)
+{
+    fake_t *f = (fake_t *)user;
+    size_t *p = old ? (size_t *)old - 2 : NULL;
+    size_t was = p ? *p : 0;
+    if (size == 0) {
+        f->live -= was;
+        free(p);
+        return NULL;
+    }
+    f->count++;
+    if (f->fail_at && f->count == f->fail_at) return NULL;
+    if (f->refuse_over && size > f->refuse_over) return NULL;
+    p = (size_t *)realloc(p, size + 2 * sizeof *p);
+    assert_non_null(p);
+    *p = size;
+    f->live += size - was;
+    if (f->live > f->peak) f->peak = f->live;
+    return p + 2;
+}
+
+static void woken(void *user)
+{
+    ((fake_t *)user)->wakes++;
+}
+
+static void prepare(fake_t *f)
+{
+    memset(f, 0, sizeof *f);
+    f->now = 1000;
+    f->d.endpoint = "127.0.0.1:443";
+    f->d.tls.off = true;
+    f->d.io = ENSIGN_IO_CALLER;
+    f->d.seed = 1;
+    f->d.user = f;
+    f->d.alloc = counted;
+    f->d.wake = woken;
+}
+
+static void with_key(fake_t *f, const char *auth_url)
+{
+    f->d.client_id = "id";
+    f->d.client_secret = "secret";
+    f->d.auth_url = auth_url;
+}
+
+static void create(fake_t *f)
+{
+    ensign_error_t why;
+    int rc = ensign_create(&f->c, &f->d, &why);
+    if (rc != ENSIGN_OK) fail_msg("ensign_create: %s", why.text);
+}
+
+static void destroy(fake_t *f)
+{
+    ensign_destroy(f->c);
+    assert_int_equal(f->live, 0);
+}
+
+/* The loop that the manual shows, without anything that moves bytes: one step for each time that is up. */
+static void pass(fake_t *f, uint64_t ms)
+{
+    uint64_t end = f->now + ms;
+    for (int steps = 0;; steps++) {
+        int t = ensi_client_timer(f->c, f->now);
+        assert_in_range(steps, 0, 10000); /* a step was due, and did nothing */
+        if (t < 0 || f->now + (uint64_t)t > end) break;
+        f->now += (uint64_t)t;
+        assert_int_equal(ensign_tick(f->c, f->now), ENSIGN_OK);
+        assert_false(f->c->env.work);
+        assert_false(f->c->env.stepping);
+    }
+    f->now = end;
+}
+
+static ensign_link_do_t todo(const fake_t *f, int link)
+{
+    ensign_link_t l;
+    ensign_link(f->c, link, &l);
+    return l.todo;
+}
+
+static uint32_t attempt(const fake_t *f, int link)
+{
+    ensign_link_t l;
+    ensign_link(f->c, link, &l);
+    return l.attempt;
+}
+
+static void up(fake_t *f, int link)
+{
+    assert_int_equal(todo(f, link), ENSIGN_LINK_DIAL);
+    assert_int_equal(ensign_link_up(f->c, link, attempt(f, link), f->now), ENSIGN_OK);
+}
+
+static void down(fake_t *f, int link, int native)
+{
+    assert_int_equal(ensign_link_down(f->c, link, attempt(f, link), native, f->now), ENSIGN_OK);
+}
+
+static void give(fake_t *f, int link, const void *bytes, size_t len)
+{
+    size_t cap;
+    uint8_t *to = ensign_rx_buf(f->c, link, &cap);
+    assert_non_null(to);
+    assert_true(cap >= len);
+    memcpy(to, bytes, len);
+    assert_int_equal(ensign_rx_ack(f->c, link, len, f->now), ENSIGN_OK);
+}
+
+static void take(fake_t *f, int link)
+{
+    size_t len;
+    while (ensign_tx_buf(f->c, link, &len)) assert_int_equal(ensign_tx_ack(f->c, link, len), ENSIGN_OK);
+}
+
+static void frame(fake_t *f, uint8_t type, uint8_t flags, uint32_t stream, const void *body, size_t len)
+{
+    uint8_t head[9];
+    ensi_put_be32(head, (uint32_t)len << 8 | type);
+    head[4] = flags;
+    ensi_put_be32(head + 5, stream);
+    give(f, RPC, head, sizeof head);
+    if (len) give(f, RPC, body, len);
+}
+
+static void settings(fake_t *f)
+{
+    frame(f, NGHTTP2_SETTINGS, 0, 0, NULL, 0);
+}
+
+/* From wherever it is to CONNECTED. */
+static void connect_it(fake_t *f)
+{
+    pass(f, SOON);
+    up(f, RPC);
+    take(f, RPC);
+    settings(f);
+    take(f, RPC);
+    assert_true(f->c->connected);
+}
+
+/* Takes all notices, and looks at the order that rule 11 wants. */
+static size_t pull(fake_t *f)
+{
+    const ensign_notice_t *n;
+    f->n = 0;
+    while ((n = ensign_next(f->c)) != NULL) {
+        assert_true(f->n < SEEN);
+        f->codes[f->n] = n->error ? n->error->code : 0;
+        f->seen[f->n++] = *n;
+    }
+    return f->n;
+}
+
+static uint32_t call(fake_t *f, bool wait)
+{
+    ensign_call_desc_t d;
+    memset(&d, 0, sizeof d);
+    d.method = "/test.Service/Method";
+    d.wait_for_ready = wait;
+    return ensign_call_open(f->c, &d).id;
+}
+
+/* ------------------------------------------------------------------ the desc */
+static void endpoints(void **state)
+{
+    static const struct { const char *text; uint16_t fallback; const char *host; uint16_t port; } good[] = {
+        { "a:1", 0, "a", 1 },
+        { "ensign.rotational.app:443", 0, "ensign.rotational.app", 443 },
+        { "1.2.3.4:65535", 0, "1.2.3.4", 65535 },
+        { "[::1]:443", 0, "::1", 443 },
+        { "[fe80::1%eth0]:00080", 0, "fe80::1%eth0", 80 },
+        { "my_service:5356", 0, "my_service", 5356 },
+        { "a", 443, "a", 443 },
+        { "[::1]", 80, "::1", 80 },
+    };
+    static const char *const bad[] = {
+        "", ":", ":443", "a", "a:", "a:0", "a:65536", "a:123456", "a:-1", "a:+1", "a: 1", "a:1 ", "a:1x",
+        "::1", "::1:443", "[::1", "[::1]", "[::1]443", "[::1]:", "[]:443", "[a]:443", "https://a:443",
+        "a/b:443", "a b:443", "a\n:443", "me@a:443", "\xC3\xA4:443", "[::1]x:443",
+    };
+    char host[16 + 256], longest[300];
+    uint16_t port;
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(good); i++) {
+        if (!ensi_client_split(good[i].text, good[i].fallback, host, sizeof host, &port))
+            fail_msg("refused: \"%s\"", good[i].text);
+        assert_string_equal(host, good[i].host);
+        assert_int_equal(port, good[i].port);
+    }
+    for (size_t i = 0; i < ENSI_COUNT(bad); i++)
+        if (ensi_client_split(bad[i], 0, host, sizeof host, &port)) fail_msg("taken: \"%s\"", bad[i]);
+    memset(longest, 'a', sizeof longest);
+    memcpy(longest + 256, ":1", 3);
+    assert_false(ensi_client_split(longest, 0, host, 256, &port));
+    memcpy(longest + 255, ":1", 3);
+    assert_true(ensi_client_split(longest, 0, host, 256, &port));
+    assert_int_equal(strlen(host), 255);
+}
+
+static void what_is_an_address_and_what_is_this_machine(void **state)
+{
+    static const char *const literals[] = { "1.2.3.4", "127.0.0.1", "::1", "fe80::1%eth0" };
+    static const char *const names[] = { "a", "1234", "127.1", "1.2.3.4.example", "localhost" };
+    static const char *const loopback[] = { "localhost", "127.0.0.1", "127.9.9.9", "::1" };
+    static const char *const elsewhere[] = { "127.0.0.1.example", "127.example", "localhost.example",
+                                             "128.0.0.1", "1.127.0.0", "::2", "127.1" };
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(literals); i++) assert_true(ensi_client_is_literal(literals[i]));
+    for (size_t i = 0; i < ENSI_COUNT(names); i++) assert_false(ensi_client_is_literal(names[i]));
+    for (size_t i = 0; i < ENSI_COUNT(loopback); i++) assert_true(ensi_client_is_loopback(loopback[i]));
+    for (size_t i = 0; i < ENSI_COUNT(elsewhere); i++) assert_false(ensi_client_is_loopback(elsewhere[i]));
+}
+
+/* What is refused, and a word that the text must have: the field. */
+static void refused(const ensign_desc_t *d, const char *word)
+{
+    ensign_t *c = (ensign_t *)1;
+    ensign_error_t why;
+    memset(&why, 0, sizeof why);
+    assert_int_equal(ensign_create(&c, d, &why), ENSIGN_E_ARGUMENT);
+    assert_null(c);
+    assert_int_equal(why.code, ENSIGN_E_ARGUMENT);
+    if (!strstr(why.text, word) || strncmp(why.text, "client: ", 8) != 0)
+        fail_msg("no \"%s\" in: %s", word, why.text);
+    assert_int_equal(ensign_create(&c, d, NULL), ENSIGN_E_ARGUMENT);
+    assert_null(c);
+}
+
+static void a_bad_desc_is_refused_by_name(void **state)
+{
+    static char longest[9000];
+    fake_t f;
+#define REFUSED(word, change)                                                                                \
+    do {                                                                                                     \
+        prepare(&f);                                                                                         \
+        change;                                                                                              \
+        refused(&f.d, word);                                                                                 \
+        assert_int_equal(f.live, 0);                                                                         \
+    } while (0)
+    (void)state;
+    memset(longest, 'x', sizeof longest - 1);
+    REFUSED("endpoint", f.d.endpoint = NULL);
+    REFUSED("endpoint", f.d.endpoint = "");
+    REFUSED("endpoint", f.d.endpoint = "https://a:443");
+    REFUSED("connection_window", f.d.connection_window = 65534);
+    REFUSED("connection_window", f.d.connection_window = 0x80000000u);
+    REFUSED("max_handles", f.d.max_handles = 65001);
+    REFUSED("backoff_max_ms", f.d.backoff_min_ms = 30001);
+    REFUSED("io", f.d.io = 3);
+    REFUSED("io", f.d.io = -1);
+    REFUSED("name", f.d.name = longest);
+    REFUSED("user_agent", f.d.user_agent = longest);
+    REFUSED("user_agent", f.d.user_agent = "a\r\nX: y");
+    REFUSED("authority", f.d.authority = longest);
+    REFUSED("authority", f.d.authority = "");
+    REFUSED("authority", f.d.authority = "a\nb");
+    REFUSED("token", f.d.token = "");
+    REFUSED("token", f.d.token = "abc\n");
+    REFUSED("token", f.d.token = longest);
+    REFUSED("token and client_id", (f.d.token = "a", f.d.client_id = "b", f.d.client_secret = "c"));
+    REFUSED("client_secret", f.d.client_id = "a");
+    REFUSED("client_secret", (f.d.client_id = "a", f.d.client_secret = ""));
+    REFUSED("client_secret", f.d.client_secret = "a");
+    REFUSED("client_id", (f.d.client_id = "", f.d.client_secret = "a"));
+    REFUSED("allow_plaintext_token", (f.d.token = "a", f.d.endpoint = "a:1"));
+    REFUSED("allow_plaintext_token", with_key(&f, "http://a"));
+    REFUSED("auth_url", with_key(&f, "ftp://a"));
+    REFUSED("auth_url", with_key(&f, "https://a/b"));
+    REFUSED("auth_url", with_key(&f, "https://a//"));
+    REFUSED("auth_url", with_key(&f, "https://"));
+    REFUSED("auth_url", with_key(&f, "https://a:"));
+    REFUSED("auth_url", with_key(&f, "https://me@a"));
+}
+
+static void auth_urls(void **state)
+{
+    static const struct { const char *url, *host; uint16_t port; bool secure; } good[] = {
+        { NULL, "auth.rotational.app", 443, true },
+        { "https://a", "a", 443, true },
+        { "https://a/", "a", 443, true },
+        { "https://a:8443/", "a", 8443, true },
+        { "https://[::1]", "::1", 443, true },
+        { "http://localhost", "localhost", 80, false },
+        { "http://[::1]:8088", "::1", 8088, false },
+    };
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(good); i++) {
+        fake_t f;
+        prepare(&f);
+        with_key(&f, good[i].url);
+        create(&f);
+        assert_string_equal(f.c->links[AUTH].host, good[i].host);
+        assert_int_equal(f.c->links[AUTH].port, good[i].port);
+        assert_int_equal(f.c->links[AUTH].secure, good[i].secure);
+        destroy(&f);
+    }
+}
+
+static void fill_in(fake_t *f, char text[12][32])
+{
+    for (int i = 0; i < 12; i++) snprintf(text[i], 32, "text-%d", i);
+    snprintf(text[0], 32, "host-0:443");
+    snprintf(text[1], 32, "https://host-1:444");
+    prepare(f);
+    f->d.tls.off = false;
+    f->d.endpoint = text[0];
+    f->d.auth_url = text[1];
+    f->d.client_id = text[2];
+    f->d.client_secret = text[3];
+    f->d.authority = text[4];
+    f->d.name = text[5];
+    f->d.user_agent = text[6];
+    f->d.tls.ca_file = text[7];
+    f->d.auth_tls.ca_pem = ensign_str(text[8]);
+    f->d.tls.server_name = text[9];
+    f->d.auth_tls.server_name = text[10];
+    f->d.tls.ca_pem = ensign_str(text[11]);
+}
+
+static void the_desc_is_copied(void **state)
+{
+    char text[12][32];
+    fake_t f;
+    ensign_t *c;
+    (void)state;
+    fill_in(&f, text);
+    create(&f);
+    memset(text, '!', sizeof text);
+    memset(&f.d, 0xEE, sizeof f.d);
+    c = f.c;
+    assert_string_equal(c->links[RPC].host, "host-0");
+    assert_string_equal(c->links[AUTH].host, "host-1");
+    assert_string_equal(c->auth.client_id, "text-2");
+    assert_string_equal(c->auth.client_secret, "text-3");
+    assert_string_equal(c->common.authority, "text-4");
+    assert_string_equal(c->stream_name, "text-5");
+    assert_memory_equal(c->common.user_agent, "text-6 ensign.h/", 16);
+    assert_string_equal(c->links[RPC].tls_opts.ca_file, "text-7");
+    assert_true(ensi_slice_is(c->links[AUTH].tls_opts.ca_pem, "text-8"));
+    assert_string_equal(c->links[RPC].server_name, "text-9");
+    assert_string_equal(c->links[AUTH].server_name, "text-10");
+    assert_true(ensi_slice_is(c->links[RPC].tls_opts.ca_pem, "text-11"));
+    destroy(&f);
+}
+
+static void create_fails_at_each_allocation(void **state)
+{
+    char text[12][32];
+    unsigned failed = 0;
+    (void)state;
+    for (int key = 0; key < 2; key++) {
+        for (unsigned at = 1;; at++) {
+            ensign_error_t why;
+            fake_t f;
+            int rc;
+            fill_in(&f, text);
+            if (!key) f.d.client_id = f.d.client_secret = NULL, f.d.token = "token";
+            f.fail_at = at;
+            memset(&why, 0, sizeof why);
+            rc = ensign_create(&f.c, &f.d, &why);
+            if (rc == ENSIGN_OK) {
+                destroy(&f);
+                break;
+            }
+            failed++;
+            assert_int_equal(rc, ENSIGN_E_MEMORY);
+            assert_int_equal(why.code, ENSIGN_E_MEMORY);
+            assert_non_null(strstr(why.text, "memory_limit"));
+            assert_null(f.c);
+            assert_int_equal(f.live, 0);
+        }
+    }
+    assert_true(failed > 20);
+}
+
+static void a_limit_below_what_create_needs(void **state)
+{
+    ensign_error_t why;
+    size_t limit, least = 0;
+    (void)state;
+    for (limit = 1; limit < 1u << 20 && !least; limit += 509) {
+        fake_t f;
+        prepare(&f);
+        f.d.memory_limit = limit;
+        if (ensign_create(&f.c, &f.d, &why) == ENSIGN_OK) least = limit;
+        else assert_int_equal(why.code, ENSIGN_E_MEMORY);
+        assert_true(f.peak <= limit);
+        ensign_destroy(f.c);
+        assert_int_equal(f.live, 0);
+    }
+    assert_in_range(least, sizeof(ensign_t), 200000);
+}
+
+/* ------------------------------------------------------------------ the environment */
+static const char *const variables[] = { "ENSIGN_ENDPOINT", "ENSIGN_AUTH_URL", "ENSIGN_CLIENT_ID",
+                                         "ENSIGN_CLIENT_SECRET", "ENSIGN_CA_FILE", "ENSIGN_INSECURE",
+                                         "ENSIGN_NO_AUTHENTICATION" };
+
+static void clear_environment(void)
+{
+    for (size_t i = 0; i < ENSI_COUNT(variables); i++) unsetenv(variables[i]);
+}
+
+static void booleans_of_the_environment(void **state)
+{
+    static const char *const yes[] = { "1", "y", "t", "yes", "true", "on", "YES", "True", "oN" };
+    static const char *const no[] = { "", "0", "n", "f", "no", "false", "off", "FALSE" };
+    static const char *const bad[] = { "2", "yess", "truefalse", " 1", "on ", "ja", "100000000000000" };
+    ensign_error_t why;
+    bool on;
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(yes); i++) {
+        setenv("ENSIGN_INSECURE", yes[i], 1);
+        on = false;
+        assert_int_equal(ensi_client_env_bool("ENSIGN_INSECURE", &on, &why), ENSIGN_OK);
+        assert_true(on);
+    }
+    for (size_t i = 0; i < ENSI_COUNT(no); i++) {
+        setenv("ENSIGN_INSECURE", no[i], 1);
+        on = false;
+        assert_int_equal(ensi_client_env_bool("ENSIGN_INSECURE", &on, &why), ENSIGN_OK);
+        assert_false(on);
+    }
+    for (size_t i = 0; i < ENSI_COUNT(bad); i++) {
+        ensign_desc_t d;
+        memset(&d, 0, sizeof d);
+        clear_environment();
+        setenv("ENSIGN_NO_AUTHENTICATION", bad[i], 1);
+        setenv("ENSIGN_ENDPOINT", "a:1", 1);
+        assert_int_equal(ensign_desc_env(&d, &why), ENSIGN_E_FORMAT);
+        assert_non_null(strstr(why.text, "ENSIGN_NO_AUTHENTICATION"));
+        assert_null(d.endpoint);
+    }
+    clear_environment();
+}
+
+static void the_environment_fills_what_is_left_open(void **state)
+{
+    ensign_desc_t d;
+    ensign_error_t why;
+    (void)state;
+    clear_environment();
+    memset(&d, 0, sizeof d);
+    assert_int_equal(ensign_desc_env(&d, &why), ENSIGN_OK);
+    assert_null(d.endpoint);
+    assert_null(d.client_id);
+    for (size_t i = 0; i < 5; i++) setenv(variables[i], variables[i], 1);
+    assert_int_equal(ensign_desc_env(&d, NULL), ENSIGN_OK);
+    assert_string_equal(d.endpoint, "ENSIGN_ENDPOINT");
+    assert_string_equal(d.auth_url, "ENSIGN_AUTH_URL");
+    assert_string_equal(d.client_id, "ENSIGN_CLIENT_ID");
+    assert_string_equal(d.client_secret, "ENSIGN_CLIENT_SECRET");
+    assert_string_equal(d.tls.ca_file, "ENSIGN_CA_FILE");
+    assert_string_equal(d.auth_tls.ca_file, "ENSIGN_CA_FILE");
+    assert_false(d.tls.off);
+    memset(&d, 0, sizeof d);
+    d.endpoint = "mine";
+    d.tls.ca_pem = ensign_str("mine");
+    d.token = "mine";
+    setenv("ENSIGN_INSECURE", "on", 1);
+    assert_int_equal(ensign_desc_env(&d, NULL), ENSIGN_OK);
+    assert_string_equal(d.endpoint, "mine");
+    assert_null(d.tls.ca_file);
+    assert_null(d.client_id); /* a token stands for the key */
+    assert_null(d.client_secret);
+    assert_true(d.tls.off);
+    memset(&d, 0, sizeof d);
+    d.client_id = "mine";
+    setenv("ENSIGN_NO_AUTHENTICATION", "1", 1);
+    assert_int_equal(ensign_desc_env(&d, NULL), ENSIGN_OK);
+    assert_string_equal(d.client_id, "mine");
+    assert_null(d.client_secret);
+    clear_environment();
+}
+
+/* ------------------------------------------------------------------ closing */
+typedef enum { AT_BIRTH, AT_RESOLVE, AT_DIAL, AT_UP, AT_CONNECTED, AT_WAIT, AT_HANGUP, PLACES } place_t;
+
+static void go_to(fake_t *f, place_t place)
+{
+    static const ensign_link_do_t want[PLACES] = { ENSIGN_LINK_IDLE, ENSIGN_LINK_RESOLVE, ENSIGN_LINK_DIAL,
+                                                   ENSIGN_LINK_RUN,  ENSIGN_LINK_RUN,     ENSIGN_LINK_IDLE,
+                                                   ENSIGN_LINK_HANGUP };
+    if (place == AT_RESOLVE) f->d.endpoint = "a.example:443";
+    f->d.backoff_min_ms = f->d.backoff_max_ms = 1000;
+    f->d.connect_timeout_ms = 500;
+    create(f);
+    if (place == AT_CONNECTED) connect_it(f);
+    else if (place != AT_BIRTH) pass(f, SOON);
+    if (place == AT_UP) up(f, RPC);
+    if (place == AT_WAIT) down(f, RPC, ECONNREFUSED);
+    if (place == AT_HANGUP) pass(f, 500);
+    assert_int_equal(todo(f, RPC), want[place]);
+}
+
+static void answer_hangup(fake_t *f)
+{
+    if (todo(f, RPC) == ENSIGN_LINK_HANGUP) down(f, RPC, 0);
+}
+
+/* CLOSED is there, is the last of all, and nothing is left to do. */
+static void is_closed(fake_t *f, size_t ends)
+{
+    size_t n = pull(f), seen = 0;
+    for (size_t i = 0; i < n; i++) seen += f->seen[i].type == ENSIGN_NOTICE_END;
+    assert_int_equal(seen, ends);
+    assert_true(n > 0);
+    assert_int_equal(f->seen[n - 1].type, ENSIGN_NOTICE_CLOSED);
+    assert_int_equal(f->seen[n - 1].handle, ENSIGN_CLIENT);
+    assert_true(f->seen[n - 1].last);
+    answer_hangup(f);
+    pass(f, 100000);
+    assert_int_equal(pull(f), 0);
+    assert_int_equal(todo(f, RPC), ENSIGN_LINK_IDLE);
+    assert_int_equal(ensign_timeout(f->c, f->now), -1);
+    assert_int_equal(call(f, true), 0);
+    assert_int_equal(ensign_error(f->c)->code, ENSIGN_E_STATE);
+}
+
+static void is_open(fake_t *f)
+{
+    for (size_t i = pull(f); i-- > 0;) assert_int_not_equal(f->seen[i].type, ENSIGN_NOTICE_CLOSED);
+}
+
+static void close_without_handles_in_each_state(void **state)
+{
+    static const uint32_t times[] = { 0, 700, ENSIGN_FOREVER };
+    (void)state;
+    for (int place = 0; place < PLACES; place++) {
+        for (size_t t = 0; t < ENSI_COUNT(times); t++) {
+            fake_t f;
+            prepare(&f);
+            go_to(&f, (place_t)place);
+            assert_int_equal(ensign_close(f.c, times[t]), ENSIGN_OK);
+            assert_int_equal(ensign_close(f.c, 0), ENSIGN_E_STATE);
+            assert_int_equal(ensign_timeout(f.c, f.now), 0);
+            pass(&f, 0);
+            is_closed(&f, 0);
+            destroy(&f);
+        }
+    }
+}
+
+static void close_with_a_call_in_each_state(void **state)
+{
+    static const uint32_t times[] = { 0, 700 };
+    (void)state;
+    for (int place = 0; place < PLACES; place++) {
+        for (size_t t = 0; t < ENSI_COUNT(times); t++) {
+            fake_t f;
+            prepare(&f);
+            go_to(&f, (place_t)place);
+            assert_int_not_equal(call(&f, true), 0);
+            assert_int_equal(ensign_close(f.c, times[t]), ENSIGN_OK);
+            if (times[t]) {
+                pass(&f, times[t] - 1);
+                is_open(&f);
+            }
+            pass(&f, 1);
+            is_closed(&f, 1);
+            destroy(&f);
+        }
+    }
+}
+
+static void close_for_ever_waits_for_the_last_handle(void **state)
+{
+    ensign_call_t k;
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    go_to(&f, AT_CONNECTED);
+    k.id = call(&f, true);
+    pass(&f, 0);
+    assert_int_equal(ensign_close(f.c, ENSIGN_FOREVER), ENSIGN_OK);
+    pass(&f, 100000);
+    is_open(&f);
+    assert_int_equal(ensign_timeout(f.c, f.now), -1);
+    assert_int_equal(ensign_call_cancel(f.c, k), ENSIGN_OK);
+    pass(&f, 0);
+    is_closed(&f, 1);
+    destroy(&f);
+}
+
+static void nothing_is_renewed_after_the_end(void **state)
+{
+    /* {"iat":1,"exp":3601} */
+    static const char text[] = "HTTP/1.1 200 OK\r\nContent-Length: 54\r\n\r\n"
+                               "{\"access_token\":\"e30.eyJpYXQiOjEsImV4cCI6MzYwMX0.e30\"}";
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    with_key(&f, "http://127.0.0.1:8088");
+    create(&f);
+    connect_it(&f);
+    up(&f, AUTH);
+    give(&f, AUTH, text, sizeof text - 1);
+    assert_int_equal(f.c->auth.state, ENSI_AUTH_READY);
+    assert_int_equal(f.c->auth.failures, 0);
+    down(&f, AUTH, 0);
+    pass(&f, 1);
+    assert_int_equal(pull(&f), 1);
+    assert_in_range(ensign_timeout(f.c, f.now), 1, 3600 * 1000 - 1); /* the renewal */
+    assert_int_equal(ensign_close(f.c, 100), ENSIGN_OK);
+    pass(&f, 0);
+    is_closed(&f, 0);
+    destroy(&f);
+}
+
+static void forgetting_the_last_handle_closes_too(void **state)
+{
+    uint32_t k;
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    go_to(&f, AT_WAIT);
+    k = call(&f, true);
+    assert_int_equal(ensign_close(f.c, ENSIGN_FOREVER), ENSIGN_OK);
+    pass(&f, 0);
+    assert_int_equal(ensign_forget(f.c, k), ENSIGN_OK);
+    assert_int_equal(ensign_timeout(f.c, f.now), 0);
+    pass(&f, 0);
+    is_closed(&f, 0);
+    destroy(&f);
+}
+
+static void destroy_in_each_state(void **state)
+{
+    (void)state;
+    for (int place = 0; place < PLACES; place++) {
+        fake_t f;
+        prepare(&f);
+        go_to(&f, (place_t)place);
+        assert_int_not_equal(call(&f, true), 0);
+        assert_int_not_equal(ensign_status(f.c, NULL).id, 0);
+        if (place & 1) pass(&f, 0);
+        destroy(&f);
+    }
+    ensign_destroy(NULL);
+}
+
+/* ------------------------------------------------------------------ failing for good */
+static void failed_comes_behind_all_others_and_closed_behind_it(void **state)
+{
+    fake_t f;
+    uint32_t k;
+    (void)state;
+    prepare(&f);
+    f.d.give_up_after_ms = 5000;
+    f.d.backoff_min_ms = f.d.backoff_max_ms = 100;
+    create(&f);
+    k = call(&f, true);
+    for (int i = 0; i < 1000 && !f.c->failed; i++) {
+        pass(&f, 100);
+        if (todo(&f, RPC) == ENSIGN_LINK_DIAL) down(&f, RPC, ECONNREFUSED);
+    }
+    assert_in_range(f.now - 1000, 5000, 5200);
+    assert_int_equal(pull(&f), 3);
+    assert_int_equal(f.seen[0].type, ENSIGN_NOTICE_DISCONNECTED);
+    assert_int_equal(f.seen[1].type, ENSIGN_NOTICE_END);
+    assert_int_equal(f.seen[1].handle, k);
+    assert_int_equal(f.seen[1].as.end.status, ENSIGN_GRPC_UNAVAILABLE);
+    assert_int_equal(f.seen[2].type, ENSIGN_NOTICE_FAILED);
+    assert_int_equal(f.codes[2], ENSIGN_E_CONNECT);
+    assert_int_equal(ensign_close(f.c, 1000), ENSIGN_OK);
+    pass(&f, 0);
+    is_closed(&f, 0);
+    destroy(&f);
+}
+
+static void a_connection_that_nobody_uses_is_no_failure(void **state)
+{
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    f.d.give_up_after_ms = 5000;
+    create(&f);
+    pass(&f, SOON);
+    down(&f, RPC, ECONNREFUSED);
+    pass(&f, 100);
+    connect_it(&f);
+    pass(&f, 100000); /* well, though no call has proved it */
+    assert_false(f.c->failed);
+    down(&f, RPC, ECONNRESET); /* nobody wants another one */
+    pull(&f);
+    assert_int_equal(f.seen[f.n - 1].type, ENSIGN_NOTICE_DISCONNECTED);
+    assert_int_equal(f.seen[f.n - 1].as.disconnected.retry_in_ms, ENSIGN_FOREVER);
+    pass(&f, 100000);
+    assert_false(f.c->failed);
+    assert_int_equal(todo(&f, RPC), ENSIGN_LINK_IDLE);
+    assert_int_equal(ensign_timeout(f.c, f.now), -1);
+    assert_int_not_equal(call(&f, true), 0);
+    destroy(&f);
+}
+
+static void an_auth_service_that_only_answers_500_is_given_up(void **state)
+{
+    static const char text[] = "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n";
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    with_key(&f, "http://127.0.0.1:8088");
+    f.d.give_up_after_ms = 5000;
+    f.d.backoff_max_ms = 200;
+    create(&f);
+    connect_it(&f);
+    assert_int_not_equal(call(&f, true), 0);
+    for (int i = 0; i < 1000 && !f.c->failed; i++) {
+        pass(&f, 10);
+        if (todo(&f, AUTH) == ENSIGN_LINK_DIAL) up(&f, AUTH);
+        if (todo(&f, AUTH) == ENSIGN_LINK_RUN) give(&f, AUTH, text, sizeof text - 1);
+        if (todo(&f, AUTH) == ENSIGN_LINK_HANGUP) down(&f, AUTH, 0);
+    }
+    assert_in_range(f.now - 1000, 5000, 5300);
+    pull(&f);
+    assert_int_equal(f.seen[f.n - 1].type, ENSIGN_NOTICE_FAILED);
+    assert_int_equal(f.codes[f.n - 1], ENSIGN_E_AUTH);
+    destroy(&f);
+}
+
+/* ------------------------------------------------------------------ time, work */
+static void durations_are_not_doubled_by_a_loop_that_sleeps(void **state)
+{
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    f.d.connect_timeout_ms = 3000;
+    f.d.backoff_min_ms = f.d.backoff_max_ms = 4000;
+    create(&f);
+    pass(&f, 2999);
+    assert_int_equal(todo(&f, RPC), ENSIGN_LINK_DIAL);
+    pass(&f, 1);
+    assert_int_equal(todo(&f, RPC), ENSIGN_LINK_HANGUP);
+    down(&f, RPC, 0);
+    pull(&f);
+    assert_int_equal(f.seen[0].type, ENSIGN_NOTICE_DISCONNECTED);
+    assert_int_equal(f.codes[0], ENSIGN_E_STALLED);
+    assert_in_range(f.seen[0].as.disconnected.retry_in_ms, 1, 4000);
+    pass(&f, f.seen[0].as.disconnected.retry_in_ms - 1);
+    assert_int_equal(todo(&f, RPC), ENSIGN_LINK_IDLE);
+    pass(&f, 1);
+    assert_int_equal(todo(&f, RPC), ENSIGN_LINK_DIAL);
+    destroy(&f);
+}
+
+static void the_connect_timeout_ends_with_settings(void **state)
+{
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    f.d.connect_timeout_ms = 3000;
+    create(&f);
+    pass(&f, 2000);
+    up(&f, RPC);
+    take(&f, RPC);
+    pass(&f, 999);
+    assert_int_equal(todo(&f, RPC), ENSIGN_LINK_RUN);
+    pass(&f, 1);
+    assert_int_equal(todo(&f, RPC), ENSIGN_LINK_HANGUP); /* from the dial, not from the connection */
+    down(&f, RPC, 0);
+    pass(&f, 100);
+    connect_it(&f);
+    pass(&f, 100000);
+    assert_int_equal(todo(&f, RPC), ENSIGN_LINK_RUN);
+    destroy(&f);
+}
+
+static void wake_is_for_calls_outside_of_a_step(void **state)
+{
+    ensign_call_desc_t d;
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    f.d.endpoint = "a.example:443";
+    create(&f);
+    pass(&f, SOON);
+    memset(&d, 0, sizeof d);
+    d.method = "/a/b";
+    d.deadline_ms = 500;
+    d.wait_for_ready = true;
+    assert_int_not_equal(ensign_call_open(f.c, &d).id, 0);
+    assert_int_equal(f.wakes, 1);
+    pass(&f, 1000); /* the deadline ends the call inside of a step */
+    assert_int_equal(f.wakes, 1);
+    assert_int_equal(ensign_resolved(f.c, RPC, attempt(&f, RPC), NULL, 0, -2), ENSIGN_OK);
+    assert_int_equal(f.wakes, 1);
+    assert_int_equal(pull(&f), 2);
+    destroy(&f);
+}
+
+static void losses_and_connections_are_told_once_in_their_order(void **state)
+{
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    create(&f);
+    assert_int_not_equal(call(&f, true), 0);
+    connect_it(&f);
+    down(&f, RPC, ECONNRESET);
+    assert_int_equal(pull(&f), 2); /* a lost connection takes its CONNECTED along; the call has ended */
+    for (size_t i = 0; i < 2; i++) assert_int_not_equal(f.seen[i].type, ENSIGN_NOTICE_CONNECTED);
+    assert_int_not_equal(call(&f, true), 0);
+    pass(&f, 1000);
+    down(&f, RPC, ECONNREFUSED);
+    pass(&f, 1000);
+    down(&f, RPC, ECONNRESET);
+    pass(&f, 1000);
+    connect_it(&f);
+    assert_int_equal(pull(&f), 2);
+    assert_int_equal(f.seen[0].type, ENSIGN_NOTICE_DISCONNECTED);
+    assert_int_equal(f.codes[0], ENSIGN_E_CONNECT);
+    assert_int_equal(f.seen[1].type, ENSIGN_NOTICE_CONNECTED);
+    destroy(&f);
+}
+
+/* ------------------------------------------------------------------ answers to links */
+static void addresses_that_are_none_are_left_out(void **state)
+{
+    const char *list[ENSIGN_MAX_ADDRESSES + 4];
+    char longest[ENSI_ADDRESS_BYTES + 1];
+    ensign_link_t l;
+    fake_t f;
+    (void)state;
+    memset(longest, '1', sizeof longest);
+    longest[sizeof longest - 1] = '\0';
+    for (size_t i = 0; i < ENSI_COUNT(list); i++) list[i] = "10.0.0.1";
+    list[0] = "";
+    list[1] = NULL;
+    list[2] = longest;
+    prepare(&f);
+    f.d.endpoint = "a.example:443";
+    create(&f);
+    pass(&f, SOON);
+    assert_int_equal(ensign_resolved(f.c, 2, 1, list, 1, 0), ENSIGN_E_ARGUMENT);
+    assert_int_equal(ensign_resolved(f.c, -1, 1, list, 1, 0), ENSIGN_E_ARGUMENT);
+    assert_int_equal(ensign_resolved(f.c, RPC, attempt(&f, RPC) + 1, list, 1, 0), ENSIGN_OK);
+    assert_int_equal(ensign_link_up(f.c, RPC, attempt(&f, RPC), f.now), ENSIGN_OK); /* too early */
+    assert_int_equal(todo(&f, RPC), ENSIGN_LINK_RESOLVE);
+    assert_int_equal(ensign_resolved(f.c, RPC, attempt(&f, RPC), list, ENSI_COUNT(list), 0), ENSIGN_OK);
+    ensign_link(f.c, RPC, &l);
+    assert_int_equal(l.todo, ENSIGN_LINK_DIAL);
+    assert_int_equal(l.address_count, ENSIGN_MAX_ADDRESSES);
+    for (size_t i = 0; i < l.address_count; i++) assert_string_equal(l.addresses[i], "10.0.0.1");
+    assert_int_equal(ensign_resolved(f.c, RPC, l.attempt, list, 0, 0), ENSIGN_OK); /* twice */
+    assert_int_equal(todo(&f, RPC), ENSIGN_LINK_DIAL);
+    destroy(&f);
+    for (size_t count = 0; count <= 3; count += 3) { /* none at all, and none that is one */
+        prepare(&f);
+        f.d.endpoint = "a.example:443";
+        create(&f);
+        pass(&f, SOON);
+        assert_int_equal(ensign_resolved(f.c, RPC, attempt(&f, RPC), list, count, -3), ENSIGN_OK);
+        assert_int_equal(todo(&f, RPC), ENSIGN_LINK_IDLE);
+        pull(&f);
+        assert_int_equal(f.codes[0], ENSIGN_E_RESOLVE);
+        destroy(&f);
+    }
+}
+
+static void more_bytes_than_there_are_is_an_error(void **state)
+{
+    ensign_link_t l;
+    size_t cap, len;
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    create(&f);
+    assert_null(ensign_rx_buf(f.c, RPC, &cap));
+    assert_int_equal(cap, 0);
+    assert_null(ensign_tx_buf(f.c, RPC, &len));
+    assert_null(ensign_rx_buf(f.c, 7, &cap));
+    assert_int_equal(ensign_error(f.c)->code, ENSIGN_E_ARGUMENT);
+    ensign_link(f.c, 7, &l);
+    assert_int_equal(l.todo, ENSIGN_LINK_IDLE);
+    pass(&f, SOON);
+    up(&f, RPC);
+    assert_non_null(ensign_rx_buf(f.c, RPC, &cap));
+    assert_non_null(ensign_tx_buf(f.c, RPC, &len));
+    assert_int_equal(ensign_rx_ack(f.c, RPC, cap + 1, f.now), ENSIGN_E_ARGUMENT);
+    assert_int_equal(ensign_tx_ack(f.c, RPC, len + 1), ENSIGN_E_ARGUMENT);
+    assert_int_equal(ensign_rx_ack(f.c, RPC, 0, f.now), ENSIGN_OK);
+    assert_int_equal(ensign_tx_ack(f.c, RPC, 0), ENSIGN_OK);
+    assert_int_equal(todo(&f, RPC), ENSIGN_LINK_RUN);
+    down(&f, RPC, 0);
+    assert_int_equal(ensign_rx_ack(f.c, RPC, 1, f.now), ENSIGN_OK); /* late: the connection is gone */
+    destroy(&f);
+}
+
+/* ------------------------------------------------------------------ the pump */
+/* SETTINGS and a stream's HEADERS: ":status 200", content-type application/grpc, by HPACK's static table. */
+static void answer_headers(fake_t *f, uint32_t stream)
+{
+    static const uint8_t block[] = { 0x88, 0x0F, 0x10, 16, 'a', 'p', 'p', 'l', 'i', 'c', 'a',
+                                     't',  'i',  'o',  'n', '/', 'g', 'r', 'p', 'c' };
+    frame(f, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, stream, block, sizeof block);
+}
+
+static void no_memory_for_a_reply_does_not_hang(void **state)
+{
+    static const uint8_t head[] = { 0, 0, 8, 0, 0, 1, 2, 3 }; /* 512 KiB to come */
+    ensign_publisher_desc_t p;
+    fake_t f;
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        prepare(&f);
+        create(&f);
+        memset(&p, 0, sizeof p);
+        if (kind == 0) {
+            p.topic = "topic";
+            assert_int_not_equal(ensign_publisher_open(f.c, &p).id, 0);
+        } else {
+            assert_int_not_equal(call(&f, true), 0);
+        }
+        connect_it(&f);
+        pass(&f, 0);
+        take(&f, RPC);
+        answer_headers(&f, 1);
+        f.refuse_over = 300000;
+        frame(&f, NGHTTP2_DATA, 0, 1, head, sizeof head); /* here the pump ran for ever */
+        take(&f, RPC);
+        f.refuse_over = 0;
+        pass(&f, 1000);
+        destroy(&f);
+    }
+}
+
+/* A stream that cannot be opened for want of memory is tried again after a backoff, not in every step. */
+static void no_memory_for_a_stream_does_not_spin(void **state)
+{
+    ensign_publisher_desc_t p;
+    ensign_subscription_desc_t s;
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        fake_t f;
+        prepare(&f);
+        create(&f);
+        memset(&p, 0, sizeof p);
+        memset(&s, 0, sizeof s);
+        if (kind == 0) assert_int_not_equal(ensign_publisher_open(f.c, &p).id, 0);
+        else assert_int_not_equal(ensign_subscribe(f.c, &s).id, 0);
+        pass(&f, SOON);
+        up(&f, RPC);
+        take(&f, RPC);
+        f.refuse_over = 1;
+        settings(&f);
+        take(&f, RPC);
+        pass(&f, 60000);
+        assert_int_equal(f.c->h2.open, 0);
+        f.refuse_over = 0;
+        pass(&f, 60000);
+        assert_int_equal(f.c->h2.open, 1);
+        destroy(&f);
+    }
+}
+
+/* What makes nghttp2 hold most: answers to a flood that the peer does not read, and one enormous header. */
+static void flood(fake_t *f, uint8_t type, size_t len, size_t queued)
+{
+    static const uint8_t body[8];
+    while (todo(f, RPC) == ENSIGN_LINK_RUN &&
+           nghttp2_session_get_outbound_queue_size(f->c->h2.session) < queued)
+        frame(f, type, 0, 0, body, len);
+}
+
+static void enormous_header(fake_t *f)
+{
+    static const uint8_t name[] = { 0x00, 0x7F, 0xE1, 0xD3, 0x03 }; /* a new name, of 60,000 bytes */
+    static uint8_t part[15000];
+    uint8_t first[sizeof name + 1000];
+    memset(part, 'a', sizeof part);
+    memset(first, 'a', sizeof first);
+    memcpy(first, name, sizeof name);
+    frame(f, NGHTTP2_HEADERS, 0, 1, first, sizeof first);
+    for (int i = 0; i < 3; i++) frame(f, NGHTTP2_CONTINUATION, 0, 1, part, sizeof part);
+    frame(f, NGHTTP2_CONTINUATION, 0, 1, part, 14000);
+    frame(f, NGHTTP2_CONTINUATION, 0, 1, name + 1, 4); /* and as long a value */
+    for (int i = 0; i < 3; i++) frame(f, NGHTTP2_CONTINUATION, 0, 1, part, sizeof part);
+}
+
+static void the_bound_holds_in_a_flood(void **state)
+{
+    static const uint8_t types[] = { NGHTTP2_PING, NGHTTP2_SETTINGS };
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(types); i++) {
+        size_t bound, len = types[i] == NGHTTP2_PING ? 8 : 0;
+        ensign_call_desc_t d;
+        fake_t f;
+        prepare(&f);
+        create(&f);
+        memset(&d, 0, sizeof d);
+        d.max_metadata_bytes = 1024;
+        d.window_bytes = d.max_message_bytes = d.send_buffer_bytes = d.max_send_bytes = 1024;
+        bound = ensign_memory_bound(&f.d) + ensign_call_memory_bound(&d);
+        d.method = "/a/b";
+        connect_it(&f);
+        assert_int_not_equal(ensign_call_open(f.c, &d).id, 0);
+        pass(&f, 0);
+        take(&f, RPC);
+        flood(&f, types[i], len, 990);
+        enormous_header(&f);
+        assert_int_equal(todo(&f, RPC), ENSIGN_LINK_RUN);
+        assert_in_range(f.peak, 1, bound);
+        assert_true(bound < 2 * f.peak); /* nor is it a fairy tale */
+        destroy(&f);
+        prepare(&f);
+        create(&f);
+        connect_it(&f);
+        flood(&f, types[i], len, SIZE_MAX);
+        assert_int_equal(todo(&f, RPC), ENSIGN_LINK_HANGUP); /* that is too much of it */
+        assert_true(f.peak <= bound);
+        destroy(&f);
+    }
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(endpoints),
+        cmocka_unit_test(what_is_an_address_and_what_is_this_machine),
+        cmocka_unit_test(a_bad_desc_is_refused_by_name),
+        cmocka_unit_test(auth_urls),
+        cmocka_unit_test(the_desc_is_copied),
+        cmocka_unit_test(create_fails_at_each_allocation),
+        cmocka_unit_test(a_limit_below_what_create_needs),
+        cmocka_unit_test(booleans_of_the_environment),
+        cmocka_unit_test(the_environment_fills_what_is_left_open),
+        cmocka_unit_test(close_without_handles_in_each_state),
+        cmocka_unit_test(close_with_a_call_in_each_state),
+        cmocka_unit_test(close_for_ever_waits_for_the_last_handle),
+        cmocka_unit_test(nothing_is_renewed_after_the_end),
+        cmocka_unit_test(forgetting_the_last_handle_closes_too),
+        cmocka_unit_test(destroy_in_each_state),
+        cmocka_unit_test(failed_comes_behind_all_others_and_closed_behind_it),
+        cmocka_unit_test(a_connection_that_nobody_uses_is_no_failure),
+        cmocka_unit_test(an_auth_service_that_only_answers_500_is_given_up),
+        cmocka_unit_test(durations_are_not_doubled_by_a_loop_that_sleeps),
+        cmocka_unit_test(the_connect_timeout_ends_with_settings),
+        cmocka_unit_test(wake_is_for_calls_outside_of_a_step),
+        cmocka_unit_test(losses_and_connections_are_told_once_in_their_order),
+        cmocka_unit_test(addresses_that_are_none_are_left_out),
+        cmocka_unit_test(more_bytes_than_there_are_is_an_error),
+        cmocka_unit_test(no_memory_for_a_reply_does_not_hang),
+        cmocka_unit_test(no_memory_for_a_stream_does_not_spin),
+        cmocka_unit_test(the_bound_holds_in_a_flood),
+    };
+    return cmocka_run_group_tests_name("client", tests, NULL, NULL);
+}

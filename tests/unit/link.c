@@ -1,0 +1,336 @@
+/* link.c - section link: every state with every input, the backoff, what the buffers promise */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <cmocka.h>
+#define ENSIGN_IMPLEMENTATION
+#include "../../ensign.h"
+
+static ensi_env_t env;
+static ensi_link_t l;
+
+static void open_link(const char *host, bool literal, bool secure)
+{
+    memset(&env, 0, sizeof env);
+    memset(&l, 0, sizeof l);
+    env.mem.alloc = ensi_mem_default;
+    env.rng = 42;
+    l.env = &env;
+    l.name = "rpc";
+    l.host = ensi_mem_text(&env.mem, host);
+    l.literal = literal;
+    l.secure = secure;
+    l.backoff_min_ms = 100;
+    l.backoff_max_ms = 5000;
+    snprintf(l.where, sizeof l.where, "%s:443", host);
+#ifndef ENSIGN_NO_TLS
+    l.server_name = l.host;
+    l.tls_opts.insecure_skip_verify = true;
+#endif
+}
+
+static void close_link(void)
+{
+    ensi_link_free(&l);
+    ensi_mem_close(&env.mem);
+    assert_int_equal(env.mem.used, 0);
+}
+
+static void run_link(bool secure)
+{
+    open_link("192.0.2.1", true, secure);
+    ensi_link_want(&l, 1000);
+    assert_int_equal(l.state, ENSI_LINK_DIAL);
+    ensi_link_up(&l);
+    assert_int_equal(l.fault.code, ENSIGN_OK);
+    assert_int_equal(l.state, ENSI_LINK_RUN);
+}
+
+/* ---- states */
+
+#define NO ENSI_LINK_STATES
+static const ensi_link_state_t expected[ENSI_LINK_STATES][ENSI_LINK_INPUTS] = {
+    /*            NAME               ADDRESS         UP             DOWN            STOP              DUE */
+    /* IDLE */    { ENSI_LINK_RESOLVE, ENSI_LINK_DIAL, NO,            NO,             NO,               NO },
+    /* RESOLVE */ { NO,                ENSI_LINK_DIAL, NO,            ENSI_LINK_WAIT, ENSI_LINK_WAIT,   NO },
+    /* DIAL */    { NO,                NO,             ENSI_LINK_RUN, ENSI_LINK_WAIT, ENSI_LINK_HANGUP, NO },
+    /* RUN */     { NO,                NO,             NO,            ENSI_LINK_WAIT, ENSI_LINK_HANGUP, NO },
+    /* HANGUP */  { NO,                NO,             NO,            ENSI_LINK_WAIT, NO,               NO },
+    /* WAIT */    { NO,                NO,             NO,            NO,             NO,   ENSI_LINK_IDLE },
+};
+
+static void legal_moves_move_and_all_others_leave_the_state(void **state)
+{
+    size_t legal = 0;
+    (void)state;
+    for (int from = 0; from < ENSI_LINK_STATES; from++)
+        for (int in = 0; in < ENSI_LINK_INPUTS; in++) {
+            bool may = expected[from][in] != NO;
+            open_link("a.example", false, false);
+            l.state = (ensi_link_state_t)from;
+            assert_int_equal(ensi_link_move(&l, (ensi_link_in_t)in), may);
+            assert_int_equal(l.state, may ? (int)expected[from][in] : from);
+            legal += may;
+            close_link();
+        }
+    assert_int_equal(legal, ENSI_COUNT(ensi_link_moves)); /* none is written twice */
+}
+
+/* What the pump or the caller may do at a wrong moment changes nothing. */
+static void calls_in_a_wrong_state_change_nothing(void **state)
+{
+    (void)state;
+    for (int from = 0; from < ENSI_LINK_STATES; from++) {
+        open_link("a.example", false, false);
+        l.state = (ensi_link_state_t)from;
+        l.attempt = 7;
+        ensi_timer_start(&l.timer, 99);
+        if (from != ENSI_LINK_IDLE) ensi_link_want(&l, 1);
+        if (from != ENSI_LINK_DIAL) ensi_link_up(&l);
+        if (from == ENSI_LINK_IDLE || from == ENSI_LINK_WAIT) ensi_link_down(&l);
+        if (from == ENSI_LINK_IDLE || from == ENSI_LINK_WAIT || from == ENSI_LINK_HANGUP) ensi_link_stop(&l);
+        assert_int_equal(l.state, from);
+        assert_int_equal(l.attempt, 7);
+        assert_int_equal(ensi_timer_left(&l.timer, 0), 99);
+        assert_null(l.rx.ptr);
+        close_link();
+    }
+}
+
+static void a_name_is_resolved_and_an_address_is_dialed(void **state)
+{
+    (void)state;
+    open_link("a.example", false, false);
+    ensi_link_want(&l, 1000);
+    assert_int_equal(l.state, ENSI_LINK_RESOLVE);
+    assert_int_equal(l.attempt, 1);
+    assert_int_equal(ensi_timer_left(&l.timer, 0), 1000);
+    ensi_link_stop(&l); /* nothing is open: no HANGUP to be answered */
+    assert_int_equal(l.state, ENSI_LINK_WAIT);
+    close_link();
+
+    open_link("2001:db8::1", true, false);
+    ensi_link_want(&l, 1000);
+    assert_int_equal(l.state, ENSI_LINK_DIAL);
+    assert_int_equal(l.address_count, 1);
+    assert_string_equal(l.address_list[0], "2001:db8::1");
+    close_link();
+}
+
+/* ---- failures */
+
+static void the_first_reason_stands(void **state)
+{
+    (void)state;
+    run_link(false);
+    ensi_link_fault(&l, ENSIGN_E_TLS, 5, "first %d", 1);
+    ensi_link_fault(&l, ENSIGN_E_CLOSED, 6, "second");
+    assert_int_equal(l.fault.code, ENSIGN_E_TLS);
+    assert_int_equal(l.fault.native, 5);
+    assert_string_equal(l.fault.text, "first 1");
+    close_link();
+}
+
+static uint32_t wait_after(int fault, bool orderly)
+{
+    ensi_link_want(&l, 1000);
+    ensi_link_up(&l);
+    if (fault) ensi_link_fault(&l, fault, 0, "why");
+    l.orderly = orderly;
+    ensi_link_down(&l);
+    assert_int_equal(l.state, ENSI_LINK_WAIT);
+    assert_true(ensi_link_move(&l, ENSI_LINK_ON_DUE));
+    return ensi_timer_left(&l.timer, 0);
+}
+
+static void only_failures_count_and_make_it_wait(void **state)
+{
+    (void)state;
+    open_link("192.0.2.1", true, false);
+    assert_int_equal(wait_after(0, false), 0);
+    assert_int_equal(wait_after(ENSIGN_E_GOAWAY, true), 0);
+    assert_int_equal(l.failures, 0);
+    for (uint32_t i = 1; i <= 20; i++) {
+        uint64_t most = (uint64_t)100 << (i - 1);
+        assert_true(wait_after(ENSIGN_E_CLOSED, false) <= (most < 5000 ? most : 5000));
+        assert_int_equal(l.failures, i);
+    }
+    close_link();
+}
+
+static void backoff_stays_within_bounds_and_a_seed_replays_it(void **state)
+{
+    static const uint32_t bounds[][2] = { { 1, 1 }, { 100, 5000 }, { 1000, 60000 }, { 5000, 100 },
+                                          { 1, UINT32_MAX - 1 }, { UINT32_MAX - 1, UINT32_MAX - 1 } };
+    (void)state;
+    for (size_t b = 0; b < ENSI_COUNT(bounds); b++)
+        for (uint32_t failures = 1; failures < 70; failures++) {
+            uint32_t min = bounds[b][0], max = bounds[b][1];
+            uint64_t limit = failures <= 32 ? (uint64_t)min << (failures - 1) : max;
+            uint64_t low = UINT64_MAX, high = 0;
+            if (limit > max) limit = max;
+            for (uint64_t seed = 0; seed < 200; seed++) {
+                uint64_t one = seed, two = seed;
+                uint32_t wait = ensi_link_backoff(&one, failures, min, max);
+                assert_true(wait <= limit);
+                assert_int_equal(ensi_link_backoff(&two, failures, min, max), wait);
+                assert_int_equal(one, two);
+                if (wait < low) low = wait;
+                if (wait > high) high = wait;
+            }
+            if (limit < 100) continue;
+            assert_true(low < limit / 10); /* full jitter: all of the range is used */
+            assert_true(high > limit - limit / 10);
+        }
+}
+
+static void up_without_memory_hangs_up_and_says_why(void **state)
+{
+    static const size_t room[] = { 100, ENSIGN_LINK_BUFFER_BYTES + 100, 2 * ENSIGN_LINK_BUFFER_BYTES + 100 };
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(room); i++) {
+        open_link("192.0.2.1", true, true);
+        env.mem.limit = env.mem.used + room[i];
+        ensi_link_want(&l, 1000);
+        ensi_link_up(&l);
+        assert_int_equal(l.state, ENSI_LINK_HANGUP);
+        assert_int_equal(l.fault.code, ENSIGN_E_MEMORY);
+        assert_non_null(strstr(l.fault.text, "192.0.2.1:443"));
+        ensi_link_down(&l);
+        assert_int_equal(l.state, ENSI_LINK_WAIT);
+        close_link();
+    }
+}
+
+/* ---- buffers */
+
+/* What the caller sees in tx stays where it is until all of it is acked; then all of it is room again. */
+static void tx_is_rewound_only_when_wholly_acked(void **state)
+{
+    size_t room, sum = 0;
+    uint8_t *at, *seen;
+    (void)state;
+    run_link(false);
+    seen = l.tx.ptr;
+    for (unsigned i = 0; i < 10; i++) {
+        at = ensi_link_reserve(&l, &room);
+        assert_ptr_equal(at, seen + sum);
+        assert_int_equal(room, ENSIGN_LINK_BUFFER_BYTES - sum);
+        memset(at, (int)i, 1000);
+        assert_int_equal(ensi_link_commit(&l, 1000), ENSIGN_OK);
+        sum += 1000;
+        l.tx.start += 900; /* acked, but not all */
+        for (size_t k = l.tx.start; k < l.tx.end; k++) assert_int_equal(seen[k], (uint8_t)(k / 1000));
+    }
+    l.tx.start = l.tx.end - 1;
+    assert_ptr_equal(ensi_link_reserve(&l, &room), seen + sum);
+    l.tx.start = l.tx.end;
+    assert_ptr_equal(ensi_link_reserve(&l, &room), seen);
+    assert_int_equal(room, ENSIGN_LINK_BUFFER_BYTES);
+    at = ensi_link_reserve(&l, &room);
+    assert_int_equal(ensi_link_commit(&l, room), ENSIGN_OK);
+    ensi_link_reserve(&l, &room);
+    assert_int_equal(room, 0);
+    l.tx.start = 1;
+    ensi_link_reserve(&l, &room);
+    assert_int_equal(room, 0);
+    close_link();
+}
+
+static void nothing_can_be_sent_before_it_is_up_or_after(void **state)
+{
+    size_t room = 1;
+    (void)state;
+    run_link(false);
+    ensi_link_stop(&l);
+    assert_null(ensi_link_reserve(&l, &room));
+    assert_int_equal(room, 0);
+    ensi_link_down(&l);
+    assert_null(ensi_link_reserve(&l, &room));
+    assert_int_equal(l.tx.end, 0);
+    close_link();
+}
+
+static void what_was_received_is_taken_whole(void **state)
+{
+    const uint8_t *p;
+    size_t len;
+    (void)state;
+    run_link(false);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(l.rx.cap - l.rx.end, ENSIGN_LINK_BUFFER_BYTES);
+        memset(l.rx.ptr, (int)i, 5000);
+        l.rx.end = 5000;
+        assert_int_equal(ensi_link_read(&l, &p, &len), ENSIGN_OK);
+        assert_int_equal(len, 5000);
+        for (size_t k = 0; k < len; k++) assert_int_equal(p[k], (uint8_t)i);
+        assert_int_equal(ensi_link_read(&l, &p, &len), ENSIGN_AGAIN);
+    }
+    close_link();
+}
+
+/* A server may send more than the buffer holds before the handshake is done: here, warnings without end. */
+static void a_long_handshake_does_not_fill_rx(void **state)
+{
+#ifndef ENSIGN_NO_TLS
+    static const uint8_t warning[] = { 21, 3, 3, 0, 2, 1, 90 };
+    (void)state;
+    run_link(true);
+    assert_int_equal(ensi_link_shake(&l), ENSIGN_AGAIN); /* our hello is out */
+    assert_true(l.tx.end > 0);
+    l.tx.start = l.tx.end;
+    for (size_t i = 0; i < 2 * ENSIGN_LINK_BUFFER_BYTES / sizeof warning; i++) {
+        assert_true(l.rx.cap - l.rx.end >= sizeof warning);
+        memcpy(l.rx.ptr + l.rx.end, warning, sizeof warning);
+        l.rx.end += sizeof warning;
+        if (ensi_link_shake(&l) < 0) break; /* giving up is as good */
+        assert_false(l.shaken);
+    }
+    assert_int_equal(l.rx.cap - l.rx.end, ENSIGN_LINK_BUFFER_BYTES);
+    close_link();
+#else
+    (void)state;
+#endif
+}
+
+static void garbage_instead_of_a_handshake_is_an_error_with_a_text(void **state)
+{
+#ifndef ENSIGN_NO_TLS
+    static const char http[] = "HTTP/1.1 400 Bad Request\r\n\r\n";
+    (void)state;
+    run_link(true);
+    assert_int_equal(ensi_link_shake(&l), ENSIGN_AGAIN);
+    memcpy(l.rx.ptr, http, sizeof http - 1);
+    l.rx.end = sizeof http - 1;
+    assert_true(ensi_link_shake(&l) < 0);
+    assert_int_equal(l.fault.code, ENSIGN_E_TLS);
+    assert_non_null(strstr(l.fault.text, "192.0.2.1:443"));
+    ensi_link_stop(&l);
+    assert_int_equal(l.state, ENSI_LINK_HANGUP);
+    close_link();
+#else
+    (void)state;
+#endif
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(legal_moves_move_and_all_others_leave_the_state),
+        cmocka_unit_test(calls_in_a_wrong_state_change_nothing),
+        cmocka_unit_test(a_name_is_resolved_and_an_address_is_dialed),
+        cmocka_unit_test(the_first_reason_stands),
+        cmocka_unit_test(only_failures_count_and_make_it_wait),
+        cmocka_unit_test(backoff_stays_within_bounds_and_a_seed_replays_it),
+        cmocka_unit_test(up_without_memory_hangs_up_and_says_why),
+        cmocka_unit_test(tx_is_rewound_only_when_wholly_acked),
+        cmocka_unit_test(nothing_can_be_sent_before_it_is_up_or_after),
+        cmocka_unit_test(what_was_received_is_taken_whole),
+        cmocka_unit_test(a_long_handshake_does_not_fill_rx),
+        cmocka_unit_test(garbage_instead_of_a_handshake_is_an_error_with_a_text),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
