@@ -7733,14 +7733,6 @@ static void ensi_state_reject(ensign_t *c, const ensi_grpc_t *k)
     if (k->token != 0 && k->token == c->env.stats.tokens) ensi_auth_reject(&c->auth);
 }
 
-/* Did a stream end by a fault of its own, which would come again at once? Not with its connection. */
-static ENSI_UNUSED bool ensi_state_backs_off(const ensi_grpc_t *k)
-{
-    int code = k->fault.code;
-    return k->from_server || code == ENSIGN_E_PROTOCOL || code == ENSIGN_E_RESET || code == ENSIGN_E_MEMORY ||
-           code == ENSIGN_E_TOO_LARGE || code == ENSIGN_E_ABUSE || code == ENSIGN_E_INTERNAL;
-}
-
 /* When a stream that ended is opened again: at once, or after a backoff of its own. */
 static ENSI_UNUSED void ensi_state_reopen_in(ensi_timer_t *t, ensign_t *c, uint32_t failures)
 {
@@ -8263,7 +8255,8 @@ static ensi_grpc_t *ensi_call_of(ensi_handle_t *h)
  *
  * Owns   a copy of the message's map entries, and two hash tables over it: by name and by id.
  * Holds  one allocation when a stream opens, none afterwards; entries that are not a name with 16 bytes are
- *        left out.
+ *        left out. Of two entries with one name, or one id, the later counts, as in any protobuf map.
+ *        The block takes less than three times the bytes of the map, whatever these are.
  * Fails  no memory: the map stays as it was. */
 typedef struct ensi_topic_entry_t { uint32_t name_at, name_len, id_at; } ensi_topic_entry_t;
 
@@ -8298,11 +8291,23 @@ static bool ensi_topics_entry(ensign_slice_t entry, ensign_slice_t *name, ensign
     return name->len > 0 && id->len == ENSI_TOPIC_ID_BYTES;
 }
 
-static void ensi_topics_insert(uint32_t *table, uint32_t mask, uint32_t hash, uint32_t entry)
+/* Where the table has the name, or where it would stand: a place that holds 0. */
+static uint32_t *ensi_topics_by_name(const ensi_topics_t *t, ensign_slice_t name)
 {
-    uint32_t at = hash & mask;
-    while (table[at]) at = (at + 1) & mask;
-    table[at] = entry + 1;
+    uint32_t at = ensi_hash(name.ptr, name.len) & t->mask;
+    for (; t->by_name[at]; at = (at + 1) & t->mask) {
+        const ensi_topic_entry_t *e = &t->entries[t->by_name[at] - 1];
+        if (ensi_slice_eq(ensi_slice(t->bytes + e->name_at, e->name_len), name)) break;
+    }
+    return &t->by_name[at];
+}
+
+static uint32_t *ensi_topics_by_id(const ensi_topics_t *t, const uint8_t *id)
+{
+    uint32_t at = ensi_hash(id, ENSI_TOPIC_ID_BYTES) & t->mask;
+    for (; t->by_id[at]; at = (at + 1) & t->mask)
+        if (memcmp(t->bytes + t->entries[t->by_id[at] - 1].id_at, id, ENSI_TOPIC_ID_BYTES) == 0) break;
+    return &t->by_id[at];
 }
 
 static void ensi_topics_fill(ensi_topics_t *t)
@@ -8312,25 +8317,26 @@ static void ensi_topics_fill(ensi_topics_t *t)
     size_t at = 0;
     span.ptr = t->bytes;
     span.len = t->len;
-    while (ensi_pb_span_next(span, 3, &at, &entry)) { /* StreamReady.topics */
+    while (ensi_pb_span_next(span, ENSI_PB_STREAM_READY_TOPICS_TAG, &at, &entry)) {
         ensi_topic_entry_t *e = &t->entries[t->count];
         if (!ensi_topics_entry(entry, &name, &id)) continue;
         e->name_at = (uint32_t)(name.ptr - t->bytes);
         e->name_len = (uint32_t)name.len;
         e->id_at = (uint32_t)(id.ptr - t->bytes);
-        ensi_topics_insert(t->by_name, t->mask, ensi_hash(name.ptr, name.len), (uint32_t)t->count);
-        ensi_topics_insert(t->by_id, t->mask, ensi_hash(id.ptr, id.len), (uint32_t)t->count);
         t->count++;
+        *ensi_topics_by_name(t, name) = (uint32_t)t->count;
+        *ensi_topics_by_id(t, id.ptr) = (uint32_t)t->count;
     }
 }
 
 static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensi_pb_span_t map)
 {
     ensi_topics_t x;
-    ensign_slice_t entry;
+    ensign_slice_t entry, name, id;
     size_t at = 0, count = 0, slots = 4;
     memset(&x, 0, sizeof x);
-    while (ensi_pb_span_next(map, 3, &at, &entry)) count++;
+    while (ensi_pb_span_next(map, ENSI_PB_STREAM_READY_TOPICS_TAG, &at, &entry))
+        count += ensi_topics_entry(entry, &name, &id);
     while (slots < 2 * count) slots *= 2;
     x.block =
         (uint8_t *)ensi_mem_zero(m, count * sizeof *x.entries + 2 * slots * sizeof *x.by_name + map.len);
@@ -8354,28 +8360,35 @@ static bool ensi_topics_same(const ensi_topics_t *t, ensi_pb_span_t map)
 
 static bool ensi_topics_id(const ensi_topics_t *t, ensign_slice_t name, ensign_ulid_t *id)
 {
-    if (!t->block) return false;
-    for (uint32_t at = ensi_hash(name.ptr, name.len) & t->mask; t->by_name[at]; at = (at + 1) & t->mask) {
-        const ensi_topic_entry_t *e = &t->entries[t->by_name[at] - 1];
-        if (!ensi_slice_eq(ensi_slice(t->bytes + e->name_at, e->name_len), name)) continue;
-        memcpy(id->b, t->bytes + e->id_at, ENSI_TOPIC_ID_BYTES);
-        return true;
-    }
-    return false;
+    uint32_t entry = t->block ? *ensi_topics_by_name(t, name) : 0;
+    if (entry) memcpy(id->b, t->bytes + t->entries[entry - 1].id_at, ENSI_TOPIC_ID_BYTES);
+    return entry != 0;
 }
 
+/* Empty: the map has no such topic. */
 static ensign_slice_t ensi_topics_name(const ensi_topics_t *t, ensign_slice_t id)
 {
-    if (!t->block || id.len != ENSI_TOPIC_ID_BYTES) return ensi_slice(NULL, 0);
-    for (uint32_t at = ensi_hash(id.ptr, id.len) & t->mask; t->by_id[at]; at = (at + 1) & t->mask) {
-        const ensi_topic_entry_t *e = &t->entries[t->by_id[at] - 1];
-        if (memcmp(t->bytes + e->id_at, id.ptr, id.len) == 0)
-            return ensi_slice(t->bytes + e->name_at, e->name_len);
-    }
-    return ensi_slice(NULL, 0);
+    uint32_t entry = t->block && id.len == ENSI_TOPIC_ID_BYTES ? *ensi_topics_by_id(t, id.ptr) : 0;
+    if (!entry) return ensi_slice(NULL, 0);
+    return ensi_slice(t->bytes + t->entries[entry - 1].name_at, t->entries[entry - 1].name_len);
 }
 
 /* ---- events: from a decoded wrapper to what a user sees */
+
+/* Fields of Event (the first five) and EventWrapper. */
+enum {
+    ENSI_TAG_DATA = 2,
+    ENSI_TAG_METADATA = 3,
+    ENSI_TAG_MIMETYPE = 4,
+    ENSI_TAG_TYPE = 5,
+    ENSI_TAG_CREATED = 15,
+    ENSI_TAG_TOPIC_ID = 2,
+    ENSI_TAG_KEY = 7,
+    ENSI_TAG_EVENT = 9,
+    ENSI_TAG_ENCRYPTION = 10,
+    ENSI_TAG_COMPRESSION = 11,
+    ENSI_TAG_LOCAL_ID = 16
+};
 
 static ensign_time_t ensi_time_of(bool has, const ensi_pb_timestamp_t *t)
 {
@@ -8385,8 +8398,7 @@ static ensign_time_t ensi_time_of(bool has, const ensi_pb_timestamp_t *t)
     return out;
 }
 
-/* The encoded submessage `tag` of the wrapper inside of a request or reply, as it lies there; the last one
- * counts. */
+/* The encoded submessage `tag` of the wrapper in a request or reply, as it lies there; the last counts. */
 static ensign_slice_t ensi_event_raw(ensign_slice_t message, uint32_t tag)
 {
     ensi_pb_item_t item;
@@ -8406,9 +8418,8 @@ static void ensi_event_copy_id(uint8_t *out, size_t size, ensign_slice_t id)
     if (id.len == size) memcpy(out, id.ptr, size);
 }
 
-/* Fills `out`, which is zeroed but for what the caller knows better. `message` is what the wrapper was
- * decoded from. False: the event's own
- * bytes are no Event. */
+/* Fills `out`, which is zeroed but for what the caller knows better; `message` is what the wrapper was
+ * decoded from. False: the event's own bytes are no Event. */
 static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w, ensign_slice_t message)
 {
     ensi_pb_event_t e;
@@ -8424,8 +8435,8 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
     }
     out->created = ensi_time_of(e.has_created, &e.created);
     out->key = w->key;
-    if (w->has_encryption) out->encryption = ensi_event_raw(message, 10);
-    if (w->has_compression) out->compression = ensi_event_raw(message, 11);
+    if (w->has_encryption) out->encryption = ensi_event_raw(message, ENSI_TAG_ENCRYPTION);
+    if (w->has_compression) out->compression = ensi_event_raw(message, ENSI_TAG_COMPRESSION);
     ensi_event_copy_id(out->id.b, sizeof out->id.b, w->id);
     ensi_event_copy_id(out->topic_id.b, sizeof out->topic_id.b, w->topic_id);
     if (w->is_duplicate) ensi_event_copy_id(out->duplicate_of.b, sizeof out->duplicate_of.b, w->duplicate_id);
@@ -8442,28 +8453,28 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
 /* >>pub   may call: util mem env pb id handle link h2 grpc auth state topic
  * Publishers: the ring, acks, resends
  *
- * Owns   each publisher's ring of framed events and the array of their headers, oldest first, from publish to
- *        the pulled answer.
+ * Owns   each publisher's ring of framed events and the array of their headers, oldest first, from publish
+ *        to the pulled answer.
  * Holds  freed, pulled <= done <= sent <= resolved <= put: counts of events, 64 bits, never wrapped.
  *        put - done < 16384 (max_in_flight), or the server drops acks in silence.
  *        The bytes of an event never move while it is in the ring, nor change after its first send: a resend
  *        is a second read.
  *        local_id is a nonce and the event's count, so that an answer finds its entry by subtraction.
  * Moves  put: publish. resolved: the topic's id is patched in. sent: all bytes handed to h2. done: answered,
- *        without a hole.
- *        freed: bytes given back (an acked event at once, a nacked one when its notice is released). pulled:
- *        notice given. An answer that
- *        overtakes older events is given when it comes ("early").
- *        Stream lost: sent = done; at_most_once nacks what had been sent. `state` is assigned by
- *        ensi_pub_move alone.
- * Fails  ring or header array full: AGAIN. An answer to an event that was never sent ends the stream, not the
- *        client. */
+ *        without a hole. freed: bytes given back (an acked event's at once, a nacked one's when its notice is
+ *        released). pulled: notice given. An answer that overtakes older events is given when it comes
+ *        ("early").
+ *        Stream lost: sent = done; at_most_once nacks what had been sent whole. Streams that fail without a
+ *        break are given up after give_up_after_ms. `state` is assigned by ensi_pub_move alone.
+ *        ack_timer runs while the server owes something: ready, an answer, room for more bytes, the end.
+ * Fails  ring or header array full: AGAIN. An answer to an event that was not sent on this stream ends the
+ *        stream, not the client. */
 typedef enum {
     ENSI_PUB_WAIT,                  /* no stream; the reopen timer may run */
     ENSI_PUB_OPENING,               /* queued, or open_stream is sent */
     ENSI_PUB_READY,
     ENSI_PUB_DRAINING,              /* GOAWAY: nothing new is sent here */
-    ENSI_PUB_HALF,                  /* half-closed, everything is answered */
+    ENSI_PUB_HALF,                  /* half-closed; what was sent here is answered */
     ENSI_PUB_ENDED, ENSI_PUB_STATES
 } ensi_pub_state_t;
 typedef enum {
@@ -8511,13 +8522,12 @@ typedef enum { ENSI_ENTRY_WAITING, ENSI_ENTRY_SENT, ENSI_ENTRY_ACKED, ENSI_ENTRY
 typedef struct ensi_entry_t {       /* 40 bytes an event */
     uint64_t tag;
     int64_t  seconds;               /* of the commit */
-    /* in the ring: prefix and message; behind them the name, if it is not resolved */
-    uint32_t at, len;
+    uint32_t at, len;               /* in the ring: prefix and message; the topic's name lies behind them */
     int32_t  nanos;
     int32_t  code;                  /* of a nack */
-    uint16_t name_len;              /* 0: the id is in place, or it is the publisher's topic */
-    uint8_t  state;                 /* ensi_entry_state_t */
-    uint8_t  own_topic;             /* the publisher's topic is meant, id not yet patched in */
+    uint16_t name_len;              /* 0: published with an id, or to the publisher's topic */
+    uint8_t  state;                 /* ensi_entry_state_t; SENT: the whole of it, on some stream */
+    uint8_t  own_topic;             /* the publisher's topic is meant */
     uint8_t  given;                 /* its notice was pulled */
 } ensi_entry_t;
 
@@ -8537,7 +8547,7 @@ typedef struct ensi_pub_t {
     uint64_t lent;                  /* whose NACK notice stands; UINT64_MAX: none */
     uint32_t early;                 /* answered beyond `done`, and not given yet */
     size_t partial;                 /* bytes of entry `sent` that are handed over already */
-    size_t room_wanted;
+    size_t room_wanted;             /* what was refused with AGAIN; 0: nothing */
     uint64_t nonce, acked, nacked, drain_left;
     ensi_topics_t topics;
     ensi_timer_t ack_timer, drain_timer, close_timer, reopen_timer;
@@ -8564,51 +8574,63 @@ static ensi_entry_t *ensi_pub_entry(const ensi_pub_t *p, uint64_t count)
 
 /* ---- the ring */
 
-static size_t ensi_pub_head(const ensi_pub_t *p)
+/* How far the bytes of answered events can be given back while `lent` (UINT64_MAX: none) stands. */
+static uint64_t ensi_pub_freeable(const ensi_pub_t *p, uint64_t lent)
 {
-    return ensi_pub_entry(p, p->freed)->at;
-}
-
-/* Where `size` bytes fit in one piece, or SIZE_MAX. */
-static size_t ensi_pub_place(const ensi_pub_t *p, size_t size)
-{
-    if (p->freed == p->put) return size <= p->cap ? 0 : SIZE_MAX;
-    if (p->tail > ensi_pub_head(p)) { /* what is used lies in one piece */
-        if (p->cap - p->tail >= size) return p->tail;
-        return ensi_pub_head(p) >= size ? 0 : SIZE_MAX;
+    uint64_t at = p->freed;
+    for (; at < p->done; at++) {
+        const ensi_entry_t *x = ensi_pub_entry(p, at);
+        if (x->state != ENSI_ENTRY_ACKED && (!x->given || at == lent)) break;
     }
-    return ensi_pub_head(p) - p->tail >= size ? p->tail : SIZE_MAX;
+    return at;
 }
 
-static bool ensi_pub_slot_free(const ensi_pub_t *p)
+/* Where `size` bytes fit in one piece, or SIZE_MAX; everything before `freed` is given back. */
+static size_t ensi_pub_place(const ensi_pub_t *p, uint64_t freed, size_t size)
 {
-    return p->put - (p->freed < p->pulled ? p->freed : p->pulled) < p->max_in_flight;
+    size_t head;
+    if (freed == p->put) return size <= p->cap ? 0 : SIZE_MAX;
+    head = ensi_pub_entry(p, freed)->at;
+    if (p->tail > head) { /* what is used lies in one piece */
+        if (p->cap - p->tail >= size) return p->tail;
+        return head >= size ? 0 : SIZE_MAX;
+    }
+    return head - p->tail >= size ? p->tail : SIZE_MAX;
 }
 
-/* Space for an entry of `size` bytes; nothing is changed before the commit but, while it is empty, the
- * ring's size. */
+static bool ensi_pub_slot_free(const ensi_pub_t *p, uint64_t freed)
+{
+    return p->put - (freed < p->pulled ? freed : p->pulled) < p->max_in_flight;
+}
+
+/* Space for an entry of `size` bytes; nothing is changed before the commit but, while it is empty, the ring's
+ * size: it grows for one large event and shrinks behind it. */
 static int ensi_pub_reserve(ensi_pub_t *p, ensi_mem_t *m, size_t size, size_t *at)
 {
     size_t want = ensi_max(size, p->buffer_bytes);
     if (!p->entries) p->entries = (ensi_entry_t *)ensi_mem_zero(m, p->max_in_flight * sizeof *p->entries);
     if (!p->entries) return ENSIGN_E_MEMORY;
-    if (!ensi_pub_slot_free(p)) return ENSIGN_AGAIN;
+    if (!ensi_pub_slot_free(p, p->freed)) return ENSIGN_AGAIN;
     if (p->freed == p->put && p->cap != want) {
         uint8_t *ring = (uint8_t *)ensi_mem_resize(m, p->ring, want);
-        if (!ring) return ENSIGN_E_MEMORY;
-        p->ring = ring;
-        p->cap = want;
+        if (!ring && size > p->cap) return ENSIGN_E_MEMORY;
+        if (ring) {
+            p->ring = ring;
+            p->cap = want;
+        }
     }
-    *at = ensi_pub_place(p, size);
+    *at = ensi_pub_place(p, p->freed, size);
     return *at == SIZE_MAX ? ENSIGN_AGAIN : ENSIGN_OK;
 }
 
-static bool ensi_pub_has_room(const ensi_pub_t *p)
+/* Would what was refused with AGAIN fit? */
+static bool ensi_pub_has_room(const ensi_pub_t *p, uint64_t freed)
 {
-    return ensi_pub_slot_free(p) && (p->freed == p->put || ensi_pub_place(p, p->room_wanted) != SIZE_MAX);
+    if (!ensi_pub_slot_free(p, freed)) return false;
+    return freed == p->put || ensi_pub_place(p, freed, p->room_wanted) != SIZE_MAX;
 }
 
-/* Moves `done` and `freed` as far as the answers go, and notes what becomes possible by it. */
+/* Moves `done`, `pulled` and `freed` as far as the answers go, and notes what becomes possible by it. */
 static void ensi_pub_advance(ensi_pub_t *p)
 {
     const ensi_entry_t *x;
@@ -8617,13 +8639,10 @@ static void ensi_pub_advance(ensi_pub_t *p)
         p->done++;
     }
     while (p->pulled < p->done && ensi_pub_entry(p, p->pulled)->given) p->pulled++;
-    while (p->freed < p->done && ((x = ensi_pub_entry(p, p->freed))->state == ENSI_ENTRY_ACKED ||
-                                  (x->given && p->freed != p->lent)))
-        p->freed++;
-    if (p->sent < p->done) p->sent = p->done; /* their slots may be taken anew */
+    p->freed = ensi_pub_freeable(p, p->lent);
+    if (p->sent < p->done) p->sent = p->done; /* nacked without being sent; their slots may be taken anew */
     if (p->resolved < p->done) p->resolved = p->done;
-    if (p->sent == p->done) ensi_timer_stop(&p->ack_timer);
-    if (p->room_wanted && !p->closing && ensi_pub_has_room(p)) {
+    if (p->room_wanted && ensi_pub_has_room(p, p->freed)) {
         p->room_wanted = 0;
         p->h.bits |= ENSI_BIT_ROOM;
     }
@@ -8636,23 +8655,18 @@ static void ensi_pub_advance(ensi_pub_t *p)
     p->h.stats.in_flight = (uint32_t)(p->put - p->done);
 }
 
+static bool ensi_pub_has(ensi_handle_t *h)
+{
+    const ensi_pub_t *p = (const ensi_pub_t *)(void *)h;
+    if (p->h.ended) return false;
+    if (p->h.bits != 0 || p->pulled < p->done || p->early > 0) return true;
+    /* a lent nack stands in the way of what was refused: the pull that releases it gives ROOM */
+    return p->room_wanted && ensi_pub_has_room(p, ensi_pub_freeable(p, UINT64_MAX));
+}
+
 /* ---- encoding: the same bytes as nanopb's, straight into the ring (tests/unit/pub.c holds it to that) */
 
 typedef struct ensi_pub_sizes_t { size_t type, created, metadata, event, wrapper, request; } ensi_pub_sizes_t;
-
-enum {
-    ENSI_TAG_DATA = 2,
-    ENSI_TAG_METADATA = 3,
-    ENSI_TAG_MIMETYPE = 4,
-    ENSI_TAG_TYPE = 5,
-    ENSI_TAG_CREATED = 15,
-    ENSI_TAG_TOPIC_ID = 2,
-    ENSI_TAG_KEY = 7,
-    ENSI_TAG_EVENT = 9,
-    ENSI_TAG_ENCRYPTION = 10,
-    ENSI_TAG_COMPRESSION = 11,
-    ENSI_TAG_LOCAL_ID = 16
-};
 
 static size_t ensi_pub_number_size(uint64_t v)
 {
@@ -8858,6 +8872,8 @@ int ensign_publish(ensign_t *c, ensign_publisher_t handle, const ensign_event_t 
     if (rc == ENSIGN_E_MEMORY) return ensi_env_memory(&c->env, len);
     if (rc != ENSIGN_OK) {
         p->room_wanted = len + name.len;
+        p->h.bits &= ~(uint32_t)ENSI_BIT_ROOM; /* of an earlier AGAIN: this event would not fit */
+        ensi_state_ready(c, &p->h, ensi_pub_has(&p->h));
         return rc;
     }
     ensi_put_be64(local_id, p->nonce);
@@ -8881,8 +8897,8 @@ static void ensi_pub_nack_entry(ensign_t *c, ensi_pub_t *p, ensi_entry_t *x, int
     c->env.stats.nacked++;
 }
 
-/* The 16 bytes of the topic's id inside of an encoded event: behind the prefix, the request's and the id's
- * own head. */
+/* The 16 bytes of the topic's id inside of an encoded event: behind the prefix, and the heads of the wrapper
+ * and of the id itself. */
 static uint8_t *ensi_pub_topic_at(const ensi_pub_t *p, const ensi_entry_t *x)
 {
     uint8_t *at = p->ring + x->at + ENSI_GRPC_PREFIX + 1;
@@ -8908,36 +8924,36 @@ static void ensi_pub_resolve(ensign_t *c, ensi_pub_t *p)
 static size_t ensi_pub_more(ensi_grpc_t *k, uint8_t *out, size_t cap)
 {
     ensi_pub_t *p = (ensi_pub_t *)(void *)k->owner;
+    bool idle = p->sent == p->done; /* no whole event waits for its answer */
     size_t n = 0;
-    if (p->state != ENSI_PUB_READY && p->partial == 0) return 0;
     while (n < cap && p->sent < p->resolved) {
         ensi_entry_t *x = ensi_pub_entry(p, p->sent);
         size_t part = ensi_min(x->len - p->partial, cap - n);
-        if (p->partial == 0 && p->state != ENSI_PUB_READY) break; /* draining: only what was begun */
-        /* answered on an earlier stream, or never to be sent */
         if (p->partial == 0 && x->state >= ENSI_ENTRY_ACKED) {
-            p->sent++;
+            p->sent++; /* answered on an earlier stream, or never to be sent */
             continue;
         }
-        if (p->partial == 0 && x->state == ENSI_ENTRY_SENT) {
-            p->h.stats.resent++;
-            k->env->stats.resent++;
-        }
+        if (p->partial == 0 && p->state != ENSI_PUB_READY) break; /* draining: only what was begun */
         memcpy(out + n, p->ring + x->at + p->partial, part);
-        x->state = ENSI_ENTRY_SENT;
         n += part;
         p->partial += part;
         if (p->partial < x->len) break;
+        if (x->state == ENSI_ENTRY_SENT) {
+            p->h.stats.resent++;
+            k->env->stats.resent++;
+        }
+        x->state = ENSI_ENTRY_SENT;
         p->partial = 0;
         p->sent++;
     }
-    if (n && p->ack_timer.state == ENSI_TIMER_OFF) ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
+    /* a large event on a slow line goes on */
+    if (n && idle) ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
     return n;
 }
 
 /* ---- answers */
 
-/* The entry that an answer is about; NULL: it was answered before. *bad: it was never sent. */
+/* The entry that an answer is about. NULL: it was answered before or, with *bad, not sent on this stream. */
 static ensi_entry_t *ensi_pub_answered(ensi_pub_t *p, ensign_slice_t id, uint64_t *count, bool *bad)
 {
     *bad = id.len != ENSI_PUB_LOCAL_ID || ensi_get_be64(id.ptr) != p->nonce;
@@ -8946,17 +8962,16 @@ static ensi_entry_t *ensi_pub_answered(ensi_pub_t *p, ensign_slice_t id, uint64_
     *bad = *count >= p->sent;
     if (*bad || *count < p->done || ensi_pub_entry(p, *count)->state != ENSI_ENTRY_SENT) return NULL;
     p->failures = 0;
-    p->unauthenticated = false;
     ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
     return ensi_pub_entry(p, *count);
 }
 
-static bool ensi_pub_on_ack(ensign_t *c, ensi_pub_t *p, const ensi_pb_ack_t *ack)
+static int ensi_pub_on_ack(ensign_t *c, ensi_pub_t *p, const ensi_pb_ack_t *ack)
 {
     uint64_t count;
     bool bad;
     ensi_entry_t *x = ensi_pub_answered(p, ack->id, &count, &bad);
-    if (!x) return !bad;
+    if (!x) return bad ? ENSIGN_E_PROTOCOL : ENSIGN_OK;
     x->state = ENSI_ENTRY_ACKED;
     x->given = p->quiet_acks;
     if (!x->given) p->early++;
@@ -8965,70 +8980,86 @@ static bool ensi_pub_on_ack(ensign_t *c, ensi_pub_t *p, const ensi_pb_ack_t *ack
     p->acked++;
     p->h.stats.acked++;
     c->env.stats.acked++;
-    return true;
+    return ENSIGN_OK;
 }
 
-static bool ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *nack)
+static int ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *nack)
 {
     uint64_t count;
     bool bad;
     ensi_entry_t *x = ensi_pub_answered(p, nack->id, &count, &bad);
     ensi_nack_text_t *t;
-    if (!x) return !bad;
+    if (!x) return bad ? ENSIGN_E_PROTOCOL : ENSIGN_OK;
     ensi_pub_nack_entry(c, p, x, nack->code);
     t = &p->texts[count % ENSI_PUB_TEXTS];
     t->count = count;
     snprintf(t->text, sizeof t->text, "%.*s", ensi_slice_show(nack->error),
              nack->error.len ? (const char *)nack->error.ptr : "");
-    return true;
+    return ENSIGN_OK;
 }
 
-static bool ensi_pub_on_ready(ensign_t *c, ensi_pub_t *p, const ensi_pb_stream_ready_t *ready)
+static int ensi_pub_on_ready(ensign_t *c, ensi_pub_t *p, const ensi_pb_stream_ready_t *ready)
 {
     ensi_topics_t topics;
-    if (p->state != ENSI_PUB_OPENING) return false;
+    if (p->state != ENSI_PUB_OPENING) return ENSIGN_E_PROTOCOL;
     if (!ensi_topics_same(&p->topics, ready->topics)) {
-        if (!ensi_topics_build(&topics, &c->env.mem, ready->topics)) return false;
+        if (!ensi_topics_build(&topics, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
         ensi_topics_free(&p->topics, &c->env.mem);
         p->topics = topics;
     }
     ensi_pub_move(p, ENSI_PUB_ON_READY);
+    ensi_timer_stop(&p->ack_timer);
+    p->unauthenticated = false;
     p->opens++;
     if (p->opens > 1) p->h.stats.reconnects++;
     p->h.bits |= ENSI_BIT_OPEN;
-    return true;
+    return ENSIGN_OK;
 }
 
-/* One reply, decoded where it lies and answered into its entry. False: the server breaks the protocol. */
-static bool ensi_pub_reply(ensign_t *c, ensi_pub_t *p, ensign_slice_t bytes)
+/* One reply, decoded where it lies and answered into its entry. OK, or why the stream must end. */
+static int ensi_pub_reply(ensign_t *c, ensi_pub_t *p, ensign_slice_t bytes)
 {
     ensi_pb_publisher_reply_t reply;
-    if (!ensi_pb_decode(ensi_pb_publisher_reply_fields, &reply, bytes.ptr, bytes.len)) return false;
+    if (!ensi_pb_decode(ensi_pb_publisher_reply_fields, &reply, bytes.ptr, bytes.len))
+        return ENSIGN_E_PROTOCOL;
     if (reply.has_ack) return ensi_pub_on_ack(c, p, &reply.ack);
     if (reply.has_nack) return ensi_pub_on_nack(c, p, &reply.nack);
     if (reply.has_ready) return ensi_pub_on_ready(c, p, &reply.ready);
-    return true; /* close_stream: the trailers behind it decide */
+    return ENSIGN_OK; /* close_stream: the trailers behind it decide */
+}
+
+/* The next reply cannot be read; `fault` says why. */
+static void ensi_pub_bad_reply(ensign_t *c, ensi_pub_t *p, int status, size_t total)
+{
+    ensign_error_t why = p->k.fault;
+    if (why.code == ENSIGN_E_TOO_LARGE)
+        ensi_fail(&why, why.code, 0,
+                  "publish: the server sends a reply of %lu bytes, max_reply_bytes allows %lu; raise it: the "
+                  "map of all topics comes in one reply",
+                  (unsigned long)(total - ENSI_GRPC_PREFIX),
+                  (unsigned long)(p->k.s.rx.limit - ENSI_GRPC_PREFIX));
+    ensi_state_abort(c, &p->k, status, why.code, why.text);
 }
 
 static void ensi_pub_receive(ensign_t *c, ensi_pub_t *p)
 {
     ensi_rx_t *r = &p->k.s.rx;
     size_t total;
-    int status = ENSIGN_GRPC_INTERNAL, rc;
+    int status = ENSIGN_GRPC_INTERNAL, rc, answer;
     while ((rc = ensi_grpc_look(&p->k, r, &total, &status)) == ENSIGN_OK) {
-        bool good =
-            ensi_pub_reply(c, p, ensi_slice(r->ptr + r->start + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX));
+        answer = ensi_pub_reply(
+            c, p, ensi_slice(r->ptr + r->start + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX));
         r->lent = total;
         ensi_rx_release(r, &c->env.mem);
-        if (good) continue;
-        ensi_state_abort(c, &p->k, ENSIGN_GRPC_INTERNAL, ENSIGN_E_PROTOCOL,
-                         "publish: the server answers an event that was never sent, or sends no valid reply");
-        break;
+        if (answer == ENSIGN_OK) continue;
+        ensi_state_abort(c, &p->k, ENSIGN_GRPC_INTERNAL, answer,
+                         answer == ENSIGN_E_MEMORY
+                             ? "memory: none for the map of topics; free some or raise memory_limit"
+                             : "publish: the server answers an event that was not sent on this stream, or "
+                               "sends no valid reply");
+        return;
     }
-    if (rc < 0) {
-        ensign_error_t why = p->k.fault;
-        ensi_state_abort(c, &p->k, status, why.code, why.text);
-    }
+    if (rc < 0) ensi_pub_bad_reply(c, p, status, total);
 }
 
 /* ---- opening, losing, ending */
@@ -9055,7 +9086,7 @@ static int ensi_pub_queue(ensign_t *c, ensi_pub_t *p)
     return ENSIGN_OK;
 }
 
-/* Everything that is not answered goes again; with at_most_once what was handed over is nacked instead. */
+/* What is not answered goes again; with at_most_once what was handed over whole is nacked instead. */
 static void ensi_pub_rewind(ensign_t *c, ensi_pub_t *p)
 {
     for (uint64_t i = p->done; p->at_most_once && i < p->put; i++) {
@@ -9064,7 +9095,7 @@ static void ensi_pub_rewind(ensign_t *c, ensi_pub_t *p)
     }
     p->sent = p->done;
     p->partial = 0;
-    ensi_timer_stop(&p->ack_timer);
+    ensi_pub_advance(p);
 }
 
 /* No more streams: what is left is nacked, then END. */
@@ -9080,6 +9111,7 @@ static void ensi_pub_finish(ensign_t *c, ensi_pub_t *p, const ensign_error_t *wh
     ensi_timer_stop(&p->ack_timer);
     ensi_timer_stop(&p->close_timer);
     ensi_timer_stop(&p->reopen_timer);
+    p->room_wanted = 0;
     ensi_pub_advance(p);
     ensi_state_end(c, &p->h, why);
 }
@@ -9089,9 +9121,10 @@ static void ensi_pub_end(ensign_t *c, ensi_handle_t *h, const ensign_error_t *wh
     ensi_pub_finish(c, (ensi_pub_t *)(void *)h, why, ENSIGN_NACK_NOT_SENT);
 }
 
-/* Is this ending of a stream final? Wrong permissions and the like do not get better by themselves. */
+/* Is this ending of a stream final? Wrong permissions, a limit and the like do not change by themselves. */
 static bool ensi_pub_is_final(const ensi_grpc_t *k, bool opened, bool again)
 {
+    if (k->fault.code == ENSIGN_E_TOO_LARGE && !opened) return true; /* the map of topics */
     switch (k->end_status) {
     case ENSIGN_GRPC_PERMISSION_DENIED:
     case ENSIGN_GRPC_UNIMPLEMENTED: return k->from_server;
@@ -9103,15 +9136,17 @@ static bool ensi_pub_is_final(const ensi_grpc_t *k, bool opened, bool again)
     }
 }
 
+/* Did the stream itself fail? A lost connection has a backoff of its own, and GOAWAY is no failure. */
+static bool ensi_pub_failed(const ensi_grpc_t *k)
+{
+    return !k->s.lost && k->fault.code != ENSIGN_E_GOAWAY;
+}
+
 static void ensi_pub_stream_ended(ensign_t *c, ensi_pub_t *p)
 {
     bool opened = p->state != ENSI_PUB_OPENING, half = p->state == ENSI_PUB_HALF;
     bool unknown = p->k.end_status == ENSIGN_GRPC_FAILED_PRECONDITION;
-    if (half && p->closing) {
-        ensi_pub_finish(c, p, NULL, ENSIGN_NACK_NOT_SENT);
-        return;
-    }
-    if (ensi_pub_is_final(&p->k, opened, p->unauthenticated)) {
+    if (!half && ensi_pub_is_final(&p->k, opened, p->unauthenticated)) {
         if (unknown) p->k.fault.code = ENSIGN_E_UNKNOWN_TOPIC;
         ensi_pub_finish(c, p, &p->k.fault, unknown ? ENSIGN_NACK_TOPIC_UNKNOWN : ENSIGN_NACK_NOT_SENT);
         return;
@@ -9122,12 +9157,11 @@ static void ensi_pub_stream_ended(ensign_t *c, ensi_pub_t *p)
     }
     ensi_pub_move(p, ENSI_PUB_ON_LOST);
     ensi_pub_rewind(c, p);
-    if (!half && ensi_state_backs_off(&p->k)) p->failures++;
+    if (!half && ensi_pub_failed(&p->k)) p->failures++;
     ensi_state_reopen_in(&p->reopen_timer, c, p->failures);
 }
 
-/* Half-close, when nothing is in flight: the server forgets the acks that it owes when the client
- * half-closes. */
+/* Half-close, when nothing is in flight: the server forgets the acks that it owes when the client does. */
 static void ensi_pub_half_close(ensi_pub_t *p)
 {
     bool idle = p->partial == 0 && (p->state == ENSI_PUB_DRAINING ? p->done == p->sent : p->done == p->put);
@@ -9135,45 +9169,45 @@ static void ensi_pub_half_close(ensi_pub_t *p)
     if (ensi_pub_move(p, ENSI_PUB_ON_HALF)) p->k.half_closed = true;
 }
 
-/* DRAINING: entries answered out of order are skipped, so that done == sent can be reached. */
-static void ensi_pub_skip_answered(ensi_pub_t *p)
+/* Lets ack_timer run while the server owes something. */
+static void ensi_pub_watch(ensi_pub_t *p)
 {
-    while (p->partial == 0 && p->sent < p->resolved && ensi_pub_entry(p, p->sent)->state >= ENSI_ENTRY_ACKED)
-        p->sent++;
+    bool owes = p->state == ENSI_PUB_HALF;
+    if (p->state == ENSI_PUB_OPENING) owes = p->k.s.headers_sent;
+    if (p->state == ENSI_PUB_READY) owes = p->done < p->put;
+    if (p->state == ENSI_PUB_DRAINING) owes = p->done < p->sent || p->partial > 0;
+    if (!owes) ensi_timer_stop(&p->ack_timer);
+    else if (p->ack_timer.state == ENSI_TIMER_OFF) ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
 }
 
-static bool ensi_pub_has(ensi_handle_t *h)
+/* Without a stream: one is wanted, or the last event was answered and the publisher is closing. */
+static void ensi_pub_reopen(ensign_t *c, ensi_pub_t *p)
 {
-    const ensi_pub_t *p = (const ensi_pub_t *)(void *)h;
-    return !p->h.ended && (p->h.bits != 0 || p->pulled < p->done || p->early > 0);
+    if (p->closing && p->done == p->put) {
+        ensi_pub_finish(c, p, NULL, ENSIGN_NACK_NOT_SENT);
+    } else if (p->state == ENSI_PUB_WAIT && p->reopen_timer.state == ENSI_TIMER_OFF &&
+               ensi_pub_queue(c, p) != ENSIGN_OK) {
+        ensi_state_reopen_in(&p->reopen_timer, c, ++p->failures);
+    }
 }
 
 /* Facts, events or a close have come. */
 static void ensi_pub_serve(ensign_t *c, ensi_handle_t *h)
 {
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
-    if (p->state == ENSI_PUB_ENDED) {
-        ensi_state_ready(c, &p->h, ensi_pub_has(&p->h));
-        return;
+    if (p->state != ENSI_PUB_ENDED) {
+        ensi_pub_receive(c, p);
+        if (p->state == ENSI_PUB_READY) ensi_pub_resolve(c, p);
+        ensi_pub_advance(p);
+        if (p->state != ENSI_PUB_WAIT && p->k.state == ENSI_GRPC_ENDED) ensi_pub_stream_ended(c, p);
+        if (p->state == ENSI_PUB_WAIT || p->state == ENSI_PUB_OPENING) ensi_pub_reopen(c, p);
+        if (p->state == ENSI_PUB_READY && c->h2.draining) ensi_pub_move(p, ENSI_PUB_ON_GOAWAY);
+        ensi_pub_half_close(p);
+        ensi_pub_watch(p);
+        if (p->k.half_closed || p->k.sent < p->k.out.end || p->sent < p->resolved)
+            ensi_h2_resume(&c->h2, &p->k.s);
+        ensi_state_grant(c, &p->k);
     }
-    ensi_pub_receive(c, p);
-    if (p->state == ENSI_PUB_READY) ensi_pub_resolve(c, p);
-    ensi_pub_skip_answered(p);
-    ensi_pub_advance(p);
-    if (p->state != ENSI_PUB_WAIT && p->k.state == ENSI_GRPC_ENDED) ensi_pub_stream_ended(c, p);
-    if (p->state == ENSI_PUB_WAIT && p->closing && p->done == p->put)
-        ensi_pub_finish(c, p, NULL, ENSIGN_NACK_NOT_SENT);
-    if (p->state == ENSI_PUB_OPENING && p->closing && p->put == 0)
-        ensi_pub_finish(c, p, NULL, ENSIGN_NACK_NOT_SENT);
-    if (p->state == ENSI_PUB_WAIT && p->reopen_timer.state == ENSI_TIMER_OFF &&
-        ensi_pub_queue(c, p) != ENSIGN_OK)
-        ensi_state_reopen_in(&p->reopen_timer, c, ++p->failures);
-    if (p->state == ENSI_PUB_READY && c->h2.draining && p->k.s.id != 0) ensi_pub_move(p, ENSI_PUB_ON_GOAWAY);
-    ensi_pub_half_close(p);
-    ensi_pub_advance(p);
-    if (p->k.s.id != 0 && (p->k.half_closed || p->k.sent < p->k.out.end || p->sent < p->resolved))
-        ensi_h2_resume(&c->h2, &p->k.s);
-    ensi_state_grant(c, &p->k);
     ensi_state_ready(c, &p->h, ensi_pub_has(&p->h));
 }
 
@@ -9184,8 +9218,7 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
     if (ensi_timer_due(&p->reopen_timer, now)) ensi_state_touch(c, &p->k);
     if (ensi_timer_due(&p->ack_timer, now)) {
         ensi_state_abort(c, &p->k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_STALLED,
-                         "publish: no ack within ack_timeout_ms; the stream is opened again");
-        p->failures++;
+                         "publish: no answer within ack_timeout_ms; the stream is opened again");
         ensi_state_touch(c, &p->k);
     }
     if (ensi_timer_due(&p->drain_timer, now) && p->drain_asked) {
@@ -9233,6 +9266,29 @@ static void ensi_pub_read_back(ensi_pub_t *p, const ensi_entry_t *x)
         x->own_topic ? ensign_str(p->topic) : ensi_slice(p->ring + x->at + x->len, x->name_len);
 }
 
+static ensign_notice_t *ensi_pub_nack_notice(ensi_pub_t *p, const ensi_entry_t *x, uint64_t count)
+{
+    const ensi_nack_text_t *t = &p->texts[count % ENSI_PUB_TEXTS];
+    bool ours = x->code == ENSIGN_NACK_NOT_SENT || x->code == ENSIGN_NACK_OUTCOME_UNKNOWN;
+    const char *words = !ours && t->count == count && t->text[0] ? t->text : ensi_id_nack_text(x->code);
+    const char *why = ours ? p->h.end_error.text : "";
+    ensign_notice_t *n = ensi_notice_new(&p->h, ENSIGN_NOTICE_NACK);
+    ensign_slice_t topic;
+
+    p->lent = count;
+    ensi_pub_read_back(p, x);
+    topic = p->event.topic_name.len ? p->event.topic_name : ensign_str("given by id");
+    n->as.nack.tag = x->tag;
+    n->as.nack.code = x->code;
+    n->as.nack.stored = x->code == ENSIGN_NACK_OUTCOME_UNKNOWN ? ENSIGN_STORED_MAYBE : ENSIGN_STORED_NO;
+    n->as.nack.event = &p->event;
+    ensi_fail(&p->h.error, ENSIGN_E_NACK, x->code, "publish: %s: %s (topic %.*s)%s%.60s",
+              ensign_nack_name(x->code), words, ensi_slice_show(topic), (const char *)topic.ptr,
+              why[0] ? "; " : "", why);
+    n->error = &p->h.error;
+    return n;
+}
+
 /* The next answer to give: the oldest, or one that has overtaken older events. */
 static ensi_entry_t *ensi_pub_next_answer(ensi_pub_t *p, uint64_t *count)
 {
@@ -9249,32 +9305,14 @@ static ensign_notice_t *ensi_pub_answer(ensi_pub_t *p)
 {
     uint64_t count;
     ensi_entry_t *x = ensi_pub_next_answer(p, &count);
-    const ensi_nack_text_t *t = &p->texts[count % ENSI_PUB_TEXTS];
-    bool ours = x->code == ENSIGN_NACK_NOT_SENT || x->code == ENSIGN_NACK_OUTCOME_UNKNOWN;
     ensign_notice_t *n;
 
     x->given = true;
-    if (x->state == ENSI_ENTRY_ACKED) {
-        n = ensi_notice_new(&p->h, ENSIGN_NOTICE_ACK);
-        n->as.ack.tag = x->tag;
-        n->as.ack.committed.seconds = x->seconds;
-        n->as.ack.committed.nanos = x->nanos;
-        return n;
-    }
-    n = ensi_notice_new(&p->h, ENSIGN_NOTICE_NACK);
-    p->lent = count;
-    ensi_pub_read_back(p, x);
-    n->as.nack.tag = x->tag;
-    n->as.nack.code = x->code;
-    n->as.nack.stored = x->code == ENSIGN_NACK_OUTCOME_UNKNOWN ? ENSIGN_STORED_MAYBE : ENSIGN_STORED_NO;
-    n->as.nack.event = &p->event;
-    ensi_fail(
-        &p->h.error, ENSIGN_E_NACK, x->code, "publish: %s: %s (topic %.*s)%s%.60s", ensign_nack_name(x->code),
-        !ours && t->count == count && t->text[0] ? t->text : ensi_id_nack_text(x->code),
-        ensi_slice_show(p->event.topic_name),
-        p->event.topic_name.len ? (const char *)p->event.topic_name.ptr : "by id",
-        p->h.end_error.code && ours ? "; " : "", p->h.end_error.code && ours ? p->h.end_error.text : "");
-    n->error = &p->h.error;
+    if (x->state == ENSI_ENTRY_NACKED) return ensi_pub_nack_notice(p, x, count);
+    n = ensi_notice_new(&p->h, ENSIGN_NOTICE_ACK);
+    n->as.ack.tag = x->tag;
+    n->as.ack.committed.seconds = x->seconds;
+    n->as.ack.committed.nanos = x->nanos;
     return n;
 }
 
@@ -9282,10 +9320,9 @@ static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_handle_t *h)
 {
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     ensign_notice_t *n;
-    bool waited = p->room_wanted != 0;
+    (void)c;
     p->lent = UINT64_MAX;
     ensi_pub_advance(p);
-    if (waited && !p->room_wanted && p->state == ENSI_PUB_ENDED) p->h.bits &= ~(uint32_t)ENSI_BIT_ROOM;
     if ((n = ensi_notice_bit(&p->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
         n->as.open.times = p->opens;
         return n;
@@ -9306,7 +9343,6 @@ static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_handle_t *h)
     n = ensi_state_end_notice(&p->h);
     if (n->error) ensi_grpc_end_notice(&p->k, n, 0);
     n->as.end.count = p->acked;
-    (void)c;
     return n;
 }
 
@@ -9340,10 +9376,10 @@ size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d)
     ensign_publisher_desc_t x = ensi_pub_defaults(d);
     size_t ring = ensi_max(x.buffer_bytes, ENSI_PUB_MESSAGE_MAX + ENSI_PUB_NAME_MAX + ENSI_GRPC_PREFIX);
     size_t reply = ensi_max(x.window_bytes, x.max_reply_bytes);
-    /* the map of topics and its tables take at most twice the reply, twice while one replaces another; 8
-     * KiB each for metadata and nghttp2 */
+    /* the map of topics and its tables take at most three times the reply, twice while one replaces another;
+     * 8 KiB each for metadata and nghttp2 */
     return sizeof(ensi_pub_t) + ring + x.max_in_flight * sizeof(ensi_entry_t) + reply +
-           4 * (size_t)x.max_reply_bytes + ENSI_PUB_OPEN_BYTES + 2 * 8192 + ensign_str(x.topic).len + 512;
+           6 * (size_t)x.max_reply_bytes + ENSI_PUB_OPEN_BYTES + 2 * 8192 + ensign_str(x.topic).len + 512;
 }
 
 static int ensi_pub_check_desc(ensign_t *c, const ensign_publisher_desc_t *x)
@@ -9361,7 +9397,8 @@ static int ensi_pub_check_desc(ensign_t *c, const ensign_publisher_desc_t *x)
         x->max_reply_bytes < 1024 || x->max_reply_bytes > 1u << 30)
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
-            "publisher: buffer_bytes %lu, window_bytes %lu, max_reply_bytes %lu; each at least 1024",
+            "publisher: buffer_bytes %lu, window_bytes %lu, max_reply_bytes %lu; each at least 1024, all but "
+            "the first at most 1073741824",
             (unsigned long)x->buffer_bytes, (unsigned long)x->window_bytes,
             (unsigned long)x->max_reply_bytes);
     return ENSIGN_OK;
@@ -9384,10 +9421,11 @@ ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_des
     o.max_meta = 8192;
     o.deadline_ms = ENSIGN_FOREVER;
     p = (ensi_pub_t *)ensi_mem_zero(&c->env.mem, sizeof *p);
+    if (p) p->k.env = &c->env;
     if (p) p->topic = ensi_mem_text(&c->env.mem, x.topic);
     if (!p || !p->topic || ensi_grpc_init(&p->k, &c->env, &p->h, &o) != ENSIGN_OK) {
         ensi_env_memory(&c->env, sizeof *p);
-        if (p) p->k.env = &c->env, ensi_pub_free(c, &p->h);
+        if (p) ensi_pub_free(c, &p->h);
         return none;
     }
     p->k.more = ensi_pub_more;
@@ -9440,13 +9478,16 @@ int ensign_publisher_close(ensign_t *c, ensign_publisher_t handle, uint32_t time
  * Owns   the receive buffer's unread events, which outlive the stream that brought them; the ring of
  *        delivered ids; the topic map.
  * Holds  behind what is lent, `scan` bytes are whole records: events of the server, and gaps, which are
- *        records of ours with a flag that no
- *        message has. Each gap keeps its place among the events; two with none between them are one.
- *        The buffer has room to spare for one gap that is never promised to the server.
- *        A token is the stream's number and the count of the event; its id is in the ring while it is among
- *        the last max_unacked.
- * Moves  WAIT -> OPENING -> READY, back to WAIT when the stream is lost. `state` is assigned by ensi_sub_move
- *        alone.
+ *        records of ours with a flag that no message has. Each gap keeps its place among the events; two with
+ *        none between them are one.
+ *        The buffer has room to spare for one gap that is never promised to the server. A second one finds
+ *        room too: there is credit again only when the spare room is free again, and a gap for a large event
+ *        takes less than the credit that the event used up.
+ *        A token is the count of the event, from 1; it is good while it is among the last max_unacked and was
+ *        given since the last stream was lost.
+ *        unsent: how many of [unsent_from, given) wait to be sent; `state` of older slots says nothing.
+ * Moves  WAIT -> OPENING -> READY, back to WAIT when the stream is lost; given up like a publisher's. `state`
+ *        is assigned by ensi_sub_move alone.
  * Fails  an event that is too large or no Event becomes a gap; everything else that a server can do wrong
  *        ends the stream. */
 typedef enum {
@@ -9483,11 +9524,10 @@ enum {
     ENSI_SUB_GAP_FLAG = 0xFF,       /* in place of a message's flag: a record of ours */
     ENSI_SUB_GAP_BYTES = 8, ENSI_SUB_SPARE = 16,
     ENSI_SUB_EVENT_HEAD = 0x0A,     /* SubscribeReply.event's tag */
-    ENSI_SUB_ACK_FRAME = 64,        /* no ack or nack is longer, with its prefix */
-    ENSI_SUB_ACK_ROOM = 64 - 5,
+    ENSI_SUB_ACK_ROOM = 59,         /* no ack or nack is longer */
     ENSI_SUB_OUT_BYTES = 2048,      /* of the send buffer: batches of acks */
-    ENSI_SUB_RLID = 10,
-    ENSI_SUB_UNACKED_MAX = 1 << 24  /* the ring's size in bytes must fit a 32-bit size_t */
+    ENSI_SUB_UNACKED_MAX = 1 << 24, /* the ring's size in bytes must fit a 32-bit size_t */
+    ENSI_SUB_RLID = 10
 };
 typedef enum { ENSI_ACK_NONE, ENSI_ACK_ACK, ENSI_ACK_NACK } ensi_ack_state_t;
 typedef struct ensi_ack_slot_t { uint8_t id[ENSI_SUB_RLID]; uint8_t state; int32_t code; } ensi_ack_slot_t;
@@ -9496,15 +9536,15 @@ typedef struct ensi_sub_t {
     ensi_handle_t h;                /* first */
     ensi_grpc_t k;
     ensi_sub_state_t state;
-    char *topics_text;              /* names, each with its NUL */
-    size_t topic_count, topics_len;
+    uint8_t *filter;                /* Subscription's topics, encoded */
+    size_t filter_len;
     size_t scan;
     bool gap_last;                  /* the last record scanned is a gap */
     bool unauthenticated;
     uint32_t max_unacked;
     ensi_ack_slot_t *slots;
-    uint32_t epoch;                 /* of tokens: one more with each lost stream */
-    uint64_t given;                 /* events of this epoch that were given */
+    uint64_t given;                 /* events that were given */
+    uint64_t fresh_from;            /* older tokens are of an earlier stream */
     uint64_t unsent_from;           /* no unsent ack is older */
     uint32_t unsent;
     ensi_topics_t topics, old_topics;   /* the old map, while a lent event's name may lie in it */
@@ -9541,50 +9581,41 @@ static void ensi_sub_put_gap(uint8_t *p, int code, uint32_t times)
     ensi_put_be32(p + 9, times);
 }
 
-/* Puts a gap at the scan position; what lies behind it there, a part of a message, is dropped by the
- * caller before. */
+/* Puts a gap at the scan position. What lies there, a part of a message, has been given up by the caller. */
 static void ensi_sub_gap(ensign_t *c, ensi_sub_t *s, int code)
 {
     ensi_rx_t *r = &s->k.s.rx;
     size_t at = ensi_sub_scan_at(s), size = ENSI_SUB_GAP_BYTES + (size_t)ENSI_GRPC_PREFIX;
-    if (s->gap_last && s->scan >= size) {
+    if (s->gap_last) {
         uint8_t *times = r->ptr + at - 4;
         ensi_put_be32(times, ensi_get_be32(times) + 1);
         return;
     }
     if (!r->ptr) r->ptr = (uint8_t *)ensi_mem_take(&c->env.mem, r->cap);
     /* no memory at all: the reopened stream's OPEN still tells */
-    if (!r->ptr || r->end + size > r->cap) return;
+    if (!r->ptr || at + size > r->cap) return;
     ensi_sub_put_gap(r->ptr + at, code, 1);
-    r->end = at + size;
     s->scan += size;
     s->gap_last = true;
+    r->end = ensi_max(r->end, at + size);
 }
 
 /* ---- acks */
 
+static ensi_ack_slot_t *ensi_sub_slot(const ensi_sub_t *s, uint64_t count)
+{
+    return &s->slots[count % s->max_unacked];
+}
+
 static void ensi_sub_forget_acks(ensi_sub_t *s)
 {
-    s->epoch++;
-    s->given = s->unsent_from = 0;
+    s->fresh_from = s->unsent_from = s->given;
     s->unsent = 0;
 }
 
-static uint64_t ensi_sub_token(const ensi_sub_t *s, uint64_t count)
+static bool ensi_sub_token_good(const ensi_sub_t *s, uint64_t token)
 {
-    return ((uint64_t)(s->epoch & 0xFFFF) << 48) | (count + 1);
-}
-
-static ensi_ack_slot_t *ensi_sub_slot(ensign_t *c, ensi_sub_t *s, uint64_t token)
-{
-    uint64_t count = (token & 0xFFFFFFFFFFFFu) - 1;
-    if (token == 0 || token >> 48 != (s->epoch & 0xFFFF) || count >= s->given ||
-        s->given - count > s->max_unacked || !s->slots) {
-        ensi_env_fail(&c->env, ENSIGN_E_STALE, "ack: the token is not one of the last %lu of this stream",
-                      (unsigned long)s->max_unacked);
-        return NULL;
-    }
-    return &s->slots[count % s->max_unacked];
+    return token > s->fresh_from && token <= s->given && s->given - token < s->max_unacked;
 }
 
 static int ensi_sub_answer(ensign_t *c, ensign_subscription_t handle, uint64_t token, ensi_ack_state_t state,
@@ -9593,12 +9624,15 @@ static int ensi_sub_answer(ensign_t *c, ensign_subscription_t handle, uint64_t t
     int rc;
     ensi_sub_t *s = (ensi_sub_t *)(void *)ensi_state_find(c, handle.id, ENSI_KIND_SUBSCRIPTION, &rc);
     ensi_ack_slot_t *slot;
-    uint64_t count = (token & 0xFFFFFFFFFFFFu) - 1;
     if (!s) return rc;
-    slot = ensi_sub_slot(c, s, token);
-    if (!slot) return ENSIGN_E_STALE;
+    if (!ensi_sub_token_good(s, token))
+        return ensi_env_fail(&c->env, ENSIGN_E_STALE,
+                             "ack: the token is not one of the last %lu of this stream; ack sooner, or raise "
+                             "max_unacked",
+                             (unsigned long)s->max_unacked);
+    slot = ensi_sub_slot(s, token - 1);
+    if (s->unsent == 0 || token - 1 < s->unsent_from) s->unsent_from = token - 1;
     if (slot->state == ENSI_ACK_NONE) s->unsent++;
-    if (s->unsent == 1 || count < s->unsent_from) s->unsent_from = count;
     slot->state = (uint8_t)state;
     slot->code = code;
     if (state == ENSI_ACK_ACK) s->h.stats.acked++;
@@ -9627,9 +9661,7 @@ static bool ensi_sub_send_ack(ensi_sub_t *s, const ensi_ack_slot_t *slot)
     request.has_nack = !request.has_ack;
     request.ack.id = request.nack.id = ensi_slice(slot->id, sizeof slot->id);
     request.nack.code = slot->code;
-    if (ensi_grpc_make_room(&s->k, ENSI_SUB_ACK_FRAME) != ENSIGN_OK ||
-        ensi_grpc_reserve(&s->k, ENSI_SUB_ACK_ROOM, &out) != ENSIGN_OK)
-        return false;
+    if (ensi_grpc_reserve(&s->k, ENSI_SUB_ACK_ROOM, &out) != ENSIGN_OK) return false;
     if (ensi_pb_encode(ensi_pb_subscribe_request_fields, &request, out, ENSI_SUB_ACK_ROOM, &len))
         ensi_grpc_commit(&s->k, len, 0);
     return true;
@@ -9638,41 +9670,40 @@ static bool ensi_sub_send_ack(ensi_sub_t *s, const ensi_ack_slot_t *slot)
 /* Moves acks from the ring into the send buffer, oldest first, as far as they fit. */
 static void ensi_sub_send_acks(ensi_sub_t *s)
 {
-    while (s->unsent > 0) {
-        ensi_ack_slot_t *slot = &s->slots[s->unsent_from % s->max_unacked];
-        if (slot->state != ENSI_ACK_NONE) {
-            if (!ensi_sub_send_ack(s, slot)) return;
-            slot->state = ENSI_ACK_NONE;
-            s->unsent--;
-        }
-        s->unsent_from++;
+    for (; s->unsent > 0; s->unsent_from++) {
+        ensi_ack_slot_t *slot = ensi_sub_slot(s, s->unsent_from);
+        if (slot->state == ENSI_ACK_NONE) continue;
+        if (!ensi_sub_send_ack(s, slot)) break;
+        slot->state = ENSI_ACK_NONE;
+        s->unsent--;
     }
+    s->k.s.watched = s->unsent > 0; /* what is handed over makes room for the rest */
 }
 
-/* The slot of the next event; an ack that could not be sent by now is dropped. */
-static uint64_t ensi_sub_next_token(ensign_t *c, ensi_sub_t *s, const ensign_rlid_t *id)
+/* Takes the slot of the next event; an ack that could not be sent by now is dropped. 0: no memory. */
+static uint64_t ensi_sub_next_token(ensi_mem_t *m, ensi_sub_t *s, const ensign_rlid_t *id)
 {
     ensi_ack_slot_t *slot;
-    if (!s->slots)
-        s->slots = (ensi_ack_slot_t *)ensi_mem_zero(&c->env.mem, s->max_unacked * sizeof *s->slots);
+    if (!s->slots) s->slots = (ensi_ack_slot_t *)ensi_mem_zero(m, s->max_unacked * sizeof *s->slots);
     if (!s->slots) return 0;
-    slot = &s->slots[s->given % s->max_unacked];
-    if (s->unsent && slot->state != ENSI_ACK_NONE) s->unsent--;
-    if (s->given >= s->max_unacked && s->unsent_from <= s->given - s->max_unacked)
+    slot = ensi_sub_slot(s, s->given);
+    if (s->given - s->unsent_from >= s->max_unacked) {
+        if (s->unsent > 0 && slot->state != ENSI_ACK_NONE) s->unsent--;
         s->unsent_from = s->given - s->max_unacked + 1;
+    }
     slot->state = ENSI_ACK_NONE;
     memcpy(slot->id, id->b, sizeof slot->id);
-    return ensi_sub_token(s, s->given++);
+    return ++s->given;
 }
 
 /* ---- receiving */
 
-static bool ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_ready_t *ready)
+static int ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_ready_t *ready)
 {
     ensi_topics_t topics;
-    if (s->state != ENSI_SUB_OPENING) return false;
+    if (s->state != ENSI_SUB_OPENING) return ENSIGN_E_PROTOCOL;
     if (!ensi_topics_same(&s->topics, ready->topics)) {
-        if (!ensi_topics_build(&topics, &c->env.mem, ready->topics)) return false;
+        if (!ensi_topics_build(&topics, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
         /* what is lent lies in the older one */
         if (s->old_topics.block) ensi_topics_free(&s->topics, &c->env.mem);
         else s->old_topics = s->topics;
@@ -9684,36 +9715,7 @@ static bool ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_r
     s->unauthenticated = false;
     if (s->opens > 1) s->h.stats.reconnects++;
     s->h.bits |= ENSI_BIT_OPEN;
-    return true;
-}
-
-/* A message that is no event is acted on at once and taken out. False: the server breaks the protocol. */
-static bool ensi_sub_control(ensign_t *c, ensi_sub_t *s, size_t at, size_t total)
-{
-    ensi_rx_t *r = &s->k.s.rx;
-    ensi_pb_subscribe_reply_t reply;
-    bool good = ensi_pb_decode(ensi_pb_subscribe_reply_fields, &reply, r->ptr + at + ENSI_GRPC_PREFIX,
-                               total - ENSI_GRPC_PREFIX);
-    if (good && reply.has_event) {
-        s->scan += total; /* an event in an unusual order of fields */
-        return s->state == ENSI_SUB_READY;
-    }
-    if (good && reply.has_ready) good = ensi_sub_on_ready(c, s, &reply.ready);
-    memmove(r->ptr + at, r->ptr + at + total, r->end - at - total);
-    r->end -= total;
-    return good;
-}
-
-/* An event that is larger than allowed: its bytes are passed over, a gap stands for it. */
-static void ensi_sub_skip(ensign_t *c, ensi_sub_t *s, size_t at, size_t total)
-{
-    ensi_rx_t *r = &s->k.s.rx;
-    size_t here = ensi_min(r->end - at, total), rest = r->end - at - here;
-    r->end = at;
-    r->skip = total - here;
-    ensi_sub_gap(c, s, ENSIGN_E_TOO_LARGE);
-    memmove(r->ptr + r->end, r->ptr + at + here, rest); /* what came behind it; the gap is smaller */
-    r->end += rest;
+    return ENSIGN_OK;
 }
 
 /* One event and nothing else, as servers send it; it is decoded when it is pulled. */
@@ -9725,28 +9727,55 @@ static bool ensi_sub_is_event(const uint8_t *p, size_t len)
     return at && inside == (uint64_t)(end - at);
 }
 
-/* Looks at what has come since: counts events, acts on all else. False: the stream must end. */
-static bool ensi_sub_scan(ensign_t *c, ensi_sub_t *s)
+/* The message at `from`: an event goes to the scan position, anything else is acted on at once. */
+static int ensi_sub_message(ensign_t *c, ensi_sub_t *s, size_t from, size_t total)
 {
     ensi_rx_t *r = &s->k.s.rx;
-    for (;;) {
-        size_t at = ensi_sub_scan_at(s), have = r->end - at, total;
-        if (have < ENSI_GRPC_PREFIX) return true;
-        if (r->ptr[at] != 0) return false;
-        total = ENSI_GRPC_PREFIX + (size_t)ensi_get_be32(r->ptr + at + 1);
-        if (total > r->limit) {
-            ensi_sub_skip(c, s, at, total);
-            continue;
-        }
-        if (have < total) return true;
-        if (s->state == ENSI_SUB_READY &&
-            ensi_sub_is_event(r->ptr + at + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX)) {
-            s->scan += total;
-            s->gap_last = false;
-        } else if (!ensi_sub_control(c, s, at, total)) {
-            return false;
-        }
+    const uint8_t *p = r->ptr + from + ENSI_GRPC_PREFIX;
+    size_t len = total - ENSI_GRPC_PREFIX, at = ensi_sub_scan_at(s);
+    if (!ensi_sub_is_event(p, len)) {
+        ensi_pb_subscribe_reply_t reply;
+        if (!ensi_pb_decode(ensi_pb_subscribe_reply_fields, &reply, p, len)) return ENSIGN_E_PROTOCOL;
+        if (reply.has_ready) return ensi_sub_on_ready(c, s, &reply.ready);
+        if (!reply.has_event) return ENSIGN_OK;
+        /* else an event in an unusual order of fields */
     }
+    if (s->state != ENSI_SUB_READY) return ENSIGN_E_PROTOCOL;
+    if (from > at) memmove(r->ptr + at, r->ptr + from, total);
+    s->scan += total;
+    s->gap_last = false;
+    return ENSIGN_OK;
+}
+
+/* An event that is larger than allowed: a gap stands for it; its bytes, `here` and those that are still to
+ * come, are passed over. Before the stream is ready it can only be the map of topics. */
+static int ensi_sub_skip(ensign_t *c, ensi_sub_t *s, size_t total, size_t here)
+{
+    if (s->state != ENSI_SUB_READY) return ENSIGN_E_TOO_LARGE;
+    s->k.s.rx.skip = total - here;
+    ensi_sub_gap(c, s, ENSIGN_E_TOO_LARGE);
+    return ENSIGN_OK;
+}
+
+/* Looks at what has come since: keeps events, acts on all else. OK, or why the stream must end. */
+static int ensi_sub_scan(ensign_t *c, ensi_sub_t *s)
+{
+    ensi_rx_t *r = &s->k.s.rx;
+    size_t from = ensi_sub_scan_at(s), at;
+    int rc = ENSIGN_OK;
+    while (rc == ENSIGN_OK && r->end - from >= ENSI_GRPC_PREFIX) {
+        size_t total = ENSI_GRPC_PREFIX + (size_t)ensi_get_be32(r->ptr + from + 1);
+        size_t here = ensi_min(r->end - from, total);
+        if (r->ptr[from] != 0) return ENSIGN_E_PROTOCOL;
+        if (total > r->limit) rc = ensi_sub_skip(c, s, total, here);
+        else if (here == total) rc = ensi_sub_message(c, s, from, total);
+        else break;
+        from = ensi_max(from + here, ensi_sub_scan_at(s)); /* a gap can be longer than the part of an event */
+    }
+    at = ensi_sub_scan_at(s);
+    if (from > at) memmove(r->ptr + at, r->ptr + from, r->end - from); /* once for all that was left out */
+    r->end -= from - at;
+    return rc;
 }
 
 /* ---- opening, losing, ending */
@@ -9757,14 +9786,14 @@ static bool ensi_sub_encode_open(ensign_t *c, ensi_sub_t *s, uint8_t *out, size_
     memset(&request, 0, sizeof request);
     request.has_subscription = true;
     request.subscription.client_id = ensign_str(c->stream_name);
-    request.subscription.topics.ptr = (const uint8_t *)s->topics_text;
-    request.subscription.topics.len = s->topics_len;
+    request.subscription.topics.ptr = s->filter;
+    request.subscription.topics.len = s->filter_len;
     return ensi_pb_encode(ensi_pb_subscribe_request_fields, &request, out, cap, len);
 }
 
 static int ensi_sub_queue(ensign_t *c, ensi_sub_t *s)
 {
-    size_t cap = s->topics_len + ENSI_SUB_OUT_BYTES / 2, len;
+    size_t cap = s->filter_len + ENSI_SUB_OUT_BYTES / 2, len;
     uint8_t *out;
     int rc;
     s->k.out.end = s->k.sent = 0;
@@ -9803,7 +9832,7 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
         s->unauthenticated = true;
         ensi_state_reject(c, &s->k);
     }
-    if (ensi_state_backs_off(&s->k)) s->failures++;
+    if (ensi_pub_failed(&s->k)) s->failures++;
     ensi_sub_forget_acks(s);
     ensi_sub_move(s, ENSI_SUB_ON_LOST);
     ensi_state_reopen_in(&s->reopen_timer, c, s->failures);
@@ -9815,26 +9844,38 @@ static bool ensi_sub_has(ensi_handle_t *h)
     return !s->h.ended && (s->h.bits != 0 || s->scan > 0);
 }
 
+static const char *ensi_sub_why(int code)
+{
+    switch (code) {
+    case ENSIGN_E_MEMORY: return "memory: none for the map of topics; free some or raise memory_limit";
+    case ENSIGN_E_TOO_LARGE:
+        return "subscribe: the server's map of topics is larger than max_event_bytes; raise it";
+    default: return "subscribe: the server sends what is no SubscribeReply, or an event before it is ready";
+    }
+}
+
+/* Facts, acks or a close have come. */
 static void ensi_sub_serve(ensign_t *c, ensi_handle_t *h)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
-    if (s->state == ENSI_SUB_ENDED) {
-        ensi_state_ready(c, &s->h, ensi_sub_has(&s->h));
-        return;
+    if (s->state != ENSI_SUB_ENDED) {
+        int rc = ensi_sub_scan(c, s);
+        if (rc != ENSIGN_OK)
+            ensi_state_abort(
+                c, &s->k,
+                rc == ENSIGN_E_PROTOCOL ? ENSIGN_GRPC_INTERNAL : ENSIGN_GRPC_RESOURCE_EXHAUSTED, rc,
+                ensi_sub_why(rc));
+        if (c->h2.draining && s->k.s.id != 0)
+            ensi_state_abort(c, &s->k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
+                             "subscribe: the server ends this connection; the stream is opened again");
+        if (s->state != ENSI_SUB_WAIT && s->k.state == ENSI_GRPC_ENDED) ensi_sub_stream_ended(c, s);
+        if (s->state == ENSI_SUB_WAIT && s->reopen_timer.state == ENSI_TIMER_OFF &&
+            ensi_sub_queue(c, s) != ENSIGN_OK)
+            ensi_state_reopen_in(&s->reopen_timer, c, ++s->failures);
+        if (s->state == ENSI_SUB_READY) ensi_sub_send_acks(s);
+        if (s->k.sent < s->k.out.end) ensi_h2_resume(&c->h2, &s->k.s);
+        ensi_state_grant(c, &s->k);
     }
-    if (!ensi_sub_scan(c, s))
-        ensi_state_abort(c, &s->k, ENSIGN_GRPC_INTERNAL, ENSIGN_E_PROTOCOL,
-                         "subscribe: the server sends what is no SubscribeReply");
-    if (s->state != ENSI_SUB_WAIT && c->h2.draining && s->k.s.id != 0)
-        ensi_state_abort(c, &s->k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
-                         "subscribe: the server ends this connection; the stream is opened again");
-    if (s->state != ENSI_SUB_WAIT && s->k.state == ENSI_GRPC_ENDED) ensi_sub_stream_ended(c, s);
-    if (s->state == ENSI_SUB_WAIT && s->reopen_timer.state == ENSI_TIMER_OFF &&
-        ensi_sub_queue(c, s) != ENSIGN_OK)
-        ensi_state_reopen_in(&s->reopen_timer, c, ++s->failures);
-    if (s->state == ENSI_SUB_READY) ensi_sub_send_acks(s);
-    if (s->k.s.id != 0 && s->k.sent < s->k.out.end) ensi_h2_resume(&c->h2, &s->k.s);
-    if (s->state != ENSI_SUB_ENDED) ensi_state_grant(c, &s->k);
     ensi_state_ready(c, &s->h, ensi_sub_has(&s->h));
 }
 
@@ -9884,7 +9925,7 @@ static ensign_notice_t *ensi_sub_pull_event(ensign_t *c, ensi_sub_t *s, const ui
         return n;
     }
     e->topic_name = ensi_topics_name(&s->topics, reply.event.topic_id);
-    e->token = ensi_sub_next_token(c, s, &e->id);
+    e->token = ensi_sub_next_token(&c->env.mem, s, &e->id);
     s->last_committed = e->committed;
     s->h.stats.received++;
     c->env.stats.received++;
@@ -9937,7 +9978,7 @@ static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
     ensi_topics_free(&s->topics, m);
     ensi_topics_free(&s->old_topics, m);
     ensi_mem_free(m, s->slots);
-    ensi_mem_free(m, s->topics_text);
+    ensi_mem_free(m, s->filter);
     ensi_mem_free(m, s);
 }
 
@@ -9962,11 +10003,10 @@ size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d)
 {
     ensign_subscription_desc_t x = ensi_sub_defaults(d);
     size_t large = ensi_max(x.window_bytes, x.max_event_bytes) + ENSI_SUB_SPARE + ENSI_GRPC_PREFIX;
-    /* two buffers, when a large event comes behind one that is lent, and one kept for that; the map of
-     * topics came in a message, and takes at
-     * most twice its size, for two of them while a lent event needs the older; 8 KiB each for metadata and
-     * nghttp2 */
-    return sizeof(ensi_sub_t) + 2 * large + x.window_bytes + ENSI_SUB_SPARE + 4 * (size_t)x.max_event_bytes +
+    /* two buffers, when a large event comes behind one that is lent, and one kept for that; the map of topics
+     * came in a message, and takes at most three times its size, for two of them while a lent event needs the
+     * older; 8 KiB each for metadata and nghttp2 */
+    return sizeof(ensi_sub_t) + 2 * large + x.window_bytes + ENSI_SUB_SPARE + 6 * (size_t)x.max_event_bytes +
            x.max_unacked * sizeof(ensi_ack_slot_t) + 3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES +
            2 * 8192 + 512;
 }
@@ -9981,7 +10021,8 @@ static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
                              "subscribe: window_bytes %lu, max_event_bytes %lu; 1024 to 1073741824 each",
                              (unsigned long)x->window_bytes, (unsigned long)x->max_event_bytes);
     if (x->max_unacked > ENSI_SUB_UNACKED_MAX)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "subscribe: max_unacked is %lu, at most %d",
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "subscribe: max_unacked is %lu, at most %d is allowed",
                              (unsigned long)x->max_unacked, ENSI_SUB_UNACKED_MAX);
     for (size_t i = 0; i < x->topic_count; i++) {
         size_t len = ensign_str(x->topics[i]).len;
@@ -9996,11 +10037,9 @@ static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
 static bool ensi_sub_copy_topics(ensign_t *c, ensi_sub_t *s, const ensign_subscription_desc_t *x)
 {
     uint8_t *p;
-    s->topics_len = ensi_sub_topics_size(x);
-    s->topic_count = x->topic_count;
-    s->topics_text = (char *)ensi_mem_take(&c->env.mem, s->topics_len + 1);
-    if (!s->topics_text) return false;
-    p = (uint8_t *)s->topics_text;
+    s->filter_len = ensi_sub_topics_size(x);
+    p = s->filter = (uint8_t *)ensi_mem_take(&c->env.mem, s->filter_len + 1);
+    if (!p) return false;
     for (size_t i = 0; i < x->topic_count; i++)
         p = ensi_pb_put_bytes(p, ENSI_PB_SUBSCRIPTION_TOPICS_TAG, ensign_str(x->topics[i]));
     return true;
@@ -10058,10 +10097,11 @@ int ensign_subscription_close(ensign_t *c, ensign_subscription_t handle)
 /* >>req   may call: util mem env pb handle h2 grpc auth state topic pub
  * Requests: one question to the service, one answer
  *
- * Owns   each request's unary call, which is used again for the next page or the next step, and the page that
- *        is being read.
+ * Owns   each request's unary call, which is used again for the next page or the next step, and the page
+ *        that is being read.
  * Holds  one answer, or END with an error; TOPIC of a list points into the page, which stands until the next
- *        pull.
+ *        pull. The timer runs while the server is asked, not while a user reads a page.
+ *        No more than ENSI_REQ_PAGES_MAX pages are read without giving a topic.
  * Moves  find and list read pages; ensure finds, creates, and finds again when somebody else was faster. */
 typedef enum {
     ENSI_REQ_CREATE,
@@ -10073,6 +10113,7 @@ typedef enum {
 
 enum {
     ENSI_REQ_PAGE = 100,
+    ENSI_REQ_PAGES_MAX = 10000,     /* a million topics */
     ENSI_REQ_MESSAGE_MAX = 4 * 1024 * 1024,
     ENSI_REQ_WINDOW = 16 * 1024,
     ENSI_REQ_TOKEN = 1024
@@ -10090,10 +10131,11 @@ typedef struct ensi_req_t {
     bool again;                     /* ensure: CreateTopic said ALREADY_EXISTS */
     bool unauthenticated, answered;
     bool paged;                     /* list: a page is being read */
-    ensign_slice_t page;            /* the page that is read, in the receive buffer */
-    size_t page_at;                 /* list: where the next topic is looked for */
+    uint32_t pages;                 /* asked for since a topic was given */
+    ensi_pb_span_t page;            /* the topics of the page that is read, in the receive buffer */
+    size_t page_at;                 /* where the next topic is looked for */
     size_t page_total;              /* of its message; 0: a topic of it has been given, so it is lent */
-    ensign_slice_t next;            /* list: that topic */
+    ensign_topic_t next;            /* list: the topic that is given next */
     bool has_next;
     char token[ENSI_REQ_TOKEN];     /* of the next page */
     size_t token_len;
@@ -10118,6 +10160,14 @@ static void ensi_req_end(ensign_t *c, ensi_handle_t *h, const ensign_error_t *wh
     if (q->answered) return; /* the answer waits to be pulled */
     ensi_timer_stop(&q->timer);
     ensi_state_end(c, &q->h, why);
+}
+
+/* Ends the request for a reason of ours. */
+static void ensi_req_refuse(ensign_t *c, ensi_req_t *q, int status, const ensign_error_t *why)
+{
+    q->k.end_status = status;
+    q->k.from_server = false;
+    ensi_req_end(c, &q->h, why);
 }
 
 /* ---- asking */
@@ -10148,19 +10198,25 @@ static const char *ensi_req_method(const ensi_req_t *q)
 static void ensi_req_ask(ensign_t *c, ensi_req_t *q)
 {
     size_t cap = ensi_max(q->create_len, ENSI_REQ_TOKEN + 64);
+    ensign_error_t e;
     uint8_t *out;
+    if (q->pages++ == ENSI_REQ_PAGES_MAX) {
+        ensi_fail(&e, ENSIGN_E_PROTOCOL, 0,
+                  "request: ListTopics has given %d pages without an end; something is wrong with the server",
+                  ENSI_REQ_PAGES_MAX);
+        ensi_req_refuse(c, q, ENSIGN_GRPC_INTERNAL, &e);
+        return;
+    }
     q->paged = false;
     q->k.out.end = q->k.sent = 0;
     q->k.half_closed = false;
-    /* a topic that was given last stands in the page before */
-    q->k.s.rx.end = q->k.s.rx.start + q->k.s.rx.lent;
+    q->k.s.rx.end = q->k.s.rx.start + q->k.s.rx.lent; /* the topic given last stands in the page before */
     /* the longest of the three */
     snprintf(q->k.method, sizeof ensi_req_create_method, "%s", ensi_req_method(q));
     if (ensi_grpc_reserve(&q->k, cap, &out) != ENSIGN_OK) {
-        ensign_error_t e;
-        ensi_fail(&e, ENSIGN_E_MEMORY, 0, "request: no memory for %s", q->k.method);
-        q->k.end_status = ENSIGN_GRPC_RESOURCE_EXHAUSTED;
-        ensi_req_end(c, &q->h, &e);
+        ensi_fail(&e, ENSIGN_E_MEMORY, 0, "memory: no %lu bytes for %s; free some or raise memory_limit",
+                  (unsigned long)cap, q->k.method);
+        ensi_req_refuse(c, q, ENSIGN_GRPC_RESOURCE_EXHAUSTED, &e);
         return;
     }
     ensi_grpc_commit(&q->k, ensi_req_encode(q, out, cap), 0);
@@ -10171,10 +10227,9 @@ static void ensi_req_ask(ensign_t *c, ensi_req_t *q)
 
 /* ---- reading answers */
 
-static bool ensi_req_topic(ensi_req_t *q, ensign_slice_t bytes)
+static bool ensi_req_topic(ensign_topic_t *out, ensign_slice_t bytes)
 {
     ensi_pb_topic_t t;
-    ensign_topic_t *out = &q->topic;
     if (!ensi_pb_decode(ensi_pb_topic_fields, &t, bytes.ptr, bytes.len) || t.id.len != ENSI_TOPIC_ID_BYTES)
         return false;
     memset(out, 0, sizeof *out);
@@ -10195,8 +10250,10 @@ static bool ensi_req_topic(ensi_req_t *q, ensign_slice_t bytes)
 
 static bool ensi_req_status(ensi_req_t *q, ensign_slice_t bytes)
 {
+    static const int64_t age_max = INT64_MAX / 1000 - 1; /* its milliseconds can still be told */
     ensi_pb_service_state_t s;
     if (!ensi_pb_decode(ensi_pb_service_state_fields, &s, bytes.ptr, bytes.len)) return false;
+    if (s.uptime.seconds < 0 || s.uptime.seconds > age_max) s.uptime.seconds = 0;
     q->status.state = s.status;
     q->status.version = s.version;
     q->status.uptime_ms = s.uptime.seconds * 1000 + s.uptime.nanos / 1000000;
@@ -10212,18 +10269,25 @@ static bool ensi_req_page(ensi_req_t *q, ensign_slice_t bytes)
         return false;
     q->token_len = page.next_page_token.len;
     if (q->token_len) memcpy(q->token, page.next_page_token.ptr, q->token_len);
-    q->page = ensi_slice(page.topics.ptr, page.topics.len);
+    q->page = page.topics;
     q->page_at = 0;
     return true;
 }
 
+/* Looks for the page's next topic; a record that is no Topic is left out. */
 static bool ensi_req_next_topic(ensi_req_t *q)
 {
-    ensi_pb_span_t span;
-    span.ptr = q->page.ptr;
-    span.len = q->page.len;
-    q->has_next = ensi_pb_span_next(span, ENSI_PB_TOPICS_PAGE_TOPICS_TAG, &q->page_at, &q->next);
+    ensign_slice_t record;
+    q->has_next = false;
+    while (!q->has_next && ensi_pb_span_next(q->page, ENSI_PB_TOPICS_PAGE_TOPICS_TAG, &q->page_at, &record))
+        q->has_next = ensi_req_topic(&q->next, record);
     return q->has_next;
+}
+
+static void ensi_req_answered(ensi_req_t *q)
+{
+    q->answered = true;
+    ensi_timer_stop(&q->timer);
 }
 
 static void ensi_req_not_found(ensign_t *c, ensi_req_t *q)
@@ -10232,19 +10296,18 @@ static void ensi_req_not_found(ensign_t *c, ensi_req_t *q)
     ensi_fail(&e, ENSIGN_E_NOT_FOUND, 0,
               "request: the project has no topic \"%.100s\"; create it, or see to the key's project",
               q->name);
-    q->k.end_status = ENSIGN_GRPC_NOT_FOUND;
-    ensi_req_end(c, &q->h, &e);
+    ensi_req_refuse(c, q, ENSIGN_GRPC_NOT_FOUND, &e);
 }
 
 /* A page of find or ensure: is the name on it? */
 static void ensi_req_search(ensign_t *c, ensi_req_t *q)
 {
     while (ensi_req_next_topic(q)) {
-        if (ensi_req_topic(q, q->next) && ensi_slice_is(q->topic.name, q->name)) {
-            q->has_next = false;
-            q->answered = true;
-            return;
-        }
+        if (!ensi_slice_is(q->next.name, q->name)) continue;
+        q->has_next = false;
+        q->topic = q->next;
+        ensi_req_answered(q);
+        return;
     }
     if (q->token_len > 0) {
         ensi_req_ask(c, q);
@@ -10256,10 +10319,13 @@ static void ensi_req_search(ensign_t *c, ensi_req_t *q)
     }
 }
 
-/* A page of list was given wholly: the next one, or the end. */
+/* A page of list has come, or was given wholly: its next topic, the next page, or the end. */
 static void ensi_req_list_on(ensign_t *c, ensi_req_t *q)
 {
-    if (ensi_req_next_topic(q)) return;
+    if (ensi_req_next_topic(q)) {
+        ensi_timer_stop(&q->timer);
+        return;
+    }
     q->paged = false;
     if (q->token_len > 0) ensi_req_ask(c, q);
     else ensi_req_end(c, &q->h, NULL);
@@ -10268,8 +10334,9 @@ static void ensi_req_list_on(ensign_t *c, ensi_req_t *q)
 static bool ensi_req_answer(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
 {
     if (q->creating || q->kind == ENSI_REQ_STATUS) {
-        q->answered = q->creating ? ensi_req_topic(q, bytes) : ensi_req_status(q, bytes);
-        return q->answered;
+        bool good = q->creating ? ensi_req_topic(&q->topic, bytes) : ensi_req_status(q, bytes);
+        if (good) ensi_req_answered(q);
+        return good;
     }
     if (!ensi_req_page(q, bytes)) return false;
     q->paged = q->kind == ENSI_REQ_LIST;
@@ -10290,7 +10357,7 @@ static void ensi_req_failed(ensign_t *c, ensi_req_t *q)
     } else if (k->end_status == ENSIGN_GRPC_ALREADY_EXISTS && q->kind == ENSI_REQ_ENSURE && q->creating) {
         q->creating = false;
         q->again = true;
-        q->token_len = 0;
+        q->token_len = q->pages = 0;
         ensi_req_ask(c, q);
     } else {
         ensi_req_end(c, &q->h, &k->fault);
@@ -10331,7 +10398,8 @@ static void ensi_req_serve(ensign_t *c, ensi_handle_t *h)
     if (q->k.state == ENSI_GRPC_ENDED && !q->answered && !q->has_next && !(q->h.bits & ENSI_BIT_END)) {
         if (q->paged) ensi_req_list_on(c, q);
         else ensi_req_ended(c, q);
-    } else if (q->k.state == ENSI_GRPC_OPEN) ensi_state_grant(c, &q->k);
+    }
+    ensi_state_grant(c, &q->k);
     ensi_h2_resume(&c->h2, &q->k.s);
     ensi_state_ready(c, &q->h, ensi_req_has(&q->h));
 }
@@ -10339,10 +10407,9 @@ static void ensi_req_serve(ensign_t *c, ensi_handle_t *h)
 static void ensi_req_tick(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
-    if (!ensi_timer_due(&q->timer, c->env.now_ms) || q->answered || (q->h.bits & ENSI_BIT_END)) return;
+    if (!ensi_timer_due(&q->timer, c->env.now_ms)) return;
     ensi_state_abort(c, &q->k, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                      "request: no answer within request_timeout_ms");
-    if (q->k.state != ENSI_GRPC_ENDED || q->paged) return; /* a list whose page is being read goes on */
     if (ensi_state_fault(c) && q->k.unprocessed)
         ensi_fail(&q->k.fault, ENSIGN_E_DEADLINE_EXCEEDED, 0,
                   "request: no answer within request_timeout_ms; %.150s", ensi_state_fault(c)->text);
@@ -10362,7 +10429,7 @@ static ensi_grpc_t *ensi_req_call(ensi_handle_t *h)
 
 /* ---- notices */
 
-static ensign_notice_t *ensi_req_pull_answer(ensi_req_t *q)
+static ensign_notice_t *ensi_req_pull_answer(ensign_t *c, ensi_req_t *q)
 {
     ensign_notice_t *n =
         ensi_notice_new(&q->h, q->kind == ENSI_REQ_STATUS ? ENSIGN_NOTICE_STATUS : ENSIGN_NOTICE_TOPIC);
@@ -10371,6 +10438,7 @@ static ensign_notice_t *ensi_req_pull_answer(ensi_req_t *q)
     n->last = true;
     q->h.ended = true;
     q->count++;
+    if (c->closing) ensi_env_work(&c->env); /* CLOSED may have waited for it */
     return n;
 }
 
@@ -10378,25 +10446,29 @@ static ensign_notice_t *ensi_req_pull_answer(ensi_req_t *q)
 static ensign_notice_t *ensi_req_pull_topic(ensign_t *c, ensi_req_t *q)
 {
     ensign_notice_t *n = ensi_notice_new(&q->h, ENSIGN_NOTICE_TOPIC);
-    bool good = ensi_req_topic(q, q->next);
     if (q->page_total) {
         ensi_rx_release(&q->k.s.rx, &c->env.mem);
         q->k.s.rx.lent = q->page_total;
         q->page_total = 0;
     }
+    q->topic = q->next;
     n->as.topic = &q->topic;
-    q->count += good;
-    if (!ensi_req_next_topic(q)) ensi_state_touch(c, &q->k); /* the next page is asked for by the pump */
-    return good ? n : NULL;
+    q->count++;
+    if (!ensi_req_next_topic(q)) { /* the next page is asked for by the pump */
+        q->pages = 0;
+        ensi_timer_start(&q->timer, c->request_timeout_ms);
+        ensi_state_touch(c, &q->k);
+    }
+    return n;
 }
 
 static ensign_notice_t *ensi_req_pull(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
-    ensign_notice_t *n = NULL;
-    if (q->answered) return ensi_req_pull_answer(q);
-    while (!n && q->has_next) n = ensi_req_pull_topic(c, q); /* a record that is no Topic is left out */
-    if (n || !(q->h.bits & ENSI_BIT_END)) return n;
+    ensign_notice_t *n;
+    if (q->answered) return ensi_req_pull_answer(c, q);
+    if (q->has_next) return ensi_req_pull_topic(c, q);
+    if (!(q->h.bits & ENSI_BIT_END)) return NULL;
     n = ensi_state_end_notice(&q->h);
     if (n->error) ensi_grpc_end_notice(&q->k, n, q->count);
     n->as.end.count = q->count;
@@ -10415,7 +10487,7 @@ static void ensi_req_free(ensign_t *c, ensi_handle_t *h)
     ensi_mem_free(m, q);
 }
 
-static ensi_req_t *ensi_req_new(ensign_t *c, ensi_req_kind_t kind, const char *name, void *user)
+static ensi_req_t *ensi_req_new(ensign_t *c, ensi_req_kind_t kind, const char *name)
 {
     ensi_grpc_opts_t o;
     ensi_req_t *q;
@@ -10439,7 +10511,6 @@ static ensi_req_t *ensi_req_new(ensign_t *c, ensi_req_kind_t kind, const char *n
     q->kind = kind;
     q->k.unary = q->k.wait_for_ready = true;
     q->k.no_token = kind == ENSI_REQ_STATUS;
-    (void)user;
     return q;
 }
 
@@ -10456,7 +10527,7 @@ static ensign_request_t ensi_req_open(ensign_t *c, ensi_req_t *q, void *user)
     return r;
 }
 
-/* protocol: ^[a-zA-Z][a-zA-Z0-9.\-_]*$, at most 512 bytes */
+/* The service's rule: ^[a-zA-Z][a-zA-Z0-9.\-_]*$, at most 512 bytes */
 static bool ensi_req_good_name(ensign_t *c, const char *name)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
@@ -10485,7 +10556,7 @@ static uint8_t *ensi_req_put_list(uint8_t *p, uint32_t tag, const char *const *l
 static bool ensi_req_encode_create(ensign_t *c, ensi_req_t *q, const ensign_dedup_t *d)
 {
     ensi_pb_topic_t t;
-    size_t keys = 0, fields = 0, len;
+    size_t keys = 0, fields = 0;
     uint8_t *scratch = NULL;
     bool good;
     memset(&t, 0, sizeof t);
@@ -10507,9 +10578,10 @@ static bool ensi_req_encode_create(ensign_t *c, ensi_req_t *q, const ensign_dedu
         ensi_req_put_list(scratch + keys, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count,
                           &fields);
     }
-    good = ensi_pb_size(ensi_pb_topic_fields, &t, &len);
-    if (good) q->create = (uint8_t *)ensi_mem_take(&c->env.mem, len);
-    good = good && q->create && ensi_pb_encode(ensi_pb_topic_fields, &t, q->create, len, &q->create_len);
+    good = ensi_pb_size(ensi_pb_topic_fields, &t, &q->create_len);
+    if (good) q->create = (uint8_t *)ensi_mem_take(&c->env.mem, q->create_len);
+    good = good && q->create &&
+           ensi_pb_encode(ensi_pb_topic_fields, &t, q->create, q->create_len, &q->create_len);
     ensi_mem_free(&c->env.mem, scratch);
     return good;
 }
@@ -10518,9 +10590,9 @@ static ensign_request_t ensi_req_make(ensign_t *c, ensi_req_kind_t kind, const c
                                       const ensign_dedup_t *dedup, void *user)
 {
     ensi_req_t *q = NULL;
-    if (ensi_req_good_name(c, name)) q = ensi_req_new(c, kind, name, user);
+    if (ensi_req_good_name(c, name)) q = ensi_req_new(c, kind, name);
     if (q && kind != ENSI_REQ_FIND && !ensi_req_encode_create(c, q, dedup)) {
-        ensi_env_memory(&c->env, 0);
+        ensi_env_memory(&c->env, q->create_len);
         ensi_req_free(c, &q->h);
         q = NULL;
     }
@@ -10545,12 +10617,12 @@ ensign_request_t ensign_topic_find(ensign_t *c, const char *name, void *user)
 
 ensign_request_t ensign_topic_list(ensign_t *c, void *user)
 {
-    return ensi_req_open(c, ensi_req_new(c, ENSI_REQ_LIST, NULL, user), user);
+    return ensi_req_open(c, ensi_req_new(c, ENSI_REQ_LIST, NULL), user);
 }
 
 ensign_request_t ensign_status(ensign_t *c, void *user)
 {
-    return ensi_req_open(c, ensi_req_new(c, ENSI_REQ_STATUS, NULL, user), user);
+    return ensi_req_open(c, ensi_req_new(c, ENSI_REQ_STATUS, NULL), user);
 }
 #endif /* ENSIGN_NO_SERVICE */
 

@@ -1,0 +1,1031 @@
+/* pub.c - the publisher: its moves, its encoder, its ring against a model, servers that misbehave */
+#define ENSIGN_IMPLEMENTATION
+#include "../../ensign.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+static ensign_t *client;
+static uint64_t seed;
+static bool no_memory;
+static int64_t wall;
+
+static uint32_t below(uint32_t n)
+{
+    return (uint32_t)(ensi_rng_next(&seed) % n);
+}
+
+static void *hook(void *user, void *old, size_t size)
+{
+    (void)user;
+    if (size == 0) {
+        free(old);
+        return NULL;
+    }
+    return no_memory ? NULL : realloc(old, size);
+}
+
+static int64_t clock_ms(void *user)
+{
+    (void)user;
+    return wall;
+}
+
+static int setup(void **state)
+{
+    ensign_desc_t d;
+    ensign_error_t why;
+    (void)state;
+    memset(&d, 0, sizeof d);
+    d.endpoint = "localhost:5356";
+    d.tls.off = true;
+    d.name = "me";
+    d.io = ENSIGN_IO_CALLER;
+    d.seed = 5;
+    d.alloc = hook;
+    d.wall_ms = clock_ms;
+    seed = 1;
+    wall = 1700000000123;
+    no_memory = false;
+    return ensign_create(&client, &d, &why) == ENSIGN_OK ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    no_memory = false;
+    ensign_destroy(client);
+    client = NULL;
+    return 0;
+}
+
+static ensign_publisher_desc_t to_weather(void)
+{
+    ensign_publisher_desc_t d;
+    memset(&d, 0, sizeof d);
+    d.topic = "weather";
+    return d;
+}
+
+static ensi_pub_t *open_with(const ensign_publisher_desc_t *d)
+{
+    ensign_publisher_t p = ensign_publisher_open(client, d);
+    assert_int_not_equal(p.id, 0);
+    return (ensi_pub_t *)(void *)ensi_handle_find(&client->handles, p.id);
+}
+
+static int put(ensi_pub_t *p, const char *topic, const void *data, size_t n, uint64_t tag)
+{
+    ensign_publisher_t handle;
+    ensign_event_t e;
+    memset(&e, 0, sizeof e);
+    e.topic = topic;
+    e.data = ensi_slice(data, n);
+    e.tag = tag;
+    handle.id = p->h.id;
+    return ensign_publish(client, handle, &e);
+}
+
+static void close_in(ensi_pub_t *p, uint32_t timeout_ms)
+{
+    ensign_publisher_t handle;
+    handle.id = p->h.id;
+    assert_int_equal(ensign_publisher_close(client, handle, timeout_ms), ENSIGN_OK);
+}
+
+/* ---------------------------------------------------------------- a server without a wire */
+
+/* The call goes out: the stream is there, its open_stream is read. */
+static void submit(ensi_pub_t *p)
+{
+    uint8_t out[64];
+    bool eof;
+    ensi_pub_serve(client, &p->h);
+    assert_int_equal(p->state, ENSI_PUB_OPENING);
+    ensi_grpc_dequeue(&client->queue, &p->k);
+    assert_true(ensi_grpc_move(&p->k, ENSI_GRPC_ON_SUBMIT));
+    p->k.s.headers_sent = p->k.s.headers_done = true;
+    while (ensi_grpc_on_read(&p->k.s, out, sizeof out, &eof) > 0) {}
+    ensi_pub_serve(client, &p->h);
+}
+
+static void feed(ensi_pub_t *p, const uint8_t *bytes, size_t len)
+{
+    uint8_t prefix[ENSI_GRPC_PREFIX];
+    ensi_grpc_prefix(prefix, len, false);
+    assert_true(ensi_rx_store(&p->k.s.rx, &client->env.mem, prefix, sizeof prefix));
+    if (len) assert_true(ensi_rx_store(&p->k.s.rx, &client->env.mem, bytes, len));
+    ensi_pub_serve(client, &p->h);
+}
+
+static void reply(ensi_pub_t *p, const ensi_pb_publisher_reply_t *m)
+{
+    uint8_t bytes[512];
+    size_t len;
+    assert_true(ensi_pb_encode(ensi_pb_publisher_reply_fields, m, bytes, sizeof bytes, &len));
+    feed(p, bytes, len);
+}
+
+static void ready(ensi_pub_t *p)
+{
+    static const uint8_t map[] = "\x1a\x1b\x0a\x07weather\x12\x10weather-id-16byt";
+    ensi_pb_publisher_reply_t m;
+    memset(&m, 0, sizeof m);
+    m.has_ready = true;
+    m.ready.topics.ptr = map;
+    m.ready.topics.len = sizeof map - 1;
+    reply(p, &m);
+}
+
+static void up(ensi_pub_t *p)
+{
+    submit(p);
+    ready(p);
+    assert_int_equal(p->state, ENSI_PUB_READY);
+}
+
+static void ack(ensi_pub_t *p, const uint8_t *id)
+{
+    ensi_pb_publisher_reply_t m;
+    memset(&m, 0, sizeof m);
+    m.has_ack = m.ack.has_committed = true;
+    m.ack.id = ensi_slice(id, ENSI_PUB_LOCAL_ID);
+    m.ack.committed.seconds = 7;
+    reply(p, &m);
+}
+
+static void nack(ensi_pub_t *p, const uint8_t *id, int code)
+{
+    ensi_pb_publisher_reply_t m;
+    memset(&m, 0, sizeof m);
+    m.has_nack = true;
+    m.nack.id = ensi_slice(id, ENSI_PUB_LOCAL_ID);
+    m.nack.code = code;
+    m.nack.error = ensign_str("no");
+    reply(p, &m);
+}
+
+static void id_of(const ensi_pub_t *p, uint64_t count, uint8_t id[ENSI_PUB_LOCAL_ID])
+{
+    ensi_put_be64(id, p->nonce);
+    ensi_put_be64(id + 8, count);
+}
+
+static void ack_of(ensi_pub_t *p, uint64_t count)
+{
+    uint8_t id[ENSI_PUB_LOCAL_ID];
+    id_of(p, count, id);
+    ack(p, id);
+}
+
+/* All that the stream would send now. */
+static size_t take(ensi_pub_t *p, size_t cap)
+{
+    static uint8_t out[8192];
+    size_t n = 0, got;
+    bool eof;
+    while (n < cap && (got = ensi_grpc_on_read(&p->k.s, out, ensi_min(sizeof out, cap - n), &eof)) > 0)
+        n += got;
+    return n;
+}
+
+static void ended(ensi_pub_t *p, int status)
+{
+    p->k.grpc_status = status;
+    p->k.http_status = 200;
+    p->k.grpc_content = true;
+    p->k.s.ended = true;
+    ensi_grpc_judge(&p->k);
+    ensi_pub_serve(client, &p->h);
+}
+
+static void cut(ensi_pub_t *p)
+{
+    ensign_error_t why;
+    ensi_fail(&why, ENSIGN_E_CLOSED, 0, "cut");
+    p->k.s.lost = true;
+    if (p->k.state == ENSI_GRPC_OPEN) ensi_grpc_lost(&p->k, &why);
+    ensi_pub_serve(client, &p->h);
+}
+
+static void pass(ensi_pub_t *p, uint32_t ms)
+{
+    ensi_pub_tick(client, &p->h);
+    client->env.now_ms += ms;
+    ensi_pub_tick(client, &p->h);
+    ensi_pub_serve(client, &p->h);
+}
+
+static const ensign_notice_t *next(ensi_pub_t *p)
+{
+    return ensign_next_of(client, p->h.id);
+}
+
+static const ensign_notice_t *expect(ensi_pub_t *p, ensign_notice_type_t type)
+{
+    const ensign_notice_t *n = next(p);
+    assert_non_null(n);
+    assert_int_equal(n->type, type);
+    return n;
+}
+
+/* ---------------------------------------------------------------- moves */
+
+static void only_legal_moves(void **state)
+{
+    static const int8_t to[ENSI_PUB_STATES][ENSI_PUB_INPUTS] = {
+        /*             open ready goaway half lost end */
+        /* WAIT     */ { 1, -1, -1, -1, -1, 5 },
+        /* OPENING  */ { -1, 2, -1, -1, 0, 5 },
+        /* READY    */ { -1, -1, 3, 4, 0, 5 },
+        /* DRAINING */ { -1, -1, -1, 4, 0, 5 },
+        /* HALF     */ { -1, -1, -1, -1, 0, 5 },
+        /* ENDED    */ { -1, -1, -1, -1, -1, -1 },
+    };
+    (void)state;
+    for (int from = 0; from < ENSI_PUB_STATES; from++) {
+        for (int in = 0; in < ENSI_PUB_INPUTS; in++) {
+            ensi_pub_t p;
+            memset(&p, 0, sizeof p);
+            p.state = (ensi_pub_state_t)from;
+            assert_int_equal(ensi_pub_move(&p, (ensi_pub_in_t)in), to[from][in] >= 0);
+            assert_int_equal(p.state, to[from][in] >= 0 ? to[from][in] : from);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- encoder */
+
+static uint8_t pool[4096];
+
+static ensign_slice_t some(uint32_t max)
+{
+    uint32_t n = below(3) ? below(max) : 0;
+    for (uint32_t i = 0; i < n; i++) pool[i] = (uint8_t)('a' + below(26));
+    return ensi_slice(pool + below(64), n > 64 ? n - 64 : n);
+}
+
+static int32_t number(void)
+{
+    static const int32_t odd[] = { 0, 1, 127, 128, 16384, -1, INT32_MIN, INT32_MAX };
+    return below(2) ? odd[below(ENSI_COUNT(odd))] : (int32_t)below(1000);
+}
+
+/* What nanopb makes of the same event. */
+static size_t reference(const ensign_event_t *e, ensign_time_t created,
+                        const ensi_pb_encryption_t *encryption, int32_t level, const uint8_t *id,
+                        uint8_t *out, size_t cap)
+{
+    static uint8_t metadata[8192], event[32768];
+    ensi_pb_event_t inner;
+    ensi_pb_publisher_request_t m;
+    uint8_t *p = metadata;
+    size_t len;
+    memset(&inner, 0, sizeof inner);
+    memset(&m, 0, sizeof m);
+    if (e->metadata.len) memcpy(p, e->metadata.ptr, e->metadata.len);
+    p += e->metadata.len;
+    for (size_t i = 0; i < e->pair_count; i++) {
+        ensi_pb_event_metadata_entry_t pair;
+        uint8_t one[512];
+        pair.key = ensign_str(e->pairs[i].key);
+        pair.value = ensign_str(e->pairs[i].value);
+        assert_true(ensi_pb_encode(ensi_pb_event_metadata_entry_fields, &pair, one, sizeof one, &len));
+        p = ensi_pb_put_bytes(p, 3, ensi_slice(one, len));
+    }
+    inner.data = e->data;
+    inner.metadata.ptr = metadata;
+    inner.metadata.len = (size_t)(p - metadata);
+    inner.mimetype = e->mimetype;
+    inner.type.name = e->type.name;
+    inner.type.major_version = e->type.major;
+    inner.type.minor_version = e->type.minor;
+    inner.type.patch_version = e->type.patch;
+    inner.has_type = e->type.name.len || e->type.major || e->type.minor || e->type.patch;
+    inner.created.seconds = created.seconds;
+    inner.created.nanos = created.nanos;
+    inner.has_created = created.seconds || created.nanos;
+    assert_true(ensi_pb_encode(ensi_pb_event_fields, &inner, event, sizeof event, &len));
+    m.has_event = true;
+    m.event.topic_id = ensi_slice(e->to.b, sizeof e->to.b);
+    m.event.key = e->key;
+    m.event.event = ensi_slice(event, len);
+    m.event.has_encryption = e->encryption.len > 0;
+    m.event.encryption = *encryption;
+    m.event.has_compression = e->compression.len > 0;
+    m.event.compression.level = level;
+    m.event.local_id = ensi_slice(id, ENSI_PUB_LOCAL_ID);
+    assert_true(ensi_pb_encode(ensi_pb_publisher_request_fields, &m, out, cap, &len));
+    return len;
+}
+
+static void one_random_event(bool empty)
+{
+    static uint8_t ours[65536], theirs[65536], forwarded[4096], encrypted[256], compressed[32];
+    static char texts[8][64];
+    ensign_pair_t pairs[4];
+    ensi_pb_encryption_t encryption;
+    ensi_pb_compression_t compression;
+    ensi_pub_sizes_t sizes;
+    ensign_event_t e;
+    ensign_time_t created;
+    uint8_t id[ENSI_PUB_LOCAL_ID], *p = forwarded;
+    size_t len;
+    memset(&e, 0, sizeof e);
+    memset(&encryption, 0, sizeof encryption);
+    memset(&compression, 0, sizeof compression);
+    created.seconds = 0;
+    created.nanos = 0;
+    for (size_t i = 0; i < sizeof id; i++) id[i] = (uint8_t)below(256);
+    if (!empty) {
+        e.data = some(below(20) ? 200 : 4000);
+        e.mimetype = number();
+        e.type.name = some(40);
+        e.type.major = (uint32_t)number();
+        e.type.minor = (uint32_t)number();
+        e.type.patch = below(3);
+        e.key = some(20);
+        created.seconds = below(3) ? number() : (int64_t)-62135596800;
+        created.nanos = number();
+        for (size_t i = 0; i < sizeof e.to.b; i++) e.to.b[i] = (uint8_t)below(256);
+        for (uint32_t n = below(4); n > 0; n--) p = ensi_pb_put_bytes(p, 3, some(100));
+        e.metadata = ensi_slice(forwarded, (size_t)(p - forwarded));
+        e.pairs = pairs;
+        e.pair_count = below(5);
+        for (size_t i = 0; i < 4; i++) {
+            memset(texts[i], 'k', 50);
+            texts[i][below(50)] = '\0';
+            snprintf(texts[i + 4], 64, "%.*s", (int)below(9), "vvvvvvvv");
+            pairs[i].key = texts[i];
+            pairs[i].value = below(4) ? texts[i + 4] : NULL;
+        }
+        encryption.public_key_id = below(2) ? ensign_str("key") : ensi_slice(NULL, 0);
+        encryption.sealing_algorithm = number();
+        assert_true(
+            ensi_pb_encode(ensi_pb_encryption_fields, &encryption, encrypted, sizeof encrypted, &len));
+        e.encryption = ensi_slice(encrypted, len);
+        compression.level = number();
+        assert_true(
+            ensi_pb_encode(ensi_pb_compression_fields, &compression, compressed, sizeof compressed, &len));
+        e.compression = ensi_slice(compressed, len);
+    }
+    len = reference(&e, created, &encryption, (int32_t)compression.level, id, theirs, sizeof theirs);
+    sizes = ensi_pub_measure(&e, created);
+    assert_int_equal(sizes.request, len);
+    ensi_pub_encode(ours, &e, &sizes, created, id);
+    assert_int_equal(ours[0], 0);
+    assert_int_equal(ensi_get_be32(ours + 1), len);
+    assert_memory_equal(ours + ENSI_GRPC_PREFIX, theirs, len);
+}
+
+static void the_encoder_writes_what_nanopb_writes(void **state)
+{
+    (void)state;
+    seed = 42;
+    one_random_event(true);
+    for (int i = 0; i < 2000; i++) one_random_event(false);
+}
+
+/* Of forwarded metadata only the pairs are taken, whatever else the slice holds. */
+static void broken_metadata_is_cut(void **state)
+{
+    static const uint8_t bytes[] = { 0x1A, 2, 0x0A, 0, 0x08, 1, 0x1A, 0, 0x1A, 0x7F, 1 };
+    uint8_t out[16];
+    ensign_event_t e;
+    (void)state;
+    memset(&e, 0, sizeof e);
+    e.metadata = ensi_slice(bytes, sizeof bytes);
+    assert_int_equal(ensi_pub_metadata_size(&e), 6);
+    assert_ptr_equal(ensi_pub_put_metadata(out, &e), out + 6);
+    assert_memory_equal(out, "\x1A\x02\x0A\x00\x1A\x00", 6);
+}
+
+/* ---------------------------------------------------------------- the ring against a model */
+
+enum { EVENTS = 1500, DATA_MAX = 9000 };
+typedef enum { FATE_NONE, FATE_ACKED, FATE_NACKED, FATE_UNKNOWN_TOPIC } fate_t;
+
+static struct {
+    fate_t fate;                    /* what the server did */
+    uint32_t size;
+    bool accepted, ended, handed;   /* handed: the server had the whole of it, on some stream */
+} model[EVENTS];
+static uint64_t tags;               /* published so far */
+static uint64_t received[EVENTS];   /* on this stream, in order, not answered */
+static size_t received_count;
+static uint8_t stream[65536];       /* bytes that the server has not taken apart */
+static size_t stream_len;
+static size_t ended_count, rooms, wants;
+static uint64_t lent_tag;
+static const ensign_notice_t *lent;
+
+static uint8_t pattern(uint64_t tag, size_t i)
+{
+    return (uint8_t)(tag * 31 + i * 7);
+}
+
+static void check_event(const ensign_event_t *e, uint64_t tag)
+{
+    assert_int_equal(e->tag, tag);
+    assert_int_equal(e->data.len, model[tag].size);
+    for (size_t i = 0; i < e->data.len; i++) assert_int_equal(e->data.ptr[i], pattern(tag, i));
+}
+
+static void check_ring(const ensi_pub_t *p)
+{
+    assert_true(p->freed <= p->done && p->pulled <= p->done && p->done <= p->sent);
+    assert_true(p->sent <= p->resolved && p->resolved <= p->put);
+    assert_true(p->put - p->done <= p->max_in_flight);
+    assert_int_equal(p->h.stats.in_flight, p->put - p->done);
+    assert_true(p->done == p->put || ensi_pub_entry(p, p->done)->state < ENSI_ENTRY_ACKED);
+    for (uint64_t i = p->freed, end = 0; i < p->put; i++) {
+        const ensi_entry_t *x = ensi_pub_entry(p, i);
+        size_t size = x->len + x->name_len;
+        assert_true(x->at + size <= p->cap); /* in one piece */
+        if (i > p->freed && x->at != 0) assert_int_equal(x->at, end);
+        end = x->at + size;
+    }
+    if (lent) check_event(lent->as.nack.event, lent_tag); /* stands until the next notice */
+}
+
+/* One whole message of the stream: an event, which must be the next one that is not answered. */
+static void server_event(ensi_pub_t *p, const uint8_t *bytes, size_t len)
+{
+    ensi_pb_publisher_request_t m;
+    ensi_pb_event_t e;
+    uint64_t tag;
+    assert_true(ensi_pb_decode(ensi_pb_publisher_request_fields, &m, bytes, len));
+    assert_true(m.has_event);
+    assert_memory_equal(m.event.topic_id.ptr, "weather-id-16byt", 16);
+    assert_int_equal(ensi_get_be64(m.event.local_id.ptr), p->nonce);
+    tag = ensi_get_be64(m.event.local_id.ptr + 8); /* the tests publish tag n as the n-th event */
+    assert_true(tag < tags);
+    if (received_count) assert_true(received[received_count - 1] < tag);
+    assert_true(model[tag].fate == FATE_NONE);
+    assert_false(p->at_most_once && model[tag].handed);
+    model[tag].handed = true;
+    assert_true(ensi_pb_decode(ensi_pb_event_fields, &e, m.event.event.ptr, m.event.event.len));
+    assert_int_equal(e.data.len, model[tag].size);
+    for (size_t i = 0; i < e.data.len; i++) assert_int_equal(e.data.ptr[i], pattern(tag, i));
+    received[received_count++] = tag;
+}
+
+static void server_take(ensi_pub_t *p)
+{
+    bool eof;
+    size_t cap = ensi_min(1 + below(below(4) ? 300 : 12000), sizeof stream - stream_len);
+    if (p->k.state != ENSI_GRPC_OPEN) return;
+    stream_len += ensi_grpc_on_read(&p->k.s, stream + stream_len, cap, &eof);
+    while (stream_len >= ENSI_GRPC_PREFIX && stream_len >= ENSI_GRPC_PREFIX + ensi_get_be32(stream + 1)) {
+        size_t total = ENSI_GRPC_PREFIX + ensi_get_be32(stream + 1);
+        server_event(p, stream + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
+        stream_len -= total;
+        memmove(stream, stream + total, stream_len);
+    }
+}
+
+/* Acks go in order; a nack may come for any. */
+static void server_answer(ensi_pub_t *p, bool overtake)
+{
+    uint8_t id[ENSI_PUB_LOCAL_ID];
+    size_t at = overtake && received_count ? below((uint32_t)received_count) : 0;
+    uint64_t tag;
+    if (received_count == 0 || p->k.state != ENSI_GRPC_OPEN) return;
+    tag = received[at];
+    memmove(received + at, received + at + 1, (--received_count - at) * sizeof received[0]);
+    model[tag].fate = overtake ? FATE_NACKED : FATE_ACKED;
+    id_of(p, tag, id);
+    if (overtake) nack(p, id, 9);
+    else ack(p, id);
+    if (below(5) == 0) ack(p, id); /* said twice */
+}
+
+static void stream_gone(void)
+{
+    received_count = stream_len = 0;
+}
+
+static void model_put(ensi_pub_t *p)
+{
+    static uint8_t data[DATA_MAX];
+    uint32_t size = below(30) ? below(200) : below(DATA_MAX);
+    bool unknown = below(12) == 0;
+    int rc;
+    if (tags == EVENTS) return;
+    for (size_t i = 0; i < size; i++) data[i] = pattern(tags, i);
+    model[tags].size = size;
+    rc = put(p, unknown ? "nowhere" : NULL, data, size, tags);
+    if (rc == ENSIGN_AGAIN) {
+        wants = 1;
+        return;
+    }
+    assert_int_equal(rc, ENSIGN_OK);
+    model[tags].fate = unknown ? FATE_UNKNOWN_TOPIC : FATE_NONE;
+    model[tags].accepted = true;
+    tags++;
+}
+
+static void model_answer(const ensi_pub_t *p, const ensign_notice_t *n)
+{
+    bool acked = n->type == ENSIGN_NOTICE_ACK;
+    uint64_t tag = acked ? n->as.ack.tag : n->as.nack.tag;
+    assert_true(tag < tags);
+    assert_false(model[tag].ended);
+    model[tag].ended = true;
+    ended_count++;
+    if (acked) {
+        assert_int_equal(model[tag].fate, FATE_ACKED);
+        assert_int_equal(n->as.ack.committed.seconds, 7);
+        return;
+    }
+    check_event(n->as.nack.event, tag);
+    lent = n;
+    lent_tag = tag;
+    if (n->as.nack.code == ENSIGN_NACK_OUTCOME_UNKNOWN) {
+        assert_int_equal(n->as.nack.stored, ENSIGN_STORED_MAYBE);
+        assert_true(p->at_most_once && model[tag].fate == FATE_NONE && model[tag].handed);
+    } else if (n->as.nack.code == ENSIGN_NACK_TOPIC_UNKNOWN) {
+        assert_int_equal(model[tag].fate, FATE_UNKNOWN_TOPIC);
+    } else {
+        assert_int_equal(n->as.nack.code, 9);
+        assert_int_equal(model[tag].fate, FATE_NACKED);
+    }
+}
+
+static void model_pull(ensi_pub_t *p)
+{
+    const ensign_notice_t *n = next(p);
+    if (!n) return;
+    lent = NULL;
+    if (n->type == ENSIGN_NOTICE_ROOM) {
+        assert_int_equal(wants, 1);
+        wants = 0;
+        rooms++;
+        return;
+    }
+    if (n->type == ENSIGN_NOTICE_OPEN) return;
+    assert_true(n->type == ENSIGN_NOTICE_ACK || n->type == ENSIGN_NOTICE_NACK);
+    model_answer(p, n);
+}
+
+static void model_goaway(ensi_pub_t *p)
+{
+    client->h2.draining = true;
+    ensi_pub_serve(client, &p->h);
+}
+
+static void model_step(ensi_pub_t *p)
+{
+    uint32_t op = below(100);
+    if (op < 30) model_put(p);
+    else if (op < 50) server_take(p);
+    else if (op < 64) server_answer(p, false);
+    else if (op < 68) server_answer(p, true);
+    else if (op < 94) model_pull(p);
+    else if (op == 94 && p->k.state == ENSI_GRPC_OPEN) {
+        stream_gone();
+        cut(p);
+    } else if (op == 95 && p->state == ENSI_PUB_READY) {
+        model_goaway(p);
+    }
+    if (p->state == ENSI_PUB_HALF) { /* the server answers the half-close; the next connection is there */
+        assert_int_equal(received_count + stream_len, 0);
+        client->h2.draining = false;
+        ended(p, 0);
+    }
+    if (p->state == ENSI_PUB_WAIT && below(4) == 0) {
+        client->h2.draining = false;
+        pass(p, 100000);
+    }
+    if (p->state == ENSI_PUB_OPENING && p->k.state == ENSI_GRPC_QUEUED && below(4) == 0) up(p);
+    check_ring(p);
+}
+
+static void run_model(const ensign_publisher_desc_t *d, uint64_t with)
+{
+    ensi_pub_t *p = open_with(d);
+    const ensign_notice_t *n;
+    size_t steps = 0, counted;
+    seed = with;
+    memset(model, 0, sizeof model);
+    tags = 0;
+    ended_count = rooms = wants = 0;
+    lent = NULL;
+    stream_gone();
+    ensi_pub_serve(client, &p->h);
+    do {
+        model_step(p);
+        counted = ended_count;
+        for (uint64_t i = 0; d->quiet_acks && i < tags; i++) counted += model[i].fate == FATE_ACKED;
+        assert_true(++steps < 400000);
+    } while (counted < EVENTS || p->state != ENSI_PUB_READY);
+    assert_int_equal(p->done, EVENTS);
+    assert_int_equal(p->acked + p->nacked, EVENTS);
+    model_pull(p);
+    while ((n = next(p)) != NULL) assert_true(n->type == ENSIGN_NOTICE_OPEN || n->type == ENSIGN_NOTICE_ROOM);
+    lent = NULL;
+    assert_int_equal(ensi_pub_freeable(p, UINT64_MAX), EVENTS); /* the last one may be lent */
+    assert_int_equal(p->pulled, EVENTS);
+    assert_int_equal(p->early, 0);
+    close_in(p, 1000);
+    ensi_pub_serve(client, &p->h);
+    assert_int_equal(p->state, ENSI_PUB_HALF);
+    ended(p, 0);
+    n = expect(p, ENSIGN_NOTICE_END);
+    assert_true(n->last);
+    assert_null(n->error);
+}
+
+static void the_ring_against_a_model(void **state)
+{
+    ensign_publisher_desc_t d = to_weather();
+    (void)state;
+    d.buffer_bytes = 4096;
+    d.max_in_flight = 20;
+    for (uint64_t i = 1; i <= 4; i++) run_model(&d, i);
+    assert_true(rooms > 0);
+    d.quiet_acks = true;
+    run_model(&d, 11);
+    d.quiet_acks = false;
+    d.at_most_once = true;
+    run_model(&d, 21);
+    d.max_in_flight = 1;
+    run_model(&d, 31);
+    d.at_most_once = false;
+    run_model(&d, 32);
+    d.buffer_bytes = 1024;
+    d.max_in_flight = 3;
+    run_model(&d, 41);
+}
+
+/* ---------------------------------------------------------------- room */
+
+/* The lent notice stands in the way of the room that was asked for: pulling again must free it. */
+static void a_lent_nack_gives_way_to_room(void **state)
+{
+    ensign_publisher_desc_t d = to_weather();
+    const ensign_notice_t *n;
+    ensi_pub_t *p;
+    uint8_t id[ENSI_PUB_LOCAL_ID];
+    (void)state;
+    d.max_in_flight = 1;
+    p = open_with(&d);
+    up(p);
+    expect(p, ENSIGN_NOTICE_OPEN);
+    assert_int_equal(put(p, NULL, "a", 1, 1), ENSIGN_OK);
+    ensi_pub_serve(client, &p->h);
+    take(p, 1000);
+    id_of(p, 0, id);
+    nack(p, id, 9);
+    n = ensign_next(client);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_NACK);
+    assert_null(ensign_next(client));
+    assert_true(ensi_slice_is(n->as.nack.event->data, "a"));
+    assert_int_equal(put(p, NULL, "b", 1, 2), ENSIGN_AGAIN);
+    assert_true(ensi_slice_is(n->as.nack.event->data, "a")); /* AGAIN changes nothing */
+    n = ensign_next(client);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_ROOM);
+    assert_int_equal(put(p, NULL, "b", 1, 2), ENSIGN_OK);
+    assert_null(ensign_next(client));
+}
+
+static void a_ring_that_cannot_shrink_still_serves(void **state)
+{
+    static uint8_t data[5000];
+    ensign_publisher_desc_t d = to_weather();
+    ensi_pub_t *p;
+    (void)state;
+    d.buffer_bytes = 1024;
+    d.quiet_acks = true;
+    p = open_with(&d);
+    up(p);
+    assert_int_equal(put(p, NULL, data, sizeof data, 1), ENSIGN_OK);
+    assert_true(p->cap > sizeof data);
+    ensi_pub_serve(client, &p->h);
+    take(p, 10000);
+    ack_of(p, 0);
+    no_memory = true;
+    assert_int_equal(put(p, NULL, data, 100, 2), ENSIGN_OK);
+    assert_true(p->cap > sizeof data);
+    ensi_pub_serve(client, &p->h);
+    take(p, 10000);
+    ack_of(p, 1);
+    assert_int_equal(put(p, NULL, data, sizeof data + 1000, 3), ENSIGN_E_MEMORY);
+    assert_int_equal(p->put, 2);
+    no_memory = false;
+    assert_int_equal(put(p, NULL, data, 100, 3), ENSIGN_OK);
+    assert_int_equal(p->cap, 1024);
+}
+
+/* ---------------------------------------------------------------- what is known of an event */
+
+static void half_handed_over_is_not_sent(void **state)
+{
+    static uint8_t data[1000];
+    ensign_publisher_desc_t d = to_weather();
+    const ensign_notice_t *n;
+    ensi_pub_t *p;
+    (void)state;
+    d.at_most_once = true;
+    p = open_with(&d);
+    up(p);
+    expect(p, ENSIGN_NOTICE_OPEN);
+    assert_int_equal(put(p, NULL, "a", 1, 1), ENSIGN_OK);
+    assert_int_equal(put(p, NULL, data, sizeof data, 2), ENSIGN_OK);
+    ensi_pub_serve(client, &p->h);
+    take(p, 500);
+    assert_int_equal(p->sent, 1);
+    cut(p);
+    n = expect(p, ENSIGN_NOTICE_NACK);
+    assert_int_equal(n->as.nack.tag, 1);
+    assert_int_equal(n->as.nack.code, ENSIGN_NACK_OUTCOME_UNKNOWN);
+    assert_null(next(p)); /* a server cannot have stored the half of an event: it goes again */
+    pass(p, 100000);
+    up(p);
+    take(p, 500);
+    close_in(p, 10);
+    ensi_pub_serve(client, &p->h);
+    pass(p, 20);
+    expect(p, ENSIGN_NOTICE_OPEN);
+    n = expect(p, ENSIGN_NOTICE_NACK);
+    assert_int_equal(n->as.nack.tag, 2);
+    assert_int_equal(n->as.nack.code, ENSIGN_NACK_NOT_SENT);
+    assert_true(expect(p, ENSIGN_NOTICE_END)->last);
+}
+
+static void a_nack_names_the_topic_or_says_that_an_id_was_given(void **state)
+{
+    ensign_publisher_desc_t d = to_weather();
+    ensign_publisher_t handle;
+    ensign_event_t e;
+    ensi_pub_t *p = open_with(&d);
+    uint8_t id[ENSI_PUB_LOCAL_ID];
+    (void)state;
+    up(p);
+    expect(p, ENSIGN_NOTICE_OPEN);
+    memset(&e, 0, sizeof e);
+    memcpy(e.to.b, "weather-id-16byt", 16);
+    handle.id = p->h.id;
+    assert_int_equal(ensign_publish(client, handle, &e), ENSIGN_OK);
+    assert_int_equal(put(p, "nowhere", "", 0, 2), ENSIGN_OK);
+    ensi_pub_serve(client, &p->h);
+    take(p, 1000);
+    id_of(p, 0, id);
+    nack(p, id, 9);
+    assert_non_null(strstr(expect(p, ENSIGN_NOTICE_NACK)->error->text, "(topic given by id)"));
+    assert_non_null(strstr(expect(p, ENSIGN_NOTICE_NACK)->error->text, "(topic nowhere)"));
+}
+
+/* ---------------------------------------------------------------- closing */
+
+static void close_sends_the_rest_after_goaway(void **state)
+{
+    ensign_publisher_desc_t d = to_weather();
+    ensi_pub_t *p = open_with(&d);
+    (void)state;
+    up(p);
+    expect(p, ENSIGN_NOTICE_OPEN);
+    client->h2.draining = true;
+    ensi_pub_serve(client, &p->h);
+    assert_int_equal(p->state, ENSI_PUB_HALF);
+    assert_int_equal(put(p, NULL, "a", 1, 1), ENSIGN_OK);
+    close_in(p, 60000);
+    ensi_pub_serve(client, &p->h);
+    ended(p, 0);
+    assert_null(next(p)); /* accepted, so it goes on the next connection */
+    client->h2.draining = false;
+    pass(p, 1);
+    up(p);
+    assert_true(take(p, 1000) > 0);
+    ack_of(p, 0);
+    expect(p, ENSIGN_NOTICE_OPEN);
+    expect(p, ENSIGN_NOTICE_ACK);
+    assert_int_equal(p->state, ENSI_PUB_HALF);
+    ended(p, 0);
+    assert_null(expect(p, ENSIGN_NOTICE_END)->error);
+}
+
+static void close_does_not_wait_for_a_stream_that_is_not_needed(void **state)
+{
+    ensign_publisher_desc_t d = to_weather();
+    ensi_pub_t *p = open_with(&d);
+    (void)state;
+    up(p);
+    assert_int_equal(put(p, NULL, "a", 1, 1), ENSIGN_OK);
+    ensi_pub_serve(client, &p->h);
+    take(p, 1000);
+    ack_of(p, 0);
+    cut(p);
+    pass(p, 100000);
+    assert_int_equal(p->state, ENSI_PUB_OPENING);
+    close_in(p, ENSIGN_FOREVER);
+    ensi_pub_serve(client, &p->h);
+    assert_int_equal(p->state, ENSI_PUB_ENDED);
+    expect(p, ENSIGN_NOTICE_OPEN);
+    expect(p, ENSIGN_NOTICE_ACK);
+    assert_null(expect(p, ENSIGN_NOTICE_END)->error);
+}
+
+static void finished_in_every_state_each_event_has_its_answer(void **state)
+{
+    static uint8_t data[1000];
+    static const int states[] = { ENSI_PUB_WAIT, ENSI_PUB_OPENING, ENSI_PUB_READY, ENSI_PUB_DRAINING,
+                                  ENSI_PUB_HALF };
+    ensign_publisher_desc_t d = to_weather();
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(states); i++) {
+        ensi_pub_t *p = open_with(&d);
+        const ensign_notice_t *n;
+        size_t answers = 0;
+        up(p);
+        for (uint64_t tag = 0; tag < 5; tag++) assert_int_equal(put(p, NULL, data, 300, tag), ENSIGN_OK);
+        ensi_pub_serve(client, &p->h);
+        take(p, states[i] == ENSI_PUB_HALF ? 700 : 1000); /* HALF: two whole ones and no part */
+        while (states[i] == ENSI_PUB_HALF && p->partial) take(p, 1);
+        ack_of(p, 0);
+        if (states[i] <= ENSI_PUB_OPENING) cut(p);
+        if (states[i] == ENSI_PUB_OPENING) pass(p, 100000);
+        client->h2.draining = states[i] >= ENSI_PUB_DRAINING;
+        ensi_pub_serve(client, &p->h);
+        while (states[i] == ENSI_PUB_HALF && p->done < p->sent) ack_of(p, p->done);
+        assert_int_equal(p->state, states[i]);
+        close_in(p, 0);
+        pass(p, 1);
+        assert_int_equal(p->state, ENSI_PUB_ENDED);
+        while ((n = next(p)) != NULL && n->type != ENSIGN_NOTICE_END)
+            answers += n->type == ENSIGN_NOTICE_ACK || n->type == ENSIGN_NOTICE_NACK;
+        assert_non_null(n);
+        assert_int_equal(answers, 5);
+        client->h2.draining = false;
+    }
+}
+
+/* ---------------------------------------------------------------- servers that misbehave */
+
+static void answers_to_what_was_not_sent_here_end_the_stream(void **state)
+{
+    ensign_publisher_desc_t d = to_weather();
+    ensi_pub_t *p = open_with(&d);
+    (void)state;
+    up(p);
+    assert_int_equal(put(p, NULL, "a", 1, 1), ENSIGN_OK);
+    ensi_pub_serve(client, &p->h);
+    ack_of(p, 0); /* not yet sent */
+    assert_int_equal(p->state, ENSI_PUB_WAIT);
+    assert_int_equal(p->done, 0);
+    pass(p, 100000);
+    up(p);
+    take(p, 1000);
+    cut(p);
+    pass(p, 100000);
+    submit(p);
+    ready(p);
+    ack_of(p, 0); /* sent on an earlier stream, not on this one */
+    assert_int_equal(p->state, ENSI_PUB_WAIT);
+    assert_int_equal(p->done, 0);
+    pass(p, 100000);
+    up(p);
+    ready(p); /* a second ready */
+    assert_int_equal(p->state, ENSI_PUB_WAIT);
+}
+
+/* Reopening never helps here, and nobody would be told. */
+static void a_map_that_is_too_large_ends_the_publisher(void **state)
+{
+    static uint8_t map[2000];
+    ensign_publisher_desc_t d = to_weather();
+    const ensign_notice_t *n;
+    ensi_pub_t *p;
+    (void)state;
+    d.max_reply_bytes = 1024;
+    p = open_with(&d);
+    assert_int_equal(put(p, NULL, "a", 1, 1), ENSIGN_OK);
+    submit(p);
+    feed(p, map, sizeof map);
+    assert_int_equal(p->state, ENSI_PUB_ENDED);
+    n = expect(p, ENSIGN_NOTICE_NACK);
+    assert_int_equal(n->as.nack.code, ENSIGN_NACK_NOT_SENT);
+    n = expect(p, ENSIGN_NOTICE_END);
+    assert_int_equal(n->error->code, ENSIGN_E_TOO_LARGE);
+    assert_non_null(strstr(n->error->text, "2000"));
+    assert_non_null(strstr(n->error->text, "max_reply_bytes allows 1024"));
+}
+
+/* Memory that stays away: the stream fails, the next one waits longer, and the pump comes to an end. */
+static void no_memory_for_a_reply_is_a_failure_with_a_backoff(void **state)
+{
+    static uint8_t map[1000] = { 0x1A, 0xE5, 7, 0x1A, 0xE2, 7 }; /* ready { topics: one that is none } */
+    uint8_t prefix[ENSI_GRPC_PREFIX];
+    ensign_publisher_desc_t d = to_weather();
+    ensi_pub_t *p = open_with(&d);
+    (void)state;
+    map[6] = 0x12;
+    map[7] = 0xDF;
+    map[8] = 7;
+    submit(p);
+    ensi_grpc_prefix(prefix, 500000, false);
+    assert_true(ensi_rx_store(&p->k.s.rx, &client->env.mem, prefix, sizeof prefix));
+    no_memory = true;
+    ensi_stream_touch(&client->h2, &p->k.s);
+    ensi_client_touched(client);
+    assert_int_equal(p->state, ENSI_PUB_WAIT);
+    assert_int_equal(p->failures, 1);
+    assert_null(client->h2.touched);
+    no_memory = false;
+    pass(p, 100000);
+    submit(p);
+    no_memory = true;
+    feed(p, map, sizeof map); /* none for the map of topics */
+    assert_int_equal(p->state, ENSI_PUB_WAIT);
+    assert_int_equal(p->failures, 2);
+    assert_int_equal(p->k.fault.code, ENSIGN_E_MEMORY);
+    no_memory = false;
+    pass(p, 100000);
+    up(p);
+}
+
+static void each_ready_forgives_a_refused_token(void **state)
+{
+    ensign_publisher_desc_t d = to_weather();
+    ensi_pub_t *p = open_with(&d);
+    (void)state;
+    submit(p);
+    ended(p, ENSIGN_GRPC_UNAUTHENTICATED);
+    assert_int_equal(p->state, ENSI_PUB_WAIT);
+    pass(p, 100000);
+    up(p);
+    cut(p);
+    pass(p, 100000);
+    submit(p);
+    ended(p, ENSIGN_GRPC_UNAUTHENTICATED);
+    assert_int_equal(p->state, ENSI_PUB_WAIT); /* the token was good in between */
+    pass(p, 100000);
+    submit(p);
+    ended(p, ENSIGN_GRPC_UNAUTHENTICATED);
+    assert_int_equal(p->state, ENSI_PUB_ENDED);
+}
+
+static void a_server_that_owes_something_is_given_up(void **state)
+{
+    static uint8_t data[4000];
+    ensign_publisher_desc_t d = to_weather();
+    ensi_pub_t *p;
+    (void)state;
+    d.ack_timeout_ms = 1000;
+    p = open_with(&d);
+    submit(p);
+    pass(p, 999);
+    assert_int_equal(p->state, ENSI_PUB_OPENING);
+    pass(p, 2); /* no ready */
+    assert_int_equal(p->state, ENSI_PUB_WAIT);
+    pass(p, 100000);
+    up(p);
+    pass(p, 100000);
+    assert_int_equal(p->state, ENSI_PUB_READY); /* it owes nothing */
+    assert_int_equal(put(p, NULL, data, sizeof data, 1), ENSIGN_OK);
+    ensi_pub_serve(client, &p->h);
+    for (int i = 0; i < 6; i++) { /* slow, but it goes on */
+        assert_int_equal(take(p, 500), 500);
+        pass(p, 900);
+        assert_int_equal(p->state, ENSI_PUB_READY);
+    }
+    pass(p, 200); /* it has stopped in the middle */
+    assert_int_equal(p->state, ENSI_PUB_WAIT);
+    assert_int_equal(p->done, 0);
+    pass(p, 100000);
+    up(p);
+    assert_true(take(p, 10000) > 4000);
+    ack_of(p, 0);
+    close_in(p, ENSIGN_FOREVER);
+    ensi_pub_serve(client, &p->h);
+    assert_int_equal(p->state, ENSI_PUB_HALF);
+    pass(p, 1001); /* no trailers */
+    assert_int_equal(p->state, ENSI_PUB_ENDED);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_legal_moves),
+        cmocka_unit_test_setup_teardown(the_encoder_writes_what_nanopb_writes, setup, teardown),
+        cmocka_unit_test(broken_metadata_is_cut),
+        cmocka_unit_test_setup_teardown(the_ring_against_a_model, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lent_nack_gives_way_to_room, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_ring_that_cannot_shrink_still_serves, setup, teardown),
+        cmocka_unit_test_setup_teardown(half_handed_over_is_not_sent, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_nack_names_the_topic_or_says_that_an_id_was_given, setup, teardown),
+        cmocka_unit_test_setup_teardown(close_sends_the_rest_after_goaway, setup, teardown),
+        cmocka_unit_test_setup_teardown(close_does_not_wait_for_a_stream_that_is_not_needed, setup, teardown),
+        cmocka_unit_test_setup_teardown(finished_in_every_state_each_event_has_its_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(answers_to_what_was_not_sent_here_end_the_stream, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_map_that_is_too_large_ends_the_publisher, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_memory_for_a_reply_is_a_failure_with_a_backoff, setup, teardown),
+        cmocka_unit_test_setup_teardown(each_ready_forgives_a_refused_token, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_server_that_owes_something_is_given_up, setup, teardown),
+    };
+    return cmocka_run_group_tests_name("pub", tests, NULL, NULL);
+}

@@ -1,0 +1,255 @@
+/* req.c - requests: pages that end and pages that do not, records that are none, time */
+#define ENSIGN_IMPLEMENTATION
+#include "../../ensign.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+static ensign_t *client;
+
+static int setup(void **state)
+{
+    ensign_desc_t d;
+    ensign_error_t why;
+    (void)state;
+    memset(&d, 0, sizeof d);
+    d.endpoint = "localhost:5356";
+    d.tls.off = true;
+    d.io = ENSIGN_IO_CALLER;
+    d.seed = 5;
+    d.request_timeout_ms = 1000;
+    return ensign_create(&client, &d, &why) == ENSIGN_OK ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    ensign_destroy(client);
+    client = NULL;
+    return 0;
+}
+
+static ensi_req_t *req_of(ensign_request_t r)
+{
+    assert_int_not_equal(r.id, 0);
+    return (ensi_req_t *)(void *)ensi_handle_find(&client->handles, r.id);
+}
+
+/* The server answers the running call with this message and OK. */
+static void answer(ensi_req_t *q, const uint8_t *bytes, size_t len)
+{
+    uint8_t prefix[ENSI_GRPC_PREFIX];
+    assert_int_equal(q->k.state, ENSI_GRPC_QUEUED);
+    ensi_grpc_dequeue(&client->queue, &q->k);
+    assert_true(ensi_grpc_move(&q->k, ENSI_GRPC_ON_SUBMIT));
+    ensi_req_serve(client, &q->h);
+    ensi_grpc_prefix(prefix, len, false);
+    assert_true(ensi_rx_store(&q->k.s.rx, &client->env.mem, prefix, sizeof prefix));
+    if (len) assert_true(ensi_rx_store(&q->k.s.rx, &client->env.mem, bytes, len));
+    ensi_req_serve(client, &q->h);
+    q->k.grpc_status = 0;
+    q->k.http_status = 200;
+    q->k.grpc_content = true;
+    q->k.s.ended = true;
+    ensi_grpc_judge(&q->k);
+    ensi_req_serve(client, &q->h);
+}
+
+static uint8_t *put_topic(uint8_t *p, const char *name)
+{
+    uint8_t topic[700], *at = ensi_pb_put_bytes(topic, 1, ensi_slice("0123456789abcdef", 16));
+    at = ensi_pb_put_bytes(at, 3, ensign_str(name));
+    return ensi_pb_put_bytes(p, 1, ensi_slice(topic, (size_t)(at - topic)));
+}
+
+static uint8_t *put_token(uint8_t *p, const char *token)
+{
+    return ensi_pb_put_bytes(p, 2, ensign_str(token));
+}
+
+static void page(ensi_req_t *q, const char *a, const char *b, const char *token)
+{
+    uint8_t bytes[2048], *p = bytes;
+    if (a) p = put_topic(p, a);
+    if (b) p = put_topic(p, b);
+    if (token) p = put_token(p, token);
+    answer(q, bytes, (size_t)(p - bytes));
+}
+
+static void tick(ensi_req_t *q, uint32_t ms)
+{
+    ensi_req_tick(client, &q->h);
+    client->env.now_ms += ms;
+    ensi_req_tick(client, &q->h);
+    ensi_req_serve(client, &q->h);
+}
+
+static const ensign_notice_t *next(ensi_req_t *q)
+{
+    return ensign_next_of(client, q->h.id);
+}
+
+static const ensign_notice_t *expect_topic(ensi_req_t *q, const char *name)
+{
+    const ensign_notice_t *n = next(q);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_TOPIC);
+    assert_true(ensi_slice_is(n->as.topic->name, name));
+    ensi_req_serve(client, &q->h);
+    return n;
+}
+
+static const ensign_notice_t *expect_end(ensi_req_t *q, int code)
+{
+    const ensign_notice_t *n = next(q);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_END);
+    assert_int_equal(n->error ? n->error->code : 0, code);
+    return n;
+}
+
+static void a_topic_stands_while_the_next_page_comes(void **state)
+{
+    static char long_name[600];
+    ensi_req_t *q = req_of(ensign_topic_list(client, NULL));
+    const ensign_notice_t *n;
+    (void)state;
+    memset(long_name, 'x', sizeof long_name - 1);
+    page(q, "a", "b", "1");
+    expect_topic(q, "a");
+    n = expect_topic(q, "b");
+    for (int i = 0; i < 40; i++) { /* pages without a topic, until a buffer is full */
+        page(q, NULL, NULL, "2");
+        assert_true(ensi_slice_is(n->as.topic->name, "b"));
+    }
+    page(q, long_name, "c", NULL);
+    assert_true(ensi_slice_is(n->as.topic->name, "b"));
+    expect_topic(q, long_name);
+    expect_topic(q, "c");
+    assert_int_equal(expect_end(q, 0)->as.end.count, 4);
+}
+
+/* Records that are no Topic make no notice, and take nothing from the one that stands. */
+static void records_that_are_no_topic_are_left_out(void **state)
+{
+    uint8_t bytes[256], *p = bytes;
+    ensi_req_t *q = req_of(ensign_topic_list(client, NULL));
+    const ensign_notice_t *n;
+    (void)state;
+    page(q, "a", NULL, "1");
+    n = expect_topic(q, "a");
+    p = ensi_pb_put_bytes(p, 1, ensi_slice("\x0a\x03" "bad", 5)); /* an id of 3 bytes */
+    p = ensi_pb_put_bytes(p, 1, ensi_slice("\x0a\x7f", 2));
+    p = put_token(p, "2");
+    answer(q, bytes, (size_t)(p - bytes));
+    assert_false(ensi_req_has(&q->h));
+    assert_null(next(q));
+    assert_true(ensi_slice_is(n->as.topic->name, "a"));
+    p = ensi_pb_put_bytes(bytes, 1, ensi_slice(NULL, 0));
+    p = put_topic(p, "b");
+    answer(q, bytes, (size_t)(p - bytes));
+    expect_topic(q, "b");
+    assert_int_equal(expect_end(q, 0)->as.end.count, 2);
+}
+
+/* The time counts for the server, not for the reader; and it counts for each page. */
+static void the_time_to_read_a_page_is_the_users(void **state)
+{
+    ensi_req_t *q = req_of(ensign_topic_list(client, NULL));
+    (void)state;
+    tick(q, 900);
+    page(q, "a", "b", "1");
+    expect_topic(q, "a");
+    tick(q, 5000);
+    assert_int_equal(ensi_req_left(&q->h, client->env.now_ms), ENSIGN_FOREVER);
+    expect_topic(q, "b");
+    tick(q, 900);
+    page(q, "c", NULL, "2");
+    expect_topic(q, "c");
+    tick(q, 999);
+    assert_null(next(q));
+    tick(q, 1); /* the third page does not come */
+    expect_end(q, ENSIGN_E_DEADLINE_EXCEEDED);
+}
+
+static void pages_without_an_end_are_ended(void **state)
+{
+    ensi_req_t *list = req_of(ensign_topic_list(client, NULL)), *find;
+    (void)state;
+    page(list, "a", NULL, "more");
+    expect_topic(list, "a");
+    for (int i = 0; i < ENSI_REQ_PAGES_MAX; i++) page(list, NULL, NULL, "more");
+    assert_non_null(strstr(expect_end(list, ENSIGN_E_PROTOCOL)->error->text, "10000 pages"));
+    find = req_of(ensign_topic_find(client, "wanted", NULL));
+    for (int i = 0; i < ENSI_REQ_PAGES_MAX; i++) page(find, "other", NULL, "more");
+    expect_end(find, ENSIGN_E_PROTOCOL);
+}
+
+static void a_token_that_is_too_long_ends_the_request(void **state)
+{
+    static char token[ENSI_REQ_TOKEN + 2];
+    ensi_req_t *q = req_of(ensign_topic_find(client, "wanted", NULL));
+    (void)state;
+    memset(token, 't', sizeof token - 2);
+    page(q, NULL, NULL, token);
+    assert_int_equal(q->k.state, ENSI_GRPC_QUEUED); /* 1024 bytes are asked for as they came */
+    token[sizeof token - 2] = 't';
+    page(q, NULL, NULL, token);
+    expect_end(q, ENSIGN_E_INTERNAL);
+}
+
+static void uptime_is_bounded(void **state)
+{
+    static const uint8_t huge[] = { 0x08, 1,    0x1A, 10,   0x08, 0xFF, 0xFF,
+                                    0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F };
+    static const uint8_t good[] = { 0x08, 1, 0x1A, 2, 0x08, 9 };
+    ensi_req_t *q = req_of(ensign_status(client, NULL));
+    const ensign_notice_t *n;
+    (void)state;
+    answer(q, huge, sizeof huge);
+    n = next(q);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_STATUS);
+    assert_int_equal(n->as.status.uptime_ms, 0);
+    q = req_of(ensign_status(client, NULL));
+    answer(q, good, sizeof good);
+    n = next(q);
+    assert_non_null(n);
+    assert_int_equal(n->as.status.uptime_ms, 9000);
+}
+
+/* CLOSED waits for an answer that is not pulled; nothing else would make the loop step after that pull. */
+static void closing_steps_after_the_last_answer(void **state)
+{
+    static const uint8_t good[] = { 0x08, 1 };
+    ensi_req_t *q = req_of(ensign_status(client, NULL));
+    const ensign_notice_t *n;
+    (void)state;
+    answer(q, good, sizeof good);
+    assert_int_equal(ensign_close(client, ENSIGN_FOREVER), ENSIGN_OK);
+    assert_int_equal(ensign_tick(client, 1), ENSIGN_OK);
+    n = ensign_next(client);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_STATUS);
+    assert_int_equal(ensign_timeout(client, 1), 0);
+    assert_int_equal(ensign_tick(client, 1), ENSIGN_OK);
+    n = ensign_next(client);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_CLOSED);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_topic_stands_while_the_next_page_comes, setup, teardown),
+        cmocka_unit_test_setup_teardown(records_that_are_no_topic_are_left_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_time_to_read_a_page_is_the_users, setup, teardown),
+        cmocka_unit_test_setup_teardown(pages_without_an_end_are_ended, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_token_that_is_too_long_ends_the_request, setup, teardown),
+        cmocka_unit_test_setup_teardown(uptime_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(closing_steps_after_the_last_answer, setup, teardown),
+    };
+    return cmocka_run_group_tests_name("req", tests, NULL, NULL);
+}

@@ -1,0 +1,595 @@
+/* sub.c - the subscription: its moves, its ring of acks against a model, gaps and events in one buffer */
+#define ENSIGN_IMPLEMENTATION
+#include "../../ensign.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+static ensign_t *client;
+static uint64_t seed;
+static bool no_memory;
+
+static uint32_t below(uint32_t n)
+{
+    return (uint32_t)(ensi_rng_next(&seed) % n);
+}
+
+static void *hook(void *user, void *old, size_t size)
+{
+    (void)user;
+    if (size == 0) {
+        free(old);
+        return NULL;
+    }
+    return no_memory ? NULL : realloc(old, size);
+}
+
+static int setup(void **state)
+{
+    ensign_desc_t d;
+    ensign_error_t why;
+    (void)state;
+    memset(&d, 0, sizeof d);
+    d.endpoint = "localhost:5356";
+    d.tls.off = true;
+    d.name = "me";
+    d.io = ENSIGN_IO_CALLER;
+    d.seed = 5;
+    d.alloc = hook;
+    seed = 1;
+    no_memory = false;
+    return ensign_create(&client, &d, &why) == ENSIGN_OK ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    no_memory = false;
+    ensign_destroy(client);
+    client = NULL;
+    return 0;
+}
+
+static ensi_sub_t *open_with(uint32_t window, uint32_t max_event, uint32_t max_unacked)
+{
+    ensign_subscription_desc_t d;
+    ensign_subscription_t s;
+    memset(&d, 0, sizeof d);
+    d.window_bytes = window;
+    d.max_event_bytes = max_event;
+    d.max_unacked = max_unacked;
+    s = ensign_subscribe(client, &d);
+    assert_int_not_equal(s.id, 0);
+    return (ensi_sub_t *)(void *)ensi_handle_find(&client->handles, s.id);
+}
+
+/* ---------------------------------------------------------------- a server without a wire */
+
+static size_t take(ensi_sub_t *s, uint8_t *out, size_t cap)
+{
+    size_t n = 0, got;
+    bool eof;
+    while (n < cap && (got = ensi_grpc_on_read(&s->k.s, out + n, cap - n, &eof)) > 0) n += got;
+    return n;
+}
+
+static void submit(ensi_sub_t *s)
+{
+    uint8_t out[256];
+    ensi_sub_serve(client, &s->h);
+    assert_int_equal(s->state, ENSI_SUB_OPENING);
+    ensi_grpc_dequeue(&client->queue, &s->k);
+    assert_true(ensi_grpc_move(&s->k, ENSI_GRPC_ON_SUBMIT));
+    s->k.s.headers_sent = s->k.s.headers_done = true;
+    take(s, out, sizeof out);
+}
+
+static void store(ensi_sub_t *s, const uint8_t *bytes, size_t len)
+{
+    assert_true(ensi_rx_store(&s->k.s.rx, &client->env.mem, bytes, len));
+}
+
+static void message(ensi_sub_t *s, const uint8_t *bytes, size_t len)
+{
+    uint8_t prefix[ENSI_GRPC_PREFIX];
+    ensi_grpc_prefix(prefix, len, false);
+    store(s, prefix, sizeof prefix);
+    if (len) store(s, bytes, len);
+}
+
+static void serve(ensi_sub_t *s)
+{
+    ensi_sub_serve(client, &s->h);
+}
+
+static void ready(ensi_sub_t *s)
+{
+    static const uint8_t map[] = "\x12\x1d\x1a\x1b\x0a\x07weather\x12\x10weather-id-16byt";
+    message(s, map, sizeof map - 1);
+    serve(s);
+}
+
+static void up(ensi_sub_t *s)
+{
+    submit(s);
+    ready(s);
+    assert_int_equal(s->state, ENSI_SUB_READY);
+}
+
+/* Number n as an event of about `size` bytes; with `odd` its event stands behind an empty close_stream. */
+static void deliver(ensi_sub_t *s, uint32_t n, size_t size, bool odd)
+{
+    static uint8_t data[8192], wire[8192 + 128], whole[8192 + 128];
+    ensi_pb_event_t e;
+    ensi_pb_subscribe_reply_t m;
+    uint8_t id[10] = { 0 }, inner[8192 + 64];
+    size_t len;
+    memset(&e, 0, sizeof e);
+    memset(&m, 0, sizeof m);
+    memset(data, (int)(n & 0xFF), size);
+    ensi_put_be32(id + 6, n);
+    e.data = ensi_slice(data, size);
+    assert_true(ensi_pb_encode(ensi_pb_event_fields, &e, inner, sizeof inner, &len));
+    m.has_event = true;
+    m.event.id = ensi_slice(id, sizeof id);
+    m.event.topic_id = ensi_slice("weather-id-16byt", 16);
+    m.event.event = ensi_slice(inner, len);
+    assert_true(ensi_pb_encode(ensi_pb_subscribe_reply_fields, &m, wire, sizeof wire, &len));
+    memcpy(whole, "\x1a\x00", 2);
+    memcpy(whole + 2, wire, len);
+    if (odd) message(s, whole, len + 2);
+    else message(s, wire, len);
+}
+
+static void cut(ensi_sub_t *s)
+{
+    ensign_error_t why;
+    ensi_fail(&why, ENSIGN_E_CLOSED, 0, "cut");
+    s->k.s.lost = true;
+    ensi_grpc_lost(&s->k, &why);
+    serve(s);
+}
+
+static void pass(ensi_sub_t *s, uint32_t ms)
+{
+    ensi_sub_tick(client, &s->h);
+    client->env.now_ms += ms;
+    ensi_sub_tick(client, &s->h);
+    serve(s);
+}
+
+static void again(ensi_sub_t *s)
+{
+    cut(s);
+    pass(s, 100000);
+    up(s);
+}
+
+static const ensign_notice_t *next(ensi_sub_t *s)
+{
+    const ensign_notice_t *n;
+    do n = ensign_next_of(client, s->h.id);
+    while (n && n->type == ENSIGN_NOTICE_OPEN);
+    return n;
+}
+
+static uint32_t number(const ensign_notice_t *n)
+{
+    return ensi_get_be32(n->as.event->id.b + 6);
+}
+
+static uint64_t expect_event(ensi_sub_t *s, uint32_t want)
+{
+    const ensign_notice_t *n = next(s);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_EVENT);
+    assert_int_equal(number(n), want);
+    for (size_t i = 0; i < n->as.event->data.len; i++)
+        assert_int_equal(n->as.event->data.ptr[i], want & 0xFF);
+    assert_true(ensi_slice_is(n->as.event->topic_name, "weather"));
+    return n->as.event->token;
+}
+
+static void expect_gap(ensi_sub_t *s, int code, uint32_t times)
+{
+    const ensign_notice_t *n = next(s);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_GAP);
+    assert_int_equal(n->error->code, code);
+    assert_int_equal(n->as.gap.times, times);
+}
+
+static int answer(ensi_sub_t *s, uint64_t token, int nack)
+{
+    ensign_subscription_t handle;
+    handle.id = s->h.id;
+    return nack ? ensign_nack(client, handle, token, nack) : ensign_ack(client, handle, token);
+}
+
+/* ---------------------------------------------------------------- moves */
+
+static void only_legal_moves(void **state)
+{
+    static const int8_t to[ENSI_SUB_STATES][ENSI_SUB_INPUTS] = {
+        /*            open ready lost end */
+        /* WAIT    */ { 1, -1, -1, 3 },
+        /* OPENING */ { -1, 2, 0, 3 },
+        /* READY   */ { -1, -1, 0, 3 },
+        /* ENDED   */ { -1, -1, -1, -1 },
+    };
+    (void)state;
+    for (int from = 0; from < ENSI_SUB_STATES; from++) {
+        for (int in = 0; in < ENSI_SUB_INPUTS; in++) {
+            ensi_sub_t s;
+            memset(&s, 0, sizeof s);
+            s.state = (ensi_sub_state_t)from;
+            assert_int_equal(ensi_sub_move(&s, (ensi_sub_in_t)in), to[from][in] >= 0);
+            assert_int_equal(s.state, to[from][in] >= 0 ? to[from][in] : from);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- acks */
+
+enum { UNACKED = 150, TOKENS = 8192 };
+typedef struct { uint64_t token; int state, code; } given_t; /* state: an ensi_ack_state_t that is not sent */
+static given_t given[TOKENS];
+static uint32_t given_count, fresh;
+
+/* The next ack that the model wants: the oldest that is in the ring. */
+static given_t *oldest(void)
+{
+    uint32_t from = given_count > UNACKED ? given_count - UNACKED : 0;
+    for (uint32_t i = from > fresh ? from : fresh; i < given_count; i++)
+        if (given[i].state != ENSI_ACK_NONE) return &given[i];
+    return NULL;
+}
+
+static void check_acks(const uint8_t *bytes, size_t len)
+{
+    while (len > 0) {
+        ensi_pb_subscribe_request_t m;
+        size_t total = ENSI_GRPC_PREFIX + ensi_get_be32(bytes + 1);
+        assert_true(total <= len);
+        assert_true(ensi_pb_decode(ensi_pb_subscribe_request_fields, &m, bytes + ENSI_GRPC_PREFIX,
+                                   total - ENSI_GRPC_PREFIX));
+        assert_int_equal(m.has_ack + m.has_nack, 1);
+        if (m.has_nack) assert_int_equal(m.nack.code, 100);
+        bytes += total;
+        len -= total;
+    }
+}
+
+/* What went into the send buffer is what the model says, in its order. */
+static void model_sent(ensi_sub_t *s, size_t before)
+{
+    const uint8_t *at = s->k.out.ptr + before, *end = s->k.out.ptr + s->k.out.end;
+    while (at < end) {
+        ensi_pb_subscribe_request_t m;
+        size_t total = ENSI_GRPC_PREFIX + ensi_get_be32(at + 1);
+        given_t *g = oldest();
+        assert_non_null(g);
+        assert_true(ensi_pb_decode(ensi_pb_subscribe_request_fields, &m, at + ENSI_GRPC_PREFIX,
+                                   total - ENSI_GRPC_PREFIX));
+        assert_int_equal(m.has_ack, g->state == ENSI_ACK_ACK);
+        assert_int_equal(ensi_get_be32((m.has_ack ? m.ack.id.ptr : m.nack.id.ptr) + 6), g - given);
+        if (m.has_nack) assert_int_equal(m.nack.code, g->code);
+        g->state = ENSI_ACK_NONE;
+        at += total;
+    }
+}
+
+static void the_ring_of_acks_against_a_model(void **state)
+{
+    ensi_sub_t *s = open_with(0, 0, UNACKED);
+    uint8_t out[4096];
+    (void)state;
+    given_count = fresh = 0;
+    up(s);
+    while (given_count < TOKENS) {
+        uint32_t op = below(100);
+        size_t before;
+        if (op < 45) {
+            ensign_rlid_t id;
+            memset(&id, 0, sizeof id);
+            ensi_put_be32(id.b + 6, given_count);
+            given[given_count].state = ENSI_ACK_NONE;
+            given[given_count].token = ensi_sub_next_token(&client->env.mem, s, &id);
+            assert_int_equal(given[given_count].token, given_count + 1);
+            given_count++;
+        } else if (op < 90 && given_count > 0) {
+            uint32_t back = below(below(3) ? 8 : 2 * UNACKED);
+            uint32_t i = back < given_count ? given_count - 1 - back : 0;
+            bool good = i >= fresh && given_count - i <= UNACKED;
+            int code = below(3) ? 0 : 100 + (int)below(6);
+            assert_int_equal(answer(s, given[i].token, code), good ? ENSIGN_OK : ENSIGN_E_STALE);
+            if (!good) continue;
+            given[i].state = code ? ENSI_ACK_NACK : ENSI_ACK_ACK;
+            given[i].code = code;
+        } else if (op < 97) {
+            if (below(2)) take(s, out, sizeof out);
+            if (s->k.sent == s->k.out.end) s->k.sent = s->k.out.end = 0;
+            before = s->k.out.end;
+            if (below(4)) ensi_sub_send_acks(s);
+            if (s->k.out.end >= before) model_sent(s, before);
+            assert_int_equal(s->k.s.watched && s->unsent == 0, 0);
+        } else if (op == 97) {
+            ensi_sub_forget_acks(s); /* the stream is lost */
+            fresh = given_count;
+        }
+        {
+            uint32_t unsent = 0, from = given_count > UNACKED ? given_count - UNACKED : 0;
+            for (uint32_t i = from > fresh ? from : fresh; i < given_count; i++)
+                unsent += given[i].state != ENSI_ACK_NONE;
+            assert_int_equal(s->unsent, unsent);
+        }
+    }
+    assert_int_equal(answer(s, 0, 0), ENSIGN_E_STALE);
+    assert_int_equal(answer(s, UINT64_MAX, 0), ENSIGN_E_STALE);
+    assert_int_equal(answer(s, s->given + 1, 0), ENSIGN_E_STALE);
+}
+
+/* More acks than the send buffer holds: the reads that empty it must bring the rest. */
+static void all_acks_go_out_without_a_further_event(void **state)
+{
+    ensi_sub_t *s = open_with(0, 0, 0);
+    static uint8_t out[65536];
+    size_t sent = 0, n;
+    (void)state;
+    up(s);
+    for (uint32_t i = 0; i < 1000; i++) deliver(s, i, 10, false);
+    serve(s);
+    for (uint32_t i = 0; i < 1000; i++)
+        assert_int_equal(answer(s, expect_event(s, i), i % 2 ? 100 : 0), ENSIGN_OK);
+    do {
+        serve(s);
+        assert_true(s->unsent == 0 || s->k.s.watched); /* so that the read touches the stream again */
+        n = take(s, out, sizeof out);
+        check_acks(out, n);
+        for (size_t at = 0; at < n; at += ENSI_GRPC_PREFIX + ensi_get_be32(out + at + 1)) sent++;
+    } while (n > 0);
+    assert_int_equal(sent, 1000);
+    assert_int_equal(s->unsent, 0);
+    assert_false(s->k.s.watched);
+}
+
+/* What the user did not get to send on the lost stream must not spoil the counts of the next one. */
+static void acks_of_a_lost_stream_are_forgotten(void **state)
+{
+    ensi_sub_t *s = open_with(0, 0, 4);
+    uint64_t old, token;
+    uint8_t out[256];
+    (void)state;
+    up(s);
+    for (uint32_t i = 0; i < 4; i++) deliver(s, i, 10, false);
+    serve(s);
+    for (uint32_t i = 0; i < 4; i++) assert_int_equal(answer(s, old = expect_event(s, i), 0), ENSIGN_OK);
+    again(s);
+    expect_gap(s, ENSIGN_E_CLOSED, 1);
+    assert_int_equal(answer(s, old, 0), ENSIGN_E_STALE);
+    deliver(s, 4, 10, false);
+    deliver(s, 5, 10, false);
+    serve(s);
+    token = expect_event(s, 4);
+    assert_int_equal(answer(s, token, 0), ENSIGN_OK);
+    expect_event(s, 5); /* its slot held an ack of the lost stream */
+    assert_int_equal(s->unsent, 1);
+    serve(s);
+    assert_int_equal(s->unsent, 0);
+    assert_int_equal(take(s, out, sizeof out), ENSI_GRPC_PREFIX + 14);
+    assert_int_equal(out[ENSI_GRPC_PREFIX + 13], 4);
+}
+
+/* ---------------------------------------------------------------- gaps */
+
+static void gaps_merge_and_keep_their_place(void **state)
+{
+    ensi_sub_t *s = open_with(4096, 1024, 0);
+    (void)state;
+    up(s);
+    deliver(s, 1, 10, false);
+    deliver(s, 2, 1500, false); /* too large, whole in the buffer, with others behind it */
+    deliver(s, 3, 10, false);
+    deliver(s, 4, 10, true);
+    deliver(s, 5, 1100, false);
+    serve(s);
+    again(s);
+    again(s);
+    deliver(s, 6, 10, false);
+    serve(s);
+    expect_event(s, 1);
+    expect_gap(s, ENSIGN_E_TOO_LARGE, 1);
+    expect_event(s, 3);
+    expect_event(s, 4);
+    expect_gap(s, ENSIGN_E_TOO_LARGE, 3);
+    expect_event(s, 6);
+    assert_null(next(s));
+    again(s); /* the gap before was pulled: a new one */
+    expect_gap(s, ENSIGN_E_CLOSED, 1);
+    again(s);
+    expect_gap(s, ENSIGN_E_CLOSED, 1);
+    assert_null(next(s));
+}
+
+/* A gap behind an event in an unusual order of fields once counted itself into that event's last bytes. */
+static void a_gap_behind_an_odd_event(void **state)
+{
+    ensi_sub_t *s = open_with(0, 0, 0);
+    (void)state;
+    up(s);
+    again(s);
+    deliver(s, 0x41, 100, true);
+    serve(s);
+    again(s);
+    expect_gap(s, ENSIGN_E_CLOSED, 1);
+    expect_event(s, 0x41);
+    expect_gap(s, ENSIGN_E_CLOSED, 1);
+    assert_null(next(s));
+}
+
+/* Random events, whole and cut, oversize ones, control messages and lost streams, against a list. */
+static void a_random_stream_against_a_model(void **state)
+{
+    enum { LIST = 60000 };
+    static uint32_t list[LIST]; /* numbers; 0: a gap, merged */
+    static const uint8_t nothing[8192];
+    uint32_t events = 0, count = 0, at = 0, at_max = 3000, parts = 0;
+    (void)state;
+    for (uint64_t run = 0; run < 6; run++) {
+        ensi_sub_t *s = open_with(4096, run % 2 ? 1024 : 3000, 0);
+        ensi_rx_t *r = &s->k.s.rx;
+        const ensign_notice_t *n = NULL, *held = NULL;
+        seed = run;
+        count = at = events = 0;
+        up(s);
+        while (events < at_max || at < count) {
+            uint32_t op = below(16), size = below(4) ? below(100) : below(3900);
+            if (op < 8 && events < at_max && r->skip == 0 && s->state == ENSI_SUB_READY &&
+                r->end + size + 200 + r->spare <= r->cap) {
+                bool large;
+                size_t before = r->end;
+                events++;
+                deliver(s, events, size, below(5) == 0);
+                large = r->end - before > r->limit;
+                if (!large) list[count++] = events;
+                else if (count == at || list[count - 1] != 0) list[count++] = 0;
+                if (large && below(2)) { /* a part of it comes later, and is dropped then */
+                    size_t rest = below((uint32_t)(r->end - before - ENSI_GRPC_PREFIX));
+                    r->end -= rest;
+                    serve(s);
+                    assert_int_equal(r->skip, rest);
+                    store(s, nothing, rest);
+                    parts++;
+                }
+                if (below(10) == 0) message(s, (const uint8_t *)"\x1a\x00", 2); /* close_stream */
+                if (below(3)) serve(s);
+            } else if (op == 8 && s->k.state == ENSI_GRPC_OPEN) {
+                serve(s);
+                cut(s);
+                if (count == at || list[count - 1] != 0) list[count++] = 0;
+                pass(s, 100000);
+                up(s);
+            } else {
+                serve(s);
+                n = next(s);
+                if (!n) continue;
+                held = n;
+                assert_true(at < count);
+                if (list[at] == 0) assert_int_equal(n->type, ENSIGN_NOTICE_GAP);
+                else assert_int_equal(n->type, ENSIGN_NOTICE_EVENT);
+                if (list[at] != 0) assert_int_equal(number(n), list[at]);
+                at++;
+            }
+            assert_true(ensi_sub_scan_at(s) <= r->end && r->end <= r->cap);
+            if (held && held->type == ENSIGN_NOTICE_EVENT) { /* stands, wherever the rest went */
+                const ensign_event_t *e = held->as.event;
+                for (size_t i = 0; i < e->data.len; i++)
+                    assert_int_equal(e->data.ptr[i], ensi_get_be32(e->id.b + 6) & 0xFF);
+            }
+        }
+        assert_null(next(s));
+        assert_int_equal(ensign_forget(client, s->h.id), ENSIGN_OK);
+    }
+    assert_true(parts > 100);
+}
+
+/* ---------------------------------------------------------------- servers that misbehave */
+
+static void a_map_that_is_too_large_ends_the_subscription(void **state)
+{
+    static uint8_t map[2000];
+    ensi_sub_t *s = open_with(4096, 1024, 0);
+    const ensign_notice_t *n;
+    (void)state;
+    submit(s);
+    message(s, map, sizeof map);
+    serve(s);
+    assert_int_equal(s->state, ENSI_SUB_ENDED);
+    n = next(s);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_END);
+    assert_int_equal(n->error->code, ENSIGN_E_TOO_LARGE);
+    assert_non_null(strstr(n->error->text, "max_event_bytes"));
+}
+
+static void an_event_before_ready_is_not_given(void **state)
+{
+    ensi_sub_t *s = open_with(0, 0, 0);
+    (void)state;
+    submit(s);
+    deliver(s, 1, 10, true);
+    serve(s);
+    assert_int_equal(s->state, ENSI_SUB_WAIT);
+    assert_int_equal(s->failures, 1);
+    assert_null(next(s));
+}
+
+/* Memory that stays away: the stream fails, the next one waits longer, and the pump comes to an end. */
+static void no_memory_is_a_failure_with_a_backoff(void **state)
+{
+    static uint8_t part[3000];
+    ensi_sub_t *s = open_with(4096, 1 << 20, 0);
+    (void)state;
+    up(s);
+    deliver(s, 1, 1000, false);
+    serve(s);
+    expect_event(s, 1);
+    ensi_grpc_prefix(part, 500000, false);
+    store(s, part, sizeof part); /* it fits only into a second buffer */
+    no_memory = true;
+    ensi_stream_touch(&client->h2, &s->k.s);
+    ensi_client_touched(client);
+    assert_null(client->h2.touched);
+    assert_int_equal(s->state, ENSI_SUB_WAIT);
+    assert_int_equal(s->failures, 1);
+    assert_int_equal(s->event.data.ptr[999], 1); /* the lent event stands */
+    no_memory = false;
+    pass(s, 100000);
+    up(s);
+    expect_gap(s, ENSIGN_E_MEMORY, 1);
+}
+
+/* Many small messages that are no events: each one moved all that was behind it. */
+static void control_messages_cost_no_more_than_their_bytes(void **state)
+{
+    ensi_sub_t *s = open_with(1 << 20, 0, 0);
+    (void)state;
+    up(s);
+    for (int i = 0; i < 200000; i++) message(s, NULL, 0);
+    deliver(s, 1, 10, false);
+    serve(s);
+    expect_event(s, 1);
+    assert_int_equal(s->state, ENSI_SUB_READY);
+}
+
+static void limits_of_the_desc(void **state)
+{
+    ensign_subscription_desc_t d;
+    (void)state;
+    memset(&d, 0, sizeof d);
+    d.max_unacked = UINT32_MAX; /* its slots would overflow a size_t of 32 bits */
+    assert_int_equal(ensign_subscribe(client, &d).id, 0);
+    assert_int_equal(ensign_error(client)->code, ENSIGN_E_ARGUMENT);
+    assert_non_null(strstr(ensign_error(client)->text, "max_unacked"));
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_legal_moves),
+        cmocka_unit_test_setup_teardown(the_ring_of_acks_against_a_model, setup, teardown),
+        cmocka_unit_test_setup_teardown(all_acks_go_out_without_a_further_event, setup, teardown),
+        cmocka_unit_test_setup_teardown(acks_of_a_lost_stream_are_forgotten, setup, teardown),
+        cmocka_unit_test_setup_teardown(gaps_merge_and_keep_their_place, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_gap_behind_an_odd_event, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_random_stream_against_a_model, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_map_that_is_too_large_ends_the_subscription, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_event_before_ready_is_not_given, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_memory_is_a_failure_with_a_backoff, setup, teardown),
+        cmocka_unit_test_setup_teardown(control_messages_cost_no_more_than_their_bytes, setup, teardown),
+        cmocka_unit_test_setup_teardown(limits_of_the_desc, setup, teardown),
+    };
+    return cmocka_run_group_tests_name("sub", tests, NULL, NULL);
+}

@@ -1,0 +1,258 @@
+/* topic.c - the map of topics: what it finds, what it leaves out, what it costs */
+#define ENSIGN_IMPLEMENTATION
+#include "../../ensign.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+enum { MANY = 10000 };
+
+static ensi_mem_t mem;
+static uint8_t wire[1 << 20];
+static size_t wire_len;
+static bool no_memory;
+
+static void *hook(void *user, void *old, size_t size)
+{
+    (void)user;
+    if (size == 0) {
+        free(old);
+        return NULL;
+    }
+    return no_memory ? NULL : realloc(old, size);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    memset(&mem, 0, sizeof mem);
+    mem.alloc = hook;
+    wire_len = 0;
+    no_memory = false;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    ensi_mem_close(&mem);
+    return mem.used == 0 ? 0 : -1;
+}
+
+static ensi_pb_span_t span(void)
+{
+    ensi_pb_span_t s;
+    s.ptr = wire;
+    s.len = wire_len;
+    return s;
+}
+
+static void put(ensign_slice_t entry)
+{
+    uint8_t *end = ensi_pb_put_bytes(wire + wire_len, 3, entry);
+    wire_len = (size_t)(end - wire);
+}
+
+static void add(const char *name, const void *id, size_t id_len)
+{
+    uint8_t entry[1024], *p = ensi_pb_put_bytes(entry, 1, ensign_str(name));
+    p = ensi_pb_put_bytes(p, 2, ensi_slice(id, id_len));
+    put(ensi_slice(entry, (size_t)(p - entry)));
+}
+
+static void number_id(uint8_t id[16], uint32_t n)
+{
+    memset(id, 0, 16);
+    ensi_put_be32(id + 12, n);
+}
+
+static void expect(const ensi_topics_t *t, const char *name, const void *id)
+{
+    ensign_ulid_t got;
+    assert_true(ensi_topics_id(t, ensign_str(name), &got));
+    assert_memory_equal(got.b, id, 16);
+}
+
+static void expect_name(const ensi_topics_t *t, const void *id, const char *name)
+{
+    assert_true(ensi_slice_is(ensi_topics_name(t, ensi_slice(id, 16)), name));
+}
+
+static void an_empty_map_has_nothing(void **state)
+{
+    ensi_topics_t t;
+    ensign_ulid_t id;
+    (void)state;
+    memset(&t, 0, sizeof t);
+    assert_false(ensi_topics_id(&t, ensign_str("a"), &id));
+    assert_int_equal(ensi_topics_name(&t, ensi_slice("0123456789abcdef", 16)).len, 0);
+    assert_false(ensi_topics_same(&t, span()));
+    assert_true(ensi_topics_build(&t, &mem, span()));
+    assert_int_equal(t.count, 0);
+    assert_true(ensi_topics_same(&t, span()));
+    assert_false(ensi_topics_id(&t, ensign_str("a"), &id));
+    assert_false(ensi_topics_id(&t, ensign_str(""), &id));
+    assert_int_equal(ensi_topics_name(&t, ensi_slice("0123456789abcdef", 16)).len, 0);
+    ensi_topics_free(&t, &mem);
+    assert_null(t.block);
+}
+
+static void names_and_ids_are_found(void **state)
+{
+    ensi_topics_t t;
+    ensign_ulid_t id;
+    (void)state;
+    add("weather", "weather-id-16byt", 16);
+    add("traffic", "traffic-id-16byt", 16);
+    assert_true(ensi_topics_build(&t, &mem, span()));
+    wire[5] ^= 1; /* the map is a copy */
+    expect(&t, "weather", "weather-id-16byt");
+    expect(&t, "traffic", "traffic-id-16byt");
+    expect_name(&t, "traffic-id-16byt", "traffic");
+    assert_false(ensi_topics_id(&t, ensign_str("weathe"), &id));
+    assert_false(ensi_topics_id(&t, ensign_str("weather2"), &id));
+    assert_int_equal(ensi_topics_name(&t, ensi_slice("weather-id-15by", 15)).len, 0);
+    assert_int_equal(ensi_topics_name(&t, ensi_slice("no-such-id-16byt", 16)).len, 0);
+    ensi_topics_free(&t, &mem);
+}
+
+static void the_later_of_two_counts(void **state)
+{
+    ensi_topics_t t;
+    (void)state;
+    add("a", "first-id--16byte", 16);
+    add("b", "first-id--16byte", 16);
+    add("a", "second-id-16byte", 16);
+    assert_true(ensi_topics_build(&t, &mem, span()));
+    expect(&t, "a", "second-id-16byte");
+    expect(&t, "b", "first-id--16byte");
+    expect_name(&t, "first-id--16byte", "b");
+    expect_name(&t, "second-id-16byte", "a");
+    ensi_topics_free(&t, &mem);
+}
+
+static void what_is_no_entry_is_left_out(void **state)
+{
+    static const uint8_t other[] = { 0x08, 1, 0x12, 1, 'x' }; /* fields 1 and 2 of the ready message */
+    ensi_topics_t t;
+    ensign_ulid_t id;
+    (void)state;
+    add("", "nameless--16byte", 16);
+    add("short", "id", 2);
+    add("long", "seventeen-bytes-17", 17);
+    put(ensi_slice("\x0a\x7f", 2));     /* cut */
+    put(ensi_slice("\x08\x05", 2));     /* the name is a number */
+    put(ensi_slice(NULL, 0));
+    memcpy(wire + wire_len, other, sizeof other);
+    wire_len += sizeof other;
+    add("good", "good-id-of-16byt", 16);
+    assert_true(ensi_topics_build(&t, &mem, span()));
+    assert_int_equal(t.count, 1);
+    expect(&t, "good", "good-id-of-16byt");
+    assert_false(ensi_topics_id(&t, ensign_str("short"), &id));
+    assert_false(ensi_topics_id(&t, ensign_str("long"), &id));
+    ensi_topics_free(&t, &mem);
+}
+
+static void the_same_map_is_known(void **state)
+{
+    ensi_topics_t t;
+    (void)state;
+    add("a", "first-id--16byte", 16);
+    assert_true(ensi_topics_build(&t, &mem, span()));
+    assert_true(ensi_topics_same(&t, span()));
+    wire[wire_len - 1] ^= 1;
+    assert_false(ensi_topics_same(&t, span()));
+    wire[wire_len - 1] ^= 1;
+    add("b", "second-id-16byte", 16);
+    assert_false(ensi_topics_same(&t, span()));
+    ensi_topics_free(&t, &mem);
+}
+
+static void without_memory_nothing_changes(void **state)
+{
+    ensi_topics_t t;
+    (void)state;
+    add("a", "first-id--16byte", 16);
+    assert_true(ensi_topics_build(&t, &mem, span()));
+    for (int i = 0; i < 20; i++) add("b", "second-id-16byte", 16);
+    no_memory = true;
+    assert_false(ensi_topics_build(&t, &mem, span()));
+    expect(&t, "a", "first-id--16byte");
+    ensi_topics_free(&t, &mem);
+}
+
+static void ten_thousand_names(void **state)
+{
+    char name[16];
+    uint8_t id[16];
+    ensi_topics_t t;
+    (void)state;
+    for (uint32_t i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "t%lu", (unsigned long)i);
+        number_id(id, i);
+        add(name, id, 16);
+    }
+    assert_true(ensi_topics_build(&t, &mem, span()));
+    assert_int_equal(t.count, MANY);
+    for (uint32_t i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "t%lu", (unsigned long)i);
+        number_id(id, i);
+        expect(&t, name, id);
+        expect_name(&t, id, name);
+    }
+    ensi_topics_free(&t, &mem);
+}
+
+/* The bound of a publisher counts on this: three times the map, whatever it holds. */
+static void the_block_is_bounded_by_the_map(void **state)
+{
+    static const size_t counts[] = { 1, 2, 3, 5, 9, 17, 1025, 8193 };
+    ensi_topics_t t;
+    (void)state;
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        wire_len = 0;
+        for (size_t k = 0; k < counts[i]; k++) add("x", "first-id--16byte", 16); /* the shortest entries */
+        assert_true(ensi_topics_build(&t, &mem, span()));
+        assert_true(ensi_mem_size(t.block) <= ensi_max(3 * wire_len, ENSI_MEM_SMALL));
+        ensi_topics_free(&t, &mem);
+    }
+    wire_len = 0;
+    while (wire_len < 100000) put(ensi_slice(NULL, 0)); /* entries that are none cost nothing */
+    assert_true(ensi_topics_build(&t, &mem, span()));
+    assert_true(ensi_mem_size(t.block) <= wire_len + 64);
+    ensi_topics_free(&t, &mem);
+}
+
+/* A server that repeats one name must not make the map slow: each entry was compared with all before it. */
+static void one_name_many_times(void **state)
+{
+    ensi_topics_t t;
+    (void)state;
+    while (wire_len < sizeof wire - 100) add("again", "first-id--16byte", 16);
+    assert_true(ensi_topics_build(&t, &mem, span()));
+    expect(&t, "again", "first-id--16byte");
+    for (uint32_t at = 0, used = 0; at <= t.mask; at++) {
+        used += t.by_name[at] != 0;
+        assert_true(used <= 1);
+    }
+    ensi_topics_free(&t, &mem);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(an_empty_map_has_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_and_ids_are_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_later_of_two_counts, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_no_entry_is_left_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_same_map_is_known, setup, teardown),
+        cmocka_unit_test_setup_teardown(without_memory_nothing_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(ten_thousand_names, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_block_is_bounded_by_the_map, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_name_many_times, setup, teardown),
+    };
+    return cmocka_run_group_tests_name("topic", tests, NULL, NULL);
+}
