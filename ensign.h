@@ -78,12 +78,13 @@ MEMORY
     All of it goes through `alloc`, but mbedTLS's, which has a heap of its own. Each buffer is taken when it
     is first used; while events flow nothing is allocated. Before anything is opened, these tell the most that
     each can take; stats.memory stays under their sum. With the defaults, at most:
-        ensign_memory_bound                0.9 MiB       ensign_publisher_memory_bound     10 MiB
-        ensign_call_memory_bound            13 MiB       ensign_subscription_memory_bound  31 MiB
+        ensign_memory_bound                0.9 MiB       ensign_publisher_memory_bound     12 MiB
+        ensign_call_memory_bound            13 MiB       ensign_subscription_memory_bound  41 MiB
     Nearly all of that is room for the largest message, and for the map of topics that it may bring: smaller
     max_reply_bytes, max_event_bytes and max_message_bytes make it small. Beside it a publisher has
     buffer_bytes and 40 bytes for each of max_in_flight, a subscription 16 bytes for each of max_unacked.
-    A request has no such function: on top of the sum it holds at most two answers of up to 4 MiB.
+    ensign_request_memory_bound, 17 MiB, is for each request, nearly all of it for two answers of up to 4 MiB
+    and for what is asked.
 
 CONTENTS    search for the mark
     >>macros     What can be defined before the include
@@ -446,7 +447,8 @@ typedef struct ensign_desc_t {
     int         io;                 /* ENSIGN_IO_x [ENSIGN_IO_SOCKETS] */
     uint32_t    connect_timeout_ms; /* from name look-up to the server's SETTINGS [20000] */
     uint32_t    auth_timeout_ms;    /* of one exchange with the auth service, look-up to answer [20000] */
-    uint32_t    request_timeout_ms; /* of a request (ensign_topic_create and its like) [30000] */
+    uint32_t    request_timeout_ms; /* of a request (ensign_topic_create and its like), all its calls [30000];
+                                       a list: of each page, the time of reading it left out */
     uint32_t    give_up_after_ms;   /* failing for so long without a break is FAILED, or, where the server
                                        refuses one handle's stream alone, its END [ENSIGN_FOREVER] */
     uint32_t    backoff_min_ms;     /* after a first failure the next attempt waits from 0 to this, drawn by
@@ -798,7 +800,8 @@ typedef struct ensign_publisher_desc_t {
     uint32_t    buffer_bytes;       /* of the ring: accepted, and not yet acked [1 MiB], 1024 or more; one
                                        larger event is taken when it is empty */
     uint32_t    window_bytes;       /* usual size of the receive buffer, for answers [64 KiB], 1024..1 GiB */
-    uint32_t    max_reply_bytes;    /* largest answer; the map of topics comes in one [1 MiB], 1024..1 GiB */
+    uint32_t max_reply_bytes; /* largest answer [1 MiB], 1024..1 GiB; the map of topics comes in one: if that
+                                       is larger, END with E_TOO_LARGE */
     uint32_t    max_in_flight;      /* events whose answer is still to come, or to be pulled [8192], 1..16383:
                                        past 16384 the server drops acks in silence */
     uint32_t    ack_timeout_ms;     /* no answer for so long: the stream is reopened, and what is not answered
@@ -830,7 +833,7 @@ typedef struct ensign_subscription_desc_t {
     size_t      topic_count;        /* 0: all topics of the project */
     uint32_t    window_bytes;       /* usual size of the receive buffer [256 KiB], 1024..1 GiB */
     uint32_t    max_event_bytes;    /* largest event, with all that is around it; a larger one becomes a GAP
-                                       with E_TOO_LARGE [5 MiB], 1024..1 GiB */
+                                       with E_TOO_LARGE, a larger map of topics END [5 MiB], 1024..1 GiB */
     uint32_t    max_unacked;        /* delivered events whose token is still good [4096], 1..16777216 */
     void       *user;               /* in each notice of the subscription */
 } ensign_subscription_desc_t;
@@ -854,7 +857,8 @@ ENSIGN_API size_t ensign_subscription_memory_bound(const ensign_subscription_des
 /* >>req_api   Topics, status: the answer is a notice
  *
  * Each opens a request, {0} on an error (E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE). The answer has `last`; END
- * with an error comes instead of it. request_timeout_ms is for all of a request, however many calls it takes.
+ * with an error comes instead of it. request_timeout_ms is for all of a request, however many calls it takes
+ * (a list: for each page).
  * name: a letter, then letters, digits, . - _, 1..512 bytes. user: in each notice of the request. */
 typedef struct ensign_dedup_t {     /* which events of a topic count as duplicates */
     int         strategy;           /* ENSIGN_DEDUP_x */
@@ -882,6 +886,7 @@ ENSIGN_API ensign_request_t ensign_topic_list(ensign_t *c, void *user);
 
 /* STATUS of the server; sends no token. */
 ENSIGN_API ensign_request_t ensign_status(ensign_t *c, void *user);
+ENSIGN_API size_t ensign_request_memory_bound(void);   /* of one, whichever it is */
 #endif /* ENSIGN_NO_SERVICE */
 
 /* >>helpers   Pure functions */
@@ -5710,8 +5715,7 @@ typedef struct ensi_link_t {
 #ifndef ENSIGN_NO_TLS
     ensi_tls_opts_t tls_opts;
     const char *server_name;
-    ensi_tls_conf_t conf;
-    bool conf_open;
+    ensi_tls_conf_t *conf;          /* trust store and random numbers; 40 KB, from the first connection on */
     ensi_tls_t tls;
     uint8_t *plain;                 /* one record each way: received, then to send */
 #endif
@@ -5766,7 +5770,8 @@ static void ensi_link_free(ensi_link_t *l)
     ensi_mem_free(m, l->tx.ptr);
     ensi_mem_free(m, l->host);
 #ifndef ENSIGN_NO_TLS
-    ensi_tls_conf_close(&l->conf);
+    if (l->conf) ensi_tls_conf_close(l->conf);
+    ensi_mem_free(m, l->conf);
     ensi_mem_free(m, l->plain);
 #endif
 }
@@ -5838,24 +5843,38 @@ static void ensi_link_fault(ensi_link_t *l, int code, int native, const char *fo
     va_end(args);
 }
 
+#ifndef ENSIGN_NO_TLS
+/* The trust store is read at the first connection, and kept; when that fails the next attempt reads it
+ * anew. */
+static int ensi_link_open_conf(ensi_link_t *l)
+{
+    int rc;
+    if (l->conf) return ENSIGN_OK;
+    l->conf = (ensi_tls_conf_t *)ensi_mem_zero(&l->env->mem, sizeof *l->conf);
+    if (!l->conf)
+        return ensi_fail(&l->fault, ENSIGN_E_MEMORY, 0, "tls: no memory for the settings of %s", l->where);
+    rc = ensi_tls_conf_open(l->conf, &l->tls_opts, &l->fault);
+    if (rc == ENSIGN_OK) return rc;
+    ensi_tls_conf_close(l->conf);
+    ensi_mem_free(&l->env->mem, l->conf);
+    l->conf = NULL;
+    return rc;
+}
+#endif
+
 static int ensi_link_open_tls(ensi_link_t *l)
 {
 #ifndef ENSIGN_NO_TLS
-    ensign_error_t *e = &l->fault;
-    int rc = ENSIGN_OK;
+    int rc;
     if (!l->secure) return ENSIGN_OK;
     if (l->tls_opts.insecure_skip_verify || l->tls_opts.ignore_dates)
         ENSI_LOG(
             (l->env, ENSIGN_LOG_WARNING, "tls: %s of %s is off; for tests only",
              l->tls_opts.insecure_skip_verify ? "certificate verification" : "checking of certificate dates",
              l->where));
-    if (!l->conf_open) rc = ensi_tls_conf_open(&l->conf, &l->tls_opts, e);
-    if (rc != ENSIGN_OK) {
-        ensi_tls_conf_close(&l->conf);
-        return rc;
-    }
-    l->conf_open = true;
-    return ensi_tls_open(&l->tls, &l->conf, l->server_name, l->where, &l->rx, &l->tx, e);
+    rc = ensi_link_open_conf(l);
+    if (rc != ENSIGN_OK) return rc;
+    return ensi_tls_open(&l->tls, l->conf, l->server_name, l->where, &l->rx, &l->tx, &l->fault);
 #else
     (void)l;
     return ENSIGN_OK;
@@ -8539,6 +8558,7 @@ typedef struct ensi_pub_t {
     ensi_pub_state_t state;
     char *topic;                    /* "" none */
     bool at_most_once, quiet_acks, closing, drain_asked, unauthenticated;
+    bool parked;                    /* the project has no topics: a stream is wanted with the next event */
     uint32_t buffer_bytes, max_in_flight, ack_timeout_ms;
     uint8_t *ring;
     size_t cap, tail;
@@ -9009,7 +9029,7 @@ static int ensi_pub_on_ready(ensign_t *c, ensi_pub_t *p, const ensi_pb_stream_re
     }
     ensi_pub_move(p, ENSI_PUB_ON_READY);
     ensi_timer_stop(&p->ack_timer);
-    p->unauthenticated = false;
+    p->unauthenticated = p->parked = false;
     p->opens++;
     if (p->opens > 1) p->h.stats.reconnects++;
     p->h.bits |= ENSI_BIT_OPEN;
@@ -9098,27 +9118,29 @@ static void ensi_pub_rewind(ensign_t *c, ensi_pub_t *p)
     ensi_pub_advance(p);
 }
 
-/* No more streams: what is left is nacked, then END. */
-static void ensi_pub_finish(ensign_t *c, ensi_pub_t *p, const ensign_error_t *why, int unsent_code)
+/* Nothing more is sent for what waits. */
+static void ensi_pub_nack_rest(ensign_t *c, ensi_pub_t *p, int unsent_code)
 {
-    ensi_state_abort(c, &p->k, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "publish: closed");
-    ensi_pub_move(p, ENSI_PUB_ON_END);
     for (uint64_t i = p->done; i < p->put; i++) {
         ensi_entry_t *x = ensi_pub_entry(p, i);
         if (x->state == ENSI_ENTRY_SENT) ensi_pub_nack_entry(c, p, x, ENSIGN_NACK_OUTCOME_UNKNOWN);
         else if (x->state == ENSI_ENTRY_WAITING) ensi_pub_nack_entry(c, p, x, unsent_code);
     }
+    ensi_pub_advance(p);
+}
+
+/* No more streams: what is left is nacked, then END. */
+static void ensi_pub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why)
+{
+    ensi_pub_t *p = (ensi_pub_t *)(void *)h;
+    ensi_state_abort(c, &p->k, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "publish: closed");
+    ensi_pub_move(p, ENSI_PUB_ON_END);
     ensi_timer_stop(&p->ack_timer);
     ensi_timer_stop(&p->close_timer);
     ensi_timer_stop(&p->reopen_timer);
     p->room_wanted = 0;
-    ensi_pub_advance(p);
+    ensi_pub_nack_rest(c, p, ENSIGN_NACK_NOT_SENT);
     ensi_state_end(c, &p->h, why);
-}
-
-static void ensi_pub_end(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why)
-{
-    ensi_pub_finish(c, (ensi_pub_t *)(void *)h, why, ENSIGN_NACK_NOT_SENT);
 }
 
 /* Is this ending of a stream final? Wrong permissions, a limit and the like do not change by themselves. */
@@ -9142,13 +9164,27 @@ static bool ensi_pub_failed(const ensi_grpc_t *k)
     return !k->s.lost && k->fault.code != ENSIGN_E_GOAWAY;
 }
 
+/* The project has no topics, so the server opens no stream: what waits is nacked, and the next event asks
+ * again. */
+static void ensi_pub_park(ensign_t *c, ensi_pub_t *p)
+{
+    ensi_pub_move(p, ENSI_PUB_ON_LOST);
+    ensi_pub_rewind(c, p);
+    ensi_pub_nack_rest(c, p, ENSIGN_NACK_TOPIC_UNKNOWN);
+    p->failures = 0;
+    p->parked = true;
+}
+
 static void ensi_pub_stream_ended(ensign_t *c, ensi_pub_t *p)
 {
     bool opened = p->state != ENSI_PUB_OPENING, half = p->state == ENSI_PUB_HALF;
     bool unknown = p->k.end_status == ENSIGN_GRPC_FAILED_PRECONDITION;
+    if (unknown && !opened && p->k.from_server) {
+        ensi_pub_park(c, p);
+        return;
+    }
     if (!half && ensi_pub_is_final(&p->k, opened, p->unauthenticated)) {
-        if (unknown) p->k.fault.code = ENSIGN_E_UNKNOWN_TOPIC;
-        ensi_pub_finish(c, p, &p->k.fault, unknown ? ENSIGN_NACK_TOPIC_UNKNOWN : ENSIGN_NACK_NOT_SENT);
+        ensi_pub_finish(c, &p->h, &p->k.fault);
         return;
     }
     if (p->k.end_status == ENSIGN_GRPC_UNAUTHENTICATED) {
@@ -9184,8 +9220,9 @@ static void ensi_pub_watch(ensi_pub_t *p)
 static void ensi_pub_reopen(ensign_t *c, ensi_pub_t *p)
 {
     if (p->closing && p->done == p->put) {
-        ensi_pub_finish(c, p, NULL, ENSIGN_NACK_NOT_SENT);
+        ensi_pub_finish(c, &p->h, NULL);
     } else if (p->state == ENSI_PUB_WAIT && p->reopen_timer.state == ENSI_TIMER_OFF &&
+               !(p->parked && p->done == p->put) &&
                ensi_pub_queue(c, p) != ENSIGN_OK) {
         ensi_state_reopen_in(&p->reopen_timer, c, ++p->failures);
     }
@@ -9228,7 +9265,7 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
         ensi_state_ready(c, &p->h, true);
     }
     if (ensi_timer_due(&p->close_timer, now)) {
-        ensi_pub_finish(c, p, NULL, ENSIGN_NACK_NOT_SENT);
+        ensi_pub_finish(c, &p->h, NULL);
         ensi_state_ready(c, &p->h, ensi_pub_has(&p->h));
     }
 }
@@ -10600,6 +10637,16 @@ static ensign_request_t ensi_req_make(ensign_t *c, ensi_req_kind_t kind, const c
     return ensi_req_open(c, q, user);
 }
 
+size_t ensign_request_memory_bound(void)
+{
+    size_t answer = ENSI_REQ_MESSAGE_MAX + ENSI_GRPC_PREFIX;
+    /* a page that a topic is lent from and the next one, one buffer kept; a request whose policy may be as
+     * large as a
+     * message; 8 KiB each for metadata and nghttp2 */
+    return sizeof(ensi_req_t) + 2 * answer + ENSI_REQ_WINDOW + 2 * (size_t)ENSI_REQ_MESSAGE_MAX + 2 * 8192 +
+           1024;
+}
+
 ensign_request_t ensign_topic_create(ensign_t *c, const char *name, const ensign_dedup_t *dedup, void *user)
 {
     return ensi_req_make(c, ENSI_REQ_CREATE, name, dedup, user);
@@ -10756,7 +10803,7 @@ static const ensi_kind_ops_t *ensi_client_ops(const ensi_handle_t *h)
           ensi_state_end, ensi_call_free, NULL },
 #ifndef ENSIGN_NO_SERVICE
         { ensi_pub_has, ensi_pub_pull, ensi_pub_serve, ensi_pub_tick, ensi_pub_left, ensi_pub_call,
-          ensi_pub_end, ensi_pub_free, ensi_client_pub_health },
+          ensi_pub_finish, ensi_pub_free, ensi_client_pub_health },
         { ensi_sub_has, ensi_sub_pull, ensi_sub_serve, ensi_sub_tick, ensi_sub_left, ensi_sub_call,
           ensi_sub_finish, ensi_sub_free, ensi_client_sub_health },
         { ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_left, ensi_req_call,
@@ -11845,12 +11892,17 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
                                   d->tls.ca_file,     d->auth_tls.ca_file,
                                   d->tls.server_name, d->auth_tls.server_name,
                                   d->endpoint,        d->auth_url };
-    const size_t link = 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES, record = 2 * (size_t)ENSI_RECORD_BYTES;
+#ifndef ENSIGN_NO_TLS
+    const size_t tls = 2 * (size_t)ENSI_RECORD_BYTES + sizeof(ensi_tls_conf_t);
+#else
+    const size_t tls = 0;
+#endif
+    const size_t link = 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES;
     size_t size =
         sizeof(ensign_t) + ENSI_CLIENT_NGHTTP2 + ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
     size += (size_t)ensi_or(d->max_handles, 64) * (sizeof(ensi_handle_t *) + 2 * sizeof(uint16_t));
-    size += link + (d->tls.off ? 0 : record);
-    if (d->client_id) size += link + record + 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
+    size += link + (d->tls.off ? 0 : tls);
+    if (d->client_id) size += link + tls + 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
     for (size_t i = 0; i < ENSI_COUNT(texts); i++) size += ensign_str(texts[i]).len + ENSI_MEM_SMALL;
     return size + d->tls.ca_pem.len + d->auth_tls.ca_pem.len;
 }

@@ -218,6 +218,31 @@ SCRIPT(a_topic_that_is_not_there_is_a_nack)
     assert_memory_equal(service.events[1].topic, traffic_id, 16);
 }
 
+/* The server opens no stream in an empty project. That is no end: the topic may be made later. */
+SCRIPT(a_project_without_topics_costs_the_event_only)
+{
+    ensign_publisher_desc_t d = to_weather();
+    const ensign_notice_t *n;
+    ensign_publisher_t p;
+    stream_t *s;
+    service_reset();
+    world_create(w);
+    p = publisher(w, &d);
+    s = world_stream(w, 0);
+    peer_finish(s, ENSIGN_GRPC_FAILED_PRECONDITION, "no topics available", NULL);
+    world_pass(w, 60000);
+    assert_int_equal(w->stream_count, 1); /* nothing to send: nothing is asked */
+    assert_int_equal(put_text(w, p, "early", 1), ENSIGN_OK);
+    s = world_stream(w, 1);
+    peer_finish(s, ENSIGN_GRPC_FAILED_PRECONDITION, "no topics available", NULL);
+    n = expect_nack(w, p, 1, ENSIGN_NACK_TOPIC_UNKNOWN);
+    assert_int_equal(n->as.nack.stored, ENSIGN_STORED_NO);
+    w->on_message = service_publish;
+    service.ack = true;
+    assert_int_equal(put_text(w, p, "there", 2), ENSIGN_OK);
+    expect_ack(w, p, 2);
+}
+
 SCRIPT(a_nack_may_overtake)
 {
     ensign_publisher_desc_t d = to_weather();
@@ -809,6 +834,7 @@ int main(void)
         IN_MODES(all_fields_of_an_event),
         IN_MODES(taken_before_there_is_a_connection),
         IN_MODES(a_topic_that_is_not_there_is_a_nack),
+        IN_MODES(a_project_without_topics_costs_the_event_only),
         IN_MODES(a_nack_may_overtake),
         IN_MODES(a_full_ring_says_again_and_then_room_once),
         IN_MODES(the_largest_event), IN_MODES(one_event_may_be_larger_than_the_ring),
