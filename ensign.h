@@ -1126,6 +1126,17 @@ const char *ensign_result_text(int code)
     }
 }
 
+/* State machines are tables of the legal moves; nobody assigns a state but the one function of its section. */
+typedef struct ensi_move_t { uint8_t from, in, to; } ensi_move_t;
+
+/* The state that `in` leads to, or -1: no legal move. */
+static int ensi_move(const ensi_move_t *moves, size_t count, int from, int in)
+{
+    for (size_t i = 0; i < count; i++)
+        if (moves[i].from == from && moves[i].in == in) return moves[i].to;
+    return -1;
+}
+
 typedef enum { ENSI_TIMER_OFF, ENSI_TIMER_FRESH, ENSI_TIMER_ARMED } ensi_timer_state_t;
 typedef struct ensi_timer_t { uint64_t at_ms; uint32_t after_ms; ensi_timer_state_t state; } ensi_timer_t;
 
@@ -1578,9 +1589,7 @@ typedef struct ensi_sockets_t {
 typedef enum {
     ENSI_SOCK_IN_DIAL, ENSI_SOCK_IN_CONNECTED, ENSI_SOCK_IN_DROP, ENSI_SOCK_IN_CLOSE, ENSI_SOCK_IN_LIST
 } ensi_sock_in_t;
-typedef struct { ensi_sock_state_t from; ensi_sock_in_t in; ensi_sock_state_t to; } ensi_sock_move_t;
-
-static const ensi_sock_move_t ensi_sock_moves[] = {
+static const ensi_move_t ensi_sock_moves[] = {
     { ENSI_SOCK_NONE,       ENSI_SOCK_IN_DIAL,      ENSI_SOCK_CONNECTING },
     { ENSI_SOCK_CONNECTING, ENSI_SOCK_IN_CONNECTED, ENSI_SOCK_UP         },
     { ENSI_SOCK_CONNECTING, ENSI_SOCK_IN_DROP,      ENSI_SOCK_GONE       }, // a loop knows it
@@ -1592,14 +1601,10 @@ static const ensi_sock_move_t ensi_sock_moves[] = {
 
 static bool ensi_sock_move(ensi_sock_state_t *state, ensi_sock_in_t in)
 {
-    for (size_t i = 0; i < ENSI_COUNT(ensi_sock_moves); i++) {
-        const ensi_sock_move_t *m = &ensi_sock_moves[i];
-        if (m->from == *state && m->in == in) {
-            *state = m->to;
-            return true;
-        }
-    }
-    return false;
+    int to = ensi_move(ensi_sock_moves, ENSI_COUNT(ensi_sock_moves), (int)*state, (int)in);
+    if (to < 0) return false;
+    *state = (ensi_sock_state_t)to;
+    return true;
 }
 
 static bool ensi_sock_live(const ensi_sock_t *s)
@@ -5663,13 +5668,8 @@ typedef enum {
     ENSI_LINK_ON_DUE,       /* the backoff is over */
     ENSI_LINK_INPUTS
 } ensi_link_in_t;
-typedef struct ensi_link_move_t {
-    ensi_link_state_t from;
-    ensi_link_in_t in;
-    ensi_link_state_t to;
-} ensi_link_move_t;
 
-static const ensi_link_move_t ensi_link_moves[] = {
+static const ensi_move_t ensi_link_moves[] = {
     { ENSI_LINK_IDLE,    ENSI_LINK_ON_NAME,    ENSI_LINK_RESOLVE },
     { ENSI_LINK_IDLE,    ENSI_LINK_ON_ADDRESS, ENSI_LINK_DIAL    },
     { ENSI_LINK_RESOLVE, ENSI_LINK_ON_ADDRESS, ENSI_LINK_DIAL    },
@@ -5723,13 +5723,10 @@ typedef struct ensi_link_t {
 
 static bool ensi_link_move(ensi_link_t *l, ensi_link_in_t in)
 {
-    for (size_t i = 0; i < ENSI_COUNT(ensi_link_moves); i++) {
-        const ensi_link_move_t *m = &ensi_link_moves[i];
-        if (m->from != l->state || m->in != in) continue;
-        l->state = m->to;
-        return true;
-    }
-    return false;
+    int to = ensi_move(ensi_link_moves, ENSI_COUNT(ensi_link_moves), (int)l->state, (int)in);
+    if (to < 0) return false;
+    l->state = (ensi_link_state_t)to;
+    return true;
 }
 
 static int ensi_link_buffers(ensi_link_t *l)
@@ -6594,13 +6591,8 @@ typedef enum {
     ENSI_GRPC_ON_END,
     ENSI_GRPC_INPUTS
 } ensi_grpc_in_t;
-typedef struct ensi_grpc_move_t {
-    ensi_grpc_state_t from;
-    ensi_grpc_in_t in;
-    ensi_grpc_state_t to;
-} ensi_grpc_move_t;
 
-static const ensi_grpc_move_t ensi_grpc_moves[] = {
+static const ensi_move_t ensi_grpc_moves[] = {
     { ENSI_GRPC_NEW,    ENSI_GRPC_ON_QUEUE,  ENSI_GRPC_QUEUED },
     { ENSI_GRPC_QUEUED, ENSI_GRPC_ON_SUBMIT, ENSI_GRPC_OPEN   },
     { ENSI_GRPC_QUEUED, ENSI_GRPC_ON_END,    ENSI_GRPC_ENDED  },
@@ -6663,13 +6655,10 @@ typedef struct ensi_grpc_queue_t { ensi_grpc_t *head, *tail; uint64_t orders; } 
 
 static bool ensi_grpc_move(ensi_grpc_t *k, ensi_grpc_in_t in)
 {
-    for (size_t i = 0; i < ENSI_COUNT(ensi_grpc_moves); i++) {
-        const ensi_grpc_move_t *m = &ensi_grpc_moves[i];
-        if (m->from != k->state || m->in != in) continue;
-        k->state = m->to;
-        return true;
-    }
-    return false;
+    int to = ensi_move(ensi_grpc_moves, ENSI_COUNT(ensi_grpc_moves), (int)k->state, (int)in);
+    if (to < 0) return false;
+    k->state = (ensi_grpc_state_t)to;
+    return true;
 }
 
 /* ---- tables of the specification */
@@ -7284,13 +7273,8 @@ typedef enum {
     ENSI_AUTH_ON_STALE,             /* the refresh token was refused */
     ENSI_AUTH_ON_DENIED, ENSI_AUTH_ON_DUE, ENSI_AUTH_INPUTS
 } ensi_auth_in_t;
-typedef struct ensi_auth_move_t {
-    ensi_auth_state_t from;
-    ensi_auth_in_t in;
-    ensi_auth_state_t to;
-} ensi_auth_move_t;
 
-static const ensi_auth_move_t ensi_auth_moves[] = {
+static const ensi_move_t ensi_auth_moves[] = {
     { ENSI_AUTH_IDLE,   ENSI_AUTH_ON_NEED,   ENSI_AUTH_ASKING },
     { ENSI_AUTH_READY,  ENSI_AUTH_ON_NEED,   ENSI_AUTH_ASKING },
     { ENSI_AUTH_ASKING, ENSI_AUTH_ON_TOKEN,  ENSI_AUTH_READY  },
@@ -7331,13 +7315,10 @@ typedef struct ensi_auth_t {
 
 static bool ensi_auth_move(ensi_auth_t *a, ensi_auth_in_t in)
 {
-    for (size_t i = 0; i < ENSI_COUNT(ensi_auth_moves); i++) {
-        const ensi_auth_move_t *m = &ensi_auth_moves[i];
-        if (m->from != a->state || m->in != in) continue;
-        a->state = m->to;
-        return true;
-    }
-    return false;
+    int to = ensi_move(ensi_auth_moves, ENSI_COUNT(ensi_auth_moves), (int)a->state, (int)in);
+    if (to < 0) return false;
+    a->state = (ensi_auth_state_t)to;
+    return true;
 }
 
 /* An exchange leaves the key and the tokens in the buffers that it went through. */
@@ -8505,13 +8486,8 @@ typedef enum {
     ENSI_PUB_ON_END,
     ENSI_PUB_INPUTS
 } ensi_pub_in_t;
-typedef struct ensi_pub_move_t {
-    ensi_pub_state_t from;
-    ensi_pub_in_t in;
-    ensi_pub_state_t to;
-} ensi_pub_move_t;
 
-static const ensi_pub_move_t ensi_pub_moves[] = {
+static const ensi_move_t ensi_pub_moves[] = {
     { ENSI_PUB_WAIT,     ENSI_PUB_ON_OPEN,   ENSI_PUB_OPENING  },
     { ENSI_PUB_WAIT,     ENSI_PUB_ON_END,    ENSI_PUB_ENDED    },
     { ENSI_PUB_OPENING,  ENSI_PUB_ON_READY,  ENSI_PUB_READY    },
@@ -8578,13 +8554,10 @@ typedef struct ensi_pub_t {
 
 static bool ensi_pub_move(ensi_pub_t *p, ensi_pub_in_t in)
 {
-    for (size_t i = 0; i < ENSI_COUNT(ensi_pub_moves); i++) {
-        const ensi_pub_move_t *m = &ensi_pub_moves[i];
-        if (m->from != p->state || m->in != in) continue;
-        p->state = m->to;
-        return true;
-    }
-    return false;
+    int to = ensi_move(ensi_pub_moves, ENSI_COUNT(ensi_pub_moves), (int)p->state, (int)in);
+    if (to < 0) return false;
+    p->state = (ensi_pub_state_t)to;
+    return true;
 }
 
 static ensi_entry_t *ensi_pub_entry(const ensi_pub_t *p, uint64_t count)
@@ -9541,13 +9514,8 @@ typedef enum {
     ENSI_SUB_ON_END,
     ENSI_SUB_INPUTS
 } ensi_sub_in_t;
-typedef struct ensi_sub_move_t {
-    ensi_sub_state_t from;
-    ensi_sub_in_t in;
-    ensi_sub_state_t to;
-} ensi_sub_move_t;
 
-static const ensi_sub_move_t ensi_sub_moves[] = {
+static const ensi_move_t ensi_sub_moves[] = {
     { ENSI_SUB_WAIT,    ENSI_SUB_ON_OPEN,  ENSI_SUB_OPENING },
     { ENSI_SUB_WAIT,    ENSI_SUB_ON_END,   ENSI_SUB_ENDED   },
     { ENSI_SUB_OPENING, ENSI_SUB_ON_READY, ENSI_SUB_READY   },
@@ -9593,13 +9561,10 @@ typedef struct ensi_sub_t {
 
 static bool ensi_sub_move(ensi_sub_t *s, ensi_sub_in_t in)
 {
-    for (size_t i = 0; i < ENSI_COUNT(ensi_sub_moves); i++) {
-        const ensi_sub_move_t *m = &ensi_sub_moves[i];
-        if (m->from != s->state || m->in != in) continue;
-        s->state = m->to;
-        return true;
-    }
-    return false;
+    int to = ensi_move(ensi_sub_moves, ENSI_COUNT(ensi_sub_moves), (int)s->state, (int)in);
+    if (to < 0) return false;
+    s->state = (ensi_sub_state_t)to;
+    return true;
 }
 
 static size_t ensi_sub_scan_at(const ensi_sub_t *s)
@@ -10639,7 +10604,7 @@ static ensign_request_t ensi_req_make(ensign_t *c, ensi_req_kind_t kind, const c
 
 size_t ensign_request_memory_bound(void)
 {
-    size_t answer = ENSI_REQ_MESSAGE_MAX + ENSI_GRPC_PREFIX;
+    size_t answer = (size_t)ENSI_REQ_MESSAGE_MAX + ENSI_GRPC_PREFIX;
     /* a page that a topic is lent from and the next one, one buffer kept; a request whose policy may be as
      * large as a
      * message; 8 KiB each for metadata and nghttp2 */
