@@ -1126,7 +1126,7 @@ const char *ensign_result_text(int code)
     }
 }
 
-/* State machines are tables of the legal moves; nobody assigns a state but the one function of its section. */
+/* State machines are tables of legal moves; nobody assigns a state but the one function of its section. */
 typedef struct ensi_move_t { uint8_t from, in, to; } ensi_move_t;
 
 /* The state that `in` leads to, or -1: no legal move. */
