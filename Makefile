@@ -55,7 +55,7 @@ BUILT     := $(SERVER) $(EXAMPLES) $(UNIT) $(E2E) $(FUZZ)
 # ---------------------------------------------------------------- targets
 
 .PHONY: all help deps demo test suite check check-asan check-valgrind check-mbedtls36 test-peers test-live \
-        soak fuzz server examples install uninstall clean
+        soak fuzz bench server examples install uninstall clean
 
 all: server examples
 	@echo "Built build/ensignd and build/examples. Next: make demo, make test, make help."
@@ -68,6 +68,7 @@ help:
 	@echo "make test-live    a session with the server that the ENSIGN_ variables name"
 	@echo "make soak         the long runs"
 	@echo "make fuzz         each fuzz target for FUZZ_SECONDS [60]"
+	@echo "make bench        CPU an event beside grpc-go's, sizes, lines by section (Go)"
 	@echo "make              build/ensignd and build/examples"
 	@echo "make deps         install what demo, test and check need"
 	@echo "make install      ensign.h and ensign.pc; DESTDIR, PREFIX [/usr/local]"
@@ -226,6 +227,10 @@ install: ensign.h
 
 uninstall:
 	rm -f "$(INSTALLED_H)" "$(INSTALLED_PC)"
+
+# Figures, and a peer beside them; never a part of the tests.
+bench: $(SERVER) $(B)/tests/soak/million $(B)/examples/publish
+	@tools/bench
 
 clean:
 	rm -rf build
