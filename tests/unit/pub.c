@@ -123,7 +123,7 @@ static void feed(ensi_pub_t *p, const uint8_t *bytes, size_t len)
 static void reply(ensi_pub_t *p, const ensi_pb_publisher_reply_t *m)
 {
     uint8_t bytes[512];
-    size_t len;
+    size_t len = 0;
     assert_true(ensi_pb_encode(ensi_pb_publisher_reply_fields, m, bytes, sizeof bytes, &len));
     feed(p, bytes, len);
 }
@@ -282,7 +282,7 @@ static size_t reference(const ensign_event_t *e, ensign_time_t created,
     ensi_pb_event_t inner;
     ensi_pb_publisher_request_t m;
     uint8_t *p = metadata;
-    size_t len;
+    size_t len = 0;
     memset(&inner, 0, sizeof inner);
     memset(&m, 0, sizeof m);
     if (e->metadata.len) memcpy(p, e->metadata.ptr, e->metadata.len);
@@ -332,7 +332,7 @@ static void one_random_event(bool empty)
     ensign_event_t e;
     ensign_time_t created;
     uint8_t id[ENSI_PUB_LOCAL_ID], *p = forwarded;
-    size_t len;
+    size_t len = 0;
     memset(&e, 0, sizeof e);
     memset(&encryption, 0, sizeof encryption);
     memset(&compression, 0, sizeof compression);

@@ -125,7 +125,7 @@ static void deliver(ensi_sub_t *s, uint32_t n, size_t size, bool odd)
     ensi_pb_event_t e;
     ensi_pb_subscribe_reply_t m;
     uint8_t id[10] = { 0 }, inner[8192 + 64];
-    size_t len;
+    size_t len = 0;
     memset(&e, 0, sizeof e);
     memset(&m, 0, sizeof m);
     memset(data, (int)(n & 0xFF), size);
