@@ -69,13 +69,13 @@ help:
 	@echo "make soak         the long runs"
 	@echo "make fuzz         each fuzz target for FUZZ_SECONDS [60]"
 	@echo "make bench        CPU an event beside grpc-go's, sizes, lines by section (Go)"
-	@echo "make              build/ensignd and build/examples"
+	@echo "make              build/ensignd and build/examples; make server, make examples: one of them"
 	@echo "make deps         install what demo, test and check need"
-	@echo "make install      ensign.h and ensign.pc; DESTDIR, PREFIX [/usr/local]"
+	@echo "make install      ensign.h and ensign.pc; DESTDIR, PREFIX [/usr/local]; make uninstall removes them"
 	@echo "make clean        remove build/"
 	@echo
 	@echo "Settings: CC, CXX, CFLAGS, CPPFLAGS, LDFLAGS; V=1 shows commands; JOBS [2] test programs at a time;"
-	@echo "TEST_TIMEOUT [300] s for each; VARIANT=asan builds into build/asan with sanitizers."
+	@echo "TEST_TIMEOUT [300] s for each; make VARIANT=asan suite: all with sanitizers, under build/asan."
 
 deps:
 	@tools/deps check
@@ -83,7 +83,7 @@ deps:
 demo:
 	@tools/deps demo
 	@$(MAKE) --no-print-directory server $(B)/examples/publish $(B)/examples/subscribe
-	@tools/demo.sh
+	@BUILD=$(B) tools/demo.sh
 
 test:
 	@tools/deps test

@@ -791,7 +791,8 @@ ENSIGN_API size_t ensign_call_memory_bound(const ensign_call_desc_t *d);
 /* >>pub_api   Publish
  *
  * Events are taken before there is a connection or the topic is known: the ring keeps them until they are
- * answered. A topic that turns out not to exist is a NACK. */
+ * answered. A topic that turns out not to exist is a NACK. Names are looked up among the topics that the
+ * server told when the stream opened: one made later is known to a new publisher only. */
 typedef struct ensign_publisher_desc_t {
     const char *topic;              /* name, up to 512 bytes, for events that name none [each names one] */
     bool        at_most_once;       /* [false] after a reconnect NACK with OUTCOME_UNKNOWN what was sent,
@@ -800,8 +801,8 @@ typedef struct ensign_publisher_desc_t {
     uint32_t    buffer_bytes;       /* of the ring: accepted, and not yet acked [1 MiB], 1024 or more; one
                                        larger event is taken when it is empty */
     uint32_t    window_bytes;       /* usual size of the receive buffer, for answers [64 KiB], 1024..1 GiB */
-    uint32_t max_reply_bytes; /* largest answer [1 MiB], 1024..1 GiB; the map of topics comes in one: if that
-                                       is larger, END with E_TOO_LARGE */
+    uint32_t    max_reply_bytes;    /* largest answer [1 MiB], 1024..1 GiB; the map of topics comes in one: if
+                                       that is larger, END with E_TOO_LARGE */
     uint32_t    max_in_flight;      /* events whose answer is still to come, or to be pulled [8192], 1..16383:
                                        past 16384 the server drops acks in silence */
     uint32_t    ack_timeout_ms;     /* no answer for so long: the stream is reopened, and what is not answered
@@ -871,7 +872,7 @@ typedef struct ensign_dedup_t {     /* which events of a topic count as duplicat
 } ensign_dedup_t;
 
 /* TOPIC, or END with E_ALREADY_EXISTS and the like. dedup may be NULL; the server records a policy that is
- * given here, but never runs it. */
+ * given here, but never runs it. E_TOO_LARGE: its keys and fields take over 4 MiB less 1 KiB. */
 ENSIGN_API ensign_request_t ensign_topic_create(ensign_t *c, const char *name, const ensign_dedup_t *dedup,
                                                 void *user);
 
@@ -6071,7 +6072,7 @@ static int ensi_rx_head(const ensi_rx_t *r, size_t *total)
     size_t have = r->end - r->start - r->lent;
     *total = ENSI_GRPC_PREFIX;
     if (have < ENSI_GRPC_PREFIX) return ENSIGN_AGAIN;
-    *total += ensi_get_be32(r->ptr + r->start + r->lent + 1);
+    *total += ensi_min(ensi_get_be32(r->ptr + r->start + r->lent + 1), SIZE_MAX - ENSI_GRPC_PREFIX);
     return have >= *total ? ENSIGN_OK : ENSIGN_AGAIN;
 }
 
@@ -8465,8 +8466,11 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
  *        released). pulled: notice given. An answer that overtakes older events is given when it comes
  *        ("early").
  *        Stream lost: sent = done; at_most_once nacks what had been sent whole. Streams that fail without a
- *        break are given up after give_up_after_ms. `state` is assigned by ensi_pub_move alone.
+ *        break are given up after give_up_after_ms. Parked: the server opens no stream, as the project has no
+ *        topics; what waits is nacked, and the next event asks again. `state` is assigned by ensi_pub_move
+ *        alone.
  *        ack_timer runs while the server owes something: ready, an answer, room for more bytes, the end.
+ *        calm_timer: failures before a stream that stands are forgotten by an answer or when it is up.
  * Fails  ring or header array full: AGAIN. An answer to an event that was not sent on this stream ends the
  *        stream, not the client. */
 typedef enum {
@@ -8546,7 +8550,7 @@ typedef struct ensi_pub_t {
     size_t room_wanted;             /* what was refused with AGAIN; 0: nothing */
     uint64_t nonce, acked, nacked, drain_left;
     ensi_topics_t topics;
-    ensi_timer_t ack_timer, drain_timer, close_timer, reopen_timer;
+    ensi_timer_t ack_timer, drain_timer, close_timer, reopen_timer, calm_timer;
     uint32_t opens, failures;
     ensi_nack_text_t texts[ENSI_PUB_TEXTS];     /* the server's words for the latest nacks */
     ensign_event_t event;           /* of a NACK notice */
@@ -9002,6 +9006,7 @@ static int ensi_pub_on_ready(ensign_t *c, ensi_pub_t *p, const ensi_pb_stream_re
     }
     ensi_pub_move(p, ENSI_PUB_ON_READY);
     ensi_timer_stop(&p->ack_timer);
+    if (p->failures) ensi_timer_start(&p->calm_timer, c->links[ENSIGN_LINK_RPC].backoff_max_ms);
     p->unauthenticated = p->parked = false;
     p->opens++;
     if (p->opens > 1) p->h.stats.reconnects++;
@@ -9111,6 +9116,7 @@ static void ensi_pub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t 
     ensi_timer_stop(&p->ack_timer);
     ensi_timer_stop(&p->close_timer);
     ensi_timer_stop(&p->reopen_timer);
+    ensi_timer_stop(&p->calm_timer);
     p->room_wanted = 0;
     ensi_pub_nack_rest(c, p, ENSIGN_NACK_NOT_SENT);
     ensi_state_end(c, &p->h, why);
@@ -9145,14 +9151,15 @@ static void ensi_pub_park(ensign_t *c, ensi_pub_t *p)
     ensi_pub_rewind(c, p);
     ensi_pub_nack_rest(c, p, ENSIGN_NACK_TOPIC_UNKNOWN);
     p->failures = 0;
+    p->unauthenticated = false; /* it looks at the token first */
     p->parked = true;
 }
 
 static void ensi_pub_stream_ended(ensign_t *c, ensi_pub_t *p)
 {
     bool opened = p->state != ENSI_PUB_OPENING, half = p->state == ENSI_PUB_HALF;
-    bool unknown = p->k.end_status == ENSIGN_GRPC_FAILED_PRECONDITION;
-    if (unknown && !opened && p->k.from_server) {
+    ensi_timer_stop(&p->calm_timer);
+    if (p->k.end_status == ENSIGN_GRPC_FAILED_PRECONDITION && !opened && p->k.from_server) {
         ensi_pub_park(c, p);
         return;
     }
@@ -9195,8 +9202,7 @@ static void ensi_pub_reopen(ensign_t *c, ensi_pub_t *p)
     if (p->closing && p->done == p->put) {
         ensi_pub_finish(c, &p->h, NULL);
     } else if (p->state == ENSI_PUB_WAIT && p->reopen_timer.state == ENSI_TIMER_OFF &&
-               !(p->parked && p->done == p->put) &&
-               ensi_pub_queue(c, p) != ENSIGN_OK) {
+               !(p->parked && p->done == p->put) && ensi_pub_queue(c, p) != ENSIGN_OK) {
         ensi_state_reopen_in(&p->reopen_timer, c, ++p->failures);
     }
 }
@@ -9226,6 +9232,7 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     uint64_t now = c->env.now_ms;
     if (ensi_timer_due(&p->reopen_timer, now)) ensi_state_touch(c, &p->k);
+    if (ensi_timer_due(&p->calm_timer, now)) p->failures = 0;
     if (ensi_timer_due(&p->ack_timer, now)) {
         ensi_state_abort(c, &p->k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_STALLED,
                          "publish: no answer within ack_timeout_ms; the stream is opened again");
@@ -9248,8 +9255,10 @@ static uint32_t ensi_pub_left(const ensi_handle_t *h, uint64_t now_ms)
     const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
     uint32_t a = ensi_timer_wait(&p->ack_timer, now_ms), b = ensi_timer_wait(&p->drain_timer, now_ms);
     uint32_t d = ensi_timer_wait(&p->close_timer, now_ms), e = ensi_timer_wait(&p->reopen_timer, now_ms);
+    uint32_t f = ensi_timer_wait(&p->calm_timer, now_ms);
     if (b < a) a = b;
     if (e < d) d = e;
+    if (f < d) d = f;
     return a < d ? a : d;
 }
 
@@ -9496,8 +9505,8 @@ int ensign_publisher_close(ensign_t *c, ensign_publisher_t handle, uint32_t time
  *        A token is the count of the event, from 1; it is good while it is among the last max_unacked and was
  *        given since the last stream was lost.
  *        unsent: how many of [unsent_from, given) wait to be sent; `state` of older slots says nothing.
- * Moves  WAIT -> OPENING -> READY, back to WAIT when the stream is lost; given up like a publisher's. `state`
- *        is assigned by ensi_sub_move alone.
+ * Moves  WAIT -> OPENING -> READY, back to WAIT when the stream is lost; given up like a publisher's, and
+ *        failures are forgotten by an event or by calm_timer. `state` is assigned by ensi_sub_move alone.
  * Fails  an event that is too large or no Event becomes a gap; everything else that a server can do wrong
  *        ends the stream. */
 typedef enum {
@@ -9553,7 +9562,7 @@ typedef struct ensi_sub_t {
     uint64_t unsent_from;           /* no unsent ack is older */
     uint32_t unsent;
     ensi_topics_t topics, old_topics;   /* the old map, while a lent event's name may lie in it */
-    ensi_timer_t reopen_timer;
+    ensi_timer_t reopen_timer, calm_timer;
     uint32_t opens, failures;
     ensign_time_t last_committed;   /* of the last event that was given */
     ensign_event_t event;
@@ -9713,7 +9722,7 @@ static int ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_re
     }
     ensi_sub_move(s, ENSI_SUB_ON_READY);
     s->opens++;
-    s->failures = 0;
+    if (s->failures) ensi_timer_start(&s->calm_timer, c->links[ENSIGN_LINK_RPC].backoff_max_ms);
     s->unauthenticated = false;
     if (s->opens > 1) s->h.stats.reconnects++;
     s->h.bits |= ENSI_BIT_OPEN;
@@ -9746,15 +9755,16 @@ static int ensi_sub_message(ensign_t *c, ensi_sub_t *s, size_t from, size_t tota
     if (from > at) memmove(r->ptr + at, r->ptr + from, total);
     s->scan += total;
     s->gap_last = false;
+    s->failures = 0;
     return ENSIGN_OK;
 }
 
-/* An event that is larger than allowed: a gap stands for it; its bytes, `here` and those that are still to
- * come, are passed over. Before the stream is ready it can only be the map of topics. */
-static int ensi_sub_skip(ensign_t *c, ensi_sub_t *s, size_t total, size_t here)
+/* An event that is larger than allowed: a gap stands for it; its bytes, those that are here and the `rest`,
+ * are passed over. Before the stream is ready it can only be the map of topics. */
+static int ensi_sub_skip(ensign_t *c, ensi_sub_t *s, size_t rest)
 {
     if (s->state != ENSI_SUB_READY) return ENSIGN_E_TOO_LARGE;
-    s->k.s.rx.skip = total - here;
+    s->k.s.rx.skip = rest;
     ensi_sub_gap(c, s, ENSIGN_E_TOO_LARGE);
     return ENSIGN_OK;
 }
@@ -9766,13 +9776,14 @@ static int ensi_sub_scan(ensign_t *c, ensi_sub_t *s)
     size_t from = ensi_sub_scan_at(s), at;
     int rc = ENSIGN_OK;
     while (rc == ENSIGN_OK && r->end - from >= ENSI_GRPC_PREFIX) {
-        size_t total = ENSI_GRPC_PREFIX + (size_t)ensi_get_be32(r->ptr + from + 1);
-        size_t here = ensi_min(r->end - from, total);
+        size_t len = ensi_get_be32(r->ptr + from + 1); /* with the prefix it need not fit 32 bits */
+        size_t here = ensi_min(r->end - from - ENSI_GRPC_PREFIX, len);
         if (r->ptr[from] != 0) return ENSIGN_E_PROTOCOL;
-        if (total > r->limit) rc = ensi_sub_skip(c, s, total, here);
-        else if (here == total) rc = ensi_sub_message(c, s, from, total);
+        if (len > r->limit - ENSI_GRPC_PREFIX) rc = ensi_sub_skip(c, s, len - here);
+        else if (here == len) rc = ensi_sub_message(c, s, from, ENSI_GRPC_PREFIX + len);
         else break;
-        from = ensi_max(from + here, ensi_sub_scan_at(s)); /* a gap can be longer than the part of an event */
+        /* a gap can be longer than the part of an event */
+        from = ensi_max(from + ENSI_GRPC_PREFIX + here, ensi_sub_scan_at(s));
     }
     at = ensi_sub_scan_at(s);
     if (from > at) memmove(r->ptr + at, r->ptr + from, r->end - from); /* once for all that was left out */
@@ -9813,6 +9824,7 @@ static void ensi_sub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t 
     ensi_state_abort(c, &s->k, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "subscribe: closed");
     ensi_sub_move(s, ENSI_SUB_ON_END);
     ensi_timer_stop(&s->reopen_timer);
+    ensi_timer_stop(&s->calm_timer);
     ensi_state_end(c, &s->h, why);
 }
 
@@ -9824,8 +9836,12 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
     int code = s->k.fault.code ? s->k.fault.code : ENSIGN_E_CLOSED;
     r->end = ensi_sub_scan_at(s);
     r->skip = 0;
+    ensi_timer_stop(&s->calm_timer);
     if (ensi_pub_is_final(&s->k, opened, s->unauthenticated)) {
-        if (s->k.end_status == ENSIGN_GRPC_FAILED_PRECONDITION) s->k.fault.code = ENSIGN_E_UNKNOWN_TOPIC;
+        if (s->k.end_status == ENSIGN_GRPC_FAILED_PRECONDITION)
+            ensi_fail(&s->k.fault, ENSIGN_E_UNKNOWN_TOPIC, 0,
+                      "subscribe: the project has %s; create one first, or mend the name",
+                      s->filter_len ? "none of the topics that are asked for" : "no topics");
         ensi_sub_finish(c, &s->h, &s->k.fault);
         return;
     }
@@ -9885,11 +9901,14 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     if (ensi_timer_due(&s->reopen_timer, c->env.now_ms)) ensi_state_touch(c, &s->k);
+    if (ensi_timer_due(&s->calm_timer, c->env.now_ms)) s->failures = 0;
 }
 
 static uint32_t ensi_sub_left(const ensi_handle_t *h, uint64_t now_ms)
 {
-    return ensi_timer_wait(&((const ensi_sub_t *)(const void *)h)->reopen_timer, now_ms);
+    const ensi_sub_t *s = (const ensi_sub_t *)(const void *)h;
+    uint32_t a = ensi_timer_wait(&s->reopen_timer, now_ms), b = ensi_timer_wait(&s->calm_timer, now_ms);
+    return a < b ? a : b;
 }
 
 static ensi_grpc_t *ensi_sub_call(ensi_handle_t *h)
@@ -10117,6 +10136,7 @@ enum {
     ENSI_REQ_PAGE = 100,
     ENSI_REQ_PAGES_MAX = 10000,     /* a million topics */
     ENSI_REQ_MESSAGE_MAX = 4 * 1024 * 1024,
+    ENSI_REQ_POLICY_MAX = ENSI_REQ_MESSAGE_MAX - 1024, /* the rest of the Topic has room beside it */
     ENSI_REQ_WINDOW = 16 * 1024,
     ENSI_REQ_TOKEN = 1024
 };
@@ -10376,6 +10396,7 @@ static void ensi_req_ended(ensign_t *c, ensi_req_t *q)
         ensi_req_failed(c, q);
         return;
     }
+    q->unauthenticated = false; /* a long list can outlive its token more than once */
     rc = ensi_grpc_look(k, r, &total, &status);
     if (rc == ENSIGN_OK &&
         ensi_req_answer(c, q,
@@ -10554,6 +10575,20 @@ static uint8_t *ensi_req_put_list(uint8_t *p, uint32_t tag, const char *const *l
     return p;
 }
 
+/* The server takes no larger request, and the memory bound counts on it. */
+static bool ensi_req_good_policy(ensign_t *c, const ensign_dedup_t *d)
+{
+    size_t keys = 0, fields = 0;
+    if (!d) return true;
+    ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_KEYS_TAG, d->keys, d->key_count, &keys);
+    ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count, &fields);
+    if (keys + fields <= ENSI_REQ_POLICY_MAX) return true;
+    ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
+                  "topic: the policy's keys and fields take %lu bytes, %d are allowed; name fewer",
+                  (unsigned long)(keys + fields), ENSI_REQ_POLICY_MAX);
+    return false;
+}
+
 /* Encodes the Topic that CreateTopic gets. The policy's lists are spans, made in a scratch block first. */
 static bool ensi_req_encode_create(ensign_t *c, ensi_req_t *q, const ensign_dedup_t *d)
 {
@@ -10592,7 +10627,7 @@ static ensign_request_t ensi_req_make(ensign_t *c, ensi_req_kind_t kind, const c
                                       const ensign_dedup_t *dedup, void *user)
 {
     ensi_req_t *q = NULL;
-    if (ensi_req_good_name(c, name)) q = ensi_req_new(c, kind, name);
+    if (ensi_req_good_name(c, name) && ensi_req_good_policy(c, dedup)) q = ensi_req_new(c, kind, name);
     if (q && kind != ENSI_REQ_FIND && !ensi_req_encode_create(c, q, dedup)) {
         ensi_env_memory(&c->env, q->create_len);
         ensi_req_free(c, &q->h);
@@ -10606,8 +10641,7 @@ size_t ensign_request_memory_bound(void)
 {
     size_t answer = (size_t)ENSI_REQ_MESSAGE_MAX + ENSI_GRPC_PREFIX;
     /* a page that a topic is lent from and the next one, one buffer kept; a request whose policy may be as
-     * large as a
-     * message; 8 KiB each for metadata and nghttp2 */
+     * large as a message, encoded twice; 8 KiB each for metadata and nghttp2 */
     return sizeof(ensi_req_t) + 2 * answer + ENSI_REQ_WINDOW + 2 * (size_t)ENSI_REQ_MESSAGE_MAX + 2 * 8192 +
            1024;
 }
@@ -10744,7 +10778,8 @@ static ensi_stream_health_t ensi_client_pub_health(const ensi_handle_t *h)
 static ensi_stream_health_t ensi_client_sub_health(const ensi_handle_t *h)
 {
     const ensi_sub_t *s = (const ensi_sub_t *)(const void *)h;
-    return s->failures == 0 || s->state == ENSI_SUB_ENDED ? ENSI_STREAM_WELL : ENSI_STREAM_REFUSED;
+    if (s->failures == 0 || s->state == ENSI_SUB_ENDED) return ENSI_STREAM_WELL;
+    return s->state == ENSI_SUB_READY ? ENSI_STREAM_SHAKY : ENSI_STREAM_REFUSED;
 }
 #endif
 

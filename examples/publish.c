@@ -1,6 +1,6 @@
 /* publish.c - publish each line of standard input as one event
  * Shows   ensign_topic_ensure, ensign_await; ensign_wait with a descriptor of your own; AGAIN and ROOM; acks
- * Run     build/ensignd --env-file build/env &         then: set -a; . build/env
+ * Run     build/ensignd --env-file build/env &         then, when it is ready: . build/env
  *         echo '{"temp": 72}' | build/examples/publish weather         (a schema may follow: Update 1.0.0)
  * Prints  "ack" and the commit time (UTC) for each event that the server has stored; exit 0 when all are
  * Next    subscribe.c */

@@ -1,6 +1,7 @@
 /* subscribe.c - print the events of topics as they are published
  * Shows   a poll loop of your own: ensign_poll_set, ensign_timeout, ensign_step; acks; a clean end
- * Run     build/examples/subscribe weather          (-n N ends after N events, ^C at any time)
+ * Run     build/examples/subscribe weather          (-n N ends after N events, ^C at any time; publish.c
+ *         makes the topic: one that does not exist ends the subscription)
  * Prints  each event on standard output, what happens to the connection on standard error
  * Next    grpc_unary.c */
 #define _POSIX_C_SOURCE 200809L

@@ -969,6 +969,41 @@ static void each_ready_forgives_a_refused_token(void **state)
     assert_int_equal(p->state, ENSI_PUB_ENDED);
 }
 
+static void an_empty_project_forgives_a_refused_token(void **state)
+{
+    ensign_publisher_desc_t d = to_weather();
+    ensi_pub_t *p = open_with(&d);
+    (void)state;
+    submit(p);
+    ended(p, ENSIGN_GRPC_UNAUTHENTICATED);
+    pass(p, 100000);
+    submit(p);
+    ended(p, ENSIGN_GRPC_FAILED_PRECONDITION);
+    assert_true(p->parked);
+    assert_int_equal(put(p, NULL, "early", 5, 1), ENSIGN_OK);
+    ensi_pub_serve(client, &p->h);
+    submit(p);
+    ended(p, ENSIGN_GRPC_UNAUTHENTICATED); /* the token was good in between */
+    assert_int_equal(p->state, ENSI_PUB_WAIT);
+}
+
+/* A publisher with nothing to do must not drag an old failure along: give_up counts without a break. */
+static void a_stream_that_stands_is_calm_again(void **state)
+{
+    ensign_publisher_desc_t d = to_weather();
+    ensi_pub_t *p = open_with(&d);
+    (void)state;
+    submit(p);
+    ended(p, ENSIGN_GRPC_UNAVAILABLE);
+    pass(p, 100000);
+    up(p);
+    pass(p, 29999);
+    assert_int_equal(p->failures, 1);
+    pass(p, 1);
+    assert_int_equal(p->failures, 0);
+    assert_int_equal(ensi_pub_left(&p->h, client->env.now_ms), ENSIGN_FOREVER);
+}
+
 static void a_server_that_owes_something_is_given_up(void **state)
 {
     static uint8_t data[4000];
@@ -1025,6 +1060,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_map_that_is_too_large_ends_the_publisher, setup, teardown),
         cmocka_unit_test_setup_teardown(no_memory_for_a_reply_is_a_failure_with_a_backoff, setup, teardown),
         cmocka_unit_test_setup_teardown(each_ready_forgives_a_refused_token, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_empty_project_forgives_a_refused_token, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stream_that_stands_is_calm_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_server_that_owes_something_is_given_up, setup, teardown),
     };
     return cmocka_run_group_tests_name("pub", tests, NULL, NULL);

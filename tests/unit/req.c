@@ -240,6 +240,50 @@ static void closing_steps_after_the_last_answer(void **state)
     assert_int_equal(n->type, ENSIGN_NOTICE_CLOSED);
 }
 
+/* The server answers the running call with UNAUTHENTICATED. */
+static void refuse(ensi_req_t *q)
+{
+    ensi_grpc_dequeue(&client->queue, &q->k);
+    assert_true(ensi_grpc_move(&q->k, ENSI_GRPC_ON_SUBMIT));
+    q->k.grpc_status = ENSIGN_GRPC_UNAUTHENTICATED;
+    q->k.http_status = 200;
+    q->k.grpc_content = q->k.s.ended = true;
+    ensi_grpc_judge(&q->k);
+    ensi_req_serve(client, &q->h);
+}
+
+static void a_list_can_outlive_two_tokens(void **state)
+{
+    ensi_req_t *q = req_of(ensign_topic_list(client, NULL));
+    (void)state;
+    refuse(q);
+    page(q, "a", NULL, "1");
+    expect_topic(q, "a");
+    refuse(q);
+    page(q, "b", NULL, "2");
+    expect_topic(q, "b");
+    refuse(q);
+    refuse(q); /* twice for one page: this key is not accepted */
+    expect_end(q, ENSIGN_E_UNAUTHENTICATED);
+}
+
+static void a_policy_is_no_larger_than_a_message(void **state)
+{
+    static const char *keys[5];
+    static char key[1024 * 1024];
+    ensign_dedup_t d;
+    (void)state;
+    memset(&d, 0, sizeof d);
+    memset(key, 'k', sizeof key - 1);
+    for (int i = 0; i < 5; i++) keys[i] = key;
+    d.keys = keys;
+    d.key_count = 4;
+    assert_int_equal(ensign_topic_create(client, "a", &d, NULL).id, 0);
+    assert_int_equal(ensign_error(client)->code, ENSIGN_E_TOO_LARGE);
+    d.key_count = 3;
+    req_of(ensign_topic_create(client, "a", &d, NULL));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -250,6 +294,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_token_that_is_too_long_ends_the_request, setup, teardown),
         cmocka_unit_test_setup_teardown(uptime_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_steps_after_the_last_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_list_can_outlive_two_tokens, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_policy_is_no_larger_than_a_message, setup, teardown),
     };
     return cmocka_run_group_tests_name("req", tests, NULL, NULL);
 }

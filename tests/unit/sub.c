@@ -552,6 +552,27 @@ static void no_memory_is_a_failure_with_a_backoff(void **state)
 }
 
 /* Many small messages that are no events: each one moved all that was behind it. */
+/* Real servers say ready first, and then that their broker does not run. */
+static void a_stream_that_fails_behind_ready_backs_off(void **state)
+{
+    ensi_sub_t *s = open_with(4096, 4096, 4);
+    (void)state;
+    for (uint32_t i = 1; i <= 3; i++) {
+        up(s);
+        s->k.grpc_status = ENSIGN_GRPC_UNAVAILABLE;
+        s->k.http_status = 200;
+        s->k.grpc_content = s->k.s.ended = true;
+        ensi_grpc_judge(&s->k);
+        serve(s);
+        assert_int_equal(s->state, ENSI_SUB_WAIT);
+        assert_int_equal(s->failures, i);
+        pass(s, 100000);
+    }
+    up(s);
+    pass(s, 30000);
+    assert_int_equal(s->failures, 0); /* it has stood long enough */
+}
+
 static void control_messages_cost_no_more_than_their_bytes(void **state)
 {
     ensi_sub_t *s = open_with(1 << 20, 0, 0);
@@ -589,6 +610,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_event_before_ready_is_not_given, setup, teardown),
         cmocka_unit_test_setup_teardown(no_memory_is_a_failure_with_a_backoff, setup, teardown),
         cmocka_unit_test_setup_teardown(control_messages_cost_no_more_than_their_bytes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stream_that_fails_behind_ready_backs_off, setup, teardown),
         cmocka_unit_test_setup_teardown(limits_of_the_desc, setup, teardown),
     };
     return cmocka_run_group_tests_name("sub", tests, NULL, NULL);
