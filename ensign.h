@@ -213,7 +213,7 @@ extern "C" {
     X(E_ALPN, -123, "the server does not offer HTTP/2 on this port")                                         \
     X(E_PROTOCOL, -200, "the peer broke HTTP; native: nghttp2 code or HTTP status")                          \
     X(E_GOAWAY, -201, "the server wants this connection to end; native: its code")                           \
-    X(E_RESET, -202, "the server reset the stream; native: HTTP/2 code")                                     \
+    X(E_RESET, -202, "the stream was reset, mostly by the server; native: HTTP/2 code")                      \
     X(E_ABUSE, -203, "the peer sends more than it may")                                                      \
     X(E_CANCELLED, -301, "cancelled")                                                                        \
     X(E_UNKNOWN, -302, "the server gave no reason")                                                          \
@@ -504,8 +504,10 @@ typedef enum ensign_notice_type_t {
     /* of ENSIGN_CLIENT */
     ENSIGN_NOTICE_CONNECTED = 1,    /* the server's SETTINGS are here */
     ENSIGN_NOTICE_DISCONNECTED,     /* lost, or an attempt failed: error, as.disconnected */
-    ENSIGN_NOTICE_FAILED,           /* for good: error; ensign_next gives the END of each handle before it */
-    ENSIGN_NOTICE_CLOSED,           /* after ensign_close, behind every END: nothing more comes */
+    ENSIGN_NOTICE_FAILED,           /* for good: error; before it ensign_next gives the END of each handle
+                                       that is not held */
+    ENSIGN_NOTICE_CLOSED,           /* after ensign_close, behind every END: nothing more comes, but from
+                                       handles that are held */
     /* of publishers and subscriptions; ROOM of publishers and calls */
     ENSIGN_NOTICE_OPEN,             /* the stream is ready: as.open; again after each reconnect */
     ENSIGN_NOTICE_ROOM,             /* what was refused with AGAIN fits now */
@@ -1577,6 +1579,7 @@ typedef struct ensi_sock_t {
     bool     dialing;               // `attempt` has been taken up, neither up nor down was answered yet
     bool     listed;                // a loop knows fd: it must see GONE before the number is free again
     bool     can_read, can_write;   // not yet seen to block since it was ready
+    bool     full;                  // rx has no room until tx is sent: TLS owes the peer an answer
     bool     unsent;                // the budget ran out with bytes left in tx
     bool     held;                  // the link wants to dial, but a socket is GONE and unlisted
 } ensi_sock_t;
@@ -1616,7 +1619,7 @@ static bool ensi_sock_live(const ensi_sock_t *s)
 // Done with the socket: closed now if no loop knows its number, else after it was listed with GONE.
 static void ensi_sock_drop(ensi_sock_t *s)
 {
-    s->can_read = s->can_write = s->unsent = false;
+    s->can_read = s->can_write = s->full = s->unsent = false;
     if (!ensi_sock_live(s)) return;
     if (s->listed) {
         ensi_sock_move(&s->state, ENSI_SOCK_IN_DROP);
@@ -1642,7 +1645,7 @@ static bool ensi_sock_more(const ensi_sockets_t *x)
 
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
         const ensi_sock_t *s = &x->link[i];
-        more |= s->held || (s->state == ENSI_SOCK_UP && (s->can_read || s->unsent));
+        more |= s->held || (s->state == ENSI_SOCK_UP && ((s->can_read && !s->full) || s->unsent));
     }
     return more;
 }
@@ -6428,6 +6431,12 @@ static void ensi_h2_stop(ensi_h2_t *h)
     }
 }
 
+/* Tells the peer that we go (RFC 9113 6.8), in the bytes that are sent next; nothing is sent after it. */
+static void ensi_h2_bye(ensi_h2_t *h)
+{
+    if (h->session) ensi_h2_check(h, nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR));
+}
+
 static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
 {
     ssize_t rc = nghttp2_session_mem_recv(h->session, p, n);
@@ -6836,7 +6845,7 @@ static bool ensi_grpc_own_header(ensi_grpc_t *k, ensign_slice_t name, ensign_sli
         return false;
     } else if (ensi_slice_is(name, "grpc-status")) {
         bool known = ensi_grpc_number(value, &number) && number >= 0 && number <= ENSIGN_GRPC_UNAUTHENTICATED;
-        k->grpc_status = known ? (int)number : ENSIGN_GRPC_UNKNOWN;
+        if (k->s.trailers) k->grpc_status = known ? (int)number : ENSIGN_GRPC_UNKNOWN;
     } else if (ensi_slice_is(name, "grpc-encoding")) {
         k->encoded = !ensi_slice_is(value, "identity");
         return false;
@@ -7109,6 +7118,7 @@ static int ensi_grpc_judge_http(ensi_grpc_t *k)
     uint32_t code = k->s.close_code;
 
     if (!k->s.headers_sent) { /* nghttp2 closes it: too large, or behind a GOAWAY, once more */
+        k->unprocessed = true;
         ensi_fail(e, ENSIGN_E_UNAVAILABLE, 0,
                   "http2: %s could not be sent; are its headers, with the token, over 64 KiB?", k->method);
         return ENSIGN_GRPC_UNAVAILABLE;
@@ -7611,6 +7621,20 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
  *        request) hang on handles.
  * Holds  an object that has something to do has its stream touched; the pump of client serves it.
  *        A handle whose END is pending ends no other way; it is freed at the pull after END. */
+enum {                              /* copies of the desc's strings */
+    ENSI_STR_TOKEN,
+    ENSI_STR_ID,
+    ENSI_STR_SECRET,
+    ENSI_STR_NAME,
+    ENSI_STR_CA,
+    ENSI_STR_AUTH_CA,
+    ENSI_STR_PEM,
+    ENSI_STR_AUTH_PEM,
+    ENSI_STR_SERVER,
+    ENSI_STR_AUTH_SERVER,
+    ENSI_STRS
+};
+
 struct ensign_t {
     ensi_env_t env;                 /* first */
     ensi_link_t links[ENSIGN_MAX_LINKS];
@@ -7620,7 +7644,7 @@ struct ensign_t {
     ensi_auth_t auth;
     ensi_handles_t handles;
     ensi_handle_t self;             /* ENSIGN_CLIENT */
-    char *strings[10];              /* copies of the desc's; see ENSI_STR_x */
+    char *strings[ENSI_STRS];
     int io;
     uint32_t connect_timeout_ms, auth_timeout_ms, request_timeout_ms, give_up_after_ms, connection_window;
     ensi_timer_t give_up, close_timer;
@@ -7639,10 +7663,16 @@ struct ensign_t {
 #endif
 };
 
+/* No token is to be had. A renewal that fails while the old one is good holds up nobody. */
+static bool ensi_state_no_token(const ensign_t *c)
+{
+    return c->auth.fault.code != 0 && !c->auth.bearer;
+}
+
 /* Why nothing comes now: the auth service fails, or there is no connection. NULL: neither is known. */
 static const ensign_error_t *ensi_state_fault(const ensign_t *c)
 {
-    if (c->auth.fault.code) return &c->auth.fault;
+    if (ensi_state_no_token(c)) return &c->auth.fault;
     return !c->connected && c->last_fault.code ? &c->last_fault : NULL;
 }
 
@@ -10691,20 +10721,6 @@ enum {
     ENSI_CLIENT_NGHTTP2 = 400 * 1024 /* 1000 answers in its queue, a name and a value of 64 KiB, tables */
 };
 
-enum {
-    ENSI_STR_TOKEN,
-    ENSI_STR_ID,
-    ENSI_STR_SECRET,
-    ENSI_STR_NAME,
-    ENSI_STR_CA,
-    ENSI_STR_AUTH_CA,
-    ENSI_STR_PEM,
-    ENSI_STR_AUTH_PEM,
-    ENSI_STR_SERVER,
-    ENSI_STR_AUTH_SERVER,
-    ENSI_STRS
-};
-
 /* ---- names of results */
 
 const char *ensign_result_name(int code)
@@ -10733,11 +10749,21 @@ static void ensi_client_note(ensign_t *c, uint32_t bit)
     ensi_state_ready(c, h, ensi_self_has(h));
 }
 
+/* Is there a handle that has not ended? One whose END waits to be pulled needs nothing any more. */
+static bool ensi_client_in_use(const ensign_t *c)
+{
+    for (uint32_t i = 0; c->handles.alive > 0 && i < c->handles.count; i++) {
+        const ensi_handle_t *h = c->handles.slots[i];
+        if (h && !h->ended && !(h->bits & ENSI_BIT_END)) return true;
+    }
+    return false;
+}
+
 /* Is a connection wanted? A first one always: a program learns early that it cannot be had. */
 static bool ensi_client_demand(const ensign_t *c)
 {
     if (c->failed || c->closed) return false;
-    return c->handles.alive > 0 || (c->connects == 0 && !c->closing);
+    return (c->connects == 0 && !c->closing) || ensi_client_in_use(c);
 }
 
 static ensign_notice_t *ensi_self_pull(ensign_t *c, ensi_handle_t *h)
@@ -10920,6 +10946,9 @@ static void ensi_client_receive_rpc(ensign_t *c)
         rc = ensi_fail(&l->fault, ENSIGN_E_MEMORY, 0, "http2: no memory for a session");
     while (rc == ENSIGN_OK && (rc = ensi_link_read(l, &p, &len)) == ENSIGN_OK) {
         rc = ensi_h2_receive(&c->h2, p, len);
+        if (rc == ENSIGN_E_MEMORY)
+            ensi_link_fault(l, rc, 0, "http2: no memory to go on with %s; free some or raise memory_limit",
+                            l->where);
         if (rc < 0)
             ensi_link_fault(l, rc, 0, "http2: %s does not keep to HTTP/2: %.120s", l->where, c->h2.fault);
     }
@@ -11058,30 +11087,30 @@ static void ensi_client_submit(ensign_t *c)
 
 static void ensi_client_check_closed(ensign_t *c)
 {
-    if (!c->closing || c->closed) return;
-    for (uint32_t i = 0; i < c->handles.count; i++) {
-        const ensi_handle_t *h = c->handles.slots[i];
-        if (h && !h->ended && !(h->bits & ENSI_BIT_END)) return;
-    }
+    if (!c->closing || c->closed || ensi_client_in_use(c)) return;
     c->closed = true;
     ensi_timer_stop(&c->close_timer);
+    ensi_h2_bye(&c->h2);
+    (void)ensi_client_transmit(c);
     ensi_client_hang_up(c);
     ensi_client_note(c, ENSI_BIT_CLOSED);
 }
 
 static void ensi_client_start_links(ensign_t *c)
 {
-    bool demand = ensi_client_demand(c);
-    if (demand) ensi_link_want(&c->links[ENSIGN_LINK_RPC], c->connect_timeout_ms);
-    else ensi_timer_stop(&c->give_up); /* nothing is tried, so nothing fails */
+    ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
+    /* handles are gone through only where something would start */
+    bool demand = (l->state == ENSI_LINK_IDLE || ensi_auth_wants(&c->auth, true)) && ensi_client_demand(c);
+    if (demand) ensi_link_want(l, c->connect_timeout_ms);
     ensi_auth_pump(&c->auth, demand, c->auth_timeout_ms);
     if (c->auth.state == ENSI_AUTH_DENIED) ensi_client_final(c, ENSIGN_GRPC_UNAUTHENTICATED, &c->auth.fault);
 }
 
-/* give_up runs while a connection is wanted and something fails on the way to a call's first answer. */
+/* give_up runs while a connection is wanted (else nothing is tried, so nothing fails) and something fails on
+ * the way to a call's first answer. */
 static void ensi_client_watch(ensign_t *c)
 {
-    bool failing = c->links[ENSIGN_LINK_RPC].failures > 0 || c->auth.failures > 0;
+    bool failing = c->links[ENSIGN_LINK_RPC].failures > 0 || ensi_state_no_token(c);
     if (!failing || !ensi_client_demand(c)) ensi_timer_stop(&c->give_up);
     else if (c->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&c->give_up, c->give_up_after_ms);
 }
@@ -12199,6 +12228,7 @@ static void ensi_sock_read(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_m
         uint8_t *to = ensign_rx_buf(c, link, &cap);
         int e;
 
+        s->full = to && cap == 0;
         if (!to || cap == 0) return;
         e = ensi_sock_os_recv(s->fd, to, cap < budget ? cap : budget, &len);
         if (e != 0 && ensi_sock_os_blocked(e)) {
@@ -12234,6 +12264,7 @@ static int ensi_sock_write(ensign_t *c, ensi_sock_t *s, int link)
             return ensi_sock_os_blocked(e) ? 0 : e;
         }
         budget -= len;
+        s->full = false;
         (void)ensign_tx_ack(c, link, len);
     }
     return 0;
@@ -12246,7 +12277,7 @@ static void ensi_sock_run(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_ms
 
     if (e == 0) return;
     s->can_read = true;
-    while (s->can_read && ensi_sock_running(c, s, link)) ensi_sock_read(c, s, link, now_ms);
+    while (s->can_read && !s->full && ensi_sock_running(c, s, link)) ensi_sock_read(c, s, link, now_ms);
     if (ensi_sock_running(c, s, link)) ensi_sock_lost(c, s, link, e, now_ms);
 }
 
@@ -12360,7 +12391,7 @@ ENSIGN_API int ensign_poll_set(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS])
         }
         s->listed = true;
         if (s->state == ENSI_SOCK_UP) (void)ensign_tx_buf(c, link, &waiting);
-        p->want = waiting ? ENSIGN_READ | ENSIGN_WRITE : ENSIGN_READ;
+        p->want = (s->full ? 0 : ENSIGN_READ) | (waiting ? ENSIGN_WRITE : 0);
         if (s->state == ENSI_SOCK_CONNECTING) p->want = ENSIGN_WRITE;
     }
     return n;

@@ -656,6 +656,36 @@ static void answers_can_be_the_failure_that_is_given_up(void **state)
     stop();
 }
 
+/* While the old token is good no call suffers, so nothing is given up; once it has ended, something is. */
+static void a_failing_renewal_is_given_up_only_without_a_token(void **state)
+{
+    ensign_desc_t d = key_desc();
+    (void)state;
+    d.give_up_after_ms = 20000;
+    d.backoff_max_ms = 1000;
+    start(&d);
+    connect_rpc();
+    demand();
+    request();
+    grant();
+    pass(1);
+    pass(2880000);
+    for (uint64_t ms = 0; !client->failed; ms += 250) {
+        ensign_link_t l;
+        ensign_link(client, ENSIGN_LINK_AUTH, &l);
+        if (l.todo == ENSIGN_LINK_DIAL) {
+            request();
+            reply(500, "");
+        }
+        pass(250);
+        if (ms == 700000) assert_non_null(client->auth.bearer);
+        if (ms < 720000) assert_false(client->failed);
+        assert_true(ms < 800000);
+    }
+    assert_null(client->auth.bearer);
+    stop();
+}
+
 /* Nobody needs the connection that was lost: nothing is tried, so nothing fails. */
 static void an_idle_client_does_not_give_up(void **state)
 {
@@ -721,6 +751,7 @@ int main(void)
         cmocka_unit_test(a_fixed_token_stays),
         cmocka_unit_test(a_success_ends_the_row_of_failures),
         cmocka_unit_test(answers_can_be_the_failure_that_is_given_up),
+        cmocka_unit_test(a_failing_renewal_is_given_up_only_without_a_token),
         cmocka_unit_test(an_idle_client_does_not_give_up),
         cmocka_unit_test(a_refresh_token_that_does_not_fit_is_given_up),
     };

@@ -630,6 +630,62 @@ static void nothing_is_renewed_after_the_end(void **state)
     destroy(&f);
 }
 
+/* RFC 9113, 6.8 */
+static void a_closing_client_says_goaway(void **state)
+{
+    static const uint8_t goaway[17] = { 0, 0, 8, NGHTTP2_GOAWAY };
+    const uint8_t *p;
+    size_t len;
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    go_to(&f, AT_CONNECTED);
+    assert_int_equal(ensign_close(f.c, 0), ENSIGN_OK);
+    pass(&f, 0);
+    assert_int_equal(todo(&f, RPC), ENSIGN_LINK_HANGUP);
+    p = ensign_tx_buf(f.c, RPC, &len);
+    assert_non_null(p);
+    assert_int_equal(len, sizeof goaway);
+    assert_memory_equal(p, goaway, sizeof goaway);
+    is_closed(&f, 0);
+    destroy(&f);
+}
+
+/* Its END waits to be pulled: nothing is left for a connection to do. */
+static void a_handle_that_has_ended_wants_no_connection(void **state)
+{
+    ensign_call_t k;
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    go_to(&f, AT_CONNECTED);
+    k.id = call(&f, true);
+    assert_int_equal(ensign_call_cancel(f.c, k), ENSIGN_OK);
+    pass(&f, 0);
+    down(&f, RPC, ECONNRESET);
+    pass(&f, 100000);
+    assert_int_equal(todo(&f, RPC), ENSIGN_LINK_IDLE);
+    assert_int_equal(pull(&f), 2); /* DISCONNECTED and END */
+    destroy(&f);
+}
+
+static void no_memory_is_not_the_peers_fault(void **state)
+{
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    go_to(&f, AT_CONNECTED);
+    call(&f, true);
+    pass(&f, 0);
+    take(&f, RPC);
+    f.c->h2.starved = true;
+    settings(&f);
+    assert_int_equal(todo(&f, RPC), ENSIGN_LINK_HANGUP);
+    assert_int_equal(f.c->links[RPC].fault.code, ENSIGN_E_MEMORY);
+    assert_non_null(strstr(f.c->links[RPC].fault.text, "memory_limit"));
+    destroy(&f);
+}
+
 static void forgetting_the_last_handle_closes_too(void **state)
 {
     uint32_t k;
@@ -1051,6 +1107,9 @@ int main(void)
         cmocka_unit_test(close_with_a_call_in_each_state),
         cmocka_unit_test(close_for_ever_waits_for_the_last_handle),
         cmocka_unit_test(nothing_is_renewed_after_the_end),
+        cmocka_unit_test(a_closing_client_says_goaway),
+        cmocka_unit_test(a_handle_that_has_ended_wants_no_connection),
+        cmocka_unit_test(no_memory_is_not_the_peers_fault),
         cmocka_unit_test(forgetting_the_last_handle_closes_too),
         cmocka_unit_test(destroy_in_each_state),
         cmocka_unit_test(failed_comes_behind_all_others_and_closed_behind_it),

@@ -543,6 +543,7 @@ static void the_server_s_word_is_judged(void **state)
         if (k.end_status != r->status || k.fault.code != r->error || k.from_server != r->from_server)
             fail_msg("%s: status %d, error %d (%s)", r->what, k.end_status, k.fault.code, k.fault.text);
         assert_int_equal(k.state, ENSI_GRPC_ENDED);
+        assert_int_equal(k.unprocessed, !r->sent);
         close_call(&k);
     }
 }
@@ -663,6 +664,23 @@ static void trailers_that_are_malformed_are_no_status(void **state)
     put_headers(&w, END_STREAM, 1, "grpc-status", "0", "connection", "close", NULL);
     feed_frames(&w);
     assert_false(end_of(k, ENSIGN_GRPC_INTERNAL)->as.end.from_server);
+    stop();
+}
+
+/* Only the block that ends the call tells how it ended. */
+static void a_status_before_the_messages_is_none(void **state)
+{
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_call_t k;
+    (void)state;
+    start(&d);
+    connect_rpc();
+    k = call(&cd);
+    put_headers(&w, 0, 1, ":status", "200", "content-type", "application/grpc", "grpc-status", "0", NULL);
+    put_frame(&w, DATA, END_STREAM, 1, NULL, 0);
+    feed_frames(&w);
+    assert_false(end_of(k, ENSIGN_GRPC_UNKNOWN)->as.end.from_server);
     stop();
 }
 
@@ -1024,6 +1042,7 @@ int main(void)
         cmocka_unit_test(a_body_that_is_no_grpc_is_not_read_as_messages),
         cmocka_unit_test(a_status_counts_though_the_connection_ends_behind_it),
         cmocka_unit_test(trailers_that_are_malformed_are_no_status),
+        cmocka_unit_test(a_status_before_the_messages_is_none),
         cmocka_unit_test(informational_answers_are_passed_over),
         cmocka_unit_test(a_second_answer_ends_a_unary_call_at_once),
         cmocka_unit_test(a_unary_call_ends_once),

@@ -407,6 +407,44 @@ static void a_reset_gives_its_errno(void **state)
     done(&n);
 }
 
+/* TLS owes an answer that tx has no room for, and the peer sends but does not read: nothing can be taken in.
+ * No loop may spin on that, and a write that fails then must not wait for the peer's last words. */
+static void a_full_rx_neither_spins_nor_hangs(void **state)
+{
+    struct linger hard = { 1, 0 };
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    ensi_link_t *l;
+    ensi_sock_t *s;
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    connected(&n);
+    for (int i = 0; i < 4; i++) turn(&n, set);
+    s = &ensi_client_sockets(n.c)->link[ENSIGN_LINK_RPC];
+    l = &n.c->links[ENSIGN_LINK_RPC];
+    memset(l->rx.ptr, 0, l->rx.cap);
+    l->rx.end = l->rx.cap;
+    memset(l->tx.ptr, 0, l->tx.cap);
+    l->tx.start = 0;
+    l->tx.end = l->tx.cap;
+    s->can_write = false;
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    assert_int_equal(set[0].want, ENSIGN_READ | ENSIGN_WRITE);
+    set[0].ready = ENSIGN_READ;
+    assert_int_equal(ensign_step(n.c, set, 1, ensign_now_ms()), ENSIGN_OK);
+    assert_true(s->can_read);
+    assert_int_not_equal(ensign_timeout(n.c, ensign_now_ms()), 0);
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    assert_int_equal(set[0].want, ENSIGN_WRITE);
+    assert_int_equal(setsockopt(n.peer, SOL_SOCKET, SO_LINGER, &hard, sizeof hard), 0);
+    close(n.peer);
+    n.peer = -1;
+    until(&n, ENSIGN_NOTICE_DISCONNECTED, NULL);
+    done(&n);
+}
+
 static void a_new_socket_has_a_new_serial_and_waits_for_gone(void **state)
 {
     ensign_poll_t set[ENSIGN_MAX_FDS];
@@ -761,6 +799,7 @@ int main(void)
         cmocka_unit_test(a_socket_is_made_as_it_should_be),
         cmocka_unit_test(gone_is_listed_once_still_open_then_closed),
         cmocka_unit_test(a_reset_gives_its_errno),
+        cmocka_unit_test(a_full_rx_neither_spins_nor_hangs),
         cmocka_unit_test(a_new_socket_has_a_new_serial_and_waits_for_gone),
         cmocka_unit_test(no_dial_before_the_loop_has_seen_gone),
         cmocka_unit_test(strange_serials_are_passed_over),
