@@ -75,9 +75,10 @@ WHAT IS PROMISED
               the handle. That is window_bytes, and grows for one larger message up to its max_x_bytes.
 
 MEMORY
-    All of it goes through `alloc`, but mbedTLS's, which has a heap of its own. Each buffer is taken when it
-    is first used; while events flow nothing is allocated. Before anything is opened, these tell the most that
-    each can take; stats.memory stays under their sum. With the defaults, at most:
+    All of it goes through `alloc`, but for mbedTLS's, which has a heap of its own, and what getaddrinfo and
+    the start of an HTTP/2 session take from malloc for a moment. Each buffer is taken when it is first used;
+    while events flow nothing is allocated. Before anything is opened, these tell the most that each can take;
+    stats.memory stays under their sum. With the defaults, at most:
         ensign_memory_bound                0.9 MiB       ensign_publisher_memory_bound     12 MiB
         ensign_call_memory_bound            13 MiB       ensign_subscription_memory_bound  41 MiB
     Nearly all of that is room for the largest message, and for the map of topics that it may bring: smaller
@@ -98,7 +99,7 @@ CONTENTS    search for the mark
     >>pub_api    Publish
     >>sub_api    Subscribe
     >>req_api    Topics, status: the answer is a notice
-    >>helpers    Pure functions
+    >>helpers    Pure functions, and statistics
     >>util       Small things: bytes, slices, errors, timers, random numbers
     >>mem        The allocator: counted, limited, small blocks kept
     >>env        What every object is given: memory, time, error, log
@@ -158,7 +159,8 @@ CONTENTS    search for the mark
 
 /* Limits, the same in every file that includes ensign.h. */
 #ifndef ENSIGN_LINK_BUFFER_BYTES
-#define ENSIGN_LINK_BUFFER_BYTES 65536  /* of a link's receive, and of its transmit buffer; 33000 or more */
+#define ENSIGN_LINK_BUFFER_BYTES 65536  /* of a link's receive, and of its transmit buffer; 33000 or more: a
+                                           TLS record goes in whole */
 #endif
 #ifndef ENSIGN_MAX_ADDRESSES
 #define ENSIGN_MAX_ADDRESSES 8          /* of one host, that are tried in turn; 1 or more */
@@ -593,7 +595,7 @@ typedef struct ensign_notice_message_t {
 typedef struct ensign_notice_end_t {
     int            status;          /* ENSIGN_GRPC_x, always set; a lost link is UNAVAILABLE */
     uint64_t       count;           /* messages, events or answers given; of a publisher: events acked */
-    ensign_slice_t text, details;   /* grpc-message and grpc-status-details-bin, decoded */
+    ensign_slice_t text, details;   /* grpc-message and grpc-status-details-bin, decoded: any bytes */
     bool           from_server;     /* the status came in the server's trailers */
     bool           unprocessed;     /* the server surely did not act on the call: repeating it is safe */
     int64_t        retry_after_ms;  /* the server's grpc-retry-pushback-ms; -1: none, or "do not" */
@@ -716,8 +718,8 @@ ENSIGN_API int  ensign_resolved(ensign_t *c, int link, uint32_t attempt, const c
 ENSIGN_API int  ensign_link_up(ensign_t *c, int link, uint32_t attempt, uint64_t now_ms);
 ENSIGN_API int  ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64_t now_ms);
 
-/* Where received bytes go, and how many fit: never 0 while the link runs, NULL while it does not. Then: len
- * bytes were put there. */
+/* Where received bytes go, and how many fit; NULL while the link does not run. 0 of a running link: TLS must
+ * answer first, and tx has no room: send, then ask again. Then: len bytes were put there. */
 ENSIGN_API uint8_t *ensign_rx_buf(ensign_t *c, int link, size_t *cap);
 ENSIGN_API int  ensign_rx_ack(ensign_t *c, int link, size_t len, uint64_t now_ms);
 
@@ -892,7 +894,7 @@ ENSIGN_API ensign_request_t ensign_status(ensign_t *c, void *user);
 ENSIGN_API size_t ensign_request_memory_bound(void);   /* of one, whichever it is */
 #endif /* ENSIGN_NO_SERVICE */
 
-/* >>helpers   Pure functions */
+/* >>helpers   Pure functions, and statistics */
 
 /* 26 characters of Crockford's base 32, any case, the first 0..7. E_FORMAT: another length or character. */
 ENSIGN_API int  ensign_ulid_parse(ensign_ulid_t *out, ensign_slice_t text);
@@ -1097,13 +1099,22 @@ static uint64_t ensi_rng_next(uint64_t *state)
     return z ^ (z >> 31);
 }
 
+/* The words of a peer steer no terminal: C0, DEL, and C1 (in UTF-8 0xC2 and 0x80..0x9F) become blanks. */
+static void ensi_blank_controls(char *text)
+{
+    for (uint8_t *p = (uint8_t *)text; *p; p++) {
+        if (*p == 0xC2 && p[1] >= 0x80 && p[1] < 0xA0) *p++ = ' ';
+        else if (*p >= ' ' && *p != 0x7F) continue;
+        *p = ' ';
+    }
+}
+
 static void ensi_fail_v(ensign_error_t *e, int code, int native, const char *format, va_list args)
 {
     char text[sizeof e->text]; /* the arguments may show the old text */
     if (!e) return;
     vsnprintf(text, sizeof text, format, args);
-    for (char *p = text; *p; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7F) *p = ' '; /* the words of a peer steer no terminal */
+    ensi_blank_controls(text);
     memcpy(e->text, text, sizeof text);
     e->code = code;
     e->native = native;
@@ -1433,7 +1444,7 @@ static int ensi_sock_os_send(intptr_t fd, const uint8_t *from, size_t n, size_t 
 
 static int ensi_sock_os_poll(ensi_sock_pollfd_t *p, size_t n, int timeout_ms)
 {
-    if (n == 0) { // WSAPoll refuses an empty set
+    if (n == 0) { /* WSAPoll refuses an empty set */
         Sleep(timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms);
         return 0;
     }
@@ -1461,7 +1472,6 @@ ENSIGN_API uint64_t ensign_now_ms(void)
 #include <arpa/inet.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #if !defined(CLOCK_MONOTONIC) || (!defined(AI_NUMERICHOST) && !defined(ENSIGN_NO_DNS))
 #error "ensign.h: strict C (-std=c99) hides the POSIX functions that sockets need, and a header included \
@@ -1485,13 +1495,13 @@ static bool ensi_sock_os_blocked(int e)
 #if EAGAIN != EWOULDBLOCK
     if (e == EWOULDBLOCK) return true;
 #endif
-    // EINTR is connect's: it goes on by itself, as with EINPROGRESS (POSIX). recv and send repeat before.
+    /* EINTR is connect's: it goes on by itself, as with EINPROGRESS (POSIX). recv and send have repeated. */
     return e == EAGAIN || e == EINPROGRESS || e == EINTR;
 }
 
 static void ensi_sock_os_close(intptr_t fd)
 {
-    close(ENSI_SOCK_FD(fd)); // not repeated on EINTR: the number may be another's already
+    close(ENSI_SOCK_FD(fd)); /* not repeated on EINTR: the number may be another's already */
 }
 
 static int ensi_sock_os_open(int family, intptr_t *fd)
@@ -1526,7 +1536,7 @@ static int ensi_sock_os_send(intptr_t fd, const uint8_t *from, size_t n, size_t 
 #ifdef MSG_NOSIGNAL
     const int flags = MSG_NOSIGNAL;
 #else
-    const int flags = 0; // SO_NOSIGPIPE was set on the socket
+    const int flags = 0; /* SO_NOSIGPIPE was set on the socket */
 #endif
     ptrdiff_t k;
 
@@ -1542,7 +1552,7 @@ static int ensi_sock_os_poll(ensi_sock_pollfd_t *p, size_t n, int timeout_ms)
     return poll(p, (nfds_t)n, timeout_ms) >= 0 ? 0 : errno;
 }
 
-// Of "fe80::1%eth0" the part behind %: a name, or its number.
+/* Of "fe80::1%eth0" the part behind %: a name, or its number. */
 static uint32_t ensi_sock_os_scope(const char *name)
 {
     unsigned index = if_nametoindex(name);
@@ -1559,35 +1569,35 @@ ENSIGN_API uint64_t ensign_now_ms(void)
 }
 #endif
 
-// ---- one link's socket
+/* ---- one link's socket */
 typedef enum {
-    ENSI_SOCK_NONE,                 // fd is -1
+    ENSI_SOCK_NONE,                 /* fd is -1 */
     ENSI_SOCK_CONNECTING,
     ENSI_SOCK_UP,
-    ENSI_SOCK_GONE                  // not used any more; waits for the next ensign_poll_set to list it
+    ENSI_SOCK_GONE                  /* not used any more; waits for the next ensign_poll_set to list it */
 } ensi_sock_state_t;
 
 typedef struct ensi_sock_t {
-    ensi_sock_state_t state;        // assigned by ensi_sock_move alone
-    intptr_t fd;                    // -1: none
-    intptr_t parting;               // listed with ENSIGN_GONE: the next ensign_poll_set closes it; -1: none
-    uint32_t serial;                // of fd; 0: none
-    uint32_t attempt;               // of the link, that this dial or this socket serves
-    size_t   first;                 // address that a dial begins with: past one that hung
-    size_t   tried;                 // addresses of this dial that were taken so far
-    int      native;                // errno of the last failure
-    bool     dialing;               // `attempt` has been taken up, neither up nor down was answered yet
-    bool     listed;                // a loop knows fd: it must see GONE before the number is free again
-    bool     can_read, can_write;   // not yet seen to block since it was ready
-    bool     full;                  // rx has no room until tx is sent: TLS owes the peer an answer
-    bool     unsent;                // the budget ran out with bytes left in tx
-    bool     held;                  // the link wants to dial, but a socket is GONE and unlisted
+    ensi_sock_state_t state;        /* assigned by ensi_sock_move alone */
+    intptr_t fd;                    /* -1: none */
+    intptr_t parting;               /* was listed with ENSIGN_GONE, the next poll set closes it; -1: none */
+    uint32_t serial;                /* of fd; 0: none */
+    uint32_t attempt;               /* of the link, that this dial or this socket serves */
+    size_t   first;                 /* address that a dial begins with: past one that hung */
+    size_t   tried;                 /* addresses of this dial that were taken so far */
+    int      native;                /* errno of the last failure */
+    bool     dialing;               /* `attempt` has been taken up, neither up nor down was answered yet */
+    bool     listed;                /* a loop knows fd: it must see GONE before the number is free again */
+    bool     can_read, can_write;   /* not yet seen to block since it was ready */
+    bool     full;                  /* rx has no room until tx is sent: TLS owes the peer an answer */
+    bool     unsent;                /* the budget ran out with bytes left in tx */
+    bool     held;                  /* the link wants to dial, but a socket is GONE and unlisted */
 } ensi_sock_t;
 
 typedef struct ensi_sockets_t {
     ensi_sock_t link[ENSIGN_MAX_LINKS];
     uint32_t last_serial;
-    bool     again;                 // a step stopped before all links were quiet
+    bool     again;                 /* a step stopped before all links were quiet */
 } ensi_sockets_t;
 
 typedef enum {
@@ -1596,11 +1606,11 @@ typedef enum {
 static const ensi_move_t ensi_sock_moves[] = {
     { ENSI_SOCK_NONE,       ENSI_SOCK_IN_DIAL,      ENSI_SOCK_CONNECTING },
     { ENSI_SOCK_CONNECTING, ENSI_SOCK_IN_CONNECTED, ENSI_SOCK_UP         },
-    { ENSI_SOCK_CONNECTING, ENSI_SOCK_IN_DROP,      ENSI_SOCK_GONE       }, // a loop knows it
+    { ENSI_SOCK_CONNECTING, ENSI_SOCK_IN_DROP,      ENSI_SOCK_GONE       }, /* a loop knows it */
     { ENSI_SOCK_UP,         ENSI_SOCK_IN_DROP,      ENSI_SOCK_GONE       },
-    { ENSI_SOCK_CONNECTING, ENSI_SOCK_IN_CLOSE,     ENSI_SOCK_NONE       }, // no loop ever saw it
+    { ENSI_SOCK_CONNECTING, ENSI_SOCK_IN_CLOSE,     ENSI_SOCK_NONE       }, /* no loop ever saw it */
     { ENSI_SOCK_UP,         ENSI_SOCK_IN_CLOSE,     ENSI_SOCK_NONE       },
-    { ENSI_SOCK_GONE,       ENSI_SOCK_IN_LIST,      ENSI_SOCK_NONE       }, // fd becomes `parting`
+    { ENSI_SOCK_GONE,       ENSI_SOCK_IN_LIST,      ENSI_SOCK_NONE       }, /* fd becomes `parting` */
 };
 
 static bool ensi_sock_move(ensi_sock_state_t *state, ensi_sock_in_t in)
@@ -1616,7 +1626,7 @@ static bool ensi_sock_live(const ensi_sock_t *s)
     return s->state == ENSI_SOCK_CONNECTING || s->state == ENSI_SOCK_UP;
 }
 
-// Done with the socket: closed now if no loop knows its number, else after it was listed with GONE.
+/* Done with the socket: closed now if no loop knows its number, else after it was listed with GONE. */
 static void ensi_sock_drop(ensi_sock_t *s)
 {
     s->can_read = s->can_write = s->full = s->unsent = false;
@@ -1638,7 +1648,7 @@ static void ensi_sock_init(ensi_sockets_t *x)
     }
 }
 
-// A step would move bytes or dial at once, whatever the OS says: ensign_timeout is 0.
+/* A step would move bytes or dial at once, whatever the OS says: ensign_timeout is 0. */
 static bool ensi_sock_more(const ensi_sockets_t *x)
 {
     bool more = x->again;
@@ -1658,7 +1668,7 @@ static void ensi_sock_free(ensi_sockets_t *x)
     }
     ensi_sock_init(x);
 }
-#endif // ENSIGN_NO_SOCKETS
+#endif /* ENSIGN_NO_SOCKETS */
 
 #ifndef ENSIGN_NO_SERVICE
 /* >>pb   may call: util
@@ -1689,7 +1699,6 @@ static void ensi_sock_free(ensi_sockets_t *x)
 #include <pb_decode.h>
 #include <pb_encode.h>
 #endif
-#include <string.h>
 
 /* The library was built with the flags that its packager chose, and these change what it and we exchange. */
 #if defined(PB_BUFFER_ONLY) || defined(PB_NO_ERRMSG) || defined(PB_WITHOUT_64BIT) || defined(PB_FIELD_32BIT)
@@ -1772,7 +1781,7 @@ static bool ensi_pb_span_next(ensi_pb_span_t span, uint32_t tag, size_t *at, ens
 }
 
 /* nanopb's stream over memory will not do: it shows a callback the value of a varint in a buffer on nanopb's
-   own stack, and a slice of that would dangle. A stream that reads through here has the caller's bytes. */
+ * own stack, and a slice of that would dangle. A stream that reads through here has the caller's bytes. */
 static bool ensi_pb_read(pb_istream_t *in, pb_byte_t *out, size_t count)
 {
     ensi_pb_cursor_t *cursor = (ensi_pb_cursor_t *)in->state;
@@ -1784,7 +1793,7 @@ static bool ensi_pb_read(pb_istream_t *in, pb_byte_t *out, size_t count)
 }
 
 /* Where the field begins whose value begins at `value`, going back over length and tag. Either may be padded
-   (82 80 00): no byte of a varint but its last is below 0x80, and no tail of a tag equals the whole. */
+ * (82 80 00): no byte of a varint but its last is below 0x80, and no tail of a tag equals the whole. */
 static const uint8_t *ensi_pb_field_start(const uint8_t *begin, const uint8_t *value, uint32_t tag)
 {
     const uint8_t *len = value - 1;
@@ -1799,7 +1808,7 @@ static const uint8_t *ensi_pb_field_start(const uint8_t *begin, const uint8_t *v
 }
 
 /* What lies between the span and the new field must be whole fields. It is not if the two are in different
-   occurrences of a submessage, for then the second one's length covers the new field. */
+ * occurrences of a submessage, for then the second one's length covers the new field. */
 static bool ensi_pb_span_add(ensi_pb_span_t *span, const uint8_t *start, const uint8_t *end)
 {
     ensi_pb_item_t item;
@@ -2816,7 +2825,7 @@ static bool ensi_pb_check_span(ensi_pb_span_t topics)
 }
 
 /* True if the library that was linked goes with the header that was included: the sample is read and written
-   as it must be, and a submessage with a number in the place of bytes is refused. */
+ * as it must be, and a submessage with a number in the place of bytes is refused. */
 static bool ensi_pb_check(void)
 {
     static const uint8_t wrong[] = { 0x0A, 2, 0x08, 1 };
@@ -2837,7 +2846,7 @@ static bool ensi_pb_check(void)
 }
 #endif /* ENSIGN_NO_SERVICE */
 
-/* >>id   may call: util
+/* >>id   may call: util pb
  * Identifiers, MIME types, versions, metadata, and an event as text
  *
  * Owns   nothing: pure functions and constant tables.
@@ -3009,7 +3018,7 @@ static ensign_slice_t ensi_id_take_word(ensign_slice_t *s, bool dot)
 
     while (n < s->len && ensi_id_word(s->ptr[n], dot)) n++;
     word = ensi_slice(s->ptr, n);
-    *s = ensi_slice(s->ptr + n, s->len - n);
+    if (n > 0) *s = ensi_slice(s->ptr + n, s->len - n); /* ptr of an empty slice may be NULL */
     return word;
 }
 
@@ -3175,75 +3184,33 @@ int ensign_type_parse(ensign_type_t *out, const char *name, const char *semver)
     return ENSIGN_OK;
 }
 
-/* ---- metadata: a protobuf map<string, string>, read here so that `id` needs no library */
+/* ---- metadata: a protobuf map<string, string> */
 
 #define ENSI_ID_METADATA_TAG 3u /* of Event */
-
-typedef struct { uint32_t tag, wire; ensign_slice_t bytes; } ensi_id_field_t; /* bytes: wire type 2 only */
-
-static bool ensi_id_varint(ensign_slice_t s, size_t *at, uint64_t *out)
-{
-    uint64_t value = 0;
-
-    for (unsigned shift = 0; shift < 64 && *at < s.len; shift += 7) {
-        uint8_t byte = s.ptr[(*at)++];
-        value |= (uint64_t)(byte & 0x7F) << shift;
-        if (byte < 0x80) {
-            *out = value;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* False: the end, or malformed. Groups are refused: proto3 has none. */
-static bool ensi_id_field(ensign_slice_t s, size_t *at, ensi_id_field_t *field)
-{
-    uint64_t key, size = 0;
-
-    if (!ensi_id_varint(s, at, &key) || key > UINT32_MAX || key >> 3 == 0) return false;
-    field->tag = (uint32_t)(key >> 3);
-    field->wire = (uint32_t)(key & 7);
-    field->bytes = ensi_slice("", 0);
-    switch (field->wire) {
-    case 0: return ensi_id_varint(s, at, &size);
-    case 1: size = 8; break;
-    case 2:
-        if (!ensi_id_varint(s, at, &size)) return false;
-        break;
-    case 5: size = 4; break;
-    default: return false;
-    }
-    if (size > s.len - *at) return false;
-    if (field->wire == 2) field->bytes = ensi_slice(s.ptr + *at, (size_t)size);
-    *at += (size_t)size;
-    return true;
-}
 
 /* One entry: key is field 1, value is field 2, either may be missing, which means empty. */
 static bool ensi_id_map_entry(ensign_slice_t entry, ensign_slice_t *key, ensign_slice_t *value)
 {
-    ensi_id_field_t field;
-    size_t at = 0;
+    const uint8_t *at = entry.ptr, *end = entry.ptr + entry.len;
+    ensi_pb_item_t item;
 
     *key = *value = ensi_slice("", 0);
-    while (at < entry.len) {
-        if (!ensi_id_field(entry, &at, &field)) return false;
-        if (field.wire == 2 && field.tag == 1) *key = field.bytes;
-        if (field.wire == 2 && field.tag == 2) *value = field.bytes;
+    while (at < end) {
+        if (!ensi_pb_item_next(&at, end, &item)) return false;
+        if (item.wire == PB_WT_STRING && item.tag == 1) *key = item.value;
+        if (item.wire == PB_WT_STRING && item.tag == 2) *value = item.value;
     }
     return true;
 }
 
 bool ensign_metadata_next(const ensign_event_t *e, size_t *at, ensign_slice_t *key, ensign_slice_t *value)
 {
-    ensi_id_field_t field;
-    ensign_slice_t k, v;
+    ensi_pb_span_t span;
+    ensign_slice_t entry, k, v;
 
-    while (*at < e->metadata.len) {
-        if (!ensi_id_field(e->metadata, at, &field)) break;
-        if (field.tag != ENSI_ID_METADATA_TAG || field.wire != 2) continue;
-        if (!ensi_id_map_entry(field.bytes, &k, &v)) break;
+    span.ptr = e->metadata.ptr;
+    span.len = e->metadata.len;
+    if (ensi_pb_span_next(span, ENSI_ID_METADATA_TAG, at, &entry) && ensi_id_map_entry(entry, &k, &v)) {
         *key = k;
         *value = v;
         return true;
@@ -3271,7 +3238,7 @@ bool ensign_metadata_get(const ensign_event_t *e, const char *key, ensign_slice_
 typedef struct { int64_t year; int month, day, hour, minute, second; } ensi_id_date_t;
 
 /* Unix seconds to the Gregorian calendar in UTC, for every int64_t. Years are counted from 1 March, so that
-   the leap day is a year's last; day 719468 before 1970 began such a year, 0. */
+ * the leap day is a year's last; day 719468 before 1970 began such a year, 0. */
 static ensi_id_date_t ensi_id_civil(int64_t seconds)
 {
     ensi_id_date_t d;
@@ -3381,7 +3348,7 @@ static void ensi_id_put_data(ensi_id_text_t *t, ensign_slice_t data)
 }
 
 /* UTF-8 text: only what could steer a terminal is escaped: C0, DEL, and C1 (0xC2 and 0x80..0x9F). With a
-   quote also that quote and the backslash. */
+ * quote also that quote and the backslash. */
 static void ensi_id_put_words(ensi_id_text_t *t, ensign_slice_t s, char quote)
 {
     for (size_t i = 0, used; i < s.len; i += used) {
@@ -3642,7 +3609,7 @@ static ENSI_UNUSED int ensi_base64_encode(const uint8_t *p, size_t n, bool pad, 
 /* ---- characters of a string */
 
 /* The length of the UTF-8 character at p, 0 if there is none: overlong forms, surrogates and what lies over
-   U+10FFFF are none (RFC 3629, section 4). */
+ * U+10FFFF are none (RFC 3629, section 4). */
 static size_t ensi_json_utf8_size(const uint8_t *p, const uint8_t *end)
 {
     size_t size = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF5 ? 4 : 0;
@@ -4073,7 +4040,6 @@ typedef enum {
 
 typedef struct ensi_http1_t {
     int status;              /* 200..999 once OK was given */
-    bool keep_alive;         /* the peer will take another request on this connection */
     size_t body_len;         /* bytes of `body` that are filled */
     const char *what;        /* of the error; NULL before one */
 
@@ -4085,8 +4051,6 @@ typedef struct ensi_http1_t {
     char line[ENSI_HTTP1_LINE_MAX];
     size_t line_len;         /* of the whole line; line[] has no more than fits */
     bool cr;                 /* the last byte was a CR: only LF may follow */
-    int minor;               /* HTTP/1.minor */
-    bool said_close, said_keep_alive;
     bool has_length, has_coding, chunked;
     uint64_t length;         /* Content-Length; UINT64_MAX: that or more */
     uint64_t left;           /* body bytes to come, of the answer or the chunk */
@@ -4250,29 +4214,16 @@ static int ensi_http1_transfer_encoding(ensi_http1_t *x, ensign_slice_t value)
     return ENSIGN_OK;
 }
 
-static void ensi_http1_connection(ensi_http1_t *x, ensign_slice_t value)
-{
-    ensign_slice_t item;
-
-    while (ensi_http1_item(&value, &item)) {
-        if (ensi_http1_is(item, "close")) x->said_close = true;
-        if (ensi_http1_is(item, "keep-alive")) x->said_keep_alive = true;
-    }
-}
-
+/* `Connection` says nothing to us: our request asks to close. */
 static int ensi_http1_field_known(ensi_http1_t *x, ensign_slice_t name, ensign_slice_t value)
 {
     bool length = ensi_http1_is(name, "content-length");
     bool coding = ensi_http1_is(name, "transfer-encoding");
-    bool connection = ensi_http1_is(name, "connection");
 
-    if (!length && !coding && !connection) return ENSIGN_OK;
+    if (!length && !coding) return ENSIGN_OK;
     if (x->line_len > sizeof x->line)
         return ensi_http1_fail(x, ENSIGN_E_TOO_LARGE, "a header line about framing has over 256 bytes");
-    if (length) return ensi_http1_content_length(x, value);
-    if (coding) return ensi_http1_transfer_encoding(x, value);
-    ensi_http1_connection(x, value);
-    return ENSIGN_OK;
+    return length ? ensi_http1_content_length(x, value) : ensi_http1_transfer_encoding(x, value);
 }
 
 /* A line of the head or of the trailers. In trailers nothing counts (RFC 9110, section 6.5.1). */
@@ -4309,7 +4260,6 @@ static int ensi_http1_status_line(ensi_http1_t *x)
     }
     if (l[9] == '0' || (x->line_len > 12 && l[12] != ' '))
         return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "the status is not in 100..999");
-    x->minor = l[7] - '0';
     x->status = (l[9] - '0') * 100 + (l[10] - '0') * 10 + (l[11] - '0');
     return ensi_http1_move(x, ENSI_HTTP1_FIELDS);
 }
@@ -4320,7 +4270,7 @@ static int ensi_http1_interim(ensi_http1_t *x)
     if (x->status == 101)
         return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "status 101, but no upgrade was asked for");
     x->status = 0;
-    x->said_close = x->said_keep_alive = x->has_length = x->has_coding = x->chunked = false;
+    x->has_length = x->has_coding = x->chunked = false;
     return ensi_http1_move(x, ENSI_HTTP1_STATUS);
 }
 
@@ -4328,11 +4278,9 @@ static int ensi_http1_interim(ensi_http1_t *x)
 static int ensi_http1_head_end(ensi_http1_t *x)
 {
     if (x->status < 200) return ensi_http1_interim(x);
-    x->keep_alive = !x->said_close && (x->minor >= 1 || x->said_keep_alive);
     if (x->status == 204 || x->status == 304) return ensi_http1_move(x, ENSI_HTTP1_DONE);
     if (x->has_coding) {
         if (!x->chunked) return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "Transfer-Encoding is empty");
-        if (x->has_length || x->minor == 0) x->keep_alive = false; /* a hop may frame it otherwise */
         return ensi_http1_move(x, ENSI_HTTP1_SIZE);
     }
     if (x->has_length) {
@@ -4341,7 +4289,6 @@ static int ensi_http1_head_end(ensi_http1_t *x)
         x->left = x->length;
         return ensi_http1_move(x, x->left > 0 ? ENSI_HTTP1_LENGTH : ENSI_HTTP1_DONE);
     }
-    x->keep_alive = false;
     return ensi_http1_move(x, ENSI_HTTP1_CLOSE);
 }
 
@@ -4397,7 +4344,7 @@ static int ensi_http1_line_keep(ensi_http1_t *x, char c, bool framing)
 }
 
 /* A lone LF ends a line of the head, as RFC 9112, section 2.2 lets it; around chunks it does not: there
-   readers that disagree are a known way to smuggle. */
+ * readers that disagree are a known way to smuggle. */
 static int ensi_http1_line_byte(ensi_http1_t *x, char c)
 {
     bool framing = x->state == ENSI_HTTP1_SIZE || x->state == ENSI_HTTP1_DATA_END;
@@ -4507,7 +4454,7 @@ static bool ensi_http1_clean(const char *s, bool solid)
 }
 
 /* body NULL: none; else it is JSON. The peer is asked to close: one answer a connection. user_agent NULL: no
-   such line. E_ARGUMENT: a method, path, host or user agent that cannot stand there. E_TOO_LARGE: cap. */
+ * such line. E_ARGUMENT: a method, path, host or user agent that cannot stand there. E_TOO_LARGE: cap. */
 static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, const char *method,
                                           const char *path, const char *host, const char *user_agent,
                                           const char *body, size_t body_len)
@@ -4561,16 +4508,15 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
  *        session ticket is not an error on any call. The first error is final, later calls return its code.
  *        tx may then hold our alert: send it, then close.
  * Fails  E_CERTIFICATE: chain, dates, use. E_HOSTNAME. E_ALPN. E_MEMORY. E_CLOSED: close_notify after the
- *        handshake. Else E_TLS. `native` is mbedTLS's code. A cut connection is the caller's to see. The
- *        random hook feeds the DRBG. With 3.6 and TLS 1.3 the key shares come from PSA's own generator,
- *        which the hook does not reach (mbedTLS's MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG is for that); PSA is
- *        global in mbedTLS, and left on. An mbedTLS without MBEDTLS_HAVE_TIME_DATE checks no dates. */
+ *        handshake, an orderly end, with `native` 0. Else E_TLS. `native` is mbedTLS's code. A cut connection
+ *        is the caller's to see.
+ *
+ * The random hook feeds the DRBG. With 3.6 and TLS 1.3 the key shares come from PSA's own generator, which
+ * the hook does not reach (mbedTLS's MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG is for that); PSA is global in mbedTLS,
+ * and left on. An mbedTLS without MBEDTLS_HAVE_TIME_DATE checks no dates. */
 
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
-#include <string.h>
-#include <time.h>
 #include <mbedtls/version.h>
 #include <mbedtls/asn1.h>
 #include <mbedtls/ctr_drbg.h>
@@ -4596,7 +4542,7 @@ enum {
 
 typedef struct {
     const char *ca_file;            /* PEM; NULL with ca_pem.ptr NULL: the system's bundle */
-    ensign_slice_t ca_pem; /* used instead of a file where .ptr is set; a final NUL may be there or not */
+    ensign_slice_t ca_pem;          /* instead of a file where .ptr is set; a final NUL may be there or not */
     bool ignore_dates, insecure_skip_verify, alpn_h2;
     int (*random)(void *, void *, size_t);  /* 0: filled; NULL: the system's entropy */
     void *user;
@@ -4841,8 +4787,6 @@ static int ensi_tls_seed(ensi_tls_conf_t *t, ensign_error_t *e)
                      : "the system gave mbedTLS no entropy; set the random hook of the desc", (unsigned)-rc);
 }
 
-/* PSA keeps its own count: a second init does nothing. */
-
 /* Random bytes from the system, for the seed of jitter and ids. */
 static bool ensi_tls_entropy(void *out, size_t len)
 {
@@ -4855,6 +4799,7 @@ static bool ensi_tls_entropy(void *out, size_t len)
     return rc == 0;
 }
 
+/* PSA keeps its own count: a second init does nothing. */
 static int ensi_tls_psa(ensign_error_t *e)
 {
 #if MBEDTLS_VERSION_NUMBER >= 0x03000000 && defined(MBEDTLS_PSA_CRYPTO_C)
@@ -5294,7 +5239,7 @@ static int ensi_tls_fail(ensi_tls_t *t, int rc, ensign_error_t *e)
     else if (rc == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
         t->end = ensi_tls_fail_alert(t, rc, e);
     else if (rc == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY && t->up)
-        t->end = ensi_fail(e, ENSIGN_E_CLOSED, rc, "tls: %s closed the connection (close_notify)", t->where);
+        t->end = ensi_fail(e, ENSIGN_E_CLOSED, 0, "tls: %s closed the connection (close_notify)", t->where);
     else if (rc == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY)
         t->end = ensi_fail(e, ENSIGN_E_TLS, rc,
                            "tls: %s closed the connection during the handshake (close_notify); "
@@ -5691,10 +5636,6 @@ static const ensi_move_t ensi_link_moves[] = {
 
 enum { ENSI_ADDRESS_BYTES = 64, ENSI_RECORD_BYTES = 16384 /* RFC 8446 5.1 */ };
 
-#if ENSIGN_LINK_BUFFER_BYTES < 33000
-#error "ensign.h: ENSIGN_LINK_BUFFER_BYTES must be at least 33000: a TLS record goes into the buffer whole"
-#endif
-
 typedef struct ensi_link_t {
     ensi_env_t *env;
     const char *name;               /* "rpc" or "auth", in texts */
@@ -5711,6 +5652,7 @@ typedef struct ensi_link_t {
     ensi_timer_t timer;             /* of the dial, then of the backoff */
     uint32_t backoff_min_ms, backoff_max_ms;
     uint32_t failures;              /* in a row */
+    bool heard;                     /* bytes have come on this connection */
     bool good;                      /* this connection has been of use */
     bool orderly;                   /* it ends by agreement: no failure, no backoff */
     ensign_error_t fault;           /* why it went down last; code 0: as we wanted */
@@ -5886,7 +5828,7 @@ static void ensi_link_up(ensi_link_t *l)
 {
     if (!ensi_link_move(l, ENSI_LINK_ON_UP)) return;
     l->shaken = !l->secure;
-    l->good = l->orderly = false;
+    l->heard = l->good = l->orderly = false;
     if (ensi_link_buffers(l) != ENSIGN_OK)
         ensi_link_fault(l, ENSIGN_E_MEMORY, 0, "%s: no memory for the buffers of %s", l->name, l->where);
     else if (ensi_link_open_tls(l) != ENSIGN_OK)
@@ -5986,7 +5928,8 @@ enum {
     ENSI_H2_FRAME_BYTES = 16375,        /* of DATA: with its 9-byte header it fills one TLS record */
     ENSI_H2_HEADER_LIST = 65536,        /* what we announce; each call has a bound of its own below */
     ENSI_H2_WINDOW = 65535,             /* of a new connection, RFC 9113 6.9.2 */
-    ENSI_GRPC_PREFIX = 5
+    ENSI_GRPC_PREFIX = 5,
+    ENSI_RX_SURPLUS = 256               /* a frame of padding alone, RFC 9113 6.1 */
 };
 
 /* A stream's receive buffer. [start, start + lent) is what a notice points into, [start + lent, end) waits.
@@ -6000,6 +5943,8 @@ typedef struct ensi_rx_t {
     size_t window, limit;               /* usual size; largest message with its prefix */
     size_t spare;                       /* room that is never promised to the peer */
     size_t skip;                        /* bytes of an unwanted message that are still to come */
+    bool one;                           /* of a unary call: a second message is a fault, and not stored */
+    bool surplus;                       /* there is one */
 } ensi_rx_t;
 
 typedef struct ensi_stream_t ensi_stream_t;
@@ -6039,7 +5984,9 @@ typedef struct ensi_h2_t {
     bool draining;                      /* GOAWAY is in */
     bool starved;                       /* nghttp2 had no memory for a frame: the session cannot go on */
     uint32_t goaway_code;
-    char goaway_text[96], fault[160];
+    char goaway_text[96];
+    char fault[160];                    /* why the session ended; empty: not known */
+    int fault_code;                     /* HTTP/2's, as the peer was told, or nghttp2's (below 0); 0: none */
 } ensi_h2_t;
 
 static void ensi_stream_touch(ensi_h2_t *h, ensi_stream_t *s)
@@ -6134,7 +6081,9 @@ static bool ensi_rx_fit(ensi_rx_t *r, ensi_mem_t *m, size_t credit)
         r->start = 0;
     }
     if (need > r->cap) return ensi_rx_resize(r, m, need);
-    if (shrink) ensi_rx_resize(r, m, need); /* a failure does no harm */
+    /* Where that fails the block stays large, but its rest is not promised: nghttp2 could return the credit
+     * of padding when it has shrunk after all. */
+    if (shrink && !ensi_rx_resize(r, m, need)) r->cap = need;
     return true;
 }
 
@@ -6143,6 +6092,10 @@ static bool ensi_rx_fit(ensi_rx_t *r, ensi_mem_t *m, size_t credit)
 static size_t ensi_rx_grant(const ensi_rx_t *r, size_t credit)
 {
     size_t used = r->end + credit + r->spare, total, have = r->end - r->start - r->lent, room;
+    /* Credit for what will not be stored: else a surplus, or mere padding, would block the end of the
+     * stream. */
+    if (r->one && ensi_rx_head(r, &total) == ENSIGN_OK)
+        return credit < ENSI_RX_SURPLUS ? ENSI_RX_SURPLUS - credit : 0;
     if (used >= r->cap) return 0;
     room = r->cap - used;
     if (room >= (r->cap - r->spare) / 2) return room;
@@ -6153,11 +6106,14 @@ static size_t ensi_rx_grant(const ensi_rx_t *r, size_t credit)
 /* Stores what came; false: there is no room, so the peer broke its window, or no memory. */
 static bool ensi_rx_store(ensi_rx_t *r, ensi_mem_t *m, const uint8_t *p, size_t n)
 {
+    size_t total;
     size_t drop = ensi_min(r->skip, n);
     r->skip -= drop;
     p += drop;
     n -= drop;
     if (n == 0) return true;
+    if (r->one && r->ptr && ensi_rx_head(r, &total) == ENSIGN_OK) r->surplus = true;
+    if (r->surplus) return true;
     if (!r->ptr) r->ptr = (uint8_t *)ensi_mem_take(m, r->cap);
     if (!r->ptr || n > r->cap - r->end) return false;
     memcpy(r->ptr + r->end, p, n);
@@ -6243,6 +6199,7 @@ static int ensi_h2_on_our_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
 {
     char head[40];
     snprintf(head, sizeof head, "%s: ", nghttp2_http2_strerror(g->error_code));
+    h->fault_code = (int)g->error_code;
     ensi_h2_reason(h->fault, sizeof h->fault, head, g);
     return 0;
 }
@@ -6410,6 +6367,7 @@ static int ensi_h2_start(ensi_h2_t *h, uint32_t connection_window)
     ensi_mem_prime(&h->env->mem, ENSI_MEM_PRIME);
     h->settled = h->draining = h->starved = false;
     h->goaway_code = NGHTTP2_NO_ERROR;
+    h->fault_code = 0;
     h->fault[0] = h->goaway_text[0] = '\0';
     h->out_len = 0;
     return rc == 0 ? ENSIGN_OK : ENSIGN_E_MEMORY;
@@ -6443,6 +6401,7 @@ static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
     if (h->starved) rc = NGHTTP2_ERR_NOMEM;
     if (rc >= 0) return ENSIGN_OK;
     if (h->fault[0] == '\0') snprintf(h->fault, sizeof h->fault, "%s", nghttp2_strerror((int)rc));
+    if (h->fault_code == 0) h->fault_code = (int)rc;
     return rc == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_E_PROTOCOL;
 }
 
@@ -7070,6 +7029,7 @@ static void ensi_grpc_queue(ensi_grpc_queue_t *q, ensi_grpc_t *k)
     k->end_status = ENSIGN_GRPC_OK;
     k->fault.code = 0;
     k->kept = k->sent == 0;
+    k->s.rx.surplus = false;
     k->s.headers_sent = k->s.headers_done = k->s.initial = k->s.trailers = k->s.ended = k->s.closed =
         k->s.lost = k->s.overrun = k->s.no_memory = false;
     k->order = ++q->orders;
@@ -7191,6 +7151,11 @@ static int ensi_grpc_look(ensi_grpc_t *k, ensi_rx_t *r, size_t *total, int *stat
     int rc = ensi_rx_head(r, total);
     uint8_t flag;
     if (r->end - r->start - r->lent < ENSI_GRPC_PREFIX) return ENSIGN_AGAIN;
+    if (r->surplus) {
+        *status = ENSIGN_GRPC_INTERNAL;
+        return ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary, but has more than one answer",
+                         k->method);
+    }
     flag = r->ptr[r->start + r->lent];
     if (*total > r->limit) {
         *status = ENSIGN_GRPC_RESOURCE_EXHAUSTED;
@@ -8014,7 +7979,7 @@ ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d)
     }
     rc = ensi_grpc_init(&u->k, &c->env, &u->h, &o);
     u->k.no_token = d->no_token;
-    u->k.unary = d->unary;
+    u->k.unary = u->k.s.rx.one = d->unary;
     u->k.wait_for_ready = d->wait_for_ready;
     if (rc == ENSIGN_OK) rc = ensi_call_set_metadata(c, &u->k, d->metadata, d->metadata_count);
     if (rc == ENSIGN_OK) rc = ensi_call_first(&u->k, d);
@@ -10562,7 +10527,7 @@ static ensi_req_t *ensi_req_new(ensign_t *c, ensi_req_kind_t kind, const char *n
         return NULL;
     }
     q->kind = kind;
-    q->k.unary = q->k.wait_for_ready = true;
+    q->k.unary = q->k.s.rx.one = q->k.wait_for_ready = true;
     q->k.no_token = kind == ENSI_REQ_STATUS;
     return q;
 }
@@ -10936,6 +10901,21 @@ static void ensi_client_good(ensign_t *c)
     c->links[ENSIGN_LINK_RPC].good = true;
 }
 
+/* A server of TLS answers plaintext with an alert, which is shorter than any frame: HTTP/2 would wait for
+ * more. */
+static int ensi_client_hear(ensi_link_t *l, uint8_t first)
+{
+    enum { ALERT = 21 /* RFC 8446 5.1; the server's first frame, SETTINGS, begins with 0 */ };
+    bool alert = !l->heard && !l->secure && first == ALERT;
+    l->heard = true;
+    if (!alert) return ENSIGN_OK;
+    return ensi_fail(
+        &l->fault, ENSIGN_E_PROTOCOL, 0,
+        "http2: %s speaks TLS, this client plaintext; unset tls.off (ENSIGN_INSECURE), or use the "
+        "right port",
+        l->where);
+}
+
 static void ensi_client_receive_rpc(ensign_t *c)
 {
     ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
@@ -10945,12 +10925,14 @@ static void ensi_client_receive_rpc(ensign_t *c)
     if (rc == ENSIGN_OK && !c->h2.session && ensi_h2_start(&c->h2, c->connection_window) != ENSIGN_OK)
         rc = ensi_fail(&l->fault, ENSIGN_E_MEMORY, 0, "http2: no memory for a session");
     while (rc == ENSIGN_OK && (rc = ensi_link_read(l, &p, &len)) == ENSIGN_OK) {
-        rc = ensi_h2_receive(&c->h2, p, len);
+        rc = ensi_client_hear(l, p[0]);
+        if (rc == ENSIGN_OK) rc = ensi_h2_receive(&c->h2, p, len);
         if (rc == ENSIGN_E_MEMORY)
             ensi_link_fault(l, rc, 0, "http2: no memory to go on with %s; free some or raise memory_limit",
                             l->where);
         if (rc < 0)
-            ensi_link_fault(l, rc, 0, "http2: %s does not keep to HTTP/2: %.120s", l->where, c->h2.fault);
+            ensi_link_fault(l, rc, c->h2.fault_code, "http2: the session with %s cannot go on: %.120s",
+                            l->where, c->h2.fault);
     }
     ensi_client_settled(c);
     if (rc == ENSIGN_E_CLOSED)
@@ -10998,8 +10980,8 @@ static void ensi_client_check_session(ensign_t *c)
                         nghttp2_http2_strerror(c->h2.goaway_code), c->h2.goaway_text[0] ? ": " : "",
                         c->h2.goaway_text);
     }
-    ensi_link_fault(l, ENSIGN_E_PROTOCOL, 0, "http2: the session with %s is over: %.120s", l->where,
-                    c->h2.fault);
+    ensi_link_fault(l, ENSIGN_E_PROTOCOL, c->h2.fault_code, "http2: the session with %s is over: %.120s",
+                    l->where, c->h2.fault);
     ensi_client_stop_link(c, l);
 }
 
@@ -12024,19 +12006,19 @@ static int ensi_client_fail(ensign_t *c, int code, int native, const char *forma
  *        answer that is here already), then links dial, hang up and send.
  * Fails  a socket's error is the link's: ensign_link_down has it. A step fails on bad arguments only. */
 #ifndef ENSI_SOCK_BUDGET
-#define ENSI_SOCK_BUDGET 1048576    // bytes that a link reads, and sends, in one step; a test makes it small
+#define ENSI_SOCK_BUDGET 1048576    /* bytes a link reads, and sends, in one step; a test makes it small */
 #endif
 enum {
-    ENSI_SOCK_ROUNDS = 32,          // turns of the links in one step
-    ENSI_SOCK_WAIT_MAX = 64,        // fds in one ensign_wait
-    ENSI_SOCK_TEXT = 64,            // longest address: v6 (45), %, name of an interface (15), NUL
-    ENSI_SOCK_KEEP_IDLE_S = 60,     // TCP keepalive: silence before the first probe,
-    ENSI_SOCK_KEEP_STEP_S = 10,     // between probes,
-    ENSI_SOCK_KEEP_COUNT = 6,       // and how many
-    ENSI_SOCK_UNACKED_MS = 60000    // sent bytes without TCP's ack, until the connection counts as broken
+    ENSI_SOCK_ROUNDS = 32,          /* turns of the links in one step */
+    ENSI_SOCK_WAIT_MAX = 64,        /* fds in one ensign_wait */
+    ENSI_SOCK_TEXT = 64,            /* longest address: v6 (45), %, name of an interface (15), NUL */
+    ENSI_SOCK_KEEP_IDLE_S = 60,     /* TCP keepalive: silence before the first probe, */
+    ENSI_SOCK_KEEP_STEP_S = 10,     /* between probes, */
+    ENSI_SOCK_KEEP_COUNT = 6,       /* and how many */
+    ENSI_SOCK_UNACKED_MS = 60000    /* sent bytes without TCP's ack, until the connection counts as broken */
 };
 
-// The link's dial, or its connection, ends.
+/* The link's dial, or its connection, ends. */
 static void ensi_sock_lost(ensign_t *c, ensi_sock_t *s, int link, int native, uint64_t now_ms)
 {
     ensi_sock_drop(s);
@@ -12044,14 +12026,14 @@ static void ensi_sock_lost(ensign_t *c, ensi_sock_t *s, int link, int native, ui
     (void)ensign_link_down(c, link, s->attempt, native, now_ms);
 }
 
-// ---- addresses
+/* ---- addresses */
 typedef union {
     struct sockaddr     any;
     struct sockaddr_in  v4;
     struct sockaddr_in6 v6;
 } ensi_sock_addr_t;
 
-// Numeric text to an address. 0: it is none. No resolver: this serves ENSIGN_NO_DNS too.
+/* Numeric text to an address. 0: it is none. No resolver: this serves ENSIGN_NO_DNS too. */
 static ensi_sock_len_t ensi_sock_addr(ensi_sock_addr_t *a, const char *text, uint16_t port)
 {
     char host[ENSI_SOCK_TEXT];
@@ -12077,7 +12059,7 @@ static ensi_sock_len_t ensi_sock_addr(ensi_sock_addr_t *a, const char *text, uin
 }
 
 #ifndef ENSIGN_NO_DNS
-// Asks the OS, which may take seconds.
+/* Asks the OS, which may take seconds. */
 static void ensi_sock_resolve(ensign_t *c, int link, const ensign_link_t *want)
 {
     char text[ENSIGN_MAX_ADDRESSES][ENSI_SOCK_TEXT];
@@ -12104,10 +12086,10 @@ static void ensi_sock_resolve(ensign_t *c, int link, const ensign_link_t *want)
 }
 #endif
 
-// ---- connect
+/* ---- connect */
 static void ensi_sock_set(intptr_t fd, int level, int option, int value)
 {
-    // Comfort, not need: a kernel that lacks one of these still carries the bytes.
+    /* Comfort, not need: a kernel that lacks one of these still carries the bytes. */
     (void)setsockopt(ENSI_SOCK_FD(fd), level, option, (const char *)&value, sizeof value);
 }
 
@@ -12134,11 +12116,11 @@ static void ensi_sock_options(intptr_t fd)
 
 static uint32_t ensi_sock_next_serial(ensi_sockets_t *x)
 {
-    if (++x->last_serial == 0) x->last_serial = 1; // 0 is no socket's
+    if (++x->last_serial == 0) x->last_serial = 1; /* 0 is no socket's */
     return x->last_serial;
 }
 
-// Starts one connect; false: refused at once, s->native says why.
+/* Starts one connect; false: refused at once, s->native says why. */
 static bool ensi_sock_connect(ensi_sockets_t *x, ensi_sock_t *s, const char *text, uint16_t port)
 {
     ensi_sock_addr_t a;
@@ -12158,11 +12140,11 @@ static bool ensi_sock_connect(ensi_sockets_t *x, ensi_sock_t *s, const char *tex
     s->fd = fd;
     s->serial = ensi_sock_next_serial(x);
     s->listed = s->can_read = s->unsent = false;
-    s->can_write = s->native == 0; // connected at once: no readiness will be told
+    s->can_write = s->native == 0; /* connected at once: no readiness will be told */
     return true;
 }
 
-// A connecting socket became ready: up, still on its way, or failed (then the next address is tried).
+/* A connecting socket became ready: up, still on its way, or failed (then the next address is tried). */
 static void ensi_sock_finish(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_ms)
 {
     ensi_sock_addr_t peer;
@@ -12178,15 +12160,15 @@ static void ensi_sock_finish(ensign_t *c, ensi_sock_t *s, int link, uint64_t now
         return;
     }
     len = sizeof peer;
-    if (getpeername(ENSI_SOCK_FD(s->fd), &peer.any, &len) != 0) return; // a false alarm
+    if (getpeername(ENSI_SOCK_FD(s->fd), &peer.any, &len) != 0) return; /* a false alarm */
     ensi_sock_move(&s->state, ENSI_SOCK_IN_CONNECTED);
     s->can_write = true;
     s->dialing = false;
-    s->first += s->tried - 1; // what worked comes first the next time
+    s->first += s->tried - 1; /* what worked comes first the next time */
     (void)ensign_link_up(c, link, s->attempt, now_ms);
 }
 
-// The link wants to be dialled: one address after the other. True: something was done that links should see.
+/* The link wants to be dialled: one address after the other. True: something was done that links see. */
 static bool ensi_sock_dial(ensign_t *c, ensi_sock_t *s, int link, const ensign_link_t *want, uint64_t now_ms)
 {
     if (!s->dialing) {
@@ -12210,7 +12192,7 @@ static bool ensi_sock_dial(ensign_t *c, ensi_sock_t *s, int link, const ensign_l
     return true;
 }
 
-// ---- bytes
+/* ---- bytes */
 static bool ensi_sock_running(const ensign_t *c, const ensi_sock_t *s, int link)
 {
     ensign_link_t want;
@@ -12242,7 +12224,7 @@ static void ensi_sock_read(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_m
     }
 }
 
-// Sends what is in tx. Returns 0, or the errno of a broken connection.
+/* Sends what is in tx. Returns 0, or the errno of a broken connection. */
 static int ensi_sock_write(ensign_t *c, ensi_sock_t *s, int link)
 {
     size_t budget = ENSI_SOCK_BUDGET;
@@ -12270,7 +12252,7 @@ static int ensi_sock_write(ensign_t *c, ensi_sock_t *s, int link)
     return 0;
 }
 
-// A running link sends. When that fails, the peer's last words are read first: they say more than EPIPE does.
+/* A running link sends. When that fails, the peer's last words are read first: they say more than EPIPE. */
 static void ensi_sock_run(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_ms)
 {
     int e = ensi_sock_write(c, s, link);
@@ -12283,14 +12265,14 @@ static void ensi_sock_run(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_ms
 
 static void ensi_sock_hangup(ensign_t *c, ensi_sock_t *s, int link, uint32_t attempt, uint64_t now_ms)
 {
-    if (s->state == ENSI_SOCK_UP) (void)ensi_sock_write(c, s, link); // what is left in tx, if quick
-    if (s->state == ENSI_SOCK_CONNECTING) s->first += s->tried; // this one hung: another first, the next time
+    if (s->state == ENSI_SOCK_UP) (void)ensi_sock_write(c, s, link); /* what is left in tx, if quick */
+    if (s->state == ENSI_SOCK_CONNECTING) s->first += s->tried; /* this one hung: another first, next time */
     s->attempt = attempt;
     ensi_sock_lost(c, s, link, 0, now_ms);
 }
 
-// ---- a step
-// Does what one link wants now. True: it may want something else after that.
+/* ---- a step */
+/* Does what one link wants now. True: it may want something else after that. */
 static bool ensi_sock_obey(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_ms)
 {
     ensign_link_t want;
@@ -12298,7 +12280,7 @@ static bool ensi_sock_obey(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_m
     ensign_link(c, link, &want);
     s->held = false;
     if ((ensi_sock_live(s) || s->dialing) && want.attempt != s->attempt) {
-        ensi_sock_drop(s); // the link went on without us
+        ensi_sock_drop(s); /* the link went on without us */
         s->dialing = false;
     }
     switch (want.todo) {
@@ -12313,7 +12295,7 @@ static bool ensi_sock_obey(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_m
     case ENSIGN_LINK_DIAL:
         return ensi_sock_dial(c, s, link, &want, now_ms);
     case ENSIGN_LINK_RUN:
-        if (s->state != ENSI_SOCK_UP) return false; // somebody else said that it is up
+        if (s->state != ENSI_SOCK_UP) return false; /* somebody else said that it is up */
         ensi_sock_run(c, s, link, now_ms);
         return !ensi_sock_running(c, s, link);
     case ENSIGN_LINK_HANGUP:
@@ -12397,7 +12379,7 @@ ENSIGN_API int ensign_poll_set(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS])
     return n;
 }
 
-// ---- programs without a loop
+/* ---- programs without a loop */
 static short ensi_sock_events(int want)
 {
     int events = (want & ENSIGN_READ ? POLLIN : 0) | (want & ENSIGN_WRITE ? POLLOUT : 0);
@@ -12433,7 +12415,7 @@ static bool ensi_sock_poll_take(const ensi_sock_pollfd_t *p, ensign_poll_t *to, 
     return any;
 }
 
-// The sockets in use. GONE ones are closed on the way: who waits here has no loop that knows them.
+/* The sockets in use. GONE ones are closed on the way: who waits here has no loop that knows them. */
 static size_t ensi_sock_in_use(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS])
 {
     int n = ensign_poll_set(c, set);
@@ -12443,8 +12425,8 @@ static size_t ensi_sock_in_use(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS])
     return (size_t)(gone ? ensign_poll_set(c, set) : n);
 }
 
-// What both waits do: one poll of at most timeout_ms (< 0: until something happens), and one step. *hit: one
-// of extra is ready. OK, INTERRUPTED, or an error.
+/* What both waits do: one poll of at most timeout_ms (< 0: until something happens), and one step. *hit: one
+ * of extra is ready. OK, INTERRUPTED, or an error. */
 static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeout_ms, bool *hit)
 {
     ensi_sock_pollfd_t p[ENSI_SOCK_WAIT_MAX];
@@ -12463,7 +12445,7 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
                                 "has CLOSED or FAILED); open one first, or give a time");
     }
     e = ensi_sock_os_poll(p, all, timeout_ms);
-    if (e != 0) { // timers run all the same: else a steady signal would keep them from it
+    if (e != 0) { /* timers run all the same: else a steady signal would keep them from it */
         (void)ensign_step(c, NULL, 0, ensign_now_ms());
         if (e == ENSI_SOCK_EINTR) return ENSIGN_INTERRUPTED;
         return ensi_client_fail(c, ENSIGN_E_STATE, e,
@@ -12475,7 +12457,7 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     return ensign_step(c, set, count, ensign_now_ms());
 }
 
-// Milliseconds from now to the end of a wait that began at `start`; -1: it has none.
+/* Milliseconds from now to the end of a wait that began at `start`; -1: it has none. */
 static int ensi_sock_left(uint64_t start, int timeout_ms)
 {
     uint64_t gone = ensign_now_ms() - start;
@@ -12510,7 +12492,7 @@ ENSIGN_API int ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int time
         bool hit;
         int left = ensi_sock_left(start, timeout_ms);
 
-        // One turn even with a notice waiting: who takes one notice a wait must not starve the sockets.
+        /* One turn even with a notice waiting: who takes one notice a wait must not starve the sockets. */
         rc = ensi_sock_turn(c, extra, n, ensign_pending(c, 0) ? 0 : left, &hit);
         if (rc != ENSIGN_OK || hit || ensign_pending(c, 0)) return rc;
         if (left == 0) return ensi_client_timed_out(c);
@@ -12540,7 +12522,7 @@ ENSIGN_API int ensign_await(ensign_t *c, uint32_t handle, const ensign_notice_t 
     *n = ensign_next_of(c, handle);
     return ENSIGN_OK;
 }
-#endif // ENSIGN_NO_SOCKETS
+#endif /* ENSIGN_NO_SOCKETS */
 
-#endif // ENSIGN_IMPLEMENTED
-#endif // ENSIGN_IMPLEMENTATION
+#endif /* ENSIGN_IMPLEMENTED */
+#endif /* ENSIGN_IMPLEMENTATION */

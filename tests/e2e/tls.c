@@ -331,7 +331,7 @@ static const case_t rpc_cases[] = {
     { "a server in the clear, for a TLS client", { NULL, NULL, false }, false,
       ENSIGN_E_TLS, "does not speak TLS", "set tls.off or use the right port" },
     { "a TLS server, for a client in the clear", { &good, "h2", false }, true,
-      ENSIGN_E_CLOSED, "is gone", "" },
+      ENSIGN_E_PROTOCOL, "speaks TLS", "unset tls.off" },
 };
 
 static void rpc_start(ensign_desc_t *d, char endpoint[32], kind_t kind)

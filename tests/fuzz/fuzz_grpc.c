@@ -313,9 +313,7 @@ static void drain(run_t *r)
     }
 }
 
-/* Neither a message nor an end may be stuck on a connection that runs. What a server sends behind the one
- * answer of a unary call is another matter: nothing is pulled there before the end, so it can fill the
- * window. */
+/* Neither a message nor an end may be stuck on a connection that runs, whatever the server sends. */
 static void check_no_stall(run_t *r)
 {
     stream_t *s = source_of(r);
@@ -323,7 +321,6 @@ static void check_no_stall(run_t *r)
 
     ensign_link(r->a.c, ENSIGN_LINK_RPC, &l);
     if (!s || r->ended || r->forgotten || l.todo != ENSIGN_LINK_RUN) return;
-    if (r->unary && s->out_len > 5 && s->out_len - 5 > ensi_get_be32(s->out + 1)) return;
     WANT(!s->closed && s->out_at == s->out_len);
 }
 

@@ -570,6 +570,23 @@ SCRIPT(a_changed_stream_limit_is_kept)
     world_stream(w, 4);
 }
 
+/* The first answer fills the window, so the second one has to be given credit before it can be refused. */
+SCRIPT(a_second_answer_is_refused_and_not_waited_for)
+{
+    static char answer[1019];
+    ensign_call_desc_t d = unary("q");
+    uint32_t k;
+    stream_t *s;
+    world_create(w);
+    d.window_bytes = 1024;
+    k = call(w, &d);
+    s = world_stream(w, 0);
+    world_request(w, s);
+    peer_message(s, answer, sizeof answer);
+    peer_message(s, answer, sizeof answer);
+    assert_non_null(strstr(world_end(w, k, ENSIGN_GRPC_INTERNAL)->error->text, "more than one answer"));
+}
+
 SCRIPT(calls_above_a_goaway_are_sent_again)
 {
     uint32_t k[3];
@@ -750,6 +767,7 @@ int main(void)
         IN_MODES(a_deadline_drops_what_is_queued), IN_MODES(cancel_at_every_stage),
         IN_MODES(again_then_room_once), IN_MODES(a_server_that_does_not_read_holds_up_one_call),
         IN_MODES(one_stream_at_a_time_and_in_order), IN_MODES(a_changed_stream_limit_is_kept),
+        IN_MODES(a_second_answer_is_refused_and_not_waited_for),
         IN_MODES(calls_above_a_goaway_are_sent_again), IN_MODES(a_call_is_sent_again_once),
         IN_MODES(a_graceful_stop_lets_calls_finish), IN_MODES(a_lost_link_is_unavailable),
         IN_MODES(a_lost_link_leaves_whole_messages), IN_MODES(pings_are_answered_while_nobody_reads),

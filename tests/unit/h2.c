@@ -637,6 +637,55 @@ static void padding_is_no_abuse_and_no_stall(void **state)
     }
 }
 
+/* Behind a large message the buffer could not shrink; later, with its credit spent on padding, it could. */
+static void a_late_shrink_grants_nothing_twice(void **state)
+{
+    wire_t w;
+    (void)state;
+    wire_open(&w, 4096, LIMIT);
+    assert_int_equal(wire_ack_settings(&w), ENSIGN_OK);
+    w.length = 200000;
+    while (ensi_h2_credit(&w.h2, &w.s) > 0) {
+        size_t n = ensi_min(w.messages ? w.left : SIZE_MAX, (size_t)ensi_min((size_t)w.credit, 16384));
+        assert_int_equal(wire_data(&w, n, 0), ENSIGN_OK);
+        assert_int_equal(wire_pump(&w, true), ENSIGN_OK);
+    }
+    assert_int_equal(w.left, 0);
+    ensi_rx_release(&w.s.rx, &w.env.mem);
+    w.s.rx.start = w.s.rx.end = 0;
+    heap.fail = true;
+    assert_true(ensi_h2_grant(&w.h2, &w.s));
+    heap.fail = false;
+    assert_int_equal(w.s.rx.cap, 4096); /* what may be promised, whatever the block is */
+    assert_true(ensi_mem_size(w.s.rx.ptr) > 200000);
+    w.length = 300;
+    w.messages = w.pulled = 0;
+    for (unsigned i = 0; i < 5000; i++) {
+        size_t n = i % 200 < 197 ? 256 : 150;
+        if (w.credit >= (int64_t)n + 256) assert_int_equal(wire_data(&w, n, 256), ENSIGN_OK);
+        else if (w.credit > 0) assert_int_equal(wire_data(&w, 1, 0), ENSIGN_OK);
+        assert_int_equal(wire_pump(&w, true), ENSIGN_OK);
+        assert_false(w.s.overrun);
+        assert_true(w.s.rx.end + (size_t)w.credit <= w.s.rx.cap);
+        while (wire_pull(&w)) continue;
+    }
+    assert_true(w.pulled > 100);
+    wire_close(&w);
+}
+
+static void the_largest_length_is_too_large_on_any_machine(void **state)
+{
+    uint8_t prefix[] = { 0, 0xFF, 0xFF, 0xFF, 0xFF };
+    ensi_rx_t r;
+    size_t total;
+    (void)state;
+    memset(&r, 0, sizeof r);
+    r.ptr = prefix;
+    r.end = sizeof prefix;
+    assert_int_equal(ensi_rx_head(&r, &total), ENSIGN_AGAIN);
+    assert_true(total >= UINT32_MAX);
+}
+
 /* A peer that sends and never reads: its frames are taken, ours do not pile up. */
 static void a_peer_that_does_not_read_makes_no_queue(void **state)
 {
@@ -741,6 +790,7 @@ static void the_end_of_a_session_says_why(void **state)
     assert_false(ensi_h2_alive(&w.h2));
     assert_non_null(strstr(w.h2.fault, "PROTOCOL_ERROR: "));
     assert_true(strlen(w.h2.fault) > strlen("PROTOCOL_ERROR: "));
+    assert_int_equal(w.h2.fault_code, NGHTTP2_PROTOCOL_ERROR);
     assert_false(w.h2.draining);
     wire_close(&w);
 }
@@ -791,6 +841,8 @@ int main(void)
         cmocka_unit_test(credit_is_the_window_before_and_after_the_settings_ack),
         cmocka_unit_test(more_than_the_credit_is_seen_before_the_settings_ack),
         cmocka_unit_test(padding_is_no_abuse_and_no_stall),
+        cmocka_unit_test(a_late_shrink_grants_nothing_twice),
+        cmocka_unit_test(the_largest_length_is_too_large_on_any_machine),
         cmocka_unit_test(a_peer_that_does_not_read_makes_no_queue),
         cmocka_unit_test(a_grant_without_memory_says_so),
         cmocka_unit_test(a_reset_without_memory_ends_the_session),

@@ -14,7 +14,6 @@ enum { CAP = 64 }; /* bytes of body that the tests allow */
 
 typedef struct {
     int rc, status;
-    bool keep_alive;
     size_t used, body_len;
     char body[CAP + 1];
     const char *what;
@@ -60,7 +59,6 @@ static result_t feed(const char *answer, size_t n, cut_t cut, uint32_t seed, boo
     memcpy(r.body, body, x.body_len);
     if (r.rc == ENSIGN_OK) {
         r.status = x.status;
-        r.keep_alive = x.keep_alive;
         assert_null(x.what);
     }
     if (r.rc != ENSIGN_AGAIN) { /* final: nothing more is taken, the same is given */
@@ -77,7 +75,6 @@ static void assert_same(const result_t *a, const result_t *b)
 {
     assert_int_equal(a->rc, b->rc);
     assert_int_equal(a->status, b->status);
-    assert_int_equal(a->keep_alive, b->keep_alive);
     assert_int_equal(a->used, b->used);
     assert_int_equal(a->body_len, b->body_len);
     assert_memory_equal(a->body, b->body, sizeof a->body);
@@ -97,56 +94,56 @@ static result_t feed_all_ways(const char *answer, size_t n, bool closed)
     return whole;
 }
 
-typedef struct { const char *answer; int status; bool keep_alive; const char *body, *rest; } good_t;
+typedef struct { const char *answer; int status; const char *body, *rest; } good_t;
 
 /* No row but those that say so needs the peer to close. */
 static const good_t good[] = {
-    { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 200, true, "hello", "" },
-    { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 4", 200, true, "hello", "HTTP/1.1 4" },
-    { "HTTP/1.1 403 Forbidden\r\ncontent-length:0\r\n\r\n", 403, true, "", "" },
-    { "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", 200, true, "", "" },
-    { "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", 200, true, "", "" },
-    { "HTTP/1.1 999 \xC3\xBC caf\xE9\r\nContent-Length: 0\r\n\r\n", 999, true, "", "" },
-    { "HTTP/1.1 200 OK\nContent-Length: 2\n\nhi", 200, true, "hi", "" },
-    { "HTTP/1.1 200 OK\r\nContent-Length: \t 2 \t\r\n\r\nhi", 200, true, "hi", "" },
-    { "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 02\r\n\r\nhi", 200, true, "hi", "" },
-    { "HTTP/1.1 200 OK\r\nContent-Length: 2, 2 ,,2\r\n\r\nhi", 200, true, "hi", "" },
-    { "HTTP/1.1 200 OK\r\nCONTENT-LENGTH: 2\r\nX-Empty:\r\nX!#$%&'*+-.^_`|~9: :: a\tb\r\n\r\nhi", 200, true,
+    { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 200, "hello", "" },
+    { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 4", 200, "hello", "HTTP/1.1 4" },
+    { "HTTP/1.1 403 Forbidden\r\ncontent-length:0\r\n\r\n", 403, "", "" },
+    { "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", 200, "", "" },
+    { "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", 200, "", "" },
+    { "HTTP/1.1 999 \xC3\xBC caf\xE9\r\nContent-Length: 0\r\n\r\n", 999, "", "" },
+    { "HTTP/1.1 200 OK\nContent-Length: 2\n\nhi", 200, "hi", "" },
+    { "HTTP/1.1 200 OK\r\nContent-Length: \t 2 \t\r\n\r\nhi", 200, "hi", "" },
+    { "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 02\r\n\r\nhi", 200, "hi", "" },
+    { "HTTP/1.1 200 OK\r\nContent-Length: 2, 2 ,,2\r\n\r\nhi", 200, "hi", "" },
+    { "HTTP/1.1 200 OK\r\nCONTENT-LENGTH: 2\r\nX-Empty:\r\nX!#$%&'*+-.^_`|~9: :: a\tb\r\n\r\nhi", 200,
       "hi", "" },
-    { "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi", 200, false, "hi", "" },
-    { "HTTP/1.1 200 OK\r\nConnection: x, Close ,y\r\nContent-Length: 2\r\n\r\nhi", 200, false, "hi", "" },
+    { "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi", 200, "hi", "" },
+    { "HTTP/1.1 200 OK\r\nConnection: x, Close ,y\r\nContent-Length: 2\r\n\r\nhi", 200, "hi", "" },
     { "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi", 200,
-      false, "hi", "" },
-    { "HTTP/1.1 200 OK\r\nConnection: closed, xclose\r\nContent-Length: 2\r\n\r\nhi", 200, true, "hi", "" },
-    { "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200, false, "hi", "" },
-    { "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n\r\nhi", 200, true, "hi", "" },
-    { "HTTP/1.9 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200, true, "hi", "" },
-    { "HTTP/1.1 204 No Content\r\nContent-Length: 500\r\n\r\n", 204, true, "", "" },
-    { "HTTP/1.1 204 No Content\r\n\r\nHTTP", 204, true, "", "HTTP" },
-    { "HTTP/1.1 304 Not Modified\r\nContent-Length: 99999999999999999999999\r\n\r\n", 304, true, "", "" },
-    { "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n", 304, false, "",
+      "hi", "" },
+    { "HTTP/1.1 200 OK\r\nConnection: closed, xclose\r\nContent-Length: 2\r\n\r\nhi", 200, "hi", "" },
+    { "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200, "hi", "" },
+    { "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n\r\nhi", 200, "hi", "" },
+    { "HTTP/1.9 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200, "hi", "" },
+    { "HTTP/1.1 204 No Content\r\nContent-Length: 500\r\n\r\n", 204, "", "" },
+    { "HTTP/1.1 204 No Content\r\n\r\nHTTP", 204, "", "HTTP" },
+    { "HTTP/1.1 304 Not Modified\r\nContent-Length: 99999999999999999999999\r\n\r\n", 304, "", "" },
+    { "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n", 304, "",
       "" },
-    { "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200, true, "hi", "" },
+    { "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200, "hi", "" },
     { "HTTP/1.1 103 Early\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
-      "HTTP/1.1 102\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200, true, "hi", "" },
+      "HTTP/1.1 102\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200, "hi", "" },
     { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", 200,
-      true, "hello world", "" },
+      "hello world", "" },
     { "HTTP/1.1 200 OK\r\ntransfer-encoding: , Chunked ,\r\n\r\n"
-      "0000000000000000000000A\r\n0123456789\r\n000\r\n\r\nX", 200, true, "0123456789", "X" },
+      "0000000000000000000000A\r\n0123456789\r\n000\r\n\r\nX", 200, "0123456789", "X" },
     { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
       "2;a=b;c=\"d e\"\r\nhi\r\n1 \t;x\r\n!\r\n0;last\r\nX-Sum: 5\r\nContent-Length: 7\r\n"
-      "Connection: close\r\n\r\n", 200, true, "hi!", "" },
-    { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n\r\n\r\n0\r\n\r\n", 200, true, "\r\n", "" },
-    { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\n", 200, true, "", "" },
+      "Connection: close\r\n\r\n", 200, "hi!", "" },
+    { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n\r\n\r\n0\r\n\r\n", 200, "\r\n", "" },
+    { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\n", 200, "", "" },
     { "HTTP/1.1 200 OK\r\nContent-Length: 500\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", 200,
-      false, "hi", "" },
+      "hi", "" },
     { "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
-      200, false, "hi", "" },
+      200, "hi", "" },
     { "HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n"
-      "0123456789012345678901234567890123456789012345678901234567890123", 200, true,
+      "0123456789012345678901234567890123456789012345678901234567890123", 200,
       "0123456789012345678901234567890123456789012345678901234567890123", "" },
     { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n01234567890123456789012345678901\r\n"
-      "20\r\n01234567890123456789012345678901\r\n0\r\n\r\n", 200, true,
+      "20\r\n01234567890123456789012345678901\r\n0\r\n\r\n", 200,
       "0123456789012345678901234567890101234567890123456789012345678901", "" },
 };
 
@@ -158,7 +155,6 @@ static void answers_are_read_whole_in_any_cut(void **state)
         result_t r = feed_all_ways(good[i].answer, n, false);
         if (r.rc != ENSIGN_OK) fail_msg("row %zu gave %d: %s", i, r.rc, r.what ? r.what : "wants more");
         assert_int_equal(r.status, good[i].status);
-        assert_int_equal(r.keep_alive, good[i].keep_alive);
         assert_int_equal(r.used, end);
         assert_int_equal(r.body_len, strlen(good[i].body));
         assert_string_equal(r.body, good[i].body);
@@ -196,7 +192,6 @@ static void a_body_without_length_ends_at_close(void **state)
         assert_int_equal(r.rc, ENSIGN_AGAIN);
         r = feed_all_ways(rows[i].answer, strlen(rows[i].answer), true);
         assert_int_equal(r.rc, ENSIGN_OK);
-        assert_false(r.keep_alive);
         assert_string_equal(r.body, rows[i].body);
     }
 }

@@ -156,6 +156,8 @@ static void an_error_text_is_one_line(void **state)
     (void)state;
     ensi_fail(&e, ENSIGN_E_UNKNOWN, 0, "grpc: %s", "a\nb\033[2Jc\177\303\251");
     assert_string_equal(e.text, "grpc: a b [2Jc \303\251");
+    ensi_fail(&e, ENSIGN_E_UNKNOWN, 0, "grpc: %s", "\302\2332J\302\240\302"); /* C1 as UTF-8 has it */
+    assert_string_equal(e.text, "grpc:   2J\302\240\302");
 }
 
 /* It waited for ever: a handle that has given its last notice still stands, but nothing comes of it. */

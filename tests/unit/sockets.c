@@ -572,6 +572,44 @@ static void a_spent_budget_makes_the_next_step_due(void **state)
     done(&n);
 }
 
+/* rx has no room while TLS must send first and tx is full. */
+static void a_full_receive_buffer_neither_spins_nor_hangs(void **state)
+{
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    struct linger reset = { 1, 0 };
+    struct pollfd p;
+    ensi_link_t *l;
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    connected(&n);
+    while (ensign_timeout(n.c, ensign_now_ms()) == 0) {
+        while (ensign_next(n.c)) continue;
+        turn(&n, set);
+    }
+    l = &n.c->links[ENSIGN_LINK_RPC];
+    l->rx.end = l->rx.cap; /* as if TLS took nothing of it */
+    assert_int_equal(send(n.peer, settings, sizeof settings, 0), sizeof settings);
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    p.fd = (int)set[0].fd;
+    p.events = POLLIN;
+    assert_int_equal(poll(&p, 1, 5000), 1);
+    set[0].ready = ENSIGN_READ;
+    assert_int_equal(ensign_step(n.c, set, 1, ensign_now_ms()), ENSIGN_OK);
+    assert_true(sock(&n)->can_read);
+    assert_true(ensign_timeout(n.c, ensign_now_ms()) != 0);
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    assert_int_equal(set[0].want & ENSIGN_READ, 0);
+    l->tx.end = l->tx.start + 9; /* and now there is something to send, and nobody to take it */
+    assert_int_equal(setsockopt(n.peer, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+    close(n.peer);
+    n.peer = -1;
+    until(&n, ENSIGN_NOTICE_DISCONNECTED, NULL);
+    done(&n);
+}
+
 static void what_a_step_reads_it_answers_in_the_same_step(void **state)
 {
     uint8_t got[4096];
@@ -804,6 +842,7 @@ int main(void)
         cmocka_unit_test(no_dial_before_the_loop_has_seen_gone),
         cmocka_unit_test(strange_serials_are_passed_over),
         cmocka_unit_test(a_spent_budget_makes_the_next_step_due),
+        cmocka_unit_test(a_full_receive_buffer_neither_spins_nor_hangs),
         cmocka_unit_test(what_a_step_reads_it_answers_in_the_same_step),
         cmocka_unit_test(a_wrong_protocol_is_hung_up_on),
         cmocka_unit_test(extra_descriptors_end_a_wait),
