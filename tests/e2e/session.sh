@@ -111,7 +111,7 @@ refusals() { # WHERE
     local words='refuses this key (HTTP 403: invalid credentials); check client_id and client_secret'
     finds "$1: publish with a wrong secret says so and fails"   "$words" wrong_key "$publish"
     finds "$1: subscribe with a wrong secret says so and fails" "$words" wrong_key "$subscribe"
-    finds "$1: an unknown topic is refused"  'no topics available' timeout 30 "$subscribe" no-such-topic
+    finds "$1: an unknown topic is refused"  'none of the topics' timeout 30 "$subscribe" no-such-topic
 }
 
 # ---- the server is killed, and starts again on the same ports and data

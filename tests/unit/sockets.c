@@ -602,6 +602,7 @@ static void a_full_receive_buffer_neither_spins_nor_hangs(void **state)
     assert_true(ensign_timeout(n.c, ensign_now_ms()) != 0);
     assert_int_equal(ensign_poll_set(n.c, set), 1);
     assert_int_equal(set[0].want & ENSIGN_READ, 0);
+    memset(l->tx.ptr + l->tx.start, 0, 9);
     l->tx.end = l->tx.start + 9; /* and now there is something to send, and nobody to take it */
     assert_int_equal(setsockopt(n.peer, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
     close(n.peer);
