@@ -7,7 +7,7 @@ DO THIS
     everywhere       #include "ensign.h"                 C99 or C++11, or newer
     link             -lnghttp2 -lmbedtls -lmbedx509 -lmbedcrypto -lprotobuf-nanopb
 
-SHORTEST PROGRAM (whole: examples/publish.c)
+SHORTEST PROGRAM, whole in examples/publish.c
     ensign_desc_t d = {0};                               0 in any field means its default
     ensign_desc_env(&d, &why);                           ENSIGN_CLIENT_ID, ENSIGN_CLIENT_SECRET, ...
     if (ensign_create(&c, &d, &why) != ENSIGN_OK) return fail(why.text);
