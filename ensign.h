@@ -1052,6 +1052,20 @@ static ENSI_UNUSED int ensi_slice_show(ensign_slice_t s)
     return (int)ensi_min(s.len, 120);
 }
 
+/* Of ASCII only: no locale has a say in protocols. */
+static char ensi_lower(uint8_t c)
+{
+    return (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+}
+
+/* The value of a hex digit; -1: it is none. */
+static int ensi_hex(uint8_t c)
+{
+    char l = ensi_lower(c);
+    if (c >= '0' && c <= '9') return c - '0';
+    return l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
+}
+
 static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
 {
     p[0] = (uint8_t)(v >> 24);
@@ -2861,11 +2875,6 @@ static bool ensi_pb_check(void)
 #define ENSI_ID_UPPER "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 #define ENSI_ID_LOWER "0123456789abcdefghjkmnpqrstvwxyz"
 
-static char ensi_id_lower(uint8_t c)
-{
-    return (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
-}
-
 static void ensi_id_base32_put(const uint8_t *in, size_t n, unsigned pad, const char *alphabet, char *out)
 {
     uint32_t acc = 0;
@@ -2889,7 +2898,7 @@ static int ensi_id_base32_get(ensign_slice_t text, size_t chars, unsigned pad, u
 
     if (text.len != chars) return ENSIGN_E_FORMAT;
     for (size_t i = 0; i < chars; i++) {
-        const char *at = (const char *)memchr(ENSI_ID_LOWER, ensi_id_lower(text.ptr[i]), 32);
+        const char *at = (const char *)memchr(ENSI_ID_LOWER, ensi_lower(text.ptr[i]), 32);
         uint32_t digit;
         if (!at) return ENSIGN_E_FORMAT;
         digit = (uint32_t)(at - ENSI_ID_LOWER);
@@ -3005,7 +3014,7 @@ static bool ensi_id_blank(uint8_t c)
 /* The characters of a part: letters, digits, '_', '-', and '.' where `dot` says so. */
 static bool ensi_id_word(uint8_t c, bool dot)
 {
-    char l = ensi_id_lower(c);
+    char l = ensi_lower(c);
 
     return (l >= 'a' && l <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || (dot && c == '.');
 }
@@ -3067,7 +3076,7 @@ static bool ensi_id_mime_split(ensign_slice_t s, ensi_id_mime_parts_t *parts)
 static bool ensi_id_mime_eat(const char **name, ensign_slice_t s)
 {
     for (size_t i = 0; i < s.len; i++) {
-        if ((*name)[i] == '\0' || (*name)[i] != ensi_id_lower(s.ptr[i])) return false;
+        if ((*name)[i] == '\0' || (*name)[i] != ensi_lower(s.ptr[i])) return false;
     }
     *name += s.len;
     return true;
@@ -4114,15 +4123,10 @@ static ENSI_UNUSED void ensi_http1_init(ensi_http1_t *x, uint8_t *body, size_t c
 
 /* ---- words */
 
-static char ensi_http1_lower(char c)
-{
-    return (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
-}
-
 static bool ensi_http1_is(ensign_slice_t s, const char *lower)
 {
     for (size_t i = 0; i < s.len; i++) {
-        if (lower[i] == '\0' || ensi_http1_lower((char)s.ptr[i]) != lower[i]) return false;
+        if (lower[i] == '\0' || ensi_lower(s.ptr[i]) != lower[i]) return false;
     }
     return lower[s.len] == '\0';
 }
@@ -4130,7 +4134,7 @@ static bool ensi_http1_is(ensign_slice_t s, const char *lower)
 /* `tchar` of RFC 9110, section 5.6.2. */
 static bool ensi_http1_token_char(char c)
 {
-    char l = ensi_http1_lower(c);
+    char l = ensi_lower((uint8_t)c);
 
     if ((l >= 'a' && l <= 'z') || (c >= '0' && c <= '9')) return true;
     return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
@@ -4292,22 +4296,14 @@ static int ensi_http1_head_end(ensi_http1_t *x)
     return ensi_http1_move(x, ENSI_HTTP1_CLOSE);
 }
 
-static int ensi_http1_hex(char c)
-{
-    char l = ensi_http1_lower(c);
-
-    if (c >= '0' && c <= '9') return c - '0';
-    return l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
-}
-
 /* Hex digits, then perhaps an extension, which means nothing to us. */
 static int ensi_http1_size_line(ensi_http1_t *x)
 {
     uint64_t size = 0;
     size_t n = 0, after;
 
-    for (; n < x->line_len && ensi_http1_hex(x->line[n]) >= 0; n++)
-        size = size > UINT64_MAX >> 4 ? UINT64_MAX : size << 4 | (uint64_t)ensi_http1_hex(x->line[n]);
+    for (; n < x->line_len && ensi_hex((uint8_t)x->line[n]) >= 0; n++)
+        size = size > UINT64_MAX >> 4 ? UINT64_MAX : size << 4 | (uint64_t)ensi_hex((uint8_t)x->line[n]);
     for (after = n; after < x->line_len && (x->line[after] == ' ' || x->line[after] == '\t');) after++;
     if (n == 0 || (after < x->line_len && x->line[after] != ';'))
         return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "the size of a chunk is no hexadecimal number");
@@ -6671,14 +6667,6 @@ static int ensi_grpc_of_reset(uint32_t code)
     case NGHTTP2_HTTP_1_1_REQUIRED: return ENSIGN_GRPC_UNKNOWN;
     default: return ENSIGN_GRPC_INTERNAL;
     }
-}
-
-static int ensi_hex(uint8_t c)
-{
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    return -1;
 }
 
 /* grpc-message is percent-encoded; what is malformed is kept as it is. In place; returns the length. */
@@ -10935,8 +10923,6 @@ static void ensi_client_receive_rpc(ensign_t *c)
                             l->where, c->h2.fault);
     }
     ensi_client_settled(c);
-    if (rc == ENSIGN_E_CLOSED)
-        ensi_link_fault(l, ENSIGN_E_CLOSED, 0, "tls: %s ended the connection", l->where);
     if (rc < 0) {
         ensi_link_fault(l, rc, 0, "rpc: the connection to %s failed", l->where);
         ensi_client_stop_link(c, l);
