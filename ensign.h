@@ -34,7 +34,8 @@ RULES
               yours, and wakes your loop by a descriptor of yours.
     Pull      What happens is a notice, and you pull it. We call you in the hooks of the desc only; a hook may
               not call into the client.
-    Handles   Publishers, subscriptions, requests and calls are numbers: a dead one gives ENSIGN_E_HANDLE,
+    Handles   Publishers, subscriptions, queries, requests and calls are numbers: a dead one gives
+              ENSIGN_E_HANDLE,
               never a crash. 0 is none; ENSIGN_CLIENT means the client where a handle is asked for.
     Last      A notice with `last` is its handle's last: the handle dies at the next pull of any handle; until
               then the notice, its metadata and its stats stand. ensign_forget ends a handle without one.
@@ -63,11 +64,13 @@ WHAT IS PROMISED
               `created` time; at_most_once turns that into a NACK. Exceptions: ensign_forget, ensign_destroy.
     Subscribe Live, at most once: what is published while no stream is open is missed, and a GAP stands in its
               place.
+    Query     Rows in order, then one END; never run again by itself.
     Request   One answer, or END with an error. A list is many answers, then END.
     Call      One END, behind all whole messages of the server; cancel and deadline drop what is queued.
               `status` is always set: UNAVAILABLE when the link was lost. It is sent again, once, only if the
               server surely did not act on it; else never.
-    Streams   of publishers and subscriptions are opened again under the same handle until it is closed, the
+    Streams   of publishers, subscriptions and health watches are opened again under the same handle until it
+              is closed, the
               server refuses for good (key, permission, unknown topic), or give_up_after_ms is over. After a
               GOAWAY running calls may finish and publishers get their answers, then a new connection is made;
               a subscription has a GAP.
@@ -88,40 +91,43 @@ MEMORY
     and for what is asked.
 
 CONTENTS    search for the mark
-    >>macros     What can be defined before the include
-    >>results    What functions return, and what errors are called
-    >>values     Slices, identifiers, events
-    >>descs      The client's desc, its life
-    >>notices    What happened, pulled one by one
-    >>loop       The loop, with sockets
-    >>sansio     The loop, without sockets
-    >>grpc_api   Any method of any server
-    >>pub_api    Publish
-    >>sub_api    Subscribe
-    >>req_api    Topics, status: the answer is a notice
-    >>helpers    Pure functions, and statistics
-    >>util       Small things: bytes, slices, errors, timers, random numbers
-    >>mem        The allocator: counted, limited, small blocks kept
-    >>env        What every object is given: memory, time, error, log
-    >>sock       Sockets as the OS has them, and the state of one
-    >>pb         The service's messages, by nanopb, decoded in place
-    >>id         Identifiers, MIME types, versions, metadata, and an event as text
-    >>json       JSON, base64 and the dates in a token
-    >>http1      HTTP/1.1 answers, in any cut, and one form of request
-    >>tls        TLS over memory, by mbedTLS
-    >>handle     Numbers for objects, and the list of those that have a notice
-    >>link       One connection: its life, its buffers, TLS on them
-    >>h2         HTTP/2: one nghttp2 client session, its streams, their receive buffers
-    >>grpc       Calls: request headers, message prefix, metadata, deadlines, status
-    >>auth       A token from an API key: HTTP/1.1 over the auth link
-    >>state      The client's struct, which the objects below and the client itself share
-    >>call       Public gRPC calls
-    >>topic      The map of topics that a stream's ready message brings
-    >>pub        Publishers: the ring, acks, resends
-    >>sub        Subscriptions: events in place, gaps, acks
-    >>req        Requests: one question to the service, one answer
-    >>client     The client: create, connect, pump, notices
-    >>sockets    The driver: poll set, step, wait, await
+    >>macros      What can be defined before the include
+    >>results     What functions return, and what errors are called
+    >>values      Slices, identifiers, events
+    >>descs       The client's desc, its life
+    >>notices     What happened, pulled one by one
+    >>loop        The loop, with sockets
+    >>sansio      The loop, without sockets
+    >>grpc_api    Any method of any server
+    >>pub_api     Publish
+    >>sub_api     Subscribe
+    >>query_api   Query: stored events, by EnSQL
+    >>req_api     Topics, status: the answer is a notice
+    >>helpers     Pure functions, and statistics
+    >>util        Small things: bytes, slices, errors, timers, random numbers
+    >>mem         The allocator: counted, limited, small blocks kept
+    >>env         What every object is given: memory, time, error, log
+    >>sock        Sockets as the OS has them, and the state of one
+    >>pb          The service's messages, by nanopb, decoded in place
+    >>id          Identifiers, MIME types, versions, metadata, and an event as text
+    >>json        JSON, base64 and the dates in a token
+    >>http1       HTTP/1.1 answers, in any cut, and one form of request
+    >>tls         TLS over memory, by mbedTLS
+    >>handle      Numbers for objects, and the list of those that have a notice
+    >>link        One connection: its life, its buffers, TLS on them
+    >>h2          HTTP/2: one nghttp2 client session, its streams, their receive buffers
+    >>grpc        Calls: request headers, message prefix, metadata, deadlines, status
+    >>auth        A token from an API key: HTTP/1.1 over the auth link
+    >>topic       The map of topics that a stream brings, the cache of topics, and an event from its bytes
+    >>state       The client's struct, which the objects below and the client itself share
+    >>call        Public gRPC calls
+    >>query       Queries: rows in place
+    >>ask         One unary question to the service, for the objects below
+    >>pub         Publishers: the ring, acks, resends
+    >>sub         Subscriptions: events in place, gaps, acks
+    >>req         Requests: one question to the service, one answer
+    >>client      The client: create, connect, pump, notices
+    >>sockets     The driver: poll set, step, wait, await
 */
 
 /* Strict C (-std=c99) hides the POSIX functions that sockets need; this shows them, if it stands first. */
@@ -278,11 +284,13 @@ typedef struct ensign_header_t {    /* one entry of a call's metadata */
 typedef struct ensign_t ensign_t;                                       /* a client; opaque */
 typedef struct ensign_publisher_t    { uint32_t id; } ensign_publisher_t;
 typedef struct ensign_subscription_t { uint32_t id; } ensign_subscription_t;
+typedef struct ensign_query_t        { uint32_t id; } ensign_query_t;
 typedef struct ensign_request_t      { uint32_t id; } ensign_request_t; /* one question to the service */
 typedef struct ensign_call_t         { uint32_t id; } ensign_call_t;    /* one gRPC call to any service */
 
 #define ENSIGN_CLIENT  UINT32_MAX   /* where a handle is asked for: the client itself */
 #define ENSIGN_FOREVER UINT32_MAX   /* where a time in milliseconds is asked for: no limit */
+#define ENSIGN_OFF     UINT32_MAX   /* where a size is asked for: none of it */
 
 #ifndef ENSIGN_NO_SERVICE
 /* Fields that hold one of these are int or int32_t: a later server may send numbers that are not listed. */
@@ -375,6 +383,29 @@ enum { /* which of the duplicates stays the original */
     ENSIGN_DEDUP_OFFSET_EARLIEST = 1,
     ENSIGN_DEDUP_OFFSET_LATEST = 2             /* server 0.12 takes it as EARLIEST */
 };
+
+enum { /* how a topic's events are spread over nodes; server 0.12 has one node, and changes none of it */
+    ENSIGN_SHARDING_UNKNOWN = 0,
+    ENSIGN_SHARDING_NONE = 1,
+    ENSIGN_SHARDING_CONSISTENT_KEY_HASH = 2,
+    ENSIGN_SHARDING_RANDOM = 3,
+    ENSIGN_SHARDING_PUBLISHER_ORDERING = 4
+};
+
+enum { /* state in a HEALTH notice, of grpc.health.v1 */
+    ENSIGN_HEALTH_UNKNOWN = 0,
+    ENSIGN_HEALTH_SERVING = 1,
+    ENSIGN_HEALTH_NOT_SERVING = 2,
+    ENSIGN_HEALTH_SERVICE_UNKNOWN = 3          /* of a watch: the server has no such service, so far */
+};
+
+enum { /* ensign_param_t.type: which member of the union is meant */
+    ENSIGN_PARAM_INT = 1,                      /* as.i */
+    ENSIGN_PARAM_DOUBLE = 2,                   /* as.d */
+    ENSIGN_PARAM_BOOL = 3,                     /* as.b */
+    ENSIGN_PARAM_BYTES = 4,                    /* as.bytes */
+    ENSIGN_PARAM_STRING = 5                    /* as.s */
+};
 #endif /* ENSIGN_NO_SERVICE */
 
 typedef struct ensign_type_t {      /* schema of an event's data */
@@ -393,7 +424,8 @@ typedef struct ensign_event_t {
     ensign_slice_t encryption;      /* encoded Encryption message */
     ensign_slice_t compression;     /* encoded Compression message */
     /* publish only */
-    const char    *topic;           /* name, up to 512 bytes; NULL or "": `to`; zeros too: the publisher's */
+    const char    *topic;           /* name, up to 512 bytes, or ULID as text; NULL or "": `to`; zeros too:
+                                       the publisher's */
     ensign_ulid_t  to;
     const ensign_pair_t *pairs;     /* metadata to encode, added to .metadata */
     size_t         pair_count;
@@ -401,9 +433,9 @@ typedef struct ensign_event_t {
     /* received only; publish does not look at them */
     ensign_rlid_t  id;
     ensign_ulid_t  topic_id;
-    ensign_slice_t topic_name;      /* as of the stream's start; empty: not known */
+    ensign_slice_t topic_name;      /* as of the stream's start, or from the topic cache; empty: not known */
     ensign_slice_t publisher_id, publisher_client_id, publisher_address, publisher_agent;
-    ensign_time_t  committed;       /* the server's clock, after the write */
+    ensign_time_t  committed;       /* the server's clock, after the write; not in rows: 0.12 keeps none */
     uint64_t       offset, epoch;   /* 0 from server 0.12 */
     ensign_rlid_t  duplicate_of;    /* zeros: not a duplicate */
     uint64_t       token;           /* for ensign_ack and ensign_nack; 0: no memory to remember it */
@@ -432,8 +464,8 @@ enum { ENSIGN_LOG_ERROR = 1, ENSIGN_LOG_WARNING = 2, ENSIGN_LOG_INFO = 3, ENSIGN
 typedef struct ensign_desc_t {
     const char *endpoint;           /* "host:port" or "[v6]:port", port 1..65535; with a client_id
                                        [ensign.rotational.app:443], else required */
-    const char *auth_url;           /* "https://host[:port]", or http: used only with a client_id
-                                       [https://auth.rotational.app] */
+    const char *auth_url;           /* "https://host[:port]", or http: used with a client_id, and by
+                                       ensign_auth_status [with a client_id https://auth.rotational.app] */
     const char *client_id;          /* API key; NULL: none */
     const char *client_secret;      /* required with a client_id; our copy is wiped at destroy */
     const char *token;              /* a fixed bearer token, instead of a key, up to ENSIGN_TOKEN_BYTES; wiped
@@ -457,6 +489,8 @@ typedef struct ensign_desc_t {
                                        chance; it doubles with each further failure [100] */
     uint32_t    backoff_max_ms;     /* and grows no further [30000], backoff_min_ms or more */
     uint32_t    max_handles;        /* publishers, subscriptions, requests, calls at once [64], 1..65000 */
+    uint32_t    topic_cache;        /* topics whose name and id are remembered, from the maps that streams
+                                       bring, from requests' answers [256], 1..4096; ENSIGN_OFF: none */
     uint32_t    connection_window;  /* HTTP/2 receive window of the connection [1 MiB], 65535..2147483647 */
     size_t      memory_limit;       /* of all that we and nghttp2 allocate; beyond it: E_MEMORY [none] */
     uint64_t    seed;               /* of jitter, local ids and `name`, never of TLS [`random`, or the OS] */
@@ -480,6 +514,17 @@ typedef struct ensign_desc_t {
  * yes true on, or empty 0 n f no false off, in any case: else E_FORMAT, nothing is filled, and *why names the
  * variable. The strings are getenv's: create before the environment changes. why may be NULL. */
 ENSIGN_API int  ensign_desc_env(ensign_desc_t *d, ensign_error_t *why);
+
+#ifndef ENSIGN_NO_STDIO
+/* Fills client_id and client_secret, both or none, from a JSON file {"ClientID": "..", "ClientSecret": ".."},
+ * as the service gives it out; other members are passed over. What the desc has already stays, a token too.
+ * Of several sources the first one counts: fields set by the program, then the files and the environment in
+ * the order of the calls. The strings lie in buf, which must stand until ensign_create; twice the file's size
+ * is enough. E_FILE: it cannot be read; E_TOO_LARGE: it does not fit buf; E_FORMAT: it is no JSON object, or
+ * a member is missing, empty or no string: then *why names it, and nothing is filled. why may be NULL. */
+ENSIGN_API int  ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap,
+                                 ensign_error_t *why);
+#endif
 
 /* Checks and copies the desc; no I/O. The first steps connect; a connection that was lost is made again when
  * a handle needs it. On an error *out is NULL and *why tells (why may be NULL). ensign_destroy ends it. */
@@ -517,16 +562,23 @@ typedef enum ensign_notice_type_t {
     ENSIGN_NOTICE_ACK,              /* stored: as.ack */
     ENSIGN_NOTICE_NACK,             /* not stored, or not known to be: error, as.nack */
     ENSIGN_NOTICE_DRAINED,          /* answer to ensign_publisher_drain: as.drained */
-    /* of subscriptions */
+    /* of subscriptions and queries */
     ENSIGN_NOTICE_EVENT,            /* as.event */
     ENSIGN_NOTICE_GAP,              /* events can be missing at this place: error, as.gap */
     /* of requests: the answer */
     ENSIGN_NOTICE_TOPIC,            /* as.topic */
+    ENSIGN_NOTICE_TOPIC_STATE,      /* as.topic_state */
+    ENSIGN_NOTICE_EXISTS,           /* as.exists */
+    ENSIGN_NOTICE_PROJECT,          /* as.project */
+    ENSIGN_NOTICE_TOPIC_INFO,       /* as.topic_info */
+    ENSIGN_NOTICE_TYPE_INFO,        /* as.type_info, of the topic of the TOPIC_INFO before */
+    ENSIGN_NOTICE_PLAN,             /* as.plan */
     ENSIGN_NOTICE_STATUS,           /* as.status */
+    ENSIGN_NOTICE_HEALTH,           /* as.health */
     /* of calls */
     ENSIGN_NOTICE_HEADERS,          /* the server's initial metadata is here */
     ENSIGN_NOTICE_MESSAGE,          /* as.message */
-    /* of every handle but a request that was answered: always `last`; error tells why, NULL: all is well */
+    /* of every handle but a request with one answer: always `last`; error tells why, NULL: all is well */
     ENSIGN_NOTICE_END               /* as.end */
 } ensign_notice_type_t;
 
@@ -543,10 +595,39 @@ typedef struct ensign_topic_t {     /* a topic's record on the server */
     int            dedup_strategy;  /* ENSIGN_DEDUP_x */
     int            dedup_offset;    /* ENSIGN_DEDUP_OFFSET_x */
     bool           overwrite_duplicate;
-    uint64_t       offset;          /* this and the next are not kept by server 0.12 */
-    uint32_t       shards;
+    /* of the deduplication, encoded: read by ensign_topic_key_next and ..._field_next */
+    ensign_slice_t keys, fields;
     ensign_time_t  created, modified;
+    /* not kept by server 0.12 */
+    uint64_t       offset;
+    uint32_t       shards;
+    ensign_slice_t types;           /* encoded: read by ensign_topic_type_next */
+    /* field 12 of Topic, encoded as it came (proto/api/v1beta1/topic.proto) */
+    ensign_slice_t placements;
 } ensign_topic_t;
+
+typedef struct ensign_project_t {   /* sums over the topics that were asked for */
+    ensign_ulid_t id;
+    uint64_t      topics, readonly_topics;
+    uint64_t      events;           /* stored, duplicates too */
+    uint64_t      duplicates;
+    uint64_t      data_bytes;       /* of the stored events, with all that is around them */
+} ensign_project_t;
+
+typedef struct ensign_topic_info_t {
+    ensign_ulid_t  id, project_id;
+    ensign_slice_t name;            /* from the topic cache; empty: not known */
+    ensign_rlid_t  last_event;      /* the last one that was counted; zeros: none was */
+    uint64_t       events, duplicates, data_bytes;
+    ensign_time_t  modified;        /* when the server counted; {0, 0}: not yet, and the numbers are 0 */
+} ensign_topic_info_t;
+
+typedef struct ensign_type_info_t { /* one pair of type and MIME type of a topic's events */
+    ensign_type_t  type;            /* "Unspecified" stands for none */
+    int32_t        mimetype;
+    uint64_t       events, duplicates, data_bytes;
+    ensign_time_t  modified;        /* never set by server 0.12 */
+} ensign_type_info_t;
 
 /* The arms of a notice. Slices and pointers stand as long as the notice does. */
 typedef struct ensign_notice_disconnected_t {
@@ -576,16 +657,35 @@ typedef struct ensign_notice_drained_t {
 } ensign_notice_drained_t;
 
 typedef struct ensign_notice_gap_t {
-    ensign_slice_t topic;           /* empty, as it is always so far: any of the subscription's */
+    ensign_slice_t topic;           /* as asked for, where that was one; empty: any of the subscription's */
     ensign_time_t  since;           /* commit time of the last event before; {0, 0}: none came */
     uint32_t       times;           /* gaps merged in this one */
 } ensign_notice_gap_t;
+
+typedef struct ensign_notice_topic_state_t {
+    ensign_ulid_t id;
+    int           state;            /* ENSIGN_TOPIC_x */
+} ensign_notice_topic_state_t;
+
+typedef struct ensign_notice_exists_t {
+    bool exists;
+} ensign_notice_exists_t;
+
+typedef struct ensign_notice_plan_t {
+    ensign_slice_t bytes;           /* the QueryExplanation message, whose schema has no fields so far */
+} ensign_notice_plan_t;
 
 typedef struct ensign_notice_status_t {
     int            state;           /* ENSIGN_SERVICE_x */
     ensign_slice_t version;
     int64_t        uptime_ms;
+    /* when to ask again, as the server wishes; {0, 0}: it does not say */
+    ensign_time_t  not_before, not_after;
 } ensign_notice_status_t;
+
+typedef struct ensign_notice_health_t {
+    int state;                      /* ENSIGN_HEALTH_x */
+} ensign_notice_health_t;
 
 typedef struct ensign_notice_message_t {
     ensign_slice_t bytes;           /* one whole gRPC message */
@@ -616,7 +716,14 @@ typedef struct ensign_notice_t {
         const ensign_event_t *event;
         ensign_notice_gap_t gap;
         const ensign_topic_t *topic;
+        ensign_notice_topic_state_t topic_state;
+        ensign_notice_exists_t exists;
+        const ensign_project_t *project;
+        const ensign_topic_info_t *topic_info;
+        const ensign_type_info_t *type_info;
+        ensign_notice_plan_t plan;
         ensign_notice_status_t status;
+        ensign_notice_health_t health;
         ensign_notice_message_t message;
         ensign_notice_end_t end;
     } as;
@@ -795,10 +902,16 @@ ENSIGN_API size_t ensign_call_memory_bound(const ensign_call_desc_t *d);
 /* >>pub_api   Publish
  *
  * Events are taken before there is a connection or the topic is known: the ring keeps them until they are
- * answered. A topic that turns out not to exist is a NACK. Names are looked up among the topics that the
- * server told when the stream opened: one made later is known to a new publisher only. */
+ * answered. A topic that turns out not to exist is a NACK.
+ * A server tells the topics, and fixes which may be published to, when it opens a stream. For a topic that is
+ * not among them the publisher asks whether there is one by now (or, with ensure_topic, makes it): if so it
+ * waits for the answers that are due, and opens its stream again, under the same handle. Events behind that
+ * one wait as long. A name that is not there is asked for once a second at most. */
 typedef struct ensign_publisher_desc_t {
-    const char *topic;              /* name, up to 512 bytes, for events that name none [each names one] */
+    const char *topic;              /* name, up to 512 bytes, or ULID as text, for events that name none [each
+                                       names one] */
+    bool        ensure_topic;       /* [false] make each topic that is not there, before its first event; the
+                                       key needs the permission topics:create */
     bool        at_most_once;       /* [false] after a reconnect NACK with OUTCOME_UNKNOWN what was sent,
                                        instead of sending it again */
     bool        quiet_acks;         /* [false] no ACK notices: NACK, DRAINED and ensign_stats only */
@@ -833,9 +946,30 @@ ENSIGN_API int  ensign_publisher_close(ensign_t *c, ensign_publisher_t p, uint32
 ENSIGN_API size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d);
 
 /* >>sub_api   Subscribe */
+typedef struct ensign_param_t {     /* a value for a placeholder of a query */
+    const char *name;               /* of the placeholder */
+    int         type;               /* ENSIGN_PARAM_x */
+    union {
+        int64_t i;
+        double  d;
+        bool    b;
+        ensign_slice_t bytes;
+        const char *s;              /* UTF-8 */
+    } as;
+} ensign_param_t;
+
+/* Which of the topics there are is fixed when the stream opens: of one that is made later events come after a
+ * reconnect only. */
 typedef struct ensign_subscription_desc_t {
     const char *const *topics;      /* names, or ULIDs as text, 1..512 bytes each */
     size_t      topic_count;        /* 0: all topics of the project */
+    bool        ensure_topics;      /* [false] make those that are not there, before the stream opens; the key
+                                       needs the permission topics:create */
+    /* EnSQL text, params and group (the name of a consumer group) go to the */
+    const char *query;
+    const ensign_param_t *params;   /* server, which uses none of them as of 0.12: every subscriber gets */
+    size_t      param_count;        /* every event of its topics [none] */
+    const char *group;
     uint32_t    window_bytes;       /* usual size of the receive buffer [256 KiB], 1024..1 GiB */
     uint32_t    max_event_bytes;    /* largest event, with all that is around it; a larger one becomes a GAP
                                        with E_TOO_LARGE, a larger map of topics END [5 MiB], 1024..1 GiB */
@@ -859,12 +993,43 @@ ENSIGN_API int  ensign_subscription_close(ensign_t *c, ensign_subscription_t s);
 /* The most that one subscription takes. */
 ENSIGN_API size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d);
 
+/* >>query_api Query: stored events, by EnSQL
+ *
+ * As of server 0.12 a query is "SELECT * FROM topic [OFFSET n] [LIMIT n]" with a topic's name: WHERE, a list
+ * of fields and params are read and not applied, and a row is a whole event. */
+typedef struct ensign_query_desc_t {
+    const char *sql;                /* 1 byte or more; the server reads it */
+    const ensign_param_t *params;   /* for its placeholders */
+    size_t      param_count;
+    bool        include_duplicates; /* [false] leave out what the topic's policy has marked as a duplicate */
+    uint32_t    window_bytes;       /* usual size of the receive buffer [256 KiB], 1024..1 GiB */
+    uint32_t    max_event_bytes;    /* largest row; a larger one: END with E_TOO_LARGE [5 MiB], 1024..1 GiB */
+    uint32_t    timeout_ms;         /* of all of it, the time of reading rows too: then END with
+                                       E_DEADLINE_EXCEEDED, and rows that were not pulled are gone [none] */
+    void       *user;               /* in each notice of the query */
+} ensign_query_desc_t;
+
+/* EVENT for each row in the order of commit, then END, whose `count` is their number: without an error, no
+ * row
+ * at all is an answer. E_INVALID_ARGUMENT: syntax, or an unknown topic; as.end.text has the server's words. A
+ * row that is no event is a GAP. The cursor is the handle: rows come as they are pulled, what is not pulled
+ * stays at the server when window_bytes are full; ensign_hold pauses it, ensign_forget ends it. A row has no
+ * token and cannot be acked. It is sent once, and never again by itself: END with E_UNAVAILABLE when the
+ * connection is lost. {0}: E_ARGUMENT, E_TOO_LARGE (over 4 MiB as encoded), E_LIMIT, E_MEMORY, E_STATE. */
+ENSIGN_API ensign_query_t ensign_query(ensign_t *c, const ensign_query_desc_t *d);
+
+/* The most that one query takes. */
+ENSIGN_API size_t ensign_query_memory_bound(const ensign_query_desc_t *d);
+
 /* >>req_api   Topics, status: the answer is a notice
  *
- * Each opens a request, {0} on an error (E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE). The answer has `last`; END
- * with an error comes instead of it. request_timeout_ms is for all of a request, however many calls it takes
- * (a list: for each page).
- * name: a letter, then letters, digits, . - _, 1..512 bytes. user: in each notice of the request. */
+ * Each opens a request, {0} on an error (E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE). The answer has `last`, or
+ * END follows many of them; END with an error comes instead of it. request_timeout_ms is for all of a
+ * request, however many calls it takes (a list: for each page).
+ * name: a letter, then letters, digits, . - _, 1..512 bytes. user: in each notice of the request.
+ * What the key may do: topics:read for those that look, topics:create, topics:edit (policies), topics:destroy
+ * (archive too), metrics:read beside topics:read for ensign_info; E_PERMISSION_DENIED says that it may
+ * not. */
 typedef struct ensign_dedup_t {     /* which events of a topic count as duplicates */
     int         strategy;           /* ENSIGN_DEDUP_x */
     int         offset;             /* ENSIGN_DEDUP_OFFSET_x */
@@ -883,14 +1048,64 @@ ENSIGN_API ensign_request_t ensign_topic_create(ensign_t *c, const char *name, c
 /* TOPIC: the one that is there, or the one made. */
 ENSIGN_API ensign_request_t ensign_topic_ensure(ensign_t *c, const char *name, void *user);
 
+/* EXISTS: is there a topic of this name, or of this id (NULL: not asked), in the project? Given both, server
+ * 0.12 looks for each by itself: they need not belong together. */
+ENSIGN_API ensign_request_t ensign_topic_exists(ensign_t *c, const char *name, const ensign_ulid_t *id,
+                                                void *user);
+
 /* TOPIC, or END with E_NOT_FOUND. */
 ENSIGN_API ensign_request_t ensign_topic_find(ensign_t *c, const char *name, void *user);
+ENSIGN_API ensign_request_t ensign_topic_retrieve(ensign_t *c, ensign_ulid_t id, void *user);
 
 /* TOPIC for each of the project's, in order of id, then END. Reads page after page by itself. */
 ENSIGN_API ensign_request_t ensign_topic_list(ensign_t *c, void *user);
 
+/* The same with id, project_id and name alone, in no order. Server 0.12 gives a hash for each name: `name` is
+ * the name where the topic cache has it and the hash agrees, else empty; ensign_topic_list has all names. */
+ENSIGN_API ensign_request_t ensign_topic_names(ensign_t *c, void *user);
+
+/* TOPIC_STATE: READONLY. There is no way back. Server 0.12 marks the topic, and still takes events for it. */
+ENSIGN_API ensign_request_t ensign_topic_archive(ensign_t *c, ensign_ulid_t id, void *user);
+
+/* TOPIC_STATE: DELETING; a job of the server removes the topic and all its events some time later, and its
+ * name is taken until then. */
+ENSIGN_API ensign_request_t ensign_topic_destroy(ensign_t *c, ensign_ulid_t id, void *user);
+
+/* TOPIC_STATE: PENDING, until a job has gone through what is stored; READY: there was nothing to do. Server
+ * 0.12 finds duplicates in this way alone, among the events that were stored before; it does not look at
+ * overwrite_duplicate when it compares policies, UNIQUE_FIELD leaves the topic PENDING for good, and so may a
+ * second strategy after STRICT, or after overwrite_duplicate. Use E_FAILED_PRECONDITION: the topic is
+ * archived, or PENDING. */
+ENSIGN_API ensign_request_t ensign_topic_set_dedup(ensign_t *c, ensign_ulid_t id, const ensign_dedup_t *dedup,
+                                                   void *user);
+
+/* TOPIC_STATE. strategy: ENSIGN_SHARDING_x. Server 0.12 knows none of it: END with E_UNIMPLEMENTED. */
+ENSIGN_API ensign_request_t ensign_topic_set_sharding(ensign_t *c, ensign_ulid_t id, int strategy,
+                                                      void *user);
+
+/* PROJECT with the sums, then for each topic TOPIC_INFO and behind it a TYPE_INFO for each of its types, then
+ * END, whose `count` is the number of topics. count 0: all topics; ids that are not the project's are passed
+ * over. The server counts about every 75 s; a topic that it has not counted has zeros. */
+ENSIGN_API ensign_request_t ensign_info(ensign_t *c, const ensign_ulid_t *topics, size_t count, void *user);
+
+/* PLAN: what the server would do with a query. Server 0.12: END with E_UNIMPLEMENTED. Of the desc sql,
+ * params,
+ * include_duplicates and user count. */
+ENSIGN_API ensign_request_t ensign_explain(ensign_t *c, const ensign_query_desc_t *d);
+
 /* STATUS of the server; sends no token. */
 ENSIGN_API ensign_request_t ensign_status(ensign_t *c, void *user);
+
+/* HEALTH of a service of this server by grpc.health.v1, with no token; service NULL or "": of the server as a
+ * whole (0.12 looks at no name). watch: HEALTH whenever it changes, until ensign_forget; the stream is opened
+ * again when it breaks, and HEALTH told again then. END with E_UNIMPLEMENTED: the server has no such
+ * service. */
+ENSIGN_API ensign_request_t ensign_health(ensign_t *c, const char *service, bool watch, void *user);
+
+/* STATUS of the auth service, by GET /v1/status; sends no key. E_STATE: the desc has neither a client_id nor
+ * an auth_url. END with E_AUTH: it answers something else. */
+ENSIGN_API ensign_request_t ensign_auth_status(ensign_t *c, void *user);
+
 ENSIGN_API size_t ensign_request_memory_bound(void);   /* of one, whichever it is */
 #endif /* ENSIGN_NO_SERVICE */
 
@@ -927,6 +1142,22 @@ ENSIGN_API bool ensign_metadata_next(const ensign_event_t *e, size_t *at, ensign
 /* The value of a key of e->metadata. False: there is none, and *value is as it was. */
 ENSIGN_API bool ensign_metadata_get(const ensign_event_t *e, const char *key, ensign_slice_t *value);
 
+/* "Shipment v1.2.0"; "": no type. As snprintf, see ensign_event_text. */
+ENSIGN_API int  ensign_type_text(const ensign_type_t *t, char *out, size_t cap);
+
+/* Walk the lists of a topic's record: the keys and the fields of its deduplication, and its types. *at is
+ * 0 at
+ * the start; false: no more. Slices point into the record. */
+ENSIGN_API bool ensign_topic_key_next(const ensign_topic_t *t, size_t *at, ensign_slice_t *key);
+ENSIGN_API bool ensign_topic_field_next(const ensign_topic_t *t, size_t *at, ensign_slice_t *field);
+ENSIGN_API bool ensign_topic_type_next(const ensign_topic_t *t, size_t *at, ensign_type_t *type);
+
+/* Copies an event, with all that it points at, into one block that may be kept, moved as bytes never: *out
+ * points into buf. *size: of buf in, what is used out. E_TOO_LARGE: it does not fit, *size is what is needed
+ * (buf may be NULL then); `topic` and `pairs` are copied too, `token` loses its meaning with its stream.
+ * buf must be aligned as malloc's. */
+ENSIGN_API int  ensign_event_copy(const ensign_event_t *e, void *buf, size_t *size, ensign_event_t **out);
+
 /* An event in lines, as PyEnsign prints one: "Event:", then a tab, a name and a value on each line: id (RLID
  * text), data (a bytes literal; over 100 characters: cut there, and "..."), mimetype, schema (name and
  * version), meta, state, created, committed (UTC; microseconds if any; "None": absent). No id, type or
@@ -934,6 +1165,21 @@ ENSIGN_API bool ensign_metadata_get(const ensign_event_t *e, const char *key, en
  * the end. As snprintf: returns the length of the whole text without NUL; at most cap - 1 bytes of it and a
  * NUL are written; cap 0 writes nothing. E_ARGUMENT: e is NULL. */
 ENSIGN_API int  ensign_event_text(const ensign_event_t *e, char *out, size_t cap);
+
+/* Names of numbers: "READY" for ENSIGN_TOPIC_READY with ENSIGN_NAMES_TOPIC, and so on; static, never NULL:
+ * other numbers give "UNKNOWN". And back, in any case, '-' and ' ' for '_', E_FORMAT: no such name. */
+enum {
+    ENSIGN_NAMES_TOPIC,             /* ENSIGN_TOPIC_x */
+    ENSIGN_NAMES_SERVICE,           /* ENSIGN_SERVICE_x */
+    ENSIGN_NAMES_DEDUP,             /* ENSIGN_DEDUP_x */
+    /* ENSIGN_DEDUP_OFFSET_x: "EARLIEST", and "OFFSET_EARLIEST" on the way back */
+    ENSIGN_NAMES_DEDUP_OFFSET,
+    ENSIGN_NAMES_SHARDING,          /* ENSIGN_SHARDING_x */
+    ENSIGN_NAMES_HEALTH,            /* ENSIGN_HEALTH_x */
+    ENSIGN_NAMES
+};
+ENSIGN_API const char *ensign_enum_name(int names, int number);
+ENSIGN_API int  ensign_enum_parse(int names, ensign_slice_t text, int *number);
 
 /* "TOPIC_UNKNOWN" for ENSIGN_NACK_TOPIC_UNKNOWN. Static; never NULL: other numbers give "UNKNOWN_CODE". */
 ENSIGN_API const char *ensign_nack_name(int code);
@@ -3397,10 +3643,9 @@ static void ensi_id_put_time(ensi_id_text_t *t, ensign_time_t time)
     ensi_id_put_number(t, time.nanos / 1000, 6);
 }
 
+/* "name v1.2.3" */
 static void ensi_id_put_type(ensi_id_text_t *t, const ensign_type_t *type)
 {
-    if (type->name.len == 0) return;
-    ensi_id_puts(t, "\n\tschema: ");
     ensi_id_put_words(t, type->name, '\0');
     ensi_id_puts(t, " v");
     ensi_id_put_number(t, type->major, 1);
@@ -3408,6 +3653,29 @@ static void ensi_id_put_type(ensi_id_text_t *t, const ensign_type_t *type)
     ensi_id_put_number(t, type->minor, 1);
     ensi_id_puts(t, ".");
     ensi_id_put_number(t, type->patch, 1);
+}
+
+static void ensi_id_begin(ensi_id_text_t *t, char *out, size_t cap)
+{
+    t->out = out;
+    t->cap = cap > 0 ? cap - 1 : 0; /* room for the NUL is kept */
+    t->len = 0;
+}
+
+/* As snprintf. */
+static int ensi_id_finish(const ensi_id_text_t *t, char *out, size_t cap)
+{
+    if (cap > 0) out[t->len < t->cap ? t->len : t->cap] = '\0';
+    return t->len < INT32_MAX ? (int)t->len : INT32_MAX;
+}
+
+int ensign_type_text(const ensign_type_t *type, char *out, size_t cap)
+{
+    ensi_id_text_t t;
+    if (!type) return ENSIGN_E_ARGUMENT;
+    ensi_id_begin(&t, out, cap);
+    if (type->name.len) ensi_id_put_type(&t, type);
+    return ensi_id_finish(&t, out, cap);
 }
 
 static void ensi_id_put_quoted(ensi_id_text_t *t, ensign_slice_t s)
@@ -3462,22 +3730,22 @@ int ensign_event_text(const ensign_event_t *e, char *out, size_t cap)
     ensi_id_text_t t;
 
     if (!e) return ENSIGN_E_ARGUMENT;
-    t.out = out;
-    t.cap = cap > 0 ? cap - 1 : 0; /* room for the NUL is kept */
-    t.len = 0;
+    ensi_id_begin(&t, out, cap);
     ensi_id_puts(&t, "Event:");
     ensi_id_put_id(&t, e->id);
     ensi_id_puts(&t, "\n\tdata: ");
     ensi_id_put_data(&t, e->data);
     ensi_id_put_mime(&t, e->mimetype);
-    ensi_id_put_type(&t, &e->type);
+    if (e->type.name.len) {
+        ensi_id_puts(&t, "\n\tschema: ");
+        ensi_id_put_type(&t, &e->type);
+    }
     ensi_id_put_metadata(&t, e);
     ensi_id_puts(&t, "\n\tstate: EventState.SUBSCRIBED\n\tcreated: ");
     ensi_id_put_time(&t, e->created);
     ensi_id_puts(&t, "\n\tcommitted: ");
     ensi_id_put_time(&t, e->committed);
-    if (cap > 0) out[t.len < t.cap ? t.len : t.cap] = '\0';
-    return t.len < INT32_MAX ? (int)t.len : INT32_MAX;
+    return ensi_id_finish(&t, out, cap);
 }
 
 /* ---- nack codes */
@@ -3531,6 +3799,215 @@ const char *ensign_nack_name(int code)
 static ENSI_UNUSED const char *ensi_id_nack_text(int code)
 {
     return ensi_id_nack_find(code)->text;
+}
+
+/* ---- names of numbers */
+
+typedef struct { int number; const char *name; } ensi_id_name_t;
+
+static const ensi_id_name_t ensi_id_topic_states[] = {
+    { ENSIGN_TOPIC_UNDEFINED, "UNDEFINED" }, { ENSIGN_TOPIC_READY, "READY" },
+    { ENSIGN_TOPIC_READONLY, "READONLY" },   { ENSIGN_TOPIC_DELETING, "DELETING" },
+    { ENSIGN_TOPIC_PENDING, "PENDING" },     { ENSIGN_TOPIC_ALLOCATING, "ALLOCATING" },
+    { ENSIGN_TOPIC_REPAIRING, "REPAIRING" },
+};
+static const ensi_id_name_t ensi_id_service_states[] = {
+    { ENSIGN_SERVICE_UNKNOWN, "UNKNOWN" },     { ENSIGN_SERVICE_HEALTHY, "HEALTHY" },
+    { ENSIGN_SERVICE_UNHEALTHY, "UNHEALTHY" }, { ENSIGN_SERVICE_DANGER, "DANGER" },
+    { ENSIGN_SERVICE_OFFLINE, "OFFLINE" },     { ENSIGN_SERVICE_MAINTENANCE, "MAINTENANCE" },
+};
+static const ensi_id_name_t ensi_id_strategies[] = {
+    { ENSIGN_DEDUP_UNKNOWN, "UNKNOWN" },           { ENSIGN_DEDUP_NONE, "NONE" },
+    { ENSIGN_DEDUP_STRICT, "STRICT" },             { ENSIGN_DEDUP_DATAGRAM, "DATAGRAM" },
+    { ENSIGN_DEDUP_KEY_GROUPED, "KEY_GROUPED" },   { ENSIGN_DEDUP_UNIQUE_KEY, "UNIQUE_KEY" },
+    { ENSIGN_DEDUP_UNIQUE_FIELD, "UNIQUE_FIELD" },
+};
+static const ensi_id_name_t ensi_id_offsets[] = { /* the short names first: they are the ones given */
+    { ENSIGN_DEDUP_OFFSET_UNKNOWN, "UNKNOWN" },         { ENSIGN_DEDUP_OFFSET_EARLIEST, "EARLIEST" },
+    { ENSIGN_DEDUP_OFFSET_LATEST, "LATEST" },           { ENSIGN_DEDUP_OFFSET_UNKNOWN, "OFFSET_UNKNOWN" },
+    { ENSIGN_DEDUP_OFFSET_EARLIEST, "OFFSET_EARLIEST" }, { ENSIGN_DEDUP_OFFSET_LATEST, "OFFSET_LATEST" },
+};
+static const ensi_id_name_t ensi_id_shardings[] = {
+    { ENSIGN_SHARDING_UNKNOWN, "UNKNOWN" },
+    { ENSIGN_SHARDING_NONE, "NO_SHARDING" },
+    { ENSIGN_SHARDING_CONSISTENT_KEY_HASH, "CONSISTENT_KEY_HASH" },
+    { ENSIGN_SHARDING_RANDOM, "RANDOM" },
+    { ENSIGN_SHARDING_PUBLISHER_ORDERING, "PUBLISHER_ORDERING" },
+};
+static const ensi_id_name_t ensi_id_healths[] = {
+    { ENSIGN_HEALTH_UNKNOWN, "UNKNOWN" },
+    { ENSIGN_HEALTH_SERVING, "SERVING" },
+    { ENSIGN_HEALTH_NOT_SERVING, "NOT_SERVING" },
+    { ENSIGN_HEALTH_SERVICE_UNKNOWN, "SERVICE_UNKNOWN" },
+};
+
+/* The table of `names`, an ENSIGN_NAMES_x. NULL: there is none. */
+static const ensi_id_name_t *ensi_id_names(int names, size_t *count)
+{
+    static const struct { const ensi_id_name_t *list; size_t count; } tables[ENSIGN_NAMES] = {
+        { ensi_id_topic_states, ENSI_COUNT(ensi_id_topic_states) },
+        { ensi_id_service_states, ENSI_COUNT(ensi_id_service_states) },
+        { ensi_id_strategies, ENSI_COUNT(ensi_id_strategies) },
+        { ensi_id_offsets, ENSI_COUNT(ensi_id_offsets) },
+        { ensi_id_shardings, ENSI_COUNT(ensi_id_shardings) },
+        { ensi_id_healths, ENSI_COUNT(ensi_id_healths) },
+    };
+    *count = 0;
+    if (names < 0 || names >= ENSIGN_NAMES) return NULL;
+    *count = tables[names].count;
+    return tables[names].list;
+}
+
+const char *ensign_enum_name(int names, int number)
+{
+    size_t count;
+    const ensi_id_name_t *list = ensi_id_names(names, &count);
+    for (size_t i = 0; i < count; i++)
+        if (list[i].number == number) return list[i].name;
+    return "UNKNOWN";
+}
+
+static bool ensi_id_is_name(ensign_slice_t text, const char *name)
+{
+    if (text.len != strlen(name)) return false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i] == '-' || text.ptr[i] == ' ' ? '_' : ensi_lower(text.ptr[i]);
+        if (c != ensi_lower((uint8_t)name[i])) return false;
+    }
+    return true;
+}
+
+int ensign_enum_parse(int names, ensign_slice_t text, int *number)
+{
+    size_t count;
+    const ensi_id_name_t *list = ensi_id_names(names, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (!ensi_id_is_name(text, list[i].name)) continue;
+        *number = list[i].number;
+        return ENSIGN_OK;
+    }
+    return ENSIGN_E_FORMAT;
+}
+
+/* ---- the service's hash of a topic's name: MurmurHash3 x64-128 with seed 0, both halves big-endian */
+
+enum { ENSI_ID_HASH = 16, ENSI_ID_HASH_TEXT = 22 };
+
+static uint64_t ensi_id_rotate(uint64_t x, unsigned by)
+{
+    return (x << by) | (x >> (64 - by));
+}
+
+static uint64_t ensi_id_mix(uint64_t h)
+{
+    h = (h ^ (h >> 33)) * 0xff51afd7ed558ccdULL;
+    h = (h ^ (h >> 33)) * 0xc4ceb9fe1a85ec53ULL;
+    return h ^ (h >> 33);
+}
+
+/* Up to 8 bytes, little-endian. */
+static uint64_t ensi_id_word_of(const uint8_t *p, size_t n)
+{
+    uint64_t v = 0;
+    while (n > 0) v = (v << 8) | p[--n];
+    return v;
+}
+
+static uint64_t ensi_id_half(uint64_t k, uint64_t before, unsigned turn, uint64_t after)
+{
+    return ensi_id_rotate(k * before, turn) * after;
+}
+
+static void ensi_id_hash(ensign_slice_t name, uint8_t out[ENSI_ID_HASH])
+{
+    const uint64_t c1 = 0x87c37b91114253d5ULL, c2 = 0x4cf5ad432745937fULL;
+    uint64_t h1 = 0, h2 = 0;
+    const uint8_t *p = name.ptr;
+    size_t n = name.len;
+    for (; n >= 16; p += 16, n -= 16) {
+        h1 ^= ensi_id_half(ensi_id_word_of(p, 8), c1, 31, c2);
+        h1 = (ensi_id_rotate(h1, 27) + h2) * 5 + 0x52dce729;
+        h2 ^= ensi_id_half(ensi_id_word_of(p + 8, 8), c2, 33, c1);
+        h2 = (ensi_id_rotate(h2, 31) + h1) * 5 + 0x38495ab5;
+    }
+    if (n > 8) h2 ^= ensi_id_half(ensi_id_word_of(p + 8, n - 8), c2, 33, c1);
+    if (n > 0) h1 ^= ensi_id_half(ensi_id_word_of(p, n < 8 ? n : 8), c1, 31, c2);
+    h1 ^= name.len;
+    h2 ^= name.len;
+    h1 += h2;
+    h2 += h1;
+    h1 = ensi_id_mix(h1);
+    h2 = ensi_id_mix(h2);
+    h1 += h2;
+    h2 += h1;
+    ensi_put_be64(out, h1);
+    ensi_put_be64(out + 8, h2);
+}
+
+/* ---- a flat copy of an event */
+
+typedef struct ensi_id_flat_t { uint8_t *at; size_t size; } ensi_id_flat_t; /* at NULL: it only counts */
+
+/* Room for `size` bytes that begin where any type may. */
+static uint8_t *ensi_id_flat_take(ensi_id_flat_t *f, size_t size)
+{
+    uint8_t *p = f->at ? f->at + f->size : NULL;
+    f->size += (size + sizeof(void *) - 1) / sizeof(void *) * sizeof(void *);
+    return p;
+}
+
+static ensign_slice_t ensi_id_flat_slice(ensi_id_flat_t *f, ensign_slice_t s)
+{
+    uint8_t *p = s.len ? ensi_id_flat_take(f, s.len) : NULL;
+    if (p) memcpy(p, s.ptr, s.len);
+    return ensi_slice(p, s.len);
+}
+
+static const char *ensi_id_flat_text(ensi_id_flat_t *f, const char *text)
+{
+    char *p = text ? (char *)ensi_id_flat_take(f, strlen(text) + 1) : NULL;
+    if (p) memcpy(p, text, strlen(text) + 1);
+    return p;
+}
+
+static const ensign_pair_t *ensi_id_flat_pairs(ensi_id_flat_t *f, const ensign_pair_t *pairs, size_t count)
+{
+    ensign_pair_t *list = count ? (ensign_pair_t *)(void *)ensi_id_flat_take(f, count * sizeof *list) : NULL;
+    for (size_t i = 0; i < count; i++) {
+        const char *key = ensi_id_flat_text(f, pairs[i].key), *value = ensi_id_flat_text(f, pairs[i].value);
+        if (!list) continue;
+        list[i].key = key;
+        list[i].value = value;
+    }
+    return list;
+}
+
+/* The event's copy behind its struct; with f->at NULL only its size is counted. */
+static ensign_event_t *ensi_id_flatten(ensi_id_flat_t *f, const ensign_event_t *e)
+{
+    ensign_event_t *to = (ensign_event_t *)(void *)ensi_id_flat_take(f, sizeof *to), x = *e;
+    ensign_slice_t *const slices[] = { &x.data, &x.metadata, &x.key, &x.encryption, &x.compression,
+                                       &x.type.name, &x.topic_name, &x.publisher_id, &x.publisher_client_id,
+                                       &x.publisher_address, &x.publisher_agent };
+    for (size_t i = 0; i < ENSI_COUNT(slices); i++) *slices[i] = ensi_id_flat_slice(f, *slices[i]);
+    x.topic = ensi_id_flat_text(f, e->topic);
+    x.pairs = ensi_id_flat_pairs(f, e->pairs, e->pair_count);
+    if (to) *to = x;
+    return to;
+}
+
+int ensign_event_copy(const ensign_event_t *e, void *buf, size_t *size, ensign_event_t **out)
+{
+    ensi_id_flat_t count = { NULL, 0 }, copy = { (uint8_t *)buf, 0 };
+    if (!e || !size || !out) return ENSIGN_E_ARGUMENT;
+    ensi_id_flatten(&count, e);
+    if (!buf || *size < count.size) {
+        *size = count.size;
+        return ENSIGN_E_TOO_LARGE;
+    }
+    *out = ensi_id_flatten(&copy, e);
+    *size = copy.size;
+    return ENSIGN_OK;
 }
 
 #endif /* ENSIGN_NO_SERVICE */
@@ -5447,7 +5924,8 @@ static void ensi_tls_bye(ensi_tls_t *t)
  * Moves  ready: ensi_ready_append or _remove after anything that can make or take a notice; the pull is
  *        client's. */
 typedef enum {
-    ENSI_KIND_CLIENT, ENSI_KIND_CALL, ENSI_KIND_PUBLISHER, ENSI_KIND_SUBSCRIPTION, ENSI_KIND_REQUEST
+    ENSI_KIND_CLIENT, ENSI_KIND_CALL, ENSI_KIND_PUBLISHER, ENSI_KIND_SUBSCRIPTION, ENSI_KIND_QUERY,
+    ENSI_KIND_REQUEST
 } ensi_kind_t;
 
 /* Notices that coalesce to one bit each. */
@@ -7224,7 +7702,8 @@ static int ensi_grpc_init(ensi_grpc_t *k, ensi_env_t *env, ensi_handle_t *owner,
  *        the server has not refused; a failed renewal does not take it away.
  *        However many calls wait, one exchange runs. What it leaves in buffers is wiped when its link goes
  *        down.
- * Moves  need -> ASKING -> READY; renewal goes the same way while the old token stays in use.
+ * Moves  need -> ASKING -> READY; renewal goes the same way while the old token stays in use. A look at the
+ *        service's status ("probe") uses the same link while no token is asked for, and moves no state.
  * Fails  400 and 403 of authenticate are final (DENIED). All else is tried again after a backoff, by the key
  *        if it was a refresh that failed; a refresh that is refused (400, 403) needs no backoff. */
 typedef enum {
@@ -7256,6 +7735,18 @@ enum {
     ENSI_AUTH_LIFE_MAX_S = 24 * 24 * 3600 /* in ms it fits 32 bits */
 };
 
+enum { ENSI_AUTH_VERSION = 64 };
+/* ENSIGN_SERVICE_x, which the gRPC-only build does not have */
+enum { ENSI_AUTH_SERVING = 1, ENSI_AUTH_OFFLINE = 4, ENSI_AUTH_MAINTENANCE = 5 };
+
+typedef struct ensi_auth_said_t {       /* what the last probe brought */
+    uint64_t count;                     /* of probes so far */
+    int state;                          /* ENSIGN_SERVICE_x */
+    int64_t uptime_ms;
+    char version[ENSI_AUTH_VERSION];
+    ensign_error_t fault;               /* code 0: all is well */
+} ensi_auth_said_t;
+
 typedef struct ensi_auth_t {
     ensi_env_t *env;
     ensi_link_t *link;
@@ -7270,6 +7761,8 @@ typedef struct ensi_auth_t {
     bool asked;                     /* the request is in tx */
     bool renew_due;                 /* the token is good, but should be renewed */
     bool stale;                     /* a refresh failed, or the server refused the token: authenticate */
+    bool probe_wanted, probing;
+    ensi_auth_said_t said;
     ensi_http1_t http;
     ensi_timer_t renew, expire, backoff;
     uint64_t refresh_from_ms;       /* when the refresh token starts to be good */
@@ -7368,20 +7861,31 @@ static void ensi_auth_host(const ensi_link_t *l, char *out, size_t cap)
         snprintf(out + len, cap - (size_t)len, ":%u", (unsigned)l->port);
 }
 
+/* The request of the exchange that is due, into `out`. */
+static bool ensi_auth_request(ensi_auth_t *a, char *out, size_t room, size_t *len)
+{
+    char host[ENSI_AUTH_HOST_BYTES];
+    size_t body;
+    ensi_auth_host(a->link, host, sizeof host);
+    if (a->probing)
+        return ensi_http1_request(out, room, len, "GET", "/v1/status", host, a->user_agent, NULL, 0) ==
+               ENSIGN_OK;
+    body = ensi_auth_body(a, (char *)a->body, ENSI_AUTH_BODY_BYTES);
+    return body > 0 &&
+           ensi_http1_request(out, room, len, "POST", a->refreshing ? "/v1/refresh" : "/v1/authenticate",
+                              host, a->user_agent, (const char *)a->body, body) == ENSIGN_OK;
+}
+
 static void ensi_auth_ask(ensi_auth_t *a)
 {
     ensi_link_t *l = a->link;
-    size_t room, len = 0, body;
+    size_t room, len = 0;
     uint8_t *out = ensi_link_reserve(l, &room);
-    const char *path = a->refreshing ? "/v1/refresh" : "/v1/authenticate";
-    char host[ENSI_AUTH_HOST_BYTES];
     if (!out) return;
-    body = ensi_auth_body(a, (char *)a->body, ENSI_AUTH_BODY_BYTES);
-    ensi_auth_host(l, host, sizeof host);
-    if (body == 0 || ensi_http1_request((char *)out, room, &len, "POST", path, host, a->user_agent,
-                                        (const char *)a->body, body) != ENSIGN_OK) {
+    if (!ensi_auth_request(a, (char *)out, room, &len)) {
         ensi_auth_fail(a, 0, "auth: no request to %s can be made: the %s is no UTF-8, or over %lu bytes",
                        l->where, a->refreshing ? "refresh token" : "key", (unsigned long)room);
+        ensi_link_stop(l); /* a probe learns of it there */
         return;
     }
     if (ensi_link_commit(l, len) != ENSIGN_OK) {
@@ -7483,13 +7987,81 @@ static void ensi_auth_judge(ensi_auth_t *a)
     }
 }
 
+/* ---- the service's status */
+
+/* A probe has come to its end. code 0: `said` is filled; else why it is not. */
+static void ensi_auth_probed(ensi_auth_t *a, int code, int native, const char *text)
+{
+    a->probing = false;
+    a->said.count++;
+    a->said.fault.code = 0;
+    if (code != 0) ensi_fail(&a->said.fault, code, native, "auth: no status of %s: %s", a->link->where, text);
+}
+
+/* Go's way of writing a duration, "1h2m3.5s": milliseconds, 0 for what is none. */
+static int64_t ensi_auth_duration(const char *p)
+{
+    static const struct { const char *unit; double ms; } units[] = {
+        { "ns", 1e-6 }, { "us", 1e-3 }, { "\xC2\xB5s", 1e-3 }, { "ms", 1 },
+        { "h", 3600e3 }, { "m", 60e3 }, { "s", 1e3 },
+    };
+    double sum = 0;
+    while (*p) {
+        double value = 0, place = 1;
+        size_t i;
+        for (; *p >= '0' && *p <= '9'; p++) value = value * 10 + (*p - '0');
+        if (*p == '.') p++;
+        for (; *p >= '0' && *p <= '9'; p++) value += (*p - '0') * (place /= 10);
+        for (i = 0; i < ENSI_COUNT(units) && strncmp(p, units[i].unit, strlen(units[i].unit)) != 0;) i++;
+        if (i == ENSI_COUNT(units)) return 0;
+        sum += value * units[i].ms;
+        p += strlen(units[i].unit);
+    }
+    return sum < 9e15 ? (int64_t)sum : 0;
+}
+
+static void ensi_auth_status(ensi_auth_t *a)
+{
+    static const struct { const char *word; int state; } words[] = {
+        { "ok", ENSI_AUTH_SERVING },
+        { "maintenance", ENSI_AUTH_MAINTENANCE },
+        { "stopping", ENSI_AUTH_OFFLINE },
+    };
+    ensign_slice_t doc = ensi_slice(a->body, a->http.body_len);
+    char word[32], uptime[64];
+    size_t len;
+    if (ensi_json_string(doc, "status", word, sizeof word, &len) != ENSIGN_OK) {
+        ensi_auth_probed(a, ENSIGN_E_AUTH, a->http.status,
+                         "the answer is no JSON with a status; is auth_url right?");
+        return;
+    }
+    a->said.state = 0;
+    for (size_t i = 0; i < ENSI_COUNT(words); i++)
+        if (strcmp(word, words[i].word) == 0) a->said.state = words[i].state;
+    if (ensi_json_string(doc, "version", a->said.version, sizeof a->said.version, &len) != ENSIGN_OK)
+        a->said.version[0] = '\0';
+    if (ensi_json_string(doc, "uptime", uptime, sizeof uptime, &len) != ENSIGN_OK) uptime[0] = '\0';
+    a->said.uptime_ms = ensi_auth_duration(uptime);
+    a->link->failures = 0;
+    ensi_auth_probed(a, 0, 0, NULL);
+}
+
+/* ---- the exchange */
+
+static bool ensi_auth_busy(const ensi_auth_t *a)
+{
+    return a->probing || a->state == ENSI_AUTH_ASKING;
+}
+
 static void ensi_auth_outcome(ensi_auth_t *a, int rc)
 {
+    const char *what = a->http.what ? a->http.what : "cut off";
     if (rc == ENSIGN_AGAIN) return;
-    if (rc == ENSIGN_OK) ensi_auth_judge(a);
-    else
-        ensi_auth_fail(a, 0, "auth: %s does not answer in HTTP/1.1: %s", a->link->where,
-                       a->http.what ? a->http.what : "cut off");
+    if (rc != ENSIGN_OK && a->probing) ensi_auth_probed(a, ENSIGN_E_AUTH, 0, what);
+    else if (rc != ENSIGN_OK)
+        ensi_auth_fail(a, 0, "auth: %s does not answer in HTTP/1.1: %s", a->link->where, what);
+    else if (a->probing) ensi_auth_status(a);
+    else ensi_auth_judge(a);
     ensi_link_stop(a->link);
 }
 
@@ -7505,10 +8077,10 @@ static void ensi_auth_receive(ensi_auth_t *a)
         if (l->state != ENSI_LINK_RUN) return;
         rc = ensi_link_read(l, &p, &len);
         if (rc != ENSIGN_OK) break;
-        if (!a->asked || a->state != ENSI_AUTH_ASKING) continue;
+        if (!a->asked || !ensi_auth_busy(a)) continue;
         ensi_auth_outcome(a, ensi_http1_eat(&a->http, p, len, &used));
     }
-    if (rc == ENSIGN_E_CLOSED && a->state == ENSI_AUTH_ASKING && a->asked)
+    if (rc == ENSIGN_E_CLOSED && ensi_auth_busy(a) && a->asked)
         ensi_auth_outcome(a, ensi_http1_end(&a->http));
     if (rc < 0) ensi_link_stop(l);
 }
@@ -7517,9 +8089,12 @@ static void ensi_auth_receive(ensi_auth_t *a)
 static void ensi_auth_lost(ensi_auth_t *a)
 {
     const ensign_error_t *why = &a->link->fault;
-    if (a->state == ENSI_AUTH_ASKING && a->asked && ensi_http1_end(&a->http) == ENSIGN_OK) ensi_auth_judge(a);
-    else
-        ensi_auth_fail(a, 0, "auth: no token: %s", why->code ? why->text : "the connection was closed");
+    const char *text = why->code ? why->text : "the connection was closed";
+    bool whole = ensi_auth_busy(a) && a->asked && ensi_http1_end(&a->http) == ENSIGN_OK;
+    if (a->probing && whole) ensi_auth_status(a);
+    else if (a->probing) ensi_auth_probed(a, ENSIGN_E_AUTH, 0, text);
+    else if (whole) ensi_auth_judge(a);
+    else ensi_auth_fail(a, 0, "auth: no token: %s", text);
     ensi_auth_wipe(a);
 }
 
@@ -7541,15 +8116,21 @@ static bool ensi_auth_wants(ensi_auth_t *a, bool demand)
 /* Starts an exchange where one is due. */
 static void ensi_auth_pump(ensi_auth_t *a, bool demand, uint32_t timeout_ms)
 {
-    if (ensi_auth_wants(a, demand) && a->link->state == ENSI_LINK_IDLE) {
+    if (a->link->state != ENSI_LINK_IDLE || ensi_auth_busy(a)) return;
+    a->asked = false;
+    if (ensi_auth_wants(a, demand)) {
         a->refreshing = !a->stale && a->refresh && a->refresh[0] && a->env->now_ms >= a->refresh_from_ms;
-        a->asked = false;
         ensi_auth_move(a, ENSI_AUTH_ON_NEED);
         if (!ensi_auth_memory(a)) {
             ensi_auth_fail(a, 0, "auth: no memory for the tokens");
             return;
         }
         ensi_link_want(a->link, timeout_ms);
+    } else if (a->probe_wanted) {
+        a->probe_wanted = false;
+        a->probing = true;
+        if (ensi_auth_memory(a)) ensi_link_want(a->link, timeout_ms);
+        else ensi_auth_probed(a, ENSIGN_E_MEMORY, 0, "no memory for the answer");
     }
 }
 
@@ -7567,7 +8148,338 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
     return a->state == ENSI_AUTH_WAIT && !a->bearer;
 }
 
-/* >>state   may call: util mem env handle link h2 grpc auth
+#ifndef ENSIGN_NO_SERVICE
+/* >>topic   may call: util mem pb id
+ * The map of topics that a stream brings, the cache of topics, and an event from its bytes
+ *
+ * Owns   a copy of the message's map entries, and two hash tables over it: by name and by id. Of the cache a
+ *        bounded list of names and ids, searched one by one: it is asked where a map does not know.
+ * Holds  one allocation when a stream opens, none afterwards; entries that are not a name with 16 bytes are
+ *        left out. Of two entries with one name, or one id, the later counts, as in any protobuf map.
+ *        The block takes less than three times the bytes of the map, whatever these are.
+ * Fails  no memory: the map stays as it was. */
+typedef struct ensi_topic_entry_t { uint32_t name_at, name_len, id_at; } ensi_topic_entry_t;
+
+typedef struct ensi_topics_t {
+    uint8_t *block;                 /* entries, the two tables, then the bytes */
+    ensi_topic_entry_t *entries;
+    uint32_t *by_name, *by_id;      /* entry + 1; 0: free */
+    const uint8_t *bytes;
+    size_t len, count;
+    uint32_t mask;
+} ensi_topics_t;
+
+enum { ENSI_TOPIC_ID_BYTES = 16 };
+
+static void ensi_topics_free(ensi_topics_t *t, ensi_mem_t *m)
+{
+    ensi_mem_free(m, t->block);
+    memset(t, 0, sizeof *t);
+}
+
+/* One map entry: field 1 the name, field 2 the id. */
+static bool ensi_topics_entry(ensign_slice_t entry, ensign_slice_t *name, ensign_slice_t *id)
+{
+    const uint8_t *at = entry.ptr, *end = entry.ptr + entry.len;
+    ensi_pb_item_t item;
+    *name = *id = ensi_slice(NULL, 0);
+    while (at < end && ensi_pb_item_next(&at, end, &item)) {
+        if (item.wire != PB_WT_STRING) continue;
+        if (item.tag == 1) *name = item.value;
+        if (item.tag == 2) *id = item.value;
+    }
+    return name->len > 0 && id->len == ENSI_TOPIC_ID_BYTES;
+}
+
+/* Where the table has the name, or where it would stand: a place that holds 0. */
+static uint32_t *ensi_topics_by_name(const ensi_topics_t *t, ensign_slice_t name)
+{
+    uint32_t at = ensi_hash(name.ptr, name.len) & t->mask;
+    for (; t->by_name[at]; at = (at + 1) & t->mask) {
+        const ensi_topic_entry_t *e = &t->entries[t->by_name[at] - 1];
+        if (ensi_slice_eq(ensi_slice(t->bytes + e->name_at, e->name_len), name)) break;
+    }
+    return &t->by_name[at];
+}
+
+static uint32_t *ensi_topics_by_id(const ensi_topics_t *t, const uint8_t *id)
+{
+    uint32_t at = ensi_hash(id, ENSI_TOPIC_ID_BYTES) & t->mask;
+    for (; t->by_id[at]; at = (at + 1) & t->mask)
+        if (memcmp(t->bytes + t->entries[t->by_id[at] - 1].id_at, id, ENSI_TOPIC_ID_BYTES) == 0) break;
+    return &t->by_id[at];
+}
+
+static void ensi_topics_fill(ensi_topics_t *t)
+{
+    ensi_pb_span_t span;
+    ensign_slice_t entry, name, id;
+    size_t at = 0;
+    span.ptr = t->bytes;
+    span.len = t->len;
+    while (ensi_pb_span_next(span, ENSI_PB_STREAM_READY_TOPICS_TAG, &at, &entry)) {
+        ensi_topic_entry_t *e = &t->entries[t->count];
+        if (!ensi_topics_entry(entry, &name, &id)) continue;
+        e->name_at = (uint32_t)(name.ptr - t->bytes);
+        e->name_len = (uint32_t)name.len;
+        e->id_at = (uint32_t)(id.ptr - t->bytes);
+        t->count++;
+        *ensi_topics_by_name(t, name) = (uint32_t)t->count;
+        *ensi_topics_by_id(t, id.ptr) = (uint32_t)t->count;
+    }
+}
+
+static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensi_pb_span_t map)
+{
+    ensi_topics_t x;
+    ensign_slice_t entry, name, id;
+    size_t at = 0, count = 0, slots = 4;
+    memset(&x, 0, sizeof x);
+    while (ensi_pb_span_next(map, ENSI_PB_STREAM_READY_TOPICS_TAG, &at, &entry))
+        count += ensi_topics_entry(entry, &name, &id);
+    while (slots < 2 * count) slots *= 2;
+    x.block =
+        (uint8_t *)ensi_mem_zero(m, count * sizeof *x.entries + 2 * slots * sizeof *x.by_name + map.len);
+    if (!x.block) return false;
+    x.entries = (ensi_topic_entry_t *)(void *)x.block;
+    x.by_name = (uint32_t *)(void *)(x.entries + count);
+    x.by_id = x.by_name + slots;
+    x.mask = (uint32_t)slots - 1;
+    if (map.len) memcpy(x.by_id + slots, map.ptr, map.len);
+    x.bytes = (const uint8_t *)(x.by_id + slots);
+    x.len = map.len;
+    ensi_topics_fill(&x);
+    *t = x;
+    return true;
+}
+
+static bool ensi_topics_same(const ensi_topics_t *t, ensi_pb_span_t map)
+{
+    return t->block && ensi_slice_eq(ensi_slice(t->bytes, t->len), ensi_slice(map.ptr, map.len));
+}
+
+static bool ensi_topics_id(const ensi_topics_t *t, ensign_slice_t name, ensign_ulid_t *id)
+{
+    uint32_t entry = t->block ? *ensi_topics_by_name(t, name) : 0;
+    if (entry) memcpy(id->b, t->bytes + t->entries[entry - 1].id_at, ENSI_TOPIC_ID_BYTES);
+    return entry != 0;
+}
+
+/* Empty: the map has no such topic. */
+static ensign_slice_t ensi_topics_name(const ensi_topics_t *t, ensign_slice_t id)
+{
+    uint32_t entry = t->block && id.len == ENSI_TOPIC_ID_BYTES ? *ensi_topics_by_id(t, id.ptr) : 0;
+    if (!entry) return ensi_slice(NULL, 0);
+    return ensi_slice(t->bytes + t->entries[entry - 1].name_at, t->entries[entry - 1].name_len);
+}
+
+/* ---- the client's cache of topics: names and ids, the least recently used one goes */
+
+enum { ENSI_TOPIC_NAME_MAX = 512, ENSI_CACHE_MAX = 4096 };
+
+typedef struct ensi_cached_t { char *name; uint64_t used; ensign_ulid_t id; } ensi_cached_t;
+typedef struct ensi_cache_t {
+    ensi_cached_t *entries;         /* taken with the first topic */
+    uint32_t cap, count;            /* cap 0: off */
+    uint64_t uses;
+} ensi_cache_t;
+
+static void ensi_cache_free(ensi_cache_t *t, ensi_mem_t *m)
+{
+    for (uint32_t i = 0; i < t->count; i++) ensi_mem_free(m, t->entries[i].name);
+    ensi_mem_free(m, t->entries);
+    memset(t, 0, sizeof *t);
+}
+
+static ensi_cached_t *ensi_cache_find(const ensi_cache_t *t, ensign_slice_t name)
+{
+    for (uint32_t i = 0; i < t->count; i++)
+        if (ensi_slice_is(name, t->entries[i].name)) return &t->entries[i];
+    return NULL;
+}
+
+static ensi_cached_t *ensi_cache_find_id(const ensi_cache_t *t, const uint8_t *id)
+{
+    for (uint32_t i = 0; i < t->count; i++)
+        if (memcmp(t->entries[i].id.b, id, ENSI_TOPIC_ID_BYTES) == 0) return &t->entries[i];
+    return NULL;
+}
+
+static void ensi_cache_drop(ensi_cache_t *t, ensi_mem_t *m, ensi_cached_t *x)
+{
+    if (!x) return;
+    ensi_mem_free(m, x->name);
+    *x = t->entries[--t->count];
+}
+
+/* The entry for a new topic. NULL: there is no room, and nothing may go for it; or no memory. */
+static ensi_cached_t *ensi_cache_room(ensi_cache_t *t, ensi_mem_t *m, bool replace)
+{
+    ensi_cached_t *oldest;
+    if (!t->entries && t->cap) t->entries = (ensi_cached_t *)ensi_mem_take(m, t->cap * sizeof *t->entries);
+    if (!t->entries || (t->count == t->cap && !replace)) return NULL;
+    oldest = t->entries;
+    for (uint32_t i = 1; t->count == t->cap && i < t->count; i++)
+        if (t->entries[i].used < oldest->used) oldest = &t->entries[i];
+    if (t->count == t->cap) ensi_cache_drop(t, m, oldest);
+    return &t->entries[t->count];
+}
+
+/* Remembers a topic; without memory it is not remembered, which harms nobody. replace: another one may go. */
+static void ensi_cache_put(ensi_cache_t *t, ensi_mem_t *m, ensign_slice_t name, const uint8_t *id,
+                           bool replace)
+{
+    ensi_cached_t *x = ensi_cache_find(t, name), *same = ensi_cache_find_id(t, id);
+    if (name.len == 0 || name.len > ENSI_TOPIC_NAME_MAX || memchr(name.ptr, 0, name.len)) return;
+    if (same && same != x) ensi_cache_drop(t, m, same); /* its name is another one now */
+    if (same && same != x) x = ensi_cache_find(t, name);
+    if (!x) {
+        x = ensi_cache_room(t, m, replace);
+        if (!x) return;
+        x->name = (char *)ensi_mem_take(m, name.len + 1);
+        if (!x->name) return;
+        memcpy(x->name, name.ptr, name.len);
+        x->name[name.len] = '\0';
+        t->count++;
+    }
+    memcpy(x->id.b, id, ENSI_TOPIC_ID_BYTES);
+    x->used = ++t->uses;
+}
+
+/* The name of an id, into `out` of ENSI_TOPIC_NAME_MAX + 1 bytes; empty: not known. */
+static ensign_slice_t ensi_cache_name(ensi_cache_t *t, const uint8_t *id, char *out)
+{
+    ensi_cached_t *x = ensi_cache_find_id(t, id);
+    out[0] = '\0';
+    if (!x) return ensi_slice(NULL, 0);
+    x->used = ++t->uses;
+    memcpy(out, x->name, strlen(x->name) + 1);
+    return ensign_str(out);
+}
+
+/* What a stream's map has, as far as there is room: it can be larger than the cache. */
+static void ensi_cache_fill(ensi_cache_t *t, ensi_mem_t *m, const ensi_topics_t *topics)
+{
+    for (size_t i = 0; i < topics->count && t->count < t->cap; i++) {
+        const ensi_topic_entry_t *e = &topics->entries[i];
+        ensi_cache_put(t, m, ensi_slice(topics->bytes + e->name_at, e->name_len), topics->bytes + e->id_at,
+                       false);
+    }
+}
+
+/* ---- the lists in a topic's record */
+
+static bool ensi_topic_list_next(ensign_slice_t list, uint32_t tag, size_t *at, ensign_slice_t *value)
+{
+    ensi_pb_span_t span;
+    span.ptr = list.ptr;
+    span.len = list.len;
+    return ensi_pb_span_next(span, tag, at, value);
+}
+
+bool ensign_topic_key_next(const ensign_topic_t *t, size_t *at, ensign_slice_t *key)
+{
+    return ensi_topic_list_next(t->keys, ENSI_PB_DEDUPLICATION_KEYS_TAG, at, key);
+}
+
+bool ensign_topic_field_next(const ensign_topic_t *t, size_t *at, ensign_slice_t *field)
+{
+    return ensi_topic_list_next(t->fields, ENSI_PB_DEDUPLICATION_FIELDS_TAG, at, field);
+}
+
+static void ensi_topic_type(ensign_type_t *out, const ensi_pb_type_t *type)
+{
+    out->name = type->name;
+    out->major = type->major_version;
+    out->minor = type->minor_version;
+    out->patch = type->patch_version;
+}
+
+bool ensign_topic_type_next(const ensign_topic_t *t, size_t *at, ensign_type_t *type)
+{
+    ensign_slice_t bytes;
+    ensi_pb_type_t x;
+    while (ensi_topic_list_next(t->types, ENSI_PB_TOPIC_TYPES_TAG, at, &bytes)) {
+        if (!ensi_pb_decode(ensi_pb_type_fields, &x, bytes.ptr, bytes.len)) continue;
+        ensi_topic_type(type, &x);
+        return true;
+    }
+    return false;
+}
+
+/* ---- events: from a decoded wrapper to what a user sees */
+
+/* Fields of Event (the first five) and EventWrapper. */
+enum {
+    ENSI_TAG_DATA = 2,
+    ENSI_TAG_METADATA = 3,
+    ENSI_TAG_MIMETYPE = 4,
+    ENSI_TAG_TYPE = 5,
+    ENSI_TAG_CREATED = 15,
+    ENSI_TAG_TOPIC_ID = 2,
+    ENSI_TAG_KEY = 7,
+    ENSI_TAG_EVENT = 9,
+    ENSI_TAG_ENCRYPTION = 10,
+    ENSI_TAG_COMPRESSION = 11,
+    ENSI_TAG_LOCAL_ID = 16
+};
+
+static ensign_time_t ensi_time_of(bool has, const ensi_pb_timestamp_t *t)
+{
+    ensign_time_t out;
+    out.seconds = has ? t->seconds : 0;
+    out.nanos = has ? t->nanos : 0;
+    return out;
+}
+
+/* The bytes of the submessage `tag` in a message, as they lie there; the last one counts. */
+static ensign_slice_t ensi_event_part(ensign_slice_t message, uint32_t tag)
+{
+    ensi_pb_item_t item;
+    ensign_slice_t found = ensi_slice(NULL, 0);
+    const uint8_t *at = message.ptr, *end = message.ptr + message.len;
+    while (at < end && ensi_pb_item_next(&at, end, &item))
+        if (item.tag == tag && item.wire == PB_WT_STRING) found = item.value;
+    return found;
+}
+
+static void ensi_event_copy_id(uint8_t *out, size_t size, ensign_slice_t id)
+{
+    if (id.len == size) memcpy(out, id.ptr, size);
+}
+
+/* Fills `out`, which is zeroed but for what the caller knows better; `message` is what the wrapper was
+ * decoded from: itself where it is bare, else a request or a reply around it. False: the event's own bytes
+ * are no Event. */
+static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w, ensign_slice_t message,
+                          bool bare)
+{
+    ensi_pb_event_t e;
+    if (!ensi_pb_decode(ensi_pb_event_fields, &e, w->event.ptr, w->event.len)) return false;
+    out->data = e.data;
+    out->metadata = ensi_slice(e.metadata.ptr, e.metadata.len);
+    out->mimetype = e.mimetype;
+    if (e.has_type) ensi_topic_type(&out->type, &e.type);
+    out->created = ensi_time_of(e.has_created, &e.created);
+    out->key = w->key;
+    if (!bare && (w->has_encryption || w->has_compression)) message = ensi_event_part(message, 1);
+    if (w->has_encryption) out->encryption = ensi_event_part(message, ENSI_TAG_ENCRYPTION);
+    if (w->has_compression) out->compression = ensi_event_part(message, ENSI_TAG_COMPRESSION);
+    ensi_event_copy_id(out->id.b, sizeof out->id.b, w->id);
+    ensi_event_copy_id(out->topic_id.b, sizeof out->topic_id.b, w->topic_id);
+    if (w->is_duplicate) ensi_event_copy_id(out->duplicate_of.b, sizeof out->duplicate_of.b, w->duplicate_id);
+    out->publisher_id = w->publisher.publisher_id;
+    out->publisher_client_id = w->publisher.client_id;
+    out->publisher_address = w->publisher.ipaddr;
+    out->publisher_agent = w->publisher.user_agent;
+    out->committed = ensi_time_of(w->has_committed, &w->committed);
+    out->offset = w->offset;
+    out->epoch = w->epoch;
+    return true;
+}
+#endif /* ENSIGN_NO_SERVICE */
+
+/* >>state   may call: util mem env handle link h2 grpc auth topic
  * The client's struct, which the objects below and the client itself share
  *
  * Owns   everything: links, session, queue of calls, auth, handles. Objects (call, publisher, subscription,
@@ -7597,6 +8509,10 @@ struct ensign_t {
     ensi_auth_t auth;
     ensi_handles_t handles;
     ensi_handle_t self;             /* ENSIGN_CLIENT */
+#ifndef ENSIGN_NO_SERVICE
+    ensi_cache_t cache;
+    uint64_t probes_told;           /* the requests know of so many of auth's probes */
+#endif
     char *strings[ENSI_STRS];
     int io;
     uint32_t connect_timeout_ms, auth_timeout_ms, request_timeout_ms, give_up_after_ms, connection_window;
@@ -7648,7 +8564,8 @@ static ensi_handle_t *ensi_state_find(ensign_t *c, uint32_t id, ensi_kind_t kind
     ensi_handle_t *h = ensi_handle_find(&c->handles, id);
     *rc = ENSIGN_OK;
     if (!h || h->kind != kind || h->ended) {
-        static const char *const kinds[] = { "client", "call", "publisher", "subscription", "request" };
+        static const char *const kinds[] = { "client",       "call",  "publisher",
+                                             "subscription", "query", "request" };
         *rc = ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu is no %s, or it has ended",
                             (unsigned long)id, kinds[kind]);
         return NULL;
@@ -8187,29 +9104,41 @@ static ensign_notice_t *ensi_call_pull_end(ensi_ucall_t *u, int rc, int status)
     return n;
 }
 
-static ensign_notice_t *ensi_call_pull(ensign_t *c, ensi_handle_t *h)
+/* Takes the next message: it is lent. False: *n is another notice, or NULL. */
+static bool ensi_call_take(ensign_t *c, ensi_ucall_t *u, ensign_slice_t *bytes, ensign_notice_t **n)
 {
-    ensi_ucall_t *u = (ensi_ucall_t *)(void *)h;
     ensi_grpc_t *k = &u->k;
     ensi_rx_t *r = &k->s.rx;
-    ensign_notice_t *n = NULL;
     size_t total;
     int status = ENSIGN_GRPC_INTERNAL, rc;
 
     ensi_rx_release(r, &c->env.mem);
     ensi_h2_fit(&c->h2, &k->s);
-    if ((n = ensi_notice_bit(&u->h, ENSI_BIT_HEADERS, ENSIGN_NOTICE_HEADERS)) != NULL) return n;
-    if ((n = ensi_notice_bit(&u->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM)) != NULL) return n;
+    if ((*n = ensi_notice_bit(&u->h, ENSI_BIT_HEADERS, ENSIGN_NOTICE_HEADERS)) != NULL) return false;
+    if ((*n = ensi_notice_bit(&u->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM)) != NULL) return false;
     rc = ensi_call_message(u, &total, &status);
-    if (rc != ENSIGN_OK) return u->h.bits & ENSI_BIT_END ? ensi_call_pull_end(u, rc, status) : NULL;
-    n = ensi_notice_new(&u->h, ENSIGN_NOTICE_MESSAGE);
-    n->as.message.compressed = r->ptr[r->start] == ENSI_GRPC_COMPRESSED_FLAG;
-    n->as.message.bytes = ensi_slice(r->ptr + r->start + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
+    if (rc != ENSIGN_OK) {
+        if (u->h.bits & ENSI_BIT_END) *n = ensi_call_pull_end(u, rc, status);
+        return false;
+    }
+    *bytes = ensi_slice(r->ptr + r->start + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
     r->lent = total;
     k->messages++;
     u->h.stats.received++;
     if (ensi_call_message(u, &total, &status) < 0) ensi_state_touch(c, k); /* the pump ends the call */
     ensi_state_grant(c, k);
+    return true;
+}
+
+static ensign_notice_t *ensi_call_pull(ensign_t *c, ensi_handle_t *h)
+{
+    ensi_ucall_t *u = (ensi_ucall_t *)(void *)h;
+    ensign_slice_t bytes;
+    ensign_notice_t *n = NULL;
+    if (!ensi_call_take(c, u, &bytes, &n)) return n;
+    n = ensi_notice_new(&u->h, ENSIGN_NOTICE_MESSAGE);
+    n->as.message.compressed = bytes.ptr[-ENSI_GRPC_PREFIX] == ENSI_GRPC_COMPRESSED_FLAG;
+    n->as.message.bytes = bytes;
     return n;
 }
 
@@ -8234,207 +9163,453 @@ static ensi_grpc_t *ensi_call_of(ensi_handle_t *h)
 }
 
 #ifndef ENSIGN_NO_SERVICE
-/* >>topic   may call: util mem pb
- * The map of topics that a stream's ready message brings
+/* >>query   may call: util mem env pb handle h2 grpc auth topic state call
+ * Queries: rows in place
  *
- * Owns   a copy of the message's map entries, and two hash tables over it: by name and by id.
- * Holds  one allocation when a stream opens, none afterwards; entries that are not a name with 16 bytes are
- *        left out. Of two entries with one name, or one id, the later counts, as in any protobuf map.
- *        The block takes less than three times the bytes of the map, whatever these are.
- * Fails  no memory: the map stays as it was. */
-typedef struct ensi_topic_entry_t { uint32_t name_at, name_len, id_at; } ensi_topic_entry_t;
+ * Owns   a call of its own, which it moves as section call does: a row is a message that is lent.
+ * Holds  the rows that were not pulled are in the receive buffer, and beyond that at the server.
+ * Moves  sent once; once more if the server does not accept the token, which it looks at before anything.
+ * Fails  a row that is no event is a gap; all else ends the query. */
+enum { ENSI_QUERY_MAX = 4 * 1024 * 1024 };  /* of the message, the server's limit */
+enum { ENSI_QUERY_BYTES = 4, ENSI_QUERY_STRING = 5 }; /* Parameter's y and s */
 
-typedef struct ensi_topics_t {
-    uint8_t *block;                 /* entries, the two tables, then the bytes */
-    ensi_topic_entry_t *entries;
-    uint32_t *by_name, *by_id;      /* entry + 1; 0: free */
-    const uint8_t *bytes;
-    size_t len, count;
-    uint32_t mask;
-} ensi_topics_t;
+typedef struct ensi_query_t {
+    ensi_ucall_t u;                 /* first */
+    bool again;                     /* UNAUTHENTICATED came once */
+    ensign_event_t event;
+    ensign_ulid_t known_id;         /* whose name `known` is; rows are of one topic mostly */
+    bool looked_up;
+    char known[ENSI_TOPIC_NAME_MAX + 1];
+} ensi_query_t;
 
-enum { ENSI_TOPIC_ID_BYTES = 16 };
+/* ---- asking */
 
-static void ensi_topics_free(ensi_topics_t *t, ensi_mem_t *m)
+static const char *const ensi_query_types[] = { "", "INT", "DOUBLE", "BOOL", "BYTES", "STRING" };
+
+/* The value in the message; an empty one of bytes or text is there by its tag, which nanopb would leave out:
+ * *tag is that, else 0. */
+static void ensi_query_value(const ensign_param_t *x, ensi_pb_parameter_t *out, uint32_t *tag)
 {
-    ensi_mem_free(m, t->block);
-    memset(t, 0, sizeof *t);
-}
-
-/* One map entry: field 1 the name, field 2 the id. */
-static bool ensi_topics_entry(ensign_slice_t entry, ensign_slice_t *name, ensign_slice_t *id)
-{
-    const uint8_t *at = entry.ptr, *end = entry.ptr + entry.len;
-    ensi_pb_item_t item;
-    *name = *id = ensi_slice(NULL, 0);
-    while (at < end && ensi_pb_item_next(&at, end, &item)) {
-        if (item.wire != PB_WT_STRING) continue;
-        if (item.tag == 1) *name = item.value;
-        if (item.tag == 2) *id = item.value;
-    }
-    return name->len > 0 && id->len == ENSI_TOPIC_ID_BYTES;
-}
-
-/* Where the table has the name, or where it would stand: a place that holds 0. */
-static uint32_t *ensi_topics_by_name(const ensi_topics_t *t, ensign_slice_t name)
-{
-    uint32_t at = ensi_hash(name.ptr, name.len) & t->mask;
-    for (; t->by_name[at]; at = (at + 1) & t->mask) {
-        const ensi_topic_entry_t *e = &t->entries[t->by_name[at] - 1];
-        if (ensi_slice_eq(ensi_slice(t->bytes + e->name_at, e->name_len), name)) break;
-    }
-    return &t->by_name[at];
-}
-
-static uint32_t *ensi_topics_by_id(const ensi_topics_t *t, const uint8_t *id)
-{
-    uint32_t at = ensi_hash(id, ENSI_TOPIC_ID_BYTES) & t->mask;
-    for (; t->by_id[at]; at = (at + 1) & t->mask)
-        if (memcmp(t->bytes + t->entries[t->by_id[at] - 1].id_at, id, ENSI_TOPIC_ID_BYTES) == 0) break;
-    return &t->by_id[at];
-}
-
-static void ensi_topics_fill(ensi_topics_t *t)
-{
-    ensi_pb_span_t span;
-    ensign_slice_t entry, name, id;
-    size_t at = 0;
-    span.ptr = t->bytes;
-    span.len = t->len;
-    while (ensi_pb_span_next(span, ENSI_PB_STREAM_READY_TOPICS_TAG, &at, &entry)) {
-        ensi_topic_entry_t *e = &t->entries[t->count];
-        if (!ensi_topics_entry(entry, &name, &id)) continue;
-        e->name_at = (uint32_t)(name.ptr - t->bytes);
-        e->name_len = (uint32_t)name.len;
-        e->id_at = (uint32_t)(id.ptr - t->bytes);
-        t->count++;
-        *ensi_topics_by_name(t, name) = (uint32_t)t->count;
-        *ensi_topics_by_id(t, id.ptr) = (uint32_t)t->count;
+    memset(out, 0, sizeof *out);
+    *tag = 0;
+    out->name = ensign_str(x->name);
+    switch (x->type) {
+    case ENSIGN_PARAM_INT:
+        out->has_i = true;
+        out->i = x->as.i;
+        break;
+    case ENSIGN_PARAM_DOUBLE:
+        out->has_d = true;
+        out->d = x->as.d;
+        break;
+    case ENSIGN_PARAM_BOOL:
+        out->has_b = true;
+        out->b = x->as.b;
+        break;
+    case ENSIGN_PARAM_BYTES:
+        out->y = x->as.bytes;
+        if (x->as.bytes.len == 0) *tag = ENSI_QUERY_BYTES;
+        break;
+    default:
+        out->s = ensign_str(x->as.s);
+        if (out->s.len == 0) *tag = ENSI_QUERY_STRING;
+        break;
     }
 }
 
-static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensi_pb_span_t map)
+static size_t ensi_query_param_size(const ensign_param_t *x)
 {
-    ensi_topics_t x;
-    ensign_slice_t entry, name, id;
-    size_t at = 0, count = 0, slots = 4;
-    memset(&x, 0, sizeof x);
-    while (ensi_pb_span_next(map, ENSI_PB_STREAM_READY_TOPICS_TAG, &at, &entry))
-        count += ensi_topics_entry(entry, &name, &id);
-    while (slots < 2 * count) slots *= 2;
-    x.block =
-        (uint8_t *)ensi_mem_zero(m, count * sizeof *x.entries + 2 * slots * sizeof *x.by_name + map.len);
-    if (!x.block) return false;
-    x.entries = (ensi_topic_entry_t *)(void *)x.block;
-    x.by_name = (uint32_t *)(void *)(x.entries + count);
-    x.by_id = x.by_name + slots;
-    x.mask = (uint32_t)slots - 1;
-    if (map.len) memcpy(x.by_id + slots, map.ptr, map.len);
-    x.bytes = (const uint8_t *)(x.by_id + slots);
-    x.len = map.len;
-    ensi_topics_fill(&x);
-    *t = x;
-    return true;
+    ensi_pb_parameter_t value;
+    uint32_t tag;
+    size_t size = 0;
+    ensi_query_value(x, &value, &tag);
+    ensi_pb_size(ensi_pb_parameter_fields, &value, &size);
+    return size + (tag ? ensi_pb_bytes_size(tag, 0) : 0);
 }
 
-static bool ensi_topics_same(const ensi_topics_t *t, ensi_pb_span_t map)
+static uint8_t *ensi_query_put_param(uint8_t *p, const ensign_param_t *x)
 {
-    return t->block && ensi_slice_eq(ensi_slice(t->bytes, t->len), ensi_slice(map.ptr, map.len));
+    ensi_pb_parameter_t value;
+    uint32_t tag;
+    size_t size = ensi_query_param_size(x), len = 0;
+    ensi_query_value(x, &value, &tag);
+    p = ensi_pb_put_varint(p, (ENSI_PB_QUERY_PARAMS_TAG << 3) | PB_WT_STRING);
+    p = ensi_pb_put_varint(p, size);
+    ensi_pb_encode(ensi_pb_parameter_fields, &value, p, size, &len);
+    p += len;
+    return tag ? ensi_pb_put_bytes(p, tag, ensi_slice(NULL, 0)) : p;
 }
 
-static bool ensi_topics_id(const ensi_topics_t *t, ensign_slice_t name, ensign_ulid_t *id)
+static int ensi_query_check_params(ensign_t *c, const ensign_param_t *params, size_t count)
 {
-    uint32_t entry = t->block ? *ensi_topics_by_name(t, name) : 0;
-    if (entry) memcpy(id->b, t->bytes + t->entries[entry - 1].id_at, ENSI_TOPIC_ID_BYTES);
-    return entry != 0;
+    for (size_t i = 0; i < count; i++) {
+        if (params[i].type < ENSIGN_PARAM_INT || params[i].type > ENSIGN_PARAM_STRING)
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                                 "query: parameter %lu has the type %d; use an ENSIGN_PARAM_x",
+                                 (unsigned long)i, params[i].type);
+        if (ensign_str(params[i].name).len == 0)
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "query: parameter %lu (%s) has no name",
+                                 (unsigned long)i, ensi_query_types[params[i].type]);
+    }
+    return ENSIGN_OK;
 }
 
-/* Empty: the map has no such topic. */
-static ensign_slice_t ensi_topics_name(const ensi_topics_t *t, ensign_slice_t id)
+/* The Query message of a text and its parameters, which lie in *scratch: the caller frees it, once it is
+ * encoded. */
+static int ensi_query_message(ensign_t *c, const char *sql, const ensign_param_t *params, size_t count,
+                              ensi_pb_query_t *out, uint8_t **scratch)
 {
-    uint32_t entry = t->block && id.len == ENSI_TOPIC_ID_BYTES ? *ensi_topics_by_id(t, id.ptr) : 0;
-    if (!entry) return ensi_slice(NULL, 0);
-    return ensi_slice(t->bytes + t->entries[entry - 1].name_at, t->entries[entry - 1].name_len);
+    size_t size = 0, text = ensign_str(sql).len;
+    uint8_t *p;
+    memset(out, 0, sizeof *out);
+    *scratch = NULL;
+    if (text == 0) return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "query: sql is empty");
+    if (ensi_query_check_params(c, params, count) != ENSIGN_OK) return ENSIGN_E_ARGUMENT;
+    for (size_t i = 0; i < count && size <= ENSI_QUERY_MAX; i++)
+        size += ensi_pb_bytes_size(ENSI_PB_QUERY_PARAMS_TAG, ensi_query_param_size(&params[i]));
+    if (size > ENSI_QUERY_MAX || text > ENSI_QUERY_MAX - 16 - size)
+        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
+                             "query: %lu bytes of sql and %lu of parameters; the server takes %d together",
+                             (unsigned long)text, (unsigned long)size, ENSI_QUERY_MAX - 16);
+    p = *scratch = (uint8_t *)ensi_mem_take(&c->env.mem, size + 1);
+    if (!p) return ensi_env_memory(&c->env, size);
+    for (size_t i = 0; i < count; i++) p = ensi_query_put_param(p, &params[i]);
+    out->query = ensign_str(sql);
+    out->params.ptr = *scratch;
+    out->params.len = size;
+    return ENSIGN_OK;
 }
 
-/* ---- events: from a decoded wrapper to what a user sees */
+/* Puts the request into the call's buffer, where it stays until the server has answered. */
+static int ensi_query_say(ensign_t *c, ensi_query_t *q, const ensign_query_desc_t *d)
+{
+    ensi_pb_query_t message;
+    uint8_t *scratch, *out;
+    size_t size = 0;
+    int rc = ensi_query_message(c, d->sql, d->params, d->param_count, &message, &scratch);
+    if (rc != ENSIGN_OK) return rc;
+    message.include_duplicates = d->include_duplicates;
+    rc = ENSIGN_E_MEMORY;
+    if (ensi_pb_size(ensi_pb_query_fields, &message, &size) &&
+        ensi_grpc_reserve(&q->u.k, size, &out) == ENSIGN_OK &&
+        ensi_pb_encode(ensi_pb_query_fields, &message, out, size, &size)) {
+        ensi_grpc_commit(&q->u.k, size, 0);
+        q->u.k.half_closed = true;
+        rc = ENSIGN_OK;
+    }
+    ensi_mem_free(&c->env.mem, scratch);
+    return rc == ENSIGN_OK ? rc : ensi_env_memory(&c->env, size);
+}
 
-/* Fields of Event (the first five) and EventWrapper. */
+/* ---- serving, giving rows */
+
+static void ensi_query_serve(ensign_t *c, ensi_handle_t *h)
+{
+    ensi_query_t *q = (ensi_query_t *)(void *)h;
+    ensi_grpc_t *k = &q->u.k;
+    if (k->state == ENSI_GRPC_ENDED && k->end_status == ENSIGN_GRPC_UNAUTHENTICATED && k->from_server &&
+        !q->again && k->messages == 0 && k->s.rx.end == 0 && !k->drop) {
+        q->again = true;
+        ensi_state_reject(c, k);
+        k->sent = 0;
+        ensi_grpc_queue(&c->queue, k);
+        return;
+    }
+    ensi_call_serve(c, h);
+}
+
+static ensign_notice_t *ensi_query_row(ensign_t *c, ensi_query_t *q, ensign_slice_t bytes)
+{
+    ensi_pb_event_wrapper_t w;
+    ensi_handle_t *h = &q->u.h;
+    ensign_event_t *e = &q->event;
+    ensign_notice_t *n;
+    memset(e, 0, sizeof *e);
+    if (!ensi_pb_decode(ensi_pb_event_wrapper_fields, &w, bytes.ptr, bytes.len) ||
+        !ensi_event_of(e, &w, bytes, true)) {
+        n = ensi_notice_new(h, ENSIGN_NOTICE_GAP);
+        n->as.gap.times = 1;
+        ensi_fail(&h->error, ENSIGN_E_FORMAT, 0, "query: a row of %lu bytes is no event; it is left out",
+                  (unsigned long)bytes.len);
+        n->error = &h->error;
+        return n;
+    }
+    if (!q->looked_up || memcmp(q->known_id.b, e->topic_id.b, sizeof e->topic_id.b) != 0) {
+        ensi_cache_name(&c->cache, e->topic_id.b, q->known);
+        q->known_id = e->topic_id;
+        q->looked_up = true;
+    }
+    e->topic_name = ensign_str(q->known);
+    c->env.stats.received++;
+    n = ensi_notice_new(h, ENSIGN_NOTICE_EVENT);
+    n->as.event = e;
+    return n;
+}
+
+static ensign_notice_t *ensi_query_pull(ensign_t *c, ensi_handle_t *h)
+{
+    ensi_query_t *q = (ensi_query_t *)(void *)h;
+    ensign_slice_t bytes;
+    ensign_notice_t *n = NULL;
+    if (ensi_call_take(c, &q->u, &bytes, &n)) n = ensi_query_row(c, q, bytes);
+    return n;
+}
+
+/* ---- public */
+
+static ensign_query_desc_t ensi_query_defaults(const ensign_query_desc_t *d)
+{
+    ensign_query_desc_t x = *d;
+    x.window_bytes = ensi_or(d->window_bytes, 256 * 1024);
+    x.max_event_bytes = ensi_or(d->max_event_bytes, 5 * 1024 * 1024);
+    x.timeout_ms = ensi_or(d->timeout_ms, ENSIGN_FOREVER);
+    return x;
+}
+
+size_t ensign_query_memory_bound(const ensign_query_desc_t *d)
+{
+    ensign_query_desc_t x = ensi_query_defaults(d);
+    size_t text = ensign_str(d->sql).len + 64, large = ensi_max(x.window_bytes, x.max_event_bytes);
+    for (size_t i = 0; i < d->param_count; i++)
+        text += ensi_pb_bytes_size(ENSI_PB_QUERY_PARAMS_TAG, ensi_query_param_size(&d->params[i]));
+    /* two receive buffers, when a large row comes behind one that is lent, and one kept; the request, encoded
+     * twice; metadata, nghttp2's of a stream */
+    return sizeof(ensi_query_t) + 2 * (large + ENSI_GRPC_PREFIX) + x.window_bytes + 2 * text + 2 * 8192 + 512;
+}
+
+static int ensi_query_check(ensign_t *c, const ensign_query_desc_t *x)
+{
+    int rc = ensi_state_may_open(c);
+    if (rc != ENSIGN_OK) return rc;
+    if (x->window_bytes >= 1024 && x->window_bytes <= 1u << 30 && x->max_event_bytes >= 1024 &&
+        x->max_event_bytes <= 1u << 30)
+        return ENSIGN_OK;
+    return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                         "query: window_bytes %lu, max_event_bytes %lu; 1024 to 1073741824 each",
+                         (unsigned long)x->window_bytes, (unsigned long)x->max_event_bytes);
+}
+
+ensign_query_t ensign_query(ensign_t *c, const ensign_query_desc_t *d)
+{
+    ensign_query_t none = { 0 };
+    ensign_query_desc_t x = ensi_query_defaults(d);
+    ensi_grpc_opts_t o;
+    ensi_query_t *q;
+    int rc;
+
+    if (ensi_query_check(c, &x) != ENSIGN_OK) return none;
+    memset(&o, 0, sizeof o);
+    o.method = "/ensign.v1beta1.Ensign/EnSQL";
+    o.window = x.window_bytes;
+    o.max_message = x.max_event_bytes;
+    o.out_min = 1;
+    o.max_send = ENSI_QUERY_MAX;
+    o.max_meta = 8192;
+    o.deadline_ms = x.timeout_ms;
+    q = (ensi_query_t *)ensi_mem_zero(&c->env.mem, sizeof *q);
+    if (!q) {
+        ensi_env_memory(&c->env, sizeof *q);
+        return none;
+    }
+    rc = ensi_grpc_init(&q->u.k, &c->env, &q->u.h, &o);
+    q->u.k.wait_for_ready = true;
+    q->u.headers_noted = true; /* there is no HEADERS notice of a query */
+    if (rc == ENSIGN_OK) rc = ensi_query_say(c, q, &x);
+    if (rc != ENSIGN_OK) {
+        ensi_call_free(c, &q->u.h);
+        return none;
+    }
+    ensi_handle_add(&c->handles, &q->u.h, ENSI_KIND_QUERY, x.user);
+    ensi_grpc_queue(&c->queue, &q->u.k);
+    none.id = q->u.h.id;
+    return none;
+}
+
+/* >>ask   may call: util mem env pb id handle h2 grpc auth state
+ * One unary question to the service, for the objects below
+ *
+ * Owns   nothing beyond its call, which is used again for the next question.
+ * Holds  the request stays in the send buffer until the answer is there: it is sent once more, with a new
+ *        token, when the server does not accept the first. The answer stands in the receive buffer until the
+ *        next question.
+ * Fails  `k.fault` says why, `k.end_status` and `k.from_server` who. */
 enum {
-    ENSI_TAG_DATA = 2,
-    ENSI_TAG_METADATA = 3,
-    ENSI_TAG_MIMETYPE = 4,
-    ENSI_TAG_TYPE = 5,
-    ENSI_TAG_CREATED = 15,
-    ENSI_TAG_TOPIC_ID = 2,
-    ENSI_TAG_KEY = 7,
-    ENSI_TAG_EVENT = 9,
-    ENSI_TAG_ENCRYPTION = 10,
-    ENSI_TAG_COMPRESSION = 11,
-    ENSI_TAG_LOCAL_ID = 16
+    ENSI_ASK_METHOD = 64,           /* bytes; no method of the service is longer */
+    ENSI_ASK_MESSAGE_MAX = 4 * 1024 * 1024,
+    ENSI_ASK_SMALL = 64 * 1024,     /* of an answer about one topic */
+    ENSI_ASK_WINDOW = 16 * 1024,
+    ENSI_ASK_OUT = 1024,
+    ENSI_ASK_META = 8192
 };
 
-static ensign_time_t ensi_time_of(bool has, const ensi_pb_timestamp_t *t)
+typedef struct ensi_ask_t {
+    ensi_grpc_t k;                  /* first */
+    bool again;                     /* this question has met UNAUTHENTICATED once */
+} ensi_ask_t;
+
+/* A zeroed one becomes fit for use. */
+static int ensi_ask_init(ensign_t *c, ensi_ask_t *a, ensi_handle_t *owner, size_t max_answer)
 {
-    ensign_time_t out;
-    out.seconds = has ? t->seconds : 0;
-    out.nanos = has ? t->nanos : 0;
-    return out;
+    char room[ENSI_ASK_METHOD];
+    ensi_grpc_opts_t o;
+    int rc;
+    memset(&o, 0, sizeof o);
+    memset(room, ' ', sizeof room - 1); /* the call's block of strings is as long as this */
+    room[sizeof room - 1] = '\0';
+    o.method = room;
+    o.window = ENSI_ASK_WINDOW;
+    o.max_message = max_answer;
+    o.out_min = ENSI_ASK_OUT;
+    o.max_send = ENSI_ASK_MESSAGE_MAX;
+    o.max_meta = ENSI_ASK_META;
+    o.deadline_ms = ENSIGN_FOREVER;
+    a->k.env = &c->env;
+    rc = ensi_grpc_init(&a->k, &c->env, owner, &o);
+    a->k.unary = a->k.s.rx.one = a->k.wait_for_ready = true;
+    return rc;
 }
 
-/* The encoded submessage `tag` of the wrapper in a request or reply, as it lies there; the last counts. */
-static ensign_slice_t ensi_event_raw(ensign_slice_t message, uint32_t tag)
+/* Room for a request of up to `cap` bytes; what stands lent in the receive buffer stays. NULL: no memory, and
+ * `k.fault` says so. */
+static uint8_t *ensi_ask_begin(ensi_ask_t *a, const char *method, size_t cap)
 {
-    ensi_pb_item_t item;
-    ensign_slice_t wrapper = ensi_slice(NULL, 0), found = wrapper;
-    const uint8_t *at = message.ptr, *end = message.ptr + message.len;
-    while (at < end && ensi_pb_item_next(&at, end, &item))
-        if (item.tag == 1 && item.wire == PB_WT_STRING) wrapper = item.value;
-    at = wrapper.ptr;
-    end = wrapper.ptr + wrapper.len;
-    while (at < end && ensi_pb_item_next(&at, end, &item))
-        if (item.tag == tag && item.wire == PB_WT_STRING) found = item.value;
-    return found;
+    ensi_grpc_t *k = &a->k;
+    uint8_t *out;
+    k->out.end = k->sent = 0;
+    k->half_closed = a->again = false;
+    k->s.rx.end = k->s.rx.start + k->s.rx.lent;
+    snprintf(k->method, ENSI_ASK_METHOD, "%s", method);
+    if (ensi_grpc_reserve(k, cap, &out) == ENSIGN_OK) return out;
+    k->end_status = ENSIGN_GRPC_RESOURCE_EXHAUSTED;
+    k->from_server = false;
+    ensi_fail(&k->fault, ENSIGN_E_MEMORY, 0, "memory: no %lu bytes for %s; free some or raise memory_limit",
+              (unsigned long)cap, method);
+    return NULL;
 }
 
-static void ensi_event_copy_id(uint8_t *out, size_t size, ensign_slice_t id)
+static void ensi_ask_send(ensign_t *c, ensi_ask_t *a, size_t len, const ensi_timer_t *deadline)
 {
-    if (id.len == size) memcpy(out, id.ptr, size);
+    ensi_grpc_commit(&a->k, len, 0);
+    a->k.half_closed = true;
+    a->k.deadline = *deadline;
+    ensi_grpc_queue(&c->queue, &a->k);
 }
 
-/* Fills `out`, which is zeroed but for what the caller knows better; `message` is what the wrapper was
- * decoded from. False: the event's own bytes are no Event. */
-static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w, ensign_slice_t message)
+/* UNAUTHENTICATED: once more, with another token. */
+static bool ensi_ask_again(ensign_t *c, ensi_ask_t *a)
 {
-    ensi_pb_event_t e;
-    if (!ensi_pb_decode(ensi_pb_event_fields, &e, w->event.ptr, w->event.len)) return false;
-    out->data = e.data;
-    out->metadata = ensi_slice(e.metadata.ptr, e.metadata.len);
-    out->mimetype = e.mimetype;
-    if (e.has_type) {
-        out->type.name = e.type.name;
-        out->type.major = e.type.major_version;
-        out->type.minor = e.type.minor_version;
-        out->type.patch = e.type.patch_version;
-    }
-    out->created = ensi_time_of(e.has_created, &e.created);
-    out->key = w->key;
-    if (w->has_encryption) out->encryption = ensi_event_raw(message, ENSI_TAG_ENCRYPTION);
-    if (w->has_compression) out->compression = ensi_event_raw(message, ENSI_TAG_COMPRESSION);
-    ensi_event_copy_id(out->id.b, sizeof out->id.b, w->id);
-    ensi_event_copy_id(out->topic_id.b, sizeof out->topic_id.b, w->topic_id);
-    if (w->is_duplicate) ensi_event_copy_id(out->duplicate_of.b, sizeof out->duplicate_of.b, w->duplicate_id);
-    out->publisher_id = w->publisher.publisher_id;
-    out->publisher_client_id = w->publisher.client_id;
-    out->publisher_address = w->publisher.ipaddr;
-    out->publisher_agent = w->publisher.user_agent;
-    out->committed = ensi_time_of(w->has_committed, &w->committed);
-    out->offset = w->offset;
-    out->epoch = w->epoch;
+    ensi_grpc_t *k = &a->k;
+    if (a->again || k->end_status != ENSIGN_GRPC_UNAUTHENTICATED || !k->from_server) return false;
+    a->again = true;
+    ensi_state_reject(c, k);
+    k->sent = 0;
+    ensi_grpc_queue(&c->queue, k);
     return true;
 }
 
-/* >>pub   may call: util mem env pb id handle link h2 grpc auth state topic
+/* An OK without a message that is one: what the server said is no answer. */
+static int ensi_ask_bad(ensi_ask_t *a)
+{
+    ensi_grpc_t *k = &a->k;
+    k->end_status = ENSIGN_GRPC_INTERNAL;
+    k->from_server = false;
+    return ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0,
+                     "request: %s answers OK, but without a message that is an answer", k->method);
+}
+
+/* Looks at the answer while the server may still send: a bad one ends the call. */
+static void ensi_ask_inspect(ensign_t *c, ensi_grpc_t *k)
+{
+    size_t total;
+    int status = ENSIGN_GRPC_INTERNAL;
+    ensign_error_t why;
+    if (k->state != ENSI_GRPC_OPEN || ensi_grpc_look(k, &k->s.rx, &total, &status) >= 0) return;
+    why = k->fault;
+    ensi_state_abort(c, k, status, why.code, why.text);
+}
+
+/* OK: the answer, which stands; AGAIN: not yet; < 0: there will be none. */
+static int ensi_ask_answer(ensign_t *c, ensi_ask_t *a, ensign_slice_t *bytes)
+{
+    ensi_grpc_t *k = &a->k;
+    ensi_rx_t *r = &k->s.rx;
+    size_t total;
+    int rc;
+    ensi_ask_inspect(c, k);
+    if (k->state != ENSI_GRPC_ENDED || ensi_ask_again(c, a)) return ENSIGN_AGAIN;
+    if (k->end_status != ENSIGN_GRPC_OK) return k->fault.code < 0 ? k->fault.code : ENSIGN_E_INTERNAL;
+    rc = ensi_grpc_look(k, r, &total, &k->end_status);
+    if (rc > 0) return ensi_ask_bad(a);
+    if (rc < 0) return rc;
+    *bytes = ensi_slice(r->ptr + r->start + r->lent + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
+    return ENSIGN_OK;
+}
+
+/* ---- of publishers and subscriptions: is a topic there, or else make it */
+
+/* One that is made when it is first used. NULL: no memory. */
+static ensi_ask_t *ensi_ask_open(ensign_t *c, ensi_ask_t **a, ensi_handle_t *owner)
+{
+    if (*a) return *a;
+    *a = (ensi_ask_t *)ensi_mem_zero(&c->env.mem, sizeof **a);
+    if (*a && ensi_ask_init(c, *a, owner, ENSI_ASK_SMALL) == ENSIGN_OK) return *a;
+    if (*a) ensi_grpc_free(&(*a)->k);
+    ensi_mem_free(&c->env.mem, *a);
+    *a = NULL;
+    return NULL;
+}
+
+static void ensi_ask_free(ensign_t *c, ensi_ask_t *a)
+{
+    if (!a) return;
+    ensi_state_free_call(c, &a->k);
+    ensi_mem_free(&c->env.mem, a);
+}
+
+/* The most that such a one takes. */
+enum { ENSI_ASK_BOUND = (int)sizeof(ensi_ask_t) + ENSI_ASK_SMALL + ENSI_ASK_WINDOW + 2 * ENSI_ASK_OUT +
+                        2 * ENSI_ASK_META };
+
+static bool ensi_ask_message(ensign_t *c, ensi_ask_t *a, const char *method, const pb_msgdesc_t *fields,
+                             const void *message, const ensi_timer_t *deadline)
+{
+    size_t size = 0;
+    uint8_t *out = ensi_pb_size(fields, message, &size) ? ensi_ask_begin(a, method, size) : NULL;
+    if (!out || !ensi_pb_encode(fields, message, out, size, &size)) return false;
+    ensi_ask_send(c, a, size, deadline);
+    return true;
+}
+
+static bool ensi_ask_create(ensign_t *c, ensi_ask_t *a, ensign_slice_t name, const ensi_timer_t *deadline)
+{
+    ensi_pb_topic_t t;
+    memset(&t, 0, sizeof t);
+    t.name = name;
+    return ensi_ask_message(c, a, "/ensign.v1beta1.Ensign/CreateTopic", ensi_pb_topic_fields, &t, deadline);
+}
+
+/* By its name or, where that is empty, by its id. */
+static bool ensi_ask_exists(ensign_t *c, ensi_ask_t *a, ensign_slice_t name, const ensign_ulid_t *id,
+                            const ensi_timer_t *deadline)
+{
+    ensi_pb_topic_name_t t;
+    char text[27];
+    memset(&t, 0, sizeof t);
+    ensign_ulid_text(*id, text);
+    t.name = name;
+    if (name.len == 0) t.topic_id = ensign_str(text);
+    return ensi_ask_message(c, a, "/ensign.v1beta1.Ensign/TopicExists", ensi_pb_topic_name_fields, &t,
+                            deadline);
+}
+
+/* Gives bytes and credit on; for the end of an owner's serve. */
+static void ensi_ask_move_on(ensign_t *c, ensi_ask_t *a)
+{
+    ensi_state_grant(c, &a->k);
+    ensi_h2_resume(&c->h2, &a->k.s);
+}
+
+/* >>pub   may call: util mem env pb id handle link h2 grpc auth topic state ask
  * Publishers: the ring, acks, resends
  *
  * Owns   each publisher's ring of framed events and the array of their headers, oldest first, from publish
@@ -8448,6 +9623,9 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
  *        without a hole. freed: bytes given back (an acked event's at once, a nacked one's when its notice is
  *        released). pulled: notice given. An answer that overtakes older events is given when it comes
  *        ("early").
+ *        A topic that the stream's map lacks holds up `resolved` until it is known to be there: then the map
+ *        is `stale`, the stream ends as by GOAWAY and is opened again. `fresh`: events below were accepted
+ *        before the stream opened, so its map says all about them.
  *        Stream lost: sent = done; at_most_once nacks what had been sent whole. Streams that fail without a
  *        break are given up after give_up_after_ms. Parked: the server opens no stream, as the project has no
  *        topics; what waits is nacked, and the next event asks again. `state` is assigned by ensi_pub_move
@@ -8460,14 +9638,14 @@ typedef enum {
     ENSI_PUB_WAIT,                  /* no stream; the reopen timer may run */
     ENSI_PUB_OPENING,               /* queued, or open_stream is sent */
     ENSI_PUB_READY,
-    ENSI_PUB_DRAINING,              /* GOAWAY: nothing new is sent here */
+    ENSI_PUB_DRAINING,              /* GOAWAY, or a stale map: nothing new is sent here */
     ENSI_PUB_HALF,                  /* half-closed; what was sent here is answered */
     ENSI_PUB_ENDED, ENSI_PUB_STATES
 } ensi_pub_state_t;
 typedef enum {
     ENSI_PUB_ON_OPEN,
     ENSI_PUB_ON_READY,
-    ENSI_PUB_ON_GOAWAY,
+    ENSI_PUB_ON_DRAIN,
     ENSI_PUB_ON_HALF,
     ENSI_PUB_ON_LOST,
     ENSI_PUB_ON_END,
@@ -8480,7 +9658,7 @@ static const ensi_move_t ensi_pub_moves[] = {
     { ENSI_PUB_OPENING,  ENSI_PUB_ON_READY,  ENSI_PUB_READY    },
     { ENSI_PUB_OPENING,  ENSI_PUB_ON_LOST,   ENSI_PUB_WAIT     },
     { ENSI_PUB_OPENING,  ENSI_PUB_ON_END,    ENSI_PUB_ENDED    },
-    { ENSI_PUB_READY,    ENSI_PUB_ON_GOAWAY, ENSI_PUB_DRAINING },
+    { ENSI_PUB_READY,    ENSI_PUB_ON_DRAIN,  ENSI_PUB_DRAINING },
     { ENSI_PUB_READY,    ENSI_PUB_ON_HALF,   ENSI_PUB_HALF     },
     { ENSI_PUB_READY,    ENSI_PUB_ON_LOST,   ENSI_PUB_WAIT     },
     { ENSI_PUB_READY,    ENSI_PUB_ON_END,    ENSI_PUB_ENDED    },
@@ -8493,10 +9671,11 @@ static const ensi_move_t ensi_pub_moves[] = {
 
 enum {
     ENSI_PUB_MESSAGE_MAX = 4194304, /* the server's receive limit, protocol: one whole PublisherRequest */
-    ENSI_PUB_NAME_MAX = 512,
     ENSI_PUB_IN_FLIGHT_MAX = 16383, ENSI_PUB_LOCAL_ID = 16, ENSI_PUB_TEXTS = 8,
     ENSI_PUB_OPEN_BYTES = 1024,     /* of the send buffer, for open_stream */
-    ENSI_PUB_OPEN_ROOM = 1024 - 5   /* of them for the message */
+    ENSI_PUB_OPEN_ROOM = 1024 - 5,  /* of them for the message */
+    ENSI_PUB_UNKNOWN_MS = 1000,     /* so long a name that was not there is not asked for again */
+    ENSI_PUB_ASKS = 5               /* failing in a row: the event is nacked */
 };
 
 typedef enum { ENSI_ENTRY_WAITING, ENSI_ENTRY_SENT, ENSI_ENTRY_ACKED, ENSI_ENTRY_NACKED } ensi_entry_state_t;
@@ -8533,6 +9712,18 @@ typedef struct ensi_pub_t {
     size_t room_wanted;             /* what was refused with AGAIN; 0: nothing */
     uint64_t nonce, acked, nacked, drain_left;
     ensi_topics_t topics;
+    bool ensure_topic;
+    bool stale;                     /* there is a topic that `topics` lacks: another stream is wanted */
+    bool own_by_id;                 /* `topic` is a ULID: own_id */
+    ensign_ulid_t own_id;
+    uint64_t fresh;
+    uint64_t made;                  /* the event whose topic was made last, counted from 1 */
+    ensi_ask_t *ask;                /* asks after the topic of event `resolved` */
+    bool asking;
+    uint32_t ask_failures;
+    ensi_timer_t ask_timer;         /* for the answer; between two questions that failed */
+    uint8_t unknown[ENSI_ID_HASH];  /* a topic that was asked for and is not there; so for unknown_timer */
+    ensi_timer_t unknown_timer;
     ensi_timer_t ack_timer, drain_timer, close_timer, reopen_timer, calm_timer;
     uint32_t opens, failures;
     ensi_nack_text_t texts[ENSI_PUB_TEXTS];     /* the server's words for the latest nacks */
@@ -8794,13 +9985,33 @@ static bool ensi_pub_no_id(const ensign_ulid_t *id)
     return memcmp(id->b, zero, sizeof zero) == 0;
 }
 
+/* A topic's name begins with a letter, a ULID with a digit: the text tells which it is. */
+static bool ensi_pub_by_id(ensign_slice_t text, ensign_ulid_t *id)
+{
+    return text.len == 26 && text.ptr[0] <= '9' && ensign_ulid_parse(id, text) == ENSIGN_OK;
+}
+
+/* The topic of an event as a name or, in `to`, as an id; an event of the publisher's topic has neither, but
+ * where that is given by its id. `scratch` holds the event where it has to change. */
+static const ensign_event_t *ensi_pub_address(const ensi_pub_t *p, const ensign_event_t *e,
+                                              ensign_event_t *scratch)
+{
+    ensign_ulid_t id = p->own_id;
+    bool own = ensign_str(e->topic).len == 0 && ensi_pub_no_id(&e->to) && p->own_by_id;
+    if (!own && !ensi_pub_by_id(ensign_str(e->topic), &id)) return e;
+    *scratch = *e;
+    scratch->topic = NULL;
+    scratch->to = id;
+    return scratch;
+}
+
 static int ensi_pub_check(ensign_t *c, const ensi_pub_t *p, const ensign_event_t *e, ensign_slice_t name)
 {
     if (p->closing)
         return ensi_env_fail(&c->env, ENSIGN_E_STATE, "publish: this publisher is closing; open another one");
-    if (name.len > ENSI_PUB_NAME_MAX)
+    if (name.len > ENSI_TOPIC_NAME_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publish: a topic name of %lu bytes, %d are allowed",
-                             (unsigned long)name.len, ENSI_PUB_NAME_MAX);
+                             (unsigned long)name.len, ENSI_TOPIC_NAME_MAX);
     if (name.len == 0 && ensi_pub_no_id(&e->to) && p->topic[0] == '\0')
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "publish: neither the event (topic, to) nor the publisher's desc names a topic");
@@ -8824,6 +10035,7 @@ static void ensi_pub_commit(ensi_pub_t *p, const ensign_event_t *e, size_t at, s
     if (name.len) memcpy(p->ring + at + len, name.ptr, name.len);
     p->tail = at + len + name.len;
     p->put++;
+    if (p->state == ENSI_PUB_WAIT || p->k.state == ENSI_GRPC_QUEUED) p->fresh = p->put;
     p->h.stats.published++;
     p->h.stats.in_flight = (uint32_t)(p->put - p->done);
 }
@@ -8832,13 +10044,16 @@ int ensign_publish(ensign_t *c, ensign_publisher_t handle, const ensign_event_t 
 {
     int rc;
     ensi_pub_t *p = (ensi_pub_t *)(void *)ensi_state_find(c, handle.id, ENSI_KIND_PUBLISHER, &rc);
-    ensign_slice_t name = ensign_str(e->topic);
+    ensign_event_t scratch;
+    ensign_slice_t name;
     ensi_pub_sizes_t sizes;
     ensign_time_t created;
     uint8_t local_id[ENSI_PUB_LOCAL_ID];
     size_t len, at;
 
     if (!p) return rc;
+    e = ensi_pub_address(p, e, &scratch);
+    name = ensign_str(e->topic);
     rc = ensi_pub_check(c, p, e, name);
     if (rc != ENSIGN_OK) return rc;
     created = ensi_pub_created(c, e);
@@ -8886,18 +10101,11 @@ static uint8_t *ensi_pub_topic_at(const ensi_pub_t *p, const ensi_entry_t *x)
     return at + 3;
 }
 
-/* Patches topic ids in, once the map is here. An unknown topic is a nack. */
-static void ensi_pub_resolve(ensign_t *c, ensi_pub_t *p)
+/* The name that an event was published to; empty: it has an id. */
+static ensign_slice_t ensi_pub_name(const ensi_pub_t *p, const ensi_entry_t *x)
 {
-    for (; p->resolved < p->put; p->resolved++) {
-        ensi_entry_t *x = ensi_pub_entry(p, p->resolved);
-        ensign_slice_t name = ensi_slice(p->ring + x->at + x->len, x->name_len);
-        ensign_ulid_t id;
-        if (x->own_topic) name = ensign_str(p->topic);
-        else if (x->name_len == 0) continue;
-        if (ensi_topics_id(&p->topics, name, &id)) memcpy(ensi_pub_topic_at(p, x), id.b, sizeof id.b);
-        else ensi_pub_nack_entry(c, p, x, ENSIGN_NACK_TOPIC_UNKNOWN);
-    }
+    if (x->own_topic) return ensign_str(p->topic);
+    return ensi_slice(p->ring + x->at + x->len, x->name_len);
 }
 
 /* nghttp2 asks for bytes: events, whole ones one behind the other, in frames as they fit. */
@@ -8963,18 +10171,21 @@ static int ensi_pub_on_ack(ensign_t *c, ensi_pub_t *p, const ensi_pb_ack_t *ack)
     return ENSIGN_OK;
 }
 
+static void ensi_pub_nack_text(ensi_pub_t *p, uint64_t count, ensign_slice_t text)
+{
+    ensi_nack_text_t *t = &p->texts[count % ENSI_PUB_TEXTS];
+    t->count = count;
+    snprintf(t->text, sizeof t->text, "%.*s", ensi_slice_show(text), text.len ? (const char *)text.ptr : "");
+}
+
 static int ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *nack)
 {
     uint64_t count;
     bool bad;
     ensi_entry_t *x = ensi_pub_answered(p, nack->id, &count, &bad);
-    ensi_nack_text_t *t;
     if (!x) return bad ? ENSIGN_E_PROTOCOL : ENSIGN_OK;
     ensi_pub_nack_entry(c, p, x, nack->code);
-    t = &p->texts[count % ENSI_PUB_TEXTS];
-    t->count = count;
-    snprintf(t->text, sizeof t->text, "%.*s", ensi_slice_show(nack->error),
-             nack->error.len ? (const char *)nack->error.ptr : "");
+    ensi_pub_nack_text(p, count, nack->error);
     return ENSIGN_OK;
 }
 
@@ -8986,7 +10197,9 @@ static int ensi_pub_on_ready(ensign_t *c, ensi_pub_t *p, const ensi_pb_stream_re
         if (!ensi_topics_build(&topics, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
         ensi_topics_free(&p->topics, &c->env.mem);
         p->topics = topics;
+        ensi_cache_fill(&c->cache, &c->env.mem, &p->topics);
     }
+    p->stale = false;
     ensi_pub_move(p, ENSI_PUB_ON_READY);
     ensi_timer_stop(&p->ack_timer);
     if (p->failures) ensi_timer_start(&p->calm_timer, c->links[ENSIGN_LINK_RPC].backoff_max_ms);
@@ -9043,6 +10256,144 @@ static void ensi_pub_receive(ensign_t *c, ensi_pub_t *p)
     if (rc < 0) ensi_pub_bad_reply(c, p, status, total);
 }
 
+/* ---- topics: an event's id from the map; what the map lacks is asked for */
+
+/* The event that is to be resolved next goes nowhere. */
+static void ensi_pub_refuse(ensign_t *c, ensi_pub_t *p, int code, const char *text)
+{
+    ensi_pub_nack_text(p, p->resolved, ensign_str(text));
+    ensi_pub_nack_entry(c, p, ensi_pub_entry(p, p->resolved), code);
+    p->resolved++;
+    p->ask_failures = 0;
+}
+
+static void ensi_pub_drop_ask(ensign_t *c, ensi_pub_t *p)
+{
+    if (p->asking)
+        ensi_state_abort(c, &p->ask->k, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED,
+                         "publish: asked for no more");
+    p->asking = false;
+    ensi_timer_stop(&p->ask_timer);
+}
+
+/* The question failed for a reason that may pass. */
+static void ensi_pub_ask_later(ensign_t *c, ensi_pub_t *p, const char *why)
+{
+    if (++p->ask_failures >= ENSI_PUB_ASKS) ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, why);
+    else ensi_state_reopen_in(&p->ask_timer, c, p->ask_failures);
+}
+
+static void ensi_pub_ask(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, const ensign_ulid_t *id)
+{
+    ensi_timer_t deadline = p->ask_timer;
+    ensi_ask_t *a = ensi_ask_open(c, &p->ask, &p->h);
+    ensi_timer_start(&p->ask_timer, c->request_timeout_ms);
+    deadline = p->ask_timer;
+    p->asking = a && (p->ensure_topic && name.len ? ensi_ask_create(c, a, name, &deadline)
+                                                  : ensi_ask_exists(c, a, name, id, &deadline));
+    if (p->asking) ensi_state_touch(c, &a->k);
+    else ensi_pub_ask_later(c, p, "no memory to ask for the topic");
+}
+
+/* The map lacks the topic of the next event. False: there is a way, and it takes its time. */
+static bool ensi_pub_look_up(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, const ensign_ulid_t *id)
+{
+    uint8_t hash[ENSI_ID_HASH];
+    if (p->asking || p->stale || p->ask_timer.state != ENSI_TIMER_OFF) return false;
+    if (name.len ? ensi_cache_find(&c->cache, name) != NULL && !p->parked
+                 : ensi_cache_find_id(&c->cache, id->b) != NULL) {
+        p->stale = true;
+        return false;
+    }
+    ensi_id_hash(name.len ? name : ensi_slice(id->b, sizeof id->b), hash);
+    if (p->unknown_timer.state != ENSI_TIMER_OFF && memcmp(hash, p->unknown, sizeof hash) == 0) {
+        ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, "");
+        return true;
+    }
+    memcpy(p->unknown, hash, sizeof hash);
+    ensi_pub_ask(c, p, name, id);
+    return false;
+}
+
+/* Gives the next event its topic's id, or nacks it. False: that must wait. */
+static bool ensi_pub_resolve_one(ensign_t *c, ensi_pub_t *p)
+{
+    ensi_entry_t *x = ensi_pub_entry(p, p->resolved);
+    ensign_slice_t name = ensi_pub_name(p, x);
+    uint8_t *at = ensi_pub_topic_at(p, x);
+    ensign_ulid_t id;
+    bool known = x->state >= ENSI_ENTRY_ACKED;
+    memcpy(id.b, at, sizeof id.b);
+    if (name.len && !known) known = ensi_topics_id(&p->topics, name, &id);
+    else if (!known) known = ensi_topics_name(&p->topics, ensi_slice(at, sizeof id.b)).len > 0;
+    if (!known && p->resolved < p->fresh) {
+        bool make = p->ensure_topic && name.len && p->made != p->resolved + 1;
+        if (name.len == 0 && !p->parked) known = true; /* the server decides */
+        else if (!make) {
+            ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, "");
+            return true;
+        }
+    }
+    if (!known) return ensi_pub_look_up(c, p, name, &id);
+    memcpy(at, id.b, sizeof id.b);
+    p->resolved++;
+    return true;
+}
+
+/* A question that was refused: what is final is a nack. */
+static void ensi_pub_unheard(ensign_t *c, ensi_pub_t *p)
+{
+    const ensi_grpc_t *k = &p->ask->k;
+    bool made = p->ensure_topic && ensi_pub_name(p, ensi_pub_entry(p, p->resolved)).len > 0;
+    switch (k->from_server ? k->end_status : ENSIGN_GRPC_UNAVAILABLE) {
+    case ENSIGN_GRPC_ALREADY_EXISTS: p->stale = true; break;
+    case ENSIGN_GRPC_PERMISSION_DENIED:
+        if (made) ensi_pub_refuse(c, p, ENSIGN_NACK_PERMISSION_DENIED, k->fault.text);
+        else p->stale = true; /* this key may not look; the next stream's map tells */
+        break;
+    case ENSIGN_GRPC_INVALID_ARGUMENT:
+    case ENSIGN_GRPC_NOT_FOUND:
+    case ENSIGN_GRPC_FAILED_PRECONDITION:
+    case ENSIGN_GRPC_UNIMPLEMENTED: ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, k->fault.text); break;
+    default: ensi_pub_ask_later(c, p, k->fault.text); break;
+    }
+}
+
+static void ensi_pub_heard(ensign_t *c, ensi_pub_t *p)
+{
+    bool create;
+    ensi_pb_topic_exists_info_t info;
+    ensign_slice_t bytes;
+    int rc;
+    if (!p->asking) return;
+    rc = ensi_ask_answer(c, p->ask, &bytes);
+    if (rc == ENSIGN_AGAIN) return;
+    p->asking = false;
+    ensi_timer_stop(&p->ask_timer);
+    create = p->ensure_topic && ensi_pub_name(p, ensi_pub_entry(p, p->resolved)).len > 0;
+    if (rc < 0) {
+        ensi_pub_unheard(c, p);
+    } else if (create) {
+        p->stale = true;
+    } else if (!ensi_pb_decode(ensi_pb_topic_exists_info_fields, &info, bytes.ptr, bytes.len)) {
+        ensi_pub_ask_later(c, p, "the server's answer is none");
+    } else if (info.exists) {
+        p->stale = true;
+    } else {
+        ensi_timer_start(&p->unknown_timer, ENSI_PUB_UNKNOWN_MS);
+        ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, "");
+    }
+    if (p->stale) p->made = p->resolved + 1;
+    if (p->stale) p->ask_failures = 0;
+}
+
+/* Gives events their topics' ids, as far as they are known. */
+static void ensi_pub_resolve(ensign_t *c, ensi_pub_t *p)
+{
+    ensi_pub_heard(c, p);
+    while (p->resolved < p->put && ensi_pub_resolve_one(c, p)) continue;
+}
+
 /* ---- opening, losing, ending */
 
 static int ensi_pub_queue(ensign_t *c, ensi_pub_t *p)
@@ -9063,6 +10414,7 @@ static int ensi_pub_queue(ensign_t *c, ensi_pub_t *p)
         return ENSIGN_E_MEMORY;
     ensi_grpc_commit(&p->k, len, 0);
     ensi_grpc_queue(&c->queue, &p->k);
+    p->fresh = p->put;
     ensi_pub_move(p, ENSI_PUB_ON_OPEN);
     return ENSIGN_OK;
 }
@@ -9100,6 +10452,8 @@ static void ensi_pub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t 
     ensi_timer_stop(&p->close_timer);
     ensi_timer_stop(&p->reopen_timer);
     ensi_timer_stop(&p->calm_timer);
+    ensi_timer_stop(&p->unknown_timer);
+    ensi_pub_drop_ask(c, p);
     p->room_wanted = 0;
     ensi_pub_nack_rest(c, p, ENSIGN_NACK_NOT_SENT);
     ensi_state_end(c, &p->h, why);
@@ -9126,13 +10480,16 @@ static bool ensi_pub_failed(const ensi_grpc_t *k)
     return !k->s.lost && k->fault.code != ENSIGN_E_GOAWAY;
 }
 
-/* The project has no topics, so the server opens no stream: what waits is nacked, and the next event asks
- * again. */
+/* The project has no topics, so the server opens no stream: what waits is nacked, or its topics are made; the
+ * next event asks again. */
 static void ensi_pub_park(ensign_t *c, ensi_pub_t *p)
 {
     ensi_pub_move(p, ENSI_PUB_ON_LOST);
     ensi_pub_rewind(c, p);
-    ensi_pub_nack_rest(c, p, ENSIGN_NACK_TOPIC_UNKNOWN);
+    ensi_topics_free(&p->topics, &c->env.mem);
+    p->resolved = p->done;
+    p->stale = false;
+    if (!p->ensure_topic) ensi_pub_nack_rest(c, p, ENSIGN_NACK_TOPIC_UNKNOWN);
     p->failures = 0;
     p->unauthenticated = false; /* it looks at the token first */
     p->parked = true;
@@ -9142,6 +10499,7 @@ static void ensi_pub_stream_ended(ensign_t *c, ensi_pub_t *p)
 {
     bool opened = p->state != ENSI_PUB_OPENING, half = p->state == ENSI_PUB_HALF;
     ensi_timer_stop(&p->calm_timer);
+    ensi_pub_drop_ask(c, p);
     if (p->k.end_status == ENSIGN_GRPC_FAILED_PRECONDITION && !opened && p->k.from_server) {
         ensi_pub_park(c, p);
         return;
@@ -9179,13 +10537,20 @@ static void ensi_pub_watch(ensi_pub_t *p)
     else if (p->ack_timer.state == ENSI_TIMER_OFF) ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
 }
 
+/* A parked one wants a stream with its next event or, if it makes topics, once it has made one. */
+static bool ensi_pub_wants_stream(const ensi_pub_t *p)
+{
+    if (!p->parked) return true;
+    return p->ensure_topic ? p->stale : p->done < p->put;
+}
+
 /* Without a stream: one is wanted, or the last event was answered and the publisher is closing. */
 static void ensi_pub_reopen(ensign_t *c, ensi_pub_t *p)
 {
     if (p->closing && p->done == p->put) {
         ensi_pub_finish(c, &p->h, NULL);
     } else if (p->state == ENSI_PUB_WAIT && p->reopen_timer.state == ENSI_TIMER_OFF &&
-               !(p->parked && p->done == p->put) && ensi_pub_queue(c, p) != ENSIGN_OK) {
+               ensi_pub_wants_stream(p) && ensi_pub_queue(c, p) != ENSIGN_OK) {
         ensi_state_reopen_in(&p->reopen_timer, c, ++p->failures);
     }
 }
@@ -9199,13 +10564,18 @@ static void ensi_pub_serve(ensign_t *c, ensi_handle_t *h)
         if (p->state == ENSI_PUB_READY) ensi_pub_resolve(c, p);
         ensi_pub_advance(p);
         if (p->state != ENSI_PUB_WAIT && p->k.state == ENSI_GRPC_ENDED) ensi_pub_stream_ended(c, p);
+        if (p->state == ENSI_PUB_WAIT && p->parked && p->ensure_topic) {
+            ensi_pub_resolve(c, p);
+            ensi_pub_advance(p);
+        }
         if (p->state == ENSI_PUB_WAIT || p->state == ENSI_PUB_OPENING) ensi_pub_reopen(c, p);
-        if (p->state == ENSI_PUB_READY && c->h2.draining) ensi_pub_move(p, ENSI_PUB_ON_GOAWAY);
+        if (p->state == ENSI_PUB_READY && (c->h2.draining || p->stale)) ensi_pub_move(p, ENSI_PUB_ON_DRAIN);
         ensi_pub_half_close(p);
         ensi_pub_watch(p);
         if (p->k.half_closed || p->k.sent < p->k.out.end || p->sent < p->resolved)
             ensi_h2_resume(&c->h2, &p->k.s);
         ensi_state_grant(c, &p->k);
+        if (p->ask) ensi_ask_move_on(c, p->ask);
     }
     ensi_state_ready(c, &p->h, ensi_pub_has(&p->h));
 }
@@ -9216,6 +10586,13 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
     uint64_t now = c->env.now_ms;
     if (ensi_timer_due(&p->reopen_timer, now)) ensi_state_touch(c, &p->k);
     if (ensi_timer_due(&p->calm_timer, now)) p->failures = 0;
+    (void)ensi_timer_due(&p->unknown_timer, now);
+    if (ensi_timer_due(&p->ask_timer, now)) {
+        if (p->asking)
+            ensi_state_abort(c, &p->ask->k, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
+                             "publish: no answer to a question for the topic within request_timeout_ms");
+        ensi_state_touch(c, &p->k);
+    }
     if (ensi_timer_due(&p->ack_timer, now)) {
         ensi_state_abort(c, &p->k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_STALLED,
                          "publish: no answer within ack_timeout_ms; the stream is opened again");
@@ -9236,13 +10613,15 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
 static uint32_t ensi_pub_left(const ensi_handle_t *h, uint64_t now_ms)
 {
     const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
-    uint32_t a = ensi_timer_wait(&p->ack_timer, now_ms), b = ensi_timer_wait(&p->drain_timer, now_ms);
-    uint32_t d = ensi_timer_wait(&p->close_timer, now_ms), e = ensi_timer_wait(&p->reopen_timer, now_ms);
-    uint32_t f = ensi_timer_wait(&p->calm_timer, now_ms);
-    if (b < a) a = b;
-    if (e < d) d = e;
-    if (f < d) d = f;
-    return a < d ? a : d;
+    const ensi_timer_t *const timers[] = { &p->ack_timer,    &p->drain_timer, &p->close_timer,
+                                           &p->reopen_timer, &p->calm_timer,  &p->ask_timer,
+                                           &p->unknown_timer };
+    uint32_t left = ENSIGN_FOREVER;
+    for (size_t i = 0; i < ENSI_COUNT(timers); i++) {
+        uint32_t t = ensi_timer_wait(timers[i], now_ms);
+        if (t < left) left = t;
+    }
+    return left;
 }
 
 static ensi_grpc_t *ensi_pub_call(ensi_handle_t *h)
@@ -9262,10 +10641,9 @@ static void ensi_pub_read_back(ensi_pub_t *p, const ensi_entry_t *x)
                         x->len - ENSI_GRPC_PREFIX))
         return;
     ensi_event_of(&p->event, &request.event,
-                  ensi_slice(p->ring + x->at + ENSI_GRPC_PREFIX, x->len - ENSI_GRPC_PREFIX));
+                  ensi_slice(p->ring + x->at + ENSI_GRPC_PREFIX, x->len - ENSI_GRPC_PREFIX), false);
     p->event.to = p->event.topic_id;
-    p->event.topic_name =
-        x->own_topic ? ensign_str(p->topic) : ensi_slice(p->ring + x->at + x->len, x->name_len);
+    p->event.topic_name = ensi_pub_name(p, x);
 }
 
 static ensign_notice_t *ensi_pub_nack_notice(ensi_pub_t *p, const ensi_entry_t *x, uint64_t count)
@@ -9355,6 +10733,7 @@ static void ensi_pub_free(ensign_t *c, ensi_handle_t *h)
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
     ensi_state_free_call(c, &p->k);
+    ensi_ask_free(c, p->ask);
     ensi_topics_free(&p->topics, m);
     ensi_mem_free(m, p->ring);
     ensi_mem_free(m, p->entries);
@@ -9376,21 +10755,23 @@ static ensign_publisher_desc_t ensi_pub_defaults(const ensign_publisher_desc_t *
 size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d)
 {
     ensign_publisher_desc_t x = ensi_pub_defaults(d);
-    size_t ring = ensi_max(x.buffer_bytes, ENSI_PUB_MESSAGE_MAX + ENSI_PUB_NAME_MAX + ENSI_GRPC_PREFIX);
+    size_t ring =
+        ensi_max(x.buffer_bytes, (size_t)ENSI_PUB_MESSAGE_MAX + ENSI_TOPIC_NAME_MAX + ENSI_GRPC_PREFIX);
     size_t reply = ensi_max(x.window_bytes, x.max_reply_bytes);
     /* the map of topics and its tables take at most three times the reply, twice while one replaces another;
      * 8 KiB each for metadata and nghttp2 */
     return sizeof(ensi_pub_t) + ring + x.max_in_flight * sizeof(ensi_entry_t) + reply +
-           6 * (size_t)x.max_reply_bytes + ENSI_PUB_OPEN_BYTES + 2 * 8192 + ensign_str(x.topic).len + 512;
+           6 * (size_t)x.max_reply_bytes + ENSI_PUB_OPEN_BYTES + 2 * 8192 + ensign_str(x.topic).len + 512 +
+           ENSI_ASK_BOUND;
 }
 
 static int ensi_pub_check_desc(ensign_t *c, const ensign_publisher_desc_t *x)
 {
     int rc = ensi_state_may_open(c);
     if (rc != ENSIGN_OK) return rc;
-    if (ensign_str(x->topic).len > ENSI_PUB_NAME_MAX)
+    if (ensign_str(x->topic).len > ENSI_TOPIC_NAME_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publisher: topic name of %lu bytes, %d are allowed",
-                             (unsigned long)strlen(x->topic), ENSI_PUB_NAME_MAX);
+                             (unsigned long)strlen(x->topic), ENSI_TOPIC_NAME_MAX);
     if (x->max_in_flight > ENSI_PUB_IN_FLIGHT_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "publisher: max_in_flight is %lu, at most %d: the server drops acks beyond",
@@ -9433,6 +10814,8 @@ ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_des
     p->k.more = ensi_pub_more;
     p->k.wait_for_ready = true;
     p->at_most_once = x.at_most_once;
+    p->ensure_topic = x.ensure_topic;
+    p->own_by_id = ensi_pub_by_id(ensign_str(p->topic), &p->own_id);
     p->quiet_acks = x.quiet_acks;
     p->buffer_bytes = x.buffer_bytes;
     p->max_in_flight = x.max_in_flight;
@@ -9474,7 +10857,7 @@ int ensign_publisher_close(ensign_t *c, ensign_publisher_t handle, uint32_t time
     return ENSIGN_OK;
 }
 
-/* >>sub   may call: util mem env pb handle h2 grpc auth state topic pub
+/* >>sub   may call: util mem env pb id handle h2 grpc auth topic state ask pub query
  * Subscriptions: events in place, gaps, acks
  *
  * Owns   the receive buffer's unread events, which outlive the stream that brought them; the ring of
@@ -9535,6 +10918,15 @@ typedef struct ensi_sub_t {
     ensi_sub_state_t state;
     uint8_t *filter;                /* Subscription's topics, encoded */
     size_t filter_len;
+    char *query, *group;            /* ""  : none */
+    uint8_t *params;                /* of the query, encoded */
+    size_t params_len;
+    ensign_slice_t only;            /* the topic that is asked for, in `filter`; empty: several, or all */
+    ensi_ask_t *ask;                /* makes the topics of `filter`, one by one */
+    bool ensured;                   /* all are made, or need not be */
+    bool asking;
+    size_t ensure_at, ensure_next;  /* in `filter`: the topic that is made, and the next one */
+    ensi_timer_t ask_timer;
     size_t scan;
     bool gap_last;                  /* the last record scanned is a gap */
     bool unauthenticated;
@@ -9702,6 +11094,7 @@ static int ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_re
         if (s->old_topics.block) ensi_topics_free(&s->topics, &c->env.mem);
         else s->old_topics = s->topics;
         s->topics = topics;
+        ensi_cache_fill(&c->cache, &c->env.mem, &s->topics);
     }
     ensi_sub_move(s, ENSI_SUB_ON_READY);
     s->opens++;
@@ -9784,12 +11177,19 @@ static bool ensi_sub_encode_open(ensign_t *c, ensi_sub_t *s, uint8_t *out, size_
     request.subscription.client_id = ensign_str(c->stream_name);
     request.subscription.topics.ptr = s->filter;
     request.subscription.topics.len = s->filter_len;
+    request.subscription.has_query = s->query[0] != '\0';
+    request.subscription.query.query = ensign_str(s->query);
+    request.subscription.query.params.ptr = s->params;
+    request.subscription.query.params.len = s->params_len;
+    request.subscription.has_group = s->group[0] != '\0';
+    request.subscription.group.name = ensign_str(s->group);
     return ensi_pb_encode(ensi_pb_subscribe_request_fields, &request, out, cap, len);
 }
 
 static int ensi_sub_queue(ensign_t *c, ensi_sub_t *s)
 {
-    size_t cap = s->filter_len + ENSI_SUB_OUT_BYTES / 2, len;
+    size_t cap = s->filter_len + s->params_len + strlen(s->query) + strlen(s->group) + ENSI_SUB_OUT_BYTES / 2;
+    size_t len;
     uint8_t *out;
     int rc;
     s->k.out.end = s->k.sent = 0;
@@ -9801,9 +11201,19 @@ static int ensi_sub_queue(ensign_t *c, ensi_sub_t *s)
     return ENSIGN_OK;
 }
 
+static void ensi_sub_drop_ask(ensign_t *c, ensi_sub_t *s)
+{
+    if (s->asking)
+        ensi_state_abort(c, &s->ask->k, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED,
+                         "subscribe: asked for no more");
+    s->asking = false;
+    ensi_timer_stop(&s->ask_timer);
+}
+
 static void ensi_sub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
+    ensi_sub_drop_ask(c, s);
     ensi_state_abort(c, &s->k, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "subscribe: closed");
     ensi_sub_move(s, ENSI_SUB_ON_END);
     ensi_timer_stop(&s->reopen_timer);
@@ -9855,6 +11265,59 @@ static const char *ensi_sub_why(int code)
     }
 }
 
+/* ---- ensure_topics: each name is made, before the stream opens */
+
+/* The server's answer to CreateTopic. False: this subscription waits, or has ended. */
+static bool ensi_sub_made(ensign_t *c, ensi_sub_t *s)
+{
+    ensi_grpc_t *k = &s->ask->k;
+    ensign_slice_t bytes;
+    int rc = ensi_ask_answer(c, s->ask, &bytes);
+    if (rc == ENSIGN_AGAIN) return false;
+    s->asking = false;
+    ensi_timer_stop(&s->ask_timer);
+    if (rc == ENSIGN_OK || (k->from_server && k->end_status == ENSIGN_GRPC_ALREADY_EXISTS)) {
+        s->ensure_at = s->ensure_next;
+        s->failures = 0;
+        return true;
+    }
+    if (ensi_pub_is_final(k, false, true)) {
+        s->k.end_status = k->end_status; /* END tells of this call */
+        s->k.from_server = k->from_server;
+        s->k.text = k->text;
+        ensi_sub_finish(c, &s->h, &k->fault);
+        return false;
+    }
+    ensi_state_reopen_in(&s->reopen_timer, c, ++s->failures);
+    return false;
+}
+
+/* True: every topic is there. */
+static bool ensi_sub_ensure(ensign_t *c, ensi_sub_t *s)
+{
+    ensi_pb_span_t filter;
+    ensign_slice_t name;
+    ensign_ulid_t id;
+    ensi_ask_t *a;
+    filter.ptr = s->filter;
+    filter.len = s->filter_len;
+    if (s->asking && !ensi_sub_made(c, s)) return false;
+    s->ensure_next = s->ensure_at;
+    do { /* one that is given by its id cannot be made */
+        if (!ensi_pb_span_next(filter, ENSI_PB_SUBSCRIPTION_TOPICS_TAG, &s->ensure_next, &name)) {
+            s->ensured = true;
+            return true;
+        }
+    } while (ensi_pub_by_id(name, &id));
+    a = ensi_ask_open(c, &s->ask, &s->h);
+    ensi_timer_start(&s->ask_timer, c->request_timeout_ms);
+    s->asking = a && ensi_ask_create(c, a, name, &s->ask_timer);
+    if (s->asking) return false;
+    ensi_timer_stop(&s->ask_timer);
+    ensi_state_reopen_in(&s->reopen_timer, c, ++s->failures);
+    return false;
+}
+
 /* Facts, acks or a close have come. */
 static void ensi_sub_serve(ensign_t *c, ensi_handle_t *h)
 {
@@ -9871,11 +11334,12 @@ static void ensi_sub_serve(ensign_t *c, ensi_handle_t *h)
                              "subscribe: the server ends this connection; the stream is opened again");
         if (s->state != ENSI_SUB_WAIT && s->k.state == ENSI_GRPC_ENDED) ensi_sub_stream_ended(c, s);
         if (s->state == ENSI_SUB_WAIT && s->reopen_timer.state == ENSI_TIMER_OFF &&
-            ensi_sub_queue(c, s) != ENSIGN_OK)
+            (s->ensured || ensi_sub_ensure(c, s)) && ensi_sub_queue(c, s) != ENSIGN_OK)
             ensi_state_reopen_in(&s->reopen_timer, c, ++s->failures);
         if (s->state == ENSI_SUB_READY) ensi_sub_send_acks(s);
         if (s->k.sent < s->k.out.end) ensi_h2_resume(&c->h2, &s->k.s);
         ensi_state_grant(c, &s->k);
+        if (s->ask) ensi_ask_move_on(c, s->ask);
     }
     ensi_state_ready(c, &s->h, ensi_sub_has(&s->h));
 }
@@ -9885,13 +11349,20 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     if (ensi_timer_due(&s->reopen_timer, c->env.now_ms)) ensi_state_touch(c, &s->k);
     if (ensi_timer_due(&s->calm_timer, c->env.now_ms)) s->failures = 0;
+    if (ensi_timer_due(&s->ask_timer, c->env.now_ms)) {
+        ensi_state_abort(c, &s->ask->k, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
+                         "subscribe: no topic was made within request_timeout_ms; it is asked for again");
+        ensi_state_touch(c, &s->k);
+    }
 }
 
 static uint32_t ensi_sub_left(const ensi_handle_t *h, uint64_t now_ms)
 {
     const ensi_sub_t *s = (const ensi_sub_t *)(const void *)h;
     uint32_t a = ensi_timer_wait(&s->reopen_timer, now_ms), b = ensi_timer_wait(&s->calm_timer, now_ms);
-    return a < b ? a : b;
+    uint32_t d = ensi_timer_wait(&s->ask_timer, now_ms);
+    if (b < a) a = b;
+    return a < d ? a : d;
 }
 
 static ensi_grpc_t *ensi_sub_call(ensi_handle_t *h)
@@ -9906,6 +11377,7 @@ static ensign_notice_t *ensi_sub_pull_gap(ensi_sub_t *s, const uint8_t *p)
     ensign_notice_t *n = ensi_notice_new(&s->h, ENSIGN_NOTICE_GAP);
     int code = (int)ensi_get_be32(p + 5);
     n->as.gap.since = s->last_committed; /* all events before it have been given */
+    n->as.gap.topic = s->only;
     n->as.gap.times = ensi_get_be32(p + 9);
     ensi_fail(&s->h.error, code, 0, "subscribe: events can be missing here: %s", ensign_result_text(code));
     n->error = &s->h.error;
@@ -9919,9 +11391,10 @@ static ensign_notice_t *ensi_sub_pull_event(ensign_t *c, ensi_sub_t *s, const ui
     ensign_notice_t *n;
     memset(e, 0, sizeof *e);
     if (!ensi_pb_decode(ensi_pb_subscribe_reply_fields, &reply, p, len) ||
-        !ensi_event_of(e, &reply.event, ensi_slice(p, len))) {
+        !ensi_event_of(e, &reply.event, ensi_slice(p, len), false)) {
         n = ensi_notice_new(&s->h, ENSIGN_NOTICE_GAP);
         n->as.gap.since = s->last_committed;
+        n->as.gap.topic = s->only;
         n->as.gap.times = 1;
         ensi_fail(&s->h.error, ENSIGN_E_FORMAT, 0,
                   "subscribe: an event of %lu bytes is no Event message; it is left out", (unsigned long)len);
@@ -9981,8 +11454,12 @@ static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
     ensi_state_free_call(c, &s->k);
     ensi_topics_free(&s->topics, m);
     ensi_topics_free(&s->old_topics, m);
+    ensi_ask_free(c, s->ask);
     ensi_mem_free(m, s->slots);
     ensi_mem_free(m, s->filter);
+    ensi_mem_free(m, s->query);
+    ensi_mem_free(m, s->group);
+    ensi_mem_free(m, s->params);
     ensi_mem_free(m, s);
 }
 
@@ -10003,6 +11480,14 @@ static size_t ensi_sub_topics_size(const ensign_subscription_desc_t *d)
     return size;
 }
 
+static size_t ensi_sub_query_size(const ensign_subscription_desc_t *d)
+{
+    size_t size = ensign_str(d->query).len + ensign_str(d->group).len + 64;
+    for (size_t i = 0; i < d->param_count; i++)
+        size += ensi_pb_bytes_size(ENSI_PB_QUERY_PARAMS_TAG, ensi_query_param_size(&d->params[i]));
+    return size;
+}
+
 size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d)
 {
     ensign_subscription_desc_t x = ensi_sub_defaults(d);
@@ -10012,7 +11497,7 @@ size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d)
      * older; 8 KiB each for metadata and nghttp2 */
     return sizeof(ensi_sub_t) + 2 * large + x.window_bytes + ENSI_SUB_SPARE + 6 * (size_t)x.max_event_bytes +
            x.max_unacked * sizeof(ensi_ack_slot_t) + 3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES +
-           2 * 8192 + 512;
+           3 * ensi_sub_query_size(&x) + (x.ensure_topics ? ENSI_ASK_BOUND : 0) + 2 * 8192 + 512;
 }
 
 static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
@@ -10030,12 +11515,26 @@ static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
                              (unsigned long)x->max_unacked, ENSI_SUB_UNACKED_MAX);
     for (size_t i = 0; i < x->topic_count; i++) {
         size_t len = ensign_str(x->topics[i]).len;
-        if (len == 0 || len > ENSI_PUB_NAME_MAX)
+        if (len == 0 || len > ENSI_TOPIC_NAME_MAX)
             return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                                  "subscribe: topic %lu has a name of %lu bytes; 1 to %d are allowed",
-                                 (unsigned long)i, (unsigned long)len, ENSI_PUB_NAME_MAX);
+                                 (unsigned long)i, (unsigned long)len, ENSI_TOPIC_NAME_MAX);
     }
     return ENSIGN_OK;
+}
+
+/* The query goes to the server as it is, in the message that opens the stream. */
+static int ensi_sub_copy_query(ensign_t *c, ensi_sub_t *s, const ensign_subscription_desc_t *x)
+{
+    ensi_pb_query_t message;
+    int rc;
+    s->query = ensi_mem_text(&c->env.mem, x->query);
+    s->group = ensi_mem_text(&c->env.mem, x->group);
+    if (!s->query || !s->group) return ENSIGN_E_MEMORY;
+    if (s->query[0] == '\0') return ENSIGN_OK;
+    rc = ensi_query_message(c, s->query, x->params, x->param_count, &message, &s->params);
+    s->params_len = message.params.len;
+    return rc;
 }
 
 static bool ensi_sub_copy_topics(ensign_t *c, ensi_sub_t *s, const ensign_subscription_desc_t *x)
@@ -10046,6 +11545,10 @@ static bool ensi_sub_copy_topics(ensign_t *c, ensi_sub_t *s, const ensign_subscr
     if (!p) return false;
     for (size_t i = 0; i < x->topic_count; i++)
         p = ensi_pb_put_bytes(p, ENSI_PB_SUBSCRIPTION_TOPICS_TAG, ensign_str(x->topics[i]));
+    if (x->topic_count == 1) {
+        size_t len = ensign_str(x->topics[0]).len;
+        s->only = ensi_slice(s->filter + s->filter_len - len, len);
+    }
     return true;
 }
 
@@ -10055,6 +11558,7 @@ ensign_subscription_t ensign_subscribe(ensign_t *c, const ensign_subscription_de
     ensign_subscription_desc_t x = ensi_sub_defaults(d);
     ensi_grpc_opts_t o;
     ensi_sub_t *s;
+    int rc = ENSIGN_E_MEMORY;
 
     if (ensi_sub_check(c, &x) != ENSIGN_OK) return none;
     memset(&o, 0, sizeof o);
@@ -10068,12 +11572,15 @@ ensign_subscription_t ensign_subscribe(ensign_t *c, const ensign_subscription_de
     o.deadline_ms = ENSIGN_FOREVER;
     s = (ensi_sub_t *)ensi_mem_zero(&c->env.mem, sizeof *s);
     if (s) s->k.env = &c->env;
-    if (!s || !ensi_sub_copy_topics(c, s, &x) || ensi_grpc_init(&s->k, &c->env, &s->h, &o) != ENSIGN_OK) {
-        ensi_env_memory(&c->env, sizeof *s);
+    if (s && ensi_sub_copy_topics(c, s, &x)) rc = ensi_sub_copy_query(c, s, &x);
+    if (rc == ENSIGN_OK) rc = ensi_grpc_init(&s->k, &c->env, &s->h, &o);
+    if (rc != ENSIGN_OK) {
+        if (rc == ENSIGN_E_MEMORY) ensi_env_memory(&c->env, sizeof *s);
         if (s) ensi_sub_free(c, &s->h);
         return none;
     }
     s->k.wait_for_ready = true;
+    s->ensured = !x.ensure_topics;
     s->max_unacked = x.max_unacked;
     ensi_handle_add(&c->handles, &s->h, ENSI_KIND_SUBSCRIPTION, x.user);
     ensi_state_touch(c, &s->k);
@@ -10098,43 +11605,45 @@ int ensign_subscription_close(ensign_t *c, ensign_subscription_t handle)
     return ENSIGN_OK;
 }
 
-/* >>req   may call: util mem env pb handle h2 grpc auth state topic pub
+/* >>req   may call: util mem env pb id json handle h2 grpc auth topic state ask pub query
  * Requests: one question to the service, one answer
  *
- * Owns   each request's unary call, which is used again for the next page or the next step, and the page
- *        that is being read.
- * Holds  one answer, or END with an error; TOPIC of a list points into the page, which stands until the next
- *        pull. The timer runs while the server is asked, not while a user reads a page.
+ * Owns   each request's call, which is used again for the next page or the next step, and the page that is
+ *        being read.
+ * Holds  one answer, or END with an error; of a list, or of a project's numbers, many, then END. What an
+ *        answer points at stands in the receive buffer until the next pull. The timer runs while the server
+ *        is asked, not while a user reads a page.
  *        No more than ENSI_REQ_PAGES_MAX pages are read without giving a topic.
- * Moves  find and list read pages; ensure finds, creates, and finds again when somebody else was faster. */
+ *        A watch of health holds the latest state alone.
+ * Moves  find, list and names read pages; ensure finds, creates, and finds again when somebody else was
+ *        faster; a watch is opened again; auth_status is not asked by a call, but by auth. */
 typedef enum {
-    ENSI_REQ_CREATE,
-    ENSI_REQ_ENSURE,
-    ENSI_REQ_FIND,
-    ENSI_REQ_LIST,
-    ENSI_REQ_STATUS
+    ENSI_REQ_CREATE, ENSI_REQ_ENSURE, ENSI_REQ_FIND, ENSI_REQ_LIST, ENSI_REQ_NAMES,
+    ENSI_REQ_EXISTS, ENSI_REQ_RETRIEVE, ENSI_REQ_DELETE, ENSI_REQ_POLICY, ENSI_REQ_INFO,
+    ENSI_REQ_EXPLAIN, ENSI_REQ_STATUS, ENSI_REQ_HEALTH, ENSI_REQ_WATCH, ENSI_REQ_AUTH
 } ensi_req_kind_t;
 
 enum {
     ENSI_REQ_PAGE = 100,
     ENSI_REQ_PAGES_MAX = 10000,     /* a million topics */
-    ENSI_REQ_MESSAGE_MAX = 4 * 1024 * 1024,
-    ENSI_REQ_POLICY_MAX = ENSI_REQ_MESSAGE_MAX - 1024, /* the rest of the Topic has room beside it */
-    ENSI_REQ_WINDOW = 16 * 1024,
+    ENSI_REQ_POLICY_MAX = ENSI_ASK_MESSAGE_MAX - 1024, /* the rest of the Topic has room beside it */
     ENSI_REQ_TOKEN = 1024
 };
+enum { ENSI_REQ_ARCHIVE = 1, ENSI_REQ_DESTROY = 2 };    /* TopicMod.Operation */
 
 typedef struct ensi_req_t {
     ensi_handle_t h;                /* first */
-    ensi_grpc_t k;
+    ensi_ask_t ask;
     ensi_req_kind_t kind;
     ensi_timer_t timer;
     char *name;
-    uint8_t *create;                /* the encoded Topic */
-    size_t create_len;
+    uint8_t *request;               /* as it is sent; of what is asked page by page, the Topic to create */
+    size_t request_len;
+    ensign_ulid_t id;               /* of the topic that is meant */
     bool creating;                  /* the running call is CreateTopic */
     bool again;                     /* ensure: CreateTopic said ALREADY_EXISTS */
-    bool unauthenticated, answered;
+    bool answered;
+    /* pages */
     bool paged;                     /* list: a page is being read */
     uint32_t pages;                 /* asked for since a topic was given */
     ensi_pb_span_t page;            /* the topics of the page that is read, in the receive buffer */
@@ -10144,19 +11653,55 @@ typedef struct ensi_req_t {
     bool has_next;
     char token[ENSI_REQ_TOKEN];     /* of the next page */
     size_t token_len;
+    char known[ENSI_TOPIC_NAME_MAX + 1];    /* a name from the cache, which may forget it */
+    char next_known[ENSI_TOPIC_NAME_MAX + 1];
     uint64_t count;
+    /* info */
+    bool walking;                   /* its answer is being given */
+    bool project_due;
+    ensi_pb_span_t infos, types;    /* of the answer; of the topic that was given last */
+    size_t infos_at, types_at;
+    ensign_project_t project;
+    ensign_topic_info_t info;
+    ensign_type_info_t type;
+    /* watch */
+    bool changed;                   /* `health` was not given yet */
+    ensi_timer_t reopen_timer;
+    uint32_t failures;
+    /* answers */
     ensign_topic_t topic;
+    ensign_notice_topic_state_t state;
     ensign_notice_status_t status;
+    ensign_slice_t plan;
+    int health;
+    bool exists;
+    uint64_t probe;                 /* which of auth's probes answers */
 } ensi_req_t;
 
-static const char ensi_req_list_method[] = "/ensign.v1beta1.Ensign/ListTopics";
-static const char ensi_req_create_method[] = "/ensign.v1beta1.Ensign/CreateTopic";
-static const char ensi_req_status_method[] = "/ensign.v1beta1.Ensign/Status";
+/* In the order of ensi_req_kind_t. */
+static const struct { const char *method; ensign_notice_type_t notice; } ensi_req_kinds[] = {
+    { "/ensign.v1beta1.Ensign/CreateTopic",    ENSIGN_NOTICE_TOPIC },
+    { "/ensign.v1beta1.Ensign/ListTopics",     ENSIGN_NOTICE_TOPIC },
+    { "/ensign.v1beta1.Ensign/ListTopics",     ENSIGN_NOTICE_TOPIC },
+    { "/ensign.v1beta1.Ensign/ListTopics",     ENSIGN_NOTICE_TOPIC },
+    { "/ensign.v1beta1.Ensign/TopicNames",     ENSIGN_NOTICE_TOPIC },
+    { "/ensign.v1beta1.Ensign/TopicExists",    ENSIGN_NOTICE_EXISTS },
+    { "/ensign.v1beta1.Ensign/RetrieveTopic",  ENSIGN_NOTICE_TOPIC },
+    { "/ensign.v1beta1.Ensign/DeleteTopic",    ENSIGN_NOTICE_TOPIC_STATE },
+    { "/ensign.v1beta1.Ensign/SetTopicPolicy", ENSIGN_NOTICE_TOPIC_STATE },
+    { "/ensign.v1beta1.Ensign/Info",           ENSIGN_NOTICE_PROJECT },
+    { "/ensign.v1beta1.Ensign/Explain",        ENSIGN_NOTICE_PLAN },
+    { "/ensign.v1beta1.Ensign/Status",         ENSIGN_NOTICE_STATUS },
+    { "/grpc.health.v1.Health/Check",          ENSIGN_NOTICE_HEALTH },
+    { "/grpc.health.v1.Health/Watch",          ENSIGN_NOTICE_HEALTH },
+    { "",                                      ENSIGN_NOTICE_STATUS },
+};
 
 static bool ensi_req_has(ensi_handle_t *h)
 {
     const ensi_req_t *q = (const ensi_req_t *)(void *)h;
-    return !q->h.ended && (q->h.bits != 0 || q->has_next || (q->answered && q->count == 0));
+    return !q->h.ended && (q->h.bits != 0 || q->has_next || q->walking || q->changed ||
+                           (q->answered && q->count == 0));
 }
 
 static void ensi_req_end(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why)
@@ -10164,27 +11709,33 @@ static void ensi_req_end(ensign_t *c, ensi_handle_t *h, const ensign_error_t *wh
     ensi_req_t *q = (ensi_req_t *)(void *)h;
     if (q->answered) return; /* the answer waits to be pulled */
     ensi_timer_stop(&q->timer);
+    ensi_timer_stop(&q->reopen_timer);
     ensi_state_end(c, &q->h, why);
 }
 
 /* Ends the request for a reason of ours. */
 static void ensi_req_refuse(ensign_t *c, ensi_req_t *q, int status, const ensign_error_t *why)
 {
-    q->k.end_status = status;
-    q->k.from_server = false;
+    q->ask.k.end_status = status;
+    q->ask.k.from_server = false;
     ensi_req_end(c, &q->h, why);
 }
 
 /* ---- asking */
 
+/* Is what is sent now a page's number, and not `request`? */
+static bool ensi_req_by_page(const ensi_req_t *q)
+{
+    return q->kind >= ENSI_REQ_ENSURE && q->kind <= ENSI_REQ_NAMES && !q->creating;
+}
+
 static size_t ensi_req_encode(const ensi_req_t *q, uint8_t *out, size_t cap)
 {
     ensi_pb_page_info_t page;
     size_t len = 0;
-    if (q->kind == ENSI_REQ_STATUS) return 0; /* an empty HealthCheck */
-    if (q->creating) {
-        memcpy(out, q->create, q->create_len);
-        return q->create_len;
+    if (!ensi_req_by_page(q)) {
+        if (q->request_len) memcpy(out, q->request, q->request_len);
+        return q->request_len;
     }
     memset(&page, 0, sizeof page);
     page.page_size = ENSI_REQ_PAGE;
@@ -10193,41 +11744,26 @@ static size_t ensi_req_encode(const ensi_req_t *q, uint8_t *out, size_t cap)
     return len;
 }
 
-static const char *ensi_req_method(const ensi_req_t *q)
-{
-    if (q->kind == ENSI_REQ_STATUS) return ensi_req_status_method;
-    return q->creating ? ensi_req_create_method : ensi_req_list_method;
-}
-
 /* Puts the request's next call into the queue. */
 static void ensi_req_ask(ensign_t *c, ensi_req_t *q)
 {
-    size_t cap = ensi_max(q->create_len, ENSI_REQ_TOKEN + 64);
+    size_t cap = ensi_max(q->request_len, ENSI_REQ_TOKEN + 64);
     ensign_error_t e;
     uint8_t *out;
-    if (q->pages++ == ENSI_REQ_PAGES_MAX) {
+    if (ensi_req_by_page(q) && q->pages++ == ENSI_REQ_PAGES_MAX) {
         ensi_fail(&e, ENSIGN_E_PROTOCOL, 0,
-                  "request: ListTopics has given %d pages without an end; something is wrong with the server",
-                  ENSI_REQ_PAGES_MAX);
+                  "request: %s has given %d pages without an end; something is wrong with the server",
+                  ensi_req_kinds[q->kind].method, ENSI_REQ_PAGES_MAX);
         ensi_req_refuse(c, q, ENSIGN_GRPC_INTERNAL, &e);
         return;
     }
     q->paged = false;
-    q->k.out.end = q->k.sent = 0;
-    q->k.half_closed = false;
-    q->k.s.rx.end = q->k.s.rx.start + q->k.s.rx.lent; /* the topic given last stands in the page before */
-    /* the longest of the three */
-    snprintf(q->k.method, sizeof ensi_req_create_method, "%s", ensi_req_method(q));
-    if (ensi_grpc_reserve(&q->k, cap, &out) != ENSIGN_OK) {
-        ensi_fail(&e, ENSIGN_E_MEMORY, 0, "memory: no %lu bytes for %s; free some or raise memory_limit",
-                  (unsigned long)cap, q->k.method);
-        ensi_req_refuse(c, q, ENSIGN_GRPC_RESOURCE_EXHAUSTED, &e);
+    out = ensi_ask_begin(&q->ask, ensi_req_kinds[q->creating ? ENSI_REQ_CREATE : q->kind].method, cap);
+    if (!out) {
+        ensi_req_end(c, &q->h, &q->ask.k.fault);
         return;
     }
-    ensi_grpc_commit(&q->k, ensi_req_encode(q, out, cap), 0);
-    q->k.half_closed = true;
-    q->k.deadline = q->timer;
-    ensi_grpc_queue(&c->queue, &q->k);
+    ensi_ask_send(c, &q->ask, ensi_req_encode(q, out, cap), &q->timer);
 }
 
 /* ---- reading answers */
@@ -10246,10 +11782,36 @@ static bool ensi_req_topic(ensign_topic_t *out, ensign_slice_t bytes)
     out->dedup_strategy = t.deduplication.strategy;
     out->dedup_offset = t.deduplication.offset;
     out->overwrite_duplicate = t.deduplication.overwrite_duplicate;
+    out->keys = ensi_slice(t.deduplication.keys.ptr, t.deduplication.keys.len);
+    out->fields = ensi_slice(t.deduplication.fields.ptr, t.deduplication.fields.len);
     out->offset = t.offset;
     out->shards = t.shards;
+    out->types = ensi_slice(t.types.ptr, t.types.len);
+    out->placements = ensi_slice(t.placements.ptr, t.placements.len);
     out->created = ensi_time_of(t.has_created, &t.created);
     out->modified = ensi_time_of(t.has_modified, &t.modified);
+    return true;
+}
+
+/* An entry of TopicNames: its name is a hash, which tells whether the name that the cache has is the one. */
+static bool ensi_req_topic_name(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
+{
+    ensi_pb_topic_name_t t;
+    ensign_topic_t *out = &q->next;
+    uint8_t hash[ENSI_ID_HASH];
+    char text[ENSI_ID_HASH_TEXT + 3];
+    size_t len;
+    memset(out, 0, sizeof *out);
+    if (!ensi_pb_decode(ensi_pb_topic_name_fields, &t, bytes.ptr, bytes.len) ||
+        ensign_ulid_parse(&out->id, t.topic_id) != ENSIGN_OK)
+        return false;
+    if (ensign_ulid_parse(&out->project_id, t.project_id) != ENSIGN_OK)
+        memset(&out->project_id, 0, sizeof out->project_id);
+    out->name = ensi_cache_name(&c->cache, out->id.b, q->next_known);
+    ensi_id_hash(out->name, hash);
+    if (ensi_base64_encode(hash, sizeof hash, true, text, sizeof text, &len) != ENSIGN_OK ||
+        !ensi_slice_eq(ensi_slice(text, len), t.name))
+        out->name = ensi_slice(NULL, 0);
     return true;
 }
 
@@ -10262,13 +11824,63 @@ static bool ensi_req_status(ensi_req_t *q, ensign_slice_t bytes)
     q->status.state = s.status;
     q->status.version = s.version;
     q->status.uptime_ms = s.uptime.seconds * 1000 + s.uptime.nanos / 1000000;
+    q->status.not_before = ensi_time_of(s.has_not_before, &s.not_before);
+    q->status.not_after = ensi_time_of(s.has_not_after, &s.not_after);
     return true;
 }
+
+static bool ensi_req_health(ensi_req_t *q, ensign_slice_t bytes)
+{
+    ensi_pb_health_check_response_t r;
+    if (!ensi_pb_decode(ensi_pb_health_check_response_fields, &r, bytes.ptr, bytes.len)) return false;
+    q->health = r.status;
+    return true;
+}
+
+static bool ensi_req_exists(ensi_req_t *q, ensign_slice_t bytes)
+{
+    ensi_pb_topic_exists_info_t x;
+    if (!ensi_pb_decode(ensi_pb_topic_exists_info_fields, &x, bytes.ptr, bytes.len)) return false;
+    q->exists = x.exists;
+    return true;
+}
+
+/* What a topic has become. A topic that goes leaves the cache. */
+static bool ensi_req_state(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
+{
+    ensi_pb_topic_status_t x;
+    if (!ensi_pb_decode(ensi_pb_topic_status_fields, &x, bytes.ptr, bytes.len)) return false;
+    q->state.id = q->id;
+    q->state.state = x.state;
+    if (x.state == ENSIGN_TOPIC_DELETING)
+        ensi_cache_drop(&c->cache, &c->env.mem, ensi_cache_find_id(&c->cache, q->id.b));
+    return true;
+}
+
+static bool ensi_req_plan(ensi_req_t *q, ensign_slice_t bytes)
+{
+    q->plan = bytes;
+    return true;
+}
+
+static void ensi_req_answered(ensi_req_t *q)
+{
+    q->answered = true;
+    ensi_timer_stop(&q->timer);
+}
+
+/* A topic's record is the answer, or one of many. */
+static void ensi_req_remember(ensign_t *c, const ensign_topic_t *t)
+{
+    ensi_cache_put(&c->cache, &c->env.mem, t->name, t->id.b, true);
+}
+
+/* ---- pages */
 
 /* Takes a page: its topics and its token. False: it is none, or the token is longer than any that we know. */
 static bool ensi_req_page(ensi_req_t *q, ensign_slice_t bytes)
 {
-    ensi_pb_topics_page_t page;
+    ensi_pb_topics_page_t page; /* TopicNamesPage has the same form */
     if (!ensi_pb_decode(ensi_pb_topics_page_fields, &page, bytes.ptr, bytes.len) ||
         page.next_page_token.len > sizeof q->token)
         return false;
@@ -10280,19 +11892,15 @@ static bool ensi_req_page(ensi_req_t *q, ensign_slice_t bytes)
 }
 
 /* Looks for the page's next topic; a record that is no Topic is left out. */
-static bool ensi_req_next_topic(ensi_req_t *q)
+static bool ensi_req_next_topic(ensign_t *c, ensi_req_t *q)
 {
     ensign_slice_t record;
     q->has_next = false;
     while (!q->has_next && ensi_pb_span_next(q->page, ENSI_PB_TOPICS_PAGE_TOPICS_TAG, &q->page_at, &record))
-        q->has_next = ensi_req_topic(&q->next, record);
+        q->has_next = q->kind == ENSI_REQ_NAMES ? ensi_req_topic_name(c, q, record)
+                                                : ensi_req_topic(&q->next, record);
+    if (q->has_next && q->kind != ENSI_REQ_NAMES) ensi_req_remember(c, &q->next);
     return q->has_next;
-}
-
-static void ensi_req_answered(ensi_req_t *q)
-{
-    q->answered = true;
-    ensi_timer_stop(&q->timer);
 }
 
 static void ensi_req_not_found(ensign_t *c, ensi_req_t *q)
@@ -10307,7 +11915,7 @@ static void ensi_req_not_found(ensign_t *c, ensi_req_t *q)
 /* A page of find or ensure: is the name on it? */
 static void ensi_req_search(ensign_t *c, ensi_req_t *q)
 {
-    while (ensi_req_next_topic(q)) {
+    while (ensi_req_next_topic(c, q)) {
         if (!ensi_slice_is(q->next.name, q->name)) continue;
         q->has_next = false;
         q->topic = q->next;
@@ -10327,7 +11935,7 @@ static void ensi_req_search(ensign_t *c, ensi_req_t *q)
 /* A page of list has come, or was given wholly: its next topic, the next page, or the end. */
 static void ensi_req_list_on(ensign_t *c, ensi_req_t *q)
 {
-    if (ensi_req_next_topic(q)) {
+    if (ensi_req_next_topic(c, q)) {
         ensi_timer_stop(&q->timer);
         return;
     }
@@ -10336,111 +11944,253 @@ static void ensi_req_list_on(ensign_t *c, ensi_req_t *q)
     else ensi_req_end(c, &q->h, NULL);
 }
 
-static bool ensi_req_answer(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
+static bool ensi_req_answer_page(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
 {
-    if (q->creating || q->kind == ENSI_REQ_STATUS) {
-        bool good = q->creating ? ensi_req_topic(&q->topic, bytes) : ensi_req_status(q, bytes);
-        if (good) ensi_req_answered(q);
-        return good;
-    }
     if (!ensi_req_page(q, bytes)) return false;
-    q->paged = q->kind == ENSI_REQ_LIST;
+    q->paged = q->kind == ENSI_REQ_LIST || q->kind == ENSI_REQ_NAMES;
     q->page_total = ENSI_GRPC_PREFIX + bytes.len;
     if (q->paged) ensi_req_list_on(c, q);
     else ensi_req_search(c, q);
     return true;
 }
 
-/* The call has ended without OK: another step, once more with a new token, or the end. */
+/* ---- info: the project, its topics, their types */
+
+static bool ensi_req_project(ensi_req_t *q, ensign_slice_t bytes)
+{
+    ensi_pb_project_info_t p;
+    if (!ensi_pb_decode(ensi_pb_project_info_fields, &p, bytes.ptr, bytes.len)) return false;
+    memset(&q->project, 0, sizeof q->project);
+    ensi_event_copy_id(q->project.id.b, sizeof q->project.id.b, p.project_id);
+    q->project.topics = p.num_topics;
+    q->project.readonly_topics = p.num_readonly_topics;
+    q->project.events = p.events;
+    q->project.duplicates = p.duplicates;
+    q->project.data_bytes = p.data_size_bytes;
+    q->infos = p.topics;
+    q->walking = q->project_due = true;
+    ensi_timer_stop(&q->timer);
+    return true;
+}
+
+static bool ensi_req_next_info(ensign_t *c, ensi_req_t *q)
+{
+    ensign_slice_t bytes;
+    ensi_pb_topic_info_t t;
+    ensign_topic_info_t *out = &q->info;
+    do {
+        if (!ensi_pb_span_next(q->infos, ENSI_PB_PROJECT_INFO_TOPICS_TAG, &q->infos_at, &bytes)) return false;
+    } while (!ensi_pb_decode(ensi_pb_topic_info_fields, &t, bytes.ptr, bytes.len));
+    memset(out, 0, sizeof *out);
+    ensi_event_copy_id(out->id.b, sizeof out->id.b, t.topic_id);
+    ensi_event_copy_id(out->project_id.b, sizeof out->project_id.b, t.project_id);
+    ensi_event_copy_id(out->last_event.b, sizeof out->last_event.b, t.event_offset_id);
+    out->name = ensi_cache_name(&c->cache, out->id.b, q->known);
+    out->events = t.events;
+    out->duplicates = t.duplicates;
+    out->data_bytes = t.data_size_bytes;
+    out->modified = ensi_time_of(t.has_modified, &t.modified);
+    q->types = t.types;
+    q->types_at = 0;
+    return true;
+}
+
+static bool ensi_req_next_type(ensi_req_t *q)
+{
+    ensign_slice_t bytes;
+    ensi_pb_event_type_info_t t;
+    do {
+        if (!ensi_pb_span_next(q->types, ENSI_PB_TOPIC_INFO_TYPES_TAG, &q->types_at, &bytes)) return false;
+    } while (!ensi_pb_decode(ensi_pb_event_type_info_fields, &t, bytes.ptr, bytes.len));
+    memset(&q->type, 0, sizeof q->type);
+    if (t.has_type) ensi_topic_type(&q->type.type, &t.type);
+    q->type.mimetype = t.mimetype;
+    q->type.events = t.events;
+    q->type.duplicates = t.duplicates;
+    q->type.data_bytes = t.data_size_bytes;
+    q->type.modified = ensi_time_of(t.has_modified, &t.modified);
+    return true;
+}
+
+/* ---- a watch of health */
+
+/* Will the server say the same again? */
+static bool ensi_req_watch_final(const ensi_grpc_t *k)
+{
+    switch (k->end_status) {
+    case ENSIGN_GRPC_UNIMPLEMENTED:
+    case ENSIGN_GRPC_PERMISSION_DENIED:
+    case ENSIGN_GRPC_UNAUTHENTICATED:
+    case ENSIGN_GRPC_INVALID_ARGUMENT:
+    case ENSIGN_GRPC_NOT_FOUND: return k->from_server;
+    default: return false;
+    }
+}
+
+static void ensi_req_watch_ended(ensign_t *c, ensi_req_t *q)
+{
+    ensi_grpc_t *k = &q->ask.k;
+    if (ensi_req_watch_final(k)) {
+        ensi_req_end(c, &q->h, &k->fault);
+        return;
+    }
+    if (ensi_pub_failed(k)) q->failures++;
+    if (q->reopen_timer.state == ENSI_TIMER_OFF) ensi_state_reopen_in(&q->reopen_timer, c, q->failures);
+}
+
+static void ensi_req_watch(ensign_t *c, ensi_req_t *q)
+{
+    ensi_grpc_t *k = &q->ask.k;
+    ensi_rx_t *r = &k->s.rx;
+    size_t total;
+    int status = ENSIGN_GRPC_INTERNAL, rc;
+    while ((rc = ensi_grpc_look(k, r, &total, &status)) == ENSIGN_OK) {
+        if (!ensi_req_health(q, ensi_slice(r->ptr + r->start + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX)))
+            break;
+        q->changed = true;
+        q->failures = 0;
+        r->lent = total;
+        ensi_rx_release(r, &c->env.mem);
+    }
+    if (rc != ENSIGN_AGAIN)
+        ensi_state_abort(c, k, ENSIGN_GRPC_INTERNAL, ENSIGN_E_INTERNAL,
+                         "request: the server sends what is no HealthCheckResponse; it is asked again");
+    if (c->h2.draining && k->s.id != 0)
+        ensi_state_abort(c, k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
+                         "request: the server ends this connection; its health is asked again");
+    if (k->state == ENSI_GRPC_ENDED) ensi_req_watch_ended(c, q);
+}
+
+/* ---- all of them */
+
+/* A service's status by HTTP: auth has it, or does not know yet. */
+static void ensi_req_auth(ensign_t *c, ensi_req_t *q)
+{
+    const ensi_auth_said_t *said = &c->auth.said;
+    if (said->count < q->probe) return;
+    if (said->fault.code) {
+        ensi_req_refuse(c, q, ENSIGN_GRPC_UNAVAILABLE, &said->fault);
+        return;
+    }
+    snprintf(q->known, sizeof q->known, "%s", said->version);
+    q->status.state = said->state;
+    q->status.version = ensign_str(q->known);
+    q->status.uptime_ms = said->uptime_ms;
+    ensi_req_answered(q);
+}
+
+static bool ensi_req_answer(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
+{
+    bool good = false;
+    if (ensi_req_by_page(q)) return ensi_req_answer_page(c, q, bytes);
+    switch (q->kind) {
+    case ENSI_REQ_INFO: return ensi_req_project(q, bytes);
+    case ENSI_REQ_EXISTS: good = ensi_req_exists(q, bytes); break;
+    case ENSI_REQ_DELETE:
+    case ENSI_REQ_POLICY: good = ensi_req_state(c, q, bytes); break;
+    case ENSI_REQ_EXPLAIN: good = ensi_req_plan(q, bytes); break;
+    case ENSI_REQ_STATUS: good = ensi_req_status(q, bytes); break;
+    case ENSI_REQ_HEALTH: good = ensi_req_health(q, bytes); break;
+    case ENSI_REQ_CREATE:
+    case ENSI_REQ_ENSURE:
+    case ENSI_REQ_RETRIEVE:
+        good = ensi_req_topic(&q->topic, bytes);
+        if (good) ensi_req_remember(c, &q->topic);
+        break;
+    case ENSI_REQ_FIND:
+    case ENSI_REQ_LIST:
+    case ENSI_REQ_NAMES:
+    case ENSI_REQ_WATCH:
+    case ENSI_REQ_AUTH: break;
+    }
+    if (good) ensi_req_answered(q);
+    return good;
+}
+
+/* The call has ended without OK: another step, or the end. */
 static void ensi_req_failed(ensign_t *c, ensi_req_t *q)
 {
-    ensi_grpc_t *k = &q->k;
-    if (k->end_status == ENSIGN_GRPC_UNAUTHENTICATED && k->from_server && !q->unauthenticated) {
-        q->unauthenticated = true;
-        ensi_state_reject(c, k);
-        ensi_req_ask(c, q);
-    } else if (k->end_status == ENSIGN_GRPC_ALREADY_EXISTS && q->kind == ENSI_REQ_ENSURE && q->creating) {
+    if (q->ask.k.end_status == ENSIGN_GRPC_ALREADY_EXISTS && q->kind == ENSI_REQ_ENSURE && q->creating) {
         q->creating = false;
         q->again = true;
         q->token_len = q->pages = 0;
         ensi_req_ask(c, q);
     } else {
-        ensi_req_end(c, &q->h, &k->fault);
+        ensi_req_end(c, &q->h, &q->ask.k.fault);
     }
 }
 
-static void ensi_req_ended(ensign_t *c, ensi_req_t *q)
+static void ensi_req_go_on(ensign_t *c, ensi_req_t *q)
 {
-    ensi_grpc_t *k = &q->k;
-    ensi_rx_t *r = &k->s.rx;
-    size_t total;
-    int status = ENSIGN_GRPC_INTERNAL, rc;
-    if (k->end_status != ENSIGN_GRPC_OK) {
-        ensi_req_failed(c, q);
-        return;
+    ensign_slice_t bytes;
+    int rc;
+    if (q->answered || q->has_next || q->walking || (q->h.bits & ENSI_BIT_END)) return;
+    if (q->kind == ENSI_REQ_WATCH) {
+        ensi_req_watch(c, q);
+    } else if (q->kind == ENSI_REQ_AUTH) {
+        ensi_req_auth(c, q);
+    } else if (q->paged) {
+        ensi_req_list_on(c, q);
+    } else {
+        rc = ensi_ask_answer(c, &q->ask, &bytes);
+        if (rc == ENSIGN_OK && !ensi_req_answer(c, q, bytes)) rc = ensi_ask_bad(&q->ask);
+        if (rc < 0) ensi_req_failed(c, q);
     }
-    q->unauthenticated = false; /* a long list can outlive its token more than once */
-    rc = ensi_grpc_look(k, r, &total, &status);
-    if (rc == ENSIGN_OK &&
-        ensi_req_answer(c, q,
-                        ensi_slice(r->ptr + r->start + r->lent + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX)))
-        return;
-    if (rc >= 0)
-        ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0,
-                  "request: %s answers OK, but without a message that is an answer", k->method);
-    k->end_status = status;
-    ensi_req_end(c, &q->h, &k->fault);
 }
 
 static void ensi_req_serve(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
-    size_t total;
-    int status = ENSIGN_GRPC_INTERNAL;
-    if (q->k.state == ENSI_GRPC_OPEN && ensi_grpc_look(&q->k, &q->k.s.rx, &total, &status) < 0) {
-        ensign_error_t why = q->k.fault;
-        ensi_state_abort(c, &q->k, status, why.code, why.text);
-    }
-    if (q->k.state == ENSI_GRPC_ENDED && !q->answered && !q->has_next && !(q->h.bits & ENSI_BIT_END)) {
-        if (q->paged) ensi_req_list_on(c, q);
-        else ensi_req_ended(c, q);
-    }
-    ensi_state_grant(c, &q->k);
-    ensi_h2_resume(&c->h2, &q->k.s);
+    ensi_req_go_on(c, q);
+    ensi_ask_move_on(c, &q->ask);
     ensi_state_ready(c, &q->h, ensi_req_has(&q->h));
 }
 
 static void ensi_req_tick(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
+    ensi_grpc_t *k = &q->ask.k;
+    ensign_error_t e;
+    if (ensi_timer_due(&q->reopen_timer, c->env.now_ms)) {
+        k->sent = 0;
+        k->s.rx.start = k->s.rx.end = 0;
+        ensi_grpc_queue(&c->queue, k);
+    }
     if (!ensi_timer_due(&q->timer, c->env.now_ms)) return;
-    ensi_state_abort(c, &q->k, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
+    ensi_state_abort(c, k, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                      "request: no answer within request_timeout_ms");
-    if (ensi_state_fault(c) && q->k.unprocessed)
-        ensi_fail(&q->k.fault, ENSIGN_E_DEADLINE_EXCEEDED, 0,
-                  "request: no answer within request_timeout_ms; %.150s", ensi_state_fault(c)->text);
-    ensi_req_end(c, &q->h, &q->k.fault);
+    ensi_fail(&e, ENSIGN_E_DEADLINE_EXCEEDED, 0, "request: no answer within request_timeout_ms%s%.150s",
+              ensi_state_fault(c) && k->unprocessed ? "; " : "",
+              ensi_state_fault(c) && k->unprocessed ? ensi_state_fault(c)->text : "");
+    ensi_req_refuse(c, q, ENSIGN_GRPC_DEADLINE_EXCEEDED, &e);
     ensi_state_ready(c, &q->h, true);
 }
 
 static uint32_t ensi_req_left(const ensi_handle_t *h, uint64_t now_ms)
 {
-    return ensi_timer_wait(&((const ensi_req_t *)(const void *)h)->timer, now_ms);
+    const ensi_req_t *q = (const ensi_req_t *)(const void *)h;
+    uint32_t a = ensi_timer_wait(&q->timer, now_ms), b = ensi_timer_wait(&q->reopen_timer, now_ms);
+    return a < b ? a : b;
 }
 
 static ensi_grpc_t *ensi_req_call(ensi_handle_t *h)
 {
-    return &((ensi_req_t *)(void *)h)->k;
+    return &((ensi_req_t *)(void *)h)->ask.k;
 }
 
 /* ---- notices */
 
 static ensign_notice_t *ensi_req_pull_answer(ensign_t *c, ensi_req_t *q)
 {
-    ensign_notice_t *n =
-        ensi_notice_new(&q->h, q->kind == ENSI_REQ_STATUS ? ENSIGN_NOTICE_STATUS : ENSIGN_NOTICE_TOPIC);
-    if (q->kind == ENSI_REQ_STATUS) n->as.status = q->status;
-    else n->as.topic = &q->topic;
+    ensign_notice_t *n = ensi_notice_new(&q->h, ensi_req_kinds[q->kind].notice);
+    switch (n->type) {
+    case ENSIGN_NOTICE_TOPIC: n->as.topic = &q->topic; break;
+    case ENSIGN_NOTICE_TOPIC_STATE: n->as.topic_state = q->state; break;
+    case ENSIGN_NOTICE_EXISTS: n->as.exists.exists = q->exists; break;
+    case ENSIGN_NOTICE_PLAN: n->as.plan.bytes = q->plan; break;
+    case ENSIGN_NOTICE_HEALTH: n->as.health.state = q->health; break;
+    default: n->as.status = q->status; break;
+    }
     n->last = true;
     q->h.ended = true;
     q->count++;
@@ -10452,19 +12202,46 @@ static ensign_notice_t *ensi_req_pull_answer(ensign_t *c, ensi_req_t *q)
 static ensign_notice_t *ensi_req_pull_topic(ensign_t *c, ensi_req_t *q)
 {
     ensign_notice_t *n = ensi_notice_new(&q->h, ENSIGN_NOTICE_TOPIC);
+    ensi_rx_t *r = &q->ask.k.s.rx;
     if (q->page_total) {
-        ensi_rx_release(&q->k.s.rx, &c->env.mem);
-        q->k.s.rx.lent = q->page_total;
+        ensi_rx_release(r, &c->env.mem);
+        r->lent = q->page_total;
         q->page_total = 0;
     }
     q->topic = q->next;
+    if (q->kind == ENSI_REQ_NAMES && q->topic.name.len) {
+        memcpy(q->known, q->next_known, sizeof q->known);
+        q->topic.name = ensign_str(q->known);
+    }
     n->as.topic = &q->topic;
     q->count++;
-    if (!ensi_req_next_topic(q)) { /* the next page is asked for by the pump */
+    if (!ensi_req_next_topic(c, q)) { /* the next page is asked for by the pump */
         q->pages = 0;
         ensi_timer_start(&q->timer, c->request_timeout_ms);
-        ensi_state_touch(c, &q->k);
+        ensi_state_touch(c, &q->ask.k);
     }
+    return n;
+}
+
+/* The next of the numbers; NULL: all were given. */
+static ensign_notice_t *ensi_req_pull_info(ensign_t *c, ensi_req_t *q)
+{
+    ensign_notice_t *n;
+    if (q->project_due) {
+        q->project_due = false;
+        n = ensi_notice_new(&q->h, ENSIGN_NOTICE_PROJECT);
+        n->as.project = &q->project;
+        return n;
+    }
+    if (ensi_req_next_type(q)) {
+        n = ensi_notice_new(&q->h, ENSIGN_NOTICE_TYPE_INFO);
+        n->as.type_info = &q->type;
+        return n;
+    }
+    if (!ensi_req_next_info(c, q)) return NULL;
+    q->count++;
+    n = ensi_notice_new(&q->h, ENSIGN_NOTICE_TOPIC_INFO);
+    n->as.topic_info = &q->info;
     return n;
 }
 
@@ -10474,50 +12251,69 @@ static ensign_notice_t *ensi_req_pull(ensign_t *c, ensi_handle_t *h)
     ensign_notice_t *n;
     if (q->answered) return ensi_req_pull_answer(c, q);
     if (q->has_next) return ensi_req_pull_topic(c, q);
+    if (q->walking) {
+        n = ensi_req_pull_info(c, q);
+        if (n) return n;
+        q->walking = false;
+        ensi_req_end(c, &q->h, NULL);
+    }
+    if (q->changed) {
+        q->changed = false;
+        n = ensi_notice_new(&q->h, ENSIGN_NOTICE_HEALTH);
+        n->as.health.state = q->health;
+        q->count++;
+        return n;
+    }
     if (!(q->h.bits & ENSI_BIT_END)) return NULL;
     n = ensi_state_end_notice(&q->h);
-    if (n->error) ensi_grpc_end_notice(&q->k, n, q->count);
+    if (n->error) ensi_grpc_end_notice(&q->ask.k, n, q->count);
     n->as.end.count = q->count;
     return n;
 }
 
-/* ---- public */
+/* ---- opening one */
 
 static void ensi_req_free(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
-    ensi_state_free_call(c, &q->k);
+    ensi_state_free_call(c, &q->ask.k);
     ensi_mem_free(m, q->name);
-    ensi_mem_free(m, q->create);
+    ensi_mem_free(m, q->request);
     ensi_mem_free(m, q);
 }
 
+/* A request that has nothing to say yet. NULL: the error is set. */
 static ensi_req_t *ensi_req_new(ensign_t *c, ensi_req_kind_t kind, const char *name)
 {
-    ensi_grpc_opts_t o;
     ensi_req_t *q;
     if (ensi_state_may_open(c) != ENSIGN_OK) return NULL;
-    memset(&o, 0, sizeof o);
-    o.method = ensi_req_create_method;
-    o.window = ENSI_REQ_WINDOW;
-    o.max_message = ENSI_REQ_MESSAGE_MAX;
-    o.out_min = ENSI_REQ_TOKEN;
-    o.max_send = ENSI_REQ_MESSAGE_MAX;
-    o.max_meta = 8192;
-    o.deadline_ms = ENSIGN_FOREVER;
     q = (ensi_req_t *)ensi_mem_zero(&c->env.mem, sizeof *q);
-    if (q) q->k.env = &c->env;
+    if (q) q->ask.k.env = &c->env;
     if (q) q->name = ensi_mem_text(&c->env.mem, name);
-    if (!q || !q->name || ensi_grpc_init(&q->k, &c->env, &q->h, &o) != ENSIGN_OK) {
+    if (!q || !q->name || ensi_ask_init(c, &q->ask, &q->h, ENSI_ASK_MESSAGE_MAX) != ENSIGN_OK) {
         ensi_env_memory(&c->env, sizeof *q);
         if (q) ensi_req_free(c, &q->h);
         return NULL;
     }
     q->kind = kind;
-    q->k.unary = q->k.s.rx.one = q->k.wait_for_ready = true;
-    q->k.no_token = kind == ENSI_REQ_STATUS;
+    q->ask.k.no_token = kind == ENSI_REQ_STATUS || kind == ENSI_REQ_HEALTH || kind == ENSI_REQ_WATCH;
+    if (kind == ENSI_REQ_WATCH) q->ask.k.unary = q->ask.k.s.rx.one = false;
     return q;
+}
+
+/* Encodes what is asked. The request goes, and NULL comes, where there is no memory for it. */
+static ensi_req_t *ensi_req_say(ensign_t *c, ensi_req_t *q, const pb_msgdesc_t *fields, const void *message)
+{
+    if (!q) return NULL;
+    if (ensi_pb_size(fields, message, &q->request_len)) {
+        q->request = (uint8_t *)ensi_mem_take(&c->env.mem, q->request_len + 1);
+        if (q->request && ensi_pb_encode(fields, message, q->request, q->request_len, &q->request_len))
+            return q;
+    }
+    ensi_env_memory(&c->env, q->request_len);
+    ensi_req_free(c, &q->h);
+    return NULL;
 }
 
 static ensign_request_t ensi_req_open(ensign_t *c, ensi_req_t *q, void *user)
@@ -10525,10 +12321,10 @@ static ensign_request_t ensi_req_open(ensign_t *c, ensi_req_t *q, void *user)
     ensign_request_t r;
     r.id = 0;
     if (!q) return r;
-    ensi_timer_start(&q->timer, c->request_timeout_ms);
+    ensi_timer_start(&q->timer, q->kind == ENSI_REQ_WATCH ? ENSIGN_FOREVER : c->request_timeout_ms);
     ensi_handle_add(&c->handles, &q->h, ENSI_KIND_REQUEST, user);
-    ensi_req_ask(c, q);
-    ensi_state_touch(c, &q->k);
+    if (q->kind != ENSI_REQ_AUTH) ensi_req_ask(c, q);
+    ensi_state_touch(c, &q->ask.k);
     r.id = q->h.id;
     return r;
 }
@@ -10538,15 +12334,17 @@ static bool ensi_req_good_name(ensign_t *c, const char *name)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
     size_t len = ensign_str(name).len;
-    if (len > 0 && len <= ENSI_PUB_NAME_MAX && strspn(name, letters) == len &&
+    if (len > 0 && len <= ENSI_TOPIC_NAME_MAX && strspn(name, letters) == len &&
         strchr(letters + 52, name[0]) == NULL)
         return true;
     ensi_env_fail(
         &c->env, ENSIGN_E_ARGUMENT,
         "topic: \"%.80s\" is no topic name: a letter, then letters, digits, . - _, at most %d bytes",
-        name ? name : "", ENSI_PUB_NAME_MAX);
+        name ? name : "", ENSI_TOPIC_NAME_MAX);
     return false;
 }
+
+/* ---- policies: a Deduplication, whose lists are spans, made in a scratch block first */
 
 static uint8_t *ensi_req_put_list(uint8_t *p, uint32_t tag, const char *const *list, size_t count,
                                   size_t *size)
@@ -10572,76 +12370,102 @@ static bool ensi_req_good_policy(ensign_t *c, const ensign_dedup_t *d)
     return false;
 }
 
-/* Encodes the Topic that CreateTopic gets. The policy's lists are spans, made in a scratch block first. */
-static bool ensi_req_encode_create(ensign_t *c, ensi_req_t *q, const ensign_dedup_t *d)
+/* *scratch holds the lists until the message is encoded; the caller frees it. False: no memory. */
+static bool ensi_req_policy(ensign_t *c, const ensign_dedup_t *d, ensi_pb_deduplication_t *out,
+                            uint8_t **scratch)
 {
-    ensi_pb_topic_t t;
     size_t keys = 0, fields = 0;
-    uint8_t *scratch = NULL;
-    bool good;
-    memset(&t, 0, sizeof t);
-    t.name = ensign_str(q->name);
-    if (d) {
-        t.has_deduplication = true;
-        t.deduplication.strategy = d->strategy;
-        t.deduplication.offset = d->offset;
-        t.deduplication.overwrite_duplicate = d->overwrite_duplicate;
-        ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_KEYS_TAG, d->keys, d->key_count, &keys);
-        ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count, &fields);
-        scratch = (uint8_t *)ensi_mem_take(&c->env.mem, keys + fields + 1);
-        if (!scratch) return false;
-        t.deduplication.keys.ptr = scratch;
-        t.deduplication.keys.len = keys;
-        t.deduplication.fields.ptr =
-            ensi_req_put_list(scratch, ENSI_PB_DEDUPLICATION_KEYS_TAG, d->keys, d->key_count, &keys);
-        t.deduplication.fields.len = fields;
-        ensi_req_put_list(scratch + keys, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count,
-                          &fields);
+    uint8_t *p;
+    memset(out, 0, sizeof *out);
+    *scratch = NULL;
+    if (!d) return true;
+    ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_KEYS_TAG, d->keys, d->key_count, &keys);
+    ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count, &fields);
+    p = *scratch = (uint8_t *)ensi_mem_take(&c->env.mem, keys + fields + 1);
+    if (!p) {
+        ensi_env_memory(&c->env, keys + fields + 1);
+        return false;
     }
-    good = ensi_pb_size(ensi_pb_topic_fields, &t, &q->create_len);
-    if (good) q->create = (uint8_t *)ensi_mem_take(&c->env.mem, q->create_len);
-    good = good && q->create &&
-           ensi_pb_encode(ensi_pb_topic_fields, &t, q->create, q->create_len, &q->create_len);
-    ensi_mem_free(&c->env.mem, scratch);
-    return good;
+    out->strategy = d->strategy;
+    out->offset = d->offset;
+    out->overwrite_duplicate = d->overwrite_duplicate;
+    out->keys.ptr = p;
+    out->keys.len = keys;
+    p = ensi_req_put_list(p, ENSI_PB_DEDUPLICATION_KEYS_TAG, d->keys, d->key_count, &keys);
+    out->fields.ptr = p;
+    out->fields.len = fields;
+    ensi_req_put_list(p, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count, &fields);
+    return true;
 }
 
-static ensign_request_t ensi_req_make(ensign_t *c, ensi_req_kind_t kind, const char *name,
-                                      const ensign_dedup_t *dedup, void *user)
+/* ---- public */
+
+size_t ensign_request_memory_bound(void)
+{
+    size_t answer = (size_t)ENSI_ASK_MESSAGE_MAX + ENSI_GRPC_PREFIX;
+    /* a page that a topic is lent from and the next one, one buffer kept; a request that may be as large as a
+     * message, encoded twice; metadata, nghttp2's of a stream */
+    return sizeof(ensi_req_t) + 2 * answer + ENSI_ASK_WINDOW + 2 * (size_t)ENSI_ASK_MESSAGE_MAX +
+           ENSI_ASK_META + 8192 + 1024;
+}
+
+/* Create, ensure: the Topic that CreateTopic gets. */
+static ensign_request_t ensi_req_create(ensign_t *c, ensi_req_kind_t kind, const char *name,
+                                        const ensign_dedup_t *dedup, void *user)
 {
     ensi_req_t *q = NULL;
-    if (ensi_req_good_name(c, name) && ensi_req_good_policy(c, dedup)) q = ensi_req_new(c, kind, name);
-    if (q && kind != ENSI_REQ_FIND && !ensi_req_encode_create(c, q, dedup)) {
-        ensi_env_memory(&c->env, q->create_len);
-        ensi_req_free(c, &q->h);
-        q = NULL;
-    }
+    ensi_pb_topic_t t;
+    uint8_t *scratch = NULL;
+    memset(&t, 0, sizeof t);
+    t.name = ensign_str(name);
+    t.has_deduplication = dedup != NULL;
+    if (ensi_req_good_name(c, name) && ensi_req_good_policy(c, dedup) &&
+        ensi_req_policy(c, dedup, &t.deduplication, &scratch))
+        q = ensi_req_say(c, ensi_req_new(c, kind, name), ensi_pb_topic_fields, &t);
+    ensi_mem_free(&c->env.mem, scratch);
     if (q) q->creating = kind == ENSI_REQ_CREATE;
     return ensi_req_open(c, q, user);
 }
 
-size_t ensign_request_memory_bound(void)
-{
-    size_t answer = (size_t)ENSI_REQ_MESSAGE_MAX + ENSI_GRPC_PREFIX;
-    /* a page that a topic is lent from and the next one, one buffer kept; a request whose policy may be as
-     * large as a message, encoded twice; 8 KiB each for metadata and nghttp2 */
-    return sizeof(ensi_req_t) + 2 * answer + ENSI_REQ_WINDOW + 2 * (size_t)ENSI_REQ_MESSAGE_MAX + 2 * 8192 +
-           1024;
-}
-
 ensign_request_t ensign_topic_create(ensign_t *c, const char *name, const ensign_dedup_t *dedup, void *user)
 {
-    return ensi_req_make(c, ENSI_REQ_CREATE, name, dedup, user);
+    return ensi_req_create(c, ENSI_REQ_CREATE, name, dedup, user);
 }
 
 ensign_request_t ensign_topic_ensure(ensign_t *c, const char *name, void *user)
 {
-    return ensi_req_make(c, ENSI_REQ_ENSURE, name, NULL, user);
+    return ensi_req_create(c, ENSI_REQ_ENSURE, name, NULL, user);
+}
+
+ensign_request_t ensign_topic_exists(ensign_t *c, const char *name, const ensign_ulid_t *id, void *user)
+{
+    ensi_req_t *q = NULL;
+    ensi_pb_topic_name_t t;
+    char text[27] = "";
+    bool named = ensign_str(name).len > 0;
+    if (id) ensign_ulid_text(*id, text);
+    memset(&t, 0, sizeof t);
+    t.topic_id = ensign_str(text);
+    t.name = ensign_str(name);
+    if (!named && !id)
+        ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "topic: neither a name nor an id is given to look for");
+    else if (!named || ensi_req_good_name(c, name))
+        q = ensi_req_say(c, ensi_req_new(c, ENSI_REQ_EXISTS, name), ensi_pb_topic_name_fields, &t);
+    return ensi_req_open(c, q, user);
 }
 
 ensign_request_t ensign_topic_find(ensign_t *c, const char *name, void *user)
 {
-    return ensi_req_make(c, ENSI_REQ_FIND, name, NULL, user);
+    return ensi_req_open(c, ensi_req_good_name(c, name) ? ensi_req_new(c, ENSI_REQ_FIND, name) : NULL, user);
+}
+
+ensign_request_t ensign_topic_retrieve(ensign_t *c, ensign_ulid_t id, void *user)
+{
+    ensi_pb_topic_t t;
+    memset(&t, 0, sizeof t);
+    t.id = ensi_slice(id.b, sizeof id.b);
+    return ensi_req_open(
+        c, ensi_req_say(c, ensi_req_new(c, ENSI_REQ_RETRIEVE, NULL), ensi_pb_topic_fields, &t), user);
 }
 
 ensign_request_t ensign_topic_list(ensign_t *c, void *user)
@@ -10649,13 +12473,142 @@ ensign_request_t ensign_topic_list(ensign_t *c, void *user)
     return ensi_req_open(c, ensi_req_new(c, ENSI_REQ_LIST, NULL), user);
 }
 
+ensign_request_t ensign_topic_names(ensign_t *c, void *user)
+{
+    return ensi_req_open(c, ensi_req_new(c, ENSI_REQ_NAMES, NULL), user);
+}
+
+static ensign_request_t ensi_req_delete(ensign_t *c, ensign_ulid_t id, int operation, void *user)
+{
+    ensi_pb_topic_mod_t t;
+    ensi_req_t *q;
+    char text[27];
+    ensign_ulid_text(id, text);
+    memset(&t, 0, sizeof t);
+    t.id = ensign_str(text);
+    t.operation = operation;
+    q = ensi_req_say(c, ensi_req_new(c, ENSI_REQ_DELETE, NULL), ensi_pb_topic_mod_fields, &t);
+    if (q) q->id = id;
+    return ensi_req_open(c, q, user);
+}
+
+ensign_request_t ensign_topic_archive(ensign_t *c, ensign_ulid_t id, void *user)
+{
+    return ensi_req_delete(c, id, ENSI_REQ_ARCHIVE, user);
+}
+
+ensign_request_t ensign_topic_destroy(ensign_t *c, ensign_ulid_t id, void *user)
+{
+    return ensi_req_delete(c, id, ENSI_REQ_DESTROY, user);
+}
+
+/* The deduplication is always there, though it may be empty: without one server 0.12 fails at the request. */
+static ensign_request_t ensi_req_set(ensign_t *c, ensign_ulid_t id, const ensign_dedup_t *dedup, int sharding,
+                                     void *user)
+{
+    ensi_pb_topic_policy_t t;
+    ensi_req_t *q = NULL;
+    uint8_t *scratch = NULL;
+    char text[27];
+    ensign_ulid_text(id, text);
+    memset(&t, 0, sizeof t);
+    t.id = ensign_str(text);
+    t.sharding_strategy = sharding;
+    t.has_deduplication_policy = true;
+    if (ensi_req_good_policy(c, dedup) && ensi_req_policy(c, dedup, &t.deduplication_policy, &scratch))
+        q = ensi_req_say(c, ensi_req_new(c, ENSI_REQ_POLICY, NULL), ensi_pb_topic_policy_fields, &t);
+    ensi_mem_free(&c->env.mem, scratch);
+    if (q) q->id = id;
+    return ensi_req_open(c, q, user);
+}
+
+ensign_request_t ensign_topic_set_dedup(ensign_t *c, ensign_ulid_t id, const ensign_dedup_t *dedup,
+                                        void *user)
+{
+    ensign_request_t none = { 0 };
+    if (dedup) return ensi_req_set(c, id, dedup, ENSIGN_SHARDING_UNKNOWN, user);
+    ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "topic: no policy is given; ENSIGN_DEDUP_NONE is one");
+    return none;
+}
+
+ensign_request_t ensign_topic_set_sharding(ensign_t *c, ensign_ulid_t id, int strategy, void *user)
+{
+    return ensi_req_set(c, id, NULL, strategy, user);
+}
+
+ensign_request_t ensign_info(ensign_t *c, const ensign_ulid_t *topics, size_t count, void *user)
+{
+    ensi_pb_info_request_t t;
+    ensi_req_t *q = NULL;
+    size_t size = 0;
+    uint8_t *scratch, *p;
+    memset(&t, 0, sizeof t);
+    if (count <= ENSI_REQ_POLICY_MAX / 18) size = count * 18; /* tag, length, 16 bytes */
+    if (count > 0 && size == 0) {
+        ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE, "info: %lu topics are asked for, %d are allowed",
+                      (unsigned long)count, ENSI_REQ_POLICY_MAX / 18);
+        return ensi_req_open(c, NULL, user);
+    }
+    p = scratch = (uint8_t *)ensi_mem_take(&c->env.mem, size + 1);
+    for (size_t i = 0; p && i < count; i++)
+        p = ensi_pb_put_bytes(p, ENSI_PB_INFO_REQUEST_TOPICS_TAG, ensi_slice(topics[i].b, 16));
+    t.topics.ptr = scratch;
+    t.topics.len = size;
+    if (scratch) q = ensi_req_say(c, ensi_req_new(c, ENSI_REQ_INFO, NULL), ensi_pb_info_request_fields, &t);
+    else ensi_env_memory(&c->env, size);
+    ensi_mem_free(&c->env.mem, scratch);
+    return ensi_req_open(c, q, user);
+}
+
+ensign_request_t ensign_explain(ensign_t *c, const ensign_query_desc_t *d)
+{
+    ensi_pb_query_t query;
+    uint8_t *scratch;
+    ensi_req_t *q = NULL;
+    if (ensi_query_message(c, d->sql, d->params, d->param_count, &query, &scratch) == ENSIGN_OK) {
+        query.include_duplicates = d->include_duplicates;
+        q = ensi_req_say(c, ensi_req_new(c, ENSI_REQ_EXPLAIN, NULL), ensi_pb_query_fields, &query);
+        ensi_mem_free(&c->env.mem, scratch);
+    }
+    return ensi_req_open(c, q, d->user);
+}
+
 ensign_request_t ensign_status(ensign_t *c, void *user)
 {
     return ensi_req_open(c, ensi_req_new(c, ENSI_REQ_STATUS, NULL), user);
 }
+
+ensign_request_t ensign_health(ensign_t *c, const char *service, bool watch, void *user)
+{
+    ensi_pb_health_check_request_t t;
+    ensi_req_t *q = NULL;
+    memset(&t, 0, sizeof t);
+    t.service = ensign_str(service);
+    if (t.service.len <= ENSI_TOPIC_NAME_MAX)
+        q = ensi_req_say(c, ensi_req_new(c, watch ? ENSI_REQ_WATCH : ENSI_REQ_HEALTH, NULL),
+                         ensi_pb_health_check_request_fields, &t);
+    else
+        ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "health: a service's name of %lu bytes, %d are allowed",
+                      (unsigned long)t.service.len, ENSI_TOPIC_NAME_MAX);
+    return ensi_req_open(c, q, user);
+}
+
+ensign_request_t ensign_auth_status(ensign_t *c, void *user)
+{
+    ensi_req_t *q = NULL;
+    if (c->links[ENSIGN_LINK_AUTH].host) q = ensi_req_new(c, ENSI_REQ_AUTH, NULL);
+    else
+        ensi_env_fail(&c->env, ENSIGN_E_STATE,
+                      "auth: this client has no auth service; give auth_url, or a client_id");
+    if (q) {
+        q->probe = c->auth.said.count + 1;
+        c->auth.probe_wanted = !c->auth.probing; /* one that runs will do */
+    }
+    return ensi_req_open(c, q, user);
+}
 #endif /* ENSIGN_NO_SERVICE */
 
-/* >>client   may call: util mem env pb id tls handle link h2 grpc auth state call pub sub req sock
+/* >>client   may call: all
  * The client: create, connect, pump, notices
  *
  * Owns   the desc's copy; which connection is wanted; the order of work.
@@ -10671,6 +12624,7 @@ enum {
     ENSI_CLIENT_AUTHORITY_MAX = 255,
     ENSI_CLIENT_NAME_MAX = 512,
     ENSI_CLIENT_AGENT_MAX = 100,
+    ENSI_CLIENT_CACHE = 256,
     ENSI_CLIENT_NGHTTP2 = 400 * 1024 /* 1000 answers in its queue, a name and a value of 64 KiB, tables */
 };
 
@@ -10760,6 +12714,13 @@ static ensi_stream_health_t ensi_client_sub_health(const ensi_handle_t *h)
     if (s->failures == 0 || s->state == ENSI_SUB_ENDED) return ENSI_STREAM_WELL;
     return s->state == ENSI_SUB_READY ? ENSI_STREAM_SHAKY : ENSI_STREAM_REFUSED;
 }
+
+/* A watch of health alone has failures. */
+static ensi_stream_health_t ensi_client_req_health(const ensi_handle_t *h)
+{
+    const ensi_req_t *q = (const ensi_req_t *)(const void *)h;
+    return q->failures > 0 && !q->answered ? ENSI_STREAM_REFUSED : ENSI_STREAM_WELL;
+}
 #endif
 
 typedef struct ensi_kind_ops_t {
@@ -10785,8 +12746,10 @@ static const ensi_kind_ops_t *ensi_client_ops(const ensi_handle_t *h)
           ensi_pub_finish, ensi_pub_free, ensi_client_pub_health },
         { ensi_sub_has, ensi_sub_pull, ensi_sub_serve, ensi_sub_tick, ensi_sub_left, ensi_sub_call,
           ensi_sub_finish, ensi_sub_free, ensi_client_sub_health },
+        { ensi_call_has, ensi_query_pull, ensi_query_serve, ensi_call_tick, ensi_call_left, ensi_call_of,
+          ensi_state_end, ensi_call_free, NULL },
         { ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_left, ensi_req_call,
-          ensi_req_end, ensi_req_free, NULL },
+          ensi_req_end, ensi_req_free, ensi_client_req_health },
 #endif
     };
     return &ops[h->kind]; /* in the order of ensi_kind_t */
@@ -11089,6 +13052,21 @@ static void ensi_client_touch_streams(ensign_t *c)
     for (ensi_stream_t *s = c->h2.streams; s; s = s->after) ensi_stream_touch(&c->h2, s);
 }
 
+/* An answer of auth's to those who asked for its status. */
+static void ensi_client_tell_probe(ensign_t *c)
+{
+#ifndef ENSIGN_NO_SERVICE
+    if (c->probes_told == c->auth.said.count) return;
+    c->probes_told = c->auth.said.count;
+    for (uint32_t i = 0; i < c->handles.count; i++) {
+        ensi_handle_t *h = c->handles.slots[i];
+        if (h && h->kind == ENSI_KIND_REQUEST) ensi_state_touch(c, ensi_req_call(h));
+    }
+#else
+    (void)c;
+#endif
+}
+
 static void ensi_client_pump(ensign_t *c)
 {
     bool more = true;
@@ -11100,6 +13078,7 @@ static void ensi_client_pump(ensign_t *c)
     if (!c->h2.draining) c->drain_told = false;
     while (more) {
         ensi_client_start_links(c);
+        ensi_client_tell_probe(c);
         ensi_client_touched(c);
         ensi_client_submit(c);
         more = ensi_client_transmit(c);
@@ -11616,7 +13595,7 @@ static int ensi_client_set_auth_url(ensign_t *c, const ensign_desc_t *d)
     if (strchr(rest, '/') || !ensi_client_split(rest, l->secure ? 443 : 80, host, sizeof host, &port))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: auth_url \"%.100s\" is not scheme://host[:port] without a path", url);
-    if (!l->secure && !d->allow_plaintext_token && !ensi_client_is_loopback(host))
+    if (d->client_id && !l->secure && !d->allow_plaintext_token && !ensi_client_is_loopback(host))
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "client: the key would go in plaintext to %.100s; use https://, or set allow_plaintext_token",
@@ -11709,6 +13688,13 @@ static int ensi_client_set_limits(ensign_t *c, const ensign_desc_t *d)
     if (d->max_handles > ENSI_CLIENT_HANDLES_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: max_handles is %lu, at most %d are allowed",
                              (unsigned long)d->max_handles, ENSI_CLIENT_HANDLES_MAX);
+#ifndef ENSIGN_NO_SERVICE
+    c->cache.cap = d->topic_cache == ENSIGN_OFF ? 0 : ensi_or(d->topic_cache, ENSI_CLIENT_CACHE);
+    if (c->cache.cap > ENSI_CACHE_MAX)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: topic_cache is %lu, 1 to %d are allowed, or ENSIGN_OFF",
+                             (unsigned long)d->topic_cache, ENSI_CACHE_MAX);
+#endif
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
         ensi_link_t *l = &c->links[i];
         l->env = &c->env;
@@ -11789,7 +13775,7 @@ static int ensi_client_init(ensign_t *c, const ensign_desc_t *d)
     if (rc == ENSIGN_OK && (d->io < ENSIGN_IO_SOCKETS || d->io > ENSIGN_IO_CALLER))
         rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: io is %d; use an ENSIGN_IO_x", d->io);
     if (rc == ENSIGN_OK) rc = ensi_client_set_endpoint(c, d);
-    if (rc == ENSIGN_OK && d->client_id) rc = ensi_client_set_auth_url(c, d);
+    if (rc == ENSIGN_OK && (d->client_id || d->auth_url)) rc = ensi_client_set_auth_url(c, d);
     c->links[ENSIGN_LINK_RPC].secure = !d->tls.off;
     if (rc == ENSIGN_OK) rc = ensi_client_set_tls(c, d);
     if (rc == ENSIGN_OK) rc = ensi_client_set_key(c, d);
@@ -11858,6 +13844,9 @@ void ensign_destroy(ensign_t *c)
         ensi_mem_free(&c->env.mem, c->strings[i]);
     }
     ensi_handles_close(&c->handles, &c->env.mem);
+#ifndef ENSIGN_NO_SERVICE
+    ensi_cache_free(&c->cache, &c->env.mem);
+#endif
     mem = c->env.mem;
     ensi_mem_free(&mem, c);
     ensi_mem_close(&mem);
@@ -11899,8 +13888,14 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
         sizeof(ensign_t) + ENSI_CLIENT_NGHTTP2 + ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
     size += (size_t)ensi_or(d->max_handles, 64) * (sizeof(ensi_handle_t *) + 2 * sizeof(uint16_t));
     size += link + (d->tls.off ? 0 : tls);
-    if (d->client_id) size += link + tls + 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
+    if (d->client_id || d->auth_url)
+        size += link + tls + 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
     for (size_t i = 0; i < ENSI_COUNT(texts); i++) size += ensign_str(texts[i]).len + ENSI_MEM_SMALL;
+#ifndef ENSIGN_NO_SERVICE
+    if (d->topic_cache != ENSIGN_OFF)
+        size += (size_t)ensi_or(d->topic_cache, ENSI_CLIENT_CACHE) *
+                (sizeof(ensi_cached_t) + ENSI_TOPIC_NAME_MAX + 1 + ENSI_MEM_HEADER);
+#endif
     return size + d->tls.ca_pem.len + d->auth_tls.ca_pem.len;
 }
 
@@ -11941,6 +13936,81 @@ int ensign_desc_env(ensign_desc_t *d, ensign_error_t *why)
     if (insecure) d->tls.off = true;
     return ENSIGN_OK;
 }
+
+/* ---- the credentials file */
+#ifndef ENSIGN_NO_STDIO
+static int ensi_client_read_file(const char *path, char *buf, size_t cap, size_t *len, ensign_error_t *why)
+{
+    FILE *f = fopen(path, "rb");
+    int native = errno, bad = 1;
+    if (!f)
+        return ensi_fail(why, ENSIGN_E_FILE, native, "credentials: %.120s cannot be opened: %s", path,
+                         strerror(native));
+    *len = fread(buf, 1, cap, f);
+    bad = ferror(f);
+    native = errno;
+    fclose(f);
+    if (bad)
+        return ensi_fail(why, ENSIGN_E_FILE, native, "credentials: %.120s cannot be read: %s", path,
+                         strerror(native));
+    if (*len == cap)
+        return ensi_fail(why, ENSIGN_E_TOO_LARGE, 0,
+                         "credentials: %.120s and its strings do not fit buf of %lu bytes; give more", path,
+                         (unsigned long)cap);
+    return ENSIGN_OK;
+}
+
+/* A member that must be text and not empty, into `out`. */
+static int ensi_client_member(ensign_slice_t doc, const char *path, const char *key, char *out, size_t cap,
+                              size_t *len, ensign_error_t *why)
+{
+    ensign_slice_t value;
+    int rc = ensi_json_string(doc, key, out, cap, len);
+    if (rc == ENSIGN_OK && *len > 0 && strlen(out) == *len) return ENSIGN_OK;
+    if (rc == ENSIGN_E_TOO_LARGE)
+        return ensi_fail(why, rc, 0, "credentials: %s of %.120s does not fit buf; give more", key, path);
+    if (rc == ENSIGN_AGAIN)
+        return ensi_fail(why, ENSIGN_E_FORMAT, 0,
+                         "credentials: %.120s has no member \"%s\"; it must have ClientID and ClientSecret",
+                         path, key);
+    if (ensi_json_find(doc, key, &value) != ENSIGN_OK)
+        return ensi_fail(
+            why, ENSIGN_E_FORMAT, 0,
+            "credentials: %.120s is no JSON object {\"ClientID\": \"..\", \"ClientSecret\": \"..\"}", path);
+    if (*value.ptr != '"') /* a number or a word is shown; text could be the secret */
+        return ensi_fail(why, ENSIGN_E_FORMAT, 0,
+                         "credentials: \"%s\" of %.100s is %.*s; it must be a string", key, path,
+                         ensi_slice_show(value), (const char *)value.ptr);
+    return ensi_fail(why, ENSIGN_E_FORMAT, 0,
+                     "credentials: \"%s\" of %.120s is empty, or no text that can be sent", key, path);
+}
+
+int ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap, ensign_error_t *why)
+{
+    ensign_slice_t doc;
+    size_t len = 0, id = 0, secret = 0;
+    int rc;
+    if (!d || !path || !buf)
+        return ensi_fail(why, ENSIGN_E_ARGUMENT, 0, "credentials: no desc, path or buf is given");
+    rc = ensi_client_read_file(path, buf, cap, &len, why);
+    if (rc != ENSIGN_OK) return rc;
+    doc = ensi_slice(buf, len);
+    rc = ensi_client_member(doc, path, "ClientID", buf + len, cap - len, &id, why);
+    if (rc == ENSIGN_OK)
+        rc = ensi_client_member(doc, path, "ClientSecret", buf + len + id + 1, cap - len - id - 1, &secret,
+                                why);
+    if (rc != ENSIGN_OK) {
+        ensi_wipe(buf, cap);
+        return rc;
+    }
+    memmove(buf, buf + len, id + secret + 2);
+    ensi_wipe(buf + id + secret + 2, cap - id - secret - 2);
+    if (d->client_id || d->client_secret || d->token) return ENSIGN_OK;
+    d->client_id = buf;
+    d->client_secret = buf + id + 1;
+    return ENSIGN_OK;
+}
+#endif
 
 /* ---- what section sockets asks */
 #ifndef ENSIGN_NO_SOCKETS
