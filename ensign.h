@@ -1097,7 +1097,8 @@ ENSIGN_API ensign_request_t ensign_explain(ensign_t *c, const ensign_query_desc_
 ENSIGN_API ensign_request_t ensign_status(ensign_t *c, void *user);
 
 /* HEALTH of a service of this server by grpc.health.v1, with no token; service NULL or "": of the server as a
- * whole (0.12 looks at no name). watch: HEALTH whenever it changes, until ensign_forget; the stream is opened
+ * whole. (0.12 knows "" and "default"; of another name a check says UNKNOWN, a watch SERVICE_UNKNOWN.) watch:
+ * HEALTH whenever it changes, until ensign_forget; the stream is opened
  * again when it breaks, and HEALTH told again then. END with E_UNIMPLEMENTED: the server has no such
  * service. */
 ENSIGN_API ensign_request_t ensign_health(ensign_t *c, const char *service, bool watch, void *user);
@@ -3891,7 +3892,7 @@ int ensign_enum_parse(int names, ensign_slice_t text, int *number)
 
 /* ---- the service's hash of a topic's name: MurmurHash3 x64-128 with seed 0, both halves big-endian */
 
-enum { ENSI_ID_HASH = 16, ENSI_ID_HASH_TEXT = 22 };
+enum { ENSI_ID_HASH = 16 };
 
 static uint64_t ensi_id_rotate(uint64_t x, unsigned by)
 {
@@ -10299,7 +10300,7 @@ static void ensi_pub_ask(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, const 
 static bool ensi_pub_look_up(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, const ensign_ulid_t *id)
 {
     uint8_t hash[ENSI_ID_HASH];
-    if (p->asking || p->stale || p->ask_timer.state != ENSI_TIMER_OFF) return false;
+    if (p->asking || p->ask_timer.state != ENSI_TIMER_OFF) return false;
     if (name.len ? ensi_cache_find(&c->cache, name) != NULL && !p->parked
                  : ensi_cache_find_id(&c->cache, id->b) != NULL) {
         p->stale = true;
@@ -10391,7 +10392,7 @@ static void ensi_pub_heard(ensign_t *c, ensi_pub_t *p)
 static void ensi_pub_resolve(ensign_t *c, ensi_pub_t *p)
 {
     ensi_pub_heard(c, p);
-    while (p->resolved < p->put && ensi_pub_resolve_one(c, p)) continue;
+    while (p->resolved < p->put && !p->stale && ensi_pub_resolve_one(c, p)) continue;
 }
 
 /* ---- opening, losing, ending */
@@ -11798,9 +11799,8 @@ static bool ensi_req_topic_name(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes
 {
     ensi_pb_topic_name_t t;
     ensign_topic_t *out = &q->next;
-    uint8_t hash[ENSI_ID_HASH];
-    char text[ENSI_ID_HASH_TEXT + 3];
-    size_t len;
+    uint8_t hash[ENSI_ID_HASH], told[ENSI_ID_HASH];
+    size_t len = 0;
     memset(out, 0, sizeof *out);
     if (!ensi_pb_decode(ensi_pb_topic_name_fields, &t, bytes.ptr, bytes.len) ||
         ensign_ulid_parse(&out->id, t.topic_id) != ENSIGN_OK)
@@ -11809,8 +11809,9 @@ static bool ensi_req_topic_name(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes
         memset(&out->project_id, 0, sizeof out->project_id);
     out->name = ensi_cache_name(&c->cache, out->id.b, q->next_known);
     ensi_id_hash(out->name, hash);
-    if (ensi_base64_encode(hash, sizeof hash, true, text, sizeof text, &len) != ENSIGN_OK ||
-        !ensi_slice_eq(ensi_slice(text, len), t.name))
+    if (ensi_base64_decode((const char *)t.name.ptr, t.name.len, true, told, sizeof told, &len) !=
+            ENSIGN_OK ||
+        len != sizeof told || memcmp(told, hash, sizeof told) != 0)
         out->name = ensi_slice(NULL, 0);
     return true;
 }
