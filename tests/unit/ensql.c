@@ -1,6 +1,6 @@
-/* ensql.c - the development server's parser of EnSQL: what it takes and what it refuses, in the service's words
+/* ensql.c - the development server's parser of EnSQL: what it takes, and what it refuses in which words
  *
- * The tables hold what the service's own parser says to the same texts; only the words of a crash are ours. */
+ * The tables hold what the service's own parser says to the same texts; but the words of a crash are ours. */
 #include "../../tools/ensignd/ensql.c"
 #include "../../tools/ensignd/util.c"
 #include <stdarg.h>
@@ -10,7 +10,7 @@
 
 typedef struct row_t { const char *sql, *says; } row_t;
 
-/* topic.schema@version, then the selected text with the number of fields and aliases, and the rest if given */
+/* topic.schema@version, the selected text with the number of fields and aliases, and the rest if given */
 static const row_t accepted[] = {
     { "SELECT * FROM topic", "topic [*]1+0" },
     { "SELECT * FROM topic;", "topic [*]1+0" },

@@ -204,12 +204,18 @@ static void bury(call_t *c)
     s->graveyard = c;
 }
 
+static bool wants_more(const call_t *c)
+{
+    return buf_len(&c->out) < c->refill_below && !c->ended && !c->closed;
+}
+
 /* Also for a call that was reset or cut off: what it had sent whole is still taken. */
 void call_pump(call_t *c)
 {
     if (c->told) return;
     if (c->head_done && !c->opened) open_call(c);
     if (c->opened) read_messages(c);
+    if (wants_more(c)) c->refill(c->conn->server->user, c);
     settle(c);
     if (c->closed) bury(c);
 }
@@ -217,10 +223,10 @@ void call_pump(call_t *c)
 void calls_resume(h2_conn_t *conn)
 {
     for (call_t *c = conn->calls; c; c = c->next) {
-        if (!c->paused || c->out_messages > c->out_max / 2 ||
-            buf_len(&c->out) / QUEUE_BYTES_EACH > c->out_max / 2)
-            continue;
-        c->paused = false;
+        bool read = c->paused && c->out_messages <= c->out_max / 2 &&
+                    buf_len(&c->out) / QUEUE_BYTES_EACH <= c->out_max / 2;
+        if (!read && !wants_more(c)) continue;
+        if (read) c->paused = false;
         conn->server->more = true;
         conn_touch(c);
     }

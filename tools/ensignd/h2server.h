@@ -4,7 +4,8 @@
  * Moves  bytes come in -> nghttp2 -> its callbacks only note facts and mark the call as touched -> the
  *        pump, once nghttp2 has returned, tells the handler: open, message..., half_close, and at the very
  *        end closed. What the handler sends waits in the call's queue; h2_flush lets nghttp2 pull it into
- *        16 KB frames.
+ *        16 KB frames. One that has more to send than a queue should hold gives refill, which is called
+ *        again and again as the client takes what was queued.
  * Fails  a peer that breaks HTTP/2 loses its connection, one that breaks gRPC its call. */
 #ifndef ENSIGND_H2SERVER_H
 #define ENSIGND_H2SERVER_H
@@ -46,6 +47,8 @@ struct call_t {
     buf_t      out;
     size_t     out_messages, out_left;  /* whole or begun messages in `out`; what is left of the begun one */
     size_t     out_max;                 /* messages; [QUEUE_MESSAGES] */
+    size_t     refill_below;            /* bytes: with fewer in the queue, refill is called; 0: never */
+    void     (*refill)(void *user, call_t *c);                  /* queues more, or ends the call */
     bool       responded, deferred, ended, reset_due;
     int        status;
     char      *status_text;

@@ -3,7 +3,8 @@
  * main.c     options, start, the loop, the end
  * options.c  the command line               files.c dump.c  what is written for the user
  * loop.c     poll                            link.c tls.c cert.c  sockets, TLS
- * h2server.c connections, call.c calls       service.c unary.c streams.c  the RPCs
+ * h2server.c connections, call.c calls       service.c unary.c streams.c query.c  the RPCs
+ * ensql.c    the query language              restore.c  duplicates made whole
  * broker.c   batches and fan-out             topics.c  what topics there are
  * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
  * store.c store_sqlite.c  the storage        ids.c util.c messages.h  small things

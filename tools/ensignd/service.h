@@ -20,6 +20,7 @@ typedef struct service_t {
     call_t  **finishing;                /* publish streams to be closed behind the next commit */
     size_t    finishing_count, finishing_cap;
     size_t    publishing;               /* open publish streams */
+    bool strict;                        /* the real service's oddities instead of what is friendlier */
 } service_t;
 
 /* One RPC. `need` and `may`: bits of permission, all of the first and one of the second are wanted. */
@@ -52,6 +53,12 @@ void rpc_retrieve_topic(service_t *s, call_t *c, bytes_t message);
 void rpc_list_topics(service_t *s, call_t *c, bytes_t message);
 void rpc_topic_names(service_t *s, call_t *c, bytes_t message);
 void rpc_topic_exists(service_t *s, call_t *c, bytes_t message);
+
+/* query.c */
+void rpc_ensql(service_t *s, call_t *c, bytes_t message);
+void ensql_half_close(service_t *s, call_t *c);
+void ensql_closed(service_t *s, call_t *c);
+void rpc_explain(service_t *s, call_t *c, bytes_t message);
 
 /* streams.c */
 void publish_open(service_t *s, call_t *c);

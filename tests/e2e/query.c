@@ -1,0 +1,501 @@
+/* query.c - EnSQL and Explain of the development server, over sockets
+ *
+ * The program starts an ensignd of its own ($ENSIGND, or build/ensignd) with three keys: one that may do
+ * everything, one that may only publish, one that may only read topics. */
+#define _GNU_SOURCE
+#define ENSIGN_IMPLEMENTATION
+#include "../../ensign.h"
+#include <inttypes.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+enum { SMALL = 300, LARGE = 3000, LARGE_BYTES = 8192, WAIT_MS = 60000, SHOWN = 512 };
+enum { ALL, WRITER, READER, KEYS };
+
+#define ENSQL "/ensign.v1beta1.Ensign/EnSQL"
+#define EXPLAIN "/ensign.v1beta1.Ensign/Explain"
+
+static const char keys_text[] =
+    "{ \"projects\": [ { \"name\": \"p\", \"keys\": [ { \"client_id\": \"all\", \"client_secret\": \"a\" },"
+    " { \"client_id\": \"writer\", \"client_secret\": \"w\", \"permissions\": [ \"publisher\" ] },"
+    " { \"client_id\": \"reader\", \"client_secret\": \"r\", \"permissions\": [ \"topics:read\" ] } ] } ] }";
+
+static char folder[] = "/tmp/ensign-query-XXXXXX";
+static pid_t server;
+static ensign_t *clients[KEYS];
+
+/* ------------------------------------------------------------------ the server, and its clients */
+static void in_folder(char out[64], const char *name)
+{
+    snprintf(out, 64, "%s/%s", folder, name);
+}
+
+static void run_server(int out)
+{
+    const char *program = getenv("ENSIGND");
+    char data[64], keys[64];
+
+    in_folder(data, "data");
+    in_folder(keys, "keys");
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    dup2(out, STDOUT_FILENO);
+    execl(program ? program : "build/ensignd", "ensignd", "--port", "0", "--auth-port", "0", "--data", data,
+          "--keys", keys, (char *)NULL);
+    _exit(127);
+}
+
+/* The line that says where it is: "..., endpoint E, auth A". */
+static void start_server(char *endpoint, char *auth)
+{
+    char path[64], line[256] = "";
+    int fds[2];
+    FILE *f;
+
+    assert_non_null(mkdtemp(folder));
+    in_folder(path, "keys");
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(keys_text, f);
+    fclose(f);
+    assert_int_equal(pipe(fds), 0);
+    server = fork();
+    assert_true(server >= 0);
+    if (server == 0) run_server(fds[1]);
+    close(fds[1]);
+    f = fdopen(fds[0], "r");
+    assert_non_null(f);
+    assert_non_null(fgets(line, sizeof line, f));
+    assert_int_equal(sscanf(line, "ensignd: ready, endpoint %63[^,], auth %95s", endpoint, auth), 2);
+    fclose(f);
+}
+
+static ensign_t *client_of(const char *endpoint, const char *auth, const char *id, const char *secret)
+{
+    ensign_desc_t d;
+    ensign_error_t why;
+    ensign_t *c;
+
+    memset(&d, 0, sizeof d);
+    d.endpoint = endpoint;
+    d.auth_url = auth;
+    d.client_id = id;
+    d.client_secret = secret;
+    d.tls.off = true;
+    if (ensign_create(&c, &d, &why) != ENSIGN_OK) fail_msg("%s", why.text);
+    return c;
+}
+
+static const ensign_notice_t *next(ensign_t *c, uint32_t handle)
+{
+    const ensign_notice_t *n = NULL;
+    int rc;
+
+    do rc = ensign_await(c, handle, &n, WAIT_MS);
+    while (rc == ENSIGN_INTERRUPTED);
+    if (rc != ENSIGN_OK) fail_msg("%s", ensign_error(c)->text);
+    return n;
+}
+
+static void make_topic(const char *name)
+{
+    ensign_request_t r = ensign_topic_ensure(clients[ALL], name, NULL);
+    const ensign_notice_t *n = next(clients[ALL], r.id);
+    if (n->error) fail_msg("%s", n->error->text);
+}
+
+static void event_text(char *out, size_t size, uint64_t number)
+{
+    memset(out, '.', size);
+    snprintf(out, size, "%08" PRIu64, number);
+    out[8] = '.';
+}
+
+/* Events of `size` bytes, numbered from `first` on; all are stored when it returns. */
+static void publish(const char *topic, uint64_t first, uint64_t count, size_t size)
+{
+    ensign_t *c = clients[ALL];
+    ensign_publisher_desc_t d;
+    ensign_publisher_t p;
+    ensign_event_t e;
+    const ensign_notice_t *n;
+    char *text = malloc(size + 9);
+    uint64_t acked = 0;
+
+    assert_non_null(text);
+    memset(&d, 0, sizeof d);
+    d.topic = topic;
+    d.quiet_acks = true;
+    p = ensign_publisher_open(c, &d);
+    for (uint64_t i = 0; i < count;) {
+        int rc;
+        memset(&e, 0, sizeof e);
+        event_text(text, size + 9, first + i);
+        e.data.ptr = (const uint8_t *)text;
+        e.data.len = size;
+        rc = ensign_publish(c, p, &e);
+        if (rc == ENSIGN_OK) i++;
+        else if (rc == ENSIGN_AGAIN) next(c, p.id);
+        else fail_msg("%s", ensign_error(c)->text);
+    }
+    assert_int_equal(ensign_publisher_close(c, p, WAIT_MS), ENSIGN_OK);
+    do {
+        n = next(c, p.id);
+        if (n->type == ENSIGN_NOTICE_NACK) fail_msg("%s", n->error->text);
+        if (n->last) acked = n->as.end.count;
+    } while (!n->last);
+    assert_int_equal(acked, count);
+    free(text);
+}
+
+static int set_up(void **state)
+{
+    static const char *const names[KEYS][2] = { { "all", "a" }, { "writer", "w" }, { "reader", "r" } };
+    char endpoint[64], auth[96];
+    (void)state;
+
+    start_server(endpoint, auth);
+    for (int i = 0; i < KEYS; i++) clients[i] = client_of(endpoint, auth, names[i][0], names[i][1]);
+    make_topic("small");
+    make_topic("large");
+    make_topic("empty");
+    publish("small", 0, SMALL, 16);
+    publish("large", 0, LARGE, LARGE_BYTES);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    char command[80];
+    int status = 0;
+    (void)state;
+
+    for (int i = 0; i < KEYS; i++) ensign_destroy(clients[i]);
+    if (server > 0) {
+        kill(server, SIGTERM);
+        waitpid(server, &status, 0);
+    }
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command) == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
+}
+
+/* ------------------------------------------------------------------ queries */
+typedef struct rows_t {         /* what a query gave */
+    uint64_t count, first, last;
+    bool ascending;             /* by id, and each number one above the number before */
+    bool committed;             /* all say when */
+    int status;
+    char text[SHOWN];
+} rows_t;
+
+static ensign_call_t open_call(int key, const char *method, const void *message, size_t len)
+{
+    ensign_call_desc_t d;
+    ensign_slice_t first;
+    ensign_call_t k;
+
+    memset(&d, 0, sizeof d);
+    d.method = method;
+    d.wait_for_ready = true;
+    k = ensign_call_open(clients[key], &d);
+    if (!k.id) fail_msg("%s", ensign_error(clients[key])->text);
+    first.ptr = (const uint8_t *)message;
+    first.len = len;
+    assert_int_equal(ensign_call_send(clients[key], k, first, 0), ENSIGN_OK);
+    assert_int_equal(ensign_call_half_close(clients[key], k), ENSIGN_OK);
+    return k;
+}
+
+static ensign_call_t ask(int key, const char *method, const char *sql)
+{
+    uint8_t bytes[2048];
+    ensi_pb_query_t q;
+    size_t len = 0;
+
+    memset(&q, 0, sizeof q);
+    q.query.ptr = (const uint8_t *)sql;
+    q.query.len = strlen(sql);
+    assert_true(ensi_pb_encode(ensi_pb_query_fields, &q, bytes, sizeof bytes, &len));
+    return open_call(key, method, bytes, len);
+}
+
+static void note_row(rows_t *r, ensign_slice_t message, uint8_t id[10])
+{
+    ensi_pb_event_wrapper_t w;
+    ensi_pb_event_t e;
+    char digits[9] = "";
+    uint64_t number;
+
+    assert_true(ensi_pb_decode(ensi_pb_event_wrapper_fields, &w, message.ptr, message.len));
+    assert_true(ensi_pb_decode(ensi_pb_event_fields, &e, w.event.ptr, w.event.len));
+    assert_true(e.data.len >= 8 && w.id.len == 10);
+    assert_int_equal(w.local_id.len, 0);
+    memcpy(digits, e.data.ptr, 8);
+    number = strtoull(digits, NULL, 10);
+    if (r->count && (number != r->last + 1 || memcmp(w.id.ptr, id, 10) <= 0)) r->ascending = false;
+    if (!w.has_committed) r->committed = false;
+    if (r->count++ == 0) r->first = number;
+    r->last = number;
+    memcpy(id, w.id.ptr, 10);
+}
+
+/* Up to `most` rows, or to the end. */
+static bool read_rows(int key, ensign_call_t k, uint64_t most, rows_t *r, uint8_t id[10])
+{
+    while (r->count < most) {
+        const ensign_notice_t *n = next(clients[key], k.id);
+        if (n->type == ENSIGN_NOTICE_MESSAGE) note_row(r, n->as.message.bytes, id);
+        if (!n->last) continue;
+        r->status = n->as.end.status;
+        snprintf(r->text, sizeof r->text, "%.*s", (int)n->as.end.text.len, (const char *)n->as.end.text.ptr);
+        return false;
+    }
+    return true;
+}
+
+static rows_t rows_of(int key, ensign_call_t k)
+{
+    rows_t r;
+    uint8_t id[10];
+
+    memset(&r, 0, sizeof r);
+    r.ascending = r.committed = true;
+    read_rows(key, k, UINT64_MAX, &r, id);
+    return r;
+}
+
+static rows_t query(const char *sql)
+{
+    return rows_of(ALL, ask(ALL, ENSQL, sql));
+}
+
+static void rows_are(const char *sql, uint64_t first, uint64_t count)
+{
+    rows_t r = query(sql);
+    if (r.status != ENSIGN_GRPC_OK || r.count != count || (count && (r.first != first || !r.ascending)))
+        fail_msg("%s: status %d %s, %" PRIu64 " rows from %" PRIu64, sql, r.status, r.text, r.count, r.first);
+    assert_true(r.committed);
+}
+
+static void rows_come_in_order(void **state)
+{
+    (void)state;
+    rows_are("SELECT * FROM small", 0, SMALL);
+    rows_are("SELECT * FROM large", 0, LARGE);
+    rows_are("select data as d from small.schema.2 where (data = 'x'", 0, SMALL);
+}
+
+static void offset_and_limit(void **state)
+{
+    (void)state;
+    rows_are("SELECT * FROM small OFFSET 10", 10, SMALL - 10);
+    rows_are("SELECT * FROM small LIMIT 7;", 0, 7);
+    rows_are("SELECT * FROM small OFFSET 299", 299, 1);
+    rows_are("SELECT * FROM small LIMIT 3 OFFSET 290", 290, 3);
+    rows_are("SELECT * FROM small OFFSET 298 LIMIT 18446744073709551615", 298, 2);
+    rows_are("SELECT * FROM large OFFSET 2500 LIMIT 400", 2500, 400);
+}
+
+static void no_rows_are_no_error(void **state)
+{
+    (void)state;
+    rows_are("SELECT * FROM empty", 0, 0);
+    rows_are("SELECT * FROM small OFFSET 300", 0, 0);
+    rows_are("SELECT * FROM large OFFSET 18446744073709551615", 0, 0);
+    rows_are("SELECT * FROM small LIMIT 0", 0, 0);
+}
+
+static void errors_have_the_words_of_the_service(void **state)
+{
+    static const char *const rows[][2] = {
+        { "", "invalid query" },
+        { "  ", "empty query is invalid" },
+        { "SELECT * FROM nowhere", "unknown topic in query" },
+        { "SELECT * FROM Small", "unknown topic in query" },
+        { "SELECT * FROM orders", "syntax error at position 14 near \"OR\": invalid topic identifier" },
+        { "SELECT * FROM '\xc3\xa9%'",
+          "syntax error at position 14 near \"\xc3\xa9%\": invalid topic identifier" },
+        { "SELECT * FROM \"small\"",
+          "syntax error at position 14 near \"\\\"\": the query is complete here, only ; may follow" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        rows_t r = query(rows[i][0]);
+        assert_int_equal(r.status, ENSIGN_GRPC_INVALID_ARGUMENT);
+        assert_int_equal(r.count, 0);
+        assert_string_equal(r.text, rows[i][1]);
+    }
+}
+
+static void broken_messages_are_refused(void **state)
+{
+    static const char *const messages[] = {
+        "\x0a\x7f*", "\x0a\x01\xff", "\x0a\x13SELECT * FROM small\x12\x02\x2a\x09",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof messages / sizeof messages[0]; i++) {
+        rows_t r = rows_of(ALL, open_call(ALL, ENSQL, messages[i], strlen(messages[i])));
+        assert_int_equal(r.status, ENSIGN_GRPC_INTERNAL);
+        assert_string_equal(r.text, "grpc: failed to unmarshal the received message");
+    }
+}
+
+/* A parameter of each kind, and none of them counts. */
+static void parameters_are_taken_and_ignored(void **state)
+{
+    static const char head[] = "\x0a\x1bSELECT * FROM small LIMIT 2";
+    static const uint8_t params[] = {
+        0x12, 5, 0x08, 0x03, 0x32, 1, 'i', 0x12, 9, 0x11, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f,
+        0x12, 2, 0x18, 1, 0x12, 3, 0x22, 1, 0xff, 0x12, 3, 0x2a, 1, 's', 0x12, 0,
+    };
+    uint8_t message[sizeof head - 1 + sizeof params];
+    rows_t r;
+    (void)state;
+
+    memcpy(message, head, sizeof head - 1);
+    memcpy(message + sizeof head - 1, params, sizeof params);
+    r = rows_of(ALL, open_call(ALL, ENSQL, message, sizeof message));
+    assert_int_equal(r.status, ENSIGN_GRPC_OK);
+    assert_int_equal(r.count, 2);
+}
+
+static void permissions(void **state)
+{
+    rows_t r;
+    (void)state;
+
+    r = rows_of(WRITER, ask(WRITER, ENSQL, "SELECT * FROM small"));
+    assert_int_equal(r.status, ENSIGN_GRPC_PERMISSION_DENIED);
+    assert_string_equal(r.text, "not authorized to perform this action");
+    r = rows_of(READER, ask(READER, ENSQL, "SELECT * FROM small"));
+    assert_int_equal(r.status, ENSIGN_GRPC_OK);
+    assert_int_equal(r.count, SMALL);
+    r = rows_of(READER, ask(READER, EXPLAIN, "SELECT * FROM small"));
+    assert_int_equal(r.status, ENSIGN_GRPC_PERMISSION_DENIED);
+}
+
+static void cancelled_half_way(void **state)
+{
+    rows_t r;
+    uint8_t id[10];
+    (void)state;
+
+    for (int i = 0; i < 20; i++) {
+        ensign_call_t k = ask(ALL, ENSQL, "SELECT * FROM large");
+        memset(&r, 0, sizeof r);
+        r.ascending = true;
+        assert_true(read_rows(ALL, k, 1 + (uint64_t)i * 3, &r, id));
+        assert_int_equal(ensign_call_cancel(clients[ALL], k), ENSIGN_OK);
+        read_rows(ALL, k, UINT64_MAX, &r, id);
+        assert_int_equal(r.status, ENSIGN_GRPC_CANCELLED);
+        assert_true(r.ascending && r.count < LARGE);
+    }
+    rows_are("SELECT * FROM small", 0, SMALL);
+}
+
+static long server_kib(void)
+{
+    char path[64], line[128];
+    long kib = -1;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)server);
+    f = fopen(path, "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f)) sscanf(line, "VmRSS: %ld", &kib);
+    fclose(f);
+    assert_true(kib > 0);
+    return kib;
+}
+
+/* While it is held the server does much else, and has all the time that it would need to read ahead. What is
+   published meanwhile is not in it. */
+static void held_cursor_costs_little_and_goes_on(void **state)
+{
+    enum { CURSORS = 8, ALLOWED_KIB = 6 * 1024 };
+    ensign_call_t held[CURSORS];
+    rows_t r[CURSORS];
+    uint8_t id[CURSORS][10];
+    long before;
+    (void)state;
+
+    rows_are("SELECT * FROM large", 0, LARGE);  /* what the first of its kind takes, for good */
+    before = server_kib();
+    memset(r, 0, sizeof r);
+    for (int i = 0; i < CURSORS; i++) {
+        held[i] = ask(ALL, ENSQL, "SELECT * FROM large");
+        r[i].ascending = r[i].committed = true;
+        assert_true(read_rows(ALL, held[i], 1, &r[i], id[i]));
+        assert_int_equal(ensign_hold(clients[ALL], held[i].id, true), ENSIGN_OK);
+    }
+    for (int i = 0; i < 20; i++) rows_are("SELECT * FROM small", 0, SMALL);
+    publish("large", LARGE, 1, 16);
+    rows_are("SELECT * FROM large OFFSET 3000", LARGE, 1);
+    if (server_kib() - before > ALLOWED_KIB)
+        fail_msg("%d held cursors: from %ld to %ld KiB", CURSORS, before, server_kib());
+    for (int i = 0; i < CURSORS; i++) {
+        assert_false(read_rows(ALL, held[i], UINT64_MAX, &r[i], id[i]));
+        assert_int_equal(r[i].status, ENSIGN_GRPC_OK);
+        assert_int_equal(r[i].count, LARGE);
+        assert_true(r[i].ascending);
+    }
+}
+
+static int explain(const char *sql, rows_t *r)
+{
+    ensign_call_t k = ask(ALL, EXPLAIN, sql);
+    const ensign_notice_t *n;
+    int answers = 0;
+
+    memset(r, 0, sizeof *r);
+    do {
+        n = next(clients[ALL], k.id);
+        if (n->type == ENSIGN_NOTICE_MESSAGE) answers++;
+    } while (!n->last);
+    r->status = n->as.end.status;
+    snprintf(r->text, sizeof r->text, "%.*s", (int)n->as.end.text.len, (const char *)n->as.end.text.ptr);
+    return answers;
+}
+
+static void explain_tells_what_a_query_would_do(void **state)
+{
+    static const char plan[] =
+        ") in the order of its commits, skips 5 records, leaves out duplicates, ends after 6 rows; whole "
+        "events, not the 2 fields alone; of any schema and version; WHERE is not applied (conditions: 1)";
+    rows_t r;
+    (void)state;
+
+    assert_int_equal(explain("SELECT a, b FROM small.s.1 WHERE a=1 OFFSET 5 LIMIT 6", &r), 1);
+    assert_int_equal(r.status, ENSIGN_GRPC_OK);
+    assert_non_null(strstr(r.text, "reads topic small ("));
+    assert_non_null(strstr(r.text, plan));
+    assert_int_equal(explain("SELECT * FROM small WHERE", &r), 0);
+    assert_int_equal(r.status, ENSIGN_GRPC_INVALID_ARGUMENT);
+    assert_string_equal(r.text, "syntax error at position 25 near \"\": invalid where clause");
+    assert_int_equal(explain("SELECT * FROM nowhere", &r), 0);
+    assert_int_equal(r.status, ENSIGN_GRPC_INVALID_ARGUMENT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_come_in_order),
+        cmocka_unit_test(offset_and_limit),
+        cmocka_unit_test(no_rows_are_no_error),
+        cmocka_unit_test(errors_have_the_words_of_the_service),
+        cmocka_unit_test(broken_messages_are_refused),
+        cmocka_unit_test(parameters_are_taken_and_ignored),
+        cmocka_unit_test(permissions),
+        cmocka_unit_test(cancelled_half_way),
+        cmocka_unit_test(held_cursor_costs_little_and_goes_on),
+        cmocka_unit_test(explain_tells_what_a_query_would_do),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,477 @@
+/* query.c - the development server's queries over a store of the test's own: duplicates, the real service's
+ * oddities, what is read ahead, failures; and duplicates made whole */
+#include "../../tools/ensignd/query.c"
+#include "../../tools/ensignd/ensql.c"
+#include "../../tools/ensignd/ids.c"
+#include "../../tools/ensignd/restore.c"
+#include "../../tools/ensignd/util.c"
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+enum { RECORDS = 6000, ROWS_SHOWN = 16, MANY = 5000 };
+
+/* ------------------------------------------------------------------ a store, and a call */
+typedef struct stored_t { uint8_t key[KEY_BYTES]; uint8_t *value; size_t len; } stored_t;
+
+static stored_t stored[RECORDS];
+static size_t stored_count, read_count; /* records that scans gave out */
+static int fails_at;                    /* the call of the store that fails, counted down to 0 */
+static topic_t weather = { .name = (char *)(uintptr_t)"weather" };
+static topics_t topics;
+static service_t service = { .topics = &topics };
+static call_t call;
+static char rows[ROWS_SHOWN][64];       /* as `row_text` has them */
+static size_t row_count;
+
+static bool store_fails(why_t *why)
+{
+    why->text[0] = '\0';
+    return fails_at > 0 && --fails_at == 0;
+}
+
+bool store_scan(store_t *s, store_space_t space, bytes_t prefix, bytes_t after, store_each_t *each,
+                void *user, why_t *why)
+{
+    (void)s;
+    assert_int_equal(space, STORE_EVENT);
+    if (store_fails(why)) return false;
+    for (size_t i = 0; i < stored_count; i++) {
+        const stored_t *r = &stored[i];
+        if (memcmp(r->key, prefix.ptr, prefix.len) != 0) continue;
+        if (after.len && memcmp(r->key, after.ptr, after.len) <= 0) continue;
+        read_count++;
+        if (!each(user, bytes_of(r->key, KEY_BYTES), bytes_of(r->value, r->len))) break;
+    }
+    return true;
+}
+
+bool store_get(store_t *s, store_space_t space, bytes_t key, buf_t *value, why_t *why)
+{
+    (void)s;
+    (void)space;
+    if (store_fails(why)) return false;
+    for (size_t i = 0; i < stored_count; i++)
+        if (bytes_eq(key, bytes_of(stored[i].key, KEY_BYTES))) buf_put(value, stored[i].value, stored[i].len);
+    return true;
+}
+
+bool store_tail(store_t *s, store_space_t space, bytes_t prefix, buf_t *key, why_t *why)
+{
+    (void)s;
+    (void)space;
+    (void)prefix;
+    if (store_fails(why)) return false;
+    if (stored_count) buf_put(key, stored[stored_count - 1].key, KEY_BYTES);
+    return true;
+}
+
+topic_t *topics_by_name(const topics_t *t, const ulid_t *project, bytes_t name)
+{
+    (void)t;
+    (void)project;
+    return bytes_is(name, weather.name) ? &weather : NULL;
+}
+
+static void add_text(char *out, size_t cap, const char *format, ...)
+{
+    size_t n = strlen(out);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(out + n, cap - n, format, args);
+    va_end(args);
+}
+
+/* "number data mimetype type [key=value...]", what is not there left out; "!" if it is a duplicate, "@" if it
+   says when it was committed. */
+static void row_text(bytes_t row, char *out, size_t cap)
+{
+    ensi_pb_event_metadata_entry_t m;
+    ensi_pb_event_wrapper_t w;
+    ensi_pb_event_t e;
+    ensign_slice_t entry;
+    size_t at = 0;
+
+    assert_true(ensi_pb_decode(ensi_pb_event_wrapper_fields, &w, row.ptr, row.len));
+    assert_true(ensi_pb_decode(ensi_pb_event_fields, &e, w.event.ptr, w.event.len));
+    out[0] = '\0';
+    add_text(out, cap, "%d %.*s", w.id.ptr[9], (int)e.data.len, e.data.ptr ? (const char *)e.data.ptr : "");
+    if (e.mimetype) add_text(out, cap, " %d", (int)e.mimetype);
+    if (e.has_type) add_text(out, cap, " %.*s", (int)e.type.name.len, (const char *)e.type.name.ptr);
+    while (ensi_pb_span_next(e.metadata, ENSI_PB_EVENT_METADATA_TAG, &at, &entry)) {
+        assert_true(ensi_pb_decode(ensi_pb_event_metadata_entry_fields, &m, entry.ptr, entry.len));
+        add_text(out, cap, " %.*s=%.*s", (int)m.key.len, (const char *)m.key.ptr, (int)m.value.len,
+                 m.value.ptr ? (const char *)m.value.ptr : "");
+    }
+    if (e.has_created) add_text(out, cap, " %ds", (int)e.created.seconds);
+    if (w.has_compression) add_text(out, cap, " gz");
+    if (w.is_duplicate) add_text(out, cap, "!");
+    if (w.has_committed) add_text(out, cap, "@");
+}
+
+void call_send(call_t *c, bytes_t message)
+{
+    if (message.len && row_count < ROWS_SHOWN) row_text(message, rows[row_count], sizeof rows[0]);
+    row_count++;
+    buf_put(&c->out, message.ptr, message.len);
+}
+
+void call_end(call_t *c, int status, const char *text)
+{
+    assert_false(c->ended);
+    c->ended = true;
+    c->status = status;
+    c->status_text = x_strdup(text ? text : "");
+}
+
+/* ------------------------------------------------------------------ records */
+typedef struct record_t {
+    const char *data;           /* NULL: no event at all */
+    int mimetype;
+    const char *type, *pairs[4];
+    int created;
+    uint8_t of;                 /* the number of its original; 0: it is no duplicate */
+    bool compressed;
+} record_t;
+
+static ensign_slice_t slice_of(const char *s)
+{
+    ensign_slice_t x;
+    x.ptr = (const uint8_t *)s;
+    x.len = s ? strlen(s) : 0;
+    return x;
+}
+
+static size_t put_pairs(uint8_t *out, const char *const *pairs)
+{
+    uint8_t *p = out;
+
+    for (int i = 0; i < 4 && pairs[i]; i += 2) {
+        size_t n = ensi_pb_bytes_size(1, strlen(pairs[i])) + ensi_pb_bytes_size(2, strlen(pairs[i + 1]));
+        p = ensi_pb_put_varint(p, ENSI_PB_EVENT_METADATA_TAG << 3 | PB_WT_STRING);
+        p = ensi_pb_put_varint(p, n);
+        p = ensi_pb_put_bytes(p, 1, slice_of(pairs[i]));
+        p = ensi_pb_put_bytes(p, 2, slice_of(pairs[i + 1]));
+    }
+    return (size_t)(p - out);
+}
+
+/* As a wrapper, with number `n` in its id, and committed. */
+static size_t encode_record(const record_t *r, uint8_t n, uint8_t *out, size_t cap)
+{
+    uint8_t event[1200], pairs[200], id[10] = { 0 }, of[10] = { 0 };
+    ensi_pb_event_wrapper_t w;
+    ensi_pb_event_t e;
+    size_t len = 0;
+
+    memset(&e, 0, sizeof e);
+    memset(&w, 0, sizeof w);
+    e.data = slice_of(r->data);
+    e.mimetype = r->mimetype;
+    e.has_type = r->type != NULL;
+    e.type.name = slice_of(r->type);
+    e.metadata.ptr = pairs;
+    e.metadata.len = put_pairs(pairs, r->pairs);
+    e.has_created = r->created != 0;
+    e.created.seconds = r->created;
+    assert_true(ensi_pb_encode(ensi_pb_event_fields, &e, event, sizeof event, &len));
+    id[9] = n;
+    w.id.ptr = id;
+    w.id.len = sizeof id;
+    w.event.ptr = event;
+    w.event.len = r->data ? len : 0;
+    w.has_compression = r->compressed;
+    w.compression.level = 9;
+    of[9] = r->of;
+    w.is_duplicate = r->of != 0;
+    w.duplicate_id.ptr = of;
+    w.duplicate_id.len = r->of ? sizeof of : 0;
+    w.has_committed = true;
+    w.committed.seconds = 5;
+    assert_true(ensi_pb_encode(ensi_pb_event_wrapper_fields, &w, out, cap, &len));
+    return len;
+}
+
+static void store_bytes(const void *value, size_t len)
+{
+    stored_t *r = &stored[stored_count++];
+
+    assert_true(stored_count <= RECORDS);
+    memcpy(r->key, weather.id.b, 16);
+    memset(r->key + 16, 0, 8);
+    r->key[24] = (uint8_t)(stored_count >> 8);
+    r->key[25] = (uint8_t)(stored_count & 0xff);
+    r->value = x_alloc(len);
+    r->len = len;
+    memcpy(r->value, value, len);
+}
+
+static void store(record_t r)
+{
+    uint8_t bytes[1500];
+    store_bytes(bytes, encode_record(&r, (uint8_t)((stored_count + 1) & 0xff), bytes, sizeof bytes));
+}
+
+/* ------------------------------------------------------------------ queries */
+static void start(const char *sql, bool duplicates)
+{
+    uint8_t bytes[300];
+    ensi_pb_query_t q;
+    size_t len = 0;
+
+    memset(&q, 0, sizeof q);
+    q.query = slice_of(sql);
+    q.include_duplicates = duplicates;
+    assert_true(ensi_pb_encode(ensi_pb_query_fields, &q, bytes, sizeof bytes, &len));
+    memset(&call, 0, sizeof call);
+    call.claims.has_project = true;
+    row_count = read_count = 0;
+    rpc_ensql(&service, &call, bytes_of(bytes, len));
+}
+
+/* What the pump does when the queue has become short. */
+static void read_all(void)
+{
+    while (!call.ended) {
+        call.out.start = call.out.end = 0;
+        call.refill(&service, &call);
+    }
+}
+
+static void finish_call(void)
+{
+    ensql_closed(&service, &call);
+    assert_null(call.state);
+    buf_free(&call.out);
+    free(call.status_text);
+}
+
+/* The rows, up to a NULL. */
+static void gives(const char *sql, bool duplicates, const char *const *wanted)
+{
+    size_t n = 0;
+
+    start(sql, duplicates);
+    read_all();
+    assert_int_equal(call.status, GRPC_OK);
+    assert_string_equal(call.status_text, "");
+    for (; wanted[n]; n++) {
+        assert_true(n < row_count);
+        assert_string_equal(rows[n], wanted[n]);
+    }
+    assert_int_equal(row_count, n);
+    finish_call();
+}
+#define GIVES(sql, duplicates, ...) \
+    do { \
+        static const char *const wanted[] = { __VA_ARGS__, NULL }; \
+        gives(sql, duplicates, wanted); \
+    } while (0)
+
+static int clean(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < stored_count; i++) free(stored[i].value);
+    stored_count = 0;
+    fails_at = 0;
+    service.strict = false;
+    return 0;
+}
+
+static void duplicates_are_left_out(void **state)
+{
+    (void)state;
+    store((record_t){ .data = "a" });
+    store((record_t){ .of = 1 });
+    store((record_t){ .data = "b" });
+    store((record_t){ .data = "", .created = 4, .of = 3 });
+    store((record_t){ .data = "c" });
+    GIVES("SELECT * FROM weather", false, "1 a@", "3 b@", "5 c@");
+    GIVES("SELECT * FROM weather LIMIT 2", false, "1 a@", "3 b@");
+    GIVES("SELECT * FROM weather OFFSET 2", false, "3 b@", "5 c@");
+    GIVES("SELECT * FROM weather OFFSET 1 LIMIT 1", false, "3 b@");
+    GIVES("SELECT * FROM weather OFFSET 3 LIMIT 9", true, "4 b 4s!@", "5 c@");
+}
+
+static void duplicates_are_made_whole(void **state)
+{
+    (void)state;
+    store((record_t){ .data = "a", .mimetype = 50, .type = "T", .pairs = { "k", "1", "m", "2" }, .created = 7,
+                      .compressed = true });
+    store((record_t){ .of = 1 });
+    store((record_t){ .data = "", .of = 1 });
+    store((record_t){ .data = "", .pairs = { "k", "9", "z", "" }, .created = 8, .of = 1 });
+    store((record_t){ .data = "own", .mimetype = 3, .type = "U", .created = 8, .of = 1 });
+    GIVES("SELECT * FROM weather", true, "1 a 50 T k=1 m=2 7s gz@", "2 a 50 T k=1 m=2 7s gz!@",
+          "3 a 50 T k=1 m=2 7s gz!@", "4 a 50 T k=9 z= m=2 8s!@", "5 own 3 U k=1 m=2 8s!@");
+    GIVES("SELECT * FROM weather LIMIT 2", true, "1 a 50 T k=1 m=2 7s gz@", "2 a 50 T k=1 m=2 7s gz!@");
+}
+
+static void what_cannot_be_read_is_left_out(void **state)
+{
+    (void)state;
+    store((record_t){ .data = "a" });
+    store_bytes("\x0a\x7f", 2);
+    store((record_t){ .of = 77 });
+    store_bytes("\x60\x01\x6a\x02" "ab", 6);       /* a duplicate of no RLID */
+    store_bytes("\x4a\x02\x0a\x7f", 4);         /* an event that is none, and its duplicate */
+    store((record_t){ .data = "", .created = 1, .of = 5 });
+    store((record_t){ .data = "b" });
+    stored[4].value[0] = 0x3a;                  /* the wrapper's key instead: no event */
+    GIVES("SELECT * FROM weather OFFSET 5", true, "6  1s!@", "7 b@");
+    GIVES("SELECT * FROM weather LIMIT 1", true, "1 a@");
+    stored[4].value[0] = 0x4a;
+    GIVES("SELECT * FROM weather OFFSET 5", true, "7 b@");
+}
+
+static void strict_is_as_the_service_is(void **state)
+{
+    uint8_t query[] = "\x0a\x04junk";
+    (void)state;
+
+    store((record_t){ .data = "a", .mimetype = 1 });
+    store((record_t){ .of = 1 });
+    start("SELECT * FROM weather LIMIT 0", false);
+    read_all();
+    assert_int_equal(row_count, 0);
+    finish_call();
+    start("SELECT * FROM \"weather\"", false);
+    assert_int_equal(call.status, GRPC_INVALID_ARGUMENT);
+    finish_call();
+
+    service.strict = true;
+    GIVES("SELECT * FROM weather LIMIT 0", true, "1 a 1");
+    GIVES("SELECT * FROM weather", true, "1 a 1", "2 a 1!");
+    start("SELECT * FROM \"weather\"", false);
+    assert_true(call.ended);
+    assert_int_equal(call.status, GRPC_OK);
+    assert_int_equal(row_count, 0);
+    finish_call();
+    memset(&call, 0, sizeof call);
+    call.claims.has_project = true;
+    rpc_explain(&service, &call, bytes_of(query, sizeof query - 1));
+    assert_int_equal(call.status, GRPC_UNIMPLEMENTED);
+    assert_string_equal(call.status_text, "explain query is not implemented yet");
+    finish_call();
+}
+
+/* The queue never holds more than it should, and one refill does not read the whole topic. */
+static void reads_no_further_than_it_must(void **state)
+{
+    static char data[1001];
+    size_t seen = 0;
+    (void)state;
+
+    memset(data, 'x', sizeof data - 1);
+    for (int i = 0; i < MANY; i++) store((record_t){ .data = data });
+    start("SELECT * FROM weather", false);
+    assert_true(!call.ended && call.refill_below > 0 && row_count == 0);
+    while (!call.ended) {
+        size_t before = read_count;
+        call.refill(&service, &call);
+        assert_true(buf_len(&call.out) < QUEUE_FULL + 1100);
+        assert_true(call.ended || buf_len(&call.out) >= QUEUE_FULL);
+        assert_true(read_count - before < QUEUE_FULL / 1000 + 2);
+        if (buf_len(&call.out) > call.refill_below - 1)
+            buf_take(&call.out, buf_len(&call.out) - (call.refill_below - 1));
+        seen++;
+    }
+    assert_int_equal(row_count, MANY);
+    assert_true(seen > MANY * 1000 / QUEUE_FULL);
+    finish_call();
+
+    start("SELECT * FROM weather OFFSET 4999", false);
+    for (seen = 0; !call.ended; seen++) {
+        size_t before = read_count;
+        call.refill(&service, &call);
+        assert_true(read_count - before <= EXAMINE_MAX);
+    }
+    assert_int_equal(seen, MANY / EXAMINE_MAX + 1);
+    assert_int_equal(row_count, 1);
+    finish_call();
+}
+
+static void younger_records_are_not_in_it(void **state)
+{
+    (void)state;
+    store((record_t){ .data = "a" });
+    store((record_t){ .data = "b" });
+    start("SELECT * FROM weather", false);
+    store((record_t){ .data = "c" });
+    read_all();
+    assert_int_equal(row_count, 2);
+    finish_call();
+    /* the last one of those that were there is taken away meanwhile */
+    start("SELECT * FROM weather", false);
+    free(stored[2].value);
+    stored_count = 2;
+    store((record_t){ .data = "d" });
+    stored[2].key[24]++;
+    read_all();
+    assert_int_equal(row_count, 2);
+    finish_call();
+}
+
+static void failures_of_the_store_are_told(void **state)
+{
+    (void)state;
+    store((record_t){ .data = "a" });
+    store((record_t){ .of = 1 });
+    for (int at = 1; at <= 3; at++) {           /* tail, scan, get */
+        fails_at = at;
+        start("SELECT * FROM weather", true);
+        read_all();
+        assert_int_equal(call.status, GRPC_INTERNAL);
+        assert_string_equal(call.status_text, "could not execute query");
+        assert_int_equal(row_count, at == 3);
+        finish_call();
+    }
+}
+
+static void no_project_no_query(void **state)
+{
+    (void)state;
+    memset(&call, 0, sizeof call);
+    rpc_ensql(&service, &call, bytes_text("\x0a\x04junk"));
+    assert_int_equal(call.status, GRPC_PERMISSION_DENIED);
+    finish_call();
+    memset(&call, 0, sizeof call);
+    rpc_explain(&service, &call, bytes_text("\x0a\x04junk"));
+    assert_int_equal(call.status, GRPC_PERMISSION_DENIED);
+    finish_call();
+    memset(&call, 0, sizeof call);
+    ensql_half_close(&service, &call);
+    assert_int_equal(call.status, GRPC_INTERNAL);
+    finish_call();
+}
+
+/* A second message, or the end of the first one's stream, changes nothing. */
+static void one_request_is_all(void **state)
+{
+    (void)state;
+    store((record_t){ .data = "a" });
+    start("SELECT * FROM weather", false);
+    rpc_ensql(&service, &call, bytes_text("\x0a\x04junk"));
+    ensql_half_close(&service, &call);
+    assert_false(call.ended);
+    read_all();
+    assert_int_equal(row_count, 1);
+    finish_call();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(duplicates_are_left_out, clean),
+        cmocka_unit_test_teardown(duplicates_are_made_whole, clean),
+        cmocka_unit_test_teardown(what_cannot_be_read_is_left_out, clean),
+        cmocka_unit_test_teardown(strict_is_as_the_service_is, clean),
+        cmocka_unit_test_teardown(reads_no_further_than_it_must, clean),
+        cmocka_unit_test_teardown(younger_records_are_not_in_it, clean),
+        cmocka_unit_test_teardown(failures_of_the_store_are_told, clean),
+        cmocka_unit_test_teardown(no_project_no_query, clean),
+        cmocka_unit_test_teardown(one_request_is_all, clean),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
