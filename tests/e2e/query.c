@@ -104,11 +104,13 @@ static const ensign_notice_t *next(ensign_t *c, uint32_t handle)
     return n;
 }
 
-static void make_topic(const char *name)
+static ensign_topic_t make_topic(const char *name)
 {
     ensign_request_t r = ensign_topic_ensure(clients[ALL], name, NULL);
     const ensign_notice_t *n = next(clients[ALL], r.id);
     if (n->error) fail_msg("%s", n->error->text);
+    assert_int_equal(n->type, ENSIGN_NOTICE_TOPIC);
+    return *n->as.topic;        /* its slices are gone with the notice */
 }
 
 static void event_text(char *out, size_t size, uint64_t number)
@@ -213,7 +215,7 @@ static ensign_call_t open_call(int key, const char *method, const void *message,
     return k;
 }
 
-static ensign_call_t ask(int key, const char *method, const char *sql)
+static ensign_call_t ask_with(int key, const char *method, const char *sql, bool duplicates)
 {
     uint8_t bytes[2048];
     ensi_pb_query_t q;
@@ -222,8 +224,14 @@ static ensign_call_t ask(int key, const char *method, const char *sql)
     memset(&q, 0, sizeof q);
     q.query.ptr = (const uint8_t *)sql;
     q.query.len = strlen(sql);
+    q.include_duplicates = duplicates;
     assert_true(ensi_pb_encode(ensi_pb_query_fields, &q, bytes, sizeof bytes, &len));
     return open_call(key, method, bytes, len);
+}
+
+static ensign_call_t ask(int key, const char *method, const char *sql)
+{
+    return ask_with(key, method, sql, false);
 }
 
 static void note_row(rows_t *r, ensign_slice_t message, uint8_t id[10])
@@ -448,6 +456,55 @@ static void held_cursor_costs_little_and_goes_on(void **state)
     }
 }
 
+/* Returns once the server has been through the topic; false: it does not know policies. */
+static bool deduplicate(ensign_topic_t topic)
+{
+    ensi_pb_topic_policy_t policy;
+    const ensign_notice_t *n;
+    uint8_t bytes[100];
+    char id[27];
+    size_t len = 0;
+    ensign_call_t k;
+    int status;
+
+    memset(&policy, 0, sizeof policy);
+    ensign_ulid_text(topic.id, id);
+    policy.id.ptr = (const uint8_t *)id;
+    policy.id.len = 26;
+    policy.has_deduplication_policy = true;
+    policy.deduplication_policy.strategy = ENSI_PB_DEDUPLICATION_STRATEGY_STRICT;
+    assert_true(ensi_pb_encode(ensi_pb_topic_policy_fields, &policy, bytes, sizeof bytes, &len));
+    k = open_call(ALL, "/ensign.v1beta1.Ensign/SetTopicPolicy", bytes, len);
+    do n = next(clients[ALL], k.id);
+    while (!n->last);
+    status = n->as.end.status;
+    if (status == ENSIGN_GRPC_UNIMPLEMENTED) return false;
+    assert_int_equal(status, ENSIGN_GRPC_OK);
+    while (make_topic("twice").state == ENSIGN_TOPIC_PENDING) {}
+    return true;
+}
+
+static void duplicates_are_left_out_or_made_whole(void **state)
+{
+    static const int numbers[] = { 5, 5, 6, 5, 7 };
+    ensign_topic_t topic = make_topic("twice");
+    rows_t r;
+    (void)state;
+
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        publish("twice", (uint64_t)numbers[i], 1, 16);
+    if (!deduplicate(topic)) skip();
+    rows_are("SELECT * FROM twice", 5, 3);
+    rows_are("SELECT * FROM twice OFFSET 1", 6, 2);     /* the one that is left out counts */
+    rows_are("SELECT * FROM twice OFFSET 1 LIMIT 1", 6, 1);
+    r = rows_of(ALL, ask_with(ALL, ENSQL, "SELECT * FROM twice", true));
+    assert_int_equal(r.status, ENSIGN_GRPC_OK);
+    assert_int_equal(r.count, 5);
+    assert_true(r.first == 5 && r.last == 7);
+    r = rows_of(ALL, ask_with(ALL, ENSQL, "SELECT * FROM twice OFFSET 1 LIMIT 1", true));
+    assert_true(r.count == 1 && r.first == 5);
+}
+
 static int explain(const char *sql, rows_t *r)
 {
     ensign_call_t k = ask(ALL, EXPLAIN, sql);
@@ -495,6 +552,7 @@ int main(void)
         cmocka_unit_test(permissions),
         cmocka_unit_test(cancelled_half_way),
         cmocka_unit_test(held_cursor_costs_little_and_goes_on),
+        cmocka_unit_test(duplicates_are_left_out_or_made_whole),
         cmocka_unit_test(explain_tells_what_a_query_would_do),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
