@@ -331,7 +331,7 @@ static void errors_have_the_words_of_the_service(void **state)
         { "SELECT * FROM '\xc3\xa9%'",
           "syntax error at position 14 near \"\xc3\xa9%\": invalid topic identifier" },
         { "SELECT * FROM \"small\"",
-          "syntax error at position 14 near \"\\\"\": the query is complete here, only ; may follow" },
+          "syntax error at position 14 near \"\\\"\": unexpected character; names stand without quotes" },
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -346,6 +346,7 @@ static void broken_messages_are_refused(void **state)
 {
     static const char *const messages[] = {
         "\x0a\x7f*", "\x0a\x01\xff", "\x0a\x13SELECT * FROM small\x12\x02\x2a\x09",
+        "\x0a\x13SELECT * FROM small\x12\x03\x2a\x01\xff", "\x0a\x13SELECT * FROM small\x12\x03\x32\x01\xff",
     };
     (void)state;
     for (size_t i = 0; i < sizeof messages / sizeof messages[0]; i++) {

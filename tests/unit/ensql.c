@@ -201,16 +201,19 @@ static const row_t refused[] = {
     { "SELECT * FROM topic WHERE a='x' '\\'", AT("32", "'\\\\'") "quoted string missing closing quote" },
 };
 
+#define NO_TOKEN "unexpected character; names stand without quotes"
+#define BEHIND "only ; may follow the end of the query"
+
 /* The service's parser panics at these, and its client sees no rows and no error. */
 static const row_t crashes[] = {
-    { "SELECT * FROM \"topic\"", AT("14", "\\\"") },
-    { "SELECT * FROM `topic`", AT("14", "`") },
-    { "SELECT * FROM topic @", AT("20", "@") },
-    { "SELECT * FROM topic ''", AT("20", "''") },
-    { "SELECT * FROM topic; SELECT", AT("21", "SELECT") },
-    { "SELECT * FROM topic LIMIT 3 /", AT("28", "/") },
-    { "SELECT * FROM topic.?", AT("20", "?") },
-    { "SELECT * FROM topic WHERE a=1 \xc3\xa9", AT("30", "\xc3\xa9") },
+    { "SELECT * FROM \"topic\"", AT("14", "\\\"") NO_TOKEN },
+    { "SELECT * FROM `topic`", AT("14", "`") NO_TOKEN },
+    { "SELECT * FROM topic @", AT("20", "@") NO_TOKEN },
+    { "SELECT * FROM topic ''", AT("20", "''") BEHIND },
+    { "SELECT * FROM topic; SELECT", AT("21", "SELECT") BEHIND },
+    { "SELECT * FROM topic LIMIT 3 /", AT("28", "/") NO_TOKEN },
+    { "SELECT * FROM topic.?", AT("20", "?") NO_TOKEN },
+    { "SELECT * FROM topic WHERE a=1 \xc3\xa9", AT("30", "\xc3\xa9") NO_TOKEN },
 };
 
 /* As the accepted table has it. */
@@ -278,14 +281,13 @@ static void crashes_are_told_apart(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++) {
-        char text[200], *copy;
+        char *copy;
         ensql_query_t q;
         ensql_text_t error;
 
         if (parse(crashes[i].sql, strlen(crashes[i].sql), &q, &error, &copy) != ENSQL_CRASH)
             fail_msg("%s: %s", crashes[i].sql, error.text);
-        snprintf(text, sizeof text, "%sthe query is complete here, only ; may follow", crashes[i].says);
-        assert_string_equal(error.text, text);
+        assert_string_equal(error.text, crashes[i].says);
         free(copy);
     }
 }

@@ -283,7 +283,9 @@ static bool crash(parser_t *p)
     token_t t = peek(p);
     size_t n = t.len ? t.len : utf8_take(s, &rune);
 
-    syntax(p, p->at, bytes_of(s.ptr, n ? n : 1), "the query is complete here, only ; may follow");
+    syntax(p, p->at, bytes_of(s.ptr, n ? n : 1),
+           t.len ? "only ; may follow the end of the query"
+                 : "unexpected character; names stand without quotes");
     p->result = ENSQL_CRASH;
     return false;
 }

@@ -77,8 +77,8 @@ static const char help_text[] =
     "\n"
     "Queries are read and refused as by the service, which executes of them the topic, OFFSET and LIMIT: no\n"
     "selection of fields, no schema, no WHERE. Other than there, LIMIT 0 gives no rows, rows tell when they\n"
-    "were committed, and where the service's parser breaks down there is an error. Explain answers whether a\n"
-    "query would run, and in the text of its status how.\n"
+    "were committed, and where the service's parser breaks down there is an error. Explain answers whether\n"
+    "a query would run, and in the text of its status how.\n"
     "\n"
     "Secrets lie in the data folder in the clear. It is a tool for development.\n";
 

@@ -154,7 +154,9 @@ static bool params_are_read(ensi_pb_span_t params)
     size_t at = 0;
 
     while (ensi_pb_span_next(params, ENSI_PB_QUERY_PARAMS_TAG, &at, &item))
-        if (!ensi_pb_decode(ensi_pb_parameter_fields, &p, item.ptr, item.len)) return false;
+        if (!ensi_pb_decode(ensi_pb_parameter_fields, &p, item.ptr, item.len) || !ensql_is_utf8(view(p.s)) ||
+            !ensql_is_utf8(view(p.name)))
+            return false;
     return true;
 }
 
