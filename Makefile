@@ -171,6 +171,8 @@ $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) -lcmocka $(LIBS)
 
+$(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
+
 $(FUZZ): $(B)/%: %.c tests/fuzz/replay.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)

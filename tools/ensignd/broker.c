@@ -64,7 +64,6 @@ void broker_put(broker_t *b, const broker_event_t *e, size_t arena_end)
 
 static bool keep(broker_t *b, why_t *why)
 {
-    if (!b->store) return true;
     for (size_t i = 0; i < b->count; i++) {
         const broker_event_t *e = &b->events[i];
         uint8_t *key = b->keys + i * KEY_BYTES;

@@ -181,7 +181,7 @@ static bool open_all(server_t *s, why_t *why)
 
     if (!catch_signals(why)) return false;
     if (o->env_file) (void)remove(o->env_file);     /* who waits for it must not find the last run's */
-    if (o->data && !(s->store = store_open(&store_sqlite, o->data, STORE_WRITE, why))) return false;
+    if (!(s->store = store_open(&store_sqlite, o->data, STORE_WRITE, why))) return false;
     if (!open_keys(s, why)) return false;
     s->h2_fd = listen_on(o->listen, o->port, &s->port, why);
     if (s->h2_fd < 0) return false;

@@ -41,7 +41,7 @@ static const char help_text[] =
     "ensignd - a development server for Ensign clients, with its auth service\n"
     "\n"
     "    ensignd --data FOLDER [option...]      keeps all events, topics and keys in FOLDER\n"
-    "    ensignd [--memory] [option...]         keeps nothing: for tests\n"
+    "    ensignd [--memory] [option...]         keeps all in memory until it ends: for tests\n"
     "    ensignd --data FOLDER --dump TOPIC     prints the stored events, one JSON line each, and ends\n"
     "\n"
     "    --port N               of the gRPC service [5356]; 0: the system chooses\n"

@@ -8,12 +8,17 @@ store_t *store_open(const store_engine_t *engine, const char *folder, store_mode
 
 bool store_append(store_t *s, const store_record_t *batch, size_t n, why_t *why)
 {
-    return !s || s->engine->append(s, batch, n, why);
+    return s->engine->append(s, batch, n, why);
+}
+
+bool store_remove(store_t *s, store_space_t space, bytes_t prefix, size_t most, size_t *removed, why_t *why)
+{
+    return s->engine->remove(s, space, prefix, most, removed, why);
 }
 
 bool store_commit(store_t *s, why_t *why)
 {
-    return !s || s->engine->commit(s, why);
+    return s->engine->commit(s, why);
 }
 
 bool store_put(store_t *s, store_space_t space, bytes_t key, bytes_t value, why_t *why)
@@ -41,13 +46,13 @@ bool store_get(store_t *s, store_space_t space, bytes_t key, buf_t *value, why_t
 bool store_scan(store_t *s, store_space_t space, bytes_t prefix, bytes_t after, store_each_t *each,
                 void *user, why_t *why)
 {
-    return !s || s->engine->scan(s, space, prefix, after, each, user, why);
+    return s->engine->scan(s, space, prefix, after, each, user, why);
 }
 
 bool store_tail(store_t *s, store_space_t space, bytes_t prefix, buf_t *key, why_t *why)
 {
     key->start = key->end = 0;
-    return !s || s->engine->tail(s, space, prefix, key, why);
+    return s->engine->tail(s, space, prefix, key, why);
 }
 
 void store_close(store_t *s)

@@ -1,7 +1,7 @@
 /* store_sqlite.c - the first engine of store.h; the only file that knows SQLite
  *
  * One table, clustered by key. WAL, and a sync at each commit: what was acked outlives the process and the
- * machine. */
+ * machine. Without a folder the same table lies in memory. */
 #include "store.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 typedef struct sqlite_store_t {
     store_t base;
     sqlite3 *db;
-    sqlite3_stmt *put, *scan, *tail;
+    sqlite3_stmt *put, *cut, *scan, *tail;
     int lock_fd;
     bool in_transaction;
 } sqlite_store_t;
@@ -24,6 +24,9 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS record(space INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,"
     " PRIMARY KEY(space, key)) WITHOUT ROWID;";
 static const char sql_put[] = "INSERT OR REPLACE INTO record(space, key, value) VALUES(?1, ?2, ?3)";
+static const char sql_cut[] =
+    "DELETE FROM record WHERE space = ?1 AND key IN"
+    " (SELECT key FROM record WHERE space = ?1 AND key >= ?2 AND key < ?3 ORDER BY key LIMIT ?4)";
 static const char sql_scan[] =
     "SELECT key, value FROM record WHERE space = ?1 AND key >= ?2 AND key < ?3 AND key > ?4 ORDER BY key";
 static const char sql_tail[] =
@@ -39,6 +42,7 @@ static void sqlite_close_store(store_t *base)
 {
     sqlite_store_t *s = (sqlite_store_t *)base;
     sqlite3_finalize(s->put);
+    sqlite3_finalize(s->cut);
     sqlite3_finalize(s->scan);
     sqlite3_finalize(s->tail);
     sqlite3_close(s->db);
@@ -83,29 +87,39 @@ static bool run(sqlite_store_t *s, const char *sql, why_t *why)
     return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK || db_fail(s, "open", why);
 }
 
-static bool open_db(sqlite_store_t *s, const char *folder, store_mode_t mode, why_t *why)
+static bool open_file(sqlite_store_t *s, const char *folder, store_mode_t mode, why_t *why)
 {
     char path[1024];
     int flags = SQLITE_OPEN_READWRITE | (mode == STORE_WRITE ? SQLITE_OPEN_CREATE : 0);
-    mode_t old = umask(077);    /* keys and secrets are in it */
-    int rc;
 
     snprintf(path, sizeof path, "%s/ensignd.db", folder);
-    rc = sqlite3_open_v2(path, &s->db, flags, NULL);
-    umask(old);
-    if (rc != SQLITE_OK && mode == STORE_READ)
-        return fail(why, "--data %s holds no ensignd.db that can be opened; name the folder of an ensignd",
-                    folder);
-    if (rc != SQLITE_OK) return db_fail(s, path, why);
+    if (sqlite3_open_v2(path, &s->db, flags, NULL) != SQLITE_OK)
+        return mode == STORE_WRITE ? db_fail(s, path, why)
+                                   : fail(why, "--data %s holds no ensignd.db that can be opened; name the "
+                                               "folder of an ensignd", folder);
     sqlite3_busy_timeout(s->db, 5000);
-    old = umask(077);
-    rc = run(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", why) && run(s, schema, why);
+    return run(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", why);
+}
+
+static bool open_memory(sqlite_store_t *s, why_t *why)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    return sqlite3_open_v2(":memory:", &s->db, flags, NULL) == SQLITE_OK || db_fail(s, "open", why);
+}
+
+static bool prepare(sqlite_store_t *s, const char *sql, sqlite3_stmt **out, why_t *why)
+{
+    return sqlite3_prepare_v2(s->db, sql, -1, out, NULL) == SQLITE_OK || db_fail(s, "prepare", why);
+}
+
+static bool open_db(sqlite_store_t *s, const char *folder, store_mode_t mode, why_t *why)
+{
+    mode_t old = umask(077);    /* keys and secrets are in it */
+    bool ok = (folder ? open_file(s, folder, mode, why) : open_memory(s, why)) && run(s, schema, why);
+
     umask(old);
-    if (!rc) return false;
-    return (sqlite3_prepare_v2(s->db, sql_put, -1, &s->put, NULL) == SQLITE_OK &&
-            sqlite3_prepare_v2(s->db, sql_scan, -1, &s->scan, NULL) == SQLITE_OK &&
-            sqlite3_prepare_v2(s->db, sql_tail, -1, &s->tail, NULL) == SQLITE_OK) ||
-           db_fail(s, "prepare", why);
+    return ok && prepare(s, sql_put, &s->put, why) && prepare(s, sql_cut, &s->cut, why) &&
+           prepare(s, sql_scan, &s->scan, why) && prepare(s, sql_tail, &s->tail, why);
 }
 
 static store_t *sqlite_open_store(const char *folder, store_mode_t mode, why_t *why)
@@ -114,7 +128,7 @@ static store_t *sqlite_open_store(const char *folder, store_mode_t mode, why_t *
 
     s->base.engine = &store_sqlite;
     s->lock_fd = -1;
-    if (prepare_folder(s, folder, mode, why) && open_db(s, folder, mode, why)) return &s->base;
+    if ((!folder || prepare_folder(s, folder, mode, why)) && open_db(s, folder, mode, why)) return &s->base;
     sqlite_close_store(&s->base);
     return NULL;
 }
@@ -130,13 +144,19 @@ static void roll_back(sqlite_store_t *s)
     s->in_transaction = false;
 }
 
+static bool begin(sqlite_store_t *s, why_t *why)
+{
+    if (!s->in_transaction && sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+        return db_fail(s, "begin", why);
+    s->in_transaction = true;
+    return true;
+}
+
 static bool sqlite_append(store_t *base, const store_record_t *batch, size_t n, why_t *why)
 {
     sqlite_store_t *s = (sqlite_store_t *)base;
 
-    if (!s->in_transaction && sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
-        return db_fail(s, "begin", why);
-    s->in_transaction = true;
+    if (!begin(s, why)) return false;
     for (size_t i = 0; i < n; i++) {
         sqlite3_bind_int(s->put, 1, (int)batch[i].space);
         bind_bytes(s->put, 2, batch[i].key);
@@ -181,6 +201,26 @@ static bytes_t prefix_end(bytes_t prefix, uint8_t out[64])
     return bytes_of(out, n);
 }
 
+static bool sqlite_remove(store_t *base, store_space_t space, bytes_t prefix, size_t most, size_t *removed,
+                          why_t *why)
+{
+    sqlite_store_t *s = (sqlite_store_t *)base;
+    uint8_t end[64];
+    bool ok;
+
+    if (!begin(s, why)) return false;
+    sqlite3_bind_int(s->cut, 1, (int)space);
+    bind_bytes(s->cut, 2, prefix);
+    bind_bytes(s->cut, 3, prefix_end(prefix, end));
+    sqlite3_bind_int64(s->cut, 4, most > INT32_MAX ? INT32_MAX : (int64_t)most);
+    ok = sqlite3_step(s->cut) == SQLITE_DONE;
+    *removed = ok ? (size_t)sqlite3_changes(s->db) : 0;
+    if (!ok) db_fail(s, "remove", why);
+    sqlite3_reset(s->cut);
+    if (!ok) roll_back(s);
+    return ok;
+}
+
 static bool sqlite_scan(store_t *base, store_space_t space, bytes_t prefix, bytes_t after, store_each_t *each,
                         void *user, why_t *why)
 {
@@ -220,5 +260,6 @@ static bool sqlite_tail(store_t *base, store_space_t space, bytes_t prefix, buf_
 }
 
 const store_engine_t store_sqlite = {
-    "SQLite", sqlite_open_store, sqlite_append, sqlite_commit, sqlite_scan, sqlite_tail, sqlite_close_store
+    "SQLite", sqlite_open_store, sqlite_append, sqlite_remove, sqlite_commit, sqlite_scan, sqlite_tail,
+    sqlite_close_store
 };
