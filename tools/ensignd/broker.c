@@ -40,6 +40,11 @@ void broker_next(broker_t *b, rlid_t *id, stamp_t *committed)
     *committed = b->now;
 }
 
+rlid_t broker_last(const broker_t *b)
+{
+    return rlid_make(b->last_ms, b->sequence);
+}
+
 uint8_t *broker_room(broker_t *b, size_t n, size_t *at)
 {
     uint8_t *p = buf_room(&b->arena, n);

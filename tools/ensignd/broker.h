@@ -42,6 +42,7 @@ typedef struct broker_t {
 
 bool    broker_open(broker_t *b, store_t *s, const topics_t *t, const broker_hooks_t *hooks, why_t *why);
 void    broker_next(broker_t *b, rlid_t *id, stamp_t *committed);       /* for the next event of the batch */
+rlid_t  broker_last(const broker_t *b);         /* no event has a higher id yet; the next ones will */
 uint8_t *broker_room(broker_t *b, size_t n, size_t *at); /* room in the arena, and its place there */
 void    broker_put(broker_t *b, const broker_event_t *e, size_t arena_end);
 void    broker_commit(broker_t *b);

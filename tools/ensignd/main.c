@@ -6,6 +6,8 @@
  * h2server.c connections, call.c calls       service.c unary.c streams.c query.c  the RPCs
  * ensql.c    the query language              restore.c  duplicates made whole
  * broker.c   batches and fan-out             topics.c  what topics there are
+ * policy.c   what changes topics             info.c numbers.c  what lies in them
+ * jobs.c rehash.c dedup.c restore.c          long work in slices: duplicates
  * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
  * store.c store_sqlite.c  the storage        ids.c util.c messages.h  small things
  *
@@ -196,6 +198,7 @@ static bool open_all(server_t *s, why_t *why)
     s->service.broker = &s->broker;
     s->service.started = now_ms();
     s->service.subscriber_queue = (size_t)o->subscriber_queue;
+    if (!service_resume(&s->service, why)) return false;
     loop_add(&s->loop, &s->signals, signal_pipe[0], POLLIN, on_signal_byte, s);
     h2_open(&s->h2, &s->loop, s->h2_fd, s->tls_h2, &service_handler, &s->service);
     s->h2_fd = -1;
@@ -239,7 +242,7 @@ static int timeout_of(server_t *s)
     int64_t now = now_ms();
     int ms = quarterdeck_timeout(s->quarterdeck);
 
-    if (s->h2.more || s->broker.count || service_busy(&s->service)) return 0;
+    if (s->h2.more || s->broker.count || service_busy(&s->service) || jobs_pending(&s->service)) return 0;
     if (s->h2.next_deadline) ms = earlier(ms, s->h2.next_deadline - now);
     if (s->phase != RUN) ms = earlier(ms, 20);
     return ms;
@@ -253,6 +256,7 @@ static bool turn(server_t *s)
     move_phase(s);
     broker_commit(&s->broker);
     service_after_commit(&s->service);
+    jobs_run(&s->service);
     h2_flush(&s->h2);
     /* What the flush let go on may have left events that point at calls. */
     if (s->broker.count == 0 && !service_busy(&s->service)) h2_reap(&s->h2);

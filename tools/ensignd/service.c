@@ -37,6 +37,11 @@ static const rpc_t rpcs[] = {
       rpc_topic_names, NULL, NULL, NULL, NULL },
     { ENSIGN_SERVICE "TopicExists", false, 0, PERM_TOPICS_READ | PERM_PUBLISHER | PERM_SUBSCRIBER, NULL,
       rpc_topic_exists, NULL, NULL, NULL, NULL },
+    { ENSIGN_SERVICE "DeleteTopic", false, 0, 0, NULL, rpc_delete_topic, NULL, NULL, NULL, NULL },
+    { ENSIGN_SERVICE "SetTopicPolicy", false, PERM_TOPICS_EDIT, 0, NULL, rpc_set_topic_policy, NULL, NULL,
+      NULL, NULL },
+    { ENSIGN_SERVICE "Info", false, PERM_TOPICS_READ | PERM_METRICS_READ, 0, NULL, rpc_info, info_half_close,
+      NULL, NULL, info_closed },
     { ENSIGN_SERVICE "Status", true, 0, 0, NULL, rpc_status, NULL, NULL, NULL, NULL },
     { HEALTH_SERVICE "Check", true, 0, 0, NULL, rpc_health_check, NULL, NULL, NULL, NULL },
     { HEALTH_SERVICE "Watch", true, 0, 0, NULL, rpc_health_watch, watch_half_close, NULL, stop_stream, NULL },
@@ -147,6 +152,8 @@ bool service_busy(const service_t *s)
 
 void service_free(service_t *s)
 {
+    jobs_free(s);
+    numbers_free(s);
     free(s->finishing);
     memset(s, 0, sizeof *s);
 }

@@ -11,6 +11,9 @@
 #define TEXT_BAD_MESSAGE "grpc: failed to unmarshal the received message"
 #define TEXT_DEADLINE "context deadline exceeded"
 
+typedef struct job_t job_t;             /* jobs.h */
+typedef struct numbers_t numbers_t;     /* numbers.h */
+
 typedef struct service_t {
     auth_t   *auth;
     topics_t *topics;
@@ -20,7 +23,10 @@ typedef struct service_t {
     call_t  **finishing;                /* publish streams to be closed behind the next commit */
     size_t    finishing_count, finishing_cap;
     size_t    publishing;               /* open publish streams */
-    bool strict;                        /* the real service's oddities instead of what is friendlier */
+    bool      strict;                   /* the oddities of the real service, too */
+    job_t    *jobs;                     /* the first to have the next slice */
+    numbers_t **numbers;                /* by the topic's index */
+    size_t    numbers_cap;
 } service_t;
 
 /* One RPC. `need` and `may`: bits of permission, all of the first and one of the second are wanted. */
@@ -44,11 +50,31 @@ bool service_busy(const service_t *s);          /* some are waiting for that */
 void service_stop_call(service_t *s, call_t *c);
 void service_free(service_t *s);
 
+/* policy.c */
+bool service_resume(service_t *s, why_t *why);  /* takes up the jobs that the last run left */
+void topic_note(topic_t *t);                    /* its flags, out of its message */
+bool topic_set_state(service_t *s, topic_t *t, int32_t state, why_t *why);
+void rpc_create_topic(service_t *s, call_t *c, bytes_t message);
+void rpc_delete_topic(service_t *s, call_t *c, bytes_t message);
+void rpc_set_topic_policy(service_t *s, call_t *c, bytes_t message);
+
+/* info.c */
+void rpc_info(service_t *s, call_t *c, bytes_t message);
+void info_half_close(service_t *s, call_t *c);
+void info_closed(service_t *s, call_t *c);
+
+/* jobs.c */
+bool jobs_pending(const service_t *s);
+void jobs_run(service_t *s);                    /* behind a turn's commit */
+void jobs_free(service_t *s);
+
+/* numbers.c */
+void numbers_free(service_t *s);
+
 /* unary.c */
 void rpc_status(service_t *s, call_t *c, bytes_t message);
 void rpc_health_check(service_t *s, call_t *c, bytes_t message);
 void rpc_health_watch(service_t *s, call_t *c, bytes_t message);
-void rpc_create_topic(service_t *s, call_t *c, bytes_t message);
 void rpc_retrieve_topic(service_t *s, call_t *c, bytes_t message);
 void rpc_list_topics(service_t *s, call_t *c, bytes_t message);
 void rpc_topic_names(service_t *s, call_t *c, bytes_t message);

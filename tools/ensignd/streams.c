@@ -336,6 +336,11 @@ static void publish_event(service_t *s, call_t *c, ensi_pb_event_wrapper_t *w, s
 
     if (!t) {
         send_nack(c, view(w->local_id), ENSI_PB_NACK_CODE_TOPIC_UNKNOWN, fault);
+    } else if (t->deleting && !s->strict) {
+        send_nack(c, view(w->local_id), ENSI_PB_NACK_CODE_TOPIC_DELETED, "topic is currently being deleted");
+    } else if (t->readonly && !s->strict) {
+        send_nack(c, view(w->local_id), ENSI_PB_NACK_CODE_TOPIC_ARCHIVED,
+                  "cannot publish to an archived topic");
     } else if (w->event.len > EVENT_MAX) {
         send_nack(c, view(w->local_id), ENSI_PB_NACK_CODE_MAX_EVENT_SIZE_EXCEEDED,
                   "maximum event size has been exceeded");

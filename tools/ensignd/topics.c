@@ -33,17 +33,16 @@ static void table_insert(topic_table_t *t, topic_t *x, uint64_t hash)
     t->slots[at] = x;
 }
 
-/* At most half full, so that a search always meets an empty slot soon. */
-static void tables_grow(topics_t *t)
+/* The tables anew. At most half full, so that a search always meets an empty slot soon. */
+static void tables_make(topics_t *t, size_t cap)
 {
-    size_t cap = t->by_id.cap ? 2 * t->by_id.cap : 64;
-
     free(t->by_id.slots);
     free(t->by_name.slots);
     t->by_id.cap = t->by_name.cap = cap;
     t->by_id.slots = x_alloc(cap * sizeof *t->by_id.slots);
     t->by_name.slots = x_alloc(cap * sizeof *t->by_name.slots);
     for (size_t i = 0; i < t->count; i++) {
+        if (ulid_is_zero(&t->all[i]->project)) continue;
         table_insert(&t->by_id, t->all[i], hash_by_id(t->all[i]));
         table_insert(&t->by_name, t->all[i], hash_by_name(t->all[i]));
     }
@@ -107,7 +106,7 @@ static topic_t *remember(topics_t *t, const ulid_t *id, const ulid_t *project, b
         t->cap = t->cap ? 2 * t->cap : 64;
         t->all = x_realloc(t->all, t->cap * sizeof *t->all);
     }
-    if (2 * (t->count + 1) > t->by_id.cap) tables_grow(t);
+    if (2 * (t->count + 1) > t->by_id.cap) tables_make(t, 2 * t->by_id.cap);
     t->all[t->count++] = x;
     table_insert(&t->by_id, x, hash_by_id(x));
     table_insert(&t->by_name, x, hash_by_name(x));
@@ -142,25 +141,63 @@ bool topics_open(topics_t *t, store_t *s, why_t *why)
 {
     memset(t, 0, sizeof *t);
     t->store = s;
-    tables_grow(t);
+    tables_make(t, 64);
     return store_scan(s, STORE_TOPIC, bytes_of(NULL, 0), bytes_of(NULL, 0), load_topic, t, why);
 }
 
-topic_t *topics_add(topics_t *t, const ulid_t *id, const ulid_t *project, bytes_t name, bytes_t message,
-                    why_t *why)
+static void record_key(const ulid_t *project, const ulid_t *id, uint8_t key[32])
+{
+    memcpy(key, project->b, 16);
+    memcpy(key + 16, id->b, 16);
+}
+
+static bool keep(topics_t *t, const ulid_t *id, const ulid_t *project, bytes_t name, bytes_t message,
+                 why_t *why)
 {
     uint8_t key[32], length[2] = { (uint8_t)(name.len >> 8), (uint8_t)(name.len & 0xff) };
     buf_t value = { NULL, 0, 0, 0 };
     bool ok;
 
-    memcpy(key, project->b, 16);
-    memcpy(key + 16, id->b, 16);
+    record_key(project, id, key);
     buf_put(&value, length, sizeof length);
     buf_put(&value, name.ptr, name.len);
     buf_put(&value, message.ptr, message.len);
     ok = store_put(t->store, STORE_TOPIC, bytes_of(key, sizeof key), buf_bytes(&value), why);
     buf_free(&value);
-    return ok ? remember(t, id, project, name, message) : NULL;
+    return ok;
+}
+
+topic_t *topics_add(topics_t *t, const ulid_t *id, const ulid_t *project, bytes_t name, bytes_t message,
+                    why_t *why)
+{
+    return keep(t, id, project, name, message, why) ? remember(t, id, project, name, message) : NULL;
+}
+
+bool topics_update(topics_t *t, topic_t *x, bytes_t message, why_t *why)
+{
+    if (!keep(t, &x->id, &x->project, bytes_text(x->name), message, why)) return false;
+    free(x->message);
+    x->message = (uint8_t *)bytes_dup(message);
+    x->message_len = message.len;
+    return true;
+}
+
+bool topics_remove(topics_t *t, const topic_t *x, why_t *why)
+{
+    uint8_t key[32];
+    size_t n;
+
+    record_key(&x->project, &x->id, key);
+    return store_remove(t->store, STORE_TOPIC, bytes_of(key, sizeof key), 1, &n, why);
+}
+
+void topics_forget(topics_t *t, topic_t *x)
+{
+    memset(&x->project, 0, sizeof x->project);
+    free(x->message);
+    x->message = NULL;
+    x->message_len = 0;
+    tables_make(t, t->by_id.cap);
 }
 
 void topics_close(topics_t *t)

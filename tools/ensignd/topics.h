@@ -1,5 +1,8 @@
 /* topics.h - all topics of all projects, in memory, found by id and by name; each kept in the store when it
-   is made */
+   is made or changed
+ *
+ * A topic that is gone keeps its place and its index, since streams may hold both, but is nobody's: its
+ * project is zero, and no search finds it. */
 #ifndef ENSIGND_TOPICS_H
 #define ENSIGND_TOPICS_H
 #include "ids.h"
@@ -12,6 +15,9 @@ typedef struct topic_t {
     size_t      index;              /* counts up from 0 over all topics: a place in bit sets */
     uint8_t    *message;            /* the Topic, encoded as replies have it */
     size_t      message_len;
+    bool        readonly;           /* this and the next two: policy.c's */
+    bool        deleting;           /* to be destroyed as soon as its events are */
+    int32_t     state;              /* TopicState */
     void      **subscribers;        /* the broker's */
     size_t      subscriber_count, subscriber_cap;
 } topic_t;
@@ -32,6 +38,10 @@ topic_t *topics_by_name(const topics_t *t, const ulid_t *project, bytes_t name);
 topic_t *topics_lookup(const topics_t *t, const ulid_t *project, bytes_t text);
 topic_t *topics_add(topics_t *t, const ulid_t *id, const ulid_t *project, bytes_t name, bytes_t message,
                     why_t *why);
+bool     topics_update(topics_t *t, topic_t *x, bytes_t message, why_t *why);   /* false: as it was */
+/* Appends the removal of its record to the store's batch; once that is committed, topics_forget. */
+bool     topics_remove(topics_t *t, const topic_t *x, why_t *why);
+void     topics_forget(topics_t *t, topic_t *x);
 void     topics_close(topics_t *t);
 
 const char *topic_name_fault(bytes_t name);     /* NULL: a legal name; else the service's text */

@@ -1,67 +1,10 @@
 /* unary.c - the RPCs with one answer, and the health watch; see service.h */
-#include "messages.h"
-#include "service.h"
+#include "reply.h"
 #include <stdio.h>
 #include <stdlib.h>
 
 #define PAGE_DEFAULT 100
 #define PAGE_TOKEN_LIFE_S 86400
-
-static ensign_slice_t slice(const void *p, size_t n)
-{
-    ensign_slice_t s;
-    s.ptr = p;
-    s.len = n;
-    return s;
-}
-
-static bytes_t view(ensign_slice_t s)
-{
-    return bytes_of(s.ptr, s.len);
-}
-
-static bool decode(call_t *c, const pb_msgdesc_t *fields, void *message, bytes_t bytes)
-{
-    if (ensi_pb_decode(fields, message, bytes.ptr, bytes.len)) return true;
-    call_end(c, GRPC_INTERNAL, TEXT_BAD_MESSAGE);
-    return false;
-}
-
-static bool encode(buf_t *out, const pb_msgdesc_t *fields, const void *message)
-{
-    size_t n, written = 0;
-    if (!ensi_pb_size(fields, message, &n) || !ensi_pb_encode(fields, message, buf_room(out, n), n, &written))
-        return false;
-    out->end += written;
-    return true;
-}
-
-static void reply(call_t *c, const pb_msgdesc_t *fields, const void *message)
-{
-    buf_t b = { NULL, 0, 0, 0 };
-    if (encode(&b, fields, message)) {
-        call_send(c, buf_bytes(&b));
-        call_end(c, GRPC_OK, NULL);
-    } else {
-        call_end(c, GRPC_INTERNAL, "the reply could not be encoded");
-    }
-    buf_free(&b);
-}
-
-static void put_field(buf_t *b, uint32_t tag, ensign_slice_t value)
-{
-    size_t n = ensi_pb_bytes_size(tag, value.len);
-    ensi_pb_put_bytes(buf_room(b, n), tag, value);
-    b->end += n;
-}
-
-static ensi_pb_timestamp_t wall_in(int64_t seconds)
-{
-    ensi_pb_timestamp_t t;
-    wall_now(&t.seconds, &t.nanos);
-    t.seconds += seconds;
-    return t;
-}
 
 void rpc_status(service_t *s, call_t *c, bytes_t message)
 {
@@ -114,110 +57,6 @@ void rpc_health_watch(service_t *s, call_t *c, bytes_t message)
 }
 
 /* ---- topics */
-
-typedef struct texts_t { ensign_slice_t *at; size_t count; } texts_t;
-
-static int by_bytes(const void *a, const void *b)
-{
-    const ensign_slice_t *x = a, *y = b;
-    size_t n = x->len < y->len ? x->len : y->len;
-    int order = n ? memcmp(x->ptr, y->ptr, n) : 0;
-    return order ? order : (x->len > y->len) - (x->len < y->len);
-}
-
-/* The texts of a repeated field, sorted, each once, encoded again. */
-static void sort_texts(ensi_pb_span_t *span, uint32_t tag, buf_t *out)
-{
-    texts_t t = { NULL, 0 };
-    ensign_slice_t value;
-    size_t at = 0;
-
-    while (ensi_pb_span_next(*span, tag, &at, &value)) {
-        t.at = x_realloc(t.at, (t.count + 1) * sizeof *t.at);
-        t.at[t.count++] = value;
-    }
-    if (t.count) qsort(t.at, t.count, sizeof *t.at, by_bytes);
-    for (size_t i = 0; i < t.count; i++)
-        if (i == 0 || by_bytes(&t.at[i - 1], &t.at[i]) != 0) put_field(out, tag, t.at[i]);
-    free(t.at);
-    span->ptr = out->ptr;
-    span->len = buf_len(out);
-}
-
-static void normalise(ensi_pb_deduplication_t *d, buf_t *scratch)
-{
-    static const ensi_pb_span_t none;
-    bool by_key = d->strategy == ENSI_PB_DEDUPLICATION_STRATEGY_KEY_GROUPED ||
-                  d->strategy == ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_KEY;
-    bool by_field = d->strategy == ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_FIELD;
-
-    if (d->offset == 0) d->offset = ENSI_PB_DEDUPLICATION_OFFSET_POSITION_OFFSET_EARLIEST;
-    if (d->strategy == 0) d->strategy = ENSI_PB_DEDUPLICATION_STRATEGY_NONE;
-    if (by_key) sort_texts(&d->keys, ENSI_PB_DEDUPLICATION_KEYS_TAG, scratch);
-    else d->keys = none;
-    if (by_field) sort_texts(&d->fields, ENSI_PB_DEDUPLICATION_FIELDS_TAG, scratch);
-    else d->fields = none;
-}
-
-/* What is wrong with a CreateTopic; GRPC_OK: nothing. */
-static int topic_fault(const service_t *s, const call_t *c, const ensi_pb_topic_t *t, const char **text)
-{
-    ulid_t id;
-
-    *text = "missing project id field";
-    if (t->project_id.len == 0 && !c->claims.has_project) return GRPC_INVALID_ARGUMENT;
-    if (t->project_id.len != 0) {
-        *text = "invalid project id field";
-        if (!ulid_from(view(t->project_id), &id)) return GRPC_INVALID_ARGUMENT;
-        *text = TEXT_PERMISSION;
-        if (!c->claims.has_project || !ulid_eq(&id, &c->claims.project)) return GRPC_PERMISSION_DENIED;
-    }
-    *text = "cannot parse id field";
-    if (t->id.len != 0 && !ulid_from(view(t->id), &id)) return GRPC_INVALID_ARGUMENT;
-    *text = topic_name_fault(view(t->name));
-    if (*text) return GRPC_INVALID_ARGUMENT;
-    *text = "could not process create topic request";
-    if (t->id.len != 0 && topics_by_id(s->topics, &id)) return GRPC_INTERNAL;
-    *text = "topic name already exists in project";
-    if (topics_by_name(s->topics, &c->claims.project, view(t->name))) return GRPC_ALREADY_EXISTS;
-    return GRPC_OK;
-}
-
-void rpc_create_topic(service_t *s, call_t *c, bytes_t message)
-{
-    ensi_pb_topic_t t;
-    buf_t record = { NULL, 0, 0, 0 }, scratch = { NULL, 0, 0, 0 };
-    ulid_t id = ulid_new();
-    const char *text;
-    why_t why;
-    int status;
-
-    if (!decode(c, ensi_pb_topic_fields, &t, message)) return;
-    status = topic_fault(s, c, &t, &text);
-    if (status != GRPC_OK) {
-        call_end(c, status, text);
-        return;
-    }
-    if (t.id.len) ulid_from(view(t.id), &id);
-    t.id = slice(id.b, sizeof id.b);
-    t.project_id = slice(c->claims.project.b, sizeof c->claims.project.b);
-    t.status = ENSI_PB_TOPIC_STATE_READY;
-    t.has_deduplication = t.has_created = t.has_modified = true;
-    normalise(&t.deduplication, &scratch);
-    t.created = t.modified = wall_in(0);
-    why.text[0] = '\0';
-    if (encode(&record, ensi_pb_topic_fields, &t) &&
-        topics_add(s->topics, &id, &c->claims.project, view(t.name), buf_bytes(&record), &why)) {
-        call_send(c, buf_bytes(&record));
-        call_end(c, GRPC_OK, NULL);
-        log_line("topic %.*s created", (int)t.name.len, (const char *)t.name.ptr);
-    } else {
-        log_line("topic not created: %s", why.text);
-        call_end(c, GRPC_INTERNAL, "could not process create topic request");
-    }
-    buf_free(&record);
-    buf_free(&scratch);
-}
 
 void rpc_retrieve_topic(service_t *s, call_t *c, bytes_t message)
 {
@@ -375,7 +214,7 @@ void rpc_topic_names(service_t *s, call_t *c, bytes_t message)
     free(p.topics);
 }
 
-/* As Go's %q for what a name or an id can sensibly hold; other bytes as \xNN. */
+/* As Go's %q, but that all of Unicode is taken to be printable. */
 static void put_quoted(buf_t *out, ensign_slice_t text)
 {
     char escape[8];
@@ -383,7 +222,8 @@ static void put_quoted(buf_t *out, ensign_slice_t text)
     buf_put(out, "\"", 1);
     for (size_t i = 0; i < text.len; i++) {
         uint8_t b = text.ptr[i];
-        if (b == '"' || b == '\\') snprintf(escape, sizeof escape, "\\%c", b);
+        const char *letter = b ? strchr("\aa\bb\tt\nn\vv\ff\rr\"\"\\\\", b) : NULL;
+        if (letter && (b < 0x20 || b == '"' || b == '\\')) snprintf(escape, sizeof escape, "\\%c", letter[1]);
         else if (b < 0x20 || b == 0x7f) snprintf(escape, sizeof escape, "\\x%02x", b);
         else snprintf(escape, sizeof escape, "%c", b);
         buf_put(out, escape, strlen(escape));
@@ -395,8 +235,6 @@ static int exists_fault(const call_t *c, const ensi_pb_topic_name_t *q, ulid_t *
 {
     ulid_t project;
 
-    *text = "must specify either or both topic name and id";
-    if (q->name.len == 0 && q->topic_id.len == 0) return GRPC_INVALID_ARGUMENT;
     *text = "missing project id field";
     if (q->project_id.len == 0 && !c->claims.has_project) return GRPC_INVALID_ARGUMENT;
     *text = "invalid project id field";
@@ -404,6 +242,8 @@ static int exists_fault(const call_t *c, const ensi_pb_topic_name_t *q, ulid_t *
     *text = TEXT_PERMISSION;
     if (q->project_id.len && (!c->claims.has_project || !ulid_eq(&project, &c->claims.project)))
         return GRPC_PERMISSION_DENIED;
+    *text = "must specify either or both topic name and id";
+    if (q->name.len == 0 && q->topic_id.len == 0) return GRPC_INVALID_ARGUMENT;
     *text = "unable to process topic exists request";
     if (q->topic_id.len && !ulid_parse(view(q->topic_id), id)) return GRPC_INTERNAL;
     return GRPC_OK;

@@ -1,0 +1,33 @@
+/* dedup.h - which stored events say the same, and what is kept of the later ones
+ *
+ * Pure: EventWrappers as the store has them go in and come out. A hash only names candidates, since what it
+ * is made of stands without lengths: dedup_same decides. */
+#ifndef ENSIGND_DEDUP_H
+#define ENSIGND_DEDUP_H
+#include "ids.h"
+
+typedef enum {
+    DEDUP_NONE = 1, DEDUP_STRICT = 2, DEDUP_DATAGRAM = 3, DEDUP_KEY_GROUPED = 4, DEDUP_UNIQUE_KEY = 5,
+    DEDUP_UNIQUE_FIELD = 6              /* not to be run: nobody has said what it means */
+} dedup_strategy_t;
+
+typedef struct dedup_policy_t {         /* normalised: keys sorted, each once */
+    dedup_strategy_t strategy;
+    bool     latest;                    /* the last copy is the original, not the first */
+    bool     overwrite;
+    bytes_t *keys;                      /* of the metadata */
+    size_t   key_count;
+    buf_t    held;                      /* what `keys` point into */
+} dedup_policy_t;
+
+/* Of a Topic as replies have it. */
+bool dedup_policy_read(bytes_t topic, dedup_policy_t *out);
+void dedup_policy_free(dedup_policy_t *p);
+
+bool dedup_hash(const dedup_policy_t *p, bytes_t wrapper, name_hash_t *out);    /* false: no event to hash */
+bool dedup_same(const dedup_policy_t *p, bytes_t a, bytes_t b);
+bool dedup_original(bytes_t wrapper, rlid_t *original);     /* false: it is no duplicate of another event */
+/* Both append to `out`; false, and nothing appended: it cannot be read. */
+bool dedup_shrink(const dedup_policy_t *p, bytes_t wrapper, bytes_t original, buf_t *out);
+bool dedup_unmark(bytes_t wrapper, buf_t *out);                         /* no duplicate any more */
+#endif

@@ -1,0 +1,141 @@
+/* info.c - the RPC Info; see service.h
+ *
+ * Its numbers are those of the moment when it was called, with or without --strict: what has not been counted
+ * yet is counted first, by a job, and the call waits for that. */
+#include "reply.h"
+#include "numbers.h"
+#include <stdlib.h>
+
+typedef struct info_t {
+    job_t     job;
+    call_t   *call;             /* NULL: nobody waits any more */
+    topic_t **topics;           /* by id */
+    size_t    count, at;        /* all before `at` are counted */
+    rlid_t    until;
+    ulid_t    project;
+} info_t;
+
+static bool is_chosen(ensi_pb_span_t filter, const topic_t *t)
+{
+    ensign_slice_t id;
+    size_t at = 0;
+
+    if (filter.len == 0) return true;
+    while (ensi_pb_span_next(filter, ENSI_PB_INFO_REQUEST_TOPICS_TAG, &at, &id))
+        if (id.len == sizeof t->id.b && memcmp(id.ptr, t->id.b, sizeof t->id.b) == 0) return true;
+    return false;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    topic_t *const *x = a, *const *y = b;
+    return memcmp((*x)->id.b, (*y)->id.b, sizeof (*x)->id.b);
+}
+
+static void choose(info_t *i, const topics_t *all, ensi_pb_span_t filter)
+{
+    i->topics = x_alloc((all->count + 1) * sizeof *i->topics);
+    for (size_t k = 0; k < all->count; k++)
+        if (ulid_eq(&all->all[k]->project, &i->project) && is_chosen(filter, all->all[k]))
+            i->topics[i->count++] = all->all[k];
+    qsort(i->topics, i->count, sizeof *i->topics, by_id);
+}
+
+static void answer(service_t *s, info_t *i)
+{
+    ensi_pb_project_info_t info;
+    sums_t sums = { 0, 0, 0 };
+    buf_t topics = { NULL, 0, 0, 0 }, one = { NULL, 0, 0, 0 };
+
+    memset(&info, 0, sizeof info);
+    info.project_id = slice(i->project.b, sizeof i->project.b);
+    for (size_t k = 0; k < i->count; k++) {
+        if (ulid_is_zero(&i->topics[k]->project)) continue;     /* destroyed meanwhile */
+        info.num_topics++;
+        info.num_readonly_topics += i->topics[k]->readonly;
+        one.start = one.end = 0;
+        numbers_put(s, i->topics[k], &one, &sums);
+        put_field(&topics, ENSI_PB_PROJECT_INFO_TOPICS_TAG, slice(one.ptr, buf_len(&one)));
+    }
+    info.events = sums.events;
+    info.duplicates = sums.duplicates;
+    info.data_size_bytes = sums.bytes;
+    info.topics.ptr = topics.ptr;
+    info.topics.len = buf_len(&topics);
+    reply(i->call, ensi_pb_project_info_fields, &info);
+    buf_free(&topics);
+    buf_free(&one);
+}
+
+static bool step(service_t *s, job_t *j, bool *more, why_t *why)
+{
+    info_t *i = (info_t *)j;
+    bool counting;
+
+    *more = i->call && i->at < i->count;
+    if (!*more) return true;
+    if (ulid_is_zero(&i->topics[i->at]->project)) {
+        i->at++;
+        return true;
+    }
+    if (!numbers_advance(s, i->topics[i->at], &i->until, &counting, why)) return false;
+    if (!counting) i->at++;
+    return true;
+}
+
+static void end(service_t *s, job_t *j, bool done)
+{
+    info_t *i = (info_t *)j;
+
+    if (i->call) {
+        i->call->state = NULL;
+        if (done) answer(s, i);
+        else call_end(i->call, GRPC_INTERNAL, "unable to process project info request");
+    }
+    free(i->topics);
+    free(i);
+}
+
+void rpc_info(service_t *s, call_t *c, bytes_t message)
+{
+    ensi_pb_info_request_t request;
+    ensign_slice_t id;
+    size_t at = 0;
+    info_t *i;
+
+    if (c->state) return;       /* one request is all that there is to it */
+    if (!decode(c, ensi_pb_info_request_fields, &request, message)) return;
+    if (!c->claims.has_project) {
+        call_end(c, GRPC_PERMISSION_DENIED, TEXT_PERMISSION);
+        return;
+    }
+    while (ensi_pb_span_next(request.topics, ENSI_PB_INFO_REQUEST_TOPICS_TAG, &at, &id)) {
+        if (id.len == sizeof i->project.b) continue;
+        call_end(c, GRPC_INVALID_ARGUMENT, "could not parse topic id in info request filter");
+        return;
+    }
+    i = x_alloc(sizeof *i);
+    i->job.step = step;
+    i->job.end = end;
+    i->call = c;
+    i->until = broker_last(s->broker);
+    i->project = c->claims.project;
+    choose(i, s->topics, request.topics);
+    c->state = i;
+    jobs_add(s, &i->job);
+}
+
+void info_half_close(service_t *s, call_t *c)
+{
+    (void)s;
+    if (!c->state) call_end(c, GRPC_INTERNAL, "grpc: the request message is missing");
+}
+
+void info_closed(service_t *s, call_t *c)
+{
+    info_t *i = c->state;
+    (void)s;
+
+    if (i) i->call = NULL;
+    c->state = NULL;
+}
