@@ -106,6 +106,18 @@ static json_t *publisher_object(const ensi_pb_publisher_t *p)
     return o;
 }
 
+/* Of a duplicate only what differs from its original is stored; this tells which that is. */
+static void put_duplicate(json_t *o, const ensi_pb_event_wrapper_t *w)
+{
+    char id[RLID_TEXT + 1];
+    rlid_t rlid;
+
+    if (!w->is_duplicate || w->duplicate_id.len != sizeof rlid.b) return;
+    memcpy(rlid.b, w->duplicate_id.ptr, sizeof rlid.b);
+    rlid_text(&rlid, id);
+    json_object_set_new(o, "duplicate_of", json_string(id));
+}
+
 static bool print_event(void *user, bytes_t key, bytes_t value)
 {
     const dump_t *d = user;
@@ -123,6 +135,7 @@ static bool print_event(void *user, bytes_t key, bytes_t value)
         json_object_set_new(o, "committed",
                             time_text(w.has_committed, w.committed.seconds, w.committed.nanos));
         json_object_set_new(o, "publisher", publisher_object(&w.publisher));
+        put_duplicate(o, &w);
     }
     json_dumpf(o, stdout, JSON_COMPACT);
     putchar('\n');
