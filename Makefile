@@ -50,7 +50,8 @@ MATRIX    := $(wildcard tests/compile/run)
 SCRIPTS   := $(wildcard tests/e2e/*.sh) $(if $(VARIANT),,$(wildcard tests/compile/*.sh))
 
 REPLAYS   := $(foreach f,$(FUZZ),"$(f) tests/fuzz/corpus/$(patsubst fuzz_%,%,$(notdir $(f)))")
-BUILT     := $(SERVER) $(EXAMPLES) $(UNIT) $(E2E) $(FUZZ)
+SERVICE   := $(B)/tests/peers/service
+BUILT     := $(SERVER) $(EXAMPLES) $(UNIT) $(E2E) $(FUZZ) $(SERVICE)
 
 # ---------------------------------------------------------------- targets
 

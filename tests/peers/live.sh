@@ -2,9 +2,9 @@
 # tests/peers/live.sh - a session with the server that the ENSIGN_ variables name (make test-live)
 #
 # Whatever speaks the protocol will do: the real Ensign with its Quarterdeck, or build/ensignd. COUNT [1000]
-# events go through build/examples/publish and build/examples/subscribe; a key with a wrong secret is refused;
-# and where ENSIGN_READER_CLIENT_ID and _SECRET name a key that may not publish, so is that. The session makes
-# one topic, live-..., and leaves it there. The last line is 'N passed, N failed[, N skipped]'.
+# events go through build/examples/publish and build/examples/subscribe; then tests/peers/service asks for all
+# that the service can do; a key with a wrong secret is refused; and where ENSIGN_READER_CLIENT_ID and _SECRET name a key that may not publish, so is that. The session makes
+# topics live-...: one is left there, the others are destroyed. The last line is 'N passed, N failed[, N skipped]'.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
@@ -56,8 +56,9 @@ trap 'exit 130' INT TERM
 # ---------------------------------------------------------------- the programs
 
 env -u MAKEFLAGS -u MAKELEVEL make --no-print-directory build/examples/publish build/examples/subscribe \
-    build/tests/peers/live >"$dir/make" 2>&1 || { cat "$dir/make" >&2; exit 1; }
+    build/tests/peers/live build/tests/peers/service >"$dir/make" 2>&1 || { cat "$dir/make" >&2; exit 1; }
 publish=build/examples/publish subscribe=build/examples/subscribe live=build/tests/peers/live
+service=build/tests/peers/service
 
 # Publishes standard input, what it says in $dir/$1, its errors too.
 publish() { timeout 120 $publish "$topic" >"$dir/$1" 2>&1; }
@@ -114,6 +115,19 @@ check "none is missing" "$dir/missing" test ! -s "$dir/missing"
 check "none came twice" "$dir/twice" test ! -s "$dir/twice"
 cmp "$dir/sent" "$dir/got" >"$dir/order" 2>&1
 check "they came in order" "$dir/order" test $? -eq 0
+
+# ---------------------------------------------------------------- all that the service can do
+
+timeout 300 $service "$topic" >"$dir/service" 2>&1
+status=$?
+while read -r line; do
+    case $line in
+    "ok "*) ok "${line#* - }" ;;
+    "not ok "*) not_ok "${line#* - }" ;;
+    "#"*) echo "$line" ;;
+    esac
+done <"$dir/service"
+check "the session comes to its end" "$dir/service" test $status -eq 0
 
 # ---------------------------------------------------------------- refusals
 

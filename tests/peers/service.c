@@ -2,8 +2,8 @@
  *
  *   service NAME        NAME begins each topic that is made; what is made is destroyed at the end
  *
- * The server is told by the ENSIGN_ variables: the real one, or ensignd. Where the real one lacks something
- * (protocol, "does not do yet") both answers are right. Prints TAP; exit status 1: a check failed.
+ * The server is told by the ENSIGN_ variables: the real one (make test-live), or ensignd. Where the real one lacks
+ * something both answers are right. Prints TAP; exit status 1: a check failed.
  */
 #define ENSIGN_IMPLEMENTATION
 #include "ensign.h"
