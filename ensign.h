@@ -82,13 +82,13 @@ MEMORY
     the start of an HTTP/2 session take from malloc for a moment. Each buffer is taken when it is first used;
     while events flow nothing is allocated. Before anything is opened, these tell the most that each can take;
     stats.memory stays under their sum. With the defaults, at most:
-        ensign_memory_bound                0.9 MiB       ensign_publisher_memory_bound     12 MiB
+        ensign_memory_bound                  1 MiB       ensign_publisher_memory_bound     12 MiB
         ensign_call_memory_bound            13 MiB       ensign_subscription_memory_bound  41 MiB
+        ensign_request_memory_bound         17 MiB       ensign_query_memory_bound         11 MiB
     Nearly all of that is room for the largest message, and for the map of topics that it may bring: smaller
     max_reply_bytes, max_event_bytes and max_message_bytes make it small. Beside it a publisher has
-    buffer_bytes and 40 bytes for each of max_in_flight, a subscription 16 bytes for each of max_unacked.
-    ensign_request_memory_bound, 17 MiB, is for each request, nearly all of it for two answers of up to 4 MiB
-    and for what is asked.
+    buffer_bytes and 40 bytes for each of max_in_flight, a subscription 16 bytes for each of max_unacked. A
+    request's bound is for two answers of up to 4 MiB and for what is asked.
 
 CONTENTS    search for the mark
     >>macros      What can be defined before the include

@@ -41,19 +41,19 @@ static ensi_req_t *req_of(ensign_request_t r)
 static void answer(ensi_req_t *q, const uint8_t *bytes, size_t len)
 {
     uint8_t prefix[ENSI_GRPC_PREFIX];
-    assert_int_equal(q->k.state, ENSI_GRPC_QUEUED);
-    ensi_grpc_dequeue(&client->queue, &q->k);
-    assert_true(ensi_grpc_move(&q->k, ENSI_GRPC_ON_SUBMIT));
+    assert_int_equal(q->ask.k.state, ENSI_GRPC_QUEUED);
+    ensi_grpc_dequeue(&client->queue, &q->ask.k);
+    assert_true(ensi_grpc_move(&q->ask.k, ENSI_GRPC_ON_SUBMIT));
     ensi_req_serve(client, &q->h);
     ensi_grpc_prefix(prefix, len, false);
-    assert_true(ensi_rx_store(&q->k.s.rx, &client->env.mem, prefix, sizeof prefix));
-    if (len) assert_true(ensi_rx_store(&q->k.s.rx, &client->env.mem, bytes, len));
+    assert_true(ensi_rx_store(&q->ask.k.s.rx, &client->env.mem, prefix, sizeof prefix));
+    if (len) assert_true(ensi_rx_store(&q->ask.k.s.rx, &client->env.mem, bytes, len));
     ensi_req_serve(client, &q->h);
-    q->k.grpc_status = 0;
-    q->k.http_status = 200;
-    q->k.grpc_content = true;
-    q->k.s.ended = true;
-    ensi_grpc_judge(&q->k);
+    q->ask.k.grpc_status = 0;
+    q->ask.k.http_status = 200;
+    q->ask.k.grpc_content = true;
+    q->ask.k.s.ended = true;
+    ensi_grpc_judge(&q->ask.k);
     ensi_req_serve(client, &q->h);
 }
 
@@ -194,7 +194,7 @@ static void a_token_that_is_too_long_ends_the_request(void **state)
     (void)state;
     memset(token, 't', sizeof token - 2);
     page(q, NULL, NULL, token);
-    assert_int_equal(q->k.state, ENSI_GRPC_QUEUED); /* 1024 bytes are asked for as they came */
+    assert_int_equal(q->ask.k.state, ENSI_GRPC_QUEUED); /* 1024 bytes are asked for as they came */
     token[sizeof token - 2] = 't';
     page(q, NULL, NULL, token);
     expect_end(q, ENSIGN_E_INTERNAL);
@@ -243,12 +243,12 @@ static void closing_steps_after_the_last_answer(void **state)
 /* The server answers the running call with UNAUTHENTICATED. */
 static void refuse(ensi_req_t *q)
 {
-    ensi_grpc_dequeue(&client->queue, &q->k);
-    assert_true(ensi_grpc_move(&q->k, ENSI_GRPC_ON_SUBMIT));
-    q->k.grpc_status = ENSIGN_GRPC_UNAUTHENTICATED;
-    q->k.http_status = 200;
-    q->k.grpc_content = q->k.s.ended = true;
-    ensi_grpc_judge(&q->k);
+    ensi_grpc_dequeue(&client->queue, &q->ask.k);
+    assert_true(ensi_grpc_move(&q->ask.k, ENSI_GRPC_ON_SUBMIT));
+    q->ask.k.grpc_status = ENSIGN_GRPC_UNAUTHENTICATED;
+    q->ask.k.http_status = 200;
+    q->ask.k.grpc_content = q->ask.k.s.ended = true;
+    ensi_grpc_judge(&q->ask.k);
     ensi_req_serve(client, &q->h);
 }
 
