@@ -534,7 +534,8 @@ ENSIGN_API int  ensign_create(ensign_t **out, const ensign_desc_t *d, ensign_err
  * notice comes, and every notice is gone. NULL is fine. */
 ENSIGN_API void ensign_destroy(ensign_t *c);
 
-/* Ends in good order: publishers drain, subscriptions are cancelled, calls and requests may finish; when time
+/* Ends in good order: publishers drain, subscriptions and watches are cancelled, calls, queries and requests
+ * may finish; when time
  * is up, what is left is NACKed and ENDed. Keep stepping and pulling until CLOSED, which comes after
  * FAILED too. timeout_ms 0: at the next step; ENSIGN_FOREVER: no limit. E_STATE: it is closing already. */
 ENSIGN_API int  ensign_close(ensign_t *c, uint32_t timeout_ms);
@@ -906,7 +907,7 @@ ENSIGN_API size_t ensign_call_memory_bound(const ensign_call_desc_t *d);
  * A server tells the topics, and fixes which may be published to, when it opens a stream. For a topic that is
  * not among them the publisher asks whether there is one by now (or, with ensure_topic, makes it): if so it
  * waits for the answers that are due, and opens its stream again, under the same handle. Events behind that
- * one wait as long. A name that is not there is asked for once a second at most. */
+ * one wait as long. The last name that was not there is not asked for again within a second. */
 typedef struct ensign_publisher_desc_t {
     const char *topic;              /* name, up to 512 bytes, or ULID as text, for events that name none [each
                                        names one] */
@@ -10284,36 +10285,67 @@ static void ensi_pub_ask_later(ensign_t *c, ensi_pub_t *p, const char *why)
     else ensi_state_reopen_in(&p->ask_timer, c, p->ask_failures);
 }
 
+/* Is the topic of event `resolved` to be made, and not only to be looked for? */
+static bool ensi_pub_makes(const ensi_pub_t *p)
+{
+    return p->ensure_topic && ensi_pub_name(p, ensi_pub_entry(p, p->resolved)).len > 0;
+}
+
 static void ensi_pub_ask(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, const ensign_ulid_t *id)
 {
-    ensi_timer_t deadline = p->ask_timer;
     ensi_ask_t *a = ensi_ask_open(c, &p->ask, &p->h);
     ensi_timer_start(&p->ask_timer, c->request_timeout_ms);
-    deadline = p->ask_timer;
-    p->asking = a && (p->ensure_topic && name.len ? ensi_ask_create(c, a, name, &deadline)
-                                                  : ensi_ask_exists(c, a, name, id, &deadline));
+    p->asking = a && (ensi_pub_makes(p) ? ensi_ask_create(c, a, name, &p->ask_timer)
+                                        : ensi_ask_exists(c, a, name, id, &p->ask_timer));
     if (p->asking) ensi_state_touch(c, &a->k);
     else ensi_pub_ask_later(c, p, "no memory to ask for the topic");
+}
+
+/* A topic's name or id as one short thing to compare. */
+static void ensi_pub_mark(ensign_slice_t name, const ensign_ulid_t *id, uint8_t mark[ENSI_ID_HASH])
+{
+    ensi_id_hash(name.len ? name : ensi_slice(id->b, sizeof id->b), mark);
 }
 
 /* The map lacks the topic of the next event. False: there is a way, and it takes its time. */
 static bool ensi_pub_look_up(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, const ensign_ulid_t *id)
 {
-    uint8_t hash[ENSI_ID_HASH];
+    ensi_cached_t *cached =
+        name.len ? ensi_cache_find(&c->cache, name) : ensi_cache_find_id(&c->cache, id->b);
+    uint8_t mark[ENSI_ID_HASH];
     if (p->asking || p->ask_timer.state != ENSI_TIMER_OFF) return false;
-    if (name.len ? ensi_cache_find(&c->cache, name) != NULL && !p->parked
-                 : ensi_cache_find_id(&c->cache, id->b) != NULL) {
+    if (cached && p->resolved >= p->fresh) { /* newer than the map: this client has made or seen it since */
         p->stale = true;
         return false;
     }
-    ensi_id_hash(name.len ? name : ensi_slice(id->b, sizeof id->b), hash);
-    if (p->unknown_timer.state != ENSI_TIMER_OFF && memcmp(hash, p->unknown, sizeof hash) == 0) {
+    ensi_pub_mark(name, id, mark);
+    if (p->unknown_timer.state != ENSI_TIMER_OFF && memcmp(mark, p->unknown, sizeof mark) == 0) {
         ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, "");
         return true;
     }
-    memcpy(p->unknown, hash, sizeof hash);
     ensi_pub_ask(c, p, name, id);
     return false;
+}
+
+/* Nacks an event whose topic is not there; it is not looked for again at once. */
+static void ensi_pub_missing(ensign_t *c, ensi_pub_t *p)
+{
+    ensi_entry_t *x = ensi_pub_entry(p, p->resolved);
+    ensign_ulid_t id;
+    memcpy(id.b, ensi_pub_topic_at(p, x), sizeof id.b);
+    ensi_pub_mark(ensi_pub_name(p, x), &id, p->unknown);
+    ensi_timer_start(&p->unknown_timer, ENSI_PUB_UNKNOWN_MS);
+    ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, "");
+}
+
+/* An event that is older than the map, which lacks its topic. True: nothing more is to be tried. */
+static bool ensi_pub_settle(ensign_t *c, ensi_pub_t *p)
+{
+    bool named = ensi_pub_name(p, ensi_pub_entry(p, p->resolved)).len > 0;
+    if (!named && !p->parked) p->resolved++; /* the server decides */
+    else if (ensi_pub_makes(p) && p->made != p->resolved + 1) return false;
+    else ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, "");
+    return true;
 }
 
 /* Gives the next event its topic's id, or nacks it. False: that must wait. */
@@ -10325,31 +10357,25 @@ static bool ensi_pub_resolve_one(ensign_t *c, ensi_pub_t *p)
     ensign_ulid_t id;
     bool known = x->state >= ENSI_ENTRY_ACKED;
     memcpy(id.b, at, sizeof id.b);
-    if (name.len && !known) known = ensi_topics_id(&p->topics, name, &id);
-    else if (!known) known = ensi_topics_name(&p->topics, ensi_slice(at, sizeof id.b)).len > 0;
-    if (!known && p->resolved < p->fresh) {
-        bool make = p->ensure_topic && name.len && p->made != p->resolved + 1;
-        if (name.len == 0 && !p->parked) known = true; /* the server decides */
-        else if (!make) {
-            ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, "");
-            return true;
-        }
+    if (!known)
+        known = name.len ? ensi_topics_id(&p->topics, name, &id)
+                         : ensi_topics_name(&p->topics, ensi_slice(at, sizeof id.b)).len > 0;
+    if (known) {
+        memcpy(at, id.b, sizeof id.b);
+        p->resolved++;
+        return true;
     }
-    if (!known) return ensi_pub_look_up(c, p, name, &id);
-    memcpy(at, id.b, sizeof id.b);
-    p->resolved++;
-    return true;
+    return (p->resolved < p->fresh && ensi_pub_settle(c, p)) || ensi_pub_look_up(c, p, name, &id);
 }
 
 /* A question that was refused: what is final is a nack. */
 static void ensi_pub_unheard(ensign_t *c, ensi_pub_t *p)
 {
     const ensi_grpc_t *k = &p->ask->k;
-    bool made = p->ensure_topic && ensi_pub_name(p, ensi_pub_entry(p, p->resolved)).len > 0;
     switch (k->from_server ? k->end_status : ENSIGN_GRPC_UNAVAILABLE) {
     case ENSIGN_GRPC_ALREADY_EXISTS: p->stale = true; break;
     case ENSIGN_GRPC_PERMISSION_DENIED:
-        if (made) ensi_pub_refuse(c, p, ENSIGN_NACK_PERMISSION_DENIED, k->fault.text);
+        if (ensi_pub_makes(p)) ensi_pub_refuse(c, p, ENSIGN_NACK_PERMISSION_DENIED, k->fault.text);
         else p->stale = true; /* this key may not look; the next stream's map tells */
         break;
     case ENSIGN_GRPC_INVALID_ARGUMENT:
@@ -10362,7 +10388,6 @@ static void ensi_pub_unheard(ensign_t *c, ensi_pub_t *p)
 
 static void ensi_pub_heard(ensign_t *c, ensi_pub_t *p)
 {
-    bool create;
     ensi_pb_topic_exists_info_t info;
     ensign_slice_t bytes;
     int rc;
@@ -10371,21 +10396,20 @@ static void ensi_pub_heard(ensign_t *c, ensi_pub_t *p)
     if (rc == ENSIGN_AGAIN) return;
     p->asking = false;
     ensi_timer_stop(&p->ask_timer);
-    create = p->ensure_topic && ensi_pub_name(p, ensi_pub_entry(p, p->resolved)).len > 0;
     if (rc < 0) {
         ensi_pub_unheard(c, p);
-    } else if (create) {
+    } else if (ensi_pub_makes(p)) {
         p->stale = true;
     } else if (!ensi_pb_decode(ensi_pb_topic_exists_info_fields, &info, bytes.ptr, bytes.len)) {
         ensi_pub_ask_later(c, p, "the server's answer is none");
     } else if (info.exists) {
         p->stale = true;
     } else {
-        ensi_timer_start(&p->unknown_timer, ENSI_PUB_UNKNOWN_MS);
-        ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, "");
+        ensi_pub_missing(c, p);
     }
-    if (p->stale) p->made = p->resolved + 1;
-    if (p->stale) p->ask_failures = 0;
+    if (!p->stale) return;
+    p->made = p->resolved + 1;
+    p->ask_failures = 0;
 }
 
 /* Gives events their topics' ids, as far as they are known. */
@@ -12031,12 +12055,13 @@ static bool ensi_req_watch_final(const ensi_grpc_t *k)
 static void ensi_req_watch_ended(ensign_t *c, ensi_req_t *q)
 {
     ensi_grpc_t *k = &q->ask.k;
+    if (q->reopen_timer.state != ENSI_TIMER_OFF) return;
     if (ensi_req_watch_final(k)) {
         ensi_req_end(c, &q->h, &k->fault);
         return;
     }
     if (ensi_pub_failed(k)) q->failures++;
-    if (q->reopen_timer.state == ENSI_TIMER_OFF) ensi_state_reopen_in(&q->reopen_timer, c, q->failures);
+    ensi_state_reopen_in(&q->reopen_timer, c, q->failures);
 }
 
 static void ensi_req_watch(ensign_t *c, ensi_req_t *q)
@@ -12137,6 +12162,16 @@ static void ensi_req_go_on(ensign_t *c, ensi_req_t *q)
         if (rc == ENSIGN_OK && !ensi_req_answer(c, q, bytes)) rc = ensi_ask_bad(&q->ask);
         if (rc < 0) ensi_req_failed(c, q);
     }
+}
+
+/* The client closes: a watch would have no end. */
+static void ensi_req_close(ensign_t *c, ensi_handle_t *h)
+{
+    ensi_req_t *q = (ensi_req_t *)(void *)h;
+    if (q->kind != ENSI_REQ_WATCH) return;
+    ensi_state_abort(c, &q->ask.k, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "request: the client closes");
+    ensi_req_end(c, h, NULL);
+    ensi_state_ready(c, h, true);
 }
 
 static void ensi_req_serve(ensign_t *c, ensi_handle_t *h)
@@ -13866,6 +13901,7 @@ int ensign_close(ensign_t *c, uint32_t timeout_ms)
         if (!h || h->ended || (h->bits & ENSI_BIT_END)) continue;
         if (h->kind == ENSI_KIND_PUBLISHER) ensi_pub_close(c, (ensi_pub_t *)(void *)h, timeout_ms);
         if (h->kind == ENSI_KIND_SUBSCRIPTION) ensi_sub_close(c, (ensi_sub_t *)(void *)h);
+        if (h->kind == ENSI_KIND_REQUEST) ensi_req_close(c, h);
     }
 #endif
     ensi_env_work(&c->env);

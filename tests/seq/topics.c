@@ -494,6 +494,46 @@ SCRIPT(no_topic_and_none_may_be_made)
     assert_int_equal(project.seen_count, 1);
 }
 
+/* The cache has a topic that was destroyed by somebody else: the map of a new stream knows better. */
+SCRIPT(a_topic_that_the_cache_alone_has)
+{
+    ensign_publisher_t p, q;
+    begin(w, "first");
+    topic_made("second");
+    p = publisher(w, false);
+    put(w, p, "second", 0);
+    acked(w, p, 0);                 /* by this stream's map the cache knows of it */
+    project.count = 1;
+    q = publisher(w, true);
+    put(w, q, NULL, 1);
+    acked(w, q, 1);
+    put(w, q, "second", 2);
+    acked(w, q, 2);
+    assert_int_equal(project.made, 1);
+    world_settle(w);
+    assert_in_range(project.opened, 3, 4);
+    project.count = 1;
+    world_cut(w, ENSIGN_LINK_RPC, 0);
+    put(w, p, "second", 3);
+    nacked(w, p, 3, ENSIGN_NACK_TOPIC_UNKNOWN);
+}
+
+/* That one name is not there says nothing of another one, whose question fails at first. */
+SCRIPT(two_names_of_which_one_is_not_there)
+{
+    ensign_publisher_t p;
+    begin(w, "first");
+    p = publisher(w, false);
+    put(w, p, NULL, 0);
+    acked(w, p, 0);
+    put(w, p, "nowhere", 1);
+    nacked(w, p, 1, ENSIGN_NACK_TOPIC_UNKNOWN);
+    topic_made("second");
+    project.fail = 1;
+    put(w, p, "second", 2);
+    acked(w, p, 2);
+}
+
 /* ------------------------------------------------------------------ ensure_topics, query, group */
 static ensign_subscription_t subscribe(world_t *w, const char *const *topics, size_t count)
 {
@@ -598,6 +638,8 @@ int main(void)
         IN_MODES(somebody_else_made_it_first),
         IN_MODES(a_topic_that_may_not_be_made),
         IN_MODES(no_topic_and_none_may_be_made),
+        IN_MODES(a_topic_that_the_cache_alone_has),
+        IN_MODES(two_names_of_which_one_is_not_there),
         IN_MODES(topics_are_made_before_a_subscription_opens),
         IN_MODES(a_subscription_whose_topic_may_not_be_made),
         IN_MODES(query_and_group_go_to_the_server),
