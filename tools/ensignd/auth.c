@@ -312,6 +312,11 @@ bool auth_verify(auth_t *a, bytes_t token, claims_t *out)
     return ok;
 }
 
+const char *auth_issuer(const auth_t *a)
+{
+    return a->issuer;
+}
+
 char *auth_key_set(const auth_t *a)
 {
     unsigned char n[RSA_BYTES], e[3];

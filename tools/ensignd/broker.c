@@ -76,7 +76,7 @@ static bool keep(broker_t *b, why_t *why)
         memcpy(key + 16, e->id.b, 10);
         b->records[i].space = STORE_EVENT;
         b->records[i].key = bytes_of(key, KEY_BYTES);
-        b->records[i].value = bytes_of(b->arena.ptr + e->wrapper, e->wrapper_len);
+        b->records[i].value = bytes_of(b->arena.ptr + e->wrapper, e->stored_len);
     }
     return store_append(b->store, b->records, b->count, why) && store_commit(b->store, why);
 }

@@ -17,13 +17,13 @@ typedef struct broker_hooks_t {
     void (*deliver)(void *subscriber, bytes_t frame);           /* a gRPC message, with its prefix */
 } broker_hooks_t;
 
-/* Places inside the broker's arena: an event as subscribers get it (frame), as it is stored (wrapper, a
-   part of the frame), and the id that its publisher knows it by. */
+/* Places inside the broker's arena: an event as subscribers get it (frame), its wrapper, a part of that, of
+   which the front is stored (stored_len), and the id that its publisher knows it by. */
 typedef struct broker_event_t {
     void    *publisher;
     topic_t *topic;
     rlid_t   id;
-    size_t   frame, frame_len, wrapper, wrapper_len, local_id, local_id_len;
+    size_t   frame, frame_len, wrapper, wrapper_len, stored_len, local_id, local_id_len;
 } broker_event_t;
 
 typedef struct broker_t {

@@ -22,6 +22,7 @@ call_t *call_new(h2_conn_t *conn, int32_t id)
 
     c->conn = conn;
     c->id = id;
+    c->in_max = MESSAGE_MAX;
     c->out_max = QUEUE_MESSAGES;
     memcpy(c->peer, conn->link.peer, sizeof c->peer);
     c->next = conn->calls;
@@ -120,9 +121,10 @@ static void open_call(call_t *c)
     char text[200];
 
     c->opened = true;
-    if (!c->method || strcmp(c->method, "POST") != 0) call_end_http(c, 405);
-    else if (!c->content_type || strncmp(c->content_type, "application/grpc", 16) != 0) call_end_http(c, 415);
-    else start_deadline(c);
+    if (!c->method || strcmp(c->method, "POST") != 0) c->refused = 405;
+    else if (!c->content_type || strncmp(c->content_type, "application/grpc", 16) != 0) c->refused = 415;
+    if (c->refused) return;
+    start_deadline(c);
     if (!c->ended && c->encoding && strcmp(c->encoding, "identity") != 0) {
         snprintf(text, sizeof text, "grpc: Decompressor is not installed for grpc-encoding \"%.100s\"",
                  c->encoding);
@@ -150,9 +152,9 @@ static bool next_message(call_t *c)
         call_end(c, GRPC_INTERNAL, "grpc: compressed flag set with identity or empty encoding");
         return false;
     }
-    if (n > MESSAGE_MAX) {
+    if (n > c->in_max) {
         snprintf(text, sizeof text, "grpc: received message larger than max (%u vs. %u)", (unsigned)n,
-                 MESSAGE_MAX);
+                 (unsigned)c->in_max);
         call_end(c, GRPC_RESOURCE_EXHAUSTED, text);
         return false;
     }
@@ -169,7 +171,7 @@ static bool next_message(call_t *c)
    that is not whole yet must never wait for credit. */
 static void settle(call_t *c)
 {
-    if (c->ended) buf_take(&c->in, buf_len(&c->in));
+    if (c->ended || c->refused) buf_take(&c->in, buf_len(&c->in));
     if (c->owed == 0 || c->paused || c->closed || !c->conn->session) return;
     nghttp2_session_consume_stream(c->conn->session, c->id, c->owed);
     c->owed = 0;
@@ -194,7 +196,7 @@ static void bury(call_t *c)
     h2_server_t *s = c->conn->server;
 
     c->told = true;
-    if (c->opened) s->handler->closed(s->user, c);
+    if (c->opened && !c->refused) s->handler->closed(s->user, c);
     s->calls--;
     *c->back = c->next;
     if (c->next) c->next->back = c->back;
@@ -209,12 +211,15 @@ static bool wants_more(const call_t *c)
     return buf_len(&c->out) < c->refill_below && !c->ended && !c->closed;
 }
 
+static void refuse(call_t *c);
+
 /* Also for a call that was reset or cut off: what it had sent whole is still taken. */
 void call_pump(call_t *c)
 {
     if (c->told) return;
     if (c->head_done && !c->opened) open_call(c);
-    if (c->opened) read_messages(c);
+    if (c->refused) refuse(c);
+    else if (c->opened) read_messages(c);
     if (wants_more(c)) c->refill(c->conn->server->user, c);
     settle(c);
     if (c->closed) bury(c);
@@ -223,7 +228,7 @@ void call_pump(call_t *c)
 void calls_resume(h2_conn_t *conn)
 {
     for (call_t *c = conn->calls; c; c = c->next) {
-        bool read = c->paused && c->out_messages <= c->out_max / 2 &&
+        bool read = c->paused && c->out_messages + c->out_held <= c->out_max / 2 &&
                     buf_len(&c->out) / QUEUE_BYTES_EACH <= c->out_max / 2;
         if (!read && !wants_more(c)) continue;
         if (read) c->paused = false;
@@ -279,7 +284,8 @@ static size_t status_headers(const call_t *c, status_room_t *room, nghttp2_nv *o
 
 static void drain(call_t *c, size_t n)
 {
-    while (n) {
+    if (c->refused) buf_take(&c->out, n);       /* one text, no messages */
+    while (n && !c->refused) {
         size_t step;
         if (c->out_left == 0) c->out_left = PREFIX + (size_t)be32(c->out.ptr + c->out.start + 1);
         step = n < c->out_left ? n : c->out_left;
@@ -305,7 +311,9 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *to, size_t
     }
     if (n) memcpy(to, c->out.ptr + c->out.start, n);
     drain(c, n);
-    if (c->ended && buf_len(&c->out) == 0) {
+    if (c->refused && buf_len(&c->out) == 0) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+    } else if (c->ended && buf_len(&c->out) == 0) {
         *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
         if (nghttp2_submit_trailer(session, id, trailers, status_headers(c, &room, trailers)) != 0)
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -367,7 +375,17 @@ void call_send(call_t *c, bytes_t message)
 
 bool call_is_full(const call_t *c)
 {
-    return c->out_messages >= c->out_max || buf_len(&c->out) / QUEUE_BYTES_EACH >= c->out_max;
+    return c->out_messages + c->out_held >= c->out_max || buf_len(&c->out) / QUEUE_BYTES_EACH >= c->out_max;
+}
+
+bool call_counts(call_t *c)
+{
+    h2_conn_t *conn = c->conn;
+
+    if (!conn || !conn->doomed || conn->server->cut_events == 0) return true;
+    if (conn->cut_due) return false;
+    conn->cut_due = ++conn->events == conn->server->cut_events;
+    return true;
 }
 
 void call_end(call_t *c, int status, const char *text)
@@ -391,16 +409,21 @@ void call_end(call_t *c, int status, const char *text)
     nghttp2_submit_response(c->conn->session, c->id, head, 2 + status_headers(c, &room, head + 2), NULL);
 }
 
-void call_end_http(call_t *c, int http_status)
+/* What is no gRPC is answered as HTTP, and only once it is whole: its later frames may still be at fault. */
+static void refuse(call_t *c)
 {
-    char text[16];
-    nghttp2_nv head[1];
-    bool gone = is_over(c);
+    static const char words[] = "This is a gRPC server: POST, with a content-type of application/grpc.\n";
+    char number[16];
+    nghttp2_nv head[2];
+    nghttp2_data_provider body;
 
-    if (c->ended) return;
+    if (!c->in_ended || is_over(c)) return;
     c->ended = c->responded = true;
-    if (gone) return;
-    snprintf(text, sizeof text, "%d", http_status);
-    head[0] = nv(":status", text);
-    nghttp2_submit_response(c->conn->session, c->id, head, 1, NULL);
+    snprintf(number, sizeof number, "%d", c->refused);
+    head[0] = nv(":status", number);
+    head[1] = nv("content-type", "text/plain; charset=utf-8");
+    buf_put(&c->out, words, sizeof words - 1);
+    body.source.ptr = c;
+    body.read_callback = on_read;
+    nghttp2_submit_response(c->conn->session, c->id, head, 2, &body);
 }

@@ -55,7 +55,18 @@ static void put_assignment(buf_t *b, const char *name, const char *value)
     buf_put(b, "'\n", 2);
 }
 
-bool write_env_file(const options_t *o, const char *endpoint, const char *auth_url, const api_key_t *k,
+static void put_key(buf_t *b, const char *who, const api_key_t *k)
+{
+    char name[64];
+
+    if (!k) return;
+    snprintf(name, sizeof name, "ENSIGN_%sCLIENT_ID", who);
+    put_assignment(b, name, k->client_id);
+    snprintf(name, sizeof name, "ENSIGN_%sCLIENT_SECRET", who);
+    put_assignment(b, name, k->client_secret);
+}
+
+bool write_env_file(const options_t *o, const char *endpoint, const char *auth_url, const keyring_t *keys,
                     why_t *why)
 {
     buf_t b = { NULL, 0, 0, 0 };
@@ -64,8 +75,9 @@ bool write_env_file(const options_t *o, const char *endpoint, const char *auth_u
 
     put_assignment(&b, "ENSIGN_ENDPOINT", endpoint);
     put_assignment(&b, "ENSIGN_AUTH_URL", auth_url);
-    put_assignment(&b, "ENSIGN_CLIENT_ID", k->client_id);
-    put_assignment(&b, "ENSIGN_CLIENT_SECRET", k->client_secret);
+    put_key(&b, "", &keys->keys[0]);
+    put_key(&b, "READER_", keyring_reader(keys));
+    put_key(&b, "OTHER_", keyring_other(keys));
     if (o->tls) put_assignment(&b, "ENSIGN_CA_FILE", ca ? ca : o->cert_file);
     else put_assignment(&b, "ENSIGN_INSECURE", "true");
     buf_put(&b, "", 1);

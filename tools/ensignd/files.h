@@ -5,7 +5,7 @@
 #include "store.h"
 
 bool write_file(const char *option, const char *path, const char *text, why_t *why); /* whole or not at all */
-bool write_env_file(const options_t *o, const char *endpoint, const char *auth_url, const api_key_t *k,
+bool write_env_file(const options_t *o, const char *endpoint, const char *auth_url, const keyring_t *keys,
                     why_t *why);
 bool dump_topic(const char *folder, const char *topic, why_t *why); /* to standard output */
 #endif

@@ -12,6 +12,12 @@ struct h2_conn_t {
     call_t          *touched, **touched_end;    /* oldest first */
     bool             resets_due, broken, dropped, pinged, unread;
     int64_t          goaway_due;        /* when the second GOAWAY leaves at the latest; 0: not asked for */
+    int64_t          last_ping;         /* of the client's; 0: none yet */
+    unsigned         ping_strikes;
+    bool             sent_since_ping;
+    uint64_t         events;            /* queued on it, for --cut-after-events */
+    bool             doomed;            /* it will be cut */
+    bool             cut_due;           /* now, once what is queued has left */
     h2_conn_t       *next, **back;
 };
 

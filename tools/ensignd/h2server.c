@@ -13,6 +13,11 @@
 #define MAX_STREAMS 1000
 #define FINAL_GOAWAY_AFTER_MS 500       /* if the PING that asks for it is not answered */
 
+/* What grpc-go grants a client without being asked for more. */
+#define PING_EVERY_MS 300000            /* with a call open */
+#define PING_IDLE_EVERY_MS 7200000      /* with none */
+#define PING_STRIKES_MAX 2u
+
 static h2_conn_t *conn_of(void *user)
 {
     return user;
@@ -42,12 +47,31 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     return 0;
 }
 
+/* The rules of grpc-go: a PING that comes too soon is a strike, sending anything wipes them out. */
+static void judge_ping(h2_conn_t *conn)
+{
+    static const char reason[] = "too_many_pings";
+    int64_t now = now_ms(), last = conn->last_ping, least = conn->calls ? PING_EVERY_MS : PING_IDLE_EVERY_MS;
+
+    conn->last_ping = now;
+    if (conn->sent_since_ping) conn->ping_strikes = 0;
+    else if (last && now - last < least) conn->ping_strikes++;
+    conn->sent_since_ping = false;
+    if (conn->ping_strikes <= PING_STRIKES_MAX) return;
+    log_line("%s: http2: %s", conn->link.peer, reason);
+    nghttp2_submit_goaway(conn->session, NGHTTP2_FLAG_NONE,
+                          nghttp2_session_get_last_proc_stream_id(conn->session), NGHTTP2_ENHANCE_YOUR_CALM,
+                          (const uint8_t *)reason, sizeof reason - 1);
+    conn->broken = true;
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     h2_conn_t *conn = conn_of(user);
     call_t *c;
 
     if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK)) conn->pinged = true;
+    else if (frame->hd.type == NGHTTP2_PING && conn->server->strict) judge_ping(conn);
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     c = stream_call(session, frame->hd.stream_id);
     if (!c) return 0;
@@ -80,6 +104,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     h2_conn_t *conn = conn_of(user);
     call_t *c;
 
+    if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) conn->sent_since_ping = true;
     if (frame->hd.type != NGHTTP2_HEADERS || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
     c = stream_call(session, frame->hd.stream_id);
     /* We are done and the client is not: it has to be told that nobody listens any more. */
@@ -228,6 +253,7 @@ static void conn_flush(h2_conn_t *conn, int64_t now)
     calls_resume(conn);
     conn_pump(conn);
     if (conn->unread) conn->server->more = true;
+    if (conn->cut_due && !conn->link.lost && !link_wants_write(&conn->link)) link_cut(&conn->link);
     conn->watch.want = (short)(POLLIN | (link_wants_write(&conn->link) ? POLLOUT : 0));
     if (conn->link.lost || (!link_wants_write(&conn->link) && conn->link.up &&
                             (conn->broken || (!nghttp2_session_want_read(conn->session) &&
@@ -249,6 +275,8 @@ static void on_accept(void *owner, short got)
             continue;
         }
         conn->server = s;
+        conn->doomed = s->accepted++ < s->cut_first || s->cut_first == 0;
+        if (conn->doomed) conn->link.cut_left = s->cut_bytes;
         conn->touched_end = &conn->touched;
         conn->next = s->conns;
         conn->back = &s->conns;

@@ -41,14 +41,17 @@ struct call_t {
     /* request body */
     buf_t      in;
     size_t     owed;                    /* bytes of the stream's window that are not given back yet */
+    size_t     in_max;                  /* bytes of one message; [MESSAGE_MAX] */
     bool       head_done, opened, in_ended, half_closed;
     bool       paused;                  /* its own answers are not read: take no more from it */
+    int        refused;                 /* HTTP status of what is no gRPC, told once it is whole; 0: it is */
     /* reply */
     buf_t      out;
     size_t     out_messages, out_left;  /* whole or begun messages in `out`; what is left of the begun one */
     size_t     out_max;                 /* messages; [QUEUE_MESSAGES] */
     size_t     refill_below;            /* bytes: with fewer in the queue, refill is called; 0: never */
     void     (*refill)(void *user, call_t *c);                  /* queues more, or ends the call */
+    size_t     out_held;                /* messages that the handler holds back: they count as queued */
     bool       responded, deferred, ended, reset_due;
     int        status;
     char      *status_text;
@@ -82,6 +85,10 @@ struct h2_server_t {
     int64_t      next_deadline;         /* 0: none */
     size_t       calls;                 /* open ones */
     bool         stopping;
+    bool         strict;                /* clients that ping too often are sent away, as grpc-go does it */
+    uint64_t     cut_bytes, cut_events; /* a connection is cut behind so many; 0: none is */
+    uint64_t     cut_first;             /* only so many, the first ones; 0: all */
+    uint64_t     accepted;              /* connections so far */
     bool         more;                  /* something can go on without waiting for the network */
     uint8_t     *scratch;
 };
@@ -102,6 +109,6 @@ void     call_send_framed(call_t *c, bytes_t frame);            /* has it alread
 uint8_t *call_room(call_t *c, size_t frame_len);                /* writes a frame in place; NULL: ended */
 void     call_sent(call_t *c, size_t frame_len);
 bool     call_is_full(const call_t *c);                         /* the queue is at its bound */
+bool     call_counts(call_t *c);    /* an event is about to be queued; false: its connection is cut before */
 void     call_end(call_t *c, int status, const char *text);     /* behind what is queued */
-void     call_end_http(call_t *c, int http_status);             /* not gRPC at all */
 #endif

@@ -163,18 +163,19 @@ static char *random_text(size_t n, const char *alphabet, size_t letters)
     return s;
 }
 
-static api_key_t make_key(void)
+/* In the project of another key; NULL: in one of its own. */
+static api_key_t make_key(const api_key_t *beside, unsigned permissions)
 {
     static const char alphabet[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     api_key_t k;
 
     memset(&k, 0, sizeof k);
-    k.org = ulid_new();
-    k.project = ulid_new();
+    k.org = beside ? beside->org : ulid_new();
+    k.project = beside ? beside->project : ulid_new();
     k.id = ulid_new();
     k.client_id = random_text(32, alphabet, 52);
     k.client_secret = random_text(64, alphabet, 62);
-    k.permissions = PERM_ALL;
+    k.permissions = permissions;
     return k;
 }
 
@@ -220,17 +221,38 @@ static bool load_key(void *user, bytes_t key, bytes_t value)
     return true;
 }
 
+static bool make_and_keep(keyring_t *r, store_t *s, const api_key_t *beside, unsigned permissions, why_t *why)
+{
+    api_key_t k = make_key(beside, permissions);
+    add_key(r, &k);
+    return keep_key(s, &k, why);
+}
+
+/* A folder of an older version has the first one only. */
 bool keyring_from_store(keyring_t *r, store_t *s, bool *made, why_t *why)
 {
-    api_key_t k;
-
     memset(r, 0, sizeof *r);
     if (!store_scan(s, STORE_API_KEY, bytes_of(NULL, 0), bytes_of(NULL, 0), load_key, r, why)) return false;
     *made = r->count == 0;
-    if (!*made) return true;
-    k = make_key();
-    add_key(r, &k);
-    return keep_key(s, &k, why);
+    return (!*made || make_and_keep(r, s, NULL, PERM_ALL, why)) &&
+           (keyring_reader(r) || make_and_keep(r, s, &r->keys[0], PERM_SUBSCRIBER | PERM_TOPICS_READ, why)) &&
+           (keyring_other(r) || make_and_keep(r, s, NULL, PERM_ALL, why));
+}
+
+api_key_t *keyring_reader(const keyring_t *r)
+{
+    for (size_t i = 1; i < r->count; i++)
+        if (ulid_eq(&r->keys[i].project, &r->keys[0].project) && (r->keys[i].permissions & PERM_SUBSCRIBER) &&
+            !(r->keys[i].permissions & PERM_PUBLISHER))
+            return &r->keys[i];
+    return NULL;
+}
+
+api_key_t *keyring_other(const keyring_t *r)
+{
+    for (size_t i = 1; i < r->count; i++)
+        if (!ulid_eq(&r->keys[i].project, &r->keys[0].project)) return &r->keys[i];
+    return NULL;
 }
 
 api_key_t *keyring_by_client(const keyring_t *r, const char *client_id)

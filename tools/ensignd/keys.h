@@ -24,8 +24,11 @@ typedef struct api_key_t {
 typedef struct keyring_t { api_key_t *keys; size_t count; } keyring_t;
 
 bool       keyring_read_file(keyring_t *r, const char *path, why_t *why);
-bool keyring_from_store(keyring_t *r, store_t *s, bool *made,
-                        why_t *why); /* makes one key if there is none */
+bool       keyring_from_store(keyring_t *r, store_t *s, bool *made, why_t *why); /* makes those that lack */
+/* The keys of --env-file, from the first one on; NULL: there is none. Reader: of the first one's project, may
+   not publish. Other: of another project. */
+api_key_t *keyring_reader(const keyring_t *r);
+api_key_t *keyring_other(const keyring_t *r);
 api_key_t *keyring_by_client(const keyring_t *r, const char *client_id);
 api_key_t *keyring_by_id(const keyring_t *r, const ulid_t *id);
 bool       secret_matches(const api_key_t *k, const char *secret);

@@ -98,11 +98,30 @@ void link_write(link_t *l, const uint8_t *p, size_t n)
     else if (!tls_write(l->tls, p, n)) l->lost = true;
 }
 
+/* Its end is sent behind the last byte: the reset that unread input causes must not overtake it. */
+void link_cut(link_t *l)
+{
+    log_line("%s: cut on purpose", l->peer);
+    (void)shutdown(l->fd, SHUT_WR);
+    l->lost = true;
+}
+
+static void count_sent(link_t *l, size_t n)
+{
+    buf_take(&l->tx, n);
+    if (l->cut_left == 0) return;
+    l->cut_left -= n;
+    if (l->cut_left == 0) link_cut(l);
+}
+
 void link_flush(link_t *l)
 {
     while (!l->lost && buf_len(&l->tx)) {
-        ssize_t n = send(l->fd, l->tx.ptr + l->tx.start, buf_len(&l->tx), MSG_NOSIGNAL);
-        if (n > 0) buf_take(&l->tx, (size_t)n);
+        size_t some = buf_len(&l->tx);
+        ssize_t n;
+        if (l->cut_left && l->cut_left < some) some = (size_t)l->cut_left;
+        n = send(l->fd, l->tx.ptr + l->tx.start, some, MSG_NOSIGNAL);
+        if (n > 0) count_sent(l, (size_t)n);
         else if (errno == EAGAIN || errno == EWOULDBLOCK) return;
         else if (errno != EINTR) l->lost = true;
     }

@@ -12,6 +12,7 @@ typedef struct link_t {
     tls_t *tls;                 /* NULL: plaintext */
     bool   up;                  /* handshake done, or none needed */
     bool   lost;
+    uint64_t cut_left;          /* bytes that may still be sent, then it is lost on purpose; 0: no bound */
     buf_t  rx, tx;              /* bytes as they stand on the wire; rx with TLS only */
     char   peer[64];            /* host:port */
 } link_t;
@@ -22,5 +23,6 @@ size_t link_room(const link_t *l);
 void   link_write(link_t *l, const uint8_t *p, size_t n);
 void   link_flush(link_t *l);
 bool   link_wants_write(const link_t *l);
+void   link_cut(link_t *l);             /* loses it on purpose, without TLS's goodbye */
 void   link_close(link_t *l);
 #endif

@@ -1,7 +1,8 @@
 /* ensignd - a development server for Ensign clients
  *
  * main.c     options, start, the loop, the end
- * options.c  the command line               files.c dump.c  what is written for the user
+ * options.c faults.c  the command line, faults on purpose
+ * files.c dump.c      what is written for the user
  * loop.c     poll                            link.c tls.c cert.c  sockets, TLS
  * h2server.c connections, call.c calls       service.c unary.c streams.c query.c  the RPCs
  * ensql.c    the query language              restore.c  duplicates made whole
@@ -10,6 +11,12 @@
  * jobs.c rehash.c dedup.c restore.c          long work in slices: duplicates
  * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
  * store.c store_sqlite.c  the storage        ids.c util.c messages.h  small things
+ *
+ * Options, each explained in --help. Where it listens, what it keeps: --port --auth-port --listen --data
+ * --memory --keys --tls --cert-file --env-file --dump --subscriber-queue. How long tokens live: --access-life
+ * --refresh-life --refresh-overlap --token-life. Just as the real server: --strict. What goes wrong on
+ * purpose: --nack-every --nack-code --ack-delay --cut-after-bytes --cut-after-events --cut-first
+ * --refuse-auth --refuse-code --maintenance --auth-maintenance.
  *
  * One turn of the loop: wait; take what has come; commit; tell publishers and subscribers; send. */
 #include "files.h"
@@ -177,6 +184,40 @@ static void name_addresses(server_t *s)
              s->options.tls ? "https" : "http", host, (unsigned)s->auth_port);
 }
 
+static void open_service(server_t *s)
+{
+    const options_t *o = &s->options;
+
+    s->service.auth = s->auth;
+    s->service.topics = &s->topics;
+    s->service.broker = &s->broker;
+    s->service.started = now_ms();
+    s->service.subscriber_queue = (size_t)o->subscriber_queue;
+    s->service.strict = o->strict;
+    s->service.maintenance = o->maintenance;
+    s->service.faults = o->faults;
+    h2_open(&s->h2, &s->loop, s->h2_fd, s->tls_h2, &service_handler, &s->service);
+    s->h2_fd = -1;
+    s->h2.strict = o->strict;
+    s->h2.cut_bytes = (uint64_t)o->faults.cut_bytes;
+    s->h2.cut_events = (uint64_t)o->faults.cut_events;
+    s->h2.cut_first = (uint64_t)o->faults.cut_first;
+}
+
+static bool open_quarterdeck(server_t *s, why_t *why)
+{
+    const options_t *o = &s->options;
+    quarterdeck_rules_t rules;
+
+    rules.rate_limited = o->strict;
+    rules.maintenance = o->auth_maintenance;
+    rules.refuse = o->faults.refuse_auth;
+    rules.refuse_code = (unsigned)o->faults.refuse_code;
+    s->quarterdeck = quarterdeck_open(&s->loop, s->http_fd, s->tls_http, s->auth, &s->keys, &rules, why);
+    if (s->quarterdeck) s->http_fd = -1;
+    return s->quarterdeck != NULL;
+}
+
 static bool open_all(server_t *s, why_t *why)
 {
     const options_t *o = &s->options;
@@ -193,19 +234,11 @@ static bool open_all(server_t *s, why_t *why)
     if (!(s->auth = auth_open(s->store, s->auth_url, &o->lives, why))) return false;
     if (!topics_open(&s->topics, s->store, why) ||
         !broker_open(&s->broker, s->store, &s->topics, &stream_hooks, why)) return false;
-    s->service.auth = s->auth;
-    s->service.topics = &s->topics;
-    s->service.broker = &s->broker;
-    s->service.started = now_ms();
-    s->service.subscriber_queue = (size_t)o->subscriber_queue;
-    if (!service_resume(&s->service, why)) return false;
     loop_add(&s->loop, &s->signals, signal_pipe[0], POLLIN, on_signal_byte, s);
-    h2_open(&s->h2, &s->loop, s->h2_fd, s->tls_h2, &service_handler, &s->service);
-    s->h2_fd = -1;
-    s->quarterdeck = quarterdeck_open(&s->loop, s->http_fd, s->tls_http, s->auth, &s->keys, why);
-    if (!s->quarterdeck) return false;
-    s->http_fd = -1;
-    return !o->env_file || write_env_file(o, s->endpoint, s->auth_url, &s->keys.keys[0], why);
+    open_service(s);
+    if (!service_resume(&s->service, why)) return false;
+    if (!open_quarterdeck(s, why)) return false;
+    return !o->env_file || write_env_file(o, s->endpoint, s->auth_url, &s->keys, why);
 }
 
 static void close_all(server_t *s)
@@ -244,6 +277,7 @@ static int timeout_of(server_t *s)
 
     if (s->h2.more || s->broker.count || service_busy(&s->service) || jobs_pending(&s->service)) return 0;
     if (s->h2.next_deadline) ms = earlier(ms, s->h2.next_deadline - now);
+    if (service_due(&s->service)) ms = earlier(ms, service_due(&s->service) - now);
     if (s->phase != RUN) ms = earlier(ms, 20);
     return ms;
 }
@@ -252,6 +286,7 @@ static bool turn(server_t *s)
 {
     if (!loop_turn(&s->loop, timeout_of(s))) return false;
     h2_tick(&s->h2, now_ms());
+    service_tick(&s->service, now_ms());
     quarterdeck_run(s->quarterdeck);
     move_phase(s);
     broker_commit(&s->broker);

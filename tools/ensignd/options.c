@@ -8,8 +8,12 @@
 
 #define LIFE_MAX 315360000      /* seconds: ten years */
 #define QUEUE_MAX 16777216
+#define COUNT_MAX 1000000000000
+#define DELAY_MAX 3600000       /* ms */
+#define NOT_GIVEN INT64_MIN
 
-typedef enum { KIND_FLAG, KIND_TEXT, KIND_PORT, KIND_NUMBER } kind_t;
+/* KIND_COUNT: a number may follow behind =, but need not; without it, -1. */
+typedef enum { KIND_FLAG, KIND_TEXT, KIND_PORT, KIND_NUMBER, KIND_COUNT, KIND_NACK } kind_t;
 
 typedef struct option_t {
     const char *name;
@@ -32,6 +36,18 @@ static const option_t known[] = {
     { "--access-life", KIND_NUMBER, offsetof(options_t, lives.access), 1, LIFE_MAX },
     { "--refresh-life", KIND_NUMBER, offsetof(options_t, lives.refresh), 1, LIFE_MAX },
     { "--refresh-overlap", KIND_NUMBER, offsetof(options_t, lives.overlap), -LIFE_MAX, LIFE_MAX },
+    { "--token-life", KIND_NUMBER, offsetof(options_t, token_life), 1, LIFE_MAX / 2 },
+    { "--strict", KIND_FLAG, offsetof(options_t, strict), 0, 0 },
+    { "--maintenance", KIND_FLAG, offsetof(options_t, maintenance), 0, 0 },
+    { "--auth-maintenance", KIND_FLAG, offsetof(options_t, auth_maintenance), 0, 0 },
+    { "--nack-every", KIND_NUMBER, offsetof(options_t, faults.nack_every), 1, COUNT_MAX },
+    { "--nack-code", KIND_NACK, offsetof(options_t, faults.nack_code), 0, 0 },
+    { "--ack-delay", KIND_NUMBER, offsetof(options_t, faults.ack_delay_ms), 0, DELAY_MAX },
+    { "--cut-after-bytes", KIND_NUMBER, offsetof(options_t, faults.cut_bytes), 1, COUNT_MAX },
+    { "--cut-after-events", KIND_NUMBER, offsetof(options_t, faults.cut_events), 1, COUNT_MAX },
+    { "--cut-first", KIND_NUMBER, offsetof(options_t, faults.cut_first), 1, COUNT_MAX },
+    { "--refuse-auth", KIND_COUNT, offsetof(options_t, faults.refuse_auth), 1, COUNT_MAX },
+    { "--refuse-code", KIND_NUMBER, offsetof(options_t, faults.refuse_code), 400, 599 },
     { "--subscriber-queue", KIND_NUMBER, offsetof(options_t, subscriber_queue), 1, QUEUE_MAX },
     { "--verbose", KIND_FLAG, offsetof(options_t, verbose), 0, 0 },
     { "--help", KIND_FLAG, offsetof(options_t, help), 0, 0 },
@@ -55,10 +71,53 @@ static const char help_text[] =
     "    --refresh-life S       life of a refresh token in seconds, from the login on [7200]\n"
     "    --refresh-overlap S    a refresh token is valid from S seconds behind its access token's end on;\n"
     "                           negative: before that end [-900]\n"
+    "    --token-life S         those three in the proportion of their defaults: S, 2 S, -S/4\n"
     "    --subscriber-queue N   events that wait for a slow subscriber; it loses what comes beyond [16384]\n"
     "    --verbose              tells on standard error what happens\n"
     "    --help                 this\n"
     "\n"
+    "    --strict               behaves as the real server where that is less friendly, see below\n"
+    "    --maintenance          the service is in maintenance: Status says so, the health service answers,\n"
+    "                           all else is refused with UNAVAILABLE\n"
+    "    --auth-maintenance     the auth service is: 503 to all\n"
+    "\n";
+
+static const char help_faults[] =
+    "For tests of clients; each counts and none throws dice, so a run can be repeated:\n"
+    "\n"
+    "    --nack-every N         refuses each Nth of the good events of a publish stream: neither stored nor\n"
+    "                           delivered; its nack comes where its ack would have come\n"
+    "    --nack-code CODE       of these nacks, a name of Nack.Code or its number [INTERNAL]\n"
+    "    --ack-delay MS         holds each ack and nack back so long; events are delivered at once\n"
+    "    --cut-after-bytes N    cuts each connection to the service, without GOAWAY or TLS's goodbye,\n"
+    "                           when N bytes have been sent on its socket, TLS and handshake counted in\n"
+    "    --cut-after-events N   cuts it behind the Nth event: acks and deliveries on it count together.\n"
+    "                           These N leave whole; what was stored with them gets no ack\n"
+    "    --cut-first N          only the first N connections are cut [all]\n"
+    "    --refuse-auth[=N]      logins and refreshes are refused: all, or the first N of both together\n"
+    "    --refuse-code STATUS   of that, 400 to 599 [403, which a client takes as final]\n"
+    "    An expired token (--token-life) ends no stream that runs: it is looked at when a call begins.\n"
+    "\n";
+
+static const char help_strict[] =
+    "                         default                           --strict, as the real server\n"
+    "    half-close           all acks, then close_stream       close_stream at once: acks still to come\n"
+    "                                                           are lost, their events are stored\n"
+    "    unread acks          the publisher is not read         lost beyond 16384\n"
+    "    message over 4 MiB   nack MAX_EVENT_SIZE_EXCEEDED;     the stream ends: RESOURCE_EXHAUSTED\n"
+    "                         over 8 MiB as with --strict\n"
+    "    topic made while a   accepted by its id, unless the    TOPIC_UNKNOWN\n"
+    "    publish stream runs  stream named its topics\n"
+    "    subscriber           registered, then sent ready       sent ready, then registered: what is\n"
+    "                                                           committed in between does not come\n"
+    "    stored events        with their time of commit         without\n"
+    "    LIMIT 0              no row                            one row\n"
+    "    PING                 as often as you like              the fourth too soon: GOAWAY\n"
+    "    auth service         as often as you like              429 beyond 30 requests, 10 more each\n"
+    "                                                           second; one count for all addresses\n"
+    "\n";
+
+static const char help_files[] =
     "When it is ready it prints one line on standard output, with both addresses. SIGTERM ends it: calls in\n"
     "hand are finished, for two seconds at most. Exit status: 0; 2 with a reason if an option or a file is\n"
     "wrong.\n"
@@ -70,10 +129,15 @@ static const char help_text[] =
     "        { \"client_id\": \"reader\", \"client_secret\": \"s3cret\",\n"
     "          \"permissions\": [ \"subscriber\", \"topics:read\" ] } ] } ] }\n"
     "\n"
+    "Without --keys three are made at the first start, with the names that --env-file gives them:\n"
+    "ENSIGN_CLIENT_ID may do everything; ENSIGN_READER_CLIENT_ID only subscriber and topics:read;\n"
+    "ENSIGN_OTHER_CLIENT_ID everything, in another project. With --keys these are its first key, the first\n"
+    "one of the same project that is a subscriber and no publisher, and the first one of another project,\n"
+    "where there are such.\n"
+    "\n"
     "Without \"permissions\" a key may do everything; the names are topics:create, topics:edit,\n"
     "topics:destroy, topics:read, metrics:read, publisher, subscriber. A project may have \"id\" and\n"
     "\"org\", a key \"id\": ULIDs, which are else derived from the names. Topics belong to a project.\n"
-    "--env-file tells the first key of the file.\n"
     "\n"
     "Queries are read and refused as by the service, which executes of them the topic, OFFSET and LIMIT: no\n"
     "selection of fields, no schema, no WHERE. Other than there, LIMIT 0 gives no rows, rows tell when they\n"
@@ -84,7 +148,8 @@ static const char help_text[] =
 
 void options_help(void)
 {
-    fputs(help_text, stdout);
+    static const char *const parts[] = { help_text, help_faults, help_strict, help_files };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) fputs(parts[i], stdout);
 }
 
 /* `text` ends at `len`: it may be the front of --name=value. */
@@ -131,6 +196,15 @@ static bool store_value(options_t *o, const option_t *k, const char *value, why_
         if (!read_number(k->name, value, k->least, k->most, &number, why)) return false;
         *(int64_t *)(void *)at = number;
         return true;
+    case KIND_COUNT:
+        number = -1;
+        if (*value && !read_number(k->name, value, k->least, k->most, &number, why)) return false;
+        *(int64_t *)(void *)at = number;
+        return true;
+    case KIND_NACK:
+        return nack_code_parse(value, (int64_t *)(void *)at) ||
+               fail(why, "%s %s: no Nack.Code; give a name such as TOPIC_UNKNOWN, or its number", k->name,
+                    value);
     }
     return false;
 }
@@ -147,7 +221,10 @@ static bool read_one(options_t *o, int argc, char **argv, int *i, why_t *why)
         if (equals) return fail(why, "%s takes no value; leave out %s", k->name, equals);
         return store_value(o, k, "", why);
     }
+    if (equals && k->kind == KIND_COUNT && equals[1] == '\0')
+        return fail(why, "%s= needs a number behind it; give one or leave out the =", k->name);
     if (equals) return store_value(o, k, equals + 1, why);
+    if (k->kind == KIND_COUNT) return store_value(o, k, "", why);
     if (*i >= argc) return fail(why, "%s needs a value behind it; see ensignd --help", k->name);
     return store_value(o, k, argv[(*i)++], why);
 }
@@ -175,6 +252,34 @@ static bool check(const options_t *o, why_t *why)
     return true;
 }
 
+/* Before the defaults are filled in: what was given and would have no effect. */
+static bool check_faults(const faults_t *f, why_t *why)
+{
+    if (f->nack_code != NOT_GIVEN && !f->nack_every)
+        return fail(why, "--nack-code is the code of which nacks? add --nack-every N");
+    if (f->cut_first && !f->cut_bytes && !f->cut_events)
+        return fail(why, "--cut-first counts what is cut; add --cut-after-bytes N or --cut-after-events N");
+    if (f->refuse_code != NOT_GIVEN && !f->refuse_auth)
+        return fail(why, "--refuse-code is the status of which refusals? add --refuse-auth");
+    return true;
+}
+
+static void give_default(int64_t *to, int64_t value)
+{
+    if (*to == NOT_GIVEN) *to = value;
+}
+
+static void give_defaults(options_t *o)
+{
+    int64_t s = o->token_life;
+
+    give_default(&o->lives.access, s ? s : 3600);
+    give_default(&o->lives.refresh, s ? 2 * s : 7200);
+    give_default(&o->lives.overlap, s ? -(s / 4) : -900);
+    give_default(&o->faults.nack_code, 9);
+    give_default(&o->faults.refuse_code, 403);
+}
+
 /* Where only --access-life is given, a default overlap of 15 minutes may lie before the login: that is no
    harm. */
 bool options_read(options_t *o, int argc, char **argv, why_t *why)
@@ -183,12 +288,13 @@ bool options_read(options_t *o, int argc, char **argv, why_t *why)
     o->listen = "127.0.0.1";
     o->port = 5356;
     o->auth_port = 8088;
-    o->lives.access = 3600;
-    o->lives.refresh = 7200;
-    o->lives.overlap = -900;
+    o->lives.access = o->lives.refresh = o->lives.overlap = NOT_GIVEN;
+    o->faults.nack_code = o->faults.refuse_code = NOT_GIVEN;
     o->subscriber_queue = QUEUE_MESSAGES;
     for (int i = 1; i < argc;) {
         if (!read_one(o, argc, argv, &i, why)) return false;
     }
+    if (!o->help && !check_faults(&o->faults, why)) return false;
+    give_defaults(o);
     return check(o, why);
 }

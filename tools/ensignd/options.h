@@ -2,15 +2,18 @@
 #ifndef ENSIGND_OPTIONS_H
 #define ENSIGND_OPTIONS_H
 #include "auth.h"
+#include "faults.h"
 
 typedef struct options_t {
     const char  *listen;                /* IP address */
     uint16_t     port, auth_port;       /* 0: the kernel chooses */
     const char  *data;                  /* NULL with memory */
-    bool         memory, tls, verbose, help;
+    bool         memory, tls, verbose, help, strict, maintenance, auth_maintenance;
     const char  *keys_file, *cert_file, *env_file, *dump;
     auth_lives_t lives;
+    int64_t      token_life;            /* seconds, for those of `lives` that are not given; 0: none */
     int64_t      subscriber_queue;      /* events */
+    faults_t     faults;
 } options_t;
 
 bool options_read(options_t *o, int argc, char **argv, why_t *why);

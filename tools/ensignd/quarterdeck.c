@@ -14,6 +14,10 @@
 #define BODY_MAX 65536
 #define IDLE_S 30u
 
+/* A bucket of requests, as the real one has it for each address: on one machine there is one address. */
+#define RATE_BURST 30
+#define RATE_PER_S 10
+
 static const char type_json[] = "application/json; charset=utf-8";      /* go-ensign insists on just this */
 static const char type_text[] = "text/plain; charset=utf-8";
 static const char refresh_refused[] = "Logged out of your account - please log back in!";
@@ -25,7 +29,9 @@ struct quarterdeck_t {
     relays_t          *relays;      /* NULL: libmicrohttpd accepts by itself */
     auth_t            *auth;
     keyring_t         *keys;
-    int64_t            started;
+    quarterdeck_rules_t rules;
+    int64_t            started, filled;         /* monotonic ms */
+    int64_t            bucket;                  /* thousandths of requests that may still come */
     bool               stopping;
 };
 
@@ -36,6 +42,7 @@ typedef struct answer_t {
     const char *type;
     char       *body;               /* malloc'ed */
     char       *location;
+    int         remaining;          /* of the rate's bucket; -1: not told */
 } answer_t;
 
 typedef struct route_t {
@@ -106,6 +113,14 @@ static void answer_tokens(quarterdeck_t *q, answer_t *a, const api_key_t *k, int
     tokens_free(&t);
 }
 
+static bool refused_on_purpose(quarterdeck_t *q)
+{
+    if (q->rules.refuse == 0) return false;
+    if (q->rules.refuse > 0) q->rules.refuse--;
+    log_line("auth: refused on purpose");
+    return true;
+}
+
 static void authenticate(quarterdeck_t *q, request_t *r, answer_t *a)
 {
     json_t *o = parse_body(r);
@@ -113,7 +128,9 @@ static void authenticate(quarterdeck_t *q, request_t *r, answer_t *a)
     const char *id = text_member(o, "client_id", &bad), *secret = text_member(o, "client_secret", &bad);
     api_key_t *k;
 
-    if (bad) {
+    if (refused_on_purpose(q)) {
+        answer_error(a, q->rules.refuse_code, "invalid credentials");
+    } else if (bad) {
         answer_error(a, 400, "could not parse request");
         a->type = type_text;        /* as the real one: its headers have left by then */
     } else if (!id || !*id || !secret || !*secret) {
@@ -139,7 +156,9 @@ static void refresh(quarterdeck_t *q, request_t *r, answer_t *a)
     ulid_t org_id;
 
     if (org && *org && !ulid_parse(bytes_text(org), &org_id)) bad = true;
-    if (bad || !token || !*token) {
+    if (refused_on_purpose(q)) {
+        answer_error(a, q->rules.refuse_code, refresh_refused);
+    } else if (bad || !token || !*token) {
         answer_error(a, 400, refresh_refused);
     } else if (!auth_verify(q->auth, bytes_text(token), &claims) || !claims.for_refresh ||
                !(k = keyring_by_id(q->keys, &claims.key)) ||
@@ -181,6 +200,21 @@ static void key_set(quarterdeck_t *q, request_t *r, answer_t *a)
     a->type = type_json;
 }
 
+static void openid(quarterdeck_t *q, request_t *r, answer_t *a)
+{
+    const char *issuer = auth_issuer(q->auth);
+    char root[128], keys[160];
+    (void)r;
+
+    snprintf(root, sizeof root, "%s/", issuer);
+    snprintf(keys, sizeof keys, "%s/.well-known/jwks.json", issuer);
+    answer_json(a, 200,
+                json_pack("{s:s, s:s, s:[s], s:[s], s:[s,s], s:[s,s,s,s]}", "issuer", root, "jwks_uri", keys,
+                          "subject_types_supported", "public", "id_token_signing_alg_values_supported",
+                          "RS256", "response_types_supported", "token", "id_token", "claims_supported", "aud",
+                          "exp", "iss", "sub"));
+}
+
 static void probe(quarterdeck_t *q, request_t *r, answer_t *a)
 {
     (void)q;
@@ -193,6 +227,7 @@ static void probe(quarterdeck_t *q, request_t *r, answer_t *a)
 static const route_t routes[] = {
     { "POST", "/v1/authenticate", authenticate }, { "POST", "/v1/refresh", refresh },
     { "GET", "/v1/status", status },              { "GET", "/.well-known/jwks.json", key_set },
+    { "GET", "/.well-known/openid-configuration", openid },
     { "GET", "/livez", probe },                   { "GET", "/healthz", probe },
     { "GET", "/readyz", probe },
 };
@@ -204,13 +239,34 @@ static const route_t *find_route(const char *path, size_t n)
     return NULL;
 }
 
+/* Probes are free. */
+static bool within_rate(quarterdeck_t *q, const route_t *route, answer_t *a)
+{
+    int64_t now = now_ms();
+
+    a->remaining = -1;
+    if (!q->rules.rate_limited || (route && route->answer == probe)) return true;
+    q->bucket += (now - q->filled) * RATE_PER_S;
+    if (q->bucket > RATE_BURST * 1000) q->bucket = RATE_BURST * 1000;
+    q->filled = now;
+    if (q->bucket >= 1000) {
+        q->bucket -= 1000;
+        a->remaining = (int)(q->bucket / 1000);
+        return true;
+    }
+    a->remaining = 0;
+    return false;
+}
+
 static void choose_answer(quarterdeck_t *q, const char *method, const char *path, request_t *r, answer_t *a)
 {
     size_t n = strlen(path);
     const route_t *route = find_route(path, n);
 
-    if (q->stopping) {
-        answer_json(a, 503, state_object(q, "stopping"));
+    if (!within_rate(q, route, a)) {
+        answer_error(a, 429, "rate limit reached: too many requests");
+    } else if (q->stopping || (q->rules.maintenance && !(route && route->answer == probe))) {
+        answer_json(a, 503, state_object(q, q->stopping ? "stopping" : "maintenance"));
     } else if (!route && n > 1 && path[n - 1] == '/' && (route = find_route(path, n - 1)) != NULL) {
         answer_error(a, strcmp(method, "GET") == 0 ? 301 : 307, "the path has no slash at its end");
         a->location = x_strdup(route->path);
@@ -226,12 +282,20 @@ static void choose_answer(quarterdeck_t *q, const char *method, const char *path
 static enum MHD_Result respond(struct MHD_Connection *c, answer_t *a)
 {
     const char *body = a->body ? a->body : "";
+    char remaining[16], limit[16];
     struct MHD_Response *response = MHD_create_response_from_buffer(strlen(body), (void *)(uintptr_t)body,
                                                                     MHD_RESPMEM_MUST_COPY);
     enum MHD_Result rc = MHD_NO;
 
     if (response) {
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, a->type);
+        if (a->remaining >= 0) {
+            snprintf(remaining, sizeof remaining, "%d", a->remaining);
+            snprintf(limit, sizeof limit, "%d", RATE_BURST);
+            MHD_add_response_header(response, "X-RateLimit-Limit", limit);
+            MHD_add_response_header(response, "X-RateLimit-Remaining", remaining);
+            MHD_add_response_header(response, "X-RateLimit-Reset", "1");
+        }
         if (a->location) MHD_add_response_header(response, MHD_HTTP_HEADER_LOCATION, a->location);
         rc = MHD_queue_response(c, a->status, response);
         MHD_destroy_response(response);
@@ -295,7 +359,7 @@ static void on_epoll(void *owner, short got)
 }
 
 quarterdeck_t *quarterdeck_open(loop_t *l, int listen_fd, tls_server_t *tls, auth_t *auth, keyring_t *keys,
-                                why_t *why)
+                                const quarterdeck_rules_t *rules, why_t *why)
 {
     quarterdeck_t *q = x_alloc(sizeof *q);
     const union MHD_DaemonInfo *info;
@@ -304,7 +368,9 @@ quarterdeck_t *quarterdeck_open(loop_t *l, int listen_fd, tls_server_t *tls, aut
     q->loop = l;
     q->auth = auth;
     q->keys = keys;
-    q->started = now_ms();
+    q->rules = *rules;
+    q->started = q->filled = now_ms();
+    q->bucket = RATE_BURST * 1000;
     if (tls)
         q->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, q, MHD_OPTION_NOTIFY_COMPLETED,
                                      on_completed, q, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_END);

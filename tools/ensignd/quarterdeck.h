@@ -11,8 +11,14 @@
 typedef struct quarterdeck_t quarterdeck_t;
 typedef struct relays_t relays_t;
 
+typedef struct quarterdeck_rules_t {
+    bool     rate_limited, maintenance;
+    int64_t  refuse;                    /* so many requests for tokens; -1: all */
+    unsigned refuse_code;
+} quarterdeck_rules_t;
+
 quarterdeck_t *quarterdeck_open(loop_t *l, int listen_fd, tls_server_t *tls, auth_t *auth, keyring_t *keys,
-                                why_t *why);
+                                const quarterdeck_rules_t *rules, why_t *why);
 int            quarterdeck_timeout(quarterdeck_t *q);   /* ms; -1: none */
 void           quarterdeck_run(quarterdeck_t *q);       /* once a turn */
 void           quarterdeck_stop(quarterdeck_t *q);      /* answers 503 from now on */

@@ -19,6 +19,14 @@ static void stop_stream(service_t *s, call_t *c)
     call_end(c, GRPC_UNAVAILABLE, "the server is stopping");
 }
 
+/* The last change of state that it tells. */
+static void stop_watch(service_t *s, call_t *c)
+{
+    static const uint8_t not_serving[] = { 1 << 3, 2 };
+    if (c->state) call_send(c, bytes_of(not_serving, sizeof not_serving));
+    stop_stream(s, c);
+}
+
 static const rpc_t rpcs[] = {
     { ENSIGN_SERVICE "Publish", false, PERM_PUBLISHER, 0, publish_open, publish_message, publish_half_close,
       publish_deadline, publish_stop, publish_closed },
@@ -44,7 +52,7 @@ static const rpc_t rpcs[] = {
       NULL, NULL, info_closed },
     { ENSIGN_SERVICE "Status", true, 0, 0, NULL, rpc_status, NULL, NULL, NULL, NULL },
     { HEALTH_SERVICE "Check", true, 0, 0, NULL, rpc_health_check, NULL, NULL, NULL, NULL },
-    { HEALTH_SERVICE "Watch", true, 0, 0, NULL, rpc_health_watch, watch_half_close, NULL, stop_stream, NULL },
+    { HEALTH_SERVICE "Watch", true, 0, 0, NULL, rpc_health_watch, watch_half_close, NULL, stop_watch, NULL },
 };
 
 static const rpc_t *find_rpc(const char *path)
@@ -106,6 +114,10 @@ static void on_open(void *user, call_t *c)
         refuse_unknown(c);
         return;
     }
+    if (s->maintenance && !rpc->open_to_all) {
+        call_end(c, GRPC_UNAVAILABLE, "the Ensign server is currently in maintenance mode");
+        return;
+    }
     if (!rpc->open_to_all && (!authenticate(s, c) || !permitted(c, rpc))) return;
     c->rpc = rpc;
     if (rpc->open) rpc->open(s, c);
@@ -147,7 +159,7 @@ void service_stop_call(service_t *s, call_t *c)
 
 bool service_busy(const service_t *s)
 {
-    return s->finishing_count > 0;
+    return s->finishing_count > 0 || s->joining_count > 0;
 }
 
 void service_free(service_t *s)
@@ -155,5 +167,6 @@ void service_free(service_t *s)
     jobs_free(s);
     numbers_free(s);
     free(s->finishing);
+    free(s->joining);
     memset(s, 0, sizeof *s);
 }

@@ -2,6 +2,7 @@
 #ifndef ENSIGND_SERVICE_H
 #define ENSIGND_SERVICE_H
 #include "broker.h"
+#include "faults.h"
 #include "h2server.h"
 
 #define SERVER_VERSION "0.12.9-ensignd"
@@ -18,12 +19,17 @@ typedef struct service_t {
     auth_t   *auth;
     topics_t *topics;
     broker_t *broker;
+    bool      strict;                   /* the real server's oddities too; see ensignd --help */
+    bool      maintenance;              /* only Status and the health service answer */
+    faults_t  faults;
     int64_t   started;                  /* monotonic ms */
     size_t subscriber_queue; /* events that wait for a slow subscriber; the next ones are lost to it */
     call_t  **finishing;                /* publish streams to be closed behind the next commit */
     size_t    finishing_count, finishing_cap;
     size_t    publishing;               /* open publish streams */
-    bool      strict;                   /* the oddities of the real service, too */
+    struct publisher_t *publishers;     /* those that hold back acks may be among them */
+    call_t  **joining;                  /* strict: subscribers that get what is committed from now on */
+    size_t    joining_count, joining_cap;
     job_t    *jobs;                     /* the first to have the next slice */
     numbers_t **numbers;                /* by the topic's index */
     size_t    numbers_cap;
@@ -45,6 +51,8 @@ typedef struct rpc_t {
 extern const call_handler_t service_handler;    /* its user is the service_t */
 extern const broker_hooks_t stream_hooks;
 
+void service_tick(service_t *s, int64_t now);   /* sends the acks that were held back long enough */
+int64_t service_due(const service_t *s);        /* when it has to be called, monotonic ms; 0: it need not */
 void service_after_commit(service_t *s);        /* ends the publish streams whose acks are all on their way */
 bool service_busy(const service_t *s);          /* some are waiting for that */
 void service_stop_call(service_t *s, call_t *c);

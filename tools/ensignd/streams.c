@@ -1,9 +1,13 @@
 /* streams.c - Publish and Subscribe; see service.h
  *
- * Holds  a stream's topics are fixed when it opens: one bit for each topic that there was then.
+ * Holds  a stream's topics are chosen when it opens: one bit for each topic that there was then. A publish
+ *        stream without a filter takes events for later topics too, unless the server is strict.
  *        An event's frame is written once, into the broker's arena, and copied to each subscriber from there.
- *        A publish stream ends behind the commit of its last event, so its acks always come before
- *        close_stream. */
+ *        Replies to a publisher leave in the order of its events: what goes through the broker is answered
+ *        by the broker in that order, and a nack that was asked for (--nack-every) waits for its turn.
+ *        A publish stream ends behind the commit of its last event, and behind the acks that are held back
+ *        (--ack-delay), so its acks always come before close_stream. Strict, it ends at once, and acks that
+ *        have not been sent by then are lost, as are those beyond QUEUE_MESSAGES that nobody reads. */
 #include "messages.h"
 #include "service.h"
 #include <stdlib.h>
@@ -12,19 +16,30 @@
 #define FRAME_HEAD 11u          /* gRPC prefix, tag and at most five bytes of length, in front of a wrapper */
 #define WRAPPER_GROWTH 64u /* by the id, and by numbers that the publisher wrote shorter than nanopb does */
 #define COMMITTED_MAX 32u
+#define OVERSIZE_MAX (2 * MESSAGE_MAX)  /* bytes; a message between the two is nacked, its stream lives */
+
+/* Replies that wait, first in first out: a head, then the frame. `until`: a time, or a count of answers. */
+typedef struct waiting_t { int64_t until; size_t len; } waiting_t;
 
 typedef struct publisher_t {
+    service_t *service;
+    call_t    *call;
     bool      open, finishing;
+    bool      fixed;                            /* no topic but the allowed ones, whatever is made later */
     int       status;                           /* how it ends, once finishing */
     const char *status_text;
     uint8_t  *allowed, *seen;                   /* bit sets over the topics' indices */
-    size_t    bits;
+    size_t    bits, seen_bits;
     buf_t     provenance;                       /* field 6 of each event's wrapper, encoded */
-    uint64_t  events, topics, acks, nacks;
+    buf_t     in_turn;                          /* nacks that wait for the answers to earlier events */
+    buf_t     late;                             /* replies that wait for their time; one delay for all */
+    uint64_t  good, answered;                   /* events to be stored; those that the broker answered */
+    uint64_t  events, topics, acks, nacks, lost;
+    struct publisher_t *next, **back;
 } publisher_t;
 
 typedef struct subscriber_t {
-    bool      open;
+    bool      open, joined;
     topic_t **topics;
     size_t    count;
     uint64_t  delivered, dropped;
@@ -55,15 +70,31 @@ static void put_field(buf_t *b, uint32_t tag, ensign_slice_t value)
     b->end += n;
 }
 
-static void send_message(call_t *c, const pb_msgdesc_t *fields, const void *message)
+static void put_be32(uint8_t *p, size_t n)
+{
+    for (unsigned i = 0; i < 4; i++) p[i] = (uint8_t)(n >> (24 - 8 * i) & 0xff);
+}
+
+/* The message with its prefix; nothing if it could not be encoded. */
+static buf_t framed(const pb_msgdesc_t *fields, const void *message)
 {
     buf_t b = { NULL, 0, 0, 0 };
     size_t n, written = 0;
+    uint8_t *p;
 
-    if (ensi_pb_size(fields, message, &n) && ensi_pb_encode(fields, message, buf_room(&b, n), n, &written)) {
-        b.end += written;
-        call_send(c, buf_bytes(&b));
-    }
+    if (!ensi_pb_size(fields, message, &n)) return b;
+    p = buf_room(&b, 5 + n);
+    if (!ensi_pb_encode(fields, message, p + 5, n, &written)) return b;
+    p[0] = 0;
+    put_be32(p + 1, written);
+    b.end = 5 + written;
+    return b;
+}
+
+static void send_message(call_t *c, const pb_msgdesc_t *fields, const void *message)
+{
+    buf_t b = framed(fields, message);
+    if (buf_len(&b)) call_send_framed(c, buf_bytes(&b));
     buf_free(&b);
 }
 
@@ -131,9 +162,19 @@ static void put_ready_topics(buf_t *out, const topics_t *all, const uint8_t *set
 
 void publish_open(service_t *s, call_t *c)
 {
+    publisher_t *p;
+
     if (!may_open(s, c)) return;
-    c->state = x_alloc(sizeof(publisher_t));
+    p = c->state = x_alloc(sizeof *p);
+    p->service = s;
+    p->call = c;
+    p->next = s->publishers;
+    p->back = &s->publishers;
+    if (p->next) p->next->back = &p->next;
+    s->publishers = p;
     s->publishing++;
+    if (s->strict) c->out_max = 2 * QUEUE_MESSAGES;     /* a bound for nacks; acks are dropped before */
+    else c->in_max = OVERSIZE_MAX;
 }
 
 void publish_closed(service_t *s, call_t *c)
@@ -142,14 +183,44 @@ void publish_closed(service_t *s, call_t *c)
 
     if (!p) return;
     c->state = NULL;
+    c->out_held = 0;
     s->publishing--;
+    *p->back = p->next;
+    if (p->next) p->next->back = p->back;
+    if (p->lost) log_line("%s: %llu acks lost, nobody read them", c->peer, (unsigned long long)p->lost);
     free(p->allowed);
     free(p->seen);
     buf_free(&p->provenance);
+    buf_free(&p->in_turn);
+    buf_free(&p->late);
     free(p);
 }
 
-/* Not now: events of this turn may still wait for their acks. */
+static void put_call(call_t ***list, size_t *count, size_t *cap, call_t *c)
+{
+    if (*count == *cap) {
+        *cap = *cap ? 2 * *cap : 16;
+        *list = x_realloc(*list, *cap * sizeof **list);
+    }
+    (*list)[(*count)++] = c;
+}
+
+static void close_publisher(call_t *c)
+{
+    publisher_t *p = c->state;
+    ensi_pb_publisher_reply_t reply;
+
+    memset(&reply, 0, sizeof reply);
+    reply.has_close_stream = true;
+    reply.close_stream.events = p->events;
+    reply.close_stream.topics = p->topics;
+    reply.close_stream.acks = p->acks;
+    reply.close_stream.nacks = p->nacks;
+    send_message(c, ensi_pb_publisher_reply_fields, &reply);
+    call_end(c, p->status, p->status_text);
+}
+
+/* Strict: now. Else later: events of this turn may still wait for their acks. */
 static void finish(service_t *s, call_t *c, int status, const char *text)
 {
     publisher_t *p = c->state;
@@ -158,31 +229,125 @@ static void finish(service_t *s, call_t *c, int status, const char *text)
     p->finishing = true;
     p->status = status;
     p->status_text = text;
-    if (s->finishing_count == s->finishing_cap) {
-        s->finishing_cap = s->finishing_cap ? 2 * s->finishing_cap : 16;
-        s->finishing = x_realloc(s->finishing, s->finishing_cap * sizeof *s->finishing);
-    }
-    s->finishing[s->finishing_count++] = c;
+    if (s->strict) close_publisher(c);
+    else put_call(&s->finishing, &s->finishing_count, &s->finishing_cap, c);
+}
+
+static void join_topics(subscriber_t *sub, call_t *c)
+{
+    sub->joined = true;
+    for (size_t i = 0; i < sub->count; i++) broker_subscribe(sub->topics[i], c);
 }
 
 void service_after_commit(service_t *s)
 {
     for (size_t i = 0; i < s->finishing_count; i++) {
-        call_t *c = s->finishing[i];
-        publisher_t *p = c->state;
-        ensi_pb_publisher_reply_t reply;
-
-        if (!p) continue;       /* closed meanwhile */
-        memset(&reply, 0, sizeof reply);
-        reply.has_close_stream = true;
-        reply.close_stream.events = p->events;
-        reply.close_stream.topics = p->topics;
-        reply.close_stream.acks = p->acks;
-        reply.close_stream.nacks = p->nacks;
-        send_message(c, ensi_pb_publisher_reply_fields, &reply);
-        call_end(c, p->status, p->status_text);
+        const publisher_t *p = s->finishing[i]->state;
+        if (p && buf_len(&p->late) == 0) close_publisher(s->finishing[i]); /* else see service_tick */
     }
     s->finishing_count = 0;
+    for (size_t i = 0; i < s->joining_count; i++)
+        if (s->joining[i]->state) join_topics(s->joining[i]->state, s->joining[i]);
+    s->joining_count = 0;
+}
+
+/* ---- replies of a publish stream, now or later */
+
+static const uint8_t tag_ack = ENSI_PB_PUBLISHER_REPLY_ACK_TAG << 3 | PB_WT_STRING;
+
+/* A frame's first tag tells what it is. False: the connection is to be cut before this ack. */
+static bool counts(publisher_t *p, uint8_t tag)
+{
+    if (tag != tag_ack) {
+        p->nacks++;
+        return true;
+    }
+    if (!call_counts(p->call)) return false;
+    p->acks++;
+    return true;
+}
+
+static void put_waiting(buf_t *queue, int64_t until, bytes_t frame)
+{
+    waiting_t head;
+
+    head.until = until;
+    head.len = frame.len;
+    buf_put(queue, &head, sizeof head);
+    buf_put(queue, frame.ptr, frame.len);
+}
+
+/* The first one, if its time has come. It stays until take_waiting. */
+static bool first_waiting(const buf_t *queue, int64_t now, bytes_t *frame)
+{
+    waiting_t head;
+
+    if (buf_len(queue) == 0) return false;
+    memcpy(&head, queue->ptr + queue->start, sizeof head);
+    *frame = bytes_of(queue->ptr + queue->start + sizeof head, head.len);
+    return head.until <= now;
+}
+
+static void take_waiting(buf_t *queue, bytes_t frame)
+{
+    buf_take(queue, sizeof(waiting_t) + frame.len);
+}
+
+static void answer(publisher_t *p, bytes_t frame)
+{
+    int64_t delay = p->service->faults.ack_delay_ms;
+
+    if (delay) {
+        put_waiting(&p->late, now_ms() + delay, frame);
+        p->call->out_held++;
+    } else if (counts(p, frame.ptr[5])) {
+        call_send_framed(p->call, frame);
+    }
+}
+
+/* Behind each answer of the broker. */
+static void answer_in_turn(publisher_t *p)
+{
+    bytes_t frame;
+
+    while (first_waiting(&p->in_turn, (int64_t)p->answered, &frame)) {
+        answer(p, frame);
+        take_waiting(&p->in_turn, frame);
+    }
+}
+
+static void answer_late(service_t *s, publisher_t *p, int64_t now)
+{
+    bytes_t frame;
+
+    while (first_waiting(&p->late, now, &frame)) {
+        if (counts(p, frame.ptr[5])) call_send_framed(p->call, frame);
+        take_waiting(&p->late, frame);
+        p->call->out_held--;
+    }
+    if (p->finishing && buf_len(&p->late) == 0)
+        put_call(&s->finishing, &s->finishing_count, &s->finishing_cap, p->call);
+}
+
+void service_tick(service_t *s, int64_t now)
+{
+    if (s->faults.ack_delay_ms == 0) return;
+    for (publisher_t *p = s->publishers; p; p = p->next)
+        if (buf_len(&p->late)) answer_late(s, p, now);
+}
+
+int64_t service_due(const service_t *s)
+{
+    int64_t due = 0;
+    waiting_t head;
+
+    if (s->faults.ack_delay_ms == 0) return 0;
+    for (const publisher_t *p = s->publishers; p; p = p->next) {
+        if (buf_len(&p->late) == 0) continue;
+        memcpy(&head, p->late.ptr + p->late.start, sizeof head);
+        if (due == 0 || head.until < due) due = head.until;
+    }
+    return due;
 }
 
 static void remember_provenance(publisher_t *p, const call_t *c, ensign_slice_t client_id)
@@ -206,9 +371,10 @@ static void publish_begin(service_t *s, call_t *c, const ensi_pb_open_stream_t *
     ensi_pb_publisher_reply_t reply;
     buf_t topics = { NULL, 0, 0, 0 };
 
-    p->bits = s->topics->count;
+    p->bits = p->seen_bits = s->topics->count;
     p->allowed = x_alloc(p->bits / 8 + 1);
     p->seen = x_alloc(p->bits / 8 + 1);
+    p->fixed = s->strict || open->topics.len;
     if (choose(s, c, open->topics, ENSI_PB_OPEN_STREAM_TOPICS_TAG, p->allowed) == 0) {
         call_end(c, GRPC_FAILED_PRECONDITION, "no topics available");
         return;
@@ -226,18 +392,34 @@ static void publish_begin(service_t *s, call_t *c, const ensi_pb_open_stream_t *
     buf_free(&topics);
 }
 
-static void send_nack(call_t *c, bytes_t local_id, int32_t code, const char *text)
+static buf_t nack_frame(bytes_t local_id, int64_t code, const char *text)
 {
-    publisher_t *p = c->state;
-    ensi_pb_publisher_reply_t reply;
+    ensi_pb_publisher_reply_t m;
 
-    memset(&reply, 0, sizeof reply);
-    reply.has_nack = true;
-    reply.nack.id = slice(local_id.ptr, local_id.len);
-    reply.nack.code = code;
-    reply.nack.error = text_slice(text);
-    send_message(c, ensi_pb_publisher_reply_fields, &reply);
-    p->nacks++;
+    memset(&m, 0, sizeof m);
+    m.has_nack = true;
+    m.nack.id = slice(local_id.ptr, local_id.len);
+    m.nack.code = (int32_t)code;
+    m.nack.error = text_slice(text);
+    return framed(ensi_pb_publisher_reply_fields, &m);
+}
+
+static void send_nack(publisher_t *p, bytes_t local_id, int64_t code, const char *text)
+{
+    buf_t b = nack_frame(local_id, code, text);
+    if (buf_len(&b)) answer(p, buf_bytes(&b));
+    buf_free(&b);
+}
+
+/* The one that --nack-every asks for, where its event's ack would have stood. */
+static void send_nack_in_turn(publisher_t *p, bytes_t local_id)
+{
+    int64_t code = p->service->faults.nack_code;
+    buf_t b = nack_frame(local_id, code, nack_text(code));
+
+    if (buf_len(&b)) put_waiting(&p->in_turn, (int64_t)p->events, buf_bytes(&b));
+    buf_free(&b);
+    answer_in_turn(p);
 }
 
 /* The topic of an event, or NULL and why not. */
@@ -252,7 +434,22 @@ static topic_t *event_topic(const service_t *s, const publisher_t *p, ensign_sli
     if (!ulid_from(view(id), &ulid)) return NULL;
     *fault = "topic unknown or unhandled";
     t = topics_by_id(s->topics, &ulid);
-    return t && has_bit(p->allowed, p->bits, t->index) ? t : NULL;
+    if (!t || has_bit(p->allowed, p->bits, t->index)) return t;
+    /* Made later. The client learnt of it elsewhere: ready told what there was. */
+    return !p->fixed && t->index >= p->bits && ulid_eq(&t->project, &p->call->claims.project) ? t : NULL;
+}
+
+static void see_topic(const service_t *s, publisher_t *p, const topic_t *t)
+{
+    size_t bits = s->topics->count;
+
+    if (t->index >= p->seen_bits) {
+        p->seen = x_realloc(p->seen, bits / 8 + 1);
+        memset(p->seen + p->seen_bits / 8 + 1, 0, bits / 8 - p->seen_bits / 8);
+        p->seen_bits = bits;
+    }
+    if (!has_bit(p->seen, p->seen_bits, t->index)) p->topics++;
+    set_bit(p->seen, t->index);
 }
 
 static size_t timestamp_size(stamp_t t)
@@ -277,11 +474,6 @@ static uint8_t *put_timestamp(uint8_t *p, uint32_t tag, stamp_t t)
     return p;
 }
 
-static void put_be32(uint8_t *p, size_t n)
-{
-    for (unsigned i = 0; i < 4; i++) p[i] = (uint8_t)(n >> (24 - 8 * i) & 0xff);
-}
-
 /* In front of the wrapper at `w`: prefix, tag and length of a SubscribeReply. Returns how many bytes. */
 static size_t put_frame_head(uint8_t *w, size_t wrapper_len)
 {
@@ -299,7 +491,7 @@ static size_t put_frame_head(uint8_t *w, size_t wrapper_len)
 static bool accept_event(service_t *s, call_t *c, topic_t *t, ensi_pb_event_wrapper_t *w, size_t size)
 {
     publisher_t *p = c->state;
-    size_t cap = size + WRAPPER_GROWTH, tail = buf_len(&p->provenance) + COMMITTED_MAX, at, n, head;
+    size_t cap = size + WRAPPER_GROWTH, tail = buf_len(&p->provenance) + COMMITTED_MAX, at, n, head, plain;
     ensign_slice_t local_id = w->local_id;
     uint8_t *base = broker_room(s->broker, FRAME_HEAD + cap + tail + local_id.len, &at);
     uint8_t *wrapper = base + FRAME_HEAD, *end;
@@ -313,11 +505,14 @@ static bool accept_event(service_t *s, call_t *c, topic_t *t, ensi_pb_event_wrap
     if (!ensi_pb_encode(ensi_pb_event_wrapper_fields, w, wrapper, cap, &n)) return false;
     end = wrapper + n;
     memcpy(end, p->provenance.ptr, buf_len(&p->provenance));
-    end = put_timestamp(end + buf_len(&p->provenance), ENSI_PB_EVENT_WRAPPER_COMMITTED_TAG, committed);
+    end += buf_len(&p->provenance);
+    plain = (size_t)(end - wrapper);
+    end = put_timestamp(end, ENSI_PB_EVENT_WRAPPER_COMMITTED_TAG, committed);
     e.publisher = c;
     e.topic = t;
     e.wrapper = at + FRAME_HEAD;
     e.wrapper_len = (size_t)(end - wrapper);
+    e.stored_len = s->strict ? plain : e.wrapper_len;   /* the real server does not keep the time of commit */
     head = put_frame_head(wrapper, e.wrapper_len);
     e.frame = e.wrapper - head;
     e.frame_len = e.wrapper_len + head;
@@ -328,6 +523,23 @@ static bool accept_event(service_t *s, call_t *c, topic_t *t, ensi_pb_event_wrap
     return true;
 }
 
+/* An event whose message is larger than MESSAGE_MAX would end a strict stream before it comes here. */
+static bool too_large(const ensi_pb_event_wrapper_t *w, size_t size)
+{
+    return w->event.len > EVENT_MAX || size > MESSAGE_MAX;
+}
+
+static bool nack_wanted(const service_t *s, publisher_t *p)
+{
+    int64_t every = s->faults.nack_every;
+    return every && ++p->good % (uint64_t)every == 0;
+}
+
+static void refuse(publisher_t *p, const ensi_pb_event_wrapper_t *w, int64_t code)
+{
+    send_nack(p, view(w->local_id), code, nack_text(code));
+}
+
 static void publish_event(service_t *s, call_t *c, ensi_pb_event_wrapper_t *w, size_t size)
 {
     publisher_t *p = c->state;
@@ -335,22 +547,20 @@ static void publish_event(service_t *s, call_t *c, ensi_pb_event_wrapper_t *w, s
     topic_t *t = event_topic(s, p, w->topic_id, &fault);
 
     if (!t) {
-        send_nack(c, view(w->local_id), ENSI_PB_NACK_CODE_TOPIC_UNKNOWN, fault);
+        send_nack(p, view(w->local_id), ENSI_PB_NACK_CODE_TOPIC_UNKNOWN, fault);
     } else if (t->deleting && !s->strict) {
-        send_nack(c, view(w->local_id), ENSI_PB_NACK_CODE_TOPIC_DELETED, "topic is currently being deleted");
+        refuse(p, w, ENSI_PB_NACK_CODE_TOPIC_DELETED);
     } else if (t->readonly && !s->strict) {
-        send_nack(c, view(w->local_id), ENSI_PB_NACK_CODE_TOPIC_ARCHIVED,
-                  "cannot publish to an archived topic");
-    } else if (w->event.len > EVENT_MAX) {
-        send_nack(c, view(w->local_id), ENSI_PB_NACK_CODE_MAX_EVENT_SIZE_EXCEEDED,
-                  "maximum event size has been exceeded");
+        refuse(p, w, ENSI_PB_NACK_CODE_TOPIC_ARCHIVED);
+    } else if (too_large(w, size)) {
+        refuse(p, w, ENSI_PB_NACK_CODE_MAX_EVENT_SIZE_EXCEEDED);
+    } else if (nack_wanted(s, p)) {
+        send_nack_in_turn(p, view(w->local_id));
     } else if (!accept_event(s, c, t, w, size)) {
-        send_nack(c, view(w->local_id), ENSI_PB_NACK_CODE_INTERNAL,
-                  "internal error, please wait and try again");
+        refuse(p, w, ENSI_PB_NACK_CODE_INTERNAL);
     } else {
         p->events++;
-        if (!has_bit(p->seen, p->bits, t->index)) p->topics++;
-        set_bit(p->seen, t->index);
+        see_topic(s, p, t);
     }
 }
 
@@ -398,32 +608,49 @@ void publish_stop(service_t *s, call_t *c)
 
 /* ---- what the broker says */
 
-/* PublisherReply { ack { id, committed } }, straight into the call's queue. */
+/* PublisherReply { ack { id, committed } }, straight into the call's queue where nothing holds it back. */
+static void send_ack(publisher_t *p, bytes_t local_id, stamp_t committed)
+{
+    bool late = p->service->faults.ack_delay_ms != 0;
+    size_t stamp = 2 + timestamp_size(committed);
+    size_t inner = (local_id.len ? ensi_pb_bytes_size(ENSI_PB_ACK_ID_TAG, local_id.len) : 0) + stamp;
+    size_t body = ensi_pb_bytes_size(ENSI_PB_PUBLISHER_REPLY_ACK_TAG, inner);
+    buf_t b = { NULL, 0, 0, 0 };
+    uint8_t *frame = late ? buf_room(&b, 5 + body) : call_room(p->call, 5 + body), *at = frame;
+
+    if (!frame) return;
+    at[0] = 0;
+    put_be32(at + 1, body);
+    at[5] = tag_ack;
+    at = ensi_pb_put_varint(at + 6, inner);
+    if (local_id.len) at = ensi_pb_put_bytes(at, ENSI_PB_ACK_ID_TAG, slice(local_id.ptr, local_id.len));
+    put_timestamp(at, ENSI_PB_ACK_COMMITTED_TAG, committed);
+    if (late) answer(p, bytes_of(frame, 5 + body));
+    else if (counts(p, tag_ack)) call_sent(p->call, 5 + body);
+    buf_free(&b);
+}
+
 static void on_ack(void *publisher, bytes_t local_id, stamp_t committed)
 {
     call_t *c = publisher;
     publisher_t *p = c->state;
-    size_t stamp = 2 + timestamp_size(committed);
-    size_t inner = (local_id.len ? ensi_pb_bytes_size(ENSI_PB_ACK_ID_TAG, local_id.len) : 0) + stamp;
-    size_t body = ensi_pb_bytes_size(ENSI_PB_PUBLISHER_REPLY_ACK_TAG, inner);
-    uint8_t *at = p ? call_room(c, 5 + body) : NULL;
 
-    if (!at) return;
-    at[0] = 0;
-    put_be32(at + 1, body);
-    at[5] = ENSI_PB_PUBLISHER_REPLY_ACK_TAG << 3 | PB_WT_STRING;
-    at = ensi_pb_put_varint(at + 6, inner);
-    if (local_id.len) at = ensi_pb_put_bytes(at, ENSI_PB_ACK_ID_TAG, slice(local_id.ptr, local_id.len));
-    put_timestamp(at, ENSI_PB_ACK_COMMITTED_TAG, committed);
-    call_sent(c, 5 + body);
-    p->acks++;
+    if (!p) return;
+    p->answered++;
+    if (p->service->strict && c->out_messages + c->out_held >= QUEUE_MESSAGES) p->lost++;
+    else send_ack(p, local_id, committed);
+    answer_in_turn(p);
 }
 
 static void on_nack(void *publisher, bytes_t local_id)
 {
     call_t *c = publisher;
-    if (c->state)
-        send_nack(c, local_id, ENSI_PB_NACK_CODE_INTERNAL, "internal error, please wait and try again");
+    publisher_t *p = c->state;
+
+    if (!p) return;
+    p->answered++;
+    send_nack(p, local_id, ENSI_PB_NACK_CODE_INTERNAL, nack_text(ENSI_PB_NACK_CODE_INTERNAL));
+    answer_in_turn(p);
 }
 
 /* A subscriber that does not keep up loses events, as it does with the real service. */
@@ -437,6 +664,7 @@ static void on_deliver(void *subscriber, bytes_t frame)
         if (sub->dropped++ == 0) log_line("%s: a subscriber does not keep up and loses events", c->peer);
         return;
     }
+    if (!call_counts(c)) return;
     call_send_framed(c, frame);
     sub->delivered++;
 }
@@ -459,23 +687,23 @@ void subscribe_closed(service_t *s, call_t *c)
 
     if (!sub) return;
     c->state = NULL;
-    for (size_t i = 0; i < sub->count; i++) broker_unsubscribe(sub->topics[i], c);
+    for (size_t i = 0; sub->joined && i < sub->count; i++) broker_unsubscribe(sub->topics[i], c);
     log_line("%s: subscriber gone: %llu events delivered, %llu lost", c->peer,
              (unsigned long long)sub->delivered, (unsigned long long)sub->dropped);
     free(sub->topics);
     free(sub);
 }
 
-static void join_topics(service_t *s, call_t *c, const uint8_t *set, size_t count)
+/* Strict, it joins behind this turn's commit, as the real server has ready sent before it does. */
+static void keep_topics(service_t *s, call_t *c, const uint8_t *set, size_t count)
 {
     subscriber_t *sub = c->state;
 
     sub->topics = x_alloc(count * sizeof *sub->topics);
-    for (size_t i = 0; i < s->topics->count; i++) {
-        if (!has_bit(set, s->topics->count, i)) continue;
-        sub->topics[sub->count++] = s->topics->all[i];
-        broker_subscribe(s->topics->all[i], c);
-    }
+    for (size_t i = 0; i < s->topics->count; i++)
+        if (has_bit(set, s->topics->count, i)) sub->topics[sub->count++] = s->topics->all[i];
+    if (s->strict) put_call(&s->joining, &s->joining_count, &s->joining_cap, c);
+    else join_topics(sub, c);
 }
 
 static void subscribe_begin(service_t *s, call_t *c, const ensi_pb_subscription_t *request)
@@ -492,7 +720,7 @@ static void subscribe_begin(service_t *s, call_t *c, const ensi_pb_subscription_
         return;
     }
     sub->open = true;
-    join_topics(s, c, set, count);      /* before ready leaves: no event behind it is missed */
+    keep_topics(s, c, set, count);      /* before ready leaves: no event behind it is missed */
     memset(&reply, 0, sizeof reply);
     reply.has_ready = true;
     reply.ready.client_id = request->client_id;

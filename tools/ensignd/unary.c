@@ -14,7 +14,8 @@ void rpc_status(service_t *s, call_t *c, bytes_t message)
 
     if (!decode(c, ensi_pb_health_check_fields, &request, message)) return;
     memset(&state, 0, sizeof state);
-    state.status = ENSI_PB_SERVICE_STATE_STATUS_HEALTHY;
+    state.status = s->maintenance ? ENSI_PB_SERVICE_STATE_STATUS_MAINTENANCE
+                                  : ENSI_PB_SERVICE_STATE_STATUS_HEALTHY;
     state.version = slice(SERVER_VERSION, strlen(SERVER_VERSION));
     state.has_uptime = state.has_not_before = state.has_not_after = true;
     state.uptime.seconds = up / 1000;
