@@ -1,0 +1,966 @@
+/* faults.c - ensignd with its options for tests, and with --strict, each as a client of the library meets it
+ *
+ * Each test starts a server of its own ($ENSIGND) and ends it, which must end well. Times are waited for,
+ * never slept through. */
+#define _POSIX_C_SOURCE 200809L
+#define ENSIGN_IMPLEMENTATION
+#include "../../ensign.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+enum { WAIT_MS = 20000, ARGS_MAX = 32, ID_BYTES = 4, MIB = 1 << 20 };
+
+static const char keys[] = "{\"projects\":[{\"name\":\"p\",\"keys\":["
+                           "{\"client_id\":\"me\",\"client_secret\":\"mine\"}]}]}";
+static const char login[] = "{\"client_id\":\"me\",\"client_secret\":\"mine\"}";
+static char keys_file[] = "/tmp/ensign-faults-XXXXXX";
+static struct { pid_t pid; char endpoint[64], auth[80]; } server;
+static ensign_t *client;
+static ensign_ulid_t topic;     /* of "weather" */
+
+/* ------------------------------------------------------------------ the server and its client */
+static void exec_server(char *options, int out)
+{
+    char *args[ARGS_MAX] = { getenv("ENSIGND"), "--memory", "--port=0", "--auth-port=0", "--keys",
+                             keys_file };
+    int n = 6;
+
+    if (!args[0]) args[0] = "build/ensignd";
+    for (char *word = strtok(options, " "); word && n < ARGS_MAX - 1; word = strtok(NULL, " "))
+        args[n++] = word;
+    dup2(out, STDOUT_FILENO);
+    execv(args[0], args);
+    _exit(127);
+}
+
+static void start(const char *options)
+{
+    char copy[256], line[256];
+    int pipe_fd[2];
+    FILE *f;
+
+    snprintf(copy, sizeof copy, "%s", options);
+    assert_int_equal(pipe(pipe_fd), 0);
+    fflush(NULL);
+    server.pid = fork();
+    if (server.pid == 0) exec_server(copy, pipe_fd[1]);
+    close(pipe_fd[1]);
+    f = fdopen(pipe_fd[0], "r");
+    assert_non_null(f);
+    assert_non_null(fgets(line, sizeof line, f));
+    fclose(f);
+    assert_int_equal(
+        sscanf(line, "ensignd: ready, endpoint %63[^,], auth %79s", server.endpoint, server.auth), 2);
+}
+
+static int stop(void **state)
+{
+    int status = -1;
+    (void)state;
+
+    ensign_destroy(client);
+    client = NULL;
+    if (server.pid <= 0) return 0;
+    kill(server.pid, SIGTERM);
+    if (waitpid(server.pid, &status, 0) != server.pid) return -1;
+    server.pid = 0;
+    return status;              /* a sanitizer's complaint, too, is a failure */
+}
+
+static void join(void)
+{
+    ensign_desc_t d;
+    ensign_error_t why;
+
+    memset(&d, 0, sizeof d);
+    d.endpoint = server.endpoint;
+    d.auth_url = server.auth;
+    d.client_id = "me";
+    d.client_secret = "mine";
+    d.tls.off = true;
+    d.backoff_min_ms = d.backoff_max_ms = 10;
+    assert_int_equal(ensign_create(&client, &d, &why), ENSIGN_OK);
+}
+
+static const ensign_notice_t *next(uint32_t handle)
+{
+    const ensign_notice_t *n = NULL;
+    int rc = ensign_await(client, handle, &n, WAIT_MS);
+
+    if (rc != ENSIGN_OK) fail_msg("%s: %s", ensign_result_name(rc), ensign_error(client)->text);
+    return n;
+}
+
+static void is_of_type(const ensign_notice_t *n, ensign_notice_type_t type)
+{
+    if (n->type != type) fail_msg("%d, not %d: %s", n->type, type, n->error ? n->error->text : "");
+}
+
+static ensign_ulid_t make_topic(const char *name)
+{
+    const ensign_notice_t *n = next(ensign_topic_create(client, name, NULL, NULL).id);
+    assert_int_equal(n->type, ENSIGN_NOTICE_TOPIC);
+    return n->as.topic->id;
+}
+
+static void begin(const char *options)
+{
+    start(options);
+    join();
+    topic = make_topic("weather");
+}
+
+/* ------------------------------------------------------------------ calls message by message */
+static ensign_call_t call_open(const char *method, const char *first, size_t len)
+{
+    ensign_call_desc_t d;
+
+    memset(&d, 0, sizeof d);
+    d.method = method;
+    d.request.ptr = (const uint8_t *)first;
+    d.request.len = len;
+    d.max_send_bytes = 16 * MIB;
+    d.send_buffer_bytes = 4 * MIB;
+    return ensign_call_open(client, &d);
+}
+
+static ensign_slice_t message_of(ensign_call_t k)
+{
+    const ensign_notice_t *n;
+
+    do n = next(k.id);
+    while (n->type == ENSIGN_NOTICE_HEADERS || n->type == ENSIGN_NOTICE_ROOM);
+    is_of_type(n, ENSIGN_NOTICE_MESSAGE);
+    return n->as.message.bytes;
+}
+
+static const ensign_notice_end_t *end_of(ensign_call_t k)
+{
+    const ensign_notice_t *n;
+
+    do n = next(k.id);
+    while (n->type == ENSIGN_NOTICE_HEADERS || n->type == ENSIGN_NOTICE_ROOM);
+    assert_int_equal(n->type, ENSIGN_NOTICE_END);
+    return &n->as.end;
+}
+
+static void ends_with(ensign_call_t k, int status, const char *text)
+{
+    const ensign_notice_end_t *e = end_of(k);
+    assert_int_equal(e->status, status);
+    assert_int_equal(e->text.len, strlen(text));
+    assert_memory_equal(e->text.ptr, text, e->text.len);
+}
+
+/* The next reply of a publish stream; it points into the notice. */
+static ensi_pb_publisher_reply_t reply_of(ensign_call_t k)
+{
+    ensi_pb_publisher_reply_t r;
+    ensign_slice_t m = message_of(k);
+    assert_true(ensi_pb_decode(ensi_pb_publisher_reply_fields, &r, m.ptr, m.len));
+    return r;
+}
+
+static ensign_call_t publish_open(void)
+{
+    ensign_call_t k = call_open("/ensign.v1beta1.Ensign/Publish", "\x12\x04\x0a\x02me", 6);
+    assert_true(reply_of(k).has_ready);
+    return k;
+}
+
+/* PublisherRequest { event { topic_id, event of `len` bytes, local_id } } */
+static void publish(ensign_call_t k, ensign_ulid_t to, size_t len, uint32_t number)
+{
+    uint8_t id[ID_BYTES] = { (uint8_t)(number >> 24), (uint8_t)(number >> 16), (uint8_t)(number >> 8),
+                             (uint8_t)number };
+    size_t inner = ensi_pb_bytes_size(2, 16) + ensi_pb_bytes_size(9, len) + ensi_pb_bytes_size(16, ID_BYTES);
+    size_t whole = ensi_pb_bytes_size(1, inner);
+    uint8_t *data = calloc(1, len + 1), *message = malloc(whole + 1), *p = message;
+    ensign_slice_t s;
+
+    assert_true(data && message);
+    if (len >= 2) data[0] = 2 << 3 | 2, data[1] = (uint8_t)(len - 2);   /* Event { data }, if it is short */
+    *p++ = 1 << 3 | 2;
+    p = ensi_pb_put_varint(p, inner);
+    s.ptr = to.b, s.len = sizeof to.b;
+    p = ensi_pb_put_bytes(p, 2, s);
+    s.ptr = data, s.len = len;
+    p = ensi_pb_put_bytes(p, 9, s);
+    s.ptr = id, s.len = sizeof id;
+    p = ensi_pb_put_bytes(p, 16, s);
+    s.ptr = message, s.len = (size_t)(p - message);
+    assert_int_equal(s.len, whole);
+    assert_int_equal(ensign_call_send(client, k, s, 0), ENSIGN_OK);
+    free(message);
+    free(data);
+}
+
+static uint32_t number_of(ensign_slice_t id)
+{
+    assert_int_equal(id.len, ID_BYTES);
+    return (uint32_t)id.ptr[0] << 24 | (uint32_t)id.ptr[1] << 16 | (uint32_t)id.ptr[2] << 8 | id.ptr[3];
+}
+
+static void acked(ensign_call_t k, uint32_t number)
+{
+    ensi_pb_publisher_reply_t r = reply_of(k);
+    assert_true(r.has_ack);
+    assert_int_equal(number_of(r.ack.id), number);
+}
+
+static void nacked(ensign_call_t k, uint32_t number, int code, const char *text)
+{
+    ensi_pb_publisher_reply_t r = reply_of(k);
+    assert_true(r.has_nack);
+    assert_int_equal(number_of(r.nack.id), number);
+    assert_int_equal(r.nack.code, code);
+    assert_int_equal(r.nack.error.len, strlen(text));
+    assert_memory_equal(r.nack.error.ptr, text, r.nack.error.len);
+}
+
+static void closes(ensign_call_t k, uint64_t events, uint64_t acks, uint64_t nacks)
+{
+    ensi_pb_publisher_reply_t r = reply_of(k);
+    assert_true(r.has_close_stream);
+    assert_int_equal(r.close_stream.events, events);
+    assert_int_equal(r.close_stream.acks, acks);
+    assert_int_equal(r.close_stream.nacks, nacks);
+    ends_with(k, ENSIGN_GRPC_OK, "");
+}
+
+/* ------------------------------------------------------------------ the library's own handles */
+static ensign_subscription_t subscribe(void)
+{
+    static const char *const names[] = { "weather" };
+    ensign_subscription_desc_t d;
+    ensign_subscription_t s;
+
+    memset(&d, 0, sizeof d);
+    d.topics = names;
+    d.topic_count = 1;
+    s = ensign_subscribe(client, &d);
+    assert_int_equal(next(s.id)->type, ENSIGN_NOTICE_OPEN);
+    return s;
+}
+
+static ensign_publisher_t publisher(bool at_most_once)
+{
+    ensign_publisher_desc_t d;
+
+    memset(&d, 0, sizeof d);
+    d.topic = "weather";
+    d.at_most_once = at_most_once;
+    return ensign_publisher_open(client, &d);
+}
+
+static void put(ensign_publisher_t p, uint64_t tag)
+{
+    ensign_event_t e;
+
+    memset(&e, 0, sizeof e);
+    e.data = ensign_str("sunny");
+    e.tag = tag;
+    assert_int_equal(ensign_publish(client, p, &e), ENSIGN_OK);
+}
+
+static void delivered(ensign_subscription_t s)
+{
+    is_of_type(next(s.id), ENSIGN_NOTICE_EVENT);
+}
+
+static const ensign_notice_t *answer(ensign_publisher_t p)
+{
+    const ensign_notice_t *n;
+    do n = next(p.id);
+    while (n->type == ENSIGN_NOTICE_OPEN || n->type == ENSIGN_NOTICE_ROOM);
+    return n;
+}
+
+/* ------------------------------------------------------------------ plain sockets */
+static int dial(const char *address)
+{
+    struct sockaddr_in a;
+    const char *colon = strrchr(address, ':');
+    struct timeval limit = { WAIT_MS / 1000, 0 };
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    memset(&a, 0, sizeof a);
+    a.sin_family = AF_INET;
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    a.sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10));
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    return fd;
+}
+
+/* All up to the peer's end, or to `cap`. */
+static size_t read_all(int fd, char *out, size_t cap)
+{
+    size_t len = 0;
+    ssize_t n;
+
+    while (len < cap && (n = recv(fd, out + len, cap - len, 0)) > 0) len += (size_t)n;
+    return len;
+}
+
+/* One exchange with the auth service; the status, and in `out` all of the answer, as text. */
+static int http(const char *method, const char *path, const char *body, char *out, size_t cap)
+{
+    char request[512];
+    int status = 0, fd = dial(server.auth), n;
+    size_t len;
+
+    n = snprintf(request, sizeof request,
+                 "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+                 method, path, strlen(body), body);
+    assert_int_equal(send(fd, request, (size_t)n, MSG_NOSIGNAL), n);
+    len = read_all(fd, out, cap - 1);
+    out[len] = '\0';
+    close(fd);
+    assert_int_equal(sscanf(out, "HTTP/1.1 %d", &status), 1);
+    return status;
+}
+
+static void has(const char *text, const char *words)
+{
+    if (!strstr(text, words)) fail_msg("no \"%s\" in: %s", words, text);
+}
+
+/* A client's first bytes, an empty SETTINGS, and so many PINGs. */
+static void greet(int fd, int pings)
+{
+    static const char hello[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
+    static const char ping[] = "\0\0\x08\6\0\0\0\0\0" "pingpong";
+
+    assert_int_equal(send(fd, hello, sizeof hello - 1, MSG_NOSIGNAL), sizeof hello - 1);
+    for (int i = 0; i < pings; i++)
+        assert_int_equal(send(fd, ping, sizeof ping - 1, MSG_NOSIGNAL), sizeof ping - 1);
+}
+
+/* ------------------------------------------------------------------ nacks and late acks */
+static void every_third_event_is_refused_in_its_turn(void **state)
+{
+    ensign_subscription_t s;
+    ensign_publisher_t p;
+    (void)state;
+
+    begin("--nack-every 3 --nack-code TOPIC_ARCHIVED");
+    s = subscribe();
+    p = publisher(false);
+    for (uint64_t tag = 1; tag <= 9; tag++) put(p, tag);
+    for (uint64_t tag = 1; tag <= 9; tag++) {
+        const ensign_notice_t *n = answer(p);
+        if (tag % 3 == 0) {
+            assert_int_equal(n->type, ENSIGN_NOTICE_NACK);
+            assert_int_equal(n->as.nack.tag, tag);
+            assert_int_equal(n->as.nack.code, ENSIGN_NACK_TOPIC_ARCHIVED);
+            assert_int_equal(n->as.nack.stored, ENSIGN_STORED_NO);
+        } else {
+            assert_int_equal(n->type, ENSIGN_NOTICE_ACK);
+            assert_int_equal(n->as.ack.tag, tag);
+        }
+    }
+    for (int i = 0; i < 6; i++) delivered(s);
+    put(p, 10);         /* what comes next is this one, and none of those that were refused */
+    assert_int_equal(answer(p)->as.ack.tag, 10);
+    delivered(s);
+    assert_false(ensign_pending(client, s.id));
+}
+
+static void each_nack_carries_its_code_and_words(void **state)
+{
+    ensign_call_t k;
+    (void)state;
+
+    begin("--nack-every=1 --nack-code=101");
+    k = publish_open();
+    publish(k, topic, 5, 7);
+    nacked(k, 7, ENSIGN_NACK_TIMEOUT, "client deadline exceeded");
+    ensign_call_half_close(client, k);
+    closes(k, 0, 0, 1);
+}
+
+static void a_held_back_ack_comes_late_and_its_event_does_not(void **state)
+{
+    enum { DELAY_MS = 300 };
+    ensign_subscription_t s;
+    ensign_publisher_t p;
+    uint64_t from;
+    (void)state;
+
+    begin("--ack-delay 300");
+    s = subscribe();
+    p = publisher(false);
+    assert_int_equal(next(p.id)->type, ENSIGN_NOTICE_OPEN);
+    from = ensign_now_ms();
+    put(p, 1);
+    delivered(s);
+    assert_true(ensign_now_ms() - from < DELAY_MS);
+    assert_false(ensign_pending(client, p.id));
+    assert_int_equal(answer(p)->type, ENSIGN_NOTICE_ACK);
+    assert_true(ensign_now_ms() - from >= DELAY_MS);
+}
+
+static void all_acks_come_before_close_stream(void **state)
+{
+    ensign_call_t k;
+    (void)state;
+
+    begin("--ack-delay 300 --nack-every 4");
+    k = publish_open();
+    for (uint32_t i = 1; i <= 5; i++) publish(k, topic, 5, i);
+    ensign_call_half_close(client, k);
+    for (uint32_t i = 1; i <= 3; i++) acked(k, i);
+    nacked(k, 4, ENSIGN_NACK_INTERNAL, "internal error, please wait and try again");
+    acked(k, 5);
+    closes(k, 4, 4, 1);
+}
+
+static void strict_loses_acks_at_half_close_and_stores_the_events(void **state)
+{
+    ensign_subscription_t s;
+    ensign_call_t k;
+    (void)state;
+
+    begin("--strict --ack-delay 60000");
+    s = subscribe();
+    k = publish_open();
+    for (uint32_t i = 1; i <= 5; i++) publish(k, topic, 5, i);
+    ensign_call_half_close(client, k);
+    closes(k, 5, 0, 0);
+    for (int i = 0; i < 5; i++) delivered(s);
+}
+
+/* ------------------------------------------------------------------ cut connections */
+static void cut_behind_events_and_sent_again(void **state)
+{
+    ensign_publisher_t p;
+    ensign_stats_t stats;
+    (void)state;
+
+    begin("--cut-after-events 3 --cut-first 1");
+    p = publisher(false);
+    for (uint64_t tag = 1; tag <= 5; tag++) put(p, tag);
+    for (uint64_t tag = 1; tag <= 5; tag++) {
+        const ensign_notice_t *n = answer(p);
+        assert_int_equal(n->type, ENSIGN_NOTICE_ACK);
+        assert_int_equal(n->as.ack.tag, tag);
+    }
+    assert_int_equal(ensign_stats(client, p.id, &stats), ENSIGN_OK);
+    assert_int_equal(stats.resent, 2);          /* three acks were whole, two events have to go again */
+    assert_int_equal(ensign_stats(client, ENSIGN_CLIENT, &stats), ENSIGN_OK);
+    assert_int_equal(stats.reconnects, 1);
+}
+
+static void cut_behind_events_and_told_maybe(void **state)
+{
+    ensign_publisher_t p;
+    (void)state;
+
+    begin("--cut-after-events 1 --cut-first 1");
+    p = publisher(true);
+    put(p, 1);
+    put(p, 2);
+    assert_int_equal(answer(p)->type, ENSIGN_NOTICE_ACK);
+    assert_int_equal(answer(p)->type, ENSIGN_NOTICE_NACK);
+    put(p, 3);
+    assert_int_equal(answer(p)->as.ack.tag, 3);
+}
+
+static void deliveries_count_too(void **state)
+{
+    ensign_subscription_t s;
+    ensign_call_t k;
+    const ensign_notice_t *n;
+    (void)state;
+
+    begin("--cut-after-events 4 --cut-first 1");
+    s = subscribe();
+    k = publish_open();
+    publish(k, topic, 5, 1);
+    acked(k, 1);
+    delivered(s);
+    publish(k, topic, 5, 2);
+    acked(k, 2);
+    delivered(s);
+    assert_int_equal(end_of(k)->status, ENSIGN_GRPC_UNAVAILABLE);
+    do n = next(s.id);
+    while (n->type == ENSIGN_NOTICE_GAP);
+    assert_int_equal(n->type, ENSIGN_NOTICE_OPEN);
+    assert_int_equal(n->as.open.times, 2);
+}
+
+static void cut_at_the_very_byte(void **state)
+{
+    char bytes[256];
+    int fd;
+    (void)state;
+
+    start("--cut-after-bytes 20 --cut-first 1");
+    fd = dial(server.endpoint);
+    greet(fd, 0);
+    assert_int_equal(read_all(fd, bytes, sizeof bytes), 20);
+    close(fd);
+    fd = dial(server.endpoint);         /* the second one lives */
+    greet(fd, 10);
+    assert_int_equal(read_all(fd, bytes, 100), 100);
+    close(fd);
+}
+
+static void the_library_goes_on_after_cuts_anywhere(void **state)
+{
+    static const char *const options[] = { "--cut-first 3 --cut-after-bytes 9",
+                                           "--cut-first 3 --cut-after-bytes 30",
+                                           "--cut-first 3 --cut-after-bytes 300" };
+    (void)state;
+
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        const ensign_notice_t *n;
+        ensign_publisher_t p;
+        int tries = 4;
+        start(options[i]);
+        join();
+        do n = next(ensign_topic_ensure(client, "weather", NULL).id);   /* a request that is cut off ends */
+        while (n->type == ENSIGN_NOTICE_END && n->as.end.status == ENSIGN_GRPC_UNAVAILABLE && --tries);
+        assert_int_equal(n->type, ENSIGN_NOTICE_TOPIC);
+        p = publisher(false);
+        for (uint64_t tag = 1; tag <= 20; tag++) put(p, tag);
+        for (uint64_t tag = 1; tag <= 20; tag++) assert_int_equal(answer(p)->as.ack.tag, tag);
+        do n = next(ENSIGN_CLIENT);
+        while (n->type == ENSIGN_NOTICE_CONNECTED);
+        is_of_type(n, ENSIGN_NOTICE_DISCONNECTED);
+        assert_int_equal(stop(NULL), 0);
+    }
+}
+
+/* ------------------------------------------------------------------ the auth service */
+static void refused_logins_are_final_for_a_client(void **state)
+{
+    const ensign_notice_t *n;
+    (void)state;
+
+    start("--refuse-auth=1");
+    join();
+    n = next(ensign_topic_list(client, NULL).id);
+    assert_int_equal(n->type, ENSIGN_NOTICE_END);
+    assert_int_equal(n->error->code, ENSIGN_E_CREDENTIALS);
+    ensign_destroy(client);
+    join();             /* the second login is not refused */
+    assert_int_equal(next(ensign_topic_create(client, "weather", NULL, NULL).id)->type, ENSIGN_NOTICE_TOPIC);
+}
+
+static void refused_for_a_while_is_tried_again(void **state)
+{
+    char text[4096];
+    (void)state;
+
+    start("--refuse-auth=3 --refuse-code 503");
+    assert_int_equal(http("POST", "/v1/refresh", "{}", text, sizeof text), 503);
+    join();
+    assert_int_equal(next(ensign_topic_ensure(client, "weather", NULL).id)->type, ENSIGN_NOTICE_TOPIC);
+}
+
+static void refused_always(void **state)
+{
+    char text[4096];
+    (void)state;
+
+    start("--refuse-auth");
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(http("POST", "/v1/authenticate", login, text, sizeof text), 403);
+    has(text, "{\"success\":false,\"error\":\"invalid credentials\"}");
+}
+
+static const char *fetch_token(void)
+{
+    static char text[4096], header[4096];
+    char *token, *end;
+
+    assert_int_equal(http("POST", "/v1/authenticate", login, text, sizeof text), 200);
+    token = strstr(text, "\"access_token\":\"");
+    assert_non_null(token);
+    token += strlen("\"access_token\":\"");
+    end = strchr(token, '"');
+    assert_non_null(end);
+    *end = '\0';
+    snprintf(header, sizeof header, "Bearer %s", token);
+    return header;
+}
+
+static ensign_call_t open_with(const char *method, const char *token, const char *first, size_t len)
+{
+    ensign_call_desc_t d;
+    ensign_header_t h;
+
+    memset(&d, 0, sizeof d);
+    memset(&h, 0, sizeof h);
+    h.key = "authorization";
+    h.value = ensign_str(token);
+    d.method = method;
+    d.metadata = &h;
+    d.metadata_count = 1;
+    d.no_token = true;
+    d.request.ptr = (const uint8_t *)first;
+    d.request.len = len;
+    return ensign_call_open(client, &d);
+}
+
+static void a_token_expires_and_its_streams_go_on(void **state)
+{
+    const ensign_notice_end_t *e;
+    const char *token;
+    ensign_call_t k, list;
+    uint32_t number = 0;
+    uint64_t from = ensign_now_ms();
+    (void)state;
+
+    begin("--token-life 1");
+    token = fetch_token();
+    k = open_with("/ensign.v1beta1.Ensign/Publish", token, "\x12\x04\x0a\x02me", 6);
+    assert_true(reply_of(k).has_ready);
+    do {
+        publish(k, topic, 5, ++number);
+        acked(k, number);
+        list = open_with("/ensign.v1beta1.Ensign/ListTopics", token, "", 0);
+        ensign_call_send(client, list, ensign_str(""), 0);
+        ensign_call_half_close(client, list);
+        do {
+            const ensign_notice_t *n = next(list.id);
+            e = n->type == ENSIGN_NOTICE_END ? &n->as.end : NULL;
+        } while (!e);
+    } while (e->status == ENSIGN_GRPC_OK && ensign_now_ms() - from < WAIT_MS);
+    assert_int_equal(e->status, ENSIGN_GRPC_UNAUTHENTICATED);
+    assert_memory_equal(e->text.ptr, "invalid credentials", e->text.len);
+    publish(k, topic, 5, ++number);
+    acked(k, number);
+}
+
+/* ------------------------------------------------------------------ health, maintenance, what is public */
+static ensign_call_t health(const char *method, const char *service, uint32_t deadline_ms)
+{
+    static uint8_t request[64];
+    ensign_call_desc_t d;
+
+    memset(&d, 0, sizeof d);
+    d.method = method;
+    d.no_token = true;
+    d.deadline_ms = deadline_ms;
+    request[0] = 1 << 3 | 2;
+    request[1] = (uint8_t)strlen(service);
+    memcpy(request + 2, service, strlen(service));
+    d.request.ptr = request;
+    d.request.len = 2 + strlen(service);
+    return ensign_call_open(client, &d);
+}
+
+/* HealthCheckResponse.status; 0 is not on the wire */
+static void says(ensign_call_t k, int status)
+{
+    ensign_slice_t m = message_of(k);
+    assert_int_equal(m.len, status ? 2 : 0);
+    if (status) assert_int_equal(m.ptr[1], status);
+}
+
+static void health_check_and_watch(void **state)
+{
+    static const char check[] = "/grpc.health.v1.Health/Check", watch[] = "/grpc.health.v1.Health/Watch";
+    ensign_call_t k, last;
+    (void)state;
+
+    start("");
+    join();
+    k = health(check, "default", 0);
+    ensign_call_half_close(client, k);
+    says(k, 1);
+    ends_with(k, ENSIGN_GRPC_OK, "");
+    k = health(check, "nobody", 0);
+    ensign_call_half_close(client, k);
+    says(k, 0);
+    ends_with(k, ENSIGN_GRPC_OK, "");
+    k = health(watch, "nobody", 0);
+    says(k, 3);
+    last = health(watch, "", 0);
+    says(last, 1);
+    k = health(watch, "default", 200);
+    says(k, 1);
+    assert_int_equal(end_of(k)->status, ENSIGN_GRPC_DEADLINE_EXCEEDED);
+    kill(server.pid, SIGTERM);
+    says(last, 2);
+    assert_int_equal(end_of(last)->status, ENSIGN_GRPC_UNAVAILABLE);
+}
+
+static void maintenance_lets_only_status_and_health_through(void **state)
+{
+    static const char refused[] = "the Ensign server is currently in maintenance mode";
+    const ensign_notice_t *n;
+    ensign_call_t k;
+    char text[4096];
+    (void)state;
+
+    start("--maintenance --auth-maintenance");
+    join();
+    n = next(ensign_status(client, NULL).id);
+    assert_int_equal(n->type, ENSIGN_NOTICE_STATUS);
+    assert_int_equal(n->as.status.state, ENSIGN_SERVICE_MAINTENANCE);
+    k = health("/grpc.health.v1.Health/Watch", "", 0);
+    says(k, 1);
+    k = health("/grpc.health.v1.Health/Check", "", 0);
+    ensign_call_half_close(client, k);
+    says(k, 1);
+    k = open_with("/ensign.v1beta1.Ensign/ListTopics", "Bearer none", "", 0);
+    ends_with(k, ENSIGN_GRPC_UNAVAILABLE, refused);
+    k = open_with("/ensign.v1beta1.Ensign/Publish", "Bearer none", "", 0);
+    ends_with(k, ENSIGN_GRPC_UNAVAILABLE, refused);
+    assert_int_equal(http("GET", "/v1/status", "", text, sizeof text), 503);
+    has(text, "{\"status\":\"maintenance\",\"uptime\":\"");
+}
+
+static void the_auth_service_tells_what_is_public(void **state)
+{
+    char text[4096], wanted[256];
+    (void)state;
+
+    start("");
+    assert_int_equal(http("GET", "/v1/status", "", text, sizeof text), 200);
+    has(text, "{\"status\":\"ok\",\"uptime\":\"");
+    assert_null(strstr(text, "X-RateLimit"));
+    assert_int_equal(http("GET", "/.well-known/jwks.json", "", text, sizeof text), 200);
+    has(text, "{\"keys\":[{\"kty\":\"RSA\",\"alg\":\"RS256\",\"use\":\"sig\",\"kid\":\"");
+    assert_int_equal(http("GET", "/.well-known/openid-configuration", "", text, sizeof text), 200);
+    snprintf(wanted, sizeof wanted, "{\"issuer\":\"%s/\",\"jwks_uri\":\"%s/.well-known/jwks.json\"",
+             server.auth, server.auth);
+    has(text, wanted);
+}
+
+static void strict_limits_the_rate_of_the_auth_service(void **state)
+{
+    char text[4096];
+    int limited = 0;
+    (void)state;
+
+    start("--strict");
+    assert_int_equal(http("GET", "/v1/status", "", text, sizeof text), 200);
+    has(text, "X-RateLimit-Limit: 30\r\n");
+    has(text, "X-RateLimit-Remaining: 29\r\n");
+    has(text, "X-RateLimit-Reset: 1\r\n");
+    for (int i = 0; i < 300 && !limited; i++)
+        limited = http("GET", "/v1/status", "", text, sizeof text) == 429 ? i : 0;
+    assert_true(limited >= 29);
+    has(text, "X-RateLimit-Remaining: 0\r\n");
+    has(text, "{\"success\":false,\"error\":\"rate limit reached: too many requests\"}");
+    assert_int_equal(http("GET", "/healthz", "", text, sizeof text), 200);      /* probes are free */
+}
+
+/* ------------------------------------------------------------------ strict, and not */
+static void too_large_a_message(const char *options, bool strict)
+{
+    enum { FRAMING = 35 };      /* around `event`, of more than 2 MiB, in a PublisherRequest */
+    ensign_call_t k;
+
+    begin(options);
+    k = publish_open();
+    publish(k, topic, 4 * MIB - FRAMING, 1);
+    acked(k, 1);
+    publish(k, topic, 4 * MIB - FRAMING + 1, 2);
+    if (strict) {
+        ends_with(k, ENSIGN_GRPC_RESOURCE_EXHAUSTED,
+                  "grpc: received message larger than max (4194305 vs. 4194304)");
+        return;
+    }
+    nacked(k, 2, ENSIGN_NACK_MAX_EVENT_SIZE_EXCEEDED, "maximum event size has been exceeded");
+    publish(k, topic, 5, 3);
+    acked(k, 3);
+    publish(k, topic, 8 * MIB, 4);
+    assert_int_equal(end_of(k)->status, ENSIGN_GRPC_RESOURCE_EXHAUSTED);
+}
+
+static void a_message_too_large_is_nacked(void **state)
+{
+    (void)state;
+    too_large_a_message("", false);
+}
+
+static void strict_ends_the_stream_of_a_message_too_large(void **state)
+{
+    (void)state;
+    too_large_a_message("--strict", true);
+}
+
+static void a_topic_made_later_is_taken(void **state)
+{
+    ensign_ulid_t later;
+    ensign_call_t k, chosen;
+    (void)state;
+
+    begin("");
+    k = publish_open();
+    chosen = call_open("/ensign.v1beta1.Ensign/Publish", "\x12\x09\x12\x07weather", 11);
+    assert_true(reply_of(chosen).has_ready);
+    for (int i = 0; i < 20; i++) {      /* more than a byte of bits */
+        char name[16];
+        snprintf(name, sizeof name, "later-%d", i);
+        later = make_topic(name);
+    }
+    publish(k, later, 5, 1);
+    acked(k, 1);
+    publish(chosen, later, 5, 2);
+    nacked(chosen, 2, ENSIGN_NACK_TOPIC_UNKNOWN, "topic unknown or unhandled");
+    publish(k, topic, 5, 3);
+    acked(k, 3);
+    ensign_call_half_close(client, k);
+    {
+        ensi_pb_publisher_reply_t r = reply_of(k);
+        assert_true(r.has_close_stream);
+        assert_int_equal(r.close_stream.topics, 2);
+    }
+}
+
+static void strict_fixes_the_topics_when_a_stream_opens(void **state)
+{
+    ensign_call_t k;
+    (void)state;
+
+    begin("--strict");
+    k = publish_open();
+    publish(k, make_topic("later"), 5, 1);
+    nacked(k, 1, ENSIGN_NACK_TOPIC_UNKNOWN, "topic unknown or unhandled");
+}
+
+/* Subscription and event go out in one piece. The first event that comes is of one byte if that one was
+   delivered, else of two. */
+static size_t first_delivered(const char *options)
+{
+    ensi_pb_subscribe_reply_t r;
+    ensign_call_t k, s;
+    ensign_slice_t m;
+
+    begin(options);
+    k = publish_open();
+    s = call_open("/ensign.v1beta1.Ensign/Subscribe", "\x1a\x09\x12\x07weather", 11);
+    publish(k, topic, 1, 1);
+    acked(k, 1);
+    publish(k, topic, 2, 2);
+    acked(k, 2);
+    do {
+        m = message_of(s);
+        assert_true(ensi_pb_decode(ensi_pb_subscribe_reply_fields, &r, m.ptr, m.len));
+    } while (!r.has_event);
+    return r.event.event.len;
+}
+
+static void a_subscriber_is_registered_before_ready(void **state)
+{
+    (void)state;
+    assert_int_equal(first_delivered(""), 1);
+}
+
+static void strict_registers_a_subscriber_behind_ready(void **state)
+{
+    (void)state;
+    assert_int_equal(first_delivered("--strict"), 2);
+}
+
+static void strict_drops_acks_that_nobody_reads(void **state)
+{
+    enum { EVENTS = 20000, AT_ONCE = 1000, KEPT = 16384, ON_THE_WAY = 3000 };
+    ensi_pb_publisher_reply_t r;
+    ensign_subscription_t s;
+    ensign_call_t k;
+    uint32_t acks = 0, last = 0;
+    (void)state;
+
+    begin("--strict");
+    s = subscribe();
+    k = publish_open();
+    for (uint32_t i = 1; i <= EVENTS; i++) {
+        publish(k, topic, 5, i);
+        for (int n = 0; i % AT_ONCE == 0 && n < AT_ONCE; n++)
+            delivered(s);
+    }
+    ensign_call_half_close(client, k);
+    while ((r = reply_of(k)).has_ack) {
+        assert_true(number_of(r.ack.id) > last);
+        last = number_of(r.ack.id);
+        acks++;
+    }
+    assert_true(r.has_close_stream);
+    assert_int_equal(r.close_stream.events, EVENTS);
+    assert_int_equal(r.close_stream.acks, acks);
+    assert_in_range(acks, KEPT, KEPT + ON_THE_WAY);
+}
+
+static void strict_sends_away_who_pings_too_often(void **state)
+{
+    static const uint8_t goaway[] = { 0, 0, 22, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11 };
+    static const char reason[] = "too_many_pings";
+    const size_t tail = sizeof goaway + sizeof reason - 1;
+    char bytes[512];
+    size_t len;
+    int fd;
+    (void)state;
+
+    start("--strict");
+    fd = dial(server.endpoint);
+    greet(fd, 4);
+    len = read_all(fd, bytes, sizeof bytes);    /* up to the end: the connection is closed behind it */
+    assert_true(len > tail && len < sizeof bytes);
+    assert_memory_equal(bytes + len - tail, goaway, sizeof goaway);
+    assert_memory_equal(bytes + len - sizeof reason + 1, reason, sizeof reason - 1);
+    close(fd);
+    fd = dial(server.endpoint);
+    greet(fd, 3);                               /* three are fine, and answered */
+    assert_int_equal(read_all(fd, bytes, 94), 94);
+    assert_int_equal(recv(fd, bytes, 1, MSG_DONTWAIT), -1);
+    close(fd);
+}
+
+int main(void)
+{
+#define FAULT(name) cmocka_unit_test_teardown(name, stop)
+    const struct CMUnitTest tests[] = {
+        FAULT(every_third_event_is_refused_in_its_turn),
+        FAULT(each_nack_carries_its_code_and_words),
+        FAULT(a_held_back_ack_comes_late_and_its_event_does_not),
+        FAULT(all_acks_come_before_close_stream),
+        FAULT(strict_loses_acks_at_half_close_and_stores_the_events),
+        FAULT(cut_behind_events_and_sent_again),
+        FAULT(cut_behind_events_and_told_maybe),
+        FAULT(deliveries_count_too),
+        FAULT(cut_at_the_very_byte),
+        FAULT(the_library_goes_on_after_cuts_anywhere),
+        FAULT(refused_logins_are_final_for_a_client),
+        FAULT(refused_for_a_while_is_tried_again),
+        FAULT(refused_always),
+        FAULT(a_token_expires_and_its_streams_go_on),
+        FAULT(health_check_and_watch),
+        FAULT(maintenance_lets_only_status_and_health_through),
+        FAULT(the_auth_service_tells_what_is_public),
+        FAULT(strict_limits_the_rate_of_the_auth_service),
+        FAULT(a_message_too_large_is_nacked),
+        FAULT(strict_ends_the_stream_of_a_message_too_large),
+        FAULT(a_topic_made_later_is_taken),
+        FAULT(strict_fixes_the_topics_when_a_stream_opens),
+        FAULT(a_subscriber_is_registered_before_ready),
+        FAULT(strict_registers_a_subscriber_behind_ready),
+        FAULT(strict_drops_acks_that_nobody_reads),
+        FAULT(strict_sends_away_who_pings_too_often),
+    };
+    int rc, fd = mkstemp(keys_file);
+
+    if (fd < 0 || write(fd, keys, sizeof keys - 1) != (ssize_t)sizeof keys - 1) return 1;
+    close(fd);
+    rc = cmocka_run_group_tests(tests, NULL, NULL);
+    unlink(keys_file);
+    return rc;
+}
