@@ -50,6 +50,9 @@ env_of() { # NAME VARIABLE, in a shell that only reads the file
     (. "$dir/$1.env" && eval "echo \"\${$2-}\"")
 }
 
+reader_of() { echo "$(env_of "$1" ENSIGN_READER_CLIENT_ID) $(env_of "$1" ENSIGN_READER_CLIENT_SECRET)"; }
+other_of() { echo "$(env_of "$1" ENSIGN_OTHER_CLIENT_ID) $(env_of "$1" ENSIGN_OTHER_CLIENT_SECRET)"; }
+
 mode_of() { ls -ld "$1" | cut -c1-10; }
 same() { [ "$1" = "$2" ] || { printf '%s\n%s\n' "$1" "$2"; return 1; }; }
 
@@ -68,6 +71,14 @@ check 'a certificate without TLS'    refuses 'add --tls' --memory --cert-file "$
 check 'dump without data'            refuses 'add --data' --dump weather
 check 'dump of no folder'            refuses 'name the folder of an ensignd' --data "$dir/none" --dump weather
 check 'life that makes no sense'     refuses 'raise --refresh-life' --memory --refresh-life 10
+check 'nack code that is none'       refuses 'no Nack.Code; give a name' --memory --nack-every 2 --nack-code NO
+check 'nack code of no nacks'        refuses 'add --nack-every' --memory --nack-code 3
+check 'cut first of no cuts'         refuses 'add --cut-after-bytes' --memory --cut-first 3
+check 'refusal that is none'         refuses 'add --refuse-auth' --memory --refuse-code 503
+check 'status that refuses nothing'  refuses 'from 400 to 599' --memory --refuse-auth --refuse-code 200
+check 'refuse-auth of no number'     refuses 'leave out the =' --memory --refuse-auth=
+check 'refuse-auth takes = alone'    refuses '3 is no option' --memory --refuse-auth 3
+check 'a token that never lives'     refuses '--token-life 0: not a whole number from 1' --memory --token-life 0
 check 'address that is none'         refuses 'give one such as 127.0.0.1' --memory --listen nowhere.invalid
 check 'data below nothing'           refuses 'cannot be made' --data "$dir/none/below"
 touch "$dir/file"
@@ -93,10 +104,20 @@ check 'keys: one twice'      refuses 'stands there twice' --memory --keys "$dir/
 
 # ---- start and end
 
+keys '{"projects": [{"name": "p", "keys": [
+    {"client_id": "first", "client_secret": "1"},
+    {"client_id": "sink", "client_secret": "2", "permissions": ["publisher"]},
+    {"client_id": "watcher", "client_secret": "3", "permissions": ["subscriber", "topics:read"]}]},
+    {"name": "q", "keys": [{"client_id": "stranger", "client_secret": "4"}]}]}'
+check 'starts with keys of two projects' start three --memory --keys "$dir/keys.json"
+check 'the file tells a reader of the same project, and another project' same \
+    "$(env_of three ENSIGN_CLIENT_ID) $(reader_of three) $(other_of three)" 'first watcher 3 stranger 4'
+check 'it ends' stop
 keys '{"projects": [{"name": "p", "keys": [{"client_id": "reader", "client_secret": "s3cret"}]}]}'
 check 'starts with a file of keys' start file --memory --keys "$dir/keys.json"
 check 'the file tells the first key' same "$(env_of file ENSIGN_CLIENT_ID) $(env_of file ENSIGN_CLIENT_SECRET)" \
     'reader s3cret'
+check 'it tells none that there is not' same "$(reader_of file)$(other_of file)" '  '
 check 'one line says that it is ready' has_line \
     'ensignd: ready, endpoint 127\.0\.0\.1:[1-9][0-9]*, auth http://127\.0\.0\.1:[1-9][0-9]*' "$dir/file.out"
 check 'nothing else is printed' same "$(wc -l <"$dir/file.out") $(wc -c <"$dir/file.err")" '1 0'
@@ -112,6 +133,10 @@ check 'SIGTERM ends it with status 0' stop
 
 check 'starts on a folder that there is not yet' start first --data "$dir/data"
 check 'prints the key that it made' grep -qF "client_id=$(env_of first ENSIGN_CLIENT_ID)" "$dir/first.err"
+check 'made keys have a reader and another project' grep -Eqx '[A-Za-z]{32} [A-Za-z0-9]{64}' \
+    <(reader_of first; other_of first)
+check 'and each is its own' same "$(grep -c CLIENT_ID "$dir/first.env")" \
+    "$(grep CLIENT_ID "$dir/first.env" | cut -d= -f2 | sort -u | grep -c .)"
 check 'the folder is for its owner alone' same "$(mode_of "$dir/data")" drwx------
 check 'a second server on the folder is refused' refuses 'in use by another ensignd' --data "$dir/data" --port 0 \
     --auth-port 0
@@ -122,6 +147,7 @@ check 'starts again' start second --data "$dir/data"
 check 'the key is still the same' same \
     "$(env_of first ENSIGN_CLIENT_ID) $(env_of first ENSIGN_CLIENT_SECRET)" \
     "$(env_of second ENSIGN_CLIENT_ID) $(env_of second ENSIGN_CLIENT_SECRET)"
+check 'the other two too' same "$(reader_of first) $(other_of first)" "$(reader_of second) $(other_of second)"
 check 'the key is not printed again' same "$(wc -c <"$dir/second.err")" 0
 kill -KILL "$pid"
 wait "$pid" 2>/dev/null

@@ -195,6 +195,22 @@ check 'no server: subscribe says so and goes on' \
     says dark 'cannot connect to 127.0.0.1:1: Connection refused' "$pid" 2
 check 'no server: SIGTERM ends it'             stops "$pid"
 
+# ---- strict: the time of commit is delivered, and not kept
+
+stored() { # NAME FIELD: how many of the stored events have text in that field
+    "$BUILD/ensignd" --data "$dir/$1" --dump weather | grep -c "\"$2\": *\""
+}
+
+kept_times() { # NAME TIMES OPTION...
+    local name=$1 times=$2
+    shift 2
+    check "$name: the server starts"           server_start "$dir/$name" --port 0 --auth-port 0 "$@"
+    check "$name: each ack has its time"       put weather 1 3
+    server_stop
+    check "$name: $times of 3 events kept it"  [ "$(stored "$name" committed)" = "$times" ]
+    check "$name: all are stored"              [ "$(stored "$name" id)" = 3 ]
+}
+
 session plain
 refusals plain
 restart plain
@@ -204,6 +220,8 @@ refusals tls
 restart tls --tls --cert-file "$dir/cert.pem"
 server_stop
 short_lives
+kept_times friendly 3
+kept_times strict 0 --strict
 check 'no server: publish gives up'            await_end "$lost" 60
 wait "$lost"
 finds 'no server: it fails, with a reason' 'is the server there, and the port right?' failed_with lost $?
