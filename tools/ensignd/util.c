@@ -76,6 +76,7 @@ uint8_t *buf_room(buf_t *b, size_t n)
     size_t len = buf_len(b);
     size_t cap = b->cap ? b->cap : 1024;
 
+    if (n == 0) n = 1;          /* a place even for nothing: NULL plus 0 is undefined */
     if (b->cap - b->end >= n) return b->ptr + b->end;
     /* Moving pays only when much is free at the front; else a steady small backlog would be moved at each
        put. */
