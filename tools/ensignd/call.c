@@ -121,8 +121,8 @@ static void open_call(call_t *c)
     char text[200];
 
     c->opened = true;
-    if (!c->method || strcmp(c->method, "POST") != 0) c->refused = 405;
-    else if (!c->content_type || strncmp(c->content_type, "application/grpc", 16) != 0) c->refused = 415;
+    if (!c->content_type || strncmp(c->content_type, "application/grpc", 16) != 0) c->refused = 415;
+    else if (!c->method || strcmp(c->method, "POST") != 0) c->refused = 405;
     if (c->refused) return;
     start_deadline(c);
     if (!c->ended && c->encoding && strcmp(c->encoding, "identity") != 0) {
