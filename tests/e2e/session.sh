@@ -211,6 +211,17 @@ kept_times() { # NAME TIMES OPTION...
     check "$name: all are stored"              [ "$(stored "$name" id)" = 3 ]
 }
 
+# ---- over TLS a cut is one as well: behind the handshake, in the middle of acks
+
+cuts() {
+    check 'cut: the server starts'             server_start --memory --port 0 --auth-port 0 --verbose \
+        --tls --cert-file "$dir/cert.pem" --cut-after-bytes 5000 --cut-first 3
+    check 'cut: each event gets its ack'       put weather 1 $EVENTS
+    check 'cut: at least one connection broke' grep -q 'cut on purpose' "$server_log"
+    check 'cut: the publisher saw it'          grep -q 'disconnected, goes on trying' "$dir/put.err"
+    server_stop
+}
+
 session plain
 refusals plain
 restart plain
@@ -220,6 +231,7 @@ refusals tls
 restart tls --tls --cert-file "$dir/cert.pem"
 server_stop
 short_lives
+cuts
 kept_times friendly 3
 kept_times strict 0 --strict
 check 'no server: publish gives up'            await_end "$lost" 60
