@@ -393,13 +393,13 @@ static void each_nack_carries_its_code_and_words(void **state)
 
 static void a_held_back_ack_comes_late_and_its_event_does_not(void **state)
 {
-    enum { DELAY_MS = 300 };
+    enum { DELAY_MS = 1000 };
     ensign_subscription_t s;
     ensign_publisher_t p;
     uint64_t from;
     (void)state;
 
-    begin("--ack-delay 300");
+    begin("--ack-delay 1000");
     s = subscribe();
     p = publisher(false);
     assert_int_equal(next(p.id)->type, ENSIGN_NOTICE_OPEN);
@@ -625,7 +625,7 @@ static void a_token_expires_and_its_streams_go_on(void **state)
     uint64_t from = ensign_now_ms();
     (void)state;
 
-    begin("--token-life 1");
+    begin("--token-life 3");         /* whole seconds on the clock: it lives two to three */
     token = fetch_token();
     k = open_with("/ensign.v1beta1.Ensign/Publish", token, "\x12\x04\x0a\x02me", 6);
     assert_true(reply_of(k).has_ready);
