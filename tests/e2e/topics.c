@@ -185,7 +185,8 @@ static int call_bytes(int key, const char *method, const void *request, size_t l
         if (answer.len) memcpy(answer.bytes, n->as.message.bytes.ptr, answer.len);
     }
     answer.status = n->as.end.status;
-    snprintf(answer.text, sizeof answer.text, "%.*s", (int)n->as.end.text.len, (const char *)n->as.end.text.ptr);
+    snprintf(answer.text, sizeof answer.text, "%.*s", (int)n->as.end.text.len,
+             (const char *)n->as.end.text.ptr);
     return answer.status;
 }
 
@@ -278,7 +279,11 @@ static void says_state(const made_t *m, int32_t state)
     assert_int_equal(s.state, state);
 }
 
-typedef struct policy_t { int32_t strategy, offset; const char *keys[4], *fields[2]; bool overwrite; } policy_t;
+typedef struct policy_t {
+    int32_t strategy, offset;
+    const char *keys[4], *fields[2];
+    bool overwrite;
+} policy_t;
 
 static ensi_pb_span_t list_of(const char *const *texts, size_t most, uint32_t tag, uint8_t room[256])
 {
@@ -436,7 +441,8 @@ static void keys_without_the_right_are_refused(void **state)
             bool may = key == rows[i].allowed[0] || key == rows[i].allowed[1] || key == rows[i].allowed[2];
             call_bytes(key, rows[i].method, NULL, 0);
             if (may == (answer.status == ENSIGN_GRPC_PERMISSION_DENIED))
-                fail_msg("%s by %s: status %d, %s", rows[i].method, key_names[key], answer.status, answer.text);
+                fail_msg("%s by %s: status %d, %s", rows[i].method, key_names[key], answer.status,
+                         answer.text);
             if (!may) assert_string_equal(answer.text, "not authorized to perform this action");
         }
     }
@@ -465,9 +471,9 @@ static void broken_messages_are_refused(void **state)
 static void wrong_arguments_get_the_words_of_the_service(void **state)
 {
     static const char nowhere[] = "01GTSMQ3V8ASAPNCFEN378T8RD", bad[] = "not-a-ulid";
-    static const policy_t datagram = { .strategy = 3 }, unknown = { .strategy = 0 }, no_keys = { .strategy = 4 },
-                          no_fields = { .strategy = 6 }, fields = { .strategy = 6, .fields = { "a" } },
-                          odd = { .strategy = 9 };
+    static const policy_t datagram = { .strategy = 3 }, unknown = { .strategy = 0 },
+                          no_keys = { .strategy = 4 }, no_fields = { .strategy = 6 },
+                          fields = { .strategy = 6, .fields = { "a" } }, odd = { .strategy = 9 };
     made_t m = make("wrong");
     ensi_pb_topic_t t;
     (void)state;
@@ -497,7 +503,8 @@ static void wrong_arguments_get_the_words_of_the_service(void **state)
     set_policy(STRANGER, m.text, &datagram, 0);
     refused(ENSIGN_GRPC_NOT_FOUND, "topic not found");
     set_policy(ALL, m.text, &datagram, 2);
-    refused(ENSIGN_GRPC_UNIMPLEMENTED, "changing the sharding strategy of a topic is currently not supported");
+    refused(ENSIGN_GRPC_UNIMPLEMENTED,
+            "changing the sharding strategy of a topic is currently not supported");
     set_policy(ALL, m.text, &no_keys, 0);
     refused(ENSIGN_GRPC_INVALID_ARGUMENT, "no keys specified for key based hashing");
     set_policy(ALL, m.text, &no_fields, 0);
@@ -832,7 +839,8 @@ static void later_events_are_left_alone(void **state)
 }
 
 /* ------------------------------------------------------------------ numbers */
-static ensign_slice_t info_of(const made_t *filter, ensi_pb_project_info_t *project, ensi_pb_topic_info_t *topic)
+static ensign_slice_t info_of(const made_t *filter, ensi_pb_project_info_t *project,
+                              ensi_pb_topic_info_t *topic)
 {
     ensi_pb_info_request_t request;
     uint8_t room[32];

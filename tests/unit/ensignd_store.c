@@ -1,4 +1,4 @@
-/* ensignd_store.c - the store of the development server: batches, removal, order; in memory and in a folder */
+/* ensignd_store.c - the development server's store: batches, removal, order; in memory and in a folder */
 #define _POSIX_C_SOURCE 200809L
 #include "../../tools/ensignd/util.c"
 #include "../../tools/ensignd/store.c"

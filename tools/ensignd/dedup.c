@@ -298,7 +298,7 @@ static bool put_rest(buf_t *out, const dedup_policy_t *p, const opened_t *o, con
     e.metadata.ptr = metadata.ptr;
     e.metadata.len = buf_len(&metadata);
     if (e.mimetype == original->event.mimetype) e.mimetype = 0;
-    if (e.has_type && original->event.has_type && same_type(&e.type, &original->event.type)) e.has_type = false;
+    if (original->event.has_type && same_type(&e.type, &original->event.type)) e.has_type = false;
     ok = put_message(out, ensi_pb_event_fields, &e);
     buf_free(&metadata);
     return ok;

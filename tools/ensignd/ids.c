@@ -62,7 +62,7 @@ bool ulid_parse(bytes_t text, ulid_t *out)
 {
     ulid_t id = { { 0 } };
 
-    if (text.len != ULID_TEXT || text.ptr[0] > '7' || text.ptr[0] < '0') return false;
+    if (text.len != ULID_TEXT || text.ptr[0] > '7') return false;
     for (size_t d = 0; d < ULID_TEXT; d++) {
         char c = (char)text.ptr[d];
         const char *at = strchr(crockford, c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);

@@ -91,7 +91,7 @@ void rpc_create_topic(service_t *s, call_t *c, bytes_t message)
     buf_t record = { NULL, 0, 0, 0 }, scratch = { NULL, 0, 0, 0 };
     ulid_t id = ulid_new();
     const char *text;
-    topic_t *made;
+    topic_t *made = NULL;
     why_t why;
     int status;
 
@@ -109,8 +109,8 @@ void rpc_create_topic(service_t *s, call_t *c, bytes_t message)
     normalise(&t.deduplication, &scratch);
     t.created = t.modified = wall_in(0);
     why.text[0] = '\0';
-    made = encode(&record, ensi_pb_topic_fields, &t)
-               ? topics_add(s->topics, &id, &c->claims.project, view(t.name), buf_bytes(&record), &why) : NULL;
+    if (encode(&record, ensi_pb_topic_fields, &t))
+        made = topics_add(s->topics, &id, &c->claims.project, view(t.name), buf_bytes(&record), &why);
     if (made) {
         topic_note(made);
         call_send(c, buf_bytes(&record));
@@ -336,7 +336,8 @@ static bool destroy_step(service_t *s, job_t *j, bool *more, why_t *why)
     destroy_key_t key;
     size_t n;
 
-    if (!store_remove(store, STORE_EVENT, bytes_of(j->topic->id.b, 16), DESTROY_RECORDS, &n, why)) return false;
+    if (!store_remove(store, STORE_EVENT, bytes_of(j->topic->id.b, 16), DESTROY_RECORDS, &n, why))
+        return false;
     *more = n == DESTROY_RECORDS;
     if (!*more && (!topics_remove(s->topics, j->topic, why) ||
                    !store_remove(store, STORE_META, destroy_key(j->topic, key), 1, &n, why)))

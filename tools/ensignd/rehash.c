@@ -166,7 +166,8 @@ static bool mark(service_t *s, rehash_t *r, bytes_t key, bytes_t value, why_t *w
     if (!entry || memcmp(entry->id.b, key.ptr + 16, sizeof entry->id.b) == 0) return true;
     r->out.start = r->out.end = 0;
     if (!dedup_shrink(&r->policy, value, buf_bytes(&r->original), &r->out)) return true;
-    numbers_duplicate(s, r->job.topic, value);
+    /* The real service counts it for the type that is left of it. */
+    numbers_duplicate(s, r->job.topic, s->strict ? buf_bytes(&r->out) : value);
     r->marked++;
     return write_back(s, r, key, why);
 }

@@ -9,7 +9,7 @@
  *         is replaced.
  * remove  takes away the first `most` records whose keys begin with `prefix`, with the next commit, as append
  *         puts; says in *removed how many those were. A whole key is the prefix of itself alone.
- * commit  all that was appended and removed since the last one is so on the disk, or nothing of it is (false).
+ * commit  all that was appended and removed since the last one is on the disk, or nothing of it (false).
  * scan    calls `each` in key order for the keys that begin with `prefix` and stand behind `after` (empty:
  *         from the first), until it returns false. The store must not be written to meanwhile.
  * tail    the last key that begins with `prefix`; an empty buffer if there is none.

@@ -434,6 +434,7 @@ static topic_t *event_topic(const service_t *s, const publisher_t *p, ensign_sli
     if (!ulid_from(view(id), &ulid)) return NULL;
     *fault = "topic unknown or unhandled";
     t = topics_by_id(s->topics, &ulid);
+    if (!t && s->strict) t = topics_gone(s->topics, &ulid);     /* its events are stored as before */
     if (!t || has_bit(p->allowed, p->bits, t->index)) return t;
     /* Made later. The client learnt of it elsewhere: ready told what there was. */
     return !p->fixed && t->index >= p->bits && ulid_eq(&t->project, &p->call->claims.project) ? t : NULL;

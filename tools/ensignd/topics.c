@@ -200,6 +200,13 @@ void topics_forget(topics_t *t, topic_t *x)
     tables_make(t, t->by_id.cap);
 }
 
+topic_t *topics_gone(const topics_t *t, const ulid_t *id)
+{
+    for (size_t i = 0; i < t->count; i++)
+        if (ulid_eq(&t->all[i]->id, id) && ulid_is_zero(&t->all[i]->project)) return t->all[i];
+    return NULL;
+}
+
 void topics_close(topics_t *t)
 {
     for (size_t i = 0; i < t->count; i++) {

@@ -42,6 +42,7 @@ bool     topics_update(topics_t *t, topic_t *x, bytes_t message, why_t *why);   
 /* Appends the removal of its record to the store's batch; once that is committed, topics_forget. */
 bool     topics_remove(topics_t *t, const topic_t *x, why_t *why);
 void     topics_forget(topics_t *t, topic_t *x);
+topic_t *topics_gone(const topics_t *t, const ulid_t *id);  /* one that was forgotten, or NULL */
 void     topics_close(topics_t *t);
 
 const char *topic_name_fault(bytes_t name);     /* NULL: a legal name; else the service's text */
