@@ -1033,6 +1033,57 @@ static void status_tells_health_and_version(void **state)
     assert_true(s.not_after.seconds - s.not_before.seconds >= 3539);
 }
 
+/* ------------------------------------------------------------------ --strict: last, with another server */
+static void strict_has_the_oddities_of_the_service(void **state)
+{
+    static const policy_t latest = { .strategy = 3, .offset = 2 }, none = { .strategy = 1 };
+    static const policy_t over = { .strategy = 3, .offset = 2, .overwrite = true };
+    static const policy_t fields = { .strategy = 6, .fields = { "f" } };
+    ensign_publisher_t p;
+    made_t m;
+    (void)state;
+
+    stop_server(SIGTERM);
+    make_folder(strict_folder);
+    start_server();
+    m = make("odd");
+    publish_all("odd", five, 5);
+    set_policy(ALL, m.text, NULL, 1);           /* a panic, which looks like this */
+    assert_int_equal(answer.status, ENSIGN_GRPC_OK);
+    assert_int_equal(answer.len, 0);
+    run_policy(&m, &latest);
+    stored("odd", "a b *0 *0 b");               /* the first is the original, the newest is not looked at */
+    set_policy(ALL, m.text, &over, 0);          /* no change */
+    says_state(&m, ENSI_PB_TOPIC_STATE_READY);
+    run_policy(&m, &none);
+    stored("odd", "a b *0a *0a b");             /* whole, and still marked */
+    delete_topic(ALL, m.text, ENSI_PB_TOPIC_MOD_OPERATION_ARCHIVE);
+    p = open_publisher("odd");
+    assert_int_equal(publish(p, &five[0], 1), 0);
+    close_publisher(p);
+
+    m = make("orphaned");
+    p = open_publisher("orphaned");
+    is_destroyed(&m);
+    assert_int_equal(publish(p, &five[0], 1), 0);   /* for nobody */
+    close_publisher(p);
+
+    m = make("stuck");
+    publish_all("stuck", five, 2);
+    set_policy(ALL, m.text, &fields, 0);
+    says_state(&m, ENSI_PB_TOPIC_STATE_PENDING);
+    for (int i = 0; i < 50; i++) {
+        ensi_pb_topic_t t;
+        assert_int_equal(retrieve(ALL, &m, &t), ENSIGN_GRPC_OK);
+        assert_int_equal(t.status, ENSI_PB_TOPIC_STATE_PENDING);
+    }
+    delete_topic(ALL, m.text, ENSI_PB_TOPIC_MOD_OPERATION_DESTROY);
+    refused(ENSIGN_GRPC_FAILED_PRECONDITION,
+            "cannot archive or destroy a topic that is in the PENDING state");
+    set_policy(ALL, m.text, &none, 0);
+    refused(ENSIGN_GRPC_FAILED_PRECONDITION, "cannot change a topic that is in the PENDING state");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1055,6 +1106,7 @@ int main(void)
         cmocka_unit_test(changes_last),
         cmocka_unit_test(jobs_go_on_after_a_crash),
         cmocka_unit_test(status_tells_health_and_version),
+        cmocka_unit_test(strict_has_the_oddities_of_the_service),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
