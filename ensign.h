@@ -1176,7 +1176,7 @@ enum {
     ENSIGN_NAMES_DEDUP,             /* ENSIGN_DEDUP_x */
     /* ENSIGN_DEDUP_OFFSET_x: "EARLIEST", and "OFFSET_EARLIEST" on the way back */
     ENSIGN_NAMES_DEDUP_OFFSET,
-    ENSIGN_NAMES_SHARDING,          /* ENSIGN_SHARDING_x */
+    ENSIGN_NAMES_SHARDING,          /* ENSIGN_SHARDING_x: "NO_SHARDING", and "NONE" on the way back */
     ENSIGN_NAMES_HEALTH,            /* ENSIGN_HEALTH_x */
     ENSIGN_NAMES
 };
@@ -3835,6 +3835,7 @@ static const ensi_id_name_t ensi_id_shardings[] = {
     { ENSIGN_SHARDING_CONSISTENT_KEY_HASH, "CONSISTENT_KEY_HASH" },
     { ENSIGN_SHARDING_RANDOM, "RANDOM" },
     { ENSIGN_SHARDING_PUBLISHER_ORDERING, "PUBLISHER_ORDERING" },
+    { ENSIGN_SHARDING_NONE, "NONE" }, /* behind the service's name, which is the one given */
 };
 static const ensi_id_name_t ensi_id_healths[] = {
     { ENSIGN_HEALTH_UNKNOWN, "UNKNOWN" },
@@ -3883,6 +3884,7 @@ int ensign_enum_parse(int names, ensign_slice_t text, int *number)
 {
     size_t count;
     const ensi_id_name_t *list = ensi_id_names(names, &count);
+    if (!number) return ENSIGN_E_ARGUMENT;
     for (size_t i = 0; i < count; i++) {
         if (!ensi_id_is_name(text, list[i].name)) continue;
         *number = list[i].number;
