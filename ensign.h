@@ -4312,8 +4312,8 @@ static bool ensi_json_value(ensi_json_t *x, unsigned depth)
     }
 }
 
-/* The value of a member of the top-level object, as it stands in the document: never empty, never null. */
-static int ensi_json_find(ensign_slice_t doc, const char *key, ensign_slice_t *value)
+/* The value of a member of the top-level object, as it stands in the document: never empty. */
+static int ensi_json_member(ensign_slice_t doc, const char *key, ensign_slice_t *value)
 {
     ensi_json_t x;
     ensign_slice_t found = ensi_slice("", 0);
@@ -4325,7 +4325,18 @@ static int ensi_json_find(ensign_slice_t doc, const char *key, ensign_slice_t *v
     if (!ensi_json_take(&x, '{') || !ensi_json_object(&x, 1, key, &found)) return ENSIGN_E_FORMAT;
     ensi_json_blanks(&x);
     if (x.p != x.end) return ENSIGN_E_FORMAT;
-    if (found.len == 0 || found.ptr[0] == 'n') return ENSIGN_AGAIN;
+    if (found.len == 0) return ENSIGN_AGAIN;
+    *value = found;
+    return ENSIGN_OK;
+}
+
+/* The same, and never null. */
+static int ensi_json_find(ensign_slice_t doc, const char *key, ensign_slice_t *value)
+{
+    ensign_slice_t found;
+    int rc = ensi_json_member(doc, key, &found);
+    if (rc != ENSIGN_OK) return rc;
+    if (found.ptr[0] == 'n') return ENSIGN_AGAIN;
     *value = found;
     return ENSIGN_OK;
 }
@@ -13985,10 +13996,12 @@ static int ensi_client_read_file(const char *path, char *buf, size_t cap, size_t
     if (!f)
         return ensi_fail(why, ENSIGN_E_FILE, native, "credentials: %.120s cannot be opened: %s", path,
                          strerror(native));
+    setvbuf(f, NULL, _IONBF, 0); /* else a copy would stay behind in a buffer of stdio's */
     *len = fread(buf, 1, cap, f);
     bad = ferror(f);
     native = errno;
     fclose(f);
+    if (bad || *len == cap) ensi_wipe(buf, *len);
     if (bad)
         return ensi_fail(why, ENSIGN_E_FILE, native, "credentials: %.120s cannot be read: %s", path,
                          strerror(native));
@@ -13997,6 +14010,20 @@ static int ensi_client_read_file(const char *path, char *buf, size_t cap, size_t
                          "credentials: %.120s and its strings do not fit buf of %lu bytes; give more", path,
                          (unsigned long)cap);
     return ENSIGN_OK;
+}
+
+/* What a member is that is not text to send; never the value itself, which could be the secret. */
+static const char *ensi_client_kind(ensign_slice_t value)
+{
+    switch (*value.ptr) {
+    case '"': return value.len == 2 ? "empty" : "text with a NUL";
+    case '{': return "an object";
+    case '[': return "an array";
+    case 't': return "the boolean true";
+    case 'f': return "the boolean false";
+    case 'n': return "null";
+    default: return "a number";
+    }
 }
 
 /* A member that must be text and not empty, into `out`. */
@@ -14008,20 +14035,18 @@ static int ensi_client_member(ensign_slice_t doc, const char *path, const char *
     if (rc == ENSIGN_OK && *len > 0 && strlen(out) == *len) return ENSIGN_OK;
     if (rc == ENSIGN_E_TOO_LARGE)
         return ensi_fail(why, rc, 0, "credentials: %s of %.120s does not fit buf; give more", key, path);
+    rc = ensi_json_member(doc, key, &value);
     if (rc == ENSIGN_AGAIN)
         return ensi_fail(why, ENSIGN_E_FORMAT, 0,
                          "credentials: %.120s has no member \"%s\"; it must have ClientID and ClientSecret",
                          path, key);
-    if (ensi_json_find(doc, key, &value) != ENSIGN_OK)
+    if (rc != ENSIGN_OK)
         return ensi_fail(
             why, ENSIGN_E_FORMAT, 0,
             "credentials: %.120s is no JSON object {\"ClientID\": \"..\", \"ClientSecret\": \"..\"}", path);
-    if (*value.ptr != '"') /* a number or a word is shown; text could be the secret */
-        return ensi_fail(why, ENSIGN_E_FORMAT, 0,
-                         "credentials: \"%s\" of %.100s is %.*s; it must be a string", key, path,
-                         ensi_slice_show(value), (const char *)value.ptr);
     return ensi_fail(why, ENSIGN_E_FORMAT, 0,
-                     "credentials: \"%s\" of %.120s is empty, or no text that can be sent", key, path);
+                     "credentials: \"%s\" of %.120s is %s; it must be a string, and not empty", key, path,
+                     ensi_client_kind(value));
 }
 
 int ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap, ensign_error_t *why)
@@ -14044,7 +14069,10 @@ int ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap, 
     }
     memmove(buf, buf + len, id + secret + 2);
     ensi_wipe(buf + id + secret + 2, cap - id - secret - 2);
-    if (d->client_id || d->client_secret || d->token) return ENSIGN_OK;
+    if (d->client_id || d->client_secret || d->token) {
+        ensi_wipe(buf, id + secret + 2); /* it is not needed */
+        return ENSIGN_OK;
+    }
     d->client_id = buf;
     d->client_secret = buf + id + 1;
     return ENSIGN_OK;
