@@ -13527,6 +13527,14 @@ static bool ensi_client_port(const char *text, uint16_t *port)
     return number > 0 && number <= 65535;
 }
 
+/* What stands before a ']': digits of IPv6 with two colons at least, then perhaps a zone ("%eth0"). */
+static bool ensi_client_is_v6(const char *text, size_t len)
+{
+    size_t digits = strspn(text, "0123456789abcdefABCDEF:."), colons = 0;
+    for (size_t i = 0; i < digits; i++) colons += text[i] == ':';
+    return colons >= 2 && (digits == len || (text[digits] == '%' && digits + 1 < len));
+}
+
 /* Splits "host:port" or "[v6]:port"; the host goes out without brackets. fallback 0: a port must be there. */
 static bool ensi_client_split(const char *text, uint16_t fallback, char *host, size_t cap, uint16_t *port)
 {
@@ -13540,7 +13548,7 @@ static bool ensi_client_split(const char *text, uint16_t fallback, char *host, s
     rest = v6 ? end + 1 : end;
     len = (size_t)(end - text);
     if (len == 0 || len >= cap || strspn(text, letters) < len) return false;
-    if (v6 && !memchr(text, ':', len)) return false; /* brackets are for IPv6 */
+    if (v6 && !ensi_client_is_v6(text, len)) return false; /* brackets are for IPv6 */
     if (*rest != '\0' && *rest != ':') return false;
     if (*rest == '\0' && fallback == 0) return false;
     if (*rest == ':' && !ensi_client_port(rest + 1, port)) return false; /* so is IPv6 without brackets */
@@ -13561,7 +13569,7 @@ static bool ensi_client_is_literal(const char *host)
 static bool ensi_client_is_loopback(const char *host)
 {
     return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
-           (ensi_client_is_literal(host) && strncmp(host, "127.", 4) == 0);
+           (ensi_client_is_literal(host) && !strchr(host, ':') && strncmp(host, "127.", 4) == 0);
 }
 
 /* Text that goes into a header as it is. A token read from a file likes to end in a newline. */
@@ -13610,7 +13618,8 @@ static int ensi_client_set_endpoint(ensign_t *c, const ensign_desc_t *d)
     if (!ensi_client_split(endpoint, 0, host, sizeof host, &port))
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
-            "client: endpoint \"%.100s\" is not host:port without a scheme or a path (IPv6: [::1]:443)",
+            "client: endpoint \"%.100s\" is not host:port, port 1 to 65535, without a scheme or a path "
+            "(IPv6: [::1]:443)",
             endpoint);
     if (ensi_client_check_text(c, "authority", d->authority, ENSI_CLIENT_AUTHORITY_MAX) != ENSIGN_OK)
         return ENSIGN_E_ARGUMENT;
