@@ -54,6 +54,9 @@ static void ranges_of_the_client_are_those_written(void **state)
     EDGE(connection_window, 65535, 65534);
     EDGE(connection_window, 2147483647, 2147483648u);
     EDGE(backoff_max_ms, 100, 99); /* under backoff_min_ms */
+    EDGE(topic_cache, 1, 4097);
+    EDGE(topic_cache, 4096, UINT32_MAX - 1);
+    EDGE(topic_cache, ENSIGN_OFF, 65536);
     EDGE(io, ENSIGN_IO_CALLER, ENSIGN_IO_CALLER + 1);
     EDGE(endpoint, "127.0.0.1:65535", "127.0.0.1:65536");
     EDGE(endpoint, "[::1]:1", "::1:1");
@@ -152,6 +155,73 @@ static void sizes_are_those_written(void **state)
     assert_int_equal(ENSI_ASK_MESSAGE_MAX, 4 * mib);
 }
 
+/* A name of 512 bytes and an id, both from a number. */
+static void remember(ensign_t *c, uint32_t n)
+{
+    char name[512];
+    uint8_t id[16] = { 0 };
+    memset(name, 'n', sizeof name);
+    for (int i = 0; i < 8; i++) {
+        name[i] = (char)('a' + (n >> 4 * i & 15));
+        id[i] = (uint8_t)name[i];
+    }
+    ensi_cache_put(&c->cache, &c->env.mem, ensi_slice(name, sizeof name), id, true);
+}
+
+static size_t memory_of(const ensign_t *c)
+{
+    ensign_stats_t stats;
+    assert_int_equal(ensign_stats(c, ENSIGN_CLIENT, &stats), ENSIGN_OK);
+    return stats.memory;
+}
+
+/* topic_cache bounds the topics that are remembered, and what the bound of the client says of them. */
+static void a_full_topic_cache_stays_under_the_bound(void **state)
+{
+    static const struct { uint32_t field, topics; } rows[] = {
+        { ENSIGN_OFF, 0 }, { 1, 1 }, { 2, 2 }, { 255, 255 }, { 0, 256 }, { 4096, 4096 } };
+    const size_t list = ENSI_MEM_SMALL + ENSI_MEM_HEADER;
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        ensign_desc_t d = desc(), off = desc();
+        ensign_t *c;
+        size_t empty, full;
+        d.topic_cache = rows[i].field;
+        off.topic_cache = ENSIGN_OFF;
+        c = client(&d);
+        empty = memory_of(c);
+        for (uint32_t n = 0; n <= rows[i].topics; n++) remember(c, n); /* one more than there is room for */
+        full = memory_of(c);
+        assert_int_equal(c->cache.count, rows[i].topics);
+        assert_true(full <= ensign_memory_bound(&d));
+        /* what the bound has for topics holds them, but for what rounds the one block that lists them */
+        assert_true(full - empty <= ensign_memory_bound(&d) - ensign_memory_bound(&off) + list);
+        assert_true(full - empty >= (size_t)rows[i].topics * (512 + 16)); /* names and ids are really there */
+        if (rows[i].field == ENSIGN_OFF) assert_int_equal(full, empty);
+        ensign_destroy(c);
+    }
+}
+
+/* It is what it grows by, for each of its topics as much; 0 is 256. */
+static void the_bound_grows_with_the_topic_cache(void **state)
+{
+    ensign_desc_t d = desc();
+    size_t none, one, two, usual, most;
+    (void)state;
+#define BOUND(n) (d.topic_cache = (n), ensign_memory_bound(&d))
+    none = BOUND(ENSIGN_OFF);
+    one = BOUND(1);
+    two = BOUND(2);
+    usual = BOUND(256);
+    most = BOUND(4096);
+    assert_int_equal(BOUND(0), usual);
+#undef BOUND
+    assert_true(one - none >= 512 + 16);
+    assert_int_equal(two - one, one - none);
+    assert_int_equal(usual - none, 256 * (one - none));
+    assert_int_equal(most - none, 4096 * (one - none));
+}
+
 static void an_error_text_is_one_line(void **state)
 {
     ensign_error_t e;
@@ -218,6 +288,8 @@ int main(void)
         cmocka_unit_test(ranges_of_a_call_are_those_written),
         cmocka_unit_test(ranges_of_streams_are_those_written),
         cmocka_unit_test(sizes_are_those_written),
+        cmocka_unit_test(a_full_topic_cache_stays_under_the_bound),
+        cmocka_unit_test(the_bound_grows_with_the_topic_cache),
         cmocka_unit_test(an_error_text_is_one_line),
         cmocka_unit_test(await_of_an_ended_handle_is_refused),
         cmocka_unit_test(close_of_a_failed_client_ends_in_closed),
