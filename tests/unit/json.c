@@ -427,6 +427,130 @@ static void jwt_times_can_be_reckoned_with(void **state)
     }
 }
 
+static int read_payload(const char *payload, ensi_jwt_t *jwt)
+{
+    char token[1024];
+    size_t n = make_token(payload, token, sizeof token);
+    return ensi_jwt_read(ensi_slice(token, n), jwt);
+}
+
+/* A pair as the service gives it out: an hour, and a refresh token from 15 minutes before its end on. */
+static void the_services_two_tokens_have_their_dates(void **state)
+{
+    static const char access[] =
+        "{\"iss\":\"https://auth.rotational.app\",\"sub\":\"01H784KEP6F5EMW9CBYAHFB3J3\","
+        "\"aud\":[\"https://ensign.rotational.app\"],\"exp\":1700003600,\"nbf\":1700000000,"
+        "\"iat\":1700000000,\"jti\":\"01hf7yat00zzzzzzzzzzzzzzzz\","
+        "\"org\":\"01H784KNY3GN2GC8NHW4ZKC5A9\","
+        "\"project\":\"01H6PGFTK2X53RGG2KMSGR2M61\",\"permissions\":[\"publisher\",\"subscriber\"],"
+        "\"account\":\"sandbox\"}";
+    static const char refresh[] =
+        "{\"iss\":\"https://auth.rotational.app\",\"sub\":\"01H784KEP6F5EMW9CBYAHFB3J3\","
+        "\"aud\":[\"https://ensign.rotational.app\",\"https://auth.rotational.app/v1/refresh\"],"
+        "\"exp\":1700007200,\"nbf\":1700002700,\"iat\":1700000000,\"jti\":\"01hf7yat00zzzzzzzzzzzzzzzz\"}";
+    ensi_jwt_t jwt;
+    (void)state;
+    assert_int_equal(read_payload(access, &jwt), ENSIGN_OK);
+    assert_true(jwt.iat == 1700000000 && jwt.nbf == jwt.iat && jwt.exp == jwt.iat + 3600);
+    assert_int_equal(read_payload(refresh, &jwt), ENSIGN_OK);
+    assert_true(jwt.iat == 1700000000 && jwt.nbf == jwt.iat + 2700 && jwt.exp == jwt.iat + 7200);
+}
+
+/* Each of the three dates, in each kind of value. */
+static void a_jwt_date_is_a_number(void **state)
+{
+    static const char *const names[] = { "iat", "nbf", "exp" };
+    static const struct { const char *text; int rc; int64_t value; } rows[] = {
+        { "0", ENSIGN_OK, 0 }, { "-0", ENSIGN_OK, 0 }, { "1", ENSIGN_OK, 1 }, { "null", ENSIGN_OK, 0 },
+        { "1700003600", ENSIGN_OK, 1700003600 }, { "1700003600.0", ENSIGN_OK, 1700003600 },
+        { "1700003600.999999999", ENSIGN_OK, 1700003600 }, { "1.7000036e9", ENSIGN_OK, 1700003600 },
+        { "17000036E+2", ENSIGN_OK, 1700003600 }, { "0.5", ENSIGN_OK, 0 }, { "-0.5", ENSIGN_OK, 0 },
+        { "253402300799.9", ENSIGN_OK, 253402300799 },
+        { "253402300800", ENSIGN_E_FORMAT, 0 }, { "-1", ENSIGN_E_FORMAT, 0 }, { "-1.5", ENSIGN_E_FORMAT, 0 },
+        { "1e18", ENSIGN_E_FORMAT, 0 }, { "1e19", ENSIGN_E_TOO_LARGE, 0 }, { "1e999", ENSIGN_E_TOO_LARGE, 0 },
+        { "\"1700003600\"", ENSIGN_E_FORMAT, 0 }, { "\"\"", ENSIGN_E_FORMAT, 0 },
+        { "true", ENSIGN_E_FORMAT, 0 },
+        { "false", ENSIGN_E_FORMAT, 0 }, { "[]", ENSIGN_E_FORMAT, 0 }, { "[1700003600]", ENSIGN_E_FORMAT, 0 },
+        { "{}", ENSIGN_E_FORMAT, 0 }, { "NaN", ENSIGN_E_FORMAT, 0 }, { "01", ENSIGN_E_FORMAT, 0 },
+        { "1.", ENSIGN_E_FORMAT, 0 }, { "+1", ENSIGN_E_FORMAT, 0 }, { "", ENSIGN_E_FORMAT, 0 },
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        for (size_t k = 0; k < COUNT(names); k++) {
+            ensi_jwt_t jwt = { 9, 9, 9 };
+            char payload[128];
+            int64_t want[3] = { 0, 0, 0 };
+            int rc;
+            (void)snprintf(payload, sizeof payload, "{\"%s\":%s}", names[k], rows[i].text);
+            rc = read_payload(payload, &jwt);
+            if (rc != rows[i].rc) fail_msg("%s gives %d, not %d", payload, rc, rows[i].rc);
+            for (size_t j = 0; j < COUNT(names); j++) want[j] = rc != ENSIGN_OK ? 9 : 0;
+            if (rc == ENSIGN_OK) want[k] = rows[i].value;
+            if (jwt.iat != want[0] || jwt.nbf != want[1] || jwt.exp != want[2]) fail_msg("%s", payload);
+        }
+    }
+}
+
+/* One bad date spoils the good ones; those further in, and of other names, do not count. */
+static void dates_are_members_of_the_payload_itself(void **state)
+{
+    static const struct { const char *payload; int rc; int64_t exp; } rows[] = {
+        { "{\"exp\":1,\"exp\":2}", ENSIGN_OK, 2 },
+        { "{\"in\":{\"exp\":7},\"aud\":[{\"exp\":7}]}", ENSIGN_OK, 0 },
+        { "{\"Exp\":7,\"EXP\":7,\"exp \":7}", ENSIGN_OK, 0 }, { "{\"e\\u0078p\":7}", ENSIGN_OK, 7 },
+        { "{\"exp\":7,\"nbf\":\"7\"}", ENSIGN_E_FORMAT, 9 },
+        { "{\"iat\":-7,\"exp\":7}", ENSIGN_E_FORMAT, 9 },
+        { "[{\"exp\":7}]", ENSIGN_E_FORMAT, 9 }, { "7", ENSIGN_E_FORMAT, 9 },
+        { "{\"exp\":7", ENSIGN_E_FORMAT, 9 },
+        { "{\"exp\":7}{}", ENSIGN_E_FORMAT, 9 }, { "\xEF\xBB\xBF{\"exp\":7}", ENSIGN_E_FORMAT, 9 },
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        ensi_jwt_t jwt = { 9, 9, 9 };
+        int rc = read_payload(rows[i].payload, &jwt);
+        if (rc != rows[i].rc || jwt.exp != rows[i].exp) fail_msg("%s gives %d", rows[i].payload, rc);
+    }
+}
+
+/* A good token with one byte of it replaced, by each value: what is read is the same or nothing. */
+static void no_byte_of_a_payload_may_be_foreign(void **state)
+{
+    static const char good[] = "eyJhbGciOiJSUzI1NiJ9.eyJleHAiOjE3MDAwMDM2MDB9.c2ln";
+    const size_t from = 21, to = 45;
+    char token[sizeof good];
+    (void)state;
+    assert_true(good[from - 1] == '.' && good[to] == '.');
+    for (size_t at = from; at < to; at++) {
+        for (int c = 0; c < 256; c++) {
+            bool letter = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+                          c == '-' || c == '_';
+            bool pad = c == '=' && at == to - 1; /* of a length that needs none */
+            ensi_jwt_t jwt = { 9, 9, 9 };
+            memcpy(token, good, sizeof good);
+            token[at] = (char)c;
+            if (letter || pad) continue;
+            assert_int_equal(ensi_jwt_read(ensi_slice(token, sizeof good - 1), &jwt), ENSIGN_E_FORMAT);
+            assert_true(jwt.exp == 9);
+        }
+    }
+}
+
+static void a_jwt_has_three_parts(void **state)
+{
+    static const char part[] = "eyJleHAiOjR9";
+    ensi_jwt_t jwt;
+    (void)state;
+    for (size_t parts = 1; parts <= 6; parts++) {
+        char token[128];
+        size_t n = 0;
+        for (size_t i = 0; i < parts; i++)
+            n += (size_t)snprintf(token + n, sizeof token - n, "%s%s", i > 0 ? "." : "", part);
+        jwt.exp = 9;
+        assert_int_equal(ensi_jwt_read(ensi_slice(token, n), &jwt), parts == 3 ? ENSIGN_OK : ENSIGN_E_FORMAT);
+        assert_true(jwt.exp == (parts == 3 ? 4 : 9));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -449,6 +573,11 @@ int main(void)
         cmocka_unit_test(what_is_no_jwt_is_refused),
         cmocka_unit_test(a_jwt_over_8_kib_is_too_large),
         cmocka_unit_test(jwt_times_can_be_reckoned_with),
+        cmocka_unit_test(the_services_two_tokens_have_their_dates),
+        cmocka_unit_test(a_jwt_date_is_a_number),
+        cmocka_unit_test(dates_are_members_of_the_payload_itself),
+        cmocka_unit_test(no_byte_of_a_payload_may_be_foreign),
+        cmocka_unit_test(a_jwt_has_three_parts),
     };
     return cmocka_run_group_tests_name("json", tests, NULL, NULL);
 }
