@@ -65,7 +65,7 @@ help:
 	@echo "make demo         install what is needed, build, send two events through a local server"
 	@echo "make test         the tests"
 	@echo "make check        the tests again under ASan, UBSan and valgrind, and a build against mbedTLS 3.6"
-	@echo "make test-peers   against other people's programs: gRPC's interop server, h2spec, PyEnsign (Go, Python)"
+	@echo "make test-peers   against other people's programs: gRPC's interop server, h2spec, PyEnsign, go-ensign"
 	@echo "make test-live    a session with the server that the ENSIGN_ variables name"
 	@echo "make soak         the long runs"
 	@echo "make fuzz         each fuzz target for FUZZ_SECONDS [60]"

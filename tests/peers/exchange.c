@@ -1,11 +1,13 @@
-/* exchange.c - events between an ensign.h program and another client, as lines of text
+/* exchange.c - the ensign.h side of tests/peers/cross: events as lines of text
  *
+ *   exchange create TOPIC        makes the topic, unless it is there
  *   exchange send TOPIC          publishes what standard input says, waits for every ack, prints "acked N"
- *   exchange receive TOPIC N     prints "ready" once subscribed, then N events, each acked
+ *   exchange receive TOPIC N     prints the events that come, each acked; ends after N, greetings not counted
+ *   exchange query SQL           prints the rows
  *
  * One event a line, sent and received alike, the texts in hex:
- *   MIMETYPE TYPE MAJOR.MINOR.PATCH CREATED KEY=VALUE[,KEY=VALUE...] DATA       "-" stands for nothing
- * The service is told by the ENSIGN_ variables.
+ *   MIMETYPE TYPE MAJOR.MINOR.PATCH SECONDS.NANOSECONDS KEY=VALUE[,KEY=VALUE...] DATA       "-" is nothing
+ * A greeting is an event whose data is "hello". The service is told by the ENSIGN_ variables.
  */
 #define ENSIGN_IMPLEMENTATION
 #include "ensign.h"
@@ -79,9 +81,9 @@ static bool parse_event(char *line, ensign_event_t *e, ensign_pair_t *pairs)
         if ((field[i] = strtok(i ? NULL : line, " \n")) == NULL) return false;
     memset(e, 0, sizeof *e);
     e->mimetype = (int32_t)strtol(field[0], NULL, 10);
-    e->created.seconds = strtoll(field[3], NULL, 10);
     e->pairs = pairs;
     return from_hex(field[1], &e->type.name) && parse_version(field[2], &e->type) &&
+           sscanf(field[3], "%" SCNd64 ".%" SCNd32, &e->created.seconds, &e->created.nanos) == 2 &&
            parse_pairs(field[4], pairs, &e->pair_count) && from_hex(field[5], &e->data);
 }
 
@@ -99,8 +101,8 @@ static void print_event(const ensign_event_t *e)
 
     printf("%" PRId32 " ", e->mimetype);
     print_hex(e->type.name);
-    printf(" %" PRIu32 ".%" PRIu32 ".%" PRIu32 " %" PRId64 " ", e->type.major, e->type.minor, e->type.patch,
-           e->created.seconds);
+    printf(" %" PRIu32 ".%" PRIu32 ".%" PRIu32 " %" PRId64 ".%09" PRId32 " ", e->type.major, e->type.minor,
+           e->type.patch, e->created.seconds, e->created.nanos);
     for (; ensign_metadata_next(e, &at, &key, &value); any = true) {
         if (any) putchar(',');
         print_hex(key);
@@ -113,7 +115,7 @@ static void print_event(const ensign_event_t *e)
     fflush(stdout);
 }
 
-/* ------------------------------------------------------------------ the two ways */
+/* ------------------------------------------------------------------ what is asked */
 static const ensign_notice_t *await(ensign_t *c, uint32_t handle)
 {
     const ensign_notice_t *n = NULL;
@@ -124,6 +126,16 @@ static const ensign_notice_t *await(ensign_t *c, uint32_t handle)
     if (rc == ENSIGN_OK) return n;
     fail(ensign_result_name(rc), ensign_error(c)->text);
     return NULL;
+}
+
+static int create(ensign_t *c, const char *topic)
+{
+    ensign_request_t r = ensign_topic_ensure(c, topic, NULL);
+    const ensign_notice_t *n = r.id ? await(c, r.id) : NULL;
+
+    if (r.id == 0) return fail("create", ensign_error(c)->text);
+    if (n && n->error) return fail("create", n->error->text);
+    return n ? 0 : 1;
 }
 
 static int publish_lines(ensign_t *c, ensign_publisher_t p, uint64_t *count)
@@ -163,6 +175,11 @@ static int send_events(ensign_t *c, const char *topic)
     return 0;
 }
 
+static bool is_greeting(ensign_slice_t data)
+{
+    return data.len == 5 && memcmp(data.ptr, "hello", 5) == 0;
+}
+
 static int receive_events(ensign_t *c, const char *topic, long count)
 {
     static const ensign_rlid_t no_id;
@@ -174,19 +191,34 @@ static int receive_events(ensign_t *c, const char *topic, long count)
     for (long left = count; left > 0;) {
         if ((n = await(c, s.id)) == NULL) return 1;
         if (n->type == ENSIGN_NOTICE_END) return fail("subscription", n->error ? n->error->text : "it ended");
-        if (n->type == ENSIGN_NOTICE_OPEN) {
-            puts("ready");
-            fflush(stdout);
-        }
         if (n->type != ENSIGN_NOTICE_EVENT) continue;
         if (memcmp(&n->as.event->id, &no_id, sizeof no_id) == 0) return fail("event", "without an id");
         if (n->as.event->committed.seconds == 0) return fail("event", "without a commit time");
         print_event(n->as.event);
         if (ensign_ack(c, s, n->as.event->token) != ENSIGN_OK) return fail("ack", ensign_error(c)->text);
-        left--;
+        left -= !is_greeting(n->as.event->data);
     }
     ensign_subscription_close(c, s);
     return ensign_close(c, 5000) == ENSIGN_OK && await(c, ENSIGN_CLIENT) ? 0 : 1;
+}
+
+static int print_rows(ensign_t *c, const char *sql)
+{
+    ensign_query_desc_t d = { .sql = sql };
+    ensign_query_t q = ensign_query(c, &d);
+    const ensign_notice_t *n;
+    uint64_t rows = 0;
+
+    if (q.id == 0) return fail("query", ensign_error(c)->text);
+    while ((n = await(c, q.id)) != NULL) {
+        if (n->error) return fail("query", n->error->text);
+        if (n->type == ENSIGN_NOTICE_END)
+            return n->as.end.count == rows ? 0 : fail("query", "END counts other rows");
+        if (n->type != ENSIGN_NOTICE_EVENT) continue;
+        print_event(n->as.event);
+        rows++;
+    }
+    return 1;
 }
 
 int main(int argc, char **argv)
@@ -198,10 +230,12 @@ int main(int argc, char **argv)
 
     if (ensign_desc_env(&d, &why) != ENSIGN_OK || ensign_create(&c, &d, &why) != ENSIGN_OK)
         return fail("client", why.text);
-    if (argc == 3 && strcmp(argv[1], "send") == 0) rc = send_events(c, argv[2]);
+    if (argc == 3 && strcmp(argv[1], "create") == 0) rc = create(c, argv[2]);
+    else if (argc == 3 && strcmp(argv[1], "send") == 0) rc = send_events(c, argv[2]);
     else if (argc == 4 && strcmp(argv[1], "receive") == 0)
         rc = receive_events(c, argv[2], strtol(argv[3], NULL, 10));
-    else fprintf(stderr, "usage: exchange send TOPIC | exchange receive TOPIC N\n");
+    else if (argc == 3 && strcmp(argv[1], "query") == 0) rc = print_rows(c, argv[2]);
+    else fprintf(stderr, "usage: exchange create TOPIC | send TOPIC | receive TOPIC N | query SQL\n");
     ensign_destroy(c);
     return rc;
 }
