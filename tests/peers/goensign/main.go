@@ -7,6 +7,9 @@
 //	goensign query SQL          prints the rows
 //
 // The last three are go-ensign's side of tests/peers/cross; their lines are those of exchange.c.
+//
+// Nothing here builds it, and go-ensign is no dependency of this project: it is for those who have go-ensign in a
+// module of their own. Then GO_ENSIGN names the program for tests/peers/run.
 package main
 
 import (
