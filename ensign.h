@@ -7632,7 +7632,7 @@ static int ensi_grpc_look(ensi_grpc_t *k, ensi_rx_t *r, size_t *total, int *stat
     int rc = ensi_rx_head(r, total);
     uint8_t flag;
     if (r->end - r->start - r->lent < ENSI_GRPC_PREFIX) return ENSIGN_AGAIN;
-    if (r->surplus) {
+    if (r->surplus || (r->one && rc == ENSIGN_OK && r->end - r->start - r->lent > *total)) {
         *status = ENSIGN_GRPC_INTERNAL;
         return ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary, but has more than one answer",
                          k->method);
@@ -9036,13 +9036,6 @@ static bool ensi_call_has(ensi_handle_t *h)
     return u->h.bits != 0 || ensi_call_message(u, &total, &status) == ENSIGN_OK;
 }
 
-/* Bytes behind the next message, of `total` bytes: a unary call must have none. */
-static bool ensi_call_has_more(const ensi_grpc_t *k, size_t total)
-{
-    const ensi_rx_t *r = &k->s.rx;
-    return r->end - r->start - r->lent > total;
-}
-
 /* A unary call that ended well: exactly one message must be here. */
 static void ensi_call_check_unary(ensi_grpc_t *k)
 {
@@ -9050,10 +9043,10 @@ static void ensi_call_check_unary(ensi_grpc_t *k)
     int status = ENSIGN_GRPC_INTERNAL, rc;
     if (!k->unary || k->end_status != ENSIGN_GRPC_OK) return;
     rc = ensi_grpc_look(k, &k->s.rx, &total, &status);
-    if (rc == ENSIGN_OK && !ensi_call_has_more(k, total)) return;
-    if (rc >= 0)
-        ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary and ended OK, but with %s answer",
-                  k->method, rc == ENSIGN_OK ? "more than one" : "no whole");
+    if (rc == ENSIGN_OK) return;
+    if (rc > 0)
+        ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary and ended OK, but with no whole answer",
+                  k->method);
     k->end_status = status;
     k->from_server = false;
     k->drop = true;
@@ -9075,9 +9068,6 @@ static void ensi_call_inspect(ensign_t *c, ensi_grpc_t *k)
 {
     size_t total;
     int status = ENSIGN_GRPC_INTERNAL, rc = ensi_grpc_look(k, &k->s.rx, &total, &status);
-    if (rc == ENSIGN_OK && k->unary && ensi_call_has_more(k, total))
-        rc = ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary, but has more than one answer",
-                       k->method);
     if (rc < 0) ensi_grpc_abort(k, &c->h2, &c->queue, status, k->fault.code, "%s", k->fault.text);
 }
 
