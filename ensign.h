@@ -11873,11 +11873,11 @@ static bool ensi_req_exists(ensi_req_t *q, ensign_slice_t bytes)
     return true;
 }
 
-/* What a topic has become. A topic that goes leaves the cache. */
+/* What a topic has become. A topic that goes leaves the cache. A server that failed says OK, with no id. */
 static bool ensi_req_state(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
 {
     ensi_pb_topic_status_t x;
-    if (!ensi_pb_decode(ensi_pb_topic_status_fields, &x, bytes.ptr, bytes.len)) return false;
+    if (!ensi_pb_decode(ensi_pb_topic_status_fields, &x, bytes.ptr, bytes.len) || x.id.len == 0) return false;
     q->state.id = q->id;
     q->state.state = x.state;
     if (x.state == ENSIGN_TOPIC_DELETING)
