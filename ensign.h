@@ -1011,12 +1011,12 @@ typedef struct ensign_query_desc_t {
 } ensign_query_desc_t;
 
 /* EVENT for each row in the order of commit, then END, whose `count` is their number: without an error, no
- * row
- * at all is an answer. E_INVALID_ARGUMENT: syntax, or an unknown topic; as.end.text has the server's words. A
- * row that is no event is a GAP. The cursor is the handle: rows come as they are pulled, what is not pulled
- * stays at the server when window_bytes are full; ensign_hold pauses it, ensign_forget ends it. A row has no
- * token and cannot be acked. It is sent once, and never again by itself: END with E_UNAVAILABLE when the
- * connection is lost. {0}: E_ARGUMENT, E_TOO_LARGE (over 4 MiB as encoded), E_LIMIT, E_MEMORY, E_STATE. */
+ * row at all is an answer. E_INVALID_ARGUMENT: syntax, or an unknown topic; as.end.text has the server's
+ * words. A row that is no event is a GAP. The cursor is the handle: rows come as they are pulled, what is not
+ * pulled stays at the server when window_bytes are full; ensign_hold pauses it, ensign_forget ends it. A row
+ * has no token and cannot be acked. It is sent once, and never again by itself: END with the status
+ * UNAVAILABLE when the connection is lost. {0}: E_ARGUMENT, E_TOO_LARGE (over 4 MiB as encoded), E_LIMIT,
+ * E_MEMORY, E_STATE. */
 ENSIGN_API ensign_query_t ensign_query(ensign_t *c, const ensign_query_desc_t *d);
 
 /* The most that one query takes. */
