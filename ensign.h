@@ -9129,7 +9129,6 @@ static bool ensi_call_take(ensign_t *c, ensi_ucall_t *u, ensign_slice_t *bytes, 
     *bytes = ensi_slice(r->ptr + r->start + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
     r->lent = total;
     k->messages++;
-    u->h.stats.received++;
     if (ensi_call_message(u, &total, &status) < 0) ensi_state_touch(c, k); /* the pump ends the call */
     ensi_state_grant(c, k);
     return true;
@@ -9141,7 +9140,8 @@ static ensign_notice_t *ensi_call_pull(ensign_t *c, ensi_handle_t *h)
     ensign_slice_t bytes;
     ensign_notice_t *n = NULL;
     if (!ensi_call_take(c, u, &bytes, &n)) return n;
-    n = ensi_notice_new(&u->h, ENSIGN_NOTICE_MESSAGE);
+    h->stats.received++;
+    n = ensi_notice_new(h, ENSIGN_NOTICE_MESSAGE);
     n->as.message.compressed = bytes.ptr[-ENSI_GRPC_PREFIX] == ENSI_GRPC_COMPRESSED_FLAG;
     n->as.message.bytes = bytes;
     return n;
@@ -9346,6 +9346,7 @@ static ensign_notice_t *ensi_query_row(ensign_t *c, ensi_query_t *q, ensign_slic
     }
     e->topic_name = ensign_str(q->known);
     c->env.stats.received++;
+    h->stats.received++;
     n = ensi_notice_new(h, ENSIGN_NOTICE_EVENT);
     n->as.event = e;
     return n;
@@ -9356,7 +9357,8 @@ static ensign_notice_t *ensi_query_pull(ensign_t *c, ensi_handle_t *h)
     ensi_query_t *q = (ensi_query_t *)(void *)h;
     ensign_slice_t bytes;
     ensign_notice_t *n = NULL;
-    if (ensi_call_take(c, &q->u, &bytes, &n)) n = ensi_query_row(c, q, bytes);
+    if (ensi_call_take(c, &q->u, &bytes, &n)) return ensi_query_row(c, q, bytes);
+    if (n && n->type == ENSIGN_NOTICE_END) n->as.end.count = h->stats.received; /* without gaps */
     return n;
 }
 
