@@ -522,6 +522,7 @@ SCRIPT(a_row_that_is_no_event_is_a_gap)
     };
     ensign_query_desc_t d = everything();
     const ensign_notice_t *n;
+    ensign_stats_t stats;
     stream_t *s;
     size_t i;
     uint32_t q;
@@ -543,6 +544,8 @@ SCRIPT(a_row_that_is_no_event_is_a_gap)
         assert_true(n->as.gap.times >= 1);
     }
     expect_row(w, q, i, "last");
+    assert_int_equal(ensign_stats(w->client, q, &stats), ENSIGN_OK);
+    assert_int_equal(stats.received, COUNT(bad_rows) + 1);
     expect_end(w, q, 0, COUNT(bad_rows) + 1);
 }
 
