@@ -1,17 +1,20 @@
 /* One session of everything, over and over: with the Nth allocation failing, for every N, and with a link cut
    at the Nth byte, for every N. Whatever is opened must say how it ended; nothing may leak. */
-#include "../seq/service.h"
+#include "../seq/kinds.h"
 
-enum { EVENTS = 6 };
+enum { EVENTS = 6, ROWS = 3 };
+
+/* Beside one request of each kind. Those from WATCH on end when the client closes, or something fails. */
+enum { QUERY = COUNT(kinds), MAKE, AUTH_STATUS, OTHERS, WATCH = OTHERS, HANDLES };
 
 typedef struct session_t {
     ensign_publisher_t pub;
     ensign_subscription_t sub;
-    uint32_t call, request;
+    uint32_t call, others[HANDLES];
     int put;                        /* events that were accepted */
     int answers[EVENTS];            /* ACK and NACK of each */
-    bool pub_end, sub_end, call_end, request_end;
-    int events, gaps, messages;
+    bool pub_end, sub_end, call_end, other_end[HANDLES];
+    int events, gaps, messages, rows, failed;      /* failed: of the others, but for WATCH */
     bool closing;
     uint64_t due;
 } session_t;
@@ -28,12 +31,27 @@ static void serve_subscription(stream_t *s)
     for (i = 0; i < 5; i++) service_deliver(s, i, "delivered", 9);
 }
 
-static void serve_status(stream_t *s)
+static void serve_query(stream_t *s)
 {
-    bytes_t reply = {0};
-    enc_uint(&reply, 1, 1);
-    peer_send(s, &reply);
+    int i;
+    for (i = 0; i < ROWS; i++) {
+        bytes_t event = {0}, row = {0};
+        enc_text(&event, 2, "a row");
+        enc_message(&row, 9, &event);
+        peer_send(s, &row);
+    }
     peer_finish(s, 0, NULL, NULL);
+}
+
+static bool serve_request(stream_t *s, const char *path)
+{
+    size_t i;
+    for (i = 0; i < COUNT(kinds); i++) {
+        if (strcmp(path, kinds[i].method) != 0) continue;
+        kind_answer(&kinds[i], s);
+        return true;
+    }
+    return false;
 }
 
 static void serve(world_t *w, stream_t *s, ensign_slice_t m)
@@ -41,20 +59,35 @@ static void serve(world_t *w, stream_t *s, ensign_slice_t m)
     const char *path = peer_field(s, ":path");
     if (strstr(path, "/Publish")) service_publish(w, s, m);
     else if (strstr(path, "/Subscribe")) serve_subscription(s);
-    else if (strstr(path, "/Status")) serve_status(s);
-    else peer_message(s, m.ptr, m.len);
+    else if (strstr(path, "/EnSQL")) serve_query(s);
+    else if (strstr(path, "/Watch")) peer_message(s, "\x08\x01", 2);
+    else if (!serve_request(s, path)) peer_message(s, m.ptr, m.len);
 }
 
 static void serve_end(world_t *w, stream_t *s)
 {
     const char *path = peer_field(s, ":path");
     (void)w;
-    if (s->done || strstr(path, "/Subscribe")) return;
+    if (s->done || strstr(path, "/Subscribe") || strstr(path, "/Watch")) return;
     if (strstr(path, "/Publish")) service_close(s);
     else peer_finish(s, 0, NULL, NULL);
 }
 
 /* ------------------------------------------------------------------ the program */
+static void open_others(world_t *w)
+{
+    ensign_query_desc_t q;
+    size_t i;
+    memset(&q, 0, sizeof q);
+    q.sql = "SELECT * FROM weather";
+    for (i = 0; i < COUNT(kinds); i++) session.others[i] = kinds[i].open(w, NULL).id;
+    session.others[QUERY] = ensign_query(w->client, &q).id;
+    session.others[MAKE] = ensign_topic_ensure(w->client, "made", NULL).id;
+    if (w->desc.auth_url) session.others[AUTH_STATUS] = ensign_auth_status(w->client, NULL).id;
+    session.others[WATCH] = ensign_health(w->client, "default", true, NULL).id;
+    for (i = 0; i < HANDLES; i++) session.other_end[i] = !session.others[i];
+}
+
 static void open_all(world_t *w)
 {
     ensign_publisher_desc_t p;
@@ -70,12 +103,11 @@ static void open_all(world_t *w)
     c.method = "/test.Service/Echo";
     c.wait_for_ready = true;
     session.call = ensign_call_open(w->client, &c).id;
-    session.request = ensign_status(w->client, NULL).id;
+    open_others(w);
     session.pub_end = !session.pub.id;
     session.sub_end = !session.sub.id;
     session.call_end = !session.call;
-    session.request_end = !session.request;
-    if (!session.pub.id || !session.sub.id || !session.call || !session.request) {
+    if (!session.pub.id || !session.sub.id || !session.call) {
         assert_true(ensign_error(w->client)->code < 0);
         assert_true(ensign_error(w->client)->text[0] != 0);
     }
@@ -105,6 +137,25 @@ static void put_all(world_t *w)
     }
 }
 
+static bool is_query(const ensign_notice_t *n)
+{
+    return session.others[QUERY] && n->handle == session.others[QUERY];
+}
+
+static void note_end(world_t *w, const ensign_notice_t *n)
+{
+    size_t i;
+    for (i = 0; i < HANDLES; i++) {
+        if (!session.others[i] || n->handle != session.others[i]) continue;
+        if (session.other_end[i]) world_fail(w, "handle %d of the others ended twice", (int)i);
+        session.other_end[i] = true;
+        if (i != WATCH && n->error) session.failed++;
+    }
+    if (n->handle == session.pub.id) session.pub_end = true;
+    if (n->handle == session.sub.id) session.sub_end = true;
+    if (n->handle == session.call) session.call_end = true;
+}
+
 static void note(world_t *w, const ensign_notice_t *n)
 {
     bool end = n->type == ENSIGN_NOTICE_END || n->last;
@@ -117,18 +168,17 @@ static void note(world_t *w, const ensign_notice_t *n)
         if (session.answers[tag]++) world_fail(w, "event %d was answered twice", (int)tag);
         if (session.pub_end) world_fail(w, "an answer after the end of the publisher");
     }
-    if (n->type == ENSIGN_NOTICE_EVENT) {
+    if (n->type == ENSIGN_NOTICE_EVENT && is_query(n)) {
+        session.rows++;
+        assert_text(n->as.event->data, "a row");
+    } else if (n->type == ENSIGN_NOTICE_EVENT) {
         session.events++;
         assert_text(n->as.event->data, "delivered");
         ensign_ack(w->client, session.sub, n->as.event->token);
     }
     if (n->type == ENSIGN_NOTICE_GAP) session.gaps++;
     if (n->type == ENSIGN_NOTICE_MESSAGE) session.messages++;
-    if (!end) return;
-    if (n->handle == session.pub.id) session.pub_end = true;
-    if (n->handle == session.sub.id) session.sub_end = true;
-    if (n->handle == session.call) session.call_end = true;
-    if (n->handle == session.request) session.request_end = true;
+    if (end) note_end(w, n);
 }
 
 static bool answered(void)
@@ -140,15 +190,24 @@ static bool answered(void)
     return true;
 }
 
+/* How many of the first `count` others have not ended. */
+static int others_left(size_t count)
+{
+    int left = 0;
+    size_t i;
+    for (i = 0; i < count; i++) left += session.other_end[i] ? 0 : 1;
+    return left;
+}
+
 static bool all_well(void)
 {
-    return (answered() || session.pub_end) && session.call_end && session.request_end &&
+    return (answered() || session.pub_end) && session.call_end && others_left(OTHERS) == 0 &&
            (session.events > 0 || session.sub_end);
 }
 
 static bool all_ended(void)
 {
-    return session.pub_end && session.sub_end && session.call_end && session.request_end;
+    return session.pub_end && session.sub_end && session.call_end && others_left(HANDLES) == 0;
 }
 
 /* Goes on until everything has said how it went, then closes; a minute of the clock is a lot. */
@@ -178,8 +237,9 @@ static void run_session(world_t *w)
         w->now += t > 0 ? (uint64_t)t : 1;
         if (w->now > session.due) {
             world_fail(
-                w, "somebody was told nothing: answered %d, ends %d %d %d %d, events %d, closed %d failed %d",
-                answered(), session.pub_end, session.sub_end, session.call_end, session.request_end,
+                w, "somebody was told nothing: answered %d, ends %d %d %d, others left %d, events %d, closed %d "
+                   "failed %d",
+                answered(), session.pub_end, session.sub_end, session.call_end, others_left(HANDLES),
                 session.events, (int)w->client_closed, (int)w->failed);
         }
     }
@@ -222,6 +282,8 @@ static uint64_t count_allocs(world_t *w)
     assert_int_equal(session.events, 5);
     assert_int_equal(session.messages, 1);
     assert_int_equal(session.put, EVENTS);
+    assert_int_equal(session.rows, ROWS);
+    assert_int_equal(session.failed, 0);
     n = w->allocs;
     world_close(w);
     return n;
