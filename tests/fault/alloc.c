@@ -236,11 +236,10 @@ static void run_session(world_t *w)
         if (t < 0) world_fail(w, "nothing is said and no timer runs");
         w->now += t > 0 ? (uint64_t)t : 1;
         if (w->now > session.due) {
-            world_fail(
-                w, "somebody was told nothing: answered %d, ends %d %d %d, others left %d, events %d, closed %d "
-                   "failed %d",
-                answered(), session.pub_end, session.sub_end, session.call_end, others_left(HANDLES),
-                session.events, (int)w->client_closed, (int)w->failed);
+            world_fail(w, "somebody was told nothing: answered %d, ends %d %d %d, others left %d, events %d, "
+                       "closed %d failed %d",
+                       answered(), session.pub_end, session.sub_end, session.call_end, others_left(HANDLES),
+                       session.events, (int)w->client_closed, (int)w->failed);
         }
     }
     if (!answered()) world_fail(w, "a publisher ended before its events did");

@@ -359,7 +359,8 @@ SCRIPT(auth_says_that_it_is_not)
         const ensign_notice_t *n;
         uint32_t id = ask(w);
         asked(w, (unsigned)i + 1);
-        snprintf(body, sizeof body, "{\"status\":\"%s\",\"uptime\":\"250ms\",\"version\":\"v\"}", words[i].word);
+        snprintf(body, sizeof body, "{\"status\":\"%s\",\"uptime\":\"250ms\",\"version\":\"v\"}",
+                 words[i].word);
         auth_answer(w, 503, body);
         n = world_expect(w, id, ENSIGN_NOTICE_STATUS);
         assert_int_equal(n->as.status.state, words[i].state);

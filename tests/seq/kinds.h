@@ -241,8 +241,15 @@ static void asked_archive(bytes_t *want)
     enc_uint(want, 2, 1);
 }
 
-static void answer_archive(bytes_t *m) { topic_status(m, 2); }
-static void read_archive(const ensign_notice_t *n) { read_state(n, ENSIGN_TOPIC_READONLY); }
+static void answer_archive(bytes_t *m)
+{
+    topic_status(m, 2);
+}
+
+static void read_archive(const ensign_notice_t *n)
+{
+    read_state(n, ENSIGN_TOPIC_READONLY);
+}
 
 static ensign_request_t open_destroy(world_t *w, void *user)
 {
@@ -255,8 +262,15 @@ static void asked_destroy(bytes_t *want)
     enc_uint(want, 2, 2);
 }
 
-static void answer_destroy(bytes_t *m) { topic_status(m, 3); }
-static void read_destroy(const ensign_notice_t *n) { read_state(n, ENSIGN_TOPIC_DELETING); }
+static void answer_destroy(bytes_t *m)
+{
+    topic_status(m, 3);
+}
+
+static void read_destroy(const ensign_notice_t *n)
+{
+    read_state(n, ENSIGN_TOPIC_DELETING);
+}
 
 static ensign_request_t open_dedup(world_t *w, void *user)
 {
@@ -273,8 +287,15 @@ static void asked_dedup(bytes_t *want)
     enc_message(want, 2, &d);
 }
 
-static void answer_dedup(bytes_t *m) { topic_status(m, 4); }
-static void read_dedup(const ensign_notice_t *n) { read_state(n, ENSIGN_TOPIC_PENDING); }
+static void answer_dedup(bytes_t *m)
+{
+    topic_status(m, 4);
+}
+
+static void read_dedup(const ensign_notice_t *n)
+{
+    read_state(n, ENSIGN_TOPIC_PENDING);
+}
 
 static ensign_request_t open_sharding(world_t *w, void *user)
 {
@@ -288,8 +309,15 @@ static void asked_sharding(bytes_t *want)
     enc_uint(want, 3, 3);
 }
 
-static void answer_sharding(bytes_t *m) { topic_status(m, 1); }
-static void read_sharding(const ensign_notice_t *n) { read_state(n, ENSIGN_TOPIC_READY); }
+static void answer_sharding(bytes_t *m)
+{
+    topic_status(m, 1);
+}
+
+static void read_sharding(const ensign_notice_t *n)
+{
+    read_state(n, ENSIGN_TOPIC_READY);
+}
 
 /* ------------------------------------------------------------------ the project's numbers */
 static ensign_request_t open_info(world_t *w, void *user)

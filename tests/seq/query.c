@@ -290,9 +290,19 @@ SCRIPT(params_of_each_type)
         { "s1", ENSIGN_PARAM_STRING, { .s = "text" } },
     };
     static const struct { uint32_t tag; uint64_t number; const char *bytes; } want[] = {
-        { 1, 0, NULL }, { 1, 1, NULL }, { 1, 600, NULL }, { 1, UINT64_MAX, NULL }, { 1, UINT64_MAX - 1, NULL },
-        { 2, 0, NULL }, { 2, 0xBFF8000000000000u, NULL }, { 3, 0, NULL }, { 3, 1, NULL },
-        { 4, 0, "" }, { 4, 2, "\0\xff" }, { 5, 0, "" }, { 5, 4, "text" },
+        { 1, 0, NULL },
+        { 1, 1, NULL },
+        { 1, 600, NULL },
+        { 1, UINT64_MAX, NULL },
+        { 1, UINT64_MAX - 1, NULL },
+        { 2, 0, NULL },
+        { 2, 0xBFF8000000000000u, NULL },
+        { 3, 0, NULL },
+        { 3, 1, NULL },
+        { 4, 0, "" },
+        { 4, 2, "\0\xff" },
+        { 5, 0, "" },
+        { 5, 4, "text" },
     };
     ensign_query_desc_t d = everything();
     ensign_slice_t m;

@@ -31,6 +31,7 @@ SCRIPT(a_policy_has_its_limits)
 {
     static char key[4 * 1024 * 1024];
     static const char *const keys[] = { key };
+    ensign_ulid_t id = ulid_of(weather_id);
     ensign_dedup_t d;
     memset(&d, 0, sizeof d);
     memset(key, 'k', sizeof key - 1);
@@ -39,8 +40,8 @@ SCRIPT(a_policy_has_its_limits)
     d.key_count = 1;
     world_create(w);
     refused(w, ensign_topic_create(w->client, "weather", &d, NULL).id, ENSIGN_E_TOO_LARGE, "keys");
-    refused(w, ensign_topic_set_dedup(w->client, ulid_of(weather_id), &d, NULL).id, ENSIGN_E_TOO_LARGE, "keys");
-    refused(w, ensign_topic_set_dedup(w->client, ulid_of(weather_id), NULL, NULL).id, ENSIGN_E_ARGUMENT, "policy");
+    refused(w, ensign_topic_set_dedup(w->client, id, &d, NULL).id, ENSIGN_E_TOO_LARGE, "keys");
+    refused(w, ensign_topic_set_dedup(w->client, id, NULL, NULL).id, ENSIGN_E_ARGUMENT, "policy");
     key[sizeof key - 2048] = 0;
     assert_int_not_equal(ensign_topic_create(w->client, "weather", &d, NULL).id, 0);
 }
@@ -319,6 +320,26 @@ SCRIPT(names_without_a_cache)
     world_end(w, id, ENSIGN_GRPC_OK);
 }
 
+/* Topics that a list gives, or that are passed over on the way to another one, are remembered. */
+SCRIPT(names_that_a_list_has_told)
+{
+    bytes_t m = {0};
+    uint32_t id;
+    world_create(w);
+    id = ensign_topic_list(w->client, NULL).id;
+    page_of_topics(&m);
+    answer(asked(w, 0, "ListTopics", NULL), &m);
+    world_end(w, id, ENSIGN_GRPC_OK);
+    id = ensign_topic_find(w->client, "traffic", NULL).id;
+    service_topic(&m, 1, "traffic", traffic_id);
+    answer(asked(w, 1, "ListTopics", NULL), &m);
+    world_expect(w, id, ENSIGN_NOTICE_TOPIC);
+    id = ask_names(w, weather_hash);
+    expect_name(w, id, weather_id, "weather");
+    expect_name(w, id, traffic_id, "traffic");
+    world_end(w, id, ENSIGN_GRPC_OK);
+}
+
 /* The map that a stream brings is in the cache too. */
 SCRIPT(names_that_a_stream_has_brought)
 {
@@ -528,6 +549,7 @@ int main(void)
         IN_MODES(a_held_list_waits),
         IN_MODES(names_that_are_known),
         IN_MODES(names_without_a_cache),
+        IN_MODES(names_that_a_list_has_told),
         IN_MODES(names_that_a_stream_has_brought),
         IN_MODES(names_with_bad_records),
         IN_MODES(info_in_its_order),

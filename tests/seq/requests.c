@@ -1,4 +1,4 @@
-/* Requests, each kind of them, whatever goes wrong: one answer, or END that says why; never both, never none. */
+/* Each kind of request, whatever goes wrong: one answer, or END that says why; never both, never none. */
 #include "kinds.h"
 
 /* ------------------------------------------------------------------ answers */
