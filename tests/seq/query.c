@@ -581,6 +581,22 @@ SCRIPT(a_row_that_is_too_large_ends_it)
     world_until(w, s->reset || s->closed);
 }
 
+SCRIPT(a_row_that_is_compressed_ends_it)
+{
+    ensign_query_desc_t d = everything();
+    stream_t *s;
+    uint32_t q;
+    world_create(w);
+    q = query(w, &d);
+    s = asked(w, 0, NULL);
+    row_text(s, 1, "one");
+    peer_prefix(s, 1, 3);               /* nothing of the kind was agreed on */
+    peer_raw(s, "abc", 3);
+    expect_row(w, q, 1, "one");
+    expect_end(w, q, ENSIGN_E_INTERNAL, 1);
+    world_until(w, s->reset || s->closed);
+}
+
 /* ------------------------------------------------------------------ the cursor */
 SCRIPT(rows_larger_than_the_window)
 {
@@ -935,6 +951,7 @@ int main(void)
         IN_MODES(each_status_has_its_error),
         IN_MODES(a_row_that_is_no_event_is_a_gap),
         IN_MODES(a_row_that_is_too_large_ends_it),
+        IN_MODES(a_row_that_is_compressed_ends_it),
         IN_MODES(rows_larger_than_the_window),
         IN_MODES(a_held_query_stops_its_server),
         IN_MODES(a_reader_that_stops_holds_up_no_other),

@@ -243,6 +243,69 @@ SCRIPT(a_list_that_breaks_off)
     assert_int_equal(n->as.end.count, 2);
 }
 
+/* The page in hand is read to its end, whatever becomes of the connection; the next one comes over another. */
+SCRIPT(a_list_outlives_its_connection)
+{
+    bytes_t m = {0};
+    stream_t *s;
+    uint32_t id;
+    world_create(w);
+    id = ensign_topic_list(w->client, NULL).id;
+    page_of_topics(&m);
+    page_of_topics(&m);
+    enc_text(&m, 2, "more");
+    answer(asked(w, 0, "ListTopics", NULL), &m);
+    read_topic(world_expect(w, id, ENSIGN_NOTICE_TOPIC));
+    world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
+    world_pass(w, 1000);
+    read_topic(world_expect(w, id, ENSIGN_NOTICE_TOPIC));
+    s = asked(w, 1, "ListTopics", NULL);
+    assert_int_equal(s->conn->number, 1);
+    answer(s, &m);
+    assert_int_equal(world_end(w, id, ENSIGN_GRPC_OK)->as.end.count, 2);
+}
+
+SCRIPT(a_list_finishes_while_the_client_closes)
+{
+    bytes_t m = {0};
+    uint32_t id;
+    world_create(w);
+    id = ensign_topic_list(w->client, NULL).id;
+    page_of_topics(&m);
+    enc_text(&m, 2, "more");
+    answer(asked(w, 0, "ListTopics", NULL), &m);
+    world_until(w, ensign_pending(w->client, id));
+    assert_int_equal(ensign_close(w->client, 5000), ENSIGN_OK);
+    world_pass(w, 1000);
+    read_topic(world_expect(w, id, ENSIGN_NOTICE_TOPIC));
+    page_of_topics(&m);
+    answer(asked(w, 1, "ListTopics", NULL), &m);
+    read_topic(world_expect(w, id, ENSIGN_NOTICE_TOPIC));
+    assert_int_equal(world_end(w, id, ENSIGN_GRPC_OK)->as.end.count, 2);
+    world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CLOSED);
+}
+
+SCRIPT(a_list_is_forgotten_half_way)
+{
+    const ensign_notice_t *n;
+    bytes_t m = {0};
+    stream_t *s;
+    uint32_t id;
+    world_create(w);
+    id = ensign_topic_list(w->client, NULL).id;
+    page_of_topics(&m);
+    enc_text(&m, 2, "more");
+    answer(asked(w, 0, "ListTopics", NULL), &m);
+    read_topic(world_expect(w, id, ENSIGN_NOTICE_TOPIC));
+    s = asked(w, 1, "ListTopics", NULL);
+    assert_int_equal(ensign_forget(w->client, id), ENSIGN_OK);
+    world_until(w, s->reset);
+    assert_int_equal(s->reset_code, NGHTTP2_CANCEL);
+    while ((n = world_pull(w, 0)) != NULL) assert_int_equal(n->handle, ENSIGN_CLIENT);
+    world_pass(w, 60000);
+    assert_int_equal(w->stream_count, 2);
+}
+
 SCRIPT(a_held_list_waits)
 {
     bytes_t m = {0};
@@ -258,6 +321,55 @@ SCRIPT(a_held_list_waits)
     world_pass(w, 100000);
     assert_int_equal(ensign_hold(w->client, id, false), ENSIGN_OK);
     assert_int_equal(world_next(w, 0)->handle, id);
+}
+
+/* ------------------------------------------------------------------ memory */
+/* A page that a topic is lent from, and the next one: both as large as they may be. */
+SCRIPT(large_pages_stay_within_the_bound)
+{
+    static char filler[4 * 1024 * 1024 - 1000];
+    size_t bound, i;
+    bytes_t m = {0};
+    uint32_t id;
+    if (w->mode == BYTE) return;
+    world_create(w);
+    bound = ensign_memory_bound(&w->desc) + ensign_request_memory_bound();
+    id = ensign_topic_list(w->client, NULL).id;
+    for (i = 0; i < 3; i++) {
+        page_of_topics(&m);
+        enc_bytes(&m, 99, filler, sizeof filler);
+        enc_text(&m, 2, i < 2 ? "more" : "");
+        answer(asked(w, i, "ListTopics", NULL), &m);
+        read_topic(world_expect(w, id, ENSIGN_NOTICE_TOPIC));
+    }
+    world_end(w, id, ENSIGN_GRPC_OK);
+    assert_in_range(w->live_peak, sizeof filler, bound);
+}
+
+SCRIPT(large_questions_stay_within_the_bound)
+{
+    static char key[4 * 1024 * 1024 - 2048];
+    static const char *const keys[] = { key };
+    ensign_dedup_t d;
+    ensign_slice_t request;
+    size_t bound;
+    bytes_t m = {0};
+    uint32_t id;
+    if (w->mode == BYTE) return;
+    memset(&d, 0, sizeof d);
+    memset(key, 'k', sizeof key - 1);
+    d.strategy = ENSIGN_DEDUP_UNIQUE_KEY;
+    d.keys = keys;
+    d.key_count = 1;
+    world_create_with_key(w);
+    bound = ensign_memory_bound(&w->desc) + ensign_request_memory_bound();
+    id = ensign_topic_create(w->client, "weather", &d, NULL).id;
+    peer_refuse(asked(w, 0, "CreateTopic", NULL), ENSIGN_GRPC_UNAUTHENTICATED, "once more");
+    record_topic(&m);
+    answer(asked(w, 1, "CreateTopic", &request), &m);
+    assert_true(request.len > sizeof key);
+    read_topic(world_expect(w, id, ENSIGN_NOTICE_TOPIC));
+    assert_in_range(w->live_peak, sizeof key, bound);
 }
 
 /* ------------------------------------------------------------------ names */
@@ -546,7 +658,12 @@ int main(void)
         IN_MODES(find_passes_bad_records_over),
         IN_MODES(reading_a_page_takes_no_time),
         IN_MODES(a_list_that_breaks_off),
+        IN_MODES(a_list_outlives_its_connection),
+        IN_MODES(a_list_finishes_while_the_client_closes),
+        IN_MODES(a_list_is_forgotten_half_way),
         IN_MODES(a_held_list_waits),
+        IN_MODES(large_pages_stay_within_the_bound),
+        IN_MODES(large_questions_stay_within_the_bound),
         IN_MODES(names_that_are_known),
         IN_MODES(names_without_a_cache),
         IN_MODES(names_that_a_list_has_told),
