@@ -3,7 +3,7 @@
  * Run     build/examples/subscribe weather          (-n N ends after N events, ^C at any time; publish.c
  *         makes the topic: one that does not exist ends the subscription)
  * Prints  each event on standard output, what happens to the connection on standard error
- * Next    grpc_unary.c */
+ * Next    query.c */
 #define _POSIX_C_SOURCE 200809L
 #define ENSIGN_IMPLEMENTATION
 #include "../ensign.h"

@@ -6,75 +6,9 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}
 . tests/tap.sh
-. tools/ensignd.sh
+. tests/examples.sh
 
 EVENTS=200
-publish=$BUILD/examples/publish subscribe=$BUILD/examples/subscribe
-pids=()
-
-finish() {
-    local pid
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done
-    server_stop KILL
-    rm -rf "$dir"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-# ---- programs that run beside, each known by a name: NAME.out, NAME.err, $pid of the last one
-
-start() { # NAME PROGRAM...
-    local name=$1
-    shift
-    "$@" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null &
-    pid=$!
-    pids+=("$pid")
-}
-
-# ends NAME PID: it comes to its end by itself, with status 0
-ends() {
-    await_end "$2" 60 || { echo "$1 does not end"; return 1; }
-    wait "$2"
-    local status=$?
-    [ $status -eq 0 ] || { echo "$1: exit status $status"; tail -n 5 "$dir/$1.err"; return 1; }
-}
-
-# says NAME WORDS PID [TIMES]: until its standard error has said the words so often
-says() {
-    local left=1200
-    while [ "$(grep -cF -- "$2" "$dir/$1.err")" -lt "${4:-1}" ]; do
-        kill -0 "$3" 2>/dev/null && [ $((left -= 1)) -gt 0 ] || { tail -n 5 "$dir/$1.err"; return 1; }
-        sleep 0.05
-    done
-}
-
-# stops PID: SIGTERM ends it well
-stops() {
-    kill -TERM "$1" && await_end "$1" && wait "$1"
-}
-
-# ---- events
-
-events() { # FROM TO: one a line
-    seq -f 'event %05.0f' "$1" "$2"
-}
-
-put() { # TOPIC FROM TO: published, each with its ack
-    events "$2" "$3" | "$publish" "$1" >"$dir/acks" 2>"$dir/put.err" || { cat "$dir/put.err"; return 1; }
-    local time='[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z'
-    [ "$(grep -cxE "ack $time" "$dir/acks")" -eq $(($3 - $2 + 1)) ] || { tail -n 3 "$dir/acks"; return 1; }
-    [ "$(wc -l <"$dir/acks")" -eq $(($3 - $2 + 1)) ]
-}
-
-received() { # NAME: the events that it printed, one a line
-    sed -n "s/^\tdata: b'\(.*\)'$/\1/p" "$dir/$1.out"
-}
-
-# got NAME FROM TO: it printed just these events, in order
-got() { diff <(events "$2" "$3") <(received "$1"); }
-
-# gets NAME EVENT PID: until it has printed that event
-gets() { await "$dir/$1.out" "data: b'event $2'" "$3"; }
 
 fields() { # of a printed event, in the order of PyEnsign's
     local names
