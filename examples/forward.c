@@ -1,7 +1,7 @@
 /* forward.c - forward one topic to another, and ack each event once it is stored on the other side
  * Shows   a subscription and a publisher on one connection; the token as tag; back-pressure by ensign_hold
  * Run     build/examples/forward weather archive        (-n N ends after N events, ^C at any time)
- * Prints  how many went over, and how often there was no room; exit 0 when all that were taken are stored
+ * Prints  how many went over and were acked, how often there was no room; exit 0 when all are stored there
  * Next    credentials.c */
 #define _POSIX_C_SOURCE 200809L
 #define ENSIGN_IMPLEMENTATION
@@ -18,7 +18,7 @@ static struct {
     ensign_subscription_t in;
     ensign_publisher_t    out;
     const ensign_event_t *waiting; /* has found no room; it stands as long as `in` is held */
-    unsigned long taken, stored, full, limit;
+    unsigned long taken, stored, acked, full, limit;
 } f;
 
 static void stop(int signal_number)
@@ -55,8 +55,10 @@ static int take(const ensign_notice_t *n)
     switch (n->type) {
     case ENSIGN_NOTICE_EVENT: forward(n->as.event); break;
     case ENSIGN_NOTICE_ROOM: if (f.waiting) forward(f.waiting); break;
-    case ENSIGN_NOTICE_ACK: f.stored++, ensign_ack(f.c, f.in, n->as.ack.tag); break;
-    case ENSIGN_NOTICE_NACK: /* it is not acked: a service that delivers again can */
+    case ENSIGN_NOTICE_ACK: /* E_STALE: the stream that brought the event is gone */
+        f.stored++, f.acked += ensign_ack(f.c, f.in, n->as.ack.tag) == ENSIGN_OK;
+        break;
+    case ENSIGN_NOTICE_NACK: /* not acked, so a service that delivers again can do it */
         fail("nack", n->error);
         ensign_nack(f.c, f.in, n->as.nack.tag, ENSIGN_NACK_UNPROCESSED);
         break;
@@ -76,8 +78,7 @@ static int open_both(const char *from, const char *to)
     static ensign_subscription_desc_t sd; /* zeroed: every field has its default */
     static ensign_publisher_desc_t pd;
 
-    sd.topics = &from;
-    sd.topic_count = 1;
+    sd.topics = &from, sd.topic_count = 1;
     sd.ensure_topics = pd.ensure_topic = true;
     sd.max_unacked = 16384; /* more than can wait for an answer, or a token would be forgotten before it */
     pd.topic = to;
@@ -113,7 +114,7 @@ int main(int argc, char **argv)
         if (ensign_wait(f.c, NULL, 0, 1000) < 0) return fail("wait", ensign_error(f.c));
         while (end == 0 && !(stopped && !draining) && (n = ensign_next(f.c)) != NULL) end = take(n);
     }
-    printf("%lu forwarded, no room %lu times\n", f.stored, f.full);
+    printf("%lu forwarded, %lu acked, no room %lu times\n", f.stored, f.acked, f.full);
     ensign_destroy(f.c);
     return end < 0 || f.stored < f.taken ? 1 : 0;
 }

@@ -146,7 +146,7 @@ bursts() { # all events are at the forwarder's door before it takes the first
 }
 
 was_full() { # NAME EVENTS: so many went over, and had to wait now and then
-    grep -qxE "$2 forwarded, no room [1-9][0-9]* times" "$dir/$1.out" || { cat "$dir/$1.out"; return 1; }
+    grep -qxE "$2 forwarded, $2 acked, no room [1-9][0-9]* times" "$dir/$1.out" || { cat "$dir/$1.out"; return 1; }
 }
 
 forward() {
@@ -157,7 +157,7 @@ forward() {
     check 'forward: both ways'                  says over 'forward: out' $over
     check 'forward: a burst of events'          bursts $over
     check 'forward: it ends well'               ends over $over
-    check 'forward: it had to hold, and went on' was_full over $MANY
+    check 'forward: it had to hold and went on, and acked all' was_full over $MANY
     check 'forward: the other side has all'     \
         does 0 "-- $MANY together" "query: $MANY rows" query all 'SELECT * FROM archive'
     check 'forward: each once, in order'        are 1 $MANY
@@ -171,7 +171,7 @@ forward() {
     check 'forward: they came'                  ends far $sub
     check 'forward: just these'                 got far 1 5
     check 'forward: SIGTERM ends it well'       stops $over
-    check 'forward: it knows how many'          line "$dir/more.out" '5 forwarded, no room 0 times'
+    check 'forward: it tells what it did'         line "$dir/more.out" '5 forwarded, 5 acked, no room 0 times'
 }
 
 # ---- credentials.c
