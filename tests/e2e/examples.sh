@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# examples.sh - the examples of the service against ensignd: what each prints, and its exit status
+# examples.sh - the examples but those of session.sh, against ensignd: what each prints, and its exit status
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}
@@ -201,10 +201,18 @@ credentials() {
         'credentials: info: ENSIGN_E_UNAUTHENTICATED: .*' credentials
 }
 
+# ---- grpc_unary.c, sans_io.c
+
+others() {
+    check 'grpc_unary: the server is healthy'   does 0 SERVING '.*answered as application/grpc.*' grpc_unary
+    check 'sans_io: what was sent comes back'   does 0 'hello from nowhere' '' sans_io
+}
+
 check 'the server starts' server_start --memory --port 0 --auth-port 0
 topics
 query
 pump
 forward
+others
 credentials
 results
