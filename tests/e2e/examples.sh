@@ -146,7 +146,7 @@ bursts() { # all events are at the forwarder's door before it takes the first
 }
 
 was_full() { # NAME EVENTS: so many went over, and had to wait now and then
-    grep -qxE "$2 forwarded, $2 acked, no room [1-9][0-9]* times" "$dir/$1.out" || { cat "$dir/$1.out"; return 1; }
+    line "$dir/$1.out" "$2 forwarded, $2 acked, no room [1-9][0-9]* times" || { cat "$dir/$1.out"; return 1; }
 }
 
 forward() {
@@ -172,6 +172,32 @@ forward() {
     check 'forward: just these'                 got far 1 5
     check 'forward: SIGTERM ends it well'       stops $over
     check 'forward: it tells what it did'         line "$dir/more.out" '5 forwarded, 5 acked, no room 0 times'
+}
+
+unhappy() { # a server that refuses each fourth event of a stream, and is slow to answer
+    local over
+    check 'forward: a server with nacks'        server_start --memory --port 0 --auth-port 0 --nack-every 4 \
+        --ack-delay 300
+    start over "$examples/forward" -n 9 weather archive
+    over=$pid
+    check 'forward: it is open there'           says over 'forward: in' $over
+    check 'forward: nine of twelve events come in' nine
+    check 'forward: it ends'                    await_end $over
+    check 'forward: it says that two are lost'  failed over $over 'forward: nack: .*INTERNAL.*' 2
+    check 'forward: and acked only the others'  line "$dir/over.out" '7 forwarded, 7 acked, no room 0 times'
+    check 'forward: those are stored'           \
+        does 0 '-- 7 together' 'query: 7 rows' query all 'SELECT * FROM archive'
+    server_stop
+}
+
+nine() {
+    events 1 12 | "$publish" weather >"$dir/acks" 2>"$dir/put.err"
+    [ $? -eq 1 ] && [ "$(grep -c ^ack "$dir/acks")" -eq 9 ]
+}
+
+failed() { # NAME PID PATTERN TIMES: exit status 1, and so many lines that match
+    wait "$2"
+    [ $? -eq 1 ] && [ "$(grep -cxE "$3" "$dir/$1.err")" -eq "$4" ] || { cat "$dir/$1.err"; return 1; }
 }
 
 # ---- credentials.c
@@ -215,4 +241,6 @@ pump
 forward
 others
 credentials
+server_stop
+unhappy
 results
