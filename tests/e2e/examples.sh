@@ -174,6 +174,29 @@ forward() {
     check 'forward: it tells what it did'         line "$dir/more.out" '5 forwarded, 5 acked, no room 0 times'
 }
 
+full() { # SIGTERM while the way out is full, at a server that is slow to answer
+    local over sub count
+    check 'forward: a server that is slow'      server_start --memory --port 0 --auth-port 0 --ack-delay 500
+    check 'forward: a place for the events'     put archive 1 0
+    start slow "$examples/forward" weather archive
+    over=$pid
+    check 'forward: it is open at that one'     says slow 'forward: in' $over
+    start first "$subscribe" archive
+    sub=$pid
+    check 'forward: somebody sees them arrive'  says first 'subscribe: open' $sub
+    check 'forward: another burst'              bursts $over
+    check 'forward: some are there, unanswered' gets first 00001 $sub
+    check 'forward: SIGTERM ends it well then'  stops $over
+    count=$(cut -d' ' -f1 "$dir/slow.out")
+    check 'forward: all that it took are acked' was_full slow "$count"
+    check 'forward: the others were not taken'  test "$count" -gt 0 -a "$count" -lt $MANY
+    check 'forward: as many are stored'         \
+        does 0 "-- $count together" "query: $count rows" query all 'SELECT * FROM archive'
+    check 'forward: the first ones'             are 1 "$count"
+    kill "$sub"
+    server_stop
+}
+
 unhappy() { # a server that refuses each fourth event of a stream, and is slow to answer
     local over
     check 'forward: a server with nacks'        server_start --memory --port 0 --auth-port 0 --nack-every 4 \
@@ -242,5 +265,6 @@ forward
 others
 credentials
 server_stop
+full
 unhappy
 results
