@@ -35,8 +35,8 @@ RULES
     Pull      What happens is a notice, and you pull it. We call you in the hooks of the desc only; a hook may
               not call into the client.
     Handles   Publishers, subscriptions, queries, requests and calls are numbers: a dead one gives
-              ENSIGN_E_HANDLE,
-              never a crash. 0 is none; ENSIGN_CLIENT means the client where a handle is asked for.
+    ENSIGN_E_HANDLE, never a crash. 0 is none; ENSIGN_CLIENT means the client where a handle is asked
+              for.
     Last      A notice with `last` is its handle's last: the handle dies at the next pull of any handle; until
               then the notice, its metadata and its stats stand. ensign_forget ends a handle without one.
     Order     ensign_next goes round all handles that have a notice, ensign_next_of asks one. The same seed
@@ -70,10 +70,9 @@ WHAT IS PROMISED
               `status` is always set: UNAVAILABLE when the link was lost. It is sent again, once, only if the
               server surely did not act on it; else never.
     Streams   of publishers, subscriptions and health watches are opened again under the same handle until it
-              is closed, the
-              server refuses for good (key, permission, unknown topic), or give_up_after_ms is over. After a
-              GOAWAY running calls may finish and publishers get their answers, then a new connection is made;
-              a subscription has a GAP.
+              is closed, the server refuses for good (key, permission, unknown topic), or give_up_after_ms is
+              over. After a GOAWAY running calls may finish and publishers get their answers, then a new
+              connection is made; a subscription has a GAP.
     Readers   A slow one holds up its own stream and no other: the server may send what fits in the buffer of
               the handle. That is window_bytes, and grows for one larger message up to its max_x_bytes.
 
@@ -535,9 +534,10 @@ ENSIGN_API int  ensign_create(ensign_t **out, const ensign_desc_t *d, ensign_err
 ENSIGN_API void ensign_destroy(ensign_t *c);
 
 /* Ends in good order: publishers drain, subscriptions and watches are cancelled, calls, queries and requests
- * may finish; when time
- * is up, what is left is NACKed and ENDed. Keep stepping and pulling until CLOSED, which comes after
- * FAILED too. timeout_ms 0: at the next step; ENSIGN_FOREVER: no limit. E_STATE: it is closing already. */
+ * may finish; when time is up, what is left is NACKed and ENDed. Keep stepping and pulling until CLOSED,
+ * which
+ * comes after FAILED too. timeout_ms 0: at the next step; ENSIGN_FOREVER: no limit. E_STATE: it is closing
+ * already. */
 ENSIGN_API int  ensign_close(ensign_t *c, uint32_t timeout_ms);
 
 /* What the last failing call on this client met, or the last TIMEOUT. Never NULL; stands until the next. */
@@ -911,8 +911,8 @@ ENSIGN_API size_t ensign_call_memory_bound(const ensign_call_desc_t *d);
 typedef struct ensign_publisher_desc_t {
     const char *topic;              /* name, up to 512 bytes, or ULID as text, for events that name none [each
                                        names one] */
-    bool        ensure_topic;       /* [false] make each topic that is not there, before its first event; the
-                                       key needs the permission topics:create */
+    bool ensure_topic; /* [false] make each topic that is not there, when its first event comes (not
+                                       at OPEN); the key needs the permission topics:create */
     bool        at_most_once;       /* [false] after a reconnect NACK with OUTCOME_UNKNOWN what was sent,
                                        instead of sending it again */
     bool        quiet_acks;         /* [false] no ACK notices: NACK, DRAINED and ensign_stats only */
@@ -966,15 +966,16 @@ typedef struct ensign_subscription_desc_t {
     size_t      topic_count;        /* 0: all topics of the project */
     bool        ensure_topics;      /* [false] make those that are not there, before the stream opens; the key
                                        needs the permission topics:create */
-    /* EnSQL text, params and group (the name of a consumer group) go to the */
-    const char *query;
-    const ensign_param_t *params;   /* server, which uses none of them as of 0.12: every subscriber gets */
-    size_t      param_count;        /* every event of its topics [none] */
-    const char *group;
+    const char *query; /* EnSQL text. It, params and group go to the server, which uses none of them
+                                       as of 0.12: every subscriber gets every event of its topics [none] */
+    const ensign_param_t *params;   /* of the query */
+    size_t      param_count;
+    const char *group;              /* name of a consumer group [none] */
     uint32_t    window_bytes;       /* usual size of the receive buffer [256 KiB], 1024..1 GiB */
     uint32_t    max_event_bytes;    /* largest event, with all that is around it; a larger one becomes a GAP
                                        with E_TOO_LARGE, a larger map of topics END [5 MiB], 1024..1 GiB */
-    uint32_t    max_unacked;        /* delivered events whose token is still good [4096], 1..16777216 */
+    uint32_t max_unacked; /* delivered events whose token is still good [16384], 1..16777216; who acks
+                                       when an onward publish is acked needs more than its max_in_flight */
     void       *user;               /* in each notice of the subscription */
 } ensign_subscription_desc_t;
 
@@ -988,7 +989,7 @@ ENSIGN_API ensign_subscription_t ensign_subscribe(ensign_t *c, const ensign_subs
 ENSIGN_API int  ensign_ack(ensign_t *c, ensign_subscription_t s, uint64_t token);
 ENSIGN_API int  ensign_nack(ensign_t *c, ensign_subscription_t s, uint64_t token, int code);
 
-/* Cancels the stream; events that are here, and were not pulled, are dropped; END. */
+/* Cancels the stream; events that were not pulled, and acks that no step has sent yet, are dropped; END. */
 ENSIGN_API int  ensign_subscription_close(ensign_t *c, ensign_subscription_t s);
 
 /* The most that one subscription takes. */
@@ -1091,7 +1092,7 @@ ENSIGN_API ensign_request_t ensign_info(ensign_t *c, const ensign_ulid_t *topics
 
 /* PLAN: what the server would do with a query. Server 0.12: END with E_UNIMPLEMENTED. Of the desc sql,
  * params,
- * include_duplicates and user count. */
+ * param_count, include_duplicates and user count. */
 ENSIGN_API ensign_request_t ensign_explain(ensign_t *c, const ensign_query_desc_t *d);
 
 /* STATUS of the server; sends no token. */
@@ -1099,9 +1100,8 @@ ENSIGN_API ensign_request_t ensign_status(ensign_t *c, void *user);
 
 /* HEALTH of a service of this server by grpc.health.v1, with no token; service NULL or "": of the server as a
  * whole. (0.12 knows "" and "default"; of another name a check says UNKNOWN, a watch SERVICE_UNKNOWN.) watch:
- * HEALTH whenever it changes, until ensign_forget; the stream is opened
- * again when it breaks, and HEALTH told again then. END with E_UNIMPLEMENTED: the server has no such
- * service. */
+ * HEALTH whenever the server tells it, until ensign_forget; the stream is opened again when it breaks, and
+ * HEALTH told again then. END with E_UNIMPLEMENTED: the server has no such service. */
 ENSIGN_API ensign_request_t ensign_health(ensign_t *c, const char *service, bool watch, void *user);
 
 /* STATUS of the auth service, by GET /v1/status; sends no key. E_STATE: the desc has neither a client_id nor
@@ -1154,10 +1154,10 @@ ENSIGN_API bool ensign_topic_key_next(const ensign_topic_t *t, size_t *at, ensig
 ENSIGN_API bool ensign_topic_field_next(const ensign_topic_t *t, size_t *at, ensign_slice_t *field);
 ENSIGN_API bool ensign_topic_type_next(const ensign_topic_t *t, size_t *at, ensign_type_t *type);
 
-/* Copies an event, with all that it points at, into one block that may be kept, moved as bytes never: *out
- * points into buf. *size: of buf in, what is used out. E_TOO_LARGE: it does not fit, *size is what is needed
- * (buf may be NULL then); `topic` and `pairs` are copied too, `token` loses its meaning with its stream.
- * buf must be aligned as malloc's. */
+/* Copies an event, with all that it points at, into one block to keep: *out is buf, which must be aligned as
+ * malloc's, and not be moved. *size: of buf in, what is used out. E_TOO_LARGE: it does not fit, *size is what
+ * is needed; buf and out may be NULL to ask for that. `topic` and `pairs` are copied too; `token` loses its
+ * meaning with its stream. */
 ENSIGN_API int  ensign_event_copy(const ensign_event_t *e, void *buf, size_t *size, ensign_event_t **out);
 
 /* An event in lines, as PyEnsign prints one: "Event:", then a tab, a name and a value on each line: id (RLID
@@ -4003,7 +4003,7 @@ static ensign_event_t *ensi_id_flatten(ensi_id_flat_t *f, const ensign_event_t *
 int ensign_event_copy(const ensign_event_t *e, void *buf, size_t *size, ensign_event_t **out)
 {
     ensi_id_flat_t count = { NULL, 0 }, copy = { (uint8_t *)buf, 0 };
-    if (!e || !size || !out) return ENSIGN_E_ARGUMENT;
+    if (!e || !size || (buf && !out)) return ENSIGN_E_ARGUMENT;
     ensi_id_flatten(&count, e);
     if (!buf || *size < count.size) {
         *size = count.size;
@@ -11498,7 +11498,7 @@ static ensign_subscription_desc_t ensi_sub_defaults(const ensign_subscription_de
     ensign_subscription_desc_t x = *d;
     x.window_bytes = ensi_or(d->window_bytes, 256 * 1024);
     x.max_event_bytes = ensi_or(d->max_event_bytes, 5 * 1024 * 1024);
-    x.max_unacked = ensi_or(d->max_unacked, 4096);
+    x.max_unacked = ensi_or(d->max_unacked, 16384);
     return x;
 }
 
