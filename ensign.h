@@ -9215,10 +9215,11 @@ static void ensi_query_value(const ensign_param_t *x, ensi_pb_parameter_t *out, 
         out->y = x->as.bytes;
         if (x->as.bytes.len == 0) *tag = ENSI_QUERY_BYTES;
         break;
-    default:
+    case ENSIGN_PARAM_STRING:
         out->s = ensign_str(x->as.s);
         if (out->s.len == 0) *tag = ENSI_QUERY_STRING;
         break;
+    default: break; /* measured, but never sent: ensi_query_check_params refuses it */
     }
 }
 

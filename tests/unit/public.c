@@ -132,6 +132,28 @@ static void ranges_of_streams_are_those_written(void **state)
     ensign_destroy(c);
 }
 
+/* A bound is asked for before anything is checked: it reads no member of the union that may not be there. */
+static void bounds_take_any_parameter(void **state)
+{
+    ensign_query_desc_t q;
+    ensign_subscription_desc_t s;
+    ensign_param_t x;
+    (void)state;
+    memset(&q, 0, sizeof q);
+    memset(&s, 0, sizeof s);
+    memset(&x, 0, sizeof x);
+    x.name = "a";
+    x.as.i = 1;
+    q.sql = s.query = "SELECT * FROM weather";
+    q.params = s.params = &x;
+    q.param_count = s.param_count = 1;
+    for (x.type = -1; x.type < 9; x.type++) {
+        if (x.type == ENSIGN_PARAM_STRING || x.type == ENSIGN_PARAM_BYTES) continue;
+        assert_true(ensign_query_memory_bound(&q) > 0);
+        assert_true(ensign_subscription_memory_bound(&s) > 0);
+    }
+}
+
 /* The figures of MEMORY in the manual. */
 static void sizes_are_those_written(void **state)
 {
@@ -287,6 +309,7 @@ int main(void)
         cmocka_unit_test(ranges_of_the_client_are_those_written),
         cmocka_unit_test(ranges_of_a_call_are_those_written),
         cmocka_unit_test(ranges_of_streams_are_those_written),
+        cmocka_unit_test(bounds_take_any_parameter),
         cmocka_unit_test(sizes_are_those_written),
         cmocka_unit_test(a_full_topic_cache_stays_under_the_bound),
         cmocka_unit_test(the_bound_grows_with_the_topic_cache),
