@@ -12222,7 +12222,7 @@ static ensi_grpc_t *ensi_req_call(ensi_handle_t *h)
 
 /* ---- notices */
 
-static ensign_notice_t *ensi_req_pull_answer(ensign_t *c, ensi_req_t *q)
+static ensign_notice_t *ensi_req_pull_answer(ensi_req_t *q)
 {
     ensign_notice_t *n = ensi_notice_new(&q->h, ensi_req_kinds[q->kind].notice);
     switch (n->type) {
@@ -12236,7 +12236,6 @@ static ensign_notice_t *ensi_req_pull_answer(ensign_t *c, ensi_req_t *q)
     n->last = true;
     q->h.ended = true;
     q->count++;
-    if (c->closing) ensi_env_work(&c->env); /* CLOSED may have waited for it */
     return n;
 }
 
@@ -12257,7 +12256,7 @@ static ensign_notice_t *ensi_req_pull_topic(ensign_t *c, ensi_req_t *q)
     }
     n->as.topic = &q->topic;
     q->count++;
-    if (!ensi_req_next_topic(c, q)) { /* the next page is asked for by the pump */
+    if (!ensi_req_next_topic(c, q) && !(q->h.bits & ENSI_BIT_END)) { /* the pump asks for the next page */
         q->pages = 0;
         ensi_timer_start(&q->timer, c->request_timeout_ms);
         ensi_state_touch(c, &q->ask.k);
@@ -12291,7 +12290,7 @@ static ensign_notice_t *ensi_req_pull(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
     ensign_notice_t *n;
-    if (q->answered) return ensi_req_pull_answer(c, q);
+    if (q->answered) return ensi_req_pull_answer(q);
     if (q->has_next) return ensi_req_pull_topic(c, q);
     if (q->walking) {
         n = ensi_req_pull_info(c, q);
@@ -12698,13 +12697,20 @@ static void ensi_client_note(ensign_t *c, uint32_t bit)
     ensi_state_ready(c, h, ensi_self_has(h));
 }
 
-/* Is there a handle that has not ended? One whose END waits to be pulled needs nothing any more. */
+/* Does this handle need nothing any more? Its END, or its only answer, waits to be pulled at most. */
+static bool ensi_client_done(const ensi_handle_t *h)
+{
+#ifndef ENSIGN_NO_SERVICE
+    if (h->kind == ENSI_KIND_REQUEST && ((const ensi_req_t *)(const void *)h)->answered) return true;
+#endif
+    return h->ended || (h->bits & ENSI_BIT_END);
+}
+
+/* Is there a handle that has not ended? */
 static bool ensi_client_in_use(const ensign_t *c)
 {
-    for (uint32_t i = 0; c->handles.alive > 0 && i < c->handles.count; i++) {
-        const ensi_handle_t *h = c->handles.slots[i];
-        if (h && !h->ended && !(h->bits & ENSI_BIT_END)) return true;
-    }
+    for (uint32_t i = 0; c->handles.alive > 0 && i < c->handles.count; i++)
+        if (c->handles.slots[i] && !ensi_client_done(c->handles.slots[i])) return true;
     return false;
 }
 
