@@ -10319,7 +10319,7 @@ static bool ensi_pub_look_up(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, co
     ensi_cached_t *cached =
         name.len ? ensi_cache_find(&c->cache, name) : ensi_cache_find_id(&c->cache, id->b);
     uint8_t mark[ENSI_ID_HASH];
-    if (p->asking || p->ask_timer.state != ENSI_TIMER_OFF) return false;
+    if (p->ask_timer.state != ENSI_TIMER_OFF) return false;
     if (cached && p->resolved >= p->fresh) { /* newer than the map: this client has made or seen it since */
         p->stale = true;
         return false;
@@ -10344,12 +10344,13 @@ static void ensi_pub_missing(ensign_t *c, ensi_pub_t *p)
     ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, "");
 }
 
-/* An event that is older than the map, which lacks its topic. True: nothing more is to be tried. */
+/* An event that is older than the map, which lacks its topic; a parked publisher has no map at all. True:
+ * nothing more is to be tried. */
 static bool ensi_pub_settle(ensign_t *c, ensi_pub_t *p)
 {
     bool named = ensi_pub_name(p, ensi_pub_entry(p, p->resolved)).len > 0;
     if (!named && !p->parked) p->resolved++; /* the server decides */
-    else if (ensi_pub_makes(p) && p->made != p->resolved + 1) return false;
+    else if ((!named || ensi_pub_makes(p)) && p->made != p->resolved + 1) return false;
     else ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, "");
     return true;
 }
@@ -10418,11 +10419,12 @@ static void ensi_pub_heard(ensign_t *c, ensi_pub_t *p)
     p->ask_failures = 0;
 }
 
-/* Gives events their topics' ids, as far as they are known. */
+/* Gives events their topics' ids, as far as they are known. A question is about event `resolved`, which waits
+ * for the answer, whatever becomes known meanwhile. */
 static void ensi_pub_resolve(ensign_t *c, ensi_pub_t *p)
 {
     ensi_pub_heard(c, p);
-    while (p->resolved < p->put && !p->stale && ensi_pub_resolve_one(c, p)) continue;
+    while (p->resolved < p->put && !p->stale && !p->asking && ensi_pub_resolve_one(c, p)) continue;
 }
 
 /* ---- opening, losing, ending */
