@@ -28,7 +28,7 @@
         }                                                                                                    \
     } while (0)
 
-enum { STREAMS = 24, OUT_MAX = 20000, IN_MAX = 65536, FIELDS = 12, TURNS_MAX = 1000000 };
+enum { STREAMS = 48, OUT_MAX = 20000, IN_MAX = 65536, FIELDS = 12, TURNS_MAX = 1000000 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -514,20 +514,31 @@ static inline void actor_desc(actor_t *a, ensign_desc_t *d)
     d->wall_ms = actor_wall;
 }
 
-/* Everything but the streams' own, which begin when they come. */
-static inline void actor_begin(actor_t *a, const uint8_t *data, size_t size)
+/* Everything but the streams' own, which begin when they come; *d is a desc that can still be changed. */
+static inline void actor_prepare(actor_t *a, const uint8_t *data, size_t size, ensign_desc_t *d)
 {
-    ensign_desc_t d;
-    ensign_error_t why;
-
     memset(a, 0, offsetof(actor_t, streams));
     a->count = a->window = 0;
     a->p = data;
     a->end = data + size;
     a->now = 1000;
-    actor_desc(a, &d);
-    a->bound = ensign_memory_bound(&d);
-    WANT(ensign_create(&a->c, &d, &why) == ENSIGN_OK);
+    actor_desc(a, d);
+}
+
+static inline void actor_create(actor_t *a, const ensign_desc_t *d)
+{
+    ensign_error_t why;
+
+    a->bound = ensign_memory_bound(d);
+    WANT(ensign_create(&a->c, d, &why) == ENSIGN_OK);
+}
+
+static inline void actor_begin(actor_t *a, const uint8_t *data, size_t size)
+{
+    ensign_desc_t d;
+
+    actor_prepare(a, data, size, &d);
+    actor_create(a, &d);
 }
 
 /* All that the client took comes back. */

@@ -1,11 +1,12 @@
 /* fuzz_sub.c - what the service says to a subscriber and a publisher, made from the input
  * Input  a byte of options, one for the cuts, then operations (see play): replies of the server with fields
- *        from the input, or any bytes as a message; ends of streams; the program's publish, pull, ack; time
+ *        from the input, or any bytes as a message; answers to questions for topics; ends of streams; the
+ *        program's publish (to topics that the map has or lacks), pull, ack; time
  * Wants  an event's slices lie in the receive buffer and stand until the next notice of that handle; its
  *        token is good; each published event ends in one ACK or NACK, which gives back what was published;
  *        OPEN, GAP, END in an order that makes sense; memory and credit within the bounds, all of it back at
  *        the end. */
-#include "actor.h"
+#include "messages.h"
 
 enum { TAGS = 200, WINDOW = 1024, EVENT_MAX = 3000, REPLY_MAX = 4000, ROUNDS_MAX = 20000, DATA_MAX = 300 };
 
@@ -13,7 +14,8 @@ typedef struct run_t {
     actor_t a;
     ensign_subscription_t sub;
     ensign_publisher_t pub;
-    bool sub_ended, pub_ended, sub_open, at_most_once, closed;
+    bool sub_ended, pub_ended, closed;
+    bool elsewhere; /* events name topics of their own */
     uint32_t sub_opens, pub_opens;
     uint64_t put, events;
     size_t sizes[TAGS];
@@ -28,54 +30,7 @@ typedef struct run_t {
 
 static run_t run;
 
-/* ------------------------------------------------------------------ protobuf from the input */
-typedef struct message_t {
-    size_t len;
-    uint8_t bytes[REPLY_MAX];
-} message_t;
-
-static void put_varint(message_t *m, uint64_t v)
-{
-    if (m->len + 10 > sizeof m->bytes) return;
-    m->len = (size_t)(ensi_pb_put_varint(m->bytes + m->len, v) - m->bytes);
-}
-
-static void put_number(message_t *m, uint32_t tag, uint64_t v)
-{
-    put_varint(m, (uint64_t)tag << 3);
-    put_varint(m, v);
-}
-
-static void put_bytes(message_t *m, uint32_t tag, ensign_slice_t s)
-{
-    if (m->len + s.len + 20 > sizeof m->bytes) return;
-    put_varint(m, ((uint64_t)tag << 3) | 2);
-    put_varint(m, s.len);
-    if (s.len) memcpy(m->bytes + m->len, s.ptr, s.len);
-    m->len += s.len;
-}
-
-static ensign_slice_t bytes_of(const message_t *m)
-{
-    ensign_slice_t s = { m->bytes, m->len };
-    return s;
-}
-
-/* Fields as the input lists them: a tag and a kind in a byte each, then the value. */
-static void put_listed(run_t *r, message_t *m)
-{
-    for (uint8_t n = input_byte(&r->a) % 8; n > 0; n--) {
-        uint32_t tag = 1u + input_byte(&r->a) % 20;
-        uint8_t kind = input_byte(&r->a);
-        if (kind < 0x60)
-            put_number(m, tag, input_16(&r->a));
-        else if (kind < 0xF0)
-            put_bytes(m, tag, input_short(&r->a));
-        else if (m->len < sizeof m->bytes)
-            m->bytes[m->len++] = kind; /* and that is no field */
-    }
-}
-
+/* ------------------------------------------------------------------ what the server says */
 /* StreamReady: names and ids of topics. Ids have 16 bytes, but for some. */
 static void make_ready(run_t *r, message_t *ready)
 {
@@ -105,13 +60,13 @@ static void make_event(run_t *r, message_t *wrap)
     if (what & 1) much.len = input_16(&r->a) % EVENT_MAX;
     event.len = wrap->len = 0;
     put_bytes(&event, 2, much.len ? much : data);
-    put_listed(r, &event);
+    put_listed(&r->a, &event);
     if (what & 2) put_bytes(wrap, 1, ensi_slice(id, sizeof id));
     if (what & 4) put_bytes(wrap, 2, input_bytes(&r->a, 16));
-    if (what & 8) put_listed(r, wrap);
+    if (what & 8) put_listed(&r->a, wrap);
     if (!(what & 16)) put_bytes(wrap, 9, bytes_of(&event));
     if (what & 32) put_number(wrap, 3, what);
-    if (what & 64) put_listed(r, wrap);
+    if (what & 64) put_listed(&r->a, wrap);
 }
 
 /* ------------------------------------------------------------------ the server */
@@ -166,7 +121,7 @@ static void play_subscribe(run_t *r, stream_t *s, uint8_t what)
         break;
     case 3:
         m.len = 0;
-        put_listed(r, &m);
+        put_listed(&r->a, &m);
         stream_message(s, m.bytes, m.len);
         break;
     default:
@@ -188,7 +143,7 @@ static void play_answer(run_t *r, stream_t *s, bool ack)
         put_bytes(&m, 1, input_short(&r->a));
     if (!ack) put_number(&m, 2, input_byte(&r->a));
     if (!ack) put_bytes(&m, 3, input_short(&r->a));
-    if (which & 1) put_listed(r, &m);
+    if (which & 1) put_listed(&r->a, &m);
     reply(s, ack ? 1 : 2, &m);
 }
 
@@ -220,6 +175,48 @@ static void play_publish(run_t *r, stream_t *s, uint8_t what)
     }
 }
 
+/* TopicExists and CreateTopic, with an answer of either. */
+static void play_topic(run_t *r, stream_t *s, uint8_t what)
+{
+    static const char *const codes[] = { "0", "3", "5", "6", "7", "9", "12", "14", "16" };
+    static message_t m;
+    ensign_slice_t raw;
+
+    m.len = 0;
+    switch (what) {
+    case 0:
+    case 1: /* id, or what was looked up; exists; name */
+        put_bytes(&m, 1, input_bytes(&r->a, 16));
+        if (strstr(s->path, "/TopicExists")) put_number(&m, 2, input_byte(&r->a) & 1);
+        else put_bytes(&m, 3, input_short(&r->a));
+        stream_message(s, m.bytes, m.len);
+        if (what == 0) stream_status(s, "0");
+        break;
+    case 2:
+        stream_status(s, codes[input_byte(&r->a) % ENSI_COUNT(codes)]);
+        break;
+    case 3:
+        raw = input_short(&r->a);
+        stream_message(s, raw.ptr, raw.len);
+        stream_status(s, "0");
+        break;
+    case 4:
+        stream_reset(s, input_byte(&r->a) % 14);
+        break;
+    case 5:
+        stream_finish(s, true);
+        break;
+    case 6:
+        put_listed(&r->a, &m);
+        stream_message(s, m.bytes, m.len);
+        break;
+    default:
+        raw = input_short(&r->a);
+        stream_write(s, raw.ptr, raw.len);
+        break;
+    }
+}
+
 static void play_end(run_t *r, stream_t *s, uint8_t what)
 {
     static const char *const codes[] = { "0", "1", "5", "7", "9", "13", "14", "16" };
@@ -245,20 +242,6 @@ static void play_end(run_t *r, stream_t *s, uint8_t what)
 }
 
 /* ------------------------------------------------------------------ events */
-static uint32_t sum_of(ensign_slice_t s)
-{
-    uint32_t sum = 0;
-    for (size_t i = 0; i < s.len; i++) sum = sum * 31 + s.ptr[i];
-    return sum;
-}
-
-static uint32_t sum_of_event(const ensign_event_t *e)
-{
-    return sum_of(e->data) ^ sum_of(e->type.name) ^ sum_of(e->metadata) ^ sum_of(e->key) ^
-           sum_of(e->encryption) ^ sum_of(e->compression) ^ sum_of(e->topic_name) ^ sum_of(e->publisher_id) ^
-           sum_of(e->publisher_client_id) ^ sum_of(e->publisher_address) ^ sum_of(e->publisher_agent);
-}
-
 /* In the message that is lent. */
 static void check_inside(const run_t *r, ensign_slice_t s)
 {
@@ -316,6 +299,19 @@ static void check_published(run_t *r, const ensign_event_t *e, uint64_t tag)
 }
 
 /* ------------------------------------------------------------------ the program */
+/* A name or an id of its own, of topics that are in the map, may come into it, or never do. */
+static void address(run_t *r, ensign_event_t *e)
+{
+    static const char *const names[] = {
+        NULL, "weather", "traffic", "made", "a topic with a rather long name", "70000000000000000000000000"
+    };
+    static const char *const ids[] = { "weather-id-16byt", "traffic-id-16byt", "nowhere-id-16byt" };
+    uint8_t what = input_byte(&r->a);
+
+    if (what < 0x80) e->topic = names[what % ENSI_COUNT(names)];
+    else memcpy(e->to.b, ids[what % ENSI_COUNT(ids)], sizeof e->to.b);
+}
+
 static void publish(run_t *r)
 {
     static uint8_t data[DATA_MAX];
@@ -328,6 +324,7 @@ static void publish(run_t *r)
     e.data.ptr = data;
     e.data.len = input_16(&r->a) % DATA_MAX;
     for (size_t i = 0; i < e.data.len; i++) data[i] = (uint8_t)(e.tag + i);
+    if (r->elsewhere) address(r, &e);
     rc = ensign_publish(r->a.c, r->pub, &e);
     WANT(rc == ENSIGN_OK || rc == ENSIGN_AGAIN || rc == ENSIGN_ENDED || rc == ENSIGN_E_HANDLE ||
          rc == ENSIGN_E_UNKNOWN_TOPIC);
@@ -434,13 +431,14 @@ static void play_program(run_t *r, uint8_t what)
 /* ------------------------------------------------------------------ the whole */
 static void open_all(run_t *r, uint8_t options)
 {
-    static const char *const topics[] = { "weather" };
+    static const char *const topics[] = { "weather", "70000000000000000000000000", "made" };
     ensign_publisher_desc_t pub;
     ensign_subscription_desc_t sub;
 
     memset(&pub, 0, sizeof pub);
     memset(&sub, 0, sizeof sub);
     pub.topic = options & 1 ? "traffic" : "weather";
+    pub.ensure_topic = (options & 32) != 0;
     pub.at_most_once = (options & 2) != 0;
     pub.buffer_bytes = options & 4 ? 1024 : 4096;
     pub.window_bytes = WINDOW;
@@ -448,7 +446,9 @@ static void open_all(run_t *r, uint8_t options)
     pub.max_in_flight = 8;
     pub.ack_timeout_ms = 5000;
     sub.topics = topics;
-    sub.topic_count = options & 8 ? 0 : 1;
+    sub.topic_count = options & 64 ? 3 : options & 8 ? 0 : 1;
+    sub.ensure_topics = (options & 64) != 0;
+    r->elsewhere = (options & 128) != 0;
     sub.window_bytes = WINDOW;
     sub.max_event_bytes = EVENT_MAX / 2;
     sub.max_unacked = options & 16 ? 1 : 5;
@@ -461,7 +461,7 @@ static void open_all(run_t *r, uint8_t options)
 static void play(run_t *r)
 {
     uint8_t op = input_byte(&r->a);
-    stream_t *sub = newest(r, "/Subscribe"), *pub = newest(r, "/Publish");
+    stream_t *sub = newest(r, "/Subscribe"), *pub = newest(r, "/Publish"), *topic = newest(r, "Topic");
 
     if (op < 0x40) {
         if (sub) play_subscribe(r, sub, op % 8);
@@ -473,6 +473,8 @@ static void play(run_t *r)
         play_program(r, op % 4);
     } else if (op < 0xD0) {
         (void)actor_sleep(&r->a, 1u << op % 16);
+    } else if (op >= 0xE0 && op < 0xF0) {
+        if (topic) play_topic(r, topic, op % 8);
     } else {
         for (uint32_t turns = 1u << op % 8; turns > 0 && actor_turn(&r->a); turns--) {
         }
