@@ -177,6 +177,7 @@ static void check_end(const run_t *r, const slot_t *s, const ensign_notice_t *n)
     WANT((e->status == ENSIGN_GRPC_OK) == (n->error == NULL));
     if (n->error == NULL) WANT(s->kind >= LIST && (s->kind != INFO || s->project));
     if (s->kind == WATCH) WANT(n->error || r->closing);
+    if (s->kind == WATCH && e->status == ENSIGN_GRPC_UNAVAILABLE) return; /* given up: the last fault */
     if (n->error && n->error->code <= ENSIGN_E_CANCELLED && n->error->code >= ENSIGN_E_UNAUTHENTICATED)
         WANT(e->status == ENSIGN_E_CANCELLED + 1 - n->error->code); /* both run in the same order */
 }
