@@ -46,20 +46,22 @@ EXAMPLES  := $(call programs,examples/*.c)
 GENERATED := $(patsubst examples/%.proto,$(B)/examples/gen/%.pb.h,$(wildcard examples/*.proto))
 SERVER    := $(B)/ensignd
 SERVER_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))
+TOOL      := $(B)/ensign
+TOOL_O    := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensign/*.c))
 MATRIX    := $(wildcard tests/compile/run)
 SCRIPTS   := $(wildcard tests/e2e/*.sh) $(if $(VARIANT),,$(wildcard tests/compile/*.sh))
 
 REPLAYS   := $(foreach f,$(FUZZ),"$(f) tests/fuzz/corpus/$(patsubst fuzz_%,%,$(notdir $(f)))")
 SERVICE   := $(B)/tests/peers/service
-BUILT     := $(SERVER) $(EXAMPLES) $(UNIT) $(E2E) $(FUZZ) $(SERVICE)
+BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(UNIT) $(E2E) $(FUZZ) $(SERVICE)
 
 # ---------------------------------------------------------------- targets
 
 .PHONY: all help deps demo test suite check check-asan check-valgrind check-mbedtls36 test-peers test-live \
-        soak fuzz bench server examples install uninstall clean
+        soak fuzz bench server tool examples install uninstall clean
 
-all: server examples
-	@echo "Built build/ensignd and build/examples. Next: make demo, make test, make help."
+all: server tool examples
+	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
 
 help:
 	@echo "make demo         install what is needed, build, send two events through a local server"
@@ -70,7 +72,8 @@ help:
 	@echo "make soak         the long runs"
 	@echo "make fuzz         each fuzz target for FUZZ_SECONDS [60]"
 	@echo "make bench        CPU an event beside grpc-go's, sizes, lines by section (Go)"
-	@echo "make              build/ensignd and build/examples; make server, make examples: one of them"
+	@echo "make              build/ensignd, build/ensign and build/examples; make server, make tool, make examples:"
+	@echo "                  one of them"
 	@echo "make deps         install what demo, test and check need"
 	@echo "make install      ensign.h and ensign.pc; DESTDIR, PREFIX [/usr/local]; make uninstall removes them"
 	@echo "make clean        remove build/"
@@ -155,12 +158,17 @@ fuzz:
 # ---------------------------------------------------------------- how things are built
 
 server: $(SERVER)
+tool: $(TOOL)
 examples: $(EXAMPLES)
 
 # A unit with the implementation in it, and what it includes; the .d files know the rest.
 $(SERVER): $(SERVER_O)
 	$(call say,LINK)
 	$(Q)$(C) -o $@ $(SERVER_O) $(LDFLAGS) $(LIBS_ensignd)
+
+$(TOOL): $(TOOL_O)
+	$(call say,LINK)
+	$(Q)$(C) -o $@ $(TOOL_O) $(LDFLAGS) $(LIBS)
 
 $(B)/obj/%.o: %.c ensign.h
 	$(call say,CC)
@@ -203,7 +211,7 @@ $(B)/examples/gen/%.pb.a: $(B)/examples/gen/%.pb.h
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(FLAGS_$(VARIANT)) -I$(@D) $(NANOPB) -c -o $(@:.a=.o) $(<:.h=.c)
 	$(Q)rm -f $@ && ar rcs $@ $(@:.a=.o)
 
--include $(SERVER_O:.o=.d) $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(FUZZ) $(EXAMPLES) $(FUZZERS))
+-include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(FUZZ) $(EXAMPLES) $(FUZZERS))
 
 # ---------------------------------------------------------------- install: one header, and how to link it
 

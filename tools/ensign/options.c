@@ -1,0 +1,554 @@
+/* options.c - see options.h */
+#include "options.h"
+#include "bits.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum {
+    KIND_FLAG, KIND_TIMES, KIND_TEXT, KIND_LIST, KIND_WORDS, KIND_NUMBER, KIND_REAL, KIND_MS, KIND_CHOICE
+} kind_t;
+
+typedef struct option_t {
+    uint32_t    commands;       /* that have it */
+    char        letter;         /* 0: none */
+    const char *name;
+    kind_t      kind;
+    const char *value;          /* as help shows it; of a choice: the words, with | between them */
+    size_t      at;             /* in options_t */
+    uint64_t    least, most;    /* of a number */
+    const char *help;
+} option_t;
+
+#define AT(field) offsetof(options_t, field)
+#define YEAR_MS 31536000000u
+#define DEDUPS "none|strict|datagram|key-grouped|unique-key|unique-field"
+
+static const option_t known[] = {
+    { C_PUBLISH, 'f', "--file", KIND_LIST, "FILE", AT(files), 0, 0,
+      "publish the whole of FILE as one event; can be repeated; -: standard input" },
+    { C_PUBLISH, 'l', "--lines", KIND_TEXT, "FILE", AT(lines), 0, 0,
+      "each line of FILE is an event [-: standard input]" },
+    { C_PUBLISH, 0, "--ndjson", KIND_FLAG, NULL, AT(ndjson), 0, 0,
+      "each line is one JSON value, which is checked" },
+    { C_PUBLISH, 'm', "--mimetype", KIND_TEXT, "TYPE", AT(mimetype), 0, 0,
+      "MIME type: a name or a number [text/plain; --ndjson: application/json; --file: by the file's "
+      "ending]" },
+    { C_PUBLISH, 't', "--type", KIND_TEXT, "NAME@1.2.3", AT(type), 0, 0,
+      "schema of the data, and its version" },
+    { C_PUBLISH, 'M', "--meta", KIND_LIST, "KEY=VALUE", AT(meta), 0, 0, "metadata; can be repeated" },
+    { C_PUBLISH, 'k', "--key", KIND_TEXT, "KEY", AT(key), 0, 0, "the events' key" },
+    { C_PUBLISH | C_BENCH, 'r', "--rate", KIND_REAL, "N", AT(rate), 0, 0,
+      "at most N events a second [as fast as they are taken]" },
+    { C_PUBLISH | C_SUBSCRIBE | C_BENCH, 'e', "--ensure-topic", KIND_FLAG, NULL, AT(ensure_topic), 0, 0,
+      "make the topic if there is none of that name" },
+    { C_PUBLISH, 'a', "--acks", KIND_FLAG, NULL, AT(acks), 0, 0,
+      "print a line for each event that was stored" },
+    { C_PUBLISH, 0, "--progress", KIND_FLAG, NULL, AT(progress), 0, 0,
+      "show progress [if standard error is a terminal]" },
+    { C_PUBLISH, 0, "--no-progress", KIND_FLAG, NULL, AT(no_progress), 0, 0, "show none" },
+    { C_PUBLISH, 0, "--close-timeout", KIND_MS, "TIME", AT(close_timeout_ms), 0, YEAR_MS,
+      "after ^C wait so long for answers [10s]" },
+
+    { C_EVENTS, 0, "--raw", KIND_FLAG, NULL, AT(raw), 0, 0,
+      "print the data of each event alone, as it is (on a terminal: escaped), and a newline" },
+    { C_EVENTS, '0', "--null", KIND_FLAG, NULL, AT(null), 0, 0,
+      "--raw, with a zero byte instead of the newline" },
+    { C_EVENTS, 0, "--no-newline", KIND_FLAG, NULL, AT(no_newline), 0, 0,
+      "--raw, with nothing between events" },
+    { C_EVENTS, 'n', "--count", KIND_NUMBER, "N", AT(count), 1, UINT64_MAX, "end after N events" },
+    { C_EVENTS | C_HEALTH, 0, "--timeout", KIND_MS, "TIME", AT(timeout_ms), 1, YEAR_MS,
+      "end after this time; exit status 6 if --count was not reached" },
+    { C_SUBSCRIBE, 0, "--idle", KIND_MS, "TIME", AT(idle_ms), 1, YEAR_MS,
+      "end when no event came for so long; exit status as of --timeout" },
+
+    { C_STATUS, 0, "--auth", KIND_FLAG, NULL, AT(auth), 0, 0, "ask the auth service instead" },
+
+    { C_CALL, 'f', "--file", KIND_LIST, "FILE", AT(files), 0, 0,
+      "one message of the request; can be repeated; -: standard input" },
+    { C_CALL, 0, "--in", KIND_CHOICE, "raw|hex", AT(in), 0, 0, "how files hold a message [raw]" },
+    { C_CALL, 0, "--out", KIND_CHOICE, "raw|hex", AT(out), 0, 0,
+      "how answers are printed: hex: a line each; raw: bytes, with nothing between messages [hex]" },
+    { C_CALL, 'H', "--header", KIND_LIST, "KEY:VALUE", AT(headers), 0, 0,
+      "metadata to send; the value of a key that ends in -bin is in hex; can be repeated" },
+    { C_CALL, 0, "--deadline", KIND_MS, "TIME", AT(deadline_ms), 1, UINT32_MAX - 1,
+      "of the whole call [none]" },
+    { C_CALL, 0, "--no-token", KIND_FLAG, NULL, AT(no_token), 0, 0, "send no token" },
+
+    { C_BENCH, 'n', "--events", KIND_NUMBER, "N", AT(events), 1, 10000000, "how many [100000]" },
+    { C_BENCH, 's', "--size", KIND_NUMBER, "BYTES", AT(size), 16, 4000000, "of the data of each [128]" },
+    { C_BENCH, 0, "--trips", KIND_NUMBER, "N", AT(trips), 0, 1000000, "round trips, one at a time [1000]" },
+    { C_BENCH, 0, "--no-subscribe", KIND_FLAG, NULL, AT(no_subscribe), 0, 0, "publish only" },
+
+    { C_HELP, 0, "--words", KIND_FLAG, NULL, AT(words), 0, 0,
+      "print command, option, value, a line each: for programs" },
+
+    { C_ONLINE, 'j', "--json", KIND_FLAG, NULL, AT(json), 0, 0, "print JSON, one object a line" },
+    { C_ALL, 0, "--color", KIND_CHOICE, "auto|always|never", AT(color), 0, 0,
+      "colours [auto: on a terminal, unless NO_COLOR is set]" },
+    { C_ONLINE, 'q', "--quiet", KIND_FLAG, NULL, AT(quiet), 0, 0,
+      "say nothing but errors on standard error" },
+    { C_ONLINE, 'v', "--verbose", KIND_TIMES, NULL, AT(verbose), 0, 0,
+      "say what the connection does; call: print metadata; twice: more" },
+    { C_ALL, 'h', "--help", KIND_FLAG, NULL, AT(help), 0, 0, "this" },
+};
+
+/* The same for all commands, and shown apart. */
+static const option_t connection[] = {
+    { C_ONLINE, 'E', "--endpoint", KIND_TEXT, "HOST:PORT", AT(endpoint), 0, 0,
+      "the server [ENSIGN_ENDPOINT; with a key ensign.rotational.app:443]" },
+    { C_ONLINE, 0, "--auth-url", KIND_TEXT, "URL", AT(auth_url), 0, 0,
+      "the auth service [ENSIGN_AUTH_URL; https://auth.rotational.app]" },
+    { C_ONLINE, 0, "--client-id", KIND_TEXT, "ID", AT(client_id), 0, 0, "the API key [ENSIGN_CLIENT_ID]" },
+    { C_ONLINE, 0, "--client-secret", KIND_TEXT, "SECRET", AT(client_secret), 0, 0,
+      "of that key; others can see it in the list of processes [ENSIGN_CLIENT_SECRET]" },
+    { C_ONLINE, 0, "--token", KIND_TEXT, "TOKEN", AT(token), 0, 0, "a bearer token, instead of a key" },
+    { C_ONLINE, 0, "--no-auth", KIND_FLAG, NULL, AT(no_auth), 0, 0, "use no key [ENSIGN_NO_AUTHENTICATION]" },
+    { C_ONLINE, 0, "--ca-file", KIND_TEXT, "FILE", AT(ca_file), 0, 0,
+      "trusted certificates, PEM [ENSIGN_CA_FILE; the system's]" },
+    { C_ONLINE, 0, "--server-name", KIND_TEXT, "NAME", AT(server_name), 0, 0,
+      "name that the server's certificate must have [the host of the endpoint]" },
+    { C_ONLINE, 0, "--plaintext", KIND_FLAG, NULL, AT(plaintext), 0, 0,
+      "no TLS to the endpoint [ENSIGN_INSECURE]" },
+    { C_ONLINE, 0, "--allow-plaintext-token", KIND_FLAG, NULL, AT(allow_plaintext_token), 0, 0,
+      "send key and token without TLS to other machines, too" },
+    { C_ONLINE, 0, "--insecure-skip-verify", KIND_FLAG, NULL, AT(insecure_skip_verify), 0, 0,
+      "take any certificate: anybody on the way can read along" },
+    { C_ONLINE, 0, "--name", KIND_TEXT, "NAME", AT(name), 0, 0, "who publishes, as subscribers see it" },
+    { C_ONLINE, 0, "--connect-timeout", KIND_MS, "TIME", AT(connect_timeout_ms), 1, UINT32_MAX - 1,
+      "of one attempt [20s]" },
+    { C_ONLINE, 0, "--request-timeout", KIND_MS, "TIME", AT(request_timeout_ms), 1, UINT32_MAX - 1,
+      "of one question to the server [30s]" },
+    { C_ONLINE, 0, "--retry", KIND_MS, "TIME", AT(retry_ms), 0, UINT32_MAX - 1,
+      "go on for so long when the server cannot be reached [0; publish and subscribe without end, once they "
+      "were connected]" },
+};
+
+static const char exits_text[] =
+    "Exit status: 0 done; 1 refused by the server, or not healthy; 2 used wrongly; 3 no connection;\n"
+    "4 wrong key or no permission; 5 no such topic or service; 6 the time was up; 130 ended by ^C;\n"
+    "141 nobody reads standard output.\n";
+
+static const char top_text[] =
+    "TIME is a number of seconds, or has a unit: 300ms, 2s, 5m, 1h. TOPIC is a name or an id.\n"
+    "Options can stand before and behind a command; -- ends them. An option goes before an environment\n"
+    "variable.\n"
+    "\n";
+
+const command_t *command_find(const char *name)
+{
+    for (const command_t *c = commands; c->name; c++)
+        if (strcmp(c->name, name) == 0) return c;
+    return NULL;
+}
+
+/* ---- help */
+
+static bool has_subcommands(const command_t *c)
+{
+    return c->run == NULL;
+}
+
+static bool is_subcommand(const command_t *c, const command_t *of)
+{
+    size_t n = strlen(of->name);
+    return strncmp(c->name, of->name, n) == 0 && c->name[n] == ' ';
+}
+
+/* Text from column `at` on, in lines of at most 100. */
+static void help_wrapped(const char *text, int at)
+{
+    int column = at;
+
+    while (*text != '\0') {
+        int n = (int)strcspn(text, " ");
+        if (column > at && column + 1 + n > 100) {
+            out_format("\n%*s", at, "");
+            column = at;
+        } else if (column > at) {
+            out_text(" ");
+            column++;
+        }
+        out_bytes(text, (size_t)n);
+        column += n;
+        text += n + (text[n] == ' ');
+    }
+    out_text("\n");
+}
+
+static void help_option(const option_t *k)
+{
+    char left[80];
+    int n = snprintf(left, sizeof left, "  %c%c%c %s%s%s", k->letter ? '-' : ' ', k->letter ? k->letter : ' ',
+                     k->letter ? ',' : ' ', k->name, k->value ? " " : "", k->value ? k->value : "");
+
+    out_format(n < 31 ? "%-31s" : "%s\n%31s", left, "");
+    help_wrapped(k->help, 31);
+}
+
+static void help_options(const char *title, const option_t *from, size_t count, uint32_t bit)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < count; i++) {
+        if (!(from[i].commands & bit)) continue;
+        if (!any) out_format("\n%s%s%s\n", out_color("1"), title, out_color("0"));
+        any = true;
+        help_option(&from[i]);
+    }
+}
+
+static void help_commands(const command_t *of)
+{
+    out_format("\n%sCommands%s\n", out_color("1"), out_color("0"));
+    for (const command_t *c = commands; c->name; c++) {
+        bool sub = strchr(c->name, ' ') != NULL;
+        if (of ? !is_subcommand(c, of) : sub) continue;
+        out_format("  %-26s  ", c->name);
+        help_wrapped(c->brief, 30);
+    }
+}
+
+static void help_command(const command_t *c)
+{
+    out_format("%sensign %s%s - %s\n\n", out_color("1"), c->name, out_color("0"), c->brief);
+    out_format("    ensign %s %s%s[option...]\n", c->name, c->args, c->args[0] != '\0' ? " " : "");
+    if (c->text) out_format("\n%s", c->text);
+    if (has_subcommands(c)) {
+        help_commands(c);
+        out_format("\nensign %s COMMAND --help tells more.\n", c->name);
+        return;
+    }
+    help_options("Options", known, COUNT_OF(known), c->bit);
+    help_options("Connection", connection, COUNT_OF(connection), c->bit);
+    out_text("\n");
+    out_text(exits_text);
+}
+
+static void help_top(void)
+{
+    out_format("%sensign%s - publish and read events of an Ensign server, and call any gRPC server\n\n",
+               out_color("1"), out_color("0"));
+    out_text(
+        "    ensign COMMAND [argument...] [option...]\n    ensign COMMAND --help\n    ensign --version\n");
+    help_commands(NULL);
+    help_options("Connection, of all of them", connection, COUNT_OF(connection), C_ONLINE);
+    out_text("\n");
+    out_text(top_text);
+    out_text(exits_text);
+}
+
+/* For the tests of the completions and of the manual page. */
+static void help_words(void)
+{
+    const option_t *tables[] = { known, connection };
+    const size_t counts[] = { COUNT_OF(known), COUNT_OF(connection) };
+
+    for (const command_t *c = commands; c->name; c++) {
+        out_format("%s\n", c->name);
+        for (size_t t = 0; t < 2; t++) {
+            for (size_t i = 0; i < counts[t]; i++) {
+                const option_t *k = &tables[t][i];
+                if (!(k->commands & c->bit)) continue;
+                out_format("%s\t%s\t%s\n", c->name, k->name, k->value ? k->value : "");
+                if (k->letter) out_format("%s\t-%c\t%s\n", c->name, k->letter, k->value ? k->value : "");
+            }
+        }
+    }
+}
+
+int run_help(const options_t *o)
+{
+    char name[64];
+    const command_t *c;
+
+    if (o->words) return help_words(), EXIT_DONE;
+    if (o->args.count == 0) return help_top(), EXIT_DONE;
+    snprintf(name, sizeof name, "%s%s%s", o->args.at[0], o->args.count > 1 ? " " : "",
+             o->args.count > 1 ? o->args.at[1] : "");
+    c = command_find(name);
+    if (!c) return options_refuse(NULL, "%s is no command of ensign; ensign --help lists them", name);
+    help_command(c);
+    return EXIT_DONE;
+}
+
+/* ---- reading */
+
+int options_refuse(const options_t *o, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (o && o->command) complain("%s: %s", o->command->name, text);
+    else complain("%s", text);
+    return EXIT_USAGE;
+}
+
+static bool named(const option_t *k, const char *arg, size_t len)
+{
+    if (arg[1] != '-') return k->letter != 0 && arg[1] == k->letter;
+    return strlen(k->name) == len && memcmp(k->name, arg, len) == 0;
+}
+
+/* The option that `arg` begins with, of a command of these; any = ~0 finds how it is written, which is the
+ * same with all commands. */
+static const option_t *find(const char *arg, uint32_t of)
+{
+    size_t len = strcspn(arg, "=");
+
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if ((known[i].commands & of) && named(&known[i], arg, len)) return &known[i];
+    for (size_t i = 0; i < COUNT_OF(connection); i++)
+        if ((connection[i].commands & of) && named(&connection[i], arg, len)) return &connection[i];
+    return NULL;
+}
+
+static bool takes_value(const option_t *k)
+{
+    return k->kind != KIND_FLAG && k->kind != KIND_TIMES;
+}
+
+static bool is_option(const char *arg)
+{
+    return arg[0] == '-' && arg[1] != '\0';
+}
+
+/* How many words of argv the option at i takes: 1 or 2. */
+static int option_span(const char *arg)
+{
+    const option_t *k = find(arg, ~0u);
+
+    if (!k || !takes_value(k)) return 1;
+    if (arg[1] == '-') return strchr(arg, '=') ? 1 : 2;
+    return arg[2] != '\0' ? 1 : 2;
+}
+
+/* Finds the words of the command among the options: argv's places of them, 0: none. */
+static const command_t *find_command(int argc, char **argv, int *first, int *second)
+{
+    const command_t *c = NULL;
+    char name[64];
+
+    *first = *second = 0;
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0;
+         i += is_option(argv[i]) ? option_span(argv[i]) : 1) {
+        if (is_option(argv[i])) continue;
+        if (*first == 0) {
+            *first = i;
+            c = command_find(argv[i]);
+            if (!c || !has_subcommands(c)) return c;
+        } else {
+            snprintf(name, sizeof name, "%s %s", c->name, argv[i]);
+            *second = i;
+            return command_find(name);
+        }
+    }
+    return c;
+}
+
+static void list_add(list_t *l, const char *text)
+{
+    l->at = x_realloc(l->at, (l->count + 1) * sizeof *l->at);
+    l->at[l->count++] = text;
+}
+
+/* "a,b,c"; the copy lives as long as the program */
+static void list_split(list_t *l, const char *text)
+{
+    size_t n = strlen(text) + 1;
+    char *copy = x_realloc(NULL, n), *save = NULL;
+
+    memcpy(copy, text, n);
+    for (char *word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) list_add(l, word);
+}
+
+/* From 1 on; 0: it is none of them */
+static int choice_of(const char *words, const char *text)
+{
+    size_t len = strlen(text), n;
+
+    for (int i = 1; *words != '\0'; i++, words += n + (words[n] == '|')) {
+        n = strcspn(words, "|");
+        if (n == len && memcmp(words, text, n) == 0) return i;
+    }
+    return 0;
+}
+
+static bool store_number(options_t *o, const option_t *k, const char *value)
+{
+    uint64_t *to = (uint64_t *)(void *)((char *)o + k->at);
+
+    if (k->kind == KIND_MS) {
+        if (text_to_ms(value, to) && *to >= k->least && *to <= k->most) return true;
+        options_refuse(o, "%s %s is no time; give seconds, or a number with a unit: 300ms, 2s, 5m, 1h",
+                       k->name, value);
+        return false;
+    }
+    if (text_to_u64(value, to) && *to >= k->least && *to <= k->most) return true;
+    if (k->most == UINT64_MAX) {
+        options_refuse(o, "%s %s: give a whole number from %" PRIu64 " on", k->name, value, k->least);
+    } else {
+        options_refuse(o, "%s %s: give a whole number from %" PRIu64 " to %" PRIu64, k->name, value, k->least,
+                       k->most);
+    }
+    return false;
+}
+
+static bool store(options_t *o, const option_t *k, const char *value)
+{
+    void *at = (char *)o + k->at;
+
+    switch (k->kind) {
+    case KIND_FLAG:
+        *(bool *)at = true;
+        return true;
+    case KIND_TIMES:
+        ++*(uint64_t *)at;
+        return true;
+    case KIND_TEXT:
+        *(const char **)at = value;
+        return true;
+    case KIND_LIST:
+        list_add(at, value);
+        return true;
+    case KIND_WORDS:
+        list_split(at, value);
+        return true;
+    case KIND_NUMBER:
+    case KIND_MS:
+        if (k->at == AT(retry_ms)) o->retry_given = true;
+        return store_number(o, k, value);
+    case KIND_REAL:
+        if (text_to_double(value, at) && *(double *)at > 0) return true;
+        options_refuse(o, "%s %s: give a number above 0", k->name, value);
+        return false;
+    case KIND_CHOICE:
+        *(int *)at = choice_of(k->value, value);
+        if (*(int *)at > 0) return true;
+        options_refuse(o, "%s %s: give one of %s", k->name, value, k->value);
+        return false;
+    }
+    return false;
+}
+
+static bool unknown(const options_t *o, const char *arg)
+{
+    size_t len = arg[1] == '-' ? strcspn(arg, "=") : 2;
+    const char *name = o->command ? o->command->name : "";
+
+    options_refuse(o, "there is no option %.*s here; see ensign %s%s--help", (int)len, arg, name,
+                   name[0] != '\0' ? " " : "");
+    return false;
+}
+
+/* Letters that take no value can stand together: -jq */
+static bool read_letters(options_t *o, uint32_t bit, const char *arg, const char *next, bool *used_next)
+{
+    for (const char *p = arg + 1; *p != '\0'; p++) {
+        const char one[3] = { '-', *p, '\0' };
+        const option_t *k = find(one, bit);
+        if (!k) return unknown(o, one);
+        if (!takes_value(k)) {
+            if (!store(o, k, NULL)) return false;
+            continue;
+        }
+        if (p[1] != '\0') return store(o, k, p + 1);
+        *used_next = true;
+        if (next) return store(o, k, next);
+        options_refuse(o, "-%c needs a value behind it: %s", *p, k->value);
+        return false;
+    }
+    return true;
+}
+
+static bool read_long(options_t *o, uint32_t bit, const char *arg, const char *next, bool *used_next)
+{
+    const option_t *k = find(arg, bit);
+    const char *equals = strchr(arg, '=');
+
+    if (!k) return unknown(o, arg);
+    if (!takes_value(k)) {
+        if (!equals) return store(o, k, NULL);
+        options_refuse(o, "%s takes no value; leave out %s", k->name, equals);
+        return false;
+    }
+    if (equals) return store(o, k, equals + 1);
+    *used_next = true;
+    if (next) return store(o, k, next);
+    options_refuse(o, "%s needs a value behind it: %s", k->name, k->value);
+    return false;
+}
+
+static bool read_all(options_t *o, int argc, char **argv, int first, int second)
+{
+    uint32_t bit = o->command && !has_subcommands(o->command) ? o->command->bit : (uint32_t)C_HELP;
+    bool ended = false;
+
+    for (int i = 1; i < argc; i++) {
+        const char *next = i + 1 < argc ? argv[i + 1] : NULL;
+        bool used_next = false;
+        if (i == first || i == second) continue;
+        if (!ended && strcmp(argv[i], "--") == 0) ended = true;
+        else if (ended || !is_option(argv[i])) list_add(&o->args, argv[i]);
+        else if (argv[i][1] == '-' ? !read_long(o, bit, argv[i], next, &used_next)
+                                   : !read_letters(o, bit, argv[i], next, &used_next)) return false;
+        if (used_next) i++;
+    }
+    return true;
+}
+
+static int check_args(const options_t *o)
+{
+    const command_t *c = o->command;
+
+    if (has_subcommands(c))
+        return options_refuse(o, "a command must follow; ensign %s --help lists them", c->name);
+    if (o->args.count < c->least)
+        return options_refuse(o, "something is missing: ensign %s %s", c->name, c->args);
+    if (o->args.count > c->most)
+        return options_refuse(o, "\"%s\" is too much: ensign %s %s", o->args.at[c->most], c->name, c->args);
+    return EXIT_DONE;
+}
+
+static int no_command(const options_t *o, const char *word, const char *second)
+{
+    if (second)
+        return options_refuse(o, "%s has no command %s; ensign %s --help lists those there are", word, second,
+                              word);
+    if (word) return options_refuse(o, "%s is no command of ensign; ensign --help lists them", word);
+    return options_refuse(o, "give a command; ensign --help lists them");
+}
+
+static bool wants_version(int argc, char **argv)
+{
+    for (int i = 1; i < argc && is_option(argv[i]) && strcmp(argv[i], "--") != 0; i += option_span(argv[i]))
+        if (strcmp(argv[i], "--version") == 0 || strcmp(argv[i], "-V") == 0) return true;
+    return false;
+}
+
+int options_read(options_t *o, int argc, char **argv, bool *done)
+{
+    int first, second;
+
+    memset(o, 0, sizeof *o);
+    o->close_timeout_ms = 10000;
+    o->events = 100000;
+    o->size = 128;
+    o->trips = 1000;
+    output_setup(COLOR_AUTO, false);
+    *done = true;
+    if (wants_version(argc, argv)) return out_text("ensign " ENSIGN_VERSION "\n"), EXIT_DONE;
+    o->command = find_command(argc, argv, &first, &second);
+    if (first > 0 && !o->command) return no_command(o, argv[first], second ? argv[second] : NULL);
+    if (!read_all(o, argc, argv, first, second)) return EXIT_USAGE;
+    output_setup(o->color > 0 ? (color_t)(o->color - 1) : COLOR_AUTO, o->quiet);
+    if (o->help && o->command) return help_command(o->command), EXIT_DONE;
+    if (o->help) return help_top(), EXIT_DONE;
+    if (!o->command) return no_command(o, NULL, NULL);
+    *done = false;
+    return check_args(o);
+}

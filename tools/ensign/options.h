@@ -1,0 +1,94 @@
+/* options.h - the commands and options of ensign: one table of each, from which arguments are read, help is
+ * printed, and the completions and the manual page are checked */
+#ifndef ENSIGN_CLI_OPTIONS_H
+#define ENSIGN_CLI_OPTIONS_H
+#include "output.h"
+
+enum {                          /* exit status; 128 + N: ended by signal N */
+    EXIT_DONE = 0,
+    EXIT_FAILED = 1,            /* refused, nacked, or not healthy */
+    EXIT_USAGE = 2,
+    EXIT_LINK = 3,              /* no connection, or it was lost */
+    EXIT_DENIED = 4,            /* no valid key, or no permission */
+    EXIT_ABSENT = 5,            /* there is no such topic, or service */
+    EXIT_LATE = 6,              /* the time was up */
+    EXIT_SIGNAL = 128
+};
+
+typedef struct list_t { const char **at; size_t count; } list_t;
+
+typedef struct options_t options_t;
+
+typedef struct command_t {
+    const char *name;           /* "topics create" */
+    const char *args;           /* as help shows them */
+    const char *brief;          /* one line */
+    const char *text;           /* what there is to say, in paragraphs; the lines are broken by hand */
+    uint32_t    bit;            /* of this command in an option's `commands` */
+    unsigned    least, most;    /* arguments */
+    int       (*run)(const options_t *o);   /* an exit status; NULL: only its sub-commands do something */
+} command_t;
+
+struct options_t {
+    const command_t *command;
+    list_t args;
+    /* connection */
+    const char *endpoint, *auth_url, *client_id, *client_secret, *token, *credentials, *ca_file, *server_name;
+    const char *name;
+    bool plaintext, insecure_skip_verify, allow_plaintext_token, no_auth;
+    uint64_t connect_timeout_ms, request_timeout_ms, retry_ms;
+    bool retry_given;
+    /* output */
+    int  color;                 /* color_t */
+    bool json, quiet, help, version, words;
+    uint64_t verbose;           /* how often it was given */
+    /* events */
+    list_t files, meta, params, headers, keys, fields;
+    const char *lines, *mimetype, *type, *key, *group, *filter;
+    bool ndjson, raw, null, no_newline, ensure_topic, include_duplicates, acks, progress, no_progress;
+    double rate;
+    uint64_t count, timeout_ms, idle_ms, close_timeout_ms;
+    /* topics */
+    int  dedup, offset;         /* place in the list of choices, from 1 on; 0: not given */
+    bool overwrite_duplicate, yes, if_missing;
+    /* status, health */
+    bool auth, watch;
+    const char *service;
+    /* call */
+    int  in, out;               /* form_t */
+    uint64_t deadline_ms;
+    bool no_token;
+    /* bench */
+    uint64_t events, size, trips;
+    bool no_subscribe;
+};
+
+enum { FORM_DEFAULT, FORM_RAW, FORM_HEX };  /* of --in and --out */
+
+/* EXIT_DONE, or an exit status with what is wrong said. --help and --version are answered there: *done. */
+int options_read(options_t *o, int argc, char **argv, bool *done);
+
+/* Says how this command is used wrongly; returns EXIT_USAGE. */
+int options_refuse(const options_t *o, const char *format, ...);
+
+extern const command_t commands[];      /* ends with a NULL name */
+const command_t *command_find(const char *name);
+
+int run_publish(const options_t *o);
+int run_subscribe(const options_t *o);
+int run_query(const options_t *o);
+int run_topics_ls(const options_t *o);
+int run_topics_names(const options_t *o);
+int run_topics_show(const options_t *o);
+int run_topics_create(const options_t *o);
+int run_topics_exists(const options_t *o);
+int run_topics_archive(const options_t *o);
+int run_topics_rm(const options_t *o);
+int run_topics_policy(const options_t *o);
+int run_info(const options_t *o);
+int run_status(const options_t *o);
+int run_health(const options_t *o);
+int run_call(const options_t *o);
+int run_bench(const options_t *o);
+int run_help(const options_t *o);
+#endif

@@ -1,0 +1,425 @@
+/* publish.c - ensign publish: arguments, files and lines become events; what came of them is counted
+ *
+ * Memory is constant: a line waits in the input's buffer until the publisher's ring takes it, and while it
+ * waits nothing more is read. */
+#include "input.h"
+#include "session.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define TURN_EVENTS 1024        /* taken from the source between two looks at the network */
+#define NACKS_SHOWN 10
+#define PROGRESS_MS 200
+#define PROGRESS_SLOW_MS 1000   /* where each line of it stays */
+
+typedef enum { FROM_ARGS, FROM_FILES, FROM_LINES } source_t;
+
+typedef struct publish_t {
+    session_t s;
+    const options_t *o;
+    ensign_publisher_t pub;
+    ensign_event_t e;           /* its data changes, the rest is the same for all */
+    ensign_pair_t *pairs;
+    source_t source;
+    size_t   at;                /* in the arguments, the files */
+    input_t  in;
+    uint8_t *whole;             /* a file as one event */
+    bool     pending;           /* e is not accepted yet */
+    bool     room, dry, done;   /* the ring has room; the input has nothing now; nor ever will */
+    bool     closing, ended;
+    bool     progress;
+    uint64_t put, bytes;        /* accepted */
+    uint64_t nacked, shown;     /* shown: of them */
+    int      first_nack;
+    ensign_stats_t stats;
+    uint64_t start_ms, shown_ms;
+} publish_t;
+
+/* ---- what the options say of the events */
+
+static int32_t mime_of_ending(const char *path)
+{
+    static const struct { const char *ending; int32_t mime; } known[] = {
+        { ".txt", ENSIGN_MIME_TEXT_PLAIN }, { ".csv", ENSIGN_MIME_TEXT_CSV },
+        { ".html", ENSIGN_MIME_TEXT_HTML }, { ".ics", ENSIGN_MIME_TEXT_CALENDAR },
+        { ".json", ENSIGN_MIME_APPLICATION_JSON }, { ".jsonl", ENSIGN_MIME_APPLICATION_JSON_LINES },
+        { ".ndjson", ENSIGN_MIME_APPLICATION_JSON_LINES }, { ".jsonld", ENSIGN_MIME_APPLICATION_JSON_LD },
+        { ".xml", ENSIGN_MIME_APPLICATION_XML }, { ".parquet", ENSIGN_MIME_APPLICATION_PARQUET },
+        { ".avro", ENSIGN_MIME_APPLICATION_AVRO }, { ".pdf", ENSIGN_MIME_APPLICATION_PDF },
+        { ".jar", ENSIGN_MIME_APPLICATION_JAVA_ARCHIVE }, { ".bson", ENSIGN_MIME_APPLICATION_BSON },
+    };
+    const char *slash = strrchr(path, '/'), *dot = strrchr(slash ? slash : path, '.');
+
+    for (size_t i = 0; dot && i < COUNT_OF(known); i++)
+        if (strcasecmp(dot, known[i].ending) == 0) return known[i].mime;
+    return ENSIGN_MIME_APPLICATION_OCTET_STREAM;
+}
+
+static int read_mime(const options_t *o, int32_t *out)
+{
+    uint64_t number;
+
+    *out = o->ndjson ? ENSIGN_MIME_APPLICATION_JSON : ENSIGN_MIME_TEXT_PLAIN;
+    if (!o->mimetype) return EXIT_DONE;
+    if (text_to_u64(o->mimetype, &number) && number <= INT32_MAX) {
+        *out = (int32_t)number;
+        return EXIT_DONE;
+    }
+    if (ensign_mime_parse(ensign_str(o->mimetype), out) == ENSIGN_OK) return EXIT_DONE;
+    return options_refuse(
+        o,
+        "--mimetype %s is no type that the service knows; give one such as application/json "
+        "or text/csv, or a number: 1000 to 1009 are for formats of your own",
+        o->mimetype);
+}
+
+static int read_type(const options_t *o, ensign_type_t *out)
+{
+    const char *at = o->type ? strrchr(o->type, '@') : NULL;
+    size_t len = at ? (size_t)(at - o->type) : 0;
+    char *name;
+
+    if (!o->type) return EXIT_DONE;
+    name = x_realloc(NULL, len + 1); /* the event points at it: it lives as long as the program */
+    memcpy(name, o->type, len);
+    name[len] = '\0';
+    if (at && ensign_type_parse(out, name, at + 1) == ENSIGN_OK) return EXIT_DONE;
+    free(name);
+    return options_refuse(o, "--type %s: give a name and a semantic version, such as Update@1.2.3", o->type);
+}
+
+static int read_pairs(publish_t *p)
+{
+    const list_t *l = &p->o->meta;
+
+    p->pairs = x_realloc(NULL, (l->count + 1) * sizeof *p->pairs);
+    for (size_t i = 0; i < l->count; i++) {
+        const char *equals = strchr(l->at[i], '=');
+        size_t len = equals ? (size_t)(equals - l->at[i]) : 0;
+        char *key;
+        if (len == 0 || !text_is_utf8(ensign_str(l->at[i])))
+            return options_refuse(p->o, "--meta %s: give KEY=VALUE, in UTF-8", l->at[i]);
+        key = x_realloc(NULL, len + 1);
+        memcpy(key, l->at[i], len);
+        key[len] = '\0';
+        p->pairs[i].key = key;
+        p->pairs[i].value = equals + 1;
+    }
+    p->e.pairs = p->pairs;
+    p->e.pair_count = l->count;
+    return EXIT_DONE;
+}
+
+static int read_source(publish_t *p)
+{
+    const options_t *o = p->o;
+    bool args = o->args.count > 1, lines = o->lines || o->ndjson;
+
+    if (args + (o->files.count > 0) + lines > 1)
+        return options_refuse(o, "DATA, --file and --lines (or --ndjson) are three sources; use one of them");
+    p->source = args ? FROM_ARGS : o->files.count > 0 ? FROM_FILES : FROM_LINES;
+    p->at = args ? 1 : 0;
+    if (p->source == FROM_LINES && !input_open(&p->in, o->lines ? o->lines : "-")) return EXIT_USAGE;
+    return EXIT_DONE;
+}
+
+static int read_event(publish_t *p)
+{
+    const options_t *o = p->o;
+    ensign_ulid_t id;
+    int status = read_mime(o, &p->e.mimetype);
+
+    if (status == EXIT_DONE) status = read_type(o, &p->e.type);
+    if (status == EXIT_DONE) status = read_pairs(p);
+    if (status == EXIT_DONE) status = read_source(p);
+    if (o->key) p->e.key = ensign_str(o->key);
+    if (topic_is_id(o->args.at[0], &id)) {
+        p->e.to = id;
+        if (o->ensure_topic)
+            return options_refuse(o, "--ensure-topic makes a topic by its name; %s is an id", o->args.at[0]);
+    }
+    return status;
+}
+
+/* ---- the source */
+
+static line_t next_file(publish_t *p)
+{
+    const char *path = p->o->files.at[p->at];
+
+    free(p->whole);
+    if (!input_whole(path, &p->whole, &p->e.data.len)) return LINE_TOO_LONG;
+    p->e.data.ptr = p->whole;
+    if (!p->o->mimetype) p->e.mimetype = mime_of_ending(path);
+    p->e.tag = ++p->at;
+    return LINE_GOT;
+}
+
+/* Empty lines are passed over. */
+static line_t next_line(publish_t *p)
+{
+    line_t got;
+
+    do got = input_line(&p->in, &p->e.data);
+    while (got == LINE_GOT && p->e.data.len == 0);
+    p->e.tag = p->in.line;
+    if (got == LINE_TOO_LONG) {
+        complain("%s: line %" PRIu64
+                 " has over %u bytes, the most that an event may have; it and the rest are not "
+                 "published",
+                 p->in.name, p->in.line + 1, EVENT_MAX);
+    }
+    if (got == LINE_GOT && p->o->ndjson && !text_is_json(p->e.data)) {
+        complain("%s: line %" PRIu64
+                 " is no JSON value; it and the rest are not published: mend it, or leave out "
+                 "--ndjson",
+                 p->in.name, p->in.line);
+        return LINE_TOO_LONG;
+    }
+    return got;
+}
+
+static line_t next_of_source(publish_t *p)
+{
+    const options_t *o = p->o;
+
+    if (p->source == FROM_LINES) return next_line(p);
+    if (p->source == FROM_FILES) return p->at < o->files.count ? next_file(p) : LINE_EOF;
+    if (p->at == o->args.count) return LINE_EOF;
+    p->e.data = ensign_str(o->args.at[p->at]);
+    p->e.tag = p->at++;
+    return LINE_GOT;
+}
+
+/* ---- publishing */
+
+/* Milliseconds until --rate lets the next event go; 0: now. */
+static int pace(const publish_t *p)
+{
+    double due_ms, gone_ms = (double)(ensign_now_ms() - p->start_ms);
+
+    if (p->o->rate <= 0) return 0;
+    due_ms = (double)p->put * 1000 / p->o->rate;
+    if (due_ms <= gone_ms) return 0;
+    return due_ms - gone_ms < 1 ? 1 : due_ms - gone_ms > 1000 ? 1000 : (int)(due_ms - gone_ms);
+}
+
+static void put(publish_t *p)
+{
+    int rc = ensign_publish(p->s.c, p->pub, &p->e);
+
+    if (rc == ENSIGN_OK) {
+        p->put++;
+        p->bytes += p->e.data.len;
+    } else if (rc > 0) {
+        p->room = false; /* AGAIN: until ROOM; ENDED: END is next */
+    } else {
+        session_error(&p->s, p->source == FROM_LINES ? p->in.name : NULL, ensign_error(p->s.c));
+        p->done = true;
+    }
+    p->pending = rc > 0;
+}
+
+/* One event, if there is one. False: not now. */
+static bool take_one(publish_t *p)
+{
+    if (!p->pending) {
+        line_t got = next_of_source(p);
+        if (got == LINE_NONE && !p->in.regular) p->dry = true;
+        if (got == LINE_NONE && p->in.regular && !input_read(&p->in)) got = LINE_TOO_LONG;
+        if (got == LINE_EOF || got == LINE_TOO_LONG) p->done = true;
+        if (got == LINE_TOO_LONG) session_fail(&p->s, EXIT_FAILED);
+        if (got != LINE_GOT) return got == LINE_NONE && !p->dry;
+        p->pending = true;
+    }
+    put(p);
+    return true;
+}
+
+static void take(publish_t *p)
+{
+    for (int i = 0; i < TURN_EVENTS && p->room && !p->dry && !p->done && pace(p) == 0; i++)
+        if (!take_one(p)) return;
+}
+
+static void close_down(publish_t *p, uint32_t ms)
+{
+    p->done = true;
+    if (!p->ended) ensign_publisher_close(p->s.c, p->pub, ms);
+    p->closing = true;
+}
+
+/* ---- answers */
+
+static const char *number_name(const publish_t *p)
+{
+    return p->source == FROM_LINES ? "line" : "event";
+}
+
+static void print_ack(const publish_t *p, const ensign_notice_ack_t *a)
+{
+    char time[TIME_TEXT];
+
+    if (p->o->json) {
+        json_object(NULL);
+        json_text("kind", "ack");
+        json_uint(number_name(p), a->tag);
+        json_time("committed", a->committed);
+        json_close();
+    } else {
+        out_format("ack %" PRIu64 " %s\n", a->tag, text_time(a->committed, time));
+    }
+}
+
+static void print_nack(publish_t *p, const ensign_notice_t *n)
+{
+    const ensign_notice_nack_t *a = &n->as.nack;
+    const char *text = n->error ? n->error->text : "";
+
+    if (p->nacked++ == 0) p->first_nack = a->code;
+    if (p->o->json) {
+        json_object(NULL);
+        json_text("kind", "nack");
+        json_uint(number_name(p), a->tag);
+        json_text("code", ensign_nack_name(a->code));
+        json_text("stored", a->stored == ENSIGN_STORED_NO ? "no" : "maybe");
+        json_text("error", text);
+        json_close();
+    } else if (a->code < ENSIGN_NACK_NOT_SENT && p->shown++ < NACKS_SHOWN) { /* else END tells why */
+        complain("%s %" PRIu64 " is not stored: %s", number_name(p), a->tag, text);
+        if (p->shown == NACKS_SHOWN) complain("from here on they are only counted; --json prints each");
+    }
+}
+
+static void answers(publish_t *p)
+{
+    const ensign_notice_t *n;
+
+    while ((n = session_pull(&p->s)) != NULL) {
+        if (n->handle != p->pub.id) continue;
+        if (n->type == ENSIGN_NOTICE_ACK) print_ack(p, &n->as.ack);
+        if (n->type == ENSIGN_NOTICE_NACK) print_nack(p, n);
+        if (n->type == ENSIGN_NOTICE_ROOM) p->room = true;
+        if (n->type != ENSIGN_NOTICE_END) continue;
+        ensign_stats(p->s.c, p->pub.id, &p->stats);
+        if (n->error) session_error(&p->s, NULL, n->error);
+        p->ended = p->done = true;
+    }
+    if (!p->ended) ensign_stats(p->s.c, p->pub.id, &p->stats);
+}
+
+static void show_progress(publish_t *p)
+{
+    uint64_t now = ensign_now_ms(), every = err_is_terminal() ? PROGRESS_MS : PROGRESS_SLOW_MS;
+    double seconds = (double)(now - p->start_ms) / 1000;
+    char put_text[NUMBER_TEXT], acked[NUMBER_TEXT], rate[NUMBER_TEXT], part[16] = "";
+
+    if (!p->progress || now - p->shown_ms < every || seconds <= 0) return;
+    p->shown_ms = now;
+    if (p->in.size > 0) snprintf(part, sizeof part, "%3d %%  ", (int)(p->in.taken * 100 / p->in.size));
+    progress("%s%s read  %s stored  %s not  %s/s", part, text_number(p->put, put_text),
+             text_number(p->stats.acked, acked), p->nacked ? "some" : "0",
+             text_number((uint64_t)((double)p->stats.acked / seconds), rate));
+}
+
+/* ---- the whole */
+
+static int wait_ms(const publish_t *p)
+{
+    int ms = p->room && !p->done && !p->dry ? pace(p) : -1;
+
+    if (p->progress && (ms < 0 || ms > PROGRESS_MS)) ms = PROGRESS_MS;
+    return ms;
+}
+
+static void loop(publish_t *p)
+{
+    while (!p->ended) {
+        woke_t woke;
+        take(p);
+        if (p->done && !p->pending && !p->closing) close_down(p, ENSIGN_FOREVER);
+        woke = session_wait(&p->s, p->dry && !p->done ? p->in.fd : -1, wait_ms(p));
+        answers(p);
+        if (woke == WOKE_OVER) return;
+        if (woke == WOKE_STOP) close_down(p, (uint32_t)p->o->close_timeout_ms);
+        if (woke == WOKE_INPUT) {
+            p->dry = false;
+            if (!input_read(&p->in)) session_fail(&p->s, EXIT_FAILED);
+        }
+        show_progress(p);
+    }
+}
+
+static void summary(publish_t *p)
+{
+    double seconds = (double)(ensign_now_ms() - p->start_ms) / 1000;
+    uint64_t acked = p->stats.acked, left = p->put - acked - p->nacked;
+    char put_text[NUMBER_TEXT], acked_text[NUMBER_TEXT], nacked[NUMBER_TEXT], left_text[NUMBER_TEXT],
+        time[NUMBER_TEXT], rate[NUMBER_TEXT], size[NUMBER_TEXT];
+
+    if (p->nacked + left > 0)
+        session_fail(&p->s, acked == 0 && p->nacked > 0 ? exit_of_nack(p->first_nack) : EXIT_FAILED);
+    if (p->o->json) {
+        json_object(NULL);
+        json_text("kind", "summary");
+        json_uint("published", p->put);
+        json_uint("acked", acked);
+        json_uint("nacked", p->nacked);
+        json_uint("unanswered", left);
+        json_uint("bytes", p->bytes);
+        json_number("seconds", seconds);
+        json_close();
+        return;
+    }
+    say("%s of %s events stored, %s refused%s%s, in %s", text_number(acked, acked_text),
+        text_number(p->put, put_text), text_number(p->nacked, nacked), left ? ", without answer " : "",
+        left ? text_number(left, left_text) : "", text_duration(seconds, time));
+    if (acked > 0 && seconds > 0)
+        say("%s events/s, %s/s", text_number((uint64_t)((double)acked / seconds), rate),
+            text_size((double)p->bytes / seconds, size));
+}
+
+static bool open_publisher(publish_t *p)
+{
+    const options_t *o = p->o;
+    const char *topic = o->args.at[0];
+    ensign_publisher_desc_t d;
+    ensign_ulid_t id;
+
+    if (!session_open(&p->s, o, true)) return false;
+    if (o->ensure_topic && !session_answer(&p->s, ensign_topic_ensure(p->s.c, topic, NULL).id, NULL))
+        return false;
+    memset(&d, 0, sizeof d);
+    if (!topic_is_id(topic, &id)) d.topic = topic;
+    d.quiet_acks = !o->acks;
+    p->pub = ensign_publisher_open(p->s.c, &d);
+    if (p->pub.id != 0) return true;
+    session_error(&p->s, NULL, ensign_error(p->s.c));
+    return false;
+}
+
+int run_publish(const options_t *o)
+{
+    static publish_t p;
+    int status;
+
+    p.o = o;
+    p.in.fd = -1;
+    p.room = true;
+    p.progress = !o->no_progress && !o->quiet && (o->progress || err_is_terminal());
+    status = read_event(&p);
+    if (status != EXIT_DONE) return status;
+    if (open_publisher(&p)) {
+        p.start_ms = p.shown_ms = ensign_now_ms();
+        loop(&p);
+        progress("");
+        summary(&p);
+    }
+    input_close(&p.in);
+    free(p.whole);
+    free(p.pairs);
+    return session_end(&p.s);
+}

@@ -1,0 +1,304 @@
+/* session.c - see session.h */
+#include "session.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FIRST_LOOK_MS 100       /* while nothing is open yet: how often to look for a fault */
+
+static struct { volatile sig_atomic_t number; int pipe[2]; } stop = { 0, { -1, -1 } };
+
+/* ---- exit statuses */
+
+int exit_of(const ensign_error_t *e)
+{
+    if (!e) return EXIT_FAILED;
+    switch (e->code) {
+    case ENSIGN_E_ARGUMENT: case ENSIGN_E_FILE: case ENSIGN_E_FORMAT:
+        return EXIT_USAGE;
+    case ENSIGN_E_UNKNOWN_TOPIC: case ENSIGN_E_NOT_FOUND:
+        return EXIT_ABSENT;
+    case ENSIGN_E_PERMISSION_DENIED: case ENSIGN_E_UNAUTHENTICATED: case ENSIGN_E_CREDENTIALS:
+        return EXIT_DENIED;
+    case ENSIGN_E_UNAVAILABLE: case ENSIGN_E_AUTH:
+        return EXIT_LINK;
+    case ENSIGN_E_DEADLINE_EXCEEDED: case ENSIGN_TIMEOUT:
+        return EXIT_LATE;
+    case ENSIGN_E_NACK:
+        return exit_of_nack(e->native);
+    }
+    return e->code <= ENSIGN_E_RESOLVE && e->code > ENSIGN_E_GRPC ? EXIT_LINK : EXIT_FAILED;
+}
+
+int exit_of_nack(int code)
+{
+    if (code == ENSIGN_NACK_TOPIC_UNKNOWN || code == ENSIGN_NACK_TOPIC_DELETED) return EXIT_ABSENT;
+    if (code == ENSIGN_NACK_PERMISSION_DENIED) return EXIT_DENIED;
+    return EXIT_FAILED;
+}
+
+void session_fail(session_t *s, int status)
+{
+    if (s->status == EXIT_DONE) s->status = status;
+}
+
+void session_error(session_t *s, const char *what, const ensign_error_t *e)
+{
+    const char *text = e && e->text[0] != '\0' ? e->text : "no reason was given";
+
+    if (what) complain("%s: %s", what, text);
+    else complain("%s", text);
+    session_fail(s, exit_of(e));
+}
+
+/* ---- signals */
+
+static void on_signal(int number)
+{
+    int saved = errno;
+
+    if (stop.number != 0) _exit(EXIT_SIGNAL + number);
+    stop.number = number;
+    (void)!write(stop.pipe[1], "", 1);
+    errno = saved;
+}
+
+int stop_signal(void)
+{
+    return stop.number;
+}
+
+static bool signals_setup(void)
+{
+    struct sigaction act;
+
+    if (stop.pipe[0] >= 0) return true;
+    if (pipe(stop.pipe) != 0) return false;
+    for (int i = 0; i < 2; i++) {
+        fcntl(stop.pipe[i], F_SETFD, FD_CLOEXEC);
+        fcntl(stop.pipe[i], F_SETFL, O_NONBLOCK);
+    }
+    memset(&act, 0, sizeof act);
+    act.sa_handler = on_signal;
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+    act.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &act, NULL); /* EPIPE says it, too */
+    return true;
+}
+
+/* ---- opening */
+
+/* What the library logs. Warnings about a lost link come as a notice as well: only the others are said. */
+static void on_log(void *user, int level, const char *text)
+{
+    const options_t *o = user;
+    int shown = o->verbose > 1 ? ENSIGN_LOG_DEBUG : o->verbose > 0 ? ENSIGN_LOG_INFO : 0;
+
+    if (level <= shown) say("%s", text);
+}
+
+static bool credentials(const options_t *o, ensign_desc_t *d, ensign_error_t *why)
+{
+    if (ensign_desc_env(d, why) != ENSIGN_OK) return false;
+    if (o->no_auth) d->client_id = d->client_secret = d->token = NULL;
+    return true;
+}
+
+static uint32_t ms32(uint64_t ms)
+{
+    return ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX - 1;
+}
+
+static void fill_desc(const session_t *s, ensign_desc_t *d)
+{
+    const options_t *o = s->o;
+
+    d->endpoint = o->endpoint;
+    d->auth_url = o->auth_url;
+    d->client_id = o->client_id;
+    d->client_secret = o->client_secret;
+    d->token = o->token;
+    d->name = o->name;
+    d->user_agent = "ensign-cli/" ENSIGN_VERSION;
+    d->allow_plaintext_token = o->allow_plaintext_token;
+    d->tls.off = o->plaintext;
+    d->tls.ca_file = d->auth_tls.ca_file = o->ca_file;
+    d->tls.server_name = o->server_name;
+    d->tls.insecure_skip_verify = d->auth_tls.insecure_skip_verify = o->insecure_skip_verify;
+    d->connect_timeout_ms = ms32(o->connect_timeout_ms);
+    d->request_timeout_ms = ms32(o->request_timeout_ms);
+    if (!s->patient || o->retry_given) d->give_up_after_ms = o->retry_ms > 0 ? ms32(o->retry_ms) : 1;
+    d->user = (void *)(uintptr_t)o;
+    d->log = on_log;
+}
+
+bool session_open(session_t *s, const options_t *o, bool patient)
+{
+    ensign_desc_t d;
+    ensign_error_t why;
+
+    memset(s, 0, sizeof *s);
+    memset(&d, 0, sizeof d);
+    s->o = o;
+    s->patient = patient;
+    s->started_ms = ensign_now_ms();
+    fill_desc(s, &d);
+    if (!signals_setup()) {
+        complain("no pipe for signals: %s", strerror(errno));
+        session_fail(s, EXIT_FAILED);
+        return false;
+    }
+    if (credentials(o, &d, &why) && ensign_create(&s->c, &d, &why) == ENSIGN_OK) return true;
+    session_error(s, NULL, &why);
+    session_fail(s, EXIT_USAGE);
+    return false;
+}
+
+int session_end(session_t *s)
+{
+    out_flush();
+    if (out_failed() == EPIPE) {
+        s->status = EXIT_SIGNAL + SIGPIPE;
+    } else if (out_failed() != 0) {
+        complain("standard output: %s", strerror(out_failed()));
+        session_fail(s, EXIT_FAILED);
+    }
+    ensign_destroy(s->c);
+    s->c = NULL;
+    return s->status;
+}
+
+/* ---- waiting */
+
+/* Nothing was open yet, and a fault is there: is the time for that over? */
+static bool gives_up(session_t *s, const ensign_error_t *fault)
+{
+    if (!s->patient || s->settled || !fault || fault->code == ENSIGN_TIMEOUT) return false;
+    if (ensign_now_ms() - s->started_ms < s->o->retry_ms) return false;
+    session_error(s, NULL, fault);
+    s->over = true;
+    return true;
+}
+
+static bool stop_now(session_t *s)
+{
+    if (s->told || (stop.number == 0 && out_failed() == 0)) return false;
+    s->told = true;
+    if (stop.number != 0) s->status = EXIT_SIGNAL + stop.number;
+    else session_fail(s, EXIT_FAILED); /* session_end says what became of standard output */
+    return true;
+}
+
+static void drain_stop_pipe(void)
+{
+    char byte;
+    while (read(stop.pipe[0], &byte, 1) == 1) continue;
+}
+
+woke_t session_wait(session_t *s, int fd, int ms)
+{
+    ensign_poll_t extra[3] = { { stop.pipe[0], 0, ENSIGN_READ, 0 }, { -1, 0, ENSIGN_READ, 0 },
+                               { -1, 0, 0, 0 } };
+    bool look = s->patient && !s->settled && (ms < 0 || ms > FIRST_LOOK_MS);
+    int rc;
+
+    out_flush();
+    if (stop_now(s)) return WOKE_STOP;
+    if (s->over) return WOKE_OVER;
+    extra[1].fd = fd;
+    if (out_is_pipe() && !s->told) extra[2].fd = STDOUT_FILENO;
+    rc = ensign_wait(s->c, extra, COUNT_OF(extra), look ? FIRST_LOOK_MS : ms);
+    if (extra[0].ready) drain_stop_pipe();
+    if (extra[2].ready & ENSIGN_HUP) out_note_closed(); /* nobody reads it any more */
+    if (rc < 0) {
+        session_error(s, NULL, ensign_error(s->c));
+        s->over = true;
+        return WOKE_OVER;
+    }
+    if (rc == ENSIGN_TIMEOUT && gives_up(s, ensign_error(s->c))) return WOKE_OVER;
+    if (stop_now(s)) return WOKE_STOP;
+    if (rc == ENSIGN_TIMEOUT) return look ? WOKE_NOTICE : WOKE_TIME;
+    return extra[1].ready ? WOKE_INPUT : WOKE_NOTICE;
+}
+
+/* ---- notices */
+
+static void take_own(session_t *s, const ensign_notice_t *n)
+{
+    if (n->type == ENSIGN_NOTICE_CONNECTED) {
+        if (s->lost && s->settled) say("connected again");
+        s->lost = false;
+    }
+    if (n->type == ENSIGN_NOTICE_DISCONNECTED && s->patient && !s->lost && !gives_up(s, n->error)) {
+        say("%s; goes on trying", n->error ? n->error->text : "the connection was lost");
+        s->lost = true;
+    }
+    if (n->type == ENSIGN_NOTICE_FAILED) {
+        if (s->status == EXIT_DONE) session_error(s, NULL, n->error);
+        s->over = true;
+    }
+    if (n->type == ENSIGN_NOTICE_CLOSED) s->over = true;
+}
+
+const ensign_notice_t *session_pull(session_t *s)
+{
+    const ensign_notice_t *n;
+
+    while ((n = ensign_next(s->c)) != NULL) {
+        if (n->handle != ENSIGN_CLIENT) {
+            if (n->type == ENSIGN_NOTICE_OPEN) s->settled = true;
+            return n;
+        }
+        take_own(s, n);
+    }
+    return NULL;
+}
+
+/* END is a reason of its own, unless the client has failed: that comes behind it, with the same words. */
+static const ensign_notice_t *end_of(session_t *s, const ensign_notice_t *n, const ensign_notice_t **end)
+{
+    if (n->error) {
+        session_error(s, NULL, n->error);
+        return NULL;
+    }
+    if (end) *end = n;
+    return NULL;
+}
+
+const ensign_notice_t *session_answer(session_t *s, uint32_t handle, const ensign_notice_t **end)
+{
+    if (end) *end = NULL;
+    if (handle == 0) {
+        session_error(s, NULL, ensign_error(s->c));
+        return NULL;
+    }
+    for (;;) {
+        const ensign_notice_t *n = session_pull(s);
+        woke_t woke = WOKE_NOTICE;
+        if (n && n->handle == handle) return n->type == ENSIGN_NOTICE_END ? end_of(s, n, end) : n;
+        if (!n) woke = session_wait(s, -1, -1);
+        if (woke == WOKE_STOP || woke == WOKE_OVER) return NULL;
+    }
+}
+
+/* ---- topics */
+
+bool topic_is_id(const char *topic, ensign_ulid_t *id)
+{
+    return topic[0] >= '0' && topic[0] <= '9' && ensign_ulid_parse(id, ensign_str(topic)) == ENSIGN_OK;
+}
+
+bool session_topic(session_t *s, const char *topic, ensign_ulid_t *id)
+{
+    const ensign_notice_t *n;
+
+    if (topic_is_id(topic, id)) return true;
+    n = session_answer(s, ensign_topic_find(s->c, topic, NULL).id, NULL);
+    if (!n) return false;
+    *id = n->as.topic->id;
+    return true;
+}

@@ -1,0 +1,54 @@
+/* session.h - a client made from the options, the loop around it, signals, exit statuses
+ *
+ * Commands wait here and nowhere else. SIGINT and SIGTERM end the wait; a second one ends the process at
+ * once. The client's own notices (connected, lost, failed) are dealt with here. */
+#ifndef ENSIGN_CLI_SESSION_H
+#define ENSIGN_CLI_SESSION_H
+#include "options.h"
+
+typedef struct session_t {
+    const options_t *o;
+    ensign_t *c;
+    bool     patient;           /* publish, subscribe: go on for ever, once connected */
+    bool     settled;           /* a stream was open */
+    bool     over;              /* the client has failed or is closed: nothing more comes */
+    bool     lost;              /* DISCONNECTED was told, CONNECTED not yet */
+    bool     told;              /* the signal that ends us was told to the command */
+    uint64_t started_ms;
+    int      status;            /* exit status: the first that is not EXIT_DONE */
+} session_t;
+
+typedef enum {
+    WOKE_NOTICE,                /* or nothing in particular: pull, then wait again */
+    WOKE_INPUT,                 /* the descriptor can be read */
+    WOKE_TIME,
+    WOKE_STOP,                  /* a signal, or nobody reads standard output: once; status is set */
+    WOKE_OVER                   /* it has failed: status is set, the reason is said */
+} woke_t;
+
+/* False: the reason was said, status is set; session_end all the same. */
+bool session_open(session_t *s, const options_t *o, bool patient);
+
+/* Writes what is buffered, then waits for a notice, for fd (-1: none), for a signal, at most ms (-1: no limit). */
+woke_t session_wait(session_t *s, int fd, int ms);
+
+/* The next notice of a handle; NULL: none now. */
+const ensign_notice_t *session_pull(session_t *s);
+
+/* For questions: waits for the next notice of this handle. NULL: there is none; the reason was said. An END
+ * with an error is one of those reasons; an END without gives *end. */
+const ensign_notice_t *session_answer(session_t *s, uint32_t handle, const ensign_notice_t **end);
+
+void session_fail(session_t *s, int status);            /* the first one counts */
+void session_error(session_t *s, const char *what, const ensign_error_t *e);    /* says it, and its status */
+int  session_end(session_t *s);                         /* frees; the exit status */
+
+int  exit_of(const ensign_error_t *e);
+int  exit_of_nack(int code);
+int  stop_signal(void);                                 /* 0: none yet */
+
+/* The id of a topic that is given by name or id. False: said. */
+bool session_topic(session_t *s, const char *topic, ensign_ulid_t *id);
+/* Is this text an id? A name begins with a letter, an id with a digit. */
+bool topic_is_id(const char *topic, ensign_ulid_t *id);
+#endif

@@ -1,0 +1,40 @@
+/* text.h - UTF-8, hexadecimal, numbers, times: between bytes and what people write */
+#ifndef ENSIGN_CLI_TEXT_H
+#define ENSIGN_CLI_TEXT_H
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+#include "../../ensign.h"
+
+#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+void *x_realloc(void *p, size_t n);                     /* never NULL: without memory the program ends */
+
+/* The character at p: how many bytes it takes, 1..4; 0: no valid UTF-8. len is 1 or more. */
+size_t text_char(const uint8_t *p, size_t len, uint32_t *out);
+bool   text_is_utf8(ensign_slice_t s);
+bool   text_is_json(ensign_slice_t s);                  /* one JSON value, as RFC 8259 has it, and blanks */
+
+/* Must this character not reach a terminal? Controls, and what changes the direction of writing: both can make
+ * a line show what it does not say. */
+bool   text_unsafe(uint32_t c);
+
+/* Two digits a byte, blanks between them; *out is the caller's to free. False: something else. */
+bool   text_from_hex(const char *hex, uint8_t **out, size_t *len);
+
+bool   text_to_u64(const char *text, uint64_t *out);
+bool   text_to_double(const char *text, double *out);
+/* "2", "0.5", "300ms", "2s", "5m", "1h" */
+bool   text_to_ms(const char *text, uint64_t *out);
+
+/* "2026-03-09T10:11:12.5Z", with as many digits as it takes; "" for an absent time */
+#define TIME_TEXT 40
+const char *text_time(ensign_time_t t, char out[TIME_TEXT]);
+/* "1,234,567" */
+#define NUMBER_TEXT 32
+const char *text_number(uint64_t n, char out[NUMBER_TEXT]);
+/* "3 d 4 h", "12.5 s" */
+const char *text_duration(double seconds, char out[NUMBER_TEXT]);
+/* "1.5 MB" */
+const char *text_size(double bytes, char out[NUMBER_TEXT]);
+#endif
