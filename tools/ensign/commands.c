@@ -26,6 +26,13 @@ const command_t commands[] = {
       "Each MESSAGE, in hexadecimal digits, is one encoded message of the request; \"\" is an empty one.\n"
       "Without MESSAGE and --file the message is standard input. Prints each message of the answer.\n",
       C_CALL, 1, ANY, run_call },
+    { "bench", "TOPIC", "measure publishing and round trips",
+      "Publishes --events events of --size bytes as fast as the server takes them, and reads them back\n"
+      "through a subscription; then sends --trips events one at a time and waits for each.\n"
+      "The figures are of this machine, this network and that server together. In the first part\n"
+      "most of the time to an answer is waiting in line; the second part shows the way alone. CPU is\n"
+      "that of this process, both sides of it. The events stay in the topic.\n",
+      C_BENCH, 1, 1, run_bench },
     { "help", "[COMMAND]", "the same as COMMAND --help", NULL, C_HELP, 0, 2, run_help },
     { NULL, NULL, NULL, NULL, 0, 0, 0, NULL },
 };

@@ -39,7 +39,7 @@ static void json_type(const ensign_type_t *t)
     json_close();
 }
 
-/* A key that came twice stands there twice: readers of JSON take the last one, and so do those of metadata. */
+/* A key that came twice stands there twice: readers of JSON take the last one, as those of metadata do. */
 static void json_metadata(const ensign_event_t *e)
 {
     ensign_slice_t key, value;

@@ -311,18 +311,18 @@ static void answers(publish_t *p)
     if (!p->ended) ensign_stats(p->s.c, p->pub.id, &p->stats);
 }
 
-static void show_progress(publish_t *p)
+static void show_progress(publish_t *p, bool last)
 {
     uint64_t now = ensign_now_ms(), every = err_is_terminal() ? PROGRESS_MS : PROGRESS_SLOW_MS;
     double seconds = (double)(now - p->start_ms) / 1000;
     char put_text[NUMBER_TEXT], acked[NUMBER_TEXT], rate[NUMBER_TEXT], part[16] = "";
 
-    if (!p->progress || now - p->shown_ms < every || seconds <= 0) return;
+    if (!p->progress || (now - p->shown_ms < every && !last)) return;
     p->shown_ms = now;
     if (p->in.size > 0) snprintf(part, sizeof part, "%3d %%  ", (int)(p->in.taken * 100 / p->in.size));
-    progress("%s%s read  %s stored  %s not  %s/s", part, text_number(p->put, put_text),
-             text_number(p->stats.acked, acked), p->nacked ? "some" : "0",
-             text_number((uint64_t)((double)p->stats.acked / seconds), rate));
+    progress("%s%s read, %s stored, %s/s", part, text_number(p->put, put_text),
+             text_number(p->stats.acked, acked),
+             text_number(seconds > 0 ? (uint64_t)((double)p->stats.acked / seconds) : 0, rate));
 }
 
 /* ---- the whole */
@@ -349,7 +349,7 @@ static void loop(publish_t *p)
             p->dry = false;
             if (!input_read(&p->in)) session_fail(&p->s, EXIT_FAILED);
         }
-        show_progress(p);
+        show_progress(p, false);
     }
 }
 
@@ -415,6 +415,7 @@ int run_publish(const options_t *o)
     if (open_publisher(&p)) {
         p.start_ms = p.shown_ms = ensign_now_ms();
         loop(&p);
+        show_progress(&p, true);
         progress("");
         summary(&p);
     }

@@ -29,7 +29,8 @@ typedef enum {
 /* False: the reason was said, status is set; session_end all the same. */
 bool session_open(session_t *s, const options_t *o, bool patient);
 
-/* Writes what is buffered, then waits for a notice, for fd (-1: none), for a signal, at most ms (-1: no limit). */
+/* Writes what is buffered, then waits: for a notice, for fd (-1: none), for a signal; at most ms (-1: no
+ * limit). */
 woke_t session_wait(session_t *s, int fd, int ms);
 
 /* The next notice of a handle; NULL: none now. */

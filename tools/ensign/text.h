@@ -15,8 +15,8 @@ size_t text_char(const uint8_t *p, size_t len, uint32_t *out);
 bool   text_is_utf8(ensign_slice_t s);
 bool   text_is_json(ensign_slice_t s);                  /* one JSON value, as RFC 8259 has it, and blanks */
 
-/* Must this character not reach a terminal? Controls, and what changes the direction of writing: both can make
- * a line show what it does not say. */
+/* Must this character not reach a terminal? Controls, and what changes the direction of writing: both can
+ * make a line show what it does not say. */
 bool   text_unsafe(uint32_t c);
 
 /* Two digits a byte, blanks between them; *out is the caller's to free. False: something else. */
