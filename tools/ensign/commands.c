@@ -13,6 +13,13 @@ const command_t commands[] = {
       "Prints the events of these topics, or of all topics of the project, from now on. It goes on\n"
       "after a lost connection, and says so where events may be missing.\n",
       C_SUBSCRIBE, 0, ANY, run_subscribe },
+    { "query", "SQL", "print stored events",
+      "Prints the events that an EnSQL query selects, such as\n"
+      "    SELECT * FROM weather LIMIT 10\n"
+      "SQL \"-\" is read from standard input. Events are printed as they come, however many there are: add "
+      "a\n"
+      "LIMIT if you want few. None at all is no error.\n",
+      C_QUERY, 1, 1, run_query },
     { "topics", "COMMAND", "list, make, change and remove topics", NULL, 0, 0, 0, NULL },
     { "topics ls", "", "list the topics of the project", NULL, C_LS, 0, 0, run_topics_ls },
     { "topics show", "TOPIC", "show all that is known of a topic", NULL, C_SHOW, 1, 1, run_topics_show },
@@ -20,8 +27,23 @@ const command_t commands[] = {
       "A name is a letter, then letters, digits, and . - _\n"
       "For queries avoid dots, and names that begin with a word of SQL such as or, as, like, from.\n",
       C_CREATE, 1, 1, run_topics_create },
+    { "topics exists", "TOPIC", "is there such a topic? exit status 0: yes, 5: no", NULL, C_EXISTS, 1, 1,
+      run_topics_exists },
+    { "topics archive", "TOPIC", "make a topic read-only, for good", NULL, C_ARCHIVE, 1, 1,
+      run_topics_archive },
+    { "topics rm", "TOPIC", "destroy a topic and all its events",
+      "Asks for the topic's name on a terminal; elsewhere it needs --yes.\n", C_RM, 1, 1, run_topics_rm },
+    { "topics policy", "TOPIC", "set when two events count as duplicates",
+      "The server marks the duplicates among the events that are stored now; it does not watch those\n"
+      "that are published later.\n",
+      C_POLICY, 1, 1, run_topics_policy },
+    { "info", "[TOPIC...]", "show the project: topics, events, sizes",
+      "The server counts now and then: its figures can be a minute or two old.\n", C_INFO, 0, ANY, run_info },
     { "status", "", "ask the server how it is", "Needs no key. Exit status 0 if it is healthy.\n", C_STATUS,
       0, 0, run_status },
+    { "health", "", "ask by gRPC's health protocol",
+      "Works with every gRPC server that has grpc.health.v1. Exit status 0 if it is SERVING.\n", C_HEALTH, 0,
+      0, run_health },
     { "call", "/PACKAGE.SERVICE/METHOD [MESSAGE...]", "call any gRPC method",
       "Each MESSAGE, in hexadecimal digits, is one encoded message of the request; \"\" is an empty one.\n"
       "Without MESSAGE and --file the message is standard input. Prints each message of the answer.\n",

@@ -59,11 +59,41 @@ static const option_t known[] = {
       "--raw, with nothing between events" },
     { C_EVENTS, 'n', "--count", KIND_NUMBER, "N", AT(count), 1, UINT64_MAX, "end after N events" },
     { C_EVENTS | C_HEALTH, 0, "--timeout", KIND_MS, "TIME", AT(timeout_ms), 1, YEAR_MS,
-      "end after this time; exit status 6 if --count was not reached" },
+      "end after this time; exit status 6 if there is a --count and it was not reached" },
     { C_SUBSCRIBE, 0, "--idle", KIND_MS, "TIME", AT(idle_ms), 1, YEAR_MS,
       "end when no event came for so long; exit status as of --timeout" },
 
+    { C_SUBSCRIBE, 0, "--group", KIND_TEXT, "NAME", AT(group), 0, 0,
+      "consumer group; sent along, server 0.12 does not use it" },
+    { C_SUBSCRIBE, 0, "--filter", KIND_TEXT, "SQL", AT(filter), 0, 0,
+      "query that the events must match; sent along, server 0.12 does not use it" },
+
+    { C_QUERY, 'p', "--param", KIND_LIST, "NAME=TYPE:VALUE", AT(params), 0, 0,
+      "a parameter of the query; TYPE: int, double, bool, string, bytes (in hex); can be repeated; server "
+      "0.12 does not use it" },
+    { C_QUERY, 'D', "--include-duplicates", KIND_FLAG, NULL, AT(include_duplicates), 0, 0,
+      "print duplicates, too" },
+
+    { C_CREATE, 0, "--if-missing", KIND_FLAG, NULL, AT(if_missing), 0, 0,
+      "no error if there is one: show it" },
+    { C_CREATE | C_POLICY, 0, "--dedup", KIND_CHOICE, DEDUPS, AT(dedup), 0, 0,
+      "when two events are duplicates: never; all is equal; the data are; the data and the values of --keys "
+      "are; those of --keys are; those of --fields are" },
+    { C_CREATE | C_POLICY, 0, "--keys", KIND_WORDS, "KEY,...", AT(keys), 0, 0,
+      "of the metadata, for key-grouped and unique-key" },
+    { C_CREATE | C_POLICY, 0, "--fields", KIND_WORDS, "FIELD,...", AT(fields), 0, 0,
+      "of the data, for unique-field" },
+    { C_CREATE | C_POLICY, 0, "--offset", KIND_CHOICE, "earliest|latest", AT(offset), 0, 0,
+      "which of the duplicates is the original [earliest]" },
+    { C_CREATE | C_POLICY, 0, "--overwrite-duplicate", KIND_FLAG, NULL, AT(overwrite_duplicate), 0, 0,
+      "keep of a duplicate only that it came" },
+    { C_RM, 'y', "--yes", KIND_FLAG, NULL, AT(yes), 0, 0, "do not ask" },
+
     { C_STATUS, 0, "--auth", KIND_FLAG, NULL, AT(auth), 0, 0, "ask the auth service instead" },
+
+    { C_HEALTH, 's', "--service", KIND_TEXT, "NAME", AT(service), 0, 0,
+      "of the server, such as ensign.v1beta1.Ensign [the server as a whole]" },
+    { C_HEALTH, 'w', "--watch", KIND_FLAG, NULL, AT(watch), 0, 0, "go on, and print each change" },
 
     { C_CALL, 'f', "--file", KIND_LIST, "FILE", AT(files), 0, 0,
       "one message of the request; can be repeated; -: standard input" },
@@ -100,6 +130,8 @@ static const option_t connection[] = {
       "the server [ENSIGN_ENDPOINT; with a key ensign.rotational.app:443]" },
     { C_ONLINE, 0, "--auth-url", KIND_TEXT, "URL", AT(auth_url), 0, 0,
       "the auth service [ENSIGN_AUTH_URL; https://auth.rotational.app]" },
+    { C_ONLINE, 'C', "--credentials", KIND_TEXT, "FILE", AT(credentials), 0, 0,
+      "JSON with ClientID and ClientSecret, as the service hands it out" },
     { C_ONLINE, 0, "--client-id", KIND_TEXT, "ID", AT(client_id), 0, 0, "the API key [ENSIGN_CLIENT_ID]" },
     { C_ONLINE, 0, "--client-secret", KIND_TEXT, "SECRET", AT(client_secret), 0, 0,
       "of that key; others can see it in the list of processes [ENSIGN_CLIENT_SECRET]" },
@@ -133,7 +165,7 @@ static const char exits_text[] =
 static const char top_text[] =
     "TIME is a number of seconds, or has a unit: 300ms, 2s, 5m, 1h. TOPIC is a name or an id.\n"
     "Options can stand before and behind a command; -- ends them. An option goes before an environment\n"
-    "variable.\n"
+    "variable, and before --credentials; --credentials before the environment.\n"
     "\n";
 
 const command_t *command_find(const char *name)

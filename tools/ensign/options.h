@@ -78,7 +78,6 @@ int run_publish(const options_t *o);
 int run_subscribe(const options_t *o);
 int run_query(const options_t *o);
 int run_topics_ls(const options_t *o);
-int run_topics_names(const options_t *o);
 int run_topics_show(const options_t *o);
 int run_topics_create(const options_t *o);
 int run_topics_exists(const options_t *o);

@@ -335,6 +335,19 @@ static int wait_ms(const publish_t *p)
     return ms;
 }
 
+/* What is not accepted yet will not be; what is on its way is waited for. */
+static void stop(publish_t *p)
+{
+    uint64_t left = p->put - p->stats.acked - p->nacked;
+    char count[NUMBER_TEXT], time[NUMBER_TEXT];
+
+    p->pending = false;
+    close_down(p, (uint32_t)p->o->close_timeout_ms);
+    if (left > 0)
+        say("stops: waits for the answers of %s events, at most %s; the same signal again ends it at once",
+            text_number(left, count), text_duration((double)p->o->close_timeout_ms / 1000, time));
+}
+
 static void loop(publish_t *p)
 {
     while (!p->ended) {
@@ -344,7 +357,7 @@ static void loop(publish_t *p)
         woke = session_wait(&p->s, p->dry && !p->done ? p->in.fd : -1, wait_ms(p));
         answers(p);
         if (woke == WOKE_OVER) return;
-        if (woke == WOKE_STOP) close_down(p, (uint32_t)p->o->close_timeout_ms);
+        if (woke == WOKE_STOP) stop(p);
         if (woke == WOKE_INPUT) {
             p->dry = false;
             if (!input_read(&p->in)) session_fail(&p->s, EXIT_FAILED);

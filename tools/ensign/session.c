@@ -1,5 +1,6 @@
 /* session.c - see session.h */
 #include "session.h"
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -101,8 +102,13 @@ static void on_log(void *user, int level, const char *text)
     if (level <= shown) say("%s", text);
 }
 
+/* Options stand in the desc already; the file fills what they leave, the environment what that leaves. */
 static bool credentials(const options_t *o, ensign_desc_t *d, ensign_error_t *why)
 {
+    static char strings[4096]; /* of the file; the desc points there until create has copied them */
+
+    if (o->credentials && ensign_desc_file(d, o->credentials, strings, sizeof strings, why) != ENSIGN_OK)
+        return false;
     if (ensign_desc_env(d, why) != ENSIGN_OK) return false;
     if (o->no_auth) d->client_id = d->client_secret = d->token = NULL;
     return true;
@@ -285,7 +291,21 @@ const ensign_notice_t *session_answer(session_t *s, uint32_t handle, const ensig
     }
 }
 
-/* ---- topics */
+/* ---- names, topics */
+
+const char *session_name(int names, int number)
+{
+    static char room[4][32];
+    static unsigned next;
+    char *out = room[next++ % COUNT_OF(room)];
+    const char *name = ensign_enum_name(names, number);
+    size_t i;
+
+    for (i = 0; name[i] != '\0' && i + 1 < sizeof room[0]; i++)
+        out[i] = (char)(name[i] == '_' ? '-' : tolower((unsigned char)name[i]));
+    out[i] = '\0';
+    return out;
+}
 
 bool topic_is_id(const char *topic, ensign_ulid_t *id)
 {

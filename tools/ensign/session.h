@@ -48,6 +48,9 @@ int  exit_of(const ensign_error_t *e);
 int  exit_of_nack(int code);
 int  stop_signal(void);                                 /* 0: none yet */
 
+/* "key-grouped" for ENSIGN_DEDUP_KEY_GROUPED: the library's name in lower case; stands until the next four */
+const char *session_name(int names, int number);
+
 /* The id of a topic that is given by name or id. False: said. */
 bool session_topic(session_t *s, const char *topic, ensign_ulid_t *id);
 /* Is this text an id? A name begins with a letter, an id with a digit. */

@@ -135,30 +135,23 @@ static void summary(const subscribe_t *t)
     double seconds = (double)(ensign_now_ms() - t->start_ms) / 1000;
     char count[NUMBER_TEXT], size[NUMBER_TEXT], time[NUMBER_TEXT];
 
+    if (!t->s.settled) return;
     say("%s event%s received, %s, in %s%s", text_number(t->received, count), t->received == 1 ? "" : "s",
         text_size((double)t->bytes, size), text_duration(seconds, time),
         t->gaps ? "; some may be missing" : "");
-}
-
-static bool ensure_topics(subscribe_t *t)
-{
-    for (size_t i = 0; t->o->ensure_topic && i < t->o->args.count; i++) {
-        ensign_ulid_t id;
-        if (topic_is_id(t->o->args.at[i], &id)) continue;
-        if (!session_answer(&t->s, ensign_topic_ensure(t->s.c, t->o->args.at[i], NULL).id, NULL))
-            return false;
-    }
-    return true;
 }
 
 static bool open_subscription(subscribe_t *t)
 {
     ensign_subscription_desc_t d;
 
-    if (!session_open(&t->s, t->o, true) || !ensure_topics(t)) return false;
+    if (!session_open(&t->s, t->o, true)) return false;
     memset(&d, 0, sizeof d);
     d.topics = (const char *const *)t->o->args.at;
     d.topic_count = t->o->args.count;
+    d.ensure_topics = t->o->ensure_topic;
+    d.group = t->o->group;
+    d.query = t->o->filter;
     t->sub = ensign_subscribe(t->s.c, &d);
     if (t->sub.id != 0) return true;
     session_error(&t->s, NULL, ensign_error(t->s.c));

@@ -1,0 +1,91 @@
+# ensign.bash - completion of ensign(1) for bash; needs nothing but bash itself
+#
+# The words are those of `ensign help --words`; the tests compare the two.
+
+# The options of a command.
+_ensign_options() {
+    local connection='--endpoint -E --auth-url --credentials -C --client-id --client-secret --token --no-auth
+        --ca-file --server-name --plaintext --allow-plaintext-token --insecure-skip-verify --name
+        --connect-timeout --request-timeout --retry'
+    local common="--json -j --color --quiet -q --verbose -v --help -h $connection"
+    local print='--raw --null -0 --no-newline --count -n --timeout'
+    local dedup='--dedup --keys --fields --offset --overwrite-duplicate'
+
+    case $1 in
+    publish) echo "--file -f --lines -l --ndjson --mimetype -m --type -t --meta -M --key -k --rate -r
+        --ensure-topic -e --acks -a --progress --no-progress --close-timeout $common" ;;
+    subscribe) echo "$print --idle --ensure-topic -e --group --filter $common" ;;
+    query) echo "$print --param -p --include-duplicates -D $common" ;;
+    'topics create') echo "--if-missing $dedup $common" ;;
+    'topics policy') echo "$dedup $common" ;;
+    'topics rm') echo "--yes -y $common" ;;
+    'topics ls' | 'topics show' | 'topics exists' | 'topics archive' | info) echo "$common" ;;
+    status) echo "--auth $common" ;;
+    health) echo "--service -s --watch -w --timeout $common" ;;
+    call) echo "--file -f --in --out --header -H --deadline --no-token $common" ;;
+    bench) echo "--events -n --size -s --trips --no-subscribe --rate -r --ensure-topic -e $common" ;;
+    help) echo '--words --color --help -h' ;;
+    topics) echo '--help -h' ;;
+    '') echo "--help -h --version -V $connection" ;;
+    esac
+}
+
+# Does this option take a value?  -n does with all commands that have it, and so does each letter here.
+_ensign_takes_value() {
+    case $1 in
+    --file | -f | --lines | -l | --mimetype | -m | --type | -t | --meta | -M | --key | -k | --rate | -r | \
+        --close-timeout | --count | -n | --timeout | --idle | --group | --filter | --param | -p | --dedup | \
+        --keys | --fields | --offset | --service | -s | --in | --out | --header | -H | --deadline | --events | \
+        --size | --trips | --color | --endpoint | -E | --auth-url | --credentials | -C | --client-id | \
+        --client-secret | --token | --ca-file | --server-name | --name | --connect-timeout | \
+        --request-timeout | --retry) return 0 ;;
+    esac
+    return 1
+}
+
+# What can stand as the value of an option, as words for COMPREPLY; files by compgen -f.
+_ensign_value() {
+    local cur=$2
+    case $1 in
+    --file | -f | --lines | -l | --credentials | -C | --ca-file) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+    --color) mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- "$cur") ;;
+    --in | --out) mapfile -t COMPREPLY < <(compgen -W 'raw hex' -- "$cur") ;;
+    --offset) mapfile -t COMPREPLY < <(compgen -W 'earliest latest' -- "$cur") ;;
+    --dedup) mapfile -t COMPREPLY < <(compgen -W 'none strict datagram key-grouped unique-key unique-field' \
+        -- "$cur") ;;
+    --mimetype | -m) mapfile -t COMPREPLY < <(compgen -W 'text/plain text/csv text/html application/json
+        application/ld+json application/jsonlines application/xml application/msgpack application/avro
+        application/parquet application/protobuf application/octet-stream' -- "$cur") ;;
+    esac
+}
+
+_ensign() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' words='' i
+
+    COMPREPLY=()
+    [ "$cur" = '=' ] && cur=''
+    if [ "$prev" = '=' ]; then prev=${COMP_WORDS[COMP_CWORD - 2]}; fi # bash parts --color=auto at the =
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        =) i=$((i + 1)) ;;
+        -*) if _ensign_takes_value "${COMP_WORDS[i]}" && [ "${COMP_WORDS[i + 1]}" != '=' ]; then i=$((i + 1)); fi ;;
+        *) if [ -z "$command" ]; then command=${COMP_WORDS[i]}
+           elif [ "$command" = topics ]; then command="topics ${COMP_WORDS[i]}"; fi ;;
+        esac
+    done
+    if _ensign_takes_value "$prev"; then
+        _ensign_value "$prev" "$cur"
+        return
+    fi
+    case $cur in
+    -*) words=$(_ensign_options "$command") ;;
+    *) case $command in
+        '') words='publish subscribe query topics info status health call bench help' ;;
+        help) words='publish subscribe query topics info status health call bench' ;;
+        topics) words='ls show create exists archive rm policy' ;;
+        esac ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+
+complete -F _ensign ensign
