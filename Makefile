@@ -58,7 +58,8 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(UNIT) $(E2E) $(FUZZ) $(SERVICE)
 # ---------------------------------------------------------------- targets
 
 .PHONY: all help deps demo test suite check check-asan check-valgrind check-mbedtls36 test-peers test-live \
-        soak fuzz bench server tool examples install uninstall clean
+        soak fuzz bench server tool examples install install-header install-tool \
+        uninstall clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -72,10 +73,12 @@ help:
 	@echo "make soak         the long runs"
 	@echo "make fuzz         each fuzz target for FUZZ_SECONDS [60]"
 	@echo "make bench        CPU an event beside grpc-go's, sizes, lines by section (Go)"
-	@echo "make              build/ensignd, build/ensign and build/examples; make server, make tool, make examples:"
-	@echo "                  one of them"
+	@echo "make              build/ensignd, build/ensign and build/examples; make server, make tool,"
+	@echo "                  make examples: one of them"
 	@echo "make deps         install what demo, test and check need"
-	@echo "make install      ensign.h and ensign.pc; DESTDIR, PREFIX [/usr/local]; make uninstall removes them"
+	@echo "make install      ensign.h and ensign.pc, and the program ensign with its manual and completions:"
+	@echo "                  make install-header, make install-tool: one of the two; DESTDIR, PREFIX"
+	@echo "                  [/usr/local]; make uninstall removes them"
 	@echo "make clean        remove build/"
 	@echo
 	@echo "Settings: CC, CXX, CFLAGS, CPPFLAGS, LDFLAGS; V=1 shows commands; JOBS [2] test programs at a time;"
@@ -211,9 +214,10 @@ $(B)/examples/gen/%.pb.a: $(B)/examples/gen/%.pb.h
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(FLAGS_$(VARIANT)) -I$(@D) $(NANOPB) -c -o $(@:.a=.o) $(<:.h=.c)
 	$(Q)rm -f $@ && ar rcs $@ $(@:.a=.o)
 
--include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(FUZZ) $(EXAMPLES) $(FUZZERS))
+-include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d)
+-include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(FUZZ) $(EXAMPLES) $(FUZZERS))
 
-# ---------------------------------------------------------------- install: one header, and how to link it
+# ---------------------------------------------------------------- install: the header and how to link it; ensign
 
 VERSION = $(or $(shell sed -n 's/^\#define ENSIGN_VERSION[ ]*"\(.*\)".*/\1/p' ensign.h),0)
 
@@ -228,16 +232,29 @@ Cflags: -I$${includedir}
 Libs: $(LIBS)
 endef
 
-INSTALLED_H  = $(DESTDIR)$(PREFIX)/include/ensign.h
-INSTALLED_PC = $(DESTDIR)$(PREFIX)/share/pkgconfig/ensign.pc
+INSTALLED_H    = $(DESTDIR)$(PREFIX)/include/ensign.h
+INSTALLED_PC   = $(DESTDIR)$(PREFIX)/share/pkgconfig/ensign.pc
+INSTALLED_TOOL = $(DESTDIR)$(PREFIX)/bin/ensign
+INSTALLED_MAN  = $(DESTDIR)$(PREFIX)/share/man/man1/ensign.1
+INSTALLED_BASH = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ensign
+INSTALLED_ZSH  = $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ensign
 
-install: export TEXT = $(PC)
-install: ensign.h
+install: install-header install-tool
+
+install-header: export TEXT = $(PC)
+install-header: ensign.h
 	install -D -m 644 ensign.h "$(INSTALLED_H)"
 	mkdir -p "$(dir $(INSTALLED_PC))" && printf '%s\n' "$$TEXT" >"$(INSTALLED_PC)"
 
+install-tool: $(TOOL)
+	install -D -m 755 $(TOOL) "$(INSTALLED_TOOL)"
+	install -D -m 644 tools/ensign/ensign.1 "$(INSTALLED_MAN)"
+	install -D -m 644 tools/ensign/ensign.bash "$(INSTALLED_BASH)"
+	install -D -m 644 tools/ensign/_ensign "$(INSTALLED_ZSH)"
+
 uninstall:
-	rm -f "$(INSTALLED_H)" "$(INSTALLED_PC)"
+	rm -f "$(INSTALLED_H)" "$(INSTALLED_PC)" "$(INSTALLED_TOOL)" "$(INSTALLED_MAN)" "$(INSTALLED_BASH)" \
+	    "$(INSTALLED_ZSH)"
 
 # Figures, and a peer beside them; never a part of the tests.
 bench: $(SERVER) $(B)/tests/soak/million $(B)/examples/publish

@@ -16,7 +16,11 @@ int main(void)
 }
 C
 files() { (cd "$dir/$1" 2>/dev/null && find . ! -type d | sort | tr '\n' ' '); }
-wanted='./usr/include/ensign.h ./usr/share/pkgconfig/ensign.pc '
+header='./usr/include/ensign.h ./usr/share/pkgconfig/ensign.pc '
+wanted="./usr/bin/ensign ./usr/include/ensign.h ./usr/share/bash-completion/completions/ensign"
+wanted="$wanted ./usr/share/man/man1/ensign.1 ./usr/share/pkgconfig/ensign.pc"
+wanted="$wanted ./usr/share/zsh/site-functions/_ensign "
+tool_runs() { [ "$("$dir/stage/usr/bin/ensign" --version)" = "$(build/ensign --version)" ]; }
 knows_no_stage() { ! grep "$dir" "$dir/stage/usr/share/pkgconfig/ensign.pc"; }
 program() {
     export PKG_CONFIG_PATH=$dir/own/share/pkgconfig
@@ -31,7 +35,8 @@ versions_agree() {
 }
 
 check 'DESTDIR and PREFIX' make install DESTDIR="$dir/stage" PREFIX=/usr
-check 'two files, where a packager wants them' test "$(files stage)" = "$wanted"
+check 'all files, where a packager wants them' test "$(files stage)" = "$wanted"
+check 'the program runs' tool_runs
 check 'the .pc file knows nothing of the stage' knows_no_stage
 check 'the header is the header' cmp ensign.h "$dir/stage/usr/include/ensign.h"
 check 'PREFIX alone' make install PREFIX="$dir/own"
@@ -39,4 +44,6 @@ check 'a program built by pkg-config runs' program
 check 'the version is that of the header' versions_agree
 check 'uninstall' make uninstall PREFIX="$dir/own"
 check 'leaves no file' test -z "$(files own)"
+check 'the header alone' make install-header DESTDIR="$dir/lone" PREFIX=/usr
+check 'is two files' test "$(files lone)" = "$header"
 results

@@ -35,8 +35,8 @@ _ensign_takes_value() {
     case $1 in
     --file | -f | --lines | -l | --mimetype | -m | --type | -t | --meta | -M | --key | -k | --rate | -r | \
         --close-timeout | --count | -n | --timeout | --idle | --group | --filter | --param | -p | --dedup | \
-        --keys | --fields | --offset | --service | -s | --in | --out | --header | -H | --deadline | --events | \
-        --size | --trips | --color | --endpoint | -E | --auth-url | --credentials | -C | --client-id | \
+        --keys | --fields | --offset | --service | -s | --in | --out | --header | -H | --deadline | \
+        --events | --size | --trips | --color | --endpoint | -E | --auth-url | --credentials | -C | --client-id | \
         --client-secret | --token | --ca-file | --server-name | --name | --connect-timeout | \
         --request-timeout | --retry) return 0 ;;
     esac
@@ -47,7 +47,9 @@ _ensign_takes_value() {
 _ensign_value() {
     local cur=$2
     case $1 in
-    --file | -f | --lines | -l | --credentials | -C | --ca-file) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+    --file | -f | --lines | -l | --credentials | -C | --ca-file)
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        ;;
     --color) mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- "$cur") ;;
     --in | --out) mapfile -t COMPREPLY < <(compgen -W 'raw hex' -- "$cur") ;;
     --offset) mapfile -t COMPREPLY < <(compgen -W 'earliest latest' -- "$cur") ;;
@@ -68,9 +70,15 @@ _ensign() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
         =) i=$((i + 1)) ;;
-        -*) if _ensign_takes_value "${COMP_WORDS[i]}" && [ "${COMP_WORDS[i + 1]}" != '=' ]; then i=$((i + 1)); fi ;;
-        *) if [ -z "$command" ]; then command=${COMP_WORDS[i]}
-           elif [ "$command" = topics ]; then command="topics ${COMP_WORDS[i]}"; fi ;;
+        -*)
+            if _ensign_takes_value "${COMP_WORDS[i]}" && [ "${COMP_WORDS[i + 1]}" != '=' ]; then
+                i=$((i + 1))
+            fi
+            ;;
+        *)
+            if [ -z "$command" ]; then command=${COMP_WORDS[i]}
+            elif [ "$command" = topics ]; then command="topics ${COMP_WORDS[i]}"; fi
+            ;;
         esac
     done
     if _ensign_takes_value "$prev"; then

@@ -178,7 +178,8 @@ static const char *escape_of(const char *sgr, bool on)
     static unsigned next;
     char *text = room[next++ % COUNT_OF(room)];
 
-    snprintf(text, sizeof room[0], on ? "\033[%sm" : "", sgr);
+    if (!on) return "";
+    snprintf(text, sizeof room[0], "\033[%sm", sgr);
     return text;
 }
 

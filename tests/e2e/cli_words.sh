@@ -1,0 +1,272 @@
+#!/usr/bin/env bash
+# cli_words.sh - ensign without a server: help, the manual page and the completions against the one table of
+# commands and options; what is said of wrong use; exit statuses without a connection
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. tests/tap.sh
+
+ensign=$PWD/${BUILD:-build}/ensign
+tool=$PWD/tools/ensign
+unset "${!ENSIGN_@}" NO_COLOR
+
+"$ensign" help --words >"$dir/words" # lines: command; command TAB option TAB value
+mapfile -t commands < <(grep -v "$(printf '\t')" "$dir/words")
+options_of() { awk -F '\t' -v c="$1" '$1 == c && NF > 1 {print $2}' "$dir/words"; } # COMMAND
+same() { [ "$1" = "$2" ] || { printf '%s\n%s\n' "$1" "$2"; return 1; }; }
+
+# run ARGUMENT...: $status, and what it prints in $dir/out and $dir/err
+run() {
+    "$ensign" "$@" >"$dir/out" 2>"$dir/err" </dev/null
+    status=$?
+}
+# ends STATUS WORDS ARGUMENT...: with this exit status; the words are on standard error, nothing is elsewhere
+ends() {
+    local wanted=$1 words=$2
+    shift 2
+    run "$@"
+    cat "$dir/out" "$dir/err"
+    [ $status -eq "$wanted" ] && [ ! -s "$dir/out" ] && grep -qF -- "$words" "$dir/err"
+}
+refuses() { ends 2 "$@"; } # WORDS ARGUMENT...
+
+# ---- help
+
+helps() { # ARGUMENT...: exit status 0, on standard output alone
+    run "$@"
+    cat "$dir/err"
+    [ $status -eq 0 ] && [ -s "$dir/out" ] && [ ! -s "$dir/err" ]
+}
+help_is_whole() { # COMMAND: it has a line for each option
+    local option
+    # shellcheck disable=SC2086 # the command may be two words
+    helps $1 --help || return 1
+    grep -qF "ensign $1" "$dir/out" || { echo 'no usage'; return 1; }
+    for option in $(options_of "$1"); do
+        grep -qE -- "(^|[ ,])$option([ ,]|\$)" "$dir/out" || { echo "$option is not there"; return 1; }
+    done
+    [ "$(awk '{ if (length($0) > 100) print }' "$dir/out" | wc -l)" -eq 0 ] || { echo 'too wide'; return 1; }
+}
+same_help() { # COMMAND
+    # shellcheck disable=SC2086
+    same "$("$ensign" help $1)" "$("$ensign" $1 --help)"
+}
+top_help_is_whole() {
+    local command
+    helps --help || return 1
+    for command in "${commands[@]}"; do
+        case $command in *' '*) continue ;; esac
+        grep -qE "^  $command " "$dir/out" || { echo "$command"; return 1; }
+    done
+}
+check 'the table has its commands' test "${#commands[@]}" -ge 17
+check 'help' top_help_is_whole
+for command in "${commands[@]}"; do
+    check "help: $command" help_is_whole "$command"
+    check "help: $command, by the command help" same_help "$command"
+done
+check 'help tells the exit statuses' grep -qF '4 wrong key or no permission' "$dir/out"
+version=$(sed -n 's/^#define ENSIGN_VERSION "\(.*\)"/\1/p' ensign.h)
+check 'version' same "$("$ensign" --version)" "ensign $version"
+check 'help of no command' refuses 'nope is no command of ensign' help nope
+
+# ---- wrong use
+
+check 'no command'             refuses 'give a command; ensign --help lists them'
+check 'no such command'        refuses 'foo is no command of ensign' foo
+check 'no such sub-command'    refuses 'topics has no command foo' topics foo
+check 'a sub-command missing'  refuses 'a command must follow; ensign topics --help lists them' topics
+check 'no such option'         refuses 'there is no option --foo here; see ensign publish --help' \
+    publish t --foo
+check 'option of another'      refuses 'there is no option --rate here' subscribe --rate 3
+check 'no such letter'         refuses 'there is no option -Z here' status -jZ
+check 'argument missing'       refuses 'something is missing: ensign publish TOPIC [DATA...]' publish
+check 'argument too many'      refuses '"b" is too much: ensign query SQL' query a b
+check 'value missing'          refuses '--count needs a value behind it: N' subscribe t --count
+check 'value of a letter'      refuses '-n needs a value behind it: N' subscribe t -n
+check 'value not wanted'       refuses '--json takes no value; leave out =1' status --json=1
+check 'no number'              refuses '--count x: give a whole number from 1 on' subscribe --count x
+check 'number too small'       refuses '--size 3: give a whole number from 16 to 4000000' bench t --size 3
+check 'number negative'        refuses '--count -1: give a whole number' subscribe --count=-1
+check 'no rate'                refuses '--rate 0: give a number above 0' publish t --rate 0
+check 'no time'                refuses '--timeout 5x is no time; give seconds, or a number with a unit' \
+    subscribe --timeout 5x
+check 'no choice'              refuses '--color blue: give one of auto|always|never' status --color blue
+check 'no MIME type'           refuses '--mimetype foo is no type that the service knows' publish t -m foo x
+check 'no schema'              refuses '--type A@1: give a name and a semantic version' publish t -t A@1 x
+check 'no metadata'            refuses '--meta a: give KEY=VALUE' publish t -M a x
+check 'two sources'            refuses 'are three sources; use one of them' publish t x --file y
+check 'id to be made'          refuses '--ensure-topic makes a topic by its name' \
+    publish 01GZ1ASDEPPFWD485HSQKDAS4K -e x
+check 'file of lines missing'  refuses 'cannot be opened: No such file' publish t --lines "$dir/none"
+check 'folder for a file'      refuses 'is a folder; name a file' publish t --lines "$dir"
+check 'two ways to print'      refuses '--json and --raw are two ways to print' subscribe --json --raw
+check 'parameter of no type'   refuses 'give NAME=TYPE:VALUE' query x -p a=foo:1
+check 'parameter of no value'  refuses 'give NAME=TYPE:VALUE' query x -p a=int:1.5
+check 'message of no bytes'    refuses 'give pairs of hexadecimal digits' call /a/b 123
+check 'header of no value'     refuses '--header x: give KEY:VALUE' call /a/b '' -H x
+check 'binary header'          refuses 'ends in -bin is pairs of hexadecimal digits' call /a/b '' -H x-bin:0
+check 'policy without one'     refuses 'say which policy' topics policy t
+check 'policy without keys'    refuses '--keys go with --dedup key-grouped' topics create t --dedup unique-key
+check 'keys without policy'    refuses 'belong to --dedup; add it' topics create t --keys a
+check 'rm asks, and cannot'    refuses 'there is no terminal to ask at; add --yes' topics rm t
+
+# ---- credentials, connection
+
+here='--endpoint 127.0.0.1:1 --plaintext'   # nobody listens there
+credentials() { # JSON
+    printf '%s' "$1" >"$dir/key.json"
+}
+check 'no endpoint'            refuses 'endpoint is missing' status
+check 'endpoint of no port'    refuses 'port' status --endpoint 'localhost:99999'
+check 'file of no key'         refuses "$dir/none.json" status $here -C "$dir/none.json"
+credentials '{"ClientID": true, "ClientSecret": "s"}'
+check 'key that is no string'  refuses 'ClientID' status $here -C "$dir/key.json"
+credentials '{"ClientID": "a"}'
+check 'key without a secret'   refuses 'ClientSecret' status $here -C "$dir/key.json"
+credentials '{"ClientID": "a", "ClientSecret": "s"}'
+check 'key in the clear to another machine' refuses 'plaintext' status --endpoint 192.0.2.1:1 --plaintext \
+    -C "$dir/key.json" --auth-url http://192.0.2.1:2
+variable() { ENSIGN_INSECURE=maybe refuses ENSIGN_INSECURE status $here; }
+check 'variable of no meaning' variable
+check 'nobody listens'         ends 3 'cannot connect to 127.0.0.1:1' status $here
+check 'nor for a publisher'    ends 3 'cannot connect to 127.0.0.1:1' publish t x $here
+check 'nor for a subscriber'   ends 3 'cannot connect to 127.0.0.1:1' subscribe t $here
+check 'nor for a call'         ends 3 'cannot connect to 127.0.0.1:1' call /a/b '' $here
+check 'retries for the time that is given' ends 3 'cannot connect' status $here --retry 300ms
+check 'a name of no host'      ends 3 'no-such-host.invalid' status --plaintext \
+    --endpoint no-such-host.invalid:1
+
+# ---- colours
+
+has_color() { # yes|no, ENVIRONMENT...
+    local wanted=$1 seen=no
+    shift
+    env "$@" "$ensign" help status ${color:+--color "$color"} | grep -q "$(printf '\033')" && seen=yes
+    same "$wanted" "$seen"
+}
+check 'no colours into a pipe' has_color no TERM=xterm
+color=always check 'colours where they are asked for' has_color yes TERM=xterm NO_COLOR=1
+color=never check 'no colours where they are not' has_color no TERM=xterm
+on_terminal() { # yes|no, ENVIRONMENT...: on a terminal of its own
+    local wanted=$1 seen=no
+    shift
+    env "$@" python3 tests/e2e/pty.py '' "$ensign" help status </dev/null |
+        grep -q "$(printf '\033')" && seen=yes
+    same "$wanted" "$seen"
+}
+check 'colours on a terminal' on_terminal yes TERM=xterm
+check 'no colours there with NO_COLOR' on_terminal no TERM=xterm NO_COLOR=1
+check 'none on a dumb one' on_terminal no TERM=dumb
+
+# ---- standard output
+
+full() {
+    [ -e /dev/full ] || return 0
+    "$ensign" --help >/dev/full 2>"$dir/err"
+    same "$?" 1
+}
+check 'standard output is full' full
+
+# ---- the manual page
+
+manual_has() { # COMMAND or OPTION as mdoc has it
+    grep -qE -- "$1" "$tool/ensign.1" || { echo "no $1"; return 1; }
+}
+manual_is_whole() {
+    local command option
+    for command in "${commands[@]}"; do
+        manual_has "(Cm|Ss) (.* )?$command( |\$)" || return 1
+    done
+    for option in $(cut -sf 2 "$dir/words" | sort -u); do
+        case $option in
+        --*) manual_has "Fl Fl ${option#--}( |\$)" || return 1 ;;
+        -*) manual_has "Fl ${option#-}( |\$)" || return 1 ;;
+        esac
+    done
+}
+clean() { # mandoc, or man, has nothing to say
+    if command -v mandoc >/dev/null; then mandoc -Tlint -Wwarning "$1"
+    else man --warnings=w -l "$1" 2>&1 >/dev/null | (! grep .); fi
+}
+check 'the manual has all commands and options' manual_is_whole
+if command -v mandoc >/dev/null || command -v man >/dev/null; then
+    check 'the manual is clean' clean "$tool/ensign.1"
+else tap ok 'the manual is clean # SKIP neither mandoc nor man'; fi
+
+# ---- completion
+
+complete_bash() { # WORD...: what may stand for the last one
+    bash -c '. "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _ensign
+        printf "%s\n" "${COMPREPLY[@]}"' "$tool/ensign.bash" "$@"
+}
+bash_options() { # COMMAND: just those of the table
+    # shellcheck disable=SC2086
+    same "$(options_of "$1" | sort)" "$(complete_bash ensign $1 - | sort)"
+}
+bash_values() { # the words behind each option that has a choice, and whether it takes a value at all
+    local command option value
+    while IFS=$'\t' read -r command option value; do
+        [ -n "$option" ] || continue
+        case $value in
+        '') # takes none: the next word is an option again
+            # shellcheck disable=SC2086
+            complete_bash ensign $command "$option" - | grep -qFx -- --help ||
+                { echo "$option takes a value"; return 1; } ;;
+        *'|'*)
+            # shellcheck disable=SC2086
+            same "$(tr '|' '\n' <<<"$value")" "$(complete_bash ensign $command "$option" '')" || return 1 ;;
+        *)
+            # shellcheck disable=SC2086
+            ! complete_bash ensign $command "$option" - | grep -qFx -- --help ||
+                { echo "$option takes none"; return 1; } ;;
+        esac
+    done < <(grep -v '^help' "$dir/words")
+}
+zsh_section() { # COMMAND: the lines of its case, and of the lists that it names
+    awk -v c="$1" '
+        /^    [a-z_]+=\($/ {name = $1; sub(/=.*/, "", name)}
+        /^    \)$/ {name = ""}
+        name != "" {list[name] = list[name] "\n" $0}
+        /^    case \$line/ {cases = 1}
+        cases && /^    [a-z\x27].*\)$/ {on = index($0, "\x27" c "\x27") || $1 == c ")"}
+        cases && on {text = text "\n" $0}
+        END {
+            for (round = 0; round < 2; round++)
+                for (n in list) if (index(text, "$" n)) text = text list[n]
+            if (index(text, "$common")) text = text list["common"] list["connection"]
+            print text
+        }' "$tool/_ensign"
+}
+zsh_options() { # COMMAND
+    local option text
+    text=$(zsh_section "$1")
+    for option in $(options_of "$1"); do
+        grep -qE -- "[{,'*]$option[],}'\[]" <<<"$text" || { echo "$option is not there"; return 1; }
+    done
+}
+commands_of() { # one word a line: of the top, or of topics
+    if [ "$1" = top ]; then printf '%s\n' "${commands[@]}" | grep -v ' '
+    else printf '%s\n' "${commands[@]}" | sed -n 's/^topics //p'; fi | sort
+}
+zsh_commands() {
+    same "$(commands_of top; commands_of topics)" "$(sed -n '/^    commands=/,/^    )/p' "$tool/_ensign" |
+        grep -oE "[\"'][a-z]+:" | tr -d "\"':" | sort
+        sed -n '/^    subcommands=/,/^    )/p' "$tool/_ensign" | grep -oE "'[a-z]+:" | tr -d "':" | sort)"
+}
+check 'bash: the commands' same "$(commands_of top)" "$(complete_bash ensign '' | sort)"
+check 'bash: those of topics' same "$(commands_of topics)" "$(complete_bash ensign topics '' | sort)"
+check 'bash: behind an option' same "$(commands_of topics)" \
+    "$(complete_bash ensign --endpoint a:1 topics --color = never '' | sort)"
+check 'bash: values' bash_values
+check 'bash: a value behind =' same never "$(complete_bash ensign status --color = n)"
+check 'bash: a file' same "$dir/words" "$(complete_bash ensign publish t --lines "$dir/wor")"
+check 'zsh: the commands' zsh_commands
+for command in "${commands[@]}"; do
+    [ "$command" = topics ] && continue
+    check "bash: options of $command" bash_options "$command"
+    check "zsh: options of $command" zsh_options "$command"
+done
+if command -v zsh >/dev/null; then check 'zsh: it parses' zsh -n "$tool/_ensign"
+else tap ok 'zsh: it parses # SKIP no zsh'; fi
+
+results
