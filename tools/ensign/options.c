@@ -92,7 +92,7 @@ static const option_t known[] = {
     { C_STATUS, 0, "--auth", KIND_FLAG, NULL, AT(auth), 0, 0, "ask the auth service instead" },
 
     { C_HEALTH, 's', "--service", KIND_TEXT, "NAME", AT(service), 0, 0,
-      "of the server, such as ensign.v1beta1.Ensign [the server as a whole]" },
+      "one service of the server [the server as a whole]" },
     { C_HEALTH, 'w', "--watch", KIND_FLAG, NULL, AT(watch), 0, 0, "go on, and print each change" },
 
     { C_CALL, 'f', "--file", KIND_LIST, "FILE", AT(files), 0, 0,

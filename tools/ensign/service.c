@@ -58,9 +58,11 @@ static void print_health(const options_t *o, int state)
     }
 }
 
-static int health_exit(int state)
+/* For a service that it does not have Ensign says UNKNOWN, where others say NOT_FOUND. */
+static int health_exit(const options_t *o, int state)
 {
     if (state == ENSIGN_HEALTH_SERVICE_UNKNOWN) return EXIT_ABSENT;
+    if (state == ENSIGN_HEALTH_UNKNOWN && o->service) return EXIT_ABSENT;
     return state == ENSIGN_HEALTH_SERVING ? EXIT_DONE : EXIT_FAILED;
 }
 
@@ -86,7 +88,7 @@ static void watch(session_t *s, ensign_request_t r)
                                                                 : (int)(o->timeout_ms - gone));
         if (woke == WOKE_STOP || woke == WOKE_OVER) return;
     }
-    session_fail(s, state < 0 ? EXIT_LATE : health_exit(state));
+    session_fail(s, state < 0 ? EXIT_LATE : health_exit(o, state));
 }
 
 int run_health(const options_t *o)
@@ -102,7 +104,7 @@ int run_health(const options_t *o)
             watch(&s, r);
         } else if ((n = session_answer(&s, r.id, NULL)) != NULL) {
             print_health(o, n->as.health.state);
-            session_fail(&s, health_exit(n->as.health.state));
+            session_fail(&s, health_exit(o, n->as.health.state));
         }
     }
     return session_end(&s);

@@ -1,0 +1,454 @@
+#!/usr/bin/env bash
+# cli.sh - ensign against ensignd: a session as a user has it, with 100,000 lines; each command, what it
+# prints and its exit status; JSON; hostile bytes; signals; a closed standard output
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+BUILD=${BUILD:-build}
+. tests/tap.sh
+. tools/ensignd.sh
+
+LINES=100000
+ensign=$PWD/$BUILD/ensign
+pids=()
+
+finish() {
+    local pid
+    exec 3>&-
+    for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null; done
+    kill -CONT "$server_pid" 2>/dev/null
+    server_stop KILL
+    rm -rf "$dir"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+same() { [ "$1" = "$2" ] || { printf '%s\n%s\n' "$1" "$2"; return 1; }; }
+
+# ---- running it
+
+# run ARGUMENT...: $status, and what it prints in $dir/out and $dir/err
+run() {
+    timeout 60 "$ensign" "$@" >"$dir/out" 2>"$dir/err" </dev/null
+    status=$?
+}
+# does STATUS ARGUMENT...: ends with this exit status
+does() {
+    local wanted=$1
+    shift
+    run "$@"
+    [ $status -eq "$wanted" ] || { echo "exit status $status"; cat "$dir/out" "$dir/err"; return 1; }
+}
+# prints TEXT ARGUMENT...: this alone on standard output, exit status 0
+prints() {
+    local text=$1
+    shift
+    does 0 "$@" && same "$text" "$(cat "$dir/out")"
+}
+# fails STATUS WORDS ARGUMENT...: the words are on standard error, and nothing on standard output
+fails() {
+    local wanted=$1 words=$2
+    shift 2
+    does "$wanted" "$@" && [ ! -s "$dir/out" ] && grep -qF -- "$words" "$dir/err" || { cat "$dir/err"; return 1; }
+}
+says() { # WORDS: of the last run, on standard error
+    grep -qF -- "$1" "$dir/err" || { cat "$dir/err"; return 1; }
+}
+# json EXPRESSION: over `rows`, the objects that the last run printed
+json() {
+    python3 -c 'import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
+if not eval("(" + sys.argv[2] + ")"): sys.exit("%s is false of %s" % (sys.argv[2], rows))' "$dir/out" "$1"
+}
+# prints_json EXPRESSION ARGUMENT...
+prints_json() {
+    local expression=$1
+    shift
+    does 0 "$@" --json && json "$expression"
+}
+
+# start NAME ARGUMENT...: beside; NAME.out, NAME.err, $pid. Standard input is NAME.in, held open by 3, if it is there.
+start() {
+    local name=$1 input=/dev/null
+    shift
+    [ -p "$dir/$name.in" ] && input=$dir/$name.in
+    "$ensign" "$@" >"$dir/$name.out" 2>"$dir/$name.err" <"$input" 3>&- &
+    pid=$!
+    pids+=("$pid")
+}
+pipe() { mkfifo "$dir/$1.in"; } # NAME: start NAME will read it; exec 3>NAME.in writes it
+# ends STATUS NAME PID: by itself, with this exit status
+ends() {
+    await_end "$3" 60 || { echo "$2 does not end"; cat "$dir/$2.err"; return 1; }
+    wait "$3"
+    local status=$?
+    [ $status -eq "$1" ] || { echo "exit status $status"; cat "$dir/$2.err"; return 1; }
+}
+hears() { await "$dir/$1.err" "$2" "$3" || { cat "$dir/$1.err"; return 1; }; } # NAME WORDS PID
+gets() { await "$dir/$1.out" "$2" "$3" || { cat "$dir/$1.err"; return 1; }; }  # NAME WORDS PID
+
+# ---- a session: the one of the README
+
+session() {
+    local sub
+    seq -f 'reading %06.0f' $LINES >"$dir/readings"
+    check 'the server is healthy' prints_json 'rows[0]["state"] == "healthy"' status
+    check 'no topic yet' fails 0 'ensign topics create NAME makes one' topics ls
+    check 'a topic is made' prints_json 'rows[0]["name"] == "weather" and rows[0]["state"] == "ready"' \
+        topics create weather
+    check 'it is listed' prints_json '[r["name"] for r in rows] == ["weather"]' topics ls
+    start sub subscribe weather --raw --count $LINES
+    sub=$pid
+    check 'elsewhere somebody subscribes' hears sub 'open, weather' "$sub"
+    check "$LINES lines of a file are published" prints '' publish weather --lines "$dir/readings" --progress
+    check 'with progress' says '100 %  100,000 read, 100,000 stored'
+    check 'with a summary' says '100,000 of 100,000 events stored, 0 refused, in '
+    check 'the subscriber has them all' ends 0 sub "$sub"
+    check 'in order' cmp "$dir/readings" "$dir/sub.out"
+    check 'and says how many' grep -q '100,000 events received, 1.4 MB, in ' "$dir/sub.err"
+    check 'a query has them too' does 0 query 'SELECT * FROM weather' --raw
+    check 'all of them, in order' cmp "$dir/readings" "$dir/out"
+    check 'and counts them' says '100,000 events'
+    check 'a query of three' prints "$(sed -n 11,13p "$dir/readings")" \
+        query 'SELECT * FROM weather LIMIT 3 OFFSET 10' --raw
+    check 'info knows the topic' prints_json '[r["name"] for r in rows if r["kind"] == "topic"] == ["weather"]' info
+}
+
+# A file that is ten times as long as the ring, from a pipe, with an address space that it would not fit.
+constant_memory() {
+    (
+        [ -n "${VARIANT_ASAN:-}" ] || ulimit -v 50000
+        awk 'BEGIN {for (i = 0; i < 100000; i++) printf "%0600d\n", i}' | timeout 60 "$ensign" publish memory -e
+    ) >"$dir/out" 2>"$dir/err" && says '100,000 of 100,000 events stored'
+}
+
+# ---- publish
+
+stored() { # N ARGUMENT...: that many, none refused
+    local count=$1
+    shift
+    does 0 publish "$@" --json &&
+        json "rows[-1]['kind'] == 'summary' and rows[-1]['acked'] == $count and rows[-1]['published'] == $count"
+}
+data() { # TOPIC: what is stored
+    "$ensign" query "SELECT * FROM $1" --raw -q
+}
+publishes() {
+    local image=$dir/image.pdf id
+    check 'arguments' stored 2 args -e one 'two three'
+    check 'arguments: the data' same "$(printf 'one\ntwo three')" "$(data args)"
+    printf 'a\n\nb' >"$dir/lines"
+    check 'lines: an empty one is none, the last needs no newline' stored 2 lines -e --lines "$dir/lines"
+    check 'lines: the data' same "$(printf 'a\nb')" "$(data lines)"
+    printf '\001\n\000\377' >"$image"
+    check 'a file is one event' stored 1 file -e --file "$image"
+    does 0 query 'SELECT * FROM file' --no-newline
+    check 'a file: its bytes' cmp "$image" "$dir/out"
+    check 'a file: its MIME type' prints_json 'rows[0]["mimetype"] == "application/pdf" and
+        rows[0]["data_encoding"] == "base64" and rows[0]["data"] == "AQoA/w=="' query 'SELECT * FROM file'
+    check 'all that an event can have' stored 1 all -e '{"a": 1}' -m application/json -t Update@1.20.3 -k key \
+        --meta a=b --meta 'c=d=é' --name the-sensor
+    check 'all of it is there' prints_json 'rows[0]["mimetype"] == "application/json" and
+        rows[0]["type"] == {"name": "Update", "version": "1.20.3"} and rows[0]["key"] == "key" and
+        rows[0]["metadata"] == {"a": "b", "c": "d=é"} and rows[0]["publisher"] == "the-sensor" and
+        rows[0]["data"] == "{\"a\": 1}" and rows[0]["data_encoding"] == "text" and rows[0]["id"] and
+        rows[0]["created"].endswith("Z")' query 'SELECT * FROM all'
+    printf '{"a": [1, 2.5e3, "\\u00e9", null]}\n"x"\n{"a": 1,}\n"y"\n' >"$dir/ndjson"
+    check 'ndjson: ends at a line that is no JSON' fails 1 'line 3 is no JSON value' publish json -e --ndjson \
+        --lines "$dir/ndjson"
+    check 'ndjson: what stands before is stored' prints_json '[r["mimetype"] for r in rows] ==
+        ["application/json"] * 2' query 'SELECT * FROM json'
+    check 'acks: a line for each' does 0 publish args x y --acks
+    check 'acks: with the time' test "$(grep -cxE 'ack [12] [0-9T:-]+\.[0-9]+Z' "$dir/out")" -eq 2
+    check 'acks: as JSON' prints_json '[r["event"] for r in rows if r["kind"] == "ack"] == [1, 2]' \
+        publish args x y --acks
+    check 'rate: 5 events at 20 a second' prints_json 'rows[-1]["acked"] == 5 and rows[-1]["seconds"] >= 0.19' \
+        publish args 1 2 3 4 5 --rate 20
+    id=$("$ensign" topics show args --json | sed 's/.*"id":"\([^"]*\)".*/\1/')
+    check 'a topic by its id' stored 1 "$id" by-id
+    check 'a topic by its id: there it is' same by-id "$(data args | tail -n 1)"
+    check 'no such topic' fails 5 'TOPIC_UNKNOWN' publish nope x
+    check 'no such topic, as JSON' does 5 publish nope x --json
+    check 'no such topic: each event is told' json 'rows[0]["kind"] == "nack" and rows[0]["event"] == 1 and
+        rows[0]["code"] == "TOPIC_UNKNOWN" and rows[0]["stored"] == "no" and rows[1]["nacked"] == 1'
+    head -c 4194305 /dev/zero | tr '\0' x >"$dir/large"
+    check 'a line that is too long' fails 1 'line 1 has over 4194304 bytes' publish args --lines "$dir/large"
+    check 'a file that is too large' fails 1 'is larger than 4194304 bytes' publish args --file "$dir/large"
+    check 'nothing to publish is no error' prints_json 'rows[0]["published"] == 0' publish args
+}
+
+# ---- subscribe, query
+
+subscribes() {
+    local sub
+    check 'no topic of that name' fails 5 'none of the topics' subscribe nope
+    check 'time is up, nothing was asked for' fails 0 '0 events received' subscribe args --timeout 100ms
+    check 'time is up before the count' fails 6 '0 events received' subscribe args --timeout 100ms -n 1
+    check 'nothing came for so long' fails 6 '0 events received' subscribe args --idle 100ms -n 1
+    start text subscribe args -n 1
+    sub=$pid
+    hears text 'open, args' "$sub" && run publish args 'as text'
+    check 'text: ends after one' ends 0 text "$sub"
+    check 'text: as the SDK prints it' grep -qx "$(printf "\tdata: b'as text'")" "$dir/text.out"
+    start out subscribe made-by-a-subscriber --ensure-topic --json -n 2
+    sub=$pid
+    hears out 'open, made-by' "$sub" && run publish made-by-a-subscriber 1 2
+    check 'JSON: ends after two' ends 0 out "$sub"
+    cp "$dir/out.out" "$dir/out"
+    check 'JSON: both, with the topic' json '[(r["kind"], r["topic"], r["data"]) for r in rows] ==
+        [("event", "made-by-a-subscriber", "1"), ("event", "made-by-a-subscriber", "2")] and
+        rows[0]["committed"].endswith("Z")'
+    start all subscribe --null -n 3
+    sub=$pid
+    hears all 'open, all topics' "$sub" && run publish args a && run publish lines b && run publish args c
+    check 'all topics' ends 0 all "$sub"
+    check 'a zero byte behind each' same 'a b c ' "$(tr '\0' ' ' <"$dir/all.out")"
+}
+queries() {
+    check 'no event is no error' fails 0 '0 events' query 'SELECT * FROM args LIMIT 5 OFFSET 1000'
+    check 'no event, as JSON' prints '' query 'SELECT * FROM args LIMIT 5 OFFSET 1000' --json -q
+    check 'syntax' fails 1 'syntax error at position 0 near "SELEC"' query SELEC
+    check 'no such topic, asked' fails 5 'unknown topic in query' query 'SELECT * FROM nope'
+    check 'ends after two rows' prints "$(printf 'one\ntwo three')" query 'SELECT * FROM args' --raw -n 2
+    check 'parameters of all types' does 0 query 'SELECT * FROM args LIMIT 1' -p a=int:-5 -p b=double:1e3 \
+        -p c=bool:true -p d=string:x:y=z -p e=bytes:00ff
+    echo 'SELECT * FROM lines LIMIT 1' >"$dir/sql"
+    check 'from standard input' same a "$("$ensign" query - --raw <"$dir/sql" 2>&1 | head -n 1)"
+}
+
+# ---- topics
+
+topics() {
+    check 'create: one of that name' fails 1 'ALREADY_EXISTS' topics create args
+    check 'create: if it is missing' prints_json 'rows[0]["name"] == "args"' topics create args --if-missing
+    check 'create: a bad name' fails 2 'name' topics create '1x'
+    check 'create: a policy' prints_json 'rows[0]["deduplication"] == "unique-key" and
+        rows[0]["deduplication_keys"] == ["a", "b"] and rows[0]["deduplication_offset"] == "earliest"' \
+        topics create keyed --dedup unique-key --keys a,b --offset earliest
+    check 'create: a policy, in text' does 0 topics show keyed
+    check 'create: its keys are shown' grep -qx '  key          b' "$dir/out"
+    check 'show: none' fails 5 'no topic' topics show nope
+    check 'exists: yes' prints yes topics exists keyed
+    check 'exists: no' does 5 topics exists nope
+    check 'exists: says so' same no "$(cat "$dir/out")"
+    check 'exists: no, as JSON' does 5 topics exists nope --json
+    check 'exists: says so, too' json 'rows == [{"exists": False}]'
+    run publish keyed 1 2 3
+    check 'policy: what is stored is looked through' prints_json 'rows[0]["state"] in ("pending", "ready")' \
+        topics policy keyed --dedup datagram
+    check 'policy: no such topic' fails 5 'nope' topics policy nope --dedup none
+    check 'archive' prints_json 'rows[0]["state"] == "readonly"' topics archive lines
+    check 'archive: it is shown' prints_json '[r["archived"] for r in rows if r["name"] == "lines"] == [True]' topics ls
+    check 'rm: with --yes' prints_json 'rows[0]["state"] == "deleting"' topics rm file --yes
+    check 'rm: no such topic' fails 5 'nope' topics rm nope --yes
+    check 'rm: at a terminal, another name' rm_asks json all 1
+    check 'rm: it is still there' does 0 topics exists json
+    check 'rm: at a terminal, its name' rm_asks json json 0
+    check 'rm: it is gone' does 5 topics exists json
+}
+rm_asks() { # TOPIC TYPED STATUS
+    TERM=xterm timeout 30 python3 tests/e2e/pty.py "$2" "$ensign" topics rm "$1" >"$dir/out"
+    same "$?" "$3" && grep -q "This destroys topic $1 and all its events" "$dir/out"
+}
+
+# ---- info, status, health, call, bench
+
+services() {
+    check 'status, in text' does 0 status
+    check 'status: three lines' same 'state version uptime' "$(cut -d' ' -f1 "$dir/out" | xargs)"
+    check 'status: of the auth service' prints_json 'rows[0]["state"] == "healthy"' status --auth
+    check 'status needs no key' does 0 status --no-auth
+    check 'info: of one topic' prints_json 'rows[0]["kind"] == "project" and rows[0]["topics"] == 1' info args
+    check 'info: no such topic' fails 5 'nope' info nope
+    check 'info, in text' does 0 info
+    check 'info: a head and a line for all' grep -qE '^ +[0-9,]+ +[0-9,]+ +[0-9.]+ [kM]?B +all$' "$dir/out"
+    check 'health' prints serving health
+    check 'health, as JSON' prints_json 'rows == [{"state": "serving"}]' health -s default
+    check 'health: no such service' does 5 health -s nope
+    check 'health: watched until the time is up' prints serving health --watch --timeout 200ms
+    check 'health: watched, no such service' does 5 health -w -s nope --timeout 200ms
+    check 'health: it says so' same service-unknown "$(cat "$dir/out")"
+}
+# The query of EnSQL as a message: field 1, a string.
+sql_hex() { printf '0a%02x%s' ${#1} "$(printf '%s' "$1" | od -An -tx1 | tr -d ' \n')"; }
+calls() {
+    local check_method=/grpc.health.v1.Health/Check sql=/ensign.v1beta1.Ensign/EnSQL
+    check 'call: hex in, hex out' prints 0801 call $check_method ''
+    check 'call: raw out' prints "$(printf '\010\001')" call $check_method '' --out raw
+    check 'call: standard input' prints 0801 call $check_method
+    printf '0a 00\n' >"$dir/hex"
+    check 'call: a file of hex' prints 0801 call $check_method --file "$dir/hex" --in hex
+    printf '\012\000' >"$dir/raw"
+    check 'call: a file of bytes' prints 0801 call $check_method --file "$dir/raw"
+    check 'call: a file that is no hex' fails 2 '--in raw takes bytes' call $check_method -f "$dir/raw" --in hex
+    check 'call: metadata out' does 0 call $check_method '' -v -H 'x-mine: 1' -H x-mine-bin:00ff
+    check 'call: it is told' says 'header: content-type: application/grpc'
+    check 'call: the status, too' says 'status 0 OK'
+    check 'call: as JSON' prints_json '[r["kind"] for r in rows] == ["message", "end"] and
+        rows[1]["status"] == 0 and rows[1]["status_name"] == "OK"' call $check_method ''
+    check 'call: the server streams' does 0 call $sql "$(sql_hex 'SELECT * FROM args LIMIT 4')"
+    check 'call: a line for each message' test "$(wc -l <"$dir/out")" -eq 4
+    check 'call: no such method' fails 1 'UNIMPLEMENTED' call /a.b/c ''
+    check 'call: no token, so it is refused' fails 4 'UNAUTHENTICATED' call $sql '' --no-token
+    check 'call: its status as JSON' does 1 call $sql '' --json
+    check 'call: and its words' json 'rows[-1]["status_name"] == "INVALID_ARGUMENT" and rows[-1]["text"]'
+    check 'call: a method that is none' fails 2 'method' call nonsense ''
+}
+benches() {
+    check 'bench' prints_json 'rows[0]["stored"] == rows[0]["received"] == 500 and rows[0]["published"] == 500 and
+        rows[0]["stored_alone"]["count"] == rows[0]["received_alone"]["count"] == 20 and
+        0 < rows[0]["stored_alone"]["p50_us"] <= rows[0]["stored_alone"]["max_us"] and
+        rows[0]["cpu_seconds"] > 0' bench bench -e -n 500 --trips 20 --size 100
+    check 'bench: its events are there' test "$(data bench | wc -c)" -ge 52000
+    check 'bench, in text' does 0 bench bench -n 100 --trips 5 --no-subscribe
+    check 'bench: the figures' grep -qE '^  stored, alone( +[0-9.]+ [mu]?s){4}$' "$dir/out"
+    check 'bench: no such topic' does 5 bench nope -n 10
+}
+
+# ---- hostile bytes: what came from elsewhere must not steer a terminal
+
+hostile() {
+    local nasty
+    nasty=$(printf '\033[31mred\a\302\233\342\200\256\377')
+    run publish nasty -e "$nasty" --meta "k$(printf '\033')=v$(printf '\033]0;x')"
+    check 'text: no control character' does 0 query 'SELECT * FROM nasty'
+    check 'text: none, indeed' no_controls
+    check 'JSON: the bytes' prints_json 'rows[0]["data_encoding"] == "base64" and
+        __import__("base64").b64decode(rows[0]["data"]) == b"\x1b[31mred\x07\xc2\x9b\xe2\x80\xae\xff" and
+        rows[0]["metadata"] == {"k\x1b": "v\x1b]0;x"}' query 'SELECT * FROM nasty'
+    check 'JSON: none' no_controls
+    check 'raw into a pipe: as it is' prints "$nasty" query 'SELECT * FROM nasty' --raw
+    TERM=dumb python3 tests/e2e/pty.py '' "$ensign" query 'SELECT * FROM nasty' --raw -q | tr -d '\r' >"$dir/out"
+    check 'raw on a terminal: escaped' same '\x1b[31mred\x07\x9b\u202e\xff' "$(cat "$dir/out")"
+    check 'an error: escaped' fails 1 'near' query "$(printf 'SELECT * FROM x WHERE \033[31m')"
+    check 'an error: none' no_controls
+}
+no_controls() { ! LC_ALL=C grep -n "$(printf '[\001-\010\013-\037\177]')" "$dir/out" "$dir/err"; }
+
+# ---- signals, a closed standard output
+
+signals() {
+    local pub sub
+    pipe int
+    start int publish args --acks
+    pub=$pid
+    exec 3>"$dir/int.in"
+    printf '1\n2\n3\n' >&3
+    gets int 'ack 3 ' "$pub"
+    kill -INT "$pub"
+    check 'SIGINT ends a publisher' ends 130 int "$pub"
+    check 'SIGINT: with its summary' grep -q '3 of 3 events stored, 0 refused' "$dir/int.err"
+    exec 3>&-
+    start sigint subscribe args --raw
+    sub=$pid
+    hears sigint 'open, args' "$sub" && run publish args 4
+    gets sigint 4 "$sub"
+    kill -INT "$sub"
+    check 'SIGINT ends a subscriber' ends 130 sigint "$sub"
+    check 'SIGINT: with its summary, too' grep -q '1 event received' "$dir/sigint.err"
+    start term subscribe args
+    hears term 'open, args' "$pid"
+    kill -TERM "$pid"
+    check 'SIGTERM does, too' ends 143 term "$pid"
+    silent_server
+}
+# The server answers nothing: a publisher waits for it at the first signal, and goes at the second.
+silent_server() {
+    local pub
+    pipe twice
+    start twice publish args --progress --close-timeout 60 --acks
+    pub=$pid
+    exec 3>"$dir/twice.in"
+    echo 1 >&3
+    gets twice 'ack 1 ' "$pub"
+    kill -STOP "$server_pid"
+    echo 2 >&3
+    hears twice '2 read, 1 stored' "$pub"
+    kill -INT "$pub"
+    check 'the first signal waits for the answers' hears twice 'waits for the answers of 1 events' "$pub"
+    kill -INT "$pub"
+    check 'the second ends it at once' ends 130 twice "$pub"
+    exec 3>&-
+    pipe bound
+    start bound publish args --progress --close-timeout 200ms --acks --json
+    pub=$pid
+    exec 3>"$dir/bound.in"
+    kill -CONT "$server_pid"
+    echo 1 >&3
+    gets bound '"ack"' "$pub"
+    kill -STOP "$server_pid"
+    echo 2 >&3
+    hears bound '2 read, 1 stored' "$pub"
+    kill -INT "$pub"
+    check 'it waits no longer than it is told' ends 130 bound "$pub"
+    kill -CONT "$server_pid"
+    exec 3>&-
+    cp "$dir/bound.out" "$dir/out"
+    check 'and tells what it does not know' json '[r["code"] for r in rows if r["kind"] == "nack"] ==
+        ["OUTCOME_UNKNOWN"] and rows[-1]["acked"] == 1 and rows[-1]["nacked"] == 1'
+}
+closed_output() {
+    local sub
+    mkfifo "$dir/gone"
+    "$ensign" subscribe args --raw >"$dir/gone" 2>"$dir/gone.err" &
+    sub=$!
+    pids+=("$sub")
+    exec 4<"$dir/gone"
+    hears gone 'open, args' "$sub"
+    exec 4<&-
+    check 'a reader that goes away is noticed, though nothing comes' ends 141 gone "$sub"
+    check 'a reader that has enough' has_enough
+    if [ -e /dev/full ]; then check 'a full disk' full; else tap ok 'a full disk # SKIP no /dev/full'; fi
+}
+has_enough() {
+    "$ensign" query 'SELECT * FROM weather' --raw 2>"$dir/err" | head -n 1 >"$dir/out"
+    same "${PIPESTATUS[0]} $(cat "$dir/out")" '141 reading 000001'
+}
+full() {
+    "$ensign" query 'SELECT * FROM weather' --raw >/dev/full 2>"$dir/err"
+    same "$?" 1 && says 'standard output: No space left on device'
+}
+
+# ---- keys
+
+elsewhere() { ENSIGN_CLIENT_ID=x ENSIGN_CLIENT_SECRET=y "$@"; } # with an environment of another server
+keys() {
+    local key=$ENSIGN_CLIENT_ID secret=$ENSIGN_CLIENT_SECRET
+    printf '{"ClientID": "%s", "ClientSecret": "%s"}' "$key" "$secret" >"$dir/good.json"
+    printf '{"ClientID": "%s", "ClientSecret": "wrong"}' "$key" >"$dir/wrong.json"
+    check 'a wrong key' fails 4 'refuses this key' topics ls -C "$dir/wrong.json"
+    check 'a wrong key, to publish' fails 4 'refuses this key' publish args x -C "$dir/wrong.json"
+    check 'a wrong key, to subscribe' fails 4 'refuses this key' subscribe args -C "$dir/wrong.json"
+    check 'options go before the file' does 0 topics ls -C "$dir/wrong.json" --client-id "$key" \
+        --client-secret "$secret"
+    check 'the file goes before the environment' elsewhere does 0 topics ls -C "$dir/good.json"
+    check 'the environment is taken' elsewhere fails 4 'refuses this key' topics ls
+    check 'no key, where one is needed' does 4 topics ls --no-auth
+    check 'a token that is none' does 4 topics ls --token nonsense --no-auth
+}
+# A key that may subscribe and no more.
+permissions() {
+    server_stop
+    printf '{"projects": [{"name": "p", "keys": [{"client_id": "reader", "client_secret": "s3cret",
+        "permissions": ["subscriber"]}]}]}' >"$dir/keys.json"
+    check 'a server with a key of few rights' server_start --memory --port 0 --auth-port 0 --keys "$dir/keys.json"
+    check 'no right to make a topic' fails 4 'PERMISSION_DENIED' topics create t
+    check 'no right to publish' does 4 publish t x
+    check 'no right to list' fails 4 'PERMISSION_DENIED' topics ls
+}
+
+server_start --memory --port 0 --auth-port 0 --subscriber-queue 200000 || exit 1
+session
+check 'a file of 60 MB from a pipe, in constant memory' constant_memory
+publishes
+subscribes
+queries
+topics
+services
+calls
+benches
+hostile
+signals
+closed_output
+keys
+permissions
+results
