@@ -29,7 +29,7 @@ static const char *status_name(int status)
 static void add_message(call_t *c, uint8_t *bytes, size_t len)
 {
     c->messages = x_realloc(c->messages, (c->count + 1) * sizeof *c->messages);
-    c->messages[c->count].bytes = bytes;
+    c->messages[c->count].bytes = x_keep(bytes);
     c->messages[c->count++].len = len;
 }
 
@@ -84,20 +84,16 @@ static int read_header(call_t *c, const char *text, ensign_header_t *h)
     const char *colon = strchr(text, ':'), *value = colon ? colon + 1 : NULL;
     size_t len = colon ? (size_t)(colon - text) : 0;
     uint8_t *bytes;
-    char *key;
 
     if (len == 0) return options_refuse(c->o, "--header %s: give KEY:VALUE", text);
-    key = x_realloc(NULL, len + 1);
-    memcpy(key, text, len);
-    key[len] = '\0';
     while (*value == ' ') value++;
-    h->key = key;
+    h->key = x_keep_text(text, len);
     h->value = ensign_str(value);
-    if (!is_binary_key(key)) return EXIT_DONE;
+    if (!is_binary_key(h->key)) return EXIT_DONE;
     if (!text_from_hex(value, &bytes, &h->value.len))
         return options_refuse(
             c->o, "--header %s: the value of a key that ends in -bin is pairs of hexadecimal digits", text);
-    h->value.ptr = bytes;
+    h->value.ptr = x_keep(bytes);
     return EXIT_DONE;
 }
 
@@ -106,7 +102,7 @@ static int read_headers(call_t *c)
     const list_t *l = &c->o->headers;
     int status = EXIT_DONE;
 
-    c->headers = x_realloc(NULL, (l->count + 1) * sizeof *c->headers);
+    c->headers = x_keep(x_realloc(NULL, (l->count + 1) * sizeof *c->headers));
     for (size_t i = 0; i < l->count && status == EXIT_DONE; i++)
         status = read_header(c, l->at[i], &c->headers[i]);
     return status;
@@ -262,13 +258,6 @@ static bool open_call(call_t *c)
     return false;
 }
 
-static void free_call(call_t *c)
-{
-    for (size_t i = 0; i < c->count; i++) free(c->messages[i].bytes);
-    free(c->messages);
-    free(c->headers);
-}
-
 int run_call(const options_t *o)
 {
     static call_t c;
@@ -283,6 +272,6 @@ int run_call(const options_t *o)
         if (open_call(&c)) loop(&c);
         status = session_end(&c.s);
     }
-    free_call(&c);
+    free(c.messages);
     return status;
 }

@@ -388,13 +388,11 @@ static void list_add(list_t *l, const char *text)
     l->at[l->count++] = text;
 }
 
-/* "a,b,c"; the copy lives as long as the program */
+/* "a,b,c" */
 static void list_split(list_t *l, const char *text)
 {
-    size_t n = strlen(text) + 1;
-    char *copy = x_realloc(NULL, n), *save = NULL;
+    char *copy = x_keep_text(text, strlen(text)), *save = NULL;
 
-    memcpy(copy, text, n);
     for (char *word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) list_add(l, word);
 }
 

@@ -80,14 +80,9 @@ static int read_type(const options_t *o, ensign_type_t *out)
 {
     const char *at = o->type ? strrchr(o->type, '@') : NULL;
     size_t len = at ? (size_t)(at - o->type) : 0;
-    char *name;
 
     if (!o->type) return EXIT_DONE;
-    name = x_realloc(NULL, len + 1); /* the event points at it: it lives as long as the program */
-    memcpy(name, o->type, len);
-    name[len] = '\0';
-    if (at && ensign_type_parse(out, name, at + 1) == ENSIGN_OK) return EXIT_DONE;
-    free(name);
+    if (at && ensign_type_parse(out, x_keep_text(o->type, len), at + 1) == ENSIGN_OK) return EXIT_DONE;
     return options_refuse(o, "--type %s: give a name and a semantic version, such as Update@1.2.3", o->type);
 }
 
@@ -95,17 +90,13 @@ static int read_pairs(publish_t *p)
 {
     const list_t *l = &p->o->meta;
 
-    p->pairs = x_realloc(NULL, (l->count + 1) * sizeof *p->pairs);
+    p->pairs = x_keep(x_realloc(NULL, (l->count + 1) * sizeof *p->pairs));
     for (size_t i = 0; i < l->count; i++) {
         const char *equals = strchr(l->at[i], '=');
         size_t len = equals ? (size_t)(equals - l->at[i]) : 0;
-        char *key;
         if (len == 0 || !text_is_utf8(ensign_str(l->at[i])))
             return options_refuse(p->o, "--meta %s: give KEY=VALUE, in UTF-8", l->at[i]);
-        key = x_realloc(NULL, len + 1);
-        memcpy(key, l->at[i], len);
-        key[len] = '\0';
-        p->pairs[i].key = key;
+        p->pairs[i].key = x_keep_text(l->at[i], len);
         p->pairs[i].value = equals + 1;
     }
     p->e.pairs = p->pairs;
@@ -434,6 +425,5 @@ int run_publish(const options_t *o)
     }
     input_close(&p.in);
     free(p.whole);
-    free(p.pairs);
     return session_end(&p.s);
 }

@@ -39,7 +39,7 @@ static bool read_bytes(const char *text, ensign_slice_t *out)
     uint8_t *bytes;
 
     if (!text_from_hex(text, &bytes, &out->len)) return false;
-    out->ptr = bytes; /* lives as long as the program */
+    out->ptr = x_keep(bytes);
     return true;
 }
 
@@ -67,14 +67,10 @@ static int read_param(const query_t *q, const char *text, ensign_param_t *p)
 {
     const char *equals = strchr(text, '='), *colon = equals ? strchr(equals, ':') : NULL;
     size_t len = equals ? (size_t)(equals - text) : 0;
-    char *name;
 
     memset(p, 0, sizeof *p);
     if (colon && len > 0) {
-        name = x_realloc(NULL, len + 1); /* lives as long as the program */
-        memcpy(name, text, len);
-        name[len] = '\0';
-        p->name = name;
+        p->name = x_keep_text(text, len);
         if (read_value(p, equals + 1, (size_t)(colon - equals - 1), colon + 1)) return EXIT_DONE;
     }
     return options_refuse(
@@ -91,7 +87,7 @@ static int read_sql(query_t *q)
 
     if (strcmp(q->o->args.at[0], "-") != 0) return EXIT_DONE;
     if (!input_whole("-", &bytes, &len)) return EXIT_USAGE;
-    q->sql = x_realloc(bytes, len + 1);
+    q->sql = x_keep(x_realloc(bytes, len + 1));
     q->sql[len] = '\0';
     if (strlen(q->sql) == len) return EXIT_DONE;
     return options_refuse(q->o, "the query on standard input holds a zero byte; give text");
@@ -102,7 +98,7 @@ static int read_options(query_t *q)
     const list_t *l = &q->o->params;
     int status = event_check(q->o);
 
-    q->params = x_realloc(NULL, (l->count + 1) * sizeof *q->params);
+    q->params = x_keep(x_realloc(NULL, (l->count + 1) * sizeof *q->params));
     for (size_t i = 0; i < l->count && status == EXIT_DONE; i++)
         status = read_param(q, l->at[i], &q->params[i]);
     return status == EXIT_DONE ? read_sql(q) : status;
@@ -187,7 +183,5 @@ int run_query(const options_t *o)
         }
         status = session_end(&q.s);
     }
-    free(q.params);
-    free(q.sql);
     return status;
 }

@@ -129,6 +129,7 @@ static void fill_desc(const session_t *s, ensign_desc_t *d)
     d->client_secret = o->client_secret;
     d->token = o->token;
     d->name = o->name;
+    d->topic_cache = 4096; /* info needs the names of all */
     d->user_agent = "ensign-cli/" ENSIGN_VERSION;
     d->allow_plaintext_token = o->allow_plaintext_token;
     d->tls.off = o->plaintext;
@@ -158,6 +159,7 @@ bool session_open(session_t *s, const options_t *o, bool patient)
         session_fail(s, EXIT_FAILED);
         return false;
     }
+    if (o->insecure_skip_verify) say("certificates are not checked: anybody on the way can read along");
     if (credentials(o, &d, &why) && ensign_create(&s->c, &d, &why) == ENSIGN_OK) return true;
     session_error(s, NULL, &why);
     session_fail(s, EXIT_USAGE);
@@ -256,7 +258,7 @@ const ensign_notice_t *session_pull(session_t *s)
 
     while ((n = ensign_next(s->c)) != NULL) {
         if (n->handle != ENSIGN_CLIENT) {
-            if (n->type == ENSIGN_NOTICE_OPEN) s->settled = true;
+            if (n->type == ENSIGN_NOTICE_OPEN || n->type == ENSIGN_NOTICE_HEALTH) s->settled = true;
             return n;
         }
         take_own(s, n);

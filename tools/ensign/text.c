@@ -17,6 +17,32 @@ void *x_realloc(void *p, size_t n)
     exit(1);
 }
 
+/* What the options became: it lives as long as the program. */
+static struct { void **at; size_t count; } kept;
+
+void *x_keep(void *p)
+{
+    kept.at = x_realloc(kept.at, (kept.count + 1) * sizeof *kept.at);
+    return kept.at[kept.count++] = p;
+}
+
+char *x_keep_text(const char *text, size_t len)
+{
+    char *copy = x_keep(x_realloc(NULL, len + 1));
+
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    return copy;
+}
+
+void x_keep_end(void)
+{
+    for (size_t i = 0; i < kept.count; i++) free(kept.at[i]);
+    free(kept.at);
+    kept.at = NULL;
+    kept.count = 0;
+}
+
 /* ---- UTF-8 */
 
 size_t text_char(const uint8_t *p, size_t len, uint32_t *out)

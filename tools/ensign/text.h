@@ -9,6 +9,9 @@
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
 void *x_realloc(void *p, size_t n);                     /* never NULL: without memory the program ends */
+void *x_keep(void *p);                                  /* p, which x_keep_end will free */
+char *x_keep_text(const char *text, size_t len);        /* a copy of its first len bytes, and a NUL: kept */
+void  x_keep_end(void);
 
 /* The character at p: how many bytes it takes, 1..4; 0: no valid UTF-8. len is 1 or more. */
 size_t text_char(const uint8_t *p, size_t len, uint32_t *out);
@@ -19,7 +22,7 @@ bool   text_is_json(ensign_slice_t s);                  /* one JSON value, as RF
  * make a line show what it does not say. */
 bool   text_unsafe(uint32_t c);
 
-/* Two digits a byte, blanks between them; *out is the caller's to free. False: something else. */
+/* Two digits a byte, blanks between them; *out is the caller's to free. False: something else, *out is NULL. */
 bool   text_from_hex(const char *hex, uint8_t **out, size_t *len);
 
 bool   text_to_u64(const char *text, uint64_t *out);
