@@ -302,6 +302,13 @@ static void answers(publish_t *p)
     if (!p->ended) ensign_stats(p->s.c, p->pub.id, &p->stats);
 }
 
+/* Of the file: what is read, less what has no answer yet. */
+static double percent(const publish_t *p)
+{
+    double answered = (double)(p->stats.acked + p->nacked) / (double)p->put;
+    return 100 * answered * (double)p->in.taken / (double)p->in.size;
+}
+
 static void show_progress(publish_t *p, bool last)
 {
     uint64_t now = ensign_now_ms(), every = err_is_terminal() ? PROGRESS_MS : PROGRESS_SLOW_MS;
@@ -310,7 +317,7 @@ static void show_progress(publish_t *p, bool last)
 
     if (!p->progress || (now - p->shown_ms < every && !last)) return;
     p->shown_ms = now;
-    if (p->in.size > 0) snprintf(part, sizeof part, "%3d %%  ", (int)(p->in.taken * 100 / p->in.size));
+    if (p->in.size > 0 && p->put > 0) snprintf(part, sizeof part, "%3d %%  ", (int)percent(p));
     progress("%s%s read, %s stored, %s/s", part, text_number(p->put, put_text),
              text_number(p->stats.acked, acked),
              text_number(seconds > 0 ? (uint64_t)((double)p->stats.acked / seconds) : 0, rate));
