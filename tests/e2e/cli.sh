@@ -223,6 +223,7 @@ queries() {
 
 topics() {
     check 'create: one of that name' fails 1 'ALREADY_EXISTS' topics create args
+    check 'create: and what to do' says '--if-missing to take the one that is there'
     check 'create: if it is missing' prints_json 'rows[0]["name"] == "args"' topics create args --if-missing
     check 'create: a bad name' fails 2 'name' topics create '1x'
     check 'create: a policy' prints_json 'rows[0]["deduplication"] == "unique-key" and
@@ -437,6 +438,12 @@ closed_in() {
 # ---- keys
 
 elsewhere() { ENSIGN_CLIENT_ID=x ENSIGN_CLIENT_SECRET=y "$@"; } # with an environment of another server
+token() { # KEY SECRET: an access token, as the auth service gives it
+    python3 -c 'import json, sys, urllib.request
+ask = urllib.request.Request(sys.argv[1] + "/v1/authenticate", headers={"Content-Type": "application/json"},
+    data=json.dumps({"client_id": sys.argv[2], "client_secret": sys.argv[3]}).encode())
+print(json.load(urllib.request.urlopen(ask))["access_token"])' "$ENSIGN_AUTH_URL" "$1" "$2"
+}
 keys() {
     local key=$ENSIGN_CLIENT_ID secret=$ENSIGN_CLIENT_SECRET
     printf '{"ClientID": "%s", "ClientSecret": "%s"}' "$key" "$secret" >"$dir/good.json"
@@ -449,7 +456,8 @@ keys() {
     check 'the file goes before the environment' elsewhere does 0 topics ls -C "$dir/good.json"
     check 'the environment is taken' elsewhere fails 4 'refuses this key' topics ls
     check 'no key, where one is needed' does 4 topics ls --no-auth
-    check 'a token that is none' does 4 topics ls --token nonsense --no-auth
+    check 'a token that is none' fails 4 'give a key: --credentials FILE' topics ls --token nonsense --no-auth
+    check 'a token' does 0 topics ls --no-auth --token "$(token "$key" "$secret")"
 }
 # A key that may subscribe and no more.
 permissions() {

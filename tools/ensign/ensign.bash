@@ -33,12 +33,12 @@ _ensign_options() {
 # Does this option take a value?  -n does with all commands that have it, and so does each letter here.
 _ensign_takes_value() {
     case $1 in
-    --file | -f | --lines | -l | --mimetype | -m | --type | -t | --meta | -M | --key | -k | --rate | -r | \
-        --close-timeout | --count | -n | --timeout | --idle | --group | --filter | --param | -p | --dedup | \
-        --keys | --fields | --offset | --service | -s | --in | --out | --header | -H | --deadline | \
-        --events | --size | --trips | --color | --endpoint | -E | --auth-url | --credentials | -C | --client-id | \
-        --client-secret | --token | --ca-file | --server-name | --name | --connect-timeout | \
-        --request-timeout | --retry) return 0 ;;
+    --file | -f | --lines | -l | --mimetype | -m | --type | -t | --meta | -M | --key | -k | --rate | \
+        -r | --close-timeout | --count | -n | --timeout | --idle | --group | --filter | --param | -p | \
+        --dedup | --keys | --fields | --offset | --service | -s | --in | --out | --header | -H | \
+        --deadline | --events | --size | --trips | --color | --endpoint | -E | --auth-url | \
+        --credentials | -C | --client-id | --client-secret | --token | --ca-file | --server-name | \
+        --name | --connect-timeout | --request-timeout | --retry) return 0 ;;
     esac
     return 1
 }

@@ -46,12 +46,26 @@ void session_fail(session_t *s, int status)
     if (s->status == EXIT_DONE) s->status = status;
 }
 
+/* What can be done here about an error whose words are the server's. */
+static const char *remedy(int code)
+{
+    static const struct { int code; const char *text; } known[] = {
+        { ENSIGN_E_ALREADY_EXISTS, "; give another name, or --if-missing to take the one that is there" },
+        { ENSIGN_E_PERMISSION_DENIED, "; this key may not do that: use one that may" },
+        { ENSIGN_E_UNAUTHENTICATED, "; give a key: --credentials FILE, or the two ENSIGN_CLIENT_ variables" },
+        { ENSIGN_E_DEADLINE_EXCEEDED, "; give it more time, or ask for less" },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if (known[i].code == code) return known[i].text;
+    return "";
+}
+
 void session_error(session_t *s, const char *what, const ensign_error_t *e)
 {
     const char *text = e && e->text[0] != '\0' ? e->text : "no reason was given";
 
-    if (what) complain("%s: %s", what, text);
-    else complain("%s", text);
+    complain("%s%s%s%s", what ? what : "", what ? ": " : "", text, e ? remedy(e->code) : "");
     session_fail(s, exit_of(e));
 }
 
@@ -110,7 +124,7 @@ static bool credentials(const options_t *o, ensign_desc_t *d, ensign_error_t *wh
     if (o->credentials && ensign_desc_file(d, o->credentials, strings, sizeof strings, why) != ENSIGN_OK)
         return false;
     if (ensign_desc_env(d, why) != ENSIGN_OK) return false;
-    if (o->no_auth) d->client_id = d->client_secret = d->token = NULL;
+    if (o->no_auth) d->client_id = d->client_secret = NULL; /* a token was asked for by an option */
     return true;
 }
 

@@ -22,7 +22,8 @@ bool   text_is_json(ensign_slice_t s);                  /* one JSON value, as RF
  * make a line show what it does not say. */
 bool   text_unsafe(uint32_t c);
 
-/* Two digits a byte, blanks between them; *out is the caller's to free. False: something else, *out is NULL. */
+/* Two digits a byte, blanks between them; *out is the caller's to free. False: it is something else, and *out
+ * is NULL. */
 bool   text_from_hex(const char *hex, uint8_t **out, size_t *len);
 
 bool   text_to_u64(const char *text, uint64_t *out);
