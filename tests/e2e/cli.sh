@@ -471,6 +471,40 @@ permissions() {
     check 'no right to list' fails 4 'PERMISSION_DENIED' topics ls
 }
 
+# ---- a server that refuses, and one that breaks off
+
+server_with() { # OPTION...
+    server_stop
+    server_start --memory --port 0 --auth-port 0 "$@"
+}
+faults() {
+    seq 45 >"$dir/numbers"
+    check 'a server that refuses each third event' server_with --nack-every 3
+    check 'refused: exit status 1' does 1 publish numbers -e --lines "$dir/numbers"
+    check 'refused: which lines' says 'line 3 is not stored: '
+    check 'refused: not all of them' says 'from here on they are only counted'
+    check 'refused: ten were told' test "$(grep -c 'is not stored' "$dir/err")" -eq 10
+    check 'refused: how many' says '30 of 45 events stored, 15 refused'
+    check 'refused: as JSON' does 1 publish numbers --lines "$dir/numbers" --json
+    check 'refused: each of them' json '[r["line"] for r in rows if r["kind"] == "nack"] ==
+        list(range(3, 46, 3)) and rows[0]["code"] == "INTERNAL" and rows[-1]["nacked"] == 15'
+    check 'refused: the rest is there' same "$(seq 45 | awk 'NR % 3' | head -n 30)" "$(data numbers | head -n 30)"
+    seq 10000 >"$dir/numbers"
+    check 'a server that breaks off' server_with --cut-after-events 2000 --cut-first 3
+    check 'broken off: all is stored' does 0 publish numbers -e --lines "$dir/numbers"
+    check 'broken off: it says so' says 'goes on trying'
+    check 'broken off: how many' says '10,000 of 10,000 events stored, 0 refused'
+    check 'broken off: nothing is missing' same 10000 "$(data numbers | sort -un | wc -l)"
+    check 'a server in maintenance' server_with --maintenance
+    check 'maintenance: status' does 1 status
+    check 'maintenance: it says so' grep -q 'state    maintenance' "$dir/out"
+    check 'maintenance: the rest' fails 3 'UNAVAILABLE' topics ls
+    check 'an auth service that fails' server_with --refuse-auth=1 --refuse-code 503
+    check 'auth: an end' fails 3 'HTTP 503' topics ls
+    check 'auth: or again' server_with --refuse-auth=1 --refuse-code 503
+    check 'auth: where it was asked for' does 0 topics create t --retry 20
+}
+
 # ---- TLS; a server that goes and comes back
 
 tls() {
@@ -529,6 +563,7 @@ closed_output
 closed_descriptors
 keys
 permissions
+faults
 tls
 restart
 results

@@ -25,7 +25,8 @@ const command_t commands[] = {
     { "topics show", "TOPIC", "show all that is known of a topic", NULL, C_SHOW, 1, 1, run_topics_show },
     { "topics create", "NAME", "make a topic",
       "A name is a letter, then letters, digits, and . - _\n"
-      "For queries avoid dots, and names that begin with a word of SQL such as or, as, like, from.\n",
+      "For queries avoid dots, names that begin with a word of SQL such as or, as, like, from, and the\n"
+      "names t, f, true and false.\n",
       C_CREATE, 1, 1, run_topics_create },
     { "topics exists", "TOPIC", "is there such a topic? exit status 0: yes, 5: no", NULL, C_EXISTS, 1, 1,
       run_topics_exists },
