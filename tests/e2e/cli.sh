@@ -185,7 +185,7 @@ publishes() {
 subscribes() {
     local sub
     check 'no topic of that name' fails 5 'none of the topics' subscribe nope
-    check 'time is up, nothing was asked for' fails 0 '0 events received' subscribe args --timeout 100ms
+    check 'time is up, nothing was asked for' fails 0 '0 events received' subscribe args --timeout 2
     check 'time is up before the count' fails 6 '0 events received' subscribe args --timeout 100ms -n 1
     check 'nothing came for so long' fails 6 '0 events received' subscribe args --idle 100ms -n 1
     start text subscribe args -n 1
@@ -275,8 +275,9 @@ services() {
     check 'health' prints serving health
     check 'health, as JSON' prints_json 'rows == [{"state": "serving"}]' health -s default
     check 'health: no such service' does 5 health -s nope
-    check 'health: watched until the time is up' prints serving health --watch --timeout 200ms
-    check 'health: watched, no such service' does 5 health -w -s nope --timeout 200ms
+    check 'health: watched' prints serving health --watch --count 1
+    check 'health: watched until the time is up' does 6 health -w -n 2 --timeout 200ms
+    check 'health: watched, no such service' does 5 health -w -s nope -n 1
     check 'health: it says so' same service-unknown "$(cat "$dir/out")"
 }
 # The query of EnSQL as a message: field 1, a string.

@@ -105,6 +105,7 @@ check 'parameter of no value'  refuses 'give NAME=TYPE:VALUE' query x -p a=int:1
 check 'message of no bytes'    refuses 'give pairs of hexadecimal digits' call /a/b 123
 check 'header of no value'     refuses '--header x: give KEY:VALUE' call /a/b '' -H x
 check 'binary header'          refuses 'ends in -bin is pairs of hexadecimal digits' call /a/b '' -H x-bin:0
+check 'a count of one answer'  refuses 'belong to --watch' health --count 2
 check 'policy without one'     refuses 'say which policy' topics policy t
 check 'policy without keys'    refuses '--keys go with --dedup key-grouped' topics create t --dedup unique-key
 check 'keys without policy'    refuses 'belong to --dedup; add it' topics create t --keys a

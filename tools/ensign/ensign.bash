@@ -21,7 +21,7 @@ _ensign_options() {
     'topics rm') echo "--yes -y $common" ;;
     'topics ls' | 'topics show' | 'topics exists' | 'topics archive' | info) echo "$common" ;;
     status) echo "--auth $common" ;;
-    health) echo "--service -s --watch -w --timeout $common" ;;
+    health) echo "--service -s --watch -w --count -n --timeout $common" ;;
     call) echo "--file -f --in --out --header -H --deadline --no-token $common" ;;
     bench) echo "--events -n --size -s --trips --no-subscribe --rate -r --ensure-topic -e $common" ;;
     help) echo '--words --color --help -h' ;;

@@ -94,6 +94,8 @@ static const option_t known[] = {
     { C_HEALTH, 's', "--service", KIND_TEXT, "NAME", AT(service), 0, 0,
       "one service of the server [the server as a whole]" },
     { C_HEALTH, 'w', "--watch", KIND_FLAG, NULL, AT(watch), 0, 0, "go on, and print each change" },
+    { C_HEALTH, 'n', "--count", KIND_NUMBER, "N", AT(count), 1, UINT64_MAX,
+      "--watch ends after it has printed N states" },
 
     { C_CALL, 'f', "--file", KIND_LIST, "FILE", AT(files), 0, 0,
       "one message of the request; can be repeated; -: standard input" },

@@ -66,29 +66,36 @@ static int health_exit(const options_t *o, int state)
     return state == ENSIGN_HEALTH_SERVING ? EXIT_DONE : EXIT_FAILED;
 }
 
-/* Prints what comes until a signal or the time ends it; the last state counts. */
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Prints what comes until a signal, --count or the time ends it; the last state counts. */
 static void watch(session_t *s, ensign_request_t r)
 {
     const options_t *o = s->o;
-    uint64_t start = ensign_now_ms();
+    uint64_t start = ensign_now_ms(), count = 0;
     int state = -1;
 
-    for (;;) {
+    while (o->count == 0 || count < o->count) {
         const ensign_notice_t *n = session_pull(s);
         uint64_t gone = ensign_now_ms() - start;
         woke_t woke;
-        if (n && n->type == ENSIGN_NOTICE_HEALTH) print_health(o, state = n->as.health.state);
+        if (n && n->type == ENSIGN_NOTICE_HEALTH) {
+            print_health(o, state = n->as.health.state);
+            count++;
+        }
         if (n && n->type == ENSIGN_NOTICE_END && n->handle == r.id) {
             session_error(s, NULL, n->error);
             return;
         }
         if (n) continue;
         if (o->timeout_ms > 0 && gone >= o->timeout_ms) break;
-        woke = session_wait(s, -1, o->timeout_ms == 0 ? -1 : o->timeout_ms - gone > 1000 ? 1000
-                                                                : (int)(o->timeout_ms - gone));
+        woke = session_wait(s, -1, o->timeout_ms > 0 ? (int)least(o->timeout_ms - gone, 1000) : -1);
         if (woke == WOKE_STOP || woke == WOKE_OVER) return;
     }
-    session_fail(s, state < 0 ? EXIT_LATE : health_exit(o, state));
+    session_fail(s, count < o->count || state < 0 ? EXIT_LATE : health_exit(o, state));
 }
 
 int run_health(const options_t *o)
@@ -96,6 +103,9 @@ int run_health(const options_t *o)
     session_t s;
     const ensign_notice_t *n;
 
+    if (!o->watch && (o->count > 0 || o->timeout_ms > 0))
+        return options_refuse(o,
+                              "--count and --timeout belong to --watch; for one answer: --request-timeout");
     if (session_open(&s, o, o->watch)) {
         ensign_request_t r = ensign_health(s.c, o->service, o->watch, NULL);
         if (r.id == 0) {

@@ -76,7 +76,10 @@ static void take_notices(subscribe_t *t)
 
     while (!has_all(t) && (n = session_pull(&t->s)) != NULL) {
         if (n->handle != t->sub.id) continue;
-        if (n->type == ENSIGN_NOTICE_OPEN) take_open(t, n->as.open.times);
+        if (n->type == ENSIGN_NOTICE_OPEN) {
+            take_open(t, n->as.open.times);
+            t->last_ms = ensign_now_ms();
+        }
         if (n->type == ENSIGN_NOTICE_EVENT) take_event(t, n->as.event);
         if (n->type == ENSIGN_NOTICE_GAP) take_gap(t, n);
         if (n->type != ENSIGN_NOTICE_END) continue;
@@ -135,7 +138,7 @@ static void summary(const subscribe_t *t)
     double seconds = (double)(ensign_now_ms() - t->start_ms) / 1000;
     char count[NUMBER_TEXT], size[NUMBER_TEXT], time[NUMBER_TEXT];
 
-    if (!t->s.settled) return;
+    if (!t->s.settled && t->s.status != EXIT_DONE) return;
     say("%s event%s received, %s, in %s%s", text_number(t->received, count), t->received == 1 ? "" : "s",
         text_size((double)t->bytes, size), text_duration(seconds, time),
         t->gaps ? "; some may be missing" : "");
@@ -170,7 +173,7 @@ int run_subscribe(const options_t *o)
         loop(&t);
         leave(&t);
         summary(&t);
-        if (t.late && o->count > 0) session_fail(&t.s, EXIT_LATE);
+        if (t.late && (o->count > 0 || !t.s.settled)) session_fail(&t.s, EXIT_LATE);
     }
     return session_end(&t.s);
 }
