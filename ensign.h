@@ -12840,6 +12840,7 @@ static void ensi_client_hang_up(ensign_t *c)
     ensi_h2_stop(&c->h2);
     ensi_link_stop(&c->links[ENSIGN_LINK_RPC]);
     ensi_link_stop(&c->links[ENSIGN_LINK_AUTH]);
+    c->auth.probe_wanted = false;
     ensi_timer_stop(&c->auth.renew);
     ensi_timer_stop(&c->auth.expire);
 }

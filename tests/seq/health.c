@@ -658,6 +658,33 @@ SCRIPT(closing_and_forgetting_while_auth_is_asked)
     world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CLOSED);
 }
 
+/* A client that has failed, or was closed, asks nobody any more. */
+SCRIPT(an_end_leaves_no_question)
+{
+    unsigned dials;
+    w->auth_manual = true;
+    world_create_with_key(w);
+    world_until(w, w->auth_requests == 1);
+    ask(w);
+    auth_answer(w, 403, "{}");
+    world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_FAILED);
+    dials = w->dials[ENSIGN_LINK_AUTH];
+    world_pass(w, 60000);
+    assert_int_equal(w->dials[ENSIGN_LINK_AUTH], dials);
+    world_close(w);
+    world_begin(w, w->mode, w->seed);
+    manual(w);
+    w->dial[ENSIGN_LINK_AUTH] = DIAL_REFUSE;
+    ask(w);
+    world_settle(w);
+    ask(w);                         /* the link waits for its next try */
+    assert_int_equal(ensign_close(w->client, 0), ENSIGN_OK);
+    world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CLOSED);
+    dials = w->dials[ENSIGN_LINK_AUTH];
+    world_pass(w, 60000);
+    assert_int_equal(w->dials[ENSIGN_LINK_AUTH], dials);
+}
+
 SCRIPT(an_auth_answer_stands)
 {
     const ensign_notice_t *n;
@@ -720,6 +747,7 @@ int main(void)
         IN_MODES(an_auth_url_without_a_key),
         IN_MODES(no_auth_service),
         IN_MODES(closing_and_forgetting_while_auth_is_asked),
+        IN_MODES(an_end_leaves_no_question),
         IN_MODES(an_auth_answer_stands),
         IN_MODES(auth_that_never_answers),
     };
