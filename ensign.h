@@ -9511,6 +9511,7 @@ static bool ensi_ask_again(ensign_t *c, ensi_ask_t *a)
     a->again = true;
     ensi_state_reject(c, k);
     k->sent = 0;
+    k->s.rx.end = k->s.rx.start + k->s.rx.lent;
     ensi_grpc_queue(&c->queue, k);
     return true;
 }

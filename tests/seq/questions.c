@@ -117,6 +117,23 @@ SCRIPT(ensure_may_not_create)
     kind_failed(w, id, ENSIGN_E_PERMISSION_DENIED);
 }
 
+/* What came with the refusal is no part of the answer that the next token gets. */
+SCRIPT(bytes_before_a_refusal_are_dropped)
+{
+    bytes_t m = {0};
+    stream_t *s;
+    uint32_t id;
+    world_create_with_key(w);
+    id = ensign_topic_create(w->client, "weather", NULL, NULL).id;
+    s = asked(w, 0, "CreateTopic", NULL);
+    peer_open(s);
+    peer_raw(s, "\0\0\0\0\3ab", 7);
+    peer_finish(s, ENSIGN_GRPC_UNAUTHENTICATED, "invalid credentials", NULL);
+    record_topic(&m);
+    answer(asked(w, 1, "CreateTopic", NULL), &m);
+    read_topic(world_expect(w, id, ENSIGN_NOTICE_TOPIC));
+}
+
 /* Each step may meet a token that has run out on the way. */
 SCRIPT(each_step_may_replace_the_token)
 {
@@ -651,6 +668,7 @@ int main(void)
         IN_MODES(ensure_looks_then_creates),
         IN_MODES(ensure_meets_another_one),
         IN_MODES(ensure_may_not_create),
+        IN_MODES(bytes_before_a_refusal_are_dropped),
         IN_MODES(each_step_may_replace_the_token),
         IN_MODES(the_time_is_for_all_steps),
         IN_MODES(exists_by_name_or_id),
