@@ -979,8 +979,9 @@ typedef struct ensign_subscription_desc_t {
     void       *user;               /* in each notice of the subscription */
 } ensign_subscription_desc_t;
 
-/* Needs no connection. {0}: E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE. ensign_subscription_close ends it; so
- * does the server, when it refuses the stream for good: END with an error. */
+/* Needs no connection. {0}: E_ARGUMENT, E_TOO_LARGE (topics, query, params, group: about 4 MiB together),
+ * E_LIMIT, E_MEMORY, E_STATE. ensign_subscription_close ends it; so does the server, when it refuses the
+ * stream for good: END with an error. */
 ENSIGN_API ensign_subscription_t ensign_subscribe(ensign_t *c, const ensign_subscription_desc_t *d);
 
 /* Tells the server that an event was handled, or why not (ENSIGN_NACK_x from 100 on). Never AGAIN: they go
@@ -10940,6 +10941,7 @@ enum {
     ENSI_SUB_EVENT_HEAD = 0x0A,     /* SubscribeReply.event's tag */
     ENSI_SUB_ACK_ROOM = 59,         /* no ack or nack is longer */
     ENSI_SUB_OUT_BYTES = 2048,      /* of the send buffer: batches of acks */
+    ENSI_SUB_OPEN_MAX = ENSI_PUB_MESSAGE_MAX - ENSI_SUB_OUT_BYTES, /* the rest has room beside it */
     ENSI_SUB_UNACKED_MAX = 1 << 24, /* the ring's size in bytes must fit a 32-bit size_t */
     ENSI_SUB_RLID = 10
 };
@@ -11322,7 +11324,9 @@ static bool ensi_sub_made(ensign_t *c, ensi_sub_t *s)
         ensi_sub_finish(c, &s->h, &k->fault);
         return false;
     }
-    ensi_state_reopen_in(&s->reopen_timer, c, ++s->failures);
+    s->k.fault = k->fault; /* what END tells when it is given up */
+    if (ensi_pub_failed(k)) s->failures++;
+    ensi_state_reopen_in(&s->reopen_timer, c, s->failures);
     return false;
 }
 
@@ -11536,6 +11540,7 @@ size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d)
 
 static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
 {
+    size_t size = 0;
     int rc = ensi_state_may_open(c);
     if (rc != ENSIGN_OK) return rc;
     if (x->window_bytes < 1024 || x->window_bytes > 1u << 30 || x->max_event_bytes < 1024 ||
@@ -11553,8 +11558,13 @@ static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
             return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                                  "subscribe: topic %lu has a name of %lu bytes; 1 to %d are allowed",
                                  (unsigned long)i, (unsigned long)len, ENSI_TOPIC_NAME_MAX);
+        size += ensi_pb_bytes_size(ENSI_PB_SUBSCRIPTION_TOPICS_TAG, len);
+        if (size > ENSI_SUB_OPEN_MAX) break;
     }
-    return ENSIGN_OK;
+    if (size <= ENSI_SUB_OPEN_MAX && ensi_sub_query_size(x) <= ENSI_SUB_OPEN_MAX - size) return ENSIGN_OK;
+    return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
+                         "subscribe: topics, query, params, group take more than %d bytes; name fewer topics",
+                         ENSI_SUB_OPEN_MAX);
 }
 
 /* The query goes to the server as it is, in the message that opens the stream. */

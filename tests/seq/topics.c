@@ -584,6 +584,39 @@ SCRIPT(a_subscription_whose_topic_may_not_be_made)
     assert_null(world_end(w, s.id, ENSIGN_GRPC_OK)->error);
 }
 
+/* Given up: END has the reason why no topic could be made. */
+SCRIPT(topics_that_are_not_made_in_time)
+{
+    static const char *const topics[] = { "second" };
+    ensign_subscription_t s;
+    const ensign_notice_t *n;
+    w->desc.give_up_after_ms = 3000;
+    begin(w, "first");
+    project.fail = 1000;
+    s = subscribe(w, topics, 1);
+    n = world_end(w, s.id, ENSIGN_GRPC_UNAVAILABLE);
+    assert_non_null(strstr(n->error->text, "later"));
+}
+
+/* The server would refuse its message for ever. */
+SCRIPT(a_subscription_that_no_message_holds)
+{
+    enum { COUNT = 8200 };
+    static const char *topics[COUNT];
+    static char name[513];
+    ensign_subscription_desc_t d;
+    memset(name, 'n', 512);
+    memset(&d, 0, sizeof d);
+    for (int i = 0; i < COUNT; i++) topics[i] = name;
+    d.topics = topics;
+    d.topic_count = COUNT;
+    begin(w, "first");
+    assert_int_equal(ensign_subscribe(w->client, &d).id, 0);
+    assert_int_equal(ensign_error(w->client)->code, ENSIGN_E_TOO_LARGE);
+    d.topic_count = 8000;
+    assert_int_not_equal(ensign_subscribe(w->client, &d).id, 0);
+}
+
 SCRIPT(query_and_group_go_to_the_server)
 {
     static const char *const topics[] = { "first" };
@@ -642,6 +675,8 @@ int main(void)
         IN_MODES(two_names_of_which_one_is_not_there),
         IN_MODES(topics_are_made_before_a_subscription_opens),
         IN_MODES(a_subscription_whose_topic_may_not_be_made),
+        IN_MODES(topics_that_are_not_made_in_time),
+        IN_MODES(a_subscription_that_no_message_holds),
         IN_MODES(query_and_group_go_to_the_server),
     };
     return cmocka_run_group_tests_name("topics", tests, NULL, NULL);
