@@ -8347,8 +8347,10 @@ static void ensi_cache_put(ensi_cache_t *t, ensi_mem_t *m, ensign_slice_t name, 
 {
     ensi_cached_t *x = ensi_cache_find(t, name), *same = ensi_cache_find_id(t, id);
     if (name.len == 0 || name.len > ENSI_TOPIC_NAME_MAX || memchr(name.ptr, 0, name.len)) return;
-    if (same && same != x) ensi_cache_drop(t, m, same); /* its name is another one now */
-    if (same && same != x) x = ensi_cache_find(t, name);
+    if (same && same != x) { /* its name is another one now */
+        ensi_cache_drop(t, m, same);
+        x = ensi_cache_find(t, name); /* the drop moves one */
+    }
     if (!x) {
         x = ensi_cache_room(t, m, replace);
         if (!x) return;
@@ -12404,7 +12406,8 @@ static uint8_t *ensi_req_put_list(uint8_t *p, uint32_t tag, const char *const *l
                                   size_t *size)
 {
     size_t n = 0;
-    for (size_t i = 0; i < count; i++) n += ensi_pb_bytes_size(tag, ensign_str(list[i]).len);
+    for (size_t i = 0; i < count && n <= ENSI_REQ_POLICY_MAX; i++) /* more is refused, and must not wrap */
+        n += ensi_pb_bytes_size(tag, ensign_str(list[i]).len);
     for (size_t i = 0; p && i < count; i++) p = ensi_pb_put_bytes(p, tag, ensign_str(list[i]));
     *size = n;
     return p;
