@@ -535,9 +535,8 @@ ENSIGN_API void ensign_destroy(ensign_t *c);
 
 /* Ends in good order: publishers drain, subscriptions and watches are cancelled, calls, queries and requests
  * may finish; when time is up, what is left is NACKed and ENDed. Keep stepping and pulling until CLOSED,
- * which
- * comes after FAILED too. timeout_ms 0: at the next step; ENSIGN_FOREVER: no limit. E_STATE: it is closing
- * already. */
+ * which comes after FAILED too. timeout_ms 0: at the next step; ENSIGN_FOREVER: no limit. E_STATE: it is
+ * closing already. */
 ENSIGN_API int  ensign_close(ensign_t *c, uint32_t timeout_ms);
 
 /* What the last failing call on this client met, or the last TIMEOUT. Never NULL; stands until the next. */
@@ -911,8 +910,8 @@ ENSIGN_API size_t ensign_call_memory_bound(const ensign_call_desc_t *d);
 typedef struct ensign_publisher_desc_t {
     const char *topic;              /* name, up to 512 bytes, or ULID as text, for events that name none [each
                                        names one] */
-    bool ensure_topic; /* [false] make each topic that is not there, when its first event comes (not
-                                       at OPEN); the key needs the permission topics:create */
+    bool        ensure_topic;       /* [false] make each topic that is not there, when its first event comes
+                                       (not at OPEN); the key needs the permission topics:create */
     bool        at_most_once;       /* [false] after a reconnect NACK with OUTCOME_UNKNOWN what was sent,
                                        instead of sending it again */
     bool        quiet_acks;         /* [false] no ACK notices: NACK, DRAINED and ensign_stats only */
@@ -966,16 +965,18 @@ typedef struct ensign_subscription_desc_t {
     size_t      topic_count;        /* 0: all topics of the project */
     bool        ensure_topics;      /* [false] make those that are not there, before the stream opens; the key
                                        needs the permission topics:create */
-    const char *query; /* EnSQL text. It, params and group go to the server, which uses none of them
-                                       as of 0.12: every subscriber gets every event of its topics [none] */
+    const char *query;              /* EnSQL text. It, params and group go to the server, which as of 0.12
+                                       uses none of them: every subscriber gets every event of its topics
+                                       [none] */
     const ensign_param_t *params;   /* of the query */
     size_t      param_count;
     const char *group;              /* name of a consumer group [none] */
     uint32_t    window_bytes;       /* usual size of the receive buffer [256 KiB], 1024..1 GiB */
     uint32_t    max_event_bytes;    /* largest event, with all that is around it; a larger one becomes a GAP
                                        with E_TOO_LARGE, a larger map of topics END [5 MiB], 1024..1 GiB */
-    uint32_t max_unacked; /* delivered events whose token is still good [16384], 1..16777216; who acks
-                                       when an onward publish is acked needs more than its max_in_flight */
+    uint32_t    max_unacked;        /* delivered events whose token is still good [16384], 1..16777216; who
+                                       acks when an onward publish is acked needs more than its
+                                       max_in_flight */
     void       *user;               /* in each notice of the subscription */
 } ensign_subscription_desc_t;
 
@@ -1077,8 +1078,8 @@ ENSIGN_API ensign_request_t ensign_topic_destroy(ensign_t *c, ensign_ulid_t id, 
 /* TOPIC_STATE: PENDING, until a job has gone through what is stored; READY: there was nothing to do. Server
  * 0.12 finds duplicates in this way alone, among the events that were stored before; it does not look at
  * overwrite_duplicate when it compares policies, UNIQUE_FIELD leaves the topic PENDING for good, and so may a
- * second strategy after STRICT, or after overwrite_duplicate. Use E_FAILED_PRECONDITION: the topic is
- * archived, or PENDING. */
+ * second strategy after STRICT, or after overwrite_duplicate. END with
+ * E_FAILED_PRECONDITION: the topic is archived, or PENDING. */
 ENSIGN_API ensign_request_t ensign_topic_set_dedup(ensign_t *c, ensign_ulid_t id, const ensign_dedup_t *dedup,
                                                    void *user);
 
@@ -1092,8 +1093,7 @@ ENSIGN_API ensign_request_t ensign_topic_set_sharding(ensign_t *c, ensign_ulid_t
 ENSIGN_API ensign_request_t ensign_info(ensign_t *c, const ensign_ulid_t *topics, size_t count, void *user);
 
 /* PLAN: what the server would do with a query. Server 0.12: END with E_UNIMPLEMENTED. Of the desc sql,
- * params,
- * param_count, include_duplicates and user count. */
+ * params, param_count, include_duplicates and user count. */
 ENSIGN_API ensign_request_t ensign_explain(ensign_t *c, const ensign_query_desc_t *d);
 
 /* STATUS of the server; sends no token. */
@@ -1149,8 +1149,7 @@ ENSIGN_API bool ensign_metadata_get(const ensign_event_t *e, const char *key, en
 ENSIGN_API int  ensign_type_text(const ensign_type_t *t, char *out, size_t cap);
 
 /* Walk the lists of a topic's record: the keys and the fields of its deduplication, and its types. *at is
- * 0 at
- * the start; false: no more. Slices point into the record. */
+ * 0 at the start; false: no more. Slices point into the record. */
 ENSIGN_API bool ensign_topic_key_next(const ensign_topic_t *t, size_t *at, ensign_slice_t *key);
 ENSIGN_API bool ensign_topic_field_next(const ensign_topic_t *t, size_t *at, ensign_slice_t *field);
 ENSIGN_API bool ensign_topic_type_next(const ensign_topic_t *t, size_t *at, ensign_type_t *type);
@@ -14017,7 +14016,7 @@ int ensign_desc_env(ensign_desc_t *d, ensign_error_t *why)
 static int ensi_client_read_file(const char *path, char *buf, size_t cap, size_t *len, ensign_error_t *why)
 {
     FILE *f = fopen(path, "rb");
-    int native = errno, bad = 1;
+    int native = errno, bad;
     if (!f)
         return ensi_fail(why, ENSIGN_E_FILE, native, "credentials: %.120s cannot be opened: %s", path,
                          strerror(native));
