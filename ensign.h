@@ -10287,11 +10287,16 @@ static void ensi_pub_drop_ask(ensign_t *c, ensi_pub_t *p)
     ensi_timer_stop(&p->ask_timer);
 }
 
-/* The question failed for a reason that may pass. */
-static void ensi_pub_ask_later(ensign_t *c, ensi_pub_t *p, const char *why)
+/* The question failed for a reason that may pass. True: the event is given up. */
+static bool ensi_pub_ask_later(ensign_t *c, ensi_pub_t *p, const char *why)
 {
-    if (++p->ask_failures >= ENSI_PUB_ASKS) ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, why);
-    else ensi_state_reopen_in(&p->ask_timer, c, p->ask_failures);
+    ensi_timer_stop(&p->ask_timer);
+    if (++p->ask_failures >= ENSI_PUB_ASKS) {
+        ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, why);
+        return true;
+    }
+    ensi_state_reopen_in(&p->ask_timer, c, p->ask_failures);
+    return false;
 }
 
 /* Is the topic of event `resolved` to be made, and not only to be looked for? */
@@ -10300,14 +10305,14 @@ static bool ensi_pub_makes(const ensi_pub_t *p)
     return p->ensure_topic && ensi_pub_name(p, ensi_pub_entry(p, p->resolved)).len > 0;
 }
 
-static void ensi_pub_ask(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, const ensign_ulid_t *id)
+/* True: the event is given up. */
+static bool ensi_pub_ask(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, const ensign_ulid_t *id)
 {
     ensi_ask_t *a = ensi_ask_open(c, &p->ask, &p->h);
     ensi_timer_start(&p->ask_timer, c->request_timeout_ms);
     p->asking = a && (ensi_pub_makes(p) ? ensi_ask_create(c, a, name, &p->ask_timer)
                                         : ensi_ask_exists(c, a, name, id, &p->ask_timer));
-    if (p->asking) ensi_state_touch(c, &a->k);
-    else ensi_pub_ask_later(c, p, "no memory to ask for the topic");
+    return !p->asking && ensi_pub_ask_later(c, p, "no memory to ask for the topic");
 }
 
 /* A topic's name or id as one short thing to compare. */
@@ -10316,14 +10321,17 @@ static void ensi_pub_mark(ensign_slice_t name, const ensign_ulid_t *id, uint8_t 
     ensi_id_hash(name.len ? name : ensi_slice(id->b, sizeof id->b), mark);
 }
 
+static ensi_cached_t *ensi_pub_cached(const ensign_t *c, ensign_slice_t name, const ensign_ulid_t *id)
+{
+    return name.len ? ensi_cache_find(&c->cache, name) : ensi_cache_find_id(&c->cache, id->b);
+}
+
 /* The map lacks the topic of the next event. False: there is a way, and it takes its time. */
 static bool ensi_pub_look_up(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, const ensign_ulid_t *id)
 {
-    ensi_cached_t *cached =
-        name.len ? ensi_cache_find(&c->cache, name) : ensi_cache_find_id(&c->cache, id->b);
     uint8_t mark[ENSI_ID_HASH];
     if (p->ask_timer.state != ENSI_TIMER_OFF) return false;
-    if (cached && p->resolved >= p->fresh) { /* newer than the map: this client has made or seen it since */
+    if (p->resolved >= p->fresh && ensi_pub_cached(c, name, id)) { /* newer than the map */
         p->stale = true;
         return false;
     }
@@ -10332,17 +10340,19 @@ static bool ensi_pub_look_up(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, co
         ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, "");
         return true;
     }
-    ensi_pub_ask(c, p, name, id);
-    return false;
+    return ensi_pub_ask(c, p, name, id);
 }
 
-/* Nacks an event whose topic is not there; it is not looked for again at once. */
+/* Nacks an event whose topic is not there. It is not looked for again at once, and leaves the cache: else
+ * each event for it would have the stream opened again. */
 static void ensi_pub_missing(ensign_t *c, ensi_pub_t *p)
 {
     ensi_entry_t *x = ensi_pub_entry(p, p->resolved);
+    ensign_slice_t name = ensi_pub_name(p, x);
     ensign_ulid_t id;
     memcpy(id.b, ensi_pub_topic_at(p, x), sizeof id.b);
-    ensi_pub_mark(ensi_pub_name(p, x), &id, p->unknown);
+    ensi_cache_drop(&c->cache, &c->env.mem, ensi_pub_cached(c, name, &id));
+    ensi_pub_mark(name, &id, p->unknown);
     ensi_timer_start(&p->unknown_timer, ENSI_PUB_UNKNOWN_MS);
     ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, "");
 }
@@ -10354,7 +10364,7 @@ static bool ensi_pub_settle(ensign_t *c, ensi_pub_t *p)
     bool named = ensi_pub_name(p, ensi_pub_entry(p, p->resolved)).len > 0;
     if (!named && !p->parked) p->resolved++; /* the server decides */
     else if ((!named || ensi_pub_makes(p)) && p->made != p->resolved + 1) return false;
-    else ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, "");
+    else ensi_pub_missing(c, p);
     return true;
 }
 
@@ -10378,10 +10388,15 @@ static bool ensi_pub_resolve_one(ensign_t *c, ensi_pub_t *p)
     return (p->resolved < p->fresh && ensi_pub_settle(c, p)) || ensi_pub_look_up(c, p, name, &id);
 }
 
-/* A question that was refused: what is final is a nack. */
+/* A question that was refused: what is final is a nack. That there is no connection, or no token, says
+ * nothing of the topic, and does not count. */
 static void ensi_pub_unheard(ensign_t *c, ensi_pub_t *p)
 {
     const ensi_grpc_t *k = &p->ask->k;
+    if (k->s.lost || ensi_state_fault(c)) {
+        ensi_state_reopen_in(&p->ask_timer, c, 1);
+        return;
+    }
     switch (k->from_server ? k->end_status : ENSIGN_GRPC_UNAVAILABLE) {
     case ENSIGN_GRPC_ALREADY_EXISTS: p->stale = true; break;
     case ENSIGN_GRPC_PERMISSION_DENIED:
@@ -10392,7 +10407,7 @@ static void ensi_pub_unheard(ensign_t *c, ensi_pub_t *p)
     case ENSIGN_GRPC_NOT_FOUND:
     case ENSIGN_GRPC_FAILED_PRECONDITION:
     case ENSIGN_GRPC_UNIMPLEMENTED: ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, k->fault.text); break;
-    default: ensi_pub_ask_later(c, p, k->fault.text); break;
+    default: (void)ensi_pub_ask_later(c, p, k->fault.text); break;
     }
 }
 
@@ -10411,7 +10426,7 @@ static void ensi_pub_heard(ensign_t *c, ensi_pub_t *p)
     } else if (ensi_pub_makes(p)) {
         p->stale = true;
     } else if (!ensi_pb_decode(ensi_pb_topic_exists_info_fields, &info, bytes.ptr, bytes.len)) {
-        ensi_pub_ask_later(c, p, "the server's answer is none");
+        (void)ensi_pub_ask_later(c, p, "the server's answer is none");
     } else if (info.exists) {
         p->stale = true;
     } else {
@@ -10567,7 +10582,7 @@ static void ensi_pub_watch(ensi_pub_t *p)
 {
     bool owes = p->state == ENSI_PUB_HALF;
     if (p->state == ENSI_PUB_OPENING) owes = p->k.s.headers_sent;
-    if (p->state == ENSI_PUB_READY) owes = p->done < p->put;
+    if (p->state == ENSI_PUB_READY) owes = p->done < p->resolved;
     if (p->state == ENSI_PUB_DRAINING) owes = p->done < p->sent || p->partial > 0;
     if (!owes) ensi_timer_stop(&p->ack_timer);
     else if (p->ack_timer.state == ENSI_TIMER_OFF) ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);

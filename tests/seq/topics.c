@@ -10,6 +10,7 @@ typedef struct project_t {
     int exists_status, create_status;   /* what these answer; 0: by the project */
     unsigned fail;                      /* so many of them answer UNAVAILABLE first */
     bool mute;                          /* they get no answer */
+    bool phantom;                       /* TopicExists says yes to everything */
     bool hold;                          /* acks are kept back */
     heard_t seen[SEEN_MAX];
     size_t seen_count;
@@ -101,7 +102,7 @@ static void answer_exists(stream_t *s, ensign_slice_t m)
         there = memcmp(u.b, "topic", 5) == 0 && u.b[15] <= project.count;
     }
     enc_text(&reply, 1, "looked");
-    if (there) enc_uint(&reply, 2, 1);
+    if (there || project.phantom) enc_uint(&reply, 2, 1);
     peer_send(s, &reply);
     peer_finish(s, 0, NULL, NULL);
 }
@@ -518,6 +519,122 @@ SCRIPT(a_topic_that_the_cache_alone_has)
     nacked(w, p, 3, ENSIGN_NACK_TOPIC_UNKNOWN);
 }
 
+/* What a new stream's map does not have is forgotten: the stream is not opened again for it each time. */
+SCRIPT(a_topic_that_is_gone_moves_the_stream_once)
+{
+    ensign_publisher_t p;
+    begin(w, "first");
+    topic_made("second");
+    p = publisher(w, false);
+    put(w, p, "second", 0);
+    acked(w, p, 0);
+    project.count = 1;
+    world_cut(w, ENSIGN_LINK_RPC, 0);
+    put(w, p, "first", 1);
+    acked(w, p, 1);
+    assert_int_equal(project.opened, 2);
+    put(w, p, "second", 2);
+    nacked(w, p, 2, ENSIGN_NACK_TOPIC_UNKNOWN);
+    assert_int_equal(project.opened, 3);
+    for (uint64_t tag = 3; tag < 6; tag++) {
+        world_pass(w, 2000);
+        put(w, p, "second", tag);
+        nacked(w, p, tag, ENSIGN_NACK_TOPIC_UNKNOWN);
+    }
+    assert_int_equal(project.opened, 3);
+}
+
+/* A server that says that there is a topic, and has none in its maps. */
+SCRIPT(a_topic_that_is_told_and_never_there)
+{
+    ensign_publisher_t p;
+    begin(w, "first");
+    project.phantom = true;
+    p = publisher(w, false);
+    put(w, p, NULL, 0);
+    acked(w, p, 0);
+    for (uint64_t tag = 1; tag < 5; tag++) {
+        put(w, p, "ghost", tag);
+        nacked(w, p, tag, ENSIGN_NACK_TOPIC_UNKNOWN);
+    }
+    assert_int_equal(project.asked, 1);
+    assert_int_equal(project.opened, 2);
+}
+
+/* An event that was not sent is owed no ack: the stream stands while its topic is asked for. */
+SCRIPT(a_long_question_is_no_stall)
+{
+    ensign_publisher_desc_t d;
+    ensign_publisher_t p;
+    begin(w, "first");
+    memset(&d, 0, sizeof d);
+    d.topic = "first";
+    d.ack_timeout_ms = 1000;
+    p = ensign_publisher_open(w->client, &d);
+    put(w, p, NULL, 0);
+    acked(w, p, 0);
+    project.mute = true;
+    put(w, p, "nowhere", 1);
+    world_until(w, project.asked == 1);
+    world_pass(w, 5000);
+    assert_int_equal(project.opened, 1);
+    assert_null(ensign_next_of(w->client, p.id));
+}
+
+/* A connection that is lost says nothing of the topic. */
+SCRIPT(connections_break_while_a_topic_is_made)
+{
+    ensign_publisher_t p;
+    begin(w, NULL);
+    p = publisher(w, true);
+    put(w, p, NULL, 0);
+    project.mute = true;
+    for (unsigned i = 1; i <= 8; i++) {
+        world_until(w, project.made >= i);
+        world_cut(w, ENSIGN_LINK_RPC, 0);
+    }
+    project.mute = false;
+    acked(w, p, 0);
+    each_once(w, 1);
+}
+
+/* The question cannot be sent beside the publisher's stream: its event does not wait for ever. */
+SCRIPT(a_server_of_one_stream)
+{
+    ensign_publisher_t p;
+    world_setting(w, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 1);
+    begin(w, "first");
+    p = publisher(w, false);
+    put(w, p, NULL, 0);
+    acked(w, p, 0);
+    put(w, p, "nowhere", 1);
+    put(w, p, "first", 2);
+    nacked(w, p, 1, ENSIGN_NACK_TOPIC_UNKNOWN);
+    acked(w, p, 2);
+    assert_int_equal(project.asked, 0);
+}
+
+/* Where there is no memory for the question its event is given up, and the next one goes on at once. */
+SCRIPT(no_memory_to_ask)
+{
+    ensign_publisher_t p;
+    uint64_t then;
+    begin(w, "first");
+    p = publisher(w, false);
+    put(w, p, NULL, 0);
+    acked(w, p, 0);
+    put(w, p, "nowhere", 1);
+    put(w, p, "first", 2);
+    w->fail_at = w->allocs + 1;
+    w->fail_on = true;
+    nacked(w, p, 1, ENSIGN_NACK_TOPIC_UNKNOWN);
+    w->fail_at = 0;
+    then = w->now;
+    acked(w, p, 2);
+    assert_in_range(w->now - then, 0, 1000);
+    assert_int_equal(project.asked, 0);
+}
+
 /* That one name is not there says nothing of another one, whose question fails at first. */
 SCRIPT(two_names_of_which_one_is_not_there)
 {
@@ -672,6 +789,12 @@ int main(void)
         IN_MODES(a_topic_that_may_not_be_made),
         IN_MODES(no_topic_and_none_may_be_made),
         IN_MODES(a_topic_that_the_cache_alone_has),
+        IN_MODES(a_topic_that_is_gone_moves_the_stream_once),
+        IN_MODES(a_topic_that_is_told_and_never_there),
+        IN_MODES(a_long_question_is_no_stall),
+        IN_MODES(connections_break_while_a_topic_is_made),
+        IN_MODES(a_server_of_one_stream),
+        IN_MODES(no_memory_to_ask),
         IN_MODES(two_names_of_which_one_is_not_there),
         IN_MODES(topics_are_made_before_a_subscription_opens),
         IN_MODES(a_subscription_whose_topic_may_not_be_made),
