@@ -1345,14 +1345,6 @@ static ENSI_UNUSED void ensi_wipe(void *p, size_t n)
     while (n-- > 0) *at++ = 0;
 }
 
-static ENSI_UNUSED uint32_t ensi_hash(const void *p, size_t n)
-{
-    const uint8_t *at = (const uint8_t *)p;
-    uint32_t h = 2166136261u; /* FNV-1a */
-    for (size_t i = 0; i < n; i++) h = (h ^ at[i]) * 16777619u;
-    return h;
-}
-
 static uint64_t ensi_rng_next(uint64_t *state)
 {
     uint64_t z = (*state += 0x9E3779B97F4A7C15u); /* splitmix64: any seed will do, 0 too */
@@ -8167,8 +8159,9 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
 /* >>topic   may call: util mem pb id
  * The map of topics that a stream brings, the cache of topics, and an event from its bytes
  *
- * Owns   a copy of the message's map entries, and two hash tables over it: by name and by id. Of the cache a
- *        bounded list of names and ids, searched one by one: it is asked where a map does not know.
+ * Owns   a copy of the message's map entries, and their order by name and by id: no server can choose names
+ *        that make sorting or searching slow, as it could with a hash. Of the cache a bounded list of names
+ *        and ids, searched one by one: it is asked where a map does not know.
  * Holds  one allocation when a stream opens, none afterwards; entries that are not a name with 16 bytes are
  *        left out. Of two entries with one name, or one id, the later counts, as in any protobuf map.
  *        The block takes less than three times the bytes of the map, whatever these are.
@@ -8176,12 +8169,11 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
 typedef struct ensi_topic_entry_t { uint32_t name_at, name_len, id_at; } ensi_topic_entry_t;
 
 typedef struct ensi_topics_t {
-    uint8_t *block;                 /* entries, the two tables, then the bytes */
+    uint8_t *block;                 /* entries, the two orders, then the bytes */
     ensi_topic_entry_t *entries;
-    uint32_t *by_name, *by_id;      /* entry + 1; 0: free */
+    uint32_t *by_name, *by_id;      /* entries in order; of equal ones the later is behind */
     const uint8_t *bytes;
     size_t len, count;
-    uint32_t mask;
 } ensi_topics_t;
 
 enum { ENSI_TOPIC_ID_BYTES = 16 };
@@ -8206,23 +8198,65 @@ static bool ensi_topics_entry(ensign_slice_t entry, ensign_slice_t *name, ensign
     return name->len > 0 && id->len == ENSI_TOPIC_ID_BYTES;
 }
 
-/* Where the table has the name, or where it would stand: a place that holds 0. */
-static uint32_t *ensi_topics_by_name(const ensi_topics_t *t, ensign_slice_t name)
+static ensign_slice_t ensi_topics_key(const ensi_topics_t *t, const uint32_t *order, uint32_t entry)
 {
-    uint32_t at = ensi_hash(name.ptr, name.len) & t->mask;
-    for (; t->by_name[at]; at = (at + 1) & t->mask) {
-        const ensi_topic_entry_t *e = &t->entries[t->by_name[at] - 1];
-        if (ensi_slice_eq(ensi_slice(t->bytes + e->name_at, e->name_len), name)) break;
-    }
-    return &t->by_name[at];
+    const ensi_topic_entry_t *e = &t->entries[entry];
+    if (order == t->by_id) return ensi_slice(t->bytes + e->id_at, ENSI_TOPIC_ID_BYTES);
+    return ensi_slice(t->bytes + e->name_at, e->name_len);
 }
 
-static uint32_t *ensi_topics_by_id(const ensi_topics_t *t, const uint8_t *id)
+static int ensi_topics_compare(ensign_slice_t a, ensign_slice_t b)
 {
-    uint32_t at = ensi_hash(id, ENSI_TOPIC_ID_BYTES) & t->mask;
-    for (; t->by_id[at]; at = (at + 1) & t->mask)
-        if (memcmp(t->bytes + t->entries[t->by_id[at] - 1].id_at, id, ENSI_TOPIC_ID_BYTES) == 0) break;
-    return &t->by_id[at];
+    size_t n = ensi_min(a.len, b.len);
+    int difference = n ? memcmp(a.ptr, b.ptr, n) : 0;
+    return difference ? difference : (a.len > b.len) - (a.len < b.len);
+}
+
+static bool ensi_topics_before(const ensi_topics_t *t, const uint32_t *order, uint32_t a, uint32_t b)
+{
+    int difference = ensi_topics_compare(ensi_topics_key(t, order, a), ensi_topics_key(t, order, b));
+    return difference < 0 || (difference == 0 && a < b);
+}
+
+static void ensi_topics_swap(uint32_t *order, size_t i, size_t k)
+{
+    uint32_t entry = order[i];
+    order[i] = order[k];
+    order[k] = entry;
+}
+
+static void ensi_topics_sift(const ensi_topics_t *t, uint32_t *order, size_t at, size_t count)
+{
+    for (size_t child; (child = 2 * at + 1) < count; at = child) {
+        if (child + 1 < count && ensi_topics_before(t, order, order[child], order[child + 1])) child++;
+        if (!ensi_topics_before(t, order, order[at], order[child])) return;
+        ensi_topics_swap(order, at, child);
+    }
+}
+
+/* By a heap: without recursion, and without a worst case that a server could choose. */
+static void ensi_topics_sort(const ensi_topics_t *t, uint32_t *order)
+{
+    for (size_t i = 0; i < t->count; i++) order[i] = (uint32_t)i;
+    for (size_t i = t->count / 2; i-- > 0;) ensi_topics_sift(t, order, i, t->count);
+    for (size_t n = t->count; n > 1; n--) {
+        ensi_topics_swap(order, 0, n - 1);
+        ensi_topics_sift(t, order, 0, n - 1);
+    }
+}
+
+/* The last entry with that key. NULL: there is none. */
+static const ensi_topic_entry_t *ensi_topics_find(const ensi_topics_t *t, const uint32_t *order,
+                                                  ensign_slice_t key)
+{
+    size_t low = 0, high = t->count;
+    while (low < high) { /* what is below `low` is not above the key */
+        size_t middle = low + (high - low) / 2;
+        if (ensi_topics_compare(ensi_topics_key(t, order, order[middle]), key) <= 0) low = middle + 1;
+        else high = middle;
+    }
+    if (low == 0 || ensi_topics_compare(ensi_topics_key(t, order, order[low - 1]), key) != 0) return NULL;
+    return &t->entries[order[low - 1]];
 }
 
 static void ensi_topics_fill(ensi_topics_t *t)
@@ -8239,29 +8273,26 @@ static void ensi_topics_fill(ensi_topics_t *t)
         e->name_len = (uint32_t)name.len;
         e->id_at = (uint32_t)(id.ptr - t->bytes);
         t->count++;
-        *ensi_topics_by_name(t, name) = (uint32_t)t->count;
-        *ensi_topics_by_id(t, id.ptr) = (uint32_t)t->count;
     }
+    ensi_topics_sort(t, t->by_name);
+    ensi_topics_sort(t, t->by_id);
 }
 
 static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensi_pb_span_t map)
 {
     ensi_topics_t x;
     ensign_slice_t entry, name, id;
-    size_t at = 0, count = 0, slots = 4;
+    size_t at = 0, count = 0;
     memset(&x, 0, sizeof x);
     while (ensi_pb_span_next(map, ENSI_PB_STREAM_READY_TOPICS_TAG, &at, &entry))
         count += ensi_topics_entry(entry, &name, &id);
-    while (slots < 2 * count) slots *= 2;
-    x.block =
-        (uint8_t *)ensi_mem_zero(m, count * sizeof *x.entries + 2 * slots * sizeof *x.by_name + map.len);
+    x.block = (uint8_t *)ensi_mem_take(m, count * (sizeof *x.entries + 2 * sizeof *x.by_name) + map.len + 1);
     if (!x.block) return false;
     x.entries = (ensi_topic_entry_t *)(void *)x.block;
     x.by_name = (uint32_t *)(void *)(x.entries + count);
-    x.by_id = x.by_name + slots;
-    x.mask = (uint32_t)slots - 1;
-    if (map.len) memcpy(x.by_id + slots, map.ptr, map.len);
-    x.bytes = (const uint8_t *)(x.by_id + slots);
+    x.by_id = x.by_name + count;
+    if (map.len) memcpy(x.by_id + count, map.ptr, map.len);
+    x.bytes = (const uint8_t *)(x.by_id + count);
     x.len = map.len;
     ensi_topics_fill(&x);
     *t = x;
@@ -8275,17 +8306,16 @@ static bool ensi_topics_same(const ensi_topics_t *t, ensi_pb_span_t map)
 
 static bool ensi_topics_id(const ensi_topics_t *t, ensign_slice_t name, ensign_ulid_t *id)
 {
-    uint32_t entry = t->block ? *ensi_topics_by_name(t, name) : 0;
-    if (entry) memcpy(id->b, t->bytes + t->entries[entry - 1].id_at, ENSI_TOPIC_ID_BYTES);
-    return entry != 0;
+    const ensi_topic_entry_t *e = ensi_topics_find(t, t->by_name, name);
+    if (e) memcpy(id->b, t->bytes + e->id_at, ENSI_TOPIC_ID_BYTES);
+    return e != NULL;
 }
 
 /* Empty: the map has no such topic. */
 static ensign_slice_t ensi_topics_name(const ensi_topics_t *t, ensign_slice_t id)
 {
-    uint32_t entry = t->block && id.len == ENSI_TOPIC_ID_BYTES ? *ensi_topics_by_id(t, id.ptr) : 0;
-    if (!entry) return ensi_slice(NULL, 0);
-    return ensi_slice(t->bytes + t->entries[entry - 1].name_at, t->entries[entry - 1].name_len);
+    const ensi_topic_entry_t *e = ensi_topics_find(t, t->by_id, id);
+    return e ? ensi_slice(t->bytes + e->name_at, e->name_len) : ensi_slice(NULL, 0);
 }
 
 /* ---- the client's cache of topics: names and ids, the least recently used one goes */
