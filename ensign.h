@@ -8404,13 +8404,17 @@ static ensign_slice_t ensi_cache_name(ensi_cache_t *t, const uint8_t *id, char *
     return ensign_str(out);
 }
 
-/* What a stream's map has, as far as there is room: it can be larger than the cache. */
+/* What a stream's map has, as far as there is room: it can be larger than the cache. Of two that share a name
+ * or an id the later counts here too; else a server could have the cache searched for each of very many. */
 static void ensi_cache_fill(ensi_cache_t *t, ensi_mem_t *m, const ensi_topics_t *topics)
 {
     for (size_t i = 0; i < topics->count && t->count < t->cap; i++) {
         const ensi_topic_entry_t *e = &topics->entries[i];
-        ensi_cache_put(t, m, ensi_slice(topics->bytes + e->name_at, e->name_len), topics->bytes + e->id_at,
-                       false);
+        ensign_slice_t name = ensi_slice(topics->bytes + e->name_at, e->name_len);
+        ensign_slice_t id = ensi_slice(topics->bytes + e->id_at, ENSI_TOPIC_ID_BYTES);
+        if (ensi_topics_find(topics, topics->by_name, name) == e &&
+            ensi_topics_find(topics, topics->by_id, id) == e)
+            ensi_cache_put(t, m, name, id.ptr, false);
     }
 }
 

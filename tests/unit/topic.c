@@ -285,6 +285,33 @@ static void ids_that_are_alike(void **state)
     takes_as_long_as_any(count);
 }
 
+/* Many topics that push one another out of a cache that is nearly full. */
+static void a_cache_is_filled_in_time(void **state)
+{
+    ensi_topics_t t;
+    ensi_cache_t cache;
+    uint8_t id[16];
+    char name[16];
+    uint32_t count = 0;
+    (void)state;
+    memset(&cache, 0, sizeof cache);
+    cache.cap = ENSI_CACHE_MAX;
+    for (; wire_len < sizeof wire - 100; count++) {
+        number_id(id, count < ENSI_CACHE_MAX - 1 ? count : 7);
+        snprintf(name, sizeof name, "topic-%u", (unsigned)count);
+        add(name, id, 16);
+    }
+    assert_true(ensi_topics_build(&t, &mem, span()));
+    compared = 0;
+    ensi_cache_fill(&cache, &mem, &t);
+    assert_int_equal(cache.count, ENSI_CACHE_MAX - 1);
+    assert_non_null(ensi_cache_find(&cache, ensign_str(name)));
+    assert_null(ensi_cache_find(&cache, ensign_str("topic-7")));
+    assert_in_range(compared, 1, 2 * (size_t)ENSI_CACHE_MAX * ENSI_CACHE_MAX);
+    ensi_cache_free(&cache, &mem);
+    ensi_topics_free(&t, &mem);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -298,6 +325,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_block_is_bounded_by_the_map, setup, teardown),
         cmocka_unit_test_setup_teardown(one_name_many_times, setup, teardown),
         cmocka_unit_test_setup_teardown(ids_that_are_alike, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_cache_is_filled_in_time, setup, teardown),
     };
     return cmocka_run_group_tests_name("topic", tests, NULL, NULL);
 }
