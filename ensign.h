@@ -11915,6 +11915,7 @@ static bool ensi_req_status(ensi_req_t *q, ensign_slice_t bytes)
     ensi_pb_service_state_t s;
     if (!ensi_pb_decode(ensi_pb_service_state_fields, &s, bytes.ptr, bytes.len)) return false;
     if (s.uptime.seconds < 0 || s.uptime.seconds > age_max) s.uptime.seconds = 0;
+    if (s.uptime.nanos < 0 || s.uptime.nanos > 999999999) s.uptime.nanos = 0;
     q->status.state = s.status;
     q->status.version = s.version;
     q->status.uptime_ms = s.uptime.seconds * 1000 + s.uptime.nanos / 1000000;
@@ -11993,7 +11994,7 @@ static bool ensi_req_next_topic(ensign_t *c, ensi_req_t *q)
     while (!q->has_next && ensi_pb_span_next(q->page, ENSI_PB_TOPICS_PAGE_TOPICS_TAG, &q->page_at, &record))
         q->has_next = q->kind == ENSI_REQ_NAMES ? ensi_req_topic_name(c, q, record)
                                                 : ensi_req_topic(&q->next, record);
-    if (q->has_next && q->kind != ENSI_REQ_NAMES) ensi_req_remember(c, &q->next);
+    if (q->has_next && q->kind == ENSI_REQ_LIST) ensi_req_remember(c, &q->next);
     return q->has_next;
 }
 
@@ -12013,6 +12014,7 @@ static void ensi_req_search(ensign_t *c, ensi_req_t *q)
         if (!ensi_slice_is(q->next.name, q->name)) continue;
         q->has_next = false;
         q->topic = q->next;
+        ensi_req_remember(c, &q->topic);
         ensi_req_answered(q);
         return;
     }

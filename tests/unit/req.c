@@ -205,6 +205,8 @@ static void uptime_is_bounded(void **state)
     static const uint8_t huge[] = { 0x08, 1,    0x1A, 10,   0x08, 0xFF, 0xFF,
                                     0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F };
     static const uint8_t good[] = { 0x08, 1, 0x1A, 2, 0x08, 9 };
+    static const uint8_t back[] = { 0x08, 1, 0x1A, 13, 0x08, 9, 0x10, 0x80, 0x80, 0x80, 0x80, 0x88, 0xFE, 0xFF,
+                                    0xFF, 0xFF, 0x01 }; /* minus a quarter of an hour in nanoseconds, or so */
     ensi_req_t *q = req_of(ensign_status(client, NULL));
     const ensign_notice_t *n;
     (void)state;
@@ -213,6 +215,11 @@ static void uptime_is_bounded(void **state)
     assert_non_null(n);
     assert_int_equal(n->type, ENSIGN_NOTICE_STATUS);
     assert_int_equal(n->as.status.uptime_ms, 0);
+    q = req_of(ensign_status(client, NULL));
+    answer(q, back, sizeof back);
+    n = next(q);
+    assert_non_null(n);
+    assert_int_equal(n->as.status.uptime_ms, 9000);
     q = req_of(ensign_status(client, NULL));
     answer(q, good, sizeof good);
     n = next(q);
