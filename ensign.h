@@ -81,8 +81,8 @@ MEMORY
     the start of an HTTP/2 session take from malloc for a moment. Each buffer is taken when it is first used;
     while events flow nothing is allocated. Before anything is opened, these tell the most that each can take;
     stats.memory stays under their sum. With the defaults, at most:
-        ensign_memory_bound                  1 MiB       ensign_publisher_memory_bound     12 MiB
-        ensign_call_memory_bound            13 MiB       ensign_subscription_memory_bound  41 MiB
+        ensign_memory_bound                  1 MiB       ensign_publisher_memory_bound     10 MiB
+        ensign_call_memory_bound            13 MiB       ensign_subscription_memory_bound  31 MiB
         ensign_request_memory_bound         17 MiB       ensign_query_memory_bound         11 MiB
     Nearly all of that is room for the largest message, and for the map of topics that it may bring: smaller
     max_reply_bytes, max_event_bytes and max_message_bytes make it small. Beside it a publisher has
@@ -8164,7 +8164,7 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
  *        and ids, searched one by one: it is asked where a map does not know.
  * Holds  one allocation when a stream opens, none afterwards; entries that are not a name with 16 bytes are
  *        left out. Of two entries with one name, or one id, the later counts, as in any protobuf map.
- *        The block takes less than three times the bytes of the map, whatever these are.
+ *        The block takes less than twice the bytes of the map, whatever these are.
  * Fails  no memory: the map stays as it was. */
 typedef struct ensi_topic_entry_t { uint32_t name_at, name_len, id_at; } ensi_topic_entry_t;
 
@@ -10843,10 +10843,10 @@ size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d)
     size_t ring =
         ensi_max(x.buffer_bytes, (size_t)ENSI_PUB_MESSAGE_MAX + ENSI_TOPIC_NAME_MAX + ENSI_GRPC_PREFIX);
     size_t reply = ensi_max(x.window_bytes, x.max_reply_bytes);
-    /* the map of topics and its tables take at most three times the reply, twice while one replaces another;
+    /* the map of topics and its orders take at most twice the reply, twice while one replaces another;
      * 8 KiB each for metadata and nghttp2 */
     return sizeof(ensi_pub_t) + ring + x.max_in_flight * sizeof(ensi_entry_t) + reply +
-           6 * (size_t)x.max_reply_bytes + ENSI_PUB_OPEN_BYTES + 2 * 8192 + ensign_str(x.topic).len + 512 +
+           4 * (size_t)x.max_reply_bytes + ENSI_PUB_OPEN_BYTES + 2 * 8192 + ensign_str(x.topic).len + 512 +
            ENSI_ASK_BOUND;
 }
 
@@ -11581,9 +11581,9 @@ size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d)
     ensign_subscription_desc_t x = ensi_sub_defaults(d);
     size_t large = ensi_max(x.window_bytes, x.max_event_bytes) + ENSI_SUB_SPARE + ENSI_GRPC_PREFIX;
     /* two buffers, when a large event comes behind one that is lent, and one kept for that; the map of topics
-     * came in a message, and takes at most three times its size, for two of them while a lent event needs the
+     * came in a message, and takes at most twice its size, for two of them while a lent event needs the
      * older; 8 KiB each for metadata and nghttp2 */
-    return sizeof(ensi_sub_t) + 2 * large + x.window_bytes + ENSI_SUB_SPARE + 6 * (size_t)x.max_event_bytes +
+    return sizeof(ensi_sub_t) + 2 * large + x.window_bytes + ENSI_SUB_SPARE + 4 * (size_t)x.max_event_bytes +
            x.max_unacked * sizeof(ensi_ack_slot_t) + 3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES +
            3 * ensi_sub_query_size(&x) + (x.ensure_topics ? ENSI_ASK_BOUND : 0) + 2 * 8192 + 512;
 }
