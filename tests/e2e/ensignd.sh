@@ -154,6 +154,30 @@ wait "$pid" 2>/dev/null
 check 'starts after SIGKILL' start third --data "$dir/data"
 check 'ends once more' stop
 
+# ---- more connections than it has descriptors for
+
+turned_away() { # HOST:PORT: of 60 connections some are closed at once, and none is left waiting for that
+    python3 -c 'import socket, sys
+host, port = sys.argv[1].rsplit(":", 1)
+all = [socket.create_connection((host, int(port)), 10) for _ in range(60)]
+all[-1].settimeout(20)
+try: end = all[-1].recv(1) == b""
+except ConnectionError: end = True
+sys.exit(not end)' "$1"
+}
+start_with_few() {
+    local most
+    most=$(ulimit -S -n)
+    ulimit -S -n 50
+    start few --memory
+    local status=$?
+    ulimit -S -n "$most"
+    return $status
+}
+check 'starts with few descriptors' start_with_few
+check 'a client too many is turned away' turned_away "$(env_of few ENSIGN_ENDPOINT)"
+check 'and it still ends' stop
+
 # ---- TLS
 
 check 'starts with TLS' start tls --data "$dir/data" --tls --cert-file "$dir/cert.pem"

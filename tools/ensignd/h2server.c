@@ -267,7 +267,7 @@ static void on_accept(void *owner, short got)
     int fd;
     (void)got;
 
-    while ((fd = accept(s->listener.fd, NULL, NULL)) >= 0) {
+    while ((fd = accept_from(s->listener.fd)) >= 0) {
         h2_conn_t *conn = x_alloc(sizeof *conn);
         if (!link_open(&conn->link, fd, s->tls) || !(conn->session = make_session(conn))) {
             link_close(&conn->link);

@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+static int spare_fd = -1;       /* for accept_from */
+
 void loop_add(loop_t *l, watch_t *w, int fd, short want, void (*ready)(void *, short), void *owner)
 {
     memset(w, 0, sizeof *w);
@@ -71,6 +73,8 @@ void loop_free(loop_t *l)
 {
     free(l->set);
     memset(l, 0, sizeof *l);
+    if (spare_fd >= 0) close(spare_fd);
+    spare_fd = -1;
 }
 
 bool set_nonblocking(int fd)
@@ -117,5 +121,21 @@ int listen_on(const char *address, uint16_t port, uint16_t *bound, why_t *why)
     }
     freeaddrinfo(found);
     if (fd >= 0) *bound = bound_port(fd);
+    if (spare_fd < 0) spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     return fd;
+}
+
+/* With no descriptor left, the client is turned away by means of the spare one: in the queue it would wait
+   without a word, and poll would report it without end. */
+int accept_from(int listen_fd)
+{
+    int fd = accept(listen_fd, NULL, NULL);
+
+    if (fd >= 0 || (errno != EMFILE && errno != ENFILE) || spare_fd < 0) return fd;
+    close(spare_fd);
+    fd = accept(listen_fd, NULL, NULL);
+    if (fd >= 0) close(fd);
+    spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    log_line("no descriptor is left: a connection is turned away; raise ulimit -n, or close some");
+    return -1;
 }

@@ -32,4 +32,5 @@ void loop_free(loop_t *l);
 
 bool set_nonblocking(int fd);
 int  listen_on(const char *address, uint16_t port, uint16_t *bound, why_t *why);    /* a socket, or -1 */
+int  accept_from(int listen_fd);                 /* a socket, or -1: no more for now */
 #endif

@@ -127,7 +127,7 @@ static void on_accept(void *owner, short got)
     relays_t *r = owner;
     int fd;
     (void)got;
-    while ((fd = accept(r->listener.fd, NULL, NULL)) >= 0) relay_new(r, fd);
+    while ((fd = accept_from(r->listener.fd)) >= 0) relay_new(r, fd);
 }
 
 relays_t *relays_open(loop_t *l, int listen_fd, tls_server_t *tls, bool (*take)(void *user, int fd),
