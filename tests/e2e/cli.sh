@@ -411,11 +411,28 @@ closed_output() {
     exec 4<&-
     check 'a reader that goes away is noticed, though nothing comes' ends 141 gone "$sub"
     check 'a reader that has enough' has_enough
+    check 'a topic that is destroyed while it is read' destroyed
     if [ -e /dev/full ]; then check 'a full disk' full; else tap ok 'a full disk # SKIP no /dev/full'; fi
 }
 has_enough() {
     "$ensign" query 'SELECT * FROM weather' --raw 2>"$dir/err" | head -n 1 >"$dir/out"
     same "${PIPESTATUS[0]} $(cat "$dir/out")" '141 reading 000001'
+}
+# A pipe that nobody reads holds the query up until the topic is gone.
+destroyed() {
+    local query
+    mkfifo "$dir/held"
+    "$ensign" query 'SELECT * FROM memory' --raw >"$dir/held" 2>"$dir/query.err" &
+    query=$!
+    pids+=("$query")
+    exec 4<"$dir/held"
+    read -r _ <&4
+    does 0 topics rm memory --yes || return 1
+    until run topics exists memory; [ $status -eq 5 ]; do :; done
+    cat <&4 >/dev/null
+    exec 4<&-
+    wait "$query"
+    same "$?" 1 && grep -qF 'topic destroyed while the query ran' "$dir/query.err"
 }
 full() {
     "$ensign" query 'SELECT * FROM weather' --raw >/dev/full 2>"$dir/err"

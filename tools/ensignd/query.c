@@ -31,6 +31,7 @@ typedef struct cursor_t {
     uint64_t         skip, limit, rows;
     size_t           examined;          /* since the refill began */
     bool             done;
+    bool             gone;              /* the final record is not there any more: the topic is destroyed */
     bool             stopped;           /* the scan was ended by us */
     buf_t            duplicate;         /* a record that has to be restored, once the scan is over */
 } cursor_t;
@@ -125,6 +126,7 @@ static bool read_page(cursor_t *q, why_t *why)
     q->stopped = false;
     if (!store_scan(q->store, STORE_EVENT, bytes_of(q->topic, sizeof q->topic), after, on_record, q, why))
         return false;
+    q->gone = !q->stopped && !q->done && !q->strict;
     if (!q->stopped) q->done = true;
     return buf_len(&q->duplicate) == 0 || send_duplicate(q, why);
 }
@@ -142,7 +144,8 @@ static void refill(void *user, call_t *c)
         call_end(c, GRPC_INTERNAL, TEXT_FAILED);
         return;
     }
-    if (q->done) call_end(c, GRPC_OK, NULL);
+    if (q->gone) call_end(c, GRPC_ABORTED, "topic destroyed while the query ran; rows are missing");
+    else if (q->done) call_end(c, GRPC_OK, NULL);
 }
 
 /* ---- the query */
