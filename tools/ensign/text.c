@@ -310,7 +310,8 @@ const char *text_duration(double seconds, char out[NUMBER_TEXT])
 {
     uint64_t s = (uint64_t)seconds;
 
-    if (seconds < 0.001) snprintf(out, NUMBER_TEXT, "%.0f us", seconds * 1e6);
+    if (seconds <= 0) snprintf(out, NUMBER_TEXT, "under 1 ms"); /* what most clocks here count in */
+    else if (seconds < 0.001) snprintf(out, NUMBER_TEXT, "%.0f us", seconds * 1e6);
     else if (seconds < 1) snprintf(out, NUMBER_TEXT, "%.1f ms", seconds * 1e3);
     else if (s < 60) snprintf(out, NUMBER_TEXT, "%.1f s", seconds);
     else if (s < 3600) snprintf(out, NUMBER_TEXT, "%" PRIu64 " m %" PRIu64 " s", s / 60, s % 60);
