@@ -33,6 +33,21 @@ bool input_open(input_t *in, const char *path)
     return true;
 }
 
+/* Without opening it: of a pipe that would be its only reader's coming and going. */
+bool input_there(const char *path)
+{
+    struct stat st;
+
+    if (strcmp(path, "-") == 0) return true;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        complain("%s is a folder; name a file", path);
+        return false;
+    }
+    if (access(path, R_OK) == 0) return true;
+    complain("%s cannot be opened: %s", path, strerror(errno));
+    return false;
+}
+
 void input_close(input_t *in)
 {
     if (in->fd > STDIN_FILENO) close(in->fd);

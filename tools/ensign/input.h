@@ -21,6 +21,7 @@ typedef struct input_t {
 typedef enum { LINE_GOT, LINE_NONE /* yet: read */, LINE_EOF, LINE_TOO_LONG } line_t;
 
 bool   input_open(input_t *in, const char *path);       /* "-": standard input. False: said */
+bool   input_there(const char *path);                   /* could it be opened? False: said */
 line_t input_line(input_t *in, ensign_slice_t *line);   /* without its newline */
 bool   input_read(input_t *in);                         /* one read; false: it failed, said */
 void   input_close(input_t *in);

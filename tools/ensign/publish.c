@@ -113,6 +113,8 @@ static int read_source(publish_t *p)
         return options_refuse(o, "DATA, --file and --lines (or --ndjson) are three sources; use one of them");
     p->source = args ? FROM_ARGS : o->files.count > 0 ? FROM_FILES : FROM_LINES;
     p->at = args ? 1 : 0;
+    for (size_t i = 0; i < o->files.count; i++) /* all or none, where that can be told */
+        if (!input_there(o->files.at[i])) return EXIT_USAGE;
     if (p->source == FROM_LINES && !input_open(&p->in, o->lines ? o->lines : "-")) return EXIT_USAGE;
     return EXIT_DONE;
 }

@@ -128,6 +128,13 @@ static bool credentials(const options_t *o, ensign_desc_t *d, ensign_error_t *wh
     return true;
 }
 
+static bool server_is_named(const ensign_desc_t *d)
+{
+    if (d->endpoint || d->client_id) return true;
+    complain("which server? give --endpoint HOST:PORT, or set ENSIGN_ENDPOINT; with a key it is the hosted one");
+    return false;
+}
+
 static uint32_t ms32(uint64_t ms)
 {
     return ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX - 1;
@@ -174,8 +181,11 @@ bool session_open(session_t *s, const options_t *o, bool patient)
         return false;
     }
     if (o->insecure_skip_verify) say("certificates are not checked: anybody on the way can read along");
-    if (credentials(o, &d, &why) && ensign_create(&s->c, &d, &why) == ENSIGN_OK) return true;
-    session_error(s, NULL, &why);
+    if (!credentials(o, &d, &why)) session_error(s, NULL, &why);
+    else if (server_is_named(&d)) {
+        if (ensign_create(&s->c, &d, &why) == ENSIGN_OK) return true;
+        session_error(s, NULL, &why);
+    }
     session_fail(s, EXIT_USAGE);
     return false;
 }
