@@ -48,6 +48,7 @@ _ensign_value() {
     local cur=$2
     case $1 in
     --file | -f | --lines | -l | --credentials | -C | --ca-file)
+        compopt -o filenames 2>/dev/null # blanks are quoted, folders get a slash
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         ;;
     --color) mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- "$cur") ;;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 /* An archived topic keeps the state READY on the server. */
@@ -176,6 +177,21 @@ static int read_dedup(const options_t *o, ensign_dedup_t *d)
     return EXIT_DONE;
 }
 
+/* EnSQL takes the front of such a name for a word of its own, a dot for the end of it. */
+static bool is_queryable(const char *name)
+{
+    static const char *const words[] = { "select", "from", "where", "as", "offset", "limit", "and", "or",
+                                         "like", "ilike" };
+    static const char *const truths[] = { "t", "T", "true", "True", "TRUE", "f", "F", "false", "False",
+                                          "FALSE" };
+
+    for (size_t i = 0; i < COUNT_OF(words); i++)
+        if (strncasecmp(name, words[i], strlen(words[i])) == 0) return false;
+    for (size_t i = 0; i < COUNT_OF(truths); i++)
+        if (strcmp(name, truths[i]) == 0) return false;
+    return strchr(name, '.') == NULL;
+}
+
 int run_topics_create(const options_t *o)
 {
     session_t s;
@@ -195,6 +211,8 @@ int run_topics_create(const options_t *o)
                                          : ensign_topic_create(s.c, name, o->dedup ? &d : NULL, NULL).id,
                            NULL);
         if (n) print_topic(o, n->as.topic);
+        if (n && !is_queryable(name))
+            say("queries cannot read a topic of this name: EnSQL takes part of it for a word of its own");
     }
     return session_end(&s);
 }
