@@ -1,7 +1,8 @@
 /* store_sqlite.c - the first engine of store.h; the only file that knows SQLite
  *
- * One table, clustered by key. WAL, and a sync at each commit: what was acked outlives the process and the
- * machine. Without a folder the same table lies in memory. */
+ * One table, and an index of its keys. Not clustered by key: SQLite would read a whole record, of megabytes at
+ * times, to compare its key. WAL, and a sync at each commit: what was acked outlives the process and the machine.
+ * Without a folder the same table lies in memory. */
 #include "store.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +23,7 @@ typedef struct sqlite_store_t {
 
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS record(space INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,"
-    " PRIMARY KEY(space, key)) WITHOUT ROWID;";
+    " UNIQUE(space, key));";
 static const char sql_put[] = "INSERT OR REPLACE INTO record(space, key, value) VALUES(?1, ?2, ?3)";
 static const char sql_cut[] =
     "DELETE FROM record WHERE space = ?1 AND key IN"
