@@ -97,7 +97,8 @@ check 'no metadata'            refuses '--meta a: give KEY=VALUE' publish t -M a
 check 'two sources'            refuses 'are three sources; use one of them' publish t x --file y
 check 'id to be made'          refuses '--ensure-topic makes a topic by its name' \
     publish 01GZ1ASDEPPFWD485HSQKDAS4K -e x
-check 'a file of two missing'  refuses 'cannot be opened: No such file' publish t --file "$0" --file "$dir/none"
+check 'a file of two missing'  refuses 'cannot be opened: No such file' publish t --file "$0" \
+    --file "$dir/none"
 check 'a file that is a folder' refuses 'is a folder; name a file' publish t --file "$dir"
 check 'file of lines missing'  refuses 'cannot be opened: No such file' publish t --lines "$dir/none"
 check 'folder for a file'      refuses 'is a folder; name a file' publish t --lines "$dir"

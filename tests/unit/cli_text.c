@@ -149,8 +149,8 @@ static void numbers_and_times_are_read_whole(void **state)
 static void what_is_shown_is_short(void **state)
 {
     static const struct { double seconds; const char *text; } durations[] = {
-        { 0, "under 1 ms" }, { 0.00015, "150 us" }, { 0.0025, "2.5 ms" }, { 2.25, "2.2 s" }, { 61, "1 m 1 s" },
-        { 7260, "2 h 1 m" }, { 90000, "1 d 1 h" },
+        { 0, "under 1 ms" }, { 0.00015, "150 us" }, { 0.0025, "2.5 ms" }, { 2.25, "2.2 s" },
+        { 61, "1 m 1 s" }, { 7260, "2 h 1 m" }, { 90000, "1 d 1 h" },
     };
     ensign_time_t none = { 0, 0 }, whole = { 1741515072, 0 }, part = { 1741515072, 500000000 };
     char out[TIME_TEXT];

@@ -131,7 +131,8 @@ static bool credentials(const options_t *o, ensign_desc_t *d, ensign_error_t *wh
 static bool server_is_named(const ensign_desc_t *d)
 {
     if (d->endpoint || d->client_id) return true;
-    complain("which server? give --endpoint HOST:PORT, or set ENSIGN_ENDPOINT; with a key it is the hosted one");
+    complain("which server? give --endpoint HOST:PORT, or set ENSIGN_ENDPOINT; with a key it is the hosted "
+             "one");
     return false;
 }
 

@@ -1,8 +1,8 @@
 /* store_sqlite.c - the first engine of store.h; the only file that knows SQLite
  *
- * One table, and an index of its keys. Not clustered by key: SQLite would read a whole record, of megabytes at
- * times, to compare its key. WAL, and a sync at each commit: what was acked outlives the process and the machine.
- * Without a folder the same table lies in memory. */
+ * One table, and an index of its keys. Not clustered by key: SQLite would read a whole record, of megabytes
+ * at times, to compare its key. WAL, and a sync at each commit: what was acked outlives the process and the
+ * machine. Without a folder the same table lies in memory. */
 #include "store.h"
 #include <errno.h>
 #include <fcntl.h>
