@@ -122,6 +122,8 @@ static const char help_strict[] =
     "    where the real one   INVALID_ARGUMENT                  OK, with an empty answer\n"
     "    panics\n"
     "    LIMIT 0              no row                            one row\n"
+    "    topic destroyed      the query ends with ABORTED       OK, with the rows that are left\n"
+    "    while it is queried\n"
     "    Explain              whether and how it would run      UNIMPLEMENTED\n"
     "    PING                 as often as you like              the fourth too soon: GOAWAY\n"
     "    auth service         as often as you like              429 beyond 30 requests, 10 more each\n"
