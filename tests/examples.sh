@@ -12,11 +12,11 @@
 #   gets NAME EVENT PID             until it has printed that event
 . tools/ensignd.sh
 publish=$BUILD/examples/publish subscribe=$BUILD/examples/subscribe
-pids=()
 
 finish() {
     local pid
-    for pid in "${pids[@]}"; do kill "$pid" && kill -CONT "$pid"; done 2>/dev/null # one may be stopped
+    main_shell || return
+    for pid in $(children); do kill "$pid" && kill -CONT "$pid"; done 2>/dev/null # one may be stopped
     server_stop KILL
     rm -rf "$dir"
 }
@@ -28,7 +28,6 @@ start() {
     shift
     "$@" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null &
     pid=$!
-    pids+=("$pid")
 }
 
 ends() {

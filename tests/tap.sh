@@ -5,7 +5,13 @@
 #   finds 'what' 'words' COMMAND...   one result: the command fails, and says the words
 #   results                           the plan, when all is done
 dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
+trap 'main_shell && rm -rf "$dir"' EXIT
+
+# A child that is ended before it has become its program runs the traps of its parent: they must do nothing there.
+main_shell() { [ "$BASHPID" = $$ ]; }
+
+# Those of our children that still run, or are stopped: a pid that was kept may be somebody else's by now.
+children() { jobs -pr; jobs -ps; }
 tap_count=0
 
 tap() { # ok|'not ok' WHAT

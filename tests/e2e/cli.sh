@@ -9,13 +9,12 @@ BUILD=${BUILD:-build}
 
 LINES=100000
 ensign=$PWD/$BUILD/ensign
-pids=()
 
 finish() {
     local pid
+    main_shell || return
     exec 3>&-
-    for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null; done
-    kill -CONT "$server_pid" 2>/dev/null
+    for pid in $(children); do kill -KILL "$pid" 2>/dev/null; done
     server_stop KILL
     rm -rf "$dir"
 }
@@ -75,7 +74,6 @@ start() {
     [ -p "$dir/$name.in" ] && input=$dir/$name.in
     "$ensign" "$@" >"$dir/$name.out" 2>"$dir/$name.err" <"$input" 3>&- &
     pid=$!
-    pids+=("$pid")
 }
 pipe() { mkfifo "$dir/$1.in"; } # NAME: start NAME will read it; exec 3>NAME.in writes it
 # ends STATUS NAME PID: by itself, with this exit status
@@ -407,7 +405,6 @@ closed_output() {
     mkfifo "$dir/gone"
     "$ensign" subscribe args --raw >"$dir/gone" 2>"$dir/gone.err" &
     sub=$!
-    pids+=("$sub")
     exec 4<"$dir/gone"
     hears gone 'open, args' "$sub"
     exec 4<&-
@@ -426,7 +423,6 @@ destroyed() {
     mkfifo "$dir/held"
     "$ensign" query 'SELECT * FROM memory' --raw >"$dir/held" 2>"$dir/query.err" &
     query=$!
-    pids+=("$query")
     exec 4<"$dir/held"
     read -r _ <&4
     does 0 topics rm memory --yes || return 1

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.." || exit 1
 
 server=${BUILD:-build}/ensignd
 pid=''
-trap '[ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null; rm -rf "$dir"' EXIT
+trap 'main_shell && { kill -KILL $(children) 2>/dev/null; rm -rf "$dir"; }' EXIT
 
 # start NAME OPTION...: NAME.out, NAME.err and NAME.env in $dir; returns when it is ready, false if it is not.
 start() {

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}
 . tools/ensignd.sh
 dir=$(mktemp -d) || exit 1
-trap 'server_stop KILL; rm -rf "$dir"' EXIT
+trap '[ "$BASHPID" = $$ ] && { server_stop KILL; rm -rf "$dir"; }' EXIT
 trap 'exit 130' INT TERM
 
 status=0

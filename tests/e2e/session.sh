@@ -91,7 +91,6 @@ short_lives() {
     check 'renewal: the subscriber is open'    says short 'subscribe: open' "$sub"
     "$publish" weather <"$dir/lines" >"$dir/pub.out" 2>"$dir/pub.err" &
     pub=$!
-    pids+=($pub)
     exec 9>"$dir/lines"
     events 1 10 >&9
     check 'renewal: events of the first token' gets short 00010 "$sub"
