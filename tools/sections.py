@@ -14,7 +14,7 @@ CONTRACT = re.compile(r"may call:\s*(.*)$")
 OPEN = re.compile(r"\s*(?://|\*)\s*open to:\s*(.*?)\s*(?:\*/)?\s*$")
 OPEN_TO = re.compile(r"(\w+(?:\s+\w+)*)\s*(?:\(\s*(\w+(?:\s+\w+)*)\s*\))?$")     # names (structs)
 HALF = re.compile(r"\s*#\s*if(?:def\s+|\s+defined\s*\(?\s*)ENSIGN_IMPLEMENTATION\b")
-KEYWORDS = ("Owns", "Holds", "Moves", "Fails", "may call:")
+KEYWORDS = ("Owns", "Holds", "Moves", "Fails", "may call:", "open to:")
 
 
 class Opening:
@@ -53,7 +53,7 @@ def describe(lines, at, text):
     for line in lines[at + 1:at + 7]:
         if not block and not line.startswith("//"):
             break
-        if OPEN.match(line):
+        if OPEN.match(line) and "*/" not in line:
             continue
         words = re.sub(r"\*/\s*$", "", re.sub(r"^\s*(//|\*(?!/))?", "", line)).strip()
         if words:

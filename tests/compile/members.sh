@@ -204,4 +204,6 @@ finds '--members tells what it cannot tell' 'cannot tell of which struct' $layer
 sed 's/^\/\* good.h.*/\/*\nCONTENTS\n*\//' "$dir/good.h" >"$dir/bad.h"
 check 'toc: a description stands behind the openings' \
     grep -qx '+    >>util     small things' <(tools/toc --check "$dir/bad.h" 2>&1)
+sed -i 's/(ensi_box_t)$/& *\//' "$dir/bad.h"
+finds 'toc: it does not stand behind the comment' 'section util has no description' tools/toc --check "$dir/bad.h"
 results
