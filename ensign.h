@@ -10,7 +10,7 @@ DO THIS
 SHORTEST PROGRAM, whole in examples/publish.c
     ensign_desc_t d = {0};                               0 in any field means its default
     ensign_desc_env(&d, &why);                           ENSIGN_CLIENT_ID, ENSIGN_CLIENT_SECRET, ...
-    if (ensign_create(&c, &d, &why) != ENSIGN_OK) return fail(why.text);
+    if (ensign_create(&d, &c, &why) != ENSIGN_OK) return fail(why.text);
     pub = ensign_publisher_open(c, &pd);
     if (ensign_publish(c, pub, &event) != ENSIGN_OK) return fail(ensign_error(c)->text);
     while (!done && ensign_wait(c, NULL, 0, 1000) >= 0)  poll and step; an own loop: THE LOOP
@@ -95,6 +95,7 @@ CONTENTS    search for the mark
     >>values      Slices, identifiers, events
     >>descs       The client's desc, its life
     >>notices     What happened, pulled one by one
+    >>ending      Close, cancel, forget: the same three for every handle
     >>loop        The loop, with sockets
     >>sansio      The loop, without sockets
     >>grpc_api    Any method of any server
@@ -112,20 +113,22 @@ CONTENTS    search for the mark
     >>json        JSON, base64 and the dates in a token
     >>http1       HTTP/1.1 answers, in any cut, and one form of request
     >>tls         TLS over memory, by mbedTLS
-    >>handle      Numbers for objects, and the list of those that have a notice
+    >>handle      Numbers for objects; which of them are alive, have a notice, have a timer
     >>link        One connection: its life, its buffers, TLS on them
     >>h2          HTTP/2: one nghttp2 client session, its streams, their receive buffers
     >>grpc        Calls: request headers, message prefix, metadata, deadlines, status
     >>auth        A token from an API key: HTTP/1.1 over the auth link
     >>topic       The map of topics that a stream brings, the cache of topics, and an event from its bytes
     >>state       The client's struct, which the objects below and the client itself share
+    >>reopen      Streams that are opened again under the same handle: one keeper for all of them
     >>call        Public gRPC calls
     >>query       Queries: rows in place
     >>ask         One unary question to the service, for the objects below
     >>pub         Publishers: the ring, acks, resends
     >>sub         Subscriptions: events in place, gaps, acks
     >>req         Requests: one question to the service, one answer
-    >>client      The client: create, connect, pump, notices
+    >>client      Running the client: connect, pump, notices, endings
+    >>create      Making a client: its desc checked and copied, the environment, the credentials file, bounds
     >>sockets     The driver: poll set, step, wait, await
 */
 
@@ -160,7 +163,8 @@ CONTENTS    search for the mark
  * ENSIGN_NO_DNS            getaddrinfo: io must be ENSIGN_IO_SOCKETS_NO_DNS, or each host an address
  * ENSIGN_NO_STDIO          files: trust comes from ca_pem
  * ENSIGN_NO_LOG_TEXT       log lines: the `log` hook is never called (errors keep their text) */
-#define ENSIGN_VERSION "0.1.0"
+#define ENSIGN_VERSION        "0.2.0"
+#define ENSIGN_VERSION_NUMBER 200       /* major * 10000 + minor * 100 + patch, for #if */
 
 /* Limits, the same in every file that includes ensign.h. */
 #ifndef ENSIGN_LINK_BUFFER_BYTES
@@ -197,8 +201,8 @@ extern "C" {
 #define ENSIGN_RESULT_LIST(X)                                                                                \
     X(OK, 0, "done")                                                                                         \
     X(AGAIN, 1, "no room now: step, pull notices, repeat at ROOM")                                           \
-    X(TIMEOUT, 2, "the time was up; the error holds the last fault of a link, if there was one")             \
-    X(INTERRUPTED, 3, "a signal came during the wait; call again")                                           \
+    X(TIMEOUT, 2, "the time was up; the error tells why nothing came, where that is known")                  \
+    X(INTERRUPTED, 3, "a signal came during ensign_wait; call it again, or stop")                            \
     X(ENDED, 4, "the handle has ended; its last notice is waiting and tells why")                            \
     X(E_ARGUMENT, -1, "an argument or a field of a desc is out of its range")                                \
     X(E_HANDLE, -2, "no such handle: it has ended and its last notice was pulled, or it was forgotten")      \
@@ -423,9 +427,9 @@ typedef struct ensign_event_t {
     ensign_slice_t encryption;      /* encoded Encryption message */
     ensign_slice_t compression;     /* encoded Compression message */
     /* publish only */
-    const char    *topic;           /* name, up to 512 bytes, or ULID as text; NULL or "": `to`; zeros too:
-                                       the publisher's */
-    ensign_ulid_t  to;
+    const char    *topic;           /* name, up to 512 bytes, or ULID as text; NULL or "":
+                                       `to_topic_id`; zeros too: the publisher's */
+    ensign_ulid_t  to_topic_id;
     const ensign_pair_t *pairs;     /* metadata to encode, added to .metadata */
     size_t         pair_count;
     uint64_t       tag;             /* yours; given back in the ACK or NACK */
@@ -491,6 +495,10 @@ typedef struct ensign_desc_t {
     uint32_t    topic_cache;        /* topics whose name and id are remembered, from the maps that streams
                                        bring, from requests' answers [256], 1..4096; ENSIGN_OFF: none */
     uint32_t    connection_window;  /* HTTP/2 receive window of the connection [1 MiB], 65535..2147483647 */
+    uint32_t    max_header_bytes;   /* of HTTP/2: a server's larger one ends the connection; a call's request
+                                       headers may take three quarters of it [64 KiB], 4096..64 KiB */
+    uint32_t    max_answer_bytes;   /* largest answer to a request, and largest request: a larger one is END with
+                                       E_RESOURCE_EXHAUSTED, or E_TOO_LARGE [4 MiB], 1024..1 GiB */
     size_t      memory_limit;       /* of all that we and nghttp2 allocate; beyond it: E_MEMORY [none] */
     uint64_t    seed;               /* of jitter, local ids and `name`, never of TLS [`random`, or the OS] */
     void       *user;               /* handed to the hooks, and the `user` of the client's notices */
@@ -527,19 +535,14 @@ ENSIGN_API int  ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, 
 
 /* Checks and copies the desc; no I/O. The first steps connect; a connection that was lost is made again when
  * a handle needs it. On an error *out is NULL and *why tells (why may be NULL). ensign_destroy ends it. */
-ENSIGN_API int  ensign_create(ensign_t **out, const ensign_desc_t *d, ensign_error_t *why);
+ENSIGN_API int  ensign_create(const ensign_desc_t *d, ensign_t **out, ensign_error_t *why);
 
 /* Frees all at once and closes the sockets, at any time but inside a hook; what is in flight is forgotten, no
  * notice comes, and every notice is gone. NULL is fine. */
 ENSIGN_API void ensign_destroy(ensign_t *c);
 
-/* Ends in good order: publishers drain, subscriptions and watches are cancelled, calls, queries and requests
- * may finish; when time is up, what is left is NACKed and ENDed. Keep stepping and pulling until CLOSED,
- * which comes after FAILED too. timeout_ms 0: at the next step; ENSIGN_FOREVER: no limit. E_STATE: it is
- * closing already. */
-ENSIGN_API int  ensign_close(ensign_t *c, uint32_t timeout_ms);
-
-/* What the last failing call on this client met, or the last TIMEOUT. Never NULL; stands until the next. */
+/* What the last call on this client met that did not return OK: AGAIN, TIMEOUT and their like have a text, too.
+ * Never NULL; it stands until the next such call. */
 ENSIGN_API const ensign_error_t *ensign_error(const ensign_t *c);
 
 /* The most that a client takes through `alloc` for itself, nghttp2 included: without its handles, which have
@@ -555,6 +558,9 @@ typedef enum ensign_notice_type_t {
                                        that is not held */
     ENSIGN_NOTICE_CLOSED,           /* after ensign_close, behind every END: nothing more comes, but from
                                        handles that are held */
+    /* of publishers, subscriptions, watches of health, queries and streaming calls */
+    ENSIGN_NOTICE_WAITING,          /* nothing comes for now, and it goes on by itself: error tells why, and
+                                       as.waiting when the next attempt is due. Again when the reason changes */
     /* of publishers and subscriptions; ROOM of publishers and calls */
     ENSIGN_NOTICE_OPEN,             /* the stream is ready: as.open; again after each reconnect */
     ENSIGN_NOTICE_ROOM,             /* what was refused with AGAIN fits now */
@@ -575,10 +581,13 @@ typedef enum ensign_notice_type_t {
     ENSIGN_NOTICE_PLAN,             /* as.plan */
     ENSIGN_NOTICE_STATUS,           /* as.status */
     ENSIGN_NOTICE_HEALTH,           /* as.health */
-    /* of calls */
+    /* of unary calls: their one notice, always `last`; error tells why there is no answer */
+    ENSIGN_NOTICE_REPLY,            /* as.reply */
+    /* of streaming calls */
     ENSIGN_NOTICE_HEADERS,          /* the server's initial metadata is here */
     ENSIGN_NOTICE_MESSAGE,          /* as.message */
-    /* of every handle but a request with one answer: always `last`; error tells why, NULL: all is well */
+    /* of every handle but a unary call and a request with one answer: always `last`; error tells why, NULL: all
+       is well */
     ENSIGN_NOTICE_END               /* as.end */
 } ensign_notice_type_t;
 
@@ -634,8 +643,15 @@ typedef struct ensign_notice_disconnected_t {
     uint32_t retry_in_ms;           /* 0: now; ENSIGN_FOREVER: when a handle needs the connection */
 } ensign_notice_disconnected_t;
 
+typedef struct ensign_notice_waiting_t {
+    uint32_t retry_in_ms;           /* 0: now; ENSIGN_FOREVER: with the next event that is published */
+    uint32_t failures;              /* in a row */
+} ensign_notice_waiting_t;
+
 typedef struct ensign_notice_open_t {
     uint32_t times;                 /* streams of this handle so far; above 1: reopened */
+    uint32_t topics;                /* that this stream has: read by ensign_open_next, as the next */
+    uint32_t missing;               /* that were asked for and are not there: a name with a typo, or made later */
 } ensign_notice_open_t;
 
 typedef struct ensign_notice_ack_t {
@@ -647,7 +663,7 @@ typedef struct ensign_notice_nack_t {
     uint64_t        tag;            /* of the event, as it was published */
     int             code;           /* ENSIGN_NACK_x; the notice's error has the words */
     ensign_stored_t stored;
-    const ensign_event_t *event;    /* the event, to keep or to send elsewhere. `topic` is NULL, `to` has the
+    const ensign_event_t *event;    /* the event, to keep or to send elsewhere. `topic` is NULL, `to_topic_id` has the
                                        id; where that is zeros no id is known, and topic_name has the name */
 } ensign_notice_nack_t;
 
@@ -687,6 +703,16 @@ typedef struct ensign_notice_health_t {
     int state;                      /* ENSIGN_HEALTH_x */
 } ensign_notice_health_t;
 
+typedef struct ensign_notice_reply_t {
+    int            status;          /* ENSIGN_GRPC_x, always set; a lost link is UNAVAILABLE */
+    ensign_slice_t message;         /* the answer; empty unless the status is 0 */
+    bool           compressed;      /* the message is, by one of the call's accept_encoding: decompress it */
+    /* as in ensign_notice_end_t */
+    ensign_slice_t text, details;
+    bool           from_server, unprocessed;
+    int64_t        retry_after_ms;
+} ensign_notice_reply_t;
+
 typedef struct ensign_notice_message_t {
     ensign_slice_t bytes;           /* one whole gRPC message */
     bool           compressed;      /* by one of the call's accept_encoding: decompress it */
@@ -709,6 +735,7 @@ typedef struct ensign_notice_t {
     const ensign_error_t *error;    /* NULL: none */
     union {                         /* the arm that the type names */
         ensign_notice_disconnected_t disconnected;
+        ensign_notice_waiting_t waiting;
         ensign_notice_open_t open;
         ensign_notice_ack_t ack;
         ensign_notice_nack_t nack;
@@ -724,6 +751,7 @@ typedef struct ensign_notice_t {
         ensign_notice_plan_t plan;
         ensign_notice_status_t status;
         ensign_notice_health_t health;
+        ensign_notice_reply_t reply;
         ensign_notice_message_t message;
         ensign_notice_end_t end;
     } as;
@@ -742,8 +770,33 @@ ENSIGN_API bool ensign_pending(const ensign_t *c, uint32_t handle);
  * wait for ROOM with an event in hand, and how to pause. False lets it go on. */
 ENSIGN_API int  ensign_hold(ensign_t *c, uint32_t handle, bool on);
 
-/* Ends a handle at once: its stream is reset, no further notice comes, events in flight stay unanswered. OK
- * on a dead one; E_ARGUMENT for ENSIGN_CLIENT. */
+/* The topics of an OPEN notice, while it stands. which: one of these; *at is 0 at the start; false: no more. The
+ * name is empty where a topic was asked for by its id, the id zeros where it is not known. */
+enum { ENSIGN_OPEN_TOPICS = 1, ENSIGN_OPEN_MISSING = 2 };
+ENSIGN_API bool ensign_open_next(const ensign_t *c, uint32_t handle, int which, size_t *at,
+                                 ensign_slice_t *name, ensign_ulid_t *id);
+
+/* >>ending    Close, cancel, forget: the same three for every handle
+ *
+ * handle: the id of any handle, or ENSIGN_CLIENT for the client and all its handles. A handle whose last notice
+ * waits to be pulled has ended already: the first two return OK and change nothing. E_HANDLE: it is dead. */
+
+/* Ends in good order, then END; keep stepping and pulling until then. When timeout_ms is over what is left ends as
+ * by ensign_cancel. 0: at the next step; ENSIGN_FOREVER: no limit. A second call restarts the time.
+ *     publisher            takes no more events, waits for the answers, half-closes, END
+ *     subscription, watch  sends the acks that wait, cancels the stream; what is here is still given, then END
+ *     query                cancels the stream; the rows that are here are still given, then END
+ *     streaming call       half-closes, and waits for the server's END
+ *     unary call, request  waits for the answer
+ *     ENSIGN_CLIENT        all of these; CLOSED follows when every handle has ended, after FAILED too */
+ENSIGN_API int  ensign_close(ensign_t *c, uint32_t handle, uint32_t timeout_ms);
+
+/* Resets the stream at once: what a publisher has no answer to is NACKed, what was received and not pulled is
+ * dropped, and END (REPLY of a unary call) comes with E_CANCELLED. */
+ENSIGN_API int  ensign_cancel(ensign_t *c, uint32_t handle);
+
+/* Resets the stream at once, and no notice comes any more; events in flight stay unanswered. OK on a dead handle.
+ * After ENSIGN_CLIENT only ensign_destroy is left to do. */
 ENSIGN_API int  ensign_forget(ensign_t *c, uint32_t handle);
 
 /* >>loop      The loop, with sockets
@@ -753,7 +806,7 @@ ENSIGN_API int  ensign_forget(ensign_t *c, uint32_t handle);
  * and writes go on until they would block or a budget is spent (then ensign_timeout is 0), so edge-triggered
  * loops work. */
 enum { ENSIGN_READ = 1, ENSIGN_WRITE = 2, ENSIGN_HUP = 4, ENSIGN_GONE = 8 };   /* bits of want and ready */
-enum { ENSIGN_MAX_FDS = 8 };        /* entries that a poll set has room for */
+enum { ENSIGN_MAX_FDS = 16 };       /* entries that a poll set has room for */
 
 typedef struct ensign_poll_t {
     intptr_t fd;                    /* a socket */
@@ -774,15 +827,16 @@ ENSIGN_API int  ensign_poll_set(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS]);
  * monotonic clock, the same in every call. E_ARGUMENT: ready is NULL and n is not 0. */
 ENSIGN_API int  ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms);
 
-/* Polls and steps until an unheld notice is pending, an entry of `extra` is ready (yours: set fd and want,
- * read ready; up to 56, NULL with n 0), or the time is up; < 0: no limit. By ensign_now_ms. OK, TIMEOUT,
- * INTERRUPTED (EINTR: call again), or an error: E_STATE under ENSIGN_IO_CALLER, or where a wait without limit
- * could never end. */
+/* Polls and steps until an unheld notice is pending, an entry of `extra` is ready (yours: set fd and want, read
+ * ready; up to 48, NULL with n 0), a signal comes, or the time is up; < 0: no limit. By ensign_now_ms. OK, TIMEOUT,
+ * INTERRUPTED, or an error: E_STATE under ENSIGN_IO_CALLER, or where a wait without limit could never end. */
 ENSIGN_API int  ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int timeout_ms);
 
 /* Waits for the next notice of one handle, held or not, and pulls it into *n; the others' stay pending. For
- * programs without a loop. Results as of ensign_wait, and E_HANDLE; *n is NULL unless OK. */
-ENSIGN_API int  ensign_await(ensign_t *c, uint32_t handle, const ensign_notice_t **n, int timeout_ms);
+ * programs without a loop. A signal does not end it: to stop on one, call ensign_wait, whose result is INTERRUPTED
+ * then, or make the signal readable (signalfd, a pipe) and put its descriptor into ensign_wait's `extra`. OK,
+ * TIMEOUT (ensign_error tells why nothing came, *n is NULL), E_HANDLE, and errors as of ensign_wait. */
+ENSIGN_API int  ensign_await(ensign_t *c, uint32_t handle, int timeout_ms, const ensign_notice_t **n);
 
 ENSIGN_API uint64_t ensign_now_ms(void);    /* the OS's monotonic clock */
 #endif
@@ -792,14 +846,14 @@ ENSIGN_API uint64_t ensign_now_ms(void);    /* the OS's monotonic clock */
  * What a link wants is a state to read, not a notice: read it after each call that takes time or bytes.
  * Buffers stay where they are until your ensign_link_down, which also answers HANGUP; no new DIAL comes
  * before it. An answer with an old attempt is passed over, with OK. E_ARGUMENT: no such link, or more bytes
- * than there are. */
-enum { ENSIGN_LINK_RPC = 0, ENSIGN_LINK_AUTH = 1, ENSIGN_MAX_LINKS = 2 };
+ * than there are. Serve all links in the same way; RPC_2 stays IDLE in this version. */
+enum { ENSIGN_LINK_RPC, ENSIGN_LINK_AUTH, ENSIGN_LINK_RPC_2, ENSIGN_MAX_LINKS };
 
 typedef enum ensign_link_do_t {
     ENSIGN_LINK_IDLE,               /* nothing */
     ENSIGN_LINK_RESOLVE,            /* find the addresses of `host`: ensign_resolved */
-    ENSIGN_LINK_DIAL,               /* connect to the first of `addresses` that answers: ensign_link_up, or
-                                       ensign_link_down once all have failed */
+    ENSIGN_LINK_DIAL,               /* connect to one of `addresses`, which stand in the order in which to try
+                                       them: ensign_link_up, or ensign_link_down once all have failed */
     ENSIGN_LINK_RUN,                /* move bytes both ways; ensign_link_down when that fails */
     ENSIGN_LINK_HANGUP              /* send what is in tx if that is quick, close, ensign_link_down */
 } ensign_link_do_t;
@@ -807,7 +861,7 @@ typedef enum ensign_link_do_t {
 typedef struct ensign_link_t {
     ensign_link_do_t todo;
     uint32_t    attempt;            /* hand it back with the answer */
-    const char *host;               /* without brackets; stands as long as the client */
+    const char *host;               /* without brackets; stands until the answer */
     uint16_t    port;
     const char *const *addresses;   /* DIAL: numeric; stand until the answer */
     size_t      address_count;
@@ -821,8 +875,9 @@ ENSIGN_API void ensign_link(const ensign_t *c, int link, ensign_link_t *out);
 ENSIGN_API int  ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses,
                                 size_t count, int native);
 
-/* The connection is made, or gone. native: errno; 0: the peer's orderly end. */
-ENSIGN_API int  ensign_link_up(ensign_t *c, int link, uint32_t attempt, uint64_t now_ms);
+/* The connection is made, or gone. address: the index in `addresses` that it is made to, which is tried first the
+ * next time. native: errno; 0: the peer's orderly end. */
+ENSIGN_API int  ensign_link_up(ensign_t *c, int link, uint32_t attempt, size_t address, uint64_t now_ms);
 ENSIGN_API int  ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64_t now_ms);
 
 /* Where received bytes go, and how many fit; NULL while the link does not run. 0 of a running link: TLS must
@@ -849,11 +904,10 @@ typedef struct ensign_call_desc_t {
     bool        no_token;           /* [false] send no token of the client's */
     ensign_slice_t request;         /* first message, with `encoding` compressed already; empty: none yet, but
                                        with `unary` an empty one */
-    bool        unary;              /* open, send and half-close in one; exactly one MESSAGE, then END; or END
-                                       with an error */
+    bool        unary;              /* open, send and half-close in one; its one notice is REPLY */
     uint32_t    deadline_ms;        /* from open to END [ENSIGN_FOREVER]; grpc-timeout carries what is left */
-    bool        wait_for_ready;     /* [false] with the connection, or auth, in backoff END comes at once,
-                                       UNAVAILABLE; true: wait */
+    bool        wait_for_ready;     /* [false] with the connection, or auth, in backoff the call ends at once,
+                                       UNAVAILABLE; true: it waits, and a streaming call tells it by WAITING */
     uint32_t    window_bytes;       /* usual size of the receive buffer [64 KiB], 1024..1 GiB */
     uint32_t    send_buffer_bytes;  /* [64 KiB]; one larger message is taken when it is empty */
     uint32_t    max_message_bytes;  /* received; a larger one: END, RESOURCE_EXHAUSTED [4 MiB], up to 1 GiB */
@@ -870,25 +924,22 @@ enum { ENSIGN_HEADERS = 1, ENSIGN_TRAILERS = 2 };   /* `which` of the metadata f
 enum { ENSIGN_COMPRESSED = 1 };                     /* `flags`: the message is in the desc's `encoding` */
 
 /* Needs no connection. {0}: E_ARGUMENT, E_TOO_LARGE (request), E_LIMIT (max_handles), E_MEMORY, E_STATE (the
- * client is closing, or has failed). END, or ensign_forget, ends it. */
+ * client is closing, or has failed). */
 ENSIGN_API ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d);
 
 /* Copies one message into the send buffer. AGAIN: it is full; ENDED: END waits to be pulled; E_STATE: the
- * call is half-closed, or unary; E_TOO_LARGE: over max_send_bytes. */
-ENSIGN_API int  ensign_call_send(ensign_t *c, ensign_call_t k, ensign_slice_t message, int flags);
+ * call is half-closed, closing, or unary; E_TOO_LARGE: over max_send_bytes. */
+ENSIGN_API int  ensign_call_send(ensign_t *c, ensign_call_t call, ensign_slice_t message, int flags);
 
 /* The same in two steps, to encode in place: *out has room for len bytes, and commit says how many it became.
  * Between the two no other function that sends on this call. E_STATE: commit without such a reserve. */
-ENSIGN_API int  ensign_call_reserve(ensign_t *c, ensign_call_t k, size_t len, uint8_t **out);
-ENSIGN_API int  ensign_call_commit(ensign_t *c, ensign_call_t k, size_t len, int flags);
+ENSIGN_API int  ensign_call_reserve(ensign_t *c, ensign_call_t call, size_t len, uint8_t **out);
+ENSIGN_API int  ensign_call_commit(ensign_t *c, ensign_call_t call, size_t len, int flags);
 
 /* No more messages from us. */
-ENSIGN_API int  ensign_call_half_close(ensign_t *c, ensign_call_t k);
+ENSIGN_API int  ensign_call_half_close(ensign_t *c, ensign_call_t call);
 
-/* RST_STREAM, and END with CANCELLED, unless one waits already. */
-ENSIGN_API int  ensign_call_cancel(ensign_t *c, ensign_call_t k);
-
-/* Metadata, while the call's HEADERS, MESSAGE or END notice stands: each entry in the order in which it came,
+/* Metadata, while the call's HEADERS, MESSAGE, REPLY or END notice stands: each entry in the order in which it came,
  * "-bin" decoded; *at is 0 at the start, false: no more. And: the first entry of a key, in lower case. */
 ENSIGN_API bool ensign_call_metadata_next(const ensign_t *c, ensign_call_t k, int which, size_t *at,
                                           ensign_slice_t *key, ensign_slice_t *value);
@@ -917,6 +968,8 @@ typedef struct ensign_publisher_desc_t {
     bool        quiet_acks;         /* [false] no ACK notices: NACK, DRAINED and ensign_stats only */
     uint32_t    buffer_bytes;       /* of the ring: accepted, and not yet acked [1 MiB], 1024 or more; one
                                        larger event is taken when it is empty */
+    uint32_t    max_event_bytes;    /* largest event as encoded; a larger one is E_TOO_LARGE [4 MiB, which is the
+                                       server's limit], 1024..4 MiB */
     uint32_t    window_bytes;       /* usual size of the receive buffer, for answers [64 KiB], 1024..1 GiB */
     uint32_t    max_reply_bytes;    /* largest answer [1 MiB], 1024..1 GiB; the map of topics comes in one: if
                                        that is larger, END with E_TOO_LARGE */
@@ -927,20 +980,24 @@ typedef struct ensign_publisher_desc_t {
     void       *user;               /* in each notice of the publisher */
 } ensign_publisher_desc_t;
 
-/* Needs no connection. {0}: E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE. ensign_publisher_close ends it; so does
- * the server, when it refuses the stream for good: END with an error. */
+/* Needs no connection. {0}: E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE. ensign_close ends it; so does the server, when
+ * it refuses the stream for good: END with an error. */
 ENSIGN_API ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_desc_t *d);
 
 /* Encodes the event into the ring. AGAIN: no room, or max_in_flight is reached; ENDED: END waits to be
- * pulled; E_STATE: closing; E_ARGUMENT: no topic; E_TOO_LARGE: over 4 MiB as encoded, the server's limit. */
+ * pulled; E_STATE: closing; E_ARGUMENT: no topic; E_TOO_LARGE: over max_event_bytes as encoded. */
 ENSIGN_API int  ensign_publish(ensign_t *c, ensign_publisher_t p, const ensign_event_t *e);
 
-/* DRAINED comes when all is answered, or when the time is up. Asked again before, the new time counts. */
+/* DRAINED comes when all is answered, or when the time is up. A second call restarts the time. */
 ENSIGN_API int  ensign_publisher_drain(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms);
 
-/* Takes no more events, waits for the answers, NACKs what is left when the time is up, half-closes, END.
- * Asked again before, the new time counts. */
-ENSIGN_API int  ensign_publisher_close(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms);
+#ifndef ENSIGN_NO_SOCKETS
+/* Waits until all is answered, for programs without a loop; the publisher stays open. The notices of this publisher
+ * that come meanwhile are pulled and dropped, its END left: a program that uses tags calls ensign_publisher_drain
+ * instead. OK: all is stored; TIMEOUT; the code of the first NACK; or of END, where the publisher has ended.
+ * ensign_error has a copy of that one's error. E_STATE: under ENSIGN_IO_CALLER. */
+ENSIGN_API int  ensign_publisher_flush(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms);
+#endif
 
 /* The most that one publisher takes. */
 ENSIGN_API size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d);
@@ -981,18 +1038,15 @@ typedef struct ensign_subscription_desc_t {
 } ensign_subscription_desc_t;
 
 /* Needs no connection. {0}: E_ARGUMENT, E_TOO_LARGE (topics, query, params, group: about 4 MiB together),
- * E_LIMIT, E_MEMORY, E_STATE. ensign_subscription_close ends it; so does the server, when it refuses the
- * stream for good: END with an error. */
-ENSIGN_API ensign_subscription_t ensign_subscribe(ensign_t *c, const ensign_subscription_desc_t *d);
+ * E_LIMIT, E_MEMORY, E_STATE. ensign_close ends it; so does the server, when it refuses the stream for good: END with
+ * an error. */
+ENSIGN_API ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscription_desc_t *d);
 
 /* Tells the server that an event was handled, or why not (ENSIGN_NACK_x from 100 on). Never AGAIN: they go
  * out in batches, and one that max_unacked events have overtaken unsent is dropped; server 0.12 uses none.
  * E_STALE: max_unacked events came since, or the token is of an earlier stream. */
 ENSIGN_API int  ensign_ack(ensign_t *c, ensign_subscription_t s, uint64_t token);
 ENSIGN_API int  ensign_nack(ensign_t *c, ensign_subscription_t s, uint64_t token, int code);
-
-/* Cancels the stream; events that were not pulled, and acks that no step has sent yet, are dropped; END. */
-ENSIGN_API int  ensign_subscription_close(ensign_t *c, ensign_subscription_t s);
 
 /* The most that one subscription takes. */
 ENSIGN_API size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d);
@@ -1016,11 +1070,11 @@ typedef struct ensign_query_desc_t {
 /* EVENT for each row in the order of commit, then END, whose `count` is their number: without an error, no
  * row at all is an answer. E_INVALID_ARGUMENT: syntax, or an unknown topic; as.end.text has the server's
  * words. A row that is no event is a GAP. The cursor is the handle: rows come as they are pulled, what is not
- * pulled stays at the server when window_bytes are full; ensign_hold pauses it, ensign_forget ends it. A row
+ * pulled stays at the server when window_bytes are full; ensign_hold pauses it, ensign_close ends it. A row
  * has no token and cannot be acked. It is sent once, and never again by itself: END with the status
  * UNAVAILABLE when the connection is lost. {0}: E_ARGUMENT, E_TOO_LARGE (over 4 MiB as encoded), E_LIMIT,
  * E_MEMORY, E_STATE. */
-ENSIGN_API ensign_query_t ensign_query(ensign_t *c, const ensign_query_desc_t *d);
+ENSIGN_API ensign_query_t ensign_query_open(ensign_t *c, const ensign_query_desc_t *d);
 
 /* The most that one query takes. */
 ENSIGN_API size_t ensign_query_memory_bound(const ensign_query_desc_t *d);
@@ -1057,9 +1111,9 @@ ENSIGN_API ensign_request_t ensign_topic_ensure(ensign_t *c, const char *name, v
 ENSIGN_API ensign_request_t ensign_topic_exists(ensign_t *c, const char *name, const ensign_ulid_t *id,
                                                 void *user);
 
-/* TOPIC, or END with E_NOT_FOUND. */
-ENSIGN_API ensign_request_t ensign_topic_find(ensign_t *c, const char *name, void *user);
-ENSIGN_API ensign_request_t ensign_topic_retrieve(ensign_t *c, ensign_ulid_t id, void *user);
+/* TOPIC, or END with E_NOT_FOUND: looked for by its name, or by its id. */
+ENSIGN_API ensign_request_t ensign_topic_by_name(ensign_t *c, const char *name, void *user);
+ENSIGN_API ensign_request_t ensign_topic_by_id(ensign_t *c, ensign_ulid_t id, void *user);
 
 /* TOPIC for each of the project's, in order of id, then END. Reads page after page by itself. */
 ENSIGN_API ensign_request_t ensign_topic_list(ensign_t *c, void *user);
@@ -1101,7 +1155,7 @@ ENSIGN_API ensign_request_t ensign_status(ensign_t *c, void *user);
 
 /* HEALTH of a service of this server by grpc.health.v1, with no token; service NULL or "": of the server as a
  * whole. (0.12 knows "" and "default"; of another name a check says UNKNOWN, a watch SERVICE_UNKNOWN.) watch:
- * HEALTH whenever the server tells it, until ensign_forget; the stream is opened again when it breaks, and
+ * HEALTH whenever the server tells it, until ensign_close; the stream is opened again when it breaks, and
  * HEALTH told again then. END with E_UNIMPLEMENTED: the server has no such service. */
 ENSIGN_API ensign_request_t ensign_health(ensign_t *c, const char *service, bool watch, void *user);
 
@@ -1109,17 +1163,18 @@ ENSIGN_API ensign_request_t ensign_health(ensign_t *c, const char *service, bool
  * an auth_url. END with E_AUTH: it answers something else. */
 ENSIGN_API ensign_request_t ensign_auth_status(ensign_t *c, void *user);
 
-ENSIGN_API size_t ensign_request_memory_bound(void);   /* of one, whichever it is */
+/* The most that one request takes, whichever it is. */
+ENSIGN_API size_t ensign_request_memory_bound(const ensign_desc_t *d);
 #endif /* ENSIGN_NO_SERVICE */
 
 /* >>helpers   Pure functions, and statistics */
 
 /* 26 characters of Crockford's base 32, any case, the first 0..7. E_FORMAT: another length or character. */
-ENSIGN_API int  ensign_ulid_parse(ensign_ulid_t *out, ensign_slice_t text);
+ENSIGN_API int  ensign_ulid_parse(ensign_slice_t text, ensign_ulid_t *out);
 /* Upper case and a NUL, as the service writes it. */
 ENSIGN_API void ensign_ulid_text(ensign_ulid_t id, char out[27]);
 /* 16 characters of the same alphabet, any case. E_FORMAT: another length or character. */
-ENSIGN_API int  ensign_rlid_parse(ensign_rlid_t *out, ensign_slice_t text);
+ENSIGN_API int  ensign_rlid_parse(ensign_slice_t text, ensign_rlid_t *out);
 /* Lower case and a NUL, as the service writes it. */
 ENSIGN_API void ensign_rlid_text(ensign_rlid_t id, char out[17]);
 
@@ -1136,7 +1191,7 @@ ENSIGN_API const char *ensign_mime_name(int32_t mime);
 /* A schema for ensign_event_t.type, from its name and a semantic version 2.0.0: "1.2.3", also "v1.2.3",
  * "1.2.3-rc.1+build" (only the three numbers travel). out->name points at `name`: keep it until publish.
  * E_FORMAT: an empty name, not such a version, or a number over 4294967295. */
-ENSIGN_API int  ensign_type_parse(ensign_type_t *out, const char *name, const char *semver);
+ENSIGN_API int  ensign_type_parse(const char *name, const char *semver, ensign_type_t *out);
 
 /* Walks the pairs of e->metadata in the order in which they came (a key can come twice: the last one counts).
  * *at is 0 at the start. False: no more, or what follows is malformed. Slices point into the event. */
@@ -1187,8 +1242,12 @@ ENSIGN_API int  ensign_enum_parse(int names, ensign_slice_t text, int *number);
 ENSIGN_API const char *ensign_nack_name(int code);
 #endif /* ENSIGN_NO_SERVICE */
 
-/* The bytes of a string, without its NUL. NULL: empty. */
+/* The bytes of a string, without its NUL. NULL: empty. And a slice of any bytes. */
 ENSIGN_API ensign_slice_t ensign_str(const char *s);
+ENSIGN_API ensign_slice_t ensign_bytes(const void *ptr, size_t len);
+
+/* "ENSIGN_NOTICE_ACK" for ENSIGN_NOTICE_ACK. Static; never NULL: other numbers give "?". */
+ENSIGN_API const char *ensign_notice_name(ensign_notice_type_t type);
 
 /* "ENSIGN_E_TLS" for ENSIGN_E_TLS; and what the list of results says of it. Static; never NULL: other numbers
  * give "?" and "unknown result". */
@@ -1282,6 +1341,11 @@ static ensign_slice_t ensi_slice(const void *p, size_t n)
 ensign_slice_t ensign_str(const char *s)
 {
     return s ? ensi_slice(s, strlen(s)) : ensi_slice("", 0);
+}
+
+ensign_slice_t ensign_bytes(const void *ptr, size_t len)
+{
+    return ensi_slice(ptr, len);
 }
 
 static ENSI_UNUSED bool ensi_slice_eq(ensign_slice_t a, ensign_slice_t b)
@@ -1405,6 +1469,13 @@ static int ensi_move(const ensi_move_t *moves, size_t count, int from, int in)
     return -1;
 }
 
+/* A move that the section's contract calls legal. What a peer or a caller can make happen is asked for by `if`. */
+static void ensi_must(bool moved)
+{
+    ENSIGN_ASSERT(moved);
+    (void)moved;
+}
+
 typedef enum { ENSI_TIMER_OFF, ENSI_TIMER_FRESH, ENSI_TIMER_ARMED } ensi_timer_state_t;
 typedef struct ensi_timer_t { uint64_t at_ms; uint32_t after_ms; ensi_timer_state_t state; } ensi_timer_t;
 
@@ -1441,11 +1512,23 @@ static uint32_t ensi_timer_left(const ensi_timer_t *t, uint64_t now_ms)
     return left < ENSIGN_FOREVER - 1 ? (uint32_t)left : ENSIGN_FOREVER - 1;
 }
 
-/* Milliseconds until a step is due for it. One that was only started needs a step at once: its time counts
- * from there, so a loop that slept for the whole duration first would make it twice as long. */
-static uint32_t ensi_timer_wait(const ensi_timer_t *t, uint64_t now_ms)
+/* The time of the step that is due for it; UINT64_MAX: none is. One that was only started needs a step at once: its
+ * time counts from there, so a loop that slept for the whole duration first would make it twice as long. */
+static uint64_t ensi_timer_at(const ensi_timer_t *t)
 {
-    return t->state == ENSI_TIMER_FRESH ? 0 : ensi_timer_left(t, now_ms);
+    if (t->state == ENSI_TIMER_OFF) return UINT64_MAX;
+    return t->state == ENSI_TIMER_FRESH ? 0 : t->at_ms;
+}
+
+/* The earliest of several. */
+static uint64_t ensi_timer_first(const ensi_timer_t *const *timers, size_t count)
+{
+    uint64_t first = UINT64_MAX;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t at = ensi_timer_at(timers[i]);
+        if (at < first) first = at;
+    }
+    return first;
 }
 
 /* >>mem   may call: util
@@ -1574,6 +1657,7 @@ static char *ensi_mem_text(ensi_mem_t *m, const char *text)
 typedef struct ensi_env_t {
     ensi_mem_t mem;
     ensign_error_t error;       /* of the last failing call */
+    const char *later;          /* its text, while `error` has none: made when it is asked for */
     uint64_t now_ms;
     uint64_t rng;
     bool work;                  /* a step would do something */
@@ -1592,6 +1676,16 @@ static int ensi_env_fail(ensi_env_t *v, int code, const char *format, ...)
     va_start(args, format);
     ensi_fail_v(&v->error, code, 0, format, args);
     va_end(args);
+    return code;
+}
+
+/* A result above 0, on a path where no text is made: `text` is a constant. */
+static int ensi_env_later(ensi_env_t *v, int code, const char *text)
+{
+    v->error.code = code;
+    v->error.native = 0;
+    v->error.text[0] = '\0';
+    v->later = text;
     return code;
 }
 
@@ -1961,9 +2055,6 @@ static void ensi_sock_free(ensi_sockets_t *x)
 typedef char ensi_pb_wants_header_version_40[PB_PROTO_HEADER_VERSION == 40 ? 1 : -1];
 typedef char ensi_pb_wants_16_bit_sizes[sizeof(pb_size_t) == 2 ? 1 : -1];
 
-/* All fields of one number of a message: from the first one's tag to the last one's end. */
-typedef struct ensi_pb_span_t { const uint8_t *ptr; size_t len; } ensi_pb_span_t;
-
 /* One field of any kind, as it lies on the wire. */
 typedef struct ensi_pb_item_t { uint32_t tag; uint32_t wire; ensign_slice_t value; } ensi_pb_item_t;
 
@@ -2018,7 +2109,7 @@ static bool ensi_pb_item_next(const uint8_t **at, const uint8_t *end, ensi_pb_it
 }
 
 /* Next length-delimited field `tag`. *at starts at 0; at the end, and at a broken field, false for good. */
-static bool ensi_pb_span_next(ensi_pb_span_t span, uint32_t tag, size_t *at, ensign_slice_t *value)
+static bool ensi_pb_span_next(ensign_slice_t span, uint32_t tag, size_t *at, ensign_slice_t *value)
 {
     ensi_pb_item_t item;
 
@@ -2063,7 +2154,7 @@ static const uint8_t *ensi_pb_field_start(const uint8_t *begin, const uint8_t *v
 
 /* What lies between the span and the new field must be whole fields. It is not if the two are in different
  * occurrences of a submessage, for then the second one's length covers the new field. */
-static bool ensi_pb_span_add(ensi_pb_span_t *span, const uint8_t *start, const uint8_t *end)
+static bool ensi_pb_span_add(ensign_slice_t *span, const uint8_t *start, const uint8_t *end)
 {
     ensi_pb_item_t item;
     const uint8_t *p;
@@ -2087,14 +2178,14 @@ static bool ensi_pb_field_take(pb_istream_t *in, const pb_field_iter_t *field)
     cursor->at += value.len;
     in->bytes_left = 0;
     if (PB_HTYPE(field->type) == PB_HTYPE_REPEATED)
-        return ensi_pb_span_add((ensi_pb_span_t *)field->pData,
+        return ensi_pb_span_add((ensign_slice_t *)field->pData,
                                 ensi_pb_field_start(cursor->begin, value.ptr, field->tag), cursor->at);
     *(ensign_slice_t *)field->pData = value;
     return true;
 }
 
 /* Only the span's own fields are written: what lies between has been decoded into members of its own. */
-static bool ensi_pb_span_give(pb_ostream_t *out, ensi_pb_span_t span, uint32_t tag)
+static bool ensi_pb_span_give(pb_ostream_t *out, ensign_slice_t span, uint32_t tag)
 {
     const uint8_t *p = span.ptr, *from;
     ensi_pb_item_t item;
@@ -2112,7 +2203,7 @@ static bool ensi_pb_field_give(pb_ostream_t *out, const pb_field_iter_t *field)
     const ensign_slice_t *value = (const ensign_slice_t *)field->pData;
 
     if (PB_HTYPE(field->type) == PB_HTYPE_REPEATED)
-        return ensi_pb_span_give(out, *(const ensi_pb_span_t *)field->pData, field->tag);
+        return ensi_pb_span_give(out, *(const ensign_slice_t *)field->pData, field->tag);
     if (value->len == 0) return true;
     return pb_encode_tag_for_field(out, field) && pb_encode_string(out, value->ptr, value->len);
 }
@@ -2329,7 +2420,7 @@ enum { ENSI_PB_TYPE_NAME_TAG = 1, ENSI_PB_TYPE_MAJOR_VERSION_TAG = 2, ENSI_PB_TY
 /* The content, opaque to the server. */
 typedef struct ensi_pb_event_t {
     ensign_slice_t data; /* may be empty */
-    ensi_pb_span_t metadata;
+    ensign_slice_t metadata;
     int32_t mimetype; /* unknown numbers pass */
     bool has_type;
     ensi_pb_type_t type; /* absent: untyped */
@@ -2453,8 +2544,8 @@ enum { ENSI_PB_EVENT_WRAPPER_ID_TAG = 1, ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG = 2,
 typedef struct ensi_pb_deduplication_t {
     int32_t strategy;
     int32_t offset; /* which copy is the original */
-    ensi_pb_span_t keys; /* of the metadata; KEY_GROUPED, UNIQUE_KEY */
-    ensi_pb_span_t fields; /* of the data; UNIQUE_FIELD */
+    ensign_slice_t keys; /* of the metadata; KEY_GROUPED, UNIQUE_KEY */
+    ensign_slice_t fields; /* of the data; UNIQUE_FIELD */
     bool overwrite_duplicate;
 } ensi_pb_deduplication_t;
 #define ENSI_PB_DEDUPLICATION_LIST(X, a) \
@@ -2489,8 +2580,8 @@ ENSI_PB_BIND(ensi_pb_node, ENSI_PB_NODE, AUTO, ensi_pb_field)
 typedef struct ensi_pb_placement_t {
     uint64_t epoch;
     int32_t sharding;
-    ensi_pb_span_t regions; /* packed */
-    ensi_pb_span_t nodes;
+    ensign_slice_t regions; /* packed */
+    ensign_slice_t nodes;
 } ensi_pb_placement_t;
 #define ENSI_PB_PLACEMENT_LIST(X, a) \
     X(a, STATIC, SINGULAR, UINT64, epoch, 1) \
@@ -2514,8 +2605,8 @@ typedef struct ensi_pb_topic_t {
     int32_t status;
     bool has_deduplication;
     ensi_pb_deduplication_t deduplication;
-    ensi_pb_span_t placements;
-    ensi_pb_span_t types;
+    ensign_slice_t placements;
+    ensign_slice_t types;
     bool has_created;
     ensi_pb_timestamp_t created;
     bool has_modified;
@@ -2544,7 +2635,7 @@ ENSI_PB_BIND(ensi_pb_topic, ENSI_PB_TOPIC, AUTO, ensi_pb_field)
 enum { ENSI_PB_TOPIC_PLACEMENTS_TAG = 12, ENSI_PB_TOPIC_TYPES_TAG = 13 };
 
 typedef struct ensi_pb_topics_page_t {
-    ensi_pb_span_t topics;
+    ensign_slice_t topics;
     ensign_slice_t next_page_token; /* empty: the last page */
 } ensi_pb_topics_page_t;
 #define ENSI_PB_TOPICS_PAGE_LIST(X, a) \
@@ -2569,7 +2660,7 @@ ENSI_PB_BIND(ensi_pb_topic_name, ENSI_PB_TOPIC_NAME, AUTO, ensi_pb_field)
 #define ensi_pb_topic_name_fields (&ensi_pb_topic_name_msg)
 
 typedef struct ensi_pb_topic_names_page_t {
-    ensi_pb_span_t topic_names;
+    ensign_slice_t topic_names;
     ensign_slice_t next_page_token; /* empty: the last page */
 } ensi_pb_topic_names_page_t;
 #define ENSI_PB_TOPIC_NAMES_PAGE_LIST(X, a) \
@@ -2611,7 +2702,7 @@ typedef struct ensi_pb_topic_info_t {
     uint64_t events; /* duplicates among them */
     uint64_t duplicates;
     uint64_t data_size_bytes; /* of the stored wrappers */
-    ensi_pb_span_t types;
+    ensign_slice_t types;
     bool has_modified;
     ensi_pb_timestamp_t modified;
 } ensi_pb_topic_info_t;
@@ -2693,8 +2784,8 @@ typedef struct ensi_pb_consumer_group_t {
     int32_t delivery;
     bool has_delivery_timeout;
     ensi_pb_duration_t delivery_timeout;
-    ensi_pb_span_t topic_offsets;
-    ensi_pb_span_t consumers;
+    ensign_slice_t topic_offsets;
+    ensign_slice_t consumers;
     bool has_created;
     ensi_pb_timestamp_t created;
     bool has_modified;
@@ -2744,7 +2835,7 @@ ENSI_PB_BIND(ensi_pb_parameter, ENSI_PB_PARAMETER, AUTO, ensi_pb_field)
 
 typedef struct ensi_pb_query_t {
     ensign_slice_t query;
-    ensi_pb_span_t params;
+    ensign_slice_t params;
     bool include_duplicates;
 } ensi_pb_query_t;
 #define ENSI_PB_QUERY_LIST(X, a) \
@@ -2791,7 +2882,7 @@ ENSI_PB_BIND(ensi_pb_nack, ENSI_PB_NACK, AUTO, ensi_pb_field)
 
 typedef struct ensi_pb_open_stream_t {
     ensign_slice_t client_id; /* name of the publishing program */
-    ensi_pb_span_t topics; /* names, ULID texts or hashes; none: all of the project */
+    ensign_slice_t topics; /* names, ULID texts or hashes; none: all of the project */
 } ensi_pb_open_stream_t;
 #define ENSI_PB_OPEN_STREAM_LIST(X, a) \
     X(a, CALLBACK, SINGULAR, STRING, client_id, 1) \
@@ -2843,7 +2934,7 @@ ENSI_PB_BIND(ensi_pb_stream_ready_topics_entry, ENSI_PB_STREAM_READY_TOPICS_ENTR
 typedef struct ensi_pb_stream_ready_t {
     ensign_slice_t client_id;
     ensign_slice_t server_id; /* name of the node; may be empty */
-    ensi_pb_span_t topics; /* name to ULID, 16 bytes */
+    ensign_slice_t topics; /* name to ULID, 16 bytes */
 } ensi_pb_stream_ready_t;
 #define ENSI_PB_STREAM_READY_LIST(X, a) \
     X(a, CALLBACK, SINGULAR, STRING, client_id, 1) \
@@ -2902,7 +2993,7 @@ enum { ENSI_PB_SUBSCRIBE_REPLY_EVENT_TAG = 1, ENSI_PB_SUBSCRIBE_REPLY_READY_TAG 
 
 typedef struct ensi_pb_subscription_t {
     ensign_slice_t client_id;
-    ensi_pb_span_t topics; /* names, ULID texts or hashes; none: all of the project */
+    ensign_slice_t topics; /* names, ULID texts or hashes; none: all of the project */
     bool has_query;
     ensi_pb_query_t query; /* ignored so far */
     bool has_group;
@@ -2941,7 +3032,7 @@ enum { ENSI_PB_SUBSCRIBE_REQUEST_ACK_TAG = 1, ENSI_PB_SUBSCRIBE_REQUEST_NACK_TAG
     ENSI_PB_SUBSCRIBE_REQUEST_SUBSCRIPTION_TAG = 3 };
 
 typedef struct ensi_pb_info_request_t {
-    ensi_pb_span_t topics; /* ULIDs of 16 bytes; none: all */
+    ensign_slice_t topics; /* ULIDs of 16 bytes; none: all */
 } ensi_pb_info_request_t;
 #define ENSI_PB_INFO_REQUEST_LIST(X, a) \
     X(a, CALLBACK, REPEATED, BYTES, topics, 1)
@@ -2956,7 +3047,7 @@ typedef struct ensi_pb_project_info_t {
     uint64_t events; /* this and the next two: sums over the topics */
     uint64_t duplicates;
     uint64_t data_size_bytes;
-    ensi_pb_span_t topics;
+    ensign_slice_t topics;
 } ensi_pb_project_info_t;
 #define ENSI_PB_PROJECT_INFO_LIST(X, a) \
     X(a, CALLBACK, SINGULAR, BYTES, project_id, 1) \
@@ -3061,7 +3152,7 @@ static const uint8_t ensi_pb_sample[] = {
 };
 
 /* The map of the sample, and the same entry from the writer. */
-static bool ensi_pb_check_span(ensi_pb_span_t topics)
+static bool ensi_pb_check_span(ensign_slice_t topics)
 {
     ensi_pb_stream_ready_topics_entry_t entry;
     ensign_slice_t value;
@@ -3153,7 +3244,7 @@ static int ensi_id_base32_get(ensign_slice_t text, size_t chars, unsigned pad, u
     return ENSIGN_OK;
 }
 
-int ensign_ulid_parse(ensign_ulid_t *out, ensign_slice_t text)
+int ensign_ulid_parse(ensign_slice_t text, ensign_ulid_t *out)
 {
     ensign_ulid_t id;
     int rc;
@@ -3169,7 +3260,7 @@ void ensign_ulid_text(ensign_ulid_t id, char out[27])
     ensi_id_base32_put(id.b, sizeof id.b, 2, ENSI_ID_UPPER, out);
 }
 
-int ensign_rlid_parse(ensign_rlid_t *out, ensign_slice_t text)
+int ensign_rlid_parse(ensign_slice_t text, ensign_rlid_t *out)
 {
     ensign_rlid_t id;
     int rc;
@@ -3414,7 +3505,7 @@ static bool ensi_id_semver_idents(const char **at, bool build)
     return true;
 }
 
-int ensign_type_parse(ensign_type_t *out, const char *name, const char *semver)
+int ensign_type_parse(const char *name, const char *semver, ensign_type_t *out)
 {
     ensign_type_t type;
     const char *p = semver;
@@ -3454,12 +3545,9 @@ static bool ensi_id_map_entry(ensign_slice_t entry, ensign_slice_t *key, ensign_
 
 bool ensign_metadata_next(const ensign_event_t *e, size_t *at, ensign_slice_t *key, ensign_slice_t *value)
 {
-    ensi_pb_span_t span;
     ensign_slice_t entry, k, v;
 
-    span.ptr = e->metadata.ptr;
-    span.len = e->metadata.len;
-    if (ensi_pb_span_next(span, ENSI_ID_METADATA_TAG, at, &entry) && ensi_id_map_entry(entry, &k, &v)) {
+    if (ensi_pb_span_next(e->metadata, ENSI_ID_METADATA_TAG, at, &entry) && ensi_id_map_entry(entry, &k, &v)) {
         *key = k;
         *value = v;
         return true;
@@ -3793,6 +3881,12 @@ const char *ensign_nack_name(int code)
 static ENSI_UNUSED const char *ensi_id_nack_text(int code)
 {
     return ensi_id_nack_find(code)->text;
+}
+
+/* A topic's name begins with a letter, a ULID with a digit: the text tells which it is. */
+static bool ensi_id_of_topic_text(ensign_slice_t text, ensign_ulid_t *id)
+{
+    return text.len == 26 && text.ptr[0] <= '9' && ensign_ulid_parse(text, id) == ENSIGN_OK;
 }
 
 /* ---- names of numbers */
@@ -5919,21 +6013,21 @@ static void ensi_tls_bye(ensi_tls_t *t)
 }
 #endif /* ENSIGN_NO_TLS */
 
-/* >>handle   may call: util mem env
- * Numbers for objects, and the list of those that have a notice
+/* >>handle   may call: util mem
+ * Numbers for objects; which of them are alive, have a notice, have a timer
  *
- * Owns   the table of handles; each handle's storage for its last notice; the list of handles that are ready
- *        to be pulled.
+ * Owns   the table of handles; each handle's storage for its last notice; three orders of handles: those that
+ *        live, those that are ready to be pulled, and those whose timers run.
  * Holds  id = generation << 16 | slot + 1: a stale number finds no handle. Freed slots are used again in the
  *        order in which they became free, so that a generation returns as late as it can.
  *        ready: each handle that has a notice and is not held, once, in the order in which it is served.
+ *        timed: a heap by due_ms, of each handle whose due_ms is not UINT64_MAX; a step costs those that are due.
+ *        busy: how many are not done.
  *        dying: at most one handle whose last notice has been pulled and still stands.
  * Moves  ready: ensi_ready_append or _remove after anything that can make or take a notice; the pull is
- *        client's. */
-typedef enum {
-    ENSI_KIND_CLIENT, ENSI_KIND_CALL, ENSI_KIND_PUBLISHER, ENSI_KIND_SUBSCRIPTION, ENSI_KIND_QUERY,
-    ENSI_KIND_REQUEST
-} ensi_kind_t;
+ *        client's. done: once, when nothing but a pull is left to do. due_ms: ensi_handle_schedule. */
+typedef struct ensi_handle_t ensi_handle_t;
+typedef struct ensi_kind_t ensi_kind_t;     /* what a kind of object does: section state */
 
 /* Notices that coalesce to one bit each. */
 enum {
@@ -5945,29 +6039,41 @@ enum {
     ENSI_BIT_ROOM = 32,
     ENSI_BIT_DRAINED = 64,
     ENSI_BIT_HEADERS = 128,
-    ENSI_BIT_END = 256
+    ENSI_BIT_END = 256,
+    ENSI_BIT_WAITING = 512
 };
 
-typedef struct ensi_handle_t ensi_handle_t;
 struct ensi_handle_t {
     uint32_t id;
-    ensi_kind_t kind;
+    const ensi_kind_t *kind;
     void *user;
-    bool held, ready, ended;        /* ended: END has been pulled */
+    bool held, ready;
+    bool done;                      /* its last notice waits to be pulled, or was */
+    bool ended;                     /* its last notice has been pulled */
+    bool closing;                   /* ensign_close was called */
     uint32_t bits;                  /* ENSI_BIT_x that are pending */
     ensi_handle_t *before, *after;  /* in the ready list */
+    ensi_handle_t *older, *newer;   /* in the list of those that live */
+    ensi_handle_t *due_next;        /* while a tick goes through those that are due */
+    uint64_t due_ms;                /* of the next timer; UINT64_MAX: none runs */
+    uint32_t timed_at;              /* place in the heap */
     ensign_notice_t notice;
     ensign_error_t error;           /* what notice.error points at */
-    ensign_error_t end_error;       /* why it ended; code 0: well */
+    ensign_error_t fault;           /* the last one; code 0: all is well. When it has ended: why */
+    uint32_t told;                  /* a mark of the fault that WAITING has told; 0: none */
+    uint32_t told_link;             /* the number of the client's fault that it was looked at for */
+    ensi_timer_t close_timer;       /* of ensign_close */
     ensi_timer_t give_up;           /* runs while its stream is refused again and again */
     ensign_stats_t stats;
 };
 
 typedef struct ensi_handles_t {
     ensi_handle_t **slots;          /* NULL: free */
+    ensi_handle_t **timed;          /* the heap */
     uint16_t *generation;
     uint16_t *free_next;            /* queue of free slots */
-    uint32_t count, alive, free_head, free_tail;
+    uint32_t count, alive, busy, timed_count, free_head, free_tail;
+    ensi_handle_t *oldest, *newest;
     ensi_handle_t *ready_head, *ready_tail;
     ensi_handle_t *dying;
 } ensi_handles_t;
@@ -5976,10 +6082,11 @@ static bool ensi_handles_open(ensi_handles_t *t, ensi_mem_t *m, uint32_t count)
 {
     memset(t, 0, sizeof *t);
     t->slots = (ensi_handle_t **)ensi_mem_zero(m, count * sizeof *t->slots);
+    t->timed = (ensi_handle_t **)ensi_mem_zero(m, count * sizeof *t->timed);
     t->generation = (uint16_t *)ensi_mem_zero(m, count * sizeof *t->generation);
     t->free_next = (uint16_t *)ensi_mem_zero(m, count * sizeof *t->free_next);
     t->count = count;
-    if (!t->slots || !t->generation || !t->free_next) return false;
+    if (!t->slots || !t->timed || !t->generation || !t->free_next) return false;
     for (uint32_t i = 0; i < count; i++) t->free_next[i] = (uint16_t)(i + 1 < count ? i + 1 : count);
     t->free_tail = count - 1;
     return true;
@@ -5988,8 +6095,23 @@ static bool ensi_handles_open(ensi_handles_t *t, ensi_mem_t *m, uint32_t count)
 static void ensi_handles_close(ensi_handles_t *t, ensi_mem_t *m)
 {
     ensi_mem_free(m, t->slots);
+    ensi_mem_free(m, t->timed);
     ensi_mem_free(m, t->generation);
     ensi_mem_free(m, t->free_next);
+}
+
+/* Bytes that the tables take for so many handles. */
+static size_t ensi_handles_size(uint32_t count)
+{
+    return (size_t)count * (2 * sizeof(ensi_handle_t *) + 2 * sizeof(uint16_t));
+}
+
+/* What is always true of one handle; for assertions. */
+static ENSI_UNUSED bool ensi_handle_holds(const ensi_handles_t *t, const ensi_handle_t *h)
+{
+    bool timed = h->timed_at < t->timed_count && t->timed[h->timed_at] == h;
+    return (!h->ready || !h->held) && (!h->ended || h->done) && timed == (h->due_ms != UINT64_MAX) &&
+           t->busy <= t->alive && t->timed_count <= t->alive && t->alive <= t->count;
 }
 
 static ensi_handle_t *ensi_handle_find(const ensi_handles_t *t, uint32_t id)
@@ -6004,17 +6126,87 @@ static bool ensi_handle_room(const ensi_handles_t *t)
     return t->alive < t->count;
 }
 
-static void ensi_handle_add(ensi_handles_t *t, ensi_handle_t *h, ensi_kind_t kind, void *user)
+static void ensi_handle_add(ensi_handles_t *t, ensi_handle_t *h, const ensi_kind_t *kind, void *user)
 {
     uint32_t slot = t->free_head;
     ENSIGN_ASSERT(ensi_handle_room(t));
     t->free_head = t->free_next[slot];
     t->slots[slot] = h;
     t->alive++;
+    t->busy++;
     h->id = ((uint32_t)t->generation[slot] << 16) | (slot + 1);
     h->kind = kind;
     h->user = user;
+    h->due_ms = UINT64_MAX;
+    h->timed_at = UINT32_MAX;
+    h->older = t->newest;
+    if (t->newest) t->newest->newer = h;
+    else t->oldest = h;
+    t->newest = h;
 }
+
+/* Nothing but a pull is left to do. */
+static void ensi_handle_done(ensi_handles_t *t, ensi_handle_t *h)
+{
+    if (h->done) return;
+    h->done = true;
+    t->busy--;
+}
+
+/* ---- timers: a heap of handles by the time of their next one */
+
+static void ensi_timed_put(ensi_handles_t *t, uint32_t at, ensi_handle_t *h)
+{
+    t->timed[at] = h;
+    h->timed_at = at;
+}
+
+/* Moves what stands at `at` to where it belongs. */
+static void ensi_timed_sift(ensi_handles_t *t, uint32_t at)
+{
+    ensi_handle_t *h = t->timed[at];
+    for (uint32_t up; at > 0 && t->timed[up = (at - 1) / 2]->due_ms > h->due_ms; at = up)
+        ensi_timed_put(t, at, t->timed[up]);
+    for (uint32_t child; (child = 2 * at + 1) < t->timed_count; at = child) {
+        if (child + 1 < t->timed_count && t->timed[child + 1]->due_ms < t->timed[child]->due_ms) child++;
+        if (t->timed[child]->due_ms >= h->due_ms) break;
+        ensi_timed_put(t, at, t->timed[child]);
+    }
+    ensi_timed_put(t, at, h);
+}
+
+/* The handle's next timer is due then; UINT64_MAX: none runs. */
+static void ensi_handle_schedule(ensi_handles_t *t, ensi_handle_t *h, uint64_t due_ms)
+{
+    uint32_t at = h->timed_at;
+    if (h->due_ms == due_ms) return;
+    h->due_ms = due_ms;
+    if (due_ms != UINT64_MAX) {
+        if (at == UINT32_MAX) t->timed[at = t->timed_count++] = h;
+        ensi_timed_sift(t, at);
+        return;
+    }
+    h->timed_at = UINT32_MAX;
+    if (at == --t->timed_count) return;
+    ensi_timed_put(t, at, t->timed[t->timed_count]);
+    ensi_timed_sift(t, at);
+}
+
+/* Takes those that are due out of the heap, as a list by due_next. */
+static ensi_handle_t *ensi_handles_due(ensi_handles_t *t, uint64_t now_ms)
+{
+    ensi_handle_t *first = NULL, **last = &first;
+    while (t->timed_count > 0 && t->timed[0]->due_ms <= now_ms) {
+        ensi_handle_t *h = t->timed[0];
+        ensi_handle_schedule(t, h, UINT64_MAX);
+        h->due_next = NULL;
+        *last = h;
+        last = &h->due_next;
+    }
+    return first;
+}
+
+/* ---- the list of those that are ready to be pulled */
 
 static void ensi_ready_remove(ensi_handles_t *t, ensi_handle_t *h)
 {
@@ -6042,6 +6234,12 @@ static void ensi_handle_remove(ensi_handles_t *t, ensi_handle_t *h)
 {
     uint32_t slot = (h->id & 0xFFFF) - 1;
     ensi_ready_remove(t, h);
+    ensi_handle_schedule(t, h, UINT64_MAX);
+    ensi_handle_done(t, h);
+    if (h->older) h->older->newer = h->newer;
+    else t->oldest = h->newer;
+    if (h->newer) h->newer->older = h->older;
+    else t->newest = h->older;
     t->slots[slot] = NULL;
     t->generation[slot]++;
     if (t->alive == t->count) t->free_head = slot;
@@ -6050,6 +6248,8 @@ static void ensi_handle_remove(ensi_handles_t *t, ensi_handle_t *h)
     t->alive--;
     if (t->dying == h) t->dying = NULL;
 }
+
+/* ---- notices */
 
 /* The notice, emptied and addressed; the caller fills the rest. */
 static ensign_notice_t *ensi_notice_new(ensi_handle_t *h, ensign_notice_type_t type)
@@ -6129,6 +6329,7 @@ typedef struct ensi_link_t {
     char addresses[ENSIGN_MAX_ADDRESSES][ENSI_ADDRESS_BYTES];
     const char *address_list[ENSIGN_MAX_ADDRESSES];
     size_t address_count;
+    char good_address[ENSI_ADDRESS_BYTES];  /* that the last connection was made to; "": none yet */
     ensi_buf_t rx, tx;
     ensi_timer_t timer;             /* of the dial, then of the backoff */
     uint32_t backoff_min_ms, backoff_max_ms;
@@ -6200,6 +6401,44 @@ static void ensi_link_free(ensi_link_t *l)
 #endif
 }
 
+static bool ensi_link_is_v6(const char *address)
+{
+    return strchr(address, ':') != NULL;
+}
+
+/* The first address from `from` on that is of that family; `count`: there is none. */
+static size_t ensi_link_family(const char *const *addresses, size_t count, size_t from, bool v6)
+{
+    while (from < count && ensi_link_is_v6(addresses[from]) != v6) from++;
+    return from;
+}
+
+/* Puts the addresses into the order in which they are tried: the families take turns, the resolver's first one
+ * begins (RFC 8305, section 4); what worked the last time goes before all. */
+static void ensi_link_set_addresses(ensi_link_t *l, const char *const *addresses, size_t count)
+{
+    size_t next[2] = { 0, 0 };
+    bool v6 = count > 0 && ensi_link_is_v6(addresses[0]);
+    l->address_count = 0;
+    while (l->address_count < ENSIGN_MAX_ADDRESSES) {
+        size_t at = ensi_link_family(addresses, count, next[v6], v6);
+        if (at == count) v6 = !v6, at = ensi_link_family(addresses, count, next[v6], v6);
+        if (at == count) break;
+        next[v6] = at + 1;
+        v6 = !v6;
+        snprintf(l->addresses[l->address_count], ENSI_ADDRESS_BYTES, "%s", addresses[at]);
+        l->address_list[l->address_count] = l->addresses[l->address_count];
+        l->address_count++;
+    }
+    for (size_t i = 1; i < l->address_count; i++) {
+        const char *good = l->address_list[i];
+        if (strcmp(good, l->good_address) != 0) continue;
+        memmove(&l->address_list[1], &l->address_list[0], i * sizeof l->address_list[0]);
+        l->address_list[0] = good;
+        break;
+    }
+}
+
 /* Starts to connect. */
 static void ensi_link_want(ensi_link_t *l, uint32_t timeout_ms)
 {
@@ -6208,11 +6447,10 @@ static void ensi_link_want(ensi_link_t *l, uint32_t timeout_ms)
     l->orderly = false;
     l->fault.code = 0;
     if (l->literal) {
-        snprintf(l->addresses[0], sizeof l->addresses[0], "%s", l->host);
-        l->address_list[0] = l->addresses[0];
-        l->address_count = 1;
+        const char *host = l->host;
+        ensi_link_set_addresses(l, &host, 1);
     }
-    ensi_link_move(l, l->literal ? ENSI_LINK_ON_ADDRESS : ENSI_LINK_ON_NAME);
+    ensi_must(ensi_link_move(l, l->literal ? ENSI_LINK_ON_ADDRESS : ENSI_LINK_ON_NAME));
     ensi_timer_start(&l->timer, timeout_ms);
     ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: connecting to %s", l->name, l->where));
 }
@@ -6305,9 +6543,21 @@ static int ensi_link_open_tls(ensi_link_t *l)
 #endif
 }
 
-static void ensi_link_up(ensi_link_t *l)
+/* What is always true; for assertions. */
+static ENSI_UNUSED bool ensi_link_holds(const ensi_link_t *l)
+{
+    bool runs = l->state == ENSI_LINK_RUN || l->state == ENSI_LINK_HANGUP;
+    return l->rx.start <= l->rx.end && l->rx.end <= l->rx.cap && l->tx.start <= l->tx.end &&
+           l->tx.end <= l->tx.cap && (runs || (l->rx.end == 0 && l->tx.end == 0)) &&
+           (l->state != ENSI_LINK_DIAL || l->address_count > 0);
+}
+
+/* The connection is made, to the address of that index. */
+static void ensi_link_up(ensi_link_t *l, size_t address)
 {
     if (!ensi_link_move(l, ENSI_LINK_ON_UP)) return;
+    if (address < l->address_count)
+        snprintf(l->good_address, sizeof l->good_address, "%s", l->address_list[address]);
     l->shaken = !l->secure;
     l->heard = l->good = l->orderly = false;
     if (ensi_link_buffers(l) != ENSIGN_OK)
@@ -6407,7 +6657,9 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 
 enum {
     ENSI_H2_FRAME_BYTES = 16375,        /* of DATA: with its 9-byte header it fills one TLS record */
-    ENSI_H2_HEADER_LIST = 65536,        /* what we announce; each call has a bound of its own below */
+    ENSI_H2_HEADERS = 65536,            /* default, and most, of max_header_bytes: nghttp2 takes no more */
+    ENSI_H2_ACKS = 100,                 /* unsent answers to PING and SETTINGS, of a peer that does not read */
+    ENSI_H2_BASE = 48 * 1024,           /* what a session takes, with its frame buffer and its tables */
     ENSI_H2_WINDOW = 65535,             /* of a new connection, RFC 9113 6.9.2 */
     ENSI_GRPC_PREFIX = 5,
     ENSI_RX_SURPLUS = 256               /* a frame of padding alone, RFC 9113 6.1 */
@@ -6429,12 +6681,16 @@ typedef struct ensi_rx_t {
 } ensi_rx_t;
 
 typedef struct ensi_stream_t ensi_stream_t;
+typedef struct ensi_h2_t ensi_h2_t;
+typedef struct ensi_touched_t { ensi_stream_t *first; } ensi_touched_t; /* streams that something happened to */
 struct ensi_stream_t {
+    ensi_h2_t *h2;                      /* the session that carries it; NULL: it is not on the wire */
     ensi_stream_t *before, *after;      /* on the wire */
     ensi_stream_t *touched_next;
     int32_t id;                         /* 0: not on the wire */
     bool touched;
     /* set by the owner */
+    ensi_touched_t *list;               /* where it is touched: one list for all connections */
     size_t (*read)(ensi_stream_t *s, uint8_t *out, size_t cap, bool *eof);
     void (*header)(ensi_stream_t *s, ensign_slice_t name, ensign_slice_t value);
     ensi_rx_t rx;
@@ -6454,13 +6710,15 @@ struct ensi_stream_t {
     uint32_t close_code;
 };
 
-typedef struct ensi_h2_t {
+struct ensi_h2_t {
     ensi_env_t *env;
     nghttp2_session *session;           /* NULL: no connection */
-    ensi_stream_t *streams, *touched;
+    ensi_stream_t *streams;
     const uint8_t *out;                 /* what nghttp2 gave and did not fit */
     size_t out_len;
     uint32_t open;                      /* streams on the wire */
+    size_t header_max;                  /* max_header_bytes */
+    bool oversize;                      /* a header was larger, and the session cannot go on */
     bool settled;                       /* the server's SETTINGS are in */
     bool draining;                      /* GOAWAY is in */
     bool starved;                       /* nghttp2 had no memory for a frame: the session cannot go on */
@@ -6468,14 +6726,33 @@ typedef struct ensi_h2_t {
     char goaway_text[96];
     char fault[160];                    /* why the session ended; empty: not known */
     int fault_code;                     /* HTTP/2's, as the peer was told, or nghttp2's (below 0); 0: none */
-} ensi_h2_t;
+};
 
-static void ensi_stream_touch(ensi_h2_t *h, ensi_stream_t *s)
+static void ensi_stream_touch(ensi_stream_t *s)
 {
     if (s->touched) return;
     s->touched = true;
-    s->touched_next = h->touched;
-    h->touched = s;
+    s->touched_next = s->list->first;
+    s->list->first = s;
+}
+
+static void ensi_stream_untouch(ensi_stream_t *s)
+{
+    ensi_stream_t **at = &s->list->first;
+    if (!s->touched) return;
+    while (*at != s) at = &(*at)->touched_next;
+    *at = s->touched_next;
+    s->touched = false;
+}
+
+/* The next one that something happened to; NULL: there is none. */
+static ensi_stream_t *ensi_touched_take(ensi_touched_t *list)
+{
+    ensi_stream_t *s = list->first;
+    if (!s) return NULL;
+    list->first = s->touched_next;
+    s->touched = false;
+    return s;
 }
 
 /* ---- receive buffers */
@@ -6515,6 +6792,52 @@ static void ensi_rx_release(ensi_rx_t *r, ensi_mem_t *m)
     r->start += r->lent;
     r->lent = 0;
     if (r->start == r->end) r->start = r->end = 0;
+}
+
+/* Bytes that wait behind what is lent, and where they begin. */
+static size_t ensi_rx_waiting(const ensi_rx_t *r)
+{
+    return r->end - r->start - r->lent;
+}
+
+static uint8_t *ensi_rx_at(const ensi_rx_t *r, size_t offset)
+{
+    return r->ptr + r->start + r->lent + offset;
+}
+
+/* Only the first `keep` of the bytes that wait are left, and what is still to come is passed over no more. */
+static void ensi_rx_truncate(ensi_rx_t *r, size_t keep)
+{
+    r->end = r->start + r->lent + keep;
+    if (r->start == r->end) r->start = r->end = 0;
+    r->skip = 0;
+    r->surplus = false;
+}
+
+/* Takes `len` of the bytes that wait out of their midst. */
+static ENSI_UNUSED void ensi_rx_remove(ensi_rx_t *r, size_t offset, size_t len)
+{
+    uint8_t *at;
+    if (len == 0) return;
+    at = ensi_rx_at(r, offset);
+    memmove(at, at + len, ensi_rx_waiting(r) - offset - len);
+    r->end -= len;
+}
+
+/* So many bytes that are still to come are not stored. */
+static ENSI_UNUSED void ensi_rx_skip(ensi_rx_t *r, size_t len)
+{
+    r->skip = len;
+}
+
+/* Writes a record of ours at `offset`, over what waits there; it may go into the spare room. False: no room. */
+static ENSI_UNUSED bool ensi_rx_put(ensi_rx_t *r, ensi_mem_t *m, size_t offset, const uint8_t *bytes, size_t len)
+{
+    if (!r->ptr) r->ptr = (uint8_t *)ensi_mem_take(m, r->cap);
+    if (!r->ptr || r->start + r->lent + offset + len > r->cap) return false;
+    memcpy(ensi_rx_at(r, offset), bytes, len);
+    r->end = ensi_max(r->end, r->start + r->lent + offset + len);
+    return true;
 }
 
 static bool ensi_rx_resize(ensi_rx_t *r, ensi_mem_t *m, size_t cap)
@@ -6604,26 +6927,48 @@ static bool ensi_rx_store(ensi_rx_t *r, ensi_mem_t *m, const uint8_t *p, size_t 
 
 /* ---- nghttp2's callbacks: facts only */
 
+/* The largest block that nghttp2 may take at once: a name or a value that a peer announces, decoded. */
+static size_t ensi_h2_block_max(size_t header_max)
+{
+    return 2 * header_max + 1024;
+}
+
+/* The most that a session takes, without its streams. */
+static size_t ensi_h2_memory(size_t header_max)
+{
+    return ENSI_H2_BASE + ENSI_H2_ACKS * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 2 * ensi_h2_block_max(header_max);
+}
+
+static bool ensi_h2_too_large(ensi_h2_t *h, size_t size)
+{
+    if (size <= ensi_h2_block_max(h->header_max)) return false;
+    h->oversize = true;
+    return true;
+}
+
 static void *ensi_h2_malloc(size_t size, void *user)
 {
-    return ensi_mem_take((ensi_mem_t *)user, size);
+    ensi_h2_t *h = (ensi_h2_t *)user;
+    return ensi_h2_too_large(h, size) ? NULL : ensi_mem_take(&h->env->mem, size);
 }
 
 static void ensi_h2_free(void *p, void *user)
 {
-    ensi_mem_free((ensi_mem_t *)user, p);
+    ensi_mem_free(&((ensi_h2_t *)user)->env->mem, p);
 }
 
 static void *ensi_h2_calloc(size_t count, size_t size, void *user)
 {
-    if (size != 0 && count > SIZE_MAX / size) return NULL;
-    return ensi_mem_zero((ensi_mem_t *)user, count * size);
+    void *p = size != 0 && count > SIZE_MAX / size ? NULL : ensi_h2_malloc(count * size, user);
+    if (p) memset(p, 0, count * size);
+    return p;
 }
 
 static void *ensi_h2_realloc(void *p, size_t size, void *user)
 {
-    if (!p) return ensi_mem_take((ensi_mem_t *)user, size);
-    return ensi_mem_resize((ensi_mem_t *)user, p, size);
+    ensi_h2_t *h = (ensi_h2_t *)user;
+    if (!p) return ensi_h2_malloc(size, user);
+    return ensi_h2_too_large(h, size) ? NULL : ensi_mem_resize(&h->env->mem, p, size);
 }
 
 static ensi_stream_t *ensi_h2_stream(nghttp2_session *session, int32_t id)
@@ -6702,7 +7047,7 @@ static int ensi_h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame
         if (!s->trailers) s->initial = true;
     }
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) s->ended = true;
-    ensi_stream_touch(h, s);
+    ensi_stream_touch(s);
     return 0;
 }
 
@@ -6718,7 +7063,7 @@ static int ensi_h2_on_data(nghttp2_session *session, uint8_t flags, int32_t id, 
         if (s->rx.ptr) s->overrun = true;
         else s->no_memory = true;
     }
-    ensi_stream_touch(h, s);
+    ensi_stream_touch(s);
     return 0;
 }
 
@@ -6735,16 +7080,18 @@ static int ensi_h2_on_sent(nghttp2_session *session, const nghttp2_frame *frame,
         tell = s->withheld;
         s->granting = s->withheld = false;
     }
-    if (tell) ensi_stream_touch(h, s);
+    if (tell) ensi_stream_touch(s);
     return 0;
 }
 
-static void ensi_h2_leave(ensi_h2_t *h, ensi_stream_t *s, uint32_t code)
+static void ensi_h2_leave(ensi_stream_t *s, uint32_t code)
 {
+    ensi_h2_t *h = s->h2;
     if (s->before) s->before->after = s->after;
     else h->streams = s->after;
     if (s->after) s->after->before = s->before;
     s->before = s->after = NULL;
+    s->h2 = NULL;
     s->id = 0;
     s->closed = true;
     s->close_code = code;
@@ -6753,11 +7100,11 @@ static void ensi_h2_leave(ensi_h2_t *h, ensi_stream_t *s, uint32_t code)
 
 static int ensi_h2_on_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)
 {
-    ensi_h2_t *h = (ensi_h2_t *)user;
     ensi_stream_t *s = ensi_h2_stream(session, id);
+    (void)user;
     if (!s) return 0;
-    ensi_h2_leave(h, s, code);
-    ensi_stream_touch(h, s);
+    ensi_h2_leave(s, code);
+    ensi_stream_touch(s);
     return 0;
 }
 
@@ -6778,9 +7125,10 @@ static ssize_t ensi_h2_on_read(nghttp2_session *session, int32_t id, uint8_t *ou
     bool eof = false;
     size_t n;
     (void)source;
+    (void)user;
     if (!s) return NGHTTP2_ERR_DEFERRED; /* reset by us: RST_STREAM waits in the queue */
     n = s->read(s, out, ensi_min(cap, ENSI_H2_FRAME_BYTES), &eof);
-    if (s->watched) ensi_stream_touch((ensi_h2_t *)user, s);
+    if (s->watched) ensi_stream_touch(s);
     if (eof) *flags |= NGHTTP2_DATA_FLAG_EOF;
     else if (n == 0) {
         s->deferred = true;
@@ -6805,7 +7153,7 @@ static void ensi_h2_callbacks(nghttp2_session_callbacks *cb)
 static int ensi_h2_session(ensi_h2_t *h, nghttp2_session_callbacks *cb, nghttp2_option *option)
 {
     nghttp2_mem mem;
-    mem.mem_user_data = &h->env->mem;
+    mem.mem_user_data = h;
     mem.malloc = ensi_h2_malloc;
     mem.free = ensi_h2_free;
     mem.calloc = ensi_h2_calloc;
@@ -6813,6 +7161,7 @@ static int ensi_h2_session(ensi_h2_t *h, nghttp2_session_callbacks *cb, nghttp2_
     ensi_h2_callbacks(cb);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
+    nghttp2_option_set_max_outbound_ack(option, ENSI_H2_ACKS);
     /* we count for ourselves, and wait for SETTINGS */
     nghttp2_option_set_peer_max_concurrent_streams(option, INT32_MAX);
     return nghttp2_session_client_new3(&h->session, cb, h, option, &mem);
@@ -6827,7 +7176,7 @@ static int ensi_h2_hello(ensi_h2_t *h, uint32_t connection_window)
     settings[1].settings_id = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE;
     settings[1].value = 0;
     settings[2].settings_id = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE;
-    settings[2].value = ENSI_H2_HEADER_LIST;
+    settings[2].value = (uint32_t)h->header_max;
     rc = nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, ENSI_COUNT(settings));
     if (rc == 0 && connection_window > ENSI_H2_WINDOW)
         rc = nghttp2_submit_window_update(h->session, NGHTTP2_FLAG_NONE, 0,
@@ -6846,7 +7195,7 @@ static int ensi_h2_start(ensi_h2_t *h, uint32_t connection_window)
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cb);
     ensi_mem_prime(&h->env->mem, ENSI_MEM_PRIME);
-    h->settled = h->draining = h->starved = false;
+    h->settled = h->draining = h->starved = h->oversize = false;
     h->goaway_code = NGHTTP2_NO_ERROR;
     h->fault_code = 0;
     h->fault[0] = h->goaway_text[0] = '\0';
@@ -6864,9 +7213,9 @@ static void ensi_h2_stop(ensi_h2_t *h)
     h->settled = h->draining = h->starved = false;
     while (h->streams) {
         ensi_stream_t *s = h->streams;
-        ensi_h2_leave(h, s, NGHTTP2_NO_ERROR);
+        ensi_h2_leave(s, NGHTTP2_NO_ERROR);
         s->lost = true;
-        ensi_stream_touch(h, s);
+        ensi_stream_touch(s);
     }
 }
 
@@ -6881,8 +7230,12 @@ static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
     ssize_t rc = nghttp2_session_mem_recv(h->session, p, n);
     if (h->starved) rc = NGHTTP2_ERR_NOMEM;
     if (rc >= 0) return ENSIGN_OK;
+    if (h->oversize)
+        snprintf(h->fault, sizeof h->fault, "it sends a header of over %lu bytes; raise max_header_bytes",
+                 (unsigned long)h->header_max);
     if (h->fault[0] == '\0') snprintf(h->fault, sizeof h->fault, "%s", nghttp2_strerror((int)rc));
     if (h->fault_code == 0) h->fault_code = (int)rc;
+    if (h->oversize) return ENSIGN_E_TOO_LARGE;
     return rc == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_E_PROTOCOL;
 }
 
@@ -6937,6 +7290,7 @@ static int ensi_h2_submit(ensi_h2_t *h, ensi_stream_t *s, const nghttp2_nv *head
     if (id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE) h->draining = true;
     if (id < 0) return id == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_AGAIN;
     s->id = id;
+    s->h2 = h;
     s->headers_sent = s->headers_done = s->initial = s->trailers = s->ended = s->closed = s->lost =
         s->deferred = s->overrun = s->no_memory = s->deaf = s->granting = s->withheld = false;
     s->close_code = 0;
@@ -6948,70 +7302,78 @@ static int ensi_h2_submit(ensi_h2_t *h, ensi_stream_t *s, const nghttp2_nv *head
     return ENSIGN_OK;
 }
 
-static void ensi_h2_resume(ensi_h2_t *h, ensi_stream_t *s)
+static void ensi_h2_resume(ensi_stream_t *s)
 {
-    if (!s->deferred || s->id == 0) return;
+    if (!s->deferred || !s->h2) return;
     s->deferred = false;
-    ensi_h2_check(h, nghttp2_session_resume_data(h->session, s->id));
+    ensi_h2_check(s->h2, nghttp2_session_resume_data(s->h2->session, s->id));
 }
 
 /* Resets the stream and forgets it: no callback finds it any more. */
-static void ensi_h2_reset(ensi_h2_t *h, ensi_stream_t *s, uint32_t code)
+static void ensi_h2_reset(ensi_stream_t *s, uint32_t code)
 {
-    if (s->id == 0) return;
-    nghttp2_session_set_stream_user_data(h->session, s->id, NULL);
-    ensi_h2_check(h, nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, s->id, code));
-    ensi_h2_leave(h, s, code);
+    nghttp2_session *session = s->h2 ? s->h2->session : NULL;
+    if (!session) return;
+    nghttp2_session_set_stream_user_data(session, s->id, NULL);
+    ensi_h2_check(s->h2, nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id, code));
+    ensi_h2_leave(s, code);
+}
+
+/* The server wants the connection of this stream to end (GOAWAY). */
+static ENSI_UNUSED bool ensi_h2_leaves(const ensi_stream_t *s)
+{
+    return s->h2 && s->h2->draining;
 }
 
 /* Is more to come on this stream, and has nghttp2 its ledger? */
 static bool ensi_h2_fed(const ensi_stream_t *s)
 {
-    return s->id != 0 && s->headers_sent && !s->ended;
+    return s->h2 && s->headers_sent && !s->ended;
 }
 
 /* Bytes that the peer may still send on this stream. Until our SETTINGS are acknowledged nghttp2 counts from
  * 65,535 instead of 0. */
-static size_t ensi_h2_credit(const ensi_h2_t *h, const ensi_stream_t *s)
+static size_t ensi_h2_credit(const ensi_stream_t *s)
 {
+    nghttp2_session *session;
     int64_t window, used, initial;
     if (!ensi_h2_fed(s)) return 0;
-    window = nghttp2_session_get_stream_effective_local_window_size(h->session, s->id);
-    used = nghttp2_session_get_stream_effective_recv_data_length(h->session, s->id);
-    initial = nghttp2_session_get_local_settings(h->session, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
+    session = s->h2->session;
+    window = nghttp2_session_get_stream_effective_local_window_size(session, s->id);
+    used = nghttp2_session_get_stream_effective_recv_data_length(session, s->id);
+    initial = nghttp2_session_get_local_settings(session, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
     return window - used - initial > 0 ? (size_t)(window - used - initial) : 0;
+}
+
+/* What is always true of a stream; for assertions. */
+static ENSI_UNUSED bool ensi_h2_holds(const ensi_stream_t *s)
+{
+    const ensi_rx_t *x = &s->rx;
+    return (s->h2 != NULL) == (s->id != 0) && x->start + x->lent <= x->end && x->end <= x->cap &&
+           (!x->lent_ptr || x->ptr) && (!s->withheld || s->granting);
 }
 
 /* Before a message is lent, nothing is: the moment to tidy up. Without memory for the next message all stays
  * as it is, and the grant that follows tells. */
-static void ensi_h2_fit(ensi_h2_t *h, ensi_stream_t *s)
+static void ensi_h2_fit(ensi_stream_t *s, ensi_mem_t *m)
 {
-    ensi_rx_fit(&s->rx, &h->env->mem, ensi_h2_credit(h, s));
+    ensi_rx_fit(&s->rx, m, ensi_h2_credit(s));
 }
 
 /* Fits the buffer and gives the peer what credit it may have. False: no memory. One WINDOW_UPDATE at a time,
  * so that a peer that sends but does not read cannot make the queue of frames grow. */
-static bool ensi_h2_grant(ensi_h2_t *h, ensi_stream_t *s)
+static bool ensi_h2_grant(ensi_stream_t *s, ensi_mem_t *m)
 {
-    size_t credit = ensi_h2_credit(h, s), more;
-    if (!ensi_rx_fit(&s->rx, &h->env->mem, credit)) return false;
+    size_t credit = ensi_h2_credit(s), more;
+    if (!ensi_rx_fit(&s->rx, m, credit)) return false;
     more = ensi_h2_fed(s) ? ensi_rx_grant(&s->rx, credit) : 0;
     if (more == 0) return true;
     s->withheld = s->granting;
     if (s->granting) return true;
-    if (nghttp2_submit_window_update(h->session, NGHTTP2_FLAG_NONE, s->id, (int32_t)more) != 0) return false;
+    if (nghttp2_submit_window_update(s->h2->session, NGHTTP2_FLAG_NONE, s->id, (int32_t)more) != 0) return false;
     s->granting = true;
-    ensi_env_work(h->env);
+    ensi_env_work(s->h2->env);
     return true;
-}
-
-static void ensi_h2_untouch(ensi_h2_t *h, ensi_stream_t *s)
-{
-    ensi_stream_t **at = &h->touched;
-    if (!s->touched) return;
-    while (*at != s) at = &(*at)->touched_next;
-    *at = s->touched_next;
-    s->touched = false;
 }
 
 /* >>grpc   may call: util mem env json handle h2
@@ -7052,6 +7414,8 @@ static const ensi_move_t ensi_grpc_moves[] = {
     { ENSI_GRPC_ENDED,  ENSI_GRPC_ON_QUEUE,  ENSI_GRPC_QUEUED },
 };
 
+/* The largest message that a server takes, unless it was told otherwise: gRPC's own default. */
+enum { ENSI_SERVER_MESSAGE_MAX = 4 * 1024 * 1024 };
 enum { ENSI_GRPC_MAX_HEADERS = 128, ENSI_GRPC_FIXED_HEADERS = 11, ENSI_GRPC_COMPRESSED_FLAG = 1 };
 
 /* Received metadata: records of {which, key length, value length, key, NUL, value}, never moved while the
@@ -7064,13 +7428,22 @@ typedef struct ensi_meta_t {
 } ensi_meta_t;
 enum { ENSI_META_RECORD = 9, ENSI_META_OVERHEAD = 32 };
 
-typedef struct ensi_grpc_t ensi_grpc_t;
-struct ensi_grpc_t {
+typedef struct ensi_call_t ensi_call_t;
+
+/* What all calls of a client share: those that wait, in the order of asking, and those to be looked at. */
+typedef struct ensi_calls_t {
+    ensi_call_t *head, *tail;
+    uint64_t orders;
+    ensi_touched_t touched;
+} ensi_calls_t;
+
+struct ensi_call_t {
     ensi_stream_t s;                    /* first: a stream is its call */
     ensi_env_t *env;
+    ensi_calls_t *all;
     ensi_handle_t *owner;
     ensi_grpc_state_t state;
-    ensi_grpc_t *queue_next;
+    ensi_call_t *queue_next;
     uint64_t order;                     /* of asking */
     /* request */
     char *method;
@@ -7080,13 +7453,14 @@ struct ensi_grpc_t {
     bool no_token, own_token, unary, wait_for_ready;
     uint64_t token;                     /* of the client, that went out with it, by stats.tokens; 0: none */
     size_t max_send;
+    const char *limit_name;
     ensi_timer_t deadline;
     /* send */
     ensi_buf_t out;                     /* start: unused, 0 */
     size_t sent, out_min, reserved;
     size_t room_wanted;                 /* what was refused with AGAIN; 0: nothing */
     bool half_closed, kept;             /* kept: [0, sent) is still what was sent first */
-    size_t (*more)(ensi_grpc_t *k, uint8_t *out, size_t cap);   /* goes on where `out` ends */
+    size_t (*more)(ensi_call_t *call, uint8_t *out, size_t cap);   /* goes on where `out` ends */
     /* answer */
     ensi_meta_t meta;
     size_t max_meta;
@@ -7098,16 +7472,15 @@ struct ensi_grpc_t {
     /* ending */
     int end_status;
     bool from_server, unprocessed, retried, drop;       /* drop: what is queued is not given any more */
+    bool refused;                       /* the server has refused a token for this request before */
     ensign_error_t fault;
 };
 
-typedef struct ensi_grpc_queue_t { ensi_grpc_t *head, *tail; uint64_t orders; } ensi_grpc_queue_t;
-
-static bool ensi_grpc_move(ensi_grpc_t *k, ensi_grpc_in_t in)
+static bool ensi_grpc_move(ensi_call_t *call, ensi_grpc_in_t in)
 {
-    int to = ensi_move(ensi_grpc_moves, ENSI_COUNT(ensi_grpc_moves), (int)k->state, (int)in);
+    int to = ensi_move(ensi_grpc_moves, ENSI_COUNT(ensi_grpc_moves), (int)call->state, (int)in);
     if (to < 0) return false;
-    k->state = (ensi_grpc_state_t)to;
+    call->state = (ensi_grpc_state_t)to;
     return true;
 }
 
@@ -7264,25 +7637,25 @@ static bool ensi_meta_next(const ensi_meta_t *m, int which, size_t *at, ensign_s
 }
 
 /* Headers that are the protocol's; true: it was one, and is not the caller's to see. */
-static bool ensi_grpc_own_header(ensi_grpc_t *k, ensign_slice_t name, ensign_slice_t value)
+static bool ensi_grpc_own_header(ensi_call_t *call, ensign_slice_t name, ensign_slice_t value)
 {
     int64_t number = 0;
     if (ensi_slice_is(name, ":status")) {
-        k->http_status = ensi_grpc_number(value, &number) ? (int)number : -1;
+        call->http_status = ensi_grpc_number(value, &number) ? (int)number : -1;
     } else if (ensi_slice_is(name, "content-type")) {
         static const char type[] = "application/grpc";
         size_t n = sizeof type - 1;
-        k->grpc_content = value.len >= n && memcmp(value.ptr, type, n) == 0 &&
+        call->grpc_content = value.len >= n && memcmp(value.ptr, type, n) == 0 &&
                           (value.len == n || value.ptr[n] == '+' || value.ptr[n] == ';');
         return false;
     } else if (ensi_slice_is(name, "grpc-status")) {
         bool known = ensi_grpc_number(value, &number) && number >= 0 && number <= ENSIGN_GRPC_UNAUTHENTICATED;
-        if (k->s.trailers) k->grpc_status = known ? (int)number : ENSIGN_GRPC_UNKNOWN;
+        if (call->s.trailers) call->grpc_status = known ? (int)number : ENSIGN_GRPC_UNKNOWN;
     } else if (ensi_slice_is(name, "grpc-encoding")) {
-        k->encoded = !ensi_slice_is(value, "identity");
+        call->encoded = !ensi_slice_is(value, "identity");
         return false;
     } else if (ensi_slice_is(name, "grpc-retry-pushback-ms")) {
-        k->pushback_ms = ensi_grpc_number(value, &number) && number >= 0 ? number : -1;
+        call->pushback_ms = ensi_grpc_number(value, &number) && number >= 0 ? number : -1;
     } else {
         return false;
     }
@@ -7299,25 +7672,25 @@ static ensign_slice_t ensi_grpc_keep_text(ensi_meta_t *m, ensign_slice_t name, e
 
 static void ensi_grpc_on_header(ensi_stream_t *s, ensign_slice_t name, ensign_slice_t value)
 {
-    ensi_grpc_t *k = (ensi_grpc_t *)(void *)s;
-    ensi_meta_t *m = &k->meta;
+    ensi_call_t *call = (ensi_call_t *)(void *)s;
+    ensi_meta_t *m = &call->meta;
     bool own;
 
     m->counted += name.len + value.len + ENSI_META_OVERHEAD;
-    if (m->counted > k->max_meta) m->too_large = true;
-    if (!m->ptr) m->ptr = (uint8_t *)ensi_mem_take(&k->env->mem, m->cap);
+    if (m->counted > call->max_meta) m->too_large = true;
+    if (!m->ptr) m->ptr = (uint8_t *)ensi_mem_take(&call->env->mem, m->cap);
     if (!m->ptr) s->no_memory = true;
     if (s->no_memory || m->too_large) return;
-    own = ensi_grpc_own_header(k, name, value);
-    if (!s->headers_done) s->deaf = k->http_status != 200 || !k->grpc_content; /* trailers change nothing */
+    own = ensi_grpc_own_header(call, name, value);
+    if (!s->headers_done) s->deaf = call->http_status != 200 || !call->grpc_content; /* trailers change nothing */
     if (own) return;
     if (ensi_slice_is(name, "grpc-message")) {
-        k->text = ensi_grpc_keep_text(m, name, value);
+        call->text = ensi_grpc_keep_text(m, name, value);
     } else if (ensi_slice_is(name, "grpc-status-details-bin")) {
         size_t at = m->len;
         ensign_slice_t key;
         ensi_meta_add(m, 0, name, value);
-        ensi_meta_next(m, 0, &at, &key, &k->details);
+        ensi_meta_next(m, 0, &at, &key, &call->details);
     } else if (name.len > 0 && name.ptr[0] != ':') {
         ensi_meta_add(m, s->trailers ? ENSIGN_TRAILERS : ENSIGN_HEADERS, name, value);
     }
@@ -7328,44 +7701,44 @@ static void ensi_grpc_on_header(ensi_stream_t *s, ensign_slice_t name, ensign_sl
 /* nghttp2 asks for bytes: first what lies in `out`, then what the owner makes. */
 static size_t ensi_grpc_on_read(ensi_stream_t *s, uint8_t *out, size_t cap, bool *eof)
 {
-    ensi_grpc_t *k = (ensi_grpc_t *)(void *)s;
-    size_t n = ensi_min(cap, k->out.end - k->sent);
-    if (n) memcpy(out, k->out.ptr + k->sent, n);
-    k->sent += n;
-    *eof = k->half_closed && k->sent == k->out.end;
-    if (!*eof && k->more && n < cap) n += k->more(k, out + n, cap - n);
+    ensi_call_t *call = (ensi_call_t *)(void *)s;
+    size_t n = ensi_min(cap, call->out.end - call->sent);
+    if (n) memcpy(out, call->out.ptr + call->sent, n);
+    call->sent += n;
+    *eof = call->half_closed && call->sent == call->out.end;
+    if (!*eof && call->more && n < cap) n += call->more(call, out + n, cap - n);
     return n;
 }
 
 /* Makes room for `size` bytes at out.end. OK, AGAIN, E_MEMORY; nothing that waits is lost. */
-static int ensi_grpc_make_room(ensi_grpc_t *k, size_t size)
+static int ensi_grpc_make_room(ensi_call_t *call, size_t size)
 {
-    ensi_buf_t *b = &k->out;
-    size_t waiting = b->end - k->sent, need = k->unary ? size : ensi_max(size, k->out_min);
+    ensi_buf_t *b = &call->out;
+    size_t waiting = b->end - call->sent, need = call->unary ? size : ensi_max(size, call->out_min);
     uint8_t *p = b->ptr;
 
-    if (size <= b->cap - b->end && (b->cap <= k->out_min || waiting)) return ENSIGN_OK;
+    if (size <= b->cap - b->end && (b->cap <= call->out_min || waiting)) return ENSIGN_OK;
     if (waiting && waiting + size > b->cap) return ENSIGN_AGAIN;
     if (!waiting && b->cap != need) { /* empty: the usual size, or more for one large message */
-        p = (uint8_t *)ensi_mem_resize(&k->env->mem, b->ptr, need);
+        p = (uint8_t *)ensi_mem_resize(&call->env->mem, b->ptr, need);
         if (!p) return ENSIGN_E_MEMORY;
         b->ptr = p;
         b->cap = need;
     }
-    if (k->sent > 0) k->kept = false;
-    if (waiting) memmove(p, p + k->sent, waiting);
+    if (call->sent > 0) call->kept = false;
+    if (waiting) memmove(p, p + call->sent, waiting);
     b->end = waiting;
-    k->sent = 0;
+    call->sent = 0;
     return ENSIGN_OK;
 }
 
 /* Space for a message of up to len bytes behind its prefix. */
-static int ensi_grpc_reserve(ensi_grpc_t *k, size_t len, uint8_t **out)
+static int ensi_grpc_reserve(ensi_call_t *call, size_t len, uint8_t **out)
 {
-    int rc = ensi_grpc_make_room(k, len + ENSI_GRPC_PREFIX);
+    int rc = ensi_grpc_make_room(call, len + ENSI_GRPC_PREFIX);
     if (rc != ENSIGN_OK) return rc;
-    *out = k->out.ptr + k->out.end + ENSI_GRPC_PREFIX;
-    k->reserved = len + 1;
+    *out = call->out.ptr + call->out.end + ENSI_GRPC_PREFIX;
+    call->reserved = len + 1;
     return ENSIGN_OK;
 }
 
@@ -7375,19 +7748,19 @@ static void ensi_grpc_prefix(uint8_t *p, size_t len, bool compressed)
     ensi_put_be32(p + 1, (uint32_t)len);
 }
 
-static void ensi_grpc_commit(ensi_grpc_t *k, size_t len, int flags)
+static void ensi_grpc_commit(ensi_call_t *call, size_t len, int flags)
 {
-    ensi_grpc_prefix(k->out.ptr + k->out.end, len, (flags & ENSIGN_COMPRESSED) != 0);
-    k->out.end += ENSI_GRPC_PREFIX + len;
-    k->reserved = 0;
-    ensi_env_work(k->env);
+    ensi_grpc_prefix(call->out.ptr + call->out.end, len, (flags & ENSIGN_COMPRESSED) != 0);
+    call->out.end += ENSI_GRPC_PREFIX + len;
+    call->reserved = 0;
+    ensi_env_work(call->env);
 }
 
 /* Would what was refused with AGAIN fit now? */
-static bool ensi_grpc_has_room(const ensi_grpc_t *k)
+static bool ensi_grpc_has_room(const ensi_call_t *call)
 {
-    size_t waiting = k->out.end - k->sent;
-    return waiting == 0 || waiting + k->room_wanted <= k->out.cap;
+    size_t waiting = call->out.end - call->sent;
+    return waiting == 0 || waiting + call->room_wanted <= call->out.cap;
 }
 
 /* ---- the request */
@@ -7420,10 +7793,10 @@ static void ensi_grpc_nv_text(nghttp2_nv *nv, size_t *n, const char *name, const
 }
 
 /* The caller's metadata, from the block that ensi_call_set_metadata made. */
-static void ensi_grpc_nv_extra(const ensi_grpc_t *k, nghttp2_nv *nv, size_t *n)
+static void ensi_grpc_nv_extra(const ensi_call_t *call, nghttp2_nv *nv, size_t *n)
 {
-    const char *p = k->extra;
-    for (size_t i = 0; i < k->extra_count; i++) {
+    const char *p = call->extra;
+    for (size_t i = 0; i < call->extra_count; i++) {
         ensign_slice_t key = ensign_str(p), value;
         p += key.len + 1;
         value.len = ensi_get_be32((const uint8_t *)p);
@@ -7433,270 +7806,344 @@ static void ensi_grpc_nv_extra(const ensi_grpc_t *k, nghttp2_nv *nv, size_t *n)
     }
 }
 
-static int ensi_grpc_submit(ensi_grpc_t *k, ensi_h2_t *h, const ensi_grpc_common_t *common)
+static int ensi_grpc_submit(ensi_call_t *call, ensi_h2_t *h, const ensi_grpc_common_t *common)
 {
     nghttp2_nv nv[ENSI_GRPC_FIXED_HEADERS + ENSI_GRPC_MAX_HEADERS];
     char timeout[24];
     size_t n = 0;
-    uint32_t left = ensi_timer_left(&k->deadline, k->env->now_ms);
-    bool token = common->bearer && !k->no_token && !k->own_token;
+    uint32_t left = ensi_timer_left(&call->deadline, call->env->now_ms);
+    bool token = common->bearer && !call->no_token && !call->own_token;
     int rc;
 
     if (left == 0) return ENSIGN_AGAIN; /* too late: its tick ends it */
     ensi_grpc_nv_text(nv, &n, ":method", "POST");
     ensi_grpc_nv_text(nv, &n, ":scheme", common->scheme);
-    ensi_grpc_nv_text(nv, &n, ":path", k->method);
+    ensi_grpc_nv_text(nv, &n, ":path", call->method);
     ensi_grpc_nv_text(nv, &n, ":authority", common->authority);
     ensi_grpc_nv_text(nv, &n, "te", "trailers");
     ensi_grpc_nv_text(nv, &n, "content-type", "application/grpc");
     ensi_grpc_nv_text(nv, &n, "user-agent", common->user_agent);
     ensi_grpc_timeout(timeout, sizeof timeout, left);
     if (left != ENSIGN_FOREVER) ensi_grpc_nv_text(nv, &n, "grpc-timeout", timeout);
-    ensi_grpc_nv_text(nv, &n, "grpc-encoding", k->encoding);
-    ensi_grpc_nv_text(nv, &n, "grpc-accept-encoding", k->accept_encoding);
+    ensi_grpc_nv_text(nv, &n, "grpc-encoding", call->encoding);
+    ensi_grpc_nv_text(nv, &n, "grpc-accept-encoding", call->accept_encoding);
     if (token) ensi_grpc_nv(&nv[n++], ensign_str("authorization"), ensign_str(common->bearer), true);
-    ensi_grpc_nv_extra(k, nv, &n);
-    rc = ensi_h2_submit(h, &k->s, nv, n);
+    ensi_grpc_nv_extra(call, nv, &n);
+    rc = ensi_h2_submit(h, &call->s, nv, n);
     if (rc != ENSIGN_OK) return rc;
-    k->token = token ? k->env->stats.tokens : 0;
-    ensi_grpc_move(k, ENSI_GRPC_ON_SUBMIT);
+    call->token = token ? call->env->stats.tokens : 0;
+    ensi_grpc_move(call, ENSI_GRPC_ON_SUBMIT);
     return ENSIGN_OK;
 }
 
 /* New calls go to the end; one that is sent again goes before those that asked later. */
-static void ensi_grpc_enqueue(ensi_grpc_queue_t *q, ensi_grpc_t *k)
+static void ensi_grpc_enqueue(ensi_call_t *call)
 {
-    ensi_grpc_t *before = q->tail, **link = &q->head;
-    if (before && before->order > k->order) {
-        for (before = NULL; *link && (*link)->order < k->order; link = &(*link)->queue_next) before = *link;
+    ensi_calls_t *all = call->all;
+    ensi_call_t *before = all->tail, **link = &all->head;
+    if (before && before->order > call->order) {
+        for (before = NULL; *link && (*link)->order < call->order; link = &(*link)->queue_next) before = *link;
     } else if (before) {
         link = &before->queue_next;
     }
-    k->queue_next = *link;
-    *link = k;
-    if (!k->queue_next) q->tail = k;
+    call->queue_next = *link;
+    *link = call;
+    if (!call->queue_next) all->tail = call;
 }
 
-static void ensi_grpc_dequeue(ensi_grpc_queue_t *q, ensi_grpc_t *k)
+static void ensi_grpc_dequeue(ensi_call_t *call)
 {
-    ensi_grpc_t *before = NULL;
-    for (ensi_grpc_t *at = q->head; at; before = at, at = at->queue_next) {
-        if (at != k) continue;
-        if (before) before->queue_next = k->queue_next;
-        else q->head = k->queue_next;
-        if (q->tail == k) q->tail = before;
-        k->queue_next = NULL;
+    ensi_calls_t *all = call->all;
+    ensi_call_t *before = NULL;
+    for (ensi_call_t *at = all->head; at; before = at, at = at->queue_next) {
+        if (at != call) continue;
+        if (before) before->queue_next = call->queue_next;
+        else all->head = call->queue_next;
+        if (all->tail == call) all->tail = before;
+        call->queue_next = NULL;
         return;
     }
 }
 
-/* Puts a new, or an ended, call into the queue. What a former stream left in `rx` stays. */
-static void ensi_grpc_queue(ensi_grpc_queue_t *q, ensi_grpc_t *k)
+/* Puts a new, or an ended, call into the queue, to be sent from its first byte. What a former stream left in the
+ * receive buffer stays. */
+static void ensi_grpc_queue(ensi_call_t *call)
 {
-    if (!ensi_grpc_move(k, ENSI_GRPC_ON_QUEUE)) return;
-    ensi_meta_clear(&k->meta);
-    k->http_status = k->grpc_status = -1;
-    k->grpc_content = k->encoded = k->from_server = k->unprocessed = k->retried = k->drop = false;
-    k->text = k->details = ensi_slice(NULL, 0);
-    k->pushback_ms = -1;
-    k->end_status = ENSIGN_GRPC_OK;
-    k->fault.code = 0;
-    k->kept = k->sent == 0;
-    k->s.rx.surplus = false;
-    k->s.headers_sent = k->s.headers_done = k->s.initial = k->s.trailers = k->s.ended = k->s.closed =
-        k->s.lost = k->s.overrun = k->s.no_memory = false;
-    k->order = ++q->orders;
-    ensi_grpc_enqueue(q, k);
-    ensi_env_work(k->env);
+    ensi_must(ensi_grpc_move(call, ENSI_GRPC_ON_QUEUE));
+    ensi_meta_clear(&call->meta);
+    call->http_status = call->grpc_status = -1;
+    call->grpc_content = call->encoded = call->from_server = call->unprocessed = call->retried = call->drop =
+        false;
+    call->text = call->details = ensi_slice(NULL, 0);
+    call->pushback_ms = -1;
+    call->end_status = ENSIGN_GRPC_OK;
+    call->fault.code = 0;
+    call->sent = 0;
+    call->kept = true;
+    call->s.headers_sent = call->s.headers_done = call->s.initial = call->s.trailers = call->s.ended =
+        call->s.closed = call->s.lost = call->s.overrun = call->s.no_memory = false;
+    call->order = ++call->all->orders;
+    ensi_grpc_enqueue(call);
+    ensi_env_work(call->env);
+}
+
+/* Empties an ended call for another request, of up to `cap` bytes at *out: OK or E_MEMORY. */
+static ENSI_UNUSED int ensi_call_restart(ensi_call_t *call, size_t cap, uint8_t **out)
+{
+    call->out.end = call->sent = 0;
+    call->half_closed = false;
+    return ensi_grpc_reserve(call, cap, out);
+}
+
+/* Makes an ended call fit for a second try of the same request: what was received, and is not lent, goes. */
+static void ensi_call_rewind(ensi_call_t *call)
+{
+    call->sent = 0;
+    ensi_rx_truncate(&call->s.rx, 0);
 }
 
 /* ---- ending */
 
-static void ensi_grpc_end(ensi_grpc_t *k, int status)
+static void ensi_grpc_end(ensi_call_t *call, int status)
 {
-    if (!ensi_grpc_move(k, ENSI_GRPC_ON_END)) return;
-    k->end_status = status;
-    k->room_wanted = 0;
+    ensi_must(ensi_grpc_move(call, ENSI_GRPC_ON_END));
+    call->end_status = status;
+    call->room_wanted = 0;
 }
 
-/* Ends a call from our side: RST_STREAM, and the reason. */
-static void ensi_grpc_abort(ensi_grpc_t *k, ensi_h2_t *h, ensi_grpc_queue_t *q, int status, int code,
-                            const char *format, ...) ENSI_PRINTF(6, 7);
-static void ensi_grpc_abort(ensi_grpc_t *k, ensi_h2_t *h, ensi_grpc_queue_t *q, int status, int code,
-                            const char *format, ...)
+/* Ends a call from our side: RST_STREAM, and the reason. One that is not under way stays as it is. */
+static void ensi_grpc_abort(ensi_call_t *call, int status, int code, const char *format, ...) ENSI_PRINTF(4, 5);
+static void ensi_grpc_abort(ensi_call_t *call, int status, int code, const char *format, ...)
 {
     va_list args;
-    if (k->state != ENSI_GRPC_OPEN && k->state != ENSI_GRPC_QUEUED) return;
+    if (call->state != ENSI_GRPC_OPEN && call->state != ENSI_GRPC_QUEUED) return;
     va_start(args, format);
-    ensi_fail_v(&k->fault, code, 0, format, args);
+    ensi_fail_v(&call->fault, code, 0, format, args);
     va_end(args);
-    k->unprocessed = k->state == ENSI_GRPC_QUEUED || !k->s.headers_sent;
-    if (k->state == ENSI_GRPC_QUEUED) ensi_grpc_dequeue(q, k);
-    ensi_h2_reset(h, &k->s, NGHTTP2_CANCEL);
-    ensi_h2_untouch(h, &k->s);
-    ensi_grpc_end(k, status);
-    ensi_env_work(k->env);
+    call->unprocessed = call->state == ENSI_GRPC_QUEUED || !call->s.headers_sent;
+    if (call->state == ENSI_GRPC_QUEUED) ensi_grpc_dequeue(call);
+    ensi_h2_reset(&call->s, NGHTTP2_CANCEL);
+    ensi_stream_untouch(&call->s);
+    ensi_grpc_end(call, status);
+    ensi_env_work(call->env);
 }
 
 /* A status counts in trailers that came whole, and OK only behind a gRPC answer. */
-static bool ensi_grpc_has_status(const ensi_grpc_t *k)
+static bool ensi_grpc_has_status(const ensi_call_t *call)
 {
-    return k->s.ended && k->grpc_status >= 0 && (k->grpc_status != ENSIGN_GRPC_OK || !k->s.deaf);
+    return call->s.ended && call->grpc_status >= 0 && (call->grpc_status != ENSIGN_GRPC_OK || !call->s.deaf);
 }
 
 /* The stream ended without a status, or was reset: what the HTTP status or the reset say. */
-static int ensi_grpc_judge_http(ensi_grpc_t *k)
+static int ensi_grpc_judge_http(ensi_call_t *call)
 {
-    ensign_error_t *e = &k->fault;
-    uint32_t code = k->s.close_code;
+    ensign_error_t *e = &call->fault;
+    uint32_t code = call->s.close_code;
 
-    if (!k->s.headers_sent) { /* nghttp2 closes it: too large, or behind a GOAWAY, once more */
-        k->unprocessed = true;
+    if (!call->s.headers_sent) { /* nghttp2 closes it: too large, or behind a GOAWAY, once more */
+        call->unprocessed = true;
         ensi_fail(e, ENSIGN_E_UNAVAILABLE, 0,
-                  "http2: %s could not be sent; are its headers, with the token, over 64 KiB?", k->method);
+                  "http2: %s could not be sent; are its headers, with the token, over max_header_bytes?", call->method);
         return ENSIGN_GRPC_UNAVAILABLE;
     }
-    if (k->http_status >= 0 && k->http_status != 200) {
-        ensi_fail(e, ENSIGN_E_PROTOCOL, k->http_status,
+    if (call->http_status >= 0 && call->http_status != 200) {
+        ensi_fail(e, ENSIGN_E_PROTOCOL, call->http_status,
                   "http: %s answers HTTP status %d; a gRPC server answers 200: is this the right endpoint?",
-                  k->method, k->http_status);
-        return ensi_grpc_of_http(k->http_status);
+                  call->method, call->http_status);
+        return ensi_grpc_of_http(call->http_status);
     }
-    if (code == NGHTTP2_CANCEL && ensi_timer_left(&k->deadline, k->env->now_ms) == 0) {
+    if (code == NGHTTP2_CANCEL && ensi_timer_left(&call->deadline, call->env->now_ms) == 0) {
         ensi_fail(e, ENSIGN_E_DEADLINE_EXCEEDED, 0, "call: the deadline passed, at the server first");
         return ENSIGN_GRPC_DEADLINE_EXCEEDED;
     }
-    if (code != NGHTTP2_NO_ERROR || !k->s.ended) {
-        ensi_fail(e, ENSIGN_E_RESET, (int)code, "http2: the stream of %s was reset with %s", k->method,
+    if (code != NGHTTP2_NO_ERROR || !call->s.ended) {
+        ensi_fail(e, ENSIGN_E_RESET, (int)code, "http2: the stream of %s was reset with %s", call->method,
                   nghttp2_http2_strerror(code));
         return ensi_grpc_of_reset(code);
     }
-    if (k->s.deaf)
+    if (call->s.deaf)
         ensi_fail(e, ENSIGN_E_PROTOCOL, 0,
                   "grpc: %s answers without content-type application/grpc: is this a gRPC server?",
-                  k->method);
+                  call->method);
     else
-        ensi_fail(e, ENSIGN_E_PROTOCOL, 0, "grpc: %s ended without a grpc-status", k->method);
+        ensi_fail(e, ENSIGN_E_PROTOCOL, 0, "grpc: %s ended without a grpc-status", call->method);
     return ENSIGN_GRPC_UNKNOWN;
 }
 
 /* The stream has closed by itself. */
-static void ensi_grpc_judge(ensi_grpc_t *k)
+static void ensi_grpc_judge(ensi_call_t *call)
 {
-    ensign_slice_t text = k->text.len ? k->text : ensign_str("(no text)");
+    ensign_slice_t text = call->text.len ? call->text : ensign_str("(no text)");
 
-    k->from_server = ensi_grpc_has_status(k);
-    if (!k->from_server) {
-        ensi_grpc_end(k, ensi_grpc_judge_http(k));
+    call->from_server = ensi_grpc_has_status(call);
+    if (!call->from_server) {
+        ensi_grpc_end(call, ensi_grpc_judge_http(call));
         return;
     }
-    if (k->grpc_status != ENSIGN_GRPC_OK)
-        ensi_fail(&k->fault, ENSIGN_E_GRPC - k->grpc_status, 0, "grpc: %s answers %s: %.*s", k->method,
-                  ensi_grpc_status_name(k->grpc_status), ensi_slice_show(text), (const char *)text.ptr);
-    ensi_grpc_end(k, k->grpc_status);
+    if (call->grpc_status != ENSIGN_GRPC_OK)
+        ensi_fail(&call->fault, ENSIGN_E_GRPC - call->grpc_status, 0, "grpc: %s answers %s: %.*s", call->method,
+                  ensi_grpc_status_name(call->grpc_status), ensi_slice_show(text), (const char *)text.ptr);
+    ensi_grpc_end(call, call->grpc_status);
 }
 
 /* Called by the connection's end for each stream that it cut. */
-static void ensi_grpc_lost(ensi_grpc_t *k, const ensign_error_t *why)
+static void ensi_grpc_lost(ensi_call_t *call, const ensign_error_t *why)
 {
-    k->fault = *why;
-    if (k->fault.code == 0)
-        ensi_fail(&k->fault, ENSIGN_E_CLOSED, 0, "http2: the connection was closed before %s ended",
-                  k->method);
-    k->unprocessed = !k->s.headers_sent;
-    ensi_grpc_end(k, ENSIGN_GRPC_UNAVAILABLE);
+    call->fault = *why;
+    if (call->fault.code == 0)
+        ensi_fail(&call->fault, ENSIGN_E_CLOSED, 0, "http2: the connection was closed before %s ended",
+                  call->method);
+    call->unprocessed = !call->s.headers_sent;
+    ensi_grpc_end(call, ENSIGN_GRPC_UNAVAILABLE);
 }
 
 /* May a call that the server did not process be sent again? Once, and while its bytes are here. */
-static bool ensi_grpc_retry(ensi_grpc_t *k, ensi_grpc_queue_t *q)
+static bool ensi_grpc_retry(ensi_call_t *call)
 {
-    if (k->retried || !k->kept || k->s.headers_done || !ensi_grpc_move(k, ENSI_GRPC_ON_RETRY)) return false;
-    k->retried = true;
-    k->sent = 0;
-    k->fault.code = 0;
-    ensi_grpc_enqueue(q, k);
+    if (call->retried || !call->kept || call->s.headers_done || !ensi_grpc_move(call, ENSI_GRPC_ON_RETRY)) return false;
+    call->retried = true;
+    call->sent = 0;
+    call->fault.code = 0;
+    ensi_grpc_enqueue(call);
     return true;
 }
 
-/* The next message, looked at: OK whole, AGAIN, or < 0 with `fault` set: the call must end with *status. */
-static int ensi_grpc_look(ensi_grpc_t *k, ensi_rx_t *r, size_t *total, int *status)
+/* ---- messages: peek at the next one; lend it to a notice, release what is lent; or drop it */
+
+/* The status of a call that ends for such a fault of its messages. */
+static int ensi_grpc_status_of(int code)
 {
-    int rc = ensi_rx_head(r, total);
+    return code == ENSIGN_E_TOO_LARGE || code == ENSIGN_E_MEMORY ? ENSIGN_GRPC_RESOURCE_EXHAUSTED
+                                                                 : ENSIGN_GRPC_INTERNAL;
+}
+
+/* The next message: OK, it is whole; AGAIN; or < 0, and `fault` says why the call must end. *bytes has the length
+ * that its prefix tells, as soon as that is here. */
+static int ensi_msg_peek(ensi_call_t *call, ensign_slice_t *bytes)
+{
+    ensi_rx_t *r = &call->s.rx;
+    size_t total;
+    int rc = ensi_rx_head(r, &total);
     uint8_t flag;
-    if (r->end - r->start - r->lent < ENSI_GRPC_PREFIX) return ENSIGN_AGAIN;
-    if (r->surplus || (r->one && rc == ENSIGN_OK && r->end - r->start - r->lent > *total)) {
-        *status = ENSIGN_GRPC_INTERNAL;
-        return ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary, but has more than one answer",
-                         k->method);
-    }
-    flag = r->ptr[r->start + r->lent];
-    if (*total > r->limit) {
-        *status = ENSIGN_GRPC_RESOURCE_EXHAUSTED;
-        return ensi_fail(&k->fault, ENSIGN_E_TOO_LARGE, 0,
-                         "grpc: %s sends a message of %lu bytes, %lu are allowed; raise max_message_bytes",
-                         k->method, (unsigned long)(*total - ENSI_GRPC_PREFIX),
-                         (unsigned long)(r->limit - ENSI_GRPC_PREFIX));
-    }
+    *bytes = ensi_slice(NULL, total - ENSI_GRPC_PREFIX);
+    if (ensi_rx_waiting(r) < ENSI_GRPC_PREFIX) return ENSIGN_AGAIN;
+    bytes->ptr = ensi_rx_at(r, ENSI_GRPC_PREFIX);
+    if (r->surplus || (r->one && rc == ENSIGN_OK && ensi_rx_waiting(r) > total))
+        return ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary, but has more than one answer",
+                         call->method);
+    flag = *ensi_rx_at(r, 0);
+    if (total > r->limit)
+        return ensi_fail(&call->fault, ENSIGN_E_TOO_LARGE, 0,
+                         "grpc: %s sends a message of %lu bytes, %lu are allowed; raise %s", call->method,
+                         (unsigned long)bytes->len, (unsigned long)(r->limit - ENSI_GRPC_PREFIX),
+                         call->limit_name);
     if (flag > ENSI_GRPC_COMPRESSED_FLAG ||
-        (flag == ENSI_GRPC_COMPRESSED_FLAG && !(k->accept_encoding && k->encoded))) {
-        *status = ENSIGN_GRPC_INTERNAL;
-        return ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0,
-                         "grpc: %s sends a message with flag %u, though no compression was agreed", k->method,
-                         flag);
-    }
+        (flag == ENSI_GRPC_COMPRESSED_FLAG && !(call->accept_encoding && call->encoded)))
+        return ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0,
+                         "grpc: %s sends a message with flag %u, though no compression was agreed",
+                         call->method, flag);
     return rc;
 }
 
-static void ensi_grpc_end_notice(ensi_grpc_t *k, ensign_notice_t *n, uint64_t count)
+/* Was the message that peek has shown compressed? */
+static bool ensi_msg_compressed(ensign_slice_t bytes)
 {
-    ensign_notice_end_t *e = &n->as.end;
-    e->status = k->end_status;
-    e->count = count;
-    e->text = k->text;
-    e->details = k->details;
-    e->from_server = k->from_server;
-    e->unprocessed = k->unprocessed;
-    e->retry_after_ms = k->pushback_ms;
+    return bytes.ptr && bytes.ptr[-ENSI_GRPC_PREFIX] == ENSI_GRPC_COMPRESSED_FLAG;
 }
 
-static void ensi_grpc_free(ensi_grpc_t *k)
+/* A message that is wrong, or one too many, ends the call while the server may still send. */
+static void ensi_msg_inspect(ensi_call_t *call)
 {
-    ensi_mem_t *m = &k->env->mem;
-    ensi_rx_free(&k->s.rx, m);
-    ensi_mem_free(m, k->out.ptr);
-    ensi_mem_free(m, k->meta.ptr);
-    ensi_mem_free(m, k->method);
-    ensi_mem_free(m, k->extra);
+    ensign_slice_t bytes;
+    int rc = call->state == ENSI_GRPC_OPEN ? ensi_msg_peek(call, &bytes) : ENSIGN_AGAIN;
+    if (rc < 0) ensi_grpc_abort(call, ensi_grpc_status_of(rc), rc, "%s", call->fault.text);
+}
+
+/* What is lent stands no longer. */
+static void ensi_msg_release(ensi_call_t *call)
+{
+    ensi_rx_release(&call->s.rx, &call->env->mem);
+}
+
+/* The message that peek has shown stands until it is released. Nothing may be lent before. */
+static void ensi_msg_lend(ensi_call_t *call)
+{
+    size_t total;
+    ENSIGN_ASSERT(call->s.rx.lent == 0);
+    if (ensi_rx_head(&call->s.rx, &total) == ENSIGN_OK) call->s.rx.lent = total;
+    call->messages++;
+}
+
+/* The message that peek has shown has been acted on. */
+static ENSI_UNUSED void ensi_msg_drop(ensi_call_t *call)
+{
+    ensi_msg_lend(call);
+    ensi_msg_release(call);
+}
+
+static void ensi_grpc_end_notice(ensi_call_t *call, ensign_notice_t *n, uint64_t count)
+{
+    ensign_notice_end_t *e = &n->as.end;
+    e->status = call->end_status;
+    e->count = count;
+    e->text = call->text;
+    e->details = call->details;
+    e->from_server = call->from_server;
+    e->unprocessed = call->unprocessed;
+    e->retry_after_ms = call->pushback_ms;
+}
+
+/* What is always true of a call; for assertions. */
+static ENSI_UNUSED bool ensi_grpc_holds(const ensi_call_t *call)
+{
+    bool open = call->state == ENSI_GRPC_OPEN;
+    return ensi_h2_holds(&call->s) && (!call->s.h2 || open) && call->sent <= call->out.end &&
+           call->out.end <= call->out.cap && (!call->s.touched || call->s.list == &call->all->touched);
+}
+
+static void ensi_grpc_free(ensi_call_t *call)
+{
+    ensi_mem_t *m = &call->env->mem;
+    ensi_rx_free(&call->s.rx, m);
+    ensi_mem_free(m, call->out.ptr);
+    ensi_mem_free(m, call->meta.ptr);
+    ensi_mem_free(m, call->method);
+    ensi_mem_free(m, call->extra);
 }
 
 typedef struct ensi_grpc_opts_t {
     const char *method, *encoding, *accept_encoding;
+    const char *limit_name;             /* what max_message is called in the desc; a constant */
     size_t window, max_message, spare, out_min, max_send, max_meta;
     uint32_t deadline_ms;
 } ensi_grpc_opts_t;
 
 /* A zeroed call becomes a new one. The strings are copied into one block. */
-static int ensi_grpc_init(ensi_grpc_t *k, ensi_env_t *env, ensi_handle_t *owner, const ensi_grpc_opts_t *o)
+static int ensi_grpc_init(ensi_call_t *call, ensi_env_t *env, ensi_calls_t *all, ensi_handle_t *owner,
+                          const ensi_grpc_opts_t *o)
 {
     size_t method = strlen(o->method) + 1, encoding = ensign_str(o->encoding).len + 1,
            accept = ensign_str(o->accept_encoding).len + 1;
-    k->env = env;
-    k->owner = owner;
-    k->s.read = ensi_grpc_on_read;
-    k->s.header = ensi_grpc_on_header;
-    k->out_min = o->out_min;
-    k->max_send = o->max_send;
-    k->max_meta = o->max_meta;
-    k->meta.cap = o->max_meta;
-    k->kept = true;
-    ensi_rx_open(&k->s.rx, o->window, o->max_message + ENSI_GRPC_PREFIX, o->spare);
-    ensi_timer_start(&k->deadline, o->deadline_ms);
-    k->method = (char *)ensi_mem_take(&env->mem, method + encoding + accept);
-    if (!k->method) return ensi_env_memory(env, method);
-    memcpy(k->method, o->method, method);
-    if (o->encoding) k->encoding = (char *)memcpy(k->method + method, o->encoding, encoding);
+    call->env = env;
+    call->all = all;
+    call->owner = owner;
+    call->s.list = &all->touched;
+    call->limit_name = o->limit_name;
+    call->s.read = ensi_grpc_on_read;
+    call->s.header = ensi_grpc_on_header;
+    call->out_min = o->out_min;
+    call->max_send = o->max_send;
+    call->max_meta = o->max_meta;
+    call->meta.cap = o->max_meta;
+    call->kept = true;
+    ensi_rx_open(&call->s.rx, o->window, o->max_message + ENSI_GRPC_PREFIX, o->spare);
+    ensi_timer_start(&call->deadline, o->deadline_ms);
+    call->method = (char *)ensi_mem_take(&env->mem, method + encoding + accept);
+    if (!call->method) return ensi_env_memory(env, method);
+    memcpy(call->method, o->method, method);
+    if (o->encoding) call->encoding = (char *)memcpy(call->method + method, o->encoding, encoding);
     if (o->accept_encoding)
-        k->accept_encoding = (char *)memcpy(k->method + method + encoding, o->accept_encoding, accept);
+        call->accept_encoding = (char *)memcpy(call->method + method + encoding, o->accept_encoding, accept);
     return ENSIGN_OK;
 }
 
@@ -8164,12 +8611,13 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
  *        and ids, searched one by one: it is asked where a map does not know.
  * Holds  one allocation when a stream opens, none afterwards; entries that are not a name with 16 bytes are
  *        left out. Of two entries with one name, or one id, the later counts, as in any protobuf map.
- *        The block takes less than twice the bytes of the map, whatever these are.
- * Fails  no memory: the map stays as it was. */
+ *        The block takes less than twice the bytes of the map, whatever these are. It is shared by reference:
+ *        what a notice points into stands until the last one lets go of it.
+ * Fails  no memory: the map is empty. */
 typedef struct ensi_topic_entry_t { uint32_t name_at, name_len, id_at; } ensi_topic_entry_t;
 
 typedef struct ensi_topics_t {
-    uint8_t *block;                 /* entries, the two orders, then the bytes */
+    uint8_t *block;                 /* the number of its owners; entries, the two orders, then the bytes */
     ensi_topic_entry_t *entries;
     uint32_t *by_name, *by_id;      /* entries in order; of equal ones the later is behind */
     const uint8_t *bytes;
@@ -8178,9 +8626,21 @@ typedef struct ensi_topics_t {
 
 enum { ENSI_TOPIC_ID_BYTES = 16 };
 
+enum { ENSI_TOPICS_HEAD = 8 };      /* of a block */
+
+/* Another owner of the same map. */
+static ensi_topics_t ensi_topics_share(const ensi_topics_t *t)
+{
+    if (t->block) ensi_put_be32(t->block, ensi_get_be32(t->block) + 1);
+    return *t;
+}
+
+/* Lets go of the map; the last owner frees it. */
 static void ensi_topics_free(ensi_topics_t *t, ensi_mem_t *m)
 {
-    ensi_mem_free(m, t->block);
+    uint32_t owners = t->block ? ensi_get_be32(t->block) : 0;
+    if (owners > 1) ensi_put_be32(t->block, owners - 1);
+    else ensi_mem_free(m, t->block);
     memset(t, 0, sizeof *t);
 }
 
@@ -8261,12 +8721,9 @@ static const ensi_topic_entry_t *ensi_topics_find(const ensi_topics_t *t, const 
 
 static void ensi_topics_fill(ensi_topics_t *t)
 {
-    ensi_pb_span_t span;
-    ensign_slice_t entry, name, id;
+    ensign_slice_t map = ensi_slice(t->bytes, t->len), entry, name, id;
     size_t at = 0;
-    span.ptr = t->bytes;
-    span.len = t->len;
-    while (ensi_pb_span_next(span, ENSI_PB_STREAM_READY_TOPICS_TAG, &at, &entry)) {
+    while (ensi_pb_span_next(map, ENSI_PB_STREAM_READY_TOPICS_TAG, &at, &entry)) {
         ensi_topic_entry_t *e = &t->entries[t->count];
         if (!ensi_topics_entry(entry, &name, &id)) continue;
         e->name_at = (uint32_t)(name.ptr - t->bytes);
@@ -8278,7 +8735,7 @@ static void ensi_topics_fill(ensi_topics_t *t)
     ensi_topics_sort(t, t->by_id);
 }
 
-static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensi_pb_span_t map)
+static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensign_slice_t map)
 {
     ensi_topics_t x;
     ensign_slice_t entry, name, id;
@@ -8286,9 +8743,11 @@ static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensi_pb_span_t ma
     memset(&x, 0, sizeof x);
     while (ensi_pb_span_next(map, ENSI_PB_STREAM_READY_TOPICS_TAG, &at, &entry))
         count += ensi_topics_entry(entry, &name, &id);
-    x.block = (uint8_t *)ensi_mem_take(m, count * (sizeof *x.entries + 2 * sizeof *x.by_name) + map.len + 1);
+    x.block = (uint8_t *)ensi_mem_take(
+        m, ENSI_TOPICS_HEAD + count * (sizeof *x.entries + 2 * sizeof *x.by_name) + map.len + 1);
     if (!x.block) return false;
-    x.entries = (ensi_topic_entry_t *)(void *)x.block;
+    ensi_put_be32(x.block, 1);
+    x.entries = (ensi_topic_entry_t *)(void *)(x.block + ENSI_TOPICS_HEAD);
     x.by_name = (uint32_t *)(void *)(x.entries + count);
     x.by_id = x.by_name + count;
     if (map.len) memcpy(x.by_id + count, map.ptr, map.len);
@@ -8299,9 +8758,9 @@ static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensi_pb_span_t ma
     return true;
 }
 
-static bool ensi_topics_same(const ensi_topics_t *t, ensi_pb_span_t map)
+static bool ensi_topics_same(const ensi_topics_t *t, ensign_slice_t map)
 {
-    return t->block && ensi_slice_eq(ensi_slice(t->bytes, t->len), ensi_slice(map.ptr, map.len));
+    return t->block && ensi_slice_eq(ensi_slice(t->bytes, t->len), map);
 }
 
 static bool ensi_topics_id(const ensi_topics_t *t, ensign_slice_t name, ensign_ulid_t *id)
@@ -8316,6 +8775,40 @@ static ensign_slice_t ensi_topics_name(const ensi_topics_t *t, ensign_slice_t id
 {
     const ensi_topic_entry_t *e = ensi_topics_find(t, t->by_id, id);
     return e ? ensi_slice(t->bytes + e->name_at, e->name_len) : ensi_slice(NULL, 0);
+}
+
+/* Takes a stream's map, if it is another one than before: true when it is. False with *failed: no memory. */
+static bool ensi_topics_renew(ensi_topics_t *t, ensi_mem_t *m, ensign_slice_t map, bool *failed)
+{
+    *failed = false;
+    if (ensi_topics_same(t, map)) return false;
+    ensi_topics_free(t, m); /* first: at most two maps stand at once, this one and that of a notice */
+    *failed = !ensi_topics_build(t, m, map);
+    return !*failed;
+}
+
+/* Walks the topics of a map, each once; *at is 0 at the start. */
+static bool ensi_topics_next(const ensi_topics_t *t, size_t *at, ensign_slice_t *name, ensign_ulid_t *id)
+{
+    while (*at < t->count) {
+        const ensi_topic_entry_t *e = &t->entries[(*at)++];
+        *name = ensi_slice(t->bytes + e->name_at, e->name_len);
+        if (ensi_topics_find(t, t->by_name, *name) != e) continue; /* a later one of this name counts */
+        memcpy(id->b, t->bytes + e->id_at, sizeof id->b);
+        return true;
+    }
+    return false;
+}
+
+/* A topic that was asked for, by its name or by its id's text: true, the map lacks it. */
+static bool ensi_topics_lacks(const ensi_topics_t *t, ensign_slice_t asked, ensign_slice_t *name,
+                              ensign_ulid_t *id)
+{
+    memset(id, 0, sizeof *id);
+    *name = asked;
+    if (!ensi_id_of_topic_text(asked, id)) return !ensi_topics_id(t, asked, id);
+    *name = ensi_slice(NULL, 0);
+    return ensi_topics_name(t, ensi_slice(id->b, sizeof id->b)).len == 0;
 }
 
 /* ---- the client's cache of topics: names and ids, the least recently used one goes */
@@ -8420,22 +8913,14 @@ static void ensi_cache_fill(ensi_cache_t *t, ensi_mem_t *m, const ensi_topics_t 
 
 /* ---- the lists in a topic's record */
 
-static bool ensi_topic_list_next(ensign_slice_t list, uint32_t tag, size_t *at, ensign_slice_t *value)
-{
-    ensi_pb_span_t span;
-    span.ptr = list.ptr;
-    span.len = list.len;
-    return ensi_pb_span_next(span, tag, at, value);
-}
-
 bool ensign_topic_key_next(const ensign_topic_t *t, size_t *at, ensign_slice_t *key)
 {
-    return ensi_topic_list_next(t->keys, ENSI_PB_DEDUPLICATION_KEYS_TAG, at, key);
+    return ensi_pb_span_next(t->keys, ENSI_PB_DEDUPLICATION_KEYS_TAG, at, key);
 }
 
 bool ensign_topic_field_next(const ensign_topic_t *t, size_t *at, ensign_slice_t *field)
 {
-    return ensi_topic_list_next(t->fields, ENSI_PB_DEDUPLICATION_FIELDS_TAG, at, field);
+    return ensi_pb_span_next(t->fields, ENSI_PB_DEDUPLICATION_FIELDS_TAG, at, field);
 }
 
 static void ensi_topic_type(ensign_type_t *out, const ensi_pb_type_t *type)
@@ -8450,7 +8935,7 @@ bool ensign_topic_type_next(const ensign_topic_t *t, size_t *at, ensign_type_t *
 {
     ensign_slice_t bytes;
     ensi_pb_type_t x;
-    while (ensi_topic_list_next(t->types, ENSI_PB_TOPIC_TYPES_TAG, at, &bytes)) {
+    while (ensi_pb_span_next(t->types, ENSI_PB_TOPIC_TYPES_TAG, at, &bytes)) {
         if (!ensi_pb_decode(ensi_pb_type_fields, &x, bytes.ptr, bytes.len)) continue;
         ensi_topic_type(type, &x);
         return true;
@@ -8459,21 +8944,6 @@ bool ensign_topic_type_next(const ensign_topic_t *t, size_t *at, ensign_type_t *
 }
 
 /* ---- events: from a decoded wrapper to what a user sees */
-
-/* Fields of Event (the first five) and EventWrapper. */
-enum {
-    ENSI_TAG_DATA = 2,
-    ENSI_TAG_METADATA = 3,
-    ENSI_TAG_MIMETYPE = 4,
-    ENSI_TAG_TYPE = 5,
-    ENSI_TAG_CREATED = 15,
-    ENSI_TAG_TOPIC_ID = 2,
-    ENSI_TAG_KEY = 7,
-    ENSI_TAG_EVENT = 9,
-    ENSI_TAG_ENCRYPTION = 10,
-    ENSI_TAG_COMPRESSION = 11,
-    ENSI_TAG_LOCAL_ID = 16
-};
 
 static ensign_time_t ensi_time_of(bool has, const ensi_pb_timestamp_t *t)
 {
@@ -8508,14 +8978,14 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
     ensi_pb_event_t e;
     if (!ensi_pb_decode(ensi_pb_event_fields, &e, w->event.ptr, w->event.len)) return false;
     out->data = e.data;
-    out->metadata = ensi_slice(e.metadata.ptr, e.metadata.len);
+    out->metadata = e.metadata;
     out->mimetype = e.mimetype;
     if (e.has_type) ensi_topic_type(&out->type, &e.type);
     out->created = ensi_time_of(e.has_created, &e.created);
     out->key = w->key;
     if (!bare && (w->has_encryption || w->has_compression)) message = ensi_event_part(message, 1);
-    if (w->has_encryption) out->encryption = ensi_event_part(message, ENSI_TAG_ENCRYPTION);
-    if (w->has_compression) out->compression = ensi_event_part(message, ENSI_TAG_COMPRESSION);
+    if (w->has_encryption) out->encryption = ensi_event_part(message, ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG);
+    if (w->has_compression) out->compression = ensi_event_part(message, ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG);
     ensi_event_copy_id(out->id.b, sizeof out->id.b, w->id);
     ensi_event_copy_id(out->topic_id.b, sizeof out->topic_id.b, w->topic_id);
     if (w->is_duplicate) ensi_event_copy_id(out->duplicate_of.b, sizeof out->duplicate_of.b, w->duplicate_id);
@@ -8533,10 +9003,13 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
 /* >>state   may call: util mem env handle link h2 grpc auth topic
  * The client's struct, which the objects below and the client itself share
  *
- * Owns   everything: links, session, queue of calls, auth, handles. Objects (call, publisher, subscription,
- *        request) hang on handles.
+ * Owns   everything: links, the connection, queue of calls, auth, handles. Objects (call, publisher, subscription,
+ *        query, request) hang on handles; what they do by kind is in a table of theirs, which only their opener
+ *        names: a program that opens none of a kind carries none of its code.
  * Holds  an object that has something to do has its stream touched; the pump of client serves it.
- *        A handle whose END is pending ends no other way; it is freed at the pull after END. */
+ *        A handle whose END is pending ends no other way; it is freed at the pull after END.
+ *        A handle's `fault` is the last reason why nothing comes of it, its own or the connection's; what makes it
+ *        move again clears it. `told` marks the one that WAITING has told: each is told once. */
 enum {                              /* copies of the desc's strings */
     ENSI_STR_TOKEN,
     ENSI_STR_ID,
@@ -8551,28 +9024,36 @@ enum {                              /* copies of the desc's strings */
     ENSI_STRS
 };
 
+/* A connection to the gRPC server: a link, and the session on it. */
+typedef struct ensi_conn_t {
+    ensi_link_t *link;
+    ensi_h2_t h2;
+    bool connected;                 /* CONNECTED was noted for this connection */
+    bool drain_told;                /* the streams know of GOAWAY */
+} ensi_conn_t;
+
 struct ensign_t {
     ensi_env_t env;                 /* first */
     ensi_link_t links[ENSIGN_MAX_LINKS];
-    ensi_h2_t h2;
-    ensi_grpc_queue_t queue;
+    ensi_conn_t conn;               /* that new calls go out on */
+    ensi_calls_t calls;
     ensi_grpc_common_t common;
     ensi_auth_t auth;
     ensi_handles_t handles;
     ensi_handle_t self;             /* ENSIGN_CLIENT */
+    uint64_t probes_told;           /* the requests know of so many of auth's probes */
 #ifndef ENSIGN_NO_SERVICE
     ensi_cache_t cache;
-    uint64_t probes_told;           /* the requests know of so many of auth's probes */
 #endif
     char *strings[ENSI_STRS];
     int io;
     uint32_t connect_timeout_ms, auth_timeout_ms, request_timeout_ms, give_up_after_ms, connection_window;
-    ensi_timer_t give_up, close_timer;
+    uint32_t max_answer_bytes;
+    ensi_timer_t give_up;
     bool closing, failed, closed;
-    bool drain_told;                /* the streams know of GOAWAY */
-    bool connected;                 /* CONNECTED was noted for this connection */
     uint64_t connects;
-    ensign_error_t last_fault;      /* of the RPC link */
+    ensign_error_t last_fault;      /* of the connection to the server */
+    uint32_t faults;                /* counts those of the connection and of auth, from 1 on */
     ensign_error_t final_error;     /* FAILED's */
     char authority[280];
     char name[27];                  /* a ULID, when the desc gives none */
@@ -8581,6 +9062,24 @@ struct ensign_t {
 #ifndef ENSIGN_NO_SOCKETS
     ensi_sockets_t sockets;
 #endif
+};
+
+/* What a kind of object does. */
+struct ensi_kind_t {
+    const char *name;
+    bool waits;                                             /* it has WAITING notices */
+    bool (*has)(ensi_handle_t *h);                          /* is a notice pending? */
+    ensign_notice_t *(*pull)(ensign_t *c, ensi_handle_t *h);
+    void (*serve)(ensign_t *c, ensi_handle_t *h);           /* facts or work have come */
+    void (*tick)(ensign_t *c, ensi_handle_t *h);            /* a timer of its own may be due */
+    uint64_t (*due)(const ensi_handle_t *h);                /* the time of its next timer */
+    ensi_call_t *(*call)(ensi_handle_t *h);                 /* the one that it lives by */
+    void (*close)(ensign_t *c, ensi_handle_t *h);           /* begins to end in good order */
+    void (*drop)(ensign_t *c, ensi_handle_t *h);            /* what was received and not pulled goes; NULL: nothing */
+    void (*end)(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why);  /* now */
+    void (*free)(ensign_t *c, ensi_handle_t *h);
+    uint32_t (*retry)(const ensign_t *c, const ensi_handle_t *h, uint32_t *failures);   /* NULL: the link's */
+    bool (*open_next)(const ensi_handle_t *h, int which, size_t *at, ensign_slice_t *name, ensign_ulid_t *id);
 };
 
 /* No token is to be had. A renewal that fails while the old one is good holds up nobody. */
@@ -8593,13 +9092,31 @@ static bool ensi_state_no_token(const ensign_t *c)
 static const ensign_error_t *ensi_state_fault(const ensign_t *c)
 {
     if (ensi_state_no_token(c)) return &c->auth.fault;
-    return !c->connected && c->last_fault.code ? &c->last_fault : NULL;
+    return !c->conn.connected && c->last_fault.code ? &c->last_fault : NULL;
+}
+
+/* Does this call go out with a token of the client's? */
+static bool ensi_state_needs_token(const ensign_t *c, const ensi_call_t *call)
+{
+    return c->auth.state != ENSI_AUTH_OFF && !call->no_token && !call->own_token;
+}
+
+/* What a call that is not sent waits for, in words. */
+static const char *ensi_state_obstacle(const ensign_t *c, const ensi_call_t *call)
+{
+    const ensi_h2_t *h = &c->conn.h2;
+    if (ensi_state_needs_token(c, call) && !c->auth.bearer)
+        return c->auth.fault.code ? c->auth.fault.text : "it waited for a token of the auth service";
+    if (!c->conn.connected)
+        return c->last_fault.code ? c->last_fault.text : "it waited for a connection";
+    if (h->draining) return "it waited for the calls of a connection to end that the server wants to close (GOAWAY)";
+    return "it waited for one of the streams that the server allows at a time (MAX_CONCURRENT_STREAMS)";
 }
 
 /* Something to do for this call's object. */
-static void ensi_state_touch(ensign_t *c, ensi_grpc_t *k)
+static void ensi_state_touch(ensign_t *c, ensi_call_t *call)
 {
-    ensi_stream_touch(&c->h2, &k->s);
+    ensi_stream_touch(&call->s);
     ensi_env_work(&c->env);
 }
 
@@ -8609,20 +9126,73 @@ static void ensi_state_ready(ensign_t *c, ensi_handle_t *h, bool has)
     else ensi_ready_remove(&c->handles, h);
 }
 
+/* ---- why nothing comes */
+
+/* A mark of a reason, never 0: WAITING comes again when the reason changes. */
+static uint32_t ensi_state_mark(const ensign_error_t *why)
+{
+    uint32_t mark = 2166136261u ^ (uint32_t)why->code; /* FNV-1a */
+    for (const char *p = why->text; *p; p++) mark = (mark ^ (uint8_t)*p) * 16777619u;
+    return mark | 1;
+}
+
+/* Nothing comes of this handle for now, and this is why. It is noted, and logged, when the reason is a new one. */
+static void ensi_state_waits(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why)
+{
+    uint32_t mark = ensi_state_mark(why);
+    if (h->done) return;
+    h->fault = *why;
+    if (h->told == mark) return;
+    h->told = mark;
+    ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "%s %lu waits: %s", h->kind->name, (unsigned long)h->id, why->text));
+    if (!h->kind->waits) return; /* TIMEOUT's text tells, and REPLY or END */
+    h->bits |= ENSI_BIT_WAITING;
+    h->bits &= ~(uint32_t)ENSI_BIT_OPEN;
+    ensi_state_ready(c, h, true);
+}
+
+/* It moves again. */
+static void ensi_state_moves(ensi_handle_t *h)
+{
+    h->fault.code = 0;
+    h->told = 0;
+    h->bits &= ~(uint32_t)ENSI_BIT_WAITING;
+}
+
+/* The WAITING notice, if it is pending. */
+static ensign_notice_t *ensi_state_pull_waiting(ensign_t *c, ensi_handle_t *h)
+{
+    const ensi_link_t *l = c->conn.link;
+    uint32_t failures = 0, own = h->kind->retry ? h->kind->retry(c, h, &failures) : 0, other = 0;
+    ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_WAITING, ENSIGN_NOTICE_WAITING);
+    if (!n) return NULL;
+    h->error = h->fault;
+    n->error = &h->error;
+    if (l->state == ENSI_LINK_WAIT) other = ensi_timer_left(&l->timer, c->env.now_ms);
+    else if (ensi_state_no_token(c)) other = ensi_timer_left(&c->auth.backoff, c->env.now_ms);
+    if (other == ENSIGN_FOREVER) other = 0;
+    n->as.waiting.retry_in_ms = other > own ? other : own;
+    n->as.waiting.failures = failures;
+    if (l->failures > n->as.waiting.failures) n->as.waiting.failures = l->failures;
+    if (c->auth.failures > n->as.waiting.failures) n->as.waiting.failures = c->auth.failures;
+    return n;
+}
+
+/* ---- handles */
+
 /* A handle of this kind that is alive. NULL: *rc is E_HANDLE, or ENDED when its END waits to be pulled. */
-static ensi_handle_t *ensi_state_find(ensign_t *c, uint32_t id, ensi_kind_t kind, int *rc)
+static ensi_handle_t *ensi_state_find(ensign_t *c, uint32_t id, const ensi_kind_t *kind, int *rc)
 {
     ensi_handle_t *h = ensi_handle_find(&c->handles, id);
     *rc = ENSIGN_OK;
     if (!h || h->kind != kind || h->ended) {
-        static const char *const kinds[] = { "client",       "call",  "publisher",
-                                             "subscription", "query", "request" };
         *rc = ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu is no %s, or it has ended",
-                            (unsigned long)id, kinds[kind]);
+                            (unsigned long)id, kind->name);
         return NULL;
     }
     if (h->bits & ENSI_BIT_END) {
-        *rc = ENSIGN_ENDED;
+        *rc = ensi_env_later(&c->env, ENSIGN_ENDED,
+                             "handle: it has ended; pull its last notice, which tells why, and open another one");
         return NULL;
     }
     return h;
@@ -8644,64 +9214,191 @@ static int ensi_state_may_open(ensign_t *c)
     return ENSIGN_OK;
 }
 
-/* The handle has ended: END becomes pending, `error` tells why (code 0: well). */
+/* The handle has ended: END becomes pending, `error` tells why (code 0, or NULL: well). */
 static void ensi_state_end(ensign_t *c, ensi_handle_t *h, const ensign_error_t *error)
 {
     if (h->bits & ENSI_BIT_END) return;
     h->bits |= ENSI_BIT_END;
-    h->bits &= ~(uint32_t)ENSI_BIT_ROOM;
-    if (error) h->end_error = *error;
-    (void)c;
+    h->bits &= ~(uint32_t)(ENSI_BIT_ROOM | ENSI_BIT_WAITING);
+    if (error && error->code) h->fault = *error;
+    else h->fault.code = 0;
+    ensi_handle_done(&c->handles, h);
 }
 
-/* The END notice. The handle is dead at the next pull. */
-static ensign_notice_t *ensi_state_end_notice(ensi_handle_t *h)
+/* The last notice, of that type. The handle is dead at the next pull. */
+static ensign_notice_t *ensi_state_end_notice(ensi_handle_t *h, ensign_notice_type_t type)
 {
-    ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_END, ENSIGN_NOTICE_END);
+    ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_END, type);
     n->last = true;
     h->ended = true;
-    if (h->end_error.code != 0) n->error = &h->end_error;
-    n->as.end.retry_after_ms = -1;
+    if (h->fault.code != 0) n->error = &h->fault;
+    if (type == ENSIGN_NOTICE_END) n->as.end.retry_after_ms = -1;
     return n;
 }
 
-static void ensi_state_free_call(ensign_t *c, ensi_grpc_t *k)
+/* Fills an OPEN notice: how many topics the stream has, and lacks. */
+static ENSI_UNUSED void ensi_state_count_open(const ensi_handle_t *h, ensign_notice_t *n, uint32_t times,
+                                              bool (*next)(const ensi_handle_t *h, int which, size_t *at,
+                                                           ensign_slice_t *name, ensign_ulid_t *id))
 {
-    if (k->state == ENSI_GRPC_QUEUED) ensi_grpc_dequeue(&c->queue, k);
-    if (k->state == ENSI_GRPC_OPEN) ensi_h2_reset(&c->h2, &k->s, NGHTTP2_CANCEL);
-    ensi_h2_untouch(&c->h2, &k->s);
-    ensi_grpc_free(k);
+    ensign_slice_t name;
+    ensign_ulid_t id;
+    size_t at = 0;
+    n->as.open.times = times;
+    while (next(h, ENSIGN_OPEN_TOPICS, &at, &name, &id)) n->as.open.topics++;
+    at = 0;
+    while (next(h, ENSIGN_OPEN_MISSING, &at, &name, &id)) n->as.open.missing++;
 }
 
-static void ensi_state_abort(ensign_t *c, ensi_grpc_t *k, int status, int code, const char *text)
+/* ---- calls */
+
+static void ensi_state_free_call(ensi_call_t *call)
 {
-    ensi_grpc_abort(k, &c->h2, &c->queue, status, code, "%s", text);
+    if (call->state == ENSI_GRPC_QUEUED) ensi_grpc_dequeue(call);
+    if (call->state == ENSI_GRPC_OPEN) ensi_h2_reset(&call->s, NGHTTP2_CANCEL);
+    if (call->s.list) ensi_stream_untouch(&call->s);
+    ensi_grpc_free(call);
 }
 
-/* The server answers UNAUTHENTICATED: the token that went out with the call is of no use, a later one may
- * be. */
-static void ensi_state_reject(ensign_t *c, const ensi_grpc_t *k)
+/* UNAUTHENTICATED: the token that went out with the call is of no use, a later one may be. True the first time
+ * that this request meets it: once more, with a new token. */
+static bool ensi_state_token_again(ensign_t *c, ensi_call_t *call)
 {
-    if (k->token != 0 && k->token == c->env.stats.tokens) ensi_auth_reject(&c->auth);
+    if (call->end_status != ENSIGN_GRPC_UNAUTHENTICATED) return false;
+    if (call->token != 0 && call->token == c->env.stats.tokens) ensi_auth_reject(&c->auth);
+    if (call->refused && call->from_server) return false;
+    return call->refused = true;
 }
 
-/* When a stream that ended is opened again: at once, or after a backoff of its own. */
-static ENSI_UNUSED void ensi_state_reopen_in(ensi_timer_t *t, ensign_t *c, uint32_t failures)
+/* A call that the server refused for its token, and that has given nothing yet, is sent again. */
+static ENSI_UNUSED bool ensi_call_again(ensign_t *c, ensi_call_t *call)
 {
-    const ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
-    ensi_timer_start(
-        t, failures ? ensi_link_backoff(&c->env.rng, failures, l->backoff_min_ms, l->backoff_max_ms) : 0);
+    if (!call->from_server || call->messages > 0 || call->drop || !ensi_state_token_again(c, call)) return false;
+    ensi_call_rewind(call);
+    ensi_grpc_queue(call);
+    return true;
 }
 
 /* Credit after a pull. A call that is not open gets none, and must not be touched again for want of memory:
  * the pump would never end. */
-static void ensi_state_grant(ensign_t *c, ensi_grpc_t *k)
+static void ensi_state_grant(ensign_t *c, ensi_call_t *call)
 {
-    if (k->state != ENSI_GRPC_OPEN || ensi_h2_grant(&c->h2, &k->s)) return;
-    ensi_state_abort(c, k, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY,
-                     "memory: no room for the next message");
-    ensi_state_touch(c, k);
+    if (call->state != ENSI_GRPC_OPEN || ensi_h2_grant(&call->s, &c->env.mem)) return;
+    ensi_grpc_abort(call, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY,
+                    "memory: no room for the next message; free some or raise memory_limit");
+    ensi_state_touch(c, call);
 }
+
+#ifndef ENSIGN_NO_SERVICE
+/* >>reopen   may call: util env handle link h2 grpc auth state
+ * Streams that are opened again under the same handle: one keeper for all of them
+ *
+ * Owns   of each publisher, subscription and watch: the timer of the next attempt, the count of failures.
+ * Holds  failures counts what the server refused or broke off, in a row; a lost connection has a backoff of its own,
+ *        and GOAWAY is no failure. It is forgotten when the stream has been of use (an answer, an event), or has
+ *        stood for backoff_max_ms (`calm`).
+ *        While there are failures the handle's give_up runs; when it is due and no stream stands, the handle ends.
+ * Moves  lost -> timer -> due -> ready. The owner opens the stream when `timer` is off.
+ * Fails  each loss is the handle's `fault`, and a WAITING notice where the reason is a new one. */
+typedef struct ensi_reopen_t {
+    ensi_timer_t timer;             /* to the next attempt */
+    ensi_timer_t calm;
+    uint32_t failures, opens;
+    bool standing;                  /* the server has answered on this stream */
+} ensi_reopen_t;
+
+/* Is this ending of a stream final? Wrong permissions, a limit and the like do not change by themselves. Of a
+ * refused token ensi_state_token_again has been asked before: `again`. */
+static bool ensi_reopen_final(const ensi_reopen_t *r, const ensi_call_t *call, bool again)
+{
+    bool opened = r->standing;
+    if (call->fault.code == ENSIGN_E_TOO_LARGE && !opened) return true; /* the map of topics */
+    switch (call->end_status) {
+    case ENSIGN_GRPC_PERMISSION_DENIED:
+    case ENSIGN_GRPC_UNIMPLEMENTED: return call->from_server;
+    case ENSIGN_GRPC_UNAUTHENTICATED: return call->from_server && !again;
+    case ENSIGN_GRPC_NOT_FOUND:
+    case ENSIGN_GRPC_INVALID_ARGUMENT:
+    case ENSIGN_GRPC_FAILED_PRECONDITION: return call->from_server && !opened;
+    default: return false;
+    }
+}
+
+static void ensi_reopen_start(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
+{
+    const ensi_link_t *l = c->conn.link;
+    uint32_t wait_ms = 0;
+    if (r->failures) wait_ms = ensi_link_backoff(&c->env.rng, r->failures, l->backoff_min_ms, l->backoff_max_ms);
+    ensi_timer_start(&r->timer, wait_ms);
+    if (r->failures && h->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&h->give_up, c->give_up_after_ms);
+}
+
+/* The stream has ended, and is to be opened again: at once, or after a backoff of its own. ours: by our wish, which
+ * is no failure. */
+static void ensi_reopen_lost(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h, const ensi_call_t *call, bool ours)
+{
+    ensign_error_t e = call->fault;
+    ensi_timer_stop(&r->calm);
+    r->standing = false;
+    if (!ours && !call->s.lost && e.code != ENSIGN_E_GOAWAY) r->failures++;
+    ensi_reopen_start(r, c, h);
+    if (ours) return;
+    if (e.code == 0)
+        ensi_fail(&e, ENSIGN_E_CLOSED, 0, "grpc: the server ended %s without an error; it is opened again",
+                  call->method);
+    ensi_state_waits(c, h, &e);
+}
+
+/* It cannot be opened now. */
+static void ensi_reopen_later(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h, const char *why)
+{
+    ensign_error_t e;
+    ensi_fail(&e, ENSIGN_E_MEMORY, 0, "%s", why);
+    r->failures++;
+    ensi_reopen_start(r, c, h);
+    ensi_state_waits(c, h, &e);
+}
+
+/* The stream has been of use. */
+static void ensi_reopen_used(ensi_reopen_t *r, ensi_handle_t *h)
+{
+    r->failures = 0;
+    ensi_timer_stop(&h->give_up);
+}
+
+/* The server has answered: the stream stands. */
+static void ensi_reopen_ready(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h, ensi_call_t *call)
+{
+    r->standing = true;
+    r->opens++;
+    if (r->failures) ensi_timer_start(&r->calm, c->conn.link->backoff_max_ms);
+    if (r->opens > 1) h->stats.reconnects++;
+    call->refused = false;
+    ensi_state_moves(h);
+}
+
+static void ensi_reopen_stop(ensi_reopen_t *r, ensi_handle_t *h)
+{
+    ensi_timer_stop(&r->timer);
+    ensi_timer_stop(&r->calm);
+    ensi_timer_stop(&h->give_up);
+}
+
+/* True: the next attempt is due. */
+static bool ensi_reopen_tick(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
+{
+    if (ensi_timer_due(&r->calm, c->env.now_ms)) ensi_reopen_used(r, h);
+    return ensi_timer_due(&r->timer, c->env.now_ms);
+}
+
+/* give_up is due: has the handle failed for good? One whose stream stands has not, so far. */
+static bool ensi_reopen_gives_up(const ensi_reopen_t *r, const ensign_t *c, ensi_handle_t *h)
+{
+    if (!r->standing) return true;
+    ensi_timer_start(&h->give_up, c->give_up_after_ms);
+    return false;
+}
+#endif
 
 /* >>call   may call: util mem env json handle h2 grpc state
  * Public gRPC calls
@@ -8711,15 +9408,15 @@ static void ensi_state_grant(ensign_t *c, ensi_grpc_t *k)
  * Moves  see grpc; this section turns a call's facts into notices.
  * Fails  what is wrong in a desc, or in the order of calls, is refused with nothing done. UNAUTHENTICATED
  *        from the server ends the call; the next one goes out with a new token. */
-typedef struct ensi_ucall_t {
+typedef struct ensi_user_call_t {
     ensi_handle_t h;                /* first */
-    ensi_grpc_t k;
+    ensi_call_t call;
     bool headers_noted;
-} ensi_ucall_t;
+    bool cut_short;                 /* by ensign_close: what is cut off in the buffer is no fault */
+} ensi_user_call_t;
 
 enum {
-    ENSI_CALL_BYTES_MAX = 1 << 30,      /* of a window, of a message: far from where 32 bits would wrap */
-    ENSI_CALL_HEADERS_MAX = 48 * 1024   /* of the request: nghttp2 sends 64 KiB, the token comes on top */
+    ENSI_CALL_BYTES_MAX = 1 << 30       /* of a window, of a message: far from where 32 bits would wrap */
 };
 
 static bool ensi_call_is_binary(const char *key)
@@ -8781,12 +9478,12 @@ static size_t ensi_call_extra_size(const ensign_header_t *list, size_t count)
 }
 
 /* Copies the metadata into one block: key NUL, length, value, -bin values as base64 without padding. */
-static int ensi_call_set_metadata(ensign_t *c, ensi_grpc_t *k, const ensign_header_t *list, size_t count)
+static int ensi_call_set_metadata(ensign_t *c, ensi_call_t *call, const ensign_header_t *list, size_t count)
 {
     size_t size = ensi_call_extra_size(list, count);
     char *p;
     if (count == 0) return ENSIGN_OK;
-    p = k->extra = (char *)ensi_mem_take(&c->env.mem, size);
+    p = call->extra = (char *)ensi_mem_take(&c->env.mem, size);
     if (!p) return ensi_env_memory(&c->env, size);
     for (size_t i = 0; i < count; i++) {
         const ensign_header_t *m = &list[i];
@@ -8799,9 +9496,9 @@ static int ensi_call_set_metadata(ensign_t *c, ensi_grpc_t *k, const ensign_head
             memcpy(p + 4, m->value.ptr, len);
         ensi_put_be32((uint8_t *)p, (uint32_t)len);
         p += 4 + len;
-        if (strcmp(m->key, "authorization") == 0) k->own_token = true;
+        if (strcmp(m->key, "authorization") == 0) call->own_token = true;
     }
-    k->extra_count = count;
+    call->extra_count = count;
     return ENSIGN_OK;
 }
 
@@ -8834,6 +9531,7 @@ static int ensi_call_check_limits(ensign_t *c, const ensi_grpc_opts_t *o)
 static int ensi_call_check_metadata(ensign_t *c, const ensign_call_desc_t *d)
 {
     size_t size = ensign_str(d->method).len;
+    size_t max = c->conn.h2.header_max / 4 * 3; /* the token comes on top */
     int rc = ENSIGN_OK;
     if (d->metadata_count > ENSI_GRPC_MAX_HEADERS)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "call: %lu metadata entries, %d are allowed",
@@ -8841,13 +9539,13 @@ static int ensi_call_check_metadata(ensign_t *c, const ensign_call_desc_t *d)
     for (size_t i = 0; i < d->metadata_count && rc == ENSIGN_OK; i++)
         rc = ensi_call_check_header(c, &d->metadata[i]);
     if (rc != ENSIGN_OK) return rc;
-    for (size_t i = 0; i < d->metadata_count && size <= ENSI_CALL_HEADERS_MAX; i++)
+    for (size_t i = 0; i < d->metadata_count && size <= max; i++)
         size += ensi_call_extra_size(&d->metadata[i], 1) + ENSI_META_OVERHEAD;
-    if (size > ENSI_CALL_HEADERS_MAX)
+    if (size > max)
         return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
                              "call: method and metadata (with about 40 bytes for each entry) take more than "
-                             "the %d bytes allowed; send less",
-                             ENSI_CALL_HEADERS_MAX);
+                             "the %lu bytes allowed; send less, or raise max_header_bytes",
+                             (unsigned long)max);
     return ENSIGN_OK;
 }
 
@@ -8876,10 +9574,11 @@ static ensi_grpc_opts_t ensi_call_opts(const ensign_call_desc_t *d)
     o.method = d->method ? d->method : "";
     o.encoding = d->encoding;
     o.accept_encoding = d->accept_encoding;
+    o.limit_name = "max_message_bytes";
     o.window = ensi_or(d->window_bytes, 64 * 1024);
-    o.max_message = ensi_or(d->max_message_bytes, 4 * 1024 * 1024);
+    o.max_message = ensi_or(d->max_message_bytes, ENSI_SERVER_MESSAGE_MAX);
     o.out_min = ensi_or(d->send_buffer_bytes, 64 * 1024);
-    o.max_send = ensi_or(d->max_send_bytes, 4 * 1024 * 1024);
+    o.max_send = ensi_or(d->max_send_bytes, ENSI_SERVER_MESSAGE_MAX);
     o.max_meta = ensi_or(d->max_metadata_bytes, 8 * 1024);
     o.deadline_ms = ensi_or(d->deadline_ms, ENSIGN_FOREVER);
     return o;
@@ -8890,317 +9589,355 @@ size_t ensign_call_memory_bound(const ensign_call_desc_t *d)
     ensi_grpc_opts_t o = ensi_call_opts(d);
     size_t extra = ensi_call_extra_size(d->metadata, d->metadata_count), usual = o.window + o.max_message;
     /* two receive buffers, when a large message comes behind one that is lent; nghttp2's state of a stream */
-    return sizeof(ensi_ucall_t) + usual + ensi_max(o.window, o.max_message) +
+    return sizeof(ensi_user_call_t) + usual + ensi_max(o.window, o.max_message) +
            ensi_max(o.out_min, o.max_send) + o.max_meta + 2 * extra + 8192 + strlen(o.method);
 }
 
 static void ensi_call_free(ensign_t *c, ensi_handle_t *h)
 {
-    ensi_ucall_t *u = (ensi_ucall_t *)(void *)h;
-    ensi_state_free_call(c, &u->k);
+    ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
+    ensi_state_free_call(&u->call);
     ensi_mem_free(&c->env.mem, u);
 }
 
 /* "identity" is the name of no compression: the flag must be 0 then. */
-static bool ensi_call_compresses(const ensi_grpc_t *k)
+static bool ensi_call_compresses(const ensi_call_t *call)
 {
-    return k->encoding && strcmp(k->encoding, "identity") != 0;
+    return call->encoding && strcmp(call->encoding, "identity") != 0;
 }
 
-static int ensi_call_first(ensi_grpc_t *k, const ensign_call_desc_t *d)
+static int ensi_call_first(ensi_call_t *call, const ensign_call_desc_t *d)
 {
     uint8_t *out;
     int rc;
     if (!d->unary && d->request.len == 0) return ENSIGN_OK;
-    rc = ensi_grpc_reserve(k, d->request.len, &out);
-    if (rc != ENSIGN_OK) return ensi_env_memory(k->env, d->request.len);
+    rc = ensi_grpc_reserve(call, d->request.len, &out);
+    if (rc != ENSIGN_OK) return ensi_env_memory(call->env, d->request.len);
     if (d->request.len) memcpy(out, d->request.ptr, d->request.len);
-    ensi_grpc_commit(k, d->request.len, ensi_call_compresses(k) ? ENSIGN_COMPRESSED : 0);
-    k->half_closed = d->unary;
+    ensi_grpc_commit(call, d->request.len, ensi_call_compresses(call) ? ENSIGN_COMPRESSED : 0);
+    call->half_closed = d->unary;
     return ENSIGN_OK;
 }
 
-ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d)
+/* Is a message to be given now? < 0: it is bad, and the call must end. */
+static int ensi_call_message(ensi_user_call_t *u, ensign_slice_t *bytes)
 {
-    ensign_call_t none = { 0 };
-    ensi_grpc_opts_t o = ensi_call_opts(d);
-    ensi_ucall_t *u;
-    int rc;
-
-    if (ensi_call_check(c, d, &o) != ENSIGN_OK) return none;
-    u = (ensi_ucall_t *)ensi_mem_zero(&c->env.mem, sizeof *u);
-    if (!u) {
-        ensi_env_memory(&c->env, sizeof *u);
-        return none;
-    }
-    rc = ensi_grpc_init(&u->k, &c->env, &u->h, &o);
-    u->k.no_token = d->no_token;
-    u->k.unary = u->k.s.rx.one = d->unary;
-    u->k.wait_for_ready = d->wait_for_ready;
-    if (rc == ENSIGN_OK) rc = ensi_call_set_metadata(c, &u->k, d->metadata, d->metadata_count);
-    if (rc == ENSIGN_OK) rc = ensi_call_first(&u->k, d);
-    if (rc != ENSIGN_OK) {
-        ensi_call_free(c, &u->h);
-        return none;
-    }
-    ensi_handle_add(&c->handles, &u->h, ENSI_KIND_CALL, d->user);
-    ensi_grpc_queue(&c->queue, &u->k);
-    none.id = u->h.id;
-    return none;
-}
-
-/* The call behind a handle, if it can still send. */
-static ensi_ucall_t *ensi_call_sender(ensign_t *c, ensign_call_t k, int *rc)
-{
-    ensi_ucall_t *u = (ensi_ucall_t *)(void *)ensi_state_find(c, k.id, ENSI_KIND_CALL, rc);
-    if (!u) return NULL;
-    if (u->k.state == ENSI_GRPC_ENDED) *rc = ENSIGN_ENDED;
-    else if (u->k.half_closed)
-        *rc = ensi_env_fail(&c->env, ENSIGN_E_STATE,
-                            "call: %.80s is half-closed (or unary); nothing more can be sent", u->k.method);
-    return *rc == ENSIGN_OK ? u : NULL;
-}
-
-int ensign_call_reserve(ensign_t *c, ensign_call_t k, size_t len, uint8_t **out)
-{
-    int rc;
-    ensi_ucall_t *u = ensi_call_sender(c, k, &rc);
-    if (!u) return rc;
-    if (len > u->k.max_send)
-        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
-                             "call: a message of %lu bytes, max_send_bytes is %lu", (unsigned long)len,
-                             (unsigned long)u->k.max_send);
-    rc = ensi_grpc_reserve(&u->k, len, out);
-    if (rc == ENSIGN_AGAIN) {
-        u->k.room_wanted = len + ENSI_GRPC_PREFIX;
-        u->k.s.watched = true;
-    }
-    if (rc == ENSIGN_E_MEMORY) ensi_env_memory(&c->env, len);
-    return rc;
-}
-
-int ensign_call_commit(ensign_t *c, ensign_call_t k, size_t len, int flags)
-{
-    int rc;
-    ensi_ucall_t *u = ensi_call_sender(c, k, &rc);
-    if (!u) return rc;
-    if ((flags & ENSIGN_COMPRESSED) && !ensi_call_compresses(&u->k))
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "call: ENSIGN_COMPRESSED needs the desc's `encoding` to name the compression");
-    if (len >= u->k.reserved)
-        return ensi_env_fail(&c->env, ENSIGN_E_STATE,
-                             "call: commit of %lu bytes without a reserve for as many before it",
-                             (unsigned long)len);
-    ensi_grpc_commit(&u->k, len, flags);
-    ensi_state_touch(c, &u->k);
-    return ENSIGN_OK;
-}
-
-int ensign_call_send(ensign_t *c, ensign_call_t k, ensign_slice_t message, int flags)
-{
-    uint8_t *out;
-    int rc = ensign_call_reserve(c, k, message.len, &out);
-    if (rc != ENSIGN_OK) return rc;
-    if (message.len) memcpy(out, message.ptr, message.len);
-    return ensign_call_commit(c, k, message.len, flags);
-}
-
-int ensign_call_half_close(ensign_t *c, ensign_call_t k)
-{
-    int rc;
-    ensi_ucall_t *u = ensi_call_sender(c, k, &rc);
-    if (!u) return rc;
-    u->k.half_closed = true;
-    u->k.room_wanted = 0;
-    ensi_state_touch(c, &u->k);
-    return ENSIGN_OK;
-}
-
-/* Ends a call here and drops what is queued. */
-static void ensi_call_drop(ensign_t *c, ensi_ucall_t *u, int status, int code, const char *text)
-{
-    ensi_state_abort(c, &u->k, status, code, text);
-    u->k.drop = true;
-    u->h.bits &= ~(uint32_t)ENSI_BIT_HEADERS;
-    ensi_state_end(c, &u->h, &u->k.fault);
-    ensi_state_ready(c, &u->h, true);
-}
-
-int ensign_call_cancel(ensign_t *c, ensign_call_t k)
-{
-    int rc;
-    ensi_ucall_t *u = (ensi_ucall_t *)(void *)ensi_state_find(c, k.id, ENSI_KIND_CALL, &rc);
-    if (!u) return rc == ENSIGN_ENDED ? ENSIGN_OK : rc;
-    if (u->k.state != ENSI_GRPC_ENDED)
-        ensi_call_drop(c, u, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "call: cancelled by this program");
-    return ENSIGN_OK;
-}
-
-bool ensign_call_metadata_next(const ensign_t *c, ensign_call_t k, int which, size_t *at, ensign_slice_t *key,
-                               ensign_slice_t *value)
-{
-    const ensi_handle_t *h = ensi_handle_find(&c->handles, k.id);
-    if (!h || h->kind != ENSI_KIND_CALL) return false;
-    return ensi_meta_next(&((const ensi_ucall_t *)(const void *)h)->k.meta, which, at, key, value);
-}
-
-bool ensign_call_metadata_get(const ensign_t *c, ensign_call_t k, int which, const char *key,
-                              ensign_slice_t *value)
-{
-    size_t at = 0;
-    ensign_slice_t name;
-    while (ensign_call_metadata_next(c, k, which, &at, &name, value))
-        if (ensi_slice_is(name, key)) return true;
-    return false;
-}
-
-/* Is a message to be given now? < 0: it is bad, and the call ends with *status. */
-static int ensi_call_message(ensi_ucall_t *u, size_t *total, int *status)
-{
-    if (u->k.drop) return ENSIGN_AGAIN;
-    if (u->k.unary && !(u->k.state == ENSI_GRPC_ENDED && u->k.end_status == ENSIGN_GRPC_OK))
-        return ENSIGN_AGAIN;
-    return ensi_grpc_look(&u->k, &u->k.s.rx, total, status);
+    ensi_call_t *call = &u->call;
+    *bytes = ensi_slice(NULL, 0);
+    if (call->drop || call->unary) return ENSIGN_AGAIN;
+    return ensi_msg_peek(call, bytes);
 }
 
 static bool ensi_call_has(ensi_handle_t *h)
 {
-    ensi_ucall_t *u = (ensi_ucall_t *)(void *)h;
-    size_t total;
-    int status;
+    ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
+    ensign_slice_t bytes;
     if (u->h.ended) return false;
-    return u->h.bits != 0 || ensi_call_message(u, &total, &status) == ENSIGN_OK;
+    return u->h.bits != 0 || ensi_call_message(u, &bytes) == ENSIGN_OK;
+}
+
+/* ---- ending */
+
+/* Ends a call here and drops what is queued. */
+static void ensi_call_drop(ensign_t *c, ensi_handle_t *h)
+{
+    ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
+    (void)c;
+    u->call.drop = true;
+    u->h.bits &= ~(uint32_t)ENSI_BIT_HEADERS;
 }
 
 /* A unary call that ended well: exactly one message must be here. */
-static void ensi_call_check_unary(ensi_grpc_t *k)
+static void ensi_call_check_unary(ensi_call_t *call)
 {
-    size_t total;
-    int status = ENSIGN_GRPC_INTERNAL, rc;
-    if (!k->unary || k->end_status != ENSIGN_GRPC_OK) return;
-    rc = ensi_grpc_look(k, &k->s.rx, &total, &status);
+    ensign_slice_t bytes;
+    int rc;
+    if (!call->unary || call->end_status != ENSIGN_GRPC_OK) return;
+    rc = ensi_msg_peek(call, &bytes);
     if (rc == ENSIGN_OK) return;
+    call->end_status = rc < 0 ? ensi_grpc_status_of(rc) : ENSIGN_GRPC_INTERNAL;
     if (rc > 0)
-        ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary and ended OK, but with no whole answer",
-                  k->method);
-    k->end_status = status;
-    k->from_server = false;
-    k->drop = true;
+        ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary and ended OK, but with no whole answer",
+                  call->method);
+    call->from_server = false;
+    call->drop = true;
 }
 
 /* The wire has ended the call; looked at once, before its answer is pulled. */
-static void ensi_call_finish(ensign_t *c, ensi_ucall_t *u)
+static void ensi_call_finish(ensign_t *c, ensi_user_call_t *u)
 {
-    ensi_grpc_t *k = &u->k;
-    if (u->h.ended || (u->h.bits & ENSI_BIT_END)) return;
-    if (k->from_server && k->end_status == ENSIGN_GRPC_UNAUTHENTICATED) ensi_state_reject(c, k);
-    ensi_call_check_unary(k);
-    if (k->end_status == ENSIGN_GRPC_OK) k->fault.code = 0;
-    ensi_state_end(c, &u->h, &k->fault);
-}
-
-/* A message that is wrong, or one too many, ends the call before its trailers come. */
-static void ensi_call_inspect(ensign_t *c, ensi_grpc_t *k)
-{
-    size_t total;
-    int status = ENSIGN_GRPC_INTERNAL, rc = ensi_grpc_look(k, &k->s.rx, &total, &status);
-    if (rc < 0) ensi_grpc_abort(k, &c->h2, &c->queue, status, k->fault.code, "%s", k->fault.text);
+    ensi_call_t *call = &u->call;
+    if (u->h.done) return;
+    if (call->from_server) (void)ensi_state_token_again(c, call);
+    ensi_call_check_unary(call);
+    if (call->end_status == ENSIGN_GRPC_OK) call->fault.code = 0;
+    ensi_state_end(c, &u->h, &call->fault);
 }
 
 /* Facts have come: turns them into notices. */
 static void ensi_call_serve(ensign_t *c, ensi_handle_t *h)
 {
-    ensi_ucall_t *u = (ensi_ucall_t *)(void *)h;
-    ensi_grpc_t *k = &u->k;
+    ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
+    ensi_call_t *call = &u->call;
 
-    if (k->s.initial && !u->headers_noted && !k->drop) {
+    if (call->s.headers_done && !u->h.done) ensi_state_moves(h);
+    if (call->s.initial && !u->headers_noted && !call->drop) {
         u->headers_noted = true;
-        u->h.bits |= ENSI_BIT_HEADERS;
+        if (!call->unary) u->h.bits |= ENSI_BIT_HEADERS;
     }
-    if (k->state == ENSI_GRPC_OPEN) ensi_call_inspect(c, k);
-    if (k->state == ENSI_GRPC_ENDED) ensi_call_finish(c, u);
-    if (k->room_wanted && ensi_grpc_has_room(k)) {
-        k->room_wanted = 0;
-        k->s.watched = false;
+    ensi_msg_inspect(call);
+    if (call->state == ENSI_GRPC_ENDED) ensi_call_finish(c, u);
+    if (call->room_wanted && ensi_grpc_has_room(call)) {
+        call->room_wanted = 0;
+        call->s.watched = false;
         u->h.bits |= ENSI_BIT_ROOM;
     }
-    ensi_h2_resume(&c->h2, &k->s);
+    ensi_h2_resume(&call->s);
     ensi_state_ready(c, &u->h, ensi_call_has(&u->h));
 }
 
+/* ---- notices */
+
 /* END, after the last message. What is left in the buffer was bad, or cut: no status makes that good. */
-static ensign_notice_t *ensi_call_pull_end(ensi_ucall_t *u, int rc, int status)
+static ensign_notice_t *ensi_call_pull_end(ensi_user_call_t *u, int rc)
 {
-    ensi_grpc_t *k = &u->k;
+    ensi_call_t *call = &u->call;
     ensign_notice_t *n;
-    if (rc == ENSIGN_AGAIN && !k->drop && k->end_status == ENSIGN_GRPC_OK && k->s.rx.end > k->s.rx.start)
-        rc = ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s ended inside of a message", k->method);
-    if (rc < 0 && !k->drop) {
-        k->end_status = status;
-        k->from_server = false;
-        u->h.end_error = k->fault;
+    bool whole = call->drop || u->cut_short;
+    if (rc == ENSIGN_AGAIN && !whole && call->end_status == ENSIGN_GRPC_OK && ensi_rx_waiting(&call->s.rx) > 0)
+        rc = ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s ended inside of a message", call->method);
+    if (rc < 0 && !whole) {
+        call->end_status = ensi_grpc_status_of(rc);
+        call->from_server = false;
+        u->h.fault = call->fault;
     }
-    n = ensi_state_end_notice(&u->h);
-    ensi_grpc_end_notice(k, n, k->messages);
+    n = ensi_state_end_notice(&u->h, ENSIGN_NOTICE_END);
+    ensi_grpc_end_notice(call, n, call->messages);
+    return n;
+}
+
+/* The one notice of a unary call. */
+static ensign_notice_t *ensi_call_pull_reply(ensi_user_call_t *u)
+{
+    ensi_call_t *call = &u->call;
+    ensign_notice_t *n = ensi_state_end_notice(&u->h, ENSIGN_NOTICE_REPLY);
+    ensign_notice_reply_t *reply = &n->as.reply;
+    reply->status = call->end_status;
+    reply->text = call->text;
+    reply->details = call->details;
+    reply->from_server = call->from_server;
+    reply->unprocessed = call->unprocessed;
+    reply->retry_after_ms = call->pushback_ms;
+    if (call->end_status != ENSIGN_GRPC_OK || call->drop || ensi_msg_peek(call, &reply->message) != ENSIGN_OK) {
+        reply->message = ensi_slice(NULL, 0);
+        return n;
+    }
+    reply->compressed = ensi_msg_compressed(reply->message);
+    ensi_msg_lend(call);
+    u->h.stats.received++;
     return n;
 }
 
 /* Takes the next message: it is lent. False: *n is another notice, or NULL. */
-static bool ensi_call_take(ensign_t *c, ensi_ucall_t *u, ensign_slice_t *bytes, ensign_notice_t **n)
+static bool ensi_call_take(ensign_t *c, ensi_user_call_t *u, ensign_slice_t *bytes, ensign_notice_t **n)
 {
-    ensi_grpc_t *k = &u->k;
-    ensi_rx_t *r = &k->s.rx;
-    size_t total;
-    int status = ENSIGN_GRPC_INTERNAL, rc;
+    ensi_call_t *call = &u->call;
+    ensign_slice_t next;
+    int rc;
 
-    ensi_rx_release(r, &c->env.mem);
-    ensi_h2_fit(&c->h2, &k->s);
+    ensi_msg_release(call);
+    ensi_h2_fit(&call->s, &c->env.mem);
+    if ((*n = ensi_state_pull_waiting(c, &u->h)) != NULL) return false;
     if ((*n = ensi_notice_bit(&u->h, ENSI_BIT_HEADERS, ENSIGN_NOTICE_HEADERS)) != NULL) return false;
     if ((*n = ensi_notice_bit(&u->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM)) != NULL) return false;
-    rc = ensi_call_message(u, &total, &status);
+    rc = ensi_call_message(u, bytes);
     if (rc != ENSIGN_OK) {
-        if (u->h.bits & ENSI_BIT_END) *n = ensi_call_pull_end(u, rc, status);
+        if (u->h.bits & ENSI_BIT_END) *n = call->unary ? ensi_call_pull_reply(u) : ensi_call_pull_end(u, rc);
         return false;
     }
-    *bytes = ensi_slice(r->ptr + r->start + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
-    r->lent = total;
-    k->messages++;
-    if (ensi_call_message(u, &total, &status) < 0) ensi_state_touch(c, k); /* the pump ends the call */
-    ensi_state_grant(c, k);
+    ensi_msg_lend(call);
+    if (ensi_call_message(u, &next) < 0) ensi_state_touch(c, call); /* the pump ends the call */
+    ensi_state_grant(c, call);
     return true;
 }
 
 static ensign_notice_t *ensi_call_pull(ensign_t *c, ensi_handle_t *h)
 {
-    ensi_ucall_t *u = (ensi_ucall_t *)(void *)h;
+    ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
     ensign_slice_t bytes;
     ensign_notice_t *n = NULL;
     if (!ensi_call_take(c, u, &bytes, &n)) return n;
     h->stats.received++;
     n = ensi_notice_new(h, ENSIGN_NOTICE_MESSAGE);
-    n->as.message.compressed = bytes.ptr[-ENSI_GRPC_PREFIX] == ENSI_GRPC_COMPRESSED_FLAG;
+    n->as.message.compressed = ensi_msg_compressed(bytes);
     n->as.message.bytes = bytes;
     return n;
 }
 
+/* ---- the table of the kind */
+
 static void ensi_call_tick(ensign_t *c, ensi_handle_t *h)
 {
-    ensi_ucall_t *u = (ensi_ucall_t *)(void *)h;
-    if ((u->k.state == ENSI_GRPC_QUEUED || u->k.state == ENSI_GRPC_OPEN) &&
-        ensi_timer_due(&u->k.deadline, c->env.now_ms))
-        ensi_call_drop(c, u, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
-                       u->k.state == ENSI_GRPC_QUEUED ? "call: the deadline passed before it could be sent"
-                                                      : "call: the deadline passed");
+    ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
+    ensi_call_t *call = &u->call;
+    bool queued = call->state == ENSI_GRPC_QUEUED;
+    if ((!queued && call->state != ENSI_GRPC_OPEN) || !ensi_timer_due(&call->deadline, c->env.now_ms)) return;
+    ensi_grpc_abort(call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
+                    queued ? "call: the deadline passed before it could be sent: %.180s"
+                           : "call: the deadline passed%s",
+                    queued ? ensi_state_obstacle(c, call) : "");
+    ensi_call_drop(c, h);
+    ensi_state_end(c, h, &call->fault);
+    ensi_state_ready(c, h, true);
 }
 
-static uint32_t ensi_call_left(const ensi_handle_t *h, uint64_t now_ms)
+static uint64_t ensi_call_due(const ensi_handle_t *h)
 {
-    return ensi_timer_wait(&((const ensi_ucall_t *)(const void *)h)->k.deadline, now_ms);
+    return ensi_timer_at(&((const ensi_user_call_t *)(const void *)h)->call.deadline);
 }
 
-static ensi_grpc_t *ensi_call_of(ensi_handle_t *h)
+static ensi_call_t *ensi_call_of(ensi_handle_t *h)
 {
-    return &((ensi_ucall_t *)(void *)h)->k;
+    return &((ensi_user_call_t *)(void *)h)->call;
+}
+
+/* No more messages from us; the server ends the call. A unary call is half-closed already. */
+static void ensi_call_close(ensign_t *c, ensi_handle_t *h)
+{
+    ensi_call_t *call = ensi_call_of(h);
+    call->half_closed = true;
+    call->room_wanted = 0;
+    ensi_state_touch(c, call);
+}
+
+static const ensi_kind_t ensi_call_kind = {
+    "call", true, ensi_call_has, ensi_call_pull, ensi_call_serve, ensi_call_tick, ensi_call_due, ensi_call_of,
+    ensi_call_close, ensi_call_drop, ensi_state_end, ensi_call_free, NULL, NULL
+};
+static const ensi_kind_t ensi_call_unary_kind = {
+    "call", false, ensi_call_has, ensi_call_pull, ensi_call_serve, ensi_call_tick, ensi_call_due, ensi_call_of,
+    ensi_call_close, ensi_call_drop, ensi_state_end, ensi_call_free, NULL, NULL
+};
+
+/* ---- public */
+
+ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d)
+{
+    ensign_call_t none = { 0 };
+    ensi_grpc_opts_t o = ensi_call_opts(d);
+    ensi_user_call_t *u;
+    int rc;
+
+    if (ensi_call_check(c, d, &o) != ENSIGN_OK) return none;
+    u = (ensi_user_call_t *)ensi_mem_zero(&c->env.mem, sizeof *u);
+    if (!u) {
+        ensi_env_memory(&c->env, sizeof *u);
+        return none;
+    }
+    rc = ensi_grpc_init(&u->call, &c->env, &c->calls, &u->h, &o);
+    u->call.no_token = d->no_token;
+    u->call.unary = u->call.s.rx.one = d->unary;
+    u->call.wait_for_ready = d->wait_for_ready;
+    if (rc == ENSIGN_OK) rc = ensi_call_set_metadata(c, &u->call, d->metadata, d->metadata_count);
+    if (rc == ENSIGN_OK) rc = ensi_call_first(&u->call, d);
+    if (rc != ENSIGN_OK) {
+        ensi_call_free(c, &u->h);
+        return none;
+    }
+    ensi_handle_add(&c->handles, &u->h, d->unary ? &ensi_call_unary_kind : &ensi_call_kind, d->user);
+    ensi_grpc_queue(&u->call);
+    ensi_state_touch(c, &u->call);
+    none.id = u->h.id;
+    return none;
+}
+
+/* The call behind a handle, if it can still send. */
+static ensi_user_call_t *ensi_call_sender(ensign_t *c, ensign_call_t handle, int *rc)
+{
+    ensi_handle_t *unary = ensi_handle_find(&c->handles, handle.id);
+    const ensi_kind_t *kind = unary && unary->kind == &ensi_call_unary_kind ? unary->kind : &ensi_call_kind;
+    ensi_user_call_t *u = (ensi_user_call_t *)(void *)ensi_state_find(c, handle.id, kind, rc);
+    if (!u) return NULL;
+    if (u->call.state == ENSI_GRPC_ENDED)
+        *rc = ensi_env_later(&c->env, ENSIGN_ENDED,
+                             "call: it has ended; step, and pull its END, which tells why");
+    else if (u->call.half_closed)
+        *rc = ensi_env_fail(&c->env, ENSIGN_E_STATE,
+                            "call: %.80s is half-closed (or unary); nothing more can be sent", u->call.method);
+    return *rc == ENSIGN_OK ? u : NULL;
+}
+
+int ensign_call_reserve(ensign_t *c, ensign_call_t handle, size_t len, uint8_t **out)
+{
+    int rc;
+    ensi_user_call_t *u = ensi_call_sender(c, handle, &rc);
+    if (!u) return rc;
+    if (len > u->call.max_send)
+        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
+                             "call: a message of %lu bytes, max_send_bytes is %lu", (unsigned long)len,
+                             (unsigned long)u->call.max_send);
+    rc = ensi_grpc_reserve(&u->call, len, out);
+    if (rc == ENSIGN_AGAIN) {
+        u->call.room_wanted = len + ENSI_GRPC_PREFIX;
+        u->call.s.watched = true;
+        ensi_env_later(&c->env, rc, "call: send_buffer_bytes are full of messages that the server has not taken; "
+                                    "step, pull notices, and send it again at ROOM");
+    }
+    if (rc == ENSIGN_E_MEMORY) ensi_env_memory(&c->env, len);
+    return rc;
+}
+
+int ensign_call_commit(ensign_t *c, ensign_call_t handle, size_t len, int flags)
+{
+    int rc;
+    ensi_user_call_t *u = ensi_call_sender(c, handle, &rc);
+    if (!u) return rc;
+    if ((flags & ENSIGN_COMPRESSED) && !ensi_call_compresses(&u->call))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "call: ENSIGN_COMPRESSED needs the desc's `encoding` to name the compression");
+    if (len >= u->call.reserved)
+        return ensi_env_fail(&c->env, ENSIGN_E_STATE,
+                             "call: commit of %lu bytes without a reserve for as many before it",
+                             (unsigned long)len);
+    ensi_grpc_commit(&u->call, len, flags);
+    ensi_state_touch(c, &u->call);
+    return ENSIGN_OK;
+}
+
+int ensign_call_send(ensign_t *c, ensign_call_t handle, ensign_slice_t message, int flags)
+{
+    uint8_t *out;
+    int rc = ensign_call_reserve(c, handle, message.len, &out);
+    if (rc != ENSIGN_OK) return rc;
+    if (message.len) memcpy(out, message.ptr, message.len);
+    return ensign_call_commit(c, handle, message.len, flags);
+}
+
+int ensign_call_half_close(ensign_t *c, ensign_call_t handle)
+{
+    int rc;
+    ensi_user_call_t *u = ensi_call_sender(c, handle, &rc);
+    if (!u) return rc;
+    ensi_call_close(c, &u->h);
+    return ENSIGN_OK;
+}
+
+bool ensign_call_metadata_next(const ensign_t *c, ensign_call_t handle, int which, size_t *at,
+                               ensign_slice_t *key, ensign_slice_t *value)
+{
+    const ensi_handle_t *h = ensi_handle_find(&c->handles, handle.id);
+    if (!h || (h->kind != &ensi_call_kind && h->kind != &ensi_call_unary_kind)) return false;
+    return ensi_meta_next(&((const ensi_user_call_t *)(const void *)h)->call.meta, which, at, key, value);
+}
+
+bool ensign_call_metadata_get(const ensign_t *c, ensign_call_t handle, int which, const char *key,
+                              ensign_slice_t *value)
+{
+    size_t at = 0;
+    ensign_slice_t name;
+    while (ensign_call_metadata_next(c, handle, which, &at, &name, value))
+        if (ensi_slice_is(name, key)) return true;
+    return false;
 }
 
 #ifndef ENSIGN_NO_SERVICE
@@ -9211,12 +9948,10 @@ static ensi_grpc_t *ensi_call_of(ensi_handle_t *h)
  * Holds  the rows that were not pulled are in the receive buffer, and beyond that at the server.
  * Moves  sent once; once more if the server does not accept the token, which it looks at before anything.
  * Fails  a row that is no event is a gap; all else ends the query. */
-enum { ENSI_QUERY_MAX = 4 * 1024 * 1024 };  /* of the message, the server's limit */
 enum { ENSI_QUERY_BYTES = 4, ENSI_QUERY_STRING = 5 }; /* Parameter's y and s */
 
 typedef struct ensi_query_t {
-    ensi_ucall_t u;                 /* first */
-    bool again;                     /* UNAUTHENTICATED came once */
+    ensi_user_call_t u;             /* first */
     ensign_event_t event;
     ensign_ulid_t known_id;         /* whose name `known` is; rows are of one topic mostly */
     bool looked_up;
@@ -9307,12 +10042,12 @@ static int ensi_query_message(ensign_t *c, const char *sql, const ensign_param_t
     *scratch = NULL;
     if (text == 0) return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "query: sql is empty");
     if (ensi_query_check_params(c, params, count) != ENSIGN_OK) return ENSIGN_E_ARGUMENT;
-    for (size_t i = 0; i < count && size <= ENSI_QUERY_MAX; i++)
+    for (size_t i = 0; i < count && size <= ENSI_SERVER_MESSAGE_MAX; i++)
         size += ensi_pb_bytes_size(ENSI_PB_QUERY_PARAMS_TAG, ensi_query_param_size(&params[i]));
-    if (size > ENSI_QUERY_MAX || text > ENSI_QUERY_MAX - 16 - size)
+    if (size > ENSI_SERVER_MESSAGE_MAX || text > ENSI_SERVER_MESSAGE_MAX - 16 - size)
         return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
                              "query: %lu bytes of sql and %lu of parameters; the server takes %d together",
-                             (unsigned long)text, (unsigned long)size, ENSI_QUERY_MAX - 16);
+                             (unsigned long)text, (unsigned long)size, ENSI_SERVER_MESSAGE_MAX - 16);
     p = *scratch = (uint8_t *)ensi_mem_take(&c->env.mem, size + 1);
     if (!p) return ensi_env_memory(&c->env, size);
     for (size_t i = 0; i < count; i++) p = ensi_query_put_param(p, &params[i]);
@@ -9333,10 +10068,10 @@ static int ensi_query_say(ensign_t *c, ensi_query_t *q, const ensign_query_desc_
     message.include_duplicates = d->include_duplicates;
     rc = ENSIGN_E_MEMORY;
     if (ensi_pb_size(ensi_pb_query_fields, &message, &size) &&
-        ensi_grpc_reserve(&q->u.k, size, &out) == ENSIGN_OK &&
+        ensi_grpc_reserve(&q->u.call, size, &out) == ENSIGN_OK &&
         ensi_pb_encode(ensi_pb_query_fields, &message, out, size, &size)) {
-        ensi_grpc_commit(&q->u.k, size, 0);
-        q->u.k.half_closed = true;
+        ensi_grpc_commit(&q->u.call, size, 0);
+        q->u.call.half_closed = true;
         rc = ENSIGN_OK;
     }
     ensi_mem_free(&c->env.mem, scratch);
@@ -9347,17 +10082,23 @@ static int ensi_query_say(ensign_t *c, ensi_query_t *q, const ensign_query_desc_
 
 static void ensi_query_serve(ensign_t *c, ensi_handle_t *h)
 {
-    ensi_query_t *q = (ensi_query_t *)(void *)h;
-    ensi_grpc_t *k = &q->u.k;
-    if (k->state == ENSI_GRPC_ENDED && k->end_status == ENSIGN_GRPC_UNAUTHENTICATED && k->from_server &&
-        !q->again && k->messages == 0 && k->s.rx.end == 0 && !k->drop) {
-        q->again = true;
-        ensi_state_reject(c, k);
-        k->sent = 0;
-        ensi_grpc_queue(&c->queue, k);
-        return;
-    }
+    ensi_call_t *call = ensi_call_of(h);
+    if (call->state == ENSI_GRPC_ENDED && !h->done && ensi_call_again(c, call)) return;
     ensi_call_serve(c, h);
+}
+
+/* No more rows are asked for; those that are here are still given. */
+static void ensi_query_close(ensign_t *c, ensi_handle_t *h)
+{
+    ensi_query_t *q = (ensi_query_t *)(void *)h;
+    ensi_call_t *call = &q->u.call;
+    if (h->done) return;
+    ensi_grpc_abort(call, ENSIGN_GRPC_OK, ENSIGN_OK, "query: closed");
+    call->end_status = ENSIGN_GRPC_OK;
+    call->fault.code = 0;
+    q->u.cut_short = true;
+    ensi_state_end(c, h, NULL);
+    ensi_state_ready(c, h, true);
 }
 
 static ensign_notice_t *ensi_query_row(ensign_t *c, ensi_query_t *q, ensign_slice_t bytes)
@@ -9399,6 +10140,11 @@ static ensign_notice_t *ensi_query_pull(ensign_t *c, ensi_handle_t *h)
     return n;
 }
 
+static const ensi_kind_t ensi_query_kind = {
+    "query", true, ensi_call_has, ensi_query_pull, ensi_query_serve, ensi_call_tick, ensi_call_due, ensi_call_of,
+    ensi_query_close, ensi_call_drop, ensi_state_end, ensi_call_free, NULL, NULL
+};
+
 /* ---- public */
 
 static ensign_query_desc_t ensi_query_defaults(const ensign_query_desc_t *d)
@@ -9433,7 +10179,7 @@ static int ensi_query_check(ensign_t *c, const ensign_query_desc_t *x)
                          (unsigned long)x->window_bytes, (unsigned long)x->max_event_bytes);
 }
 
-ensign_query_t ensign_query(ensign_t *c, const ensign_query_desc_t *d)
+ensign_query_t ensign_query_open(ensign_t *c, const ensign_query_desc_t *d)
 {
     ensign_query_t none = { 0 };
     ensign_query_desc_t x = ensi_query_defaults(d);
@@ -9447,24 +10193,26 @@ ensign_query_t ensign_query(ensign_t *c, const ensign_query_desc_t *d)
     o.window = x.window_bytes;
     o.max_message = x.max_event_bytes;
     o.out_min = 1;
-    o.max_send = ENSI_QUERY_MAX;
+    o.max_send = ENSI_SERVER_MESSAGE_MAX;
     o.max_meta = 8192;
+    o.limit_name = "max_event_bytes";
     o.deadline_ms = x.timeout_ms;
     q = (ensi_query_t *)ensi_mem_zero(&c->env.mem, sizeof *q);
     if (!q) {
         ensi_env_memory(&c->env, sizeof *q);
         return none;
     }
-    rc = ensi_grpc_init(&q->u.k, &c->env, &q->u.h, &o);
-    q->u.k.wait_for_ready = true;
+    rc = ensi_grpc_init(&q->u.call, &c->env, &c->calls, &q->u.h, &o);
+    q->u.call.wait_for_ready = true;
     q->u.headers_noted = true; /* there is no HEADERS notice of a query */
     if (rc == ENSIGN_OK) rc = ensi_query_say(c, q, &x);
     if (rc != ENSIGN_OK) {
         ensi_call_free(c, &q->u.h);
         return none;
     }
-    ensi_handle_add(&c->handles, &q->u.h, ENSI_KIND_QUERY, x.user);
-    ensi_grpc_queue(&c->queue, &q->u.k);
+    ensi_handle_add(&c->handles, &q->u.h, &ensi_query_kind, x.user);
+    ensi_grpc_queue(&q->u.call);
+    ensi_state_touch(c, &q->u.call);
     none.id = q->u.h.id;
     return none;
 }
@@ -9479,17 +10227,19 @@ ensign_query_t ensign_query(ensign_t *c, const ensign_query_desc_t *d)
  * Fails  `k.fault` says why, `k.end_status` and `k.from_server` who. */
 enum {
     ENSI_ASK_METHOD = 64,           /* bytes; no method of the service is longer */
-    ENSI_ASK_MESSAGE_MAX = 4 * 1024 * 1024,
-    ENSI_ASK_SMALL = 64 * 1024,     /* of an answer about one topic */
+    ENSI_ASK_SMALL = 8 * 1024,      /* of an answer about one topic */
     ENSI_ASK_WINDOW = 16 * 1024,
     ENSI_ASK_OUT = 1024,
     ENSI_ASK_META = 8192
 };
 
-typedef struct ensi_ask_t {
-    ensi_grpc_t k;                  /* first */
-    bool again;                     /* this question has met UNAUTHENTICATED once */
-} ensi_ask_t;
+typedef struct ensi_ask_t { ensi_call_t call; } ensi_ask_t;
+
+/* The usual size of the receive buffer, for answers of up to so many bytes. */
+static size_t ensi_ask_window(size_t max_answer)
+{
+    return ensi_min(max_answer, ENSI_ASK_WINDOW);
+}
 
 /* A zeroed one becomes fit for use. */
 static int ensi_ask_init(ensign_t *c, ensi_ask_t *a, ensi_handle_t *owner, size_t max_answer)
@@ -9501,93 +10251,67 @@ static int ensi_ask_init(ensign_t *c, ensi_ask_t *a, ensi_handle_t *owner, size_
     memset(room, ' ', sizeof room - 1); /* the call's block of strings is as long as this */
     room[sizeof room - 1] = '\0';
     o.method = room;
-    o.window = ENSI_ASK_WINDOW;
+    o.window = ensi_ask_window(max_answer);
     o.max_message = max_answer;
     o.out_min = ENSI_ASK_OUT;
-    o.max_send = ENSI_ASK_MESSAGE_MAX;
+    o.max_send = ENSI_SERVER_MESSAGE_MAX;
     o.max_meta = ENSI_ASK_META;
+    o.limit_name = "max_answer_bytes";
     o.deadline_ms = ENSIGN_FOREVER;
-    a->k.env = &c->env;
-    rc = ensi_grpc_init(&a->k, &c->env, owner, &o);
-    a->k.unary = a->k.s.rx.one = a->k.wait_for_ready = true;
+    a->call.env = &c->env;
+    rc = ensi_grpc_init(&a->call, &c->env, &c->calls, owner, &o);
+    a->call.unary = a->call.s.rx.one = a->call.wait_for_ready = true;
     return rc;
 }
 
 /* Room for a request of up to `cap` bytes; what stands lent in the receive buffer stays. NULL: no memory, and
- * `k.fault` says so. */
+ * `call.fault` says so. */
 static uint8_t *ensi_ask_begin(ensi_ask_t *a, const char *method, size_t cap)
 {
-    ensi_grpc_t *k = &a->k;
+    ensi_call_t *call = &a->call;
     uint8_t *out;
-    k->out.end = k->sent = 0;
-    k->half_closed = a->again = false;
-    k->s.rx.end = k->s.rx.start + k->s.rx.lent;
-    snprintf(k->method, ENSI_ASK_METHOD, "%s", method);
-    if (ensi_grpc_reserve(k, cap, &out) == ENSIGN_OK) return out;
-    k->end_status = ENSIGN_GRPC_RESOURCE_EXHAUSTED;
-    k->from_server = false;
-    ensi_fail(&k->fault, ENSIGN_E_MEMORY, 0, "memory: no %lu bytes for %s; free some or raise memory_limit",
+    ensi_call_rewind(call);
+    call->messages = 0;
+    call->refused = false;
+    snprintf(call->method, ENSI_ASK_METHOD, "%s", method);
+    if (ensi_call_restart(call, cap, &out) == ENSIGN_OK) return out;
+    call->end_status = ENSIGN_GRPC_RESOURCE_EXHAUSTED;
+    call->from_server = false;
+    ensi_fail(&call->fault, ENSIGN_E_MEMORY, 0, "memory: no %lu bytes for %s; free some or raise memory_limit",
               (unsigned long)cap, method);
     return NULL;
 }
 
-static void ensi_ask_send(ensign_t *c, ensi_ask_t *a, size_t len, const ensi_timer_t *deadline)
+static void ensi_ask_send(ensi_ask_t *a, size_t len, const ensi_timer_t *deadline)
 {
-    ensi_grpc_commit(&a->k, len, 0);
-    a->k.half_closed = true;
-    a->k.deadline = *deadline;
-    ensi_grpc_queue(&c->queue, &a->k);
-}
-
-/* UNAUTHENTICATED: once more, with another token. */
-static bool ensi_ask_again(ensign_t *c, ensi_ask_t *a)
-{
-    ensi_grpc_t *k = &a->k;
-    if (a->again || k->end_status != ENSIGN_GRPC_UNAUTHENTICATED || !k->from_server) return false;
-    a->again = true;
-    ensi_state_reject(c, k);
-    k->sent = 0;
-    k->s.rx.end = k->s.rx.start + k->s.rx.lent;
-    ensi_grpc_queue(&c->queue, k);
-    return true;
+    ensi_grpc_commit(&a->call, len, 0);
+    a->call.half_closed = true;
+    a->call.deadline = *deadline;
+    ensi_grpc_queue(&a->call);
 }
 
 /* An OK without a message that is one: what the server said is no answer. */
 static int ensi_ask_bad(ensi_ask_t *a)
 {
-    ensi_grpc_t *k = &a->k;
-    k->end_status = ENSIGN_GRPC_INTERNAL;
-    k->from_server = false;
-    return ensi_fail(&k->fault, ENSIGN_E_INTERNAL, 0,
-                     "request: %s answers OK, but without a message that is an answer", k->method);
-}
-
-/* Looks at the answer while the server may still send: a bad one ends the call. */
-static void ensi_ask_inspect(ensign_t *c, ensi_grpc_t *k)
-{
-    size_t total;
-    int status = ENSIGN_GRPC_INTERNAL;
-    ensign_error_t why;
-    if (k->state != ENSI_GRPC_OPEN || ensi_grpc_look(k, &k->s.rx, &total, &status) >= 0) return;
-    why = k->fault;
-    ensi_state_abort(c, k, status, why.code, why.text);
+    ensi_call_t *call = &a->call;
+    call->end_status = ENSIGN_GRPC_INTERNAL;
+    call->from_server = false;
+    return ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0,
+                     "request: %s answers OK, but without a message that is an answer", call->method);
 }
 
 /* OK: the answer, which stands; AGAIN: not yet; < 0: there will be none. */
 static int ensi_ask_answer(ensign_t *c, ensi_ask_t *a, ensign_slice_t *bytes)
 {
-    ensi_grpc_t *k = &a->k;
-    ensi_rx_t *r = &k->s.rx;
-    size_t total;
+    ensi_call_t *call = &a->call;
     int rc;
-    ensi_ask_inspect(c, k);
-    if (k->state != ENSI_GRPC_ENDED || ensi_ask_again(c, a)) return ENSIGN_AGAIN;
-    if (k->end_status != ENSIGN_GRPC_OK) return k->fault.code < 0 ? k->fault.code : ENSIGN_E_INTERNAL;
-    rc = ensi_grpc_look(k, r, &total, &k->end_status);
+    ensi_msg_inspect(call);
+    if (call->state != ENSI_GRPC_ENDED || ensi_call_again(c, call)) return ENSIGN_AGAIN;
+    if (call->end_status != ENSIGN_GRPC_OK) return call->fault.code < 0 ? call->fault.code : ENSIGN_E_INTERNAL;
+    rc = ensi_msg_peek(call, bytes);
     if (rc > 0) return ensi_ask_bad(a);
-    if (rc < 0) return rc;
-    *bytes = ensi_slice(r->ptr + r->start + r->lent + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
-    return ENSIGN_OK;
+    if (rc < 0) call->end_status = ensi_grpc_status_of(rc);
+    return rc;
 }
 
 /* ---- of publishers and subscriptions: is a topic there, or else make it */
@@ -9598,7 +10322,7 @@ static ensi_ask_t *ensi_ask_open(ensign_t *c, ensi_ask_t **a, ensi_handle_t *own
     if (*a) return *a;
     *a = (ensi_ask_t *)ensi_mem_zero(&c->env.mem, sizeof **a);
     if (*a && ensi_ask_init(c, *a, owner, ENSI_ASK_SMALL) == ENSIGN_OK) return *a;
-    if (*a) ensi_grpc_free(&(*a)->k);
+    if (*a) ensi_grpc_free(&(*a)->call);
     ensi_mem_free(&c->env.mem, *a);
     *a = NULL;
     return NULL;
@@ -9607,34 +10331,33 @@ static ensi_ask_t *ensi_ask_open(ensign_t *c, ensi_ask_t **a, ensi_handle_t *own
 static void ensi_ask_free(ensign_t *c, ensi_ask_t *a)
 {
     if (!a) return;
-    ensi_state_free_call(c, &a->k);
+    ensi_state_free_call(&a->call);
     ensi_mem_free(&c->env.mem, a);
 }
 
 /* The most that such a one takes. */
-enum { ENSI_ASK_BOUND = (int)sizeof(ensi_ask_t) + ENSI_ASK_SMALL + ENSI_ASK_WINDOW + 2 * ENSI_ASK_OUT +
-                        2 * ENSI_ASK_META };
+enum { ENSI_ASK_BOUND = (int)sizeof(ensi_ask_t) + 2 * ENSI_ASK_SMALL + 2 * ENSI_ASK_OUT + 2 * ENSI_ASK_META };
 
-static bool ensi_ask_message(ensign_t *c, ensi_ask_t *a, const char *method, const pb_msgdesc_t *fields,
+static bool ensi_ask_message(ensi_ask_t *a, const char *method, const pb_msgdesc_t *fields,
                              const void *message, const ensi_timer_t *deadline)
 {
     size_t size = 0;
     uint8_t *out = ensi_pb_size(fields, message, &size) ? ensi_ask_begin(a, method, size) : NULL;
     if (!out || !ensi_pb_encode(fields, message, out, size, &size)) return false;
-    ensi_ask_send(c, a, size, deadline);
+    ensi_ask_send(a, size, deadline);
     return true;
 }
 
-static bool ensi_ask_create(ensign_t *c, ensi_ask_t *a, ensign_slice_t name, const ensi_timer_t *deadline)
+static bool ensi_ask_create(ensi_ask_t *a, ensign_slice_t name, const ensi_timer_t *deadline)
 {
     ensi_pb_topic_t t;
     memset(&t, 0, sizeof t);
     t.name = name;
-    return ensi_ask_message(c, a, "/ensign.v1beta1.Ensign/CreateTopic", ensi_pb_topic_fields, &t, deadline);
+    return ensi_ask_message(a, "/ensign.v1beta1.Ensign/CreateTopic", ensi_pb_topic_fields, &t, deadline);
 }
 
 /* By its name or, where that is empty, by its id. */
-static bool ensi_ask_exists(ensign_t *c, ensi_ask_t *a, ensign_slice_t name, const ensign_ulid_t *id,
+static bool ensi_ask_exists(ensi_ask_t *a, ensign_slice_t name, const ensign_ulid_t *id,
                             const ensi_timer_t *deadline)
 {
     ensi_pb_topic_name_t t;
@@ -9643,15 +10366,15 @@ static bool ensi_ask_exists(ensign_t *c, ensi_ask_t *a, ensign_slice_t name, con
     ensign_ulid_text(*id, text);
     t.name = name;
     if (name.len == 0) t.topic_id = ensign_str(text);
-    return ensi_ask_message(c, a, "/ensign.v1beta1.Ensign/TopicExists", ensi_pb_topic_name_fields, &t,
+    return ensi_ask_message(a, "/ensign.v1beta1.Ensign/TopicExists", ensi_pb_topic_name_fields, &t,
                             deadline);
 }
 
 /* Gives bytes and credit on; for the end of an owner's serve. */
 static void ensi_ask_move_on(ensign_t *c, ensi_ask_t *a)
 {
-    ensi_state_grant(c, &a->k);
-    ensi_h2_resume(&c->h2, &a->k.s);
+    ensi_state_grant(c, &a->call);
+    ensi_h2_resume(&a->call.s);
 }
 
 /* >>pub   may call: util mem env pb id handle link h2 grpc auth topic state ask
@@ -9715,7 +10438,6 @@ static const ensi_move_t ensi_pub_moves[] = {
 };
 
 enum {
-    ENSI_PUB_MESSAGE_MAX = 4194304, /* the server's receive limit, protocol: one whole PublisherRequest */
     ENSI_PUB_IN_FLIGHT_MAX = 16383, ENSI_PUB_LOCAL_ID = 16, ENSI_PUB_TEXTS = 8,
     ENSI_PUB_OPEN_BYTES = 1024,     /* of the send buffer, for open_stream */
     ENSI_PUB_OPEN_ROOM = 1024 - 5,  /* of them for the message */
@@ -9737,16 +10459,16 @@ typedef struct ensi_entry_t {       /* 40 bytes an event */
     uint8_t  given;                 /* its notice was pulled */
 } ensi_entry_t;
 
-typedef struct ensi_nack_text_t { uint64_t count; char text[96]; } ensi_nack_text_t;
+typedef struct ensi_nack_text_t { uint64_t count; char text[120]; } ensi_nack_text_t;
 
 typedef struct ensi_pub_t {
     ensi_handle_t h;                /* first */
-    ensi_grpc_t k;
+    ensi_call_t call;
     ensi_pub_state_t state;
     char *topic;                    /* "" none */
-    bool at_most_once, quiet_acks, closing, drain_asked, unauthenticated;
+    bool at_most_once, quiet_acks, drain_asked;
     bool parked;                    /* the project has no topics: a stream is wanted with the next event */
-    uint32_t buffer_bytes, max_in_flight, ack_timeout_ms;
+    uint32_t buffer_bytes, max_event_bytes, max_reply_bytes, max_in_flight, ack_timeout_ms;
     uint8_t *ring;
     size_t cap, tail;
     ensi_entry_t *entries;
@@ -9757,6 +10479,7 @@ typedef struct ensi_pub_t {
     size_t room_wanted;             /* what was refused with AGAIN; 0: nothing */
     uint64_t nonce, acked, nacked, drain_left;
     ensi_topics_t topics;
+    ensi_topics_t told;             /* the map that an OPEN notice stands for */
     bool ensure_topic;
     bool stale;                     /* there is a topic that `topics` lacks: another stream is wanted */
     bool own_by_id;                 /* `topic` is a ULID: own_id */
@@ -9769,8 +10492,8 @@ typedef struct ensi_pub_t {
     ensi_timer_t ask_timer;         /* for the answer; between two questions that failed */
     uint8_t unknown[ENSI_ID_HASH];  /* a topic that was asked for and is not there; so for unknown_timer */
     ensi_timer_t unknown_timer;
-    ensi_timer_t ack_timer, drain_timer, close_timer, reopen_timer, calm_timer;
-    uint32_t opens, failures;
+    ensi_timer_t ack_timer, drain_timer;
+    ensi_reopen_t reopen;
     ensi_nack_text_t texts[ENSI_PUB_TEXTS];     /* the server's words for the latest nacks */
     ensign_event_t event;           /* of a NACK notice */
 } ensi_pub_t;
@@ -9895,12 +10618,12 @@ static uint8_t *ensi_pub_put_number(uint8_t *p, uint32_t tag, uint64_t v)
     return ensi_pb_put_varint(ensi_pb_put_varint(p, tag << 3), v);
 }
 
-static size_t ensi_pub_bytes_size(uint32_t tag, size_t len)
+static size_t ensi_pub_nonempty_size(uint32_t tag, size_t len)
 {
     return len ? ensi_pb_bytes_size(tag, len) : 0;
 }
 
-static uint8_t *ensi_pub_put_bytes(uint8_t *p, uint32_t tag, ensign_slice_t bytes)
+static uint8_t *ensi_pub_put_nonempty(uint8_t *p, uint32_t tag, ensign_slice_t bytes)
 {
     return bytes.len ? ensi_pb_put_bytes(p, tag, bytes) : p;
 }
@@ -9912,21 +10635,18 @@ static uint64_t ensi_pub_wire(int64_t v)
 
 static size_t ensi_pub_pair_size(const ensign_pair_t *pair)
 {
-    return ensi_pub_bytes_size(1, ensign_str(pair->key).len) +
-           ensi_pub_bytes_size(2, ensign_str(pair->value).len);
+    return ensi_pub_nonempty_size(1, ensign_str(pair->key).len) +
+           ensi_pub_nonempty_size(2, ensign_str(pair->value).len);
 }
 
 static size_t ensi_pub_metadata_size(const ensign_event_t *e)
 {
-    ensi_pb_span_t span;
     ensign_slice_t entry;
     size_t at = 0, size = 0;
-    span.ptr = e->metadata.ptr;
-    span.len = e->metadata.len;
-    while (ensi_pb_span_next(span, ENSI_TAG_METADATA, &at, &entry))
-        size += ensi_pb_bytes_size(ENSI_TAG_METADATA, entry.len);
+    while (ensi_pb_span_next(e->metadata, ENSI_PB_EVENT_METADATA_TAG, &at, &entry))
+        size += ensi_pb_bytes_size(ENSI_PB_EVENT_METADATA_TAG, entry.len);
     for (size_t i = 0; i < e->pair_count; i++)
-        size += ensi_pb_bytes_size(ENSI_TAG_METADATA, ensi_pub_pair_size(&e->pairs[i]));
+        size += ensi_pb_bytes_size(ENSI_PB_EVENT_METADATA_TAG, ensi_pub_pair_size(&e->pairs[i]));
     return size;
 }
 
@@ -9934,19 +10654,19 @@ static ensi_pub_sizes_t ensi_pub_measure(const ensign_event_t *e, ensign_time_t 
 {
     ensi_pub_sizes_t s;
     const ensign_type_t *t = &e->type;
-    s.type = ensi_pub_bytes_size(1, t->name.len) + ensi_pub_number_size(t->major) +
+    s.type = ensi_pub_nonempty_size(1, t->name.len) + ensi_pub_number_size(t->major) +
              ensi_pub_number_size(t->minor) + ensi_pub_number_size(t->patch);
     s.created = ensi_pub_number_size(ensi_pub_wire(created.seconds)) +
                 ensi_pub_number_size(ensi_pub_wire(created.nanos));
     s.metadata = ensi_pub_metadata_size(e);
-    s.event = ensi_pub_bytes_size(ENSI_TAG_DATA, e->data.len) + s.metadata +
-              ensi_pub_number_size(ensi_pub_wire(e->mimetype)) + ensi_pub_bytes_size(ENSI_TAG_TYPE, s.type) +
-              ensi_pub_bytes_size(ENSI_TAG_CREATED, s.created);
-    s.wrapper = ensi_pb_bytes_size(ENSI_TAG_TOPIC_ID, ENSI_TOPIC_ID_BYTES) +
-                ensi_pub_bytes_size(ENSI_TAG_KEY, e->key.len) + ensi_pub_bytes_size(ENSI_TAG_EVENT, s.event) +
-                ensi_pub_bytes_size(ENSI_TAG_ENCRYPTION, e->encryption.len) +
-                ensi_pub_bytes_size(ENSI_TAG_COMPRESSION, e->compression.len) +
-                ensi_pb_bytes_size(ENSI_TAG_LOCAL_ID, ENSI_PUB_LOCAL_ID);
+    s.event = ensi_pub_nonempty_size(ENSI_PB_EVENT_DATA_TAG, e->data.len) + s.metadata +
+              ensi_pub_number_size(ensi_pub_wire(e->mimetype)) + ensi_pub_nonempty_size(ENSI_PB_EVENT_TYPE_TAG, s.type) +
+              ensi_pub_nonempty_size(ENSI_PB_EVENT_CREATED_TAG, s.created);
+    s.wrapper = ensi_pb_bytes_size(ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG, ENSI_TOPIC_ID_BYTES) +
+                ensi_pub_nonempty_size(ENSI_PB_EVENT_WRAPPER_KEY_TAG, e->key.len) + ensi_pub_nonempty_size(ENSI_PB_EVENT_WRAPPER_EVENT_TAG, s.event) +
+                ensi_pub_nonempty_size(ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG, e->encryption.len) +
+                ensi_pub_nonempty_size(ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG, e->compression.len) +
+                ensi_pb_bytes_size(ENSI_PB_EVENT_WRAPPER_LOCAL_ID_TAG, ENSI_PUB_LOCAL_ID);
     s.request = ensi_pb_bytes_size(1, s.wrapper);
     return s;
 }
@@ -9958,17 +10678,14 @@ static uint8_t *ensi_pub_put_head(uint8_t *p, uint32_t tag, size_t len)
 
 static uint8_t *ensi_pub_put_metadata(uint8_t *p, const ensign_event_t *e)
 {
-    ensi_pb_span_t span;
     ensign_slice_t entry;
     size_t at = 0;
-    span.ptr = e->metadata.ptr;
-    span.len = e->metadata.len;
-    while (ensi_pb_span_next(span, ENSI_TAG_METADATA, &at, &entry))
-        p = ensi_pb_put_bytes(p, ENSI_TAG_METADATA, entry);
+    while (ensi_pb_span_next(e->metadata, ENSI_PB_EVENT_METADATA_TAG, &at, &entry))
+        p = ensi_pb_put_bytes(p, ENSI_PB_EVENT_METADATA_TAG, entry);
     for (size_t i = 0; i < e->pair_count; i++) {
-        p = ensi_pub_put_head(p, ENSI_TAG_METADATA, ensi_pub_pair_size(&e->pairs[i]));
-        p = ensi_pub_put_bytes(p, 1, ensign_str(e->pairs[i].key));
-        p = ensi_pub_put_bytes(p, 2, ensign_str(e->pairs[i].value));
+        p = ensi_pub_put_head(p, ENSI_PB_EVENT_METADATA_TAG, ensi_pub_pair_size(&e->pairs[i]));
+        p = ensi_pub_put_nonempty(p, 1, ensign_str(e->pairs[i].key));
+        p = ensi_pub_put_nonempty(p, 2, ensign_str(e->pairs[i].value));
     }
     return p;
 }
@@ -9976,18 +10693,18 @@ static uint8_t *ensi_pub_put_metadata(uint8_t *p, const ensign_event_t *e)
 static uint8_t *ensi_pub_put_event(uint8_t *p, const ensign_event_t *e, const ensi_pub_sizes_t *s,
                                    ensign_time_t created)
 {
-    p = ensi_pub_put_bytes(p, ENSI_TAG_DATA, e->data);
+    p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_DATA_TAG, e->data);
     p = ensi_pub_put_metadata(p, e);
-    p = ensi_pub_put_number(p, ENSI_TAG_MIMETYPE, ensi_pub_wire(e->mimetype));
+    p = ensi_pub_put_number(p, ENSI_PB_EVENT_MIMETYPE_TAG, ensi_pub_wire(e->mimetype));
     if (s->type) {
-        p = ensi_pub_put_head(p, ENSI_TAG_TYPE, s->type);
-        p = ensi_pub_put_bytes(p, 1, e->type.name);
+        p = ensi_pub_put_head(p, ENSI_PB_EVENT_TYPE_TAG, s->type);
+        p = ensi_pub_put_nonempty(p, 1, e->type.name);
         p = ensi_pub_put_number(p, 2, e->type.major);
         p = ensi_pub_put_number(p, 3, e->type.minor);
         p = ensi_pub_put_number(p, 4, e->type.patch);
     }
     if (s->created) {
-        p = ensi_pub_put_head(p, ENSI_TAG_CREATED, s->created);
+        p = ensi_pub_put_head(p, ENSI_PB_EVENT_CREATED_TAG, s->created);
         p = ensi_pub_put_number(p, 1, ensi_pub_wire(created.seconds));
         p = ensi_pub_put_number(p, 2, ensi_pub_wire(created.nanos));
     }
@@ -9999,15 +10716,15 @@ static void ensi_pub_encode(uint8_t *p, const ensign_event_t *e, const ensi_pub_
 {
     ensi_grpc_prefix(p, s->request, false);
     p = ensi_pub_put_head(p + ENSI_GRPC_PREFIX, 1, s->wrapper);
-    p = ensi_pb_put_bytes(p, ENSI_TAG_TOPIC_ID, ensi_slice(e->to.b, ENSI_TOPIC_ID_BYTES));
-    p = ensi_pub_put_bytes(p, ENSI_TAG_KEY, e->key);
+    p = ensi_pb_put_bytes(p, ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG, ensi_slice(e->to_topic_id.b, ENSI_TOPIC_ID_BYTES));
+    p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_WRAPPER_KEY_TAG, e->key);
     if (s->event) {
-        p = ensi_pub_put_head(p, ENSI_TAG_EVENT, s->event);
+        p = ensi_pub_put_head(p, ENSI_PB_EVENT_WRAPPER_EVENT_TAG, s->event);
         p = ensi_pub_put_event(p, e, s, created);
     }
-    p = ensi_pub_put_bytes(p, ENSI_TAG_ENCRYPTION, e->encryption);
-    p = ensi_pub_put_bytes(p, ENSI_TAG_COMPRESSION, e->compression);
-    ensi_pb_put_bytes(p, ENSI_TAG_LOCAL_ID, ensi_slice(local_id, ENSI_PUB_LOCAL_ID));
+    p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG, e->encryption);
+    p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG, e->compression);
+    ensi_pb_put_bytes(p, ENSI_PB_EVENT_WRAPPER_LOCAL_ID_TAG, ensi_slice(local_id, ENSI_PUB_LOCAL_ID));
 }
 
 /* ---- publish */
@@ -10030,40 +10747,34 @@ static bool ensi_pub_no_id(const ensign_ulid_t *id)
     return memcmp(id->b, zero, sizeof zero) == 0;
 }
 
-/* A topic's name begins with a letter, a ULID with a digit: the text tells which it is. */
-static bool ensi_pub_by_id(ensign_slice_t text, ensign_ulid_t *id)
-{
-    return text.len == 26 && text.ptr[0] <= '9' && ensign_ulid_parse(id, text) == ENSIGN_OK;
-}
-
-/* The topic of an event as a name or, in `to`, as an id; an event of the publisher's topic has neither, but
+/* The topic of an event as a name or, in `to_topic_id`, as an id; an event of the publisher's topic has neither, but
  * where that is given by its id. `scratch` holds the event where it has to change. */
 static const ensign_event_t *ensi_pub_address(const ensi_pub_t *p, const ensign_event_t *e,
                                               ensign_event_t *scratch)
 {
     ensign_ulid_t id = p->own_id;
-    bool own = ensign_str(e->topic).len == 0 && ensi_pub_no_id(&e->to) && p->own_by_id;
-    if (!own && !ensi_pub_by_id(ensign_str(e->topic), &id)) return e;
+    bool own = ensign_str(e->topic).len == 0 && ensi_pub_no_id(&e->to_topic_id) && p->own_by_id;
+    if (!own && !ensi_id_of_topic_text(ensign_str(e->topic), &id)) return e;
     *scratch = *e;
     scratch->topic = NULL;
-    scratch->to = id;
+    scratch->to_topic_id = id;
     return scratch;
 }
 
 static int ensi_pub_check(ensign_t *c, const ensi_pub_t *p, const ensign_event_t *e, ensign_slice_t name)
 {
-    if (p->closing)
+    if (p->h.closing)
         return ensi_env_fail(&c->env, ENSIGN_E_STATE, "publish: this publisher is closing; open another one");
     if (name.len > ENSI_TOPIC_NAME_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publish: a topic name of %lu bytes, %d are allowed",
                              (unsigned long)name.len, ENSI_TOPIC_NAME_MAX);
-    if (name.len == 0 && ensi_pub_no_id(&e->to) && p->topic[0] == '\0')
+    if (name.len == 0 && ensi_pub_no_id(&e->to_topic_id) && p->topic[0] == '\0')
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "publish: neither the event (topic, to) nor the publisher's desc names a topic");
-    if (e->data.len > ENSI_PUB_MESSAGE_MAX)
+                             "publish: neither the event (topic, to_topic_id) nor the publisher's desc names a topic");
+    if (e->data.len > p->max_event_bytes)
         return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
-                             "publish: data of %lu bytes; the server takes %d with all that is around it",
-                             (unsigned long)e->data.len, ENSI_PUB_MESSAGE_MAX);
+                             "publish: data of %lu bytes; max_event_bytes allows %lu with all that is around it",
+                             (unsigned long)e->data.len, (unsigned long)p->max_event_bytes);
     return ENSIGN_OK;
 }
 
@@ -10076,53 +10787,13 @@ static void ensi_pub_commit(ensi_pub_t *p, const ensign_event_t *e, size_t at, s
     x->at = (uint32_t)at;
     x->len = (uint32_t)len;
     x->name_len = (uint16_t)name.len;
-    x->own_topic = name.len == 0 && ensi_pub_no_id(&e->to);
+    x->own_topic = name.len == 0 && ensi_pub_no_id(&e->to_topic_id);
     if (name.len) memcpy(p->ring + at + len, name.ptr, name.len);
     p->tail = at + len + name.len;
     p->put++;
-    if (p->state == ENSI_PUB_WAIT || p->k.state == ENSI_GRPC_QUEUED) p->fresh = p->put;
+    if (p->state == ENSI_PUB_WAIT || p->call.state == ENSI_GRPC_QUEUED) p->fresh = p->put;
     p->h.stats.published++;
     p->h.stats.in_flight = (uint32_t)(p->put - p->done);
-}
-
-int ensign_publish(ensign_t *c, ensign_publisher_t handle, const ensign_event_t *e)
-{
-    int rc;
-    ensi_pub_t *p = (ensi_pub_t *)(void *)ensi_state_find(c, handle.id, ENSI_KIND_PUBLISHER, &rc);
-    ensign_event_t scratch;
-    ensign_slice_t name;
-    ensi_pub_sizes_t sizes;
-    ensign_time_t created;
-    uint8_t local_id[ENSI_PUB_LOCAL_ID];
-    size_t len, at;
-
-    if (!p) return rc;
-    e = ensi_pub_address(p, e, &scratch);
-    name = ensign_str(e->topic);
-    rc = ensi_pub_check(c, p, e, name);
-    if (rc != ENSIGN_OK) return rc;
-    created = ensi_pub_created(c, e);
-    sizes = ensi_pub_measure(e, created);
-    if (sizes.request > ENSI_PUB_MESSAGE_MAX)
-        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
-                             "publish: %lu bytes as encoded; the server takes %d",
-                             (unsigned long)sizes.request, ENSI_PUB_MESSAGE_MAX);
-    len = ENSI_GRPC_PREFIX + sizes.request;
-    rc = ensi_pub_reserve(p, &c->env.mem, len + name.len, &at);
-    if (rc == ENSIGN_E_MEMORY) return ensi_env_memory(&c->env, len);
-    if (rc != ENSIGN_OK) {
-        p->room_wanted = len + name.len;
-        p->h.bits &= ~(uint32_t)ENSI_BIT_ROOM; /* of an earlier AGAIN: this event would not fit */
-        ensi_state_ready(c, &p->h, ensi_pub_has(&p->h));
-        return rc;
-    }
-    ensi_put_be64(local_id, p->nonce);
-    ensi_put_be64(local_id + 8, p->put);
-    ensi_pub_encode(p->ring + at, e, &sizes, created, local_id);
-    ensi_pub_commit(p, e, at, len, name);
-    c->env.stats.published++;
-    ensi_state_touch(c, &p->k);
-    return ENSIGN_OK;
 }
 
 /* ---- sending */
@@ -10154,9 +10825,9 @@ static ensign_slice_t ensi_pub_name(const ensi_pub_t *p, const ensi_entry_t *x)
 }
 
 /* nghttp2 asks for bytes: events, whole ones one behind the other, in frames as they fit. */
-static size_t ensi_pub_more(ensi_grpc_t *k, uint8_t *out, size_t cap)
+static size_t ensi_pub_more(ensi_call_t *call, uint8_t *out, size_t cap)
 {
-    ensi_pub_t *p = (ensi_pub_t *)(void *)k->owner;
+    ensi_pub_t *p = (ensi_pub_t *)(void *)call->owner;
     bool idle = p->sent == p->done; /* no whole event waits for its answer */
     size_t n = 0;
     while (n < cap && p->sent < p->resolved) {
@@ -10173,7 +10844,7 @@ static size_t ensi_pub_more(ensi_grpc_t *k, uint8_t *out, size_t cap)
         if (p->partial < x->len) break;
         if (x->state == ENSI_ENTRY_SENT) {
             p->h.stats.resent++;
-            k->env->stats.resent++;
+            call->env->stats.resent++;
         }
         x->state = ENSI_ENTRY_SENT;
         p->partial = 0;
@@ -10194,7 +10865,7 @@ static ensi_entry_t *ensi_pub_answered(ensi_pub_t *p, ensign_slice_t id, uint64_
     *count = ensi_get_be64(id.ptr + 8);
     *bad = *count >= p->sent;
     if (*bad || *count < p->done || ensi_pub_entry(p, *count)->state != ENSI_ENTRY_SENT) return NULL;
-    p->failures = 0;
+    ensi_reopen_used(&p->reopen, &p->h);
     ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
     return ensi_pub_entry(p, *count);
 }
@@ -10236,21 +10907,15 @@ static int ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *na
 
 static int ensi_pub_on_ready(ensign_t *c, ensi_pub_t *p, const ensi_pb_stream_ready_t *ready)
 {
-    ensi_topics_t topics;
+    bool failed;
     if (p->state != ENSI_PUB_OPENING) return ENSIGN_E_PROTOCOL;
-    if (!ensi_topics_same(&p->topics, ready->topics)) {
-        if (!ensi_topics_build(&topics, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
-        ensi_topics_free(&p->topics, &c->env.mem);
-        p->topics = topics;
+    if (ensi_topics_renew(&p->topics, &c->env.mem, ready->topics, &failed))
         ensi_cache_fill(&c->cache, &c->env.mem, &p->topics);
-    }
-    p->stale = false;
-    ensi_pub_move(p, ENSI_PUB_ON_READY);
+    if (failed) return ENSIGN_E_MEMORY;
+    p->stale = p->parked = false;
+    ensi_must(ensi_pub_move(p, ENSI_PUB_ON_READY));
     ensi_timer_stop(&p->ack_timer);
-    if (p->failures) ensi_timer_start(&p->calm_timer, c->links[ENSIGN_LINK_RPC].backoff_max_ms);
-    p->unauthenticated = p->parked = false;
-    p->opens++;
-    if (p->opens > 1) p->h.stats.reconnects++;
+    ensi_reopen_ready(&p->reopen, c, &p->h, &p->call);
     p->h.bits |= ENSI_BIT_OPEN;
     return ENSIGN_OK;
 }
@@ -10268,37 +10933,33 @@ static int ensi_pub_reply(ensign_t *c, ensi_pub_t *p, ensign_slice_t bytes)
 }
 
 /* The next reply cannot be read; `fault` says why. */
-static void ensi_pub_bad_reply(ensign_t *c, ensi_pub_t *p, int status, size_t total)
+static void ensi_pub_bad_reply(ensi_pub_t *p, int code, size_t len)
 {
-    ensign_error_t why = p->k.fault;
-    if (why.code == ENSIGN_E_TOO_LARGE)
-        ensi_fail(&why, why.code, 0,
+    ensign_error_t why = p->call.fault;
+    if (code == ENSIGN_E_TOO_LARGE)
+        ensi_fail(&why, code, 0,
                   "publish: the server sends a reply of %lu bytes, max_reply_bytes allows %lu; raise it: the "
                   "map of all topics comes in one reply",
-                  (unsigned long)(total - ENSI_GRPC_PREFIX),
-                  (unsigned long)(p->k.s.rx.limit - ENSI_GRPC_PREFIX));
-    ensi_state_abort(c, &p->k, status, why.code, why.text);
+                  (unsigned long)len, (unsigned long)p->max_reply_bytes);
+    ensi_grpc_abort(&p->call, ensi_grpc_status_of(code), code, "%s", why.text);
 }
 
 static void ensi_pub_receive(ensign_t *c, ensi_pub_t *p)
 {
-    ensi_rx_t *r = &p->k.s.rx;
-    size_t total;
-    int status = ENSIGN_GRPC_INTERNAL, rc, answer;
-    while ((rc = ensi_grpc_look(&p->k, r, &total, &status)) == ENSIGN_OK) {
-        answer = ensi_pub_reply(
-            c, p, ensi_slice(r->ptr + r->start + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX));
-        r->lent = total;
-        ensi_rx_release(r, &c->env.mem);
+    ensign_slice_t bytes;
+    int rc, answer;
+    while ((rc = ensi_msg_peek(&p->call, &bytes)) == ENSIGN_OK) {
+        answer = ensi_pub_reply(c, p, bytes);
+        ensi_msg_drop(&p->call);
         if (answer == ENSIGN_OK) continue;
-        ensi_state_abort(c, &p->k, ENSIGN_GRPC_INTERNAL, answer,
-                         answer == ENSIGN_E_MEMORY
-                             ? "memory: none for the map of topics; free some or raise memory_limit"
-                             : "publish: the server answers an event that was not sent on this stream, or "
-                               "sends no valid reply");
+        ensi_grpc_abort(&p->call, ENSIGN_GRPC_INTERNAL, answer, "%s",
+                        answer == ENSIGN_E_MEMORY
+                            ? "memory: none for the map of topics; free some or raise memory_limit"
+                            : "publish: the server answers an event that was not sent on this stream, or "
+                              "sends no valid reply");
         return;
     }
-    if (rc < 0) ensi_pub_bad_reply(c, p, status, total);
+    if (rc < 0) ensi_pub_bad_reply(p, rc, bytes.len);
 }
 
 /* ---- topics: an event's id from the map; what the map lacks is asked for */
@@ -10312,13 +10973,20 @@ static void ensi_pub_refuse(ensign_t *c, ensi_pub_t *p, int code, const char *te
     p->ask_failures = 0;
 }
 
-static void ensi_pub_drop_ask(ensign_t *c, ensi_pub_t *p)
+static void ensi_pub_drop_ask(ensi_pub_t *p)
 {
     if (p->asking)
-        ensi_state_abort(c, &p->ask->k, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED,
-                         "publish: asked for no more");
+        ensi_grpc_abort(&p->ask->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "publish: asked for no more");
     p->asking = false;
     ensi_timer_stop(&p->ask_timer);
+}
+
+/* The next question is asked after a backoff. */
+static void ensi_pub_ask_in(ensign_t *c, ensi_pub_t *p, uint32_t failures)
+{
+    const ensi_link_t *l = c->conn.link;
+    ensi_timer_start(&p->ask_timer,
+                     ensi_link_backoff(&c->env.rng, failures, l->backoff_min_ms, l->backoff_max_ms));
 }
 
 /* The question failed for a reason that may pass. True: the event is given up. */
@@ -10329,7 +10997,7 @@ static bool ensi_pub_ask_later(ensign_t *c, ensi_pub_t *p, const char *why)
         ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, why);
         return true;
     }
-    ensi_state_reopen_in(&p->ask_timer, c, p->ask_failures);
+    ensi_pub_ask_in(c, p, p->ask_failures);
     return false;
 }
 
@@ -10344,8 +11012,8 @@ static bool ensi_pub_ask(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, const 
 {
     ensi_ask_t *a = ensi_ask_open(c, &p->ask, &p->h);
     ensi_timer_start(&p->ask_timer, c->request_timeout_ms);
-    p->asking = a && (ensi_pub_makes(p) ? ensi_ask_create(c, a, name, &p->ask_timer)
-                                        : ensi_ask_exists(c, a, name, id, &p->ask_timer));
+    p->asking = a && (ensi_pub_makes(p) ? ensi_ask_create(a, name, &p->ask_timer)
+                                        : ensi_ask_exists(a, name, id, &p->ask_timer));
     return !p->asking && ensi_pub_ask_later(c, p, "no memory to ask for the topic");
 }
 
@@ -10426,22 +11094,22 @@ static bool ensi_pub_resolve_one(ensign_t *c, ensi_pub_t *p)
  * nothing of the topic, and does not count. */
 static void ensi_pub_unheard(ensign_t *c, ensi_pub_t *p)
 {
-    const ensi_grpc_t *k = &p->ask->k;
-    if (k->s.lost || ensi_state_fault(c)) {
-        ensi_state_reopen_in(&p->ask_timer, c, 1);
+    const ensi_call_t *call = &p->ask->call;
+    if (call->s.lost || ensi_state_fault(c)) {
+        ensi_pub_ask_in(c, p, 1);
         return;
     }
-    switch (k->from_server ? k->end_status : ENSIGN_GRPC_UNAVAILABLE) {
+    switch (call->from_server ? call->end_status : ENSIGN_GRPC_UNAVAILABLE) {
     case ENSIGN_GRPC_ALREADY_EXISTS: p->stale = true; break;
     case ENSIGN_GRPC_PERMISSION_DENIED:
-        if (ensi_pub_makes(p)) ensi_pub_refuse(c, p, ENSIGN_NACK_PERMISSION_DENIED, k->fault.text);
+        if (ensi_pub_makes(p)) ensi_pub_refuse(c, p, ENSIGN_NACK_PERMISSION_DENIED, call->fault.text);
         else p->stale = true; /* this key may not look; the next stream's map tells */
         break;
     case ENSIGN_GRPC_INVALID_ARGUMENT:
     case ENSIGN_GRPC_NOT_FOUND:
     case ENSIGN_GRPC_FAILED_PRECONDITION:
-    case ENSIGN_GRPC_UNIMPLEMENTED: ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, k->fault.text); break;
-    default: (void)ensi_pub_ask_later(c, p, k->fault.text); break;
+    case ENSIGN_GRPC_UNIMPLEMENTED: ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, call->fault.text); break;
+    default: (void)ensi_pub_ask_later(c, p, call->fault.text); break;
     }
 }
 
@@ -10486,21 +11154,17 @@ static int ensi_pub_queue(ensign_t *c, ensi_pub_t *p)
     ensi_pb_publisher_request_t request;
     uint8_t *out;
     size_t len;
-    int rc;
     memset(&request, 0, sizeof request);
     request.has_open_stream = true;
     request.open_stream.client_id = ensign_str(c->stream_name);
-    p->k.out.end = p->k.sent = 0;
-    p->k.half_closed = false;
-    p->k.s.rx.start = p->k.s.rx.end = p->k.s.rx.skip = 0;
-    rc = ensi_grpc_reserve(&p->k, ENSI_PUB_OPEN_ROOM, &out);
-    if (rc != ENSIGN_OK ||
+    ensi_call_rewind(&p->call);
+    if (ensi_call_restart(&p->call, ENSI_PUB_OPEN_ROOM, &out) != ENSIGN_OK ||
         !ensi_pb_encode(ensi_pb_publisher_request_fields, &request, out, ENSI_PUB_OPEN_ROOM, &len))
         return ENSIGN_E_MEMORY;
-    ensi_grpc_commit(&p->k, len, 0);
-    ensi_grpc_queue(&c->queue, &p->k);
+    ensi_grpc_commit(&p->call, len, 0);
+    ensi_grpc_queue(&p->call);
     p->fresh = p->put;
-    ensi_pub_move(p, ENSI_PUB_ON_OPEN);
+    ensi_must(ensi_pub_move(p, ENSI_PUB_ON_OPEN));
     return ENSIGN_OK;
 }
 
@@ -10531,91 +11195,68 @@ static void ensi_pub_nack_rest(ensign_t *c, ensi_pub_t *p, int unsent_code)
 static void ensi_pub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why)
 {
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
-    ensi_state_abort(c, &p->k, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "publish: closed");
-    ensi_pub_move(p, ENSI_PUB_ON_END);
+    ensi_grpc_abort(&p->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "publish: closed");
+    ensi_must(ensi_pub_move(p, ENSI_PUB_ON_END));
     ensi_timer_stop(&p->ack_timer);
-    ensi_timer_stop(&p->close_timer);
-    ensi_timer_stop(&p->reopen_timer);
-    ensi_timer_stop(&p->calm_timer);
+    ensi_reopen_stop(&p->reopen, h);
     ensi_timer_stop(&p->unknown_timer);
-    ensi_pub_drop_ask(c, p);
+    ensi_pub_drop_ask(p);
     p->room_wanted = 0;
     ensi_pub_nack_rest(c, p, ENSIGN_NACK_NOT_SENT);
     ensi_state_end(c, &p->h, why);
-}
-
-/* Is this ending of a stream final? Wrong permissions, a limit and the like do not change by themselves. */
-static bool ensi_pub_is_final(const ensi_grpc_t *k, bool opened, bool again)
-{
-    if (k->fault.code == ENSIGN_E_TOO_LARGE && !opened) return true; /* the map of topics */
-    switch (k->end_status) {
-    case ENSIGN_GRPC_PERMISSION_DENIED:
-    case ENSIGN_GRPC_UNIMPLEMENTED: return k->from_server;
-    case ENSIGN_GRPC_UNAUTHENTICATED: return k->from_server && again;
-    case ENSIGN_GRPC_NOT_FOUND:
-    case ENSIGN_GRPC_INVALID_ARGUMENT:
-    case ENSIGN_GRPC_FAILED_PRECONDITION: return k->from_server && !opened;
-    default: return false;
-    }
-}
-
-/* Did the stream itself fail? A lost connection has a backoff of its own, and GOAWAY is no failure. */
-static bool ensi_pub_failed(const ensi_grpc_t *k)
-{
-    return !k->s.lost && k->fault.code != ENSIGN_E_GOAWAY;
 }
 
 /* The project has no topics, so the server opens no stream: what waits is nacked, or its topics are made; the
  * next event asks again. */
 static void ensi_pub_park(ensign_t *c, ensi_pub_t *p)
 {
-    ensi_pub_move(p, ENSI_PUB_ON_LOST);
+    ensign_error_t why;
+    ensi_must(ensi_pub_move(p, ENSI_PUB_ON_LOST));
     ensi_pub_rewind(c, p);
     ensi_topics_free(&p->topics, &c->env.mem);
     p->resolved = p->done;
     p->stale = false;
     if (!p->ensure_topic) ensi_pub_nack_rest(c, p, ENSIGN_NACK_TOPIC_UNKNOWN);
-    p->failures = 0;
-    p->unauthenticated = false; /* it looks at the token first */
+    ensi_reopen_used(&p->reopen, &p->h);
+    p->call.refused = false; /* it looks at the token first */
     p->parked = true;
+    ensi_fail(&why, ENSIGN_E_UNKNOWN_TOPIC, 0,
+              "publish: the project has no topics, so the server opens no stream; create one, or set ensure_topic: "
+              "the next event asks again");
+    ensi_state_waits(c, &p->h, &why);
 }
 
 static void ensi_pub_stream_ended(ensign_t *c, ensi_pub_t *p)
 {
-    bool opened = p->state != ENSI_PUB_OPENING, half = p->state == ENSI_PUB_HALF;
-    ensi_timer_stop(&p->calm_timer);
-    ensi_pub_drop_ask(c, p);
-    if (p->k.end_status == ENSIGN_GRPC_FAILED_PRECONDITION && !opened && p->k.from_server) {
+    bool opened = p->reopen.standing, half = p->state == ENSI_PUB_HALF, again;
+    ensi_pub_drop_ask(p);
+    if (p->call.end_status == ENSIGN_GRPC_FAILED_PRECONDITION && !opened && p->call.from_server) {
         ensi_pub_park(c, p);
         return;
     }
-    if (!half && ensi_pub_is_final(&p->k, opened, p->unauthenticated)) {
-        ensi_pub_finish(c, &p->h, &p->k.fault);
+    again = ensi_state_token_again(c, &p->call);
+    if (!half && ensi_reopen_final(&p->reopen, &p->call, again)) {
+        ensi_pub_finish(c, &p->h, &p->call.fault);
         return;
     }
-    if (p->k.end_status == ENSIGN_GRPC_UNAUTHENTICATED) {
-        p->unauthenticated = true;
-        ensi_state_reject(c, &p->k);
-    }
-    ensi_pub_move(p, ENSI_PUB_ON_LOST);
+    ensi_must(ensi_pub_move(p, ENSI_PUB_ON_LOST));
     ensi_pub_rewind(c, p);
-    if (!half && ensi_pub_failed(&p->k)) p->failures++;
-    ensi_state_reopen_in(&p->reopen_timer, c, p->failures);
+    ensi_reopen_lost(&p->reopen, c, &p->h, &p->call, half);
 }
 
 /* Half-close, when nothing is in flight: the server forgets the acks that it owes when the client does. */
 static void ensi_pub_half_close(ensi_pub_t *p)
 {
     bool idle = p->partial == 0 && (p->state == ENSI_PUB_DRAINING ? p->done == p->sent : p->done == p->put);
-    if (!idle || (p->state == ENSI_PUB_READY && !p->closing)) return;
-    if (ensi_pub_move(p, ENSI_PUB_ON_HALF)) p->k.half_closed = true;
+    if (!idle || (p->state == ENSI_PUB_READY && !p->h.closing)) return;
+    if (ensi_pub_move(p, ENSI_PUB_ON_HALF)) p->call.half_closed = true;
 }
 
 /* Lets ack_timer run while the server owes something. */
 static void ensi_pub_watch(ensi_pub_t *p)
 {
     bool owes = p->state == ENSI_PUB_HALF;
-    if (p->state == ENSI_PUB_OPENING) owes = p->k.s.headers_sent;
+    if (p->state == ENSI_PUB_OPENING) owes = p->call.s.headers_sent;
     if (p->state == ENSI_PUB_READY) owes = p->done < p->resolved;
     if (p->state == ENSI_PUB_DRAINING) owes = p->done < p->sent || p->partial > 0;
     if (!owes) ensi_timer_stop(&p->ack_timer);
@@ -10632,36 +11273,46 @@ static bool ensi_pub_wants_stream(const ensi_pub_t *p)
 /* Without a stream: one is wanted, or the last event was answered and the publisher is closing. */
 static void ensi_pub_reopen(ensign_t *c, ensi_pub_t *p)
 {
-    if (p->closing && p->done == p->put) {
+    if (p->h.closing && p->done == p->put) {
         ensi_pub_finish(c, &p->h, NULL);
-    } else if (p->state == ENSI_PUB_WAIT && p->reopen_timer.state == ENSI_TIMER_OFF &&
+    } else if (p->state == ENSI_PUB_WAIT && p->reopen.timer.state == ENSI_TIMER_OFF &&
                ensi_pub_wants_stream(p) && ensi_pub_queue(c, p) != ENSIGN_OK) {
-        ensi_state_reopen_in(&p->reopen_timer, c, ++p->failures);
+        ensi_reopen_later(&p->reopen, c, &p->h, "memory: none to open a stream for a publisher; free some");
     }
+}
+
+/* What is always true; for assertions. */
+static ENSI_UNUSED bool ensi_pub_holds(const ensi_pub_t *p)
+{
+    return p->pulled <= p->done && p->done <= p->sent && p->sent <= p->resolved && p->resolved <= p->put &&
+           p->freed <= p->done && p->put - p->done <= p->max_in_flight && p->tail <= p->cap &&
+           (p->state != ENSI_PUB_ENDED || p->done == p->put) && ensi_grpc_holds(&p->call);
 }
 
 /* Facts, events or a close have come. */
 static void ensi_pub_serve(ensign_t *c, ensi_handle_t *h)
 {
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
+    ensi_call_t *call = &p->call;
     if (p->state != ENSI_PUB_ENDED) {
         ensi_pub_receive(c, p);
         if (p->state == ENSI_PUB_READY) ensi_pub_resolve(c, p);
         ensi_pub_advance(p);
-        if (p->state != ENSI_PUB_WAIT && p->k.state == ENSI_GRPC_ENDED) ensi_pub_stream_ended(c, p);
+        if (p->state != ENSI_PUB_WAIT && call->state == ENSI_GRPC_ENDED) ensi_pub_stream_ended(c, p);
         if (p->state == ENSI_PUB_WAIT && p->parked && p->ensure_topic) {
             ensi_pub_resolve(c, p);
             ensi_pub_advance(p);
         }
         if (p->state == ENSI_PUB_WAIT || p->state == ENSI_PUB_OPENING) ensi_pub_reopen(c, p);
-        if (p->state == ENSI_PUB_READY && (c->h2.draining || p->stale)) ensi_pub_move(p, ENSI_PUB_ON_DRAIN);
+        if (p->state == ENSI_PUB_READY && (ensi_h2_leaves(&call->s) || p->stale))
+            ensi_must(ensi_pub_move(p, ENSI_PUB_ON_DRAIN));
         ensi_pub_half_close(p);
         ensi_pub_watch(p);
-        if (p->k.half_closed || p->k.sent < p->k.out.end || p->sent < p->resolved)
-            ensi_h2_resume(&c->h2, &p->k.s);
-        ensi_state_grant(c, &p->k);
+        if (call->half_closed || call->sent < call->out.end || p->sent < p->resolved) ensi_h2_resume(&call->s);
+        ensi_state_grant(c, call);
         if (p->ask) ensi_ask_move_on(c, p->ask);
     }
+    ENSIGN_ASSERT(ensi_pub_holds(p));
     ensi_state_ready(c, &p->h, ensi_pub_has(&p->h));
 }
 
@@ -10669,19 +11320,18 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
 {
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     uint64_t now = c->env.now_ms;
-    if (ensi_timer_due(&p->reopen_timer, now)) ensi_state_touch(c, &p->k);
-    if (ensi_timer_due(&p->calm_timer, now)) p->failures = 0;
+    if (ensi_reopen_tick(&p->reopen, c, h)) ensi_state_touch(c, &p->call);
     (void)ensi_timer_due(&p->unknown_timer, now);
     if (ensi_timer_due(&p->ask_timer, now)) {
         if (p->asking)
-            ensi_state_abort(c, &p->ask->k, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
-                             "publish: no answer to a question for the topic within request_timeout_ms");
-        ensi_state_touch(c, &p->k);
+            ensi_grpc_abort(&p->ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
+                            "publish: no answer to a question for the topic within request_timeout_ms");
+        ensi_state_touch(c, &p->call);
     }
     if (ensi_timer_due(&p->ack_timer, now)) {
-        ensi_state_abort(c, &p->k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_STALLED,
-                         "publish: no answer within ack_timeout_ms; the stream is opened again");
-        ensi_state_touch(c, &p->k);
+        ensi_grpc_abort(&p->call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_STALLED,
+                        "publish: no answer within ack_timeout_ms; the stream is opened again");
+        ensi_state_touch(c, &p->call);
     }
     if (ensi_timer_due(&p->drain_timer, now) && p->drain_asked) {
         p->drain_asked = false;
@@ -10689,29 +11339,48 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
         p->h.bits |= ENSI_BIT_DRAINED;
         ensi_state_ready(c, &p->h, true);
     }
-    if (ensi_timer_due(&p->close_timer, now)) {
-        ensi_pub_finish(c, &p->h, NULL);
-        ensi_state_ready(c, &p->h, ensi_pub_has(&p->h));
+    if (ensi_timer_due(&h->give_up, now) && ensi_reopen_gives_up(&p->reopen, c, h)) {
+        ensi_pub_finish(c, h, &h->fault);
+        ensi_state_ready(c, h, true);
     }
 }
 
-static uint32_t ensi_pub_left(const ensi_handle_t *h, uint64_t now_ms)
+static uint64_t ensi_pub_due(const ensi_handle_t *h)
 {
     const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
-    const ensi_timer_t *const timers[] = { &p->ack_timer,    &p->drain_timer, &p->close_timer,
-                                           &p->reopen_timer, &p->calm_timer,  &p->ask_timer,
-                                           &p->unknown_timer };
-    uint32_t left = ENSIGN_FOREVER;
-    for (size_t i = 0; i < ENSI_COUNT(timers); i++) {
-        uint32_t t = ensi_timer_wait(timers[i], now_ms);
-        if (t < left) left = t;
-    }
-    return left;
+    const ensi_timer_t *const timers[] = { &p->ack_timer,    &p->drain_timer, &p->reopen.timer, &p->reopen.calm,
+                                           &p->ask_timer,    &p->unknown_timer };
+    return ensi_timer_first(timers, ENSI_COUNT(timers));
 }
 
-static ensi_grpc_t *ensi_pub_call(ensi_handle_t *h)
+static ensi_call_t *ensi_pub_call(ensi_handle_t *h)
 {
-    return &((ensi_pub_t *)(void *)h)->k;
+    return &((ensi_pub_t *)(void *)h)->call;
+}
+
+/* A parked publisher wants a stream with its next event. */
+static uint32_t ensi_pub_retry(const ensign_t *c, const ensi_handle_t *h, uint32_t *failures)
+{
+    const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
+    uint32_t left = ensi_timer_left(&p->reopen.timer, c->env.now_ms);
+    *failures = p->reopen.failures;
+    if (p->parked) return ENSIGN_FOREVER;
+    return left == ENSIGN_FOREVER ? 0 : left;
+}
+
+static void ensi_pub_close(ensign_t *c, ensi_handle_t *h)
+{
+    ensi_pub_t *p = (ensi_pub_t *)(void *)h;
+    p->room_wanted = 0;
+    ensi_state_touch(c, &p->call);
+}
+
+static bool ensi_pub_open_next(const ensi_handle_t *h, int which, size_t *at, ensign_slice_t *name,
+                               ensign_ulid_t *id)
+{
+    const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
+    if (which == ENSIGN_OPEN_TOPICS) return ensi_topics_next(&p->told, at, name, id);
+    return (*at)++ == 0 && p->topic[0] && ensi_topics_lacks(&p->told, ensign_str(p->topic), name, id);
 }
 
 /* ---- notices */
@@ -10727,16 +11396,17 @@ static void ensi_pub_read_back(ensi_pub_t *p, const ensi_entry_t *x)
         return;
     ensi_event_of(&p->event, &request.event,
                   ensi_slice(p->ring + x->at + ENSI_GRPC_PREFIX, x->len - ENSI_GRPC_PREFIX), false);
-    p->event.to = p->event.topic_id;
+    p->event.to_topic_id = p->event.topic_id;
     p->event.topic_name = ensi_pub_name(p, x);
 }
 
+/* What stands behind an event that was not sent, or not answered: the publisher's end. Words of ours are left out
+ * then: that it can be published again is no help where the key was refused. */
 static ensign_notice_t *ensi_pub_nack_notice(ensi_pub_t *p, const ensi_entry_t *x, uint64_t count)
 {
     const ensi_nack_text_t *t = &p->texts[count % ENSI_PUB_TEXTS];
     bool ours = x->code == ENSIGN_NACK_NOT_SENT || x->code == ENSIGN_NACK_OUTCOME_UNKNOWN;
-    const char *words = !ours && t->count == count && t->text[0] ? t->text : ensi_id_nack_text(x->code);
-    const char *why = ours ? p->h.end_error.text : "";
+    const char *words = ensi_id_nack_text(x->code);
     ensign_notice_t *n = ensi_notice_new(&p->h, ENSIGN_NOTICE_NACK);
     ensign_slice_t topic;
 
@@ -10747,9 +11417,10 @@ static ensign_notice_t *ensi_pub_nack_notice(ensi_pub_t *p, const ensi_entry_t *
     n->as.nack.code = x->code;
     n->as.nack.stored = x->code == ENSIGN_NACK_OUTCOME_UNKNOWN ? ENSIGN_STORED_MAYBE : ENSIGN_STORED_NO;
     n->as.nack.event = &p->event;
-    ensi_fail(&p->h.error, ENSIGN_E_NACK, x->code, "publish: %s: %s (topic %.*s)%s%.60s",
-              ensign_nack_name(x->code), words, ensi_slice_show(topic), (const char *)topic.ptr,
-              why[0] ? "; " : "", why);
+    if (ours && p->h.fault.code) words = p->h.fault.text;
+    else if (!ours && t->count == count && t->text[0]) words = t->text;
+    ensi_fail(&p->h.error, ENSIGN_E_NACK, x->code, "publish: %s: %s (topic %.*s)", ensign_nack_name(x->code), words,
+              (int)ensi_min(topic.len, 40), (const char *)topic.ptr);
     n->error = &p->h.error;
     return n;
 }
@@ -10781,17 +11452,25 @@ static ensign_notice_t *ensi_pub_answer(ensi_pub_t *p)
     return n;
 }
 
+/* The OPEN notice, if it is pending. The map stands until the next pull. */
+static ensign_notice_t *ensi_pub_pull_open(ensi_pub_t *p)
+{
+    ensign_notice_t *n = ensi_notice_bit(&p->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN);
+    if (!n) return NULL;
+    p->told = ensi_topics_share(&p->topics);
+    ensi_state_count_open(&p->h, n, p->reopen.opens, ensi_pub_open_next);
+    return n;
+}
+
 static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_handle_t *h)
 {
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     ensign_notice_t *n;
-    (void)c;
     p->lent = UINT64_MAX;
+    ensi_topics_free(&p->told, &c->env.mem);
     ensi_pub_advance(p);
-    if ((n = ensi_notice_bit(&p->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
-        n->as.open.times = p->opens;
-        return n;
-    }
+    if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
+    if ((n = ensi_pub_pull_open(p)) != NULL) return n;
     if ((n = ensi_notice_bit(&p->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM)) != NULL) return n;
     if (p->pulled < p->done || p->early > 0) {
         n = ensi_pub_answer(p);
@@ -10805,8 +11484,8 @@ static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_handle_t *h)
         return n;
     }
     if (!(p->h.bits & ENSI_BIT_END)) return NULL;
-    n = ensi_state_end_notice(&p->h);
-    if (n->error) ensi_grpc_end_notice(&p->k, n, 0);
+    n = ensi_state_end_notice(&p->h, ENSIGN_NOTICE_END);
+    if (n->error) ensi_grpc_end_notice(&p->call, n, 0);
     n->as.end.count = p->acked;
     return n;
 }
@@ -10817,19 +11496,26 @@ static void ensi_pub_free(ensign_t *c, ensi_handle_t *h)
 {
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
-    ensi_state_free_call(c, &p->k);
+    ensi_state_free_call(&p->call);
     ensi_ask_free(c, p->ask);
     ensi_topics_free(&p->topics, m);
+    ensi_topics_free(&p->told, m);
     ensi_mem_free(m, p->ring);
     ensi_mem_free(m, p->entries);
     ensi_mem_free(m, p->topic);
     ensi_mem_free(m, p);
 }
 
+static const ensi_kind_t ensi_pub_kind = {
+    "publisher", true, ensi_pub_has, ensi_pub_pull, ensi_pub_serve, ensi_pub_tick, ensi_pub_due, ensi_pub_call,
+    ensi_pub_close, NULL, ensi_pub_finish, ensi_pub_free, ensi_pub_retry, ensi_pub_open_next
+};
+
 static ensign_publisher_desc_t ensi_pub_defaults(const ensign_publisher_desc_t *d)
 {
     ensign_publisher_desc_t x = *d;
     x.buffer_bytes = ensi_or(d->buffer_bytes, 1024 * 1024);
+    x.max_event_bytes = ensi_or(d->max_event_bytes, ENSI_SERVER_MESSAGE_MAX);
     x.window_bytes = ensi_or(d->window_bytes, 64 * 1024);
     x.max_reply_bytes = ensi_or(d->max_reply_bytes, 1024 * 1024);
     x.max_in_flight = ensi_or(d->max_in_flight, 8192);
@@ -10840,8 +11526,7 @@ static ensign_publisher_desc_t ensi_pub_defaults(const ensign_publisher_desc_t *
 size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d)
 {
     ensign_publisher_desc_t x = ensi_pub_defaults(d);
-    size_t ring =
-        ensi_max(x.buffer_bytes, (size_t)ENSI_PUB_MESSAGE_MAX + ENSI_TOPIC_NAME_MAX + ENSI_GRPC_PREFIX);
+    size_t ring = ensi_max(x.buffer_bytes, (size_t)x.max_event_bytes + ENSI_TOPIC_NAME_MAX + ENSI_GRPC_PREFIX);
     size_t reply = ensi_max(x.window_bytes, x.max_reply_bytes);
     /* the map of topics and its orders take at most twice the reply, twice while one replaces another;
      * 8 KiB each for metadata and nghttp2 */
@@ -10857,6 +11542,10 @@ static int ensi_pub_check_desc(ensign_t *c, const ensign_publisher_desc_t *x)
     if (ensign_str(x->topic).len > ENSI_TOPIC_NAME_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publisher: topic name of %lu bytes, %d are allowed",
                              (unsigned long)strlen(x->topic), ENSI_TOPIC_NAME_MAX);
+    if (x->max_event_bytes < 1024 || x->max_event_bytes > ENSI_SERVER_MESSAGE_MAX)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "publisher: max_event_bytes is %lu, 1024 to %d are allowed: the server takes no more",
+                             (unsigned long)x->max_event_bytes, ENSI_SERVER_MESSAGE_MAX);
     if (x->max_in_flight > ENSI_PUB_IN_FLIGHT_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "publisher: max_in_flight is %lu, at most %d: the server drops acks beyond",
@@ -10887,58 +11576,90 @@ ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_des
     o.out_min = ENSI_PUB_OPEN_BYTES;
     o.max_send = ENSI_PUB_OPEN_BYTES;
     o.max_meta = 8192;
+    o.limit_name = "max_reply_bytes";
     o.deadline_ms = ENSIGN_FOREVER;
     p = (ensi_pub_t *)ensi_mem_zero(&c->env.mem, sizeof *p);
-    if (p) p->k.env = &c->env;
+    if (p) p->call.env = &c->env;
     if (p) p->topic = ensi_mem_text(&c->env.mem, x.topic);
-    if (!p || !p->topic || ensi_grpc_init(&p->k, &c->env, &p->h, &o) != ENSIGN_OK) {
+    if (!p || !p->topic || ensi_grpc_init(&p->call, &c->env, &c->calls, &p->h, &o) != ENSIGN_OK) {
         ensi_env_memory(&c->env, sizeof *p);
         if (p) ensi_pub_free(c, &p->h);
         return none;
     }
-    p->k.more = ensi_pub_more;
-    p->k.wait_for_ready = true;
+    p->call.more = ensi_pub_more;
+    p->call.wait_for_ready = true;
     p->at_most_once = x.at_most_once;
     p->ensure_topic = x.ensure_topic;
-    p->own_by_id = ensi_pub_by_id(ensign_str(p->topic), &p->own_id);
+    p->own_by_id = ensi_id_of_topic_text(ensign_str(p->topic), &p->own_id);
     p->quiet_acks = x.quiet_acks;
     p->buffer_bytes = x.buffer_bytes;
+    p->max_event_bytes = x.max_event_bytes;
+    p->max_reply_bytes = x.max_reply_bytes;
     p->max_in_flight = x.max_in_flight;
     p->ack_timeout_ms = x.ack_timeout_ms;
     p->nonce = ensi_rng_next(&c->env.rng);
     p->lent = UINT64_MAX;
     for (size_t i = 0; i < ENSI_PUB_TEXTS; i++) p->texts[i].count = UINT64_MAX;
-    ensi_handle_add(&c->handles, &p->h, ENSI_KIND_PUBLISHER, x.user);
-    ensi_state_touch(c, &p->k);
+    ensi_handle_add(&c->handles, &p->h, &ensi_pub_kind, x.user);
+    ensi_state_touch(c, &p->call);
     none.id = p->h.id;
     return none;
+}
+
+int ensign_publish(ensign_t *c, ensign_publisher_t handle, const ensign_event_t *e)
+{
+    int rc;
+    ensi_pub_t *p = (ensi_pub_t *)(void *)ensi_state_find(c, handle.id, &ensi_pub_kind, &rc);
+    ensign_event_t scratch;
+    ensign_slice_t name;
+    ensi_pub_sizes_t sizes;
+    ensign_time_t created;
+    uint8_t local_id[ENSI_PUB_LOCAL_ID];
+    size_t len, at;
+
+    if (!p) return rc;
+    e = ensi_pub_address(p, e, &scratch);
+    name = ensign_str(e->topic);
+    rc = ensi_pub_check(c, p, e, name);
+    if (rc != ENSIGN_OK) return rc;
+    created = ensi_pub_created(c, e);
+    sizes = ensi_pub_measure(e, created);
+    if (sizes.request > p->max_event_bytes)
+        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
+                             "publish: %lu bytes as encoded; max_event_bytes allows %lu, the server %d",
+                             (unsigned long)sizes.request, (unsigned long)p->max_event_bytes,
+                             ENSI_SERVER_MESSAGE_MAX);
+    len = ENSI_GRPC_PREFIX + sizes.request;
+    rc = ensi_pub_reserve(p, &c->env.mem, len + name.len, &at);
+    if (rc == ENSIGN_E_MEMORY) return ensi_env_memory(&c->env, len);
+    if (rc != ENSIGN_OK) {
+        p->room_wanted = len + name.len;
+        p->h.bits &= ~(uint32_t)ENSI_BIT_ROOM; /* of an earlier AGAIN: this event would not fit */
+        ensi_state_ready(c, &p->h, ensi_pub_has(&p->h));
+        return ensi_env_later(&c->env, rc,
+                              ensi_pub_slot_free(p, p->freed)
+                                  ? "publish: buffer_bytes are full of events that wait for their answers; step, pull "
+                                    "notices, and publish it again at ROOM"
+                                  : "publish: max_in_flight events wait for their answers, or for those to be pulled; "
+                                    "step, pull notices, and publish it again at ROOM");
+    }
+    ensi_put_be64(local_id, p->nonce);
+    ensi_put_be64(local_id + 8, p->put);
+    ensi_pub_encode(p->ring + at, e, &sizes, created, local_id);
+    ensi_pub_commit(p, e, at, len, name);
+    c->env.stats.published++;
+    ensi_state_touch(c, &p->call);
+    return ENSIGN_OK;
 }
 
 int ensign_publisher_drain(ensign_t *c, ensign_publisher_t handle, uint32_t timeout_ms)
 {
     int rc;
-    ensi_pub_t *p = (ensi_pub_t *)(void *)ensi_state_find(c, handle.id, ENSI_KIND_PUBLISHER, &rc);
+    ensi_pub_t *p = (ensi_pub_t *)(void *)ensi_state_find(c, handle.id, &ensi_pub_kind, &rc);
     if (!p) return rc;
     p->drain_asked = true;
     ensi_timer_start(&p->drain_timer, timeout_ms);
-    ensi_state_touch(c, &p->k);
-    return ENSIGN_OK;
-}
-
-static void ensi_pub_close(ensign_t *c, ensi_pub_t *p, uint32_t timeout_ms)
-{
-    p->closing = true;
-    p->room_wanted = 0;
-    ensi_timer_start(&p->close_timer, timeout_ms);
-    ensi_state_touch(c, &p->k);
-}
-
-int ensign_publisher_close(ensign_t *c, ensign_publisher_t handle, uint32_t timeout_ms)
-{
-    int rc;
-    ensi_pub_t *p = (ensi_pub_t *)(void *)ensi_state_find(c, handle.id, ENSI_KIND_PUBLISHER, &rc);
-    if (!p) return rc;
-    ensi_pub_close(c, p, timeout_ms);
+    ensi_state_touch(c, &p->call);
     return ENSIGN_OK;
 }
 
@@ -10991,7 +11712,7 @@ enum {
     ENSI_SUB_EVENT_HEAD = 0x0A,     /* SubscribeReply.event's tag */
     ENSI_SUB_ACK_ROOM = 59,         /* no ack or nack is longer */
     ENSI_SUB_OUT_BYTES = 2048,      /* of the send buffer: batches of acks */
-    ENSI_SUB_OPEN_MAX = ENSI_PUB_MESSAGE_MAX - ENSI_SUB_OUT_BYTES, /* the rest has room beside it */
+    ENSI_SUB_OPEN_MAX = ENSI_SERVER_MESSAGE_MAX - ENSI_SUB_OUT_BYTES, /* the rest has room beside it */
     ENSI_SUB_UNACKED_MAX = 1 << 24, /* the ring's size in bytes must fit a 32-bit size_t */
     ENSI_SUB_RLID = 10
 };
@@ -11000,7 +11721,7 @@ typedef struct ensi_ack_slot_t { uint8_t id[ENSI_SUB_RLID]; uint8_t state; int32
 
 typedef struct ensi_sub_t {
     ensi_handle_t h;                /* first */
-    ensi_grpc_t k;
+    ensi_call_t call;
     ensi_sub_state_t state;
     uint8_t *filter;                /* Subscription's topics, encoded */
     size_t filter_len;
@@ -11015,16 +11736,15 @@ typedef struct ensi_sub_t {
     ensi_timer_t ask_timer;
     size_t scan;
     bool gap_last;                  /* the last record scanned is a gap */
-    bool unauthenticated;
-    uint32_t max_unacked;
+    uint32_t max_event_bytes, max_unacked;
     ensi_ack_slot_t *slots;
     uint64_t given;                 /* events that were given */
     uint64_t fresh_from;            /* older tokens are of an earlier stream */
     uint64_t unsent_from;           /* no unsent ack is older */
     uint32_t unsent;
-    ensi_topics_t topics, old_topics;   /* the old map, while a lent event's name may lie in it */
-    ensi_timer_t reopen_timer, calm_timer;
-    uint32_t opens, failures;
+    ensi_topics_t topics;
+    ensi_topics_t told;             /* the map that the notice which stands points into */
+    ensi_reopen_t reopen;
     ensign_time_t last_committed;   /* of the last event that was given */
     ensign_event_t event;
 } ensi_sub_t;
@@ -11035,12 +11755,6 @@ static bool ensi_sub_move(ensi_sub_t *s, ensi_sub_in_t in)
     if (to < 0) return false;
     s->state = (ensi_sub_state_t)to;
     return true;
-}
-
-static size_t ensi_sub_scan_at(const ensi_sub_t *s)
-{
-    const ensi_rx_t *r = &s->k.s.rx;
-    return r->start + r->lent + s->scan;
 }
 
 /* ---- gaps: records in the buffer */
@@ -11056,20 +11770,18 @@ static void ensi_sub_put_gap(uint8_t *p, int code, uint32_t times)
 /* Puts a gap at the scan position. What lies there, a part of a message, has been given up by the caller. */
 static void ensi_sub_gap(ensign_t *c, ensi_sub_t *s, int code)
 {
-    ensi_rx_t *r = &s->k.s.rx;
-    size_t at = ensi_sub_scan_at(s), size = ENSI_SUB_GAP_BYTES + (size_t)ENSI_GRPC_PREFIX;
+    ensi_rx_t *r = &s->call.s.rx;
+    uint8_t record[ENSI_GRPC_PREFIX + ENSI_SUB_GAP_BYTES];
     if (s->gap_last) {
-        uint8_t *times = r->ptr + at - 4;
+        uint8_t *times = ensi_rx_at(r, s->scan - 4);
         ensi_put_be32(times, ensi_get_be32(times) + 1);
         return;
     }
-    if (!r->ptr) r->ptr = (uint8_t *)ensi_mem_take(&c->env.mem, r->cap);
+    ensi_sub_put_gap(record, code, 1);
     /* no memory at all: the reopened stream's OPEN still tells */
-    if (!r->ptr || at + size > r->cap) return;
-    ensi_sub_put_gap(r->ptr + at, code, 1);
-    s->scan += size;
+    if (!ensi_rx_put(r, &c->env.mem, s->scan, record, sizeof record)) return;
+    s->scan += sizeof record;
     s->gap_last = true;
-    r->end = ensi_max(r->end, at + size);
 }
 
 /* ---- acks */
@@ -11090,39 +11802,6 @@ static bool ensi_sub_token_good(const ensi_sub_t *s, uint64_t token)
     return token > s->fresh_from && token <= s->given && s->given - token < s->max_unacked;
 }
 
-static int ensi_sub_answer(ensign_t *c, ensign_subscription_t handle, uint64_t token, ensi_ack_state_t state,
-                           int code)
-{
-    int rc;
-    ensi_sub_t *s = (ensi_sub_t *)(void *)ensi_state_find(c, handle.id, ENSI_KIND_SUBSCRIPTION, &rc);
-    ensi_ack_slot_t *slot;
-    if (!s) return rc;
-    if (!ensi_sub_token_good(s, token))
-        return ensi_env_fail(&c->env, ENSIGN_E_STALE,
-                             "ack: the token is not one of the last %lu of this stream; ack sooner, or raise "
-                             "max_unacked",
-                             (unsigned long)s->max_unacked);
-    slot = ensi_sub_slot(s, token - 1);
-    if (s->unsent == 0 || token - 1 < s->unsent_from) s->unsent_from = token - 1;
-    if (slot->state == ENSI_ACK_NONE) s->unsent++;
-    slot->state = (uint8_t)state;
-    slot->code = code;
-    if (state == ENSI_ACK_ACK) s->h.stats.acked++;
-    else s->h.stats.nacked++;
-    ensi_state_touch(c, &s->k);
-    return ENSIGN_OK;
-}
-
-int ensign_ack(ensign_t *c, ensign_subscription_t s, uint64_t token)
-{
-    return ensi_sub_answer(c, s, token, ENSI_ACK_ACK, 0);
-}
-
-int ensign_nack(ensign_t *c, ensign_subscription_t s, uint64_t token, int code)
-{
-    return ensi_sub_answer(c, s, token, ENSI_ACK_NACK, code);
-}
-
 static bool ensi_sub_send_ack(ensi_sub_t *s, const ensi_ack_slot_t *slot)
 {
     ensi_pb_subscribe_request_t request;
@@ -11133,9 +11812,9 @@ static bool ensi_sub_send_ack(ensi_sub_t *s, const ensi_ack_slot_t *slot)
     request.has_nack = !request.has_ack;
     request.ack.id = request.nack.id = ensi_slice(slot->id, sizeof slot->id);
     request.nack.code = slot->code;
-    if (ensi_grpc_reserve(&s->k, ENSI_SUB_ACK_ROOM, &out) != ENSIGN_OK) return false;
+    if (ensi_grpc_reserve(&s->call, ENSI_SUB_ACK_ROOM, &out) != ENSIGN_OK) return false;
     if (ensi_pb_encode(ensi_pb_subscribe_request_fields, &request, out, ENSI_SUB_ACK_ROOM, &len))
-        ensi_grpc_commit(&s->k, len, 0);
+        ensi_grpc_commit(&s->call, len, 0);
     return true;
 }
 
@@ -11149,7 +11828,6 @@ static void ensi_sub_send_acks(ensi_sub_t *s)
         slot->state = ENSI_ACK_NONE;
         s->unsent--;
     }
-    s->k.s.watched = s->unsent > 0; /* what is handed over makes room for the rest */
 }
 
 /* Takes the slot of the next event; an ack that could not be sent by now is dropped. 0: no memory. */
@@ -11172,21 +11850,13 @@ static uint64_t ensi_sub_next_token(ensi_mem_t *m, ensi_sub_t *s, const ensign_r
 
 static int ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_ready_t *ready)
 {
-    ensi_topics_t topics;
+    bool failed;
     if (s->state != ENSI_SUB_OPENING) return ENSIGN_E_PROTOCOL;
-    if (!ensi_topics_same(&s->topics, ready->topics)) {
-        if (!ensi_topics_build(&topics, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
-        /* what is lent lies in the older one */
-        if (s->old_topics.block) ensi_topics_free(&s->topics, &c->env.mem);
-        else s->old_topics = s->topics;
-        s->topics = topics;
+    if (ensi_topics_renew(&s->topics, &c->env.mem, ready->topics, &failed))
         ensi_cache_fill(&c->cache, &c->env.mem, &s->topics);
-    }
-    ensi_sub_move(s, ENSI_SUB_ON_READY);
-    s->opens++;
-    if (s->failures) ensi_timer_start(&s->calm_timer, c->links[ENSIGN_LINK_RPC].backoff_max_ms);
-    s->unauthenticated = false;
-    if (s->opens > 1) s->h.stats.reconnects++;
+    if (failed) return ENSIGN_E_MEMORY;
+    ensi_must(ensi_sub_move(s, ENSI_SUB_ON_READY));
+    ensi_reopen_ready(&s->reopen, c, &s->h, &s->call);
     s->h.bits |= ENSI_BIT_OPEN;
     return ENSIGN_OK;
 }
@@ -11200,12 +11870,13 @@ static bool ensi_sub_is_event(const uint8_t *p, size_t len)
     return at && inside == (uint64_t)(end - at);
 }
 
-/* The message at `from`: an event goes to the scan position, anything else is acted on at once. */
+/* The message behind what was scanned, at offset `from` of what waits: an event joins it, anything else is acted
+ * on at once. */
 static int ensi_sub_message(ensign_t *c, ensi_sub_t *s, size_t from, size_t total)
 {
-    ensi_rx_t *r = &s->k.s.rx;
-    const uint8_t *p = r->ptr + from + ENSI_GRPC_PREFIX;
-    size_t len = total - ENSI_GRPC_PREFIX, at = ensi_sub_scan_at(s);
+    ensi_rx_t *r = &s->call.s.rx;
+    const uint8_t *p = ensi_rx_at(r, from + ENSI_GRPC_PREFIX);
+    size_t len = total - ENSI_GRPC_PREFIX;
     if (!ensi_sub_is_event(p, len)) {
         ensi_pb_subscribe_reply_t reply;
         if (!ensi_pb_decode(ensi_pb_subscribe_reply_fields, &reply, p, len)) return ENSIGN_E_PROTOCOL;
@@ -11214,10 +11885,10 @@ static int ensi_sub_message(ensign_t *c, ensi_sub_t *s, size_t from, size_t tota
         /* else an event in an unusual order of fields */
     }
     if (s->state != ENSI_SUB_READY) return ENSIGN_E_PROTOCOL;
-    if (from > at) memmove(r->ptr + at, r->ptr + from, total);
+    if (from > s->scan) memmove(ensi_rx_at(r, s->scan), ensi_rx_at(r, from), total);
     s->scan += total;
     s->gap_last = false;
-    s->failures = 0;
+    ensi_reopen_used(&s->reopen, &s->h);
     return ENSIGN_OK;
 }
 
@@ -11226,7 +11897,7 @@ static int ensi_sub_message(ensign_t *c, ensi_sub_t *s, size_t from, size_t tota
 static int ensi_sub_skip(ensign_t *c, ensi_sub_t *s, size_t rest)
 {
     if (s->state != ENSI_SUB_READY) return ENSIGN_E_TOO_LARGE;
-    s->k.s.rx.skip = rest;
+    ensi_rx_skip(&s->call.s.rx, rest);
     ensi_sub_gap(c, s, ENSIGN_E_TOO_LARGE);
     return ENSIGN_OK;
 }
@@ -11234,22 +11905,19 @@ static int ensi_sub_skip(ensign_t *c, ensi_sub_t *s, size_t rest)
 /* Looks at what has come since: keeps events, acts on all else. OK, or why the stream must end. */
 static int ensi_sub_scan(ensign_t *c, ensi_sub_t *s)
 {
-    ensi_rx_t *r = &s->k.s.rx;
-    size_t from = ensi_sub_scan_at(s), at;
+    ensi_rx_t *r = &s->call.s.rx;
+    size_t from = s->scan;
     int rc = ENSIGN_OK;
-    while (rc == ENSIGN_OK && r->end - from >= ENSI_GRPC_PREFIX) {
-        size_t len = ensi_get_be32(r->ptr + from + 1); /* with the prefix it need not fit 32 bits */
-        size_t here = ensi_min(r->end - from - ENSI_GRPC_PREFIX, len);
-        if (r->ptr[from] != 0) return ENSIGN_E_PROTOCOL;
-        if (len > r->limit - ENSI_GRPC_PREFIX) rc = ensi_sub_skip(c, s, len - here);
+    while (rc == ENSIGN_OK && ensi_rx_waiting(r) - from >= ENSI_GRPC_PREFIX) {
+        size_t len = ensi_get_be32(ensi_rx_at(r, from + 1)); /* with the prefix it need not fit 32 bits */
+        size_t here = ensi_min(ensi_rx_waiting(r) - from - ENSI_GRPC_PREFIX, len);
+        if (*ensi_rx_at(r, from) != 0) return ENSIGN_E_PROTOCOL;
+        if (len > s->max_event_bytes) rc = ensi_sub_skip(c, s, len - here);
         else if (here == len) rc = ensi_sub_message(c, s, from, ENSI_GRPC_PREFIX + len);
         else break;
-        /* a gap can be longer than the part of an event */
-        from = ensi_max(from + ENSI_GRPC_PREFIX + here, ensi_sub_scan_at(s));
+        from = ensi_max(from + ENSI_GRPC_PREFIX + here, s->scan); /* a gap can be longer than the part of an event */
     }
-    at = ensi_sub_scan_at(s);
-    if (from > at) memmove(r->ptr + at, r->ptr + from, r->end - from); /* once for all that was left out */
-    r->end -= from - at;
+    ensi_rx_remove(r, s->scan, from - s->scan); /* once for all that was left out */
     return rc;
 }
 
@@ -11277,21 +11945,18 @@ static int ensi_sub_queue(ensign_t *c, ensi_sub_t *s)
     size_t cap = s->filter_len + s->params_len + strlen(s->query) + strlen(s->group) + ENSI_SUB_OUT_BYTES / 2;
     size_t len;
     uint8_t *out;
-    int rc;
-    s->k.out.end = s->k.sent = 0;
-    rc = ensi_grpc_reserve(&s->k, cap, &out);
-    if (rc != ENSIGN_OK || !ensi_sub_encode_open(c, s, out, cap, &len)) return ENSIGN_E_MEMORY;
-    ensi_grpc_commit(&s->k, len, 0);
-    ensi_grpc_queue(&c->queue, &s->k);
-    ensi_sub_move(s, ENSI_SUB_ON_OPEN);
+    if (ensi_call_restart(&s->call, cap, &out) != ENSIGN_OK || !ensi_sub_encode_open(c, s, out, cap, &len))
+        return ENSIGN_E_MEMORY;
+    ensi_grpc_commit(&s->call, len, 0);
+    ensi_grpc_queue(&s->call);
+    ensi_must(ensi_sub_move(s, ENSI_SUB_ON_OPEN));
     return ENSIGN_OK;
 }
 
-static void ensi_sub_drop_ask(ensign_t *c, ensi_sub_t *s)
+static void ensi_sub_drop_ask(ensi_sub_t *s)
 {
     if (s->asking)
-        ensi_state_abort(c, &s->ask->k, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED,
-                         "subscribe: asked for no more");
+        ensi_grpc_abort(&s->ask->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "subscribe: asked for no more");
     s->asking = false;
     ensi_timer_stop(&s->ask_timer);
 }
@@ -11299,40 +11964,36 @@ static void ensi_sub_drop_ask(ensign_t *c, ensi_sub_t *s)
 static void ensi_sub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
-    ensi_sub_drop_ask(c, s);
-    ensi_state_abort(c, &s->k, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "subscribe: closed");
-    ensi_sub_move(s, ENSI_SUB_ON_END);
-    ensi_timer_stop(&s->reopen_timer);
-    ensi_timer_stop(&s->calm_timer);
+    ensi_sub_drop_ask(s);
+    ensi_grpc_abort(&s->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "subscribe: closed");
+    ensi_rx_truncate(&s->call.s.rx, s->scan);
+    ensi_must(ensi_sub_move(s, ENSI_SUB_ON_END));
+    ensi_reopen_stop(&s->reopen, h);
     ensi_state_end(c, &s->h, why);
 }
 
 /* The stream is gone: its whole events stay, what was cut goes. */
 static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
 {
-    ensi_rx_t *r = &s->k.s.rx;
-    bool opened = s->state == ENSI_SUB_READY;
-    int code = s->k.fault.code ? s->k.fault.code : ENSIGN_E_CLOSED;
-    r->end = ensi_sub_scan_at(s);
-    r->skip = 0;
-    ensi_timer_stop(&s->calm_timer);
-    if (ensi_pub_is_final(&s->k, opened, s->unauthenticated)) {
-        if (s->k.end_status == ENSIGN_GRPC_FAILED_PRECONDITION)
-            ensi_fail(&s->k.fault, ENSIGN_E_UNKNOWN_TOPIC, 0,
+    bool opened = s->reopen.standing, again = ensi_state_token_again(c, &s->call);
+    int code = s->call.fault.code ? s->call.fault.code : ENSIGN_E_CLOSED;
+    ensi_rx_truncate(&s->call.s.rx, s->scan);
+    if (s->h.closing) {
+        ensi_sub_finish(c, &s->h, NULL);
+        return;
+    }
+    if (ensi_reopen_final(&s->reopen, &s->call, again)) {
+        if (s->call.end_status == ENSIGN_GRPC_FAILED_PRECONDITION)
+            ensi_fail(&s->call.fault, ENSIGN_E_UNKNOWN_TOPIC, 0,
                       "subscribe: the project has %s; create one first, or mend the name",
                       s->filter_len ? "none of the topics that are asked for" : "no topics");
-        ensi_sub_finish(c, &s->h, &s->k.fault);
+        ensi_sub_finish(c, &s->h, &s->call.fault);
         return;
     }
     if (opened) ensi_sub_gap(c, s, code);
-    if (s->k.end_status == ENSIGN_GRPC_UNAUTHENTICATED) {
-        s->unauthenticated = true;
-        ensi_state_reject(c, &s->k);
-    }
-    if (ensi_pub_failed(&s->k)) s->failures++;
     ensi_sub_forget_acks(s);
-    ensi_sub_move(s, ENSI_SUB_ON_LOST);
-    ensi_state_reopen_in(&s->reopen_timer, c, s->failures);
+    ensi_must(ensi_sub_move(s, ENSI_SUB_ON_LOST));
+    ensi_reopen_lost(&s->reopen, c, &s->h, &s->call, false);
 }
 
 static bool ensi_sub_has(ensi_handle_t *h)
@@ -11356,39 +12017,34 @@ static const char *ensi_sub_why(int code)
 /* The server's answer to CreateTopic. False: this subscription waits, or has ended. */
 static bool ensi_sub_made(ensign_t *c, ensi_sub_t *s)
 {
-    ensi_grpc_t *k = &s->ask->k;
+    ensi_call_t *ask = &s->ask->call;
     ensign_slice_t bytes;
     int rc = ensi_ask_answer(c, s->ask, &bytes);
     if (rc == ENSIGN_AGAIN) return false;
     s->asking = false;
     ensi_timer_stop(&s->ask_timer);
-    if (rc == ENSIGN_OK || (k->from_server && k->end_status == ENSIGN_GRPC_ALREADY_EXISTS)) {
+    if (rc == ENSIGN_OK || (ask->from_server && ask->end_status == ENSIGN_GRPC_ALREADY_EXISTS)) {
         s->ensure_at = s->ensure_next;
-        s->failures = 0;
+        ensi_reopen_used(&s->reopen, &s->h);
         return true;
     }
-    if (ensi_pub_is_final(k, false, true)) {
-        s->k.end_status = k->end_status; /* END tells of this call */
-        s->k.from_server = k->from_server;
-        s->k.text = k->text;
-        ensi_sub_finish(c, &s->h, &k->fault);
+    if (ensi_reopen_final(&s->reopen, ask, false)) {
+        s->call.end_status = ask->end_status; /* END tells of this call */
+        s->call.from_server = ask->from_server;
+        s->call.text = ask->text;
+        ensi_sub_finish(c, &s->h, &ask->fault);
         return false;
     }
-    s->k.fault = k->fault; /* what END tells when it is given up */
-    if (ensi_pub_failed(k)) s->failures++;
-    ensi_state_reopen_in(&s->reopen_timer, c, s->failures);
+    ensi_reopen_lost(&s->reopen, c, &s->h, ask, false);
     return false;
 }
 
 /* True: every topic is there. */
 static bool ensi_sub_ensure(ensign_t *c, ensi_sub_t *s)
 {
-    ensi_pb_span_t filter;
-    ensign_slice_t name;
+    ensign_slice_t filter = ensi_slice(s->filter, s->filter_len), name;
     ensign_ulid_t id;
     ensi_ask_t *a;
-    filter.ptr = s->filter;
-    filter.len = s->filter_len;
     if (s->asking && !ensi_sub_made(c, s)) return false;
     s->ensure_next = s->ensure_at;
     do { /* one that is given by its id cannot be made */
@@ -11396,66 +12052,124 @@ static bool ensi_sub_ensure(ensign_t *c, ensi_sub_t *s)
             s->ensured = true;
             return true;
         }
-    } while (ensi_pub_by_id(name, &id));
+    } while (ensi_id_of_topic_text(name, &id));
     a = ensi_ask_open(c, &s->ask, &s->h);
     ensi_timer_start(&s->ask_timer, c->request_timeout_ms);
-    s->asking = a && ensi_ask_create(c, a, name, &s->ask_timer);
+    s->asking = a && ensi_ask_create(a, name, &s->ask_timer);
     if (s->asking) return false;
     ensi_timer_stop(&s->ask_timer);
-    ensi_state_reopen_in(&s->reopen_timer, c, ++s->failures);
+    ensi_reopen_later(&s->reopen, c, &s->h, "memory: none to make a topic; free some or raise memory_limit");
     return false;
+}
+
+/* Closing: the stream may end once the acks that wait have been handed over; without a stream there are none. */
+static bool ensi_sub_may_end(const ensi_sub_t *s)
+{
+    return s->state != ENSI_SUB_READY || (s->unsent == 0 && s->call.sent == s->call.out.end);
+}
+
+/* Opens the stream, once it is due and all of its topics are there. */
+static void ensi_sub_reopen(ensign_t *c, ensi_sub_t *s)
+{
+    if (s->state != ENSI_SUB_WAIT || s->reopen.timer.state != ENSI_TIMER_OFF) return;
+    if ((s->ensured || ensi_sub_ensure(c, s)) && ensi_sub_queue(c, s) != ENSIGN_OK)
+        ensi_reopen_later(&s->reopen, c, &s->h, "memory: none to open a stream for a subscription; free some");
+}
+
+/* What is always true; for assertions. */
+static ENSI_UNUSED bool ensi_sub_holds(const ensi_sub_t *s)
+{
+    return s->scan <= ensi_rx_waiting(&s->call.s.rx) && s->unsent_from <= s->given && s->fresh_from <= s->given &&
+           s->unsent <= s->given - s->unsent_from && (s->state == ENSI_SUB_READY) == s->reopen.standing &&
+           ensi_grpc_holds(&s->call);
 }
 
 /* Facts, acks or a close have come. */
 static void ensi_sub_serve(ensign_t *c, ensi_handle_t *h)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
+    ensi_call_t *call = &s->call;
     if (s->state != ENSI_SUB_ENDED) {
         int rc = ensi_sub_scan(c, s);
         if (rc != ENSIGN_OK)
-            ensi_state_abort(
-                c, &s->k,
-                rc == ENSIGN_E_PROTOCOL ? ENSIGN_GRPC_INTERNAL : ENSIGN_GRPC_RESOURCE_EXHAUSTED, rc,
-                ensi_sub_why(rc));
-        if (c->h2.draining && s->k.s.id != 0)
-            ensi_state_abort(c, &s->k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
-                             "subscribe: the server ends this connection; the stream is opened again");
-        if (s->state != ENSI_SUB_WAIT && s->k.state == ENSI_GRPC_ENDED) ensi_sub_stream_ended(c, s);
-        if (s->state == ENSI_SUB_WAIT && s->reopen_timer.state == ENSI_TIMER_OFF &&
-            (s->ensured || ensi_sub_ensure(c, s)) && ensi_sub_queue(c, s) != ENSIGN_OK)
-            ensi_state_reopen_in(&s->reopen_timer, c, ++s->failures);
+            ensi_grpc_abort(call, ensi_grpc_status_of(rc), rc, "%s", ensi_sub_why(rc));
+        if (ensi_h2_leaves(&call->s))
+            ensi_grpc_abort(call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
+                            "subscribe: the server ends this connection; the stream is opened again");
+        if (s->state != ENSI_SUB_WAIT && call->state == ENSI_GRPC_ENDED) ensi_sub_stream_ended(c, s);
         if (s->state == ENSI_SUB_READY) ensi_sub_send_acks(s);
-        if (s->k.sent < s->k.out.end) ensi_h2_resume(&c->h2, &s->k.s);
-        ensi_state_grant(c, &s->k);
+        if (h->closing && s->state != ENSI_SUB_ENDED && ensi_sub_may_end(s)) ensi_sub_finish(c, h, NULL);
+        if (!h->closing) ensi_sub_reopen(c, s);
+        call->s.watched = s->unsent > 0 || h->closing; /* what is handed over makes room for the rest */
+        if (call->sent < call->out.end) ensi_h2_resume(&call->s);
+        ensi_state_grant(c, call);
         if (s->ask) ensi_ask_move_on(c, s->ask);
     }
+    ENSIGN_ASSERT(s->state == ENSI_SUB_ENDED || ensi_sub_holds(s));
     ensi_state_ready(c, &s->h, ensi_sub_has(&s->h));
 }
 
 static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
-    if (ensi_timer_due(&s->reopen_timer, c->env.now_ms)) ensi_state_touch(c, &s->k);
-    if (ensi_timer_due(&s->calm_timer, c->env.now_ms)) s->failures = 0;
+    if (ensi_reopen_tick(&s->reopen, c, h)) ensi_state_touch(c, &s->call);
     if (ensi_timer_due(&s->ask_timer, c->env.now_ms)) {
-        ensi_state_abort(c, &s->ask->k, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
-                         "subscribe: no topic was made within request_timeout_ms; it is asked for again");
-        ensi_state_touch(c, &s->k);
+        ensi_grpc_abort(&s->ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
+                        "subscribe: no topic was made within request_timeout_ms; it is asked for again");
+        ensi_state_touch(c, &s->call);
+    }
+    if (ensi_timer_due(&h->give_up, c->env.now_ms) && ensi_reopen_gives_up(&s->reopen, c, h)) {
+        ensi_sub_finish(c, h, &h->fault);
+        ensi_state_ready(c, h, true);
     }
 }
 
-static uint32_t ensi_sub_left(const ensi_handle_t *h, uint64_t now_ms)
+static uint64_t ensi_sub_due(const ensi_handle_t *h)
 {
     const ensi_sub_t *s = (const ensi_sub_t *)(const void *)h;
-    uint32_t a = ensi_timer_wait(&s->reopen_timer, now_ms), b = ensi_timer_wait(&s->calm_timer, now_ms);
-    uint32_t d = ensi_timer_wait(&s->ask_timer, now_ms);
-    if (b < a) a = b;
-    return a < d ? a : d;
+    const ensi_timer_t *const timers[] = { &s->reopen.timer, &s->reopen.calm, &s->ask_timer };
+    return ensi_timer_first(timers, ENSI_COUNT(timers));
 }
 
-static ensi_grpc_t *ensi_sub_call(ensi_handle_t *h)
+static ensi_call_t *ensi_sub_call(ensi_handle_t *h)
 {
-    return &((ensi_sub_t *)(void *)h)->k;
+    return &((ensi_sub_t *)(void *)h)->call;
+}
+
+static uint32_t ensi_sub_retry(const ensign_t *c, const ensi_handle_t *h, uint32_t *failures)
+{
+    const ensi_sub_t *s = (const ensi_sub_t *)(const void *)h;
+    uint32_t left = ensi_timer_left(&s->reopen.timer, c->env.now_ms);
+    *failures = s->reopen.failures;
+    return left == ENSIGN_FOREVER ? 0 : left;
+}
+
+/* Sends what acks wait, and ends. */
+static void ensi_sub_close(ensign_t *c, ensi_handle_t *h)
+{
+    ensi_state_touch(c, ensi_sub_call(h));
+}
+
+/* Events that were not pulled are not given any more. */
+static void ensi_sub_drop(ensign_t *c, ensi_handle_t *h)
+{
+    ensi_sub_t *s = (ensi_sub_t *)(void *)h;
+    (void)c;
+    ensi_rx_truncate(&s->call.s.rx, 0);
+    s->scan = 0;
+    s->gap_last = false;
+}
+
+/* The topics of the stream, or those that were asked for and are not among them. */
+static bool ensi_sub_open_next(const ensi_handle_t *h, int which, size_t *at, ensign_slice_t *name,
+                               ensign_ulid_t *id)
+{
+    const ensi_sub_t *s = (const ensi_sub_t *)(const void *)h;
+    ensign_slice_t filter = ensi_slice(s->filter, s->filter_len), asked;
+    if (which == ENSIGN_OPEN_TOPICS) return ensi_topics_next(&s->told, at, name, id);
+    while (ensi_pb_span_next(filter, ENSI_PB_SUBSCRIPTION_TOPICS_TAG, at, &asked))
+        if (ensi_topics_lacks(&s->told, asked, name, id)) return true;
+    return false;
 }
 
 /* ---- notices */
@@ -11499,49 +12213,53 @@ static ensign_notice_t *ensi_sub_pull_event(ensign_t *c, ensi_sub_t *s, const ui
     return n;
 }
 
-static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
+/* What lies first in the buffer: an event, or a gap. It is lent. */
+static ensign_notice_t *ensi_sub_pull_record(ensign_t *c, ensi_sub_t *s)
 {
-    ensi_sub_t *s = (ensi_sub_t *)(void *)h;
-    ensi_rx_t *r = &s->k.s.rx;
+    ensi_rx_t *r = &s->call.s.rx;
+    const uint8_t *p = ensi_rx_at(r, 0);
     ensign_notice_t *n;
-    const uint8_t *p;
     size_t total;
-
-    ensi_rx_release(r, &c->env.mem);
-    ensi_topics_free(&s->old_topics, &c->env.mem);
-    ensi_h2_fit(&c->h2, &s->k.s);
-    if ((n = ensi_notice_bit(&s->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
-        n->as.open.times = s->opens;
-        return n;
-    }
-    if (s->scan > 0) {
-        p = r->ptr + r->start;
-        ensi_rx_head(r, &total);
-        n = *p == ENSI_SUB_GAP_FLAG
-                ? ensi_sub_pull_gap(s, p)
-                : ensi_sub_pull_event(c, s, p + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
-        r->lent = total;
-        s->scan -= total;
-        if (s->scan == 0) s->gap_last = false;
-        ensi_state_grant(c, &s->k);
-        return n;
-    }
-    if (!(s->h.bits & ENSI_BIT_END)) return NULL;
-    n = ensi_state_end_notice(&s->h);
-    if (n->error) ensi_grpc_end_notice(&s->k, n, 0);
-    n->as.end.count = s->h.stats.received;
+    ensi_rx_head(r, &total);
+    s->told = ensi_topics_share(&s->topics); /* an event's topic_name lies there */
+    n = *p == ENSI_SUB_GAP_FLAG ? ensi_sub_pull_gap(s, p)
+                                : ensi_sub_pull_event(c, s, p + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
+    ensi_msg_lend(&s->call);
+    s->scan -= total;
+    if (s->scan == 0) s->gap_last = false;
+    ensi_state_grant(c, &s->call);
     return n;
 }
 
-/* ---- public */
+static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
+{
+    ensi_sub_t *s = (ensi_sub_t *)(void *)h;
+    ensign_notice_t *n;
+
+    ensi_msg_release(&s->call);
+    ensi_topics_free(&s->told, &c->env.mem);
+    ensi_h2_fit(&s->call.s, &c->env.mem);
+    if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
+    if ((n = ensi_notice_bit(&s->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
+        s->told = ensi_topics_share(&s->topics);
+        ensi_state_count_open(h, n, s->reopen.opens, ensi_sub_open_next);
+        return n;
+    }
+    if (s->scan > 0) return ensi_sub_pull_record(c, s);
+    if (!(s->h.bits & ENSI_BIT_END)) return NULL;
+    n = ensi_state_end_notice(&s->h, ENSIGN_NOTICE_END);
+    if (n->error) ensi_grpc_end_notice(&s->call, n, 0);
+    n->as.end.count = s->h.stats.received;
+    return n;
+}
 
 static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
-    ensi_state_free_call(c, &s->k);
+    ensi_state_free_call(&s->call);
     ensi_topics_free(&s->topics, m);
-    ensi_topics_free(&s->old_topics, m);
+    ensi_topics_free(&s->told, m);
     ensi_ask_free(c, s->ask);
     ensi_mem_free(m, s->slots);
     ensi_mem_free(m, s->filter);
@@ -11550,6 +12268,13 @@ static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
     ensi_mem_free(m, s->params);
     ensi_mem_free(m, s);
 }
+
+static const ensi_kind_t ensi_sub_kind = {
+    "subscription", true, ensi_sub_has, ensi_sub_pull, ensi_sub_serve, ensi_sub_tick, ensi_sub_due, ensi_sub_call,
+    ensi_sub_close, ensi_sub_drop, ensi_sub_finish, ensi_sub_free, ensi_sub_retry, ensi_sub_open_next
+};
+
+/* ---- public */
 
 static ensign_subscription_desc_t ensi_sub_defaults(const ensign_subscription_desc_t *d)
 {
@@ -11646,7 +12371,7 @@ static bool ensi_sub_copy_topics(ensign_t *c, ensi_sub_t *s, const ensign_subscr
     return true;
 }
 
-ensign_subscription_t ensign_subscribe(ensign_t *c, const ensign_subscription_desc_t *d)
+ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscription_desc_t *d)
 {
     ensign_subscription_t none = { 0 };
     ensign_subscription_desc_t x = ensi_sub_defaults(d);
@@ -11663,40 +12388,58 @@ ensign_subscription_t ensign_subscribe(ensign_t *c, const ensign_subscription_de
     o.out_min = ENSI_SUB_OUT_BYTES;
     o.max_send = ENSI_SUB_OUT_BYTES;
     o.max_meta = 8192;
+    o.limit_name = "max_event_bytes";
     o.deadline_ms = ENSIGN_FOREVER;
     s = (ensi_sub_t *)ensi_mem_zero(&c->env.mem, sizeof *s);
-    if (s) s->k.env = &c->env;
+    if (s) s->call.env = &c->env;
     if (s && ensi_sub_copy_topics(c, s, &x)) rc = ensi_sub_copy_query(c, s, &x);
-    if (rc == ENSIGN_OK) rc = ensi_grpc_init(&s->k, &c->env, &s->h, &o);
+    if (rc == ENSIGN_OK) rc = ensi_grpc_init(&s->call, &c->env, &c->calls, &s->h, &o);
     if (rc != ENSIGN_OK) {
         if (rc == ENSIGN_E_MEMORY) ensi_env_memory(&c->env, sizeof *s);
         if (s) ensi_sub_free(c, &s->h);
         return none;
     }
-    s->k.wait_for_ready = true;
+    s->call.wait_for_ready = true;
     s->ensured = !x.ensure_topics;
+    s->max_event_bytes = x.max_event_bytes;
     s->max_unacked = x.max_unacked;
-    ensi_handle_add(&c->handles, &s->h, ENSI_KIND_SUBSCRIPTION, x.user);
-    ensi_state_touch(c, &s->k);
+    ensi_handle_add(&c->handles, &s->h, &ensi_sub_kind, x.user);
+    ensi_state_touch(c, &s->call);
     none.id = s->h.id;
     return none;
 }
 
-static void ensi_sub_close(ensign_t *c, ensi_sub_t *s)
-{
-    ensi_sub_finish(c, &s->h, NULL);
-    s->k.s.rx.end = s->k.s.rx.start + s->k.s.rx.lent;
-    s->scan = 0;
-    ensi_state_ready(c, &s->h, true);
-}
-
-int ensign_subscription_close(ensign_t *c, ensign_subscription_t handle)
+static int ensi_sub_answer(ensign_t *c, ensign_subscription_t handle, uint64_t token, ensi_ack_state_t state,
+                           int code)
 {
     int rc;
-    ensi_sub_t *s = (ensi_sub_t *)(void *)ensi_state_find(c, handle.id, ENSI_KIND_SUBSCRIPTION, &rc);
+    ensi_sub_t *s = (ensi_sub_t *)(void *)ensi_state_find(c, handle.id, &ensi_sub_kind, &rc);
+    ensi_ack_slot_t *slot;
     if (!s) return rc;
-    ensi_sub_close(c, s);
+    if (!ensi_sub_token_good(s, token))
+        return ensi_env_fail(&c->env, ENSIGN_E_STALE,
+                             "ack: the token is not one of the last %lu of this stream; ack sooner, or raise "
+                             "max_unacked",
+                             (unsigned long)s->max_unacked);
+    slot = ensi_sub_slot(s, token - 1);
+    if (s->unsent == 0 || token - 1 < s->unsent_from) s->unsent_from = token - 1;
+    if (slot->state == ENSI_ACK_NONE) s->unsent++;
+    slot->state = (uint8_t)state;
+    slot->code = code;
+    if (state == ENSI_ACK_ACK) s->h.stats.acked++;
+    else s->h.stats.nacked++;
+    ensi_state_touch(c, &s->call);
     return ENSIGN_OK;
+}
+
+int ensign_ack(ensign_t *c, ensign_subscription_t s, uint64_t token)
+{
+    return ensi_sub_answer(c, s, token, ENSI_ACK_ACK, 0);
+}
+
+int ensign_nack(ensign_t *c, ensign_subscription_t s, uint64_t token, int code)
+{
+    return ensi_sub_answer(c, s, token, ENSI_ACK_NACK, code);
 }
 
 /* >>req   may call: util mem env pb id json handle h2 grpc auth topic state ask pub query
@@ -11718,9 +12461,9 @@ typedef enum {
 } ensi_req_kind_t;
 
 enum {
-    ENSI_REQ_PAGE = 100,
+    ENSI_REQ_PAGE = 100,            /* topics at most, fewer where max_answer_bytes is small */
     ENSI_REQ_PAGES_MAX = 10000,     /* a million topics */
-    ENSI_REQ_POLICY_MAX = ENSI_ASK_MESSAGE_MAX - 1024, /* the rest of the Topic has room beside it */
+    ENSI_REQ_TOPIC = 1024,          /* bytes that a topic takes in a page; and all but the lists of a policy */
     ENSI_REQ_TOKEN = 1024
 };
 enum { ENSI_REQ_ARCHIVE = 1, ENSI_REQ_DESTROY = 2 };    /* TopicMod.Operation */
@@ -11740,9 +12483,9 @@ typedef struct ensi_req_t {
     /* pages */
     bool paged;                     /* list: a page is being read */
     uint32_t pages;                 /* asked for since a topic was given */
-    ensi_pb_span_t page;            /* the topics of the page that is read, in the receive buffer */
+    ensign_slice_t page;            /* the topics of the page that is read, in the receive buffer */
     size_t page_at;                 /* where the next topic is looked for */
-    size_t page_total;              /* of its message; 0: a topic of it has been given, so it is lent */
+    bool page_waits;                /* no topic of it has been given, so it is not lent yet */
     ensign_topic_t next;            /* list: the topic that is given next */
     bool has_next;
     char token[ENSI_REQ_TOKEN];     /* of the next page */
@@ -11753,43 +12496,49 @@ typedef struct ensi_req_t {
     /* info */
     bool walking;                   /* its answer is being given */
     bool project_due;
-    ensi_pb_span_t infos, types;    /* of the answer; of the topic that was given last */
+    ensign_slice_t infos, types;    /* of the answer; of the topic that was given last */
     size_t infos_at, types_at;
     ensign_project_t project;
     ensign_topic_info_t info;
     ensign_type_info_t type;
     /* watch */
-    bool changed;                   /* `health` was not given yet */
-    ensi_timer_t reopen_timer;
-    uint32_t failures;
+    bool changed;                   /* the state in `answer` was not given yet */
+    ensi_reopen_t reopen;
     /* answers */
     ensign_topic_t topic;
-    ensign_notice_topic_state_t state;
-    ensign_notice_status_t status;
-    ensign_slice_t plan;
-    int health;
-    bool exists;
+    ensign_notice_t answer;         /* its arm, until it is pulled */
     uint64_t probe;                 /* which of auth's probes answers */
 } ensi_req_t;
 
-/* In the order of ensi_req_kind_t. */
-static const struct { const char *method; ensign_notice_type_t notice; } ensi_req_kinds[] = {
-    { "/ensign.v1beta1.Ensign/CreateTopic",    ENSIGN_NOTICE_TOPIC },
-    { "/ensign.v1beta1.Ensign/ListTopics",     ENSIGN_NOTICE_TOPIC },
-    { "/ensign.v1beta1.Ensign/ListTopics",     ENSIGN_NOTICE_TOPIC },
-    { "/ensign.v1beta1.Ensign/ListTopics",     ENSIGN_NOTICE_TOPIC },
-    { "/ensign.v1beta1.Ensign/TopicNames",     ENSIGN_NOTICE_TOPIC },
-    { "/ensign.v1beta1.Ensign/TopicExists",    ENSIGN_NOTICE_EXISTS },
-    { "/ensign.v1beta1.Ensign/RetrieveTopic",  ENSIGN_NOTICE_TOPIC },
-    { "/ensign.v1beta1.Ensign/DeleteTopic",    ENSIGN_NOTICE_TOPIC_STATE },
-    { "/ensign.v1beta1.Ensign/SetTopicPolicy", ENSIGN_NOTICE_TOPIC_STATE },
-    { "/ensign.v1beta1.Ensign/Info",           ENSIGN_NOTICE_PROJECT },
-    { "/ensign.v1beta1.Ensign/Explain",        ENSIGN_NOTICE_PLAN },
-    { "/ensign.v1beta1.Ensign/Status",         ENSIGN_NOTICE_STATUS },
-    { "/grpc.health.v1.Health/Check",          ENSIGN_NOTICE_HEALTH },
-    { "/grpc.health.v1.Health/Watch",          ENSIGN_NOTICE_HEALTH },
-    { "",                                      ENSIGN_NOTICE_STATUS },
+typedef bool ensi_req_read_t(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes);
+static ensi_req_read_t ensi_req_read_topic, ensi_req_read_page, ensi_req_read_exists, ensi_req_read_state,
+    ensi_req_read_project, ensi_req_read_plan, ensi_req_read_status, ensi_req_read_health;
+
+/* In the order of ensi_req_kind_t: the method, its answer, and what reads that. */
+static const struct { const char *method; ensign_notice_type_t notice; ensi_req_read_t *read; }
+ensi_req_kinds[] = {
+    { "/ensign.v1beta1.Ensign/CreateTopic",    ENSIGN_NOTICE_TOPIC,       ensi_req_read_topic },
+    { "/ensign.v1beta1.Ensign/ListTopics",     ENSIGN_NOTICE_TOPIC,       ensi_req_read_page },
+    { "/ensign.v1beta1.Ensign/ListTopics",     ENSIGN_NOTICE_TOPIC,       ensi_req_read_page },
+    { "/ensign.v1beta1.Ensign/ListTopics",     ENSIGN_NOTICE_TOPIC,       ensi_req_read_page },
+    { "/ensign.v1beta1.Ensign/TopicNames",     ENSIGN_NOTICE_TOPIC,       ensi_req_read_page },
+    { "/ensign.v1beta1.Ensign/TopicExists",    ENSIGN_NOTICE_EXISTS,      ensi_req_read_exists },
+    { "/ensign.v1beta1.Ensign/RetrieveTopic",  ENSIGN_NOTICE_TOPIC,       ensi_req_read_topic },
+    { "/ensign.v1beta1.Ensign/DeleteTopic",    ENSIGN_NOTICE_TOPIC_STATE, ensi_req_read_state },
+    { "/ensign.v1beta1.Ensign/SetTopicPolicy", ENSIGN_NOTICE_TOPIC_STATE, ensi_req_read_state },
+    { "/ensign.v1beta1.Ensign/Info",           ENSIGN_NOTICE_PROJECT,     ensi_req_read_project },
+    { "/ensign.v1beta1.Ensign/Explain",        ENSIGN_NOTICE_PLAN,        ensi_req_read_plan },
+    { "/ensign.v1beta1.Ensign/Status",         ENSIGN_NOTICE_STATUS,      ensi_req_read_status },
+    { "/grpc.health.v1.Health/Check",          ENSIGN_NOTICE_HEALTH,      ensi_req_read_health },
+    { "/grpc.health.v1.Health/Watch",          ENSIGN_NOTICE_HEALTH,      ensi_req_read_health },
+    { "",                                      ENSIGN_NOTICE_STATUS,      NULL },
 };
+
+/* What the running call asks: ensure asks two things. */
+static ensi_req_kind_t ensi_req_asks(const ensi_req_t *q)
+{
+    return q->creating ? ENSI_REQ_CREATE : q->kind;
+}
 
 static bool ensi_req_has(ensi_handle_t *h)
 {
@@ -11802,16 +12551,17 @@ static void ensi_req_end(ensign_t *c, ensi_handle_t *h, const ensign_error_t *wh
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
     if (q->answered) return; /* the answer waits to be pulled */
+    ensi_grpc_abort(&q->ask.call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "request: ended");
     ensi_timer_stop(&q->timer);
-    ensi_timer_stop(&q->reopen_timer);
+    ensi_reopen_stop(&q->reopen, h);
     ensi_state_end(c, &q->h, why);
 }
 
 /* Ends the request for a reason of ours. */
 static void ensi_req_refuse(ensign_t *c, ensi_req_t *q, int status, const ensign_error_t *why)
 {
-    q->ask.k.end_status = status;
-    q->ask.k.from_server = false;
+    q->ask.call.end_status = status;
+    q->ask.call.from_server = false;
     ensi_req_end(c, &q->h, why);
 }
 
@@ -11820,11 +12570,12 @@ static void ensi_req_refuse(ensign_t *c, ensi_req_t *q, int status, const ensign
 /* Is what is sent now a page's number, and not `request`? */
 static bool ensi_req_by_page(const ensi_req_t *q)
 {
-    return q->kind >= ENSI_REQ_ENSURE && q->kind <= ENSI_REQ_NAMES && !q->creating;
+    return ensi_req_kinds[ensi_req_asks(q)].read == ensi_req_read_page;
 }
 
-static size_t ensi_req_encode(const ensi_req_t *q, uint8_t *out, size_t cap)
+static size_t ensi_req_encode(const ensign_t *c, const ensi_req_t *q, uint8_t *out, size_t cap)
 {
+    size_t room = c->max_answer_bytes / ENSI_REQ_TOPIC;
     ensi_pb_page_info_t page;
     size_t len = 0;
     if (!ensi_req_by_page(q)) {
@@ -11832,7 +12583,7 @@ static size_t ensi_req_encode(const ensi_req_t *q, uint8_t *out, size_t cap)
         return q->request_len;
     }
     memset(&page, 0, sizeof page);
-    page.page_size = ENSI_REQ_PAGE;
+    page.page_size = (uint32_t)ensi_max(ensi_min(room, ENSI_REQ_PAGE), 1);
     page.next_page_token = ensi_slice(q->token, q->token_len);
     ensi_pb_encode(ensi_pb_page_info_fields, &page, out, cap, &len);
     return len;
@@ -11852,12 +12603,12 @@ static void ensi_req_ask(ensign_t *c, ensi_req_t *q)
         return;
     }
     q->paged = false;
-    out = ensi_ask_begin(&q->ask, ensi_req_kinds[q->creating ? ENSI_REQ_CREATE : q->kind].method, cap);
+    out = ensi_ask_begin(&q->ask, ensi_req_kinds[ensi_req_asks(q)].method, cap);
     if (!out) {
-        ensi_req_end(c, &q->h, &q->ask.k.fault);
+        ensi_req_end(c, &q->h, &q->ask.call.fault);
         return;
     }
-    ensi_ask_send(c, &q->ask, ensi_req_encode(q, out, cap), &q->timer);
+    ensi_ask_send(&q->ask, ensi_req_encode(c, q, out, cap), &q->timer);
 }
 
 /* ---- reading answers */
@@ -11876,12 +12627,12 @@ static bool ensi_req_topic(ensign_topic_t *out, ensign_slice_t bytes)
     out->dedup_strategy = t.deduplication.strategy;
     out->dedup_offset = t.deduplication.offset;
     out->overwrite_duplicate = t.deduplication.overwrite_duplicate;
-    out->keys = ensi_slice(t.deduplication.keys.ptr, t.deduplication.keys.len);
-    out->fields = ensi_slice(t.deduplication.fields.ptr, t.deduplication.fields.len);
+    out->keys = t.deduplication.keys;
+    out->fields = t.deduplication.fields;
     out->offset = t.offset;
     out->shards = t.shards;
-    out->types = ensi_slice(t.types.ptr, t.types.len);
-    out->placements = ensi_slice(t.placements.ptr, t.placements.len);
+    out->types = t.types;
+    out->placements = t.placements;
     out->created = ensi_time_of(t.has_created, &t.created);
     out->modified = ensi_time_of(t.has_modified, &t.modified);
     return true;
@@ -11896,9 +12647,9 @@ static bool ensi_req_topic_name(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes
     size_t len = 0;
     memset(out, 0, sizeof *out);
     if (!ensi_pb_decode(ensi_pb_topic_name_fields, &t, bytes.ptr, bytes.len) ||
-        ensign_ulid_parse(&out->id, t.topic_id) != ENSIGN_OK)
+        ensign_ulid_parse(t.topic_id, &out->id) != ENSIGN_OK)
         return false;
-    if (ensign_ulid_parse(&out->project_id, t.project_id) != ENSIGN_OK)
+    if (ensign_ulid_parse(t.project_id, &out->project_id) != ENSIGN_OK)
         memset(&out->project_id, 0, sizeof out->project_id);
     out->name = ensi_cache_name(&c->cache, out->id.b, q->next_known);
     ensi_id_hash(out->name, hash);
@@ -11909,65 +12660,82 @@ static bool ensi_req_topic_name(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes
     return true;
 }
 
-static bool ensi_req_status(ensi_req_t *q, ensign_slice_t bytes)
+static void ensi_req_answered(ensign_t *c, ensi_req_t *q)
+{
+    q->answered = true;
+    ensi_timer_stop(&q->timer);
+    ensi_handle_done(&c->handles, &q->h);
+}
+
+static bool ensi_req_read_status(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
 {
     static const int64_t age_max = INT64_MAX / 1000 - 1; /* its milliseconds can still be told */
+    ensign_notice_status_t *out = &q->answer.as.status;
     ensi_pb_service_state_t s;
     if (!ensi_pb_decode(ensi_pb_service_state_fields, &s, bytes.ptr, bytes.len)) return false;
     if (s.uptime.seconds < 0 || s.uptime.seconds > age_max) s.uptime.seconds = 0;
     if (s.uptime.nanos < 0 || s.uptime.nanos > 999999999) s.uptime.nanos = 0;
-    q->status.state = s.status;
-    q->status.version = s.version;
-    q->status.uptime_ms = s.uptime.seconds * 1000 + s.uptime.nanos / 1000000;
-    q->status.not_before = ensi_time_of(s.has_not_before, &s.not_before);
-    q->status.not_after = ensi_time_of(s.has_not_after, &s.not_after);
+    out->state = s.status;
+    out->version = s.version;
+    out->uptime_ms = s.uptime.seconds * 1000 + s.uptime.nanos / 1000000;
+    out->not_before = ensi_time_of(s.has_not_before, &s.not_before);
+    out->not_after = ensi_time_of(s.has_not_after, &s.not_after);
+    ensi_req_answered(c, q);
     return true;
 }
 
-static bool ensi_req_health(ensi_req_t *q, ensign_slice_t bytes)
+static bool ensi_req_read_health(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
 {
-    ensi_pb_health_check_response_t r;
-    if (!ensi_pb_decode(ensi_pb_health_check_response_fields, &r, bytes.ptr, bytes.len)) return false;
-    q->health = r.status;
+    ensi_pb_health_check_response_t x;
+    if (!ensi_pb_decode(ensi_pb_health_check_response_fields, &x, bytes.ptr, bytes.len)) return false;
+    q->answer.as.health.state = x.status;
+    if (q->kind == ENSI_REQ_WATCH) q->changed = true;
+    else ensi_req_answered(c, q);
     return true;
 }
 
-static bool ensi_req_exists(ensi_req_t *q, ensign_slice_t bytes)
+static bool ensi_req_read_exists(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
 {
     ensi_pb_topic_exists_info_t x;
     if (!ensi_pb_decode(ensi_pb_topic_exists_info_fields, &x, bytes.ptr, bytes.len)) return false;
-    q->exists = x.exists;
+    q->answer.as.exists.exists = x.exists;
+    ensi_req_answered(c, q);
     return true;
 }
 
 /* What a topic has become. A topic that goes leaves the cache. A server that failed says OK, with no id. */
-static bool ensi_req_state(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
+static bool ensi_req_read_state(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
 {
     ensi_pb_topic_status_t x;
     if (!ensi_pb_decode(ensi_pb_topic_status_fields, &x, bytes.ptr, bytes.len) || x.id.len == 0) return false;
-    q->state.id = q->id;
-    q->state.state = x.state;
+    q->answer.as.topic_state.id = q->id;
+    q->answer.as.topic_state.state = x.state;
     if (x.state == ENSIGN_TOPIC_DELETING)
         ensi_cache_drop(&c->cache, &c->env.mem, ensi_cache_find_id(&c->cache, q->id.b));
+    ensi_req_answered(c, q);
     return true;
 }
 
-static bool ensi_req_plan(ensi_req_t *q, ensign_slice_t bytes)
+static bool ensi_req_read_plan(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
 {
-    q->plan = bytes;
+    q->answer.as.plan.bytes = bytes;
+    ensi_req_answered(c, q);
     return true;
-}
-
-static void ensi_req_answered(ensi_req_t *q)
-{
-    q->answered = true;
-    ensi_timer_stop(&q->timer);
 }
 
 /* A topic's record is the answer, or one of many. */
 static void ensi_req_remember(ensign_t *c, const ensign_topic_t *t)
 {
     ensi_cache_put(&c->cache, &c->env.mem, t->name, t->id.b, true);
+}
+
+static bool ensi_req_read_topic(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
+{
+    if (!ensi_req_topic(&q->topic, bytes)) return false;
+    q->answer.as.topic = &q->topic;
+    ensi_req_remember(c, &q->topic);
+    ensi_req_answered(c, q);
+    return true;
 }
 
 /* ---- pages */
@@ -12014,8 +12782,9 @@ static void ensi_req_search(ensign_t *c, ensi_req_t *q)
         if (!ensi_slice_is(q->next.name, q->name)) continue;
         q->has_next = false;
         q->topic = q->next;
+        q->answer.as.topic = &q->topic;
         ensi_req_remember(c, &q->topic);
-        ensi_req_answered(q);
+        ensi_req_answered(c, q);
         return;
     }
     if (q->token_len > 0) {
@@ -12040,11 +12809,11 @@ static void ensi_req_list_on(ensign_t *c, ensi_req_t *q)
     else ensi_req_end(c, &q->h, NULL);
 }
 
-static bool ensi_req_answer_page(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
+static bool ensi_req_read_page(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
 {
     if (!ensi_req_page(q, bytes)) return false;
     q->paged = q->kind == ENSI_REQ_LIST || q->kind == ENSI_REQ_NAMES;
-    q->page_total = ENSI_GRPC_PREFIX + bytes.len;
+    q->page_waits = true;
     if (q->paged) ensi_req_list_on(c, q);
     else ensi_req_search(c, q);
     return true;
@@ -12052,9 +12821,10 @@ static bool ensi_req_answer_page(ensign_t *c, ensi_req_t *q, ensign_slice_t byte
 
 /* ---- info: the project, its topics, their types */
 
-static bool ensi_req_project(ensi_req_t *q, ensign_slice_t bytes)
+static bool ensi_req_read_project(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
 {
     ensi_pb_project_info_t p;
+    (void)c;
     if (!ensi_pb_decode(ensi_pb_project_info_fields, &p, bytes.ptr, bytes.len)) return false;
     memset(&q->project, 0, sizeof q->project);
     ensi_event_copy_id(q->project.id.b, sizeof q->project.id.b, p.project_id);
@@ -12110,52 +12880,25 @@ static bool ensi_req_next_type(ensi_req_t *q)
 
 /* ---- a watch of health */
 
-/* Will the server say the same again? */
-static bool ensi_req_watch_final(const ensi_grpc_t *k)
-{
-    switch (k->end_status) {
-    case ENSIGN_GRPC_UNIMPLEMENTED:
-    case ENSIGN_GRPC_PERMISSION_DENIED:
-    case ENSIGN_GRPC_UNAUTHENTICATED:
-    case ENSIGN_GRPC_INVALID_ARGUMENT:
-    case ENSIGN_GRPC_NOT_FOUND: return k->from_server;
-    default: return false;
-    }
-}
-
-static void ensi_req_watch_ended(ensign_t *c, ensi_req_t *q)
-{
-    ensi_grpc_t *k = &q->ask.k;
-    if (q->reopen_timer.state != ENSI_TIMER_OFF) return;
-    if (ensi_req_watch_final(k)) {
-        ensi_req_end(c, &q->h, &k->fault);
-        return;
-    }
-    if (ensi_pub_failed(k)) q->failures++;
-    ensi_state_reopen_in(&q->reopen_timer, c, q->failures);
-}
-
 static void ensi_req_watch(ensign_t *c, ensi_req_t *q)
 {
-    ensi_grpc_t *k = &q->ask.k;
-    ensi_rx_t *r = &k->s.rx;
-    size_t total;
-    int status = ENSIGN_GRPC_INTERNAL, rc;
-    while ((rc = ensi_grpc_look(k, r, &total, &status)) == ENSIGN_OK) {
-        if (!ensi_req_health(q, ensi_slice(r->ptr + r->start + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX)))
-            break;
-        q->changed = true;
-        q->failures = 0;
-        r->lent = total;
-        ensi_rx_release(r, &c->env.mem);
+    ensi_call_t *call = &q->ask.call;
+    ensign_slice_t bytes;
+    int rc;
+    while ((rc = ensi_msg_peek(call, &bytes)) == ENSIGN_OK && ensi_req_read_health(c, q, bytes)) {
+        if (!q->reopen.standing) ensi_reopen_ready(&q->reopen, c, &q->h, call);
+        ensi_reopen_used(&q->reopen, &q->h);
+        ensi_msg_drop(call);
     }
     if (rc != ENSIGN_AGAIN)
-        ensi_state_abort(c, k, ENSIGN_GRPC_INTERNAL, ENSIGN_E_INTERNAL,
-                         "request: the server sends what is no HealthCheckResponse; it is asked again");
-    if (c->h2.draining && k->s.id != 0)
-        ensi_state_abort(c, k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
-                         "request: the server ends this connection; its health is asked again");
-    if (k->state == ENSI_GRPC_ENDED) ensi_req_watch_ended(c, q);
+        ensi_grpc_abort(call, ENSIGN_GRPC_INTERNAL, ENSIGN_E_INTERNAL,
+                        "request: the server sends what is no HealthCheckResponse; it is asked again");
+    if (ensi_h2_leaves(&call->s))
+        ensi_grpc_abort(call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
+                        "request: the server ends this connection; its health is asked again");
+    if (call->state != ENSI_GRPC_ENDED || q->reopen.timer.state != ENSI_TIMER_OFF) return;
+    if (ensi_reopen_final(&q->reopen, call, ensi_state_token_again(c, call))) ensi_req_end(c, &q->h, &call->fault);
+    else ensi_reopen_lost(&q->reopen, c, &q->h, call, false);
 }
 
 /* ---- all of them */
@@ -12164,56 +12907,29 @@ static void ensi_req_watch(ensign_t *c, ensi_req_t *q)
 static void ensi_req_auth(ensign_t *c, ensi_req_t *q)
 {
     const ensi_auth_said_t *said = &c->auth.said;
+    ensign_notice_status_t *out = &q->answer.as.status;
     if (said->count < q->probe) return;
     if (said->fault.code) {
         ensi_req_refuse(c, q, ENSIGN_GRPC_UNAVAILABLE, &said->fault);
         return;
     }
     snprintf(q->known, sizeof q->known, "%s", said->version);
-    q->status.state = said->state;
-    q->status.version = ensign_str(q->known);
-    q->status.uptime_ms = said->uptime_ms;
-    ensi_req_answered(q);
-}
-
-static bool ensi_req_answer(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes)
-{
-    bool good = false;
-    if (ensi_req_by_page(q)) return ensi_req_answer_page(c, q, bytes);
-    switch (q->kind) {
-    case ENSI_REQ_INFO: return ensi_req_project(q, bytes);
-    case ENSI_REQ_EXISTS: good = ensi_req_exists(q, bytes); break;
-    case ENSI_REQ_DELETE:
-    case ENSI_REQ_POLICY: good = ensi_req_state(c, q, bytes); break;
-    case ENSI_REQ_EXPLAIN: good = ensi_req_plan(q, bytes); break;
-    case ENSI_REQ_STATUS: good = ensi_req_status(q, bytes); break;
-    case ENSI_REQ_HEALTH: good = ensi_req_health(q, bytes); break;
-    case ENSI_REQ_CREATE:
-    case ENSI_REQ_ENSURE:
-    case ENSI_REQ_RETRIEVE:
-        good = ensi_req_topic(&q->topic, bytes);
-        if (good) ensi_req_remember(c, &q->topic);
-        break;
-    case ENSI_REQ_FIND:
-    case ENSI_REQ_LIST:
-    case ENSI_REQ_NAMES:
-    case ENSI_REQ_WATCH:
-    case ENSI_REQ_AUTH: break;
-    }
-    if (good) ensi_req_answered(q);
-    return good;
+    out->state = said->state;
+    out->version = ensign_str(q->known);
+    out->uptime_ms = said->uptime_ms;
+    ensi_req_answered(c, q);
 }
 
 /* The call has ended without OK: another step, or the end. */
 static void ensi_req_failed(ensign_t *c, ensi_req_t *q)
 {
-    if (q->ask.k.end_status == ENSIGN_GRPC_ALREADY_EXISTS && q->kind == ENSI_REQ_ENSURE && q->creating) {
+    if (q->ask.call.end_status == ENSIGN_GRPC_ALREADY_EXISTS && q->kind == ENSI_REQ_ENSURE && q->creating) {
         q->creating = false;
         q->again = true;
         q->token_len = q->pages = 0;
         ensi_req_ask(c, q);
     } else {
-        ensi_req_end(c, &q->h, &q->ask.k.fault);
+        ensi_req_end(c, &q->h, &q->ask.call.fault);
     }
 }
 
@@ -12230,17 +12946,16 @@ static void ensi_req_go_on(ensign_t *c, ensi_req_t *q)
         ensi_req_list_on(c, q);
     } else {
         rc = ensi_ask_answer(c, &q->ask, &bytes);
-        if (rc == ENSIGN_OK && !ensi_req_answer(c, q, bytes)) rc = ensi_ask_bad(&q->ask);
+        if (rc == ENSIGN_OK && !ensi_req_kinds[ensi_req_asks(q)].read(c, q, bytes)) rc = ensi_ask_bad(&q->ask);
         if (rc < 0) ensi_req_failed(c, q);
     }
 }
 
-/* The client closes: a watch would have no end. */
+/* A watch would have no end; all else waits for its answer. */
 static void ensi_req_close(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
     if (q->kind != ENSI_REQ_WATCH) return;
-    ensi_state_abort(c, &q->ask.k, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "request: the client closes");
     ensi_req_end(c, h, NULL);
     ensi_state_ready(c, h, true);
 }
@@ -12248,41 +12963,59 @@ static void ensi_req_close(ensign_t *c, ensi_handle_t *h)
 static void ensi_req_serve(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
+    if (q->ask.call.s.headers_done && !h->done && q->kind != ENSI_REQ_WATCH) ensi_state_moves(h);
     ensi_req_go_on(c, q);
     ensi_ask_move_on(c, &q->ask);
+    ENSIGN_ASSERT(ensi_grpc_holds(&q->ask.call));
     ensi_state_ready(c, &q->h, ensi_req_has(&q->h));
 }
 
 static void ensi_req_tick(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
-    ensi_grpc_t *k = &q->ask.k;
+    ensi_call_t *call = &q->ask.call;
     ensign_error_t e;
-    if (ensi_timer_due(&q->reopen_timer, c->env.now_ms)) {
-        k->sent = 0;
-        k->s.rx.start = k->s.rx.end = 0;
-        ensi_grpc_queue(&c->queue, k);
+    if (ensi_reopen_tick(&q->reopen, c, h)) {
+        ensi_call_rewind(call);
+        ensi_grpc_queue(call);
     }
+    if (ensi_timer_due(&h->give_up, c->env.now_ms) && ensi_reopen_gives_up(&q->reopen, c, h))
+        ensi_req_refuse(c, q, ENSIGN_GRPC_UNAVAILABLE, &h->fault);
     if (!ensi_timer_due(&q->timer, c->env.now_ms)) return;
-    ensi_state_abort(c, k, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
-                     "request: no answer within request_timeout_ms");
     ensi_fail(&e, ENSIGN_E_DEADLINE_EXCEEDED, 0, "request: no answer within request_timeout_ms%s%.150s",
-              ensi_state_fault(c) && k->unprocessed ? "; " : "",
-              ensi_state_fault(c) && k->unprocessed ? ensi_state_fault(c)->text : "");
+              call->state == ENSI_GRPC_QUEUED ? ": " : "",
+              call->state == ENSI_GRPC_QUEUED ? ensi_state_obstacle(c, call) : "");
+    ensi_grpc_abort(call, ENSIGN_GRPC_DEADLINE_EXCEEDED, e.code, "%s", e.text);
     ensi_req_refuse(c, q, ENSIGN_GRPC_DEADLINE_EXCEEDED, &e);
     ensi_state_ready(c, &q->h, true);
 }
 
-static uint32_t ensi_req_left(const ensi_handle_t *h, uint64_t now_ms)
+static uint64_t ensi_req_due(const ensi_handle_t *h)
 {
     const ensi_req_t *q = (const ensi_req_t *)(const void *)h;
-    uint32_t a = ensi_timer_wait(&q->timer, now_ms), b = ensi_timer_wait(&q->reopen_timer, now_ms);
-    return a < b ? a : b;
+    const ensi_timer_t *const timers[] = { &q->timer, &q->reopen.timer, &q->reopen.calm };
+    return ensi_timer_first(timers, ENSI_COUNT(timers));
 }
 
-static ensi_grpc_t *ensi_req_call(ensi_handle_t *h)
+static ensi_call_t *ensi_req_call(ensi_handle_t *h)
 {
-    return &((ensi_req_t *)(void *)h)->ask.k;
+    return &((ensi_req_t *)(void *)h)->ask.call;
+}
+
+static uint32_t ensi_req_retry(const ensign_t *c, const ensi_handle_t *h, uint32_t *failures)
+{
+    const ensi_req_t *q = (const ensi_req_t *)(const void *)h;
+    uint32_t left = ensi_timer_left(&q->reopen.timer, c->env.now_ms);
+    *failures = q->reopen.failures;
+    return left == ENSIGN_FOREVER ? 0 : left;
+}
+
+/* Answers that were not pulled are not given any more. */
+static void ensi_req_drop(ensign_t *c, ensi_handle_t *h)
+{
+    ensi_req_t *q = (ensi_req_t *)(void *)h;
+    (void)c;
+    q->has_next = q->walking = q->changed = q->paged = false;
 }
 
 /* ---- notices */
@@ -12290,14 +13023,7 @@ static ensi_grpc_t *ensi_req_call(ensi_handle_t *h)
 static ensign_notice_t *ensi_req_pull_answer(ensi_req_t *q)
 {
     ensign_notice_t *n = ensi_notice_new(&q->h, ensi_req_kinds[q->kind].notice);
-    switch (n->type) {
-    case ENSIGN_NOTICE_TOPIC: n->as.topic = &q->topic; break;
-    case ENSIGN_NOTICE_TOPIC_STATE: n->as.topic_state = q->state; break;
-    case ENSIGN_NOTICE_EXISTS: n->as.exists.exists = q->exists; break;
-    case ENSIGN_NOTICE_PLAN: n->as.plan.bytes = q->plan; break;
-    case ENSIGN_NOTICE_HEALTH: n->as.health.state = q->health; break;
-    default: n->as.status = q->status; break;
-    }
+    n->as = q->answer.as;
     n->last = true;
     q->h.ended = true;
     q->count++;
@@ -12308,11 +13034,10 @@ static ensign_notice_t *ensi_req_pull_answer(ensi_req_t *q)
 static ensign_notice_t *ensi_req_pull_topic(ensign_t *c, ensi_req_t *q)
 {
     ensign_notice_t *n = ensi_notice_new(&q->h, ENSIGN_NOTICE_TOPIC);
-    ensi_rx_t *r = &q->ask.k.s.rx;
-    if (q->page_total) {
-        ensi_rx_release(r, &c->env.mem);
-        r->lent = q->page_total;
-        q->page_total = 0;
+    if (q->page_waits) {
+        ensi_msg_release(&q->ask.call);
+        ensi_msg_lend(&q->ask.call);
+        q->page_waits = false;
     }
     q->topic = q->next;
     if (q->kind == ENSI_REQ_NAMES && q->topic.name.len) {
@@ -12324,7 +13049,7 @@ static ensign_notice_t *ensi_req_pull_topic(ensign_t *c, ensi_req_t *q)
     if (!ensi_req_next_topic(c, q) && !(q->h.bits & ENSI_BIT_END)) { /* the pump asks for the next page */
         q->pages = 0;
         ensi_timer_start(&q->timer, c->request_timeout_ms);
-        ensi_state_touch(c, &q->ask.k);
+        ensi_state_touch(c, &q->ask.call);
     }
     return n;
 }
@@ -12355,6 +13080,7 @@ static ensign_notice_t *ensi_req_pull(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
     ensign_notice_t *n;
+    if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
     if (q->answered) return ensi_req_pull_answer(q);
     if (q->has_next) return ensi_req_pull_topic(c, q);
     if (q->walking) {
@@ -12366,13 +13092,13 @@ static ensign_notice_t *ensi_req_pull(ensign_t *c, ensi_handle_t *h)
     if (q->changed) {
         q->changed = false;
         n = ensi_notice_new(&q->h, ENSIGN_NOTICE_HEALTH);
-        n->as.health.state = q->health;
+        n->as = q->answer.as;
         q->count++;
         return n;
     }
     if (!(q->h.bits & ENSI_BIT_END)) return NULL;
-    n = ensi_state_end_notice(&q->h);
-    if (n->error) ensi_grpc_end_notice(&q->ask.k, n, q->count);
+    n = ensi_state_end_notice(&q->h, ENSIGN_NOTICE_END);
+    if (n->error) ensi_grpc_end_notice(&q->ask.call, n, q->count);
     n->as.end.count = q->count;
     return n;
 }
@@ -12383,11 +13109,20 @@ static void ensi_req_free(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
-    ensi_state_free_call(c, &q->ask.k);
+    ensi_state_free_call(&q->ask.call);
     ensi_mem_free(m, q->name);
     ensi_mem_free(m, q->request);
     ensi_mem_free(m, q);
 }
+
+static const ensi_kind_t ensi_req_kind = {
+    "request", false, ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_due, ensi_req_call,
+    ensi_req_close, ensi_req_drop, ensi_req_end, ensi_req_free, NULL, NULL
+};
+static const ensi_kind_t ensi_req_watch_kind = {
+    "watch", true, ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_due, ensi_req_call,
+    ensi_req_close, ensi_req_drop, ensi_req_end, ensi_req_free, ensi_req_retry, NULL
+};
 
 /* A request that has nothing to say yet. NULL: the error is set. */
 static ensi_req_t *ensi_req_new(ensign_t *c, ensi_req_kind_t kind, const char *name)
@@ -12395,28 +13130,32 @@ static ensi_req_t *ensi_req_new(ensign_t *c, ensi_req_kind_t kind, const char *n
     ensi_req_t *q;
     if (ensi_state_may_open(c) != ENSIGN_OK) return NULL;
     q = (ensi_req_t *)ensi_mem_zero(&c->env.mem, sizeof *q);
-    if (q) q->ask.k.env = &c->env;
+    if (q) q->ask.call.env = &c->env;
     if (q) q->name = ensi_mem_text(&c->env.mem, name);
-    if (!q || !q->name || ensi_ask_init(c, &q->ask, &q->h, ENSI_ASK_MESSAGE_MAX) != ENSIGN_OK) {
+    if (!q || !q->name || ensi_ask_init(c, &q->ask, &q->h, c->max_answer_bytes) != ENSIGN_OK) {
         ensi_env_memory(&c->env, sizeof *q);
         if (q) ensi_req_free(c, &q->h);
         return NULL;
     }
     q->kind = kind;
-    q->ask.k.no_token = kind == ENSI_REQ_STATUS || kind == ENSI_REQ_HEALTH || kind == ENSI_REQ_WATCH;
-    if (kind == ENSI_REQ_WATCH) q->ask.k.unary = q->ask.k.s.rx.one = false;
+    q->ask.call.no_token = kind == ENSI_REQ_STATUS || kind == ENSI_REQ_HEALTH || kind == ENSI_REQ_WATCH;
+    if (kind == ENSI_REQ_WATCH) q->ask.call.unary = q->ask.call.s.rx.one = false;
     return q;
 }
 
-/* Encodes what is asked. The request goes, and NULL comes, where there is no memory for it. */
+/* Encodes what is asked. The request goes, and NULL comes, where it is too large, or there is no memory for it. */
 static ensi_req_t *ensi_req_say(ensign_t *c, ensi_req_t *q, const pb_msgdesc_t *fields, const void *message)
 {
+    bool sized = q && ensi_pb_size(fields, message, &q->request_len);
     if (!q) return NULL;
-    if (ensi_pb_size(fields, message, &q->request_len)) {
-        q->request = (uint8_t *)ensi_mem_take(&c->env.mem, q->request_len + 1);
-        if (q->request && ensi_pb_encode(fields, message, q->request, q->request_len, &q->request_len))
-            return q;
+    if (sized && q->request_len > c->max_answer_bytes) {
+        ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE, "request: %lu bytes, max_answer_bytes allows %lu; raise it",
+                      (unsigned long)q->request_len, (unsigned long)c->max_answer_bytes);
+        ensi_req_free(c, &q->h);
+        return NULL;
     }
+    if (sized) q->request = (uint8_t *)ensi_mem_take(&c->env.mem, q->request_len + 1);
+    if (q->request && ensi_pb_encode(fields, message, q->request, q->request_len, &q->request_len)) return q;
     ensi_env_memory(&c->env, q->request_len);
     ensi_req_free(c, &q->h);
     return NULL;
@@ -12428,9 +13167,9 @@ static ensign_request_t ensi_req_open(ensign_t *c, ensi_req_t *q, void *user)
     r.id = 0;
     if (!q) return r;
     ensi_timer_start(&q->timer, q->kind == ENSI_REQ_WATCH ? ENSIGN_FOREVER : c->request_timeout_ms);
-    ensi_handle_add(&c->handles, &q->h, ENSI_KIND_REQUEST, user);
+    ensi_handle_add(&c->handles, &q->h, q->kind == ENSI_REQ_WATCH ? &ensi_req_watch_kind : &ensi_req_kind, user);
     if (q->kind != ENSI_REQ_AUTH) ensi_req_ask(c, q);
-    ensi_state_touch(c, &q->ask.k);
+    ensi_state_touch(c, &q->ask.call);
     r.id = q->h.id;
     return r;
 }
@@ -12456,24 +13195,31 @@ static uint8_t *ensi_req_put_list(uint8_t *p, uint32_t tag, const char *const *l
                                   size_t *size)
 {
     size_t n = 0;
-    for (size_t i = 0; i < count && n <= ENSI_REQ_POLICY_MAX; i++) /* more is refused, and must not wrap */
+    for (size_t i = 0; i < count && n <= ENSI_SERVER_MESSAGE_MAX; i++) /* more is refused, and must not wrap */
         n += ensi_pb_bytes_size(tag, ensign_str(list[i]).len);
     for (size_t i = 0; p && i < count; i++) p = ensi_pb_put_bytes(p, tag, ensign_str(list[i]));
     *size = n;
     return p;
 }
 
+/* Bytes of a list in a request: the server takes 4 MiB, and the memory bound counts on max_answer_bytes. */
+static size_t ensi_req_list_max(const ensign_t *c)
+{
+    size_t max = ensi_min(c->max_answer_bytes, ENSI_SERVER_MESSAGE_MAX);
+    return max > ENSI_REQ_TOPIC ? max - ENSI_REQ_TOPIC : 0;
+}
+
 /* The server takes no larger request, and the memory bound counts on it. */
 static bool ensi_req_good_policy(ensign_t *c, const ensign_dedup_t *d)
 {
-    size_t keys = 0, fields = 0;
+    size_t keys = 0, fields = 0, max = ensi_req_list_max(c);
     if (!d) return true;
     ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_KEYS_TAG, d->keys, d->key_count, &keys);
     ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count, &fields);
-    if (keys + fields <= ENSI_REQ_POLICY_MAX) return true;
+    if (keys + fields <= max) return true;
     ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
-                  "topic: the policy's keys and fields take %lu bytes, %d are allowed; name fewer",
-                  (unsigned long)(keys + fields), ENSI_REQ_POLICY_MAX);
+                  "topic: the policy's keys and fields take %lu bytes, %lu are allowed; name fewer",
+                  (unsigned long)(keys + fields), (unsigned long)max);
     return false;
 }
 
@@ -12507,13 +13253,13 @@ static bool ensi_req_policy(ensign_t *c, const ensign_dedup_t *d, ensi_pb_dedupl
 
 /* ---- public */
 
-size_t ensign_request_memory_bound(void)
+size_t ensign_request_memory_bound(const ensign_desc_t *d)
 {
-    size_t answer = (size_t)ENSI_ASK_MESSAGE_MAX + ENSI_GRPC_PREFIX;
+    size_t max = ensi_or(d->max_answer_bytes, ENSI_SERVER_MESSAGE_MAX), answer = max + ENSI_GRPC_PREFIX;
+    size_t out = ensi_max(max, ENSI_REQ_TOKEN + 64) + ENSI_GRPC_PREFIX;
     /* a page that a topic is lent from and the next one, one buffer kept; a request that may be as large as a
      * message, encoded twice; metadata, nghttp2's of a stream */
-    return sizeof(ensi_req_t) + 2 * answer + ENSI_ASK_WINDOW + 2 * (size_t)ENSI_ASK_MESSAGE_MAX +
-           ENSI_ASK_META + 8192 + 1024;
+    return sizeof(ensi_req_t) + 2 * answer + ensi_ask_window(max) + 2 * out + ENSI_ASK_META + 8192 + 1024;
 }
 
 /* Create, ensure: the Topic that CreateTopic gets. */
@@ -12561,12 +13307,12 @@ ensign_request_t ensign_topic_exists(ensign_t *c, const char *name, const ensign
     return ensi_req_open(c, q, user);
 }
 
-ensign_request_t ensign_topic_find(ensign_t *c, const char *name, void *user)
+ensign_request_t ensign_topic_by_name(ensign_t *c, const char *name, void *user)
 {
     return ensi_req_open(c, ensi_req_good_name(c, name) ? ensi_req_new(c, ENSI_REQ_FIND, name) : NULL, user);
 }
 
-ensign_request_t ensign_topic_retrieve(ensign_t *c, ensign_ulid_t id, void *user)
+ensign_request_t ensign_topic_by_id(ensign_t *c, ensign_ulid_t id, void *user)
 {
     ensi_pb_topic_t t;
     memset(&t, 0, sizeof t);
@@ -12647,13 +13393,13 @@ ensign_request_t ensign_info(ensign_t *c, const ensign_ulid_t *topics, size_t co
 {
     ensi_pb_info_request_t t;
     ensi_req_t *q = NULL;
-    size_t size = 0;
+    size_t size = 0, max = ensi_req_list_max(c) / 18;
     uint8_t *scratch, *p;
     memset(&t, 0, sizeof t);
-    if (count <= ENSI_REQ_POLICY_MAX / 18) size = count * 18; /* tag, length, 16 bytes */
+    if (count <= max) size = count * 18; /* tag, length, 16 bytes */
     if (count > 0 && size == 0) {
-        ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE, "info: %lu topics are asked for, %d are allowed",
-                      (unsigned long)count, ENSI_REQ_POLICY_MAX / 18);
+        ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE, "info: %lu topics are asked for, %lu are allowed",
+                      (unsigned long)count, (unsigned long)max);
         return ensi_req_open(c, NULL, user);
     }
     p = scratch = (uint8_t *)ensi_mem_take(&c->env.mem, size + 1);
@@ -12716,7 +13462,7 @@ ensign_request_t ensign_auth_status(ensign_t *c, void *user)
 #endif /* ENSIGN_NO_SERVICE */
 
 /* >>client   may call: all
- * The client: create, connect, pump, notices
+ * Running the client: connect, pump, notices, endings
  *
  * Owns   the desc's copy; which connection is wanted; the order of work.
  * Holds  one pump acts on everything that has been noted: it starts links, serves touched objects, submits
@@ -12726,15 +13472,6 @@ ensign_request_t ensign_auth_status(ensign_t *c, void *user)
  *        were touched, and serving one that has ended touches nothing.
  * Moves  FAILED and CLOSED are final; every handle has its END before. CLOSED follows each ensign_close,
  *        behind FAILED if that came too. */
-enum {
-    ENSI_CLIENT_HANDLES_MAX = 65000,
-    ENSI_CLIENT_AUTHORITY_MAX = 255,
-    ENSI_CLIENT_NAME_MAX = 512,
-    ENSI_CLIENT_AGENT_MAX = 100,
-    ENSI_CLIENT_CACHE = 256,
-    ENSI_CLIENT_NGHTTP2 = 400 * 1024 /* 1000 answers in its queue, a name and a value of 64 KiB, tables */
-};
-
 /* ---- names of results */
 
 const char *ensign_result_name(int code)
@@ -12763,28 +13500,11 @@ static void ensi_client_note(ensign_t *c, uint32_t bit)
     ensi_state_ready(c, h, ensi_self_has(h));
 }
 
-/* Does this handle need nothing any more? Its END, or its only answer, waits to be pulled at most. */
-static bool ensi_client_done(const ensi_handle_t *h)
-{
-#ifndef ENSIGN_NO_SERVICE
-    if (h->kind == ENSI_KIND_REQUEST && ((const ensi_req_t *)(const void *)h)->answered) return true;
-#endif
-    return h->ended || (h->bits & ENSI_BIT_END);
-}
-
-/* Is there a handle that has not ended? */
-static bool ensi_client_in_use(const ensign_t *c)
-{
-    for (uint32_t i = 0; c->handles.alive > 0 && i < c->handles.count; i++)
-        if (c->handles.slots[i] && !ensi_client_done(c->handles.slots[i])) return true;
-    return false;
-}
-
 /* Is a connection wanted? A first one always: a program learns early that it cannot be had. */
 static bool ensi_client_demand(const ensign_t *c)
 {
     if (c->failed || c->closed) return false;
-    return (c->connects == 0 && !c->closing) || ensi_client_in_use(c);
+    return (c->connects == 0 && !c->closing) || c->handles.busy > 0;
 }
 
 static ensign_notice_t *ensi_self_pull(ensign_t *c, ensi_handle_t *h)
@@ -12808,101 +13528,52 @@ static ensign_notice_t *ensi_self_pull(ensign_t *c, ensi_handle_t *h)
     return n;
 }
 
-/* ---- objects by kind: what each can be asked for */
+static const ensi_kind_t ensi_client_kind = {
+    "client", false, ensi_self_has, ensi_self_pull, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+};
 
-/* Of a stream that is reopened. SHAKY: it stands now, but has not been of use since it was refused. */
-typedef enum { ENSI_STREAM_WELL, ENSI_STREAM_SHAKY, ENSI_STREAM_REFUSED } ensi_stream_health_t;
+/* ---- the handles' timers */
 
-#ifndef ENSIGN_NO_SERVICE
-static ensi_stream_health_t ensi_client_pub_health(const ensi_handle_t *h)
+/* When the handle's next timer is due: after anything that may have started or stopped one. */
+static void ensi_client_schedule(ensign_t *c, ensi_handle_t *h)
 {
-    const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
-    if (p->failures == 0 || p->state == ENSI_PUB_ENDED) return ENSI_STREAM_WELL;
-    if (p->state == ENSI_PUB_WAIT || p->state == ENSI_PUB_OPENING) return ENSI_STREAM_REFUSED;
-    return ENSI_STREAM_SHAKY;
-}
-
-static ensi_stream_health_t ensi_client_sub_health(const ensi_handle_t *h)
-{
-    const ensi_sub_t *s = (const ensi_sub_t *)(const void *)h;
-    if (s->failures == 0 || s->state == ENSI_SUB_ENDED) return ENSI_STREAM_WELL;
-    return s->state == ENSI_SUB_READY ? ENSI_STREAM_SHAKY : ENSI_STREAM_REFUSED;
-}
-
-/* A watch of health alone has failures. */
-static ensi_stream_health_t ensi_client_req_health(const ensi_handle_t *h)
-{
-    const ensi_req_t *q = (const ensi_req_t *)(const void *)h;
-    return q->failures > 0 && !q->answered ? ENSI_STREAM_REFUSED : ENSI_STREAM_WELL;
-}
-#endif
-
-typedef struct ensi_kind_ops_t {
-    bool (*has)(ensi_handle_t *h);                          /* is a notice pending? */
-    ensign_notice_t *(*pull)(ensign_t *c, ensi_handle_t *h);
-    void (*serve)(ensign_t *c, ensi_handle_t *h);           /* facts or work have come */
-    void (*tick)(ensign_t *c, ensi_handle_t *h);
-    uint32_t (*left)(const ensi_handle_t *h, uint64_t now_ms);  /* to its next timer */
-    ensi_grpc_t *(*call)(ensi_handle_t *h);
-    void (*end)(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why);
-    void (*free)(ensign_t *c, ensi_handle_t *h);
-    ensi_stream_health_t (*health)(const ensi_handle_t *h);     /* NULL: always well */
-} ensi_kind_ops_t;
-
-static const ensi_kind_ops_t *ensi_client_ops(const ensi_handle_t *h)
-{
-    static const ensi_kind_ops_t ops[] = {
-        { ensi_self_has, ensi_self_pull, NULL, NULL, NULL, NULL, NULL, NULL, NULL },
-        { ensi_call_has, ensi_call_pull, ensi_call_serve, ensi_call_tick, ensi_call_left, ensi_call_of,
-          ensi_state_end, ensi_call_free, NULL },
-#ifndef ENSIGN_NO_SERVICE
-        { ensi_pub_has, ensi_pub_pull, ensi_pub_serve, ensi_pub_tick, ensi_pub_left, ensi_pub_call,
-          ensi_pub_finish, ensi_pub_free, ensi_client_pub_health },
-        { ensi_sub_has, ensi_sub_pull, ensi_sub_serve, ensi_sub_tick, ensi_sub_left, ensi_sub_call,
-          ensi_sub_finish, ensi_sub_free, ensi_client_sub_health },
-        { ensi_call_has, ensi_query_pull, ensi_query_serve, ensi_call_tick, ensi_call_left, ensi_call_of,
-          ensi_state_end, ensi_call_free, NULL },
-        { ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_left, ensi_req_call,
-          ensi_req_end, ensi_req_free, ensi_client_req_health },
-#endif
-    };
-    return &ops[h->kind]; /* in the order of ensi_kind_t */
-}
-
-static bool ensi_client_has(ensi_handle_t *h)
-{
-    return ensi_client_ops(h)->has(h);
+    const ensi_timer_t *const timers[] = { &h->close_timer, &h->give_up };
+    uint64_t due = ensi_timer_first(timers, ENSI_COUNT(timers)), own = h->kind->due(h);
+    ensi_handle_schedule(&c->handles, h, h->done ? UINT64_MAX : own < due ? own : due);
+    ENSIGN_ASSERT(ensi_handle_holds(&c->handles, h));
 }
 
 static void ensi_client_free_handle(ensign_t *c, ensi_handle_t *h)
 {
     ensi_handle_remove(&c->handles, h);
-    ensi_client_ops(h)->free(c, h);
+    h->kind->free(c, h);
 }
 
 /* ---- ending all */
 
-static void ensi_client_end_handle(ensign_t *c, ensi_handle_t *h, int status, const ensign_error_t *why)
+/* Ends a handle now. drop: what it has received and not given yet goes. */
+static void ensi_client_end_handle(ensign_t *c, ensi_handle_t *h, int status, const ensign_error_t *why, bool drop)
 {
-    ensi_grpc_t *k = ensi_client_ops(h)->call(h);
-    if (h->ended || (h->bits & ENSI_BIT_END)) return;
-    ensi_grpc_abort(k, &c->h2, &c->queue, status, why->code, "%s", why->text);
-    k->end_status = status;
-    k->from_server = false;
-    ensi_client_ops(h)->end(c, h, why);
-    ensi_state_ready(c, h, ensi_client_has(h));
+    ensi_call_t *call = h->kind->call(h);
+    if (h->done) return;
+    ensi_grpc_abort(call, status, why->code, "%s", why->text);
+    call->end_status = status;
+    call->from_server = false;
+    if (drop && h->kind->drop) h->kind->drop(c, h);
+    h->kind->end(c, h, why);
+    ensi_client_schedule(c, h);
+    ensi_state_ready(c, h, h->kind->has(h));
 }
 
 static void ensi_client_end_all(ensign_t *c, int status, const ensign_error_t *why)
 {
-    for (uint32_t i = 0; i < c->handles.count; i++)
-        if (c->handles.slots[i]) ensi_client_end_handle(c, c->handles.slots[i], status, why);
+    for (ensi_handle_t *h = c->handles.oldest; h; h = h->newer) ensi_client_end_handle(c, h, status, why, false);
 }
 
 static void ensi_client_hang_up(ensign_t *c)
 {
-    ensi_h2_stop(&c->h2);
-    ensi_link_stop(&c->links[ENSIGN_LINK_RPC]);
+    ensi_h2_stop(&c->conn.h2);
+    ensi_link_stop(c->conn.link);
     ensi_link_stop(&c->links[ENSIGN_LINK_AUTH]);
     c->auth.probe_wanted = false;
     ensi_timer_stop(&c->auth.renew);
@@ -12923,48 +13594,48 @@ static void ensi_client_final(ensign_t *c, int status, const ensign_error_t *why
 
 /* ---- links */
 
-/* The RPC connection is over: its streams are lost, its reason is kept. */
-static void ensi_client_rpc_over(ensign_t *c)
+/* The connection is over: its streams are lost, its reason is kept. */
+static void ensi_client_conn_over(ensign_t *c, ensi_conn_t *n)
 {
-    ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
-    ensi_h2_stop(&c->h2);
-    c->connected = false;
+    ensi_link_t *l = n->link;
+    ensi_h2_stop(&n->h2);
+    n->connected = false;
     if (l->fault.code == 0) return;
     c->last_fault = l->fault;
+    c->faults++;
     ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "%s", l->fault.text));
     if (!c->failed && !c->closed) ensi_client_note(c, ENSI_BIT_DISCONNECTED);
 }
 
 static void ensi_client_went_down(ensign_t *c, ensi_link_t *l)
 {
-    if (l == &c->links[ENSIGN_LINK_RPC]) ensi_client_rpc_over(c);
-    else ensi_auth_lost(&c->auth);
+    if (l == c->conn.link) ensi_client_conn_over(c, &c->conn);
+    else if (l == c->auth.link) ensi_auth_lost(&c->auth);
 }
 
 /* Ends a link from our side; its fault, if any, is set. */
 static void ensi_client_stop_link(ensign_t *c, ensi_link_t *l)
 {
     ensi_link_stop(l);
-    if (l == &c->links[ENSIGN_LINK_RPC]) ensi_h2_stop(&c->h2);
+    if (l == c->conn.link) ensi_h2_stop(&c->conn.h2);
     if (l->state == ENSI_LINK_WAIT) ensi_client_went_down(c, l);
 }
 
-static void ensi_client_settled(ensign_t *c)
+static void ensi_client_settled(ensign_t *c, ensi_conn_t *n)
 {
-    ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
-    if (c->connected || !c->h2.settled) return;
-    c->connected = true;
-    ensi_timer_stop(&l->timer);
+    if (n->connected || !n->h2.settled) return;
+    n->connected = true;
+    ensi_timer_stop(&n->link->timer);
     if (c->connects++ > 0) c->env.stats.reconnects++;
-    ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "rpc: connected to %s", l->where));
+    ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "rpc: connected to %s", n->link->where));
     ensi_client_note(c, ENSI_BIT_CONNECTED);
 }
 
-/* The server has answered a call: this connection is good. */
-static void ensi_client_good(ensign_t *c)
+/* The server has answered a call: its connection is good. */
+static void ensi_client_good(const ensi_conn_t *n)
 {
-    c->links[ENSIGN_LINK_RPC].failures = 0;
-    c->links[ENSIGN_LINK_RPC].good = true;
+    n->link->failures = 0;
+    n->link->good = true;
 }
 
 /* A server of TLS answers plaintext with an alert, which is shorter than any frame: HTTP/2 would wait for
@@ -12982,25 +13653,25 @@ static int ensi_client_hear(ensi_link_t *l, uint8_t first)
         l->where);
 }
 
-static void ensi_client_receive_rpc(ensign_t *c)
+static void ensi_client_receive_rpc(ensign_t *c, ensi_conn_t *n)
 {
-    ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
+    ensi_link_t *l = n->link;
     const uint8_t *p;
     size_t len;
     int rc = ensi_link_shake(l);
-    if (rc == ENSIGN_OK && !c->h2.session && ensi_h2_start(&c->h2, c->connection_window) != ENSIGN_OK)
+    if (rc == ENSIGN_OK && !n->h2.session && ensi_h2_start(&n->h2, c->connection_window) != ENSIGN_OK)
         rc = ensi_fail(&l->fault, ENSIGN_E_MEMORY, 0, "http2: no memory for a session");
     while (rc == ENSIGN_OK && (rc = ensi_link_read(l, &p, &len)) == ENSIGN_OK) {
         rc = ensi_client_hear(l, p[0]);
-        if (rc == ENSIGN_OK) rc = ensi_h2_receive(&c->h2, p, len);
+        if (rc == ENSIGN_OK) rc = ensi_h2_receive(&n->h2, p, len);
         if (rc == ENSIGN_E_MEMORY)
             ensi_link_fault(l, rc, 0, "http2: no memory to go on with %s; free some or raise memory_limit",
                             l->where);
         if (rc < 0)
-            ensi_link_fault(l, rc, c->h2.fault_code, "http2: the session with %s cannot go on: %.120s",
-                            l->where, c->h2.fault);
+            ensi_link_fault(l, rc, n->h2.fault_code, "http2: the session with %s cannot go on: %.120s",
+                            l->where, n->h2.fault);
     }
-    ensi_client_settled(c);
+    ensi_client_settled(c, n);
     if (rc < 0) {
         ensi_link_fault(l, rc, 0, "rpc: the connection to %s failed", l->where);
         ensi_client_stop_link(c, l);
@@ -13008,16 +13679,16 @@ static void ensi_client_receive_rpc(ensign_t *c)
 }
 
 /* Sends what is there, as far as it fits. True: something was taken from the session. */
-static bool ensi_client_transmit(ensign_t *c)
+static bool ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
 {
-    ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
+    ensi_link_t *l = n->link;
     bool any = false;
-    while (ensi_h2_wants_write(&c->h2)) {
+    while (ensi_h2_wants_write(&n->h2)) {
         size_t room, len = 0;
         uint8_t *out = ensi_link_reserve(l, &room);
         int rc;
         if (room == 0) break;
-        rc = ensi_h2_send(&c->h2, out, room, &len);
+        rc = ensi_h2_send(&n->h2, out, room, &len);
         if (rc == ENSIGN_OK) rc = ensi_link_commit(l, len);
         if (rc < 0) {
             ensi_link_fault(l, rc, 0, "rpc: cannot go on sending to %s: %s", l->where,
@@ -13032,123 +13703,136 @@ static bool ensi_client_transmit(ensign_t *c)
 }
 
 /* A session that is done, or drained after GOAWAY, ends its connection. */
-static void ensi_client_check_session(ensign_t *c)
+static void ensi_client_check_session(ensign_t *c, ensi_conn_t *n)
 {
-    ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
-    bool drained = c->h2.draining && c->h2.open == 0 && !ensi_h2_wants_write(&c->h2);
-    if (!c->h2.session || l->state != ENSI_LINK_RUN || (ensi_h2_alive(&c->h2) && !drained)) return;
-    if (c->h2.draining) {
-        l->orderly = c->h2.goaway_code == NGHTTP2_NO_ERROR && l->good;
-        ensi_link_fault(l, ENSIGN_E_GOAWAY, (int)c->h2.goaway_code,
+    ensi_link_t *l = n->link;
+    ensi_h2_t *h = &n->h2;
+    bool drained = h->draining && h->open == 0 && !ensi_h2_wants_write(h);
+    if (!h->session || l->state != ENSI_LINK_RUN || (ensi_h2_alive(h) && !drained)) return;
+    if (h->draining) {
+        l->orderly = h->goaway_code == NGHTTP2_NO_ERROR && l->good;
+        ensi_link_fault(l, ENSIGN_E_GOAWAY, (int)h->goaway_code,
                         "http2: %s wants this connection to end (%s%s%.60s)", l->where,
-                        nghttp2_http2_strerror(c->h2.goaway_code), c->h2.goaway_text[0] ? ": " : "",
-                        c->h2.goaway_text);
+                        nghttp2_http2_strerror(h->goaway_code), h->goaway_text[0] ? ": " : "", h->goaway_text);
     }
-    ensi_link_fault(l, ENSIGN_E_PROTOCOL, c->h2.fault_code, "http2: the session with %s is over: %.120s",
-                    l->where, c->h2.fault);
+    ensi_link_fault(l, ENSIGN_E_PROTOCOL, h->fault_code, "http2: the session with %s is over: %.120s", l->where,
+                    h->fault);
     ensi_client_stop_link(c, l);
 }
 
 /* ---- the pump */
 
 /* What the wire did to a call. */
-static void ensi_client_facts(ensign_t *c, ensi_grpc_t *k)
+static void ensi_client_facts(ensign_t *c, ensi_call_t *call)
 {
-    ensi_stream_t *s = &k->s;
-    ensi_h2_t *h = &c->h2;
-    if (k->state != ENSI_GRPC_OPEN) return;
-    if (s->headers_done) ensi_client_good(c);
+    ensi_stream_t *s = &call->s;
+    if (call->state != ENSI_GRPC_OPEN) return;
+    if (s->headers_done) ensi_client_good(&c->conn);
     if (s->no_memory) {
-        ensi_state_abort(c, k, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY,
-                         "memory: none for what the server sends");
+        ensi_grpc_abort(call, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY,
+                        "memory: none for what the server sends; free some or raise memory_limit");
     } else if (s->overrun) {
-        ensi_state_abort(c, k, ENSIGN_GRPC_INTERNAL, ENSIGN_E_ABUSE,
-                         "http2: the server sends more than the window that it was given");
-    } else if (k->meta.too_large) {
-        ensi_grpc_abort(k, h, &c->queue, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_TOO_LARGE,
+        ensi_grpc_abort(call, ENSIGN_GRPC_INTERNAL, ENSIGN_E_ABUSE,
+                        "http2: the server sends more than the window that it was given");
+    } else if (call->meta.too_large) {
+        ensi_grpc_abort(call, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_TOO_LARGE,
                         "grpc: %s sends more metadata than the %lu bytes allowed; raise max_metadata_bytes",
-                        k->method, (unsigned long)k->max_meta);
+                        call->method, (unsigned long)call->max_meta);
     } else if (s->closed && s->lost && !s->ended) {
-        if (s->headers_sent || !ensi_grpc_retry(k, &c->queue))
-            ensi_grpc_lost(k, &c->links[ENSIGN_LINK_RPC].fault);
+        if (s->headers_sent || !ensi_grpc_retry(call)) ensi_grpc_lost(call, &c->conn.link->fault);
     } else if (s->closed && s->close_code == NGHTTP2_REFUSED_STREAM && !s->headers_done) {
-        if (ensi_grpc_retry(k, &c->queue)) return;
-        ensi_grpc_judge(k);
-        k->unprocessed = true;
+        if (ensi_grpc_retry(call)) return;
+        ensi_grpc_judge(call);
+        call->unprocessed = true;
     } else if (s->closed || s->ended) {
-        ensi_h2_reset(h, s, NGHTTP2_NO_ERROR); /* the server has ended the call: our side ends too */
+        ensi_h2_reset(s, NGHTTP2_NO_ERROR); /* the server has ended the call: our side ends too */
         if (s->ended) s->close_code = NGHTTP2_NO_ERROR;
-        ensi_grpc_judge(k);
+        ensi_grpc_judge(call);
     }
 }
 
 static void ensi_client_touched(ensign_t *c)
 {
-    while (c->h2.touched) {
-        ensi_stream_t *s = c->h2.touched;
-        ensi_grpc_t *k = (ensi_grpc_t *)(void *)s;
-        c->h2.touched = s->touched_next;
-        s->touched = false;
-        ensi_client_facts(c, k);
-        if (k->state == ENSI_GRPC_OPEN) ensi_state_grant(c, k);
-        ensi_client_ops(k->owner)->serve(c, k->owner);
+    ensi_stream_t *s;
+    while ((s = ensi_touched_take(&c->calls.touched)) != NULL) {
+        ensi_call_t *call = (ensi_call_t *)(void *)s;
+        ensi_handle_t *h = call->owner;
+        ensi_client_facts(c, call);
+        if (call->state == ENSI_GRPC_OPEN) ensi_state_grant(c, call);
+        h->kind->serve(c, h);
+        ensi_client_schedule(c, h);
     }
 }
 
 /* Why a call that does not wait cannot go now; NULL: it can, or it waits for a first connection. */
-static const char *ensi_client_obstacle(const ensign_t *c, bool token)
+static const char *ensi_client_refusal(const ensign_t *c, const ensi_call_t *call)
 {
-    const ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
+    const ensi_link_t *l = c->conn.link;
+    if (call->wait_for_ready) return NULL;
     if (l->state == ENSI_LINK_WAIT && l->failures > 0) return l->fault.code ? l->fault.text : "no connection";
-    if (token && ensi_auth_failing(&c->auth)) return c->auth.fault.text;
+    if (ensi_state_needs_token(c, call) && ensi_auth_failing(&c->auth)) return c->auth.fault.text;
     return NULL;
+}
+
+/* A call that is held up: its handle tells why, once for each fault of the connection or of auth. */
+static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
+{
+    ensi_handle_t *h = call->owner;
+    const ensign_error_t *why = NULL;
+    if (h->told_link == c->faults) return;
+    h->told_link = c->faults;
+    if (ensi_state_needs_token(c, call) && ensi_state_no_token(c)) why = &c->auth.fault;
+    else if (!c->conn.connected && c->last_fault.code) why = &c->last_fault;
+    if (why) ensi_state_waits(c, h, why);
 }
 
 static void ensi_client_submit(ensign_t *c)
 {
-    ensi_grpc_t *next, *k = c->queue.head;
-    for (; k; k = next) {
-        bool token = c->auth.state != ENSI_AUTH_OFF && !k->no_token && !k->own_token;
-        const char *obstacle = k->wait_for_ready ? NULL : ensi_client_obstacle(c, token);
+    ensi_call_t *next, *call = c->calls.head;
+    ensi_h2_t *h2 = &c->conn.h2;
+    for (; call; call = next) {
+        const char *refusal = ensi_client_refusal(c, call);
         int rc;
-        next = k->queue_next;
-        if (obstacle) {
-            ensi_grpc_abort(k, &c->h2, &c->queue, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_UNAVAILABLE,
-                            "call: not sent: %.180s", obstacle);
-            ensi_state_touch(c, k);
+        next = call->queue_next;
+        if (refusal) {
+            ensi_grpc_abort(call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_UNAVAILABLE, "call: not sent: %.180s", refusal);
+            ensi_state_touch(c, call);
             continue;
         }
-        if (!ensi_h2_can_open(&c->h2) || (token && !c->auth.bearer)) continue;
+        if (!ensi_h2_can_open(h2) || (ensi_state_needs_token(c, call) && !c->auth.bearer)) {
+            ensi_client_held_up(c, call);
+            continue;
+        }
         c->common.bearer = c->auth.bearer;
-        rc = ensi_grpc_submit(k, &c->h2, &c->common);
+        rc = ensi_grpc_submit(call, h2, &c->common);
         if (rc == ENSIGN_OK) {
-            ensi_grpc_dequeue(&c->queue, k);
+            ensi_grpc_dequeue(call);
         } else if (rc == ENSIGN_E_MEMORY) {
-            ensi_grpc_abort(k, &c->h2, &c->queue, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY,
-                            "http2: no memory to send %s", k->method);
-            ensi_state_touch(c, k);
+            ensi_grpc_abort(call, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY,
+                            "http2: no memory to send %s; free some or raise memory_limit", call->method);
+            ensi_state_touch(c, call);
         }
     }
 }
 
 static void ensi_client_check_closed(ensign_t *c)
 {
-    if (!c->closing || c->closed || ensi_client_in_use(c)) return;
+    if (!c->closing || c->closed || c->handles.busy > 0) return;
     c->closed = true;
-    ensi_timer_stop(&c->close_timer);
-    ensi_h2_bye(&c->h2);
-    (void)ensi_client_transmit(c);
+    ensi_h2_bye(&c->conn.h2);
+    (void)ensi_client_transmit(c, &c->conn);
     ensi_client_hang_up(c);
     ensi_client_note(c, ENSI_BIT_CLOSED);
 }
 
 static void ensi_client_start_links(ensign_t *c)
 {
-    ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
-    /* handles are gone through only where something would start */
-    bool demand = (l->state == ENSI_LINK_IDLE || ensi_auth_wants(&c->auth, true)) && ensi_client_demand(c);
-    if (demand) ensi_link_want(l, c->connect_timeout_ms);
+    ensi_link_t *l = c->conn.link;
+    bool demand = ensi_client_demand(c);
+    uint32_t failures = c->auth.failures;
+    if (demand && l->state == ENSI_LINK_IDLE) ensi_link_want(l, c->connect_timeout_ms);
     ensi_auth_pump(&c->auth, demand, c->auth_timeout_ms);
+    if (c->auth.failures > failures) c->faults++;
     if (c->auth.state == ENSI_AUTH_DENIED) ensi_client_final(c, ENSIGN_GRPC_UNAUTHENTICATED, &c->auth.fault);
 }
 
@@ -13156,52 +13840,53 @@ static void ensi_client_start_links(ensign_t *c)
  * the way to a call's first answer. */
 static void ensi_client_watch(ensign_t *c)
 {
-    bool failing = c->links[ENSIGN_LINK_RPC].failures > 0 || ensi_state_no_token(c);
+    bool failing = c->conn.link->failures > 0 || ensi_state_no_token(c);
     if (!failing || !ensi_client_demand(c)) ensi_timer_stop(&c->give_up);
     else if (c->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&c->give_up, c->give_up_after_ms);
 }
 
-/* GOAWAY concerns every stream at once. */
-static void ensi_client_touch_streams(ensign_t *c)
+/* GOAWAY concerns every stream of the connection at once. */
+static void ensi_client_tell_drain(ensi_conn_t *n)
 {
-    for (ensi_stream_t *s = c->h2.streams; s; s = s->after) ensi_stream_touch(&c->h2, s);
+    if (n->h2.draining && !n->drain_told)
+        for (ensi_stream_t *s = n->h2.streams; s; s = s->after) ensi_stream_touch(s);
+    n->drain_told = n->h2.draining;
 }
 
 /* An answer of auth's to those who asked for its status. */
 static void ensi_client_tell_probe(ensign_t *c)
 {
-#ifndef ENSIGN_NO_SERVICE
     if (c->probes_told == c->auth.said.count) return;
     c->probes_told = c->auth.said.count;
-    for (uint32_t i = 0; i < c->handles.count; i++) {
-        ensi_handle_t *h = c->handles.slots[i];
-        if (h && h->kind == ENSI_KIND_REQUEST) ensi_state_touch(c, ensi_req_call(h));
-    }
-#else
-    (void)c;
-#endif
+    for (ensi_handle_t *h = c->handles.oldest; h; h = h->newer) ensi_state_touch(c, h->kind->call(h));
+}
+
+/* What is always true after a pump; for assertions. */
+static ENSI_UNUSED bool ensi_client_holds(const ensign_t *c)
+{
+    bool links = true;
+    for (int i = 0; i < ENSIGN_MAX_LINKS; i++) links = links && ensi_link_holds(&c->links[i]);
+    return links && !c->calls.touched.first && (!c->closed || c->handles.busy == 0) &&
+           (!c->conn.h2.session || c->conn.link->state == ENSI_LINK_RUN) && (!c->handles.dying || c->handles.dying->ended);
 }
 
 static void ensi_client_pump(ensign_t *c)
 {
     bool more = true;
     c->env.stepping = true;
-    if (c->h2.draining && !c->drain_told) {
-        c->drain_told = true;
-        ensi_client_touch_streams(c);
-    }
-    if (!c->h2.draining) c->drain_told = false;
+    ensi_client_tell_drain(&c->conn);
     while (more) {
         ensi_client_start_links(c);
         ensi_client_tell_probe(c);
         ensi_client_touched(c);
         ensi_client_submit(c);
-        more = ensi_client_transmit(c);
-        ensi_client_check_session(c);
-        more = more || c->h2.touched != NULL;
+        more = ensi_client_transmit(c, &c->conn);
+        ensi_client_check_session(c, &c->conn);
+        more = more || c->calls.touched.first != NULL;
     }
     ensi_client_check_closed(c);
     ensi_client_watch(c);
+    ENSIGN_ASSERT(ensi_client_holds(c));
     c->env.work = false;
     c->env.stepping = false;
 }
@@ -13236,37 +13921,33 @@ static void ensi_client_give_up(ensign_t *c)
 {
     const ensign_error_t *why = ensi_state_fault(c);
     if (why) ensi_client_final(c, ENSIGN_GRPC_UNAVAILABLE, why);
-    else c->links[ENSIGN_LINK_RPC].failures = 0;
+    else c->conn.link->failures = 0;
 }
 
-/* A handle's own timers, and the give_up of a stream that is refused again and again. */
+/* A handle's timers: its own, and that of its close. */
 static void ensi_client_tick_handle(ensign_t *c, ensi_handle_t *h)
 {
-    const ensi_kind_ops_t *ops = ensi_client_ops(h);
-    ensi_stream_health_t health = ops->health ? ops->health(h) : ENSI_STREAM_WELL;
-    ops->tick(c, h);
-    if (health == ENSI_STREAM_WELL) ensi_timer_stop(&h->give_up);
-    else if (h->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&h->give_up, c->give_up_after_ms);
-    if (ensi_timer_due(&h->give_up, c->env.now_ms) && health == ENSI_STREAM_REFUSED) {
-        ensign_error_t e = ops->call(h)->fault;
-        if (e.code == 0) ensi_fail(&e, ENSIGN_E_UNAVAILABLE, 0, "client: no stream within give_up_after_ms");
-        ensi_client_end_handle(c, h, ENSIGN_GRPC_UNAVAILABLE, &e);
+    if (!h->done) h->kind->tick(c, h);
+    if (ensi_timer_due(&h->close_timer, c->env.now_ms) && !h->done) {
+        ensign_error_t e;
+        ensi_fail(&e, ENSIGN_E_CANCELLED, 0, "%s: not ended within the time of ensign_close%s%.150s", h->kind->name,
+                  h->fault.code ? ": " : "", h->fault.code ? h->fault.text : "");
+        ensi_client_end_handle(c, h, ENSIGN_GRPC_CANCELLED, &e, true);
     }
+    ensi_client_schedule(c, h);
 }
 
 int ensign_tick(ensign_t *c, uint64_t now_ms)
 {
+    ensi_handle_t *h, *next;
     ensi_client_enter(c, now_ms);
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) ensi_client_tick_link(c, &c->links[i]);
     ensi_auth_tick(&c->auth);
-    for (uint32_t i = 0; i < c->handles.count; i++)
-        if (c->handles.slots[i]) ensi_client_tick_handle(c, c->handles.slots[i]);
-    if (ensi_timer_due(&c->give_up, c->env.now_ms)) ensi_client_give_up(c);
-    if (ensi_timer_due(&c->close_timer, c->env.now_ms)) {
-        ensign_error_t e;
-        ensi_fail(&e, ENSIGN_E_CANCELLED, 0, "client: closed before this ended");
-        ensi_client_end_all(c, ENSIGN_GRPC_CANCELLED, &e);
+    for (h = ensi_handles_due(&c->handles, c->env.now_ms); h; h = next) {
+        next = h->due_next;
+        ensi_client_tick_handle(c, h);
     }
+    if (ensi_timer_due(&c->give_up, c->env.now_ms)) ensi_client_give_up(c);
     ensi_client_pump(c);
     return ENSIGN_OK;
 }
@@ -13274,25 +13955,16 @@ int ensign_tick(ensign_t *c, uint64_t now_ms)
 /* Milliseconds to the next timer; 0: there is work; -1: none runs. Pending notices do not count. */
 static int ensi_client_timer(const ensign_t *c, uint64_t now_ms)
 {
-    uint32_t left = ENSIGN_FOREVER, t;
-    const ensi_timer_t *timers[] = { &c->links[0].timer, &c->links[1].timer, &c->auth.renew, &c->auth.expire,
-                                     &c->auth.backoff,   &c->give_up,        &c->close_timer };
+    const ensi_timer_t *const timers[] = { &c->links[ENSIGN_LINK_RPC].timer,   &c->links[ENSIGN_LINK_AUTH].timer,
+                                           &c->links[ENSIGN_LINK_RPC_2].timer, &c->auth.renew, &c->auth.expire,
+                                           &c->auth.backoff, &c->give_up };
+    uint64_t due = ensi_timer_first(timers, ENSI_COUNT(timers));
     if (c->env.work) return 0;
     if (now_ms < c->env.now_ms) now_ms = c->env.now_ms;
-    for (size_t i = 0; i < ENSI_COUNT(timers); i++) {
-        t = ensi_timer_wait(timers[i], now_ms);
-        if (t < left) left = t;
-    }
-    for (uint32_t i = 0; i < c->handles.count; i++) {
-        const ensi_handle_t *h = c->handles.slots[i];
-        if (!h || h->ended || (h->bits & ENSI_BIT_END)) continue;
-        t = ensi_client_ops(h)->left(h, now_ms);
-        if (t < left) left = t;
-        t = ensi_timer_wait(&h->give_up, now_ms);
-        if (t < left) left = t;
-    }
-    if (left == ENSIGN_FOREVER) return -1;
-    return left > INT32_MAX ? INT32_MAX : (int)left;
+    if (c->handles.timed_count > 0 && c->handles.timed[0]->due_ms < due) due = c->handles.timed[0]->due_ms;
+    if (due == UINT64_MAX) return -1;
+    if (due <= now_ms) return 0;
+    return due - now_ms > INT32_MAX ? INT32_MAX : (int)(due - now_ms);
 }
 
 int ensign_timeout(const ensign_t *c, uint64_t now_ms)
@@ -13309,7 +13981,7 @@ int ensign_timeout(const ensign_t *c, uint64_t now_ms)
 static ensi_link_t *ensi_client_link(ensign_t *c, int link)
 {
     if (link >= 0 && link < ENSIGN_MAX_LINKS) return &c->links[link];
-    ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "link: %d is none; 0 to %d are", link, ENSIGN_MAX_LINKS - 1);
+    ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "link: %d does not exist; use 0 to %d", link, ENSIGN_MAX_LINKS - 1);
     return NULL;
 }
 
@@ -13341,18 +14013,17 @@ void ensign_link(const ensign_t *c, int link, ensign_link_t *out)
 int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses, size_t count,
                     int native)
 {
+    const char *good[4 * ENSIGN_MAX_ADDRESSES]; /* more than are kept: both families shall be among those */
+    size_t found = 0;
     int rc;
     ensi_link_t *l = ensi_client_answered(c, link, attempt, &rc);
     if (!l || l->state != ENSI_LINK_RESOLVE) return rc;
-    l->address_count = 0;
-    for (size_t i = 0; i < count && l->address_count < ENSIGN_MAX_ADDRESSES; i++) {
-        char *to = l->addresses[l->address_count];
-        if (ensign_str(addresses[i]).len == 0 || ensign_str(addresses[i]).len >= ENSI_ADDRESS_BYTES) continue;
-        snprintf(to, ENSI_ADDRESS_BYTES, "%s", addresses[i]);
-        l->address_list[l->address_count++] = to;
-    }
+    for (size_t i = 0; i < count; i++)
+        if (ensign_str(addresses[i]).len > 0 && ensign_str(addresses[i]).len < ENSI_ADDRESS_BYTES)
+            if (found < ENSI_COUNT(good)) good[found++] = addresses[i];
+    ensi_link_set_addresses(l, good, found);
     if (l->address_count > 0) {
-        ensi_link_move(l, ENSI_LINK_ON_ADDRESS);
+        ensi_must(ensi_link_move(l, ENSI_LINK_ON_ADDRESS));
     } else {
         ensi_link_fault(l, ENSIGN_E_RESOLVE, native,
                         "%s: the host name %.100s has no address (resolver's code %d); is it spelled right?",
@@ -13367,17 +14038,17 @@ int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *
 static void ensi_client_receive(ensign_t *c, ensi_link_t *l)
 {
     if (l->state != ENSI_LINK_RUN) return;
-    if (l == &c->links[ENSIGN_LINK_RPC]) ensi_client_receive_rpc(c);
-    else ensi_auth_receive(&c->auth);
+    if (l == c->conn.link) ensi_client_receive_rpc(c, &c->conn);
+    else if (l == c->auth.link) ensi_auth_receive(&c->auth);
 }
 
-int ensign_link_up(ensign_t *c, int link, uint32_t attempt, uint64_t now_ms)
+int ensign_link_up(ensign_t *c, int link, uint32_t attempt, size_t address, uint64_t now_ms)
 {
     int rc;
     ensi_link_t *l = ensi_client_answered(c, link, attempt, &rc);
     if (!l || l->state != ENSI_LINK_DIAL) return rc;
     ensi_client_enter(c, now_ms);
-    ensi_link_up(l);
+    ensi_link_up(l, address);
     ensi_client_receive(c, l);
     ensi_client_pump(c);
     return ENSIGN_OK;
@@ -13481,10 +14152,10 @@ static void ensi_client_reap(ensign_t *c)
 
 static ensign_notice_t *ensi_client_pull(ensign_t *c, ensi_handle_t *h)
 {
-    ensign_notice_t *n = ensi_client_ops(h)->pull(c, h);
+    ensign_notice_t *n = h->kind->pull(c, h);
     ensi_ready_remove(&c->handles, h);
     if (h->ended) c->handles.dying = h;
-    else if (ensi_client_has(h)) ensi_ready_append(&c->handles, h); /* behind the others: round-robin */
+    else if (h->kind->has(h)) ensi_ready_append(&c->handles, h); /* behind the others: round-robin */
     return n;
 }
 
@@ -13512,7 +14183,7 @@ const ensign_notice_t *ensign_next_of(ensign_t *c, uint32_t handle)
     ensi_handle_t *h;
     ensi_client_reap(c);
     h = ensi_client_any(c, handle);
-    if (!h || (h != &c->self && !ensi_client_has(h))) return NULL;
+    if (!h || (h != &c->self && !h->kind->has(h))) return NULL;
     return ensi_client_pull(c, h);
 }
 
@@ -13522,7 +14193,7 @@ bool ensign_pending(const ensign_t *c, uint32_t handle)
     if (handle == 0) return c->handles.ready_head != NULL || (!c->self.held && c->self.bits != 0);
     if (handle == ENSIGN_CLIENT) return c->self.bits != 0;
     h = ensi_handle_find(&c->handles, handle);
-    return h && ensi_client_has(h);
+    return h && h->kind->has(h);
 }
 
 int ensign_hold(ensign_t *c, uint32_t handle, bool on)
@@ -13531,17 +14202,93 @@ int ensign_hold(ensign_t *c, uint32_t handle, bool on)
     if (!h) return ENSIGN_E_HANDLE;
     h->held = on;
     if (on) ensi_ready_remove(&c->handles, h);
-    else ensi_state_ready(c, h, ensi_client_has(h));
+    else ensi_state_ready(c, h, h->kind->has(h));
     return ENSIGN_OK;
+}
+
+bool ensign_open_next(const ensign_t *c, uint32_t handle, int which, size_t *at, ensign_slice_t *name,
+                      ensign_ulid_t *id)
+{
+    const ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
+    if (!h || !h->kind->open_next || h->notice.type != ENSIGN_NOTICE_OPEN) return false;
+    if (which != ENSIGN_OPEN_TOPICS && which != ENSIGN_OPEN_MISSING) return false;
+    return h->kind->open_next(h, which, at, name, id);
+}
+
+const char *ensign_notice_name(ensign_notice_type_t type)
+{
+    switch (type) {
+#define ENSI_NAME(x) case ENSIGN_NOTICE_##x: return "ENSIGN_NOTICE_" #x;
+    ENSI_NAME(CONNECTED)   ENSI_NAME(DISCONNECTED) ENSI_NAME(FAILED)      ENSI_NAME(CLOSED)
+    ENSI_NAME(WAITING)     ENSI_NAME(OPEN)         ENSI_NAME(ROOM)        ENSI_NAME(ACK)
+    ENSI_NAME(NACK)        ENSI_NAME(DRAINED)      ENSI_NAME(EVENT)       ENSI_NAME(GAP)
+    ENSI_NAME(TOPIC)       ENSI_NAME(TOPIC_STATE)  ENSI_NAME(EXISTS)      ENSI_NAME(PROJECT)
+    ENSI_NAME(TOPIC_INFO)  ENSI_NAME(TYPE_INFO)    ENSI_NAME(PLAN)        ENSI_NAME(STATUS)
+    ENSI_NAME(HEALTH)      ENSI_NAME(REPLY)        ENSI_NAME(HEADERS)     ENSI_NAME(MESSAGE)
+    ENSI_NAME(END)
+#undef ENSI_NAME
+    }
+    return "?";
+}
+
+/* ---- close, cancel, forget */
+
+/* A handle that can be ended. NULL: *rc is E_HANDLE, or OK where its last notice waits already. */
+static ensi_handle_t *ensi_client_ending(ensign_t *c, uint32_t id, int *rc)
+{
+    ensi_handle_t *h = ensi_handle_find(&c->handles, id);
+    *rc = ENSIGN_OK;
+    if (h && !h->ended) return h->done ? NULL : h;
+    *rc = ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu does not exist, or it has ended", (unsigned long)id);
+    return NULL;
+}
+
+static void ensi_client_close_handle(ensign_t *c, ensi_handle_t *h, uint32_t timeout_ms)
+{
+    bool first = !h->closing;
+    if (h->done) return;
+    h->closing = true;
+    ensi_timer_start(&h->close_timer, timeout_ms);
+    if (first) h->kind->close(c, h);
+    ensi_client_schedule(c, h);
+}
+
+int ensign_close(ensign_t *c, uint32_t handle, uint32_t timeout_ms)
+{
+    int rc = ENSIGN_OK;
+    ensi_handle_t *h = handle == ENSIGN_CLIENT ? c->handles.oldest : ensi_client_ending(c, handle, &rc);
+    if (handle == ENSIGN_CLIENT) c->closing = true;
+    for (; h; h = handle == ENSIGN_CLIENT ? h->newer : NULL) ensi_client_close_handle(c, h, timeout_ms);
+    ensi_env_work(&c->env);
+    return rc;
+}
+
+int ensign_cancel(ensign_t *c, uint32_t handle)
+{
+    ensign_error_t e;
+    int rc = ENSIGN_OK;
+    ensi_handle_t *h = handle == ENSIGN_CLIENT ? c->handles.oldest : ensi_client_ending(c, handle, &rc);
+    if (handle == ENSIGN_CLIENT) c->closing = true;
+    for (; h; h = handle == ENSIGN_CLIENT ? h->newer : NULL) {
+        ensi_fail(&e, ENSIGN_E_CANCELLED, 0, "%s: cancelled by this program", h->kind->name);
+        ensi_client_end_handle(c, h, ENSIGN_GRPC_CANCELLED, &e, true);
+    }
+    ensi_env_work(&c->env);
+    return rc;
 }
 
 int ensign_forget(ensign_t *c, uint32_t handle)
 {
     ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
-    if (handle == ENSIGN_CLIENT)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "forget: the client itself ends by ensign_destroy");
-    if (!h) return ENSIGN_OK;
-    ensi_client_free_handle(c, h);
+    if (handle == ENSIGN_CLIENT) {
+        while (c->handles.oldest) ensi_client_free_handle(c, c->handles.oldest);
+        c->closing = c->closed = true;
+        c->self.bits = 0;
+        ensi_ready_remove(&c->handles, &c->self);
+        ensi_client_hang_up(c);
+    } else if (h) {
+        ensi_client_free_handle(c, h);
+    }
     ensi_env_work(&c->env); /* its RST_STREAM */
     return ENSIGN_OK;
 }
@@ -13558,19 +14305,81 @@ int ensign_stats(const ensign_t *c, uint32_t handle, ensign_stats_t *out)
     *out = c->env.stats;
     out->memory = c->env.mem.used;
     out->allocations = c->env.mem.calls;
-    for (uint32_t i = 0; i < c->handles.count; i++)
-        if (c->handles.slots[i]) out->in_flight += c->handles.slots[i]->stats.in_flight;
+    for (h = c->handles.oldest; h; h = h->newer) out->in_flight += h->stats.in_flight;
     return ENSIGN_OK;
 }
 
 const ensign_error_t *ensign_error(const ensign_t *c)
 {
+    ensi_env_t *v = &((ensign_t *)(uintptr_t)c)->env; /* the text is made here, where it is asked for */
+    if (v->error.code > 0 && v->error.text[0] == '\0')
+        ensi_fail(&v->error, v->error.code, 0, "%s", v->later ? v->later : ensign_result_text(v->error.code));
+    return &v->error;
+}
+
+/* ---- what section sockets asks */
+#ifndef ENSIGN_NO_SOCKETS
+static ensi_sockets_t *ensi_client_sockets(ensign_t *c)
+{
+    return &c->sockets;
+}
+
+static int ensi_client_io(const ensign_t *c)
+{
+    return c->io;
+}
+
+static ensign_error_t *ensi_client_error(ensign_t *c)
+{
     return &c->env.error;
 }
 
-/* ---- create */
+/* Why a handle has ended, while its END waits to be pulled; NULL: it has not, or well. */
+static ENSI_UNUSED const ensign_error_t *ensi_client_fault(const ensign_t *c, uint32_t handle)
+{
+    const ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
+    return h && (h->bits & ENSI_BIT_END) && h->fault.code ? &h->fault : NULL;
+}
 
-static int64_t ensi_client_wall(void *user)
+static bool ensi_client_has_handle(const ensign_t *c, uint32_t handle)
+{
+    const ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
+    return handle == ENSIGN_CLIENT || (h && !h->ended); /* ended: no notice will come any more */
+}
+
+/* The time of a wait is up: the last fault of the handle, or of the connection, tells why nothing came. */
+static int ensi_client_timed_out(ensign_t *c, uint32_t handle)
+{
+    ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
+    const ensi_call_t *call = h && h->kind->call ? h->kind->call(h) : NULL;
+    const ensign_error_t *why = h && h->fault.code ? &h->fault : ensi_state_fault(c);
+    if (why)
+        c->env.error = *why;
+    else if (call && call->state == ENSI_GRPC_QUEUED)
+        ensi_env_fail(&c->env, ENSIGN_TIMEOUT, "client: the time was up: %.200s", ensi_state_obstacle(c, call));
+    else
+        ensi_env_fail(&c->env, ENSIGN_TIMEOUT, "client: the time was up; nothing fails, and nothing has come");
+    return ENSIGN_TIMEOUT;
+}
+#endif
+
+/* >>create   may call: all
+ * Making a client: its desc checked and copied, the environment, the credentials file, bounds
+ *
+ * Owns   the copies of the desc's strings.
+ * Holds  ensign_create does no I/O; what is wrong in a desc is told with the field's name, what was seen, and what is
+ *        allowed. A half-made client is freed by ensign_destroy.
+ * Fails  nothing is left behind; secrets that were copied are wiped. */
+enum {
+    ENSI_CREATE_HANDLES = 64,
+    ENSI_CREATE_HANDLES_MAX = 65000,
+    ENSI_CREATE_AUTHORITY_MAX = 255,
+    ENSI_CREATE_NAME_MAX = 512,
+    ENSI_CREATE_AGENT_MAX = 100,
+    ENSI_CREATE_CACHE = 256
+};
+
+static int64_t ensi_create_wall(void *user)
 {
     (void)user;
 #if !defined(ENSIGN_NO_SOCKETS) && !defined(_WIN32)
@@ -13583,7 +14392,7 @@ static int64_t ensi_client_wall(void *user)
 }
 
 /* 1 to 65535, in at most 5 digits. */
-static bool ensi_client_port(const char *text, uint16_t *port)
+static bool ensi_create_port(const char *text, uint16_t *port)
 {
     size_t len = strlen(text);
     unsigned long number = 0;
@@ -13594,7 +14403,7 @@ static bool ensi_client_port(const char *text, uint16_t *port)
 }
 
 /* What stands before a ']': digits of IPv6 with two colons at least, then perhaps a zone ("%eth0"). */
-static bool ensi_client_is_v6(const char *text, size_t len)
+static bool ensi_create_is_v6(const char *text, size_t len)
 {
     size_t digits = strspn(text, "0123456789abcdefABCDEF:."), colons = 0;
     for (size_t i = 0; i < digits; i++) colons += text[i] == ':';
@@ -13602,7 +14411,7 @@ static bool ensi_client_is_v6(const char *text, size_t len)
 }
 
 /* Splits "host:port" or "[v6]:port"; the host goes out without brackets. fallback 0: a port must be there. */
-static bool ensi_client_split(const char *text, uint16_t fallback, char *host, size_t cap, uint16_t *port)
+static bool ensi_create_split(const char *text, uint16_t fallback, char *host, size_t cap, uint16_t *port)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%";
     bool v6 = *text == '[';
@@ -13614,10 +14423,10 @@ static bool ensi_client_split(const char *text, uint16_t fallback, char *host, s
     rest = v6 ? end + 1 : end;
     len = (size_t)(end - text);
     if (len == 0 || len >= cap || strspn(text, letters) < len) return false;
-    if (v6 && !ensi_client_is_v6(text, len)) return false; /* brackets are for IPv6 */
+    if (v6 && !ensi_create_is_v6(text, len)) return false; /* brackets are for IPv6 */
     if (*rest != '\0' && *rest != ':') return false;
     if (*rest == '\0' && fallback == 0) return false;
-    if (*rest == ':' && !ensi_client_port(rest + 1, port)) return false; /* so is IPv6 without brackets */
+    if (*rest == ':' && !ensi_create_port(rest + 1, port)) return false; /* so is IPv6 without brackets */
     if (*rest == '\0') *port = fallback;
     memcpy(host, text, len);
     host[len] = '\0';
@@ -13625,21 +14434,21 @@ static bool ensi_client_split(const char *text, uint16_t fallback, char *host, s
 }
 
 /* Four numbers, or IPv6: not asked of a resolver. */
-static bool ensi_client_is_literal(const char *host)
+static bool ensi_create_is_literal(const char *host)
 {
     size_t dots = 0;
     for (const char *p = host; *p; p++) dots += *p == '.';
     return strchr(host, ':') != NULL || (dots == 3 && strspn(host, "0123456789.") == strlen(host));
 }
 
-static bool ensi_client_is_loopback(const char *host)
+static bool ensi_create_is_loopback(const char *host)
 {
     return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
-           (ensi_client_is_literal(host) && !strchr(host, ':') && strncmp(host, "127.", 4) == 0);
+           (ensi_create_is_literal(host) && !strchr(host, ':') && strncmp(host, "127.", 4) == 0);
 }
 
 /* Text that goes into a header as it is. A token read from a file likes to end in a newline. */
-static int ensi_client_check_text(ensign_t *c, const char *field, const char *text, size_t max)
+static int ensi_create_check_text(ensign_t *c, const char *field, const char *text, size_t max)
 {
     size_t len = ensign_str(text).len;
     if (!text) return ENSIGN_OK;
@@ -13654,12 +14463,12 @@ static int ensi_client_check_text(ensign_t *c, const char *field, const char *te
     return ENSIGN_OK;
 }
 
-static int ensi_client_set_host(ensign_t *c, ensi_link_t *l, const char *host, uint16_t port)
+static int ensi_create_set_host(ensign_t *c, ensi_link_t *l, const char *host, uint16_t port)
 {
     l->host = ensi_mem_text(&c->env.mem, host);
     l->port = port;
     if (!l->host) return ensi_env_memory(&c->env, strlen(host));
-    l->literal = ensi_client_is_literal(host);
+    l->literal = ensi_create_is_literal(host);
     snprintf(l->where, sizeof l->where, strchr(host, ':') ? "[%.60s]:%u" : "%.70s:%u", host, port);
 #ifdef ENSIGN_NO_DNS
     if (!l->literal && c->io == ENSIGN_IO_SOCKETS)
@@ -13671,7 +14480,7 @@ static int ensi_client_set_host(ensign_t *c, ensi_link_t *l, const char *host, u
     return ENSIGN_OK;
 }
 
-static int ensi_client_set_endpoint(ensign_t *c, const ensign_desc_t *d)
+static int ensi_create_set_endpoint(ensign_t *c, const ensign_desc_t *d)
 {
     const char *endpoint = d->endpoint;
     char host[256];
@@ -13681,27 +14490,27 @@ static int ensi_client_set_endpoint(ensign_t *c, const ensign_desc_t *d)
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "client: endpoint is missing; give \"host:port\", or a client_id for the hosted service");
-    if (!ensi_client_split(endpoint, 0, host, sizeof host, &port))
+    if (!ensi_create_split(endpoint, 0, host, sizeof host, &port))
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "client: endpoint \"%.100s\" is not host:port, port 1 to 65535, without a scheme or a path "
             "(IPv6: [::1]:443)",
             endpoint);
-    if (ensi_client_check_text(c, "authority", d->authority, ENSI_CLIENT_AUTHORITY_MAX) != ENSIGN_OK)
+    if (ensi_create_check_text(c, "authority", d->authority, ENSI_CREATE_AUTHORITY_MAX) != ENSIGN_OK)
         return ENSIGN_E_ARGUMENT;
     snprintf(c->authority, sizeof c->authority, "%s", d->authority ? d->authority : endpoint);
     c->common.authority = c->authority;
     c->common.scheme = d->tls.off ? "http" : "https";
     if ((d->client_id || d->token) && d->tls.off && !d->allow_plaintext_token &&
-        !ensi_client_is_loopback(host))
+        !ensi_create_is_loopback(host))
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "client: a token would go in plaintext to %.100s; leave tls on, or set allow_plaintext_token",
             host);
-    return ensi_client_set_host(c, &c->links[ENSIGN_LINK_RPC], host, port);
+    return ensi_create_set_host(c, &c->links[ENSIGN_LINK_RPC], host, port);
 }
 
-static int ensi_client_set_auth_url(ensign_t *c, const ensign_desc_t *d)
+static int ensi_create_set_auth_url(ensign_t *c, const ensign_desc_t *d)
 {
     const char *url = d->auth_url ? d->auth_url : "https://auth.rotational.app";
     ensi_link_t *l = &c->links[ENSIGN_LINK_AUTH];
@@ -13716,18 +14525,18 @@ static int ensi_client_set_auth_url(ensign_t *c, const ensign_desc_t *d)
     snprintf(rest, sizeof rest, "%s", url + (l->secure ? 8 : 7));
     len = strlen(rest);
     if (len > 0 && rest[len - 1] == '/') rest[len - 1] = '\0';
-    if (strchr(rest, '/') || !ensi_client_split(rest, l->secure ? 443 : 80, host, sizeof host, &port))
+    if (strchr(rest, '/') || !ensi_create_split(rest, l->secure ? 443 : 80, host, sizeof host, &port))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: auth_url \"%.100s\" is not scheme://host[:port] without a path", url);
-    if (d->client_id && !l->secure && !d->allow_plaintext_token && !ensi_client_is_loopback(host))
+    if (d->client_id && !l->secure && !d->allow_plaintext_token && !ensi_create_is_loopback(host))
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "client: the key would go in plaintext to %.100s; use https://, or set allow_plaintext_token",
             host);
-    return ensi_client_set_host(c, l, host, port);
+    return ensi_create_set_host(c, l, host, port);
 }
 
-static char *ensi_client_copy(ensign_t *c, int which, const char *text, bool *failed)
+static char *ensi_create_copy(ensign_t *c, int which, const char *text, bool *failed)
 {
     if (!text) return NULL;
     c->strings[which] = ensi_mem_text(&c->env.mem, text);
@@ -13735,17 +14544,17 @@ static char *ensi_client_copy(ensign_t *c, int which, const char *text, bool *fa
     return c->strings[which];
 }
 
-static int ensi_client_set_tls(ensign_t *c, const ensign_desc_t *d)
+static int ensi_create_set_tls(ensign_t *c, const ensign_desc_t *d)
 {
     bool failed = false;
 #ifndef ENSIGN_NO_TLS
     static const int ca[2] = { ENSI_STR_CA, ENSI_STR_AUTH_CA }, pem[2] = { ENSI_STR_PEM, ENSI_STR_AUTH_PEM };
     static const int server[2] = { ENSI_STR_SERVER, ENSI_STR_AUTH_SERVER };
     const ensign_tls_desc_t *from[2] = { &d->tls, &d->auth_tls };
-    for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
+    for (int i = 0; i < 2; i++) {
         ensi_link_t *l = &c->links[i];
         ensi_tls_opts_t *o = &l->tls_opts;
-        o->ca_file = ensi_client_copy(c, ca[i], from[i]->ca_file, &failed);
+        o->ca_file = ensi_create_copy(c, ca[i], from[i]->ca_file, &failed);
         if (from[i]->ca_pem.ptr) {
             c->strings[pem[i]] = (char *)ensi_mem_take(&c->env.mem, from[i]->ca_pem.len + 1);
             if (!c->strings[pem[i]]) return ensi_env_memory(&c->env, from[i]->ca_pem.len);
@@ -13757,7 +14566,7 @@ static int ensi_client_set_tls(ensign_t *c, const ensign_desc_t *d)
         o->alpn_h2 = i == ENSIGN_LINK_RPC;
         o->random = d->random;
         o->user = d->user;
-        l->server_name = ensi_client_copy(c, server[i], from[i]->server_name, &failed);
+        l->server_name = ensi_create_copy(c, server[i], from[i]->server_name, &failed);
         if (!l->server_name) l->server_name = l->host;
     }
 #else
@@ -13769,7 +14578,7 @@ static int ensi_client_set_tls(ensign_t *c, const ensign_desc_t *d)
     return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
 }
 
-static int ensi_client_set_key(ensign_t *c, const ensign_desc_t *d)
+static int ensi_create_set_key(ensign_t *c, const ensign_desc_t *d)
 {
     ensi_auth_t *a = &c->auth;
     bool failed = false;
@@ -13782,10 +14591,10 @@ static int ensi_client_set_key(ensign_t *c, const ensign_desc_t *d)
     if (d->client_id && d->token)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: token and client_id are both set; give one of them");
-    if (ensi_client_check_text(c, "token", d->token, ENSIGN_TOKEN_BYTES) != ENSIGN_OK)
+    if (ensi_create_check_text(c, "token", d->token, ENSIGN_TOKEN_BYTES) != ENSIGN_OK)
         return ENSIGN_E_ARGUMENT;
-    a->client_id = ensi_client_copy(c, ENSI_STR_ID, d->client_id, &failed);
-    a->client_secret = ensi_client_copy(c, ENSI_STR_SECRET, d->client_secret, &failed);
+    a->client_id = ensi_create_copy(c, ENSI_STR_ID, d->client_id, &failed);
+    a->client_secret = ensi_create_copy(c, ENSI_STR_SECRET, d->client_secret, &failed);
     a->state = d->client_id ? ENSI_AUTH_IDLE : d->token ? ENSI_AUTH_FIXED : ENSI_AUTH_OFF;
     if (d->token) {
         size_t len = strlen(d->token);
@@ -13798,22 +14607,31 @@ static int ensi_client_set_key(ensign_t *c, const ensign_desc_t *d)
     return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
 }
 
-static int ensi_client_set_limits(ensign_t *c, const ensign_desc_t *d)
+static int ensi_create_set_limits(ensign_t *c, const ensign_desc_t *d)
 {
     c->connect_timeout_ms = ensi_or(d->connect_timeout_ms, 20000);
     c->auth_timeout_ms = ensi_or(d->auth_timeout_ms, 20000);
     c->request_timeout_ms = ensi_or(d->request_timeout_ms, 30000);
     c->give_up_after_ms = ensi_or(d->give_up_after_ms, ENSIGN_FOREVER);
     c->connection_window = ensi_or(d->connection_window, 1024 * 1024);
+    c->conn.h2.header_max = ensi_or(d->max_header_bytes, ENSI_H2_HEADERS);
+    if (c->conn.h2.header_max < 4096 || c->conn.h2.header_max > ENSI_H2_HEADERS)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: max_header_bytes is %lu, 4096 to %d are allowed",
+                             (unsigned long)c->conn.h2.header_max, ENSI_H2_HEADERS);
+    c->max_answer_bytes = ensi_or(d->max_answer_bytes, ENSI_SERVER_MESSAGE_MAX);
+    if (c->max_answer_bytes < 1024 || c->max_answer_bytes > 1u << 30)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: max_answer_bytes is %lu, 1024 to 1073741824 are allowed",
+                             (unsigned long)c->max_answer_bytes);
     if (c->connection_window < ENSI_H2_WINDOW || c->connection_window > INT32_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: connection_window is %lu, 65535 to 2147483647 are allowed",
                              (unsigned long)c->connection_window);
-    if (d->max_handles > ENSI_CLIENT_HANDLES_MAX)
+    if (d->max_handles > ENSI_CREATE_HANDLES_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: max_handles is %lu, at most %d are allowed",
-                             (unsigned long)d->max_handles, ENSI_CLIENT_HANDLES_MAX);
+                             (unsigned long)d->max_handles, ENSI_CREATE_HANDLES_MAX);
 #ifndef ENSIGN_NO_SERVICE
-    c->cache.cap = d->topic_cache == ENSIGN_OFF ? 0 : ensi_or(d->topic_cache, ENSI_CLIENT_CACHE);
+    c->cache.cap = d->topic_cache == ENSIGN_OFF ? 0 : ensi_or(d->topic_cache, ENSI_CREATE_CACHE);
     if (c->cache.cap > ENSI_CACHE_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: topic_cache is %lu, 1 to %d are allowed, or ENSIGN_OFF",
@@ -13822,7 +14640,7 @@ static int ensi_client_set_limits(ensign_t *c, const ensign_desc_t *d)
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
         ensi_link_t *l = &c->links[i];
         l->env = &c->env;
-        l->name = i == ENSIGN_LINK_RPC ? "rpc" : "auth";
+        l->name = i == ENSIGN_LINK_AUTH ? "auth" : "rpc";
         l->backoff_min_ms = ensi_or(d->backoff_min_ms, 100);
         l->backoff_max_ms = ensi_or(d->backoff_max_ms, 30000);
     }
@@ -13835,7 +14653,7 @@ static int ensi_client_set_limits(ensign_t *c, const ensign_desc_t *d)
 }
 
 /* A seed for jitter and ids, never for TLS. */
-static bool ensi_client_seed(const ensign_desc_t *d, uint64_t *seed)
+static bool ensi_create_seed(const ensign_desc_t *d, uint64_t *seed)
 {
     *seed = d->seed;
     if (d->seed) return true;
@@ -13854,18 +14672,18 @@ static bool ensi_client_seed(const ensign_desc_t *d, uint64_t *seed)
 #endif
 }
 
-static int ensi_client_set_names(ensign_t *c, const ensign_desc_t *d)
+static int ensi_create_set_names(ensign_t *c, const ensign_desc_t *d)
 {
     bool failed = false;
-    if (!ensi_client_seed(d, &c->env.rng))
+    if (!ensi_create_seed(d, &c->env.rng))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: no random bytes to be had here; give seed, or the random hook");
-    if (ensign_str(d->name).len > ENSI_CLIENT_NAME_MAX)
+    if (ensign_str(d->name).len > ENSI_CREATE_NAME_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: name has %lu bytes, %d are allowed",
-                             (unsigned long)strlen(d->name), ENSI_CLIENT_NAME_MAX);
-    if (ensi_client_check_text(c, "user_agent", d->user_agent, ENSI_CLIENT_AGENT_MAX) != ENSIGN_OK)
+                             (unsigned long)strlen(d->name), ENSI_CREATE_NAME_MAX);
+    if (ensi_create_check_text(c, "user_agent", d->user_agent, ENSI_CREATE_AGENT_MAX) != ENSIGN_OK)
         return ENSIGN_E_ARGUMENT;
-    c->stream_name = ensi_client_copy(c, ENSI_STR_NAME, d->name, &failed);
+    c->stream_name = ensi_create_copy(c, ENSI_STR_NAME, d->name, &failed);
     if (!c->stream_name) {
         int64_t ms = c->env.wall_ms(c->env.user);
         uint8_t random[16];
@@ -13881,13 +14699,15 @@ static int ensi_client_set_names(ensign_t *c, const ensign_desc_t *d)
     return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
 }
 
-static int ensi_client_init(ensign_t *c, const ensign_desc_t *d)
+static int ensi_create_init(ensign_t *c, const ensign_desc_t *d)
 {
-    int rc = ensi_client_set_limits(c, d);
-    c->h2.env = &c->env;
+    int rc = ensi_create_set_limits(c, d);
+    c->conn.h2.env = &c->env;
+    c->conn.link = &c->links[ENSIGN_LINK_RPC];
     c->auth.env = &c->env;
     c->auth.link = &c->links[ENSIGN_LINK_AUTH];
-    c->self.kind = ENSI_KIND_CLIENT;
+    c->self.kind = &ensi_client_kind;
+    c->self.due_ms = UINT64_MAX;
     c->self.id = ENSIGN_CLIENT;
     c->self.user = d->user;
     c->io = d->io;
@@ -13898,18 +14718,18 @@ static int ensi_client_init(ensign_t *c, const ensign_desc_t *d)
 #endif
     if (rc == ENSIGN_OK && (d->io < ENSIGN_IO_SOCKETS || d->io > ENSIGN_IO_CALLER))
         rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: io is %d; use an ENSIGN_IO_x", d->io);
-    if (rc == ENSIGN_OK) rc = ensi_client_set_endpoint(c, d);
-    if (rc == ENSIGN_OK && (d->client_id || d->auth_url)) rc = ensi_client_set_auth_url(c, d);
+    if (rc == ENSIGN_OK) rc = ensi_create_set_endpoint(c, d);
+    if (rc == ENSIGN_OK && (d->client_id || d->auth_url)) rc = ensi_create_set_auth_url(c, d);
     c->links[ENSIGN_LINK_RPC].secure = !d->tls.off;
-    if (rc == ENSIGN_OK) rc = ensi_client_set_tls(c, d);
-    if (rc == ENSIGN_OK) rc = ensi_client_set_key(c, d);
-    if (rc == ENSIGN_OK) rc = ensi_client_set_names(c, d);
-    if (rc == ENSIGN_OK && !ensi_handles_open(&c->handles, &c->env.mem, ensi_or(d->max_handles, 64)))
+    if (rc == ENSIGN_OK) rc = ensi_create_set_tls(c, d);
+    if (rc == ENSIGN_OK) rc = ensi_create_set_key(c, d);
+    if (rc == ENSIGN_OK) rc = ensi_create_set_names(c, d);
+    if (rc == ENSIGN_OK && !ensi_handles_open(&c->handles, &c->env.mem, ensi_or(d->max_handles, ENSI_CREATE_HANDLES)))
         rc = ensi_env_memory(&c->env, 0);
     return rc;
 }
 
-int ensign_create(ensign_t **out, const ensign_desc_t *d, ensign_error_t *why)
+int ensign_create(const ensign_desc_t *d, ensign_t **out, ensign_error_t *why)
 {
     ensi_mem_t mem;
     ensign_t *c;
@@ -13933,14 +14753,14 @@ int ensign_create(ensign_t **out, const ensign_desc_t *d, ensign_error_t *why)
                          (unsigned long)sizeof *c);
     c->env.mem = mem;
     c->env.user = d->user;
-    c->env.wall_ms = d->wall_ms ? d->wall_ms : ensi_client_wall;
+    c->env.wall_ms = d->wall_ms ? d->wall_ms : ensi_create_wall;
     c->env.wake = d->wake;
     c->env.log = d->log;
     c->env.work = true;
 #ifndef ENSIGN_NO_SOCKETS
     ensi_sock_init(&c->sockets);
 #endif
-    rc = ensi_client_init(c, d);
+    rc = ensi_create_init(c, d);
     if (rc != ENSIGN_OK) {
         if (why) *why = c->env.error;
         ensign_destroy(c);
@@ -13954,9 +14774,8 @@ void ensign_destroy(ensign_t *c)
 {
     ensi_mem_t mem;
     if (!c) return;
-    for (uint32_t i = 0; c->handles.slots && i < c->handles.count; i++)
-        if (c->handles.slots[i]) ensi_client_free_handle(c, c->handles.slots[i]);
-    ensi_h2_stop(&c->h2);
+    while (c->handles.oldest) ensi_client_free_handle(c, c->handles.oldest);
+    ensi_h2_stop(&c->conn.h2);
 #ifndef ENSIGN_NO_SOCKETS
     ensi_sock_free(&c->sockets);
 #endif
@@ -13976,26 +14795,6 @@ void ensign_destroy(ensign_t *c)
     ensi_mem_close(&mem);
 }
 
-int ensign_close(ensign_t *c, uint32_t timeout_ms)
-{
-    if (c->closing)
-        return ensi_env_fail(&c->env, ENSIGN_E_STATE,
-                             "close: called before; go on until CLOSED, or use ensign_destroy");
-    c->closing = true;
-    ensi_timer_start(&c->close_timer, timeout_ms);
-#ifndef ENSIGN_NO_SERVICE
-    for (uint32_t i = 0; i < c->handles.count; i++) {
-        ensi_handle_t *h = c->handles.slots[i];
-        if (!h || h->ended || (h->bits & ENSI_BIT_END)) continue;
-        if (h->kind == ENSI_KIND_PUBLISHER) ensi_pub_close(c, (ensi_pub_t *)(void *)h, timeout_ms);
-        if (h->kind == ENSI_KIND_SUBSCRIPTION) ensi_sub_close(c, (ensi_sub_t *)(void *)h);
-        if (h->kind == ENSI_KIND_REQUEST) ensi_req_close(c, h);
-    }
-#endif
-    ensi_env_work(&c->env);
-    return ENSIGN_OK;
-}
-
 size_t ensign_memory_bound(const ensign_desc_t *d)
 {
     const char *const texts[] = { d->token,           d->client_id,
@@ -14010,15 +14809,15 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
 #endif
     const size_t link = 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES;
     size_t size =
-        sizeof(ensign_t) + ENSI_CLIENT_NGHTTP2 + ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
-    size += (size_t)ensi_or(d->max_handles, 64) * (sizeof(ensi_handle_t *) + 2 * sizeof(uint16_t));
+        sizeof(ensign_t) + ensi_h2_memory(ensi_or(d->max_header_bytes, ENSI_H2_HEADERS)) + ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
+    size += ensi_handles_size(ensi_or(d->max_handles, ENSI_CREATE_HANDLES));
     size += link + (d->tls.off ? 0 : tls);
     if (d->client_id || d->auth_url)
         size += link + tls + 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
     for (size_t i = 0; i < ENSI_COUNT(texts); i++) size += ensign_str(texts[i]).len + ENSI_MEM_SMALL;
 #ifndef ENSIGN_NO_SERVICE
     if (d->topic_cache != ENSIGN_OFF)
-        size += (size_t)ensi_or(d->topic_cache, ENSI_CLIENT_CACHE) *
+        size += (size_t)ensi_or(d->topic_cache, ENSI_CREATE_CACHE) *
                 (sizeof(ensi_cached_t) + ENSI_TOPIC_NAME_MAX + 1 + ENSI_MEM_HEADER);
 #endif
     return size + d->tls.ca_pem.len + d->auth_tls.ca_pem.len;
@@ -14026,7 +14825,7 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
 
 /* ---- the environment */
 
-static int ensi_client_env_bool(const char *name, bool *out, ensign_error_t *why)
+static int ensi_create_env_bool(const char *name, bool *out, ensign_error_t *why)
 {
     static const char *const yes[] = { "1", "y", "t", "yes", "true", "on" };
     static const char *const no[] = { "0", "n", "f", "no", "false", "off", "" };
@@ -14048,8 +14847,8 @@ static int ensi_client_env_bool(const char *name, bool *out, ensign_error_t *why
 int ensign_desc_env(ensign_desc_t *d, ensign_error_t *why)
 {
     bool insecure = false, no_auth = false;
-    int rc = ensi_client_env_bool("ENSIGN_INSECURE", &insecure, why);
-    if (rc == ENSIGN_OK) rc = ensi_client_env_bool("ENSIGN_NO_AUTHENTICATION", &no_auth, why);
+    int rc = ensi_create_env_bool("ENSIGN_INSECURE", &insecure, why);
+    if (rc == ENSIGN_OK) rc = ensi_create_env_bool("ENSIGN_NO_AUTHENTICATION", &no_auth, why);
     if (rc != ENSIGN_OK) return rc;
     if (!d->endpoint) d->endpoint = getenv("ENSIGN_ENDPOINT");
     if (!d->auth_url) d->auth_url = getenv("ENSIGN_AUTH_URL");
@@ -14064,7 +14863,7 @@ int ensign_desc_env(ensign_desc_t *d, ensign_error_t *why)
 
 /* ---- the credentials file */
 #ifndef ENSIGN_NO_STDIO
-static int ensi_client_read_file(const char *path, char *buf, size_t cap, size_t *len, ensign_error_t *why)
+static int ensi_create_read_file(const char *path, char *buf, size_t cap, size_t *len, ensign_error_t *why)
 {
     FILE *f = fopen(path, "rb");
     int native = errno, bad;
@@ -14088,7 +14887,7 @@ static int ensi_client_read_file(const char *path, char *buf, size_t cap, size_t
 }
 
 /* What a member is that is not text to send; never the value itself, which could be the secret. */
-static const char *ensi_client_kind(ensign_slice_t value)
+static const char *ensi_create_kind_of(ensign_slice_t value)
 {
     switch (*value.ptr) {
     case '"': return value.len == 2 ? "empty" : "text with a NUL";
@@ -14102,7 +14901,7 @@ static const char *ensi_client_kind(ensign_slice_t value)
 }
 
 /* A member that must be text and not empty, into `out`. */
-static int ensi_client_member(ensign_slice_t doc, const char *path, const char *key, char *out, size_t cap,
+static int ensi_create_member(ensign_slice_t doc, const char *path, const char *key, char *out, size_t cap,
                               size_t *len, ensign_error_t *why)
 {
     ensign_slice_t value;
@@ -14121,7 +14920,7 @@ static int ensi_client_member(ensign_slice_t doc, const char *path, const char *
             "credentials: %.120s is no JSON object {\"ClientID\": \"..\", \"ClientSecret\": \"..\"}", path);
     return ensi_fail(why, ENSIGN_E_FORMAT, 0,
                      "credentials: \"%s\" of %.120s is %s; it must be a string, and not empty", key, path,
-                     ensi_client_kind(value));
+                     ensi_create_kind_of(value));
 }
 
 int ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap, ensign_error_t *why)
@@ -14131,12 +14930,12 @@ int ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap, 
     int rc;
     if (!d || !path || !buf)
         return ensi_fail(why, ENSIGN_E_ARGUMENT, 0, "credentials: no desc, path or buf is given");
-    rc = ensi_client_read_file(path, buf, cap, &len, why);
+    rc = ensi_create_read_file(path, buf, cap, &len, why);
     if (rc != ENSIGN_OK) return rc;
     doc = ensi_slice(buf, len);
-    rc = ensi_client_member(doc, path, "ClientID", buf + len, cap - len, &id, why);
+    rc = ensi_create_member(doc, path, "ClientID", buf + len, cap - len, &id, why);
     if (rc == ENSIGN_OK)
-        rc = ensi_client_member(doc, path, "ClientSecret", buf + len + id + 1, cap - len - id - 1, &secret,
+        rc = ensi_create_member(doc, path, "ClientSecret", buf + len + id + 1, cap - len - id - 1, &secret,
                                 why);
     if (rc != ENSIGN_OK) {
         ensi_wipe(buf, cap);
@@ -14151,43 +14950,6 @@ int ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap, 
     d->client_id = buf;
     d->client_secret = buf + id + 1;
     return ENSIGN_OK;
-}
-#endif
-
-/* ---- what section sockets asks */
-#ifndef ENSIGN_NO_SOCKETS
-static ensi_sockets_t *ensi_client_sockets(ensign_t *c)
-{
-    return &c->sockets;
-}
-
-static int ensi_client_io(const ensign_t *c)
-{
-    return c->io;
-}
-
-static bool ensi_client_has_handle(const ensign_t *c, uint32_t handle)
-{
-    const ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
-    return handle == ENSIGN_CLIENT || (h && !h->ended); /* ended: no notice will come any more */
-}
-
-static int ensi_client_timed_out(ensign_t *c)
-{
-    const ensign_error_t *why = ensi_state_fault(c);
-    if (why) c->env.error = *why;
-    else ensi_env_fail(&c->env, ENSIGN_TIMEOUT, "client: the time was up; no link fails now");
-    return ENSIGN_TIMEOUT;
-}
-
-static int ensi_client_fail(ensign_t *c, int code, int native, const char *format, ...) ENSI_PRINTF(4, 5);
-static int ensi_client_fail(ensign_t *c, int code, int native, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    ensi_fail_v(&c->env.error, code, native, format, args);
-    va_end(args);
-    return code;
 }
 #endif
 
@@ -14215,6 +14977,9 @@ enum {
     ENSI_SOCK_KEEP_COUNT = 6,       /* and how many */
     ENSI_SOCK_UNACKED_MS = 60000    /* sent bytes without TCP's ack, until the connection counts as broken */
 };
+
+/* A poll set has room for three sockets of each link, that race to its addresses, and for one that is GONE. */
+typedef char ensi_sock_wants_room_in_the_poll_set[ENSIGN_MAX_LINKS * (3 + 1) <= ENSIGN_MAX_FDS ? 1 : -1];
 
 /* The link's dial, or its connection, ends. */
 static void ensi_sock_lost(ensign_t *c, ensi_sock_t *s, int link, int native, uint64_t now_ms)
@@ -14347,6 +15112,8 @@ static void ensi_sock_finish(ensign_t *c, ensi_sock_t *s, int link, uint64_t now
 {
     ensi_sock_addr_t peer;
     ensi_sock_len_t len = sizeof s->native;
+    ensign_link_t want;
+    size_t at;
 
     if (!s->can_write && !s->can_read) return;
     s->can_read = s->can_write = false;
@@ -14362,8 +15129,10 @@ static void ensi_sock_finish(ensign_t *c, ensi_sock_t *s, int link, uint64_t now
     ensi_sock_move(&s->state, ENSI_SOCK_IN_CONNECTED);
     s->can_write = true;
     s->dialing = false;
-    s->first += s->tried - 1; /* what worked comes first the next time */
-    (void)ensign_link_up(c, link, s->attempt, now_ms);
+    ensign_link(c, link, &want);
+    at = want.address_count ? (s->first + s->tried - 1) % want.address_count : 0;
+    s->first = 0; /* what worked comes first the next time, by the engine's order */
+    (void)ensign_link_up(c, link, s->attempt, at, now_ms);
 }
 
 /* The link wants to be dialled: one address after the other. True: something was done that links see. */
@@ -14535,7 +15304,7 @@ ENSIGN_API int ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, ui
     int rc;
 
     if (!ready && n > 0) {
-        return ensi_client_fail(c, ENSIGN_E_ARGUMENT, 0,
+        return ensi_fail(ensi_client_error(c), ENSIGN_E_ARGUMENT, 0,
                                 "sockets: ready is NULL, n is %lu; pass entries, or n 0", (unsigned long)n);
     }
     if (ensi_client_io(c) == ENSIGN_IO_CALLER) return ensign_tick(c, now_ms);
@@ -14638,15 +15407,17 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     if (due >= 0 && (timeout_ms < 0 || due < timeout_ms)) timeout_ms = due;
     *hit = false;
     if (timeout_ms < 0 && all == 0) {
-        return ensi_client_fail(c, ENSIGN_E_STATE, 0,
+        return ensi_fail(ensi_client_error(c), ENSIGN_E_STATE, 0,
                                 "sockets: a wait for ever would never end: no handle is open (or the client "
                                 "has CLOSED or FAILED); open one first, or give a time");
     }
     e = ensi_sock_os_poll(p, all, timeout_ms);
     if (e != 0) { /* timers run all the same: else a steady signal would keep them from it */
         (void)ensign_step(c, NULL, 0, ensign_now_ms());
-        if (e == ENSI_SOCK_EINTR) return ENSIGN_INTERRUPTED;
-        return ensi_client_fail(c, ENSIGN_E_STATE, e,
+        if (e == ENSI_SOCK_EINTR)
+            return ensi_fail(ensi_client_error(c), ENSIGN_INTERRUPTED, e,
+                             "sockets: a signal came during ensign_wait; call it again, or stop");
+        return ensi_fail(ensi_client_error(c), ENSIGN_E_STATE, e,
                                 "sockets: poll of %u descriptors failed (%d); see that those of extra are "
                                 "open", (unsigned)all, e);
     }
@@ -14667,7 +15438,7 @@ static int ensi_sock_left(uint64_t start, int timeout_ms)
 static int ensi_sock_can_wait(ensign_t *c, const char *what)
 {
     if (ensi_client_io(c) != ENSIGN_IO_CALLER) return ENSIGN_OK;
-    return ensi_client_fail(c, ENSIGN_E_STATE, 0,
+    return ensi_fail(ensi_client_error(c), ENSIGN_E_STATE, 0,
                             "sockets: %s moves no bytes under ENSIGN_IO_CALLER; move them by ensign_rx_buf "
                             "and ensign_tx_buf, or set io to ENSIGN_IO_SOCKETS", what);
 }
@@ -14680,7 +15451,7 @@ ENSIGN_API int ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int time
 
     if (rc != ENSIGN_OK) return rc;
     if (n > max || (n > 0 && !extra)) {
-        return ensi_client_fail(c, ENSIGN_E_ARGUMENT, 0,
+        return ensi_fail(ensi_client_error(c), ENSIGN_E_ARGUMENT, 0,
                                 "sockets: ensign_wait got %lu extra entries at %s; pass an array of at most "
                                 "%lu, or poll them with ensign_poll_set in a loop of your own",
                                 (unsigned long)n, extra ? "an array" : "NULL", (unsigned long)max);
@@ -14693,11 +15464,11 @@ ENSIGN_API int ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int time
         /* One turn even with a notice waiting: who takes one notice a wait must not starve the sockets. */
         rc = ensi_sock_turn(c, extra, n, ensign_pending(c, 0) ? 0 : left, &hit);
         if (rc != ENSIGN_OK || hit || ensign_pending(c, 0)) return rc;
-        if (left == 0) return ensi_client_timed_out(c);
+        if (left == 0) return ensi_client_timed_out(c, 0);
     }
 }
 
-ENSIGN_API int ensign_await(ensign_t *c, uint32_t handle, const ensign_notice_t **n, int timeout_ms)
+ENSIGN_API int ensign_await(ensign_t *c, uint32_t handle, int timeout_ms, const ensign_notice_t **n)
 {
     uint64_t start = ensign_now_ms();
     int rc = ensi_sock_can_wait(c, "ensign_await");
@@ -14705,7 +15476,7 @@ ENSIGN_API int ensign_await(ensign_t *c, uint32_t handle, const ensign_notice_t 
     *n = NULL;
     if (rc != ENSIGN_OK) return rc;
     if (!ensi_client_has_handle(c, handle)) {
-        return ensi_client_fail(c, ENSIGN_E_HANDLE, 0,
+        return ensi_fail(ensi_client_error(c), ENSIGN_E_HANDLE, 0,
                                 "sockets: ensign_await of handle %lu, which has ended or was forgotten; "
                                 "await an open one, until its notice with `last`", (unsigned long)handle);
     }
@@ -14714,12 +15485,44 @@ ENSIGN_API int ensign_await(ensign_t *c, uint32_t handle, const ensign_notice_t 
         int left = ensi_sock_left(start, timeout_ms);
 
         rc = ensi_sock_turn(c, NULL, 0, left, &hit);
-        if (rc != ENSIGN_OK) return rc;
-        if (left == 0 && !ensign_pending(c, handle)) return ensi_client_timed_out(c);
+        if (rc < 0) return rc; /* a signal does not end it */
+        if (left == 0 && !ensign_pending(c, handle)) return ensi_client_timed_out(c, handle);
     }
     *n = ensign_next_of(c, handle);
     return ENSIGN_OK;
 }
+
+#ifndef ENSIGN_NO_SERVICE
+/* What came of the events: an error of the publisher's end, else of its first NACK, else whether time was enough. */
+static int ensi_sock_flushed(ensign_t *c, ensign_publisher_t p, uint64_t left, const ensign_error_t *nack)
+{
+    const ensign_error_t *end = ensi_client_fault(c, p.id);
+    if (end) *ensi_client_error(c) = *end;
+    else if (nack->code) *ensi_client_error(c) = *nack;
+    else if (left == 0) return ENSIGN_OK;
+    else return ensi_client_timed_out(c, p.id);
+    return ensi_client_error(c)->code;
+}
+
+ENSIGN_API int ensign_publisher_flush(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms)
+{
+    const ensign_notice_t *n = NULL;
+    ensign_error_t nack;
+    uint64_t left = 0;
+    int rc = ensi_sock_can_wait(c, "ensign_publisher_flush");
+
+    nack.code = 0;
+    if (rc == ENSIGN_OK) rc = ensign_publisher_drain(c, p, timeout_ms);
+    while (rc == ENSIGN_OK && !ensi_client_fault(c, p.id)) {
+        rc = ensign_await(c, p.id, -1, &n);
+        if (rc != ENSIGN_OK) return rc;
+        if (n->type == ENSIGN_NOTICE_NACK && nack.code == 0) nack = *n->error;
+        if (n->type == ENSIGN_NOTICE_DRAINED) left = n->as.drained.left;
+        if (n->type == ENSIGN_NOTICE_DRAINED || n->last) break;
+    }
+    return rc < 0 ? rc : ensi_sock_flushed(c, p, left, &nack);
+}
+#endif
 #endif /* ENSIGN_NO_SOCKETS */
 
 #endif /* ENSIGN_IMPLEMENTED */

@@ -41,7 +41,7 @@ static int print_project(ensign_t *c)
     int rc;
 
     if (r.id == 0) return fail("info", ensign_error(c));
-    do rc = ensign_await(c, r.id, &n, -1); /* request_timeout_ms ends it */
+    do rc = ensign_await(c, r.id, -1, &n); /* request_timeout_ms ends it */
     while (rc == ENSIGN_INTERRUPTED);
     if (rc != ENSIGN_OK) return fail("info", ensign_error(c));
     if (n->error) return fail("info", n->error); /* E_CREDENTIALS: the auth service refuses the key */
@@ -59,7 +59,7 @@ int main(int argc, char **argv)
 
     if (argc == 3 || argc > 4) return fprintf(stderr, "usage: credentials [FILE [ID SECRET]]\n"), 2;
     if (find_key(&d, argc, argv) != 0) return 1;
-    if (ensign_create(&c, &d, &why) != ENSIGN_OK) return fail("create", &why);
+    if (ensign_create(&d, &c, &why) != ENSIGN_OK) return fail("create", &why);
     status = print_project(c);
     ensign_destroy(c); /* its copy of the secret is wiped */
     return status;

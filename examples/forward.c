@@ -64,7 +64,7 @@ static int take(const ensign_notice_t *n)
         break;
     case ENSIGN_NOTICE_OPEN: fprintf(stderr, "forward: %s\n", n->handle == f.in.id ? "in" : "out"); break;
     case ENSIGN_NOTICE_GAP: fail("events may be missing here", n->error); break;
-    case ENSIGN_NOTICE_DRAINED: ensign_close(f.c, 2000); break; /* all that was taken is answered */
+    case ENSIGN_NOTICE_DRAINED: ensign_close(f.c, ENSIGN_CLIENT, 2000); break; /* all that was taken is answered */
     case ENSIGN_NOTICE_CLOSED: return 1;
     case ENSIGN_NOTICE_FAILED: return fail("failed", n->error), -1;
     case ENSIGN_NOTICE_END: return n->error ? fail("ended", n->error), -1 : 0;
@@ -83,7 +83,7 @@ static int open_both(const char *from, const char *to)
     sd.max_unacked = 16384; /* more than can wait for an answer, or a token would be forgotten before it */
     pd.topic = to;
     pd.buffer_bytes = 16384; /* small, so that a slow way out is felt at once: nothing piles up here */
-    f.in = ensign_subscribe(f.c, &sd);
+    f.in = ensign_subscription_open(f.c, &sd);
     f.out = ensign_publisher_open(f.c, &pd);
     return f.in.id == 0 || f.out.id == 0 ? fail("open", ensign_error(f.c)) : 0;
 }
@@ -103,7 +103,7 @@ int main(int argc, char **argv)
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
     if (ensign_desc_env(&d, &why) != ENSIGN_OK) return fail("environment", &why);
-    if (ensign_create(&f.c, &d, &why) != ENSIGN_OK) return fail("create", &why);
+    if (ensign_create(&d, &f.c, &why) != ENSIGN_OK) return fail("create", &why);
     if (open_both(argv[argc - 2], argv[argc - 1]) != 0) return 1;
     while (end == 0) {
         if (stopped && !draining) { /* no more in, and then out what was taken */

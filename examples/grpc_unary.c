@@ -79,11 +79,11 @@ int main(int argc, char **argv)
 
     if (argc > 2) return fprintf(stderr, "usage: grpc_unary [SERVICE]\n"), 2;
     if (ensign_desc_env(&d, &why) != ENSIGN_OK) return fail("environment", why.text);
-    if (ensign_create(&c, &d, &why) != ENSIGN_OK) return fail("create", why.text);
+    if (ensign_create(&d, &c, &why) != ENSIGN_OK) return fail("create", why.text);
     k = ask(c, argc == 2 ? argv[1] : "");
     if (k.id == 0) return fail("call", ensign_error(c)->text);
     while (!last) {
-        int rc = ensign_await(c, k.id, &n, -1); /* the deadline ends it */
+        int rc = ensign_await(c, k.id, -1, &n); /* the deadline ends it */
         if (rc == ENSIGN_INTERRUPTED) continue;
         if (rc != ENSIGN_OK) return fail("await", ensign_error(c)->text);
         last = n->last;

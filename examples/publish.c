@@ -60,7 +60,7 @@ static int ensure_topic(ensign_t *c, const char *topic)
     ensign_request_t r = ensign_topic_ensure(c, topic, NULL);
 
     if (r.id == 0) return fail("topic", ensign_error(c));
-    if (ensign_await(c, r.id, &n, 60000) != ENSIGN_OK) return fail("topic", ensign_error(c));
+    if (ensign_await(c, r.id, 60000, &n) != ENSIGN_OK) return fail("topic", ensign_error(c));
     return n->error ? fail("topic", n->error) : 0;
 }
 
@@ -76,11 +76,11 @@ int main(int argc, char **argv)
     bool room = true;
 
     if (argc != 2 && argc != 4) return fprintf(stderr, "usage: publish TOPIC [SCHEMA VERSION] < lines\n"), 2;
-    if (argc == 4 && ensign_type_parse(&e.type, argv[2], argv[3]) != ENSIGN_OK) {
+    if (argc == 4 && ensign_type_parse(argv[2], argv[3], &e.type) != ENSIGN_OK) {
         return fprintf(stderr, "publish: a schema needs a name and a version such as 1.0.0\n"), 2;
     }
     if (ensign_desc_env(&d, &why) != ENSIGN_OK) return fail("environment", &why);
-    if (ensign_create(&c, &d, &why) != ENSIGN_OK) return fail("create", &why);
+    if (ensign_create(&d, &c, &why) != ENSIGN_OK) return fail("create", &why);
     if (ensure_topic(c, argv[1]) != 0) return 1;
     pd.topic = argv[1];
     p = ensign_publisher_open(c, &pd);

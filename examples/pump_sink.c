@@ -29,10 +29,10 @@ static int pump(ensign_t *c, const char *topic, sink_t *on_event, void *self)
     d.topics = &topic;
     d.topic_count = 1;
     d.ensure_topics = true;
-    s = ensign_subscribe(c, &d);
+    s = ensign_subscription_open(c, &d);
     if (s.id == 0) return fail("subscribe", ensign_error(c));
     while (code != ENDED) {
-        rc = ensign_await(c, s.id, &n, -1);
+        rc = ensign_await(c, s.id, -1, &n);
         if (rc < 0) return fail("subscription", ensign_error(c));
         if (rc > 0) continue; /* a signal came */
         if (n->type == ENSIGN_NOTICE_OPEN) fprintf(stderr, "pump_sink: open\n");
@@ -67,7 +67,7 @@ int main(int argc, char **argv)
     int status;
 
     if (argc < 2 || argc > 3) return fprintf(stderr, "usage: pump_sink TOPIC [EVENTS]\n"), 2;
-    if (ensign_desc_env(&d, &why) != ENSIGN_OK || ensign_create(&c, &d, &why) != ENSIGN_OK) {
+    if (ensign_desc_env(&d, &why) != ENSIGN_OK || ensign_create(&d, &c, &why) != ENSIGN_OK) {
         return fail("create", &why);
     }
     status = pump(c, argv[1], print_json, &left);

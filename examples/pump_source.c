@@ -26,7 +26,7 @@ static int fail(const char *what, const ensign_error_t *e)
 static int turn(ensign_t *c, ensign_publisher_t p, int wait_ms)
 {
     const ensign_notice_t *n;
-    int rc = ensign_await(c, p.id, &n, wait_ms);
+    int rc = ensign_await(c, p.id, wait_ms, &n);
 
     if (rc < 0) return fail("publisher", ensign_error(c));
     if (rc > 0) return 0; /* the time is up, or a signal came */
@@ -54,7 +54,7 @@ static int pump(ensign_t *c, const char *topic, source_t *next, void *self)
         }
         if (wait_ms > 0 && turn(c, p, wait_ms) == ENDED) return ENDED;
     }
-    ensign_publisher_close(c, p, ENSIGN_FOREVER);
+    ensign_close(c, p.id, ENSIGN_FOREVER);
     while (turn(c, p, -1) != ENDED) {}
     return 0;
 }
@@ -107,7 +107,7 @@ int main(int argc, char **argv)
     ensign_t *c;
 
     if (argc < 2 || argc > 3) return fprintf(stderr, "usage: pump_source TOPIC [once]\n"), 2;
-    if (ensign_desc_env(&d, &why) != ENSIGN_OK || ensign_create(&c, &d, &why) != ENSIGN_OK) {
+    if (ensign_desc_env(&d, &why) != ENSIGN_OK || ensign_create(&d, &c, &why) != ENSIGN_OK) {
         return fail("create", &why), 1;
     }
     if (argc == 2) pump(c, argv[1], readings, &thermometer);

@@ -35,7 +35,7 @@ static bool fetch_one(cursor_t *u, const ensign_event_t **row)
     const ensign_notice_t *n;
 
     while (!u->ended) {
-        int rc = ensign_await(u->c, u->q.id, &n, -1);
+        int rc = ensign_await(u->c, u->q.id, -1, &n);
         if (rc == ENSIGN_INTERRUPTED) continue;
         if (rc != ENSIGN_OK) return end_of(u, ensign_error(u->c));
         if (n->type == ENSIGN_NOTICE_END) return end_of(u, n->error);
@@ -106,9 +106,9 @@ int main(int argc, char **argv)
 
     if (how != 'o' && how != 'm' && how != 'a') return fprintf(stderr, "usage: query one|many|all SQL\n"), 2;
     if (ensign_desc_env(&d, &why) != ENSIGN_OK) return fail("environment", why.text);
-    if (ensign_create(&u.c, &d, &why) != ENSIGN_OK) return fail("create", why.text);
+    if (ensign_create(&d, &u.c, &why) != ENSIGN_OK) return fail("create", why.text);
     qd.sql = argv[2];
-    u.q = ensign_query(u.c, &qd);
+    u.q = ensign_query_open(u.c, &qd);
     if (u.q.id == 0) return fail("query", ensign_error(u.c)->text);
     if (how == 'o') count = fetch_one(&u, &event) ? print_row(event) : 0;
     if (how == 'm') while ((now = fetch_many(&u, three, 3)) > 0) count += print_rows(three, now);

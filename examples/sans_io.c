@@ -72,7 +72,7 @@ static void move(ensign_t *c, uint64_t now_ms)
 
     ensign_tick(c, now_ms);
     ensign_link(c, ENSIGN_LINK_RPC, &link);
-    if (link.todo == ENSIGN_LINK_DIAL) ensign_link_up(c, ENSIGN_LINK_RPC, link.attempt, now_ms);
+    if (link.todo == ENSIGN_LINK_DIAL) ensign_link_up(c, ENSIGN_LINK_RPC, link.attempt, 0, now_ms);
     if (link.todo == ENSIGN_LINK_HANGUP) ensign_link_down(c, ENSIGN_LINK_RPC, link.attempt, 0, now_ms);
     if (link.todo == ENSIGN_LINK_RUN) {
         const uint8_t *tx = ensign_tx_buf(c, ENSIGN_LINK_RPC, &n);
@@ -101,7 +101,7 @@ int main(void)
     d.client_id = d.client_secret = NULL; /* the server in memory knows no keys */
     d.tls.off = true;
     d.io = ENSIGN_IO_CALLER;
-    if (ensign_create(&c, &d, &why) != ENSIGN_OK) return fprintf(stderr, "sans_io: %s\n", why.text), 1;
+    if (ensign_create(&d, &c, &why) != ENSIGN_OK) return fprintf(stderr, "sans_io: %s\n", why.text), 1;
     call.method = "/example.Echo/Say";
     call.request = ensign_str("hello from nowhere"); /* any bytes: messages are the caller's matter */
     call.unary = true;

@@ -97,13 +97,13 @@ int main(int argc, char **argv)
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
     if (ensign_desc_env(&d, &why) != ENSIGN_OK) return fail("environment", &why);
-    if (ensign_create(&c, &d, &why) != ENSIGN_OK) return fail("create", &why);
+    if (ensign_create(&d, &c, &why) != ENSIGN_OK) return fail("create", &why);
     sd.topics = (const char *const *)argv + first;
     sd.topic_count = (size_t)(argc - first);
-    s = ensign_subscribe(c, &sd);
+    s = ensign_subscription_open(c, &sd);
     if (s.id == 0) return fail("open", ensign_error(c));
     while (end == 0) {
-        if (stopped && !closing) closing = ensign_close(c, 2000) == ENSIGN_OK; /* CLOSED ends the loop */
+        if (stopped && !closing) closing = ensign_close(c, ENSIGN_CLIENT, 2000) == ENSIGN_OK; /* CLOSED ends the loop */
         if (turn(c) < 0) return fail("step", ensign_error(c));
         end = take(c, s);
     }

@@ -68,7 +68,7 @@ static int answer(ensign_t *c, const char *what, ensign_request_t r, ensign_ulid
 
     if (r.id == 0) return fail(what, ensign_error(c)->text);
     do { /* -1: request_timeout_ms of the desc ends it */
-        int rc = ensign_await(c, r.id, &n, -1);
+        int rc = ensign_await(c, r.id, -1, &n);
         if (rc == ENSIGN_INTERRUPTED) continue;
         if (rc != ENSIGN_OK) return fail(what, ensign_error(c)->text);
         if (n->error) return fail(what, n->error->text);
@@ -89,8 +89,8 @@ static int run(ensign_t *c, const char *what, const char *name, const ensign_ded
     else if (strcmp(what, "create") == 0) r = ensign_topic_create(c, name, policy, NULL);
     else if (strcmp(what, "ensure") == 0) r = ensign_topic_ensure(c, name, NULL);
     else if (strcmp(what, "exists") == 0) r = ensign_topic_exists(c, name, NULL, NULL);
-    else if (strcmp(what, "find") == 0) r = ensign_topic_find(c, name, NULL);
-    else if (answer(c, name, ensign_topic_find(c, name, NULL), &id) != 0) return 1;
+    else if (strcmp(what, "find") == 0) r = ensign_topic_by_name(c, name, NULL);
+    else if (answer(c, name, ensign_topic_by_name(c, name, NULL), &id) != 0) return 1;
     else if (strcmp(what, "archive") == 0) r = ensign_topic_archive(c, id, NULL);
     else if (strcmp(what, "destroy") == 0) r = ensign_topic_destroy(c, id, NULL);
     else if (strcmp(what, "policy") == 0) r = ensign_topic_set_dedup(c, id, policy, NULL);
@@ -113,7 +113,7 @@ int main(int argc, char **argv)
     policy.keys = (const char *const *)argv + 4;
     policy.key_count = argc > 4 ? (size_t)(argc - 4) : 0;
     if (ensign_desc_env(&d, &why) != ENSIGN_OK) return fail("environment", why.text);
-    if (ensign_create(&c, &d, &why) != ENSIGN_OK) return fail("create", why.text);
+    if (ensign_create(&d, &c, &why) != ENSIGN_OK) return fail("create", why.text);
     status = run(c, argv[1], argc > 2 ? argv[2] : NULL, argc > 3 ? &policy : NULL);
     ensign_destroy(c);
     return status;

@@ -90,13 +90,13 @@ static void join(void)
     d.client_secret = "mine";
     d.tls.off = true;
     d.backoff_min_ms = d.backoff_max_ms = 10;
-    assert_int_equal(ensign_create(&client, &d, &why), ENSIGN_OK);
+    assert_int_equal(ensign_create(&d, &client, &why), ENSIGN_OK);
 }
 
 static const ensign_notice_t *next(uint32_t handle)
 {
     const ensign_notice_t *n = NULL;
-    int rc = ensign_await(client, handle, &n, WAIT_MS);
+    int rc = ensign_await(client, handle, WAIT_MS, &n);
 
     if (rc != ENSIGN_OK) fail_msg("%s: %s", ensign_result_name(rc), ensign_error(client)->text);
     return n;
@@ -249,7 +249,7 @@ static ensign_subscription_t subscribe(void)
     memset(&d, 0, sizeof d);
     d.topics = names;
     d.topic_count = 1;
-    s = ensign_subscribe(client, &d);
+    s = ensign_subscription_open(client, &d);
     assert_int_equal(next(s.id)->type, ENSIGN_NOTICE_OPEN);
     return s;
 }

@@ -89,7 +89,7 @@ static ensign_t *client_of(const char *endpoint, const char *auth, const char *i
     d.client_id = id;
     d.client_secret = secret;
     d.tls.off = true;
-    if (ensign_create(&c, &d, &why) != ENSIGN_OK) fail_msg("%s", why.text);
+    if (ensign_create(&d, &c, &why) != ENSIGN_OK) fail_msg("%s", why.text);
     return c;
 }
 
@@ -98,7 +98,7 @@ static const ensign_notice_t *next(ensign_t *c, uint32_t handle)
     const ensign_notice_t *n = NULL;
     int rc;
 
-    do rc = ensign_await(c, handle, &n, WAIT_MS);
+    do rc = ensign_await(c, handle, WAIT_MS, &n);
     while (rc == ENSIGN_INTERRUPTED);
     if (rc != ENSIGN_OK) fail_msg("%s", ensign_error(c)->text);
     return n;
@@ -147,7 +147,7 @@ static void publish(const char *topic, uint64_t first, uint64_t count, size_t si
         else if (rc == ENSIGN_AGAIN) next(c, p.id);
         else fail_msg("%s", ensign_error(c)->text);
     }
-    assert_int_equal(ensign_publisher_close(c, p, WAIT_MS), ENSIGN_OK);
+    assert_int_equal(ensign_close(c, p.id, WAIT_MS), ENSIGN_OK);
     do {
         n = next(c, p.id);
         if (n->type == ENSIGN_NOTICE_NACK) fail_msg("%s", n->error->text);
@@ -401,7 +401,7 @@ static void cancelled_half_way(void **state)
         memset(&r, 0, sizeof r);
         r.ascending = true;
         assert_true(read_rows(ALL, k, 1 + (uint64_t)i * 3, &r, id));
-        assert_int_equal(ensign_call_cancel(clients[ALL], k), ENSIGN_OK);
+        assert_int_equal(ensign_cancel(clients[ALL], k.id), ENSIGN_OK);
         read_rows(ALL, k, UINT64_MAX, &r, id);
         assert_int_equal(r.status, ENSIGN_GRPC_CANCELLED);
         assert_true(r.ascending && r.count < LARGE);

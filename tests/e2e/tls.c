@@ -267,7 +267,7 @@ static uint32_t create_and_call(const ensign_desc_t *d)
 {
     ensign_call_desc_t call;
     uint32_t id;
-    int rc = ensign_create(&client, d, &why);
+    int rc = ensign_create(d, &client, &why);
 
     if (rc != ENSIGN_OK) fail_msg("ensign_create: %s", why.text);
     memset(&call, 0, sizeof call);
@@ -482,7 +482,7 @@ static void auth_tells_a_call(void **state)
     char endpoint[32], url[40];
 
     auth_start(&d, endpoint, url, x->kind, x->plain);
-    assert_int_equal(ensign_create(&client, &d, &why), ENSIGN_OK);
+    assert_int_equal(ensign_create(&d, &client, &why), ENSIGN_OK);
     memset(&call, 0, sizeof call);
     call.method = "/test.Tls/Any";
     call.unary = true;

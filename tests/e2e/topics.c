@@ -73,7 +73,7 @@ static ensign_t *client_of(const char *endpoint, const char *auth, const char *i
     d.client_id = id;
     d.client_secret = "a";
     d.tls.off = true;
-    if (ensign_create(&c, &d, &why) != ENSIGN_OK) fail_msg("%s", why.text);
+    if (ensign_create(&d, &c, &why) != ENSIGN_OK) fail_msg("%s", why.text);
     return c;
 }
 
@@ -154,7 +154,7 @@ static const ensign_notice_t *next(ensign_t *c, uint32_t handle)
     const ensign_notice_t *n = NULL;
     int rc;
 
-    do rc = ensign_await(c, handle, &n, WAIT_MS);
+    do rc = ensign_await(c, handle, WAIT_MS, &n);
     while (rc == ENSIGN_INTERRUPTED);
     if (rc != ENSIGN_OK) fail_msg("%s", ensign_error(c)->text);
     return n;
@@ -371,7 +371,7 @@ static int publish(ensign_publisher_t p, const sample_t *s, int32_t mimetype)
 
 static void close_publisher(ensign_publisher_t p)
 {
-    assert_int_equal(ensign_publisher_close(clients[ALL], p, WAIT_MS), ENSIGN_OK);
+    assert_int_equal(ensign_close(clients[ALL], p.id, WAIT_MS), ENSIGN_OK);
     while (!next(clients[ALL], p.id)->last) {}
 }
 

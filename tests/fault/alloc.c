@@ -81,7 +81,7 @@ static void open_others(world_t *w)
     memset(&q, 0, sizeof q);
     q.sql = "SELECT * FROM weather";
     for (i = 0; i < COUNT(kinds); i++) session.others[i] = kinds[i].open(w, NULL).id;
-    session.others[QUERY] = ensign_query(w->client, &q).id;
+    session.others[QUERY] = ensign_query_open(w->client, &q).id;
     session.others[MAKE] = ensign_topic_ensure(w->client, "made", NULL).id;
     if (w->desc.auth_url) session.others[AUTH_STATUS] = ensign_auth_status(w->client, NULL).id;
     session.others[WATCH] = ensign_health(w->client, "default", true, NULL).id;
@@ -99,7 +99,7 @@ static void open_all(world_t *w)
     p.topic = "weather";
     p.buffer_bytes = 4096;
     session.pub = ensign_publisher_open(w->client, &p);
-    session.sub = ensign_subscribe(w->client, &s);
+    session.sub = ensign_subscription_open(w->client, &s);
     c.method = "/test.Service/Echo";
     c.wait_for_ready = true;
     session.call = ensign_call_open(w->client, &c).id;
@@ -226,7 +226,7 @@ static void run_session(world_t *w)
         if (!session.closing && all_well()) {
             session.closing = true;
             session.due = w->now + 60000;
-            if (ensign_close(w->client, 5000) != ENSIGN_OK && !w->failed)
+            if (ensign_close(w->client, ENSIGN_CLIENT, 5000) != ENSIGN_OK && !w->failed)
                 world_fail(w, "ensign_close failed");
             moved = true;
         }
@@ -255,7 +255,7 @@ static bool play(world_t *w)
     w->desc.auth_url = "http://localhost:8088";
     w->desc.client_id = "id";
     w->desc.client_secret = "secret";
-    if (ensign_create(&w->client, &w->desc, &w->why) != ENSIGN_OK) {
+    if (ensign_create(&w->desc, &w->client, &w->why) != ENSIGN_OK) {
         assert_null(w->client);
         assert_int_equal(w->why.code, ENSIGN_E_MEMORY);
         return false;
@@ -347,7 +347,7 @@ static void memory_runs_out_for_good(void **state)
         memset(&session, 0, sizeof session);
         w->on_message = serve;
         w->on_half = serve_end;
-        if (ensign_create(&w->client, &w->desc, &w->why) == ENSIGN_OK) {
+        if (ensign_create(&w->desc, &w->client, &w->why) == ENSIGN_OK) {
             open_all(w);
             put_all(w);
             for (turns = 0; turns < 60; turns++) {
@@ -379,7 +379,7 @@ static void a_memory_limit_is_kept(void **state)
         if (limit < 1500000) {
             service_reset();
             memset(&session, 0, sizeof session);
-            if (ensign_create(&w->client, &w->desc, &w->why) == ENSIGN_OK) {
+            if (ensign_create(&w->desc, &w->client, &w->why) == ENSIGN_OK) {
                 open_all(w);
                 put_all(w);
                 world_pass(w, 3000);

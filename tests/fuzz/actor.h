@@ -348,7 +348,7 @@ static inline bool actor_dial(actor_t *a, uint32_t attempt)
         return true;
     }
     server_open(a, attempt);
-    WANT(ensign_link_up(a->c, ENSIGN_LINK_RPC, attempt, a->now) == ENSIGN_OK);
+    WANT(ensign_link_up(a->c, ENSIGN_LINK_RPC, attempt, 0, a->now) == ENSIGN_OK);
     return true;
 }
 
@@ -530,7 +530,7 @@ static inline void actor_create(actor_t *a, const ensign_desc_t *d)
     ensign_error_t why;
 
     a->bound = ensign_memory_bound(d);
-    WANT(ensign_create(&a->c, d, &why) == ENSIGN_OK);
+    WANT(ensign_create(d, &a->c, &why) == ENSIGN_OK);
 }
 
 static inline void actor_begin(actor_t *a, const uint8_t *data, size_t size)

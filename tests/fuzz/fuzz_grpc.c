@@ -244,7 +244,7 @@ static void play_program(run_t *r, uint8_t what)
         break;
     case 4:
         if (input_byte(&r->a) % 4 == 0) {
-            rc = ensign_call_cancel(r->a.c, r->call);
+            rc = ensign_cancel(r->a.c, r->call.id);
             r->cancelled |= rc == ENSIGN_OK && !ensign_pending(r->a.c, r->call.id);
         }
         break;
@@ -330,7 +330,7 @@ static void finish(run_t *r, uint32_t timeout_ms)
 
     drain(r);
     check_no_stall(r);
-    WANT(ensign_close(r->a.c, timeout_ms) == ENSIGN_OK);
+    WANT(ensign_close(r->a.c, ENSIGN_CLIENT, timeout_ms) == ENSIGN_OK);
     for (int i = 0; i < DRAIN_MAX && !closed; i++) {
         const ensign_notice_t *n;
         actor_settle(&r->a);

@@ -45,7 +45,7 @@ static void open_all(run_t *r)
                   ensign_subscription_memory_bound(&sub);
     r->handles[0] = ensign_call_open(r->a.c, &call).id;
     r->handles[1] = ensign_publisher_open(r->a.c, &pub).id;
-    r->handles[2] = ensign_subscribe(r->a.c, &sub).id;
+    r->handles[2] = ensign_subscription_open(r->a.c, &sub).id;
     for (int i = 0; i < HANDLES; i++) WANT(r->handles[i] != 0);
 }
 
@@ -131,7 +131,7 @@ static bool serve(run_t *r)
             return true;
         }
         r->a.attempt = l.attempt;
-        WANT(ensign_link_up(r->a.c, ENSIGN_LINK_RPC, l.attempt, r->a.now) == ENSIGN_OK);
+        WANT(ensign_link_up(r->a.c, ENSIGN_LINK_RPC, l.attempt, 0, r->a.now) == ENSIGN_OK);
         receive(r, settings, sizeof settings);
         return true;
     case ENSIGN_LINK_HANGUP:
@@ -181,7 +181,7 @@ static void finish(run_t *r)
 {
     r->lazy = false;
     pull_all(r);
-    WANT(ensign_close(r->a.c, 500) == ENSIGN_OK);
+    WANT(ensign_close(r->a.c, ENSIGN_CLIENT, 500) == ENSIGN_OK);
     for (int i = 0; !r->closed; i++) {
         WANT(i < ROUNDS_MAX);
         while (serve(r)) {

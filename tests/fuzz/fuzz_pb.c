@@ -41,7 +41,7 @@ static void want(bool truth)
 
 static void try_message(const pb_msgdesc_t *fields, const uint8_t *data, size_t size);
 
-static void try_span(const pb_msgdesc_t *owner, uint32_t tag, ensi_pb_span_t span)
+static void try_span(const pb_msgdesc_t *owner, uint32_t tag, ensign_slice_t span)
 {
     ensign_slice_t value;
     size_t at = 0;
@@ -60,7 +60,7 @@ static void slices_lie_inside(const pb_msgdesc_t *fields, void *message, const u
     if (!pb_field_iter_begin(&field, fields, message)) return;
     do {
         if (PB_ATYPE(field.type) == PB_ATYPE_CALLBACK) {
-            ensi_pb_span_t span = *(const ensi_pb_span_t *)field.pData;
+            ensign_slice_t span = *(const ensign_slice_t *)field.pData;
             want(span.ptr ? span.ptr >= data && span.ptr <= data + size : span.len == 0);
             want(!span.ptr || span.len <= (size_t)(data + size - span.ptr));
             if (PB_HTYPE(field.type) == PB_HTYPE_REPEATED) try_span(fields, field.tag, span);

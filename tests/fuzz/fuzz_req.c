@@ -103,7 +103,7 @@ static ensi_rx_t *rx_of(const run_t *r, const slot_t *s)
     ensi_handle_t *h = ensi_handle_find(&r->a.c->handles, s->id);
 
     WANT(h != NULL);
-    return s->kind == QUERY ? &((ensi_query_t *)(void *)h)->u.k.s.rx : &((ensi_req_t *)(void *)h)->ask.k.s.rx;
+    return s->kind == QUERY ? &((ensi_query_t *)(void *)h)->u.call.s.rx : &((ensi_req_t *)(void *)h)->ask.call.s.rx;
 }
 
 /* In the message that is lent or, where it need not be, anywhere in the buffer. */
@@ -323,7 +323,7 @@ static uint32_t open_query(run_t *r, slot_t *s)
     d.user = s;
     s->bound = s->kind == QUERY ? ensign_query_memory_bound(&d) : ensign_request_memory_bound();
     r->a.bound += s->bound;
-    return s->kind == QUERY ? ensign_query(r->a.c, &d).id : ensign_explain(r->a.c, &d).id;
+    return s->kind == QUERY ? ensign_query_open(r->a.c, &d).id : ensign_explain(r->a.c, &d).id;
 }
 
 static uint32_t open_request(run_t *r, slot_t *s)
@@ -339,9 +339,9 @@ static uint32_t open_request(run_t *r, slot_t *s)
     case CREATE:
     case DEDUP: return open_policy(r, s->kind, s).id;
     case ENSURE: return ensign_topic_ensure(c, some_name(r, text), s).id;
-    case FIND: return ensign_topic_find(c, some_name(r, text), s).id;
+    case FIND: return ensign_topic_by_name(c, some_name(r, text), s).id;
     case EXISTS: return ensign_topic_exists(c, what & 1 ? "weather" : NULL, what & 2 ? &id : NULL, s).id;
-    case RETRIEVE: return ensign_topic_retrieve(c, id, s).id;
+    case RETRIEVE: return ensign_topic_by_id(c, id, s).id;
     case ARCHIVE: return ensign_topic_archive(c, id, s).id;
     case DESTROY: return ensign_topic_destroy(c, id, s).id;
     case SHARDING: return ensign_topic_set_sharding(c, id, what, s).id;
@@ -614,7 +614,7 @@ static bool auth_turn(run_t *r)
     if (l.todo == ENSIGN_LINK_DIAL) {
         r->auth_attempt = l.attempt;
         r->auth_runs = true;
-        WANT(ensign_link_up(r->a.c, ENSIGN_LINK_AUTH, l.attempt, r->a.now) == ENSIGN_OK);
+        WANT(ensign_link_up(r->a.c, ENSIGN_LINK_AUTH, l.attempt, 0, r->a.now) == ENSIGN_OK);
     } else if (l.todo == ENSIGN_LINK_RUN) {
         if (!ensign_tx_buf(r->a.c, ENSIGN_LINK_AUTH, &n)) return false;
         WANT(ensign_tx_ack(r->a.c, ENSIGN_LINK_AUTH, n) == ENSIGN_OK);
@@ -667,7 +667,7 @@ static void check_credit(const run_t *r)
 {
     for (size_t i = 0; i < r->a.count && r->a.session; i++) {
         const stream_t *s = &r->a.streams[i];
-        size_t most = strstr(s->path, "/EnSQL") ? ROW_MAX : ENSI_ASK_MESSAGE_MAX;
+        size_t most = strstr(s->path, "/EnSQL") ? ROW_MAX : ENSI_SERVER_MESSAGE_MAX;
         if (s->closed || !s->headers) continue;
         WANT(nghttp2_session_get_stream_remote_window_size(r->a.session, s->id) <= (int32_t)most + 5);
     }
@@ -755,7 +755,7 @@ static void finish(run_t *r, bool hold)
         if (r->slots[i].id && r->dying != &r->slots[i])
             WANT(ensign_hold(r->a.c, r->slots[i].id, r->slots[i].held = false) == ENSIGN_OK);
     r->closing = true;
-    WANT(ensign_close(r->a.c, 2000) == ENSIGN_OK);
+    WANT(ensign_close(r->a.c, ENSIGN_CLIENT, 2000) == ENSIGN_OK);
     for (int i = 0; !r->closed; i++) {
         WANT(i < ROUNDS_MAX);
         settle(r);

@@ -246,7 +246,7 @@ static void play_end(run_t *r, stream_t *s, uint8_t what)
 static void check_inside(const run_t *r, ensign_slice_t s)
 {
     const ensi_sub_t *sub = (const ensi_sub_t *)(const void *)ensi_handle_find(&r->a.c->handles, r->sub.id);
-    const ensi_rx_t *rx = &sub->k.s.rx;
+    const ensi_rx_t *rx = &sub->call.s.rx;
     const uint8_t *from = rx->lent_ptr ? rx->lent_ptr : rx->ptr + rx->start;
     size_t size = rx->lent_ptr ? ensi_mem_size(rx->lent_ptr) : rx->lent;
 
@@ -309,7 +309,7 @@ static void address(run_t *r, ensign_event_t *e)
     uint8_t what = input_byte(&r->a);
 
     if (what < 0x80) e->topic = names[what % ENSI_COUNT(names)];
-    else memcpy(e->to.b, ids[what % ENSI_COUNT(ids)], sizeof e->to.b);
+    else memcpy(e->to_topic_id.b, ids[what % ENSI_COUNT(ids)], sizeof e->to_topic_id.b);
 }
 
 static void publish(run_t *r)
@@ -454,7 +454,7 @@ static void open_all(run_t *r, uint8_t options)
     sub.max_unacked = options & 16 ? 1 : 5;
     r->a.bound += ensign_publisher_memory_bound(&pub) + ensign_subscription_memory_bound(&sub);
     r->pub = ensign_publisher_open(r->a.c, &pub);
-    r->sub = ensign_subscribe(r->a.c, &sub);
+    r->sub = ensign_subscription_open(r->a.c, &sub);
     WANT(r->pub.id != 0 && r->sub.id != 0);
 }
 
@@ -484,7 +484,7 @@ static void play(run_t *r)
 static void finish(run_t *r)
 {
     actor_settle(&r->a);
-    WANT(ensign_close(r->a.c, 2000) == ENSIGN_OK);
+    WANT(ensign_close(r->a.c, ENSIGN_CLIENT, 2000) == ENSIGN_OK);
     for (int i = 0; !r->closed; i++) {
         WANT(i < ROUNDS_MAX);
         actor_settle(&r->a);

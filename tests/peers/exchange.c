@@ -121,7 +121,7 @@ static const ensign_notice_t *await(ensign_t *c, uint32_t handle)
     const ensign_notice_t *n = NULL;
     int rc;
 
-    do rc = ensign_await(c, handle, &n, WAIT_MS);
+    do rc = ensign_await(c, handle, WAIT_MS, &n);
     while (rc == ENSIGN_INTERRUPTED);
     if (rc == ENSIGN_OK) return n;
     fail(ensign_result_name(rc), ensign_error(c)->text);
@@ -184,7 +184,7 @@ static int receive_events(ensign_t *c, const char *topic, long count)
 {
     static const ensign_rlid_t no_id;
     ensign_subscription_desc_t d = { .topics = &topic, .topic_count = 1 };
-    ensign_subscription_t s = ensign_subscribe(c, &d);
+    ensign_subscription_t s = ensign_subscription_open(c, &d);
     const ensign_notice_t *n;
 
     if (s.id == 0) return fail("subscribe", ensign_error(c)->text);
@@ -198,14 +198,14 @@ static int receive_events(ensign_t *c, const char *topic, long count)
         if (ensign_ack(c, s, n->as.event->token) != ENSIGN_OK) return fail("ack", ensign_error(c)->text);
         left -= !is_greeting(n->as.event->data);
     }
-    ensign_subscription_close(c, s);
-    return ensign_close(c, 5000) == ENSIGN_OK && await(c, ENSIGN_CLIENT) ? 0 : 1;
+    ensign_close(c, s.id, ENSIGN_FOREVER);
+    return ensign_close(c, ENSIGN_CLIENT, 5000) == ENSIGN_OK && await(c, ENSIGN_CLIENT) ? 0 : 1;
 }
 
 static int print_rows(ensign_t *c, const char *sql)
 {
     ensign_query_desc_t d = { .sql = sql };
-    ensign_query_t q = ensign_query(c, &d);
+    ensign_query_t q = ensign_query_open(c, &d);
     const ensign_notice_t *n;
     uint64_t rows = 0;
 
@@ -228,7 +228,7 @@ int main(int argc, char **argv)
     ensign_t *c = NULL;
     int rc = 2;
 
-    if (ensign_desc_env(&d, &why) != ENSIGN_OK || ensign_create(&c, &d, &why) != ENSIGN_OK)
+    if (ensign_desc_env(&d, &why) != ENSIGN_OK || ensign_create(&d, &c, &why) != ENSIGN_OK)
         return fail("client", why.text);
     if (argc == 3 && strcmp(argv[1], "create") == 0) rc = create(c, argv[2]);
     else if (argc == 3 && strcmp(argv[1], "send") == 0) rc = send_events(c, argv[2]);

@@ -26,7 +26,7 @@ static const ensign_notice_t *await(ensign_t *c, uint32_t handle)
     const ensign_notice_t *n = NULL;
     int rc;
 
-    do rc = ensign_await(c, handle, &n, WAIT_MS);
+    do rc = ensign_await(c, handle, WAIT_MS, &n);
     while (rc == ENSIGN_INTERRUPTED);
     if (rc == ENSIGN_OK) return n;
     fail(ensign_result_name(rc), ensign_error(c)->text);
@@ -102,7 +102,7 @@ int main(int argc, char **argv)
         d.client_id = getenv("ENSIGN_READER_CLIENT_ID");
         d.client_secret = getenv("ENSIGN_READER_CLIENT_SECRET");
     }
-    if (ensign_desc_env(&d, &why) != ENSIGN_OK || ensign_create(&c, &d, &why) != ENSIGN_OK)
+    if (ensign_desc_env(&d, &why) != ENSIGN_OK || ensign_create(&d, &c, &why) != ENSIGN_OK)
         return fail("client", why.text);
     if (strcmp(what, "status") == 0) rc = status(c);
     else if (strcmp(what, "wrong-secret") == 0) rc = wrong_secret(c);

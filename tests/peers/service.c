@@ -34,7 +34,7 @@ static const ensign_notice_t *await(uint32_t handle)
 {
     const ensign_notice_t *n = NULL;
     int rc;
-    do rc = ensign_await(c, handle, &n, WAIT_MS);
+    do rc = ensign_await(c, handle, WAIT_MS, &n);
     while (rc == ENSIGN_INTERRUPTED);
     if (rc != ENSIGN_OK) printf("# %s: %s\n", ensign_result_name(rc), ensign_error(c)->text);
     return n;
@@ -132,7 +132,7 @@ static void create(void)
     policy.keys = keys;
     policy.key_count = 2;
     ok(exists(names[0], NULL, false), "exists: not yet");
-    ok(refused(ensign_topic_find(c, names[0], NULL), ENSIGN_E_NOT_FOUND, names[0]), "find: NOT_FOUND");
+    ok(refused(ensign_topic_by_name(c, names[0], NULL), ENSIGN_E_NOT_FOUND, names[0]), "find: NOT_FOUND");
     n = answer(ensign_topic_create(c, names[0], NULL, NULL), ENSIGN_NOTICE_TOPIC);
     if (n) ids[0] = n->as.topic->id;
     ok(n && n->last && n->as.topic->state == ENSIGN_TOPIC_READY && n->as.topic->created.seconds > 0 &&
@@ -146,14 +146,14 @@ static void create(void)
     ok(refused(ensign_topic_create(c, names[0], NULL, NULL), ENSIGN_E_ALREADY_EXISTS, "already exists"),
        "create again: ALREADY_EXISTS");
     ok(topic_is(ensign_topic_ensure(c, names[0], NULL), 0), "ensure: the one that is there");
-    ok(topic_is(ensign_topic_find(c, names[1], NULL), 1), "find by name");
-    ok(topic_is(ensign_topic_retrieve(c, ids[0], NULL), 0), "retrieve by id");
+    ok(topic_is(ensign_topic_by_name(c, names[1], NULL), 1), "find by name");
+    ok(topic_is(ensign_topic_by_id(c, ids[0], NULL), 0), "retrieve by id");
     ok(exists(names[0], NULL, true) && exists(NULL, &ids[1], true) && exists(names[0], &ids[0], true),
        "exists: by name, by id, by both");
     ok(listed(ensign_topic_list(c, NULL), 1), "list");
     ok(listed(ensign_topic_names(c, NULL), 0), "names: the cache knows the name, the hash agrees");
     memset(ids[2].b, 7, sizeof ids[2].b);
-    ok(refused(ensign_topic_retrieve(c, ids[2], NULL), ENSIGN_E_NOT_FOUND, "topic not found"),
+    ok(refused(ensign_topic_by_id(c, ids[2], NULL), ENSIGN_E_NOT_FOUND, "topic not found"),
        "retrieve: NOT_FOUND");
 }
 
@@ -171,7 +171,7 @@ static int publish(const char *topic, uint64_t tag)
     snprintf(data, sizeof data, "{\"n\": %lu}", (unsigned long)tag);
     e.data = ensign_str(data);
     e.mimetype = ENSIGN_MIME_APPLICATION_JSON;
-    ensign_type_parse(&e.type, "Number", "1.2.3");
+    ensign_type_parse("Number", "1.2.3", &e.type);
     e.key = ensign_str("k");
     e.topic = topic;
     e.pairs = pairs;
@@ -220,7 +220,7 @@ static void publishing(void)
     ok(publish(NULL, 22) == ENSIGN_OK && publish(names[2], 23) == ENSIGN_OK && answered(22) == 0 &&
            answered(23) == 0, "publish to a topic made after the stream opened");
     ok(publish(names[0], 24) == ENSIGN_OK && answered(24) == 0, "and to the first one again");
-    ok(ensign_publisher_close(c, pub, WAIT_MS) == ENSIGN_OK, "close");
+    ok(ensign_close(c, pub.id, WAIT_MS) == ENSIGN_OK, "close");
     while ((n = await(pub.id)) != NULL && n->type != ENSIGN_NOTICE_END) continue;
     ok(n && !n->error && n->as.end.count == EVENTS + 4, "END counts the ACKs");
 
@@ -228,7 +228,7 @@ static void publishing(void)
     d.topic = names[3];
     pub = ensign_publisher_open(c, &d);
     ok(publish(NULL, 30) == ENSIGN_OK && answered(30) == 0, "ensure_topic: the topic is made");
-    n = answer(ensign_topic_find(c, names[3], NULL), ENSIGN_NOTICE_TOPIC);
+    n = answer(ensign_topic_by_name(c, names[3], NULL), ENSIGN_NOTICE_TOPIC);
     if (n) ids[3] = n->as.topic->id;
     ok(n != NULL, "it is there");
     ensign_forget(c, pub.id);
@@ -262,7 +262,7 @@ static bool greeted(ensign_subscription_t s)
     const ensign_notice_t *n;
     for (int i = 0; i < 10; i++) {
         if (publish(names[4], 99) != ENSIGN_OK || answered(99) != 0) return false;
-        while (ensign_await(c, s.id, &n, 1000) == ENSIGN_OK)
+        while (ensign_await(c, s.id, 1000, &n) == ENSIGN_OK)
             if (n->type == ENSIGN_NOTICE_EVENT) return true;
     }
     return false;
@@ -291,10 +291,10 @@ static void subscribing(void)
     params[1].as.s = "";
     d.params = params;
     d.param_count = 2;
-    sub = ensign_subscribe(c, &d);
+    sub = ensign_subscription_open(c, &d);
     n = sub.id ? await(sub.id) : NULL;
     ok(n && n->type == ENSIGN_NOTICE_OPEN, "subscribe: ensure_topics, query, params and group");
-    slow = ensign_subscribe(c, &d);
+    slow = ensign_subscription_open(c, &d);
     n = slow.id ? await(slow.id) : NULL;
     ok(n && n->type == ENSIGN_NOTICE_OPEN, "a second subscription to the same");
     pub = ensign_publisher_open(c, &p);
@@ -312,10 +312,10 @@ static void subscribing(void)
     ok(got == MANY && in_order, "a stopped reader holds up nobody: the other has all, whole and in order");
     ok(ensign_pending(c, slow.id), "what the stopped one did not read waits for it");
     ensign_forget(c, slow.id);
-    ok(ensign_subscription_close(c, sub) == ENSIGN_OK && (n = await(sub.id)) != NULL &&
+    ok(ensign_close(c, sub.id, ENSIGN_FOREVER) == ENSIGN_OK && (n = await(sub.id)) != NULL &&
            n->type == ENSIGN_NOTICE_END && !n->error, "close: END");
     ensign_forget(c, pub.id);
-    n = answer(ensign_topic_find(c, names[4], NULL), ENSIGN_NOTICE_TOPIC);
+    n = answer(ensign_topic_by_name(c, names[4], NULL), ENSIGN_NOTICE_TOPIC);
     if (n) ids[4] = n->as.topic->id;
 }
 
@@ -332,7 +332,7 @@ static int rows(const char *format, const char *topic, bool duplicates, int firs
     snprintf(sql, sizeof sql, format, topic);
     d.sql = sql;
     d.include_duplicates = duplicates;
-    q = ensign_query(c, &d);
+    q = ensign_query_open(c, &d);
     while (q.id && (n = await(q.id)) != NULL && n->type == ENSIGN_NOTICE_EVENT) {
         snprintf(data, sizeof data, "{\"n\": %d}", first + count);
         if (first >= 0 && (!is(n->as.event->data, data) || !whole(n->as.event, topic))) return -1;
@@ -361,14 +361,14 @@ static void querying(void)
     snprintf(sql, sizeof sql, "SELECT * FROM %s", names[4]);
     d.sql = sql;
     d.window_bytes = 4096;
-    q = ensign_query(c, &d);
+    q = ensign_query_open(c, &d);
     n = q.id ? await(q.id) : NULL;
     ensign_hold(c, q.id, true);
     ok(n && answer(ensign_status(c, NULL), ENSIGN_NOTICE_STATUS), "a held cursor holds up nobody");
     ensign_hold(c, q.id, false);
     for (; n && n->type == ENSIGN_NOTICE_EVENT; n = await(q.id)) count++;
     ok(n && n->type == ENSIGN_NOTICE_END && !n->error && count >= MANY, "and goes on to the last row");
-    q = ensign_query(c, &d);
+    q = ensign_query_open(c, &d);
     ok((n = await(q.id)) != NULL && ensign_forget(c, q.id) == ENSIGN_OK, "a cursor is closed half-way");
     n = await(ensign_explain(c, &d).id);
     ok(n && (n->type == ENSIGN_NOTICE_PLAN || (n->error && n->error->code == ENSIGN_E_UNIMPLEMENTED)),
@@ -424,7 +424,7 @@ static void ending(void)
     const ensign_notice_t *n = answer(ensign_topic_archive(c, ids[2], NULL), ENSIGN_NOTICE_TOPIC_STATE);
     bool good = true;
     ok(n && n->as.topic_state.state == ENSIGN_TOPIC_READONLY, "archive: READONLY");
-    n = answer(ensign_topic_retrieve(c, ids[2], NULL), ENSIGN_NOTICE_TOPIC);
+    n = answer(ensign_topic_by_id(c, ids[2], NULL), ENSIGN_NOTICE_TOPIC);
     ok(n && n->as.topic->readonly, "its record says so");
     for (int i = 0; i < TOPICS; i++) {
         n = answer(ensign_topic_destroy(c, ids[i], NULL), ENSIGN_NOTICE_TOPIC_STATE);
@@ -443,7 +443,7 @@ static void reader(ensign_desc_t d)
     const ensign_notice_t *n;
     d.client_id = getenv("ENSIGN_READER_CLIENT_ID");
     d.client_secret = getenv("ENSIGN_READER_CLIENT_SECRET");
-    if (!d.client_id || ensign_create(&c, &d, NULL) != ENSIGN_OK) return;
+    if (!d.client_id || ensign_create(&d, &c, NULL) != ENSIGN_OK) return;
     ok(refused(ensign_topic_create(c, names[0], NULL, NULL), ENSIGN_E_PERMISSION_DENIED, "not authorized"),
        "a reader's key creates no topic: PERMISSION_DENIED");
     ok(refused(ensign_topic_destroy(c, ids[0], NULL), ENSIGN_E_PERMISSION_DENIED, "not authorized"),
@@ -468,7 +468,7 @@ int main(int argc, char **argv)
         return 2;
     }
     for (int i = 0; i < TOPICS; i++) snprintf(names[i], sizeof names[i], "%.60s-%c", argv[1], 'a' + i);
-    if (ensign_desc_env(&d, &why) != ENSIGN_OK || ensign_create(&c, &d, &why) != ENSIGN_OK) {
+    if (ensign_desc_env(&d, &why) != ENSIGN_OK || ensign_create(&d, &c, &why) != ENSIGN_OK) {
         printf("Bail out! %s\n", why.text);
         return 1;
     }

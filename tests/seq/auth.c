@@ -15,7 +15,7 @@ static ensign_subscription_t subscription(world_t *w)
 {
     ensign_subscription_desc_t d;
     memset(&d, 0, sizeof d);
-    return ensign_subscribe(w->client, &d);
+    return ensign_subscription_open(w->client, &d);
 }
 
 static void check_token(world_t *w, size_t i, const char *token)

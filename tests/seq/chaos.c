@@ -192,7 +192,7 @@ static void answer_exists(world_t *w, stream_t *s, ensign_slice_t m)
     unsigned i = TOPICS;
     ensign_ulid_t u;
     if (dec_field(m, 3, &f)) i = topic_named(f);
-    else if (dec_field(m, 1, &f) && ensign_ulid_parse(&u, f) == ENSIGN_OK) i = topic_with_id(u.b);
+    else if (dec_field(m, 1, &f) && ensign_ulid_parse(f, &u) == ENSIGN_OK) i = topic_with_id(u.b);
     assert_true(i < TOPICS);
     enc_text(&reply, 1, "looked");
     if (there & 1u << i) enc_uint(&reply, 2, 1);
@@ -393,7 +393,7 @@ static void open_subscription(world_t *w, sub_t *s)
     d.topic_count = world_below(w, 3);
     d.ensure_topics = world_below(w, 2) != 0;
     d.user = s;
-    s->h = ensign_subscribe(w->client, &d);
+    s->h = ensign_subscription_open(w->client, &d);
     s->open = s->h.id != 0;
 }
 
@@ -408,7 +408,7 @@ static void open_query(world_t *w, query_t *q)
     d.window_bytes = 1024u << world_below(w, 4);
     d.timeout_ms = world_below(w, 4) == 0 ? 1 + world_below(w, 3000) : 0;
     d.user = q;
-    q->h = ensign_query(w->client, &d);
+    q->h = ensign_query_open(w->client, &d);
     q->open = q->h.id != 0;
 }
 
@@ -425,7 +425,7 @@ static void open_request(world_t *w, req_t *q)
     switch (q->kind) {
     case CREATE: q->h = ensign_topic_create(w->client, name, NULL, q); break;
     case ENSURE: q->h = ensign_topic_ensure(w->client, name, q); break;
-    case FIND: q->h = ensign_topic_find(w->client, name, q); break;
+    case FIND: q->h = ensign_topic_by_name(w->client, name, q); break;
     case EXISTS:
         if (world_below(w, 2)) q->h = ensign_topic_exists(w->client, name, NULL, q);
         else q->h = ensign_topic_exists(w->client, NULL, &id, q);
@@ -486,7 +486,7 @@ static void use_call(world_t *w, rpc_t *k)
         rc = ensign_call_half_close(w->client, k->h);
         if (rc == ENSIGN_OK) k->half = true;
     } else if (op == 9 && world_below(w, 5) == 0) {
-        rc = ensign_call_cancel(w->client, k->h);
+        rc = ensign_cancel(w->client, k->h.id);
         k->stopped = true;
     } else if (op == 10 && world_below(w, 8) == 0) {
         rc = ensign_forget(w->client, k->h.id);
@@ -509,7 +509,7 @@ static void use_publisher(world_t *w, pub_t *p)
     x.there = there & 1u << x.topic && (lacked[x.topic] == 0 || lacked[x.topic] + UNKNOWN_MS < w->now);
     x.troubles = troubles;
     if (x.way == BY_NAME) e.topic = topic_name(x.topic);
-    if (x.way == BY_ID) topic_id(x.topic, e.to.b);
+    if (x.way == BY_ID) topic_id(x.topic, e.to_topic_id.b);
     data[0] = x.way;
     data[1] = x.topic;
     e.data = slice_of(data, 2 + world_below(w, world_below(w, 6) ? 60 : sizeof data - 2));
@@ -700,7 +700,7 @@ static void come_to_rest(world_t *w)
     for (i = 0; i < REQS; i++) {
         if (reqs[i].open && reqs[i].held) hold(w, reqs[i].h.id, &reqs[i].held);
     }
-    assert_int_equal(ensign_close(w->client, 100000), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 100000), ENSIGN_OK);
     for (i = 0; i < CALLS; i++) {
         if (rpcs[i].open) ensign_call_half_close(w->client, rpcs[i].h);
     }

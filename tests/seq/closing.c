@@ -18,7 +18,7 @@ SCRIPT(an_answer_that_is_held_does_not_keep_the_client_open)
     service_topic(&reply, 0, "weather", weather_id);
     answer(world_stream(w, 0), &reply);
     world_until(w, ensign_pending(w->client, r.id));
-    assert_int_equal(ensign_close(w->client, 300), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 300), ENSIGN_OK);
     world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CLOSED);
     n = ensign_next_of(w->client, r.id);
     assert_non_null(n);
@@ -40,7 +40,7 @@ SCRIPT(a_list_that_was_ended_tells_why_however_late)
     answer(world_stream(w, 0), &reply);
     world_until(w, ensign_pending(w->client, r.id));
     assert_int_equal(ensign_hold(w->client, r.id, true), ENSIGN_OK);
-    assert_int_equal(ensign_close(w->client, 300), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 300), ENSIGN_OK);
     world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CLOSED);
     assert_non_null(n = ensign_next_of(w->client, r.id));
     assert_int_equal(n->type, ENSIGN_NOTICE_TOPIC);

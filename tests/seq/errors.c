@@ -113,7 +113,7 @@ SCRIPT(bad_arguments)
     ensign_query_desc_t d;
     world_create(w);
     memset(&d, 0, sizeof d);
-    refused(w, ensign_query(w->client, &d).id, ENSIGN_E_ARGUMENT);
+    refused(w, ensign_query_open(w->client, &d).id, ENSIGN_E_ARGUMENT);
     refused(w, ensign_topic_create(w->client, "", NULL, NULL).id, ENSIGN_E_ARGUMENT);
     refused(w, ensign_topic_exists(w->client, NULL, NULL, NULL).id, ENSIGN_E_ARGUMENT);
 }
@@ -210,7 +210,7 @@ SCRIPT(subscribing_to_an_unknown_topic)
     d.topics = topics;
     d.topic_count = 1;
     world_create(w);
-    sub = ensign_subscribe(w->client, &d);
+    sub = ensign_subscription_open(w->client, &d);
     peer_refuse(world_stream(w, 0), ENSIGN_GRPC_FAILED_PRECONDITION, "no topics available");
     n = world_expect(w, sub.id, ENSIGN_NOTICE_END);
     assert_int_equal(n->as.end.status, ENSIGN_GRPC_FAILED_PRECONDITION);
@@ -251,7 +251,7 @@ SCRIPT(acks_of_what_was_not_received)
     ensign_subscription_t sub;
     memset(&d, 0, sizeof d);
     world_create(w);
-    sub = ensign_subscribe(w->client, &d);
+    sub = ensign_subscription_open(w->client, &d);
     assert_int_equal(ensign_ack(w->client, sub, 12345), ENSIGN_E_STALE);
     assert_int_equal(ensign_nack(w->client, sub, 12345, ENSIGN_NACK_UNPROCESSED), ENSIGN_E_STALE);
     assert_int_equal(ensign_forget(w->client, sub.id), ENSIGN_OK);
@@ -265,7 +265,7 @@ SCRIPT(a_topic_that_is_not_found)
     const ensign_notice_t *n;
     ensign_request_t r;
     world_create(w);
-    r = ensign_topic_find(w->client, "nowhere", NULL);
+    r = ensign_topic_by_name(w->client, "nowhere", NULL);
     peer_message(world_stream(w, 0), "", 0);
     peer_finish(w->streams[0], 0, NULL, NULL);
     n = kind_failed(w, r.id, ENSIGN_E_NOT_FOUND);
@@ -283,16 +283,16 @@ SCRIPT(queries_that_fail)
     memset(&d, 0, sizeof d);
     d.sql = "SELECT";
     world_create(w);
-    q = ensign_query(w->client, &d);
+    q = ensign_query_open(w->client, &d);
     peer_refuse(world_stream(w, 0), ENSIGN_GRPC_INVALID_ARGUMENT, "SELECT requires field projection or *");
     n = kind_failed(w, q.id, ENSIGN_E_INVALID_ARGUMENT);
     assert_text(n->as.end.text, "SELECT requires field projection or *");
-    q = ensign_query(w->client, &d);
+    q = ensign_query_open(w->client, &d);
     peer_finish(world_stream(w, 1), 0, NULL, NULL);
     n = world_end(w, q.id, ENSIGN_GRPC_OK);
     assert_null(n->error);
     assert_int_equal(n->as.end.count, 0);
-    q = ensign_query(w->client, &d);
+    q = ensign_query_open(w->client, &d);
     assert_int_equal(ensign_forget(w->client, q.id), ENSIGN_OK);
     assert_null(ensign_next_of(w->client, q.id));
     assert_int_equal(ensign_hold(w->client, q.id, true), ENSIGN_E_HANDLE);
@@ -323,7 +323,7 @@ SCRIPT(a_server_that_does_not_come_back)
     w->desc.give_up_after_ms = 60000;
     w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
     world_create(w);
-    sub = ensign_subscribe(w->client, &d);
+    sub = ensign_subscription_open(w->client, &d);
     n = world_expect(w, sub.id, ENSIGN_NOTICE_END);
     assert_int_equal(n->as.end.status, ENSIGN_GRPC_UNAVAILABLE);
     assert_int_equal(n->error->code, ENSIGN_E_CONNECT);
@@ -337,10 +337,10 @@ SCRIPT(a_client_that_closes)
 {
     ensign_publisher_t p = publisher(w, "weather");
     assert_int_equal(publish(w, p), ENSIGN_OK);
-    assert_int_equal(ensign_close(w->client, 1000), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 1000), ENSIGN_OK);
     assert_int_equal(publish(w, p), ENSIGN_E_STATE);
     refused(w, ensign_topic_list(w->client, NULL).id, ENSIGN_E_STATE);
-    assert_int_equal(ensign_close(w->client, 1000), ENSIGN_E_STATE);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 1000), ENSIGN_E_STATE);
 }
 
 int main(void)

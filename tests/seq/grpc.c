@@ -439,13 +439,13 @@ SCRIPT(cancel_at_every_stage)
     stream_t *s;
     world_create(w);
     k = call(w, &d);
-    assert_int_equal(ensign_call_cancel(w->client, as_call(k)), ENSIGN_OK);
+    assert_int_equal(ensign_cancel(w->client, k), ENSIGN_OK);
     assert_false(world_end(w, k, ENSIGN_GRPC_CANCELLED)->as.end.from_server);
     world_settle(w);
     assert_int_equal(w->stream_count, 0);
     k = call(w, &d);
     s = world_stream(w, 0);
-    assert_int_equal(ensign_call_cancel(w->client, as_call(k)), ENSIGN_OK);
+    assert_int_equal(ensign_cancel(w->client, k), ENSIGN_OK);
     world_end(w, k, ENSIGN_GRPC_CANCELLED);
     world_until(w, s->reset);
     assert_int_equal(s->reset_code, NGHTTP2_CANCEL);
@@ -455,14 +455,14 @@ SCRIPT(cancel_at_every_stage)
     peer_message(s, "two", 3);
     world_await(w, k, ENSIGN_NOTICE_MESSAGE);
     world_settle(w);
-    assert_int_equal(ensign_call_cancel(w->client, as_call(k)), ENSIGN_OK);
+    assert_int_equal(ensign_cancel(w->client, k), ENSIGN_OK);
     assert_int_equal(world_expect(w, k, ENSIGN_NOTICE_END)->as.end.status, ENSIGN_GRPC_CANCELLED);
     world_until(w, s->reset);
     k = call(w, &d);
     s = world_stream(w, 2);
     peer_refuse(s, 5, "first");
     world_settle(w);
-    assert_true(ensign_call_cancel(w->client, as_call(k)) >= 0);
+    assert_true(ensign_cancel(w->client, k) >= 0);
     assert_text(world_end(w, k, ENSIGN_GRPC_NOT_FOUND)->as.end.text, "first");
 }
 
@@ -745,7 +745,7 @@ SCRIPT(closing_ends_every_call)
     a = call(w, &d);
     world_stream(w, 1);
     b = call(w, &d);
-    assert_int_equal(ensign_close(w->client, 1000), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 1000), ENSIGN_OK);
     assert_int_equal(ensign_call_open(w->client, &d).id, 0);
     assert_true(world_await(w, a, ENSIGN_NOTICE_END)->last);
     assert_true(world_await(w, b, ENSIGN_NOTICE_END)->last);

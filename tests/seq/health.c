@@ -267,7 +267,7 @@ SCRIPT(closing_ends_a_watch)
     s = watched(w, 0, NULL);
     tell(s, 1);
     expect_health(w, id, ENSIGN_HEALTH_SERVING);
-    assert_int_equal(ensign_close(w->client, 1000), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 1000), ENSIGN_OK);
     n = world_expect(w, id, ENSIGN_NOTICE_END);
     assert_true(n->last);
     world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CLOSED);
@@ -641,7 +641,7 @@ SCRIPT(closing_and_forgetting_while_auth_is_asked)
     assert_null(world_pull(w, id));
     id = ask(w);
     asked(w, 2);
-    assert_int_equal(ensign_close(w->client, 5000), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 5000), ENSIGN_OK);
     world_settle(w);
     auth_answer(w, 200, fine);
     expect_fine(w, id);
@@ -651,7 +651,7 @@ SCRIPT(closing_and_forgetting_while_auth_is_asked)
     manual(w);
     id = ask(w);
     asked(w, 1);
-    assert_int_equal(ensign_close(w->client, 300), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 300), ENSIGN_OK);
     n = world_expect(w, id, ENSIGN_NOTICE_END);
     assert_int_not_equal(n->as.end.status, ENSIGN_GRPC_OK);
     assert_non_null(n->error);
@@ -678,7 +678,7 @@ SCRIPT(an_end_leaves_no_question)
     ask(w);
     world_settle(w);
     ask(w);                         /* the link waits for its next try */
-    assert_int_equal(ensign_close(w->client, 0), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 0), ENSIGN_OK);
     world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CLOSED);
     dials = w->dials[ENSIGN_LINK_AUTH];
     world_pass(w, 60000);

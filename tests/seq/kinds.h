@@ -153,12 +153,12 @@ static ensign_request_t open_ensure(world_t *w, void *user)
 
 static ensign_request_t open_find(world_t *w, void *user)
 {
-    return ensign_topic_find(w->client, "weather", user);
+    return ensign_topic_by_name(w->client, "weather", user);
 }
 
 static ensign_request_t open_retrieve(world_t *w, void *user)
 {
-    return ensign_topic_retrieve(w->client, ulid_of(weather_id), user);
+    return ensign_topic_by_id(w->client, ulid_of(weather_id), user);
 }
 
 static void asked_retrieve(bytes_t *want)

@@ -57,7 +57,7 @@ SCRIPT(answers_of_an_old_attempt_are_passed_over)
     call(w, true);
     world_stream(w, 1);
     assert_int_equal(ensign_link_down(w->client, ENSIGN_LINK_RPC, old, ECONNRESET, w->now), ENSIGN_OK);
-    assert_int_equal(ensign_link_up(w->client, ENSIGN_LINK_RPC, old, w->now), ENSIGN_OK);
+    assert_int_equal(ensign_link_up(w->client, ENSIGN_LINK_RPC, old, 0, w->now), ENSIGN_OK);
     assert_int_equal(ensign_resolved(w->client, ENSIGN_LINK_RPC, old, NULL, 0, 1), ENSIGN_OK);
     world_settle(w);
     ensign_link(w->client, ENSIGN_LINK_RPC, &l);
@@ -178,7 +178,7 @@ SCRIPT(giving_up_on_streams)
     w->desc.give_up_after_ms = 10000;
     w->patience_ms = 100000;
     world_create(w);
-    s = ensign_subscribe(w->client, &d);
+    s = ensign_subscription_open(w->client, &d);
     n = world_await(w, s.id, ENSIGN_NOTICE_END);
     assert_true(n->last);
     assert_non_null(n->error);
@@ -190,7 +190,7 @@ SCRIPT(a_token_does_not_go_over_plaintext)
     size_t i;
     w->desc.endpoint = "ensign.example:5356";
     w->desc.token = "secret";
-    if (ensign_create(&w->client, &w->desc, &w->why) != ENSIGN_OK) {
+    if (ensign_create(&w->desc, &w->client, &w->why) != ENSIGN_OK) {
         assert_null(w->client);
         assert_true(w->why.text[0] != 0);
         return;
@@ -203,7 +203,7 @@ SCRIPT(a_token_does_not_go_over_plaintext)
 SCRIPT(closing_at_rest)
 {
     world_create(w);
-    assert_int_equal(ensign_close(w->client, 1000), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 1000), ENSIGN_OK);
     world_expect(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CLOSED);
     assert_int_equal(call(w, true), 0);
     assert_int_equal(ensign_error(w->client)->code, ENSIGN_E_STATE);
@@ -293,7 +293,7 @@ SCRIPT(steady_state_allocates_nothing)
     pd.topic = "weather";
     pd.buffer_bytes = 16384;
     sd.window_bytes = 16384;
-    s = ensign_subscribe(w->client, &sd);
+    s = ensign_subscription_open(w->client, &sd);
     world_request(w, world_stream(w, 0));
     service_ready(w->streams[0], 2);
     world_await(w, s.id, ENSIGN_NOTICE_OPEN);

@@ -30,7 +30,7 @@ static void check_dead(world_t *w, uint32_t id)
     assert_int_equal(ensign_call_reserve(w->client, as_call(id), 1, &room), ENSIGN_E_HANDLE);
     assert_int_equal(ensign_call_commit(w->client, as_call(id), 0, 0), ENSIGN_E_HANDLE);
     assert_int_equal(ensign_call_half_close(w->client, as_call(id)), ENSIGN_E_HANDLE);
-    assert_int_equal(ensign_call_cancel(w->client, as_call(id)), ENSIGN_E_HANDLE);
+    assert_int_equal(ensign_cancel(w->client, id), ENSIGN_E_HANDLE);
     assert_int_equal(ensign_hold(w->client, id, true), ENSIGN_E_HANDLE);
     assert_int_equal(ensign_stats(w->client, id, &stats), ENSIGN_E_HANDLE);
     assert_null(ensign_next_of(w->client, id));
@@ -63,14 +63,14 @@ SCRIPT(stale_handles_are_told_and_harmless)
     for (i = 0; i < 64; i++) check_dead(w, (uint32_t)world_rand(w));
     assert_int_equal(ensign_call_send(w->client, as_call(ENSIGN_CLIENT), text_slice("x"), 0),
                      ENSIGN_E_HANDLE);
-    assert_int_equal(ensign_call_cancel(w->client, as_call(0)), ENSIGN_E_HANDLE);
+    assert_int_equal(ensign_cancel(w->client, 0), ENSIGN_E_HANDLE);
     now = call(w, NULL);
     memset(&e, 0, sizeof e);
     p.id = s.id = now;
     assert_int_equal(ensign_publish(w->client, p, &e), ENSIGN_E_HANDLE);
     assert_int_equal(ensign_publisher_drain(w->client, p, 10), ENSIGN_E_HANDLE);
-    assert_int_equal(ensign_publisher_close(w->client, p, 10), ENSIGN_E_HANDLE);
-    assert_int_equal(ensign_subscription_close(w->client, s), ENSIGN_E_HANDLE);
+    assert_int_equal(ensign_close(w->client, p.id, 10), ENSIGN_E_HANDLE);
+    assert_int_equal(ensign_close(w->client, s.id, ENSIGN_FOREVER), ENSIGN_E_HANDLE);
     assert_int_equal(ensign_ack(w->client, s, 1), ENSIGN_E_HANDLE);
 }
 
@@ -301,7 +301,7 @@ SCRIPT(a_notice_stands_whatever_happens_meanwhile)
     assert_slice(n->as.message.bytes, bytes, sizeof bytes);
     other = call(w, NULL);
     world_stream(w, 2);
-    assert_int_equal(ensign_close(w->client, 100), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 100), ENSIGN_OK);
     assert_int_not_equal(world_await(w, other, ENSIGN_NOTICE_END)->as.end.status, ENSIGN_GRPC_OK);
     world_pass(w, 1000);
     assert_memory_equal(n, &copy, sizeof copy);
@@ -470,7 +470,7 @@ static void model_step(world_t *w, model_t *m)
         check_dead(w, x->id);
         world_settle(w);
     } else if (op == 11 && world_below(w, 3) == 0 && !x->finished && !x->cancelled) {
-        assert_int_equal(ensign_call_cancel(w->client, as_call(x->id)), ENSIGN_OK);
+        assert_int_equal(ensign_cancel(w->client, x->id), ENSIGN_OK);
         x->cancelled = true;
         x->status = ENSIGN_GRPC_CANCELLED;
         world_settle(w);

@@ -18,7 +18,7 @@ static void put_by_id(world_t *w, ensign_publisher_t p, uint64_t tag)
 {
     ensign_event_t e;
     memset(&e, 0, sizeof e);
-    memcpy(e.to.b, weather_id, 16);
+    memcpy(e.to_topic_id.b, weather_id, 16);
     e.data = text_slice("x");
     e.tag = tag;
     assert_int_equal(ensign_publish(w->client, p, &e), ENSIGN_OK);

@@ -193,7 +193,7 @@ static UNUSED bool world_dial(world_t *w, int link, uint32_t attempt)
         return true;
     }
     world_conn(w, link, attempt);
-    world_ok(w, ensign_link_up(w->client, link, attempt, w->now), "ensign_link_up");
+    world_ok(w, ensign_link_up(w->client, link, attempt, 0, w->now), "ensign_link_up");
     return true;
 }
 
@@ -487,7 +487,7 @@ static UNUSED void world_begin(world_t *w, chunk_t mode, uint64_t seed)
 /* Creates the client from w->desc, as the test has changed it. */
 static UNUSED void world_create(world_t *w)
 {
-    int rc = ensign_create(&w->client, &w->desc, &w->why);
+    int rc = ensign_create(&w->desc, &w->client, &w->why);
     if (rc != ENSIGN_OK) fail_msg("ensign_create gave %d: %s", rc, w->why.text);
 }
 

@@ -211,7 +211,7 @@ SCRIPT(a_topic_that_is_not_there_is_a_nack)
     expect_ack(w, p, 2);
     assert_int_equal(service.count, 1);
     e.topic = NULL;
-    memcpy(e.to.b, traffic_id, 16);
+    memcpy(e.to_topic_id.b, traffic_id, 16);
     e.tag = 3;
     assert_int_equal(ensign_publish(w->client, p, &e), ENSIGN_OK);
     expect_ack(w, p, 3);
@@ -417,7 +417,7 @@ SCRIPT(close_waits_for_the_acks_before_it_half_closes)
     p = publisher(w, &d);
     assert_int_equal(put_text(w, p, "a", 1), ENSIGN_OK);
     assert_int_equal(put_text(w, p, "b", 2), ENSIGN_OK);
-    assert_int_equal(ensign_publisher_close(w->client, p, 5000), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, p.id, 5000), ENSIGN_OK);
     assert_int_equal(put_text(w, p, "c", 3), ENSIGN_E_STATE);
     heard(w, 1);
     s = w->streams[0];
@@ -445,7 +445,7 @@ SCRIPT(close_nacks_what_is_left)
     assert_int_equal(put_text(w, p, "b", 2), ENSIGN_OK);
     heard(w, 1);
     began = w->now;
-    assert_int_equal(ensign_publisher_close(w->client, p, 500), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, p.id, 500), ENSIGN_OK);
     n = world_await(w, p.id, ENSIGN_NOTICE_NACK);
     assert_int_equal(n->as.nack.tag, 1);
     assert_int_not_equal(n->as.nack.code, ENSIGN_NACK_NOT_SENT);
@@ -458,7 +458,7 @@ SCRIPT(close_nacks_what_is_left)
     service.mute = true;
     p = publisher(w, &d);
     assert_int_equal(put_text(w, p, "c", 3), ENSIGN_OK);
-    assert_int_equal(ensign_publisher_close(w->client, p, 500), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, p.id, 500), ENSIGN_OK);
     n = expect_nack(w, p, 3, ENSIGN_NACK_NOT_SENT);
     assert_int_equal(n->as.nack.stored, ENSIGN_STORED_NO);
     assert_true(world_await(w, p.id, ENSIGN_NOTICE_END)->last);
@@ -471,7 +471,7 @@ SCRIPT(closing_the_client_drains_its_publishers)
     serve(w, true);
     p = publisher(w, &d);
     assert_int_equal(put_text(w, p, "a", 1), ENSIGN_OK);
-    assert_int_equal(ensign_close(w->client, 5000), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 5000), ENSIGN_OK);
     expect_ack(w, p, 1);
     world_await(w, p.id, ENSIGN_NOTICE_END);
     world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CLOSED);

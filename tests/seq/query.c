@@ -11,7 +11,7 @@ static ensign_query_desc_t everything(void)
 
 static uint32_t query(world_t *w, const ensign_query_desc_t *d)
 {
-    ensign_query_t q = ensign_query(w->client, d);
+    ensign_query_t q = ensign_query_open(w->client, d);
     if (!q.id) world_fail(w, "ensign_query refused a good query");
     return q.id;
 }
@@ -218,7 +218,7 @@ SCRIPT(the_name_of_a_row_s_topic)
     row_text(s, 1, "one");
     assert_int_equal(expect_row(w, q, 1, "one")->topic_name.len, 0);
     assert_int_equal(ensign_forget(w->client, q), ENSIGN_OK);
-    r = ensign_topic_retrieve(w->client, (ensign_ulid_t){ { 0 } }, NULL);
+    r = ensign_topic_by_id(w->client, (ensign_ulid_t){ { 0 } }, NULL);
     s = world_stream(w, 1);
     world_request(w, s);
     service_topic(&m, 0, "weather", weather_id);
@@ -370,7 +370,7 @@ SCRIPT(what_is_given_is_copied)
 static void bad(world_t *w, const ensign_query_desc_t *d, int code, const char *word)
 {
     const ensign_error_t *e;
-    assert_int_equal(ensign_query(w->client, d).id, 0);
+    assert_int_equal(ensign_query_open(w->client, d).id, 0);
     e = ensign_error(w->client);
     assert_int_equal(e->code, code);
     if (!strstr(e->text, word)) world_fail(w, "no \"%s\" in: %s", word, e->text);
@@ -413,7 +413,7 @@ SCRIPT(bad_descs)
     query(w, &d);
     bad(w, &d, ENSIGN_E_LIMIT, "max_handles");
     asked(w, 0, NULL);
-    assert_int_equal(ensign_close(w->client, 0), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 0), ENSIGN_OK);
     bad(w, &d, ENSIGN_E_STATE, "clos");
     world_settle(w);
     assert_int_equal(w->stream_count, 1);
@@ -905,7 +905,7 @@ SCRIPT(closing_lets_rows_come)
     s = asked(w, 0, NULL);
     row_text(s, 1, "one");
     world_settle(w);
-    assert_int_equal(ensign_close(w->client, 2000), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 2000), ENSIGN_OK);
     row_text(s, 2, "two");
     peer_finish(s, 0, NULL, NULL);
     expect_row(w, q, 1, "one");

@@ -196,7 +196,7 @@ SCRIPT(exists_by_name_or_id)
 SCRIPT(bad_names_are_told)
 {
     world_create(w);
-    refused(w, ensign_topic_find(w->client, "4u", NULL).id, ENSIGN_E_ARGUMENT, "4u");
+    refused(w, ensign_topic_by_name(w->client, "4u", NULL).id, ENSIGN_E_ARGUMENT, "4u");
     refused(w, ensign_topic_ensure(w->client, NULL, NULL).id, ENSIGN_E_ARGUMENT, "letter");
     world_pass(w, 1000);
     assert_int_equal(w->stream_count, 0);
@@ -208,7 +208,7 @@ SCRIPT(find_passes_bad_records_over)
     bytes_t m = {0};
     uint32_t id;
     world_create(w);
-    id = ensign_topic_find(w->client, "weather", NULL).id;
+    id = ensign_topic_by_name(w->client, "weather", NULL).id;
     enc_bytes(&m, 1, "\x0a\xff", 2);
     enc_bytes(&m, 1, "", 0);
     page_of_topics(&m);
@@ -292,7 +292,7 @@ SCRIPT(a_list_finishes_while_the_client_closes)
     enc_text(&m, 2, "more");
     answer(asked(w, 0, "ListTopics", NULL), &m);
     world_until(w, ensign_pending(w->client, id));
-    assert_int_equal(ensign_close(w->client, 5000), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 5000), ENSIGN_OK);
     world_pass(w, 1000);
     read_topic(world_expect(w, id, ENSIGN_NOTICE_TOPIC));
     page_of_topics(&m);
@@ -402,7 +402,7 @@ static void expect_name(world_t *w, uint32_t id, const uint8_t *topic, const cha
 static void know_weather(world_t *w)
 {
     bytes_t m = {0};
-    uint32_t id = ensign_topic_retrieve(w->client, ulid_of(weather_id), NULL).id;
+    uint32_t id = ensign_topic_by_id(w->client, ulid_of(weather_id), NULL).id;
     record_topic(&m);
     answer(asked(w, w->stream_count, "RetrieveTopic", NULL), &m);
     world_expect(w, id, ENSIGN_NOTICE_TOPIC);
@@ -459,7 +459,7 @@ SCRIPT(names_that_a_list_has_told)
     page_of_topics(&m);
     answer(asked(w, 0, "ListTopics", NULL), &m);
     world_end(w, id, ENSIGN_GRPC_OK);
-    id = ensign_topic_find(w->client, "traffic", NULL).id;
+    id = ensign_topic_by_name(w->client, "traffic", NULL).id;
     service_topic(&m, 1, "traffic", traffic_id);
     answer(asked(w, 1, "ListTopics", NULL), &m);
     world_expect(w, id, ENSIGN_NOTICE_TOPIC);
@@ -477,7 +477,7 @@ SCRIPT(names_that_a_stream_has_brought)
     uint32_t id;
     memset(&d, 0, sizeof d);
     world_create(w);
-    sub = ensign_subscribe(w->client, &d);
+    sub = ensign_subscription_open(w->client, &d);
     service_ready(asked(w, 0, "Subscribe", NULL), 2);
     world_await(w, sub.id, ENSIGN_NOTICE_OPEN);
     id = ask_names(w, weather_hash);

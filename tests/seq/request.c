@@ -233,11 +233,11 @@ SCRIPT(find_a_topic)
     const ensign_notice_t *n;
     ensign_request_t r;
     serve(w, 5);
-    r = ensign_topic_find(w->client, "weather", NULL);
+    r = ensign_topic_by_name(w->client, "weather", NULL);
     expect_topic(w, r.id, "weather");
-    r = ensign_topic_find(w->client, "alpha", NULL);
+    r = ensign_topic_by_name(w->client, "alpha", NULL);
     expect_topic(w, r.id, "alpha");
-    r = ensign_topic_find(w->client, "nowhere", NULL);
+    r = ensign_topic_by_name(w->client, "nowhere", NULL);
     n = world_end(w, r.id, ENSIGN_GRPC_NOT_FOUND);
     assert_int_equal(n->error->code, ENSIGN_E_NOT_FOUND);
     assert_non_null(strstr(n->error->text, "nowhere"));
@@ -322,7 +322,7 @@ SCRIPT(closing_ends_a_request)
     world_create(w);
     r = ensign_topic_list(w->client, NULL);
     world_stream(w, 0);
-    assert_int_equal(ensign_close(w->client, 300), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 300), ENSIGN_OK);
     assert_int_not_equal(world_expect(w, r.id, ENSIGN_NOTICE_END)->as.end.status, ENSIGN_GRPC_OK);
     world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CLOSED);
 }

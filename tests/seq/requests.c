@@ -299,7 +299,7 @@ SCRIPT_OF_KINDS(closing_lets_it_finish)
     world_create(w);
     id = kind_open(w, k, NULL);
     s = kind_asked(w, k, 0);
-    assert_int_equal(ensign_close(w->client, 5000), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 5000), ENSIGN_OK);
     assert_int_equal(k->open(w, NULL).id, 0);
     assert_int_equal(ensign_error(w->client)->code, ENSIGN_E_STATE);
     world_settle(w);
@@ -317,7 +317,7 @@ SCRIPT_OF_KINDS(closing_ends_it_when_time_is_up)
     id = kind_open(w, k, NULL);
     kind_asked(w, k, 0);
     began = w->now;
-    assert_int_equal(ensign_close(w->client, 300), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 300), ENSIGN_OK);
     n = world_expect(w, id, ENSIGN_NOTICE_END);
     assert_in_range(w->now - began, 300, 310);
     assert_int_not_equal(n->as.end.status, ENSIGN_GRPC_OK);

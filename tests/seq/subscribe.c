@@ -14,8 +14,8 @@ static ensign_subscription_desc_t of_weather(void)
 
 static ensign_subscription_t subscribe(world_t *w, const ensign_subscription_desc_t *d)
 {
-    ensign_subscription_t s = ensign_subscribe(w->client, d);
-    if (!s.id) world_fail(w, "ensign_subscribe refused a good subscription");
+    ensign_subscription_t s = ensign_subscription_open(w->client, d);
+    if (!s.id) world_fail(w, "ensign_subscription_open refused a good subscription");
     return s;
 }
 
@@ -402,14 +402,14 @@ SCRIPT(closing_cancels_the_stream)
     deliver_text(s, 2, "two");
     event(w, sub, "one");
     world_settle(w);
-    assert_int_equal(ensign_subscription_close(w->client, sub), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, sub.id, ENSIGN_FOREVER), ENSIGN_OK);
     assert_true(world_expect(w, sub.id, ENSIGN_NOTICE_END)->last);
     world_until(w, s->reset);
     assert_int_equal(s->reset_code, NGHTTP2_CANCEL);
     world_hear(w);
-    assert_int_equal(ensign_subscription_close(w->client, sub), ENSIGN_E_HANDLE);
+    assert_int_equal(ensign_close(w->client, sub.id, ENSIGN_FOREVER), ENSIGN_E_HANDLE);
     sub = subscribe(w, &d);
-    assert_int_equal(ensign_subscription_close(w->client, sub), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, sub.id, ENSIGN_FOREVER), ENSIGN_OK);
     assert_true(world_expect(w, sub.id, ENSIGN_NOTICE_END)->last);
     world_pass(w, 10000);
     assert_true(w->stream_count <= 2);

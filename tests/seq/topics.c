@@ -98,7 +98,7 @@ static void answer_exists(stream_t *s, ensign_slice_t m)
     if (dec_field(m, 3, &name)) there = topic_named(name) >= 0;
     if (dec_field(m, 1, &id)) {
         ensign_ulid_t u;
-        assert_int_equal(ensign_ulid_parse(&u, id), ENSIGN_OK);
+        assert_int_equal(ensign_ulid_parse(id, &u), ENSIGN_OK);
         there = memcmp(u.b, "topic", 5) == 0 && u.b[15] <= project.count;
     }
     enc_text(&reply, 1, "looked");
@@ -306,16 +306,16 @@ SCRIPT(an_id_that_the_map_lacks)
     acked(w, p, 0);
     topic_made("second");
     memset(&e, 0, sizeof e);
-    topic_id(1, e.to.b);
+    topic_id(1, e.to_topic_id.b);
     e.tag = 1;
-    ensign_ulid_text(e.to, text);
+    ensign_ulid_text(e.to_topic_id, text);
     assert_int_equal(ensign_publish(w->client, p, &e), ENSIGN_OK);
     acked(w, p, 1);
     put(w, p, text, 2);
     acked(w, p, 2);
     assert_int_equal(project.seen[2].topic[15], 2);
     assert_int_equal(project.asked, 1);
-    memset(e.to.b, 9, sizeof e.to.b);
+    memset(e.to_topic_id.b, 9, sizeof e.to_topic_id.b);
     e.tag = 3;
     assert_int_equal(ensign_publish(w->client, p, &e), ENSIGN_OK);
     nacked(w, p, 3, ENSIGN_NACK_TOPIC_UNKNOWN);
@@ -397,7 +397,7 @@ SCRIPT(closing_while_it_is_asked)
     project.mute = true;
     put(w, p, "second", 1);
     world_until(w, project.asked == 1);
-    assert_int_equal(ensign_publisher_close(w->client, p, 300), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, p.id, 300), ENSIGN_OK);
     nacked(w, p, 1, ENSIGN_NACK_NOT_SENT);
     assert_null(world_end(w, p.id, ENSIGN_GRPC_OK)->error);
 }
@@ -660,7 +660,7 @@ static ensign_subscription_t subscribe(world_t *w, const char *const *topics, si
     d.topics = topics;
     d.topic_count = count;
     d.ensure_topics = true;
-    s = ensign_subscribe(w->client, &d);
+    s = ensign_subscription_open(w->client, &d);
     assert_int_not_equal(s.id, 0);
     return s;
 }
@@ -678,7 +678,7 @@ SCRIPT(topics_are_made_before_a_subscription_opens)
     world_cut(w, ENSIGN_LINK_RPC, 0);
     world_await(w, s.id, ENSIGN_NOTICE_OPEN);
     assert_int_equal(project.made, 4);          /* once is enough */
-    assert_int_equal(ensign_subscription_close(w->client, s), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, s.id, ENSIGN_FOREVER), ENSIGN_OK);
     world_end(w, s.id, ENSIGN_GRPC_OK);
 }
 
@@ -697,7 +697,7 @@ SCRIPT(a_subscription_whose_topic_may_not_be_made)
     project.mute = true;
     s = subscribe(w, topics, 1);
     world_until(w, project.made == 2);
-    assert_int_equal(ensign_subscription_close(w->client, s), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, s.id, ENSIGN_FOREVER), ENSIGN_OK);
     assert_null(world_end(w, s.id, ENSIGN_GRPC_OK)->error);
 }
 
@@ -728,10 +728,10 @@ SCRIPT(a_subscription_that_no_message_holds)
     d.topics = topics;
     d.topic_count = COUNT;
     begin(w, "first");
-    assert_int_equal(ensign_subscribe(w->client, &d).id, 0);
+    assert_int_equal(ensign_subscription_open(w->client, &d).id, 0);
     assert_int_equal(ensign_error(w->client)->code, ENSIGN_E_TOO_LARGE);
     d.topic_count = 8000;
-    assert_int_not_equal(ensign_subscribe(w->client, &d).id, 0);
+    assert_int_not_equal(ensign_subscription_open(w->client, &d).id, 0);
 }
 
 SCRIPT(query_and_group_go_to_the_server)
@@ -755,7 +755,7 @@ SCRIPT(query_and_group_go_to_the_server)
     d.param_count = 2;
     d.group = "readers";
     world_create(w);
-    assert_int_not_equal(ensign_subscribe(w->client, &d).id, 0);
+    assert_int_not_equal(ensign_subscription_open(w->client, &d).id, 0);
     m = world_request(w, world_stream(w, 0));
     assert_true(dec_field(m, 3, &m));           /* SubscribeRequest.subscription */
     assert_true(dec_field(m, 4, &f) && dec_field(f, 3, &f));
@@ -766,7 +766,7 @@ SCRIPT(query_and_group_go_to_the_server)
     assert_true(dec_field(f, 5, &value));
     assert_int_equal(value.len, 0);
     params[1].type = 9;
-    assert_int_equal(ensign_subscribe(w->client, &d).id, 0);
+    assert_int_equal(ensign_subscription_open(w->client, &d).id, 0);
     assert_int_equal(ensign_error(w->client)->code, ENSIGN_E_ARGUMENT);
 }
 

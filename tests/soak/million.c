@@ -63,7 +63,7 @@ static void open_client(side_t *s)
     d.alloc = heap_realloc;
     d.user = &s->heap;
     if (ensign_desc_env(&d, &why) != ENSIGN_OK) die("environment: %s", why.text);
-    if (ensign_create(&s->client, &d, &why) != ENSIGN_OK) die("client: %s", why.text);
+    if (ensign_create(&d, &s->client, &why) != ENSIGN_OK) die("client: %s", why.text);
     s->bound = ensign_memory_bound(&d);
 }
 
@@ -93,10 +93,10 @@ static ensign_subscription_t open_subscription(side_t *s, const char *topic)
     memset(&d, 0, sizeof d);
     d.topics = &topic;
     d.topic_count = 1;
-    sub = ensign_subscribe(s->client, &d);
+    sub = ensign_subscription_open(s->client, &d);
     if (sub.id == 0) die("subscription: %s", ensign_error(s->client)->text);
     s->bound += ensign_subscription_memory_bound(&d);
-    if (ensign_await(s->client, sub.id, &n, STALL_MS) != ENSIGN_OK)
+    if (ensign_await(s->client, sub.id, STALL_MS, &n) != ENSIGN_OK)
         die("subscription: %s", ensign_error(s->client)->text);
     if (n->type != ENSIGN_NOTICE_OPEN) die("subscription: %s", n->error ? n->error->text : "not OPEN");
     fprintf(stderr, "ready\n");

@@ -84,7 +84,7 @@ static void topic_ensure(ensign_t *c, const char *topic)
     ensign_request_t r = ensign_topic_ensure(c, topic, NULL);
 
     if (r.id == 0) die("topic %s: %s", topic, ensign_error(c)->text);
-    if (ensign_await(c, r.id, &n, STALL_MS) != ENSIGN_OK) die("topic %s: %s", topic, ensign_error(c)->text);
+    if (ensign_await(c, r.id, STALL_MS, &n) != ENSIGN_OK) die("topic %s: %s", topic, ensign_error(c)->text);
     if (n->error) die("topic %s: %s", topic, n->error->text);
 }
 

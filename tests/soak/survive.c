@@ -89,7 +89,7 @@ static void drain(run_t *r)
     if (ensign_publisher_drain(r->client, r->publisher, STALL_MS) != ENSIGN_OK)
         die("drain: %s", ensign_error(r->client)->text);
     while (!n || n->type != ENSIGN_NOTICE_DRAINED) {
-        if (ensign_await(r->client, r->publisher.id, &n, STALL_MS) != ENSIGN_OK)
+        if (ensign_await(r->client, r->publisher.id, STALL_MS, &n) != ENSIGN_OK)
             die("drain: %s", ensign_error(r->client)->text);
         take(r, n);
     }
@@ -113,7 +113,7 @@ int main(int argc, char **argv)
     r.answers = (unsigned char *)calloc(r.total, 1);
     if (!r.answers) die("no memory for %" PRIu64 " events", r.total);
     if (ensign_desc_env(&d, &why) != ENSIGN_OK) die("environment: %s", why.text);
-    if (ensign_create(&r.client, &d, &why) != ENSIGN_OK) die("client: %s", why.text);
+    if (ensign_create(&d, &r.client, &why) != ENSIGN_OK) die("client: %s", why.text);
     run(&r, argv[1], argc == 4 ? strtoull(argv[3], NULL, 10) : 0);
     drain(&r);
     for (uint64_t i = 0; i < r.total; i++) missing += r.answers[i] == 0;

@@ -68,7 +68,7 @@ static void with_key(fake_t *f, const char *auth_url)
 static void create(fake_t *f)
 {
     ensign_error_t why;
-    int rc = ensign_create(&f->c, &f->d, &why);
+    int rc = ensign_create(&f->d, &f->c, &why);
     if (rc != ENSIGN_OK) fail_msg("ensign_create: %s", why.text);
 }
 
@@ -111,7 +111,7 @@ static uint32_t attempt(const fake_t *f, int link)
 static void up(fake_t *f, int link)
 {
     assert_int_equal(todo(f, link), ENSIGN_LINK_DIAL);
-    assert_int_equal(ensign_link_up(f->c, link, attempt(f, link), f->now), ENSIGN_OK);
+    assert_int_equal(ensign_link_up(f->c, link, attempt(f, link), 0, f->now), ENSIGN_OK);
 }
 
 static void down(fake_t *f, int link, int native)
@@ -240,12 +240,12 @@ static void refused(const ensign_desc_t *d, const char *word)
     ensign_t *c = (ensign_t *)1;
     ensign_error_t why;
     memset(&why, 0, sizeof why);
-    assert_int_equal(ensign_create(&c, d, &why), ENSIGN_E_ARGUMENT);
+    assert_int_equal(ensign_create(d, &c, &why), ENSIGN_E_ARGUMENT);
     assert_null(c);
     assert_int_equal(why.code, ENSIGN_E_ARGUMENT);
     if (!strstr(why.text, word) || strncmp(why.text, "client: ", 8) != 0)
         fail_msg("no \"%s\" in: %s", word, why.text);
-    assert_int_equal(ensign_create(&c, d, NULL), ENSIGN_E_ARGUMENT);
+    assert_int_equal(ensign_create(d, &c, NULL), ENSIGN_E_ARGUMENT);
     assert_null(c);
 }
 
@@ -380,7 +380,7 @@ static void create_fails_at_each_allocation(void **state)
             if (!key) f.d.client_id = f.d.client_secret = NULL, f.d.token = "token";
             f.fail_at = at;
             memset(&why, 0, sizeof why);
-            rc = ensign_create(&f.c, &f.d, &why);
+            rc = ensign_create(&f.d, &f.c, &why);
             if (rc == ENSIGN_OK) {
                 destroy(&f);
                 break;
@@ -405,7 +405,7 @@ static void a_limit_below_what_create_needs(void **state)
         fake_t f;
         prepare(&f);
         f.d.memory_limit = limit;
-        if (ensign_create(&f.c, &f.d, &why) == ENSIGN_OK) least = limit;
+        if (ensign_create(&f.d, &f.c, &why) == ENSIGN_OK) least = limit;
         else assert_int_equal(why.code, ENSIGN_E_MEMORY);
         assert_true(f.peak <= limit);
         ensign_destroy(f.c);
@@ -554,8 +554,8 @@ static void close_without_handles_in_each_state(void **state)
             fake_t f;
             prepare(&f);
             go_to(&f, (place_t)place);
-            assert_int_equal(ensign_close(f.c, times[t]), ENSIGN_OK);
-            assert_int_equal(ensign_close(f.c, 0), ENSIGN_E_STATE);
+            assert_int_equal(ensign_close(f.c, ENSIGN_CLIENT, times[t]), ENSIGN_OK);
+            assert_int_equal(ensign_close(f.c, ENSIGN_CLIENT, 0), ENSIGN_E_STATE);
             assert_int_equal(ensign_timeout(f.c, f.now), 0);
             pass(&f, 0);
             is_closed(&f, 0);
@@ -574,7 +574,7 @@ static void close_with_a_call_in_each_state(void **state)
             prepare(&f);
             go_to(&f, (place_t)place);
             assert_int_not_equal(call(&f, true), 0);
-            assert_int_equal(ensign_close(f.c, times[t]), ENSIGN_OK);
+            assert_int_equal(ensign_close(f.c, ENSIGN_CLIENT, times[t]), ENSIGN_OK);
             if (times[t]) {
                 pass(&f, times[t] - 1);
                 is_open(&f);
@@ -595,11 +595,11 @@ static void close_for_ever_waits_for_the_last_handle(void **state)
     go_to(&f, AT_CONNECTED);
     k.id = call(&f, true);
     pass(&f, 0);
-    assert_int_equal(ensign_close(f.c, ENSIGN_FOREVER), ENSIGN_OK);
+    assert_int_equal(ensign_close(f.c, ENSIGN_CLIENT, ENSIGN_FOREVER), ENSIGN_OK);
     pass(&f, 100000);
     is_open(&f);
     assert_int_equal(ensign_timeout(f.c, f.now), -1);
-    assert_int_equal(ensign_call_cancel(f.c, k), ENSIGN_OK);
+    assert_int_equal(ensign_cancel(f.c, k.id), ENSIGN_OK);
     pass(&f, 0);
     is_closed(&f, 1);
     destroy(&f);
@@ -624,7 +624,7 @@ static void nothing_is_renewed_after_the_end(void **state)
     pass(&f, 1);
     assert_int_equal(pull(&f), 1);
     assert_in_range(ensign_timeout(f.c, f.now), 1, 3600 * 1000 - 1); /* the renewal */
-    assert_int_equal(ensign_close(f.c, 100), ENSIGN_OK);
+    assert_int_equal(ensign_close(f.c, ENSIGN_CLIENT, 100), ENSIGN_OK);
     pass(&f, 0);
     is_closed(&f, 0);
     destroy(&f);
@@ -640,7 +640,7 @@ static void a_closing_client_says_goaway(void **state)
     (void)state;
     prepare(&f);
     go_to(&f, AT_CONNECTED);
-    assert_int_equal(ensign_close(f.c, 0), ENSIGN_OK);
+    assert_int_equal(ensign_close(f.c, ENSIGN_CLIENT, 0), ENSIGN_OK);
     pass(&f, 0);
     assert_int_equal(todo(&f, RPC), ENSIGN_LINK_HANGUP);
     p = ensign_tx_buf(f.c, RPC, &len);
@@ -660,7 +660,7 @@ static void a_handle_that_has_ended_wants_no_connection(void **state)
     prepare(&f);
     go_to(&f, AT_CONNECTED);
     k.id = call(&f, true);
-    assert_int_equal(ensign_call_cancel(f.c, k), ENSIGN_OK);
+    assert_int_equal(ensign_cancel(f.c, k.id), ENSIGN_OK);
     pass(&f, 0);
     down(&f, RPC, ECONNRESET);
     pass(&f, 100000);
@@ -694,7 +694,7 @@ static void forgetting_the_last_handle_closes_too(void **state)
     prepare(&f);
     go_to(&f, AT_WAIT);
     k = call(&f, true);
-    assert_int_equal(ensign_close(f.c, ENSIGN_FOREVER), ENSIGN_OK);
+    assert_int_equal(ensign_close(f.c, ENSIGN_CLIENT, ENSIGN_FOREVER), ENSIGN_OK);
     pass(&f, 0);
     assert_int_equal(ensign_forget(f.c, k), ENSIGN_OK);
     assert_int_equal(ensign_timeout(f.c, f.now), 0);
@@ -741,7 +741,7 @@ static void failed_comes_behind_all_others_and_closed_behind_it(void **state)
     assert_int_equal(f.seen[1].as.end.status, ENSIGN_GRPC_UNAVAILABLE);
     assert_int_equal(f.seen[2].type, ENSIGN_NOTICE_FAILED);
     assert_int_equal(f.codes[2], ENSIGN_E_CONNECT);
-    assert_int_equal(ensign_close(f.c, 1000), ENSIGN_OK);
+    assert_int_equal(ensign_close(f.c, ENSIGN_CLIENT, 1000), ENSIGN_OK);
     pass(&f, 0);
     is_closed(&f, 0);
     destroy(&f);
@@ -913,7 +913,7 @@ static void addresses_that_are_none_are_left_out(void **state)
     assert_int_equal(ensign_resolved(f.c, 2, 1, list, 1, 0), ENSIGN_E_ARGUMENT);
     assert_int_equal(ensign_resolved(f.c, -1, 1, list, 1, 0), ENSIGN_E_ARGUMENT);
     assert_int_equal(ensign_resolved(f.c, RPC, attempt(&f, RPC) + 1, list, 1, 0), ENSIGN_OK);
-    assert_int_equal(ensign_link_up(f.c, RPC, attempt(&f, RPC), f.now), ENSIGN_OK); /* too early */
+    assert_int_equal(ensign_link_up(f.c, RPC, attempt(&f, RPC), 0, f.now), ENSIGN_OK); /* too early */
     assert_int_equal(todo(&f, RPC), ENSIGN_LINK_RESOLVE);
     assert_int_equal(ensign_resolved(f.c, RPC, attempt(&f, RPC), list, ENSI_COUNT(list), 0), ENSIGN_OK);
     ensign_link(f.c, RPC, &l);
@@ -1016,7 +1016,7 @@ static void no_memory_for_a_stream_does_not_spin(void **state)
         memset(&p, 0, sizeof p);
         memset(&s, 0, sizeof s);
         if (kind == 0) assert_int_not_equal(ensign_publisher_open(f.c, &p).id, 0);
-        else assert_int_not_equal(ensign_subscribe(f.c, &s).id, 0);
+        else assert_int_not_equal(ensign_subscription_open(f.c, &s).id, 0);
         pass(&f, SOON);
         up(&f, RPC);
         take(&f, RPC);

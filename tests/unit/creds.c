@@ -142,7 +142,7 @@ static void a_key_from_a_file_makes_a_client(void **state)
     d.seed = 1;
     put(GOOD);
     assert_int_equal(ensign_desc_file(&d, path, buf, sizeof buf, NULL), ENSIGN_OK);
-    assert_int_equal(ensign_create(&c, &d, NULL), ENSIGN_OK);
+    assert_int_equal(ensign_create(&d, &c, NULL), ENSIGN_OK);
     memset(buf, '!', sizeof buf); /* from now on it need not stand */
     assert_string_equal(c->auth.client_id, ID);
     assert_string_equal(c->auth.client_secret, SECRET);
@@ -512,7 +512,7 @@ static void endpoints_of_both_families_are_taken(void **state)
         ensign_desc_t d = desc(rows[i].text);
         ensign_error_t why;
         ensign_t *c;
-        if (ensign_create(&c, &d, &why) != ENSIGN_OK) fail_msg("%s", why.text);
+        if (ensign_create(&d, &c, &why) != ENSIGN_OK) fail_msg("%s", why.text);
         assert_string_equal(c->links[ENSIGN_LINK_RPC].host, rows[i].host); /* without brackets */
         assert_int_equal(c->links[ENSIGN_LINK_RPC].port, rows[i].port);
         assert_string_equal(c->common.authority, rows[i].text); /* with them */
@@ -525,7 +525,7 @@ static void refused(const ensign_desc_t *d, const char *word, const char *second
     ensign_t *c = (ensign_t *)1;
     ensign_error_t why;
     memset(&why, 0, sizeof why);
-    if (ensign_create(&c, d, &why) != ENSIGN_E_ARGUMENT) fail_msg("taken: %s, %s", d->endpoint, d->auth_url);
+    if (ensign_create(d, &c, &why) != ENSIGN_E_ARGUMENT) fail_msg("taken: %s, %s", d->endpoint, d->auth_url);
     assert_null(c);
     if (!strstr(why.text, word) || !strstr(why.text, second))
         fail_msg("no \"%s\" and \"%s\" in: %s", word, second, why.text);
@@ -573,7 +573,7 @@ static void taken(const ensign_desc_t *d)
 {
     ensign_error_t why;
     ensign_t *c;
-    if (ensign_create(&c, d, &why) != ENSIGN_OK) fail_msg("%s", why.text);
+    if (ensign_create(d, &c, &why) != ENSIGN_OK) fail_msg("%s", why.text);
     ensign_destroy(c);
 }
 

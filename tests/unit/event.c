@@ -74,7 +74,7 @@ static void open_source(source_t *s)
     e.created.seconds = INT64_MIN;
     e.created.nanos = 999999999;
     e.topic = s->topic;
-    memset(e.to.b, 0x42, sizeof e.to.b);
+    memset(e.to_topic_id.b, 0x42, sizeof e.to_topic_id.b);
     e.pairs = s->pairs;
     e.pair_count = 2;
     e.tag = UINT64_MAX - 1;
@@ -127,7 +127,7 @@ static void expect_source(ensign_event_t *e)
     assert_true(e->type.major == 1 && e->type.minor == 2 && e->type.patch == UINT32_MAX);
     assert_true(e->created.seconds == INT64_MIN && e->created.nanos == 999999999);
     assert_string_equal(e->topic, "a.topic");
-    assert_true(all_are(e->to.b, 16, 0x42));
+    assert_true(all_are(e->to_topic_id.b, 16, 0x42));
     assert_int_equal(e->pair_count, 2);
     assert_string_equal(e->pairs[0].key, "first");
     assert_string_equal(e->pairs[0].value, "1");

@@ -5,13 +5,13 @@
 
 static ensi_env_t env;
 
-static void open_call(ensi_grpc_t *k, size_t out_min, size_t max_meta)
+static void open_call(ensi_call_t *call, size_t out_min, size_t max_meta)
 {
     ensi_grpc_opts_t o;
     memset(&env, 0, sizeof env);
     env.mem.alloc = ensi_mem_default;
     memset(&o, 0, sizeof o);
-    memset(k, 0, sizeof *k);
+    memset(call, 0, sizeof *call);
     o.method = "/test.Service/Method";
     o.window = 1024;
     o.max_message = 4096;
@@ -19,31 +19,31 @@ static void open_call(ensi_grpc_t *k, size_t out_min, size_t max_meta)
     o.max_meta = max_meta;
     o.out_min = out_min;
     o.deadline_ms = ENSIGN_FOREVER;
-    assert_int_equal(ensi_grpc_init(k, &env, NULL, &o), ENSIGN_OK);
-    k->http_status = k->grpc_status = -1;
-    k->pushback_ms = -1;
+    assert_int_equal(ensi_grpc_init(call, &env, NULL, &o), ENSIGN_OK);
+    call->http_status = call->grpc_status = -1;
+    call->pushback_ms = -1;
 }
 
-static void close_call(ensi_grpc_t *k)
+static void close_call(ensi_call_t *call)
 {
-    ensi_grpc_free(k);
+    ensi_grpc_free(call);
     ensi_mem_close(&env.mem);
     assert_int_equal(env.mem.used, 0);
 }
 
-static void header(ensi_grpc_t *k, const char *name, const char *value)
+static void header(ensi_call_t *call, const char *name, const char *value)
 {
-    ensi_grpc_on_header(&k->s, ensign_str(name), ensign_str(value));
+    ensi_grpc_on_header(&call->s, ensign_str(name), ensign_str(value));
 }
 
 /* Key and value of each entry in `which`, as "key=value;". */
-static const char *listed(const ensi_grpc_t *k, int which)
+static const char *listed(const ensi_call_t *call, int which)
 {
     static char text[600];
     size_t at = 0, n = 0;
     ensign_slice_t key, value;
     text[0] = '\0';
-    while (ensi_meta_next(&k->meta, which, &at, &key, &value))
+    while (ensi_meta_next(&call->meta, which, &at, &key, &value))
         n += (size_t)snprintf(text + n, sizeof text - n, "%.*s=%.*s;", (int)key.len, (const char *)key.ptr,
                               (int)value.len, (const char *)value.ptr);
     return text;
@@ -63,7 +63,7 @@ static void moves_every_pair(void **state)
                 { -1, -1, ENSI_GRPC_QUEUED, ENSI_GRPC_ENDED },
                 { ENSI_GRPC_QUEUED, -1, -1, -1 },
             };
-            ensi_grpc_t k;
+            ensi_call_t call;
             memset(&k, 0, sizeof k);
             k.state = (ensi_grpc_state_t)from;
             assert_int_equal(ensi_grpc_move(&k, (ensi_grpc_in_t)in), to[from][in] >= 0);
@@ -189,7 +189,7 @@ static void content_type_has_variants(void **state)
     };
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
-        ensi_grpc_t k;
+        ensi_call_t call;
         open_call(&k, 1000, 1000);
         header(&k, ":status", "200");
         assert_true(k.s.deaf); /* nothing says gRPC yet */
@@ -204,7 +204,7 @@ static void content_type_has_variants(void **state)
 
 static void headers_and_trailers_are_kept_apart(void **state)
 {
-    ensi_grpc_t k;
+    ensi_call_t call;
     (void)state;
     open_call(&k, 1000, 4000);
     header(&k, ":status", "200");
@@ -243,7 +243,7 @@ static void binary_values_are_decoded(void **state)
     };
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
-        ensi_grpc_t k;
+        ensi_call_t call;
         open_call(&k, 1000, 1000);
         header(&k, "k-bin", rows[i].value);
         assert_string_equal(listed(&k, ENSIGN_HEADERS), rows[i].want);
@@ -253,7 +253,7 @@ static void binary_values_are_decoded(void **state)
 
 static void metadata_is_counted_as_a_header_list(void **state)
 {
-    ensi_grpc_t k;
+    ensi_call_t call;
     (void)state;
     open_call(&k, 1000, 2 * (32 + 3 + 5));
     header(&k, "x-a", "12345");
@@ -274,7 +274,7 @@ static void metadata_is_counted_as_a_header_list(void **state)
 static void a_full_store_takes_no_text(void **state)
 {
     char list[60];
-    ensi_grpc_t k;
+    ensi_call_t call;
     (void)state;
     open_call(&k, 1000, 300);
     memset(list, ',', sizeof list);
@@ -289,7 +289,7 @@ static void a_full_store_takes_no_text(void **state)
 
 static void no_memory_for_metadata_is_noted(void **state)
 {
-    ensi_grpc_t k;
+    ensi_call_t call;
     (void)state;
     open_call(&k, 1000, 1000);
     env.mem.limit = env.mem.used;
@@ -300,21 +300,21 @@ static void no_memory_for_metadata_is_noted(void **state)
 
 /* ---- the send buffer */
 
-static int put(ensi_grpc_t *k, char c, size_t len)
+static int put(ensi_call_t *call, char c, size_t len)
 {
     uint8_t *out;
-    int rc = ensi_grpc_reserve(k, len, &out);
+    int rc = ensi_grpc_reserve(call, len, &out);
     if (rc != ENSIGN_OK) return rc;
     memset(out, c, len);
-    ensi_grpc_commit(k, len, 0);
+    ensi_grpc_commit(call, len, 0);
     return rc;
 }
 
 /* Takes up to cap bytes, as nghttp2 does. */
-static size_t take(ensi_grpc_t *k, uint8_t *out, size_t cap)
+static size_t take(ensi_call_t *call, uint8_t *out, size_t cap)
 {
     bool eof;
-    return ensi_grpc_on_read(&k->s, out, cap, &eof);
+    return ensi_grpc_on_read(&call->s, out, cap, &eof);
 }
 
 static void messages_have_a_prefix_and_keep_their_order(void **state)
@@ -323,7 +323,7 @@ static void messages_have_a_prefix_and_keep_their_order(void **state)
     uint8_t out[100], *room;
     size_t n = 0;
     bool eof = false;
-    ensi_grpc_t k;
+    ensi_call_t call;
     (void)state;
     open_call(&k, 100, 1000);
     assert_int_equal(put(&k, 'a', 2), ENSIGN_OK);
@@ -351,7 +351,7 @@ static void messages_have_a_prefix_and_keep_their_order(void **state)
 static void a_full_buffer_says_again_and_changes_nothing(void **state)
 {
     uint8_t out[1000];
-    ensi_grpc_t k;
+    ensi_call_t call;
     size_t end;
     (void)state;
     open_call(&k, 100, 1000);
@@ -380,7 +380,7 @@ static void a_full_buffer_says_again_and_changes_nothing(void **state)
 static void one_larger_message_is_taken_when_it_is_empty(void **state)
 {
     uint8_t out[1000];
-    ensi_grpc_t k;
+    ensi_call_t call;
     (void)state;
     open_call(&k, 100, 1000);
     assert_int_equal(put(&k, 'a', 500), ENSIGN_OK);
@@ -400,7 +400,7 @@ static void one_larger_message_is_taken_when_it_is_empty(void **state)
 static void no_memory_leaves_the_buffer_alone(void **state)
 {
     uint8_t out[1000];
-    ensi_grpc_t k;
+    ensi_call_t call;
     (void)state;
     open_call(&k, 100, 1000);
     assert_int_equal(put(&k, 'a', 5), ENSIGN_OK);
@@ -421,7 +421,7 @@ static void what_was_sent_is_kept_for_one_retry(void **state)
 {
     uint8_t first[100], second[100];
     ensi_grpc_queue_t q = { NULL, NULL, 0 };
-    ensi_grpc_t k;
+    ensi_call_t call;
     (void)state;
     open_call(&k, 100, 1000);
     assert_int_equal(put(&k, 'a', 20), ENSIGN_OK);
@@ -457,7 +457,7 @@ static void what_was_sent_is_kept_for_one_retry(void **state)
 static void the_queue_is_in_the_order_of_asking(void **state)
 {
     ensi_grpc_queue_t q = { NULL, NULL, 0 };
-    ensi_grpc_t k[4], *at;
+    ensi_call_t k[4], *at;
     unsigned order[24], n = 0;
     (void)state;
     /* every order in which four calls can come back */
@@ -476,7 +476,7 @@ static void the_queue_is_in_the_order_of_asking(void **state)
         assert_null(at);
         assert_ptr_equal(q.tail, &k[3]);
         for (unsigned j = 0; j < 4; j++) {
-            ensi_grpc_t *out = &k[order[i] >> 2 * j & 3], *last = NULL;
+            ensi_call_t *out = &k[order[i] >> 2 * j & 3], *last = NULL;
             ensi_grpc_dequeue(&q, out);
             ensi_grpc_dequeue(&q, out); /* what is not in it: no matter */
             for (at = q.head; at; at = at->queue_next) {
@@ -527,7 +527,7 @@ static void the_server_s_word_is_judged(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
         const ending_t *r = &rows[i];
-        ensi_grpc_t k;
+        ensi_call_t call;
         open_call(&k, 100, 1000);
         k.state = ENSI_GRPC_OPEN;
         k.http_status = r->http;
@@ -550,7 +550,7 @@ static void the_server_s_word_is_judged(void **state)
 
 static void an_empty_text_is_said_to_be_empty(void **state)
 {
-    ensi_grpc_t k;
+    ensi_call_t call;
     (void)state;
     open_call(&k, 100, 1000);
     k.state = ENSI_GRPC_OPEN;
@@ -564,7 +564,7 @@ static void an_empty_text_is_said_to_be_empty(void **state)
 /* The server's deadline is ours: which of the two clocks strikes first makes no difference. */
 static void cancel_at_the_deadline_is_the_deadline(void **state)
 {
-    ensi_grpc_t k;
+    ensi_call_t call;
     (void)state;
     for (int late = 0; late < 2; late++) {
         open_call(&k, 100, 1000);
@@ -617,7 +617,7 @@ static void receive_frames(void)
     w.n = 0;
 }
 
-static ensi_grpc_t *inside(ensign_call_t k)
+static ensi_call_t *inside(ensign_call_t k)
 {
     ensi_handle_t *h = ensi_handle_find(&client->handles, k.id);
     assert_non_null(h);
@@ -813,7 +813,7 @@ static void a_call_may_be_forgotten_before_its_headers_go(void **state)
     ensi_client_submit(client);
     assert_int_equal(inside(b)->state, ENSI_GRPC_OPEN);
     assert_int_equal(ensign_forget(client, a.id), ENSIGN_OK);
-    assert_int_equal(ensign_call_cancel(client, b), ENSIGN_OK);
+    assert_int_equal(ensign_cancel(client, b.id), ENSIGN_OK);
     assert_true(end_of(b, ENSIGN_GRPC_CANCELLED)->as.end.unprocessed);
     pass(1);
     n = drain(ENSIGN_LINK_RPC, out, sizeof out);
@@ -832,20 +832,20 @@ static void headers_count_as_sent_with_their_last_byte(void **state)
 {
     ensign_desc_t d = plain_desc();
     ensign_call_desc_t cd = method();
-    ensi_grpc_t *k;
+    ensi_call_t *call;
     uint8_t byte;
     size_t n = 0, len;
     (void)state;
     start(&d);
     connect_rpc();
-    k = inside(ensign_call_open(client, &cd));
+    call = inside(ensign_call_open(client, &cd));
     ensi_client_submit(client);
-    assert_false(k->s.headers_sent);
+    assert_false(call->s.headers_sent);
     do {
         assert_int_equal(ensi_h2_send(&client->h2, &byte, 1, &len), ENSIGN_OK);
         assert_int_equal(len, 1);
     } while (++n < 9 || client->h2.out_len > 0);
-    assert_true(k->s.headers_sent);
+    assert_true(call->s.headers_sent);
     stop();
 }
 
@@ -959,13 +959,13 @@ static void the_request_s_flag_follows_the_encoding(void **state)
     for (size_t i = 0; i < COUNT(rows); i++) {
         ensign_desc_t d = plain_desc();
         ensign_call_desc_t cd = method();
-        ensi_ucall_t *u;
+        ensi_user_call_t *u;
         start(&d);
         cd.encoding = rows[i].encoding;
         cd.request = ensign_str("x");
-        u = (ensi_ucall_t *)(void *)ensi_handle_find(&client->handles, ensign_call_open(client, &cd).id);
+        u = (ensi_user_call_t *)(void *)ensi_handle_find(&client->handles, ensign_call_open(client, &cd).id);
         assert_non_null(u);
-        assert_int_equal(u->k.out.ptr[0], rows[i].flag);
+        assert_int_equal(u->call.out.ptr[0], rows[i].flag);
         stop();
     }
 }
@@ -1004,11 +1004,11 @@ static void dead_handles_are_refused(void **state)
     (void)state;
     start(&d);
     k = ensign_call_open(client, &cd);
-    assert_int_equal(ensign_call_cancel(client, k), ENSIGN_OK);
-    assert_int_equal(ensign_call_cancel(client, k), ENSIGN_OK);
+    assert_int_equal(ensign_cancel(client, k.id), ENSIGN_OK);
+    assert_int_equal(ensign_cancel(client, k.id), ENSIGN_OK);
     assert_int_equal(ensign_call_reserve(client, k, 1, &out), ENSIGN_ENDED);
     assert_true(end_of(k, ENSIGN_GRPC_CANCELLED)->as.end.unprocessed);
-    assert_int_equal(ensign_call_cancel(client, k), ENSIGN_E_HANDLE);
+    assert_int_equal(ensign_cancel(client, k.id), ENSIGN_E_HANDLE);
     assert_null(ensign_next(client));
     assert_int_equal(ensign_call_half_close(client, k), ENSIGN_E_HANDLE);
     stop();

@@ -47,11 +47,11 @@ static void rlid_vectors_both_ways(void **state)
         from_hex(rows[i].hex, want.b, 10);
         ensign_rlid_text(want, text);
         assert_string_equal(text, rows[i].text);
-        assert_int_equal(ensign_rlid_parse(&got, ensign_str(text)), ENSIGN_OK);
+        assert_int_equal(ensign_rlid_parse(ensign_str(text), &got), ENSIGN_OK);
         assert_memory_equal(got.b, want.b, 10);
         for (size_t k = 0; k < 17; k++) loud[k] = upper(text[k]);
         memset(&got, 0xAA, sizeof got);
-        assert_int_equal(ensign_rlid_parse(&got, ensign_str(loud)), ENSIGN_OK);
+        assert_int_equal(ensign_rlid_parse(ensign_str(loud), &got), ENSIGN_OK);
         assert_memory_equal(got.b, want.b, 10);
         for (size_t k = 0; k < 6; k++) ms = ms << 8 | got.b[k];
         assert_true(ms == rows[i].ms);
@@ -78,7 +78,7 @@ static void ulid_vectors_both_ways(void **state)
         ensign_ulid_text(want, text);
         assert_string_equal(text, rows[i].text);
         for (size_t k = 0; k < 26; k++) text[k] = (char)(k % 2 && text[k] > '9' ? text[k] + 32 : text[k]);
-        assert_int_equal(ensign_ulid_parse(&got, ensign_str(text)), ENSIGN_OK);
+        assert_int_equal(ensign_ulid_parse(ensign_str(text), &got), ENSIGN_OK);
         assert_memory_equal(got.b, want.b, 16);
     }
 }
@@ -103,14 +103,14 @@ static void ids_that_do_not_parse_leave_the_output_alone(void **state)
     rlid_was = rlid;
     ulid_was = ulid;
     for (size_t i = 0; i < COUNT(rlids); i++)
-        assert_int_equal(ensign_rlid_parse(&rlid, ensign_str(rlids[i])), ENSIGN_E_FORMAT);
+        assert_int_equal(ensign_rlid_parse(ensign_str(rlids[i]), &rlid), ENSIGN_E_FORMAT);
     for (size_t i = 0; i < COUNT(ulids); i++)
-        assert_int_equal(ensign_ulid_parse(&ulid, ensign_str(ulids[i])), ENSIGN_E_FORMAT);
+        assert_int_equal(ensign_ulid_parse(ensign_str(ulids[i]), &ulid), ENSIGN_E_FORMAT);
     /* NULs are no digits */
-    assert_int_equal(ensign_rlid_parse(&rlid, ensi_slice(zeros, 16)), ENSIGN_E_FORMAT);
-    assert_int_equal(ensign_ulid_parse(&ulid, ensi_slice(zeros, 26)), ENSIGN_E_FORMAT);
-    assert_int_equal(ensign_rlid_parse(NULL, ensign_str(rlids[0])), ENSIGN_E_ARGUMENT);
-    assert_int_equal(ensign_ulid_parse(NULL, ensign_str(ulids[0])), ENSIGN_E_ARGUMENT);
+    assert_int_equal(ensign_rlid_parse(ensi_slice(zeros, 16), &rlid), ENSIGN_E_FORMAT);
+    assert_int_equal(ensign_ulid_parse(ensi_slice(zeros, 26), &ulid), ENSIGN_E_FORMAT);
+    assert_int_equal(ensign_rlid_parse(ensign_str(rlids[0]), NULL), ENSIGN_E_ARGUMENT);
+    assert_int_equal(ensign_ulid_parse(ensign_str(ulids[0]), NULL), ENSIGN_E_ARGUMENT);
     assert_memory_equal(&rlid, &rlid_was, sizeof rlid);
     assert_memory_equal(&ulid, &ulid_was, sizeof ulid);
 }
@@ -214,7 +214,7 @@ static void semver_gives_three_numbers(void **state)
     for (size_t i = 0; i < COUNT(rows); i++) {
         ensign_type_t type;
         const char *name = "Weather";
-        assert_int_equal(ensign_type_parse(&type, name, rows[i].text), ENSIGN_OK);
+        assert_int_equal(ensign_type_parse(name, rows[i].text, &type), ENSIGN_OK);
         assert_ptr_equal(type.name.ptr, name);
         assert_int_equal(type.name.len, 7);
         assert_true(type.major == rows[i].v[0] && type.minor == rows[i].v[1] && type.patch == rows[i].v[2]);
@@ -235,11 +235,11 @@ static void what_is_no_semver_changes_nothing(void **state)
     memset(&type, 0x55, sizeof type);
     was = type;
     for (size_t i = 0; i < COUNT(rows); i++)
-        assert_int_equal(ensign_type_parse(&type, "T", rows[i]), ENSIGN_E_FORMAT);
-    assert_int_equal(ensign_type_parse(&type, "", "1.2.3"), ENSIGN_E_FORMAT);
-    assert_int_equal(ensign_type_parse(&type, NULL, "1.2.3"), ENSIGN_E_ARGUMENT);
-    assert_int_equal(ensign_type_parse(&type, "T", NULL), ENSIGN_E_ARGUMENT);
-    assert_int_equal(ensign_type_parse(NULL, "T", "1.2.3"), ENSIGN_E_ARGUMENT);
+        assert_int_equal(ensign_type_parse("T", rows[i], &type), ENSIGN_E_FORMAT);
+    assert_int_equal(ensign_type_parse("", "1.2.3", &type), ENSIGN_E_FORMAT);
+    assert_int_equal(ensign_type_parse(NULL, "1.2.3", &type), ENSIGN_E_ARGUMENT);
+    assert_int_equal(ensign_type_parse("T", NULL, &type), ENSIGN_E_ARGUMENT);
+    assert_int_equal(ensign_type_parse("T", "1.2.3", NULL), ENSIGN_E_ARGUMENT);
     assert_memory_equal(&type, &was, sizeof type);
 }
 
@@ -412,7 +412,7 @@ static ensign_event_t weather(void)
     from_hex("0189ec33516000000004", e.id.b, 10);
     e.data = ensign_str("{\"temp\": \"72\", \"units\": \"fahrenheit\"}");
     e.mimetype = ENSIGN_MIME_APPLICATION_JSON;
-    assert_int_equal(ensign_type_parse(&e.type, "WeatherUpdate", "1.0.0"), ENSIGN_OK);
+    assert_int_equal(ensign_type_parse("WeatherUpdate", "1.0.0", &e.type), ENSIGN_OK);
     e.created.seconds = 1691429081;
     e.committed.seconds = 1691429082;
     e.committed.nanos = 930920123;

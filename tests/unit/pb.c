@@ -119,7 +119,7 @@ static void rewrites_to(const pb_msgdesc_t *fields, ensign_slice_t wire, ensign_
     encodes_to(fields, &any, want);
 }
 
-static size_t count(ensi_pb_span_t span, uint32_t tag)
+static size_t count(ensign_slice_t span, uint32_t tag)
 {
     ensign_slice_t value;
     size_t at = 0, n = 0;
@@ -197,7 +197,7 @@ static void ready_is_read_and_written_as_seen(void **state)
 static void subscribe_opens_as_seen(void **state)
 {
     ensi_pb_subscribe_request_t m;
-    ensi_pb_span_t topics = { (const uint8_t *)"\x12\x07weather", 9 };
+    ensign_slice_t topics = { (const uint8_t *)"\x12\x07weather", 9 };
     (void)state;
     memset(&m, 0, sizeof m);
     m.has_subscription = true;
@@ -444,7 +444,7 @@ static void a_broken_tail_ends_the_iteration(void **state)
 
     for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++) {
         uint8_t *p = tight(bytes(spans[i].wire, spans[i].len));
-        ensi_pb_span_t span = { p, spans[i].len };
+        ensign_slice_t span = { p, spans[i].len };
         ensi_pb_open_stream_t m;
         ensign_slice_t value = { NULL, 77 };
         uint8_t out[32];
@@ -467,7 +467,7 @@ static void other_fields_of_a_span_are_passed_over(void **state)
     static const uint8_t wire[] = {
         0x10, 5, 0x15, 1, 2, 3, 4, 0x11, 1, 2, 3, 4, 5, 6, 7, 8, 0x1A, 0, 0x12, 1, 'x'
     };
-    ensi_pb_span_t span = { wire, sizeof wire }, none = { NULL, 0 };
+    ensign_slice_t span = { wire, sizeof wire }, none = { NULL, 0 };
     ensign_slice_t value;
     size_t at = 0;
     (void)state;

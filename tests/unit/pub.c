@@ -49,7 +49,7 @@ static int setup(void **state)
     seed = 1;
     wall = 1700000000123;
     no_memory = false;
-    return ensign_create(&client, &d, &why) == ENSIGN_OK ? 0 : -1;
+    return ensign_create(&d, &client, &why) == ENSIGN_OK ? 0 : -1;
 }
 
 static int teardown(void **state)
@@ -92,7 +92,7 @@ static void close_in(ensi_pub_t *p, uint32_t timeout_ms)
 {
     ensign_publisher_t handle;
     handle.id = p->h.id;
-    assert_int_equal(ensign_publisher_close(client, handle, timeout_ms), ENSIGN_OK);
+    assert_int_equal(ensign_close(client, handle.id, timeout_ms), ENSIGN_OK);
 }
 
 /* ---------------------------------------------------------------- a server without a wire */
@@ -104,10 +104,10 @@ static void submit(ensi_pub_t *p)
     bool eof;
     ensi_pub_serve(client, &p->h);
     assert_int_equal(p->state, ENSI_PUB_OPENING);
-    ensi_grpc_dequeue(&client->queue, &p->k);
-    assert_true(ensi_grpc_move(&p->k, ENSI_GRPC_ON_SUBMIT));
-    p->k.s.headers_sent = p->k.s.headers_done = true;
-    while (ensi_grpc_on_read(&p->k.s, out, sizeof out, &eof) > 0) {}
+    ensi_grpc_dequeue(&client->queue, &p->call);
+    assert_true(ensi_grpc_move(&p->call, ENSI_GRPC_ON_SUBMIT));
+    p->call.s.headers_sent = p->call.s.headers_done = true;
+    while (ensi_grpc_on_read(&p->call.s, out, sizeof out, &eof) > 0) {}
     ensi_pub_serve(client, &p->h);
 }
 
@@ -115,8 +115,8 @@ static void feed(ensi_pub_t *p, const uint8_t *bytes, size_t len)
 {
     uint8_t prefix[ENSI_GRPC_PREFIX];
     ensi_grpc_prefix(prefix, len, false);
-    assert_true(ensi_rx_store(&p->k.s.rx, &client->env.mem, prefix, sizeof prefix));
-    if (len) assert_true(ensi_rx_store(&p->k.s.rx, &client->env.mem, bytes, len));
+    assert_true(ensi_rx_store(&p->call.s.rx, &client->env.mem, prefix, sizeof prefix));
+    if (len) assert_true(ensi_rx_store(&p->call.s.rx, &client->env.mem, bytes, len));
     ensi_pub_serve(client, &p->h);
 }
 
@@ -186,18 +186,18 @@ static size_t take(ensi_pub_t *p, size_t cap)
     static uint8_t out[8192];
     size_t n = 0, got;
     bool eof;
-    while (n < cap && (got = ensi_grpc_on_read(&p->k.s, out, ensi_min(sizeof out, cap - n), &eof)) > 0)
+    while (n < cap && (got = ensi_grpc_on_read(&p->call.s, out, ensi_min(sizeof out, cap - n), &eof)) > 0)
         n += got;
     return n;
 }
 
 static void ended(ensi_pub_t *p, int status)
 {
-    p->k.grpc_status = status;
-    p->k.http_status = 200;
-    p->k.grpc_content = true;
-    p->k.s.ended = true;
-    ensi_grpc_judge(&p->k);
+    p->call.grpc_status = status;
+    p->call.http_status = 200;
+    p->call.grpc_content = true;
+    p->call.s.ended = true;
+    ensi_grpc_judge(&p->call);
     ensi_pub_serve(client, &p->h);
 }
 
@@ -205,8 +205,8 @@ static void cut(ensi_pub_t *p)
 {
     ensign_error_t why;
     ensi_fail(&why, ENSIGN_E_CLOSED, 0, "cut");
-    p->k.s.lost = true;
-    if (p->k.state == ENSI_GRPC_OPEN) ensi_grpc_lost(&p->k, &why);
+    p->call.s.lost = true;
+    if (p->call.state == ENSI_GRPC_OPEN) ensi_grpc_lost(&p->call, &why);
     ensi_pub_serve(client, &p->h);
 }
 
@@ -309,7 +309,7 @@ static size_t reference(const ensign_event_t *e, ensign_time_t created,
     inner.has_created = created.seconds || created.nanos;
     assert_true(ensi_pb_encode(ensi_pb_event_fields, &inner, event, sizeof event, &len));
     m.has_event = true;
-    m.event.topic_id = ensi_slice(e->to.b, sizeof e->to.b);
+    m.event.topic_id = ensi_slice(e->to_topic_id.b, sizeof e->to_topic_id.b);
     m.event.key = e->key;
     m.event.event = ensi_slice(event, len);
     m.event.has_encryption = e->encryption.len > 0;
@@ -349,7 +349,7 @@ static void one_random_event(bool empty)
         e.key = some(20);
         created.seconds = below(3) ? number() : (int64_t)-62135596800;
         created.nanos = number();
-        for (size_t i = 0; i < sizeof e.to.b; i++) e.to.b[i] = (uint8_t)below(256);
+        for (size_t i = 0; i < sizeof e.to_topic_id.b; i++) e.to_topic_id.b[i] = (uint8_t)below(256);
         for (uint32_t n = below(4); n > 0; n--) p = ensi_pb_put_bytes(p, 3, some(100));
         e.metadata = ensi_slice(forwarded, (size_t)(p - forwarded));
         e.pairs = pairs;
@@ -476,8 +476,8 @@ static void server_take(ensi_pub_t *p)
 {
     bool eof;
     size_t cap = ensi_min(1 + below(below(4) ? 300 : 12000), sizeof stream - stream_len);
-    if (p->k.state != ENSI_GRPC_OPEN) return;
-    stream_len += ensi_grpc_on_read(&p->k.s, stream + stream_len, cap, &eof);
+    if (p->call.state != ENSI_GRPC_OPEN) return;
+    stream_len += ensi_grpc_on_read(&p->call.s, stream + stream_len, cap, &eof);
     while (stream_len >= ENSI_GRPC_PREFIX && stream_len >= ENSI_GRPC_PREFIX + ensi_get_be32(stream + 1)) {
         size_t total = ENSI_GRPC_PREFIX + ensi_get_be32(stream + 1);
         server_event(p, stream + ENSI_GRPC_PREFIX, total - ENSI_GRPC_PREFIX);
@@ -492,7 +492,7 @@ static void server_answer(ensi_pub_t *p, bool overtake)
     uint8_t id[ENSI_PUB_LOCAL_ID];
     size_t at = overtake && received_count ? below((uint32_t)received_count) : 0;
     uint64_t tag;
-    if (received_count == 0 || p->k.state != ENSI_GRPC_OPEN) return;
+    if (received_count == 0 || p->call.state != ENSI_GRPC_OPEN) return;
     tag = received[at];
     memmove(received + at, received + at + 1, (--received_count - at) * sizeof received[0]);
     model[tag].fate = overtake ? FATE_NACKED : FATE_ACKED;
@@ -584,7 +584,7 @@ static void model_step(ensi_pub_t *p)
     else if (op < 64) server_answer(p, false);
     else if (op < 68) server_answer(p, true);
     else if (op < 94) model_pull(p);
-    else if (op == 94 && p->k.state == ENSI_GRPC_OPEN) {
+    else if (op == 94 && p->call.state == ENSI_GRPC_OPEN) {
         stream_gone();
         cut(p);
     } else if (op == 95 && p->state == ENSI_PUB_READY) {
@@ -599,7 +599,7 @@ static void model_step(ensi_pub_t *p)
         client->h2.draining = false;
         pass(p, 100000);
     }
-    if (p->state == ENSI_PUB_OPENING && p->k.state == ENSI_GRPC_QUEUED && below(4) == 0) up(p);
+    if (p->state == ENSI_PUB_OPENING && p->call.state == ENSI_GRPC_QUEUED && below(4) == 0) up(p);
     check_ring(p);
 }
 
@@ -769,7 +769,7 @@ static void a_nack_names_the_topic_or_says_that_an_id_was_given(void **state)
     up(p);
     expect(p, ENSIGN_NOTICE_OPEN);
     memset(&e, 0, sizeof e);
-    memcpy(e.to.b, "weather-id-16byt", 16);
+    memcpy(e.to_topic_id.b, "weather-id-16byt", 16);
     handle.id = p->h.id;
     assert_int_equal(ensign_publish(client, handle, &e), ENSIGN_OK);
     ensi_pub_serve(client, &p->h);
@@ -928,9 +928,9 @@ static void no_memory_for_a_reply_is_a_failure_with_a_backoff(void **state)
     map[8] = 7;
     submit(p);
     ensi_grpc_prefix(prefix, 500000, false);
-    assert_true(ensi_rx_store(&p->k.s.rx, &client->env.mem, prefix, sizeof prefix));
+    assert_true(ensi_rx_store(&p->call.s.rx, &client->env.mem, prefix, sizeof prefix));
     no_memory = true;
-    ensi_stream_touch(&client->h2, &p->k.s);
+    ensi_stream_touch(&client->h2, &p->call.s);
     ensi_client_touched(client);
     assert_int_equal(p->state, ENSI_PUB_WAIT);
     assert_int_equal(p->failures, 1);
@@ -942,7 +942,7 @@ static void no_memory_for_a_reply_is_a_failure_with_a_backoff(void **state)
     feed(p, map, sizeof map); /* none for the map of topics */
     assert_int_equal(p->state, ENSI_PUB_WAIT);
     assert_int_equal(p->failures, 2);
-    assert_int_equal(p->k.fault.code, ENSIGN_E_MEMORY);
+    assert_int_equal(p->call.fault.code, ENSIGN_E_MEMORY);
     no_memory = false;
     pass(p, 100000);
     up(p);

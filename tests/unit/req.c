@@ -20,7 +20,7 @@ static int setup(void **state)
     d.io = ENSIGN_IO_CALLER;
     d.seed = 5;
     d.request_timeout_ms = 1000;
-    return ensign_create(&client, &d, &why) == ENSIGN_OK ? 0 : -1;
+    return ensign_create(&d, &client, &why) == ENSIGN_OK ? 0 : -1;
 }
 
 static int teardown(void **state)
@@ -41,19 +41,19 @@ static ensi_req_t *req_of(ensign_request_t r)
 static void answer(ensi_req_t *q, const uint8_t *bytes, size_t len)
 {
     uint8_t prefix[ENSI_GRPC_PREFIX];
-    assert_int_equal(q->ask.k.state, ENSI_GRPC_QUEUED);
-    ensi_grpc_dequeue(&client->queue, &q->ask.k);
-    assert_true(ensi_grpc_move(&q->ask.k, ENSI_GRPC_ON_SUBMIT));
+    assert_int_equal(q->ask.call.state, ENSI_GRPC_QUEUED);
+    ensi_grpc_dequeue(&client->queue, &q->ask.call);
+    assert_true(ensi_grpc_move(&q->ask.call, ENSI_GRPC_ON_SUBMIT));
     ensi_req_serve(client, &q->h);
     ensi_grpc_prefix(prefix, len, false);
-    assert_true(ensi_rx_store(&q->ask.k.s.rx, &client->env.mem, prefix, sizeof prefix));
-    if (len) assert_true(ensi_rx_store(&q->ask.k.s.rx, &client->env.mem, bytes, len));
+    assert_true(ensi_rx_store(&q->ask.call.s.rx, &client->env.mem, prefix, sizeof prefix));
+    if (len) assert_true(ensi_rx_store(&q->ask.call.s.rx, &client->env.mem, bytes, len));
     ensi_req_serve(client, &q->h);
-    q->ask.k.grpc_status = 0;
-    q->ask.k.http_status = 200;
-    q->ask.k.grpc_content = true;
-    q->ask.k.s.ended = true;
-    ensi_grpc_judge(&q->ask.k);
+    q->ask.call.grpc_status = 0;
+    q->ask.call.http_status = 200;
+    q->ask.call.grpc_content = true;
+    q->ask.call.s.ended = true;
+    ensi_grpc_judge(&q->ask.call);
     ensi_req_serve(client, &q->h);
 }
 
@@ -182,7 +182,7 @@ static void pages_without_an_end_are_ended(void **state)
     expect_topic(list, "a");
     for (int i = 0; i < ENSI_REQ_PAGES_MAX; i++) page(list, NULL, NULL, "more");
     assert_non_null(strstr(expect_end(list, ENSIGN_E_PROTOCOL)->error->text, "10000 pages"));
-    find = req_of(ensign_topic_find(client, "wanted", NULL));
+    find = req_of(ensign_topic_by_name(client, "wanted", NULL));
     for (int i = 0; i < ENSI_REQ_PAGES_MAX; i++) page(find, "other", NULL, "more");
     expect_end(find, ENSIGN_E_PROTOCOL);
 }
@@ -190,11 +190,11 @@ static void pages_without_an_end_are_ended(void **state)
 static void a_token_that_is_too_long_ends_the_request(void **state)
 {
     static char token[ENSI_REQ_TOKEN + 2];
-    ensi_req_t *q = req_of(ensign_topic_find(client, "wanted", NULL));
+    ensi_req_t *q = req_of(ensign_topic_by_name(client, "wanted", NULL));
     (void)state;
     memset(token, 't', sizeof token - 2);
     page(q, NULL, NULL, token);
-    assert_int_equal(q->ask.k.state, ENSI_GRPC_QUEUED); /* 1024 bytes are asked for as they came */
+    assert_int_equal(q->ask.call.state, ENSI_GRPC_QUEUED); /* 1024 bytes are asked for as they came */
     token[sizeof token - 2] = 't';
     page(q, NULL, NULL, token);
     expect_end(q, ENSIGN_E_INTERNAL);
@@ -235,7 +235,7 @@ static void closing_steps_after_the_last_answer(void **state)
     const ensign_notice_t *n;
     (void)state;
     answer(q, good, sizeof good);
-    assert_int_equal(ensign_close(client, ENSIGN_FOREVER), ENSIGN_OK);
+    assert_int_equal(ensign_close(client, ENSIGN_CLIENT, ENSIGN_FOREVER), ENSIGN_OK);
     assert_int_equal(ensign_tick(client, 1), ENSIGN_OK);
     n = ensign_next(client);
     assert_non_null(n);
@@ -250,12 +250,12 @@ static void closing_steps_after_the_last_answer(void **state)
 /* The server answers the running call with UNAUTHENTICATED. */
 static void refuse(ensi_req_t *q)
 {
-    ensi_grpc_dequeue(&client->queue, &q->ask.k);
-    assert_true(ensi_grpc_move(&q->ask.k, ENSI_GRPC_ON_SUBMIT));
-    q->ask.k.grpc_status = ENSIGN_GRPC_UNAUTHENTICATED;
-    q->ask.k.http_status = 200;
-    q->ask.k.grpc_content = q->ask.k.s.ended = true;
-    ensi_grpc_judge(&q->ask.k);
+    ensi_grpc_dequeue(&client->queue, &q->ask.call);
+    assert_true(ensi_grpc_move(&q->ask.call, ENSI_GRPC_ON_SUBMIT));
+    q->ask.call.grpc_status = ENSIGN_GRPC_UNAUTHENTICATED;
+    q->ask.call.http_status = 200;
+    q->ask.call.grpc_content = q->ask.call.s.ended = true;
+    ensi_grpc_judge(&q->ask.call);
     ensi_req_serve(client, &q->h);
 }
 

@@ -55,7 +55,7 @@ static void client(net_t *n, const char *host, int io)
     d.io = io;
     d.seed = 7;
     d.backoff_min_ms = d.backoff_max_ms = 1;
-    assert_int_equal(ensign_create(&n->c, &d, &why), ENSIGN_OK);
+    assert_int_equal(ensign_create(&d, &n->c, &why), ENSIGN_OK);
 }
 
 static void listening(net_t *n, const char *address)
@@ -714,14 +714,14 @@ static void nothing_to_wait_for_is_said(void **state)
     (void)state;
     listening(&n, "127.0.0.1");
     client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
-    assert_int_equal(ensign_close(n.c, 60000), ENSIGN_OK);
+    assert_int_equal(ensign_close(n.c, ENSIGN_CLIENT, 60000), ENSIGN_OK);
     assert_int_equal(ensign_wait(n.c, NULL, 0, -1), ENSIGN_OK);
     x = ensign_next(n.c);
     assert_non_null(x);
     assert_int_equal(x->type, ENSIGN_NOTICE_CLOSED);
     assert_int_equal(ensign_wait(n.c, NULL, 0, -1), ENSIGN_E_STATE);
     assert_non_null(strstr(ensign_error(n.c)->text, "CLOSED"));
-    assert_int_equal(ensign_await(n.c, ENSIGN_CLIENT, &x, -1), ENSIGN_E_STATE);
+    assert_int_equal(ensign_await(n.c, ENSIGN_CLIENT, -1, &x), ENSIGN_E_STATE);
     assert_int_equal(ensign_wait(n.c, NULL, 0, 1), ENSIGN_TIMEOUT);
     ensign_destroy(n.c);
     client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
@@ -751,16 +751,16 @@ static void await_gives_a_handles_own_notice(void **state)
     n.fd = bound("127.0.0.1", 0, &n.port);
     client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
     k = call(&n, false);
-    assert_int_equal(ensign_await(n.c, k.id, &x, -1), ENSIGN_OK);
+    assert_int_equal(ensign_await(n.c, k.id, -1, &x), ENSIGN_OK);
     assert_int_equal(x->type, ENSIGN_NOTICE_END);
     assert_true(x->last);
     assert_int_equal(x->as.end.status, 14); /* UNAVAILABLE */
-    assert_int_equal(ensign_await(n.c, k.id, &x, 20), ENSIGN_E_HANDLE); /* though its END stands still */
+    assert_int_equal(ensign_await(n.c, k.id, 20, &x), ENSIGN_E_HANDLE); /* though its END stands still */
     assert_true(ensign_pending(n.c, ENSIGN_CLIENT)); /* DISCONNECTED was left alone */
     assert_non_null(ensign_next(n.c));
-    assert_int_equal(ensign_await(n.c, k.id, &x, -1), ENSIGN_E_HANDLE);
+    assert_int_equal(ensign_await(n.c, k.id, -1, &x), ENSIGN_E_HANDLE);
     assert_null(x);
-    assert_int_equal(ensign_await(n.c, 0, &x, -1), ENSIGN_E_HANDLE);
+    assert_int_equal(ensign_await(n.c, 0, -1, &x), ENSIGN_E_HANDLE);
     done(&n);
 }
 
@@ -776,9 +776,9 @@ static void await_gives_up_in_time(void **state)
     n.fd = bound("127.0.0.1", 0, &n.port);
     client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
     k = call(&n, true); /* waits for a server that never comes */
-    assert_int_equal(ensign_await(n.c, ENSIGN_CLIENT, &x, -1), ENSIGN_OK);
+    assert_int_equal(ensign_await(n.c, ENSIGN_CLIENT, -1, &x), ENSIGN_OK);
     assert_int_equal(x->type, ENSIGN_NOTICE_DISCONNECTED);
-    assert_int_equal(ensign_await(n.c, k.id, &x, 20), ENSIGN_TIMEOUT);
+    assert_int_equal(ensign_await(n.c, k.id, 20, &x), ENSIGN_TIMEOUT);
     assert_null(x);
     assert_int_equal(ensign_error(n.c)->code, ENSIGN_E_CONNECT); /* why nothing came */
     done(&n);
@@ -807,7 +807,7 @@ static void a_signal_interrupts_a_wait(void **state)
     assert_int_equal(sigaction(SIGALRM, &act, NULL), 0);
     assert_int_equal(setitimer(ITIMER_REAL, &every, NULL), 0);
     assert_int_equal(ensign_wait(n.c, NULL, 0, -1), ENSIGN_INTERRUPTED);
-    assert_int_equal(ensign_await(n.c, ENSIGN_CLIENT, &x, -1), ENSIGN_INTERRUPTED);
+    assert_int_equal(ensign_await(n.c, ENSIGN_CLIENT, -1, &x), ENSIGN_INTERRUPTED);
     assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
     assert_int_equal(rang, 1);
     assert_int_equal(sock(&n)->state, ENSI_SOCK_UP); /* and hurts nothing */

@@ -40,7 +40,7 @@ static int setup(void **state)
     d.alloc = hook;
     seed = 1;
     no_memory = false;
-    return ensign_create(&client, &d, &why) == ENSIGN_OK ? 0 : -1;
+    return ensign_create(&d, &client, &why) == ENSIGN_OK ? 0 : -1;
 }
 
 static int teardown(void **state)
@@ -60,7 +60,7 @@ static ensi_sub_t *open_with(uint32_t window, uint32_t max_event, uint32_t max_u
     d.window_bytes = window;
     d.max_event_bytes = max_event;
     d.max_unacked = max_unacked;
-    s = ensign_subscribe(client, &d);
+    s = ensign_subscription_open(client, &d);
     assert_int_not_equal(s.id, 0);
     return (ensi_sub_t *)(void *)ensi_handle_find(&client->handles, s.id);
 }
@@ -71,7 +71,7 @@ static size_t take(ensi_sub_t *s, uint8_t *out, size_t cap)
 {
     size_t n = 0, got;
     bool eof;
-    while (n < cap && (got = ensi_grpc_on_read(&s->k.s, out + n, cap - n, &eof)) > 0) n += got;
+    while (n < cap && (got = ensi_grpc_on_read(&s->call.s, out + n, cap - n, &eof)) > 0) n += got;
     return n;
 }
 
@@ -80,15 +80,15 @@ static void submit(ensi_sub_t *s)
     uint8_t out[256];
     ensi_sub_serve(client, &s->h);
     assert_int_equal(s->state, ENSI_SUB_OPENING);
-    ensi_grpc_dequeue(&client->queue, &s->k);
-    assert_true(ensi_grpc_move(&s->k, ENSI_GRPC_ON_SUBMIT));
-    s->k.s.headers_sent = s->k.s.headers_done = true;
+    ensi_grpc_dequeue(&client->queue, &s->call);
+    assert_true(ensi_grpc_move(&s->call, ENSI_GRPC_ON_SUBMIT));
+    s->call.s.headers_sent = s->call.s.headers_done = true;
     take(s, out, sizeof out);
 }
 
 static void store(ensi_sub_t *s, const uint8_t *bytes, size_t len)
 {
-    assert_true(ensi_rx_store(&s->k.s.rx, &client->env.mem, bytes, len));
+    assert_true(ensi_rx_store(&s->call.s.rx, &client->env.mem, bytes, len));
 }
 
 static void message(ensi_sub_t *s, const uint8_t *bytes, size_t len)
@@ -147,8 +147,8 @@ static void cut(ensi_sub_t *s)
 {
     ensign_error_t why;
     ensi_fail(&why, ENSIGN_E_CLOSED, 0, "cut");
-    s->k.s.lost = true;
-    ensi_grpc_lost(&s->k, &why);
+    s->call.s.lost = true;
+    ensi_grpc_lost(&s->call, &why);
     serve(s);
 }
 
@@ -265,7 +265,7 @@ static void check_acks(const uint8_t *bytes, size_t len)
 /* What went into the send buffer is what the model says, in its order. */
 static void model_sent(ensi_sub_t *s, size_t before)
 {
-    const uint8_t *at = s->k.out.ptr + before, *end = s->k.out.ptr + s->k.out.end;
+    const uint8_t *at = s->call.out.ptr + before, *end = s->call.out.ptr + s->call.out.end;
     while (at < end) {
         ensi_pb_subscribe_request_t m;
         size_t total = ENSI_GRPC_PREFIX + ensi_get_be32(at + 1);
@@ -310,11 +310,11 @@ static void the_ring_of_acks_against_a_model(void **state)
             given[i].code = code;
         } else if (op < 97) {
             if (below(2)) take(s, out, sizeof out);
-            if (s->k.sent == s->k.out.end) s->k.sent = s->k.out.end = 0;
-            before = s->k.out.end;
+            if (s->call.sent == s->call.out.end) s->call.sent = s->call.out.end = 0;
+            before = s->call.out.end;
             if (below(4)) ensi_sub_send_acks(s);
-            if (s->k.out.end >= before) model_sent(s, before);
-            assert_int_equal(s->k.s.watched && s->unsent == 0, 0);
+            if (s->call.out.end >= before) model_sent(s, before);
+            assert_int_equal(s->call.s.watched && s->unsent == 0, 0);
         } else if (op == 97) {
             ensi_sub_forget_acks(s); /* the stream is lost */
             fresh = given_count;
@@ -345,14 +345,14 @@ static void all_acks_go_out_without_a_further_event(void **state)
         assert_int_equal(answer(s, expect_event(s, i), i % 2 ? 100 : 0), ENSIGN_OK);
     do {
         serve(s);
-        assert_true(s->unsent == 0 || s->k.s.watched); /* so that the read touches the stream again */
+        assert_true(s->unsent == 0 || s->call.s.watched); /* so that the read touches the stream again */
         n = take(s, out, sizeof out);
         check_acks(out, n);
         for (size_t at = 0; at < n; at += ENSI_GRPC_PREFIX + ensi_get_be32(out + at + 1)) sent++;
     } while (n > 0);
     assert_int_equal(sent, 1000);
     assert_int_equal(s->unsent, 0);
-    assert_false(s->k.s.watched);
+    assert_false(s->call.s.watched);
 }
 
 /* What the user did not get to send on the lost stream must not spoil the counts of the next one. */
@@ -439,7 +439,7 @@ static void a_random_stream_against_a_model(void **state)
     (void)state;
     for (uint64_t run = 0; run < 6; run++) {
         ensi_sub_t *s = open_with(4096, run % 2 ? 1024 : 3000, 0);
-        ensi_rx_t *r = &s->k.s.rx;
+        ensi_rx_t *r = &s->call.s.rx;
         const ensign_notice_t *n = NULL, *held = NULL;
         seed = run;
         count = at = events = 0;
@@ -465,7 +465,7 @@ static void a_random_stream_against_a_model(void **state)
                 }
                 if (below(10) == 0) message(s, (const uint8_t *)"\x1a\x00", 2); /* close_stream */
                 if (below(3)) serve(s);
-            } else if (op == 8 && s->k.state == ENSI_GRPC_OPEN) {
+            } else if (op == 8 && s->call.state == ENSI_GRPC_OPEN) {
                 serve(s);
                 cut(s);
                 if (count == at || list[count - 1] != 0) list[count++] = 0;
@@ -539,7 +539,7 @@ static void no_memory_is_a_failure_with_a_backoff(void **state)
     ensi_grpc_prefix(part, 500000, false);
     store(s, part, sizeof part); /* it fits only into a second buffer */
     no_memory = true;
-    ensi_stream_touch(&client->h2, &s->k.s);
+    ensi_stream_touch(&client->h2, &s->call.s);
     ensi_client_touched(client);
     assert_null(client->h2.touched);
     assert_int_equal(s->state, ENSI_SUB_WAIT);
@@ -559,10 +559,10 @@ static void a_stream_that_fails_behind_ready_backs_off(void **state)
     (void)state;
     for (uint32_t i = 1; i <= 3; i++) {
         up(s);
-        s->k.grpc_status = ENSIGN_GRPC_UNAVAILABLE;
-        s->k.http_status = 200;
-        s->k.grpc_content = s->k.s.ended = true;
-        ensi_grpc_judge(&s->k);
+        s->call.grpc_status = ENSIGN_GRPC_UNAVAILABLE;
+        s->call.http_status = 200;
+        s->call.grpc_content = s->call.s.ended = true;
+        ensi_grpc_judge(&s->call);
         serve(s);
         assert_int_equal(s->state, ENSI_SUB_WAIT);
         assert_int_equal(s->failures, i);
@@ -591,7 +591,7 @@ static void limits_of_the_desc(void **state)
     (void)state;
     memset(&d, 0, sizeof d);
     d.max_unacked = UINT32_MAX; /* its slots would overflow a size_t of 32 bits */
-    assert_int_equal(ensign_subscribe(client, &d).id, 0);
+    assert_int_equal(ensign_subscription_open(client, &d).id, 0);
     assert_int_equal(ensign_error(client)->code, ENSIGN_E_ARGUMENT);
     assert_non_null(strstr(ensign_error(client)->text, "max_unacked"));
 }

@@ -53,9 +53,9 @@ static int teardown(void **state)
     return mem.used == 0 ? 0 : -1;
 }
 
-static ensi_pb_span_t span(void)
+static ensign_slice_t span(void)
 {
-    ensi_pb_span_t s;
+    ensign_slice_t s;
     s.ptr = wire;
     s.len = wire_len;
     return s;

@@ -56,7 +56,7 @@ static void each_place_of_an_id_takes_the_alphabet_alone(void **state)
         for (int c = 0; c < 256; c++) {
             bool good = digit_of(c) >= 0 && (at > 0 || digit_of(c) <= 7); /* 128 bits: the first has three */
             ulid[at] = (char)c;
-            assert_int_equal(ensign_ulid_parse(&u, ensi_slice(ulid, 26)), good ? ENSIGN_OK : ENSIGN_E_FORMAT);
+            assert_int_equal(ensign_ulid_parse(ensi_slice(ulid, 26), &u), good ? ENSIGN_OK : ENSIGN_E_FORMAT);
         }
         ulid[at] = was;
     }
@@ -64,7 +64,7 @@ static void each_place_of_an_id_takes_the_alphabet_alone(void **state)
         char was = rlid[at];
         for (int c = 0; c < 256; c++) {
             rlid[at] = (char)c;
-            assert_int_equal(ensign_rlid_parse(&r, ensi_slice(rlid, 16)),
+            assert_int_equal(ensign_rlid_parse(ensi_slice(rlid, 16), &r),
                              digit_of(c) >= 0 ? ENSIGN_OK : ENSIGN_E_FORMAT);
         }
         rlid[at] = was;
@@ -79,12 +79,12 @@ static void ids_have_one_length(void **state)
     (void)state;
     for (size_t n = 0; n < sizeof zeros; n++) {
         ensign_slice_t text = exact(zeros, n);
-        assert_int_equal(ensign_ulid_parse(&u, text), n == 26 ? ENSIGN_OK : ENSIGN_E_FORMAT);
-        assert_int_equal(ensign_rlid_parse(&r, text), n == 16 ? ENSIGN_OK : ENSIGN_E_FORMAT);
+        assert_int_equal(ensign_ulid_parse(text, &u), n == 26 ? ENSIGN_OK : ENSIGN_E_FORMAT);
+        assert_int_equal(ensign_rlid_parse(text, &r), n == 16 ? ENSIGN_OK : ENSIGN_E_FORMAT);
         done(text);
     }
-    assert_int_equal(ensign_ulid_parse(&u, ensign_str(NULL)), ENSIGN_E_FORMAT);
-    assert_int_equal(ensign_rlid_parse(&r, ensign_str(NULL)), ENSIGN_E_FORMAT);
+    assert_int_equal(ensign_ulid_parse(ensign_str(NULL), &u), ENSIGN_E_FORMAT);
+    assert_int_equal(ensign_rlid_parse(ensign_str(NULL), &r), ENSIGN_E_FORMAT);
 }
 
 /* A bit of an id, alone, is the bit of the digit that stands there: 5 to a digit, the last digit ends it. */
@@ -98,7 +98,7 @@ static void each_bit_of_an_id_has_its_digit(void **state)
         ensign_ulid_text(u, text);
         for (size_t at = 0; at < 26; at++)
             assert_int_equal(digit_of(text[at]), at == 25 - bit / 5 ? 1 << bit % 5 : 0);
-        assert_int_equal(ensign_ulid_parse(&back, ensign_str(text)), ENSIGN_OK);
+        assert_int_equal(ensign_ulid_parse(ensign_str(text), &back), ENSIGN_OK);
         assert_memory_equal(back.b, u.b, 16);
     }
     for (size_t bit = 0; bit < 80; bit++) {
@@ -107,7 +107,7 @@ static void each_bit_of_an_id_has_its_digit(void **state)
         ensign_rlid_text(r, text);
         for (size_t at = 0; at < 16; at++)
             assert_int_equal(digit_of(text[at]), at == 15 - bit / 5 ? 1 << bit % 5 : 0);
-        assert_int_equal(ensign_rlid_parse(&back, ensign_str(text)), ENSIGN_OK);
+        assert_int_equal(ensign_rlid_parse(ensign_str(text), &back), ENSIGN_OK);
         assert_memory_equal(back.b, r.b, 10);
     }
 }
@@ -346,11 +346,11 @@ static void versions_are_read_as_in_pyensign(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
         memset(&t, 0x55, sizeof t);
-        if (ensign_type_parse(&t, "T", rows[i].version) != ENSIGN_OK) fail_msg("\"%s\"", rows[i].version);
+        if (ensign_type_parse("T", rows[i].version, &t) != ENSIGN_OK) fail_msg("\"%s\"", rows[i].version);
         type_is(&t, rows[i].text);
     }
     for (size_t i = 0; i < COUNT(bad); i++)
-        if (ensign_type_parse(&t, "T", bad[i]) != ENSIGN_E_FORMAT) fail_msg("taken: \"%s\"", bad[i]);
+        if (ensign_type_parse("T", bad[i], &t) != ENSIGN_E_FORMAT) fail_msg("taken: \"%s\"", bad[i]);
     type_is(&t, rows[COUNT(rows) - 1].text); /* as it was */
 }
 

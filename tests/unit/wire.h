@@ -41,7 +41,7 @@ static UNUSED void start(const ensign_desc_t *d)
 {
     ensign_error_t why;
     now = 1000;
-    if (ensign_create(&client, d, &why) != ENSIGN_OK) fail_msg("%s", why.text);
+    if (ensign_create(d, &client, &why) != ENSIGN_OK) fail_msg("%s", why.text);
 }
 
 static UNUSED void stop(void)
@@ -61,7 +61,7 @@ static UNUSED void dial(int link)
     ensign_link_t l;
     ensign_link(client, link, &l);
     assert_int_equal(l.todo, ENSIGN_LINK_DIAL);
-    assert_int_equal(ensign_link_up(client, link, l.attempt, now), ENSIGN_OK);
+    assert_int_equal(ensign_link_up(client, link, l.attempt, 0, now), ENSIGN_OK);
 }
 
 static UNUSED void hang_up(int link, int native)

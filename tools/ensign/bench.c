@@ -292,11 +292,11 @@ static bool open_streams(bench_t *b)
         return false;
     memset(&pd, 0, sizeof pd);
     memset(&sd, 0, sizeof sd);
-    if (!topic_is_id(topic, &b->e.to)) pd.topic = topic;
+    if (!topic_is_id(topic, &b->e.to_topic_id)) pd.topic = topic;
     sd.topics = &topic;
     sd.topic_count = 1;
     b->pub = ensign_publisher_open(b->s.c, &pd);
-    if (!b->o->no_subscribe) b->sub = ensign_subscribe(b->s.c, &sd);
+    if (!b->o->no_subscribe) b->sub = ensign_subscription_open(b->s.c, &sd);
     if (b->pub.id == 0 || (!b->o->no_subscribe && b->sub.id == 0)) {
         session_error(&b->s, NULL, ensign_error(b->s.c));
         return false;

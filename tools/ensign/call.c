@@ -204,7 +204,7 @@ static void send_some(call_t *c)
         if (rc < 0) {
             session_error(&c->s, NULL, ensign_error(c->s.c));
             c->canceled = true;
-            ensign_call_cancel(c->s.c, c->k);
+            ensign_cancel(c->s.c, c->k.id);
             return;
         }
         c->sent++;
@@ -232,7 +232,7 @@ static void loop(call_t *c)
         woke = session_wait(&c->s, -1, -1);
         if (woke == WOKE_STOP) {
             c->canceled = true;
-            ensign_call_cancel(c->s.c, c->k);
+            ensign_cancel(c->s.c, c->k.id);
         }
         take(c);
         if (woke == WOKE_OVER) return;

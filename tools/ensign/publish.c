@@ -82,7 +82,7 @@ static int read_type(const options_t *o, ensign_type_t *out)
     size_t len = at ? (size_t)(at - o->type) : 0;
 
     if (!o->type) return EXIT_DONE;
-    if (at && ensign_type_parse(out, x_keep_text(o->type, len), at + 1) == ENSIGN_OK) return EXIT_DONE;
+    if (at && ensign_type_parse(x_keep_text(o->type, len), at + 1, out) == ENSIGN_OK) return EXIT_DONE;
     return options_refuse(o, "--type %s: give a name and a semantic version, such as Update@1.2.3", o->type);
 }
 
@@ -130,7 +130,7 @@ static int read_event(publish_t *p)
     if (status == EXIT_DONE) status = read_source(p);
     if (o->key) p->e.key = ensign_str(o->key);
     if (topic_is_id(o->args.at[0], &id)) {
-        p->e.to = id;
+        p->e.to_topic_id = id;
         if (o->ensure_topic)
             return options_refuse(o, "--ensure-topic makes a topic by its name; %s is an id", o->args.at[0]);
     }
@@ -241,7 +241,7 @@ static void take(publish_t *p)
 static void close_down(publish_t *p, uint32_t ms)
 {
     p->done = true;
-    if (!p->ended) ensign_publisher_close(p->s.c, p->pub, ms);
+    if (!p->ended) ensign_close(p->s.c, p->pub.id, ms);
     p->closing = true;
 }
 

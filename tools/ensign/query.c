@@ -161,7 +161,7 @@ static bool open_query(query_t *q)
     d.param_count = o->params.count;
     d.include_duplicates = o->include_duplicates;
     d.timeout_ms = o->timeout_ms < UINT32_MAX ? (uint32_t)o->timeout_ms : 0;
-    q->q = ensign_query(q->s.c, &d);
+    q->q = ensign_query_open(q->s.c, &d);
     if (q->q.id != 0) return true;
     session_error(&q->s, NULL, ensign_error(q->s.c));
     return false;

@@ -184,7 +184,7 @@ bool session_open(session_t *s, const options_t *o, bool patient)
     if (o->insecure_skip_verify) say("certificates are not checked: anybody on the way can read along");
     if (!credentials(o, &d, &why)) session_error(s, NULL, &why);
     else if (server_is_named(&d)) {
-        if (ensign_create(&s->c, &d, &why) == ENSIGN_OK) return true;
+        if (ensign_create(&d, &s->c, &why) == ENSIGN_OK) return true;
         session_error(s, NULL, &why);
     }
     session_fail(s, EXIT_USAGE);
@@ -336,7 +336,7 @@ const char *session_name(int names, int number)
 
 bool topic_is_id(const char *topic, ensign_ulid_t *id)
 {
-    return topic[0] >= '0' && topic[0] <= '9' && ensign_ulid_parse(id, ensign_str(topic)) == ENSIGN_OK;
+    return topic[0] >= '0' && topic[0] <= '9' && ensign_ulid_parse(ensign_str(topic), id) == ENSIGN_OK;
 }
 
 bool session_topic(session_t *s, const char *topic, ensign_ulid_t *id)
@@ -344,7 +344,7 @@ bool session_topic(session_t *s, const char *topic, ensign_ulid_t *id)
     const ensign_notice_t *n;
 
     if (topic_is_id(topic, id)) return true;
-    n = session_answer(s, ensign_topic_find(s->c, topic, NULL).id, NULL);
+    n = session_answer(s, ensign_topic_by_name(s->c, topic, NULL).id, NULL);
     if (!n) return false;
     *id = n->as.topic->id;
     return true;

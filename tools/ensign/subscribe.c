@@ -126,7 +126,7 @@ static void leave(subscribe_t *t)
     uint64_t start = ensign_now_ms();
 
     if (t->s.over || t->ended) return;
-    ensign_close(t->s.c, LAST_ACKS_MS);
+    ensign_close(t->s.c, ENSIGN_CLIENT, LAST_ACKS_MS);
     while (!t->s.over && ensign_now_ms() - start < LAST_ACKS_MS) {
         ensign_wait(t->s.c, NULL, 0, LAST_ACKS_MS);
         while (session_pull(&t->s) != NULL) continue;
@@ -155,7 +155,7 @@ static bool open_subscription(subscribe_t *t)
     d.ensure_topics = t->o->ensure_topic;
     d.group = t->o->group;
     d.query = t->o->filter;
-    t->sub = ensign_subscribe(t->s.c, &d);
+    t->sub = ensign_subscription_open(t->s.c, &d);
     if (t->sub.id != 0) return true;
     session_error(&t->s, NULL, ensign_error(t->s.c));
     return false;

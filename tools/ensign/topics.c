@@ -132,8 +132,8 @@ static const ensign_topic_t *find_topic(session_t *s, const char *topic)
 {
     const ensign_notice_t *n;
     ensign_ulid_t id;
-    ensign_request_t r = topic_is_id(topic, &id) ? ensign_topic_retrieve(s->c, id, NULL)
-                                                 : ensign_topic_find(s->c, topic, NULL);
+    ensign_request_t r = topic_is_id(topic, &id) ? ensign_topic_by_id(s->c, id, NULL)
+                                                 : ensign_topic_by_name(s->c, topic, NULL);
 
     n = session_answer(s, r.id, NULL);
     return n ? n->as.topic : NULL;

@@ -110,7 +110,7 @@ static bool same_type(const ensi_pb_type_t *a, const ensi_pb_type_t *b)
 bool dedup_policy_read(bytes_t topic, dedup_policy_t *out)
 {
     ensi_pb_topic_t t;
-    ensi_pb_span_t span;
+    ensign_slice_t span;
     ensign_slice_t key;
     size_t at = 0;
 

@@ -58,7 +58,7 @@ static void put_bytes(json_t *o, const char *name, const char *coded_name, ensig
     free(coded);
 }
 
-static json_t *metadata_object(ensi_pb_span_t span)
+static json_t *metadata_object(ensign_slice_t span)
 {
     json_t *o = json_object();
     ensi_pb_event_metadata_entry_t entry;

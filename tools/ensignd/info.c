@@ -15,7 +15,7 @@ typedef struct info_t {
     ulid_t    project;
 } info_t;
 
-static bool is_chosen(ensi_pb_span_t filter, const topic_t *t)
+static bool is_chosen(ensign_slice_t filter, const topic_t *t)
 {
     ensign_slice_t id;
     size_t at = 0;
@@ -32,7 +32,7 @@ static int by_id(const void *a, const void *b)
     return memcmp((*x)->id.b, (*y)->id.b, sizeof (*x)->id.b);
 }
 
-static void choose(info_t *i, const topics_t *all, ensi_pb_span_t filter)
+static void choose(info_t *i, const topics_t *all, ensign_slice_t filter)
 {
     i->topics = x_alloc((all->count + 1) * sizeof *i->topics);
     for (size_t k = 0; k < all->count; k++)

@@ -28,7 +28,7 @@ static int by_bytes(const void *a, const void *b)
 }
 
 /* The texts of a repeated field, sorted, each once, encoded again. */
-static void sort_texts(ensi_pb_span_t *span, uint32_t tag, buf_t *out)
+static void sort_texts(ensign_slice_t *span, uint32_t tag, buf_t *out)
 {
     texts_t t = { NULL, 0 };
     ensign_slice_t value;
@@ -48,7 +48,7 @@ static void sort_texts(ensi_pb_span_t *span, uint32_t tag, buf_t *out)
 
 static void normalise(ensi_pb_deduplication_t *d, buf_t *scratch)
 {
-    static const ensi_pb_span_t none;
+    static const ensign_slice_t none;
     bool by_key = d->strategy == ENSI_PB_DEDUPLICATION_STRATEGY_KEY_GROUPED ||
                   d->strategy == ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_KEY;
     bool by_field = d->strategy == ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_FIELD;

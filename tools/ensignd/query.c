@@ -150,7 +150,7 @@ static void refill(void *user, call_t *c)
 
 /* ---- the query */
 
-static bool params_are_read(ensi_pb_span_t params)
+static bool params_are_read(ensign_slice_t params)
 {
     ensi_pb_parameter_t p;
     ensign_slice_t item;

@@ -26,7 +26,7 @@ static bool read_key(ensign_slice_t entry, ensign_slice_t *key)
 }
 
 /* Sorted: there may be very many. */
-static keys_t keys_of(ensi_pb_span_t metadata)
+static keys_t keys_of(ensign_slice_t metadata)
 {
     keys_t keys = { NULL, 0, 0 };
     ensign_slice_t entry, key;

@@ -124,7 +124,7 @@ static void set_bit(uint8_t *set, size_t i)
 }
 
 /* The topics that a filter leaves, as bits; no filter: all of the project. Returns how many. */
-static size_t choose(const service_t *s, const call_t *c, ensi_pb_span_t filter, uint32_t tag, uint8_t *set)
+static size_t choose(const service_t *s, const call_t *c, ensign_slice_t filter, uint32_t tag, uint8_t *set)
 {
     const topics_t *all = s->topics;
     ensign_slice_t text;

@@ -159,7 +159,7 @@ static const ensign_notice_t *await(run_t *r)
     const ensign_notice_t *n = NULL;
     int rc;
 
-    do rc = ensign_await(r->c, r->k.id, &n, WAIT_MS);
+    do rc = ensign_await(r->c, r->k.id, WAIT_MS, &n);
     while (rc == ENSIGN_INTERRUPTED);
     return want_ok(r, "await", rc) ? n : NULL;
 }
@@ -423,7 +423,7 @@ static void cancel_after_begin(run_t *r)
 
     if (!want_ok(r, "stats", ensign_stats(r->c, ENSIGN_CLIENT, &s))) return;
     if (!open_call(r, &d, SERVICE "StreamingInputCall") || !written(r, s.bytes_out)) return;
-    want_ok(r, "cancel", ensign_call_cancel(r->c, r->k));
+    want_ok(r, "cancel", ensign_cancel(r->c, r->k.id));
     take_all(r, &a, read_sum);
     want_status(r, &a, ENSIGN_GRPC_CANCELLED, 0);
 }
@@ -439,7 +439,7 @@ static void cancel_after_first_response(run_t *r)
         fail(r, "END with status %d (%s) instead of an answer", a.status, a.error);
         return;
     }
-    want_ok(r, "cancel", ensign_call_cancel(r->c, r->k));
+    want_ok(r, "cancel", ensign_cancel(r->c, r->k.id));
     take_all(r, &a, read_answer);
     if (want_status(r, &a, ENSIGN_GRPC_CANCELLED, 1)) want_sizes(r, &a, answer_sizes, 1);
 }
@@ -575,7 +575,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: client LABEL [CASE...], with ENSIGN_ENDPOINT set\n");
         return 2;
     }
-    if (ensign_desc_env(&d, &why) != ENSIGN_OK || ensign_create(&r.c, &d, &why) != ENSIGN_OK) {
+    if (ensign_desc_env(&d, &why) != ENSIGN_OK || ensign_create(&d, &r.c, &why) != ENSIGN_OK) {
         fprintf(stderr, "interop client: %s\n", why.text);
         return 2;
     }
