@@ -32,6 +32,9 @@ static const option_t known[] = {
     { "--tls", KIND_FLAG, offsetof(options_t, tls), 0, 0 },
     { "--cert-file", KIND_TEXT, offsetof(options_t, cert_file), 0, 0 },
     { "--env-file", KIND_TEXT, offsetof(options_t, env_file), 0, 0 },
+    { "--detach", KIND_FLAG, offsetof(options_t, detach), 0, 0 },
+    { "--pid-file", KIND_TEXT, offsetof(options_t, pid_file), 0, 0 },
+    { "--log-file", KIND_TEXT, offsetof(options_t, log_file), 0, 0 },
     { "--dump", KIND_TEXT, offsetof(options_t, dump), 0, 0 },
     { "--access-life", KIND_NUMBER, offsetof(options_t, lives.access), 1, LIFE_MAX },
     { "--refresh-life", KIND_NUMBER, offsetof(options_t, lives.refresh), 1, LIFE_MAX },
@@ -67,6 +70,11 @@ static const char help_text[] =
     "    --tls                  TLS on both ports, with a certificate for localhost of its own\n"
     "    --cert-file FILE       where that certificate is written, for clients to trust; needed with --tls\n"
     "    --env-file FILE        once ready, gets shell assignments for a client: read it by  . FILE\n"
+    "    --detach               returns once ready and leaves the server running, without the terminal; its\n"
+    "                           pid is printed, see below\n"
+    "    --pid-file FILE        once ready, gets the server's pid; the server removes it when it ends\n"
+    "    --log-file FILE        once ready, gets at its end what is else told on standard output and standard\n"
+    "                           error\n"
     "    --access-life S        life of an access token in seconds [3600]\n"
     "    --refresh-life S       life of a refresh token in seconds, from the login on [7200]\n"
     "    --refresh-overlap S    a refresh token is valid from S seconds behind its access token's end on;\n"
@@ -134,6 +142,15 @@ static const char help_files[] =
     "When it is ready it prints one line on standard output, with both addresses. SIGTERM ends it: calls in\n"
     "hand are finished, for two seconds at most. Exit status: 0; 2 with a reason if an option or a file is\n"
     "wrong.\n"
+    "\n"
+    "With --detach the command returns when the server is ready, and the files of --cert-file, --env-file\n"
+    "and --pid-file are whole. Standard output is the server's pid, and nothing else. If the server does not\n"
+    "get ready, standard error says why and the exit status is the server's. Once ready it tells nothing,\n"
+    "but to --log-file:\n"
+    "\n"
+    "    ensignd --data FOLDER --env-file env --pid-file pid --detach\n"
+    "    . ./env                                # and clients find it\n"
+    "    kill $(cat pid)\n"
     "\n"
     "The file of --keys is JSON:\n"
     "\n"
@@ -257,6 +274,8 @@ static bool check(const options_t *o, why_t *why)
             "--tls makes a certificate that clients have to trust; add --cert-file FILE to have it written");
     if (o->cert_file && !o->tls)
         return fail(why, "--cert-file is written with --tls only; add --tls or leave it out");
+    if (o->detach && o->verbose && !o->log_file && !o->dump)
+        return fail(why, "--verbose tells nobody with --detach; add --log-file FILE or leave it out");
     if (o->port != 0 && o->port == o->auth_port)
         return fail(why, "--port and --auth-port are both %u; choose another for one of them",
                     (unsigned)o->port);
