@@ -46,6 +46,7 @@ EXAMPLES  := $(call programs,examples/*.c)
 GENERATED := $(patsubst examples/%.proto,$(B)/examples/gen/%.pb.h,$(wildcard examples/*.proto))
 SERVER    := $(B)/ensignd
 SERVER_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))
+MESSAGES  := $(B)/gen/message_types.h
 TOOL      := $(B)/ensign
 TOOL_O    := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensign/*.c))
 MATRIX    := $(wildcard tests/compile/run)
@@ -172,6 +173,15 @@ $(SERVER): $(SERVER_O)
 $(TOOL): $(TOOL_O)
 	$(call say,LINK)
 	$(Q)$(C) -o $@ $(TOOL_O) $(LDFLAGS) $(LIBS)
+
+# The server's messages are those of ensign.h, without its codec.
+$(MESSAGES): tools/ensignd/message_types.awk ensign.h
+	$(call say,GEN)
+	$(Q)mkdir -p $(@D)
+	$(Q)awk -f $^ >$@
+
+$(SERVER_O) $(UNIT): $(MESSAGES)
+$(SERVER_O) $(UNIT): C += -I$(B)/gen
 
 $(B)/obj/%.o: %.c ensign.h
 	$(call say,CC)

@@ -14,8 +14,8 @@ bool detach_start(detach_t *d, why_t *why);
 /* Tells the caller that the server is ready. False: the caller is gone. */
 bool detach_ready(detach_t *d, why_t *why);
 
-/* What standard output and standard error become once it is ready: the end of `log_file`, or without one nothing
-   if `detached`. *fd is -1 where they stay as they are. */
+/* What standard output and standard error become once it is ready: the end of `log_file`, or without one
+   nothing if `detached`. *fd is -1 where they stay as they are. */
 bool output_open(const char *log_file, bool detached, int *fd, why_t *why);
 void output_take(int fd);               /* closes it: the two have it now */
 #endif

@@ -10,13 +10,15 @@
  * policy.c   what changes topics             info.c numbers.c  what lies in them
  * jobs.c rehash.c dedup.c restore.c          long work in slices: duplicates
  * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
- * store.c store_sqlite.c  the storage        ids.c util.c messages.h  small things
+ * store.c store_sqlite.c  the storage        lib.c reply.c  the messages
+ * ids.c util.c  small things
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --auth-port --listen --data
  * --memory --keys --tls --cert-file --env-file --dump --subscriber-queue. How it runs: --detach --pid-file
- * --log-file --verbose. How long tokens live: --access-life --refresh-life --refresh-overlap --token-life. Just as the real server: --strict. What goes wrong on
- * purpose: --nack-every --nack-code --ack-delay --cut-after-bytes --cut-after-events --cut-first
- * --refuse-auth --refuse-code --maintenance --auth-maintenance.
+ * --log-file --verbose. How long tokens live: --access-life --refresh-life --refresh-overlap --token-life.
+ * Just as the real server: --strict. What goes wrong on purpose: --nack-every --nack-code --ack-delay
+ * --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code --maintenance
+ * --auth-maintenance.
  *
  * One turn of the loop: wait; take what has come; commit; tell publishers and subscribers; send. */
 #include "detach.h"
@@ -145,9 +147,9 @@ static bool keep_text(store_t *store, const char *name, char **text, const char 
     buf_t b = { NULL, 0, 0, 0 };
     bool ok;
 
-    if (made) return store_put(store, STORE_META, bytes_text(name), bytes_text(made), why);
-    ok = store_get(store, STORE_META, bytes_text(name), &b, why);
-    if (ok && buf_len(&b)) *text = bytes_dup(buf_bytes(&b));
+    if (made) return store_put(store, STORE_META, slice_text(name), slice_text(made), why);
+    ok = store_get(store, STORE_META, slice_text(name), &b, why);
+    if (ok && buf_len(&b)) *text = slice_dup(buf_bytes(&b));
     buf_free(&b);
     return ok;
 }
