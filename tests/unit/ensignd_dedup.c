@@ -32,7 +32,7 @@ static buf_t event_of(const sample_t *s)
     e.mimetype = s->mimetype;
     e.has_type = s->type != NULL;
     if (s->type) e.type.name = slice_text(s->type);
-    if (s->type && strcmp(s->type, UNTYPED) != 0 && *s->type) {
+    if (s->type && strcmp(s->type, MSG_UNTYPED) != 0 && *s->type) {
         e.type.major_version = 1;
         e.type.minor_version = 2;
         e.type.patch_version = 3;
@@ -166,7 +166,7 @@ static void each_strategy_compares_its_own_fields(void **state)
 
 static void untyped_is_one_type(void **state)
 {
-    static const char *const types[] = { NULL, "", UNTYPED };
+    static const char *const types[] = { NULL, "", MSG_UNTYPED };
     dedup_policy_t p = policy(DEDUP_STRICT, false, NULL);
     (void)state;
 

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UNTYPED "Unspecified"
-
 typedef struct entry_t { ensign_slice_t key, value; size_t place; } entry_t;
 
 /* A wrapper, its event, and the metadata sorted by key; of a key that stands there twice, the last. */
@@ -16,23 +14,16 @@ typedef struct opened_t {
     size_t count;
 } opened_t;
 
-static int order(ensign_slice_t a, ensign_slice_t b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int sign = n ? memcmp(a.ptr, b.ptr, n) : 0;
-    return sign ? sign : (a.len > b.len) - (a.len < b.len);
-}
-
 static int by_key_and_place(const void *a, const void *b)
 {
     const entry_t *x = a, *y = b;
-    int sign = order(x->key, y->key);
+    int sign = slice_order(x->key, y->key);
     return sign ? sign : (x->place > y->place) - (x->place < y->place);
 }
 
 static int by_key(const void *key, const void *entry)
 {
-    return order(*(const ensign_slice_t *)key, ((const entry_t *)entry)->key);
+    return slice_order(*(const ensign_slice_t *)key, ((const entry_t *)entry)->key);
 }
 
 static void open_metadata(opened_t *o)
@@ -54,7 +45,7 @@ static void open_metadata(opened_t *o)
     }
     if (n) qsort(o->entries, n, sizeof *o->entries, by_key_and_place);
     for (size_t i = 0; i < n; i++) {
-        if (i + 1 < n && order(o->entries[i].key, o->entries[i + 1].key) == 0) continue;
+        if (i + 1 < n && slice_order(o->entries[i].key, o->entries[i + 1].key) == 0) continue;
         o->entries[o->count++] = o->entries[i];
     }
 }
@@ -79,19 +70,6 @@ static ensign_slice_t value_of(const opened_t *o, ensign_slice_t key)
 {
     const entry_t *e = o->count ? bsearch(&key, o->entries, o->count, sizeof *o->entries, by_key) : NULL;
     return e ? e->value : slice_of(NULL, 0);
-}
-
-/* Absent, empty and unspecified are one type. */
-static msg_type_t resolved_type(const msg_event_t *e)
-{
-    msg_type_t t = e->type;
-
-    if (!e->has_type) memset(&t, 0, sizeof t);
-    if (t.name.len == 0 && t.major_version == 0 && t.minor_version == 0 && t.patch_version == 0) {
-        t.name.ptr = (const uint8_t *)UNTYPED;
-        t.name.len = strlen(UNTYPED);
-    }
-    return t;
 }
 
 static bool same_type(const msg_type_t *a, const msg_type_t *b)
@@ -147,7 +125,7 @@ static void put_le32(buf_t *b, uint32_t v)
 
 static void put_all_but_times(buf_t *b, const opened_t *o)
 {
-    msg_type_t t = resolved_type(&o->event);
+    msg_type_t t = msg_event_type(&o->event);
 
     put(b, o->event.data);
     for (size_t i = 0; i < o->count; i++) {
@@ -200,7 +178,7 @@ static bool same_keys(const dedup_policy_t *p, const opened_t *a, const opened_t
 
 static bool same_but_times(const opened_t *a, const opened_t *b)
 {
-    msg_type_t x = resolved_type(&a->event), y = resolved_type(&b->event);
+    msg_type_t x = msg_event_type(&a->event), y = msg_event_type(&b->event);
 
     if (a->event.mimetype != b->event.mimetype || a->count != b->count || !same_type(&x, &y)) return false;
     for (size_t i = 0; i < a->count; i++)

@@ -71,6 +71,17 @@ bool msg_item_next(const uint8_t **at, const uint8_t *end, msg_item_t *item)
     return true;
 }
 
+msg_type_t msg_event_type(const msg_event_t *e)
+{
+    msg_type_t t;
+
+    memset(&t, 0, sizeof t);
+    if (e->has_type) t = e->type;
+    if (t.name.len == 0 && t.major_version == 0 && t.minor_version == 0 && t.patch_version == 0)
+        t.name = slice_text(MSG_UNTYPED);
+    return t;
+}
+
 size_t msg_varint_size(uint64_t value)
 {
     return ensi_pb_varint_size(value);

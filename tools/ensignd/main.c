@@ -7,7 +7,7 @@
  * h2server.c connections, call.c calls       service.c unary.c streams.c query.c  the RPCs
  * ensql.c    the query language              restore.c  duplicates made whole
  * broker.c   batches and fan-out             topics.c  what topics there are
- * policy.c   what changes topics             info.c numbers.c  what lies in them
+ * policy.c topic_state.c  what changes topics  info.c numbers.c  what lies in them
  * jobs.c rehash.c dedup.c restore.c          long work in slices: duplicates
  * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
  * store.c store_sqlite.c  the storage        lib.c reply.c  the messages

@@ -39,6 +39,9 @@ typedef struct msg_item_t { uint32_t tag; ensign_slice_t value; } msg_item_t;
 /* Takes the field at *at, of any wire type, and moves *at behind it; false: it is not whole. */
 bool msg_item_next(const uint8_t **at, const uint8_t *end, msg_item_t *item);
 
+#define MSG_UNTYPED "Unspecified"
+msg_type_t msg_event_type(const msg_event_t *e);        /* MSG_UNTYPED where it is absent or empty */
+
 /* By hand, for what is written with each event. */
 size_t   msg_varint_size(uint64_t value);
 uint8_t *msg_put_varint(uint8_t *p, uint64_t value);    /* returns where it ends */

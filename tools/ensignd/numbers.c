@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UNTYPED "Unspecified"
-
 typedef struct type_numbers_t {
     char    *name;
     size_t   name_len;
@@ -46,14 +44,9 @@ static bool is_type(const type_numbers_t *n, const msg_type_t *t, int32_t mimety
 /* NULL: there are too many already. */
 static type_numbers_t *type_of(numbers_t *n, const msg_event_t *e)
 {
-    msg_type_t t = e->type;
+    msg_type_t t = msg_event_type(e);
     type_numbers_t *added;
 
-    if (!e->has_type) memset(&t, 0, sizeof t);
-    if (t.name.len == 0 && t.major_version == 0 && t.minor_version == 0 && t.patch_version == 0) {
-        t.name.ptr = (const uint8_t *)UNTYPED;
-        t.name.len = strlen(UNTYPED);
-    }
     if (t.name.len == 0) t.name.ptr = (const uint8_t *)"";
     for (size_t i = 0; i < n->type_count; i++)
         if (is_type(&n->types[i], &t, e->mimetype)) return &n->types[i];

@@ -6,6 +6,7 @@
 #include "reply.h"
 #include "rehash.h"
 #include "numbers.h"
+#include "topic_state.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,14 +21,6 @@ static const char destroy_prefix[] = "destroy:";
 
 typedef struct texts_t { ensign_slice_t *at; size_t count; } texts_t;
 
-static int by_bytes(const void *a, const void *b)
-{
-    const ensign_slice_t *x = a, *y = b;
-    size_t n = x->len < y->len ? x->len : y->len;
-    int order = n ? memcmp(x->ptr, y->ptr, n) : 0;
-    return order ? order : (x->len > y->len) - (x->len < y->len);
-}
-
 /* The texts of a repeated field, sorted, each once, encoded again. */
 static void sort_texts(ensign_slice_t *span, uint32_t tag, buf_t *out)
 {
@@ -39,9 +32,9 @@ static void sort_texts(ensign_slice_t *span, uint32_t tag, buf_t *out)
         t.at = x_realloc(t.at, (t.count + 1) * sizeof *t.at);
         t.at[t.count++] = value;
     }
-    if (t.count) qsort(t.at, t.count, sizeof *t.at, by_bytes);
+    if (t.count) qsort(t.at, t.count, sizeof *t.at, slice_compare);
     for (size_t i = 0; i < t.count; i++)
-        if (i == 0 || by_bytes(&t.at[i - 1], &t.at[i]) != 0) msg_put_field(out, tag, t.at[i]);
+        if (i == 0 || !slice_eq(t.at[i - 1], t.at[i])) msg_put_field(out, tag, t.at[i]);
     free(t.at);
     span->ptr = out->ptr;
     span->len = buf_len(out);
@@ -126,39 +119,6 @@ void rpc_create_topic(service_t *s, call_t *c, ensign_slice_t message)
 }
 
 /* ---- topics that there are */
-
-void topic_note(topic_t *t)
-{
-    msg_topic_t m;
-
-    if (!msg_decode(MSG_TOPIC, &m, slice_of(t->message, t->message_len))) return;
-    t->readonly = m.readonly;
-    t->state = m.status;
-}
-
-static bool save(service_t *s, topic_t *t, msg_topic_t *m, why_t *why)
-{
-    buf_t b = { NULL, 0, 0, 0 };
-    bool ok;
-
-    why->text[0] = '\0';
-    m->has_modified = true;
-    m->modified = wall_in(0);
-    ok = msg_put(&b, MSG_TOPIC, m) && topics_update(s->topics, t, buf_bytes(&b), why);
-    buf_free(&b);
-    if (ok) topic_note(t);
-    return ok;
-}
-
-bool topic_set_state(service_t *s, topic_t *t, int32_t state, why_t *why)
-{
-    msg_topic_t m;
-
-    if (!msg_decode(MSG_TOPIC, &m, slice_of(t->message, t->message_len)))
-        return fail(why, "the record of topic %s cannot be read", t->name);
-    m.status = state;
-    return save(s, t, &m, why);
-}
 
 static const char *state_name(int32_t state)
 {
@@ -277,7 +237,7 @@ static void set_policy(service_t *s, call_t *c, topic_t *t, msg_deduplication_t 
     why_t why;
 
     normalise(d, &scratch);
-    if (!msg_decode(MSG_TOPIC, &m, slice_of(t->message, t->message_len))) {
+    if (!topic_read(t, &m, &why)) {
         call_end(c, GRPC_INTERNAL, TEXT_POLICY_FAILED);
         goto done;
     }
@@ -295,7 +255,7 @@ static void set_policy(service_t *s, call_t *c, topic_t *t, msg_deduplication_t 
     m.has_deduplication = true;
     m.deduplication = *d;
     m.status = MSG_TOPIC_STATE_PENDING;
-    if (save(s, t, &m, &why)) {
+    if (topic_save(s->topics, t, &m, &why)) {
         rehash_start(s, t);
         answer_state(c, t, t->state);
     } else {
@@ -389,10 +349,9 @@ static bool archive(service_t *s, topic_t *t, why_t *why)
 {
     msg_topic_t m;
 
-    if (!msg_decode(MSG_TOPIC, &m, slice_of(t->message, t->message_len)))
-        return fail(why, "the record of topic %s cannot be read", t->name);
+    if (!topic_read(t, &m, why)) return false;
     m.readonly = true;
-    return save(s, t, &m, why);
+    return topic_save(s->topics, t, &m, why);
 }
 
 static bool destroy(service_t *s, topic_t *t, why_t *why)
@@ -401,7 +360,7 @@ static bool destroy(service_t *s, topic_t *t, why_t *why)
 
     if (t->deleting) return true;
     if (!store_put(s->topics->store, STORE_META, destroy_key(t, key), slice_text("1"), why) ||
-        !topic_set_state(s, t, t->state, why))      /* modified, as all changes are */
+        !topic_set_state(s->topics, t, t->state, why))      /* modified, as all changes are */
         return false;
     destroy_start(s, t);
     return true;

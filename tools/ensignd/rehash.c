@@ -11,11 +11,11 @@
 #include "numbers.h"
 #include "rehash.h"
 #include "restore.h"
+#include "topic_state.h"
 #include <stdlib.h>
 #include <string.h>
 
 #define SEEN_MAX 4194304u       /* 32 bytes each, twice */
-#define STATE_READY 1
 
 typedef enum { COUNT, RESTORE, FIND, MARK, OVER } phase_t;
 typedef struct seen_t { name_hash_t hash; rlid_t id; bool used; } seen_t;
@@ -213,7 +213,7 @@ static bool step(service_t *s, job_t *j, bool *more, why_t *why)
     }
     if (r->phase == OVER) {
         *more = false;
-        return topic_set_state(s, j->topic, STATE_READY, why);
+        return topic_set_state(s->topics, j->topic, MSG_TOPIC_STATE_READY, why);
     }
     if (!walk_next(&r->walk, s->topics->store, why)) return false;
     if (r->walk.count == 0) return next_phase(s, r, why);

@@ -10,14 +10,6 @@
 
 typedef struct keys_t { ensign_slice_t *at; size_t count, cap; } keys_t;
 
-static int by_bytes(const void *a, const void *b)
-{
-    const ensign_slice_t *x = a, *y = b;
-    size_t n = x->len < y->len ? x->len : y->len;
-    int order = n ? memcmp(x->ptr, y->ptr, n) : 0;
-    return order ? order : (x->len > y->len) - (x->len < y->len);
-}
-
 static bool read_key(ensign_slice_t entry, ensign_slice_t *key)
 {
     msg_event_metadata_entry_t e;
@@ -41,7 +33,7 @@ static keys_t keys_of(ensign_slice_t metadata)
         }
         keys.at[keys.count++] = key;
     }
-    if (keys.count) qsort(keys.at, keys.count, sizeof *keys.at, by_bytes);
+    if (keys.count) qsort(keys.at, keys.count, sizeof *keys.at, slice_compare);
     return keys;
 }
 
@@ -56,7 +48,7 @@ static bool inherits(const msg_event_t *own, const keys_t *keys, const msg_item_
     case MSG_EVENT_TYPE_TAG: return !own->has_type;
     case MSG_EVENT_METADATA_TAG:
         return read_key(field->value, &key) &&
-               (keys->count == 0 || !bsearch(&key, keys->at, keys->count, sizeof key, by_bytes));
+               (keys->count == 0 || !bsearch(&key, keys->at, keys->count, sizeof key, slice_compare));
     default: return false;
     }
 }

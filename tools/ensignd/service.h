@@ -60,8 +60,6 @@ void service_free(service_t *s);
 
 /* policy.c */
 bool service_resume(service_t *s, why_t *why);  /* takes up the jobs that the last run left */
-void topic_note(topic_t *t);                    /* its flags, out of its message */
-bool topic_set_state(service_t *s, topic_t *t, int32_t state, why_t *why);
 void rpc_create_topic(service_t *s, call_t *c, ensign_slice_t message);
 void rpc_delete_topic(service_t *s, call_t *c, ensign_slice_t message);
 void rpc_set_topic_policy(service_t *s, call_t *c, ensign_slice_t message);

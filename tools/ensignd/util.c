@@ -29,6 +29,18 @@ bool slice_is(ensign_slice_t a, const char *text)
     return slice_eq(a, slice_text(text));
 }
 
+int slice_order(ensign_slice_t a, ensign_slice_t b)
+{
+    size_t n = a.len < b.len ? a.len : b.len;
+    int order = n ? memcmp(a.ptr, b.ptr, n) : 0;
+    return order ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+int slice_compare(const void *a, const void *b)
+{
+    return slice_order(*(const ensign_slice_t *)a, *(const ensign_slice_t *)b);
+}
+
 char *slice_dup(ensign_slice_t a)
 {
     char *s = x_alloc(a.len + 1);

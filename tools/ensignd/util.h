@@ -18,6 +18,8 @@ ensign_slice_t slice_of(const void *p, size_t n);
 ensign_slice_t slice_text(const char *text);          /* NULL: empty */
 bool  slice_eq(ensign_slice_t a, ensign_slice_t b);
 bool  slice_is(ensign_slice_t a, const char *text);
+int   slice_order(ensign_slice_t a, ensign_slice_t b);  /* byte by byte, as memcmp; the front comes first */
+int   slice_compare(const void *a, const void *b);      /* of two ensign_slice_t, for qsort and bsearch */
 char *slice_dup(ensign_slice_t a);                      /* as a C string; free() it */
 
 void *x_alloc(size_t n);                                /* zeroed; never NULL */
