@@ -6,6 +6,7 @@
 #include "../../tools/ensignd/lib.c"
 #include "../../tools/ensignd/restore.c"
 #include "../../tools/ensignd/util.c"
+#include "../../tools/common/utf8.c"
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -4,6 +4,7 @@
  *        is `at`, which for some is behind the token that it names: clients see it, so it must be as it is.
  *        An unfinished quotation is noted wherever it is met, and told only if nothing else is wrong. */
 #include "ensql.h"
+#include "../common/utf8.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -28,40 +29,11 @@ typedef struct parser_t {
     ensql_result_t result;
 } parser_t;
 
-/* ---- UTF-8, white space, quotation */
-
-/* Length of the character at the front, and which it is; 0: none, or no UTF-8. */
-static size_t utf8_take(ensign_slice_t s, uint32_t *rune)
-{
-    static const uint32_t least[5] = { 0, 0, 0x80, 0x800, 0x10000 };
-    size_t n;
-
-    if (s.len == 0) return 0;
-    n = s.ptr[0] < 0x80 ? 1 : s.ptr[0] >= 0xf0 ? 4 : s.ptr[0] >= 0xe0 ? 3 : 2;
-    if ((s.ptr[0] >= 0x80 && s.ptr[0] < 0xc2) || s.ptr[0] > 0xf4 || n > s.len) return 0;
-    *rune = n == 1 ? s.ptr[0] : s.ptr[0] & (0x7fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if ((s.ptr[i] & 0xc0) != 0x80) return 0;
-        *rune = *rune << 6 | (s.ptr[i] & 0x3fu);
-    }
-    return *rune < least[n] || *rune > 0x10ffff || (*rune >= 0xd800 && *rune <= 0xdfff) ? 0 : n;
-}
+/* ---- white space, quotation */
 
 static ensign_slice_t skip(ensign_slice_t s, size_t n)
 {
     return slice_of(s.ptr + n, s.len - n);
-}
-
-bool ensql_is_utf8(ensign_slice_t text)
-{
-    uint32_t rune;
-
-    while (text.len) {
-        size_t n = utf8_take(text, &rune);
-        if (n == 0) return false;
-        text = skip(text, n);
-    }
-    return true;
 }
 
 static bool is_space(uint32_t rune)
@@ -77,10 +49,10 @@ static ensign_slice_t trim(ensign_slice_t s)
     uint32_t rune;
     size_t n, back;
 
-    while ((n = utf8_take(s, &rune)) != 0 && is_space(rune)) s = skip(s, n);
+    while ((n = utf8_char(s, &rune)) != 0 && is_space(rune)) s = skip(s, n);
     for (;;) {
         for (back = 1; back < s.len && back < 4 && (s.ptr[s.len - back] & 0xc0) == 0x80;) back++;
-        if (s.len == 0 || utf8_take(skip(s, s.len - back), &rune) != back || !is_space(rune)) return s;
+        if (s.len == 0 || utf8_char(skip(s, s.len - back), &rune) != back || !is_space(rune)) return s;
         s.len -= back;
     }
 }
@@ -103,7 +75,7 @@ static size_t quote_one(ensign_slice_t s, char out[16])
 {
     static const char codes[] = "\a\b\t\n\v\f\r\"\\", letters[] = "abtnvfr\"\\";
     uint32_t rune = 0;
-    size_t n = utf8_take(s, &rune);
+    size_t n = utf8_char(s, &rune);
     const char *code = n == 1 && rune ? strchr(codes, (int)rune) : NULL;
 
     if (code) snprintf(out, 16, "\\%c", letters[code - codes]);
@@ -281,7 +253,7 @@ static bool crash(parser_t *p)
     ensign_slice_t s = rest(p);
     uint32_t rune;
     token_t t = peek(p);
-    size_t n = t.len ? t.len : utf8_take(s, &rune);
+    size_t n = t.len ? t.len : utf8_char(s, &rune);
 
     syntax(p, p->at, slice_of(s.ptr, n ? n : 1),
            t.len ? "only ; may follow the end of the query"

@@ -39,6 +39,4 @@ typedef struct ensql_query_t {
 typedef struct ensql_text_t { char text[640]; } ensql_text_t;
 
 ensql_result_t ensql_parse(ensign_slice_t sql, ensql_query_t *query, ensql_text_t *error);
-
-bool ensql_is_utf8(ensign_slice_t text);       /* what is not is no string of a message */
 #endif

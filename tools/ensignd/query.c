@@ -10,6 +10,7 @@
 #include "ensql.h"
 #include "restore.h"
 #include "service.h"
+#include "../common/utf8.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,7 +149,7 @@ static bool params_are_read(ensign_slice_t params)
     size_t at = 0;
 
     while (msg_next(params, MSG_QUERY_PARAMS_TAG, &at, &item))
-        if (!msg_decode(MSG_PARAMETER, &p, item) || !ensql_is_utf8(p.s) || !ensql_is_utf8(p.name))
+        if (!msg_decode(MSG_PARAMETER, &p, item) || !utf8_valid(p.s) || !utf8_valid(p.name))
             return false;
     return true;
 }
@@ -167,7 +168,7 @@ static bool read_query(service_t *s, call_t *c, ensign_slice_t message, msg_quer
     ensql_result_t result;
 
     if (!msg_decode(MSG_QUERY, request, message) || !params_are_read(request->params) ||
-        !ensql_is_utf8(request->query))
+        !utf8_valid(request->query))
         return declined(c, GRPC_INTERNAL, TEXT_BAD_MESSAGE);
     if (!c->claims.has_project) return declined(c, GRPC_PERMISSION_DENIED, TEXT_PERMISSION);
     if (request->query.len == 0) return declined(c, GRPC_INVALID_ARGUMENT, "invalid query");
