@@ -419,10 +419,10 @@ static bool store(options_t *o, const option_t *k, const char *value)
 static void refuse_unknown(const options_t *o, const arg_t *arg)
 {
     const char *name = o->command ? o->command->name : "", *space = name[0] != '\0' ? " " : "";
-    const char one[3] = { '-', arg->letter, '\0' };
+    const char one[3] = { '-', arg->letter, '\0' }, *option = arg->letter ? one : arg->text;
+    int len = arg->letter ? 2 : (int)strcspn(option, "=");
 
-    options_refuse(o, "there is no option %.*s here; see ensign %s%s--help",
-                   arg->letter ? 2 : (int)strcspn(arg->text, "="), arg->letter ? one : arg->text, name, space);
+    options_refuse(o, "there is no option %.*s here; see ensign %s%s--help", len, option, name, space);
 }
 
 static bool read_one(options_t *o, const arg_t *arg)

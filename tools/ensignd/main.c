@@ -1,7 +1,7 @@
 /* ensignd - a development server for Ensign clients
  *
  * main.c     options, start, the loop, the end
- * options.c faults.c  the command line, faults on purpose
+ * options.c faults.c  the command line, faults on purpose; ../common/args.c reads it
  * files.c dump.c      what is written for the user    detach.c  in the background
  * loop.c     poll                            link.c tls.c cert.c  sockets, TLS
  * h2server.c connections, call.c calls       service.c unary.c streams.c query.c  the RPCs
@@ -11,7 +11,7 @@
  * jobs.c rehash.c dedup.c restore.c          long work in slices: duplicates
  * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
  * store.c store_sqlite.c  the storage        lib.c reply.c  the messages
- * ids.c util.c  small things
+ * ids.c util.c ../common/utf8.c  small things
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --auth-port --listen --data
  * --memory --keys --tls --cert-file --env-file --dump --subscriber-queue. How it runs: --detach --pid-file
