@@ -45,7 +45,9 @@ FUZZERS   := $(patsubst $(B)/tests/fuzz/%,build/fuzz/%,$(FUZZ))
 EXAMPLES  := $(call programs,examples/*.c)
 GENERATED := $(patsubst examples/%.proto,$(B)/examples/gen/%.pb.h,$(wildcard examples/*.proto))
 SERVER    := $(B)/ensignd
+COMMON_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/common/*.c))
 SERVER_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))
+MESSAGES  := $(B)/gen/message_types.h
 TOOL      := $(B)/ensign
 TOOL_O    := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensign/*.c))
 MATRIX    := $(wildcard tests/compile/run)
@@ -165,13 +167,22 @@ tool: $(TOOL)
 examples: $(EXAMPLES)
 
 # A unit with the implementation in it, and what it includes; the .d files know the rest.
-$(SERVER): $(SERVER_O)
+$(SERVER): $(SERVER_O) $(COMMON_O)
 	$(call say,LINK)
-	$(Q)$(C) -o $@ $(SERVER_O) $(LDFLAGS) $(LIBS_ensignd)
+	$(Q)$(C) -o $@ $(SERVER_O) $(COMMON_O) $(LDFLAGS) $(LIBS_ensignd)
 
-$(TOOL): $(TOOL_O)
+$(TOOL): $(TOOL_O) $(COMMON_O)
 	$(call say,LINK)
-	$(Q)$(C) -o $@ $(TOOL_O) $(LDFLAGS) $(LIBS)
+	$(Q)$(C) -o $@ $(TOOL_O) $(COMMON_O) $(LDFLAGS) $(LIBS)
+
+# The server's messages are those of ensign.h, without its codec.
+$(MESSAGES): tools/ensignd/message_types.awk ensign.h
+	$(call say,GEN)
+	$(Q)mkdir -p $(@D)
+	$(Q)awk -f $^ >$@
+
+$(SERVER_O) $(UNIT): $(MESSAGES)
+$(SERVER_O) $(UNIT): C += -I$(B)/gen
 
 $(B)/obj/%.o: %.c ensign.h
 	$(call say,CC)
@@ -214,7 +225,7 @@ $(B)/examples/gen/%.pb.a: $(B)/examples/gen/%.pb.h
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(FLAGS_$(VARIANT)) -I$(@D) $(NANOPB) -c -o $(@:.a=.o) $(<:.h=.c)
 	$(Q)rm -f $@ && ar rcs $@ $(@:.a=.o)
 
--include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d)
+-include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(COMMON_O:.o=.d)
 -include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(FUZZ) $(EXAMPLES) $(FUZZERS))
 
 # ---------------------------------------------------------------- install: the header and how to link it; ensign

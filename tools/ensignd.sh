@@ -1,9 +1,11 @@
 # tools/ensignd.sh - for scripts: start ensignd, wait for what a program says, end what was started. Source
 # it with $BUILD set.
 #
-#   server_start DATA [OPTION...]   starts $BUILD/ensignd with these options, waits until it is ready,
+#   server_start DATA [OPTION...]   starts $BUILD/ensignd with these options, returns when it is ready,
 #                                   reads its ENSIGN_ variables; DATA is a folder, or --memory
-#   server_stop [SIGNAL]            ends it [TERM] and waits for its end
+#   server_stop [SIGNAL]            ends it [TERM] and waits for its end; after TERM, false if that was not
+#                                   an orderly one
+#   gone PID                        whether the process has ended, be it ours or not
 #   await FILE WORDS PID [SECONDS]  until FILE says WORDS; fails when process PID is gone or time is up [30]
 #   await_end PID [SECONDS]         until process PID is gone; fails when time is up [30]
 #
@@ -19,9 +21,17 @@ await() {
     done
 }
 
+# Nobody may have asked yet how it ended: then it is a zombie, which takes signals.
+gone() {
+    local stat
+    kill -0 "$1" 2>/dev/null || return 0
+    stat=$(cat "/proc/$1/stat" 2>/dev/null)
+    case ${stat##*) } in Z*) return 0 ;; *) return 1 ;; esac
+}
+
 await_end() {
     local left=$((${2:-30} * 20))
-    while kill -0 "$1" 2>/dev/null; do
+    until gone "$1"; do
         [ $((left -= 1)) -gt 0 ] || return 1
         sleep 0.05
     done
@@ -33,11 +43,11 @@ server_start() {
     server_log=$dir/log
     if [ "$data" != --memory ]; then data="--data=$data"; fi
     # shellcheck disable=SC2086 # one word, or the two of --data D
-    "$BUILD/ensignd" ${data/=/ } --env-file "$dir/env" "$@" >"$server_log" 2>&1 </dev/null &
-    server_pid=$!
-    await "$dir/env" ENSIGN_CLIENT_SECRET $server_pid || {
+    server_pid=$("$BUILD/ensignd" ${data/=/ } --env-file "$dir/env" --pid-file "$dir/pid" \
+        --log-file "$server_log" --detach "$@" 2>>"$server_log" </dev/null) || {
         echo "ensignd did not get ready:" >&2
         cat "$server_log" >&2
+        rm -rf "$dir"
         return 1
     }
     unset "${!ENSIGN_@}" # of another server, or of the user
@@ -48,9 +58,12 @@ server_start() {
 }
 
 server_stop() {
+    local signal=${1:-TERM} dir=${server_log%/log} status=0
     [ -n "$server_pid" ] || return 0
-    kill -"${1:-TERM}" "$server_pid" 2>/dev/null
-    wait "$server_pid" 2>/dev/null
+    kill -"$signal" "$server_pid" 2>/dev/null
+    await_end "$server_pid" 60 || { kill -KILL "$server_pid"; status=1; }
+    [ "$signal" = TERM ] && [ -e "$dir/pid" ] && status=1
     server_pid=''
-    rm -rf "${server_log%/log}"
+    rm -rf "$dir"
+    return $status
 }

@@ -2,11 +2,20 @@
 # ensignd.sh - the development server alone: its options, its start and its end, what it keeps
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+BUILD=${BUILD:-build}
 . tests/tap.sh
+. tools/ensignd.sh
 
-server=${BUILD:-build}/ensignd
-pid=''
-trap 'main_shell && { kill -KILL $(children) 2>/dev/null; rm -rf "$dir"; }' EXIT
+server=$BUILD/ensignd
+pid='' detached=''
+finish() {
+    local process
+    main_shell || return
+    for process in $(children) $detached; do kill -KILL "$process"; done 2>/dev/null
+    rm -rf "$dir"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
 
 # start NAME OPTION...: NAME.out, NAME.err and NAME.env in $dir; returns when it is ready, false if it is not.
 start() {
@@ -79,6 +88,7 @@ check 'status that refuses nothing'  refuses 'from 400 to 599' --memory --refuse
 check 'refuse-auth of no number'     refuses 'leave out the =' --memory --refuse-auth=
 check 'refuse-auth takes = alone'    refuses '3 is no option' --memory --refuse-auth 3
 check 'a token that never lives'     refuses '--token-life 0: not a whole number from 1' --memory --token-life 0
+check 'verbose for nobody'           refuses 'add --log-file' --memory --detach --verbose
 check 'address that is none'         refuses 'give one such as 127.0.0.1' --memory --listen nowhere.invalid
 check 'data below nothing'           refuses 'cannot be made' --data "$dir/none/below"
 touch "$dir/file"
@@ -177,6 +187,96 @@ start_with_few() {
 check 'starts with few descriptors' start_with_few
 check 'a client too many is turned away' turned_away "$(env_of few ENSIGN_ENDPOINT)"
 check 'and it still ends' stop
+
+# ---- in the background
+
+# detach NAME OPTION...: NAME.env, NAME.pid and NAME.log in $dir; all that it tells is its pid
+detach() {
+    local name=$1 said
+    shift
+    said=$("$server" --detach --port 0 --auth-port 0 --env-file "$dir/$name.env" --pid-file "$dir/$name.pid" \
+        --log-file "$dir/$name.log" --memory --keys "$dir/keys.json" "$@" 2>&1 </dev/null) &&
+        [[ $said =~ ^[1-9][0-9]*$ ]] || { echo "$said"; return 1; }
+    detached=$said
+}
+accepts() { (exec 4<>"/dev/tcp/${1%:*}/${1##*:}"); } # HOST:PORT
+leads_session() { python3 -c 'import os, sys; pid = int(sys.argv[1]); sys.exit(os.getsid(pid) != pid)' "$1"; }
+ends_in_background() { # [SIGNAL]
+    kill -"${1:-TERM}" "$detached" && await_end "$detached" && detached=''
+}
+absent() { [ ! -e "$1" ]; }
+
+keys '{"projects": [{"name": "p", "keys": [{"client_id": "reader", "client_secret": "s3cret"}]}]}'
+check 'detached: it returns, and has said its pid alone' detach bg
+check 'detached: it runs'                    kill -0 "$detached"
+check 'detached: the file of its pid'        same "$(cat "$dir/bg.pid")" "$detached"
+check 'detached: it has left our session'    leads_session "$detached"
+check 'detached: the environment is whole'   same "$(sed 's/=.*//' "$dir/bg.env" | tr '\n' ' ')" \
+    "$(sed 's/=.*//' "$dir/file.env" | tr '\n' ' ')"
+check 'detached: it listens for calls'       accepts "$(env_of bg ENSIGN_ENDPOINT)"
+check 'detached: it listens for logins'      accepts "$(env_of bg ENSIGN_AUTH_URL | sed 's|.*//||')"
+check 'detached: the log says where'         has_line \
+    "ensignd: ready, endpoint $(env_of bg ENSIGN_ENDPOINT), .*" "$dir/bg.log"
+check 'detached: another on its port is refused' refuses 'choose another port' --memory --detach \
+    --auth-port 0 --pid-file "$dir/bg.pid" --port "$(env_of bg ENSIGN_ENDPOINT | sed 's/.*://')"
+check 'detached: the file is still its own'  same "$(cat "$dir/bg.pid")" "$detached"
+check 'detached: SIGTERM ends it'            ends_in_background
+check 'detached: the file of its pid is gone' absent "$dir/bg.pid"
+check 'detached: a log is appended to'       detach bg --verbose
+check 'detached: both runs are in it'        same "$(grep -c ready, "$dir/bg.log")" 2
+check 'detached: SIGTERM ends this one too'  ends_in_background
+check 'detached: with --verbose the log says so' grep -q stopping "$dir/bg.log"
+check 'detached: and starts again'           detach bg
+check 'detached: SIGKILL ends it'            ends_in_background KILL
+check 'detached: and leaves the file'        test -s "$dir/bg.pid"
+check 'detached: the next one replaces it'   eval 'detach bg && same "$(cat "$dir/bg.pid")" "$detached"'
+echo 1 >"$dir/bg.pid"
+check 'detached: it ends once more'          ends_in_background
+check 'detached: a file of another pid stays' same "$(cat "$dir/bg.pid")" 1
+check 'detached: no folder for the pid'      refuses '--pid-file' --memory --detach --port 0 --auth-port 0 \
+    --pid-file "$dir/none/pid"
+check 'detached: no folder for the log'      refuses '--log-file' --memory --detach --port 0 --auth-port 0 \
+    --log-file "$dir/none/log"
+check 'detached: keys that are missing'      refuses 'name a file that can be read' --memory --detach \
+    --keys "$dir/none.json"
+
+# begin_detached: a server that reads its keys from pipe 5 and so is not ready; $pid is who waits for it
+begin_detached() {
+    rm -f "$dir/pipe"
+    mkfifo "$dir/pipe"
+    "$server" --detach --memory --port 0 --auth-port 0 --pid-file "$dir/slow.pid" --keys "$dir/pipe" \
+        >"$dir/slow.out" 2>"$dir/slow.err" </dev/null &
+    pid=$!
+    exec 5>"$dir/pipe"
+    detached=$(tr -d ' ' <"/proc/$pid/task/$pid/children")
+    [ -n "$detached" ]
+}
+killed_early() {
+    begin_detached || return 1
+    kill -KILL "$detached"
+    exec 5>&-
+    wait "$pid"
+    same "$? $(cat "$dir/slow.out" "$dir/slow.err")" \
+        '1 ensignd: signal 9 ended the server before it was ready'
+}
+left_alone() {
+    begin_detached || return 1
+    kill -KILL "$pid"
+    wait "$pid" 2>/dev/null
+    cat "$dir/keys.json" >&5
+    exec 5>&-
+    await_end "$detached" && [ ! -e "$dir/slow.pid" ]
+}
+check 'detached: a server killed before it is ready is told' killed_early
+check 'detached: without the one who waits it ends' left_alone
+pid='' detached=''
+
+check 'a file of the pid needs no --detach'  start fore --memory --pid-file "$dir/fore.pid"
+check 'it holds the pid'                     same "$(cat "$dir/fore.pid")" "$pid"
+check 'its end'                              stop
+check 'takes the file away'                  absent "$dir/fore.pid"
+check 'a log file needs no --detach'         refuses '--log-file' --memory --port 0 --auth-port 0 \
+    --log-file "$dir/none/log"
 
 # ---- TLS
 

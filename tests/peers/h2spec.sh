@@ -59,12 +59,7 @@ as_known() {
 }
 
 ends_well() {
-    local pid=$server_pid status
-    kill -TERM "$pid" || return 1
-    wait "$pid"
-    status=$?
-    server_stop
-    return $status
+    ! gone "$server_pid" && server_stop
 }
 
 if ! install >"$dir/tap" 2>&1; then

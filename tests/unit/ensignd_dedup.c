@@ -4,6 +4,7 @@
 #include "../../tools/ensignd/ids.c"
 #include "../../tools/ensignd/dedup.c"
 #include "../../tools/ensignd/restore.c"
+#include "../../tools/ensignd/lib.c"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,25 +22,17 @@ typedef struct sample_t {
 static const sample_t greeting = { "0123456789", "hello", { { "b", "2" }, { "a", "1" } }, 50, "Greeting", 0 };
 static const sample_t plain = { "0123456789", "hello", { { NULL, NULL } }, 0, NULL, 0 };
 
-static ensign_slice_t text(const char *s)
-{
-    ensign_slice_t t;
-    t.ptr = (const uint8_t *)s;
-    t.len = strlen(s);
-    return t;
-}
-
 static buf_t event_of(const sample_t *s)
 {
-    ensi_pb_event_t e;
+    msg_event_t e;
     buf_t out = { NULL, 0, 0, 0 }, metadata = { NULL, 0, 0, 0 };
 
     memset(&e, 0, sizeof e);
-    e.data = text(s->data);
+    e.data = slice_text(s->data);
     e.mimetype = s->mimetype;
     e.has_type = s->type != NULL;
-    if (s->type) e.type.name = text(s->type);
-    if (s->type && strcmp(s->type, UNTYPED) != 0 && *s->type) {
+    if (s->type) e.type.name = slice_text(s->type);
+    if (s->type && strcmp(s->type, MSG_UNTYPED) != 0 && *s->type) {
         e.type.major_version = 1;
         e.type.minor_version = 2;
         e.type.patch_version = 3;
@@ -47,32 +40,32 @@ static buf_t event_of(const sample_t *s)
     e.has_created = s->created != 0;
     e.created.seconds = s->created;
     for (size_t i = 0; i < 3 && s->pairs[i].key; i++) {
-        ensi_pb_event_metadata_entry_t m;
+        msg_event_metadata_entry_t m;
         buf_t entry = { NULL, 0, 0, 0 };
-        m.key = text(s->pairs[i].key);
-        m.value = text(s->pairs[i].value);
-        assert_true(put_message(&entry, ensi_pb_event_metadata_entry_fields, &m));
-        put_field(&metadata, ENSI_PB_EVENT_METADATA_TAG, buf_bytes(&entry));
+        m.key = slice_text(s->pairs[i].key);
+        m.value = slice_text(s->pairs[i].value);
+        assert_true(msg_put(&entry, MSG_EVENT_METADATA_ENTRY, &m));
+        msg_put_field(&metadata, MSG_EVENT_METADATA_TAG, buf_bytes(&entry));
         buf_free(&entry);
     }
     e.metadata.ptr = metadata.ptr;
     e.metadata.len = buf_len(&metadata);
-    assert_true(put_message(&out, ensi_pb_event_fields, &e));
+    assert_true(msg_put(&out, MSG_EVENT, &e));
     buf_free(&metadata);
     return out;
 }
 
 static buf_t wrap(const sample_t *s)
 {
-    ensi_pb_event_wrapper_t w;
+    msg_event_wrapper_t w;
     buf_t out = { NULL, 0, 0, 0 }, event = event_of(s);
 
     memset(&w, 0, sizeof w);
-    w.id = text(s->id);
-    w.topic_id = text("tttttttttttttttt");
+    w.id = slice_text(s->id);
+    w.topic_id = slice_text("tttttttttttttttt");
     w.event.ptr = event.ptr;
     w.event.len = buf_len(&event);
-    assert_true(put_message(&out, ensi_pb_event_wrapper_fields, &w));
+    assert_true(msg_put(&out, MSG_EVENT_WRAPPER, &w));
     buf_free(&event);
     return out;
 }
@@ -80,7 +73,7 @@ static buf_t wrap(const sample_t *s)
 /* Keys: up to three, in a Topic as it is stored. */
 static dedup_policy_t policy(dedup_strategy_t strategy, bool overwrite, const char *const keys[3])
 {
-    ensi_pb_topic_t t;
+    msg_topic_t t;
     buf_t topic = { NULL, 0, 0, 0 }, list = { NULL, 0, 0, 0 };
     dedup_policy_t p;
 
@@ -89,17 +82,17 @@ static dedup_policy_t policy(dedup_strategy_t strategy, bool overwrite, const ch
     t.deduplication.strategy = (int32_t)strategy;
     t.deduplication.overwrite_duplicate = overwrite;
     for (size_t i = 0; keys && i < 3 && keys[i]; i++)
-        put_field(&list, ENSI_PB_DEDUPLICATION_KEYS_TAG, bytes_text(keys[i]));
+        msg_put_field(&list, MSG_DEDUPLICATION_KEYS_TAG, slice_text(keys[i]));
     t.deduplication.keys.ptr = list.ptr;
     t.deduplication.keys.len = buf_len(&list);
-    assert_true(put_message(&topic, ensi_pb_topic_fields, &t));
+    assert_true(msg_put(&topic, MSG_TOPIC, &t));
     assert_true(dedup_policy_read(buf_bytes(&topic), &p));
     buf_free(&topic);
     buf_free(&list);
     return p;
 }
 
-static void assert_hex(bytes_t b, const char *hex)
+static void assert_hex(ensign_slice_t b, const char *hex)
 {
     char got[1024];
     assert_true(2 * b.len < sizeof got);
@@ -129,7 +122,7 @@ static void hashes_are_those_of_the_service(void **state)
         buf_t w = wrap(rows[i].event);
         name_hash_t hash;
         assert_true(dedup_hash(&p, buf_bytes(&w), &hash));
-        assert_hex(bytes_of(hash.b, sizeof hash.b), rows[i].hash);
+        assert_hex(slice_of(hash.b, sizeof hash.b), rows[i].hash);
         buf_free(&w);
         dedup_policy_free(&p);
     }
@@ -173,7 +166,7 @@ static void each_strategy_compares_its_own_fields(void **state)
 
 static void untyped_is_one_type(void **state)
 {
-    static const char *const types[] = { NULL, "", UNTYPED };
+    static const char *const types[] = { NULL, "", MSG_UNTYPED };
     dedup_policy_t p = policy(DEDUP_STRICT, false, NULL);
     (void)state;
 
@@ -268,7 +261,7 @@ static void unique_key_keeps_data_of_its_own(void **state)
     w = wrap(&other);
     assert_true(dedup_shrink(&p, buf_bytes(&w), buf_bytes(&o), &out));
     assert_true(open_event(&seen, buf_bytes(&out)));
-    assert_true(bytes_is(view(seen.event.data), "another"));
+    assert_true(slice_is(seen.event.data, "another"));
     assert_int_equal(seen.event.created.seconds, 7);
     assert_int_equal(seen.event.mimetype, 0);
     assert_false(seen.event.has_type);
@@ -283,7 +276,7 @@ static void what_is_no_event_is_refused(void **state)
 {
     static const uint8_t empty_event[] = { 0x0a, 1, 'x' }, broken[] = { 0x4a, 2, 0x12, 0x7f };
     dedup_policy_t p = policy(DEDUP_DATAGRAM, false, NULL);
-    bytes_t rows[2] = { bytes_of(empty_event, sizeof empty_event), bytes_of(broken, sizeof broken) };
+    ensign_slice_t rows[2] = { slice_of(empty_event, sizeof empty_event), slice_of(broken, sizeof broken) };
     buf_t good = wrap(&plain), out = { NULL, 0, 0, 0 };
     name_hash_t hash;
     rlid_t id;

@@ -14,11 +14,11 @@ static why_t why;
 
 static void put(const char *key, const char *value)
 {
-    store_record_t r = { STORE_EVENT, bytes_text(key), bytes_text(value) };
+    store_record_t r = { STORE_EVENT, slice_text(key), slice_text(value) };
     assert_true(store_append(store, &r, 1, &why));
 }
 
-static bool join(void *user, bytes_t key, bytes_t value)
+static bool join(void *user, ensign_slice_t key, ensign_slice_t value)
 {
     buf_t *out = user;
     buf_put(out, key.ptr, key.len);
@@ -32,7 +32,7 @@ static void holds(const char *prefix, const char *after, const char *wanted)
 {
     buf_t b = { NULL, 0, 0, 0 };
 
-    assert_true(store_scan(store, STORE_EVENT, bytes_text(prefix), bytes_text(after), join, &b, &why));
+    assert_true(store_scan(store, STORE_EVENT, slice_text(prefix), slice_text(after), join, &b, &why));
     buf_put(&b, "", 1);
     assert_string_equal(b.ptr, wanted);
     buf_free(&b);
@@ -41,7 +41,7 @@ static void holds(const char *prefix, const char *after, const char *wanted)
 static size_t removes(const char *prefix, size_t most)
 {
     size_t n = 99;
-    assert_true(store_remove(store, STORE_EVENT, bytes_text(prefix), most, &n, &why));
+    assert_true(store_remove(store, STORE_EVENT, slice_text(prefix), most, &n, &why));
     return n;
 }
 
@@ -71,12 +71,12 @@ static void what_was_put_is_there_in_order(void **state)
     put("ord/b", "4");      /* replaces */
     holds("ord/", "", "ord/a=1 ord/b=4 ");
     holds("ord", "ord/a", "ord/b=4 ");
-    assert_true(store_get(store, STORE_EVENT, bytes_text("ord/a"), &b, &why));
-    assert_true(bytes_is(buf_bytes(&b), "1"));
-    assert_true(store_get(store, STORE_TOPIC, bytes_text("ord/a"), &b, &why));
+    assert_true(store_get(store, STORE_EVENT, slice_text("ord/a"), &b, &why));
+    assert_true(slice_is(buf_bytes(&b), "1"));
+    assert_true(store_get(store, STORE_TOPIC, slice_text("ord/a"), &b, &why));
     assert_int_equal(buf_len(&b), 0);
-    assert_true(store_tail(store, STORE_EVENT, bytes_text("ord"), &b, &why));
-    assert_true(bytes_is(buf_bytes(&b), "ord/b"));
+    assert_true(store_tail(store, STORE_EVENT, slice_text("ord"), &b, &why));
+    assert_true(slice_is(buf_bytes(&b), "ord/b"));
     buf_free(&b);
     assert_true(store_commit(store, &why));
 }

@@ -3,6 +3,7 @@
  * The tables hold what the service's own parser says to the same texts; but the words of a crash are ours. */
 #include "../../tools/ensignd/ensql.c"
 #include "../../tools/ensignd/util.c"
+#include "../../tools/common/utf8.c"
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -239,7 +240,7 @@ static ensql_result_t parse(const char *sql, size_t len, ensql_query_t *q, ensql
     *copy = malloc(len ? len : 1);
     assert_non_null(*copy);
     memcpy(*copy, sql, len);
-    return ensql_parse(bytes_of(*copy, len), q, error);
+    return ensql_parse(slice_of(*copy, len), q, error);
 }
 
 static void accepts(void **state)
@@ -368,7 +369,7 @@ static void utf8_is_told_from_other_bytes(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        assert_int_equal(ensql_is_utf8(bytes_text(rows[i].bytes)), rows[i].good);
+        assert_int_equal(utf8_valid(slice_text(rows[i].bytes)), rows[i].good);
 }
 
 int main(void)

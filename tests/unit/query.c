@@ -3,8 +3,10 @@
 #include "../../tools/ensignd/query.c"
 #include "../../tools/ensignd/ensql.c"
 #include "../../tools/ensignd/ids.c"
+#include "../../tools/ensignd/lib.c"
 #include "../../tools/ensignd/restore.c"
 #include "../../tools/ensignd/util.c"
+#include "../../tools/common/utf8.c"
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -31,8 +33,8 @@ static bool store_fails(why_t *why)
     return fails_at > 0 && --fails_at == 0;
 }
 
-bool store_scan(store_t *s, store_space_t space, bytes_t prefix, bytes_t after, store_each_t *each,
-                void *user, why_t *why)
+bool store_scan(store_t *s, store_space_t space, ensign_slice_t prefix, ensign_slice_t after,
+                store_each_t *each, void *user, why_t *why)
 {
     (void)s;
     assert_int_equal(space, STORE_EVENT);
@@ -42,22 +44,22 @@ bool store_scan(store_t *s, store_space_t space, bytes_t prefix, bytes_t after, 
         if (memcmp(r->key, prefix.ptr, prefix.len) != 0) continue;
         if (after.len && memcmp(r->key, after.ptr, after.len) <= 0) continue;
         read_count++;
-        if (!each(user, bytes_of(r->key, KEY_BYTES), bytes_of(r->value, r->len))) break;
+        if (!each(user, slice_of(r->key, KEY_BYTES), slice_of(r->value, r->len))) break;
     }
     return true;
 }
 
-bool store_get(store_t *s, store_space_t space, bytes_t key, buf_t *value, why_t *why)
+bool store_get(store_t *s, store_space_t space, ensign_slice_t key, buf_t *value, why_t *why)
 {
     (void)s;
     (void)space;
     if (store_fails(why)) return false;
     for (size_t i = 0; i < stored_count; i++)
-        if (bytes_eq(key, bytes_of(stored[i].key, KEY_BYTES))) buf_put(value, stored[i].value, stored[i].len);
+        if (slice_eq(key, slice_of(stored[i].key, KEY_BYTES))) buf_put(value, stored[i].value, stored[i].len);
     return true;
 }
 
-bool store_tail(store_t *s, store_space_t space, bytes_t prefix, buf_t *key, why_t *why)
+bool store_tail(store_t *s, store_space_t space, ensign_slice_t prefix, buf_t *key, why_t *why)
 {
     (void)s;
     (void)space;
@@ -67,11 +69,11 @@ bool store_tail(store_t *s, store_space_t space, bytes_t prefix, buf_t *key, why
     return true;
 }
 
-topic_t *topics_by_name(const topics_t *t, const ulid_t *project, bytes_t name)
+topic_t *topics_by_name(const topics_t *t, const ulid_t *project, ensign_slice_t name)
 {
     (void)t;
     (void)project;
-    return bytes_is(name, weather.name) ? &weather : NULL;
+    return slice_is(name, weather.name) ? &weather : NULL;
 }
 
 static void add_text(char *out, size_t cap, const char *format, ...)
@@ -85,22 +87,22 @@ static void add_text(char *out, size_t cap, const char *format, ...)
 
 /* "number data mimetype type [key=value...]", what is not there left out; "!" if it is a duplicate, "@" if it
    says when it was committed. */
-static void row_text(bytes_t row, char *out, size_t cap)
+static void row_text(ensign_slice_t row, char *out, size_t cap)
 {
-    ensi_pb_event_metadata_entry_t m;
-    ensi_pb_event_wrapper_t w;
-    ensi_pb_event_t e;
+    msg_event_metadata_entry_t m;
+    msg_event_wrapper_t w;
+    msg_event_t e;
     ensign_slice_t entry;
     size_t at = 0;
 
-    assert_true(ensi_pb_decode(ensi_pb_event_wrapper_fields, &w, row.ptr, row.len));
-    assert_true(ensi_pb_decode(ensi_pb_event_fields, &e, w.event.ptr, w.event.len));
+    assert_true(msg_decode(MSG_EVENT_WRAPPER, &w, row));
+    assert_true(msg_decode(MSG_EVENT, &e, w.event));
     out[0] = '\0';
     add_text(out, cap, "%d %.*s", w.id.ptr[9], (int)e.data.len, e.data.ptr ? (const char *)e.data.ptr : "");
     if (e.mimetype) add_text(out, cap, " %d", (int)e.mimetype);
     if (e.has_type) add_text(out, cap, " %.*s", (int)e.type.name.len, (const char *)e.type.name.ptr);
-    while (ensi_pb_span_next(e.metadata, ENSI_PB_EVENT_METADATA_TAG, &at, &entry)) {
-        assert_true(ensi_pb_decode(ensi_pb_event_metadata_entry_fields, &m, entry.ptr, entry.len));
+    while (msg_next(e.metadata, MSG_EVENT_METADATA_TAG, &at, &entry)) {
+        assert_true(msg_decode(MSG_EVENT_METADATA_ENTRY, &m, entry));
         add_text(out, cap, " %.*s=%.*s", (int)m.key.len, (const char *)m.key.ptr, (int)m.value.len,
                  m.value.ptr ? (const char *)m.value.ptr : "");
     }
@@ -110,7 +112,7 @@ static void row_text(bytes_t row, char *out, size_t cap)
     if (w.has_committed) add_text(out, cap, "@");
 }
 
-void call_send(call_t *c, bytes_t message)
+void call_send(call_t *c, ensign_slice_t message)
 {
     if (message.len && row_count < ROWS_SHOWN) row_text(message, rows[row_count], sizeof rows[0]);
     row_count++;
@@ -135,24 +137,16 @@ typedef struct record_t {
     bool compressed;
 } record_t;
 
-static ensign_slice_t slice_of(const char *s)
-{
-    ensign_slice_t x;
-    x.ptr = (const uint8_t *)s;
-    x.len = s ? strlen(s) : 0;
-    return x;
-}
-
 static size_t put_pairs(uint8_t *out, const char *const *pairs)
 {
     uint8_t *p = out;
 
     for (int i = 0; i < 4 && pairs[i]; i += 2) {
-        size_t n = ensi_pb_bytes_size(1, strlen(pairs[i])) + ensi_pb_bytes_size(2, strlen(pairs[i + 1]));
-        p = ensi_pb_put_varint(p, ENSI_PB_EVENT_METADATA_TAG << 3 | PB_WT_STRING);
-        p = ensi_pb_put_varint(p, n);
-        p = ensi_pb_put_bytes(p, 1, slice_of(pairs[i]));
-        p = ensi_pb_put_bytes(p, 2, slice_of(pairs[i + 1]));
+        size_t n = msg_bytes_size(1, strlen(pairs[i])) + msg_bytes_size(2, strlen(pairs[i + 1]));
+        p = msg_put_varint(p, MSG_EVENT_METADATA_TAG << 3 | MSG_WIRE_BYTES);
+        p = msg_put_varint(p, n);
+        p = msg_put_bytes(p, 1, slice_text(pairs[i]));
+        p = msg_put_bytes(p, 2, slice_text(pairs[i + 1]));
     }
     return (size_t)(p - out);
 }
@@ -161,21 +155,21 @@ static size_t put_pairs(uint8_t *out, const char *const *pairs)
 static size_t encode_record(const record_t *r, uint8_t n, uint8_t *out, size_t cap)
 {
     uint8_t event[1200], pairs[200], id[10] = { 0 }, of[10] = { 0 };
-    ensi_pb_event_wrapper_t w;
-    ensi_pb_event_t e;
+    msg_event_wrapper_t w;
+    msg_event_t e;
     size_t len = 0;
 
     memset(&e, 0, sizeof e);
     memset(&w, 0, sizeof w);
-    e.data = slice_of(r->data);
+    e.data = slice_text(r->data);
     e.mimetype = r->mimetype;
     e.has_type = r->type != NULL;
-    e.type.name = slice_of(r->type);
+    e.type.name = slice_text(r->type);
     e.metadata.ptr = pairs;
     e.metadata.len = put_pairs(pairs, r->pairs);
     e.has_created = r->created != 0;
     e.created.seconds = r->created;
-    assert_true(ensi_pb_encode(ensi_pb_event_fields, &e, event, sizeof event, &len));
+    assert_true(msg_encode(MSG_EVENT, &e, event, sizeof event, &len));
     id[9] = n;
     w.id.ptr = id;
     w.id.len = sizeof id;
@@ -189,7 +183,7 @@ static size_t encode_record(const record_t *r, uint8_t n, uint8_t *out, size_t c
     w.duplicate_id.len = r->of ? sizeof of : 0;
     w.has_committed = true;
     w.committed.seconds = 5;
-    assert_true(ensi_pb_encode(ensi_pb_event_wrapper_fields, &w, out, cap, &len));
+    assert_true(msg_encode(MSG_EVENT_WRAPPER, &w, out, cap, &len));
     return len;
 }
 
@@ -217,17 +211,17 @@ static void store(record_t r)
 static void start(const char *sql, bool duplicates)
 {
     uint8_t bytes[300];
-    ensi_pb_query_t q;
+    msg_query_t q;
     size_t len = 0;
 
     memset(&q, 0, sizeof q);
-    q.query = slice_of(sql);
+    q.query = slice_text(sql);
     q.include_duplicates = duplicates;
-    assert_true(ensi_pb_encode(ensi_pb_query_fields, &q, bytes, sizeof bytes, &len));
+    assert_true(msg_encode(MSG_QUERY, &q, bytes, sizeof bytes, &len));
     memset(&call, 0, sizeof call);
     call.claims.has_project = true;
     row_count = read_count = 0;
-    rpc_ensql(&service, &call, bytes_of(bytes, len));
+    rpc_ensql(&service, &call, slice_of(bytes, len));
 }
 
 /* What the pump does when the queue has become short. */
@@ -350,7 +344,7 @@ static void strict_is_as_the_service_is(void **state)
     finish_call();
     memset(&call, 0, sizeof call);
     call.claims.has_project = true;
-    rpc_explain(&service, &call, bytes_of(query, sizeof query - 1));
+    rpc_explain(&service, &call, slice_of(query, sizeof query - 1));
     assert_int_equal(call.status, GRPC_UNIMPLEMENTED);
     assert_string_equal(call.status_text, "explain query is not implemented yet");
     finish_call();
@@ -433,11 +427,11 @@ static void no_project_no_query(void **state)
 {
     (void)state;
     memset(&call, 0, sizeof call);
-    rpc_ensql(&service, &call, bytes_text("\x0a\x04junk"));
+    rpc_ensql(&service, &call, slice_text("\x0a\x04junk"));
     assert_int_equal(call.status, GRPC_PERMISSION_DENIED);
     finish_call();
     memset(&call, 0, sizeof call);
-    rpc_explain(&service, &call, bytes_text("\x0a\x04junk"));
+    rpc_explain(&service, &call, slice_text("\x0a\x04junk"));
     assert_int_equal(call.status, GRPC_PERMISSION_DENIED);
     finish_call();
     memset(&call, 0, sizeof call);
@@ -452,7 +446,7 @@ static void one_request_is_all(void **state)
     (void)state;
     store((record_t){ .data = "a" });
     start("SELECT * FROM weather", false);
-    rpc_ensql(&service, &call, bytes_text("\x0a\x04junk"));
+    rpc_ensql(&service, &call, slice_text("\x0a\x04junk"));
     ensql_half_close(&service, &call);
     assert_false(call.ended);
     read_all();

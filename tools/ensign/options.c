@@ -1,25 +1,11 @@
 /* options.c - see options.h */
 #include "options.h"
 #include "bits.h"
+#include "../common/args.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-typedef enum {
-    KIND_FLAG, KIND_TIMES, KIND_TEXT, KIND_LIST, KIND_WORDS, KIND_NUMBER, KIND_REAL, KIND_MS, KIND_CHOICE
-} kind_t;
-
-typedef struct option_t {
-    uint32_t    commands;       /* that have it */
-    char        letter;         /* 0: none */
-    const char *name;
-    kind_t      kind;
-    const char *value;          /* as help shows it; of a choice: the words, with | between them */
-    size_t      at;             /* in options_t */
-    uint64_t    least, most;    /* of a number */
-    const char *help;
-} option_t;
 
 #define AT(field) offsetof(options_t, field)
 #define YEAR_MS 31536000000u
@@ -159,6 +145,8 @@ static const option_t connection[] = {
       "were connected]" },
 };
 
+static const option_table_t tables[] = { { known, COUNT_OF(known) }, { connection, COUNT_OF(connection) } };
+
 static const char exits_text[] =
     "Exit status: 0 done; 1 refused by the server, or not healthy; 2 used wrongly; 3 no connection;\n"
     "4 wrong key or no permission; 5 no such topic or service; 6 the time was up; 130 ended by ^C;\n"
@@ -276,14 +264,11 @@ static void help_top(void)
 /* For the tests of the completions and of the manual page. */
 static void help_words(void)
 {
-    const option_t *tables[] = { known, connection };
-    const size_t counts[] = { COUNT_OF(known), COUNT_OF(connection) };
-
     for (const command_t *c = commands; c->name; c++) {
         out_format("%s\n", c->name);
-        for (size_t t = 0; t < 2; t++) {
-            for (size_t i = 0; i < counts[t]; i++) {
-                const option_t *k = &tables[t][i];
+        for (size_t t = 0; t < COUNT_OF(tables); t++) {
+            for (size_t i = 0; i < tables[t].count; i++) {
+                const option_t *k = &tables[t].rows[i];
                 if (!(k->commands & c->bit)) continue;
                 out_format("%s\t%s\t%s\n", c->name, k->name, k->value ? k->value : "");
                 if (k->letter) out_format("%s\t-%c\t%s\n", c->name, k->letter, k->value ? k->value : "");
@@ -322,41 +307,12 @@ int options_refuse(const options_t *o, const char *format, ...)
     return EXIT_USAGE;
 }
 
-static bool named(const option_t *k, const char *arg, size_t len)
-{
-    if (arg[1] != '-') return k->letter != 0 && arg[1] == k->letter;
-    return strlen(k->name) == len && memcmp(k->name, arg, len) == 0;
-}
-
-/* The option that `arg` begins with, of a command of these; any = ~0 finds how it is written, which is the
- * same with all commands. */
-static const option_t *find(const char *arg, uint32_t of)
-{
-    size_t len = strcspn(arg, "=");
-
-    for (size_t i = 0; i < COUNT_OF(known); i++)
-        if ((known[i].commands & of) && named(&known[i], arg, len)) return &known[i];
-    for (size_t i = 0; i < COUNT_OF(connection); i++)
-        if ((connection[i].commands & of) && named(&connection[i], arg, len)) return &connection[i];
-    return NULL;
-}
-
-static bool takes_value(const option_t *k)
-{
-    return k->kind != KIND_FLAG && k->kind != KIND_TIMES;
-}
-
-static bool is_option(const char *arg)
-{
-    return arg[0] == '-' && arg[1] != '\0';
-}
-
-/* How many words of argv the option at i takes: 1 or 2. */
+/* How many words of argv the option takes: 1 or 2. That is the same with all commands. */
 static int option_span(const char *arg)
 {
-    const option_t *k = find(arg, ~0u);
+    const option_t *k = option_find(tables, COUNT_OF(tables), ~0u, arg);
 
-    if (!k || !takes_value(k)) return 1;
+    if (!k || !option_has_value(k)) return 1;
     if (arg[1] == '-') return strchr(arg, '=') ? 1 : 2;
     return arg[2] != '\0' ? 1 : 2;
 }
@@ -369,8 +325,8 @@ static const command_t *find_command(int argc, char **argv, int *first, int *sec
 
     *first = *second = 0;
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0;
-         i += is_option(argv[i]) ? option_span(argv[i]) : 1) {
-        if (is_option(argv[i])) continue;
+         i += option_like(argv[i]) ? option_span(argv[i]) : 1) {
+        if (option_like(argv[i])) continue;
         if (*first == 0) {
             *first = i;
             c = command_find(argv[i]);
@@ -434,16 +390,8 @@ static bool store(options_t *o, const option_t *k, const char *value)
 {
     void *at = (char *)o + k->at;
 
+    if (option_keep(o, k, value)) return true;
     switch (k->kind) {
-    case KIND_FLAG:
-        *(bool *)at = true;
-        return true;
-    case KIND_TIMES:
-        ++*(uint64_t *)at;
-        return true;
-    case KIND_TEXT:
-        *(const char **)at = value;
-        return true;
     case KIND_LIST:
         list_add(at, value);
         return true;
@@ -463,72 +411,52 @@ static bool store(options_t *o, const option_t *k, const char *value)
         if (*(int *)at > 0) return true;
         options_refuse(o, "%s %s: give one of %s", k->name, value, k->value);
         return false;
-    }
-    return false;
-}
-
-static bool unknown(const options_t *o, const char *arg)
-{
-    size_t len = arg[1] == '-' ? strcspn(arg, "=") : 2;
-    const char *name = o->command ? o->command->name : "";
-
-    options_refuse(o, "there is no option %.*s here; see ensign %s%s--help", (int)len, arg, name,
-                   name[0] != '\0' ? " " : "");
-    return false;
-}
-
-/* Letters that take no value can stand together: -jq */
-static bool read_letters(options_t *o, uint32_t bit, const char *arg, const char *next, bool *used_next)
-{
-    for (const char *p = arg + 1; *p != '\0'; p++) {
-        const char one[3] = { '-', *p, '\0' };
-        const option_t *k = find(one, bit);
-        if (!k) return unknown(o, one);
-        if (!takes_value(k)) {
-            if (!store(o, k, NULL)) return false;
-            continue;
-        }
-        if (p[1] != '\0') return store(o, k, p + 1);
-        *used_next = true;
-        if (next) return store(o, k, next);
-        options_refuse(o, "-%c needs a value behind it: %s", *p, k->value);
+    default:
         return false;
     }
-    return true;
 }
 
-static bool read_long(options_t *o, uint32_t bit, const char *arg, const char *next, bool *used_next)
+static void refuse_unknown(const options_t *o, const arg_t *arg)
 {
-    const option_t *k = find(arg, bit);
-    const char *equals = strchr(arg, '=');
+    const char *name = o->command ? o->command->name : "", *space = name[0] != '\0' ? " " : "";
+    const char one[3] = { '-', arg->letter, '\0' }, *option = arg->letter ? one : arg->text;
+    int len = arg->letter ? 2 : (int)strcspn(option, "=");
 
-    if (!k) return unknown(o, arg);
-    if (!takes_value(k)) {
-        if (!equals) return store(o, k, NULL);
-        options_refuse(o, "%s takes no value; leave out %s", k->name, equals);
+    options_refuse(o, "there is no option %.*s here; see ensign %s%s--help", len, option, name, space);
+}
+
+static bool read_one(options_t *o, const arg_t *arg)
+{
+    const char one[3] = { '-', arg->letter, '\0' };
+
+    switch (arg->kind) {
+    case ARG_WORD:
+        list_add(&o->args, arg->text);
+        return true;
+    case ARG_OPTION: return store(o, arg->option, arg->value);
+    case ARG_UNKNOWN:
+        refuse_unknown(o, arg);
+        return false;
+    case ARG_UNWANTED:
+        options_refuse(o, "%s takes no value; leave out %s", arg->option->name, arg->value);
+        return false;
+    case ARG_MISSING:
+        options_refuse(o, "%s needs a value behind it: %s", arg->letter ? one : arg->option->name,
+                       arg->option->value);
         return false;
     }
-    if (equals) return store(o, k, equals + 1);
-    *used_next = true;
-    if (next) return store(o, k, next);
-    options_refuse(o, "%s needs a value behind it: %s", k->name, k->value);
     return false;
 }
 
 static bool read_all(options_t *o, int argc, char **argv, int first, int second)
 {
     uint32_t bit = o->command && !has_subcommands(o->command) ? o->command->bit : (uint32_t)C_HELP;
-    bool ended = false;
+    args_t all = { argc, argv, tables, COUNT_OF(tables), bit, 1, NULL, false };
+    arg_t arg;
 
-    for (int i = 1; i < argc; i++) {
-        const char *next = i + 1 < argc ? argv[i + 1] : NULL;
-        bool used_next = false;
-        if (i == first || i == second) continue;
-        if (!ended && strcmp(argv[i], "--") == 0) ended = true;
-        else if (ended || !is_option(argv[i])) list_add(&o->args, argv[i]);
-        else if (argv[i][1] == '-' ? !read_long(o, bit, argv[i], next, &used_next)
-                                   : !read_letters(o, bit, argv[i], next, &used_next)) return false;
-        if (used_next) i++;
+    while (args_next(&all, &arg)) {
+        bool of_command = arg.kind == ARG_WORD && (arg.place == first || arg.place == second);
+        if (!of_command && !read_one(o, &arg)) return false;
     }
     return true;
 }
@@ -557,7 +485,7 @@ static int no_command(const options_t *o, const char *word, const char *second)
 
 static bool wants_version(int argc, char **argv)
 {
-    for (int i = 1; i < argc && is_option(argv[i]) && strcmp(argv[i], "--") != 0; i += option_span(argv[i]))
+    for (int i = 1; i < argc && option_like(argv[i]) && strcmp(argv[i], "--") != 0; i += option_span(argv[i]))
         if (strcmp(argv[i], "--version") == 0 || strcmp(argv[i], "-V") == 0) return true;
     return false;
 }

@@ -95,7 +95,8 @@ void out_format(const char *format, ...)
 static size_t escape_one(const uint8_t *p, size_t len, bool lines, char put[16])
 {
     uint32_t c = 0;
-    size_t n = text_char(p, len, &c);
+    ensign_slice_t s = { p, len };
+    size_t n = utf8_char(s, &c);
 
     put[0] = '\0';
     if (n == 0) return snprintf(put, 16, "\\x%02x", p[0]), 1;
@@ -193,16 +194,16 @@ const char *out_color(const char *sgr)
 static void json_put_string(ensign_slice_t s)
 {
     out_text("\"");
-    for (size_t at = 0, n; at < s.len; at += n) {
+    for (size_t n; s.len > 0; s.ptr += n, s.len -= n) {
         uint32_t c = 0;
-        n = text_char(s.ptr + at, s.len - at, &c);
+        n = utf8_char(s, &c);
         if (n == 0) out_text("\xEF\xBF\xBD"), n = 1;
         else if (c == '"' || c == '\\') out_format("\\%c", (int)c);
         else if (c == '\n') out_text("\\n");
         else if (c == '\t') out_text("\\t");
         else if (c == '\r') out_text("\\r");
         else if (text_unsafe(c)) out_format("\\u%04" PRIx32, c); /* all below U+10000 */
-        else out_bytes(s.ptr + at, n);
+        else out_bytes(s.ptr, n);
     }
     out_text("\"");
 }
@@ -301,7 +302,7 @@ void json_time(const char *key, ensign_time_t t)
 
 void json_data(const char *key, ensign_slice_t s)
 {
-    bool plain = text_is_utf8(s);
+    bool plain = utf8_valid(s);
     char name[64];
 
     snprintf(name, sizeof name, "%s_encoding", key);

@@ -94,7 +94,7 @@ static int read_pairs(publish_t *p)
     for (size_t i = 0; i < l->count; i++) {
         const char *equals = strchr(l->at[i], '=');
         size_t len = equals ? (size_t)(equals - l->at[i]) : 0;
-        if (len == 0 || !text_is_utf8(ensign_str(l->at[i])))
+        if (len == 0 || !utf8_valid(ensign_str(l->at[i])))
             return options_refuse(p->o, "--meta %s: give KEY=VALUE, in UTF-8", l->at[i]);
         p->pairs[i].key = x_keep_text(l->at[i], len);
         p->pairs[i].value = equals + 1;

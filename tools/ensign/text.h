@@ -1,10 +1,10 @@
-/* text.h - UTF-8, hexadecimal, numbers, times: between bytes and what people write */
+/* text.h - JSON, hexadecimal, numbers, times: between bytes and what people write */
 #ifndef ENSIGN_CLI_TEXT_H
 #define ENSIGN_CLI_TEXT_H
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
 #endif
-#include "../../ensign.h"
+#include "../common/utf8.h"
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -13,10 +13,7 @@ void *x_keep(void *p);                                  /* p, which x_keep_end w
 char *x_keep_text(const char *text, size_t len);        /* a copy of its first len bytes, and a NUL: kept */
 void  x_keep_end(void);
 
-/* The character at p: how many bytes it takes, 1..4; 0: no valid UTF-8. len is 1 or more. */
-size_t text_char(const uint8_t *p, size_t len, uint32_t *out);
-bool   text_is_utf8(ensign_slice_t s);
-bool   text_is_json(ensign_slice_t s);                  /* one JSON value, as RFC 8259 has it, and blanks */
+bool   text_is_json(ensign_slice_t s);  /* lib.c: one JSON value, as RFC 8259 has it, and blanks */
 
 /* Must this character not reach a terminal? Controls, and what changes the direction of writing: both can
  * make a line show what it does not say. */

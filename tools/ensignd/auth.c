@@ -58,7 +58,7 @@ static int make_and_keep(auth_t *a, store_t *s, why_t *why)
     ulid_text(&kid, a->kid);
     buf_put(&record, kid.b, sizeof kid.b);
     buf_put(&record, der + sizeof der - n, (size_t)n);
-    rc = store_put(s, STORE_META, bytes_text(meta_signing_key), buf_bytes(&record), why) ? 0 : 1;
+    rc = store_put(s, STORE_META, slice_text(meta_signing_key), buf_bytes(&record), why) ? 0 : 1;
     memset(der, 0, sizeof der);
     buf_free(&record);
     return rc;
@@ -70,7 +70,7 @@ static int load_or_make(auth_t *a, store_t *s, why_t *why)
     ulid_t kid;
     int rc;
 
-    if (!store_get(s, STORE_META, bytes_text(meta_signing_key), &record, why)) {
+    if (!store_get(s, STORE_META, slice_text(meta_signing_key), &record, why)) {
         rc = 1;
     } else if (buf_len(&record) > sizeof kid.b) {
         memcpy(kid.b, record.ptr, sizeof kid.b);
@@ -119,12 +119,12 @@ void auth_close(auth_t *a)
     free(a);
 }
 
-static bool digest(bytes_t text, unsigned char out[32])
+static bool digest(ensign_slice_t text, unsigned char out[32])
 {
     return mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), text.ptr, text.len, out) == 0;
 }
 
-static bool sign(auth_t *a, bytes_t text, unsigned char out[RSA_BYTES])
+static bool sign(auth_t *a, ensign_slice_t text, unsigned char out[RSA_BYTES])
 {
     unsigned char hash[32];
     size_t len = 0;
@@ -144,7 +144,7 @@ static void put_json_part(buf_t *b, json_t *o)
 {
     char *text = json_dumps(o, JSON_COMPACT);
     size_t n = strlen(text);
-    b->end += base64url(bytes_of(text, n), (char *)buf_room(b, n * 4 / 3 + 4));
+    b->end += base64url(slice_of(text, n), (char *)buf_room(b, n * 4 / 3 + 4));
     free(text);
 }
 
@@ -165,7 +165,7 @@ static char *make_token(auth_t *a, json_t *payload)
         return NULL;
     }
     buf_put(&b, ".", 1);
-    b.end += base64url(bytes_of(signature, sizeof signature), (char *)buf_room(&b, RSA_BYTES * 4 / 3 + 4));
+    b.end += base64url(slice_of(signature, sizeof signature), (char *)buf_room(&b, RSA_BYTES * 4 / 3 + 4));
     return (char *)b.ptr;       /* base64url put the NUL */
 }
 
@@ -218,16 +218,16 @@ void tokens_free(tokens_t *t)
 }
 
 /* Splits at the next dot; the last part has none behind it. */
-static bytes_t next_part(bytes_t *rest)
+static ensign_slice_t next_part(ensign_slice_t *rest)
 {
     const uint8_t *dot = rest->len ? memchr(rest->ptr, '.', rest->len) : NULL;
-    bytes_t part = bytes_of(rest->ptr, dot ? (size_t)(dot - rest->ptr) : rest->len);
+    ensign_slice_t part = slice_of(rest->ptr, dot ? (size_t)(dot - rest->ptr) : rest->len);
     size_t used = part.len + (dot ? 1 : 0);
-    *rest = bytes_of(rest->ptr + used, rest->len - used);
+    *rest = slice_of(rest->ptr + used, rest->len - used);
     return part;
 }
 
-static json_t *parse_part(bytes_t part)
+static json_t *parse_part(ensign_slice_t part)
 {
     uint8_t text[TOKEN_MAX];
     size_t n;
@@ -271,17 +271,17 @@ static void read_claims(auth_t *a, json_t *o, claims_t *out)
 
     memset(out, 0, sizeof *out);
     if (sub) snprintf(out->subject, sizeof out->subject, "%s", sub);
-    ulid_parse(bytes_text(sub ? sub : ""), &out->key);
-    ulid_parse(bytes_text(org ? org : ""), &out->org);
+    ulid_parse(slice_text(sub ? sub : ""), &out->key);
+    ulid_parse(slice_text(org ? org : ""), &out->org);
     out->has_project =
-        project && ulid_parse(bytes_text(project), &out->project) && !ulid_is_zero(&out->project);
+        project && ulid_parse(slice_text(project), &out->project) && !ulid_is_zero(&out->project);
     json_array_foreach(json_object_get(o, "permissions"), i, item)
         if (json_is_string(item)) out->permissions |= permission_bit(json_string_value(item));
     out->for_refresh = in_list(json_object_get(o, "aud"), a->refresh_audience);
     out->issued = (int64_t)json_integer_value(json_object_get(o, "iat"));
 }
 
-static bool signature_holds(auth_t *a, bytes_t signed_text, bytes_t signature)
+static bool signature_holds(auth_t *a, ensign_slice_t signed_text, ensign_slice_t signature)
 {
     unsigned char hash[32], raw[RSA_BYTES];
     size_t n;
@@ -289,16 +289,16 @@ static bool signature_holds(auth_t *a, bytes_t signed_text, bytes_t signature)
            mbedtls_pk_verify(&a->key, MBEDTLS_MD_SHA256, hash, sizeof hash, raw, n) == 0;
 }
 
-bool auth_verify(auth_t *a, bytes_t token, claims_t *out)
+bool auth_verify(auth_t *a, ensign_slice_t token, claims_t *out)
 {
-    bytes_t rest = token, header_part, payload_part, signed_text;
+    ensign_slice_t rest = token, header_part, payload_part, signed_text;
     json_t *header, *payload = NULL;
     bool ok;
 
     if (token.len == 0 || token.len > TOKEN_MAX) return false;
     header_part = next_part(&rest);
     payload_part = next_part(&rest);
-    signed_text = bytes_of(token.ptr, header_part.len + 1 + payload_part.len);
+    signed_text = slice_of(token.ptr, header_part.len + 1 + payload_part.len);
     if (signed_text.len >= token.len) return false;
     header = parse_part(header_part);
     ok = header && text_is(header, "alg", "RS256") && text_is(header, "kid", a->kid) &&
@@ -326,8 +326,8 @@ char *auth_key_set(const auth_t *a)
     if (mbedtls_rsa_export_raw(mbedtls_pk_rsa(a->key), n, sizeof n, NULL, 0, NULL, 0, NULL, 0, e,
                                sizeof e) != 0)
         return NULL;
-    base64url(bytes_of(n, sizeof n), n_text);
-    base64url(bytes_of(e, sizeof e), e_text);
+    base64url(slice_of(n, sizeof n), n_text);
+    base64url(slice_of(e, sizeof e), e_text);
     o = json_pack("{s:[{s:s, s:s, s:s, s:s, s:s, s:s}]}", "keys", "kty", "RSA", "alg", "RS256", "use", "sig",
                   "kid", a->kid, "n", n_text, "e", e_text);
     text = json_dumps(o, JSON_COMPACT);

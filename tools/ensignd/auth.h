@@ -24,7 +24,7 @@ auth_t *auth_open(store_t *s, const char *issuer, const auth_lives_t *lives,
                   why_t *why); /* the key: stored, or made */
 bool    auth_issue(auth_t *a, const api_key_t *k, tokens_t *out);
 void    tokens_free(tokens_t *t);
-bool    auth_verify(auth_t *a, bytes_t token, claims_t *out);   /* signature, times, issuer, audience */
+bool    auth_verify(auth_t *a, ensign_slice_t token, claims_t *out); /* signature, times, issuer, audience */
 char   *auth_key_set(const auth_t *a);                          /* JSON; free() it */
 const char *auth_issuer(const auth_t *a);
 void    auth_close(auth_t *a);

@@ -16,7 +16,7 @@ bool broker_open(broker_t *b, store_t *s, const topics_t *t, const broker_hooks_
     b->hooks = hooks;
     for (size_t i = 0; ok && i < t->count; i++) {
         int64_t ms = 0;
-        ok = store_tail(s, STORE_EVENT, bytes_of(t->all[i]->id.b, 16), &key, why);
+        ok = store_tail(s, STORE_EVENT, slice_of(t->all[i]->id.b, 16), &key, why);
         if (buf_len(&key) != KEY_BYTES) continue;
         for (int k = 0; k < 6; k++) ms = ms << 8 | key.ptr[key.start + 16 + (size_t)k];
         if (ms > b->last_ms) b->last_ms = ms;
@@ -75,8 +75,8 @@ static bool keep(broker_t *b, why_t *why)
         memcpy(key, e->topic->id.b, 16);
         memcpy(key + 16, e->id.b, 10);
         b->records[i].space = STORE_EVENT;
-        b->records[i].key = bytes_of(key, KEY_BYTES);
-        b->records[i].value = bytes_of(b->arena.ptr + e->wrapper, e->stored_len);
+        b->records[i].key = slice_of(key, KEY_BYTES);
+        b->records[i].value = slice_of(b->arena.ptr + e->wrapper, e->stored_len);
     }
     return store_append(b->store, b->records, b->count, why) && store_commit(b->store, why);
 }
@@ -85,13 +85,13 @@ static void tell(broker_t *b, bool kept)
 {
     for (size_t i = 0; i < b->count; i++) {
         const broker_event_t *e = &b->events[i];
-        bytes_t local_id = bytes_of(b->arena.ptr + e->local_id, e->local_id_len);
+        ensign_slice_t local_id = slice_of(b->arena.ptr + e->local_id, e->local_id_len);
         if (!kept) {
             b->hooks->nack(e->publisher, local_id);
             continue;
         }
         for (size_t k = 0; k < e->topic->subscriber_count; k++)
-            b->hooks->deliver(e->topic->subscribers[k], bytes_of(b->arena.ptr + e->frame, e->frame_len));
+            b->hooks->deliver(e->topic->subscribers[k], slice_of(b->arena.ptr + e->frame, e->frame_len));
         b->hooks->ack(e->publisher, local_id, b->now);
     }
 }

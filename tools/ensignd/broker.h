@@ -12,9 +12,9 @@
 typedef struct stamp_t { int64_t seconds; int32_t nanos; } stamp_t;
 
 typedef struct broker_hooks_t {
-    void (*ack)(void *publisher, bytes_t local_id, stamp_t committed);
-    void (*nack)(void *publisher, bytes_t local_id);            /* the store failed */
-    void (*deliver)(void *subscriber, bytes_t frame);           /* a gRPC message, with its prefix */
+    void (*ack)(void *publisher, ensign_slice_t local_id, stamp_t committed);
+    void (*nack)(void *publisher, ensign_slice_t local_id);        /* the store failed */
+    void (*deliver)(void *subscriber, ensign_slice_t frame);       /* a gRPC message, with its prefix */
 } broker_hooks_t;
 
 /* Places inside the broker's arena: an event as subscribers get it (frame), its wrapper, a part of that, of

@@ -48,18 +48,18 @@ void call_free(call_t *c)
     free(c);
 }
 
-static void keep_first(char **to, bytes_t value)
+static void keep_first(char **to, ensign_slice_t value)
 {
-    if (!*to) *to = bytes_dup(value);
+    if (!*to) *to = slice_dup(value);
 }
 
 /* Several values of one header become one, with commas between. */
-static void join(char **to, bytes_t value)
+static void join(char **to, ensign_slice_t value)
 {
     size_t n;
 
     if (!*to) {
-        *to = bytes_dup(value);
+        *to = slice_dup(value);
         return;
     }
     n = strlen(*to);
@@ -69,17 +69,17 @@ static void join(char **to, bytes_t value)
     (*to)[n + 1 + value.len] = '\0';
 }
 
-void call_header(call_t *c, bytes_t name, bytes_t value)
+void call_header(call_t *c, ensign_slice_t name, ensign_slice_t value)
 {
-    if (bytes_is(name, ":method")) keep_first(&c->method, value);
-    else if (bytes_is(name, ":path")) keep_first(&c->path, value);
-    else if (bytes_is(name, "content-type")) keep_first(&c->content_type, value);
-    else if (bytes_is(name, "grpc-encoding")) keep_first(&c->encoding, value);
-    else if (bytes_is(name, "grpc-timeout")) keep_first(&c->timeout, value);
-    else if (bytes_is(name, "user-agent")) join(&c->user_agent, value);
-    else if (bytes_is(name, "authorization") &&
+    if (slice_is(name, ":method")) keep_first(&c->method, value);
+    else if (slice_is(name, ":path")) keep_first(&c->path, value);
+    else if (slice_is(name, "content-type")) keep_first(&c->content_type, value);
+    else if (slice_is(name, "grpc-encoding")) keep_first(&c->encoding, value);
+    else if (slice_is(name, "grpc-timeout")) keep_first(&c->timeout, value);
+    else if (slice_is(name, "user-agent")) join(&c->user_agent, value);
+    else if (slice_is(name, "authorization") &&
              c->authorization_count < sizeof c->authorization / sizeof c->authorization[0])
-        c->authorization[c->authorization_count++] = bytes_dup(value);
+        c->authorization[c->authorization_count++] = slice_dup(value);
 }
 
 /* 1 to 8 digits and a unit; false: malformed. */
@@ -142,7 +142,7 @@ static uint32_t be32(const uint8_t *p)
 static bool next_message(call_t *c)
 {
     h2_server_t *s = c->conn->server;
-    bytes_t in = buf_bytes(&c->in);
+    ensign_slice_t in = buf_bytes(&c->in);
     uint32_t n;
     char text[100];
 
@@ -162,7 +162,7 @@ static bool next_message(call_t *c)
         buf_room(&c->in, PREFIX + (size_t)n - in.len);      /* at once, not by doublings */
         return false;
     }
-    s->handler->message(s->user, c, bytes_of(in.ptr + PREFIX, n));
+    s->handler->message(s->user, c, slice_of(in.ptr + PREFIX, n));
     buf_take(&c->in, PREFIX + (size_t)n);
     return !c->ended;
 }
@@ -355,7 +355,7 @@ void call_sent(call_t *c, size_t frame_len)
     respond(c);
 }
 
-void call_send_framed(call_t *c, bytes_t frame)
+void call_send_framed(call_t *c, ensign_slice_t frame)
 {
     uint8_t *p = call_room(c, frame.len);
     if (!p) return;
@@ -363,7 +363,7 @@ void call_send_framed(call_t *c, bytes_t frame)
     call_sent(c, frame.len);
 }
 
-void call_send(call_t *c, bytes_t message)
+void call_send(call_t *c, ensign_slice_t message)
 {
     uint8_t *p = call_room(c, PREFIX + message.len);
     if (!p) return;

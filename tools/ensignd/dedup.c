@@ -2,73 +2,59 @@
 #include "messages.h"
 #include "dedup.h"
 #include <stdlib.h>
+#include <string.h>
 
-#define UNTYPED "Unspecified"
-
-typedef struct entry_t { bytes_t key, value; size_t place; } entry_t;
+typedef struct entry_t { ensign_slice_t key, value; size_t place; } entry_t;
 
 /* A wrapper, its event, and the metadata sorted by key; of a key that stands there twice, the last. */
 typedef struct opened_t {
-    ensi_pb_event_wrapper_t wrapper;
-    ensi_pb_event_t event;
+    msg_event_wrapper_t wrapper;
+    msg_event_t event;
     entry_t *entries;
     size_t count;
 } opened_t;
 
-static bytes_t view(ensign_slice_t s)
-{
-    return bytes_of(s.ptr, s.len);
-}
-
-static int order(bytes_t a, bytes_t b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int sign = n ? memcmp(a.ptr, b.ptr, n) : 0;
-    return sign ? sign : (a.len > b.len) - (a.len < b.len);
-}
-
 static int by_key_and_place(const void *a, const void *b)
 {
     const entry_t *x = a, *y = b;
-    int sign = order(x->key, y->key);
+    int sign = slice_order(x->key, y->key);
     return sign ? sign : (x->place > y->place) - (x->place < y->place);
 }
 
 static int by_key(const void *key, const void *entry)
 {
-    return order(*(const bytes_t *)key, ((const entry_t *)entry)->key);
+    return slice_order(*(const ensign_slice_t *)key, ((const entry_t *)entry)->key);
 }
 
 static void open_metadata(opened_t *o)
 {
-    ensi_pb_event_metadata_entry_t e;
+    msg_event_metadata_entry_t e;
     ensign_slice_t item;
     size_t at = 0, n = 0, cap = 0;
 
-    while (ensi_pb_span_next(o->event.metadata, ENSI_PB_EVENT_METADATA_TAG, &at, &item)) {
-        if (!ensi_pb_decode(ensi_pb_event_metadata_entry_fields, &e, item.ptr, item.len)) continue;
+    while (msg_next(o->event.metadata, MSG_EVENT_METADATA_TAG, &at, &item)) {
+        if (!msg_decode(MSG_EVENT_METADATA_ENTRY, &e, item)) continue;
         if (n == cap) {
             cap = cap ? 2 * cap : 16;
             o->entries = x_realloc(o->entries, cap * sizeof *o->entries);
         }
-        o->entries[n].key = view(e.key);
-        o->entries[n].value = view(e.value);
+        o->entries[n].key = e.key;
+        o->entries[n].value = e.value;
         o->entries[n].place = n;
         n++;
     }
     if (n) qsort(o->entries, n, sizeof *o->entries, by_key_and_place);
     for (size_t i = 0; i < n; i++) {
-        if (i + 1 < n && order(o->entries[i].key, o->entries[i + 1].key) == 0) continue;
+        if (i + 1 < n && slice_order(o->entries[i].key, o->entries[i + 1].key) == 0) continue;
         o->entries[o->count++] = o->entries[i];
     }
 }
 
-static bool open_event(opened_t *o, bytes_t wrapper)
+static bool open_event(opened_t *o, ensign_slice_t wrapper)
 {
     memset(o, 0, sizeof *o);
-    if (!ensi_pb_decode(ensi_pb_event_wrapper_fields, &o->wrapper, wrapper.ptr, wrapper.len) ||
-        o->wrapper.event.len == 0 ||
-        !ensi_pb_decode(ensi_pb_event_fields, &o->event, o->wrapper.event.ptr, o->wrapper.event.len))
+    if (!msg_decode(MSG_EVENT_WRAPPER, &o->wrapper, wrapper) || o->wrapper.event.len == 0 ||
+        !msg_decode(MSG_EVENT, &o->event, o->wrapper.event))
         return false;
     open_metadata(o);
     return true;
@@ -80,51 +66,38 @@ static void close_event(opened_t *o)
 }
 
 /* A key that is not there has the empty value. */
-static bytes_t value_of(const opened_t *o, bytes_t key)
+static ensign_slice_t value_of(const opened_t *o, ensign_slice_t key)
 {
     const entry_t *e = o->count ? bsearch(&key, o->entries, o->count, sizeof *o->entries, by_key) : NULL;
-    return e ? e->value : bytes_of(NULL, 0);
+    return e ? e->value : slice_of(NULL, 0);
 }
 
-/* Absent, empty and unspecified are one type. */
-static ensi_pb_type_t resolved_type(const ensi_pb_event_t *e)
+static bool same_type(const msg_type_t *a, const msg_type_t *b)
 {
-    ensi_pb_type_t t = e->type;
-
-    if (!e->has_type) memset(&t, 0, sizeof t);
-    if (t.name.len == 0 && t.major_version == 0 && t.minor_version == 0 && t.patch_version == 0) {
-        t.name.ptr = (const uint8_t *)UNTYPED;
-        t.name.len = strlen(UNTYPED);
-    }
-    return t;
-}
-
-static bool same_type(const ensi_pb_type_t *a, const ensi_pb_type_t *b)
-{
-    return bytes_eq(view(a->name), view(b->name)) && a->major_version == b->major_version &&
+    return slice_eq(a->name, b->name) && a->major_version == b->major_version &&
            a->minor_version == b->minor_version && a->patch_version == b->patch_version;
 }
 
 /* ---- the policy */
 
-bool dedup_policy_read(bytes_t topic, dedup_policy_t *out)
+bool dedup_policy_read(ensign_slice_t topic, dedup_policy_t *out)
 {
-    ensi_pb_topic_t t;
+    msg_topic_t t;
     ensign_slice_t span;
     ensign_slice_t key;
     size_t at = 0;
 
     memset(out, 0, sizeof *out);
-    if (!ensi_pb_decode(ensi_pb_topic_fields, &t, topic.ptr, topic.len)) return false;
+    if (!msg_decode(MSG_TOPIC, &t, topic)) return false;
     out->strategy = t.deduplication.strategy ? (dedup_strategy_t)t.deduplication.strategy : DEDUP_NONE;
-    out->latest = t.deduplication.offset == ENSI_PB_DEDUPLICATION_OFFSET_POSITION_OFFSET_LATEST;
+    out->latest = t.deduplication.offset == MSG_DEDUPLICATION_OFFSET_POSITION_OFFSET_LATEST;
     out->overwrite = t.deduplication.overwrite_duplicate;
     span = t.deduplication.keys;
     buf_put(&out->held, span.ptr, span.len);
     span.ptr = out->held.ptr;
-    while (ensi_pb_span_next(span, ENSI_PB_DEDUPLICATION_KEYS_TAG, &at, &key)) {
+    while (msg_next(span, MSG_DEDUPLICATION_KEYS_TAG, &at, &key)) {
         out->keys = x_realloc(out->keys, (out->key_count + 1) * sizeof *out->keys);
-        out->keys[out->key_count++] = view(key);
+        out->keys[out->key_count++] = key;
     }
     return true;
 }
@@ -138,7 +111,7 @@ void dedup_policy_free(dedup_policy_t *p)
 
 /* ---- candidates: a hash over what the policy looks at */
 
-static void put(buf_t *b, bytes_t v)
+static void put(buf_t *b, ensign_slice_t v)
 {
     buf_put(b, v.ptr, v.len);
 }
@@ -152,15 +125,15 @@ static void put_le32(buf_t *b, uint32_t v)
 
 static void put_all_but_times(buf_t *b, const opened_t *o)
 {
-    ensi_pb_type_t t = resolved_type(&o->event);
+    msg_type_t t = msg_event_type(&o->event);
 
-    put(b, view(o->event.data));
+    put(b, o->event.data);
     for (size_t i = 0; i < o->count; i++) {
         put(b, o->entries[i].key);
         put(b, o->entries[i].value);
     }
     put_le32(b, (uint32_t)o->event.mimetype);
-    put(b, view(t.name));
+    put(b, t.name);
     put_le32(b, t.major_version);
     put_le32(b, t.minor_version);
     put_le32(b, t.patch_version);
@@ -174,7 +147,7 @@ static void put_keys(buf_t *b, const dedup_policy_t *p, const opened_t *o)
     }
 }
 
-bool dedup_hash(const dedup_policy_t *p, bytes_t wrapper, name_hash_t *out)
+bool dedup_hash(const dedup_policy_t *p, ensign_slice_t wrapper, name_hash_t *out)
 {
     buf_t b = { NULL, 0, 0, 0 };
     opened_t o;
@@ -182,7 +155,7 @@ bool dedup_hash(const dedup_policy_t *p, bytes_t wrapper, name_hash_t *out)
     if (!open_event(&o, wrapper)) return false;
     if (p->strategy == DEDUP_STRICT) put_all_but_times(&b, &o);
     if (p->strategy == DEDUP_KEY_GROUPED || p->strategy == DEDUP_UNIQUE_KEY) put_keys(&b, p, &o);
-    if (p->strategy == DEDUP_DATAGRAM || p->strategy == DEDUP_KEY_GROUPED) put(&b, view(o.event.data));
+    if (p->strategy == DEDUP_DATAGRAM || p->strategy == DEDUP_KEY_GROUPED) put(&b, o.event.data);
     *out = name_hash(buf_bytes(&b));
     buf_free(&b);
     close_event(&o);
@@ -193,24 +166,24 @@ bool dedup_hash(const dedup_policy_t *p, bytes_t wrapper, name_hash_t *out)
 
 static bool same_data(const opened_t *a, const opened_t *b)
 {
-    return bytes_eq(view(a->event.data), view(b->event.data));
+    return slice_eq(a->event.data, b->event.data);
 }
 
 static bool same_keys(const dedup_policy_t *p, const opened_t *a, const opened_t *b)
 {
     for (size_t i = 0; i < p->key_count; i++)
-        if (!bytes_eq(value_of(a, p->keys[i]), value_of(b, p->keys[i]))) return false;
+        if (!slice_eq(value_of(a, p->keys[i]), value_of(b, p->keys[i]))) return false;
     return true;
 }
 
 static bool same_but_times(const opened_t *a, const opened_t *b)
 {
-    ensi_pb_type_t x = resolved_type(&a->event), y = resolved_type(&b->event);
+    msg_type_t x = msg_event_type(&a->event), y = msg_event_type(&b->event);
 
     if (a->event.mimetype != b->event.mimetype || a->count != b->count || !same_type(&x, &y)) return false;
     for (size_t i = 0; i < a->count; i++)
-        if (!bytes_eq(a->entries[i].key, b->entries[i].key) ||
-            !bytes_eq(a->entries[i].value, b->entries[i].value))
+        if (!slice_eq(a->entries[i].key, b->entries[i].key) ||
+            !slice_eq(a->entries[i].value, b->entries[i].value))
             return false;
     return same_data(a, b);
 }
@@ -228,7 +201,7 @@ static bool same_opened(const dedup_policy_t *p, const opened_t *a, const opened
     return false;
 }
 
-bool dedup_same(const dedup_policy_t *p, bytes_t a, bytes_t b)
+bool dedup_same(const dedup_policy_t *p, ensign_slice_t a, ensign_slice_t b)
 {
     opened_t x, y;
     bool same = open_event(&x, a);
@@ -245,43 +218,22 @@ bool dedup_same(const dedup_policy_t *p, bytes_t a, bytes_t b)
 
 /* ---- what is stored of a duplicate */
 
-static bool put_message(buf_t *out, const pb_msgdesc_t *fields, const void *message)
-{
-    size_t n, written = 0;
-
-    if (!ensi_pb_size(fields, message, &n) || !ensi_pb_encode(fields, message, buf_room(out, n), n, &written))
-        return false;
-    out->end += written;
-    return true;
-}
-
-static void put_field(buf_t *b, uint32_t tag, bytes_t value)
-{
-    ensign_slice_t s;
-    size_t n = ensi_pb_bytes_size(tag, value.len);
-
-    s.ptr = value.ptr;
-    s.len = value.len;
-    ensi_pb_put_bytes(buf_room(b, n), tag, s);
-    b->end += n;
-}
-
 /* The metadata whose values differ from the original's. */
 static void put_differences(buf_t *b, const opened_t *o, const opened_t *original)
 {
-    ensi_pb_event_metadata_entry_t e;
+    msg_event_metadata_entry_t e;
     buf_t entry = { NULL, 0, 0, 0 };
 
     memset(&e, 0, sizeof e);
     for (size_t i = 0; i < o->count; i++) {
-        if (bytes_eq(o->entries[i].value, value_of(original, o->entries[i].key))) continue;
+        if (slice_eq(o->entries[i].value, value_of(original, o->entries[i].key))) continue;
         e.key.ptr = o->entries[i].key.ptr;
         e.key.len = o->entries[i].key.len;
         e.value.ptr = o->entries[i].value.ptr;
         e.value.len = o->entries[i].value.len;
         entry.start = entry.end = 0;
-        if (put_message(&entry, ensi_pb_event_metadata_entry_fields, &e))
-            put_field(b, ENSI_PB_EVENT_METADATA_TAG, buf_bytes(&entry));
+        if (msg_put(&entry, MSG_EVENT_METADATA_ENTRY, &e))
+            msg_put_field(b, MSG_EVENT_METADATA_TAG, buf_bytes(&entry));
     }
     buf_free(&entry);
 }
@@ -289,7 +241,7 @@ static void put_differences(buf_t *b, const opened_t *o, const opened_t *origina
 /* The event without what the original says as well. */
 static bool put_rest(buf_t *out, const dedup_policy_t *p, const opened_t *o, const opened_t *original)
 {
-    ensi_pb_event_t e = o->event;
+    msg_event_t e = o->event;
     buf_t metadata = { NULL, 0, 0, 0 };
     bool ok;
 
@@ -299,14 +251,14 @@ static bool put_rest(buf_t *out, const dedup_policy_t *p, const opened_t *o, con
     e.metadata.len = buf_len(&metadata);
     if (e.mimetype == original->event.mimetype) e.mimetype = 0;
     if (original->event.has_type && same_type(&e.type, &original->event.type)) e.has_type = false;
-    ok = put_message(out, ensi_pb_event_fields, &e);
+    ok = msg_put(out, MSG_EVENT, &e);
     buf_free(&metadata);
     return ok;
 }
 
 static bool shrink(const dedup_policy_t *p, opened_t *o, const opened_t *original, buf_t *out)
 {
-    ensi_pb_event_wrapper_t w = o->wrapper;
+    msg_event_wrapper_t w = o->wrapper;
     buf_t event = { NULL, 0, 0, 0 };
     bool ok = true;
 
@@ -317,12 +269,12 @@ static bool shrink(const dedup_policy_t *p, opened_t *o, const opened_t *origina
     else ok = put_rest(&event, p, o, original);
     w.event.ptr = event.ptr;
     w.event.len = buf_len(&event);
-    ok = ok && put_message(out, ensi_pb_event_wrapper_fields, &w);
+    ok = ok && msg_put(out, MSG_EVENT_WRAPPER, &w);
     buf_free(&event);
     return ok;
 }
 
-bool dedup_shrink(const dedup_policy_t *p, bytes_t wrapper, bytes_t original, buf_t *out)
+bool dedup_shrink(const dedup_policy_t *p, ensign_slice_t wrapper, ensign_slice_t original, buf_t *out)
 {
     opened_t x, y;
     bool ok = open_event(&x, wrapper);
@@ -337,23 +289,23 @@ bool dedup_shrink(const dedup_policy_t *p, bytes_t wrapper, bytes_t original, bu
     return ok;
 }
 
-bool dedup_original(bytes_t wrapper, rlid_t *original)
+bool dedup_original(ensign_slice_t wrapper, rlid_t *original)
 {
-    ensi_pb_event_wrapper_t w;
+    msg_event_wrapper_t w;
 
-    if (!ensi_pb_decode(ensi_pb_event_wrapper_fields, &w, wrapper.ptr, wrapper.len) || !w.is_duplicate ||
+    if (!msg_decode(MSG_EVENT_WRAPPER, &w, wrapper) || !w.is_duplicate ||
         w.duplicate_id.len != sizeof original->b)
         return false;
     memcpy(original->b, w.duplicate_id.ptr, sizeof original->b);
     return true;
 }
 
-bool dedup_unmark(bytes_t wrapper, buf_t *out)
+bool dedup_unmark(ensign_slice_t wrapper, buf_t *out)
 {
-    ensi_pb_event_wrapper_t w;
+    msg_event_wrapper_t w;
 
-    if (!ensi_pb_decode(ensi_pb_event_wrapper_fields, &w, wrapper.ptr, wrapper.len)) return false;
+    if (!msg_decode(MSG_EVENT_WRAPPER, &w, wrapper)) return false;
     w.is_duplicate = false;
     w.duplicate_id.len = 0;
-    return put_message(out, ensi_pb_event_wrapper_fields, &w);
+    return msg_put(out, MSG_EVENT_WRAPPER, &w);
 }

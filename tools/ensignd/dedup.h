@@ -15,19 +15,21 @@ typedef struct dedup_policy_t {         /* normalised: keys sorted, each once */
     dedup_strategy_t strategy;
     bool     latest;                    /* the last copy is the original, not the first */
     bool     overwrite;
-    bytes_t *keys;                      /* of the metadata */
+    ensign_slice_t *keys;               /* of the metadata */
     size_t   key_count;
     buf_t    held;                      /* what `keys` point into */
 } dedup_policy_t;
 
 /* Of a Topic as replies have it. */
-bool dedup_policy_read(bytes_t topic, dedup_policy_t *out);
+bool dedup_policy_read(ensign_slice_t topic, dedup_policy_t *out);
 void dedup_policy_free(dedup_policy_t *p);
 
-bool dedup_hash(const dedup_policy_t *p, bytes_t wrapper, name_hash_t *out);    /* false: no event to hash */
-bool dedup_same(const dedup_policy_t *p, bytes_t a, bytes_t b);
-bool dedup_original(bytes_t wrapper, rlid_t *original);     /* false: it is no duplicate of another event */
+/* False: there is no event to hash. */
+bool dedup_hash(const dedup_policy_t *p, ensign_slice_t wrapper, name_hash_t *out);
+bool dedup_same(const dedup_policy_t *p, ensign_slice_t a, ensign_slice_t b);
+/* False: it is no duplicate of another event. */
+bool dedup_original(ensign_slice_t wrapper, rlid_t *original);
 /* Both append to `out`; false, and nothing appended: it cannot be read. */
-bool dedup_shrink(const dedup_policy_t *p, bytes_t wrapper, bytes_t original, buf_t *out);
-bool dedup_unmark(bytes_t wrapper, buf_t *out);                         /* no duplicate any more */
+bool dedup_shrink(const dedup_policy_t *p, ensign_slice_t wrapper, ensign_slice_t original, buf_t *out);
+bool dedup_unmark(ensign_slice_t wrapper, buf_t *out);  /* no duplicate any more */
 #endif

@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 typedef struct dump_t {
@@ -14,16 +15,16 @@ typedef struct dump_t {
     char        topic_text[ULID_TEXT + 1];
 } dump_t;
 
-static bool note_topic(void *user, bytes_t key, bytes_t value)
+static bool note_topic(void *user, ensign_slice_t key, ensign_slice_t value)
 {
     dump_t *d = user;
     ulid_t id, project;
-    bytes_t name, message;
+    ensign_slice_t name, message;
     char text[ULID_TEXT + 1];
 
     if (!topic_record_read(key, value, &project, &id, &name, &message)) return true;
     ulid_text(&id, text);
-    if (!bytes_is(name, d->wanted) && strcmp(text, d->wanted) != 0) return true;
+    if (!slice_is(name, d->wanted) && strcmp(text, d->wanted) != 0) return true;
     d->topics = x_realloc(d->topics, (d->count + 1) * sizeof *d->topics);
     d->topics[d->count++] = id;
     return true;
@@ -53,7 +54,7 @@ static void put_bytes(json_t *o, const char *name, const char *coded_name, ensig
         return;
     }
     coded = x_alloc(v.len * 4 / 3 + 4);
-    base64url(bytes_of(v.ptr, v.len), coded);
+    base64url(v, coded);
     json_object_set_new(o, coded_name, json_string(coded));
     free(coded);
 }
@@ -61,14 +62,14 @@ static void put_bytes(json_t *o, const char *name, const char *coded_name, ensig
 static json_t *metadata_object(ensign_slice_t span)
 {
     json_t *o = json_object();
-    ensi_pb_event_metadata_entry_t entry;
+    msg_event_metadata_entry_t entry;
     ensign_slice_t item;
     size_t at = 0;
 
-    while (ensi_pb_span_next(span, ENSI_PB_EVENT_METADATA_TAG, &at, &item)) {
+    while (msg_next(span, MSG_EVENT_METADATA_TAG, &at, &item)) {
         char *key;
-        if (!ensi_pb_decode(ensi_pb_event_metadata_entry_fields, &entry, item.ptr, item.len)) continue;
-        key = bytes_dup(bytes_of(entry.key.ptr, entry.key.len));
+        if (!msg_decode(MSG_EVENT_METADATA_ENTRY, &entry, item)) continue;
+        key = slice_dup(entry.key);
         put_bytes(o, key, key, entry.value);
         free(key);
     }
@@ -77,10 +78,10 @@ static json_t *metadata_object(ensign_slice_t span)
 
 static void put_event(json_t *o, ensign_slice_t bytes)
 {
-    ensi_pb_event_t e;
+    msg_event_t e;
     json_t *type;
 
-    if (!ensi_pb_decode(ensi_pb_event_fields, &e, bytes.ptr, bytes.len)) {
+    if (!msg_decode(MSG_EVENT, &e, bytes)) {
         put_bytes(o, "event", "event_base64url", bytes);    /* the server takes any bytes for an event */
         return;
     }
@@ -96,7 +97,7 @@ static void put_event(json_t *o, ensign_slice_t bytes)
     json_object_set_new(o, "created", time_text(e.has_created, e.created.seconds, e.created.nanos));
 }
 
-static json_t *publisher_object(const ensi_pb_publisher_t *p)
+static json_t *publisher_object(const msg_publisher_t *p)
 {
     json_t *o = json_object();
     put_bytes(o, "id", "id_base64url", p->publisher_id);
@@ -107,7 +108,7 @@ static json_t *publisher_object(const ensi_pb_publisher_t *p)
 }
 
 /* Of a duplicate only what differs from its original is stored; this tells which that is. */
-static void put_duplicate(json_t *o, const ensi_pb_event_wrapper_t *w)
+static void put_duplicate(json_t *o, const msg_event_wrapper_t *w)
 {
     char id[RLID_TEXT + 1];
     rlid_t rlid;
@@ -118,10 +119,10 @@ static void put_duplicate(json_t *o, const ensi_pb_event_wrapper_t *w)
     json_object_set_new(o, "duplicate_of", json_string(id));
 }
 
-static bool print_event(void *user, bytes_t key, bytes_t value)
+static bool print_event(void *user, ensign_slice_t key, ensign_slice_t value)
 {
     const dump_t *d = user;
-    ensi_pb_event_wrapper_t w;
+    msg_event_wrapper_t w;
     char id[RLID_TEXT + 1];
     rlid_t rlid;
     json_t *o;
@@ -130,7 +131,7 @@ static bool print_event(void *user, bytes_t key, bytes_t value)
     memcpy(rlid.b, key.ptr + 16, sizeof rlid.b);
     rlid_text(&rlid, id);
     o = json_pack("{s:s, s:s}", "id", id, "topic", d->topic_text);
-    if (ensi_pb_decode(ensi_pb_event_wrapper_fields, &w, value.ptr, value.len)) {
+    if (msg_decode(MSG_EVENT_WRAPPER, &w, value)) {
         put_event(o, w.event);
         json_object_set_new(o, "committed",
                             time_text(w.has_committed, w.committed.seconds, w.committed.nanos));
@@ -152,13 +153,13 @@ bool dump_topic(const char *folder, const char *topic, why_t *why)
     if (!s) return false;
     memset(&d, 0, sizeof d);
     d.wanted = topic;
-    ok = store_scan(s, STORE_TOPIC, bytes_of(NULL, 0), bytes_of(NULL, 0), note_topic, &d, why);
+    ok = store_scan(s, STORE_TOPIC, slice_of(NULL, 0), slice_of(NULL, 0), note_topic, &d, why);
     if (ok && d.count == 0)
         ok = fail(why, "--dump %s: %s holds no topic of that name or id; create it, or mend the name", topic,
                   folder);
     for (size_t i = 0; ok && i < d.count; i++) {
         ulid_text(&d.topics[i], d.topic_text);
-        ok = store_scan(s, STORE_EVENT, bytes_of(d.topics[i].b, 16), bytes_of(NULL, 0), print_event, &d, why);
+        ok = store_scan(s, STORE_EVENT, slice_of(d.topics[i].b, 16), slice_of(NULL, 0), print_event, &d, why);
     }
     free(d.topics);
     store_close(s);

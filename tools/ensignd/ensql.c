@@ -4,6 +4,7 @@
  *        is `at`, which for some is behind the token that it names: clients see it, so it must be as it is.
  *        An unfinished quotation is noted wherever it is met, and told only if nothing else is wrong. */
 #include "ensql.h"
+#include "../common/utf8.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -14,12 +15,12 @@ typedef enum { T_END, T_KEYWORD, T_OPERATOR, T_ASTERISK, T_MARK, T_NAME, T_QUOTE
 
 typedef struct token_t {
     kind_t  kind;
-    bytes_t text;               /* keywords in upper case, quoted strings without their quotes */
+    ensign_slice_t text;               /* keywords in upper case, quoted strings without their quotes */
     size_t  len;                /* bytes of the query */
 } token_t;
 
 typedef struct parser_t {
-    bytes_t        sql;
+    ensign_slice_t        sql;
     size_t         at;
     bool           unfinished;  /* a quotation, and where it begins */
     size_t         unfinished_at;
@@ -28,40 +29,11 @@ typedef struct parser_t {
     ensql_result_t result;
 } parser_t;
 
-/* ---- UTF-8, white space, quotation */
+/* ---- white space, quotation */
 
-/* Length of the character at the front, and which it is; 0: none, or no UTF-8. */
-static size_t utf8_take(bytes_t s, uint32_t *rune)
+static ensign_slice_t skip(ensign_slice_t s, size_t n)
 {
-    static const uint32_t least[5] = { 0, 0, 0x80, 0x800, 0x10000 };
-    size_t n;
-
-    if (s.len == 0) return 0;
-    n = s.ptr[0] < 0x80 ? 1 : s.ptr[0] >= 0xf0 ? 4 : s.ptr[0] >= 0xe0 ? 3 : 2;
-    if ((s.ptr[0] >= 0x80 && s.ptr[0] < 0xc2) || s.ptr[0] > 0xf4 || n > s.len) return 0;
-    *rune = n == 1 ? s.ptr[0] : s.ptr[0] & (0x7fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if ((s.ptr[i] & 0xc0) != 0x80) return 0;
-        *rune = *rune << 6 | (s.ptr[i] & 0x3fu);
-    }
-    return *rune < least[n] || *rune > 0x10ffff || (*rune >= 0xd800 && *rune <= 0xdfff) ? 0 : n;
-}
-
-static bytes_t skip(bytes_t s, size_t n)
-{
-    return bytes_of(s.ptr + n, s.len - n);
-}
-
-bool ensql_is_utf8(bytes_t text)
-{
-    uint32_t rune;
-
-    while (text.len) {
-        size_t n = utf8_take(text, &rune);
-        if (n == 0) return false;
-        text = skip(text, n);
-    }
-    return true;
+    return slice_of(s.ptr + n, s.len - n);
 }
 
 static bool is_space(uint32_t rune)
@@ -72,15 +44,15 @@ static bool is_space(uint32_t rune)
 }
 
 /* Of characters, unlike the white space between tokens, which the service takes byte by byte. */
-static bytes_t trim(bytes_t s)
+static ensign_slice_t trim(ensign_slice_t s)
 {
     uint32_t rune;
     size_t n, back;
 
-    while ((n = utf8_take(s, &rune)) != 0 && is_space(rune)) s = skip(s, n);
+    while ((n = utf8_char(s, &rune)) != 0 && is_space(rune)) s = skip(s, n);
     for (;;) {
         for (back = 1; back < s.len && back < 4 && (s.ptr[s.len - back] & 0xc0) == 0x80;) back++;
-        if (s.len == 0 || utf8_take(skip(s, s.len - back), &rune) != back || !is_space(rune)) return s;
+        if (s.len == 0 || utf8_char(skip(s, s.len - back), &rune) != back || !is_space(rune)) return s;
         s.len -= back;
     }
 }
@@ -99,11 +71,11 @@ static bool is_shown(uint32_t rune)
 }
 
 /* The character at the front of `s` as Go's %q has it. Returns its length in `s`. */
-static size_t quote_one(bytes_t s, char out[16])
+static size_t quote_one(ensign_slice_t s, char out[16])
 {
     static const char codes[] = "\a\b\t\n\v\f\r\"\\", letters[] = "abtnvfr\"\\";
     uint32_t rune = 0;
-    size_t n = utf8_take(s, &rune);
+    size_t n = utf8_char(s, &rune);
     const char *code = n == 1 && rune ? strchr(codes, (int)rune) : NULL;
 
     if (code) snprintf(out, 16, "\\%c", letters[code - codes]);
@@ -114,7 +86,7 @@ static size_t quote_one(bytes_t s, char out[16])
     return n ? n : 1;
 }
 
-static void quote(bytes_t s, char out[NEAR_MAX + 32])
+static void quote(ensign_slice_t s, char out[NEAR_MAX + 32])
 {
     size_t n = 0;
     char one[16];
@@ -139,15 +111,15 @@ static const struct { const char *text; kind_t kind; } reserved[] = {
     { ")", T_MARK }, { ";", T_MARK },
 };
 
-static bytes_t rest(const parser_t *p)
+static ensign_slice_t rest(const parser_t *p)
 {
     return skip(p->sql, p->at);
 }
 
 /* What has been read from there on. */
-static bytes_t text_from(const parser_t *p, size_t start)
+static ensign_slice_t text_from(const parser_t *p, size_t start)
 {
-    return trim(bytes_of(p->sql.ptr + start, p->at - start));
+    return trim(slice_of(p->sql.ptr + start, p->at - start));
 }
 
 static bool at_end(const parser_t *p)
@@ -170,7 +142,7 @@ static bool in_number(uint8_t c)
     return is_digit(c) || c == '-' || c == '.';
 }
 
-static bool begins_with(bytes_t s, const char *word)
+static bool begins_with(ensign_slice_t s, const char *word)
 {
     for (size_t i = 0; word[i]; i++) {
         uint8_t c = i < s.len ? s.ptr[i] : 0;
@@ -180,51 +152,51 @@ static bool begins_with(bytes_t s, const char *word)
     return true;
 }
 
-static token_t token(kind_t kind, bytes_t text, size_t len)
+static token_t token(kind_t kind, ensign_slice_t text, size_t len)
 {
     token_t t = { kind, text, len };
     return t;
 }
 
-static token_t run_of(bytes_t s, kind_t kind, bool (*in)(uint8_t c))
+static token_t run_of(ensign_slice_t s, kind_t kind, bool (*in)(uint8_t c))
 {
     size_t n = 0;
     while (n < s.len && in(s.ptr[n])) n++;
-    return token(kind, bytes_of(s.ptr, n), n);
+    return token(kind, slice_of(s.ptr, n), n);
 }
 
 /* A backslash keeps the quote behind it from ending the string, and stays in it. */
 static token_t quoted(parser_t *p)
 {
-    bytes_t s = rest(p);
+    ensign_slice_t s = rest(p);
 
     for (size_t i = 1; i < s.len; i++)
         if (s.ptr[i] == '\'' && s.ptr[i - 1] != '\\')
-            return token(T_QUOTED, bytes_of(s.ptr + 1, i - 1), i + 1);
+            return token(T_QUOTED, slice_of(s.ptr + 1, i - 1), i + 1);
     p->unfinished = true;
     p->unfinished_at = p->at;
-    return token(T_END, bytes_of(NULL, 0), s.len);
+    return token(T_END, slice_of(NULL, 0), s.len);
 }
 
-static bool is_truth(bytes_t name)
+static bool is_truth(ensign_slice_t name)
 {
     static const char *const words[] = { "t", "T", "true",  "True",  "TRUE",
                                          "f", "F", "false", "False", "FALSE" };
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        if (bytes_is(name, words[i])) return true;
+        if (slice_is(name, words[i])) return true;
     return false;
 }
 
 /* A name without any bytes: something that is no token begins here. */
 static token_t peek(parser_t *p)
 {
-    bytes_t s = rest(p);
+    ensign_slice_t s = rest(p);
     token_t name;
 
-    if (s.len == 0) return token(T_END, bytes_of(NULL, 0), 0);
+    if (s.len == 0) return token(T_END, slice_of(NULL, 0), 0);
     for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++)
         if (begins_with(s, reserved[i].text))
-            return token(reserved[i].kind, bytes_text(reserved[i].text), strlen(reserved[i].text));
+            return token(reserved[i].kind, slice_text(reserved[i].text), strlen(reserved[i].text));
     if (s.ptr[0] == '\'') return quoted(p);
     if (s.ptr[0] == '-' || is_digit(s.ptr[0])) return run_of(s, T_NUMBER, in_number);
     name = run_of(s, T_NAME, in_name);
@@ -242,7 +214,7 @@ static token_t pop(parser_t *p)
 
 static bool is(token_t t, const char *text)
 {
-    return bytes_is(t.text, text);
+    return slice_is(t.text, text);
 }
 
 /* Nothing more is expected: the end, or a semicolon, or what is no token. */
@@ -260,7 +232,7 @@ static bool wrong(parser_t *p, const char *text)
     return false;
 }
 
-static bool syntax(parser_t *p, size_t at, bytes_t near, const char *reason)
+static bool syntax(parser_t *p, size_t at, ensign_slice_t near, const char *reason)
 {
     char shown[NEAR_MAX + 32];
 
@@ -278,12 +250,12 @@ static bool refuse(parser_t *p, token_t t, const char *reason)
 
 static bool crash(parser_t *p)
 {
-    bytes_t s = rest(p);
+    ensign_slice_t s = rest(p);
     uint32_t rune;
     token_t t = peek(p);
-    size_t n = t.len ? t.len : utf8_take(s, &rune);
+    size_t n = t.len ? t.len : utf8_char(s, &rune);
 
-    syntax(p, p->at, bytes_of(s.ptr, n ? n : 1),
+    syntax(p, p->at, slice_of(s.ptr, n ? n : 1),
            t.len ? "only ; may follow the end of the query"
                  : "unexpected character; names stand without quotes");
     p->result = ENSQL_CRASH;
@@ -303,7 +275,7 @@ static bool finish(parser_t *p)
 }
 
 /* Digits alone. In base 8 there may be none. */
-static bool read_number(bytes_t s, unsigned base, uint64_t most, uint64_t *out)
+static bool read_number(ensign_slice_t s, unsigned base, uint64_t most, uint64_t *out)
 {
     uint64_t v = 0;
 
@@ -517,10 +489,10 @@ static bool parse_select(parser_t *p)
     return true;
 }
 
-ensql_result_t ensql_parse(bytes_t sql, ensql_query_t *query, ensql_text_t *error)
+ensql_result_t ensql_parse(ensign_slice_t sql, ensql_query_t *query, ensql_text_t *error)
 {
     parser_t p = { trim(sql), 0, false, 0, query, error, ENSQL_OK };
-    const bytes_t *topic = &query->topic;
+    const ensign_slice_t *topic = &query->topic;
 
     memset(query, 0, sizeof *query);
     error->text[0] = '\0';
@@ -528,7 +500,7 @@ ensql_result_t ensql_parse(bytes_t sql, ensql_query_t *query, ensql_text_t *erro
     else if (!parse_select(&p)) return p.result;
     else if (p.unfinished)
         syntax(&p, p.unfinished_at,
-               bytes_of(p.sql.ptr + p.unfinished_at,
+               slice_of(p.sql.ptr + p.unfinished_at,
                         p.sql.len - p.unfinished_at < UNFINISHED_SHOWN ? p.sql.len - p.unfinished_at
                                                                        : UNFINISHED_SHOWN),
                "quoted string missing closing quote");

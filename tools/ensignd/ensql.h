@@ -25,12 +25,12 @@ typedef enum { ENSQL_OK, ENSQL_ERROR, ENSQL_CRASH } ensql_result_t;
 /* Slices point into the text of the query. Of fields and tests only what Explain tells is kept: the service
    applies neither. */
 typedef struct ensql_query_t {
-    bytes_t  fields;                    /* the text between SELECT and FROM */
+    ensign_slice_t fields;              /* the text between SELECT and FROM */
     size_t   field_count, alias_count;
     bool     all;                       /* one of them is the asterisk */
-    bytes_t  topic, schema;             /* schema: empty: none; "*": any */
+    ensign_slice_t topic, schema;       /* schema: empty: none; "*": any */
     uint32_t version;                   /* 0: none */
-    bytes_t  where;                     /* the text behind WHERE; empty: none */
+    ensign_slice_t where;               /* the text behind WHERE; empty: none */
     size_t   test_count;
     bool     has_offset, has_limit;
     uint64_t offset, limit;
@@ -38,7 +38,5 @@ typedef struct ensql_query_t {
 
 typedef struct ensql_text_t { char text[640]; } ensql_text_t;
 
-ensql_result_t ensql_parse(bytes_t sql, ensql_query_t *query, ensql_text_t *error);
-
-bool ensql_is_utf8(bytes_t text);       /* what is not is no string of a message */
+ensql_result_t ensql_parse(ensign_slice_t sql, ensql_query_t *query, ensql_text_t *error);
 #endif

@@ -1,4 +1,4 @@
-/* files.c - the certificate's file and the environment's; see files.h */
+/* files.c - the files of certificate, environment and pid; see files.h */
 #define _XOPEN_SOURCE 700       /* realpath */
 #include "files.h"
 #include <errno.h>
@@ -85,4 +85,25 @@ bool write_env_file(const options_t *o, const char *endpoint, const char *auth_u
     buf_free(&b);
     free(ca);
     return ok;
+}
+
+bool write_pid_file(const char *path, why_t *why)
+{
+    char text[32];
+
+    snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    return write_file("--pid-file", path, text, why);
+}
+
+/* Another server may have been started with the same file. */
+void remove_pid_file(const char *path)
+{
+    FILE *f = fopen(path, "r");
+    long pid = 0;
+    bool ours;
+
+    if (!f) return;
+    ours = fscanf(f, "%ld", &pid) == 1 && pid == (long)getpid();
+    fclose(f);
+    if (ours) (void)remove(path);
 }

@@ -1,4 +1,4 @@
-/* files.h - what the server writes for its users: certificate, environment, dump */
+/* files.h - what the server writes for its users: certificate, environment, pid, dump */
 #ifndef ENSIGND_FILES_H
 #define ENSIGND_FILES_H
 #include "options.h"
@@ -7,5 +7,7 @@
 bool write_file(const char *option, const char *path, const char *text, why_t *why); /* whole or not at all */
 bool write_env_file(const options_t *o, const char *endpoint, const char *auth_url, const keyring_t *keys,
                     why_t *why);
+bool write_pid_file(const char *path, why_t *why);
+void remove_pid_file(const char *path);         /* if the pid in it is ours */
 bool dump_topic(const char *folder, const char *topic, why_t *why); /* to standard output */
 #endif

@@ -23,7 +23,7 @@ struct h2_conn_t {
 
 void    conn_touch(call_t *c);          /* the pump will look at it */
 call_t *call_new(h2_conn_t *conn, int32_t id);
-void    call_header(call_t *c, bytes_t name, bytes_t value);
+void    call_header(call_t *c, ensign_slice_t name, ensign_slice_t value);
 void    call_pump(call_t *c);
 void    calls_resume(h2_conn_t *conn);  /* those that were paused, or have more to send, and were read from */
 void    call_free(call_t *c);

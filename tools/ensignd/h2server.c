@@ -43,7 +43,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     call_t *c = stream_call(session, frame->hd.stream_id);
     (void)flags;
     (void)user;
-    if (c && !c->head_done) call_header(c, bytes_of(name, name_len), bytes_of(value, value_len));
+    if (c && !c->head_done) call_header(c, slice_of(name, name_len), slice_of(value, value_len));
     return 0;
 }
 

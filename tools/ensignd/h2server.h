@@ -67,7 +67,7 @@ struct call_t {
 
 typedef struct call_handler_t {
     void (*open)(void *user, call_t *c);                        /* the head is there */
-    void (*message)(void *user, call_t *c, bytes_t message);
+    void (*message)(void *user, call_t *c, ensign_slice_t message);
     void (*half_close)(void *user, call_t *c);                  /* behind the last message */
     void (*deadline)(void *user, call_t *c);
     void (*closed)(void *user, call_t *c);                      /* always, and last */
@@ -104,8 +104,8 @@ bool h2_sent_all(const h2_server_t *s); /* no connection has anything left to se
 void h2_close(h2_server_t *s);
 
 /* For the handler; all do nothing on a call that has ended. */
-void     call_send(call_t *c, bytes_t message);                 /* adds the prefix */
-void     call_send_framed(call_t *c, bytes_t frame);            /* has it already */
+void     call_send(call_t *c, ensign_slice_t message);          /* adds the prefix */
+void     call_send_framed(call_t *c, ensign_slice_t frame);     /* has it already */
 uint8_t *call_room(call_t *c, size_t frame_len);                /* writes a frame in place; NULL: ended */
 void     call_sent(call_t *c, size_t frame_len);
 bool     call_is_full(const call_t *c);                         /* the queue is at its bound */

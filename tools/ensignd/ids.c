@@ -58,7 +58,7 @@ void rlid_text(const rlid_t *id, char out[RLID_TEXT + 1])
         if (out[i] >= 'A') out[i] = (char)(out[i] + ('a' - 'A'));
 }
 
-bool ulid_parse(bytes_t text, ulid_t *out)
+bool ulid_parse(ensign_slice_t text, ulid_t *out)
 {
     ulid_t id = { { 0 } };
 
@@ -75,7 +75,7 @@ bool ulid_parse(bytes_t text, ulid_t *out)
     return true;
 }
 
-bool ulid_from(bytes_t raw, ulid_t *out)
+bool ulid_from(ensign_slice_t raw, ulid_t *out)
 {
     if (raw.len != sizeof out->b) return false;
     memcpy(out->b, raw.ptr, sizeof out->b);
@@ -103,7 +103,7 @@ rlid_t rlid_make(int64_t ms, uint32_t sequence)
 
 static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-size_t base64url(bytes_t in, char *out)
+size_t base64url(ensign_slice_t in, char *out)
 {
     size_t n = 0, i;
 
@@ -121,7 +121,7 @@ size_t base64url(bytes_t in, char *out)
     return n;
 }
 
-bool base64url_parse(bytes_t in, uint8_t *out, size_t cap, size_t *len)
+bool base64url_parse(ensign_slice_t in, uint8_t *out, size_t cap, size_t *len)
 {
     uint32_t v = 0;
     unsigned bits = 0;
@@ -171,7 +171,7 @@ static uint64_t mix_2(uint64_t k)
     return rotl(k * 0x4cf5ad432745937fu, 33) * 0x87c37b91114253d5u;
 }
 
-name_hash_t name_hash(bytes_t name)
+name_hash_t name_hash(ensign_slice_t name)
 {
     uint64_t h1 = 0, h2 = 0;
     size_t i = 0, tail = name.len % 16;

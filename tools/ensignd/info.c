@@ -5,6 +5,7 @@
 #include "reply.h"
 #include "numbers.h"
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct info_t {
     job_t     job;
@@ -21,7 +22,7 @@ static bool is_chosen(ensign_slice_t filter, const topic_t *t)
     size_t at = 0;
 
     if (filter.len == 0) return true;
-    while (ensi_pb_span_next(filter, ENSI_PB_INFO_REQUEST_TOPICS_TAG, &at, &id))
+    while (msg_next(filter, MSG_INFO_REQUEST_TOPICS_TAG, &at, &id))
         if (id.len == sizeof t->id.b && memcmp(id.ptr, t->id.b, sizeof t->id.b) == 0) return true;
     return false;
 }
@@ -43,26 +44,26 @@ static void choose(info_t *i, const topics_t *all, ensign_slice_t filter)
 
 static void answer(service_t *s, info_t *i)
 {
-    ensi_pb_project_info_t info;
+    msg_project_info_t info;
     sums_t sums = { 0, 0, 0 };
     buf_t topics = { NULL, 0, 0, 0 }, one = { NULL, 0, 0, 0 };
 
     memset(&info, 0, sizeof info);
-    info.project_id = slice(i->project.b, sizeof i->project.b);
+    info.project_id = slice_of(i->project.b, sizeof i->project.b);
     for (size_t k = 0; k < i->count; k++) {
         if (ulid_is_zero(&i->topics[k]->project)) continue;     /* destroyed meanwhile */
         info.num_topics++;
         info.num_readonly_topics += i->topics[k]->readonly;
         one.start = one.end = 0;
         numbers_put(s, i->topics[k], &one, &sums);
-        put_field(&topics, ENSI_PB_PROJECT_INFO_TOPICS_TAG, slice(one.ptr, buf_len(&one)));
+        msg_put_field(&topics, MSG_PROJECT_INFO_TOPICS_TAG, buf_bytes(&one));
     }
     info.events = sums.events;
     info.duplicates = sums.duplicates;
     info.data_size_bytes = sums.bytes;
     info.topics.ptr = topics.ptr;
     info.topics.len = buf_len(&topics);
-    reply(i->call, ensi_pb_project_info_fields, &info);
+    reply(i->call, MSG_PROJECT_INFO, &info);
     buf_free(&topics);
     buf_free(&one);
 }
@@ -96,20 +97,20 @@ static void end(service_t *s, job_t *j, bool done)
     free(i);
 }
 
-void rpc_info(service_t *s, call_t *c, bytes_t message)
+void rpc_info(service_t *s, call_t *c, ensign_slice_t message)
 {
-    ensi_pb_info_request_t request;
+    msg_info_request_t request;
     ensign_slice_t id;
     size_t at = 0;
     info_t *i;
 
     if (c->state) return;       /* one request is all that there is to it */
-    if (!decode(c, ensi_pb_info_request_fields, &request, message)) return;
+    if (!decode(c, MSG_INFO_REQUEST, &request, message)) return;
     if (!c->claims.has_project) {
         call_end(c, GRPC_PERMISSION_DENIED, TEXT_PERMISSION);
         return;
     }
-    while (ensi_pb_span_next(request.topics, ENSI_PB_INFO_REQUEST_TOPICS_TAG, &at, &id)) {
+    while (msg_next(request.topics, MSG_INFO_REQUEST_TOPICS_TAG, &at, &id)) {
         if (id.len == sizeof i->project.b) continue;
         call_end(c, GRPC_INVALID_ARGUMENT, "could not parse topic id in info request filter");
         return;

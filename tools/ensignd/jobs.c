@@ -57,7 +57,7 @@ void jobs_free(service_t *s)
 
 /* ---- walks */
 
-void event_key(const topic_t *t, bytes_t rlid, uint8_t key[EVENT_KEY])
+void event_key(const topic_t *t, ensign_slice_t rlid, uint8_t key[EVENT_KEY])
 {
     memcpy(key, t->id.b, 16);
     memcpy(key + 16, rlid.ptr, 10);
@@ -68,10 +68,10 @@ void walk_start(walk_t *w, const topic_t *t, const rlid_t *until)
     buf_free(&w->bytes);
     memset(w, 0, sizeof *w);
     w->topic = t;
-    event_key(t, bytes_of(until->b, sizeof until->b), w->until);
+    event_key(t, slice_of(until->b, sizeof until->b), w->until);
 }
 
-static bool take(void *user, bytes_t key, bytes_t value)
+static bool take(void *user, ensign_slice_t key, ensign_slice_t value)
 {
     walk_t *w = user;
     int past;
@@ -89,23 +89,23 @@ static bool take(void *user, bytes_t key, bytes_t value)
 
 bool walk_next(walk_t *w, store_t *s, why_t *why)
 {
-    bytes_t after = bytes_of(w->after, w->begun ? EVENT_KEY : 0);
+    ensign_slice_t after = slice_of(w->after, w->begun ? EVENT_KEY : 0);
 
     w->bytes.start = w->bytes.end = w->count = 0;
-    if (!store_scan(s, STORE_EVENT, bytes_of(w->topic->id.b, 16), after, take, w, why)) return false;
+    if (!store_scan(s, STORE_EVENT, slice_of(w->topic->id.b, 16), after, take, w, why)) return false;
     if (w->count) memcpy(w->after, walk_key(w, w->count - 1).ptr, EVENT_KEY);
     w->begun = w->begun || w->count;
     return true;
 }
 
-bytes_t walk_key(const walk_t *w, size_t i)
+ensign_slice_t walk_key(const walk_t *w, size_t i)
 {
-    return bytes_of(w->bytes.ptr + w->at[i].key, EVENT_KEY);
+    return slice_of(w->bytes.ptr + w->at[i].key, EVENT_KEY);
 }
 
-bytes_t walk_value(const walk_t *w, size_t i)
+ensign_slice_t walk_value(const walk_t *w, size_t i)
 {
-    return bytes_of(w->bytes.ptr + w->at[i].value, w->at[i].len);
+    return slice_of(w->bytes.ptr + w->at[i].value, w->at[i].len);
 }
 
 void walk_free(walk_t *w)

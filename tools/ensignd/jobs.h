@@ -33,9 +33,9 @@ typedef struct walk_t {
 
 void    walk_start(walk_t *w, const topic_t *t, const rlid_t *until);
 bool    walk_next(walk_t *w, store_t *s, why_t *why);   /* no record read: it is over */
-bytes_t walk_key(const walk_t *w, size_t i);
-bytes_t walk_value(const walk_t *w, size_t i);
+ensign_slice_t walk_key(const walk_t *w, size_t i);
+ensign_slice_t walk_value(const walk_t *w, size_t i);
 void    walk_free(walk_t *w);
 
-void event_key(const topic_t *t, bytes_t rlid, uint8_t key[EVENT_KEY]);     /* rlid: 10 bytes */
+void event_key(const topic_t *t, ensign_slice_t rlid, uint8_t key[EVENT_KEY]); /* rlid: 10 bytes */
 #endif

@@ -40,7 +40,7 @@ static bool read_id(json_t *object, const char *field, const char *kind, const c
 
     *out = id_from_text(kind, name);
     if (!v) return true;
-    if (json_is_string(v) && ulid_parse(bytes_text(json_string_value(v)), out)) return true;
+    if (json_is_string(v) && ulid_parse(slice_text(json_string_value(v)), out)) return true;
     return fail(why, "\"%s\" of \"%s\" is no ULID; give 26 characters of 0-9 and A-Z, or leave it out", field,
                 name);
 }
@@ -193,12 +193,12 @@ static bool keep_key(store_t *s, const api_key_t *k, why_t *why)
                   "project", project, "org", org, "permissions", (int)k->permissions);
     text = json_dumps(o, JSON_COMPACT);
     json_decref(o);
-    ok = store_put(s, STORE_API_KEY, bytes_of(k->id.b, sizeof k->id.b), bytes_text(text), why);
+    ok = store_put(s, STORE_API_KEY, slice_of(k->id.b, sizeof k->id.b), slice_text(text), why);
     free(text);
     return ok;
 }
 
-static bool load_key(void *user, bytes_t key, bytes_t value)
+static bool load_key(void *user, ensign_slice_t key, ensign_slice_t value)
 {
     keyring_t *r = user;
     json_t *o = json_loadb((const char *)value.ptr, value.len, 0, NULL);
@@ -210,8 +210,8 @@ static bool load_key(void *user, bytes_t key, bytes_t value)
     if (o &&
         json_unpack(o, "{s:s, s:s, s:s, s:s, s:i}", "client_id", &id, "client_secret", &secret, "project",
                     &project, "org", &org, "permissions", &permissions) == 0 &&
-        ulid_from(key, &k.id) && ulid_parse(bytes_text(project), &k.project) &&
-        ulid_parse(bytes_text(org), &k.org)) {
+        ulid_from(key, &k.id) && ulid_parse(slice_text(project), &k.project) &&
+        ulid_parse(slice_text(org), &k.org)) {
         k.client_id = x_strdup(id);
         k.client_secret = x_strdup(secret);
         k.permissions = (unsigned)permissions;
@@ -232,7 +232,7 @@ static bool make_and_keep(keyring_t *r, store_t *s, const api_key_t *beside, uns
 bool keyring_from_store(keyring_t *r, store_t *s, bool *made, why_t *why)
 {
     memset(r, 0, sizeof *r);
-    if (!store_scan(s, STORE_API_KEY, bytes_of(NULL, 0), bytes_of(NULL, 0), load_key, r, why)) return false;
+    if (!store_scan(s, STORE_API_KEY, slice_of(NULL, 0), slice_of(NULL, 0), load_key, r, why)) return false;
     *made = r->count == 0;
     return (!*made || make_and_keep(r, s, NULL, PERM_ALL, why)) &&
            (keyring_reader(r) || make_and_keep(r, s, &r->keys[0], PERM_SUBSCRIBER | PERM_TOPICS_READ, why)) &&

@@ -1,24 +1,27 @@
 /* ensignd - a development server for Ensign clients
  *
  * main.c     options, start, the loop, the end
- * options.c faults.c  the command line, faults on purpose
- * files.c dump.c      what is written for the user
+ * options.c faults.c  the command line, faults on purpose; ../common/args.c reads it
+ * files.c dump.c      what is written for the user    detach.c  in the background
  * loop.c     poll                            link.c tls.c cert.c  sockets, TLS
  * h2server.c connections, call.c calls       service.c unary.c streams.c query.c  the RPCs
  * ensql.c    the query language              restore.c  duplicates made whole
  * broker.c   batches and fan-out             topics.c  what topics there are
- * policy.c   what changes topics             info.c numbers.c  what lies in them
+ * policy.c topic_state.c  what changes topics  info.c numbers.c  what lies in them
  * jobs.c rehash.c dedup.c restore.c          long work in slices: duplicates
  * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
- * store.c store_sqlite.c  the storage        ids.c util.c messages.h  small things
+ * store.c store_sqlite.c  the storage        lib.c reply.c  the messages
+ * ids.c util.c ../common/utf8.c  small things
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --auth-port --listen --data
- * --memory --keys --tls --cert-file --env-file --dump --subscriber-queue. How long tokens live: --access-life
- * --refresh-life --refresh-overlap --token-life. Just as the real server: --strict. What goes wrong on
- * purpose: --nack-every --nack-code --ack-delay --cut-after-bytes --cut-after-events --cut-first
- * --refuse-auth --refuse-code --maintenance --auth-maintenance.
+ * --memory --keys --tls --cert-file --env-file --dump --subscriber-queue. How it runs: --detach --pid-file
+ * --log-file --verbose. How long tokens live: --access-life --refresh-life --refresh-overlap --token-life.
+ * Just as the real server: --strict. What goes wrong on purpose: --nack-every --nack-code --ack-delay
+ * --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code --maintenance
+ * --auth-maintenance.
  *
  * One turn of the loop: wait; take what has come; commit; tell publishers and subscribers; send. */
+#include "detach.h"
 #include "files.h"
 #include "quarterdeck.h"
 #include "service.h"
@@ -48,6 +51,8 @@ typedef struct server_t {
     tls_identity_t identity;
     tls_server_t  *tls_h2, *tls_http;
     int            h2_fd, http_fd;      /* -1: none, or somebody else's */
+    detach_t       caller;
+    int            output;              /* what it tells goes there, once it is ready; -1: it stays */
     uint16_t       port, auth_port;
     char           endpoint[80], auth_url[96];
     watch_t        signals;
@@ -142,9 +147,9 @@ static bool keep_text(store_t *store, const char *name, char **text, const char 
     buf_t b = { NULL, 0, 0, 0 };
     bool ok;
 
-    if (made) return store_put(store, STORE_META, bytes_text(name), bytes_text(made), why);
-    ok = store_get(store, STORE_META, bytes_text(name), &b, why);
-    if (ok && buf_len(&b)) *text = bytes_dup(buf_bytes(&b));
+    if (made) return store_put(store, STORE_META, slice_text(name), slice_text(made), why);
+    ok = store_get(store, STORE_META, slice_text(name), &b, why);
+    if (ok && buf_len(&b)) *text = slice_dup(buf_bytes(&b));
     buf_free(&b);
     return ok;
 }
@@ -222,7 +227,7 @@ static bool open_all(server_t *s, why_t *why)
 {
     const options_t *o = &s->options;
 
-    if (!catch_signals(why)) return false;
+    if (!output_open(o->log_file, o->detach, &s->output, why) || !catch_signals(why)) return false;
     if (o->env_file) (void)remove(o->env_file);     /* who waits for it must not find the last run's */
     if (!(s->store = store_open(&store_sqlite, o->data, STORE_WRITE, why))) return false;
     if (!open_keys(s, why)) return false;
@@ -238,6 +243,7 @@ static bool open_all(server_t *s, why_t *why)
     open_service(s);
     if (!service_resume(&s->service, why)) return false;
     if (!open_quarterdeck(s, why)) return false;
+    if (o->pid_file && !write_pid_file(o->pid_file, why)) return false;
     return !o->env_file || write_env_file(o, s->endpoint, s->auth_url, &s->keys, why);
 }
 
@@ -257,6 +263,7 @@ static void close_all(server_t *s)
     keyring_free(&s->keys);
     store_close(s->store);
     loop_free(&s->loop);
+    if (s->options.pid_file) remove_pid_file(s->options.pid_file);
     for (int i = 0; i < 2; i++)
         if (signal_pipe[i] >= 0) close(signal_pipe[i]);
 }
@@ -304,13 +311,43 @@ static int complain(const why_t *why)
     return 2;
 }
 
+/* All is open, and the files are written. */
+static bool be_ready(server_t *s, why_t *why)
+{
+    output_take(s->output);
+    s->output = -1;
+    printf("ensignd: ready, endpoint %s, auth %s\n", s->endpoint, s->auth_url);
+    fflush(stdout);
+    return !s->options.detach || detach_ready(&s->caller, why);
+}
+
+static int serve(server_t *s)
+{
+    why_t why;
+    int rc = 0;
+
+    log_verbose(s->options.verbose);
+    if (!s->options.data && !s->options.memory)
+        fprintf(stderr, "ensignd: keeps nothing; add --data FOLDER to keep events, topics and keys\n");
+    if (s->options.detach && !detach_start(&s->caller, &why)) return complain(&why);
+    if (open_all(s, &why) && be_ready(s, &why)) {
+        while (turn(s)) {}
+        log_line("ended: %llu events stored and delivered, %llu refused",
+                 (unsigned long long)s->broker.total, (unsigned long long)s->broker.failed);
+    } else {
+        rc = complain(&why);
+    }
+    close_all(s);
+    return rc;
+}
+
 int main(int argc, char **argv)
 {
     server_t *s = x_alloc(sizeof *s);
     why_t why;
     int rc = 0;
 
-    s->h2_fd = s->http_fd = -1;
+    s->h2_fd = s->http_fd = s->caller.ready = s->output = -1;
     if (!options_read(&s->options, argc, argv, &why)) {
         rc = complain(&why);
     } else if (s->options.help) {
@@ -318,19 +355,7 @@ int main(int argc, char **argv)
     } else if (s->options.dump) {
         if (!dump_topic(s->options.data, s->options.dump, &why)) rc = complain(&why);
     } else {
-        log_verbose(s->options.verbose);
-        if (!s->options.data && !s->options.memory)
-            fprintf(stderr, "ensignd: keeps nothing; add --data FOLDER to keep events, topics and keys\n");
-        if (open_all(s, &why)) {
-            printf("ensignd: ready, endpoint %s, auth %s\n", s->endpoint, s->auth_url);
-            fflush(stdout);
-            while (turn(s)) {}
-            log_line("ended: %llu events stored and delivered, %llu refused",
-                     (unsigned long long)s->broker.total, (unsigned long long)s->broker.failed);
-        } else {
-            rc = complain(&why);
-        }
-        close_all(s);
+        rc = serve(s);
     }
     free(s);
     return rc;

@@ -3,8 +3,7 @@
 #include "numbers.h"
 #include "restore.h"
 #include <stdlib.h>
-
-#define UNTYPED "Unspecified"
+#include <string.h>
 
 typedef struct type_numbers_t {
     char    *name;
@@ -20,7 +19,7 @@ struct numbers_t {
     uint64_t events, duplicates, bytes;
     type_numbers_t *types;
     size_t   type_count;
-    ensi_pb_timestamp_t modified;
+    msg_timestamp_t modified;
 };
 
 static numbers_t *numbers_of(service_t *s, const topic_t *t)
@@ -35,7 +34,7 @@ static numbers_t *numbers_of(service_t *s, const topic_t *t)
     return s->numbers[t->index];
 }
 
-static bool is_type(const type_numbers_t *n, const ensi_pb_type_t *t, int32_t mimetype)
+static bool is_type(const type_numbers_t *n, const msg_type_t *t, int32_t mimetype)
 {
     return n->mimetype == mimetype && n->major == t->major_version && n->minor == t->minor_version &&
            n->patch == t->patch_version && n->name_len == t->name.len &&
@@ -43,16 +42,11 @@ static bool is_type(const type_numbers_t *n, const ensi_pb_type_t *t, int32_t mi
 }
 
 /* NULL: there are too many already. */
-static type_numbers_t *type_of(numbers_t *n, const ensi_pb_event_t *e)
+static type_numbers_t *type_of(numbers_t *n, const msg_event_t *e)
 {
-    ensi_pb_type_t t = e->type;
+    msg_type_t t = msg_event_type(e);
     type_numbers_t *added;
 
-    if (!e->has_type) memset(&t, 0, sizeof t);
-    if (t.name.len == 0 && t.major_version == 0 && t.minor_version == 0 && t.patch_version == 0) {
-        t.name.ptr = (const uint8_t *)UNTYPED;
-        t.name.len = strlen(UNTYPED);
-    }
     if (t.name.len == 0) t.name.ptr = (const uint8_t *)"";
     for (size_t i = 0; i < n->type_count; i++)
         if (is_type(&n->types[i], &t, e->mimetype)) return &n->types[i];
@@ -60,7 +54,7 @@ static type_numbers_t *type_of(numbers_t *n, const ensi_pb_event_t *e)
     n->types = x_realloc(n->types, (n->type_count + 1) * sizeof *n->types);
     added = &n->types[n->type_count++];
     memset(added, 0, sizeof *added);
-    added->name = bytes_dup(bytes_of(t.name.ptr, t.name.len));
+    added->name = slice_dup(t.name);
     added->name_len = t.name.len;
     added->major = t.major_version;
     added->minor = t.minor_version;
@@ -70,19 +64,19 @@ static type_numbers_t *type_of(numbers_t *n, const ensi_pb_event_t *e)
 }
 
 /* The type that a wrapper counts for. NULL: its event is empty or cannot be read. */
-static type_numbers_t *wrapper_type(numbers_t *n, bytes_t wrapper)
+static type_numbers_t *wrapper_type(numbers_t *n, ensign_slice_t wrapper)
 {
-    ensi_pb_event_wrapper_t w;
-    ensi_pb_event_t e;
+    msg_event_wrapper_t w;
+    msg_event_t e;
 
-    if (!ensi_pb_decode(ensi_pb_event_wrapper_fields, &w, wrapper.ptr, wrapper.len) || w.event.len == 0 ||
-        !ensi_pb_decode(ensi_pb_event_fields, &e, w.event.ptr, w.event.len))
+    if (!msg_decode(MSG_EVENT_WRAPPER, &w, wrapper) || w.event.len == 0 ||
+        !msg_decode(MSG_EVENT, &e, w.event))
         return NULL;
     return type_of(n, &e);
 }
 
-static bool duplicate_type(service_t *s, const topic_t *t, const ensi_pb_event_wrapper_t *w, bytes_t record,
-                           type_numbers_t **type, why_t *why)
+static bool duplicate_type(service_t *s, const topic_t *t, const msg_event_wrapper_t *w,
+                           ensign_slice_t record, type_numbers_t **type, why_t *why)
 {
     numbers_t *n = numbers_of(s, t);
     uint8_t key[EVENT_KEY];
@@ -91,8 +85,8 @@ static bool duplicate_type(service_t *s, const topic_t *t, const ensi_pb_event_w
 
     *type = NULL;
     if (w->duplicate_id.len != 10) return true;
-    event_key(t, bytes_of(w->duplicate_id.ptr, 10), key);
-    ok = store_get(s->topics->store, STORE_EVENT, bytes_of(key, sizeof key), &original, why);
+    event_key(t, slice_of(w->duplicate_id.ptr, 10), key);
+    ok = store_get(s->topics->store, STORE_EVENT, slice_of(key, sizeof key), &original, why);
     if (ok && buf_len(&original) && restore_duplicate(record, buf_bytes(&original), &whole))
         *type = wrapper_type(n, buf_bytes(&whole));
     buf_free(&original);
@@ -101,24 +95,24 @@ static bool duplicate_type(service_t *s, const topic_t *t, const ensi_pb_event_w
 }
 
 /* The service stores neither the time of the commit nor the publisher's own id. */
-static size_t size_of(ensi_pb_event_wrapper_t w)
+static size_t size_of(msg_event_wrapper_t w)
 {
     size_t n = 0;
     w.has_committed = false;
     w.local_id.len = 0;
-    ensi_pb_size(ensi_pb_event_wrapper_fields, &w, &n);
+    msg_size(MSG_EVENT_WRAPPER, &w, &n);
     return n;
 }
 
-static bool count(service_t *s, const topic_t *t, bytes_t record, why_t *why)
+static bool count(service_t *s, const topic_t *t, ensign_slice_t record, why_t *why)
 {
     numbers_t *n = numbers_of(s, t);
-    ensi_pb_event_wrapper_t w;
+    msg_event_wrapper_t w;
     type_numbers_t *type;
     size_t size = record.len;
 
     n->events++;
-    if (!ensi_pb_decode(ensi_pb_event_wrapper_fields, &w, record.ptr, record.len)) {
+    if (!msg_decode(MSG_EVENT_WRAPPER, &w, record)) {
         n->bytes += size;
         return true;
     }
@@ -161,12 +155,12 @@ bool numbers_advance(service_t *s, const topic_t *t, const rlid_t *until, bool *
 
 static void put_type(buf_t *out, const type_numbers_t *n)
 {
-    ensi_pb_event_type_info_t info;
+    msg_event_type_info_t info;
     buf_t b = { NULL, 0, 0, 0 };
 
     memset(&info, 0, sizeof info);
     info.has_type = true;
-    info.type.name = slice(n->name, n->name_len);
+    info.type.name = slice_of(n->name, n->name_len);
     info.type.major_version = n->major;
     info.type.minor_version = n->minor;
     info.type.patch_version = n->patch;
@@ -174,21 +168,21 @@ static void put_type(buf_t *out, const type_numbers_t *n)
     info.events = n->events;
     info.duplicates = n->duplicates;
     info.data_size_bytes = n->bytes;
-    if (encode(&b, ensi_pb_event_type_info_fields, &info))
-        put_field(out, ENSI_PB_TOPIC_INFO_TYPES_TAG, slice(b.ptr, buf_len(&b)));
+    if (msg_put(&b, MSG_EVENT_TYPE_INFO, &info))
+        msg_put_field(out, MSG_TOPIC_INFO_TYPES_TAG, buf_bytes(&b));
     buf_free(&b);
 }
 
 void numbers_put(service_t *s, const topic_t *t, buf_t *out, sums_t *sums)
 {
     numbers_t *n = numbers_of(s, t);
-    ensi_pb_topic_info_t info;
+    msg_topic_info_t info;
     buf_t types = { NULL, 0, 0, 0 };
 
     memset(&info, 0, sizeof info);
-    info.topic_id = slice(t->id.b, sizeof t->id.b);
-    info.project_id = slice(t->project.b, sizeof t->project.b);
-    if (n->begun) info.event_offset_id = slice(n->after + 16, 10);
+    info.topic_id = slice_of(t->id.b, sizeof t->id.b);
+    info.project_id = slice_of(t->project.b, sizeof t->project.b);
+    if (n->begun) info.event_offset_id = slice_of(n->after + 16, 10);
     sums->events += info.events = n->events;
     sums->duplicates += info.duplicates = n->duplicates;
     sums->bytes += info.data_size_bytes = n->bytes;
@@ -197,7 +191,7 @@ void numbers_put(service_t *s, const topic_t *t, buf_t *out, sums_t *sums)
     info.types.len = buf_len(&types);
     info.has_modified = n->counted;
     info.modified = n->modified;
-    encode(out, ensi_pb_topic_info_fields, &info);
+    msg_put(out, MSG_TOPIC_INFO, &info);
     buf_free(&types);
 }
 
@@ -208,7 +202,7 @@ void numbers_no_duplicates(service_t *s, const topic_t *t)
     for (size_t i = 0; i < n->type_count; i++) n->types[i].duplicates = 0;
 }
 
-void numbers_duplicate(service_t *s, const topic_t *t, bytes_t wrapper)
+void numbers_duplicate(service_t *s, const topic_t *t, ensign_slice_t wrapper)
 {
     numbers_t *n = numbers_of(s, t);
     type_numbers_t *type = wrapper_type(n, wrapper);

@@ -13,7 +13,8 @@ typedef struct sums_t { uint64_t events, duplicates, bytes; } sums_t;
 /* Counts one batch on, to `until` at most. */
 bool numbers_advance(service_t *s, const topic_t *t, const rlid_t *until, bool *more, why_t *why);
 void numbers_no_duplicates(service_t *s, const topic_t *t);             /* all that was counted is whole */
-void numbers_duplicate(service_t *s, const topic_t *t, bytes_t wrapper); /* a counted one, now a duplicate */
+/* A counted one, now a duplicate. */
+void numbers_duplicate(service_t *s, const topic_t *t, ensign_slice_t wrapper);
 /* Appends a TopicInfo, and adds its numbers to the sums. */
 void numbers_put(service_t *s, const topic_t *t, buf_t *out, sums_t *sums);
 void numbers_forget(service_t *s, const topic_t *t);

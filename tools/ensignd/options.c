@@ -1,6 +1,7 @@
 /* options.c - see options.h */
 #include "options.h"
 #include "h2server.h"
+#include "../common/args.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,45 +13,46 @@
 #define DELAY_MAX 3600000       /* ms */
 #define NOT_GIVEN INT64_MIN
 
-/* KIND_COUNT: a number may follow behind =, but need not; without it, -1. */
-typedef enum { KIND_FLAG, KIND_TEXT, KIND_PORT, KIND_NUMBER, KIND_COUNT, KIND_NACK } kind_t;
+#define AT(field) offsetof(options_t, field)
+#define ROW(name, kind, field, least, most) \
+    { 1, 0, name, kind, NULL, AT(field), (uint64_t)(least), (uint64_t)(most), NULL }
+#define FLAG(name, field) ROW(name, KIND_FLAG, field, 0, 0)
+#define TEXT(name, field) ROW(name, KIND_TEXT, field, 0, 0)
+#define NUMBER(name, field, least, most) ROW(name, KIND_NUMBER, field, least, most)
 
-typedef struct option_t {
-    const char *name;
-    kind_t      kind;
-    size_t      at;             /* in options_t */
-    int64_t     least, most;    /* of a number */
-} option_t;
-
+/* The numbers are int64_t. COUNT: without one, -1. */
 static const option_t known[] = {
-    { "--listen", KIND_TEXT, offsetof(options_t, listen), 0, 0 },
-    { "--port", KIND_PORT, offsetof(options_t, port), 0, 0 },
-    { "--auth-port", KIND_PORT, offsetof(options_t, auth_port), 0, 0 },
-    { "--data", KIND_TEXT, offsetof(options_t, data), 0, 0 },
-    { "--memory", KIND_FLAG, offsetof(options_t, memory), 0, 0 },
-    { "--keys", KIND_TEXT, offsetof(options_t, keys_file), 0, 0 },
-    { "--tls", KIND_FLAG, offsetof(options_t, tls), 0, 0 },
-    { "--cert-file", KIND_TEXT, offsetof(options_t, cert_file), 0, 0 },
-    { "--env-file", KIND_TEXT, offsetof(options_t, env_file), 0, 0 },
-    { "--dump", KIND_TEXT, offsetof(options_t, dump), 0, 0 },
-    { "--access-life", KIND_NUMBER, offsetof(options_t, lives.access), 1, LIFE_MAX },
-    { "--refresh-life", KIND_NUMBER, offsetof(options_t, lives.refresh), 1, LIFE_MAX },
-    { "--refresh-overlap", KIND_NUMBER, offsetof(options_t, lives.overlap), -LIFE_MAX, LIFE_MAX },
-    { "--token-life", KIND_NUMBER, offsetof(options_t, token_life), 1, LIFE_MAX / 2 },
-    { "--strict", KIND_FLAG, offsetof(options_t, strict), 0, 0 },
-    { "--maintenance", KIND_FLAG, offsetof(options_t, maintenance), 0, 0 },
-    { "--auth-maintenance", KIND_FLAG, offsetof(options_t, auth_maintenance), 0, 0 },
-    { "--nack-every", KIND_NUMBER, offsetof(options_t, faults.nack_every), 1, COUNT_MAX },
-    { "--nack-code", KIND_NACK, offsetof(options_t, faults.nack_code), 0, 0 },
-    { "--ack-delay", KIND_NUMBER, offsetof(options_t, faults.ack_delay_ms), 0, DELAY_MAX },
-    { "--cut-after-bytes", KIND_NUMBER, offsetof(options_t, faults.cut_bytes), 1, COUNT_MAX },
-    { "--cut-after-events", KIND_NUMBER, offsetof(options_t, faults.cut_events), 1, COUNT_MAX },
-    { "--cut-first", KIND_NUMBER, offsetof(options_t, faults.cut_first), 1, COUNT_MAX },
-    { "--refuse-auth", KIND_COUNT, offsetof(options_t, faults.refuse_auth), 1, COUNT_MAX },
-    { "--refuse-code", KIND_NUMBER, offsetof(options_t, faults.refuse_code), 400, 599 },
-    { "--subscriber-queue", KIND_NUMBER, offsetof(options_t, subscriber_queue), 1, QUEUE_MAX },
-    { "--verbose", KIND_FLAG, offsetof(options_t, verbose), 0, 0 },
-    { "--help", KIND_FLAG, offsetof(options_t, help), 0, 0 },
+    TEXT("--listen", listen),
+    ROW("--port", KIND_PORT, port, 0, 65535),
+    ROW("--auth-port", KIND_PORT, auth_port, 0, 65535),
+    TEXT("--data", data),
+    FLAG("--memory", memory),
+    TEXT("--keys", keys_file),
+    FLAG("--tls", tls),
+    TEXT("--cert-file", cert_file),
+    TEXT("--env-file", env_file),
+    FLAG("--detach", detach),
+    TEXT("--pid-file", pid_file),
+    TEXT("--log-file", log_file),
+    TEXT("--dump", dump),
+    NUMBER("--access-life", lives.access, 1, LIFE_MAX),
+    NUMBER("--refresh-life", lives.refresh, 1, LIFE_MAX),
+    NUMBER("--refresh-overlap", lives.overlap, -LIFE_MAX, LIFE_MAX),
+    NUMBER("--token-life", token_life, 1, LIFE_MAX / 2),
+    FLAG("--strict", strict),
+    FLAG("--maintenance", maintenance),
+    FLAG("--auth-maintenance", auth_maintenance),
+    NUMBER("--nack-every", faults.nack_every, 1, COUNT_MAX),
+    ROW("--nack-code", KIND_NACK, faults.nack_code, 0, 0),
+    NUMBER("--ack-delay", faults.ack_delay_ms, 0, DELAY_MAX),
+    NUMBER("--cut-after-bytes", faults.cut_bytes, 1, COUNT_MAX),
+    NUMBER("--cut-after-events", faults.cut_events, 1, COUNT_MAX),
+    NUMBER("--cut-first", faults.cut_first, 1, COUNT_MAX),
+    ROW("--refuse-auth", KIND_COUNT, faults.refuse_auth, 1, COUNT_MAX),
+    NUMBER("--refuse-code", faults.refuse_code, 400, 599),
+    NUMBER("--subscriber-queue", subscriber_queue, 1, QUEUE_MAX),
+    FLAG("--verbose", verbose),
+    FLAG("--help", help),
 };
 
 static const char help_text[] =
@@ -67,6 +69,10 @@ static const char help_text[] =
     "    --tls                  TLS on both ports, with a certificate for localhost of its own\n"
     "    --cert-file FILE       where that certificate is written, for clients to trust; needed with --tls\n"
     "    --env-file FILE        once ready, gets shell assignments for a client: read it by  . FILE\n"
+    "    --detach               returns once ready and leaves the server running, without the terminal; its\n"
+    "                           pid is printed, see below\n"
+    "    --pid-file FILE        once ready, gets the server's pid; the server removes it when it ends\n"
+    "    --log-file FILE        once ready, gets at its end what standard output and error get otherwise\n"
     "    --access-life S        life of an access token in seconds [3600]\n"
     "    --refresh-life S       life of a refresh token in seconds, from the login on [7200]\n"
     "    --refresh-overlap S    a refresh token is valid from S seconds behind its access token's end on;\n"
@@ -135,6 +141,15 @@ static const char help_files[] =
     "hand are finished, for two seconds at most. Exit status: 0; 2 with a reason if an option or a file is\n"
     "wrong.\n"
     "\n"
+    "With --detach the command returns when the server is ready, and the files of --cert-file, --env-file\n"
+    "and --pid-file are whole. It prints the server's pid on standard output, and nothing else. If the\n"
+    "server does not get ready, standard error says why, and the exit status is 2. Once it is ready, only\n"
+    "--log-file gets what it tells:\n"
+    "\n"
+    "    ensignd --data FOLDER --env-file env --pid-file pid --detach\n"
+    "    . ./env                                # and clients find it\n"
+    "    kill $(cat pid)\n"
+    "\n"
     "The file of --keys is JSON:\n"
     "\n"
     "    { \"projects\": [ { \"name\": \"demo\", \"keys\": [\n"
@@ -168,81 +183,63 @@ void options_help(void)
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) fputs(parts[i], stdout);
 }
 
-/* `text` ends at `len`: it may be the front of --name=value. */
-static const option_t *find(const char *text, size_t len)
+static bool read_number(const option_t *k, const char *text, int64_t *out, why_t *why)
 {
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (strlen(known[i].name) == len && memcmp(known[i].name, text, len) == 0) return &known[i];
-    return NULL;
-}
-
-static bool read_number(const char *name, const char *text, int64_t least, int64_t most, int64_t *out,
-                        why_t *why)
-{
+    long long least = (long long)k->least, most = (long long)k->most, v;
     char *end;
-    long long v;
 
     errno = 0;
     v = strtoll(text, &end, 10);
     if (*text == '\0' || *end != '\0' || errno != 0 || v < least || v > most)
-        return fail(why, "%s %s: not a whole number from %lld to %lld; give one", name, text,
-                    (long long)least, (long long)most);
+        return fail(why, "%s %s: not a whole number from %lld to %lld; give one", k->name, text, least, most);
     *out = v;
     return true;
 }
 
+/* `value` is NULL where there is none. */
 static bool store_value(options_t *o, const option_t *k, const char *value, why_t *why)
 {
-    char *at = (char *)o + k->at;
-    int64_t number = 0;
+    void *at = (char *)o + k->at;
+    int64_t number = -1;
 
-    switch (k->kind) {
-    case KIND_FLAG:
-        *(bool *)at = true;
-        return true;
-    case KIND_TEXT:
-        if (*value == '\0') return fail(why, "%s is empty; give it a value", k->name);
-        *(const char **)(void *)at = value;
-        return true;
-    case KIND_PORT:
-        if (!read_number(k->name, value, 0, 65535, &number, why)) return false;
-        *(uint16_t *)(void *)at = (uint16_t)number;
-        return true;
-    case KIND_NUMBER:
-        if (!read_number(k->name, value, k->least, k->most, &number, why)) return false;
-        *(int64_t *)(void *)at = number;
-        return true;
-    case KIND_COUNT:
-        number = -1;
-        if (*value && !read_number(k->name, value, k->least, k->most, &number, why)) return false;
-        *(int64_t *)(void *)at = number;
-        return true;
-    case KIND_NACK:
-        return nack_code_parse(value, (int64_t *)(void *)at) ||
+    if (k->kind == KIND_TEXT && *value == '\0') return fail(why, "%s is empty; give it a value", k->name);
+    if (option_keep(o, k, value)) return true;
+    if (k->kind == KIND_NACK)
+        return nack_code_parse(value, at) ||
                fail(why, "%s %s: no Nack.Code; give a name such as TOPIC_UNKNOWN, or its number", k->name,
                     value);
-    }
-    return false;
+    if (k->kind == KIND_COUNT && value && *value == '\0')
+        return fail(why, "%s= needs a number behind it; give one or leave out the =", k->name);
+    if (value && !read_number(k, value, &number, why)) return false;
+    if (k->kind == KIND_PORT) *(uint16_t *)at = (uint16_t)number;
+    else *(int64_t *)at = number;
+    return true;
 }
 
-/* Reads the option at argv[*i] and moves *i behind it. */
-static bool read_one(options_t *o, int argc, char **argv, int *i, why_t *why)
+static bool read_one(options_t *o, const arg_t *arg, why_t *why)
 {
-    const char *arg = argv[*i], *equals = strchr(arg, '=');
-    const option_t *k = find(arg, equals ? (size_t)(equals - arg) : strlen(arg));
+    const option_t *k = arg->option;
 
-    (*i)++;
-    if (!k) return fail(why, "%s is no option of ensignd; ensignd --help lists them", arg);
-    if (k->kind == KIND_FLAG) {
-        if (equals) return fail(why, "%s takes no value; leave out %s", k->name, equals);
-        return store_value(o, k, "", why);
+    switch (arg->kind) {
+    case ARG_OPTION: return store_value(o, k, arg->value, why);
+    case ARG_UNWANTED: return fail(why, "%s takes no value; leave out %s", k->name, arg->value);
+    case ARG_MISSING: return fail(why, "%s needs a value behind it; see ensignd --help", k->name);
+    case ARG_WORD:
+    case ARG_UNKNOWN: break;
     }
-    if (equals && k->kind == KIND_COUNT && equals[1] == '\0')
-        return fail(why, "%s= needs a number behind it; give one or leave out the =", k->name);
-    if (equals) return store_value(o, k, equals + 1, why);
-    if (k->kind == KIND_COUNT) return store_value(o, k, "", why);
-    if (*i >= argc) return fail(why, "%s needs a value behind it; see ensignd --help", k->name);
-    return store_value(o, k, argv[(*i)++], why);
+    return fail(why, "%s is no option of ensignd; ensignd --help lists them", arg->text);
+}
+
+/* There are no words but options, so none needs to be set off by -- */
+static bool read_all(options_t *o, int argc, char **argv, why_t *why)
+{
+    static const option_table_t table = { known, sizeof known / sizeof known[0] };
+    args_t all = { argc, argv, &table, 1, 1, 1, NULL, false };
+    arg_t arg;
+
+    while (args_next(&all, &arg) && !all.ended)
+        if (!read_one(o, &arg, why)) return false;
+    return !all.ended || fail(why, "-- is no option of ensignd; ensignd --help lists them");
 }
 
 static bool check(const options_t *o, why_t *why)
@@ -257,6 +254,8 @@ static bool check(const options_t *o, why_t *why)
             "--tls makes a certificate that clients have to trust; add --cert-file FILE to have it written");
     if (o->cert_file && !o->tls)
         return fail(why, "--cert-file is written with --tls only; add --tls or leave it out");
+    if (o->detach && o->verbose && !o->log_file && !o->dump)
+        return fail(why, "--verbose tells nobody with --detach; add --log-file FILE or leave it out");
     if (o->port != 0 && o->port == o->auth_port)
         return fail(why, "--port and --auth-port are both %u; choose another for one of them",
                     (unsigned)o->port);
@@ -307,9 +306,7 @@ bool options_read(options_t *o, int argc, char **argv, why_t *why)
     o->lives.access = o->lives.refresh = o->lives.overlap = NOT_GIVEN;
     o->faults.nack_code = o->faults.refuse_code = NOT_GIVEN;
     o->subscriber_queue = QUEUE_MESSAGES;
-    for (int i = 1; i < argc;) {
-        if (!read_one(o, argc, argv, &i, why)) return false;
-    }
+    if (!read_all(o, argc, argv, why)) return false;
     if (!o->help && !check_faults(&o->faults, why)) return false;
     give_defaults(o);
     return check(o, why);

@@ -6,8 +6,10 @@
 #include "reply.h"
 #include "rehash.h"
 #include "numbers.h"
+#include "topic_state.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define DESTROY_RECORDS 1024            /* in one slice */
 
@@ -19,14 +21,6 @@ static const char destroy_prefix[] = "destroy:";
 
 typedef struct texts_t { ensign_slice_t *at; size_t count; } texts_t;
 
-static int by_bytes(const void *a, const void *b)
-{
-    const ensign_slice_t *x = a, *y = b;
-    size_t n = x->len < y->len ? x->len : y->len;
-    int order = n ? memcmp(x->ptr, y->ptr, n) : 0;
-    return order ? order : (x->len > y->len) - (x->len < y->len);
-}
-
 /* The texts of a repeated field, sorted, each once, encoded again. */
 static void sort_texts(ensign_slice_t *span, uint32_t tag, buf_t *out)
 {
@@ -34,35 +28,35 @@ static void sort_texts(ensign_slice_t *span, uint32_t tag, buf_t *out)
     ensign_slice_t value;
     size_t at = 0;
 
-    while (ensi_pb_span_next(*span, tag, &at, &value)) {
+    while (msg_next(*span, tag, &at, &value)) {
         t.at = x_realloc(t.at, (t.count + 1) * sizeof *t.at);
         t.at[t.count++] = value;
     }
-    if (t.count) qsort(t.at, t.count, sizeof *t.at, by_bytes);
+    if (t.count) qsort(t.at, t.count, sizeof *t.at, slice_compare);
     for (size_t i = 0; i < t.count; i++)
-        if (i == 0 || by_bytes(&t.at[i - 1], &t.at[i]) != 0) put_field(out, tag, t.at[i]);
+        if (i == 0 || !slice_eq(t.at[i - 1], t.at[i])) msg_put_field(out, tag, t.at[i]);
     free(t.at);
     span->ptr = out->ptr;
     span->len = buf_len(out);
 }
 
-static void normalise(ensi_pb_deduplication_t *d, buf_t *scratch)
+static void normalise(msg_deduplication_t *d, buf_t *scratch)
 {
     static const ensign_slice_t none;
-    bool by_key = d->strategy == ENSI_PB_DEDUPLICATION_STRATEGY_KEY_GROUPED ||
-                  d->strategy == ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_KEY;
-    bool by_field = d->strategy == ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_FIELD;
+    bool by_key = d->strategy == MSG_DEDUPLICATION_STRATEGY_KEY_GROUPED ||
+                  d->strategy == MSG_DEDUPLICATION_STRATEGY_UNIQUE_KEY;
+    bool by_field = d->strategy == MSG_DEDUPLICATION_STRATEGY_UNIQUE_FIELD;
 
-    if (d->offset == 0) d->offset = ENSI_PB_DEDUPLICATION_OFFSET_POSITION_OFFSET_EARLIEST;
-    if (d->strategy == 0) d->strategy = ENSI_PB_DEDUPLICATION_STRATEGY_NONE;
-    if (by_key) sort_texts(&d->keys, ENSI_PB_DEDUPLICATION_KEYS_TAG, scratch);
+    if (d->offset == 0) d->offset = MSG_DEDUPLICATION_OFFSET_POSITION_OFFSET_EARLIEST;
+    if (d->strategy == 0) d->strategy = MSG_DEDUPLICATION_STRATEGY_NONE;
+    if (by_key) sort_texts(&d->keys, MSG_DEDUPLICATION_KEYS_TAG, scratch);
     else d->keys = none;
-    if (by_field) sort_texts(&d->fields, ENSI_PB_DEDUPLICATION_FIELDS_TAG, scratch);
+    if (by_field) sort_texts(&d->fields, MSG_DEDUPLICATION_FIELDS_TAG, scratch);
     else d->fields = none;
 }
 
 /* What is wrong with a CreateTopic; GRPC_OK: nothing. */
-static int topic_fault(const service_t *s, const call_t *c, const ensi_pb_topic_t *t, const char **text)
+static int topic_fault(const service_t *s, const call_t *c, const msg_topic_t *t, const char **text)
 {
     ulid_t id;
 
@@ -70,24 +64,24 @@ static int topic_fault(const service_t *s, const call_t *c, const ensi_pb_topic_
     if (t->project_id.len == 0 && !c->claims.has_project) return GRPC_INVALID_ARGUMENT;
     if (t->project_id.len != 0) {
         *text = "invalid project id field";
-        if (!ulid_from(view(t->project_id), &id)) return GRPC_INVALID_ARGUMENT;
+        if (!ulid_from(t->project_id, &id)) return GRPC_INVALID_ARGUMENT;
         *text = TEXT_PERMISSION;
         if (!c->claims.has_project || !ulid_eq(&id, &c->claims.project)) return GRPC_PERMISSION_DENIED;
     }
     *text = "cannot parse id field";
-    if (t->id.len != 0 && !ulid_from(view(t->id), &id)) return GRPC_INVALID_ARGUMENT;
-    *text = topic_name_fault(view(t->name));
+    if (t->id.len != 0 && !ulid_from(t->id, &id)) return GRPC_INVALID_ARGUMENT;
+    *text = topic_name_fault(t->name);
     if (*text) return GRPC_INVALID_ARGUMENT;
     *text = "could not process create topic request";
     if (t->id.len != 0 && topics_by_id(s->topics, &id)) return GRPC_INTERNAL;
     *text = "topic name already exists in project";
-    if (topics_by_name(s->topics, &c->claims.project, view(t->name))) return GRPC_ALREADY_EXISTS;
+    if (topics_by_name(s->topics, &c->claims.project, t->name)) return GRPC_ALREADY_EXISTS;
     return GRPC_OK;
 }
 
-void rpc_create_topic(service_t *s, call_t *c, bytes_t message)
+void rpc_create_topic(service_t *s, call_t *c, ensign_slice_t message)
 {
-    ensi_pb_topic_t t;
+    msg_topic_t t;
     buf_t record = { NULL, 0, 0, 0 }, scratch = { NULL, 0, 0, 0 };
     ulid_t id = ulid_new();
     const char *text;
@@ -95,22 +89,22 @@ void rpc_create_topic(service_t *s, call_t *c, bytes_t message)
     why_t why;
     int status;
 
-    if (!decode(c, ensi_pb_topic_fields, &t, message)) return;
+    if (!decode(c, MSG_TOPIC, &t, message)) return;
     status = topic_fault(s, c, &t, &text);
     if (status != GRPC_OK) {
         call_end(c, status, text);
         return;
     }
-    if (t.id.len) ulid_from(view(t.id), &id);
-    t.id = slice(id.b, sizeof id.b);
-    t.project_id = slice(c->claims.project.b, sizeof c->claims.project.b);
-    t.status = ENSI_PB_TOPIC_STATE_READY;
+    if (t.id.len) ulid_from(t.id, &id);
+    t.id = slice_of(id.b, sizeof id.b);
+    t.project_id = slice_of(c->claims.project.b, sizeof c->claims.project.b);
+    t.status = MSG_TOPIC_STATE_READY;
     t.has_deduplication = t.has_created = t.has_modified = true;
     normalise(&t.deduplication, &scratch);
     t.created = t.modified = wall_in(0);
     why.text[0] = '\0';
-    if (encode(&record, ensi_pb_topic_fields, &t))
-        made = topics_add(s->topics, &id, &c->claims.project, view(t.name), buf_bytes(&record), &why);
+    if (msg_put(&record, MSG_TOPIC, &t))
+        made = topics_add(s->topics, &id, &c->claims.project, t.name, buf_bytes(&record), &why);
     if (made) {
         topic_note(made);
         call_send(c, buf_bytes(&record));
@@ -126,39 +120,6 @@ void rpc_create_topic(service_t *s, call_t *c, bytes_t message)
 
 /* ---- topics that there are */
 
-void topic_note(topic_t *t)
-{
-    ensi_pb_topic_t m;
-
-    if (!ensi_pb_decode(ensi_pb_topic_fields, &m, t->message, t->message_len)) return;
-    t->readonly = m.readonly;
-    t->state = m.status;
-}
-
-static bool save(service_t *s, topic_t *t, ensi_pb_topic_t *m, why_t *why)
-{
-    buf_t b = { NULL, 0, 0, 0 };
-    bool ok;
-
-    why->text[0] = '\0';
-    m->has_modified = true;
-    m->modified = wall_in(0);
-    ok = encode(&b, ensi_pb_topic_fields, m) && topics_update(s->topics, t, buf_bytes(&b), why);
-    buf_free(&b);
-    if (ok) topic_note(t);
-    return ok;
-}
-
-bool topic_set_state(service_t *s, topic_t *t, int32_t state, why_t *why)
-{
-    ensi_pb_topic_t m;
-
-    if (!ensi_pb_decode(ensi_pb_topic_fields, &m, t->message, t->message_len))
-        return fail(why, "the record of topic %s cannot be read", t->name);
-    m.status = state;
-    return save(s, t, &m, why);
-}
-
 static const char *state_name(int32_t state)
 {
     static const char *const names[] = { "UNDEFINED", "READY", "READONLY", "DELETING", "PENDING",
@@ -168,13 +129,13 @@ static const char *state_name(int32_t state)
 
 static void answer_state(call_t *c, const topic_t *t, int32_t state)
 {
-    ensi_pb_topic_status_t status;
+    msg_topic_status_t status;
     char id[ULID_TEXT + 1];
 
     ulid_text(&t->id, id);
-    status.id = slice(id, ULID_TEXT);
+    status.id = slice_of(id, ULID_TEXT);
     status.state = state;
-    reply(c, ensi_pb_topic_status_fields, &status);
+    reply(c, MSG_TOPIC_STATUS, &status);
 }
 
 static void refuse_state(call_t *c, const char *what, int32_t state)
@@ -197,7 +158,7 @@ static topic_t *topic_of(const service_t *s, call_t *c, ensign_slice_t text)
     topic_t *t;
     ulid_t id;
 
-    if (!ulid_parse(view(text), &id)) {
+    if (!ulid_parse(text, &id)) {
         call_end(c, GRPC_INVALID_ARGUMENT, "invalid id field");
         return NULL;
     }
@@ -209,32 +170,32 @@ static topic_t *topic_of(const service_t *s, call_t *c, ensign_slice_t text)
 
 /* ---- SetTopicPolicy */
 
-static bool same_policy(const ensi_pb_deduplication_t *a, const ensi_pb_deduplication_t *b)
+static bool same_policy(const msg_deduplication_t *a, const msg_deduplication_t *b)
 {
     return a->strategy == b->strategy && a->offset == b->offset &&
-           bytes_eq(bytes_of(a->keys.ptr, a->keys.len), bytes_of(b->keys.ptr, b->keys.len)) &&
-           bytes_eq(bytes_of(a->fields.ptr, a->fields.len), bytes_of(b->fields.ptr, b->fields.len));
+           slice_eq(a->keys, b->keys) &&
+           slice_eq(a->fields, b->fields);
 }
 
 /* What is wrong with a normalised policy; NULL: nothing. The service takes what it then cannot run; here only
    --strict does. */
-static const char *policy_fault(const service_t *s, const ensi_pb_deduplication_t *d)
+static const char *policy_fault(const service_t *s, const msg_deduplication_t *d)
 {
-    bool by_key = d->strategy == ENSI_PB_DEDUPLICATION_STRATEGY_KEY_GROUPED ||
-                  d->strategy == ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_KEY;
-    bool by_field = d->strategy == ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_FIELD;
+    bool by_key = d->strategy == MSG_DEDUPLICATION_STRATEGY_KEY_GROUPED ||
+                  d->strategy == MSG_DEDUPLICATION_STRATEGY_UNIQUE_KEY;
+    bool by_field = d->strategy == MSG_DEDUPLICATION_STRATEGY_UNIQUE_FIELD;
 
     if (by_key && d->keys.len == 0) return "no keys specified for key based hashing";
     if (by_field && d->fields.len == 0) return "no fields specified for field based hashing";
     if (s->strict) return NULL;
     if (by_field) return "hash unique field is not implemented";
-    if (d->strategy < 0 || d->strategy > ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_FIELD)
+    if (d->strategy < 0 || d->strategy > MSG_DEDUPLICATION_STRATEGY_UNIQUE_FIELD)
         return "unknown deduplication strategy";
     return NULL;
 }
 
 /* What can be said before the topic is looked up. */
-static bool policy_asked(const service_t *s, call_t *c, const ensi_pb_topic_policy_t *request)
+static bool policy_asked(const service_t *s, call_t *c, const msg_topic_policy_t *request)
 {
     bool sharding = request->sharding_strategy != 0;
     const char *fault = NULL;
@@ -243,7 +204,7 @@ static bool policy_asked(const service_t *s, call_t *c, const ensi_pb_topic_poli
         fault = "missing id field";
     } else if (!request->has_deduplication_policy) {
         if (s->strict) {        /* the handler panics, and this is what then comes out */
-            call_send(c, bytes_of(NULL, 0));
+            call_send(c, slice_of(NULL, 0));
             call_end(c, GRPC_OK, NULL);
             return false;
         }
@@ -259,8 +220,8 @@ static bool policy_allowed(call_t *c, const topic_t *t, bool sharding)
 {
     if (t->readonly)
         call_end(c, GRPC_FAILED_PRECONDITION, "cannot change policies of an archived topic");
-    else if (t->deleting || t->state != ENSI_PB_TOPIC_STATE_READY)
-        refuse_state(c, "change", t->deleting ? ENSI_PB_TOPIC_STATE_DELETING : t->state);
+    else if (t->deleting || t->state != MSG_TOPIC_STATE_READY)
+        refuse_state(c, "change", t->deleting ? MSG_TOPIC_STATE_DELETING : t->state);
     else if (sharding)
         call_end(c, GRPC_UNIMPLEMENTED,
                  "changing the sharding strategy of a topic is currently not supported");
@@ -268,15 +229,15 @@ static bool policy_allowed(call_t *c, const topic_t *t, bool sharding)
     return false;
 }
 
-static void set_policy(service_t *s, call_t *c, topic_t *t, ensi_pb_deduplication_t *d)
+static void set_policy(service_t *s, call_t *c, topic_t *t, msg_deduplication_t *d)
 {
-    ensi_pb_topic_t m;
+    msg_topic_t m;
     buf_t scratch = { NULL, 0, 0, 0 }, old = { NULL, 0, 0, 0 };
     const char *fault;
     why_t why;
 
     normalise(d, &scratch);
-    if (!ensi_pb_decode(ensi_pb_topic_fields, &m, t->message, t->message_len)) {
+    if (!topic_read(t, &m, &why)) {
         call_end(c, GRPC_INTERNAL, TEXT_POLICY_FAILED);
         goto done;
     }
@@ -293,8 +254,8 @@ static void set_policy(service_t *s, call_t *c, topic_t *t, ensi_pb_deduplicatio
     }
     m.has_deduplication = true;
     m.deduplication = *d;
-    m.status = ENSI_PB_TOPIC_STATE_PENDING;
-    if (save(s, t, &m, &why)) {
+    m.status = MSG_TOPIC_STATE_PENDING;
+    if (topic_save(s->topics, t, &m, &why)) {
         rehash_start(s, t);
         answer_state(c, t, t->state);
     } else {
@@ -306,12 +267,12 @@ done:
     buf_free(&old);
 }
 
-void rpc_set_topic_policy(service_t *s, call_t *c, bytes_t message)
+void rpc_set_topic_policy(service_t *s, call_t *c, ensign_slice_t message)
 {
-    ensi_pb_topic_policy_t request;
+    msg_topic_policy_t request;
     topic_t *t;
 
-    if (!decode(c, ensi_pb_topic_policy_fields, &request, message)) return;
+    if (!decode(c, MSG_TOPIC_POLICY, &request, message)) return;
     if (!policy_asked(s, c, &request)) return;
     t = topic_of(s, c, request.id);
     if (t && policy_allowed(c, t, request.sharding_strategy != 0))
@@ -322,11 +283,11 @@ void rpc_set_topic_policy(service_t *s, call_t *c, bytes_t message)
 
 typedef char destroy_key_t[sizeof destroy_prefix + ULID_TEXT];
 
-static bytes_t destroy_key(const topic_t *t, destroy_key_t out)
+static ensign_slice_t destroy_key(const topic_t *t, destroy_key_t out)
 {
     memcpy(out, destroy_prefix, sizeof destroy_prefix);
     ulid_text(&t->id, out + sizeof destroy_prefix - 1);
-    return bytes_text(out);
+    return slice_text(out);
 }
 
 /* The last events, the record and the note go in one commit. */
@@ -336,7 +297,7 @@ static bool destroy_step(service_t *s, job_t *j, bool *more, why_t *why)
     destroy_key_t key;
     size_t n;
 
-    if (!store_remove(store, STORE_EVENT, bytes_of(j->topic->id.b, 16), DESTROY_RECORDS, &n, why))
+    if (!store_remove(store, STORE_EVENT, slice_of(j->topic->id.b, 16), DESTROY_RECORDS, &n, why))
         return false;
     *more = n == DESTROY_RECORDS;
     if (!*more && (!topics_remove(s->topics, j->topic, why) ||
@@ -369,12 +330,12 @@ static void destroy_start(service_t *s, topic_t *t)
     jobs_add(s, j);
 }
 
-static bool mod_allowed(call_t *c, const ensi_pb_topic_mod_t *request)
+static bool mod_allowed(call_t *c, const msg_topic_mod_t *request)
 {
-    bool archive = request->operation == ENSI_PB_TOPIC_MOD_OPERATION_ARCHIVE;
+    bool archive = request->operation == MSG_TOPIC_MOD_OPERATION_ARCHIVE;
     unsigned need = archive ? PERM_TOPICS_EDIT : PERM_TOPICS_DESTROY;
 
-    if (!archive && request->operation != ENSI_PB_TOPIC_MOD_OPERATION_DESTROY)
+    if (!archive && request->operation != MSG_TOPIC_MOD_OPERATION_DESTROY)
         call_end(c, GRPC_INVALID_ARGUMENT, "invalid operation field");
     else if (!(c->claims.permissions & need))
         call_end(c, GRPC_PERMISSION_DENIED, TEXT_PERMISSION);
@@ -386,12 +347,11 @@ static bool mod_allowed(call_t *c, const ensi_pb_topic_mod_t *request)
 
 static bool archive(service_t *s, topic_t *t, why_t *why)
 {
-    ensi_pb_topic_t m;
+    msg_topic_t m;
 
-    if (!ensi_pb_decode(ensi_pb_topic_fields, &m, t->message, t->message_len))
-        return fail(why, "the record of topic %s cannot be read", t->name);
+    if (!topic_read(t, &m, why)) return false;
     m.readonly = true;
-    return save(s, t, &m, why);
+    return topic_save(s->topics, t, &m, why);
 }
 
 static bool destroy(service_t *s, topic_t *t, why_t *why)
@@ -399,30 +359,30 @@ static bool destroy(service_t *s, topic_t *t, why_t *why)
     destroy_key_t key;
 
     if (t->deleting) return true;
-    if (!store_put(s->topics->store, STORE_META, destroy_key(t, key), bytes_text("1"), why) ||
-        !topic_set_state(s, t, t->state, why))      /* modified, as all changes are */
+    if (!store_put(s->topics->store, STORE_META, destroy_key(t, key), slice_text("1"), why) ||
+        !topic_set_state(s->topics, t, t->state, why))      /* modified, as all changes are */
         return false;
     destroy_start(s, t);
     return true;
 }
 
-void rpc_delete_topic(service_t *s, call_t *c, bytes_t message)
+void rpc_delete_topic(service_t *s, call_t *c, ensign_slice_t message)
 {
-    ensi_pb_topic_mod_t request;
+    msg_topic_mod_t request;
     bool archiving;
     topic_t *t;
     why_t why;
 
-    if (!decode(c, ensi_pb_topic_mod_fields, &request, message) || !mod_allowed(c, &request)) return;
+    if (!decode(c, MSG_TOPIC_MOD, &request, message) || !mod_allowed(c, &request)) return;
     t = topic_of(s, c, request.id);
     if (!t) return;
-    if (t->state != ENSI_PB_TOPIC_STATE_READY && t->state != ENSI_PB_TOPIC_STATE_READONLY) {
+    if (t->state != MSG_TOPIC_STATE_READY && t->state != MSG_TOPIC_STATE_READONLY) {
         refuse_state(c, "archive or destroy", t->state);
         return;
     }
-    archiving = request.operation == ENSI_PB_TOPIC_MOD_OPERATION_ARCHIVE;
+    archiving = request.operation == MSG_TOPIC_MOD_OPERATION_ARCHIVE;
     if (archiving ? archive(s, t, &why) : destroy(s, t, &why)) {
-        answer_state(c, t, archiving ? ENSI_PB_TOPIC_STATE_READONLY : ENSI_PB_TOPIC_STATE_DELETING);
+        answer_state(c, t, archiving ? MSG_TOPIC_STATE_READONLY : MSG_TOPIC_STATE_DELETING);
     } else {
         log_line("topic %s not changed: %s", t->name, why.text);
         call_end(c, GRPC_INTERNAL, TEXT_DELETE_FAILED);
@@ -431,10 +391,11 @@ void rpc_delete_topic(service_t *s, call_t *c, bytes_t message)
 
 /* ---- start */
 
-static bool resume_destroy(void *user, bytes_t key, bytes_t value)
+static bool resume_destroy(void *user, ensign_slice_t key, ensign_slice_t value)
 {
     service_t *s = user;
-    bytes_t text = bytes_of(key.ptr + sizeof destroy_prefix - 1, key.len - (sizeof destroy_prefix - 1));
+    ensign_slice_t text = slice_of(key.ptr + sizeof destroy_prefix - 1,
+                                   key.len - (sizeof destroy_prefix - 1));
     topic_t *t;
     ulid_t id;
     (void)value;
@@ -450,8 +411,8 @@ bool service_resume(service_t *s, why_t *why)
     for (size_t i = 0; i < s->topics->count; i++) {
         topic_t *t = s->topics->all[i];
         topic_note(t);
-        if (t->state == ENSI_PB_TOPIC_STATE_PENDING) rehash_start(s, t);
+        if (t->state == MSG_TOPIC_STATE_PENDING) rehash_start(s, t);
     }
-    return store_scan(s->topics->store, STORE_META, bytes_text(destroy_prefix), bytes_of(NULL, 0),
+    return store_scan(s->topics->store, STORE_META, slice_text(destroy_prefix), slice_of(NULL, 0),
                       resume_destroy, s, why);
 }

@@ -155,12 +155,12 @@ static void refresh(quarterdeck_t *q, request_t *r, answer_t *a)
     claims_t claims;
     ulid_t org_id;
 
-    if (org && *org && !ulid_parse(bytes_text(org), &org_id)) bad = true;
+    if (org && *org && !ulid_parse(slice_text(org), &org_id)) bad = true;
     if (refused_on_purpose(q)) {
         answer_error(a, q->rules.refuse_code, refresh_refused);
     } else if (bad || !token || !*token) {
         answer_error(a, 400, refresh_refused);
-    } else if (!auth_verify(q->auth, bytes_text(token), &claims) || !claims.for_refresh ||
+    } else if (!auth_verify(q->auth, slice_text(token), &claims) || !claims.for_refresh ||
                !(k = keyring_by_id(q->keys, &claims.key)) ||
                (org && *org && !ulid_eq(&org_id, &claims.org))) {
         answer_error(a, 403, refresh_refused);

@@ -10,9 +10,11 @@
 #include "ensql.h"
 #include "restore.h"
 #include "service.h"
+#include "../common/utf8.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define KEY_BYTES 26            /* topic ULID, RLID */
 #define QUEUE_FULL 65536u
@@ -36,29 +38,19 @@ typedef struct cursor_t {
     buf_t            duplicate;         /* a record that has to be restored, once the scan is over */
 } cursor_t;
 
-static bytes_t view(ensign_slice_t s)
-{
-    return bytes_of(s.ptr, s.len);
-}
-
 /* ---- rows */
 
 /* The service does not store when an event was committed, and so cannot tell. */
-static void send_without_committed(call_t *c, ensi_pb_event_wrapper_t *w)
+static void send_without_committed(call_t *c, msg_event_wrapper_t *w)
 {
     buf_t b = { NULL, 0, 0, 0 };
-    size_t n, written;
 
     w->has_committed = false;
-    if (ensi_pb_size(ensi_pb_event_wrapper_fields, w, &n) &&
-        ensi_pb_encode(ensi_pb_event_wrapper_fields, w, buf_room(&b, n), n, &written)) {
-        b.end += written;
-        call_send(c, buf_bytes(&b));
-    }
+    if (msg_put(&b, MSG_EVENT_WRAPPER, w)) call_send(c, buf_bytes(&b));
     buf_free(&b);
 }
 
-static void send_row(cursor_t *q, ensi_pb_event_wrapper_t *w, bytes_t record)
+static void send_row(cursor_t *q, msg_event_wrapper_t *w, ensign_slice_t record)
 {
     if (q->strict && w->has_committed) send_without_committed(q->call, w);
     else call_send(q->call, record);
@@ -66,11 +58,11 @@ static void send_row(cursor_t *q, ensi_pb_event_wrapper_t *w, bytes_t record)
     if (q->limited && q->rows >= q->limit) q->done = true;
 }
 
-static void take_record(cursor_t *q, bytes_t record)
+static void take_record(cursor_t *q, ensign_slice_t record)
 {
-    ensi_pb_event_wrapper_t w;
+    msg_event_wrapper_t w;
 
-    if (!ensi_pb_decode(ensi_pb_event_wrapper_fields, &w, record.ptr, record.len))
+    if (!msg_decode(MSG_EVENT_WRAPPER, &w, record))
         log_line("query: a record cannot be read and is left out");
     else if (!w.is_duplicate)
         send_row(q, &w, record);
@@ -78,7 +70,7 @@ static void take_record(cursor_t *q, bytes_t record)
         buf_put(&q->duplicate, record.ptr, record.len);
 }
 
-static bool on_record(void *user, bytes_t key, bytes_t record)
+static bool on_record(void *user, ensign_slice_t key, ensign_slice_t record)
 {
     cursor_t *q = user;
 
@@ -99,19 +91,19 @@ static bool on_record(void *user, bytes_t key, bytes_t record)
 static bool send_duplicate(cursor_t *q, why_t *why)
 {
     buf_t original = { NULL, 0, 0, 0 }, row = { NULL, 0, 0, 0 };
-    bytes_t record = buf_bytes(&q->duplicate);
+    ensign_slice_t record = buf_bytes(&q->duplicate);
     uint8_t key[KEY_BYTES];
-    ensi_pb_event_wrapper_t w;
+    msg_event_wrapper_t w;
     bool ok = true;
 
-    ensi_pb_decode(ensi_pb_event_wrapper_fields, &w, record.ptr, record.len);   /* it could be before */
+    msg_decode(MSG_EVENT_WRAPPER, &w, record);   /* it could be before */
     memcpy(key, q->topic, sizeof q->topic);
     if (w.duplicate_id.len == KEY_BYTES - sizeof q->topic) {
         memcpy(key + sizeof q->topic, w.duplicate_id.ptr, w.duplicate_id.len);
-        ok = store_get(q->store, STORE_EVENT, bytes_of(key, sizeof key), &original, why);
+        ok = store_get(q->store, STORE_EVENT, slice_of(key, sizeof key), &original, why);
     }
     if (ok && buf_len(&original) && restore_duplicate(record, buf_bytes(&original), &row) &&
-        ensi_pb_decode(ensi_pb_event_wrapper_fields, &w, row.ptr, buf_len(&row)))
+        msg_decode(MSG_EVENT_WRAPPER, &w, buf_bytes(&row)))
         send_row(q, &w, buf_bytes(&row));
     q->duplicate.start = q->duplicate.end = 0;
     buf_free(&original);
@@ -121,10 +113,10 @@ static bool send_duplicate(cursor_t *q, why_t *why)
 
 static bool read_page(cursor_t *q, why_t *why)
 {
-    bytes_t after = bytes_of(q->after, q->begun ? KEY_BYTES : 0);
+    ensign_slice_t after = slice_of(q->after, q->begun ? KEY_BYTES : 0);
 
     q->stopped = false;
-    if (!store_scan(q->store, STORE_EVENT, bytes_of(q->topic, sizeof q->topic), after, on_record, q, why))
+    if (!store_scan(q->store, STORE_EVENT, slice_of(q->topic, sizeof q->topic), after, on_record, q, why))
         return false;
     q->gone = !q->stopped && !q->done && !q->strict;
     if (!q->stopped) q->done = true;
@@ -152,13 +144,12 @@ static void refill(void *user, call_t *c)
 
 static bool params_are_read(ensign_slice_t params)
 {
-    ensi_pb_parameter_t p;
+    msg_parameter_t p;
     ensign_slice_t item;
     size_t at = 0;
 
-    while (ensi_pb_span_next(params, ENSI_PB_QUERY_PARAMS_TAG, &at, &item))
-        if (!ensi_pb_decode(ensi_pb_parameter_fields, &p, item.ptr, item.len) || !ensql_is_utf8(view(p.s)) ||
-            !ensql_is_utf8(view(p.name)))
+    while (msg_next(params, MSG_QUERY_PARAMS_TAG, &at, &item))
+        if (!msg_decode(MSG_PARAMETER, &p, item) || !utf8_valid(p.s) || !utf8_valid(p.name))
             return false;
     return true;
 }
@@ -170,18 +161,18 @@ static bool declined(call_t *c, int status, const char *text)
 }
 
 /* False: there is nothing to execute, and the call has its status. */
-static bool read_query(service_t *s, call_t *c, bytes_t message, ensi_pb_query_t *request,
+static bool read_query(service_t *s, call_t *c, ensign_slice_t message, msg_query_t *request,
                        ensql_query_t *query, topic_t **topic)
 {
     ensql_text_t error;
     ensql_result_t result;
 
-    if (!ensi_pb_decode(ensi_pb_query_fields, request, message.ptr, message.len) ||
-        !params_are_read(request->params) || !ensql_is_utf8(view(request->query)))
+    if (!msg_decode(MSG_QUERY, request, message) || !params_are_read(request->params) ||
+        !utf8_valid(request->query))
         return declined(c, GRPC_INTERNAL, TEXT_BAD_MESSAGE);
     if (!c->claims.has_project) return declined(c, GRPC_PERMISSION_DENIED, TEXT_PERMISSION);
     if (request->query.len == 0) return declined(c, GRPC_INVALID_ARGUMENT, "invalid query");
-    result = ensql_parse(view(request->query), query, &error);
+    result = ensql_parse(request->query, query, &error);
     if (result == ENSQL_CRASH && s->strict) return declined(c, GRPC_OK, NULL);
     if (result != ENSQL_OK) return declined(c, GRPC_INVALID_ARGUMENT, error.text);
     *topic = topics_by_name(s->topics, &c->claims.project, query->topic);
@@ -193,7 +184,7 @@ static bool open_cursor(cursor_t *q, const ensql_query_t *query)
 {
     buf_t key = { NULL, 0, 0, 0 };
     why_t why;
-    bool ok = store_tail(q->store, STORE_EVENT, bytes_of(q->topic, sizeof q->topic), &key, &why);
+    bool ok = store_tail(q->store, STORE_EVENT, slice_of(q->topic, sizeof q->topic), &key, &why);
 
     if (!ok) log_line("query: %s", why.text);
     if (buf_len(&key) == KEY_BYTES) memcpy(q->last, key.ptr, KEY_BYTES);
@@ -206,9 +197,9 @@ static bool open_cursor(cursor_t *q, const ensql_query_t *query)
     return ok;
 }
 
-void rpc_ensql(service_t *s, call_t *c, bytes_t message)
+void rpc_ensql(service_t *s, call_t *c, ensign_slice_t message)
 {
-    ensi_pb_query_t request;
+    msg_query_t request;
     ensql_query_t query;
     topic_t *topic;
     cursor_t *q;
@@ -281,10 +272,10 @@ static void describe(plan_t *p, const topic_t *topic, const ensql_query_t *q, bo
 
 /* The service does not answer it yet, and its message has no field for a plan. Here the status says whether
    the query would run; with OK its text tells how. */
-void rpc_explain(service_t *s, call_t *c, bytes_t message)
+void rpc_explain(service_t *s, call_t *c, ensign_slice_t message)
 {
     plan_t plan = { "", 0 };
-    ensi_pb_query_t request;
+    msg_query_t request;
     ensql_query_t query;
     topic_t *topic;
 
@@ -295,6 +286,6 @@ void rpc_explain(service_t *s, call_t *c, bytes_t message)
     }
     if (!read_query(s, c, message, &request, &query, &topic)) return;
     describe(&plan, topic, &query, request.include_duplicates);
-    call_send(c, bytes_of(NULL, 0));
+    call_send(c, slice_of(NULL, 0));
     call_end(c, GRPC_OK, plan.text);
 }

@@ -11,11 +11,11 @@
 #include "numbers.h"
 #include "rehash.h"
 #include "restore.h"
+#include "topic_state.h"
 #include <stdlib.h>
 #include <string.h>
 
 #define SEEN_MAX 4194304u       /* 32 bytes each, twice */
-#define STATE_READY 1
 
 typedef enum { COUNT, RESTORE, FIND, MARK, OVER } phase_t;
 typedef struct seen_t { name_hash_t hash; rlid_t id; bool used; } seen_t;
@@ -60,7 +60,7 @@ static void seen_grow(rehash_t *r)
     free(old);
 }
 
-static void seen_add(rehash_t *r, const name_hash_t *hash, bytes_t key)
+static void seen_add(rehash_t *r, const name_hash_t *hash, ensign_slice_t key)
 {
     seen_t entry;
 
@@ -76,14 +76,14 @@ static void seen_add(rehash_t *r, const name_hash_t *hash, bytes_t key)
 static bool get_event(service_t *s, rehash_t *r, const uint8_t rlid[10], why_t *why)
 {
     uint8_t key[EVENT_KEY];
-    event_key(r->job.topic, bytes_of(rlid, 10), key);
-    return store_get(s->topics->store, STORE_EVENT, bytes_of(key, sizeof key), &r->original, why);
+    event_key(r->job.topic, slice_of(rlid, 10), key);
+    return store_get(s->topics->store, STORE_EVENT, slice_of(key, sizeof key), &r->original, why);
 }
 
 /* The original that says the same as this event, or the event itself; *found NULL: there is none. With the
    original's record in r->original, unless it is the event itself. */
-static bool seen_find(service_t *s, rehash_t *r, const name_hash_t *hash, bytes_t key, bytes_t value,
-                      seen_t **found, why_t *why)
+static bool seen_find(service_t *s, rehash_t *r, const name_hash_t *hash, ensign_slice_t key,
+                      ensign_slice_t value, seen_t **found, why_t *why)
 {
     *found = NULL;
     if (r->seen_cap == 0) return true;
@@ -101,7 +101,7 @@ static bool seen_find(service_t *s, rehash_t *r, const name_hash_t *hash, bytes_
 
 /* ---- one event */
 
-static bool write_back(service_t *s, rehash_t *r, bytes_t key, why_t *why)
+static bool write_back(service_t *s, rehash_t *r, ensign_slice_t key, why_t *why)
 {
     store_record_t record = { STORE_EVENT, key, buf_bytes(&r->out) };
     return store_append(s->topics->store, &record, 1, why);
@@ -109,7 +109,7 @@ static bool write_back(service_t *s, rehash_t *r, bytes_t key, why_t *why)
 
 /* A duplicate whose original there is not was called one by its publisher: it is left so. The real service
    leaves the mark on what it has restored. */
-static bool restore(service_t *s, rehash_t *r, bytes_t key, bytes_t value, why_t *why)
+static bool restore(service_t *s, rehash_t *r, ensign_slice_t key, ensign_slice_t value, why_t *why)
 {
     buf_t whole = { NULL, 0, 0, 0 };
     rlid_t id;
@@ -127,7 +127,8 @@ static bool restore(service_t *s, rehash_t *r, bytes_t key, bytes_t value, why_t
 }
 
 /* False in *usable: there is nothing to compare. The real service gives up there. */
-static bool hash_of(service_t *s, rehash_t *r, bytes_t value, name_hash_t *hash, bool *usable, why_t *why)
+static bool hash_of(service_t *s, rehash_t *r, ensign_slice_t value, name_hash_t *hash, bool *usable,
+                    why_t *why)
 {
     rlid_t id;
 
@@ -137,7 +138,7 @@ static bool hash_of(service_t *s, rehash_t *r, bytes_t value, name_hash_t *hash,
     return true;
 }
 
-static bool find_last(service_t *s, rehash_t *r, bytes_t key, bytes_t value, why_t *why)
+static bool find_last(service_t *s, rehash_t *r, ensign_slice_t key, ensign_slice_t value, why_t *why)
 {
     name_hash_t hash;
     seen_t *entry;
@@ -151,7 +152,7 @@ static bool find_last(service_t *s, rehash_t *r, bytes_t key, bytes_t value, why
     return true;
 }
 
-static bool mark(service_t *s, rehash_t *r, bytes_t key, bytes_t value, why_t *why)
+static bool mark(service_t *s, rehash_t *r, ensign_slice_t key, ensign_slice_t value, why_t *why)
 {
     name_hash_t hash;
     seen_t *entry;
@@ -172,7 +173,7 @@ static bool mark(service_t *s, rehash_t *r, bytes_t key, bytes_t value, why_t *w
     return write_back(s, r, key, why);
 }
 
-static bool visit(service_t *s, rehash_t *r, bytes_t key, bytes_t value, why_t *why)
+static bool visit(service_t *s, rehash_t *r, ensign_slice_t key, ensign_slice_t value, why_t *why)
 {
     if (r->phase == RESTORE) return restore(s, r, key, value, why);
     if (r->phase == FIND) return find_last(s, r, key, value, why);
@@ -184,7 +185,7 @@ static bool visit(service_t *s, rehash_t *r, bytes_t key, bytes_t value, why_t *
 /* The real service leaves the newest event alone, and knows no OFFSET_LATEST. */
 static bool next_phase(service_t *s, rehash_t *r, why_t *why)
 {
-    bytes_t prefix = bytes_of(r->job.topic->id.b, 16);
+    ensign_slice_t prefix = slice_of(r->job.topic->id.b, 16);
     bool latest = r->policy.latest && !s->strict;
 
     if (r->phase == RESTORE) numbers_no_duplicates(s, r->job.topic);
@@ -212,7 +213,7 @@ static bool step(service_t *s, job_t *j, bool *more, why_t *why)
     }
     if (r->phase == OVER) {
         *more = false;
-        return topic_set_state(s, j->topic, STATE_READY, why);
+        return topic_set_state(s->topics, j->topic, MSG_TOPIC_STATE_READY, why);
     }
     if (!walk_next(&r->walk, s->topics->store, why)) return false;
     if (r->walk.count == 0) return next_phase(s, r, why);
@@ -244,6 +245,6 @@ void rehash_start(service_t *s, topic_t *t)
     r->job.end = end;
     r->job.topic = t;
     r->until = broker_last(s->broker);
-    if (!dedup_policy_read(bytes_of(t->message, t->message_len), &r->policy)) r->policy.strategy = DEDUP_NONE;
+    if (!dedup_policy_read(slice_of(t->message, t->message_len), &r->policy)) r->policy.strategy = DEDUP_NONE;
     jobs_add(s, &r->job);
 }

@@ -6,21 +6,14 @@
 #include "messages.h"
 #include "restore.h"
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct keys_t { ensign_slice_t *at; size_t count, cap; } keys_t;
 
-static int by_bytes(const void *a, const void *b)
-{
-    const ensign_slice_t *x = a, *y = b;
-    size_t n = x->len < y->len ? x->len : y->len;
-    int order = n ? memcmp(x->ptr, y->ptr, n) : 0;
-    return order ? order : (x->len > y->len) - (x->len < y->len);
-}
-
 static bool read_key(ensign_slice_t entry, ensign_slice_t *key)
 {
-    ensi_pb_event_metadata_entry_t e;
-    if (!ensi_pb_decode(ensi_pb_event_metadata_entry_fields, &e, entry.ptr, entry.len)) return false;
+    msg_event_metadata_entry_t e;
+    if (!msg_decode(MSG_EVENT_METADATA_ENTRY, &e, entry)) return false;
     *key = e.key;
     return true;
 }
@@ -32,7 +25,7 @@ static keys_t keys_of(ensign_slice_t metadata)
     ensign_slice_t entry, key;
     size_t at = 0;
 
-    while (ensi_pb_span_next(metadata, ENSI_PB_EVENT_METADATA_TAG, &at, &entry)) {
+    while (msg_next(metadata, MSG_EVENT_METADATA_TAG, &at, &entry)) {
         if (!read_key(entry, &key)) continue;
         if (keys.count == keys.cap) {
             keys.cap = keys.cap ? 2 * keys.cap : 16;
@@ -40,22 +33,22 @@ static keys_t keys_of(ensign_slice_t metadata)
         }
         keys.at[keys.count++] = key;
     }
-    if (keys.count) qsort(keys.at, keys.count, sizeof *keys.at, by_bytes);
+    if (keys.count) qsort(keys.at, keys.count, sizeof *keys.at, slice_compare);
     return keys;
 }
 
 /* Whether this field of the original's event is the duplicate's too. */
-static bool inherits(const ensi_pb_event_t *own, const keys_t *keys, const ensi_pb_item_t *field)
+static bool inherits(const msg_event_t *own, const keys_t *keys, const msg_item_t *field)
 {
     ensign_slice_t key;
 
     switch (field->tag) {
-    case ENSI_PB_EVENT_DATA_TAG: return own->data.len == 0;
-    case ENSI_PB_EVENT_MIMETYPE_TAG: return own->mimetype == 0;
-    case ENSI_PB_EVENT_TYPE_TAG: return !own->has_type;
-    case ENSI_PB_EVENT_METADATA_TAG:
+    case MSG_EVENT_DATA_TAG: return own->data.len == 0;
+    case MSG_EVENT_MIMETYPE_TAG: return own->mimetype == 0;
+    case MSG_EVENT_TYPE_TAG: return !own->has_type;
+    case MSG_EVENT_METADATA_TAG:
         return read_key(field->value, &key) &&
-               (keys->count == 0 || !bsearch(&key, keys->at, keys->count, sizeof key, by_bytes));
+               (keys->count == 0 || !bsearch(&key, keys->at, keys->count, sizeof key, slice_compare));
     default: return false;
     }
 }
@@ -63,40 +56,27 @@ static bool inherits(const ensi_pb_event_t *own, const keys_t *keys, const ensi_
 static bool merge_events(ensign_slice_t duplicate, ensign_slice_t original, buf_t *out)
 {
     const uint8_t *p = original.ptr, *end = original.len ? p + original.len : p, *from;
-    ensi_pb_event_t own, other;
-    ensi_pb_item_t field;
+    msg_event_t own, other;
+    msg_item_t field;
     keys_t keys;
 
-    if (!ensi_pb_decode(ensi_pb_event_fields, &own, duplicate.ptr, duplicate.len) ||
-        !ensi_pb_decode(ensi_pb_event_fields, &other, original.ptr, original.len))
+    if (!msg_decode(MSG_EVENT, &own, duplicate) || !msg_decode(MSG_EVENT, &other, original))
         return false;
     keys = keys_of(own.metadata);
     buf_put(out, duplicate.ptr, duplicate.len);
-    for (from = p; p < end && ensi_pb_item_next(&p, end, &field); from = p)
+    for (from = p; p < end && msg_item_next(&p, end, &field); from = p)
         if (inherits(&own, &keys, &field)) buf_put(out, from, (size_t)(p - from));
     free(keys.at);
     return true;
 }
 
-static bool put_wrapper(const ensi_pb_event_wrapper_t *w, buf_t *out)
+bool restore_duplicate(ensign_slice_t duplicate, ensign_slice_t original, buf_t *out)
 {
-    size_t n, written;
-
-    if (!ensi_pb_size(ensi_pb_event_wrapper_fields, w, &n) ||
-        !ensi_pb_encode(ensi_pb_event_wrapper_fields, w, buf_room(out, n), n, &written))
-        return false;
-    out->end += written;
-    return true;
-}
-
-bool restore_duplicate(bytes_t duplicate, bytes_t original, buf_t *out)
-{
-    ensi_pb_event_wrapper_t w, o;
+    msg_event_wrapper_t w, o;
     buf_t event = { NULL, 0, 0, 0 };
     bool ok;
 
-    if (!ensi_pb_decode(ensi_pb_event_wrapper_fields, &w, duplicate.ptr, duplicate.len) ||
-        !ensi_pb_decode(ensi_pb_event_wrapper_fields, &o, original.ptr, original.len))
+    if (!msg_decode(MSG_EVENT_WRAPPER, &w, duplicate) || !msg_decode(MSG_EVENT_WRAPPER, &o, original))
         return false;
     if (w.event.len == 0) {
         w.event = o.event;
@@ -104,12 +84,12 @@ bool restore_duplicate(bytes_t duplicate, bytes_t original, buf_t *out)
         w.encryption = o.encryption;
         w.has_compression = o.has_compression;
         w.compression = o.compression;
-        return put_wrapper(&w, out);
+        return msg_put(out, MSG_EVENT_WRAPPER, &w);
     }
     ok = merge_events(w.event, o.event, &event);
     w.event.ptr = event.ptr;
     w.event.len = buf_len(&event);
-    ok = ok && put_wrapper(&w, out);
+    ok = ok && msg_put(out, MSG_EVENT_WRAPPER, &w);
     buf_free(&event);
     return ok;
 }

@@ -6,5 +6,5 @@
 /* Both are EventWrappers as the store has them. Appends the duplicate to `out`, with the content that it
    leaves to its original; is_duplicate and duplicate_id stay. False, and nothing appended: one of them cannot
    be read. */
-bool restore_duplicate(bytes_t duplicate, bytes_t original, buf_t *out);
+bool restore_duplicate(ensign_slice_t duplicate, ensign_slice_t original, buf_t *out);
 #endif

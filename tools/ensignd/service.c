@@ -23,7 +23,7 @@ static void stop_stream(service_t *s, call_t *c)
 static void stop_watch(service_t *s, call_t *c)
 {
     static const uint8_t not_serving[] = { 1 << 3, 2 };
-    if (c->state) call_send(c, bytes_of(not_serving, sizeof not_serving));
+    if (c->state) call_send(c, slice_of(not_serving, sizeof not_serving));
     stop_stream(s, c);
 }
 
@@ -89,7 +89,7 @@ static bool authenticate(service_t *s, call_t *c)
 
     for (size_t i = 0; i < c->authorization_count; i++) {
         const char *value = c->authorization[i];
-        if (strncmp(value, scheme, n) == 0 && auth_verify(s->auth, bytes_text(value + n), &c->claims))
+        if (strncmp(value, scheme, n) == 0 && auth_verify(s->auth, slice_text(value + n), &c->claims))
             return true;
     }
     call_end(c, GRPC_UNAUTHENTICATED, c->authorization_count ? "invalid credentials" : "missing credentials");
@@ -123,7 +123,7 @@ static void on_open(void *user, call_t *c)
     if (rpc->open) rpc->open(s, c);
 }
 
-static void on_message(void *user, call_t *c, bytes_t message)
+static void on_message(void *user, call_t *c, ensign_slice_t message)
 {
     const rpc_t *rpc = c->rpc;
     rpc->message(user, c, message);

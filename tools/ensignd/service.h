@@ -41,7 +41,7 @@ typedef struct rpc_t {
     bool        open_to_all;
     unsigned    need, may;
     void (*open)(service_t *s, call_t *c);                      /* NULL: nothing to check */
-    void (*message)(service_t *s, call_t *c, bytes_t message);
+    void (*message)(service_t *s, call_t *c, ensign_slice_t message);
     void (*half_close)(service_t *s, call_t *c);                /* NULL: unary */
     void (*deadline)(service_t *s, call_t *c);                  /* NULL: DEADLINE_EXCEEDED */
     void (*stop)(service_t *s, call_t *c);                      /* the server ends; NULL: nothing runs */
@@ -60,14 +60,12 @@ void service_free(service_t *s);
 
 /* policy.c */
 bool service_resume(service_t *s, why_t *why);  /* takes up the jobs that the last run left */
-void topic_note(topic_t *t);                    /* its flags, out of its message */
-bool topic_set_state(service_t *s, topic_t *t, int32_t state, why_t *why);
-void rpc_create_topic(service_t *s, call_t *c, bytes_t message);
-void rpc_delete_topic(service_t *s, call_t *c, bytes_t message);
-void rpc_set_topic_policy(service_t *s, call_t *c, bytes_t message);
+void rpc_create_topic(service_t *s, call_t *c, ensign_slice_t message);
+void rpc_delete_topic(service_t *s, call_t *c, ensign_slice_t message);
+void rpc_set_topic_policy(service_t *s, call_t *c, ensign_slice_t message);
 
 /* info.c */
-void rpc_info(service_t *s, call_t *c, bytes_t message);
+void rpc_info(service_t *s, call_t *c, ensign_slice_t message);
 void info_half_close(service_t *s, call_t *c);
 void info_closed(service_t *s, call_t *c);
 
@@ -80,29 +78,29 @@ void jobs_free(service_t *s);
 void numbers_free(service_t *s);
 
 /* unary.c */
-void rpc_status(service_t *s, call_t *c, bytes_t message);
-void rpc_health_check(service_t *s, call_t *c, bytes_t message);
-void rpc_health_watch(service_t *s, call_t *c, bytes_t message);
-void rpc_retrieve_topic(service_t *s, call_t *c, bytes_t message);
-void rpc_list_topics(service_t *s, call_t *c, bytes_t message);
-void rpc_topic_names(service_t *s, call_t *c, bytes_t message);
-void rpc_topic_exists(service_t *s, call_t *c, bytes_t message);
+void rpc_status(service_t *s, call_t *c, ensign_slice_t message);
+void rpc_health_check(service_t *s, call_t *c, ensign_slice_t message);
+void rpc_health_watch(service_t *s, call_t *c, ensign_slice_t message);
+void rpc_retrieve_topic(service_t *s, call_t *c, ensign_slice_t message);
+void rpc_list_topics(service_t *s, call_t *c, ensign_slice_t message);
+void rpc_topic_names(service_t *s, call_t *c, ensign_slice_t message);
+void rpc_topic_exists(service_t *s, call_t *c, ensign_slice_t message);
 
 /* query.c */
-void rpc_ensql(service_t *s, call_t *c, bytes_t message);
+void rpc_ensql(service_t *s, call_t *c, ensign_slice_t message);
 void ensql_half_close(service_t *s, call_t *c);
 void ensql_closed(service_t *s, call_t *c);
-void rpc_explain(service_t *s, call_t *c, bytes_t message);
+void rpc_explain(service_t *s, call_t *c, ensign_slice_t message);
 
 /* streams.c */
 void publish_open(service_t *s, call_t *c);
-void publish_message(service_t *s, call_t *c, bytes_t message);
+void publish_message(service_t *s, call_t *c, ensign_slice_t message);
 void publish_half_close(service_t *s, call_t *c);
 void publish_deadline(service_t *s, call_t *c);
 void publish_stop(service_t *s, call_t *c);
 void publish_closed(service_t *s, call_t *c);
 void subscribe_open(service_t *s, call_t *c);
-void subscribe_message(service_t *s, call_t *c, bytes_t message);
+void subscribe_message(service_t *s, call_t *c, ensign_slice_t message);
 void subscribe_half_close(service_t *s, call_t *c);
 void subscribe_closed(service_t *s, call_t *c);
 #endif

@@ -23,8 +23,8 @@
 typedef enum { STORE_META = 1, STORE_API_KEY = 2, STORE_TOPIC = 3, STORE_EVENT = 4 } store_space_t;
 typedef enum { STORE_READ, STORE_WRITE } store_mode_t; /* one process at a time may have a folder to write */
 
-typedef struct store_record_t { store_space_t space; bytes_t key, value; } store_record_t;
-typedef bool store_each_t(void *user, bytes_t key, bytes_t value);
+typedef struct store_record_t { store_space_t space; ensign_slice_t key, value; } store_record_t;
+typedef bool store_each_t(void *user, ensign_slice_t key, ensign_slice_t value);
 
 typedef struct store_t store_t;
 typedef struct store_engine_t {
@@ -32,11 +32,12 @@ typedef struct store_engine_t {
     /* WRITE makes the folder. No folder: in memory, gone with the close. */
     store_t *(*open)(const char *folder, store_mode_t mode, why_t *why);
     bool     (*append)(store_t *s, const store_record_t *batch, size_t n, why_t *why);
-    bool (*remove)(store_t *s, store_space_t space, bytes_t prefix, size_t most, size_t *removed, why_t *why);
+    bool (*remove)(store_t *s, store_space_t space, ensign_slice_t prefix, size_t most, size_t *removed,
+                   why_t *why);
     bool     (*commit)(store_t *s, why_t *why);
-    bool (*scan)(store_t *s, store_space_t space, bytes_t prefix, bytes_t after, store_each_t *each,
-                 void *user, why_t *why);
-    bool     (*tail)(store_t *s, store_space_t space, bytes_t prefix, buf_t *key, why_t *why);
+    bool (*scan)(store_t *s, store_space_t space, ensign_slice_t prefix, ensign_slice_t after,
+                 store_each_t *each, void *user, why_t *why);
+    bool     (*tail)(store_t *s, store_space_t space, ensign_slice_t prefix, buf_t *key, why_t *why);
     void     (*close)(store_t *s);
 } store_engine_t;
 
@@ -47,12 +48,15 @@ extern const store_engine_t store_sqlite;
 /* The same calls for callers. */
 store_t *store_open(const store_engine_t *engine, const char *folder, store_mode_t mode, why_t *why);
 bool     store_append(store_t *s, const store_record_t *batch, size_t n, why_t *why);
-bool store_remove(store_t *s, store_space_t space, bytes_t prefix, size_t most, size_t *removed, why_t *why);
+bool store_remove(store_t *s, store_space_t space, ensign_slice_t prefix, size_t most, size_t *removed,
+                  why_t *why);
 bool     store_commit(store_t *s, why_t *why);
-bool store_put(store_t *s, store_space_t space, bytes_t key, bytes_t value, why_t *why); /* one, committed */
-bool store_get(store_t *s, store_space_t space, bytes_t key, buf_t *value, why_t *why);  /* empty: none */
-bool store_scan(store_t *s, store_space_t space, bytes_t prefix, bytes_t after, store_each_t *each,
-                void *user, why_t *why);
-bool     store_tail(store_t *s, store_space_t space, bytes_t prefix, buf_t *key, why_t *why);
+/* One, committed. */
+bool store_put(store_t *s, store_space_t space, ensign_slice_t key, ensign_slice_t value, why_t *why);
+/* An empty value: there is none. */
+bool store_get(store_t *s, store_space_t space, ensign_slice_t key, buf_t *value, why_t *why);
+bool store_scan(store_t *s, store_space_t space, ensign_slice_t prefix, ensign_slice_t after,
+                store_each_t *each, void *user, why_t *why);
+bool     store_tail(store_t *s, store_space_t space, ensign_slice_t prefix, buf_t *key, why_t *why);
 void     store_close(store_t *s);
 #endif

@@ -134,7 +134,7 @@ static store_t *sqlite_open_store(const char *folder, store_mode_t mode, why_t *
     return NULL;
 }
 
-static void bind_bytes(sqlite3_stmt *st, int at, bytes_t b)
+static void bind_bytes(sqlite3_stmt *st, int at, ensign_slice_t b)
 {
     sqlite3_bind_blob64(st, at, b.len ? (const void *)b.ptr : "", b.len, SQLITE_STATIC);
 }
@@ -189,21 +189,21 @@ static bool sqlite_commit(store_t *base, why_t *why)
 
 /* The first key behind all that begin with the prefix. A prefix of 0xff alone (or none) has none such: then
    a key longer than any of ours stands for it. */
-static bytes_t prefix_end(bytes_t prefix, uint8_t out[64])
+static ensign_slice_t prefix_end(ensign_slice_t prefix, uint8_t out[64])
 {
     size_t n = prefix.len < 63 ? prefix.len : 63;
     if (n) memcpy(out, prefix.ptr, n);
     while (n && out[n - 1] == 0xff) n--;
     if (n == 0) {
         memset(out, 0xff, 64);
-        return bytes_of(out, 64);
+        return slice_of(out, 64);
     }
     out[n - 1]++;
-    return bytes_of(out, n);
+    return slice_of(out, n);
 }
 
-static bool sqlite_remove(store_t *base, store_space_t space, bytes_t prefix, size_t most, size_t *removed,
-                          why_t *why)
+static bool sqlite_remove(store_t *base, store_space_t space, ensign_slice_t prefix, size_t most,
+                          size_t *removed, why_t *why)
 {
     sqlite_store_t *s = (sqlite_store_t *)base;
     uint8_t end[64];
@@ -222,8 +222,8 @@ static bool sqlite_remove(store_t *base, store_space_t space, bytes_t prefix, si
     return ok;
 }
 
-static bool sqlite_scan(store_t *base, store_space_t space, bytes_t prefix, bytes_t after, store_each_t *each,
-                        void *user, why_t *why)
+static bool sqlite_scan(store_t *base, store_space_t space, ensign_slice_t prefix, ensign_slice_t after,
+                        store_each_t *each, void *user, why_t *why)
 {
     sqlite_store_t *s = (sqlite_store_t *)base;
     uint8_t end[64];
@@ -234,8 +234,10 @@ static bool sqlite_scan(store_t *base, store_space_t space, bytes_t prefix, byte
     bind_bytes(s->scan, 3, prefix_end(prefix, end));
     bind_bytes(s->scan, 4, after);
     while ((rc = sqlite3_step(s->scan)) == SQLITE_ROW) {
-        bytes_t key = bytes_of(sqlite3_column_blob(s->scan, 0), (size_t)sqlite3_column_bytes(s->scan, 0));
-        bytes_t value = bytes_of(sqlite3_column_blob(s->scan, 1), (size_t)sqlite3_column_bytes(s->scan, 1));
+        ensign_slice_t key = slice_of(sqlite3_column_blob(s->scan, 0),
+                                      (size_t)sqlite3_column_bytes(s->scan, 0));
+        ensign_slice_t value = slice_of(sqlite3_column_blob(s->scan, 1),
+                                        (size_t)sqlite3_column_bytes(s->scan, 1));
         if (!each(user, key, value)) break;
     }
     if (rc != SQLITE_ROW && rc != SQLITE_DONE) db_fail(s, "scan", why);
@@ -243,7 +245,7 @@ static bool sqlite_scan(store_t *base, store_space_t space, bytes_t prefix, byte
     return rc == SQLITE_ROW || rc == SQLITE_DONE;
 }
 
-static bool sqlite_tail(store_t *base, store_space_t space, bytes_t prefix, buf_t *key, why_t *why)
+static bool sqlite_tail(store_t *base, store_space_t space, ensign_slice_t prefix, buf_t *key, why_t *why)
 {
     sqlite_store_t *s = (sqlite_store_t *)base;
     uint8_t end[64];

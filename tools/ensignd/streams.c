@@ -11,6 +11,7 @@
 #include "messages.h"
 #include "service.h"
 #include <stdlib.h>
+#include <string.h>
 
 #define EVENT_MAX 5243000u      /* bytes of EventWrapper.event */
 #define FRAME_HEAD 11u          /* gRPC prefix, tag and at most five bytes of length, in front of a wrapper */
@@ -45,55 +46,30 @@ typedef struct subscriber_t {
     uint64_t  delivered, dropped;
 } subscriber_t;
 
-static ensign_slice_t slice(const void *p, size_t n)
-{
-    ensign_slice_t s;
-    s.ptr = p;
-    s.len = n;
-    return s;
-}
-
-static ensign_slice_t text_slice(const char *s)
-{
-    return slice(s, s ? strlen(s) : 0);
-}
-
-static bytes_t view(ensign_slice_t s)
-{
-    return bytes_of(s.ptr, s.len);
-}
-
-static void put_field(buf_t *b, uint32_t tag, ensign_slice_t value)
-{
-    size_t n = ensi_pb_bytes_size(tag, value.len);
-    ensi_pb_put_bytes(buf_room(b, n), tag, value);
-    b->end += n;
-}
-
 static void put_be32(uint8_t *p, size_t n)
 {
     for (unsigned i = 0; i < 4; i++) p[i] = (uint8_t)(n >> (24 - 8 * i) & 0xff);
 }
 
 /* The message with its prefix; nothing if it could not be encoded. */
-static buf_t framed(const pb_msgdesc_t *fields, const void *message)
+static buf_t framed(msg_kind_t kind, const void *message)
 {
     buf_t b = { NULL, 0, 0, 0 };
     size_t n, written = 0;
     uint8_t *p;
 
-    if (!ensi_pb_size(fields, message, &n)) return b;
+    if (!msg_size(kind, message, &n)) return b;
     p = buf_room(&b, 5 + n);
-    if (!ensi_pb_encode(fields, message, p + 5, n, &written)) return b;
+    if (!msg_encode(kind, message, p + 5, n, &written)) return b;
     p[0] = 0;
     put_be32(p + 1, written);
     b.end = 5 + written;
     return b;
 }
 
-static void send_message(call_t *c, const pb_msgdesc_t *fields, const void *message)
+static void send_message(call_t *c, msg_kind_t kind, const void *message)
 {
-    buf_t b = framed(fields, message);
+    buf_t b = framed(kind, message);
     if (buf_len(&b)) call_send_framed(c, buf_bytes(&b));
     buf_free(&b);
 }
@@ -134,8 +110,8 @@ static size_t choose(const service_t *s, const call_t *c, ensign_slice_t filter,
         for (size_t i = 0; i < all->count; i++)
             if (ulid_eq(&all->all[i]->project, &c->claims.project)) set_bit(set, i);
     }
-    while (ensi_pb_span_next(filter, tag, &at, &text)) {
-        topic_t *t = topics_lookup(all, &c->claims.project, view(text));
+    while (msg_next(filter, tag, &at, &text)) {
+        topic_t *t = topics_lookup(all, &c->claims.project, text);
         if (t) set_bit(set, t->index);
     }
     for (size_t i = 0; i < all->count; i++) n += has_bit(set, all->count, i);
@@ -151,9 +127,9 @@ static void put_ready_topics(buf_t *out, const topics_t *all, const uint8_t *set
         const topic_t *t = all->all[i];
         if (!has_bit(set, all->count, i)) continue;
         entry.start = entry.end = 0;
-        put_field(&entry, 1, text_slice(t->name));
-        put_field(&entry, 2, slice(t->id.b, sizeof t->id.b));
-        put_field(out, ENSI_PB_STREAM_READY_TOPICS_TAG, slice(entry.ptr, buf_len(&entry)));
+        msg_put_field(&entry, 1, slice_text(t->name));
+        msg_put_field(&entry, 2, slice_of(t->id.b, sizeof t->id.b));
+        msg_put_field(out, MSG_STREAM_READY_TOPICS_TAG, buf_bytes(&entry));
     }
     buf_free(&entry);
 }
@@ -208,7 +184,7 @@ static void put_call(call_t ***list, size_t *count, size_t *cap, call_t *c)
 static void close_publisher(call_t *c)
 {
     publisher_t *p = c->state;
-    ensi_pb_publisher_reply_t reply;
+    msg_publisher_reply_t reply;
 
     memset(&reply, 0, sizeof reply);
     reply.has_close_stream = true;
@@ -216,7 +192,7 @@ static void close_publisher(call_t *c)
     reply.close_stream.topics = p->topics;
     reply.close_stream.acks = p->acks;
     reply.close_stream.nacks = p->nacks;
-    send_message(c, ensi_pb_publisher_reply_fields, &reply);
+    send_message(c, MSG_PUBLISHER_REPLY, &reply);
     call_end(c, p->status, p->status_text);
 }
 
@@ -253,7 +229,7 @@ void service_after_commit(service_t *s)
 
 /* ---- replies of a publish stream, now or later */
 
-static const uint8_t tag_ack = ENSI_PB_PUBLISHER_REPLY_ACK_TAG << 3 | PB_WT_STRING;
+static const uint8_t tag_ack = MSG_PUBLISHER_REPLY_ACK_TAG << 3 | MSG_WIRE_BYTES;
 
 /* A frame's first tag tells what it is. False: the connection is to be cut before this ack. */
 static bool counts(publisher_t *p, uint8_t tag)
@@ -267,7 +243,7 @@ static bool counts(publisher_t *p, uint8_t tag)
     return true;
 }
 
-static void put_waiting(buf_t *queue, int64_t until, bytes_t frame)
+static void put_waiting(buf_t *queue, int64_t until, ensign_slice_t frame)
 {
     waiting_t head;
 
@@ -278,22 +254,22 @@ static void put_waiting(buf_t *queue, int64_t until, bytes_t frame)
 }
 
 /* The first one, if its time has come. It stays until take_waiting. */
-static bool first_waiting(const buf_t *queue, int64_t now, bytes_t *frame)
+static bool first_waiting(const buf_t *queue, int64_t now, ensign_slice_t *frame)
 {
     waiting_t head;
 
     if (buf_len(queue) == 0) return false;
     memcpy(&head, queue->ptr + queue->start, sizeof head);
-    *frame = bytes_of(queue->ptr + queue->start + sizeof head, head.len);
+    *frame = slice_of(queue->ptr + queue->start + sizeof head, head.len);
     return head.until <= now;
 }
 
-static void take_waiting(buf_t *queue, bytes_t frame)
+static void take_waiting(buf_t *queue, ensign_slice_t frame)
 {
     buf_take(queue, sizeof(waiting_t) + frame.len);
 }
 
-static void answer(publisher_t *p, bytes_t frame)
+static void answer(publisher_t *p, ensign_slice_t frame)
 {
     int64_t delay = p->service->faults.ack_delay_ms;
 
@@ -308,7 +284,7 @@ static void answer(publisher_t *p, bytes_t frame)
 /* Behind each answer of the broker. */
 static void answer_in_turn(publisher_t *p)
 {
-    bytes_t frame;
+    ensign_slice_t frame;
 
     while (first_waiting(&p->in_turn, (int64_t)p->answered, &frame)) {
         answer(p, frame);
@@ -318,7 +294,7 @@ static void answer_in_turn(publisher_t *p)
 
 static void answer_late(service_t *s, publisher_t *p, int64_t now)
 {
-    bytes_t frame;
+    ensign_slice_t frame;
 
     while (first_waiting(&p->late, now, &frame)) {
         if (counts(p, frame.ptr[5])) call_send_framed(p->call, frame);
@@ -355,27 +331,27 @@ static void remember_provenance(publisher_t *p, const call_t *c, ensign_slice_t 
     buf_t b = { NULL, 0, 0, 0 };
     ensign_slice_t parts[4];
 
-    parts[0] = text_slice(c->claims.subject);
-    parts[1] = text_slice(c->peer);
+    parts[0] = slice_text(c->claims.subject);
+    parts[1] = slice_text(c->peer);
     parts[2] = client_id;
-    parts[3] = text_slice(c->user_agent);
+    parts[3] = slice_text(c->user_agent);
     for (uint32_t i = 0; i < 4; i++)
-        if (parts[i].len) put_field(&b, i + 1, parts[i]);
-    put_field(&p->provenance, ENSI_PB_EVENT_WRAPPER_PUBLISHER_TAG, slice(b.ptr, buf_len(&b)));
+        if (parts[i].len) msg_put_field(&b, i + 1, parts[i]);
+    msg_put_field(&p->provenance, MSG_EVENT_WRAPPER_PUBLISHER_TAG, buf_bytes(&b));
     buf_free(&b);
 }
 
-static void publish_begin(service_t *s, call_t *c, const ensi_pb_open_stream_t *open)
+static void publish_begin(service_t *s, call_t *c, const msg_open_stream_t *open)
 {
     publisher_t *p = c->state;
-    ensi_pb_publisher_reply_t reply;
+    msg_publisher_reply_t reply;
     buf_t topics = { NULL, 0, 0, 0 };
 
     p->bits = p->seen_bits = s->topics->count;
     p->allowed = x_alloc(p->bits / 8 + 1);
     p->seen = x_alloc(p->bits / 8 + 1);
     p->fixed = s->strict || open->topics.len;
-    if (choose(s, c, open->topics, ENSI_PB_OPEN_STREAM_TOPICS_TAG, p->allowed) == 0) {
+    if (choose(s, c, open->topics, MSG_OPEN_STREAM_TOPICS_TAG, p->allowed) == 0) {
         call_end(c, GRPC_FAILED_PRECONDITION, "no topics available");
         return;
     }
@@ -383,28 +359,28 @@ static void publish_begin(service_t *s, call_t *c, const ensi_pb_open_stream_t *
     remember_provenance(p, c, open->client_id);
     memset(&reply, 0, sizeof reply);
     reply.has_ready = true;
-    reply.ready.client_id = open->client_id.len ? open->client_id : text_slice(c->claims.subject);
-    reply.ready.server_id = text_slice(SERVER_NAME);
+    reply.ready.client_id = open->client_id.len ? open->client_id : slice_text(c->claims.subject);
+    reply.ready.server_id = slice_text(SERVER_NAME);
     put_ready_topics(&topics, s->topics, p->allowed);
     reply.ready.topics.ptr = topics.ptr;
     reply.ready.topics.len = buf_len(&topics);
-    send_message(c, ensi_pb_publisher_reply_fields, &reply);
+    send_message(c, MSG_PUBLISHER_REPLY, &reply);
     buf_free(&topics);
 }
 
-static buf_t nack_frame(bytes_t local_id, int64_t code, const char *text)
+static buf_t nack_frame(ensign_slice_t local_id, int64_t code, const char *text)
 {
-    ensi_pb_publisher_reply_t m;
+    msg_publisher_reply_t m;
 
     memset(&m, 0, sizeof m);
     m.has_nack = true;
-    m.nack.id = slice(local_id.ptr, local_id.len);
+    m.nack.id = local_id;
     m.nack.code = (int32_t)code;
-    m.nack.error = text_slice(text);
-    return framed(ensi_pb_publisher_reply_fields, &m);
+    m.nack.error = slice_text(text);
+    return framed(MSG_PUBLISHER_REPLY, &m);
 }
 
-static void send_nack(publisher_t *p, bytes_t local_id, int64_t code, const char *text)
+static void send_nack(publisher_t *p, ensign_slice_t local_id, int64_t code, const char *text)
 {
     buf_t b = nack_frame(local_id, code, text);
     if (buf_len(&b)) answer(p, buf_bytes(&b));
@@ -412,7 +388,7 @@ static void send_nack(publisher_t *p, bytes_t local_id, int64_t code, const char
 }
 
 /* The one that --nack-every asks for, where its event's ack would have stood. */
-static void send_nack_in_turn(publisher_t *p, bytes_t local_id)
+static void send_nack_in_turn(publisher_t *p, ensign_slice_t local_id)
 {
     int64_t code = p->service->faults.nack_code;
     buf_t b = nack_frame(local_id, code, nack_text(code));
@@ -431,7 +407,7 @@ static topic_t *event_topic(const service_t *s, const publisher_t *p, ensign_sli
     *fault = "no topic id specified";
     if (id.len == 0) return NULL;
     *fault = "invalid topic id";
-    if (!ulid_from(view(id), &ulid)) return NULL;
+    if (!ulid_from(id, &ulid)) return NULL;
     *fault = "topic unknown or unhandled";
     t = topics_by_id(s->topics, &ulid);
     if (!t && s->strict) t = topics_gone(s->topics, &ulid);     /* its events are stored as before */
@@ -455,22 +431,22 @@ static void see_topic(const service_t *s, publisher_t *p, const topic_t *t)
 
 static size_t timestamp_size(stamp_t t)
 {
-    return (t.seconds ? 1 + ensi_pb_varint_size((uint64_t)t.seconds) : 0) +
-           (t.nanos ? 1 + ensi_pb_varint_size((uint64_t)t.nanos) : 0);
+    return (t.seconds ? 1 + msg_varint_size((uint64_t)t.seconds) : 0) +
+           (t.nanos ? 1 + msg_varint_size((uint64_t)t.nanos) : 0);
 }
 
 /* A Timestamp as field `tag`, below 16. By hand: it is written twice for each event. */
 static uint8_t *put_timestamp(uint8_t *p, uint32_t tag, stamp_t t)
 {
-    *p++ = (uint8_t)(tag << 3 | PB_WT_STRING);
+    *p++ = (uint8_t)(tag << 3 | MSG_WIRE_BYTES);
     *p++ = (uint8_t)timestamp_size(t);
     if (t.seconds) {
         *p++ = 1 << 3;
-        p = ensi_pb_put_varint(p, (uint64_t)t.seconds);
+        p = msg_put_varint(p, (uint64_t)t.seconds);
     }
     if (t.nanos) {
         *p++ = 2 << 3;
-        p = ensi_pb_put_varint(p, (uint64_t)t.nanos);
+        p = msg_put_varint(p, (uint64_t)t.nanos);
     }
     return p;
 }
@@ -478,18 +454,18 @@ static uint8_t *put_timestamp(uint8_t *p, uint32_t tag, stamp_t t)
 /* In front of the wrapper at `w`: prefix, tag and length of a SubscribeReply. Returns how many bytes. */
 static size_t put_frame_head(uint8_t *w, size_t wrapper_len)
 {
-    size_t length = ensi_pb_varint_size(wrapper_len), n = 5 + 1 + length;
+    size_t length = msg_varint_size(wrapper_len), n = 5 + 1 + length;
     uint8_t *p = w - n;
 
     p[0] = 0;
     put_be32(p + 1, 1 + length + wrapper_len);
-    p[5] = ENSI_PB_SUBSCRIBE_REPLY_EVENT_TAG << 3 | PB_WT_STRING;
-    ensi_pb_put_varint(p + 6, wrapper_len);
+    p[5] = MSG_SUBSCRIBE_REPLY_EVENT_TAG << 3 | MSG_WIRE_BYTES;
+    msg_put_varint(p + 6, wrapper_len);
     return n;
 }
 
 /* Writes the event as it is stored and delivered. False: it could not be encoded. */
-static bool accept_event(service_t *s, call_t *c, topic_t *t, ensi_pb_event_wrapper_t *w, size_t size)
+static bool accept_event(service_t *s, call_t *c, topic_t *t, msg_event_wrapper_t *w, size_t size)
 {
     publisher_t *p = c->state;
     size_t cap = size + WRAPPER_GROWTH, tail = buf_len(&p->provenance) + COMMITTED_MAX, at, n, head, plain;
@@ -500,15 +476,15 @@ static bool accept_event(service_t *s, call_t *c, topic_t *t, ensi_pb_event_wrap
     stamp_t committed;
 
     broker_next(s->broker, &e.id, &committed);
-    w->id = slice(e.id.b, sizeof e.id.b);
+    w->id = slice_of(e.id.b, sizeof e.id.b);
     w->local_id.len = 0;
     w->has_publisher = w->has_committed = false;
-    if (!ensi_pb_encode(ensi_pb_event_wrapper_fields, w, wrapper, cap, &n)) return false;
+    if (!msg_encode(MSG_EVENT_WRAPPER, w, wrapper, cap, &n)) return false;
     end = wrapper + n;
     memcpy(end, p->provenance.ptr, buf_len(&p->provenance));
     end += buf_len(&p->provenance);
     plain = (size_t)(end - wrapper);
-    end = put_timestamp(end, ENSI_PB_EVENT_WRAPPER_COMMITTED_TAG, committed);
+    end = put_timestamp(end, MSG_EVENT_WRAPPER_COMMITTED_TAG, committed);
     e.publisher = c;
     e.topic = t;
     e.wrapper = at + FRAME_HEAD;
@@ -525,7 +501,7 @@ static bool accept_event(service_t *s, call_t *c, topic_t *t, ensi_pb_event_wrap
 }
 
 /* An event whose message is larger than MESSAGE_MAX would end a strict stream before it comes here. */
-static bool too_large(const ensi_pb_event_wrapper_t *w, size_t size)
+static bool too_large(const msg_event_wrapper_t *w, size_t size)
 {
     return w->event.len > EVENT_MAX || size > MESSAGE_MAX;
 }
@@ -536,42 +512,42 @@ static bool nack_wanted(const service_t *s, publisher_t *p)
     return every && ++p->good % (uint64_t)every == 0;
 }
 
-static void refuse(publisher_t *p, const ensi_pb_event_wrapper_t *w, int64_t code)
+static void refuse(publisher_t *p, const msg_event_wrapper_t *w, int64_t code)
 {
-    send_nack(p, view(w->local_id), code, nack_text(code));
+    send_nack(p, w->local_id, code, nack_text(code));
 }
 
-static void publish_event(service_t *s, call_t *c, ensi_pb_event_wrapper_t *w, size_t size)
+static void publish_event(service_t *s, call_t *c, msg_event_wrapper_t *w, size_t size)
 {
     publisher_t *p = c->state;
     const char *fault;
     topic_t *t = event_topic(s, p, w->topic_id, &fault);
 
     if (!t) {
-        send_nack(p, view(w->local_id), ENSI_PB_NACK_CODE_TOPIC_UNKNOWN, fault);
+        send_nack(p, w->local_id, MSG_NACK_CODE_TOPIC_UNKNOWN, fault);
     } else if (t->deleting && !s->strict) {
-        refuse(p, w, ENSI_PB_NACK_CODE_TOPIC_DELETED);
+        refuse(p, w, MSG_NACK_CODE_TOPIC_DELETED);
     } else if (t->readonly && !s->strict) {
-        refuse(p, w, ENSI_PB_NACK_CODE_TOPIC_ARCHIVED);
+        refuse(p, w, MSG_NACK_CODE_TOPIC_ARCHIVED);
     } else if (too_large(w, size)) {
-        refuse(p, w, ENSI_PB_NACK_CODE_MAX_EVENT_SIZE_EXCEEDED);
+        refuse(p, w, MSG_NACK_CODE_MAX_EVENT_SIZE_EXCEEDED);
     } else if (nack_wanted(s, p)) {
-        send_nack_in_turn(p, view(w->local_id));
+        send_nack_in_turn(p, w->local_id);
     } else if (!accept_event(s, c, t, w, size)) {
-        refuse(p, w, ENSI_PB_NACK_CODE_INTERNAL);
+        refuse(p, w, MSG_NACK_CODE_INTERNAL);
     } else {
         p->events++;
         see_topic(s, p, t);
     }
 }
 
-void publish_message(service_t *s, call_t *c, bytes_t message)
+void publish_message(service_t *s, call_t *c, ensign_slice_t message)
 {
     publisher_t *p = c->state;
-    ensi_pb_publisher_request_t request;
+    msg_publisher_request_t request;
 
     if (p->finishing) return;
-    if (!ensi_pb_decode(ensi_pb_publisher_request_fields, &request, message.ptr, message.len))
+    if (!msg_decode(MSG_PUBLISHER_REQUEST, &request, message))
         call_end(c, GRPC_INTERNAL, TEXT_BAD_MESSAGE);
     else if (!p->open && request.has_open_stream)
         publish_begin(s, c, &request.open_stream);
@@ -610,12 +586,12 @@ void publish_stop(service_t *s, call_t *c)
 /* ---- what the broker says */
 
 /* PublisherReply { ack { id, committed } }, straight into the call's queue where nothing holds it back. */
-static void send_ack(publisher_t *p, bytes_t local_id, stamp_t committed)
+static void send_ack(publisher_t *p, ensign_slice_t local_id, stamp_t committed)
 {
     bool late = p->service->faults.ack_delay_ms != 0;
     size_t stamp = 2 + timestamp_size(committed);
-    size_t inner = (local_id.len ? ensi_pb_bytes_size(ENSI_PB_ACK_ID_TAG, local_id.len) : 0) + stamp;
-    size_t body = ensi_pb_bytes_size(ENSI_PB_PUBLISHER_REPLY_ACK_TAG, inner);
+    size_t inner = (local_id.len ? msg_bytes_size(MSG_ACK_ID_TAG, local_id.len) : 0) + stamp;
+    size_t body = msg_bytes_size(MSG_PUBLISHER_REPLY_ACK_TAG, inner);
     buf_t b = { NULL, 0, 0, 0 };
     uint8_t *frame = late ? buf_room(&b, 5 + body) : call_room(p->call, 5 + body), *at = frame;
 
@@ -623,15 +599,15 @@ static void send_ack(publisher_t *p, bytes_t local_id, stamp_t committed)
     at[0] = 0;
     put_be32(at + 1, body);
     at[5] = tag_ack;
-    at = ensi_pb_put_varint(at + 6, inner);
-    if (local_id.len) at = ensi_pb_put_bytes(at, ENSI_PB_ACK_ID_TAG, slice(local_id.ptr, local_id.len));
-    put_timestamp(at, ENSI_PB_ACK_COMMITTED_TAG, committed);
-    if (late) answer(p, bytes_of(frame, 5 + body));
+    at = msg_put_varint(at + 6, inner);
+    if (local_id.len) at = msg_put_bytes(at, MSG_ACK_ID_TAG, local_id);
+    put_timestamp(at, MSG_ACK_COMMITTED_TAG, committed);
+    if (late) answer(p, slice_of(frame, 5 + body));
     else if (counts(p, tag_ack)) call_sent(p->call, 5 + body);
     buf_free(&b);
 }
 
-static void on_ack(void *publisher, bytes_t local_id, stamp_t committed)
+static void on_ack(void *publisher, ensign_slice_t local_id, stamp_t committed)
 {
     call_t *c = publisher;
     publisher_t *p = c->state;
@@ -643,19 +619,19 @@ static void on_ack(void *publisher, bytes_t local_id, stamp_t committed)
     answer_in_turn(p);
 }
 
-static void on_nack(void *publisher, bytes_t local_id)
+static void on_nack(void *publisher, ensign_slice_t local_id)
 {
     call_t *c = publisher;
     publisher_t *p = c->state;
 
     if (!p) return;
     p->answered++;
-    send_nack(p, local_id, ENSI_PB_NACK_CODE_INTERNAL, nack_text(ENSI_PB_NACK_CODE_INTERNAL));
+    send_nack(p, local_id, MSG_NACK_CODE_INTERNAL, nack_text(MSG_NACK_CODE_INTERNAL));
     answer_in_turn(p);
 }
 
 /* A subscriber that does not keep up loses events, as it does with the real service. */
-static void on_deliver(void *subscriber, bytes_t frame)
+static void on_deliver(void *subscriber, ensign_slice_t frame)
 {
     call_t *c = subscriber;
     subscriber_t *sub = c->state;
@@ -707,12 +683,12 @@ static void keep_topics(service_t *s, call_t *c, const uint8_t *set, size_t coun
     else join_topics(sub, c);
 }
 
-static void subscribe_begin(service_t *s, call_t *c, const ensi_pb_subscription_t *request)
+static void subscribe_begin(service_t *s, call_t *c, const msg_subscription_t *request)
 {
     subscriber_t *sub = c->state;
     uint8_t *set = x_alloc(s->topics->count / 8 + 1);
-    size_t count = choose(s, c, request->topics, ENSI_PB_SUBSCRIPTION_TOPICS_TAG, set);
-    ensi_pb_subscribe_reply_t reply;
+    size_t count = choose(s, c, request->topics, MSG_SUBSCRIPTION_TOPICS_TAG, set);
+    msg_subscribe_reply_t reply;
     buf_t topics = { NULL, 0, 0, 0 };
 
     if (count == 0) {
@@ -725,22 +701,22 @@ static void subscribe_begin(service_t *s, call_t *c, const ensi_pb_subscription_
     memset(&reply, 0, sizeof reply);
     reply.has_ready = true;
     reply.ready.client_id = request->client_id;
-    reply.ready.server_id = text_slice(SERVER_NAME);
+    reply.ready.server_id = slice_text(SERVER_NAME);
     put_ready_topics(&topics, s->topics, set);
     reply.ready.topics.ptr = topics.ptr;
     reply.ready.topics.len = buf_len(&topics);
-    send_message(c, ensi_pb_subscribe_reply_fields, &reply);
+    send_message(c, MSG_SUBSCRIBE_REPLY, &reply);
     buf_free(&topics);
     free(set);
 }
 
 /* Acks and nacks of subscribers change nothing, as with the real service. */
-void subscribe_message(service_t *s, call_t *c, bytes_t message)
+void subscribe_message(service_t *s, call_t *c, ensign_slice_t message)
 {
     subscriber_t *sub = c->state;
-    ensi_pb_subscribe_request_t request;
+    msg_subscribe_request_t request;
 
-    if (!ensi_pb_decode(ensi_pb_subscribe_request_fields, &request, message.ptr, message.len))
+    if (!msg_decode(MSG_SUBSCRIBE_REQUEST, &request, message))
         call_end(c, GRPC_INTERNAL, TEXT_BAD_MESSAGE);
     else if (!sub->open && !request.has_subscription)
         call_end(c, GRPC_FAILED_PRECONDITION, "must send subscription to initialize stream");

@@ -8,7 +8,7 @@
 
 #define NAME_MAX_BYTES 512
 
-static uint64_t hash_of(bytes_t a, bytes_t b)
+static uint64_t hash_of(ensign_slice_t a, ensign_slice_t b)
 {
     uint64_t h = 0xcbf29ce484222325u;       /* FNV-1a */
     for (size_t i = 0; i < a.len; i++) h = (h ^ a.ptr[i]) * 0x100000001b3u;
@@ -18,12 +18,12 @@ static uint64_t hash_of(bytes_t a, bytes_t b)
 
 static uint64_t hash_by_id(const topic_t *x)
 {
-    return hash_of(bytes_of(x->id.b, sizeof x->id.b), bytes_of(NULL, 0));
+    return hash_of(slice_of(x->id.b, sizeof x->id.b), slice_of(NULL, 0));
 }
 
 static uint64_t hash_by_name(const topic_t *x)
 {
-    return hash_of(bytes_of(x->project.b, sizeof x->project.b), bytes_text(x->name));
+    return hash_of(slice_of(x->project.b, sizeof x->project.b), slice_text(x->name));
 }
 
 static void table_insert(topic_table_t *t, topic_t *x, uint64_t hash)
@@ -50,38 +50,38 @@ static void tables_make(topics_t *t, size_t cap)
 
 topic_t *topics_by_id(const topics_t *t, const ulid_t *id)
 {
-    size_t at = (size_t)hash_of(bytes_of(id->b, sizeof id->b), bytes_of(NULL, 0)) & (t->by_id.cap - 1);
+    size_t at = (size_t)hash_of(slice_of(id->b, sizeof id->b), slice_of(NULL, 0)) & (t->by_id.cap - 1);
 
     for (; t->by_id.slots[at]; at = (at + 1) & (t->by_id.cap - 1))
         if (ulid_eq(&t->by_id.slots[at]->id, id)) return t->by_id.slots[at];
     return NULL;
 }
 
-topic_t *topics_by_name(const topics_t *t, const ulid_t *project, bytes_t name)
+topic_t *topics_by_name(const topics_t *t, const ulid_t *project, ensign_slice_t name)
 {
-    size_t at = (size_t)hash_of(bytes_of(project->b, sizeof project->b), name) & (t->by_name.cap - 1);
+    size_t at = (size_t)hash_of(slice_of(project->b, sizeof project->b), name) & (t->by_name.cap - 1);
 
     for (; t->by_name.slots[at]; at = (at + 1) & (t->by_name.cap - 1)) {
         topic_t *x = t->by_name.slots[at];
-        if (ulid_eq(&x->project, project) && bytes_is(name, x->name)) return x;
+        if (ulid_eq(&x->project, project) && slice_is(name, x->name)) return x;
     }
     return NULL;
 }
 
-static topic_t *by_hash_text(const topics_t *t, const ulid_t *project, bytes_t text)
+static topic_t *by_hash_text(const topics_t *t, const ulid_t *project, ensign_slice_t text)
 {
     char hash[HASH_TEXT + 3];
 
     for (size_t i = 0; i < t->count; i++) {
         topic_t *x = t->all[i];
         if (!ulid_eq(&x->project, project)) continue;
-        base64url(bytes_of(x->hash.b, sizeof x->hash.b), hash);
-        if (bytes_is(text, hash)) return x;
+        base64url(slice_of(x->hash.b, sizeof x->hash.b), hash);
+        if (slice_is(text, hash)) return x;
     }
     return NULL;
 }
 
-topic_t *topics_lookup(const topics_t *t, const ulid_t *project, bytes_t text)
+topic_t *topics_lookup(const topics_t *t, const ulid_t *project, ensign_slice_t text)
 {
     ulid_t id;
     topic_t *x = topics_by_name(t, project, text);
@@ -91,16 +91,17 @@ topic_t *topics_lookup(const topics_t *t, const ulid_t *project, bytes_t text)
     return x && ulid_eq(&x->project, project) ? x : NULL;
 }
 
-static topic_t *remember(topics_t *t, const ulid_t *id, const ulid_t *project, bytes_t name, bytes_t message)
+static topic_t *remember(topics_t *t, const ulid_t *id, const ulid_t *project, ensign_slice_t name,
+                         ensign_slice_t message)
 {
     topic_t *x = x_alloc(sizeof *x);
 
     x->id = *id;
     x->project = *project;
-    x->name = bytes_dup(name);
+    x->name = slice_dup(name);
     x->hash = name_hash(name);
     x->index = t->count;
-    x->message = (uint8_t *)bytes_dup(message);
+    x->message = (uint8_t *)slice_dup(message);
     x->message_len = message.len;
     if (t->count == t->cap) {
         t->cap = t->cap ? 2 * t->cap : 64;
@@ -113,25 +114,25 @@ static topic_t *remember(topics_t *t, const ulid_t *id, const ulid_t *project, b
     return x;
 }
 
-bool topic_record_read(bytes_t key, bytes_t value, ulid_t *project, ulid_t *id, bytes_t *name,
-                       bytes_t *message)
+bool topic_record_read(ensign_slice_t key, ensign_slice_t value, ulid_t *project, ulid_t *id,
+                       ensign_slice_t *name, ensign_slice_t *message)
 {
     size_t n;
 
     if (key.len != 32 || value.len < 2) return false;
     n = (size_t)value.ptr[0] << 8 | value.ptr[1];
     if (value.len - 2 < n) return false;
-    ulid_from(bytes_of(key.ptr, 16), project);
-    ulid_from(bytes_of(key.ptr + 16, 16), id);
-    *name = bytes_of(value.ptr + 2, n);
-    *message = bytes_of(value.ptr + 2 + n, value.len - 2 - n);
+    ulid_from(slice_of(key.ptr, 16), project);
+    ulid_from(slice_of(key.ptr + 16, 16), id);
+    *name = slice_of(value.ptr + 2, n);
+    *message = slice_of(value.ptr + 2 + n, value.len - 2 - n);
     return true;
 }
 
-static bool load_topic(void *user, bytes_t key, bytes_t value)
+static bool load_topic(void *user, ensign_slice_t key, ensign_slice_t value)
 {
     ulid_t id, project;
-    bytes_t name, message;
+    ensign_slice_t name, message;
     if (topic_record_read(key, value, &project, &id, &name, &message))
         remember(user, &id, &project, name, message);
     return true;
@@ -142,7 +143,7 @@ bool topics_open(topics_t *t, store_t *s, why_t *why)
     memset(t, 0, sizeof *t);
     t->store = s;
     tables_make(t, 64);
-    return store_scan(s, STORE_TOPIC, bytes_of(NULL, 0), bytes_of(NULL, 0), load_topic, t, why);
+    return store_scan(s, STORE_TOPIC, slice_of(NULL, 0), slice_of(NULL, 0), load_topic, t, why);
 }
 
 static void record_key(const ulid_t *project, const ulid_t *id, uint8_t key[32])
@@ -151,8 +152,8 @@ static void record_key(const ulid_t *project, const ulid_t *id, uint8_t key[32])
     memcpy(key + 16, id->b, 16);
 }
 
-static bool keep(topics_t *t, const ulid_t *id, const ulid_t *project, bytes_t name, bytes_t message,
-                 why_t *why)
+static bool keep(topics_t *t, const ulid_t *id, const ulid_t *project, ensign_slice_t name,
+                 ensign_slice_t message, why_t *why)
 {
     uint8_t key[32], length[2] = { (uint8_t)(name.len >> 8), (uint8_t)(name.len & 0xff) };
     buf_t value = { NULL, 0, 0, 0 };
@@ -162,22 +163,22 @@ static bool keep(topics_t *t, const ulid_t *id, const ulid_t *project, bytes_t n
     buf_put(&value, length, sizeof length);
     buf_put(&value, name.ptr, name.len);
     buf_put(&value, message.ptr, message.len);
-    ok = store_put(t->store, STORE_TOPIC, bytes_of(key, sizeof key), buf_bytes(&value), why);
+    ok = store_put(t->store, STORE_TOPIC, slice_of(key, sizeof key), buf_bytes(&value), why);
     buf_free(&value);
     return ok;
 }
 
-topic_t *topics_add(topics_t *t, const ulid_t *id, const ulid_t *project, bytes_t name, bytes_t message,
-                    why_t *why)
+topic_t *topics_add(topics_t *t, const ulid_t *id, const ulid_t *project, ensign_slice_t name,
+                    ensign_slice_t message, why_t *why)
 {
     return keep(t, id, project, name, message, why) ? remember(t, id, project, name, message) : NULL;
 }
 
-bool topics_update(topics_t *t, topic_t *x, bytes_t message, why_t *why)
+bool topics_update(topics_t *t, topic_t *x, ensign_slice_t message, why_t *why)
 {
-    if (!keep(t, &x->id, &x->project, bytes_text(x->name), message, why)) return false;
+    if (!keep(t, &x->id, &x->project, slice_text(x->name), message, why)) return false;
     free(x->message);
-    x->message = (uint8_t *)bytes_dup(message);
+    x->message = (uint8_t *)slice_dup(message);
     x->message_len = message.len;
     return true;
 }
@@ -188,7 +189,7 @@ bool topics_remove(topics_t *t, const topic_t *x, why_t *why)
     size_t n;
 
     record_key(&x->project, &x->id, key);
-    return store_remove(t->store, STORE_TOPIC, bytes_of(key, sizeof key), 1, &n, why);
+    return store_remove(t->store, STORE_TOPIC, slice_of(key, sizeof key), 1, &n, why);
 }
 
 void topics_forget(topics_t *t, topic_t *x)
@@ -226,7 +227,7 @@ static bool is_letter(uint8_t c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-const char *topic_name_fault(bytes_t name)
+const char *topic_name_fault(ensign_slice_t name)
 {
     if (name.len == 0) return "missing name field";
     if (name.len > NAME_MAX_BYTES) return "topic name is too long";

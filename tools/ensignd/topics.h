@@ -33,21 +33,21 @@ typedef struct topics_t {
 
 bool     topics_open(topics_t *t, store_t *s, why_t *why);
 topic_t *topics_by_id(const topics_t *t, const ulid_t *id);
-topic_t *topics_by_name(const topics_t *t, const ulid_t *project, bytes_t name);
+topic_t *topics_by_name(const topics_t *t, const ulid_t *project, ensign_slice_t name);
 /* A topic as people write it: exact name, ULID text, or hash of the name. */
-topic_t *topics_lookup(const topics_t *t, const ulid_t *project, bytes_t text);
-topic_t *topics_add(topics_t *t, const ulid_t *id, const ulid_t *project, bytes_t name, bytes_t message,
-                    why_t *why);
-bool     topics_update(topics_t *t, topic_t *x, bytes_t message, why_t *why);   /* false: as it was */
+topic_t *topics_lookup(const topics_t *t, const ulid_t *project, ensign_slice_t text);
+topic_t *topics_add(topics_t *t, const ulid_t *id, const ulid_t *project, ensign_slice_t name,
+                    ensign_slice_t message, why_t *why);
+bool     topics_update(topics_t *t, topic_t *x, ensign_slice_t message, why_t *why);   /* false: as it was */
 /* Appends the removal of its record to the store's batch; once that is committed, topics_forget. */
 bool     topics_remove(topics_t *t, const topic_t *x, why_t *why);
 void     topics_forget(topics_t *t, topic_t *x);
 topic_t *topics_gone(const topics_t *t, const ulid_t *id);  /* one that was forgotten, or NULL */
 void     topics_close(topics_t *t);
 
-const char *topic_name_fault(bytes_t name);     /* NULL: a legal name; else the service's text */
+const char *topic_name_fault(ensign_slice_t name);     /* NULL: a legal name; else the service's text */
 
 /* As the store holds it; false: not a topic's record. The parts point into it. */
-bool topic_record_read(bytes_t key, bytes_t value, ulid_t *project, ulid_t *id, bytes_t *name,
-                       bytes_t *message);
+bool topic_record_read(ensign_slice_t key, ensign_slice_t value, ulid_t *project, ulid_t *id,
+                       ensign_slice_t *name, ensign_slice_t *message);
 #endif

@@ -2,71 +2,72 @@
 #include "reply.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PAGE_DEFAULT 100
 #define PAGE_TOKEN_LIFE_S 86400
 
-void rpc_status(service_t *s, call_t *c, bytes_t message)
+void rpc_status(service_t *s, call_t *c, ensign_slice_t message)
 {
     int64_t up = now_ms() - s->started;
-    ensi_pb_health_check_t request;
-    ensi_pb_service_state_t state;
+    msg_health_check_t request;
+    msg_service_state_t state;
 
-    if (!decode(c, ensi_pb_health_check_fields, &request, message)) return;
+    if (!decode(c, MSG_HEALTH_CHECK, &request, message)) return;
     memset(&state, 0, sizeof state);
-    state.status = s->maintenance ? ENSI_PB_SERVICE_STATE_STATUS_MAINTENANCE
-                                  : ENSI_PB_SERVICE_STATE_STATUS_HEALTHY;
-    state.version = slice(SERVER_VERSION, strlen(SERVER_VERSION));
+    state.status = s->maintenance ? MSG_SERVICE_STATE_STATUS_MAINTENANCE
+                                  : MSG_SERVICE_STATE_STATUS_HEALTHY;
+    state.version = slice_of(SERVER_VERSION, strlen(SERVER_VERSION));
     state.has_uptime = state.has_not_before = state.has_not_after = true;
     state.uptime.seconds = up / 1000;
     state.uptime.nanos = (int32_t)(up % 1000) * 1000000;
     state.not_before = wall_in(60);
     state.not_after = wall_in(3600);
-    reply(c, ensi_pb_service_state_fields, &state);
+    reply(c, MSG_SERVICE_STATE, &state);
 }
 
-static bool health_of(call_t *c, bytes_t message, int32_t unknown, ensi_pb_health_check_response_t *out)
+static bool health_of(call_t *c, ensign_slice_t message, int32_t unknown, msg_health_check_response_t *out)
 {
-    ensi_pb_health_check_request_t request;
+    msg_health_check_request_t request;
     bool known;
 
-    if (!decode(c, ensi_pb_health_check_request_fields, &request, message)) return false;
-    known = request.service.len == 0 || bytes_is(view(request.service), "default");
-    out->status = known ? ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVING : unknown;
+    if (!decode(c, MSG_HEALTH_CHECK_REQUEST, &request, message)) return false;
+    known = request.service.len == 0 || slice_is(request.service, "default");
+    out->status = known ? MSG_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVING : unknown;
     return true;
 }
 
-void rpc_health_check(service_t *s, call_t *c, bytes_t message)
+void rpc_health_check(service_t *s, call_t *c, ensign_slice_t message)
 {
-    ensi_pb_health_check_response_t r;
+    msg_health_check_response_t r;
     (void)s;
-    if (health_of(c, message, ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_UNKNOWN, &r))
-        reply(c, ensi_pb_health_check_response_fields, &r);
+    if (health_of(c, message, MSG_HEALTH_CHECK_RESPONSE_SERVING_STATUS_UNKNOWN, &r))
+        reply(c, MSG_HEALTH_CHECK_RESPONSE, &r);
 }
 
-void rpc_health_watch(service_t *s, call_t *c, bytes_t message)
+void rpc_health_watch(service_t *s, call_t *c, ensign_slice_t message)
 {
-    ensi_pb_health_check_response_t r;
+    msg_health_check_response_t r;
     buf_t b = { NULL, 0, 0, 0 };
     (void)s;
 
     if (c->state) return;       /* one request is all that there is to it */
-    if (!health_of(c, message, ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVICE_UNKNOWN, &r)) return;
+    if (!health_of(c, message, MSG_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVICE_UNKNOWN, &r)) return;
     c->state = c;
-    if (encode(&b, ensi_pb_health_check_response_fields, &r)) call_send(c, buf_bytes(&b));
+    if (msg_put(&b, MSG_HEALTH_CHECK_RESPONSE, &r)) call_send(c, buf_bytes(&b));
     buf_free(&b);
 }
 
 /* ---- topics */
 
-void rpc_retrieve_topic(service_t *s, call_t *c, bytes_t message)
+void rpc_retrieve_topic(service_t *s, call_t *c, ensign_slice_t message)
 {
-    ensi_pb_topic_t request;
+    msg_topic_t request;
     topic_t *t;
     ulid_t id;
 
-    if (!decode(c, ensi_pb_topic_fields, &request, message)) return;
-    if (request.id.len == 0 || !ulid_from(view(request.id), &id)) {
+    if (!decode(c, MSG_TOPIC, &request, message)) return;
+    if (request.id.len == 0 || !ulid_from(request.id, &id)) {
         call_end(c, GRPC_INVALID_ARGUMENT,
                  request.id.len ? "invalid topic id field" : "missing topic id field");
         return;
@@ -76,7 +77,7 @@ void rpc_retrieve_topic(service_t *s, call_t *c, bytes_t message)
         call_end(c, GRPC_NOT_FOUND, "topic not found");
         return;
     }
-    call_send(c, bytes_of(t->message, t->message_len));
+    call_send(c, slice_of(t->message, t->message_len));
     call_end(c, GRPC_OK, NULL);
 }
 
@@ -108,7 +109,7 @@ static int by_hash(const void *a, const void *b)
     return memcmp((*x)->hash.b, (*y)->hash.b, 16);
 }
 
-static bool read_token(const page_t *p, bytes_t text, uint8_t key[16])
+static bool read_token(const page_t *p, ensign_slice_t text, uint8_t key[16])
 {
     uint8_t raw[32];
     uint64_t expires = 0;
@@ -128,19 +129,18 @@ static void write_token(page_t *p, const topic_t *last)
     raw[0] = (uint8_t)p->list;
     memcpy(raw + 1, page_key(p, last), 16);
     for (size_t i = 0; i < 8; i++) raw[17 + i] = (uint8_t)(expires >> (56 - 8 * i) & 0xff);
-    base64url(bytes_of(raw, sizeof raw), p->next);
+    base64url(slice_of(raw, sizeof raw), p->next);
 }
 
 /* False: the token is no good. */
-static bool page_open(page_t *p, char list, const service_t *s, const call_t *c,
-                      const ensi_pb_page_info_t *info)
+static bool page_open(page_t *p, char list, const service_t *s, const call_t *c, const msg_page_info_t *info)
 {
     size_t size = info->page_size ? info->page_size : PAGE_DEFAULT;
     uint8_t key[16];
 
     memset(p, 0, sizeof *p);
     p->list = list;
-    if (info->next_page_token.len && !read_token(p, view(info->next_page_token), key)) return false;
+    if (info->next_page_token.len && !read_token(p, info->next_page_token, key)) return false;
     p->topics = x_alloc((s->topics->count + 1) * sizeof *p->topics);
     for (size_t i = 0; i < s->topics->count; i++)
         if (c->claims.has_project && ulid_eq(&s->topics->all[i]->project, &c->claims.project))
@@ -153,14 +153,14 @@ static bool page_open(page_t *p, char list, const service_t *s, const call_t *c,
     return true;
 }
 
-void rpc_list_topics(service_t *s, call_t *c, bytes_t message)
+void rpc_list_topics(service_t *s, call_t *c, ensign_slice_t message)
 {
     static const char trouble[] = "unable to process list topics request";
-    ensi_pb_page_info_t info;
+    msg_page_info_t info;
     buf_t out = { NULL, 0, 0, 0 };
     page_t p;
 
-    if (!decode(c, ensi_pb_page_info_fields, &info, message)) return;
+    if (!decode(c, MSG_PAGE_INFO, &info, message)) return;
     if (!c->claims.has_project) {
         call_end(c, GRPC_PERMISSION_DENIED, TEXT_PERMISSION);
         return;
@@ -170,9 +170,9 @@ void rpc_list_topics(service_t *s, call_t *c, bytes_t message)
         return;
     }
     for (size_t i = p.from; i < p.to; i++)
-        put_field(&out, ENSI_PB_TOPICS_PAGE_TOPICS_TAG,
-                  slice(p.topics[i]->message, p.topics[i]->message_len));
-    if (p.next[0]) put_field(&out, 2, slice(p.next, strlen(p.next)));
+        msg_put_field(&out, MSG_TOPICS_PAGE_TOPICS_TAG,
+                      slice_of(p.topics[i]->message, p.topics[i]->message_len));
+    if (p.next[0]) msg_put_field(&out, 2, slice_of(p.next, strlen(p.next)));
     call_send(c, buf_bytes(&out));
     call_end(c, GRPC_OK, NULL);
     buf_free(&out);
@@ -183,32 +183,32 @@ static void put_name(buf_t *out, const topic_t *t)
 {
     char id[ULID_TEXT + 1], project[ULID_TEXT + 1], hash[HASH_TEXT + 3];
     uint8_t bytes[128];
-    ensi_pb_topic_name_t name;
+    msg_topic_name_t name;
     size_t n;
 
     ulid_text(&t->id, id);
     ulid_text(&t->project, project);
-    base64url(bytes_of(t->hash.b, sizeof t->hash.b), hash);
-    name.topic_id = slice(id, ULID_TEXT);
-    name.project_id = slice(project, ULID_TEXT);
-    name.name = slice(hash, HASH_TEXT);
-    if (ensi_pb_encode(ensi_pb_topic_name_fields, &name, bytes, sizeof bytes, &n))
-        put_field(out, ENSI_PB_TOPIC_NAMES_PAGE_TOPIC_NAMES_TAG, slice(bytes, n));
+    base64url(slice_of(t->hash.b, sizeof t->hash.b), hash);
+    name.topic_id = slice_of(id, ULID_TEXT);
+    name.project_id = slice_of(project, ULID_TEXT);
+    name.name = slice_of(hash, HASH_TEXT);
+    if (msg_encode(MSG_TOPIC_NAME, &name, bytes, sizeof bytes, &n))
+        msg_put_field(out, MSG_TOPIC_NAMES_PAGE_TOPIC_NAMES_TAG, slice_of(bytes, n));
 }
 
-void rpc_topic_names(service_t *s, call_t *c, bytes_t message)
+void rpc_topic_names(service_t *s, call_t *c, ensign_slice_t message)
 {
-    ensi_pb_page_info_t info;
+    msg_page_info_t info;
     buf_t out = { NULL, 0, 0, 0 };
     page_t p;
 
-    if (!decode(c, ensi_pb_page_info_fields, &info, message)) return;
+    if (!decode(c, MSG_PAGE_INFO, &info, message)) return;
     if (!page_open(&p, 'N', s, c, &info)) {
         call_end(c, GRPC_INTERNAL, "unable to process list topic names request");
         return;
     }
     for (size_t i = p.from; i < p.to; i++) put_name(&out, p.topics[i]);
-    if (p.next[0]) put_field(&out, 2, slice(p.next, strlen(p.next)));
+    if (p.next[0]) msg_put_field(&out, 2, slice_of(p.next, strlen(p.next)));
     call_send(c, buf_bytes(&out));
     call_end(c, GRPC_OK, NULL);
     buf_free(&out);
@@ -232,35 +232,35 @@ static void put_quoted(buf_t *out, ensign_slice_t text)
     buf_put(out, "\"", 1);
 }
 
-static int exists_fault(const call_t *c, const ensi_pb_topic_name_t *q, ulid_t *id, const char **text)
+static int exists_fault(const call_t *c, const msg_topic_name_t *q, ulid_t *id, const char **text)
 {
     ulid_t project;
 
     *text = "missing project id field";
     if (q->project_id.len == 0 && !c->claims.has_project) return GRPC_INVALID_ARGUMENT;
     *text = "invalid project id field";
-    if (q->project_id.len && !ulid_parse(view(q->project_id), &project)) return GRPC_INVALID_ARGUMENT;
+    if (q->project_id.len && !ulid_parse(q->project_id, &project)) return GRPC_INVALID_ARGUMENT;
     *text = TEXT_PERMISSION;
     if (q->project_id.len && (!c->claims.has_project || !ulid_eq(&project, &c->claims.project)))
         return GRPC_PERMISSION_DENIED;
     *text = "must specify either or both topic name and id";
     if (q->name.len == 0 && q->topic_id.len == 0) return GRPC_INVALID_ARGUMENT;
     *text = "unable to process topic exists request";
-    if (q->topic_id.len && !ulid_parse(view(q->topic_id), id)) return GRPC_INTERNAL;
+    if (q->topic_id.len && !ulid_parse(q->topic_id, id)) return GRPC_INTERNAL;
     return GRPC_OK;
 }
 
-void rpc_topic_exists(service_t *s, call_t *c, bytes_t message)
+void rpc_topic_exists(service_t *s, call_t *c, ensign_slice_t message)
 {
-    ensi_pb_topic_name_t q;
-    ensi_pb_topic_exists_info_t info;
+    msg_topic_name_t q;
+    msg_topic_exists_info_t info;
     buf_t text = { NULL, 0, 0, 0 };
     const char *fault;
     topic_t *t;
     ulid_t id;
     int status;
 
-    if (!decode(c, ensi_pb_topic_name_fields, &q, message)) return;
+    if (!decode(c, MSG_TOPIC_NAME, &q, message)) return;
     status = exists_fault(c, &q, &id, &fault);
     if (status != GRPC_OK) {
         call_end(c, status, fault);
@@ -270,7 +270,7 @@ void rpc_topic_exists(service_t *s, call_t *c, bytes_t message)
     if (q.name.len) {
         buf_put(&text, "name=", 5);
         put_quoted(&text, q.name);
-        info.exists = topics_by_name(s->topics, &c->claims.project, view(q.name)) != NULL;
+        info.exists = topics_by_name(s->topics, &c->claims.project, q.name) != NULL;
     }
     if (q.topic_id.len) {
         if (q.name.len) buf_put(&text, " and ", 5);
@@ -279,7 +279,7 @@ void rpc_topic_exists(service_t *s, call_t *c, bytes_t message)
         t = topics_by_id(s->topics, &id);
         info.exists = info.exists && t && ulid_eq(&t->project, &c->claims.project);
     }
-    info.query = slice(text.ptr, buf_len(&text));
-    reply(c, ensi_pb_topic_exists_info_fields, &info);
+    info.query = buf_bytes(&text);
+    reply(c, MSG_TOPIC_EXISTS_INFO, &info);
     buf_free(&text);
 }

@@ -8,28 +8,40 @@
 
 static bool verbose;    /* set once, before anything runs */
 
-bytes_t bytes_of(const void *p, size_t n)
+ensign_slice_t slice_of(const void *p, size_t n)
 {
-    bytes_t b = { p, n };
-    return b;
+    ensign_slice_t s = { p, n };
+    return s;
 }
 
-bytes_t bytes_text(const char *text)
+ensign_slice_t slice_text(const char *text)
 {
-    return bytes_of(text, strlen(text));
+    return slice_of(text, text ? strlen(text) : 0);
 }
 
-bool bytes_eq(bytes_t a, bytes_t b)
+bool slice_eq(ensign_slice_t a, ensign_slice_t b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
-bool bytes_is(bytes_t a, const char *text)
+bool slice_is(ensign_slice_t a, const char *text)
 {
-    return bytes_eq(a, bytes_text(text));
+    return slice_eq(a, slice_text(text));
 }
 
-char *bytes_dup(bytes_t a)
+int slice_order(ensign_slice_t a, ensign_slice_t b)
+{
+    size_t n = a.len < b.len ? a.len : b.len;
+    int order = n ? memcmp(a.ptr, b.ptr, n) : 0;
+    return order ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+int slice_compare(const void *a, const void *b)
+{
+    return slice_order(*(const ensign_slice_t *)a, *(const ensign_slice_t *)b);
+}
+
+char *slice_dup(ensign_slice_t a)
 {
     char *s = x_alloc(a.len + 1);
     if (a.len) memcpy(s, a.ptr, a.len);
@@ -58,7 +70,7 @@ void *x_realloc(void *p, size_t n)
 
 char *x_strdup(const char *s)
 {
-    return bytes_dup(bytes_text(s));
+    return slice_dup(slice_text(s));
 }
 
 size_t buf_len(const buf_t *b)
@@ -66,9 +78,9 @@ size_t buf_len(const buf_t *b)
     return b->end - b->start;
 }
 
-bytes_t buf_bytes(const buf_t *b)
+ensign_slice_t buf_bytes(const buf_t *b)
 {
-    return bytes_of(b->ptr ? b->ptr + b->start : NULL, buf_len(b));
+    return slice_of(b->ptr ? b->ptr + b->start : NULL, buf_len(b));
 }
 
 uint8_t *buf_room(buf_t *b, size_t n)

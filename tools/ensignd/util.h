@@ -11,14 +11,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "../../ensign.h"
 
-typedef struct bytes_t { const uint8_t *ptr; size_t len; } bytes_t;   /* not NUL-terminated, not owned */
-
-bytes_t bytes_of(const void *p, size_t n);
-bytes_t bytes_text(const char *text);
-bool    bytes_eq(bytes_t a, bytes_t b);
-bool    bytes_is(bytes_t a, const char *text);
-char   *bytes_dup(bytes_t a);                           /* as a C string; free() it */
+/* A slice is not NUL-terminated, and not owned. */
+ensign_slice_t slice_of(const void *p, size_t n);
+ensign_slice_t slice_text(const char *text);          /* NULL: empty */
+bool  slice_eq(ensign_slice_t a, ensign_slice_t b);
+bool  slice_is(ensign_slice_t a, const char *text);
+int   slice_order(ensign_slice_t a, ensign_slice_t b);  /* byte by byte, as memcmp; the front comes first */
+int   slice_compare(const void *a, const void *b);      /* of two ensign_slice_t, for qsort and bsearch */
+char *slice_dup(ensign_slice_t a);                      /* as a C string; free() it */
 
 void *x_alloc(size_t n);                                /* zeroed; never NULL */
 void *x_realloc(void *p, size_t n);                     /* never NULL */
@@ -28,7 +30,7 @@ char *x_strdup(const char *s);
 typedef struct buf_t { uint8_t *ptr; size_t cap, start, end; } buf_t;
 
 size_t   buf_len(const buf_t *b);
-bytes_t  buf_bytes(const buf_t *b);
+ensign_slice_t buf_bytes(const buf_t *b);
 uint8_t *buf_room(buf_t *b, size_t n);                  /* at least n bytes at the end; may move what waits */
 void     buf_put(buf_t *b, const void *p, size_t n);
 void     buf_take(buf_t *b, size_t n);                  /* from the front */
