@@ -3992,36 +3992,24 @@ static unsigned ensi_base64_value(char c, bool url)
     return 64;
 }
 
-/* The length without padding, which is absent or right. False: it is wrong, or a character is left over. */
-static bool ensi_base64_unpad(const char *p, size_t *n)
-{
-    size_t pads = 0;
-
-    while (pads < 2 && pads < *n && p[*n - 1 - pads] == '=') pads++;
-    if (pads > 0 && *n % 4 != 0) return false;
-    *n -= pads;
-    return *n % 4 != 1;
-}
-
-/* `out` may be `p`. Bits left over in the last character are not looked at: senders differ. */
+/* Padding is absent or right. `out` may be `p`. Bits left over in the last character are not looked at:
+ * senders differ. */
 static ENSI_UNUSED int ensi_base64_decode(const char *p, size_t n, bool url, uint8_t *out, size_t cap,
                                           size_t *len)
 {
     uint32_t acc = 0;
-    unsigned bits = 0;
-    size_t at = 0;
+    size_t pads = 0, at = 0;
 
-    if (!ensi_base64_unpad(p, &n)) return ENSIGN_E_FORMAT;
-    for (size_t i = 0; i < n; i++) {
+    while (pads < 2 && pads < n && p[n - 1 - pads] == '=') pads++;
+    if (pads > 0 && n % 4 != 0) return ENSIGN_E_FORMAT;
+    n -= pads;
+    if (n % 4 == 1) return ENSIGN_E_FORMAT; /* a character is left over */
+    for (size_t i = 0; i < n; i++)
         if (ensi_base64_value(p[i], url) > 63) return ENSIGN_E_FORMAT;
-    }
-    if (n / 4 * 3 + (n % 4 > 0 ? n % 4 - 1 : 0) > cap) return ENSIGN_E_TOO_LARGE;
+    if (n / 4 * 3 + n % 4 * 3 / 4 > cap) return ENSIGN_E_TOO_LARGE;
     for (size_t i = 0; i < n; i++) {
         acc = (acc << 6) | ensi_base64_value(p[i], url);
-        bits += 6;
-        if (bits < 8) continue;
-        bits -= 8;
-        out[at++] = (uint8_t)(acc >> bits);
+        if (i % 4 > 0) out[at++] = (uint8_t)(acc >> (6 - 2 * (i % 4)));
     }
     *len = at;
     return ENSIGN_OK;
@@ -4037,7 +4025,7 @@ static ENSI_UNUSED int ensi_base64_encode(const uint8_t *p, size_t n, bool pad, 
 
     if (n / 3 > (SIZE_MAX - 4) / 4 || n / 3 * 4 + last > cap) return ENSIGN_E_TOO_LARGE;
     for (size_t i = 0; i < n; i += 3) {
-        size_t take = n - i < 3 ? n - i : 3;
+        size_t take = ensi_min(n - i, 3);
         uint32_t group = (uint32_t)p[i] << 16;
         if (take > 1) group |= (uint32_t)p[i + 1] << 8;
         if (take > 2) group |= p[i + 2];
@@ -4050,6 +4038,9 @@ static ENSI_UNUSED int ensi_base64_encode(const uint8_t *p, size_t n, bool pad, 
 
 /* ---- characters of a string */
 
+/* What may stand behind a backslash, and what it means. The first one is never written: it need not be. */
+static const char ensi_json_names[] = "/\"\\bfnrt", ensi_json_meanings[] = "/\"\\\b\f\n\r\t";
+
 /* The length of the UTF-8 character at p, 0 if there is none: overlong forms, surrogates and what lies over
  * U+10FFFF are none (RFC 3629, section 4). */
 static size_t ensi_json_utf8_size(const uint8_t *p, const uint8_t *end)
@@ -4057,9 +4048,8 @@ static size_t ensi_json_utf8_size(const uint8_t *p, const uint8_t *end)
     size_t size = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF5 ? 4 : 0;
 
     if (size == 0 || size > (size_t)(end - p)) return 0;
-    for (size_t i = 1; i < size; i++) {
+    for (size_t i = 1; i < size; i++)
         if ((p[i] & 0xC0) != 0x80) return 0;
-    }
     if (p[0] == 0xE0 && p[1] < 0xA0) return 0;
     if (p[0] == 0xED && p[1] > 0x9F) return 0;
     if (p[0] == 0xF0 && p[1] < 0x90) return 0;
@@ -4079,35 +4069,29 @@ static size_t ensi_json_utf8_put(uint32_t c, uint8_t out[4])
 /* "uXXXX" at *p. */
 static bool ensi_json_hex4(const uint8_t **p, const uint8_t *end, uint32_t *out)
 {
-    uint32_t value = 0;
-
+    *out = 0;
     if (end - *p < 5 || **p != 'u') return false;
     for (unsigned i = 1; i <= 4; i++) {
-        uint8_t c = (*p)[i];
-        if (c >= '0' && c <= '9') value = value << 4 | (uint32_t)(c - '0');
-        else if (c >= 'a' && c <= 'f') value = value << 4 | (uint32_t)(c - 'a' + 10);
-        else if (c >= 'A' && c <= 'F') value = value << 4 | (uint32_t)(c - 'A' + 10);
-        else return false;
+        int digit = ensi_hex((*p)[i]);
+        if (digit < 0) return false;
+        *out = *out << 4 | (uint32_t)digit;
     }
     *p += 5;
-    *out = value;
     return true;
 }
 
 /* What follows a backslash. A high surrogate needs a low one behind it; a low one cannot stand alone. */
 static size_t ensi_json_unescape(const uint8_t **p, const uint8_t *end, uint8_t out[4])
 {
-    const char *pairs = "\"\"\\\\//b\bf\fn\nr\rt\t";
+    const char *name = *p < end && **p ? strchr(ensi_json_names, **p) : NULL;
     uint32_t c, low;
 
-    for (; *p < end && *pairs; pairs += 2) {
-        if (**p != (uint8_t)pairs[0]) continue;
-        out[0] = (uint8_t)pairs[1];
+    if (name) {
+        out[0] = (uint8_t)ensi_json_meanings[name - ensi_json_names];
         (*p)++;
         return 1;
     }
-    if (!ensi_json_hex4(p, end, &c)) return 0;
-    if (c >= 0xDC00 && c <= 0xDFFF) return 0;
+    if (!ensi_json_hex4(p, end, &c) || (c >= 0xDC00 && c <= 0xDFFF)) return 0;
     if (c >= 0xD800 && c <= 0xDBFF) {
         if (*p == end || *(*p)++ != '\\') return 0;
         if (!ensi_json_hex4(p, end, &low) || low < 0xDC00 || low > 0xDFFF) return 0;
@@ -4159,10 +4143,8 @@ static bool ensi_json_quoted(ensi_json_t *x, ensign_slice_t *inside)
     uint8_t utf8[4];
 
     if (!ensi_json_take(x, '"')) return false;
-    start = x->p;
-    while (x->p < x->end && *x->p != '"') {
+    for (start = x->p; x->p < x->end && *x->p != '"';)
         if (ensi_json_char(&x->p, x->end, utf8) == 0) return false;
-    }
     *inside = ensi_slice(start, (size_t)(x->p - start));
     return ensi_json_take(x, '"');
 }
@@ -4180,71 +4162,59 @@ static bool ensi_json_number(ensi_json_t *x)
     (void)ensi_json_take(x, '-');
     if (!ensi_json_take(x, '0') && !ensi_json_digits(x)) return false; /* 01: the caller fails at the 1 */
     if (ensi_json_take(x, '.') && !ensi_json_digits(x)) return false;
-    if (ensi_json_take(x, 'e') || ensi_json_take(x, 'E')) {
-        if (!ensi_json_take(x, '+')) (void)ensi_json_take(x, '-');
-        return ensi_json_digits(x);
-    }
-    return true;
+    if (!ensi_json_take(x, 'e') && !ensi_json_take(x, 'E')) return true;
+    if (!ensi_json_take(x, '+')) (void)ensi_json_take(x, '-');
+    return ensi_json_digits(x);
 }
 
 static bool ensi_json_literal(ensi_json_t *x, const char *word)
 {
-    size_t n = strlen(word);
-
-    if ((size_t)(x->end - x->p) < n || memcmp(x->p, word, n) != 0) return false;
-    x->p += n;
-    return true;
+    while (*word && ensi_json_take(x, *word)) word++;
+    return *word == '\0';
 }
 
 /* Is a checked string, unescaped, this text? */
 static bool ensi_json_is(ensign_slice_t inside, const char *text)
 {
     const uint8_t *p = inside.ptr, *end = inside.ptr + inside.len;
-    size_t left = strlen(text);
+    size_t left = strlen(text), size;
+    uint8_t utf8[4];
 
-    while (p < end) {
-        uint8_t utf8[4];
-        size_t size = ensi_json_char(&p, end, utf8);
+    for (; p < end; text += size, left -= size) {
+        size = ensi_json_char(&p, end, utf8);
         if (size > left || memcmp(utf8, text, size) != 0) return false;
-        text += size;
-        left -= size;
     }
     return left == 0;
 }
 
-/* From behind the '{'. *found: the last member named `key`, its value as it stands; key NULL: none sought. */
-static bool ensi_json_object(ensi_json_t *x, unsigned depth, const char *key, ensign_slice_t *found)
+/* The name of a member and its colon. */
+static bool ensi_json_name(ensi_json_t *x, ensign_slice_t *name)
 {
     ensi_json_blanks(x);
-    if (ensi_json_take(x, '}')) return true;
-    for (;;) {
-        ensign_slice_t name;
-        const uint8_t *start;
-        ensi_json_blanks(x);
-        if (!ensi_json_quoted(x, &name)) return false;
-        ensi_json_blanks(x);
-        if (!ensi_json_take(x, ':')) return false;
+    if (!ensi_json_quoted(x, name)) return false;
+    ensi_json_blanks(x);
+    return ensi_json_take(x, ':');
+}
+
+/* An object or array from behind its bracket, up to `close`. *found: the value of the object's last member
+ * `key`, as it stands; key NULL: none is sought. */
+static bool ensi_json_inside(ensi_json_t *x, unsigned depth, char close, const char *key,
+                             ensign_slice_t *found)
+{
+    ensign_slice_t name;
+    const uint8_t *start;
+
+    ensi_json_blanks(x);
+    if (ensi_json_take(x, close)) return true;
+    do {
+        if (close == '}' && !ensi_json_name(x, &name)) return false;
         ensi_json_blanks(x);
         start = x->p;
         if (!ensi_json_value(x, depth)) return false;
         if (key && ensi_json_is(name, key)) *found = ensi_slice(start, (size_t)(x->p - start));
         ensi_json_blanks(x);
-        if (ensi_json_take(x, '}')) return true;
-        if (!ensi_json_take(x, ',')) return false;
-    }
-}
-
-static bool ensi_json_array(ensi_json_t *x, unsigned depth)
-{
-    ensi_json_blanks(x);
-    if (ensi_json_take(x, ']')) return true;
-    for (;;) {
-        ensi_json_blanks(x);
-        if (!ensi_json_value(x, depth)) return false;
-        ensi_json_blanks(x);
-        if (ensi_json_take(x, ']')) return true;
-        if (!ensi_json_take(x, ',')) return false;
-    }
+    } while (ensi_json_take(x, ','));
+    return ensi_json_take(x, close);
 }
 
 /* depth: how many objects and arrays are open around this value. */
@@ -4254,8 +4224,8 @@ static bool ensi_json_value(ensi_json_t *x, unsigned depth)
 
     if (x->p == x->end) return false;
     switch (*x->p) {
-    case '{': x->p++; return depth < ENSI_JSON_DEPTH && ensi_json_object(x, depth + 1, NULL, NULL);
-    case '[': x->p++; return depth < ENSI_JSON_DEPTH && ensi_json_array(x, depth + 1);
+    case '{': x->p++; return depth < ENSI_JSON_DEPTH && ensi_json_inside(x, depth + 1, '}', NULL, NULL);
+    case '[': x->p++; return depth < ENSI_JSON_DEPTH && ensi_json_inside(x, depth + 1, ']', NULL, NULL);
     case '"': return ensi_json_quoted(x, &inside);
     case 't': return ensi_json_literal(x, "true");
     case 'f': return ensi_json_literal(x, "false");
@@ -4264,31 +4234,21 @@ static bool ensi_json_value(ensi_json_t *x, unsigned depth)
     }
 }
 
-/* The value of a member of the top-level object, as it stands in the document: never empty. */
+/* The value of a member of the top-level object, as it stands in the document: never empty, but perhaps
+ * null. */
 static int ensi_json_member(ensign_slice_t doc, const char *key, ensign_slice_t *value)
 {
-    ensi_json_t x;
     ensign_slice_t found = ensi_slice("", 0);
+    ensi_json_t x;
 
     if (doc.len == 0) return ENSIGN_E_FORMAT;
     x.p = doc.ptr;
     x.end = doc.ptr + doc.len;
     ensi_json_blanks(&x);
-    if (!ensi_json_take(&x, '{') || !ensi_json_object(&x, 1, key, &found)) return ENSIGN_E_FORMAT;
+    if (!ensi_json_take(&x, '{') || !ensi_json_inside(&x, 1, '}', key, &found)) return ENSIGN_E_FORMAT;
     ensi_json_blanks(&x);
     if (x.p != x.end) return ENSIGN_E_FORMAT;
     if (found.len == 0) return ENSIGN_AGAIN;
-    *value = found;
-    return ENSIGN_OK;
-}
-
-/* The same, and never null. */
-static int ensi_json_find(ensign_slice_t doc, const char *key, ensign_slice_t *value)
-{
-    ensign_slice_t found;
-    int rc = ensi_json_member(doc, key, &found);
-    if (rc != ENSIGN_OK) return rc;
-    if (found.ptr[0] == 'n') return ENSIGN_AGAIN;
     *value = found;
     return ENSIGN_OK;
 }
@@ -4301,10 +4261,10 @@ static ENSI_UNUSED int ensi_json_string(ensign_slice_t doc, const char *key, cha
     const uint8_t *p, *end;
     uint8_t utf8[4];
     size_t need = 0, at = 0, size;
-    int rc = ensi_json_find(doc, key, &value);
+    int rc = ensi_json_member(doc, key, &value);
 
     if (rc != ENSIGN_OK) return rc;
-    if (value.ptr[0] != '"') return ENSIGN_E_FORMAT;
+    if (value.ptr[0] != '"') return value.ptr[0] == 'n' ? ENSIGN_AGAIN : ENSIGN_E_FORMAT;
     end = value.ptr + value.len - 1;
     for (p = value.ptr + 1; p < end;) need += ensi_json_char(&p, end, utf8);
     if (need >= cap) return ENSIGN_E_TOO_LARGE;
@@ -4317,79 +4277,65 @@ static ENSI_UNUSED int ensi_json_string(ensign_slice_t doc, const char *key, cha
     return ENSIGN_OK;
 }
 
-/* A checked number, split up. Value: the digits of whole and part, times 10 ^ (exponent - part.len). */
-typedef struct { ensign_slice_t whole, part; bool negative; int exponent; } ensi_json_number_t;
-
-#define ENSI_JSON_EXPONENT_MAX 100000 /* larger ones are cut to it: no document of ours needs more */
-
-static ensi_json_number_t ensi_json_split(ensign_slice_t value)
+/* How many digits of a checked number stand before its point, once the exponent has moved that; below zero:
+ * zeros are between. *end: where the digits end. */
+static int64_t ensi_json_places(ensign_slice_t number, size_t *end)
 {
-    ensi_json_number_t n;
-    ensi_json_t x;
-    const uint8_t *start;
+    const uint8_t *p = number.ptr;
+    int64_t whole = 0, exponent = 0;
+    size_t i = p[0] == '-' ? 1 : 0;
     bool minus;
 
-    x.p = value.ptr;
-    x.end = value.ptr + value.len;
-    n.negative = ensi_json_take(&x, '-');
-    start = x.p;
-    (void)ensi_json_digits(&x);
-    n.whole = ensi_slice(start, (size_t)(x.p - start));
-    (void)ensi_json_take(&x, '.');
-    start = x.p;
-    (void)ensi_json_digits(&x);
-    n.part = ensi_slice(start, (size_t)(x.p - start));
-    n.exponent = 0;
-    if (x.p < x.end) x.p++; /* the e */
-    minus = ensi_json_take(&x, '-');
-    (void)ensi_json_take(&x, '+');
-    for (; x.p < x.end; x.p++) {
-        n.exponent = n.exponent * 10 + (*x.p - '0');
-        if (n.exponent > ENSI_JSON_EXPONENT_MAX) n.exponent = ENSI_JSON_EXPONENT_MAX;
-    }
-    if (minus) n.exponent = -n.exponent;
-    return n;
+    for (; i < number.len && p[i] >= '0' && p[i] <= '9'; i++) whole++;
+    while (i < number.len && p[i] != 'e' && p[i] != 'E') i++;
+    *end = i;
+    minus = i + 1 < number.len && p[i + 1] == '-';
+    for (i++; i < number.len; i++) /* so far off that no larger one matters */
+        if (p[i] >= '0' && exponent < INT64_MAX / 100) exponent = exponent * 10 + (p[i] - '0');
+    return minus ? whole - exponent : whole + exponent;
 }
 
 /* A number; a fraction is dropped: a NumericDate may have one (RFC 7519, section 2). */
 static ENSI_UNUSED int ensi_json_int(ensign_slice_t doc, const char *key, int64_t *out)
 {
     ensign_slice_t value;
-    ensi_json_number_t n;
-    int64_t sum = 0; /* kept below zero: INT64_MIN has no positive twin */
-    size_t digits, i;
-    int rc = ensi_json_find(doc, key, &value);
+    int64_t sum = 0, places; /* sum is kept below zero: INT64_MIN has no positive twin */
+    size_t end;
+    bool minus;
+    int rc = ensi_json_member(doc, key, &value);
 
     if (rc != ENSIGN_OK) return rc;
-    if (value.ptr[0] != '-' && (value.ptr[0] < '0' || value.ptr[0] > '9')) return ENSIGN_E_FORMAT;
-    n = ensi_json_split(value);
-    if (n.exponent < 0 && (size_t)-n.exponent >= n.whole.len) digits = 0;
-    else digits = n.exponent < 0 ? n.whole.len - (size_t)-n.exponent : n.whole.len + (size_t)n.exponent;
-    for (i = 0; i < digits; i++) {
-        int digit = 0;
-        if (i < n.whole.len) digit = n.whole.ptr[i] - '0';
-        else if (i - n.whole.len < n.part.len) digit = n.part.ptr[i - n.whole.len] - '0';
+    minus = value.ptr[0] == '-';
+    if (!minus && (value.ptr[0] < '0' || value.ptr[0] > '9'))
+        return value.ptr[0] == 'n' ? ENSIGN_AGAIN : ENSIGN_E_FORMAT;
+    places = ensi_json_places(value, &end);
+    for (size_t i = minus ? 1 : 0; places > 0 && (i < end || sum < 0); i++) {
+        int digit = i < end ? value.ptr[i] - '0' : 0;
+        if (i < end && value.ptr[i] == '.') continue;
         if (sum < (INT64_MIN + digit) / 10) return ENSIGN_E_TOO_LARGE;
         sum = sum * 10 - digit;
+        places--;
     }
-    if (!n.negative && sum == INT64_MIN) return ENSIGN_E_TOO_LARGE;
-    *out = n.negative ? sum : -sum;
+    if (!minus && sum == INT64_MIN) return ENSIGN_E_TOO_LARGE;
+    *out = minus ? sum : -sum;
     return ENSIGN_OK;
 }
 
-/* How a byte stands between quotes; 0: as it is. */
+/* How a byte stands between quotes: 1 to 6 characters. */
 static size_t ensi_json_escape_byte(uint8_t c, char out[6])
 {
     static const char hex[] = "0123456789abcdef";
-    const char *pairs = "\"\"\\\\\bb\ff\nn\rr\tt";
+    const char *meaning = c ? strchr(ensi_json_meanings + 1, c) : NULL;
 
     out[0] = '\\';
-    for (; *pairs; pairs += 2) {
-        if (c != (uint8_t)pairs[0]) continue;
-        out[1] = pairs[1];
+    if (meaning) {
+        out[1] = ensi_json_names[meaning - ensi_json_meanings];
         return 2;
     }
-    if (c >= 0x20) return 0;
+    if (c >= 0x20) {
+        out[0] = (char)c;
+        return 1;
+    }
     memcpy(out + 1, "u00", 3);
     out[4] = hex[c >> 4];
     out[5] = hex[c & 15];
@@ -4400,23 +4346,15 @@ static size_t ensi_json_escape_byte(uint8_t c, char out[6])
 static ENSI_UNUSED int ensi_json_escape(ensign_slice_t text, char *out, size_t cap, size_t *len)
 {
     char escaped[6];
-    size_t need = 0, at = 0;
+    size_t need = 0, at = 0, size;
 
-    for (size_t i = 0, size; i < text.len; i += size) {
+    for (size_t i = 0; i < text.len; i += size) {
         size = ensi_json_utf8_size(text.ptr + i, text.ptr + text.len);
         if (size == 0) return ENSIGN_E_FORMAT;
-    }
-    for (size_t i = 0; i < text.len; i++) {
-        size_t size = ensi_json_escape_byte(text.ptr[i], escaped);
-        need += size > 0 ? size : 1;
+        need += size > 1 ? size : ensi_json_escape_byte(text.ptr[i], escaped);
     }
     if (need >= cap) return ENSIGN_E_TOO_LARGE;
-    for (size_t i = 0; i < text.len; i++) {
-        size_t size = ensi_json_escape_byte(text.ptr[i], escaped);
-        if (size == 0) escaped[size++] = (char)text.ptr[i];
-        memcpy(out + at, escaped, size);
-        at += size;
-    }
+    for (size_t i = 0; i < text.len; i++) at += ensi_json_escape_byte(text.ptr[i], out + at);
     out[at] = '\0';
     *len = at;
     return ENSIGN_OK;
