@@ -4416,7 +4416,7 @@ static ENSI_UNUSED int ensi_jwt_read(ensign_slice_t token, ensi_jwt_t *out)
  *        looked at; the result does not depend on how the bytes are cut;
  *        once OK or an error was given, no byte more is taken and the same is given again.
  * Moves  by ensi_http1_moves alone. STATUS, FIELDS, SIZE, DATA_END and TRAILERS read lines; LENGTH, DATA
- *        and CLOSE read body. FAILED and DONE are final.
+ *        and CLOSE read body. DONE is final, and so is the first error.
  * Fails  E_PROTOCOL: RFC 9112 forbids it, or it is something that we did not ask for. E_TOO_LARGE: a named
  *        limit or the caller's cap. E_CLOSED: the peer closed half way. `what` says which. */
 
@@ -4425,9 +4425,38 @@ static ENSI_UNUSED int ensi_jwt_read(ensign_slice_t token, ensi_jwt_t *out)
 
 typedef enum {
     ENSI_HTTP1_STATUS, ENSI_HTTP1_FIELDS, ENSI_HTTP1_LENGTH, ENSI_HTTP1_SIZE, ENSI_HTTP1_DATA,
-    ENSI_HTTP1_DATA_END, ENSI_HTTP1_TRAILERS, ENSI_HTTP1_CLOSE, ENSI_HTTP1_DONE, ENSI_HTTP1_FAILED,
-    ENSI_HTTP1_STATES
+    ENSI_HTTP1_DATA_END, ENSI_HTTP1_TRAILERS, ENSI_HTTP1_CLOSE, ENSI_HTTP1_DONE, ENSI_HTTP1_STATES
 } ensi_http1_state_t;
+
+typedef enum {
+    ENSI_HTTP1_ON_STATUS,    /* the status line */
+    ENSI_HTTP1_ON_INTERIM,   /* a head with a status of 1xx */
+    ENSI_HTTP1_ON_LENGTH,    /* a head: the body has a length */
+    ENSI_HTTP1_ON_CHUNKED,   /* a head: the body comes in chunks */
+    ENSI_HTTP1_ON_OPEN,      /* a head: the body ends when the peer closes */
+    ENSI_HTTP1_ON_CHUNK,     /* the size of a chunk */
+    ENSI_HTTP1_ON_LAST,      /* a size of 0 */
+    ENSI_HTTP1_ON_FULL,      /* the last byte of the body, or of a chunk */
+    ENSI_HTTP1_ON_LINE,      /* the end of the line behind a chunk */
+    ENSI_HTTP1_ON_END,       /* the answer is whole */
+    ENSI_HTTP1_INS
+} ensi_http1_in_t;
+
+static const ensi_move_t ensi_http1_moves[] = {
+    { ENSI_HTTP1_STATUS,   ENSI_HTTP1_ON_STATUS,  ENSI_HTTP1_FIELDS   },
+    { ENSI_HTTP1_FIELDS,   ENSI_HTTP1_ON_INTERIM, ENSI_HTTP1_STATUS   },
+    { ENSI_HTTP1_FIELDS,   ENSI_HTTP1_ON_LENGTH,  ENSI_HTTP1_LENGTH   },
+    { ENSI_HTTP1_FIELDS,   ENSI_HTTP1_ON_CHUNKED, ENSI_HTTP1_SIZE     },
+    { ENSI_HTTP1_FIELDS,   ENSI_HTTP1_ON_OPEN,    ENSI_HTTP1_CLOSE    },
+    { ENSI_HTTP1_FIELDS,   ENSI_HTTP1_ON_END,     ENSI_HTTP1_DONE     }, /* no body */
+    { ENSI_HTTP1_LENGTH,   ENSI_HTTP1_ON_FULL,    ENSI_HTTP1_DONE     },
+    { ENSI_HTTP1_SIZE,     ENSI_HTTP1_ON_CHUNK,   ENSI_HTTP1_DATA     },
+    { ENSI_HTTP1_SIZE,     ENSI_HTTP1_ON_LAST,    ENSI_HTTP1_TRAILERS },
+    { ENSI_HTTP1_DATA,     ENSI_HTTP1_ON_FULL,    ENSI_HTTP1_DATA_END },
+    { ENSI_HTTP1_DATA_END, ENSI_HTTP1_ON_LINE,    ENSI_HTTP1_SIZE     },
+    { ENSI_HTTP1_TRAILERS, ENSI_HTTP1_ON_END,     ENSI_HTTP1_DONE     },
+    { ENSI_HTTP1_CLOSE,    ENSI_HTTP1_ON_END,     ENSI_HTTP1_DONE     }, /* by ensi_http1_end */
+};
 
 typedef struct ensi_http1_t {
     int status;              /* 200..999 once OK was given */
@@ -4437,63 +4466,31 @@ typedef struct ensi_http1_t {
     uint8_t *body;           /* the caller's, `cap` bytes */
     size_t cap;
     ensi_http1_state_t state;
-    int rc;                  /* what FAILED gives */
+    int rc;                  /* the first error; ENSIGN_OK before */
     size_t head_len;         /* bytes of header lines so far */
     char line[ENSI_HTTP1_LINE_MAX];
     size_t line_len;         /* of the whole line; line[] has no more than fits */
     bool cr;                 /* the last byte was a CR: only LF may follow */
     bool has_length, has_coding, chunked;
     uint64_t length;         /* Content-Length; UINT64_MAX: that or more */
-    uint64_t left;           /* body bytes to come, of the answer or the chunk */
+    size_t left;             /* body bytes that may come, of the answer or the chunk */
 } ensi_http1_t;
-
-typedef struct { ensi_http1_state_t from, to; } ensi_http1_move_t;
-
-static const ensi_http1_move_t ensi_http1_moves[] = {
-    { ENSI_HTTP1_STATUS, ENSI_HTTP1_FIELDS },
-    { ENSI_HTTP1_FIELDS, ENSI_HTTP1_STATUS }, /* behind an interim answer */
-    { ENSI_HTTP1_FIELDS, ENSI_HTTP1_LENGTH },
-    { ENSI_HTTP1_FIELDS, ENSI_HTTP1_SIZE },
-    { ENSI_HTTP1_FIELDS, ENSI_HTTP1_CLOSE },
-    { ENSI_HTTP1_FIELDS, ENSI_HTTP1_DONE }, /* no body */
-    { ENSI_HTTP1_LENGTH, ENSI_HTTP1_DONE },
-    { ENSI_HTTP1_SIZE, ENSI_HTTP1_DATA },
-    { ENSI_HTTP1_SIZE, ENSI_HTTP1_TRAILERS }, /* size 0 */
-    { ENSI_HTTP1_DATA, ENSI_HTTP1_DATA_END },
-    { ENSI_HTTP1_DATA_END, ENSI_HTTP1_SIZE },
-    { ENSI_HTTP1_TRAILERS, ENSI_HTTP1_DONE },
-    { ENSI_HTTP1_CLOSE, ENSI_HTTP1_DONE }, /* by ensi_http1_end */
-};
-
-static bool ensi_http1_may(ensi_http1_state_t from, ensi_http1_state_t to)
-{
-    if (to == ENSI_HTTP1_FAILED) return from != ENSI_HTTP1_DONE && from != ENSI_HTTP1_FAILED;
-    for (size_t i = 0; i < ENSI_COUNT(ensi_http1_moves); i++) {
-        if (ensi_http1_moves[i].from == from && ensi_http1_moves[i].to == to) return true;
-    }
-    return false;
-}
-
-static int ensi_http1_move(ensi_http1_t *x, ensi_http1_state_t to)
-{
-    if (ensi_http1_may(x->state, to)) {
-        x->state = to;
-        return ENSIGN_OK;
-    }
-    x->state = ENSI_HTTP1_FAILED;
-    x->rc = ENSIGN_E_STATE;
-    x->what = "the reader made a move that its table does not allow; please report it";
-    return x->rc;
-}
 
 static int ensi_http1_fail(ensi_http1_t *x, int code, const char *what)
 {
-    int rc = ensi_http1_move(x, ENSI_HTTP1_FAILED);
-
-    if (rc != ENSIGN_OK) return rc;
-    x->rc = code;
     x->what = what;
-    return code;
+    return x->rc = code;
+}
+
+static int ensi_http1_move(ensi_http1_t *x, ensi_http1_in_t in)
+{
+    int to = ensi_move(ensi_http1_moves, ENSI_COUNT(ensi_http1_moves), (int)x->state, (int)in);
+
+    if (to < 0)
+        return ensi_http1_fail(x, ENSIGN_E_STATE,
+                               "the reader made a move that its table does not allow; please report it");
+    x->state = (ensi_http1_state_t)to;
+    return ENSIGN_OK;
 }
 
 static ENSI_UNUSED void ensi_http1_init(ensi_http1_t *x, uint8_t *body, size_t cap)
@@ -4513,19 +4510,12 @@ static bool ensi_http1_is(ensign_slice_t s, const char *lower)
     return lower[s.len] == '\0';
 }
 
-/* `tchar` of RFC 9110, section 5.6.2. */
-static bool ensi_http1_token_char(char c)
-{
-    char l = ensi_lower((uint8_t)c);
-
-    if ((l >= 'a' && l <= 'z') || (c >= '0' && c <= '9')) return true;
-    return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
-}
-
+/* `token` of RFC 9110, section 5.6.2. */
 static bool ensi_http1_is_token(const char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (!ensi_http1_token_char(p[i])) return false;
+        char l = ensi_lower((uint8_t)p[i]);
+        if (l == '\0' || !strchr("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~", l)) return false;
     }
     return n > 0;
 }
@@ -4615,7 +4605,7 @@ static int ensi_http1_field_known(ensi_http1_t *x, ensign_slice_t name, ensign_s
 /* A line of the head or of the trailers. In trailers nothing counts (RFC 9110, section 6.5.1). */
 static int ensi_http1_field(ensi_http1_t *x, bool counts)
 {
-    size_t kept = x->line_len < sizeof x->line ? x->line_len : sizeof x->line, n;
+    size_t kept = ensi_min(x->line_len, sizeof x->line), n;
     const char *colon = (const char *)memchr(x->line, ':', kept);
 
     if (x->line[0] == ' ' || x->line[0] == '\t')
@@ -4647,7 +4637,7 @@ static int ensi_http1_status_line(ensi_http1_t *x)
     if (l[9] == '0' || (x->line_len > 12 && l[12] != ' '))
         return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "the status is not in 100..999");
     x->status = (l[9] - '0') * 100 + (l[10] - '0') * 10 + (l[11] - '0');
-    return ensi_http1_move(x, ENSI_HTTP1_FIELDS);
+    return ensi_http1_move(x, ENSI_HTTP1_ON_STATUS);
 }
 
 /* 1xx: what it said of framing is forgotten, the bytes of its head are not. */
@@ -4657,25 +4647,23 @@ static int ensi_http1_interim(ensi_http1_t *x)
         return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "status 101, but no upgrade was asked for");
     x->status = 0;
     x->has_length = x->has_coding = x->chunked = false;
-    return ensi_http1_move(x, ENSI_HTTP1_STATUS);
+    return ensi_http1_move(x, ENSI_HTTP1_ON_INTERIM);
 }
 
 /* How long the body is, by RFC 9112, section 6.3. */
 static int ensi_http1_head_end(ensi_http1_t *x)
 {
     if (x->status < 200) return ensi_http1_interim(x);
-    if (x->status == 204 || x->status == 304) return ensi_http1_move(x, ENSI_HTTP1_DONE);
-    if (x->has_coding) {
-        if (!x->chunked) return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "Transfer-Encoding is empty");
-        return ensi_http1_move(x, ENSI_HTTP1_SIZE);
-    }
-    if (x->has_length) {
-        if (x->length > x->cap)
-            return ensi_http1_fail(x, ENSIGN_E_TOO_LARGE, "Content-Length is over the limit for a body");
-        x->left = x->length;
-        return ensi_http1_move(x, x->left > 0 ? ENSI_HTTP1_LENGTH : ENSI_HTTP1_DONE);
-    }
-    return ensi_http1_move(x, ENSI_HTTP1_CLOSE);
+    if (x->status == 204 || x->status == 304) return ensi_http1_move(x, ENSI_HTTP1_ON_END);
+    if (x->has_coding && !x->chunked)
+        return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "Transfer-Encoding is empty");
+    if (x->chunked) return ensi_http1_move(x, ENSI_HTTP1_ON_CHUNKED);
+    x->left = x->cap;
+    if (!x->has_length) return ensi_http1_move(x, ENSI_HTTP1_ON_OPEN);
+    if (x->length > x->cap)
+        return ensi_http1_fail(x, ENSIGN_E_TOO_LARGE, "Content-Length is over the limit for a body");
+    x->left = (size_t)x->length;
+    return ensi_http1_move(x, x->left > 0 ? ENSI_HTTP1_ON_LENGTH : ENSI_HTTP1_ON_END);
 }
 
 /* Hex digits, then perhaps an extension, which means nothing to us. */
@@ -4689,11 +4677,11 @@ static int ensi_http1_size_line(ensi_http1_t *x)
     for (after = n; after < x->line_len && (x->line[after] == ' ' || x->line[after] == '\t');) after++;
     if (n == 0 || (after < x->line_len && x->line[after] != ';'))
         return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "the size of a chunk is no hexadecimal number");
-    if (size == 0) return ensi_http1_move(x, ENSI_HTTP1_TRAILERS);
+    if (size == 0) return ensi_http1_move(x, ENSI_HTTP1_ON_LAST);
     if (size > x->cap - x->body_len)
         return ensi_http1_fail(x, ENSIGN_E_TOO_LARGE, "the chunks are together over the limit for a body");
-    x->left = size;
-    return ensi_http1_move(x, ENSI_HTTP1_DATA);
+    x->left = (size_t)size;
+    return ensi_http1_move(x, ENSI_HTTP1_ON_CHUNK);
 }
 
 static int ensi_http1_line_end(ensi_http1_t *x)
@@ -4703,8 +4691,8 @@ static int ensi_http1_line_end(ensi_http1_t *x)
     case ENSI_HTTP1_FIELDS: return x->line_len > 0 ? ensi_http1_field(x, true) : ensi_http1_head_end(x);
     case ENSI_HTTP1_SIZE: return ensi_http1_size_line(x);
     case ENSI_HTTP1_TRAILERS:
-        return x->line_len > 0 ? ensi_http1_field(x, false) : ensi_http1_move(x, ENSI_HTTP1_DONE);
-    default: return ensi_http1_move(x, ENSI_HTTP1_SIZE); /* DATA_END */
+        return x->line_len > 0 ? ensi_http1_field(x, false) : ensi_http1_move(x, ENSI_HTTP1_ON_END);
+    default: return ensi_http1_move(x, ENSI_HTTP1_ON_LINE); /* DATA_END */
     }
 }
 
@@ -4747,87 +4735,51 @@ static int ensi_http1_line_byte(ensi_http1_t *x, char c)
 
 /* ---- body */
 
-/* Takes as much as may be taken of p[0..n); the move at its end belongs to it. */
+/* Takes as much as may be taken of p[0..n), at least one byte, or fails and takes none. */
 static int ensi_http1_take(ensi_http1_t *x, const uint8_t *p, size_t n, size_t *taken)
 {
-    size_t room = x->cap - x->body_len;
-
-    if (x->state != ENSI_HTTP1_CLOSE) room = (size_t)x->left; /* checked against the cap when it was read */
-    *taken = n < room ? n : room;
+    *taken = ensi_min(n, x->left);
     if (*taken == 0)
         return ensi_http1_fail(x, ENSIGN_E_TOO_LARGE, "a body that ends at close is over the limit for one");
     memcpy(x->body + x->body_len, p, *taken);
     x->body_len += *taken;
-    if (x->state == ENSI_HTTP1_CLOSE) return ENSIGN_OK;
     x->left -= *taken;
-    if (x->left > 0) return ENSIGN_OK;
-    return ensi_http1_move(x, x->state == ENSI_HTTP1_DATA ? ENSI_HTTP1_DATA_END : ENSI_HTTP1_DONE);
+    if (x->left > 0 || x->state == ENSI_HTTP1_CLOSE) return ENSIGN_OK;
+    return ensi_http1_move(x, ENSI_HTTP1_ON_FULL);
 }
 
 /* OK: the answer is whole; bytes from *used on are not of it. AGAIN: all were used, give more. */
 static ENSI_UNUSED int ensi_http1_eat(ensi_http1_t *x, const uint8_t *p, size_t n, size_t *used)
 {
-    size_t at = 0;
+    size_t taken;
 
-    while (at < n && x->state != ENSI_HTTP1_DONE && x->state != ENSI_HTTP1_FAILED) {
-        size_t taken = 1;
+    for (*used = 0; x->rc == ENSIGN_OK && x->state != ENSI_HTTP1_DONE; *used += taken) {
+        if (*used == n) return ENSIGN_AGAIN;
+        taken = 1;
         if (x->state == ENSI_HTTP1_LENGTH || x->state == ENSI_HTTP1_DATA || x->state == ENSI_HTTP1_CLOSE)
-            (void)ensi_http1_take(x, p + at, n - at, &taken); /* an error shows in the state */
+            (void)ensi_http1_take(x, p + *used, n - *used, &taken); /* an error shows in rc */
         else
-            (void)ensi_http1_line_byte(x, (char)p[at]);
-        at += taken;
+            (void)ensi_http1_line_byte(x, (char)p[*used]);
     }
-    *used = at;
-    if (x->state == ENSI_HTTP1_FAILED) return x->rc;
-    return x->state == ENSI_HTTP1_DONE ? ENSIGN_OK : ENSIGN_AGAIN;
+    return x->rc;
 }
 
 /* The peer closed its side. */
 static ENSI_UNUSED int ensi_http1_end(ensi_http1_t *x)
 {
-    if (x->state == ENSI_HTTP1_FAILED) return x->rc;
-    if (x->state == ENSI_HTTP1_DONE) return ENSIGN_OK;
-    if (x->state == ENSI_HTTP1_CLOSE) return ensi_http1_move(x, ENSI_HTTP1_DONE);
+    if (x->rc != ENSIGN_OK || x->state == ENSI_HTTP1_DONE) return x->rc;
+    if (x->state == ENSI_HTTP1_CLOSE) return ensi_http1_move(x, ENSI_HTTP1_ON_END);
     return ensi_http1_fail(x, ENSIGN_E_CLOSED, x->head_len == 0 ? "the peer closed before an answer came"
                                                : "the peer closed before the answer was whole");
 }
 
 /* ---- request */
 
-typedef struct { char *out; size_t cap, len; } ensi_http1_out_t;
-
-/* False: full. */
-static bool ensi_http1_put(ensi_http1_out_t *o, const char *p, size_t n)
-{
-    if (n > o->cap - o->len) return false;
-    if (n > 0) memcpy(o->out + o->len, p, n);
-    o->len += n;
-    return true;
-}
-
-static bool ensi_http1_puts(ensi_http1_out_t *o, const char *s)
-{
-    return ensi_http1_put(o, s, strlen(s));
-}
-
-static bool ensi_http1_put_size(ensi_http1_out_t *o, size_t value)
-{
-    char digits[24];
-    size_t at = sizeof digits;
-
-    do {
-        digits[--at] = (char)('0' + (int)(value % 10));
-        value /= 10;
-    } while (value > 0);
-    return ensi_http1_put(o, digits + at, sizeof digits - at);
-}
-
 /* No control characters, so that no text can begin a line of its own; no blanks either, where `solid`. */
 static bool ensi_http1_clean(const char *s, bool solid)
 {
-    for (; *s; s++) {
+    for (; *s; s++)
         if ((unsigned char)*s < 0x20 || *s == 0x7F || (solid && *s == ' ')) return false;
-    }
     return true;
 }
 
@@ -4837,27 +4789,30 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
                                           const char *path, const char *host, const char *user_agent,
                                           const char *body, size_t body_len)
 {
-    ensi_http1_out_t o;
-    bool fits;
+    char digits[24];
+    size_t at = 0;
+    const char *const parts[] = {
+        method, " ", path, " HTTP/1.1\r\nHost: ", host,
+        user_agent ? "\r\nUser-Agent: " : "", user_agent ? user_agent : "",
+        body ? "\r\nAccept: application/json\r\nContent-Type: application/json\r\nContent-Length: " : "",
+        body ? digits : "", "\r\nConnection: close\r\n\r\n",
+    };
 
     if (!ensi_http1_is_token(method, strlen(method)) || path[0] != '/') return ENSIGN_E_ARGUMENT;
     if (!ensi_http1_clean(path, true)) return ENSIGN_E_ARGUMENT;
     if (host[0] == '\0' || !ensi_http1_clean(host, true)) return ENSIGN_E_ARGUMENT;
     if (user_agent && !ensi_http1_clean(user_agent, false)) return ENSIGN_E_ARGUMENT;
-    o.out = out;
-    o.cap = cap;
-    o.len = 0;
-    fits = ensi_http1_puts(&o, method) && ensi_http1_puts(&o, " ") && ensi_http1_puts(&o, path)
-        && ensi_http1_puts(&o, " HTTP/1.1\r\nHost: ") && ensi_http1_puts(&o, host);
-    if (user_agent) fits = fits && ensi_http1_puts(&o, "\r\nUser-Agent: ") && ensi_http1_puts(&o, user_agent);
-    if (body) {
-        fits = fits && ensi_http1_puts(&o, "\r\nAccept: application/json\r\nContent-Type: application/json")
-            && ensi_http1_puts(&o, "\r\nContent-Length: ") && ensi_http1_put_size(&o, body_len);
+    snprintf(digits, sizeof digits, "%lu", (unsigned long)body_len);
+    for (size_t i = 0; i < ENSI_COUNT(parts); i++) {
+        size_t n = strlen(parts[i]);
+        if (n > cap - at) return ENSIGN_E_TOO_LARGE;
+        memcpy(out + at, parts[i], n);
+        at += n;
     }
-    fits = fits && ensi_http1_puts(&o, "\r\nConnection: close\r\n\r\n");
-    if (body) fits = fits && ensi_http1_put(&o, body, body_len);
-    if (!fits) return ENSIGN_E_TOO_LARGE;
-    *len = o.len;
+    if (!body) body_len = 0;
+    if (body_len > cap - at) return ENSIGN_E_TOO_LARGE;
+    if (body_len > 0) memcpy(out + at, body, body_len);
+    *len = at + body_len;
     return ENSIGN_OK;
 }
 
