@@ -3576,22 +3576,15 @@ static void ensi_id_put_words(ensi_id_text_t *t, ensign_slice_t s, char quote)
 static void ensi_id_put_time(ensi_id_text_t *t, ensign_time_t time)
 {
     ensi_id_date_t d = ensi_id_civil(time.seconds);
+    char text[80];
 
     if (time.nanos == 0 && (time.seconds == 0 || time.seconds == ENSI_ID_GO_ZERO_TIME)) {
         ensi_id_puts(t, "None");
         return;
     }
     ensi_id_put_number(t, d.year, 4);
-    ensi_id_puts(t, "-");
-    ensi_id_put_number(t, d.month, 2);
-    ensi_id_puts(t, "-");
-    ensi_id_put_number(t, d.day, 2);
-    ensi_id_puts(t, " ");
-    ensi_id_put_number(t, d.hour, 2);
-    ensi_id_puts(t, ":");
-    ensi_id_put_number(t, d.minute, 2);
-    ensi_id_puts(t, ":");
-    ensi_id_put_number(t, d.second, 2);
+    snprintf(text, sizeof text, "-%02d-%02d %02d:%02d:%02d", d.month, d.day, d.hour, d.minute, d.second);
+    ensi_id_puts(t, text);
     if (time.nanos < 1000 || time.nanos > 999999999) return; /* out of range: a peer's mistake, not shown */
     ensi_id_puts(t, ".");
     ensi_id_put_number(t, time.nanos / 1000, 6);
@@ -3600,13 +3593,12 @@ static void ensi_id_put_time(ensi_id_text_t *t, ensign_time_t time)
 /* "name v1.2.3" */
 static void ensi_id_put_type(ensi_id_text_t *t, const ensign_type_t *type)
 {
+    char text[40];
+
     ensi_id_put_words(t, type->name, '\0');
-    ensi_id_puts(t, " v");
-    ensi_id_put_number(t, type->major, 1);
-    ensi_id_puts(t, ".");
-    ensi_id_put_number(t, type->minor, 1);
-    ensi_id_puts(t, ".");
-    ensi_id_put_number(t, type->patch, 1);
+    snprintf(text, sizeof text, " v%lu.%lu.%lu", (unsigned long)type->major, (unsigned long)type->minor,
+             (unsigned long)type->patch);
+    ensi_id_puts(t, text);
 }
 
 static void ensi_id_begin(ensi_id_text_t *t, char *out, size_t cap)
