@@ -4874,9 +4874,8 @@ typedef struct {
 } ensi_tls_opts_t;
 
 typedef struct {
-    bool open, ignore_dates, insecure, alpn_h2;
-    int (*random)(void *, void *, size_t);
-    void *user;
+    bool open;
+    ensi_tls_opts_t opts;           /* its CA is read at open and not later */
     const char *trust;              /* where the trust store came from, for texts; a literal */
     const char *alpn[2];            /* mbedTLS keeps a pointer to it */
     mbedtls_ssl_config config;
@@ -5012,19 +5011,16 @@ static int ensi_tls_fail_ca(ensi_tls_conf_t *t, const char *name, int rc, ensign
  * one is enough, as a store with less in it trusts less. */
 static int ensi_tls_trust_pem(ensi_tls_conf_t *t, ensign_slice_t pem, ensign_error_t *e)
 {
-    unsigned char *copy = NULL;
+    unsigned char *copy;
     int rc;
 
     t->trust = "tls.ca_pem";
-    if (pem.len > 0 && pem.ptr[pem.len - 1] == '\0') {
-        rc = mbedtls_x509_crt_parse(&t->ca, pem.ptr, pem.len);
-    } else {
-        copy = pem.len < SIZE_MAX ? (unsigned char *)mbedtls_calloc(1, pem.len + 1) : NULL;
-        if (!copy) return ensi_tls_fail_ca(t, "tls.ca_pem", MBEDTLS_ERR_X509_ALLOC_FAILED, e);
-        if (pem.len > 0) memcpy(copy, pem.ptr, pem.len);
-        rc = mbedtls_x509_crt_parse(&t->ca, copy, pem.len + 1);
-        mbedtls_free(copy);
-    }
+    if (pem.len > 0 && pem.ptr[pem.len - 1] == '\0') pem.len--;
+    copy = pem.len < SIZE_MAX ? (unsigned char *)mbedtls_calloc(1, pem.len + 1) : NULL;
+    if (!copy) return ensi_tls_fail_ca(t, "tls.ca_pem", MBEDTLS_ERR_X509_ALLOC_FAILED, e);
+    if (pem.len > 0) memcpy(copy, pem.ptr, pem.len);
+    rc = mbedtls_x509_crt_parse(&t->ca, copy, pem.len + 1);
+    mbedtls_free(copy);
     return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_ca(t, "tls.ca_pem", rc, e);
 }
 
@@ -5097,17 +5093,17 @@ static int ensi_tls_hook_entropy(void *arg, unsigned char *out, size_t len)
 {
     ensi_tls_conf_t *t = (ensi_tls_conf_t *)arg;
 
-    return t->random(t->user, out, len) == 0 ? 0 : MBEDTLS_ERR_CTR_DRBG_ENTROPY_SOURCE_FAILED;
+    return t->opts.random(t->opts.user, out, len) == 0 ? 0 : MBEDTLS_ERR_CTR_DRBG_ENTROPY_SOURCE_FAILED;
 }
 
 static int ensi_tls_seed(ensi_tls_conf_t *t, ensign_error_t *e)
 {
     int rc;
 
-    if (t->random) rc = mbedtls_ctr_drbg_seed(&t->drbg, ensi_tls_hook_entropy, t, NULL, 0);
+    if (t->opts.random) rc = mbedtls_ctr_drbg_seed(&t->drbg, ensi_tls_hook_entropy, t, NULL, 0);
     else rc = mbedtls_ctr_drbg_seed(&t->drbg, mbedtls_entropy_func, &t->entropy, NULL, 0);
     if (rc == 0) return ENSIGN_OK;
-    return ensi_fail(e, ENSIGN_E_TLS, rc, "tls: %s (mbedTLS -0x%04X)", t->random
+    return ensi_fail(e, ENSIGN_E_TLS, rc, "tls: %s (mbedTLS -0x%04X)", t->opts.random
                      ? "the random hook gave no entropy; it must fill the whole buffer and return 0"
                      : "the system gave mbedTLS no entropy; set the random hook of the desc", (unsigned)-rc);
 }
@@ -5152,16 +5148,16 @@ static int ensi_tls_configure(ensi_tls_conf_t *t)
 #endif
     mbedtls_ssl_conf_rng(&t->config, mbedtls_ctr_drbg_random, &t->drbg);
     mbedtls_ssl_conf_ciphersuites(&t->config, ensi_tls_suites);
-    mbedtls_ssl_conf_authmode(&t->config,
-                              t->insecure ? MBEDTLS_SSL_VERIFY_NONE : MBEDTLS_SSL_VERIFY_REQUIRED);
-    if (!t->insecure) mbedtls_ssl_conf_ca_chain(&t->config, &t->ca, NULL);
+    mbedtls_ssl_conf_authmode(&t->config, t->opts.insecure_skip_verify ? MBEDTLS_SSL_VERIFY_NONE
+                              : MBEDTLS_SSL_VERIFY_REQUIRED);
+    if (!t->opts.insecure_skip_verify) mbedtls_ssl_conf_ca_chain(&t->config, &t->ca, NULL);
 #ifdef MBEDTLS_SSL_RENEGOTIATION
     mbedtls_ssl_conf_renegotiation(&t->config, MBEDTLS_SSL_RENEGOTIATION_DISABLED);
 #endif
 #ifdef MBEDTLS_SSL_SESSION_TICKETS
     mbedtls_ssl_conf_session_tickets(&t->config, MBEDTLS_SSL_SESSION_TICKETS_DISABLED);
 #endif
-    if (!t->alpn_h2) return 0;
+    if (!t->opts.alpn_h2) return 0;
     t->alpn[0] = "h2";
     t->alpn[1] = NULL;
     return mbedtls_ssl_conf_alpn_protocols(&t->config, t->alpn);
@@ -5177,12 +5173,13 @@ static void ensi_tls_conf_close(ensi_tls_conf_t *t)
     mbedtls_entropy_free(&t->entropy);
 }
 
-static int ensi_tls_conf_fill(ensi_tls_conf_t *t, const ensi_tls_opts_t *o, ensign_error_t *e)
+static int ensi_tls_conf_fill(ensi_tls_conf_t *t, ensign_error_t *e)
 {
+    const ensi_tls_opts_t *o = &t->opts;
     int rc = ensi_tls_psa(e);
 
     if (rc == ENSIGN_OK) rc = ensi_tls_seed(t, e);
-    if (rc == ENSIGN_OK && !t->insecure)
+    if (rc == ENSIGN_OK && !o->insecure_skip_verify)
         rc = o->ca_pem.ptr ? ensi_tls_trust_pem(t, o->ca_pem, e) : ensi_tls_trust_file(t, o->ca_file, e);
     if (rc != ENSIGN_OK) return rc;
     rc = ensi_tls_configure(t);
@@ -5202,13 +5199,9 @@ static int ensi_tls_conf_open(ensi_tls_conf_t *t, const ensi_tls_opts_t *o, ensi
     mbedtls_entropy_init(&t->entropy);
     mbedtls_ctr_drbg_init(&t->drbg);
     t->open = true;
-    t->ignore_dates = o->ignore_dates;
-    t->insecure = o->insecure_skip_verify;
-    t->alpn_h2 = o->alpn_h2;
-    t->random = o->random;
-    t->user = o->user;
+    t->opts = *o;
     t->trust = "";
-    rc = ensi_tls_conf_fill(t, o, e);
+    rc = ensi_tls_conf_fill(t, e);
     if (rc != ENSIGN_OK) ensi_tls_conf_close(t);
     return rc;
 }
@@ -5233,14 +5226,8 @@ static const char *ensi_tls_hex16(const char *s, unsigned *value)
 {
     const char *start = s;
 
-    *value = 0;
-    for (; s - start < 4; s++) {
-        unsigned c = (unsigned char)*s;
-        if (c >= '0' && c <= '9') c -= '0';
-        else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f') c = (c | 0x20) - 'a' + 10;
-        else break;
-        *value = *value << 4 | c;
-    }
+    for (*value = 0; s - start < 4 && ensi_hex((uint8_t)*s) >= 0; s++)
+        *value = *value << 4 | (unsigned)ensi_hex((uint8_t)*s);
     return s;
 }
 
@@ -5381,7 +5368,7 @@ static int ensi_tls_verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t
 {
     ensi_tls_t *t = (ensi_tls_t *)arg;
 
-    if (t->conf->ignore_dates)
+    if (t->conf->opts.ignore_dates)
         *flags &= ~(uint32_t)(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE);
     if (depth == 0 && ensi_tls_has_ip(t, crt)) *flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_CN_MISMATCH;
     ensi_tls_note(&t->bad, crt, depth, *flags);
@@ -5681,10 +5668,10 @@ static int ensi_tls_accept(ensi_tls_t *t, ensign_error_t *e)
 {
     const char *alpn;
 
-    if (!t->conf->insecure && mbedtls_ssl_get_verify_result(&t->ssl) != 0)
+    if (!t->conf->opts.insecure_skip_verify && mbedtls_ssl_get_verify_result(&t->ssl) != 0)
         return ensi_tls_fail(t, MBEDTLS_ERR_X509_CERT_VERIFY_FAILED, e);
-    alpn = t->conf->alpn_h2 ? mbedtls_ssl_get_alpn_protocol(&t->ssl) : NULL;
-    if (t->conf->alpn_h2 && (!alpn || strcmp(alpn, "h2") != 0))
+    alpn = t->conf->opts.alpn_h2 ? mbedtls_ssl_get_alpn_protocol(&t->ssl) : NULL;
+    if (t->conf->opts.alpn_h2 && (!alpn || strcmp(alpn, "h2") != 0))
         return t->end = ensi_fail(e, ENSIGN_E_ALPN, 0,
                                   "tls: %s agreed on %.20s by ALPN, h2 is needed; "
                                   "use the server's gRPC port, or turn HTTP/2 on there",
