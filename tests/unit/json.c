@@ -305,7 +305,7 @@ static void integers_out_of_range_or_of_another_kind(void **state)
 static void escaped_text_reads_back(void **state)
 {
     char text[130], escaped[1024], doc[1040], back[256];
-    size_t len, back_len;
+    size_t len = 0, back_len;
     (void)state;
     for (size_t i = 0; i < 128; i++) text[i] = (char)i;
     memcpy(text + 128, "\xC3\xBC", 2);
