@@ -2311,11 +2311,21 @@ enum { ENSI_PB_TOPIC_STATE_READY = 1, ENSI_PB_TOPIC_STATE_READONLY = 2, ENSI_PB_
 enum { ENSI_PB_TOPIC_MOD_OPERATION_ARCHIVE = 1, ENSI_PB_TOPIC_MOD_OPERATION_DESTROY = 2 };
 
 enum { ENSI_PB_DEDUPLICATION_STRATEGY_NONE = 1, ENSI_PB_DEDUPLICATION_STRATEGY_STRICT = 2,
-    ENSI_PB_DEDUPLICATION_STRATEGY_DATAGRAM = 3, ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_KEY = 5 };
+    ENSI_PB_DEDUPLICATION_STRATEGY_DATAGRAM = 3, ENSI_PB_DEDUPLICATION_STRATEGY_KEY_GROUPED = 4,
+    ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_KEY = 5, ENSI_PB_DEDUPLICATION_STRATEGY_UNIQUE_FIELD = 6 };
 
-enum { ENSI_PB_DEDUPLICATION_OFFSET_POSITION_OFFSET_EARLIEST = 1 };
+enum { ENSI_PB_DEDUPLICATION_OFFSET_POSITION_OFFSET_EARLIEST = 1,
+    ENSI_PB_DEDUPLICATION_OFFSET_POSITION_OFFSET_LATEST = 2 };
 
-enum { ENSI_PB_SERVICE_STATE_STATUS_HEALTHY = 1 };
+enum { ENSI_PB_NACK_CODE_MAX_EVENT_SIZE_EXCEEDED = 1, ENSI_PB_NACK_CODE_TOPIC_UNKNOWN = 2,
+    ENSI_PB_NACK_CODE_TOPIC_ARCHIVED = 3, ENSI_PB_NACK_CODE_TOPIC_DELETED = 4,
+    ENSI_PB_NACK_CODE_INTERNAL = 9 };
+
+enum { ENSI_PB_SERVICE_STATE_STATUS_HEALTHY = 1, ENSI_PB_SERVICE_STATE_STATUS_MAINTENANCE = 5 };
+
+enum { ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_UNKNOWN = 0,
+    ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVING = 1,
+    ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVICE_UNKNOWN = 3 };
 
 /* PB_BIND of <pb.h> makes external symbols; this one keeps them inside. */
 #define ENSI_PB_BIND(name, upper, width, callback) \
@@ -2497,9 +2507,10 @@ typedef struct ensi_pb_event_wrapper_t {
 #define ensi_pb_event_wrapper_t_committed_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_event_wrapper, ENSI_PB_EVENT_WRAPPER, 2, ensi_pb_field)
 #define ensi_pb_event_wrapper_fields (&ensi_pb_event_wrapper_msg)
-enum { ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG = 2, ENSI_PB_EVENT_WRAPPER_KEY_TAG = 7,
-    ENSI_PB_EVENT_WRAPPER_EVENT_TAG = 9, ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG = 10,
-    ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG = 11, ENSI_PB_EVENT_WRAPPER_LOCAL_ID_TAG = 16 };
+enum { ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG = 2, ENSI_PB_EVENT_WRAPPER_PUBLISHER_TAG = 6,
+    ENSI_PB_EVENT_WRAPPER_KEY_TAG = 7, ENSI_PB_EVENT_WRAPPER_EVENT_TAG = 9,
+    ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG = 10, ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG = 11,
+    ENSI_PB_EVENT_WRAPPER_COMMITTED_TAG = 15, ENSI_PB_EVENT_WRAPPER_LOCAL_ID_TAG = 16 };
 
 typedef struct ensi_pb_deduplication_t {
     int32_t strategy;
@@ -2824,6 +2835,7 @@ typedef struct ensi_pb_ack_t {
 #define ensi_pb_ack_t_committed_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_ack, ENSI_PB_ACK, AUTO, ensi_pb_field)
 #define ensi_pb_ack_fields (&ensi_pb_ack_msg)
+enum { ENSI_PB_ACK_ID_TAG = 1, ENSI_PB_ACK_COMMITTED_TAG = 2 };
 
 typedef struct ensi_pb_nack_t {
     ensign_slice_t id; /* as in Ack */
@@ -2846,6 +2858,7 @@ typedef struct ensi_pb_open_stream_t {
     X(a, CALLBACK, REPEATED, STRING, topics, 2)
 ENSI_PB_BIND(ensi_pb_open_stream, ENSI_PB_OPEN_STREAM, AUTO, ensi_pb_field)
 #define ensi_pb_open_stream_fields (&ensi_pb_open_stream_msg)
+enum { ENSI_PB_OPEN_STREAM_TOPICS_TAG = 2 };
 
 /* One of the two; open_stream comes first and once. */
 typedef struct ensi_pb_publisher_request_t {
@@ -2923,6 +2936,7 @@ typedef struct ensi_pb_publisher_reply_t {
 #define ensi_pb_publisher_reply_t_close_stream_MSGTYPE ensi_pb_close_stream
 ENSI_PB_BIND(ensi_pb_publisher_reply, ENSI_PB_PUBLISHER_REPLY, AUTO, NULL)
 #define ensi_pb_publisher_reply_fields (&ensi_pb_publisher_reply_msg)
+enum { ENSI_PB_PUBLISHER_REPLY_ACK_TAG = 1 };
 
 /* One of the three; close_stream is never sent here. */
 typedef struct ensi_pb_subscribe_reply_t {
@@ -2942,6 +2956,7 @@ typedef struct ensi_pb_subscribe_reply_t {
 #define ensi_pb_subscribe_reply_t_close_stream_MSGTYPE ensi_pb_close_stream
 ENSI_PB_BIND(ensi_pb_subscribe_reply, ENSI_PB_SUBSCRIBE_REPLY, 2, NULL)
 #define ensi_pb_subscribe_reply_fields (&ensi_pb_subscribe_reply_msg)
+enum { ENSI_PB_SUBSCRIBE_REPLY_EVENT_TAG = 1 };
 
 typedef struct ensi_pb_subscription_t {
     ensign_slice_t client_id;

@@ -350,7 +350,7 @@ SCRIPT(large_pages_stay_within_the_bound)
     uint32_t id;
     if (w->mode == BYTE) return;
     world_create(w);
-    bound = ensign_memory_bound(&w->desc) + ensign_request_memory_bound();
+    bound = ensign_memory_bound(&w->desc) + ensign_request_memory_bound(&w->desc);
     id = ensign_topic_list(w->client, NULL).id;
     for (i = 0; i < 3; i++) {
         page_of_topics(&m);
@@ -379,7 +379,7 @@ SCRIPT(large_questions_stay_within_the_bound)
     d.keys = keys;
     d.key_count = 1;
     world_create_with_key(w);
-    bound = ensign_memory_bound(&w->desc) + ensign_request_memory_bound();
+    bound = ensign_memory_bound(&w->desc) + ensign_request_memory_bound(&w->desc);
     id = ensign_topic_create(w->client, "weather", &d, NULL).id;
     peer_refuse(asked(w, 0, "CreateTopic", NULL), ENSIGN_GRPC_UNAUTHENTICATED, "once more");
     record_topic(&m);

@@ -366,7 +366,7 @@ SCRIPT_OF_KINDS(memory_stays_within_the_bound)
     size_t bound;
     uint32_t id;
     world_create(w);
-    bound = ensign_memory_bound(&w->desc) + ensign_request_memory_bound();
+    bound = ensign_memory_bound(&w->desc) + ensign_request_memory_bound(&w->desc);
     id = kind_open(w, k, NULL);
     kind_answer(k, kind_asked(w, k, 0));
     kind_good(w, k, id, NULL);
@@ -382,7 +382,7 @@ SCRIPT_OF_KINDS(an_answer_that_is_too_large)
     stream_t *s;
     if (w->mode == BYTE) return;    /* four million steps teach nothing */
     world_create(w);
-    bound = ensign_memory_bound(&w->desc) + ensign_request_memory_bound();
+    bound = ensign_memory_bound(&w->desc) + ensign_request_memory_bound(&w->desc);
     id = kind_open(w, k, NULL);
     s = kind_asked(w, k, 0);
     for (i = 0; i < 5; i++) enc_bytes(&m, 99, filler, sizeof filler);

@@ -205,18 +205,18 @@ static void endpoints(void **state)
     uint16_t port;
     (void)state;
     for (size_t i = 0; i < ENSI_COUNT(good); i++) {
-        if (!ensi_client_split(good[i].text, good[i].fallback, host, sizeof host, &port))
+        if (!ensi_create_split(good[i].text, good[i].fallback, host, sizeof host, &port))
             fail_msg("refused: \"%s\"", good[i].text);
         assert_string_equal(host, good[i].host);
         assert_int_equal(port, good[i].port);
     }
     for (size_t i = 0; i < ENSI_COUNT(bad); i++)
-        if (ensi_client_split(bad[i], 0, host, sizeof host, &port)) fail_msg("taken: \"%s\"", bad[i]);
+        if (ensi_create_split(bad[i], 0, host, sizeof host, &port)) fail_msg("taken: \"%s\"", bad[i]);
     memset(longest, 'a', sizeof longest);
     memcpy(longest + 256, ":1", 3);
-    assert_false(ensi_client_split(longest, 0, host, 256, &port));
+    assert_false(ensi_create_split(longest, 0, host, 256, &port));
     memcpy(longest + 255, ":1", 3);
-    assert_true(ensi_client_split(longest, 0, host, 256, &port));
+    assert_true(ensi_create_split(longest, 0, host, 256, &port));
     assert_int_equal(strlen(host), 255);
 }
 
@@ -228,10 +228,10 @@ static void what_is_an_address_and_what_is_this_machine(void **state)
     static const char *const elsewhere[] = { "127.0.0.1.example", "127.example", "localhost.example",
                                              "128.0.0.1", "1.127.0.0", "::2", "127.1" };
     (void)state;
-    for (size_t i = 0; i < ENSI_COUNT(literals); i++) assert_true(ensi_client_is_literal(literals[i]));
-    for (size_t i = 0; i < ENSI_COUNT(names); i++) assert_false(ensi_client_is_literal(names[i]));
-    for (size_t i = 0; i < ENSI_COUNT(loopback); i++) assert_true(ensi_client_is_loopback(loopback[i]));
-    for (size_t i = 0; i < ENSI_COUNT(elsewhere); i++) assert_false(ensi_client_is_loopback(elsewhere[i]));
+    for (size_t i = 0; i < ENSI_COUNT(literals); i++) assert_true(ensi_create_is_literal(literals[i]));
+    for (size_t i = 0; i < ENSI_COUNT(names); i++) assert_false(ensi_create_is_literal(names[i]));
+    for (size_t i = 0; i < ENSI_COUNT(loopback); i++) assert_true(ensi_create_is_loopback(loopback[i]));
+    for (size_t i = 0; i < ENSI_COUNT(elsewhere); i++) assert_false(ensi_create_is_loopback(elsewhere[i]));
 }
 
 /* What is refused, and a word that the text must have: the field. */
@@ -435,13 +435,13 @@ static void booleans_of_the_environment(void **state)
     for (size_t i = 0; i < ENSI_COUNT(yes); i++) {
         setenv("ENSIGN_INSECURE", yes[i], 1);
         on = false;
-        assert_int_equal(ensi_client_env_bool("ENSIGN_INSECURE", &on, &why), ENSIGN_OK);
+        assert_int_equal(ensi_create_env_bool("ENSIGN_INSECURE", &on, &why), ENSIGN_OK);
         assert_true(on);
     }
     for (size_t i = 0; i < ENSI_COUNT(no); i++) {
         setenv("ENSIGN_INSECURE", no[i], 1);
         on = false;
-        assert_int_equal(ensi_client_env_bool("ENSIGN_INSECURE", &on, &why), ENSIGN_OK);
+        assert_int_equal(ensi_create_env_bool("ENSIGN_INSECURE", &on, &why), ENSIGN_OK);
         assert_false(on);
     }
     for (size_t i = 0; i < ENSI_COUNT(bad); i++) {

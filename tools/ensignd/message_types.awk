@@ -4,7 +4,6 @@ BEGIN { print "/* Made from ensign.h by tools/ensignd/message_types.awk: do not 
 /END GENERATED/ { generated = 0 }
 generated && /^(enum|typedef struct) / { inside = 1 }
 inside {
-    gsub(/ensi_pb_span_t/, "ensign_slice_t")
     gsub(/ensi_pb_/, "msg_")
     gsub(/ENSI_PB_/, "MSG_")
     print
