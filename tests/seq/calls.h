@@ -50,7 +50,7 @@ static UNUSED void warm(world_t *w)
     s = world_stream(w, 0);
     peer_message(s, "ok", 2);
     peer_finish(s, 0, NULL, NULL);
-    world_end(w, k, ENSIGN_GRPC_OK);
+    world_reply(w, k, ENSIGN_GRPC_OK);
     world_settle(w);
 }
 

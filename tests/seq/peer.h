@@ -343,7 +343,7 @@ static UNUSED void world_client_notice(world_t *w, const ensign_notice_t *n)
 }
 
 /* Pulls one notice, of `handle` or (0) of any, if one waits. */
-static UNUSED const ensign_notice_t *world_pull(world_t *w, uint32_t handle)
+static UNUSED const ensign_notice_t *world_pull_any(world_t *w, uint32_t handle)
 {
     const ensign_notice_t *n = handle ? ensign_next_of(w->client, handle) : ensign_next(w->client);
     if (!n) return NULL;
@@ -353,6 +353,26 @@ static UNUSED const ensign_notice_t *world_pull(world_t *w, uint32_t handle)
     if (n->error && n->error->code == 0)
         world_fail(w, "an error without a code in a notice of type %d", (int)n->type);
     if (n->handle == ENSIGN_CLIENT) world_client_notice(w, n);
+    if (n->type == ENSIGN_NOTICE_WAITING) {
+        if (!n->error || n->last) world_fail(w, "a WAITING notice without a reason, or as the last one");
+        if (w->waits > 0 && w->waits_handle == n->handle && strcmp(w->waits_for.text, n->error->text) == 0 &&
+            w->waits_opens == w->opens)
+            world_fail(w, "WAITING twice for one reason: %s", n->error->text);
+        w->waits++;
+        w->waits_handle = n->handle;
+        w->waits_for = *n->error;
+        w->waits_opens = w->opens;
+    }
+    if (n->type == ENSIGN_NOTICE_OPEN || n->type == ENSIGN_NOTICE_HEALTH) w->opens++;
+    return n;
+}
+
+/* The same, but WAITING is counted (w->waits, w->waits_for) and passed over. */
+static UNUSED const ensign_notice_t *world_pull(world_t *w, uint32_t handle)
+{
+    const ensign_notice_t *n;
+    do n = world_pull_any(w, handle);
+    while (n && n->type == ENSIGN_NOTICE_WAITING);
     return n;
 }
 
@@ -402,6 +422,32 @@ static UNUSED const ensign_notice_t *world_end(world_t *w, uint32_t handle, int 
                    n->error ? n->error->text : "-");
     }
     assert_true(n->last);
+    return n;
+}
+
+/* The one notice of a unary call. */
+static UNUSED const ensign_notice_t *world_reply(world_t *w, uint32_t handle, int status)
+{
+    const ensign_notice_t *n = world_expect(w, handle, ENSIGN_NOTICE_REPLY);
+    if (n->as.reply.status != status) {
+        world_fail(w, "REPLY with status %d instead of %d: %s", n->as.reply.status, status,
+                   n->error ? n->error->text : "-");
+    }
+    assert_true(n->last);
+    assert_true((n->error == NULL) == (status == ENSIGN_GRPC_OK));
+    assert_true(status == ENSIGN_GRPC_OK || n->as.reply.message.len == 0);
+    return n;
+}
+
+/* The handle's next notice is WAITING, with a reason that has these words. */
+static UNUSED const ensign_notice_t *world_waiting(world_t *w, uint32_t handle, const char *words)
+{
+    const ensign_notice_t *n;
+    w->waited_ms = 0;
+    while (!(n = world_pull_any(w, handle))) world_advance(w, "WAITING");
+    if (n->type != ENSIGN_NOTICE_WAITING || !strstr(n->error->text, words))
+        world_fail(w, "a notice of type %d instead of WAITING for \"%s\": %s", (int)n->type, words,
+                   n->error ? n->error->text : "-");
     return n;
 }
 

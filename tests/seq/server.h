@@ -96,6 +96,9 @@ struct world_t {
     unsigned connected, disconnected, failed, client_closed, wakes;
     ensign_error_t last_error;
     uint32_t retry_in_ms;
+    unsigned waits, opens, waits_opens; /* WAITING, and OPEN or HEALTH, of handles; opens at the last WAITING */
+    uint32_t waits_handle;
+    ensign_error_t waits_for;       /* the reason of the last WAITING */
     /* time */
     uint64_t patience_ms;
     uint64_t waited_ms;
