@@ -89,7 +89,7 @@ deps:
 
 demo:
 	@tools/deps demo
-	@$(MAKE) --no-print-directory server $(B)/examples/publish $(B)/examples/subscribe
+	@$(MAKE) --no-print-directory server tool $(B)/examples/publish $(B)/examples/subscribe
 	@BUILD=$(B) tools/demo.sh
 
 test:
@@ -196,13 +196,15 @@ $(FUZZERS): build/fuzz/%: tests/fuzz/%.c ensign.h
 	$(Q)clang $(CPPFLAGS) -I. $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ $< \
 	    $(LDFLAGS) $(LIBS)
 
-# The examples are C99. Their messages become nanopb code in examples/gen: an archive, so that only its user
-# has it.
-$(EXAMPLES): $(B)/%: %.c ensign.h $(GENERATED:.h=.a)
+# The examples are C99. The messages of one become nanopb code in examples/gen, an archive; no other example
+# needs the generator.
+$(EXAMPLES): $(B)/%: %.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(C) -std=c99 -I$(B)/examples/gen $(NANOPB) -MMD -MP -MF $@.d -o $@ $< $(GENERATED:.h=.a) \
+	$(Q)$(C) -std=c99 -I$(B)/examples/gen $(NANOPB) -MMD -MP -MF $@.d -o $@ $< $(filter %.a,$^) \
 	    $(LDFLAGS) $(LIBS)
+
+$(B)/examples/grpc_unary: $(GENERATED:.h=.a)
 
 $(GENERATED): $(B)/examples/gen/%.pb.h: examples/%.proto $(wildcard examples/*.options)
 	$(call say,GEN)
