@@ -57,8 +57,8 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(UNIT) $(E2E) $(FUZZ) $(SERVICE)
 
 # ---------------------------------------------------------------- targets
 
-.PHONY: all help deps demo test suite check check-asan check-valgrind check-mbedtls36 test-peers test-live \
-        soak fuzz bench server tool examples install install-header install-tool \
+.PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
+        test-peers test-live soak fuzz bench server tool examples install install-header install-tool \
         uninstall clean
 
 all: server tool examples
@@ -67,7 +67,8 @@ all: server tool examples
 help:
 	@echo "make demo         install what is needed, build, send two events through a local server"
 	@echo "make test         the tests"
-	@echo "make check        the tests again under ASan, UBSan and valgrind, and a build against mbedTLS 3.6"
+	@echo "make check        the tests again under ASan, UBSan and valgrind, with 32-bit pointers, and a build"
+	@echo "                  against mbedTLS 3.6"
 	@echo "make test-peers   against other people's programs: gRPC's interop server, h2spec, PyEnsign, go-ensign"
 	@echo "make test-live    a session with the server that the ENSIGN_ variables name"
 	@echo "make soak         the long runs"
@@ -105,7 +106,7 @@ suite: $(BUILT)
 
 # ---------------------------------------------------------------- stricter; each part runs, come what may
 
-CHECKS := check-asan check-valgrind check-mbedtls36
+CHECKS := check-asan check-valgrind check-mbedtls36 check-bits32
 
 check:
 	@tools/deps check
@@ -131,6 +132,11 @@ check-valgrind: $(UNIT) $(FUZZ)
 check-mbedtls36:
 	@tools/mbedtls36
 	@tests/run -n "compiled against mbedTLS 3.6" $(TALLY) "tests/compile/mbedtls36.sh build/mbedtls36/include"
+
+# What cannot be had is left out, and the script says so.
+check-bits32:
+	@tools/bits32 || true
+	@tests/run -n "with 32-bit pointers" -t 1800 $(TALLY) "tests/compile/bits32.sh build/bits32"
 
 # ---------------------------------------------------------------- other programs, other servers, longer
 
@@ -163,6 +169,7 @@ fuzz:
 server: $(SERVER)
 tool: $(TOOL)
 examples: $(EXAMPLES)
+programs: $(BUILT)
 
 # A unit with the implementation in it, and what it includes; the .d files know the rest.
 $(SERVER): $(SERVER_O)
