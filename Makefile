@@ -59,8 +59,8 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(UNIT) $(E2E) $(FUZZ) $(SERVICE)
 
 # ---------------------------------------------------------------- targets
 
-.PHONY: all help deps demo test suite check check-asan check-valgrind check-mbedtls36 test-peers test-live \
-        soak fuzz bench server tool examples install install-header install-tool \
+.PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
+        test-peers test-live soak fuzz bench server tool examples install install-header install-tool \
         uninstall clean
 
 all: server tool examples
@@ -69,7 +69,8 @@ all: server tool examples
 help:
 	@echo "make demo         install what is needed, build, send two events through a local server"
 	@echo "make test         the tests"
-	@echo "make check        the tests again under ASan, UBSan and valgrind, and a build against mbedTLS 3.6"
+	@echo "make check        the tests again under ASan, UBSan and valgrind, with 32-bit pointers, and a build"
+	@echo "                  against mbedTLS 3.6"
 	@echo "make test-peers   against other people's programs: gRPC's interop server, h2spec, PyEnsign, go-ensign"
 	@echo "make test-live    a session with the server that the ENSIGN_ variables name"
 	@echo "make soak         the long runs"
@@ -91,7 +92,7 @@ deps:
 
 demo:
 	@tools/deps demo
-	@$(MAKE) --no-print-directory server $(B)/examples/publish $(B)/examples/subscribe
+	@$(MAKE) --no-print-directory server tool $(B)/examples/publish $(B)/examples/subscribe
 	@BUILD=$(B) tools/demo.sh
 
 test:
@@ -107,7 +108,7 @@ suite: $(BUILT)
 
 # ---------------------------------------------------------------- stricter; each part runs, come what may
 
-CHECKS := check-asan check-valgrind check-mbedtls36
+CHECKS := check-asan check-valgrind check-mbedtls36 check-bits32
 
 check:
 	@tools/deps check
@@ -133,6 +134,11 @@ check-valgrind: $(UNIT) $(FUZZ)
 check-mbedtls36:
 	@tools/mbedtls36
 	@tests/run -n "compiled against mbedTLS 3.6" $(TALLY) "tests/compile/mbedtls36.sh build/mbedtls36/include"
+
+# What cannot be had is left out, and the script says so.
+check-bits32:
+	@tools/bits32 || true
+	@tests/run -n "with 32-bit pointers" -t 1800 $(TALLY) "tests/compile/bits32.sh build/bits32"
 
 # ---------------------------------------------------------------- other programs, other servers, longer
 
@@ -165,6 +171,7 @@ fuzz:
 server: $(SERVER)
 tool: $(TOOL)
 examples: $(EXAMPLES)
+programs: $(BUILT)
 
 # A unit with the implementation in it, and what it includes; the .d files know the rest.
 $(SERVER): $(SERVER_O) $(COMMON_O)
@@ -207,13 +214,15 @@ $(FUZZERS): build/fuzz/%: tests/fuzz/%.c ensign.h
 	$(Q)clang $(CPPFLAGS) -I. $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ $< \
 	    $(LDFLAGS) $(LIBS)
 
-# The examples are C99. Their messages become nanopb code in examples/gen: an archive, so that only its user
-# has it.
-$(EXAMPLES): $(B)/%: %.c ensign.h $(GENERATED:.h=.a)
+# The examples are C99. The messages of one become nanopb code in examples/gen, an archive; no other example
+# needs the generator.
+$(EXAMPLES): $(B)/%: %.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(C) -std=c99 -I$(B)/examples/gen $(NANOPB) -MMD -MP -MF $@.d -o $@ $< $(GENERATED:.h=.a) \
+	$(Q)$(C) -std=c99 -I$(B)/examples/gen $(NANOPB) -MMD -MP -MF $@.d -o $@ $< $(filter %.a,$^) \
 	    $(LDFLAGS) $(LIBS)
+
+$(B)/examples/grpc_unary: $(GENERATED:.h=.a)
 
 $(GENERATED): $(B)/examples/gen/%.pb.h: examples/%.proto $(wildcard examples/*.options)
 	$(call say,GEN)

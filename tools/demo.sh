@@ -58,4 +58,6 @@ done
 
 title 'the end'
 server_stop
-echo "Two events went through auth, gRPC and the store in $demo/data. Next: make test, examples/."
+echo "Two events went through auth, gRPC and the store in $demo/data. Go on from there, by hand:"
+echo "    $BUILD/ensignd --data $demo/data --port 0 --auth-port 0 --env-file $demo/env &"
+echo "    set -a; . $demo/env; set +a; $BUILD/ensign query 'SELECT * FROM weather'; $BUILD/ensign --help"

@@ -322,7 +322,8 @@ SCRIPT(params_of_each_type)
         assert_text(x.name, params[i].name);
         assert_int_equal(x.tag, want[i].tag);
         assert_true(x.number == want[i].number);
-        if (want[i].bytes && want[i].number) assert_memory_equal(x.bytes.ptr, want[i].bytes, want[i].number);
+        if (want[i].bytes && want[i].number)
+            assert_memory_equal(x.bytes.ptr, want[i].bytes, (size_t)want[i].number);
         i++;
     }
     assert_int_equal(i, COUNT(params));

@@ -675,6 +675,8 @@ static size_t write_event(const ensi_pb_event_t *e, uint8_t *out)
     return (size_t)(p - out);
 }
 
+static size_t below(uint64_t *seed, size_t n) { return (size_t)(next_random(seed) % n); }
+
 /* A number of any magnitude, and often 0. */
 static uint64_t some_number(uint64_t *seed)
 {
@@ -687,10 +689,10 @@ static void fill_event(ensi_pb_event_t *e, uint64_t *seed, const uint8_t *pool, 
     uint8_t *p = meta;
 
     memset(e, 0, sizeof *e);
-    e->data = bytes(pool, next_random(seed) % 300);
+    e->data = bytes(pool, below(seed, 300));
     for (uint64_t n = next_random(seed) % 4; n > 0; n--) {
-        uint8_t entry[300], *q = ensi_pb_put_bytes(entry, 1, bytes(pool, next_random(seed) % 20));
-        q = ensi_pb_put_bytes(q, 2, bytes(pool + 20, next_random(seed) % 200));
+        uint8_t entry[300], *q = ensi_pb_put_bytes(entry, 1, bytes(pool, below(seed, 20)));
+        q = ensi_pb_put_bytes(q, 2, bytes(pool + 20, below(seed, 200)));
         p = ensi_pb_put_bytes(p, ENSI_PB_EVENT_METADATA_TAG, bytes(entry, (size_t)(q - entry)));
     }
     e->metadata.ptr = meta;
@@ -698,7 +700,7 @@ static void fill_event(ensi_pb_event_t *e, uint64_t *seed, const uint8_t *pool, 
     e->mimetype = (int32_t)(some_number(seed) & INT32_MAX);
     if (next_random(seed) % 8 == 0) e->mimetype = -e->mimetype;
     e->has_type = next_random(seed) % 2;
-    e->type.name = bytes(pool + 7, next_random(seed) % 140);
+    e->type.name = bytes(pool + 7, below(seed, 140));
     e->type.major_version = (uint32_t)some_number(seed);
     e->type.minor_version = (uint32_t)some_number(seed);
     e->type.patch_version = (uint32_t)some_number(seed);
