@@ -781,8 +781,9 @@ ENSIGN_API bool ensign_open_next(const ensign_t *c, uint32_t handle, int which, 
  * handle: the id of any handle, or ENSIGN_CLIENT for the client and all its handles. A handle whose last notice
  * waits to be pulled has ended already: the first two return OK and change nothing. E_HANDLE: it is dead. */
 
-/* Ends in good order, then END; keep stepping and pulling until then. When timeout_ms is over what is left ends as
- * by ensign_cancel. 0: at the next step; ENSIGN_FOREVER: no limit. A second call restarts the time.
+/* Ends in good order, then END; keep stepping and pulling until then. When timeout_ms is over what is left is reset as
+ * by ensign_cancel, but what is here is still given. 0: at the next step; ENSIGN_FOREVER: no limit. A second call
+ * restarts the time.
  *     publisher            takes no more events, waits for the answers, half-closes, END
  *     subscription, watch  sends the acks that wait, cancels the stream; what is here is still given, then END
  *     query                cancels the stream; the rows that are here are still given, then END
@@ -5866,6 +5867,7 @@ struct ensi_handle_t {
     bool done;                      /* its last notice waits to be pulled, or was */
     bool ended;                     /* its last notice has been pulled */
     bool closing;                   /* ensign_close was called */
+    bool standing;                  /* a stream that is opened again: the server has answered on it */
     uint32_t bits;                  /* ENSI_BIT_x that are pending */
     ensi_handle_t *before, *after;  /* in the ready list */
     ensi_handle_t *older, *newer;   /* in the list of those that live */
@@ -9088,7 +9090,8 @@ static bool ensi_state_token_again(ensign_t *c, ensi_call_t *call)
 /* A call that the server refused for its token, and that has given nothing yet, is sent again. */
 static ENSI_UNUSED bool ensi_call_again(ensign_t *c, ensi_call_t *call)
 {
-    if (!call->from_server || call->messages > 0 || call->drop || !ensi_state_token_again(c, call)) return false;
+    bool given = call->messages > 0 || (!call->unary && ensi_rx_waiting(&call->s.rx) > 0);
+    if (!call->from_server || given || call->drop || !ensi_state_token_again(c, call)) return false;
     ensi_call_rewind(call);
     ensi_grpc_queue(call);
     return true;
@@ -9119,14 +9122,13 @@ typedef struct ensi_reopen_t {
     ensi_timer_t timer;             /* to the next attempt */
     ensi_timer_t calm;
     uint32_t failures, opens;
-    bool standing;                  /* the server has answered on this stream */
 } ensi_reopen_t;
 
 /* Is this ending of a stream final? Wrong permissions, a limit and the like do not change by themselves. Of a
  * refused token ensi_state_token_again has been asked before: `again`. */
-static bool ensi_reopen_final(const ensi_reopen_t *r, const ensi_call_t *call, bool again)
+static bool ensi_reopen_final(const ensi_handle_t *h, const ensi_call_t *call, bool again)
 {
-    bool opened = r->standing;
+    bool opened = h->standing;
     if (call->fault.code == ENSIGN_E_TOO_LARGE && !opened) return true; /* the map of topics */
     switch (call->end_status) {
     case ENSIGN_GRPC_PERMISSION_DENIED:
@@ -9154,7 +9156,7 @@ static void ensi_reopen_lost(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h, co
 {
     ensign_error_t e = call->fault;
     ensi_timer_stop(&r->calm);
-    r->standing = false;
+    h->standing = false;
     if (!ours && !call->s.lost && e.code != ENSIGN_E_GOAWAY) r->failures++;
     ensi_reopen_start(r, c, h);
     if (ours) return;
@@ -9184,7 +9186,7 @@ static void ensi_reopen_used(ensi_reopen_t *r, ensi_handle_t *h)
 /* The server has answered: the stream stands. */
 static void ensi_reopen_ready(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h, ensi_call_t *call)
 {
-    r->standing = true;
+    h->standing = true;
     r->opens++;
     if (r->failures) ensi_timer_start(&r->calm, c->conn.link->backoff_max_ms);
     if (r->opens > 1) h->stats.reconnects++;
@@ -9204,14 +9206,6 @@ static bool ensi_reopen_tick(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
 {
     if (ensi_timer_due(&r->calm, c->env.now_ms)) ensi_reopen_used(r, h);
     return ensi_timer_due(&r->timer, c->env.now_ms);
-}
-
-/* give_up is due: has the handle failed for good? One whose stream stands has not, so far. */
-static bool ensi_reopen_gives_up(const ensi_reopen_t *r, const ensign_t *c, ensi_handle_t *h)
-{
-    if (!r->standing) return true;
-    ensi_timer_start(&h->give_up, c->give_up_after_ms);
-    return false;
 }
 #endif
 
@@ -11043,14 +11037,14 @@ static void ensi_pub_park(ensign_t *c, ensi_pub_t *p)
 
 static void ensi_pub_stream_ended(ensign_t *c, ensi_pub_t *p)
 {
-    bool opened = p->reopen.standing, half = p->state == ENSI_PUB_HALF, again;
+    bool opened = p->h.standing, half = p->state == ENSI_PUB_HALF, again;
     ensi_pub_drop_ask(p);
     if (p->call.end_status == ENSIGN_GRPC_FAILED_PRECONDITION && !opened && p->call.from_server) {
         ensi_pub_park(c, p);
         return;
     }
     again = ensi_state_token_again(c, &p->call);
-    if (!half && ensi_reopen_final(&p->reopen, &p->call, again)) {
+    if (!half && ensi_reopen_final(&p->h, &p->call, again)) {
         ensi_pub_finish(c, &p->h, &p->call.fault);
         return;
     }
@@ -11153,10 +11147,6 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
         p->drain_left = p->put - p->done;
         p->h.bits |= ENSI_BIT_DRAINED;
         ensi_state_ready(c, &p->h, true);
-    }
-    if (ensi_timer_due(&h->give_up, now) && ensi_reopen_gives_up(&p->reopen, c, h)) {
-        ensi_pub_finish(c, h, &h->fault);
-        ensi_state_ready(c, h, true);
     }
 }
 
@@ -11790,14 +11780,14 @@ static void ensi_sub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t 
 /* The stream is gone: its whole events stay, what was cut goes. */
 static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
 {
-    bool opened = s->reopen.standing, again = ensi_state_token_again(c, &s->call);
+    bool opened = s->h.standing, again = ensi_state_token_again(c, &s->call);
     int code = s->call.fault.code ? s->call.fault.code : ENSIGN_E_CLOSED;
     ensi_rx_truncate(&s->call.s.rx, s->scan);
     if (s->h.closing) {
         ensi_sub_finish(c, &s->h, NULL);
         return;
     }
-    if (ensi_reopen_final(&s->reopen, &s->call, again)) {
+    if (ensi_reopen_final(&s->h, &s->call, again)) {
         if (s->call.end_status == ENSIGN_GRPC_FAILED_PRECONDITION)
             ensi_fail(&s->call.fault, ENSIGN_E_UNKNOWN_TOPIC, 0,
                       "subscribe: the project has %s; create one first, or mend the name",
@@ -11843,7 +11833,7 @@ static bool ensi_sub_made(ensign_t *c, ensi_sub_t *s)
         ensi_reopen_used(&s->reopen, &s->h);
         return true;
     }
-    if (ensi_reopen_final(&s->reopen, ask, false)) {
+    if (ensi_reopen_final(&s->h, ask, false)) {
         s->call.end_status = ask->end_status; /* END tells of this call */
         s->call.from_server = ask->from_server;
         s->call.text = ask->text;
@@ -11895,7 +11885,7 @@ static void ensi_sub_reopen(ensign_t *c, ensi_sub_t *s)
 static ENSI_UNUSED bool ensi_sub_holds(const ensi_sub_t *s)
 {
     return s->scan <= ensi_rx_waiting(&s->call.s.rx) && s->unsent_from <= s->given && s->fresh_from <= s->given &&
-           s->unsent <= s->given - s->unsent_from && (s->state == ENSI_SUB_READY) == s->reopen.standing &&
+           s->unsent <= s->given - s->unsent_from && (s->state == ENSI_SUB_READY) == s->h.standing &&
            ensi_grpc_holds(&s->call);
 }
 
@@ -11932,10 +11922,6 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
         ensi_grpc_abort(&s->ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                         "subscribe: no topic was made within request_timeout_ms; it is asked for again");
         ensi_state_touch(c, &s->call);
-    }
-    if (ensi_timer_due(&h->give_up, c->env.now_ms) && ensi_reopen_gives_up(&s->reopen, c, h)) {
-        ensi_sub_finish(c, h, &h->fault);
-        ensi_state_ready(c, h, true);
     }
 }
 
@@ -12701,7 +12687,7 @@ static void ensi_req_watch(ensign_t *c, ensi_req_t *q)
     ensign_slice_t bytes;
     int rc;
     while ((rc = ensi_msg_peek(call, &bytes)) == ENSIGN_OK && ensi_req_read_health(c, q, bytes)) {
-        if (!q->reopen.standing) ensi_reopen_ready(&q->reopen, c, &q->h, call);
+        if (!q->h.standing) ensi_reopen_ready(&q->reopen, c, &q->h, call);
         ensi_reopen_used(&q->reopen, &q->h);
         ensi_msg_drop(call);
     }
@@ -12712,7 +12698,7 @@ static void ensi_req_watch(ensign_t *c, ensi_req_t *q)
         ensi_grpc_abort(call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
                         "request: the server ends this connection; its health is asked again");
     if (call->state != ENSI_GRPC_ENDED || q->reopen.timer.state != ENSI_TIMER_OFF) return;
-    if (ensi_reopen_final(&q->reopen, call, ensi_state_token_again(c, call))) ensi_req_end(c, &q->h, &call->fault);
+    if (ensi_reopen_final(&q->h, call, ensi_state_token_again(c, call))) ensi_req_end(c, &q->h, &call->fault);
     else ensi_reopen_lost(&q->reopen, c, &q->h, call, false);
 }
 
@@ -12794,8 +12780,6 @@ static void ensi_req_tick(ensign_t *c, ensi_handle_t *h)
         ensi_call_rewind(call);
         ensi_grpc_queue(call);
     }
-    if (ensi_timer_due(&h->give_up, c->env.now_ms) && ensi_reopen_gives_up(&q->reopen, c, h))
-        ensi_req_refuse(c, q, ENSIGN_GRPC_UNAVAILABLE, &h->fault);
     if (!ensi_timer_due(&q->timer, c->env.now_ms)) return;
     ensi_fail(&e, ENSIGN_E_DEADLINE_EXCEEDED, 0, "request: no answer within request_timeout_ms%s%.150s",
               call->state == ENSI_GRPC_QUEUED ? ": " : "",
@@ -13739,15 +13723,21 @@ static void ensi_client_give_up(ensign_t *c)
     else c->conn.link->failures = 0;
 }
 
-/* A handle's timers: its own, and that of its close. */
+/* A handle's timers: its own; the end of its patience with a stream that is refused again and again, unless one
+ * stands just now; and that of its close. */
 static void ensi_client_tick_handle(ensign_t *c, ensi_handle_t *h)
 {
     if (!h->done) h->kind->tick(c, h);
+    if (ensi_timer_due(&h->give_up, c->env.now_ms) && !h->done) {
+        ensign_error_t why = h->fault;
+        if (h->standing) ensi_timer_start(&h->give_up, c->give_up_after_ms);
+        else ensi_client_end_handle(c, h, ENSIGN_GRPC_UNAVAILABLE, &why, false);
+    }
     if (ensi_timer_due(&h->close_timer, c->env.now_ms) && !h->done) {
         ensign_error_t e;
         ensi_fail(&e, ENSIGN_E_CANCELLED, 0, "%s: not ended within the time of ensign_close%s%.150s", h->kind->name,
                   h->fault.code ? ": " : "", h->fault.code ? h->fault.text : "");
-        ensi_client_end_handle(c, h, ENSIGN_GRPC_CANCELLED, &e, true);
+        ensi_client_end_handle(c, h, ENSIGN_GRPC_CANCELLED, &e, false);
     }
     ensi_client_schedule(c, h);
 }

@@ -399,7 +399,7 @@ SCRIPT(closing_while_it_is_asked)
     world_until(w, project.asked == 1);
     assert_int_equal(ensign_close(w->client, p.id, 300), ENSIGN_OK);
     nacked(w, p, 1, ENSIGN_NACK_NOT_SENT);
-    assert_null(world_end(w, p.id, ENSIGN_GRPC_OK)->error);
+    assert_int_equal(world_end(w, p.id, ENSIGN_GRPC_CANCELLED)->error->code, ENSIGN_E_CANCELLED);
 }
 
 SCRIPT(forgetting_while_it_is_asked)
