@@ -1,22 +1,31 @@
 /*
 ensign.h - event streaming with Ensign, and gRPC to any server, in one C header
 
+    Version 0.2.0. It comes from the project ensign.h, whose folder has its tests, examples and tools; this
+    file is all that a program needs of it.
+    Copyright (c) 2026, The ensign.h authors. SPDX-License-Identifier: BSD-3-Clause. The licence, which a copy
+    of this file must keep, is its last comment.
+
 DO THIS
     in ONE .c file   #define ENSIGN_IMPLEMENTATION       before the include, never in a header; with -std=c99
                                                          before all other includes
     everywhere       #include "ensign.h"                 C99 or C++11, or newer
     link             -lnghttp2 -lmbedtls -lmbedx509 -lmbedcrypto -lprotobuf-nanopb
 
-SHORTEST PROGRAM, whole in examples/publish.c
+SHORTEST PROGRAM, whole in examples/publish_one.c
     ensign_desc_t d = {0};                               0 in any field means its default
     ensign_desc_env(&d, &why);                           ENSIGN_CLIENT_ID, ENSIGN_CLIENT_SECRET, ...
     if (ensign_create(&d, &c, &why) != ENSIGN_OK) return fail(why.text);
+    pd.topic = "weather";
     pub = ensign_publisher_open(c, &pd);
+    event.data = ensign_str("{\"temp\": 72}");
     if (ensign_publish(c, pub, &event) != ENSIGN_OK) return fail(ensign_error(c)->text);
-    while (!done && ensign_wait(c, NULL, 0, 1000) >= 0)  poll and step; an own loop: THE LOOP
-        while ((n = ensign_next(c)) != NULL)
-            done |= n->type == ENSIGN_NOTICE_ACK || n->type == ENSIGN_NOTICE_NACK;
-    ensign_destroy(c);                                   never blocks; to lose nothing: ensign_close first
+    if (ensign_publisher_flush(c, pub, 30000) != ENSIGN_OK) return fail(ensign_error(c)->text);
+    ensign_destroy(c);                                   never blocks; to lose nothing: flush or close first
+
+    To receive, open a subscription and ask for its next notice until the last:
+    while (ensign_await(c, sub.id, -1, &n) == ENSIGN_OK && !n->last)
+        if (n->type == ENSIGN_NOTICE_EVENT) { use(n->as.event); ensign_ack(c, sub, n->as.event->token); }
 
 THE LOOP
     n = ensign_poll_set(c, set);                         which sockets, and what they wait for
@@ -34,26 +43,33 @@ RULES
               yours, and wakes your loop by a descriptor of yours.
     Pull      What happens is a notice, and you pull it. We call you in the hooks of the desc only; a hook may
               not call into the client.
-    Handles   Publishers, subscriptions, queries, requests and calls are numbers: a dead one gives
-    ENSIGN_E_HANDLE, never a crash. 0 is none; ENSIGN_CLIENT means the client where a handle is asked
-              for.
+    Handles   Publishers, subscriptions, queries, requests and calls are ids. A call with one that has expired
+              returns ENSIGN_E_HANDLE; it never crashes. No handle has the id 0. Where a handle is asked for,
+              ENSIGN_CLIENT means the client.
     Last      A notice with `last` is its handle's last: the handle dies at the next pull of any handle; until
-              then the notice, its metadata and its stats stand. ensign_forget ends a handle without one.
+              then the notice, its metadata and its stats stand.
+    Ending    ensign_close ends a handle in good order, ensign_cancel at once, ensign_forget at once and
+              without a notice: the same three for every handle, and for the client.
+    Waiting   Nothing waits in silence. What is open makes progress, or has said in a WAITING notice why it
+              does not and when it tries again, or one of its own limits runs.
     Order     ensign_next goes round all handles that have a notice, ensign_next_of asks one. The same seed
               and the same input give the same order. Nothing queues without bound: answers and events wait in
-              the buffers of their handle, each GAP in its place; CONNECTED, DISCONNECTED, OPEN, ROOM and
-              DRAINED come once, however often they were due since the last pull.
+              the buffers of their handle, each GAP in its place; CONNECTED, DISCONNECTED, WAITING, OPEN, ROOM
+              and DRAINED come once, however often they were due since the last pull; of WAITING and OPEN the
+              newer one.
     You own   what you pass in: it is copied before the call returns, strings too. A 0 in a desc is the
               default; no wanted value is 0.
     We own    what a notice points at, until the next notice OF THAT HANDLE is pulled, the handle forgotten,
               or the client destroyed. Stepping, reconnecting and closing do not move it. To keep it longer:
               ensign_hold makes ensign_next pass a handle over.
-    Results   0 done. Above 0: not now, and nothing was changed. Below 0: an error, nothing was changed, and
-              ensign_error says what was wrong and what to change. Openers return a handle, {0} on an error.
+    Results   0 done. Above 0: not now, and nothing was changed. Below 0: an error, nothing was changed. In
+              both cases ensign_error says what was wrong and what to do. Openers return a handle, {0} on an
+              error.
     AGAIN     Step, pull notices, try again at ROOM: one comes as soon as what was refused fits. What can
               never fit is ENSIGN_E_TOO_LARGE at once.
-    Faults    A lost link or a failing server is a notice (DISCONNECTED, GAP, NACK, END, FAILED), never the
-              result of a step. TIMEOUT puts the last fault into ensign_error: why nothing came.
+    Faults    A lost link or a failing server is a notice (DISCONNECTED, WAITING, GAP, NACK, END, FAILED),
+              never the result of a step. TIMEOUT puts the last fault of the handle, or of the link, into
+              ensign_error: why nothing came.
     Time      Monotonic milliseconds that you pass in; one that goes back is taken as the last. A duration
               that you give starts at the next step. The wall clock serves `created` and the dates of
               certificates; the life of a token is counted from its arrival.
@@ -66,9 +82,10 @@ WHAT IS PROMISED
               place.
     Query     Rows in order, then one END; never run again by itself.
     Request   One answer, or END with an error. A list is many answers, then END.
-    Call      One END, behind all whole messages of the server; cancel and deadline drop what is queued.
-              `status` is always set: UNAVAILABLE when the link was lost. It is sent again, once, only if the
-              server surely did not act on it; else never.
+    Call      A unary call has one notice, REPLY, however it ends. A streaming call has one END, behind all
+              whole messages of the server; cancel and deadline drop what is queued. `status` is always set:
+              UNAVAILABLE when the link was lost. A call is sent again, once, only if the server surely did
+              not act on it; else never.
     Streams   of publishers, subscriptions and health watches are opened again under the same handle until it
               is closed, the server refuses for good (key, permission, unknown topic), or give_up_after_ms is
               over. After a GOAWAY running calls may finish and publishers get their answers, then a new
@@ -80,14 +97,24 @@ MEMORY
     All of it goes through `alloc`, but for mbedTLS's, which has a heap of its own, and what getaddrinfo and
     the start of an HTTP/2 session take from malloc for a moment. Each buffer is taken when it is first used;
     while events flow nothing is allocated. Before anything is opened, these tell the most that each can take;
-    stats.memory stays under their sum. With the defaults, at most:
-        ensign_memory_bound                  1 MiB       ensign_publisher_memory_bound     10 MiB
-        ensign_call_memory_bound            13 MiB       ensign_subscription_memory_bound  31 MiB
-        ensign_request_memory_bound         17 MiB       ensign_query_memory_bound         11 MiB
-    Nearly all of that is room for the largest message, and for the map of topics that it may bring: smaller
-    max_reply_bytes, max_event_bytes and max_message_bytes make it small. Beside it a publisher has
-    buffer_bytes and 40 bytes for each of max_in_flight, a subscription 16 bytes for each of max_unacked. A
-    request's bound is for two answers of up to 4 MiB and for what is asked.
+    stats.memory stays under their sum. The most that each takes, for three settings:
+
+                                           tiny       default    large
+        ensign_memory_bound                396 KiB    929 KiB    5 MiB      the client, TLS on both links
+        ensign_publisher_memory_bound      83 KiB     10 MiB     145 MiB    each of these beside it
+        ensign_subscription_memory_bound   77 KiB     31 MiB     117 MiB
+        ensign_query_memory_bound          40 KiB     11 MiB     37 MiB
+        ensign_request_memory_bound        42 KiB     17 MiB     257 MiB
+        ensign_call_memory_bound           27 KiB     13 MiB     197 MiB
+
+    tiny     ENSIGN_LINK_BUFFER_BYTES 33000, ENSIGN_TOKEN_BYTES 2048; max_handles 8, topic_cache ENSIGN_OFF,
+             max_header_bytes and max_answer_bytes 4096; every buffer, window and message limit 4096, events
+             that are received 8192, max_in_flight and max_unacked 64, max_metadata_bytes 1024
+    large    max_handles 65000, topic_cache 4096; windows and send buffers 4 MiB, a publisher's buffer 64 MiB
+             and 16383 events in flight, replies and received events 16 MiB, max_unacked 1048576; answers and
+             messages of calls 64 MiB, max_metadata_bytes 64 KiB
+    Nearly all of a default is room for the largest message, and for the map of topics that it may bring. What
+    is used in fact is a small part of it: buffers grow to such a size only for such a message.
 
 CONTENTS    search for the mark
     >>macros      What can be defined before the include
@@ -497,8 +524,8 @@ typedef struct ensign_desc_t {
     uint32_t    connection_window;  /* HTTP/2 receive window of the connection [1 MiB], 65535..2147483647 */
     uint32_t    max_header_bytes;   /* of HTTP/2: a server's larger one ends the connection; a call's request
                                        headers may take three quarters of it [64 KiB], 4096..64 KiB */
-    uint32_t    max_answer_bytes;   /* largest answer to a request, and largest request: a larger one is END with
-                                       E_RESOURCE_EXHAUSTED, or E_TOO_LARGE [4 MiB], 1024..1 GiB */
+    uint32_t    max_answer_bytes;   /* largest answer to a request, and largest request: a larger one is END
+                                       with E_TOO_LARGE, or is refused with it [4 MiB], 1024..1 GiB */
     size_t      memory_limit;       /* of all that we and nghttp2 allocate; beyond it: E_MEMORY [none] */
     uint64_t    seed;               /* of jitter, local ids and `name`, never of TLS [`random`, or the OS] */
     void       *user;               /* handed to the hooks, and the `user` of the client's notices */
@@ -541,8 +568,8 @@ ENSIGN_API int  ensign_create(const ensign_desc_t *d, ensign_t **out, ensign_err
  * notice comes, and every notice is gone. NULL is fine. */
 ENSIGN_API void ensign_destroy(ensign_t *c);
 
-/* What the last call on this client met that did not return OK: AGAIN, TIMEOUT and their like have a text, too.
- * Never NULL; it stands until the next such call. */
+/* What the last call on this client met that did not return OK: AGAIN, TIMEOUT and their like have a text,
+ * too. Never NULL; it stands until the next such call. */
 ENSIGN_API const ensign_error_t *ensign_error(const ensign_t *c);
 
 /* The most that a client takes through `alloc` for itself, nghttp2 included: without its handles, which have
@@ -559,8 +586,9 @@ typedef enum ensign_notice_type_t {
     ENSIGN_NOTICE_CLOSED,           /* after ensign_close, behind every END: nothing more comes, but from
                                        handles that are held */
     /* of publishers, subscriptions, watches of health, queries and streaming calls */
-    ENSIGN_NOTICE_WAITING,          /* nothing comes for now, and it goes on by itself: error tells why, and
-                                       as.waiting when the next attempt is due. Again when the reason changes */
+    ENSIGN_NOTICE_WAITING,          /* nothing comes for now, and it goes on by itself: error tells why,
+                                       as.waiting when the next attempt is due; again when the reason is
+                                       another one */
     /* of publishers and subscriptions; ROOM of publishers and calls */
     ENSIGN_NOTICE_OPEN,             /* the stream is ready: as.open; again after each reconnect */
     ENSIGN_NOTICE_ROOM,             /* what was refused with AGAIN fits now */
@@ -586,8 +614,8 @@ typedef enum ensign_notice_type_t {
     /* of streaming calls */
     ENSIGN_NOTICE_HEADERS,          /* the server's initial metadata is here */
     ENSIGN_NOTICE_MESSAGE,          /* as.message */
-    /* of every handle but a unary call and a request with one answer: always `last`; error tells why, NULL: all
-       is well */
+    /* of every handle but a unary call and a request with one answer: always `last`; error tells why, NULL:
+       all is well */
     ENSIGN_NOTICE_END               /* as.end */
 } ensign_notice_type_t;
 
@@ -651,7 +679,7 @@ typedef struct ensign_notice_waiting_t {
 typedef struct ensign_notice_open_t {
     uint32_t times;                 /* streams of this handle so far; above 1: reopened */
     uint32_t topics;                /* that this stream has: read by ensign_open_next, as the next */
-    uint32_t missing;               /* that were asked for and are not there: a name with a typo, or made later */
+    uint32_t missing;               /* that were asked for and are not there, as a name with a typo */
 } ensign_notice_open_t;
 
 typedef struct ensign_notice_ack_t {
@@ -663,8 +691,9 @@ typedef struct ensign_notice_nack_t {
     uint64_t        tag;            /* of the event, as it was published */
     int             code;           /* ENSIGN_NACK_x; the notice's error has the words */
     ensign_stored_t stored;
-    const ensign_event_t *event;    /* the event, to keep or to send elsewhere. `topic` is NULL, `to_topic_id` has the
-                                       id; where that is zeros no id is known, and topic_name has the name */
+    const ensign_event_t *event;    /* the event, to keep or to send elsewhere. `topic` is NULL, `to_topic_id`
+                                       has the id; where that is zeros no id is known, and topic_name has the
+                                       name */
 } ensign_notice_nack_t;
 
 typedef struct ensign_notice_drained_t {
@@ -770,23 +799,24 @@ ENSIGN_API bool ensign_pending(const ensign_t *c, uint32_t handle);
  * wait for ROOM with an event in hand, and how to pause. False lets it go on. */
 ENSIGN_API int  ensign_hold(ensign_t *c, uint32_t handle, bool on);
 
-/* The topics of an OPEN notice, while it stands. which: one of these; *at is 0 at the start; false: no more. The
- * name is empty where a topic was asked for by its id, the id zeros where it is not known. */
+/* The topics of an OPEN notice, while it stands. which: one of these; *at is 0 at the start; false: no more.
+ * The name is empty where a topic was asked for by its id, the id zeros where it is not known. */
 enum { ENSIGN_OPEN_TOPICS = 1, ENSIGN_OPEN_MISSING = 2 };
 ENSIGN_API bool ensign_open_next(const ensign_t *c, uint32_t handle, int which, size_t *at,
                                  ensign_slice_t *name, ensign_ulid_t *id);
 
 /* >>ending    Close, cancel, forget: the same three for every handle
  *
- * handle: the id of any handle, or ENSIGN_CLIENT for the client and all its handles. A handle whose last notice
- * waits to be pulled has ended already: the first two return OK and change nothing. E_HANDLE: it is dead. */
+ * handle: the id of any handle, or ENSIGN_CLIENT for the client and all its handles. A handle whose last
+ * notice waits to be pulled has ended already: the first two return OK and change nothing. E_HANDLE: it is
+ * dead. */
 
-/* Ends in good order, then END; keep stepping and pulling until then. When timeout_ms is over what is left is reset as
- * by ensign_cancel, but what is here is still given. 0: at the next step; ENSIGN_FOREVER: no limit. A second call
- * restarts the time.
+/* Ends in good order, then END; keep stepping and pulling until then. When timeout_ms is over what is left is
+ * reset as by ensign_cancel, but what is here is still given. 0: at the next step; ENSIGN_FOREVER: no limit.
+ * A second call restarts the time.
  *     publisher            takes no more events, waits for the answers, half-closes, END
- *     subscription, watch  sends the acks that wait, cancels the stream; what is here is still given, then END
- *     query                cancels the stream; the rows that are here are still given, then END
+ *     subscription, watch  sends the acks that wait, cancels the stream; what is here is given, then END
+ *     query                cancels the stream; the rows that are here are given, then END
  *     streaming call       half-closes, and waits for the server's END
  *     unary call, request  waits for the answer
  *     ENSIGN_CLIENT        all of these; CLOSED follows when every handle has ended, after FAILED too */
@@ -796,8 +826,8 @@ ENSIGN_API int  ensign_close(ensign_t *c, uint32_t handle, uint32_t timeout_ms);
  * dropped, and END (REPLY of a unary call) comes with E_CANCELLED. */
 ENSIGN_API int  ensign_cancel(ensign_t *c, uint32_t handle);
 
-/* Resets the stream at once, and no notice comes any more; events in flight stay unanswered. OK on a dead handle.
- * After ENSIGN_CLIENT only ensign_destroy is left to do. */
+/* Resets the stream at once, and no notice comes any more; events in flight stay unanswered. OK on a dead
+ * handle. After ENSIGN_CLIENT only ensign_destroy is left to do. */
 ENSIGN_API int  ensign_forget(ensign_t *c, uint32_t handle);
 
 /* >>loop      The loop, with sockets
@@ -828,15 +858,17 @@ ENSIGN_API int  ensign_poll_set(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS]);
  * monotonic clock, the same in every call. E_ARGUMENT: ready is NULL and n is not 0. */
 ENSIGN_API int  ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms);
 
-/* Polls and steps until an unheld notice is pending, an entry of `extra` is ready (yours: set fd and want, read
- * ready; up to 48, NULL with n 0), a signal comes, or the time is up; < 0: no limit. By ensign_now_ms. OK, TIMEOUT,
- * INTERRUPTED, or an error: E_STATE under ENSIGN_IO_CALLER, or where a wait without limit could never end. */
+/* Polls and steps until an unheld notice is pending, an entry of `extra` is ready (yours: set fd and want,
+ * read ready; up to 48, NULL with n 0), a signal comes, or the time is up; < 0: no limit. By ensign_now_ms.
+ * OK, TIMEOUT, INTERRUPTED, or an error: E_STATE under ENSIGN_IO_CALLER, or where a wait without limit could
+ * never end. */
 ENSIGN_API int  ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int timeout_ms);
 
 /* Waits for the next notice of one handle, held or not, and pulls it into *n; the others' stay pending. For
- * programs without a loop. A signal does not end it: to stop on one, call ensign_wait, whose result is INTERRUPTED
- * then, or make the signal readable (signalfd, a pipe) and put its descriptor into ensign_wait's `extra`. OK,
- * TIMEOUT (ensign_error tells why nothing came, *n is NULL), E_HANDLE, and errors as of ensign_wait. */
+ * programs without a loop. A signal does not end it: to stop on one, call ensign_wait, whose result is
+ * INTERRUPTED then, or make the signal readable (signalfd, a pipe) and put its descriptor into ensign_wait's
+ * `extra`. OK, TIMEOUT (ensign_error tells why nothing came, *n is NULL), E_HANDLE, and errors as of
+ * ensign_wait. */
 ENSIGN_API int  ensign_await(ensign_t *c, uint32_t handle, int timeout_ms, const ensign_notice_t **n);
 
 ENSIGN_API uint64_t ensign_now_ms(void);    /* the OS's monotonic clock */
@@ -876,8 +908,8 @@ ENSIGN_API void ensign_link(const ensign_t *c, int link, ensign_link_t *out);
 ENSIGN_API int  ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses,
                                 size_t count, int native);
 
-/* The connection is made, or gone. address: the index in `addresses` that it is made to, which is tried first the
- * next time. native: errno; 0: the peer's orderly end. */
+/* The connection is made, or gone. address: the index in `addresses` that it is made to, which is tried first
+ * the next time. native: errno; 0: the peer's orderly end. */
 ENSIGN_API int  ensign_link_up(ensign_t *c, int link, uint32_t attempt, size_t address, uint64_t now_ms);
 ENSIGN_API int  ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64_t now_ms);
 
@@ -908,7 +940,7 @@ typedef struct ensign_call_desc_t {
     bool        unary;              /* open, send and half-close in one; its one notice is REPLY */
     uint32_t    deadline_ms;        /* from open to END [ENSIGN_FOREVER]; grpc-timeout carries what is left */
     bool        wait_for_ready;     /* [false] with the connection, or auth, in backoff the call ends at once,
-                                       UNAVAILABLE; true: it waits, and a streaming call tells it by WAITING */
+                                       UNAVAILABLE; true: it waits, and a streaming call tells so (WAITING) */
     uint32_t    window_bytes;       /* usual size of the receive buffer [64 KiB], 1024..1 GiB */
     uint32_t    send_buffer_bytes;  /* [64 KiB]; one larger message is taken when it is empty */
     uint32_t    max_message_bytes;  /* received; a larger one: END, RESOURCE_EXHAUSTED [4 MiB], up to 1 GiB */
@@ -940,8 +972,9 @@ ENSIGN_API int  ensign_call_commit(ensign_t *c, ensign_call_t call, size_t len, 
 /* No more messages from us. */
 ENSIGN_API int  ensign_call_half_close(ensign_t *c, ensign_call_t call);
 
-/* Metadata, while the call's HEADERS, MESSAGE, REPLY or END notice stands: each entry in the order in which it came,
- * "-bin" decoded; *at is 0 at the start, false: no more. And: the first entry of a key, in lower case. */
+/* Metadata, while the call's HEADERS, MESSAGE, REPLY or END notice stands: each entry in the order in which
+ * it came, "-bin" decoded; *at is 0 at the start, false: no more. And: the first entry of a key, in lower
+ * case. */
 ENSIGN_API bool ensign_call_metadata_next(const ensign_t *c, ensign_call_t k, int which, size_t *at,
                                           ensign_slice_t *key, ensign_slice_t *value);
 ENSIGN_API bool ensign_call_metadata_get(const ensign_t *c, ensign_call_t k, int which, const char *key,
@@ -969,7 +1002,7 @@ typedef struct ensign_publisher_desc_t {
     bool        quiet_acks;         /* [false] no ACK notices: NACK, DRAINED and ensign_stats only */
     uint32_t    buffer_bytes;       /* of the ring: accepted, and not yet acked [1 MiB], 1024 or more; one
                                        larger event is taken when it is empty */
-    uint32_t    max_event_bytes;    /* largest event as encoded; a larger one is E_TOO_LARGE [4 MiB, which is the
+    uint32_t    max_event_bytes;    /* largest event as encoded; a larger one is E_TOO_LARGE [4 MiB, the
                                        server's limit], 1024..4 MiB */
     uint32_t    window_bytes;       /* usual size of the receive buffer, for answers [64 KiB], 1024..1 GiB */
     uint32_t    max_reply_bytes;    /* largest answer [1 MiB], 1024..1 GiB; the map of topics comes in one: if
@@ -981,8 +1014,8 @@ typedef struct ensign_publisher_desc_t {
     void       *user;               /* in each notice of the publisher */
 } ensign_publisher_desc_t;
 
-/* Needs no connection. {0}: E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE. ensign_close ends it; so does the server, when
- * it refuses the stream for good: END with an error. */
+/* Needs no connection. {0}: E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE. ensign_close ends it; so does the server,
+ * when it refuses the stream for good: END with an error. */
 ENSIGN_API ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_desc_t *d);
 
 /* Encodes the event into the ring. AGAIN: no room, or max_in_flight is reached; ENDED: END waits to be
@@ -993,10 +1026,10 @@ ENSIGN_API int  ensign_publish(ensign_t *c, ensign_publisher_t p, const ensign_e
 ENSIGN_API int  ensign_publisher_drain(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms);
 
 #ifndef ENSIGN_NO_SOCKETS
-/* Waits until all is answered, for programs without a loop; the publisher stays open. The notices of this publisher
- * that come meanwhile are pulled and dropped, its END left: a program that uses tags calls ensign_publisher_drain
- * instead. OK: all is stored; TIMEOUT; the code of the first NACK; or of END, where the publisher has ended.
- * ensign_error has a copy of that one's error. E_STATE: under ENSIGN_IO_CALLER. */
+/* Waits until all is answered, for programs without a loop; the publisher stays open. The notices of this
+ * publisher that come meanwhile are pulled and dropped, its END left: a program that uses tags calls
+ * ensign_publisher_drain instead. OK: all is stored; TIMEOUT; the code of the first NACK; or of END, where
+ * the publisher has ended. ensign_error has a copy of that one's error. E_STATE: under ENSIGN_IO_CALLER. */
 ENSIGN_API int  ensign_publisher_flush(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms);
 #endif
 
@@ -1039,8 +1072,8 @@ typedef struct ensign_subscription_desc_t {
 } ensign_subscription_desc_t;
 
 /* Needs no connection. {0}: E_ARGUMENT, E_TOO_LARGE (topics, query, params, group: about 4 MiB together),
- * E_LIMIT, E_MEMORY, E_STATE. ensign_close ends it; so does the server, when it refuses the stream for good: END with
- * an error. */
+ * E_LIMIT, E_MEMORY, E_STATE. ensign_close ends it; so does the server, when it refuses the stream for good:
+ * END with an error. */
 ENSIGN_API ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscription_desc_t *d);
 
 /* Tells the server that an event was handled, or why not (ENSIGN_NACK_x from 100 on). Never AGAIN: they go
@@ -1281,6 +1314,7 @@ ENSIGN_API int  ensign_stats(const ensign_t *c, uint32_t handle, ensign_stats_t 
 #define ENSIGN_IMPLEMENTED
 
 /* >>util   may call:
+ *          open to: all
  * Small things: bytes, slices, errors, timers, random numbers
  *
  * Pure functions and two small structs: ensi_buf_t, where bytes [start, end) wait and [end, cap) is room, and
@@ -1470,7 +1504,8 @@ static int ensi_move(const ensi_move_t *moves, size_t count, int from, int in)
     return -1;
 }
 
-/* A move that the section's contract calls legal. What a peer or a caller can make happen is asked for by `if`. */
+/* A move that the section's contract calls legal. What a peer or a caller can make happen is asked for by
+ * `if`. */
 static void ensi_must(bool moved)
 {
     ENSIGN_ASSERT(moved);
@@ -1513,8 +1548,9 @@ static uint32_t ensi_timer_left(const ensi_timer_t *t, uint64_t now_ms)
     return left < ENSIGN_FOREVER - 1 ? (uint32_t)left : ENSIGN_FOREVER - 1;
 }
 
-/* The time of the step that is due for it; UINT64_MAX: none is. One that was only started needs a step at once: its
- * time counts from there, so a loop that slept for the whole duration first would make it twice as long. */
+/* The time of the step that is due for it; UINT64_MAX: none is. One that was only started needs a step at
+ * once: its time counts from there, so a loop that slept for the whole duration first would make it twice as
+ * long. */
 static uint64_t ensi_timer_at(const ensi_timer_t *t)
 {
     if (t->state == ENSI_TIMER_OFF) return UINT64_MAX;
@@ -1533,6 +1569,7 @@ static uint64_t ensi_timer_first(const ensi_timer_t *const *timers, size_t count
 }
 
 /* >>mem   may call: util
+ *         open to: env client create
  * The allocator: counted, limited, small blocks kept
  *
  * Owns   the count of bytes out (`used`), of hook calls (`calls`), and a list of freed small blocks.
@@ -1607,6 +1644,13 @@ static void *ensi_mem_zero(ensi_mem_t *m, size_t size)
     return p;
 }
 
+/* What is always true; for assertions. */
+static ENSI_UNUSED bool ensi_mem_holds(const ensi_mem_t *m)
+{
+    return (m->limit == 0 || m->used <= m->limit) && m->small_count <= ENSI_MEM_KEEP &&
+           (m->small_count == 0) == (m->small == NULL);
+}
+
 static void ensi_mem_free(ensi_mem_t *m, void *p)
 {
     if (!p) return;
@@ -1649,7 +1693,8 @@ static char *ensi_mem_text(ensi_mem_t *m, const char *text)
     return p;
 }
 
-/* >>env   may call: util mem
+/* >>env   may call: util
+ *         open to: all
  * What every object is given: memory, time, error, log
  *
  * Owns   the time of the last step, the last error, the hooks, the random state of jitter and ids, and
@@ -1729,6 +1774,7 @@ static int ensi_env_memory(ensi_env_t *v, size_t size)
 
 #ifndef ENSIGN_NO_SOCKETS
 /* >>sock   may call: util
+ *          open to: sockets
  * Sockets as the OS has them, and the state of one
  *
  * Owns   each link's socket, from the dial until the poll set after it was listed with GONE. Its driver is
@@ -2020,7 +2066,8 @@ static void ensi_sock_free(ensi_sockets_t *x)
 #endif /* ENSIGN_NO_SOCKETS */
 
 #ifndef ENSIGN_NO_SERVICE
-/* >>pb   may call: util
+/* >>pb   may call:
+ *        open to: id topic
  * The service's messages, by nanopb, decoded in place
  *
  * Owns   nothing: tables that never change, and functions that work on what they are given.
@@ -4039,6 +4086,7 @@ int ensign_event_copy(const ensign_event_t *e, void *buf, size_t *size, ensign_e
 #endif /* ENSIGN_NO_SERVICE */
 
 /* >>json   may call: util
+ *          open to: auth
  * JSON, base64 and the dates in a token
  *
  * Owns   nothing: base64, JSON (RFC 8259) and the payload of a JWT (RFC 7519), from memory to memory.
@@ -4477,6 +4525,7 @@ static ENSI_UNUSED int ensi_jwt_read(ensign_slice_t token, ensi_jwt_t *out)
 }
 
 /* >>http1   may call: util
+ *           open to: auth
  * HTTP/1.1 answers, in any cut, and one form of request
  *
  * Owns   one answer on its way in (ensi_http1_t), whose body goes to memory of the caller's; and the
@@ -4888,6 +4937,7 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
 
 #ifndef ENSIGN_NO_TLS
 /* >>tls   may call: util
+ *         open to: link create
  * TLS over memory, by mbedTLS
  *
  * mbedTLS 2.28 and 3.6 from one source: where they differ there is an #if, here and nowhere else.
@@ -5830,6 +5880,7 @@ static void ensi_tls_bye(ensi_tls_t *t)
 #endif /* ENSIGN_NO_TLS */
 
 /* >>handle   may call: util mem
+ *            open to: state reopen call query pub sub req client create
  * Numbers for objects; which of them are alive, have a notice, have a timer
  *
  * Owns   the table of handles; each handle's storage for its last notice; three orders of handles: those that
@@ -5837,7 +5888,8 @@ static void ensi_tls_bye(ensi_tls_t *t)
  * Holds  id = generation << 16 | slot + 1: a stale number finds no handle. Freed slots are used again in the
  *        order in which they became free, so that a generation returns as late as it can.
  *        ready: each handle that has a notice and is not held, once, in the order in which it is served.
- *        timed: a heap by due_ms, of each handle whose due_ms is not UINT64_MAX; a step costs those that are due.
+ *        timed: a heap by due_ms, of each handle whose due_ms is not UINT64_MAX: a step costs those that are
+ *        due.
  *        busy: how many are not done.
  *        dying: at most one handle whose last notice has been pulled and still stands.
  * Moves  ready: ensi_ready_append or _remove after anything that can make or take a notice; the pull is
@@ -6088,6 +6140,7 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
 }
 
 /* >>link   may call: util mem env tls
+ *          open to: auth state reopen pub req client create
  * One connection: its life, its buffers, TLS on them
  *
  * Owns   receive and transmit buffer, the TLS of the connection, the dial and backoff timer, the last fault.
@@ -6230,8 +6283,8 @@ static size_t ensi_link_family(const char *const *addresses, size_t count, size_
     return from;
 }
 
-/* Puts the addresses into the order in which they are tried: the families take turns, the resolver's first one
- * begins (RFC 8305, section 4); what worked the last time goes before all. */
+/* Puts the addresses into the order in which they are tried: the families take turns, the resolver's first
+ * one begins (RFC 8305, section 4); what worked the last time goes before all. */
 static void ensi_link_set_addresses(ensi_link_t *l, const char *const *addresses, size_t count)
 {
     size_t next[2] = { 0, 0 };
@@ -6454,6 +6507,7 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 }
 
 /* >>h2   may call: util mem env
+ *        open to: grpc state reopen call ask pub sub req client create
  * HTTP/2: one nghttp2 client session, its streams, their receive buffers
  *
  * Owns   the session; the list of streams that are on the wire; the list of those that something happened to
@@ -6473,13 +6527,13 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 #include <nghttp2/nghttp2.h>
 
 enum {
-    ENSI_H2_FRAME_BYTES = 16375,        /* of DATA: with its 9-byte header it fills one TLS record */
-    ENSI_H2_HEADERS = 65536,            /* default, and most, of max_header_bytes: nghttp2 takes no more */
-    ENSI_H2_ACKS = 100,                 /* unsent answers to PING and SETTINGS, of a peer that does not read */
-    ENSI_H2_BASE = 48 * 1024,           /* what a session takes, with its frame buffer and its tables */
-    ENSI_H2_WINDOW = 65535,             /* of a new connection, RFC 9113 6.9.2 */
+    ENSI_H2_FRAME_BYTES = 16375, /* of DATA: with its 9-byte header it fills one TLS record */
+    ENSI_H2_HEADERS = 65536,     /* default, and most, of max_header_bytes: nghttp2 takes no more */
+    ENSI_H2_ACKS = 100,          /* unsent answers to PING and SETTINGS, of a peer that does not read */
+    ENSI_H2_BASE = 48 * 1024,    /* what a session takes, with its frame buffer and its tables */
+    ENSI_H2_WINDOW = 65535,      /* of a new connection, RFC 9113 6.9.2 */
     ENSI_GRPC_PREFIX = 5,
-    ENSI_RX_SURPLUS = 256               /* a frame of padding alone, RFC 9113 6.1 */
+    ENSI_RX_SURPLUS = 256 /* a frame of padding alone, RFC 9113 6.1 */
 };
 
 /* A stream's receive buffer. [start, start + lent) is what a notice points into, [start + lent, end) waits.
@@ -6499,7 +6553,8 @@ typedef struct ensi_rx_t {
 
 typedef struct ensi_stream_t ensi_stream_t;
 typedef struct ensi_h2_t ensi_h2_t;
-typedef struct ensi_touched_t { ensi_stream_t *first; } ensi_touched_t; /* streams that something happened to */
+/* The streams that something happened to. */
+typedef struct ensi_touched_t { ensi_stream_t *first; } ensi_touched_t;
 struct ensi_stream_t {
     ensi_h2_t *h2;                      /* the session that carries it; NULL: it is not on the wire */
     ensi_stream_t *before, *after;      /* on the wire */
@@ -6647,8 +6702,10 @@ static ENSI_UNUSED void ensi_rx_skip(ensi_rx_t *r, size_t len)
     r->skip = len;
 }
 
-/* Writes a record of ours at `offset`, over what waits there; it may go into the spare room. False: no room. */
-static ENSI_UNUSED bool ensi_rx_put(ensi_rx_t *r, ensi_mem_t *m, size_t offset, const uint8_t *bytes, size_t len)
+/* Writes a record of ours at `offset`, over what waits there; it may go into the spare room. False: no
+ * room. */
+static ENSI_UNUSED bool ensi_rx_put(ensi_rx_t *r, ensi_mem_t *m, size_t offset, const uint8_t *bytes,
+                                    size_t len)
 {
     if (!r->ptr) r->ptr = (uint8_t *)ensi_mem_take(m, r->cap);
     if (!r->ptr || r->start + r->lent + offset + len > r->cap) return false;
@@ -6753,7 +6810,8 @@ static size_t ensi_h2_block_max(size_t header_max)
 /* The most that a session takes, without its streams. */
 static size_t ensi_h2_memory(size_t header_max)
 {
-    return ENSI_H2_BASE + ENSI_H2_ACKS * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 2 * ensi_h2_block_max(header_max);
+    return ENSI_H2_BASE + ENSI_H2_ACKS * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) +
+           2 * ensi_h2_block_max(header_max);
 }
 
 static bool ensi_h2_too_large(ensi_h2_t *h, size_t size)
@@ -7187,13 +7245,15 @@ static bool ensi_h2_grant(ensi_stream_t *s, ensi_mem_t *m)
     if (more == 0) return true;
     s->withheld = s->granting;
     if (s->granting) return true;
-    if (nghttp2_submit_window_update(s->h2->session, NGHTTP2_FLAG_NONE, s->id, (int32_t)more) != 0) return false;
+    if (nghttp2_submit_window_update(s->h2->session, NGHTTP2_FLAG_NONE, s->id, (int32_t)more) != 0)
+        return false;
     s->granting = true;
     ensi_env_work(s->h2->env);
     return true;
 }
 
-/* >>grpc   may call: util mem env json handle h2
+/* >>grpc   may call: util mem env json h2
+ *          open to: state reopen call query ask pub sub req client create
  * Calls: request headers, message prefix, metadata, deadlines, status
  *
  * Owns   each call's send buffer, metadata, deadline and ending; the queue of calls that wait for a
@@ -7251,6 +7311,7 @@ typedef struct ensi_call_t ensi_call_t;
 typedef struct ensi_calls_t {
     ensi_call_t *head, *tail;
     uint64_t orders;
+    bool fresh;                         /* a call was queued since they were gone through */
     ensi_touched_t touched;
 } ensi_calls_t;
 
@@ -7499,7 +7560,8 @@ static void ensi_grpc_on_header(ensi_stream_t *s, ensign_slice_t name, ensign_sl
     if (!m->ptr) s->no_memory = true;
     if (s->no_memory || m->too_large) return;
     own = ensi_grpc_own_header(call, name, value);
-    if (!s->headers_done) s->deaf = call->http_status != 200 || !call->grpc_content; /* trailers change nothing */
+    if (!s->headers_done)
+        s->deaf = call->http_status != 200 || !call->grpc_content; /* trailers change nothing */
     if (own) return;
     if (ensi_slice_is(name, "grpc-message")) {
         call->text = ensi_grpc_keep_text(m, name, value);
@@ -7649,7 +7711,7 @@ static int ensi_grpc_submit(ensi_call_t *call, ensi_h2_t *h, const ensi_grpc_com
     rc = ensi_h2_submit(h, &call->s, nv, n);
     if (rc != ENSIGN_OK) return rc;
     call->token = token ? call->env->stats.tokens : 0;
-    ensi_grpc_move(call, ENSI_GRPC_ON_SUBMIT);
+    ensi_must(ensi_grpc_move(call, ENSI_GRPC_ON_SUBMIT));
     return ENSIGN_OK;
 }
 
@@ -7659,13 +7721,15 @@ static void ensi_grpc_enqueue(ensi_call_t *call)
     ensi_calls_t *all = call->all;
     ensi_call_t *before = all->tail, **link = &all->head;
     if (before && before->order > call->order) {
-        for (before = NULL; *link && (*link)->order < call->order; link = &(*link)->queue_next) before = *link;
+        for (before = NULL; *link && (*link)->order < call->order; link = &(*link)->queue_next)
+            before = *link;
     } else if (before) {
         link = &before->queue_next;
     }
     call->queue_next = *link;
     *link = call;
     if (!call->queue_next) all->tail = call;
+    all->fresh = true;
 }
 
 static void ensi_grpc_dequeue(ensi_call_t *call)
@@ -7682,8 +7746,8 @@ static void ensi_grpc_dequeue(ensi_call_t *call)
     }
 }
 
-/* Puts a new, or an ended, call into the queue, to be sent from its first byte. What a former stream left in the
- * receive buffer stays. */
+/* Puts a new, or an ended, call into the queue, to be sent from its first byte. What a former stream left in
+ * the receive buffer stays. */
 static void ensi_grpc_queue(ensi_call_t *call)
 {
     ensi_must(ensi_grpc_move(call, ENSI_GRPC_ON_QUEUE));
@@ -7729,7 +7793,8 @@ static void ensi_grpc_end(ensi_call_t *call, int status)
 }
 
 /* Ends a call from our side: RST_STREAM, and the reason. One that is not under way stays as it is. */
-static void ensi_grpc_abort(ensi_call_t *call, int status, int code, const char *format, ...) ENSI_PRINTF(4, 5);
+static void ensi_grpc_abort(ensi_call_t *call, int status, int code, const char *format, ...)
+    ENSI_PRINTF(4, 5);
 static void ensi_grpc_abort(ensi_call_t *call, int status, int code, const char *format, ...)
 {
     va_list args;
@@ -7760,7 +7825,8 @@ static int ensi_grpc_judge_http(ensi_call_t *call)
     if (!call->s.headers_sent) { /* nghttp2 closes it: too large, or behind a GOAWAY, once more */
         call->unprocessed = true;
         ensi_fail(e, ENSIGN_E_UNAVAILABLE, 0,
-                  "http2: %s could not be sent; are its headers, with the token, over max_header_bytes?", call->method);
+                  "http2: %s could not be sent; are its headers, with the token, over max_header_bytes?",
+                  call->method);
         return ENSIGN_GRPC_UNAVAILABLE;
     }
     if (call->http_status >= 0 && call->http_status != 200) {
@@ -7798,8 +7864,9 @@ static void ensi_grpc_judge(ensi_call_t *call)
         return;
     }
     if (call->grpc_status != ENSIGN_GRPC_OK)
-        ensi_fail(&call->fault, ENSIGN_E_GRPC - call->grpc_status, 0, "grpc: %s answers %s: %.*s", call->method,
-                  ensi_grpc_status_name(call->grpc_status), ensi_slice_show(text), (const char *)text.ptr);
+        ensi_fail(&call->fault, ENSIGN_E_GRPC - call->grpc_status, 0, "grpc: %s answers %s: %.*s",
+                  call->method, ensi_grpc_status_name(call->grpc_status), ensi_slice_show(text),
+                  (const char *)text.ptr);
     ensi_grpc_end(call, call->grpc_status);
 }
 
@@ -7817,7 +7884,8 @@ static void ensi_grpc_lost(ensi_call_t *call, const ensign_error_t *why)
 /* May a call that the server did not process be sent again? Once, and while its bytes are here. */
 static bool ensi_grpc_retry(ensi_call_t *call)
 {
-    if (call->retried || !call->kept || call->s.headers_done || !ensi_grpc_move(call, ENSI_GRPC_ON_RETRY)) return false;
+    if (call->retried || !call->kept || call->s.headers_done || !ensi_grpc_move(call, ENSI_GRPC_ON_RETRY))
+        return false;
     call->retried = true;
     call->sent = 0;
     call->fault.code = 0;
@@ -7834,8 +7902,8 @@ static int ensi_grpc_status_of(int code)
                                                                  : ENSIGN_GRPC_INTERNAL;
 }
 
-/* The next message: OK, it is whole; AGAIN; or < 0, and `fault` says why the call must end. *bytes has the length
- * that its prefix tells, as soon as that is here. */
+/* The next message: OK, it is whole; AGAIN; or < 0, and `fault` says why the call must end. *bytes has the
+ * length that its prefix tells, as soon as that is here. */
 static int ensi_msg_peek(ensi_call_t *call, ensign_slice_t *bytes)
 {
     ensi_rx_t *r = &call->s.rx;
@@ -7846,8 +7914,8 @@ static int ensi_msg_peek(ensi_call_t *call, ensign_slice_t *bytes)
     if (ensi_rx_waiting(r) < ENSI_GRPC_PREFIX) return ENSIGN_AGAIN;
     bytes->ptr = ensi_rx_at(r, ENSI_GRPC_PREFIX);
     if (r->surplus || (r->one && rc == ENSIGN_OK && ensi_rx_waiting(r) > total))
-        return ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary, but has more than one answer",
-                         call->method);
+        return ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0,
+                         "grpc: %s is unary, but has more than one answer", call->method);
     flag = *ensi_rx_at(r, 0);
     if (total > r->limit)
         return ensi_fail(&call->fault, ENSIGN_E_TOO_LARGE, 0,
@@ -7965,6 +8033,7 @@ static int ensi_grpc_init(ensi_call_t *call, ensi_env_t *env, ensi_calls_t *all,
 }
 
 /* >>auth   may call: util mem env json http1 link
+ *          open to: state req client create
  * A token from an API key: HTTP/1.1 over the auth link
  *
  * Owns   key, tokens, the one exchange that may be in flight, the timers of renewal and of backoff.
@@ -8229,7 +8298,7 @@ static void ensi_auth_accept(ensi_auth_t *a)
     a->fault.code = 0;
     a->env->stats.tokens++;
     ensi_auth_lives(a);
-    ensi_auth_move(a, ENSI_AUTH_ON_TOKEN);
+    ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_TOKEN));
     ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: a token from %s", a->link->where));
 }
 
@@ -8248,13 +8317,13 @@ static void ensi_auth_judge(ensi_auth_t *a)
         ensi_auth_fail(a, status, "auth: %s answers HTTP %d: %s; trying again", a->link->where, status, said);
     } else if (a->refreshing) {
         a->stale = true;
-        ensi_auth_move(a, ENSI_AUTH_ON_STALE);
+        ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_STALE));
     } else {
         ensi_fail(&a->fault, ENSIGN_E_CREDENTIALS, status,
                   "auth: %s refuses this key (HTTP %d: %s); check client_id and client_secret",
                   a->link->where, status, said);
         a->bearer = NULL;
-        ensi_auth_move(a, ENSI_AUTH_ON_DENIED);
+        ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_DENIED));
     }
 }
 
@@ -8391,7 +8460,7 @@ static void ensi_auth_pump(ensi_auth_t *a, bool demand, uint32_t timeout_ms)
     a->asked = false;
     if (ensi_auth_wants(a, demand)) {
         a->refreshing = !a->stale && a->refresh && a->refresh[0] && a->env->now_ms >= a->refresh_from_ms;
-        ensi_auth_move(a, ENSI_AUTH_ON_NEED);
+        ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_NEED));
         if (!ensi_auth_memory(a)) {
             ensi_auth_fail(a, 0, "auth: no memory for the tokens");
             return;
@@ -8413,6 +8482,15 @@ static void ensi_auth_tick(ensi_auth_t *a)
     if (ensi_timer_due(&a->expire, now)) a->bearer = NULL;
 }
 
+/* What is always true; for assertions. */
+static ENSI_UNUSED bool ensi_auth_holds(const ensi_auth_t *a)
+{
+    bool asking = a->state == ENSI_AUTH_ASKING;
+    return !(asking && a->probing) && (!a->bearer || a->state == ENSI_AUTH_FIXED || a->bearer == a->access) &&
+           (a->state != ENSI_AUTH_DENIED || !a->bearer) && (a->state != ENSI_AUTH_OFF || !a->bearer) &&
+           (a->state == ENSI_AUTH_WAIT) == (a->backoff.state != ENSI_TIMER_OFF);
+}
+
 /* Is a call that needs a token held up by a failing auth service? */
 static bool ensi_auth_failing(const ensi_auth_t *a)
 {
@@ -8421,6 +8499,7 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
 
 #ifndef ENSIGN_NO_SERVICE
 /* >>topic   may call: util mem pb id
+ *           open to: create
  * The map of topics that a stream brings, the cache of topics, and an event from its bytes
  *
  * Owns   a copy of the message's map entries, and their order by name and by id: no server can choose names
@@ -8594,6 +8673,16 @@ static ensign_slice_t ensi_topics_name(const ensi_topics_t *t, ensign_slice_t id
     return e ? ensi_slice(t->bytes + e->name_at, e->name_len) : ensi_slice(NULL, 0);
 }
 
+/* What is always true; for assertions, where a map has come. */
+static ENSI_UNUSED bool ensi_topics_holds(const ensi_topics_t *t)
+{
+    for (size_t i = 1; i < t->count; i++)
+        if (!ensi_topics_before(t, t->by_name, t->by_name[i - 1], t->by_name[i]) ||
+            !ensi_topics_before(t, t->by_id, t->by_id[i - 1], t->by_id[i]))
+            return false;
+    return t->count == 0 || t->block;
+}
+
 /* Takes a stream's map, if it is another one than before: true when it is. False with *failed: no memory. */
 static bool ensi_topics_renew(ensi_topics_t *t, ensi_mem_t *m, ensign_slice_t map, bool *failed)
 {
@@ -8601,6 +8690,7 @@ static bool ensi_topics_renew(ensi_topics_t *t, ensi_mem_t *m, ensign_slice_t ma
     if (ensi_topics_same(t, map)) return false;
     ensi_topics_free(t, m); /* first: at most two maps stand at once, this one and that of a notice */
     *failed = !ensi_topics_build(t, m, map);
+    ENSIGN_ASSERT(ensi_topics_holds(t));
     return !*failed;
 }
 
@@ -8800,9 +8890,11 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
     if (e.has_type) ensi_topic_type(&out->type, &e.type);
     out->created = ensi_time_of(e.has_created, &e.created);
     out->key = w->key;
-    if (!bare && (w->has_encryption || w->has_compression)) message = ensi_event_part(message, ENSI_PB_PUBLISHER_REQUEST_EVENT_TAG);
+    if (!bare && (w->has_encryption || w->has_compression))
+        message = ensi_event_part(message, ENSI_PB_PUBLISHER_REQUEST_EVENT_TAG);
     if (w->has_encryption) out->encryption = ensi_event_part(message, ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG);
-    if (w->has_compression) out->compression = ensi_event_part(message, ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG);
+    if (w->has_compression)
+        out->compression = ensi_event_part(message, ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG);
     ensi_event_copy_id(out->id.b, sizeof out->id.b, w->id);
     ensi_event_copy_id(out->topic_id.b, sizeof out->topic_id.b, w->topic_id);
     if (w->is_duplicate) ensi_event_copy_id(out->duplicate_of.b, sizeof out->duplicate_of.b, w->duplicate_id);
@@ -8817,16 +8909,17 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
 }
 #endif /* ENSIGN_NO_SERVICE */
 
-/* >>state   may call: util mem env handle link h2 grpc auth topic
+/* >>state   may call: util env handle h2 grpc auth
+ *           open to: reopen call query ask pub sub req client create
  * The client's struct, which the objects below and the client itself share
  *
- * Owns   everything: links, the connection, queue of calls, auth, handles. Objects (call, publisher, subscription,
- *        query, request) hang on handles; what they do by kind is in a table of theirs, which only their opener
- *        names: a program that opens none of a kind carries none of its code.
+ * Owns   everything: links, the connection, queue of calls, auth, handles. Objects (call, publisher,
+ *        subscription, query, request) hang on handles; what they do by kind is in a table of theirs, which
+ *        only their opener names: a program that opens none of a kind carries none of its code.
  * Holds  an object that has something to do has its stream touched; the pump of client serves it.
  *        A handle whose END is pending ends no other way; it is freed at the pull after END.
- *        A handle's `fault` is the last reason why nothing comes of it, its own or the connection's; what makes it
- *        move again clears it. `told` marks the one that WAITING has told: each is told once. */
+ *        A handle's `fault` is the last reason why nothing comes of it, its own or the connection's; what
+ *        makes it move again clears it. `told` marks the one that WAITING has told: each is told once. */
 enum {                              /* copies of the desc's strings */
     ENSI_STR_TOKEN,
     ENSI_STR_ID,
@@ -8871,6 +8964,7 @@ struct ensign_t {
     uint64_t connects;
     ensign_error_t last_fault;      /* of the connection to the server */
     uint32_t faults;                /* counts those of the connection and of auth, from 1 on */
+    uint64_t gate;                  /* of the calls that wait, when they were gone through last */
     ensign_error_t final_error;     /* FAILED's */
     char authority[280];
     char name[27];                  /* a ULID, when the desc gives none */
@@ -8892,7 +8986,7 @@ struct ensi_kind_t {
     uint64_t (*due)(const ensi_handle_t *h);                /* the time of its next timer */
     ensi_call_t *(*call)(ensi_handle_t *h);                 /* the one that it lives by */
     void (*close)(ensign_t *c, ensi_handle_t *h);           /* begins to end in good order */
-    void (*drop)(ensign_t *c, ensi_handle_t *h);            /* what was received and not pulled goes; NULL: nothing */
+    void (*drop)(ensign_t *c, ensi_handle_t *h); /* what was received and not pulled goes; NULL: nothing */
     void (*end)(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why);  /* now */
     void (*free)(ensign_t *c, ensi_handle_t *h);
     uint32_t (*retry)(const ensign_t *c, const ensi_handle_t *h, uint32_t *failures);   /* NULL: the link's */
@@ -8926,7 +9020,8 @@ static const char *ensi_state_obstacle(const ensign_t *c, const ensi_call_t *cal
         return c->auth.fault.code ? c->auth.fault.text : "it waited for a token of the auth service";
     if (!c->conn.connected)
         return c->last_fault.code ? c->last_fault.text : "it waited for a connection";
-    if (h->draining) return "it waited for the calls of a connection to end that the server wants to close (GOAWAY)";
+    if (h->draining)
+        return "it waited for the calls of a connection to end that the server wants to close (GOAWAY)";
     return "it waited for one of the streams that the server allows at a time (MAX_CONCURRENT_STREAMS)";
 }
 
@@ -8953,7 +9048,8 @@ static uint32_t ensi_state_mark(const ensign_error_t *why)
     return mark | 1;
 }
 
-/* Nothing comes of this handle for now, and this is why. It is noted, and logged, when the reason is a new one. */
+/* Nothing comes of this handle for now, and this is why. It is noted, and logged, when the reason is a new
+ * one. */
 static void ensi_state_waits(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why)
 {
     uint32_t mark = ensi_state_mark(why);
@@ -8961,7 +9057,8 @@ static void ensi_state_waits(ensign_t *c, ensi_handle_t *h, const ensign_error_t
     h->fault = *why;
     if (h->told == mark) return;
     h->told = mark;
-    ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "%s %lu waits: %s", h->kind->name, (unsigned long)h->id, why->text));
+    ENSI_LOG(
+        (&c->env, ENSIGN_LOG_WARNING, "%s %lu waits: %s", h->kind->name, (unsigned long)h->id, why->text));
     if (!h->kind->waits) return; /* TIMEOUT's text tells, and REPLY or END */
     h->bits |= ENSI_BIT_WAITING;
     h->bits &= ~(uint32_t)ENSI_BIT_OPEN;
@@ -9008,8 +9105,9 @@ static ensi_handle_t *ensi_state_find(ensign_t *c, uint32_t id, const ensi_kind_
         return NULL;
     }
     if (h->bits & ENSI_BIT_END) {
-        *rc = ensi_env_later(&c->env, ENSIGN_ENDED,
-                             "handle: it has ended; pull its last notice, which tells why, and open another one");
+        *rc = ensi_env_later(
+            &c->env, ENSIGN_ENDED,
+            "handle: it has ended; pull its last notice, which tells why, and open another one");
         return NULL;
     }
     return h;
@@ -9077,8 +9175,8 @@ static void ensi_state_free_call(ensi_call_t *call)
     ensi_grpc_free(call);
 }
 
-/* UNAUTHENTICATED: the token that went out with the call is of no use, a later one may be. True the first time
- * that this request meets it: once more, with a new token. */
+/* UNAUTHENTICATED: the token that went out with the call is of no use, a later one may be. True the first
+ * time that this request meets it: once more, with a new token. */
 static bool ensi_state_token_again(ensign_t *c, ensi_call_t *call)
 {
     if (call->end_status != ENSIGN_GRPC_UNAUTHENTICATED) return false;
@@ -9108,14 +9206,16 @@ static void ensi_state_grant(ensign_t *c, ensi_call_t *call)
 }
 
 #ifndef ENSIGN_NO_SERVICE
-/* >>reopen   may call: util env handle link h2 grpc auth state
+/* >>reopen   may call: util link state
+ *            open to: pub sub req
  * Streams that are opened again under the same handle: one keeper for all of them
  *
  * Owns   of each publisher, subscription and watch: the timer of the next attempt, the count of failures.
- * Holds  failures counts what the server refused or broke off, in a row; a lost connection has a backoff of its own,
- *        and GOAWAY is no failure. It is forgotten when the stream has been of use (an answer, an event), or has
- *        stood for backoff_max_ms (`calm`).
- *        While there are failures the handle's give_up runs; when it is due and no stream stands, the handle ends.
+ * Holds  failures counts what the server refused or broke off, in a row; a lost connection has a backoff of
+ *        its own, and GOAWAY is no failure. It is forgotten when the stream has been of use (an answer, an
+ *        event), or has stood for backoff_max_ms (`calm`).
+ *        While there are failures the handle's give_up runs; when it is due and no stream stands, the handle
+ *        ends.
  * Moves  lost -> timer -> due -> ready. The owner opens the stream when `timer` is off.
  * Fails  each loss is the handle's `fault`, and a WAITING notice where the reason is a new one. */
 typedef struct ensi_reopen_t {
@@ -9145,14 +9245,16 @@ static void ensi_reopen_start(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
 {
     const ensi_link_t *l = c->conn.link;
     uint32_t wait_ms = 0;
-    if (r->failures) wait_ms = ensi_link_backoff(&c->env.rng, r->failures, l->backoff_min_ms, l->backoff_max_ms);
+    if (r->failures)
+        wait_ms = ensi_link_backoff(&c->env.rng, r->failures, l->backoff_min_ms, l->backoff_max_ms);
     ensi_timer_start(&r->timer, wait_ms);
     if (r->failures && h->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&h->give_up, c->give_up_after_ms);
 }
 
-/* The stream has ended, and is to be opened again: at once, or after a backoff of its own. ours: by our wish, which
- * is no failure. */
-static void ensi_reopen_lost(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h, const ensi_call_t *call, bool ours)
+/* The stream has ended, and is to be opened again: at once, or after a backoff of its own. ours: by our wish,
+ * which is no failure. */
+static void ensi_reopen_lost(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h, const ensi_call_t *call,
+                             bool ours)
 {
     ensign_error_t e = call->fault;
     ensi_timer_stop(&r->calm);
@@ -9210,10 +9312,12 @@ static bool ensi_reopen_tick(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
 #endif
 
 /* >>call   may call: util mem env json handle h2 grpc state
+ *          open to: query
  * Public gRPC calls
  *
  * Owns   the handle of each call that a user opened; what is lent is the message of its last MESSAGE notice.
- * Holds  a unary call gives its answer only when it is known to be the only one and the status is OK.
+ * Holds  a unary call has one notice, REPLY, with its answer only when that is known to be the only one and
+ *        the status is OK.
  * Moves  see grpc; this section turns a call's facts into notices.
  * Fails  what is wrong in a desc, or in the order of calls, is refused with nothing done. UNAUTHENTICATED
  *        from the server ends the call; the next one goes out with a new token. */
@@ -9466,8 +9570,8 @@ static void ensi_call_check_unary(ensi_call_t *call)
     if (rc == ENSIGN_OK) return;
     call->end_status = rc < 0 ? ensi_grpc_status_of(rc) : ENSIGN_GRPC_INTERNAL;
     if (rc > 0)
-        ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s is unary and ended OK, but with no whole answer",
-                  call->method);
+        ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0,
+                  "grpc: %s is unary and ended OK, but with no whole answer", call->method);
     call->from_server = false;
     call->drop = true;
 }
@@ -9481,6 +9585,13 @@ static void ensi_call_finish(ensign_t *c, ensi_user_call_t *u)
     ensi_call_check_unary(call);
     if (call->end_status == ENSIGN_GRPC_OK) call->fault.code = 0;
     ensi_state_end(c, &u->h, &call->fault);
+}
+
+/* What is always true; for assertions. */
+static ENSI_UNUSED bool ensi_call_holds(const ensi_user_call_t *u)
+{
+    bool last = (u->h.bits & ENSI_BIT_END) != 0 || u->h.ended;
+    return u->h.done == last && (!last || u->call.state == ENSI_GRPC_ENDED) && ensi_grpc_holds(&u->call);
 }
 
 /* Facts have come: turns them into notices. */
@@ -9502,6 +9613,7 @@ static void ensi_call_serve(ensign_t *c, ensi_handle_t *h)
         u->h.bits |= ENSI_BIT_ROOM;
     }
     ensi_h2_resume(&call->s);
+    ENSIGN_ASSERT(ensi_call_holds(u));
     ensi_state_ready(c, &u->h, ensi_call_has(&u->h));
 }
 
@@ -9513,8 +9625,10 @@ static ensign_notice_t *ensi_call_pull_end(ensi_user_call_t *u, int rc)
     ensi_call_t *call = &u->call;
     ensign_notice_t *n;
     bool whole = call->drop || u->cut_short;
-    if (rc == ENSIGN_AGAIN && !whole && call->end_status == ENSIGN_GRPC_OK && ensi_rx_waiting(&call->s.rx) > 0)
-        rc = ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s ended inside of a message", call->method);
+    if (rc == ENSIGN_AGAIN && !whole && call->end_status == ENSIGN_GRPC_OK &&
+        ensi_rx_waiting(&call->s.rx) > 0)
+        rc =
+            ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s ended inside of a message", call->method);
     if (rc < 0 && !whole) {
         call->end_status = ensi_grpc_status_of(rc);
         call->from_server = false;
@@ -9537,7 +9651,8 @@ static ensign_notice_t *ensi_call_pull_reply(ensi_user_call_t *u)
     reply->from_server = call->from_server;
     reply->unprocessed = call->unprocessed;
     reply->retry_after_ms = call->pushback_ms;
-    if (call->end_status != ENSIGN_GRPC_OK || call->drop || ensi_msg_peek(call, &reply->message) != ENSIGN_OK) {
+    if (call->end_status != ENSIGN_GRPC_OK || call->drop ||
+        ensi_msg_peek(call, &reply->message) != ENSIGN_OK) {
         reply->message = ensi_slice(NULL, 0);
         return n;
     }
@@ -9624,8 +9739,9 @@ static const ensi_kind_t ensi_call_kind = {
     ensi_call_close, ensi_call_drop, ensi_state_end, ensi_call_free, NULL, NULL
 };
 static const ensi_kind_t ensi_call_unary_kind = {
-    "call", false, ensi_call_has, ensi_call_pull, ensi_call_serve, ensi_call_tick, ensi_call_due, ensi_call_of,
-    ensi_call_close, ensi_call_drop, ensi_state_end, ensi_call_free, NULL, NULL
+    "call",        false,        ensi_call_has,   ensi_call_pull, ensi_call_serve, ensi_call_tick,
+    ensi_call_due, ensi_call_of, ensi_call_close, ensi_call_drop, ensi_state_end,  ensi_call_free,
+    NULL,          NULL
 };
 
 /* ---- public */
@@ -9671,8 +9787,9 @@ static ensi_user_call_t *ensi_call_sender(ensign_t *c, ensign_call_t handle, int
         *rc = ensi_env_later(&c->env, ENSIGN_ENDED,
                              "call: it has ended; step, and pull its END, which tells why");
     else if (u->call.half_closed)
-        *rc = ensi_env_fail(&c->env, ENSIGN_E_STATE,
-                            "call: %.80s is half-closed (or unary); nothing more can be sent", u->call.method);
+        *rc =
+            ensi_env_fail(&c->env, ENSIGN_E_STATE,
+                          "call: %.80s is half-closed (or unary); nothing more can be sent", u->call.method);
     return *rc == ENSIGN_OK ? u : NULL;
 }
 
@@ -9689,8 +9806,9 @@ int ensign_call_reserve(ensign_t *c, ensign_call_t handle, size_t len, uint8_t *
     if (rc == ENSIGN_AGAIN) {
         u->call.room_wanted = len + ENSI_GRPC_PREFIX;
         u->call.s.watched = true;
-        ensi_env_later(&c->env, rc, "call: send_buffer_bytes are full of messages that the server has not taken; "
-                                    "step, pull notices, and send it again at ROOM");
+        ensi_env_later(&c->env, rc,
+                       "call: send_buffer_bytes are full of messages that the server has not taken; "
+                       "step, pull notices, and send it again at ROOM");
     }
     if (rc == ENSIGN_E_MEMORY) ensi_env_memory(&c->env, len);
     return rc;
@@ -9750,7 +9868,7 @@ bool ensign_call_metadata_get(const ensign_t *c, ensign_call_t handle, int which
 }
 
 #ifndef ENSIGN_NO_SERVICE
-/* >>query   may call: util mem env pb handle h2 grpc auth topic state call
+/* >>query   may call: util mem env pb handle grpc topic state call
  * Queries: rows in place
  *
  * Owns   a call of its own, which it moves as section call does: a row is a message that is lent.
@@ -9950,8 +10068,9 @@ static ensign_notice_t *ensi_query_pull(ensign_t *c, ensi_handle_t *h)
 }
 
 static const ensi_kind_t ensi_query_kind = {
-    "query", true, ensi_call_has, ensi_query_pull, ensi_query_serve, ensi_call_tick, ensi_call_due, ensi_call_of,
-    ensi_query_close, ensi_call_drop, ensi_state_end, ensi_call_free, NULL, NULL
+    "query",       true,         ensi_call_has,    ensi_query_pull, ensi_query_serve, ensi_call_tick,
+    ensi_call_due, ensi_call_of, ensi_query_close, ensi_call_drop,  ensi_state_end,   ensi_call_free,
+    NULL,          NULL
 };
 
 /* ---- public */
@@ -10026,7 +10145,8 @@ ensign_query_t ensign_query_open(ensign_t *c, const ensign_query_desc_t *d)
     return none;
 }
 
-/* >>ask   may call: util mem env pb id handle h2 grpc auth state
+/* >>ask   may call: util mem pb id h2 grpc state
+ *         open to: pub sub req
  * One unary question to the service, for the objects below
  *
  * Owns   nothing beyond its call, which is used again for the next question.
@@ -10086,8 +10206,8 @@ static uint8_t *ensi_ask_begin(ensi_ask_t *a, const char *method, size_t cap)
     if (ensi_call_restart(call, cap, &out) == ENSIGN_OK) return out;
     call->end_status = ENSIGN_GRPC_RESOURCE_EXHAUSTED;
     call->from_server = false;
-    ensi_fail(&call->fault, ENSIGN_E_MEMORY, 0, "memory: no %lu bytes for %s; free some or raise memory_limit",
-              (unsigned long)cap, method);
+    ensi_fail(&call->fault, ENSIGN_E_MEMORY, 0,
+              "memory: no %lu bytes for %s; free some or raise memory_limit", (unsigned long)cap, method);
     return NULL;
 }
 
@@ -10116,7 +10236,8 @@ static int ensi_ask_answer(ensign_t *c, ensi_ask_t *a, ensign_slice_t *bytes)
     int rc;
     ensi_msg_inspect(call);
     if (call->state != ENSI_GRPC_ENDED || ensi_call_again(c, call)) return ENSIGN_AGAIN;
-    if (call->end_status != ENSIGN_GRPC_OK) return call->fault.code < 0 ? call->fault.code : ENSIGN_E_INTERNAL;
+    if (call->end_status != ENSIGN_GRPC_OK)
+        return call->fault.code < 0 ? call->fault.code : ENSIGN_E_INTERNAL;
     rc = ensi_msg_peek(call, bytes);
     if (rc > 0) return ensi_ask_bad(a);
     if (rc < 0) call->end_status = ensi_grpc_status_of(rc);
@@ -10186,7 +10307,7 @@ static void ensi_ask_move_on(ensign_t *c, ensi_ask_t *a)
     ensi_h2_resume(&a->call.s);
 }
 
-/* >>pub   may call: util mem env pb id handle link h2 grpc auth topic state ask
+/* >>pub   may call: util mem env pb id handle link h2 grpc topic state reopen ask
  * Publishers: the ring, acks, resends
  *
  * Owns   each publisher's ring of framed events and the array of their headers, oldest first, from publish
@@ -10203,12 +10324,11 @@ static void ensi_ask_move_on(ensign_t *c, ensi_ask_t *a)
  *        A topic that the stream's map lacks holds up `resolved` until it is known to be there: then the map
  *        is `stale`, the stream ends as by GOAWAY and is opened again. `fresh`: events below were accepted
  *        before the stream opened, so its map says all about them.
- *        Stream lost: sent = done; at_most_once nacks what had been sent whole. Streams that fail without a
- *        break are given up after give_up_after_ms. Parked: the server opens no stream, as the project has no
- *        topics; what waits is nacked, and the next event asks again. `state` is assigned by ensi_pub_move
- *        alone.
+ *        Stream lost: sent = done; at_most_once nacks what had been sent whole. When and how
+ *        often a stream is opened again is for section reopen. Parked: the server opens no stream, as the
+ *        project has no topics; what waits is nacked, and the next event asks again. `state` is assigned by
+ *        ensi_pub_move alone.
  *        ack_timer runs while the server owes something: ready, an answer, room for more bytes, the end.
- *        calm_timer: failures before a stream that stands are forgotten by an answer or when it is up.
  * Fails  ring or header array full: AGAIN. An answer to an event that was not sent on this stream ends the
  *        stream, not the client. */
 typedef enum {
@@ -10469,10 +10589,12 @@ static ensi_pub_sizes_t ensi_pub_measure(const ensign_event_t *e, ensign_time_t 
                 ensi_pub_number_size(ensi_pub_wire(created.nanos));
     s.metadata = ensi_pub_metadata_size(e);
     s.event = ensi_pub_nonempty_size(ENSI_PB_EVENT_DATA_TAG, e->data.len) + s.metadata +
-              ensi_pub_number_size(ensi_pub_wire(e->mimetype)) + ensi_pub_nonempty_size(ENSI_PB_EVENT_TYPE_TAG, s.type) +
+              ensi_pub_number_size(ensi_pub_wire(e->mimetype)) +
+              ensi_pub_nonempty_size(ENSI_PB_EVENT_TYPE_TAG, s.type) +
               ensi_pub_nonempty_size(ENSI_PB_EVENT_CREATED_TAG, s.created);
     s.wrapper = ensi_pb_bytes_size(ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG, ENSI_TOPIC_ID_BYTES) +
-                ensi_pub_nonempty_size(ENSI_PB_EVENT_WRAPPER_KEY_TAG, e->key.len) + ensi_pub_nonempty_size(ENSI_PB_EVENT_WRAPPER_EVENT_TAG, s.event) +
+                ensi_pub_nonempty_size(ENSI_PB_EVENT_WRAPPER_KEY_TAG, e->key.len) +
+                ensi_pub_nonempty_size(ENSI_PB_EVENT_WRAPPER_EVENT_TAG, s.event) +
                 ensi_pub_nonempty_size(ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG, e->encryption.len) +
                 ensi_pub_nonempty_size(ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG, e->compression.len) +
                 ensi_pb_bytes_size(ENSI_PB_EVENT_WRAPPER_LOCAL_ID_TAG, ENSI_PUB_LOCAL_ID);
@@ -10525,7 +10647,8 @@ static void ensi_pub_encode(uint8_t *p, const ensign_event_t *e, const ensi_pub_
 {
     ensi_grpc_prefix(p, s->request, false);
     p = ensi_pub_put_head(p + ENSI_GRPC_PREFIX, ENSI_PB_PUBLISHER_REQUEST_EVENT_TAG, s->wrapper);
-    p = ensi_pb_put_bytes(p, ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG, ensi_slice(e->to_topic_id.b, ENSI_TOPIC_ID_BYTES));
+    p = ensi_pb_put_bytes(p, ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG,
+                          ensi_slice(e->to_topic_id.b, ENSI_TOPIC_ID_BYTES));
     p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_WRAPPER_KEY_TAG, e->key);
     if (s->event) {
         p = ensi_pub_put_head(p, ENSI_PB_EVENT_WRAPPER_EVENT_TAG, s->event);
@@ -10556,8 +10679,8 @@ static bool ensi_pub_no_id(const ensign_ulid_t *id)
     return memcmp(id->b, zero, sizeof zero) == 0;
 }
 
-/* The topic of an event as a name or, in `to_topic_id`, as an id; an event of the publisher's topic has neither, but
- * where that is given by its id. `scratch` holds the event where it has to change. */
+/* The topic of an event as a name or, in `to_topic_id`, as an id; an event of the publisher's topic has
+ * neither, but where that is given by its id. `scratch` holds the event where it has to change. */
 static const ensign_event_t *ensi_pub_address(const ensi_pub_t *p, const ensign_event_t *e,
                                               ensign_event_t *scratch)
 {
@@ -10578,12 +10701,14 @@ static int ensi_pub_check(ensign_t *c, const ensi_pub_t *p, const ensign_event_t
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publish: a topic name of %lu bytes, %d are allowed",
                              (unsigned long)name.len, ENSI_TOPIC_NAME_MAX);
     if (name.len == 0 && ensi_pub_no_id(&e->to_topic_id) && p->topic[0] == '\0')
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "publish: neither the event (topic, to_topic_id) nor the publisher's desc names a topic");
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT,
+            "publish: neither the event (topic, to_topic_id) nor the publisher's desc names a topic");
     if (e->data.len > p->max_event_bytes)
-        return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
-                             "publish: data of %lu bytes; max_event_bytes allows %lu with all that is around it",
-                             (unsigned long)e->data.len, (unsigned long)p->max_event_bytes);
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_TOO_LARGE,
+            "publish: data of %lu bytes; max_event_bytes allows %lu with all that is around it",
+            (unsigned long)e->data.len, (unsigned long)p->max_event_bytes);
     return ENSIGN_OK;
 }
 
@@ -10785,7 +10910,8 @@ static void ensi_pub_refuse(ensign_t *c, ensi_pub_t *p, int code, const char *te
 static void ensi_pub_drop_ask(ensi_pub_t *p)
 {
     if (p->asking)
-        ensi_grpc_abort(&p->ask->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "publish: asked for no more");
+        ensi_grpc_abort(&p->ask->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED,
+                        "publish: asked for no more");
     p->asking = false;
     ensi_timer_stop(&p->ask_timer);
 }
@@ -11029,9 +11155,10 @@ static void ensi_pub_park(ensign_t *c, ensi_pub_t *p)
     ensi_reopen_used(&p->reopen, &p->h);
     p->call.refused = false; /* it looks at the token first */
     p->parked = true;
-    ensi_fail(&why, ENSIGN_E_UNKNOWN_TOPIC, 0,
-              "publish: the project has no topics, so the server opens no stream; create one, or set ensure_topic: "
-              "the next event asks again");
+    ensi_fail(
+        &why, ENSIGN_E_UNKNOWN_TOPIC, 0,
+        "publish: the project has no topics, so the server opens no stream; create one, or set ensure_topic: "
+        "the next event asks again");
     ensi_state_waits(c, &p->h, &why);
 }
 
@@ -11117,7 +11244,8 @@ static void ensi_pub_serve(ensign_t *c, ensi_handle_t *h)
             ensi_must(ensi_pub_move(p, ENSI_PUB_ON_DRAIN));
         ensi_pub_half_close(p);
         ensi_pub_watch(p);
-        if (call->half_closed || call->sent < call->out.end || p->sent < p->resolved) ensi_h2_resume(&call->s);
+        if (call->half_closed || call->sent < call->out.end || p->sent < p->resolved)
+            ensi_h2_resume(&call->s);
         ensi_state_grant(c, call);
         if (p->ask) ensi_ask_move_on(c, p->ask);
     }
@@ -11153,8 +11281,8 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
 static uint64_t ensi_pub_due(const ensi_handle_t *h)
 {
     const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
-    const ensi_timer_t *const timers[] = { &p->ack_timer,    &p->drain_timer, &p->reopen.timer, &p->reopen.calm,
-                                           &p->ask_timer,    &p->unknown_timer };
+    const ensi_timer_t *const timers[] = { &p->ack_timer,   &p->drain_timer, &p->reopen.timer,
+                                           &p->reopen.calm, &p->ask_timer,   &p->unknown_timer };
     return ensi_timer_first(timers, ENSI_COUNT(timers));
 }
 
@@ -11205,8 +11333,8 @@ static void ensi_pub_read_back(ensi_pub_t *p, const ensi_entry_t *x)
     p->event.topic_name = ensi_pub_name(p, x);
 }
 
-/* What stands behind an event that was not sent, or not answered: the publisher's end. Words of ours are left out
- * then: that it can be published again is no help where the key was refused. */
+/* What stands behind an event that was not sent, or not answered: the publisher's end. Words of ours are left
+ * out then: that it can be published again is no help where the key was refused. */
 static ensign_notice_t *ensi_pub_nack_notice(ensi_pub_t *p, const ensi_entry_t *x, uint64_t count)
 {
     const ensi_nack_text_t *t = &p->texts[count % ENSI_PUB_TEXTS];
@@ -11224,8 +11352,8 @@ static ensign_notice_t *ensi_pub_nack_notice(ensi_pub_t *p, const ensi_entry_t *
     n->as.nack.event = &p->event;
     if (ours && p->h.fault.code) words = p->h.fault.text;
     else if (!ours && t->count == count && t->text[0]) words = t->text;
-    ensi_fail(&p->h.error, ENSIGN_E_NACK, x->code, "publish: %s: %s (topic %.*s)", ensign_nack_name(x->code), words,
-              (int)ensi_min(topic.len, 40), (const char *)topic.ptr);
+    ensi_fail(&p->h.error, ENSIGN_E_NACK, x->code, "publish: %s: %s (topic %.*s)", ensign_nack_name(x->code),
+              words, (int)ensi_min(topic.len, 40), (const char *)topic.ptr);
     n->error = &p->h.error;
     return n;
 }
@@ -11312,8 +11440,9 @@ static void ensi_pub_free(ensign_t *c, ensi_handle_t *h)
 }
 
 static const ensi_kind_t ensi_pub_kind = {
-    "publisher", true, ensi_pub_has, ensi_pub_pull, ensi_pub_serve, ensi_pub_tick, ensi_pub_due, ensi_pub_call,
-    ensi_pub_close, NULL, ensi_pub_finish, ensi_pub_free, ensi_pub_retry, ensi_pub_open_next
+    "publisher",     true,          ensi_pub_has,   ensi_pub_pull,     ensi_pub_serve,
+    ensi_pub_tick,   ensi_pub_due,  ensi_pub_call,  ensi_pub_close,    NULL,
+    ensi_pub_finish, ensi_pub_free, ensi_pub_retry, ensi_pub_open_next
 };
 
 static ensign_publisher_desc_t ensi_pub_defaults(const ensign_publisher_desc_t *d)
@@ -11331,7 +11460,8 @@ static ensign_publisher_desc_t ensi_pub_defaults(const ensign_publisher_desc_t *
 size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d)
 {
     ensign_publisher_desc_t x = ensi_pub_defaults(d);
-    size_t ring = ensi_max(x.buffer_bytes, (size_t)x.max_event_bytes + ENSI_TOPIC_NAME_MAX + ENSI_GRPC_PREFIX);
+    size_t ring =
+        ensi_max(x.buffer_bytes, (size_t)x.max_event_bytes + ENSI_TOPIC_NAME_MAX + ENSI_GRPC_PREFIX);
     size_t reply = ensi_max(x.window_bytes, x.max_reply_bytes);
     /* the map of topics and its orders take at most twice the reply, twice while one replaces another;
      * 8 KiB each for metadata and nghttp2 */
@@ -11348,9 +11478,10 @@ static int ensi_pub_check_desc(ensign_t *c, const ensign_publisher_desc_t *x)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publisher: topic name of %lu bytes, %d are allowed",
                              (unsigned long)strlen(x->topic), ENSI_TOPIC_NAME_MAX);
     if (x->max_event_bytes < 1024 || x->max_event_bytes > ENSI_SERVER_MESSAGE_MAX)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "publisher: max_event_bytes is %lu, 1024 to %d are allowed: the server takes no more",
-                             (unsigned long)x->max_event_bytes, ENSI_SERVER_MESSAGE_MAX);
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT,
+            "publisher: max_event_bytes is %lu, 1024 to %d are allowed: the server takes no more",
+            (unsigned long)x->max_event_bytes, ENSI_SERVER_MESSAGE_MAX);
     if (x->max_in_flight > ENSI_PUB_IN_FLIGHT_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "publisher: max_in_flight is %lu, at most %d: the server drops acks beyond",
@@ -11441,12 +11572,13 @@ int ensign_publish(ensign_t *c, ensign_publisher_t handle, const ensign_event_t 
         p->room_wanted = len + name.len;
         p->h.bits &= ~(uint32_t)ENSI_BIT_ROOM; /* of an earlier AGAIN: this event would not fit */
         ensi_state_ready(c, &p->h, ensi_pub_has(&p->h));
-        return ensi_env_later(&c->env, rc,
-                              ensi_pub_slot_free(p, p->freed)
-                                  ? "publish: buffer_bytes are full of events that wait for their answers; step, pull "
-                                    "notices, and publish it again at ROOM"
-                                  : "publish: max_in_flight events wait for their answers, or for those to be pulled; "
-                                    "step, pull notices, and publish it again at ROOM");
+        return ensi_env_later(
+            &c->env, rc,
+            ensi_pub_slot_free(p, p->freed)
+                ? "publish: buffer_bytes are full of events that wait for their answers; step, pull "
+                  "notices, and publish it again at ROOM"
+                : "publish: max_in_flight events wait for their answers, or for those to be pulled; "
+                  "step, pull notices, and publish it again at ROOM");
     }
     ensi_put_be64(local_id, p->nonce);
     ensi_put_be64(local_id + 8, p->put);
@@ -11468,7 +11600,7 @@ int ensign_publisher_drain(ensign_t *c, ensign_publisher_t handle, uint32_t time
     return ENSIGN_OK;
 }
 
-/* >>sub   may call: util mem env pb id handle h2 grpc auth topic state ask pub query
+/* >>sub   may call: util mem env pb id handle h2 grpc topic state reopen query ask
  * Subscriptions: events in place, gaps, acks
  *
  * Owns   the receive buffer's unread events, which outlive the stream that brought them; the ring of
@@ -11482,8 +11614,9 @@ int ensign_publisher_drain(ensign_t *c, ensign_publisher_t handle, uint32_t time
  *        A token is the count of the event, from 1; it is good while it is among the last max_unacked and was
  *        given since the last stream was lost.
  *        unsent: how many of [unsent_from, given) wait to be sent; `state` of older slots says nothing.
- * Moves  WAIT -> OPENING -> READY, back to WAIT when the stream is lost; given up like a publisher's, and
- *        failures are forgotten by an event or by calm_timer. `state` is assigned by ensi_sub_move alone.
+ * Moves  WAIT -> OPENING -> READY, back to WAIT when the stream is lost; section reopen says when it is
+ *        opened again. Closing: acks that wait are handed over first. `state` is assigned by ensi_sub_move
+ *        alone.
  * Fails  an event that is too large or no Event becomes a gap; everything else that a server can do wrong
  *        ends the stream. */
 typedef enum {
@@ -11675,8 +11808,8 @@ static bool ensi_sub_is_event(const uint8_t *p, size_t len)
     return at && inside == (uint64_t)(end - at);
 }
 
-/* The message behind what was scanned, at offset `from` of what waits: an event joins it, anything else is acted
- * on at once. */
+/* The message behind what was scanned, at offset `from` of what waits: an event joins it, anything else is
+ * acted on at once. */
 static int ensi_sub_message(ensign_t *c, ensi_sub_t *s, size_t from, size_t total)
 {
     ensi_rx_t *r = &s->call.s.rx;
@@ -11720,7 +11853,8 @@ static int ensi_sub_scan(ensign_t *c, ensi_sub_t *s)
         if (len > s->max_event_bytes) rc = ensi_sub_skip(c, s, len - here);
         else if (here == len) rc = ensi_sub_message(c, s, from, ENSI_GRPC_PREFIX + len);
         else break;
-        from = ensi_max(from + ENSI_GRPC_PREFIX + here, s->scan); /* a gap can be longer than the part of an event */
+        from = ensi_max(from + ENSI_GRPC_PREFIX + here,
+                        s->scan); /* a gap can be longer than the part of an event */
     }
     ensi_rx_remove(r, s->scan, from - s->scan); /* once for all that was left out */
     return rc;
@@ -11761,7 +11895,8 @@ static int ensi_sub_queue(ensign_t *c, ensi_sub_t *s)
 static void ensi_sub_drop_ask(ensi_sub_t *s)
 {
     if (s->asking)
-        ensi_grpc_abort(&s->ask->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "subscribe: asked for no more");
+        ensi_grpc_abort(&s->ask->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED,
+                        "subscribe: asked for no more");
     s->asking = false;
     ensi_timer_stop(&s->ask_timer);
 }
@@ -11867,7 +12002,8 @@ static bool ensi_sub_ensure(ensign_t *c, ensi_sub_t *s)
     return false;
 }
 
-/* Closing: the stream may end once the acks that wait have been handed over; without a stream there are none. */
+/* Closing: the stream may end once the acks that wait have been handed over; without a stream there are
+ * none. */
 static bool ensi_sub_may_end(const ensi_sub_t *s)
 {
     return s->state != ENSI_SUB_READY || (s->unsent == 0 && s->call.sent == s->call.out.end);
@@ -11878,15 +12014,16 @@ static void ensi_sub_reopen(ensign_t *c, ensi_sub_t *s)
 {
     if (s->state != ENSI_SUB_WAIT || s->reopen.timer.state != ENSI_TIMER_OFF) return;
     if ((s->ensured || ensi_sub_ensure(c, s)) && ensi_sub_queue(c, s) != ENSIGN_OK)
-        ensi_reopen_later(&s->reopen, c, &s->h, "memory: none to open a stream for a subscription; free some");
+        ensi_reopen_later(&s->reopen, c, &s->h,
+                          "memory: none to open a stream for a subscription; free some");
 }
 
 /* What is always true; for assertions. */
 static ENSI_UNUSED bool ensi_sub_holds(const ensi_sub_t *s)
 {
-    return s->scan <= ensi_rx_waiting(&s->call.s.rx) && s->unsent_from <= s->given && s->fresh_from <= s->given &&
-           s->unsent <= s->given - s->unsent_from && (s->state == ENSI_SUB_READY) == s->h.standing &&
-           ensi_grpc_holds(&s->call);
+    return s->scan <= ensi_rx_waiting(&s->call.s.rx) && s->unsent_from <= s->given &&
+           s->fresh_from <= s->given && s->unsent <= s->given - s->unsent_from &&
+           (s->state == ENSI_SUB_READY) == s->h.standing && ensi_grpc_holds(&s->call);
 }
 
 /* Facts, acks or a close have come. */
@@ -12071,8 +12208,9 @@ static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
 }
 
 static const ensi_kind_t ensi_sub_kind = {
-    "subscription", true, ensi_sub_has, ensi_sub_pull, ensi_sub_serve, ensi_sub_tick, ensi_sub_due, ensi_sub_call,
-    ensi_sub_close, ensi_sub_drop, ensi_sub_finish, ensi_sub_free, ensi_sub_retry, ensi_sub_open_next
+    "subscription",  true,          ensi_sub_has,   ensi_sub_pull,     ensi_sub_serve,
+    ensi_sub_tick,   ensi_sub_due,  ensi_sub_call,  ensi_sub_close,    ensi_sub_drop,
+    ensi_sub_finish, ensi_sub_free, ensi_sub_retry, ensi_sub_open_next
 };
 
 /* ---- public */
@@ -12243,7 +12381,7 @@ int ensign_nack(ensign_t *c, ensign_subscription_t s, uint64_t token, int code)
     return ensi_sub_answer(c, s, token, ENSI_ACK_NACK, code);
 }
 
-/* >>req   may call: util mem env pb id json handle h2 grpc auth topic state ask pub query
+/* >>req   may call: util mem env pb id json handle h2 grpc topic state reopen query ask
  * Requests: one question to the service, one answer
  *
  * Owns   each request's call, which is used again for the next page or the next step, and the page that is
@@ -12262,9 +12400,9 @@ typedef enum {
 } ensi_req_kind_t;
 
 enum {
-    ENSI_REQ_PAGE = 100,            /* topics at most, fewer where max_answer_bytes is small */
-    ENSI_REQ_PAGES_MAX = 10000,     /* a million topics */
-    ENSI_REQ_TOPIC = 1024,          /* bytes that a topic takes in a page; and all but the lists of a policy */
+    ENSI_REQ_PAGE = 100,        /* topics at most, fewer where max_answer_bytes is small */
+    ENSI_REQ_PAGES_MAX = 10000, /* a million topics */
+    ENSI_REQ_TOPIC = 1024,      /* bytes that a topic takes in a page; and all but the lists of a policy */
     ENSI_REQ_TOKEN = 1024
 };
 enum { ENSI_REQ_ARCHIVE = 1, ENSI_REQ_DESTROY = 2 };    /* TopicMod.Operation */
@@ -12747,7 +12885,8 @@ static void ensi_req_go_on(ensign_t *c, ensi_req_t *q)
         ensi_req_list_on(c, q);
     } else {
         rc = ensi_ask_answer(c, &q->ask, &bytes);
-        if (rc == ENSIGN_OK && !ensi_req_kinds[ensi_req_asks(q)].read(c, q, bytes)) rc = ensi_ask_bad(&q->ask);
+        if (rc == ENSIGN_OK && !ensi_req_kinds[ensi_req_asks(q)].read(c, q, bytes))
+            rc = ensi_ask_bad(&q->ask);
         if (rc < 0) ensi_req_failed(c, q);
     }
 }
@@ -12761,13 +12900,21 @@ static void ensi_req_close(ensign_t *c, ensi_handle_t *h)
     ensi_state_ready(c, h, true);
 }
 
+/* What is always true; for assertions. */
+static ENSI_UNUSED bool ensi_req_holds(const ensi_req_t *q)
+{
+    bool last = q->answered || (q->h.bits & ENSI_BIT_END) != 0 || q->h.ended;
+    return q->h.done == last && (!q->creating || q->kind == ENSI_REQ_CREATE || q->kind == ENSI_REQ_ENSURE) &&
+           q->token_len <= sizeof q->token && ensi_grpc_holds(&q->ask.call);
+}
+
 static void ensi_req_serve(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
     if (q->ask.call.s.headers_done && !h->done && q->kind != ENSI_REQ_WATCH) ensi_state_moves(h);
     ensi_req_go_on(c, q);
     ensi_ask_move_on(c, &q->ask);
-    ENSIGN_ASSERT(ensi_grpc_holds(&q->ask.call));
+    ENSIGN_ASSERT(ensi_req_holds(q));
     ensi_state_ready(c, &q->h, ensi_req_has(&q->h));
 }
 
@@ -12942,13 +13089,15 @@ static ensi_req_t *ensi_req_new(ensign_t *c, ensi_req_kind_t kind, const char *n
     return q;
 }
 
-/* Encodes what is asked. The request goes, and NULL comes, where it is too large, or there is no memory for it. */
+/* Encodes what is asked. The request goes, and NULL comes, where it is too large, or there is no memory for
+ * it. */
 static ensi_req_t *ensi_req_say(ensign_t *c, ensi_req_t *q, const pb_msgdesc_t *fields, const void *message)
 {
     bool sized = q && ensi_pb_size(fields, message, &q->request_len);
     if (!q) return NULL;
     if (sized && q->request_len > c->max_answer_bytes) {
-        ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE, "request: %lu bytes, max_answer_bytes allows %lu; raise it",
+        ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
+                      "request: %lu bytes, max_answer_bytes allows %lu; raise it",
                       (unsigned long)q->request_len, (unsigned long)c->max_answer_bytes);
         ensi_req_free(c, &q->h);
         return NULL;
@@ -12966,7 +13115,8 @@ static ensign_request_t ensi_req_open(ensign_t *c, ensi_req_t *q, void *user)
     r.id = 0;
     if (!q) return r;
     ensi_timer_start(&q->timer, q->kind == ENSI_REQ_WATCH ? ENSIGN_FOREVER : c->request_timeout_ms);
-    ensi_handle_add(&c->handles, &q->h, q->kind == ENSI_REQ_WATCH ? &ensi_req_watch_kind : &ensi_req_kind, user);
+    ensi_handle_add(&c->handles, &q->h, q->kind == ENSI_REQ_WATCH ? &ensi_req_watch_kind : &ensi_req_kind,
+                    user);
     if (q->kind != ENSI_REQ_AUTH) ensi_req_ask(c, q);
     ensi_state_touch(c, &q->ask.call);
     r.id = q->h.id;
@@ -12994,7 +13144,8 @@ static uint8_t *ensi_req_put_list(uint8_t *p, uint32_t tag, const char *const *l
                                   size_t *size)
 {
     size_t n = 0;
-    for (size_t i = 0; i < count && n <= ENSI_SERVER_MESSAGE_MAX; i++) /* more is refused, and must not wrap */
+    for (size_t i = 0; i < count && n <= ENSI_SERVER_MESSAGE_MAX;
+         i++) /* more is refused, and must not wrap */
         n += ensi_pb_bytes_size(tag, ensign_str(list[i]).len);
     for (size_t i = 0; p && i < count; i++) p = ensi_pb_put_bytes(p, tag, ensign_str(list[i]));
     *size = n;
@@ -13351,7 +13502,8 @@ static void ensi_client_free_handle(ensign_t *c, ensi_handle_t *h)
 /* ---- ending all */
 
 /* Ends a handle now. drop: what it has received and not given yet goes. */
-static void ensi_client_end_handle(ensign_t *c, ensi_handle_t *h, int status, const ensign_error_t *why, bool drop)
+static void ensi_client_end_handle(ensign_t *c, ensi_handle_t *h, int status, const ensign_error_t *why,
+                                   bool drop)
 {
     ensi_call_t *call = h->kind->call(h);
     if (h->done) return;
@@ -13366,7 +13518,8 @@ static void ensi_client_end_handle(ensign_t *c, ensi_handle_t *h, int status, co
 
 static void ensi_client_end_all(ensign_t *c, int status, const ensign_error_t *why)
 {
-    for (ensi_handle_t *h = c->handles.oldest; h; h = h->newer) ensi_client_end_handle(c, h, status, why, false);
+    for (ensi_handle_t *h = c->handles.oldest; h; h = h->newer)
+        ensi_client_end_handle(c, h, status, why, false);
 }
 
 static void ensi_client_hang_up(ensign_t *c)
@@ -13510,12 +13663,12 @@ static void ensi_client_check_session(ensign_t *c, ensi_conn_t *n)
     if (!h->session || l->state != ENSI_LINK_RUN || (ensi_h2_alive(h) && !drained)) return;
     if (h->draining) {
         l->orderly = h->goaway_code == NGHTTP2_NO_ERROR && l->good;
-        ensi_link_fault(l, ENSIGN_E_GOAWAY, (int)h->goaway_code,
-                        "http2: %s wants this connection to end (%s%s%.60s)", l->where,
-                        nghttp2_http2_strerror(h->goaway_code), h->goaway_text[0] ? ": " : "", h->goaway_text);
+        ensi_link_fault(
+            l, ENSIGN_E_GOAWAY, (int)h->goaway_code, "http2: %s wants this connection to end (%s%s%.60s)",
+            l->where, nghttp2_http2_strerror(h->goaway_code), h->goaway_text[0] ? ": " : "", h->goaway_text);
     }
-    ensi_link_fault(l, ENSIGN_E_PROTOCOL, h->fault_code, "http2: the session with %s is over: %.120s", l->where,
-                    h->fault);
+    ensi_link_fault(l, ENSIGN_E_PROTOCOL, h->fault_code, "http2: the session with %s is over: %.120s",
+                    l->where, h->fault);
     ensi_client_stop_link(c, l);
 }
 
@@ -13585,16 +13738,30 @@ static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
     if (why) ensi_state_waits(c, h, why);
 }
 
+/* What decides on the calls that wait, as one number: while it stays the same, so do they. */
+static uint64_t ensi_client_gate(const ensign_t *c)
+{
+    uint64_t gate = c->faults;
+    gate = gate * 2 + ensi_h2_can_open(&c->conn.h2);
+    gate = gate * 2 + (c->auth.bearer != NULL);
+    gate = gate * 8 + (uint64_t)c->auth.state;
+    return gate * 8 + (uint64_t)c->conn.link->state;
+}
+
+/* Sends the calls that wait, as far as they may go. */
 static void ensi_client_submit(ensign_t *c)
 {
     ensi_call_t *next, *call = c->calls.head;
     ensi_h2_t *h2 = &c->conn.h2;
+    if (!c->calls.fresh && c->gate == ensi_client_gate(c)) return;
+    c->calls.fresh = false;
     for (; call; call = next) {
         const char *refusal = ensi_client_refusal(c, call);
         int rc;
         next = call->queue_next;
         if (refusal) {
-            ensi_grpc_abort(call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_UNAVAILABLE, "call: not sent: %.180s", refusal);
+            ensi_grpc_abort(call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_UNAVAILABLE, "call: not sent: %.180s",
+                            refusal);
             ensi_state_touch(c, call);
             continue;
         }
@@ -13606,12 +13773,15 @@ static void ensi_client_submit(ensign_t *c)
         rc = ensi_grpc_submit(call, h2, &c->common);
         if (rc == ENSIGN_OK) {
             ensi_grpc_dequeue(call);
+        } else if (rc == ENSIGN_AGAIN) {
+            c->calls.fresh = true; /* it is asked again at the next step */
         } else if (rc == ENSIGN_E_MEMORY) {
             ensi_grpc_abort(call, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY,
                             "http2: no memory to send %s; free some or raise memory_limit", call->method);
             ensi_state_touch(c, call);
         }
     }
+    c->gate = ensi_client_gate(c);
 }
 
 static void ensi_client_check_closed(ensign_t *c)
@@ -13665,8 +13835,10 @@ static ENSI_UNUSED bool ensi_client_holds(const ensign_t *c)
 {
     bool links = true;
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) links = links && ensi_link_holds(&c->links[i]);
-    return links && !c->calls.touched.first && (!c->closed || c->handles.busy == 0) &&
-           (!c->conn.h2.session || c->conn.link->state == ENSI_LINK_RUN) && (!c->handles.dying || c->handles.dying->ended);
+    return links && ensi_mem_holds(&c->env.mem) && ensi_auth_holds(&c->auth) && !c->calls.touched.first &&
+           (!c->closed || c->handles.busy == 0) &&
+           (!c->conn.h2.session || c->conn.link->state == ENSI_LINK_RUN) &&
+           (!c->handles.dying || c->handles.dying->ended);
 }
 
 static void ensi_client_pump(ensign_t *c)
@@ -13723,8 +13895,8 @@ static void ensi_client_give_up(ensign_t *c)
     else c->conn.link->failures = 0;
 }
 
-/* A handle's timers: its own; the end of its patience with a stream that is refused again and again, unless one
- * stands just now; and that of its close. */
+/* A handle's timers: its own; the end of its patience with a stream that is refused again and again, unless
+ * one stands just now; and that of its close. */
 static void ensi_client_tick_handle(ensign_t *c, ensi_handle_t *h)
 {
     if (!h->done) h->kind->tick(c, h);
@@ -13735,8 +13907,8 @@ static void ensi_client_tick_handle(ensign_t *c, ensi_handle_t *h)
     }
     if (ensi_timer_due(&h->close_timer, c->env.now_ms) && !h->done) {
         ensign_error_t e;
-        ensi_fail(&e, ENSIGN_E_CANCELLED, 0, "%s: not ended within the time of ensign_close%s%.150s", h->kind->name,
-                  h->fault.code ? ": " : "", h->fault.code ? h->fault.text : "");
+        ensi_fail(&e, ENSIGN_E_CANCELLED, 0, "%s: not ended within the time of ensign_close%s%.150s",
+                  h->kind->name, h->fault.code ? ": " : "", h->fault.code ? h->fault.text : "");
         ensi_client_end_handle(c, h, ENSIGN_GRPC_CANCELLED, &e, false);
     }
     ensi_client_schedule(c, h);
@@ -13760,9 +13932,13 @@ int ensign_tick(ensign_t *c, uint64_t now_ms)
 /* Milliseconds to the next timer; 0: there is work; -1: none runs. Pending notices do not count. */
 static int ensi_client_timer(const ensign_t *c, uint64_t now_ms)
 {
-    const ensi_timer_t *const timers[] = { &c->links[ENSIGN_LINK_RPC].timer,   &c->links[ENSIGN_LINK_AUTH].timer,
-                                           &c->links[ENSIGN_LINK_RPC_2].timer, &c->auth.renew, &c->auth.expire,
-                                           &c->auth.backoff, &c->give_up };
+    const ensi_timer_t *const timers[] = { &c->links[ENSIGN_LINK_RPC].timer,
+                                           &c->links[ENSIGN_LINK_AUTH].timer,
+                                           &c->links[ENSIGN_LINK_RPC_2].timer,
+                                           &c->auth.renew,
+                                           &c->auth.expire,
+                                           &c->auth.backoff,
+                                           &c->give_up };
     uint64_t due = ensi_timer_first(timers, ENSI_COUNT(timers));
     if (c->env.work) return 0;
     if (now_ms < c->env.now_ms) now_ms = c->env.now_ms;
@@ -13786,7 +13962,8 @@ int ensign_timeout(const ensign_t *c, uint64_t now_ms)
 static ensi_link_t *ensi_client_link(ensign_t *c, int link)
 {
     if (link >= 0 && link < ENSIGN_MAX_LINKS) return &c->links[link];
-    ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "link: %d does not exist; use 0 to %d", link, ENSIGN_MAX_LINKS - 1);
+    ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "link: %d does not exist; use 0 to %d", link,
+                  ENSIGN_MAX_LINKS - 1);
     return NULL;
 }
 
@@ -14044,7 +14221,8 @@ static ensi_handle_t *ensi_client_ending(ensign_t *c, uint32_t id, int *rc)
     ensi_handle_t *h = ensi_handle_find(&c->handles, id);
     *rc = ENSIGN_OK;
     if (h && !h->ended) return h->done ? NULL : h;
-    *rc = ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu does not exist, or it has ended", (unsigned long)id);
+    *rc = ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu does not exist, or it has ended",
+                        (unsigned long)id);
     return NULL;
 }
 
@@ -14161,9 +14339,11 @@ static int ensi_client_timed_out(ensign_t *c, uint32_t handle)
     if (why)
         c->env.error = *why;
     else if (call && call->state == ENSI_GRPC_QUEUED)
-        ensi_env_fail(&c->env, ENSIGN_TIMEOUT, "client: the time was up: %.200s", ensi_state_obstacle(c, call));
+        ensi_env_fail(&c->env, ENSIGN_TIMEOUT, "client: the time was up: %.200s",
+                      ensi_state_obstacle(c, call));
     else
-        ensi_env_fail(&c->env, ENSIGN_TIMEOUT, "client: the time was up; nothing fails, and nothing has come");
+        ensi_env_fail(&c->env, ENSIGN_TIMEOUT,
+                      "client: the time was up; nothing fails, and nothing has come");
     return ENSIGN_TIMEOUT;
 }
 #endif
@@ -14172,8 +14352,8 @@ static int ensi_client_timed_out(ensign_t *c, uint32_t handle)
  * Making a client: its desc checked and copied, the environment, the credentials file, bounds
  *
  * Owns   the copies of the desc's strings.
- * Holds  ensign_create does no I/O; what is wrong in a desc is told with the field's name, what was seen, and what is
- *        allowed. A half-made client is freed by ensign_destroy.
+ * Holds  ensign_create does no I/O; what is wrong in a desc is told with the field's name, what was seen, and
+ *        what is allowed. A half-made client is freed by ensign_destroy.
  * Fails  nothing is left behind; secrets that were copied are wiped. */
 enum {
     ENSI_CREATE_HANDLES = 64,
@@ -14421,7 +14601,8 @@ static int ensi_create_set_limits(ensign_t *c, const ensign_desc_t *d)
     c->connection_window = ensi_or(d->connection_window, 1024 * 1024);
     c->conn.h2.header_max = ensi_or(d->max_header_bytes, ENSI_H2_HEADERS);
     if (c->conn.h2.header_max < 4096 || c->conn.h2.header_max > ENSI_H2_HEADERS)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: max_header_bytes is %lu, 4096 to %d are allowed",
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: max_header_bytes is %lu, 4096 to %d are allowed",
                              (unsigned long)c->conn.h2.header_max, ENSI_H2_HEADERS);
     c->max_answer_bytes = ensi_or(d->max_answer_bytes, ENSI_SERVER_MESSAGE_MAX);
     if (c->max_answer_bytes < 1024 || c->max_answer_bytes > 1u << 30)
@@ -14529,7 +14710,8 @@ static int ensi_create_init(ensign_t *c, const ensign_desc_t *d)
     if (rc == ENSIGN_OK) rc = ensi_create_set_tls(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_key(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_names(c, d);
-    if (rc == ENSIGN_OK && !ensi_handles_open(&c->handles, &c->env.mem, ensi_or(d->max_handles, ENSI_CREATE_HANDLES)))
+    if (rc == ENSIGN_OK &&
+        !ensi_handles_open(&c->handles, &c->env.mem, ensi_or(d->max_handles, ENSI_CREATE_HANDLES)))
         rc = ensi_env_memory(&c->env, 0);
     return rc;
 }
@@ -14613,8 +14795,8 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
     const size_t tls = 0;
 #endif
     const size_t link = 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES;
-    size_t size =
-        sizeof(ensign_t) + ensi_h2_memory(ensi_or(d->max_header_bytes, ENSI_H2_HEADERS)) + ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
+    size_t size = sizeof(ensign_t) + ensi_h2_memory(ensi_or(d->max_header_bytes, ENSI_H2_HEADERS)) +
+                  ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
     size += ensi_handles_size(ensi_or(d->max_handles, ENSI_CREATE_HANDLES));
     size += link + (d->tls.off ? 0 : tls);
     if (d->client_id || d->auth_url)
@@ -14759,7 +14941,7 @@ int ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap, 
 #endif
 
 #ifndef ENSIGN_NO_SOCKETS
-/* >>sockets   may call: util sock client
+/* >>sockets   may call: util sock pub client
  * The driver: poll set, step, wait, await
  *
  * Moves bytes between the OS and the links by the public functions of the loop without sockets, and asks
@@ -14783,7 +14965,8 @@ enum {
     ENSI_SOCK_UNACKED_MS = 60000    /* sent bytes without TCP's ack, until the connection counts as broken */
 };
 
-/* A poll set has room for three sockets of each link, that race to its addresses, and for one that is GONE. */
+/* A poll set has room for three sockets of each link, that race to its addresses, and for one that is
+ * GONE. */
 typedef char ensi_sock_wants_room_in_the_poll_set[ENSIGN_MAX_LINKS * (3 + 1) <= ENSIGN_MAX_FDS ? 1 : -1];
 
 /* The link's dial, or its connection, ends. */
@@ -15298,7 +15481,8 @@ ENSIGN_API int ensign_await(ensign_t *c, uint32_t handle, int timeout_ms, const 
 }
 
 #ifndef ENSIGN_NO_SERVICE
-/* What came of the events: an error of the publisher's end, else of its first NACK, else whether time was enough. */
+/* What came of the events: an error of the publisher's end, else of its first NACK, else whether time was
+ * enough. */
 static int ensi_sock_flushed(ensign_t *c, ensign_publisher_t p, uint64_t left, const ensign_error_t *nack)
 {
     const ensign_error_t *end = ensi_client_fault(c, p.id);
@@ -15332,3 +15516,34 @@ ENSIGN_API int ensign_publisher_flush(ensign_t *c, ensign_publisher_t p, uint32_
 
 #endif /* ENSIGN_IMPLEMENTED */
 #endif /* ENSIGN_IMPLEMENTATION */
+
+/*
+BSD 3-Clause License
+
+Copyright (c) 2026, The ensign.h authors
+
+Redistribution and use in source and binary forms, with or without
+modification, are permitted provided that the following conditions are met:
+
+1. Redistributions of source code must retain the above copyright notice, this
+   list of conditions and the following disclaimer.
+
+2. Redistributions in binary form must reproduce the above copyright notice,
+   this list of conditions and the following disclaimer in the documentation
+   and/or other materials provided with the distribution.
+
+3. Neither the name of the copyright holder nor the names of its
+   contributors may be used to endorse or promote products derived from
+   this software without specific prior written permission.
+
+THIS SOFTWARE IS PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS"
+AND ANY EXPRESS OR IMPLIED WARRANTIES, INCLUDING, BUT NOT LIMITED TO, THE
+IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A PARTICULAR PURPOSE ARE
+DISCLAIMED. IN NO EVENT SHALL THE COPYRIGHT HOLDER OR CONTRIBUTORS BE LIABLE
+FOR ANY DIRECT, INDIRECT, INCIDENTAL, SPECIAL, EXEMPLARY, OR CONSEQUENTIAL
+DAMAGES (INCLUDING, BUT NOT LIMITED TO, PROCUREMENT OF SUBSTITUTE GOODS OR
+SERVICES; LOSS OF USE, DATA, OR PROFITS; OR BUSINESS INTERRUPTION) HOWEVER
+CAUSED AND ON ANY THEORY OF LIABILITY, WHETHER IN CONTRACT, STRICT LIABILITY,
+OR TORT (INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY OUT OF THE USE
+OF THIS SOFTWARE, EVEN IF ADVISED OF THE POSSIBILITY OF SUCH DAMAGE.
+*/
