@@ -7293,6 +7293,9 @@ static const ensi_move_t ensi_grpc_moves[] = {
 
 /* The largest message that a server takes, unless it was told otherwise: gRPC's own default. */
 enum { ENSI_SERVER_MESSAGE_MAX = 4 * 1024 * 1024 };
+/* Of a window, of a message: far from where 32 bits would wrap. */
+enum { ENSI_GRPC_BYTES_MAX = 1 << 30 };
+enum { ENSI_GRPC_META = 8 * 1024 };    /* of received metadata, unless a desc says more */
 enum { ENSI_GRPC_MAX_HEADERS = 128, ENSI_GRPC_FIXED_HEADERS = 11, ENSI_GRPC_COMPRESSED_FLAG = 1 };
 
 /* Received metadata: records of {which, key length, value length, key, NUL, value}, never moved while the
@@ -8002,6 +8005,23 @@ typedef struct ensi_grpc_opts_t {
     size_t window, max_message, spare, out_min, max_send, max_meta;
     uint32_t deadline_ms;
 } ensi_grpc_opts_t;
+
+/* What the calls of the service have alike. limit_name: what max_message is called in the desc. */
+static ENSI_UNUSED ensi_grpc_opts_t ensi_grpc_opts(const char *method, size_t window, size_t max_message,
+                                                   const char *limit_name, size_t out_min)
+{
+    ensi_grpc_opts_t o;
+    memset(&o, 0, sizeof o);
+    o.method = method;
+    o.window = window;
+    o.max_message = max_message;
+    o.limit_name = limit_name;
+    o.out_min = out_min;
+    o.max_send = ENSI_SERVER_MESSAGE_MAX;
+    o.max_meta = ENSI_GRPC_META;
+    o.deadline_ms = ENSIGN_FOREVER;
+    return o;
+}
 
 /* A zeroed call becomes a new one. The strings are copied into one block. */
 static int ensi_grpc_init(ensi_call_t *call, ensi_env_t *env, ensi_calls_t *all, ensi_handle_t *owner,
@@ -8975,6 +8995,14 @@ struct ensign_t {
 #endif
 };
 
+/* Of a stream that is opened again: when, and how often it failed. Section reopen moves it. */
+typedef struct ensi_reopen_t {
+    ensi_timer_t timer;             /* to the next attempt */
+    ensi_timer_t calm;              /* until the failures before a stream that stands are forgotten */
+    uint32_t failures, opens;
+    bool parked;                    /* no attempt is made before the owner asks for one */
+} ensi_reopen_t;
+
 /* What a kind of object does. */
 struct ensi_kind_t {
     const char *name;
@@ -8989,7 +9017,7 @@ struct ensi_kind_t {
     void (*drop)(ensign_t *c, ensi_handle_t *h); /* what was received and not pulled goes; NULL: nothing */
     void (*end)(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why);  /* now */
     void (*free)(ensign_t *c, ensi_handle_t *h);
-    uint32_t (*retry)(const ensign_t *c, const ensi_handle_t *h, uint32_t *failures);   /* NULL: the link's */
+    ensi_reopen_t *(*reopen)(ensi_handle_t *h);             /* its keeper; NULL: it is never opened again */
     bool (*open_next)(const ensi_handle_t *h, int which, size_t *at, ensign_slice_t *name, ensign_ulid_t *id);
 };
 
@@ -9076,19 +9104,23 @@ static void ensi_state_moves(ensi_handle_t *h)
 /* The WAITING notice, if it is pending. */
 static ensign_notice_t *ensi_state_pull_waiting(ensign_t *c, ensi_handle_t *h)
 {
+    static const ensi_reopen_t none = { { 0, 0, ENSI_TIMER_OFF }, { 0, 0, ENSI_TIMER_OFF }, 0, 0, false };
+    const ensi_reopen_t *r = h->kind->reopen ? h->kind->reopen(h) : &none;
     const ensi_link_t *l = c->conn.link;
-    uint32_t failures = 0, own = h->kind->retry ? h->kind->retry(c, h, &failures) : 0, other = 0;
+    const ensi_timer_t *const timers[] = { &r->timer, l->state == ENSI_LINK_WAIT ? &l->timer : &none.timer,
+                                           ensi_state_no_token(c) ? &c->auth.backoff : &none.timer };
+    const uint32_t failures[] = { r->failures, l->failures, c->auth.failures };
     ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_WAITING, ENSIGN_NOTICE_WAITING);
+    ensign_notice_waiting_t *out = &h->notice.as.waiting;
     if (!n) return NULL;
     h->error = h->fault;
     n->error = &h->error;
-    if (l->state == ENSI_LINK_WAIT) other = ensi_timer_left(&l->timer, c->env.now_ms);
-    else if (ensi_state_no_token(c)) other = ensi_timer_left(&c->auth.backoff, c->env.now_ms);
-    if (other == ENSIGN_FOREVER) other = 0;
-    n->as.waiting.retry_in_ms = other > own ? other : own;
-    n->as.waiting.failures = failures;
-    if (l->failures > n->as.waiting.failures) n->as.waiting.failures = l->failures;
-    if (c->auth.failures > n->as.waiting.failures) n->as.waiting.failures = c->auth.failures;
+    for (size_t i = 0; i < ENSI_COUNT(timers); i++) {
+        uint32_t left = ensi_timer_left(timers[i], c->env.now_ms);
+        if (left != ENSIGN_FOREVER && left > out->retry_in_ms) out->retry_in_ms = left;
+        if (failures[i] > out->failures) out->failures = failures[i];
+    }
+    if (r->parked) out->retry_in_ms = ENSIGN_FOREVER;
     return n;
 }
 
@@ -9165,6 +9197,16 @@ static ENSI_UNUSED void ensi_state_count_open(const ensi_handle_t *h, ensign_not
     while (next(h, ENSIGN_OPEN_MISSING, &at, &name, &id)) n->as.open.missing++;
 }
 
+/* Is a size of a desc within its limits? False: the error names it, what was seen, and what is allowed. */
+static bool ensi_state_size(ensign_t *c, const char *who, const char *name, size_t value, size_t min,
+                            size_t max)
+{
+    if (value >= min && value <= max) return true;
+    ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "%s: %s is %lu, %lu to %lu are allowed", who, name,
+                  (unsigned long)value, (unsigned long)min, (unsigned long)max);
+    return false;
+}
+
 /* ---- calls */
 
 static void ensi_state_free_call(ensi_call_t *call)
@@ -9207,7 +9249,6 @@ static void ensi_state_grant(ensign_t *c, ensi_call_t *call)
 
 #ifndef ENSIGN_NO_SERVICE
 /* >>reopen   may call: util link state
- *            open to: pub sub req
  * Streams that are opened again under the same handle: one keeper for all of them
  *
  * Owns   of each publisher, subscription and watch: the timer of the next attempt, the count of failures.
@@ -9218,12 +9259,6 @@ static void ensi_state_grant(ensign_t *c, ensi_call_t *call)
  *        ends.
  * Moves  lost -> timer -> due -> ready. The owner opens the stream when `timer` is off.
  * Fails  each loss is the handle's `fault`, and a WAITING notice where the reason is a new one. */
-typedef struct ensi_reopen_t {
-    ensi_timer_t timer;             /* to the next attempt */
-    ensi_timer_t calm;
-    uint32_t failures, opens;
-} ensi_reopen_t;
-
 /* Is this ending of a stream final? Wrong permissions, a limit and the like do not change by themselves. Of a
  * refused token ensi_state_token_again has been asked before: `again`. */
 static bool ensi_reopen_final(const ensi_handle_t *h, const ensi_call_t *call, bool again)
@@ -9328,10 +9363,6 @@ typedef struct ensi_user_call_t {
     bool cut_short;                 /* by ensign_close: what is cut off in the buffer is no fault */
 } ensi_user_call_t;
 
-enum {
-    ENSI_CALL_BYTES_MAX = 1 << 30       /* of a window, of a message: far from where 32 bits would wrap */
-};
-
 static bool ensi_call_is_binary(const char *key)
 {
     size_t len = strlen(key);
@@ -9426,19 +9457,13 @@ static int ensi_call_check_method(ensign_t *c, const char *method)
 
 static int ensi_call_check_limits(ensign_t *c, const ensi_grpc_opts_t *o)
 {
-    const struct { const char *name; size_t value, min; } limits[] = {
-        { "window_bytes", o->window, 1024 },
-        { "send_buffer_bytes", o->out_min, 1 },
-        { "max_message_bytes", o->max_message, 1 },
-        { "max_send_bytes", o->max_send, 1 },
-        { "max_metadata_bytes", o->max_meta, 1 },
-    };
-    for (size_t i = 0; i < ENSI_COUNT(limits); i++)
-        if (limits[i].value < limits[i].min || limits[i].value > ENSI_CALL_BYTES_MAX)
-            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "call: %s is %lu, %lu to %d are allowed",
-                                 limits[i].name, (unsigned long)limits[i].value, (unsigned long)limits[i].min,
-                                 ENSI_CALL_BYTES_MAX);
-    return ENSIGN_OK;
+    const size_t max = ENSI_GRPC_BYTES_MAX;
+    bool good = ensi_state_size(c, "call", "window_bytes", o->window, 1024, max) &&
+                ensi_state_size(c, "call", "send_buffer_bytes", o->out_min, 1, max) &&
+                ensi_state_size(c, "call", "max_message_bytes", o->max_message, 1, max) &&
+                ensi_state_size(c, "call", "max_send_bytes", o->max_send, 1, max) &&
+                ensi_state_size(c, "call", "max_metadata_bytes", o->max_meta, 1, max);
+    return good ? ENSIGN_OK : ENSIGN_E_ARGUMENT;
 }
 
 static int ensi_call_check_metadata(ensign_t *c, const ensign_call_desc_t *d)
@@ -9492,7 +9517,7 @@ static ensi_grpc_opts_t ensi_call_opts(const ensign_call_desc_t *d)
     o.max_message = ensi_or(d->max_message_bytes, ENSI_SERVER_MESSAGE_MAX);
     o.out_min = ensi_or(d->send_buffer_bytes, 64 * 1024);
     o.max_send = ensi_or(d->max_send_bytes, ENSI_SERVER_MESSAGE_MAX);
-    o.max_meta = ensi_or(d->max_metadata_bytes, 8 * 1024);
+    o.max_meta = ensi_or(d->max_metadata_bytes, ENSI_GRPC_META);
     o.deadline_ms = ensi_or(d->deadline_ms, ENSIGN_FOREVER);
     return o;
 }
@@ -10099,12 +10124,11 @@ static int ensi_query_check(ensign_t *c, const ensign_query_desc_t *x)
 {
     int rc = ensi_state_may_open(c);
     if (rc != ENSIGN_OK) return rc;
-    if (x->window_bytes >= 1024 && x->window_bytes <= 1u << 30 && x->max_event_bytes >= 1024 &&
-        x->max_event_bytes <= 1u << 30)
-        return ENSIGN_OK;
-    return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                         "query: window_bytes %lu, max_event_bytes %lu; 1024 to 1073741824 each",
-                         (unsigned long)x->window_bytes, (unsigned long)x->max_event_bytes);
+    return ensi_state_size(c, "query", "window_bytes", x->window_bytes, 1024, ENSI_GRPC_BYTES_MAX) &&
+                   ensi_state_size(c, "query", "max_event_bytes", x->max_event_bytes, 1024,
+                                   ENSI_GRPC_BYTES_MAX)
+               ? ENSIGN_OK
+               : ENSIGN_E_ARGUMENT;
 }
 
 ensign_query_t ensign_query_open(ensign_t *c, const ensign_query_desc_t *d)
@@ -10116,14 +10140,8 @@ ensign_query_t ensign_query_open(ensign_t *c, const ensign_query_desc_t *d)
     int rc;
 
     if (ensi_query_check(c, &x) != ENSIGN_OK) return none;
-    memset(&o, 0, sizeof o);
-    o.method = "/ensign.v1beta1.Ensign/EnSQL";
-    o.window = x.window_bytes;
-    o.max_message = x.max_event_bytes;
-    o.out_min = 1;
-    o.max_send = ENSI_SERVER_MESSAGE_MAX;
-    o.max_meta = 8192;
-    o.limit_name = "max_event_bytes";
+    o = ensi_grpc_opts("/ensign.v1beta1.Ensign/EnSQL", x.window_bytes, x.max_event_bytes, "max_event_bytes",
+                       1);
     o.deadline_ms = x.timeout_ms;
     q = (ensi_query_t *)ensi_mem_zero(&c->env.mem, sizeof *q);
     if (!q) {
@@ -10158,8 +10176,7 @@ enum {
     ENSI_ASK_METHOD = 64,           /* bytes; no method of the service is longer */
     ENSI_ASK_SMALL = 8 * 1024,      /* of an answer about one topic */
     ENSI_ASK_WINDOW = 16 * 1024,
-    ENSI_ASK_OUT = 1024,
-    ENSI_ASK_META = 8192
+    ENSI_ASK_OUT = 1024
 };
 
 typedef struct ensi_ask_t { ensi_call_t call; } ensi_ask_t;
@@ -10176,17 +10193,9 @@ static int ensi_ask_init(ensign_t *c, ensi_ask_t *a, ensi_handle_t *owner, size_
     char room[ENSI_ASK_METHOD];
     ensi_grpc_opts_t o;
     int rc;
-    memset(&o, 0, sizeof o);
     memset(room, ' ', sizeof room - 1); /* the call's block of strings is as long as this */
     room[sizeof room - 1] = '\0';
-    o.method = room;
-    o.window = ensi_ask_window(max_answer);
-    o.max_message = max_answer;
-    o.out_min = ENSI_ASK_OUT;
-    o.max_send = ENSI_SERVER_MESSAGE_MAX;
-    o.max_meta = ENSI_ASK_META;
-    o.limit_name = "max_answer_bytes";
-    o.deadline_ms = ENSIGN_FOREVER;
+    o = ensi_grpc_opts(room, ensi_ask_window(max_answer), max_answer, "max_answer_bytes", ENSI_ASK_OUT);
     a->call.env = &c->env;
     rc = ensi_grpc_init(&a->call, &c->env, &c->calls, owner, &o);
     a->call.unary = a->call.s.rx.one = a->call.wait_for_ready = true;
@@ -10266,7 +10275,9 @@ static void ensi_ask_free(ensign_t *c, ensi_ask_t *a)
 }
 
 /* The most that such a one takes. */
-enum { ENSI_ASK_BOUND = (int)sizeof(ensi_ask_t) + 2 * ENSI_ASK_SMALL + 2 * ENSI_ASK_OUT + 2 * ENSI_ASK_META };
+enum {
+    ENSI_ASK_BOUND = (int)sizeof(ensi_ask_t) + 2 * ENSI_ASK_SMALL + 2 * ENSI_ASK_OUT + 2 * ENSI_GRPC_META
+};
 
 static bool ensi_ask_message(ensi_ask_t *a, const char *method, const pb_msgdesc_t *fields,
                              const void *message, const ensi_timer_t *deadline)
@@ -10396,7 +10407,6 @@ typedef struct ensi_pub_t {
     ensi_pub_state_t state;
     char *topic;                    /* "" none */
     bool at_most_once, quiet_acks, drain_asked;
-    bool parked;                    /* the project has no topics: a stream is wanted with the next event */
     uint32_t buffer_bytes, max_event_bytes, max_reply_bytes, max_in_flight, ack_timeout_ms;
     uint8_t *ring;
     size_t cap, tail;
@@ -10846,7 +10856,7 @@ static int ensi_pub_on_ready(ensign_t *c, ensi_pub_t *p, const ensi_pb_stream_re
     if (ensi_topics_renew(&p->topics, &c->env.mem, ready->topics, &failed))
         ensi_cache_fill(&c->cache, &c->env.mem, &p->topics);
     if (failed) return ENSIGN_E_MEMORY;
-    p->stale = p->parked = false;
+    p->stale = p->reopen.parked = false;
     ensi_must(ensi_pub_move(p, ENSI_PUB_ON_READY));
     ensi_timer_stop(&p->ack_timer);
     ensi_reopen_ready(&p->reopen, c, &p->h, &p->call);
@@ -10999,7 +11009,7 @@ static void ensi_pub_missing(ensign_t *c, ensi_pub_t *p)
 static bool ensi_pub_settle(ensign_t *c, ensi_pub_t *p)
 {
     bool named = ensi_pub_name(p, ensi_pub_entry(p, p->resolved)).len > 0;
-    if (!named && !p->parked) p->resolved++; /* the server decides */
+    if (!named && !p->reopen.parked) p->resolved++; /* the server decides */
     else if ((!named || ensi_pub_makes(p)) && p->made != p->resolved + 1) return false;
     else ensi_pub_missing(c, p);
     return true;
@@ -11154,7 +11164,7 @@ static void ensi_pub_park(ensign_t *c, ensi_pub_t *p)
     if (!p->ensure_topic) ensi_pub_nack_rest(c, p, ENSIGN_NACK_TOPIC_UNKNOWN);
     ensi_reopen_used(&p->reopen, &p->h);
     p->call.refused = false; /* it looks at the token first */
-    p->parked = true;
+    p->reopen.parked = true;
     ensi_fail(
         &why, ENSIGN_E_UNKNOWN_TOPIC, 0,
         "publish: the project has no topics, so the server opens no stream; create one, or set ensure_topic: "
@@ -11202,7 +11212,7 @@ static void ensi_pub_watch(ensi_pub_t *p)
 /* A parked one wants a stream with its next event or, if it makes topics, once it has made one. */
 static bool ensi_pub_wants_stream(const ensi_pub_t *p)
 {
-    if (!p->parked) return true;
+    if (!p->reopen.parked) return true;
     return p->ensure_topic ? p->stale : p->done < p->put;
 }
 
@@ -11235,7 +11245,7 @@ static void ensi_pub_serve(ensign_t *c, ensi_handle_t *h)
         if (p->state == ENSI_PUB_READY) ensi_pub_resolve(c, p);
         ensi_pub_advance(p);
         if (p->state != ENSI_PUB_WAIT && call->state == ENSI_GRPC_ENDED) ensi_pub_stream_ended(c, p);
-        if (p->state == ENSI_PUB_WAIT && p->parked && p->ensure_topic) {
+        if (p->state == ENSI_PUB_WAIT && p->reopen.parked && p->ensure_topic) {
             ensi_pub_resolve(c, p);
             ensi_pub_advance(p);
         }
@@ -11291,14 +11301,9 @@ static ensi_call_t *ensi_pub_call(ensi_handle_t *h)
     return &((ensi_pub_t *)(void *)h)->call;
 }
 
-/* A parked publisher wants a stream with its next event. */
-static uint32_t ensi_pub_retry(const ensign_t *c, const ensi_handle_t *h, uint32_t *failures)
+static ensi_reopen_t *ensi_pub_reopens(ensi_handle_t *h)
 {
-    const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
-    uint32_t left = ensi_timer_left(&p->reopen.timer, c->env.now_ms);
-    *failures = p->reopen.failures;
-    if (p->parked) return ENSIGN_FOREVER;
-    return left == ENSIGN_FOREVER ? 0 : left;
+    return &((ensi_pub_t *)(void *)h)->reopen;
 }
 
 static void ensi_pub_close(ensign_t *c, ensi_handle_t *h)
@@ -11442,7 +11447,7 @@ static void ensi_pub_free(ensign_t *c, ensi_handle_t *h)
 static const ensi_kind_t ensi_pub_kind = {
     "publisher",     true,          ensi_pub_has,   ensi_pub_pull,     ensi_pub_serve,
     ensi_pub_tick,   ensi_pub_due,  ensi_pub_call,  ensi_pub_close,    NULL,
-    ensi_pub_finish, ensi_pub_free, ensi_pub_retry, ensi_pub_open_next
+    ensi_pub_finish, ensi_pub_free, ensi_pub_reopens, ensi_pub_open_next
 };
 
 static ensign_publisher_desc_t ensi_pub_defaults(const ensign_publisher_desc_t *d)
@@ -11472,29 +11477,22 @@ size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d)
 
 static int ensi_pub_check_desc(ensign_t *c, const ensign_publisher_desc_t *x)
 {
+    static const char who[] = "publisher";
     int rc = ensi_state_may_open(c);
     if (rc != ENSIGN_OK) return rc;
     if (ensign_str(x->topic).len > ENSI_TOPIC_NAME_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publisher: topic name of %lu bytes, %d are allowed",
                              (unsigned long)strlen(x->topic), ENSI_TOPIC_NAME_MAX);
-    if (x->max_event_bytes < 1024 || x->max_event_bytes > ENSI_SERVER_MESSAGE_MAX)
-        return ensi_env_fail(
-            &c->env, ENSIGN_E_ARGUMENT,
-            "publisher: max_event_bytes is %lu, 1024 to %d are allowed: the server takes no more",
-            (unsigned long)x->max_event_bytes, ENSI_SERVER_MESSAGE_MAX);
-    if (x->max_in_flight > ENSI_PUB_IN_FLIGHT_MAX)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "publisher: max_in_flight is %lu, at most %d: the server drops acks beyond",
-                             (unsigned long)x->max_in_flight, ENSI_PUB_IN_FLIGHT_MAX);
-    if (x->buffer_bytes < 1024 || x->window_bytes < 1024 || x->window_bytes > 1u << 30 ||
-        x->max_reply_bytes < 1024 || x->max_reply_bytes > 1u << 30)
-        return ensi_env_fail(
-            &c->env, ENSIGN_E_ARGUMENT,
-            "publisher: buffer_bytes %lu, window_bytes %lu, max_reply_bytes %lu; each at least 1024, all but "
-            "the first at most 1073741824",
-            (unsigned long)x->buffer_bytes, (unsigned long)x->window_bytes,
-            (unsigned long)x->max_reply_bytes);
-    return ENSIGN_OK;
+    return ensi_state_size(c, who, "buffer_bytes", x->buffer_bytes, 1024, UINT32_MAX) &&
+                   ensi_state_size(c, who, "max_event_bytes", x->max_event_bytes, 1024,
+                                   ENSI_SERVER_MESSAGE_MAX) &&
+                   ensi_state_size(c, who, "window_bytes", x->window_bytes, 1024, ENSI_GRPC_BYTES_MAX) &&
+                   ensi_state_size(c, who, "max_reply_bytes", x->max_reply_bytes, 1024,
+                                   ENSI_GRPC_BYTES_MAX) &&
+                   /* beyond it the server drops acks in silence */
+                   ensi_state_size(c, who, "max_in_flight", x->max_in_flight, 1, ENSI_PUB_IN_FLIGHT_MAX)
+               ? ENSIGN_OK
+               : ENSIGN_E_ARGUMENT;
 }
 
 ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_desc_t *d)
@@ -11505,15 +11503,8 @@ ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_des
     ensi_pub_t *p;
 
     if (ensi_pub_check_desc(c, &x) != ENSIGN_OK) return none;
-    memset(&o, 0, sizeof o);
-    o.method = "/ensign.v1beta1.Ensign/Publish";
-    o.window = x.window_bytes;
-    o.max_message = x.max_reply_bytes;
-    o.out_min = ENSI_PUB_OPEN_BYTES;
-    o.max_send = ENSI_PUB_OPEN_BYTES;
-    o.max_meta = 8192;
-    o.limit_name = "max_reply_bytes";
-    o.deadline_ms = ENSIGN_FOREVER;
+    o = ensi_grpc_opts("/ensign.v1beta1.Ensign/Publish", x.window_bytes, x.max_reply_bytes, "max_reply_bytes",
+                       ENSI_PUB_OPEN_BYTES);
     p = (ensi_pub_t *)ensi_mem_zero(&c->env.mem, sizeof *p);
     if (p) p->call.env = &c->env;
     if (p) p->topic = ensi_mem_text(&c->env.mem, x.topic);
@@ -12074,12 +12065,9 @@ static ensi_call_t *ensi_sub_call(ensi_handle_t *h)
     return &((ensi_sub_t *)(void *)h)->call;
 }
 
-static uint32_t ensi_sub_retry(const ensign_t *c, const ensi_handle_t *h, uint32_t *failures)
+static ensi_reopen_t *ensi_sub_reopens(ensi_handle_t *h)
 {
-    const ensi_sub_t *s = (const ensi_sub_t *)(const void *)h;
-    uint32_t left = ensi_timer_left(&s->reopen.timer, c->env.now_ms);
-    *failures = s->reopen.failures;
-    return left == ENSIGN_FOREVER ? 0 : left;
+    return &((ensi_sub_t *)(void *)h)->reopen;
 }
 
 /* Sends what acks wait, and ends. */
@@ -12210,7 +12198,7 @@ static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
 static const ensi_kind_t ensi_sub_kind = {
     "subscription",  true,          ensi_sub_has,   ensi_sub_pull,     ensi_sub_serve,
     ensi_sub_tick,   ensi_sub_due,  ensi_sub_call,  ensi_sub_close,    ensi_sub_drop,
-    ensi_sub_finish, ensi_sub_free, ensi_sub_retry, ensi_sub_open_next
+    ensi_sub_finish, ensi_sub_free, ensi_sub_reopens, ensi_sub_open_next
 };
 
 /* ---- public */
@@ -12257,15 +12245,10 @@ static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
     size_t size = 0;
     int rc = ensi_state_may_open(c);
     if (rc != ENSIGN_OK) return rc;
-    if (x->window_bytes < 1024 || x->window_bytes > 1u << 30 || x->max_event_bytes < 1024 ||
-        x->max_event_bytes > 1u << 30)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "subscribe: window_bytes %lu, max_event_bytes %lu; 1024 to 1073741824 each",
-                             (unsigned long)x->window_bytes, (unsigned long)x->max_event_bytes);
-    if (x->max_unacked > ENSI_SUB_UNACKED_MAX)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "subscribe: max_unacked is %lu, at most %d is allowed",
-                             (unsigned long)x->max_unacked, ENSI_SUB_UNACKED_MAX);
+    if (!ensi_state_size(c, "subscribe", "window_bytes", x->window_bytes, 1024, ENSI_GRPC_BYTES_MAX) ||
+        !ensi_state_size(c, "subscribe", "max_event_bytes", x->max_event_bytes, 1024, ENSI_GRPC_BYTES_MAX) ||
+        !ensi_state_size(c, "subscribe", "max_unacked", x->max_unacked, 1, ENSI_SUB_UNACKED_MAX))
+        return ENSIGN_E_ARGUMENT;
     for (size_t i = 0; i < x->topic_count; i++) {
         size_t len = ensign_str(x->topics[i]).len;
         if (len == 0 || len > ENSI_TOPIC_NAME_MAX)
@@ -12319,16 +12302,9 @@ ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscri
     int rc = ENSIGN_E_MEMORY;
 
     if (ensi_sub_check(c, &x) != ENSIGN_OK) return none;
-    memset(&o, 0, sizeof o);
-    o.method = "/ensign.v1beta1.Ensign/Subscribe";
-    o.window = x.window_bytes;
-    o.max_message = x.max_event_bytes;
+    o = ensi_grpc_opts("/ensign.v1beta1.Ensign/Subscribe", x.window_bytes, x.max_event_bytes,
+                       "max_event_bytes", ENSI_SUB_OUT_BYTES);
     o.spare = ENSI_SUB_SPARE;
-    o.out_min = ENSI_SUB_OUT_BYTES;
-    o.max_send = ENSI_SUB_OUT_BYTES;
-    o.max_meta = 8192;
-    o.limit_name = "max_event_bytes";
-    o.deadline_ms = ENSIGN_FOREVER;
     s = (ensi_sub_t *)ensi_mem_zero(&c->env.mem, sizeof *s);
     if (s) s->call.env = &c->env;
     if (s && ensi_sub_copy_topics(c, s, &x)) rc = ensi_sub_copy_query(c, s, &x);
@@ -12948,12 +12924,9 @@ static ensi_call_t *ensi_req_call(ensi_handle_t *h)
     return &((ensi_req_t *)(void *)h)->ask.call;
 }
 
-static uint32_t ensi_req_retry(const ensign_t *c, const ensi_handle_t *h, uint32_t *failures)
+static ensi_reopen_t *ensi_req_reopens(ensi_handle_t *h)
 {
-    const ensi_req_t *q = (const ensi_req_t *)(const void *)h;
-    uint32_t left = ensi_timer_left(&q->reopen.timer, c->env.now_ms);
-    *failures = q->reopen.failures;
-    return left == ENSIGN_FOREVER ? 0 : left;
+    return &((ensi_req_t *)(void *)h)->reopen;
 }
 
 /* Answers that were not pulled are not given any more. */
@@ -13067,7 +13040,7 @@ static const ensi_kind_t ensi_req_kind = {
 };
 static const ensi_kind_t ensi_req_watch_kind = {
     "watch", true, ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_due, ensi_req_call,
-    ensi_req_close, ensi_req_drop, ensi_req_end, ensi_req_free, ensi_req_retry, NULL
+    ensi_req_close, ensi_req_drop, ensi_req_end, ensi_req_free, ensi_req_reopens, NULL
 };
 
 /* A request that has nothing to say yet. NULL: the error is set. */
@@ -13209,7 +13182,7 @@ size_t ensign_request_memory_bound(const ensign_desc_t *d)
     size_t out = ensi_max(max, ENSI_REQ_TOKEN + 64) + ENSI_GRPC_PREFIX;
     /* a page that a topic is lent from and the next one, one buffer kept; a request that may be as large as a
      * message, encoded twice; metadata, nghttp2's of a stream */
-    return sizeof(ensi_req_t) + 2 * answer + ensi_ask_window(max) + 2 * out + ENSI_ASK_META + 8192 + 1024;
+    return sizeof(ensi_req_t) + 2 * answer + ensi_ask_window(max) + 2 * out + ENSI_GRPC_META + 8192 + 1024;
 }
 
 /* Create, ensure: the Topic that CreateTopic gets. */
@@ -14594,35 +14567,23 @@ static int ensi_create_set_key(ensign_t *c, const ensign_desc_t *d)
 
 static int ensi_create_set_limits(ensign_t *c, const ensign_desc_t *d)
 {
+    static const char who[] = "client";
     c->connect_timeout_ms = ensi_or(d->connect_timeout_ms, 20000);
     c->auth_timeout_ms = ensi_or(d->auth_timeout_ms, 20000);
     c->request_timeout_ms = ensi_or(d->request_timeout_ms, 30000);
     c->give_up_after_ms = ensi_or(d->give_up_after_ms, ENSIGN_FOREVER);
     c->connection_window = ensi_or(d->connection_window, 1024 * 1024);
     c->conn.h2.header_max = ensi_or(d->max_header_bytes, ENSI_H2_HEADERS);
-    if (c->conn.h2.header_max < 4096 || c->conn.h2.header_max > ENSI_H2_HEADERS)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "client: max_header_bytes is %lu, 4096 to %d are allowed",
-                             (unsigned long)c->conn.h2.header_max, ENSI_H2_HEADERS);
     c->max_answer_bytes = ensi_or(d->max_answer_bytes, ENSI_SERVER_MESSAGE_MAX);
-    if (c->max_answer_bytes < 1024 || c->max_answer_bytes > 1u << 30)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "client: max_answer_bytes is %lu, 1024 to 1073741824 are allowed",
-                             (unsigned long)c->max_answer_bytes);
-    if (c->connection_window < ENSI_H2_WINDOW || c->connection_window > INT32_MAX)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "client: connection_window is %lu, 65535 to 2147483647 are allowed",
-                             (unsigned long)c->connection_window);
-    if (d->max_handles > ENSI_CREATE_HANDLES_MAX)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: max_handles is %lu, at most %d are allowed",
-                             (unsigned long)d->max_handles, ENSI_CREATE_HANDLES_MAX);
 #ifndef ENSIGN_NO_SERVICE
     c->cache.cap = d->topic_cache == ENSIGN_OFF ? 0 : ensi_or(d->topic_cache, ENSI_CREATE_CACHE);
-    if (c->cache.cap > ENSI_CACHE_MAX)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "client: topic_cache is %lu, 1 to %d are allowed, or ENSIGN_OFF",
-                             (unsigned long)d->topic_cache, ENSI_CACHE_MAX);
+    if (!ensi_state_size(c, who, "topic_cache", c->cache.cap, 0, ENSI_CACHE_MAX)) return ENSIGN_E_ARGUMENT;
 #endif
+    if (!ensi_state_size(c, who, "max_header_bytes", c->conn.h2.header_max, 4096, ENSI_H2_HEADERS) ||
+        !ensi_state_size(c, who, "max_answer_bytes", c->max_answer_bytes, 1024, ENSI_GRPC_BYTES_MAX) ||
+        !ensi_state_size(c, who, "connection_window", c->connection_window, ENSI_H2_WINDOW, INT32_MAX) ||
+        !ensi_state_size(c, who, "max_handles", d->max_handles, 0, ENSI_CREATE_HANDLES_MAX))
+        return ENSIGN_E_ARGUMENT;
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
         ensi_link_t *l = &c->links[i];
         l->env = &c->env;
