@@ -46,12 +46,11 @@ SCRIPT(unary_call_and_its_bytes)
     assert_slice(bytes_slice(&s->in), wire, sizeof wire);
     peer_message(s, "world", 5);
     peer_finish(s, 0, NULL, NULL);
-    n = world_await(w, k, ENSIGN_NOTICE_MESSAGE);
-    assert_text(n->as.message.bytes, "world");
-    assert_false(n->as.message.compressed);
+    n = world_reply(w, k, ENSIGN_GRPC_OK);
+    assert_text(n->as.reply.message, "world");
+    assert_false(n->as.reply.compressed);
     assert_ptr_equal(n->user, &mark);
-    n = world_end(w, k, ENSIGN_GRPC_OK);
-    assert_true(n->as.end.from_server);
+    assert_true(n->as.reply.from_server);
     assert_null(n->error);
     assert_int_equal(s->in.len, sizeof wire);
     assert_false(s->reset);
@@ -61,6 +60,7 @@ SCRIPT(an_empty_request_is_a_message_too)
 {
     static const uint8_t wire[] = { 0, 0, 0, 0, 0 };
     ensign_call_desc_t d = unary("");
+    const ensign_notice_t *n;
     stream_t *s;
     uint32_t k;
     world_create(w);
@@ -70,8 +70,9 @@ SCRIPT(an_empty_request_is_a_message_too)
     assert_slice(bytes_slice(&s->in), wire, sizeof wire);
     peer_message(s, "", 0);
     peer_finish(s, 0, NULL, NULL);
-    assert_int_equal(world_await(w, k, ENSIGN_NOTICE_MESSAGE)->as.message.bytes.len, 0);
-    world_end(w, k, ENSIGN_GRPC_OK);
+    n = world_reply(w, k, ENSIGN_GRPC_OK);
+    assert_non_null(n->as.reply.message.ptr);
+    assert_int_equal(n->as.reply.message.len, 0);
 }
 
 /* ------------------------------------------------------------------ receiving */
@@ -316,17 +317,17 @@ SCRIPT(unary_wants_exactly_one_answer)
     k = call(w, &d);
     s = world_stream(w, 0);
     peer_finish(s, 0, NULL, NULL);
-    assert_int_not_equal(world_await(w, k, ENSIGN_NOTICE_END)->as.end.status, ENSIGN_GRPC_OK);
+    world_reply(w, k, ENSIGN_GRPC_INTERNAL);
     k = call(w, &d);
     s = world_stream(w, 1);
     peer_message(s, "a", 1);
     peer_message(s, "b", 1);
     peer_finish(s, 0, NULL, NULL);
-    assert_int_not_equal(world_await(w, k, ENSIGN_NOTICE_END)->as.end.status, ENSIGN_GRPC_OK);
+    world_reply(w, k, ENSIGN_GRPC_INTERNAL);
     k = call(w, &d);
     s = world_stream(w, 2);
     peer_refuse(s, 5, "no such thing");
-    assert_text(world_end(w, k, ENSIGN_GRPC_NOT_FOUND)->as.end.text, "no such thing");
+    assert_text(world_reply(w, k, ENSIGN_GRPC_NOT_FOUND)->as.reply.text, "no such thing");
 }
 
 /* ------------------------------------------------------------------ deadlines */
@@ -364,7 +365,7 @@ SCRIPT(a_deadline_counts_from_the_call)
     w->dial[ENSIGN_LINK_RPC] = DIAL_ACCEPT;
     left = timeout_of(w, world_stream(w, 0));
     if (left < 650 || left > 700) world_fail(w, "grpc-timeout is %llu of 700 ms", (unsigned long long)left);
-    world_end(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED);
+    world_reply(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED);
     assert_in_range(w->now - began, 1000, 1010);
     world_until(w, w->streams[0]->reset);
     assert_int_equal(w->streams[0]->reset_code, NGHTTP2_CANCEL);
@@ -373,7 +374,7 @@ SCRIPT(a_deadline_counts_from_the_call)
     assert_in_range(timeout_of(w, world_stream(w, 1)), 3999000000u, 4000000000u);
     d.deadline_ms = 1;
     k = call(w, &d);
-    world_end(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED);
+    world_reply(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED);
 }
 
 SCRIPT(a_deadline_while_connecting)
@@ -386,7 +387,7 @@ SCRIPT(a_deadline_while_connecting)
     d.deadline_ms = 500;
     d.wait_for_ready = true;
     k = call(w, &d);
-    assert_false(world_end(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED)->as.end.from_server);
+    assert_false(world_reply(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED)->as.reply.from_server);
     assert_in_range(w->now - began, 500, 510);
 }
 
@@ -548,8 +549,7 @@ SCRIPT(one_stream_at_a_time_and_in_order)
         assert_int_equal(w->stream_count, 2 + i);
         peer_message(s, text, 2);
         peer_finish(s, 0, NULL, NULL);
-        assert_text(world_await(w, k[i], ENSIGN_NOTICE_MESSAGE)->as.message.bytes, text);
-        world_end(w, k[i], ENSIGN_GRPC_OK);
+        assert_text(world_reply(w, k[i], ENSIGN_GRPC_OK)->as.reply.message, text);
     }
 }
 
@@ -584,7 +584,7 @@ SCRIPT(a_second_answer_is_refused_and_not_waited_for)
     world_request(w, s);
     peer_message(s, answer, sizeof answer);
     peer_message(s, answer, sizeof answer);
-    assert_non_null(strstr(world_end(w, k, ENSIGN_GRPC_INTERNAL)->error->text, "more than one answer"));
+    assert_non_null(strstr(world_reply(w, k, ENSIGN_GRPC_INTERNAL)->error->text, "more than one answer"));
 }
 
 SCRIPT(calls_above_a_goaway_are_sent_again)
@@ -605,8 +605,7 @@ SCRIPT(calls_above_a_goaway_are_sent_again)
     world_settle(w);
     peer_message(w->streams[1], "a0", 2);
     peer_finish(w->streams[1], 0, NULL, NULL);
-    assert_text(world_await(w, k[0], ENSIGN_NOTICE_MESSAGE)->as.message.bytes, "a0");
-    world_end(w, k[0], ENSIGN_GRPC_OK);
+    assert_text(world_reply(w, k[0], ENSIGN_GRPC_OK)->as.reply.message, "a0");
     for (i = 1; i < 3; i++) {
         s = world_stream(w, 3 + i);
         assert_int_equal(s->conn->number, 1);
@@ -614,8 +613,7 @@ SCRIPT(calls_above_a_goaway_are_sent_again)
         assert_text(world_request(w, s), text);
         peer_message(s, text, 2);
         peer_finish(s, 0, NULL, NULL);
-        assert_text(world_await(w, k[i], ENSIGN_NOTICE_MESSAGE)->as.message.bytes, text);
-        world_end(w, k[i], ENSIGN_GRPC_OK);
+        assert_text(world_reply(w, k[i], ENSIGN_GRPC_OK)->as.reply.message, text);
     }
 }
 
@@ -631,8 +629,8 @@ SCRIPT(a_call_is_sent_again_once)
     s = world_stream(w, 2);
     assert_text(world_request(w, s), "again");
     peer_reset(s, NGHTTP2_REFUSED_STREAM);
-    n = world_end(w, k, ENSIGN_GRPC_UNAVAILABLE);
-    assert_true(n->as.end.unprocessed);
+    n = world_reply(w, k, ENSIGN_GRPC_UNAVAILABLE);
+    assert_true(n->as.reply.unprocessed);
     world_settle(w);
     assert_int_equal(w->stream_count, 3);
     k = call(w, &d);
@@ -640,8 +638,7 @@ SCRIPT(a_call_is_sent_again_once)
     s = world_stream(w, 4);
     peer_message(s, "yes", 3);
     peer_finish(s, 0, NULL, NULL);
-    assert_text(world_await(w, k, ENSIGN_NOTICE_MESSAGE)->as.message.bytes, "yes");
-    world_end(w, k, ENSIGN_GRPC_OK);
+    assert_text(world_reply(w, k, ENSIGN_GRPC_OK)->as.reply.message, "yes");
 }
 
 SCRIPT(a_graceful_stop_lets_calls_finish)
@@ -682,7 +679,7 @@ SCRIPT(a_lost_link_is_unavailable)
     world_request(w, world_stream(w, 1));
     w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
     world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
-    assert_false(world_end(w, k, ENSIGN_GRPC_UNAVAILABLE)->as.end.from_server);
+    assert_false(world_reply(w, k, ENSIGN_GRPC_UNAVAILABLE)->as.reply.from_server);
     world_hear(w);
     d.wait_for_ready = true;
     ready = call(w, &d);
@@ -692,11 +689,11 @@ SCRIPT(a_lost_link_is_unavailable)
     d.wait_for_ready = false;
     at_once = call(w, &d);
     now = w->now;
-    world_end(w, at_once, ENSIGN_GRPC_UNAVAILABLE);
+    world_reply(w, at_once, ENSIGN_GRPC_UNAVAILABLE);
     assert_int_equal(w->now, now);
     w->dial[ENSIGN_LINK_RPC] = DIAL_ACCEPT;
     peer_refuse(world_stream(w, 2), 5, "seen");
-    world_end(w, ready, ENSIGN_GRPC_NOT_FOUND);
+    world_reply(w, ready, ENSIGN_GRPC_NOT_FOUND);
     assert_int_equal(w->stream_count, 3);
 }
 

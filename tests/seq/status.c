@@ -13,9 +13,9 @@ SCRIPT(trailers_only_with_each_status)
         if (status == ENSIGN_GRPC_UNAUTHENTICATED) continue;
         k = call(w, &d);
         peer_refuse(world_stream(w, (size_t)status - 1), status, "why%20not");
-        n = world_end(w, k, status);
-        assert_text(n->as.end.text, "why not");
-        assert_true(n->as.end.from_server);
+        n = world_reply(w, k, status);
+        assert_text(n->as.reply.text, "why not");
+        assert_true(n->as.reply.from_server);
         assert_non_null(n->error);
         assert_int_equal(n->error->code, ENSIGN_E_GRPC - status);
         assert_non_null(strstr(n->error->text, "why not"));
@@ -32,23 +32,23 @@ SCRIPT(a_missing_status_is_unknown)
     s = world_stream(w, 0);
     peer_message(s, "a", 1);
     peer_finish_bare(s);
-    world_end(w, k, ENSIGN_GRPC_UNKNOWN);
+    world_reply(w, k, ENSIGN_GRPC_UNKNOWN);
     k = call(w, &d);
     s = world_stream(w, 1);
     peer_message(s, "a", 1);
     peer_add(&s->trailers, "x-else", "1");
     s->with_trailers = true;
     peer_finish_bare(s);
-    world_end(w, k, ENSIGN_GRPC_UNKNOWN);
+    world_reply(w, k, ENSIGN_GRPC_UNKNOWN);
     k = call(w, &d);
     peer_only(world_stream(w, 2), "200", "content-type", "application/grpc", NULL);
-    world_end(w, k, ENSIGN_GRPC_UNKNOWN);
+    world_reply(w, k, ENSIGN_GRPC_UNKNOWN);
     k = call(w, &d);
     peer_only(world_stream(w, 3), "200", "content-type", "application/grpc", "grpc-status", "99", NULL);
-    world_end(w, k, ENSIGN_GRPC_UNKNOWN);
+    world_reply(w, k, ENSIGN_GRPC_UNKNOWN);
     k = call(w, &d);
     peer_only(world_stream(w, 4), "200", "content-type", "application/grpc", "grpc-status", "x", NULL);
-    world_end(w, k, ENSIGN_GRPC_UNKNOWN);
+    world_reply(w, k, ENSIGN_GRPC_UNKNOWN);
 }
 
 SCRIPT(http_statuses_become_grpc_statuses)
@@ -70,20 +70,20 @@ SCRIPT(http_statuses_become_grpc_statuses)
     for (i = 0; i < COUNT(table); i++) {
         k = call(w, &d);
         peer_only(world_stream(w, 2 * i), table[i].http, "content-type", "text/html", NULL);
-        world_end(w, k, table[i].grpc);
+        world_reply(w, k, table[i].grpc);
         k = call(w, &d);
         s = world_stream(w, 2 * i + 1);
         peer_headers(s, table[i].http, "content-type", "text/html", NULL);
         peer_raw(s, "<html>an answer of a proxy</html>", 33);
         peer_finish_bare(s);
-        world_end(w, k, table[i].grpc);
+        world_reply(w, k, table[i].grpc);
     }
     k = call(w, &d);
     s = world_stream(w, 2 * i);
     peer_headers(s, "200", "content-type", "text/html", NULL);
     peer_raw(s, "<html>a captive portal</html>", 29);
     peer_finish_bare(s);
-    assert_int_not_equal(world_await(w, k, ENSIGN_NOTICE_END)->as.end.status, ENSIGN_GRPC_OK);
+    world_reply(w, k, ENSIGN_GRPC_UNKNOWN);
 }
 
 SCRIPT(resets_become_grpc_statuses)
@@ -141,7 +141,7 @@ SCRIPT(messages_of_a_status_are_percent_decoded)
     for (i = 0; i < COUNT(table); i++) {
         uint32_t k = call(w, &d);
         peer_refuse(world_stream(w, i), 3, table[i][0]);
-        assert_text(world_end(w, k, ENSIGN_GRPC_INVALID_ARGUMENT)->as.end.text, table[i][1]);
+        assert_text(world_reply(w, k, ENSIGN_GRPC_INVALID_ARGUMENT)->as.reply.text, table[i][1]);
     }
 }
 
@@ -200,7 +200,7 @@ SCRIPT(metadata_goes_out)
     assert_string_equal(v[1], "/w");
     assert_string_equal(v[2], "q6urAP8");
     peer_refuse(s, 5, "x");
-    world_end(w, k, ENSIGN_GRPC_NOT_FOUND);
+    world_reply(w, k, ENSIGN_GRPC_NOT_FOUND);
 }
 
 SCRIPT(metadata_comes_in)
