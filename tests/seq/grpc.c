@@ -441,7 +441,7 @@ static ensign_call_desc_t unary_until(uint32_t deadline_ms)
     return d;
 }
 
-/* A unary call, and a request, that are never sent: no WAITING, and the last notice names what held them up. */
+/* A unary call and a request that are never sent: no WAITING, and the last notice names what held them up. */
 static void waits_in_vain(world_t *w, const char *words)
 {
     ensign_call_desc_t d = unary_until(w->desc.request_timeout_ms);
@@ -455,7 +455,8 @@ static void waits_in_vain(world_t *w, const char *words)
     assert_int_equal(n->error->code, ENSIGN_E_DEADLINE_EXCEEDED);
     assert_true(n->as.reply.unprocessed);
     assert_false(n->as.reply.from_server);
-    if (!strstr(n->error->text, "the deadline passed before it could be sent: ") || !strstr(n->error->text, words))
+    if (!strstr(n->error->text, "the deadline passed before it could be sent: ") ||
+        !strstr(n->error->text, words))
         world_fail(w, "REPLY does not tell of \"%s\": %s", words, n->error->text);
     n = world_expect(w, r, ENSIGN_NOTICE_END);
     assert_in_range(w->now - began, d.deadline_ms, d.deadline_ms + 20);
@@ -472,6 +473,7 @@ static void waits_in_vain(world_t *w, const char *words)
 SCRIPT(a_deadline_tells_of_the_connection)
 {
     w->desc.request_timeout_ms = 3000;
+    w->desc.backoff_max_ms = 500; /* there is an attempt in that time */
     w->desc.connect_timeout_ms = 2000;
     w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
     world_create(w);
@@ -498,6 +500,7 @@ SCRIPT(a_deadline_tells_that_there_is_no_connection_yet)
 SCRIPT(a_deadline_tells_of_the_token)
 {
     w->desc.request_timeout_ms = 3000;
+    w->desc.backoff_max_ms = 500; /* there is an attempt in that time */
     w->auth_manual = true;
     world_create_with_key(w);
     world_until(w, w->auth_requests == 1);

@@ -144,6 +144,29 @@ SCRIPT(forget_ends_in_silence)
     assert_int_equal(w->stream_count, 2);
 }
 
+SCRIPT(forgetting_the_client_ends_all_in_silence)
+{
+    uint32_t k[3];
+    size_t i;
+    world_create(w);
+    for (i = 0; i < 3; i++) k[i] = call(w, NULL);
+    peer_message(world_stream(w, 0), "one", 3);
+    peer_finish(world_stream(w, 1), 0, NULL, NULL);
+    world_settle(w);
+    assert_true(ensign_pending(w->client, 0));
+    assert_int_equal(ensign_forget(w->client, ENSIGN_CLIENT), ENSIGN_OK);
+    for (i = 0; i < 3; i++) check_dead(w, k[i]);
+    world_settle(w);
+    assert_false(ensign_pending(w->client, 0));
+    assert_null(ensign_next(w->client));
+    assert_null(w->conn[ENSIGN_LINK_RPC]);
+    world_pass(w, 60000);
+    assert_null(ensign_next(w->client));
+    assert_int_equal(call(w, NULL), 0);
+    assert_int_equal(ensign_error(w->client)->code, ENSIGN_E_STATE);
+    assert_int_equal(w->dials[ENSIGN_LINK_RPC], 1);
+}
+
 SCRIPT(handles_are_counted)
 {
     uint32_t k[4];
@@ -405,19 +428,22 @@ SCRIPT(waiting_tells_of_the_auth_service)
 SCRIPT(unary_calls_and_requests_wait_in_silence)
 {
     ensign_call_desc_t d = patient(true);
-    uint32_t k, r;
+    uint32_t k, r, create;
     w->desc.request_timeout_ms = ENSIGN_FOREVER;
     w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
     world_create(w);
     k = ensign_call_open(w->client, &d).id;
     r = ensign_topic_list(w->client, NULL).id;
+    create = ensign_topic_create(w->client, "weather", NULL, NULL).id;
     world_until(w, w->dials[ENSIGN_LINK_RPC] >= 3);
     world_silent(w, k);
     world_silent(w, r);
+    world_silent(w, create);
     w->resolve_fails = true;
     world_until(w, w->resolves[ENSIGN_LINK_RPC] > w->dials[ENSIGN_LINK_RPC] + 2);
     world_silent(w, k);
     world_silent(w, r);
+    world_silent(w, create);
     w->resolve_fails = false;
     w->dial[ENSIGN_LINK_RPC] = DIAL_ACCEPT;
     peer_message(world_stream(w, 0), "a", 1);
@@ -426,6 +452,8 @@ SCRIPT(unary_calls_and_requests_wait_in_silence)
     peer_finish(w->streams[1], ENSIGN_GRPC_OK, NULL, NULL);
     assert_text(world_reply(w, k, ENSIGN_GRPC_OK)->as.reply.message, "a");
     assert_null(world_end(w, r, ENSIGN_GRPC_OK)->error);
+    peer_refuse(world_stream(w, 2), ENSIGN_GRPC_ALREADY_EXISTS, "there");
+    assert_text(world_expect(w, create, ENSIGN_NOTICE_END)->as.end.text, "there");
     assert_int_equal(w->waits, 0);
 }
 
@@ -649,6 +677,7 @@ int main(void)
         IN_MODES(stale_handles_are_told_and_harmless),
         IN_MODES(a_last_notice_stands_until_the_next_pull),
         IN_MODES(forget_ends_in_silence),
+        IN_MODES(forgetting_the_client_ends_all_in_silence),
         IN_MODES(handles_are_counted),
         IN_MODES(each_handle_has_its_turn),
         IN_MODES(a_seed_replays_the_order),

@@ -330,8 +330,8 @@ static void ok(world_t *w, uint32_t k, stream_t *s)
 static void status_alone(world_t *w, uint32_t k, stream_t *s)
 {
     (void)w, (void)k;
-    peer_only(s, "200", "content-type", "application/grpc", "grpc-status", "5", "grpc-message", "words", "x-t",
-              "tail", NULL);
+    peer_only(s, "200", "content-type", "application/grpc", "grpc-status", "5", "grpc-message", "words",
+              "x-t", "tail", NULL);
 }
 
 static void status_behind_headers(world_t *w, uint32_t k, stream_t *s)
@@ -504,7 +504,8 @@ static const ensign_notice_t *check_reply(world_t *w, uint32_t k, const ending_t
     world_pass(w, 1000);
     assert_memory_equal(n, &copy, sizeof copy);
     if (n->error && (n->error->code != e->code || !strstr(n->error->text, e->words)))
-        world_fail(w, "REPLY with %d (%s) instead of %d (%s)", n->error->code, n->error->text, e->code, e->words);
+        world_fail(w, "REPLY with %d (%s) instead of %d (%s)", n->error->code, n->error->text, e->code,
+                   e->words);
     if (e->status == ENSIGN_GRPC_OK) assert_text(n->as.reply.message, "answer");
     assert_false(n->as.reply.compressed);
     assert_int_equal(n->as.reply.from_server, e->from_server);
@@ -556,35 +557,44 @@ SCRIPT(each_ending_of_a_unary_call_is_one_reply)
 {
     static const ending_t endings[] = {
         { ok, ENSIGN_GRPC_OK, 0, "", true, false, true, true },
-        { status_alone, ENSIGN_GRPC_NOT_FOUND, ENSIGN_E_NOT_FOUND, "NOT_FOUND: words", true, false, false, true },
-        { status_behind_headers, ENSIGN_GRPC_NOT_FOUND, ENSIGN_E_NOT_FOUND, "NOT_FOUND: words", true, false, true,
+        { status_alone, ENSIGN_GRPC_NOT_FOUND, ENSIGN_E_NOT_FOUND, "NOT_FOUND: words", true, false, false,
           true },
-        { status_behind_an_answer, ENSIGN_GRPC_ABORTED, ENSIGN_E_ABORTED, "ABORTED: words", true, false, true, true },
-        { http_error, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_PROTOCOL, "HTTP status 503", false, false, true, false },
-        { no_grpc, ENSIGN_GRPC_UNKNOWN, ENSIGN_E_PROTOCOL, "is this a gRPC server?", false, false, true, false },
-        { no_status, ENSIGN_GRPC_UNKNOWN, ENSIGN_E_PROTOCOL, "without a grpc-status", false, false, true, false },
-        { reset, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_RESET, "ENHANCE_YOUR_CALM", false, false, false, false },
-        { reset_behind_an_answer, ENSIGN_GRPC_INTERNAL, ENSIGN_E_RESET, "INTERNAL_ERROR", false, false, true, false },
-        { no_answer, ENSIGN_GRPC_INTERNAL, ENSIGN_E_INTERNAL, "no whole answer", false, false, true, true },
-        { two_answers, ENSIGN_GRPC_INTERNAL, ENSIGN_E_INTERNAL, "more than one answer", false, false, true, false },
-        { cut_answer, ENSIGN_GRPC_INTERNAL, ENSIGN_E_INTERNAL, "no whole answer", false, false, true, true },
-        { large_answer, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_TOO_LARGE, "raise max_message_bytes", false, false,
-          true, false },
-        { compressed_answer, ENSIGN_GRPC_INTERNAL, ENSIGN_E_INTERNAL, "flag 1", false, false, true, false },
-        { large_metadata, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_TOO_LARGE, "raise max_metadata_bytes", false,
-          false, true, false },
-        { late, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED, "the deadline passed", false, false,
-          false, false },
-        { late_behind_an_answer, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED, "the deadline passed",
-          false, false, true, false },
-        { cancelled, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "cancelled by this program", false, false, true,
+        { status_behind_headers, ENSIGN_GRPC_NOT_FOUND, ENSIGN_E_NOT_FOUND, "NOT_FOUND: words", true, false,
+          true, true },
+        { status_behind_an_answer, ENSIGN_GRPC_ABORTED, ENSIGN_E_ABORTED, "ABORTED: words", true, false,
+          true, true },
+        { http_error, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_PROTOCOL, "HTTP status 503", false, false, true,
           false },
+        { no_grpc, ENSIGN_GRPC_UNKNOWN, ENSIGN_E_PROTOCOL, "is this a gRPC server?", false, false, true,
+          false },
+        { no_status, ENSIGN_GRPC_UNKNOWN, ENSIGN_E_PROTOCOL, "without a grpc-status", false, false, true,
+          false },
+        { reset, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_RESET, "ENHANCE_YOUR_CALM", false, false, false,
+          false },
+        { reset_behind_an_answer, ENSIGN_GRPC_INTERNAL, ENSIGN_E_RESET, "INTERNAL_ERROR", false, false, true,
+          false },
+        { no_answer, ENSIGN_GRPC_INTERNAL, ENSIGN_E_INTERNAL, "no whole answer", false, false, true, true },
+        { two_answers, ENSIGN_GRPC_INTERNAL, ENSIGN_E_INTERNAL, "more than one answer", false, false, true,
+          false },
+        { cut_answer, ENSIGN_GRPC_INTERNAL, ENSIGN_E_INTERNAL, "no whole answer", false, false, true, true },
+        { large_answer, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_TOO_LARGE, "raise max_message_bytes", false,
+          false, true, false },
+        { compressed_answer, ENSIGN_GRPC_INTERNAL, ENSIGN_E_INTERNAL, "flag 1", false, false, true, false },
+        { large_metadata, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_TOO_LARGE, "raise max_metadata_bytes",
+          false, false, true, false },
+        { late, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED, "the deadline passed", false,
+          false, false, false },
+        { late_behind_an_answer, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
+          "the deadline passed", false, false, true, false },
+        { cancelled, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "cancelled by this program", false, false,
+          true, false },
         { cancelled_too_late, ENSIGN_GRPC_OK, 0, "", true, false, true, true },
         { closed, ENSIGN_GRPC_OK, 0, "", true, false, true, true },
-        { closed_in_vain, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "within the time of ensign_close", false, false,
-          true, false },
+        { closed_in_vain, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "within the time of ensign_close",
+          false, false, true, false },
         { lost, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_CLOSED, "is gone", false, false, false, false },
-        { lost_behind_an_answer, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_CLOSED, "is gone", false, false, true, false },
+        { lost_behind_an_answer, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_CLOSED, "is gone", false, false, true,
+          false },
     };
     size_t i;
     world_create(w);
@@ -663,7 +673,8 @@ SCRIPT(a_unary_call_that_does_not_wait_is_refused_by_one_reply)
     k = call(w, &d);
     d.wait_for_ready = true;
     ready = call(w, &d);
-    end_unsent(w, k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_UNAVAILABLE, "not sent: rpc: cannot connect to localhost:5356");
+    end_unsent(w, k, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_UNAVAILABLE,
+               "not sent: rpc: cannot connect to localhost:5356");
     end_unsent(w, ready, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_CONNECT, "cannot connect to localhost:5356");
     world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_FAILED);
 }
@@ -679,8 +690,8 @@ SCRIPT(a_reply_has_all_that_the_trailers_tell)
     k = call(w, &d);
     s = world_stream(w, 0);
     peer_headers(s, "200", "content-type", "application/grpc", "x-d", "1", "x-bin", "q6ur", "x-d", "2", NULL);
-    peer_finish(s, 8, "full", "x-t", "end", "grpc-status-details-bin", "CAgSBGZ1bGw", "grpc-retry-pushback-ms",
-                "1500", NULL);
+    peer_finish(s, 8, "full", "x-t", "end", "grpc-status-details-bin", "CAgSBGZ1bGw",
+                "grpc-retry-pushback-ms", "1500", NULL);
     n = world_reply(w, k, ENSIGN_GRPC_RESOURCE_EXHAUSTED);
     assert_text(n->as.reply.text, "full");
     assert_slice(n->as.reply.details, "\x08\x08\x12\x04" "full", 8);
