@@ -8126,7 +8126,7 @@ typedef struct ensi_auth_t {
     ensi_http1_t http;
     ensi_timer_t renew, expire, backoff;
     uint64_t refresh_from_ms;       /* when the refresh token starts to be good */
-    uint32_t failures;
+    uint32_t failures, faults;      /* in a row; in all */
     ensign_error_t fault;
 } ensi_auth_t;
 
@@ -8181,6 +8181,7 @@ static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...)
     ensi_fail_v(&a->fault, ENSIGN_E_AUTH, native, format, args);
     va_end(args);
     a->failures++;
+    a->faults++;
     if (a->refreshing) a->stale = true;
     ensi_timer_start(&a->backoff,
                      ensi_link_backoff(&a->env->rng, a->failures, l->backoff_min_ms, l->backoff_max_ms));
@@ -8983,8 +8984,12 @@ struct ensign_t {
     bool closing, failed, closed;
     uint64_t connects;
     ensign_error_t last_fault;      /* of the connection to the server */
+<<<<<<< HEAD
     uint32_t faults;                /* counts those of the connection and of auth, from 1 on */
     uint64_t gate;                  /* of the calls that wait, when they were gone through last */
+=======
+    uint32_t faults;                /* counts those of the connection, from 1 on */
+>>>>>>> w-uc
     ensign_error_t final_error;     /* FAILED's */
     char authority[280];
     char name[27];                  /* a ULID, when the desc gives none */
@@ -13704,11 +13709,20 @@ static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
 {
     ensi_handle_t *h = call->owner;
     const ensign_error_t *why = NULL;
-    if (h->told_link == c->faults) return;
-    h->told_link = c->faults;
+    if (h->told_link == c->faults + c->auth.faults) return;
+    h->told_link = c->faults + c->auth.faults;
     if (ensi_state_needs_token(c, call) && ensi_state_no_token(c)) why = &c->auth.fault;
     else if (!c->conn.connected && c->last_fault.code) why = &c->last_fault;
     if (why) ensi_state_waits(c, h, why);
+}
+
+/* A call is on the wire: what it waited for is over. A stream that is opened again keeps its reason until it
+ * stands. */
+static void ensi_client_sent(ensign_t *c, ensi_handle_t *h)
+{
+    if (h->kind->reopen) return;
+    ensi_state_moves(h);
+    ensi_state_ready(c, h, h->kind->has(h));
 }
 
 /* What decides on the calls that wait, as one number: while it stays the same, so do they. */
@@ -13746,6 +13760,7 @@ static void ensi_client_submit(ensign_t *c)
         rc = ensi_grpc_submit(call, h2, &c->common);
         if (rc == ENSIGN_OK) {
             ensi_grpc_dequeue(call);
+            ensi_client_sent(c, call->owner);
         } else if (rc == ENSIGN_AGAIN) {
             c->calls.fresh = true; /* it is asked again at the next step */
         } else if (rc == ENSIGN_E_MEMORY) {
@@ -13771,10 +13786,8 @@ static void ensi_client_start_links(ensign_t *c)
 {
     ensi_link_t *l = c->conn.link;
     bool demand = ensi_client_demand(c);
-    uint32_t failures = c->auth.failures;
     if (demand && l->state == ENSI_LINK_IDLE) ensi_link_want(l, c->connect_timeout_ms);
     ensi_auth_pump(&c->auth, demand, c->auth_timeout_ms);
-    if (c->auth.failures > failures) c->faults++;
     if (c->auth.state == ENSI_AUTH_DENIED) ensi_client_final(c, ENSIGN_GRPC_UNAUTHENTICATED, &c->auth.fault);
 }
 

@@ -46,12 +46,11 @@ SCRIPT(unary_call_and_its_bytes)
     assert_slice(bytes_slice(&s->in), wire, sizeof wire);
     peer_message(s, "world", 5);
     peer_finish(s, 0, NULL, NULL);
-    n = world_await(w, k, ENSIGN_NOTICE_MESSAGE);
-    assert_text(n->as.message.bytes, "world");
-    assert_false(n->as.message.compressed);
+    n = world_reply(w, k, ENSIGN_GRPC_OK);
+    assert_text(n->as.reply.message, "world");
+    assert_false(n->as.reply.compressed);
     assert_ptr_equal(n->user, &mark);
-    n = world_end(w, k, ENSIGN_GRPC_OK);
-    assert_true(n->as.end.from_server);
+    assert_true(n->as.reply.from_server);
     assert_null(n->error);
     assert_int_equal(s->in.len, sizeof wire);
     assert_false(s->reset);
@@ -61,6 +60,7 @@ SCRIPT(an_empty_request_is_a_message_too)
 {
     static const uint8_t wire[] = { 0, 0, 0, 0, 0 };
     ensign_call_desc_t d = unary("");
+    const ensign_notice_t *n;
     stream_t *s;
     uint32_t k;
     world_create(w);
@@ -70,8 +70,9 @@ SCRIPT(an_empty_request_is_a_message_too)
     assert_slice(bytes_slice(&s->in), wire, sizeof wire);
     peer_message(s, "", 0);
     peer_finish(s, 0, NULL, NULL);
-    assert_int_equal(world_await(w, k, ENSIGN_NOTICE_MESSAGE)->as.message.bytes.len, 0);
-    world_end(w, k, ENSIGN_GRPC_OK);
+    n = world_reply(w, k, ENSIGN_GRPC_OK);
+    assert_non_null(n->as.reply.message.ptr);
+    assert_int_equal(n->as.reply.message.len, 0);
 }
 
 /* ------------------------------------------------------------------ receiving */
@@ -316,17 +317,17 @@ SCRIPT(unary_wants_exactly_one_answer)
     k = call(w, &d);
     s = world_stream(w, 0);
     peer_finish(s, 0, NULL, NULL);
-    assert_int_not_equal(world_await(w, k, ENSIGN_NOTICE_END)->as.end.status, ENSIGN_GRPC_OK);
+    world_reply(w, k, ENSIGN_GRPC_INTERNAL);
     k = call(w, &d);
     s = world_stream(w, 1);
     peer_message(s, "a", 1);
     peer_message(s, "b", 1);
     peer_finish(s, 0, NULL, NULL);
-    assert_int_not_equal(world_await(w, k, ENSIGN_NOTICE_END)->as.end.status, ENSIGN_GRPC_OK);
+    world_reply(w, k, ENSIGN_GRPC_INTERNAL);
     k = call(w, &d);
     s = world_stream(w, 2);
     peer_refuse(s, 5, "no such thing");
-    assert_text(world_end(w, k, ENSIGN_GRPC_NOT_FOUND)->as.end.text, "no such thing");
+    assert_text(world_reply(w, k, ENSIGN_GRPC_NOT_FOUND)->as.reply.text, "no such thing");
 }
 
 /* ------------------------------------------------------------------ deadlines */
@@ -364,7 +365,7 @@ SCRIPT(a_deadline_counts_from_the_call)
     w->dial[ENSIGN_LINK_RPC] = DIAL_ACCEPT;
     left = timeout_of(w, world_stream(w, 0));
     if (left < 650 || left > 700) world_fail(w, "grpc-timeout is %llu of 700 ms", (unsigned long long)left);
-    world_end(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED);
+    world_reply(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED);
     assert_in_range(w->now - began, 1000, 1010);
     world_until(w, w->streams[0]->reset);
     assert_int_equal(w->streams[0]->reset_code, NGHTTP2_CANCEL);
@@ -373,7 +374,7 @@ SCRIPT(a_deadline_counts_from_the_call)
     assert_in_range(timeout_of(w, world_stream(w, 1)), 3999000000u, 4000000000u);
     d.deadline_ms = 1;
     k = call(w, &d);
-    world_end(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED);
+    world_reply(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED);
 }
 
 SCRIPT(a_deadline_while_connecting)
@@ -386,7 +387,7 @@ SCRIPT(a_deadline_while_connecting)
     d.deadline_ms = 500;
     d.wait_for_ready = true;
     k = call(w, &d);
-    assert_false(world_end(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED)->as.end.from_server);
+    assert_false(world_reply(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED)->as.reply.from_server);
     assert_in_range(w->now - began, 500, 510);
 }
 
@@ -429,6 +430,142 @@ SCRIPT(a_deadline_drops_what_is_queued)
     assert_int_equal(world_expect(w, k, ENSIGN_NOTICE_END)->as.end.status, ENSIGN_GRPC_DEADLINE_EXCEEDED);
     world_until(w, s->reset);
     assert_int_equal(s->reset_code, NGHTTP2_CANCEL);
+}
+
+/* ------------------------------------------------------------------ what a deadline tells */
+static ensign_call_desc_t unary_until(uint32_t deadline_ms)
+{
+    ensign_call_desc_t d = unary("x");
+    d.deadline_ms = deadline_ms;
+    d.wait_for_ready = true;
+    return d;
+}
+
+/* A unary call and a request that are never sent: no WAITING, and the last notice names what held them up. */
+static void waits_in_vain(world_t *w, const char *words)
+{
+    ensign_call_desc_t d = unary_until(w->desc.request_timeout_ms);
+    uint64_t began = w->now;
+    size_t streams = w->stream_count;
+    unsigned waits = w->waits;
+    const ensign_notice_t *n;
+    uint32_t k = call(w, &d), r = ensign_topic_list(w->client, NULL).id;
+    n = world_reply(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED);
+    assert_in_range(w->now - began, d.deadline_ms, d.deadline_ms + 10);
+    assert_int_equal(n->error->code, ENSIGN_E_DEADLINE_EXCEEDED);
+    assert_true(n->as.reply.unprocessed);
+    assert_false(n->as.reply.from_server);
+    if (!strstr(n->error->text, "the deadline passed before it could be sent: ") ||
+        !strstr(n->error->text, words))
+        world_fail(w, "REPLY does not tell of \"%s\": %s", words, n->error->text);
+    n = world_expect(w, r, ENSIGN_NOTICE_END);
+    assert_in_range(w->now - began, d.deadline_ms, d.deadline_ms + 20);
+    assert_true(n->last);
+    assert_int_equal(n->as.end.status, ENSIGN_GRPC_DEADLINE_EXCEEDED);
+    assert_int_equal(n->error->code, ENSIGN_E_DEADLINE_EXCEEDED);
+    if (!strstr(n->error->text, "request_timeout_ms: ") || !strstr(n->error->text, words))
+        world_fail(w, "END does not tell of \"%s\": %s", words, n->error->text);
+    world_settle(w);
+    assert_int_equal(w->stream_count, streams);
+    assert_int_equal(w->waits, waits);
+}
+
+SCRIPT(a_deadline_tells_of_the_connection)
+{
+    w->desc.request_timeout_ms = 3000;
+    w->desc.backoff_max_ms = 500; /* there is an attempt in that time */
+    w->desc.connect_timeout_ms = 2000;
+    w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
+    world_create(w);
+    waits_in_vain(w, "rpc: cannot connect to localhost:5356");
+    assert_true(w->dials[ENSIGN_LINK_RPC] >= 2);
+    w->resolve_fails = true;
+    waits_in_vain(w, "rpc: the host name localhost has no address");
+    w->resolve_fails = false;
+    w->dial[ENSIGN_LINK_RPC] = DIAL_SILENT;
+    w->desc.request_timeout_ms = 60000; /* of the next client */
+    world_close(w);
+    world_create(w);
+    waits_in_vain(w, "no connection from localhost:5356 in time");
+}
+
+SCRIPT(a_deadline_tells_that_there_is_no_connection_yet)
+{
+    w->desc.request_timeout_ms = 1000;
+    w->dial[ENSIGN_LINK_RPC] = DIAL_SILENT;
+    world_create(w);
+    waits_in_vain(w, "it waited for a connection");
+}
+
+SCRIPT(a_deadline_tells_of_the_token)
+{
+    w->desc.request_timeout_ms = 3000;
+    w->desc.backoff_max_ms = 500; /* there is an attempt in that time */
+    w->auth_manual = true;
+    world_create_with_key(w);
+    world_until(w, w->auth_requests == 1);
+    waits_in_vain(w, "it waited for a token of the auth service");
+    auth_answer(w, 500, "");
+    world_settle(w);
+    waits_in_vain(w, "HTTP 500");
+    world_until(w, w->auth_requests == 2);
+    world_settle(w);
+    auth_answer(w, 429, "");
+    world_settle(w);
+    waits_in_vain(w, "HTTP 429");
+    w->dial[ENSIGN_LINK_AUTH] = DIAL_REFUSE;
+    world_cut(w, ENSIGN_LINK_AUTH, ECONNRESET);
+    world_pass(w, 2000);
+    waits_in_vain(w, "auth: cannot connect to localhost:8088");
+}
+
+SCRIPT(a_deadline_tells_of_the_stream_limit)
+{
+    ensign_call_desc_t d = streaming();
+    uint32_t first;
+    w->desc.request_timeout_ms = 1000;
+    world_setting(w, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 1);
+    warm(w);
+    first = call(w, &d);
+    world_stream(w, 1);
+    waits_in_vain(w, "MAX_CONCURRENT_STREAMS");
+    peer_finish(w->streams[1], 0, NULL, NULL);
+    world_end(w, first, ENSIGN_GRPC_OK);
+}
+
+/* The connection stands for a call that is still running, and takes no new one. */
+SCRIPT(a_deadline_tells_of_a_connection_that_is_to_end)
+{
+    ensign_call_desc_t d = streaming();
+    uint32_t first;
+    w->desc.request_timeout_ms = 1000;
+    warm(w);
+    first = call(w, &d);
+    peer_goaway(w, world_stream(w, 1)->id, NGHTTP2_NO_ERROR, NULL);
+    world_settle(w);
+    waits_in_vain(w, "GOAWAY");
+    peer_finish(w->streams[1], 0, NULL, NULL);
+    world_end(w, first, ENSIGN_GRPC_OK);
+}
+
+/* What it had waited for before it was sent is not what it waited for at the end. */
+SCRIPT(a_deadline_of_a_sent_call_tells_of_no_obstacle)
+{
+    ensign_call_desc_t d = unary_until(3000);
+    const ensign_notice_t *n;
+    uint32_t k;
+    w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
+    world_create(w);
+    k = call(w, &d);
+    world_until(w, w->dials[ENSIGN_LINK_RPC] >= 2);
+    w->dial[ENSIGN_LINK_RPC] = DIAL_ACCEPT;
+    world_request(w, world_stream(w, 0));
+    n = world_reply(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED);
+    assert_string_equal(n->error->text, "call: the deadline passed");
+    assert_false(n->as.reply.unprocessed);
+    assert_int_equal(w->waits, 0);
+    world_until(w, w->streams[0]->reset);
+    assert_int_equal(w->streams[0]->reset_code, NGHTTP2_CANCEL);
 }
 
 /* ------------------------------------------------------------------ cancelling */
@@ -548,8 +685,7 @@ SCRIPT(one_stream_at_a_time_and_in_order)
         assert_int_equal(w->stream_count, 2 + i);
         peer_message(s, text, 2);
         peer_finish(s, 0, NULL, NULL);
-        assert_text(world_await(w, k[i], ENSIGN_NOTICE_MESSAGE)->as.message.bytes, text);
-        world_end(w, k[i], ENSIGN_GRPC_OK);
+        assert_text(world_reply(w, k[i], ENSIGN_GRPC_OK)->as.reply.message, text);
     }
 }
 
@@ -584,7 +720,7 @@ SCRIPT(a_second_answer_is_refused_and_not_waited_for)
     world_request(w, s);
     peer_message(s, answer, sizeof answer);
     peer_message(s, answer, sizeof answer);
-    assert_non_null(strstr(world_end(w, k, ENSIGN_GRPC_INTERNAL)->error->text, "more than one answer"));
+    assert_non_null(strstr(world_reply(w, k, ENSIGN_GRPC_INTERNAL)->error->text, "more than one answer"));
 }
 
 SCRIPT(calls_above_a_goaway_are_sent_again)
@@ -605,8 +741,7 @@ SCRIPT(calls_above_a_goaway_are_sent_again)
     world_settle(w);
     peer_message(w->streams[1], "a0", 2);
     peer_finish(w->streams[1], 0, NULL, NULL);
-    assert_text(world_await(w, k[0], ENSIGN_NOTICE_MESSAGE)->as.message.bytes, "a0");
-    world_end(w, k[0], ENSIGN_GRPC_OK);
+    assert_text(world_reply(w, k[0], ENSIGN_GRPC_OK)->as.reply.message, "a0");
     for (i = 1; i < 3; i++) {
         s = world_stream(w, 3 + i);
         assert_int_equal(s->conn->number, 1);
@@ -614,8 +749,7 @@ SCRIPT(calls_above_a_goaway_are_sent_again)
         assert_text(world_request(w, s), text);
         peer_message(s, text, 2);
         peer_finish(s, 0, NULL, NULL);
-        assert_text(world_await(w, k[i], ENSIGN_NOTICE_MESSAGE)->as.message.bytes, text);
-        world_end(w, k[i], ENSIGN_GRPC_OK);
+        assert_text(world_reply(w, k[i], ENSIGN_GRPC_OK)->as.reply.message, text);
     }
 }
 
@@ -631,8 +765,8 @@ SCRIPT(a_call_is_sent_again_once)
     s = world_stream(w, 2);
     assert_text(world_request(w, s), "again");
     peer_reset(s, NGHTTP2_REFUSED_STREAM);
-    n = world_end(w, k, ENSIGN_GRPC_UNAVAILABLE);
-    assert_true(n->as.end.unprocessed);
+    n = world_reply(w, k, ENSIGN_GRPC_UNAVAILABLE);
+    assert_true(n->as.reply.unprocessed);
     world_settle(w);
     assert_int_equal(w->stream_count, 3);
     k = call(w, &d);
@@ -640,8 +774,7 @@ SCRIPT(a_call_is_sent_again_once)
     s = world_stream(w, 4);
     peer_message(s, "yes", 3);
     peer_finish(s, 0, NULL, NULL);
-    assert_text(world_await(w, k, ENSIGN_NOTICE_MESSAGE)->as.message.bytes, "yes");
-    world_end(w, k, ENSIGN_GRPC_OK);
+    assert_text(world_reply(w, k, ENSIGN_GRPC_OK)->as.reply.message, "yes");
 }
 
 SCRIPT(a_graceful_stop_lets_calls_finish)
@@ -682,7 +815,7 @@ SCRIPT(a_lost_link_is_unavailable)
     world_request(w, world_stream(w, 1));
     w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
     world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
-    assert_false(world_end(w, k, ENSIGN_GRPC_UNAVAILABLE)->as.end.from_server);
+    assert_false(world_reply(w, k, ENSIGN_GRPC_UNAVAILABLE)->as.reply.from_server);
     world_hear(w);
     d.wait_for_ready = true;
     ready = call(w, &d);
@@ -692,11 +825,11 @@ SCRIPT(a_lost_link_is_unavailable)
     d.wait_for_ready = false;
     at_once = call(w, &d);
     now = w->now;
-    world_end(w, at_once, ENSIGN_GRPC_UNAVAILABLE);
+    world_reply(w, at_once, ENSIGN_GRPC_UNAVAILABLE);
     assert_int_equal(w->now, now);
     w->dial[ENSIGN_LINK_RPC] = DIAL_ACCEPT;
     peer_refuse(world_stream(w, 2), 5, "seen");
-    world_end(w, ready, ENSIGN_GRPC_NOT_FOUND);
+    world_reply(w, ready, ENSIGN_GRPC_NOT_FOUND);
     assert_int_equal(w->stream_count, 3);
 }
 
@@ -737,6 +870,90 @@ SCRIPT(pings_are_answered_while_nobody_reads)
     assert_int_equal(s->conn->ping_acks, 5);
 }
 
+SCRIPT(closing_a_streaming_call_half_closes_it)
+{
+    ensign_call_desc_t d = streaming();
+    uint32_t k;
+    stream_t *s;
+    world_create(w);
+    k = call(w, &d);
+    assert_int_equal(send_text(w, k, "said before"), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, k, ENSIGN_FOREVER), ENSIGN_OK);
+    assert_int_equal(send_text(w, k, "said after"), ENSIGN_E_STATE);
+    s = world_stream(w, 0);
+    assert_text(world_request(w, s), "said before");
+    world_until(w, s->half_closed);
+    assert_int_equal(s->in_at, s->in.len);
+    world_pass(w, 60000); /* no limit */
+    peer_message(s, "last", 4);
+    peer_finish(s, 0, NULL, NULL);
+    world_expect(w, k, ENSIGN_NOTICE_HEADERS);
+    assert_text(world_expect(w, k, ENSIGN_NOTICE_MESSAGE)->as.message.bytes, "last");
+    world_settle(w);
+    assert_int_equal(ensign_close(w->client, k, 0), ENSIGN_OK); /* its END waits: nothing changes */
+    world_pass(w, 1000);
+    assert_null(world_end(w, k, ENSIGN_GRPC_OK)->error);
+    assert_int_equal(ensign_close(w->client, k, 0), ENSIGN_E_HANDLE);
+    assert_false(s->reset);
+}
+
+/* As by ensign_cancel: what is here is dropped. A second close counts from its own beginning. */
+SCRIPT(closing_a_streaming_call_has_a_limit)
+{
+    ensign_call_desc_t d = streaming();
+    const ensign_notice_t *n;
+    uint64_t began = w->now;
+    uint32_t k;
+    stream_t *s;
+    world_create(w);
+    k = call(w, &d);
+    s = world_stream(w, 0);
+    assert_int_equal(ensign_close(w->client, k, 500), ENSIGN_OK);
+    world_pass(w, 400);
+    assert_true(s->half_closed);
+    assert_int_equal(ensign_close(w->client, k, 500), ENSIGN_OK);
+    peer_message(s, "one", 3);
+    peer_message(s, "two", 3);
+    world_await(w, k, ENSIGN_NOTICE_HEADERS);
+    assert_text(world_expect(w, k, ENSIGN_NOTICE_MESSAGE)->as.message.bytes, "one");
+    world_pass(w, 400);
+    assert_false(s->reset);
+    world_until(w, s->reset);
+    assert_int_equal(s->reset_code, NGHTTP2_CANCEL);
+    assert_in_range(w->now - began, 900, 910);
+    n = world_expect(w, k, ENSIGN_NOTICE_END);
+    assert_true(n->last);
+    assert_int_equal(n->as.end.status, ENSIGN_GRPC_CANCELLED);
+    assert_int_equal(n->error->code, ENSIGN_E_CANCELLED);
+    assert_int_equal(n->as.end.count, 1);
+    assert_false(n->as.end.from_server);
+}
+
+SCRIPT(cancelling_the_client_ends_every_call_at_once)
+{
+    ensign_call_desc_t d = streaming(), u = unary("q");
+    const ensign_notice_t *n;
+    uint64_t began;
+    uint32_t a, b;
+    warm(w);
+    a = call(w, &d);
+    b = call(w, &u);
+    peer_message(world_stream(w, 1), "one", 3);
+    peer_message(world_stream(w, 2), "two", 3);
+    world_settle(w);
+    began = w->now;
+    assert_int_equal(ensign_cancel(w->client, ENSIGN_CLIENT), ENSIGN_OK);
+    n = world_expect(w, a, ENSIGN_NOTICE_END);
+    assert_true(n->last);
+    assert_int_equal(n->as.end.status, ENSIGN_GRPC_CANCELLED);
+    assert_int_equal(n->error->code, ENSIGN_E_CANCELLED);
+    assert_int_equal(world_reply(w, b, ENSIGN_GRPC_CANCELLED)->error->code, ENSIGN_E_CANCELLED);
+    assert_int_equal(ensign_call_open(w->client, &d).id, 0);
+    assert_int_equal(ensign_error(w->client)->code, ENSIGN_E_STATE);
+    assert_true(world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CLOSED)->last);
+    assert_int_equal(w->now, began);
+}
+
 SCRIPT(closing_ends_every_call)
 {
     ensign_call_desc_t d = streaming();
@@ -747,8 +964,8 @@ SCRIPT(closing_ends_every_call)
     b = call(w, &d);
     assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 1000), ENSIGN_OK);
     assert_int_equal(ensign_call_open(w->client, &d).id, 0);
-    assert_true(world_await(w, a, ENSIGN_NOTICE_END)->last);
-    assert_true(world_await(w, b, ENSIGN_NOTICE_END)->last);
+    assert_int_equal(world_end(w, a, ENSIGN_GRPC_CANCELLED)->error->code, ENSIGN_E_CANCELLED);
+    assert_int_equal(world_end(w, b, ENSIGN_GRPC_CANCELLED)->error->code, ENSIGN_E_CANCELLED);
     assert_true(world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CLOSED)->type == ENSIGN_NOTICE_CLOSED);
 }
 
@@ -764,14 +981,19 @@ int main(void)
         IN_MODES(client_streaming), IN_MODES(ping_pong), IN_MODES(a_server_may_end_before_the_client_has),
         IN_MODES(unary_wants_exactly_one_answer), IN_MODES(a_deadline_counts_from_the_call),
         IN_MODES(a_deadline_while_connecting), IN_MODES(a_deadline_in_the_queue),
-        IN_MODES(a_deadline_drops_what_is_queued), IN_MODES(cancel_at_every_stage),
+        IN_MODES(a_deadline_drops_what_is_queued), IN_MODES(a_deadline_tells_of_the_connection),
+        IN_MODES(a_deadline_tells_that_there_is_no_connection_yet), IN_MODES(a_deadline_tells_of_the_token),
+        IN_MODES(a_deadline_tells_of_the_stream_limit),
+        IN_MODES(a_deadline_tells_of_a_connection_that_is_to_end),
+        IN_MODES(a_deadline_of_a_sent_call_tells_of_no_obstacle), IN_MODES(cancel_at_every_stage),
         IN_MODES(again_then_room_once), IN_MODES(a_server_that_does_not_read_holds_up_one_call),
         IN_MODES(one_stream_at_a_time_and_in_order), IN_MODES(a_changed_stream_limit_is_kept),
         IN_MODES(a_second_answer_is_refused_and_not_waited_for),
         IN_MODES(calls_above_a_goaway_are_sent_again), IN_MODES(a_call_is_sent_again_once),
         IN_MODES(a_graceful_stop_lets_calls_finish), IN_MODES(a_lost_link_is_unavailable),
         IN_MODES(a_lost_link_leaves_whole_messages), IN_MODES(pings_are_answered_while_nobody_reads),
-        IN_MODES(closing_ends_every_call),
+        IN_MODES(closing_a_streaming_call_half_closes_it), IN_MODES(closing_a_streaming_call_has_a_limit),
+        IN_MODES(cancelling_the_client_ends_every_call_at_once), IN_MODES(closing_ends_every_call),
     };
     return cmocka_run_group_tests_name("grpc", tests, NULL, NULL);
 }

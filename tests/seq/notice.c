@@ -30,6 +30,7 @@ static void check_dead(world_t *w, uint32_t id)
     assert_int_equal(ensign_call_reserve(w->client, as_call(id), 1, &room), ENSIGN_E_HANDLE);
     assert_int_equal(ensign_call_commit(w->client, as_call(id), 0, 0), ENSIGN_E_HANDLE);
     assert_int_equal(ensign_call_half_close(w->client, as_call(id)), ENSIGN_E_HANDLE);
+    assert_int_equal(ensign_close(w->client, id, 10), ENSIGN_E_HANDLE);
     assert_int_equal(ensign_cancel(w->client, id), ENSIGN_E_HANDLE);
     assert_int_equal(ensign_hold(w->client, id, true), ENSIGN_E_HANDLE);
     assert_int_equal(ensign_stats(w->client, id, &stats), ENSIGN_E_HANDLE);
@@ -63,15 +64,20 @@ SCRIPT(stale_handles_are_told_and_harmless)
     for (i = 0; i < 64; i++) check_dead(w, (uint32_t)world_rand(w));
     assert_int_equal(ensign_call_send(w->client, as_call(ENSIGN_CLIENT), text_slice("x"), 0),
                      ENSIGN_E_HANDLE);
+    assert_int_equal(ensign_close(w->client, 0, 10), ENSIGN_E_HANDLE);
     assert_int_equal(ensign_cancel(w->client, 0), ENSIGN_E_HANDLE);
     now = call(w, NULL);
     memset(&e, 0, sizeof e);
     p.id = s.id = now;
     assert_int_equal(ensign_publish(w->client, p, &e), ENSIGN_E_HANDLE);
     assert_int_equal(ensign_publisher_drain(w->client, p, 10), ENSIGN_E_HANDLE);
-    assert_int_equal(ensign_close(w->client, p.id, 10), ENSIGN_E_HANDLE);
-    assert_int_equal(ensign_close(w->client, s.id, ENSIGN_FOREVER), ENSIGN_E_HANDLE);
     assert_int_equal(ensign_ack(w->client, s, 1), ENSIGN_E_HANDLE);
+    assert_int_equal(ensign_call_send(w->client, as_call(now), text_slice("x"), 0), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, now, 10), ENSIGN_OK); /* any handle will do */
+    assert_int_equal(ensign_close(w->client, now, ENSIGN_FOREVER), ENSIGN_OK);
+    assert_int_equal(ensign_call_send(w->client, as_call(now), text_slice("x"), 0), ENSIGN_E_STATE);
+    world_pass(w, 10000); /* the second close has ended the time of the first */
+    world_silent(w, now);
 }
 
 SCRIPT(a_last_notice_stands_until_the_next_pull)
@@ -136,6 +142,29 @@ SCRIPT(forget_ends_in_silence)
     assert_int_equal(ensign_forget(w->client, k), ENSIGN_OK);
     world_settle(w);
     assert_int_equal(w->stream_count, 2);
+}
+
+SCRIPT(forgetting_the_client_ends_all_in_silence)
+{
+    uint32_t k[3];
+    size_t i;
+    world_create(w);
+    for (i = 0; i < 3; i++) k[i] = call(w, NULL);
+    peer_message(world_stream(w, 0), "one", 3);
+    peer_finish(world_stream(w, 1), 0, NULL, NULL);
+    world_settle(w);
+    assert_true(ensign_pending(w->client, 0));
+    assert_int_equal(ensign_forget(w->client, ENSIGN_CLIENT), ENSIGN_OK);
+    for (i = 0; i < 3; i++) check_dead(w, k[i]);
+    world_settle(w);
+    assert_false(ensign_pending(w->client, 0));
+    assert_null(ensign_next(w->client));
+    assert_null(w->conn[ENSIGN_LINK_RPC]);
+    world_pass(w, 60000);
+    assert_null(ensign_next(w->client));
+    assert_int_equal(call(w, NULL), 0);
+    assert_int_equal(ensign_error(w->client)->code, ENSIGN_E_STATE);
+    assert_int_equal(w->dials[ENSIGN_LINK_RPC], 1);
 }
 
 SCRIPT(handles_are_counted)
@@ -270,6 +299,162 @@ SCRIPT(what_is_not_pulled_is_merged)
     }
     while (world_pull(w, ENSIGN_CLIENT)) n++;
     assert_in_range(n, 1, 4);
+}
+
+/* ------------------------------------------------------------------ waiting */
+static ensign_call_desc_t patient(bool unary)
+{
+    ensign_call_desc_t d;
+    memset(&d, 0, sizeof d);
+    d.method = "/test.Service/Method";
+    d.unary = unary;
+    d.wait_for_ready = true;
+    return d;
+}
+
+/* One WAITING, with that many failures in a row; then, however often the attempts fail, no other. */
+static void waits_once(world_t *w, uint32_t handle, const char *words, uint32_t failures)
+{
+    unsigned before = w->waits, dials = w->dials[ENSIGN_LINK_RPC], resolves = w->resolves[ENSIGN_LINK_RPC];
+    const ensign_notice_t *n = world_waiting(w, handle, words);
+    assert_int_equal(n->as.waiting.failures, failures);
+    assert_in_range(n->as.waiting.retry_in_ms, 1, 30000);
+    assert_int_equal(w->waits, before + 1);
+    world_until(w, w->dials[ENSIGN_LINK_RPC] >= dials + 3 || w->resolves[ENSIGN_LINK_RPC] >= resolves + 3);
+    world_silent(w, handle);
+    assert_int_equal(w->waits, before + 1);
+}
+
+/* A server that is down, whose name then is gone, and which is up at last. */
+static void waits_for_a_server(world_t *w, uint32_t handle)
+{
+    world_until(w, w->dials[ENSIGN_LINK_RPC] >= 1);
+    waits_once(w, handle, "cannot connect to localhost:5356", 1);
+    w->resolve_fails = true;
+    world_until(w, w->resolves[ENSIGN_LINK_RPC] > w->dials[ENSIGN_LINK_RPC]);
+    world_settle(w);
+    waits_once(w, handle, "has no address", w->dials[ENSIGN_LINK_RPC] + 1);
+    w->resolve_fails = false;
+    w->dial[ENSIGN_LINK_RPC] = DIAL_ACCEPT;
+    world_stream(w, w->stream_count);
+    world_silent(w, handle);
+    assert_int_equal(w->waits, 2);
+}
+
+SCRIPT(a_streaming_call_waits_and_tells_each_reason_once)
+{
+    ensign_call_desc_t d = patient(false);
+    uint32_t k;
+    w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
+    world_create(w);
+    k = ensign_call_open(w->client, &d).id;
+    waits_for_a_server(w, k);
+    peer_finish(w->streams[0], ENSIGN_GRPC_OK, NULL, NULL);
+    world_expect(w, k, ENSIGN_NOTICE_HEADERS);
+    assert_null(world_end(w, k, ENSIGN_GRPC_OK)->error);
+    assert_int_equal(w->waits, 2);
+}
+
+SCRIPT(a_query_waits_and_tells_each_reason_once)
+{
+    ensign_query_desc_t d;
+    uint32_t q;
+    memset(&d, 0, sizeof d);
+    d.sql = "SELECT * FROM weather";
+    w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
+    world_create(w);
+    q = ensign_query_open(w->client, &d).id;
+    waits_for_a_server(w, q);
+    peer_finish(w->streams[0], ENSIGN_GRPC_OK, NULL, NULL);
+    assert_null(world_end(w, q, ENSIGN_GRPC_OK)->error);
+    assert_int_equal(w->waits, 2);
+}
+
+/* What was not pulled while it was true is not told later. */
+SCRIPT(waiting_is_withdrawn_when_the_server_answers)
+{
+    ensign_call_desc_t d = patient(false);
+    uint32_t k;
+    w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
+    world_create(w);
+    k = ensign_call_open(w->client, &d).id;
+    world_until(w, w->dials[ENSIGN_LINK_RPC] >= 1);
+    world_settle(w);
+    assert_true(ensign_pending(w->client, k));
+    w->dial[ENSIGN_LINK_RPC] = DIAL_ACCEPT;
+    peer_open(world_stream(w, 0));
+    world_settle(w);
+    world_expect(w, k, ENSIGN_NOTICE_HEADERS);
+    world_silent(w, k);
+    assert_int_equal(w->waits, 0);
+    world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
+    world_end(w, k, ENSIGN_GRPC_UNAVAILABLE);
+    assert_int_equal(w->waits, 0);
+}
+
+/* A call that was there before the auth service failed hears of it, and so does one that comes later. */
+SCRIPT(waiting_tells_of_the_auth_service)
+{
+    ensign_call_desc_t d = patient(false), u = patient(true);
+    uint32_t early, late, quiet;
+    w->auth_manual = true;
+    world_create_with_key(w);
+    early = ensign_call_open(w->client, &d).id;
+    quiet = ensign_call_open(w->client, &u).id;
+    world_until(w, w->auth_requests == 1);
+    world_silent(w, early);
+    auth_answer(w, 500, "");
+    world_settle(w);
+    assert_int_equal(world_waiting(w, early, "HTTP 500")->as.waiting.failures, 1);
+    late = ensign_call_open(w->client, &d).id;
+    world_waiting(w, late, "HTTP 500");
+    world_until(w, w->auth_requests == 2);
+    world_settle(w);
+    auth_answer(w, 500, "");
+    world_silent(w, early);
+    world_silent(w, late);
+    assert_int_equal(w->waits, 2);
+    world_until(w, w->auth_requests == 3);
+    world_settle(w);
+    auth_answer(w, 429, "");
+    world_settle(w);
+    assert_int_equal(world_waiting(w, early, "HTTP 429")->as.waiting.failures, 3);
+    world_waiting(w, late, "HTTP 429");
+    world_silent(w, quiet);
+    assert_int_equal(w->waits, 4);
+}
+
+/* A unary call, and a request, have their answer and nothing before it. */
+SCRIPT(unary_calls_and_requests_wait_in_silence)
+{
+    ensign_call_desc_t d = patient(true);
+    uint32_t k, r, create;
+    w->desc.request_timeout_ms = ENSIGN_FOREVER;
+    w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
+    world_create(w);
+    k = ensign_call_open(w->client, &d).id;
+    r = ensign_topic_list(w->client, NULL).id;
+    create = ensign_topic_create(w->client, "weather", NULL, NULL).id;
+    world_until(w, w->dials[ENSIGN_LINK_RPC] >= 3);
+    world_silent(w, k);
+    world_silent(w, r);
+    world_silent(w, create);
+    w->resolve_fails = true;
+    world_until(w, w->resolves[ENSIGN_LINK_RPC] > w->dials[ENSIGN_LINK_RPC] + 2);
+    world_silent(w, k);
+    world_silent(w, r);
+    world_silent(w, create);
+    w->resolve_fails = false;
+    w->dial[ENSIGN_LINK_RPC] = DIAL_ACCEPT;
+    peer_message(world_stream(w, 0), "a", 1);
+    peer_finish(w->streams[0], ENSIGN_GRPC_OK, NULL, NULL);
+    peer_message(world_stream(w, 1), "", 0);
+    peer_finish(w->streams[1], ENSIGN_GRPC_OK, NULL, NULL);
+    assert_text(world_reply(w, k, ENSIGN_GRPC_OK)->as.reply.message, "a");
+    assert_null(world_end(w, r, ENSIGN_GRPC_OK)->error);
+    peer_refuse(world_stream(w, 2), ENSIGN_GRPC_ALREADY_EXISTS, "there");
+    assert_text(world_expect(w, create, ENSIGN_NOTICE_END)->as.end.text, "there");
+    assert_int_equal(w->waits, 0);
 }
 
 /* ------------------------------------------------------------------ lifetime */
@@ -492,11 +677,17 @@ int main(void)
         IN_MODES(stale_handles_are_told_and_harmless),
         IN_MODES(a_last_notice_stands_until_the_next_pull),
         IN_MODES(forget_ends_in_silence),
+        IN_MODES(forgetting_the_client_ends_all_in_silence),
         IN_MODES(handles_are_counted),
         IN_MODES(each_handle_has_its_turn),
         IN_MODES(a_seed_replays_the_order),
         IN_MODES(hold_makes_next_pass_over),
         IN_MODES(what_is_not_pulled_is_merged),
+        IN_MODES(a_streaming_call_waits_and_tells_each_reason_once),
+        IN_MODES(a_query_waits_and_tells_each_reason_once),
+        IN_MODES(waiting_is_withdrawn_when_the_server_answers),
+        IN_MODES(waiting_tells_of_the_auth_service),
+        IN_MODES(unary_calls_and_requests_wait_in_silence),
         IN_MODES(a_notice_stands_whatever_happens_meanwhile),
         IN_MODES(a_notice_stands_when_there_is_no_next),
         IN_MODES(random_operations_against_a_model),
