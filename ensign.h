@@ -8984,12 +8984,8 @@ struct ensign_t {
     bool closing, failed, closed;
     uint64_t connects;
     ensign_error_t last_fault;      /* of the connection to the server */
-<<<<<<< HEAD
-    uint32_t faults;                /* counts those of the connection and of auth, from 1 on */
-    uint64_t gate;                  /* of the calls that wait, when they were gone through last */
-=======
     uint32_t faults;                /* counts those of the connection, from 1 on */
->>>>>>> w-uc
+    uint64_t gate;                  /* of the calls that wait, when they were gone through last */
     ensign_error_t final_error;     /* FAILED's */
     char authority[280];
     char name[27];                  /* a ULID, when the desc gives none */
@@ -13728,7 +13724,7 @@ static void ensi_client_sent(ensign_t *c, ensi_handle_t *h)
 /* What decides on the calls that wait, as one number: while it stays the same, so do they. */
 static uint64_t ensi_client_gate(const ensign_t *c)
 {
-    uint64_t gate = c->faults;
+    uint64_t gate = (uint64_t)c->faults + c->auth.faults;
     gate = gate * 2 + ensi_h2_can_open(&c->conn.h2);
     gate = gate * 2 + (c->auth.bearer != NULL);
     gate = gate * 8 + (uint64_t)c->auth.state;
