@@ -921,11 +921,12 @@ SCRIPT(closing_a_streaming_call_has_a_limit)
     world_until(w, s->reset);
     assert_int_equal(s->reset_code, NGHTTP2_CANCEL);
     assert_in_range(w->now - began, 900, 910);
+    assert_text(world_expect(w, k, ENSIGN_NOTICE_MESSAGE)->as.message.bytes, "two"); /* it was here */
     n = world_expect(w, k, ENSIGN_NOTICE_END);
     assert_true(n->last);
     assert_int_equal(n->as.end.status, ENSIGN_GRPC_CANCELLED);
     assert_int_equal(n->error->code, ENSIGN_E_CANCELLED);
-    assert_int_equal(n->as.end.count, 1);
+    assert_int_equal(n->as.end.count, 2);
     assert_false(n->as.end.from_server);
 }
 
