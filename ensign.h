@@ -13758,6 +13758,9 @@ int ensign_tick(ensign_t *c, uint64_t now_ms)
     ensi_client_enter(c, now_ms);
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) ensi_client_tick_link(c, &c->links[i]);
     ensi_auth_tick(&c->auth);
+    /* a duration that was given since the last step begins with this one */
+    for (const ensi_stream_t *s = c->calls.touched.first; s; s = s->touched_next)
+        ensi_client_schedule(c, ((const ensi_call_t *)(const void *)s)->owner);
     for (h = ensi_handles_due(&c->handles, c->env.now_ms); h; h = next) {
         next = h->due_next;
         ensi_client_tick_handle(c, h);
