@@ -6533,6 +6533,7 @@ struct ensi_h2_t {
     size_t out_len;
     uint32_t open;                      /* streams on the wire */
     size_t header_max;                  /* max_header_bytes */
+    bool receiving;                     /* nghttp2 takes in what came */
     bool oversize;                      /* a header was larger, and the session cannot go on */
     bool settled;                       /* the server's SETTINGS are in */
     bool draining;                      /* GOAWAY is in */
@@ -6742,10 +6743,11 @@ static bool ensi_rx_store(ensi_rx_t *r, ensi_mem_t *m, const uint8_t *p, size_t 
 
 /* ---- nghttp2's callbacks: facts only */
 
-/* The largest block that nghttp2 may take at once: a name or a value that a peer announces, decoded. */
+/* The largest block that nghttp2 may take at once while it receives: a name or a value that a peer announces,
+ * decoded; a GOAWAY's text, which may fill a frame. */
 static size_t ensi_h2_block_max(size_t header_max)
 {
-    return 2 * header_max + 1024;
+    return 2 * ensi_max(header_max, 8192) + 1024;
 }
 
 /* The most that a session takes, without its streams. */
@@ -6756,7 +6758,7 @@ static size_t ensi_h2_memory(size_t header_max)
 
 static bool ensi_h2_too_large(ensi_h2_t *h, size_t size)
 {
-    if (size <= ensi_h2_block_max(h->header_max)) return false;
+    if (!h->receiving || size <= ensi_h2_block_max(h->header_max)) return false;
     h->oversize = true;
     return true;
 }
@@ -7042,7 +7044,10 @@ static void ensi_h2_bye(ensi_h2_t *h)
 
 static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
 {
-    ssize_t rc = nghttp2_session_mem_recv(h->session, p, n);
+    ssize_t rc;
+    h->receiving = true;
+    rc = nghttp2_session_mem_recv(h->session, p, n);
+    h->receiving = false;
     if (h->starved) rc = NGHTTP2_ERR_NOMEM;
     if (rc >= 0) return ENSIGN_OK;
     if (h->oversize)
