@@ -6590,6 +6590,7 @@ struct ensi_h2_t {
     size_t out_len;
     uint32_t open;                      /* streams on the wire */
     size_t header_max;                  /* max_header_bytes */
+    bool receiving;                     /* nghttp2 takes in what came */
     bool oversize;                      /* a header was larger, and the session cannot go on */
     bool settled;                       /* the server's SETTINGS are in */
     bool draining;                      /* GOAWAY is in */
@@ -6801,10 +6802,11 @@ static bool ensi_rx_store(ensi_rx_t *r, ensi_mem_t *m, const uint8_t *p, size_t 
 
 /* ---- nghttp2's callbacks: facts only */
 
-/* The largest block that nghttp2 may take at once: a name or a value that a peer announces, decoded. */
+/* The largest block that nghttp2 may take at once while it receives: a name or a value that a peer announces,
+ * decoded; a GOAWAY's text, which may fill a frame. */
 static size_t ensi_h2_block_max(size_t header_max)
 {
-    return 2 * header_max + 1024;
+    return 2 * ensi_max(header_max, 8192) + 1024;
 }
 
 /* The most that a session takes, without its streams. */
@@ -6816,7 +6818,7 @@ static size_t ensi_h2_memory(size_t header_max)
 
 static bool ensi_h2_too_large(ensi_h2_t *h, size_t size)
 {
-    if (size <= ensi_h2_block_max(h->header_max)) return false;
+    if (!h->receiving || size <= ensi_h2_block_max(h->header_max)) return false;
     h->oversize = true;
     return true;
 }
@@ -7102,7 +7104,10 @@ static void ensi_h2_bye(ensi_h2_t *h)
 
 static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
 {
-    ssize_t rc = nghttp2_session_mem_recv(h->session, p, n);
+    ssize_t rc;
+    h->receiving = true;
+    rc = nghttp2_session_mem_recv(h->session, p, n);
+    h->receiving = false;
     if (h->starved) rc = NGHTTP2_ERR_NOMEM;
     if (rc >= 0) return ENSIGN_OK;
     if (h->oversize)
@@ -13902,6 +13907,9 @@ int ensign_tick(ensign_t *c, uint64_t now_ms)
     ensi_client_enter(c, now_ms);
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) ensi_client_tick_link(c, &c->links[i]);
     ensi_auth_tick(&c->auth);
+    /* a duration that was given since the last step begins with this one */
+    for (const ensi_stream_t *s = c->calls.touched.first; s; s = s->touched_next)
+        ensi_client_schedule(c, ((const ensi_call_t *)(const void *)s)->owner);
     for (h = ensi_handles_due(&c->handles, c->env.now_ms); h; h = next) {
         next = h->due_next;
         ensi_client_tick_handle(c, h);

@@ -4,11 +4,13 @@
 /* ---- a call without a client */
 
 static ensi_env_t env;
+static ensi_calls_t calls;
 
 static void open_call(ensi_call_t *call, size_t out_min, size_t max_meta)
 {
     ensi_grpc_opts_t o;
     memset(&env, 0, sizeof env);
+    memset(&calls, 0, sizeof calls);
     env.mem.alloc = ensi_mem_default;
     memset(&o, 0, sizeof o);
     memset(call, 0, sizeof *call);
@@ -19,7 +21,7 @@ static void open_call(ensi_call_t *call, size_t out_min, size_t max_meta)
     o.max_meta = max_meta;
     o.out_min = out_min;
     o.deadline_ms = ENSIGN_FOREVER;
-    assert_int_equal(ensi_grpc_init(call, &env, NULL, &o), ENSIGN_OK);
+    assert_int_equal(ensi_grpc_init(call, &env, &calls, NULL, &o), ENSIGN_OK);
     call->http_status = call->grpc_status = -1;
     call->pushback_ms = -1;
 }
@@ -63,7 +65,7 @@ static void moves_every_pair(void **state)
                 { -1, -1, ENSI_GRPC_QUEUED, ENSI_GRPC_ENDED },
                 { ENSI_GRPC_QUEUED, -1, -1, -1 },
             };
-            ensi_call_t call;
+            ensi_call_t k;
             memset(&k, 0, sizeof k);
             k.state = (ensi_grpc_state_t)from;
             assert_int_equal(ensi_grpc_move(&k, (ensi_grpc_in_t)in), to[from][in] >= 0);
@@ -189,7 +191,7 @@ static void content_type_has_variants(void **state)
     };
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
-        ensi_call_t call;
+        ensi_call_t k;
         open_call(&k, 1000, 1000);
         header(&k, ":status", "200");
         assert_true(k.s.deaf); /* nothing says gRPC yet */
@@ -204,7 +206,7 @@ static void content_type_has_variants(void **state)
 
 static void headers_and_trailers_are_kept_apart(void **state)
 {
-    ensi_call_t call;
+    ensi_call_t k;
     (void)state;
     open_call(&k, 1000, 4000);
     header(&k, ":status", "200");
@@ -243,7 +245,7 @@ static void binary_values_are_decoded(void **state)
     };
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
-        ensi_call_t call;
+        ensi_call_t k;
         open_call(&k, 1000, 1000);
         header(&k, "k-bin", rows[i].value);
         assert_string_equal(listed(&k, ENSIGN_HEADERS), rows[i].want);
@@ -253,7 +255,7 @@ static void binary_values_are_decoded(void **state)
 
 static void metadata_is_counted_as_a_header_list(void **state)
 {
-    ensi_call_t call;
+    ensi_call_t k;
     (void)state;
     open_call(&k, 1000, 2 * (32 + 3 + 5));
     header(&k, "x-a", "12345");
@@ -274,7 +276,7 @@ static void metadata_is_counted_as_a_header_list(void **state)
 static void a_full_store_takes_no_text(void **state)
 {
     char list[60];
-    ensi_call_t call;
+    ensi_call_t k;
     (void)state;
     open_call(&k, 1000, 300);
     memset(list, ',', sizeof list);
@@ -289,7 +291,7 @@ static void a_full_store_takes_no_text(void **state)
 
 static void no_memory_for_metadata_is_noted(void **state)
 {
-    ensi_call_t call;
+    ensi_call_t k;
     (void)state;
     open_call(&k, 1000, 1000);
     env.mem.limit = env.mem.used;
@@ -323,7 +325,7 @@ static void messages_have_a_prefix_and_keep_their_order(void **state)
     uint8_t out[100], *room;
     size_t n = 0;
     bool eof = false;
-    ensi_call_t call;
+    ensi_call_t k;
     (void)state;
     open_call(&k, 100, 1000);
     assert_int_equal(put(&k, 'a', 2), ENSIGN_OK);
@@ -351,7 +353,7 @@ static void messages_have_a_prefix_and_keep_their_order(void **state)
 static void a_full_buffer_says_again_and_changes_nothing(void **state)
 {
     uint8_t out[1000];
-    ensi_call_t call;
+    ensi_call_t k;
     size_t end;
     (void)state;
     open_call(&k, 100, 1000);
@@ -380,7 +382,7 @@ static void a_full_buffer_says_again_and_changes_nothing(void **state)
 static void one_larger_message_is_taken_when_it_is_empty(void **state)
 {
     uint8_t out[1000];
-    ensi_call_t call;
+    ensi_call_t k;
     (void)state;
     open_call(&k, 100, 1000);
     assert_int_equal(put(&k, 'a', 500), ENSIGN_OK);
@@ -400,7 +402,7 @@ static void one_larger_message_is_taken_when_it_is_empty(void **state)
 static void no_memory_leaves_the_buffer_alone(void **state)
 {
     uint8_t out[1000];
-    ensi_call_t call;
+    ensi_call_t k;
     (void)state;
     open_call(&k, 100, 1000);
     assert_int_equal(put(&k, 'a', 5), ENSIGN_OK);
@@ -420,35 +422,34 @@ static void no_memory_leaves_the_buffer_alone(void **state)
 static void what_was_sent_is_kept_for_one_retry(void **state)
 {
     uint8_t first[100], second[100];
-    ensi_grpc_queue_t q = { NULL, NULL, 0 };
-    ensi_call_t call;
+    ensi_call_t k;
     (void)state;
     open_call(&k, 100, 1000);
     assert_int_equal(put(&k, 'a', 20), ENSIGN_OK);
-    ensi_grpc_queue(&q, &k);
-    assert_ptr_equal(q.head, &k);
-    ensi_grpc_dequeue(&q, &k);
+    ensi_grpc_queue(&k);
+    assert_ptr_equal(calls.head, &k);
+    ensi_grpc_dequeue(&k);
     assert_true(ensi_grpc_move(&k, ENSI_GRPC_ON_SUBMIT));
     assert_int_equal(take(&k, first, 10), 10);
     assert_int_equal(put(&k, 'b', 20), ENSIGN_OK); /* behind it: it stays */
     assert_int_equal(take(&k, first, sizeof first), 40);
-    assert_true(ensi_grpc_retry(&k, &q));
+    assert_true(ensi_grpc_retry(&k));
     assert_int_equal(k.state, ENSI_GRPC_QUEUED);
-    assert_ptr_equal(q.head, &k);
+    assert_ptr_equal(calls.head, &k);
     assert_int_equal(take(&k, second, sizeof second), 50);
     assert_int_equal(second[5], 'a');
     assert_int_equal(second[49], 'b');
-    ensi_grpc_dequeue(&q, &k);
+    ensi_grpc_dequeue(&k);
     assert_true(ensi_grpc_move(&k, ENSI_GRPC_ON_SUBMIT));
-    assert_false(ensi_grpc_retry(&k, &q)); /* once */
+    assert_false(ensi_grpc_retry(&k)); /* once */
     assert_int_equal(k.state, ENSI_GRPC_OPEN);
     k.retried = false;
     k.s.headers_done = true;
-    assert_false(ensi_grpc_retry(&k, &q)); /* the server has answered */
+    assert_false(ensi_grpc_retry(&k)); /* the server has answered */
     k.s.headers_done = false;
     assert_int_equal(put(&k, 'c', 90), ENSIGN_OK);
     assert_false(k.kept);
-    assert_false(ensi_grpc_retry(&k, &q));
+    assert_false(ensi_grpc_retry(&k));
     close_call(&k);
 }
 
@@ -456,7 +457,6 @@ static void what_was_sent_is_kept_for_one_retry(void **state)
 
 static void the_queue_is_in_the_order_of_asking(void **state)
 {
-    ensi_grpc_queue_t q = { NULL, NULL, 0 };
     ensi_call_t k[4], *at;
     unsigned order[24], n = 0;
     (void)state;
@@ -468,24 +468,27 @@ static void the_queue_is_in_the_order_of_asking(void **state)
     assert_int_equal(n, 24);
     for (unsigned i = 0; i < n; i++) {
         memset(k, 0, sizeof k);
-        memset(&q, 0, sizeof q);
-        for (unsigned j = 0; j < 4; j++) k[j].order = j + 1;
-        for (unsigned j = 0; j < 4; j++) ensi_grpc_enqueue(&q, &k[order[i] >> 2 * j & 3]);
-        at = q.head;
+        memset(&calls, 0, sizeof calls);
+        for (unsigned j = 0; j < 4; j++) {
+            k[j].order = j + 1;
+            k[j].all = &calls;
+        }
+        for (unsigned j = 0; j < 4; j++) ensi_grpc_enqueue(&k[order[i] >> 2 * j & 3]);
+        at = calls.head;
         for (unsigned j = 0; j < 4; j++, at = at->queue_next) assert_ptr_equal(at, &k[j]);
         assert_null(at);
-        assert_ptr_equal(q.tail, &k[3]);
+        assert_ptr_equal(calls.tail, &k[3]);
         for (unsigned j = 0; j < 4; j++) {
             ensi_call_t *out = &k[order[i] >> 2 * j & 3], *last = NULL;
-            ensi_grpc_dequeue(&q, out);
-            ensi_grpc_dequeue(&q, out); /* what is not in it: no matter */
-            for (at = q.head; at; at = at->queue_next) {
+            ensi_grpc_dequeue(out);
+            ensi_grpc_dequeue(out); /* what is not in it: no matter */
+            for (at = calls.head; at; at = at->queue_next) {
                 assert_ptr_not_equal(at, out);
                 last = at;
             }
-            assert_ptr_equal(q.tail, last);
+            assert_ptr_equal(calls.tail, last);
         }
-        assert_null(q.head);
+        assert_null(calls.head);
     }
 }
 
@@ -527,7 +530,7 @@ static void the_server_s_word_is_judged(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
         const ending_t *r = &rows[i];
-        ensi_call_t call;
+        ensi_call_t k;
         open_call(&k, 100, 1000);
         k.state = ENSI_GRPC_OPEN;
         k.http_status = r->http;
@@ -550,7 +553,7 @@ static void the_server_s_word_is_judged(void **state)
 
 static void an_empty_text_is_said_to_be_empty(void **state)
 {
-    ensi_call_t call;
+    ensi_call_t k;
     (void)state;
     open_call(&k, 100, 1000);
     k.state = ENSI_GRPC_OPEN;
@@ -564,7 +567,7 @@ static void an_empty_text_is_said_to_be_empty(void **state)
 /* The server's deadline is ours: which of the two clocks strikes first makes no difference. */
 static void cancel_at_the_deadline_is_the_deadline(void **state)
 {
-    ensi_call_t call;
+    ensi_call_t k;
     (void)state;
     for (int late = 0; late < 2; late++) {
         open_call(&k, 100, 1000);
@@ -613,7 +616,7 @@ static void a_body_that_is_no_grpc_is_not_read_as_messages(void **state)
 /* Bytes come without the work that follows: what TLS gives in one read, or what the link has no room for. */
 static void receive_frames(void)
 {
-    assert_int_equal(ensi_h2_receive(&client->h2, w.b, w.n), ENSIGN_OK);
+    assert_int_equal(ensi_h2_receive(&client->conn.h2, w.b, w.n), ENSIGN_OK);
     w.n = 0;
 }
 
@@ -621,7 +624,7 @@ static ensi_call_t *inside(ensign_call_t k)
 {
     ensi_handle_t *h = ensi_handle_find(&client->handles, k.id);
     assert_non_null(h);
-    return ensi_call_of(h);
+    return h->kind->call(h);
 }
 
 /* Trailers and the end of the connection in one read: the call has ended as the server says. */
@@ -711,6 +714,7 @@ static void a_second_answer_ends_a_unary_call_at_once(void **state)
     ensign_desc_t d = plain_desc();
     ensign_call_desc_t cd = method();
     ensign_call_t k;
+    const ensign_notice_t *n;
     (void)state;
     start(&d);
     connect_rpc();
@@ -719,10 +723,13 @@ static void a_second_answer_ends_a_unary_call_at_once(void **state)
     answer(1);
     put_message(&w, 0, 1, "one");
     feed_frames(&w);
-    assert_null(next(k));
+    assert_null(ensign_next_of(client, k.id)); /* not HEADERS either */
     put_frame(&w, DATA, 0, 1, "", 1);
     feed_frames(&w);
-    assert_false(end_of(k, ENSIGN_GRPC_INTERNAL)->as.end.from_server);
+    n = reply_of(k, ENSIGN_GRPC_INTERNAL);
+    assert_false(n->as.reply.from_server);
+    assert_int_equal(n->as.reply.message.len, 0);
+    assert_int_equal(n->error->code, ENSIGN_E_INTERNAL);
     stop();
 }
 
@@ -748,11 +755,15 @@ static void a_unary_call_ends_once(void **state)
     put_headers(&w, END_STREAM, 1, "grpc-status", "0", NULL);
     feed_frames(&w);
     client->env.mem.limit = 1;
-    n = next(k);
-    assert_int_equal(n->type, ENSIGN_NOTICE_MESSAGE);
-    assert_int_equal(n->as.message.bytes.len, 1019);
+    n = reply_of(k, ENSIGN_GRPC_OK);
+    assert_int_equal(n->as.reply.message.len, 1019);
+    assert_memory_equal(n->as.reply.message.ptr, text, 1019);
+    assert_false(n->as.reply.compressed);
+    assert_true(n->as.reply.from_server);
+    assert_null(n->error);
     pass(1);
-    assert_null(end_of(k, ENSIGN_GRPC_OK)->error);
+    assert_memory_equal(n->as.reply.message.ptr, text, 1019); /* it stands until the next pull */
+    assert_null(ensign_next_of(client, k.id));
     stop();
 }
 
@@ -770,8 +781,9 @@ static void a_unary_call_without_an_answer_is_our_error(void **state)
     answer(1);
     put_headers(&w, END_STREAM, 1, "grpc-status", "0", NULL);
     feed_frames(&w);
-    n = end_of(k, ENSIGN_GRPC_INTERNAL);
-    assert_false(n->as.end.from_server);
+    n = reply_of(k, ENSIGN_GRPC_INTERNAL);
+    assert_false(n->as.reply.from_server);
+    assert_int_equal(n->as.reply.message.len, 0);
     assert_int_equal(n->error->code, ENSIGN_E_INTERNAL);
     stop();
 }
@@ -842,9 +854,9 @@ static void headers_count_as_sent_with_their_last_byte(void **state)
     ensi_client_submit(client);
     assert_false(call->s.headers_sent);
     do {
-        assert_int_equal(ensi_h2_send(&client->h2, &byte, 1, &len), ENSIGN_OK);
+        assert_int_equal(ensi_h2_send(&client->conn.h2, &byte, 1, &len), ENSIGN_OK);
         assert_int_equal(len, 1);
-    } while (++n < 9 || client->h2.out_len > 0);
+    } while (++n < 9 || client->conn.h2.out_len > 0);
     assert_true(call->s.headers_sent);
     stop();
 }
@@ -986,7 +998,7 @@ static void a_call_whose_time_is_up_is_not_sent(void **state)
     dial(ENSIGN_LINK_RPC);
     put_frame(&w, SETTINGS, 0, 0, NULL, 0);
     feed_frames(&w);
-    assert_int_equal(client->h2.open, 0);
+    assert_int_equal(client->conn.h2.open, 0);
     assert_int_equal(ensi_client_timer(client, now), 0);
     pass(0);
     n = end_of(k, ENSIGN_GRPC_DEADLINE_EXCEEDED);

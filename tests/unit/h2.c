@@ -397,6 +397,7 @@ static void more_than_the_credit_is_refused(void **state)
 typedef struct {
     ensi_env_t env;
     ensi_h2_t h2;
+    ensi_touched_t touched;
     ensi_stream_t s;
     uint8_t out[65536];             /* what the client sent and was not parsed yet */
     size_t out_len;
@@ -468,15 +469,14 @@ static int wire_pump(wire_t *w, bool send)
     size_t len = 0;
     int rc = ENSIGN_OK;
     do {
-        while (w->h2.touched) {
-            ensi_h2_untouch(&w->h2, w->h2.touched);
-            if (!w->s.closed) assert_true(ensi_h2_grant(&w->h2, &w->s));
+        while (ensi_touched_take(&w->touched)) {
+            if (!w->s.closed) assert_true(ensi_h2_grant(&w->s, &w->env.mem));
         }
         if (!send) return ENSIGN_OK;
         rc = ensi_h2_send(&w->h2, w->out + w->out_len, sizeof w->out - w->out_len, &len);
         w->out_len += len;
         wire_parse(w);
-    } while (rc == ENSIGN_OK && (len > 0 || w->h2.touched));
+    } while (rc == ENSIGN_OK && (len > 0 || w->touched.first));
     return rc;
 }
 
@@ -489,6 +489,8 @@ static void wire_open(wire_t *w, size_t window, size_t limit)
     memset(&nv, 0, sizeof nv);
     heap_start(&w->env.mem);
     w->h2.env = &w->env;
+    w->h2.header_max = ENSI_H2_HEADERS;
+    w->s.list = &w->touched;
     w->s.read = wire_read;
     w->s.header = wire_header;
     w->connection = 65535;
@@ -549,13 +551,13 @@ static bool wire_pull(wire_t *w)
     size_t total;
     if (ensi_rx_head(r, &total) != ENSIGN_OK) return false;
     ensi_rx_release(r, &w->env.mem);
-    ensi_h2_fit(&w->h2, &w->s);
+    ensi_h2_fit(&w->s, &w->env.mem);
     assert_int_equal(total, w->length + ENSI_GRPC_PREFIX);
     w->pulled++;
     for (size_t i = ENSI_GRPC_PREFIX; i < total; i++)
         assert_int_equal(r->ptr[r->start + i], (uint8_t)(i + w->pulled));
     r->lent = total;
-    assert_true(ensi_h2_grant(&w->h2, &w->s));
+    assert_true(ensi_h2_grant(&w->s, &w->env.mem));
     return true;
 }
 
@@ -565,20 +567,20 @@ static void credit_is_the_window_before_and_after_the_settings_ack(void **state)
     (void)state;
     wire_open(&w, 4096, LIMIT);
     w.length = 1000;
-    assert_int_equal(ensi_h2_credit(&w.h2, &w.s), 4096);
+    assert_int_equal(ensi_h2_credit(&w.s), 4096);
     assert_int_equal(wire_data(&w, 1500, 0), ENSIGN_OK);
-    assert_int_equal(ensi_h2_credit(&w.h2, &w.s), 4096 - 1500);
+    assert_int_equal(ensi_h2_credit(&w.s), 4096 - 1500);
     assert_int_equal(wire_ack_settings(&w), ENSIGN_OK);
-    assert_int_equal(ensi_h2_credit(&w.h2, &w.s), 4096 - 1500);
+    assert_int_equal(ensi_h2_credit(&w.s), 4096 - 1500);
     assert_int_equal(wire_pump(&w, true), ENSIGN_OK);
     assert_int_equal(w.updates, 1);
     while (w.pulled < 100) {
         if (w.credit > 0) assert_int_equal(wire_data(&w, (size_t)w.credit, 0), ENSIGN_OK);
         assert_int_equal(wire_pump(&w, true), ENSIGN_OK);
-        assert_int_equal(ensi_h2_credit(&w.h2, &w.s), w.credit);
+        assert_int_equal(ensi_h2_credit(&w.s), w.credit);
         assert_true(wire_pull(&w));
         assert_int_equal(wire_pump(&w, true), ENSIGN_OK);
-        assert_int_equal(ensi_h2_credit(&w.h2, &w.s), w.credit);
+        assert_int_equal(ensi_h2_credit(&w.s), w.credit);
     }
     assert_false(w.s.overrun);
     wire_close(&w);
@@ -629,7 +631,7 @@ static void padding_is_no_abuse_and_no_stall(void **state)
             assert_int_equal(wire_data(&w, n, pad), ENSIGN_OK);
             assert_int_equal(wire_pump(&w, true), ENSIGN_OK);
             assert_false(w.s.overrun);
-            assert_int_equal(ensi_h2_credit(&w.h2, &w.s), w.credit);
+            assert_int_equal(ensi_h2_credit(&w.s), w.credit);
             assert_true(w.s.rx.end + (size_t)w.credit <= w.s.rx.cap);
         }
         assert_int_equal(w.resets, 0);
@@ -645,7 +647,7 @@ static void a_late_shrink_grants_nothing_twice(void **state)
     wire_open(&w, 4096, LIMIT);
     assert_int_equal(wire_ack_settings(&w), ENSIGN_OK);
     w.length = 200000;
-    while (ensi_h2_credit(&w.h2, &w.s) > 0) {
+    while (ensi_h2_credit(&w.s) > 0) {
         size_t n = ensi_min(w.messages ? w.left : SIZE_MAX, (size_t)ensi_min((size_t)w.credit, 16384));
         assert_int_equal(wire_data(&w, n, 0), ENSIGN_OK);
         assert_int_equal(wire_pump(&w, true), ENSIGN_OK);
@@ -654,7 +656,7 @@ static void a_late_shrink_grants_nothing_twice(void **state)
     ensi_rx_release(&w.s.rx, &w.env.mem);
     w.s.rx.start = w.s.rx.end = 0;
     heap.fail = true;
-    assert_true(ensi_h2_grant(&w.h2, &w.s));
+    assert_true(ensi_h2_grant(&w.s, &w.env.mem));
     heap.fail = false;
     assert_int_equal(w.s.rx.cap, 4096); /* what may be promised, whatever the block is */
     assert_true(ensi_mem_size(w.s.rx.ptr) > 200000);
@@ -695,7 +697,7 @@ static void a_peer_that_does_not_read_makes_no_queue(void **state)
     w.length = 600;
     assert_int_equal(wire_ack_settings(&w), ENSIGN_OK);
     for (unsigned i = 0; i < 500; i++) {
-        size_t n = ensi_h2_credit(&w.h2, &w.s);
+        size_t n = ensi_h2_credit(&w.s);
         if (n > 0) assert_int_equal(wire_data(&w, n, 0), ENSIGN_OK);
         assert_int_equal(wire_pump(&w, false), ENSIGN_OK);
         while (wire_pull(&w)) continue;
@@ -724,7 +726,7 @@ static void a_grant_without_memory_says_so(void **state)
     ensi_rx_release(&w.s.rx, &w.env.mem);
     w.s.rx.start = w.s.rx.end = 0;
     no_memory(&w);
-    assert_false(ensi_h2_grant(&w.h2, &w.s));
+    assert_false(ensi_h2_grant(&w.s, &w.env.mem));
     heap.fail = false;
     wire_close(&w);
 }
@@ -736,7 +738,7 @@ static void a_reset_without_memory_ends_the_session(void **state)
     wire_open(&w, 4096, LIMIT);
     w.length = 4000;
     no_memory(&w);
-    ensi_h2_reset(&w.h2, &w.s, NGHTTP2_CANCEL);
+    ensi_h2_reset(&w.s, NGHTTP2_CANCEL);
     assert_true(ensi_h2_wants_write(&w.h2));
     assert_int_equal(wire_pump(&w, true), ENSIGN_E_MEMORY);
     heap.fail = false;
@@ -750,24 +752,24 @@ static void the_end_of_a_session_is_told_to_its_streams(void **state)
     (void)state;
     wire_open(&w, 4096, LIMIT);
     assert_int_equal(wire_pump(&w, true), ENSIGN_OK);
-    assert_null(w.h2.touched);
+    assert_null(w.touched.first);
     ensi_h2_stop(&w.h2);
     assert_true(w.s.closed && w.s.lost && w.s.touched);
     assert_int_equal(w.s.id, 0);
     assert_int_equal(w.h2.open, 0);
-    assert_ptr_equal(w.h2.touched, &w.s);
-    ensi_h2_untouch(&w.h2, &w.s);
-    assert_null(w.h2.touched);
+    assert_ptr_equal(w.touched.first, &w.s);
+    ensi_stream_untouch(&w.s);
+    assert_null(w.touched.first);
     wire_close(&w);
 
     wire_open(&w, 4096, LIMIT);
     w.length = 100;
     assert_int_equal(wire_pump(&w, true), ENSIGN_OK);
-    ensi_h2_reset(&w.h2, &w.s, NGHTTP2_CANCEL);
+    ensi_h2_reset(&w.s, NGHTTP2_CANCEL);
     assert_int_equal(w.h2.open, 0);
     assert_int_equal(wire_data(&w, 105, 0), ENSIGN_OK); /* was on its way */
     assert_int_equal(w.s.rx.end, 0);
-    assert_null(w.h2.touched);
+    assert_null(w.touched.first);
     assert_int_equal(wire_pump(&w, true), ENSIGN_OK);
     assert_int_equal(w.resets, 1);
     wire_close(&w);

@@ -1,4 +1,5 @@
-/* link.c - section link: every state with every input, the backoff, what the buffers promise */
+/* link.c - section link: every state with every input, the order of addresses, the backoff, what the buffers
+ * promise */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -44,7 +45,7 @@ static void run_link(bool secure)
     open_link("192.0.2.1", true, secure);
     ensi_link_want(&l, 1000);
     assert_int_equal(l.state, ENSI_LINK_DIAL);
-    ensi_link_up(&l);
+    ensi_link_up(&l, 0);
     assert_int_equal(l.fault.code, ENSIGN_OK);
     assert_int_equal(l.state, ENSI_LINK_RUN);
 }
@@ -89,7 +90,7 @@ static void calls_in_a_wrong_state_change_nothing(void **state)
         l.attempt = 7;
         ensi_timer_start(&l.timer, 99);
         if (from != ENSI_LINK_IDLE) ensi_link_want(&l, 1);
-        if (from != ENSI_LINK_DIAL) ensi_link_up(&l);
+        if (from != ENSI_LINK_DIAL) ensi_link_up(&l, 0);
         if (from == ENSI_LINK_IDLE || from == ENSI_LINK_WAIT) ensi_link_down(&l);
         if (from == ENSI_LINK_IDLE || from == ENSI_LINK_WAIT || from == ENSI_LINK_HANGUP) ensi_link_stop(&l);
         assert_int_equal(l.state, from);
@@ -120,6 +121,147 @@ static void a_name_is_resolved_and_an_address_is_dialed(void **state)
     close_link();
 }
 
+/* ---- the order of addresses */
+
+enum { MAX = ENSIGN_MAX_ADDRESSES, MANY = 4 * MAX };
+
+/* Addresses by a word, a letter for each: '4' and '6', numbered within their family from 1 on. */
+static size_t spell(const char *families, char text[MANY][ENSI_ADDRESS_BYTES], const char *list[MANY])
+{
+    unsigned v4 = 0, v6 = 0;
+    size_t n = 0;
+    for (; families[n]; n++) {
+        assert_true(n < MANY);
+        if (families[n] == '4') snprintf(text[n], ENSI_ADDRESS_BYTES, "192.0.2.%u", ++v4);
+        else snprintf(text[n], ENSI_ADDRESS_BYTES, "2001:db8::%u", ++v6);
+        list[n] = text[n];
+    }
+    return n;
+}
+
+/* What stands in the link, spelt as in `spell`, with each one's number: "4162..." */
+static const char *order(void)
+{
+    static char text[3 * MAX + 1];
+    size_t n = 0;
+    for (size_t i = 0; i < l.address_count; i++) {
+        const char *a = l.address_list[i];
+        bool v6 = strchr(a, ':') != NULL;
+        n += (size_t)snprintf(text + n, sizeof text - n, "%c%s ", v6 ? '6' : '4',
+                              strrchr(a, v6 ? ':' : '.') + 1);
+    }
+    if (n) n--;
+    text[n] = '\0';
+    return text;
+}
+
+static void set_addresses(const char *families)
+{
+    static char text[MANY][ENSI_ADDRESS_BYTES];
+    const char *list[MANY];
+    size_t n = spell(families, text, list);
+    ensi_link_set_addresses(&l, list, n);
+    memset(text, '!', sizeof text); /* they are copied */
+}
+
+/* RFC 8305, section 4, with a first address family count of 1. */
+static void the_families_take_turns(void **state)
+{
+    static const struct { const char *given, *kept; } rows[] = {
+        { "", "" },
+        { "4", "41" },
+        { "6", "61" },
+        { "444", "41 42 43" },
+        { "46", "41 61" },
+        { "64", "61 41" },
+        { "6644", "61 41 62 42" },
+        { "4466", "41 61 42 62" },
+        { "66664", "61 41 62 63 64" },
+        { "46666", "41 61 62 63 64" },
+        { "4646466", "41 61 42 62 43 63 64" },
+        { "4444444444", "41 42 43 44 45 46 47 48" },
+        { "444444444444466", "41 61 42 62 43 44 45 46" }, /* both families are kept, */
+        { "66666666666666666666666666666664", "61 41 62 63 64 65 66 67" }, /* however late one comes */
+        { "66666666664444444444", "61 41 62 42 63 43 64 44" },
+    };
+    (void)state;
+    assert_int_equal(MAX, 8); /* as the rows have it */
+    for (size_t i = 0; i < ENSI_COUNT(rows); i++) {
+        open_link("a.example", false, false);
+        set_addresses(rows[i].given);
+        assert_string_equal(order(), rows[i].kept);
+        set_addresses("64"); /* and another answer replaces all of it */
+        assert_string_equal(order(), "61 41");
+        close_link();
+    }
+}
+
+/* To the address of that index. */
+static void connect_to(const char *families, size_t index)
+{
+    ensi_link_want(&l, 1000);
+    set_addresses(families);
+    assert_true(ensi_link_move(&l, ENSI_LINK_ON_ADDRESS));
+    ensi_link_up(&l, index);
+    assert_int_equal(l.state, ENSI_LINK_RUN);
+    ensi_link_down(&l);
+    assert_true(ensi_link_move(&l, ENSI_LINK_ON_DUE));
+}
+
+static void what_worked_the_last_time_goes_first(void **state)
+{
+    (void)state;
+    open_link("a.example", false, false);
+    connect_to("6644", 3);
+    assert_string_equal(order(), "61 41 62 42"); /* of the one that is under way nothing moves */
+    set_addresses("6644");
+    assert_string_equal(order(), "42 61 41 62");
+    connect_to("6644", 1); /* of this order */
+    set_addresses("6644");
+    assert_string_equal(order(), "61 41 62 42");
+    connect_to("6644", 2);
+    set_addresses("4466"); /* by its text, wherever it stands in the answer */
+    assert_string_equal(order(), "62 41 61 42");
+    set_addresses("44"); /* it is not there any more */
+    assert_string_equal(order(), "41 42");
+    set_addresses("4466");
+    assert_string_equal(order(), "62 41 61 42"); /* and is remembered all the same */
+    connect_to("4466", 99); /* an index that is none names no address */
+    set_addresses("4466");
+    assert_string_equal(order(), "62 41 61 42");
+    close_link();
+}
+
+/* Any answer: no more than MAX, none twice, each family in the resolver's order, and they take turns while both
+ * have some. */
+static void any_answer_is_ordered_by_these_rules(void **state)
+{
+    uint64_t rng = 5;
+    (void)state;
+    for (unsigned round = 0; round < 2000; round++) {
+        char families[MANY + 1], kept[MAX];
+        size_t n = (size_t)(ensi_rng_next(&rng) % (MANY + 1)), count[2] = { 0, 0 }, seen[2] = { 0, 0 };
+        for (size_t i = 0; i < n; i++) {
+            bool v6 = ensi_rng_next(&rng) % 3 == 0;
+            families[i] = v6 ? '6' : '4';
+            count[v6]++;
+        }
+        families[n] = '\0';
+        open_link("a.example", false, false);
+        set_addresses(families);
+        assert_int_equal(l.address_count, n < MAX ? n : MAX);
+        for (size_t i = 0; i < l.address_count; i++) {
+            const char *a = l.address_list[i];
+            bool v6 = strchr(a, ':') != NULL;
+            kept[i] = v6 ? '6' : '4';
+            assert_int_equal(strtoul(strrchr(a, v6 ? ':' : '.') + 1, NULL, 10), ++seen[v6]);
+            if (i == 0) assert_int_equal(kept[0], families[0]);
+            else if (kept[i] == kept[i - 1]) assert_int_equal(seen[!v6], count[!v6]); /* no more of the other */
+        }
+        close_link();
+    }
+}
+
 /* ---- failures */
 
 static void the_first_reason_stands(void **state)
@@ -137,7 +279,7 @@ static void the_first_reason_stands(void **state)
 static uint32_t wait_after(int fault, bool orderly)
 {
     ensi_link_want(&l, 1000);
-    ensi_link_up(&l);
+    ensi_link_up(&l, 0);
     if (fault) ensi_link_fault(&l, fault, 0, "why");
     l.orderly = orderly;
     ensi_link_down(&l);
@@ -195,7 +337,7 @@ static void up_without_memory_hangs_up_and_says_why(void **state)
         open_link("192.0.2.1", true, true);
         env.mem.limit = env.mem.used + room[i];
         ensi_link_want(&l, 1000);
-        ensi_link_up(&l);
+        ensi_link_up(&l, 0);
         assert_int_equal(l.state, ENSI_LINK_HANGUP);
         assert_int_equal(l.fault.code, ENSIGN_E_MEMORY);
         assert_non_null(strstr(l.fault.text, "192.0.2.1:443"));
@@ -322,6 +464,9 @@ int main(void)
         cmocka_unit_test(legal_moves_move_and_all_others_leave_the_state),
         cmocka_unit_test(calls_in_a_wrong_state_change_nothing),
         cmocka_unit_test(a_name_is_resolved_and_an_address_is_dialed),
+        cmocka_unit_test(the_families_take_turns),
+        cmocka_unit_test(what_worked_the_last_time_goes_first),
+        cmocka_unit_test(any_answer_is_ordered_by_these_rules),
         cmocka_unit_test(the_first_reason_stands),
         cmocka_unit_test(only_failures_count_and_make_it_wait),
         cmocka_unit_test(backoff_stays_within_bounds_and_a_seed_replays_it),

@@ -57,6 +57,10 @@ static void ranges_of_the_client_are_those_written(void **state)
     EDGE(topic_cache, 1, 4097);
     EDGE(topic_cache, 4096, UINT32_MAX - 1);
     EDGE(topic_cache, ENSIGN_OFF, 65536);
+    EDGE(max_header_bytes, 4096, 4095);
+    EDGE(max_header_bytes, 65536, 65537);
+    EDGE(max_answer_bytes, 1024, 1023);
+    EDGE(max_answer_bytes, 1u << 30, (1u << 30) + 1);
     EDGE(io, ENSIGN_IO_CALLER, ENSIGN_IO_CALLER + 1);
     EDGE(endpoint, "127.0.0.1:65535", "127.0.0.1:65536");
     EDGE(endpoint, "[::1]:1", "::1:1");
@@ -121,6 +125,8 @@ static void ranges_of_streams_are_those_written(void **state)
     EDGE(p, ensign_publisher_open, window_bytes, 1u << 30, (1u << 30) + 1);
     EDGE(p, ensign_publisher_open, max_reply_bytes, 1024, 1023);
     EDGE(p, ensign_publisher_open, max_reply_bytes, 1u << 30, (1u << 30) + 1);
+    EDGE(p, ensign_publisher_open, max_event_bytes, 1024, 1023);
+    EDGE(p, ensign_publisher_open, max_event_bytes, 4u << 20, (4u << 20) + 1);
     EDGE(p, ensign_publisher_open, max_in_flight, 1, 16384);
     EDGE(p, ensign_publisher_open, max_in_flight, 16383, 16384);
     EDGE(s, ensign_subscription_open, window_bytes, 1024, 1023);
@@ -170,7 +176,7 @@ static void sizes_are_those_written(void **state)
     assert_in_range(ensign_call_memory_bound(&k), 12 * mib, 13 * mib);
     assert_in_range(ensign_publisher_memory_bound(&p), 9 * mib, 10 * mib);
     assert_in_range(ensign_subscription_memory_bound(&s), 30 * mib, 31 * mib);
-    assert_in_range(ensign_request_memory_bound(), 16 * mib, 17 * mib);
+    assert_in_range(ensign_request_memory_bound(&d), 16 * mib, 17 * mib);
     assert_in_range(ensign_query_memory_bound(&q), 10 * mib, 11 * mib);
     assert_int_equal(sizeof(ensi_entry_t), 40);
     assert_int_equal(sizeof(ensi_ack_slot_t), 16);

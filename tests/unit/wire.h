@@ -203,4 +203,15 @@ static UNUSED const ensign_notice_t *end_of(ensign_call_t k, int status)
     return n;
 }
 
+/* A unary call's one notice. */
+static UNUSED const ensign_notice_t *reply_of(ensign_call_t k, int status)
+{
+    const ensign_notice_t *n = ensign_next_of(client, k.id);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_REPLY);
+    assert_int_equal(n->as.reply.status, status);
+    assert_true(n->last);
+    return n;
+}
+
 #endif
