@@ -285,9 +285,9 @@ typedef struct policy_t {
     bool overwrite;
 } policy_t;
 
-static ensi_pb_span_t list_of(const char *const *texts, size_t most, uint32_t tag, uint8_t room[256])
+static ensign_slice_t list_of(const char *const *texts, size_t most, uint32_t tag, uint8_t room[256])
 {
-    ensi_pb_span_t span = { room, 0 };
+    ensign_slice_t span = { room, 0 };
     for (size_t i = 0; i < most && texts[i]; i++)
         span.len = (size_t)(ensi_pb_put_bytes(room + span.len, tag, text(texts[i])) - room);
     return span;

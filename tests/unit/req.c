@@ -42,7 +42,7 @@ static void answer(ensi_req_t *q, const uint8_t *bytes, size_t len)
 {
     uint8_t prefix[ENSI_GRPC_PREFIX];
     assert_int_equal(q->ask.call.state, ENSI_GRPC_QUEUED);
-    ensi_grpc_dequeue(&client->queue, &q->ask.call);
+    ensi_grpc_dequeue(&q->ask.call);
     assert_true(ensi_grpc_move(&q->ask.call, ENSI_GRPC_ON_SUBMIT));
     ensi_req_serve(client, &q->h);
     ensi_grpc_prefix(prefix, len, false);
@@ -80,9 +80,9 @@ static void page(ensi_req_t *q, const char *a, const char *b, const char *token)
 
 static void tick(ensi_req_t *q, uint32_t ms)
 {
-    ensi_req_tick(client, &q->h);
+    ensi_client_tick_handle(client, &q->h);
     client->env.now_ms += ms;
-    ensi_req_tick(client, &q->h);
+    ensi_client_tick_handle(client, &q->h);
     ensi_req_serve(client, &q->h);
 }
 
@@ -163,7 +163,7 @@ static void the_time_to_read_a_page_is_the_users(void **state)
     page(q, "a", "b", "1");
     expect_topic(q, "a");
     tick(q, 5000);
-    assert_int_equal(ensi_req_left(&q->h, client->env.now_ms), ENSIGN_FOREVER);
+    assert_int_equal(ensi_req_due(&q->h), UINT64_MAX);
     expect_topic(q, "b");
     tick(q, 900);
     page(q, "c", NULL, "2");
@@ -250,7 +250,7 @@ static void closing_steps_after_the_last_answer(void **state)
 /* The server answers the running call with UNAUTHENTICATED. */
 static void refuse(ensi_req_t *q)
 {
-    ensi_grpc_dequeue(&client->queue, &q->ask.call);
+    ensi_grpc_dequeue(&q->ask.call);
     assert_true(ensi_grpc_move(&q->ask.call, ENSI_GRPC_ON_SUBMIT));
     q->ask.call.grpc_status = ENSIGN_GRPC_UNAUTHENTICATED;
     q->ask.call.http_status = 200;

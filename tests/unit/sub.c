@@ -80,7 +80,7 @@ static void submit(ensi_sub_t *s)
     uint8_t out[256];
     ensi_sub_serve(client, &s->h);
     assert_int_equal(s->state, ENSI_SUB_OPENING);
-    ensi_grpc_dequeue(&client->queue, &s->call);
+    ensi_grpc_dequeue(&s->call);
     assert_true(ensi_grpc_move(&s->call, ENSI_GRPC_ON_SUBMIT));
     s->call.s.headers_sent = s->call.s.headers_done = true;
     take(s, out, sizeof out);
@@ -154,9 +154,9 @@ static void cut(ensi_sub_t *s)
 
 static void pass(ensi_sub_t *s, uint32_t ms)
 {
-    ensi_sub_tick(client, &s->h);
+    ensi_client_tick_handle(client, &s->h);
     client->env.now_ms += ms;
-    ensi_sub_tick(client, &s->h);
+    ensi_client_tick_handle(client, &s->h);
     serve(s);
 }
 
@@ -482,7 +482,7 @@ static void a_random_stream_against_a_model(void **state)
                 if (list[at] != 0) assert_int_equal(number(n), list[at]);
                 at++;
             }
-            assert_true(ensi_sub_scan_at(s) <= r->end && r->end <= r->cap);
+            assert_true(s->scan <= ensi_rx_waiting(r) && r->end <= r->cap);
             if (held && held->type == ENSIGN_NOTICE_EVENT) { /* stands, wherever the rest went */
                 const ensign_event_t *e = held->as.event;
                 for (size_t i = 0; i < e->data.len; i++)
@@ -517,12 +517,18 @@ static void a_map_that_is_too_large_ends_the_subscription(void **state)
 static void an_event_before_ready_is_not_given(void **state)
 {
     ensi_sub_t *s = open_with(0, 0, 0);
+    const ensign_notice_t *n;
     (void)state;
     submit(s);
     deliver(s, 1, 10, true);
     serve(s);
     assert_int_equal(s->state, ENSI_SUB_WAIT);
-    assert_int_equal(s->failures, 1);
+    assert_int_equal(s->reopen.failures, 1);
+    n = next(s);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_WAITING);
+    assert_int_equal(n->error->code, ENSIGN_E_PROTOCOL);
+    assert_int_equal(n->as.waiting.failures, 1);
     assert_null(next(s));
 }
 
@@ -539,11 +545,11 @@ static void no_memory_is_a_failure_with_a_backoff(void **state)
     ensi_grpc_prefix(part, 500000, false);
     store(s, part, sizeof part); /* it fits only into a second buffer */
     no_memory = true;
-    ensi_stream_touch(&client->h2, &s->call.s);
+    ensi_stream_touch(&s->call.s);
     ensi_client_touched(client);
-    assert_null(client->h2.touched);
+    assert_null(client->calls.touched.first);
     assert_int_equal(s->state, ENSI_SUB_WAIT);
-    assert_int_equal(s->failures, 1);
+    assert_int_equal(s->reopen.failures, 1);
     assert_int_equal(s->event.data.ptr[999], 1); /* the lent event stands */
     no_memory = false;
     pass(s, 100000);
@@ -565,12 +571,12 @@ static void a_stream_that_fails_behind_ready_backs_off(void **state)
         ensi_grpc_judge(&s->call);
         serve(s);
         assert_int_equal(s->state, ENSI_SUB_WAIT);
-        assert_int_equal(s->failures, i);
+        assert_int_equal(s->reopen.failures, i);
         pass(s, 100000);
     }
     up(s);
     pass(s, 30000);
-    assert_int_equal(s->failures, 0); /* it has stood long enough */
+    assert_int_equal(s->reopen.failures, 0); /* it has stood long enough */
 }
 
 static void control_messages_cost_no_more_than_their_bytes(void **state)
