@@ -5,8 +5,8 @@
  * Wants  each request has one answer or END; a list, a project's numbers, a watch and a query have END once,
  *        behind the right notices in the right order, with the right count; a notice stands until the next
  *        one of its handle; what it points at lies in the receive buffer; END's status and error agree;
- *        nothing comes from a handle that is held, or was forgotten; WAITING comes of watches and queries alone, and
- *        has a reason; memory and credit within the bounds, all
+ *        nothing comes from a handle that is held, or was forgotten; WAITING comes of watches and queries
+ *        alone, and has a reason; memory and credit within the bounds, all
  *        of it back at the end. */
 #include "messages.h"
 
@@ -106,7 +106,8 @@ static ensi_rx_t *rx_of(const run_t *r, const slot_t *s)
     ensi_handle_t *h = ensi_handle_find(&r->a.c->handles, s->id);
 
     WANT(h != NULL);
-    return s->kind == QUERY ? &((ensi_query_t *)(void *)h)->u.call.s.rx : &((ensi_req_t *)(void *)h)->ask.call.s.rx;
+    if (s->kind == QUERY) return &((ensi_query_t *)(void *)h)->u.call.s.rx;
+    return &((ensi_req_t *)(void *)h)->ask.call.s.rx;
 }
 
 /* In the message that is lent or, where it need not be, anywhere in the buffer. */
@@ -378,7 +379,10 @@ static void open_one(run_t *r)
     code = ensign_error(r->a.c)->code;
     WANT(code == ENSIGN_E_ARGUMENT || code == ENSIGN_E_LIMIT || code == ENSIGN_E_STATE ||
          code == ENSIGN_E_TOO_LARGE);
-    if (code == ENSIGN_E_TOO_LARGE) WANT(r->a.c->max_answer_bytes == ANSWER_MIN && (kind == CREATE || kind == DEDUP));
+    if (code == ENSIGN_E_TOO_LARGE) {
+        WANT(kind == CREATE || kind == DEDUP);
+        WANT(r->a.c->max_answer_bytes == ANSWER_MIN);
+    }
     if (code == ENSIGN_E_STATE) WANT(r->failed || r->closing || r->a.c->failed || kind == AUTH);
     free_slot(r, s);
 }

@@ -586,7 +586,7 @@ static void open_tells_which_topics_are_missing(void **state)
     expect_no_topic(s, ENSIGN_OPEN_MISSING, 0);
 }
 
-/* OPEN's topics, and an event's topic_name, stand though the stream has been opened again with another map. */
+/* OPEN's topics, and an event's topic_name, stand while the stream is opened again with another map. */
 static void a_map_stands_as_long_as_what_points_into_it(void **state)
 {
     static const uint8_t traffic[] = "\x12\x1d\x1a\x1b\x0a\x07traffic\x12\x10traffic-id-16byt";

@@ -227,7 +227,7 @@ static void the_last_owner_frees_a_map(void **state)
     second = ensi_topics_share(&none); /* no map: nothing to count */
     assert_null(second.block);
     ensi_topics_free(&second, &mem);
-    for (int i = 0; i < 20; i++) add("a", "first-id--16byte", 16); /* more than a small block, which mem would keep */
+    for (int i = 0; i < 20; i++) add("a", "first-id--16byte", 16); /* no small block, which mem would keep */
     assert_true(ensi_topics_build(&t, &mem, span()));
     used = mem.used;
     second = ensi_topics_share(&t);
