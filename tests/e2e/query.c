@@ -96,10 +96,8 @@ static ensign_t *client_of(const char *endpoint, const char *auth, const char *i
 static const ensign_notice_t *next(ensign_t *c, uint32_t handle)
 {
     const ensign_notice_t *n = NULL;
-    int rc;
+    int rc = ensign_await(c, handle, WAIT_MS, &n);
 
-    do rc = ensign_await(c, handle, WAIT_MS, &n);
-    while (rc == ENSIGN_INTERRUPTED);
     if (rc != ENSIGN_OK) fail_msg("%s", ensign_error(c)->text);
     return n;
 }

@@ -489,9 +489,9 @@ static void auth_tells_a_call(void **state)
     k = ensign_call_open(client, &call);
     for (int i = 0; i < TURNS && !(n = ensign_next_of(client, k.id)); i++) turn();
     assert_non_null(n);
-    assert_int_equal(n->type, ENSIGN_NOTICE_END);
-    assert_int_equal(n->as.end.status, ENSIGN_GRPC_UNAVAILABLE);
-    assert_true(n->as.end.unprocessed);
+    assert_int_equal(n->type, ENSIGN_NOTICE_REPLY);
+    assert_int_equal(n->as.reply.status, ENSIGN_GRPC_UNAVAILABLE);
+    assert_true(n->as.reply.unprocessed);
     why = *n->error;
     check_error(x->code, x->says, x->advice);
     assert_int_equal(server.wire[0], x->plain ? 'P' : TLS_HANDSHAKE);

@@ -152,10 +152,8 @@ static answer_t answer;
 static const ensign_notice_t *next(ensign_t *c, uint32_t handle)
 {
     const ensign_notice_t *n = NULL;
-    int rc;
+    int rc = ensign_await(c, handle, WAIT_MS, &n);
 
-    do rc = ensign_await(c, handle, WAIT_MS, &n);
-    while (rc == ENSIGN_INTERRUPTED);
     if (rc != ENSIGN_OK) fail_msg("%s", ensign_error(c)->text);
     return n;
 }
@@ -178,15 +176,15 @@ static int call_bytes(int key, const char *method, const void *request, size_t l
     answer.len = 0;
     k = ensign_call_open(clients[key], &d);
     if (k.id == 0) fail_msg("%s", ensign_error(clients[key])->text);
-    while ((n = next(clients[key], k.id))->type != ENSIGN_NOTICE_END) {
-        if (n->type != ENSIGN_NOTICE_MESSAGE) continue;
-        answer.len = n->as.message.bytes.len;
-        assert_true(answer.len <= sizeof answer.bytes);
-        if (answer.len) memcpy(answer.bytes, n->as.message.bytes.ptr, answer.len);
-    }
-    answer.status = n->as.end.status;
-    snprintf(answer.text, sizeof answer.text, "%.*s", (int)n->as.end.text.len,
-             (const char *)n->as.end.text.ptr);
+    n = next(clients[key], k.id);
+    assert_int_equal(n->type, ENSIGN_NOTICE_REPLY);
+    assert_true(n->last);
+    answer.len = n->as.reply.message.len;
+    assert_true(answer.len <= sizeof answer.bytes);
+    if (answer.len) memcpy(answer.bytes, n->as.reply.message.ptr, answer.len);
+    answer.status = n->as.reply.status;
+    snprintf(answer.text, sizeof answer.text, "%.*s", (int)n->as.reply.text.len,
+             (const char *)n->as.reply.text.ptr);
     return answer.status;
 }
 
@@ -285,9 +283,9 @@ typedef struct policy_t {
     bool overwrite;
 } policy_t;
 
-static ensi_pb_span_t list_of(const char *const *texts, size_t most, uint32_t tag, uint8_t room[256])
+static ensign_slice_t list_of(const char *const *texts, size_t most, uint32_t tag, uint8_t room[256])
 {
-    ensi_pb_span_t span = { room, 0 };
+    ensign_slice_t span = { room, 0 };
     for (size_t i = 0; i < most && texts[i]; i++)
         span.len = (size_t)(ensi_pb_put_bytes(room + span.len, tag, text(texts[i])) - room);
     return span;

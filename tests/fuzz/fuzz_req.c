@@ -5,7 +5,8 @@
  * Wants  each request has one answer or END; a list, a project's numbers, a watch and a query have END once,
  *        behind the right notices in the right order, with the right count; a notice stands until the next
  *        one of its handle; what it points at lies in the receive buffer; END's status and error agree;
- *        nothing comes from a handle that is held, or was forgotten; memory and credit within the bounds, all
+ *        nothing comes from a handle that is held, or was forgotten; WAITING comes of watches and queries
+ *        alone, and has a reason; memory and credit within the bounds, all
  *        of it back at the end. */
 #include "messages.h"
 
@@ -16,7 +17,8 @@ enum {
     ROW_MAX = 3000,
     ROUNDS_MAX = 20000,
     TEXT_MAX = 200,
-    HTTP_MAX = 4096
+    HTTP_MAX = 4096,
+    ANSWER_MIN = 1024
 };
 
 typedef enum {
@@ -46,7 +48,7 @@ typedef struct run_t {
     actor_t a;
     slot_t slots[SLOTS];
     slot_t *dying; /* its last notice stands until any pull */
-    size_t own_bound;
+    size_t own_bound, request_bound;
     uint32_t opens;
     bool failed, closing, closed;
     uint32_t auth_attempt;
@@ -88,6 +90,7 @@ static uint32_t sum_of_notice(const ensign_notice_t *n)
     case ENSIGN_NOTICE_HEALTH: return sum ^ (uint32_t)n->as.health.state;
     case ENSIGN_NOTICE_EVENT: return sum ^ sum_of_event(n->as.event);
     case ENSIGN_NOTICE_END: return sum ^ sum_of(n->as.end.text) ^ sum_of(n->as.end.details);
+    case ENSIGN_NOTICE_WAITING: return sum ^ n->as.waiting.retry_in_ms ^ (n->as.waiting.failures << 20);
     default: return sum;
     }
 }
@@ -103,7 +106,8 @@ static ensi_rx_t *rx_of(const run_t *r, const slot_t *s)
     ensi_handle_t *h = ensi_handle_find(&r->a.c->handles, s->id);
 
     WANT(h != NULL);
-    return s->kind == QUERY ? &((ensi_query_t *)(void *)h)->u.call.s.rx : &((ensi_req_t *)(void *)h)->ask.call.s.rx;
+    if (s->kind == QUERY) return &((ensi_query_t *)(void *)h)->u.call.s.rx;
+    return &((ensi_req_t *)(void *)h)->ask.call.s.rx;
 }
 
 /* In the message that is lent or, where it need not be, anywhere in the buffer. */
@@ -197,6 +201,10 @@ static void check_many(const run_t *r, slot_t *s, const ensign_notice_t *n)
     }
     if (n->type == ENSIGN_NOTICE_GAP) {
         WANT(s->kind == QUERY && n->error && n->as.gap.times == 1);
+        return;
+    }
+    if (n->type == ENSIGN_NOTICE_WAITING) {
+        WANT((s->kind == WATCH || s->kind == QUERY) && n->error);
         return;
     }
     WANT(n->type == answers[s->kind] && !n->error);
@@ -321,7 +329,7 @@ static uint32_t open_query(run_t *r, slot_t *s)
 
     some_query(r, &d, params);
     d.user = s;
-    s->bound = s->kind == QUERY ? ensign_query_memory_bound(&d) : ensign_request_memory_bound();
+    s->bound = s->kind == QUERY ? ensign_query_memory_bound(&d) : r->request_bound;
     r->a.bound += s->bound;
     return s->kind == QUERY ? ensign_query_open(r->a.c, &d).id : ensign_explain(r->a.c, &d).id;
 }
@@ -334,7 +342,7 @@ static uint32_t open_request(run_t *r, slot_t *s)
     uint8_t what = input_byte(&r->a);
 
     memset(ids, 3, sizeof ids);
-    r->a.bound += s->bound = ensign_request_memory_bound();
+    r->a.bound += s->bound = r->request_bound;
     switch (s->kind) {
     case CREATE:
     case DEDUP: return open_policy(r, s->kind, s).id;
@@ -369,7 +377,12 @@ static void open_one(run_t *r)
     WANT(!slot_of(r, s->id) || slot_of(r, s->id) == s); /* a number of its own */
     if (s->id) return;
     code = ensign_error(r->a.c)->code;
-    WANT(code == ENSIGN_E_ARGUMENT || code == ENSIGN_E_LIMIT || code == ENSIGN_E_STATE);
+    WANT(code == ENSIGN_E_ARGUMENT || code == ENSIGN_E_LIMIT || code == ENSIGN_E_STATE ||
+         code == ENSIGN_E_TOO_LARGE);
+    if (code == ENSIGN_E_TOO_LARGE) {
+        WANT(kind == CREATE || kind == DEDUP);
+        WANT(r->a.c->max_answer_bytes == ANSWER_MIN);
+    }
     if (code == ENSIGN_E_STATE) WANT(r->failed || r->closing || r->a.c->failed || kind == AUTH);
     free_slot(r, s);
 }
@@ -667,7 +680,7 @@ static void check_credit(const run_t *r)
 {
     for (size_t i = 0; i < r->a.count && r->a.session; i++) {
         const stream_t *s = &r->a.streams[i];
-        size_t most = strstr(s->path, "/EnSQL") ? ROW_MAX : ENSI_SERVER_MESSAGE_MAX;
+        size_t most = strstr(s->path, "/EnSQL") ? ROW_MAX : r->a.c->max_answer_bytes;
         if (s->closed || !s->headers) continue;
         WANT(nghttp2_session_get_stream_remote_window_size(r->a.session, s->id) <= (int32_t)most + 5);
     }
@@ -788,6 +801,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     d.give_up_after_ms = options & 8 ? 5000 : 0;
     d.max_handles = options & 16 ? 3 : 0;
     d.auth_url = options & 32 ? NULL : "http://127.0.0.1:8088";
+    d.max_answer_bytes = options & 128 ? ANSWER_MIN : 0;
+    run.request_bound = ensign_request_memory_bound(&d);
     actor_create(&run.a, &d);
     run.own_bound = run.a.bound;
     settle(&run);

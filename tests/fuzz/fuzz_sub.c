@@ -4,8 +4,8 @@
  *        program's publish (to topics that the map has or lacks), pull, ack; time
  * Wants  an event's slices lie in the receive buffer and stand until the next notice of that handle; its
  *        token is good; each published event ends in one ACK or NACK, which gives back what was published;
- *        OPEN, GAP, END in an order that makes sense; memory and credit within the bounds, all of it back at
- *        the end. */
+ *        OPEN, WAITING, GAP, END in an order that makes sense; OPEN has as many topics as it says, and they
+ *        stand as long as it does; memory and credit within the bounds, all of it back at the end. */
 #include "messages.h"
 
 enum { TAGS = 200, WINDOW = 1024, EVENT_MAX = 3000, REPLY_MAX = 4000, ROUNDS_MAX = 20000, DATA_MAX = 300 };
@@ -14,7 +14,7 @@ typedef struct run_t {
     actor_t a;
     ensign_subscription_t sub;
     ensign_publisher_t pub;
-    bool sub_ended, pub_ended, closed;
+    bool sub_ended, pub_ended, sub_waits, closed;
     bool elsewhere; /* events name topics of their own */
     uint32_t sub_opens, pub_opens;
     uint64_t put, events;
@@ -23,6 +23,7 @@ typedef struct run_t {
     ensign_event_t event; /* the last one, while it stands */
     bool stands;
     uint32_t sum; /* of its bytes */
+    uint32_t pub_topics, sub_topics; /* what the topics of an OPEN sum to, while it stands; 0: none does */
     uint64_t token;
     uint8_t ids[TAGS][16]; /* local ids that the server has seen */
     size_t id_count;
@@ -286,10 +287,43 @@ static void check_event(run_t *r, const ensign_event_t *e)
     r->events++;
 }
 
-/* An event stands until the next notice of its handle, whatever comes meanwhile. */
+/* One list of an OPEN notice, and how long it is. */
+static uint32_t sum_of_list(const run_t *r, uint32_t handle, int which, uint32_t *count)
+{
+    ensign_slice_t name;
+    ensign_ulid_t id;
+    uint32_t sum = 0;
+    size_t at = 0;
+
+    for (*count = 0; ensign_open_next(r->a.c, handle, which, &at, &name, &id); ++*count)
+        sum = sum * 3 + (sum_of(name) ^ sum_of(ensi_slice(id.b, sizeof id.b)));
+    return sum;
+}
+
+/* Never 0. */
+static uint32_t sum_of_topics(const run_t *r, uint32_t handle, uint32_t *topics, uint32_t *missing)
+{
+    uint32_t sum = sum_of_list(r, handle, ENSIGN_OPEN_TOPICS, topics);
+    return (sum * 5 + sum_of_list(r, handle, ENSIGN_OPEN_MISSING, missing)) | 1;
+}
+
+static uint32_t check_open(const run_t *r, const ensign_notice_t *n)
+{
+    uint32_t topics, missing, sum = sum_of_topics(r, n->handle, &topics, &missing);
+
+    WANT(n->as.open.topics == topics && n->as.open.missing == missing);
+    WANT(missing <= (n->handle == r->pub.id ? 1 : 3));
+    return sum;
+}
+
+/* An event, and the topics of OPEN, stand until the next notice of their handle, whatever comes meanwhile. */
 static void check_stands(run_t *r)
 {
+    uint32_t topics, missing;
+
     if (r->stands) WANT(sum_of_event(&r->event) == r->sum);
+    if (r->pub_topics) WANT(sum_of_topics(r, r->pub.id, &topics, &missing) == r->pub_topics);
+    if (r->sub_topics) WANT(sum_of_topics(r, r->sub.id, &topics, &missing) == r->sub_topics);
 }
 
 static void check_published(run_t *r, const ensign_event_t *e, uint64_t tag)
@@ -340,6 +374,10 @@ static void take_publisher(run_t *r, const ensign_notice_t *n)
     case ENSIGN_NOTICE_OPEN:
         WANT(n->as.open.times > r->pub_opens);
         r->pub_opens = n->as.open.times;
+        r->pub_topics = check_open(r, n);
+        break;
+    case ENSIGN_NOTICE_WAITING:
+        WANT(n->error != NULL);
         break;
     case ENSIGN_NOTICE_ACK:
     case ENSIGN_NOTICE_NACK:
@@ -371,9 +409,14 @@ static void take_subscription(run_t *r, const ensign_notice_t *n)
     case ENSIGN_NOTICE_OPEN:
         WANT(n->as.open.times > r->sub_opens);
         r->sub_opens = n->as.open.times;
+        r->sub_topics = check_open(r, n);
+        break;
+    case ENSIGN_NOTICE_WAITING:
+        r->sub_waits = true;
+        WANT(n->error != NULL);
         break;
     case ENSIGN_NOTICE_EVENT:
-        WANT(r->sub_opens > 0);
+        WANT(r->sub_opens > 0 || r->sub_waits); /* an OPEN that nobody pulled goes when its stream is lost */
         check_event(r, n->as.event);
         check_token(r);
         break;
@@ -395,10 +438,13 @@ static bool pull(run_t *r)
     if (!n) return false;
     if (n->error) WANT(n->error->code < 0 && n->error->text[0] != '\0');
     if (n->handle == r->pub.id) {
+        r->pub_topics = 0;
         check_stands(r);
         take_publisher(r, n);
     } else if (n->handle == r->sub.id) {
         r->stands = false;
+        r->sub_topics = 0;
+        check_stands(r);
         take_subscription(r, n);
     } else {
         WANT(n->handle == ENSIGN_CLIENT);

@@ -119,10 +119,8 @@ static void print_event(const ensign_event_t *e)
 static const ensign_notice_t *await(ensign_t *c, uint32_t handle)
 {
     const ensign_notice_t *n = NULL;
-    int rc;
+    int rc = ensign_await(c, handle, WAIT_MS, &n);
 
-    do rc = ensign_await(c, handle, WAIT_MS, &n);
-    while (rc == ENSIGN_INTERRUPTED);
     if (rc == ENSIGN_OK) return n;
     fail(ensign_result_name(rc), ensign_error(c)->text);
     return NULL;
@@ -198,8 +196,10 @@ static int receive_events(ensign_t *c, const char *topic, long count)
         if (ensign_ack(c, s, n->as.event->token) != ENSIGN_OK) return fail("ack", ensign_error(c)->text);
         left -= !is_greeting(n->as.event->data);
     }
-    ensign_close(c, s.id, ENSIGN_FOREVER);
-    return ensign_close(c, ENSIGN_CLIENT, 5000) == ENSIGN_OK && await(c, ENSIGN_CLIENT) ? 0 : 1;
+    if (ensign_close(c, s.id, WAIT_MS) != ENSIGN_OK) return fail("close", ensign_error(c)->text);
+    while ((n = await(c, s.id)) != NULL && !n->last) continue; /* the acks that wait go out before END */
+    if (!n) return 1;
+    return n->error ? fail("close", n->error->text) : 0;
 }
 
 static int print_rows(ensign_t *c, const char *sql)

@@ -24,10 +24,8 @@ static int fail(const char *what, const char *text)
 static const ensign_notice_t *await(ensign_t *c, uint32_t handle)
 {
     const ensign_notice_t *n = NULL;
-    int rc;
+    int rc = ensign_await(c, handle, WAIT_MS, &n);
 
-    do rc = ensign_await(c, handle, WAIT_MS, &n);
-    while (rc == ENSIGN_INTERRUPTED);
     if (rc == ENSIGN_OK) return n;
     fail(ensign_result_name(rc), ensign_error(c)->text);
     return NULL;

@@ -33,9 +33,7 @@ static bool ok(bool good, const char *name)
 static const ensign_notice_t *await(uint32_t handle)
 {
     const ensign_notice_t *n = NULL;
-    int rc;
-    do rc = ensign_await(c, handle, WAIT_MS, &n);
-    while (rc == ENSIGN_INTERRUPTED);
+    int rc = ensign_await(c, handle, WAIT_MS, &n);
     if (rc != ENSIGN_OK) printf("# %s: %s\n", ensign_result_name(rc), ensign_error(c)->text);
     return n;
 }

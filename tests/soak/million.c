@@ -147,7 +147,8 @@ static void take_acks(side_t *s)
             if (n->as.ack.tag != s->done)
                 die("ack of event %" PRIu64 " where %" PRIu64 " was due", n->as.ack.tag, s->done);
             count(s);
-        } else if (n->type == ENSIGN_NOTICE_NACK || n->type == ENSIGN_NOTICE_DISCONNECTED || n->last) {
+        } else if (n->type == ENSIGN_NOTICE_NACK || n->type == ENSIGN_NOTICE_WAITING ||
+                   n->type == ENSIGN_NOTICE_DISCONNECTED || n->last) {
             die("publisher: %s", n->error ? n->error->text : "ended");
         }
     }
@@ -173,7 +174,8 @@ static void take_events(side_t *s, ensign_subscription_t sub)
             if (ensign_ack(s->client, sub, e->token) != ENSIGN_OK)
                 die("ack: %s", ensign_error(s->client)->text);
             count(s);
-        } else if (n->type == ENSIGN_NOTICE_GAP || n->type == ENSIGN_NOTICE_DISCONNECTED || n->last) {
+        } else if (n->type == ENSIGN_NOTICE_GAP || n->type == ENSIGN_NOTICE_WAITING ||
+                   n->type == ENSIGN_NOTICE_DISCONNECTED || n->last) {
             die("subscription: %s", n->error ? n->error->text : "a gap, or its end");
         }
     }

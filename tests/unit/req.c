@@ -9,18 +9,33 @@
 
 static ensign_t *client;
 
-static int setup(void **state)
+static ensign_desc_t desc(uint32_t max_answer_bytes)
 {
     ensign_desc_t d;
-    ensign_error_t why;
-    (void)state;
     memset(&d, 0, sizeof d);
     d.endpoint = "localhost:5356";
     d.tls.off = true;
     d.io = ENSIGN_IO_CALLER;
     d.seed = 5;
     d.request_timeout_ms = 1000;
+    d.max_answer_bytes = max_answer_bytes;
+    return d;
+}
+
+static int setup(void **state)
+{
+    ensign_desc_t d = desc(0);
+    ensign_error_t why;
+    (void)state;
     return ensign_create(&d, &client, &why) == ENSIGN_OK ? 0 : -1;
+}
+
+/* Another client, whose desc has this. */
+static void begin_again(uint32_t max_answer_bytes)
+{
+    ensign_desc_t d = desc(max_answer_bytes);
+    ensign_destroy(client);
+    assert_int_equal(ensign_create(&d, &client, NULL), ENSIGN_OK);
 }
 
 static int teardown(void **state)
@@ -37,24 +52,47 @@ static ensi_req_t *req_of(ensign_request_t r)
     return (ensi_req_t *)(void *)ensi_handle_find(&client->handles, r.id);
 }
 
-/* The server answers the running call with this message and OK. */
-static void answer(ensi_req_t *q, const uint8_t *bytes, size_t len)
+/* The call goes out. */
+static void submit(ensi_req_t *q)
 {
-    uint8_t prefix[ENSI_GRPC_PREFIX];
     assert_int_equal(q->ask.call.state, ENSI_GRPC_QUEUED);
-    ensi_grpc_dequeue(&client->queue, &q->ask.call);
+    ensi_grpc_dequeue(&q->ask.call);
     assert_true(ensi_grpc_move(&q->ask.call, ENSI_GRPC_ON_SUBMIT));
     ensi_req_serve(client, &q->h);
+}
+
+/* A message of so many bytes begins: the buffer can make room for it. */
+static void say_length(ensi_req_t *q, size_t len)
+{
+    uint8_t prefix[ENSI_GRPC_PREFIX];
     ensi_grpc_prefix(prefix, len, false);
     assert_true(ensi_rx_store(&q->ask.call.s.rx, &client->env.mem, prefix, sizeof prefix));
+    ensi_req_serve(client, &q->h);
+}
+
+static void say(ensi_req_t *q, const uint8_t *bytes, size_t len)
+{
+    say_length(q, len);
     if (len) assert_true(ensi_rx_store(&q->ask.call.s.rx, &client->env.mem, bytes, len));
     ensi_req_serve(client, &q->h);
-    q->ask.call.grpc_status = 0;
+}
+
+static void finish(ensi_req_t *q, int status)
+{
+    q->ask.call.grpc_status = status;
     q->ask.call.http_status = 200;
     q->ask.call.grpc_content = true;
     q->ask.call.s.ended = true;
     ensi_grpc_judge(&q->ask.call);
     ensi_req_serve(client, &q->h);
+}
+
+/* The server answers the running call with this message and OK. */
+static void answer(ensi_req_t *q, const uint8_t *bytes, size_t len)
+{
+    submit(q);
+    say(q, bytes, len);
+    finish(q, ENSIGN_GRPC_OK);
 }
 
 static uint8_t *put_topic(uint8_t *p, const char *name)
@@ -80,9 +118,9 @@ static void page(ensi_req_t *q, const char *a, const char *b, const char *token)
 
 static void tick(ensi_req_t *q, uint32_t ms)
 {
-    ensi_req_tick(client, &q->h);
+    ensi_client_tick_handle(client, &q->h);
     client->env.now_ms += ms;
-    ensi_req_tick(client, &q->h);
+    ensi_client_tick_handle(client, &q->h);
     ensi_req_serve(client, &q->h);
 }
 
@@ -163,7 +201,7 @@ static void the_time_to_read_a_page_is_the_users(void **state)
     page(q, "a", "b", "1");
     expect_topic(q, "a");
     tick(q, 5000);
-    assert_int_equal(ensi_req_left(&q->h, client->env.now_ms), ENSIGN_FOREVER);
+    assert_int_equal(ensi_req_due(&q->h), UINT64_MAX);
     expect_topic(q, "b");
     tick(q, 900);
     page(q, "c", NULL, "2");
@@ -205,8 +243,8 @@ static void uptime_is_bounded(void **state)
     static const uint8_t huge[] = { 0x08, 1,    0x1A, 10,   0x08, 0xFF, 0xFF,
                                     0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F };
     static const uint8_t good[] = { 0x08, 1, 0x1A, 2, 0x08, 9 };
-    static const uint8_t back[] = { 0x08, 1, 0x1A, 13, 0x08, 9, 0x10, 0x80, 0x80, 0x80, 0x80, 0x88, 0xFE, 0xFF,
-                                    0xFF, 0xFF, 0x01 }; /* minus a quarter of an hour in nanoseconds, or so */
+    static const uint8_t back[] = { 0x08, 1,    0x1A, 13,   0x08, 9,    0x10, 0x80, 0x80,
+                                    0x80, 0x80, 0x88, 0xFE, 0xFF, 0xFF, 0xFF, 0x01 }; /* minus a quarter of an hour in nanoseconds, or so */
     ensi_req_t *q = req_of(ensign_status(client, NULL));
     const ensign_notice_t *n;
     (void)state;
@@ -227,7 +265,7 @@ static void uptime_is_bounded(void **state)
     assert_int_equal(n->as.status.uptime_ms, 9000);
 }
 
-/* CLOSED waits for an answer that is not pulled; nothing else would make the loop step after that pull. */
+/* CLOSED comes behind an answer that waits; nothing else would make the loop step after that pull. */
 static void closing_steps_after_the_last_answer(void **state)
 {
     static const uint8_t good[] = { 0x08, 1 };
@@ -250,13 +288,8 @@ static void closing_steps_after_the_last_answer(void **state)
 /* The server answers the running call with UNAUTHENTICATED. */
 static void refuse(ensi_req_t *q)
 {
-    ensi_grpc_dequeue(&client->queue, &q->ask.call);
-    assert_true(ensi_grpc_move(&q->ask.call, ENSI_GRPC_ON_SUBMIT));
-    q->ask.call.grpc_status = ENSIGN_GRPC_UNAUTHENTICATED;
-    q->ask.call.http_status = 200;
-    q->ask.call.grpc_content = q->ask.call.s.ended = true;
-    ensi_grpc_judge(&q->ask.call);
-    ensi_req_serve(client, &q->h);
+    submit(q);
+    finish(q, ENSIGN_GRPC_UNAUTHENTICATED);
 }
 
 static void a_list_can_outlive_two_tokens(void **state)
@@ -291,6 +324,251 @@ static void a_policy_is_no_larger_than_a_message(void **state)
     req_of(ensign_topic_create(client, "a", &d, NULL));
 }
 
+/* ---------------------------------------------------------------- max_answer_bytes */
+
+static uint32_t page_size(const ensi_req_t *q)
+{
+    const ensi_buf_t *out = &q->ask.call.out;
+    size_t len = out->end - ENSI_GRPC_PREFIX;
+    ensi_pb_page_info_t m;
+    assert_true(ensi_pb_decode(ensi_pb_page_info_fields, &m, out->ptr + ENSI_GRPC_PREFIX, len));
+    return m.page_size;
+}
+
+/* A page of topics must fit an answer, and a topic can take 1 KiB. */
+static void max_answer_bytes_limits_the_pages(void **state)
+{
+    static const struct { uint32_t max; uint32_t size; } pages[] = {
+        { 0, 100 }, { 1024 * 100, 100 }, { 1024 * 100 - 1, 99 }, { 1024 * 10, 10 }, { 2047, 1 }, { 1024, 1 },
+        { 1 << 30, 100 }
+    };
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(pages); i++) {
+        ensi_req_t *q;
+        begin_again(pages[i].max);
+        assert_int_equal(page_size(req_of(ensign_topic_list(client, NULL))), pages[i].size);
+        assert_int_equal(page_size(req_of(ensign_topic_names(client, NULL))), pages[i].size);
+        assert_int_equal(page_size(req_of(ensign_topic_by_name(client, "a", NULL))), pages[i].size);
+        q = req_of(ensign_topic_list(client, NULL));
+        page(q, "a", NULL, "more");
+        expect_topic(q, "a");
+        assert_int_equal(page_size(q), pages[i].size); /* each page */
+    }
+}
+
+static void an_answer_of_max_answer_bytes_is_the_largest(void **state)
+{
+    static uint8_t plan[2000];
+    const ensign_notice_t *n;
+    ensign_query_desc_t d;
+    ensi_req_t *q;
+    (void)state;
+    memset(&d, 0, sizeof d);
+    d.sql = "SELECT * FROM a";
+    begin_again(2000);
+    q = req_of(ensign_explain(client, &d));
+    answer(q, plan, 2000);
+    n = next(q);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_PLAN);
+    assert_int_equal(n->as.plan.bytes.len, 2000);
+    q = req_of(ensign_explain(client, &d));
+    submit(q);
+    say_length(q, 2001); /* that is enough to refuse it */
+    assert_int_equal(q->ask.call.state, ENSI_GRPC_ENDED);
+    n = expect_end(q, ENSIGN_E_TOO_LARGE);
+    assert_int_equal(n->as.end.status, ENSIGN_GRPC_RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(n->error->text, "2001 bytes, 2000 are allowed; raise max_answer_bytes"));
+}
+
+static void a_request_of_max_answer_bytes_is_the_largest(void **state)
+{
+    static char sql[2001];
+    ensign_query_desc_t d;
+    ensi_req_t *q;
+    size_t used;
+    (void)state;
+    memset(&d, 0, sizeof d);
+    memset(sql, 's', sizeof sql - 1);
+    d.sql = sql;
+    begin_again(2000);
+    ensi_mem_close(&client->env.mem);
+    used = client->env.mem.used;
+    assert_int_equal(ensign_explain(client, &d).id, 0);
+    assert_int_equal(ensign_error(client)->code, ENSIGN_E_TOO_LARGE);
+    assert_non_null(strstr(ensign_error(client)->text, "request: 2003 bytes, max_answer_bytes allows 2000"));
+    ensi_mem_close(&client->env.mem); /* the small blocks that it keeps */
+    assert_int_equal(client->env.mem.used, used);
+    sql[1997] = '\0'; /* three bytes less, which its head takes */
+    q = req_of(ensign_explain(client, &d));
+    assert_int_equal(q->request_len, 2000);
+}
+
+static void max_answer_bytes_has_bounds(void **state)
+{
+    static const uint32_t bad[] = { 1, 1023, (1u << 30) + 1, UINT32_MAX };
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(bad); i++) {
+        ensign_desc_t d = desc(bad[i]);
+        ensign_error_t why;
+        ensign_t *c = client;
+        assert_int_equal(ensign_create(&d, &c, &why), ENSIGN_E_ARGUMENT);
+        assert_null(c);
+        assert_non_null(strstr(why.text, "max_answer_bytes"));
+    }
+    begin_again(1 << 30);
+}
+
+/* The largest request, and two answers of the largest size of which one is lent. */
+static void the_bound_holds_for_the_largest_request_and_answers(void **state)
+{
+    enum { MOST = 20000 };
+    static char key[MOST - ENSI_REQ_TOPIC + 1];
+    static uint8_t bytes[MOST];
+    static const char *keys[] = { key };
+    ensign_desc_t d = desc(MOST), usual = desc(0);
+    size_t bound = ensign_request_memory_bound(&d);
+    ensign_dedup_t dedup;
+    uint8_t *p;
+    ensi_req_t *q;
+    (void)state;
+    assert_true(ensign_request_memory_bound(&usual) > 4 * (size_t)ENSI_SERVER_MESSAGE_MAX);
+    assert_in_range(bound, 4 * MOST, 4 * MOST + 64 * 1024); /* and not for answers of the usual size */
+    memset(&dedup, 0, sizeof dedup);
+    memset(key, 'k', sizeof key - 1);
+    dedup.keys = keys;
+    dedup.key_count = 1;
+    begin_again(MOST);
+    client->env.mem.limit = client->env.mem.used + bound; /* one byte more is E_MEMORY */
+    assert_int_equal(ensign_topic_create(client, "a", &dedup, NULL).id, 0); /* its head is too much */
+    assert_int_equal(ensign_error(client)->code, ENSIGN_E_TOO_LARGE);
+    key[sizeof key - 5] = '\0';
+    q = req_of(ensign_topic_create(client, "a", &dedup, NULL));
+    assert_int_equal(ensign_forget(client, q->h.id), ENSIGN_OK);
+    q = req_of(ensign_topic_list(client, NULL));
+    for (int i = 0; i < 3; i++) { /* a page whose second topic is as long as the page lets it be */
+        static uint8_t topic[MOST];
+        uint8_t *at = ensi_pb_put_bytes(topic, 1, ensi_slice("0123456789abcdef", 16));
+        at = ensi_pb_put_bytes(at, 13, ensi_slice(bytes, MOST - 100));
+        p = put_topic(bytes, "a");
+        p = ensi_pb_put_bytes(p, 1, ensi_slice(topic, (size_t)(at - topic)));
+        p = put_token(p, "m");
+        assert_in_range(p - bytes, MOST - 60, MOST);
+        answer(q, bytes, (size_t)(p - bytes));
+        expect_topic(q, "a");
+        expect_topic(q, ""); /* it stands while the next page comes */
+    }
+}
+
+/* ---------------------------------------------------------------- a watch */
+
+static const ensign_notice_t *expect_waiting(ensi_req_t *q, int code, uint32_t failures)
+{
+    const ensign_notice_t *n = next(q);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_WAITING);
+    assert_false(n->last);
+    assert_int_equal(n->error->code, code);
+    assert_int_equal(n->as.waiting.failures, failures);
+    return n;
+}
+
+static void expect_health(ensi_req_t *q, int health)
+{
+    const ensign_notice_t *n = next(q);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_HEALTH);
+    assert_int_equal(n->as.health.state, health);
+}
+
+/* The stream is asked for again when its time has come. */
+static void fails(ensi_req_t *q, int status)
+{
+    tick(q, 100000);
+    submit(q);
+    finish(q, status);
+}
+
+static void a_watch_tells_why_it_waits(void **state)
+{
+    static const uint8_t serving[] = { 0x08, 1 };
+    ensi_req_t *q = req_of(ensign_health(client, NULL, true, NULL));
+    const ensign_notice_t *n;
+    (void)state;
+    submit(q);
+    finish(q, ENSIGN_GRPC_UNAVAILABLE);
+    n = expect_waiting(q, ENSIGN_E_UNAVAILABLE, 1);
+    assert_non_null(strstr(n->error->text, "Health/Watch answers UNAVAILABLE"));
+    assert_in_range(n->as.waiting.retry_in_ms, 0, 100);
+    assert_null(next(q));
+    fails(q, ENSIGN_GRPC_UNAVAILABLE);
+    assert_null(next(q)); /* that reason is told */
+    fails(q, ENSIGN_GRPC_INTERNAL);
+    expect_waiting(q, ENSIGN_E_INTERNAL, 3);
+    fails(q, ENSIGN_GRPC_UNAVAILABLE);
+    expect_waiting(q, ENSIGN_E_UNAVAILABLE, 4);
+    tick(q, 100000);
+    submit(q);
+    say(q, serving, sizeof serving);
+    expect_health(q, ENSIGN_HEALTH_SERVING);
+    finish(q, ENSIGN_GRPC_UNAVAILABLE);
+    expect_waiting(q, ENSIGN_E_UNAVAILABLE, 1); /* it went on in between: told anew */
+    fails(q, ENSIGN_GRPC_INTERNAL);
+    tick(q, 100000);
+    submit(q);
+    say(q, serving, sizeof serving);
+    expect_health(q, ENSIGN_HEALTH_SERVING); /* a reason that nobody pulled is none any more */
+    assert_null(next(q));
+}
+
+static void a_watch_is_closed_and_cancelled(void **state)
+{
+    static const uint8_t serving[] = { 0x08, 1 };
+    ensi_req_t *q = req_of(ensign_health(client, NULL, true, NULL));
+    (void)state;
+    submit(q);
+    say(q, serving, sizeof serving);
+    assert_int_equal(ensign_close(client, q->h.id, ENSIGN_FOREVER), ENSIGN_OK);
+    expect_health(q, ENSIGN_HEALTH_SERVING); /* what is here is given */
+    assert_int_equal(expect_end(q, 0)->as.end.count, 1);
+    q = req_of(ensign_health(client, NULL, true, NULL));
+    submit(q);
+    say(q, serving, sizeof serving);
+    assert_int_equal(ensign_cancel(client, q->h.id), ENSIGN_OK);
+    assert_int_equal(expect_end(q, ENSIGN_E_CANCELLED)->as.end.status, ENSIGN_GRPC_CANCELLED);
+    q = req_of(ensign_health(client, NULL, true, NULL));
+    submit(q);
+    finish(q, ENSIGN_GRPC_UNAVAILABLE); /* it waits, and that is over */
+    assert_int_equal(ensign_close(client, q->h.id, ENSIGN_FOREVER), ENSIGN_OK);
+    assert_int_equal(expect_end(q, 0)->as.end.status, ENSIGN_GRPC_OK);
+}
+
+/* A request with an answer waits for it, or is cancelled; a list gives no more then. */
+static void a_request_is_closed_and_cancelled(void **state)
+{
+    static const uint8_t good[] = { 0x08, 1 };
+    ensi_req_t *q = req_of(ensign_status(client, NULL));
+    const ensign_notice_t *n;
+    (void)state;
+    assert_int_equal(ensign_close(client, q->h.id, 500), ENSIGN_OK);
+    tick(q, 499);
+    answer(q, good, sizeof good);
+    assert_int_equal(ensign_cancel(client, q->h.id), ENSIGN_OK); /* its last notice waits: nothing changes */
+    n = next(q);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_STATUS);
+    q = req_of(ensign_status(client, NULL));
+    assert_int_equal(ensign_close(client, q->h.id, 500), ENSIGN_OK);
+    tick(q, 500);
+    n = expect_end(q, ENSIGN_E_CANCELLED);
+    assert_non_null(strstr(n->error->text, "not ended within the time of ensign_close"));
+    q = req_of(ensign_topic_list(client, NULL));
+    page(q, "a", "b", "1");
+    expect_topic(q, "a");
+    assert_int_equal(ensign_cancel(client, q->h.id), ENSIGN_OK);
+    assert_int_equal(expect_end(q, ENSIGN_E_CANCELLED)->as.end.count, 1);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -303,6 +581,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(closing_steps_after_the_last_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_list_can_outlive_two_tokens, setup, teardown),
         cmocka_unit_test_setup_teardown(a_policy_is_no_larger_than_a_message, setup, teardown),
+        cmocka_unit_test_setup_teardown(max_answer_bytes_limits_the_pages, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_answer_of_max_answer_bytes_is_the_largest, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_request_of_max_answer_bytes_is_the_largest, setup, teardown),
+        cmocka_unit_test_setup_teardown(max_answer_bytes_has_bounds, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_bound_holds_for_the_largest_request_and_answers, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_watch_tells_why_it_waits, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_watch_is_closed_and_cancelled, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_request_is_closed_and_cancelled, setup, teardown),
     };
     return cmocka_run_group_tests_name("req", tests, NULL, NULL);
 }

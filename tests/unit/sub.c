@@ -52,17 +52,21 @@ static int teardown(void **state)
     return 0;
 }
 
+static ensi_sub_t *open_desc(const ensign_subscription_desc_t *d)
+{
+    ensign_subscription_t s = ensign_subscription_open(client, d);
+    assert_int_not_equal(s.id, 0);
+    return (ensi_sub_t *)(void *)ensi_handle_find(&client->handles, s.id);
+}
+
 static ensi_sub_t *open_with(uint32_t window, uint32_t max_event, uint32_t max_unacked)
 {
     ensign_subscription_desc_t d;
-    ensign_subscription_t s;
     memset(&d, 0, sizeof d);
     d.window_bytes = window;
     d.max_event_bytes = max_event;
     d.max_unacked = max_unacked;
-    s = ensign_subscription_open(client, &d);
-    assert_int_not_equal(s.id, 0);
-    return (ensi_sub_t *)(void *)ensi_handle_find(&client->handles, s.id);
+    return open_desc(&d);
 }
 
 /* ---------------------------------------------------------------- a server without a wire */
@@ -80,7 +84,7 @@ static void submit(ensi_sub_t *s)
     uint8_t out[256];
     ensi_sub_serve(client, &s->h);
     assert_int_equal(s->state, ENSI_SUB_OPENING);
-    ensi_grpc_dequeue(&client->queue, &s->call);
+    ensi_grpc_dequeue(&s->call);
     assert_true(ensi_grpc_move(&s->call, ENSI_GRPC_ON_SUBMIT));
     s->call.s.headers_sent = s->call.s.headers_done = true;
     take(s, out, sizeof out);
@@ -154,9 +158,9 @@ static void cut(ensi_sub_t *s)
 
 static void pass(ensi_sub_t *s, uint32_t ms)
 {
-    ensi_sub_tick(client, &s->h);
+    ensi_client_tick_handle(client, &s->h);
     client->env.now_ms += ms;
-    ensi_sub_tick(client, &s->h);
+    ensi_client_tick_handle(client, &s->h);
     serve(s);
 }
 
@@ -199,6 +203,18 @@ static void expect_gap(ensi_sub_t *s, int code, uint32_t times)
     assert_int_equal(n->type, ENSIGN_NOTICE_GAP);
     assert_int_equal(n->error->code, code);
     assert_int_equal(n->as.gap.times, times);
+}
+
+static const ensign_notice_t *expect_end(ensi_sub_t *s, int code, int status, uint64_t count)
+{
+    const ensign_notice_t *n = next(s);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_END);
+    assert_true(n->last);
+    assert_int_equal(n->error ? n->error->code : 0, code);
+    assert_int_equal(n->as.end.status, status);
+    assert_int_equal(n->as.end.count, count);
+    return n;
 }
 
 static int answer(ensi_sub_t *s, uint64_t token, int nack)
@@ -482,7 +498,7 @@ static void a_random_stream_against_a_model(void **state)
                 if (list[at] != 0) assert_int_equal(number(n), list[at]);
                 at++;
             }
-            assert_true(ensi_sub_scan_at(s) <= r->end && r->end <= r->cap);
+            assert_true(s->scan <= ensi_rx_waiting(r) && r->end <= r->cap);
             if (held && held->type == ENSIGN_NOTICE_EVENT) { /* stands, wherever the rest went */
                 const ensign_event_t *e = held->as.event;
                 for (size_t i = 0; i < e->data.len; i++)
@@ -493,6 +509,244 @@ static void a_random_stream_against_a_model(void **state)
         assert_int_equal(ensign_forget(client, s->h.id), ENSIGN_OK);
     }
     assert_true(parts > 100);
+}
+
+/* ---------------------------------------------------------------- the topics of OPEN */
+
+static const ensign_notice_t *expect_open(const ensi_sub_t *s, uint32_t topics, uint32_t missing)
+{
+    const ensign_notice_t *n = ensign_next_of(client, s->h.id);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_OPEN);
+    assert_int_equal(n->as.open.topics, topics);
+    assert_int_equal(n->as.open.missing, missing);
+    return n;
+}
+
+static void expect_topic(const ensi_sub_t *s, int which, size_t *at, const char *name, const void *id)
+{
+    static const uint8_t zeros[16];
+    ensign_slice_t got;
+    ensign_ulid_t got_id;
+    assert_true(ensign_open_next(client, s->h.id, which, at, &got, &got_id));
+    assert_true(ensi_slice_is(got, name));
+    assert_memory_equal(got_id.b, id ? id : zeros, 16);
+}
+
+static void expect_no_topic(const ensi_sub_t *s, int which, size_t at)
+{
+    ensign_slice_t name;
+    ensign_ulid_t id;
+    assert_false(ensign_open_next(client, s->h.id, which, &at, &name, &id));
+}
+
+static void open_tells_which_topics_are_missing(void **state)
+{
+    ensign_subscription_desc_t d;
+    ensign_ulid_t there, absent;
+    char text[2][27];
+    const char *topics[5];
+    ensi_sub_t *s;
+    size_t at = 0;
+    (void)state;
+    memcpy(there.b, "weather-id-16byt", sizeof there.b);
+    memcpy(absent.b, "nowhere-id-16byt", sizeof absent.b);
+    ensign_ulid_text(there, text[0]);
+    ensign_ulid_text(absent, text[1]);
+    topics[0] = "wether";
+    topics[1] = "weather";
+    topics[2] = text[1];
+    topics[3] = text[0];
+    topics[4] = "made-later";
+    memset(&d, 0, sizeof d);
+    d.topics = topics;
+    d.topic_count = 5;
+    s = open_desc(&d);
+    up(s);
+    expect_no_topic(s, ENSIGN_OPEN_TOPICS, 0); /* before the notice there is nothing to walk */
+    expect_open(s, 1, 3);
+    expect_topic(s, ENSIGN_OPEN_TOPICS, &at, "weather", there.b);
+    expect_no_topic(s, ENSIGN_OPEN_TOPICS, at);
+    at = 0;
+    expect_topic(s, ENSIGN_OPEN_MISSING, &at, "wether", NULL);
+    expect_topic(s, ENSIGN_OPEN_MISSING, &at, "", absent.b);
+    expect_topic(s, ENSIGN_OPEN_MISSING, &at, "made-later", NULL);
+    expect_no_topic(s, ENSIGN_OPEN_MISSING, at);
+    expect_no_topic(s, 0, 0);
+    expect_no_topic(s, 3, 0);
+    deliver(s, 1, 10, false);
+    serve(s);
+    expect_event(s, 1);
+    expect_no_topic(s, ENSIGN_OPEN_TOPICS, 0);
+    expect_no_topic(s, ENSIGN_OPEN_MISSING, 0);
+
+    s = open_with(0, 0, 0); /* all topics are asked for: none can be missing */
+    up(s);
+    expect_open(s, 1, 0);
+    expect_no_topic(s, ENSIGN_OPEN_MISSING, 0);
+}
+
+/* OPEN's topics, and an event's topic_name, stand while the stream is opened again with another map. */
+static void a_map_stands_as_long_as_what_points_into_it(void **state)
+{
+    static const uint8_t traffic[] = "\x12\x1d\x1a\x1b\x0a\x07traffic\x12\x10traffic-id-16byt";
+    ensi_sub_t *s = open_with(0, 0, 0);
+    const ensign_notice_t *n;
+    size_t at = 0;
+    (void)state;
+    up(s);
+    expect_open(s, 1, 0);
+    cut(s);
+    pass(s, 100000);
+    submit(s);
+    message(s, traffic, sizeof traffic - 1);
+    serve(s);
+    expect_topic(s, ENSIGN_OPEN_TOPICS, &at, "weather", "weather-id-16byt");
+    at = 0;
+    assert_int_equal(expect_open(s, 1, 0)->as.open.times, 2);
+    expect_topic(s, ENSIGN_OPEN_TOPICS, &at, "traffic", "traffic-id-16byt");
+    expect_gap(s, ENSIGN_E_CLOSED, 1);
+    again(s); /* "weather" anew */
+    deliver(s, 1, 10, false);
+    serve(s);
+    expect_open(s, 1, 0);
+    expect_gap(s, ENSIGN_E_CLOSED, 1);
+    n = ensign_next_of(client, s->h.id);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_EVENT);
+    cut(s);
+    pass(s, 100000);
+    submit(s);
+    message(s, traffic, sizeof traffic - 1);
+    serve(s);
+    assert_true(ensi_slice_is(s->topics.entries ? ensi_topics_key(&s->topics, s->topics.by_name, 0)
+                                                : ensi_slice(NULL, 0), "traffic"));
+    assert_true(ensi_slice_is(n->as.event->topic_name, "weather"));
+}
+
+/* ---------------------------------------------------------------- ending */
+
+static void close_sends_its_acks_and_gives_what_is_here(void **state)
+{
+    ensi_sub_t *s = open_with(0, 0, 0);
+    uint8_t out[4096];
+    uint64_t token;
+    (void)state;
+    up(s);
+    for (uint32_t i = 1; i <= 3; i++) deliver(s, i, 10, false);
+    serve(s);
+    token = expect_event(s, 1);
+    assert_int_equal(answer(s, token, 0), ENSIGN_OK);
+    assert_int_equal(ensign_close(client, s->h.id, ENSIGN_FOREVER), ENSIGN_OK);
+    serve(s);
+    assert_int_equal(s->state, ENSI_SUB_READY); /* the ack has not gone out */
+    assert_true(s->call.s.watched);             /* so that the read touches the stream again */
+    assert_int_equal(take(s, out, sizeof out), ENSI_GRPC_PREFIX + 14);
+    check_acks(out, ENSI_GRPC_PREFIX + 14);
+    serve(s);
+    assert_int_equal(s->state, ENSI_SUB_ENDED);
+    assert_int_equal(answer(s, token, 0), ENSIGN_ENDED);
+    expect_event(s, 2);
+    assert_int_equal(ensign_close(client, s->h.id, 0), ENSIGN_OK); /* it has ended: nothing changes */
+    expect_event(s, 3);
+    expect_end(s, 0, ENSIGN_GRPC_OK, 3);
+    assert_int_equal(ensign_close(client, s->h.id, 0), ENSIGN_E_HANDLE);
+}
+
+/* An ack that is given after close goes out too, as long as the stream stands. */
+static void acks_go_out_until_the_stream_ends(void **state)
+{
+    ensi_sub_t *s = open_with(0, 0, 0);
+    static uint8_t out[65536];
+    uint64_t tokens[500];
+    size_t sent = 0, n;
+    (void)state;
+    up(s);
+    for (uint32_t i = 0; i < 500; i++) deliver(s, i, 10, false);
+    serve(s);
+    for (uint32_t i = 0; i < 500; i++) tokens[i] = expect_event(s, i);
+    for (uint32_t i = 0; i < 499; i++) assert_int_equal(answer(s, tokens[i], 0), ENSIGN_OK);
+    assert_int_equal(ensign_close(client, s->h.id, ENSIGN_FOREVER), ENSIGN_OK);
+    serve(s);
+    assert_int_equal(answer(s, tokens[499], 100), ENSIGN_OK);
+    for (int reads = 0; s->state == ENSI_SUB_READY; reads++) {
+        assert_true(reads < 100 && s->call.s.watched);
+        n = take(s, out, sizeof out);
+        check_acks(out, n);
+        for (size_t at = 0; at < n; at += ENSI_GRPC_PREFIX + ensi_get_be32(out + at + 1)) sent++;
+        serve(s);
+    }
+    assert_int_equal(sent, 500);
+    expect_end(s, 0, ENSIGN_GRPC_OK, 500);
+}
+
+static void close_without_acks_or_a_stream_ends_at_once(void **state)
+{
+    ensi_sub_t *s = open_with(0, 0, 0);
+    (void)state;
+    up(s);
+    deliver(s, 1, 10, false);
+    serve(s);
+    assert_int_equal(ensign_close(client, s->h.id, ENSIGN_FOREVER), ENSIGN_OK);
+    serve(s);
+    expect_event(s, 1);
+    expect_end(s, 0, ENSIGN_GRPC_OK, 1);
+
+    s = open_with(0, 0, 0); /* no stream yet */
+    assert_int_equal(ensign_close(client, s->h.id, ENSIGN_FOREVER), ENSIGN_OK);
+    serve(s);
+    expect_end(s, 0, ENSIGN_GRPC_OK, 0);
+
+    s = open_with(0, 0, 0); /* the stream is lost: the reason that it waits is no error of its end */
+    up(s);
+    deliver(s, 1, 10, false);
+    serve(s);
+    cut(s);
+    assert_int_equal(ensign_close(client, s->h.id, ENSIGN_FOREVER), ENSIGN_OK);
+    serve(s);
+    expect_event(s, 1);
+    expect_gap(s, ENSIGN_E_CLOSED, 1);
+    expect_end(s, 0, ENSIGN_GRPC_OK, 1);
+}
+
+static void cancel_drops_what_was_not_pulled(void **state)
+{
+    ensi_sub_t *s = open_with(0, 0, 0);
+    const ensign_notice_t *n;
+    (void)state;
+    up(s);
+    for (uint32_t i = 1; i <= 3; i++) deliver(s, i, 100, false);
+    serve(s);
+    expect_event(s, 1);
+    n = &s->h.notice;
+    assert_int_equal(ensign_cancel(client, s->h.id), ENSIGN_OK);
+    assert_int_equal(s->call.state, ENSI_GRPC_ENDED);
+    assert_int_equal(number(n), 1); /* what stands is no matter of it */
+    assert_int_equal(n->as.event->data.ptr[99], 1);
+    assert_int_equal(ensign_cancel(client, s->h.id), ENSIGN_OK); /* it has ended: nothing changes */
+    assert_non_null(strstr(expect_end(s, ENSIGN_E_CANCELLED, ENSIGN_GRPC_CANCELLED, 1)->error->text,
+                           "cancelled by this program"));
+    assert_int_equal(ensign_cancel(client, s->h.id), ENSIGN_E_HANDLE);
+}
+
+static void close_that_takes_too_long_is_a_cancel(void **state)
+{
+    ensi_sub_t *s = open_with(0, 0, 0);
+    (void)state;
+    up(s);
+    for (uint32_t i = 1; i <= 3; i++) deliver(s, i, 10, false);
+    serve(s);
+    assert_int_equal(answer(s, expect_event(s, 1), 0), ENSIGN_OK);
+    assert_int_equal(ensign_close(client, s->h.id, 10), ENSIGN_OK);
+    pass(s, 5);
+    assert_int_equal(s->state, ENSI_SUB_READY); /* nobody reads the ack */
+    assert_int_equal(ensign_close(client, s->h.id, 10), ENSIGN_OK); /* the time begins anew */
+    pass(s, 9);
+    assert_int_equal(s->state, ENSI_SUB_READY);
+    pass(s, 1);
+    assert_int_equal(s->state, ENSI_SUB_ENDED);
+    assert_non_null(strstr(expect_end(s, ENSIGN_E_CANCELLED, ENSIGN_GRPC_CANCELLED, 1)->error->text,
+                           "not ended within the time of ensign_close"));
 }
 
 /* ---------------------------------------------------------------- servers that misbehave */
@@ -517,12 +771,18 @@ static void a_map_that_is_too_large_ends_the_subscription(void **state)
 static void an_event_before_ready_is_not_given(void **state)
 {
     ensi_sub_t *s = open_with(0, 0, 0);
+    const ensign_notice_t *n;
     (void)state;
     submit(s);
     deliver(s, 1, 10, true);
     serve(s);
     assert_int_equal(s->state, ENSI_SUB_WAIT);
-    assert_int_equal(s->failures, 1);
+    assert_int_equal(s->reopen.failures, 1);
+    n = next(s);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_WAITING);
+    assert_int_equal(n->error->code, ENSIGN_E_PROTOCOL);
+    assert_int_equal(n->as.waiting.failures, 1);
     assert_null(next(s));
 }
 
@@ -539,11 +799,11 @@ static void no_memory_is_a_failure_with_a_backoff(void **state)
     ensi_grpc_prefix(part, 500000, false);
     store(s, part, sizeof part); /* it fits only into a second buffer */
     no_memory = true;
-    ensi_stream_touch(&client->h2, &s->call.s);
+    ensi_stream_touch(&s->call.s);
     ensi_client_touched(client);
-    assert_null(client->h2.touched);
+    assert_null(client->calls.touched.first);
     assert_int_equal(s->state, ENSI_SUB_WAIT);
-    assert_int_equal(s->failures, 1);
+    assert_int_equal(s->reopen.failures, 1);
     assert_int_equal(s->event.data.ptr[999], 1); /* the lent event stands */
     no_memory = false;
     pass(s, 100000);
@@ -565,12 +825,12 @@ static void a_stream_that_fails_behind_ready_backs_off(void **state)
         ensi_grpc_judge(&s->call);
         serve(s);
         assert_int_equal(s->state, ENSI_SUB_WAIT);
-        assert_int_equal(s->failures, i);
+        assert_int_equal(s->reopen.failures, i);
         pass(s, 100000);
     }
     up(s);
     pass(s, 30000);
-    assert_int_equal(s->failures, 0); /* it has stood long enough */
+    assert_int_equal(s->reopen.failures, 0); /* it has stood long enough */
 }
 
 static void control_messages_cost_no_more_than_their_bytes(void **state)
@@ -606,6 +866,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(gaps_merge_and_keep_their_place, setup, teardown),
         cmocka_unit_test_setup_teardown(a_gap_behind_an_odd_event, setup, teardown),
         cmocka_unit_test_setup_teardown(a_random_stream_against_a_model, setup, teardown),
+        cmocka_unit_test_setup_teardown(open_tells_which_topics_are_missing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_map_stands_as_long_as_what_points_into_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(close_sends_its_acks_and_gives_what_is_here, setup, teardown),
+        cmocka_unit_test_setup_teardown(acks_go_out_until_the_stream_ends, setup, teardown),
+        cmocka_unit_test_setup_teardown(close_without_acks_or_a_stream_ends_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(cancel_drops_what_was_not_pulled, setup, teardown),
+        cmocka_unit_test_setup_teardown(close_that_takes_too_long_is_a_cancel, setup, teardown),
         cmocka_unit_test_setup_teardown(a_map_that_is_too_large_ends_the_subscription, setup, teardown),
         cmocka_unit_test_setup_teardown(an_event_before_ready_is_not_given, setup, teardown),
         cmocka_unit_test_setup_teardown(no_memory_is_a_failure_with_a_backoff, setup, teardown),

@@ -218,6 +218,130 @@ static void ten_thousand_names(void **state)
     ensi_topics_free(&t, &mem);
 }
 
+static void the_last_owner_frees_a_map(void **state)
+{
+    ensi_topics_t t, second, third, none;
+    size_t used;
+    (void)state;
+    memset(&none, 0, sizeof none);
+    second = ensi_topics_share(&none); /* no map: nothing to count */
+    assert_null(second.block);
+    ensi_topics_free(&second, &mem);
+    for (int i = 0; i < 20; i++) add("a", "first-id--16byte", 16); /* no small block, which mem would keep */
+    assert_true(ensi_topics_build(&t, &mem, span()));
+    used = mem.used;
+    second = ensi_topics_share(&t);
+    third = ensi_topics_share(&second);
+    assert_ptr_equal(third.block, t.block);
+    assert_int_equal(ensi_get_be32(t.block), 3);
+    assert_int_equal(mem.used, used); /* a share costs nothing */
+    ensi_topics_free(&t, &mem);
+    assert_null(t.block);
+    assert_int_equal(t.count, 0);
+    expect(&third, "a", "first-id--16byte");
+    ensi_topics_free(&third, &mem);
+    assert_int_equal(ensi_get_be32(second.block), 1);
+    expect(&second, "a", "first-id--16byte");
+    assert_int_equal(mem.used, used);
+    ensi_topics_free(&second, &mem);
+    assert_true(mem.used < used);
+}
+
+/* A stream that brings the same map keeps the block; another map leaves the old one to those who share it. */
+static void a_new_map_leaves_the_shared_one_alone(void **state)
+{
+    ensi_topics_t t, told;
+    ensign_ulid_t id;
+    const uint8_t *block;
+    bool failed;
+    (void)state;
+    memset(&t, 0, sizeof t);
+    add("a", "first-id--16byte", 16);
+    assert_true(ensi_topics_renew(&t, &mem, span(), &failed));
+    assert_false(failed);
+    block = t.block;
+    assert_false(ensi_topics_renew(&t, &mem, span(), &failed));
+    assert_false(failed);
+    assert_ptr_equal(t.block, block);
+    told = ensi_topics_share(&t);
+    add("b", "second-id-16byte", 16);
+    assert_true(ensi_topics_renew(&t, &mem, span(), &failed));
+    expect(&t, "b", "second-id-16byte");
+    assert_ptr_equal(told.block, block);
+    expect(&told, "a", "first-id--16byte");
+    assert_false(ensi_topics_id(&told, ensign_str("b"), &id));
+    no_memory = true;
+    add("c", "third-id--16byte", 16);
+    for (int i = 0; i < 20; i++) add("d", "fourth-id-16byte", 16); /* no small block that is kept will do */
+    assert_false(ensi_topics_renew(&t, &mem, span(), &failed));
+    assert_true(failed);
+    assert_null(t.block); /* no memory: the map is empty */
+    expect(&told, "a", "first-id--16byte");
+    ensi_topics_free(&told, &mem);
+}
+
+static void expect_next(const ensi_topics_t *t, size_t *at, const char *name, const char *id)
+{
+    ensign_slice_t got;
+    ensign_ulid_t got_id;
+    assert_true(ensi_topics_next(t, at, &got, &got_id));
+    assert_true(ensi_slice_is(got, name));
+    assert_memory_equal(got_id.b, id, 16);
+}
+
+static void each_name_is_walked_once(void **state)
+{
+    ensi_topics_t t;
+    ensign_slice_t name;
+    ensign_ulid_t id;
+    size_t at = 0;
+    (void)state;
+    memset(&t, 0, sizeof t);
+    assert_false(ensi_topics_next(&t, &at, &name, &id));
+    add("again", "first-id--16byte", 16);
+    add("b", "second-id-16byte", 16);
+    add("again", "third-id--16byte", 16);
+    add("twin", "second-id-16byte", 16); /* another name of one id is another topic to ask for */
+    add("again", "fourth-id-16byte", 16);
+    assert_true(ensi_topics_build(&t, &mem, span()));
+    expect_next(&t, &at, "b", "second-id-16byte");
+    expect_next(&t, &at, "twin", "second-id-16byte");
+    expect_next(&t, &at, "again", "fourth-id-16byte"); /* the later one counts, as where it is looked for */
+    assert_false(ensi_topics_next(&t, &at, &name, &id));
+    assert_false(ensi_topics_next(&t, &at, &name, &id));
+    ensi_topics_free(&t, &mem);
+}
+
+static void what_a_map_lacks_is_told_as_it_was_asked_for(void **state)
+{
+    static const uint8_t zeros[16];
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz"; /* as long as an id's text, and a name */
+    ensi_topics_t t;
+    ensign_slice_t name;
+    ensign_ulid_t id, there, absent;
+    char text[27];
+    (void)state;
+    memcpy(there.b, "first-id--16byte", 16);
+    memcpy(absent.b, "second-id-16byte", 16);
+    add("a", there.b, 16);
+    add(letters, there.b, 16);
+    assert_true(ensi_topics_build(&t, &mem, span()));
+    assert_false(ensi_topics_lacks(&t, ensign_str("a"), &name, &id));
+    assert_false(ensi_topics_lacks(&t, ensign_str(letters), &name, &id));
+    ensign_ulid_text(there, text);
+    assert_false(ensi_topics_lacks(&t, ensign_str(text), &name, &id));
+    assert_true(ensi_topics_lacks(&t, ensign_str("A"), &name, &id));
+    assert_true(ensi_slice_is(name, "A"));
+    assert_memory_equal(id.b, zeros, 16);
+    ensign_ulid_text(absent, text);
+    assert_true(ensi_topics_lacks(&t, ensign_str(text), &name, &id));
+    assert_int_equal(name.len, 0);
+    assert_memory_equal(id.b, absent.b, 16);
+    ensi_topics_free(&t, &mem);
+    assert_true(ensi_topics_lacks(&t, ensign_str("a"), &name, &id)); /* an empty map lacks everything */
+    assert_true(ensi_slice_is(name, "a"));
+}
+
 /* The bound of a publisher counts on this: three times the map, whatever it holds. */
 static void the_block_is_bounded_by_the_map(void **state)
 {
@@ -322,6 +446,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_same_map_is_known, setup, teardown),
         cmocka_unit_test_setup_teardown(without_memory_nothing_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(ten_thousand_names, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_last_owner_frees_a_map, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_new_map_leaves_the_shared_one_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(each_name_is_walked_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_map_lacks_is_told_as_it_was_asked_for, setup, teardown),
         cmocka_unit_test_setup_teardown(the_block_is_bounded_by_the_map, setup, teardown),
         cmocka_unit_test_setup_teardown(one_name_many_times, setup, teardown),
         cmocka_unit_test_setup_teardown(ids_that_are_alike, setup, teardown),

@@ -157,11 +157,7 @@ static bool open_call(run_t *r, ensign_call_desc_t *d, const char *method)
 static const ensign_notice_t *await(run_t *r)
 {
     const ensign_notice_t *n = NULL;
-    int rc;
-
-    do rc = ensign_await(r->c, r->k.id, WAIT_MS, &n);
-    while (rc == ENSIGN_INTERRUPTED);
-    return want_ok(r, "await", rc) ? n : NULL;
+    return want_ok(r, "await", ensign_await(r->c, r->k.id, WAIT_MS, &n)) ? n : NULL;
 }
 
 static bool fail_end(run_t *r, const ensign_notice_t *n, const char *instead)
@@ -223,14 +219,27 @@ static bool echoed(run_t *r, int which, const char *key, const void *want, size_
 
 typedef bool (*reader_t)(run_t *r, ensign_slice_t bytes, answer_t *a);
 
-static void take_end(run_t *r, const ensign_notice_t *n, answer_t *a)
+static void take_headers(run_t *r, answer_t *a)
+{
+    a->initial_echoed = echoed(r, ENSIGN_HEADERS, initial_key, initial_value, strlen(initial_value));
+}
+
+/* What END and REPLY have in common. */
+static void take_status(run_t *r, const ensign_notice_t *n, ensign_slice_t text, answer_t *a)
 {
     a->trailing_echoed = echoed(r, ENSIGN_TRAILERS, trailing_key, trailing_value, sizeof trailing_value);
+    snprintf(a->text, sizeof a->text, "%.*s", (int)text.len, (const char *)text.ptr);
+    snprintf(a->error, sizeof a->error, "%s", n->error ? n->error->text : "no error");
+    if (!n->last) fail(r, "%s is not marked as the last notice", ensign_notice_name(n->type));
+    if ((a->status == ENSIGN_GRPC_OK) != (n->error == NULL))
+        fail(r, "status %d goes with the error '%s'", a->status, a->error);
+}
+
+static void take_end(run_t *r, const ensign_notice_t *n, answer_t *a)
+{
     a->status = n->as.end.status;
     a->from_server = n->as.end.from_server;
-    snprintf(a->text, sizeof a->text, "%.*s", (int)n->as.end.text.len, (const char *)n->as.end.text.ptr);
-    snprintf(a->error, sizeof a->error, "%s", n->error ? n->error->text : "no error");
-    if (!n->last) fail(r, "END is not marked as the last notice");
+    take_status(r, n, n->as.end.text, a);
 }
 
 /* Takes notices until one message more is there (true) or the call has ended (false). */
@@ -241,7 +250,7 @@ static bool take_message(run_t *r, answer_t *a, reader_t reader)
     while ((n = await(r)) != NULL) {
         switch (n->type) {
         case ENSIGN_NOTICE_HEADERS:
-            a->initial_echoed = echoed(r, ENSIGN_HEADERS, initial_key, initial_value, strlen(initial_value));
+            take_headers(r, a);
             break;
         case ENSIGN_NOTICE_MESSAGE:
             if (reader && !reader(r, n->as.message.bytes, a)) return false;
@@ -281,10 +290,23 @@ static bool want_sizes(run_t *r, const answer_t *a, const int *sizes, unsigned c
 }
 
 /* ------------------------------------------------------------------ the cases */
+/* A unary call has one notice, REPLY, with all that there is. */
 static void unary(run_t *r, const char *method, ensign_call_desc_t *d, answer_t *a, reader_t reader)
 {
+    const ensign_notice_t *n;
+
     d->unary = true;
-    if (open_call(r, d, method)) take_all(r, a, reader);
+    if (!open_call(r, d, method) || (n = await(r)) == NULL) return;
+    if (n->type != ENSIGN_NOTICE_REPLY) {
+        fail(r, "%s instead of REPLY", ensign_notice_name(n->type));
+        return;
+    }
+    a->status = n->as.reply.status;
+    a->from_server = n->as.reply.from_server;
+    take_headers(r, a);
+    take_status(r, n, n->as.reply.text, a);
+    if (a->status != ENSIGN_GRPC_OK) return;
+    if (!reader || reader(r, n->as.reply.message, a)) a->messages++;
 }
 
 static void unary_simple(run_t *r, const interop_SimpleRequest *m, ensign_call_desc_t *d, answer_t *a)
