@@ -8035,7 +8035,7 @@ typedef struct ensi_auth_t {
     ensi_http1_t http;
     ensi_timer_t renew, expire, backoff;
     uint64_t refresh_from_ms;       /* when the refresh token starts to be good */
-    uint32_t failures;
+    uint32_t failures, faults;      /* in a row; in all */
     ensign_error_t fault;
 } ensi_auth_t;
 
@@ -8090,6 +8090,7 @@ static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...)
     ensi_fail_v(&a->fault, ENSIGN_E_AUTH, native, format, args);
     va_end(args);
     a->failures++;
+    a->faults++;
     if (a->refreshing) a->stale = true;
     ensi_timer_start(&a->backoff,
                      ensi_link_backoff(&a->env->rng, a->failures, l->backoff_min_ms, l->backoff_max_ms));
@@ -8868,7 +8869,7 @@ struct ensign_t {
     bool closing, failed, closed;
     uint64_t connects;
     ensign_error_t last_fault;      /* of the connection to the server */
-    uint32_t faults;                /* counts those of the connection and of auth, from 1 on */
+    uint32_t faults;                /* counts those of the connection, from 1 on */
     ensign_error_t final_error;     /* FAILED's */
     char authority[280];
     char name[27];                  /* a ULID, when the desc gives none */
@@ -13594,8 +13595,9 @@ static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
 {
     ensi_handle_t *h = call->owner;
     const ensign_error_t *why = NULL;
-    if (h->told_link == c->faults) return;
-    h->told_link = c->faults;
+    uint32_t faults = c->faults + c->auth.faults;
+    if (h->told_link == faults) return;
+    h->told_link = faults;
     if (ensi_state_needs_token(c, call) && ensi_state_no_token(c)) why = &c->auth.fault;
     else if (!c->conn.connected && c->last_fault.code) why = &c->last_fault;
     if (why) ensi_state_waits(c, h, why);
@@ -13644,10 +13646,8 @@ static void ensi_client_start_links(ensign_t *c)
 {
     ensi_link_t *l = c->conn.link;
     bool demand = ensi_client_demand(c);
-    uint32_t failures = c->auth.failures;
     if (demand && l->state == ENSI_LINK_IDLE) ensi_link_want(l, c->connect_timeout_ms);
     ensi_auth_pump(&c->auth, demand, c->auth_timeout_ms);
-    if (c->auth.failures > failures) c->faults++;
     if (c->auth.state == ENSI_AUTH_DENIED) ensi_client_final(c, ENSIGN_GRPC_UNAUTHENTICATED, &c->auth.fault);
 }
 
