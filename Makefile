@@ -43,6 +43,7 @@ PEERS     := $(call programs,tests/peers/*.c)
 FUZZ      := $(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c))
 FUZZERS   := $(patsubst $(B)/tests/fuzz/%,build/fuzz/%,$(FUZZ))
 EXAMPLES  := $(call programs,examples/*.c)
+EXAMPLES_X := $(patsubst %.cc,$(B)/%,$(wildcard examples/*.cc))
 GENERATED := $(patsubst examples/%.proto,$(B)/examples/gen/%.pb.h,$(wildcard examples/*.proto))
 SERVER    := $(B)/ensignd
 COMMON_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/common/*.c))
@@ -55,7 +56,7 @@ SCRIPTS   := $(wildcard tests/e2e/*.sh) $(if $(VARIANT),,$(wildcard tests/compil
 
 REPLAYS   := $(foreach f,$(FUZZ),"$(f) tests/fuzz/corpus/$(patsubst fuzz_%,%,$(notdir $(f)))")
 SERVICE   := $(B)/tests/peers/service
-BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(UNIT) $(E2E) $(FUZZ) $(SERVICE)
+BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) $(SERVICE)
 
 # ---------------------------------------------------------------- targets
 
@@ -234,8 +235,16 @@ $(B)/examples/gen/%.pb.a: $(B)/examples/gen/%.pb.h
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(FLAGS_$(VARIANT)) -I$(@D) $(NANOPB) -c -o $(@:.a=.o) $(<:.h=.c)
 	$(Q)rm -f $@ && ar rcs $@ $(@:.a=.o)
 
+examples: $(EXAMPLES_X)
+
+$(EXAMPLES_X): $(B)/%: %.cc ensign.h
+	$(call say,CXX)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) $(CPPFLAGS) -I. $(CXXFLAGS) $(FLAGS_$(VARIANT)) $(WARN) -std=c++11 -MMD -MP -MF $@.d -o $@ $< \
+	    $(LDFLAGS) $(LIBS)
+
 -include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(COMMON_O:.o=.d)
--include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(FUZZ) $(EXAMPLES) $(FUZZERS))
+-include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(FUZZ) $(EXAMPLES) $(EXAMPLES_X) $(FUZZERS))
 
 # ---------------------------------------------------------------- install: the header and how to link it; ensign
 

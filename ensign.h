@@ -13710,8 +13710,9 @@ static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
 {
     ensi_handle_t *h = call->owner;
     const ensign_error_t *why = NULL;
-    if (h->told_link == c->faults + c->auth.faults) return;
-    h->told_link = c->faults + c->auth.faults;
+    uint32_t faults = c->faults + c->auth.faults;
+    if (h->told_link == faults) return;
+    h->told_link = faults;
     if (ensi_state_needs_token(c, call) && ensi_state_no_token(c)) why = &c->auth.fault;
     else if (!c->conn.connected && c->last_fault.code) why = &c->last_fault;
     if (why) ensi_state_waits(c, h, why);

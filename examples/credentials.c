@@ -2,7 +2,7 @@
  * Shows   ensign_desc_file, ensign_desc_env and which of them counts; the errors of a source and of a key
  * Run     build/examples/credentials [FILE [ID SECRET]]        (FILE as the service gives it out, "": none)
  * Prints  where the key came from, the project's id and how many topics it has; exit 0, 1 on an error
- * Next    grpc_unary.c */
+ * Next    health.c */
 #define ENSIGN_IMPLEMENTATION
 #include "../ensign.h"
 #include <inttypes.h>
@@ -38,12 +38,10 @@ static int print_project(ensign_t *c)
     ensign_request_t r = ensign_info(c, NULL, 0, NULL);
     const ensign_notice_t *n;
     char id[27];
-    int rc;
 
     if (r.id == 0) return fail("info", ensign_error(c));
-    do rc = ensign_await(c, r.id, -1, &n); /* request_timeout_ms ends it */
-    while (rc == ENSIGN_INTERRUPTED);
-    if (rc != ENSIGN_OK) return fail("info", ensign_error(c));
+    if (ensign_await(c, r.id, -1, &n) != ENSIGN_OK) /* request_timeout_ms ends it */
+        return fail("info", ensign_error(c));
     if (n->error) return fail("info", n->error); /* E_CREDENTIALS: the auth service refuses the key */
     ensign_ulid_text(n->as.project->id, id);
     printf("project %s, %" PRIu64 " topics\n", id, n->as.project->topics);

@@ -64,7 +64,8 @@ static int take(const ensign_notice_t *n)
         break;
     case ENSIGN_NOTICE_OPEN: fprintf(stderr, "forward: %s\n", n->handle == f.in.id ? "in" : "out"); break;
     case ENSIGN_NOTICE_GAP: fail("events may be missing here", n->error); break;
-    case ENSIGN_NOTICE_DRAINED: ensign_close(f.c, ENSIGN_CLIENT, 2000); break; /* all that was taken is answered */
+    case ENSIGN_NOTICE_WAITING: fail("waits, goes on trying", n->error); break;
+    case ENSIGN_NOTICE_DRAINED: ensign_close(f.c, ENSIGN_CLIENT, 2000); break; /* all is answered */
     case ENSIGN_NOTICE_CLOSED: return 1;
     case ENSIGN_NOTICE_FAILED: return fail("failed", n->error), -1;
     case ENSIGN_NOTICE_END: return n->error ? fail("ended", n->error), -1 : 0;

@@ -3,7 +3,7 @@
  * Run     build/examples/grpc_unary      (ENSIGN_ENDPOINT says which server; a service may follow)
  *         Messages: nanopb_generator.py -I examples -D build/examples/gen health.proto (as the Makefile does)
  * Prints  SERVING, or what else the server says; exit 0 when it is SERVING
- * Next    sans_io.c */
+ * Next    grpc_stream.c */
 #define ENSIGN_IMPLEMENTATION
 #include "../ensign.h"
 #include "health.pb.h"
@@ -74,7 +74,6 @@ int main(int argc, char **argv)
     ensign_error_t why;
     ensign_slice_t type;
     ensign_call_t k;
-    bool last = false;
     int status = -1;
 
     if (argc > 2) return fprintf(stderr, "usage: grpc_unary [SERVICE]\n"), 2;
@@ -82,18 +81,11 @@ int main(int argc, char **argv)
     if (ensign_create(&d, &c, &why) != ENSIGN_OK) return fail("create", why.text);
     k = ask(c, argc == 2 ? argv[1] : "");
     if (k.id == 0) return fail("call", ensign_error(c)->text);
-    while (!last) {
-        int rc = ensign_await(c, k.id, -1, &n); /* the deadline ends it */
-        if (rc == ENSIGN_INTERRUPTED) continue;
-        if (rc != ENSIGN_OK) return fail("await", ensign_error(c)->text);
-        last = n->last;
-        if (n->type == ENSIGN_NOTICE_HEADERS &&
-            ensign_call_metadata_get(c, k, ENSIGN_HEADERS, "content-type", &type)) {
-            fprintf(stderr, "grpc_unary: answered as %.*s\n", (int)type.len, (const char *)type.ptr);
-        }
-        if (n->type == ENSIGN_NOTICE_MESSAGE) status = status_of(n->as.message.bytes);
-        if (n->type == ENSIGN_NOTICE_END && n->error) fail("call", n->error->text);
-    }
+    if (ensign_await(c, k.id, -1, &n) != ENSIGN_OK) return fail("await", ensign_error(c)->text);
+    if (ensign_call_metadata_get(c, k, ENSIGN_HEADERS, "content-type", &type))
+        fprintf(stderr, "grpc_unary: answered as %.*s\n", (int)type.len, (const char *)type.ptr);
+    if (n->error) fail("call", n->error->text); /* the deadline, a status, a lost connection: one notice */
+    else status = status_of(n->as.reply.message);
     if (status >= 0) printf("%s\n", status_name(status));
     ensign_destroy(c);
     return status == grpc_health_v1_HealthCheckResponse_ServingStatus_SERVING ? 0 : 1;

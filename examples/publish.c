@@ -106,6 +106,7 @@ int main(int argc, char **argv)
             if (n->type == ENSIGN_NOTICE_ACK) answered++, print_ack(n->as.ack.committed);
             if (n->type == ENSIGN_NOTICE_NACK) answered++, refused++, fail("nack", n->error);
             if (n->type == ENSIGN_NOTICE_ROOM) room = true;
+            if (n->type == ENSIGN_NOTICE_WAITING) fail("waits, goes on trying", n->error);
             if (n->type == ENSIGN_NOTICE_DISCONNECTED) fail("disconnected, goes on trying", n->error);
             if (n->type == ENSIGN_NOTICE_END) return fail("ended", n->error);
             if (n->type == ENSIGN_NOTICE_FAILED) return fail("failed", n->error);

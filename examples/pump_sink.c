@@ -24,7 +24,7 @@ static int pump(ensign_t *c, const char *topic, sink_t *on_event, void *self)
     static ensign_subscription_desc_t d; /* zeroed: every field has its default */
     const ensign_notice_t *n;
     ensign_subscription_t s;
-    int rc, code = 0;
+    int code = 0;
 
     d.topics = &topic;
     d.topic_count = 1;
@@ -32,10 +32,9 @@ static int pump(ensign_t *c, const char *topic, sink_t *on_event, void *self)
     s = ensign_subscription_open(c, &d);
     if (s.id == 0) return fail("subscribe", ensign_error(c));
     while (code != ENDED) {
-        rc = ensign_await(c, s.id, -1, &n);
-        if (rc < 0) return fail("subscription", ensign_error(c));
-        if (rc > 0) continue; /* a signal came */
+        if (ensign_await(c, s.id, -1, &n) != ENSIGN_OK) return fail("subscription", ensign_error(c));
         if (n->type == ENSIGN_NOTICE_OPEN) fprintf(stderr, "pump_sink: open\n");
+        if (n->type == ENSIGN_NOTICE_WAITING) fail("waits, goes on trying", n->error);
         if (n->type == ENSIGN_NOTICE_GAP) fail("events may be missing here", n->error);
         if (n->type == ENSIGN_NOTICE_END) return fail("ended", n->error);
         if (n->type != ENSIGN_NOTICE_EVENT) continue;

@@ -15,9 +15,14 @@ typedef int source_t(void *self, ensign_event_t *e);
 
 static int failures;
 
-static int fail(const char *what, const ensign_error_t *e)
+static void say(const char *what, const ensign_error_t *e)
 {
     fprintf(stderr, "pump_source: %s: %s\n", what, e->text);
+}
+
+static int fail(const char *what, const ensign_error_t *e)
+{
+    say(what, e);
     failures++;
     return ENDED;
 }
@@ -29,8 +34,9 @@ static int turn(ensign_t *c, ensign_publisher_t p, int wait_ms)
     int rc = ensign_await(c, p.id, wait_ms, &n);
 
     if (rc < 0) return fail("publisher", ensign_error(c));
-    if (rc > 0) return 0; /* the time is up, or a signal came */
-    if (n->error) fail(n->last ? "ended" : "nack", n->error);
+    if (rc > 0) return 0; /* the time is up */
+    if (n->type == ENSIGN_NOTICE_WAITING) say("waits, goes on trying", n->error);
+    else if (n->error) fail(n->last ? "ended" : "nack", n->error);
     if (n->last) printf("%u events are stored\n", (unsigned)n->as.end.count);
     return n->last ? ENDED : 0;
 }

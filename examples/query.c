@@ -1,5 +1,5 @@
 /* query.c - fetch stored events by EnSQL: one row, three at a time, or all of them
- * Shows   ensign_query as a cursor: a row with each pull; ensign_event_copy to keep rows; no row is no error
+ * Shows   ensign_query_open as a cursor: a row with each pull; ensign_event_copy to keep rows; no row at all
  * Run     build/examples/query many 'SELECT * FROM weather OFFSET 2 LIMIT 7'     (or one, or all)
  * Prints  the rows, and on standard error how many; exit 0 with rows, 3 with none, 1 on an error
  * Next    topics.c */
@@ -36,9 +36,9 @@ static bool fetch_one(cursor_t *u, const ensign_event_t **row)
 
     while (!u->ended) {
         int rc = ensign_await(u->c, u->q.id, -1, &n);
-        if (rc == ENSIGN_INTERRUPTED) continue;
         if (rc != ENSIGN_OK) return end_of(u, ensign_error(u->c));
         if (n->type == ENSIGN_NOTICE_END) return end_of(u, n->error);
+        if (n->type == ENSIGN_NOTICE_WAITING) fail("goes on trying", n->error->text);
         if (n->type == ENSIGN_NOTICE_GAP) fail("a row cannot be read", n->error->text);
         if (n->type == ENSIGN_NOTICE_EVENT) return *row = n->as.event, true;
     }

@@ -2,7 +2,7 @@
  * Shows   ensign_link, ensign_rx_buf, ensign_tx_buf, ensign_tick: how bytes move where there is no poll
  * Run     build/examples/sans_io
  * Prints  the message that a server in memory has sent back
- * Next    publish.c */
+ * Next    raii.cc */
 #define ENSIGN_IMPLEMENTATION
 #define ENSIGN_NO_SOCKETS
 #include "../ensign.h"
@@ -109,9 +109,11 @@ int main(void)
     for (uint64_t now_ms = 0; status < 0 && now_ms < 1000; now_ms++) { /* any clock that never goes back */
         move(c, now_ms);
         while ((n = ensign_next(c)) != NULL) {
-            if (n->type == ENSIGN_NOTICE_MESSAGE)
-                printf("%.*s\n", (int)n->as.message.bytes.len, (const char *)n->as.message.bytes.ptr);
-            if (n->type == ENSIGN_NOTICE_END) status = n->as.end.status;
+            if (n->type == ENSIGN_NOTICE_REPLY) {
+                ensign_slice_t message = n->as.reply.message;
+                printf("%.*s\n", (int)message.len, (const char *)message.ptr);
+                status = n->as.reply.status;
+            }
             if (n->error) fprintf(stderr, "sans_io: %s\n", n->error->text);
         }
     }

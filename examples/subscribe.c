@@ -62,6 +62,18 @@ static void print_event(ensign_t *c, ensign_subscription_t s, const ensign_event
     if (left > 0 && --left == 0) stopped = 1;
 }
 
+/* The topics that were asked for and are not there: a name with a typo would bring nothing, in silence. */
+static void print_open(ensign_t *c, ensign_subscription_t s)
+{
+    ensign_slice_t name;
+    ensign_ulid_t id;
+    size_t at = 0;
+
+    fprintf(stderr, "subscribe: open\n");
+    while (ensign_open_next(c, s.id, ENSIGN_OPEN_MISSING, &at, &name, &id))
+        fprintf(stderr, "subscribe: there is no topic %.*s\n", (int)name.len, (const char *)name.ptr);
+}
+
 /* What came. 0: go on, 1: it has ended well, -1: it has ended with an error. */
 static int take(ensign_t *c, ensign_subscription_t s)
 {
@@ -72,7 +84,8 @@ static int take(ensign_t *c, ensign_subscription_t s)
         if (n->type == ENSIGN_NOTICE_FAILED) return fail("failed", n->error), -1;
         if (stopped) continue; /* what still comes while we close */
         if (n->type == ENSIGN_NOTICE_EVENT) print_event(c, s, n->as.event);
-        if (n->type == ENSIGN_NOTICE_OPEN) fprintf(stderr, "subscribe: open\n");
+        if (n->type == ENSIGN_NOTICE_OPEN) print_open(c, s);
+        if (n->type == ENSIGN_NOTICE_WAITING) fail("waits, goes on trying", n->error);
         if (n->type == ENSIGN_NOTICE_GAP) fail("events may be missing here", n->error);
         if (n->type == ENSIGN_NOTICE_DISCONNECTED) fail("disconnected, goes on trying", n->error);
         if (n->type == ENSIGN_NOTICE_END) return fail("ended", n->error), -1; /* refused for good */
@@ -102,8 +115,8 @@ int main(int argc, char **argv)
     sd.topic_count = (size_t)(argc - first);
     s = ensign_subscription_open(c, &sd);
     if (s.id == 0) return fail("open", ensign_error(c));
-    while (end == 0) {
-        if (stopped && !closing) closing = ensign_close(c, ENSIGN_CLIENT, 2000) == ENSIGN_OK; /* CLOSED ends the loop */
+    while (end == 0) { /* CLOSED ends it */
+        if (stopped && !closing) closing = ensign_close(c, ENSIGN_CLIENT, 2000) == ENSIGN_OK;
         if (turn(c) < 0) return fail("step", ensign_error(c));
         end = take(c, s);
     }

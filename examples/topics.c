@@ -68,13 +68,11 @@ static int answer(ensign_t *c, const char *what, ensign_request_t r, ensign_ulid
 
     if (r.id == 0) return fail(what, ensign_error(c)->text);
     do { /* -1: request_timeout_ms of the desc ends it */
-        int rc = ensign_await(c, r.id, -1, &n);
-        if (rc == ENSIGN_INTERRUPTED) continue;
-        if (rc != ENSIGN_OK) return fail(what, ensign_error(c)->text);
+        if (ensign_await(c, r.id, -1, &n) != ENSIGN_OK) return fail(what, ensign_error(c)->text);
         if (n->error) return fail(what, n->error->text);
         if (id) *id = n->as.topic->id;
         else status |= print(n);
-    } while (!n || !n->last);
+    } while (!n->last);
     return status;
 }
 

@@ -209,6 +209,24 @@ subscribes() {
     hears all 'open, all topics' "$sub" && run publish args a && run publish lines b && run publish args c
     check 'all topics' ends 0 all "$sub"
     check 'a zero byte behind each' same 'a b c ' "$(tr '\0' ' ' <"$dir/all.out")"
+    missing
+}
+missing() {
+    local sub
+    start two subscribe args lines -n 1
+    sub=$pid
+    hears two 'open, args' "$sub" && run publish args two
+    check 'two topics: ends after one event' ends 0 two "$sub"
+    check 'two topics: the first is named' grep -qx 'ensign: open, args and 1 more' "$dir/two.err"
+    check 'two topics: none is missing' same '' "$(grep 'there is no topic' "$dir/two.err")"
+    start some subscribe wether args lines 01GZ1ASDEPPFWD485HSQKDAS4K -n 1
+    sub=$pid
+    hears some 'open, args' "$sub" && run publish args some
+    check 'missing topics: the others bring events' ends 0 some "$sub"
+    check 'missing topics: those that are there' grep -qx 'ensign: open, args and 1 more' "$dir/some.err"
+    check 'missing topics: a line for each other' same \
+        "$(printf 'ensign: there is no topic "%s"; it brings no events\n' \
+            wether 01GZ1ASDEPPFWD485HSQKDAS4K)" "$(grep 'there is no topic' "$dir/some.err")"
 }
 queries() {
     check 'no event is no error' fails 0 '0 events' query 'SELECT * FROM args LIMIT 5 OFFSET 1000'
@@ -514,7 +532,8 @@ faults() {
     check 'refused: as JSON' does 1 publish numbers --lines "$dir/numbers" --json
     check 'refused: each of them' json '[r["line"] for r in rows if r["kind"] == "nack"] ==
         list(range(3, 46, 3)) and rows[0]["code"] == "INTERNAL" and rows[-1]["nacked"] == 15'
-    check 'refused: the rest is there' same "$(seq 45 | awk 'NR % 3' | head -n 30)" "$(data numbers | head -n 30)"
+    check 'refused: the rest is there' same "$(seq 45 | awk 'NR % 3' | head -n 30)" \
+        "$(data numbers | head -n 30)"
     seq 10000 >"$dir/numbers"
     check 'a server that breaks off' server_with --cut-after-events 2000 --cut-first 3
     check 'broken off: all is stored' does 0 publish numbers -e --lines "$dir/numbers"
@@ -570,7 +589,58 @@ restart() {
     check 'SIGINT ends them: the one' ends 130 again "$sub"
     check 'SIGINT ends them: the other' ends 130 watch "$health"
     cp "$dir/again.out" "$dir/out"
+    check 'it goes: no reason is said twice' same '' "$(reasons again | uniq -d)"
+    check 'it goes: nor by the watch' same '' "$(reasons watch | uniq -d)"
     check 'a gap is told before' json '[r["kind"] for r in rows] == ["gap", "event"] and rows[0]["error"]'
+}
+
+# ---- a wait says why, once for each reason: in place of silence
+
+reasons() { # NAME: why it waited, a line each
+    sed -nE 's/^ensign: (waits: )?(.*); (goes on trying|next attempt .*)$/\2/p' "$dir/$1.err"
+}
+refuser() { # ANSWER...: a server that turns each call away; $refuser, and what leads there: "${there[@]}"
+    python3 tests/e2e/refuses.py "$@" >"$dir/refuser" 3>&- &
+    refuser=$!
+    await "$dir/refuser" '' "$refuser" || return 1
+    there=(--plaintext --endpoint "127.0.0.1:$(head -n 1 "$dir/refuser")")
+}
+waits() {
+    local sub line='ensign: waits: .*(status 404|INTERNAL_ERROR|status 500).*'
+    line+='; next attempt (now|in [0-9.]+ m?s)'
+    server_stop
+    check 'a server that turns each call away' refuser 404 404 reset reset 500
+    start away subscribe t --no-auth "${there[@]}"
+    sub=$pid
+    check 'turned away: a subscriber goes on' hears away 'HTTP status 500' "$sub"
+    kill -INT "$sub"
+    check 'turned away: SIGINT ends it' ends 130 away "$sub"
+    check 'turned away: it said why, at each change' same 'status 404 INTERNAL_ERROR status 500' \
+        "$(sed -nE "s/^$line\$/\1/p" "$dir/away.err" | xargs)"
+    check 'turned away: and no more' test "$(wc -l <"$dir/away.err")" -eq 3
+    start put publish t x --no-auth --close-timeout 100ms "${there[@]}"
+    check 'turned away: a publisher says why' hears put 'waits: http: /ensign.v1beta1.Ensign/Publish' "$pid"
+    kill -INT "$pid"
+    check 'turned away: SIGINT ends it, too' ends 130 put "$pid"
+    start well health --watch --no-auth "${there[@]}"
+    check 'turned away: a watch says why' hears well 'waits: http: /grpc.health.v1.Health/Watch' "$pid"
+    kill -INT "$pid"
+    check 'turned away: SIGINT ends it as well' ends 130 well "$pid"
+    check 'turned away: not for ever' fails 3 'waits: http:' \
+        subscribe t --no-auth --retry 300ms "${there[@]}"
+    check 'no auth service: a subscriber says why' fails 3 'waits: auth: no token' subscribe t --client-id x \
+        --client-secret y --auth-url http://127.0.0.1:1 --retry 300ms "${there[@]}"
+    check 'no auth service: a question, too' fails 3 'waits: auth: no token' topics ls --client-id x \
+        --client-secret y --auth-url http://127.0.0.1:1 --retry 300ms "${there[@]}"
+    kill "$refuser"
+    check 'no server: a question says why it waits' fails 3 'waits: rpc: cannot connect' topics ls --no-auth \
+        --plaintext --endpoint 127.0.0.1:1 --retry 300ms
+    check 'no server: one that does not wait says it once' fails 3 'cannot connect' topics ls --no-auth \
+        --plaintext --endpoint 127.0.0.1:1
+    check 'no server: once, indeed' test "$(wc -l <"$dir/err")" -eq 1
+    check 'no server: a subscriber that does not wait' fails 3 'cannot connect' subscribe t --no-auth \
+        --plaintext --endpoint 127.0.0.1:1
+    check 'no server: it says it once, too' test "$(wc -l <"$dir/err")" -eq 1
 }
 
 server_start --memory --port 0 --auth-port 0 --subscriber-queue 200000 || exit 1
@@ -592,4 +662,5 @@ permissions
 faults
 tls
 restart
+waits
 results

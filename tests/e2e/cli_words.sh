@@ -65,7 +65,7 @@ for command in "${commands[@]}"; do
     check "help: $command, by the command help" same_help "$command"
 done
 check 'help tells the exit statuses' grep -qF '4 wrong key or no permission' "$dir/out"
-version=$(sed -n 's/^#define ENSIGN_VERSION "\(.*\)"/\1/p' ensign.h)
+version=$(sed -n 's/^#define ENSIGN_VERSION *"\(.*\)"/\1/p' ensign.h)
 check 'version' same "$("$ensign" --version)" "ensign $version"
 check 'help of no command' refuses 'nope is no command of ensign' help nope
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -207,6 +208,32 @@ int session_end(session_t *s)
 
 /* ---- waiting */
 
+/* Is this why nothing comes, and was it not said already? Then it is noted. */
+static bool is_new_reason(session_t *s, const char *text)
+{
+    if (strcmp(s->reason, text) == 0) return false;
+    snprintf(s->reason, sizeof s->reason, "%s", text);
+    return true;
+}
+
+/* Something has come: a wait after this one is another one, though its reason be the same. */
+static void forget_reason(session_t *s)
+{
+    s->reason[0] = '\0';
+}
+
+/* retry_in_ms: as WAITING has it; NULL: not known. */
+static void say_reason(session_t *s, const ensign_error_t *why, const uint32_t *retry_in_ms)
+{
+    char time[NUMBER_TEXT];
+
+    if (!is_new_reason(s, why->text)) return;
+    if (!retry_in_ms) say("waits: %s", why->text);
+    else if (*retry_in_ms == 0) say("waits: %s; next attempt now", why->text);
+    else if (*retry_in_ms == ENSIGN_FOREVER) say("waits: %s; next attempt with the next event", why->text);
+    else say("waits: %s; next attempt in %s", why->text, text_duration(*retry_in_ms / 1000.0, time));
+}
+
 /* Nothing was open yet, and a fault is there: is the time for that over? */
 static bool gives_up(session_t *s, const ensign_error_t *fault)
 {
@@ -215,6 +242,22 @@ static bool gives_up(session_t *s, const ensign_error_t *fault)
     session_error(s, NULL, fault);
     s->over = true;
     return true;
+}
+
+/* Does the command go on after this fault? One that does not says it as its error, a little later. Before the
+ * first stream is open publish and subscribe end when the server or the auth service cannot be reached. */
+static bool goes_on(const session_t *s, const ensign_error_t *fault)
+{
+    if (s->over) return false;
+    if (s->o->retry_ms > 0 || !s->patient) return s->o->retry_ms > 0;
+    return s->settled || (s->connected && fault->code != ENSIGN_E_AUTH);
+}
+
+/* Requests have no WAITING: what a wait has met tells why no answer comes. */
+static void look_for_reason(session_t *s)
+{
+    const ensign_error_t *why = ensign_error(s->c);
+    if (!s->patient && why->code != ENSIGN_TIMEOUT && goes_on(s, why)) say_reason(s, why, NULL);
 }
 
 static bool stop_now(session_t *s)
@@ -236,7 +279,7 @@ woke_t session_wait(session_t *s, int fd, int ms)
 {
     ensign_poll_t extra[3] = { { stop.pipe[0], 0, ENSIGN_READ, 0 }, { -1, 0, ENSIGN_READ, 0 },
                                { -1, 0, 0, 0 } };
-    bool look = s->patient && !s->settled && (ms < 0 || ms > FIRST_LOOK_MS);
+    bool look = (s->patient || s->o->retry_ms > 0) && !s->settled && (ms < 0 || ms > FIRST_LOOK_MS);
     int rc;
 
     out_flush();
@@ -254,22 +297,32 @@ woke_t session_wait(session_t *s, int fd, int ms)
     }
     if (rc == ENSIGN_TIMEOUT && gives_up(s, ensign_error(s->c))) return WOKE_OVER;
     if (stop_now(s)) return WOKE_STOP;
+    if (rc == ENSIGN_TIMEOUT && look) look_for_reason(s);
     if (rc == ENSIGN_TIMEOUT) return look ? WOKE_NOTICE : WOKE_TIME;
     return extra[1].ready ? WOKE_INPUT : WOKE_NOTICE;
 }
 
 /* ---- notices */
 
+static void take_lost(session_t *s, const ensign_error_t *why)
+{
+    const char *text = why ? why->text : "the connection was lost";
+
+    s->connected = false;
+    if (!s->patient || s->lost || gives_up(s, why)) return;
+    s->lost = true;
+    if (is_new_reason(s, text)) say("%s; goes on trying", text);
+}
+
 static void take_own(session_t *s, const ensign_notice_t *n)
 {
     if (n->type == ENSIGN_NOTICE_CONNECTED) {
         if (s->lost && s->settled) say("connected again");
         s->lost = false;
+        s->connected = true;
+        forget_reason(s);
     }
-    if (n->type == ENSIGN_NOTICE_DISCONNECTED && s->patient && !s->lost && !gives_up(s, n->error)) {
-        say("%s; goes on trying", n->error ? n->error->text : "the connection was lost");
-        s->lost = true;
-    }
+    if (n->type == ENSIGN_NOTICE_DISCONNECTED) take_lost(s, n->error);
     if (n->type == ENSIGN_NOTICE_FAILED) {
         if (s->status == EXIT_DONE) session_error(s, NULL, n->error);
         s->over = true;
@@ -277,16 +330,29 @@ static void take_own(session_t *s, const ensign_notice_t *n)
     if (n->type == ENSIGN_NOTICE_CLOSED) s->over = true;
 }
 
+/* A lost connection is the client's to tell first, in words of its own. */
+static void take_waiting(session_t *s, const ensign_notice_t *n)
+{
+    const ensign_notice_t *own;
+
+    while ((own = ensign_next_of(s->c, ENSIGN_CLIENT)) != NULL) take_own(s, own);
+    if (goes_on(s, n->error)) say_reason(s, n->error, &n->as.waiting.retry_in_ms);
+}
+
 const ensign_notice_t *session_pull(session_t *s)
 {
     const ensign_notice_t *n;
 
     while ((n = ensign_next(s->c)) != NULL) {
-        if (n->handle != ENSIGN_CLIENT) {
+        if (n->type == ENSIGN_NOTICE_WAITING) {
+            take_waiting(s, n);
+        } else if (n->handle == ENSIGN_CLIENT) {
+            take_own(s, n);
+        } else {
             if (n->type == ENSIGN_NOTICE_OPEN || n->type == ENSIGN_NOTICE_HEALTH) s->settled = true;
+            forget_reason(s);
             return n;
         }
-        take_own(s, n);
     }
     return NULL;
 }

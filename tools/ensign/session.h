@@ -1,7 +1,8 @@
 /* session.h - a client made from the options, the loop around it, signals, exit statuses
  *
  * Commands wait here and nowhere else. SIGINT and SIGTERM end the wait; a second one ends the process at
- * once. The client's own notices (connected, lost, failed) are dealt with here. */
+ * once. The client's own notices (connected, lost, failed) are dealt with here, and so is WAITING of every
+ * handle: each new reason is said in one line. */
 #ifndef ENSIGN_CLI_SESSION_H
 #define ENSIGN_CLI_SESSION_H
 #include "options.h"
@@ -12,8 +13,10 @@ typedef struct session_t {
     bool     patient;           /* publish, subscribe: go on for ever, once connected */
     bool     settled;           /* a stream was open */
     bool     over;              /* the client has failed or is closed: nothing more comes */
+    bool     connected;
     bool     lost;              /* DISCONNECTED was told, CONNECTED not yet */
     bool     told;              /* the signal that ends us was told to the command */
+    char     reason[sizeof ((ensign_error_t *)0)->text];    /* why nothing comes, as it was said last */
     uint64_t started_ms;
     int      status;            /* exit status: the first that is not EXIT_DONE */
 } session_t;

@@ -60,14 +60,38 @@ static bool has_all(const subscribe_t *t)
     return t->o->count > 0 && t->received >= t->o->count;
 }
 
+/* Was this topic asked for, and is not there? */
+static bool is_missing(const subscribe_t *t, const char *topic)
+{
+    ensign_slice_t name;
+    ensign_ulid_t id, asked;
+    size_t at = 0, len = strlen(topic);
+    bool by_id = topic_is_id(topic, &asked);
+
+    while (ensign_open_next(t->s.c, t->sub.id, ENSIGN_OPEN_MISSING, &at, &name, &id))
+        if (by_id ? memcmp(&id, &asked, sizeof id) == 0
+                  : name.len == len && memcmp(name.ptr, topic, len) == 0)
+            return true;
+    return false;
+}
+
+/* A name with a typo would bring nothing, in silence. */
 static void take_open(const subscribe_t *t, uint32_t times)
 {
     const list_t *topics = &t->o->args;
+    const char *first = NULL;
+    size_t there = 0;
 
+    for (size_t i = 0; i < topics->count; i++) {
+        if (is_missing(t, topics->at[i])) continue;
+        if (there++ == 0) first = topics->at[i];
+    }
     if (times > 1) say("open again");
     else if (topics->count == 0) say("open, all topics");
-    else if (topics->count == 1) say("open, %s", topics->at[0]);
-    else say("open, %s and %zu more", topics->at[0], topics->count - 1);
+    else if (there == 1) say("open, %s", first);
+    else if (there > 1) say("open, %s and %zu more", first, there - 1);
+    for (size_t i = 0; i < topics->count; i++)
+        if (is_missing(t, topics->at[i])) say("there is no topic \"%s\"; it brings no events", topics->at[i]);
 }
 
 static void take_notices(subscribe_t *t)

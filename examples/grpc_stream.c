@@ -10,7 +10,7 @@
 
 static int fail(const ensign_error_t *why)
 {
-    fprintf(stderr, "grpc_stream: %s\n", why->text);
+    fprintf(stderr, "grpc_stream: %s\n", why ? why->text : "the server has ended the stream");
     return 1;
 }
 

@@ -1,6 +1,6 @@
 /* publish_one.c - publish one event, and know that it is stored
  * Shows   the shortest program: create, open, publish, flush, destroy
- * Run     build/examples/publish_one weather '{"temp": 72}'      (ENSIGN_ variables name the server and the key)
+ * Run     build/examples/publish_one weather '{"temp": 72}'        (ENSIGN_ variables name server and key)
  * Prints  "stored", or the reason why not; exit 0 when the event is stored
  * Next    publish_many.c */
 #define ENSIGN_IMPLEMENTATION
@@ -27,10 +27,11 @@ int main(int argc, char **argv)
     if (ensign_create(&desc, &c, &why) != ENSIGN_OK) return fail(&why);
     stream.topic = argv[1];
     stream.ensure_topic = true; /* make the topic when it is not there */
-    pub = ensign_publisher_open(c, &stream);
+    pub = ensign_publisher_open(c, &stream); /* needs no connection yet, nor does ensign_publish */
+    if (pub.id == 0) return fail(ensign_error(c));
     event.data = ensign_str(argv[2]);
     event.mimetype = ENSIGN_MIME_APPLICATION_JSON;
-    if (ensign_publish(c, pub, &event) != ENSIGN_OK) return fail(ensign_error(c)); /* needs no connection yet */
+    if (ensign_publish(c, pub, &event) != ENSIGN_OK) return fail(ensign_error(c));
     if (ensign_publisher_flush(c, pub, 30000) != ENSIGN_OK) return fail(ensign_error(c));
     puts("stored");
     ensign_destroy(c);

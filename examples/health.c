@@ -20,6 +20,7 @@ static int ask(ensign_t *c, const char *what, ensign_request_t r)
     const ensign_notice_t *n;
     bool well;
 
+    if (r.id == 0) return fail(what, ensign_error(c)); /* auth: the desc has neither key nor auth_url */
     if (ensign_await(c, r.id, -1, &n) != ENSIGN_OK) return fail(what, ensign_error(c));
     if (n->error) return fail(what, n->error);
     if (n->type == ENSIGN_NOTICE_HEALTH) {
@@ -31,6 +32,15 @@ static int ask(ensign_t *c, const char *what, ensign_request_t r)
                (int)n->as.status.version.len, (const char *)n->as.status.version.ptr);
     }
     return well ? 0 : 1;
+}
+
+static int ask_all(ensign_t *c)
+{
+    int status = ask(c, "server", ensign_status(c, NULL));
+
+    status |= ask(c, "health", ensign_health(c, "", false, NULL));
+    status |= ask(c, "auth", ensign_auth_status(c, NULL));
+    return status;
 }
 
 static int watch(ensign_t *c, unsigned long states)
@@ -61,9 +71,7 @@ int main(int argc, char **argv)
     if (ensign_desc_env(&desc, &why) != ENSIGN_OK) return fail("environment", &why);
     if (ensign_create(&desc, &c, &why) != ENSIGN_OK) return fail("create", &why);
     if (argc == 3) status = watch(c, strtoul(argv[2], NULL, 10));
-    else
-        status = ask(c, "server", ensign_status(c, NULL)) | ask(c, "health", ensign_health(c, "", false, NULL)) |
-                 ask(c, "auth", ensign_auth_status(c, NULL));
+    else status = ask_all(c);
     ensign_destroy(c);
     return status;
 }

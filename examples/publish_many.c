@@ -1,5 +1,5 @@
 /* publish_many.c - publish many events, and have a function called with the answer to each
- * Shows   callbacks over the pull API: the tag finds what an answer is about; AGAIN waits for ROOM; a clean end
+ * Shows   callbacks over the pull API: the tag finds what an answer is about; AGAIN, ROOM; a clean end
  * Run     build/examples/publish_many weather 100000
  * Prints  how many were stored and how many refused; exit 0 when all are stored
  * Next    subscribe_ack.c */
@@ -87,6 +87,7 @@ int main(int argc, char **argv)
     stream.topic = argv[1];
     stream.ensure_topic = true;
     pub = ensign_publisher_open(c, &stream);
+    if (pub.id == 0) return fail(ensign_error(c));
     event.mimetype = ENSIGN_MIME_TEXT_PLAIN;
     for (bool open = true; open;) {
         while (next || number < count) {

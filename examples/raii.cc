@@ -59,6 +59,7 @@ static int play(const char *topic, int count)
     in.ensure_topics = true;
     const ensign_publisher_t pub = ensign_publisher_open(client, &out);
     const ensign_subscription_t sub = ensign_subscription_open(client, &in);
+    if (pub.id == 0 || sub.id == 0) client.check(ENSIGN_E_HANDLE);
     while (received < count) {
         if (open && sent < count) {
             const std::string text = "move " + std::to_string(sent + 1);
@@ -71,12 +72,12 @@ static int play(const char *topic, int count)
         client.frame(16, [&](const ensign_notice_t &n) {
             if (n.type == ENSIGN_NOTICE_OPEN && n.handle == sub.id) open = true;
             if (n.type == ENSIGN_NOTICE_WAITING) std::fprintf(stderr, "raii: %s\n", n.error->text);
-            if (n.type == ENSIGN_NOTICE_END || n.type == ENSIGN_NOTICE_FAILED)
+            if (n.type == ENSIGN_NOTICE_NACK || n.type == ENSIGN_NOTICE_GAP || n.last) /* one is missing */
                 throw std::runtime_error(n.error ? n.error->text : "the stream has ended");
             if (n.type == ENSIGN_NOTICE_EVENT) {
                 const ensign_slice_t data = n.as.event->data;
                 std::printf("%.*s\n", static_cast<int>(data.len), reinterpret_cast<const char *>(data.ptr));
-                client.check(ensign_ack(client, sub, n.as.event->token));
+                ensign_ack(client, sub, n.as.event->token); /* E_STALE here only means an old token */
                 received++;
             }
         });
