@@ -166,7 +166,7 @@ static void note_end(world_t *w, const ensign_notice_t *n)
 static void note_reply(world_t *w, const ensign_notice_t *n)
 {
     const ensign_notice_reply_t *r = &n->as.reply;
-    if (n->type != ENSIGN_NOTICE_REPLY || !n->last) world_fail(w, "a unary call has another notice than REPLY");
+    if (n->type != ENSIGN_NOTICE_REPLY || !n->last) world_fail(w, "a unary call has more than a REPLY");
     if ((r->status == ENSIGN_GRPC_OK) != (n->error == NULL)) world_fail(w, "REPLY's status and error differ");
     if (r->status == ENSIGN_GRPC_OK) assert_text(r->message, "echo");
     else if (r->message.len > 0) world_fail(w, "a failed call has a message");

@@ -248,7 +248,7 @@ static const ensi_sub_t *sub_of(const run_t *r)
     return (const ensi_sub_t *)(const void *)ensi_handle_find(&r->a.c->handles, r->sub.id);
 }
 
-/* The server was ready once. OPEN need not have said so: where it was not pulled it goes when its stream is lost. */
+/* The server was ready once. OPEN need not have said so: one that was not pulled goes with its stream. */
 static bool opened(const run_t *r)
 {
     return sub_of(r)->reopen.opens > 0;
