@@ -5,7 +5,7 @@
 enum { EVENTS = 6, ROWS = 3 };
 
 /* Beside one request of each kind. Those from WATCH on end when the client closes, or something fails. */
-enum { QUERY = COUNT(kinds), MAKE, AUTH_STATUS, OTHERS, WATCH = OTHERS, HANDLES };
+enum { QUERY = COUNT(kinds), MAKE, AUTH_STATUS, UNARY, OTHERS, WATCH = OTHERS, HANDLES };
 
 typedef struct session_t {
     ensign_publisher_t pub;
@@ -14,7 +14,7 @@ typedef struct session_t {
     int put;                        /* events that were accepted */
     int answers[EVENTS];            /* ACK and NACK of each */
     bool pub_end, sub_end, call_end, other_end[HANDLES];
-    int events, gaps, messages, rows, failed;      /* failed: of the others, but for WATCH */
+    int events, gaps, messages, replies, rows, failed;      /* failed: of the others, but for WATCH */
     bool closing;
     uint64_t due;
 } session_t;
@@ -77,13 +77,19 @@ static void serve_end(world_t *w, stream_t *s)
 static void open_others(world_t *w)
 {
     ensign_query_desc_t q;
+    ensign_call_desc_t c;
     size_t i;
     memset(&q, 0, sizeof q);
+    memset(&c, 0, sizeof c);
+    c.method = "/test.Service/Echo";
+    c.request = text_slice("echo");
+    c.unary = c.wait_for_ready = true;
     q.sql = "SELECT * FROM weather";
     for (i = 0; i < COUNT(kinds); i++) session.others[i] = kinds[i].open(w, NULL).id;
     session.others[QUERY] = ensign_query_open(w->client, &q).id;
     session.others[MAKE] = ensign_topic_ensure(w->client, "made", NULL).id;
     if (w->desc.auth_url) session.others[AUTH_STATUS] = ensign_auth_status(w->client, NULL).id;
+    session.others[UNARY] = ensign_call_open(w->client, &c).id;
     session.others[WATCH] = ensign_health(w->client, "default", true, NULL).id;
     for (i = 0; i < HANDLES; i++) session.other_end[i] = !session.others[i];
 }
@@ -156,6 +162,30 @@ static void note_end(world_t *w, const ensign_notice_t *n)
     if (n->handle == session.call) session.call_end = true;
 }
 
+/* A unary call has one notice. */
+static void note_reply(world_t *w, const ensign_notice_t *n)
+{
+    const ensign_notice_reply_t *r = &n->as.reply;
+    if (n->type != ENSIGN_NOTICE_REPLY || !n->last) world_fail(w, "a unary call has more than a REPLY");
+    if ((r->status == ENSIGN_GRPC_OK) != (n->error == NULL)) world_fail(w, "REPLY's status and error differ");
+    if (r->status == ENSIGN_GRPC_OK) assert_text(r->message, "echo");
+    else if (r->message.len > 0) world_fail(w, "a failed call has a message");
+    session.replies++;
+}
+
+/* OPEN has as many topics as it says. */
+static void note_open(world_t *w, const ensign_notice_t *n)
+{
+    ensign_slice_t name;
+    ensign_ulid_t id;
+    size_t at = 0;
+    uint32_t topics = 0;
+    while (ensign_open_next(w->client, n->handle, ENSIGN_OPEN_TOPICS, &at, &name, &id)) topics++;
+    if (topics == 0 || topics != n->as.open.topics || n->as.open.missing != 0)
+        world_fail(w, "OPEN with %u topics, %u missing, and %u listed", (unsigned)n->as.open.topics,
+                   (unsigned)n->as.open.missing, (unsigned)topics);
+}
+
 static void note(world_t *w, const ensign_notice_t *n)
 {
     bool end = n->type == ENSIGN_NOTICE_END || n->last;
@@ -176,6 +206,9 @@ static void note(world_t *w, const ensign_notice_t *n)
         assert_text(n->as.event->data, "delivered");
         ensign_ack(w->client, session.sub, n->as.event->token);
     }
+    if (session.others[UNARY] && n->handle == session.others[UNARY]) note_reply(w, n);
+    if (n->type == ENSIGN_NOTICE_OPEN) note_open(w, n);
+    if (n->type == ENSIGN_NOTICE_WAITING && !n->error) world_fail(w, "WAITING without a reason");
     if (n->type == ENSIGN_NOTICE_GAP) session.gaps++;
     if (n->type == ENSIGN_NOTICE_MESSAGE) session.messages++;
     if (end) note_end(w, n);
@@ -280,6 +313,7 @@ static uint64_t count_allocs(world_t *w)
     assert_true(play(w));
     assert_int_equal(session.events, 5);
     assert_int_equal(session.messages, 1);
+    assert_int_equal(session.replies, 1);
     assert_int_equal(session.put, EVENTS);
     assert_int_equal(session.rows, ROWS);
     assert_int_equal(session.failed, 0);

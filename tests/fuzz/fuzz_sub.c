@@ -14,7 +14,7 @@ typedef struct run_t {
     actor_t a;
     ensign_subscription_t sub;
     ensign_publisher_t pub;
-    bool sub_ended, pub_ended, sub_waits, closed;
+    bool sub_ended, pub_ended, closed;
     bool elsewhere; /* events name topics of their own */
     uint32_t sub_opens, pub_opens;
     uint64_t put, events;
@@ -243,11 +243,21 @@ static void play_end(run_t *r, stream_t *s, uint8_t what)
 }
 
 /* ------------------------------------------------------------------ events */
+static const ensi_sub_t *sub_of(const run_t *r)
+{
+    return (const ensi_sub_t *)(const void *)ensi_handle_find(&r->a.c->handles, r->sub.id);
+}
+
+/* The server was ready once. OPEN need not have said so: one that was not pulled goes with its stream. */
+static bool opened(const run_t *r)
+{
+    return sub_of(r)->reopen.opens > 0;
+}
+
 /* In the message that is lent. */
 static void check_inside(const run_t *r, ensign_slice_t s)
 {
-    const ensi_sub_t *sub = (const ensi_sub_t *)(const void *)ensi_handle_find(&r->a.c->handles, r->sub.id);
-    const ensi_rx_t *rx = &sub->call.s.rx;
+    const ensi_rx_t *rx = &sub_of(r)->call.s.rx;
     const uint8_t *from = rx->lent_ptr ? rx->lent_ptr : rx->ptr + rx->start;
     size_t size = rx->lent_ptr ? ensi_mem_size(rx->lent_ptr) : rx->lent;
 
@@ -412,11 +422,10 @@ static void take_subscription(run_t *r, const ensign_notice_t *n)
         r->sub_topics = check_open(r, n);
         break;
     case ENSIGN_NOTICE_WAITING:
-        r->sub_waits = true;
         WANT(n->error != NULL);
         break;
     case ENSIGN_NOTICE_EVENT:
-        WANT(r->sub_opens > 0 || r->sub_waits); /* an OPEN that nobody pulled goes when its stream is lost */
+        WANT(opened(r));
         check_event(r, n->as.event);
         check_token(r);
         break;

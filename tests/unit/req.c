@@ -243,8 +243,9 @@ static void uptime_is_bounded(void **state)
     static const uint8_t huge[] = { 0x08, 1,    0x1A, 10,   0x08, 0xFF, 0xFF,
                                     0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F };
     static const uint8_t good[] = { 0x08, 1, 0x1A, 2, 0x08, 9 };
+    /* minus a quarter of an hour in nanoseconds, or so */
     static const uint8_t back[] = { 0x08, 1,    0x1A, 13,   0x08, 9,    0x10, 0x80, 0x80,
-                                    0x80, 0x80, 0x88, 0xFE, 0xFF, 0xFF, 0xFF, 0x01 }; /* minus a quarter of an hour in nanoseconds, or so */
+                                    0x80, 0x80, 0x88, 0xFE, 0xFF, 0xFF, 0xFF, 0x01 };
     ensi_req_t *q = req_of(ensign_status(client, NULL));
     const ensign_notice_t *n;
     (void)state;
