@@ -797,8 +797,8 @@ static void the_end_of_a_session_says_why(void **state)
     wire_close(&w);
 }
 
-/* A literal header: name and value are announced by their lengths, multiples of five, and sent as far as a frame
- * holds. In Huffman codes eight times 'a' is five bytes (RFC 7541, appendix B). */
+/* A literal header: name and value are announced by their lengths, multiples of five, and sent as far as one
+ * frame holds. In Huffman codes eight times 'a' is five bytes (RFC 7541, appendix B). */
 static int wire_header_of(wire_t *w, size_t name, size_t value, bool huffman)
 {
     static const uint8_t codes[] = { 0x18, 0xC6, 0x31, 0x8C, 0x63 }, plain[] = { 'a', 'a', 'a', 'a', 'a' };
