@@ -14992,8 +14992,8 @@ static ensi_sock_len_t ensi_sock_addr(ensi_sock_addr_t *a, const char *text, uin
 /* Asks the OS, which may take seconds. */
 static void ensi_sock_resolve(ensign_t *c, int link, const ensign_link_t *want)
 {
-    char text[ENSIGN_MAX_ADDRESSES][ENSI_SOCK_TEXT];
-    const char *list[ENSIGN_MAX_ADDRESSES];
+    char text[4 * ENSIGN_MAX_ADDRESSES][ENSI_SOCK_TEXT]; /* as many as ensign_resolved chooses from */
+    const char *list[4 * ENSIGN_MAX_ADDRESSES];
     struct addrinfo hints, *all = NULL;
     size_t n = 0;
     int rc;
@@ -15002,7 +15002,7 @@ static void ensi_sock_resolve(ensign_t *c, int link, const ensign_link_t *want)
     hints.ai_family = AF_UNSPEC;
     hints.ai_socktype = SOCK_STREAM;
     rc = getaddrinfo(want->host, NULL, &hints, &all);
-    for (const struct addrinfo *a = rc == 0 ? all : NULL; a && n < ENSIGN_MAX_ADDRESSES; a = a->ai_next) {
+    for (const struct addrinfo *a = rc == 0 ? all : NULL; a && n < ENSI_COUNT(list); a = a->ai_next) {
         if (getnameinfo(a->ai_addr, (ensi_sock_len_t)a->ai_addrlen, text[n], sizeof text[n], NULL, 0,
                         NI_NUMERICHOST) != 0) {
             continue;

@@ -797,6 +797,64 @@ static void the_end_of_a_session_says_why(void **state)
     wire_close(&w);
 }
 
+/* A literal header: name and value are announced by their lengths, multiples of five, and sent as far as one
+ * frame holds. In Huffman codes eight times 'a' is five bytes (RFC 7541, appendix B). */
+static int wire_header_of(wire_t *w, size_t name, size_t value, bool huffman)
+{
+    static const uint8_t codes[] = { 0x18, 0xC6, 0x31, 0x8C, 0x63 }, plain[] = { 'a', 'a', 'a', 'a', 'a' };
+    static uint8_t block[16000];
+    uint8_t *p = block;
+    size_t sizes[2] = { name, value };
+    *p++ = 0;
+    for (int i = 0; i < 2; i++) {
+        size_t left = sizes[i] - 127; /* RFC 7541, 5.1: an integer with a prefix of 7 bits */
+        assert_true(sizes[i] > 127);
+        *p++ = (uint8_t)(huffman ? 0xFF : 0x7F);
+        for (; left >= 128; left >>= 7) *p++ = (uint8_t)(0x80 | (left & 0x7F));
+        *p++ = (uint8_t)left;
+        if (sizes[i] > sizeof block - 16 - (size_t)(p - block)) break;
+        for (size_t k = 0; k < sizes[i]; k++) *p++ = (huffman ? codes : plain)[k % sizeof codes];
+    }
+    return wire_give(w, NGHTTP2_HEADERS, 0, 1, block, (size_t)(p - block));
+}
+
+static void a_header_over_the_limit_ends_the_session_and_names_it(void **state)
+{
+    static const struct { size_t limit, name, value; bool huffman, good; } rows[] = {
+        { ENSI_H2_HEADERS, 130, 8000, false, true },    { ENSI_H2_HEADERS, 65000, 130, true, true },
+        { 4096, 1000, 3000, false, true },              { 8192, 200, 7500, true, true },
+        { 4096, 17410, 130, false, false },             { 4096, 130, 40000, false, false },
+        { 4096, 130, 9000, true, false },               { 8192, 20000, 130, true, false },
+        { 16384, 130, 17000, true, false },             { 32768, 130, 65000, true, false },
+    };
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(rows); i++) {
+        char text[120];
+        size_t before;
+        wire_t w;
+        int rc;
+        wire_open(&w, 4096, LIMIT);
+        w.h2.header_max = rows[i].limit;
+        before = w.env.mem.used;
+        rc = wire_header_of(&w, rows[i].name, rows[i].value, rows[i].huffman);
+        if (rows[i].good) {
+            assert_int_equal(rc, ENSIGN_OK);
+            assert_int_equal(wire_pump(&w, true), ENSIGN_OK);
+            assert_false(w.h2.oversize);
+            assert_string_equal(w.h2.fault, "");
+            assert_true(ensi_h2_alive(&w.h2));
+        } else {
+            assert_int_equal(rc, ENSIGN_E_TOO_LARGE);
+            snprintf(text, sizeof text, "it sends a header of over %lu bytes; raise max_header_bytes",
+                     (unsigned long)rows[i].limit);
+            assert_string_equal(w.h2.fault, text);
+            assert_true(w.env.mem.used < before + rows[i].limit); /* and it was not stored */
+        }
+        assert_false(w.s.closed);
+        wire_close(&w);
+    }
+}
+
 static void a_servers_goaway_is_noted_with_its_text(void **state)
 {
     static const uint8_t goaway[] = { 0, 0, 0, 1, 0, 0, 0, 11, 't', 'o', 'o', ' ', 'm', 'a', 'n', 'y' };
@@ -850,6 +908,7 @@ int main(void)
         cmocka_unit_test(a_reset_without_memory_ends_the_session),
         cmocka_unit_test(the_end_of_a_session_is_told_to_its_streams),
         cmocka_unit_test(the_end_of_a_session_says_why),
+        cmocka_unit_test(a_header_over_the_limit_ends_the_session_and_names_it),
         cmocka_unit_test(a_servers_goaway_is_noted_with_its_text),
         cmocka_unit_test(an_unread_stream_holds_up_no_other),
     };

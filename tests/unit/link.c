@@ -232,8 +232,8 @@ static void what_worked_the_last_time_goes_first(void **state)
     close_link();
 }
 
-/* Any answer: no more than MAX, none twice, each family in the resolver's order, and they take turns while both
- * have some. */
+/* Any answer: no more than MAX, none twice, each family in the resolver's order, and they take turns while
+ * both have some. */
 static void any_answer_is_ordered_by_these_rules(void **state)
 {
     uint64_t rng = 5;
@@ -256,7 +256,7 @@ static void any_answer_is_ordered_by_these_rules(void **state)
             kept[i] = v6 ? '6' : '4';
             assert_int_equal(strtoul(strrchr(a, v6 ? ':' : '.') + 1, NULL, 10), ++seen[v6]);
             if (i == 0) assert_int_equal(kept[0], families[0]);
-            else if (kept[i] == kept[i - 1]) assert_int_equal(seen[!v6], count[!v6]); /* no more of the other */
+            else if (kept[i] == kept[i - 1]) assert_int_equal(seen[!v6], count[!v6]); /* the rest */
         }
         close_link();
     }

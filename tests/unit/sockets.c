@@ -1,6 +1,8 @@
 /* sockets.c - the socket driver against listeners of this process, on ports of the kernel's choice */
 #define _POSIX_C_SOURCE 200809L
 #define ENSI_SOCK_BUDGET 4096 /* small, so that it runs out */
+#define getaddrinfo any_getaddrinfo   /* the test is the resolver */
+#define freeaddrinfo any_freeaddrinfo
 #define ENSIGN_IMPLEMENTATION
 #include "../../ensign.h"
 #include <arpa/inet.h>
@@ -246,8 +248,100 @@ static void the_second_address_serves_when_the_first_refuses(void **state)
     assert_string_equal(want.host, "any.example");
     assert_int_equal(ensign_resolved(n.c, ENSIGN_LINK_RPC, want.attempt, both, 2, 0), ENSIGN_OK);
     accepted(&n);
-    assert_int_equal(sock(&n)->first, 1); /* what worked is the first of the next dial */
+    close(n.peer);
+    n.peer = -1;
+    until(&n, ENSIGN_NOTICE_DISCONNECTED, NULL);
+    call(&n, true);
+    want.todo = ENSIGN_LINK_IDLE;
+    for (int i = 0; i < TURNS && want.todo != ENSIGN_LINK_RESOLVE; i++) {
+        turn(&n, set);
+        ensign_link(n.c, ENSIGN_LINK_RPC, &want);
+    }
+    assert_int_equal(ensign_resolved(n.c, ENSIGN_LINK_RPC, want.attempt, both, 2, 0), ENSIGN_OK);
+    ensign_link(n.c, ENSIGN_LINK_RPC, &want);
+    assert_int_equal(want.todo, ENSIGN_LINK_DIAL);
+    assert_int_equal(want.address_count, 2);
+    assert_string_equal(want.addresses[0], "127.0.0.2"); /* what worked is the first of the next dial, */
+    assert_string_equal(want.addresses[1], "127.0.0.1");
+    assert_int_equal(sock(&n)->first, 0);
+    accepted(&n);
+    assert_int_equal(sock(&n)->tried, 1); /* and the driver begins with it */
     close(refusing);
+    done(&n);
+}
+
+/* ---- the resolver: a machine with many addresses, all of them loopback's */
+enum { V6 = 12 };
+static struct addrinfo found[V6 + 1];
+static struct sockaddr_in6 v6[V6];
+static struct sockaddr_in v4;
+static int found_rc;
+
+int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **all)
+{
+    assert_string_equal(host, "many.example");
+    assert_null(service);
+    assert_int_equal(hints->ai_socktype, SOCK_STREAM);
+    if (found_rc != 0) return found_rc;
+    memset(found, 0, sizeof found);
+    for (int i = 0; i < V6; i++) { /* the first of them: IPv4's by IPv6, where nobody listens */
+        char text[40];
+        memset(&v6[i], 0, sizeof v6[i]);
+        snprintf(text, sizeof text, "::ffff:127.0.1.%d", i + 1);
+        v6[i].sin6_family = AF_INET6;
+        assert_int_equal(inet_pton(AF_INET6, text, &v6[i].sin6_addr), 1);
+        found[i].ai_addr = (struct sockaddr *)&v6[i];
+        found[i].ai_addrlen = sizeof v6[i];
+        found[i].ai_next = &found[i + 1];
+    }
+    memset(&v4, 0, sizeof v4);
+    v4.sin_family = AF_INET;
+    v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    found[V6].ai_addr = (struct sockaddr *)&v4;
+    found[V6].ai_addrlen = sizeof v4;
+    *all = found;
+    return 0;
+}
+
+void freeaddrinfo(struct addrinfo *all)
+{
+    assert_ptr_equal(all, found);
+}
+
+static void a_family_that_comes_late_is_dialled_too(void **state)
+{
+    const ensi_link_t *l;
+    net_t n;
+
+    (void)state;
+    found_rc = 0;
+    listening(&n, "127.0.0.1");
+    client(&n, "many.example", ENSIGN_IO_SOCKETS);
+    call(&n, true);
+    accepted(&n);
+    l = &n.c->links[ENSIGN_LINK_RPC];
+    assert_int_equal(l->address_count, ENSIGN_MAX_ADDRESSES);
+    assert_string_equal(l->address_list[0], "::ffff:127.0.1.1");
+    assert_string_equal(l->address_list[1], "127.0.0.1");
+    assert_string_equal(l->address_list[2], "::ffff:127.0.1.2");
+    assert_string_equal(l->good_address, "127.0.0.1");
+    done(&n);
+}
+
+static void a_name_without_an_address_is_told_with_the_resolvers_code(void **state)
+{
+    ensign_error_t e = { 0, 0, "" };
+    net_t n;
+
+    (void)state;
+    found_rc = EAI_NONAME;
+    listening(&n, "127.0.0.1");
+    client(&n, "many.example", ENSIGN_IO_SOCKETS);
+    call(&n, true);
+    until(&n, ENSIGN_NOTICE_DISCONNECTED, &e);
+    assert_int_equal(e.code, ENSIGN_E_RESOLVE);
+    assert_int_equal(e.native, EAI_NONAME);
+    assert_non_null(strstr(e.text, "many.example"));
     done(&n);
 }
 
@@ -680,7 +774,8 @@ static void extra_descriptors_end_a_wait(void **state)
     assert_int_equal(ensign_wait(n.c, extra, 1, -1), ENSIGN_OK);
     assert_int_equal(extra[0].ready, ENSIGN_READ | ENSIGN_HUP);
     assert_int_equal(ensign_wait(n.c, extra, 60, 0), ENSIGN_E_ARGUMENT);
-    assert_non_null(strstr(ensign_error(n.c)->text, "56"));
+    assert_non_null(strstr(ensign_error(n.c)->text, "at most 48"));
+    assert_int_equal(ensign_wait(n.c, extra, 49, 0), ENSIGN_E_ARGUMENT);
     assert_int_equal(ensign_wait(n.c, NULL, 1, 0), ENSIGN_E_ARGUMENT);
     close(ends[0]);
     done(&n);
@@ -752,10 +847,10 @@ static void await_gives_a_handles_own_notice(void **state)
     client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
     k = call(&n, false);
     assert_int_equal(ensign_await(n.c, k.id, -1, &x), ENSIGN_OK);
-    assert_int_equal(x->type, ENSIGN_NOTICE_END);
+    assert_int_equal(x->type, ENSIGN_NOTICE_REPLY);
     assert_true(x->last);
-    assert_int_equal(x->as.end.status, 14); /* UNAVAILABLE */
-    assert_int_equal(ensign_await(n.c, k.id, 20, &x), ENSIGN_E_HANDLE); /* though its END stands still */
+    assert_int_equal(x->as.reply.status, 14); /* UNAVAILABLE */
+    assert_int_equal(ensign_await(n.c, k.id, 20, &x), ENSIGN_E_HANDLE); /* though its REPLY stands still */
     assert_true(ensign_pending(n.c, ENSIGN_CLIENT)); /* DISCONNECTED was left alone */
     assert_non_null(ensign_next(n.c));
     assert_int_equal(ensign_await(n.c, k.id, -1, &x), ENSIGN_E_HANDLE);
@@ -788,29 +883,86 @@ static volatile sig_atomic_t rang;
 static void ring(int signal_number)
 {
     (void)signal_number;
-    rang = 1;
+    rang++;
+}
+
+/* A signal every few milliseconds; 0: no more. */
+static void alarm_every(long us)
+{
+    struct itimerval every = { { 0, us }, { 0, us } };
+    struct sigaction act;
+
+    memset(&act, 0, sizeof act);
+    act.sa_handler = ring;
+    rang = 0;
+    assert_int_equal(sigaction(SIGALRM, &act, NULL), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &every, NULL), 0);
 }
 
 static void a_signal_interrupts_a_wait(void **state)
 {
-    const ensign_notice_t *x;
-    struct itimerval every = { { 0, 5000 }, { 0, 5000 } }, never = { { 0, 0 }, { 0, 0 } };
-    struct sigaction act;
+    ensign_poll_t extra;
+    int ends[2];
     net_t n;
 
     (void)state;
     listening(&n, "127.0.0.1");
     client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
     connected(&n);
-    memset(&act, 0, sizeof act);
-    act.sa_handler = ring;
-    assert_int_equal(sigaction(SIGALRM, &act, NULL), 0);
-    assert_int_equal(setitimer(ITIMER_REAL, &every, NULL), 0);
+    assert_int_equal(pipe(ends), 0);
+    memset(&extra, 0, sizeof extra);
+    extra.fd = ends[0];
+    extra.want = extra.ready = ENSIGN_READ;
+    alarm_every(5000);
     assert_int_equal(ensign_wait(n.c, NULL, 0, -1), ENSIGN_INTERRUPTED);
-    assert_int_equal(ensign_await(n.c, ENSIGN_CLIENT, -1, &x), ENSIGN_INTERRUPTED);
-    assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
-    assert_int_equal(rang, 1);
-    assert_int_equal(sock(&n)->state, ENSI_SOCK_UP); /* and hurts nothing */
+    assert_true(rang >= 1);
+    assert_int_equal(ensign_error(n.c)->code, ENSIGN_INTERRUPTED);
+    assert_int_equal(ensign_error(n.c)->native, EINTR);
+    assert_non_null(strstr(ensign_error(n.c)->text, "a signal came during ensign_wait"));
+    assert_int_equal(ensign_wait(n.c, &extra, 1, 60000), ENSIGN_INTERRUPTED);
+    assert_int_equal(extra.ready, 0);
+    alarm_every(0);
+    assert_int_equal(ensign_wait(n.c, NULL, 0, 0), ENSIGN_TIMEOUT);
+    assert_int_equal(sock(&n)->state, ENSI_SOCK_UP); /* and it hurts nothing */
+    close(ends[0]);
+    close(ends[1]);
+    done(&n);
+}
+
+/* Neither its end by a notice nor that by the time is early, or kept off by a steady signal. */
+static void a_signal_does_not_end_an_await(void **state)
+{
+    const ensign_notice_t *x;
+    ensign_call_desc_t d;
+    ensign_call_t k;
+    uint64_t start;
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    connected(&n);
+    memset(&d, 0, sizeof d);
+    d.method = "/test.Socket/Any";
+    d.unary = true;
+    d.deadline_ms = 60;
+    k = ensign_call_open(n.c, &d);
+    alarm_every(2000);
+    assert_int_equal(ensign_await(n.c, k.id, -1, &x), ENSIGN_OK);
+    assert_true(rang >= 2);
+    assert_non_null(x);
+    assert_int_equal(x->type, ENSIGN_NOTICE_REPLY);
+    assert_int_equal(x->as.reply.status, ENSIGN_GRPC_DEADLINE_EXCEEDED);
+    rang = 0;
+    start = ensign_now_ms();
+    assert_int_equal(ensign_await(n.c, ENSIGN_CLIENT, 40, &x), ENSIGN_TIMEOUT);
+    assert_true(ensign_now_ms() - start >= 40);
+    assert_true(rang >= 2);
+    assert_null(x);
+    assert_int_equal(ensign_error(n.c)->code, ENSIGN_TIMEOUT); /* not what the signal said */
+    assert_non_null(strstr(ensign_error(n.c)->text, "the time was up"));
+    alarm_every(0);
+    assert_int_equal(sock(&n)->state, ENSI_SOCK_UP);
     done(&n);
 }
 
@@ -833,6 +985,8 @@ int main(void)
         cmocka_unit_test(numeric_addresses_only),
         cmocka_unit_test(a_refusal_is_a_notice_with_the_errno),
         cmocka_unit_test(the_second_address_serves_when_the_first_refuses),
+        cmocka_unit_test(a_family_that_comes_late_is_dialled_too),
+        cmocka_unit_test(a_name_without_an_address_is_told_with_the_resolvers_code),
         cmocka_unit_test(the_last_error_of_many_is_told),
         cmocka_unit_test(an_address_that_hangs_is_not_the_next_dials_first),
         cmocka_unit_test(a_socket_is_made_as_it_should_be),
@@ -852,6 +1006,7 @@ int main(void)
         cmocka_unit_test(await_gives_a_handles_own_notice),
         cmocka_unit_test(await_gives_up_in_time),
         cmocka_unit_test(a_signal_interrupts_a_wait),
+        cmocka_unit_test(a_signal_does_not_end_an_await),
         cmocka_unit_test(time_only_goes_on),
     };
 
