@@ -100,7 +100,7 @@ MEMORY
     stats.memory stays under their sum. The most that each takes, for three settings:
 
                                            tiny       default    large
-        ensign_memory_bound                396 KiB    929 KiB    5 MiB      the client, TLS on both links
+        ensign_memory_bound                412 KiB    929 KiB    5 MiB      the client, TLS on both links
         ensign_publisher_memory_bound      83 KiB     10 MiB     145 MiB    each of these beside it
         ensign_subscription_memory_bound   77 KiB     31 MiB     117 MiB
         ensign_query_memory_bound          40 KiB     11 MiB     37 MiB
@@ -13146,9 +13146,10 @@ static bool ensi_req_good_policy(ensign_t *c, const ensign_dedup_t *d)
     ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_KEYS_TAG, d->keys, d->key_count, &keys);
     ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count, &fields);
     if (keys + fields <= max) return true;
-    ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
-                  "topic: the policy's keys and fields take %lu bytes, %lu are allowed; name fewer",
-                  (unsigned long)(keys + fields), (unsigned long)max);
+    ensi_env_fail(
+        &c->env, ENSIGN_E_TOO_LARGE,
+        "topic: the policy's keys and fields take %lu bytes, max_answer_bytes allows %lu; name fewer",
+        (unsigned long)(keys + fields), (unsigned long)max);
     return false;
 }
 
@@ -13322,12 +13323,13 @@ ensign_request_t ensign_info(ensign_t *c, const ensign_ulid_t *topics, size_t co
 {
     ensi_pb_info_request_t t;
     ensi_req_t *q = NULL;
-    size_t size = 0, max = ensi_req_list_max(c) / 18;
+    size_t size = 0, max = ensi_min(c->max_answer_bytes, ENSI_SERVER_MESSAGE_MAX) / 18;
     uint8_t *scratch, *p;
     memset(&t, 0, sizeof t);
     if (count <= max) size = count * 18; /* tag, length, 16 bytes */
     if (count > 0 && size == 0) {
-        ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE, "info: %lu topics are asked for, %lu are allowed",
+        ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
+                      "info: %lu topics are asked for, max_answer_bytes allows %lu; ask for fewer",
                       (unsigned long)count, (unsigned long)max);
         return ensi_req_open(c, NULL, user);
     }

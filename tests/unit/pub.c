@@ -1366,7 +1366,7 @@ static void an_empty_project_forgives_a_refused_token(void **state)
     pass(p, 100000);
     submit(p);
     ended(p, ENSIGN_GRPC_FAILED_PRECONDITION);
-    assert_true(p->parked);
+    assert_true(p->reopen.parked);
     assert_int_equal(put(p, NULL, "early", 5, 1), ENSIGN_OK);
     ensi_pub_serve(client, &p->h);
     submit(p);
