@@ -7,8 +7,10 @@ BUILD=${BUILD:-build}
 . tests/examples.sh
 examples=$BUILD/examples
 
-run() { # EXAMPLE [ARGUMENT...]: its standard output in $dir/out, the other in $dir/err; what it returns
-    "$examples/$1" "${@:2}" >"$dir/out" 2>"$dir/err" </dev/null
+# EXAMPLE [ARGUMENT...]: its standard output in $dir/out, the other in $dir/err; what it returns. It reads the
+# file $input, where that is set.
+run() {
+    timeout 60 "$examples/$1" "${@:2}" >"$dir/out" 2>"$dir/err" <"${input:-/dev/null}"
 }
 
 # does STATUS OUT ERR EXAMPLE [ARGUMENT...]: it ends with this status; its output and its standard error have
@@ -58,11 +60,118 @@ query() {
         'query: ended: .*INVALID_ARGUMENT: unknown topic in query' query all 'SELECT * FROM nowhere'
 }
 
+# ---- publish_one.c, publish_many.c
+
+READINGS=20000 # more than max_in_flight: some find no room at first
+
+readings_are() { diff <(seq -f 'reading %06.0f' 1 "$1") <(rows); }
+
+publishing() {
+    check 'publish_one: the event is stored'    does 0 stored '' publish_one once '{"temp": 72}'
+    check 'publish_one: it is there' \
+        does 0 ".*data: b'\{\"temp\": 72\}'" 'query: 1 rows' query all 'SELECT * FROM once'
+    check 'publish_one: as JSON'                line "$dir/out" '.*mimetype: application/json'
+    check 'publish_one: not stored, and why'    does 1 '' 'publish_one: publish: TOPIC_UNKNOWN: .*' \
+        publish_one 1once x
+    check 'publish_one: a name that is too long' \
+        does 1 '' 'publish_one: .* name of 513 bytes, 512 .*' publish_one "$(printf '%0513d' 0)" x
+    check 'publish_one: two words are needed'   does 2 '' 'usage: publish_one TOPIC TEXT' publish_one once
+    check 'publish_many: all are stored'        \
+        does 0 "$READINGS stored, 0 refused" '' publish_many many $READINGS
+    check 'publish_many: they are there'        does 0 "-- $READINGS together" "query: $READINGS rows" \
+        query all 'SELECT * FROM many'
+    check 'publish_many: each once, in order'   readings_are $READINGS
+    check 'publish_many: none is fine, too'     does 0 '0 stored, 0 refused' '' publish_many many 0
+    check 'publish_many: two words are needed'  does 2 '' 'usage: publish_many TOPIC COUNT' publish_many many
+    check 'publish_many: a refused key'         wrong_key does 1 '0 stored, 1 refused' \
+        'publish_many: .* refuses this key .*' publish_many many 1
+}
+
+wrong_key() { ENSIGN_CLIENT_SECRET=wrong "$@"; }
+
+# ---- subscribe_ack.c, subscribe.c
+
+interrupted() { # PID: SIGINT ends it well
+    kill -INT "$1" && await_end "$1" && wait "$1"
+}
+
+printed() { diff <(events "$2" "$3") "$dir/$1.out"; } # NAME FROM TO: these, and nothing else
+
+subscribing() {
+    local sub
+    start ack "$examples/subscribe_ack" 3 weather wether
+    sub=$pid
+    check 'subscribe_ack: it is open'           says ack 'subscribe_ack: open: weather' "$sub"
+    check 'subscribe_ack: a topic that is not there is named' \
+        says ack 'subscribe_ack: there is no topic wether' "$sub"
+    check 'subscribe_ack: four events'          put weather 1 4
+    check 'subscribe_ack: it ends after three'  ends ack "$sub"
+    check 'subscribe_ack: it printed these'     printed ack 1 3
+    start int "$examples/subscribe_ack" 100 weather
+    sub=$pid
+    check 'subscribe_ack: another one'          says int 'subscribe_ack: open: weather' "$sub"
+    check 'subscribe_ack: an event'             put weather 5 5
+    check 'subscribe_ack: it came'              await "$dir/int.out" 'event 00005' "$sub"
+    check 'subscribe_ack: SIGINT ends it well'  interrupted "$sub"
+    check 'subscribe_ack: it printed that one'  printed int 5 5
+    check 'subscribe_ack: none of the topics is there' does 1 '' \
+        'subscribe_ack: subscribe: the project has none of the topics.*' subscribe_ack 1 nowhere
+    check 'subscribe_ack: a number is needed'   does 2 '' 'usage: .*' subscribe_ack weather weather
+    start own "$subscribe" weather wether
+    sub=$pid
+    check 'subscribe: a topic that is not there is named' \
+        says own 'subscribe: there is no topic wether' "$sub"
+    check 'subscribe: an event'                 put weather 6 6
+    check 'subscribe: it came'                  gets own 00006 "$sub"
+    check 'subscribe: SIGINT ends it well'      interrupted "$sub"
+    check 'subscribe: it printed that one'      got own 6 6
+}
+
+# ---- why nothing comes: a server that turns each call away (refuses.py)
+
+once() { # NAME WORDS: one line has them
+    [ "$(grep -cF -- "$2" "$dir/$1.err")" -eq 1 ] || { cat "$dir/$1.err"; return 1; }
+}
+
+away() { # NAME EXAMPLE...: it waits, says why once for each reason, and SIGINT ends it well
+    local name=$1 sub
+    start "$name" "$examples/$2" "${@:3}"
+    sub=$pid
+    check "$2: it goes on when it is turned away" says "$name" 'answers HTTP status 500' "$sub"
+    check "$2: SIGINT ends it well, then"       interrupted "$sub"
+    check "$2: a first reason is told once"     once "$name" 'answers HTTP status 404'
+    check "$2: and another one"                 once "$name" 'was reset with INTERNAL_ERROR'
+}
+
+refuser() { # ANSWER...: for what follows it is the server
+    rm -f "$dir/refuser"
+    python3 tests/e2e/refuses.py "$@" >"$dir/refuser" &
+    refuser=$!
+    await "$dir/refuser" '' "$refuser" || return 1
+    unset "${!ENSIGN_@}"
+    export ENSIGN_INSECURE=1 ENSIGN_NO_AUTHENTICATION=1
+    export ENSIGN_ENDPOINT=127.0.0.1:$(head -n 1 "$dir/refuser")
+}
+
+turned_away() {
+    local refuser
+    check 'a server that turns calls away'      refuser 404 404 reset reset 500
+    away away subscribe weather
+    kill "$refuser"
+    check 'another one'                         refuser 404 404 reset reset 500
+    away away_ack subscribe_ack 1 weather
+    check 'grpc_stream: it is turned away'      does 1 '' 'grpc_stream: .* HTTP status 500.*' grpc_stream 1
+    check 'grpc_bidi: so is it'                 does 1 '' 'grpc_bidi: .* HTTP status 500.*' grpc_bidi /a.b/c
+    check 'health: so is it'                    does 1 '' 'health: server: .* HTTP status 500.*' health
+    check 'health: it has no auth service to ask' line "$dir/err" 'health: auth: .* give auth_url, .*'
+    kill "$refuser"
+}
+
 # ---- topics.c
 
 ULID='[0-9A-HJKMNP-TV-Z]{26}'
 
-gone() { # TOPIC: until the server's job has removed it
+removed() { # TOPIC: until the server's job has removed it
     local left=600
     while run topics exists "$1"; do
         [ $((left -= 1)) -gt 0 ] || return 1
@@ -105,7 +214,7 @@ topics() {
     check 'topics: archive'                     does 0 READONLY '' topics archive second
     check 'topics: it is archived'              does 0 "$ULID second .*, archived, .*" '' topics list
     check 'topics: destroy'                     does 0 DELETING '' topics destroy second
-    check 'topics: a job removes it'            gone second
+    check 'topics: a job removes it'            removed second
     check 'topics: destroy what is not there' \
         does 1 '' 'topics: second: .*no topic "second".*' topics destroy second
     check 'topics: the other is still there'    does 0 "$ULID first .*" '' topics list
@@ -210,6 +319,9 @@ unhappy() { # a server that refuses each fourth event of a stream, and is slow t
     check 'forward: and acked only the others'  line "$dir/over.out" '7 forwarded, 7 acked, no room 0 times'
     check 'forward: those are stored'           \
         does 0 '-- 7 together' 'query: 7 rows' query all 'SELECT * FROM archive'
+    check 'publish_many: a few are refused'     does 1 '9 stored, 3 refused' \
+        'publish_many: reading 000012: publish: INTERNAL: .*' publish_many many 12
+    check 'raii: one is refused'                does 1 'move 3' 'raii: publish: INTERNAL: .*' raii game 5
     server_stop
 }
 
@@ -250,9 +362,84 @@ credentials() {
         'credentials: info: ENSIGN_E_UNAUTHENTICATED: .*' credentials
 }
 
+# ---- health.c
+
+well() { # the services in their order, and all are well
+    [ "$(cut -d: -f1 "$dir/out" | xargs)" = 'server health auth' ] && line "$dir/out" 'health: SERVING' &&
+        line "$dir/out" 'auth: HEALTHY, version [0-9].*'
+}
+
+health() {
+    local watch rpc auth
+    check 'health: a server'                    server_start --memory --port 0 --auth-port 0
+    check 'health: the server is well'          does 0 'server: HEALTHY, version [0-9].*' '' health
+    check 'health: and the two others'          well
+    check 'health: watched'                     does 0 SERVING '' health watch 1
+    rpc=${ENSIGN_ENDPOINT##*:} auth=${ENSIGN_AUTH_URL##*:}
+    start watch "$examples/health" watch 2
+    watch=$pid
+    check 'health: watched, the first state'    await "$dir/watch.out" SERVING "$watch"
+    server_stop KILL
+    check 'health: the server goes, and the watch says so' says watch 'health: watch: rpc: ' "$watch"
+    check 'health: it comes again'              server_start --memory --port "$rpc" --auth-port "$auth"
+    check 'health: the watch has gone on, and ends' ends watch "$watch"
+    check 'health: it has told both states'     test "$(grep -cx SERVING "$dir/watch.out")" -eq 2
+    server_stop
+    check 'health: a server in maintenance'     \
+        server_start --memory --port 0 --auth-port 0 --maintenance
+    check 'health: is not well'                 does 1 'server: MAINTENANCE, version .*' '' health
+    server_stop
+}
+
+# ---- grpc_stream.c, grpc_bidi.c
+
+both_ways() { # the server answers while standard input is open
+    local talk
+    mkfifo "$dir/talk.in"
+    "$examples/grpc_bidi" /ensign.v1beta1.Ensign/Publish <"$dir/talk.in" >"$dir/talk.out" 2>"$dir/talk.err" &
+    talk=$!
+    exec 8>"$dir/talk.in"
+    echo 1200 >&8
+    check 'grpc_bidi: it answers while we can still speak' await "$dir/talk.out" 1a "$talk"
+    check 'grpc_bidi: and is not done'          kill -0 "$talk"
+    exec 8>&-
+    check 'grpc_bidi: the end of the input ends it' ends talk "$talk"
+}
+
+streams() {
+    local method=/ensign.v1beta1.Ensign/Publish input
+    check 'grpc_stream: a state of the server'  does 0 1 '' grpc_stream 1
+    check 'grpc_stream: a number is needed'     does 2 '' 'usage: grpc_stream COUNT' grpc_stream none
+    check 'grpc_bidi: a topic'                  put weather 1 1
+    input=$dir/hex
+    printf 1200 >"$input" # without a newline
+    check 'grpc_bidi: the stream opens'         does 0 '1a[0-9a-f]+' '' grpc_bidi $method
+    check 'grpc_bidi: and closes'               line "$dir/out" 2200
+    (echo 1200; for ((i = 0; i < MESSAGES; i++)); do echo 0a00; done) >"$input"
+    check 'grpc_bidi: more than fits at once'   does 0 '22.*' '' grpc_bidi $method
+    check 'grpc_bidi: each had its answer'      test "$(grep -c ^12 "$dir/out")" -eq $MESSAGES
+    check 'grpc_bidi: no such method'           does 1 '' 'grpc_bidi: .*UNIMPLEMENTED.*' grpc_bidi /a.b/c
+    printf '%09000d' 0 >"$input"
+    check 'grpc_bidi: a line is too long'       does 1 '' 'grpc_bidi: a line is too long' grpc_bidi $method
+    check 'grpc_bidi: a method is needed'       does 2 '' 'usage: grpc_bidi METHOD .*' grpc_bidi
+    both_ways
+}
+MESSAGES=20000 # twice what the send buffer takes
+
+# ---- raii.cc
+
+raii() {
+    check 'raii: it gets what it sends'         does 0 'move 3' '' raii game 3
+    check 'raii: each once, in order'           diff <(seq -f 'move %.0f' 1 3) "$dir/out"
+    check 'raii: a refused key'                 wrong_key does 1 '' 'raii: .* refuses this key .*' raii game 1
+    check 'raii: two words are needed'          does 2 '' 'usage: raii TOPIC COUNT' raii game
+}
+
 # ---- grpc_unary.c, sans_io.c
 
 others() {
+    check 'grpc_unary: another service'         does 1 UNKNOWN '.*answered as application/grpc.*' \
+        grpc_unary nothing
     check 'grpc_unary: the server is healthy'   does 0 SERVING '.*answered as application/grpc.*' grpc_unary
     check 'sans_io: what was sent comes back'   does 0 'hello from nowhere' '' sans_io
 }
@@ -262,9 +449,15 @@ topics
 query
 pump
 forward
+publishing
+subscribing
+streams
+raii
 others
 credentials
 server_stop
 full
 unhappy
+health
+turned_away
 results
