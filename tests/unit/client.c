@@ -1384,6 +1384,7 @@ static void topics_can_be_read_while_open_stands(void **state)
     assert_false(open_next(&f, id, ENSIGN_OPEN_TOPICS));
     answer_ready(&f, 1);
     assert_false(open_next(&f, id, ENSIGN_OPEN_TOPICS)); /* it was not pulled yet */
+    assert_false(open_next(&f, id, ENSIGN_OPEN_MISSING));
     n = ensign_next_of(f.c, id);
     assert_non_null(n);
     assert_int_equal(n->type, ENSIGN_NOTICE_OPEN);
@@ -1408,9 +1409,11 @@ static void topics_can_be_read_while_open_stands(void **state)
     assert_non_null(n);
     assert_int_equal(n->type, ENSIGN_NOTICE_DRAINED);
     assert_false(open_next(&f, id, ENSIGN_OPEN_TOPICS)); /* now DRAINED does, though the stream is open, */
+    assert_false(open_next(&f, id, ENSIGN_OPEN_MISSING));
     assert_int_equal(ensign_cancel(f.c, id), ENSIGN_OK);
     assert_non_null(ensign_next_of(f.c, id));
     assert_false(open_next(&f, id, ENSIGN_OPEN_TOPICS)); /* and now END */
+    assert_false(open_next(&f, id, ENSIGN_OPEN_MISSING));
     pull(&f);
     assert_false(open_next(&f, id, ENSIGN_OPEN_TOPICS));
     destroy(&f);
