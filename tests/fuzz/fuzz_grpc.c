@@ -2,9 +2,10 @@
  * Input  a byte of options, one for the cuts, then operations (see play): HEADERS, DATA, trailers,
  *        RST_STREAM, GOAWAY, SETTINGS of the server; send, pull, hold, cancel of the program; the network;
  *        time
- * Wants  exactly one END, and it is the last; messages come whole, in order and as they were sent; a call
- *        that ends OK gave all of them; what the server ended, ends; what was sent, arrives; memory and
- *        credit within the bounds, and all of it back at the end. */
+ * Wants  exactly one END, and it is the last; of a unary call one REPLY and nothing else; messages come
+ *        whole, in order and as they were sent; a call that ends OK gave all of them; what the server ended,
+ *        ends; what was cancelled ends CANCELLED; what was sent, arrives; memory and credit within the
+ *        bounds, and all of it back at the end. */
 #include "actor.h"
 
 enum { WINDOW = 1024, MESSAGE_MAX = 6000, PATTERN_MAX = 7000, DRAIN_MAX = 4000 };
@@ -144,22 +145,21 @@ static stream_t *source_of(run_t *r)
     return r->a.count ? &r->a.streams[r->a.count - 1] : NULL;
 }
 
-static void check_message(run_t *r, const ensign_notice_t *n)
+/* The next message that the server has sent is this one. */
+static void check_bytes(run_t *r, ensign_slice_t got, bool compressed)
 {
-    const ensign_slice_t got = n->as.message.bytes;
     stream_t *s = r->source ? r->source : source_of(r);
     const uint8_t *sent;
 
     WANT(s != NULL && s->out_at - r->at >= 5);
     sent = s->out + r->at;
-    WANT(sent[0] == (n->as.message.compressed ? 1 : 0));
+    WANT(sent[0] == (compressed ? 1 : 0));
     WANT(ensi_get_be32(sent + 1) == got.len && s->out_at - r->at - 5 >= got.len);
     WANT(got.len <= MESSAGE_MAX);
     WANT(memcmp(sent + 5, got.ptr, got.len) == 0);
     r->source = s;
     r->at += 5 + got.len;
     r->messages++;
-    WANT(!r->unary || r->messages == 1);
 }
 
 static void check_metadata(run_t *r, int which)
@@ -175,20 +175,40 @@ static void check_metadata(run_t *r, int which)
     WANT(sum != UINT32_MAX); /* each byte was read: a sanitizer has seen it */
 }
 
-static void check_end(run_t *r, const ensign_notice_t *n)
+/* What the last notice says of the ending, whichever it is. */
+static void check_ending(run_t *r, const ensign_notice_t *n, int status, bool from_server, bool unprocessed)
 {
-    const ensign_notice_end_t *e = &n->as.end;
     stream_t *s = r->source ? r->source : source_of(r);
 
-    WANT(n->last && e->count == r->messages);
-    WANT((n->error == NULL) == (e->status == ENSIGN_GRPC_OK));
+    WANT(n->last);
+    WANT((n->error == NULL) == (status == ENSIGN_GRPC_OK));
     WANT(!n->error || (n->error->code < 0 && n->error->text[0] != '\0'));
-    if (e->unprocessed) WANT(r->messages == 0 && !e->from_server);
-    if (e->status == ENSIGN_GRPC_OK) WANT(e->from_server && s && r->at == s->out_len && !r->cancelled);
-    if (e->status == ENSIGN_GRPC_OK && r->unary) WANT(r->messages == 1);
+    if (unprocessed) WANT(r->messages == 0 && !from_server);
+    if (status == ENSIGN_GRPC_OK) WANT(from_server && s && r->at == s->out_len);
+    if (r->cancelled) WANT(status == ENSIGN_GRPC_CANCELLED && n->error->code == ENSIGN_E_CANCELLED);
+    if (r->cancelled) WANT(!from_server);
     check_metadata(r, ENSIGN_HEADERS);
     check_metadata(r, ENSIGN_TRAILERS);
     r->ended = true;
+}
+
+static void check_end(run_t *r, const ensign_notice_t *n)
+{
+    const ensign_notice_end_t *e = &n->as.end;
+
+    WANT(!r->unary && e->count == r->messages);
+    check_ending(r, n, e->status, e->from_server, e->unprocessed);
+}
+
+/* Its one notice: the answer is there when the status is OK, and only then. */
+static void check_reply(run_t *r, const ensign_notice_t *n)
+{
+    const ensign_notice_reply_t *e = &n->as.reply;
+
+    WANT(r->unary && r->messages == 0);
+    if (e->status == ENSIGN_GRPC_OK) check_bytes(r, e->message, e->compressed);
+    else WANT(e->message.len == 0 && !e->compressed);
+    check_ending(r, n, e->status, e->from_server, e->unprocessed);
 }
 
 static void take(run_t *r, const ensign_notice_t *n)
@@ -198,13 +218,21 @@ static void take(run_t *r, const ensign_notice_t *n)
     WANT(n->handle == r->call.id && !r->ended && !r->forgotten);
     switch (n->type) {
     case ENSIGN_NOTICE_HEADERS:
-        WANT(r->messages == 0);
+        WANT(r->messages == 0 && !r->unary && !r->cancelled);
         check_metadata(r, ENSIGN_HEADERS);
         break;
     case ENSIGN_NOTICE_MESSAGE:
-        check_message(r, n);
+        WANT(!r->unary && !r->cancelled);
+        check_bytes(r, n->as.message.bytes, n->as.message.compressed);
+        break;
+    case ENSIGN_NOTICE_WAITING:
+        WANT(r->messages == 0 && !r->unary && !r->cancelled && n->error);
         break;
     case ENSIGN_NOTICE_ROOM:
+        WANT(!r->unary && !r->cancelled);
+        break;
+    case ENSIGN_NOTICE_REPLY:
+        check_reply(r, n);
         break;
     default:
         WANT(n->type == ENSIGN_NOTICE_END);
@@ -217,6 +245,25 @@ static bool pull(run_t *r)
     const ensign_notice_t *n = ensign_next(r->a.c);
     if (n) take(r, n);
     return n != NULL;
+}
+
+/* Ends the call from our side, or begins to. */
+static int play_ending(run_t *r, uint8_t how)
+{
+    const ensi_handle_t *h = ensi_handle_find(&r->a.c->handles, r->call.id);
+    bool alive = h && !h->ended, under_way = alive && !h->done;
+    int rc = ENSIGN_OK;
+
+    if (how % 4 == 0) {
+        rc = ensign_cancel(r->a.c, r->call.id);
+        r->cancelled |= under_way;
+    } else if (how % 4 == 1) {
+        rc = ensign_close(r->a.c, r->call.id, 1u << how / 4 % 16);
+    } else {
+        return rc;
+    }
+    WANT(rc == (alive ? ENSIGN_OK : ENSIGN_E_HANDLE));
+    return rc;
 }
 
 static void play_program(run_t *r, uint8_t what)
@@ -243,10 +290,7 @@ static void play_program(run_t *r, uint8_t what)
         rc = ensign_hold(r->a.c, r->call.id, r->held);
         break;
     case 4:
-        if (input_byte(&r->a) % 4 == 0) {
-            rc = ensign_cancel(r->a.c, r->call.id);
-            r->cancelled |= rc == ENSIGN_OK && !ensign_pending(r->a.c, r->call.id);
-        }
+        rc = play_ending(r, input_byte(&r->a));
         break;
     default:
         if (input_byte(&r->a) % 16 == 0) {
@@ -321,6 +365,8 @@ static void check_no_stall(run_t *r)
 
     ensign_link(r->a.c, ENSIGN_LINK_RPC, &l);
     if (!s || r->ended || r->forgotten || l.todo != ENSIGN_LINK_RUN) return;
+    /* refused, it is asked again, and waits while the server allows no stream */
+    if (r->a.c->calls.head && !ensi_h2_can_open(&r->a.c->conn.h2)) return;
     WANT(!s->closed && s->out_at == s->out_len);
 }
 

@@ -6,7 +6,8 @@
  *        memory within the bounds, and all of it back at the end. */
 #include "actor.h"
 
-enum { EVENTS = 5, DAY_MS = 24 * 3600 * 1000, CONNECTIONS = 8, ROUNDS_MAX = 5000, HANDLES = 3 };
+enum { EVENTS = 5, DAY_MS = 24 * 3600 * 1000, CONNECTIONS = 8, ROUNDS_MAX = 5000, HANDLES = 3,
+       BACKOFF_MS = 30000 };
 
 typedef struct run_t {
     actor_t a;
@@ -59,6 +60,13 @@ static void publish_all(run_t *r)
     for (e.tag = 0; e.tag < EVENTS; e.tag++) WANT(ensign_publish(r->a.c, p, &e) == ENSIGN_OK);
 }
 
+/* An idle publisher alone waits for its program. */
+static void check_waiting(int at, const ensign_notice_t *n)
+{
+    uint32_t wait_ms = n->as.waiting.retry_in_ms;
+    WANT(n->error && (wait_ms <= BACKOFF_MS || (wait_ms == ENSIGN_FOREVER && at == 1)));
+}
+
 static void take(run_t *r, const ensign_notice_t *n)
 {
     ensign_subscription_t sub = { r->handles[2] };
@@ -74,6 +82,8 @@ static void take(run_t *r, const ensign_notice_t *n)
     while (at < HANDLES && r->handles[at] != n->handle) at++;
     WANT(at < HANDLES && !r->ended[at]);
     WANT(n->last == (n->type == ENSIGN_NOTICE_END));
+    WANT(n->type > ENSIGN_NOTICE_CLOSED && n->type != ENSIGN_NOTICE_REPLY); /* nobody else's */
+    if (n->type == ENSIGN_NOTICE_WAITING) check_waiting(at, n);
     r->ended[at] = n->last;
     if (n->type == ENSIGN_NOTICE_ACK || n->type == ENSIGN_NOTICE_NACK) {
         WANT(at == 1 && tag < EVENTS && !r->answered[tag]);

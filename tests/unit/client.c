@@ -1366,6 +1366,7 @@ static void answer_ready(fake_t *f, uint32_t stream)
 static void topics_can_be_read_while_open_stands(void **state)
 {
     const ensign_notice_t *n;
+    ensign_publisher_t pub;
     ensign_slice_t name;
     ensign_ulid_t topic;
     uint32_t id, other;
@@ -1383,6 +1384,7 @@ static void topics_can_be_read_while_open_stands(void **state)
     assert_false(open_next(&f, id, ENSIGN_OPEN_TOPICS));
     answer_ready(&f, 1);
     assert_false(open_next(&f, id, ENSIGN_OPEN_TOPICS)); /* it was not pulled yet */
+    assert_false(open_next(&f, id, ENSIGN_OPEN_MISSING));
     n = ensign_next_of(f.c, id);
     assert_non_null(n);
     assert_int_equal(n->type, ENSIGN_NOTICE_OPEN);
@@ -1399,10 +1401,19 @@ static void topics_can_be_read_while_open_stands(void **state)
     assert_false(open_next(&f, other, ENSIGN_OPEN_TOPICS)); /* whose: none */
     assert_false(open_next(&f, 0, ENSIGN_OPEN_TOPICS));
     assert_false(open_next(&f, ENSIGN_CLIENT, ENSIGN_OPEN_TOPICS));
-    assert_int_equal(ensign_cancel(f.c, id), ENSIGN_OK);
+    pub.id = id;
+    assert_int_equal(ensign_publisher_drain(f.c, pub, 1000), ENSIGN_OK);
+    pass(&f, 0);
     assert_true(open_next(&f, id, ENSIGN_OPEN_TOPICS)); /* it still stands, */
+    n = ensign_next_of(f.c, id);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_DRAINED);
+    assert_false(open_next(&f, id, ENSIGN_OPEN_TOPICS)); /* now DRAINED does, though the stream is open, */
+    assert_false(open_next(&f, id, ENSIGN_OPEN_MISSING));
+    assert_int_equal(ensign_cancel(f.c, id), ENSIGN_OK);
     assert_non_null(ensign_next_of(f.c, id));
-    assert_false(open_next(&f, id, ENSIGN_OPEN_TOPICS)); /* and now END does */
+    assert_false(open_next(&f, id, ENSIGN_OPEN_TOPICS)); /* and now END */
+    assert_false(open_next(&f, id, ENSIGN_OPEN_MISSING));
     pull(&f);
     assert_false(open_next(&f, id, ENSIGN_OPEN_TOPICS));
     destroy(&f);
