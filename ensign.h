@@ -11706,7 +11706,7 @@ static void ensi_sub_put_gap(uint8_t *p, int code, uint32_t times)
 static void ensi_sub_gap(ensign_t *c, ensi_sub_t *s, int code)
 {
     ensi_rx_t *r = &s->call.s.rx;
-    uint8_t record[ENSI_GRPC_PREFIX + ENSI_SUB_GAP_BYTES];
+    uint8_t record[(size_t)ENSI_GRPC_PREFIX + ENSI_SUB_GAP_BYTES];
     if (s->gap_last) {
         uint8_t *times = ensi_rx_at(r, s->scan - 4);
         ensi_put_be32(times, ensi_get_be32(times) + 1);
