@@ -26,6 +26,7 @@ trap 'exit 130' INT TERM
 start() {
     local name=$1
     shift
+    true >"$dir/$name.out" 2>"$dir/$name.err" # there when `says` looks, however late the program starts
     "$@" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null &
     pid=$!
 }

@@ -91,8 +91,8 @@ wrong_key() { ENSIGN_CLIENT_SECRET=wrong "$@"; }
 
 # ---- subscribe_ack.c, subscribe.c
 
-interrupted() { # PID: SIGINT ends it well
-    kill -INT "$1" && await_end "$1" && wait "$1"
+interrupted() { # NAME PID: SIGINT ends it well
+    kill -INT "$2" && ends "$1" "$2"
 }
 
 printed() { diff <(events "$2" "$3") "$dir/$1.out"; } # NAME FROM TO: these, and nothing else
@@ -112,7 +112,7 @@ subscribing() {
     check 'subscribe_ack: another one'          says int 'subscribe_ack: open: weather' "$sub"
     check 'subscribe_ack: an event'             put weather 5 5
     check 'subscribe_ack: it came'              await "$dir/int.out" 'event 00005' "$sub"
-    check 'subscribe_ack: SIGINT ends it well'  interrupted "$sub"
+    check 'subscribe_ack: SIGINT ends it well'  interrupted int "$sub"
     check 'subscribe_ack: it printed that one'  printed int 5 5
     check 'subscribe_ack: none of the topics is there' does 1 '' \
         'subscribe_ack: subscribe: the project has none of the topics.*' subscribe_ack 1 nowhere
@@ -123,7 +123,7 @@ subscribing() {
         says own 'subscribe: there is no topic wether' "$sub"
     check 'subscribe: an event'                 put weather 6 6
     check 'subscribe: it came'                  gets own 00006 "$sub"
-    check 'subscribe: SIGINT ends it well'      interrupted "$sub"
+    check 'subscribe: SIGINT ends it well'      interrupted own "$sub"
     check 'subscribe: it printed that one'      got own 6 6
 }
 
@@ -138,7 +138,7 @@ away() { # NAME EXAMPLE...: it waits, says why once for each reason, and SIGINT 
     start "$name" "$examples/$2" "${@:3}"
     sub=$pid
     check "$2: it goes on when it is turned away" says "$name" 'answers HTTP status 500' "$sub"
-    check "$2: SIGINT ends it well, then"       interrupted "$sub"
+    check "$2: SIGINT ends it well, then"       interrupted "$name" "$sub"
     check "$2: a first reason is told once"     once "$name" 'answers HTTP status 404'
     check "$2: and another one"                 once "$name" 'was reset with INTERNAL_ERROR'
 }

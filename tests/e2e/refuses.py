@@ -39,6 +39,12 @@ def answer(stream):
 
 class Connection(socketserver.StreamRequestHandler):
     def handle(self):
+        try:
+            self.talk()
+        except ConnectionError:
+            pass  # the client has gone
+
+    def talk(self):
         self.rfile.read(24)  # the client's preface
         self.wfile.write(frame(SETTINGS, 0, 0))
         while True:

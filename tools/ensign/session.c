@@ -234,10 +234,20 @@ static void say_reason(session_t *s, const ensign_error_t *why, const uint32_t *
     else say("waits: %s; next attempt in %s", why->text, text_duration(*retry_in_ms / 1000.0, time));
 }
 
+/* Was a stream open? One that broke before we pulled its OPEN never told so: then what it has moved does. */
+static bool was_open(session_t *s)
+{
+    ensign_stats_t stats;
+
+    if (!s->settled && ensign_stats(s->c, ENSIGN_CLIENT, &stats) == ENSIGN_OK)
+        s->settled = stats.acked + stats.received > 0;
+    return s->settled;
+}
+
 /* Nothing was open yet, and a fault is there: is the time for that over? */
 static bool gives_up(session_t *s, const ensign_error_t *fault)
 {
-    if (!s->patient || s->settled || !fault || fault->code == ENSIGN_TIMEOUT) return false;
+    if (!s->patient || was_open(s) || !fault || fault->code == ENSIGN_TIMEOUT) return false;
     if (ensign_now_ms() - s->started_ms < s->o->retry_ms) return false;
     session_error(s, NULL, fault);
     s->over = true;
@@ -246,11 +256,11 @@ static bool gives_up(session_t *s, const ensign_error_t *fault)
 
 /* Does the command go on after this fault? One that does not says it as its error, a little later. Before the
  * first stream is open publish and subscribe end when the server or the auth service cannot be reached. */
-static bool goes_on(const session_t *s, const ensign_error_t *fault)
+static bool goes_on(session_t *s, const ensign_error_t *fault)
 {
     if (s->over) return false;
     if (s->o->retry_ms > 0 || !s->patient) return s->o->retry_ms > 0;
-    return s->settled || (s->connected && fault->code != ENSIGN_E_AUTH);
+    return was_open(s) || (s->connected && fault->code != ENSIGN_E_AUTH);
 }
 
 /* Requests have no WAITING: what a wait has met tells why no answer comes. */
