@@ -64,7 +64,7 @@ RULES
               ensign_hold makes ensign_next pass a handle over.
     Results   0 done. Above 0: not now, and nothing was changed. Below 0: an error, nothing was changed. In
               both cases ensign_error says what was wrong and what to do. Openers return a handle, {0} on an
-              error.
+              error; a call with that {0} returns the opener's error, so it can be looked at later.
     AGAIN     Step, pull notices, try again at ROOM: one comes as soon as what was refused fits. What can
               never fit is ENSIGN_E_TOO_LARGE at once.
     Faults    A lost link or a failing server is a notice (DISCONNECTED, WAITING, GAP, NACK, END, FAILED),
@@ -858,7 +858,8 @@ ENSIGN_API int  ensign_poll_set(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS]);
  * monotonic clock, the same in every call. E_ARGUMENT: ready is NULL and n is not 0. */
 ENSIGN_API int  ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms);
 
-/* Polls and steps until an unheld notice is pending, an entry of `extra` is ready (yours: set fd and want,
+/* Polls and steps until an unheld notice is pending (pull all of them by ensign_next, or hold what is not
+ * wanted: else it returns at once each time), an entry of `extra` is ready (yours: set fd and want,
  * read ready; up to 48, NULL with n 0), a signal comes, or the time is up; < 0: no limit. By ensign_now_ms.
  * OK, TIMEOUT, INTERRUPTED, or an error: E_STATE under ENSIGN_IO_CALLER, or where a wait without limit could
  * never end. */
@@ -1700,6 +1701,8 @@ static char *ensi_mem_text(ensi_mem_t *m, const char *text)
  * Owns   the time of the last step, the last error, the hooks, the random state of jitter and ids, and
  *        `work`: a call outside of a step has left something to do.
  * Holds  now_ms never goes back. */
+enum { ENSI_OPENING_NO, ENSI_OPENING_RUNS, ENSI_OPENING_FAILED };
+
 typedef struct ensi_env_t {
     ensi_mem_t mem;
     ensign_error_t error;       /* of the last failing call */
@@ -1707,6 +1710,7 @@ typedef struct ensi_env_t {
     uint64_t now_ms;
     uint64_t rng;
     bool work;                  /* a step would do something */
+    uint8_t opening;            /* an opener runs; or ENSI_OPENING_FAILED: `error` is still what it met */
     bool stepping;              /* inside step: wake is not called */
     void *user;
     int64_t (*wall_ms)(void *user);
@@ -1719,6 +1723,7 @@ static int ensi_env_fail(ensi_env_t *v, int code, const char *format, ...) ENSI_
 static int ensi_env_fail(ensi_env_t *v, int code, const char *format, ...)
 {
     va_list args;
+    v->opening = v->opening == ENSI_OPENING_RUNS ? ENSI_OPENING_FAILED : ENSI_OPENING_NO;
     va_start(args, format);
     ensi_fail_v(&v->error, code, 0, format, args);
     va_end(args);
@@ -9132,14 +9137,26 @@ static ensign_notice_t *ensi_state_pull_waiting(ensign_t *c, ensi_handle_t *h)
 
 /* ---- handles */
 
+/* The error of a call with a handle that does not live. One that an opener could not make, id 0, keeps the
+ * opener's error: a program may open, use and await in a chain, and look at the end. */
+static int ensi_state_dead(ensign_t *c, uint32_t id, const char *what)
+{
+    if (id == 0 && c->env.opening == ENSI_OPENING_FAILED) return c->env.error.code;
+    c->env.opening = ENSI_OPENING_NO;
+    if (id == 0)
+        return ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: 0 is the id of no %s; did its opener fail?",
+                             what);
+    return ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu is no %s, or it has ended", (unsigned long)id,
+                         what);
+}
+
 /* A handle of this kind that is alive. NULL: *rc is E_HANDLE, or ENDED when its END waits to be pulled. */
 static ensi_handle_t *ensi_state_find(ensign_t *c, uint32_t id, const ensi_kind_t *kind, int *rc)
 {
     ensi_handle_t *h = ensi_handle_find(&c->handles, id);
     *rc = ENSIGN_OK;
     if (!h || h->kind != kind || h->ended) {
-        *rc = ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu is no %s, or it has ended",
-                            (unsigned long)id, kind->name);
+        *rc = ensi_state_dead(c, id, kind->name);
         return NULL;
     }
     if (h->bits & ENSI_BIT_END) {
@@ -9154,6 +9171,7 @@ static ensi_handle_t *ensi_state_find(ensign_t *c, uint32_t id, const ensi_kind_
 /* May a new handle be made? */
 static int ensi_state_may_open(ensign_t *c)
 {
+    c->env.opening = ENSI_OPENING_RUNS;
     if (c->failed)
         return ensi_env_fail(&c->env, ENSIGN_E_STATE, "client: it has failed for good: %.180s",
                              c->final_error.text);
@@ -9165,6 +9183,13 @@ static int ensi_state_may_open(ensign_t *c)
                              "client: %lu handles are open; end some or raise max_handles",
                              (unsigned long)c->handles.count);
     return ENSIGN_OK;
+}
+
+/* A new handle is there. */
+static void ensi_state_add(ensign_t *c, ensi_handle_t *h, const ensi_kind_t *kind, void *user)
+{
+    c->env.opening = ENSI_OPENING_NO;
+    ensi_handle_add(&c->handles, h, kind, user);
 }
 
 /* The handle has ended: END becomes pending, `error` tells why (code 0, or NULL: well). */
@@ -9800,7 +9825,7 @@ ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d)
         ensi_call_free(c, &u->h);
         return none;
     }
-    ensi_handle_add(&c->handles, &u->h, d->unary ? &ensi_call_unary_kind : &ensi_call_kind, d->user);
+    ensi_state_add(c, &u->h, d->unary ? &ensi_call_unary_kind : &ensi_call_kind, d->user);
     ensi_grpc_queue(&u->call);
     ensi_state_touch(c, &u->call);
     none.id = u->h.id;
@@ -10162,7 +10187,7 @@ ensign_query_t ensign_query_open(ensign_t *c, const ensign_query_desc_t *d)
         ensi_call_free(c, &q->u.h);
         return none;
     }
-    ensi_handle_add(&c->handles, &q->u.h, &ensi_query_kind, x.user);
+    ensi_state_add(c, &q->u.h, &ensi_query_kind, x.user);
     ensi_grpc_queue(&q->u.call);
     ensi_state_touch(c, &q->u.call);
     none.id = q->u.h.id;
@@ -11533,7 +11558,7 @@ ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_des
     p->nonce = ensi_rng_next(&c->env.rng);
     p->lent = UINT64_MAX;
     for (size_t i = 0; i < ENSI_PUB_TEXTS; i++) p->texts[i].count = UINT64_MAX;
-    ensi_handle_add(&c->handles, &p->h, &ensi_pub_kind, x.user);
+    ensi_state_add(c, &p->h, &ensi_pub_kind, x.user);
     ensi_state_touch(c, &p->call);
     none.id = p->h.id;
     return none;
@@ -12324,7 +12349,7 @@ ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscri
     s->ensured = !x.ensure_topics;
     s->max_event_bytes = x.max_event_bytes;
     s->max_unacked = x.max_unacked;
-    ensi_handle_add(&c->handles, &s->h, &ensi_sub_kind, x.user);
+    ensi_state_add(c, &s->h, &ensi_sub_kind, x.user);
     ensi_state_touch(c, &s->call);
     none.id = s->h.id;
     return none;
@@ -13092,9 +13117,10 @@ static ensign_request_t ensi_req_open(ensign_t *c, ensi_req_t *q, void *user)
 {
     ensign_request_t r;
     r.id = 0;
+    if (!q) c->env.opening = ENSI_OPENING_FAILED;
     if (!q) return r;
     ensi_timer_start(&q->timer, q->kind == ENSI_REQ_WATCH ? ENSIGN_FOREVER : c->request_timeout_ms);
-    ensi_handle_add(&c->handles, &q->h, q->kind == ENSI_REQ_WATCH ? &ensi_req_watch_kind : &ensi_req_kind,
+    ensi_state_add(c, &q->h, q->kind == ENSI_REQ_WATCH ? &ensi_req_watch_kind : &ensi_req_kind,
                     user);
     if (q->kind != ENSI_REQ_AUTH) ensi_req_ask(c, q);
     ensi_state_touch(c, &q->ask.call);
@@ -14148,8 +14174,7 @@ const ensign_notice_t *ensign_next(ensign_t *c)
 static ensi_handle_t *ensi_client_any(ensign_t *c, uint32_t id)
 {
     ensi_handle_t *h = id == ENSIGN_CLIENT ? &c->self : ensi_handle_find(&c->handles, id);
-    if (!h)
-        ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu is none, or it has ended", (unsigned long)id);
+    if (!h) ensi_state_dead(c, id, "handle");
     return h;
 }
 
@@ -14214,8 +14239,7 @@ static ensi_handle_t *ensi_client_ending(ensign_t *c, uint32_t id, int *rc)
     ensi_handle_t *h = ensi_handle_find(&c->handles, id);
     *rc = ENSIGN_OK;
     if (h && !h->ended) return h->done ? NULL : h;
-    *rc = ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu does not exist, or it has ended",
-                        (unsigned long)id);
+    *rc = ensi_state_dead(c, id, "handle");
     return NULL;
 }
 
@@ -14321,6 +14345,11 @@ static bool ensi_client_has_handle(const ensign_t *c, uint32_t handle)
 {
     const ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
     return handle == ENSIGN_CLIENT || (h && !h->ended); /* ended: no notice will come any more */
+}
+
+static int ensi_client_dead(ensign_t *c, uint32_t handle)
+{
+    return ensi_state_dead(c, handle, "handle");
 }
 
 /* The time of a wait is up: the last fault of the handle, or of the connection, tells why nothing came. */
@@ -15444,11 +15473,7 @@ ENSIGN_API int ensign_await(ensign_t *c, uint32_t handle, int timeout_ms, const 
 
     *n = NULL;
     if (rc != ENSIGN_OK) return rc;
-    if (!ensi_client_has_handle(c, handle)) {
-        return ensi_fail(ensi_client_error(c), ENSIGN_E_HANDLE, 0,
-                                "sockets: ensign_await of handle %lu, which has ended or was forgotten; "
-                                "await an open one, until its notice with `last`", (unsigned long)handle);
-    }
+    if (!ensi_client_has_handle(c, handle)) return ensi_client_dead(c, handle);
     while (!ensign_pending(c, handle)) {
         bool hit;
         int left = ensi_sock_left(start, timeout_ms);
