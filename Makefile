@@ -40,6 +40,7 @@ UNIT      := $(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/
 E2E       := $(call programs,tests/e2e/*.c)
 SOAK      := $(call programs,tests/soak/*.c)
 PEERS     := $(call programs,tests/peers/*.c)
+BENCH     := $(call programs,tests/bench/*.c)
 FUZZ      := $(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c))
 FUZZERS   := $(patsubst $(B)/tests/fuzz/%,build/fuzz/%,$(FUZZ))
 EXAMPLES  := $(call programs,examples/*.c)
@@ -172,7 +173,7 @@ fuzz:
 server: $(SERVER)
 tool: $(TOOL)
 examples: $(EXAMPLES)
-programs: $(BUILT)
+programs: $(BUILT) $(SOAK)
 
 # A unit with the implementation in it, and what it includes; the .d files know the rest.
 $(SERVER): $(SERVER_O) $(COMMON_O)
@@ -197,7 +198,7 @@ $(B)/obj/%.o: %.c ensign.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -c -o $@ $<
 
-$(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
+$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH): $(B)/%: %.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) -lcmocka $(LIBS)
@@ -244,7 +245,7 @@ $(EXAMPLES_X): $(B)/%: %.cc ensign.h
 	    $(LDFLAGS) $(LIBS)
 
 -include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(COMMON_O:.o=.d)
--include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(FUZZ) $(EXAMPLES) $(EXAMPLES_X) $(FUZZERS))
+-include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH) $(FUZZ) $(EXAMPLES) $(EXAMPLES_X) $(FUZZERS))
 
 # ---------------------------------------------------------------- install: the header and how to link it; ensign
 
@@ -286,7 +287,7 @@ uninstall:
 	    "$(INSTALLED_ZSH)"
 
 # Figures, and a peer beside them; never a part of the tests.
-bench: $(SERVER) $(B)/tests/soak/million $(B)/examples/publish
+bench: $(SERVER) $(B)/tests/soak/million $(BENCH) $(B)/examples/publish
 	@tools/bench
 
 clean:

@@ -110,7 +110,8 @@ int main(int argc, char **argv)
         return 2;
     }
     memset(&d, 0, sizeof d);
-    r.answers = (unsigned char *)calloc(r.total, 1);
+    if ((size_t)r.total != r.total) die("no memory for %" PRIu64 " events", r.total);
+    r.answers = (unsigned char *)calloc((size_t)r.total, 1);
     if (!r.answers) die("no memory for %" PRIu64 " events", r.total);
     if (ensign_desc_env(&d, &why) != ENSIGN_OK) die("environment: %s", why.text);
     if (ensign_create(&d, &r.client, &why) != ENSIGN_OK) die("client: %s", why.text);
