@@ -522,8 +522,9 @@ typedef struct ensign_desc_t {
     uint32_t    topic_cache;        /* topics whose name and id are remembered, from the maps that streams
                                        bring, from requests' answers [256], 1..4096; ENSIGN_OFF: none */
     uint32_t    connection_window;  /* HTTP/2 receive window of the connection [1 MiB], 65535..2147483647 */
-    uint32_t    max_header_bytes;   /* of HTTP/2: a server's larger one ends the connection; a call's request
-                                       headers may take three quarters of it [64 KiB], 4096..64 KiB */
+    uint32_t    max_header_bytes;   /* of one header of HTTP/2: a server that sends one of over twice this (or
+                                       over 16 KiB) loses its connection; a call's request headers may take
+                                       three quarters of it [64 KiB], 4096..64 KiB */
     uint32_t    max_answer_bytes;   /* largest answer to a request, and largest request: a larger one is END
                                        with E_TOO_LARGE, or is refused with it [4 MiB], 1024..1 GiB */
     size_t      memory_limit;       /* of all that we and nghttp2 allocate; beyond it: E_MEMORY [none] */
@@ -904,8 +905,9 @@ typedef struct ensign_link_t {
 /* What this link wants now. */
 ENSIGN_API void ensign_link(const ensign_t *c, int link, ensign_link_t *out);
 
-/* Numeric addresses of at most 63 bytes; the first ENSIGN_MAX_ADDRESSES are kept. count 0: the look-up
- * failed, native says how (a getaddrinfo code, or your own). */
+/* Numeric addresses of at most 63 bytes, in the resolver's order. ENSIGN_MAX_ADDRESSES of them are kept, the
+ * families taking turns (RFC 8305, section 4), the one that worked last first. count 0: the look-up failed,
+ * native says how (a getaddrinfo code, or your own). */
 ENSIGN_API int  ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses,
                                 size_t count, int native);
 
