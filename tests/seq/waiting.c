@@ -1,0 +1,229 @@
+/* Nothing waits in silence: a stream that is refused, broken off or never reached says why, once for each reason,
+ * in a WAITING notice of its own handle, and in the log; OPEN ends that. */
+#include "service.h"
+
+typedef enum { PUBLISHER, SUBSCRIPTION, WATCH, KINDS } kind_t;
+static const char *const kind_names[KINDS] = { "publisher", "subscription", "watch" };
+
+static unsigned warnings;
+static char last_warning[400];
+
+static void on_log(void *user, int level, const char *text)
+{
+    (void)user;
+    if (level != ENSIGN_LOG_WARNING || !strstr(text, " waits: ")) return;
+    warnings++;
+    snprintf(last_warning, sizeof last_warning, "%s", text);
+}
+
+static void begin(world_t *w)
+{
+    warnings = 0;
+    w->desc.log = on_log;
+    world_create(w);
+}
+
+static uint32_t opened(world_t *w, kind_t kind)
+{
+    static const char *const topics[] = { "weather" };
+    ensign_publisher_desc_t p;
+    ensign_subscription_desc_t s;
+    memset(&p, 0, sizeof p);
+    memset(&s, 0, sizeof s);
+    p.topic = topics[0];
+    s.topics = topics;
+    s.topic_count = 1;
+    if (kind == PUBLISHER) return ensign_publisher_open(w->client, &p).id;
+    if (kind == SUBSCRIPTION) return ensign_subscription_open(w->client, &s).id;
+    return ensign_health(w->client, "", true, NULL).id;
+}
+
+/* The server takes the stream. */
+static void serve(world_t *w, kind_t kind, stream_t *s)
+{
+    bytes_t reply = {0};
+    if (kind != WATCH) {
+        world_request(w, s);
+        service_ready(s, kind == PUBLISHER ? 3 : 2);
+        return;
+    }
+    enc_uint(&reply, 1, ENSIGN_HEALTH_SERVING);
+    peer_send(s, &reply);
+}
+
+static void stands(world_t *w, kind_t kind, uint32_t handle)
+{
+    world_expect(w, handle, kind == WATCH ? ENSIGN_NOTICE_HEALTH : ENSIGN_NOTICE_OPEN);
+}
+
+/* ------------------------------------------------------------------ ways to refuse a stream, none of them final */
+static void http_403(stream_t *s) { peer_only(s, "403", "content-type", "text/html", NULL); }
+static void http_404(stream_t *s) { peer_only(s, "404", "content-type", "text/html", NULL); }
+static void http_503(stream_t *s) { peer_only(s, "503", "content-type", "text/html", NULL); }
+static void no_grpc(stream_t *s) { peer_only(s, "200", "content-type", "text/html", NULL); }
+static void no_status(stream_t *s) { peer_only(s, "200", "content-type", "application/grpc", NULL); }
+static void unavailable(stream_t *s) { peer_refuse(s, ENSIGN_GRPC_UNAVAILABLE, "in maintenance"); }
+static void internal(stream_t *s) { peer_refuse(s, ENSIGN_GRPC_INTERNAL, "oops"); }
+static void exhausted(stream_t *s) { peer_refuse(s, ENSIGN_GRPC_RESOURCE_EXHAUSTED, "too many"); }
+static void well(stream_t *s) { peer_refuse(s, ENSIGN_GRPC_OK, ""); }
+static void reset_internal(stream_t *s) { peer_reset(s, NGHTTP2_INTERNAL_ERROR); }
+static void reset_refused(stream_t *s) { peer_reset(s, NGHTTP2_REFUSED_STREAM); }
+static void reset_calm(stream_t *s) { peer_reset(s, NGHTTP2_ENHANCE_YOUR_CALM); }
+
+static const struct refusal_t { const char *name; void (*refuse)(stream_t *s); const char *words; } refusals[] = {
+    { "HTTP 403", http_403, "HTTP status 403" },
+    { "HTTP 404", http_404, "HTTP status 404" },
+    { "HTTP 503", http_503, "HTTP status 503" },
+    { "no gRPC", no_grpc, "is this a gRPC server?" },
+    { "no status", no_status, "ended without a grpc-status" },
+    { "UNAVAILABLE", unavailable, "UNAVAILABLE: in maintenance" },
+    { "INTERNAL", internal, "INTERNAL: oops" },
+    { "RESOURCE_EXHAUSTED", exhausted, "RESOURCE_EXHAUSTED: too many" },
+    { "OK", well, "ended" },
+    { "RST_STREAM INTERNAL_ERROR", reset_internal, "INTERNAL_ERROR" },
+    { "RST_STREAM REFUSED_STREAM", reset_refused, "REFUSED_STREAM" },
+    { "RST_STREAM ENHANCE_YOUR_CALM", reset_calm, "ENHANCE_YOUR_CALM" },
+};
+
+/* So many attempts fail in this way; one whose stream was REFUSED is a failure when a second one is, too. */
+static void refuse_all(world_t *w, const struct refusal_t *r, size_t *at, size_t attempts)
+{
+    for (size_t count = r->refuse == reset_refused ? 2 * attempts : attempts; count > 0; count--) {
+        r->refuse(world_stream(w, (*at)++));
+        world_settle(w);
+    }
+}
+
+SCRIPT(each_refusal_is_told_once_until_it_changes)
+{
+    for (int kind = 0; kind < KINDS; kind++) {
+        for (size_t i = 0; i < COUNT(refusals); i++) {
+            const struct refusal_t *r = &refusals[i], *other = &refusals[(i + 1) % COUNT(refusals)];
+            const ensign_notice_t *n;
+            size_t at = 0;
+            uint32_t handle;
+            world_begin(w, w->mode, w->seed);
+            w->script = r->name;
+            begin(w);
+            handle = opened(w, (kind_t)kind);
+            refuse_all(w, r, &at, 1);
+            n = world_waiting(w, handle, r->words);
+            assert_int_equal(n->as.waiting.failures, 1);
+            assert_true(n->as.waiting.retry_in_ms <= 100); /* backoff_min_ms */
+            assert_false(n->last);
+            assert_int_equal(warnings, 1);
+            if (!strstr(last_warning, r->words) || !strstr(last_warning, kind_names[kind]))
+                world_fail(w, "the log says: %s", last_warning);
+            refuse_all(w, r, &at, 3);
+            world_silent(w, handle); /* the same reason */
+            assert_int_equal(w->waits, 1);
+            refuse_all(w, other, &at, 1);
+            assert_int_equal(world_waiting(w, handle, other->words)->as.waiting.failures, 5);
+            serve(w, (kind_t)kind, world_stream(w, at));
+            stands(w, (kind_t)kind, handle);
+            world_silent(w, handle);
+            assert_int_equal(w->waits, 2);
+            world_free(w);
+        }
+    }
+    world_begin(w, w->mode, w->seed);
+}
+
+/* The connection's fault is the reason of each handle that waits for it. */
+SCRIPT(a_server_that_is_down)
+{
+    uint32_t handle[KINDS];
+    w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
+    begin(w);
+    for (int kind = 0; kind < KINDS; kind++) handle[kind] = opened(w, (kind_t)kind);
+    for (int kind = 0; kind < KINDS; kind++) {
+        const ensign_notice_t *n = world_waiting(w, handle[kind], "cannot connect to localhost:5356");
+        assert_int_equal(n->error->code, ENSIGN_E_CONNECT);
+        assert_true(n->as.waiting.failures >= 1);
+    }
+    world_until(w, w->dials[ENSIGN_LINK_RPC] >= 5);
+    for (int kind = 0; kind < KINDS; kind++) world_silent(w, handle[kind]);
+    w->dial[ENSIGN_LINK_RPC] = DIAL_SILENT;
+    for (int kind = 0; kind < KINDS; kind++) world_waiting(w, handle[kind], "no connection");
+    w->dial[ENSIGN_LINK_RPC] = DIAL_ACCEPT;
+    world_until(w, w->stream_count == KINDS);
+    for (size_t i = 0; i < KINDS; i++) {
+        stream_t *s = world_stream(w, i);
+        const char *path = peer_field(s, ":path");
+        kind_t kind = strstr(path, "Watch") ? WATCH : strstr(path, "Publish") ? PUBLISHER : SUBSCRIPTION;
+        serve(w, kind, s);
+        stands(w, kind, handle[kind]);
+        world_silent(w, handle[kind]);
+    }
+}
+
+/* One that is opened while the connection is in backoff need not wait for the next failure to be told. */
+SCRIPT(a_handle_that_comes_late_is_told_at_once)
+{
+    uint32_t first, late;
+    uint64_t began;
+    w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
+    w->desc.backoff_min_ms = w->desc.backoff_max_ms = 60000;
+    begin(w);
+    first = opened(w, SUBSCRIPTION);
+    world_waiting(w, first, "cannot connect");
+    late = opened(w, PUBLISHER);
+    began = w->now;
+    world_waiting(w, late, "cannot connect");
+    assert_true(w->now - began < 100);
+}
+
+/* Of WAITING and OPEN only the newer one is pending, and an end takes both along. */
+SCRIPT(the_newer_of_waiting_and_open)
+{
+    uint32_t handle;
+    begin(w);
+    handle = opened(w, SUBSCRIPTION);
+    http_404(world_stream(w, 0));
+    world_settle(w);
+    serve(w, SUBSCRIPTION, world_stream(w, 1));
+    world_settle(w);
+    stands(w, SUBSCRIPTION, handle); /* WAITING is over before it was told */
+    assert_int_equal(w->waits, 0);
+    world_silent(w, handle);
+    world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
+    world_settle(w);
+    serve(w, SUBSCRIPTION, world_stream(w, 2));
+    world_settle(w);
+    world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
+    world_settle(w);
+    world_waiting(w, handle, "is gone"); /* and so is that OPEN */
+}
+
+/* give_up_after_ms makes an end of it, with the last reason. */
+SCRIPT(giving_up_tells_the_last_reason)
+{
+    const ensign_notice_t *n;
+    uint32_t handle;
+    size_t at = 0;
+    w->desc.give_up_after_ms = 5000;
+    begin(w);
+    handle = opened(w, SUBSCRIPTION);
+    for (;;) {
+        w->waited_ms = 0;
+        while (!(n = world_pull(w, handle)) && w->stream_count <= at) world_advance(w, "a stream or END");
+        if (n) break;
+        internal(world_stream(w, at++));
+    }
+    assert_int_equal(n->type, ENSIGN_NOTICE_END);
+    assert_int_equal(n->error->code, ENSIGN_E_INTERNAL);
+    assert_int_equal(n->as.end.status, ENSIGN_GRPC_UNAVAILABLE);
+    assert_true(at > 3);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        IN_MODES(each_refusal_is_told_once_until_it_changes),
+        IN_MODES(a_server_that_is_down),
+        IN_MODES(a_handle_that_comes_late_is_told_at_once),
+        IN_MODES(the_newer_of_waiting_and_open),
+        IN_MODES(giving_up_tells_the_last_reason),
+    };
+    return cmocka_run_group_tests_name("waiting", tests, NULL, NULL);
+}
