@@ -1721,20 +1721,47 @@ typedef struct ensi_env_t {
     ensign_stats_t stats;       /* of the client */
 } ensi_env_t;
 
+/* `error` is about to be another one: that of the opener that runs, or one of a later call. */
+static void ensi_env_note(ensi_env_t *v)
+{
+    v->opening = v->opening == ENSI_OPENING_RUNS ? ENSI_OPENING_FAILED : ENSI_OPENING_NO;
+}
+
 static int ensi_env_fail(ensi_env_t *v, int code, const char *format, ...) ENSI_PRINTF(3, 4);
 static int ensi_env_fail(ensi_env_t *v, int code, const char *format, ...)
 {
     va_list args;
-    v->opening = v->opening == ENSI_OPENING_RUNS ? ENSI_OPENING_FAILED : ENSI_OPENING_NO;
+    ensi_env_note(v);
     va_start(args, format);
     ensi_fail_v(&v->error, code, 0, format, args);
     va_end(args);
     return code;
 }
 
+/* The same, with the native code of the layer below. */
+static ENSI_UNUSED int ensi_env_fail_native(ensi_env_t *v, int code, int native, const char *format, ...)
+    ENSI_PRINTF(4, 5);
+static ENSI_UNUSED int ensi_env_fail_native(ensi_env_t *v, int code, int native, const char *format, ...)
+{
+    va_list args;
+    ensi_env_note(v);
+    va_start(args, format);
+    ensi_fail_v(&v->error, code, native, format, args);
+    va_end(args);
+    return code;
+}
+
+/* An error that a handle, or the connection, has met. */
+static ENSI_UNUSED void ensi_env_copy(ensi_env_t *v, const ensign_error_t *e)
+{
+    ensi_env_note(v);
+    v->error = *e;
+}
+
 /* A result above 0, on a path where no text is made: `text` is a constant. */
 static int ensi_env_later(ensi_env_t *v, int code, const char *text)
 {
+    ensi_env_note(v);
     v->error.code = code;
     v->error.native = 0;
     v->error.text[0] = '\0';
@@ -6625,6 +6652,14 @@ static void ensi_stream_untouch(ensi_stream_t *s)
     s->touched = false;
 }
 
+/* No facts of an earlier stream. */
+static void ensi_stream_clear(ensi_stream_t *s)
+{
+    s->headers_sent = s->headers_done = s->initial = s->trailers = s->informational = s->ended = s->closed =
+        s->lost = s->deferred = s->overrun = s->no_memory = s->deaf = s->granting = s->withheld = false;
+    s->close_code = 0;
+}
+
 /* The next one that something happened to; NULL: there is none. */
 static ensi_stream_t *ensi_touched_take(ensi_touched_t *list)
 {
@@ -7178,9 +7213,7 @@ static int ensi_h2_submit(ensi_h2_t *h, ensi_stream_t *s, const nghttp2_nv *head
     if (id < 0) return id == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_AGAIN;
     s->id = id;
     s->h2 = h;
-    s->headers_sent = s->headers_done = s->initial = s->trailers = s->ended = s->closed = s->lost =
-        s->deferred = s->overrun = s->no_memory = s->deaf = s->granting = s->withheld = false;
-    s->close_code = 0;
+    ensi_stream_clear(s);
     s->before = NULL;
     s->after = h->streams;
     if (s->after) s->after->before = s;
@@ -7776,8 +7809,7 @@ static void ensi_grpc_queue(ensi_call_t *call)
     call->fault.code = 0;
     call->sent = 0;
     call->kept = true;
-    call->s.headers_sent = call->s.headers_done = call->s.initial = call->s.trailers = call->s.ended =
-        call->s.closed = call->s.lost = call->s.overrun = call->s.no_memory = false;
+    ensi_stream_clear(&call->s);
     call->order = ++call->all->orders;
     ensi_grpc_enqueue(call);
     ensi_env_work(call->env);
@@ -7904,6 +7936,7 @@ static bool ensi_grpc_retry(ensi_call_t *call)
     call->retried = true;
     call->sent = 0;
     call->fault.code = 0;
+    ensi_stream_clear(&call->s);
     ensi_grpc_enqueue(call);
     return true;
 }
@@ -8540,8 +8573,8 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
  *        and ids, searched one by one: it is asked where a map does not know.
  * Holds  one allocation when a stream opens, none afterwards; entries that are not a name with 16 bytes are
  *        left out. Of two entries with one name, or one id, the later counts, as in any protobuf map.
- *        The block takes less than twice the bytes of the map, whatever these are. It is shared by reference:
- *        what a notice points into stands until the last one lets go of it.
+ *        The block takes less than twice the bytes of the map and 16 more, whatever these are. It is shared
+ *        by reference: what a notice points into stands until the last one lets go of it.
  * Fails  no memory: the map is empty. */
 typedef struct ensi_topic_entry_t { uint32_t name_at, name_len, id_at; } ensi_topic_entry_t;
 
@@ -9789,6 +9822,7 @@ static void ensi_call_close(ensign_t *c, ensi_handle_t *h)
     ensi_call_t *call = ensi_call_of(h);
     call->half_closed = true;
     call->room_wanted = 0;
+    h->bits &= ~(uint32_t)ENSI_BIT_ROOM;
     ensi_state_touch(c, call);
 }
 
@@ -10827,8 +10861,10 @@ static size_t ensi_pub_more(ensi_call_t *call, uint8_t *out, size_t cap)
         p->partial = 0;
         p->sent++;
     }
-    /* a large event on a slow line goes on */
-    if (n && idle) ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
+    if (n && idle) { /* a large event on a slow line goes on; the timer that runs is to be scheduled anew */
+        if (p->ack_timer.state == ENSI_TIMER_ARMED) ensi_stream_touch(&call->s);
+        ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
+    }
     return n;
 }
 
@@ -10944,8 +10980,10 @@ static void ensi_pub_receive(ensign_t *c, ensi_pub_t *p)
 /* The event that is to be resolved next goes nowhere. */
 static void ensi_pub_refuse(ensign_t *c, ensi_pub_t *p, int code, const char *text)
 {
+    ensi_entry_t *x = ensi_pub_entry(p, p->resolved);
+    bool sent = x->state == ENSI_ENTRY_SENT; /* on an earlier stream: it may be stored */
     ensi_pub_nack_text(p, p->resolved, ensign_str(text));
-    ensi_pub_nack_entry(c, p, ensi_pub_entry(p, p->resolved), code);
+    ensi_pub_nack_entry(c, p, x, sent ? ENSIGN_NACK_OUTCOME_UNKNOWN : code);
     p->resolved++;
     p->ask_failures = 0;
 }
@@ -11343,6 +11381,7 @@ static void ensi_pub_close(ensign_t *c, ensi_handle_t *h)
 {
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     p->room_wanted = 0;
+    h->bits &= ~(uint32_t)ENSI_BIT_ROOM;
     ensi_state_touch(c, &p->call);
 }
 
@@ -11541,8 +11580,8 @@ ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_des
     p = (ensi_pub_t *)ensi_mem_zero(&c->env.mem, sizeof *p);
     if (p) p->call.env = &c->env;
     if (p) p->topic = ensi_mem_text(&c->env.mem, x.topic);
+    if (!p || !p->topic) ensi_env_memory(&c->env, sizeof *p);
     if (!p || !p->topic || ensi_grpc_init(&p->call, &c->env, &c->calls, &p->h, &o) != ENSIGN_OK) {
-        ensi_env_memory(&c->env, sizeof *p);
         if (p) ensi_pub_free(c, &p->h);
         return none;
     }
@@ -12304,7 +12343,7 @@ static int ensi_sub_copy_query(ensign_t *c, ensi_sub_t *s, const ensign_subscrip
     int rc;
     s->query = ensi_mem_text(&c->env.mem, x->query);
     s->group = ensi_mem_text(&c->env.mem, x->group);
-    if (!s->query || !s->group) return ENSIGN_E_MEMORY;
+    if (!s->query || !s->group) return ensi_env_memory(&c->env, ensi_sub_query_size(x));
     if (s->query[0] == '\0') return ENSIGN_OK;
     rc = ensi_query_message(c, s->query, x->params, x->param_count, &message, &s->params);
     s->params_len = message.params.len;
@@ -12341,9 +12380,9 @@ ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscri
     s = (ensi_sub_t *)ensi_mem_zero(&c->env.mem, sizeof *s);
     if (s) s->call.env = &c->env;
     if (s && ensi_sub_copy_topics(c, s, &x)) rc = ensi_sub_copy_query(c, s, &x);
+    else ensi_env_memory(&c->env, sizeof *s);
     if (rc == ENSIGN_OK) rc = ensi_grpc_init(&s->call, &c->env, &c->calls, &s->h, &o);
     if (rc != ENSIGN_OK) {
-        if (rc == ENSIGN_E_MEMORY) ensi_env_memory(&c->env, sizeof *s);
         if (s) ensi_sub_free(c, &s->h);
         return none;
     }
@@ -12364,6 +12403,9 @@ static int ensi_sub_answer(ensign_t *c, ensign_subscription_t handle, uint64_t t
     ensi_sub_t *s = (ensi_sub_t *)(void *)ensi_state_find(c, handle.id, &ensi_sub_kind, &rc);
     ensi_ack_slot_t *slot;
     if (!s) return rc;
+    if (token == 0)
+        return ensi_env_fail(&c->env, ENSIGN_E_STALE,
+                             "ack: the token is 0: there was no memory to remember the event");
     if (!ensi_sub_token_good(s, token))
         return ensi_env_fail(&c->env, ENSIGN_E_STALE,
                              "ack: the token is not one of the last %lu of this stream; ack sooner, or raise "
@@ -13084,8 +13126,8 @@ static ensi_req_t *ensi_req_new(ensign_t *c, ensi_req_kind_t kind, const char *n
     q = (ensi_req_t *)ensi_mem_zero(&c->env.mem, sizeof *q);
     if (q) q->ask.call.env = &c->env;
     if (q) q->name = ensi_mem_text(&c->env.mem, name);
+    if (!q || !q->name) ensi_env_memory(&c->env, sizeof *q);
     if (!q || !q->name || ensi_ask_init(c, &q->ask, &q->h, c->max_answer_bytes) != ENSIGN_OK) {
-        ensi_env_memory(&c->env, sizeof *q);
         if (q) ensi_req_free(c, &q->h);
         return NULL;
     }
@@ -13336,10 +13378,9 @@ static ensign_request_t ensi_req_set(ensign_t *c, ensign_ulid_t id, const ensign
 ensign_request_t ensign_topic_set_dedup(ensign_t *c, ensign_ulid_t id, const ensign_dedup_t *dedup,
                                         void *user)
 {
-    ensign_request_t none = { 0 };
     if (dedup) return ensi_req_set(c, id, dedup, ENSIGN_SHARDING_UNKNOWN, user);
     ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "topic: no policy is given; ENSIGN_DEDUP_NONE is one");
-    return none;
+    return ensi_req_open(c, NULL, user);
 }
 
 ensign_request_t ensign_topic_set_sharding(ensign_t *c, ensign_ulid_t id, int strategy, void *user)
@@ -13919,7 +13960,10 @@ static void ensi_client_tick_handle(ensign_t *c, ensi_handle_t *h)
 {
     if (!h->done) h->kind->tick(c, h);
     if (ensi_timer_due(&h->give_up, c->env.now_ms) && !h->done) {
-        ensign_error_t why = h->fault;
+        const ensign_error_t *link = ensi_state_fault(c);
+        ensign_error_t why = h->fault.code || !link ? h->fault : *link;
+        if (why.code == 0)
+            ensi_fail(&why, ENSIGN_E_UNAVAILABLE, 0, "%s: no stream within give_up_after_ms", h->kind->name);
         if (h->standing) ensi_timer_start(&h->give_up, c->give_up_after_ms);
         else ensi_client_end_handle(c, h, ENSIGN_GRPC_UNAVAILABLE, &why, false);
     }
@@ -14173,18 +14217,19 @@ const ensign_notice_t *ensign_next(ensign_t *c)
 }
 
 /* A handle by its id, ENSIGN_CLIENT included; NULL with E_HANDLE. */
-static ensi_handle_t *ensi_client_any(ensign_t *c, uint32_t id)
+static ensi_handle_t *ensi_client_any(ensign_t *c, uint32_t id, int *rc)
 {
     ensi_handle_t *h = id == ENSIGN_CLIENT ? &c->self : ensi_handle_find(&c->handles, id);
-    if (!h) ensi_state_dead(c, id, "handle");
+    *rc = h ? ENSIGN_OK : ensi_state_dead(c, id, "handle");
     return h;
 }
 
 const ensign_notice_t *ensign_next_of(ensign_t *c, uint32_t handle)
 {
     ensi_handle_t *h;
+    int rc;
     ensi_client_reap(c);
-    h = ensi_client_any(c, handle);
+    h = ensi_client_any(c, handle, &rc);
     if (!h || (h != &c->self && !h->kind->has(h))) return NULL;
     return ensi_client_pull(c, h);
 }
@@ -14200,8 +14245,9 @@ bool ensign_pending(const ensign_t *c, uint32_t handle)
 
 int ensign_hold(ensign_t *c, uint32_t handle, bool on)
 {
-    ensi_handle_t *h = ensi_client_any(c, handle);
-    if (!h) return ENSIGN_E_HANDLE;
+    int rc;
+    ensi_handle_t *h = ensi_client_any(c, handle, &rc);
+    if (!h) return rc;
     h->held = on;
     if (on) ensi_ready_remove(&c->handles, h);
     else ensi_state_ready(c, h, h->kind->has(h));
@@ -14331,9 +14377,9 @@ static int ensi_client_io(const ensign_t *c)
     return c->io;
 }
 
-static ensign_error_t *ensi_client_error(ensign_t *c)
+static ensi_env_t *ensi_client_env(ensign_t *c)
 {
-    return &c->env.error;
+    return &c->env;
 }
 
 /* Why a handle has ended, while its END waits to be pulled; NULL: it has not, or well. */
@@ -14361,7 +14407,7 @@ static int ensi_client_timed_out(ensign_t *c, uint32_t handle)
     const ensi_call_t *call = h && h->kind->call ? h->kind->call(h) : NULL;
     const ensign_error_t *why = h && h->fault.code ? &h->fault : ensi_state_fault(c);
     if (why)
-        c->env.error = *why;
+        ensi_env_copy(&c->env, why);
     else if (call && call->state == ENSI_GRPC_QUEUED)
         ensi_env_fail(&c->env, ENSIGN_TIMEOUT, "client: the time was up: %.200s",
                       ensi_state_obstacle(c, call));
@@ -14953,7 +14999,7 @@ int ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap, 
 #endif
 
 #ifndef ENSIGN_NO_SOCKETS
-/* >>sockets   may call: util sock pub client
+/* >>sockets   may call: util env sock pub client
  * The driver: poll set, step, wait, await
  *
  * Moves bytes between the OS and the links by the public functions of the loop without sockets, and asks
@@ -15304,7 +15350,7 @@ ENSIGN_API int ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, ui
     int rc;
 
     if (!ready && n > 0) {
-        return ensi_fail(ensi_client_error(c), ENSIGN_E_ARGUMENT, 0,
+        return ensi_env_fail_native(ensi_client_env(c), ENSIGN_E_ARGUMENT, 0,
                                 "sockets: ready is NULL, n is %lu; pass entries, or n 0", (unsigned long)n);
     }
     if (ensi_client_io(c) == ENSIGN_IO_CALLER) return ensign_tick(c, now_ms);
@@ -15407,7 +15453,7 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     if (due >= 0 && (timeout_ms < 0 || due < timeout_ms)) timeout_ms = due;
     *hit = false;
     if (timeout_ms < 0 && all == 0) {
-        return ensi_fail(ensi_client_error(c), ENSIGN_E_STATE, 0,
+        return ensi_env_fail_native(ensi_client_env(c), ENSIGN_E_STATE, 0,
                                 "sockets: a wait for ever would never end: no handle is open (or the client "
                                 "has CLOSED or FAILED); open one first, or give a time");
     }
@@ -15415,9 +15461,9 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     if (e != 0) { /* timers run all the same: else a steady signal would keep them from it */
         (void)ensign_step(c, NULL, 0, ensign_now_ms());
         if (e == ENSI_SOCK_EINTR)
-            return ensi_fail(ensi_client_error(c), ENSIGN_INTERRUPTED, e,
+            return ensi_env_fail_native(ensi_client_env(c), ENSIGN_INTERRUPTED, e,
                              "sockets: a signal came during ensign_wait; call it again, or stop");
-        return ensi_fail(ensi_client_error(c), ENSIGN_E_STATE, e,
+        return ensi_env_fail_native(ensi_client_env(c), ENSIGN_E_STATE, e,
                                 "sockets: poll of %u descriptors failed (%d); see that those of extra are "
                                 "open", (unsigned)all, e);
     }
@@ -15438,7 +15484,7 @@ static int ensi_sock_left(uint64_t start, int timeout_ms)
 static int ensi_sock_can_wait(ensign_t *c, const char *what)
 {
     if (ensi_client_io(c) != ENSIGN_IO_CALLER) return ENSIGN_OK;
-    return ensi_fail(ensi_client_error(c), ENSIGN_E_STATE, 0,
+    return ensi_env_fail_native(ensi_client_env(c), ENSIGN_E_STATE, 0,
                             "sockets: %s moves no bytes under ENSIGN_IO_CALLER; move them by ensign_rx_buf "
                             "and ensign_tx_buf, or set io to ENSIGN_IO_SOCKETS", what);
 }
@@ -15451,7 +15497,7 @@ ENSIGN_API int ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int time
 
     if (rc != ENSIGN_OK) return rc;
     if (n > max || (n > 0 && !extra)) {
-        return ensi_fail(ensi_client_error(c), ENSIGN_E_ARGUMENT, 0,
+        return ensi_env_fail_native(ensi_client_env(c), ENSIGN_E_ARGUMENT, 0,
                                 "sockets: ensign_wait got %lu extra entries at %s; pass an array of at most "
                                 "%lu, or poll them with ensign_poll_set in a loop of your own",
                                 (unsigned long)n, extra ? "an array" : "NULL", (unsigned long)max);
@@ -15494,11 +15540,9 @@ ENSIGN_API int ensign_await(ensign_t *c, uint32_t handle, int timeout_ms, const 
 static int ensi_sock_flushed(ensign_t *c, ensign_publisher_t p, uint64_t left, const ensign_error_t *nack)
 {
     const ensign_error_t *end = ensi_client_fault(c, p.id);
-    if (end) *ensi_client_error(c) = *end;
-    else if (nack->code) *ensi_client_error(c) = *nack;
-    else if (left == 0) return ENSIGN_OK;
-    else return ensi_client_timed_out(c, p.id);
-    return ensi_client_error(c)->code;
+    if (end || nack->code) ensi_env_copy(ensi_client_env(c), end ? end : nack);
+    else if (left > 0) return ensi_client_timed_out(c, p.id);
+    return end ? end->code : nack->code; /* 0: OK */
 }
 
 ENSIGN_API int ensign_publisher_flush(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms)
