@@ -43,13 +43,16 @@ RULES
               yours, and wakes your loop by a descriptor of yours.
     Pull      What happens is a notice, and you pull it. We call you in the hooks of the desc only; a hook may
               not call into the client.
+    Texts     of errors are one line, in UTF-8, without control characters: safe for a terminal.
     Handles   Publishers, subscriptions, queries, requests and calls are ids. A call with one that has expired
               returns ENSIGN_E_HANDLE; it never crashes. No handle has the id 0. Where a handle is asked for,
-              ENSIGN_CLIENT means the client.
+              ENSIGN_CLIENT means the client. What serves every kind takes the id, what serves one kind the
+              struct.
     Last      A notice with `last` is its handle's last: the handle dies at the next pull of any handle; until
               then the notice, its metadata and its stats stand.
     Ending    ensign_close ends a handle in good order, ensign_cancel at once, ensign_forget at once and
-              without a notice: the same three for every handle, and for the client.
+              without a notice: the same three for every handle, and for the client. A loop over one handle
+              stops at its notice with `last`.
     Waiting   Nothing waits in silence. What is open makes progress, or has said in a WAITING notice why it
               does not and when it tries again, or one of its own limits runs.
     Order     ensign_next goes round all handles that have a notice, ensign_next_of asks one. The same seed
@@ -672,13 +675,16 @@ typedef struct ensign_notice_disconnected_t {
     uint32_t retry_in_ms;           /* 0: now; ENSIGN_FOREVER: when a handle needs the connection */
 } ensign_notice_disconnected_t;
 
+/* Of the first attempt that failed for this reason. Of each further one DISCONNECTED of ENSIGN_CLIENT tells,
+ * where it is the connection that fails. */
 typedef struct ensign_notice_waiting_t {
     uint32_t retry_in_ms;           /* 0: now; ENSIGN_FOREVER: with the next event that is published */
     uint32_t failures;              /* in a row */
 } ensign_notice_waiting_t;
 
 typedef struct ensign_notice_open_t {
-    uint32_t times;                 /* streams of this handle so far; above 1: reopened */
+    uint32_t times;                 /* streams of this handle so far; above 1: opened again, after a loss, or
+                                       for a topic that a publisher was given */
     uint32_t topics;                /* that this stream has: read by ensign_open_next, as the next */
     uint32_t missing;               /* that were asked for and are not there, as a name with a typo */
 } ensign_notice_open_t;
@@ -996,8 +1002,8 @@ ENSIGN_API size_t ensign_call_memory_bound(const ensign_call_desc_t *d);
  * waits for the answers that are due, and opens its stream again, under the same handle. Events behind that
  * one wait as long. The last name that was not there is not asked for again within a second. */
 typedef struct ensign_publisher_desc_t {
-    const char *topic;              /* name, up to 512 bytes, or ULID as text, for events that name none [each
-                                       names one] */
+    const char *topic;              /* name (its rule is at >>req_api), up to 512 bytes, or ULID as text, for
+                                       events that name none [each names one] */
     bool        ensure_topic;       /* [false] make each topic that is not there, when its first event comes
                                        (not at OPEN); the key needs the permission topics:create */
     bool        at_most_once;       /* [false] after a reconnect NACK with OUTCOME_UNKNOWN what was sent,
@@ -1017,15 +1023,18 @@ typedef struct ensign_publisher_desc_t {
     void       *user;               /* in each notice of the publisher */
 } ensign_publisher_desc_t;
 
-/* Needs no connection. {0}: E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE. ensign_close ends it; so does the server,
- * when it refuses the stream for good: END with an error. */
+/* Needs no connection; the key needs the permission publisher. {0}: E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE.
+ * ensign_close ends it; so does the server, when it refuses the stream for good: END with an error. To know
+ * that each event is stored: publish them with tags of yours, ensign_close, and take notices until the last
+ * one; each event has its ACK or NACK before that. */
 ENSIGN_API ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_desc_t *d);
 
 /* Encodes the event into the ring. AGAIN: no room, or max_in_flight is reached; ENDED: END waits to be
  * pulled; E_STATE: closing; E_ARGUMENT: no topic; E_TOO_LARGE: over max_event_bytes as encoded. */
 ENSIGN_API int  ensign_publish(ensign_t *c, ensign_publisher_t p, const ensign_event_t *e);
 
-/* DRAINED comes when all is answered, or when the time is up. A second call restarts the time. */
+/* DRAINED comes when all is answered, behind the ACK or NACK of each event that was published before, or when
+ * the time is up. A second call restarts the time. */
 ENSIGN_API int  ensign_publisher_drain(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms);
 
 #ifndef ENSIGN_NO_SOCKETS
@@ -1057,8 +1066,9 @@ typedef struct ensign_param_t {     /* a value for a placeholder of a query */
 typedef struct ensign_subscription_desc_t {
     const char *const *topics;      /* names, or ULIDs as text, 1..512 bytes each */
     size_t      topic_count;        /* 0: all topics of the project */
-    bool        ensure_topics;      /* [false] make those that are not there, before the stream opens; the key
-                                       needs the permission topics:create */
+    bool        ensure_topics;      /* [false] make those that are not there, before the stream opens, and
+                                       anew where a server that came back has none of them; the key needs the
+                                       permission topics:create */
     const char *query;              /* EnSQL text. It, params and group go to the server, which as of 0.12
                                        uses none of them: every subscriber gets every event of its topics
                                        [none] */
@@ -1074,9 +1084,10 @@ typedef struct ensign_subscription_desc_t {
     void       *user;               /* in each notice of the subscription */
 } ensign_subscription_desc_t;
 
-/* Needs no connection. {0}: E_ARGUMENT, E_TOO_LARGE (topics, query, params, group: about 4 MiB together),
- * E_LIMIT, E_MEMORY, E_STATE. ensign_close ends it; so does the server, when it refuses the stream for good:
- * END with an error. */
+/* Needs no connection; the key needs the permission subscriber. After a loss the stream is back within
+ * backoff_max_ms of the server's return; what is published before that is missed. {0}: E_ARGUMENT,
+ * E_TOO_LARGE (topics, query, params, group: about 4 MiB together), E_LIMIT, E_MEMORY, E_STATE. ensign_close
+ * ends it; so does the server, when it refuses the stream for good: END with an error. */
 ENSIGN_API ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscription_desc_t *d);
 
 /* Tells the server that an event was handled, or why not (ENSIGN_NACK_x from 100 on). Never AGAIN: they go
@@ -1104,13 +1115,13 @@ typedef struct ensign_query_desc_t {
     void       *user;               /* in each notice of the query */
 } ensign_query_desc_t;
 
-/* EVENT for each row in the order of commit, then END, whose `count` is their number: without an error, no
- * row at all is an answer. E_INVALID_ARGUMENT: syntax, or an unknown topic; as.end.text has the server's
- * words. A row that is no event is a GAP. The cursor is the handle: rows come as they are pulled, what is not
- * pulled stays at the server when window_bytes are full; ensign_hold pauses it, ensign_close ends it. A row
- * has no token and cannot be acked. It is sent once, and never again by itself: END with the status
- * UNAVAILABLE when the connection is lost. {0}: E_ARGUMENT, E_TOO_LARGE (over 4 MiB as encoded), E_LIMIT,
- * E_MEMORY, E_STATE. */
+/* The key needs the permission subscriber, or topics:read. EVENT for each row in the order of commit, then
+ * END, whose `count` is their number: without an error, no row at all is an answer. E_INVALID_ARGUMENT:
+ * syntax, or an unknown topic; as.end.text has the server's words. A row that is no event is a GAP. The
+ * cursor is the handle: rows come as they are pulled, what is not pulled stays at the server when
+ * window_bytes are full; ensign_hold pauses it, ensign_close ends it. A row has no token and cannot be acked.
+ * It is sent once, and never again by itself: END with the status UNAVAILABLE when the connection is lost.
+ * {0}: E_ARGUMENT, E_TOO_LARGE (over 4 MiB as encoded), E_LIMIT, E_MEMORY, E_STATE. */
 ENSIGN_API ensign_query_t ensign_query_open(ensign_t *c, const ensign_query_desc_t *d);
 
 /* The most that one query takes. */
@@ -1493,6 +1504,16 @@ const char *ensign_result_text(int code)
         ENSIGN_RESULT_LIST(ENSIGN_X)
 #undef ENSIGN_X
     default: return "unknown result";
+    }
+}
+
+const char *ensign_result_name(int code)
+{
+    switch (code) {
+#define ENSIGN_X(name, number, text) case number: return "ENSIGN_" #name;
+        ENSIGN_RESULT_LIST(ENSIGN_X)
+#undef ENSIGN_X
+    default: return "?";
     }
 }
 
@@ -8098,7 +8119,7 @@ static int ensi_grpc_init(ensi_call_t *call, ensi_env_t *env, ensi_calls_t *all,
 }
 
 /* >>auth   may call: util mem env json http1 link
- *          open to: state req client create
+ *          open to: state reopen req client create
  * A token from an API key: HTTP/1.1 over the auth link
  *
  * Owns   key, tokens, the one exchange that may be in flight, the timers of renewal and of backoff.
@@ -9086,15 +9107,18 @@ static bool ensi_state_needs_token(const ensign_t *c, const ensi_call_t *call)
     return c->auth.state != ENSI_AUTH_OFF && !call->no_token && !call->own_token;
 }
 
-/* What a call that is not sent waits for, in words. */
-static const char *ensi_state_obstacle(const ensign_t *c, const ensi_call_t *call)
+/* What a call that is not sent waits for, in words; `room` is for those that are made here. */
+static const char *ensi_state_obstacle(const ensign_t *c, const ensi_call_t *call, char *room, size_t cap)
 {
-    const ensi_h2_t *h = &c->conn.h2;
+    const ensi_conn_t *n = &c->conn;
+    bool made = n->link->state == ENSI_LINK_RUN;
     if (ensi_state_needs_token(c, call) && !c->auth.bearer)
         return c->auth.fault.code ? c->auth.fault.text : "it waited for a token of the auth service";
-    if (!c->conn.connected)
-        return c->last_fault.code ? c->last_fault.text : "it waited for a connection";
-    if (h->draining)
+    if (!n->connected && c->last_fault.code) return c->last_fault.text;
+    snprintf(room, cap, "it waited for a connection to %s%s", n->link->where,
+             made ? ", which takes bytes, but has not said that it speaks HTTP/2: is the port right?" : "");
+    if (!n->connected) return room;
+    if (n->h2.draining)
         return "it waited for the calls of a connection to end that the server wants to close (GOAWAY)";
     return "it waited for one of the streams that the server allows at a time (MAX_CONCURRENT_STREAMS)";
 }
@@ -9366,6 +9390,8 @@ static void ensi_reopen_lost(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h, co
     if (e.code == 0)
         ensi_fail(&e, ENSIGN_E_CLOSED, 0, "grpc: the server ended %s without an error; it is opened again",
                   call->method);
+    if (call->end_status == ENSIGN_GRPC_UNAUTHENTICATED && c->auth.state != ENSI_AUTH_FIXED)
+        ensi_fail(&e, e.code, e.native, "%.190s; it is opened again with a new token", call->fault.text);
     ensi_state_waits(c, h, &e);
 }
 
@@ -9796,11 +9822,12 @@ static void ensi_call_tick(ensign_t *c, ensi_handle_t *h)
     ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
     ensi_call_t *call = &u->call;
     bool queued = call->state == ENSI_GRPC_QUEUED;
+    char room[200];
     if ((!queued && call->state != ENSI_GRPC_OPEN) || !ensi_timer_due(&call->deadline, c->env.now_ms)) return;
     ensi_grpc_abort(call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                     queued ? "call: the deadline passed before it could be sent: %.180s"
                            : "call: the deadline passed%s",
-                    queued ? ensi_state_obstacle(c, call) : "");
+                    queued ? ensi_state_obstacle(c, call, room, sizeof room) : "");
     ensi_call_drop(c, h);
     ensi_state_end(c, h, &call->fault);
     ensi_state_ready(c, h, true);
@@ -11236,10 +11263,11 @@ static void ensi_pub_park(ensign_t *c, ensi_pub_t *p)
     ensi_reopen_used(&p->reopen, &p->h);
     p->call.refused = false; /* it looks at the token first */
     p->reopen.parked = true;
-    ensi_fail(
-        &why, ENSIGN_E_UNKNOWN_TOPIC, 0,
-        "publish: the project has no topics, so the server opens no stream; create one, or set ensure_topic: "
-        "the next event asks again");
+    if (p->ensure_topic && p->done < p->put) return; /* the topics are being made */
+    ensi_fail(&why, ENSIGN_E_UNKNOWN_TOPIC, 0,
+              "publish: the project has no topics, so the server opens no stream; %s",
+              p->ensure_topic ? "the first event makes its topic"
+                              : "create one, or set ensure_topic: the next event asks again");
     ensi_state_waits(c, &p->h, &why);
 }
 
@@ -11731,10 +11759,12 @@ typedef struct ensi_sub_t {
     size_t params_len;
     ensign_slice_t only;            /* the topic that is asked for, in `filter`; empty: several, or all */
     ensi_ask_t *ask;                /* makes the topics of `filter`, one by one */
-    bool ensured;                   /* all are made, or need not be */
+    bool ensure;                    /* ensure_topics */
+    bool ensured;                   /* all are made, or need not be; anew when the server has lost them */
     bool asking;
     size_t ensure_at, ensure_next;  /* in `filter`: the topic that is made, and the next one */
     ensi_timer_t ask_timer;
+    uint32_t remakes;               /* the count of streams at which the topics were made anew */
     size_t scan;
     bool gap_last;                  /* the last record scanned is a gap */
     uint32_t max_event_bytes, max_unacked;
@@ -11985,7 +12015,12 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
         ensi_sub_finish(c, &s->h, NULL);
         return;
     }
-    if (ensi_reopen_final(&s->h, &s->call, again)) {
+    if (s->ensured && s->ensure && s->remakes < s->reopen.opens && s->call.from_server &&
+        s->call.end_status == ENSIGN_GRPC_FAILED_PRECONDITION) {
+        s->remakes = s->reopen.opens;
+        s->ensured = false; /* what was made has gone since: once more after each stream that stood */
+        s->ensure_at = 0;
+    } else if (ensi_reopen_final(&s->h, &s->call, again)) {
         if (s->call.end_status == ENSIGN_GRPC_FAILED_PRECONDITION)
             ensi_fail(&s->call.fault, ENSIGN_E_UNKNOWN_TOPIC, 0,
                       "subscribe: the project has %s; create one first, or mend the name",
@@ -12179,7 +12214,15 @@ static ensign_notice_t *ensi_sub_pull_gap(ensi_sub_t *s, const uint8_t *p)
     n->as.gap.since = s->last_committed; /* all events before it have been given */
     n->as.gap.topic = s->only;
     n->as.gap.times = ensi_get_be32(p + 9);
-    ensi_fail(&s->h.error, code, 0, "subscribe: events can be missing here: %s", ensign_result_text(code));
+    if (code == ENSIGN_E_TOO_LARGE)
+        ensi_fail(&s->h.error, code, 0,
+                  "subscribe: an event is left out here: it is larger than max_event_bytes, %lu",
+                  (unsigned long)s->max_event_bytes);
+    else
+        ensi_fail(&s->h.error, code, 0,
+                  "subscribe: events can be missing here: the stream had ended (%s), and what was published "
+                  "before it was open again did not come",
+                  ensign_result_name(code));
     n->error = &s->h.error;
     return n;
 }
@@ -12387,7 +12430,8 @@ ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscri
         return none;
     }
     s->call.wait_for_ready = true;
-    s->ensured = !x.ensure_topics;
+    s->ensure = x.ensure_topics;
+    s->ensured = !s->ensure;
     s->max_event_bytes = x.max_event_bytes;
     s->max_unacked = x.max_unacked;
     ensi_state_add(c, &s->h, &ensi_sub_kind, x.user);
@@ -12973,6 +13017,7 @@ static void ensi_req_tick(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
     ensi_call_t *call = &q->ask.call;
+    char room[200];
     ensign_error_t e;
     if (ensi_reopen_tick(&q->reopen, c, h)) {
         ensi_call_rewind(call);
@@ -12981,7 +13026,7 @@ static void ensi_req_tick(ensign_t *c, ensi_handle_t *h)
     if (!ensi_timer_due(&q->timer, c->env.now_ms)) return;
     ensi_fail(&e, ENSIGN_E_DEADLINE_EXCEEDED, 0, "request: no answer within request_timeout_ms%s%.150s",
               call->state == ENSI_GRPC_QUEUED ? ": " : "",
-              call->state == ENSI_GRPC_QUEUED ? ensi_state_obstacle(c, call) : "");
+              call->state == ENSI_GRPC_QUEUED ? ensi_state_obstacle(c, call, room, sizeof room) : "");
     ensi_grpc_abort(call, ENSIGN_GRPC_DEADLINE_EXCEEDED, e.code, "%s", e.text);
     ensi_req_refuse(c, q, ENSIGN_GRPC_DEADLINE_EXCEEDED, &e);
     ensi_state_ready(c, &q->h, true);
@@ -13472,18 +13517,6 @@ ensign_request_t ensign_auth_status(ensign_t *c, void *user)
  *        were touched, and serving one that has ended touches nothing.
  * Moves  FAILED and CLOSED are final; every handle has its END before. CLOSED follows each ensign_close,
  *        behind FAILED if that came too. */
-/* ---- names of results */
-
-const char *ensign_result_name(int code)
-{
-    switch (code) {
-#define ENSIGN_X(name, number, text) case number: return "ENSIGN_" #name;
-        ENSIGN_RESULT_LIST(ENSIGN_X)
-#undef ENSIGN_X
-    default: return "?";
-    }
-}
-
 /* ---- notices of the client */
 
 /* FAILED and CLOSED are not looked at here: ensign_next gives them behind all others. */
@@ -13670,8 +13703,9 @@ static void ensi_client_receive_rpc(ensign_t *c, ensi_conn_t *n)
             ensi_link_fault(l, rc, 0, "http2: no memory to go on with %s; free some or raise memory_limit",
                             l->where);
         if (rc < 0)
-            ensi_link_fault(l, rc, n->h2.fault_code, "http2: the session with %s cannot go on: %.120s",
-                            l->where, n->h2.fault);
+            ensi_link_fault(l, rc, n->h2.fault_code, "http2: the session with %s cannot go on: %.120s%s",
+                            l->where, n->h2.fault,
+                            n->connected ? "" : "; is this the port of a gRPC server?");
     }
     ensi_client_settled(c, n);
     if (rc < 0) {
@@ -13717,8 +13751,8 @@ static void ensi_client_check_session(ensign_t *c, ensi_conn_t *n)
             l, ENSIGN_E_GOAWAY, (int)h->goaway_code, "http2: %s wants this connection to end (%s%s%.60s)",
             l->where, nghttp2_http2_strerror(h->goaway_code), h->goaway_text[0] ? ": " : "", h->goaway_text);
     }
-    ensi_link_fault(l, ENSIGN_E_PROTOCOL, h->fault_code, "http2: the session with %s is over: %.120s",
-                    l->where, h->fault);
+    ensi_link_fault(l, ENSIGN_E_PROTOCOL, h->fault_code, "http2: the session with %s is over: %.120s%s",
+                    l->where, h->fault, n->connected ? "" : "; is this the port of a gRPC server?");
     ensi_client_stop_link(c, l);
 }
 
@@ -14403,6 +14437,7 @@ static int ensi_client_dead(ensign_t *c, uint32_t handle)
 /* The time of a wait is up: the last fault of the handle, or of the connection, tells why nothing came. */
 static int ensi_client_timed_out(ensign_t *c, uint32_t handle)
 {
+    char room[200];
     ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
     const ensi_call_t *call = h && h->kind->call ? h->kind->call(h) : NULL;
     const ensign_error_t *why = h && h->fault.code ? &h->fault : ensi_state_fault(c);
@@ -14410,7 +14445,7 @@ static int ensi_client_timed_out(ensign_t *c, uint32_t handle)
         ensi_env_copy(&c->env, why);
     else if (call && call->state == ENSI_GRPC_QUEUED)
         ensi_env_fail(&c->env, ENSIGN_TIMEOUT, "client: the time was up: %.200s",
-                      ensi_state_obstacle(c, call));
+                      ensi_state_obstacle(c, call, room, sizeof room));
     else
         ensi_env_fail(&c->env, ENSIGN_TIMEOUT,
                       "client: the time was up; nothing fails, and nothing has come");
