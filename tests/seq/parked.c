@@ -1,17 +1,22 @@
 /* A project without topics: the server opens no stream; a publisher with ensure_topic sees to its events. */
 #include "service.h"
 
-static ensign_publisher_t publisher(world_t *w)
+static ensign_publisher_t publisher_of(world_t *w)
 {
     ensign_publisher_desc_t d;
     ensign_publisher_t p;
     memset(&d, 0, sizeof d);
     d.topic = "first";
     d.ensure_topic = true;
-    world_create(w);
     p = ensign_publisher_open(w->client, &d);
     assert_int_not_equal(p.id, 0);
     return p;
+}
+
+static ensign_publisher_t publisher(world_t *w)
+{
+    world_create(w);
+    return publisher_of(w);
 }
 
 static void put_by_id(world_t *w, ensign_publisher_t p, uint64_t tag)
@@ -69,6 +74,23 @@ SCRIPT(each_event_is_nacked_once)
     assert_int_equal(stats.in_flight, 0);
 }
 
+/* WAITING tells only what an event would change: with one at hand its topic is being made. */
+SCRIPT(what_it_waits_for_is_said)
+{
+    ensign_publisher_t p = publisher(w);
+    const ensign_notice_t *n;
+    refuse(world_stream(w, 0));
+    n = world_waiting(w, p.id, "the first event makes its topic");
+    assert_int_equal(n->error->code, ENSIGN_E_UNKNOWN_TOPIC);
+    assert_int_equal(n->as.waiting.retry_in_ms, ENSIGN_FOREVER);
+    ensign_forget(w->client, p.id);
+    p = publisher_of(w);
+    put_by_id(w, p, 0);
+    refuse(world_stream(w, 1));
+    world_stream(w, 2);
+    assert_null(ensign_next_of(w->client, p.id)); /* its topic is asked for */
+}
+
 static void on_message(world_t *w, stream_t *s, ensign_slice_t m)
 {
     if (!s->done && strstr(peer_field(s, ":path"), "/Publish")) service_publish(w, s, m);
@@ -109,6 +131,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         IN_MODES(each_event_is_nacked_once),
+        IN_MODES(what_it_waits_for_is_said),
         IN_MODES(an_id_is_looked_for),
         IN_MODES(an_id_is_looked_for_once),
     };

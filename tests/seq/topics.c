@@ -12,6 +12,7 @@ typedef struct project_t {
     bool mute;                          /* they get no answer */
     bool phantom;                       /* TopicExists says yes to everything */
     bool hold;                          /* acks are kept back */
+    bool forgets;                       /* what CreateTopic made is gone when its answer is sent */
     heard_t seen[SEEN_MAX];
     size_t seen_count;
 } project_t;
@@ -124,8 +125,16 @@ static void answer_create(stream_t *s, ensign_slice_t m)
     topic_id(project.count, id);
     service_topic(&reply, 0, kept[project.count], id);
     topic_made(kept[project.count]);
+    if (project.forgets) project.count = 0;
     peer_send(s, &reply);
     peer_finish(s, 0, NULL, NULL);
+}
+
+static void open_subscribe(stream_t *s)
+{
+    project.opened++;
+    if (project.count == 0) peer_finish(s, ENSIGN_GRPC_FAILED_PRECONDITION, "no topics available", NULL);
+    else service_ready(s, 2);
 }
 
 static void on_message(world_t *w, stream_t *s, ensign_slice_t m)
@@ -134,7 +143,7 @@ static void on_message(world_t *w, stream_t *s, ensign_slice_t m)
     ensign_slice_t f;
     if (strstr(path, "/TopicExists")) answer_exists(s, m);
     else if (strstr(path, "/CreateTopic")) answer_create(s, m);
-    else if (strstr(path, "/Subscribe")) service_ready(s, 2);
+    else if (strstr(path, "/Subscribe")) open_subscribe(s);
     else if (!strstr(path, "/Publish")) world_fail(w, "%s is not to be called", path);
     else if (dec_field(m, 2, &f)) open_publish(s);
     else if (dec_field(m, 1, &f)) take_event(w, s, f);
@@ -682,6 +691,29 @@ SCRIPT(topics_are_made_before_a_subscription_opens)
     world_end(w, s.id, ENSIGN_GRPC_OK);
 }
 
+/* A development server that was started again without its data: the topics are made anew, once for each stream
+ * that stood. */
+SCRIPT(topics_that_the_server_has_lost_are_made_anew)
+{
+    static const char *const topics[] = { "first" };
+    ensign_subscription_t s;
+    begin(w, NULL);
+    s = subscribe(w, topics, 1);
+    world_await(w, s.id, ENSIGN_NOTICE_OPEN);
+    for (unsigned i = 1; i < 4; i++) {
+        assert_int_equal(project.made, i);
+        project.count = 0;
+        world_cut(w, ENSIGN_LINK_RPC, 0);
+        world_await(w, s.id, ENSIGN_NOTICE_OPEN);
+        assert_int_equal(project.opened, 1 + 2 * i);
+    }
+    project.forgets = true;
+    project.count = 0;
+    world_cut(w, ENSIGN_LINK_RPC, 0);
+    assert_int_equal(world_end(w, s.id, ENSIGN_GRPC_FAILED_PRECONDITION)->error->code, ENSIGN_E_UNKNOWN_TOPIC);
+    assert_int_equal(project.made, 5);
+}
+
 SCRIPT(a_subscription_whose_topic_may_not_be_made)
 {
     static const char *const topics[] = { "second" };
@@ -797,6 +829,7 @@ int main(void)
         IN_MODES(no_memory_to_ask),
         IN_MODES(two_names_of_which_one_is_not_there),
         IN_MODES(topics_are_made_before_a_subscription_opens),
+        IN_MODES(topics_that_the_server_has_lost_are_made_anew),
         IN_MODES(a_subscription_whose_topic_may_not_be_made),
         IN_MODES(topics_that_are_not_made_in_time),
         IN_MODES(a_subscription_that_no_message_holds),
