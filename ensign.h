@@ -840,9 +840,9 @@ ENSIGN_API int  ensign_forget(ensign_t *c, uint32_t handle);
 /* >>loop      The loop, with sockets
  *
  * A socket that is about to close is listed once with ENSIGN_GONE, still open: take it out of your loop. The
- * next ensign_poll_set closes it. A new socket has a new serial, though its number may be an old one's. Reads
- * and writes go on until they would block or a budget is spent (then ensign_timeout is 0), so edge-triggered
- * loops work. */
+ * next ensign_poll_set closes it; a loop by poll(2), which makes its list anew each time, leaves it out. A
+ * new socket has a new serial, though its number may be an old one's. Reads and writes go on until they would
+ * block or a budget is spent (then ensign_timeout is 0), so edge-triggered loops work. */
 enum { ENSIGN_READ = 1, ENSIGN_WRITE = 2, ENSIGN_HUP = 4, ENSIGN_GONE = 8 };   /* bits of want and ready */
 enum { ENSIGN_MAX_FDS = 16 };       /* entries that a poll set has room for */
 
@@ -866,10 +866,11 @@ ENSIGN_API int  ensign_poll_set(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS]);
 ENSIGN_API int  ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms);
 
 /* Polls and steps until an unheld notice is pending (pull all of them by ensign_next, or hold what is not
- * wanted: else it returns at once each time), an entry of `extra` is ready (yours: set fd and want,
- * read ready; up to 48, NULL with n 0), a signal comes, or the time is up; < 0: no limit. By ensign_now_ms.
- * OK, TIMEOUT, INTERRUPTED, or an error: E_STATE under ENSIGN_IO_CALLER, or where a wait without limit could
- * never end. */
+ * wanted: else it returns at once each time), an entry of `extra` is ready, a signal comes, or the time is
+ * up; < 0: no limit. `extra` is yours: up to 48 entries, or NULL with n 0; set fd and want, and read ready,
+ * which is cleared first and found out with a notice pending too. Their serial is not looked at. By
+ * ensign_now_ms. OK, TIMEOUT, INTERRUPTED, or an error: E_STATE under ENSIGN_IO_CALLER, or where a wait
+ * without limit could never end. */
 ENSIGN_API int  ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int timeout_ms);
 
 /* Waits for the next notice of one handle, held or not, and pulls it into *n; the others' stay pending. For
@@ -948,8 +949,9 @@ typedef struct ensign_call_desc_t {
                                        with `unary` an empty one */
     bool        unary;              /* open, send and half-close in one; its one notice is REPLY */
     uint32_t    deadline_ms;        /* from open to END [ENSIGN_FOREVER]; grpc-timeout carries what is left */
-    bool        wait_for_ready;     /* [false] with the connection, or auth, in backoff the call ends at once,
-                                       UNAVAILABLE; true: it waits, and a streaming call tells so (WAITING) */
+    bool        wait_for_ready;     /* [false] when an attempt to connect, or auth, fails, and while it is in
+                                       backoff, the call ends, UNAVAILABLE; the first attempt is waited for.
+                                       true: it waits, and a streaming call tells so (WAITING) */
     uint32_t    window_bytes;       /* usual size of the receive buffer [64 KiB], 1024..1 GiB */
     uint32_t    send_buffer_bytes;  /* [64 KiB]; one larger message is taken when it is empty */
     uint32_t    max_message_bytes;  /* received; a larger one: END, RESOURCE_EXHAUSTED [4 MiB], up to 1 GiB */
@@ -8521,7 +8523,7 @@ static void ensi_auth_lost(ensi_auth_t *a)
     if (a->probing && whole) ensi_auth_status(a);
     else if (a->probing) ensi_auth_probed(a, ENSIGN_E_AUTH, 0, text);
     else if (whole) ensi_auth_judge(a);
-    else ensi_auth_fail(a, 0, "auth: no token: %s", text);
+    else ensi_auth_fail(a, 0, "auth: no token: %s", text + (strncmp(text, "auth: ", 6) ? 0 : 6));
     ensi_auth_wipe(a);
 }
 
@@ -9203,10 +9205,10 @@ static int ensi_state_dead(ensign_t *c, uint32_t id, const char *what)
     if (id == 0 && c->env.opening == ENSI_OPENING_FAILED) return c->env.error.code;
     c->env.opening = ENSI_OPENING_NO;
     if (id == 0)
-        return ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: 0 is the id of no %s; did its opener fail?",
-                             what);
-    return ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu is no %s, or it has ended", (unsigned long)id,
-                         what);
+        return ensi_env_fail(&c->env, ENSIGN_E_HANDLE,
+                             "handle: 0 is not the id of a %s; did its opener fail?", what);
+    return ensi_env_fail(&c->env, ENSIGN_E_HANDLE, "handle: %lu is not the id of a %s, or it has ended",
+                         (unsigned long)id, what);
 }
 
 /* A handle of this kind that is alive. NULL: *rc is E_HANDLE, or ENDED when its END waits to be pulled. */
@@ -9668,7 +9670,7 @@ static bool ensi_call_has(ensi_handle_t *h)
 
 /* ---- ending */
 
-/* Ends a call here and drops what is queued. */
+/* What a call that has ended leaves queued is dropped. */
 static void ensi_call_drop(ensign_t *c, ensi_handle_t *h)
 {
     ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
@@ -11171,7 +11173,7 @@ static void ensi_pub_heard(ensign_t *c, ensi_pub_t *p)
     } else if (ensi_pub_makes(p)) {
         p->stale = true;
     } else if (!ensi_pb_decode(ensi_pb_topic_exists_info_fields, &info, bytes.ptr, bytes.len)) {
-        (void)ensi_pub_ask_later(c, p, "the server's answer is none");
+        (void)ensi_pub_ask_later(c, p, "the server's answer cannot be read");
     } else if (info.exists) {
         p->stale = true;
     } else {
@@ -12046,7 +12048,9 @@ static const char *ensi_sub_why(int code)
     case ENSIGN_E_MEMORY: return "memory: none for the map of topics; free some or raise memory_limit";
     case ENSIGN_E_TOO_LARGE:
         return "subscribe: the server's map of topics is larger than max_event_bytes; raise it";
-    default: return "subscribe: the server sends what is no SubscribeReply, or an event before it is ready";
+    default:
+        return "subscribe: the server sent a message that is not a SubscribeReply, or an event before it was "
+               "ready";
     }
 }
 
@@ -12925,8 +12929,9 @@ static void ensi_req_watch(ensign_t *c, ensi_req_t *q)
         ensi_msg_drop(call);
     }
     if (rc != ENSIGN_AGAIN)
-        ensi_grpc_abort(call, ENSIGN_GRPC_INTERNAL, ENSIGN_E_INTERNAL,
-                        "request: the server sends what is no HealthCheckResponse; it is asked again");
+        ensi_grpc_abort(
+            call, ENSIGN_GRPC_INTERNAL, ENSIGN_E_INTERNAL,
+            "request: the server sent a message that is not a HealthCheckResponse; it is asked again");
     if (ensi_h2_leaves(&call->s))
         ensi_grpc_abort(call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
                         "request: the server ends this connection; its health is asked again");
@@ -13509,7 +13514,7 @@ ensign_request_t ensign_auth_status(ensign_t *c, void *user)
 /* >>client   may call: all
  * Running the client: connect, pump, notices, endings
  *
- * Owns   the desc's copy; which connection is wanted; the order of work.
+ * Owns   which connection is wanted, and the order of work.
  * Holds  one pump acts on everything that has been noted: it starts links, serves touched objects, submits
  *        queued calls, and sends. It runs at the end of each function that moves a link or the time, and
  *        never inside a callback. `work` is false after it: only bytes, time or a call of the user make more.
@@ -13517,6 +13522,7 @@ ensign_request_t ensign_auth_status(ensign_t *c, void *user)
  *        were touched, and serving one that has ended touches nothing.
  * Moves  FAILED and CLOSED are final; every handle has its END before. CLOSED follows each ensign_close,
  *        behind FAILED if that came too. */
+
 /* ---- notices of the client */
 
 /* FAILED and CLOSED are not looked at here: ensign_next gives them behind all others. */
@@ -13915,7 +13921,7 @@ static void ensi_client_tell_drain(ensi_conn_t *n)
     n->drain_told = n->h2.draining;
 }
 
-/* An answer of auth's to those who asked for its status. */
+/* The requests look whether an answer of auth's is theirs: all are touched, those of its status find it. */
 static void ensi_client_tell_probe(ensign_t *c)
 {
     if (c->probes_told == c->auth.said.count) return;
@@ -14756,7 +14762,7 @@ static int ensi_create_set_names(ensign_t *c, const ensign_desc_t *d)
     bool failed = false;
     if (!ensi_create_seed(d, &c->env.rng))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "client: no random bytes to be had here; give seed, or the random hook");
+                             "client: this system gives no random bytes; set seed, or the random hook");
     if (ensign_str(d->name).len > ENSI_CREATE_NAME_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: name has %lu bytes, %d are allowed",
                              (unsigned long)strlen(d->name), ENSI_CREATE_NAME_MAX);
