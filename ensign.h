@@ -1320,6 +1320,7 @@ ENSIGN_API int  ensign_stats(const ensign_t *c, uint32_t handle, ensign_stats_t 
  *
  * Pure functions and two small structs: ensi_buf_t, where bytes [start, end) wait and [end, cap) is room, and
  * ensi_timer_t, whose duration starts at the first tick that sees it (rule Time of the manual). */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -1861,7 +1862,6 @@ ENSIGN_API uint64_t ensign_now_ms(void)
     return GetTickCount64();
 }
 #else
-#include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
 #ifndef ENSIGN_NO_DNS
@@ -4973,7 +4973,6 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
  * the hook does not reach (mbedTLS's MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG is for that); PSA is global in mbedTLS,
  * and left on. An mbedTLS without MBEDTLS_HAVE_TIME_DATE checks no dates. */
 
-#include <errno.h>
 #include <limits.h>
 #include <mbedtls/version.h>
 #include <mbedtls/asn1.h>
