@@ -5900,6 +5900,8 @@ static void ensi_tls_bye(ensi_tls_t *t)
  *        client's. done: once, when nothing but a pull is left to do. due_ms: ensi_handle_schedule. */
 typedef struct ensi_handle_t ensi_handle_t;
 typedef struct ensi_kind_t ensi_kind_t;     /* what a kind of object does: section state */
+typedef struct ensi_call_t ensi_call_t;     /* section grpc */
+typedef struct ensi_reopen_t ensi_reopen_t; /* section state */
 
 /* Notices that coalesce to one bit each. */
 enum {
@@ -5918,6 +5920,8 @@ enum {
 struct ensi_handle_t {
     uint32_t id;
     const ensi_kind_t *kind;
+    ensi_call_t *call;              /* the one that it lives by */
+    ensi_reopen_t *reopen;          /* its keeper; NULL: it is never opened again */
     void *user;
     bool held, ready;
     bool done;                      /* its last notice waits to be pulled, or was */
@@ -7316,8 +7320,6 @@ typedef struct ensi_meta_t {
     bool too_large;
 } ensi_meta_t;
 enum { ENSI_META_RECORD = 9, ENSI_META_OVERHEAD = 32 };
-
-typedef struct ensi_call_t ensi_call_t;
 
 /* What all calls of a client share: those that wait, in the order of asking, and those to be looked at. */
 typedef struct ensi_calls_t {
@@ -9006,12 +9008,12 @@ struct ensign_t {
 };
 
 /* Of a stream that is opened again: when, and how often it failed. Section reopen moves it. */
-typedef struct ensi_reopen_t {
+struct ensi_reopen_t {
     ensi_timer_t timer;             /* to the next attempt */
     ensi_timer_t calm;              /* until the failures before a stream that stands are forgotten */
     uint32_t failures, opens;
     bool parked;                    /* no attempt is made before the owner asks for one */
-} ensi_reopen_t;
+};
 
 /* What a kind of object does. */
 struct ensi_kind_t {
@@ -9022,12 +9024,10 @@ struct ensi_kind_t {
     void (*serve)(ensign_t *c, ensi_handle_t *h);           /* facts or work have come */
     void (*tick)(ensign_t *c, ensi_handle_t *h);            /* a timer of its own may be due */
     uint64_t (*due)(const ensi_handle_t *h);                /* the time of its next timer */
-    ensi_call_t *(*call)(ensi_handle_t *h);                 /* the one that it lives by */
     void (*close)(ensign_t *c, ensi_handle_t *h);           /* begins to end in good order */
     void (*drop)(ensign_t *c, ensi_handle_t *h); /* what was received and not pulled goes; NULL: nothing */
     void (*end)(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why);  /* now */
     void (*free)(ensign_t *c, ensi_handle_t *h);
-    ensi_reopen_t *(*reopen)(ensi_handle_t *h);             /* its keeper; NULL: it is never opened again */
     bool (*open_next)(const ensi_handle_t *h, int which, size_t *at, ensign_slice_t *name, ensign_ulid_t *id);
 };
 
@@ -9115,7 +9115,7 @@ static void ensi_state_moves(ensi_handle_t *h)
 static ensign_notice_t *ensi_state_pull_waiting(ensign_t *c, ensi_handle_t *h)
 {
     static const ensi_reopen_t none = { { 0, 0, ENSI_TIMER_OFF }, { 0, 0, ENSI_TIMER_OFF }, 0, 0, false };
-    const ensi_reopen_t *r = h->kind->reopen ? h->kind->reopen(h) : &none;
+    const ensi_reopen_t *r = h->reopen ? h->reopen : &none;
     const ensi_link_t *l = c->conn.link;
     const ensi_timer_t *const timers[] = { &r->timer, l->state == ENSI_LINK_WAIT ? &l->timer : &none.timer,
                                            ensi_state_no_token(c) ? &c->auth.backoff : &none.timer };
@@ -9184,11 +9184,15 @@ static int ensi_state_may_open(ensign_t *c)
     return ENSIGN_OK;
 }
 
-/* A new handle is there. */
-static void ensi_state_add(ensign_t *c, ensi_handle_t *h, const ensi_kind_t *kind, void *user)
+/* A new handle is there, and the next pump looks at its call. Returns its id. */
+static uint32_t ensi_state_add(ensign_t *c, ensi_handle_t *h, const ensi_kind_t *kind, ensi_call_t *call,
+                               void *user)
 {
     c->env.opening = ENSI_OPENING_NO;
+    h->call = call;
     ensi_handle_add(&c->handles, h, kind, user);
+    ensi_state_touch(c, call);
+    return h->id;
 }
 
 /* The handle has ended: END becomes pending, `error` tells why (code 0, or NULL: well). */
@@ -9210,6 +9214,17 @@ static ensign_notice_t *ensi_state_end_notice(ensi_handle_t *h, ensign_notice_ty
     h->ended = true;
     if (h->fault.code != 0) n->error = &h->fault;
     if (type == ENSIGN_NOTICE_END) n->as.end.retry_after_ms = -1;
+    return n;
+}
+
+/* END, if it is pending: what became of the call counts only where it is why. */
+static ENSI_UNUSED ensign_notice_t *ensi_state_pull_end(ensi_handle_t *h, uint64_t count)
+{
+    ensign_notice_t *n;
+    if (!(h->bits & ENSI_BIT_END)) return NULL;
+    n = ensi_state_end_notice(h, ENSIGN_NOTICE_END);
+    if (n->error) ensi_grpc_end_notice(h->call, n, count);
+    n->as.end.count = count;
     return n;
 }
 
@@ -9775,28 +9790,21 @@ static uint64_t ensi_call_due(const ensi_handle_t *h)
     return ensi_timer_at(&((const ensi_user_call_t *)(const void *)h)->call.deadline);
 }
 
-static ensi_call_t *ensi_call_of(ensi_handle_t *h)
-{
-    return &((ensi_user_call_t *)(void *)h)->call;
-}
-
 /* No more messages from us; the server ends the call. A unary call is half-closed already. */
 static void ensi_call_close(ensign_t *c, ensi_handle_t *h)
 {
-    ensi_call_t *call = ensi_call_of(h);
-    call->half_closed = true;
-    call->room_wanted = 0;
-    ensi_state_touch(c, call);
+    h->call->half_closed = true;
+    h->call->room_wanted = 0;
+    ensi_state_touch(c, h->call);
 }
 
 static const ensi_kind_t ensi_call_kind = {
-    "call", true, ensi_call_has, ensi_call_pull, ensi_call_serve, ensi_call_tick, ensi_call_due, ensi_call_of,
-    ensi_call_close, ensi_call_drop, ensi_state_end, ensi_call_free, NULL, NULL
+    "call", true, ensi_call_has, ensi_call_pull, ensi_call_serve, ensi_call_tick, ensi_call_due,
+    ensi_call_close, ensi_call_drop, ensi_state_end, ensi_call_free, NULL
 };
 static const ensi_kind_t ensi_call_unary_kind = {
-    "call",        false,        ensi_call_has,   ensi_call_pull, ensi_call_serve, ensi_call_tick,
-    ensi_call_due, ensi_call_of, ensi_call_close, ensi_call_drop, ensi_state_end,  ensi_call_free,
-    NULL,          NULL
+    "call", false, ensi_call_has, ensi_call_pull, ensi_call_serve, ensi_call_tick, ensi_call_due,
+    ensi_call_close, ensi_call_drop, ensi_state_end, ensi_call_free, NULL
 };
 
 /* ---- public */
@@ -9824,10 +9832,8 @@ ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d)
         ensi_call_free(c, &u->h);
         return none;
     }
-    ensi_state_add(c, &u->h, d->unary ? &ensi_call_unary_kind : &ensi_call_kind, d->user);
     ensi_grpc_queue(&u->call);
-    ensi_state_touch(c, &u->call);
-    none.id = u->h.id;
+    none.id = ensi_state_add(c, &u->h, d->unary ? &ensi_call_unary_kind : &ensi_call_kind, &u->call, d->user);
     return none;
 }
 
@@ -10064,8 +10070,7 @@ static int ensi_query_say(ensign_t *c, ensi_query_t *q, const ensign_query_desc_
 
 static void ensi_query_serve(ensign_t *c, ensi_handle_t *h)
 {
-    ensi_call_t *call = ensi_call_of(h);
-    if (call->state == ENSI_GRPC_ENDED && !h->done && ensi_call_again(c, call)) return;
+    if (h->call->state == ENSI_GRPC_ENDED && !h->done && ensi_call_again(c, h->call)) return;
     ensi_call_serve(c, h);
 }
 
@@ -10123,9 +10128,8 @@ static ensign_notice_t *ensi_query_pull(ensign_t *c, ensi_handle_t *h)
 }
 
 static const ensi_kind_t ensi_query_kind = {
-    "query",       true,         ensi_call_has,    ensi_query_pull, ensi_query_serve, ensi_call_tick,
-    ensi_call_due, ensi_call_of, ensi_query_close, ensi_call_drop,  ensi_state_end,   ensi_call_free,
-    NULL,          NULL
+    "query", true, ensi_call_has, ensi_query_pull, ensi_query_serve, ensi_call_tick, ensi_call_due,
+    ensi_query_close, ensi_call_drop, ensi_state_end, ensi_call_free, NULL
 };
 
 /* ---- public */
@@ -10186,10 +10190,8 @@ ensign_query_t ensign_query_open(ensign_t *c, const ensign_query_desc_t *d)
         ensi_call_free(c, &q->u.h);
         return none;
     }
-    ensi_state_add(c, &q->u.h, &ensi_query_kind, x.user);
     ensi_grpc_queue(&q->u.call);
-    ensi_state_touch(c, &q->u.call);
-    none.id = q->u.h.id;
+    none.id = ensi_state_add(c, &q->u.h, &ensi_query_kind, &q->u.call, x.user);
     return none;
 }
 
@@ -11326,16 +11328,6 @@ static uint64_t ensi_pub_due(const ensi_handle_t *h)
     return ensi_timer_first(timers, ENSI_COUNT(timers));
 }
 
-static ensi_call_t *ensi_pub_call(ensi_handle_t *h)
-{
-    return &((ensi_pub_t *)(void *)h)->call;
-}
-
-static ensi_reopen_t *ensi_pub_reopens(ensi_handle_t *h)
-{
-    return &((ensi_pub_t *)(void *)h)->reopen;
-}
-
 static void ensi_pub_close(ensign_t *c, ensi_handle_t *h)
 {
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
@@ -11451,11 +11443,7 @@ static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_handle_t *h)
         n->as.drained.left = p->drain_left;
         return n;
     }
-    if (!(p->h.bits & ENSI_BIT_END)) return NULL;
-    n = ensi_state_end_notice(&p->h, ENSIGN_NOTICE_END);
-    if (n->error) ensi_grpc_end_notice(&p->call, n, 0);
-    n->as.end.count = p->acked;
-    return n;
+    return ensi_state_pull_end(h, p->acked);
 }
 
 /* ---- public */
@@ -11475,9 +11463,8 @@ static void ensi_pub_free(ensign_t *c, ensi_handle_t *h)
 }
 
 static const ensi_kind_t ensi_pub_kind = {
-    "publisher",     true,          ensi_pub_has,   ensi_pub_pull,     ensi_pub_serve,
-    ensi_pub_tick,   ensi_pub_due,  ensi_pub_call,  ensi_pub_close,    NULL,
-    ensi_pub_finish, ensi_pub_free, ensi_pub_reopens, ensi_pub_open_next
+    "publisher", true, ensi_pub_has, ensi_pub_pull, ensi_pub_serve, ensi_pub_tick, ensi_pub_due,
+    ensi_pub_close, NULL, ensi_pub_finish, ensi_pub_free, ensi_pub_open_next
 };
 
 static ensign_publisher_desc_t ensi_pub_defaults(const ensign_publisher_desc_t *d)
@@ -11557,9 +11544,8 @@ ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_des
     p->nonce = ensi_rng_next(&c->env.rng);
     p->lent = UINT64_MAX;
     for (size_t i = 0; i < ENSI_PUB_TEXTS; i++) p->texts[i].count = UINT64_MAX;
-    ensi_state_add(c, &p->h, &ensi_pub_kind, x.user);
-    ensi_state_touch(c, &p->call);
-    none.id = p->h.id;
+    p->h.reopen = &p->reopen;
+    none.id = ensi_state_add(c, &p->h, &ensi_pub_kind, &p->call, x.user);
     return none;
 }
 
@@ -12090,20 +12076,10 @@ static uint64_t ensi_sub_due(const ensi_handle_t *h)
     return ensi_timer_first(timers, ENSI_COUNT(timers));
 }
 
-static ensi_call_t *ensi_sub_call(ensi_handle_t *h)
-{
-    return &((ensi_sub_t *)(void *)h)->call;
-}
-
-static ensi_reopen_t *ensi_sub_reopens(ensi_handle_t *h)
-{
-    return &((ensi_sub_t *)(void *)h)->reopen;
-}
-
 /* Sends what acks wait, and ends. */
 static void ensi_sub_close(ensign_t *c, ensi_handle_t *h)
 {
-    ensi_state_touch(c, ensi_sub_call(h));
+    ensi_state_touch(c, h->call);
 }
 
 /* Events that were not pulled are not given any more. */
@@ -12202,11 +12178,7 @@ static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
         return n;
     }
     if (s->scan > 0) return ensi_sub_pull_record(c, s);
-    if (!(s->h.bits & ENSI_BIT_END)) return NULL;
-    n = ensi_state_end_notice(&s->h, ENSIGN_NOTICE_END);
-    if (n->error) ensi_grpc_end_notice(&s->call, n, 0);
-    n->as.end.count = s->h.stats.received;
-    return n;
+    return ensi_state_pull_end(h, h->stats.received);
 }
 
 static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
@@ -12226,9 +12198,8 @@ static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
 }
 
 static const ensi_kind_t ensi_sub_kind = {
-    "subscription",  true,          ensi_sub_has,   ensi_sub_pull,     ensi_sub_serve,
-    ensi_sub_tick,   ensi_sub_due,  ensi_sub_call,  ensi_sub_close,    ensi_sub_drop,
-    ensi_sub_finish, ensi_sub_free, ensi_sub_reopens, ensi_sub_open_next
+    "subscription", true, ensi_sub_has, ensi_sub_pull, ensi_sub_serve, ensi_sub_tick, ensi_sub_due,
+    ensi_sub_close, ensi_sub_drop, ensi_sub_finish, ensi_sub_free, ensi_sub_open_next
 };
 
 /* ---- public */
@@ -12348,9 +12319,8 @@ ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscri
     s->ensured = !x.ensure_topics;
     s->max_event_bytes = x.max_event_bytes;
     s->max_unacked = x.max_unacked;
-    ensi_state_add(c, &s->h, &ensi_sub_kind, x.user);
-    ensi_state_touch(c, &s->call);
-    none.id = s->h.id;
+    s->h.reopen = &s->reopen;
+    none.id = ensi_state_add(c, &s->h, &ensi_sub_kind, &s->call, x.user);
     return none;
 }
 
@@ -12949,16 +12919,6 @@ static uint64_t ensi_req_due(const ensi_handle_t *h)
     return ensi_timer_first(timers, ENSI_COUNT(timers));
 }
 
-static ensi_call_t *ensi_req_call(ensi_handle_t *h)
-{
-    return &((ensi_req_t *)(void *)h)->ask.call;
-}
-
-static ensi_reopen_t *ensi_req_reopens(ensi_handle_t *h)
-{
-    return &((ensi_req_t *)(void *)h)->reopen;
-}
-
 /* Answers that were not pulled are not given any more. */
 static void ensi_req_drop(ensign_t *c, ensi_handle_t *h)
 {
@@ -13045,11 +13005,7 @@ static ensign_notice_t *ensi_req_pull(ensign_t *c, ensi_handle_t *h)
         q->count++;
         return n;
     }
-    if (!(q->h.bits & ENSI_BIT_END)) return NULL;
-    n = ensi_state_end_notice(&q->h, ENSIGN_NOTICE_END);
-    if (n->error) ensi_grpc_end_notice(&q->ask.call, n, q->count);
-    n->as.end.count = q->count;
-    return n;
+    return ensi_state_pull_end(h, q->count);
 }
 
 /* ---- opening one */
@@ -13065,12 +13021,12 @@ static void ensi_req_free(ensign_t *c, ensi_handle_t *h)
 }
 
 static const ensi_kind_t ensi_req_kind = {
-    "request", false, ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_due, ensi_req_call,
-    ensi_req_close, ensi_req_drop, ensi_req_end, ensi_req_free, NULL, NULL
+    "request", false, ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_due,
+    ensi_req_close, ensi_req_drop, ensi_req_end, ensi_req_free, NULL
 };
 static const ensi_kind_t ensi_req_watch_kind = {
-    "watch", true, ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_due, ensi_req_call,
-    ensi_req_close, ensi_req_drop, ensi_req_end, ensi_req_free, ensi_req_reopens, NULL
+    "watch", true, ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_due,
+    ensi_req_close, ensi_req_drop, ensi_req_end, ensi_req_free, NULL
 };
 
 /* A request that has nothing to say yet. NULL: the error is set. */
@@ -13088,7 +13044,9 @@ static ensi_req_t *ensi_req_new(ensign_t *c, ensi_req_kind_t kind, const char *n
     }
     q->kind = kind;
     q->ask.call.no_token = kind == ENSI_REQ_STATUS || kind == ENSI_REQ_HEALTH || kind == ENSI_REQ_WATCH;
-    if (kind == ENSI_REQ_WATCH) q->ask.call.unary = q->ask.call.s.rx.one = false;
+    if (kind != ENSI_REQ_WATCH) return q;
+    q->ask.call.unary = q->ask.call.s.rx.one = false;
+    q->h.reopen = &q->reopen;
     return q;
 }
 
@@ -13114,16 +13072,15 @@ static ensi_req_t *ensi_req_say(ensign_t *c, ensi_req_t *q, const pb_msgdesc_t *
 
 static ensign_request_t ensi_req_open(ensign_t *c, ensi_req_t *q, void *user)
 {
-    ensign_request_t r;
-    r.id = 0;
-    if (!q) c->env.opening = ENSI_OPENING_FAILED;
-    if (!q) return r;
-    ensi_timer_start(&q->timer, q->kind == ENSI_REQ_WATCH ? ENSIGN_FOREVER : c->request_timeout_ms);
-    ensi_state_add(c, &q->h, q->kind == ENSI_REQ_WATCH ? &ensi_req_watch_kind : &ensi_req_kind,
-                    user);
+    ensign_request_t r = { 0 };
+    bool watch = q && q->kind == ENSI_REQ_WATCH;
+    if (!q) {
+        c->env.opening = ENSI_OPENING_FAILED;
+        return r;
+    }
+    ensi_timer_start(&q->timer, watch ? ENSIGN_FOREVER : c->request_timeout_ms);
+    r.id = ensi_state_add(c, &q->h, watch ? &ensi_req_watch_kind : &ensi_req_kind, &q->ask.call, user);
     if (q->kind != ENSI_REQ_AUTH) ensi_req_ask(c, q);
-    ensi_state_touch(c, &q->ask.call);
-    r.id = q->h.id;
     return r;
 }
 
@@ -13485,7 +13442,7 @@ static ensign_notice_t *ensi_self_pull(ensign_t *c, ensi_handle_t *h)
 }
 
 static const ensi_kind_t ensi_client_kind = {
-    "client", false, ensi_self_has, ensi_self_pull, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    "client", false, ensi_self_has, ensi_self_pull, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 };
 
 /* ---- the handles' timers */
@@ -13511,11 +13468,10 @@ static void ensi_client_free_handle(ensign_t *c, ensi_handle_t *h)
 static void ensi_client_end_handle(ensign_t *c, ensi_handle_t *h, int status, const ensign_error_t *why,
                                    bool drop)
 {
-    ensi_call_t *call = h->kind->call(h);
     if (h->done) return;
-    ensi_grpc_abort(call, status, why->code, "%s", why->text);
-    call->end_status = status;
-    call->from_server = false;
+    ensi_grpc_abort(h->call, status, why->code, "%s", why->text);
+    h->call->end_status = status;
+    h->call->from_server = false;
     if (drop && h->kind->drop) h->kind->drop(c, h);
     h->kind->end(c, h, why);
     ensi_client_schedule(c, h);
@@ -13749,7 +13705,7 @@ static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
  * stands. */
 static void ensi_client_sent(ensign_t *c, ensi_handle_t *h)
 {
-    if (h->kind->reopen) return;
+    if (h->reopen) return;
     ensi_state_moves(h);
     ensi_state_ready(c, h, h->kind->has(h));
 }
@@ -13842,7 +13798,7 @@ static void ensi_client_tell_probe(ensign_t *c)
 {
     if (c->probes_told == c->auth.said.count) return;
     c->probes_told = c->auth.said.count;
-    for (ensi_handle_t *h = c->handles.oldest; h; h = h->newer) ensi_state_touch(c, h->kind->call(h));
+    for (ensi_handle_t *h = c->handles.oldest; h; h = h->newer) ensi_state_touch(c, h->call);
 }
 
 /* What is always true after a pump; for assertions. */
@@ -14355,7 +14311,7 @@ static int ensi_client_dead(ensign_t *c, uint32_t handle)
 static int ensi_client_timed_out(ensign_t *c, uint32_t handle)
 {
     ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
-    const ensi_call_t *call = h && h->kind->call ? h->kind->call(h) : NULL;
+    const ensi_call_t *call = h ? h->call : NULL;
     const ensign_error_t *why = h && h->fault.code ? &h->fault : ensi_state_fault(c);
     if (why)
         c->env.error = *why;
