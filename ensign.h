@@ -1407,6 +1407,22 @@ static char ensi_lower(uint8_t c)
     return (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
 }
 
+/* Is it this word, in any case? */
+static ENSI_UNUSED bool ensi_slice_is_word(ensign_slice_t s, const char *lower)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (lower[i] == '\0' || ensi_lower(s.ptr[i]) != lower[i]) return false;
+    return lower[s.len] == '\0';
+}
+
+/* Without the blanks and tabs at its ends. */
+static ENSI_UNUSED ensign_slice_t ensi_slice_trim(ensign_slice_t s)
+{
+    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) s = ensi_slice(s.ptr + 1, s.len - 1);
+    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t')) s.len--;
+    return s;
+}
+
 /* The value of a hex digit; -1: it is none. */
 static int ensi_hex(uint8_t c)
 {
@@ -3436,11 +3452,6 @@ static bool ensi_id_mime_match(ensign_slice_t prefix, const ensi_id_mime_parts_t
         || ensi_id_mime_look_up(prefix, parts->ext, none, out);
 }
 
-static bool ensi_id_is_word(ensign_slice_t s, const char *lower)
-{
-    return ensi_id_mime_eat(&lower, s) && *lower == '\0';
-}
-
 int ensign_mime_parse(ensign_slice_t text, int32_t *out)
 {
     ensi_id_mime_parts_t parts;
@@ -3449,9 +3460,9 @@ int ensign_mime_parse(ensign_slice_t text, int32_t *out)
 
     if (!out) return ENSIGN_E_ARGUMENT;
     split = ensi_id_mime_split(s, &parts);
-    is_text = s.len > 4 && s.ptr[4] == '/' && ensi_id_is_word(parts.prefix, "text");
-    is_app = ensi_id_is_word(parts.prefix, "application");
-    if (split && (is_text || is_app || ensi_id_is_word(parts.prefix, "user"))) {
+    is_text = s.len > 4 && s.ptr[4] == '/' && ensi_slice_is_word(parts.prefix, "text");
+    is_app = ensi_slice_is_word(parts.prefix, "application");
+    if (split && (is_text || is_app || ensi_slice_is_word(parts.prefix, "user"))) {
         if (ensi_id_mime_match(parts.prefix, &parts, out)) return ENSIGN_OK;
         if (is_text && ensi_id_mime_match(ensign_str("application"), &parts, out)) return ENSIGN_OK;
         if (is_app && ensi_id_mime_match(ensign_str("text"), &parts, out)) return ENSIGN_OK;
@@ -4626,14 +4637,6 @@ static ENSI_UNUSED void ensi_http1_init(ensi_http1_t *x, uint8_t *body, size_t c
 
 /* ---- words */
 
-static bool ensi_http1_is(ensign_slice_t s, const char *lower)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        if (lower[i] == '\0' || ensi_lower(s.ptr[i]) != lower[i]) return false;
-    }
-    return lower[s.len] == '\0';
-}
-
 /* `token` of RFC 9110, section 5.6.2. */
 static bool ensi_http1_is_token(const char *p, size_t n)
 {
@@ -4644,13 +4647,6 @@ static bool ensi_http1_is_token(const char *p, size_t n)
     return n > 0;
 }
 
-static ensign_slice_t ensi_http1_trim(ensign_slice_t s)
-{
-    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) s = ensi_slice(s.ptr + 1, s.len - 1);
-    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t')) s.len--;
-    return s;
-}
-
 /* Cuts the next item off a list with commas. Empty items do not count (RFC 9110, section 5.6.1.2). */
 static bool ensi_http1_item(ensign_slice_t *list, ensign_slice_t *item)
 {
@@ -4658,7 +4654,7 @@ static bool ensi_http1_item(ensign_slice_t *list, ensign_slice_t *item)
         size_t n = 0, skip;
         while (n < list->len && list->ptr[n] != ',') n++;
         skip = n < list->len ? n + 1 : n;
-        *item = ensi_http1_trim(ensi_slice(list->ptr, n));
+        *item = ensi_slice_trim(ensi_slice(list->ptr, n));
         *list = ensi_slice(list->ptr + skip, list->len - skip);
         if (item->len > 0) return true;
     }
@@ -4707,7 +4703,7 @@ static int ensi_http1_transfer_encoding(ensi_http1_t *x, ensign_slice_t value)
 
     x->has_coding = true;
     while (ensi_http1_item(&value, &item)) {
-        if (x->chunked || !ensi_http1_is(item, "chunked"))
+        if (x->chunked || !ensi_slice_is_word(item, "chunked"))
             return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "a Transfer-Encoding other than one chunked");
         x->chunked = true;
     }
@@ -4717,8 +4713,8 @@ static int ensi_http1_transfer_encoding(ensi_http1_t *x, ensign_slice_t value)
 /* `Connection` says nothing to us: our request asks to close. */
 static int ensi_http1_field_known(ensi_http1_t *x, ensign_slice_t name, ensign_slice_t value)
 {
-    bool length = ensi_http1_is(name, "content-length");
-    bool coding = ensi_http1_is(name, "transfer-encoding");
+    bool length = ensi_slice_is_word(name, "content-length");
+    bool coding = ensi_slice_is_word(name, "transfer-encoding");
 
     if (!length && !coding) return ENSIGN_OK;
     if (x->line_len > sizeof x->line)
@@ -4743,7 +4739,7 @@ static int ensi_http1_field(ensi_http1_t *x, bool counts)
                                "a header name is empty or has a character that no name may have");
     if (!counts) return ENSIGN_OK;
     return ensi_http1_field_known(x, ensi_slice(x->line, n),
-                                  ensi_http1_trim(ensi_slice(colon + 1, kept - n - 1)));
+                                  ensi_slice_trim(ensi_slice(colon + 1, kept - n - 1)));
 }
 
 /* ---- lines */
@@ -6148,7 +6144,7 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
 }
 
 /* >>link   may call: util mem env tls
- *          open to: auth state reopen pub req client create
+ *          open to: auth state reopen req client create
  * One connection: its life, its buffers, TLS on them
  *
  * Owns   receive and transmit buffer, the TLS of the connection, the dial and backoff timer, the last fault.
@@ -6334,12 +6330,12 @@ static void ensi_link_want(ensi_link_t *l, uint32_t timeout_ms)
 }
 
 /* Full jitter: anything from 0 to the limit, which doubles with each failure in a row. */
-static uint32_t ensi_link_backoff(uint64_t *rng, uint32_t failures, uint32_t min_ms, uint32_t max_ms)
+static uint32_t ensi_link_backoff(const ensi_link_t *l, uint32_t failures)
 {
-    uint64_t limit = min_ms;
-    for (uint32_t i = 1; i < failures && limit < max_ms; i++) limit *= 2;
-    if (limit > max_ms) limit = max_ms;
-    return (uint32_t)(ensi_rng_next(rng) % (limit + 1));
+    uint64_t limit = l->backoff_min_ms;
+    for (uint32_t i = 1; i < failures && limit < l->backoff_max_ms; i++) limit *= 2;
+    if (limit > l->backoff_max_ms) limit = l->backoff_max_ms;
+    return (uint32_t)(ensi_rng_next(&l->env->rng) % (limit + 1));
 }
 
 /* The connection is gone; l->fault says why, code 0 when we ended it ourselves. */
@@ -6349,7 +6345,7 @@ static void ensi_link_rest(ensi_link_t *l)
     ensi_link_clear(l);
     if (l->fault.code != 0 && !l->orderly) {
         l->failures++;
-        wait_ms = ensi_link_backoff(&l->env->rng, l->failures, l->backoff_min_ms, l->backoff_max_ms);
+        wait_ms = ensi_link_backoff(l, l->failures);
     }
     ensi_timer_start(&l->timer, wait_ms);
 }
@@ -7482,10 +7478,7 @@ static void ensi_meta_binary(ensi_meta_t *m, int which, ensign_slice_t key, ensi
 {
     size_t before = m->len, len = 0;
     uint8_t *p;
-    while (value.len > 0 && (*value.ptr == ' ' || *value.ptr == '\t'))
-        value = ensi_slice(value.ptr + 1, value.len - 1);
-    while (value.len > 0 && (value.ptr[value.len - 1] == ' ' || value.ptr[value.len - 1] == '\t'))
-        value.len--;
+    value = ensi_slice_trim(value);
     p = ensi_meta_record(m, which, key, value.len / 4 * 3 + 3);
     if (!p) return;
     m->len = before;
@@ -7496,11 +7489,16 @@ static void ensi_meta_binary(ensi_meta_t *m, int which, ensign_slice_t key, ensi
     m->len = before + ENSI_META_RECORD + key.len + 1 + len;
 }
 
+/* Values of such a key are bytes, and travel as base64. */
+static bool ensi_meta_is_binary(ensign_slice_t key)
+{
+    return key.len > 4 && memcmp(key.ptr + key.len - 4, "-bin", 4) == 0;
+}
+
 static ensign_slice_t ensi_meta_add(ensi_meta_t *m, int which, ensign_slice_t key, ensign_slice_t value)
 {
     uint8_t *p;
-    bool binary = key.len > 4 && memcmp(key.ptr + key.len - 4, "-bin", 4) == 0;
-    while (binary) { /* a list, split at commas */
+    while (ensi_meta_is_binary(key)) { /* a list, split at commas */
         const uint8_t *comma = value.len ? (const uint8_t *)memchr(value.ptr, ',', value.len) : NULL;
         size_t len = comma ? (size_t)(comma - value.ptr) : value.len;
         ensi_meta_binary(m, which, key, ensi_slice(value.ptr, len));
@@ -8194,8 +8192,7 @@ static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...)
     a->failures++;
     a->faults++;
     if (a->refreshing) a->stale = true;
-    ensi_timer_start(&a->backoff,
-                     ensi_link_backoff(&a->env->rng, a->failures, l->backoff_min_ms, l->backoff_max_ms));
+    ensi_timer_start(&a->backoff, ensi_link_backoff(l, a->failures));
     ENSI_LOG((a->env, ENSIGN_LOG_WARNING, "%s", a->fault.text));
     ensi_link_stop(l);
 }
@@ -8715,17 +8712,6 @@ static ENSI_UNUSED bool ensi_topics_holds(const ensi_topics_t *t)
     return t->count == 0 || t->block;
 }
 
-/* Takes a stream's map, if it is another one than before: true when it is. False with *failed: no memory. */
-static bool ensi_topics_renew(ensi_topics_t *t, ensi_mem_t *m, ensign_slice_t map, bool *failed)
-{
-    *failed = false;
-    if (ensi_topics_same(t, map)) return false;
-    ensi_topics_free(t, m); /* first: at most two maps stand at once, this one and that of a notice */
-    *failed = !ensi_topics_build(t, m, map);
-    ENSIGN_ASSERT(ensi_topics_holds(t));
-    return !*failed;
-}
-
 /* Walks the topics of a map, each once; *at is 0 at the start. */
 static bool ensi_topics_next(const ensi_topics_t *t, size_t *at, ensign_slice_t *name, ensign_ulid_t *id)
 {
@@ -8848,6 +8834,18 @@ static void ensi_cache_fill(ensi_cache_t *t, ensi_mem_t *m, const ensi_topics_t 
             ensi_topics_find(topics, topics->by_id, id) == e)
             ensi_cache_put(t, m, name, id.ptr, false);
     }
+}
+
+/* Takes a stream's map, and what it has into the cache, if it is another one than before. False: no
+ * memory. */
+static bool ensi_topics_renew(ensi_topics_t *t, ensi_cache_t *cache, ensi_mem_t *m, ensign_slice_t map)
+{
+    if (ensi_topics_same(t, map)) return true;
+    ensi_topics_free(t, m); /* first: at most two maps stand at once, this one and that of a notice */
+    if (!ensi_topics_build(t, m, map)) return false;
+    ENSIGN_ASSERT(ensi_topics_holds(t));
+    ensi_cache_fill(cache, m, t);
+    return true;
 }
 
 /* ---- the lists in a topic's record */
@@ -9323,11 +9321,7 @@ static bool ensi_reopen_final(const ensi_handle_t *h, const ensi_call_t *call, b
 
 static void ensi_reopen_start(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
 {
-    const ensi_link_t *l = c->conn.link;
-    uint32_t wait_ms = 0;
-    if (r->failures)
-        wait_ms = ensi_link_backoff(&c->env.rng, r->failures, l->backoff_min_ms, l->backoff_max_ms);
-    ensi_timer_start(&r->timer, wait_ms);
+    ensi_timer_start(&r->timer, r->failures ? ensi_link_backoff(c->conn.link, r->failures) : 0);
     if (r->failures && h->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&h->give_up, c->give_up_after_ms);
 }
 
@@ -9408,12 +9402,6 @@ typedef struct ensi_user_call_t {
     bool cut_short;                 /* by ensign_close: what is cut off in the buffer is no fault */
 } ensi_user_call_t;
 
-static bool ensi_call_is_binary(const char *key)
-{
-    size_t len = strlen(key);
-    return len > 4 && strcmp(key + len - 4, "-bin") == 0;
-}
-
 /* Keys that the protocol, or HTTP/2 (RFC 9113, 8.2.2), has for itself. */
 static bool ensi_call_is_reserved(const char *key)
 {
@@ -9444,7 +9432,7 @@ static int ensi_call_check_header(ensign_t *c, const ensign_header_t *m)
     if (ensi_call_is_reserved(m->key))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "metadata: key \"%.60s\" is the protocol's own; choose another name", m->key);
-    if (!ensi_call_is_binary(m->key) && ensi_call_bad_byte(m->value) >= 0)
+    if (!ensi_meta_is_binary(ensign_str(m->key)) && ensi_call_bad_byte(m->value) >= 0)
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "metadata: value of \"%.60s\" has byte 0x%02x; only 0x20..0x7e, or a key that ends in -bin",
@@ -9479,7 +9467,7 @@ static int ensi_call_set_metadata(ensign_t *c, ensi_call_t *call, const ensign_h
         size_t key = strlen(m->key), len = m->value.len;
         memcpy(p, m->key, key + 1);
         p += key + 1;
-        if (ensi_call_is_binary(m->key))
+        if (ensi_meta_is_binary(ensign_str(m->key)))
             ensi_base64_encode(m->value.ptr, m->value.len, false, p + 4, ensi_call_value_size(m), &len);
         else if (len)
             memcpy(p + 4, m->value.ptr, len);
@@ -10883,11 +10871,8 @@ static int ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *na
 
 static int ensi_pub_on_ready(ensign_t *c, ensi_pub_t *p, const ensi_pb_stream_ready_t *ready)
 {
-    bool failed;
     if (p->state != ENSI_PUB_OPENING) return ENSIGN_E_PROTOCOL;
-    if (ensi_topics_renew(&p->topics, &c->env.mem, ready->topics, &failed))
-        ensi_cache_fill(&c->cache, &c->env.mem, &p->topics);
-    if (failed) return ENSIGN_E_MEMORY;
+    if (!ensi_topics_renew(&p->topics, &c->cache, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
     p->stale = p->reopen.parked = false;
     ensi_must(ensi_pub_move(p, ENSI_PUB_ON_READY));
     ensi_timer_stop(&p->ack_timer);
@@ -10958,14 +10943,6 @@ static void ensi_pub_drop_ask(ensi_pub_t *p)
     ensi_timer_stop(&p->ask_timer);
 }
 
-/* The next question is asked after a backoff. */
-static void ensi_pub_ask_in(ensign_t *c, ensi_pub_t *p, uint32_t failures)
-{
-    const ensi_link_t *l = c->conn.link;
-    ensi_timer_start(&p->ask_timer,
-                     ensi_link_backoff(&c->env.rng, failures, l->backoff_min_ms, l->backoff_max_ms));
-}
-
 /* The question failed for a reason that may pass. True: the event is given up. */
 static bool ensi_pub_ask_later(ensign_t *c, ensi_pub_t *p, const char *why)
 {
@@ -10974,7 +10951,7 @@ static bool ensi_pub_ask_later(ensign_t *c, ensi_pub_t *p, const char *why)
         ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, why);
         return true;
     }
-    ensi_pub_ask_in(c, p, p->ask_failures);
+    ensi_timer_start(&p->ask_timer, ensi_link_backoff(c->conn.link, p->ask_failures));
     return false;
 }
 
@@ -11073,7 +11050,7 @@ static void ensi_pub_unheard(ensign_t *c, ensi_pub_t *p)
 {
     const ensi_call_t *call = &p->ask->call;
     if (call->s.lost || ensi_state_fault(c)) {
-        ensi_pub_ask_in(c, p, 1);
+        ensi_timer_start(&p->ask_timer, ensi_link_backoff(c->conn.link, 1));
         return;
     }
     switch (call->from_server ? call->end_status : ENSIGN_GRPC_UNAVAILABLE) {
@@ -11795,11 +11772,8 @@ static uint64_t ensi_sub_next_token(ensi_mem_t *m, ensi_sub_t *s, const ensign_r
 
 static int ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_ready_t *ready)
 {
-    bool failed;
     if (s->state != ENSI_SUB_OPENING) return ENSIGN_E_PROTOCOL;
-    if (ensi_topics_renew(&s->topics, &c->env.mem, ready->topics, &failed))
-        ensi_cache_fill(&c->cache, &c->env.mem, &s->topics);
-    if (failed) return ENSIGN_E_MEMORY;
+    if (!ensi_topics_renew(&s->topics, &c->cache, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_READY));
     ensi_reopen_ready(&s->reopen, c, &s->h, &s->call);
     s->h.bits |= ENSI_BIT_OPEN;
@@ -14782,15 +14756,11 @@ static int ensi_create_env_bool(const char *name, bool *out, ensign_error_t *why
     static const char *const yes[] = { "1", "y", "t", "yes", "true", "on" };
     static const char *const no[] = { "0", "n", "f", "no", "false", "off", "" };
     const char *v = getenv(name);
-    char low[8];
-    size_t i = 0;
     if (!v) return ENSIGN_OK;
-    for (; v[i] && i < sizeof low - 1; i++) low[i] = (char)(v[i] >= 'A' && v[i] <= 'Z' ? v[i] + 32 : v[i]);
-    low[i] = '\0';
-    for (size_t k = 0; k < ENSI_COUNT(yes); k++)
-        if (strcmp(low, yes[k]) == 0) *out = true;
-    for (size_t k = 0; k < ENSI_COUNT(no); k++)
-        if (strcmp(low, no[k]) == 0) return ENSIGN_OK;
+    for (size_t i = 0; i < ENSI_COUNT(yes); i++)
+        if (ensi_slice_is_word(ensign_str(v), yes[i])) *out = true;
+    for (size_t i = 0; i < ENSI_COUNT(no); i++)
+        if (ensi_slice_is_word(ensign_str(v), no[i])) return ENSIGN_OK;
     if (*out) return ENSIGN_OK;
     return ensi_fail(why, ENSIGN_E_FORMAT, 0,
                      "environment: %s is \"%.60s\"; use 1 y t yes true on, or 0 n f no false off", name, v);
