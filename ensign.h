@@ -3234,11 +3234,14 @@ static void ensi_id_base32_put(const uint8_t *in, size_t n, unsigned pad, const 
     *out = '\0';
 }
 
-static int ensi_id_base32_get(ensign_slice_t text, size_t chars, unsigned pad, uint8_t *out)
+static int ensi_id_base32_get(ensign_slice_t text, size_t chars, unsigned pad, void *out)
 {
+    uint8_t id[16];
+    size_t n = 0;
     uint32_t acc = 0;
     unsigned bits = 0;
 
+    if (!out) return ENSIGN_E_ARGUMENT;
     if (text.len != chars) return ENSIGN_E_FORMAT;
     for (size_t i = 0; i < chars; i++) {
         const char *at = (const char *)memchr(ENSI_ID_LOWER, ensi_lower(text.ptr[i]), 32);
@@ -3250,21 +3253,16 @@ static int ensi_id_base32_get(ensign_slice_t text, size_t chars, unsigned pad, u
         bits += i == 0 ? 5 - pad : 5;
         if (bits >= 8) {
             bits -= 8;
-            *out++ = (uint8_t)(acc >> bits);
+            id[n++] = (uint8_t)(acc >> bits);
         }
     }
+    memcpy(out, id, n);
     return ENSIGN_OK;
 }
 
 int ensign_ulid_parse(ensign_slice_t text, ensign_ulid_t *out)
 {
-    ensign_ulid_t id;
-    int rc;
-
-    if (!out) return ENSIGN_E_ARGUMENT;
-    rc = ensi_id_base32_get(text, 26, 2, id.b);
-    if (rc == ENSIGN_OK) *out = id;
-    return rc;
+    return ensi_id_base32_get(text, 26, 2, out);
 }
 
 void ensign_ulid_text(ensign_ulid_t id, char out[27])
@@ -3274,13 +3272,7 @@ void ensign_ulid_text(ensign_ulid_t id, char out[27])
 
 int ensign_rlid_parse(ensign_slice_t text, ensign_rlid_t *out)
 {
-    ensign_rlid_t id;
-    int rc;
-
-    if (!out) return ENSIGN_E_ARGUMENT;
-    rc = ensi_id_base32_get(text, 16, 0, id.b);
-    if (rc == ENSIGN_OK) *out = id;
-    return rc;
+    return ensi_id_base32_get(text, 16, 0, out);
 }
 
 void ensign_rlid_text(ensign_rlid_t id, char out[17])
@@ -3300,11 +3292,21 @@ static ensign_ulid_t ensi_id_ulid_make(uint64_t ms, const uint8_t random[10])
 
 #ifndef ENSIGN_NO_SERVICE
 
+/* ---- names of numbers */
+
+typedef struct { int number; const char *name; } ensi_id_name_t;
+
+/* Of several names of a number the first. NULL: it has none. */
+static const char *ensi_id_name(const ensi_id_name_t *list, size_t count, int number)
+{
+    for (size_t i = 0; i < count; i++)
+        if (list[i].number == number) return list[i].name;
+    return NULL;
+}
+
 /* ---- MIME types */
 
-typedef struct { int32_t mime; const char *name; } ensi_id_mime_t;
-
-static const ensi_id_mime_t ensi_id_mimes[] = {
+static const ensi_id_name_t ensi_id_mimes[] = {
     { ENSIGN_MIME_APPLICATION_OCTET_STREAM, "application/octet-stream" },
     { ENSIGN_MIME_TEXT_PLAIN, "text/plain" },
     { ENSIGN_MIME_TEXT_CSV, "text/csv" },
@@ -3333,18 +3335,9 @@ static const ensi_id_mime_t ensi_id_mimes[] = {
 
 typedef struct { ensign_slice_t prefix, mime, ext; } ensi_id_mime_parts_t; /* prefix/mime+ext */
 
-/* NULL: not in the table. */
-static const char *ensi_id_mime_find(int32_t mime)
-{
-    for (size_t i = 0; i < ENSI_COUNT(ensi_id_mimes); i++) {
-        if (ensi_id_mimes[i].mime == mime) return ensi_id_mimes[i].name;
-    }
-    return NULL;
-}
-
 const char *ensign_mime_name(int32_t mime)
 {
-    const char *name = ensi_id_mime_find(mime);
+    const char *name = ensi_id_name(ensi_id_mimes, ENSI_COUNT(ensi_id_mimes), mime);
 
     return name ? name : "unknown";
 }
@@ -3435,7 +3428,7 @@ static bool ensi_id_mime_look_up(ensign_slice_t prefix, ensign_slice_t mime, ens
         if (ext.len > 0 && !ensi_id_mime_eat(&name, ensi_slice("+", 1))) continue;
         if (!ensi_id_mime_eat(&name, ext)) continue;
         if (*name != '\0') continue;
-        *out = ensi_id_mimes[i].mime;
+        *out = ensi_id_mimes[i].number;
         return true;
     }
     return false;
@@ -3615,6 +3608,13 @@ static ensi_id_date_t ensi_id_civil(int64_t seconds)
 
 typedef struct { char *out; size_t cap, len; } ensi_id_text_t; /* len counts on where cap ends */
 
+static void ensi_id_begin(ensi_id_text_t *t, char *out, size_t cap)
+{
+    t->out = out;
+    t->cap = cap > 0 ? cap - 1 : 0; /* room for the NUL is kept */
+    t->len = 0;
+}
+
 static void ensi_id_put(ensi_id_text_t *t, const void *p, size_t n)
 {
     if (t->len < t->cap) memcpy(t->out + t->len, p, n < t->cap - t->len ? n : t->cap - t->len);
@@ -3638,27 +3638,15 @@ static void ensi_id_put_number(ensi_id_text_t *t, int64_t value, size_t width)
     ensi_id_put(t, digits + at, sizeof digits - at);
 }
 
-/* How Python writes one byte of a literal that stands between `quote`s; 0: as it is. Returns the length. */
-static size_t ensi_id_escape(uint8_t c, char quote, char out[4])
+/* One byte as Python writes it in a literal between `quote`s. */
+static void ensi_id_put_byte(ensi_id_text_t *t, uint8_t c, char quote)
 {
-    static const char hex[] = "0123456789abcdef";
-    const char *named = "\tt\nn\rr\\\\";
+    char text[8], name = c == '\t' ? 't' : c == '\n' ? 'n' : c == '\r' ? 'r' : '\0';
 
-    out[0] = '\\';
-    for (; *named; named += 2) {
-        if (c != (uint8_t)named[0]) continue;
-        out[1] = named[1];
-        return 2;
-    }
-    if (quote != '\0' && c == (uint8_t)quote) {
-        out[1] = quote;
-        return 2;
-    }
-    if (c >= 0x20 && c < 0x7F) return 0;
-    out[1] = 'x';
-    out[2] = hex[c >> 4];
-    out[3] = hex[c & 15];
-    return 4;
+    if (c == '\\' || c == (uint8_t)quote) name = (char)c;
+    if (name != '\0') snprintf(text, sizeof text, "\\%c", name);
+    else snprintf(text, sizeof text, c >= 0x20 && c < 0x7F ? "%c" : "\\x%02x", c);
+    ensi_id_puts(t, text);
 }
 
 /* Python prefers ' and takes " where that saves escaping. */
@@ -3674,37 +3662,27 @@ static char ensi_id_quote(ensign_slice_t s)
 
 static void ensi_id_put_data(ensi_id_text_t *t, ensign_slice_t data)
 {
-    char line[ENSI_ID_DATA_SHOWN + 8], quote = ensi_id_quote(data); /* + 8: an escape and the end quote */
-    size_t n = 2;
+    char shown[ENSI_ID_DATA_SHOWN + 1], quote = ensi_id_quote(data);
+    ensi_id_text_t x;
 
-    line[0] = 'b';
-    line[1] = quote;
-    for (size_t i = 0; i < data.len && n <= ENSI_ID_DATA_SHOWN; i++) {
-        char escaped[4];
-        size_t len = ensi_id_escape(data.ptr[i], quote, escaped);
-        if (len == 0) escaped[len++] = (char)data.ptr[i];
-        memcpy(line + n, escaped, len);
-        n += len;
-    }
-    if (n <= ENSI_ID_DATA_SHOWN) line[n++] = quote;
-    ensi_id_put(t, line, n < ENSI_ID_DATA_SHOWN ? n : ENSI_ID_DATA_SHOWN);
-    if (n > ENSI_ID_DATA_SHOWN) ensi_id_puts(t, "...");
+    ensi_id_begin(&x, shown, sizeof shown);
+    ensi_id_puts(&x, "b");
+    ensi_id_put(&x, &quote, 1);
+    for (size_t i = 0; i < data.len && x.len <= x.cap; i++) ensi_id_put_byte(&x, data.ptr[i], quote);
+    if (x.len <= x.cap) ensi_id_put(&x, &quote, 1);
+    ensi_id_put(t, shown, ensi_min(x.len, x.cap));
+    if (x.len > x.cap) ensi_id_puts(t, "...");
 }
 
 /* UTF-8 text: only what could steer a terminal is escaped: C0, DEL, and C1 (0xC2 and 0x80..0x9F). With a
  * quote also that quote and the backslash. */
 static void ensi_id_put_words(ensi_id_text_t *t, ensign_slice_t s, char quote)
 {
-    for (size_t i = 0, used; i < s.len; i += used) {
-        const uint8_t *c = s.ptr + i;
-        char escaped[4];
-        size_t len = 0;
-        bool c1 = c[0] == 0xC2 && i + 1 < s.len && c[1] >= 0x80 && c[1] < 0xA0;
-        used = c1 ? 2 : 1;
-        if (c1) len = ensi_id_escape(c[1], quote, escaped);
-        else if (c[0] < 0x80 && (c[0] != '\\' || quote != '\0')) len = ensi_id_escape(c[0], quote, escaped);
-        if (len > 0) ensi_id_put(t, escaped, len);
-        else ensi_id_put(t, c, 1);
+    for (size_t i = 0; i < s.len; i++) {
+        uint8_t c = s.ptr[i], next = i + 1 < s.len ? s.ptr[i + 1] : 0;
+        if (c == 0xC2 && next >= 0x80 && next < 0xA0) ensi_id_put_byte(t, s.ptr[++i], quote);
+        else if (c < 0x80 && (c != '\\' || quote != '\0')) ensi_id_put_byte(t, c, quote);
+        else ensi_id_put(t, &c, 1);
     }
 }
 
@@ -3734,13 +3712,6 @@ static void ensi_id_put_type(ensi_id_text_t *t, const ensign_type_t *type)
     snprintf(text, sizeof text, " v%lu.%lu.%lu", (unsigned long)type->major, (unsigned long)type->minor,
              (unsigned long)type->patch);
     ensi_id_puts(t, text);
-}
-
-static void ensi_id_begin(ensi_id_text_t *t, char *out, size_t cap)
-{
-    t->out = out;
-    t->cap = cap > 0 ? cap - 1 : 0; /* room for the NUL is kept */
-    t->len = 0;
 }
 
 /* As snprintf. */
@@ -3801,7 +3772,7 @@ static void ensi_id_put_mime(ensi_id_text_t *t, int32_t mime)
 {
     ensi_id_puts(t, "\n\tmimetype: ");
     ensi_id_puts(t, ensign_mime_name(mime));
-    if (ensi_id_mime_find(mime)) return;
+    if (ensi_id_name(ensi_id_mimes, ENSI_COUNT(ensi_id_mimes), mime)) return;
     ensi_id_puts(t, " ");
     ensi_id_put_number(t, mime, 1);
 }
@@ -3888,9 +3859,7 @@ static bool ensi_id_of_topic_text(ensign_slice_t text, ensign_ulid_t *id)
     return text.len == 26 && text.ptr[0] <= '9' && ensign_ulid_parse(text, id) == ENSIGN_OK;
 }
 
-/* ---- names of numbers */
-
-typedef struct { int number; const char *name; } ensi_id_name_t;
+/* ---- names of the service's numbers */
 
 static const ensi_id_name_t ensi_id_topic_states[] = {
     { ENSIGN_TOPIC_UNDEFINED, "UNDEFINED" }, { ENSIGN_TOPIC_READY, "READY" },
@@ -3950,9 +3919,8 @@ const char *ensign_enum_name(int names, int number)
 {
     size_t count;
     const ensi_id_name_t *list = ensi_id_names(names, &count);
-    for (size_t i = 0; i < count; i++)
-        if (list[i].number == number) return list[i].name;
-    return "UNKNOWN";
+    const char *name = ensi_id_name(list, count, number);
+    return name ? name : "UNKNOWN";
 }
 
 static bool ensi_id_is_name(ensign_slice_t text, const char *name)
