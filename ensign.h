@@ -8908,7 +8908,7 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
 #endif /* ENSIGN_NO_SERVICE */
 
 /* >>state   may call: util env handle h2 grpc auth
- *           open to: reopen call query ask pub sub req client create
+ *           open to: reopen call query ask pub sub req client create sockets
  * The client's struct, which the objects below and the client itself share
  *
  * Owns   everything: links, the connection, queue of calls, auth, handles. Objects (call, publisher,
@@ -14216,21 +14216,6 @@ const ensign_error_t *ensign_error(const ensign_t *c)
 
 /* ---- what section sockets asks */
 #ifndef ENSIGN_NO_SOCKETS
-static ensi_sockets_t *ensi_client_sockets(ensign_t *c)
-{
-    return &c->sockets;
-}
-
-static int ensi_client_io(const ensign_t *c)
-{
-    return c->io;
-}
-
-static ensign_error_t *ensi_client_error(ensign_t *c)
-{
-    return &c->env.error;
-}
-
 /* Why a handle has ended, while its END waits to be pulled; NULL: it has not, or well. */
 static ENSI_UNUSED const ensign_error_t *ensi_client_fault(const ensign_t *c, uint32_t handle)
 {
@@ -14238,14 +14223,11 @@ static ENSI_UNUSED const ensign_error_t *ensi_client_fault(const ensign_t *c, ui
     return h && (h->bits & ENSI_BIT_END) && h->fault.code ? &h->fault : NULL;
 }
 
-static bool ensi_client_has_handle(const ensign_t *c, uint32_t handle)
+/* Can a notice of this handle still come? */
+static int ensi_client_expects(ensign_t *c, uint32_t handle)
 {
     const ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
-    return handle == ENSIGN_CLIENT || (h && !h->ended); /* ended: no notice will come any more */
-}
-
-static int ensi_client_dead(ensign_t *c, uint32_t handle)
-{
+    if (handle == ENSIGN_CLIENT || (h && !h->ended)) return ENSIGN_OK;
     return ensi_state_dead(c, handle, "handle");
 }
 
@@ -14844,13 +14826,13 @@ int ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap, 
 #endif
 
 #ifndef ENSIGN_NO_SOCKETS
-/* >>sockets   may call: util sock pub client
+/* >>sockets   may call: util env sock pub client
  * The driver: poll set, step, wait, await
  *
  * Moves bytes between the OS and the links by the public functions of the loop without sockets, and asks
  * client a few questions beyond them (ensi_client_x). So what is tested without sockets is what ships.
  *
- * Owns   nothing: the sockets are section sock's.
+ * Owns   nothing: the sockets are section sock's; of the client it sees them, `io` and `env.error` alone.
  * Holds  while UP, can_read and can_write fall only when the OS said "would block": for edge-triggered loops.
  * Moves  a step notes ready flags first, then reads, then lets timers run (a deadline must not win over an
  *        answer that is here already), then links dial, hang up and send.
@@ -15044,7 +15026,7 @@ static bool ensi_sock_dial(ensign_t *c, ensi_sock_t *s, int link, const ensign_l
     if (s->held || s->state == ENSI_SOCK_UP) return false;
     while (s->tried < want->address_count) {
         const char *address = want->addresses[(s->first + s->tried++) % want->address_count];
-        if (ensi_sock_connect(ensi_client_sockets(c), s, address, want->port)) return true;
+        if (ensi_sock_connect(&c->sockets, s, address, want->port)) return true;
     }
     ensi_sock_lost(c, s, link, s->native, now_ms);
     return true;
@@ -15144,7 +15126,7 @@ static bool ensi_sock_obey(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_m
     switch (want.todo) {
     case ENSIGN_LINK_RESOLVE:
 #ifndef ENSIGN_NO_DNS
-        if (ensi_client_io(c) != ENSIGN_IO_SOCKETS) return false;
+        if (c->io != ENSIGN_IO_SOCKETS) return false;
         ensi_sock_resolve(c, link, &want);
         return true;
 #else
@@ -15191,14 +15173,14 @@ static void ensi_sock_settle(ensign_t *c, ensi_sockets_t *x, uint64_t now_ms)
 
 ENSIGN_API int ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms)
 {
-    ensi_sockets_t *x = ensi_client_sockets(c);
+    ensi_sockets_t *x = &c->sockets;
     int rc;
 
     if (!ready && n > 0) {
-        return ensi_fail(ensi_client_error(c), ENSIGN_E_ARGUMENT, 0,
-                                "sockets: ready is NULL, n is %lu; pass entries, or n 0", (unsigned long)n);
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "sockets: ready is NULL, n is %lu; pass entries, or n 0", (unsigned long)n);
     }
-    if (ensi_client_io(c) == ENSIGN_IO_CALLER) return ensign_tick(c, now_ms);
+    if (c->io == ENSIGN_IO_CALLER) return ensign_tick(c, now_ms);
     ensi_sock_note(x, ready, n);
     for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_read(c, &x->link[link], link, now_ms);
     rc = ensign_tick(c, now_ms);
@@ -15208,7 +15190,7 @@ ENSIGN_API int ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, ui
 
 ENSIGN_API int ensign_poll_set(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS])
 {
-    ensi_sockets_t *x = ensi_client_sockets(c);
+    ensi_sockets_t *x = &c->sockets;
     int n = 0;
 
     for (int link = 0; link < ENSIGN_MAX_LINKS; link++) {
@@ -15292,25 +15274,29 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     size_t count = ensi_sock_in_use(c, set);
     size_t all = ensi_sock_poll_add(p, ensi_sock_poll_add(p, 0, set, count), extra, n);
     int due = ensi_client_timer(c, ensign_now_ms());
-    int e;
+    int e, rc;
 
-    if (ensi_sock_more(ensi_client_sockets(c))) due = 0;
+    if (ensi_sock_more(&c->sockets)) due = 0;
     if (due >= 0 && (timeout_ms < 0 || due < timeout_ms)) timeout_ms = due;
     *hit = false;
     if (timeout_ms < 0 && all == 0) {
-        return ensi_fail(ensi_client_error(c), ENSIGN_E_STATE, 0,
-                                "sockets: a wait for ever would never end: no handle is open (or the client "
-                                "has CLOSED or FAILED); open one first, or give a time");
+        return ensi_env_fail(&c->env, ENSIGN_E_STATE,
+                             "sockets: a wait for ever would never end: no handle is open (or the client has "
+                             "CLOSED or FAILED); open one first, or give a time");
     }
     e = ensi_sock_os_poll(p, all, timeout_ms);
     if (e != 0) { /* timers run all the same: else a steady signal would keep them from it */
         (void)ensign_step(c, NULL, 0, ensign_now_ms());
         if (e == ENSI_SOCK_EINTR)
-            return ensi_fail(ensi_client_error(c), ENSIGN_INTERRUPTED, e,
-                             "sockets: a signal came during ensign_wait; call it again, or stop");
-        return ensi_fail(ensi_client_error(c), ENSIGN_E_STATE, e,
-                                "sockets: poll of %u descriptors failed (%d); see that those of extra are "
-                                "open", (unsigned)all, e);
+            rc = ensi_env_fail(&c->env, ENSIGN_INTERRUPTED,
+                               "sockets: a signal came during ensign_wait; call it again, or stop");
+        else
+            rc = ensi_env_fail(&c->env, ENSIGN_E_STATE,
+                               "sockets: poll of %u descriptors failed (%d); see that those of extra are "
+                               "open",
+                               (unsigned)all, e);
+        c->env.error.native = e;
+        return rc;
     }
     ensi_sock_poll_take(p, set, count);
     *hit = ensi_sock_poll_take(p + count, extra, n);
@@ -15328,10 +15314,11 @@ static int ensi_sock_left(uint64_t start, int timeout_ms)
 
 static int ensi_sock_can_wait(ensign_t *c, const char *what)
 {
-    if (ensi_client_io(c) != ENSIGN_IO_CALLER) return ENSIGN_OK;
-    return ensi_fail(ensi_client_error(c), ENSIGN_E_STATE, 0,
-                            "sockets: %s moves no bytes under ENSIGN_IO_CALLER; move them by ensign_rx_buf "
-                            "and ensign_tx_buf, or set io to ENSIGN_IO_SOCKETS", what);
+    if (c->io != ENSIGN_IO_CALLER) return ENSIGN_OK;
+    return ensi_env_fail(&c->env, ENSIGN_E_STATE,
+                         "sockets: %s moves no bytes under ENSIGN_IO_CALLER; move them by ensign_rx_buf and "
+                         "ensign_tx_buf, or set io to ENSIGN_IO_SOCKETS",
+                         what);
 }
 
 ENSIGN_API int ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int timeout_ms)
@@ -15342,10 +15329,10 @@ ENSIGN_API int ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int time
 
     if (rc != ENSIGN_OK) return rc;
     if (n > max || (n > 0 && !extra)) {
-        return ensi_fail(ensi_client_error(c), ENSIGN_E_ARGUMENT, 0,
-                                "sockets: ensign_wait got %lu extra entries at %s; pass an array of at most "
-                                "%lu, or poll them with ensign_poll_set in a loop of your own",
-                                (unsigned long)n, extra ? "an array" : "NULL", (unsigned long)max);
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "sockets: ensign_wait got %lu extra entries at %s; pass an array of at most "
+                             "%lu, or poll them with ensign_poll_set in a loop of your own",
+                             (unsigned long)n, extra ? "an array" : "NULL", (unsigned long)max);
     }
     for (size_t i = 0; i < n; i++) extra[i].ready = 0;
     for (;;) {
@@ -15365,8 +15352,8 @@ ENSIGN_API int ensign_await(ensign_t *c, uint32_t handle, int timeout_ms, const 
     int rc = ensi_sock_can_wait(c, "ensign_await");
 
     *n = NULL;
+    if (rc == ENSIGN_OK) rc = ensi_client_expects(c, handle);
     if (rc != ENSIGN_OK) return rc;
-    if (!ensi_client_has_handle(c, handle)) return ensi_client_dead(c, handle);
     while (!ensign_pending(c, handle)) {
         bool hit;
         int left = ensi_sock_left(start, timeout_ms);
@@ -15385,11 +15372,11 @@ ENSIGN_API int ensign_await(ensign_t *c, uint32_t handle, int timeout_ms, const 
 static int ensi_sock_flushed(ensign_t *c, ensign_publisher_t p, uint64_t left, const ensign_error_t *nack)
 {
     const ensign_error_t *end = ensi_client_fault(c, p.id);
-    if (end) *ensi_client_error(c) = *end;
-    else if (nack->code) *ensi_client_error(c) = *nack;
+    if (end) c->env.error = *end;
+    else if (nack->code) c->env.error = *nack;
     else if (left == 0) return ENSIGN_OK;
     else return ensi_client_timed_out(c, p.id);
-    return ensi_client_error(c)->code;
+    return c->env.error.code;
 }
 
 ENSIGN_API int ensign_publisher_flush(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms)
