@@ -1813,6 +1813,7 @@ static int ensi_env_memory(ensi_env_t *v, size_t size)
 
 typedef WSAPOLLFD ensi_sock_pollfd_t;
 typedef int ensi_sock_len_t;
+typedef int ensi_sock_size_t;
 #define ENSI_SOCK_FD(fd) ((SOCKET)(fd))
 #define ENSI_SOCK_EINTR WSAEINTR
 #define ENSI_SOCK_EINVAL WSAEINVAL
@@ -1841,22 +1842,6 @@ static int ensi_sock_os_open(int family, intptr_t *fd)
     if (s == INVALID_SOCKET) return ensi_sock_os_error();
     *fd = (intptr_t)s;
     return ioctlsocket(s, (long)FIONBIO, &on) == 0 ? 0 : ensi_sock_os_error();
-}
-
-static int ensi_sock_os_recv(intptr_t fd, uint8_t *to, size_t cap, size_t *len)
-{
-    int k = recv(ENSI_SOCK_FD(fd), (char *)to, (int)(cap > INT32_MAX ? INT32_MAX : cap), 0);
-
-    *len = k > 0 ? (size_t)k : 0;
-    return k >= 0 ? 0 : ensi_sock_os_error();
-}
-
-static int ensi_sock_os_send(intptr_t fd, const uint8_t *from, size_t n, size_t *len)
-{
-    int k = send(ENSI_SOCK_FD(fd), (const char *)from, (int)(n > INT32_MAX ? INT32_MAX : n), 0);
-
-    *len = k > 0 ? (size_t)k : 0;
-    return k >= 0 ? 0 : ensi_sock_os_error();
 }
 
 static int ensi_sock_os_poll(ensi_sock_pollfd_t *p, size_t n, int timeout_ms)
@@ -1897,6 +1882,7 @@ before ensign.h has fixed that. Include ensign.h first in this file, or compile 
 
 typedef struct pollfd ensi_sock_pollfd_t;
 typedef socklen_t ensi_sock_len_t;
+typedef size_t ensi_sock_size_t;
 #define ENSI_SOCK_FD(fd) ((int)(fd))
 #define ENSI_SOCK_EINTR EINTR
 #define ENSI_SOCK_EINVAL EINVAL
@@ -1936,33 +1922,6 @@ static int ensi_sock_os_open(int family, intptr_t *fd)
 #endif
 }
 
-static int ensi_sock_os_recv(intptr_t fd, uint8_t *to, size_t cap, size_t *len)
-{
-    ptrdiff_t k;
-
-    do {
-        k = recv(ENSI_SOCK_FD(fd), to, cap, 0);
-    } while (k < 0 && errno == EINTR);
-    *len = k > 0 ? (size_t)k : 0;
-    return k >= 0 ? 0 : errno;
-}
-
-static int ensi_sock_os_send(intptr_t fd, const uint8_t *from, size_t n, size_t *len)
-{
-#ifdef MSG_NOSIGNAL
-    const int flags = MSG_NOSIGNAL;
-#else
-    const int flags = 0; /* SO_NOSIGPIPE was set on the socket */
-#endif
-    ptrdiff_t k;
-
-    do {
-        k = send(ENSI_SOCK_FD(fd), from, n, flags);
-    } while (k < 0 && errno == EINTR);
-    *len = k > 0 ? (size_t)k : 0;
-    return k >= 0 ? 0 : errno;
-}
-
 static int ensi_sock_os_poll(ensi_sock_pollfd_t *p, size_t n, int timeout_ms)
 {
     return poll(p, (nfds_t)n, timeout_ms) >= 0 ? 0 : errno;
@@ -1984,6 +1943,33 @@ ENSIGN_API uint64_t ensign_now_ms(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 #endif
+
+static int ensi_sock_os_recv(intptr_t fd, uint8_t *to, size_t cap, size_t *len)
+{
+    ptrdiff_t k;
+
+    do {
+        k = recv(ENSI_SOCK_FD(fd), (char *)to, (ensi_sock_size_t)ensi_min(cap, INT32_MAX), 0);
+    } while (k < 0 && ensi_sock_os_error() == ENSI_SOCK_EINTR);
+    *len = k > 0 ? (size_t)k : 0;
+    return k >= 0 ? 0 : ensi_sock_os_error();
+}
+
+static int ensi_sock_os_send(intptr_t fd, const uint8_t *from, size_t n, size_t *len)
+{
+#ifdef MSG_NOSIGNAL
+    const int flags = MSG_NOSIGNAL;
+#else
+    const int flags = 0; /* SO_NOSIGPIPE was set on the socket, or there is no such signal */
+#endif
+    ptrdiff_t k;
+
+    do {
+        k = send(ENSI_SOCK_FD(fd), (const char *)from, (ensi_sock_size_t)ensi_min(n, INT32_MAX), flags);
+    } while (k < 0 && ensi_sock_os_error() == ENSI_SOCK_EINTR);
+    *len = k > 0 ? (size_t)k : 0;
+    return k >= 0 ? 0 : ensi_sock_os_error();
+}
 
 /* ---- one link's socket */
 typedef enum {
