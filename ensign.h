@@ -13041,39 +13041,26 @@ static uint8_t *ensi_req_put_list(uint8_t *p, uint32_t tag, const char *const *l
     return p;
 }
 
-/* Bytes of a list in a request: the server takes 4 MiB, and the memory bound counts on max_answer_bytes. */
-static size_t ensi_req_list_max(const ensign_t *c)
-{
-    size_t max = ensi_min(c->max_answer_bytes, ENSI_SERVER_MESSAGE_MAX);
-    return max > ENSI_REQ_TOPIC ? max - ENSI_REQ_TOPIC : 0;
-}
-
-/* The server takes no larger request, and the memory bound counts on it. */
-static bool ensi_req_good_policy(ensign_t *c, const ensign_dedup_t *d)
-{
-    size_t keys = 0, fields = 0, max = ensi_req_list_max(c);
-    if (!d) return true;
-    ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_KEYS_TAG, d->keys, d->key_count, &keys);
-    ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count, &fields);
-    if (keys + fields <= max) return true;
-    ensi_env_fail(
-        &c->env, ENSIGN_E_TOO_LARGE,
-        "topic: the policy's keys and fields take %lu bytes, max_answer_bytes allows %lu; name fewer",
-        (unsigned long)(keys + fields), (unsigned long)max);
-    return false;
-}
-
-/* *scratch holds the lists until the message is encoded; the caller frees it. False: no memory. */
+/* *scratch holds the lists until the message is encoded; the caller frees it. False: no memory, or more than
+ * the server takes in a request, or than the memory bound counts on. */
 static bool ensi_req_policy(ensign_t *c, const ensign_dedup_t *d, ensi_pb_deduplication_t *out,
                             uint8_t **scratch)
 {
-    size_t keys = 0, fields = 0;
+    size_t keys = 0, fields = 0, max = ensi_min(c->max_answer_bytes, ENSI_SERVER_MESSAGE_MAX);
     uint8_t *p;
     memset(out, 0, sizeof *out);
     *scratch = NULL;
     if (!d) return true;
     ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_KEYS_TAG, d->keys, d->key_count, &keys);
     ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count, &fields);
+    max -= ensi_min(max, ENSI_REQ_TOPIC); /* all else of the request */
+    if (keys + fields > max) {
+        ensi_env_fail(
+            &c->env, ENSIGN_E_TOO_LARGE,
+            "topic: the policy's keys and fields take %lu bytes, max_answer_bytes allows %lu; name fewer",
+            (unsigned long)(keys + fields), (unsigned long)max);
+        return false;
+    }
     p = *scratch = (uint8_t *)ensi_mem_take(&c->env.mem, keys + fields + 1);
     if (!p) {
         ensi_env_memory(&c->env, keys + fields + 1);
@@ -13112,8 +13099,7 @@ static ensign_request_t ensi_req_create(ensign_t *c, ensi_req_kind_t kind, const
     memset(&t, 0, sizeof t);
     t.name = ensign_str(name);
     t.has_deduplication = dedup != NULL;
-    if (ensi_req_good_name(c, name) && ensi_req_good_policy(c, dedup) &&
-        ensi_req_policy(c, dedup, &t.deduplication, &scratch))
+    if (ensi_req_good_name(c, name) && ensi_req_policy(c, dedup, &t.deduplication, &scratch))
         q = ensi_req_say(c, ensi_req_new(c, kind, name), ensi_pb_topic_fields, &t);
     ensi_mem_free(&c->env.mem, scratch);
     if (q) q->creating = kind == ENSI_REQ_CREATE;
@@ -13208,7 +13194,7 @@ static ensign_request_t ensi_req_set(ensign_t *c, ensign_ulid_t id, const ensign
     t.id = ensign_str(text);
     t.sharding_strategy = sharding;
     t.has_deduplication_policy = true;
-    if (ensi_req_good_policy(c, dedup) && ensi_req_policy(c, dedup, &t.deduplication_policy, &scratch))
+    if (ensi_req_policy(c, dedup, &t.deduplication_policy, &scratch))
         q = ensi_req_say(c, ensi_req_new(c, ENSI_REQ_POLICY, NULL), ensi_pb_topic_policy_fields, &t);
     ensi_mem_free(&c->env.mem, scratch);
     if (q) q->id = id;
