@@ -10227,25 +10227,38 @@ static int ensi_ask_answer(ensign_t *c, ensi_ask_t *a, ensign_slice_t *bytes)
     return rc;
 }
 
+/* Gives bytes and credit on; for the end of an owner's serve. */
+static void ensi_ask_move_on(ensign_t *c, ensi_ask_t *a)
+{
+    ensi_state_grant(c, &a->call);
+    ensi_h2_resume(&a->call.s);
+}
+
 /* ---- of publishers and subscriptions: is a topic there, or else make it */
 
-/* One that is made when it is first used. NULL: no memory. */
-static ensi_ask_t *ensi_ask_open(ensign_t *c, ensi_ask_t **a, ensi_handle_t *owner)
+/* One that is made when it is first used. */
+typedef struct ensi_asker_t {
+    ensi_ask_t *ask;
+    bool asking;
+    ensi_timer_t timer;             /* for the answer; while none is awaited it is the owner's */
+} ensi_asker_t;
+
+/* NULL: no memory. */
+static ensi_ask_t *ensi_asker_open(ensign_t *c, ensi_asker_t *x, ensi_handle_t *owner)
 {
-    if (*a) return *a;
-    *a = (ensi_ask_t *)ensi_mem_zero(&c->env.mem, sizeof **a);
-    if (*a && ensi_ask_init(c, *a, owner, ENSI_ASK_SMALL) == ENSIGN_OK) return *a;
-    if (*a) ensi_grpc_free(&(*a)->call);
-    ensi_mem_free(&c->env.mem, *a);
-    *a = NULL;
+    if (x->ask) return x->ask;
+    x->ask = (ensi_ask_t *)ensi_mem_zero(&c->env.mem, sizeof *x->ask);
+    if (x->ask && ensi_ask_init(c, x->ask, owner, ENSI_ASK_SMALL) == ENSIGN_OK) return x->ask;
+    if (x->ask) ensi_grpc_free(&x->ask->call);
+    ensi_mem_free(&c->env.mem, x->ask);
+    x->ask = NULL;
     return NULL;
 }
 
-static void ensi_ask_free(ensign_t *c, ensi_ask_t *a)
+static void ensi_asker_free(ensign_t *c, ensi_asker_t *x)
 {
-    if (!a) return;
-    ensi_state_free_call(&a->call);
-    ensi_mem_free(&c->env.mem, a);
+    if (x->ask) ensi_state_free_call(&x->ask->call);
+    ensi_mem_free(&c->env.mem, x->ask);
 }
 
 /* The most that such a one takes. */
@@ -10253,27 +10266,32 @@ enum {
     ENSI_ASK_BOUND = (int)sizeof(ensi_ask_t) + 2 * ENSI_ASK_SMALL + 2 * ENSI_ASK_OUT + 2 * ENSI_GRPC_META
 };
 
-static bool ensi_ask_message(ensi_ask_t *a, const char *method, const pb_msgdesc_t *fields,
-                             const void *message, const ensi_timer_t *deadline)
+/* False: no memory. */
+static bool ensi_asker_send(ensign_t *c, ensi_asker_t *x, ensi_handle_t *owner, const char *method,
+                            const pb_msgdesc_t *fields, const void *message)
 {
+    ensi_ask_t *a = ensi_asker_open(c, x, owner);
     size_t size = 0;
-    uint8_t *out = ensi_pb_size(fields, message, &size) ? ensi_ask_begin(a, method, size) : NULL;
-    if (!out || !ensi_pb_encode(fields, message, out, size, &size)) return false;
-    ensi_ask_send(a, size, deadline);
+    uint8_t *out = a && ensi_pb_size(fields, message, &size) ? ensi_ask_begin(a, method, size) : NULL;
+    ensi_timer_stop(&x->timer);
+    x->asking = out && ensi_pb_encode(fields, message, out, size, &size);
+    if (!x->asking) return false;
+    ensi_timer_start(&x->timer, c->request_timeout_ms);
+    ensi_ask_send(a, size, &x->timer);
     return true;
 }
 
-static bool ensi_ask_create(ensi_ask_t *a, ensign_slice_t name, const ensi_timer_t *deadline)
+static bool ensi_asker_create(ensign_t *c, ensi_asker_t *x, ensi_handle_t *owner, ensign_slice_t name)
 {
     ensi_pb_topic_t t;
     memset(&t, 0, sizeof t);
     t.name = name;
-    return ensi_ask_message(a, "/ensign.v1beta1.Ensign/CreateTopic", ensi_pb_topic_fields, &t, deadline);
+    return ensi_asker_send(c, x, owner, "/ensign.v1beta1.Ensign/CreateTopic", ensi_pb_topic_fields, &t);
 }
 
 /* By its name or, where that is empty, by its id. */
-static bool ensi_ask_exists(ensi_ask_t *a, ensign_slice_t name, const ensign_ulid_t *id,
-                            const ensi_timer_t *deadline)
+static bool ensi_asker_exists(ensign_t *c, ensi_asker_t *x, ensi_handle_t *owner, ensign_slice_t name,
+                              const ensign_ulid_t *id)
 {
     ensi_pb_topic_name_t t;
     char text[27];
@@ -10281,15 +10299,25 @@ static bool ensi_ask_exists(ensi_ask_t *a, ensign_slice_t name, const ensign_uli
     ensign_ulid_text(*id, text);
     t.name = name;
     if (name.len == 0) t.topic_id = ensign_str(text);
-    return ensi_ask_message(a, "/ensign.v1beta1.Ensign/TopicExists", ensi_pb_topic_name_fields, &t,
-                            deadline);
+    return ensi_asker_send(c, x, owner, "/ensign.v1beta1.Ensign/TopicExists", ensi_pb_topic_name_fields, &t);
 }
 
-/* Gives bytes and credit on; for the end of an owner's serve. */
-static void ensi_ask_move_on(ensign_t *c, ensi_ask_t *a)
+/* The answer, once; AGAIN: none is awaited, or it is not here yet. */
+static int ensi_asker_answer(ensign_t *c, ensi_asker_t *x, ensign_slice_t *bytes)
 {
-    ensi_state_grant(c, &a->call);
-    ensi_h2_resume(&a->call.s);
+    int rc = x->asking ? ensi_ask_answer(c, x->ask, bytes) : ENSIGN_AGAIN;
+    if (rc == ENSIGN_AGAIN) return rc;
+    x->asking = false;
+    ensi_timer_stop(&x->timer);
+    return rc;
+}
+
+static void ensi_asker_drop(ensi_asker_t *x)
+{
+    if (x->asking)
+        ensi_grpc_abort(&x->ask->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "asked for no more");
+    x->asking = false;
+    ensi_timer_stop(&x->timer);
 }
 
 /* >>pub   may call: util mem env pb id handle link h2 grpc topic state reopen ask
@@ -10399,10 +10427,9 @@ typedef struct ensi_pub_t {
     ensign_ulid_t own_id;
     uint64_t fresh;
     uint64_t made;                  /* the event whose topic was made last, counted from 1 */
-    ensi_ask_t *ask;                /* asks after the topic of event `resolved` */
-    bool asking;
+    ensi_asker_t asker;             /* asks after the topic of event `resolved`; its timer runs also between
+                                     * two questions that failed */
     uint32_t ask_failures;
-    ensi_timer_t ask_timer;         /* for the answer; between two questions that failed */
     uint8_t unknown[ENSI_ID_HASH];  /* a topic that was asked for and is not there; so for unknown_timer */
     ensi_timer_t unknown_timer;
     ensi_timer_t ack_timer, drain_timer;
@@ -10888,24 +10915,14 @@ static void ensi_pub_refuse(ensign_t *c, ensi_pub_t *p, int code, const char *te
     p->ask_failures = 0;
 }
 
-static void ensi_pub_drop_ask(ensi_pub_t *p)
-{
-    if (p->asking)
-        ensi_grpc_abort(&p->ask->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED,
-                        "publish: asked for no more");
-    p->asking = false;
-    ensi_timer_stop(&p->ask_timer);
-}
-
 /* The question failed for a reason that may pass. True: the event is given up. */
 static bool ensi_pub_ask_later(ensign_t *c, ensi_pub_t *p, const char *why)
 {
-    ensi_timer_stop(&p->ask_timer);
     if (++p->ask_failures >= ENSI_PUB_ASKS) {
         ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, why);
         return true;
     }
-    ensi_timer_start(&p->ask_timer, ensi_link_backoff(c->conn.link, p->ask_failures));
+    ensi_timer_start(&p->asker.timer, ensi_link_backoff(c->conn.link, p->ask_failures));
     return false;
 }
 
@@ -10918,11 +10935,9 @@ static bool ensi_pub_makes(const ensi_pub_t *p)
 /* True: the event is given up. */
 static bool ensi_pub_ask(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, const ensign_ulid_t *id)
 {
-    ensi_ask_t *a = ensi_ask_open(c, &p->ask, &p->h);
-    ensi_timer_start(&p->ask_timer, c->request_timeout_ms);
-    p->asking = a && (ensi_pub_makes(p) ? ensi_ask_create(a, name, &p->ask_timer)
-                                        : ensi_ask_exists(a, name, id, &p->ask_timer));
-    return !p->asking && ensi_pub_ask_later(c, p, "no memory to ask for the topic");
+    bool asked = ensi_pub_makes(p) ? ensi_asker_create(c, &p->asker, &p->h, name)
+                                   : ensi_asker_exists(c, &p->asker, &p->h, name, id);
+    return !asked && ensi_pub_ask_later(c, p, "no memory to ask for the topic");
 }
 
 /* A topic's name or id as one short thing to compare. */
@@ -10940,7 +10955,7 @@ static ensi_cached_t *ensi_pub_cached(const ensign_t *c, ensign_slice_t name, co
 static bool ensi_pub_look_up(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, const ensign_ulid_t *id)
 {
     uint8_t mark[ENSI_ID_HASH];
-    if (p->ask_timer.state != ENSI_TIMER_OFF) return false;
+    if (p->asker.timer.state != ENSI_TIMER_OFF) return false;
     if (p->resolved >= p->fresh && ensi_pub_cached(c, name, id)) { /* newer than the map */
         p->stale = true;
         return false;
@@ -11002,9 +11017,9 @@ static bool ensi_pub_resolve_one(ensign_t *c, ensi_pub_t *p)
  * nothing of the topic, and does not count. */
 static void ensi_pub_unheard(ensign_t *c, ensi_pub_t *p)
 {
-    const ensi_call_t *call = &p->ask->call;
+    const ensi_call_t *call = &p->asker.ask->call;
     if (call->s.lost || ensi_state_fault(c)) {
-        ensi_timer_start(&p->ask_timer, ensi_link_backoff(c->conn.link, 1));
+        ensi_timer_start(&p->asker.timer, ensi_link_backoff(c->conn.link, 1));
         return;
     }
     switch (call->from_server ? call->end_status : ENSIGN_GRPC_UNAVAILABLE) {
@@ -11025,12 +11040,8 @@ static void ensi_pub_heard(ensign_t *c, ensi_pub_t *p)
 {
     ensi_pb_topic_exists_info_t info;
     ensign_slice_t bytes;
-    int rc;
-    if (!p->asking) return;
-    rc = ensi_ask_answer(c, p->ask, &bytes);
+    int rc = ensi_asker_answer(c, &p->asker, &bytes);
     if (rc == ENSIGN_AGAIN) return;
-    p->asking = false;
-    ensi_timer_stop(&p->ask_timer);
     if (rc < 0) {
         ensi_pub_unheard(c, p);
     } else if (ensi_pub_makes(p)) {
@@ -11052,7 +11063,7 @@ static void ensi_pub_heard(ensign_t *c, ensi_pub_t *p)
 static void ensi_pub_resolve(ensign_t *c, ensi_pub_t *p)
 {
     ensi_pub_heard(c, p);
-    while (p->resolved < p->put && !p->stale && !p->asking && ensi_pub_resolve_one(c, p)) continue;
+    while (p->resolved < p->put && !p->stale && !p->asker.asking && ensi_pub_resolve_one(c, p)) continue;
 }
 
 /* ---- opening, losing, ending */
@@ -11108,7 +11119,7 @@ static void ensi_pub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t 
     ensi_timer_stop(&p->ack_timer);
     ensi_reopen_stop(&p->reopen, h);
     ensi_timer_stop(&p->unknown_timer);
-    ensi_pub_drop_ask(p);
+    ensi_asker_drop(&p->asker);
     p->room_wanted = 0;
     ensi_pub_nack_rest(c, p, ENSIGN_NACK_NOT_SENT);
     ensi_state_end(c, &p->h, why);
@@ -11138,7 +11149,7 @@ static void ensi_pub_park(ensign_t *c, ensi_pub_t *p)
 static void ensi_pub_stream_ended(ensign_t *c, ensi_pub_t *p)
 {
     bool opened = p->h.standing, half = p->state == ENSI_PUB_HALF, again;
-    ensi_pub_drop_ask(p);
+    ensi_asker_drop(&p->asker);
     if (p->call.end_status == ENSIGN_GRPC_FAILED_PRECONDITION && !opened && p->call.from_server) {
         ensi_pub_park(c, p);
         return;
@@ -11220,7 +11231,7 @@ static void ensi_pub_serve(ensign_t *c, ensi_handle_t *h)
         if (call->half_closed || call->sent < call->out.end || p->sent < p->resolved)
             ensi_h2_resume(&call->s);
         ensi_state_grant(c, call);
-        if (p->ask) ensi_ask_move_on(c, p->ask);
+        if (p->asker.ask) ensi_ask_move_on(c, p->asker.ask);
     }
     ENSIGN_ASSERT(ensi_pub_holds(p));
     ensi_state_ready(c, &p->h, ensi_pub_has(&p->h));
@@ -11232,9 +11243,9 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
     uint64_t now = c->env.now_ms;
     if (ensi_reopen_tick(&p->reopen, c, h)) ensi_state_touch(c, &p->call);
     (void)ensi_timer_due(&p->unknown_timer, now);
-    if (ensi_timer_due(&p->ask_timer, now)) {
-        if (p->asking)
-            ensi_grpc_abort(&p->ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
+    if (ensi_timer_due(&p->asker.timer, now)) {
+        if (p->asker.asking)
+            ensi_grpc_abort(&p->asker.ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                             "publish: no answer to a question for the topic within request_timeout_ms");
         ensi_state_touch(c, &p->call);
     }
@@ -11255,7 +11266,7 @@ static uint64_t ensi_pub_due(const ensi_handle_t *h)
 {
     const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
     const ensi_timer_t *const timers[] = { &p->ack_timer,   &p->drain_timer, &p->reopen.timer,
-                                           &p->reopen.calm, &p->ask_timer,   &p->unknown_timer };
+                                           &p->reopen.calm, &p->asker.timer,   &p->unknown_timer };
     return ensi_timer_first(timers, ENSI_COUNT(timers));
 }
 
@@ -11384,7 +11395,7 @@ static void ensi_pub_free(ensign_t *c, ensi_handle_t *h)
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
     ensi_state_free_call(&p->call);
-    ensi_ask_free(c, p->ask);
+    ensi_asker_free(c, &p->asker);
     ensi_topics_free(&p->topics, m);
     ensi_topics_free(&p->told, m);
     ensi_mem_free(m, p->ring);
@@ -11605,11 +11616,9 @@ typedef struct ensi_sub_t {
     uint8_t *params;                /* of the query, encoded */
     size_t params_len;
     ensign_slice_t only;            /* the topic that is asked for, in `filter`; empty: several, or all */
-    ensi_ask_t *ask;                /* makes the topics of `filter`, one by one */
+    ensi_asker_t asker;             /* makes the topics of `filter`, one by one */
     bool ensured;                   /* all are made, or need not be */
-    bool asking;
     size_t ensure_at, ensure_next;  /* in `filter`: the topic that is made, and the next one */
-    ensi_timer_t ask_timer;
     size_t scan;
     bool gap_last;                  /* the last record scanned is a gap */
     uint32_t max_event_bytes, max_unacked;
@@ -11827,19 +11836,10 @@ static int ensi_sub_queue(ensign_t *c, ensi_sub_t *s)
     return ENSIGN_OK;
 }
 
-static void ensi_sub_drop_ask(ensi_sub_t *s)
-{
-    if (s->asking)
-        ensi_grpc_abort(&s->ask->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED,
-                        "subscribe: asked for no more");
-    s->asking = false;
-    ensi_timer_stop(&s->ask_timer);
-}
-
 static void ensi_sub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
-    ensi_sub_drop_ask(s);
+    ensi_asker_drop(&s->asker);
     ensi_grpc_abort(&s->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "subscribe: closed");
     ensi_rx_truncate(&s->call.s.rx, s->scan);
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_END));
@@ -11892,12 +11892,10 @@ static const char *ensi_sub_why(int code)
 /* The server's answer to CreateTopic. False: this subscription waits, or has ended. */
 static bool ensi_sub_made(ensign_t *c, ensi_sub_t *s)
 {
-    ensi_call_t *ask = &s->ask->call;
+    ensi_call_t *ask = &s->asker.ask->call;
     ensign_slice_t bytes;
-    int rc = ensi_ask_answer(c, s->ask, &bytes);
+    int rc = ensi_asker_answer(c, &s->asker, &bytes);
     if (rc == ENSIGN_AGAIN) return false;
-    s->asking = false;
-    ensi_timer_stop(&s->ask_timer);
     if (rc == ENSIGN_OK || (ask->from_server && ask->end_status == ENSIGN_GRPC_ALREADY_EXISTS)) {
         s->ensure_at = s->ensure_next;
         ensi_reopen_used(&s->reopen, &s->h);
@@ -11919,8 +11917,7 @@ static bool ensi_sub_ensure(ensign_t *c, ensi_sub_t *s)
 {
     ensign_slice_t filter = ensi_slice(s->filter, s->filter_len), name;
     ensign_ulid_t id;
-    ensi_ask_t *a;
-    if (s->asking && !ensi_sub_made(c, s)) return false;
+    if (s->asker.asking && !ensi_sub_made(c, s)) return false;
     s->ensure_next = s->ensure_at;
     do { /* one that is given by its id cannot be made */
         if (!ensi_pb_span_next(filter, ENSI_PB_SUBSCRIPTION_TOPICS_TAG, &s->ensure_next, &name)) {
@@ -11928,12 +11925,9 @@ static bool ensi_sub_ensure(ensign_t *c, ensi_sub_t *s)
             return true;
         }
     } while (ensi_id_of_topic_text(name, &id));
-    a = ensi_ask_open(c, &s->ask, &s->h);
-    ensi_timer_start(&s->ask_timer, c->request_timeout_ms);
-    s->asking = a && ensi_ask_create(a, name, &s->ask_timer);
-    if (s->asking) return false;
-    ensi_timer_stop(&s->ask_timer);
-    ensi_reopen_later(&s->reopen, c, &s->h, "memory: none to make a topic; free some or raise memory_limit");
+    if (!ensi_asker_create(c, &s->asker, &s->h, name))
+        ensi_reopen_later(&s->reopen, c, &s->h,
+                          "memory: none to make a topic; free some or raise memory_limit");
     return false;
 }
 
@@ -11980,7 +11974,7 @@ static void ensi_sub_serve(ensign_t *c, ensi_handle_t *h)
         call->s.watched = s->unsent > 0 || h->closing; /* what is handed over makes room for the rest */
         if (call->sent < call->out.end) ensi_h2_resume(&call->s);
         ensi_state_grant(c, call);
-        if (s->ask) ensi_ask_move_on(c, s->ask);
+        if (s->asker.ask) ensi_ask_move_on(c, s->asker.ask);
     }
     ENSIGN_ASSERT(s->state == ENSI_SUB_ENDED || ensi_sub_holds(s));
     ensi_state_ready(c, &s->h, ensi_sub_has(&s->h));
@@ -11990,8 +11984,8 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     if (ensi_reopen_tick(&s->reopen, c, h)) ensi_state_touch(c, &s->call);
-    if (ensi_timer_due(&s->ask_timer, c->env.now_ms)) {
-        ensi_grpc_abort(&s->ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
+    if (ensi_timer_due(&s->asker.timer, c->env.now_ms)) {
+        ensi_grpc_abort(&s->asker.ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                         "subscribe: no topic was made within request_timeout_ms; it is asked for again");
         ensi_state_touch(c, &s->call);
     }
@@ -12000,7 +11994,7 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
 static uint64_t ensi_sub_due(const ensi_handle_t *h)
 {
     const ensi_sub_t *s = (const ensi_sub_t *)(const void *)h;
-    const ensi_timer_t *const timers[] = { &s->reopen.timer, &s->reopen.calm, &s->ask_timer };
+    const ensi_timer_t *const timers[] = { &s->reopen.timer, &s->reopen.calm, &s->asker.timer };
     return ensi_timer_first(timers, ENSI_COUNT(timers));
 }
 
@@ -12116,7 +12110,7 @@ static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
     ensi_state_free_call(&s->call);
     ensi_topics_free(&s->topics, m);
     ensi_topics_free(&s->told, m);
-    ensi_ask_free(c, s->ask);
+    ensi_asker_free(c, &s->asker);
     ensi_mem_free(m, s->slots);
     ensi_mem_free(m, s->filter);
     ensi_mem_free(m, s->query);
