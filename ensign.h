@@ -5596,21 +5596,18 @@ static int ensi_tls_fail_alien(const ensi_tls_t *t, int rc, ensign_error_t *e)
 {
     enum { TYPE = 3, SETTINGS = 4 }; /* of an HTTP/2 frame's header, which a server's first frame must have */
     const uint8_t *h = t->head;
+    char what[64];
 
     if (memcmp(h, "HTTP/", sizeof t->head) == 0)
-        return ensi_fail(e, ENSIGN_E_TLS, rc,
-                         "tls: the server at %s does not speak TLS, it answers in plaintext HTTP/1; "
-                         "set tls.off or use the right port",
-                         t->where);
-    if (h[0] == 0 && h[TYPE] == SETTINGS)
-        return ensi_fail(e, ENSIGN_E_TLS, rc,
-                         "tls: the server at %s does not speak TLS, it sends plaintext HTTP/2; "
-                         "set tls.off or use the right port",
-                         t->where);
+        snprintf(what, sizeof what, "it answers in plaintext HTTP/1");
+    else if (h[0] == 0 && h[TYPE] == SETTINGS)
+        snprintf(what, sizeof what, "it sends plaintext HTTP/2");
+    else
+        snprintf(what, sizeof what, "its first bytes are %02X %02X %02X %02X %02X", h[0], h[1], h[2], h[3],
+                 h[4]);
     return ensi_fail(e, ENSIGN_E_TLS, rc,
-                     "tls: the server at %s does not speak TLS, its first bytes are "
-                     "%02X %02X %02X %02X %02X; set tls.off or use the right port",
-                     t->where, h[0], h[1], h[2], h[3], h[4]);
+                     "tls: the server at %s does not speak TLS, %s; set tls.off or use the right port",
+                     t->where, what);
 }
 
 static bool ensi_tls_is_certificate(int rc)
@@ -8904,7 +8901,7 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
  *        A handle whose END is pending ends no other way; it is freed at the pull after END.
  *        A handle's `fault` is the last reason why nothing comes of it, its own or the connection's; what
  *        makes it move again clears it. `told` marks the one that WAITING has told: each is told once. */
-enum {                              /* copies of the desc's strings */
+enum {                              /* copies of the desc's strings; of a pair the second is auth's */
     ENSI_STR_TOKEN,
     ENSI_STR_ID,
     ENSI_STR_SECRET,
@@ -14400,25 +14397,24 @@ static int ensi_create_set_tls(ensign_t *c, const ensign_desc_t *d)
 {
     bool failed = false;
 #ifndef ENSIGN_NO_TLS
-    static const int ca[2] = { ENSI_STR_CA, ENSI_STR_AUTH_CA }, pem[2] = { ENSI_STR_PEM, ENSI_STR_AUTH_PEM };
-    static const int server[2] = { ENSI_STR_SERVER, ENSI_STR_AUTH_SERVER };
-    const ensign_tls_desc_t *from[2] = { &d->tls, &d->auth_tls };
     for (int i = 0; i < 2; i++) {
+        const ensign_tls_desc_t *from = i == ENSIGN_LINK_RPC ? &d->tls : &d->auth_tls;
         ensi_link_t *l = &c->links[i];
         ensi_tls_opts_t *o = &l->tls_opts;
-        o->ca_file = ensi_create_copy(c, ca[i], from[i]->ca_file, &failed);
-        if (from[i]->ca_pem.ptr) {
-            c->strings[pem[i]] = (char *)ensi_mem_take(&c->env.mem, from[i]->ca_pem.len + 1);
-            if (!c->strings[pem[i]]) return ensi_env_memory(&c->env, from[i]->ca_pem.len);
-            if (from[i]->ca_pem.len) memcpy(c->strings[pem[i]], from[i]->ca_pem.ptr, from[i]->ca_pem.len);
-            o->ca_pem = ensi_slice(c->strings[pem[i]], from[i]->ca_pem.len);
+        o->ca_file = ensi_create_copy(c, ENSI_STR_CA + i, from->ca_file, &failed);
+        if (from->ca_pem.ptr) {
+            size_t len = from->ca_pem.len;
+            char *pem = c->strings[ENSI_STR_PEM + i] = (char *)ensi_mem_take(&c->env.mem, len + 1);
+            if (!pem) return ensi_env_memory(&c->env, len);
+            if (len) memcpy(pem, from->ca_pem.ptr, len);
+            o->ca_pem = ensi_slice(pem, len);
         }
-        o->ignore_dates = from[i]->ignore_dates;
-        o->insecure_skip_verify = from[i]->insecure_skip_verify;
+        o->ignore_dates = from->ignore_dates;
+        o->insecure_skip_verify = from->insecure_skip_verify;
         o->alpn_h2 = i == ENSIGN_LINK_RPC;
         o->random = d->random;
         o->user = d->user;
-        l->server_name = ensi_create_copy(c, server[i], from[i]->server_name, &failed);
+        l->server_name = ensi_create_copy(c, ENSI_STR_SERVER + i, from->server_name, &failed);
         if (!l->server_name) l->server_name = l->host;
     }
 #else
