@@ -1335,6 +1335,7 @@ ENSIGN_API int  ensign_stats(const ensign_t *c, uint32_t handle, ensign_stats_t 
  *
  * Pure functions and two small structs: ensi_buf_t, where bytes [start, end) wait and [end, cap) is room, and
  * ensi_timer_t, whose duration starts at the first tick that sees it (rule Time of the manual). */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -1419,6 +1420,22 @@ static ENSI_UNUSED int ensi_slice_show(ensign_slice_t s)
 static char ensi_lower(uint8_t c)
 {
     return (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+}
+
+/* Is it this word, in any case? */
+static ENSI_UNUSED bool ensi_slice_is_word(ensign_slice_t s, const char *lower)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (lower[i] == '\0' || ensi_lower(s.ptr[i]) != lower[i]) return false;
+    return lower[s.len] == '\0';
+}
+
+/* Without the blanks and tabs at its ends. */
+static ENSI_UNUSED ensign_slice_t ensi_slice_trim(ensign_slice_t s)
+{
+    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) s = ensi_slice(s.ptr + 1, s.len - 1);
+    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t')) s.len--;
+    return s;
 }
 
 /* The value of a hex digit; -1: it is none. */
@@ -1848,6 +1865,7 @@ static int ensi_env_memory(ensi_env_t *v, size_t size)
 
 typedef WSAPOLLFD ensi_sock_pollfd_t;
 typedef int ensi_sock_len_t;
+typedef int ensi_sock_size_t;
 #define ENSI_SOCK_FD(fd) ((SOCKET)(fd))
 #define ENSI_SOCK_EINTR WSAEINTR
 #define ENSI_SOCK_EINVAL WSAEINVAL
@@ -1878,22 +1896,6 @@ static int ensi_sock_os_open(int family, intptr_t *fd)
     return ioctlsocket(s, (long)FIONBIO, &on) == 0 ? 0 : ensi_sock_os_error();
 }
 
-static int ensi_sock_os_recv(intptr_t fd, uint8_t *to, size_t cap, size_t *len)
-{
-    int k = recv(ENSI_SOCK_FD(fd), (char *)to, (int)(cap > INT32_MAX ? INT32_MAX : cap), 0);
-
-    *len = k > 0 ? (size_t)k : 0;
-    return k >= 0 ? 0 : ensi_sock_os_error();
-}
-
-static int ensi_sock_os_send(intptr_t fd, const uint8_t *from, size_t n, size_t *len)
-{
-    int k = send(ENSI_SOCK_FD(fd), (const char *)from, (int)(n > INT32_MAX ? INT32_MAX : n), 0);
-
-    *len = k > 0 ? (size_t)k : 0;
-    return k >= 0 ? 0 : ensi_sock_os_error();
-}
-
 static int ensi_sock_os_poll(ensi_sock_pollfd_t *p, size_t n, int timeout_ms)
 {
     if (n == 0) { /* WSAPoll refuses an empty set */
@@ -1913,7 +1915,6 @@ ENSIGN_API uint64_t ensign_now_ms(void)
     return GetTickCount64();
 }
 #else
-#include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
 #ifndef ENSIGN_NO_DNS
@@ -1933,6 +1934,7 @@ before ensign.h has fixed that. Include ensign.h first in this file, or compile 
 
 typedef struct pollfd ensi_sock_pollfd_t;
 typedef socklen_t ensi_sock_len_t;
+typedef size_t ensi_sock_size_t;
 #define ENSI_SOCK_FD(fd) ((int)(fd))
 #define ENSI_SOCK_EINTR EINTR
 #define ENSI_SOCK_EINVAL EINVAL
@@ -1972,33 +1974,6 @@ static int ensi_sock_os_open(int family, intptr_t *fd)
 #endif
 }
 
-static int ensi_sock_os_recv(intptr_t fd, uint8_t *to, size_t cap, size_t *len)
-{
-    ptrdiff_t k;
-
-    do {
-        k = recv(ENSI_SOCK_FD(fd), to, cap, 0);
-    } while (k < 0 && errno == EINTR);
-    *len = k > 0 ? (size_t)k : 0;
-    return k >= 0 ? 0 : errno;
-}
-
-static int ensi_sock_os_send(intptr_t fd, const uint8_t *from, size_t n, size_t *len)
-{
-#ifdef MSG_NOSIGNAL
-    const int flags = MSG_NOSIGNAL;
-#else
-    const int flags = 0; /* SO_NOSIGPIPE was set on the socket */
-#endif
-    ptrdiff_t k;
-
-    do {
-        k = send(ENSI_SOCK_FD(fd), from, n, flags);
-    } while (k < 0 && errno == EINTR);
-    *len = k > 0 ? (size_t)k : 0;
-    return k >= 0 ? 0 : errno;
-}
-
 static int ensi_sock_os_poll(ensi_sock_pollfd_t *p, size_t n, int timeout_ms)
 {
     return poll(p, (nfds_t)n, timeout_ms) >= 0 ? 0 : errno;
@@ -2020,6 +1995,33 @@ ENSIGN_API uint64_t ensign_now_ms(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 #endif
+
+static int ensi_sock_os_recv(intptr_t fd, uint8_t *to, size_t cap, size_t *len)
+{
+    ptrdiff_t k;
+
+    do {
+        k = recv(ENSI_SOCK_FD(fd), (char *)to, (ensi_sock_size_t)ensi_min(cap, INT32_MAX), 0);
+    } while (k < 0 && ensi_sock_os_error() == ENSI_SOCK_EINTR);
+    *len = k > 0 ? (size_t)k : 0;
+    return k >= 0 ? 0 : ensi_sock_os_error();
+}
+
+static int ensi_sock_os_send(intptr_t fd, const uint8_t *from, size_t n, size_t *len)
+{
+#ifdef MSG_NOSIGNAL
+    const int flags = MSG_NOSIGNAL;
+#else
+    const int flags = 0; /* SO_NOSIGPIPE was set on the socket, or there is no such signal */
+#endif
+    ptrdiff_t k;
+
+    do {
+        k = send(ENSI_SOCK_FD(fd), (const char *)from, (ensi_sock_size_t)ensi_min(n, INT32_MAX), flags);
+    } while (k < 0 && ensi_sock_os_error() == ENSI_SOCK_EINTR);
+    *len = k > 0 ? (size_t)k : 0;
+    return k >= 0 ? 0 : ensi_sock_os_error();
+}
 
 /* ---- one link's socket */
 typedef enum {
@@ -3270,11 +3272,14 @@ static void ensi_id_base32_put(const uint8_t *in, size_t n, unsigned pad, const 
     *out = '\0';
 }
 
-static int ensi_id_base32_get(ensign_slice_t text, size_t chars, unsigned pad, uint8_t *out)
+static int ensi_id_base32_get(ensign_slice_t text, size_t chars, unsigned pad, void *out)
 {
+    uint8_t id[16];
+    size_t n = 0;
     uint32_t acc = 0;
     unsigned bits = 0;
 
+    if (!out) return ENSIGN_E_ARGUMENT;
     if (text.len != chars) return ENSIGN_E_FORMAT;
     for (size_t i = 0; i < chars; i++) {
         const char *at = (const char *)memchr(ENSI_ID_LOWER, ensi_lower(text.ptr[i]), 32);
@@ -3286,21 +3291,16 @@ static int ensi_id_base32_get(ensign_slice_t text, size_t chars, unsigned pad, u
         bits += i == 0 ? 5 - pad : 5;
         if (bits >= 8) {
             bits -= 8;
-            *out++ = (uint8_t)(acc >> bits);
+            id[n++] = (uint8_t)(acc >> bits);
         }
     }
+    memcpy(out, id, n);
     return ENSIGN_OK;
 }
 
 int ensign_ulid_parse(ensign_slice_t text, ensign_ulid_t *out)
 {
-    ensign_ulid_t id;
-    int rc;
-
-    if (!out) return ENSIGN_E_ARGUMENT;
-    rc = ensi_id_base32_get(text, 26, 2, id.b);
-    if (rc == ENSIGN_OK) *out = id;
-    return rc;
+    return ensi_id_base32_get(text, 26, 2, out);
 }
 
 void ensign_ulid_text(ensign_ulid_t id, char out[27])
@@ -3310,13 +3310,7 @@ void ensign_ulid_text(ensign_ulid_t id, char out[27])
 
 int ensign_rlid_parse(ensign_slice_t text, ensign_rlid_t *out)
 {
-    ensign_rlid_t id;
-    int rc;
-
-    if (!out) return ENSIGN_E_ARGUMENT;
-    rc = ensi_id_base32_get(text, 16, 0, id.b);
-    if (rc == ENSIGN_OK) *out = id;
-    return rc;
+    return ensi_id_base32_get(text, 16, 0, out);
 }
 
 void ensign_rlid_text(ensign_rlid_t id, char out[17])
@@ -3336,11 +3330,21 @@ static ensign_ulid_t ensi_id_ulid_make(uint64_t ms, const uint8_t random[10])
 
 #ifndef ENSIGN_NO_SERVICE
 
+/* ---- names of numbers */
+
+typedef struct { int number; const char *name; } ensi_id_name_t;
+
+/* Of several names of a number the first. NULL: it has none. */
+static const char *ensi_id_name(const ensi_id_name_t *list, size_t count, int number)
+{
+    for (size_t i = 0; i < count; i++)
+        if (list[i].number == number) return list[i].name;
+    return NULL;
+}
+
 /* ---- MIME types */
 
-typedef struct { int32_t mime; const char *name; } ensi_id_mime_t;
-
-static const ensi_id_mime_t ensi_id_mimes[] = {
+static const ensi_id_name_t ensi_id_mimes[] = {
     { ENSIGN_MIME_APPLICATION_OCTET_STREAM, "application/octet-stream" },
     { ENSIGN_MIME_TEXT_PLAIN, "text/plain" },
     { ENSIGN_MIME_TEXT_CSV, "text/csv" },
@@ -3369,18 +3373,9 @@ static const ensi_id_mime_t ensi_id_mimes[] = {
 
 typedef struct { ensign_slice_t prefix, mime, ext; } ensi_id_mime_parts_t; /* prefix/mime+ext */
 
-/* NULL: not in the table. */
-static const char *ensi_id_mime_find(int32_t mime)
-{
-    for (size_t i = 0; i < ENSI_COUNT(ensi_id_mimes); i++) {
-        if (ensi_id_mimes[i].mime == mime) return ensi_id_mimes[i].name;
-    }
-    return NULL;
-}
-
 const char *ensign_mime_name(int32_t mime)
 {
-    const char *name = ensi_id_mime_find(mime);
+    const char *name = ensi_id_name(ensi_id_mimes, ENSI_COUNT(ensi_id_mimes), mime);
 
     return name ? name : "unknown";
 }
@@ -3471,7 +3466,7 @@ static bool ensi_id_mime_look_up(ensign_slice_t prefix, ensign_slice_t mime, ens
         if (ext.len > 0 && !ensi_id_mime_eat(&name, ensi_slice("+", 1))) continue;
         if (!ensi_id_mime_eat(&name, ext)) continue;
         if (*name != '\0') continue;
-        *out = ensi_id_mimes[i].mime;
+        *out = ensi_id_mimes[i].number;
         return true;
     }
     return false;
@@ -3488,11 +3483,6 @@ static bool ensi_id_mime_match(ensign_slice_t prefix, const ensi_id_mime_parts_t
         || ensi_id_mime_look_up(prefix, parts->ext, none, out);
 }
 
-static bool ensi_id_is_word(ensign_slice_t s, const char *lower)
-{
-    return ensi_id_mime_eat(&lower, s) && *lower == '\0';
-}
-
 int ensign_mime_parse(ensign_slice_t text, int32_t *out)
 {
     ensi_id_mime_parts_t parts;
@@ -3501,9 +3491,9 @@ int ensign_mime_parse(ensign_slice_t text, int32_t *out)
 
     if (!out) return ENSIGN_E_ARGUMENT;
     split = ensi_id_mime_split(s, &parts);
-    is_text = s.len > 4 && s.ptr[4] == '/' && ensi_id_is_word(parts.prefix, "text");
-    is_app = ensi_id_is_word(parts.prefix, "application");
-    if (split && (is_text || is_app || ensi_id_is_word(parts.prefix, "user"))) {
+    is_text = s.len > 4 && s.ptr[4] == '/' && ensi_slice_is_word(parts.prefix, "text");
+    is_app = ensi_slice_is_word(parts.prefix, "application");
+    if (split && (is_text || is_app || ensi_slice_is_word(parts.prefix, "user"))) {
         if (ensi_id_mime_match(parts.prefix, &parts, out)) return ENSIGN_OK;
         if (is_text && ensi_id_mime_match(ensign_str("application"), &parts, out)) return ENSIGN_OK;
         if (is_app && ensi_id_mime_match(ensign_str("text"), &parts, out)) return ENSIGN_OK;
@@ -3656,6 +3646,13 @@ static ensi_id_date_t ensi_id_civil(int64_t seconds)
 
 typedef struct { char *out; size_t cap, len; } ensi_id_text_t; /* len counts on where cap ends */
 
+static void ensi_id_begin(ensi_id_text_t *t, char *out, size_t cap)
+{
+    t->out = out;
+    t->cap = cap > 0 ? cap - 1 : 0; /* room for the NUL is kept */
+    t->len = 0;
+}
+
 static void ensi_id_put(ensi_id_text_t *t, const void *p, size_t n)
 {
     if (t->len < t->cap) memcpy(t->out + t->len, p, n < t->cap - t->len ? n : t->cap - t->len);
@@ -3679,27 +3676,15 @@ static void ensi_id_put_number(ensi_id_text_t *t, int64_t value, size_t width)
     ensi_id_put(t, digits + at, sizeof digits - at);
 }
 
-/* How Python writes one byte of a literal that stands between `quote`s; 0: as it is. Returns the length. */
-static size_t ensi_id_escape(uint8_t c, char quote, char out[4])
+/* One byte as Python writes it in a literal between `quote`s. */
+static void ensi_id_put_byte(ensi_id_text_t *t, uint8_t c, char quote)
 {
-    static const char hex[] = "0123456789abcdef";
-    const char *named = "\tt\nn\rr\\\\";
+    char text[8], name = c == '\t' ? 't' : c == '\n' ? 'n' : c == '\r' ? 'r' : '\0';
 
-    out[0] = '\\';
-    for (; *named; named += 2) {
-        if (c != (uint8_t)named[0]) continue;
-        out[1] = named[1];
-        return 2;
-    }
-    if (quote != '\0' && c == (uint8_t)quote) {
-        out[1] = quote;
-        return 2;
-    }
-    if (c >= 0x20 && c < 0x7F) return 0;
-    out[1] = 'x';
-    out[2] = hex[c >> 4];
-    out[3] = hex[c & 15];
-    return 4;
+    if (c == '\\' || c == (uint8_t)quote) name = (char)c;
+    if (name != '\0') snprintf(text, sizeof text, "\\%c", name);
+    else snprintf(text, sizeof text, c >= 0x20 && c < 0x7F ? "%c" : "\\x%02x", c);
+    ensi_id_puts(t, text);
 }
 
 /* Python prefers ' and takes " where that saves escaping. */
@@ -3715,37 +3700,27 @@ static char ensi_id_quote(ensign_slice_t s)
 
 static void ensi_id_put_data(ensi_id_text_t *t, ensign_slice_t data)
 {
-    char line[ENSI_ID_DATA_SHOWN + 8], quote = ensi_id_quote(data); /* + 8: an escape and the end quote */
-    size_t n = 2;
+    char shown[ENSI_ID_DATA_SHOWN + 1], quote = ensi_id_quote(data);
+    ensi_id_text_t x;
 
-    line[0] = 'b';
-    line[1] = quote;
-    for (size_t i = 0; i < data.len && n <= ENSI_ID_DATA_SHOWN; i++) {
-        char escaped[4];
-        size_t len = ensi_id_escape(data.ptr[i], quote, escaped);
-        if (len == 0) escaped[len++] = (char)data.ptr[i];
-        memcpy(line + n, escaped, len);
-        n += len;
-    }
-    if (n <= ENSI_ID_DATA_SHOWN) line[n++] = quote;
-    ensi_id_put(t, line, n < ENSI_ID_DATA_SHOWN ? n : ENSI_ID_DATA_SHOWN);
-    if (n > ENSI_ID_DATA_SHOWN) ensi_id_puts(t, "...");
+    ensi_id_begin(&x, shown, sizeof shown);
+    ensi_id_puts(&x, "b");
+    ensi_id_put(&x, &quote, 1);
+    for (size_t i = 0; i < data.len && x.len <= x.cap; i++) ensi_id_put_byte(&x, data.ptr[i], quote);
+    if (x.len <= x.cap) ensi_id_put(&x, &quote, 1);
+    ensi_id_put(t, shown, ensi_min(x.len, x.cap));
+    if (x.len > x.cap) ensi_id_puts(t, "...");
 }
 
 /* UTF-8 text: only what could steer a terminal is escaped: C0, DEL, and C1 (0xC2 and 0x80..0x9F). With a
  * quote also that quote and the backslash. */
 static void ensi_id_put_words(ensi_id_text_t *t, ensign_slice_t s, char quote)
 {
-    for (size_t i = 0, used; i < s.len; i += used) {
-        const uint8_t *c = s.ptr + i;
-        char escaped[4];
-        size_t len = 0;
-        bool c1 = c[0] == 0xC2 && i + 1 < s.len && c[1] >= 0x80 && c[1] < 0xA0;
-        used = c1 ? 2 : 1;
-        if (c1) len = ensi_id_escape(c[1], quote, escaped);
-        else if (c[0] < 0x80 && (c[0] != '\\' || quote != '\0')) len = ensi_id_escape(c[0], quote, escaped);
-        if (len > 0) ensi_id_put(t, escaped, len);
-        else ensi_id_put(t, c, 1);
+    for (size_t i = 0; i < s.len; i++) {
+        uint8_t c = s.ptr[i], next = i + 1 < s.len ? s.ptr[i + 1] : 0;
+        if (c == 0xC2 && next >= 0x80 && next < 0xA0) ensi_id_put_byte(t, s.ptr[++i], quote);
+        else if (c < 0x80 && (c != '\\' || quote != '\0')) ensi_id_put_byte(t, c, quote);
+        else ensi_id_put(t, &c, 1);
     }
 }
 
@@ -3775,13 +3750,6 @@ static void ensi_id_put_type(ensi_id_text_t *t, const ensign_type_t *type)
     snprintf(text, sizeof text, " v%lu.%lu.%lu", (unsigned long)type->major, (unsigned long)type->minor,
              (unsigned long)type->patch);
     ensi_id_puts(t, text);
-}
-
-static void ensi_id_begin(ensi_id_text_t *t, char *out, size_t cap)
-{
-    t->out = out;
-    t->cap = cap > 0 ? cap - 1 : 0; /* room for the NUL is kept */
-    t->len = 0;
 }
 
 /* As snprintf. */
@@ -3842,7 +3810,7 @@ static void ensi_id_put_mime(ensi_id_text_t *t, int32_t mime)
 {
     ensi_id_puts(t, "\n\tmimetype: ");
     ensi_id_puts(t, ensign_mime_name(mime));
-    if (ensi_id_mime_find(mime)) return;
+    if (ensi_id_name(ensi_id_mimes, ENSI_COUNT(ensi_id_mimes), mime)) return;
     ensi_id_puts(t, " ");
     ensi_id_put_number(t, mime, 1);
 }
@@ -3929,9 +3897,7 @@ static bool ensi_id_of_topic_text(ensign_slice_t text, ensign_ulid_t *id)
     return text.len == 26 && text.ptr[0] <= '9' && ensign_ulid_parse(text, id) == ENSIGN_OK;
 }
 
-/* ---- names of numbers */
-
-typedef struct { int number; const char *name; } ensi_id_name_t;
+/* ---- names of the service's numbers */
 
 static const ensi_id_name_t ensi_id_topic_states[] = {
     { ENSIGN_TOPIC_UNDEFINED, "UNDEFINED" }, { ENSIGN_TOPIC_READY, "READY" },
@@ -3991,9 +3957,8 @@ const char *ensign_enum_name(int names, int number)
 {
     size_t count;
     const ensi_id_name_t *list = ensi_id_names(names, &count);
-    for (size_t i = 0; i < count; i++)
-        if (list[i].number == number) return list[i].name;
-    return "UNKNOWN";
+    const char *name = ensi_id_name(list, count, number);
+    return name ? name : "UNKNOWN";
 }
 
 static bool ensi_id_is_name(ensign_slice_t text, const char *name)
@@ -4678,14 +4643,6 @@ static ENSI_UNUSED void ensi_http1_init(ensi_http1_t *x, uint8_t *body, size_t c
 
 /* ---- words */
 
-static bool ensi_http1_is(ensign_slice_t s, const char *lower)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        if (lower[i] == '\0' || ensi_lower(s.ptr[i]) != lower[i]) return false;
-    }
-    return lower[s.len] == '\0';
-}
-
 /* `token` of RFC 9110, section 5.6.2. */
 static bool ensi_http1_is_token(const char *p, size_t n)
 {
@@ -4696,13 +4653,6 @@ static bool ensi_http1_is_token(const char *p, size_t n)
     return n > 0;
 }
 
-static ensign_slice_t ensi_http1_trim(ensign_slice_t s)
-{
-    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) s = ensi_slice(s.ptr + 1, s.len - 1);
-    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t')) s.len--;
-    return s;
-}
-
 /* Cuts the next item off a list with commas. Empty items do not count (RFC 9110, section 5.6.1.2). */
 static bool ensi_http1_item(ensign_slice_t *list, ensign_slice_t *item)
 {
@@ -4710,7 +4660,7 @@ static bool ensi_http1_item(ensign_slice_t *list, ensign_slice_t *item)
         size_t n = 0, skip;
         while (n < list->len && list->ptr[n] != ',') n++;
         skip = n < list->len ? n + 1 : n;
-        *item = ensi_http1_trim(ensi_slice(list->ptr, n));
+        *item = ensi_slice_trim(ensi_slice(list->ptr, n));
         *list = ensi_slice(list->ptr + skip, list->len - skip);
         if (item->len > 0) return true;
     }
@@ -4759,7 +4709,7 @@ static int ensi_http1_transfer_encoding(ensi_http1_t *x, ensign_slice_t value)
 
     x->has_coding = true;
     while (ensi_http1_item(&value, &item)) {
-        if (x->chunked || !ensi_http1_is(item, "chunked"))
+        if (x->chunked || !ensi_slice_is_word(item, "chunked"))
             return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "a Transfer-Encoding other than one chunked");
         x->chunked = true;
     }
@@ -4769,8 +4719,8 @@ static int ensi_http1_transfer_encoding(ensi_http1_t *x, ensign_slice_t value)
 /* `Connection` says nothing to us: our request asks to close. */
 static int ensi_http1_field_known(ensi_http1_t *x, ensign_slice_t name, ensign_slice_t value)
 {
-    bool length = ensi_http1_is(name, "content-length");
-    bool coding = ensi_http1_is(name, "transfer-encoding");
+    bool length = ensi_slice_is_word(name, "content-length");
+    bool coding = ensi_slice_is_word(name, "transfer-encoding");
 
     if (!length && !coding) return ENSIGN_OK;
     if (x->line_len > sizeof x->line)
@@ -4795,7 +4745,7 @@ static int ensi_http1_field(ensi_http1_t *x, bool counts)
                                "a header name is empty or has a character that no name may have");
     if (!counts) return ENSIGN_OK;
     return ensi_http1_field_known(x, ensi_slice(x->line, n),
-                                  ensi_http1_trim(ensi_slice(colon + 1, kept - n - 1)));
+                                  ensi_slice_trim(ensi_slice(colon + 1, kept - n - 1)));
 }
 
 /* ---- lines */
@@ -5025,7 +4975,6 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
  * the hook does not reach (mbedTLS's MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG is for that); PSA is global in mbedTLS,
  * and left on. An mbedTLS without MBEDTLS_HAVE_TIME_DATE checks no dates. */
 
-#include <errno.h>
 #include <limits.h>
 #include <mbedtls/version.h>
 #include <mbedtls/asn1.h>
@@ -5699,21 +5648,18 @@ static int ensi_tls_fail_alien(const ensi_tls_t *t, int rc, ensign_error_t *e)
 {
     enum { TYPE = 3, SETTINGS = 4 }; /* of an HTTP/2 frame's header, which a server's first frame must have */
     const uint8_t *h = t->head;
+    char what[64];
 
     if (memcmp(h, "HTTP/", sizeof t->head) == 0)
-        return ensi_fail(e, ENSIGN_E_TLS, rc,
-                         "tls: the server at %s does not speak TLS, it answers in plaintext HTTP/1; "
-                         "set tls.off or use the right port",
-                         t->where);
-    if (h[0] == 0 && h[TYPE] == SETTINGS)
-        return ensi_fail(e, ENSIGN_E_TLS, rc,
-                         "tls: the server at %s does not speak TLS, it sends plaintext HTTP/2; "
-                         "set tls.off or use the right port",
-                         t->where);
+        snprintf(what, sizeof what, "it answers in plaintext HTTP/1");
+    else if (h[0] == 0 && h[TYPE] == SETTINGS)
+        snprintf(what, sizeof what, "it sends plaintext HTTP/2");
+    else
+        snprintf(what, sizeof what, "its first bytes are %02X %02X %02X %02X %02X", h[0], h[1], h[2], h[3],
+                 h[4]);
     return ensi_fail(e, ENSIGN_E_TLS, rc,
-                     "tls: the server at %s does not speak TLS, its first bytes are "
-                     "%02X %02X %02X %02X %02X; set tls.off or use the right port",
-                     t->where, h[0], h[1], h[2], h[3], h[4]);
+                     "tls: the server at %s does not speak TLS, %s; set tls.off or use the right port",
+                     t->where, what);
 }
 
 static bool ensi_tls_is_certificate(int rc)
@@ -5953,6 +5899,8 @@ static void ensi_tls_bye(ensi_tls_t *t)
  *        client's. done: once, when nothing but a pull is left to do. due_ms: ensi_handle_schedule. */
 typedef struct ensi_handle_t ensi_handle_t;
 typedef struct ensi_kind_t ensi_kind_t;     /* what a kind of object does: section state */
+typedef struct ensi_call_t ensi_call_t;     /* section grpc */
+typedef struct ensi_reopen_t ensi_reopen_t; /* section state */
 
 /* Notices that coalesce to one bit each. */
 enum {
@@ -5971,6 +5919,8 @@ enum {
 struct ensi_handle_t {
     uint32_t id;
     const ensi_kind_t *kind;
+    ensi_call_t *call;              /* the one that it lives by */
+    ensi_reopen_t *reopen;          /* its keeper; NULL: it is never opened again */
     void *user;
     bool held, ready;
     bool done;                      /* its last notice waits to be pulled, or was */
@@ -6197,7 +6147,7 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
 }
 
 /* >>link   may call: util mem env tls
- *          open to: auth state reopen pub req client create
+ *          open to: auth state reopen req client create
  * One connection: its life, its buffers, TLS on them
  *
  * Owns   receive and transmit buffer, the TLS of the connection, the dial and backoff timer, the last fault.
@@ -6383,12 +6333,12 @@ static void ensi_link_want(ensi_link_t *l, uint32_t timeout_ms)
 }
 
 /* Full jitter: anything from 0 to the limit, which doubles with each failure in a row. */
-static uint32_t ensi_link_backoff(uint64_t *rng, uint32_t failures, uint32_t min_ms, uint32_t max_ms)
+static uint32_t ensi_link_backoff(const ensi_link_t *l, uint32_t failures)
 {
-    uint64_t limit = min_ms;
-    for (uint32_t i = 1; i < failures && limit < max_ms; i++) limit *= 2;
-    if (limit > max_ms) limit = max_ms;
-    return (uint32_t)(ensi_rng_next(rng) % (limit + 1));
+    uint64_t limit = l->backoff_min_ms;
+    for (uint32_t i = 1; i < failures && limit < l->backoff_max_ms; i++) limit *= 2;
+    if (limit > l->backoff_max_ms) limit = l->backoff_max_ms;
+    return (uint32_t)(ensi_rng_next(&l->env->rng) % (limit + 1));
 }
 
 /* The connection is gone; l->fault says why, code 0 when we ended it ourselves. */
@@ -6398,7 +6348,7 @@ static void ensi_link_rest(ensi_link_t *l)
     ensi_link_clear(l);
     if (l->fault.code != 0 && !l->orderly) {
         l->failures++;
-        wait_ms = ensi_link_backoff(&l->env->rng, l->failures, l->backoff_min_ms, l->backoff_max_ms);
+        wait_ms = ensi_link_backoff(l, l->failures);
     }
     ensi_timer_start(&l->timer, wait_ms);
 }
@@ -7376,8 +7326,6 @@ typedef struct ensi_meta_t {
 } ensi_meta_t;
 enum { ENSI_META_RECORD = 9, ENSI_META_OVERHEAD = 32 };
 
-typedef struct ensi_call_t ensi_call_t;
-
 /* What all calls of a client share: those that wait, in the order of asking, and those to be looked at. */
 typedef struct ensi_calls_t {
     ensi_call_t *head, *tail;
@@ -7539,10 +7487,7 @@ static void ensi_meta_binary(ensi_meta_t *m, int which, ensign_slice_t key, ensi
 {
     size_t before = m->len, len = 0;
     uint8_t *p;
-    while (value.len > 0 && (*value.ptr == ' ' || *value.ptr == '\t'))
-        value = ensi_slice(value.ptr + 1, value.len - 1);
-    while (value.len > 0 && (value.ptr[value.len - 1] == ' ' || value.ptr[value.len - 1] == '\t'))
-        value.len--;
+    value = ensi_slice_trim(value);
     p = ensi_meta_record(m, which, key, value.len / 4 * 3 + 3);
     if (!p) return;
     m->len = before;
@@ -7553,11 +7498,16 @@ static void ensi_meta_binary(ensi_meta_t *m, int which, ensign_slice_t key, ensi
     m->len = before + ENSI_META_RECORD + key.len + 1 + len;
 }
 
+/* Values of such a key are bytes, and travel as base64. */
+static bool ensi_meta_is_binary(ensign_slice_t key)
+{
+    return key.len > 4 && memcmp(key.ptr + key.len - 4, "-bin", 4) == 0;
+}
+
 static ensign_slice_t ensi_meta_add(ensi_meta_t *m, int which, ensign_slice_t key, ensign_slice_t value)
 {
     uint8_t *p;
-    bool binary = key.len > 4 && memcmp(key.ptr + key.len - 4, "-bin", 4) == 0;
-    while (binary) { /* a list, split at commas */
+    while (ensi_meta_is_binary(key)) { /* a list, split at commas */
         const uint8_t *comma = value.len ? (const uint8_t *)memchr(value.ptr, ',', value.len) : NULL;
         size_t len = comma ? (size_t)(comma - value.ptr) : value.len;
         ensi_meta_binary(m, which, key, ensi_slice(value.ptr, len));
@@ -8251,8 +8201,7 @@ static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...)
     a->failures++;
     a->faults++;
     if (a->refreshing) a->stale = true;
-    ensi_timer_start(&a->backoff,
-                     ensi_link_backoff(&a->env->rng, a->failures, l->backoff_min_ms, l->backoff_max_ms));
+    ensi_timer_start(&a->backoff, ensi_link_backoff(l, a->failures));
     ENSI_LOG((a->env, ENSIGN_LOG_WARNING, "%s", a->fault.text));
     ensi_link_stop(l);
 }
@@ -8772,17 +8721,6 @@ static ENSI_UNUSED bool ensi_topics_holds(const ensi_topics_t *t)
     return t->count == 0 || t->block;
 }
 
-/* Takes a stream's map, if it is another one than before: true when it is. False with *failed: no memory. */
-static bool ensi_topics_renew(ensi_topics_t *t, ensi_mem_t *m, ensign_slice_t map, bool *failed)
-{
-    *failed = false;
-    if (ensi_topics_same(t, map)) return false;
-    ensi_topics_free(t, m); /* first: at most two maps stand at once, this one and that of a notice */
-    *failed = !ensi_topics_build(t, m, map);
-    ENSIGN_ASSERT(ensi_topics_holds(t));
-    return !*failed;
-}
-
 /* Walks the topics of a map, each once; *at is 0 at the start. */
 static bool ensi_topics_next(const ensi_topics_t *t, size_t *at, ensign_slice_t *name, ensign_ulid_t *id)
 {
@@ -8907,6 +8845,18 @@ static void ensi_cache_fill(ensi_cache_t *t, ensi_mem_t *m, const ensi_topics_t 
     }
 }
 
+/* Takes a stream's map, and what it has into the cache, if it is another one than before. False: no
+ * memory. */
+static bool ensi_topics_renew(ensi_topics_t *t, ensi_cache_t *cache, ensi_mem_t *m, ensign_slice_t map)
+{
+    if (ensi_topics_same(t, map)) return true;
+    ensi_topics_free(t, m); /* first: at most two maps stand at once, this one and that of a notice */
+    if (!ensi_topics_build(t, m, map)) return false;
+    ENSIGN_ASSERT(ensi_topics_holds(t));
+    ensi_cache_fill(cache, m, t);
+    return true;
+}
+
 /* ---- the lists in a topic's record */
 
 bool ensign_topic_key_next(const ensign_topic_t *t, size_t *at, ensign_slice_t *key)
@@ -8999,7 +8949,7 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
 #endif /* ENSIGN_NO_SERVICE */
 
 /* >>state   may call: util env handle h2 grpc auth
- *           open to: reopen call query ask pub sub req client create
+ *           open to: reopen call query ask pub sub req client create sockets
  * The client's struct, which the objects below and the client itself share
  *
  * Owns   everything: links, the connection, queue of calls, auth, handles. Objects (call, publisher,
@@ -9009,7 +8959,7 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
  *        A handle whose END is pending ends no other way; it is freed at the pull after END.
  *        A handle's `fault` is the last reason why nothing comes of it, its own or the connection's; what
  *        makes it move again clears it. `told` marks the one that WAITING has told: each is told once. */
-enum {                              /* copies of the desc's strings */
+enum {                              /* copies of the desc's strings; of a pair the second is auth's */
     ENSI_STR_TOKEN,
     ENSI_STR_ID,
     ENSI_STR_SECRET,
@@ -9065,12 +9015,12 @@ struct ensign_t {
 };
 
 /* Of a stream that is opened again: when, and how often it failed. Section reopen moves it. */
-typedef struct ensi_reopen_t {
+struct ensi_reopen_t {
     ensi_timer_t timer;             /* to the next attempt */
     ensi_timer_t calm;              /* until the failures before a stream that stands are forgotten */
     uint32_t failures, opens;
     bool parked;                    /* no attempt is made before the owner asks for one */
-} ensi_reopen_t;
+};
 
 /* What a kind of object does. */
 struct ensi_kind_t {
@@ -9081,12 +9031,10 @@ struct ensi_kind_t {
     void (*serve)(ensign_t *c, ensi_handle_t *h);           /* facts or work have come */
     void (*tick)(ensign_t *c, ensi_handle_t *h);            /* a timer of its own may be due */
     uint64_t (*due)(const ensi_handle_t *h);                /* the time of its next timer */
-    ensi_call_t *(*call)(ensi_handle_t *h);                 /* the one that it lives by */
     void (*close)(ensign_t *c, ensi_handle_t *h);           /* begins to end in good order */
     void (*drop)(ensign_t *c, ensi_handle_t *h); /* what was received and not pulled goes; NULL: nothing */
     void (*end)(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why);  /* now */
     void (*free)(ensign_t *c, ensi_handle_t *h);
-    ensi_reopen_t *(*reopen)(ensi_handle_t *h);             /* its keeper; NULL: it is never opened again */
     bool (*open_next)(const ensi_handle_t *h, int which, size_t *at, ensign_slice_t *name, ensign_ulid_t *id);
 };
 
@@ -9177,7 +9125,7 @@ static void ensi_state_moves(ensi_handle_t *h)
 static ensign_notice_t *ensi_state_pull_waiting(ensign_t *c, ensi_handle_t *h)
 {
     static const ensi_reopen_t none = { { 0, 0, ENSI_TIMER_OFF }, { 0, 0, ENSI_TIMER_OFF }, 0, 0, false };
-    const ensi_reopen_t *r = h->kind->reopen ? h->kind->reopen(h) : &none;
+    const ensi_reopen_t *r = h->reopen ? h->reopen : &none;
     const ensi_link_t *l = c->conn.link;
     const ensi_timer_t *const timers[] = { &r->timer, l->state == ENSI_LINK_WAIT ? &l->timer : &none.timer,
                                            ensi_state_no_token(c) ? &c->auth.backoff : &none.timer };
@@ -9246,11 +9194,15 @@ static int ensi_state_may_open(ensign_t *c)
     return ENSIGN_OK;
 }
 
-/* A new handle is there. */
-static void ensi_state_add(ensign_t *c, ensi_handle_t *h, const ensi_kind_t *kind, void *user)
+/* A new handle is there, and the next pump looks at its call. Returns its id. */
+static uint32_t ensi_state_add(ensign_t *c, ensi_handle_t *h, const ensi_kind_t *kind, ensi_call_t *call,
+                               void *user)
 {
     c->env.opening = ENSI_OPENING_NO;
+    h->call = call;
     ensi_handle_add(&c->handles, h, kind, user);
+    ensi_state_touch(c, call);
+    return h->id;
 }
 
 /* The handle has ended: END becomes pending, `error` tells why (code 0, or NULL: well). */
@@ -9272,6 +9224,17 @@ static ensign_notice_t *ensi_state_end_notice(ensi_handle_t *h, ensign_notice_ty
     h->ended = true;
     if (h->fault.code != 0) n->error = &h->fault;
     if (type == ENSIGN_NOTICE_END) n->as.end.retry_after_ms = -1;
+    return n;
+}
+
+/* END, if it is pending: what became of the call counts only where it is why. */
+static ENSI_UNUSED ensign_notice_t *ensi_state_pull_end(ensi_handle_t *h, uint64_t count)
+{
+    ensign_notice_t *n;
+    if (!(h->bits & ENSI_BIT_END)) return NULL;
+    n = ensi_state_end_notice(h, ENSIGN_NOTICE_END);
+    if (n->error) ensi_grpc_end_notice(h->call, n, count);
+    n->as.end.count = count;
     return n;
 }
 
@@ -9370,11 +9333,7 @@ static bool ensi_reopen_final(const ensi_handle_t *h, const ensi_call_t *call, b
 
 static void ensi_reopen_start(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
 {
-    const ensi_link_t *l = c->conn.link;
-    uint32_t wait_ms = 0;
-    if (r->failures)
-        wait_ms = ensi_link_backoff(&c->env.rng, r->failures, l->backoff_min_ms, l->backoff_max_ms);
-    ensi_timer_start(&r->timer, wait_ms);
+    ensi_timer_start(&r->timer, r->failures ? ensi_link_backoff(c->conn.link, r->failures) : 0);
     if (r->failures && h->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&h->give_up, c->give_up_after_ms);
 }
 
@@ -9457,12 +9416,6 @@ typedef struct ensi_user_call_t {
     bool cut_short;                 /* by ensign_close: what is cut off in the buffer is no fault */
 } ensi_user_call_t;
 
-static bool ensi_call_is_binary(const char *key)
-{
-    size_t len = strlen(key);
-    return len > 4 && strcmp(key + len - 4, "-bin") == 0;
-}
-
 /* Keys that the protocol, or HTTP/2 (RFC 9113, 8.2.2), has for itself. */
 static bool ensi_call_is_reserved(const char *key)
 {
@@ -9493,7 +9446,7 @@ static int ensi_call_check_header(ensign_t *c, const ensign_header_t *m)
     if (ensi_call_is_reserved(m->key))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "metadata: key \"%.60s\" is the protocol's own; choose another name", m->key);
-    if (!ensi_call_is_binary(m->key) && ensi_call_bad_byte(m->value) >= 0)
+    if (!ensi_meta_is_binary(ensign_str(m->key)) && ensi_call_bad_byte(m->value) >= 0)
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "metadata: value of \"%.60s\" has byte 0x%02x; only 0x20..0x7e, or a key that ends in -bin",
@@ -9528,7 +9481,7 @@ static int ensi_call_set_metadata(ensign_t *c, ensi_call_t *call, const ensign_h
         size_t key = strlen(m->key), len = m->value.len;
         memcpy(p, m->key, key + 1);
         p += key + 1;
-        if (ensi_call_is_binary(m->key))
+        if (ensi_meta_is_binary(ensign_str(m->key)))
             ensi_base64_encode(m->value.ptr, m->value.len, false, p + 4, ensi_call_value_size(m), &len);
         else if (len)
             memcpy(p + 4, m->value.ptr, len);
@@ -9840,29 +9793,22 @@ static uint64_t ensi_call_due(const ensi_handle_t *h)
     return ensi_timer_at(&((const ensi_user_call_t *)(const void *)h)->call.deadline);
 }
 
-static ensi_call_t *ensi_call_of(ensi_handle_t *h)
-{
-    return &((ensi_user_call_t *)(void *)h)->call;
-}
-
 /* No more messages from us; the server ends the call. A unary call is half-closed already. */
 static void ensi_call_close(ensign_t *c, ensi_handle_t *h)
 {
-    ensi_call_t *call = ensi_call_of(h);
-    call->half_closed = true;
-    call->room_wanted = 0;
+    h->call->half_closed = true;
+    h->call->room_wanted = 0;
     h->bits &= ~(uint32_t)ENSI_BIT_ROOM;
-    ensi_state_touch(c, call);
+    ensi_state_touch(c, h->call);
 }
 
 static const ensi_kind_t ensi_call_kind = {
-    "call", true, ensi_call_has, ensi_call_pull, ensi_call_serve, ensi_call_tick, ensi_call_due, ensi_call_of,
-    ensi_call_close, ensi_call_drop, ensi_state_end, ensi_call_free, NULL, NULL
+    "call", true, ensi_call_has, ensi_call_pull, ensi_call_serve, ensi_call_tick, ensi_call_due,
+    ensi_call_close, ensi_call_drop, ensi_state_end, ensi_call_free, NULL
 };
 static const ensi_kind_t ensi_call_unary_kind = {
-    "call",        false,        ensi_call_has,   ensi_call_pull, ensi_call_serve, ensi_call_tick,
-    ensi_call_due, ensi_call_of, ensi_call_close, ensi_call_drop, ensi_state_end,  ensi_call_free,
-    NULL,          NULL
+    "call", false, ensi_call_has, ensi_call_pull, ensi_call_serve, ensi_call_tick, ensi_call_due,
+    ensi_call_close, ensi_call_drop, ensi_state_end, ensi_call_free, NULL
 };
 
 /* ---- public */
@@ -9890,10 +9836,8 @@ ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d)
         ensi_call_free(c, &u->h);
         return none;
     }
-    ensi_state_add(c, &u->h, d->unary ? &ensi_call_unary_kind : &ensi_call_kind, d->user);
     ensi_grpc_queue(&u->call);
-    ensi_state_touch(c, &u->call);
-    none.id = u->h.id;
+    none.id = ensi_state_add(c, &u->h, d->unary ? &ensi_call_unary_kind : &ensi_call_kind, &u->call, d->user);
     return none;
 }
 
@@ -10130,8 +10074,7 @@ static int ensi_query_say(ensign_t *c, ensi_query_t *q, const ensign_query_desc_
 
 static void ensi_query_serve(ensign_t *c, ensi_handle_t *h)
 {
-    ensi_call_t *call = ensi_call_of(h);
-    if (call->state == ENSI_GRPC_ENDED && !h->done && ensi_call_again(c, call)) return;
+    if (h->call->state == ENSI_GRPC_ENDED && !h->done && ensi_call_again(c, h->call)) return;
     ensi_call_serve(c, h);
 }
 
@@ -10189,9 +10132,8 @@ static ensign_notice_t *ensi_query_pull(ensign_t *c, ensi_handle_t *h)
 }
 
 static const ensi_kind_t ensi_query_kind = {
-    "query",       true,         ensi_call_has,    ensi_query_pull, ensi_query_serve, ensi_call_tick,
-    ensi_call_due, ensi_call_of, ensi_query_close, ensi_call_drop,  ensi_state_end,   ensi_call_free,
-    NULL,          NULL
+    "query", true, ensi_call_has, ensi_query_pull, ensi_query_serve, ensi_call_tick, ensi_call_due,
+    ensi_query_close, ensi_call_drop, ensi_state_end, ensi_call_free, NULL
 };
 
 /* ---- public */
@@ -10252,10 +10194,8 @@ ensign_query_t ensign_query_open(ensign_t *c, const ensign_query_desc_t *d)
         ensi_call_free(c, &q->u.h);
         return none;
     }
-    ensi_state_add(c, &q->u.h, &ensi_query_kind, x.user);
     ensi_grpc_queue(&q->u.call);
-    ensi_state_touch(c, &q->u.call);
-    none.id = q->u.h.id;
+    none.id = ensi_state_add(c, &q->u.h, &ensi_query_kind, &q->u.call, x.user);
     return none;
 }
 
@@ -10349,25 +10289,38 @@ static int ensi_ask_answer(ensign_t *c, ensi_ask_t *a, ensign_slice_t *bytes)
     return rc;
 }
 
+/* Gives bytes and credit on; for the end of an owner's serve. */
+static void ensi_ask_move_on(ensign_t *c, ensi_ask_t *a)
+{
+    ensi_state_grant(c, &a->call);
+    ensi_h2_resume(&a->call.s);
+}
+
 /* ---- of publishers and subscriptions: is a topic there, or else make it */
 
-/* One that is made when it is first used. NULL: no memory. */
-static ensi_ask_t *ensi_ask_open(ensign_t *c, ensi_ask_t **a, ensi_handle_t *owner)
+/* One that is made when it is first used. */
+typedef struct ensi_asker_t {
+    ensi_ask_t *ask;
+    bool asking;
+    ensi_timer_t timer;             /* for the answer; while none is awaited it is the owner's */
+} ensi_asker_t;
+
+/* NULL: no memory. */
+static ensi_ask_t *ensi_asker_open(ensign_t *c, ensi_asker_t *x, ensi_handle_t *owner)
 {
-    if (*a) return *a;
-    *a = (ensi_ask_t *)ensi_mem_zero(&c->env.mem, sizeof **a);
-    if (*a && ensi_ask_init(c, *a, owner, ENSI_ASK_SMALL) == ENSIGN_OK) return *a;
-    if (*a) ensi_grpc_free(&(*a)->call);
-    ensi_mem_free(&c->env.mem, *a);
-    *a = NULL;
+    if (x->ask) return x->ask;
+    x->ask = (ensi_ask_t *)ensi_mem_zero(&c->env.mem, sizeof *x->ask);
+    if (x->ask && ensi_ask_init(c, x->ask, owner, ENSI_ASK_SMALL) == ENSIGN_OK) return x->ask;
+    if (x->ask) ensi_grpc_free(&x->ask->call);
+    ensi_mem_free(&c->env.mem, x->ask);
+    x->ask = NULL;
     return NULL;
 }
 
-static void ensi_ask_free(ensign_t *c, ensi_ask_t *a)
+static void ensi_asker_free(ensign_t *c, ensi_asker_t *x)
 {
-    if (!a) return;
-    ensi_state_free_call(&a->call);
-    ensi_mem_free(&c->env.mem, a);
+    if (x->ask) ensi_state_free_call(&x->ask->call);
+    ensi_mem_free(&c->env.mem, x->ask);
 }
 
 /* The most that such a one takes. */
@@ -10375,27 +10328,32 @@ enum {
     ENSI_ASK_BOUND = (int)sizeof(ensi_ask_t) + 2 * ENSI_ASK_SMALL + 2 * ENSI_ASK_OUT + 2 * ENSI_GRPC_META
 };
 
-static bool ensi_ask_message(ensi_ask_t *a, const char *method, const pb_msgdesc_t *fields,
-                             const void *message, const ensi_timer_t *deadline)
+/* False: no memory. */
+static bool ensi_asker_send(ensign_t *c, ensi_asker_t *x, ensi_handle_t *owner, const char *method,
+                            const pb_msgdesc_t *fields, const void *message)
 {
+    ensi_ask_t *a = ensi_asker_open(c, x, owner);
     size_t size = 0;
-    uint8_t *out = ensi_pb_size(fields, message, &size) ? ensi_ask_begin(a, method, size) : NULL;
-    if (!out || !ensi_pb_encode(fields, message, out, size, &size)) return false;
-    ensi_ask_send(a, size, deadline);
+    uint8_t *out = a && ensi_pb_size(fields, message, &size) ? ensi_ask_begin(a, method, size) : NULL;
+    ensi_timer_stop(&x->timer);
+    x->asking = out && ensi_pb_encode(fields, message, out, size, &size);
+    if (!x->asking) return false;
+    ensi_timer_start(&x->timer, c->request_timeout_ms);
+    ensi_ask_send(a, size, &x->timer);
     return true;
 }
 
-static bool ensi_ask_create(ensi_ask_t *a, ensign_slice_t name, const ensi_timer_t *deadline)
+static bool ensi_asker_create(ensign_t *c, ensi_asker_t *x, ensi_handle_t *owner, ensign_slice_t name)
 {
     ensi_pb_topic_t t;
     memset(&t, 0, sizeof t);
     t.name = name;
-    return ensi_ask_message(a, "/ensign.v1beta1.Ensign/CreateTopic", ensi_pb_topic_fields, &t, deadline);
+    return ensi_asker_send(c, x, owner, "/ensign.v1beta1.Ensign/CreateTopic", ensi_pb_topic_fields, &t);
 }
 
 /* By its name or, where that is empty, by its id. */
-static bool ensi_ask_exists(ensi_ask_t *a, ensign_slice_t name, const ensign_ulid_t *id,
-                            const ensi_timer_t *deadline)
+static bool ensi_asker_exists(ensign_t *c, ensi_asker_t *x, ensi_handle_t *owner, ensign_slice_t name,
+                              const ensign_ulid_t *id)
 {
     ensi_pb_topic_name_t t;
     char text[27];
@@ -10403,15 +10361,25 @@ static bool ensi_ask_exists(ensi_ask_t *a, ensign_slice_t name, const ensign_uli
     ensign_ulid_text(*id, text);
     t.name = name;
     if (name.len == 0) t.topic_id = ensign_str(text);
-    return ensi_ask_message(a, "/ensign.v1beta1.Ensign/TopicExists", ensi_pb_topic_name_fields, &t,
-                            deadline);
+    return ensi_asker_send(c, x, owner, "/ensign.v1beta1.Ensign/TopicExists", ensi_pb_topic_name_fields, &t);
 }
 
-/* Gives bytes and credit on; for the end of an owner's serve. */
-static void ensi_ask_move_on(ensign_t *c, ensi_ask_t *a)
+/* The answer, once; AGAIN: none is awaited, or it is not here yet. */
+static int ensi_asker_answer(ensign_t *c, ensi_asker_t *x, ensign_slice_t *bytes)
 {
-    ensi_state_grant(c, &a->call);
-    ensi_h2_resume(&a->call.s);
+    int rc = x->asking ? ensi_ask_answer(c, x->ask, bytes) : ENSIGN_AGAIN;
+    if (rc == ENSIGN_AGAIN) return rc;
+    x->asking = false;
+    ensi_timer_stop(&x->timer);
+    return rc;
+}
+
+static void ensi_asker_drop(ensi_asker_t *x)
+{
+    if (x->asking)
+        ensi_grpc_abort(&x->ask->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "asked for no more");
+    x->asking = false;
+    ensi_timer_stop(&x->timer);
 }
 
 /* >>pub   may call: util mem env pb id handle link h2 grpc topic state reopen ask
@@ -10521,10 +10489,9 @@ typedef struct ensi_pub_t {
     ensign_ulid_t own_id;
     uint64_t fresh;
     uint64_t made;                  /* the event whose topic was made last, counted from 1 */
-    ensi_ask_t *ask;                /* asks after the topic of event `resolved` */
-    bool asking;
+    ensi_asker_t asker;             /* asks after the topic of event `resolved`; its timer runs also between
+                                     * two questions that failed */
     uint32_t ask_failures;
-    ensi_timer_t ask_timer;         /* for the answer; between two questions that failed */
     uint8_t unknown[ENSI_ID_HASH];  /* a topic that was asked for and is not there; so for unknown_timer */
     ensi_timer_t unknown_timer;
     ensi_timer_t ack_timer, drain_timer;
@@ -10949,11 +10916,8 @@ static int ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *na
 
 static int ensi_pub_on_ready(ensign_t *c, ensi_pub_t *p, const ensi_pb_stream_ready_t *ready)
 {
-    bool failed;
     if (p->state != ENSI_PUB_OPENING) return ENSIGN_E_PROTOCOL;
-    if (ensi_topics_renew(&p->topics, &c->env.mem, ready->topics, &failed))
-        ensi_cache_fill(&c->cache, &c->env.mem, &p->topics);
-    if (failed) return ENSIGN_E_MEMORY;
+    if (!ensi_topics_renew(&p->topics, &c->cache, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
     p->stale = p->reopen.parked = false;
     ensi_must(ensi_pub_move(p, ENSI_PUB_ON_READY));
     ensi_timer_stop(&p->ack_timer);
@@ -11017,32 +10981,14 @@ static void ensi_pub_refuse(ensign_t *c, ensi_pub_t *p, int code, const char *te
     p->ask_failures = 0;
 }
 
-static void ensi_pub_drop_ask(ensi_pub_t *p)
-{
-    if (p->asking)
-        ensi_grpc_abort(&p->ask->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED,
-                        "publish: asked for no more");
-    p->asking = false;
-    ensi_timer_stop(&p->ask_timer);
-}
-
-/* The next question is asked after a backoff. */
-static void ensi_pub_ask_in(ensign_t *c, ensi_pub_t *p, uint32_t failures)
-{
-    const ensi_link_t *l = c->conn.link;
-    ensi_timer_start(&p->ask_timer,
-                     ensi_link_backoff(&c->env.rng, failures, l->backoff_min_ms, l->backoff_max_ms));
-}
-
 /* The question failed for a reason that may pass. True: the event is given up. */
 static bool ensi_pub_ask_later(ensign_t *c, ensi_pub_t *p, const char *why)
 {
-    ensi_timer_stop(&p->ask_timer);
     if (++p->ask_failures >= ENSI_PUB_ASKS) {
         ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, why);
         return true;
     }
-    ensi_pub_ask_in(c, p, p->ask_failures);
+    ensi_timer_start(&p->asker.timer, ensi_link_backoff(c->conn.link, p->ask_failures));
     return false;
 }
 
@@ -11055,11 +11001,9 @@ static bool ensi_pub_makes(const ensi_pub_t *p)
 /* True: the event is given up. */
 static bool ensi_pub_ask(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, const ensign_ulid_t *id)
 {
-    ensi_ask_t *a = ensi_ask_open(c, &p->ask, &p->h);
-    ensi_timer_start(&p->ask_timer, c->request_timeout_ms);
-    p->asking = a && (ensi_pub_makes(p) ? ensi_ask_create(a, name, &p->ask_timer)
-                                        : ensi_ask_exists(a, name, id, &p->ask_timer));
-    return !p->asking && ensi_pub_ask_later(c, p, "no memory to ask for the topic");
+    bool asked = ensi_pub_makes(p) ? ensi_asker_create(c, &p->asker, &p->h, name)
+                                   : ensi_asker_exists(c, &p->asker, &p->h, name, id);
+    return !asked && ensi_pub_ask_later(c, p, "no memory to ask for the topic");
 }
 
 /* A topic's name or id as one short thing to compare. */
@@ -11077,7 +11021,7 @@ static ensi_cached_t *ensi_pub_cached(const ensign_t *c, ensign_slice_t name, co
 static bool ensi_pub_look_up(ensign_t *c, ensi_pub_t *p, ensign_slice_t name, const ensign_ulid_t *id)
 {
     uint8_t mark[ENSI_ID_HASH];
-    if (p->ask_timer.state != ENSI_TIMER_OFF) return false;
+    if (p->asker.timer.state != ENSI_TIMER_OFF) return false;
     if (p->resolved >= p->fresh && ensi_pub_cached(c, name, id)) { /* newer than the map */
         p->stale = true;
         return false;
@@ -11139,9 +11083,9 @@ static bool ensi_pub_resolve_one(ensign_t *c, ensi_pub_t *p)
  * nothing of the topic, and does not count. */
 static void ensi_pub_unheard(ensign_t *c, ensi_pub_t *p)
 {
-    const ensi_call_t *call = &p->ask->call;
+    const ensi_call_t *call = &p->asker.ask->call;
     if (call->s.lost || ensi_state_fault(c)) {
-        ensi_pub_ask_in(c, p, 1);
+        ensi_timer_start(&p->asker.timer, ensi_link_backoff(c->conn.link, 1));
         return;
     }
     switch (call->from_server ? call->end_status : ENSIGN_GRPC_UNAVAILABLE) {
@@ -11162,12 +11106,8 @@ static void ensi_pub_heard(ensign_t *c, ensi_pub_t *p)
 {
     ensi_pb_topic_exists_info_t info;
     ensign_slice_t bytes;
-    int rc;
-    if (!p->asking) return;
-    rc = ensi_ask_answer(c, p->ask, &bytes);
+    int rc = ensi_asker_answer(c, &p->asker, &bytes);
     if (rc == ENSIGN_AGAIN) return;
-    p->asking = false;
-    ensi_timer_stop(&p->ask_timer);
     if (rc < 0) {
         ensi_pub_unheard(c, p);
     } else if (ensi_pub_makes(p)) {
@@ -11189,7 +11129,7 @@ static void ensi_pub_heard(ensign_t *c, ensi_pub_t *p)
 static void ensi_pub_resolve(ensign_t *c, ensi_pub_t *p)
 {
     ensi_pub_heard(c, p);
-    while (p->resolved < p->put && !p->stale && !p->asking && ensi_pub_resolve_one(c, p)) continue;
+    while (p->resolved < p->put && !p->stale && !p->asker.asking && ensi_pub_resolve_one(c, p)) continue;
 }
 
 /* ---- opening, losing, ending */
@@ -11245,7 +11185,7 @@ static void ensi_pub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t 
     ensi_timer_stop(&p->ack_timer);
     ensi_reopen_stop(&p->reopen, h);
     ensi_timer_stop(&p->unknown_timer);
-    ensi_pub_drop_ask(p);
+    ensi_asker_drop(&p->asker);
     p->room_wanted = 0;
     ensi_pub_nack_rest(c, p, ENSIGN_NACK_NOT_SENT);
     ensi_state_end(c, &p->h, why);
@@ -11276,7 +11216,7 @@ static void ensi_pub_park(ensign_t *c, ensi_pub_t *p)
 static void ensi_pub_stream_ended(ensign_t *c, ensi_pub_t *p)
 {
     bool opened = p->h.standing, half = p->state == ENSI_PUB_HALF, again;
-    ensi_pub_drop_ask(p);
+    ensi_asker_drop(&p->asker);
     if (p->call.end_status == ENSIGN_GRPC_FAILED_PRECONDITION && !opened && p->call.from_server) {
         ensi_pub_park(c, p);
         return;
@@ -11358,7 +11298,7 @@ static void ensi_pub_serve(ensign_t *c, ensi_handle_t *h)
         if (call->half_closed || call->sent < call->out.end || p->sent < p->resolved)
             ensi_h2_resume(&call->s);
         ensi_state_grant(c, call);
-        if (p->ask) ensi_ask_move_on(c, p->ask);
+        if (p->asker.ask) ensi_ask_move_on(c, p->asker.ask);
     }
     ENSIGN_ASSERT(ensi_pub_holds(p));
     ensi_state_ready(c, &p->h, ensi_pub_has(&p->h));
@@ -11370,9 +11310,9 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
     uint64_t now = c->env.now_ms;
     if (ensi_reopen_tick(&p->reopen, c, h)) ensi_state_touch(c, &p->call);
     (void)ensi_timer_due(&p->unknown_timer, now);
-    if (ensi_timer_due(&p->ask_timer, now)) {
-        if (p->asking)
-            ensi_grpc_abort(&p->ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
+    if (ensi_timer_due(&p->asker.timer, now)) {
+        if (p->asker.asking)
+            ensi_grpc_abort(&p->asker.ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                             "publish: no answer to a question for the topic within request_timeout_ms");
         ensi_state_touch(c, &p->call);
     }
@@ -11393,18 +11333,8 @@ static uint64_t ensi_pub_due(const ensi_handle_t *h)
 {
     const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
     const ensi_timer_t *const timers[] = { &p->ack_timer,   &p->drain_timer, &p->reopen.timer,
-                                           &p->reopen.calm, &p->ask_timer,   &p->unknown_timer };
+                                           &p->reopen.calm, &p->asker.timer,   &p->unknown_timer };
     return ensi_timer_first(timers, ENSI_COUNT(timers));
-}
-
-static ensi_call_t *ensi_pub_call(ensi_handle_t *h)
-{
-    return &((ensi_pub_t *)(void *)h)->call;
-}
-
-static ensi_reopen_t *ensi_pub_reopens(ensi_handle_t *h)
-{
-    return &((ensi_pub_t *)(void *)h)->reopen;
 }
 
 static void ensi_pub_close(ensign_t *c, ensi_handle_t *h)
@@ -11523,11 +11453,7 @@ static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_handle_t *h)
         n->as.drained.left = p->drain_left;
         return n;
     }
-    if (!(p->h.bits & ENSI_BIT_END)) return NULL;
-    n = ensi_state_end_notice(&p->h, ENSIGN_NOTICE_END);
-    if (n->error) ensi_grpc_end_notice(&p->call, n, 0);
-    n->as.end.count = p->acked;
-    return n;
+    return ensi_state_pull_end(h, p->acked);
 }
 
 /* ---- public */
@@ -11537,7 +11463,7 @@ static void ensi_pub_free(ensign_t *c, ensi_handle_t *h)
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
     ensi_state_free_call(&p->call);
-    ensi_ask_free(c, p->ask);
+    ensi_asker_free(c, &p->asker);
     ensi_topics_free(&p->topics, m);
     ensi_topics_free(&p->told, m);
     ensi_mem_free(m, p->ring);
@@ -11547,9 +11473,8 @@ static void ensi_pub_free(ensign_t *c, ensi_handle_t *h)
 }
 
 static const ensi_kind_t ensi_pub_kind = {
-    "publisher",     true,          ensi_pub_has,   ensi_pub_pull,     ensi_pub_serve,
-    ensi_pub_tick,   ensi_pub_due,  ensi_pub_call,  ensi_pub_close,    NULL,
-    ensi_pub_finish, ensi_pub_free, ensi_pub_reopens, ensi_pub_open_next
+    "publisher", true, ensi_pub_has, ensi_pub_pull, ensi_pub_serve, ensi_pub_tick, ensi_pub_due,
+    ensi_pub_close, NULL, ensi_pub_finish, ensi_pub_free, ensi_pub_open_next
 };
 
 static ensign_publisher_desc_t ensi_pub_defaults(const ensign_publisher_desc_t *d)
@@ -11629,9 +11554,8 @@ ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_des
     p->nonce = ensi_rng_next(&c->env.rng);
     p->lent = UINT64_MAX;
     for (size_t i = 0; i < ENSI_PUB_TEXTS; i++) p->texts[i].count = UINT64_MAX;
-    ensi_state_add(c, &p->h, &ensi_pub_kind, x.user);
-    ensi_state_touch(c, &p->call);
-    none.id = p->h.id;
+    p->h.reopen = &p->reopen;
+    none.id = ensi_state_add(c, &p->h, &ensi_pub_kind, &p->call, x.user);
     return none;
 }
 
@@ -11760,12 +11684,10 @@ typedef struct ensi_sub_t {
     uint8_t *params;                /* of the query, encoded */
     size_t params_len;
     ensign_slice_t only;            /* the topic that is asked for, in `filter`; empty: several, or all */
-    ensi_ask_t *ask;                /* makes the topics of `filter`, one by one */
+    ensi_asker_t asker;             /* makes the topics of `filter`, one by one */
     bool ensure;                    /* ensure_topics */
     bool ensured;                   /* all are made, or need not be; anew when the server has lost them */
-    bool asking;
     size_t ensure_at, ensure_next;  /* in `filter`: the topic that is made, and the next one */
-    ensi_timer_t ask_timer;
     uint32_t remakes;               /* the count of streams at which the topics were made anew */
     size_t scan;
     bool gap_last;                  /* the last record scanned is a gap */
@@ -11883,11 +11805,8 @@ static uint64_t ensi_sub_next_token(ensi_mem_t *m, ensi_sub_t *s, const ensign_r
 
 static int ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_ready_t *ready)
 {
-    bool failed;
     if (s->state != ENSI_SUB_OPENING) return ENSIGN_E_PROTOCOL;
-    if (ensi_topics_renew(&s->topics, &c->env.mem, ready->topics, &failed))
-        ensi_cache_fill(&c->cache, &c->env.mem, &s->topics);
-    if (failed) return ENSIGN_E_MEMORY;
+    if (!ensi_topics_renew(&s->topics, &c->cache, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_READY));
     ensi_reopen_ready(&s->reopen, c, &s->h, &s->call);
     s->h.bits |= ENSI_BIT_OPEN;
@@ -11987,19 +11906,10 @@ static int ensi_sub_queue(ensign_t *c, ensi_sub_t *s)
     return ENSIGN_OK;
 }
 
-static void ensi_sub_drop_ask(ensi_sub_t *s)
-{
-    if (s->asking)
-        ensi_grpc_abort(&s->ask->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED,
-                        "subscribe: asked for no more");
-    s->asking = false;
-    ensi_timer_stop(&s->ask_timer);
-}
-
 static void ensi_sub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
-    ensi_sub_drop_ask(s);
+    ensi_asker_drop(&s->asker);
     ensi_grpc_abort(&s->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "subscribe: closed");
     ensi_rx_truncate(&s->call.s.rx, s->scan);
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_END));
@@ -12059,12 +11969,10 @@ static const char *ensi_sub_why(int code)
 /* The server's answer to CreateTopic. False: this subscription waits, or has ended. */
 static bool ensi_sub_made(ensign_t *c, ensi_sub_t *s)
 {
-    ensi_call_t *ask = &s->ask->call;
+    ensi_call_t *ask = &s->asker.ask->call;
     ensign_slice_t bytes;
-    int rc = ensi_ask_answer(c, s->ask, &bytes);
+    int rc = ensi_asker_answer(c, &s->asker, &bytes);
     if (rc == ENSIGN_AGAIN) return false;
-    s->asking = false;
-    ensi_timer_stop(&s->ask_timer);
     if (rc == ENSIGN_OK || (ask->from_server && ask->end_status == ENSIGN_GRPC_ALREADY_EXISTS)) {
         s->ensure_at = s->ensure_next;
         ensi_reopen_used(&s->reopen, &s->h);
@@ -12086,8 +11994,7 @@ static bool ensi_sub_ensure(ensign_t *c, ensi_sub_t *s)
 {
     ensign_slice_t filter = ensi_slice(s->filter, s->filter_len), name;
     ensign_ulid_t id;
-    ensi_ask_t *a;
-    if (s->asking && !ensi_sub_made(c, s)) return false;
+    if (s->asker.asking && !ensi_sub_made(c, s)) return false;
     s->ensure_next = s->ensure_at;
     do { /* one that is given by its id cannot be made */
         if (!ensi_pb_span_next(filter, ENSI_PB_SUBSCRIPTION_TOPICS_TAG, &s->ensure_next, &name)) {
@@ -12095,12 +12002,9 @@ static bool ensi_sub_ensure(ensign_t *c, ensi_sub_t *s)
             return true;
         }
     } while (ensi_id_of_topic_text(name, &id));
-    a = ensi_ask_open(c, &s->ask, &s->h);
-    ensi_timer_start(&s->ask_timer, c->request_timeout_ms);
-    s->asking = a && ensi_ask_create(a, name, &s->ask_timer);
-    if (s->asking) return false;
-    ensi_timer_stop(&s->ask_timer);
-    ensi_reopen_later(&s->reopen, c, &s->h, "memory: none to make a topic; free some or raise memory_limit");
+    if (!ensi_asker_create(c, &s->asker, &s->h, name))
+        ensi_reopen_later(&s->reopen, c, &s->h,
+                          "memory: none to make a topic; free some or raise memory_limit");
     return false;
 }
 
@@ -12147,7 +12051,7 @@ static void ensi_sub_serve(ensign_t *c, ensi_handle_t *h)
         call->s.watched = s->unsent > 0 || h->closing; /* what is handed over makes room for the rest */
         if (call->sent < call->out.end) ensi_h2_resume(&call->s);
         ensi_state_grant(c, call);
-        if (s->ask) ensi_ask_move_on(c, s->ask);
+        if (s->asker.ask) ensi_ask_move_on(c, s->asker.ask);
     }
     ENSIGN_ASSERT(s->state == ENSI_SUB_ENDED || ensi_sub_holds(s));
     ensi_state_ready(c, &s->h, ensi_sub_has(&s->h));
@@ -12157,8 +12061,8 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     if (ensi_reopen_tick(&s->reopen, c, h)) ensi_state_touch(c, &s->call);
-    if (ensi_timer_due(&s->ask_timer, c->env.now_ms)) {
-        ensi_grpc_abort(&s->ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
+    if (ensi_timer_due(&s->asker.timer, c->env.now_ms)) {
+        ensi_grpc_abort(&s->asker.ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                         "subscribe: no topic was made within request_timeout_ms; it is asked for again");
         ensi_state_touch(c, &s->call);
     }
@@ -12167,24 +12071,14 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
 static uint64_t ensi_sub_due(const ensi_handle_t *h)
 {
     const ensi_sub_t *s = (const ensi_sub_t *)(const void *)h;
-    const ensi_timer_t *const timers[] = { &s->reopen.timer, &s->reopen.calm, &s->ask_timer };
+    const ensi_timer_t *const timers[] = { &s->reopen.timer, &s->reopen.calm, &s->asker.timer };
     return ensi_timer_first(timers, ENSI_COUNT(timers));
-}
-
-static ensi_call_t *ensi_sub_call(ensi_handle_t *h)
-{
-    return &((ensi_sub_t *)(void *)h)->call;
-}
-
-static ensi_reopen_t *ensi_sub_reopens(ensi_handle_t *h)
-{
-    return &((ensi_sub_t *)(void *)h)->reopen;
 }
 
 /* Sends what acks wait, and ends. */
 static void ensi_sub_close(ensign_t *c, ensi_handle_t *h)
 {
-    ensi_state_touch(c, ensi_sub_call(h));
+    ensi_state_touch(c, h->call);
 }
 
 /* Events that were not pulled are not given any more. */
@@ -12291,11 +12185,7 @@ static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
         return n;
     }
     if (s->scan > 0) return ensi_sub_pull_record(c, s);
-    if (!(s->h.bits & ENSI_BIT_END)) return NULL;
-    n = ensi_state_end_notice(&s->h, ENSIGN_NOTICE_END);
-    if (n->error) ensi_grpc_end_notice(&s->call, n, 0);
-    n->as.end.count = s->h.stats.received;
-    return n;
+    return ensi_state_pull_end(h, h->stats.received);
 }
 
 static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
@@ -12305,7 +12195,7 @@ static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
     ensi_state_free_call(&s->call);
     ensi_topics_free(&s->topics, m);
     ensi_topics_free(&s->told, m);
-    ensi_ask_free(c, s->ask);
+    ensi_asker_free(c, &s->asker);
     ensi_mem_free(m, s->slots);
     ensi_mem_free(m, s->filter);
     ensi_mem_free(m, s->query);
@@ -12315,9 +12205,8 @@ static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
 }
 
 static const ensi_kind_t ensi_sub_kind = {
-    "subscription",  true,          ensi_sub_has,   ensi_sub_pull,     ensi_sub_serve,
-    ensi_sub_tick,   ensi_sub_due,  ensi_sub_call,  ensi_sub_close,    ensi_sub_drop,
-    ensi_sub_finish, ensi_sub_free, ensi_sub_reopens, ensi_sub_open_next
+    "subscription", true, ensi_sub_has, ensi_sub_pull, ensi_sub_serve, ensi_sub_tick, ensi_sub_due,
+    ensi_sub_close, ensi_sub_drop, ensi_sub_finish, ensi_sub_free, ensi_sub_open_next
 };
 
 /* ---- public */
@@ -12438,9 +12327,8 @@ ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscri
     s->ensured = !s->ensure;
     s->max_event_bytes = x.max_event_bytes;
     s->max_unacked = x.max_unacked;
-    ensi_state_add(c, &s->h, &ensi_sub_kind, x.user);
-    ensi_state_touch(c, &s->call);
-    none.id = s->h.id;
+    s->h.reopen = &s->reopen;
+    none.id = ensi_state_add(c, &s->h, &ensi_sub_kind, &s->call, x.user);
     return none;
 }
 
@@ -13044,16 +12932,6 @@ static uint64_t ensi_req_due(const ensi_handle_t *h)
     return ensi_timer_first(timers, ENSI_COUNT(timers));
 }
 
-static ensi_call_t *ensi_req_call(ensi_handle_t *h)
-{
-    return &((ensi_req_t *)(void *)h)->ask.call;
-}
-
-static ensi_reopen_t *ensi_req_reopens(ensi_handle_t *h)
-{
-    return &((ensi_req_t *)(void *)h)->reopen;
-}
-
 /* Answers that were not pulled are not given any more. */
 static void ensi_req_drop(ensign_t *c, ensi_handle_t *h)
 {
@@ -13140,11 +13018,7 @@ static ensign_notice_t *ensi_req_pull(ensign_t *c, ensi_handle_t *h)
         q->count++;
         return n;
     }
-    if (!(q->h.bits & ENSI_BIT_END)) return NULL;
-    n = ensi_state_end_notice(&q->h, ENSIGN_NOTICE_END);
-    if (n->error) ensi_grpc_end_notice(&q->ask.call, n, q->count);
-    n->as.end.count = q->count;
-    return n;
+    return ensi_state_pull_end(h, q->count);
 }
 
 /* ---- opening one */
@@ -13160,12 +13034,12 @@ static void ensi_req_free(ensign_t *c, ensi_handle_t *h)
 }
 
 static const ensi_kind_t ensi_req_kind = {
-    "request", false, ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_due, ensi_req_call,
-    ensi_req_close, ensi_req_drop, ensi_req_end, ensi_req_free, NULL, NULL
+    "request", false, ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_due,
+    ensi_req_close, ensi_req_drop, ensi_req_end, ensi_req_free, NULL
 };
 static const ensi_kind_t ensi_req_watch_kind = {
-    "watch", true, ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_due, ensi_req_call,
-    ensi_req_close, ensi_req_drop, ensi_req_end, ensi_req_free, ensi_req_reopens, NULL
+    "watch", true, ensi_req_has, ensi_req_pull, ensi_req_serve, ensi_req_tick, ensi_req_due,
+    ensi_req_close, ensi_req_drop, ensi_req_end, ensi_req_free, NULL
 };
 
 /* A request that has nothing to say yet. NULL: the error is set. */
@@ -13183,7 +13057,9 @@ static ensi_req_t *ensi_req_new(ensign_t *c, ensi_req_kind_t kind, const char *n
     }
     q->kind = kind;
     q->ask.call.no_token = kind == ENSI_REQ_STATUS || kind == ENSI_REQ_HEALTH || kind == ENSI_REQ_WATCH;
-    if (kind == ENSI_REQ_WATCH) q->ask.call.unary = q->ask.call.s.rx.one = false;
+    if (kind != ENSI_REQ_WATCH) return q;
+    q->ask.call.unary = q->ask.call.s.rx.one = false;
+    q->h.reopen = &q->reopen;
     return q;
 }
 
@@ -13209,16 +13085,15 @@ static ensi_req_t *ensi_req_say(ensign_t *c, ensi_req_t *q, const pb_msgdesc_t *
 
 static ensign_request_t ensi_req_open(ensign_t *c, ensi_req_t *q, void *user)
 {
-    ensign_request_t r;
-    r.id = 0;
-    if (!q) c->env.opening = ENSI_OPENING_FAILED;
-    if (!q) return r;
-    ensi_timer_start(&q->timer, q->kind == ENSI_REQ_WATCH ? ENSIGN_FOREVER : c->request_timeout_ms);
-    ensi_state_add(c, &q->h, q->kind == ENSI_REQ_WATCH ? &ensi_req_watch_kind : &ensi_req_kind,
-                    user);
+    ensign_request_t r = { 0 };
+    bool watch = q && q->kind == ENSI_REQ_WATCH;
+    if (!q) {
+        c->env.opening = ENSI_OPENING_FAILED;
+        return r;
+    }
+    ensi_timer_start(&q->timer, watch ? ENSIGN_FOREVER : c->request_timeout_ms);
+    r.id = ensi_state_add(c, &q->h, watch ? &ensi_req_watch_kind : &ensi_req_kind, &q->ask.call, user);
     if (q->kind != ENSI_REQ_AUTH) ensi_req_ask(c, q);
-    ensi_state_touch(c, &q->ask.call);
-    r.id = q->h.id;
     return r;
 }
 
@@ -13251,39 +13126,26 @@ static uint8_t *ensi_req_put_list(uint8_t *p, uint32_t tag, const char *const *l
     return p;
 }
 
-/* Bytes of a list in a request: the server takes 4 MiB, and the memory bound counts on max_answer_bytes. */
-static size_t ensi_req_list_max(const ensign_t *c)
-{
-    size_t max = ensi_min(c->max_answer_bytes, ENSI_SERVER_MESSAGE_MAX);
-    return max > ENSI_REQ_TOPIC ? max - ENSI_REQ_TOPIC : 0;
-}
-
-/* The server takes no larger request, and the memory bound counts on it. */
-static bool ensi_req_good_policy(ensign_t *c, const ensign_dedup_t *d)
-{
-    size_t keys = 0, fields = 0, max = ensi_req_list_max(c);
-    if (!d) return true;
-    ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_KEYS_TAG, d->keys, d->key_count, &keys);
-    ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count, &fields);
-    if (keys + fields <= max) return true;
-    ensi_env_fail(
-        &c->env, ENSIGN_E_TOO_LARGE,
-        "topic: the policy's keys and fields take %lu bytes, max_answer_bytes allows %lu; name fewer",
-        (unsigned long)(keys + fields), (unsigned long)max);
-    return false;
-}
-
-/* *scratch holds the lists until the message is encoded; the caller frees it. False: no memory. */
+/* *scratch holds the lists until the message is encoded; the caller frees it. False: no memory, or more than
+ * the server takes in a request, or than the memory bound counts on. */
 static bool ensi_req_policy(ensign_t *c, const ensign_dedup_t *d, ensi_pb_deduplication_t *out,
                             uint8_t **scratch)
 {
-    size_t keys = 0, fields = 0;
+    size_t keys = 0, fields = 0, max = ensi_min(c->max_answer_bytes, ENSI_SERVER_MESSAGE_MAX);
     uint8_t *p;
     memset(out, 0, sizeof *out);
     *scratch = NULL;
     if (!d) return true;
     ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_KEYS_TAG, d->keys, d->key_count, &keys);
     ensi_req_put_list(NULL, ENSI_PB_DEDUPLICATION_FIELDS_TAG, d->fields, d->field_count, &fields);
+    max -= ensi_min(max, ENSI_REQ_TOPIC); /* all else of the request */
+    if (keys + fields > max) {
+        ensi_env_fail(
+            &c->env, ENSIGN_E_TOO_LARGE,
+            "topic: the policy's keys and fields take %lu bytes, max_answer_bytes allows %lu; name fewer",
+            (unsigned long)(keys + fields), (unsigned long)max);
+        return false;
+    }
     p = *scratch = (uint8_t *)ensi_mem_take(&c->env.mem, keys + fields + 1);
     if (!p) {
         ensi_env_memory(&c->env, keys + fields + 1);
@@ -13322,8 +13184,7 @@ static ensign_request_t ensi_req_create(ensign_t *c, ensi_req_kind_t kind, const
     memset(&t, 0, sizeof t);
     t.name = ensign_str(name);
     t.has_deduplication = dedup != NULL;
-    if (ensi_req_good_name(c, name) && ensi_req_good_policy(c, dedup) &&
-        ensi_req_policy(c, dedup, &t.deduplication, &scratch))
+    if (ensi_req_good_name(c, name) && ensi_req_policy(c, dedup, &t.deduplication, &scratch))
         q = ensi_req_say(c, ensi_req_new(c, kind, name), ensi_pb_topic_fields, &t);
     ensi_mem_free(&c->env.mem, scratch);
     if (q) q->creating = kind == ENSI_REQ_CREATE;
@@ -13418,7 +13279,7 @@ static ensign_request_t ensi_req_set(ensign_t *c, ensign_ulid_t id, const ensign
     t.id = ensign_str(text);
     t.sharding_strategy = sharding;
     t.has_deduplication_policy = true;
-    if (ensi_req_good_policy(c, dedup) && ensi_req_policy(c, dedup, &t.deduplication_policy, &scratch))
+    if (ensi_req_policy(c, dedup, &t.deduplication_policy, &scratch))
         q = ensi_req_say(c, ensi_req_new(c, ENSI_REQ_POLICY, NULL), ensi_pb_topic_policy_fields, &t);
     ensi_mem_free(&c->env.mem, scratch);
     if (q) q->id = id;
@@ -13568,7 +13429,7 @@ static ensign_notice_t *ensi_self_pull(ensign_t *c, ensi_handle_t *h)
 }
 
 static const ensi_kind_t ensi_client_kind = {
-    "client", false, ensi_self_has, ensi_self_pull, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    "client", false, ensi_self_has, ensi_self_pull, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 };
 
 /* ---- the handles' timers */
@@ -13594,11 +13455,10 @@ static void ensi_client_free_handle(ensign_t *c, ensi_handle_t *h)
 static void ensi_client_end_handle(ensign_t *c, ensi_handle_t *h, int status, const ensign_error_t *why,
                                    bool drop)
 {
-    ensi_call_t *call = h->kind->call(h);
     if (h->done) return;
-    ensi_grpc_abort(call, status, why->code, "%s", why->text);
-    call->end_status = status;
-    call->from_server = false;
+    ensi_grpc_abort(h->call, status, why->code, "%s", why->text);
+    h->call->end_status = status;
+    h->call->from_server = false;
     if (drop && h->kind->drop) h->kind->drop(c, h);
     h->kind->end(c, h, why);
     ensi_client_schedule(c, h);
@@ -13833,7 +13693,7 @@ static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
  * stands. */
 static void ensi_client_sent(ensign_t *c, ensi_handle_t *h)
 {
-    if (h->kind->reopen) return;
+    if (h->reopen) return;
     ensi_state_moves(h);
     ensi_state_ready(c, h, h->kind->has(h));
 }
@@ -13926,7 +13786,7 @@ static void ensi_client_tell_probe(ensign_t *c)
 {
     if (c->probes_told == c->auth.said.count) return;
     c->probes_told = c->auth.said.count;
-    for (ensi_handle_t *h = c->handles.oldest; h; h = h->newer) ensi_state_touch(c, h->kind->call(h));
+    for (ensi_handle_t *h = c->handles.oldest; h; h = h->newer) ensi_state_touch(c, h->call);
 }
 
 /* What is always true after a pump; for assertions. */
@@ -14407,21 +14267,6 @@ const ensign_error_t *ensign_error(const ensign_t *c)
 
 /* ---- what section sockets asks */
 #ifndef ENSIGN_NO_SOCKETS
-static ensi_sockets_t *ensi_client_sockets(ensign_t *c)
-{
-    return &c->sockets;
-}
-
-static int ensi_client_io(const ensign_t *c)
-{
-    return c->io;
-}
-
-static ensi_env_t *ensi_client_env(ensign_t *c)
-{
-    return &c->env;
-}
-
 /* Why a handle has ended, while its END waits to be pulled; NULL: it has not, or well. */
 static ENSI_UNUSED const ensign_error_t *ensi_client_fault(const ensign_t *c, uint32_t handle)
 {
@@ -14429,14 +14274,11 @@ static ENSI_UNUSED const ensign_error_t *ensi_client_fault(const ensign_t *c, ui
     return h && (h->bits & ENSI_BIT_END) && h->fault.code ? &h->fault : NULL;
 }
 
-static bool ensi_client_has_handle(const ensign_t *c, uint32_t handle)
+/* Can a notice of this handle still come? */
+static int ensi_client_expects(ensign_t *c, uint32_t handle)
 {
     const ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
-    return handle == ENSIGN_CLIENT || (h && !h->ended); /* ended: no notice will come any more */
-}
-
-static int ensi_client_dead(ensign_t *c, uint32_t handle)
-{
+    if (handle == ENSIGN_CLIENT || (h && !h->ended)) return ENSIGN_OK;
     return ensi_state_dead(c, handle, "handle");
 }
 
@@ -14445,7 +14287,7 @@ static int ensi_client_timed_out(ensign_t *c, uint32_t handle)
 {
     char room[200];
     ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
-    const ensi_call_t *call = h && h->kind->call ? h->kind->call(h) : NULL;
+    const ensi_call_t *call = h ? h->call : NULL;
     const ensign_error_t *why = h && h->fault.code ? &h->fault : ensi_state_fault(c);
     if (why)
         ensi_env_copy(&c->env, why);
@@ -14644,25 +14486,24 @@ static int ensi_create_set_tls(ensign_t *c, const ensign_desc_t *d)
 {
     bool failed = false;
 #ifndef ENSIGN_NO_TLS
-    static const int ca[2] = { ENSI_STR_CA, ENSI_STR_AUTH_CA }, pem[2] = { ENSI_STR_PEM, ENSI_STR_AUTH_PEM };
-    static const int server[2] = { ENSI_STR_SERVER, ENSI_STR_AUTH_SERVER };
-    const ensign_tls_desc_t *from[2] = { &d->tls, &d->auth_tls };
     for (int i = 0; i < 2; i++) {
+        const ensign_tls_desc_t *from = i == ENSIGN_LINK_RPC ? &d->tls : &d->auth_tls;
         ensi_link_t *l = &c->links[i];
         ensi_tls_opts_t *o = &l->tls_opts;
-        o->ca_file = ensi_create_copy(c, ca[i], from[i]->ca_file, &failed);
-        if (from[i]->ca_pem.ptr) {
-            c->strings[pem[i]] = (char *)ensi_mem_take(&c->env.mem, from[i]->ca_pem.len + 1);
-            if (!c->strings[pem[i]]) return ensi_env_memory(&c->env, from[i]->ca_pem.len);
-            if (from[i]->ca_pem.len) memcpy(c->strings[pem[i]], from[i]->ca_pem.ptr, from[i]->ca_pem.len);
-            o->ca_pem = ensi_slice(c->strings[pem[i]], from[i]->ca_pem.len);
+        o->ca_file = ensi_create_copy(c, ENSI_STR_CA + i, from->ca_file, &failed);
+        if (from->ca_pem.ptr) {
+            size_t len = from->ca_pem.len;
+            char *pem = c->strings[ENSI_STR_PEM + i] = (char *)ensi_mem_take(&c->env.mem, len + 1);
+            if (!pem) return ensi_env_memory(&c->env, len);
+            if (len) memcpy(pem, from->ca_pem.ptr, len);
+            o->ca_pem = ensi_slice(pem, len);
         }
-        o->ignore_dates = from[i]->ignore_dates;
-        o->insecure_skip_verify = from[i]->insecure_skip_verify;
+        o->ignore_dates = from->ignore_dates;
+        o->insecure_skip_verify = from->insecure_skip_verify;
         o->alpn_h2 = i == ENSIGN_LINK_RPC;
         o->random = d->random;
         o->user = d->user;
-        l->server_name = ensi_create_copy(c, server[i], from[i]->server_name, &failed);
+        l->server_name = ensi_create_copy(c, ENSI_STR_SERVER + i, from->server_name, &failed);
         if (!l->server_name) l->server_name = l->host;
     }
 #else
@@ -14916,15 +14757,11 @@ static int ensi_create_env_bool(const char *name, bool *out, ensign_error_t *why
     static const char *const yes[] = { "1", "y", "t", "yes", "true", "on" };
     static const char *const no[] = { "0", "n", "f", "no", "false", "off", "" };
     const char *v = getenv(name);
-    char low[8];
-    size_t i = 0;
     if (!v) return ENSIGN_OK;
-    for (; v[i] && i < sizeof low - 1; i++) low[i] = (char)(v[i] >= 'A' && v[i] <= 'Z' ? v[i] + 32 : v[i]);
-    low[i] = '\0';
-    for (size_t k = 0; k < ENSI_COUNT(yes); k++)
-        if (strcmp(low, yes[k]) == 0) *out = true;
-    for (size_t k = 0; k < ENSI_COUNT(no); k++)
-        if (strcmp(low, no[k]) == 0) return ENSIGN_OK;
+    for (size_t i = 0; i < ENSI_COUNT(yes); i++)
+        if (ensi_slice_is_word(ensign_str(v), yes[i])) *out = true;
+    for (size_t i = 0; i < ENSI_COUNT(no); i++)
+        if (ensi_slice_is_word(ensign_str(v), no[i])) return ENSIGN_OK;
     if (*out) return ENSIGN_OK;
     return ensi_fail(why, ENSIGN_E_FORMAT, 0,
                      "environment: %s is \"%.60s\"; use 1 y t yes true on, or 0 n f no false off", name, v);
@@ -15046,7 +14883,7 @@ int ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap, 
  * Moves bytes between the OS and the links by the public functions of the loop without sockets, and asks
  * client a few questions beyond them (ensi_client_x). So what is tested without sockets is what ships.
  *
- * Owns   nothing: the sockets are section sock's.
+ * Owns   nothing: the sockets are section sock's; of the client it sees them, `io` and `env.error` alone.
  * Holds  while UP, can_read and can_write fall only when the OS said "would block": for edge-triggered loops.
  * Moves  a step notes ready flags first, then reads, then lets timers run (a deadline must not win over an
  *        answer that is here already), then links dial, hang up and send.
@@ -15240,7 +15077,7 @@ static bool ensi_sock_dial(ensign_t *c, ensi_sock_t *s, int link, const ensign_l
     if (s->held || s->state == ENSI_SOCK_UP) return false;
     while (s->tried < want->address_count) {
         const char *address = want->addresses[(s->first + s->tried++) % want->address_count];
-        if (ensi_sock_connect(ensi_client_sockets(c), s, address, want->port)) return true;
+        if (ensi_sock_connect(&c->sockets, s, address, want->port)) return true;
     }
     ensi_sock_lost(c, s, link, s->native, now_ms);
     return true;
@@ -15340,7 +15177,7 @@ static bool ensi_sock_obey(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_m
     switch (want.todo) {
     case ENSIGN_LINK_RESOLVE:
 #ifndef ENSIGN_NO_DNS
-        if (ensi_client_io(c) != ENSIGN_IO_SOCKETS) return false;
+        if (c->io != ENSIGN_IO_SOCKETS) return false;
         ensi_sock_resolve(c, link, &want);
         return true;
 #else
@@ -15387,14 +15224,14 @@ static void ensi_sock_settle(ensign_t *c, ensi_sockets_t *x, uint64_t now_ms)
 
 ENSIGN_API int ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms)
 {
-    ensi_sockets_t *x = ensi_client_sockets(c);
+    ensi_sockets_t *x = &c->sockets;
     int rc;
 
     if (!ready && n > 0) {
-        return ensi_env_fail_native(ensi_client_env(c), ENSIGN_E_ARGUMENT, 0,
-                                "sockets: ready is NULL, n is %lu; pass entries, or n 0", (unsigned long)n);
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "sockets: ready is NULL, n is %lu; pass entries, or n 0", (unsigned long)n);
     }
-    if (ensi_client_io(c) == ENSIGN_IO_CALLER) return ensign_tick(c, now_ms);
+    if (c->io == ENSIGN_IO_CALLER) return ensign_tick(c, now_ms);
     ensi_sock_note(x, ready, n);
     for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_read(c, &x->link[link], link, now_ms);
     rc = ensign_tick(c, now_ms);
@@ -15404,7 +15241,7 @@ ENSIGN_API int ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, ui
 
 ENSIGN_API int ensign_poll_set(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS])
 {
-    ensi_sockets_t *x = ensi_client_sockets(c);
+    ensi_sockets_t *x = &c->sockets;
     int n = 0;
 
     for (int link = 0; link < ENSIGN_MAX_LINKS; link++) {
@@ -15490,23 +15327,23 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     int due = ensi_client_timer(c, ensign_now_ms());
     int e;
 
-    if (ensi_sock_more(ensi_client_sockets(c))) due = 0;
+    if (ensi_sock_more(&c->sockets)) due = 0;
     if (due >= 0 && (timeout_ms < 0 || due < timeout_ms)) timeout_ms = due;
     *hit = false;
     if (timeout_ms < 0 && all == 0) {
-        return ensi_env_fail_native(ensi_client_env(c), ENSIGN_E_STATE, 0,
-                                "sockets: a wait for ever would never end: no handle is open (or the client "
-                                "has CLOSED or FAILED); open one first, or give a time");
+        return ensi_env_fail(&c->env, ENSIGN_E_STATE,
+                             "sockets: a wait for ever would never end: no handle is open (or the client has "
+                             "CLOSED or FAILED); open one first, or give a time");
     }
     e = ensi_sock_os_poll(p, all, timeout_ms);
     if (e != 0) { /* timers run all the same: else a steady signal would keep them from it */
         (void)ensign_step(c, NULL, 0, ensign_now_ms());
         if (e == ENSI_SOCK_EINTR)
-            return ensi_env_fail_native(ensi_client_env(c), ENSIGN_INTERRUPTED, e,
-                             "sockets: a signal came during ensign_wait; call it again, or stop");
-        return ensi_env_fail_native(ensi_client_env(c), ENSIGN_E_STATE, e,
-                                "sockets: poll of %u descriptors failed (%d); see that those of extra are "
-                                "open", (unsigned)all, e);
+            return ensi_env_fail_native(&c->env, ENSIGN_INTERRUPTED, e,
+                                        "sockets: a signal came during ensign_wait; call it again, or stop");
+        return ensi_env_fail_native(&c->env, ENSIGN_E_STATE, e,
+                                    "sockets: poll of %u descriptors failed (%d); see that those of extra "
+                                    "are open", (unsigned)all, e);
     }
     ensi_sock_poll_take(p, set, count);
     *hit = ensi_sock_poll_take(p + count, extra, n);
@@ -15524,10 +15361,11 @@ static int ensi_sock_left(uint64_t start, int timeout_ms)
 
 static int ensi_sock_can_wait(ensign_t *c, const char *what)
 {
-    if (ensi_client_io(c) != ENSIGN_IO_CALLER) return ENSIGN_OK;
-    return ensi_env_fail_native(ensi_client_env(c), ENSIGN_E_STATE, 0,
-                            "sockets: %s moves no bytes under ENSIGN_IO_CALLER; move them by ensign_rx_buf "
-                            "and ensign_tx_buf, or set io to ENSIGN_IO_SOCKETS", what);
+    if (c->io != ENSIGN_IO_CALLER) return ENSIGN_OK;
+    return ensi_env_fail(&c->env, ENSIGN_E_STATE,
+                         "sockets: %s moves no bytes under ENSIGN_IO_CALLER; move them by ensign_rx_buf and "
+                         "ensign_tx_buf, or set io to ENSIGN_IO_SOCKETS",
+                         what);
 }
 
 ENSIGN_API int ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int timeout_ms)
@@ -15538,10 +15376,10 @@ ENSIGN_API int ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int time
 
     if (rc != ENSIGN_OK) return rc;
     if (n > max || (n > 0 && !extra)) {
-        return ensi_env_fail_native(ensi_client_env(c), ENSIGN_E_ARGUMENT, 0,
-                                "sockets: ensign_wait got %lu extra entries at %s; pass an array of at most "
-                                "%lu, or poll them with ensign_poll_set in a loop of your own",
-                                (unsigned long)n, extra ? "an array" : "NULL", (unsigned long)max);
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "sockets: ensign_wait got %lu extra entries at %s; pass an array of at most "
+                             "%lu, or poll them with ensign_poll_set in a loop of your own",
+                             (unsigned long)n, extra ? "an array" : "NULL", (unsigned long)max);
     }
     for (size_t i = 0; i < n; i++) extra[i].ready = 0;
     for (;;) {
@@ -15561,8 +15399,8 @@ ENSIGN_API int ensign_await(ensign_t *c, uint32_t handle, int timeout_ms, const 
     int rc = ensi_sock_can_wait(c, "ensign_await");
 
     *n = NULL;
+    if (rc == ENSIGN_OK) rc = ensi_client_expects(c, handle);
     if (rc != ENSIGN_OK) return rc;
-    if (!ensi_client_has_handle(c, handle)) return ensi_client_dead(c, handle);
     while (!ensign_pending(c, handle)) {
         bool hit;
         int left = ensi_sock_left(start, timeout_ms);
@@ -15581,7 +15419,7 @@ ENSIGN_API int ensign_await(ensign_t *c, uint32_t handle, int timeout_ms, const 
 static int ensi_sock_flushed(ensign_t *c, ensign_publisher_t p, uint64_t left, const ensign_error_t *nack)
 {
     const ensign_error_t *end = ensi_client_fault(c, p.id);
-    if (end || nack->code) ensi_env_copy(ensi_client_env(c), end ? end : nack);
+    if (end || nack->code) ensi_env_copy(&c->env, end ? end : nack);
     else if (left > 0) return ensi_client_timed_out(c, p.id);
     return end ? end->code : nack->code; /* 0: OK */
 }

@@ -516,7 +516,7 @@ SCRIPT(a_deadline_tells_of_the_token)
     w->dial[ENSIGN_LINK_AUTH] = DIAL_REFUSE;
     world_cut(w, ENSIGN_LINK_AUTH, ECONNRESET);
     world_pass(w, 2000);
-    waits_in_vain(w, "auth: cannot connect to localhost:8088");
+    waits_in_vain(w, "cannot connect to localhost:8088");
 }
 
 SCRIPT(a_deadline_tells_of_the_stream_limit)

@@ -624,7 +624,7 @@ static ensi_call_t *inside(ensign_call_t k)
 {
     ensi_handle_t *h = ensi_handle_find(&client->handles, k.id);
     assert_non_null(h);
-    return h->kind->call(h);
+    return h->call;
 }
 
 /* Trailers and the end of the connection in one read: the call has ended as the server says. */

@@ -308,18 +308,25 @@ static void backoff_stays_within_bounds_and_a_seed_replays_it(void **state)
     static const uint32_t bounds[][2] = { { 1, 1 }, { 100, 5000 }, { 1000, 60000 }, { 5000, 100 },
                                           { 1, UINT32_MAX - 1 }, { UINT32_MAX - 1, UINT32_MAX - 1 } };
     (void)state;
+    open_link("192.0.2.1", true, false);
     for (size_t b = 0; b < ENSI_COUNT(bounds); b++)
         for (uint32_t failures = 1; failures < 70; failures++) {
             uint32_t min = bounds[b][0], max = bounds[b][1];
             uint64_t limit = failures <= 32 ? (uint64_t)min << (failures - 1) : max;
             uint64_t low = UINT64_MAX, high = 0;
             if (limit > max) limit = max;
+            l.backoff_min_ms = min;
+            l.backoff_max_ms = max;
             for (uint64_t seed = 0; seed < 200; seed++) {
-                uint64_t one = seed, two = seed;
-                uint32_t wait = ensi_link_backoff(&one, failures, min, max);
+                uint64_t after;
+                uint32_t wait;
+                env.rng = seed;
+                wait = ensi_link_backoff(&l, failures);
                 assert_true(wait <= limit);
-                assert_int_equal(ensi_link_backoff(&two, failures, min, max), wait);
-                assert_int_equal(one, two);
+                after = env.rng;
+                env.rng = seed;
+                assert_int_equal(ensi_link_backoff(&l, failures), wait);
+                assert_int_equal(env.rng, after);
                 if (wait < low) low = wait;
                 if (wait > high) high = wait;
             }
@@ -327,6 +334,7 @@ static void backoff_stays_within_bounds_and_a_seed_replays_it(void **state)
             assert_true(low < limit / 10); /* full jitter: all of the range is used */
             assert_true(high > limit - limit / 10);
         }
+    close_link();
 }
 
 static void up_without_memory_hangs_up_and_says_why(void **state)

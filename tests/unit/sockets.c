@@ -93,7 +93,7 @@ static ensign_call_t call(net_t *n, bool wait_for_ready)
 
 static const ensi_sock_t *sock(const net_t *n)
 {
-    return &ensi_client_sockets(n->c)->link[ENSIGN_LINK_RPC];
+    return &n->c->sockets.link[ENSIGN_LINK_RPC];
 }
 
 /* One turn of a loop with poll; how many entries it had, and the last poll set. */
@@ -516,7 +516,7 @@ static void a_full_rx_neither_spins_nor_hangs(void **state)
     client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
     connected(&n);
     for (int i = 0; i < 4; i++) turn(&n, set);
-    s = &ensi_client_sockets(n.c)->link[ENSIGN_LINK_RPC];
+    s = &n.c->sockets.link[ENSIGN_LINK_RPC];
     l = &n.c->links[ENSIGN_LINK_RPC];
     memset(l->rx.ptr, 0, l->rx.cap);
     l->rx.end = l->rx.cap;
