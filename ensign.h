@@ -5936,8 +5936,9 @@ struct ensi_handle_t {
     ensign_notice_t notice;
     ensign_error_t error;           /* what notice.error points at */
     ensign_error_t fault;           /* the last one; code 0: all is well. When it has ended: why */
-    uint32_t told;                  /* a mark of the fault that WAITING has told; 0: none */
-    uint32_t told_link;             /* the number of the client's fault that it was looked at for */
+    uint32_t noted, told; /* marks of the fault that was noted last, and of the one that WAITING has told;
+                                       0: none */
+    uint32_t told_gate;             /* what decides on the calls that wait, when it was looked at last */
     ensi_timer_t close_timer;       /* of ensign_close */
     ensi_timer_t give_up;           /* runs while its stream is refused again and again */
     ensign_stats_t stats;
@@ -7340,7 +7341,7 @@ struct ensi_call_t {
     ensi_calls_t *all;
     ensi_handle_t *owner;
     ensi_grpc_state_t state;
-    ensi_call_t *queue_next;
+    ensi_call_t *queue_next, *queue_prev;
     uint64_t order;                     /* of asking */
     /* request */
     char *method;
@@ -7740,31 +7741,26 @@ static int ensi_grpc_submit(ensi_call_t *call, ensi_h2_t *h, const ensi_grpc_com
 static void ensi_grpc_enqueue(ensi_call_t *call)
 {
     ensi_calls_t *all = call->all;
-    ensi_call_t *before = all->tail, **link = &all->head;
-    if (before && before->order > call->order) {
-        for (before = NULL; *link && (*link)->order < call->order; link = &(*link)->queue_next)
-            before = *link;
-    } else if (before) {
-        link = &before->queue_next;
-    }
-    call->queue_next = *link;
-    *link = call;
-    if (!call->queue_next) all->tail = call;
+    ensi_call_t *before = all->tail;
+    while (before && before->order > call->order) before = before->queue_prev;
+    call->queue_prev = before;
+    call->queue_next = before ? before->queue_next : all->head;
+    if (before) before->queue_next = call;
+    else all->head = call;
+    if (call->queue_next) call->queue_next->queue_prev = call;
+    else all->tail = call;
     all->fresh = true;
 }
 
 static void ensi_grpc_dequeue(ensi_call_t *call)
 {
     ensi_calls_t *all = call->all;
-    ensi_call_t *before = NULL;
-    for (ensi_call_t *at = all->head; at; before = at, at = at->queue_next) {
-        if (at != call) continue;
-        if (before) before->queue_next = call->queue_next;
-        else all->head = call->queue_next;
-        if (all->tail == call) all->tail = before;
-        call->queue_next = NULL;
-        return;
-    }
+    if (all->head != call && !call->queue_prev) return; /* it is not in the queue */
+    if (call->queue_prev) call->queue_prev->queue_next = call->queue_next;
+    else all->head = call->queue_next;
+    if (call->queue_next) call->queue_next->queue_prev = call->queue_prev;
+    else all->tail = call->queue_prev;
+    call->queue_next = call->queue_prev = NULL;
 }
 
 /* Puts a new, or an ended, call into the queue, to be sent from its first byte. What a former stream left in
@@ -8958,7 +8954,7 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
  * Holds  an object that has something to do has its stream touched; the pump of client serves it.
  *        A handle whose END is pending ends no other way; it is freed at the pull after END.
  *        A handle's `fault` is the last reason why nothing comes of it, its own or the connection's; what
- *        makes it move again clears it. `told` marks the one that WAITING has told: each is told once. */
+ *        makes it move again clears it. `noted` marks the last one, `told` the one that WAITING has told. */
 enum {                              /* copies of the desc's strings; of a pair the second is auth's */
     ENSI_STR_TOKEN,
     ENSI_STR_ID,
@@ -9044,11 +9040,18 @@ static bool ensi_state_no_token(const ensign_t *c)
     return c->auth.fault.code != 0 && !c->auth.bearer;
 }
 
+/* Why there is no connection. NULL: there is one, or none of the attempts has failed since it ended in good
+ * order. */
+static const ensign_error_t *ensi_state_link_fault(const ensign_t *c)
+{
+    return !c->conn.connected && c->conn.link->failures > 0 && c->last_fault.code ? &c->last_fault : NULL;
+}
+
 /* Why nothing comes now: the auth service fails, or there is no connection. NULL: neither is known. */
 static const ensign_error_t *ensi_state_fault(const ensign_t *c)
 {
     if (ensi_state_no_token(c)) return &c->auth.fault;
-    return !c->conn.connected && c->last_fault.code ? &c->last_fault : NULL;
+    return ensi_state_link_fault(c);
 }
 
 /* Does this call go out with a token of the client's? */
@@ -9064,7 +9067,7 @@ static const char *ensi_state_obstacle(const ensign_t *c, const ensi_call_t *cal
     bool made = n->link->state == ENSI_LINK_RUN;
     if (ensi_state_needs_token(c, call) && !c->auth.bearer)
         return c->auth.fault.code ? c->auth.fault.text : "it waited for a token of the auth service";
-    if (!n->connected && c->last_fault.code) return c->last_fault.text;
+    if (ensi_state_link_fault(c)) return c->last_fault.text;
     snprintf(room, cap, "it waited for a connection to %s%s", n->link->where,
              made ? ", which takes bytes, but has not said that it speaks HTTP/2: is the port right?" : "");
     if (!n->connected) return room;
@@ -9088,7 +9091,7 @@ static void ensi_state_ready(ensign_t *c, ensi_handle_t *h, bool has)
 
 /* ---- why nothing comes */
 
-/* A mark of a reason, never 0: WAITING comes again when the reason changes. */
+/* A mark of a reason, never 0. */
 static uint32_t ensi_state_mark(const ensign_error_t *why)
 {
     uint32_t mark = 2166136261u ^ (uint32_t)why->code; /* FNV-1a */
@@ -9096,28 +9099,29 @@ static uint32_t ensi_state_mark(const ensign_error_t *why)
     return mark | 1;
 }
 
-/* Nothing comes of this handle for now, and this is why. It is noted, and logged, when the reason is a new
- * one. */
+/* Nothing comes of this handle for now, and this is why. It is logged when it is another reason than the
+ * last, and noted when it is another one than the last that was pulled. */
 static void ensi_state_waits(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why)
 {
     uint32_t mark = ensi_state_mark(why);
     if (h->done) return;
     h->fault = *why;
-    if (h->told == mark) return;
-    h->told = mark;
+    if (h->noted == mark) return;
+    h->noted = mark;
     ENSI_LOG(
         (&c->env, ENSIGN_LOG_WARNING, "%s %lu waits: %s", h->kind->name, (unsigned long)h->id, why->text));
     if (!h->kind->waits) return; /* TIMEOUT's text tells, and REPLY or END */
-    h->bits |= ENSI_BIT_WAITING;
+    if (h->told == mark) h->bits &= ~(uint32_t)ENSI_BIT_WAITING;
+    else h->bits |= ENSI_BIT_WAITING;
     h->bits &= ~(uint32_t)ENSI_BIT_OPEN;
-    ensi_state_ready(c, h, true);
+    ensi_state_ready(c, h, h->kind->has(h));
 }
 
 /* It moves again. */
 static void ensi_state_moves(ensi_handle_t *h)
 {
     h->fault.code = 0;
-    h->told = 0;
+    h->noted = h->told = h->told_gate = 0;
     h->bits &= ~(uint32_t)ENSI_BIT_WAITING;
 }
 
@@ -9133,6 +9137,7 @@ static ensign_notice_t *ensi_state_pull_waiting(ensign_t *c, ensi_handle_t *h)
     ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_WAITING, ENSIGN_NOTICE_WAITING);
     ensign_notice_waiting_t *out = &h->notice.as.waiting;
     if (!n) return NULL;
+    h->told = h->noted;
     h->error = h->fault;
     n->error = &h->error;
     for (size_t i = 0; i < ENSI_COUNT(timers); i++) {
@@ -11612,6 +11617,9 @@ int ensign_publisher_drain(ensign_t *c, ensign_publisher_t handle, uint32_t time
     ensi_pub_t *p = (ensi_pub_t *)(void *)ensi_state_find(c, handle.id, &ensi_pub_kind, &rc);
     if (!p) return rc;
     p->drain_asked = true;
+    p->h.bits &=
+        ~(uint32_t)ENSI_BIT_DRAINED; /* an earlier drain's, which is not pulled, tells nothing of this one */
+    ensi_state_ready(c, &p->h, p->h.kind->has(&p->h));
     ensi_timer_start(&p->drain_timer, timeout_ms);
     ensi_state_touch(c, &p->call);
     return ENSIGN_OK;
@@ -13676,16 +13684,34 @@ static const char *ensi_client_refusal(const ensign_t *c, const ensi_call_t *cal
     return NULL;
 }
 
+/* What decides on the calls that wait, as one number: while it stays the same, so do they. */
+static uint64_t ensi_client_gate(const ensign_t *c)
+{
+    uint64_t gate = (uint64_t)c->faults + c->auth.faults;
+    gate = gate * 4 + 2 * c->conn.h2.draining + ensi_h2_can_open(&c->conn.h2);
+    gate = gate * 2 + (c->auth.bearer != NULL);
+    gate = gate * 8 + (uint64_t)c->auth.state;
+    return gate * 8 + (uint64_t)c->conn.link->state;
+}
+
 /* A call that is held up: its handle tells why, once for each fault of the connection or of auth. */
 static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
 {
     ensi_handle_t *h = call->owner;
     const ensign_error_t *why = NULL;
-    uint32_t faults = c->faults + c->auth.faults;
-    if (h->told_link == faults) return;
-    h->told_link = faults;
-    if (ensi_state_needs_token(c, call) && ensi_state_no_token(c)) why = &c->auth.fault;
-    else if (!c->conn.connected && c->last_fault.code) why = &c->last_fault;
+    ensign_error_t e;
+    uint32_t gate = (uint32_t)ensi_client_gate(c);
+    if (h->told_gate == gate) return;
+    h->told_gate = gate;
+    if (ensi_state_needs_token(c, call) && !c->auth.bearer) {
+        if (ensi_state_no_token(c)) why = &c->auth.fault;
+    } else if (!c->conn.connected) {
+        if (c->conn.link->state == ENSI_LINK_WAIT) why = ensi_state_link_fault(c);
+    } else {
+        ensi_fail(&e, c->conn.h2.draining ? ENSIGN_E_GOAWAY : ENSIGN_E_RESOURCE_EXHAUSTED, 0, "%s: %s",
+                  call->method, ensi_state_obstacle(c, call, NULL, 0));
+        why = &e;
+    }
     if (why) ensi_state_waits(c, h, why);
 }
 
@@ -13693,19 +13719,9 @@ static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
  * stands. */
 static void ensi_client_sent(ensign_t *c, ensi_handle_t *h)
 {
-    if (h->reopen) return;
+    if (h->reopen && !h->standing) return;
     ensi_state_moves(h);
     ensi_state_ready(c, h, h->kind->has(h));
-}
-
-/* What decides on the calls that wait, as one number: while it stays the same, so do they. */
-static uint64_t ensi_client_gate(const ensign_t *c)
-{
-    uint64_t gate = (uint64_t)c->faults + c->auth.faults;
-    gate = gate * 2 + ensi_h2_can_open(&c->conn.h2);
-    gate = gate * 2 + (c->auth.bearer != NULL);
-    gate = gate * 8 + (uint64_t)c->auth.state;
-    return gate * 8 + (uint64_t)c->conn.link->state;
 }
 
 /* Sends the calls that wait, as far as they may go. */
@@ -14288,7 +14304,9 @@ static int ensi_client_timed_out(ensign_t *c, uint32_t handle)
     char room[200];
     ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
     const ensi_call_t *call = h ? h->call : NULL;
-    const ensign_error_t *why = h && h->fault.code ? &h->fault : ensi_state_fault(c);
+    const ensign_error_t *why = ensi_state_fault(c);
+    if (h && h->fault.code) why = &h->fault;
+    else if (call && !ensi_state_needs_token(c, call)) why = ensi_state_link_fault(c);
     if (why)
         ensi_env_copy(&c->env, why);
     else if (call && call->state == ENSI_GRPC_QUEUED)
@@ -15433,6 +15451,7 @@ ENSIGN_API int ensign_publisher_flush(ensign_t *c, ensign_publisher_t p, uint32_
 
     nack.code = 0;
     if (rc == ENSIGN_OK) rc = ensign_publisher_drain(c, p, timeout_ms);
+    if (rc == ENSIGN_ENDED) rc = ENSIGN_OK; /* what came of the last events waits to be pulled */
     while (rc == ENSIGN_OK && !ensi_client_fault(c, p.id)) {
         rc = ensign_await(c, p.id, -1, &n);
         if (rc != ENSIGN_OK) return rc;
