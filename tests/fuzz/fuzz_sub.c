@@ -74,8 +74,8 @@ static void make_event(run_t *r, message_t *wrap)
 static stream_t *newest(run_t *r, const char *method)
 {
     for (size_t i = r->a.count; i > 0; i--) {
-        stream_t *s = &r->a.streams[i - 1];
-        if (strstr(s->path, method)) return s->headers && !s->closed && r->a.session ? s : NULL;
+        stream_t *s = r->a.streams[i - 1];
+        if (strstr(stream_path(s), method)) return s->headers && !s->closed && r->a.conn.session ? s : NULL;
     }
     return NULL;
 }
@@ -86,7 +86,7 @@ static void hear(run_t *r, stream_t *s)
     ensi_pb_publisher_request_t request;
     ensign_slice_t m;
 
-    while (s && stream_take(s, &m)) {
+    while (s && peer_take(s, &m)) {
         WANT(ensi_pb_decode(ensi_pb_publisher_request_fields, &request, m.ptr, m.len));
         if (!request.has_event || r->id_count == TAGS) continue;
         WANT(request.event.local_id.len == 16);
@@ -188,7 +188,7 @@ static void play_topic(run_t *r, stream_t *s, uint8_t what)
     case 0:
     case 1: /* id, or what was looked up; exists; name */
         put_bytes(&m, 1, input_bytes(&r->a, 16));
-        if (strstr(s->path, "/TopicExists")) put_number(&m, 2, input_byte(&r->a) & 1);
+        if (strstr(stream_path(s), "/TopicExists")) put_number(&m, 2, input_byte(&r->a) & 1);
         else put_bytes(&m, 3, input_short(&r->a));
         stream_message(s, m.bytes, m.len);
         if (what == 0) stream_status(s, "0");
