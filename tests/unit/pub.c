@@ -1,31 +1,7 @@
 /* pub.c - the publisher: its moves, its encoder, its ring against a model, servers that misbehave */
-#define ENSIGN_IMPLEMENTATION
-#include "../../ensign.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <cmocka.h>
+#include "bare.h"
 
-static ensign_t *client;
-static uint64_t seed;
-static bool no_memory;
 static int64_t wall;
-
-static uint32_t below(uint32_t n)
-{
-    return (uint32_t)(ensi_rng_next(&seed) % n);
-}
-
-static void *hook(void *user, void *old, size_t size)
-{
-    (void)user;
-    if (size == 0) {
-        free(old);
-        return NULL;
-    }
-    return no_memory ? NULL : realloc(old, size);
-}
 
 static int64_t clock_ms(void *user)
 {
@@ -35,30 +11,11 @@ static int64_t clock_ms(void *user)
 
 static int setup(void **state)
 {
-    ensign_desc_t d;
-    ensign_error_t why;
+    ensign_desc_t d = bare_desc();
     (void)state;
-    memset(&d, 0, sizeof d);
-    d.endpoint = "localhost:5356";
-    d.tls.off = true;
-    d.name = "me";
-    d.io = ENSIGN_IO_CALLER;
-    d.seed = 5;
-    d.alloc = hook;
     d.wall_ms = clock_ms;
-    seed = 1;
     wall = 1700000000123;
-    no_memory = false;
-    return ensign_create(&d, &client, &why) == ENSIGN_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    no_memory = false;
-    ensign_destroy(client);
-    client = NULL;
-    return 0;
+    return bare_setup(&d);
 }
 
 static ensign_publisher_desc_t to_weather(void)
@@ -100,23 +57,17 @@ static void close_in(ensi_pub_t *p, uint32_t timeout_ms)
 /* The call goes out: the stream is there, its open_stream is read. */
 static void submit(ensi_pub_t *p)
 {
-    uint8_t out[64];
-    bool eof;
     ensi_pub_serve(client, &p->h);
     assert_int_equal(p->state, ENSI_PUB_OPENING);
-    ensi_grpc_dequeue(&p->call);
-    assert_true(ensi_grpc_move(&p->call, ENSI_GRPC_ON_SUBMIT));
+    bare_submit(&p->call);
     p->call.s.headers_sent = p->call.s.headers_done = true;
-    while (ensi_grpc_on_read(&p->call.s, out, sizeof out, &eof) > 0) {}
+    bare_take(&p->call, NULL, SIZE_MAX);
     ensi_pub_serve(client, &p->h);
 }
 
 static void feed(ensi_pub_t *p, const uint8_t *bytes, size_t len)
 {
-    uint8_t prefix[ENSI_GRPC_PREFIX];
-    ensi_grpc_prefix(prefix, len, false);
-    assert_true(ensi_rx_store(&p->call.s.rx, &client->env.mem, prefix, sizeof prefix));
-    if (len) assert_true(ensi_rx_store(&p->call.s.rx, &client->env.mem, bytes, len));
+    bare_message(&p->call, bytes, len);
     ensi_pub_serve(client, &p->h);
 }
 
@@ -194,30 +145,18 @@ static void ack_of(ensi_pub_t *p, uint64_t count)
 /* All that the stream would send now. */
 static size_t take(ensi_pub_t *p, size_t cap)
 {
-    static uint8_t out[8192];
-    size_t n = 0, got;
-    bool eof;
-    while (n < cap && (got = ensi_grpc_on_read(&p->call.s, out, ensi_min(sizeof out, cap - n), &eof)) > 0)
-        n += got;
-    return n;
+    return bare_take(&p->call, NULL, cap);
 }
 
 static void ended(ensi_pub_t *p, int status)
 {
-    p->call.grpc_status = status;
-    p->call.http_status = 200;
-    p->call.grpc_content = true;
-    p->call.s.ended = true;
-    ensi_grpc_judge(&p->call);
+    bare_end(&p->call, status);
     ensi_pub_serve(client, &p->h);
 }
 
 static void cut(ensi_pub_t *p)
 {
-    ensign_error_t why;
-    ensi_fail(&why, ENSIGN_E_CLOSED, 0, "cut");
-    p->call.s.lost = true;
-    if (p->call.state == ENSI_GRPC_OPEN) ensi_grpc_lost(&p->call, &why);
+    bare_cut(&p->call);
     ensi_pub_serve(client, &p->h);
 }
 
@@ -238,9 +177,7 @@ static void go_away(ensi_pub_t *p)
 
 static void pass(ensi_pub_t *p, uint32_t ms)
 {
-    ensi_client_tick_handle(client, &p->h);
-    client->env.now_ms += ms;
-    ensi_client_tick_handle(client, &p->h);
+    bare_pass(&p->h, ms);
     ensi_pub_serve(client, &p->h);
 }
 
@@ -1433,31 +1370,31 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_legal_moves),
-        cmocka_unit_test_setup_teardown(the_encoder_writes_what_nanopb_writes, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_encoder_writes_what_nanopb_writes, setup, bare_teardown),
         cmocka_unit_test(broken_metadata_is_cut),
-        cmocka_unit_test_setup_teardown(the_ring_against_a_model, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_lent_nack_gives_way_to_room, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_ring_that_cannot_shrink_still_serves, setup, teardown),
-        cmocka_unit_test_setup_teardown(half_handed_over_is_not_sent, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_nack_names_the_topic_or_says_that_an_id_was_given, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_words_of_a_nack_are_not_cut, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_refused_key_is_what_the_nack_tells, setup, teardown),
-        cmocka_unit_test_setup_teardown(open_tells_the_topics_and_whether_its_own_is_there, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_topics_of_open_stand_while_another_map_comes, setup, teardown),
-        cmocka_unit_test_setup_teardown(forwarding_an_event_is_one_assignment, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_nacked_event_can_be_published_as_it_is, setup, teardown),
-        cmocka_unit_test_setup_teardown(max_event_bytes_has_bounds, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_largest_event_is_max_event_bytes_as_encoded, setup, teardown),
-        cmocka_unit_test_setup_teardown(close_sends_the_rest_after_goaway, setup, teardown),
-        cmocka_unit_test_setup_teardown(close_does_not_wait_for_a_stream_that_is_not_needed, setup, teardown),
-        cmocka_unit_test_setup_teardown(finished_in_every_state_each_event_has_its_answer, setup, teardown),
-        cmocka_unit_test_setup_teardown(answers_to_what_was_not_sent_here_end_the_stream, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_map_that_is_too_large_ends_the_publisher, setup, teardown),
-        cmocka_unit_test_setup_teardown(no_memory_for_a_reply_is_a_failure_with_a_backoff, setup, teardown),
-        cmocka_unit_test_setup_teardown(each_ready_forgives_a_refused_token, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_empty_project_forgives_a_refused_token, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_stream_that_stands_is_calm_again, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_server_that_owes_something_is_given_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_ring_against_a_model, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(a_lent_nack_gives_way_to_room, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(a_ring_that_cannot_shrink_still_serves, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(half_handed_over_is_not_sent, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(a_nack_names_the_topic_or_says_that_an_id_was_given, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(the_words_of_a_nack_are_not_cut, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(a_refused_key_is_what_the_nack_tells, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(open_tells_the_topics_and_whether_its_own_is_there, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(the_topics_of_open_stand_while_another_map_comes, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(forwarding_an_event_is_one_assignment, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(a_nacked_event_can_be_published_as_it_is, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(max_event_bytes_has_bounds, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(the_largest_event_is_max_event_bytes_as_encoded, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(close_sends_the_rest_after_goaway, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(close_does_not_wait_for_a_stream_that_is_not_needed, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(finished_in_every_state_each_event_has_its_answer, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(answers_to_what_was_not_sent_here_end_the_stream, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(a_map_that_is_too_large_ends_the_publisher, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(no_memory_for_a_reply_is_a_failure_with_a_backoff, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(each_ready_forgives_a_refused_token, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(an_empty_project_forgives_a_refused_token, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(a_stream_that_stands_is_calm_again, setup, bare_teardown),
+        cmocka_unit_test_setup_teardown(a_server_that_owes_something_is_given_up, setup, bare_teardown),
     };
     return cmocka_run_group_tests_name("pub", tests, NULL, NULL);
 }
