@@ -51,6 +51,9 @@ static UNUSED int bare_teardown(void **state)
     return 0;
 }
 
+/* With the `setup` of the file that includes this one. */
+#define BARE_TEST(f) cmocka_unit_test_setup_teardown(f, setup, bare_teardown)
+
 /* The queued call goes out. */
 static UNUSED void bare_submit(ensi_call_t *call)
 {
