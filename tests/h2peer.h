@@ -1,4 +1,4 @@
-/* h2peer.h - the HTTP/2 server that tests play: an nghttp2 session, what came on its streams, what they answer
+/* h2peer.h - the HTTP/2 server that tests play: an nghttp2 session, what came on its streams, its answers
  *
  * A conn_t is one connection and a stream_t one request of it. The callbacks of the session note what came;
  * the peer_ functions say what a stream answers, the conn_ functions what the connection does. The file that

@@ -122,17 +122,9 @@ static void check_inside(const run_t *r, const slot_t *s, ensign_slice_t x, bool
 
 static void check_row(const run_t *r, const slot_t *s, const ensign_event_t *e)
 {
-    const ensign_slice_t slices[] = { e->data,
-                                      e->type.name,
-                                      e->metadata,
-                                      e->key,
-                                      e->encryption,
-                                      e->compression,
-                                      e->publisher_id,
-                                      e->publisher_client_id,
-                                      e->publisher_address,
-                                      e->publisher_agent };
+    ensign_slice_t slices[EVENT_SLICES];
 
+    slices_of_event(e, slices);
     for (size_t i = 0; i < ENSI_COUNT(slices); i++) check_inside(r, s, slices[i], true);
     WANT(e->token == 0 && e->topic_name.len <= ENSI_TOPIC_NAME_MAX);
 }

@@ -271,7 +271,8 @@ static void check_words(const row_t *rows, size_t count, ensql_result_t want)
         char *copy;
         ensql_result_t is = parse(rows[i].sql, strlen(rows[i].sql), &q, &error, &copy);
 
-        if (is != want) fail_msg("%s: result %d, must be %d: %s", rows[i].sql, (int)is, (int)want, error.text);
+        if (is != want)
+            fail_msg("%s: result %d, must be %d: %s", rows[i].sql, (int)is, (int)want, error.text);
         if (strcmp(error.text, rows[i].says) != 0)
             fail_msg("%s\n  is      %s\n  must be %s", rows[i].sql, error.text, rows[i].says);
         free(copy);

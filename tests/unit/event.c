@@ -429,7 +429,7 @@ static void lists_may_be_cut_anywhere(void **state)
             size_t at = 0, want = 0, is = rows[i].count(ensi_slice(copy, cut), &at);
             while (rows[i].ends[want] <= cut) want++;
             if (is != want || at > cut)
-                fail_msg("%s cut at %zu: %zu instead of %zu, read up to %zu", rows[i].what, cut, is, want, at);
+                fail_msg("%s cut at %zu: %zu instead of %zu, up to %zu", rows[i].what, cut, is, want, at);
             free(copy);
         }
     }

@@ -31,6 +31,21 @@ static UNUSED ensign_desc_t plain_desc(void)
     return d;
 }
 
+/* Every pair of a state and an input: what `to` has is moved, and -1 leaves the state alone. */
+#define CHECK_MOVES(object_t, state_t, in_t, move, to)                                                       \
+    do {                                                                                                     \
+        for (size_t from_ = 0; from_ < COUNT(to); from_++) {                                                 \
+            for (size_t in_ = 0; in_ < COUNT(to[0]); in_++) {                                                \
+                object_t x_;                                                                                 \
+                bool may_ = to[from_][in_] >= 0;                                                             \
+                memset(&x_, 0, sizeof x_);                                                                   \
+                x_.state = (state_t)from_;                                                                   \
+                if (move(&x_, (in_t)in_) != may_ || (int)x_.state != (may_ ? to[from_][in_] : (int)from_))   \
+                    fail_msg("from %zu by %zu: to %d", from_, in_, (int)x_.state);                           \
+            }                                                                                                \
+        }                                                                                                    \
+    } while (0)
+
 static UNUSED void from_hex(const char *hex, uint8_t *out, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

@@ -208,15 +208,7 @@ static void only_legal_moves(void **state)
         /* ENDED    */ { -1, -1, -1, -1, -1, -1 },
     };
     (void)state;
-    for (int from = 0; from < ENSI_PUB_STATES; from++) {
-        for (int in = 0; in < ENSI_PUB_INPUTS; in++) {
-            ensi_pub_t p;
-            memset(&p, 0, sizeof p);
-            p.state = (ensi_pub_state_t)from;
-            assert_int_equal(ensi_pub_move(&p, (ensi_pub_in_t)in), to[from][in] >= 0);
-            assert_int_equal(p.state, to[from][in] >= 0 ? to[from][in] : from);
-        }
-    }
+    CHECK_MOVES(ensi_pub_t, ensi_pub_state_t, ensi_pub_in_t, ensi_pub_move, to);
 }
 
 /* ---------------------------------------------------------------- encoder */

@@ -179,15 +179,7 @@ static void only_legal_moves(void **state)
         /* ENDED   */ { -1, -1, -1, -1 },
     };
     (void)state;
-    for (int from = 0; from < ENSI_SUB_STATES; from++) {
-        for (int in = 0; in < ENSI_SUB_INPUTS; in++) {
-            ensi_sub_t s;
-            memset(&s, 0, sizeof s);
-            s.state = (ensi_sub_state_t)from;
-            assert_int_equal(ensi_sub_move(&s, (ensi_sub_in_t)in), to[from][in] >= 0);
-            assert_int_equal(s.state, to[from][in] >= 0 ? to[from][in] : from);
-        }
-    }
+    CHECK_MOVES(ensi_sub_t, ensi_sub_state_t, ensi_sub_in_t, ensi_sub_move, to);
 }
 
 /* ---------------------------------------------------------------- acks */

@@ -149,11 +149,15 @@ static UNUSED void connect_rpc(void)
     drain(ENSIGN_LINK_RPC, NULL, 0);
 }
 
-/* A plain client that is connected. */
-static UNUSED void start_connected(void)
+static UNUSED void start_plain(void)
 {
     ensign_desc_t d = plain_desc();
     start(&d);
+}
+
+static UNUSED void start_connected(void)
+{
+    start_plain();
     connect_rpc();
 }
 
