@@ -938,7 +938,8 @@ static void a_handle_that_was_not_opened_keeps_its_reason(void **state)
     assert_int_equal(ensign_topic_create(f.c, "1", NULL, NULL).id, 0);
     assert_int_equal(ensign_hold(f.c, 0, true), ENSIGN_E_HANDLE);
     assert_non_null(strstr(ensign_error(f.c)->text, "topic"));
-    assert_int_equal(ensign_publish(f.c, (ensign_publisher_t){ 77 }, &e), ENSIGN_E_HANDLE); /* another error */
+    /* another error: */
+    assert_int_equal(ensign_publish(f.c, (ensign_publisher_t){ 77 }, &e), ENSIGN_E_HANDLE);
     assert_int_equal(ensign_publish(f.c, none, &e), ENSIGN_E_HANDLE);
     pd.window_bytes = 0;
     assert_int_not_equal(ensign_publisher_open(f.c, &pd).id, 0);

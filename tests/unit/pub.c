@@ -33,6 +33,12 @@ static ensi_pub_t *open_with(const ensign_publisher_desc_t *d)
     return (ensi_pub_t *)(void *)ensi_handle_find(&client->handles, p.id);
 }
 
+static ensi_pub_t *open_weather(void)
+{
+    ensign_publisher_desc_t d = to_weather();
+    return open_with(&d);
+}
+
 static int put(ensi_pub_t *p, const char *topic, const void *data, size_t n, uint64_t tag)
 {
     ensign_publisher_t handle;
@@ -179,6 +185,15 @@ static void pass(ensi_pub_t *p, uint32_t ms)
 {
     bare_pass(&p->h, ms);
     ensi_pub_serve(client, &p->h);
+}
+
+/* The server ends the stream with a status that is no end for good; then it is time to try again. */
+static void refuse(ensi_pub_t *p, int status)
+{
+    submit(p);
+    ended(p, status);
+    assert_int_equal(p->state, ENSI_PUB_WAIT);
+    pass(p, 100000);
 }
 
 static const ensign_notice_t *next(ensi_pub_t *p)
@@ -881,8 +896,7 @@ static void open_tells_the_topics_and_whether_its_own_is_there(void **state)
 
 static void the_topics_of_open_stand_while_another_map_comes(void **state)
 {
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     const ensign_notice_t *n;
     const uint8_t *old;
     (void)state;
@@ -1103,8 +1117,7 @@ static void the_largest_event_is_max_event_bytes_as_encoded(void **state)
 
 static void close_sends_the_rest_after_goaway(void **state)
 {
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     (void)state;
     up(p);
     expect(p, ENSIGN_NOTICE_OPEN);
@@ -1128,8 +1141,7 @@ static void close_sends_the_rest_after_goaway(void **state)
 
 static void close_does_not_wait_for_a_stream_that_is_not_needed(void **state)
 {
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     (void)state;
     up(p);
     expect(p, ENSIGN_NOTICE_OPEN);
@@ -1184,8 +1196,7 @@ static void finished_in_every_state_each_event_has_its_answer(void **state)
 
 static void answers_to_what_was_not_sent_here_end_the_stream(void **state)
 {
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     (void)state;
     up(p);
     assert_int_equal(put(p, NULL, "a", 1, 1), ENSIGN_OK);
@@ -1236,8 +1247,7 @@ static void no_memory_for_a_reply_is_a_failure_with_a_backoff(void **state)
 {
     static uint8_t map[1000] = { 0x1A, 0xE5, 7, 0x1A, 0xE2, 7 }; /* ready { topics: one that is none } */
     uint8_t prefix[ENSI_GRPC_PREFIX];
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     (void)state;
     map[6] = 0x12;
     map[7] = 0xDF;
@@ -1266,20 +1276,13 @@ static void no_memory_for_a_reply_is_a_failure_with_a_backoff(void **state)
 
 static void each_ready_forgives_a_refused_token(void **state)
 {
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     (void)state;
-    submit(p);
-    ended(p, ENSIGN_GRPC_UNAUTHENTICATED);
-    assert_int_equal(p->state, ENSI_PUB_WAIT);
-    pass(p, 100000);
+    refuse(p, ENSIGN_GRPC_UNAUTHENTICATED);
     up(p);
     cut(p);
     pass(p, 100000);
-    submit(p);
-    ended(p, ENSIGN_GRPC_UNAUTHENTICATED);
-    assert_int_equal(p->state, ENSI_PUB_WAIT); /* the token was good in between */
-    pass(p, 100000);
+    refuse(p, ENSIGN_GRPC_UNAUTHENTICATED); /* the token was good in between */
     submit(p);
     ended(p, ENSIGN_GRPC_UNAUTHENTICATED);
     assert_int_equal(p->state, ENSI_PUB_ENDED);
@@ -1287,12 +1290,9 @@ static void each_ready_forgives_a_refused_token(void **state)
 
 static void an_empty_project_forgives_a_refused_token(void **state)
 {
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     (void)state;
-    submit(p);
-    ended(p, ENSIGN_GRPC_UNAUTHENTICATED);
-    pass(p, 100000);
+    refuse(p, ENSIGN_GRPC_UNAUTHENTICATED);
     submit(p);
     ended(p, ENSIGN_GRPC_FAILED_PRECONDITION);
     assert_true(p->reopen.parked);
@@ -1306,12 +1306,9 @@ static void an_empty_project_forgives_a_refused_token(void **state)
 /* A publisher with nothing to do must not drag an old failure along: give_up counts without a break. */
 static void a_stream_that_stands_is_calm_again(void **state)
 {
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     (void)state;
-    submit(p);
-    ended(p, ENSIGN_GRPC_UNAVAILABLE);
-    pass(p, 100000);
+    refuse(p, ENSIGN_GRPC_UNAVAILABLE);
     up(p);
     pass(p, 29999);
     assert_int_equal(p->reopen.failures, 1);
