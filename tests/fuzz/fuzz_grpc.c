@@ -24,11 +24,11 @@ static run_t run;
 /* ------------------------------------------------------------------ the server */
 static stream_t *newest(run_t *r)
 {
-    stream_t *s = r->a.count ? &r->a.streams[r->a.count - 1] : NULL;
-    return s && s->headers && !s->closed && r->a.session ? s : NULL;
+    stream_t *s = r->a.count ? r->a.streams[r->a.count - 1] : NULL;
+    return s && s->headers && !s->closed && r->a.conn.session ? s : NULL;
 }
 
-static void some_fields(run_t *r, fields_t *f, bool initial, bool last)
+static void some_fields(run_t *r, bytes_t *f, bool initial, bool last)
 {
     static const char *const status[] = { "200", "200", "200", "404", "503", "2x0", "204", "302" };
     static const char *const types[] = { "application/grpc", "application/grpc", "application/grpc+proto",
@@ -39,16 +39,16 @@ static void some_fields(run_t *r, fields_t *f, bool initial, bool last)
                                          "grpc-encoding", "grpc-retry-pushback-ms", "grpc-status", "X-Up" };
     uint8_t what = input_byte(&r->a);
 
-    f->count = f->used = 0;
-    if (initial) fields_text(f, ":status", status[what % 8]);
-    if (initial && types[what / 8 % 8]) fields_text(f, "content-type", types[what / 8 % 8]);
-    if (last && what < 0xF0) fields_text(f, "grpc-status", codes[what % (sizeof codes / sizeof codes[0])]);
+    f->len = 0;
+    if (initial) peer_add(f, ":status", status[what % 8]);
+    if (initial && types[what / 8 % 8]) peer_add(f, "content-type", types[what / 8 % 8]);
+    if (last && what < 0xF0) peer_add(f, "grpc-status", codes[what % (sizeof codes / sizeof codes[0])]);
     for (uint8_t n = input_byte(&r->a) % 6; n > 0; n--) {
         uint8_t name = input_byte(&r->a);
         if (name < 0xC0)
-            fields_add(f, ensign_str(names[name % 8]), input_short(&r->a));
+            field_add(f, ensign_str(names[name % 8]), input_short(&r->a));
         else
-            fields_add(f, input_short(&r->a), input_bytes(&r->a, input_byte(&r->a)));
+            field_add(f, input_short(&r->a), input_bytes(&r->a, input_byte(&r->a)));
     }
 }
 
@@ -56,32 +56,31 @@ static void play_pattern(run_t *r, stream_t *s)
 {
     static uint8_t bytes[PATTERN_MAX];
     size_t n = input_16(&r->a) % PATTERN_MAX;
-    for (size_t i = 0; i < n; i++) bytes[i] = (uint8_t)(i * 31 + s->out_len);
+    for (size_t i = 0; i < n; i++) bytes[i] = (uint8_t)(i * 31 + s->out.len);
     stream_message(s, bytes, n);
 }
 
 static void play_interim(run_t *r, stream_t *s)
 {
     static const char *const status[] = { "100", "103", "199", "101" };
-    fields_t f;
-    f.count = f.used = 0;
-    fields_text(&f, ":status", status[input_byte(&r->a) % 4]);
-    if (!s->started)
-        (void)nghttp2_submit_headers(r->a.session, NGHTTP2_FLAG_NONE, s->id, NULL, f.nv, f.count, NULL);
+    nghttp2_nv nv;
+    bytes_t f = { 0 };
+    peer_add(&f, ":status", status[input_byte(&r->a) % 4]);
+    if (peer_pairs(&f, &nv) == 1 && !s->started)
+        (void)nghttp2_submit_headers(r->a.conn.session, NGHTTP2_FLAG_NONE, s->id, NULL, &nv, 1, NULL);
+    bytes_free(&f);
 }
 
 static void play_answer(run_t *r, stream_t *s, uint8_t what)
 {
-    fields_t f;
+    bytes_t f = { 0 };
 
     switch (what) {
     case 0:
-        some_fields(r, &f, true, false);
-        stream_start(s, &f, false);
-        break;
     case 1:
-        some_fields(r, &f, true, true);
-        stream_start(s, &f, true);
+        some_fields(r, &f, true, what == 1);
+        stream_start(s, &f, what == 1);
+        bytes_free(&f);
         break;
     case 2:
         play_pattern(r, s);
@@ -130,10 +129,10 @@ static void play_connection(run_t *r, uint8_t what)
         actor_setting(a, ids[b % 4], input_16(a) * (b & 0x80 ? 300u : 1u));
         break;
     case 2:
-        if (a->session) (void)nghttp2_submit_ping(a->session, NGHTTP2_FLAG_NONE, NULL);
+        if (a->conn.session) (void)nghttp2_submit_ping(a->conn.session, NGHTTP2_FLAG_NONE, NULL);
         break;
     default:
-        if (a->session) actor_cut(a, b & 1 ? ECONNRESET : 0);
+        if (a->conn.session) actor_cut(a, b & 1 ? ECONNRESET : 0);
         break;
     }
 }
@@ -142,7 +141,7 @@ static void play_connection(run_t *r, uint8_t what)
 /* The stream that the first message comes from. A call is sent again only if nothing was given. */
 static stream_t *source_of(run_t *r)
 {
-    return r->a.count ? &r->a.streams[r->a.count - 1] : NULL;
+    return r->a.count ? r->a.streams[r->a.count - 1] : NULL;
 }
 
 /* The next message that the server has sent is this one. */
@@ -152,7 +151,7 @@ static void check_bytes(run_t *r, ensign_slice_t got, bool compressed)
     const uint8_t *sent;
 
     WANT(s != NULL && s->out_at - r->at >= 5);
-    sent = s->out + r->at;
+    sent = s->out.p + r->at;
     WANT(sent[0] == (compressed ? 1 : 0));
     WANT(ensi_get_be32(sent + 1) == got.len && s->out_at - r->at - 5 >= got.len);
     WANT(got.len <= MESSAGE_MAX);
@@ -184,7 +183,7 @@ static void check_ending(run_t *r, const ensign_notice_t *n, int status, bool fr
     WANT((n->error == NULL) == (status == ENSIGN_GRPC_OK));
     WANT(!n->error || (n->error->code < 0 && n->error->text[0] != '\0'));
     if (unprocessed) WANT(r->messages == 0 && !from_server);
-    if (status == ENSIGN_GRPC_OK) WANT(from_server && s && r->at == s->out_len);
+    if (status == ENSIGN_GRPC_OK) WANT(from_server && s && r->at == s->out.len);
     if (r->cancelled) WANT(status == ENSIGN_GRPC_CANCELLED && n->error->code == ENSIGN_E_CANCELLED);
     if (r->cancelled) WANT(!from_server);
     check_metadata(r, ENSIGN_HEADERS);
@@ -367,7 +366,7 @@ static void check_no_stall(run_t *r)
     if (!s || r->ended || r->forgotten || l.todo != ENSIGN_LINK_RUN) return;
     /* refused, it is asked again, and waits while the server allows no stream */
     if (r->a.c->calls.head && !ensi_h2_can_open(&r->a.c->conn.h2)) return;
-    WANT(!s->closed && s->out_at == s->out_len);
+    WANT(!s->closed && s->out_at == s->out.len);
 }
 
 static void finish(run_t *r, uint32_t timeout_ms)

@@ -140,7 +140,7 @@ static bool serve(run_t *r)
             WANT(ensign_link_down(r->a.c, ENSIGN_LINK_RPC, l.attempt, ECONNREFUSED, r->a.now) == ENSIGN_OK);
             return true;
         }
-        r->a.attempt = l.attempt;
+        r->a.conn.attempt = l.attempt;
         WANT(ensign_link_up(r->a.c, ENSIGN_LINK_RPC, l.attempt, 0, r->a.now) == ENSIGN_OK);
         receive(r, settings, sizeof settings);
         return true;

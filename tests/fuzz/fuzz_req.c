@@ -122,17 +122,9 @@ static void check_inside(const run_t *r, const slot_t *s, ensign_slice_t x, bool
 
 static void check_row(const run_t *r, const slot_t *s, const ensign_event_t *e)
 {
-    const ensign_slice_t slices[] = { e->data,
-                                      e->type.name,
-                                      e->metadata,
-                                      e->key,
-                                      e->encryption,
-                                      e->compression,
-                                      e->publisher_id,
-                                      e->publisher_client_id,
-                                      e->publisher_address,
-                                      e->publisher_agent };
+    ensign_slice_t slices[EVENT_SLICES];
 
+    slices_of_event(e, slices);
     for (size_t i = 0; i < ENSI_COUNT(slices); i++) check_inside(r, s, slices[i], true);
     WANT(e->token == 0 && e->topic_name.len <= ENSI_TOPIC_NAME_MAX);
 }
@@ -511,7 +503,7 @@ static void make_state(run_t *r, message_t *m)
 /* What the method answers. */
 static void make_answer(run_t *r, const stream_t *s, message_t *m)
 {
-    const char *method = strrchr(s->path, '/') ? strrchr(s->path, '/') + 1 : "";
+    const char *path = stream_path(s), *slash = strrchr(path, '/'), *method = slash ? slash + 1 : "";
 
     m->len = 0;
     if (strcmp(method, "CreateTopic") == 0 || strcmp(method, "RetrieveTopic") == 0) make_topic(r, m);
@@ -535,10 +527,10 @@ static stream_t *some_stream(run_t *r, uint8_t which)
 {
     size_t open = 0;
 
-    for (int pass = 0; pass < 2 && r->a.session; pass++) {
+    for (int pass = 0; pass < 2 && r->a.conn.session; pass++) {
         size_t skip = pass ? which % open : 0;
         for (size_t i = r->a.count; i > 0; i--) {
-            stream_t *s = &r->a.streams[i - 1];
+            stream_t *s = r->a.streams[i - 1];
             if (s->closed || s->done || !s->headers) continue;
             if (pass && skip-- == 0) return s;
             if (!pass) open++;
@@ -552,15 +544,15 @@ static void play_status(run_t *r, stream_t *s)
 {
     static const char *const codes[] = { "0", "1", "3", "4", "5", "6", "7", "9", "12", "13", "14", "16" };
     uint8_t what = input_byte(&r->a);
-    fields_t f;
+    bytes_t f = { 0 };
 
     if (what & 128 && !s->started) { /* trailers only */
-        f.count = f.used = 0;
-        fields_text(&f, ":status", what & 64 ? "503" : "200");
-        fields_text(&f, "content-type", "application/grpc");
-        fields_text(&f, "grpc-status", codes[what % ENSI_COUNT(codes)]);
-        fields_add(&f, ensign_str("grpc-message"), ensign_str("words%20of%20the%20server"));
+        peer_add(&f, ":status", what & 64 ? "503" : "200");
+        peer_add(&f, "content-type", "application/grpc");
+        peer_add(&f, "grpc-status", codes[what % ENSI_COUNT(codes)]);
+        peer_add(&f, "grpc-message", "words%20of%20the%20server");
         stream_start(s, &f, true);
+        bytes_free(&f);
     } else {
         stream_status(s, codes[what % ENSI_COUNT(codes)]);
     }
@@ -605,12 +597,12 @@ static void play_connection(run_t *r, uint8_t what)
 
     switch (what) {
     case 0:
-        if (r->a.session) actor_cut(&r->a, b & 1 ? ECONNRESET : 0);
+        if (r->a.conn.session) actor_cut(&r->a, b & 1 ? ECONNRESET : 0);
         break;
     case 1: actor_goaway(&r->a, INT32_MAX, 0, ensign_str("bye")); break;
     case 2:
-        if (r->a.session && !r->a.goaway && r->a.count > 0)
-            actor_goaway(&r->a, nghttp2_session_get_last_proc_stream_id(r->a.session), b % 14,
+        if (r->a.conn.session && !r->a.conn.goaway && r->a.count > 0)
+            actor_goaway(&r->a, nghttp2_session_get_last_proc_stream_id(r->a.conn.session), b % 14,
                          ensign_str("now"));
         break;
     default: actor_setting(&r->a, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, b % 8); break;
@@ -678,11 +670,11 @@ static void play_auth(run_t *r)
 /* No more than the buffer has room for: an answer's, which grows for a large message, or a row's. */
 static void check_credit(const run_t *r)
 {
-    for (size_t i = 0; i < r->a.count && r->a.session; i++) {
-        const stream_t *s = &r->a.streams[i];
-        size_t most = strstr(s->path, "/EnSQL") ? ROW_MAX : r->a.c->max_answer_bytes;
+    for (size_t i = 0; i < r->a.count && r->a.conn.session; i++) {
+        const stream_t *s = r->a.streams[i];
+        size_t most = strstr(stream_path(s), "/EnSQL") ? ROW_MAX : r->a.c->max_answer_bytes;
         if (s->closed || !s->headers) continue;
-        WANT(nghttp2_session_get_stream_remote_window_size(r->a.session, s->id) <= (int32_t)most + 5);
+        peer_credit(s, most + 5);
     }
 }
 

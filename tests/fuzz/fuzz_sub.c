@@ -74,8 +74,8 @@ static void make_event(run_t *r, message_t *wrap)
 static stream_t *newest(run_t *r, const char *method)
 {
     for (size_t i = r->a.count; i > 0; i--) {
-        stream_t *s = &r->a.streams[i - 1];
-        if (strstr(s->path, method)) return s->headers && !s->closed && r->a.session ? s : NULL;
+        stream_t *s = r->a.streams[i - 1];
+        if (strstr(stream_path(s), method)) return s->headers && !s->closed && r->a.conn.session ? s : NULL;
     }
     return NULL;
 }
@@ -86,7 +86,7 @@ static void hear(run_t *r, stream_t *s)
     ensi_pb_publisher_request_t request;
     ensign_slice_t m;
 
-    while (s && stream_take(s, &m)) {
+    while (s && peer_take(s, &m)) {
         WANT(ensi_pb_decode(ensi_pb_publisher_request_fields, &request, m.ptr, m.len));
         if (!request.has_event || r->id_count == TAGS) continue;
         WANT(request.event.local_id.len == 16);
@@ -102,33 +102,37 @@ static void reply(stream_t *s, uint32_t tag, const message_t *inner)
     stream_message(s, whole.bytes, whole.len);
 }
 
-static void play_subscribe(run_t *r, stream_t *s, uint8_t what)
+/* What both streams have: 0 the server is ready, 1 it closes the stream (the tag behind that of ready), 2 any
+ * bytes as a message. False: none of these. */
+static bool play_common(run_t *r, stream_t *s, uint8_t what, uint32_t ready)
 {
     static message_t m;
     ensign_slice_t raw;
 
-    switch (what) {
-    case 0:
-        make_ready(r, &m);
-        reply(s, 2, &m);
-        break;
-    case 1:
-        m.len = 0;
-        reply(s, 3, &m);
-        break;
-    case 2:
+    m.len = 0;
+    if (what > 2) return false;
+    if (what == 0) make_ready(r, &m);
+    if (what < 2) {
+        reply(s, ready + what, &m);
+    } else {
         raw = input_bytes(&r->a, input_byte(&r->a));
         stream_message(s, raw.ptr, raw.len);
-        break;
-    case 3:
-        m.len = 0;
+    }
+    return true;
+}
+
+static void play_subscribe(run_t *r, stream_t *s, uint8_t what)
+{
+    static message_t m;
+
+    if (play_common(r, s, what, 2)) return;
+    m.len = 0;
+    if (what == 3) {
         put_listed(&r->a, &m);
         stream_message(s, m.bytes, m.len);
-        break;
-    default:
+    } else {
         make_event(r, &m);
         reply(s, 1, &m);
-        break;
     }
 }
 
@@ -150,30 +154,8 @@ static void play_answer(run_t *r, stream_t *s, bool ack)
 
 static void play_publish(run_t *r, stream_t *s, uint8_t what)
 {
-    static message_t m;
-    ensign_slice_t raw;
-
     hear(r, s);
-    switch (what) {
-    case 0:
-        make_ready(r, &m);
-        reply(s, 3, &m);
-        break;
-    case 1:
-        m.len = 0;
-        reply(s, 4, &m);
-        break;
-    case 2:
-        raw = input_bytes(&r->a, input_byte(&r->a));
-        stream_message(s, raw.ptr, raw.len);
-        break;
-    case 3:
-        play_answer(r, s, false);
-        break;
-    default:
-        play_answer(r, s, true);
-        break;
-    }
+    if (!play_common(r, s, what, 3)) play_answer(r, s, what != 3);
 }
 
 /* TopicExists and CreateTopic, with an answer of either. */
@@ -188,7 +170,7 @@ static void play_topic(run_t *r, stream_t *s, uint8_t what)
     case 0:
     case 1: /* id, or what was looked up; exists; name */
         put_bytes(&m, 1, input_bytes(&r->a, 16));
-        if (strstr(s->path, "/TopicExists")) put_number(&m, 2, input_byte(&r->a) & 1);
+        if (strstr(stream_path(s), "/TopicExists")) put_number(&m, 2, input_byte(&r->a) & 1);
         else put_bytes(&m, 3, input_short(&r->a));
         stream_message(s, m.bytes, m.len);
         if (what == 0) stream_status(s, "0");
@@ -267,21 +249,13 @@ static void check_inside(const run_t *r, ensign_slice_t s)
 
 static void check_event(run_t *r, const ensign_event_t *e)
 {
-    const ensign_slice_t slices[] = { e->data,
-                                      e->type.name,
-                                      e->metadata,
-                                      e->key,
-                                      e->encryption,
-                                      e->compression,
-                                      e->publisher_id,
-                                      e->publisher_client_id,
-                                      e->publisher_address,
-                                      e->publisher_agent };
+    ensign_slice_t slices[EVENT_SLICES];
     ensign_slice_t key, value;
     char text[64];
     size_t at = 0;
     int len;
 
+    slices_of_event(e, slices);
     for (size_t i = 0; i < ENSI_COUNT(slices); i++) check_inside(r, slices[i]);
     while (ensign_metadata_next(e, &at, &key, &value)) {
         check_inside(r, key);

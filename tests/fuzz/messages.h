@@ -60,6 +60,19 @@ static inline uint32_t sum_of(ensign_slice_t s)
     return sum;
 }
 
+enum { EVENT_SLICES = 10 };
+
+/* All of an event that lies in the receive buffer. */
+static inline void slices_of_event(const ensign_event_t *e, ensign_slice_t out[EVENT_SLICES])
+{
+    const ensign_slice_t all[EVENT_SLICES] = {
+        e->data,         e->type.name,           e->metadata,          e->key,
+        e->encryption,   e->compression,         e->publisher_id,      e->publisher_client_id,
+        e->publisher_address, e->publisher_agent
+    };
+    memcpy(out, all, sizeof all);
+}
+
 static inline uint32_t sum_of_event(const ensign_event_t *e)
 {
     return sum_of(e->data) ^ sum_of(e->type.name) ^ sum_of(e->metadata) ^ sum_of(e->key) ^

@@ -5,13 +5,12 @@
 /* The names of the request's fields, in order. */
 static void field_names(const stream_t *s, char *out, size_t cap)
 {
-    const char *p = (const char *)s->fields.p, *end = p + s->fields.len;
+    ensign_slice_t name, value;
+    size_t at = 0;
     out[0] = 0;
-    while (p < end) {
-        strncat(out, p, cap - strlen(out) - 1);
+    while (field_next(&s->fields, &at, &name, &value)) {
+        strncat(out, (const char *)name.ptr, cap - strlen(out) - 1);
         strncat(out, " ", cap - strlen(out) - 1);
-        p += strlen(p) + 1;
-        p += strlen(p) + 1;
     }
 }
 

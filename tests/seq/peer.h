@@ -22,13 +22,12 @@ static UNUSED conn_t *world_conn(world_t *w, int link, uint32_t attempt)
     size_t i;
     if (!c) abort();
     assert_true(w->conn_count < WORLD_CONNS);
-    c->w = w;
+    c->owner = w;
     c->link = link;
     c->attempt = attempt;
     c->alive = true;
-    c->initial_window = 65535;
     for (i = 0; i < w->conn_count; i++) c->number += w->conns[i]->link == link ? 1 : 0;
-    if (link != ENSIGN_LINK_AUTH) c->session = peer_session(c);
+    if (link != ENSIGN_LINK_AUTH) conn_open(c, w->settings, w->setting_count);
     w->conns[w->conn_count++] = c;
     w->conn[link] = c;
     return c;
@@ -39,13 +38,11 @@ static UNUSED void world_drop(world_t *w, int link)
     conn_t *c = w->conn[link];
     size_t i;
     if (!c) return;
-    c->alive = false;
     w->conn[link] = NULL;
     for (i = 0; i < w->stream_count; i++) {
         if (w->streams[i]->conn == c) w->streams[i]->closed = true;
     }
-    if (c->session) nghttp2_session_del(c->session);
-    c->session = NULL;
+    conn_drop(c);
 }
 
 /* The link is lost now; native 0: in good order. */
@@ -79,21 +76,15 @@ static UNUSED void world_ok(world_t *w, int rc, const char *what)
 
 static UNUSED void world_receive(conn_t *c, const uint8_t *p, size_t n)
 {
-    ssize_t rc;
-    if (!c->session) {
-        bytes_add(&c->in, p, n);
-        return;
-    }
-    rc = nghttp2_session_mem_recv(c->session, p, n);
-    if (rc != (ssize_t)n)
-        world_fail(c->w, "the server cannot read what the client sent: %s", nghttp2_strerror((int)rc));
+    if (c->session) conn_feed(c, p, n);
+    else bytes_add(&c->in, p, n);
 }
 
 /* Bytes that were shown and not acked must be shown again. */
 static UNUSED void world_same_tail(conn_t *c, const uint8_t *p, size_t n)
 {
     if (c->tail.len > n || (c->tail.len && memcmp(c->tail.p, p, c->tail.len) != 0)) {
-        world_fail(c->w, "link %d: bytes of tx changed before they were acked", c->link);
+        PEER_FAIL(c, "link %d: bytes of tx changed before they were acked", c->link);
     }
 }
 
@@ -119,23 +110,10 @@ static UNUSED bool world_send_some(world_t *w, conn_t *c)
     return false;
 }
 
-static UNUSED void world_fill(conn_t *c)
-{
-    const uint8_t *p;
-    ssize_t n;
-    if (c->out_at == c->out.len) c->out_at = c->out.len = 0;
-    while (c->session && c->out.len - c->out_at < 65536 &&
-           (n = nghttp2_session_mem_send(c->session, &p)) > 0) {
-        bytes_add(&c->out, p, (size_t)n);
-    }
-}
-
 static UNUSED bool world_recv_some(world_t *w, conn_t *c)
 {
-    size_t n, cap = 0;
+    size_t n = conn_fill(c, 65536), cap = 0;
     uint8_t *p;
-    world_fill(c);
-    n = c->out.len - c->out_at;
     if (n == 0) return false;
     n = world_chunk(w, n);
     p = ensign_rx_buf(w->client, c->link, &cap);
@@ -551,16 +529,6 @@ static UNUSED void world_create_with_key(world_t *w)
     world_create(w);
 }
 
-static UNUSED void stream_free(stream_t *s)
-{
-    bytes_free(&s->fields);
-    bytes_free(&s->in);
-    bytes_free(&s->out);
-    bytes_free(&s->trailers);
-    free(s->sizes);
-    free(s);
-}
-
 static UNUSED void world_free(world_t *w)
 {
     size_t i;
@@ -569,9 +537,7 @@ static UNUSED void world_free(world_t *w)
     for (i = 0; i < ENSIGN_MAX_LINKS; i++) world_drop(w, (int)i);
     for (i = 0; i < w->stream_count; i++) stream_free(w->streams[i]);
     for (i = 0; i < w->conn_count; i++) {
-        bytes_free(&w->conns[i]->in);
-        bytes_free(&w->conns[i]->out);
-        bytes_free(&w->conns[i]->tail);
+        conn_free(w->conns[i]);
         free(w->conns[i]);
     }
     free(w->streams);

@@ -79,26 +79,13 @@ static const ensign_notice_t *expect_end(world_t *w, uint32_t q, int code, uint6
 /* All that the service's messages have. */
 static void full_row(stream_t *s)
 {
-    bytes_t e = {0}, pair = {0}, type = {0}, who = {0}, inner = {0}, m = {0};
-    enc_text(&e, 2, "sunny");
-    enc_text(&pair, 1, "key");
-    enc_text(&pair, 2, "value");
-    enc_message(&e, 3, &pair);
-    enc_uint(&e, 4, 50);
-    enc_text(&type, 1, "Report");
-    enc_uint(&type, 2, 1);
-    enc_uint(&type, 3, 2);
-    enc_uint(&type, 4, 3);
-    enc_message(&e, 5, &type);
-    enc_time(&e, 15, 1600000000, 7);
+    bytes_t e = {0}, who = {0}, inner = {0}, m = {0};
+    service_event(&e, "sunny", 5);
     wrap(&m, 0x1234, &e);
     enc_uint(&m, 3, 70);
     enc_uint(&m, 4, 71);
     enc_uint(&m, 5, 1840050);
-    enc_text(&who, 1, "publisher");
-    enc_text(&who, 2, "1.2.3.4:5");
-    enc_text(&who, 3, "client");
-    enc_text(&who, 4, "agent");
+    service_who(&who);
     enc_message(&m, 6, &who);
     enc_text(&m, 7, "the key");
     enc_uint(&m, 8, 3);

@@ -166,31 +166,43 @@ static UNUSED void heard_nack(world_t *w, size_t i, uint32_t code, const char *t
 /* ------------------------------------------------------------------ subscribe */
 typedef struct delivery_t { const char *data; size_t len; uint64_t number; } delivery_t;
 
-/* An event as the live server delivers it; its RLID ends in `number`. */
-static UNUSED void service_deliver(stream_t *s, uint64_t number, const void *data, size_t len)
+/* All that an Event has, with this data. */
+static UNUSED void service_event(bytes_t *e, const void *data, size_t len)
 {
-    bytes_t e = {0}, pair = {0}, type = {0}, who = {0}, wrap = {0}, reply = {0};
-    uint8_t id[10] = { 1, 2, 3, 4, 5, 6, 0, 0, 0, 0 };
-    id[8] = (uint8_t)(number >> 8);
-    id[9] = (uint8_t)number;
-    enc_bytes(&e, 2, data, len);
+    bytes_t pair = {0}, type = {0};
+    enc_bytes(e, 2, data, len);
     enc_text(&pair, 1, "key");
     enc_text(&pair, 2, "value");
-    enc_message(&e, 3, &pair);
-    enc_uint(&e, 4, 50);
+    enc_message(e, 3, &pair);
+    enc_uint(e, 4, 50);
     enc_text(&type, 1, "Report");
     enc_uint(&type, 2, 1);
     enc_uint(&type, 3, 2);
     enc_uint(&type, 4, 3);
-    enc_message(&e, 5, &type);
-    enc_time(&e, 15, 1600000000, 7);
+    enc_message(e, 5, &type);
+    enc_time(e, 15, 1600000000, 7);
+}
+
+static UNUSED void service_who(bytes_t *who)
+{
+    enc_text(who, 1, "publisher");
+    enc_text(who, 2, "1.2.3.4:5");
+    enc_text(who, 3, "client");
+    enc_text(who, 4, "agent");
+}
+
+/* An event as the live server delivers it; its RLID ends in `number`. */
+static UNUSED void service_deliver(stream_t *s, uint64_t number, const void *data, size_t len)
+{
+    bytes_t e = {0}, who = {0}, wrap = {0}, reply = {0};
+    uint8_t id[10] = { 1, 2, 3, 4, 5, 6, 0, 0, 0, 0 };
+    id[8] = (uint8_t)(number >> 8);
+    id[9] = (uint8_t)number;
+    service_event(&e, data, len);
     enc_bytes(&wrap, 1, id, 10);
     enc_bytes(&wrap, 2, weather_id, 16);
     enc_uint(&wrap, 3, number);
-    enc_text(&who, 1, "publisher");
-    enc_text(&who, 2, "1.2.3.4:5");
-    enc_text(&who, 3, "client");
-    enc_text(&who, 4, "agent");
+    service_who(&who);
     enc_message(&wrap, 6, &who);
     enc_message(&wrap, 9, &e);
     enc_time(&wrap, 15, 1600000001, 8);

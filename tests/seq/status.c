@@ -158,12 +158,10 @@ static size_t values_of(world_t *w, uint32_t k, int which, const char *key, ensi
 
 static size_t fields_of(const stream_t *s, const char *name, const char **out, size_t cap)
 {
-    const char *p = (const char *)s->fields.p, *end = p + s->fields.len;
-    size_t n = 0;
-    while (p < end) {
-        const char *value = p + strlen(p) + 1;
-        if (strcmp(p, name) == 0 && n < cap) out[n++] = value;
-        p = value + strlen(value) + 1;
+    ensign_slice_t key, value;
+    size_t n = 0, at = 0;
+    while (field_next(&s->fields, &at, &key, &value)) {
+        if (strcmp((const char *)key.ptr, name) == 0 && n < cap) out[n++] = (const char *)value.ptr;
     }
     return n;
 }

@@ -279,6 +279,25 @@ static ensign_call_t demand(void)
     return ensign_call_open(client, &d);
 }
 
+/* The client asks the auth service; the call that makes it do so. */
+static ensign_call_t start_asking(const ensign_desc_t *d, bool connected)
+{
+    ensign_call_t k;
+    start(d);
+    if (connected) connect_rpc();
+    k = demand();
+    request();
+    return k;
+}
+
+/* The token that is asked for is granted, and time goes by until it is renewed. */
+static void grant_until_renewal(void)
+{
+    grant();
+    pass(1);
+    pass(2880000);
+}
+
 static void is_for(const char *req, const char *path)
 {
     char head[60];
@@ -311,9 +330,7 @@ static void an_exchange_may_be_cut_at_every_byte(void **state)
                            (unsigned long)strlen(body), body);
     for (size_t cut = 0; cut <= len; cut++) {
         ensign_desc_t d = key_desc();
-        start(&d);
-        demand();
-        request();
+        start_asking(&d, false);
         if (cut > 0) feed(ENSIGN_LINK_AUTH, text, cut);
         hang_up(ENSIGN_LINK_AUTH, cut % 2 ? 104 : 0);
         assert_int_equal(client->auth.state, cut < len ? ENSI_AUTH_WAIT : ENSI_AUTH_READY);
@@ -387,9 +404,7 @@ static void the_secret_is_wiped_at_destroy(void **state)
     ensign_desc_t d = key_desc();
     (void)state;
     d.alloc = watching;
-    start(&d);
-    demand();
-    request();
+    start_asking(&d, false);
     freed_dirty = false;
     stop();
     assert_false(freed_dirty);
@@ -402,9 +417,7 @@ static void tokens_may_be_as_long_as_the_limit(void **state)
     for (size_t over = 0; over < 2; over++) {
         ensign_desc_t d = key_desc();
         size_t n = 0;
-        start(&d);
-        demand();
-        request();
+        start_asking(&d, false);
         n = (size_t)snprintf(body, sizeof body, "{\"access_token\":\"");
         memset(body + n, 't', ENSIGN_TOKEN_BYTES + over);
         memcpy(body + n + ENSIGN_TOKEN_BYTES + over, "\"}", 2);
@@ -427,9 +440,7 @@ static void what_is_no_token_is_refused(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(bodies); i++) {
         ensign_desc_t d = key_desc();
-        start(&d);
-        demand();
-        request();
+        start_asking(&d, false);
         reply(200, bodies[i]);
         if (client->auth.state != ENSI_AUTH_WAIT) fail_msg("taken: %s", bodies[i]);
         assert_null(client->auth.bearer);
@@ -448,12 +459,8 @@ static void a_failed_renewal_keeps_the_token(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
         ensign_desc_t d = key_desc();
-        start(&d);
-        demand();
-        request();
-        grant();
-        pass(1);
-        pass(2880000);
+        start_asking(&d, false);
+        grant_until_renewal();
         is_for(request(), "/v1/refresh");
         assert_non_null(strstr(sent, token_of(LATER)));
         reply(rows[i].status, rows[i].body);
@@ -478,10 +485,7 @@ static void a_token_may_expire_while_a_renewal_waits(void **state)
     ensign_call_t k;
     (void)state;
     d.backoff_min_ms = d.backoff_max_ms = 900000;
-    start(&d);
-    connect_rpc();
-    demand();
-    request();
+    start_asking(&d, true);
     grant();
     pass(1);
     pass(3500000);
@@ -507,12 +511,8 @@ static void a_refused_key_is_final(void **state)
     ensign_call_t k;
     const ensign_notice_t *n;
     (void)state;
-    start(&d);
-    k = demand();
-    request();
-    grant();
-    pass(1);
-    pass(2880000);
+    k = start_asking(&d, false);
+    grant_until_renewal();
     is_for(request(), "/v1/refresh");
     reply(403, "{\"error\":\"log in\"}");
     assert_int_equal(client->auth.state, ENSI_AUTH_IDLE);
@@ -552,10 +552,7 @@ static void unauthenticated_brings_a_new_token(void **state)
     ensign_call_desc_t cd = method();
     ensign_call_t a, b;
     (void)state;
-    start(&d);
-    connect_rpc();
-    a = demand();
-    request();
+    a = start_asking(&d, true);
     grant_opaque("first");
     pass(1);
     b = call(&cd);
@@ -584,13 +581,8 @@ static void a_token_may_be_refused_while_a_renewal_waits(void **state)
     ensign_call_desc_t cd = method();
     ensign_call_t k;
     (void)state;
-    start(&d);
-    connect_rpc();
-    demand();
-    request();
-    grant();
-    pass(1);
-    pass(2880000);
+    start_asking(&d, true);
+    grant_until_renewal();
     request();
     reply(500, "");
     assert_int_equal(client->auth.state, ENSI_AUTH_WAIT);
@@ -673,13 +665,8 @@ static void a_failing_renewal_is_given_up_only_without_a_token(void **state)
     (void)state;
     d.give_up_after_ms = 20000;
     d.backoff_max_ms = 1000;
-    start(&d);
-    connect_rpc();
-    demand();
-    request();
-    grant();
-    pass(1);
-    pass(2880000);
+    start_asking(&d, true);
+    grant_until_renewal();
     for (uint64_t ms = 0; !client->failed; ms += 250) {
         ensign_link_t l;
         ensign_link(client, ENSIGN_LINK_AUTH, &l);
@@ -723,9 +710,7 @@ static void a_refresh_token_that_does_not_fit_is_given_up(void **state)
 {
     ensign_desc_t d = key_desc();
     (void)state;
-    start(&d);
-    demand();
-    request();
+    start_asking(&d, false);
     grant();
     memset(client->auth.refresh, 1, ENSIGN_TOKEN_BYTES); /* as JSON six times as long */
     client->auth.refresh[ENSIGN_TOKEN_BYTES] = '\0';

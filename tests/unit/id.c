@@ -1,22 +1,5 @@
 /* id.c - section id: ULID, RLID, MIME types, schemas, metadata, dates, events as text, nack names */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <stdlib.h>
-#include <cmocka.h>
-#define ENSIGN_IMPLEMENTATION
-#include "../../ensign.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-static void from_hex(const char *hex, uint8_t *out, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        char pair[3] = { hex[2 * i], hex[2 * i + 1], '\0' };
-        out[i] = (uint8_t)strtoul(pair, NULL, 16);
-    }
-}
+#include "plain.h"
 
 static char upper(char c)
 {

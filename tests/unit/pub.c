@@ -1,31 +1,7 @@
 /* pub.c - the publisher: its moves, its encoder, its ring against a model, servers that misbehave */
-#define ENSIGN_IMPLEMENTATION
-#include "../../ensign.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <cmocka.h>
+#include "bare.h"
 
-static ensign_t *client;
-static uint64_t seed;
-static bool no_memory;
 static int64_t wall;
-
-static uint32_t below(uint32_t n)
-{
-    return (uint32_t)(ensi_rng_next(&seed) % n);
-}
-
-static void *hook(void *user, void *old, size_t size)
-{
-    (void)user;
-    if (size == 0) {
-        free(old);
-        return NULL;
-    }
-    return no_memory ? NULL : realloc(old, size);
-}
 
 static int64_t clock_ms(void *user)
 {
@@ -35,30 +11,11 @@ static int64_t clock_ms(void *user)
 
 static int setup(void **state)
 {
-    ensign_desc_t d;
-    ensign_error_t why;
+    ensign_desc_t d = bare_desc();
     (void)state;
-    memset(&d, 0, sizeof d);
-    d.endpoint = "localhost:5356";
-    d.tls.off = true;
-    d.name = "me";
-    d.io = ENSIGN_IO_CALLER;
-    d.seed = 5;
-    d.alloc = hook;
     d.wall_ms = clock_ms;
-    seed = 1;
     wall = 1700000000123;
-    no_memory = false;
-    return ensign_create(&d, &client, &why) == ENSIGN_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    no_memory = false;
-    ensign_destroy(client);
-    client = NULL;
-    return 0;
+    return bare_setup(&d);
 }
 
 static ensign_publisher_desc_t to_weather(void)
@@ -74,6 +31,12 @@ static ensi_pub_t *open_with(const ensign_publisher_desc_t *d)
     ensign_publisher_t p = ensign_publisher_open(client, d);
     assert_int_not_equal(p.id, 0);
     return (ensi_pub_t *)(void *)ensi_handle_find(&client->handles, p.id);
+}
+
+static ensi_pub_t *open_weather(void)
+{
+    ensign_publisher_desc_t d = to_weather();
+    return open_with(&d);
 }
 
 static int put(ensi_pub_t *p, const char *topic, const void *data, size_t n, uint64_t tag)
@@ -100,23 +63,17 @@ static void close_in(ensi_pub_t *p, uint32_t timeout_ms)
 /* The call goes out: the stream is there, its open_stream is read. */
 static void submit(ensi_pub_t *p)
 {
-    uint8_t out[64];
-    bool eof;
     ensi_pub_serve(client, &p->h);
     assert_int_equal(p->state, ENSI_PUB_OPENING);
-    ensi_grpc_dequeue(&p->call);
-    assert_true(ensi_grpc_move(&p->call, ENSI_GRPC_ON_SUBMIT));
+    bare_submit(&p->call);
     p->call.s.headers_sent = p->call.s.headers_done = true;
-    while (ensi_grpc_on_read(&p->call.s, out, sizeof out, &eof) > 0) {}
+    bare_take(&p->call, NULL, SIZE_MAX);
     ensi_pub_serve(client, &p->h);
 }
 
 static void feed(ensi_pub_t *p, const uint8_t *bytes, size_t len)
 {
-    uint8_t prefix[ENSI_GRPC_PREFIX];
-    ensi_grpc_prefix(prefix, len, false);
-    assert_true(ensi_rx_store(&p->call.s.rx, &client->env.mem, prefix, sizeof prefix));
-    if (len) assert_true(ensi_rx_store(&p->call.s.rx, &client->env.mem, bytes, len));
+    bare_message(&p->call, bytes, len);
     ensi_pub_serve(client, &p->h);
 }
 
@@ -194,30 +151,18 @@ static void ack_of(ensi_pub_t *p, uint64_t count)
 /* All that the stream would send now. */
 static size_t take(ensi_pub_t *p, size_t cap)
 {
-    static uint8_t out[8192];
-    size_t n = 0, got;
-    bool eof;
-    while (n < cap && (got = ensi_grpc_on_read(&p->call.s, out, ensi_min(sizeof out, cap - n), &eof)) > 0)
-        n += got;
-    return n;
+    return bare_take(&p->call, NULL, cap);
 }
 
 static void ended(ensi_pub_t *p, int status)
 {
-    p->call.grpc_status = status;
-    p->call.http_status = 200;
-    p->call.grpc_content = true;
-    p->call.s.ended = true;
-    ensi_grpc_judge(&p->call);
+    bare_end(&p->call, status);
     ensi_pub_serve(client, &p->h);
 }
 
 static void cut(ensi_pub_t *p)
 {
-    ensign_error_t why;
-    ensi_fail(&why, ENSIGN_E_CLOSED, 0, "cut");
-    p->call.s.lost = true;
-    if (p->call.state == ENSI_GRPC_OPEN) ensi_grpc_lost(&p->call, &why);
+    bare_cut(&p->call);
     ensi_pub_serve(client, &p->h);
 }
 
@@ -238,10 +183,17 @@ static void go_away(ensi_pub_t *p)
 
 static void pass(ensi_pub_t *p, uint32_t ms)
 {
-    ensi_client_tick_handle(client, &p->h);
-    client->env.now_ms += ms;
-    ensi_client_tick_handle(client, &p->h);
+    bare_pass(&p->h, ms);
     ensi_pub_serve(client, &p->h);
+}
+
+/* The server ends the stream with a status that is no end for good; then it is time to try again. */
+static void refuse(ensi_pub_t *p, int status)
+{
+    submit(p);
+    ended(p, status);
+    assert_int_equal(p->state, ENSI_PUB_WAIT);
+    pass(p, 100000);
 }
 
 static const ensign_notice_t *next(ensi_pub_t *p)
@@ -271,15 +223,7 @@ static void only_legal_moves(void **state)
         /* ENDED    */ { -1, -1, -1, -1, -1, -1 },
     };
     (void)state;
-    for (int from = 0; from < ENSI_PUB_STATES; from++) {
-        for (int in = 0; in < ENSI_PUB_INPUTS; in++) {
-            ensi_pub_t p;
-            memset(&p, 0, sizeof p);
-            p.state = (ensi_pub_state_t)from;
-            assert_int_equal(ensi_pub_move(&p, (ensi_pub_in_t)in), to[from][in] >= 0);
-            assert_int_equal(p.state, to[from][in] >= 0 ? to[from][in] : from);
-        }
-    }
+    CHECK_MOVES(ensi_pub_t, ensi_pub_state_t, ensi_pub_in_t, ensi_pub_move, to);
 }
 
 /* ---------------------------------------------------------------- encoder */
@@ -952,8 +896,7 @@ static void open_tells_the_topics_and_whether_its_own_is_there(void **state)
 
 static void the_topics_of_open_stand_while_another_map_comes(void **state)
 {
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     const ensign_notice_t *n;
     const uint8_t *old;
     (void)state;
@@ -1174,8 +1117,7 @@ static void the_largest_event_is_max_event_bytes_as_encoded(void **state)
 
 static void close_sends_the_rest_after_goaway(void **state)
 {
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     (void)state;
     up(p);
     expect(p, ENSIGN_NOTICE_OPEN);
@@ -1199,8 +1141,7 @@ static void close_sends_the_rest_after_goaway(void **state)
 
 static void close_does_not_wait_for_a_stream_that_is_not_needed(void **state)
 {
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     (void)state;
     up(p);
     expect(p, ENSIGN_NOTICE_OPEN);
@@ -1255,8 +1196,7 @@ static void finished_in_every_state_each_event_has_its_answer(void **state)
 
 static void answers_to_what_was_not_sent_here_end_the_stream(void **state)
 {
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     (void)state;
     up(p);
     assert_int_equal(put(p, NULL, "a", 1, 1), ENSIGN_OK);
@@ -1307,8 +1247,7 @@ static void no_memory_for_a_reply_is_a_failure_with_a_backoff(void **state)
 {
     static uint8_t map[1000] = { 0x1A, 0xE5, 7, 0x1A, 0xE2, 7 }; /* ready { topics: one that is none } */
     uint8_t prefix[ENSI_GRPC_PREFIX];
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     (void)state;
     map[6] = 0x12;
     map[7] = 0xDF;
@@ -1337,20 +1276,13 @@ static void no_memory_for_a_reply_is_a_failure_with_a_backoff(void **state)
 
 static void each_ready_forgives_a_refused_token(void **state)
 {
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     (void)state;
-    submit(p);
-    ended(p, ENSIGN_GRPC_UNAUTHENTICATED);
-    assert_int_equal(p->state, ENSI_PUB_WAIT);
-    pass(p, 100000);
+    refuse(p, ENSIGN_GRPC_UNAUTHENTICATED);
     up(p);
     cut(p);
     pass(p, 100000);
-    submit(p);
-    ended(p, ENSIGN_GRPC_UNAUTHENTICATED);
-    assert_int_equal(p->state, ENSI_PUB_WAIT); /* the token was good in between */
-    pass(p, 100000);
+    refuse(p, ENSIGN_GRPC_UNAUTHENTICATED); /* the token was good in between */
     submit(p);
     ended(p, ENSIGN_GRPC_UNAUTHENTICATED);
     assert_int_equal(p->state, ENSI_PUB_ENDED);
@@ -1358,12 +1290,9 @@ static void each_ready_forgives_a_refused_token(void **state)
 
 static void an_empty_project_forgives_a_refused_token(void **state)
 {
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     (void)state;
-    submit(p);
-    ended(p, ENSIGN_GRPC_UNAUTHENTICATED);
-    pass(p, 100000);
+    refuse(p, ENSIGN_GRPC_UNAUTHENTICATED);
     submit(p);
     ended(p, ENSIGN_GRPC_FAILED_PRECONDITION);
     assert_true(p->reopen.parked);
@@ -1377,12 +1306,9 @@ static void an_empty_project_forgives_a_refused_token(void **state)
 /* A publisher with nothing to do must not drag an old failure along: give_up counts without a break. */
 static void a_stream_that_stands_is_calm_again(void **state)
 {
-    ensign_publisher_desc_t d = to_weather();
-    ensi_pub_t *p = open_with(&d);
+    ensi_pub_t *p = open_weather();
     (void)state;
-    submit(p);
-    ended(p, ENSIGN_GRPC_UNAVAILABLE);
-    pass(p, 100000);
+    refuse(p, ENSIGN_GRPC_UNAVAILABLE);
     up(p);
     pass(p, 29999);
     assert_int_equal(p->reopen.failures, 1);
@@ -1433,31 +1359,31 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_legal_moves),
-        cmocka_unit_test_setup_teardown(the_encoder_writes_what_nanopb_writes, setup, teardown),
+        BARE_TEST(the_encoder_writes_what_nanopb_writes),
         cmocka_unit_test(broken_metadata_is_cut),
-        cmocka_unit_test_setup_teardown(the_ring_against_a_model, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_lent_nack_gives_way_to_room, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_ring_that_cannot_shrink_still_serves, setup, teardown),
-        cmocka_unit_test_setup_teardown(half_handed_over_is_not_sent, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_nack_names_the_topic_or_says_that_an_id_was_given, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_words_of_a_nack_are_not_cut, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_refused_key_is_what_the_nack_tells, setup, teardown),
-        cmocka_unit_test_setup_teardown(open_tells_the_topics_and_whether_its_own_is_there, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_topics_of_open_stand_while_another_map_comes, setup, teardown),
-        cmocka_unit_test_setup_teardown(forwarding_an_event_is_one_assignment, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_nacked_event_can_be_published_as_it_is, setup, teardown),
-        cmocka_unit_test_setup_teardown(max_event_bytes_has_bounds, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_largest_event_is_max_event_bytes_as_encoded, setup, teardown),
-        cmocka_unit_test_setup_teardown(close_sends_the_rest_after_goaway, setup, teardown),
-        cmocka_unit_test_setup_teardown(close_does_not_wait_for_a_stream_that_is_not_needed, setup, teardown),
-        cmocka_unit_test_setup_teardown(finished_in_every_state_each_event_has_its_answer, setup, teardown),
-        cmocka_unit_test_setup_teardown(answers_to_what_was_not_sent_here_end_the_stream, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_map_that_is_too_large_ends_the_publisher, setup, teardown),
-        cmocka_unit_test_setup_teardown(no_memory_for_a_reply_is_a_failure_with_a_backoff, setup, teardown),
-        cmocka_unit_test_setup_teardown(each_ready_forgives_a_refused_token, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_empty_project_forgives_a_refused_token, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_stream_that_stands_is_calm_again, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_server_that_owes_something_is_given_up, setup, teardown),
+        BARE_TEST(the_ring_against_a_model),
+        BARE_TEST(a_lent_nack_gives_way_to_room),
+        BARE_TEST(a_ring_that_cannot_shrink_still_serves),
+        BARE_TEST(half_handed_over_is_not_sent),
+        BARE_TEST(a_nack_names_the_topic_or_says_that_an_id_was_given),
+        BARE_TEST(the_words_of_a_nack_are_not_cut),
+        BARE_TEST(a_refused_key_is_what_the_nack_tells),
+        BARE_TEST(open_tells_the_topics_and_whether_its_own_is_there),
+        BARE_TEST(the_topics_of_open_stand_while_another_map_comes),
+        BARE_TEST(forwarding_an_event_is_one_assignment),
+        BARE_TEST(a_nacked_event_can_be_published_as_it_is),
+        BARE_TEST(max_event_bytes_has_bounds),
+        BARE_TEST(the_largest_event_is_max_event_bytes_as_encoded),
+        BARE_TEST(close_sends_the_rest_after_goaway),
+        BARE_TEST(close_does_not_wait_for_a_stream_that_is_not_needed),
+        BARE_TEST(finished_in_every_state_each_event_has_its_answer),
+        BARE_TEST(answers_to_what_was_not_sent_here_end_the_stream),
+        BARE_TEST(a_map_that_is_too_large_ends_the_publisher),
+        BARE_TEST(no_memory_for_a_reply_is_a_failure_with_a_backoff),
+        BARE_TEST(each_ready_forgives_a_refused_token),
+        BARE_TEST(an_empty_project_forgives_a_refused_token),
+        BARE_TEST(a_stream_that_stands_is_calm_again),
+        BARE_TEST(a_server_that_owes_something_is_given_up),
     };
     return cmocka_run_group_tests_name("pub", tests, NULL, NULL);
 }

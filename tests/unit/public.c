@@ -44,10 +44,10 @@ static void ranges_of_the_client_are_those_written(void **state)
     ensign_desc_t d = desc();
     (void)state;
     memset(text, 'x', sizeof text);
-#define EDGE(field, in, out) \
+#define EDGE(field, in, out)                                                                                 \
     d = desc(), d.field = (in), created(&d, ENSIGN_OK), d.field = (out), created(&d, ENSIGN_E_ARGUMENT)
-#define LENGTH(field, in) \
-    d = desc(), d.field = text, text[in] = '\0', created(&d, ENSIGN_OK), text[in] = 'x', \
+#define LENGTH(field, in)                                                                                    \
+    d = desc(), d.field = text, text[in] = '\0', created(&d, ENSIGN_OK), text[in] = 'x',                     \
     text[(in) + 1] = '\0', created(&d, ENSIGN_E_ARGUMENT), text[(in) + 1] = 'x'
     EDGE(max_handles, 1, 65001);
     EDGE(max_handles, 65000, 65001);
@@ -72,6 +72,39 @@ static void ranges_of_the_client_are_those_written(void **state)
 #undef LENGTH
 }
 
+/* A desc that can be opened with the field at `in`, and cannot with it at `out`. */
+#define EDGE(kind, field, in, out)                                                                           \
+    do {                                                                                                     \
+        ensign_##kind##_desc_t x_ = plain_##kind();                                                          \
+        x_.field = (in);                                                                                     \
+        if (ensign_##kind##_open(c, &x_).id == 0) fail_msg("%s of a %s: %s is refused", #field, #kind, #in); \
+        x_.field = (out);                                                                                    \
+        if (ensign_##kind##_open(c, &x_).id != 0) fail_msg("%s of a %s: %s is taken", #field, #kind, #out);  \
+        assert_int_equal(ensign_error(c)->code, ENSIGN_E_ARGUMENT);                                          \
+    } while (0)
+
+static ensign_call_desc_t plain_call(void)
+{
+    ensign_call_desc_t d;
+    memset(&d, 0, sizeof d);
+    d.method = "/a.B/C";
+    return d;
+}
+
+static ensign_publisher_desc_t plain_publisher(void)
+{
+    ensign_publisher_desc_t d;
+    memset(&d, 0, sizeof d);
+    return d;
+}
+
+static ensign_subscription_desc_t plain_subscription(void)
+{
+    ensign_subscription_desc_t d;
+    memset(&d, 0, sizeof d);
+    return d;
+}
+
 static void ranges_of_a_call_are_those_written(void **state)
 {
     static const ensign_header_t many[129];
@@ -79,24 +112,12 @@ static void ranges_of_a_call_are_those_written(void **state)
     ensign_t *c = client(&d);
     ensign_call_desc_t k;
     (void)state;
-#define EDGE(field, in, out) \
-    do { \
-        memset(&k, 0, sizeof k); \
-        k.method = "/a.B/C"; \
-        k.field = (in); \
-        assert_int_not_equal(ensign_call_open(c, &k).id, 0); \
-        k.field = (out); \
-        assert_int_equal(ensign_call_open(c, &k).id, 0); \
-        assert_int_equal(ensign_error(c)->code, ENSIGN_E_ARGUMENT); \
-    } while (0)
-    EDGE(method, "/a/b", "/a");
-    EDGE(window_bytes, 1024, 1023);
-    EDGE(window_bytes, 1u << 30, (1u << 30) + 1);
-    EDGE(max_message_bytes, 1u << 30, (1u << 30) + 1);
-    EDGE(max_send_bytes, 1u << 30, (1u << 30) + 1);
-#undef EDGE
-    memset(&k, 0, sizeof k);
-    k.method = "/a.B/C";
+    EDGE(call, method, "/a/b", "/a");
+    EDGE(call, window_bytes, 1024, 1023);
+    EDGE(call, window_bytes, 1u << 30, (1u << 30) + 1);
+    EDGE(call, max_message_bytes, 1u << 30, (1u << 30) + 1);
+    EDGE(call, max_send_bytes, 1u << 30, (1u << 30) + 1);
+    k = plain_call();
     k.metadata = many;
     k.metadata_count = 129;
     assert_int_equal(ensign_call_open(c, &k).id, 0);
@@ -108,33 +129,21 @@ static void ranges_of_streams_are_those_written(void **state)
 {
     ensign_desc_t d = desc();
     ensign_t *c = client(&d);
-    ensign_publisher_desc_t p;
-    ensign_subscription_desc_t s;
     (void)state;
-#define EDGE(x, open, field, in, out) \
-    do { \
-        memset(&x, 0, sizeof x); \
-        x.field = (in); \
-        assert_int_not_equal(open(c, &x).id, 0); \
-        x.field = (out); \
-        assert_int_equal(open(c, &x).id, 0); \
-        assert_int_equal(ensign_error(c)->code, ENSIGN_E_ARGUMENT); \
-    } while (0)
-    EDGE(p, ensign_publisher_open, buffer_bytes, 1024, 1023);
-    EDGE(p, ensign_publisher_open, window_bytes, 1024, 1023);
-    EDGE(p, ensign_publisher_open, window_bytes, 1u << 30, (1u << 30) + 1);
-    EDGE(p, ensign_publisher_open, max_reply_bytes, 1024, 1023);
-    EDGE(p, ensign_publisher_open, max_reply_bytes, 1u << 30, (1u << 30) + 1);
-    EDGE(p, ensign_publisher_open, max_event_bytes, 1024, 1023);
-    EDGE(p, ensign_publisher_open, max_event_bytes, 4u << 20, (4u << 20) + 1);
-    EDGE(p, ensign_publisher_open, max_in_flight, 1, 16384);
-    EDGE(p, ensign_publisher_open, max_in_flight, 16383, 16384);
-    EDGE(s, ensign_subscription_open, window_bytes, 1024, 1023);
-    EDGE(s, ensign_subscription_open, window_bytes, 1u << 30, (1u << 30) + 1);
-    EDGE(s, ensign_subscription_open, max_event_bytes, 1024, 1023);
-    EDGE(s, ensign_subscription_open, max_event_bytes, 1u << 30, (1u << 30) + 1);
-    EDGE(s, ensign_subscription_open, max_unacked, 16777216, 16777217);
-#undef EDGE
+    EDGE(publisher, buffer_bytes, 1024, 1023);
+    EDGE(publisher, window_bytes, 1024, 1023);
+    EDGE(publisher, window_bytes, 1u << 30, (1u << 30) + 1);
+    EDGE(publisher, max_reply_bytes, 1024, 1023);
+    EDGE(publisher, max_reply_bytes, 1u << 30, (1u << 30) + 1);
+    EDGE(publisher, max_event_bytes, 1024, 1023);
+    EDGE(publisher, max_event_bytes, 4u << 20, (4u << 20) + 1);
+    EDGE(publisher, max_in_flight, 1, 16384);
+    EDGE(publisher, max_in_flight, 16383, 16384);
+    EDGE(subscription, window_bytes, 1024, 1023);
+    EDGE(subscription, window_bytes, 1u << 30, (1u << 30) + 1);
+    EDGE(subscription, max_event_bytes, 1024, 1023);
+    EDGE(subscription, max_event_bytes, 1u << 30, (1u << 30) + 1);
+    EDGE(subscription, max_unacked, 16777216, 16777217);
     ensign_destroy(c);
 }
 

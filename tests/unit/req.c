@@ -1,22 +1,9 @@
 /* req.c - requests: pages that end and pages that do not, records that are none, time */
-#define ENSIGN_IMPLEMENTATION
-#include "../../ensign.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <cmocka.h>
-
-static ensign_t *client;
+#include "bare.h"
 
 static ensign_desc_t desc(uint32_t max_answer_bytes)
 {
-    ensign_desc_t d;
-    memset(&d, 0, sizeof d);
-    d.endpoint = "localhost:5356";
-    d.tls.off = true;
-    d.io = ENSIGN_IO_CALLER;
-    d.seed = 5;
+    ensign_desc_t d = bare_desc();
     d.request_timeout_ms = 1000;
     d.max_answer_bytes = max_answer_bytes;
     return d;
@@ -25,9 +12,8 @@ static ensign_desc_t desc(uint32_t max_answer_bytes)
 static int setup(void **state)
 {
     ensign_desc_t d = desc(0);
-    ensign_error_t why;
     (void)state;
-    return ensign_create(&d, &client, &why) == ENSIGN_OK ? 0 : -1;
+    return bare_setup(&d);
 }
 
 /* Another client, whose desc has this. */
@@ -36,14 +22,6 @@ static void begin_again(uint32_t max_answer_bytes)
     ensign_desc_t d = desc(max_answer_bytes);
     ensign_destroy(client);
     assert_int_equal(ensign_create(&d, &client, NULL), ENSIGN_OK);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    ensign_destroy(client);
-    client = NULL;
-    return 0;
 }
 
 static ensi_req_t *req_of(ensign_request_t r)
@@ -55,35 +33,27 @@ static ensi_req_t *req_of(ensign_request_t r)
 /* The call goes out. */
 static void submit(ensi_req_t *q)
 {
-    assert_int_equal(q->ask.call.state, ENSI_GRPC_QUEUED);
-    ensi_grpc_dequeue(&q->ask.call);
-    assert_true(ensi_grpc_move(&q->ask.call, ENSI_GRPC_ON_SUBMIT));
+    bare_submit(&q->ask.call);
     ensi_req_serve(client, &q->h);
 }
 
 /* A message of so many bytes begins: the buffer can make room for it. */
 static void say_length(ensi_req_t *q, size_t len)
 {
-    uint8_t prefix[ENSI_GRPC_PREFIX];
-    ensi_grpc_prefix(prefix, len, false);
-    assert_true(ensi_rx_store(&q->ask.call.s.rx, &client->env.mem, prefix, sizeof prefix));
+    bare_prefix(&q->ask.call, len);
     ensi_req_serve(client, &q->h);
 }
 
 static void say(ensi_req_t *q, const uint8_t *bytes, size_t len)
 {
     say_length(q, len);
-    if (len) assert_true(ensi_rx_store(&q->ask.call.s.rx, &client->env.mem, bytes, len));
+    bare_store(&q->ask.call, bytes, len);
     ensi_req_serve(client, &q->h);
 }
 
 static void finish(ensi_req_t *q, int status)
 {
-    q->ask.call.grpc_status = status;
-    q->ask.call.http_status = 200;
-    q->ask.call.grpc_content = true;
-    q->ask.call.s.ended = true;
-    ensi_grpc_judge(&q->ask.call);
+    bare_end(&q->ask.call, status);
     ensi_req_serve(client, &q->h);
 }
 
@@ -118,9 +88,7 @@ static void page(ensi_req_t *q, const char *a, const char *b, const char *token)
 
 static void tick(ensi_req_t *q, uint32_t ms)
 {
-    ensi_client_tick_handle(client, &q->h);
-    client->env.now_ms += ms;
-    ensi_client_tick_handle(client, &q->h);
+    bare_pass(&q->h, ms);
     ensi_req_serve(client, &q->h);
 }
 
@@ -573,23 +541,23 @@ static void a_request_is_closed_and_cancelled(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_topic_stands_while_the_next_page_comes, setup, teardown),
-        cmocka_unit_test_setup_teardown(records_that_are_no_topic_are_left_out, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_time_to_read_a_page_is_the_users, setup, teardown),
-        cmocka_unit_test_setup_teardown(pages_without_an_end_are_ended, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_token_that_is_too_long_ends_the_request, setup, teardown),
-        cmocka_unit_test_setup_teardown(uptime_is_bounded, setup, teardown),
-        cmocka_unit_test_setup_teardown(closing_steps_after_the_last_answer, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_list_can_outlive_two_tokens, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_policy_is_no_larger_than_a_message, setup, teardown),
-        cmocka_unit_test_setup_teardown(max_answer_bytes_limits_the_pages, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_answer_of_max_answer_bytes_is_the_largest, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_request_of_max_answer_bytes_is_the_largest, setup, teardown),
-        cmocka_unit_test_setup_teardown(max_answer_bytes_has_bounds, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_bound_holds_for_the_largest_request_and_answers, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_watch_tells_why_it_waits, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_watch_is_closed_and_cancelled, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_request_is_closed_and_cancelled, setup, teardown),
+        BARE_TEST(a_topic_stands_while_the_next_page_comes),
+        BARE_TEST(records_that_are_no_topic_are_left_out),
+        BARE_TEST(the_time_to_read_a_page_is_the_users),
+        BARE_TEST(pages_without_an_end_are_ended),
+        BARE_TEST(a_token_that_is_too_long_ends_the_request),
+        BARE_TEST(uptime_is_bounded),
+        BARE_TEST(closing_steps_after_the_last_answer),
+        BARE_TEST(a_list_can_outlive_two_tokens),
+        BARE_TEST(a_policy_is_no_larger_than_a_message),
+        BARE_TEST(max_answer_bytes_limits_the_pages),
+        BARE_TEST(an_answer_of_max_answer_bytes_is_the_largest),
+        BARE_TEST(a_request_of_max_answer_bytes_is_the_largest),
+        BARE_TEST(max_answer_bytes_has_bounds),
+        BARE_TEST(the_bound_holds_for_the_largest_request_and_answers),
+        BARE_TEST(a_watch_tells_why_it_waits),
+        BARE_TEST(a_watch_is_closed_and_cancelled),
+        BARE_TEST(a_request_is_closed_and_cancelled),
     };
     return cmocka_run_group_tests_name("req", tests, NULL, NULL);
 }

@@ -156,6 +156,28 @@ static void connected(net_t *n)
     while (ensign_next(n->c)) continue;
 }
 
+/* A client whose server listens. */
+static void start(net_t *n)
+{
+    listening(n, "127.0.0.1");
+    client(n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+}
+
+static void start_connected(net_t *n)
+{
+    start(n);
+    connected(n);
+}
+
+/* Its server's port is bound, and nobody listens: it refuses. */
+static void start_refused(net_t *n)
+{
+    memset(n, 0, sizeof *n);
+    n->peer = -1;
+    n->fd = bound("127.0.0.1", 0, &n->port);
+    client(n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+}
+
 static bool open_fd(intptr_t fd)
 {
     return fcntl((int)fd, F_GETFD) != -1;
@@ -214,10 +236,7 @@ static void a_refusal_is_a_notice_with_the_errno(void **state)
     net_t n;
 
     (void)state;
-    memset(&n, 0, sizeof n);
-    n.peer = -1;
-    n.fd = bound("127.0.0.1", 0, &n.port); /* bound, not listening: refuses */
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    start_refused(&n);
     assert_int_equal(ensign_poll_set(n.c, set), 0);
     call(&n, true);
     until(&n, ENSIGN_NOTICE_DISCONNECTED, &e);
@@ -429,9 +448,7 @@ static void a_socket_is_made_as_it_should_be(void **state)
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
-    connected(&n);
+    start_connected(&n);
     fd = (int)sock(&n)->fd;
     assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
     assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
@@ -451,9 +468,7 @@ static void gone_is_listed_once_still_open_then_closed(void **state)
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
-    connected(&n);
+    start_connected(&n);
     assert_int_equal(ensign_poll_set(n.c, before), 1);
     assert_true(before[0].want & ENSIGN_READ);
     assert_true(before[0].serial != 0);
@@ -489,9 +504,7 @@ static void a_reset_gives_its_errno(void **state)
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
-    connected(&n);
+    start_connected(&n);
     assert_int_equal(setsockopt(n.peer, SOL_SOCKET, SO_LINGER, &hard, sizeof hard), 0);
     close(n.peer);
     n.peer = -1;
@@ -512,9 +525,7 @@ static void a_full_rx_neither_spins_nor_hangs(void **state)
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
-    connected(&n);
+    start_connected(&n);
     for (int i = 0; i < 4; i++) turn(&n, set);
     s = &n.c->sockets.link[ENSIGN_LINK_RPC];
     l = &n.c->links[ENSIGN_LINK_RPC];
@@ -547,9 +558,7 @@ static void a_new_socket_has_a_new_serial_and_waits_for_gone(void **state)
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
-    connected(&n);
+    start_connected(&n);
     first = sock(&n)->serial;
     close(n.peer);
     until(&n, ENSIGN_NOTICE_DISCONNECTED, NULL);
@@ -580,9 +589,7 @@ static void no_dial_before_the_loop_has_seen_gone(void **state)
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
-    connected(&n);
+    start_connected(&n);
     first = sock(&n)->serial;
     close(n.peer);
     n.peer = -1;
@@ -612,9 +619,7 @@ static void strange_serials_are_passed_over(void **state)
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
-    connected(&n);
+    start_connected(&n);
     assert_int_equal(ensign_poll_set(n.c, set), 1);
     set[0].ready = all;
     set[0].serial += 1;
@@ -639,9 +644,7 @@ static void a_spent_budget_makes_the_next_step_due(void **state)
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
-    connected(&n);
+    start_connected(&n);
     for (int i = 0; i < 4; i++) memcpy(wire + i * 8192, unknown, sizeof unknown);
     assert_int_equal(ensign_stats(n.c, ENSIGN_CLIENT, &before), ENSIGN_OK);
     assert_int_equal(send(n.peer, wire, sizeof wire, 0), sizeof wire);
@@ -676,9 +679,7 @@ static void a_full_receive_buffer_neither_spins_nor_hangs(void **state)
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
-    connected(&n);
+    start_connected(&n);
     while (ensign_timeout(n.c, ensign_now_ms()) == 0) {
         while (ensign_next(n.c)) continue;
         turn(&n, set);
@@ -713,8 +714,7 @@ static void what_a_step_reads_it_answers_in_the_same_step(void **state)
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    start(&n);
     call(&n, true);
     accepted(&n);
     while (recv(n.peer, got, sizeof got, MSG_DONTWAIT) > 0) continue; /* the client's own SETTINGS */
@@ -737,8 +737,7 @@ static void a_wrong_protocol_is_hung_up_on(void **state)
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    start(&n);
     call(&n, true);
     accepted(&n);
     assert_int_equal(send(n.peer, text, sizeof text - 1, 0), sizeof text - 1);
@@ -757,9 +756,7 @@ static void extra_descriptors_end_a_wait(void **state)
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
-    connected(&n);
+    start_connected(&n);
     memset(extra, 0, sizeof extra);
     assert_int_equal(pipe(ends), 0);
     extra[0].fd = ends[0];
@@ -788,9 +785,7 @@ static void a_wait_ends_with_a_notice(void **state)
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
-    connected(&n);
+    start_connected(&n);
     close(n.peer);
     n.peer = -1;
     assert_int_equal(ensign_wait(n.c, NULL, 0, -1), ENSIGN_OK);
@@ -807,8 +802,7 @@ static void nothing_to_wait_for_is_said(void **state)
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    start(&n);
     assert_int_equal(ensign_close(n.c, ENSIGN_CLIENT, 60000), ENSIGN_OK);
     assert_int_equal(ensign_wait(n.c, NULL, 0, -1), ENSIGN_OK);
     x = ensign_next(n.c);
@@ -841,10 +835,7 @@ static void await_gives_a_handles_own_notice(void **state)
     net_t n;
 
     (void)state;
-    memset(&n, 0, sizeof n);
-    n.peer = -1;
-    n.fd = bound("127.0.0.1", 0, &n.port);
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    start_refused(&n);
     k = call(&n, false);
     assert_int_equal(ensign_await(n.c, k.id, -1, &x), ENSIGN_OK);
     assert_int_equal(x->type, ENSIGN_NOTICE_REPLY);
@@ -866,10 +857,7 @@ static void await_gives_up_in_time(void **state)
     net_t n;
 
     (void)state;
-    memset(&n, 0, sizeof n);
-    n.peer = -1;
-    n.fd = bound("127.0.0.1", 0, &n.port);
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    start_refused(&n);
     k = call(&n, true); /* waits for a server that never comes */
     assert_int_equal(ensign_await(n.c, ENSIGN_CLIENT, -1, &x), ENSIGN_OK);
     assert_int_equal(x->type, ENSIGN_NOTICE_DISCONNECTED);
@@ -906,9 +894,7 @@ static void a_signal_interrupts_a_wait(void **state)
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
-    connected(&n);
+    start_connected(&n);
     assert_int_equal(pipe(ends), 0);
     memset(&extra, 0, sizeof extra);
     extra.fd = ends[0];
@@ -935,13 +921,11 @@ static void a_signal_does_not_end_an_await(void **state)
     const ensign_notice_t *x;
     ensign_call_desc_t d;
     ensign_call_t k;
-    uint64_t start;
+    uint64_t began;
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.1");
-    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
-    connected(&n);
+    start_connected(&n);
     memset(&d, 0, sizeof d);
     d.method = "/test.Socket/Any";
     d.unary = true;
@@ -954,9 +938,9 @@ static void a_signal_does_not_end_an_await(void **state)
     assert_int_equal(x->type, ENSIGN_NOTICE_REPLY);
     assert_int_equal(x->as.reply.status, ENSIGN_GRPC_DEADLINE_EXCEEDED);
     rang = 0;
-    start = ensign_now_ms();
+    began = ensign_now_ms();
     assert_int_equal(ensign_await(n.c, ENSIGN_CLIENT, 40, &x), ENSIGN_TIMEOUT);
-    assert_true(ensign_now_ms() - start >= 40);
+    assert_true(ensign_now_ms() - began >= 40);
     assert_true(rang >= 2);
     assert_null(x);
     assert_int_equal(ensign_error(n.c)->code, ENSIGN_TIMEOUT); /* not what the signal said */

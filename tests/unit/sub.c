@@ -1,55 +1,11 @@
 /* sub.c - the subscription: its moves, its ring of acks against a model, gaps and events in one buffer */
-#define ENSIGN_IMPLEMENTATION
-#include "../../ensign.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <cmocka.h>
-
-static ensign_t *client;
-static uint64_t seed;
-static bool no_memory;
-
-static uint32_t below(uint32_t n)
-{
-    return (uint32_t)(ensi_rng_next(&seed) % n);
-}
-
-static void *hook(void *user, void *old, size_t size)
-{
-    (void)user;
-    if (size == 0) {
-        free(old);
-        return NULL;
-    }
-    return no_memory ? NULL : realloc(old, size);
-}
+#include "bare.h"
 
 static int setup(void **state)
 {
-    ensign_desc_t d;
-    ensign_error_t why;
+    ensign_desc_t d = bare_desc();
     (void)state;
-    memset(&d, 0, sizeof d);
-    d.endpoint = "localhost:5356";
-    d.tls.off = true;
-    d.name = "me";
-    d.io = ENSIGN_IO_CALLER;
-    d.seed = 5;
-    d.alloc = hook;
-    seed = 1;
-    no_memory = false;
-    return ensign_create(&d, &client, &why) == ENSIGN_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    no_memory = false;
-    ensign_destroy(client);
-    client = NULL;
-    return 0;
+    return bare_setup(&d);
 }
 
 static ensi_sub_t *open_desc(const ensign_subscription_desc_t *d)
@@ -73,34 +29,26 @@ static ensi_sub_t *open_with(uint32_t window, uint32_t max_event, uint32_t max_u
 
 static size_t take(ensi_sub_t *s, uint8_t *out, size_t cap)
 {
-    size_t n = 0, got;
-    bool eof;
-    while (n < cap && (got = ensi_grpc_on_read(&s->call.s, out + n, cap - n, &eof)) > 0) n += got;
-    return n;
+    return bare_take(&s->call, out, cap);
 }
 
 static void submit(ensi_sub_t *s)
 {
-    uint8_t out[256];
     ensi_sub_serve(client, &s->h);
     assert_int_equal(s->state, ENSI_SUB_OPENING);
-    ensi_grpc_dequeue(&s->call);
-    assert_true(ensi_grpc_move(&s->call, ENSI_GRPC_ON_SUBMIT));
+    bare_submit(&s->call);
     s->call.s.headers_sent = s->call.s.headers_done = true;
-    take(s, out, sizeof out);
+    bare_take(&s->call, NULL, 256);
 }
 
 static void store(ensi_sub_t *s, const uint8_t *bytes, size_t len)
 {
-    assert_true(ensi_rx_store(&s->call.s.rx, &client->env.mem, bytes, len));
+    bare_store(&s->call, bytes, len);
 }
 
 static void message(ensi_sub_t *s, const uint8_t *bytes, size_t len)
 {
-    uint8_t prefix[ENSI_GRPC_PREFIX];
-    ensi_grpc_prefix(prefix, len, false);
-    store(s, prefix, sizeof prefix);
-    if (len) store(s, bytes, len);
+    bare_message(&s->call, bytes, len);
 }
 
 static void serve(ensi_sub_t *s)
@@ -149,18 +97,13 @@ static void deliver(ensi_sub_t *s, uint32_t n, size_t size, bool odd)
 
 static void cut(ensi_sub_t *s)
 {
-    ensign_error_t why;
-    ensi_fail(&why, ENSIGN_E_CLOSED, 0, "cut");
-    s->call.s.lost = true;
-    ensi_grpc_lost(&s->call, &why);
+    bare_cut(&s->call);
     serve(s);
 }
 
 static void pass(ensi_sub_t *s, uint32_t ms)
 {
-    ensi_client_tick_handle(client, &s->h);
-    client->env.now_ms += ms;
-    ensi_client_tick_handle(client, &s->h);
+    bare_pass(&s->h, ms);
     serve(s);
 }
 
@@ -236,15 +179,7 @@ static void only_legal_moves(void **state)
         /* ENDED   */ { -1, -1, -1, -1 },
     };
     (void)state;
-    for (int from = 0; from < ENSI_SUB_STATES; from++) {
-        for (int in = 0; in < ENSI_SUB_INPUTS; in++) {
-            ensi_sub_t s;
-            memset(&s, 0, sizeof s);
-            s.state = (ensi_sub_state_t)from;
-            assert_int_equal(ensi_sub_move(&s, (ensi_sub_in_t)in), to[from][in] >= 0);
-            assert_int_equal(s.state, to[from][in] >= 0 ? to[from][in] : from);
-        }
-    }
+    CHECK_MOVES(ensi_sub_t, ensi_sub_state_t, ensi_sub_in_t, ensi_sub_move, to);
 }
 
 /* ---------------------------------------------------------------- acks */
@@ -862,25 +797,25 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_legal_moves),
-        cmocka_unit_test_setup_teardown(the_ring_of_acks_against_a_model, setup, teardown),
-        cmocka_unit_test_setup_teardown(all_acks_go_out_without_a_further_event, setup, teardown),
-        cmocka_unit_test_setup_teardown(acks_of_a_lost_stream_are_forgotten, setup, teardown),
-        cmocka_unit_test_setup_teardown(gaps_merge_and_keep_their_place, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_gap_behind_an_odd_event, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_random_stream_against_a_model, setup, teardown),
-        cmocka_unit_test_setup_teardown(open_tells_which_topics_are_missing, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_map_stands_as_long_as_what_points_into_it, setup, teardown),
-        cmocka_unit_test_setup_teardown(close_sends_its_acks_and_gives_what_is_here, setup, teardown),
-        cmocka_unit_test_setup_teardown(acks_go_out_until_the_stream_ends, setup, teardown),
-        cmocka_unit_test_setup_teardown(close_without_acks_or_a_stream_ends_at_once, setup, teardown),
-        cmocka_unit_test_setup_teardown(cancel_drops_what_was_not_pulled, setup, teardown),
-        cmocka_unit_test_setup_teardown(close_that_takes_too_long_is_cut_short, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_map_that_is_too_large_ends_the_subscription, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_event_before_ready_is_not_given, setup, teardown),
-        cmocka_unit_test_setup_teardown(no_memory_is_a_failure_with_a_backoff, setup, teardown),
-        cmocka_unit_test_setup_teardown(control_messages_cost_no_more_than_their_bytes, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_stream_that_fails_behind_ready_backs_off, setup, teardown),
-        cmocka_unit_test_setup_teardown(limits_of_the_desc, setup, teardown),
+        BARE_TEST(the_ring_of_acks_against_a_model),
+        BARE_TEST(all_acks_go_out_without_a_further_event),
+        BARE_TEST(acks_of_a_lost_stream_are_forgotten),
+        BARE_TEST(gaps_merge_and_keep_their_place),
+        BARE_TEST(a_gap_behind_an_odd_event),
+        BARE_TEST(a_random_stream_against_a_model),
+        BARE_TEST(open_tells_which_topics_are_missing),
+        BARE_TEST(a_map_stands_as_long_as_what_points_into_it),
+        BARE_TEST(close_sends_its_acks_and_gives_what_is_here),
+        BARE_TEST(acks_go_out_until_the_stream_ends),
+        BARE_TEST(close_without_acks_or_a_stream_ends_at_once),
+        BARE_TEST(cancel_drops_what_was_not_pulled),
+        BARE_TEST(close_that_takes_too_long_is_cut_short),
+        BARE_TEST(a_map_that_is_too_large_ends_the_subscription),
+        BARE_TEST(an_event_before_ready_is_not_given),
+        BARE_TEST(no_memory_is_a_failure_with_a_backoff),
+        BARE_TEST(control_messages_cost_no_more_than_their_bytes),
+        BARE_TEST(a_stream_that_fails_behind_ready_backs_off),
+        BARE_TEST(limits_of_the_desc),
     };
     return cmocka_run_group_tests_name("sub", tests, NULL, NULL);
 }

@@ -10,31 +10,14 @@ static int counting_memcmp(const void *a, const void *b, size_t n)
     return memcmp(a, b, n);
 }
 #define memcmp counting_memcmp
-#define ENSIGN_IMPLEMENTATION
-#include "../../ensign.h"
+#include "bare.h"
 #undef memcmp
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <cmocka.h>
 
 enum { MANY = 10000 };
 
 static ensi_mem_t mem;
 static uint8_t wire[1 << 20];
 static size_t wire_len;
-static bool no_memory;
-
-static void *hook(void *user, void *old, size_t size)
-{
-    (void)user;
-    if (size == 0) {
-        free(old);
-        return NULL;
-    }
-    return no_memory ? NULL : realloc(old, size);
-}
 
 static int setup(void **state)
 {

@@ -1,23 +1,6 @@
 /* vectors.c - tables that the service, its SDKs and their tests agree on: identifiers, hashes of names, MIME
  * types, versions, names of numbers, types and events as text */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <stdlib.h>
-#include <cmocka.h>
-#define ENSIGN_IMPLEMENTATION
-#include "../../ensign.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-static void from_hex(const char *hex, uint8_t *out, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        char pair[3] = { hex[2 * i], hex[2 * i + 1], '\0' };
-        out[i] = (uint8_t)strtoul(pair, NULL, 16);
-    }
-}
+#include "plain.h"
 
 /* Bytes in memory of just their size: a read past the end is seen. */
 static ensign_slice_t exact(const void *bytes, size_t len)

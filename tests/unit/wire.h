@@ -2,40 +2,13 @@
 #ifndef WIRE_H
 #define WIRE_H
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <stdlib.h>
-#include <stdio.h>
-#include <string.h>
-#include <cmocka.h>
-#define ENSIGN_IMPLEMENTATION
-#include "../../ensign.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#if defined(__GNUC__)
-#define UNUSED __attribute__((unused))
-#else
-#define UNUSED
-#endif
+#include "plain.h"
 
 enum { DATA = 0, HEADERS = 1, RST_STREAM = 3, SETTINGS = 4, GOAWAY = 7 };
 enum { END_STREAM = 1, END_HEADERS = 4 };
 
 static ensign_t *client;
 static uint64_t now;
-
-static UNUSED ensign_desc_t plain_desc(void)
-{
-    ensign_desc_t d;
-    memset(&d, 0, sizeof d);
-    d.endpoint = "127.0.0.1:5356";
-    d.tls.off = true;
-    d.io = ENSIGN_IO_CALLER;
-    d.seed = 7;
-    return d;
-}
 
 static UNUSED void start(const ensign_desc_t *d)
 {
@@ -110,24 +83,34 @@ static UNUSED void put_frame(wire_t *w, int type, int flags, uint32_t id, const 
     w->n += 9 + n;
 }
 
-/* "name", "value", ..., NULL: literals without indexing and without Huffman codes, of up to 126 bytes. */
-static UNUSED void put_headers(wire_t *w, int flags, uint32_t id, ...)
+/* name, value, ..., NULL: literals without indexing and without Huffman codes, of up to 126 bytes. */
+static UNUSED void put_header_list(wire_t *w, int flags, uint32_t id, const char *const *list)
 {
     uint8_t block[4000];
     size_t n = 0;
-    const char *text;
-    va_list args;
-    va_start(args, id);
-    for (int i = 0; (text = va_arg(args, const char *)) != NULL; i++) {
-        size_t len = strlen(text);
+    for (int i = 0; list[i]; i++) {
+        size_t len = strlen(list[i]);
         assert_true(len < 127 && n + len + 2 < sizeof block);
         if (i % 2 == 0) block[n++] = 0;
         block[n++] = (uint8_t)len;
-        memcpy(block + n, text, len);
+        memcpy(block + n, list[i], len);
         n += len;
     }
-    va_end(args);
     put_frame(w, HEADERS, flags | END_HEADERS, id, block, n);
+}
+
+static UNUSED void put_headers(wire_t *w, int flags, uint32_t id, ...)
+{
+    const char *list[32];
+    size_t n = 0;
+    va_list args;
+    va_start(args, id);
+    do {
+        assert_true(n < COUNT(list));
+        list[n] = va_arg(args, const char *);
+    } while (list[n++] != NULL);
+    va_end(args);
+    put_header_list(w, flags, id, list);
 }
 
 static UNUSED void put_reset(wire_t *w, uint32_t id, uint32_t code)
@@ -164,6 +147,18 @@ static UNUSED void connect_rpc(void)
     put_frame(&w, SETTINGS, 0, 0, NULL, 0);
     feed_frames(&w);
     drain(ENSIGN_LINK_RPC, NULL, 0);
+}
+
+static UNUSED void start_plain(void)
+{
+    ensign_desc_t d = plain_desc();
+    start(&d);
+}
+
+static UNUSED void start_connected(void)
+{
+    start_plain();
+    connect_rpc();
 }
 
 /* ---- calls */

@@ -1,8 +1,8 @@
-/* bytes.h - growing byte strings, and protobuf by hand, so that a mistake of ensign.h is not made twice
+/* proto.h - protobuf by hand, so that a mistake of ensign.h is not made twice
  *
  * ensign.h comes first, with its implementation: it must not need anything before it. */
-#ifndef BYTES_H
-#define BYTES_H
+#ifndef PROTO_H
+#define PROTO_H
 
 #ifndef ENSIGN_IMPLEMENTATION
 #define ENSIGN_IMPLEMENTATION
@@ -20,57 +20,10 @@
 #include <sys/types.h>
 
 #include <cmocka.h>
-#include <nghttp2/nghttp2.h>
+
+#include "../bytes.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define UNUSED __attribute__((unused))
-
-/* ------------------------------------------------------------------ bytes */
-typedef struct bytes_t { uint8_t *p; size_t len, cap; } bytes_t;
-
-static UNUSED void bytes_add(bytes_t *b, const void *p, size_t n)
-{
-    if (b->len + n > b->cap) {
-        b->cap = (b->len + n) * 2 + 64;
-        b->p = (uint8_t *)realloc(b->p, b->cap);
-        if (!b->p) abort();
-    }
-    if (n) memcpy(b->p + b->len, p, n);
-    b->len += n;
-}
-
-static UNUSED void bytes_drop(bytes_t *b, size_t n)
-{
-    if (n) memmove(b->p, b->p + n, b->len - n);
-    b->len -= n;
-}
-
-static UNUSED void bytes_free(bytes_t *b)
-{
-    free(b->p);
-    memset(b, 0, sizeof *b);
-}
-
-static UNUSED ensign_slice_t bytes_slice(const bytes_t *b)
-{
-    ensign_slice_t s;
-    s.ptr = b->p;
-    s.len = b->len;
-    return s;
-}
-
-static UNUSED ensign_slice_t slice_of(const void *p, size_t n)
-{
-    ensign_slice_t s;
-    s.ptr = (const uint8_t *)p;
-    s.len = n;
-    return s;
-}
-
-static UNUSED ensign_slice_t text_slice(const char *s)
-{
-    return slice_of(s, strlen(s));
-}
 
 #define assert_slice(slice, p_, n_) do { ensign_slice_t sl_ = (slice); assert_int_equal(sl_.len, n_); \
                                          if (sl_.len) assert_memory_equal(sl_.ptr, p_, sl_.len); } while (0)

@@ -435,5 +435,5 @@ int main(void)
         IN_MODES(an_answer_that_is_too_large),
         IN_MODES(no_more_handles_than_agreed),
     };
-    return cmocka_run_group_tests_name("requests", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("every_request", tests, NULL, NULL);
 }

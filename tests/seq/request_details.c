@@ -695,5 +695,5 @@ int main(void)
         IN_MODES(a_status_that_tells_nothing),
         IN_MODES(status_and_health_need_no_token),
     };
-    return cmocka_run_group_tests_name("questions", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("request_details", tests, NULL, NULL);
 }

@@ -340,7 +340,7 @@ int main(void)
         IN_MODES(a_request_has_one_answer_or_an_error),
         IN_MODES(closing_ends_a_request),
     };
-    int rc = cmocka_run_group_tests_name("request", tests, NULL, NULL);
+    int rc = cmocka_run_group_tests_name("topic_requests", tests, NULL, NULL);
     bytes_free(&server.keep);
     return rc;
 }
