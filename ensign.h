@@ -7949,9 +7949,9 @@ static ENSI_UNUSED bool ensi_grpc_holds(const ensi_call_t *call)
            call->out.end <= call->out.cap && (!call->s.touched || call->s.list == &call->all->touched);
 }
 
-static void ensi_grpc_free(ensi_call_t *call)
+/* A zeroed one too. */
+static void ensi_grpc_free(ensi_call_t *call, ensi_mem_t *m)
 {
-    ensi_mem_t *m = &call->env->mem;
     ensi_rx_free(&call->s.rx, m);
     ensi_mem_free(m, call->out.ptr);
     ensi_mem_free(m, call->meta.ptr);
@@ -9203,12 +9203,12 @@ static bool ensi_state_size(ensign_t *c, const char *who, const char *name, size
 
 /* ---- calls */
 
-static void ensi_state_free_call(ensi_call_t *call)
+static void ensi_state_free_call(ensign_t *c, ensi_call_t *call)
 {
     if (call->state == ENSI_GRPC_QUEUED) ensi_grpc_dequeue(call);
     if (call->state == ENSI_GRPC_OPEN) ensi_h2_reset(&call->s, NGHTTP2_CANCEL);
     if (call->s.list) ensi_stream_untouch(&call->s);
-    ensi_grpc_free(call);
+    ensi_grpc_free(call, &c->env.mem);
 }
 
 /* UNAUTHENTICATED: the token that went out with the call is of no use, a later one may be. True the first
@@ -9518,7 +9518,7 @@ size_t ensign_call_memory_bound(const ensign_call_desc_t *d)
 static void ensi_call_free(ensign_t *c, ensi_handle_t *h)
 {
     ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
-    ensi_state_free_call(&u->call);
+    ensi_state_free_call(c, &u->call);
     ensi_mem_free(&c->env.mem, u);
 }
 
@@ -10167,7 +10167,6 @@ static int ensi_ask_init(ensign_t *c, ensi_ask_t *a, ensi_handle_t *owner, size_
     memset(room, ' ', sizeof room - 1); /* the call's block of strings is as long as this */
     room[sizeof room - 1] = '\0';
     o = ensi_grpc_opts(room, ensi_ask_window(max_answer), max_answer, "max_answer_bytes", ENSI_ASK_OUT);
-    a->call.env = &c->env;
     rc = ensi_grpc_init(&a->call, &c->env, &c->calls, owner, &o);
     a->call.unary = a->call.s.rx.one = a->call.wait_for_ready = true;
     return rc;
@@ -10246,7 +10245,7 @@ static ensi_ask_t *ensi_asker_open(ensign_t *c, ensi_asker_t *x, ensi_handle_t *
     if (x->ask) return x->ask;
     x->ask = (ensi_ask_t *)ensi_mem_zero(&c->env.mem, sizeof *x->ask);
     if (x->ask && ensi_ask_init(c, x->ask, owner, ENSI_ASK_SMALL) == ENSIGN_OK) return x->ask;
-    if (x->ask) ensi_grpc_free(&x->ask->call);
+    if (x->ask) ensi_grpc_free(&x->ask->call, &c->env.mem);
     ensi_mem_free(&c->env.mem, x->ask);
     x->ask = NULL;
     return NULL;
@@ -10254,7 +10253,7 @@ static ensi_ask_t *ensi_asker_open(ensign_t *c, ensi_asker_t *x, ensi_handle_t *
 
 static void ensi_asker_free(ensign_t *c, ensi_asker_t *x)
 {
-    if (x->ask) ensi_state_free_call(&x->ask->call);
+    if (x->ask) ensi_state_free_call(c, &x->ask->call);
     ensi_mem_free(&c->env.mem, x->ask);
 }
 
@@ -11391,7 +11390,7 @@ static void ensi_pub_free(ensign_t *c, ensi_handle_t *h)
 {
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
-    ensi_state_free_call(&p->call);
+    ensi_state_free_call(c, &p->call);
     ensi_asker_free(c, &p->asker);
     ensi_topics_free(&p->topics, m);
     ensi_topics_free(&p->told, m);
@@ -11462,7 +11461,6 @@ ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_des
     o = ensi_grpc_opts("/ensign.v1beta1.Ensign/Publish", x.window_bytes, x.max_reply_bytes, "max_reply_bytes",
                        ENSI_PUB_OPEN_BYTES);
     p = (ensi_pub_t *)ensi_mem_zero(&c->env.mem, sizeof *p);
-    if (p) p->call.env = &c->env;
     if (p) p->topic = ensi_mem_text(&c->env.mem, x.topic);
     if (!p || !p->topic || ensi_grpc_init(&p->call, &c->env, &c->calls, &p->h, &o) != ENSIGN_OK) {
         ensi_env_memory(&c->env, sizeof *p);
@@ -12104,7 +12102,7 @@ static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
-    ensi_state_free_call(&s->call);
+    ensi_state_free_call(c, &s->call);
     ensi_topics_free(&s->topics, m);
     ensi_topics_free(&s->told, m);
     ensi_asker_free(c, &s->asker);
@@ -12226,7 +12224,6 @@ ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscri
                        "max_event_bytes", ENSI_SUB_OUT_BYTES);
     o.spare = ENSI_SUB_SPARE;
     s = (ensi_sub_t *)ensi_mem_zero(&c->env.mem, sizeof *s);
-    if (s) s->call.env = &c->env;
     if (s && ensi_sub_copy_topics(c, s, &x)) rc = ensi_sub_copy_query(c, s, &x);
     if (rc == ENSIGN_OK) rc = ensi_grpc_init(&s->call, &c->env, &c->calls, &s->h, &o);
     if (rc != ENSIGN_OK) {
@@ -12933,7 +12930,7 @@ static void ensi_req_free(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
-    ensi_state_free_call(&q->ask.call);
+    ensi_state_free_call(c, &q->ask.call);
     ensi_mem_free(m, q->name);
     ensi_mem_free(m, q->request);
     ensi_mem_free(m, q);
@@ -12954,7 +12951,6 @@ static ensi_req_t *ensi_req_new(ensign_t *c, ensi_req_kind_t kind, const char *n
     ensi_req_t *q;
     if (ensi_state_may_open(c) != ENSIGN_OK) return NULL;
     q = (ensi_req_t *)ensi_mem_zero(&c->env.mem, sizeof *q);
-    if (q) q->ask.call.env = &c->env;
     if (q) q->name = ensi_mem_text(&c->env.mem, name);
     if (!q || !q->name || ensi_ask_init(c, &q->ask, &q->h, c->max_answer_bytes) != ENSIGN_OK) {
         ensi_env_memory(&c->env, sizeof *q);
