@@ -2339,11 +2339,16 @@ static size_t ensi_pb_bytes_size(uint32_t tag, size_t len)
     return ensi_pb_varint_size((uint64_t)tag << 3) + ensi_pb_varint_size(len) + len;
 }
 
+/* Tag and length. */
+static uint8_t *ensi_pb_put_head(uint8_t *p, uint32_t tag, size_t len)
+{
+    return ensi_pb_put_varint(ensi_pb_put_varint(p, ((uint64_t)tag << 3) | PB_WT_STRING), len);
+}
+
 /* Writes an empty one too: leaving it out is up to the caller. */
 static uint8_t *ensi_pb_put_bytes(uint8_t *p, uint32_t tag, ensign_slice_t value)
 {
-    p = ensi_pb_put_varint(p, ((uint64_t)tag << 3) | PB_WT_STRING);
-    p = ensi_pb_put_varint(p, value.len);
+    p = ensi_pb_put_head(p, tag, value.len);
     if (value.len) memcpy(p, value.ptr, value.len);
     return p + value.len;
 }
@@ -3512,7 +3517,8 @@ int ensign_type_parse(const char *name, const char *semver, ensign_type_t *out)
 
 /* ---- metadata: a protobuf map<string, string> */
 
-/* One entry: its key or its value may be missing, which means empty. */
+/* One entry of a map: its key or its value may be missing, which means empty. False: malformed; *key and
+ * *value are what came before. */
 static bool ensi_id_map_entry(ensign_slice_t entry, ensign_slice_t *key, ensign_slice_t *value)
 {
     const uint8_t *at = entry.ptr, *end = entry.ptr + entry.len;
@@ -6984,12 +6990,7 @@ static void ensi_h2_callbacks(nghttp2_session_callbacks *cb)
 
 static int ensi_h2_session(ensi_h2_t *h, nghttp2_session_callbacks *cb, nghttp2_option *option)
 {
-    nghttp2_mem mem;
-    mem.mem_user_data = h;
-    mem.malloc = ensi_h2_malloc;
-    mem.free = ensi_h2_free;
-    mem.calloc = ensi_h2_calloc;
-    mem.realloc = ensi_h2_realloc;
+    nghttp2_mem mem = { h, ensi_h2_malloc, ensi_h2_free, ensi_h2_calloc, ensi_h2_realloc };
     ensi_h2_callbacks(cb);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
@@ -7001,15 +7002,12 @@ static int ensi_h2_session(ensi_h2_t *h, nghttp2_session_callbacks *cb, nghttp2_
 
 static int ensi_h2_hello(ensi_h2_t *h, uint32_t connection_window)
 {
-    nghttp2_settings_entry settings[3];
-    int rc;
-    settings[0].settings_id = NGHTTP2_SETTINGS_ENABLE_PUSH;
-    settings[0].value = 0;
-    settings[1].settings_id = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE;
-    settings[1].value = 0;
-    settings[2].settings_id = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE;
-    settings[2].value = (uint32_t)h->header_max;
-    rc = nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, ENSI_COUNT(settings));
+    const nghttp2_settings_entry settings[] = {
+        { NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
+        { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0 },
+        { NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)h->header_max },
+    };
+    int rc = nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, ENSI_COUNT(settings));
     if (rc == 0 && connection_window > ENSI_H2_WINDOW)
         rc = nghttp2_submit_window_update(h->session, NGHTTP2_FLAG_NONE, 0,
                                           (int32_t)(connection_window - ENSI_H2_WINDOW));
@@ -8520,17 +8518,10 @@ static void ensi_topics_free(ensi_topics_t *t, ensi_mem_t *m)
     memset(t, 0, sizeof *t);
 }
 
-/* One map entry: field 1 the name, field 2 the id. */
+/* One map entry: the name, and the id. */
 static bool ensi_topics_entry(ensign_slice_t entry, ensign_slice_t *name, ensign_slice_t *id)
 {
-    const uint8_t *at = entry.ptr, *end = entry.ptr + entry.len;
-    ensi_pb_item_t item;
-    *name = *id = ensi_slice(NULL, 0);
-    while (at < end && ensi_pb_item_next(&at, end, &item)) {
-        if (item.wire != PB_WT_STRING) continue;
-        if (item.tag == 1) *name = item.value;
-        if (item.tag == 2) *id = item.value;
-    }
+    (void)ensi_id_map_entry(entry, name, id); /* what is malformed behind them does no harm */
     return name->len > 0 && id->len == ENSI_TOPIC_ID_BYTES;
 }
 
@@ -9178,17 +9169,15 @@ static ENSI_UNUSED ensign_notice_t *ensi_state_pull_end(ensi_handle_t *h, uint64
 }
 
 /* Fills an OPEN notice: how many topics the stream has, and lacks. */
-static ENSI_UNUSED void ensi_state_count_open(const ensi_handle_t *h, ensign_notice_t *n, uint32_t times,
-                                              bool (*next)(const ensi_handle_t *h, int which, size_t *at,
-                                                           ensign_slice_t *name, ensign_ulid_t *id))
+static ENSI_UNUSED void ensi_state_count_open(const ensi_handle_t *h, ensign_notice_t *n)
 {
     ensign_slice_t name;
     ensign_ulid_t id;
     size_t at = 0;
-    n->as.open.times = times;
-    while (next(h, ENSIGN_OPEN_TOPICS, &at, &name, &id)) n->as.open.topics++;
+    n->as.open.times = h->reopen->opens;
+    while (h->kind->open_next(h, ENSIGN_OPEN_TOPICS, &at, &name, &id)) n->as.open.topics++;
     at = 0;
-    while (next(h, ENSIGN_OPEN_MISSING, &at, &name, &id)) n->as.open.missing++;
+    while (h->kind->open_next(h, ENSIGN_OPEN_MISSING, &at, &name, &id)) n->as.open.missing++;
 }
 
 /* Is a size of a desc within its limits? False: the error names it, what was seen, and what is allowed. */
@@ -9937,8 +9926,7 @@ static uint8_t *ensi_query_put_param(uint8_t *p, const ensign_param_t *x)
     uint32_t tag;
     size_t size = ensi_query_param_size(x), len = 0;
     ensi_query_value(x, &value, &tag);
-    p = ensi_pb_put_varint(p, (ENSI_PB_QUERY_PARAMS_TAG << 3) | PB_WT_STRING);
-    p = ensi_pb_put_varint(p, size);
+    p = ensi_pb_put_head(p, ENSI_PB_QUERY_PARAMS_TAG, size);
     ensi_pb_encode(ensi_pb_parameter_fields, &value, p, size, &len);
     p += len;
     return tag ? ensi_pb_put_bytes(p, tag, ensi_slice(NULL, 0)) : p;
@@ -10609,11 +10597,6 @@ static ensi_pub_sizes_t ensi_pub_measure(const ensign_event_t *e, ensign_time_t 
     return s;
 }
 
-static uint8_t *ensi_pub_put_head(uint8_t *p, uint32_t tag, size_t len)
-{
-    return ensi_pb_put_varint(ensi_pb_put_varint(p, (tag << 3) | PB_WT_STRING), len);
-}
-
 static uint8_t *ensi_pub_put_metadata(uint8_t *p, const ensign_event_t *e)
 {
     ensign_slice_t entry;
@@ -10621,7 +10604,7 @@ static uint8_t *ensi_pub_put_metadata(uint8_t *p, const ensign_event_t *e)
     while (ensi_pb_span_next(e->metadata, ENSI_PB_EVENT_METADATA_TAG, &at, &entry))
         p = ensi_pb_put_bytes(p, ENSI_PB_EVENT_METADATA_TAG, entry);
     for (size_t i = 0; i < e->pair_count; i++) {
-        p = ensi_pub_put_head(p, ENSI_PB_EVENT_METADATA_TAG, ensi_pub_pair_size(&e->pairs[i]));
+        p = ensi_pb_put_head(p, ENSI_PB_EVENT_METADATA_TAG, ensi_pub_pair_size(&e->pairs[i]));
         p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_METADATA_ENTRY_KEY_TAG, ensign_str(e->pairs[i].key));
         p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_METADATA_ENTRY_VALUE_TAG, ensign_str(e->pairs[i].value));
     }
@@ -10635,14 +10618,14 @@ static uint8_t *ensi_pub_put_event(uint8_t *p, const ensign_event_t *e, const en
     p = ensi_pub_put_metadata(p, e);
     p = ensi_pub_put_number(p, ENSI_PB_EVENT_MIMETYPE_TAG, ensi_pub_wire(e->mimetype));
     if (s->type) {
-        p = ensi_pub_put_head(p, ENSI_PB_EVENT_TYPE_TAG, s->type);
+        p = ensi_pb_put_head(p, ENSI_PB_EVENT_TYPE_TAG, s->type);
         p = ensi_pub_put_nonempty(p, ENSI_PB_TYPE_NAME_TAG, e->type.name);
         p = ensi_pub_put_number(p, ENSI_PB_TYPE_MAJOR_VERSION_TAG, e->type.major);
         p = ensi_pub_put_number(p, ENSI_PB_TYPE_MINOR_VERSION_TAG, e->type.minor);
         p = ensi_pub_put_number(p, ENSI_PB_TYPE_PATCH_VERSION_TAG, e->type.patch);
     }
     if (s->created) {
-        p = ensi_pub_put_head(p, ENSI_PB_EVENT_CREATED_TAG, s->created);
+        p = ensi_pb_put_head(p, ENSI_PB_EVENT_CREATED_TAG, s->created);
         p = ensi_pub_put_number(p, ENSI_PB_TIMESTAMP_SECONDS_TAG, ensi_pub_wire(created.seconds));
         p = ensi_pub_put_number(p, ENSI_PB_TIMESTAMP_NANOS_TAG, ensi_pub_wire(created.nanos));
     }
@@ -10653,12 +10636,12 @@ static void ensi_pub_encode(uint8_t *p, const ensign_event_t *e, const ensi_pub_
                             ensign_time_t created, const uint8_t *local_id)
 {
     ensi_grpc_prefix(p, s->request, false);
-    p = ensi_pub_put_head(p + ENSI_GRPC_PREFIX, ENSI_PB_PUBLISHER_REQUEST_EVENT_TAG, s->wrapper);
+    p = ensi_pb_put_head(p + ENSI_GRPC_PREFIX, ENSI_PB_PUBLISHER_REQUEST_EVENT_TAG, s->wrapper);
     p = ensi_pb_put_bytes(p, ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG,
                           ensi_slice(e->to_topic_id.b, ENSI_TOPIC_ID_BYTES));
     p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_WRAPPER_KEY_TAG, e->key);
     if (s->event) {
-        p = ensi_pub_put_head(p, ENSI_PB_EVENT_WRAPPER_EVENT_TAG, s->event);
+        p = ensi_pb_put_head(p, ENSI_PB_EVENT_WRAPPER_EVENT_TAG, s->event);
         p = ensi_pub_put_event(p, e, s, created);
     }
     p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG, e->encryption);
@@ -11356,7 +11339,7 @@ static ensign_notice_t *ensi_pub_pull_open(ensi_pub_t *p)
     ensign_notice_t *n = ensi_notice_bit(&p->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN);
     if (!n) return NULL;
     p->told = ensi_topics_share(&p->topics);
-    ensi_state_count_open(&p->h, n, p->reopen.opens, ensi_pub_open_next);
+    ensi_state_count_open(&p->h, n);
     return n;
 }
 
@@ -12091,7 +12074,7 @@ static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
     if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
     if ((n = ensi_notice_bit(&s->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
         s->told = ensi_topics_share(&s->topics);
-        ensi_state_count_open(h, n, s->reopen.opens, ensi_sub_open_next);
+        ensi_state_count_open(h, n);
         return n;
     }
     if (s->scan > 0) return ensi_sub_pull_record(c, s);
