@@ -14960,8 +14960,7 @@ static bool ensi_sock_dial(ensign_t *c, ensi_sock_t *s, int link, const ensign_l
     }
     if (s->state == ENSI_SOCK_CONNECTING) {
         ensi_sock_finish(c, s, link, now_ms);
-        if (s->state != ENSI_SOCK_CONNECTING) return true;
-        return false;
+        return s->state != ENSI_SOCK_CONNECTING;
     }
     s->held = s->state == ENSI_SOCK_GONE && s->tried < want->address_count;
     if (s->held || s->state == ENSI_SOCK_UP) return false;
