@@ -3517,8 +3517,7 @@ int ensign_type_parse(const char *name, const char *semver, ensign_type_t *out)
 
 /* ---- metadata: a protobuf map<string, string> */
 
-/* One entry of a map: its key or its value may be missing, which means empty. False: malformed; *key and
- * *value are what came before. */
+/* One entry: its key or its value may be missing, which means empty. */
 static bool ensi_id_map_entry(ensign_slice_t entry, ensign_slice_t *key, ensign_slice_t *value)
 {
     const uint8_t *at = entry.ptr, *end = entry.ptr + entry.len;
@@ -8518,10 +8517,17 @@ static void ensi_topics_free(ensi_topics_t *t, ensi_mem_t *m)
     memset(t, 0, sizeof *t);
 }
 
-/* One map entry: the name, and the id. */
+/* One map entry: field 1 the name, field 2 the id. */
 static bool ensi_topics_entry(ensign_slice_t entry, ensign_slice_t *name, ensign_slice_t *id)
 {
-    (void)ensi_id_map_entry(entry, name, id); /* what is malformed behind them does no harm */
+    const uint8_t *at = entry.ptr, *end = entry.ptr + entry.len;
+    ensi_pb_item_t item;
+    *name = *id = ensi_slice(NULL, 0);
+    while (at < end && ensi_pb_item_next(&at, end, &item)) {
+        if (item.wire != PB_WT_STRING) continue;
+        if (item.tag == 1) *name = item.value;
+        if (item.tag == 2) *id = item.value;
+    }
     return name->len > 0 && id->len == ENSI_TOPIC_ID_BYTES;
 }
 
