@@ -2391,11 +2391,16 @@ static size_t ensi_pb_bytes_size(uint32_t tag, size_t len)
     return ensi_pb_varint_size((uint64_t)tag << 3) + ensi_pb_varint_size(len) + len;
 }
 
+/* Tag and length. */
+static uint8_t *ensi_pb_put_head(uint8_t *p, uint32_t tag, size_t len)
+{
+    return ensi_pb_put_varint(ensi_pb_put_varint(p, ((uint64_t)tag << 3) | PB_WT_STRING), len);
+}
+
 /* Writes an empty one too: leaving it out is up to the caller. */
 static uint8_t *ensi_pb_put_bytes(uint8_t *p, uint32_t tag, ensign_slice_t value)
 {
-    p = ensi_pb_put_varint(p, ((uint64_t)tag << 3) | PB_WT_STRING);
-    p = ensi_pb_put_varint(p, value.len);
+    p = ensi_pb_put_head(p, tag, value.len);
     if (value.len) memcpy(p, value.ptr, value.len);
     return p + value.len;
 }
@@ -7045,12 +7050,7 @@ static void ensi_h2_callbacks(nghttp2_session_callbacks *cb)
 
 static int ensi_h2_session(ensi_h2_t *h, nghttp2_session_callbacks *cb, nghttp2_option *option)
 {
-    nghttp2_mem mem;
-    mem.mem_user_data = h;
-    mem.malloc = ensi_h2_malloc;
-    mem.free = ensi_h2_free;
-    mem.calloc = ensi_h2_calloc;
-    mem.realloc = ensi_h2_realloc;
+    nghttp2_mem mem = { h, ensi_h2_malloc, ensi_h2_free, ensi_h2_calloc, ensi_h2_realloc };
     ensi_h2_callbacks(cb);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
@@ -7062,15 +7062,12 @@ static int ensi_h2_session(ensi_h2_t *h, nghttp2_session_callbacks *cb, nghttp2_
 
 static int ensi_h2_hello(ensi_h2_t *h, uint32_t connection_window)
 {
-    nghttp2_settings_entry settings[3];
-    int rc;
-    settings[0].settings_id = NGHTTP2_SETTINGS_ENABLE_PUSH;
-    settings[0].value = 0;
-    settings[1].settings_id = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE;
-    settings[1].value = 0;
-    settings[2].settings_id = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE;
-    settings[2].value = (uint32_t)h->header_max;
-    rc = nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, ENSI_COUNT(settings));
+    const nghttp2_settings_entry settings[] = {
+        { NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
+        { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0 },
+        { NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)h->header_max },
+    };
+    int rc = nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, ENSI_COUNT(settings));
     if (rc == 0 && connection_window > ENSI_H2_WINDOW)
         rc = nghttp2_submit_window_update(h->session, NGHTTP2_FLAG_NONE, 0,
                                           (int32_t)(connection_window - ENSI_H2_WINDOW));
@@ -8003,9 +8000,9 @@ static ENSI_UNUSED bool ensi_grpc_holds(const ensi_call_t *call)
            call->out.end <= call->out.cap && (!call->s.touched || call->s.list == &call->all->touched);
 }
 
-static void ensi_grpc_free(ensi_call_t *call)
+/* A zeroed one too. */
+static void ensi_grpc_free(ensi_call_t *call, ensi_mem_t *m)
 {
-    ensi_mem_t *m = &call->env->mem;
     ensi_rx_free(&call->s.rx, m);
     ensi_mem_free(m, call->out.ptr);
     ensi_mem_free(m, call->meta.ptr);
@@ -9244,17 +9241,15 @@ static ENSI_UNUSED ensign_notice_t *ensi_state_pull_end(ensi_handle_t *h, uint64
 }
 
 /* Fills an OPEN notice: how many topics the stream has, and lacks. */
-static ENSI_UNUSED void ensi_state_count_open(const ensi_handle_t *h, ensign_notice_t *n, uint32_t times,
-                                              bool (*next)(const ensi_handle_t *h, int which, size_t *at,
-                                                           ensign_slice_t *name, ensign_ulid_t *id))
+static ENSI_UNUSED void ensi_state_count_open(const ensi_handle_t *h, ensign_notice_t *n)
 {
     ensign_slice_t name;
     ensign_ulid_t id;
     size_t at = 0;
-    n->as.open.times = times;
-    while (next(h, ENSIGN_OPEN_TOPICS, &at, &name, &id)) n->as.open.topics++;
+    n->as.open.times = h->reopen->opens;
+    while (h->kind->open_next(h, ENSIGN_OPEN_TOPICS, &at, &name, &id)) n->as.open.topics++;
     at = 0;
-    while (next(h, ENSIGN_OPEN_MISSING, &at, &name, &id)) n->as.open.missing++;
+    while (h->kind->open_next(h, ENSIGN_OPEN_MISSING, &at, &name, &id)) n->as.open.missing++;
 }
 
 /* Is a size of a desc within its limits? False: the error names it, what was seen, and what is allowed. */
@@ -9269,12 +9264,12 @@ static bool ensi_state_size(ensign_t *c, const char *who, const char *name, size
 
 /* ---- calls */
 
-static void ensi_state_free_call(ensi_call_t *call)
+static void ensi_state_free_call(ensign_t *c, ensi_call_t *call)
 {
     if (call->state == ENSI_GRPC_QUEUED) ensi_grpc_dequeue(call);
     if (call->state == ENSI_GRPC_OPEN) ensi_h2_reset(&call->s, NGHTTP2_CANCEL);
     if (call->s.list) ensi_stream_untouch(&call->s);
-    ensi_grpc_free(call);
+    ensi_grpc_free(call, &c->env.mem);
 }
 
 /* UNAUTHENTICATED: the token that went out with the call is of no use, a later one may be. True the first
@@ -9586,7 +9581,7 @@ size_t ensign_call_memory_bound(const ensign_call_desc_t *d)
 static void ensi_call_free(ensign_t *c, ensi_handle_t *h)
 {
     ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
-    ensi_state_free_call(&u->call);
+    ensi_state_free_call(c, &u->call);
     ensi_mem_free(&c->env.mem, u);
 }
 
@@ -10007,8 +10002,7 @@ static uint8_t *ensi_query_put_param(uint8_t *p, const ensign_param_t *x)
     uint32_t tag;
     size_t size = ensi_query_param_size(x), len = 0;
     ensi_query_value(x, &value, &tag);
-    p = ensi_pb_put_varint(p, (ENSI_PB_QUERY_PARAMS_TAG << 3) | PB_WT_STRING);
-    p = ensi_pb_put_varint(p, size);
+    p = ensi_pb_put_head(p, ENSI_PB_QUERY_PARAMS_TAG, size);
     ensi_pb_encode(ensi_pb_parameter_fields, &value, p, size, &len);
     p += len;
     return tag ? ensi_pb_put_bytes(p, tag, ensi_slice(NULL, 0)) : p;
@@ -10237,7 +10231,6 @@ static int ensi_ask_init(ensign_t *c, ensi_ask_t *a, ensi_handle_t *owner, size_
     memset(room, ' ', sizeof room - 1); /* the call's block of strings is as long as this */
     room[sizeof room - 1] = '\0';
     o = ensi_grpc_opts(room, ensi_ask_window(max_answer), max_answer, "max_answer_bytes", ENSI_ASK_OUT);
-    a->call.env = &c->env;
     rc = ensi_grpc_init(&a->call, &c->env, &c->calls, owner, &o);
     a->call.unary = a->call.s.rx.one = a->call.wait_for_ready = true;
     return rc;
@@ -10316,7 +10309,7 @@ static ensi_ask_t *ensi_asker_open(ensign_t *c, ensi_asker_t *x, ensi_handle_t *
     if (x->ask) return x->ask;
     x->ask = (ensi_ask_t *)ensi_mem_zero(&c->env.mem, sizeof *x->ask);
     if (x->ask && ensi_ask_init(c, x->ask, owner, ENSI_ASK_SMALL) == ENSIGN_OK) return x->ask;
-    if (x->ask) ensi_grpc_free(&x->ask->call);
+    if (x->ask) ensi_grpc_free(&x->ask->call, &c->env.mem);
     ensi_mem_free(&c->env.mem, x->ask);
     x->ask = NULL;
     return NULL;
@@ -10324,7 +10317,7 @@ static ensi_ask_t *ensi_asker_open(ensign_t *c, ensi_asker_t *x, ensi_handle_t *
 
 static void ensi_asker_free(ensign_t *c, ensi_asker_t *x)
 {
-    if (x->ask) ensi_state_free_call(&x->ask->call);
+    if (x->ask) ensi_state_free_call(c, &x->ask->call);
     ensi_mem_free(&c->env.mem, x->ask);
 }
 
@@ -10680,11 +10673,6 @@ static ensi_pub_sizes_t ensi_pub_measure(const ensign_event_t *e, ensign_time_t 
     return s;
 }
 
-static uint8_t *ensi_pub_put_head(uint8_t *p, uint32_t tag, size_t len)
-{
-    return ensi_pb_put_varint(ensi_pb_put_varint(p, (tag << 3) | PB_WT_STRING), len);
-}
-
 static uint8_t *ensi_pub_put_metadata(uint8_t *p, const ensign_event_t *e)
 {
     ensign_slice_t entry;
@@ -10692,7 +10680,7 @@ static uint8_t *ensi_pub_put_metadata(uint8_t *p, const ensign_event_t *e)
     while (ensi_pb_span_next(e->metadata, ENSI_PB_EVENT_METADATA_TAG, &at, &entry))
         p = ensi_pb_put_bytes(p, ENSI_PB_EVENT_METADATA_TAG, entry);
     for (size_t i = 0; i < e->pair_count; i++) {
-        p = ensi_pub_put_head(p, ENSI_PB_EVENT_METADATA_TAG, ensi_pub_pair_size(&e->pairs[i]));
+        p = ensi_pb_put_head(p, ENSI_PB_EVENT_METADATA_TAG, ensi_pub_pair_size(&e->pairs[i]));
         p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_METADATA_ENTRY_KEY_TAG, ensign_str(e->pairs[i].key));
         p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_METADATA_ENTRY_VALUE_TAG, ensign_str(e->pairs[i].value));
     }
@@ -10706,14 +10694,14 @@ static uint8_t *ensi_pub_put_event(uint8_t *p, const ensign_event_t *e, const en
     p = ensi_pub_put_metadata(p, e);
     p = ensi_pub_put_number(p, ENSI_PB_EVENT_MIMETYPE_TAG, ensi_pub_wire(e->mimetype));
     if (s->type) {
-        p = ensi_pub_put_head(p, ENSI_PB_EVENT_TYPE_TAG, s->type);
+        p = ensi_pb_put_head(p, ENSI_PB_EVENT_TYPE_TAG, s->type);
         p = ensi_pub_put_nonempty(p, ENSI_PB_TYPE_NAME_TAG, e->type.name);
         p = ensi_pub_put_number(p, ENSI_PB_TYPE_MAJOR_VERSION_TAG, e->type.major);
         p = ensi_pub_put_number(p, ENSI_PB_TYPE_MINOR_VERSION_TAG, e->type.minor);
         p = ensi_pub_put_number(p, ENSI_PB_TYPE_PATCH_VERSION_TAG, e->type.patch);
     }
     if (s->created) {
-        p = ensi_pub_put_head(p, ENSI_PB_EVENT_CREATED_TAG, s->created);
+        p = ensi_pb_put_head(p, ENSI_PB_EVENT_CREATED_TAG, s->created);
         p = ensi_pub_put_number(p, ENSI_PB_TIMESTAMP_SECONDS_TAG, ensi_pub_wire(created.seconds));
         p = ensi_pub_put_number(p, ENSI_PB_TIMESTAMP_NANOS_TAG, ensi_pub_wire(created.nanos));
     }
@@ -10724,12 +10712,12 @@ static void ensi_pub_encode(uint8_t *p, const ensign_event_t *e, const ensi_pub_
                             ensign_time_t created, const uint8_t *local_id)
 {
     ensi_grpc_prefix(p, s->request, false);
-    p = ensi_pub_put_head(p + ENSI_GRPC_PREFIX, ENSI_PB_PUBLISHER_REQUEST_EVENT_TAG, s->wrapper);
+    p = ensi_pb_put_head(p + ENSI_GRPC_PREFIX, ENSI_PB_PUBLISHER_REQUEST_EVENT_TAG, s->wrapper);
     p = ensi_pb_put_bytes(p, ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG,
                           ensi_slice(e->to_topic_id.b, ENSI_TOPIC_ID_BYTES));
     p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_WRAPPER_KEY_TAG, e->key);
     if (s->event) {
-        p = ensi_pub_put_head(p, ENSI_PB_EVENT_WRAPPER_EVENT_TAG, s->event);
+        p = ensi_pb_put_head(p, ENSI_PB_EVENT_WRAPPER_EVENT_TAG, s->event);
         p = ensi_pub_put_event(p, e, s, created);
     }
     p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG, e->encryption);
@@ -11433,7 +11421,7 @@ static ensign_notice_t *ensi_pub_pull_open(ensi_pub_t *p)
     ensign_notice_t *n = ensi_notice_bit(&p->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN);
     if (!n) return NULL;
     p->told = ensi_topics_share(&p->topics);
-    ensi_state_count_open(&p->h, n, p->reopen.opens, ensi_pub_open_next);
+    ensi_state_count_open(&p->h, n);
     return n;
 }
 
@@ -11467,7 +11455,7 @@ static void ensi_pub_free(ensign_t *c, ensi_handle_t *h)
 {
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
-    ensi_state_free_call(&p->call);
+    ensi_state_free_call(c, &p->call);
     ensi_asker_free(c, &p->asker);
     ensi_topics_free(&p->topics, m);
     ensi_topics_free(&p->told, m);
@@ -11538,7 +11526,6 @@ ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_des
     o = ensi_grpc_opts("/ensign.v1beta1.Ensign/Publish", x.window_bytes, x.max_reply_bytes, "max_reply_bytes",
                        ENSI_PUB_OPEN_BYTES);
     p = (ensi_pub_t *)ensi_mem_zero(&c->env.mem, sizeof *p);
-    if (p) p->call.env = &c->env;
     if (p) p->topic = ensi_mem_text(&c->env.mem, x.topic);
     if (!p || !p->topic) ensi_env_memory(&c->env, sizeof *p);
     if (!p || !p->topic || ensi_grpc_init(&p->call, &c->env, &c->calls, &p->h, &o) != ENSIGN_OK) {
@@ -12189,7 +12176,7 @@ static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
     if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
     if ((n = ensi_notice_bit(&s->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
         s->told = ensi_topics_share(&s->topics);
-        ensi_state_count_open(h, n, s->reopen.opens, ensi_sub_open_next);
+        ensi_state_count_open(h, n);
         return n;
     }
     if (s->scan > 0) return ensi_sub_pull_record(c, s);
@@ -12200,7 +12187,7 @@ static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
-    ensi_state_free_call(&s->call);
+    ensi_state_free_call(c, &s->call);
     ensi_topics_free(&s->topics, m);
     ensi_topics_free(&s->told, m);
     ensi_asker_free(c, &s->asker);
@@ -12322,7 +12309,6 @@ ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscri
                        "max_event_bytes", ENSI_SUB_OUT_BYTES);
     o.spare = ENSI_SUB_SPARE;
     s = (ensi_sub_t *)ensi_mem_zero(&c->env.mem, sizeof *s);
-    if (s) s->call.env = &c->env;
     if (s && ensi_sub_copy_topics(c, s, &x)) rc = ensi_sub_copy_query(c, s, &x);
     else ensi_env_memory(&c->env, sizeof *s);
     if (rc == ENSIGN_OK) rc = ensi_grpc_init(&s->call, &c->env, &c->calls, &s->h, &o);
@@ -13035,7 +13021,7 @@ static void ensi_req_free(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
     ensi_mem_t *m = &c->env.mem;
-    ensi_state_free_call(&q->ask.call);
+    ensi_state_free_call(c, &q->ask.call);
     ensi_mem_free(m, q->name);
     ensi_mem_free(m, q->request);
     ensi_mem_free(m, q);
@@ -13056,7 +13042,6 @@ static ensi_req_t *ensi_req_new(ensign_t *c, ensi_req_kind_t kind, const char *n
     ensi_req_t *q;
     if (ensi_state_may_open(c) != ENSIGN_OK) return NULL;
     q = (ensi_req_t *)ensi_mem_zero(&c->env.mem, sizeof *q);
-    if (q) q->ask.call.env = &c->env;
     if (q) q->name = ensi_mem_text(&c->env.mem, name);
     if (!q || !q->name) ensi_env_memory(&c->env, sizeof *q);
     if (!q || !q->name || ensi_ask_init(c, &q->ask, &q->h, c->max_answer_bytes) != ENSIGN_OK) {
@@ -15088,8 +15073,7 @@ static bool ensi_sock_dial(ensign_t *c, ensi_sock_t *s, int link, const ensign_l
     }
     if (s->state == ENSI_SOCK_CONNECTING) {
         ensi_sock_finish(c, s, link, now_ms);
-        if (s->state != ENSI_SOCK_CONNECTING) return true;
-        return false;
+        return s->state != ENSI_SOCK_CONNECTING;
     }
     s->held = s->state == ENSI_SOCK_GONE && s->tried < want->address_count;
     if (s->held || s->state == ENSI_SOCK_UP) return false;

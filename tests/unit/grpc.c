@@ -28,7 +28,7 @@ static void open_call(ensi_call_t *call, size_t out_min, size_t max_meta)
 
 static void close_call(ensi_call_t *call)
 {
-    ensi_grpc_free(call);
+    ensi_grpc_free(call, &env.mem);
     ensi_mem_close(&env.mem);
     assert_int_equal(env.mem.used, 0);
 }
