@@ -11604,8 +11604,7 @@ int ensign_publisher_drain(ensign_t *c, ensign_publisher_t handle, uint32_t time
     ensi_pub_t *p = (ensi_pub_t *)(void *)ensi_state_find(c, handle.id, &ensi_pub_kind, &rc);
     if (!p) return rc;
     p->drain_asked = true;
-    p->h.bits &=
-        ~(uint32_t)ENSI_BIT_DRAINED; /* an earlier drain's, which is not pulled, tells nothing of this one */
+    p->h.bits &= ~(uint32_t)ENSI_BIT_DRAINED; /* of an earlier drain: it tells nothing of this one */
     ensi_state_ready(c, &p->h, p->h.kind->has(&p->h));
     ensi_timer_start(&p->drain_timer, timeout_ms);
     ensi_state_touch(c, &p->call);
@@ -13673,7 +13672,9 @@ static const char *ensi_client_refusal(const ensign_t *c, const ensi_call_t *cal
 static uint64_t ensi_client_gate(const ensign_t *c)
 {
     uint64_t gate = (uint64_t)c->faults + c->auth.faults;
-    gate = gate * 4 + 2 * c->conn.h2.draining + ensi_h2_can_open(&c->conn.h2);
+    gate = gate * 2 + c->conn.connected;
+    gate = gate * 2 + c->conn.h2.draining;
+    gate = gate * 2 + ensi_h2_can_open(&c->conn.h2);
     gate = gate * 2 + (c->auth.bearer != NULL);
     gate = gate * 8 + (uint64_t)c->auth.state;
     return gate * 8 + (uint64_t)c->conn.link->state;

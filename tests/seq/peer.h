@@ -346,7 +346,8 @@ static UNUSED const ensign_notice_t *world_pull_any(world_t *w, uint32_t handle)
         w->waits_opens = w->opens;
         w->opens -= (unsigned)stats.reconnects;
     }
-    if (n->type == ENSIGN_NOTICE_OPEN || n->type == ENSIGN_NOTICE_HEALTH) w->opens++;
+    if (n->type == ENSIGN_NOTICE_OPEN || n->type == ENSIGN_NOTICE_HEALTH || n->type == ENSIGN_NOTICE_NACK)
+        w->opens++;
     return n;
 }
 

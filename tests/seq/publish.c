@@ -372,6 +372,29 @@ SCRIPT(no_more_in_flight_than_allowed)
 }
 
 /* ------------------------------------------------------------------ drain and close */
+/* One that is not pulled tells nothing of the next drain. */
+SCRIPT(an_old_drained_is_not_the_answer)
+{
+    ensign_publisher_desc_t d = to_weather();
+    const ensign_notice_t *n;
+    ensign_publisher_t p;
+    serve(w, false);
+    p = publisher(w, &d);
+    assert_int_equal(put_text(w, p, "a", 1), ENSIGN_OK);
+    assert_int_equal(ensign_publisher_drain(w->client, p, 1000), ENSIGN_OK);
+    heard(w, 0);
+    heard_ack(w, 0);
+    world_settle(w);
+    assert_int_equal(put_text(w, p, "b", 2), ENSIGN_OK);
+    assert_int_equal(ensign_publisher_drain(w->client, p, 1000), ENSIGN_OK);
+    world_settle(w);
+    world_expect(w, p.id, ENSIGN_NOTICE_OPEN);
+    expect_ack(w, p, 1);
+    world_silent(w, p.id);
+    n = world_expect(w, p.id, ENSIGN_NOTICE_DRAINED);
+    assert_int_equal(n->as.drained.left, 1);
+}
+
 SCRIPT(drained_means_acked)
 {
     ensign_publisher_desc_t d = to_weather();
@@ -839,6 +862,7 @@ int main(void)
         IN_MODES(a_full_ring_says_again_and_then_room_once),
         IN_MODES(the_largest_event), IN_MODES(one_event_may_be_larger_than_the_ring),
         IN_MODES(no_more_in_flight_than_allowed),
+        IN_MODES(an_old_drained_is_not_the_answer),
         IN_MODES(drained_means_acked),
         IN_MODES(close_waits_for_the_acks_before_it_half_closes),
         IN_MODES(close_nacks_what_is_left),

@@ -216,6 +216,123 @@ SCRIPT(giving_up_tells_the_last_reason)
     assert_true(at > 3);
 }
 
+/* ------------------------------------------------------------------ while the connection stands */
+SCRIPT(no_room_among_the_streams)
+{
+    const ensign_notice_t *n;
+    world_setting(w, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0);
+    begin(w);
+    for (kind_t kind = 0; kind < KINDS; kind++) {
+        uint32_t handle = opened(w, kind);
+        n = world_waiting(w, handle, "MAX_CONCURRENT_STREAMS");
+        assert_int_equal(n->error->code, ENSIGN_E_RESOURCE_EXHAUSTED);
+        world_pass(w, 3600000);
+        world_silent(w, handle);
+    }
+}
+
+SCRIPT(behind_a_goaway)
+{
+    uint32_t first, handle;
+    begin(w);
+    first = opened(w, PUBLISHER);
+    serve(w, PUBLISHER, world_stream(w, 0));
+    stands(w, PUBLISHER, first);
+    ensign_close(w->client, first, ENSIGN_FOREVER);
+    peer_goaway(w, 1, 0, "");
+    world_settle(w);
+    handle = opened(w, SUBSCRIPTION);
+    assert_int_equal(world_waiting(w, handle, "GOAWAY")->error->code, ENSIGN_E_GOAWAY);
+    service_close(world_stream(w, 0));
+    serve(w, SUBSCRIPTION, world_stream(w, 1));
+    stands(w, SUBSCRIPTION, handle);
+}
+
+/* Two reasons come by turns with every attempt, and the second one alone is ever seen. */
+static void away(world_t *w, stream_t *s)
+{
+    (void)s;
+    if (w->conn[0] && !w->conn[0]->goaway) peer_goaway_notice(w);
+}
+
+SCRIPT(one_reason_is_not_told_again)
+{
+    uint32_t handle;
+    w->on_headers = away;
+    begin(w);
+    handle = opened(w, SUBSCRIPTION);
+    for (int i = 0; i < 5; i++) {
+        while (world_pull(w, handle)) {}
+        world_hear(w);
+        world_pass(w, 2000);
+    }
+    assert_true(w->waits <= 2);
+}
+
+SCRIPT(a_connection_that_ended_well_is_no_reason)
+{
+    uint32_t handle;
+    begin(w);
+    handle = opened(w, PUBLISHER);
+    serve(w, PUBLISHER, world_stream(w, 0));
+    stands(w, PUBLISHER, handle);
+    ensign_forget(w->client, handle);
+    world_settle(w);
+    world_cut(w, ENSIGN_LINK_RPC, 0);
+    world_pass(w, 3600000);
+    handle = opened(w, SUBSCRIPTION);
+    ensign_tick(w->client, w->now);
+    assert_false(ensign_pending(w->client, handle));
+}
+
+/* What is asked when the auth service has come back has its answer: a later failure is told again. */
+static void answer(world_t *w, stream_t *s, ensign_slice_t m)
+{
+    bytes_t reply = {0};
+    if (strstr(peer_field(s, ":path"), "/Publish")) {
+        service_publish(w, s, m);
+        return;
+    }
+    enc_text(&reply, 1, "looked");
+    peer_send(s, &reply);
+    peer_finish(s, 0, NULL, NULL);
+}
+
+static void put(world_t *w, uint32_t id, const char *topic)
+{
+    ensign_publisher_t p;
+    ensign_event_t e;
+    p.id = id;
+    memset(&e, 0, sizeof e);
+    e.topic = topic;
+    e.data = text_slice("x");
+    assert_int_equal(ensign_publish(w->client, p, &e), ENSIGN_OK);
+}
+
+SCRIPT(a_question_that_waited_for_auth)
+{
+    static const char *const topics[] = { "void1", "void2" };
+    uint32_t handle;
+    w->access_s = 600;
+    w->refresh_s = 700;
+    w->overlap_s = 100;
+    service.ack = true;
+    w->on_message = answer;
+    world_create_with_key(w);
+    handle = opened(w, PUBLISHER);
+    put(w, handle, "weather");
+    world_await(w, handle, ENSIGN_NOTICE_ACK);
+    for (int i = 0; i < 2; i++) {
+        w->dial[ENSIGN_LINK_AUTH] = DIAL_REFUSE;
+        world_pass(w, 800000);
+        put(w, handle, topics[i]);
+        world_waiting(w, handle, "auth: no token");
+        w->dial[ENSIGN_LINK_AUTH] = DIAL_ACCEPT;
+        world_await(w, handle, ENSIGN_NOTICE_NACK);
+    }
+    service_reset();
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -224,6 +341,11 @@ int main(void)
         IN_MODES(a_handle_that_comes_late_is_told_at_once),
         IN_MODES(the_newer_of_waiting_and_open),
         IN_MODES(giving_up_tells_the_last_reason),
+        IN_MODES(no_room_among_the_streams),
+        IN_MODES(behind_a_goaway),
+        IN_MODES(one_reason_is_not_told_again),
+        IN_MODES(a_connection_that_ended_well_is_no_reason),
+        IN_MODES(a_question_that_waited_for_auth),
     };
     return cmocka_run_group_tests_name("waiting", tests, NULL, NULL);
 }
