@@ -839,6 +839,30 @@ static void a_topic_made_later_is_taken(void **state)
     }
 }
 
+/* A flush tells what came of the events, of those too that were answered before it was asked for. */
+static void a_flush_tells_the_first_nack(void **state)
+{
+    ensign_publisher_t p;
+    ensign_event_t e;
+    (void)state;
+
+    begin("");
+    memset(&e, 0, sizeof e);
+    e.topic = "nowhere";
+    p = publisher(false);
+    put(p, 1);
+    assert_int_equal(ensign_publisher_flush(client, p, WAIT_MS), ENSIGN_OK);
+    assert_int_equal(ensign_publish(client, p, &e), ENSIGN_OK);
+    put(p, 2);
+    assert_int_equal(ensign_publisher_flush(client, p, WAIT_MS), ENSIGN_E_NACK);
+    assert_int_equal(ensign_error(client)->native, ENSIGN_NACK_TOPIC_UNKNOWN);
+    assert_int_equal(ensign_publish(client, p, &e), ENSIGN_OK);
+    assert_int_equal(ensign_close(client, p.id, WAIT_MS), ENSIGN_OK);
+    while (ensign_publisher_drain(client, p, WAIT_MS) == ENSIGN_OK)
+        assert_int_equal(ensign_wait(client, NULL, 0, WAIT_MS), ENSIGN_OK);
+    assert_int_equal(ensign_publisher_flush(client, p, WAIT_MS), ENSIGN_E_NACK);
+}
+
 static void strict_fixes_the_topics_when_a_stream_opens(void **state)
 {
     ensign_call_t k;
@@ -963,6 +987,7 @@ int main(void)
         FAULT(a_message_too_large_is_nacked),
         FAULT(strict_ends_the_stream_of_a_message_too_large),
         FAULT(a_topic_made_later_is_taken),
+        FAULT(a_flush_tells_the_first_nack),
         FAULT(strict_fixes_the_topics_when_a_stream_opens),
         FAULT(a_subscriber_is_registered_before_ready),
         FAULT(strict_registers_a_subscriber_behind_ready),
