@@ -54,7 +54,8 @@ RULES
               without a notice: the same three for every handle, and for the client. A loop over one handle
               stops at its notice with `last`.
     Waiting   Nothing waits in silence. What is open makes progress, or has said in a WAITING notice why it
-              does not and when it tries again, or one of its own limits runs.
+              does not and when it tries again, or one of its own limits runs. One exception: a stream of a
+              subscription, a watch or a query that the server takes, and then never answers.
     Order     ensign_next goes round all handles that have a notice, ensign_next_of asks one. The same seed
               and the same input give the same order. Nothing queues without bound: answers and events wait in
               the buffers of their handle, each GAP in its place; CONNECTED, DISCONNECTED, WAITING, OPEN, ROOM
