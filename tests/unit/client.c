@@ -927,7 +927,7 @@ static void a_handle_that_was_not_opened_keeps_its_reason(void **state)
     memset(&e, 0, sizeof e);
     e.data = ensign_str("x");
     assert_int_equal(ensign_publish(f.c, none, &e), ENSIGN_E_HANDLE); /* no opener has failed */
-    assert_non_null(strstr(ensign_error(f.c)->text, "0 is the id of no publisher"));
+    assert_non_null(strstr(ensign_error(f.c)->text, "0 is not the id of a publisher"));
     pd.window_bytes = 1;
     p = ensign_publisher_open(f.c, &pd);
     assert_int_equal(p.id, 0);
@@ -944,7 +944,7 @@ static void a_handle_that_was_not_opened_keeps_its_reason(void **state)
     pd.window_bytes = 0;
     assert_int_not_equal(ensign_publisher_open(f.c, &pd).id, 0);
     assert_int_equal(ensign_publish(f.c, none, &e), ENSIGN_E_HANDLE);
-    assert_non_null(strstr(ensign_error(f.c)->text, "0 is the id of no publisher"));
+    assert_non_null(strstr(ensign_error(f.c)->text, "0 is not the id of a publisher"));
     destroy(&f);
 }
 
