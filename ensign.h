@@ -9068,7 +9068,7 @@ static const char *ensi_state_obstacle(const ensign_t *c, const ensi_call_t *cal
     if (ensi_state_link_fault(c)) return c->last_fault.text;
     snprintf(room, cap, "it waited for a connection to %s%s", n->link->where,
              made ? ", which takes bytes, but has not said that it speaks HTTP/2: is the port right?" : "");
-    if (!n->connected) return room;
+    if (!n->connected || !n->h2.settled) return room;
     if (n->h2.draining)
         return "it waited for the calls of a connection to end that the server wants to close (GOAWAY)";
     return "it waited for one of the streams that the server allows at a time (MAX_CONCURRENT_STREAMS)";
@@ -13694,7 +13694,7 @@ static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
         if (ensi_state_no_token(c)) why = &c->auth.fault;
     } else if (!c->conn.connected) {
         if (c->conn.link->state == ENSI_LINK_WAIT) why = ensi_state_link_fault(c);
-    } else {
+    } else if (c->conn.h2.settled) { /* else it is about to end */
         ensi_fail(&e, c->conn.h2.draining ? ENSIGN_E_GOAWAY : ENSIGN_E_RESOURCE_EXHAUSTED, 0, "%s: %s",
                   call->method, ensi_state_obstacle(c, call, NULL, 0));
         why = &e;
