@@ -614,7 +614,7 @@ typedef enum ensign_notice_type_t {
     ENSIGN_NOTICE_PLAN,             /* as.plan */
     ENSIGN_NOTICE_STATUS,           /* as.status */
     ENSIGN_NOTICE_HEALTH,           /* as.health */
-    /* of unary calls: their one notice, always `last`; error tells why there is no answer */
+    /* of unary calls: their one notice, always `last`; `error` has the reason of a failure */
     ENSIGN_NOTICE_REPLY,            /* as.reply */
     /* of streaming calls */
     ENSIGN_NOTICE_HEADERS,          /* the server's initial metadata is here */
@@ -1120,7 +1120,7 @@ typedef struct ensign_query_desc_t {
 
 /* The key needs the permission subscriber, or topics:read. EVENT for each row in the order of commit, then
  * END, whose `count` is their number: without an error, no row at all is an answer. E_INVALID_ARGUMENT:
- * syntax, or an unknown topic; as.end.text has the server's words. A row that is no event is a GAP. The
+ * syntax, or an unknown topic; as.end.text has the server's words. A row that cannot be read is a GAP. The
  * cursor is the handle: rows come as they are pulled, what is not pulled stays at the server when
  * window_bytes are full; ensign_hold pauses it, ensign_close ends it. A row has no token and cannot be acked.
  * It is sent once, and never again by itself: END with the status UNAVAILABLE when the connection is lost.
@@ -1248,7 +1248,7 @@ ENSIGN_API int  ensign_type_parse(const char *name, const char *semver, ensign_t
  * *at is 0 at the start. False: no more, or what follows is malformed. Slices point into the event. */
 ENSIGN_API bool ensign_metadata_next(const ensign_event_t *e, size_t *at, ensign_slice_t *key,
                                      ensign_slice_t *value);
-/* The value of a key of e->metadata. False: there is none, and *value is as it was. */
+/* Finds the value of a key in e->metadata. Returns false, and leaves *value alone, when the key is absent. */
 ENSIGN_API bool ensign_metadata_get(const ensign_event_t *e, const char *key, ensign_slice_t *value);
 
 /* "Shipment v1.2.0"; "": no type. As snprintf, see ensign_event_text. */
@@ -1318,7 +1318,7 @@ typedef struct ensign_stats_t {
     size_t   memory;                /* bytes held through `alloc`; ENSIGN_CLIENT only */
 } ensign_stats_t;
 
-/* Of ENSIGN_CLIENT, or of a handle until it dies. E_HANDLE: there is none; ensign_error is as it was. */
+/* Of ENSIGN_CLIENT, or of a handle until it dies. E_HANDLE: it is dead; ensign_error is left alone. */
 ENSIGN_API int  ensign_stats(const ensign_t *c, uint32_t handle, ensign_stats_t *out);
 
 #ifdef __cplusplus
@@ -2013,7 +2013,7 @@ static int ensi_sock_os_send(intptr_t fd, const uint8_t *from, size_t n, size_t 
 #ifdef MSG_NOSIGNAL
     const int flags = MSG_NOSIGNAL;
 #else
-    const int flags = 0; /* SO_NOSIGPIPE was set on the socket, or there is no such signal */
+    const int flags = 0; /* where SIGPIPE exists, SO_NOSIGPIPE holds it back */
 #endif
     ptrdiff_t k;
 
@@ -3942,7 +3942,7 @@ static const ensi_id_name_t ensi_id_healths[] = {
     { ENSIGN_HEALTH_SERVICE_UNKNOWN, "SERVICE_UNKNOWN" },
 };
 
-/* The table of `names`, an ENSIGN_NAMES_x. NULL: there is none. */
+/* The table of `names`, an ENSIGN_NAMES_x. Returns NULL when no table has that number. */
 static const ensi_id_name_t *ensi_id_names(int names, size_t *count)
 {
     static const struct { const ensi_id_name_t *list; size_t count; } tables[ENSIGN_NAMES] = {
@@ -6290,7 +6290,7 @@ static bool ensi_link_is_v6(const char *address)
     return strchr(address, ':') != NULL;
 }
 
-/* The first address from `from` on that is of that family; `count`: there is none. */
+/* Finds the first address from `from` on that is of that family, and returns `count` when none is. */
 static size_t ensi_link_family(const char *const *addresses, size_t count, size_t from, bool v6)
 {
     while (from < count && ensi_link_is_v6(addresses[from]) != v6) from++;
@@ -6640,7 +6640,7 @@ static void ensi_stream_clear(ensi_stream_t *s)
     s->close_code = 0;
 }
 
-/* The next one that something happened to; NULL: there is none. */
+/* Returns the next stream that something happened to, or NULL. */
 static ensi_stream_t *ensi_touched_take(ensi_touched_t *list)
 {
     ensi_stream_t *s = list->first;
@@ -8633,7 +8633,7 @@ static void ensi_topics_sort(const ensi_topics_t *t, uint32_t *order)
     }
 }
 
-/* The last entry with that key. NULL: there is none. */
+/* Returns the last entry with that key, or NULL. */
 static const ensi_topic_entry_t *ensi_topics_find(const ensi_topics_t *t, const uint32_t *order,
                                                   ensign_slice_t key)
 {
@@ -9038,8 +9038,8 @@ static bool ensi_state_no_token(const ensign_t *c)
     return c->auth.fault.code != 0 && !c->auth.bearer;
 }
 
-/* Why there is no connection. NULL: there is one, or none of the attempts has failed since it ended in good
- * order. */
+/* Returns the fault that keeps the connection down. Returns NULL while it stands, and while no attempt has
+ * failed since it ended in good order. */
 static const ensign_error_t *ensi_state_link_fault(const ensign_t *c)
 {
     return !c->conn.connected && c->conn.link->failures > 0 && c->last_fault.code ? &c->last_fault : NULL;

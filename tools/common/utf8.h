@@ -3,8 +3,8 @@
 #define ENSIGN_TOOLS_UTF8_H
 #include "../../ensign.h"
 
-/* The character at the front: how many bytes it takes, 1..4; 0, and *out as it was: there is none, or no
-   valid UTF-8. */
+/* Reads the character at the front and returns its length, 1..4 bytes. Returns 0, and leaves *out alone, when
+   the text is empty or is not valid UTF-8. */
 size_t utf8_char(ensign_slice_t s, uint32_t *out);
 bool   utf8_valid(ensign_slice_t s);
 #endif

@@ -138,7 +138,7 @@ static uint32_t be32(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-/* Hands over the next whole message. False: there is none, or the call has ended. */
+/* Hands over the next whole message. Returns false when none is here yet, or the call has ended. */
 static bool next_message(call_t *c)
 {
     h2_server_t *s = c->conn->server;

@@ -13,7 +13,7 @@ typedef struct faults_t {
     int64_t refuse_code;                /* HTTP status of that */
 } faults_t;
 
-/* Nack.Code by its name or its number; false: there is none such. */
+/* Nack.Code by its name or its number; returns false when neither fits. */
 bool        nack_code_parse(const char *text, int64_t *code);
 const char *nack_text(int64_t code);    /* as the service words it */
 #endif

@@ -25,7 +25,7 @@ typedef struct keyring_t { api_key_t *keys; size_t count; } keyring_t;
 
 bool       keyring_read_file(keyring_t *r, const char *path, why_t *why);
 bool       keyring_from_store(keyring_t *r, store_t *s, bool *made, why_t *why); /* makes those that lack */
-/* The keys of --env-file, from the first one on; NULL: there is none. Reader: of the first one's project, may
+/* The keys of --env-file, from the first one on, or NULL. Reader: of the first one's project, may
    not publish. Other: of another project. */
 api_key_t *keyring_reader(const keyring_t *r);
 api_key_t *keyring_other(const keyring_t *r);

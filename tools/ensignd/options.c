@@ -196,7 +196,7 @@ static bool read_number(const option_t *k, const char *text, int64_t *out, why_t
     return true;
 }
 
-/* `value` is NULL where there is none. */
+/* `value` is NULL for an option that takes no value. */
 static bool store_value(options_t *o, const option_t *k, const char *value, why_t *why)
 {
     void *at = (char *)o + k->at;

@@ -80,7 +80,7 @@ static bool get_event(service_t *s, rehash_t *r, const uint8_t rlid[10], why_t *
     return store_get(s->topics->store, STORE_EVENT, slice_of(key, sizeof key), &r->original, why);
 }
 
-/* The original that says the same as this event, or the event itself; *found NULL: there is none. With the
+/* The original that says the same as this event, or the event itself; *found is NULL when no event does. With the
    original's record in r->original, unless it is the event itself. */
 static bool seen_find(service_t *s, rehash_t *r, const name_hash_t *hash, ensign_slice_t key,
                       ensign_slice_t value, seen_t **found, why_t *why)

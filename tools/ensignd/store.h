@@ -53,7 +53,7 @@ bool store_remove(store_t *s, store_space_t space, ensign_slice_t prefix, size_t
 bool     store_commit(store_t *s, why_t *why);
 /* One, committed. */
 bool store_put(store_t *s, store_space_t space, ensign_slice_t key, ensign_slice_t value, why_t *why);
-/* An empty value: there is none. */
+/* The value is empty when the key is absent. */
 bool store_get(store_t *s, store_space_t space, ensign_slice_t key, buf_t *value, why_t *why);
 bool store_scan(store_t *s, store_space_t space, ensign_slice_t prefix, ensign_slice_t after,
                 store_each_t *each, void *user, why_t *why);
