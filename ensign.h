@@ -1042,9 +1042,10 @@ ENSIGN_API int  ensign_publisher_drain(ensign_t *c, ensign_publisher_t p, uint32
 
 #ifndef ENSIGN_NO_SOCKETS
 /* Waits until all is answered, for programs without a loop; the publisher stays open. The notices of this
- * publisher that come meanwhile are pulled and dropped, its END left: a program that uses tags calls
- * ensign_publisher_drain instead. OK: all is stored; TIMEOUT; the code of the first NACK; or of END, where
- * the publisher has ended. ensign_error has a copy of that one's error. E_STATE: under ENSIGN_IO_CALLER. */
+ * publisher that come meanwhile are pulled and dropped: a program that uses tags calls ensign_publisher_drain
+ * instead. An END with an error is left to be pulled; one without is left too, unless it waited before the
+ * call. OK: all is stored; TIMEOUT; the code of the first NACK; or of END, where the publisher has ended.
+ * ensign_error has a copy of that one's error. E_STATE: under ENSIGN_IO_CALLER. */
 ENSIGN_API int  ensign_publisher_flush(ensign_t *c, ensign_publisher_t p, uint32_t timeout_ms);
 #endif
 

@@ -861,6 +861,11 @@ static void a_flush_tells_the_first_nack(void **state)
     while (ensign_publisher_drain(client, p, WAIT_MS) == ENSIGN_OK)
         assert_int_equal(ensign_wait(client, NULL, 0, WAIT_MS), ENSIGN_OK);
     assert_int_equal(ensign_publisher_flush(client, p, WAIT_MS), ENSIGN_E_NACK);
+    p = publisher(false);               /* the END of one that closes is left to be pulled */
+    put(p, 3);
+    assert_int_equal(ensign_close(client, p.id, WAIT_MS), ENSIGN_OK);
+    assert_int_equal(ensign_publisher_flush(client, p, WAIT_MS), ENSIGN_OK);
+    is_of_type(next(p.id), ENSIGN_NOTICE_END);
 }
 
 static void strict_fixes_the_topics_when_a_stream_opens(void **state)
