@@ -9941,7 +9941,7 @@ bool ensign_call_metadata_get(const ensign_t *c, ensign_call_t handle, int which
  * Owns   a call of its own, which it moves as section call does: a row is a message that is lent.
  * Holds  the rows that were not pulled are in the receive buffer, and beyond that at the server.
  * Moves  sent once; once more if the server does not accept the token, which it looks at before anything.
- * Fails  a row that is no event is a gap; all else ends the query. */
+ * Fails  a row that cannot be read is a gap; all else ends the query. */
 enum { ENSI_QUERY_BYTES = 4, ENSI_QUERY_STRING = 5 }; /* Parameter's y and s */
 
 typedef struct ensi_query_t {
@@ -10104,7 +10104,8 @@ static ensign_notice_t *ensi_query_row(ensign_t *c, ensi_query_t *q, ensign_slic
         !ensi_event_of(e, &w, bytes, true)) {
         n = ensi_notice_new(h, ENSIGN_NOTICE_GAP);
         n->as.gap.times = 1;
-        ensi_fail(&h->error, ENSIGN_E_FORMAT, 0, "query: a row of %lu bytes is no event; it is left out",
+        ensi_fail(&h->error, ENSIGN_E_FORMAT, 0,
+                  "query: a row of %lu bytes cannot be read as an event; it is left out",
                   (unsigned long)bytes.len);
         n->error = &h->error;
         return n;

@@ -437,6 +437,14 @@ SCRIPT(names_that_are_known)
     world_end(w, id, ENSIGN_GRPC_OK);
 }
 
+static void both_names_are_known(world_t *w)
+{
+    uint32_t id = ask_names(w, weather_hash);
+    expect_name(w, id, weather_id, "weather");
+    expect_name(w, id, traffic_id, "traffic");
+    world_end(w, id, ENSIGN_GRPC_OK);
+}
+
 SCRIPT(names_without_a_cache)
 {
     uint32_t id;
@@ -463,10 +471,7 @@ SCRIPT(names_that_a_list_has_told)
     service_topic(&m, 1, "traffic", traffic_id);
     answer(asked(w, 1, "ListTopics", NULL), &m);
     world_expect(w, id, ENSIGN_NOTICE_TOPIC);
-    id = ask_names(w, weather_hash);
-    expect_name(w, id, weather_id, "weather");
-    expect_name(w, id, traffic_id, "traffic");
-    world_end(w, id, ENSIGN_GRPC_OK);
+    both_names_are_known(w);
 }
 
 /* The map that a stream brings is in the cache too. */
@@ -474,16 +479,12 @@ SCRIPT(names_that_a_stream_has_brought)
 {
     ensign_subscription_desc_t d;
     ensign_subscription_t sub;
-    uint32_t id;
     memset(&d, 0, sizeof d);
     world_create(w);
     sub = ensign_subscription_open(w->client, &d);
     service_ready(asked(w, 0, "Subscribe", NULL), 2);
     world_await(w, sub.id, ENSIGN_NOTICE_OPEN);
-    id = ask_names(w, weather_hash);
-    expect_name(w, id, weather_id, "weather");
-    expect_name(w, id, traffic_id, "traffic");
-    world_end(w, id, ENSIGN_GRPC_OK);
+    both_names_are_known(w);
 }
 
 SCRIPT(names_with_bad_records)
