@@ -5943,8 +5943,7 @@ struct ensi_handle_t {
     ensign_notice_t notice;
     ensign_error_t error;           /* what notice.error points at */
     ensign_error_t fault;           /* the last one; code 0: all is well. When it has ended: why */
-    uint32_t noted, told; /* marks of the fault that was noted last, and of the one that WAITING has told;
-                                       0: none */
+    uint32_t noted, told;           /* marks of the fault noted last, and of the one that WAITING told; 0: none */
     uint32_t told_gate;             /* what decides on the calls that wait, when it was looked at last */
     ensi_timer_t close_timer;       /* of ensign_close */
     ensi_timer_t give_up;           /* runs while its stream is refused again and again */
@@ -9316,6 +9315,7 @@ static void ensi_state_grant(ensign_t *c, ensi_call_t *call)
  *        ends.
  * Moves  lost -> timer -> due -> ready. The owner opens the stream when `timer` is off.
  * Fails  each loss is the handle's `fault`, and a WAITING notice where the reason is a new one. */
+
 /* Is this ending of a stream final? Wrong permissions, a limit and the like do not change by themselves. Of a
  * refused token ensi_state_token_again has been asked before: `again`. */
 static bool ensi_reopen_final(const ensi_handle_t *h, const ensi_call_t *call, bool again)
