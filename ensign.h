@@ -5943,7 +5943,7 @@ struct ensi_handle_t {
     ensign_notice_t notice;
     ensign_error_t error;           /* what notice.error points at */
     ensign_error_t fault;           /* the last one; code 0: all is well. When it has ended: why */
-    uint32_t noted, told;           /* marks of the fault noted last, and of the one that WAITING told; 0: none */
+    uint32_t noted, told;           /* marks of the last fault, and of the one that WAITING told */
     uint32_t told_gate;             /* what decides on the calls that wait, when it was looked at last */
     ensi_timer_t close_timer;       /* of ensign_close */
     ensi_timer_t give_up;           /* runs while its stream is refused again and again */
