@@ -9032,7 +9032,8 @@ struct ensi_kind_t {
     bool (*open_next)(const ensi_handle_t *h, int which, size_t *at, ensign_slice_t *name, ensign_ulid_t *id);
 };
 
-/* No token is to be had. A renewal that fails while the old one is good holds up nobody. */
+/* The auth service fails and the client has no token. A renewal that fails while the old token is good holds
+ * up nobody. */
 static bool ensi_state_no_token(const ensign_t *c)
 {
     return c->auth.fault.code != 0 && !c->auth.bearer;
@@ -9064,14 +9065,16 @@ static const char *ensi_state_obstacle(const ensign_t *c, const ensi_call_t *cal
     const ensi_conn_t *n = &c->conn;
     bool made = n->link->state == ENSI_LINK_RUN;
     if (ensi_state_needs_token(c, call) && !c->auth.bearer)
-        return c->auth.fault.code ? c->auth.fault.text : "it waited for a token of the auth service";
+        return c->auth.fault.code ? c->auth.fault.text : "waiting for a token of the auth service";
     if (ensi_state_link_fault(c)) return c->last_fault.text;
-    snprintf(room, cap, "it waited for a connection to %s%s", n->link->where,
-             made ? ", which takes bytes, but has not said that it speaks HTTP/2: is the port right?" : "");
-    if (!n->connected || !n->h2.settled) return room;
+    if (!n->connected || !n->h2.settled) {
+        snprintf(room, cap, "waiting for a connection to %s%s", n->link->where,
+                 made ? ", which takes bytes, but has not spoken HTTP/2 yet: is the port right?" : "");
+        return room;
+    }
     if (n->h2.draining)
-        return "it waited for the calls of a connection to end that the server wants to close (GOAWAY)";
-    return "it waited for one of the streams that the server allows at a time (MAX_CONCURRENT_STREAMS)";
+        return "waiting for the running calls to end: the server closes the connection (GOAWAY)";
+    return "waiting for one of the streams that the server allows at a time (MAX_CONCURRENT_STREAMS)";
 }
 
 /* Something to do for this call's object. */
@@ -9106,8 +9109,8 @@ static void ensi_state_waits(ensign_t *c, ensi_handle_t *h, const ensign_error_t
     h->fault = *why;
     if (h->noted == mark) return;
     h->noted = mark;
-    ENSI_LOG(
-        (&c->env, ENSIGN_LOG_WARNING, "%s %lu waits: %s", h->kind->name, (unsigned long)h->id, why->text));
+    ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "%s %lu waits: %s", h->kind->name, (unsigned long)h->id,
+              why->text));
     if (!h->kind->waits) return; /* TIMEOUT's text tells, and REPLY or END */
     if (h->told == mark) h->bits &= ~(uint32_t)ENSI_BIT_WAITING;
     else h->bits |= ENSI_BIT_WAITING;
@@ -13683,7 +13686,7 @@ static uint64_t ensi_client_gate(const ensign_t *c)
     return gate * 8 + (uint64_t)c->conn.link->state;
 }
 
-/* A call that is held up: its handle tells why, once for each fault of the connection or of auth. */
+/* A call that is held up: its handle tells why, once for each change of what decides. */
 static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
 {
     ensi_handle_t *h = call->owner;

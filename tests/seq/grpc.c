@@ -493,7 +493,7 @@ SCRIPT(a_deadline_tells_that_there_is_no_connection_yet)
     w->desc.request_timeout_ms = 1000;
     w->dial[ENSIGN_LINK_RPC] = DIAL_SILENT;
     world_create(w);
-    waits_in_vain(w, "it waited for a connection");
+    waits_in_vain(w, "waiting for a connection");
 }
 
 SCRIPT(a_deadline_tells_of_the_token)
@@ -503,7 +503,7 @@ SCRIPT(a_deadline_tells_of_the_token)
     w->auth_manual = true;
     world_create_with_key(w);
     world_until(w, w->auth_requests == 1);
-    waits_in_vain(w, "it waited for a token of the auth service");
+    waits_in_vain(w, "waiting for a token of the auth service");
     auth_answer(w, 500, "");
     world_settle(w);
     waits_in_vain(w, "HTTP 500");
