@@ -139,36 +139,30 @@ SCRIPT_OF_KINDS(an_ok_without_a_message)
     kind_failed(w, id, ENSIGN_E_INTERNAL);
 }
 
+/* The server's answer to that question is these bytes, with OK behind them. */
+static void answer_fails(world_t *w, const kind_t *k, size_t nth, const char *bytes, size_t len)
+{
+    uint32_t id = kind_open(w, k, NULL);
+    stream_t *s = kind_asked(w, k, nth);
+    peer_message(s, bytes, len);
+    peer_finish(s, 0, NULL, NULL);
+    kind_failed(w, id, ENSIGN_E_INTERNAL);
+}
+
 SCRIPT_OF_KINDS(a_message_that_is_no_protobuf)
 {
-    stream_t *s;
-    uint32_t id;
     if (k->opaque) return;
     world_create(w);
-    id = kind_open(w, k, NULL);
-    s = kind_asked(w, k, 0);
-    peer_message(s, "\x0a\xff\xff\xff", 4);
-    peer_finish(s, 0, NULL, NULL);
-    kind_failed(w, id, ENSIGN_E_INTERNAL);
-    id = kind_open(w, k, NULL);
-    s = kind_asked(w, k, 1);
-    peer_message(s, "\x08\x80", 2);
-    peer_finish(s, 0, NULL, NULL);
-    kind_failed(w, id, ENSIGN_E_INTERNAL);
+    answer_fails(w, k, 0, "\x0a\xff\xff\xff", 4);
+    answer_fails(w, k, 1, "\x08\x80", 2);
 }
 
 /* A server whose handler panics says OK, with an empty message. */
 SCRIPT_OF_KINDS(an_empty_message_where_the_answer_needs_an_id)
 {
-    stream_t *s;
-    uint32_t id;
     if (k->empty) return;
     world_create(w);
-    id = kind_open(w, k, NULL);
-    s = kind_asked(w, k, 0);
-    peer_message(s, "", 0);
-    peer_finish(s, 0, NULL, NULL);
-    kind_failed(w, id, ENSIGN_E_INTERNAL);
+    answer_fails(w, k, 0, "", 0);
 }
 
 SCRIPT_OF_KINDS(a_second_message)
