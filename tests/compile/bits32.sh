@@ -58,7 +58,7 @@ elif command -v clang >/dev/null 2>&1; then compiler='clang --target=arm-linux-g
 
 compiles() { # FILE STANDARD [FLAG...]
     # shellcheck disable=SC2086 # words
-    $compiler "--sysroot=$armhf" -std="$2" $WARN "${@:3}" -I. -fsyntax-only "$1"
+    $compiler "--sysroot=$armhf" -std="$2" $WARN "${@:3}" -I. -I$BUILD/gen -fsyntax-only "$1"
 }
 pointers_have_32_bits_too() {
     echo 'typedef int four[sizeof(void *) == 4 && (char)-1 > 0 ? 1 : -1];' >"$dir/size.c"
@@ -67,6 +67,7 @@ pointers_have_32_bits_too() {
 on_armhf() {
     local file
     check "armhf: ${compiler%% *}, a pointer has 32 bits, and char no sign" pointers_have_32_bits_too
+    check "armhf: ensignd's own messages" makes $BUILD/gen/message_types.h
     for file in tests/{unit,seq,fault,fuzz,e2e,peers}/*.c tools/ensign/*.c tools/ensignd/*.c; do
         check "armhf: $file" compiles "$file" gnu11
     done
