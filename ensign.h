@@ -513,14 +513,17 @@ typedef struct ensign_desc_t {
                                        bytes [a ULID made at create] */
     const char *user_agent;         /* put before our own; up to 100 bytes */
     int         io;                 /* ENSIGN_IO_x [ENSIGN_IO_SOCKETS] */
-    uint32_t    connect_timeout_ms; /* from name look-up to the server's SETTINGS [20000] */
+    uint32_t    connect_timeout_ms; /* from name look-up to the server's SETTINGS, all addresses of the host
+                                       together: each is tried once, and one that takes the connection and
+                                       stays mute gets a share of what is left [20000] */
     uint32_t    auth_timeout_ms;    /* of one exchange with the auth service, look-up to answer [20000] */
     uint32_t    request_timeout_ms; /* of a request (ensign_topic_create and its like), all its calls [30000];
                                        a list: of each page, the time of reading it left out */
     uint32_t    give_up_after_ms;   /* failing for so long without a break is FAILED, or, where the server
                                        refuses one handle's stream alone, its END [ENSIGN_FOREVER] */
     uint32_t    backoff_min_ms;     /* after a first failure the next attempt waits from 0 to this, drawn by
-                                       chance; it doubles with each further failure [100] */
+                                       chance; the limit doubles with each further failure, but is never above
+                                       the time since the first one and this [100] */
     uint32_t    backoff_max_ms;     /* and grows no further [30000], backoff_min_ms or more */
     uint32_t    max_handles;        /* publishers, subscriptions, requests, calls at once [64], 1..65000 */
     uint32_t    topic_cache;        /* topics whose name and id are remembered, from the maps that streams
@@ -914,7 +917,8 @@ typedef struct ensign_link_t {
 ENSIGN_API void ensign_link(const ensign_t *c, int link, ensign_link_t *out);
 
 /* Numeric addresses of at most 63 bytes, in the resolver's order. ENSIGN_MAX_ADDRESSES of them are kept, the
- * families taking turns (RFC 8305, section 4), the one that worked last first. count 0: the look-up failed,
+ * families taking turns (RFC 8305, section 4), the one that worked last first; a DIAL lists those that have
+ * not failed in this round. count 0: the look-up failed,
  * native says how (a getaddrinfo code, or your own). */
 ENSIGN_API int  ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses,
                                 size_t count, int native);
@@ -1761,7 +1765,30 @@ typedef struct ensi_env_t {
     void (*wake)(void *user);
     void (*log)(void *user, int level, const char *text);
     ensign_stats_t stats;       /* of the client */
+    uint32_t backoff_min_ms, backoff_max_ms;
 } ensi_env_t;
+
+/* Failures in a row of one thing that is tried again, and when the first of them was. */
+typedef struct ensi_backoff_t { uint32_t failures; uint64_t since_ms; } ensi_backoff_t;
+
+static void ensi_backoff_fail(ensi_backoff_t *b, const ensi_env_t *v)
+{
+    if (b->failures == 0) b->since_ms = v->now_ms;
+    b->failures++;
+}
+
+/* Returns how long the next attempt waits, in ms: full jitter, anything from 0 to a limit, which doubles with
+ * each failure in a row. It is never above the time since the first failure and backoff_min_ms: so what comes
+ * back after an outage is found within twice its length. */
+static uint32_t ensi_backoff_draw(const ensi_backoff_t *b, ensi_env_t *v)
+{
+    uint64_t limit = v->backoff_min_ms, outage = v->now_ms - b->since_ms + v->backoff_min_ms;
+    if (b->failures == 0) return 0;
+    for (uint32_t i = 1; i < b->failures && limit < v->backoff_max_ms; i++) limit *= 2;
+    if (limit > v->backoff_max_ms) limit = v->backoff_max_ms;
+    if (limit > outage) limit = outage;
+    return (uint32_t)(ensi_rng_next(&v->rng) % (limit + 1));
+}
 
 /* `error` is about to be another one: that of the opener that runs, or one of a later call. */
 static void ensi_env_note(ensi_env_t *v)
@@ -6154,16 +6181,23 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
 }
 
 /* >>link   may call: util mem env tls
- *          open to: auth state reopen req client create
- * One connection: its life, its buffers, TLS on them
+ *          open to: auth state req client create
+ * One connection: its life, its buffers, TLS on them; and its target, the server that it goes to
  *
- * Owns   receive and transmit buffer, the TLS of the connection, the dial and backoff timer, the last fault.
+ * Owns   of a target: the addresses of this round, what has failed, the backoff, the trust store.
+ *        Of a link: receive and transmit buffer, the TLS of the connection, the timer of the attempt, the
+ *        last fault.
  * Holds  state is assigned by ensi_link_move alone, from the table. Buffers are taken at the first up, kept
  *        for the next connection, and do not move.
+ *        Of the links to one target one at most is in RESOLVE or DIAL.
+ *        A round tries each address of the target once, without a backoff between them. An address has worked
+ *        when the connection to it has (ensi_link_works); one that takes the connection, and no more, gets a
+ *        share of the round's time.
  *        rx: taken whole by ensi_link_shake, then by ensi_link_read until AGAIN, so its room is never 0; but
  *        for an alert that TLS must send first and tx has no room for: the peer sends and does not read.
  *        tx: linear, rewound only when wholly acked, so that what the caller sees stands.
- * Moves  want (by client) -> RESOLVE or DIAL -> RUN -> down or HANGUP -> WAIT (backoff) -> IDLE.
+ * Moves  want (by client) -> RESOLVE or DIAL -> RUN -> down or HANGUP -> IDLE; after a round that failed the
+ *        target waits.
  * Fails  `fault` says why, the first reason stands; code 0: we ended it ourselves. */
 typedef enum {
     ENSI_LINK_IDLE,
@@ -6171,7 +6205,6 @@ typedef enum {
     ENSI_LINK_DIAL,
     ENSI_LINK_RUN,
     ENSI_LINK_HANGUP,
-    ENSI_LINK_WAIT,
     ENSI_LINK_STATES
 } ensi_link_state_t;
 typedef enum {
@@ -6179,7 +6212,6 @@ typedef enum {
     ENSI_LINK_ON_ADDRESS,   /* wanted, the addresses are known */
     ENSI_LINK_ON_UP, ENSI_LINK_ON_DOWN,
     ENSI_LINK_ON_STOP,      /* we want it to end */
-    ENSI_LINK_ON_DUE,       /* the backoff is over */
     ENSI_LINK_INPUTS
 } ensi_link_in_t;
 
@@ -6187,47 +6219,63 @@ static const ensi_move_t ensi_link_moves[] = {
     { ENSI_LINK_IDLE,    ENSI_LINK_ON_NAME,    ENSI_LINK_RESOLVE },
     { ENSI_LINK_IDLE,    ENSI_LINK_ON_ADDRESS, ENSI_LINK_DIAL    },
     { ENSI_LINK_RESOLVE, ENSI_LINK_ON_ADDRESS, ENSI_LINK_DIAL    },
-    { ENSI_LINK_RESOLVE, ENSI_LINK_ON_DOWN,    ENSI_LINK_WAIT    },
+    { ENSI_LINK_RESOLVE, ENSI_LINK_ON_DOWN,    ENSI_LINK_IDLE    },
     /* nothing is open yet: no HANGUP to be answered */
-    { ENSI_LINK_RESOLVE, ENSI_LINK_ON_STOP,    ENSI_LINK_WAIT    },
+    { ENSI_LINK_RESOLVE, ENSI_LINK_ON_STOP,    ENSI_LINK_IDLE    },
     { ENSI_LINK_DIAL,    ENSI_LINK_ON_UP,      ENSI_LINK_RUN     },
-    { ENSI_LINK_DIAL,    ENSI_LINK_ON_DOWN,    ENSI_LINK_WAIT    },
+    { ENSI_LINK_DIAL,    ENSI_LINK_ON_DOWN,    ENSI_LINK_IDLE    },
     { ENSI_LINK_DIAL,    ENSI_LINK_ON_STOP,    ENSI_LINK_HANGUP  },
-    { ENSI_LINK_RUN,     ENSI_LINK_ON_DOWN,    ENSI_LINK_WAIT    },
+    { ENSI_LINK_RUN,     ENSI_LINK_ON_DOWN,    ENSI_LINK_IDLE    },
     { ENSI_LINK_RUN,     ENSI_LINK_ON_STOP,    ENSI_LINK_HANGUP  },
-    { ENSI_LINK_HANGUP,  ENSI_LINK_ON_DOWN,    ENSI_LINK_WAIT    },
-    { ENSI_LINK_WAIT,    ENSI_LINK_ON_DUE,     ENSI_LINK_IDLE    }, /* only the backoff timer */
+    { ENSI_LINK_HANGUP,  ENSI_LINK_ON_DOWN,    ENSI_LINK_IDLE    },
 };
 
 enum { ENSI_ADDRESS_BYTES = 64, ENSI_RECORD_BYTES = 16384 /* RFC 8446 5.1 */ };
 
-typedef struct ensi_link_t {
-    ensi_env_t *env;
+typedef struct ensi_address_t {
+    char text[ENSI_ADDRESS_BYTES];
+    bool failed;                    /* in this round */
+} ensi_address_t;
+
+/* A server, and what all links to it have alike. */
+typedef struct ensi_target_t {
     const char *name;               /* "rpc" or "auth", in texts */
-    ensi_link_state_t state;
-    uint32_t attempt;
     char *host;                     /* without brackets */
     uint16_t port;
     char where[80];                 /* host:port, for texts, cut if it is long */
     bool literal;                   /* host is an address */
-    char addresses[ENSIGN_MAX_ADDRESSES][ENSI_ADDRESS_BYTES];
-    const char *address_list[ENSIGN_MAX_ADDRESSES];
-    size_t address_count;
-    char good_address[ENSI_ADDRESS_BYTES];  /* that the last connection was made to; "": none yet */
-    ensi_buf_t rx, tx;
-    ensi_timer_t timer;             /* of the dial, then of the backoff */
-    uint32_t backoff_min_ms, backoff_max_ms;
-    uint32_t failures;              /* in a row */
-    bool heard;                     /* bytes have come on this connection */
-    bool good;                      /* this connection has been of use */
-    bool orderly;                   /* it ends by agreement: no failure, no backoff */
-    ensign_error_t fault;           /* why it went down last; code 0: as we wanted */
+    ensi_address_t addresses[ENSIGN_MAX_ADDRESSES];     /* of this round, in the order of trying */
+    size_t address_count;           /* 0: no round has begun */
+    uint64_t round_end_ms;          /* UINT64_MAX: the round has no limit */
+    char good_address[ENSI_ADDRESS_BYTES];  /* that worked last; "": none yet */
+    ensi_backoff_t backoff;
+    ensi_timer_t timer;             /* of the backoff: no attempt while it runs */
     bool secure;                    /* TLS */
-    bool shaken;                    /* handshake done, or none needed */
 #ifndef ENSIGN_NO_TLS
     ensi_tls_opts_t tls_opts;
     const char *server_name;
     ensi_tls_conf_t *conf;          /* trust store and random numbers; 40 KB, from the first connection on */
+#endif
+} ensi_target_t;
+
+typedef struct ensi_link_t {
+    ensi_env_t *env;
+    ensi_target_t *target;
+    ensi_link_state_t state;
+    uint32_t attempt;
+    const char *addresses[ENSIGN_MAX_ADDRESSES];    /* DIAL: the target's that have not failed yet */
+    size_t address_count;
+    ensi_address_t *address;        /* RUN: that it is connected to; NULL: not known */
+    ensi_buf_t rx, tx;
+    ensi_timer_t timer;             /* of the attempt */
+    bool heard;                     /* bytes have come on this connection */
+    bool works;                     /* it is what was wanted: its address is good, the round is over */
+    bool good;                      /* this connection has been of use */
+    bool orderly;                   /* it ends by agreement: no failure, no backoff */
+    bool failed;                    /* its end was the last failure of a round: the target waits */
+    ensign_error_t fault;           /* why it went down last; code 0: as we wanted */
+    bool shaken;                    /* handshake done, or none needed */
+#ifndef ENSIGN_NO_TLS
     ensi_tls_t tls;
     uint8_t *plain;                 /* one record each way: received, then to send */
 #endif
@@ -6249,8 +6297,8 @@ static int ensi_link_buffers(ensi_link_t *l)
     l->rx.cap = l->tx.cap = ENSIGN_LINK_BUFFER_BYTES;
     l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
 #ifndef ENSIGN_NO_TLS
-    if (l->secure && !l->plain) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
-    if (l->secure && !l->plain) return ENSIGN_E_MEMORY;
+    if (l->target->secure && !l->plain) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
+    if (l->target->secure && !l->plain) return ENSIGN_E_MEMORY;
 #endif
     return l->rx.ptr && l->tx.ptr ? ENSIGN_OK : ENSIGN_E_MEMORY;
 }
@@ -6261,7 +6309,7 @@ static void ensi_link_rewind(ensi_buf_t *b)
     if (b->start == b->end) b->start = b->end = 0;
 }
 
-/* Frees what belongs to the connection; the link itself, its trust store and its buffers stay. */
+/* Frees what belongs to the connection; the link itself and its buffers stay. */
 static void ensi_link_clear(ensi_link_t *l)
 {
 #ifndef ENSIGN_NO_TLS
@@ -6277,87 +6325,149 @@ static void ensi_link_free(ensi_link_t *l)
     ensi_link_clear(l);
     ensi_mem_free(m, l->rx.ptr);
     ensi_mem_free(m, l->tx.ptr);
-    ensi_mem_free(m, l->host);
 #ifndef ENSIGN_NO_TLS
-    if (l->conf) ensi_tls_conf_close(l->conf);
-    ensi_mem_free(m, l->conf);
     ensi_mem_free(m, l->plain);
 #endif
 }
 
-static bool ensi_link_is_v6(const char *address)
+static void ensi_target_free(ensi_target_t *t, ensi_mem_t *m)
+{
+    ensi_mem_free(m, t->host);
+#ifndef ENSIGN_NO_TLS
+    if (t->conf) ensi_tls_conf_close(t->conf);
+    ensi_mem_free(m, t->conf);
+#endif
+}
+
+static bool ensi_target_is_v6(const char *address)
 {
     return strchr(address, ':') != NULL;
 }
 
 /* Finds the first address from `from` on that is of that family, and returns `count` when none is. */
-static size_t ensi_link_family(const char *const *addresses, size_t count, size_t from, bool v6)
+static size_t ensi_target_family(const char *const *addresses, size_t count, size_t from, bool v6)
 {
-    while (from < count && ensi_link_is_v6(addresses[from]) != v6) from++;
+    while (from < count && ensi_target_is_v6(addresses[from]) != v6) from++;
     return from;
 }
 
-/* Puts the addresses into the order in which they are tried: the families take turns, the resolver's first
- * one begins (RFC 8305, section 4); what worked the last time goes before all. */
-static void ensi_link_set_addresses(ensi_link_t *l, const char *const *addresses, size_t count)
+/* Puts the addresses of a round into the order in which they are tried: the families take turns, the
+ * resolver's first one begins (RFC 8305, section 4); what worked the last time goes before all. */
+static void ensi_target_set_addresses(ensi_target_t *t, const char *const *addresses, size_t count)
 {
     size_t next[2] = { 0, 0 };
-    bool v6 = count > 0 && ensi_link_is_v6(addresses[0]);
-    l->address_count = 0;
-    while (l->address_count < ENSIGN_MAX_ADDRESSES) {
-        size_t at = ensi_link_family(addresses, count, next[v6], v6);
-        if (at == count) v6 = !v6, at = ensi_link_family(addresses, count, next[v6], v6);
+    bool v6 = count > 0 && ensi_target_is_v6(addresses[0]);
+    t->address_count = 0;
+    while (t->address_count < ENSIGN_MAX_ADDRESSES) {
+        size_t at = ensi_target_family(addresses, count, next[v6], v6);
+        if (at == count) v6 = !v6, at = ensi_target_family(addresses, count, next[v6], v6);
         if (at == count) break;
         next[v6] = at + 1;
         v6 = !v6;
-        snprintf(l->addresses[l->address_count], ENSI_ADDRESS_BYTES, "%s", addresses[at]);
-        l->address_list[l->address_count] = l->addresses[l->address_count];
-        l->address_count++;
+        snprintf(t->addresses[t->address_count].text, ENSI_ADDRESS_BYTES, "%s", addresses[at]);
+        t->addresses[t->address_count].failed = false;
+        t->address_count++;
     }
-    for (size_t i = 1; i < l->address_count; i++) {
-        const char *good = l->address_list[i];
-        if (strcmp(good, l->good_address) != 0) continue;
-        memmove(&l->address_list[1], &l->address_list[0], i * sizeof l->address_list[0]);
-        l->address_list[0] = good;
+    for (size_t i = 1; i < t->address_count; i++) {
+        ensi_address_t good = t->addresses[i];
+        if (strcmp(good.text, t->good_address) != 0) continue;
+        memmove(&t->addresses[1], &t->addresses[0], i * sizeof good);
+        t->addresses[0] = good;
         break;
     }
 }
 
-/* Starts to connect. */
+/* How many addresses of this round are left to try. */
+static size_t ensi_target_untried(const ensi_target_t *t)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < t->address_count; i++) n += !t->addresses[i].failed;
+    return n;
+}
+
+/* Milliseconds that are left of this round. */
+static uint32_t ensi_target_left(const ensi_target_t *t, uint64_t now_ms)
+{
+    if (t->round_end_ms == UINT64_MAX) return ENSIGN_FOREVER;
+    return t->round_end_ms > now_ms ? (uint32_t)(t->round_end_ms - now_ms) : 0;
+}
+
+/* After a failure no attempt is made for some time. */
+static bool ensi_target_waits(const ensi_target_t *t)
+{
+    return t->timer.state != ENSI_TIMER_OFF;
+}
+
+/* One more failure in a row: the next attempt waits, and begins a new round. */
+static void ensi_target_fail(ensi_target_t *t, ensi_env_t *env)
+{
+    t->address_count = 0;
+    ensi_backoff_fail(&t->backoff, env);
+    ensi_timer_start(&t->timer, ensi_backoff_draw(&t->backoff, env));
+}
+
+/* The addresses of the round that are left go to the caller. */
+static void ensi_link_dial(ensi_link_t *l)
+{
+    ensi_target_t *t = l->target;
+    l->address_count = 0;
+    for (size_t i = 0; i < t->address_count; i++)
+        if (!t->addresses[i].failed) l->addresses[l->address_count++] = t->addresses[i].text;
+    ensi_must(ensi_link_move(l, ENSI_LINK_ON_ADDRESS));
+}
+
+/* Starts to connect, if nothing is in the way: with the next address of the round, or with a new round of
+ * timeout_ms. */
 static void ensi_link_want(ensi_link_t *l, uint32_t timeout_ms)
 {
-    if (l->state != ENSI_LINK_IDLE) return;
+    ensi_target_t *t = l->target;
+    if (l->state != ENSI_LINK_IDLE || ensi_target_waits(t)) return;
     l->attempt++;
-    l->orderly = false;
     l->fault.code = 0;
-    if (l->literal) {
-        const char *host = l->host;
-        ensi_link_set_addresses(l, &host, 1);
+    l->orderly = l->failed = l->works = false;
+    l->address = NULL;
+    if (ensi_target_untried(t) == 0 || ensi_target_left(t, l->env->now_ms) == 0) {
+        const char *host = t->host;
+        t->address_count = 0;
+        t->round_end_ms = timeout_ms == ENSIGN_FOREVER ? UINT64_MAX : l->env->now_ms + timeout_ms;
+        if (t->literal) ensi_target_set_addresses(t, &host, 1);
     }
-    ensi_must(ensi_link_move(l, l->literal ? ENSI_LINK_ON_ADDRESS : ENSI_LINK_ON_NAME));
-    ensi_timer_start(&l->timer, timeout_ms);
-    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: connecting to %s", l->name, l->where));
+    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: connecting to %s", t->name, t->where));
+    if (t->address_count > 0) ensi_link_dial(l);
+    else ensi_must(ensi_link_move(l, ENSI_LINK_ON_NAME));
+    ensi_timer_start(&l->timer, ensi_target_left(t, l->env->now_ms));
 }
 
-/* Full jitter: anything from 0 to the limit, which doubles with each failure in a row. */
-static uint32_t ensi_link_backoff(const ensi_link_t *l, uint32_t failures)
+/* The connection is what was wanted: its address is tried first the next time, and the round is over. */
+static void ensi_link_works(ensi_link_t *l)
 {
-    uint64_t limit = l->backoff_min_ms;
-    for (uint32_t i = 1; i < failures && limit < l->backoff_max_ms; i++) limit *= 2;
-    if (limit > l->backoff_max_ms) limit = l->backoff_max_ms;
-    return (uint32_t)(ensi_rng_next(&l->env->rng) % (limit + 1));
+    ensi_target_t *t = l->target;
+    if (l->address) memcpy(t->good_address, l->address->text, sizeof t->good_address);
+    l->works = true;
+    l->address = NULL;
+    t->address_count = 0;
 }
 
-/* The connection is gone; l->fault says why, code 0 when we ended it ourselves. */
+/* The connection is gone; l->fault says why, code 0 when we ended it ourselves. Where the round has another
+ * address that one is due at once, else the target waits. */
 static void ensi_link_rest(ensi_link_t *l)
 {
-    uint32_t wait_ms = 0;
+    ensi_target_t *t = l->target;
+    bool one = l->address != NULL;
     ensi_link_clear(l);
-    if (l->fault.code != 0 && !l->orderly) {
-        l->failures++;
-        wait_ms = ensi_link_backoff(l, l->failures);
-    }
-    ensi_timer_start(&l->timer, wait_ms);
+    ensi_timer_stop(&l->timer);
+    if (one && l->fault.code != 0) l->address->failed = true;
+    l->address = NULL;
+    if (l->fault.code == 0 || l->orderly) return;
+    if (one && ensi_target_untried(t) > 0 && ensi_target_left(t, l->env->now_ms) > 0) return;
+    l->failed = true;
+    ensi_target_fail(t, l->env);
+}
+
+/* It failed, and the next address of the round is due at once. */
+static bool ensi_link_goes_on(const ensi_link_t *l)
+{
+    return l->state == ENSI_LINK_IDLE && l->fault.code != 0 && !l->orderly && !l->failed;
 }
 
 static void ensi_link_down(ensi_link_t *l)
@@ -6369,13 +6479,13 @@ static void ensi_link_down(ensi_link_t *l)
 static void ensi_link_stop(ensi_link_t *l)
 {
 #ifndef ENSIGN_NO_TLS
-    if (l->state == ENSI_LINK_RUN && l->secure && l->shaken) {
+    if (l->state == ENSI_LINK_RUN && l->target->secure && l->shaken) {
         ensi_link_rewind(&l->tx);
         ensi_tls_bye(&l->tls);
     }
 #endif
     if (!ensi_link_move(l, ENSI_LINK_ON_STOP)) return;
-    if (l->state == ENSI_LINK_WAIT) ensi_link_rest(l);
+    if (l->state == ENSI_LINK_IDLE) ensi_link_rest(l);
     else ensi_timer_stop(&l->timer);
 }
 
@@ -6394,16 +6504,17 @@ static void ensi_link_fault(ensi_link_t *l, int code, int native, const char *fo
  * anew. */
 static int ensi_link_open_conf(ensi_link_t *l)
 {
+    ensi_target_t *t = l->target;
     int rc;
-    if (l->conf) return ENSIGN_OK;
-    l->conf = (ensi_tls_conf_t *)ensi_mem_zero(&l->env->mem, sizeof *l->conf);
-    if (!l->conf)
-        return ensi_fail(&l->fault, ENSIGN_E_MEMORY, 0, "tls: no memory for the settings of %s", l->where);
-    rc = ensi_tls_conf_open(l->conf, &l->tls_opts, &l->fault);
+    if (t->conf) return ENSIGN_OK;
+    t->conf = (ensi_tls_conf_t *)ensi_mem_zero(&l->env->mem, sizeof *t->conf);
+    if (!t->conf)
+        return ensi_fail(&l->fault, ENSIGN_E_MEMORY, 0, "tls: no memory for the settings of %s", t->where);
+    rc = ensi_tls_conf_open(t->conf, &t->tls_opts, &l->fault);
     if (rc == ENSIGN_OK) return rc;
-    ensi_tls_conf_close(l->conf);
-    ensi_mem_free(&l->env->mem, l->conf);
-    l->conf = NULL;
+    ensi_tls_conf_close(t->conf);
+    ensi_mem_free(&l->env->mem, t->conf);
+    t->conf = NULL;
     return rc;
 }
 #endif
@@ -6411,16 +6522,17 @@ static int ensi_link_open_conf(ensi_link_t *l)
 static int ensi_link_open_tls(ensi_link_t *l)
 {
 #ifndef ENSIGN_NO_TLS
+    const ensi_target_t *t = l->target;
     int rc;
-    if (!l->secure) return ENSIGN_OK;
-    if (l->tls_opts.insecure_skip_verify || l->tls_opts.ignore_dates)
+    if (!t->secure) return ENSIGN_OK;
+    if (t->tls_opts.insecure_skip_verify || t->tls_opts.ignore_dates)
         ENSI_LOG(
             (l->env, ENSIGN_LOG_WARNING, "tls: %s of %s is off; for tests only",
-             l->tls_opts.insecure_skip_verify ? "certificate verification" : "checking of certificate dates",
-             l->where));
+             t->tls_opts.insecure_skip_verify ? "certificate verification" : "checking of certificate dates",
+             t->where));
     rc = ensi_link_open_conf(l);
     if (rc != ENSIGN_OK) return rc;
-    return ensi_tls_open(&l->tls, l->conf, l->server_name, l->where, &l->rx, &l->tx, &l->fault);
+    return ensi_tls_open(&l->tls, t->conf, t->server_name, t->where, &l->rx, &l->tx, &l->fault);
 #else
     (void)l;
     return ENSIGN_OK;
@@ -6433,21 +6545,26 @@ static ENSI_UNUSED bool ensi_link_holds(const ensi_link_t *l)
     bool runs = l->state == ENSI_LINK_RUN || l->state == ENSI_LINK_HANGUP;
     return l->rx.start <= l->rx.end && l->rx.end <= l->rx.cap && l->tx.start <= l->tx.end &&
            l->tx.end <= l->tx.cap && (runs || (l->rx.end == 0 && l->tx.end == 0)) &&
-           (l->state != ENSI_LINK_DIAL || l->address_count > 0);
+           (l->state != ENSI_LINK_DIAL || l->address_count > 0) &&
+           (!l->address || l->target->address_count > 0);
 }
 
-/* The connection is made, to the address of that index. */
+/* The connection is made, to the address of that index. It gets a share of the time that the round has left:
+ * a server that stays mute must not use up the time of the others. */
 static void ensi_link_up(ensi_link_t *l, size_t address)
 {
+    ensi_target_t *t = l->target;
     if (!ensi_link_move(l, ENSI_LINK_ON_UP)) return;
-    if (address < l->address_count)
-        snprintf(l->good_address, sizeof l->good_address, "%s", l->address_list[address]);
-    l->shaken = !l->secure;
-    l->heard = l->good = l->orderly = false;
+    for (size_t i = 0; i < t->address_count && address < l->address_count; i++)
+        if (l->addresses[address] == t->addresses[i].text) l->address = &t->addresses[i];
+    if (t->round_end_ms != UINT64_MAX)
+        ensi_timer_start(&l->timer, ensi_target_left(t, l->env->now_ms) / (uint32_t)ensi_target_untried(t));
+    l->shaken = !t->secure;
+    l->heard = l->good = false;
     if (ensi_link_buffers(l) != ENSIGN_OK)
-        ensi_link_fault(l, ENSIGN_E_MEMORY, 0, "%s: no memory for the buffers of %s", l->name, l->where);
+        ensi_link_fault(l, ENSIGN_E_MEMORY, 0, "%s: no memory for the buffers of %s", t->name, t->where);
     else if (ensi_link_open_tls(l) != ENSIGN_OK)
-        ensi_link_fault(l, ENSIGN_E_TLS, 0, "tls: cannot be set up for %s", l->where);
+        ensi_link_fault(l, ENSIGN_E_TLS, 0, "tls: cannot be set up for %s", t->where);
     if (l->fault.code != 0) ensi_link_stop(l);
 }
 
@@ -6472,7 +6589,7 @@ static int ensi_link_shake(ensi_link_t *l)
  * They stand until the next call. */
 static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
 {
-    if (!l->secure) {
+    if (!l->target->secure) {
         *out = l->rx.ptr + l->rx.start;
         *len = l->rx.end - l->rx.start;
         l->rx.start = l->rx.end = 0;
@@ -6500,7 +6617,7 @@ static uint8_t *ensi_link_reserve(ensi_link_t *l, size_t *room)
     if (l->state != ENSI_LINK_RUN || !l->shaken) return NULL;
     ensi_link_rewind(tx);
 #ifndef ENSIGN_NO_TLS
-    if (l->secure) {
+    if (l->target->secure) {
         if (tx->cap - tx->end < ensi_tls_record_room(&l->tls) + l->tls.held) return NULL;
         *room = ENSI_RECORD_BYTES;
         return l->plain + ENSI_RECORD_BYTES;
@@ -6514,7 +6631,7 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 {
     if (len == 0) return ENSIGN_OK;
 #ifndef ENSIGN_NO_TLS
-    if (l->secure) return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
+    if (l->target->secure) return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
 #endif
     l->tx.end += len;
     return ENSIGN_OK;
@@ -8136,9 +8253,10 @@ typedef struct ensi_auth_t {
     bool probe_wanted, probing;
     ensi_auth_said_t said;
     ensi_http1_t http;
-    ensi_timer_t renew, expire, backoff;
+    ensi_timer_t renew, expire, retry;
     uint64_t refresh_from_ms;       /* when the refresh token starts to be good */
-    uint32_t failures, faults;      /* in a row; in all */
+    ensi_backoff_t backoff;
+    uint32_t faults;                /* in all */
     ensign_error_t fault;
 } ensi_auth_t;
 
@@ -8192,10 +8310,10 @@ static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...)
     va_start(args, format);
     ensi_fail_v(&a->fault, ENSIGN_E_AUTH, native, format, args);
     va_end(args);
-    a->failures++;
+    ensi_backoff_fail(&a->backoff, a->env);
     a->faults++;
     if (a->refreshing) a->stale = true;
-    ensi_timer_start(&a->backoff, ensi_link_backoff(l, a->failures));
+    ensi_timer_start(&a->retry, ensi_backoff_draw(&a->backoff, a->env));
     ENSI_LOG((a->env, ENSIGN_LOG_WARNING, "%s", a->fault.text));
     ensi_link_stop(l);
 }
@@ -8225,12 +8343,11 @@ static size_t ensi_auth_body(ensi_auth_t *a, char *out, size_t cap)
 }
 
 /* Where the port is the scheme's own, Host is without it, as browsers write it. */
-static void ensi_auth_host(const ensi_link_t *l, char *out, size_t cap)
+static void ensi_auth_host(const ensi_target_t *t, char *out, size_t cap)
 {
-    bool v6 = strchr(l->host, ':') != NULL;
-    int len = snprintf(out, cap, v6 ? "[%s]" : "%s", l->host);
-    if (len > 0 && (size_t)len < cap && l->port != (l->secure ? 443 : 80))
-        snprintf(out + len, cap - (size_t)len, ":%u", (unsigned)l->port);
+    int len = snprintf(out, cap, ensi_target_is_v6(t->host) ? "[%s]" : "%s", t->host);
+    if (len > 0 && (size_t)len < cap && t->port != (t->secure ? 443 : 80))
+        snprintf(out + len, cap - (size_t)len, ":%u", (unsigned)t->port);
 }
 
 /* The request of the exchange that is due, into `out`. */
@@ -8238,7 +8355,7 @@ static bool ensi_auth_request(ensi_auth_t *a, char *out, size_t room, size_t *le
 {
     char host[ENSI_AUTH_HOST_BYTES];
     size_t body;
-    ensi_auth_host(a->link, host, sizeof host);
+    ensi_auth_host(a->link->target, host, sizeof host);
     if (a->probing)
         return ensi_http1_request(out, room, len, "GET", "/v1/status", host, a->user_agent, NULL, 0) ==
                ENSIGN_OK;
@@ -8256,7 +8373,7 @@ static void ensi_auth_ask(ensi_auth_t *a)
     if (!out) return;
     if (!ensi_auth_request(a, (char *)out, room, &len)) {
         ensi_auth_fail(a, 0, "auth: no request to %s can be made: the %s is no UTF-8, or over %lu bytes",
-                       l->where, a->refreshing ? "refresh token" : "key", (unsigned long)room);
+                       l->target->where, a->refreshing ? "refresh token" : "key", (unsigned long)room);
         ensi_link_stop(l); /* a probe learns of it there */
         return;
     }
@@ -8318,20 +8435,20 @@ static void ensi_auth_accept(ensi_auth_t *a)
         if (rc == ENSIGN_OK) a->bearer = NULL; /* the old token is overwritten */
         ensi_auth_fail(a, a->http.status,
                        "auth: %s answers without an access_token of 1 to %d printable ASCII characters",
-                       a->link->where, ENSIGN_TOKEN_BYTES);
+                       a->link->target->where, ENSIGN_TOKEN_BYTES);
         return;
     }
     memcpy(a->access, "Bearer ", ENSI_AUTH_SCHEME);
     if (ensi_json_string(doc, "refresh_token", a->refresh, ENSI_AUTH_TOKEN_CAP, &len) != ENSIGN_OK)
         a->refresh[0] = '\0';
     a->bearer = a->access;
-    a->failures = a->link->failures = 0;
+    a->backoff.failures = a->link->target->backoff.failures = 0;
     a->stale = a->renew_due = false;
     a->fault.code = 0;
     a->env->stats.tokens++;
     ensi_auth_lives(a);
     ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_TOKEN));
-    ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: a token from %s", a->link->where));
+    ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: a token from %s", a->link->target->where));
 }
 
 static void ensi_auth_judge(ensi_auth_t *a)
@@ -8346,14 +8463,15 @@ static void ensi_auth_judge(ensi_auth_t *a)
     rc = ensi_json_string(ensi_slice(a->body, a->http.body_len), "error", said, sizeof said, &len);
     if (rc != ENSIGN_OK) snprintf(said, sizeof said, "no reason given");
     if (status != 400 && status != 403) {
-        ensi_auth_fail(a, status, "auth: %s answers HTTP %d: %s; trying again", a->link->where, status, said);
+        ensi_auth_fail(a, status, "auth: %s answers HTTP %d: %s; trying again",
+                       a->link->target->where, status, said);
     } else if (a->refreshing) {
         a->stale = true;
         ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_STALE));
     } else {
         ensi_fail(&a->fault, ENSIGN_E_CREDENTIALS, status,
                   "auth: %s refuses this key (HTTP %d: %s); check client_id and client_secret",
-                  a->link->where, status, said);
+                  a->link->target->where, status, said);
         a->bearer = NULL;
         ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_DENIED));
     }
@@ -8367,7 +8485,8 @@ static void ensi_auth_probed(ensi_auth_t *a, int code, int native, const char *t
     a->probing = false;
     a->said.count++;
     a->said.fault.code = 0;
-    if (code != 0) ensi_fail(&a->said.fault, code, native, "auth: no status of %s: %s", a->link->where, text);
+    if (code != 0)
+        ensi_fail(&a->said.fault, code, native, "auth: no status of %s: %s", a->link->target->where, text);
 }
 
 /* Go's way of writing a duration, "1h2m3.5s": milliseconds, 0 for what is none. */
@@ -8414,7 +8533,7 @@ static void ensi_auth_status(ensi_auth_t *a)
         a->said.version[0] = '\0';
     if (ensi_json_string(doc, "uptime", uptime, sizeof uptime, &len) != ENSIGN_OK) uptime[0] = '\0';
     a->said.uptime_ms = ensi_auth_duration(uptime);
-    a->link->failures = 0;
+    a->link->target->backoff.failures = 0;
     ensi_auth_probed(a, 0, 0, NULL);
 }
 
@@ -8429,9 +8548,11 @@ static void ensi_auth_outcome(ensi_auth_t *a, int rc)
 {
     const char *what = a->http.what ? a->http.what : "cut off";
     if (rc == ENSIGN_AGAIN) return;
+    if (rc == ENSIGN_OK) ensi_link_works(a->link);
+    else if (a->link->address) a->link->address->failed = true; /* another one is next */
     if (rc != ENSIGN_OK && a->probing) ensi_auth_probed(a, ENSIGN_E_AUTH, 0, what);
     else if (rc != ENSIGN_OK)
-        ensi_auth_fail(a, 0, "auth: %s does not answer in HTTP/1.1: %s", a->link->where, what);
+        ensi_auth_fail(a, 0, "auth: %s does not answer in HTTP/1.1: %s", a->link->target->where, what);
     else if (a->probing) ensi_auth_status(a);
     else ensi_auth_judge(a);
     ensi_link_stop(a->link);
@@ -8457,12 +8578,17 @@ static void ensi_auth_receive(ensi_auth_t *a)
     if (rc < 0) ensi_link_stop(l);
 }
 
-/* The connection is gone. */
+/* The connection is gone. What was asked is asked again at the next address of the round, if there is one. */
 static void ensi_auth_lost(ensi_auth_t *a)
 {
     const ensign_error_t *why = &a->link->fault;
     const char *text = why->code ? why->text : "the connection was closed";
     bool whole = ensi_auth_busy(a) && a->asked && ensi_http1_end(&a->http) == ENSIGN_OK;
+    if (ensi_auth_busy(a) && !whole && ensi_link_goes_on(a->link)) {
+        a->asked = false;
+        ensi_auth_wipe(a);
+        return;
+    }
     if (a->probing && whole) ensi_auth_status(a);
     else if (a->probing) ensi_auth_probed(a, ENSIGN_E_AUTH, 0, text);
     else if (whole) ensi_auth_judge(a);
@@ -8488,7 +8614,11 @@ static bool ensi_auth_wants(ensi_auth_t *a, bool demand)
 /* Starts an exchange where one is due. */
 static void ensi_auth_pump(ensi_auth_t *a, bool demand, uint32_t timeout_ms)
 {
-    if (a->link->state != ENSI_LINK_IDLE || ensi_auth_busy(a)) return;
+    if (a->link->state != ENSI_LINK_IDLE || ensi_target_waits(a->link->target)) return;
+    if (ensi_auth_busy(a)) {
+        ensi_link_want(a->link, timeout_ms); /* at the next address */
+        return;
+    }
     a->asked = false;
     if (ensi_auth_wants(a, demand)) {
         a->refreshing = !a->stale && a->refresh && a->refresh[0] && a->env->now_ms >= a->refresh_from_ms;
@@ -8509,7 +8639,7 @@ static void ensi_auth_pump(ensi_auth_t *a, bool demand, uint32_t timeout_ms)
 static void ensi_auth_tick(ensi_auth_t *a)
 {
     uint64_t now = a->env->now_ms;
-    if (ensi_timer_due(&a->backoff, now)) ensi_auth_move(a, ENSI_AUTH_ON_DUE);
+    if (ensi_timer_due(&a->retry, now)) ensi_auth_move(a, ENSI_AUTH_ON_DUE);
     if (ensi_timer_due(&a->renew, now)) a->renew_due = true;
     if (ensi_timer_due(&a->expire, now)) a->bearer = NULL;
 }
@@ -8520,7 +8650,7 @@ static ENSI_UNUSED bool ensi_auth_holds(const ensi_auth_t *a)
     bool asking = a->state == ENSI_AUTH_ASKING;
     return !(asking && a->probing) && (!a->bearer || a->state == ENSI_AUTH_FIXED || a->bearer == a->access) &&
            (a->state != ENSI_AUTH_DENIED || !a->bearer) && (a->state != ENSI_AUTH_OFF || !a->bearer) &&
-           (a->state == ENSI_AUTH_WAIT) == (a->backoff.state != ENSI_TIMER_OFF);
+           (a->state == ENSI_AUTH_WAIT) == (a->retry.state != ENSI_TIMER_OFF);
 }
 
 /* Is a call that needs a token held up by a failing auth service? */
@@ -8977,6 +9107,7 @@ typedef struct ensi_conn_t {
 
 struct ensign_t {
     ensi_env_t env;                 /* first */
+    ensi_target_t rpc_target, auth_target;
     ensi_link_t links[ENSIGN_MAX_LINKS];
     ensi_conn_t conn;               /* that new calls go out on */
     ensi_calls_t calls;
@@ -9012,7 +9143,8 @@ struct ensign_t {
 struct ensi_reopen_t {
     ensi_timer_t timer;             /* to the next attempt */
     ensi_timer_t calm;              /* until the failures before a stream that stands are forgotten */
-    uint32_t failures, opens;
+    ensi_backoff_t backoff;
+    uint32_t opens;
     bool parked;                    /* no attempt is made before the owner asks for one */
 };
 
@@ -9043,7 +9175,8 @@ static bool ensi_state_no_token(const ensign_t *c)
  * failed since it ended in good order. */
 static const ensign_error_t *ensi_state_link_fault(const ensign_t *c)
 {
-    return !c->conn.connected && c->conn.link->failures > 0 && c->last_fault.code ? &c->last_fault : NULL;
+    bool failing = !c->conn.connected && c->rpc_target.backoff.failures > 0 && c->last_fault.code != 0;
+    return failing ? &c->last_fault : NULL;
 }
 
 /* Why nothing comes now: the auth service fails, or there is no connection. NULL: neither is known. */
@@ -9068,7 +9201,7 @@ static const char *ensi_state_obstacle(const ensign_t *c, const ensi_call_t *cal
         return c->auth.fault.code ? c->auth.fault.text : "waiting for a token of the auth service";
     if (ensi_state_link_fault(c)) return c->last_fault.text;
     if (!n->connected || !n->h2.settled) {
-        snprintf(room, cap, "waiting for a connection to %s%s", n->link->where,
+        snprintf(room, cap, "waiting for a connection to %s%s", c->rpc_target.where,
                  made ? ", which takes bytes, but has not spoken HTTP/2 yet: is the port right?" : "");
         return room;
     }
@@ -9129,12 +9262,12 @@ static void ensi_state_moves(ensi_handle_t *h)
 /* The WAITING notice, if it is pending. */
 static ensign_notice_t *ensi_state_pull_waiting(ensign_t *c, ensi_handle_t *h)
 {
-    static const ensi_reopen_t none = { { 0, 0, ENSI_TIMER_OFF }, { 0, 0, ENSI_TIMER_OFF }, 0, 0, false };
-    const ensi_reopen_t *r = h->reopen ? h->reopen : &none;
-    const ensi_link_t *l = c->conn.link;
-    const ensi_timer_t *const timers[] = { &r->timer, l->state == ENSI_LINK_WAIT ? &l->timer : &none.timer,
-                                           ensi_state_no_token(c) ? &c->auth.backoff : &none.timer };
-    const uint32_t failures[] = { r->failures, l->failures, c->auth.failures };
+    static const ensi_timer_t off = { 0, 0, ENSI_TIMER_OFF };
+    const ensi_reopen_t *r = h->reopen;
+    const ensi_timer_t *const timers[] = { r ? &r->timer : &off, &c->rpc_target.timer,
+                                           ensi_state_no_token(c) ? &c->auth.retry : &off };
+    const uint32_t failures[] = { r ? r->backoff.failures : 0, c->rpc_target.backoff.failures,
+                                  c->auth.backoff.failures };
     ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_WAITING, ENSIGN_NOTICE_WAITING);
     ensign_notice_waiting_t *out = &h->notice.as.waiting;
     if (!n) return NULL;
@@ -9146,7 +9279,7 @@ static ensign_notice_t *ensi_state_pull_waiting(ensign_t *c, ensi_handle_t *h)
         if (left != ENSIGN_FOREVER && left > out->retry_in_ms) out->retry_in_ms = left;
         if (failures[i] > out->failures) out->failures = failures[i];
     }
-    if (r->parked) out->retry_in_ms = ENSIGN_FOREVER;
+    if (r && r->parked) out->retry_in_ms = ENSIGN_FOREVER;
     return n;
 }
 
@@ -9307,7 +9440,7 @@ static void ensi_state_grant(ensign_t *c, ensi_call_t *call)
 }
 
 #ifndef ENSIGN_NO_SERVICE
-/* >>reopen   may call: util link state
+/* >>reopen   may call: util env state
  * Streams that are opened again under the same handle: one keeper for all of them
  *
  * Owns   of each publisher, subscription and watch: the timer of the next attempt, the count of failures.
@@ -9338,8 +9471,9 @@ static bool ensi_reopen_final(const ensi_handle_t *h, const ensi_call_t *call, b
 
 static void ensi_reopen_start(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
 {
-    ensi_timer_start(&r->timer, r->failures ? ensi_link_backoff(c->conn.link, r->failures) : 0);
-    if (r->failures && h->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&h->give_up, c->give_up_after_ms);
+    ensi_timer_start(&r->timer, ensi_backoff_draw(&r->backoff, &c->env));
+    if (r->backoff.failures && h->give_up.state == ENSI_TIMER_OFF)
+        ensi_timer_start(&h->give_up, c->give_up_after_ms);
 }
 
 /* The stream has ended, and is to be opened again: at once, or after a backoff of its own. ours: by our wish,
@@ -9350,7 +9484,7 @@ static void ensi_reopen_lost(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h, co
     ensign_error_t e = call->fault;
     ensi_timer_stop(&r->calm);
     h->standing = false;
-    if (!ours && !call->s.lost && e.code != ENSIGN_E_GOAWAY) r->failures++;
+    if (!ours && !call->s.lost && e.code != ENSIGN_E_GOAWAY) ensi_backoff_fail(&r->backoff, &c->env);
     ensi_reopen_start(r, c, h);
     if (ours) return;
     if (e.code == 0)
@@ -9366,7 +9500,7 @@ static void ensi_reopen_later(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h, c
 {
     ensign_error_t e;
     ensi_fail(&e, ENSIGN_E_MEMORY, 0, "%s", why);
-    r->failures++;
+    ensi_backoff_fail(&r->backoff, &c->env);
     ensi_reopen_start(r, c, h);
     ensi_state_waits(c, h, &e);
 }
@@ -9374,7 +9508,7 @@ static void ensi_reopen_later(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h, c
 /* The stream has been of use. */
 static void ensi_reopen_used(ensi_reopen_t *r, ensi_handle_t *h)
 {
-    r->failures = 0;
+    r->backoff.failures = 0;
     ensi_timer_stop(&h->give_up);
 }
 
@@ -9383,7 +9517,7 @@ static void ensi_reopen_ready(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h, e
 {
     h->standing = true;
     r->opens++;
-    if (r->failures) ensi_timer_start(&r->calm, c->conn.link->backoff_max_ms);
+    if (r->backoff.failures) ensi_timer_start(&r->calm, c->env.backoff_max_ms);
     if (r->opens > 1) h->stats.reconnects++;
     call->refused = false;
     ensi_state_moves(h);
@@ -10386,7 +10520,7 @@ static void ensi_asker_drop(ensi_asker_t *x)
     ensi_timer_stop(&x->timer);
 }
 
-/* >>pub   may call: util mem env pb id handle link h2 grpc topic state reopen ask
+/* >>pub   may call: util mem env pb id handle h2 grpc topic state reopen ask
  * Publishers: the ring, acks, resends
  *
  * Owns   each publisher's ring of framed events and the array of their headers, oldest first, from publish
@@ -10495,7 +10629,7 @@ typedef struct ensi_pub_t {
     uint64_t made;                  /* the event whose topic was made last, counted from 1 */
     ensi_asker_t asker;             /* asks after the topic of event `resolved`; its timer runs also between
                                      * two questions that failed */
-    uint32_t ask_failures;
+    ensi_backoff_t ask_backoff;
     uint8_t unknown[ENSI_ID_HASH];  /* a topic that was asked for and is not there; so for unknown_timer */
     ensi_timer_t unknown_timer;
     ensi_timer_t ack_timer, drain_timer;
@@ -10977,17 +11111,18 @@ static void ensi_pub_refuse(ensign_t *c, ensi_pub_t *p, int code, const char *te
     ensi_pub_nack_text(p, p->resolved, ensign_str(text));
     ensi_pub_nack_entry(c, p, x, sent ? ENSIGN_NACK_OUTCOME_UNKNOWN : code);
     p->resolved++;
-    p->ask_failures = 0;
+    p->ask_backoff.failures = 0;
 }
 
 /* The question failed for a reason that may pass. True: the event is given up. */
 static bool ensi_pub_ask_later(ensign_t *c, ensi_pub_t *p, const char *why)
 {
-    if (++p->ask_failures >= ENSI_PUB_ASKS) {
+    ensi_backoff_fail(&p->ask_backoff, &c->env);
+    if (p->ask_backoff.failures >= ENSI_PUB_ASKS) {
         ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, why);
         return true;
     }
-    ensi_timer_start(&p->asker.timer, ensi_link_backoff(c->conn.link, p->ask_failures));
+    ensi_timer_start(&p->asker.timer, ensi_backoff_draw(&p->ask_backoff, &c->env));
     return false;
 }
 
@@ -11084,7 +11219,8 @@ static void ensi_pub_unheard(ensign_t *c, ensi_pub_t *p)
 {
     const ensi_call_t *call = &p->asker.ask->call;
     if (call->s.lost || ensi_state_fault(c)) {
-        ensi_timer_start(&p->asker.timer, ensi_link_backoff(c->conn.link, 1));
+        ensi_backoff_t once = { 1, c->env.now_ms };
+        ensi_timer_start(&p->asker.timer, ensi_backoff_draw(&once, &c->env));
         return;
     }
     switch (call->from_server ? call->end_status : ENSIGN_GRPC_UNAVAILABLE) {
@@ -11120,7 +11256,7 @@ static void ensi_pub_heard(ensign_t *c, ensi_pub_t *p)
     }
     if (!p->stale) return;
     p->made = p->resolved + 1;
-    p->ask_failures = 0;
+    p->ask_backoff.failures = 0;
 }
 
 /* Gives events their topics' ids, as far as they are known. A question is about event `resolved`, which waits
@@ -13358,7 +13494,7 @@ ensign_request_t ensign_health(ensign_t *c, const char *service, bool watch, voi
 ensign_request_t ensign_auth_status(ensign_t *c, void *user)
 {
     ensi_req_t *q = NULL;
-    if (c->links[ENSIGN_LINK_AUTH].host) q = ensi_req_new(c, ENSI_REQ_AUTH, NULL);
+    if (c->auth_target.host) q = ensi_req_new(c, ENSI_REQ_AUTH, NULL);
     else
         ensi_env_fail(&c->env, ENSIGN_E_STATE,
                       "auth: this client has no auth service; give auth_url, or a client_id");
@@ -13407,10 +13543,10 @@ static bool ensi_client_demand(const ensign_t *c)
 
 static ensign_notice_t *ensi_self_pull(ensign_t *c, ensi_handle_t *h)
 {
-    const ensi_link_t *l = &c->links[ENSIGN_LINK_RPC];
     ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_DISCONNECTED, ENSIGN_NOTICE_DISCONNECTED);
     if (n) {
-        uint32_t wait_ms = l->state == ENSI_LINK_WAIT ? ensi_timer_left(&l->timer, c->env.now_ms) : 0;
+        const ensi_timer_t *wait = &c->rpc_target.timer;
+        uint32_t wait_ms = ensi_target_waits(&c->rpc_target) ? ensi_timer_left(wait, c->env.now_ms) : 0;
         h->error = c->last_fault;
         n->error = &h->error;
         n->as.disconnected.retry_in_ms = ensi_client_demand(c) ? wait_ms : ENSIGN_FOREVER;
@@ -13503,7 +13639,7 @@ static void ensi_client_conn_over(ensign_t *c, ensi_conn_t *n)
     c->last_fault = l->fault;
     c->faults++;
     ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "%s", l->fault.text));
-    if (!c->failed && !c->closed) ensi_client_note(c, ENSI_BIT_DISCONNECTED);
+    if (!c->failed && !c->closed && !ensi_link_goes_on(l)) ensi_client_note(c, ENSI_BIT_DISCONNECTED);
 }
 
 static void ensi_client_went_down(ensign_t *c, ensi_link_t *l)
@@ -13515,9 +13651,10 @@ static void ensi_client_went_down(ensign_t *c, ensi_link_t *l)
 /* Ends a link from our side; its fault, if any, is set. */
 static void ensi_client_stop_link(ensign_t *c, ensi_link_t *l)
 {
+    bool open = l->state != ENSI_LINK_IDLE;
     ensi_link_stop(l);
     if (l == c->conn.link) ensi_h2_stop(&c->conn.h2);
-    if (l->state == ENSI_LINK_WAIT) ensi_client_went_down(c, l);
+    if (open && l->state == ENSI_LINK_IDLE) ensi_client_went_down(c, l);
 }
 
 static void ensi_client_settled(ensign_t *c, ensi_conn_t *n)
@@ -13525,15 +13662,16 @@ static void ensi_client_settled(ensign_t *c, ensi_conn_t *n)
     if (n->connected || !n->h2.settled) return;
     n->connected = true;
     ensi_timer_stop(&n->link->timer);
+    ensi_link_works(n->link);
     if (c->connects++ > 0) c->env.stats.reconnects++;
-    ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "rpc: connected to %s", n->link->where));
+    ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "rpc: connected to %s", c->rpc_target.where));
     ensi_client_note(c, ENSI_BIT_CONNECTED);
 }
 
 /* The server has answered a call: its connection is good. */
 static void ensi_client_good(const ensi_conn_t *n)
 {
-    n->link->failures = 0;
+    n->link->target->backoff.failures = 0;
     n->link->good = true;
 }
 
@@ -13542,14 +13680,14 @@ static void ensi_client_good(const ensi_conn_t *n)
 static int ensi_client_hear(ensi_link_t *l, uint8_t first)
 {
     enum { ALERT = 21 /* RFC 8446 5.1; the server's first frame, SETTINGS, begins with 0 */ };
-    bool alert = !l->heard && !l->secure && first == ALERT;
+    bool alert = !l->heard && !l->target->secure && first == ALERT;
     l->heard = true;
     if (!alert) return ENSIGN_OK;
     return ensi_fail(
         &l->fault, ENSIGN_E_PROTOCOL, 0,
         "http2: %s speaks TLS, this client plaintext; unset tls.off (ENSIGN_INSECURE), or use the "
         "right port",
-        l->where);
+        l->target->where);
 }
 
 static void ensi_client_receive_rpc(ensign_t *c, ensi_conn_t *n)
@@ -13565,15 +13703,15 @@ static void ensi_client_receive_rpc(ensign_t *c, ensi_conn_t *n)
         if (rc == ENSIGN_OK) rc = ensi_h2_receive(&n->h2, p, len);
         if (rc == ENSIGN_E_MEMORY)
             ensi_link_fault(l, rc, 0, "http2: no memory to go on with %s; free some or raise memory_limit",
-                            l->where);
+                            l->target->where);
         if (rc < 0)
             ensi_link_fault(l, rc, n->h2.fault_code, "http2: the session with %s cannot go on: %.120s%s",
-                            l->where, n->h2.fault,
+                            l->target->where, n->h2.fault,
                             n->connected ? "" : "; is this the port of a gRPC server?");
     }
     ensi_client_settled(c, n);
     if (rc < 0) {
-        ensi_link_fault(l, rc, 0, "rpc: the connection to %s failed", l->where);
+        ensi_link_fault(l, rc, 0, "rpc: the connection to %s failed", l->target->where);
         ensi_client_stop_link(c, l);
     }
 }
@@ -13591,7 +13729,7 @@ static bool ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
         rc = ensi_h2_send(&n->h2, out, room, &len);
         if (rc == ENSIGN_OK) rc = ensi_link_commit(l, len);
         if (rc < 0) {
-            ensi_link_fault(l, rc, 0, "rpc: cannot go on sending to %s: %s", l->where,
+            ensi_link_fault(l, rc, 0, "rpc: cannot go on sending to %s: %s", l->target->where,
                             ensign_result_text(rc));
             ensi_client_stop_link(c, l);
             return false;
@@ -13613,10 +13751,11 @@ static void ensi_client_check_session(ensign_t *c, ensi_conn_t *n)
         l->orderly = h->goaway_code == NGHTTP2_NO_ERROR && l->good;
         ensi_link_fault(
             l, ENSIGN_E_GOAWAY, (int)h->goaway_code, "http2: %s wants this connection to end (%s%s%.60s)",
-            l->where, nghttp2_http2_strerror(h->goaway_code), h->goaway_text[0] ? ": " : "", h->goaway_text);
+            l->target->where, nghttp2_http2_strerror(h->goaway_code), h->goaway_text[0] ? ": " : "",
+            h->goaway_text);
     }
     ensi_link_fault(l, ENSIGN_E_PROTOCOL, h->fault_code, "http2: the session with %s is over: %.120s%s",
-                    l->where, h->fault, n->connected ? "" : "; is this the port of a gRPC server?");
+                    l->target->where, h->fault, n->connected ? "" : "; is this the port of a gRPC server?");
     ensi_client_stop_link(c, l);
 }
 
@@ -13667,9 +13806,9 @@ static void ensi_client_touched(ensign_t *c)
 /* Why a call that does not wait cannot go now; NULL: it can, or it waits for a first connection. */
 static const char *ensi_client_refusal(const ensign_t *c, const ensi_call_t *call)
 {
-    const ensi_link_t *l = c->conn.link;
+    const ensign_error_t *link = ensi_state_link_fault(c);
     if (call->wait_for_ready) return NULL;
-    if (l->state == ENSI_LINK_WAIT && l->failures > 0) return l->fault.code ? l->fault.text : "no connection";
+    if (ensi_target_waits(&c->rpc_target) && link) return link->text;
     if (ensi_state_needs_token(c, call) && ensi_auth_failing(&c->auth)) return c->auth.fault.text;
     return NULL;
 }
@@ -13678,6 +13817,7 @@ static const char *ensi_client_refusal(const ensign_t *c, const ensi_call_t *cal
 static uint64_t ensi_client_gate(const ensign_t *c)
 {
     uint64_t gate = (uint64_t)c->faults + c->auth.faults;
+    gate = gate * 2 + ensi_target_waits(&c->rpc_target);
     gate = gate * 2 + c->conn.connected;
     gate = gate * 2 + c->conn.h2.draining;
     gate = gate * 2 + ensi_h2_can_open(&c->conn.h2);
@@ -13698,7 +13838,7 @@ static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
     if (ensi_state_needs_token(c, call) && !c->auth.bearer) {
         if (ensi_state_no_token(c)) why = &c->auth.fault;
     } else if (!c->conn.connected) {
-        if (c->conn.link->state == ENSI_LINK_WAIT) why = ensi_state_link_fault(c);
+        if (ensi_target_waits(&c->rpc_target)) why = ensi_state_link_fault(c);
     } else if (c->conn.h2.settled) { /* else it is about to end */
         ensi_fail(&e, c->conn.h2.draining ? ENSIGN_E_GOAWAY : ENSIGN_E_RESOURCE_EXHAUSTED, 0, "%s: %s",
                   call->method, ensi_state_obstacle(c, call, NULL, 0));
@@ -13765,9 +13905,8 @@ static void ensi_client_check_closed(ensign_t *c)
 
 static void ensi_client_start_links(ensign_t *c)
 {
-    ensi_link_t *l = c->conn.link;
     bool demand = ensi_client_demand(c);
-    if (demand && l->state == ENSI_LINK_IDLE) ensi_link_want(l, c->connect_timeout_ms);
+    if (demand) ensi_link_want(c->conn.link, c->connect_timeout_ms);
     ensi_auth_pump(&c->auth, demand, c->auth_timeout_ms);
     if (c->auth.state == ENSI_AUTH_DENIED) ensi_client_final(c, ENSIGN_GRPC_UNAUTHENTICATED, &c->auth.fault);
 }
@@ -13776,7 +13915,7 @@ static void ensi_client_start_links(ensign_t *c)
  * the way to a call's first answer. */
 static void ensi_client_watch(ensign_t *c)
 {
-    bool failing = c->conn.link->failures > 0 || ensi_state_no_token(c);
+    bool failing = c->rpc_target.backoff.failures > 0 || ensi_state_no_token(c);
     if (!failing || !ensi_client_demand(c)) ensi_timer_stop(&c->give_up);
     else if (c->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&c->give_up, c->give_up_after_ms);
 }
@@ -13842,15 +13981,11 @@ static void ensi_client_enter(ensign_t *c, uint64_t now_ms)
 static void ensi_client_tick_link(ensign_t *c, ensi_link_t *l)
 {
     if (!ensi_timer_due(&l->timer, c->env.now_ms)) return;
-    if (l->state == ENSI_LINK_WAIT) {
-        ensi_link_move(l, ENSI_LINK_ON_DUE);
-        return;
-    }
-    ensi_link_fault(l, ENSIGN_E_STALLED, 0, "%s: no %s from %s in time", l->name,
+    ensi_link_fault(l, ENSIGN_E_STALLED, 0, "%s: no %s from %s in time", l->target->name,
                     l->state == ENSI_LINK_RESOLVE ? "address"
                     : l->state == ENSI_LINK_DIAL  ? "connection"
                                                   : "answer",
-                    l->where);
+                    l->target->where);
     ensi_client_stop_link(c, l);
 }
 
@@ -13859,7 +13994,7 @@ static void ensi_client_give_up(ensign_t *c)
 {
     const ensign_error_t *why = ensi_state_fault(c);
     if (why) ensi_client_final(c, ENSIGN_GRPC_UNAVAILABLE, why);
-    else c->conn.link->failures = 0;
+    else c->rpc_target.backoff.failures = 0;
 }
 
 /* A handle's timers: its own; the end of its patience with a stream that is refused again and again, unless
@@ -13889,6 +14024,8 @@ int ensign_tick(ensign_t *c, uint64_t now_ms)
     ensi_handle_t *h, *next;
     ensi_client_enter(c, now_ms);
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) ensi_client_tick_link(c, &c->links[i]);
+    (void)ensi_timer_due(&c->rpc_target.timer, c->env.now_ms);
+    (void)ensi_timer_due(&c->auth_target.timer, c->env.now_ms);
     ensi_auth_tick(&c->auth);
     /* a duration that was given since the last step begins with this one */
     for (const ensi_stream_t *s = c->calls.touched.first; s; s = s->touched_next)
@@ -13908,9 +14045,11 @@ static int ensi_client_timer(const ensign_t *c, uint64_t now_ms)
     const ensi_timer_t *const timers[] = { &c->links[ENSIGN_LINK_RPC].timer,
                                            &c->links[ENSIGN_LINK_AUTH].timer,
                                            &c->links[ENSIGN_LINK_RPC_2].timer,
+                                           &c->rpc_target.timer,
+                                           &c->auth_target.timer,
                                            &c->auth.renew,
                                            &c->auth.expire,
-                                           &c->auth.backoff,
+                                           &c->auth.retry,
                                            &c->give_up };
     uint64_t due = ensi_timer_first(timers, ENSI_COUNT(timers));
     if (c->env.work) return 0;
@@ -13950,18 +14089,18 @@ static ensi_link_t *ensi_client_answered(ensign_t *c, int link, uint32_t attempt
 
 void ensign_link(const ensign_t *c, int link, ensign_link_t *out)
 {
-    static const ensign_link_do_t todo[ENSI_LINK_STATES] = { ENSIGN_LINK_IDLE,   ENSIGN_LINK_RESOLVE,
-                                                             ENSIGN_LINK_DIAL,   ENSIGN_LINK_RUN,
-                                                             ENSIGN_LINK_HANGUP, ENSIGN_LINK_IDLE };
+    static const ensign_link_do_t todo[ENSI_LINK_STATES] = {
+        ENSIGN_LINK_IDLE, ENSIGN_LINK_RESOLVE, ENSIGN_LINK_DIAL, ENSIGN_LINK_RUN, ENSIGN_LINK_HANGUP
+    };
     const ensi_link_t *l;
     memset(out, 0, sizeof *out);
     if (link < 0 || link >= ENSIGN_MAX_LINKS) return;
     l = &c->links[link];
     out->todo = todo[l->state];
     out->attempt = l->attempt;
-    out->host = l->host;
-    out->port = l->port;
-    out->addresses = l->address_list;
+    out->host = l->target->host;
+    out->port = l->target->port;
+    out->addresses = l->addresses;
     out->address_count = l->state == ENSI_LINK_DIAL ? l->address_count : 0;
 }
 
@@ -13976,13 +14115,13 @@ int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *
     for (size_t i = 0; i < count; i++)
         if (ensign_str(addresses[i]).len > 0 && ensign_str(addresses[i]).len < ENSI_ADDRESS_BYTES)
             if (found < ENSI_COUNT(good)) good[found++] = addresses[i];
-    ensi_link_set_addresses(l, good, found);
-    if (l->address_count > 0) {
-        ensi_must(ensi_link_move(l, ENSI_LINK_ON_ADDRESS));
+    ensi_target_set_addresses(l->target, good, found);
+    if (l->target->address_count > 0) {
+        ensi_link_dial(l);
     } else {
         ensi_link_fault(l, ENSIGN_E_RESOLVE, native,
                         "%s: the host name %.100s has no address (resolver's code %d); is it spelled right?",
-                        l->name, l->host, native);
+                        l->target->name, l->target->host, native);
         ensi_link_down(l);
         ensi_client_went_down(c, l);
     }
@@ -14012,24 +14151,24 @@ int ensign_link_up(ensign_t *c, int link, uint32_t attempt, size_t address, uint
 /* The first reason stands; else what the caller says. */
 static void ensi_client_down_reason(ensi_link_t *l, int native)
 {
+    const ensi_target_t *t = l->target;
     const char *text = native ? strerror(native) : "closed by the peer";
     switch (l->state) {
     case ENSI_LINK_RESOLVE:
-        ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s was not resolved", l->name,
-                        l->host);
+        ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s was not resolved", t->name,
+                        t->host);
         break;
     case ENSI_LINK_DIAL:
         ensi_link_fault(l, ENSIGN_E_CONNECT, native,
                         "%s: cannot connect to %s: %s (%d); is the server there, and the port right?",
-                        l->name, l->where, text, native);
+                        t->name, t->where, text, native);
         break;
     case ENSI_LINK_RUN:
-        ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s (%d)", l->name,
-                        l->where, text, native);
+        ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s (%d)", t->name,
+                        t->where, text, native);
         break;
     case ENSI_LINK_IDLE:
     case ENSI_LINK_HANGUP:
-    case ENSI_LINK_WAIT:
     case ENSI_LINK_STATES: break;
     }
 }
@@ -14038,7 +14177,7 @@ int ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64
 {
     int rc;
     ensi_link_t *l = ensi_client_answered(c, link, attempt, &rc);
-    if (!l || l->state == ENSI_LINK_IDLE || l->state == ENSI_LINK_WAIT) return rc;
+    if (!l || l->state == ENSI_LINK_IDLE) return rc;
     ensi_client_enter(c, now_ms);
     ensi_client_down_reason(l, native);
     ensi_link_down(l);
@@ -14411,15 +14550,15 @@ static int ensi_create_check_text(ensign_t *c, const char *field, const char *te
     return ENSIGN_OK;
 }
 
-static int ensi_create_set_host(ensign_t *c, ensi_link_t *l, const char *host, uint16_t port)
+static int ensi_create_set_host(ensign_t *c, ensi_target_t *t, const char *host, uint16_t port)
 {
-    l->host = ensi_mem_text(&c->env.mem, host);
-    l->port = port;
-    if (!l->host) return ensi_env_memory(&c->env, strlen(host));
-    l->literal = ensi_create_is_literal(host);
-    snprintf(l->where, sizeof l->where, strchr(host, ':') ? "[%.60s]:%u" : "%.70s:%u", host, port);
+    t->host = ensi_mem_text(&c->env.mem, host);
+    t->port = port;
+    if (!t->host) return ensi_env_memory(&c->env, strlen(host));
+    t->literal = ensi_create_is_literal(host);
+    snprintf(t->where, sizeof t->where, strchr(host, ':') ? "[%.60s]:%u" : "%.70s:%u", host, port);
 #ifdef ENSIGN_NO_DNS
-    if (!l->literal && c->io == ENSIGN_IO_SOCKETS)
+    if (!t->literal && c->io == ENSIGN_IO_SOCKETS)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: ENSIGN_NO_DNS is defined, so \"%.80s\" must be an address, or io "
                              "ENSIGN_IO_SOCKETS_NO_DNS",
@@ -14455,33 +14594,33 @@ static int ensi_create_set_endpoint(ensign_t *c, const ensign_desc_t *d)
             &c->env, ENSIGN_E_ARGUMENT,
             "client: a token would go in plaintext to %.100s; leave tls on, or set allow_plaintext_token",
             host);
-    return ensi_create_set_host(c, &c->links[ENSIGN_LINK_RPC], host, port);
+    return ensi_create_set_host(c, &c->rpc_target, host, port);
 }
 
 static int ensi_create_set_auth_url(ensign_t *c, const ensign_desc_t *d)
 {
     const char *url = d->auth_url ? d->auth_url : "https://auth.rotational.app";
-    ensi_link_t *l = &c->links[ENSIGN_LINK_AUTH];
+    ensi_target_t *t = &c->auth_target;
     char rest[300], host[256];
     size_t len;
     uint16_t port;
-    l->secure = strncmp(url, "https://", 8) == 0;
-    if (!l->secure && strncmp(url, "http://", 7) != 0)
+    t->secure = strncmp(url, "https://", 8) == 0;
+    if (!t->secure && strncmp(url, "http://", 7) != 0)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: auth_url \"%.100s\" begins neither with https:// nor with http://",
                              url);
-    snprintf(rest, sizeof rest, "%s", url + (l->secure ? 8 : 7));
+    snprintf(rest, sizeof rest, "%s", url + (t->secure ? 8 : 7));
     len = strlen(rest);
     if (len > 0 && rest[len - 1] == '/') rest[len - 1] = '\0';
-    if (strchr(rest, '/') || !ensi_create_split(rest, l->secure ? 443 : 80, host, sizeof host, &port))
+    if (strchr(rest, '/') || !ensi_create_split(rest, t->secure ? 443 : 80, host, sizeof host, &port))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: auth_url \"%.100s\" is not scheme://host[:port] without a path", url);
-    if (d->client_id && !l->secure && !d->allow_plaintext_token && !ensi_create_is_loopback(host))
+    if (d->client_id && !t->secure && !d->allow_plaintext_token && !ensi_create_is_loopback(host))
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "client: the key would go in plaintext to %.100s; use https://, or set allow_plaintext_token",
             host);
-    return ensi_create_set_host(c, l, host, port);
+    return ensi_create_set_host(c, t, host, port);
 }
 
 static char *ensi_create_copy(ensign_t *c, int which, const char *text, bool *failed)
@@ -14498,8 +14637,8 @@ static int ensi_create_set_tls(ensign_t *c, const ensign_desc_t *d)
 #ifndef ENSIGN_NO_TLS
     for (int i = 0; i < 2; i++) {
         const ensign_tls_desc_t *from = i == ENSIGN_LINK_RPC ? &d->tls : &d->auth_tls;
-        ensi_link_t *l = &c->links[i];
-        ensi_tls_opts_t *o = &l->tls_opts;
+        ensi_target_t *t = i == ENSIGN_LINK_RPC ? &c->rpc_target : &c->auth_target;
+        ensi_tls_opts_t *o = &t->tls_opts;
         o->ca_file = ensi_create_copy(c, ENSI_STR_CA + i, from->ca_file, &failed);
         if (from->ca_pem.ptr) {
             size_t len = from->ca_pem.len;
@@ -14513,11 +14652,11 @@ static int ensi_create_set_tls(ensign_t *c, const ensign_desc_t *d)
         o->alpn_h2 = i == ENSIGN_LINK_RPC;
         o->random = d->random;
         o->user = d->user;
-        l->server_name = ensi_create_copy(c, ENSI_STR_SERVER + i, from->server_name, &failed);
-        if (!l->server_name) l->server_name = l->host;
+        t->server_name = ensi_create_copy(c, ENSI_STR_SERVER + i, from->server_name, &failed);
+        if (!t->server_name) t->server_name = t->host;
     }
 #else
-    if (!d->tls.off || c->links[ENSIGN_LINK_AUTH].secure)
+    if (!d->tls.off || c->auth_target.secure)
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "client: ENSIGN_NO_TLS is defined: set tls.off, and an auth_url that begins with http://");
@@ -14573,18 +14712,13 @@ static int ensi_create_set_limits(ensign_t *c, const ensign_desc_t *d)
         !ensi_state_size(c, who, "connection_window", c->connection_window, ENSI_H2_WINDOW, INT32_MAX) ||
         !ensi_state_size(c, who, "max_handles", d->max_handles, 0, ENSI_CREATE_HANDLES_MAX))
         return ENSIGN_E_ARGUMENT;
-    for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
-        ensi_link_t *l = &c->links[i];
-        l->env = &c->env;
-        l->name = i == ENSIGN_LINK_AUTH ? "auth" : "rpc";
-        l->backoff_min_ms = ensi_or(d->backoff_min_ms, 100);
-        l->backoff_max_ms = ensi_or(d->backoff_max_ms, 30000);
-    }
-    if (c->links[0].backoff_min_ms > c->links[0].backoff_max_ms)
+    c->env.backoff_min_ms = ensi_or(d->backoff_min_ms, 100);
+    c->env.backoff_max_ms = ensi_or(d->backoff_max_ms, 30000);
+    if (c->env.backoff_min_ms > c->env.backoff_max_ms)
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "client: backoff_min_ms is %lu, above backoff_max_ms %lu; lower the one or raise the other",
-            (unsigned long)c->links[0].backoff_min_ms, (unsigned long)c->links[0].backoff_max_ms);
+            (unsigned long)c->env.backoff_min_ms, (unsigned long)c->env.backoff_max_ms);
     return ENSIGN_OK;
 }
 
@@ -14638,6 +14772,12 @@ static int ensi_create_set_names(ensign_t *c, const ensign_desc_t *d)
 static int ensi_create_init(ensign_t *c, const ensign_desc_t *d)
 {
     int rc = ensi_create_set_limits(c, d);
+    c->rpc_target.name = "rpc";
+    c->auth_target.name = "auth";
+    for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
+        c->links[i].env = &c->env;
+        c->links[i].target = i == ENSIGN_LINK_AUTH ? &c->auth_target : &c->rpc_target;
+    }
     c->conn.h2.env = &c->env;
     c->conn.link = &c->links[ENSIGN_LINK_RPC];
     c->auth.env = &c->env;
@@ -14656,7 +14796,7 @@ static int ensi_create_init(ensign_t *c, const ensign_desc_t *d)
         rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: io is %d; use an ENSIGN_IO_x", d->io);
     if (rc == ENSIGN_OK) rc = ensi_create_set_endpoint(c, d);
     if (rc == ENSIGN_OK && (d->client_id || d->auth_url)) rc = ensi_create_set_auth_url(c, d);
-    c->links[ENSIGN_LINK_RPC].secure = !d->tls.off;
+    c->rpc_target.secure = !d->tls.off;
     if (rc == ENSIGN_OK) rc = ensi_create_set_tls(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_key(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_names(c, d);
@@ -14719,6 +14859,8 @@ void ensign_destroy(ensign_t *c)
     if (c->auth.env) ensi_auth_free(&c->auth);
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++)
         if (c->links[i].env) ensi_link_free(&c->links[i]);
+    ensi_target_free(&c->rpc_target, &c->env.mem);
+    ensi_target_free(&c->auth_target, &c->env.mem);
     for (int i = 0; i < ENSI_STRS; i++) {
         if (c->strings[i]) ensi_wipe(c->strings[i], ensi_mem_size(c->strings[i]));
         ensi_mem_free(&c->env.mem, c->strings[i]);

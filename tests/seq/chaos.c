@@ -21,7 +21,7 @@ typedef struct put_t {
 
 typedef struct pub_t {
     ensign_publisher_t h;
-    bool open, ensure;
+    bool open, ensure, excused;
     uint64_t put;
     uint8_t answers[TAGS];
     put_t puts[TAGS];
@@ -550,11 +550,14 @@ static void heard_call(world_t *w, rpc_t *k, const ensign_notice_t *n)
     ends++;
 }
 
-/* A topic that was there is found, and one that may be made is, unless the server often fails. */
-static void heard_unknown(world_t *w, const pub_t *p, uint64_t tag)
+/* A topic that was there is found, and one that may be made is, unless the server often fails. What was refused
+ * for that is not asked for again in the next second, so later events may be refused without a trouble of their
+ * own. */
+static void heard_unknown(world_t *w, pub_t *p, uint64_t tag)
 {
     const put_t *x = &p->puts[tag];
-    if (w->fault || troubles - x->troubles >= 5) return;
+    if (troubles - x->troubles >= 5) p->excused = true;
+    if (w->fault || p->excused) return;
     if (x->there || (p->ensure && x->way != BY_ID))
         world_fail(w, "event %d for topic %d was refused, way %d, there %d", (int)tag, x->topic, x->way,
                    x->there);

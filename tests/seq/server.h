@@ -54,6 +54,7 @@ struct world_t {
     unsigned connected, disconnected, failed, client_closed, wakes;
     ensign_error_t last_error;
     uint32_t retry_in_ms;
+    bool opened[4096];              /* by handle: OPEN or its like was given */
     unsigned waits, opens, waits_opens; /* WAITING; OPEN, HEALTH, NACK of handles; opens at the last WAITING */
     uint32_t waits_handle;
     ensign_error_t waits_for;       /* the reason of the last WAITING */

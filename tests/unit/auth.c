@@ -4,6 +4,7 @@
 /* ---- an auth without a client */
 
 static ensi_env_t env;
+static ensi_target_t there;
 static ensi_link_t lonely;
 
 static void open_auth(ensi_auth_t *a)
@@ -14,11 +15,13 @@ static void open_auth(ensi_auth_t *a)
     env.now_ms = 5000;
     memset(&lonely, 0, sizeof lonely);
     lonely.env = &env;
-    lonely.host = host;
-    lonely.port = 8088;
-    snprintf(lonely.where, sizeof lonely.where, "localhost:8088");
-    lonely.backoff_min_ms = 100;
-    lonely.backoff_max_ms = 1000;
+    memset(&there, 0, sizeof there);
+    lonely.target = &there;
+    there.host = host;
+    there.port = 8088;
+    snprintf(there.where, sizeof there.where, "localhost:8088");
+    env.backoff_min_ms = 100;
+    env.backoff_max_ms = 1000;
     memset(a, 0, sizeof *a);
     a->env = &env;
     a->link = &lonely;
@@ -198,18 +201,18 @@ static void host_is_as_browsers_write_it(void **state)
     char name[256], out[ENSI_AUTH_HOST_BYTES];
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
-        ensi_link_t l;
-        memset(&l, 0, sizeof l);
+        ensi_target_t t;
+        memset(&t, 0, sizeof t);
         snprintf(name, sizeof name, "%s", rows[i].host);
-        l.host = name;
-        l.port = rows[i].port;
-        l.secure = rows[i].secure;
-        ensi_auth_host(&l, out, sizeof out);
+        t.host = name;
+        t.port = rows[i].port;
+        t.secure = rows[i].secure;
+        ensi_auth_host(&t, out, sizeof out);
         assert_string_equal(out, rows[i].want);
         memset(name, 'n', sizeof name - 1); /* the longest name is not cut */
         name[sizeof name - 1] = '\0';
-        l.port = 65535;
-        ensi_auth_host(&l, out, sizeof out);
+        t.port = 65535;
+        ensi_auth_host(&t, out, sizeof out);
         assert_int_equal(strlen(out), 255 + 6);
     }
 }
@@ -473,7 +476,7 @@ static void a_failed_renewal_keeps_the_token(void **state)
         is_for(request(), "/v1/authenticate"); /* a second failure changes nothing */
         grant();
         assert_int_equal(client->auth.state, ENSI_AUTH_READY);
-        assert_int_equal(client->auth.failures, 0);
+        assert_int_equal(client->auth.backoff.failures, 0);
         stop();
     }
 }
@@ -493,7 +496,7 @@ static void a_token_may_expire_while_a_renewal_waits(void **state)
     reply(503, "");
     assert_int_equal(client->auth.state, ENSI_AUTH_WAIT);
     assert_non_null(client->auth.bearer);
-    ensi_timer_start(&client->auth.backoff, 900000);
+    ensi_timer_start(&client->auth.retry, 900000);
     pass(1);
     pass(100000);
     assert_null(client->auth.bearer);
@@ -515,7 +518,7 @@ static void a_refused_key_is_final(void **state)
     grant_until_renewal();
     is_for(request(), "/v1/refresh");
     reply(403, "{\"error\":\"log in\"}");
-    assert_int_equal(client->auth.state, ENSI_AUTH_IDLE);
+    assert_int_equal(client->auth.state, ENSI_AUTH_ASKING); /* by the key, already */
     is_for(request(), "/v1/authenticate");
     reply(403, "{\"error\":\"invalid credentials\"}");
     assert_int_equal(client->auth.state, ENSI_AUTH_DENIED);
@@ -624,11 +627,11 @@ static void a_success_ends_the_row_of_failures(void **state)
         ensign_link(client, ENSIGN_LINK_AUTH, &l);
         if (l.todo == ENSIGN_LINK_DIAL) hang_up(ENSIGN_LINK_AUTH, 111);
     }
-    assert_true(client->links[ENSIGN_LINK_AUTH].failures > 1);
+    assert_true(client->auth_target.backoff.failures > 1);
     request();
     grant();
-    assert_int_equal(client->links[ENSIGN_LINK_AUTH].failures, 0);
-    assert_int_equal(client->auth.failures, 0);
+    assert_int_equal(client->auth_target.backoff.failures, 0);
+    assert_int_equal(client->auth.backoff.failures, 0);
     stop();
 }
 

@@ -335,9 +335,9 @@ static void auth_urls(void **state)
         prepare(&f);
         with_key(&f, good[i].url);
         create(&f);
-        assert_string_equal(f.c->links[AUTH].host, good[i].host);
-        assert_int_equal(f.c->links[AUTH].port, good[i].port);
-        assert_int_equal(f.c->links[AUTH].secure, good[i].secure);
+        assert_string_equal(f.c->auth_target.host, good[i].host);
+        assert_int_equal(f.c->auth_target.port, good[i].port);
+        assert_int_equal(f.c->auth_target.secure, good[i].secure);
         destroy(&f);
     }
 }
@@ -374,18 +374,18 @@ static void the_desc_is_copied(void **state)
     memset(text, '!', sizeof text);
     memset(&f.d, 0xEE, sizeof f.d);
     c = f.c;
-    assert_string_equal(c->links[RPC].host, "host-0");
-    assert_string_equal(c->links[AUTH].host, "host-1");
+    assert_string_equal(c->rpc_target.host, "host-0");
+    assert_string_equal(c->auth_target.host, "host-1");
     assert_string_equal(c->auth.client_id, "text-2");
     assert_string_equal(c->auth.client_secret, "text-3");
     assert_string_equal(c->common.authority, "text-4");
     assert_string_equal(c->stream_name, "text-5");
     assert_memory_equal(c->common.user_agent, "text-6 ensign.h/", 16);
-    assert_string_equal(c->links[RPC].tls_opts.ca_file, "text-7");
-    assert_true(ensi_slice_is(c->links[AUTH].tls_opts.ca_pem, "text-8"));
-    assert_string_equal(c->links[RPC].server_name, "text-9");
-    assert_string_equal(c->links[AUTH].server_name, "text-10");
-    assert_true(ensi_slice_is(c->links[RPC].tls_opts.ca_pem, "text-11"));
+    assert_string_equal(c->rpc_target.tls_opts.ca_file, "text-7");
+    assert_true(ensi_slice_is(c->auth_target.tls_opts.ca_pem, "text-8"));
+    assert_string_equal(c->rpc_target.server_name, "text-9");
+    assert_string_equal(c->auth_target.server_name, "text-10");
+    assert_true(ensi_slice_is(c->rpc_target.tls_opts.ca_pem, "text-11"));
     destroy(&f);
 }
 
@@ -645,7 +645,7 @@ static void nothing_is_renewed_after_the_end(void **state)
     up(&f, AUTH);
     give(&f, AUTH, text, sizeof text - 1);
     assert_int_equal(f.c->auth.state, ENSI_AUTH_READY);
-    assert_int_equal(f.c->auth.failures, 0);
+    assert_int_equal(f.c->auth.backoff.failures, 0);
     down(&f, AUTH, 0);
     pass(&f, 1);
     assert_int_equal(pull(&f), 1);

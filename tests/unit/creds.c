@@ -513,8 +513,8 @@ static void endpoints_of_both_families_are_taken(void **state)
         ensign_error_t why;
         ensign_t *c;
         if (ensign_create(&d, &c, &why) != ENSIGN_OK) fail_msg("%s", why.text);
-        assert_string_equal(c->links[ENSIGN_LINK_RPC].host, rows[i].host); /* without brackets */
-        assert_int_equal(c->links[ENSIGN_LINK_RPC].port, rows[i].port);
+        assert_string_equal(c->rpc_target.host, rows[i].host); /* without brackets */
+        assert_int_equal(c->rpc_target.port, rows[i].port);
         assert_string_equal(c->common.authority, rows[i].text); /* with them */
         ensign_destroy(c);
     }

@@ -1,5 +1,5 @@
-/* link.c - section link: every state with every input, the order of addresses, the backoff, what the buffers
- * promise */
+/* link.c - section link: every state with every input, the order of addresses, rounds of them, the backoff, what
+ * the buffers promise */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,31 +11,35 @@
 #include "../../ensign.h"
 
 static ensi_env_t env;
+static ensi_target_t t;
 static ensi_link_t l;
 
 static void open_link(const char *host, bool literal, bool secure)
 {
     memset(&env, 0, sizeof env);
     memset(&l, 0, sizeof l);
+    memset(&t, 0, sizeof t);
     env.mem.alloc = ensi_mem_default;
     env.rng = 42;
     l.env = &env;
-    l.name = "rpc";
-    l.host = ensi_mem_text(&env.mem, host);
-    l.literal = literal;
-    l.secure = secure;
-    l.backoff_min_ms = 100;
-    l.backoff_max_ms = 5000;
-    snprintf(l.where, sizeof l.where, "%s:443", host);
+    l.target = &t;
+    t.name = "rpc";
+    t.host = ensi_mem_text(&env.mem, host);
+    t.literal = literal;
+    t.secure = secure;
+    env.backoff_min_ms = 100;
+    env.backoff_max_ms = 5000;
+    snprintf(t.where, sizeof t.where, "%s:443", host);
 #ifndef ENSIGN_NO_TLS
-    l.server_name = l.host;
-    l.tls_opts.insecure_skip_verify = true;
+    t.server_name = t.host;
+    t.tls_opts.insecure_skip_verify = true;
 #endif
 }
 
 static void close_link(void)
 {
     ensi_link_free(&l);
+    ensi_target_free(&t, &env.mem);
     ensi_mem_close(&env.mem);
     assert_int_equal(env.mem.used, 0);
 }
@@ -54,13 +58,12 @@ static void run_link(bool secure)
 
 #define NO ENSI_LINK_STATES
 static const ensi_link_state_t expected[ENSI_LINK_STATES][ENSI_LINK_INPUTS] = {
-    /*            NAME               ADDRESS         UP             DOWN            STOP              DUE */
-    /* IDLE */    { ENSI_LINK_RESOLVE, ENSI_LINK_DIAL, NO,            NO,             NO,               NO },
-    /* RESOLVE */ { NO,                ENSI_LINK_DIAL, NO,            ENSI_LINK_WAIT, ENSI_LINK_WAIT,   NO },
-    /* DIAL */    { NO,                NO,             ENSI_LINK_RUN, ENSI_LINK_WAIT, ENSI_LINK_HANGUP, NO },
-    /* RUN */     { NO,                NO,             NO,            ENSI_LINK_WAIT, ENSI_LINK_HANGUP, NO },
-    /* HANGUP */  { NO,                NO,             NO,            ENSI_LINK_WAIT, NO,               NO },
-    /* WAIT */    { NO,                NO,             NO,            NO,             NO,   ENSI_LINK_IDLE },
+    /*            NAME               ADDRESS         UP             DOWN            STOP */
+    /* IDLE */    { ENSI_LINK_RESOLVE, ENSI_LINK_DIAL, NO,            NO,             NO               },
+    /* RESOLVE */ { NO,                ENSI_LINK_DIAL, NO,            ENSI_LINK_IDLE, ENSI_LINK_IDLE   },
+    /* DIAL */    { NO,                NO,             ENSI_LINK_RUN, ENSI_LINK_IDLE, ENSI_LINK_HANGUP },
+    /* RUN */     { NO,                NO,             NO,            ENSI_LINK_IDLE, ENSI_LINK_HANGUP },
+    /* HANGUP */  { NO,                NO,             NO,            ENSI_LINK_IDLE, NO               },
 };
 
 static void legal_moves_move_and_all_others_leave_the_state(void **state)
@@ -91,8 +94,10 @@ static void calls_in_a_wrong_state_change_nothing(void **state)
         ensi_timer_start(&l.timer, 99);
         if (from != ENSI_LINK_IDLE) ensi_link_want(&l, 1);
         if (from != ENSI_LINK_DIAL) ensi_link_up(&l, 0);
-        if (from == ENSI_LINK_IDLE || from == ENSI_LINK_WAIT) ensi_link_down(&l);
-        if (from == ENSI_LINK_IDLE || from == ENSI_LINK_WAIT || from == ENSI_LINK_HANGUP) ensi_link_stop(&l);
+        if (from == ENSI_LINK_IDLE) ensi_link_down(&l);
+        if (from == ENSI_LINK_IDLE || from == ENSI_LINK_HANGUP) ensi_link_stop(&l);
+        ensi_timer_start(&t.timer, 5); /* while the target waits */
+        ensi_link_want(&l, 1);
         assert_int_equal(l.state, from);
         assert_int_equal(l.attempt, 7);
         assert_int_equal(ensi_timer_left(&l.timer, 0), 99);
@@ -110,14 +115,14 @@ static void a_name_is_resolved_and_an_address_is_dialed(void **state)
     assert_int_equal(l.attempt, 1);
     assert_int_equal(ensi_timer_left(&l.timer, 0), 1000);
     ensi_link_stop(&l); /* nothing is open: no HANGUP to be answered */
-    assert_int_equal(l.state, ENSI_LINK_WAIT);
+    assert_int_equal(l.state, ENSI_LINK_IDLE);
     close_link();
 
     open_link("2001:db8::1", true, false);
     ensi_link_want(&l, 1000);
     assert_int_equal(l.state, ENSI_LINK_DIAL);
     assert_int_equal(l.address_count, 1);
-    assert_string_equal(l.address_list[0], "2001:db8::1");
+    assert_string_equal(l.addresses[0], "2001:db8::1");
     close_link();
 }
 
@@ -139,13 +144,13 @@ static size_t spell(const char *families, char text[MANY][ENSI_ADDRESS_BYTES], c
     return n;
 }
 
-/* What stands in the link, spelt as in `spell`, with each one's number: "4162..." */
+/* What stands in the target, spelt as in `spell`, with each one's number: "4162..." */
 static const char *order(void)
 {
     static char text[3 * MAX + 1];
     size_t n = 0;
-    for (size_t i = 0; i < l.address_count; i++) {
-        const char *a = l.address_list[i];
+    for (size_t i = 0; i < t.address_count; i++) {
+        const char *a = t.addresses[i].text;
         bool v6 = strchr(a, ':') != NULL;
         n += (size_t)snprintf(text + n, sizeof text - n, "%c%s ", v6 ? '6' : '4',
                               strrchr(a, v6 ? ':' : '.') + 1);
@@ -160,7 +165,7 @@ static void set_addresses(const char *families)
     static char text[MANY][ENSI_ADDRESS_BYTES];
     const char *list[MANY];
     size_t n = spell(families, text, list);
-    ensi_link_set_addresses(&l, list, n);
+    ensi_target_set_addresses(&t, list, n);
     memset(text, '!', sizeof text); /* they are copied */
 }
 
@@ -196,16 +201,18 @@ static void the_families_take_turns(void **state)
     }
 }
 
-/* To the address of that index. */
+/* To the address of that index, with success. */
 static void connect_to(const char *families, size_t index)
 {
+    t.address_count = 0; /* in a round of its own */
     ensi_link_want(&l, 1000);
     set_addresses(families);
-    assert_true(ensi_link_move(&l, ENSI_LINK_ON_ADDRESS));
+    ensi_link_dial(&l);
     ensi_link_up(&l, index);
     assert_int_equal(l.state, ENSI_LINK_RUN);
+    ensi_link_works(&l);
     ensi_link_down(&l);
-    assert_true(ensi_link_move(&l, ENSI_LINK_ON_DUE));
+    assert_int_equal(l.state, ENSI_LINK_IDLE);
 }
 
 static void what_worked_the_last_time_goes_first(void **state)
@@ -213,7 +220,7 @@ static void what_worked_the_last_time_goes_first(void **state)
     (void)state;
     open_link("a.example", false, false);
     connect_to("6644", 3);
-    assert_string_equal(order(), "61 41 62 42"); /* of the one that is under way nothing moves */
+    assert_string_equal(order(), ""); /* the next round asks anew */
     set_addresses("6644");
     assert_string_equal(order(), "42 61 41 62");
     connect_to("6644", 1); /* of this order */
@@ -249,9 +256,9 @@ static void any_answer_is_ordered_by_these_rules(void **state)
         families[n] = '\0';
         open_link("a.example", false, false);
         set_addresses(families);
-        assert_int_equal(l.address_count, n < MAX ? n : MAX);
-        for (size_t i = 0; i < l.address_count; i++) {
-            const char *a = l.address_list[i];
+        assert_int_equal(t.address_count, n < MAX ? n : MAX);
+        for (size_t i = 0; i < t.address_count; i++) {
+            const char *a = t.addresses[i].text;
             bool v6 = strchr(a, ':') != NULL;
             kept[i] = v6 ? '6' : '4';
             assert_int_equal(strtoul(strrchr(a, v6 ? ':' : '.') + 1, NULL, 10), ++seen[v6]);
@@ -276,29 +283,141 @@ static void the_first_reason_stands(void **state)
     close_link();
 }
 
+/* ---- rounds */
+
+/* The next attempt of a round: what it may dial. */
+static const char *next_attempt(void)
+{
+    static char text[3 * MAX + 1];
+    size_t n = 0;
+    ensi_link_want(&l, 1000);
+    if (l.state == ENSI_LINK_RESOLVE) return "resolve";
+    if (l.state != ENSI_LINK_DIAL) return "wait";
+    for (size_t i = 0; i < l.address_count; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", i ? " " : "",
+                              strrchr(l.addresses[i], '.') + 1);
+    return text;
+}
+
+/* The connection is made, and ends before it was of any use. */
+static void fails_at(size_t index)
+{
+    ensi_link_up(&l, index);
+    ensi_link_fault(&l, ENSIGN_E_CLOSED, 0, "closed at once");
+    ensi_link_down(&l);
+}
+
+static void each_address_is_tried_once_without_a_backoff(void **state)
+{
+    (void)state;
+    open_link("a.example", false, false);
+    assert_string_equal(next_attempt(), "resolve");
+    set_addresses("444");
+    ensi_link_dial(&l);
+    assert_int_equal(l.address_count, 3);
+    fails_at(1);
+    assert_true(ensi_link_goes_on(&l));
+    assert_int_equal(t.backoff.failures, 0);
+    assert_string_equal(next_attempt(), "1 3");
+    fails_at(0);
+    assert_string_equal(next_attempt(), "3");
+    fails_at(0);
+    assert_false(ensi_link_goes_on(&l));
+    assert_int_equal(t.backoff.failures, 1); /* one for all of them */
+    assert_true(ensi_target_waits(&t));
+    assert_string_equal(next_attempt(), "wait");
+    ensi_timer_stop(&t.timer);
+    assert_string_equal(next_attempt(), "resolve"); /* a new round */
+    close_link();
+}
+
+static void no_address_that_can_be_connected_ends_the_round(void **state)
+{
+    (void)state;
+    open_link("a.example", false, false);
+    (void)next_attempt();
+    set_addresses("44");
+    ensi_link_dial(&l);
+    ensi_link_fault(&l, ENSIGN_E_CONNECT, 0, "all refused");
+    ensi_link_down(&l);
+    assert_false(ensi_link_goes_on(&l));
+    assert_int_equal(t.backoff.failures, 1);
+    close_link();
+}
+
+static void a_mute_address_gets_a_share_of_the_round(void **state)
+{
+    (void)state;
+    open_link("a.example", false, false);
+    (void)next_attempt(); /* of 1000 ms */
+    set_addresses("444");
+    ensi_link_dial(&l);
+    assert_int_equal(ensi_timer_left(&l.timer, env.now_ms), 1000);
+    env.now_ms = 100;
+    ensi_link_up(&l, 0);
+    assert_int_equal(ensi_timer_left(&l.timer, env.now_ms), 300);
+    env.now_ms = 400;
+    ensi_link_fault(&l, ENSIGN_E_STALLED, 0, "mute");
+    ensi_link_stop(&l);
+    ensi_link_down(&l);
+    assert_string_equal(next_attempt(), "2 3");
+    ensi_link_up(&l, 0);
+    assert_int_equal(ensi_timer_left(&l.timer, env.now_ms), 300);
+    env.now_ms = 1000; /* the time of the round is up: the third one is not tried */
+    ensi_link_fault(&l, ENSIGN_E_STALLED, 0, "mute");
+    ensi_link_down(&l);
+    assert_false(ensi_link_goes_on(&l));
+    assert_int_equal(t.backoff.failures, 1);
+    close_link();
+}
+
+/* What we end ourselves is no failure of the address. */
+static void a_connection_that_we_end_leaves_the_round_as_it_is(void **state)
+{
+    (void)state;
+    open_link("a.example", false, false);
+    (void)next_attempt();
+    set_addresses("44");
+    ensi_link_dial(&l);
+    ensi_link_up(&l, 0);
+    ensi_link_stop(&l);
+    ensi_link_down(&l);
+    assert_string_equal(next_attempt(), "1 2");
+    ensi_link_stop(&l);
+    ensi_link_down(&l);
+    env.now_ms = 1000; /* of a round whose time is over nothing is left */
+    assert_string_equal(next_attempt(), "resolve");
+    close_link();
+}
+
 static uint32_t wait_after(int fault, bool orderly)
 {
+    uint32_t left;
     ensi_link_want(&l, 1000);
     ensi_link_up(&l, 0);
     if (fault) ensi_link_fault(&l, fault, 0, "why");
     l.orderly = orderly;
     ensi_link_down(&l);
-    assert_int_equal(l.state, ENSI_LINK_WAIT);
-    assert_true(ensi_link_move(&l, ENSI_LINK_ON_DUE));
-    return ensi_timer_left(&l.timer, 0);
+    assert_int_equal(l.state, ENSI_LINK_IDLE);
+    left = ensi_timer_left(&t.timer, 0);
+    assert_int_equal(left != ENSIGN_FOREVER, ensi_target_waits(&t));
+    ensi_timer_stop(&t.timer);
+    return left == ENSIGN_FOREVER ? 0 : left;
 }
 
 static void only_failures_count_and_make_it_wait(void **state)
 {
     (void)state;
     open_link("192.0.2.1", true, false);
+    env.now_ms = 5000;
     assert_int_equal(wait_after(0, false), 0);
     assert_int_equal(wait_after(ENSIGN_E_GOAWAY, true), 0);
-    assert_int_equal(l.failures, 0);
+    assert_int_equal(t.backoff.failures, 0);
     for (uint32_t i = 1; i <= 20; i++) {
         uint64_t most = (uint64_t)100 << (i - 1);
+        env.now_ms = 10000; /* the first failure was long ago, but for the first */
         assert_true(wait_after(ENSIGN_E_CLOSED, false) <= (most < 5000 ? most : 5000));
-        assert_int_equal(l.failures, i);
+        assert_int_equal(t.backoff.failures, i);
     }
     close_link();
 }
@@ -309,23 +428,25 @@ static void backoff_stays_within_bounds_and_a_seed_replays_it(void **state)
                                           { 1, UINT32_MAX - 1 }, { UINT32_MAX - 1, UINT32_MAX - 1 } };
     (void)state;
     open_link("192.0.2.1", true, false);
+    env.now_ms = UINT64_MAX / 2; /* the first failure was long ago */
     for (size_t b = 0; b < ENSI_COUNT(bounds); b++)
         for (uint32_t failures = 1; failures < 70; failures++) {
             uint32_t min = bounds[b][0], max = bounds[b][1];
             uint64_t limit = failures <= 32 ? (uint64_t)min << (failures - 1) : max;
             uint64_t low = UINT64_MAX, high = 0;
+            ensi_backoff_t b_now = { failures, 0 };
             if (limit > max) limit = max;
-            l.backoff_min_ms = min;
-            l.backoff_max_ms = max;
+            env.backoff_min_ms = min;
+            env.backoff_max_ms = max;
             for (uint64_t seed = 0; seed < 200; seed++) {
                 uint64_t after;
                 uint32_t wait;
                 env.rng = seed;
-                wait = ensi_link_backoff(&l, failures);
+                wait = ensi_backoff_draw(&b_now, &env);
                 assert_true(wait <= limit);
                 after = env.rng;
                 env.rng = seed;
-                assert_int_equal(ensi_link_backoff(&l, failures), wait);
+                assert_int_equal(ensi_backoff_draw(&b_now, &env), wait);
                 assert_int_equal(env.rng, after);
                 if (wait < low) low = wait;
                 if (wait > high) high = wait;
@@ -334,6 +455,32 @@ static void backoff_stays_within_bounds_and_a_seed_replays_it(void **state)
             assert_true(low < limit / 10); /* full jitter: all of the range is used */
             assert_true(high > limit - limit / 10);
         }
+    close_link();
+}
+
+/* What comes back after an outage is found within twice its length. */
+static void no_wait_is_longer_than_the_outage_so_far(void **state)
+{
+    ensi_backoff_t b = { 0, 0 };
+    uint64_t high = 0;
+    (void)state;
+    open_link("192.0.2.1", true, false);
+    env.now_ms = 7000;
+    assert_int_equal(ensi_backoff_draw(&b, &env), 0);
+    for (uint32_t i = 0; i < 20; i++) ensi_backoff_fail(&b, &env);
+    assert_int_equal(b.since_ms, 7000);
+    env.now_ms = 8000;
+    for (uint64_t seed = 0; seed < 1000; seed++) {
+        uint32_t wait;
+        env.rng = seed;
+        wait = ensi_backoff_draw(&b, &env);
+        assert_true(wait <= 1000 + env.backoff_min_ms);
+        if (wait > high) high = wait;
+    }
+    assert_true(high > 1000);
+    b.failures = 0;
+    ensi_backoff_fail(&b, &env); /* another outage */
+    assert_int_equal(b.since_ms, 8000);
     close_link();
 }
 
@@ -350,7 +497,7 @@ static void up_without_memory_hangs_up_and_says_why(void **state)
         assert_int_equal(l.fault.code, ENSIGN_E_MEMORY);
         assert_non_null(strstr(l.fault.text, "192.0.2.1:443"));
         ensi_link_down(&l);
-        assert_int_equal(l.state, ENSI_LINK_WAIT);
+        assert_int_equal(l.state, ENSI_LINK_IDLE);
         close_link();
     }
 }
@@ -476,6 +623,11 @@ int main(void)
         cmocka_unit_test(what_worked_the_last_time_goes_first),
         cmocka_unit_test(any_answer_is_ordered_by_these_rules),
         cmocka_unit_test(the_first_reason_stands),
+        cmocka_unit_test(each_address_is_tried_once_without_a_backoff),
+        cmocka_unit_test(no_address_that_can_be_connected_ends_the_round),
+        cmocka_unit_test(a_mute_address_gets_a_share_of_the_round),
+        cmocka_unit_test(a_connection_that_we_end_leaves_the_round_as_it_is),
+        cmocka_unit_test(no_wait_is_longer_than_the_outage_so_far),
         cmocka_unit_test(only_failures_count_and_make_it_wait),
         cmocka_unit_test(backoff_stays_within_bounds_and_a_seed_replays_it),
         cmocka_unit_test(up_without_memory_hangs_up_and_says_why),

@@ -1259,7 +1259,7 @@ static void no_memory_for_a_reply_is_a_failure_with_a_backoff(void **state)
     ensi_stream_touch(&p->call.s);
     ensi_client_touched(client);
     assert_int_equal(p->state, ENSI_PUB_WAIT);
-    assert_int_equal(p->reopen.failures, 1);
+    assert_int_equal(p->reopen.backoff.failures, 1);
     assert_null(client->calls.touched.first);
     no_memory = false;
     pass(p, 100000);
@@ -1267,7 +1267,7 @@ static void no_memory_for_a_reply_is_a_failure_with_a_backoff(void **state)
     no_memory = true;
     feed(p, map, sizeof map); /* none for the map of topics */
     assert_int_equal(p->state, ENSI_PUB_WAIT);
-    assert_int_equal(p->reopen.failures, 2);
+    assert_int_equal(p->reopen.backoff.failures, 2);
     assert_int_equal(p->call.fault.code, ENSIGN_E_MEMORY);
     no_memory = false;
     pass(p, 100000);
@@ -1311,9 +1311,9 @@ static void a_stream_that_stands_is_calm_again(void **state)
     refuse(p, ENSIGN_GRPC_UNAVAILABLE);
     up(p);
     pass(p, 29999);
-    assert_int_equal(p->reopen.failures, 1);
+    assert_int_equal(p->reopen.backoff.failures, 1);
     pass(p, 1);
-    assert_int_equal(p->reopen.failures, 0);
+    assert_int_equal(p->reopen.backoff.failures, 0);
     assert_int_equal(ensi_pub_due(&p->h), UINT64_MAX);
 }
 

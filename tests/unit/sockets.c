@@ -340,10 +340,10 @@ static void a_family_that_comes_late_is_dialled_too(void **state)
     accepted(&n);
     l = &n.c->links[ENSIGN_LINK_RPC];
     assert_int_equal(l->address_count, ENSIGN_MAX_ADDRESSES);
-    assert_string_equal(l->address_list[0], "::ffff:127.0.1.1");
-    assert_string_equal(l->address_list[1], "127.0.0.1");
-    assert_string_equal(l->address_list[2], "::ffff:127.0.1.2");
-    assert_string_equal(l->good_address, "127.0.0.1");
+    assert_string_equal(l->addresses[0], "::ffff:127.0.1.1");
+    assert_string_equal(l->addresses[1], "127.0.0.1");
+    assert_string_equal(l->addresses[2], "::ffff:127.0.1.2");
+    assert_string_equal(l->target->good_address, "127.0.0.1");
     done(&n);
 }
 

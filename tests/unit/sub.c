@@ -714,7 +714,7 @@ static void an_event_before_ready_is_not_given(void **state)
     deliver(s, 1, 10, true);
     serve(s);
     assert_int_equal(s->state, ENSI_SUB_WAIT);
-    assert_int_equal(s->reopen.failures, 1);
+    assert_int_equal(s->reopen.backoff.failures, 1);
     n = next(s);
     assert_non_null(n);
     assert_int_equal(n->type, ENSIGN_NOTICE_WAITING);
@@ -740,7 +740,7 @@ static void no_memory_is_a_failure_with_a_backoff(void **state)
     ensi_client_touched(client);
     assert_null(client->calls.touched.first);
     assert_int_equal(s->state, ENSI_SUB_WAIT);
-    assert_int_equal(s->reopen.failures, 1);
+    assert_int_equal(s->reopen.backoff.failures, 1);
     assert_int_equal(s->event.data.ptr[999], 1); /* the lent event stands */
     no_memory = false;
     pass(s, 100000);
@@ -762,12 +762,12 @@ static void a_stream_that_fails_behind_ready_backs_off(void **state)
         ensi_grpc_judge(&s->call);
         serve(s);
         assert_int_equal(s->state, ENSI_SUB_WAIT);
-        assert_int_equal(s->reopen.failures, i);
+        assert_int_equal(s->reopen.backoff.failures, i);
         pass(s, 100000);
     }
     up(s);
     pass(s, 30000);
-    assert_int_equal(s->reopen.failures, 0); /* it has stood long enough */
+    assert_int_equal(s->reopen.backoff.failures, 0); /* it has stood long enough */
 }
 
 static void control_messages_cost_no_more_than_their_bytes(void **state)
