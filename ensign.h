@@ -92,8 +92,9 @@ WHAT IS PROMISED
               not act on it; else never.
     Streams   of publishers, subscriptions and health watches are opened again under the same handle until it
               is closed, the server refuses for good (key, permission, unknown topic), or give_up_after_ms is
-              over. After a GOAWAY running calls may finish and publishers get their answers, then a new
-              connection is made; a subscription has a GAP.
+              over. After a GOAWAY a new connection is made at once, and new calls go out on it. On the old one
+              the running calls may finish (drain_timeout_ms) and publishers get their answers; a subscription
+              leaves it when the new one is there, with a GAP.
     Readers   A slow one holds up its own stream and no other: the server may send what fits in the buffer of
               the handle. That is window_bytes, and grows for one larger message up to its max_x_bytes.
 
@@ -104,7 +105,7 @@ MEMORY
     stats.memory stays under their sum. The most that each takes, for three settings:
 
                                            tiny       default    large
-        ensign_memory_bound                412 KiB    929 KiB    5 MiB      the client, TLS on both links
+        ensign_memory_bound                612 KiB    2 MiB      5 MiB      the client, TLS on all links
         ensign_publisher_memory_bound      83 KiB     10 MiB     145 MiB    each of these beside it
         ensign_subscription_memory_bound   77 KiB     31 MiB     117 MiB
         ensign_query_memory_bound          40 KiB     11 MiB     37 MiB
@@ -117,6 +118,8 @@ MEMORY
     large    max_handles 65000, topic_cache 4096; windows and send buffers 4 MiB, a publisher's buffer 64 MiB
              and 16383 events in flight, replies and received events 16 MiB, max_unacked 1048576; answers and
              messages of calls 64 MiB, max_metadata_bytes 64 KiB
+    A third or more of the client's is a second connection, which it has beside the first one only while that
+    drains after a GOAWAY. Where memory_limit has no room for it, the first one drains before.
     Nearly all of a default is room for the largest message, and for the map of topics that it may bring. What
     is used in fact is a small part of it: buffers grow to such a size only for such a message.
 
@@ -519,6 +522,10 @@ typedef struct ensign_desc_t {
     uint32_t    auth_timeout_ms;    /* of one exchange with the auth service, look-up to answer [20000] */
     uint32_t    request_timeout_ms; /* of a request (ensign_topic_create and its like), all its calls [30000];
                                        a list: of each page, the time of reading it left out */
+    uint32_t    drain_timeout_ms;   /* after a GOAWAY the old connection goes on beside the new one until its
+                                       calls have ended, at most so long: then it is cut, and they END
+                                       UNAVAILABLE. So do they when the next connection gets its GOAWAY
+                                       [ENSIGN_FOREVER, as gRPC] */
     uint32_t    give_up_after_ms;   /* failing for so long without a break is FAILED, or, where the server
                                        refuses one handle's stream alone, its END [ENSIGN_FOREVER] */
     uint32_t    backoff_min_ms;     /* after a first failure the next attempt waits from 0 to this, drawn by
@@ -589,6 +596,10 @@ typedef enum ensign_notice_type_t {
     /* of ENSIGN_CLIENT */
     ENSIGN_NOTICE_CONNECTED = 1,    /* the server's SETTINGS are here */
     ENSIGN_NOTICE_DISCONNECTED,     /* lost, or an attempt failed: error, as.disconnected */
+    ENSIGN_NOTICE_GOAWAY,           /* the server wants the connection to end: error has its code and text.
+                                       Running calls go on, new ones wait for the next connection, whose
+                                       CONNECTED follows; the end of this one is no DISCONNECTED, unless
+                                       the server's code is an error or it answered nothing */
     ENSIGN_NOTICE_FAILED,           /* for good: error; before it ensign_next gives the END of each handle
                                        that is not held */
     ENSIGN_NOTICE_CLOSED,           /* after ensign_close, behind every END: nothing more comes, but from
@@ -892,7 +903,7 @@ ENSIGN_API uint64_t ensign_now_ms(void);    /* the OS's monotonic clock */
  * What a link wants is a state to read, not a notice: read it after each call that takes time or bytes.
  * Buffers stay where they are until your ensign_link_down, which also answers HANGUP; no new DIAL comes
  * before it. An answer with an old attempt is passed over, with OK. E_ARGUMENT: no such link, or more bytes
- * than there are. Serve all links in the same way; RPC_2 stays IDLE in this version. */
+ * than there are. Serve all links in the same way: after a GOAWAY RPC and RPC_2 run side by side. */
 enum { ENSIGN_LINK_RPC, ENSIGN_LINK_AUTH, ENSIGN_LINK_RPC_2, ENSIGN_MAX_LINKS };
 
 typedef enum ensign_link_do_t {
@@ -5947,7 +5958,8 @@ enum {
     ENSI_BIT_DRAINED = 64,
     ENSI_BIT_HEADERS = 128,
     ENSI_BIT_END = 256,
-    ENSI_BIT_WAITING = 512
+    ENSI_BIT_WAITING = 512,
+    ENSI_BIT_GOAWAY = 1024
 };
 
 struct ensi_handle_t {
@@ -6319,15 +6331,25 @@ static void ensi_link_clear(ensi_link_t *l)
     l->shaken = false;
 }
 
+/* Without a connection: gives the buffers back. */
 static void ensi_link_free(ensi_link_t *l)
 {
     ensi_mem_t *m = &l->env->mem;
     ensi_link_clear(l);
     ensi_mem_free(m, l->rx.ptr);
     ensi_mem_free(m, l->tx.ptr);
+    l->rx.ptr = l->tx.ptr = NULL;
+    l->rx.cap = l->tx.cap = 0;
 #ifndef ENSIGN_NO_TLS
     ensi_mem_free(m, l->plain);
+    l->plain = NULL;
 #endif
+}
+
+/* Bytes that the buffers of a link to this target take. */
+static size_t ensi_target_memory(const ensi_target_t *t)
+{
+    return 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + (t->secure ? 2 * (size_t)ENSI_RECORD_BYTES : 0);
 }
 
 static void ensi_target_free(ensi_target_t *t, ensi_mem_t *m)
@@ -6688,6 +6710,7 @@ typedef struct ensi_h2_t ensi_h2_t;
 typedef struct ensi_touched_t { ensi_stream_t *first; } ensi_touched_t;
 struct ensi_stream_t {
     ensi_h2_t *h2;                      /* the session that carries it; NULL: it is not on the wire */
+    ensi_h2_t *carrier;                 /* that carries it, or did last; NULL: none did */
     ensi_stream_t *before, *after;      /* on the wire */
     ensi_stream_t *touched_next;
     int32_t id;                         /* 0: not on the wire */
@@ -6725,6 +6748,7 @@ struct ensi_h2_t {
     bool oversize;                      /* a header was larger, and the session cannot go on */
     bool settled;                       /* the server's SETTINGS are in */
     bool draining;                      /* GOAWAY is in */
+    bool deserted;                      /* set by the owner: what can be opened anew elsewhere leaves it */
     bool starved;                       /* nghttp2 had no memory for a frame: the session cannot go on */
     uint32_t goaway_code;
     char goaway_text[96];
@@ -7203,7 +7227,7 @@ static int ensi_h2_start(ensi_h2_t *h, uint32_t connection_window)
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cb);
     ensi_mem_prime(&h->env->mem, ENSI_MEM_PRIME);
-    h->settled = h->draining = h->starved = h->oversize = false;
+    h->settled = h->draining = h->deserted = h->starved = h->oversize = false;
     h->goaway_code = NGHTTP2_NO_ERROR;
     h->fault_code = 0;
     h->fault[0] = h->goaway_text[0] = '\0';
@@ -7218,7 +7242,7 @@ static void ensi_h2_stop(ensi_h2_t *h)
     nghttp2_session_del(h->session);
     h->session = NULL;
     h->out_len = 0;
-    h->settled = h->draining = h->starved = false;
+    h->settled = h->draining = h->deserted = h->starved = false;
     while (h->streams) {
         ensi_stream_t *s = h->streams;
         ensi_h2_leave(s, NGHTTP2_NO_ERROR);
@@ -7298,10 +7322,13 @@ static int ensi_h2_submit(ensi_h2_t *h, ensi_stream_t *s, const nghttp2_nv *head
     body.read_callback = ensi_h2_on_read;
     id = nghttp2_submit_request(h->session, NULL, headers, count, &body, s);
     /* 2^30 streams: the next connection begins anew */
-    if (id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE) h->draining = true;
+    if (id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE && !h->draining) {
+        h->draining = true;
+        snprintf(h->goaway_text, sizeof h->goaway_text, "its stream ids are used up");
+    }
     if (id < 0) return id == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_AGAIN;
     s->id = id;
-    s->h2 = h;
+    s->h2 = s->carrier = h;
     ensi_stream_clear(s);
     s->before = NULL;
     s->after = h->streams;
@@ -7328,10 +7355,21 @@ static void ensi_h2_reset(ensi_stream_t *s, uint32_t code)
     ensi_h2_leave(s, code);
 }
 
-/* The server wants the connection of this stream to end (GOAWAY). */
-static ENSI_UNUSED bool ensi_h2_leaves(const ensi_stream_t *s)
+/* The server wants the connection of this stream to end (GOAWAY): nothing new is begun on it. */
+static ENSI_UNUSED bool ensi_h2_drains(const ensi_stream_t *s)
 {
     return s->h2 && s->h2->draining;
+}
+
+/* The time has come to leave it, for a stream that has no end of its own. */
+static ENSI_UNUSED bool ensi_h2_leaves(const ensi_stream_t *s)
+{
+    return s->h2 && s->h2->deserted;
+}
+
+static void ensi_h2_touch_all(const ensi_h2_t *h)
+{
+    for (ensi_stream_t *s = h->streams; s; s = s->after) ensi_stream_touch(s);
 }
 
 /* Is more to come on this stream, and has nghttp2 its ledger? */
@@ -9076,7 +9114,7 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
  *           open to: reopen call query ask pub sub req client create sockets
  * The client's struct, which the objects below and the client itself share
  *
- * Owns   everything: links, the connection, queue of calls, auth, handles. Objects (call, publisher,
+ * Owns   everything: links, connections, queue of calls, auth, handles. Objects (call, publisher,
  *        subscription, query, request) hang on handles; what they do by kind is in a table of theirs, which
  *        only their opener names: a program that opens none of a kind carries none of its code.
  * Holds  an object that has something to do has its stream touched; the pump of client serves it.
@@ -9099,17 +9137,20 @@ enum {                              /* copies of the desc's strings; of a pair t
 
 /* A connection to the gRPC server: a link, and the session on it. */
 typedef struct ensi_conn_t {
+    ensi_h2_t h2;                   /* first: a stream's session is its connection */
     ensi_link_t *link;
-    ensi_h2_t h2;
-    bool connected;                 /* CONNECTED was noted for this connection */
-    bool drain_told;                /* the streams know of GOAWAY */
+    bool connected;                 /* SETTINGS are in, and it has not ended */
+    bool goaway_told;               /* GOAWAY has been acted on */
+    ensi_timer_t drain;             /* drain_timeout_ms, from GOAWAY on */
+    ensign_error_t over;            /* why its last session ended; code 0: as we wanted */
 } ensi_conn_t;
 
 struct ensign_t {
     ensi_env_t env;                 /* first */
     ensi_target_t rpc_target, auth_target;
     ensi_link_t links[ENSIGN_MAX_LINKS];
-    ensi_conn_t conn;               /* that new calls go out on */
+    ensi_conn_t conns[2];
+    ensi_conn_t *conn;              /* that new calls go out on; the other one drains, or is idle */
     ensi_calls_t calls;
     ensi_grpc_common_t common;
     ensi_auth_t auth;
@@ -9121,7 +9162,8 @@ struct ensign_t {
 #endif
     char *strings[ENSI_STRS];
     int io;
-    uint32_t connect_timeout_ms, auth_timeout_ms, request_timeout_ms, give_up_after_ms, connection_window;
+    uint32_t connect_timeout_ms, auth_timeout_ms, request_timeout_ms, give_up_after_ms, drain_timeout_ms;
+    uint32_t connection_window;
     uint32_t max_answer_bytes;
     ensi_timer_t give_up;
     bool closing, failed, closed;
@@ -9130,6 +9172,7 @@ struct ensign_t {
     uint32_t faults;                /* counts those of the connection, from 1 on */
     uint64_t gate;                  /* of the calls that wait, when they were gone through last */
     ensign_error_t final_error;     /* FAILED's */
+    ensign_error_t goaway;          /* that of GOAWAY's notice */
     char authority[280];
     char name[27];                  /* a ULID, when the desc gives none */
     const char *stream_name;        /* client_id on streams */
@@ -9175,7 +9218,7 @@ static bool ensi_state_no_token(const ensign_t *c)
  * failed since it ended in good order. */
 static const ensign_error_t *ensi_state_link_fault(const ensign_t *c)
 {
-    bool failing = !c->conn.connected && c->rpc_target.backoff.failures > 0 && c->last_fault.code != 0;
+    bool failing = !c->conn->connected && c->rpc_target.backoff.failures > 0 && c->last_fault.code != 0;
     return failing ? &c->last_fault : NULL;
 }
 
@@ -9195,7 +9238,7 @@ static bool ensi_state_needs_token(const ensign_t *c, const ensi_call_t *call)
 /* What a call that is not sent waits for, in words; `room` is for those that are made here. */
 static const char *ensi_state_obstacle(const ensign_t *c, const ensi_call_t *call, char *room, size_t cap)
 {
-    const ensi_conn_t *n = &c->conn;
+    const ensi_conn_t *n = c->conn;
     bool made = n->link->state == ENSI_LINK_RUN;
     if (ensi_state_needs_token(c, call) && !c->auth.bearer)
         return c->auth.fault.code ? c->auth.fault.text : "waiting for a token of the auth service";
@@ -9206,7 +9249,8 @@ static const char *ensi_state_obstacle(const ensign_t *c, const ensi_call_t *cal
         return room;
     }
     if (n->h2.draining)
-        return "waiting for the running calls to end: the server closes the connection (GOAWAY)";
+        return "waiting for the running calls to end: the server closes the connection (GOAWAY), and "
+               "memory_limit has no room for another one beside it";
     return "waiting for one of the streams that the server allows at a time (MAX_CONCURRENT_STREAMS)";
 }
 
@@ -9655,7 +9699,7 @@ static int ensi_call_check_limits(ensign_t *c, const ensi_grpc_opts_t *o)
 static int ensi_call_check_metadata(ensign_t *c, const ensign_call_desc_t *d)
 {
     size_t size = ensign_str(d->method).len;
-    size_t max = c->conn.h2.header_max / 4 * 3; /* the token comes on top */
+    size_t max = c->conn->h2.header_max / 4 * 3; /* the token comes on top */
     int rc = ENSIGN_OK;
     if (d->metadata_count > ENSI_GRPC_MAX_HEADERS)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "call: %lu metadata entries, %d are allowed",
@@ -11426,7 +11470,7 @@ static void ensi_pub_serve(ensign_t *c, ensi_handle_t *h)
             ensi_pub_advance(p);
         }
         if (p->state == ENSI_PUB_WAIT || p->state == ENSI_PUB_OPENING) ensi_pub_reopen(c, p);
-        if (p->state == ENSI_PUB_READY && (ensi_h2_leaves(&call->s) || p->stale))
+        if (p->state == ENSI_PUB_READY && (ensi_h2_drains(&call->s) || p->stale))
             ensi_must(ensi_pub_move(p, ENSI_PUB_ON_DRAIN));
         ensi_pub_half_close(p);
         ensi_pub_watch(p);
@@ -13523,7 +13567,7 @@ ensign_request_t ensign_auth_status(ensign_t *c, void *user)
 /* FAILED and CLOSED are not looked at here: ensign_next gives them behind all others. */
 static bool ensi_self_has(ensi_handle_t *h)
 {
-    return (h->bits & (ENSI_BIT_CONNECTED | ENSI_BIT_DISCONNECTED)) != 0;
+    return (h->bits & (ENSI_BIT_CONNECTED | ENSI_BIT_DISCONNECTED | ENSI_BIT_GOAWAY)) != 0;
 }
 
 static void ensi_client_note(ensign_t *c, uint32_t bit)
@@ -13550,6 +13594,11 @@ static ensign_notice_t *ensi_self_pull(ensign_t *c, ensi_handle_t *h)
         h->error = c->last_fault;
         n->error = &h->error;
         n->as.disconnected.retry_in_ms = ensi_client_demand(c) ? wait_ms : ENSIGN_FOREVER;
+        return n;
+    }
+    if ((n = ensi_notice_bit(h, ENSI_BIT_GOAWAY, ENSIGN_NOTICE_GOAWAY)) != NULL) {
+        h->error = c->goaway;
+        n->error = &h->error;
         return n;
     }
     if ((n = ensi_notice_bit(h, ENSI_BIT_CONNECTED, ENSIGN_NOTICE_CONNECTED)) != NULL) return n;
@@ -13605,11 +13654,30 @@ static void ensi_client_end_all(ensign_t *c, int status, const ensign_error_t *w
         ensi_client_end_handle(c, h, status, why, false);
 }
 
+/* What the server said with its GOAWAY; `more`: what became of it. */
+static void ensi_client_goaway_error(ensign_error_t *e, const ensi_conn_t *n, const char *more)
+{
+    const ensi_h2_t *h = &n->h2;
+    ensi_fail(e, ENSIGN_E_GOAWAY, (int)h->goaway_code,
+              "http2: %s wants this connection to end (GOAWAY: %s%s%.60s)%s", n->link->target->where,
+              nghttp2_http2_strerror(h->goaway_code), h->goaway_text[0] ? ": " : "", h->goaway_text, more);
+}
+
+/* Ends the session; why its streams are lost stands in `over`: GOAWAY, where that was in. */
+static void ensi_client_end_session(ensi_conn_t *n)
+{
+    if (n->h2.session) n->over = n->link->fault;
+    if (n->h2.draining && n->over.code != ENSIGN_E_GOAWAY)
+        ensi_client_goaway_error(&n->over, n, "; it is closed");
+    ensi_h2_stop(&n->h2);
+    ensi_timer_stop(&n->drain);
+    n->connected = n->goaway_told = false;
+}
+
 static void ensi_client_hang_up(ensign_t *c)
 {
-    ensi_h2_stop(&c->conn.h2);
-    ensi_link_stop(c->conn.link);
-    ensi_link_stop(&c->links[ENSIGN_LINK_AUTH]);
+    for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) ensi_client_end_session(&c->conns[i]);
+    for (int i = 0; i < ENSIGN_MAX_LINKS; i++) ensi_link_stop(&c->links[i]);
     c->auth.probe_wanted = false;
     ensi_timer_stop(&c->auth.renew);
     ensi_timer_stop(&c->auth.expire);
@@ -13629,31 +13697,62 @@ static void ensi_client_final(ensign_t *c, int status, const ensign_error_t *why
 
 /* ---- links */
 
-/* The connection is over: its streams are lost, its reason is kept. */
+/* The connection that a link is of; NULL: of none. */
+static ensi_conn_t *ensi_client_conn(ensign_t *c, const ensi_link_t *l)
+{
+    for (size_t i = 0; i < ENSI_COUNT(c->conns); i++)
+        if (c->conns[i].link == l) return &c->conns[i];
+    return NULL;
+}
+
+static ensi_conn_t *ensi_client_other(ensign_t *c, const ensi_conn_t *n)
+{
+    return &c->conns[n == &c->conns[0]];
+}
+
+/* The streams that can be opened anew leave the draining connection: there is another one, or it cannot be
+ * had. A server that stops in good order closes its port and waits for its streams: who waited for a
+ * connection first would wait for ever. */
+static void ensi_client_desert(ensi_conn_t *n)
+{
+    if (!n->h2.draining || n->h2.deserted) return;
+    n->h2.deserted = true;
+    ensi_h2_touch_all(&n->h2);
+}
+
+/* The connection is over: its streams are lost, its reason is kept. The end of one that drained beside the
+ * newer one concerns nobody else. */
 static void ensi_client_conn_over(ensign_t *c, ensi_conn_t *n)
 {
     ensi_link_t *l = n->link;
-    ensi_h2_stop(&n->h2);
-    n->connected = false;
-    if (l->fault.code == 0) return;
+    ensi_client_end_session(n);
+    if (n != c->conn) {
+        ensi_link_free(l);
+        return;
+    }
+    if (l->fault.code == 0 || l->orderly) return;
     c->last_fault = l->fault;
     c->faults++;
     ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "%s", l->fault.text));
-    if (!c->failed && !c->closed && !ensi_link_goes_on(l)) ensi_client_note(c, ENSI_BIT_DISCONNECTED);
+    if (c->failed || c->closed || ensi_link_goes_on(l)) return;
+    ensi_client_desert(ensi_client_other(c, n));
+    ensi_client_note(c, ENSI_BIT_DISCONNECTED);
 }
 
 static void ensi_client_went_down(ensign_t *c, ensi_link_t *l)
 {
-    if (l == c->conn.link) ensi_client_conn_over(c, &c->conn);
-    else if (l == c->auth.link) ensi_auth_lost(&c->auth);
+    ensi_conn_t *n = ensi_client_conn(c, l);
+    if (n) ensi_client_conn_over(c, n);
+    else ensi_auth_lost(&c->auth);
 }
 
 /* Ends a link from our side; its fault, if any, is set. */
 static void ensi_client_stop_link(ensign_t *c, ensi_link_t *l)
 {
     bool open = l->state != ENSI_LINK_IDLE;
+    ensi_conn_t *n = ensi_client_conn(c, l);
     ensi_link_stop(l);
-    if (l == c->conn.link) ensi_h2_stop(&c->conn.h2);
+    if (n) ensi_client_end_session(n);
     if (open && l->state == ENSI_LINK_IDLE) ensi_client_went_down(c, l);
 }
 
@@ -13666,12 +13765,13 @@ static void ensi_client_settled(ensign_t *c, ensi_conn_t *n)
     if (c->connects++ > 0) c->env.stats.reconnects++;
     ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "rpc: connected to %s", c->rpc_target.where));
     ensi_client_note(c, ENSI_BIT_CONNECTED);
+    ensi_client_desert(ensi_client_other(c, n));
 }
 
 /* The server has answered a call: its connection is good. */
-static void ensi_client_good(const ensi_conn_t *n)
+static void ensi_client_good(ensign_t *c, const ensi_conn_t *n)
 {
-    n->link->target->backoff.failures = 0;
+    if (n == c->conn) c->rpc_target.backoff.failures = 0;
     n->link->good = true;
 }
 
@@ -13740,6 +13840,52 @@ static bool ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
     return any;
 }
 
+static void ensi_client_cut(ensign_t *c, ensi_conn_t *n, const char *why)
+{
+    if (n->link->fault.code == 0) ensi_client_goaway_error(&n->link->fault, n, why);
+    ensi_client_stop_link(c, n->link);
+}
+
+/* Is there memory for a connection beside the one that drains? */
+static bool ensi_client_fits(const ensign_t *c)
+{
+    size_t need = ensi_h2_memory(c->conn->h2.header_max) + ensi_target_memory(&c->rpc_target);
+    return c->env.mem.limit == 0 || c->env.mem.limit - c->env.mem.used >= need;
+}
+
+/* The connection of new calls drains while some still run: the other one takes its place. Where that drains
+ * too, it is cut. */
+static void ensi_client_replace(ensign_t *c, ensi_conn_t *n)
+{
+    ensi_conn_t *o = ensi_client_other(c, n);
+    ensi_link_t *l = n->link;
+    if (o->h2.session) ensi_client_cut(c, o, "; so does the next one, which replaces it: it is cut");
+    if (!ensi_client_fits(c)) {
+        ensi_client_desert(n);
+        return;
+    }
+    if (n->h2.goaway_code != NGHTTP2_NO_ERROR || !l->good) {
+        ensi_target_fail(&c->rpc_target, &c->env);
+        c->last_fault = c->goaway;
+        c->faults++;
+    }
+    l->orderly = true;
+    c->conn = o;
+}
+
+/* GOAWAY concerns every stream of the connection at once. */
+static void ensi_client_drain(ensign_t *c, ensi_conn_t *n)
+{
+    if (!n->h2.draining || n->goaway_told) return;
+    n->goaway_told = true;
+    ensi_client_goaway_error(&c->goaway, n, "");
+    ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "%s", c->goaway.text));
+    ensi_client_note(c, ENSI_BIT_GOAWAY);
+    ensi_timer_start(&n->drain, c->drain_timeout_ms);
+    ensi_h2_touch_all(&n->h2);
+    if (n == c->conn && n->h2.open > 0) ensi_client_replace(c, n);
+}
+
 /* A session that is done, or drained after GOAWAY, ends its connection. */
 static void ensi_client_check_session(ensign_t *c, ensi_conn_t *n)
 {
@@ -13748,11 +13894,9 @@ static void ensi_client_check_session(ensign_t *c, ensi_conn_t *n)
     bool drained = h->draining && h->open == 0 && !ensi_h2_wants_write(h);
     if (!h->session || l->state != ENSI_LINK_RUN || (ensi_h2_alive(h) && !drained)) return;
     if (h->draining) {
-        l->orderly = h->goaway_code == NGHTTP2_NO_ERROR && l->good;
-        ensi_link_fault(
-            l, ENSIGN_E_GOAWAY, (int)h->goaway_code, "http2: %s wants this connection to end (%s%s%.60s)",
-            l->target->where, nghttp2_http2_strerror(h->goaway_code), h->goaway_text[0] ? ": " : "",
-            h->goaway_text);
+        l->orderly = n != c->conn || (h->goaway_code == NGHTTP2_NO_ERROR && l->good);
+        ensi_client_cut(c, n, "");
+        return;
     }
     ensi_link_fault(l, ENSIGN_E_PROTOCOL, h->fault_code, "http2: the session with %s is over: %.120s%s",
                     l->target->where, h->fault, n->connected ? "" : "; is this the port of a gRPC server?");
@@ -13765,8 +13909,9 @@ static void ensi_client_check_session(ensign_t *c, ensi_conn_t *n)
 static void ensi_client_facts(ensign_t *c, ensi_call_t *call)
 {
     ensi_stream_t *s = &call->s;
+    const ensi_conn_t *n = (const ensi_conn_t *)(const void *)s->carrier;
     if (call->state != ENSI_GRPC_OPEN) return;
-    if (s->headers_done) ensi_client_good(&c->conn);
+    if (s->headers_done) ensi_client_good(c, n);
     if (s->no_memory) {
         ensi_grpc_abort(call, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY,
                         "memory: none for what the server sends; free some or raise memory_limit");
@@ -13778,7 +13923,7 @@ static void ensi_client_facts(ensign_t *c, ensi_call_t *call)
                         "grpc: %s sends more metadata than the %lu bytes allowed; raise max_metadata_bytes",
                         call->method, (unsigned long)call->max_meta);
     } else if (s->closed && s->lost && !s->ended) {
-        if (s->headers_sent || !ensi_grpc_retry(call)) ensi_grpc_lost(call, &c->conn.link->fault);
+        if (s->headers_sent || !ensi_grpc_retry(call)) ensi_grpc_lost(call, &n->over);
     } else if (s->closed && s->close_code == NGHTTP2_REFUSED_STREAM && !s->headers_done) {
         if (ensi_grpc_retry(call)) return;
         ensi_grpc_judge(call);
@@ -13818,12 +13963,13 @@ static uint64_t ensi_client_gate(const ensign_t *c)
 {
     uint64_t gate = (uint64_t)c->faults + c->auth.faults;
     gate = gate * 2 + ensi_target_waits(&c->rpc_target);
-    gate = gate * 2 + c->conn.connected;
-    gate = gate * 2 + c->conn.h2.draining;
-    gate = gate * 2 + ensi_h2_can_open(&c->conn.h2);
+    gate = gate * 2 + (c->conn == &c->conns[1]);
+    gate = gate * 2 + c->conn->connected;
+    gate = gate * 2 + c->conn->h2.draining;
+    gate = gate * 2 + ensi_h2_can_open(&c->conn->h2);
     gate = gate * 2 + (c->auth.bearer != NULL);
     gate = gate * 8 + (uint64_t)c->auth.state;
-    return gate * 8 + (uint64_t)c->conn.link->state;
+    return gate * 8 + (uint64_t)c->conn->link->state;
 }
 
 /* A call that is held up: its handle tells why, once for each change of what decides. */
@@ -13837,10 +13983,10 @@ static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
     h->told_gate = gate;
     if (ensi_state_needs_token(c, call) && !c->auth.bearer) {
         if (ensi_state_no_token(c)) why = &c->auth.fault;
-    } else if (!c->conn.connected) {
+    } else if (!c->conn->connected) {
         if (ensi_target_waits(&c->rpc_target)) why = ensi_state_link_fault(c);
-    } else if (c->conn.h2.settled) { /* else it is about to end */
-        ensi_fail(&e, c->conn.h2.draining ? ENSIGN_E_GOAWAY : ENSIGN_E_RESOURCE_EXHAUSTED, 0, "%s: %s",
+    } else if (c->conn->h2.settled) { /* else it is about to end */
+        ensi_fail(&e, c->conn->h2.draining ? ENSIGN_E_GOAWAY : ENSIGN_E_RESOURCE_EXHAUSTED, 0, "%s: %s",
                   call->method, ensi_state_obstacle(c, call, NULL, 0));
         why = &e;
     }
@@ -13860,7 +14006,7 @@ static void ensi_client_sent(ensign_t *c, ensi_handle_t *h)
 static void ensi_client_submit(ensign_t *c)
 {
     ensi_call_t *next, *call = c->calls.head;
-    ensi_h2_t *h2 = &c->conn.h2;
+    ensi_h2_t *h2 = &c->conn->h2;
     if (!c->calls.fresh && c->gate == ensi_client_gate(c)) return;
     c->calls.fresh = false;
     for (; call; call = next) {
@@ -13897,8 +14043,10 @@ static void ensi_client_check_closed(ensign_t *c)
 {
     if (!c->closing || c->closed || c->handles.busy > 0) return;
     c->closed = true;
-    ensi_h2_bye(&c->conn.h2);
-    (void)ensi_client_transmit(c, &c->conn);
+    for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
+        ensi_h2_bye(&c->conns[i].h2);
+        (void)ensi_client_transmit(c, &c->conns[i]);
+    }
     ensi_client_hang_up(c);
     ensi_client_note(c, ENSI_BIT_CLOSED);
 }
@@ -13906,7 +14054,7 @@ static void ensi_client_check_closed(ensign_t *c)
 static void ensi_client_start_links(ensign_t *c)
 {
     bool demand = ensi_client_demand(c);
-    if (demand) ensi_link_want(c->conn.link, c->connect_timeout_ms);
+    if (demand) ensi_link_want(c->conn->link, c->connect_timeout_ms);
     ensi_auth_pump(&c->auth, demand, c->auth_timeout_ms);
     if (c->auth.state == ENSI_AUTH_DENIED) ensi_client_final(c, ENSIGN_GRPC_UNAUTHENTICATED, &c->auth.fault);
 }
@@ -13918,14 +14066,6 @@ static void ensi_client_watch(ensign_t *c)
     bool failing = c->rpc_target.backoff.failures > 0 || ensi_state_no_token(c);
     if (!failing || !ensi_client_demand(c)) ensi_timer_stop(&c->give_up);
     else if (c->give_up.state == ENSI_TIMER_OFF) ensi_timer_start(&c->give_up, c->give_up_after_ms);
-}
-
-/* GOAWAY concerns every stream of the connection at once. */
-static void ensi_client_tell_drain(ensi_conn_t *n)
-{
-    if (n->h2.draining && !n->drain_told)
-        for (ensi_stream_t *s = n->h2.streams; s; s = s->after) ensi_stream_touch(s);
-    n->drain_told = n->h2.draining;
 }
 
 /* The requests look whether an answer of auth's is theirs: all are touched, those of its status find it. */
@@ -13943,7 +14083,8 @@ static ENSI_UNUSED bool ensi_client_holds(const ensign_t *c)
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) links = links && ensi_link_holds(&c->links[i]);
     return links && ensi_mem_holds(&c->env.mem) && ensi_auth_holds(&c->auth) && !c->calls.touched.first &&
            (!c->closed || c->handles.busy == 0) &&
-           (!c->conn.h2.session || c->conn.link->state == ENSI_LINK_RUN) &&
+           (!c->conns[0].h2.session || c->conns[0].link->state == ENSI_LINK_RUN) &&
+           (!c->conns[1].h2.session || c->conns[1].link->state == ENSI_LINK_RUN) &&
            (!c->handles.dying || c->handles.dying->ended);
 }
 
@@ -13951,14 +14092,17 @@ static void ensi_client_pump(ensign_t *c)
 {
     bool more = true;
     c->env.stepping = true;
-    ensi_client_tell_drain(&c->conn);
     while (more) {
+        for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) ensi_client_drain(c, &c->conns[i]);
         ensi_client_start_links(c);
         ensi_client_tell_probe(c);
         ensi_client_touched(c);
         ensi_client_submit(c);
-        more = ensi_client_transmit(c, &c->conn);
-        ensi_client_check_session(c, &c->conn);
+        more = false;
+        for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
+            more = ensi_client_transmit(c, &c->conns[i]) || more;
+            ensi_client_check_session(c, &c->conns[i]);
+        }
         more = more || c->calls.touched.first != NULL;
     }
     ensi_client_check_closed(c);
@@ -14024,6 +14168,9 @@ int ensign_tick(ensign_t *c, uint64_t now_ms)
     ensi_handle_t *h, *next;
     ensi_client_enter(c, now_ms);
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) ensi_client_tick_link(c, &c->links[i]);
+    for (size_t i = 0; i < ENSI_COUNT(c->conns); i++)
+        if (ensi_timer_due(&c->conns[i].drain, c->env.now_ms))
+            ensi_client_cut(c, &c->conns[i], "; its calls have not ended within drain_timeout_ms");
     (void)ensi_timer_due(&c->rpc_target.timer, c->env.now_ms);
     (void)ensi_timer_due(&c->auth_target.timer, c->env.now_ms);
     ensi_auth_tick(&c->auth);
@@ -14045,6 +14192,8 @@ static int ensi_client_timer(const ensign_t *c, uint64_t now_ms)
     const ensi_timer_t *const timers[] = { &c->links[ENSIGN_LINK_RPC].timer,
                                            &c->links[ENSIGN_LINK_AUTH].timer,
                                            &c->links[ENSIGN_LINK_RPC_2].timer,
+                                           &c->conns[0].drain,
+                                           &c->conns[1].drain,
                                            &c->rpc_target.timer,
                                            &c->auth_target.timer,
                                            &c->auth.renew,
@@ -14131,9 +14280,10 @@ int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *
 
 static void ensi_client_receive(ensign_t *c, ensi_link_t *l)
 {
+    ensi_conn_t *n = ensi_client_conn(c, l);
     if (l->state != ENSI_LINK_RUN) return;
-    if (l == c->conn.link) ensi_client_receive_rpc(c, &c->conn);
-    else if (l == c->auth.link) ensi_auth_receive(&c->auth);
+    if (n) ensi_client_receive_rpc(c, n);
+    else ensi_auth_receive(&c->auth);
 }
 
 int ensign_link_up(ensign_t *c, int link, uint32_t attempt, size_t address, uint64_t now_ms)
@@ -14314,7 +14464,8 @@ const char *ensign_notice_name(ensign_notice_type_t type)
 {
     switch (type) {
 #define ENSI_NAME(x) case ENSIGN_NOTICE_##x: return "ENSIGN_NOTICE_" #x;
-    ENSI_NAME(CONNECTED)   ENSI_NAME(DISCONNECTED) ENSI_NAME(FAILED)      ENSI_NAME(CLOSED)
+    ENSI_NAME(CONNECTED)   ENSI_NAME(DISCONNECTED) ENSI_NAME(GOAWAY)      ENSI_NAME(FAILED)
+    ENSI_NAME(CLOSED)
     ENSI_NAME(WAITING)     ENSI_NAME(OPEN)         ENSI_NAME(ROOM)        ENSI_NAME(ACK)
     ENSI_NAME(NACK)        ENSI_NAME(DRAINED)      ENSI_NAME(EVENT)       ENSI_NAME(GAP)
     ENSI_NAME(TOPIC)       ENSI_NAME(TOPIC_STATE)  ENSI_NAME(EXISTS)      ENSI_NAME(PROJECT)
@@ -14696,18 +14847,21 @@ static int ensi_create_set_key(ensign_t *c, const ensign_desc_t *d)
 static int ensi_create_set_limits(ensign_t *c, const ensign_desc_t *d)
 {
     static const char who[] = "client";
+    size_t header_max;
     c->connect_timeout_ms = ensi_or(d->connect_timeout_ms, 20000);
     c->auth_timeout_ms = ensi_or(d->auth_timeout_ms, 20000);
     c->request_timeout_ms = ensi_or(d->request_timeout_ms, 30000);
     c->give_up_after_ms = ensi_or(d->give_up_after_ms, ENSIGN_FOREVER);
     c->connection_window = ensi_or(d->connection_window, 1024 * 1024);
-    c->conn.h2.header_max = ensi_or(d->max_header_bytes, ENSI_H2_HEADERS);
+    c->drain_timeout_ms = ensi_or(d->drain_timeout_ms, ENSIGN_FOREVER);
+    header_max = ensi_or(d->max_header_bytes, ENSI_H2_HEADERS);
+    for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) c->conns[i].h2.header_max = header_max;
     c->max_answer_bytes = ensi_or(d->max_answer_bytes, ENSI_SERVER_MESSAGE_MAX);
 #ifndef ENSIGN_NO_SERVICE
     c->cache.cap = d->topic_cache == ENSIGN_OFF ? 0 : ensi_or(d->topic_cache, ENSI_CREATE_CACHE);
     if (!ensi_state_size(c, who, "topic_cache", c->cache.cap, 0, ENSI_CACHE_MAX)) return ENSIGN_E_ARGUMENT;
 #endif
-    if (!ensi_state_size(c, who, "max_header_bytes", c->conn.h2.header_max, 4096, ENSI_H2_HEADERS) ||
+    if (!ensi_state_size(c, who, "max_header_bytes", header_max, 4096, ENSI_H2_HEADERS) ||
         !ensi_state_size(c, who, "max_answer_bytes", c->max_answer_bytes, 1024, ENSI_GRPC_BYTES_MAX) ||
         !ensi_state_size(c, who, "connection_window", c->connection_window, ENSI_H2_WINDOW, INT32_MAX) ||
         !ensi_state_size(c, who, "max_handles", d->max_handles, 0, ENSI_CREATE_HANDLES_MAX))
@@ -14778,8 +14932,11 @@ static int ensi_create_init(ensign_t *c, const ensign_desc_t *d)
         c->links[i].env = &c->env;
         c->links[i].target = i == ENSIGN_LINK_AUTH ? &c->auth_target : &c->rpc_target;
     }
-    c->conn.h2.env = &c->env;
-    c->conn.link = &c->links[ENSIGN_LINK_RPC];
+    for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
+        c->conns[i].h2.env = &c->env;
+        c->conns[i].link = &c->links[i == 0 ? ENSIGN_LINK_RPC : ENSIGN_LINK_RPC_2];
+    }
+    c->conn = &c->conns[0];
     c->auth.env = &c->env;
     c->auth.link = &c->links[ENSIGN_LINK_AUTH];
     c->self.kind = &ensi_client_kind;
@@ -14852,7 +15009,7 @@ void ensign_destroy(ensign_t *c)
     ensi_mem_t mem;
     if (!c) return;
     while (c->handles.oldest) ensi_client_free_handle(c, c->handles.oldest);
-    ensi_h2_stop(&c->conn.h2);
+    for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) ensi_h2_stop(&c->conns[i].h2);
 #ifndef ENSIGN_NO_SOCKETS
     ensi_sock_free(&c->sockets);
 #endif
@@ -14882,17 +15039,17 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
                                   d->tls.server_name, d->auth_tls.server_name,
                                   d->endpoint,        d->auth_url };
 #ifndef ENSIGN_NO_TLS
-    const size_t tls = 2 * (size_t)ENSI_RECORD_BYTES + sizeof(ensi_tls_conf_t);
+    const size_t records = 2 * (size_t)ENSI_RECORD_BYTES, conf = sizeof(ensi_tls_conf_t);
 #else
-    const size_t tls = 0;
+    const size_t records = 0, conf = 0;
 #endif
     const size_t link = 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES;
-    size_t size = sizeof(ensign_t) + ensi_h2_memory(ensi_or(d->max_header_bytes, ENSI_H2_HEADERS)) +
+    size_t size = sizeof(ensign_t) + 2 * ensi_h2_memory(ensi_or(d->max_header_bytes, ENSI_H2_HEADERS)) +
                   ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
     size += ensi_handles_size(ensi_or(d->max_handles, ENSI_CREATE_HANDLES));
-    size += link + (d->tls.off ? 0 : tls);
+    size += 2 * link + (d->tls.off ? 0 : 2 * records + conf);
     if (d->client_id || d->auth_url)
-        size += link + tls + 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
+        size += link + records + conf + 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
     for (size_t i = 0; i < ENSI_COUNT(texts); i++) size += ensign_str(texts[i]).len + ENSI_MEM_SMALL;
 #ifndef ENSIGN_NO_SERVICE
     if (d->topic_cache != ENSIGN_OFF)

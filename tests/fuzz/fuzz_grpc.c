@@ -365,7 +365,7 @@ static void check_no_stall(run_t *r)
     ensign_link(r->a.c, ENSIGN_LINK_RPC, &l);
     if (!s || r->ended || r->forgotten || l.todo != ENSIGN_LINK_RUN) return;
     /* refused, it is asked again, and waits while the server allows no stream */
-    if (r->a.c->calls.head && !ensi_h2_can_open(&r->a.c->conn.h2)) return;
+    if (r->a.c->calls.head && !ensi_h2_can_open(&r->a.c->conn->h2)) return;
     WANT(!s->closed && s->out_at == s->out.len);
 }
 

@@ -532,12 +532,13 @@ SCRIPT(a_deadline_tells_of_the_stream_limit)
     world_end(w, first, ENSIGN_GRPC_OK);
 }
 
-/* The connection stands for a call that is still running, and takes no new one. */
+/* The connection stands for a call that is still running, and there is no memory for another one beside it. */
 SCRIPT(a_deadline_tells_of_a_connection_that_is_to_end)
 {
     ensign_call_desc_t d = streaming();
     uint32_t first;
     w->desc.request_timeout_ms = 1000;
+    w->desc.memory_limit = 500000;
     warm(w);
     first = call(w, &d);
     peer_goaway(w, world_stream(w, 1)->id, NGHTTP2_NO_ERROR, NULL);
@@ -790,7 +791,7 @@ SCRIPT(a_graceful_stop_lets_calls_finish)
     world_settle(w);
     later = call(w, &d);
     world_settle(w);
-    peer_goaway(w, s->id, NGHTTP2_NO_ERROR, NULL);
+    peer_goaway_behind(s);
     world_settle(w);
     assert_int_equal(send_text(w, k, "still open"), ENSIGN_OK);
     assert_text(world_request(w, s), "still open");

@@ -16,6 +16,11 @@
 #include "server.h"
 
 /* ------------------------------------------------------------------ links */
+static UNUSED int world_server(int link)
+{
+    return link == ENSIGN_LINK_AUTH ? ENSIGN_LINK_AUTH : ENSIGN_LINK_RPC;
+}
+
 static UNUSED conn_t *world_conn(world_t *w, int link, uint32_t attempt)
 {
     conn_t *c = (conn_t *)calloc(1, sizeof *c);
@@ -26,32 +31,39 @@ static UNUSED conn_t *world_conn(world_t *w, int link, uint32_t attempt)
     c->link = link;
     c->attempt = attempt;
     c->alive = true;
-    for (i = 0; i < w->conn_count; i++) c->number += w->conns[i]->link == link ? 1 : 0;
+    for (i = 0; i < w->conn_count; i++) c->number += world_server(w->conns[i]->link) == world_server(link);
     if (link != ENSIGN_LINK_AUTH) conn_open(c, w->settings, w->setting_count);
     w->conns[w->conn_count++] = c;
-    w->conn[link] = c;
+    w->runs[link] = w->conn[world_server(link)] = c;
     return c;
 }
 
 static UNUSED void world_drop(world_t *w, int link)
 {
-    conn_t *c = w->conn[link];
+    conn_t *c = w->runs[link];
     size_t i;
     if (!c) return;
-    w->conn[link] = NULL;
+    w->runs[link] = NULL;
+    if (w->conn[world_server(link)] == c) w->conn[world_server(link)] = NULL;
     for (i = 0; i < w->stream_count; i++) {
         if (w->streams[i]->conn == c) w->streams[i]->closed = true;
     }
     conn_drop(c);
 }
 
-/* The link is lost now; native 0: in good order. */
-static UNUSED void world_cut(world_t *w, int link, int native)
+/* This link is lost now; native 0: in good order. */
+static UNUSED void world_cut_link(world_t *w, int link, int native)
 {
     ensign_link_t l;
     ensign_link(w->client, link, &l);
     world_drop(w, link);
     ensign_link_down(w->client, link, l.attempt, native, w->now);
+}
+
+/* The same of the newest connection to this server. */
+static UNUSED void world_cut(world_t *w, int server, int native)
+{
+    world_cut_link(w, w->conn[server] ? w->conn[server]->link : server, native);
 }
 
 static UNUSED size_t world_chunk(world_t *w, size_t n)
@@ -91,44 +103,46 @@ static UNUSED void world_same_tail(conn_t *c, const uint8_t *p, size_t n)
 static UNUSED bool world_send_some(world_t *w, conn_t *c)
 {
     size_t n = 0, take;
+    int server = world_server(c->link);
     const uint8_t *p = ensign_tx_buf(w->client, c->link, &n);
     if (!p) n = 0;
     world_same_tail(c, p, n);
     if (n == 0) return false;
     take = world_chunk(w, n);
-    if (w->cut_out[c->link] >= 0 && (int64_t)take > w->cut_out[c->link]) take = (size_t)w->cut_out[c->link];
+    if (w->cut_out[server] >= 0 && (int64_t)take > w->cut_out[server]) take = (size_t)w->cut_out[server];
     world_receive(c, p, take);
     c->bytes_out += (int64_t)take;
     c->tail.len = 0;
     if (w->mode != WHOLE) bytes_add(&c->tail, p + take, n - take < 64 ? n - take : 64);
     world_ok(w, ensign_tx_ack(w->client, c->link, take), "ensign_tx_ack");
-    if (w->cut_out[c->link] < 0) return true;
-    w->cut_out[c->link] -= (int64_t)take;
-    if (w->cut_out[c->link] > 0) return true;
-    w->cut_out[c->link] = -1;
-    world_cut(w, c->link, ECONNRESET);
+    if (w->cut_out[server] < 0) return true;
+    w->cut_out[server] -= (int64_t)take;
+    if (w->cut_out[server] > 0) return true;
+    w->cut_out[server] = -1;
+    world_cut_link(w, c->link, ECONNRESET);
     return false;
 }
 
 static UNUSED bool world_recv_some(world_t *w, conn_t *c)
 {
     size_t n = conn_fill(c, 65536), cap = 0;
+    int server = world_server(c->link);
     uint8_t *p;
     if (n == 0) return false;
     n = world_chunk(w, n);
     p = ensign_rx_buf(w->client, c->link, &cap);
     if (!p || cap == 0) world_fail(w, "link %d: no room in rx while it runs", c->link);
     if (n > cap) n = cap;
-    if (w->cut_in[c->link] >= 0 && (int64_t)n > w->cut_in[c->link]) n = (size_t)w->cut_in[c->link];
+    if (w->cut_in[server] >= 0 && (int64_t)n > w->cut_in[server]) n = (size_t)w->cut_in[server];
     memcpy(p, c->out.p + c->out_at, n);
     c->out_at += n;
     c->bytes_in += (int64_t)n;
     world_ok(w, ensign_rx_ack(w->client, c->link, n, w->now), "ensign_rx_ack");
-    if (w->cut_in[c->link] < 0) return true;
-    w->cut_in[c->link] -= (int64_t)n;
-    if (w->cut_in[c->link] > 0) return true;
-    w->cut_in[c->link] = -1;
-    world_cut(w, c->link, ECONNRESET);
+    if (w->cut_in[server] < 0) return true;
+    w->cut_in[server] -= (int64_t)n;
+    if (w->cut_in[server] > 0) return true;
+    w->cut_in[server] = -1;
+    world_cut_link(w, c->link, ECONNRESET);
     return false;
 }
 
@@ -142,7 +156,7 @@ static UNUSED bool world_bytes(world_t *w, conn_t *c)
     if (c->alive && c->session && c->goaway && c->out_at == c->out.len &&
         !nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session) &&
         world_runs(w, c)) {
-        world_cut(w, c->link, 0);
+        world_cut_link(w, c->link, 0);
         moved = true;
     }
     return moved;
@@ -151,7 +165,7 @@ static UNUSED bool world_bytes(world_t *w, conn_t *c)
 /* A client that hangs up may still have something to say. */
 static UNUSED void world_flush(world_t *w, int link)
 {
-    conn_t *c = w->conn[link];
+    conn_t *c = w->runs[link];
     size_t n = 0;
     const uint8_t *p;
     if (!c || !c->alive) return;
@@ -164,9 +178,10 @@ static UNUSED void world_flush(world_t *w, int link)
 
 static UNUSED bool world_dial(world_t *w, int link, uint32_t attempt)
 {
-    if (w->dial[link] == DIAL_SILENT) return false;
-    w->dials[link]++;
-    if (w->dial[link] == DIAL_REFUSE) {
+    int server = world_server(link);
+    if (w->dial[server] == DIAL_SILENT) return false;
+    w->dials[server]++;
+    if (w->dial[server] == DIAL_REFUSE) {
         world_ok(w, ensign_link_down(w->client, link, attempt, ECONNREFUSED, w->now), "ensign_link_down");
         return true;
     }
@@ -183,14 +198,14 @@ static UNUSED bool world_link(world_t *w, int link)
     ensign_link(w->client, link, &l);
     switch (l.todo) {
     case ENSIGN_LINK_RESOLVE:
-        w->resolves[link]++;
+        w->resolves[world_server(link)]++;
         world_ok(w,
                  ensign_resolved(w->client, link, l.attempt, addresses, w->resolve_fails ? 0 : 1,
                                  w->resolve_fails ? -2 : 0),
                  "ensign_resolved");
         return true;
     case ENSIGN_LINK_DIAL: return world_dial(w, link, l.attempt);
-    case ENSIGN_LINK_RUN: return w->conn[link] ? world_bytes(w, w->conn[link]) : false;
+    case ENSIGN_LINK_RUN: return w->runs[link] ? world_bytes(w, w->runs[link]) : false;
     case ENSIGN_LINK_HANGUP:
         world_flush(w, link);
         world_drop(w, link);
@@ -314,6 +329,7 @@ static UNUSED void world_client_notice(world_t *w, const ensign_notice_t *n)
         w->disconnected++;
         w->retry_in_ms = n->as.disconnected.retry_in_ms;
         break;
+    case ENSIGN_NOTICE_GOAWAY: w->goaways++; break;
     case ENSIGN_NOTICE_FAILED: w->failed++; break;
     case ENSIGN_NOTICE_CLOSED: w->client_closed++; break;
     default: world_fail(w, "the client itself got a notice of type %d", (int)n->type);
@@ -507,7 +523,7 @@ static UNUSED void world_begin(world_t *w, chunk_t mode, uint64_t seed)
     w->seed = seed;
     w->rng = seed * 77 + (uint64_t)mode;
     w->now = 1000;
-    w->links = 2;
+    w->links = ENSIGN_MAX_LINKS;
     w->wall = 1700000000000;
     w->server_wall_s = 1700000000;
     w->access_s = 3600;

@@ -26,14 +26,15 @@ struct world_t {
     int64_t wall;                   /* Unix ms at now = 0; the client sees wall + now; 0: unknown */
     int links;
     /* servers */
-    dial_t dial[ENSIGN_MAX_LINKS];
+    dial_t dial[ENSIGN_MAX_LINKS];  /* this and the next by server: both links to the gRPC server are RPC's */
     bool resolve_fails;
     unsigned dials[ENSIGN_MAX_LINKS], resolves[ENSIGN_MAX_LINKS];
     int64_t cut_in[ENSIGN_MAX_LINKS],
         cut_out[ENSIGN_MAX_LINKS]; /* bytes left until the link is lost; -1: never */
     nghttp2_settings_entry settings[4];
     size_t setting_count;
-    conn_t *conn[ENSIGN_MAX_LINKS]; /* the one that runs, or NULL */
+    conn_t *conn[ENSIGN_MAX_LINKS]; /* the newest that runs to this server, RPC or AUTH, or NULL */
+    conn_t *runs[ENSIGN_MAX_LINKS]; /* the one of this link, or NULL */
     conn_t *conns[WORLD_CONNS];
     size_t conn_count;
     stream_t **streams;
@@ -51,7 +52,7 @@ struct world_t {
     char access[512], refresh[512];
     unsigned access_serial;
     /* what the client said about itself */
-    unsigned connected, disconnected, failed, client_closed, wakes;
+    unsigned connected, disconnected, goaways, failed, client_closed, wakes;
     ensign_error_t last_error;
     uint32_t retry_in_ms;
     bool opened[4096];              /* by handle: OPEN or its like was given */
@@ -172,10 +173,17 @@ static void peer_die(conn_t *c, const char *text)
     world_die((world_t *)c->owner, text);
 }
 
+/* On the newest connection. */
 static UNUSED void peer_goaway(world_t *w, int32_t last, uint32_t code, const char *debug)
 {
     assert_non_null(w->conn[ENSIGN_LINK_RPC]);
     conn_goaway(w->conn[ENSIGN_LINK_RPC], last, code, text_slice(debug ? debug : ""));
+}
+
+/* On the connection of this stream, which is the last one that is served. */
+static UNUSED void peer_goaway_behind(stream_t *s)
+{
+    conn_goaway(s->conn, s->id, NGHTTP2_NO_ERROR, text_slice(""));
 }
 
 static UNUSED void peer_goaway_notice(world_t *w)

@@ -33,6 +33,7 @@ static uint32_t opened(world_t *w, kind_t kind)
     p.topic = topics[0];
     s.topics = topics;
     s.topic_count = 1;
+    s.window_bytes = 65536; /* so that little memory will do */
     if (kind == PUBLISHER) return ensign_publisher_open(w->client, &p).id;
     if (kind == SUBSCRIPTION) return ensign_subscription_open(w->client, &s).id;
     return ensign_health(w->client, "", true, NULL).id;
@@ -231,9 +232,11 @@ SCRIPT(no_room_among_the_streams)
     }
 }
 
+/* There is no memory for a second connection. */
 SCRIPT(behind_a_goaway)
 {
     uint32_t first, handle;
+    w->desc.memory_limit = 500000;
     begin(w);
     first = opened(w, PUBLISHER);
     serve(w, PUBLISHER, world_stream(w, 0));

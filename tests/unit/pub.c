@@ -1253,6 +1253,7 @@ static void no_memory_for_a_reply_is_a_failure_with_a_backoff(void **state)
     map[7] = 0xDF;
     map[8] = 7;
     submit(p);
+    p->call.s.carrier = &client->conn->h2;
     ensi_grpc_prefix(prefix, 500000, false);
     assert_true(ensi_rx_store(&p->call.s.rx, &client->env.mem, prefix, sizeof prefix));
     no_memory = true;

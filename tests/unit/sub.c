@@ -733,6 +733,7 @@ static void no_memory_is_a_failure_with_a_backoff(void **state)
     deliver(s, 1, 1000, false);
     serve(s);
     expect_event(s, 1);
+    s->call.s.carrier = &client->conn->h2;
     ensi_grpc_prefix(part, 500000, false);
     store(s, part, sizeof part); /* it fits only into a second buffer */
     no_memory = true;
