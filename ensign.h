@@ -92,9 +92,9 @@ WHAT IS PROMISED
               not act on it; else never.
     Streams   of publishers, subscriptions and health watches are opened again under the same handle until it
               is closed, the server refuses for good (key, permission, unknown topic), or give_up_after_ms is
-              over. After a GOAWAY a new connection is made at once, and new calls go out on it. On the old one
-              the running calls may finish (drain_timeout_ms) and publishers get their answers; a subscription
-              leaves it when the new one is there, with a GAP.
+              over. After a GOAWAY a new connection is made at once, and new calls go out on it. On the old
+              one the running calls may finish (drain_timeout_ms) and publishers get their answers; a
+              subscription leaves it when the new one is there, with a GAP.
     Readers   A slow one holds up its own stream and no other: the server may send what fits in the buffer of
               the handle. That is window_bytes, and grows for one larger message up to its max_x_bytes.
 
@@ -148,7 +148,7 @@ CONTENTS    search for the mark
     >>http1       HTTP/1.1 answers, in any cut, and one form of request
     >>tls         TLS over memory, by mbedTLS
     >>handle      Numbers for objects; which of them are alive, have a notice, have a timer
-    >>link        One connection: its life, its buffers, TLS on them
+    >>link        One connection: its life, its buffers, TLS on them; and its target, the server that it goes to
     >>h2          HTTP/2: one nghttp2 client session, its streams, their receive buffers
     >>grpc        Calls: request headers, message prefix, metadata, deadlines, status
     >>auth        A token from an API key: HTTP/1.1 over the auth link
@@ -13948,12 +13948,13 @@ static void ensi_client_touched(ensign_t *c)
     }
 }
 
-/* Why a call that does not wait cannot go now; NULL: it can, or it waits for a first connection. */
+/* Why a call that does not wait cannot go now; NULL: it can, or it waits for a first connection, or for the
+ * next one after a GOAWAY. */
 static const char *ensi_client_refusal(const ensign_t *c, const ensi_call_t *call)
 {
     const ensign_error_t *link = ensi_state_link_fault(c);
     if (call->wait_for_ready) return NULL;
-    if (ensi_target_waits(&c->rpc_target) && link) return link->text;
+    if (ensi_target_waits(&c->rpc_target) && link && link->code != ENSIGN_E_GOAWAY) return link->text;
     if (ensi_state_needs_token(c, call) && ensi_auth_failing(&c->auth)) return c->auth.fault.text;
     return NULL;
 }
