@@ -154,6 +154,7 @@ CONTENTS    search for the mark
     >>auth        A token from an API key: HTTP/1.1 over the auth link
     >>topic       The map of topics that a stream brings, the cache of topics, and an event from its bytes
     >>state       The client's struct, which the objects below and the client itself share
+    >>ping        Is the connection alive? Keepalive, and the test of a connection that is in doubt
     >>reopen      Streams that are opened again under the same handle: one keeper for all of them
     >>call        Public gRPC calls
     >>query       Queries: rows in place
@@ -532,6 +533,12 @@ typedef struct ensign_desc_t {
                                        chance; the limit doubles with each further failure, but is never above
                                        the time since the first one and this [100] */
     uint32_t    backoff_max_ms;     /* and grows no further [30000], backoff_min_ms or more */
+    uint32_t    keepalive_ms;       /* nothing has come for so long while a stream is open: one HTTP/2 PING
+                                       asks whether the server is there [320000, for the streams of
+                                       publishers, subscriptions and watches alone], 1000 or more;
+                                       ENSIGN_FOREVER: never. Doubled when the server says too_many_pings */
+    uint32_t    keepalive_timeout_ms; /* nothing has come for so long after a PING: the connection is lost, as
+                                         E_STALLED, and made again [20000] */
     uint32_t    max_handles;        /* publishers, subscriptions, requests, calls at once [64], 1..65000 */
     uint32_t    topic_cache;        /* topics whose name and id are remembered, from the maps that streams
                                        bring, from requests' answers [256], 1..4096; ENSIGN_OFF: none */
@@ -6193,7 +6200,7 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
 }
 
 /* >>link   may call: util mem env tls
- *          open to: auth state req client create
+ *          open to: auth state ping req client create
  * One connection: its life, its buffers, TLS on them; and its target, the server that it goes to
  *
  * Owns   of a target: the addresses of this round, what has failed, the backoff, the trust store.
@@ -6660,7 +6667,7 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 }
 
 /* >>h2   may call: util mem env
- *        open to: grpc state reopen call ask pub sub req client create
+ *        open to: grpc state ping reopen call ask pub sub req client create
  * HTTP/2: one nghttp2 client session, its streams, their receive buffers
  *
  * Owns   the session; the list of streams that are on the wire; the list of those that something happened to
@@ -6733,6 +6740,7 @@ struct ensi_stream_t {
     bool deaf;                          /* set by the owner: what comes is no gRPC, drop it */
     bool overrun, no_memory;            /* the peer sent more than its credit; no buffer could be had */
     bool granting, withheld;            /* a WINDOW_UPDATE waits to be sent; another one waits for that */
+    bool lasting;                       /* set by the owner before it is sent: it may be silent for long */
     uint32_t close_code;
 };
 
@@ -6743,12 +6751,14 @@ struct ensi_h2_t {
     const uint8_t *out;                 /* what nghttp2 gave and did not fit */
     size_t out_len;
     uint32_t open;                      /* streams on the wire */
+    uint32_t begun, lasting;            /* of them: those whose HEADERS are out; of these the lasting ones */
     size_t header_max;                  /* max_header_bytes */
     bool receiving;                     /* nghttp2 takes in what came */
     bool oversize;                      /* a header was larger, and the session cannot go on */
     bool settled;                       /* the server's SETTINGS are in */
     bool draining;                      /* GOAWAY is in */
     bool deserted;                      /* set by the owner: what can be opened anew elsewhere leaves it */
+    bool answered;                      /* HEADERS or DATA are in; section ping takes it back */
     bool starved;                       /* nghttp2 had no memory for a frame: the session cannot go on */
     uint32_t goaway_code;
     char goaway_text[96];
@@ -7080,6 +7090,7 @@ static int ensi_h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame
         return 0;
     }
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
+    h->answered = true;
     s = ensi_h2_stream(session, frame->hd.stream_id);
     if (!s) return 0;
     if (frame->hd.type == NGHTTP2_HEADERS && !s->informational) {
@@ -7116,6 +7127,8 @@ static int ensi_h2_on_sent(nghttp2_session *session, const nghttp2_frame *frame,
     if (!s) return 0;
     if (frame->hd.type == NGHTTP2_HEADERS) {
         s->headers_sent = tell = true;
+        h->begun++;
+        h->lasting += s->lasting;
     } else if (frame->hd.type == NGHTTP2_WINDOW_UPDATE) {
         tell = s->withheld;
         s->granting = s->withheld = false;
@@ -7136,6 +7149,9 @@ static void ensi_h2_leave(ensi_stream_t *s, uint32_t code)
     s->closed = true;
     s->close_code = code;
     h->open--;
+    if (!s->headers_sent) return;
+    h->begun--;
+    h->lasting -= s->lasting;
 }
 
 static int ensi_h2_on_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)
@@ -7227,7 +7243,7 @@ static int ensi_h2_start(ensi_h2_t *h, uint32_t connection_window)
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cb);
     ensi_mem_prime(&h->env->mem, ENSI_MEM_PRIME);
-    h->settled = h->draining = h->deserted = h->starved = h->oversize = false;
+    h->settled = h->draining = h->deserted = h->answered = h->starved = h->oversize = false;
     h->goaway_code = NGHTTP2_NO_ERROR;
     h->fault_code = 0;
     h->fault[0] = h->goaway_text[0] = '\0';
@@ -7249,6 +7265,12 @@ static void ensi_h2_stop(ensi_h2_t *h)
         s->lost = true;
         ensi_stream_touch(s);
     }
+}
+
+/* Asks the peer for a sign of life (RFC 9113 6.7). The PING goes before all that waits, RST_STREAM too. */
+static void ensi_h2_ping(ensi_h2_t *h)
+{
+    ensi_h2_check(h, nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, NULL));
 }
 
 /* Tells the peer that we go (RFC 9113 6.8), in the bytes that are sent next; nothing is sent after it. */
@@ -7425,7 +7447,7 @@ static bool ensi_h2_grant(ensi_stream_t *s, ensi_mem_t *m)
 }
 
 /* >>grpc   may call: util mem env json h2
- *          open to: state reopen call query ask pub sub req client create
+ *          open to: state ping reopen call query ask pub sub req client create
  * Calls: request headers, message prefix, metadata, deadlines, status
  *
  * Owns   each call's send buffer, metadata, deadline and ending; the queue of calls that wait for a
@@ -8220,7 +8242,7 @@ static int ensi_grpc_init(ensi_call_t *call, ensi_env_t *env, ensi_calls_t *all,
 }
 
 /* >>auth   may call: util mem env json http1 link
- *          open to: state reopen req client create
+ *          open to: state ping reopen req client create
  * A token from an API key: HTTP/1.1 over the auth link
  *
  * Owns   key, tokens, the one exchange that may be in flight, the timers of renewal and of backoff.
@@ -9111,7 +9133,7 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
 #endif /* ENSIGN_NO_SERVICE */
 
 /* >>state   may call: util env handle h2 grpc auth
- *           open to: reopen call query ask pub sub req client create sockets
+ *           open to: ping reopen call query ask pub sub req client create sockets
  * The client's struct, which the objects below and the client itself share
  *
  * Owns   everything: links, connections, queue of calls, auth, handles. Objects (call, publisher,
@@ -9135,10 +9157,21 @@ enum {                              /* copies of the desc's strings; of a pair t
     ENSI_STRS
 };
 
+/* What tells a connection that is dead from one that is quiet. Section ping moves it. */
+typedef struct ensi_ping_t {
+    uint64_t heard_ms;              /* when bytes came last */
+    uint64_t sent_ms;               /* when the last PING went */
+    bool out;                       /* nothing has come since then */
+    bool calmed;                    /* this connection's too_many_pings has been counted */
+    uint32_t doubts;                /* PINGs of doubt since HEADERS or DATA came */
+    uint32_t late;                  /* deadlines that passed since bytes came */
+} ensi_ping_t;
+
 /* A connection to the gRPC server: a link, and the session on it. */
 typedef struct ensi_conn_t {
     ensi_h2_t h2;                   /* first: a stream's session is its connection */
     ensi_link_t *link;
+    ensi_ping_t ping;
     bool connected;                 /* SETTINGS are in, and it has not ended */
     bool goaway_told;               /* GOAWAY has been acted on */
     ensi_timer_t drain;             /* drain_timeout_ms, from GOAWAY on */
@@ -9164,6 +9197,8 @@ struct ensign_t {
     int io;
     uint32_t connect_timeout_ms, auth_timeout_ms, request_timeout_ms, give_up_after_ms, drain_timeout_ms;
     uint32_t connection_window;
+    uint32_t keepalive_ms, keepalive_timeout_ms; /* the first one grows by too_many_pings */
+    bool keepalive_all;             /* for the sake of every stream, not of the lasting ones alone */
     uint32_t max_answer_bytes;
     ensi_timer_t give_up;
     bool closing, failed, closed;
@@ -9483,6 +9518,137 @@ static void ensi_state_grant(ensign_t *c, ensi_call_t *call)
     ensi_state_touch(c, call);
 }
 
+/* >>ping   may call: env link h2 state
+ * Is the connection alive? Keepalive, and the test of a connection that is in doubt
+ *
+ * Owns   of each connection to the gRPC server: when bytes came last, and its PING; of that server, over all
+ *        connections: keepalive_ms, which too_many_pings doubles.
+ * Holds  one PING is out at a time. Whatever comes after it is its answer.
+ *        A gRPC server counts a strike for each PING that comes less than 5 minutes after the last one, and
+ *        for each without an open stream; at the third it ends the connection. Its own HEADERS and DATA clear
+ *        the strikes. So a PING goes only while a stream is open whose HEADERS are out; keepalive leaves
+ *        more than 5 minutes between two by default; and two PINGs of doubt are the most until HEADERS or
+ *        DATA come.
+ *        A deadline tells of itself before its stream is reset: the PING overtakes the RST_STREAM, so the
+ *        server reads it while that stream is open. Calls that time out one by one need no other stream.
+ * Moves  keepalive: nothing has come for keepalive_ms. Doubt: an ack_timeout_ms in which nothing came, or a
+ *        second deadline since anything came. PING -> bytes, or keepalive_timeout_ms and the link ends.
+ * Fails  no memory for a PING ends the session, as for every frame. */
+enum {
+    ENSI_PING_KEEPALIVE_MS = 320000, /* the 5 minutes of gRPC servers, and a margin */
+    ENSI_PING_MIN_MS = 1000,
+    ENSI_PING_TIMEOUT_MS = 20000,
+    ENSI_PING_LATE = 2,              /* deadlines that make a doubt */
+    ENSI_PING_DOUBTS = 2             /* PINGs of doubt until HEADERS or DATA come */
+};
+
+/* A new connection begins without a history. */
+static void ensi_ping_clear(ensi_conn_t *n)
+{
+    memset(&n->ping, 0, sizeof n->ping);
+}
+
+static void ensi_ping_send(ensign_t *c, ensi_conn_t *n)
+{
+    n->ping.out = true;
+    n->ping.sent_ms = c->env.now_ms;
+    ensi_h2_ping(&n->h2);
+    ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "http2: nothing from %s for %lu ms: PING", n->link->target->where,
+              (unsigned long)(c->env.now_ms - n->ping.heard_ms)));
+}
+
+/* ---- doubt */
+
+/* The connection that owes this call an answer. A call that waits for one of its streams counts too, one that
+ * waits for a token does not. NULL: none. */
+static ensi_conn_t *ensi_ping_debtor(ensign_t *c, const ensi_call_t *call)
+{
+    bool waits = call->state == ENSI_GRPC_QUEUED && (c->auth.bearer || !ensi_state_needs_token(c, call));
+    return waits ? c->conn : (ensi_conn_t *)(void *)call->s.h2;
+}
+
+static void ensi_ping_doubt(ensign_t *c, ensi_conn_t *n)
+{
+    if (!n->connected || !n->h2.session || n->h2.begun == 0) return;
+    if (n->ping.out || n->ping.doubts >= ENSI_PING_DOUBTS) return;
+    n->ping.doubts++;
+    ensi_ping_send(c, n);
+}
+
+/* The deadline of this call has passed; its stream is reset after this. */
+static void ensi_ping_late(ensign_t *c, const ensi_call_t *call)
+{
+    ensi_conn_t *n = ensi_ping_debtor(c, call);
+    if (n && ++n->ping.late >= ENSI_PING_LATE) ensi_ping_doubt(c, n);
+}
+
+#ifndef ENSIGN_NO_SERVICE
+/* This call has had no answer for so long; its stream is reset after this. */
+static void ensi_ping_silent(ensign_t *c, const ensi_call_t *call, uint32_t for_ms)
+{
+    ensi_conn_t *n = ensi_ping_debtor(c, call);
+    if (n && n->ping.heard_ms + for_ms <= c->env.now_ms) ensi_ping_doubt(c, n);
+}
+#endif
+
+/* ---- answers */
+
+/* Too many for the server (gRPC's proposal A8): from now on there are half as many. */
+static void ensi_ping_calm(ensign_t *c, ensi_conn_t *n)
+{
+    const ensi_h2_t *h = &n->h2;
+    if (h->goaway_code != NGHTTP2_ENHANCE_YOUR_CALM || strcmp(h->goaway_text, "too_many_pings") != 0) return;
+    n->ping.calmed = true;
+    if (c->keepalive_ms > ENSIGN_FOREVER / 2) return;
+    c->keepalive_ms *= 2;
+    ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "http2: too_many_pings for %s: keepalive_ms is %lu from now on",
+              n->link->target->where, (unsigned long)c->keepalive_ms));
+}
+
+/* Bytes have come. */
+static void ensi_ping_heard(ensign_t *c, ensi_conn_t *n)
+{
+    ensi_ping_t *p = &n->ping;
+    p->heard_ms = c->env.now_ms;
+    p->out = false;
+    p->late = 0;
+    if (n->h2.answered) p->doubts = 0;
+    n->h2.answered = false;
+    if (n->h2.draining && !p->calmed) ensi_ping_calm(c, n);
+}
+
+/* ---- time */
+
+static uint64_t ensi_ping_after(uint64_t at_ms, uint32_t wait_ms)
+{
+    return wait_ms == ENSIGN_FOREVER ? UINT64_MAX : at_ms + wait_ms;
+}
+
+/* When the connection must have been heard of, or a PING goes; UINT64_MAX: neither is to come. */
+static uint64_t ensi_ping_due(const ensign_t *c, const ensi_conn_t *n)
+{
+    uint32_t streams = c->keepalive_all ? n->h2.begun : n->h2.lasting;
+    if (!n->connected || !n->h2.session) return UINT64_MAX;
+    if (n->ping.out) return ensi_ping_after(n->ping.sent_ms, c->keepalive_timeout_ms);
+    return streams > 0 ? ensi_ping_after(n->ping.heard_ms, c->keepalive_ms) : UINT64_MAX;
+}
+
+/* True: the link is dead, and its fault is set. */
+static bool ensi_ping_tick(ensign_t *c, ensi_conn_t *n)
+{
+    if (ensi_ping_due(c, n) > c->env.now_ms) return false;
+    if (!n->ping.out) {
+        ensi_ping_send(c, n);
+        return false;
+    }
+    ensi_link_fault(n->link, ENSIGN_E_STALLED, 0,
+                    "http2: %s sent nothing for %lu ms, nor an answer to PING within keepalive_timeout_ms "
+                    "(%lu); a new connection is made. On a slow network raise keepalive_timeout_ms",
+                    n->link->target->where, (unsigned long)(c->env.now_ms - n->ping.heard_ms),
+                    (unsigned long)c->keepalive_timeout_ms);
+    return true;
+}
+
 #ifndef ENSIGN_NO_SERVICE
 /* >>reopen   may call: util env state
  * Streams that are opened again under the same handle: one keeper for all of them
@@ -9582,7 +9748,7 @@ static bool ensi_reopen_tick(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
 }
 #endif
 
-/* >>call   may call: util mem env json handle h2 grpc state
+/* >>call   may call: util mem env json handle h2 grpc state ping
  *          open to: query
  * Public gRPC calls
  *
@@ -9962,6 +10128,7 @@ static void ensi_call_tick(ensign_t *c, ensi_handle_t *h)
     bool queued = call->state == ENSI_GRPC_QUEUED;
     char room[200];
     if ((!queued && call->state != ENSI_GRPC_OPEN) || !ensi_timer_due(&call->deadline, c->env.now_ms)) return;
+    ensi_ping_late(c, call);
     ensi_grpc_abort(call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                     queued ? "call: the deadline passed before it could be sent: %.180s"
                            : "call: the deadline passed%s",
@@ -10564,7 +10731,7 @@ static void ensi_asker_drop(ensi_asker_t *x)
     ensi_timer_stop(&x->timer);
 }
 
-/* >>pub   may call: util mem env pb id handle h2 grpc topic state reopen ask
+/* >>pub   may call: util mem env pb id handle h2 grpc topic state ping reopen ask
  * Publishers: the ring, acks, resends
  *
  * Owns   each publisher's ring of framed events and the array of their headers, oldest first, from publish
@@ -11490,12 +11657,15 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
     if (ensi_reopen_tick(&p->reopen, c, h)) ensi_state_touch(c, &p->call);
     (void)ensi_timer_due(&p->unknown_timer, now);
     if (ensi_timer_due(&p->asker.timer, now)) {
-        if (p->asker.asking)
+        if (p->asker.asking) {
+            ensi_ping_late(c, &p->asker.ask->call);
             ensi_grpc_abort(&p->asker.ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                             "publish: no answer to a question for the topic within request_timeout_ms");
+        }
         ensi_state_touch(c, &p->call);
     }
     if (ensi_timer_due(&p->ack_timer, now)) {
+        ensi_ping_silent(c, &p->call, p->ack_timeout_ms);
         ensi_grpc_abort(&p->call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_STALLED,
                         "publish: no answer within ack_timeout_ms; the stream is opened again");
         ensi_state_touch(c, &p->call);
@@ -11797,7 +11967,7 @@ int ensign_publisher_drain(ensign_t *c, ensign_publisher_t handle, uint32_t time
     return ENSIGN_OK;
 }
 
-/* >>sub   may call: util mem env pb id handle h2 grpc topic state reopen query ask
+/* >>sub   may call: util mem env pb id handle h2 grpc topic state ping reopen query ask
  * Subscriptions: events in place, gaps, acks
  *
  * Owns   the receive buffer's unread events, which outlive the stream that brought them; the ring of
@@ -12242,6 +12412,7 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     if (ensi_reopen_tick(&s->reopen, c, h)) ensi_state_touch(c, &s->call);
     if (ensi_timer_due(&s->asker.timer, c->env.now_ms)) {
+        ensi_ping_late(c, &s->asker.ask->call);
         ensi_grpc_abort(&s->asker.ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                         "subscribe: no topic was made within request_timeout_ms; it is asked for again");
         ensi_state_touch(c, &s->call);
@@ -12547,7 +12718,7 @@ int ensign_nack(ensign_t *c, ensign_subscription_t s, uint64_t token, int code)
     return ensi_sub_answer(c, s, token, ENSI_ACK_NACK, code);
 }
 
-/* >>req   may call: util mem env pb id json handle h2 grpc topic state reopen query ask
+/* >>req   may call: util mem env pb id json handle h2 grpc topic state ping reopen query ask
  * Requests: one question to the service, one answer
  *
  * Owns   each request's call, which is used again for the next page or the next step, and the page that is
@@ -13099,6 +13270,7 @@ static void ensi_req_tick(ensign_t *c, ensi_handle_t *h)
     ensi_fail(&e, ENSIGN_E_DEADLINE_EXCEEDED, 0, "request: no answer within request_timeout_ms%s%.150s",
               call->state == ENSI_GRPC_QUEUED ? ": " : "",
               call->state == ENSI_GRPC_QUEUED ? ensi_state_obstacle(c, call, room, sizeof room) : "");
+    ensi_ping_late(c, call);
     ensi_grpc_abort(call, ENSIGN_GRPC_DEADLINE_EXCEEDED, e.code, "%s", e.text);
     ensi_req_refuse(c, q, ENSIGN_GRPC_DEADLINE_EXCEEDED, &e);
     ensi_state_ready(c, &q->h, true);
@@ -13671,6 +13843,7 @@ static void ensi_client_end_session(ensi_conn_t *n)
         ensi_client_goaway_error(&n->over, n, "; it is closed");
     ensi_h2_stop(&n->h2);
     ensi_timer_stop(&n->drain);
+    ensi_ping_clear(n);
     n->connected = n->goaway_told = false;
 }
 
@@ -13801,6 +13974,7 @@ static void ensi_client_receive_rpc(ensign_t *c, ensi_conn_t *n)
     while (rc == ENSIGN_OK && (rc = ensi_link_read(l, &p, &len)) == ENSIGN_OK) {
         rc = ensi_client_hear(l, p[0]);
         if (rc == ENSIGN_OK) rc = ensi_h2_receive(&n->h2, p, len);
+        ensi_ping_heard(c, n);
         if (rc == ENSIGN_E_MEMORY)
             ensi_link_fault(l, rc, 0, "http2: no memory to go on with %s; free some or raise memory_limit",
                             l->target->where);
@@ -14025,6 +14199,7 @@ static void ensi_client_submit(ensign_t *c)
             continue;
         }
         c->common.bearer = c->auth.bearer;
+        call->s.lasting = call->owner->reopen && call->owner->call == call;
         rc = ensi_grpc_submit(call, h2, &c->common);
         if (rc == ENSIGN_OK) {
             ensi_grpc_dequeue(call);
@@ -14169,9 +14344,12 @@ int ensign_tick(ensign_t *c, uint64_t now_ms)
     ensi_handle_t *h, *next;
     ensi_client_enter(c, now_ms);
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) ensi_client_tick_link(c, &c->links[i]);
-    for (size_t i = 0; i < ENSI_COUNT(c->conns); i++)
-        if (ensi_timer_due(&c->conns[i].drain, c->env.now_ms))
-            ensi_client_cut(c, &c->conns[i], "; its calls have not ended within drain_timeout_ms");
+    for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
+        ensi_conn_t *n = &c->conns[i];
+        if (ensi_timer_due(&n->drain, c->env.now_ms))
+            ensi_client_cut(c, n, "; its calls have not ended within drain_timeout_ms");
+        if (ensi_ping_tick(c, n)) ensi_client_stop_link(c, n->link);
+    }
     (void)ensi_timer_due(&c->rpc_target.timer, c->env.now_ms);
     (void)ensi_timer_due(&c->auth_target.timer, c->env.now_ms);
     ensi_auth_tick(&c->auth);
@@ -14203,6 +14381,10 @@ static int ensi_client_timer(const ensign_t *c, uint64_t now_ms)
                                            &c->give_up };
     uint64_t due = ensi_timer_first(timers, ENSI_COUNT(timers));
     if (c->env.work) return 0;
+    for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
+        uint64_t ping = ensi_ping_due(c, &c->conns[i]);
+        if (ping < due) due = ping;
+    }
     if (now_ms < c->env.now_ms) now_ms = c->env.now_ms;
     if (c->handles.timed_count > 0 && c->handles.timed[0]->due_ms < due) due = c->handles.timed[0]->due_ms;
     if (due == UINT64_MAX) return -1;
@@ -14855,6 +15037,9 @@ static int ensi_create_set_limits(ensign_t *c, const ensign_desc_t *d)
     c->give_up_after_ms = ensi_or(d->give_up_after_ms, ENSIGN_FOREVER);
     c->connection_window = ensi_or(d->connection_window, 1024 * 1024);
     c->drain_timeout_ms = ensi_or(d->drain_timeout_ms, ENSIGN_FOREVER);
+    c->keepalive_ms = ensi_or(d->keepalive_ms, ENSI_PING_KEEPALIVE_MS);
+    c->keepalive_timeout_ms = ensi_or(d->keepalive_timeout_ms, ENSI_PING_TIMEOUT_MS);
+    c->keepalive_all = d->keepalive_ms != 0;
     header_max = ensi_or(d->max_header_bytes, ENSI_H2_HEADERS);
     for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) c->conns[i].h2.header_max = header_max;
     c->max_answer_bytes = ensi_or(d->max_answer_bytes, ENSI_SERVER_MESSAGE_MAX);
@@ -14864,6 +15049,7 @@ static int ensi_create_set_limits(ensign_t *c, const ensign_desc_t *d)
 #endif
     if (!ensi_state_size(c, who, "max_header_bytes", header_max, 4096, ENSI_H2_HEADERS) ||
         !ensi_state_size(c, who, "max_answer_bytes", c->max_answer_bytes, 1024, ENSI_GRPC_BYTES_MAX) ||
+        !ensi_state_size(c, who, "keepalive_ms", c->keepalive_ms, ENSI_PING_MIN_MS, ENSIGN_FOREVER) ||
         !ensi_state_size(c, who, "connection_window", c->connection_window, ENSI_H2_WINDOW, INT32_MAX) ||
         !ensi_state_size(c, who, "max_handles", d->max_handles, 0, ENSI_CREATE_HANDLES_MAX))
         return ENSIGN_E_ARGUMENT;
