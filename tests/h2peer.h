@@ -30,6 +30,10 @@ typedef struct conn_t {
     int64_t bytes_in, bytes_out;    /* as the client sees them */
     int64_t initial_window, granted, data_sent;
     unsigned pings, ping_acks, settings_acks;
+    bool answered;                  /* HEADERS or DATA went out since the client's last PING */
+    bool mute;                      /* a relay that takes what comes, and passes nothing on, neither way */
+    bool hangs_up;                  /* with what is to be sent now */
+    void (*on_ping)(struct conn_t *);
     bytes_t tail;                   /* tx that was seen and not acked */
 } conn_t;
 
@@ -252,7 +256,7 @@ static UNUSED int peer_on_frame(nghttp2_session *session, const nghttp2_frame *f
     case NGHTTP2_WINDOW_UPDATE: peer_on_window(c, s, f); break;
     case NGHTTP2_PING:
         if (f->hd.flags & NGHTTP2_FLAG_ACK) c->ping_acks++;
-        else c->pings++;
+        else if (++c->pings && c->on_ping) c->on_ping(c);
         break;
     case NGHTTP2_GOAWAY: c->client_goaway = true; break;
     default: break;
@@ -268,6 +272,7 @@ static UNUSED int peer_on_sent(nghttp2_session *session, const nghttp2_frame *f,
         PEER_FAIL(c, "the server had to end the connection, error %u: %.*s", (unsigned)f->goaway.error_code,
                   (int)f->goaway.opaque_data_len, (const char *)f->goaway.opaque_data);
     }
+    if (f->hd.type == NGHTTP2_HEADERS || f->hd.type == NGHTTP2_DATA) c->answered = true;
     if (f->hd.type != NGHTTP2_DATA) return 0;
     c->data_sent += (int64_t)f->hd.length;
     s = peer_stream(session, f->hd.stream_id);

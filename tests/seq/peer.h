@@ -31,6 +31,7 @@ static UNUSED conn_t *world_conn(world_t *w, int link, uint32_t attempt)
     c->link = link;
     c->attempt = attempt;
     c->alive = true;
+    c->on_ping = w->on_ping;
     for (i = 0; i < w->conn_count; i++) c->number += world_server(w->conns[i]->link) == world_server(link);
     if (link != ENSIGN_LINK_AUTH) conn_open(c, w->settings, w->setting_count);
     w->conns[w->conn_count++] = c;
@@ -88,6 +89,7 @@ static UNUSED void world_ok(world_t *w, int rc, const char *what)
 
 static UNUSED void world_receive(conn_t *c, const uint8_t *p, size_t n)
 {
+    if (c->mute) return;
     if (c->session) conn_feed(c, p, n);
     else bytes_add(&c->in, p, n);
 }
@@ -125,7 +127,7 @@ static UNUSED bool world_send_some(world_t *w, conn_t *c)
 
 static UNUSED bool world_recv_some(world_t *w, conn_t *c)
 {
-    size_t n = conn_fill(c, 65536), cap = 0;
+    size_t n = c->mute ? 0 : conn_fill(c, 65536), cap = 0;
     int server = world_server(c->link);
     uint8_t *p;
     if (n == 0) return false;
@@ -154,7 +156,7 @@ static UNUSED bool world_bytes(world_t *w, conn_t *c)
     for (i = 0; i < budget && world_runs(w, c) && world_send_some(w, c); i++) moved = true;
     for (i = 0; i < budget && world_runs(w, c) && world_recv_some(w, c); i++) moved = true;
     if (c->alive && c->session && c->goaway && c->out_at == c->out.len &&
-        !nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session) &&
+        (c->hangs_up || !nghttp2_session_want_read(c->session)) && !nghttp2_session_want_write(c->session) &&
         world_runs(w, c)) {
         world_cut_link(w, c->link, 0);
         moved = true;

@@ -42,6 +42,7 @@ struct world_t {
     void (*on_headers)(world_t *, stream_t *);
     void (*on_message)(world_t *, stream_t *, ensign_slice_t);
     void (*on_half)(world_t *, stream_t *);
+    void (*on_ping)(conn_t *);
     void *user;
     /* auth */
     bool auth_manual;

@@ -290,6 +290,7 @@ static void a_bad_desc_is_refused_by_name(void **state)
     REFUSED("endpoint", f.d.endpoint = "https://a:443");
     REFUSED("connection_window", f.d.connection_window = 65534);
     REFUSED("connection_window", f.d.connection_window = 0x80000000u);
+    REFUSED("keepalive_ms is 999, 1000 to", f.d.keepalive_ms = 999);
     REFUSED("max_handles", f.d.max_handles = 65001);
     REFUSED("backoff_max_ms", f.d.backoff_min_ms = 30001);
     REFUSED("io", f.d.io = 3);

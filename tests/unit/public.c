@@ -53,6 +53,7 @@ static void ranges_of_the_client_are_those_written(void **state)
     EDGE(max_handles, 65000, 65001);
     EDGE(connection_window, 65535, 65534);
     EDGE(connection_window, 2147483647, 2147483648u);
+    EDGE(keepalive_ms, 1000, 999);
     EDGE(backoff_max_ms, 100, 99); /* under backoff_min_ms */
     EDGE(topic_cache, 1, 4097);
     EDGE(topic_cache, 4096, UINT32_MAX - 1);
