@@ -7,6 +7,7 @@
 #include "../../ensign.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -26,6 +27,7 @@ static const char keys[] = "{\"projects\":[{\"name\":\"p\",\"keys\":["
 static const char login[] = "{\"client_id\":\"me\",\"client_secret\":\"mine\"}";
 static char keys_file[] = "/tmp/ensign-faults-XXXXXX";
 static struct { pid_t pid; char endpoint[64], auth[80]; } server;
+static struct { pid_t pid; int control; char endpoint[64]; } relay;
 static ensign_t *client;
 static ensign_ulid_t topic;     /* of "weather" */
 
@@ -71,6 +73,11 @@ static int stop(void **state)
 
     ensign_destroy(client);
     client = NULL;
+    if (relay.pid > 0) {
+        close(relay.control);   /* which ends it */
+        waitpid(relay.pid, NULL, 0);
+        relay.pid = 0;
+    }
     if (server.pid <= 0) return 0;
     kill(server.pid, SIGTERM);
     if (waitpid(server.pid, &status, 0) != server.pid) return -1;
@@ -78,19 +85,26 @@ static int stop(void **state)
     return status;              /* a sanitizer's complaint, too, is a failure */
 }
 
-static void join(void)
+static void join_at(const char *endpoint, uint32_t keepalive_ms, uint32_t keepalive_timeout_ms)
 {
     ensign_desc_t d;
     ensign_error_t why;
 
     memset(&d, 0, sizeof d);
-    d.endpoint = server.endpoint;
+    d.endpoint = endpoint;
+    d.keepalive_ms = keepalive_ms;
+    d.keepalive_timeout_ms = keepalive_timeout_ms;
     d.auth_url = server.auth;
     d.client_id = "me";
     d.client_secret = "mine";
     d.tls.off = true;
     d.backoff_min_ms = d.backoff_max_ms = 10;
     assert_int_equal(ensign_create(&d, &client, &why), ENSIGN_OK);
+}
+
+static void join(void)
+{
+    join_at(server.endpoint, 0, 0);
 }
 
 static const ensign_notice_t *next(uint32_t handle)
@@ -274,6 +288,23 @@ static void put(ensign_publisher_t p, uint64_t tag)
     assert_int_equal(ensign_publish(client, p, &e), ENSIGN_OK);
 }
 
+static ensign_call_t health(const char *method, const char *service, uint32_t deadline_ms)
+{
+    static uint8_t request[64];
+    ensign_call_desc_t d;
+
+    memset(&d, 0, sizeof d);
+    d.method = method;
+    d.no_token = d.wait_for_ready = true;
+    d.deadline_ms = deadline_ms;
+    request[0] = 1 << 3 | 2;
+    request[1] = (uint8_t)strlen(service);
+    memcpy(request + 2, service, strlen(service));
+    d.request.ptr = request;
+    d.request.len = 2 + strlen(service);
+    return ensign_call_open(client, &d);
+}
+
 /* Where the server cuts the connection that is the reason. */
 static bool waits(const ensign_notice_t *n)
 {
@@ -359,6 +390,157 @@ static void greet(int fd, int pings)
     assert_int_equal(send(fd, hello, sizeof hello - 1, MSG_NOSIGNAL), sizeof hello - 1);
     for (int i = 0; i < pings; i++)
         assert_int_equal(send(fd, ping, sizeof ping - 1, MSG_NOSIGNAL), sizeof ping - 1);
+}
+
+/* ------------------------------------------------------------------ a relay that stops relaying */
+/* A process that passes bytes on between clients and the server. At a byte of the control socket it makes all
+ * connections that it has mute: they stay open, and what comes is read and dropped. It answers that byte, and
+ * ends with that socket. */
+enum { RELAY_PAIRS = 16 };
+typedef struct { int fd[2]; bool mute; } relay_pair_t;
+
+static bool relay_move(const relay_pair_t *pair, int from)
+{
+    char bytes[16384];
+    ssize_t n = recv(pair->fd[from], bytes, sizeof bytes, 0), at = 0, sent;
+    while (!pair->mute && at < n) {
+        sent = send(pair->fd[!from], bytes + at, (size_t)(n - at), MSG_NOSIGNAL);
+        if (sent <= 0) return false;
+        at += sent;
+    }
+    return n > 0;
+}
+
+static void relay_run(int listener, int control)
+{
+    relay_pair_t pairs[RELAY_PAIRS];
+    struct pollfd set[2 + 2 * RELAY_PAIRS];
+    char byte;
+    int count = 0;
+    for (;;) {
+        set[0].fd = control, set[1].fd = listener;
+        for (int i = 0; i < 2 * count; i++) set[2 + i].fd = pairs[i / 2].fd[i % 2];
+        for (int i = 0; i < 2 + 2 * count; i++) set[i].events = POLLIN, set[i].revents = 0;
+        if (poll(set, (nfds_t)(2 + 2 * count), -1) < 0) _exit(1);
+        for (int i = 2 * count - 1; i >= 0; i--) {      /* a pair that goes is replaced by the last one */
+            relay_pair_t *pair = &pairs[i / 2];
+            if (!set[2 + i].revents || relay_move(pair, i % 2)) continue;
+            close(pair->fd[0]);
+            close(pair->fd[1]);
+            *pair = pairs[--count];
+            i -= i % 2;
+        }
+        for (int i = 0; set[0].revents && i < count; i++) pairs[i].mute = true;
+        if (set[0].revents && (recv(control, &byte, 1, 0) != 1 || send(control, &byte, 1, 0) != 1)) _exit(0);
+        if (!set[1].revents || count == RELAY_PAIRS) continue;
+        pairs[count].fd[0] = accept(listener, NULL, NULL);
+        pairs[count].fd[1] = dial(server.endpoint);
+        pairs[count++].mute = false;
+    }
+}
+
+static void relay_start(void)
+{
+    struct sockaddr_in a;
+    socklen_t len = sizeof a;
+    int control[2], listener = socket(AF_INET, SOCK_STREAM, 0);
+
+    memset(&a, 0, sizeof a);
+    a.sin_family = AF_INET;
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(listen(listener, RELAY_PAIRS), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &len), 0);
+    snprintf(relay.endpoint, sizeof relay.endpoint, "127.0.0.1:%u", (unsigned)ntohs(a.sin_port));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, control), 0);
+    fflush(NULL);
+    relay.pid = fork();
+    if (relay.pid == 0) {
+        close(control[1]);
+        relay_run(listener, control[0]);
+    }
+    close(listener);
+    close(control[0]);
+    relay.control = control[1];
+}
+
+static void relay_mute(void)
+{
+    char byte = 'm';
+    assert_int_equal(send(relay.control, &byte, 1, 0), 1);
+    assert_int_equal(recv(relay.control, &byte, 1, 0), 1);
+}
+
+/* The server, the relay before it, and a client of the relay. */
+static void begin_relayed(uint32_t keepalive_ms)
+{
+    start("");
+    relay_start();
+    join_at(relay.endpoint, keepalive_ms, 300);
+    topic = make_topic("weather");
+}
+
+static const ensign_notice_t *past_waiting(uint32_t handle)
+{
+    const ensign_notice_t *n;
+    do n = next(handle);
+    while (n->type == ENSIGN_NOTICE_WAITING || n->type == ENSIGN_NOTICE_OPEN);
+    return n;
+}
+
+static void keepalive_leaves_a_relay_that_stopped(void **state)
+{
+    ensign_publisher_t p;
+    ensign_subscription_t s;
+    const ensign_notice_t *n;
+    ensign_stats_t stats;
+    (void)state;
+
+    begin_relayed(1000);
+    s = subscribe();
+    p = publisher(false);
+    put(p, 1);
+    assert_int_equal(past_waiting(p.id)->type, ENSIGN_NOTICE_ACK);
+    delivered(s);
+    relay_mute();
+    put(p, 2);                                  /* the relay takes it, the server never sees it */
+    n = past_waiting(p.id);
+    is_of_type(n, ENSIGN_NOTICE_ACK);
+    assert_int_equal(n->as.ack.tag, 2);
+    is_of_type(past_waiting(s.id), ENSIGN_NOTICE_GAP);
+    do n = next(ENSIGN_CLIENT);
+    while (n->type != ENSIGN_NOTICE_DISCONNECTED);
+    assert_int_equal(n->error->code, ENSIGN_E_STALLED);
+    has(n->error->text, "keepalive_timeout_ms (300)");
+    assert_int_equal(ensign_stats(client, ENSIGN_CLIENT, &stats), ENSIGN_OK);
+    assert_int_equal(stats.reconnects, 1);
+    assert_int_equal(stats.resent, 1);
+}
+
+/* The status that a question for the server's health ends with. */
+static int asked(uint32_t deadline_ms)
+{
+    ensign_call_t k = health("/grpc.health.v1.Health/Check", "", deadline_ms);
+    const ensign_notice_t *n;
+    do n = next(k.id);
+    while (!n->last);
+    return n->as.end.status;
+}
+
+static void calls_leave_a_relay_that_stopped(void **state)
+{
+    ensign_stats_t stats;
+    int failed = -1, status;
+    (void)state;
+
+    begin_relayed(ENSIGN_FOREVER);
+    assert_int_equal(asked(5000), ENSIGN_GRPC_OK);
+    relay_mute();
+    do status = asked(500);
+    while (++failed < 12 && status != ENSIGN_GRPC_OK);
+    assert_true(failed >= 2 && failed < 12);    /* all twelve failed before there was a doubt */
+    assert_int_equal(ensign_stats(client, ENSIGN_CLIENT, &stats), ENSIGN_OK);
+    assert_int_equal(stats.reconnects, 1);
 }
 
 /* ------------------------------------------------------------------ nacks and late acks */
@@ -660,23 +842,6 @@ static void a_token_expires_and_its_streams_go_on(void **state)
 }
 
 /* ------------------------------------------------------------------ health, maintenance, what is public */
-static ensign_call_t health(const char *method, const char *service, uint32_t deadline_ms)
-{
-    static uint8_t request[64];
-    ensign_call_desc_t d;
-
-    memset(&d, 0, sizeof d);
-    d.method = method;
-    d.no_token = true;
-    d.deadline_ms = deadline_ms;
-    request[0] = 1 << 3 | 2;
-    request[1] = (uint8_t)strlen(service);
-    memcpy(request + 2, service, strlen(service));
-    d.request.ptr = request;
-    d.request.len = 2 + strlen(service);
-    return ensign_call_open(client, &d);
-}
-
 /* HealthCheckResponse.status; 0 is not on the wire */
 static void says(ensign_call_t k, int status)
 {
@@ -971,6 +1136,8 @@ int main(void)
 {
 #define FAULT(name) cmocka_unit_test_teardown(name, stop)
     const struct CMUnitTest tests[] = {
+        FAULT(keepalive_leaves_a_relay_that_stopped),
+        FAULT(calls_leave_a_relay_that_stopped),
         FAULT(every_third_event_is_refused_in_its_turn),
         FAULT(each_nack_carries_its_code_and_words),
         FAULT(a_held_back_ack_comes_late_and_its_event_does_not),

@@ -3,12 +3,18 @@
 #include "service.h"
 #include "calls.h"
 
-enum { KEEPALIVE_MS = 320000, TIMEOUT_MS = 20000, BACKOFF_MS = 100, GRPC_MIN_MS = 300000, HOUR_MS = 3600000 };
+enum {
+    KEEPALIVE_MS = 320000,          /* by default, as is TIMEOUT_MS */
+    TIMEOUT_MS = 20000,
+    BACKOFF_MS = 100,               /* after a first failure, at most */
+    GRPC_MIN_MS = 300000,           /* between PINGs, by the default of gRPC's servers */
+    HOUR_MS = 3600000
+};
 
 /* ------------------------------------------------------------------ how gRPC servers count PINGs
- * grpc-go and grpc's core alike: a PING that comes too soon behind the last one is a strike, and without an open
- * stream two hours are too soon; HEADERS or DATA of the server clear the strikes, and the PING behind them is
- * free; the third strike is GOAWAY, and the end. */
+ * grpc-go and grpc's core alike: a PING that comes too soon behind the last one is a strike, and without an
+ * open stream two hours are too soon; HEADERS or DATA of the server clear the strikes, and the PING behind
+ * them is free; the third strike is GOAWAY, and the end. */
 static struct {
     const conn_t *conn;
     uint64_t min_ms, last_ms;
@@ -46,7 +52,7 @@ static void on_ping(conn_t *c)
     c->hangs_up = true;
 }
 
-/* ------------------------------------------------------------------ the service, and what the client tells */
+/* ------------------------------------------------------------------ the service; what the client tells */
 static bool silent;                 /* calls get no answer */
 static struct { unsigned acks, nacks, opens, gaps, replies, late, lost, ends; } told;
 
@@ -159,6 +165,14 @@ static uint32_t asked(world_t *w, uint32_t deadline_ms)
     return call(w, &d);
 }
 
+/* The stream of the subscription. */
+static stream_t *subscribed(world_t *w)
+{
+    size_t i = 0;
+    while (!strstr(peer_field(world_stream(w, i), ":path"), "/Subscribe")) i++;
+    return w->streams[i];
+}
+
 /* From now on a relay in between takes all and passes nothing on. */
 static void go_mute(world_t *w)
 {
@@ -235,6 +249,20 @@ SCRIPT(no_ping_without_an_open_stream)
     assert_int_equal(w->connected, 1);
 }
 
+SCRIPT(keepalive_ends_with_its_stream)
+{
+    ensign_call_desc_t d = streaming();
+    uint32_t s;
+    begin(w);
+    call(w, &d);
+    s = subscription(w);
+    pass(w, KEEPALIVE_MS + 1000);
+    assert_int_equal(pings(w), 1);
+    assert_int_equal(ensign_cancel(w->client, s), ENSIGN_OK);
+    pass(w, HOUR_MS);
+    assert_int_equal(pings(w), 1);
+}
+
 /* Any byte that comes puts the PING off. */
 SCRIPT(what_comes_puts_the_ping_off)
 {
@@ -294,7 +322,7 @@ SCRIPT(a_call_that_is_cut_says_why)
     assert_non_null(strstr(n->error->text, "sent nothing for 6000 ms"));
 }
 
-/* Never without limit: a relay that is mute on each connection costs a connection each time, and no event. */
+/* A relay that stops on each connection costs a connection each time, and no event. */
 SCRIPT(events_survive_mute_connections)
 {
     ensign_publisher_t p;
@@ -309,7 +337,7 @@ SCRIPT(events_survive_mute_connections)
         put(w, p);
         pass(w, 7000);
         assert_int_equal(told.acks, 2 * i + 2);
-        assert_int_equal(service.count, 2 * i + 2);     /* what a mute relay took has not come to the server */
+        assert_int_equal(service.count, 2 * i + 2);     /* what the relay took has not come to the server */
     }
     assert_int_equal(told.nacks, 0);
     assert_int_equal(w->disconnected, 5);
@@ -350,8 +378,9 @@ SCRIPT(an_ack_timeout_on_a_live_link_is_none)
     put(w, p);
     for (unsigned i = 0; i < 59; i++) {
         pass(w, 1000);
-        service_deliver(w->streams[1], i, "x", 1);
+        service_deliver(subscribed(w), i, "x", 1);
     }
+    assert_int_equal(service.count, 1);
     pass(w, 2000);
     assert_int_equal(service.count, 2);     /* it was sent again */
     assert_int_equal(pings(w), 0);
@@ -446,6 +475,17 @@ SCRIPT(calls_that_wait_for_a_stream)
     assert_true(told.late <= 6 && told.lost <= 1);
 }
 
+/* A server that allows no stream is not asked: it would be a strike. */
+SCRIPT(no_doubt_without_an_open_stream)
+{
+    world_setting(w, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0);
+    w->desc.keepalive_ms = 1000;
+    begin(w);
+    for (unsigned i = 0; i < 12; i++) asked(w, 5000), pass(w, 5000);
+    assert_int_equal(told.late, 12);
+    assert_int_equal(pings(w), 0);
+}
+
 SCRIPT(requests_on_a_mute_link)
 {
     begin(w);
@@ -509,7 +549,7 @@ static void ten_minutes(world_t *w, uint32_t keepalive_ms, uint64_t min_ms)
     quiet = publisher(w);
     subscription(w);
     for (unsigned s = 0; s < 600; s++) {
-        bool calm = s % 200 >= 100;             /* hundred seconds in which nothing is published */
+        bool calm = s % 200 >= 100;             /* a hundred seconds in which nothing is published */
         silent = calm && s % 7 != 0;
         if (!calm) put(w, busy), put_count++;
         if (s % 300 == 0) put(w, quiet), put_count++;
@@ -558,6 +598,7 @@ int main(void)
         IN_MODES(a_quiet_stream_is_asked_after_each_keepalive_ms),
         IN_MODES(what_keepalive_is_for),
         IN_MODES(no_ping_without_an_open_stream),
+        IN_MODES(keepalive_ends_with_its_stream),
         IN_MODES(what_comes_puts_the_ping_off),
         IN_MODES(what_does_not_answer_is_replaced),
         IN_MODES(a_call_that_is_cut_says_why),
@@ -569,6 +610,7 @@ int main(void)
         IN_MODES(two_pings_of_doubt_at_most),
         IN_MODES(answers_between_deadlines_are_no_doubt),
         IN_MODES(calls_that_wait_for_a_stream),
+        IN_MODES(no_doubt_without_an_open_stream),
         IN_MODES(requests_on_a_mute_link),
         IN_MODES(too_many_pings_doubles_the_interval),
         IN_MODES(other_words_double_nothing),
