@@ -56,6 +56,11 @@ RULES
     Waiting   Nothing waits in silence. What is open makes progress, or has said in a WAITING notice why it
               does not and when it tries again, or one of its own limits runs. One exception: a stream of a
               subscription, a watch or a query that the server takes, and then never answers.
+    Silence   A connection on which nothing comes is asked for a sign of life by an HTTP/2 PING: after
+              keepalive_ms; when an ack_timeout_ms passes in which nothing came; and when a second deadline of
+              calls or requests passes since anything came. Nothing within keepalive_timeout_ms after it: the
+              connection is lost, and made again. Of the PINGs for such a doubt two are sent at most until the
+              server answers something, and none goes without an open stream: gRPC's servers allow no more.
     Order     ensign_next goes round all handles that have a notice, ensign_next_of asks one. The same seed
               and the same input give the same order. Nothing queues without bound: answers and events wait in
               the buffers of their handle, each GAP in its place; CONNECTED, DISCONNECTED, WAITING, OPEN, ROOM
@@ -148,7 +153,7 @@ CONTENTS    search for the mark
     >>http1       HTTP/1.1 answers, in any cut, and one form of request
     >>tls         TLS over memory, by mbedTLS
     >>handle      Numbers for objects; which of them are alive, have a notice, have a timer
-    >>link        One connection: its life, its buffers, TLS on them; and its target, the server that it goes to
+    >>link        One connection: its life, its buffers, TLS on them; and the server that it goes to
     >>h2          HTTP/2: one nghttp2 client session, its streams, their receive buffers
     >>grpc        Calls: request headers, message prefix, metadata, deadlines, status
     >>auth        A token from an API key: HTTP/1.1 over the auth link
@@ -6201,7 +6206,7 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
 
 /* >>link   may call: util mem env tls
  *          open to: auth state ping req client create
- * One connection: its life, its buffers, TLS on them; and its target, the server that it goes to
+ * One connection: its life, its buffers, TLS on them; and the server that it goes to
  *
  * Owns   of a target: the addresses of this round, what has failed, the backoff, the trust store.
  *        Of a link: receive and transmit buffer, the TLS of the connection, the timer of the attempt, the

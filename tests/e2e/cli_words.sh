@@ -90,6 +90,7 @@ check 'number negative'        refuses '--count -1: give a whole number' subscri
 check 'no rate'                refuses '--rate 0: give a number above 0' publish t --rate 0
 check 'no time'                refuses '--timeout 5x is no time; give seconds, or a number with a unit' \
     subscribe --timeout 5x
+check 'too short a time'       refuses '--keepalive 0.5: give 1000ms or more' status --keepalive 0.5
 check 'no choice'              refuses '--color blue: give one of auto|always|never' status --color blue
 check 'no MIME type'           refuses '--mimetype foo is no type that the service knows' publish t -m foo x
 check 'no schema'              refuses '--type A@1: give a name and a semantic version' publish t -t A@1 x

@@ -140,6 +140,8 @@ static const option_t connection[] = {
       "of one attempt [20s]" },
     { C_ONLINE, 0, "--request-timeout", KIND_MS, "TIME", AT(request_timeout_ms), 1, UINT32_MAX - 1,
       "of one question to the server [30s]" },
+    { C_ONLINE, 0, "--keepalive", KIND_MS, "TIME", AT(keepalive_ms), 1000, UINT32_MAX - 1,
+      "HTTP/2 PING after so long without a byte [320s: publish, subscribe, health --watch]" },
     { C_ONLINE, 0, "--retry", KIND_MS, "TIME", AT(retry_ms), 0, UINT32_MAX - 1,
       "go on for so long when the server cannot be reached [0; publish and subscribe without end, once they "
       "were connected]" },
@@ -371,9 +373,13 @@ static bool store_number(options_t *o, const option_t *k, const char *value)
     uint64_t *to = (uint64_t *)(void *)((char *)o + k->at);
 
     if (k->kind == KIND_MS) {
-        if (text_to_ms(value, to) && *to >= k->least && *to <= k->most) return true;
-        options_refuse(o, "%s %s is no time; give seconds, or a number with a unit: 300ms, 2s, 5m, 1h",
-                       k->name, value);
+        bool timed = text_to_ms(value, to);
+        if (timed && *to >= k->least && *to <= k->most) return true;
+        if (timed && *to > 0 && *to < k->least)
+            options_refuse(o, "%s %s: give %" PRIu64 "ms or more", k->name, value, k->least);
+        else
+            options_refuse(o, "%s %s is no time; give seconds, or a number with a unit: 300ms, 2s, 5m, 1h",
+                           k->name, value);
         return false;
     }
     if (text_to_u64(value, to) && *to >= k->least && *to <= k->most) return true;
