@@ -1,0 +1,156 @@
+// grpcgo.go - a grpc-go server that ends each connection after a while, for the clients in this folder
+//
+//	grpcgo -age 1s                        grpc.testing.TestService, as far as calls.c needs it, and health
+//	grpcgo -age 1s -backend HOST:PORT     passes every call on to that server, whatever it is
+//
+// It tells its port in its first line. A connection gets a GOAWAY at that age, a tenth more or less as grpc-go
+// draws it; what is open on it may go on for -grace, which is longer than any run.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	testpb "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+)
+
+// A unary call takes so long that every other GOAWAY, about, meets one that runs.
+const unaryTakes = 50 * time.Millisecond
+
+// ---------------------------------------------------------------- the server
+
+type service struct {
+	testpb.UnimplementedTestServiceServer
+}
+
+func (service) EmptyCall(context.Context, *testpb.Empty) (*testpb.Empty, error) {
+	time.Sleep(unaryTakes)
+	return &testpb.Empty{}, nil
+}
+
+// Sends its headers, and then holds the stream as long as the client does.
+func (service) FullDuplexCall(stream testpb.TestService_FullDuplexCallServer) error {
+	if err := stream.SendHeader(metadata.MD{}); err != nil {
+		return err
+	}
+	<-stream.Context().Done()
+	return nil
+}
+
+func newServer(ages grpc.ServerOption) *grpc.Server {
+	s := grpc.NewServer(ages)
+	testpb.RegisterTestServiceServer(s, service{})
+	healthpb.RegisterHealthServer(s, health.NewServer())
+	return s
+}
+
+// ---------------------------------------------------------------- the relay
+
+// Messages stay the bytes that they are.
+type raw struct{}
+
+func (raw) Name() string { return "raw" }
+
+func (raw) Marshal(v any) ([]byte, error) { return *v.(*[]byte), nil }
+
+func (raw) Unmarshal(data []byte, v any) error {
+	*v.(*[]byte) = append([]byte(nil), data...)
+	return nil
+}
+
+// What a caller's metadata says beside what gRPC itself puts there.
+func onward(ctx context.Context) metadata.MD {
+	out := metadata.MD{}
+	in, _ := metadata.FromIncomingContext(ctx)
+	for key, values := range in {
+		if !strings.HasPrefix(key, ":") && !strings.HasPrefix(key, "grpc-") {
+			out[key] = values
+		}
+	}
+	return out
+}
+
+func passUp(in grpc.ServerStream, out grpc.ClientStream, giveUp func()) {
+	for {
+		var message []byte
+		err := in.RecvMsg(&message)
+		if errors.Is(err, io.EOF) {
+			_ = out.CloseSend()
+			return
+		}
+		if err != nil || out.SendMsg(&message) != nil {
+			giveUp()
+			return
+		}
+	}
+}
+
+func passDown(in grpc.ServerStream, out grpc.ClientStream) error {
+	header, err := out.Header()
+	if err == nil {
+		err = in.SendHeader(header)
+	}
+	for err == nil {
+		var message []byte
+		if err = out.RecvMsg(&message); err == nil {
+			err = in.SendMsg(&message)
+		}
+	}
+	in.SetTrailer(out.Trailer())
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+func newRelay(ages grpc.ServerOption, backend string) *grpc.Server {
+	conn, err := grpc.NewClient(backend, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		log.Fatal("grpcgo: ", err)
+	}
+	both := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
+	pass := func(_ any, in grpc.ServerStream) error {
+		method, _ := grpc.MethodFromServerStream(in)
+		ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(in.Context(), onward(in.Context())))
+		defer cancel()
+		out, err := conn.NewStream(ctx, both, method, grpc.ForceCodec(raw{}))
+		if err != nil {
+			return err
+		}
+		go passUp(in, out, cancel)
+		return passDown(in, out)
+	}
+	return grpc.NewServer(ages, grpc.ForceServerCodec(raw{}), grpc.UnknownServiceHandler(pass))
+}
+
+func main() {
+	age := flag.Duration("age", time.Second, "of a connection, when it gets a GOAWAY")
+	grace := flag.Duration("grace", time.Hour, "from then on until it is closed")
+	backend := flag.String("backend", "", "the server that every call is passed on to")
+	flag.Parse()
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal("grpcgo: ", err)
+	}
+	fmt.Println("listening on", listener.Addr())
+	ages := grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: *age, MaxConnectionAgeGrace: *grace})
+	server := newServer(ages)
+	if *backend != "" {
+		server = newRelay(ages, *backend)
+	}
+	log.Fatal("grpcgo: ", server.Serve(listener))
+}
