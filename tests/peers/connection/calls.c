@@ -2,8 +2,8 @@
  *
  *   calls LABEL
  *
- * For 20 s: a watch of health, one stream that is held, and a unary call each 100 ms. The server is grpcgo, told
- * by ENSIGN_ENDPOINT: it sends a GOAWAY, and lets what is open go on for longer than this program runs. So the
+ * For 20 s: a watch of health, one stream that is held, and a unary call each 100 ms. ENSIGN_ENDPOINT names
+ * the server, grpcgo: it sends a GOAWAY, and what is open may go on for longer than this program runs. So the
  * held stream keeps its connection until the next one gets its GOAWAY, too; then it is cut, and opened anew.
  */
 #define ENSIGN_IMPLEMENTATION
@@ -132,9 +132,9 @@ int main(int argc, char **argv)
     run_start(argc, argv, 2, "calls LABEL");
     r.c = run_client(&d);
     go(&r);
-    note("%u of %u calls are OK, the slowest ended after %u ms; %u connections; %u held streams; %u states of the watch "
-         "and %u WAITING", r.ok, r.opened, (unsigned)r.slowest_ms, r.connections, r.held_opened, r.watch_states,
-         r.watch_waits);
+    note("%u of %u calls are OK, the slowest ended after %u ms", r.ok, r.opened, (unsigned)r.slowest_ms);
+    note("%u connections, %u held streams, %u states of the watch and %u WAITING", r.connections,
+         r.held_opened, r.watch_states, r.watch_waits);
     result(r.opened == CALLS && r.ok == CALLS, "a unary call each 100 ms for 20 s: each is OK");
     result(r.slowest_ms < SLOWEST_MS, "the slowest of them takes less than a second");
     result(r.held_cut > 0 && !r.held_wrong, "a held stream ENDs UNAVAILABLE, with GOAWAY in its text");

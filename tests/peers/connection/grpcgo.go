@@ -3,8 +3,8 @@
 //	grpcgo -age 1s                        grpc.testing.TestService, as far as calls.c needs it, and health
 //	grpcgo -age 1s -backend HOST:PORT     passes every call on to that server, whatever it is
 //
-// It tells its port in its first line. A connection gets a GOAWAY at that age, a tenth more or less as grpc-go
-// draws it; what is open on it may go on for -grace, which is longer than any run.
+// It tells its port in its first line. A connection gets a GOAWAY at that age, which grpc-go varies by a
+// tenth; what is open on it may go on for -grace, which is longer than any run.
 package main
 
 import (
@@ -147,7 +147,8 @@ func main() {
 		log.Fatal("grpcgo: ", err)
 	}
 	fmt.Println("listening on", listener.Addr())
-	ages := grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: *age, MaxConnectionAgeGrace: *grace})
+	limits := keepalive.ServerParameters{MaxConnectionAge: *age, MaxConnectionAgeGrace: *grace}
+	ages := grpc.KeepaliveParams(limits)
 	server := newServer(ages)
 	if *backend != "" {
 		server = newRelay(ages, *backend)

@@ -3,9 +3,9 @@
  *   publish LABEL DIRECT_ENDPOINT
  *
  * For 20 s three publishers send an event each 20 ms, beside a query that is held, so that it never ends by
- * itself. They go through grpcgo, told by ENSIGN_ENDPOINT, to the ensignd at DIRECT_ENDPOINT. At last the events
- * are read from there: all are stored, and those of one publisher in their order. One that was on its way when
- * its stream was cut may be there twice.
+ * itself. ENSIGN_ENDPOINT names the relay, grpcgo, and DIRECT_ENDPOINT the ensignd behind it. At last the
+ * events are read from there: all are stored, and those of one publisher in their order. One that was on its
+ * way when its stream was cut may be there twice.
  */
 #define ENSIGN_IMPLEMENTATION
 #include "ensign.h"
@@ -54,7 +54,7 @@ static const ensign_notice_t *await(ensign_t *c, uint32_t handle)
     return n;
 }
 
-/* ------------------------------------------------------------------ before: rows for the query that is held */
+/* ------------------------------------------------------------------ before: rows for the held query */
 static void store_rows(ensign_t *c)
 {
     static uint8_t bytes[ROW_BYTES];
@@ -66,7 +66,8 @@ static void store_rows(ensign_t *c)
         if (ensign_publish(c, p, &e) != ENSIGN_OK) fail("publish a row", ensign_error(c)->text);
     if (ensign_publisher_flush(c, p, WAIT_MS) != ENSIGN_OK) fail("store the rows", ensign_error(c)->text);
     ensign_forget(c, p.id);
-    if (await(c, ensign_topic_ensure(c, EVENTS, NULL).id)->type != ENSIGN_NOTICE_TOPIC) fail(EVENTS, "no topic");
+    if (await(c, ensign_topic_ensure(c, EVENTS, NULL).id)->type != ENSIGN_NOTICE_TOPIC)
+        fail(EVENTS, "no topic");
 }
 
 /* ------------------------------------------------------------------ meanwhile */
@@ -223,7 +224,8 @@ static void tell_stored(run_t *r, ensign_t *direct)
         n = await(direct, q.id);
         if (n->type == ENSIGN_NOTICE_EVENT && ordered && !read_event(r, n->as.event, &again)) {
             ordered = false;
-            note("row '%.*s' is out of order", (int)n->as.event->data.len, (const char *)n->as.event->data.ptr);
+            note("row '%.*s' is out of order", (int)n->as.event->data.len,
+                 (const char *)n->as.event->data.ptr);
         }
     } while (!n->last);
     if (n->error) note("the query ended: %s", words(n));

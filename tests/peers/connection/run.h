@@ -67,7 +67,7 @@ static ensign_t *run_client(ensign_desc_t *d)
     exit(2);
 }
 
-/* Waits until a notice is pending or it is `until`, by ensign_now_ms. A program may have a loop of its own. */
+/* Waits until a notice is pending or it is `until`, by ensign_now_ms. ping.c has a loop of its own. */
 __attribute__((unused)) static void run_wait(ensign_t *c, uint64_t until)
 {
     uint64_t now = ensign_now_ms();
