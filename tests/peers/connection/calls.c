@@ -3,10 +3,10 @@
  *   calls LABEL
  *
  * For 20 s: a watch of health, one stream that is held, and a unary call each 100 ms. ENSIGN_ENDPOINT names
- * the server, grpcgo: it sends a GOAWAY, and what is open may go on for longer than this program runs. So the
- * held stream keeps its connection until the next one gets its GOAWAY, too; then it is cut, and opened anew.
+ * the server, grpcgo: it sends a GOAWAY, and closes the connection when its grace is over, which may be after
+ * this program's end. The held stream keeps its connection until then, or until the next one gets its GOAWAY,
+ * too. Then it ENDs, and is opened anew.
  */
-#define ENSIGN_IMPLEMENTATION
 #include "ensign.h"
 
 #include "run.h"

@@ -6,7 +6,6 @@
  * etcd is killed: the call ENDs, and the watch of health says why it waits. Calls that are opened meanwhile,
  * with wait_for_ready, go through when etcd is back.
  */
-#define ENSIGN_IMPLEMENTATION
 #include "ensign.h"
 
 #include <fcntl.h>

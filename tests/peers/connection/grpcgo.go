@@ -4,7 +4,7 @@
 //	grpcgo -age 1s -backend HOST:PORT     passes every call on to that server, whatever it is
 //
 // It tells its port in its first line. A connection gets a GOAWAY at that age, which grpc-go varies by a
-// tenth; what is open on it may go on for -grace, which is longer than any run.
+// tenth; what is open on it may go on for -grace. By default that is longer than any run.
 package main
 
 import (

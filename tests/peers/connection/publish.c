@@ -7,7 +7,6 @@
  * events are read from there: all are stored, and those of one publisher in their order. One that was on its
  * way when its stream was cut may be there twice.
  */
-#define ENSIGN_IMPLEMENTATION
 #include "ensign.h"
 
 #include "run.h"
@@ -21,7 +20,7 @@ enum {
     PUBLISHERS = 3,
     EACH = RUN_MS / EVERY_MS,
     ROW_COUNT = 2000, ROW_BYTES = 1000,     /* far more than fit in all the buffers of a query that is held */
-    END_MS = 20000,                         /* for what is left in the end */
+    END_MS = 10000,                         /* for what is left in the end */
     WAIT_MS = 10000                         /* for one notice of the preparation, and of the reading */
 };
 

@@ -1,7 +1,7 @@
 /* run.h - what the clients of tests/peers/connection share: a client of the ENSIGN_ variables, and results
  *
  * Each program prints one line a result, "ok N - what (LABEL)", and lines of diagnostics that begin with '#';
- * LABEL is its first argument. The includer defines ENSIGN_IMPLEMENTATION and includes ensign.h before. */
+ * LABEL is its first argument. It includes ensign.h before this file, and is linked with an object of it. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
