@@ -284,7 +284,7 @@ extern "C" {
     X(E_UNAUTHENTICATED, -316, "the server does not accept the token")                                       \
     X(E_CREDENTIALS, -400, "final: the auth service refuses this key")                                       \
     X(E_AUTH, -401, "the auth service failed; it is asked again; native: HTTP status, 0: there was none")    \
-    X(E_NACK, -500, "the event was not stored; native: ENSIGN_NACK_x")
+    X(E_NACK, -500, "the event was not stored, or is not known to be; native: ENSIGN_NACK_x")
 
 enum {
 #define ENSIGN_X(name, number, text) ENSIGN_##name = number,
@@ -651,8 +651,10 @@ typedef enum ensign_notice_type_t {
 } ensign_notice_type_t;
 
 typedef enum ensign_stored_t {
-    ENSIGN_STORED_NO,               /* surely not: publishing it again is safe */
-    ENSIGN_STORED_MAYBE             /* publishing it again can make a duplicate */
+    ENSIGN_STORED_NO,               /* surely not: publishing it again is safe. It was never sent whole, or the
+                                       only stream that it was sent on has refused it */
+    ENSIGN_STORED_MAYBE             /* publishing it again can make a duplicate: a stream that had the whole of
+                                       it ended without an answer to it, whatever a later stream says */
 } ensign_stored_t;
 
 typedef struct ensign_topic_t {     /* a topic's record on the server */
@@ -10815,6 +10817,8 @@ typedef struct ensi_entry_t {       /* 40 bytes an event */
     uint8_t  state;                 /* ensi_entry_state_t; SENT: the whole of it, on some stream */
     uint8_t  own_topic;             /* the publisher's topic is meant */
     uint8_t  given;                 /* its notice was pulled */
+    uint8_t  unanswered;            /* a stream that had the whole of it ended without an answer */
+    uint8_t  stored;                /* of a nack: ensign_stored_t */
 } ensi_entry_t;
 
 typedef struct ensi_nack_text_t { uint64_t count; char text[120]; } ensi_nack_text_t;
@@ -11154,10 +11158,15 @@ static void ensi_pub_commit(ensi_pub_t *p, const ensign_event_t *e, size_t at, s
 
 /* ---- sending */
 
-static void ensi_pub_nack_entry(ensign_t *c, ensi_pub_t *p, ensi_entry_t *x, int code)
+/* How an event is nacked, whatever the reason. answered: the server refuses it on the stream that it was sent
+ * on last. It may be stored all the same where an earlier stream had the whole of it and gave no answer; and
+ * without an answer, where any stream had. In that case the code says so too. */
+static void ensi_pub_nack_entry(ensign_t *c, ensi_pub_t *p, ensi_entry_t *x, int code, bool answered)
 {
+    bool maybe = x->unanswered || (!answered && x->state == ENSI_ENTRY_SENT);
+    x->stored = maybe ? ENSIGN_STORED_MAYBE : ENSIGN_STORED_NO;
+    x->code = maybe && !answered ? ENSIGN_NACK_OUTCOME_UNKNOWN : code;
     x->state = ENSI_ENTRY_NACKED;
-    x->code = code;
     p->early++;
     p->nacked++;
     p->h.stats.nacked++;
@@ -11258,7 +11267,7 @@ static int ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *na
     bool bad;
     ensi_entry_t *x = ensi_pub_answered(p, nack->id, &count, &bad);
     if (!x) return bad ? ENSIGN_E_PROTOCOL : ENSIGN_OK;
-    ensi_pub_nack_entry(c, p, x, nack->code);
+    ensi_pub_nack_entry(c, p, x, nack->code, true);
     ensi_pub_nack_text(p, count, nack->error);
     return ENSIGN_OK;
 }
@@ -11322,10 +11331,8 @@ static void ensi_pub_receive(ensign_t *c, ensi_pub_t *p)
 /* The event that is to be resolved next goes nowhere. */
 static void ensi_pub_refuse(ensign_t *c, ensi_pub_t *p, int code, const char *text)
 {
-    ensi_entry_t *x = ensi_pub_entry(p, p->resolved);
-    bool sent = x->state == ENSI_ENTRY_SENT; /* on an earlier stream: it may be stored */
     ensi_pub_nack_text(p, p->resolved, ensign_str(text));
-    ensi_pub_nack_entry(c, p, x, sent ? ENSIGN_NACK_OUTCOME_UNKNOWN : code);
+    ensi_pub_nack_entry(c, p, ensi_pub_entry(p, p->resolved), code, false);
     p->resolved++;
     p->ask_backoff.failures = 0;
 }
@@ -11507,9 +11514,11 @@ static int ensi_pub_queue(ensign_t *c, ensi_pub_t *p)
 /* What is not answered goes again; with at_most_once what was handed over whole is nacked instead. */
 static void ensi_pub_rewind(ensign_t *c, ensi_pub_t *p)
 {
-    for (uint64_t i = p->done; p->at_most_once && i < p->put; i++) {
+    for (uint64_t i = p->done; i < p->put; i++) {
         ensi_entry_t *x = ensi_pub_entry(p, i);
-        if (x->state == ENSI_ENTRY_SENT) ensi_pub_nack_entry(c, p, x, ENSIGN_NACK_OUTCOME_UNKNOWN);
+        if (x->state != ENSI_ENTRY_SENT) continue;
+        x->unanswered = true;
+        if (p->at_most_once) ensi_pub_nack_entry(c, p, x, ENSIGN_NACK_OUTCOME_UNKNOWN, false);
     }
     p->sent = p->done;
     p->partial = 0;
@@ -11521,8 +11530,7 @@ static void ensi_pub_nack_rest(ensign_t *c, ensi_pub_t *p, int unsent_code)
 {
     for (uint64_t i = p->done; i < p->put; i++) {
         ensi_entry_t *x = ensi_pub_entry(p, i);
-        if (x->state == ENSI_ENTRY_SENT) ensi_pub_nack_entry(c, p, x, ENSIGN_NACK_OUTCOME_UNKNOWN);
-        else if (x->state == ENSI_ENTRY_WAITING) ensi_pub_nack_entry(c, p, x, unsent_code);
+        if (x->state < ENSI_ENTRY_ACKED) ensi_pub_nack_entry(c, p, x, unsent_code, false);
     }
     ensi_pub_advance(p);
 }
@@ -11730,6 +11738,7 @@ static ensign_notice_t *ensi_pub_nack_notice(ensi_pub_t *p, const ensi_entry_t *
 {
     const ensi_nack_text_t *t = &p->texts[count % ENSI_PUB_TEXTS];
     bool ours = x->code == ENSIGN_NACK_NOT_SENT || x->code == ENSIGN_NACK_OUTCOME_UNKNOWN;
+    bool doubt = !ours && x->stored == ENSIGN_STORED_MAYBE; /* ours tell of it themselves */
     const char *words = ensi_id_nack_text(x->code);
     ensign_notice_t *n = ensi_notice_new(&p->h, ENSIGN_NOTICE_NACK);
     ensign_slice_t topic;
@@ -11739,12 +11748,13 @@ static ensign_notice_t *ensi_pub_nack_notice(ensi_pub_t *p, const ensi_entry_t *
     topic = p->event.topic_name.len ? p->event.topic_name : ensign_str("given by id");
     n->as.nack.tag = x->tag;
     n->as.nack.code = x->code;
-    n->as.nack.stored = x->code == ENSIGN_NACK_OUTCOME_UNKNOWN ? ENSIGN_STORED_MAYBE : ENSIGN_STORED_NO;
+    n->as.nack.stored = (ensign_stored_t)x->stored;
     n->as.nack.event = &p->event;
     if (ours && p->h.fault.code) words = p->h.fault.text;
     else if (!ours && t->count == count && t->text[0]) words = t->text;
-    ensi_fail(&p->h.error, ENSIGN_E_NACK, x->code, "publish: %s: %s (topic %.*s)", ensign_nack_name(x->code),
-              words, (int)ensi_min(topic.len, 40), (const char *)topic.ptr);
+    ensi_fail(&p->h.error, ENSIGN_E_NACK, x->code, "publish: %s: %s (topic %.*s)%s", ensign_nack_name(x->code),
+              words, (int)ensi_min(topic.len, 40), (const char *)topic.ptr,
+              doubt ? "; an earlier stream may have stored it" : "");
     n->error = &p->h.error;
     return n;
 }

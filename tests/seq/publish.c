@@ -640,6 +640,84 @@ SCRIPT(a_refusal_for_good_ends_the_publisher)
     assert_int_equal(w->stream_count, 1);
 }
 
+/* ------------------------------------------------------------------ may a nacked event be stored? */
+static void nacked(world_t *w, ensign_publisher_t p, uint64_t tag, int code, ensign_stored_t stored)
+{
+    assert_int_equal(expect_nack(w, p, tag, code)->as.nack.stored, stored);
+}
+
+SCRIPT(the_server_refuses_what_an_earlier_stream_may_have_stored)
+{
+    ensign_publisher_desc_t d = to_weather();
+    const ensign_notice_t *n;
+    ensign_publisher_t p;
+    serve(w, false);
+    p = publisher(w, &d);
+    assert_int_equal(put_text(w, p, "a", 1), ENSIGN_OK);
+    assert_int_equal(put_text(w, p, "b", 2), ENSIGN_OK);
+    heard(w, 1);
+    heard_nack(w, 1, ENSIGN_NACK_TOPIC_ARCHIVED, "it is archived");
+    nacked(w, p, 2, ENSIGN_NACK_TOPIC_ARCHIVED, ENSIGN_STORED_NO); /* the only stream that had it */
+    world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
+    same_again(&service.events[0], heard(w, 2));
+    assert_int_equal(put_text(w, p, "c", 3), ENSIGN_OK);
+    heard_nack(w, 2, ENSIGN_NACK_TOPIC_ARCHIVED, "it is archived");
+    n = expect_nack(w, p, 1, ENSIGN_NACK_TOPIC_ARCHIVED);
+    assert_int_equal(n->as.nack.stored, ENSIGN_STORED_MAYBE);
+    assert_non_null(strstr(n->error->text, "it is archived"));
+    assert_non_null(strstr(n->error->text, "may have stored it"));
+    heard_nack(w, 3, ENSIGN_NACK_INTERNAL, "");
+    nacked(w, p, 3, ENSIGN_NACK_INTERNAL, ENSIGN_STORED_NO); /* its first stream */
+}
+
+/* Event 1 was sent whole on a stream that broke, event 2 never: however the publisher goes on to its end. */
+typedef enum { REFUSED, NO_TOPICS, CANCELLED, CLOSED, GIVEN_UP, FAILED, WAYS } way_t;
+static const char *const way_names[WAYS] = { "the stream is refused for good", "the project has no topics",
+                                             "cancelled", "closed", "given up", "the client has failed" };
+
+static void refuse_again(world_t *w, stream_t *s)
+{
+    (void)w;
+    peer_refuse(s, ENSIGN_GRPC_INTERNAL, "oops");
+}
+
+static void end_in_this_way(world_t *w, ensign_publisher_t p, way_t way)
+{
+    stream_t *s = w->stream_count > 1 ? w->streams[1] : NULL;
+    if (way == REFUSED) peer_refuse(s, ENSIGN_GRPC_PERMISSION_DENIED, "not authorized");
+    if (way == NO_TOPICS) peer_refuse(s, ENSIGN_GRPC_FAILED_PRECONDITION, "no topics available");
+    if (way == CANCELLED) assert_int_equal(ensign_cancel(w->client, p.id), ENSIGN_OK);
+    if (way == CLOSED) assert_int_equal(ensign_close(w->client, p.id, 500), ENSIGN_OK);
+}
+
+SCRIPT(whatever_ends_an_event_tells_whether_it_may_be_stored)
+{
+    for (int way = 0; way < WAYS; way++) {
+        ensign_publisher_desc_t d = to_weather();
+        ensign_publisher_t p;
+        int unsent = way == NO_TOPICS ? ENSIGN_NACK_TOPIC_UNKNOWN : ENSIGN_NACK_NOT_SENT;
+        world_begin(w, w->mode, w->seed);
+        w->script = way_names[way];
+        if (way == GIVEN_UP || way == FAILED) w->desc.give_up_after_ms = 5000;
+        serve(w, false);
+        p = publisher(w, &d);
+        assert_int_equal(put_text(w, p, "a", 1), ENSIGN_OK);
+        heard(w, 0);
+        service.mute = true;
+        if (way == FAILED) w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
+        if (way == GIVEN_UP) w->on_headers = refuse_again;
+        world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
+        if (way != FAILED) world_stream(w, 1);
+        assert_int_equal(put_text(w, p, "b", 2), ENSIGN_OK);
+        end_in_this_way(w, p, (way_t)way);
+        nacked(w, p, 1, ENSIGN_NACK_OUTCOME_UNKNOWN, ENSIGN_STORED_MAYBE);
+        nacked(w, p, 2, unsent, ENSIGN_STORED_NO);
+        assert_int_equal(service.count, 1);
+        world_free(w);
+    }
+    world_begin(w, w->mode, w->seed);
+}
+
 SCRIPT(acks_that_do_not_come_reopen_the_stream)
 {
     ensign_publisher_desc_t d = to_weather();
@@ -872,6 +950,8 @@ int main(void)
         IN_MODES(at_most_once_never_sends_again),
         IN_MODES(a_server_that_ends_the_stream_gets_another),
         IN_MODES(a_refusal_for_good_ends_the_publisher),
+        IN_MODES(the_server_refuses_what_an_earlier_stream_may_have_stored),
+        IN_MODES(whatever_ends_an_event_tells_whether_it_may_be_stored),
         IN_MODES(acks_that_do_not_come_reopen_the_stream),
         IN_MODES(an_ack_of_nothing_ends_the_stream_and_not_the_client),
         IN_MODES(goaway_moves_a_publisher_without_loss_or_doubles),

@@ -282,7 +282,8 @@ static void print_nack(publish_t *p, const ensign_notice_t *n)
         json_text("error", text);
         json_close();
     } else if (a->code < ENSIGN_NACK_NOT_SENT && p->shown++ < NACKS_SHOWN) { /* else END tells why */
-        complain("%s %" PRIu64 " is not stored: %s", number_name(p), a->tag, text);
+        complain("%s %" PRIu64 " is %s: %s", number_name(p), a->tag,
+                 a->stored == ENSIGN_STORED_NO ? "not stored" : "refused, and may be stored", text);
         if (p->shown == NACKS_SHOWN) complain("from here on they are only counted; --json prints each");
     }
 }
