@@ -54,8 +54,10 @@ RULES
               without a notice: the same three for every handle, and for the client. A loop over one handle
               stops at its notice with `last`.
     Waiting   Nothing waits in silence. What is open makes progress, or has said in a WAITING notice why it
-              does not and when it tries again, or one of its own limits runs. One exception: a stream of a
-              subscription, a watch or a query that the server takes, and then never answers.
+              does not and when it tries again, or one of its own limits runs. A stream that the server takes
+              and never answers is opened again after open_timeout_ms. One exception: a query without a
+              timeout_ms, and a call without a deadline_ms, that the server works on: its first row may
+              honestly take long. The keepalive tells such a slow server from a dead one.
     Silence   A connection on which nothing comes is asked for a sign of life by an HTTP/2 PING: after
               keepalive_ms; when an ack_timeout_ms passes in which nothing came; and when a second deadline of
               calls or requests passes since anything came. Nothing within keepalive_timeout_ms after it: the
@@ -528,6 +530,9 @@ typedef struct ensign_desc_t {
     uint32_t    auth_timeout_ms;    /* of one exchange with the auth service, look-up to answer [20000] */
     uint32_t    request_timeout_ms; /* of a request (ensign_topic_create and its like), all its calls [30000];
                                        a list: of each page, the time of reading it left out */
+    uint32_t    open_timeout_ms;    /* of a stream of a publisher or a subscription, from its headers to the
+                                       server's ready; of a watch, to its first state: then WAITING with
+                                       E_STALLED, and it is opened again [30000], ENSIGN_FOREVER: no limit */
     uint32_t    drain_timeout_ms;   /* after a GOAWAY the old connection goes on beside the new one until its
                                        calls have ended, at most so long: then it is cut, and they END
                                        UNAVAILABLE. So do they when the next connection gets its GOAWAY
@@ -651,10 +656,10 @@ typedef enum ensign_notice_type_t {
 } ensign_notice_type_t;
 
 typedef enum ensign_stored_t {
-    ENSIGN_STORED_NO,               /* surely not: publishing it again is safe. It was never sent whole, or the
-                                       only stream that it was sent on has refused it */
-    ENSIGN_STORED_MAYBE             /* publishing it again can make a duplicate: a stream that had the whole of
-                                       it ended without an answer to it, whatever a later stream says */
+    ENSIGN_STORED_NO,               /* surely not: publishing it again is safe. It was never sent whole, or
+                                       the only stream that it was sent on has refused it */
+    ENSIGN_STORED_MAYBE             /* publishing it again can make a duplicate: a stream that had the whole
+                                       of it ended without an answer to it, whatever a later stream says */
 } ensign_stored_t;
 
 typedef struct ensign_topic_t {     /* a topic's record on the server */
@@ -1144,7 +1149,9 @@ typedef struct ensign_query_desc_t {
     uint32_t    window_bytes;       /* usual size of the receive buffer [256 KiB], 1024..1 GiB */
     uint32_t    max_event_bytes;    /* largest row; a larger one: END with E_TOO_LARGE [5 MiB], 1024..1 GiB */
     uint32_t    timeout_ms;         /* of all of it, the time of reading rows too: then END with
-                                       E_DEADLINE_EXCEEDED, and rows that were not pulled are gone [none] */
+                                       E_DEADLINE_EXCEEDED, and rows that were not pulled are gone [none]. A
+                                       query has no other limit: its first row may honestly take long, and
+                                       the keepalive tells a slow server from a dead one */
     void       *user;               /* in each notice of the query */
 } ensign_query_desc_t;
 
@@ -9202,8 +9209,8 @@ struct ensign_t {
 #endif
     char *strings[ENSI_STRS];
     int io;
-    uint32_t connect_timeout_ms, auth_timeout_ms, request_timeout_ms, give_up_after_ms, drain_timeout_ms;
-    uint32_t connection_window;
+    uint32_t connect_timeout_ms, auth_timeout_ms, request_timeout_ms, open_timeout_ms, give_up_after_ms;
+    uint32_t drain_timeout_ms, connection_window;
     uint32_t keepalive_ms, keepalive_timeout_ms; /* the first one grows by too_many_pings */
     bool keepalive_all;             /* for the sake of every stream, not of the lasting ones alone */
     uint32_t max_answer_bytes;
@@ -9227,6 +9234,7 @@ struct ensign_t {
 /* Of a stream that is opened again: when, and how often it failed. Section reopen moves it. */
 struct ensi_reopen_t {
     ensi_timer_t timer;             /* to the next attempt */
+    ensi_timer_t opening;           /* for the server's first word on a stream */
     ensi_timer_t calm;              /* until the failures before a stream that stands are forgotten */
     ensi_backoff_t backoff;
     uint32_t opens;
@@ -9657,17 +9665,19 @@ static bool ensi_ping_tick(ensign_t *c, ensi_conn_t *n)
 }
 
 #ifndef ENSIGN_NO_SERVICE
-/* >>reopen   may call: util env state
+/* >>reopen   may call: util env grpc state ping
  * Streams that are opened again under the same handle: one keeper for all of them
  *
- * Owns   of each publisher, subscription and watch: the timer of the next attempt, the count of failures.
+ * Owns   of each publisher, subscription and watch: the timer of the next attempt, that of the server's first
+ *        word on a stream (`opening`, open_timeout_ms), the count of failures.
  * Holds  failures counts what the server refused or broke off, in a row; a lost connection has a backoff of
  *        its own, and GOAWAY is no failure. It is forgotten when the stream has been of use (an answer, an
  *        event), or has stood for backoff_max_ms (`calm`).
  *        While there are failures the handle's give_up runs; when it is due and no stream stands, the handle
  *        ends.
- * Moves  lost -> timer -> due -> ready. The owner opens the stream when `timer` is off.
- * Fails  each loss is the handle's `fault`, and a WAITING notice where the reason is a new one. */
+ * Moves  lost -> timer -> due -> opening -> ready. The owner opens the stream when `timer` is off.
+ * Fails  a server that takes the stream and does not answer has it reset, which is a loss like any other.
+ *        Each loss is the handle's `fault`, and a WAITING notice where the reason is a new one. */
 
 /* Is this ending of a stream final? Wrong permissions, a limit and the like do not change by themselves. Of a
  * refused token ensi_state_token_again has been asked before: `again`. */
@@ -9743,13 +9753,41 @@ static void ensi_reopen_ready(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h, e
 static void ensi_reopen_stop(ensi_reopen_t *r, ensi_handle_t *h)
 {
     ensi_timer_stop(&r->timer);
+    ensi_timer_stop(&r->opening);
     ensi_timer_stop(&r->calm);
     ensi_timer_stop(&h->give_up);
+}
+
+/* Lets `opening` run while the server owes its first word; for the end of an owner's serve. */
+static void ensi_reopen_watch(ensi_reopen_t *r, ensign_t *c, const ensi_handle_t *h)
+{
+    bool owes = h->call->state == ENSI_GRPC_OPEN && h->call->s.headers_sent && !h->standing;
+    if (!owes) ensi_timer_stop(&r->opening);
+    else if (r->opening.state == ENSI_TIMER_OFF) ensi_timer_start(&r->opening, c->open_timeout_ms);
+}
+
+/* The server has taken the stream, and said nothing: the owner finds it reset. */
+static void ensi_reopen_stalled(ensign_t *c, ensi_handle_t *h)
+{
+    ensi_ping_silent(c, h->call, c->open_timeout_ms);
+    ensi_grpc_abort(h->call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_STALLED,
+                    "%s: the server took %s, and did not answer within open_timeout_ms, %lu; it is opened "
+                    "again",
+                    h->kind->name, h->call->method, (unsigned long)c->open_timeout_ms);
+    ensi_state_touch(c, h->call);
+}
+
+/* When the next of the keeper's timers is due. */
+static uint64_t ensi_reopen_due(const ensi_reopen_t *r)
+{
+    const ensi_timer_t *const timers[] = { &r->timer, &r->opening, &r->calm };
+    return ensi_timer_first(timers, ENSI_COUNT(timers));
 }
 
 /* True: the next attempt is due. */
 static bool ensi_reopen_tick(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
 {
+    if (ensi_timer_due(&r->opening, c->env.now_ms)) ensi_reopen_stalled(c, h);
     if (ensi_timer_due(&r->calm, c->env.now_ms)) ensi_reopen_used(r, h);
     return ensi_timer_due(&r->timer, c->env.now_ms);
 }
@@ -10759,7 +10797,8 @@ static void ensi_asker_drop(ensi_asker_t *x)
  *        often a stream is opened again is for section reopen. Parked: the server opens no stream, as the
  *        project has no topics; what waits is nacked, and the next event asks again. `state` is assigned by
  *        ensi_pub_move alone.
- *        ack_timer runs while the server owes something: ready, an answer, room for more bytes, the end.
+ *        ack_timer runs while the server owes something: an answer, room for more bytes, the end. Of `ready`
+ *        section reopen has the timer.
  * Fails  ring or header array full: AGAIN. An answer to an event that was not sent on this stream ends the
  *        stream, not the client. */
 typedef enum {
@@ -11278,7 +11317,6 @@ static int ensi_pub_on_ready(ensign_t *c, ensi_pub_t *p, const ensi_pb_stream_re
     if (!ensi_topics_renew(&p->topics, &c->cache, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
     p->stale = p->reopen.parked = false;
     ensi_must(ensi_pub_move(p, ENSI_PUB_ON_READY));
-    ensi_timer_stop(&p->ack_timer);
     ensi_reopen_ready(&p->reopen, c, &p->h, &p->call);
     p->h.bits |= ENSI_BIT_OPEN;
     return ENSIGN_OK;
@@ -11602,7 +11640,6 @@ static void ensi_pub_half_close(ensi_pub_t *p)
 static void ensi_pub_watch(ensi_pub_t *p)
 {
     bool owes = p->state == ENSI_PUB_HALF;
-    if (p->state == ENSI_PUB_OPENING) owes = p->call.s.headers_sent;
     if (p->state == ENSI_PUB_READY) owes = p->done < p->resolved;
     if (p->state == ENSI_PUB_DRAINING) owes = p->done < p->sent || p->partial > 0;
     if (!owes) ensi_timer_stop(&p->ack_timer);
@@ -11654,6 +11691,7 @@ static void ensi_pub_serve(ensign_t *c, ensi_handle_t *h)
             ensi_must(ensi_pub_move(p, ENSI_PUB_ON_DRAIN));
         ensi_pub_half_close(p);
         ensi_pub_watch(p);
+        ensi_reopen_watch(&p->reopen, c, h);
         if (call->half_closed || call->sent < call->out.end || p->sent < p->resolved)
             ensi_h2_resume(&call->s);
         ensi_state_grant(c, call);
@@ -11694,9 +11732,10 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
 static uint64_t ensi_pub_due(const ensi_handle_t *h)
 {
     const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
-    const ensi_timer_t *const timers[] = { &p->ack_timer,   &p->drain_timer, &p->reopen.timer,
-                                           &p->reopen.calm, &p->asker.timer,   &p->unknown_timer };
-    return ensi_timer_first(timers, ENSI_COUNT(timers));
+    const ensi_timer_t *const timers[] = { &p->ack_timer, &p->drain_timer, &p->asker.timer,
+                                           &p->unknown_timer };
+    uint64_t due = ensi_timer_first(timers, ENSI_COUNT(timers)), next = ensi_reopen_due(&p->reopen);
+    return due < next ? due : next;
 }
 
 static void ensi_pub_close(ensign_t *c, ensi_handle_t *h)
@@ -11752,8 +11791,8 @@ static ensign_notice_t *ensi_pub_nack_notice(ensi_pub_t *p, const ensi_entry_t *
     n->as.nack.event = &p->event;
     if (ours && p->h.fault.code) words = p->h.fault.text;
     else if (!ours && t->count == count && t->text[0]) words = t->text;
-    ensi_fail(&p->h.error, ENSIGN_E_NACK, x->code, "publish: %s: %s (topic %.*s)%s", ensign_nack_name(x->code),
-              words, (int)ensi_min(topic.len, 40), (const char *)topic.ptr,
+    ensi_fail(&p->h.error, ENSIGN_E_NACK, x->code, "publish: %s: %s (topic %.*s)%s",
+              ensign_nack_name(x->code), words, (int)ensi_min(topic.len, 40), (const char *)topic.ptr,
               doubt ? "; an earlier stream may have stored it" : "");
     n->error = &p->h.error;
     return n;
@@ -12413,6 +12452,7 @@ static void ensi_sub_serve(ensign_t *c, ensi_handle_t *h)
         if (s->state == ENSI_SUB_READY) ensi_sub_send_acks(s);
         if (h->closing && s->state != ENSI_SUB_ENDED && ensi_sub_may_end(s)) ensi_sub_finish(c, h, NULL);
         if (!h->closing) ensi_sub_reopen(c, s);
+        ensi_reopen_watch(&s->reopen, c, h);
         call->s.watched = s->unsent > 0 || h->closing; /* what is handed over makes room for the rest */
         if (call->sent < call->out.end) ensi_h2_resume(&call->s);
         ensi_state_grant(c, call);
@@ -12437,8 +12477,8 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
 static uint64_t ensi_sub_due(const ensi_handle_t *h)
 {
     const ensi_sub_t *s = (const ensi_sub_t *)(const void *)h;
-    const ensi_timer_t *const timers[] = { &s->reopen.timer, &s->reopen.calm, &s->asker.timer };
-    return ensi_timer_first(timers, ENSI_COUNT(timers));
+    uint64_t due = ensi_timer_at(&s->asker.timer), next = ensi_reopen_due(&s->reopen);
+    return due < next ? due : next;
 }
 
 /* Sends what acks wait, and ends. */
@@ -13266,6 +13306,7 @@ static void ensi_req_serve(ensign_t *c, ensi_handle_t *h)
     ensi_req_t *q = (ensi_req_t *)(void *)h;
     if (q->ask.call.s.headers_done && !h->done && q->kind != ENSI_REQ_WATCH) ensi_state_moves(h);
     ensi_req_go_on(c, q);
+    if (q->kind == ENSI_REQ_WATCH) ensi_reopen_watch(&q->reopen, c, h);
     ensi_ask_move_on(c, &q->ask);
     ENSIGN_ASSERT(ensi_req_holds(q));
     ensi_state_ready(c, &q->h, ensi_req_has(&q->h));
@@ -13294,8 +13335,8 @@ static void ensi_req_tick(ensign_t *c, ensi_handle_t *h)
 static uint64_t ensi_req_due(const ensi_handle_t *h)
 {
     const ensi_req_t *q = (const ensi_req_t *)(const void *)h;
-    const ensi_timer_t *const timers[] = { &q->timer, &q->reopen.timer, &q->reopen.calm };
-    return ensi_timer_first(timers, ENSI_COUNT(timers));
+    uint64_t due = ensi_timer_at(&q->timer), next = ensi_reopen_due(&q->reopen);
+    return due < next ? due : next;
 }
 
 /* Answers that were not pulled are not given any more. */
@@ -15049,6 +15090,7 @@ static int ensi_create_set_limits(ensign_t *c, const ensign_desc_t *d)
     c->connect_timeout_ms = ensi_or(d->connect_timeout_ms, 20000);
     c->auth_timeout_ms = ensi_or(d->auth_timeout_ms, 20000);
     c->request_timeout_ms = ensi_or(d->request_timeout_ms, 30000);
+    c->open_timeout_ms = ensi_or(d->open_timeout_ms, 30000);
     c->give_up_after_ms = ensi_or(d->give_up_after_ms, ENSIGN_FOREVER);
     c->connection_window = ensi_or(d->connection_window, 1024 * 1024);
     c->drain_timeout_ms = ensi_or(d->drain_timeout_ms, ENSIGN_FOREVER);

@@ -86,9 +86,12 @@ SCRIPT(a_watch_has_no_time_limit)
     world_create(w);
     id = watch(w, NULL);
     s = watched(w, 0, NULL);
-    world_pass(w, 3600000);
+    world_pass(w, 29000); /* to the first state it is open_timeout_ms */
     tell(s, 1);
     expect_health(w, id, ENSIGN_HEALTH_SERVING);
+    world_pass(w, 3600000);
+    tell(s, 2);
+    expect_health(w, id, ENSIGN_HEALTH_NOT_SERVING);
     assert_int_equal(w->stream_count, 1);
 }
 

@@ -217,6 +217,78 @@ SCRIPT(giving_up_tells_the_last_reason)
     assert_true(at > 3);
 }
 
+/* ------------------------------------------------------------------ a server that takes the stream and is mute */
+static void stalls(world_t *w, kind_t kind, uint32_t limit_ms)
+{
+    uint32_t handle = opened(w, kind);
+    const ensign_notice_t *n;
+    uint64_t began;
+    world_request(w, world_stream(w, 0));
+    began = w->now;
+    world_pass(w, limit_ms - 100);
+    world_silent(w, handle);
+    n = world_waiting(w, handle, "open_timeout_ms");
+    assert_int_equal(n->error->code, ENSIGN_E_STALLED);
+    assert_int_equal(n->as.waiting.failures, 1);
+    assert_in_range(w->now - began, limit_ms, limit_ms + 20);
+    world_stream(w, 1);
+    assert_int_equal(w->streams[0]->reset_code, NGHTTP2_CANCEL);
+    assert_int_equal(w->conn_count, 1); /* it is the stream that ends, not the connection */
+    began = w->now;
+    world_stream(w, 2);
+    assert_in_range(w->now - began, limit_ms, limit_ms + 220);
+    serve(w, kind, w->streams[2]);
+    stands(w, kind, handle);
+    world_pass(w, 2 * limit_ms);
+    world_silent(w, handle); /* a stream that stands has no such limit */
+    assert_int_equal(w->stream_count, 3);
+    assert_int_equal(w->waits, 1);
+}
+
+SCRIPT(a_stream_that_is_never_answered_is_opened_again)
+{
+    for (int kind = 0; kind < KINDS; kind++) {
+        for (int given = 0; given < 2; given++) {
+            world_begin(w, w->mode, w->seed);
+            w->script = kind_names[kind];
+            w->desc.open_timeout_ms = given ? 5000 : 0;
+            begin(w);
+            stalls(w, (kind_t)kind, given ? 5000 : 30000);
+            world_free(w);
+        }
+    }
+    world_begin(w, w->mode, w->seed);
+}
+
+SCRIPT(a_stream_without_a_limit_waits_for_ever)
+{
+    uint32_t handle[KINDS];
+    w->desc.open_timeout_ms = ENSIGN_FOREVER;
+    begin(w);
+    for (int kind = 0; kind < KINDS; kind++) handle[kind] = opened(w, (kind_t)kind);
+    world_pass(w, 3600000);
+    for (int kind = 0; kind < KINDS; kind++) world_silent(w, handle[kind]);
+    assert_int_equal(w->stream_count, KINDS);
+    assert_int_equal(w->waits, 0);
+}
+
+/* The time of a stream that waits for the connection is not the server's. */
+SCRIPT(a_stream_that_is_not_sent_is_no_stall)
+{
+    uint32_t handle;
+    w->dial[ENSIGN_LINK_RPC] = DIAL_SILENT;
+    w->desc.connect_timeout_ms = ENSIGN_FOREVER;
+    begin(w);
+    handle = opened(w, SUBSCRIPTION);
+    world_pass(w, 60000);
+    w->dial[ENSIGN_LINK_RPC] = DIAL_ACCEPT;
+    world_stream(w, 0);
+    world_pass(w, 29000);
+    serve(w, SUBSCRIPTION, w->streams[0]);
+    stands(w, SUBSCRIPTION, handle);
+    assert_int_equal(w->waits, 0);
+}
+
 /* ------------------------------------------------------------------ while the connection stands */
 SCRIPT(no_room_among_the_streams)
 {
@@ -344,6 +416,9 @@ int main(void)
         IN_MODES(a_handle_that_comes_late_is_told_at_once),
         IN_MODES(the_newer_of_waiting_and_open),
         IN_MODES(giving_up_tells_the_last_reason),
+        IN_MODES(a_stream_that_is_never_answered_is_opened_again),
+        IN_MODES(a_stream_without_a_limit_waits_for_ever),
+        IN_MODES(a_stream_that_is_not_sent_is_no_stall),
         IN_MODES(no_room_among_the_streams),
         IN_MODES(behind_a_goaway),
         IN_MODES(one_reason_is_not_told_again),

@@ -1326,6 +1326,7 @@ static void a_server_that_owes_something_is_given_up(void **state)
     (void)state;
     d.ack_timeout_ms = 1000;
     p = open_with(&d);
+    client->open_timeout_ms = 1000;
     submit(p);
     pass(p, 999);
     assert_int_equal(p->state, ENSI_PUB_OPENING);

@@ -142,6 +142,8 @@ static const option_t connection[] = {
       "of one question to the server [30s]" },
     { C_ONLINE, 0, "--keepalive", KIND_MS, "TIME", AT(keepalive_ms), 1000, UINT32_MAX - 1,
       "HTTP/2 PING after so long without a byte [320s: publish, subscribe, health --watch]" },
+    { C_ONLINE, 0, "--open-timeout", KIND_MS, "TIME", AT(open_timeout_ms), 1, UINT32_MAX - 1,
+      "of a stream, until the server has opened it; then another is tried [30s]" },
     { C_ONLINE, 0, "--retry", KIND_MS, "TIME", AT(retry_ms), 0, UINT32_MAX - 1,
       "go on for so long when the server cannot be reached [0; publish and subscribe without end, once they "
       "were connected]" },

@@ -36,7 +36,7 @@ struct options_t {
     const char *endpoint, *auth_url, *client_id, *client_secret, *token, *credentials, *ca_file, *server_name;
     const char *name;
     bool plaintext, insecure_skip_verify, allow_plaintext_token, no_auth;
-    uint64_t connect_timeout_ms, request_timeout_ms, keepalive_ms, retry_ms;
+    uint64_t connect_timeout_ms, request_timeout_ms, open_timeout_ms, keepalive_ms, retry_ms;
     bool retry_given;
     /* output */
     int  color;                 /* color_t */

@@ -162,6 +162,7 @@ static void fill_desc(const session_t *s, ensign_desc_t *d)
     d->connect_timeout_ms = ms32(o->connect_timeout_ms);
     d->request_timeout_ms = ms32(o->request_timeout_ms);
     d->keepalive_ms = ms32(o->keepalive_ms);
+    d->open_timeout_ms = ms32(o->open_timeout_ms);
     if (!s->patient || o->retry_given) d->give_up_after_ms = o->retry_ms > 0 ? ms32(o->retry_ms) : 1;
     d->user = (void *)(uintptr_t)o;
     d->log = on_log;
