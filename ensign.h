@@ -9285,23 +9285,49 @@ static bool ensi_state_needs_token(const ensign_t *c, const ensi_call_t *call)
     return c->auth.state != ENSI_AUTH_OFF && !call->no_token && !call->own_token;
 }
 
-/* What a call that is not sent waits for, in words; `room` is for those that are made here. */
+/* The connection is not made yet, in words. NULL: it is. */
+static const char *ensi_state_unconnected(const ensi_conn_t *n, char *room, size_t cap)
+{
+    bool made = n->link->state == ENSI_LINK_RUN;
+    if (n->connected && n->h2.settled) return NULL;
+    snprintf(room, cap, "waiting for a connection to %s%s", n->link->target->where,
+             made ? ", which takes bytes, but has not spoken HTTP/2 yet: is the port right?" : "");
+    return room;
+}
+
+/* A call that is on its way waits for its server. */
+static const char *ensi_state_unanswered(const ensi_call_t *call, const char *where, char *room, size_t cap)
+{
+    if (call->s.headers_sent) snprintf(room, cap, "waiting for the server's answer to %s", call->method);
+    else snprintf(room, cap, "waiting for %s to take what was sent before", where);
+    return room;
+}
+
+/* What a call waits for that has no answer yet, in words; `room` is for those that are made here. */
 static const char *ensi_state_obstacle(const ensign_t *c, const ensi_call_t *call, char *room, size_t cap)
 {
     const ensi_conn_t *n = c->conn;
-    bool made = n->link->state == ENSI_LINK_RUN;
+    const char *unconnected = ensi_state_unconnected(n, room, cap);
+    if (call->state == ENSI_GRPC_OPEN)
+        return ensi_state_unanswered(call, c->rpc_target.where, room, cap);
     if (ensi_state_needs_token(c, call) && !c->auth.bearer)
         return c->auth.fault.code ? c->auth.fault.text : "waiting for a token of the auth service";
     if (ensi_state_link_fault(c)) return c->last_fault.text;
-    if (!n->connected || !n->h2.settled) {
-        snprintf(room, cap, "waiting for a connection to %s%s", c->rpc_target.where,
-                 made ? ", which takes bytes, but has not spoken HTTP/2 yet: is the port right?" : "");
-        return room;
-    }
+    if (unconnected) return unconnected;
     if (n->h2.draining)
         return "waiting for the running calls to end: the server closes the connection (GOAWAY), and "
                "memory_limit has no room for another one beside it";
-    return "waiting for one of the streams that the server allows at a time (MAX_CONCURRENT_STREAMS)";
+    return "waiting for a stream to end: the server allows no more (MAX_CONCURRENT_STREAMS)";
+}
+
+/* What a handle waits for, in words: its last fault; else what stands between its call and an answer. NULL:
+ * all goes well, as far as is known. */
+static const char *ensi_state_reason(const ensign_t *c, const ensi_handle_t *h, char *room, size_t cap)
+{
+    const ensi_call_t *call = h->call;
+    bool waits = call->state == ENSI_GRPC_QUEUED || (call->state == ENSI_GRPC_OPEN && !call->s.headers_done);
+    if (h->fault.code) return h->fault.text;
+    return waits ? ensi_state_obstacle(c, call, room, cap) : NULL;
 }
 
 /* Something to do for this call's object. */
@@ -10170,14 +10196,14 @@ static void ensi_call_tick(ensign_t *c, ensi_handle_t *h)
 {
     ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
     ensi_call_t *call = &u->call;
-    bool queued = call->state == ENSI_GRPC_QUEUED;
+    bool queued = call->state == ENSI_GRPC_QUEUED, unsent = queued || !call->s.headers_sent;
     char room[200];
     if ((!queued && call->state != ENSI_GRPC_OPEN) || !ensi_timer_due(&call->deadline, c->env.now_ms)) return;
     ensi_ping_late(c, call);
     ensi_grpc_abort(call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
-                    queued ? "call: the deadline passed before it could be sent: %.180s"
+                    unsent ? "call: the deadline passed before it could be sent: %.180s"
                            : "call: the deadline passed%s",
-                    queued ? ensi_state_obstacle(c, call, room, sizeof room) : "");
+                    unsent ? ensi_state_obstacle(c, call, room, sizeof room) : "");
     ensi_call_drop(c, h);
     ensi_state_end(c, h, &call->fault);
     ensi_state_ready(c, h, true);
@@ -10594,7 +10620,7 @@ ensign_query_t ensign_query_open(ensign_t *c, const ensign_query_desc_t *d)
     return none;
 }
 
-/* >>ask   may call: util mem pb id h2 grpc state
+/* >>ask   may call: util mem pb id h2 grpc state ping
  *         open to: pub sub req
  * One unary question to the service, for the objects below
  *
@@ -10766,6 +10792,16 @@ static int ensi_asker_answer(ensign_t *c, ensi_asker_t *x, ensign_slice_t *bytes
     x->asking = false;
     ensi_timer_stop(&x->timer);
     return rc;
+}
+
+/* The time of a question is up. */
+static void ensi_asker_late(ensign_t *c, ensi_asker_t *x, const char *what)
+{
+    char room[200];
+    if (!x->asking) return;
+    ensi_ping_late(c, &x->ask->call);
+    ensi_grpc_abort(&x->ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED, "%s: %.170s",
+                    what, ensi_state_obstacle(c, &x->ask->call, room, sizeof room));
 }
 
 static void ensi_asker_drop(ensi_asker_t *x)
@@ -11708,11 +11744,7 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
     if (ensi_reopen_tick(&p->reopen, c, h)) ensi_state_touch(c, &p->call);
     (void)ensi_timer_due(&p->unknown_timer, now);
     if (ensi_timer_due(&p->asker.timer, now)) {
-        if (p->asker.asking) {
-            ensi_ping_late(c, &p->asker.ask->call);
-            ensi_grpc_abort(&p->asker.ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
-                            "publish: no answer to a question for the topic within request_timeout_ms");
-        }
+        ensi_asker_late(c, &p->asker, "no answer within request_timeout_ms");
         ensi_state_touch(c, &p->call);
     }
     if (ensi_timer_due(&p->ack_timer, now)) {
@@ -12021,7 +12053,7 @@ int ensign_publisher_drain(ensign_t *c, ensign_publisher_t handle, uint32_t time
     return ENSIGN_OK;
 }
 
-/* >>sub   may call: util mem env pb id handle h2 grpc topic state ping reopen query ask
+/* >>sub   may call: util mem env pb id handle h2 grpc topic state reopen query ask
  * Subscriptions: events in place, gaps, acks
  *
  * Owns   the receive buffer's unread events, which outlive the stream that brought them; the ring of
@@ -12467,9 +12499,7 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     if (ensi_reopen_tick(&s->reopen, c, h)) ensi_state_touch(c, &s->call);
     if (ensi_timer_due(&s->asker.timer, c->env.now_ms)) {
-        ensi_ping_late(c, &s->asker.ask->call);
-        ensi_grpc_abort(&s->asker.ask->call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
-                        "subscribe: no topic was made within request_timeout_ms; it is asked for again");
+        ensi_asker_late(c, &s->asker, "subscribe: a topic is not made within request_timeout_ms");
         ensi_state_touch(c, &s->call);
     }
 }
@@ -13312,6 +13342,16 @@ static void ensi_req_serve(ensign_t *c, ensi_handle_t *h)
     ensi_state_ready(c, &q->h, ensi_req_has(&q->h));
 }
 
+/* What a request waits for when its time is up. */
+static const char *ensi_req_obstacle(const ensign_t *c, const ensi_req_t *q, char *room, size_t cap)
+{
+    const ensi_link_t *auth = &c->links[ENSIGN_LINK_AUTH];
+    if (q->kind == ENSI_REQ_AUTH && auth->fault.code) return auth->fault.text;
+    if (q->kind != ENSI_REQ_AUTH) return ensi_state_obstacle(c, &q->ask.call, room, cap);
+    snprintf(room, cap, "waiting for the status of %s", c->auth_target.where);
+    return room;
+}
+
 static void ensi_req_tick(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
@@ -13323,9 +13363,8 @@ static void ensi_req_tick(ensign_t *c, ensi_handle_t *h)
         ensi_grpc_queue(call);
     }
     if (!ensi_timer_due(&q->timer, c->env.now_ms)) return;
-    ensi_fail(&e, ENSIGN_E_DEADLINE_EXCEEDED, 0, "request: no answer within request_timeout_ms%s%.150s",
-              call->state == ENSI_GRPC_QUEUED ? ": " : "",
-              call->state == ENSI_GRPC_QUEUED ? ensi_state_obstacle(c, call, room, sizeof room) : "");
+    ensi_fail(&e, ENSIGN_E_DEADLINE_EXCEEDED, 0, "request: no answer within request_timeout_ms: %.180s",
+              ensi_req_obstacle(c, q, room, sizeof room));
     ensi_ping_late(c, call);
     ensi_grpc_abort(call, ENSIGN_GRPC_DEADLINE_EXCEEDED, e.code, "%s", e.text);
     ensi_req_refuse(c, q, ENSIGN_GRPC_DEADLINE_EXCEEDED, &e);
@@ -14388,8 +14427,10 @@ static void ensi_client_tick_handle(ensign_t *c, ensi_handle_t *h)
     }
     if (ensi_timer_due(&h->close_timer, c->env.now_ms) && !h->done) {
         ensign_error_t e;
-        ensi_fail(&e, ENSIGN_E_CANCELLED, 0, "%s: not ended within the time of ensign_close%s%.150s",
-                  h->kind->name, h->fault.code ? ": " : "", h->fault.code ? h->fault.text : "");
+        char room[200];
+        const char *why = ensi_state_reason(c, h, room, sizeof room);
+        ensi_fail(&e, ENSIGN_E_CANCELLED, 0, "%s: not ended within the time of ensign_close%s%.170s",
+                  h->kind->name, why ? ": " : "", why ? why : "");
         ensi_client_end_handle(c, h, ENSIGN_GRPC_CANCELLED, &e, false);
     }
     ensi_client_schedule(c, h);
@@ -14824,15 +14865,16 @@ static int ensi_client_timed_out(ensign_t *c, uint32_t handle)
 {
     char room[200];
     ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
-    const ensi_call_t *call = h ? h->call : NULL;
     const ensign_error_t *why = ensi_state_fault(c);
+    const char *text = NULL;
+    if (h) text = ensi_state_reason(c, h, room, sizeof room);
+    else if (ensi_client_demand(c)) text = ensi_state_unconnected(c->conn, room, sizeof room);
     if (h && h->fault.code) why = &h->fault;
-    else if (call && !ensi_state_needs_token(c, call)) why = ensi_state_link_fault(c);
+    else if (h && !ensi_state_needs_token(c, h->call)) why = ensi_state_link_fault(c);
     if (why)
         ensi_env_copy(&c->env, why);
-    else if (call && call->state == ENSI_GRPC_QUEUED)
-        ensi_env_fail(&c->env, ENSIGN_TIMEOUT, "client: the time was up: %.200s",
-                      ensi_state_obstacle(c, call, room, sizeof room));
+    else if (text)
+        ensi_env_fail(&c->env, ENSIGN_TIMEOUT, "client: the time was up: %.200s", text);
     else
         ensi_env_fail(&c->env, ENSIGN_TIMEOUT,
                       "client: the time was up; nothing fails, and nothing has come");

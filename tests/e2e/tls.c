@@ -342,6 +342,28 @@ static void rpc_start(ensign_desc_t *d, char endpoint[32], kind_t kind)
     d->tls.ca_pem = ensign_str(ca.pem);
 }
 
+/* A call that never gets out tells why at its deadline. */
+static void tells_at_its_deadline(const char *says)
+{
+    ensign_call_desc_t call;
+    const ensign_notice_t *n = NULL;
+    uint32_t id;
+
+    memset(&call, 0, sizeof call);
+    call.method = "/test.Tls/Any";
+    call.unary = true;
+    call.wait_for_ready = true;
+    call.deadline_ms = 1;
+    id = ensign_call_open(client, &call).id;
+    for (int i = 0; i < TURNS && !(n = ensign_next_of(client, id)); i++) {
+        while (ensign_next_of(client, ENSIGN_CLIENT)) continue; /* one that waits would make a turn not wait */
+        turn();
+    }
+    assert_non_null(n);
+    if (!strstr(n->error->text, "the deadline passed before it could be sent: ") || !strstr(n->error->text, says))
+        fail_msg("the deadline does not tell of \"%s\": %s", says, n->error->text);
+}
+
 static void rpc_refuses(void **state)
 {
     const case_t *x = (const case_t *)*state;
@@ -358,6 +380,7 @@ static void rpc_refuses(void **state)
         check_error(x->code, x->says, x->advice);
     }
     assert_false(ensign_pending(client, id)); /* the call waits on */
+    tells_at_its_deadline(x->says);
     if (x->plain || !x->kind.cert)
         assert_false(heard(token));
     else

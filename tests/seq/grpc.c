@@ -440,6 +440,36 @@ static ensign_call_desc_t unary_until(uint32_t deadline_ms)
     return d;
 }
 
+static void ends_in_vain(world_t *w, uint32_t handle, int status, const char *begins, const char *words)
+{
+    const ensign_notice_t *n = world_end(w, handle, status);
+    if (strncmp(n->error->text, begins, strlen(begins)) != 0 || !strstr(n->error->text, words))
+        world_fail(w, "END does not tell of \"%s..%s\": %s", begins, words, n->error->text);
+}
+
+/* So with a stream, a query, and a request whose close has a limit. */
+static void streams_wait_in_vain(world_t *w, const char *words)
+{
+    static const char late[] = "call: the deadline passed before it could be sent: ";
+    ensign_call_desc_t d = streaming();
+    ensign_query_desc_t q;
+    size_t streams = w->stream_count;
+    uint32_t stream, query, closing;
+    memset(&q, 0, sizeof q);
+    q.sql = "SELECT * FROM weather";
+    d.deadline_ms = q.timeout_ms = w->desc.request_timeout_ms;
+    d.wait_for_ready = true;
+    stream = call(w, &d);
+    query = ensign_query_open(w->client, &q).id;
+    closing = ensign_topic_list(w->client, NULL).id;
+    assert_int_equal(ensign_close(w->client, closing, w->desc.request_timeout_ms / 2), ENSIGN_OK);
+    ends_in_vain(w, closing, ENSIGN_GRPC_CANCELLED, "request: not ended within the time of ensign_close: ", words);
+    ends_in_vain(w, stream, ENSIGN_GRPC_DEADLINE_EXCEEDED, late, words);
+    ends_in_vain(w, query, ENSIGN_GRPC_DEADLINE_EXCEEDED, late, words);
+    world_settle(w);
+    assert_int_equal(w->stream_count, streams);
+}
+
 /* A unary call and a request that are never sent: no WAITING, and the last notice names what held them up. */
 static void waits_in_vain(world_t *w, const char *words)
 {
@@ -467,6 +497,7 @@ static void waits_in_vain(world_t *w, const char *words)
     world_settle(w);
     assert_int_equal(w->stream_count, streams);
     assert_int_equal(w->waits, waits);
+    streams_wait_in_vain(w, words);
 }
 
 SCRIPT(a_deadline_tells_of_the_connection)
@@ -546,6 +577,27 @@ SCRIPT(a_deadline_tells_of_a_connection_that_is_to_end)
     waits_in_vain(w, "GOAWAY");
     peer_finish(w->streams[1], 0, NULL, NULL);
     world_end(w, first, ENSIGN_GRPC_OK);
+}
+
+/* The server takes no more bytes: the call lies behind what waits to be sent. */
+SCRIPT(a_deadline_tells_of_a_server_that_does_not_read)
+{
+    static uint8_t data[60000];
+    ensign_call_desc_t big = unary_until(ENSIGN_FOREVER), d = unary_until(1000);
+    const ensign_notice_t *n;
+    uint32_t k;
+    warm(w);
+    big.request = slice_of(data, sizeof data);
+    for (int i = 0; i < 2; i++) call(w, &big); /* together more than tx holds */
+    ensign_tick(w->client, w->now);
+    k = call(w, &d);
+    ensign_tick(w->client, w->now);
+    assert_false(ensign_pending(w->client, k));
+    ensign_tick(w->client, w->now += 1000);
+    n = world_reply(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED);
+    if (!strstr(n->error->text, "before it could be sent: waiting for localhost:5356 to take"))
+        world_fail(w, "%s", n->error->text);
+    assert_true(n->as.reply.unprocessed);
 }
 
 /* What it had waited for before it was sent is not what it waited for at the end. */
@@ -986,6 +1038,7 @@ int main(void)
         IN_MODES(a_deadline_tells_that_there_is_no_connection_yet), IN_MODES(a_deadline_tells_of_the_token),
         IN_MODES(a_deadline_tells_of_the_stream_limit),
         IN_MODES(a_deadline_tells_of_a_connection_that_is_to_end),
+        IN_MODES(a_deadline_tells_of_a_server_that_does_not_read),
         IN_MODES(a_deadline_of_a_sent_call_tells_of_no_obstacle), IN_MODES(cancel_at_every_stage),
         IN_MODES(again_then_room_once), IN_MODES(a_server_that_does_not_read_holds_up_one_call),
         IN_MODES(one_stream_at_a_time_and_in_order), IN_MODES(a_changed_stream_limit_is_kept),

@@ -590,6 +590,51 @@ SCRIPT(a_long_question_is_no_stall)
     assert_null(ensign_next_of(w->client, p.id));
 }
 
+static ensign_subscription_t subscribe(world_t *w, const char *const *topics, size_t count)
+{
+    ensign_subscription_desc_t d;
+    ensign_subscription_t s;
+    memset(&d, 0, sizeof d);
+    d.topics = topics;
+    d.topic_count = count;
+    d.ensure_topics = true;
+    s = ensign_subscription_open(w->client, &d);
+    assert_int_not_equal(s.id, 0);
+    return s;
+}
+
+/* The time of a question is up: its text names what it waited for, to the publisher and to the subscription. */
+static void asks_in_vain(world_t *w, const char *question, const char *making)
+{
+    static const char *const topics[] = { "nowhere" };
+    ensign_publisher_t p = publisher(w, false);
+    ensign_subscription_t s;
+    const ensign_notice_t *n;
+    put(w, p, NULL, 0);
+    acked(w, p, 0);
+    project.mute = true;
+    put(w, p, "nowhere", 1);
+    n = nacked(w, p, 1, ENSIGN_NACK_TOPIC_UNKNOWN);
+    if (!strstr(n->error->text, "request_timeout_ms: ") || !strstr(n->error->text, question))
+        world_fail(w, "NACK does not tell of \"%s\": %s", question, n->error->text);
+    s = subscribe(w, topics, 1);
+    world_waiting(w, s.id, making);
+}
+
+SCRIPT(a_question_that_is_late_names_what_it_waited_for)
+{
+    w->desc.request_timeout_ms = 1000;
+    begin(w, "first");
+    asks_in_vain(w, "waiting for the server's answer to /ensign.v1beta1.Ensign/TopicExists",
+                 "waiting for the server's answer to /ensign.v1beta1.Ensign/CreateTopic");
+    world_close(w);
+    world_begin(w, w->mode, w->seed);
+    w->desc.request_timeout_ms = 1000;
+    world_setting(w, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 1);
+    begin(w, "first");
+    asks_in_vain(w, "MAX_CONCURRENT_STREAMS", "MAX_CONCURRENT_STREAMS");
+}
+
 /* A connection that is lost says nothing of the topic. */
 SCRIPT(connections_break_while_a_topic_is_made)
 {
@@ -661,19 +706,6 @@ SCRIPT(two_names_of_which_one_is_not_there)
 }
 
 /* ------------------------------------------------------------------ ensure_topics, query, group */
-static ensign_subscription_t subscribe(world_t *w, const char *const *topics, size_t count)
-{
-    ensign_subscription_desc_t d;
-    ensign_subscription_t s;
-    memset(&d, 0, sizeof d);
-    d.topics = topics;
-    d.topic_count = count;
-    d.ensure_topics = true;
-    s = ensign_subscription_open(w->client, &d);
-    assert_int_not_equal(s.id, 0);
-    return s;
-}
-
 SCRIPT(topics_are_made_before_a_subscription_opens)
 {
     static const char *const topics[] = { "first", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "second" };
@@ -824,6 +856,7 @@ int main(void)
         IN_MODES(a_topic_that_is_gone_moves_the_stream_once),
         IN_MODES(a_topic_that_is_told_and_never_there),
         IN_MODES(a_long_question_is_no_stall),
+        IN_MODES(a_question_that_is_late_names_what_it_waited_for),
         IN_MODES(connections_break_while_a_topic_is_made),
         IN_MODES(a_server_of_one_stream),
         IN_MODES(no_memory_to_ask),

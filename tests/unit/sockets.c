@@ -867,6 +867,23 @@ static void await_gives_up_in_time(void **state)
     done(&n);
 }
 
+/* Nothing fails so far: what is awaited is named. */
+static void await_tells_what_it_waits_for(void **state)
+{
+    const ensign_notice_t *x;
+    ensign_call_t k;
+    net_t n;
+
+    (void)state;
+    start(&n);
+    k = call(&n, true);
+    assert_int_equal(ensign_await(n.c, k.id, 5, &x), ENSIGN_TIMEOUT);
+    assert_non_null(strstr(ensign_error(n.c)->text, "the time was up: waiting for a connection to 127.0.0.1:"));
+    assert_int_equal(ensign_await(n.c, ENSIGN_CLIENT, 5, &x), ENSIGN_TIMEOUT);
+    assert_non_null(strstr(ensign_error(n.c)->text, "the time was up: waiting for a connection to 127.0.0.1:"));
+    done(&n);
+}
+
 static volatile sig_atomic_t rang;
 static void ring(int signal_number)
 {
@@ -989,6 +1006,7 @@ int main(void)
         cmocka_unit_test(nothing_to_wait_for_is_said),
         cmocka_unit_test(await_gives_a_handles_own_notice),
         cmocka_unit_test(await_gives_up_in_time),
+        cmocka_unit_test(await_tells_what_it_waits_for),
         cmocka_unit_test(a_signal_interrupts_a_wait),
         cmocka_unit_test(a_signal_does_not_end_an_await),
         cmocka_unit_test(time_only_goes_on),
