@@ -994,8 +994,10 @@ typedef struct ensign_call_desc_t {
     uint32_t    max_metadata_bytes; /* received, headers and trailers, each entry with 32 bytes more (RFC 9113
                                        6.5.2); beyond: END, RESOURCE_EXHAUSTED [8 KiB] */
     const char *encoding;           /* grpc-encoding of what you compress yourself [identity] */
-    const char *accept_encoding;    /* grpc-accept-encoding [identity]; a compressed message that was not
-                                       agreed on ends the call, INTERNAL */
+    const char *accept_encoding;    /* grpc-accept-encoding [that of `encoding`: servers, grpc-go for one,
+                                       answer in the request's own]; what comes so is yours to decompress, and
+                                       `compressed` says it. A compressed message that was not agreed on ends
+                                       the call, INTERNAL */
     void       *user;               /* in each notice of the call */
 } ensign_call_desc_t;
 
@@ -9978,7 +9980,7 @@ static ensi_grpc_opts_t ensi_call_opts(const ensign_call_desc_t *d)
     memset(&o, 0, sizeof o);
     o.method = d->method ? d->method : "";
     o.encoding = d->encoding;
-    o.accept_encoding = d->accept_encoding;
+    o.accept_encoding = d->accept_encoding ? d->accept_encoding : d->encoding;
     o.limit_name = "max_message_bytes";
     o.window = ensi_or(d->window_bytes, 64 * 1024);
     o.max_message = ensi_or(d->max_message_bytes, ENSI_SERVER_MESSAGE_MAX);

@@ -724,6 +724,35 @@ SCRIPT(a_compressed_answer_that_was_agreed)
     assert_text(n->as.reply.message, "xyz");
 }
 
+/* A server may answer in the encoding of the request (grpc-go does): what it has done is not reported as failed. */
+SCRIPT(an_answer_in_the_encoding_of_the_request)
+{
+    static const struct { const char *encoding, *accept, *sent; } rows[] = {
+        { "gzip", NULL, "gzip" }, { "gzip", "identity", "identity" }, { "gzip", "zstd,gzip", "zstd,gzip" },
+        { NULL, NULL, NULL }, { "identity", NULL, "identity" },
+    };
+    const ensign_notice_t *n;
+    stream_t *s;
+    world_create(w);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        ensign_call_desc_t d = unary("q");
+        uint32_t k;
+        d.encoding = rows[i].encoding;
+        d.accept_encoding = rows[i].accept;
+        k = call(w, &d);
+        s = world_stream(w, i);
+        if (rows[i].sent) assert_string_equal(peer_field(s, "grpc-accept-encoding"), rows[i].sent);
+        else assert_null(peer_field(s, "grpc-accept-encoding"));
+        peer_headers(s, "200", "content-type", "application/grpc", "grpc-encoding", "gzip", NULL);
+        peer_prefix(s, i == 0, 3); /* the others get a message that is not compressed */
+        peer_raw(s, "xyz", 3);
+        peer_finish(s, 0, NULL, NULL);
+        n = world_reply(w, k, ENSIGN_GRPC_OK);
+        assert_int_equal(n->as.reply.compressed, i == 0);
+        assert_text(n->as.reply.message, "xyz");
+    }
+}
+
 /* Larger than the window, and while it stands others come and go, and the connection with them. */
 SCRIPT(an_answer_stands_until_the_next_pull)
 {
@@ -765,7 +794,7 @@ int main(void)
         IN_MODES(each_status_is_a_reply), IN_MODES(an_unsent_unary_call_ends_by_one_reply),
         IN_MODES(a_unary_call_that_does_not_wait_is_refused_by_one_reply),
         IN_MODES(a_reply_has_all_that_the_trailers_tell), IN_MODES(a_compressed_answer_that_was_agreed),
-        IN_MODES(an_answer_stands_until_the_next_pull),
+        IN_MODES(an_answer_in_the_encoding_of_the_request), IN_MODES(an_answer_stands_until_the_next_pull),
     };
     return cmocka_run_group_tests_name("status", tests, NULL, NULL);
 }
