@@ -92,7 +92,8 @@ WHAT IS PROMISED
     Subscribe Live, at most once: what is published while no stream is open is missed, and a GAP stands in its
               place.
     Query     Rows in order, then one END; never run again by itself.
-    Request   One answer, or END with an error. A list is many answers, then END.
+    Request   One answer, or END with an error. A list is many answers, then END. One that only reads, and
+              ensign_topic_ensure, are sent again when the connection fails, within request_timeout_ms.
     Call      A unary call has one notice, REPLY, however it ends. A streaming call has one END, behind all
               whole messages of the server; cancel and deadline drop what is queued. `status` is always set:
               UNAVAILABLE when the link was lost. A call is sent again, once, only if the server surely did
@@ -1174,6 +1175,12 @@ ENSIGN_API size_t ensign_query_memory_bound(const ensign_query_desc_t *d);
  * Each opens a request, {0} on an error (E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE). The answer has `last`, or
  * END follows many of them; END with an error comes instead of it. request_timeout_ms is for all of a
  * request, however many calls it takes (a list: for each page).
+ * A connection that is lost, a stream that is refused unseen (REFUSED_STREAM, a GOAWAY) and a proxy's 503 are
+ * no answers of the server. A request that only reads, and ensign_topic_ensure, are sent again then, after a
+ * backoff, until request_timeout_ms is over. Those that change something (ensign_topic_create, ..._archive,
+ * ..._destroy, ..._set_dedup, ..._set_sharding) are sent again only where the server surely did not act; else
+ * END has UNAVAILABLE, and what they should do may be done. ensign_auth_status is asked once. What the server
+ * answers, an error too, is the answer.
  * name: a letter, then letters, digits, . - _, 1..512 bytes. user: in each notice of the request.
  * What the key may do: topics:read for those that look, topics:create, topics:edit (policies), topics:destroy
  * (archive too), metrics:read beside topics:read for ensign_info; E_PERMISSION_DENIED says that it may
@@ -10630,7 +10637,8 @@ ensign_query_t ensign_query_open(ensign_t *c, const ensign_query_desc_t *d)
  * Holds  the request stays in the send buffer until the answer is there: it is sent once more, with a new
  *        token, when the server does not accept the first. The answer stands in the receive buffer until the
  *        next question.
- * Fails  `k.fault` says why, `k.end_status` and `k.from_server` who. */
+ * Fails  `call.fault` says why, `call.end_status` and `call.from_server` who, ensi_ask_cut whether it was the
+ *        way to the server: then the owner may ask again, after a backoff. */
 enum {
     ENSI_ASK_METHOD = 64,           /* bytes; no method of the service is longer */
     ENSI_ASK_SMALL = 8 * 1024,      /* of an answer about one topic */
@@ -10709,6 +10717,16 @@ static int ensi_ask_answer(ensign_t *c, ensi_ask_t *a, ensign_slice_t *bytes)
     if (rc > 0) return ensi_ask_bad(a);
     if (rc < 0) call->end_status = ensi_grpc_status_of(rc);
     return rc;
+}
+
+/* Has the way to the server failed, so that what ended the call is no answer? A call whose headers could not
+ * be sent for what is in them would fare no better a second time. */
+static bool ensi_ask_cut(const ensi_ask_t *a)
+{
+    const ensi_call_t *call = &a->call;
+    bool tried = call->s.lost || call->s.headers_sent || call->s.close_code == NGHTTP2_REFUSED_STREAM;
+    return call->state == ENSI_GRPC_ENDED && !call->from_server && tried &&
+           call->end_status == ENSIGN_GRPC_UNAVAILABLE;
 }
 
 /* Gives bytes and credit on; for the end of an owner's serve. */
@@ -10879,7 +10897,8 @@ enum {
     ENSI_PUB_OPEN_BYTES = 1024,     /* of the send buffer, for open_stream */
     ENSI_PUB_OPEN_ROOM = 1024 - 5,  /* of them for the message */
     ENSI_PUB_UNKNOWN_MS = 1000,     /* so long a name that was not there is not asked for again */
-    ENSI_PUB_ASKS = 5               /* failing in a row: the event is nacked */
+    ENSI_PUB_ASKS = 5               /* failing in a row: the event is nacked; where the way to the server is
+                                     * what fails, once request_timeout_ms are over, too */
 };
 
 typedef enum { ENSI_ENTRY_WAITING, ENSI_ENTRY_SENT, ENSI_ENTRY_ACKED, ENSI_ENTRY_NACKED } ensi_entry_state_t;
@@ -11416,8 +11435,11 @@ static void ensi_pub_refuse(ensign_t *c, ensi_pub_t *p, int code, const char *te
 /* The question failed for a reason that may pass. True: the event is given up. */
 static bool ensi_pub_ask_later(ensign_t *c, ensi_pub_t *p, const char *why)
 {
+    uint64_t now = c->env.now_ms;
+    bool cut = p->asker.ask && ensi_ask_cut(p->asker.ask);
     ensi_backoff_fail(&p->ask_backoff, &c->env);
-    if (p->ask_backoff.failures >= ENSI_PUB_ASKS) {
+    if (p->ask_backoff.failures >= ENSI_PUB_ASKS &&
+        (!cut || now - p->ask_backoff.since_ms >= c->request_timeout_ms)) {
         ensi_pub_refuse(c, p, ENSIGN_NACK_TOPIC_UNKNOWN, why);
         return true;
     }
@@ -12815,6 +12837,9 @@ int ensign_nack(ensign_t *c, ensign_subscription_t s, uint64_t token, int code)
  *        is asked, not while a user reads a page.
  *        No more than ENSI_REQ_PAGES_MAX pages are read without giving a topic.
  *        A watch of health holds the latest state alone.
+ *        Where the way to the server fails, the running call is sent again after a backoff (the timer of
+ *        `reopen`), until the request's timer ends it: if it only reads, or is ensure's; else if the server
+ *        surely did not act on it.
  * Moves  find, list and names read pages; ensure finds, creates, and finds again when somebody else was
  *        faster; a watch is opened again; auth_status is not asked by a call, but by auth. */
 typedef enum {
@@ -12842,6 +12867,7 @@ typedef struct ensi_req_t {
     ensign_ulid_t id;               /* of the topic that is meant */
     bool creating;                  /* the running call is CreateTopic */
     bool again;                     /* ensure: CreateTopic said ALREADY_EXISTS */
+    bool acted;                     /* the server may have acted on a call that was sent again */
     bool answered;
     /* pages */
     bool paged;                     /* list: a page is being read */
@@ -12877,24 +12903,25 @@ typedef bool ensi_req_read_t(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes);
 static ensi_req_read_t ensi_req_read_topic, ensi_req_read_page, ensi_req_read_exists, ensi_req_read_state,
     ensi_req_read_project, ensi_req_read_plan, ensi_req_read_status, ensi_req_read_health;
 
-/* In the order of ensi_req_kind_t: the method, its answer, and what reads that. */
-static const struct { const char *method; ensign_notice_type_t notice; ensi_req_read_t *read; }
+/* In the order of ensi_req_kind_t: the method, its answer, what reads that, and whether it changes something
+ * that a second time would change again. */
+static const struct { const char *method; ensign_notice_type_t notice; ensi_req_read_t *read; bool changes; }
 ensi_req_kinds[] = {
-    { "/ensign.v1beta1.Ensign/CreateTopic",    ENSIGN_NOTICE_TOPIC,       ensi_req_read_topic },
-    { "/ensign.v1beta1.Ensign/ListTopics",     ENSIGN_NOTICE_TOPIC,       ensi_req_read_page },
-    { "/ensign.v1beta1.Ensign/ListTopics",     ENSIGN_NOTICE_TOPIC,       ensi_req_read_page },
-    { "/ensign.v1beta1.Ensign/ListTopics",     ENSIGN_NOTICE_TOPIC,       ensi_req_read_page },
-    { "/ensign.v1beta1.Ensign/TopicNames",     ENSIGN_NOTICE_TOPIC,       ensi_req_read_page },
-    { "/ensign.v1beta1.Ensign/TopicExists",    ENSIGN_NOTICE_EXISTS,      ensi_req_read_exists },
-    { "/ensign.v1beta1.Ensign/RetrieveTopic",  ENSIGN_NOTICE_TOPIC,       ensi_req_read_topic },
-    { "/ensign.v1beta1.Ensign/DeleteTopic",    ENSIGN_NOTICE_TOPIC_STATE, ensi_req_read_state },
-    { "/ensign.v1beta1.Ensign/SetTopicPolicy", ENSIGN_NOTICE_TOPIC_STATE, ensi_req_read_state },
-    { "/ensign.v1beta1.Ensign/Info",           ENSIGN_NOTICE_PROJECT,     ensi_req_read_project },
-    { "/ensign.v1beta1.Ensign/Explain",        ENSIGN_NOTICE_PLAN,        ensi_req_read_plan },
-    { "/ensign.v1beta1.Ensign/Status",         ENSIGN_NOTICE_STATUS,      ensi_req_read_status },
-    { "/grpc.health.v1.Health/Check",          ENSIGN_NOTICE_HEALTH,      ensi_req_read_health },
-    { "/grpc.health.v1.Health/Watch",          ENSIGN_NOTICE_HEALTH,      ensi_req_read_health },
-    { "",                                      ENSIGN_NOTICE_STATUS,      NULL },
+    { "/ensign.v1beta1.Ensign/CreateTopic",    ENSIGN_NOTICE_TOPIC,       ensi_req_read_topic,   true },
+    { "/ensign.v1beta1.Ensign/ListTopics",     ENSIGN_NOTICE_TOPIC,       ensi_req_read_page,    false },
+    { "/ensign.v1beta1.Ensign/ListTopics",     ENSIGN_NOTICE_TOPIC,       ensi_req_read_page,    false },
+    { "/ensign.v1beta1.Ensign/ListTopics",     ENSIGN_NOTICE_TOPIC,       ensi_req_read_page,    false },
+    { "/ensign.v1beta1.Ensign/TopicNames",     ENSIGN_NOTICE_TOPIC,       ensi_req_read_page,    false },
+    { "/ensign.v1beta1.Ensign/TopicExists",    ENSIGN_NOTICE_EXISTS,      ensi_req_read_exists,  false },
+    { "/ensign.v1beta1.Ensign/RetrieveTopic",  ENSIGN_NOTICE_TOPIC,       ensi_req_read_topic,   false },
+    { "/ensign.v1beta1.Ensign/DeleteTopic",    ENSIGN_NOTICE_TOPIC_STATE, ensi_req_read_state,   true },
+    { "/ensign.v1beta1.Ensign/SetTopicPolicy", ENSIGN_NOTICE_TOPIC_STATE, ensi_req_read_state,   true },
+    { "/ensign.v1beta1.Ensign/Info",           ENSIGN_NOTICE_PROJECT,     ensi_req_read_project, false },
+    { "/ensign.v1beta1.Ensign/Explain",        ENSIGN_NOTICE_PLAN,        ensi_req_read_plan,    false },
+    { "/ensign.v1beta1.Ensign/Status",         ENSIGN_NOTICE_STATUS,      ensi_req_read_status,  false },
+    { "/grpc.health.v1.Health/Check",          ENSIGN_NOTICE_HEALTH,      ensi_req_read_health,  false },
+    { "/grpc.health.v1.Health/Watch",          ENSIGN_NOTICE_HEALTH,      ensi_req_read_health,  false },
+    { "",                                      ENSIGN_NOTICE_STATUS,      NULL,                  false },
 };
 
 /* What the running call asks: ensure asks two things. */
@@ -12917,6 +12944,7 @@ static void ensi_req_end(ensign_t *c, ensi_handle_t *h, const ensign_error_t *wh
     ensi_grpc_abort(&q->ask.call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "request: ended");
     ensi_timer_stop(&q->timer);
     ensi_reopen_stop(&q->reopen, h);
+    if (q->acted) q->ask.call.unprocessed = false; /* the last try's word is not that of an earlier one */
     ensi_state_end(c, &q->h, why);
 }
 
@@ -13284,10 +13312,28 @@ static void ensi_req_auth(ensign_t *c, ensi_req_t *q)
     ensi_req_answered(c, q);
 }
 
-/* The call has ended without OK: another step, or the end. */
+/* The way to the server has failed: may the running call be sent a second time? */
+static bool ensi_req_may_repeat(const ensi_req_t *q)
+{
+    return ensi_ask_cut(&q->ask) && (q->ask.call.unprocessed || !ensi_req_kinds[q->kind].changes);
+}
+
+/* It is sent again when the backoff is over, and there is a connection. */
+static void ensi_req_repeat(ensign_t *c, ensi_req_t *q)
+{
+    if (!q->ask.call.unprocessed) q->acted = true;
+    q->reopen.failures++;
+    ensi_reopen_start(&q->reopen, c, &q->h);
+    ensi_state_waits(c, &q->h, &q->ask.call.fault);
+}
+
+/* The call has ended without OK: the same once more, another step, or the end. */
 static void ensi_req_failed(ensign_t *c, ensi_req_t *q)
 {
-    if (q->ask.call.end_status == ENSIGN_GRPC_ALREADY_EXISTS && q->kind == ENSI_REQ_ENSURE && q->creating) {
+    bool there = q->ask.call.end_status == ENSIGN_GRPC_ALREADY_EXISTS;
+    if (ensi_req_may_repeat(q)) {
+        ensi_req_repeat(c, q);
+    } else if (there && q->kind == ENSI_REQ_ENSURE && q->creating) {
         q->creating = false;
         q->again = true;
         q->token_len = q->pages = 0;
@@ -13308,8 +13354,9 @@ static void ensi_req_go_on(ensign_t *c, ensi_req_t *q)
         ensi_req_auth(c, q);
     } else if (q->paged) {
         ensi_req_list_on(c, q);
-    } else {
+    } else if (q->reopen.timer.state == ENSI_TIMER_OFF) { /* else the call is sent again when it is due */
         rc = ensi_ask_answer(c, &q->ask, &bytes);
+        if (rc == ENSIGN_OK) ensi_reopen_used(&q->reopen, &q->h);
         if (rc == ENSIGN_OK && !ensi_req_kinds[ensi_req_asks(q)].read(c, q, bytes))
             rc = ensi_ask_bad(&q->ask);
         if (rc < 0) ensi_req_failed(c, q);
@@ -13349,6 +13396,7 @@ static const char *ensi_req_obstacle(const ensign_t *c, const ensi_req_t *q, cha
 {
     const ensi_link_t *auth = &c->links[ENSIGN_LINK_AUTH];
     if (q->kind == ENSI_REQ_AUTH && auth->fault.code) return auth->fault.text;
+    if (q->reopen.timer.state != ENSI_TIMER_OFF) return q->h.fault.text; /* it is about to be sent again */
     if (q->kind != ENSI_REQ_AUTH) return ensi_state_obstacle(c, &q->ask.call, room, cap);
     snprintf(room, cap, "waiting for the status of %s", c->auth_target.where);
     return room;

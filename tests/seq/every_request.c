@@ -226,44 +226,129 @@ SCRIPT_OF_KINDS(a_connection_that_comes_late)
     kind_good(w, k, id, NULL);
 }
 
-/* The server may have acted on it: it is not sent again. */
-SCRIPT_OF_KINDS(a_connection_that_is_lost)
+/* ------------------------------------------------------------------ the way to the server fails */
+static void lost(world_t *w, stream_t *s)
 {
-    const ensign_notice_t *n;
-    uint32_t id;
-    world_create(w);
-    id = kind_open(w, k, NULL);
-    kind_asked(w, k, 0);
+    (void)s;
     world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
-    n = world_expect(w, id, ENSIGN_NOTICE_END);
+}
+
+static void proxy_503(world_t *w, stream_t *s)
+{
+    (void)w;
+    peer_only(s, "503", "content-type", "text/html", NULL);
+}
+
+static void refused_unseen(world_t *w, stream_t *s)
+{
+    (void)w;
+    peer_reset(s, NGHTTP2_REFUSED_STREAM);
+}
+
+/* GOAWAY with an id below that of the stream: the server has not looked at it, and will not. */
+static void gone_away(world_t *w, stream_t *s)
+{
+    (void)s;
+    peer_goaway(w, 0, NGHTTP2_NO_ERROR, NULL);
+}
+
+static const struct { const char *name; void (*break_it)(world_t *w, stream_t *s); bool acted; const char *words; }
+failures[] = {
+    { "the connection is lost", lost, true, "is gone" },
+    { "a proxy answers 503", proxy_503, true, "HTTP status 503" },
+    { "REFUSED_STREAM", refused_unseen, false, "REFUSED_STREAM" },
+    { "GOAWAY above the last stream", gone_away, false, "" }, /* the call or the connection is told of */
+};
+
+/* The server may have acted on it, and a second time would change something: END, and it is not sent again. */
+static void is_not_sent_again(world_t *w, const kind_t *k, uint32_t id)
+{
+    size_t streams = w->stream_count;
+    const ensign_notice_t *n = world_expect(w, id, ENSIGN_NOTICE_END);
     assert_int_equal(n->as.end.status, ENSIGN_GRPC_UNAVAILABLE);
     assert_non_null(n->error);
     assert_true(n->last);
     assert_false(n->as.end.from_server);
     assert_false(n->as.end.unprocessed);
     world_pass(w, 60000);
-    assert_int_equal(w->stream_count, 1);
+    assert_int_equal(w->stream_count, streams);
     id = kind_open(w, k, NULL);     /* the client is as good as before */
-    kind_answer(k, kind_asked(w, k, 1));
+    kind_answer(k, kind_asked(w, k, streams));
     kind_good(w, k, id, NULL);
 }
 
-/* The server says that it did not look at it: it is sent again, once. */
-SCRIPT_OF_KINDS(a_stream_that_was_refused_unseen)
+/* It fails four times, and has its answer then; or it is one that must not be sent again. */
+SCRIPT_OF_KINDS(a_way_that_fails_for_a_while)
+{
+    for (size_t f = 0; f < COUNT(failures); f++) {
+        size_t at = 0;
+        uint32_t id;
+        world_create(w);
+        id = kind_open(w, k, NULL);
+        for (size_t i = 0; i < 4; i++) {
+            failures[f].break_it(w, kind_asked(w, k, at++));
+            if (failures[f].acted && kind_changes(k)) break;
+        }
+        if (failures[f].acted && kind_changes(k)) {
+            is_not_sent_again(w, k, id);
+        } else {
+            kind_answer(k, kind_asked(w, k, at));
+            kind_good(w, k, id, NULL);
+        }
+        assert_int_equal(w->waits, 0);
+        world_close(w);
+        world_begin(w, w->mode, world_base_seed());
+    }
+    world_create(w);
+}
+
+static void fail_each(world_t *w, stream_t *s)
+{
+    failures[*(size_t *)w->user].break_it(w, s);
+}
+
+/* It fails for ever: request_timeout_ms ends it, which tells why; a busy loop it is not. */
+SCRIPT_OF_KINDS(a_way_that_fails_for_ever)
+{
+    for (size_t f = 0; f < COUNT(failures); f++) {
+        const ensign_notice_t *n;
+        uint64_t began;
+        uint32_t id;
+        if (failures[f].acted && kind_changes(k)) continue;
+        w->user = &f;
+        w->on_headers = fail_each;
+        w->desc.request_timeout_ms = 5000;
+        w->desc.backoff_max_ms = 1000;
+        world_create(w);
+        id = kind_open(w, k, NULL);
+        began = w->now;
+        n = kind_failed(w, id, ENSIGN_E_DEADLINE_EXCEEDED);
+        assert_in_range(w->now - began, 5000, 5020);
+        if (!strstr(n->error->text, "within request_timeout_ms: "))
+            world_fail(w, "%s: END says: %s", failures[f].name, n->error->text);
+        if (!strstr(n->error->text, failures[f].words))
+            world_fail(w, "%s: END says: %s", failures[f].name, n->error->text);
+        assert_false(n->as.end.unprocessed && failures[f].acted);
+        if (w->stream_count < 5 || w->stream_count > 50)
+            world_fail(w, "%s: it was sent %zu times in 5 s", failures[f].name, w->stream_count);
+        world_close(w);
+        world_begin(w, w->mode, world_base_seed());
+    }
+    world_create(w);
+}
+
+/* An error that the server itself gives is an answer. */
+SCRIPT_OF_KINDS(a_server_that_is_not_available)
 {
     const ensign_notice_t *n;
     uint32_t id;
     world_create(w);
     id = kind_open(w, k, NULL);
-    peer_reset(kind_asked(w, k, 0), NGHTTP2_REFUSED_STREAM);
-    kind_answer(k, kind_asked(w, k, 1));
-    kind_good(w, k, id, NULL);
-    id = kind_open(w, k, NULL);
-    peer_reset(kind_asked(w, k, 2), NGHTTP2_REFUSED_STREAM);
-    peer_reset(kind_asked(w, k, 3), NGHTTP2_REFUSED_STREAM);
-    n = world_expect(w, id, ENSIGN_NOTICE_END);
-    assert_int_equal(n->as.end.status, ENSIGN_GRPC_UNAVAILABLE);
-    assert_true(n->as.end.unprocessed);
+    peer_refuse(kind_asked(w, k, 0), ENSIGN_GRPC_UNAVAILABLE, "in maintenance");
+    n = kind_failed(w, id, ENSIGN_E_UNAVAILABLE);
+    assert_true(n->as.end.from_server);
+    world_pass(w, 60000);
+    assert_int_equal(w->stream_count, 1);
 }
 
 SCRIPT_OF_KINDS(a_server_that_goes_away)
@@ -418,8 +503,9 @@ int main(void)
         IN_MODES(no_answer_in_time),
         IN_MODES(no_connection_in_time),
         IN_MODES(a_connection_that_comes_late),
-        IN_MODES(a_connection_that_is_lost),
-        IN_MODES(a_stream_that_was_refused_unseen),
+        IN_MODES(a_way_that_fails_for_a_while),
+        IN_MODES(a_way_that_fails_for_ever),
+        IN_MODES(a_server_that_is_not_available),
         IN_MODES(a_server_that_goes_away),
         IN_MODES(closing_lets_it_finish),
         IN_MODES(closing_ends_it_when_time_is_up),

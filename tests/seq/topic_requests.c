@@ -8,6 +8,7 @@ static struct {
     const char *name[TOPICS_MAX];
     size_t count;
     char order[400];            /* of the methods that were called */
+    unsigned asked;             /* see serve_and_cut */
     bool race;                  /* somebody else makes a topic just before us */
     ensign_slice_t created;     /* the last Topic of CreateTopic, in `keep` */
     bytes_t keep;
@@ -264,6 +265,37 @@ SCRIPT(list_topics_page_by_page)
 }
 
 /* ------------------------------------------------------------------ status, and what goes wrong */
+/* The server acts on each question, and the connection is lost before its answer to every second one. */
+static void serve_and_cut(world_t *w, stream_t *s, ensign_slice_t m)
+{
+    serve_message(w, s, m);
+    if (server.asked++ % 2 == 0) world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
+}
+
+SCRIPT(a_list_whose_pages_are_cut_off)
+{
+    static const char *const names[] = { "alpha", "beta", "gamma", "delta", "weather" };
+    uint32_t id;
+    serve(w, COUNT(names));
+    w->on_message = serve_and_cut;
+    id = ensign_topic_list(w->client, NULL).id;
+    for (size_t i = 0; i < COUNT(names); i++) expect_topic(w, id, names[i]);
+    assert_int_equal(world_end(w, id, ENSIGN_GRPC_OK)->as.end.count, COUNT(names));
+    assert_int_equal(server.asked, 6);
+}
+
+/* It was made by the first CreateTopic, whose answer was lost: there is one, and ensure finds it. */
+SCRIPT(ensure_whose_answers_are_cut_off)
+{
+    uint32_t id;
+    serve(w, 1);
+    w->on_message = serve_and_cut;
+    id = ensign_topic_ensure(w->client, "fresh", NULL).id;
+    assert_true(expect_topic(w, id, "fresh") != NULL);
+    assert_string_equal(server.order, "ListTopics ListTopics CreateTopic CreateTopic ListTopics ListTopics ");
+    assert_int_equal(server.count, 2);
+}
+
 SCRIPT(status_of_the_service)
 {
     bytes_t reply = {0}, uptime = {0};
@@ -336,6 +368,7 @@ int main(void)
         IN_MODES(ensure_finds_or_makes),
         IN_MODES(find_a_topic),
         IN_MODES(list_topics_page_by_page),
+        IN_MODES(a_list_whose_pages_are_cut_off), IN_MODES(ensure_whose_answers_are_cut_off),
         IN_MODES(status_of_the_service),
         IN_MODES(a_request_has_one_answer_or_an_error),
         IN_MODES(closing_ends_a_request),

@@ -635,6 +635,48 @@ SCRIPT(a_question_that_is_late_names_what_it_waited_for)
     asks_in_vain(w, "MAX_CONCURRENT_STREAMS", "MAX_CONCURRENT_STREAMS");
 }
 
+/* A question that the server does not look at is no answer: it is asked for as long as a request would be. */
+static void refuse_questions(world_t *w, stream_t *s)
+{
+    (void)w;
+    if (strstr(peer_field(s, ":path"), "/Publish")) return;
+    if (project.fail == 0) return;
+    project.fail--;
+    peer_reset(s, NGHTTP2_REFUSED_STREAM);
+}
+
+SCRIPT(a_question_that_is_refused_unseen)
+{
+    const ensign_notice_t *n;
+    ensign_publisher_t p;
+    uint64_t began;
+    w->desc.backoff_max_ms = 1000;
+    w->on_headers = refuse_questions;
+    for (int ensure = 0; ensure < 2; ensure++) {
+        begin(w, "first");
+        p = publisher(w, ensure);
+        put(w, p, NULL, 0);
+        acked(w, p, 0);
+        if (!ensure) topic_made("second");
+        project.fail = 20;
+        put(w, p, "second", 1);
+        acked(w, p, 1);
+        assert_int_equal(project.fail, 0);
+        project.fail = 1000;
+        put(w, p, "third", 2);
+        began = w->now;
+        n = nacked(w, p, 2, ENSIGN_NACK_TOPIC_UNKNOWN);
+        assert_in_range(w->now - began, 30000, 31100);
+        assert_non_null(strstr(n->error->text, "REFUSED_STREAM"));
+        assert_true(project.fail > 700); /* and without a busy loop */
+        world_close(w);
+        world_begin(w, w->mode, w->seed);
+        w->desc.backoff_max_ms = 1000;
+        w->on_headers = refuse_questions;
+    }
+    begin(w, NULL);
+}
+
 /* A connection that is lost says nothing of the topic. */
 SCRIPT(connections_break_while_a_topic_is_made)
 {
@@ -857,6 +899,7 @@ int main(void)
         IN_MODES(a_topic_that_is_told_and_never_there),
         IN_MODES(a_long_question_is_no_stall),
         IN_MODES(a_question_that_is_late_names_what_it_waited_for),
+        IN_MODES(a_question_that_is_refused_unseen),
         IN_MODES(connections_break_while_a_topic_is_made),
         IN_MODES(a_server_of_one_stream),
         IN_MODES(no_memory_to_ask),
