@@ -14314,11 +14314,13 @@ static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
 }
 
 /* A call is on the wire: what it waited for is over. A stream that is opened again keeps its reason until it
- * stands. */
+ * stands. A call that comes back unsent is not told the same reason again; its server's answer ends that. */
 static void ensi_client_sent(ensign_t *c, ensi_handle_t *h)
 {
+    uint32_t told = h->reopen ? 0 : h->told;
     if (h->reopen && !h->standing) return;
     ensi_state_moves(h);
+    h->told = told;
     ensi_state_ready(c, h, h->kind->has(h));
 }
 

@@ -185,6 +185,7 @@ SCRIPT(not_before_the_refresh_token_is_good)
 
 SCRIPT(a_refused_refresh_falls_back_on_the_key)
 {
+    w->desc.open_timeout_ms = ENSIGN_FOREVER; /* the subscription is not answered */
     world_create_with_key(w);
     subscription(w);
     world_stream(w, 0);
