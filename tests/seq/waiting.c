@@ -66,24 +66,40 @@ static void no_status(stream_t *s) { peer_only(s, "200", "content-type", "applic
 static void unavailable(stream_t *s) { peer_refuse(s, ENSIGN_GRPC_UNAVAILABLE, "in maintenance"); }
 static void internal(stream_t *s) { peer_refuse(s, ENSIGN_GRPC_INTERNAL, "oops"); }
 static void exhausted(stream_t *s) { peer_refuse(s, ENSIGN_GRPC_RESOURCE_EXHAUSTED, "too many"); }
+static void cancelled(stream_t *s) { peer_refuse(s, ENSIGN_GRPC_CANCELLED, "shutting down"); }
+static void unknown(stream_t *s) { peer_refuse(s, ENSIGN_GRPC_UNKNOWN, "who knows"); }
+static void late(stream_t *s) { peer_refuse(s, ENSIGN_GRPC_DEADLINE_EXCEEDED, "the database is slow"); }
+static void aborted(stream_t *s) { peer_refuse(s, ENSIGN_GRPC_ABORTED, "another one was first"); }
+static void data_loss(stream_t *s) { peer_refuse(s, ENSIGN_GRPC_DATA_LOSS, "a disk is gone"); }
 static void well(stream_t *s) { peer_refuse(s, ENSIGN_GRPC_OK, ""); }
 static void reset_internal(stream_t *s) { peer_reset(s, NGHTTP2_INTERNAL_ERROR); }
 static void reset_refused(stream_t *s) { peer_reset(s, NGHTTP2_REFUSED_STREAM); }
 static void reset_calm(stream_t *s) { peer_reset(s, NGHTTP2_ENHANCE_YOUR_CALM); }
 
-static const struct refusal_t { const char *name; void (*refuse)(stream_t *s); const char *words; } refusals[] = {
-    { "HTTP 403", http_403, "HTTP status 403" },
-    { "HTTP 404", http_404, "HTTP status 404" },
-    { "HTTP 503", http_503, "HTTP status 503" },
-    { "no gRPC", no_grpc, "is this a gRPC server?" },
-    { "no status", no_status, "ended without a grpc-status" },
-    { "UNAVAILABLE", unavailable, "UNAVAILABLE: in maintenance" },
-    { "INTERNAL", internal, "INTERNAL: oops" },
-    { "RESOURCE_EXHAUSTED", exhausted, "RESOURCE_EXHAUSTED: too many" },
-    { "OK", well, "ended" },
-    { "RST_STREAM INTERNAL_ERROR", reset_internal, "INTERNAL_ERROR" },
-    { "RST_STREAM REFUSED_STREAM", reset_refused, "REFUSED_STREAM" },
-    { "RST_STREAM ENHANCE_YOUR_CALM", reset_calm, "ENHANCE_YOUR_CALM" },
+/* `status`: of a call that is not opened again, and ends for it. */
+static const struct refusal_t {
+    const char *name;
+    void (*refuse)(stream_t *s);
+    const char *words;
+    int status;
+} refusals[] = {
+    { "HTTP 403", http_403, "HTTP status 403", ENSIGN_GRPC_PERMISSION_DENIED },
+    { "HTTP 404", http_404, "HTTP status 404", ENSIGN_GRPC_UNIMPLEMENTED },
+    { "HTTP 503", http_503, "HTTP status 503", ENSIGN_GRPC_UNAVAILABLE },
+    { "no gRPC", no_grpc, "is this a gRPC server?", ENSIGN_GRPC_UNKNOWN },
+    { "no status", no_status, "ended without a grpc-status", ENSIGN_GRPC_UNKNOWN },
+    { "CANCELLED", cancelled, "CANCELLED: shutting down", ENSIGN_GRPC_CANCELLED },
+    { "UNKNOWN", unknown, "UNKNOWN: who knows", ENSIGN_GRPC_UNKNOWN },
+    { "DEADLINE_EXCEEDED", late, "DEADLINE_EXCEEDED: the database is slow", ENSIGN_GRPC_DEADLINE_EXCEEDED },
+    { "RESOURCE_EXHAUSTED", exhausted, "RESOURCE_EXHAUSTED: too many", ENSIGN_GRPC_RESOURCE_EXHAUSTED },
+    { "ABORTED", aborted, "ABORTED: another one was first", ENSIGN_GRPC_ABORTED },
+    { "INTERNAL", internal, "INTERNAL: oops", ENSIGN_GRPC_INTERNAL },
+    { "UNAVAILABLE", unavailable, "UNAVAILABLE: in maintenance", ENSIGN_GRPC_UNAVAILABLE },
+    { "DATA_LOSS", data_loss, "DATA_LOSS: a disk is gone", ENSIGN_GRPC_DATA_LOSS },
+    { "OK", well, "ended", ENSIGN_GRPC_OK },
+    { "RST_STREAM INTERNAL_ERROR", reset_internal, "INTERNAL_ERROR", ENSIGN_GRPC_INTERNAL },
+    { "RST_STREAM REFUSED_STREAM", reset_refused, "REFUSED_STREAM", ENSIGN_GRPC_UNAVAILABLE },
+    { "RST_STREAM ENHANCE_YOUR_CALM", reset_calm, "ENHANCE_YOUR_CALM", ENSIGN_GRPC_RESOURCE_EXHAUSTED },
 };
 
 /* So many attempts fail in this way; one whose stream was REFUSED is a failure when a second one is, too. */
@@ -128,6 +144,63 @@ SCRIPT(each_refusal_is_told_once_until_it_changes)
         }
     }
     world_begin(w, w->mode, w->seed);
+}
+
+/* A stream that stood, and is broken off so, is told as one that was refused. */
+SCRIPT(each_break_of_a_stream_that_stood_is_told)
+{
+    for (int kind = 0; kind < KINDS; kind++) {
+        for (size_t i = 0; i < COUNT(refusals); i++) {
+            const struct refusal_t *r = &refusals[i];
+            stream_t *s;
+            uint32_t handle;
+            if (strstr(r->name, "HTTP") || strstr(r->name, "no ") || strstr(r->name, "RST")) continue;
+            world_begin(w, w->mode, w->seed);
+            w->script = r->name;
+            begin(w);
+            handle = opened(w, (kind_t)kind);
+            s = world_stream(w, 0);
+            serve(w, (kind_t)kind, s);
+            stands(w, (kind_t)kind, handle);
+            peer_finish(s, r->status, strstr(r->words, ": ") ? strstr(r->words, ": ") + 2 : "", NULL);
+            world_settle(w);
+            assert_int_equal(world_waiting(w, handle, r->words)->as.waiting.failures, 1);
+            serve(w, (kind_t)kind, world_stream(w, 1));
+            while (world_next(w, handle)->type == ENSIGN_NOTICE_GAP) continue;
+            world_silent(w, handle);
+            assert_int_equal(w->waits, 1);
+            world_free(w);
+        }
+    }
+    world_begin(w, w->mode, w->seed);
+}
+
+/* What is not opened again ends with it, at once and without a WAITING. */
+SCRIPT(each_refusal_ends_a_query_and_a_call)
+{
+    ensign_call_desc_t d;
+    ensign_query_desc_t q;
+    size_t at = 0;
+    memset(&d, 0, sizeof d);
+    memset(&q, 0, sizeof q);
+    d.method = "/test.Service/Method";
+    q.sql = "SELECT * FROM weather";
+    begin(w);
+    for (size_t i = 0; i < COUNT(refusals); i++) {
+        const struct refusal_t *r = &refusals[i];
+        for (int query = 0; query < 2; query++) {
+            uint32_t handle = query ? ensign_query_open(w->client, &q).id : ensign_call_open(w->client, &d).id;
+            const ensign_notice_t *n;
+            refuse_all(w, r, &at, 1);
+            n = world_end(w, handle, r->status);
+            assert_int_equal(n->error != NULL, r->status != ENSIGN_GRPC_OK);
+            if (n->error && !strstr(n->error->text, r->words))
+                world_fail(w, "%s: END says %s", r->name, n->error->text);
+        }
+    }
+    assert_int_equal(w->waits, 0);
+    world_pass(w, 60000);
+    assert_int_equal(w->stream_count, at);
 }
 
 /* The connection's fault is the reason of each handle that waits for it. */
@@ -412,6 +485,8 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         IN_MODES(each_refusal_is_told_once_until_it_changes),
+        IN_MODES(each_break_of_a_stream_that_stood_is_told),
+        IN_MODES(each_refusal_ends_a_query_and_a_call),
         IN_MODES(a_server_that_is_down),
         IN_MODES(a_handle_that_comes_late_is_told_at_once),
         IN_MODES(the_newer_of_waiting_and_open),
