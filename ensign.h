@@ -13322,7 +13322,7 @@ static bool ensi_req_may_repeat(const ensi_req_t *q)
 static void ensi_req_repeat(ensign_t *c, ensi_req_t *q)
 {
     if (!q->ask.call.unprocessed) q->acted = true;
-    q->reopen.failures++;
+    ensi_backoff_fail(&q->reopen.backoff, &c->env);
     ensi_reopen_start(&q->reopen, c, &q->h);
     ensi_state_waits(c, &q->h, &q->ask.call.fault);
 }

@@ -435,6 +435,19 @@ raii() {
     check 'raii: two words are needed'          does 2 '' 'usage: raii TOPIC COUNT' raii game
 }
 
+# ---- publish.c, whose first questions are cut off
+
+cut_off() {
+    local input=$dir/lines
+    printf 'one\ntwo\n' >"$input"
+    check 'publish: a server that cuts connections' \
+        server_start --memory --port 0 --auth-port 0 --cut-first 3 --cut-after-bytes 60
+    check 'publish: it asks again for the topic' does 0 'ack .*' 'publish: disconnected, goes on trying: .*' \
+        publish weather
+    check 'publish: both lines are stored'      test "$(grep -c '^ack ' "$dir/out")" -eq 2
+    server_stop
+}
+
 # ---- grpc_unary.c, sans_io.c
 
 others() {
@@ -458,6 +471,7 @@ credentials
 server_stop
 full
 unhappy
+cut_off
 health
 turned_away
 results
