@@ -9231,6 +9231,7 @@ struct ensign_t {
     uint64_t gate;                  /* of the calls that wait, when they were gone through last */
     ensign_error_t final_error;     /* FAILED's */
     ensign_error_t goaway;          /* that of GOAWAY's notice */
+    bool goaway_first;              /* it goes before the DISCONNECTED that is pending */
     char authority[280];
     char name[27];                  /* a ULID, when the desc gives none */
     const char *stream_name;        /* client_id on streams */
@@ -13890,8 +13891,11 @@ static bool ensi_self_has(ensi_handle_t *h)
 static void ensi_client_note(ensign_t *c, uint32_t bit)
 {
     ensi_handle_t *h = &c->self;
+    if (bit == ENSI_BIT_DISCONNECTED) {
+        if (!(h->bits & bit)) c->goaway_first = (h->bits & ENSI_BIT_GOAWAY) != 0;
+        h->bits &= ~(uint32_t)ENSI_BIT_CONNECTED; /* the later truth */
+    }
     h->bits |= bit;
-    if (bit == ENSI_BIT_DISCONNECTED) h->bits &= ~(uint32_t)ENSI_BIT_CONNECTED; /* the later truth */
     ensi_state_ready(c, h, ensi_self_has(h));
 }
 
@@ -13902,9 +13906,21 @@ static bool ensi_client_demand(const ensign_t *c)
     return (c->connects == 0 && !c->closing) || c->handles.busy > 0;
 }
 
+static ensign_notice_t *ensi_self_pull_goaway(ensign_t *c, ensi_handle_t *h)
+{
+    ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_GOAWAY, ENSIGN_NOTICE_GOAWAY);
+    if (!n) return NULL;
+    h->error = c->goaway;
+    n->error = &h->error;
+    return n;
+}
+
 static ensign_notice_t *ensi_self_pull(ensign_t *c, ensi_handle_t *h)
 {
-    ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_DISCONNECTED, ENSIGN_NOTICE_DISCONNECTED);
+    ensign_notice_t *n = c->goaway_first ? ensi_self_pull_goaway(c, h) : NULL;
+    c->goaway_first = false;
+    if (n) return n;
+    n = ensi_notice_bit(h, ENSI_BIT_DISCONNECTED, ENSIGN_NOTICE_DISCONNECTED);
     if (n) {
         const ensi_timer_t *wait = &c->rpc_target.timer;
         uint32_t wait_ms = ensi_target_waits(&c->rpc_target) ? ensi_timer_left(wait, c->env.now_ms) : 0;
@@ -13913,11 +13929,7 @@ static ensign_notice_t *ensi_self_pull(ensign_t *c, ensi_handle_t *h)
         n->as.disconnected.retry_in_ms = ensi_client_demand(c) ? wait_ms : ENSIGN_FOREVER;
         return n;
     }
-    if ((n = ensi_notice_bit(h, ENSI_BIT_GOAWAY, ENSIGN_NOTICE_GOAWAY)) != NULL) {
-        h->error = c->goaway;
-        n->error = &h->error;
-        return n;
-    }
+    if ((n = ensi_self_pull_goaway(c, h)) != NULL) return n;
     if ((n = ensi_notice_bit(h, ENSI_BIT_CONNECTED, ENSIGN_NOTICE_CONNECTED)) != NULL) return n;
     if ((n = ensi_notice_bit(h, ENSI_BIT_FAILED, ENSIGN_NOTICE_FAILED)) != NULL) {
         n->error = &c->final_error;
