@@ -149,14 +149,14 @@ CONTENTS    search for the mark
     >>util        Small things: bytes, slices, errors, timers, random numbers
     >>mem         The allocator: counted, limited, small blocks kept
     >>env         What every object is given: memory, time, error, log
-    >>sock        Sockets as the OS has them, and the state of one
+    >>sock        Sockets as the OS has them, the state of one, and the race of a link's
     >>pb          The service's messages, by nanopb, decoded in place
     >>id          Identifiers, MIME types, versions, metadata, and an event as text
     >>json        JSON, base64 and the dates in a token
     >>http1       HTTP/1.1 answers, in any cut, and one form of request
     >>tls         TLS over memory, by mbedTLS
     >>handle      Numbers for objects; which of them are alive, have a notice, have a timer
-    >>link        One connection: its life, its buffers, TLS on them; and the server that it goes to
+    >>link        One connection: its life, its buffers, TLS on them; and its target, a server
     >>h2          HTTP/2: one nghttp2 client session, its streams, their receive buffers
     >>grpc        Calls: request headers, message prefix, metadata, deadlines, status
     >>auth        A token from an API key: HTTP/1.1 over the auth link
@@ -215,7 +215,7 @@ CONTENTS    search for the mark
                                            TLS record goes in whole */
 #endif
 #ifndef ENSIGN_MAX_ADDRESSES
-#define ENSIGN_MAX_ADDRESSES 8          /* of one host, that are tried in turn; 1 or more */
+#define ENSIGN_MAX_ADDRESSES 8          /* of one host, that are tried; 1 or more */
 #endif
 #ifndef ENSIGN_TOKEN_BYTES
 #define ENSIGN_TOKEN_BYTES 8192         /* longest access or refresh token, and a NUL; 256 or more */
@@ -930,7 +930,10 @@ typedef enum ensign_link_do_t {
     ENSIGN_LINK_IDLE,               /* nothing */
     ENSIGN_LINK_RESOLVE,            /* find the addresses of `host`: ensign_resolved */
     ENSIGN_LINK_DIAL,               /* connect to one of `addresses`, which stand in the order in which to try
-                                       them: ensign_link_up, or ensign_link_down once all have failed */
+                                       them. Let them race (RFC 8305, section 5): begin with the first, go on
+                                       to the next after 250 ms or at a failure, without giving up those that
+                                       are under way. ensign_link_up for the first one that is connected, the
+                                       others are closed; or ensign_link_down once all have failed */
     ENSIGN_LINK_RUN,                /* move bytes both ways; ensign_link_down when that fails */
     ENSIGN_LINK_HANGUP              /* send what is in tx if that is quick, close, ensign_link_down */
 } ensign_link_do_t;
@@ -1919,11 +1922,12 @@ static int ensi_env_memory(ensi_env_t *v, size_t size)
 #ifndef ENSIGN_NO_SOCKETS
 /* >>sock   may call: util
  *          open to: sockets
- * Sockets as the OS has them, and the state of one
+ * Sockets as the OS has them, the state of one, and the race of a link's
  *
- * Owns   each link's socket, from the dial until the poll set after it was listed with GONE. Its driver is
- *        section sockets; this part stands early because ensign_t holds it.
- * Holds  one socket a link in use, beside it at most one that is parting: so ENSIGN_MAX_FDS is never reached.
+ * Owns   each link's sockets, from the dial until the poll set after they were listed with GONE. Their driver
+ *        is section sockets; this part stands early because ensign_t holds it.
+ * Holds  a link has ENSI_SOCK_RACERS sockets at most, those that are GONE counted: so a poll set has room for
+ *        all. One of them at most is UP, and then none is CONNECTING.
  *        fd != -1 in each state but NONE. A serial names one socket for ever.
  * Moves  the table below; nobody else assigns `state`.
  * Fails  what can fail returns 0 or the errno (WSAGetLastError).
@@ -2093,7 +2097,9 @@ static int ensi_sock_os_send(intptr_t fd, const uint8_t *from, size_t n, size_t 
     return k >= 0 ? 0 : ensi_sock_os_error();
 }
 
-/* ---- one link's socket */
+/* ---- the sockets of a link */
+enum { ENSI_SOCK_RACERS = 3 };      /* sockets of one link at once, those that are GONE counted */
+
 typedef enum {
     ENSI_SOCK_NONE,                 /* fd is -1 */
     ENSI_SOCK_CONNECTING,
@@ -2106,20 +2112,28 @@ typedef struct ensi_sock_t {
     intptr_t fd;                    /* -1: none */
     intptr_t parting;               /* was listed with ENSIGN_GONE, the next poll set closes it; -1: none */
     uint32_t serial;                /* of fd; 0: none */
-    uint32_t attempt;               /* of the link, that this dial or this socket serves */
-    size_t   first;                 /* address that a dial begins with: past one that hung */
-    size_t   tried;                 /* addresses of this dial that were taken so far */
-    int      native;                /* errno of the last failure */
-    bool     dialing;               /* `attempt` has been taken up, neither up nor down was answered yet */
+    size_t   address;               /* its index in the link's list */
+    uint64_t since_ms;              /* when its connect began */
     bool     listed;                /* a loop knows fd: it must see GONE before the number is free again */
     bool     can_read, can_write;   /* not yet seen to block since it was ready */
     bool     full;                  /* rx has no room until tx is sent: TLS owes the peer an answer */
     bool     unsent;                /* the budget ran out with bytes left in tx */
-    bool     held;                  /* the link wants to dial, but a socket is GONE and unlisted */
 } ensi_sock_t;
 
+/* Of one link: the sockets that race to its addresses, then the one that has won. */
+typedef struct ensi_race_t {
+    ensi_sock_t sock[ENSI_SOCK_RACERS];
+    uint32_t attempt;               /* of the link, that this dial or this socket serves */
+    bool     dialing;               /* `attempt` has been taken up, neither up nor down was answered yet */
+    bool     held;                  /* an address is due, but no socket is free until GONE is listed */
+    size_t   tried, count;          /* addresses of this dial that were taken so far, of so many */
+    uint64_t next_ms;               /* the next one is due then, if a socket is free; 0: at once */
+    uint32_t share_ms;              /* after so long a connect makes room for the next one */
+    int      native;                /* errno of the last failure */
+} ensi_race_t;
+
 typedef struct ensi_sockets_t {
-    ensi_sock_t link[ENSIGN_MAX_LINKS];
+    ensi_race_t link[ENSIGN_MAX_LINKS];
     uint32_t last_serial;
     bool     again;                 /* a step stopped before all links were quiet */
 } ensi_sockets_t;
@@ -2164,31 +2178,84 @@ static void ensi_sock_drop(ensi_sock_t *s)
     s->fd = -1;
 }
 
+/* The first socket of the link in this state; NULL: none is. */
+static ensi_sock_t *ensi_race_first(ensi_race_t *r, ensi_sock_state_t state)
+{
+    for (int i = 0; i < ENSI_SOCK_RACERS; i++)
+        if (r->sock[i].state == state) return &r->sock[i];
+    return NULL;
+}
+
+/* Drops all sockets of the link but this one; NULL: all. */
+static void ensi_race_drop(ensi_race_t *r, const ensi_sock_t *but)
+{
+    for (int i = 0; i < ENSI_SOCK_RACERS; i++)
+        if (&r->sock[i] != but) ensi_sock_drop(&r->sock[i]);
+    r->dialing = r->held = false;
+}
+
+/* How many connects are under way; *oldest: the index of the one that began first. */
+static int ensi_race_under_way(const ensi_race_t *r, int *oldest)
+{
+    int count = 0;
+
+    *oldest = 0;
+    for (int i = 0; i < ENSI_SOCK_RACERS; i++) {
+        if (r->sock[i].state != ENSI_SOCK_CONNECTING) continue;
+        if (count++ == 0 || r->sock[i].since_ms < r->sock[*oldest].since_ms) *oldest = i;
+    }
+    return count;
+}
+
+/* When the dial goes on to its next address. UINT64_MAX: it has none, or none is dialled. */
+static uint64_t ensi_race_due(const ensi_race_t *r)
+{
+    int oldest, count = ensi_race_under_way(r, &oldest);
+    uint64_t room;
+
+    if (!r->dialing || r->tried >= r->count) return UINT64_MAX;
+    if (count == 0) return 0;
+    if (count < ENSI_SOCK_RACERS) return r->next_ms;
+    if (r->share_ms == ENSIGN_FOREVER) return UINT64_MAX;
+    room = r->sock[oldest].since_ms + r->share_ms;
+    return room > r->next_ms ? room : r->next_ms;
+}
+
 static void ensi_sock_init(ensi_sockets_t *x)
 {
     memset(x, 0, sizeof *x);
-    for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
-        x->link[i].fd = x->link[i].parting = -1;
-    }
+    for (int i = 0; i < ENSIGN_MAX_LINKS; i++)
+        for (int k = 0; k < ENSI_SOCK_RACERS; k++)
+            x->link[i].sock[k].fd = x->link[i].sock[k].parting = -1;
 }
 
-/* A step would move bytes or dial at once, whatever the OS says: ensign_timeout is 0. */
-static bool ensi_sock_more(const ensi_sockets_t *x)
+/* Milliseconds until a step is due: 0 where one would move bytes or dial at once, whatever the OS says; else
+ * until the next address is dialled, or `due` where that is sooner. -1, as `due`: no timer runs. */
+static int ensi_sock_timer(const ensi_sockets_t *x, uint64_t now_ms, int due)
 {
     bool more = x->again;
 
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
-        const ensi_sock_t *s = &x->link[i];
-        more |= s->held || (s->state == ENSI_SOCK_UP && ((s->can_read && !s->full) || s->unsent));
+        const ensi_race_t *r = &x->link[i];
+        uint64_t at = ensi_race_due(r);
+        for (int k = 0; k < ENSI_SOCK_RACERS; k++) {
+            const ensi_sock_t *s = &r->sock[k];
+            more |= s->state == ENSI_SOCK_UP && ((s->can_read && !s->full) || s->unsent);
+        }
+        more |= r->held || at <= now_ms;
+        if (at == UINT64_MAX || more) continue;
+        if (due < 0 || at - now_ms < (uint64_t)due) due = (int)ensi_min((size_t)(at - now_ms), INT32_MAX);
     }
-    return more;
+    return more ? 0 : due;
 }
 
 static void ensi_sock_free(ensi_sockets_t *x)
 {
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
-        if (x->link[i].fd != -1) ensi_sock_os_close(x->link[i].fd);
-        if (x->link[i].parting != -1) ensi_sock_os_close(x->link[i].parting);
+        for (int k = 0; k < ENSI_SOCK_RACERS; k++) {
+            if (x->link[i].sock[k].fd != -1) ensi_sock_os_close(x->link[i].sock[k].fd);
+            if (x->link[i].sock[k].parting != -1) ensi_sock_os_close(x->link[i].sock[k].parting);
+        }
     }
     ensi_sock_init(x);
 }
@@ -6224,7 +6291,7 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
 
 /* >>link   may call: util mem env tls
  *          open to: auth state ping req client create
- * One connection: its life, its buffers, TLS on them; and the server that it goes to
+ * One connection: its life, its buffers, TLS on them; and its target, a server
  *
  * Owns   of a target: the addresses of this round, what has failed, the backoff, the trust store.
  *        Of a link: receive and transmit buffer, the TLS of the connection, the timer of the attempt, the
@@ -14555,11 +14622,12 @@ static int ensi_client_timer(const ensign_t *c, uint64_t now_ms)
 
 int ensign_timeout(const ensign_t *c, uint64_t now_ms)
 {
-#ifndef ENSIGN_NO_SOCKETS
-    if (ensi_sock_more(&c->sockets)) return 0;
-#endif
     if (ensign_pending(c, 0)) return 0;
+#ifndef ENSIGN_NO_SOCKETS
+    return ensi_sock_timer(&c->sockets, now_ms, ensi_client_timer(c, now_ms));
+#else
     return ensi_client_timer(c, now_ms);
+#endif
 }
 
 /* ---- the loop without sockets */
@@ -14914,6 +14982,12 @@ static ENSI_UNUSED const ensign_error_t *ensi_client_fault(const ensign_t *c, ui
 {
     const ensi_handle_t *h = ensi_handle_find(&c->handles, handle);
     return h && (h->bits & ENSI_BIT_END) && h->fault.code ? &h->fault : NULL;
+}
+
+/* Milliseconds that the link's attempt has left; ENSIGN_FOREVER: it has no limit. */
+static uint32_t ensi_client_left(const ensign_t *c, int link)
+{
+    return ensi_timer_left(&c->links[link].timer, c->env.now_ms);
 }
 
 /* Can a notice of this handle still come? */
@@ -15542,17 +15616,22 @@ int ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap, 
  * Moves bytes between the OS and the links by the public functions of the loop without sockets, and asks
  * client a few questions beyond them (ensi_client_x). So what is tested without sockets is what ships.
  *
- * Owns   nothing: the sockets are section sock's; of the client it sees them, `io` and `env.error` alone.
+ * Owns   nothing: the sockets are section sock's; of the client it sees them, `io`, `env`'s error and time.
  * Holds  while UP, can_read and can_write fall only when the OS said "would block": for edge-triggered loops.
  * Moves  a step notes ready flags first, then reads, then lets timers run (a deadline must not win over an
  *        answer that is here already), then links dial, hang up and send.
- * Fails  a socket's error is the link's: ensign_link_down has it. A step fails on bad arguments only. */
+ *        A dial starts a connect every 250 ms, at once after one that failed, ENSI_SOCK_RACERS at a time.
+ *        When all are under way and an address waits, the oldest is dropped once it has had its share of the
+ *        attempt's time: addresses that swallow SYNs do not keep the others from their turn.
+ * Fails  a socket's error is the link's: ensign_link_down has it. Of a dial it is the last one. A step fails
+ *        on bad arguments only. */
 #ifndef ENSI_SOCK_BUDGET
 #define ENSI_SOCK_BUDGET 1048576    /* bytes a link reads, and sends, in one step; a test makes it small */
 #endif
 enum {
     ENSI_SOCK_ROUNDS = 32,          /* turns of the links in one step */
     ENSI_SOCK_WAIT_MAX = 64,        /* fds in one ensign_wait */
+    ENSI_SOCK_DELAY_MS = 250,       /* from one connect of a link to the next (RFC 8305, section 5) */
     ENSI_SOCK_TEXT = 64,            /* longest address: v6 (45), %, name of an interface (15), NUL */
     ENSI_SOCK_KEEP_IDLE_S = 60,     /* TCP keepalive: silence before the first probe, */
     ENSI_SOCK_KEEP_STEP_S = 10,     /* between probes, */
@@ -15560,16 +15639,15 @@ enum {
     ENSI_SOCK_UNACKED_MS = 60000    /* sent bytes without TCP's ack, until the connection counts as broken */
 };
 
-/* A poll set has room for three sockets of each link, that race to its addresses, and for one that is
- * GONE. */
-typedef char ensi_sock_wants_room_in_the_poll_set[ENSIGN_MAX_LINKS * (3 + 1) <= ENSIGN_MAX_FDS ? 1 : -1];
+/* A poll set has room for all sockets of all links. */
+typedef char
+    ensi_sock_wants_room_in_the_poll_set[ENSIGN_MAX_LINKS * ENSI_SOCK_RACERS <= ENSIGN_MAX_FDS ? 1 : -1];
 
 /* The link's dial, or its connection, ends. */
-static void ensi_sock_lost(ensign_t *c, ensi_sock_t *s, int link, int native, uint64_t now_ms)
+static void ensi_sock_lost(ensign_t *c, ensi_race_t *r, int link, int native, uint64_t now_ms)
 {
-    ensi_sock_drop(s);
-    s->dialing = false;
-    (void)ensign_link_down(c, link, s->attempt, native, now_ms);
+    ensi_race_drop(r, NULL);
+    (void)ensign_link_down(c, link, r->attempt, native, now_ms);
 }
 
 /* ---- addresses */
@@ -15666,95 +15744,120 @@ static uint32_t ensi_sock_next_serial(ensi_sockets_t *x)
     return x->last_serial;
 }
 
-/* Starts one connect; false: refused at once, s->native says why. */
-static bool ensi_sock_connect(ensi_sockets_t *x, ensi_sock_t *s, const char *text, uint16_t port)
+/* Starts one connect. Returns 0, or the errno when it is refused at once. */
+static int ensi_sock_connect(ensi_sockets_t *x, ensi_sock_t *s, const char *text, uint16_t port)
 {
     ensi_sock_addr_t a;
     ensi_sock_len_t len = ensi_sock_addr(&a, text, port);
     intptr_t fd = -1;
+    int e = len == 0 ? ENSI_SOCK_EINVAL : ensi_sock_os_open(a.any.sa_family, &fd);
 
-    s->native = len == 0 ? ENSI_SOCK_EINVAL : ensi_sock_os_open(a.any.sa_family, &fd);
-    if (s->native == 0) {
+    if (e == 0) {
         ensi_sock_options(fd);
-        if (connect(ENSI_SOCK_FD(fd), &a.any, len) != 0) s->native = ensi_sock_os_error();
+        if (connect(ENSI_SOCK_FD(fd), &a.any, len) != 0) e = ensi_sock_os_error();
     }
-    if (s->native != 0 && !ensi_sock_os_blocked(s->native)) {
+    if (e != 0 && !ensi_sock_os_blocked(e)) {
         if (fd != -1) ensi_sock_os_close(fd);
-        return false;
+        return e;
     }
     ensi_sock_move(&s->state, ENSI_SOCK_IN_DIAL);
     s->fd = fd;
     s->serial = ensi_sock_next_serial(x);
     s->listed = s->can_read = s->unsent = false;
-    s->can_write = s->native == 0; /* connected at once: no readiness will be told */
+    s->can_write = e == 0; /* connected at once: no readiness will be told */
+    return 0;
+}
+
+/* A connecting socket became ready. True: it is connected; else it is still on its way, or has failed, and
+ * the next address is due at once. */
+static bool ensi_sock_finish(ensi_race_t *r, ensi_sock_t *s)
+{
+    ensi_sock_addr_t peer;
+    int e = 0;
+    ensi_sock_len_t len = sizeof e;
+
+    if (s->state != ENSI_SOCK_CONNECTING || (!s->can_write && !s->can_read)) return false;
+    s->can_read = s->can_write = false;
+    if (getsockopt(ENSI_SOCK_FD(s->fd), SOL_SOCKET, SO_ERROR, (char *)&e, &len) != 0)
+        e = ensi_sock_os_error();
+    if (e != 0) {
+        ensi_sock_drop(s);
+        r->native = e;
+        r->next_ms = 0;
+        return false;
+    }
+    len = sizeof peer;
+    if (getpeername(ENSI_SOCK_FD(s->fd), &peer.any, &len) != 0) return false; /* a false alarm */
+    ensi_sock_move(&s->state, ENSI_SOCK_IN_CONNECTED);
+    s->can_write = true;
     return true;
 }
 
-/* A connecting socket became ready: up, still on its way, or failed (then the next address is tried). */
-static void ensi_sock_finish(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_ms)
+/* Dials the addresses that are due, as far as sockets are free. */
+static void ensi_race_go_on(ensign_t *c, ensi_race_t *r, const ensign_link_t *want, uint64_t now_ms)
 {
-    ensi_sock_addr_t peer;
-    ensi_sock_len_t len = sizeof s->native;
-    ensign_link_t want;
-    size_t at;
+    while (ensi_race_due(r) <= now_ms) {
+        int e, oldest;
+        ensi_sock_t *s;
 
-    if (!s->can_write && !s->can_read) return;
-    s->can_read = s->can_write = false;
-    if (getsockopt(ENSI_SOCK_FD(s->fd), SOL_SOCKET, SO_ERROR, (char *)&s->native, &len) != 0) {
-        s->native = ensi_sock_os_error();
+        if (ensi_race_under_way(r, &oldest) == ENSI_SOCK_RACERS) ensi_sock_drop(&r->sock[oldest]);
+        s = ensi_race_first(r, ENSI_SOCK_NONE);
+        r->held = !s;
+        if (!s) return;
+        s->address = r->tried++;
+        s->since_ms = now_ms;
+        e = ensi_sock_connect(&c->sockets, s, want->addresses[s->address], want->port);
+        r->next_ms = e == 0 ? now_ms + ENSI_SOCK_DELAY_MS : 0;
+        if (e != 0) r->native = e;
     }
-    if (s->native != 0) {
-        ensi_sock_drop(s);
-        return;
-    }
-    len = sizeof peer;
-    if (getpeername(ENSI_SOCK_FD(s->fd), &peer.any, &len) != 0) return; /* a false alarm */
-    ensi_sock_move(&s->state, ENSI_SOCK_IN_CONNECTED);
-    s->can_write = true;
-    s->dialing = false;
-    ensign_link(c, link, &want);
-    at = want.address_count ? (s->first + s->tried - 1) % want.address_count : 0;
-    s->first = 0; /* what worked comes first the next time, by the engine's order */
-    (void)ensign_link_up(c, link, s->attempt, at, now_ms);
 }
 
-/* The link wants to be dialled: one address after the other. True: something was done that links see. */
-static bool ensi_sock_dial(ensign_t *c, ensi_sock_t *s, int link, const ensign_link_t *want, uint64_t now_ms)
+/* The link wants to be dialled: the addresses race, the first one that is connected wins. True: something was
+ * done that links see. */
+static bool ensi_race_run(ensign_t *c, ensi_race_t *r, int link, const ensign_link_t *want, uint64_t now_ms)
 {
-    if (!s->dialing) {
-        s->dialing = true;
-        s->attempt = want->attempt;
-        s->tried = 0;
-        s->native = ENSI_SOCK_EINVAL;
+    if (!r->dialing) {
+        uint32_t left = ensi_client_left(c, link);
+        r->dialing = true;
+        r->attempt = want->attempt;
+        r->tried = 0;
+        r->count = want->address_count;
+        r->next_ms = 0;
+        r->share_ms = left == ENSIGN_FOREVER ? left : left / (uint32_t)r->count;
+        r->native = ENSI_SOCK_EINVAL;
     }
-    if (s->state == ENSI_SOCK_CONNECTING) {
-        ensi_sock_finish(c, s, link, now_ms);
-        return s->state != ENSI_SOCK_CONNECTING;
+    for (int i = 0; i < ENSI_SOCK_RACERS; i++) {
+        ensi_sock_t *s = &r->sock[i];
+        if (!ensi_sock_finish(r, s)) continue;
+        ensi_race_drop(r, s);
+        (void)ensign_link_up(c, link, r->attempt, s->address, now_ms);
+        return true;
     }
-    s->held = s->state == ENSI_SOCK_GONE && s->tried < want->address_count;
-    if (s->held || s->state == ENSI_SOCK_UP) return false;
-    while (s->tried < want->address_count) {
-        const char *address = want->addresses[(s->first + s->tried++) % want->address_count];
-        if (ensi_sock_connect(&c->sockets, s, address, want->port)) return true;
-    }
-    ensi_sock_lost(c, s, link, s->native, now_ms);
+    ensi_race_go_on(c, r, want, now_ms);
+    for (int i = 0; i < ENSI_SOCK_RACERS; i++)
+        if (r->sock[i].state == ENSI_SOCK_CONNECTING) return r->sock[i].can_write;
+    if (r->held) return false;
+    ensi_sock_lost(c, r, link, r->native, now_ms);
     return true;
 }
 
 /* ---- bytes */
-static bool ensi_sock_running(const ensign_t *c, const ensi_sock_t *s, int link)
+/* The socket of a link that runs; NULL: it does not, or by no socket of ours. */
+static ensi_sock_t *ensi_sock_running(const ensign_t *c, ensi_race_t *r, int link)
 {
     ensign_link_t want;
 
     ensign_link(c, link, &want);
-    return s->state == ENSI_SOCK_UP && want.todo == ENSIGN_LINK_RUN && want.attempt == s->attempt;
+    if (want.todo != ENSIGN_LINK_RUN || want.attempt != r->attempt) return NULL;
+    return ensi_race_first(r, ENSI_SOCK_UP);
 }
 
-static void ensi_sock_read(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_ms)
+static void ensi_sock_read(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms)
 {
     size_t budget = ENSI_SOCK_BUDGET;
+    ensi_sock_t *s;
 
-    while (s->can_read && budget > 0 && ensi_sock_running(c, s, link)) {
+    while ((s = ensi_sock_running(c, r, link)) != NULL && s->can_read && budget > 0) {
         size_t cap, len;
         uint8_t *to = ensign_rx_buf(c, link, &cap);
         int e;
@@ -15765,7 +15868,7 @@ static void ensi_sock_read(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_m
         if (e != 0 && ensi_sock_os_blocked(e)) {
             s->can_read = false;
         } else if (e != 0 || len == 0) {
-            ensi_sock_lost(c, s, link, e, now_ms);
+            ensi_sock_lost(c, r, link, e, now_ms);
         } else {
             budget -= len;
             (void)ensign_rx_ack(c, link, len, now_ms);
@@ -15802,36 +15905,36 @@ static int ensi_sock_write(ensign_t *c, ensi_sock_t *s, int link)
 }
 
 /* A running link sends. When that fails, the peer's last words are read first: they say more than EPIPE. */
-static void ensi_sock_run(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_ms)
+static void ensi_sock_run(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms)
 {
-    int e = ensi_sock_write(c, s, link);
+    ensi_sock_t *s = ensi_sock_running(c, r, link);
+    int e = s ? ensi_sock_write(c, s, link) : 0;
 
     if (e == 0) return;
     s->can_read = true;
-    while (s->can_read && !s->full && ensi_sock_running(c, s, link)) ensi_sock_read(c, s, link, now_ms);
-    if (ensi_sock_running(c, s, link)) ensi_sock_lost(c, s, link, e, now_ms);
+    while ((s = ensi_sock_running(c, r, link)) != NULL && s->can_read && !s->full)
+        ensi_sock_read(c, r, link, now_ms);
+    if (s) ensi_sock_lost(c, r, link, e, now_ms);
 }
 
-static void ensi_sock_hangup(ensign_t *c, ensi_sock_t *s, int link, uint32_t attempt, uint64_t now_ms)
+static void ensi_sock_hangup(ensign_t *c, ensi_race_t *r, int link, uint32_t attempt, uint64_t now_ms)
 {
-    if (s->state == ENSI_SOCK_UP) (void)ensi_sock_write(c, s, link); /* what is left in tx, if quick */
-    if (s->state == ENSI_SOCK_CONNECTING) s->first += s->tried; /* this one hung: another first, next time */
-    s->attempt = attempt;
-    ensi_sock_lost(c, s, link, 0, now_ms);
+    ensi_sock_t *s = ensi_race_first(r, ENSI_SOCK_UP);
+
+    if (s) (void)ensi_sock_write(c, s, link); /* what is left in tx, if quick */
+    r->attempt = attempt;
+    ensi_sock_lost(c, r, link, 0, now_ms);
 }
 
 /* ---- a step */
 /* Does what one link wants now. True: it may want something else after that. */
-static bool ensi_sock_obey(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_ms)
+static bool ensi_sock_obey(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms)
 {
     ensign_link_t want;
 
     ensign_link(c, link, &want);
-    s->held = false;
-    if ((ensi_sock_live(s) || s->dialing) && want.attempt != s->attempt) {
-        ensi_sock_drop(s); /* the link went on without us */
-        s->dialing = false;
-    }
+    r->held = false;
+    if (want.attempt != r->attempt) ensi_race_drop(r, NULL); /* the link went on without us */
     switch (want.todo) {
     case ENSIGN_LINK_RESOLVE:
 #ifndef ENSIGN_NO_DNS
@@ -15842,30 +15945,28 @@ static bool ensi_sock_obey(ensign_t *c, ensi_sock_t *s, int link, uint64_t now_m
         return false;
 #endif
     case ENSIGN_LINK_DIAL:
-        return ensi_sock_dial(c, s, link, &want, now_ms);
+        return ensi_race_run(c, r, link, &want, now_ms);
     case ENSIGN_LINK_RUN:
-        if (s->state != ENSI_SOCK_UP) return false; /* somebody else said that it is up */
-        ensi_sock_run(c, s, link, now_ms);
-        return !ensi_sock_running(c, s, link);
+        if (!ensi_sock_running(c, r, link)) return false; /* somebody else said that it is up */
+        ensi_sock_run(c, r, link, now_ms);
+        return !ensi_sock_running(c, r, link);
     case ENSIGN_LINK_HANGUP:
-        ensi_sock_hangup(c, s, link, want.attempt, now_ms);
+        ensi_sock_hangup(c, r, link, want.attempt, now_ms);
         return true;
     default:
-        ensi_sock_drop(s);
-        s->dialing = false;
+        ensi_race_drop(r, NULL);
         return false;
     }
 }
 
-static void ensi_sock_note(ensi_sockets_t *x, const ensign_poll_t *ready, size_t n)
+/* Notes what is ready of the sockets of one link. */
+static void ensi_sock_note(ensi_race_t *r, const ensign_poll_t *ready)
 {
-    for (size_t i = 0; i < n; i++) {
-        for (int link = 0; link < ENSIGN_MAX_LINKS; link++) {
-            ensi_sock_t *s = &x->link[link];
-            if (!ensi_sock_live(s) || ready[i].serial != s->serial) continue;
-            if (ready[i].ready & (ENSIGN_READ | ENSIGN_HUP)) s->can_read = true;
-            if (ready[i].ready & (ENSIGN_WRITE | ENSIGN_HUP)) s->can_write = true;
-        }
+    for (int i = 0; i < ENSI_SOCK_RACERS; i++) {
+        ensi_sock_t *s = &r->sock[i];
+        if (!ensi_sock_live(s) || ready->serial != s->serial) continue;
+        if (ready->ready & (ENSIGN_READ | ENSIGN_HUP)) s->can_read = true;
+        if (ready->ready & (ENSIGN_WRITE | ENSIGN_HUP)) s->can_write = true;
     }
 }
 
@@ -15890,41 +15991,45 @@ ENSIGN_API int ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, ui
                              "sockets: ready is NULL, n is %lu; pass entries, or n 0", (unsigned long)n);
     }
     if (c->io == ENSIGN_IO_CALLER) return ensign_tick(c, now_ms);
-    ensi_sock_note(x, ready, n);
+    for (size_t i = 0; i < n; i++)
+        for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_note(&x->link[link], &ready[i]);
     for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_read(c, &x->link[link], link, now_ms);
     rc = ensign_tick(c, now_ms);
-    ensi_sock_settle(c, x, now_ms);
+    ensi_sock_settle(c, x, c->env.now_ms); /* a time that goes back is taken as the last */
     return rc;
+}
+
+/* Closes what was listed with GONE the last time, and fills the socket's entry. False: it has none. */
+static bool ensi_sock_list(ensign_t *c, ensi_sock_t *s, int link, ensign_poll_t *p)
+{
+    size_t waiting = 0;
+
+    if (s->parting != -1) ensi_sock_os_close(s->parting);
+    s->parting = -1;
+    if (s->state == ENSI_SOCK_NONE) return false;
+    p->fd = s->fd;
+    p->serial = s->serial;
+    p->ready = 0;
+    p->want = ENSIGN_GONE;
+    if (ensi_sock_move(&s->state, ENSI_SOCK_IN_LIST)) {
+        s->parting = s->fd;
+        s->fd = -1;
+        return true;
+    }
+    s->listed = true;
+    if (s->state == ENSI_SOCK_UP) (void)ensign_tx_buf(c, link, &waiting);
+    p->want = (s->full ? 0 : ENSIGN_READ) | (waiting ? ENSIGN_WRITE : 0);
+    if (s->state == ENSI_SOCK_CONNECTING) p->want = ENSIGN_WRITE;
+    return true;
 }
 
 ENSIGN_API int ensign_poll_set(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS])
 {
-    ensi_sockets_t *x = &c->sockets;
     int n = 0;
 
-    for (int link = 0; link < ENSIGN_MAX_LINKS; link++) {
-        ensi_sock_t *s = &x->link[link];
-        ensign_poll_t *p = &set[n];
-        size_t waiting = 0;
-
-        if (s->parting != -1) ensi_sock_os_close(s->parting);
-        s->parting = -1;
-        if (s->state == ENSI_SOCK_NONE) continue;
-        p->fd = s->fd;
-        p->serial = s->serial;
-        p->ready = 0;
-        p->want = ENSIGN_GONE;
-        n++;
-        if (ensi_sock_move(&s->state, ENSI_SOCK_IN_LIST)) {
-            s->parting = s->fd;
-            s->fd = -1;
-            continue;
-        }
-        s->listed = true;
-        if (s->state == ENSI_SOCK_UP) (void)ensign_tx_buf(c, link, &waiting);
-        p->want = (s->full ? 0 : ENSIGN_READ) | (waiting ? ENSIGN_WRITE : 0);
-        if (s->state == ENSI_SOCK_CONNECTING) p->want = ENSIGN_WRITE;
-    }
+    for (int link = 0; link < ENSIGN_MAX_LINKS; link++)
+        for (int i = 0; i < ENSI_SOCK_RACERS; i++)
+            if (ensi_sock_list(c, &c->sockets.link[link].sock[i], link, &set[n])) n++;
     return n;
 }
 
@@ -15982,10 +16087,10 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     ensign_poll_t set[ENSIGN_MAX_FDS];
     size_t count = ensi_sock_in_use(c, set);
     size_t all = ensi_sock_poll_add(p, ensi_sock_poll_add(p, 0, set, count), extra, n);
-    int due = ensi_client_timer(c, ensign_now_ms());
+    uint64_t now_ms = ensign_now_ms();
+    int due = ensi_sock_timer(&c->sockets, now_ms, ensi_client_timer(c, now_ms));
     int e;
 
-    if (ensi_sock_more(&c->sockets)) due = 0;
     if (due >= 0 && (timeout_ms < 0 || due < timeout_ms)) timeout_ms = due;
     *hit = false;
     if (timeout_ms < 0 && all == 0) {

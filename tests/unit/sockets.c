@@ -91,9 +91,18 @@ static ensign_call_t call(net_t *n, bool wait_for_ready)
     return k;
 }
 
-static const ensi_sock_t *sock(const net_t *n)
+static ensi_race_t *race(const net_t *n)
 {
     return &n->c->sockets.link[ENSIGN_LINK_RPC];
+}
+
+/* The socket of the connection: the one that is up, else the first one that is there. */
+static ensi_sock_t *sock(const net_t *n)
+{
+    static const ensi_sock_state_t order[] = { ENSI_SOCK_UP, ENSI_SOCK_CONNECTING, ENSI_SOCK_GONE };
+    for (size_t i = 0; i < ENSI_COUNT(order); i++)
+        if (ensi_race_first(race(n), order[i])) return ensi_race_first(race(n), order[i]);
+    return &race(n)->sock[0];
 }
 
 /* One turn of a loop with poll; how many entries it had, and the last poll set. */
@@ -147,12 +156,18 @@ static void accepted(net_t *n)
     assert_int_equal(sock(n)->state, ENSI_SOCK_UP);
 }
 
-static void connected(net_t *n)
+/* And the server speaks HTTP/2. */
+static void welcomed(net_t *n)
 {
-    call(n, false);
     accepted(n);
     assert_int_equal(send(n->peer, settings, sizeof settings, 0), sizeof settings);
     until(n, ENSIGN_NOTICE_CONNECTED, NULL);
+}
+
+static void connected(net_t *n)
+{
+    call(n, false);
+    welcomed(n);
     while (ensign_next(n->c)) continue;
 }
 
@@ -266,7 +281,7 @@ static void the_second_address_serves_when_the_first_refuses(void **state)
     assert_int_equal(want.todo, ENSIGN_LINK_RESOLVE); /* the driver left it to us */
     assert_string_equal(want.host, "any.example");
     assert_int_equal(ensign_resolved(n.c, ENSIGN_LINK_RPC, want.attempt, both, 2, 0), ENSIGN_OK);
-    accepted(&n);
+    welcomed(&n);
     close(n.peer);
     n.peer = -1;
     until(&n, ENSIGN_NOTICE_DISCONNECTED, NULL);
@@ -282,9 +297,8 @@ static void the_second_address_serves_when_the_first_refuses(void **state)
     assert_int_equal(want.address_count, 2);
     assert_string_equal(want.addresses[0], "127.0.0.2"); /* what worked is the first of the next dial, */
     assert_string_equal(want.addresses[1], "127.0.0.1");
-    assert_int_equal(sock(&n)->first, 0);
     accepted(&n);
-    assert_int_equal(sock(&n)->tried, 1); /* and the driver begins with it */
+    assert_int_equal(race(&n)->tried, 1); /* and the driver begins with it */
     close(refusing);
     done(&n);
 }
@@ -337,7 +351,7 @@ static void a_family_that_comes_late_is_dialled_too(void **state)
     listening(&n, "127.0.0.1");
     client(&n, "many.example", ENSIGN_IO_SOCKETS);
     call(&n, true);
-    accepted(&n);
+    welcomed(&n);
     l = &n.c->links[ENSIGN_LINK_RPC];
     assert_int_equal(l->address_count, ENSIGN_MAX_ADDRESSES);
     assert_string_equal(l->addresses[0], "::ffff:127.0.1.1");
@@ -407,37 +421,169 @@ static size_t fill(const char *address, uint16_t port, int fds[], size_t max)
     return n;
 }
 
-static void an_address_that_hangs_is_not_the_next_dials_first(void **state)
+/* 127.0.0.1, .2 and so on: the last one listens, the others hang. */
+enum { HANGING_MAX = 7, HELD = 16 };
+typedef struct {
+    net_t n;
+    size_t hanging, filled[HANGING_MAX];
+    int full[HANGING_MAX], held[HANGING_MAX][HELD];
+    char text[HANGING_MAX + 1][16];
+    const char *list[HANGING_MAX + 1];
+} maze_t;
+
+static void lost_in(maze_t *m, size_t hanging)
 {
-    static const char *const both[] = { "127.0.0.1", "127.0.0.2" };
     ensign_poll_t set[ENSIGN_MAX_FDS];
+    ensign_link_t want;
     uint16_t port;
-    int fds[16], full;
-    size_t filled;
+
+    memset(m, 0, sizeof *m);
+    m->hanging = hanging;
+    for (size_t i = 0; i <= hanging; i++) {
+        snprintf(m->text[i], sizeof m->text[i], "127.0.0.%u", (unsigned)i + 1);
+        m->list[i] = m->text[i];
+    }
+    listening(&m->n, m->text[hanging]);
+    for (size_t i = 0; i < hanging; i++) {
+        m->full[i] = bound(m->text[i], m->n.port, &port);
+        assert_int_equal(listen(m->full[i], 0), 0);
+        m->filled[i] = fill(m->text[i], port, m->held[i], HELD);
+    }
+    client(&m->n, "any.example", ENSIGN_IO_SOCKETS_NO_DNS);
+    call(&m->n, true);
+    turn(&m->n, set);
+    ensign_link(m->n.c, ENSIGN_LINK_RPC, &want);
+    assert_int_equal(
+        ensign_resolved(m->n.c, ENSIGN_LINK_RPC, want.attempt, m->list, hanging + 1, 0), ENSIGN_OK);
+}
+
+static void out_of(maze_t *m)
+{
+    for (size_t i = 0; i < m->hanging; i++) {
+        for (size_t k = 0; k < m->filled[i]; k++) close(m->held[i][k]);
+        close(m->full[i]);
+    }
+    done(&m->n);
+}
+
+/* A step at this time, counted from the dial, without the loop's hearing of anything. */
+static void step_at(net_t *n, uint64_t begin, uint64_t ms)
+{
+    assert_int_equal(ensign_step(n->c, NULL, 0, begin + ms), ENSIGN_OK);
+}
+
+static void an_address_that_hangs_does_not_hold_up_the_next(void **state)
+{
+    uint64_t begin = ensign_now_ms();
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    maze_t m;
+
+    (void)state;
+    lost_in(&m, 1);
+    step_at(&m.n, begin, 0);
+    assert_int_equal(race(&m.n)->tried, 1);
+    assert_int_equal(ensign_poll_set(m.n.c, set), 1);
+    assert_int_equal(ensign_timeout(m.n.c, begin + 100), 150); /* RFC 8305: 250 ms apart */
+    step_at(&m.n, begin, 249);
+    assert_int_equal(race(&m.n)->tried, 1);
+    step_at(&m.n, begin, 250);
+    assert_int_equal(race(&m.n)->tried, 2);
+    assert_int_equal(ensign_poll_set(m.n.c, set), 2);
+    m.n.ahead = 250;
+    welcomed(&m.n);
+    assert_string_equal(m.n.c->rpc_target.good_address, "127.0.0.2");
+    assert_int_equal(race(&m.n)->sock[0].state, ENSI_SOCK_NONE); /* that hung: listed as GONE, then closed */
+    out_of(&m);
+}
+
+static void a_loser_that_a_loop_knows_is_listed_with_gone(void **state)
+{
+    uint64_t begin = ensign_now_ms();
+    ensign_poll_t first[ENSIGN_MAX_FDS], set[ENSIGN_MAX_FDS];
+    struct pollfd p;
+    maze_t m;
+
+    (void)state;
+    lost_in(&m, 1);
+    step_at(&m.n, begin, 0);
+    assert_int_equal(ensign_poll_set(m.n.c, first), 1);
+    step_at(&m.n, begin, 250);
+    assert_int_equal(ensign_poll_set(m.n.c, set), 2);
+    p.fd = (int)set[1].fd;
+    p.events = POLLOUT;
+    assert_int_equal(poll(&p, 1, 5000), 1);
+    set[1].ready = ENSIGN_WRITE;
+    assert_int_equal(ensign_step(m.n.c, set, 2, begin + 251), ENSIGN_OK);
+    assert_int_equal(race(&m.n)->sock[1].state, ENSI_SOCK_UP);
+    assert_int_equal(ensign_poll_set(m.n.c, set), 2);
+    assert_int_equal(set[0].want, ENSIGN_GONE);
+    assert_int_equal(set[0].serial, first[0].serial);
+    assert_true(open_fd(first[0].fd));
+    assert_int_equal(ensign_poll_set(m.n.c, set), 1);
+    assert_false(open_fd(first[0].fd));
+    out_of(&m);
+}
+
+/* Of eight addresses seven swallow SYNs: three sockets at most, and the last one has its turn well before the
+ * end of connect_timeout_ms, though nobody ever fails. */
+static void three_race_at_most_and_none_keeps_its_place_for_ever(void **state)
+{
+    enum { SHARE = 20000 / 8 };
+    static const uint64_t starts[] = { 0, 250, 500, SHARE, SHARE + 250, SHARE + 500, 2 * SHARE, 2 * SHARE + 250 };
+    uint64_t begin = ensign_now_ms();
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    maze_t m;
+    ensi_race_t *r;
+
+    (void)state;
+    lost_in(&m, 7);
+    r = race(&m.n);
+    for (size_t i = 0; i < ENSI_COUNT(starts); i++) {
+        if (i > 0) step_at(&m.n, begin, starts[i] - 1);
+        assert_int_equal(r->tried, i);
+        step_at(&m.n, begin, starts[i]);
+        if (i >= ENSI_SOCK_RACERS) {
+            assert_int_equal(r->tried, i); /* the oldest is dropped, and its place is not free yet */
+            assert_int_equal(ensign_timeout(m.n.c, begin + starts[i]), 0);
+            assert_int_equal(ensign_poll_set(m.n.c, set), ENSI_SOCK_RACERS);
+            assert_int_equal(set[i % ENSI_SOCK_RACERS].want, ENSIGN_GONE);
+            step_at(&m.n, begin, starts[i]);
+        }
+        assert_int_equal(r->tried, i + 1);
+        assert_true(ensign_poll_set(m.n.c, set) <= ENSI_SOCK_RACERS);
+    }
+    m.n.ahead = starts[7];
+    welcomed(&m.n);
+    assert_string_equal(m.n.c->rpc_target.good_address, "127.0.0.8");
+    out_of(&m);
+}
+
+/* A refusal comes at once or with the next poll, and the next address does not wait for its 250 ms. */
+static void a_failure_starts_the_next_one_at_once(void **state)
+{
+    static const char *const list[] = { "127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5" };
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    ensign_link_t want;
+    uint64_t begin;
     net_t n;
 
     (void)state;
-    listening(&n, "127.0.0.2");
-    full = bound("127.0.0.1", n.port, &port);
-    assert_int_equal(listen(full, 0), 0);
-    filled = fill("127.0.0.1", n.port, fds, 16);
+    listening(&n, "127.0.0.5"); /* nobody listens at the others */
     client(&n, "any.example", ENSIGN_IO_SOCKETS_NO_DNS);
     call(&n, true);
+    turn(&n, set);
+    ensign_link(n.c, ENSIGN_LINK_RPC, &want);
+    begin = ensign_now_ms();
+    assert_int_equal(ensign_resolved(n.c, ENSIGN_LINK_RPC, want.attempt, list, 5, 0), ENSIGN_OK);
     for (int i = 0; i < TURNS && sock(&n)->state != ENSI_SOCK_UP; i++) {
-        ensign_link_t want;
-        turn(&n, set);
-        while (ensign_next(n.c)) continue;
-        if (sock(&n)->state == ENSI_SOCK_CONNECTING) n.ahead = 21000; /* past connect_timeout_ms */
-        ensign_link(n.c, ENSIGN_LINK_RPC, &want);
-        if (want.todo != ENSIGN_LINK_RESOLVE) continue;
-        assert_int_equal(ensign_resolved(n.c, ENSIGN_LINK_RPC, want.attempt, both, 2, 0), ENSIGN_OK);
+        int count = ensign_poll_set(n.c, set);
+        for (int k = 0; k < count; k++) /* the time stands */
+            set[k].ready = set[k].want & ENSIGN_GONE ? 0 : ENSIGN_WRITE;
+        assert_int_equal(ensign_step(n.c, set, (size_t)count, begin), ENSIGN_OK);
     }
-    assert_true(n.ahead > 0);
     assert_int_equal(sock(&n)->state, ENSI_SOCK_UP);
-    n.peer = accept(n.fd, NULL, NULL);
-    assert_true(n.peer >= 0);
-    for (size_t i = 0; i < filled; i++) close(fds[i]);
-    close(full);
+    welcomed(&n);
+    assert_string_equal(n.c->rpc_target.good_address, "127.0.0.5");
     done(&n);
 }
 
@@ -527,7 +673,7 @@ static void a_full_rx_neither_spins_nor_hangs(void **state)
     (void)state;
     start_connected(&n);
     for (int i = 0; i < 4; i++) turn(&n, set);
-    s = &n.c->sockets.link[ENSIGN_LINK_RPC];
+    s = sock(&n);
     l = &n.c->links[ENSIGN_LINK_RPC];
     memset(l->rx.ptr, 0, l->rx.cap);
     l->rx.end = l->rx.cap;
@@ -582,34 +728,34 @@ static void a_new_socket_has_a_new_serial_and_waits_for_gone(void **state)
     done(&n);
 }
 
+/* Sockets that are GONE keep their places until a poll set has listed them: so it never overflows. */
 static void no_dial_before_the_loop_has_seen_gone(void **state)
 {
+    uint64_t begin = ensign_now_ms();
     ensign_poll_t set[ENSIGN_MAX_FDS];
-    uint32_t first;
-    net_t n;
+    ensign_link_t want;
+    maze_t m;
 
     (void)state;
-    start_connected(&n);
-    first = sock(&n)->serial;
-    close(n.peer);
-    n.peer = -1;
-    until(&n, ENSIGN_NOTICE_DISCONNECTED, NULL);
-    call(&n, true);
-    for (uint64_t ahead = 0; ahead < 100; ahead += 10) { /* backoff ends, but nobody asks for the poll set */
-        assert_int_equal(ensign_step(n.c, NULL, 0, ensign_now_ms() + ahead), ENSIGN_OK);
-    }
-    assert_int_equal(sock(&n)->state, ENSI_SOCK_GONE);
-    assert_int_equal(sock(&n)->serial, first);
-    assert_int_equal(ensign_timeout(n.c, ensign_now_ms()), 0);
-    assert_int_equal(ensign_poll_set(n.c, set), 1);
-    assert_int_equal(set[0].want, ENSIGN_GONE);
-    assert_int_equal(ensign_timeout(n.c, ensign_now_ms()), 0);
-    assert_int_equal(ensign_step(n.c, NULL, 0, ensign_now_ms() + 100), ENSIGN_OK);
-    assert_true(sock(&n)->serial != first);
-    assert_true(open_fd(set[0].fd)); /* until the next poll set */
-    ensign_poll_set(n.c, set);
-    assert_int_equal(set[0].serial, sock(&n)->serial);
-    done(&n);
+    lost_in(&m, 3);
+    for (uint64_t i = 0; i < 3; i++) step_at(&m.n, begin, i * 250);
+    assert_int_equal(ensign_poll_set(m.n.c, set), 3);
+    step_at(&m.n, begin, 21000); /* past connect_timeout_ms: all three go */
+    for (uint64_t i = 0; i < 100; i += 10) step_at(&m.n, begin, 21000 + i);
+    ensign_link(m.n.c, ENSIGN_LINK_RPC, &want);
+    assert_int_equal(want.todo, ENSIGN_LINK_RESOLVE);
+    assert_int_equal(ensign_resolved(m.n.c, ENSIGN_LINK_RPC, want.attempt, m.list, 4, 0), ENSIGN_OK);
+    step_at(&m.n, begin, 21100);
+    assert_int_equal(race(&m.n)->tried, 0);
+    assert_int_equal(ensign_timeout(m.n.c, begin + 21100), 0);
+    assert_int_equal(ensign_poll_set(m.n.c, set), 3);
+    for (int i = 0; i < 3; i++) assert_int_equal(set[i].want, ENSIGN_GONE);
+    step_at(&m.n, begin, 21100);
+    assert_int_equal(race(&m.n)->tried, 1);
+    for (int i = 0; i < 3; i++) assert_true(open_fd(set[i].fd)); /* until the next poll set */
+    assert_int_equal(ensign_poll_set(m.n.c, set), 1);
+    assert_int_equal(set[0].serial, sock(&m.n)->serial);
+    out_of(&m);
 }
 
 static void strange_serials_are_passed_over(void **state)
@@ -989,7 +1135,10 @@ int main(void)
         cmocka_unit_test(a_family_that_comes_late_is_dialled_too),
         cmocka_unit_test(a_name_without_an_address_is_told_with_the_resolvers_code),
         cmocka_unit_test(the_last_error_of_many_is_told),
-        cmocka_unit_test(an_address_that_hangs_is_not_the_next_dials_first),
+        cmocka_unit_test(an_address_that_hangs_does_not_hold_up_the_next),
+        cmocka_unit_test(a_loser_that_a_loop_knows_is_listed_with_gone),
+        cmocka_unit_test(three_race_at_most_and_none_keeps_its_place_for_ever),
+        cmocka_unit_test(a_failure_starts_the_next_one_at_once),
         cmocka_unit_test(a_socket_is_made_as_it_should_be),
         cmocka_unit_test(gone_is_listed_once_still_open_then_closed),
         cmocka_unit_test(a_reset_gives_its_errno),
