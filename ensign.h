@@ -6669,15 +6669,19 @@ static ENSI_UNUSED bool ensi_link_holds(const ensi_link_t *l)
 }
 
 /* The connection is made, to the address of that index. It gets a share of the time that the round has left:
- * a server that stays mute must not use up the time of the others. */
+ * a server that stays mute must not use up the time of the others. The last one gets twice as much, so that
+ * the second of two has answered within half of the time. */
 static void ensi_link_up(ensi_link_t *l, size_t address)
 {
     ensi_target_t *t = l->target;
     if (!ensi_link_move(l, ENSI_LINK_ON_UP)) return;
     for (size_t i = 0; i < t->address_count && address < l->address_count; i++)
         if (l->addresses[address] == t->addresses[i].text) l->address = &t->addresses[i];
-    if (t->round_end_ms != UINT64_MAX)
-        ensi_timer_start(&l->timer, ensi_target_left(t, l->env->now_ms) / (uint32_t)ensi_target_untried(t));
+    if (t->round_end_ms != UINT64_MAX) {
+        uint32_t untried = (uint32_t)ensi_target_untried(t);
+        ensi_timer_start(&l->timer,
+                         ensi_target_left(t, l->env->now_ms) / (untried > 1 ? untried + 1 : 1));
+    }
     l->shaken = !t->secure;
     l->heard = l->good = false;
     if (ensi_link_buffers(l) != ENSIGN_OK)
@@ -8694,18 +8698,28 @@ static bool ensi_auth_busy(const ensi_auth_t *a)
     return a->probing || a->state == ENSI_AUTH_ASKING;
 }
 
+/* What became of the answer. One that is none is the link's fault, which ensi_auth_lost looks at. */
 static void ensi_auth_outcome(ensi_auth_t *a, int rc)
 {
-    const char *what = a->http.what ? a->http.what : "cut off";
+    ensi_link_t *l = a->link;
     if (rc == ENSIGN_AGAIN) return;
-    if (rc == ENSIGN_OK) ensi_link_works(a->link);
-    else if (a->link->address) a->link->address->failed = true; /* another one is next */
-    if (rc != ENSIGN_OK && a->probing) ensi_auth_probed(a, ENSIGN_E_AUTH, 0, what);
-    else if (rc != ENSIGN_OK)
-        ensi_auth_fail(a, 0, "auth: %s does not answer in HTTP/1.1: %s", a->link->target->where, what);
-    else if (a->probing) ensi_auth_status(a);
-    else ensi_auth_judge(a);
-    ensi_link_stop(a->link);
+    if (rc == ENSIGN_OK) {
+        ensi_link_works(l);
+        l->orderly = true; /* however it ends */
+        if (a->probing) ensi_auth_status(a);
+        else ensi_auth_judge(a);
+    } else {
+        ensi_link_fault(l, ENSIGN_E_PROTOCOL, 0, "auth: %s does not answer in HTTP/1.1: %s", l->target->where,
+                        a->http.what ? a->http.what : "cut off");
+    }
+    ensi_link_stop(l);
+}
+
+/* The peer has closed in good order: an answer may end there. */
+static void ensi_auth_closed(ensi_auth_t *a)
+{
+    if (a->link->state == ENSI_LINK_RUN && ensi_auth_busy(a) && a->asked)
+        ensi_auth_outcome(a, ensi_http1_end(&a->http));
 }
 
 /* Bytes have come, or the connection is ready. */
@@ -8723,8 +8737,7 @@ static void ensi_auth_receive(ensi_auth_t *a)
         if (!a->asked || !ensi_auth_busy(a)) continue;
         ensi_auth_outcome(a, ensi_http1_eat(&a->http, p, len, &used));
     }
-    if (rc == ENSIGN_E_CLOSED && ensi_auth_busy(a) && a->asked)
-        ensi_auth_outcome(a, ensi_http1_end(&a->http));
+    if (rc == ENSIGN_E_CLOSED) ensi_auth_closed(a);
     if (rc < 0) ensi_link_stop(l);
 }
 
@@ -8733,17 +8746,12 @@ static void ensi_auth_lost(ensi_auth_t *a)
 {
     const ensign_error_t *why = &a->link->fault;
     const char *text = why->code ? why->text : "the connection was closed";
-    bool whole = ensi_auth_busy(a) && a->asked && ensi_http1_end(&a->http) == ENSIGN_OK;
-    if (ensi_auth_busy(a) && !whole && ensi_link_goes_on(a->link)) {
-        a->asked = false;
-        ensi_auth_wipe(a);
-        return;
-    }
-    if (a->probing && whole) ensi_auth_status(a);
-    else if (a->probing) ensi_auth_probed(a, ENSIGN_E_AUTH, 0, text);
-    else if (whole) ensi_auth_judge(a);
-    else ensi_auth_fail(a, 0, "auth: no token: %s", text + (strncmp(text, "auth: ", 6) ? 0 : 6));
+    if (strncmp(text, "auth: ", 6) == 0) text += 6;
+    a->asked = false;
     ensi_auth_wipe(a);
+    if (ensi_auth_busy(a) && ensi_link_goes_on(a->link)) return;
+    if (a->probing) ensi_auth_probed(a, ENSIGN_E_AUTH, 0, text);
+    else ensi_auth_fail(a, 0, "auth: no token: %s", text);
 }
 
 /* The server refused the token: get another one by the key. */
@@ -14741,6 +14749,7 @@ int ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64
     ensi_link_t *l = ensi_client_answered(c, link, attempt, &rc);
     if (!l || l->state == ENSI_LINK_IDLE) return rc;
     ensi_client_enter(c, now_ms);
+    if (l == c->auth.link && native == 0) ensi_auth_closed(&c->auth);
     ensi_client_down_reason(l, native);
     ensi_link_down(l);
     ensi_client_went_down(c, l);

@@ -355,14 +355,14 @@ static void a_mute_address_gets_a_share_of_the_round(void **state)
     assert_int_equal(ensi_timer_left(&l.timer, env.now_ms), 1000);
     env.now_ms = 100;
     ensi_link_up(&l, 0);
-    assert_int_equal(ensi_timer_left(&l.timer, env.now_ms), 300);
+    assert_int_equal(ensi_timer_left(&l.timer, env.now_ms), 225);
     env.now_ms = 400;
     ensi_link_fault(&l, ENSIGN_E_STALLED, 0, "mute");
     ensi_link_stop(&l);
     ensi_link_down(&l);
     assert_string_equal(next_attempt(), "2 3");
     ensi_link_up(&l, 0);
-    assert_int_equal(ensi_timer_left(&l.timer, env.now_ms), 300);
+    assert_int_equal(ensi_timer_left(&l.timer, env.now_ms), 200);
     env.now_ms = 1000; /* the time of the round is up: the third one is not tried */
     ensi_link_fault(&l, ENSIGN_E_STALLED, 0, "mute");
     ensi_link_down(&l);
