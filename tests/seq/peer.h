@@ -21,7 +21,7 @@ static UNUSED int world_server(int link)
     return link == ENSIGN_LINK_AUTH ? ENSIGN_LINK_AUTH : ENSIGN_LINK_RPC;
 }
 
-static UNUSED conn_t *world_conn(world_t *w, int link, uint32_t attempt)
+static UNUSED conn_t *world_conn(world_t *w, int link, uint32_t attempt, bool raw)
 {
     conn_t *c = (conn_t *)calloc(1, sizeof *c);
     size_t i;
@@ -33,7 +33,8 @@ static UNUSED conn_t *world_conn(world_t *w, int link, uint32_t attempt)
     c->alive = true;
     c->on_ping = w->on_ping;
     for (i = 0; i < w->conn_count; i++) c->number += world_server(w->conns[i]->link) == world_server(link);
-    if (link != ENSIGN_LINK_AUTH) conn_open(c, w->settings, w->setting_count);
+    c->raw = raw;
+    if (link != ENSIGN_LINK_AUTH && !raw) conn_open(c, w->settings, w->setting_count);
     w->conns[w->conn_count++] = c;
     w->runs[link] = w->conn[world_server(link)] = c;
     return c;
@@ -178,17 +179,28 @@ static UNUSED void world_flush(world_t *w, int link)
     world_ok(w, ensign_tx_ack(w->client, link, n), "ensign_tx_ack");
 }
 
-static UNUSED bool world_dial(world_t *w, int link, uint32_t attempt)
+/* The addresses race: of those that answer the first one decides, where none is up all have failed. */
+static UNUSED bool world_dial(world_t *w, int link, const ensign_link_t *l)
 {
     int server = world_server(link);
-    if (w->dial[server] == DIAL_SILENT) return false;
+    dial_t dial = w->dial[server];
+    bool silent = dial == DIAL_SILENT;
+    size_t at = 0;
+    for (; w->on_dial && at < l->address_count; at++) {
+        dial = w->on_dial(w, server, l->addresses[at]);
+        if (dial == DIAL_SILENT) silent = true;
+        else if (dial != DIAL_REFUSE) break;
+    }
+    if (silent && (at == l->address_count || !w->on_dial)) return false;
     w->dials[server]++;
-    if (w->dial[server] == DIAL_REFUSE) {
-        world_ok(w, ensign_link_down(w->client, link, attempt, ECONNREFUSED, w->now), "ensign_link_down");
+    if (dial == DIAL_REFUSE) {
+        world_ok(w, ensign_link_down(w->client, link, l->attempt, ECONNREFUSED, w->now), "ensign_link_down");
         return true;
     }
-    world_conn(w, link, attempt);
-    world_ok(w, ensign_link_up(w->client, link, attempt, 0, w->now), "ensign_link_up");
+    world_conn(w, link, l->attempt, dial != DIAL_ACCEPT);
+    if (dial == DIAL_BABBLE) bytes_add(&w->runs[link]->out, "SSH-2.0-OpenSSH_9.2p1\r\n", 23);
+    world_ok(w, ensign_link_up(w->client, link, l->attempt, at, w->now), "ensign_link_up");
+    if (dial == DIAL_CLOSE) world_cut_link(w, link, 0);
     return true;
 }
 
@@ -202,11 +214,12 @@ static UNUSED bool world_link(world_t *w, int link)
     case ENSIGN_LINK_RESOLVE:
         w->resolves[world_server(link)]++;
         world_ok(w,
-                 ensign_resolved(w->client, link, l.attempt, addresses, w->resolve_fails ? 0 : 1,
+                 ensign_resolved(w->client, link, l.attempt, w->addresses ? w->addresses : addresses,
+                                 w->resolve_fails ? 0 : w->addresses ? w->address_count : 1,
                                  w->resolve_fails ? -2 : 0),
                  "ensign_resolved");
         return true;
-    case ENSIGN_LINK_DIAL: return world_dial(w, link, l.attempt);
+    case ENSIGN_LINK_DIAL: return world_dial(w, link, &l);
     case ENSIGN_LINK_RUN: return w->runs[link] ? world_bytes(w, w->runs[link]) : false;
     case ENSIGN_LINK_HANGUP:
         world_flush(w, link);

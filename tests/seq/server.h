@@ -10,7 +10,14 @@
 
 /* ------------------------------------------------------------------ the world */
 typedef enum { WHOLE, RANDOM, BYTE, MODES } chunk_t;
-typedef enum { DIAL_ACCEPT, DIAL_REFUSE, DIAL_SILENT } dial_t;
+typedef enum {
+    DIAL_ACCEPT, DIAL_REFUSE,
+    DIAL_SILENT,                    /* no answer to a SYN */
+    DIAL_CLOSE,                     /* accepted, and closed at once */
+    DIAL_MUTE,                      /* accepted, and nothing is ever said */
+    DIAL_BABBLE,                    /* accepted, and another protocol is spoken */
+    DIALS
+} dial_t;
 
 typedef struct world_t world_t;
 
@@ -27,6 +34,9 @@ struct world_t {
     int links;
     /* servers */
     dial_t dial[ENSIGN_MAX_LINKS];  /* this and the next by server: both links to the gRPC server are RPC's */
+    const char *const *addresses;   /* that each name has; NULL: 127.0.0.1 */
+    size_t address_count;
+    dial_t (*on_dial)(world_t *, int server, const char *address); /* NULL: `dial` */
     bool resolve_fails;
     unsigned dials[ENSIGN_MAX_LINKS], resolves[ENSIGN_MAX_LINKS];
     int64_t cut_in[ENSIGN_MAX_LINKS],
@@ -295,7 +305,7 @@ static UNUSED bool auth_serve(world_t *w)
     conn_t *c = w->conn[ENSIGN_LINK_AUTH];
     const char *end, *length;
     size_t head, body = 0;
-    if (!c || c->in.len < 4) return false;
+    if (!c || c->raw || c->in.len < 4) return false;
     bytes_add(&c->in, "", 1);
     c->in.len--;
     end = strstr((const char *)c->in.p, "\r\n\r\n");

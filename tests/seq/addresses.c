@@ -1,0 +1,185 @@
+/* A server of several addresses: one that takes the connection, and then fails or stays mute, is left for the
+ * next one, at once and without a word; a failure is told when each of them has failed. */
+#include "service.h"
+
+enum { MOST = ENSIGN_MAX_ADDRESSES, TIMEOUT = 20000 /* connect_timeout_ms, auth_timeout_ms */ };
+static const char *const addresses[MOST] = { "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4",
+                                             "192.0.2.5", "192.0.2.6", "192.0.2.7", "192.0.2.8" };
+static dial_t answers[MOST];        /* of the addresses of the link that is tested */
+static int tested;
+static char dialled[256];           /* the last digit of each address, as they were asked */
+
+static dial_t on_dial(world_t *w, int link, const char *address)
+{
+    size_t n = strlen(dialled);
+    (void)w;
+    if (link != tested) return DIAL_ACCEPT;
+    if (n + 1 < sizeof dialled) dialled[n] = address[strlen(address) - 1], dialled[n + 1] = '\0';
+    return answers[address[strlen(address) - 1] - '1'];
+}
+
+/* A client of a server with so many addresses, that all answer so but for the last one. */
+static void begin(world_t *w, int link, size_t count, dial_t others, dial_t last)
+{
+    tested = link;
+    dialled[0] = '\0';
+    for (size_t i = 0; i < count; i++) answers[i] = i + 1 < count ? others : last;
+    w->addresses = addresses;
+    w->address_count = count;
+    w->on_dial = on_dial;
+    w->desc.connect_timeout_ms = w->desc.auth_timeout_ms = TIMEOUT;
+    w->desc.endpoint = "rpc.example:5356";
+    if (link == ENSIGN_LINK_AUTH) {
+        w->desc.allow_plaintext_token = true;
+        w->desc.auth_url = "http://auth.example:8088";
+        w->desc.client_id = "id";
+        w->desc.client_secret = "secret";
+    }
+    world_create(w);
+}
+
+static ensign_subscription_t subscribe(world_t *w)
+{
+    ensign_subscription_desc_t d;
+    memset(&d, 0, sizeof d);
+    return ensign_subscription_open(w->client, &d);
+}
+
+/* How long it takes until a stream is there: with the right token, and without a fault that a program sees. */
+static uint64_t time_to_stream(world_t *w, ensign_subscription_t s)
+{
+    uint64_t began = w->now;
+    world_stream(w, 0);
+    world_pull(w, s.id);
+    world_hear(w);
+    assert_int_equal(w->waits, 0);
+    assert_int_equal(w->disconnected, 0);
+    assert_int_equal(w->connected, 1);
+    if (tested == ENSIGN_LINK_AUTH) assert_int_equal(w->auth_requests, 1);
+    return w->now - began;
+}
+
+static const int links[] = { ENSIGN_LINK_RPC, ENSIGN_LINK_AUTH };
+static const dial_t failures[] = { DIAL_REFUSE, DIAL_SILENT, DIAL_CLOSE, DIAL_BABBLE };
+
+/* For each link, and each way to fail: a world of its own. */
+static void each(world_t *w, size_t kinds, const dial_t *kind, void (*run)(world_t *, int link, dial_t kind))
+{
+    for (size_t l = 0; l < COUNT(links); l++)
+        for (size_t k = 0; k < kinds; k++) {
+            chunk_t mode = w->mode;
+            const char *script = w->script;
+            run(w, links[l], kind[k]);
+            world_close(w);
+            world_begin(w, mode, world_base_seed());
+            w->script = script;
+        }
+}
+
+static void second_at_once(world_t *w, int link, dial_t kind)
+{
+    begin(w, link, 2, kind, DIAL_ACCEPT);
+    assert_int_equal(time_to_stream(w, subscribe(w)), 0);
+    assert_string_equal(dialled, "12");
+}
+
+SCRIPT(the_second_address_serves_at_once_when_the_first_fails)
+{
+    each(w, COUNT(failures), failures, second_at_once);
+}
+
+static void second_in_time(world_t *w, int link, dial_t kind)
+{
+    begin(w, link, 2, kind, DIAL_ACCEPT);
+    assert_true(time_to_stream(w, subscribe(w)) < TIMEOUT / 2);
+    assert_string_equal(dialled, "12");
+}
+
+SCRIPT(the_second_address_serves_within_half_of_the_time_when_the_first_is_mute)
+{
+    static const dial_t mute = DIAL_MUTE;
+    each(w, 1, &mute, second_in_time);
+}
+
+static void last_in_time(world_t *w, int link, dial_t kind)
+{
+    begin(w, link, MOST, kind, DIAL_ACCEPT);
+    assert_true(time_to_stream(w, subscribe(w)) < TIMEOUT);
+}
+
+SCRIPT(the_last_of_eight_addresses_has_its_turn)
+{
+    static const dial_t kinds[] = { DIAL_REFUSE, DIAL_SILENT, DIAL_CLOSE, DIAL_BABBLE, DIAL_MUTE };
+    each(w, COUNT(kinds), kinds, last_in_time);
+}
+
+static void all_fail(world_t *w, int link, dial_t kind)
+{
+    ensign_subscription_t s;
+    begin(w, link, 3, kind, kind);
+    s = subscribe(w);
+    while (w->waits == 0) {
+        world_advance(w, "WAITING");
+        world_pull(w, s.id);
+    }
+    assert_string_equal(dialled, "123"); /* each once, in one round */
+    world_hear(w);
+    assert_int_equal(w->disconnected, link == ENSIGN_LINK_RPC ? 1 : 0);
+    if (kind == DIAL_BABBLE)
+        assert_non_null(strstr(w->waits_for.text, link == ENSIGN_LINK_RPC ? "is this the port of a gRPC server?"
+                                                                          : "does not answer in HTTP/1.1"));
+    for (size_t i = 0; i < 3; i++) answers[i] = DIAL_ACCEPT;
+    world_stream(w, 0);
+}
+
+SCRIPT(a_failure_is_told_when_each_address_has_failed)
+{
+    static const dial_t kinds[] = { DIAL_CLOSE, DIAL_BABBLE, DIAL_MUTE };
+    each(w, COUNT(kinds), kinds, all_fail);
+}
+
+/* The address that served is the first one of the next connection; one that has only taken TCP is not. */
+SCRIPT(what_served_goes_first_the_next_time)
+{
+    ensign_subscription_t s;
+    begin(w, ENSIGN_LINK_RPC, 3, DIAL_CLOSE, DIAL_ACCEPT);
+    s = subscribe(w);
+    time_to_stream(w, s);
+    assert_string_equal(dialled, "123");
+    world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
+    world_stream(w, 1);
+    assert_string_equal(dialled, "1233");
+    answers[2] = DIAL_CLOSE;
+    answers[1] = DIAL_ACCEPT;
+    world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
+    world_stream(w, 2);
+    assert_string_equal(dialled, "1233312");
+}
+
+static void unlike(world_t *w, int link, dial_t kind)
+{
+    static const dial_t mixed[MOST] = { DIAL_MUTE, DIAL_SILENT, DIAL_BABBLE, DIAL_REFUSE,
+                                        DIAL_CLOSE, DIAL_MUTE, DIAL_SILENT, DIAL_ACCEPT };
+    begin(w, link, MOST, kind, DIAL_ACCEPT);
+    memcpy(answers, mixed, sizeof mixed);
+    assert_true(time_to_stream(w, subscribe(w)) < TIMEOUT);
+}
+
+SCRIPT(each_address_may_fail_in_its_own_way)
+{
+    static const dial_t any = DIAL_MUTE;
+    each(w, 1, &any, unlike);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_MODES(the_second_address_serves_at_once_when_the_first_fails),
+        IN_MODES(the_second_address_serves_within_half_of_the_time_when_the_first_is_mute),
+        IN_MODES(the_last_of_eight_addresses_has_its_turn),
+        IN_MODES(a_failure_is_told_when_each_address_has_failed),
+        IN_MODES(what_served_goes_first_the_next_time),
+        IN_MODES(each_address_may_fail_in_its_own_way),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
