@@ -1132,6 +1132,125 @@ static void strict_sends_away_who_pings_too_often(void **state)
     close(fd);
 }
 
+/* ------------------------------------------------------------------ a first address that is of no use */
+typedef enum { CLOSES, BABBLES, MUTE, SWALLOWS, USELESS } useless_t;
+enum { USELESS_MS = 6000, HELD = 16 };  /* of connect_timeout_ms and auth_timeout_ms */
+
+static uint16_t port_of(const char *address)
+{
+    return (uint16_t)strtoul(strrchr(address, ':') + 1, NULL, 10);
+}
+
+/* 127.0.0.2, the same port. One that swallows SYNs has a full queue: held[] are the connections in it. */
+static int useless_listener(useless_t how, uint16_t port, int held[HELD])
+{
+    struct sockaddr_in a;
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    memset(&a, 0, sizeof a);
+    a.sin_family = AF_INET;
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
+    a.sin_port = htons(port);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(listen(fd, how == SWALLOWS ? 0 : HELD), 0);
+    for (int i = 0; i < HELD; i++) held[i] = -1;
+    for (int i = 0; how == SWALLOWS && i < HELD; i++) {
+        held[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void)connect(held[i], (struct sockaddr *)&a, sizeof a);
+    }
+    return fd;
+}
+
+/* What it does with a connection. One that is mute is left to the kernel. */
+static void be_useless(useless_t how, int fd, int held[HELD])
+{
+    static const char babble[] = "SSH-2.0-OpenSSH_9.2p1\r\n";
+    int i = 0, peer = accept(fd, NULL, NULL);
+
+    assert_true(peer >= 0);
+    if (how == CLOSES) {
+        close(peer);
+        return;
+    }
+    assert_int_equal(send(peer, babble, sizeof babble - 1, MSG_NOSIGNAL), sizeof babble - 1);
+    while (i < HELD && held[i] != -1) i++;
+    assert_true(i < HELD);
+    held[i] = peer;
+}
+
+/* Answers RESOLVE: the link that is tested goes to the useless address first. */
+static void resolve(int tested)
+{
+    static const char *const addresses[] = { "127.0.0.2", "127.0.0.1" };
+    for (int link = 0; link < ENSIGN_MAX_LINKS; link++) {
+        bool both = link == tested;
+        ensign_link_t l;
+        ensign_link(client, link, &l);
+        if (l.todo != ENSIGN_LINK_RESOLVE) continue;
+        assert_int_equal(
+            ensign_resolved(client, link, l.attempt, addresses + (both ? 0 : 1), both ? 2 : 1, 0), ENSIGN_OK);
+    }
+}
+
+static void join_by_name(void)
+{
+    char endpoint[64], auth[64];
+    ensign_desc_t d;
+    ensign_error_t why;
+
+    memset(&d, 0, sizeof d);
+    snprintf(endpoint, sizeof endpoint, "rpc.example:%u", (unsigned)port_of(server.endpoint));
+    snprintf(auth, sizeof auth, "http://auth.example:%u", (unsigned)port_of(server.auth));
+    d.endpoint = endpoint;
+    d.auth_url = auth;
+    d.client_id = "me";
+    d.client_secret = "mine";
+    d.tls.off = d.allow_plaintext_token = true;
+    d.io = ENSIGN_IO_SOCKETS_NO_DNS;
+    d.connect_timeout_ms = d.auth_timeout_ms = USELESS_MS;
+    assert_int_equal(ensign_create(&d, &client, &why), ENSIGN_OK);
+}
+
+/* A request is answered within half of the time, and no notice tells of the first address. */
+static void second_serves(int link, useless_t how)
+{
+    const ensign_notice_t *n = NULL;
+    ensign_poll_t extra;
+    int held[HELD];
+    uint64_t began;
+    uint32_t request;
+
+    start("");
+    memset(&extra, 0, sizeof extra);
+    extra.want = how == CLOSES || how == BABBLES ? ENSIGN_READ : 0;
+    extra.fd = useless_listener(how, port_of(link == ENSIGN_LINK_RPC ? server.endpoint : server.auth), held);
+    join_by_name();
+    request = ensign_topic_create(client, "weather", NULL, NULL).id;
+    for (began = ensign_now_ms(); !n && ensign_now_ms() - began < USELESS_MS / 2;) {
+        assert_true(ensign_wait(client, &extra, 1, 50) >= 0);
+        if (extra.ready & ENSIGN_READ) be_useless(how, (int)extra.fd, held);
+        resolve(link);
+        while ((n = ensign_next(client)) != NULL && n->handle != request)
+            assert_int_equal(n->type, ENSIGN_NOTICE_CONNECTED);
+    }
+    if (!n) fail_msg("no answer, link %d, way %d: %s", link, (int)how, ensign_error(client)->text);
+    is_of_type(n, ENSIGN_NOTICE_TOPIC);
+    for (int i = 0; i < HELD; i++)
+        if (held[i] != -1) close(held[i]);
+    close((int)extra.fd);
+    assert_int_equal(stop(NULL), 0);
+}
+
+static void a_useless_first_address_does_not_keep_the_second_from_serving(void **state)
+{
+    (void)state;
+    for (int how = 0; how < USELESS; how++) {
+        second_serves(ENSIGN_LINK_RPC, (useless_t)how);
+        second_serves(ENSIGN_LINK_AUTH, (useless_t)how);
+    }
+}
+
 int main(void)
 {
 #define FAULT(name) cmocka_unit_test_teardown(name, stop)
@@ -1165,6 +1284,7 @@ int main(void)
         FAULT(strict_registers_a_subscriber_behind_ready),
         FAULT(strict_drops_acks_that_nobody_reads),
         FAULT(strict_sends_away_who_pings_too_often),
+        FAULT(a_useless_first_address_does_not_keep_the_second_from_serving),
     };
     int rc, fd = mkstemp(keys_file);
 
