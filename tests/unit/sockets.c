@@ -431,7 +431,8 @@ typedef struct {
     const char *list[HANGING_MAX + 1];
 } maze_t;
 
-static void lost_in(maze_t *m, size_t hanging)
+/* Up to the dial; returns its time. */
+static uint64_t lost_in(maze_t *m, size_t hanging)
 {
     ensign_poll_t set[ENSIGN_MAX_FDS];
     ensign_link_t want;
@@ -455,6 +456,7 @@ static void lost_in(maze_t *m, size_t hanging)
     ensign_link(m->n.c, ENSIGN_LINK_RPC, &want);
     assert_int_equal(
         ensign_resolved(m->n.c, ENSIGN_LINK_RPC, want.attempt, m->list, hanging + 1, 0), ENSIGN_OK);
+    return ensign_now_ms();
 }
 
 static void out_of(maze_t *m)
@@ -474,12 +476,12 @@ static void step_at(net_t *n, uint64_t begin, uint64_t ms)
 
 static void an_address_that_hangs_does_not_hold_up_the_next(void **state)
 {
-    uint64_t begin = ensign_now_ms();
+    uint64_t begin;
     ensign_poll_t set[ENSIGN_MAX_FDS];
     maze_t m;
 
     (void)state;
-    lost_in(&m, 1);
+    begin = lost_in(&m, 1);
     step_at(&m.n, begin, 0);
     assert_int_equal(race(&m.n)->tried, 1);
     assert_int_equal(ensign_poll_set(m.n.c, set), 1);
@@ -498,13 +500,13 @@ static void an_address_that_hangs_does_not_hold_up_the_next(void **state)
 
 static void a_loser_that_a_loop_knows_is_listed_with_gone(void **state)
 {
-    uint64_t begin = ensign_now_ms();
+    uint64_t begin;
     ensign_poll_t first[ENSIGN_MAX_FDS], set[ENSIGN_MAX_FDS];
     struct pollfd p;
     maze_t m;
 
     (void)state;
-    lost_in(&m, 1);
+    begin = lost_in(&m, 1);
     step_at(&m.n, begin, 0);
     assert_int_equal(ensign_poll_set(m.n.c, first), 1);
     step_at(&m.n, begin, 250);
@@ -530,13 +532,13 @@ static void three_race_at_most_and_none_keeps_its_place_for_ever(void **state)
 {
     enum { SHARE = 20000 / 8 };
     static const uint64_t starts[] = { 0, 250, 500, SHARE, SHARE + 250, SHARE + 500, 2 * SHARE, 2 * SHARE + 250 };
-    uint64_t begin = ensign_now_ms();
+    uint64_t begin;
     ensign_poll_t set[ENSIGN_MAX_FDS];
     maze_t m;
     ensi_race_t *r;
 
     (void)state;
-    lost_in(&m, 7);
+    begin = lost_in(&m, 7);
     r = race(&m.n);
     for (size_t i = 0; i < ENSI_COUNT(starts); i++) {
         if (i > 0) step_at(&m.n, begin, starts[i] - 1);
@@ -558,8 +560,32 @@ static void three_race_at_most_and_none_keeps_its_place_for_ever(void **state)
     out_of(&m);
 }
 
-/* A refusal comes at once or with the next poll, and the next address does not wait for its 250 ms. */
+/* With another one under way: the next address does not wait for its 250 ms. */
 static void a_failure_starts_the_next_one_at_once(void **state)
+{
+    uint64_t begin;
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    maze_t m;
+
+    (void)state;
+    begin = lost_in(&m, 2);
+    step_at(&m.n, begin, 0);
+    step_at(&m.n, begin, 250);
+    assert_int_equal(race(&m.n)->tried, 2);
+    assert_int_equal(ensign_poll_set(m.n.c, set), 2);
+    assert_int_equal(shutdown((int)set[0].fd, SHUT_RDWR), 0); /* a connect that is under way fails by it */
+    set[0].ready = ENSIGN_WRITE | ENSIGN_HUP;
+    assert_int_equal(ensign_step(m.n.c, set, 2, begin + 251), ENSIGN_OK);
+    assert_int_equal(race(&m.n)->native, ECONNRESET);
+    assert_int_equal(race(&m.n)->tried, 3);
+    m.n.ahead = 251;
+    welcomed(&m.n);
+    assert_string_equal(m.n.c->rpc_target.good_address, "127.0.0.3");
+    out_of(&m);
+}
+
+/* A refusal comes at once or with the next poll. */
+static void refusals_take_no_time(void **state)
 {
     static const char *const list[] = { "127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5" };
     ensign_poll_t set[ENSIGN_MAX_FDS];
@@ -731,13 +757,13 @@ static void a_new_socket_has_a_new_serial_and_waits_for_gone(void **state)
 /* Sockets that are GONE keep their places until a poll set has listed them: so it never overflows. */
 static void no_dial_before_the_loop_has_seen_gone(void **state)
 {
-    uint64_t begin = ensign_now_ms();
+    uint64_t begin;
     ensign_poll_t set[ENSIGN_MAX_FDS];
     ensign_link_t want;
     maze_t m;
 
     (void)state;
-    lost_in(&m, 3);
+    begin = lost_in(&m, 3);
     for (uint64_t i = 0; i < 3; i++) step_at(&m.n, begin, i * 250);
     assert_int_equal(ensign_poll_set(m.n.c, set), 3);
     step_at(&m.n, begin, 21000); /* past connect_timeout_ms: all three go */
@@ -1139,6 +1165,7 @@ int main(void)
         cmocka_unit_test(a_loser_that_a_loop_knows_is_listed_with_gone),
         cmocka_unit_test(three_race_at_most_and_none_keeps_its_place_for_ever),
         cmocka_unit_test(a_failure_starts_the_next_one_at_once),
+        cmocka_unit_test(refusals_take_no_time),
         cmocka_unit_test(a_socket_is_made_as_it_should_be),
         cmocka_unit_test(gone_is_listed_once_still_open_then_closed),
         cmocka_unit_test(a_reset_gives_its_errno),
