@@ -952,13 +952,13 @@ ENSIGN_API void ensign_link(const ensign_t *c, int link, ensign_link_t *out);
 
 /* Numeric addresses of at most 63 bytes, in the resolver's order. ENSIGN_MAX_ADDRESSES of them are kept, the
  * families taking turns (RFC 8305, section 4), the one that worked last first; a DIAL lists those that have
- * not failed in this round. count 0: the look-up failed,
- * native says how (a getaddrinfo code, or your own). */
+ * not failed in this round. count 0: the look-up failed, native says how (getaddrinfo's code, or your own). */
 ENSIGN_API int  ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses,
                                 size_t count, int native);
 
-/* The connection is made, or gone. address: the index in `addresses` that it is made to, which is tried first
- * the next time. native: errno; 0: the peer's orderly end. */
+/* The connection is made, or gone. address: the index in `addresses` that it is made to: tried first the next
+ * time if it works (SETTINGS came, or auth's answer), else left for the others that the round has. native:
+ * errno; 0: the peer's orderly end. */
 ENSIGN_API int  ensign_link_up(ensign_t *c, int link, uint32_t attempt, size_t address, uint64_t now_ms);
 ENSIGN_API int  ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64_t now_ms);
 

@@ -98,6 +98,22 @@ SCRIPT(a_secret_is_escaped)
     assert_string_equal(text, "a\"b\\c");
 }
 
+/* Such an end is neither a failure of the address nor one that makes the next exchange wait. */
+SCRIPT(an_answer_may_end_where_the_server_closes)
+{
+    manual(w);
+    call(w);
+    await_request(w, 1, "/v1/authenticate");
+    auth_write(w, "HTTP/1.0 200 OK\r\n\r\n{\"access_token\":\"opaque\"}");
+    world_settle(w);
+    assert_int_equal(w->stream_count, 0);
+    world_cut(w, ENSIGN_LINK_AUTH, 0);
+    check_token(w, 0, "opaque");
+    assert_int_equal(w->client->auth_target.backoff.failures, 0);
+    assert_false(ensi_target_waits(&w->client->auth_target));
+    assert_string_equal(w->client->auth_target.good_address, "127.0.0.1");
+}
+
 SCRIPT(answers_in_chunks)
 {
     w->auth_chunked = true;
@@ -398,6 +414,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         IN_MODES(a_key_becomes_a_bearer_token),
         IN_MODES(a_secret_is_escaped),
+        IN_MODES(an_answer_may_end_where_the_server_closes),
         IN_MODES(answers_in_chunks),
         IN_MODES(other_ways_to_send_a_token),
         IN_MODES(a_call_without_a_token_does_not_wait_for_one),
