@@ -952,7 +952,7 @@ ENSIGN_API void ensign_link(const ensign_t *c, int link, ensign_link_t *out);
 
 /* Numeric addresses of at most 63 bytes, in the resolver's order. ENSIGN_MAX_ADDRESSES of them are kept, the
  * families taking turns (RFC 8305, section 4), the one that worked last first; a DIAL lists those that have
- * not failed in this round. count 0: the look-up failed, native says how (getaddrinfo's code, or your own). */
+ * not failed in this round. count 0: the look-up failed, native is its code (getaddrinfo's, or your own). */
 ENSIGN_API int  ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses,
                                 size_t count, int native);
 
