@@ -1496,6 +1496,75 @@ static int ensi_hex(uint8_t c)
     return l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
 }
 
+/* The end of a dotted quad at s, or NULL. */
+static const char *ensi_ip4(const char *s, uint8_t *out)
+{
+    for (size_t i = 0; i < 4; i++) {
+        unsigned value = 0, digits = 0;
+        if (i > 0 && *s++ != '.') return NULL;
+        for (; *s >= '0' && *s <= '9' && digits < 3; digits++) value = value * 10 + (unsigned)(*s++ - '0');
+        if (digits == 0 || value > UINT8_MAX) return NULL;
+        out[i] = (uint8_t)value;
+    }
+    return s;
+}
+
+/* The end of up to four hexadecimal digits at s; s itself if there is none. */
+static const char *ensi_hex16(const char *s, unsigned *value)
+{
+    const char *start = s;
+
+    for (*value = 0; s - start < 4 && ensi_hex((uint8_t)*s) >= 0; s++)
+        *value = *value << 4 | (unsigned)ensi_hex((uint8_t)*s);
+    return s;
+}
+
+/* RFC 4291, 2.2: groups, one "::", perhaps a dotted quad at the end. */
+static bool ensi_ip6(const char *s, uint8_t *out)
+{
+    enum { BYTES = 16, NONE = 17 };
+    size_t at = 0, gap = NONE;
+
+    if (s[0] == ':' && s[1] == ':') {
+        gap = 0;
+        s += 2;
+    }
+    while (*s) {
+        unsigned group;
+        const char *end = ensi_hex16(s, &group);
+        if (*end == '.' && at + 4 <= BYTES) {
+            s = ensi_ip4(s, out + at);
+            at += 4;
+            if (!s || *s) return false;
+            break;
+        }
+        if (end == s || at + 2 > BYTES) return false;
+        out[at++] = (uint8_t)(group >> 8);
+        out[at++] = (uint8_t)(group & 0xFF);
+        s = end;
+        if (!*s) break;
+        if (*s++ != ':' || !*s) return false;
+        if (*s != ':') continue;
+        if (gap != NONE) return false;
+        gap = at;
+        s++;
+    }
+    if (gap == NONE) return at == BYTES;
+    if (at + 2 > BYTES) return false;
+    memmove(out + BYTES - (at - gap), out + gap, at - gap);
+    memset(out + gap, 0, BYTES - at);
+    return true;
+}
+
+/* Bytes of the address: 4, 16, or 0 for a name. */
+static size_t ensi_ip(const char *text, uint8_t out[16])
+{
+    const char *end = ensi_ip4(text, out);
+
+    if (end && !*end) return 4;
+    return ensi_ip6(text, out) ? 16 : 0;
+}
+
 static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
 {
     p[0] = (uint8_t)(v >> 24);
@@ -1912,11 +1981,13 @@ static void ensi_env_work(ensi_env_t *v)
     if (v->wake && !v->stepping) v->wake(v->user);
 }
 
+/* size: what could not be had; 0: one of several things. */
 static int ensi_env_memory(ensi_env_t *v, size_t size)
 {
-    return ensi_env_fail(
-        v, ENSIGN_E_MEMORY, "memory: no %lu bytes (%lu in use%s); free some or raise memory_limit",
-        (unsigned long)size, (unsigned long)v->mem.used, v->mem.limit ? ", memory_limit is set" : "");
+    char wanted[40] = "not enough";
+    if (size > 0) snprintf(wanted, sizeof wanted, "none for %lu bytes", (unsigned long)size);
+    return ensi_env_fail(v, ENSIGN_E_MEMORY, "memory: %s (%lu in use%s); free some or raise memory_limit",
+                         wanted, (unsigned long)v->mem.used, v->mem.limit ? ", memory_limit is set" : "");
 }
 
 #ifndef ENSIGN_NO_SOCKETS
@@ -5482,77 +5553,6 @@ static int ensi_tls_conf_open(ensi_tls_conf_t *t, const ensi_tls_opts_t *o, ensi
     return rc;
 }
 
-/* ---- IP addresses as server names */
-
-/* The end of a dotted quad at s, or NULL. */
-static const char *ensi_tls_ip4(const char *s, uint8_t *out)
-{
-    for (size_t i = 0; i < 4; i++) {
-        unsigned value = 0, digits = 0;
-        if (i > 0 && *s++ != '.') return NULL;
-        for (; *s >= '0' && *s <= '9' && digits < 3; digits++) value = value * 10 + (unsigned)(*s++ - '0');
-        if (digits == 0 || value > UINT8_MAX) return NULL;
-        out[i] = (uint8_t)value;
-    }
-    return s;
-}
-
-/* The end of up to four hexadecimal digits at s; s itself if there is none. */
-static const char *ensi_tls_hex16(const char *s, unsigned *value)
-{
-    const char *start = s;
-
-    for (*value = 0; s - start < 4 && ensi_hex((uint8_t)*s) >= 0; s++)
-        *value = *value << 4 | (unsigned)ensi_hex((uint8_t)*s);
-    return s;
-}
-
-/* RFC 4291, 2.2: groups, one "::", perhaps a dotted quad at the end. */
-static bool ensi_tls_ip6(const char *s, uint8_t *out)
-{
-    enum { BYTES = 16, NONE = 17 };
-    size_t at = 0, gap = NONE;
-
-    if (s[0] == ':' && s[1] == ':') {
-        gap = 0;
-        s += 2;
-    }
-    while (*s) {
-        unsigned group;
-        const char *end = ensi_tls_hex16(s, &group);
-        if (*end == '.' && at + 4 <= BYTES) {
-            s = ensi_tls_ip4(s, out + at);
-            at += 4;
-            if (!s || *s) return false;
-            break;
-        }
-        if (end == s || at + 2 > BYTES) return false;
-        out[at++] = (uint8_t)(group >> 8);
-        out[at++] = (uint8_t)(group & 0xFF);
-        s = end;
-        if (!*s) break;
-        if (*s++ != ':' || !*s) return false;
-        if (*s != ':') continue;
-        if (gap != NONE) return false;
-        gap = at;
-        s++;
-    }
-    if (gap == NONE) return at == BYTES;
-    if (at + 2 > BYTES) return false;
-    memmove(out + BYTES - (at - gap), out + gap, at - gap);
-    memset(out + gap, 0, BYTES - at);
-    return true;
-}
-
-/* Bytes of the address: 4, 16, or 0 for a name. */
-static size_t ensi_tls_ip(const char *text, uint8_t out[16])
-{
-    const char *end = ensi_tls_ip4(text, out);
-
-    if (end && !*end) return 4;
-    return ensi_tls_ip6(text, out) ? 16 : 0;
-}
-
 /* ---- the peer's certificate */
 
 enum {
@@ -5894,7 +5894,7 @@ static int ensi_tls_set_host(ensi_tls_t *t, const char *server_name, ensign_erro
                          t->where, (unsigned long)len, (int)ENSI_TLS_HOST_MAX);
     memcpy(t->host, server_name, len);
     t->host[len] = '\0';
-    t->ip_len = ensi_tls_ip(t->host, t->ip);
+    t->ip_len = ensi_ip(t->host, t->ip);
     return ENSIGN_OK;
 }
 
@@ -15107,10 +15107,16 @@ static bool ensi_create_is_literal(const char *host)
     return strchr(host, ':') != NULL || (dots == 3 && strspn(host, "0123456789.") == strlen(host));
 }
 
+/* 127.0.0.0/8, ::1, and the first of them as IPv6 writes it, ::ffff:127.x.x.x (RFC 4291, 2.5). */
 static bool ensi_create_is_loopback(const char *host)
 {
-    return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
-           (ensi_create_is_literal(host) && !strchr(host, ':') && strncmp(host, "127.", 4) == 0);
+    static const uint8_t self[16] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 };
+    static const uint8_t mapped[13] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 127 };
+    uint8_t ip[16];
+    size_t len = ensi_ip(host, ip);
+    if (len == 0) return strcmp(host, "localhost") == 0;
+    if (len == 4) return ip[0] == 127;
+    return memcmp(ip, self, sizeof self) == 0 || memcmp(ip, mapped, sizeof mapped) == 0;
 }
 
 /* Text that goes into a header as it is. A token read from a file likes to end in a newline. */

@@ -690,6 +690,34 @@ SCRIPT(again_then_room_once)
     world_until(w, s->half_closed);
 }
 
+/* A ROOM that waits when the call is half-closed, or closed, would invite a message that can only fail. */
+SCRIPT(no_room_after_a_half_close)
+{
+    static char big[1000];
+    warm(w);
+    for (size_t i = 0; i < 2; i++) {
+        ensign_call_desc_t d = streaming();
+        uint32_t k;
+        stream_t *s;
+        d.send_buffer_bytes = 1000;
+        peer_setting(w, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0);
+        world_settle(w);
+        k = call(w, &d);
+        s = world_stream(w, 1 + i);
+        assert_int_equal(ensign_call_send(w->client, as_call(k), slice_of(big, 600), 0), ENSIGN_OK);
+        assert_int_equal(ensign_call_send(w->client, as_call(k), slice_of(big, 600), 0), ENSIGN_AGAIN);
+        peer_setting(w, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 65535);
+        assert_int_equal(world_request(w, s).len, 600);
+        world_settle(w);
+        assert_true(ensign_pending(w->client, k)); /* ROOM */
+        if (i == 0) assert_int_equal(ensign_call_half_close(w->client, as_call(k)), ENSIGN_OK);
+        else assert_int_equal(ensign_close(w->client, k, ENSIGN_FOREVER), ENSIGN_OK);
+        world_silent(w, k);
+        peer_finish(s, 0, NULL, NULL);
+        world_end(w, k, ENSIGN_GRPC_OK);
+    }
+}
+
 SCRIPT(a_server_that_does_not_read_holds_up_one_call)
 {
     static char big[60000];
@@ -1040,7 +1068,8 @@ int main(void)
         IN_MODES(a_deadline_tells_of_a_connection_that_is_to_end),
         IN_MODES(a_deadline_tells_of_a_server_that_does_not_read),
         IN_MODES(a_deadline_of_a_sent_call_tells_of_no_obstacle), IN_MODES(cancel_at_every_stage),
-        IN_MODES(again_then_room_once), IN_MODES(a_server_that_does_not_read_holds_up_one_call),
+        IN_MODES(again_then_room_once), IN_MODES(no_room_after_a_half_close),
+        IN_MODES(a_server_that_does_not_read_holds_up_one_call),
         IN_MODES(one_stream_at_a_time_and_in_order), IN_MODES(a_changed_stream_limit_is_kept),
         IN_MODES(a_second_answer_is_refused_and_not_waited_for),
         IN_MODES(calls_above_a_goaway_are_sent_again), IN_MODES(a_call_is_sent_again_once),

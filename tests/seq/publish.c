@@ -311,6 +311,31 @@ SCRIPT(a_full_ring_says_again_and_then_room_once)
     assert_int_equal(acks_and_rooms(w, p, 2, taken + 1), 0);
 }
 
+/* A ROOM that waits when the publisher, or the client, closes would invite a publish that can only fail. */
+SCRIPT(no_room_after_a_close)
+{
+    static char data[1000];
+    for (int all = 0; all < 2; all++) {
+        ensign_publisher_desc_t d = to_weather();
+        const ensign_notice_t *n;
+        ensign_publisher_t p;
+        if (!all) serve(w, false);
+        d.max_in_flight = 1;
+        p = publisher(w, &d);
+        assert_int_equal(put(w, p, data, sizeof data, 1), ENSIGN_OK);
+        assert_int_equal(put(w, p, data, sizeof data, 2), ENSIGN_AGAIN);
+        heard_ack(w, (size_t)all);
+        world_await(w, p.id, ENSIGN_NOTICE_ACK);
+        world_settle(w);
+        assert_true(ensign_pending(w->client, p.id)); /* ROOM */
+        assert_int_equal(ensign_close(w->client, all ? ENSIGN_CLIENT : p.id, 10000), ENSIGN_OK);
+        assert_int_equal(put(w, p, data, sizeof data, 2), ENSIGN_E_STATE);
+        n = world_next(w, p.id);
+        assert_int_equal(n->type, ENSIGN_NOTICE_END);
+        assert_null(n->error);
+    }
+}
+
 /* The server takes messages of 4,194,304 bytes; 47 of them are around an event, 5 more around its data. */
 SCRIPT(the_largest_event)
 {
@@ -938,6 +963,7 @@ int main(void)
         IN_MODES(a_project_without_topics_costs_the_event_only),
         IN_MODES(a_nack_may_overtake),
         IN_MODES(a_full_ring_says_again_and_then_room_once),
+        IN_MODES(no_room_after_a_close),
         IN_MODES(the_largest_event), IN_MODES(one_event_may_be_larger_than_the_ring),
         IN_MODES(no_more_in_flight_than_allowed),
         IN_MODES(an_old_drained_is_not_the_answer),

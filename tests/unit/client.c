@@ -248,6 +248,11 @@ static void what_is_an_address_and_what_is_this_machine(void **state)
         { "a", false, false }, { "1234", false, false }, { "127.1", false, false },
         { "1.2.3.4.example", false, false }, { "127.0.0.1.example", false, false },
         { "127.example", false, false }, { "localhost.example", false, false },
+        /* the shape of an address, and none: nobody knows where it leads */
+        { "127.0.0.256", true, false }, { "127.0.1000.1", true, false }, { "127.0..1", true, false },
+        { "127.255.255.255", true, true }, { "0:0:0:0:0:0:0:1", true, true }, { "::0001", true, true },
+        { "::ffff:127.0.0.1", true, true }, { "::ffff:128.0.0.1", true, false }, { "1::1", true, false },
+        { "::127.0.0.1", true, false }, { "::1:1", true, false }, { "::1::", true, false },
     };
     (void)state;
     for (size_t i = 0; i < ENSI_COUNT(rows); i++) {
@@ -310,6 +315,7 @@ static void a_bad_desc_is_refused_by_name(void **state)
     REFUSED("client_secret", f.d.client_secret = "a");
     REFUSED("client_id", (f.d.client_id = "", f.d.client_secret = "a"));
     REFUSED("allow_plaintext_token", (f.d.token = "a", f.d.endpoint = "a:1"));
+    REFUSED("allow_plaintext_token", (f.d.token = "a", f.d.endpoint = "127.0.0.256:1"));
     REFUSED("allow_plaintext_token", with_key(&f, "http://a"));
     REFUSED("auth_url", with_key(&f, "ftp://a"));
     REFUSED("auth_url", with_key(&f, "https://a/b"));
@@ -413,6 +419,7 @@ static void create_fails_at_each_allocation(void **state)
             assert_int_equal(rc, ENSIGN_E_MEMORY);
             assert_int_equal(why.code, ENSIGN_E_MEMORY);
             assert_non_null(strstr(why.text, "memory_limit"));
+            assert_null(strstr(why.text, " 0 bytes"));
             assert_null(f.c);
             assert_int_equal(f.live, 0);
         }

@@ -634,7 +634,7 @@ static void ip_addresses_are_read(void **state)
     (void)state;
     for (size_t i = 0; i < ENSI_COUNT(cases); i++) {
         uint8_t out[16];
-        size_t len = ensi_tls_ip(cases[i].text, out);
+        size_t len = ensi_ip(cases[i].text, out);
         if (len != cases[i].len) fail_msg("%s: %u bytes", cases[i].text, (unsigned)len);
         if (len > 0 && (out[0] != cases[i].first || out[len - 1] != cases[i].last))
             fail_msg("%s: wrong bytes", cases[i].text);
