@@ -114,11 +114,11 @@ MEMORY
 
                                            tiny       default    large
         ensign_memory_bound                612 KiB    2 MiB      5 MiB      the client, TLS on all links
-        ensign_publisher_memory_bound      83 KiB     10 MiB     145 MiB    each of these beside it
+        ensign_publisher_memory_bound      84 KiB     10 MiB     145 MiB    each of these beside it
         ensign_subscription_memory_bound   77 KiB     31 MiB     117 MiB
         ensign_query_memory_bound          40 KiB     11 MiB     37 MiB
-        ensign_request_memory_bound        42 KiB     17 MiB     257 MiB
-        ensign_call_memory_bound           27 KiB     13 MiB     197 MiB
+        ensign_request_memory_bound        43 KiB     17 MiB     257 MiB
+        ensign_call_memory_bound           29 KiB     13 MiB     197 MiB
 
     tiny     ENSIGN_LINK_BUFFER_BYTES 33000, ENSIGN_TOKEN_BYTES 2048; max_handles 8, topic_cache ENSIGN_OFF,
              max_header_bytes and max_answer_bytes 4096; every buffer, window and message limit 4096, events
@@ -324,7 +324,7 @@ typedef struct ensign_pair_t  { const char *key, *value; } ensign_pair_t;       
 
 typedef struct ensign_header_t {    /* one entry of a call's metadata */
     const char    *key;             /* a-z 0-9 _ - . and not grpc-...; "...-bin": any bytes, we code them */
-    ensign_slice_t value;           /* 0x20..0x7e, unless the key ends in -bin */
+    ensign_slice_t value;           /* 0x20..0x7e, and no blank at an end, unless the key ends in -bin */
 } ensign_header_t;
 
 typedef struct ensign_t ensign_t;                                       /* a client; opaque */
@@ -555,8 +555,10 @@ typedef struct ensign_desc_t {
                                        bring, from requests' answers [256], 1..4096; ENSIGN_OFF: none */
     uint32_t    connection_window;  /* HTTP/2 receive window of the connection [1 MiB], 65535..2147483647 */
     uint32_t    max_header_bytes;   /* of one header of HTTP/2: a server that sends one of over twice this (or
-                                       over 16 KiB) loses its connection; a call's request headers may take
-                                       three quarters of it [64 KiB], 4096..64 KiB */
+                                       over 16 KiB) loses its connection. Whatever this is, nghttp2 takes no
+                                       header of over 65,536 bytes on the wire, and no headers in more than 8
+                                       CONTINUATION frames. A call's request headers may take three quarters
+                                       of it [64 KiB], 4096..64 KiB */
     uint32_t    max_answer_bytes;   /* largest answer to a request, and largest request: a larger one is END
                                        with E_TOO_LARGE, or is refused with it [4 MiB], 1024..1 GiB */
     size_t      memory_limit;       /* of all that we and nghttp2 allocate; beyond it: E_MEMORY [none] */
@@ -782,6 +784,7 @@ typedef struct ensign_notice_reply_t {
     ensign_slice_t text, details;
     bool           from_server, unprocessed;
     int64_t        retry_after_ms;
+    bool           metadata_cut;
 } ensign_notice_reply_t;
 
 typedef struct ensign_notice_message_t {
@@ -796,6 +799,7 @@ typedef struct ensign_notice_end_t {
     bool           from_server;     /* the status came in the server's trailers */
     bool           unprocessed;     /* the server surely did not act on the call: repeating it is safe */
     int64_t        retry_after_ms;  /* the server's grpc-retry-pushback-ms; -1: none, or "do not" */
+    bool           metadata_cut;    /* the server sent more than max_metadata_bytes: a part is not here */
 } ensign_notice_end_t;
 
 typedef struct ensign_notice_t {
@@ -995,8 +999,9 @@ typedef struct ensign_call_desc_t {
     uint32_t    send_buffer_bytes;  /* [64 KiB]; one larger message is taken when it is empty */
     uint32_t    max_message_bytes;  /* received; a larger one: END, RESOURCE_EXHAUSTED [4 MiB], up to 1 GiB */
     uint32_t    max_send_bytes;     /* sent; a larger one is E_TOO_LARGE [4 MiB], up to 1 GiB */
-    uint32_t    max_metadata_bytes; /* received, headers and trailers, each entry with 32 bytes more (RFC 9113
-                                       6.5.2); beyond: END, RESOURCE_EXHAUSTED [8 KiB] */
+    uint32_t    max_metadata_bytes; /* received, of headers, and as much of trailers, each entry with 32 bytes
+                                       more (RFC 9113 6.5.2); the rest is dropped, and metadata_cut tells it:
+                                       the status stays, its text is cut [8 KiB], 1..1 GiB */
     const char *encoding;           /* grpc-encoding of what you compress yourself [identity] */
     const char *accept_encoding;    /* grpc-accept-encoding [that of `encoding`: servers, grpc-go for one,
                                        answer in the request's own]; what comes so is yours to decompress, and
@@ -1464,6 +1469,22 @@ static ENSI_UNUSED bool ensi_slice_is(ensign_slice_t a, const char *text)
 static ENSI_UNUSED int ensi_slice_show(ensign_slice_t s)
 {
     return (int)ensi_min(s.len, 120);
+}
+
+/* The beginning of a peer's words as a string: a NUL in them is a blank, and no character of UTF-8 is cut in
+ * two. */
+static ENSI_UNUSED void ensi_slice_words(ensign_slice_t s, char *out, size_t cap)
+{
+    size_t n = ensi_min(s.len, cap - 1);
+    while (n > 0 && n < s.len && (s.ptr[n] & 0xC0) == 0x80) n--;
+    for (size_t i = 0; i < n; i++) out[i] = s.ptr[i] ? (char)s.ptr[i] : ' ';
+    out[n] = '\0';
+}
+
+/* Does it begin or end with a blank? No value of a header may (RFC 9113, 8.2.1). */
+static ENSI_UNUSED bool ensi_slice_has_edge(ensign_slice_t s)
+{
+    return s.len > 0 && (s.ptr[0] == ' ' || s.ptr[s.len - 1] == ' ');
 }
 
 /* Of ASCII only: no locale has a say in protocols. */
@@ -6786,6 +6807,7 @@ enum {
     ENSI_H2_ACKS = 100,          /* unsent answers to PING and SETTINGS, of a peer that does not read */
     ENSI_H2_BASE = 48 * 1024,    /* what a session takes, with its frame buffer and its tables */
     ENSI_H2_WINDOW = 65535,      /* of a new connection, RFC 9113 6.9.2 */
+    ENSI_H2_TOO_MANY_FRAMES = -905, /* NGHTTP2_ERR_TOO_MANY_CONTINUATIONS, which 1.60 and older do not have */
     ENSI_GRPC_PREFIX = 5,
     ENSI_RX_SURPLUS = 256 /* a frame of padding alone, RFC 9113 6.1 */
 };
@@ -6820,6 +6842,7 @@ struct ensi_stream_t {
     ensi_touched_t *list;               /* where it is touched: one list for all connections */
     size_t (*read)(ensi_stream_t *s, uint8_t *out, size_t cap, bool *eof);
     void (*header)(ensi_stream_t *s, ensign_slice_t name, ensign_slice_t value);
+    const char *any_bytes;              /* the header whose value may have control characters; NULL: none */
     ensi_rx_t rx;
     /* facts */
     bool headers_sent, headers_done;    /* ours are out; a block of the server's is in */
@@ -7150,6 +7173,18 @@ static int ensi_h2_on_header(nghttp2_session *session, const nghttp2_frame *fram
     return 0;
 }
 
+/* nghttp2 asks before it resets a stream for a value with a NUL or another control character. A text that the
+ * owner reads as bytes is taken: without it the answer's status would be lost. */
+static int ensi_h2_on_invalid(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                              size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                              void *user)
+{
+    ensi_stream_t *s = ensi_h2_stream(session, frame->hd.stream_id);
+    if (!s || !s->any_bytes || !ensi_slice_is(ensi_slice(name, name_len), s->any_bytes))
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    return ensi_h2_on_header(session, frame, name, name_len, value, value_len, flags, user);
+}
+
 static void ensi_h2_reason(char *out, size_t cap, const char *head, const nghttp2_goaway *g)
 {
     snprintf(out, cap, "%s%.*s", head, ensi_slice_show(ensi_slice(g->opaque_data, g->opaque_data_len)),
@@ -7168,8 +7203,13 @@ static int ensi_h2_on_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
 static int ensi_h2_on_our_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
 {
     char head[40];
-    snprintf(head, sizeof head, "%s: ", nghttp2_http2_strerror(g->error_code));
     h->fault_code = (int)g->error_code;
+    if (g->error_code == NGHTTP2_COMPRESSION_ERROR) { /* of which nghttp2 tells no more */
+        snprintf(h->fault, sizeof h->fault,
+                 "a header is over %d bytes, which nghttp2 does not take, or broken", ENSI_H2_HEADERS);
+        return 0;
+    }
+    snprintf(head, sizeof head, "%s: ", nghttp2_http2_strerror(g->error_code));
     ensi_h2_reason(h->fault, sizeof h->fault, head, g);
     return 0;
 }
@@ -7293,11 +7333,23 @@ static void ensi_h2_callbacks(nghttp2_session_callbacks *cb)
 {
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, ensi_h2_on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, ensi_h2_on_header);
+    nghttp2_session_callbacks_set_on_invalid_header_callback(cb, ensi_h2_on_invalid);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, ensi_h2_on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, ensi_h2_on_data);
     nghttp2_session_callbacks_set_on_frame_send_callback(cb, ensi_h2_on_sent);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, ensi_h2_on_close);
     nghttp2_session_callbacks_set_error_callback2(cb, ensi_h2_on_error);
+}
+
+/* RFC 9113, 8.2.1, allows no blank at an end of a value, but gRPC servers send texts that have one. nghttp2
+ * takes such a value up to 1.48 and, when it is told to, from 1.50 on; 1.49 resets the stream. */
+static void ensi_h2_take_blanks(nghttp2_option *option)
+{
+#if NGHTTP2_VERSION_NUM >= 0x013200
+    nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(option, 1);
+#else
+    (void)option;
+#endif
 }
 
 static int ensi_h2_session(ensi_h2_t *h, nghttp2_session_callbacks *cb, nghttp2_option *option)
@@ -7307,6 +7359,7 @@ static int ensi_h2_session(ensi_h2_t *h, nghttp2_session_callbacks *cb, nghttp2_
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
     nghttp2_option_set_max_outbound_ack(option, ENSI_H2_ACKS);
+    ensi_h2_take_blanks(option);
     /* we count for ourselves, and wait for SETTINGS */
     nghttp2_option_set_peer_max_concurrent_streams(option, INT32_MAX);
     return nghttp2_session_client_new3(&h->session, cb, h, option, &mem);
@@ -7384,6 +7437,8 @@ static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
     if (h->oversize)
         snprintf(h->fault, sizeof h->fault, "it sends a header of over %lu bytes; raise max_header_bytes",
                  (unsigned long)h->header_max);
+    if (rc == ENSI_H2_TOO_MANY_FRAMES)
+        snprintf(h->fault, sizeof h->fault, "headers in more than 8 CONTINUATION frames, nghttp2's limit");
     if (h->fault[0] == '\0') snprintf(h->fault, sizeof h->fault, "%s", nghttp2_strerror((int)rc));
     if (h->fault_code == 0) h->fault_code = (int)rc;
     if (h->oversize) return ENSIGN_E_TOO_LARGE;
@@ -7586,15 +7641,16 @@ enum { ENSI_GRPC_BYTES_MAX = 1 << 30 };
 enum { ENSI_GRPC_META = 8 * 1024 };    /* of received metadata, unless a desc says more */
 enum { ENSI_GRPC_MAX_HEADERS = 128, ENSI_GRPC_FIXED_HEADERS = 11, ENSI_GRPC_COMPRESSED_FLAG = 1 };
 
-/* Received metadata: records of {which, key length, value length, key, NUL, value}, never moved while the
- * call lives. `which` is 0 for what is not the caller's to see. */
+/* The headers of an answer, or its trailers: records of {flag, key length, value length, key, NUL, value},
+ * never moved while the call lives. The flag is 0 for what is not the caller's to see. What is over the limit
+ * is dropped, but for a text, which has some room of its own and is cut. */
 typedef struct ensi_meta_t {
     uint8_t *ptr;
-    size_t cap, len;
+    size_t limit, len;
     size_t counted;                     /* as RFC 9113 6.5.2 counts a header list */
-    bool too_large;
+    bool cut;                           /* something was dropped, or shortened */
 } ensi_meta_t;
-enum { ENSI_META_RECORD = 9, ENSI_META_OVERHEAD = 32 };
+enum { ENSI_META_RECORD = 9, ENSI_META_OVERHEAD = 32, ENSI_META_TEXT = 512 };
 
 /* What all calls of a client share: those that wait, in the order of asking, and those to be looked at. */
 typedef struct ensi_calls_t {
@@ -7629,8 +7685,8 @@ struct ensi_call_t {
     bool half_closed, kept;             /* kept: [0, sent) is still what was sent first */
     size_t (*more)(ensi_call_t *call, uint8_t *out, size_t cap);   /* goes on where `out` ends */
     /* answer */
-    ensi_meta_t meta;
-    size_t max_meta;
+    ensi_meta_t meta[2];                /* headers, trailers: ENSIGN_HEADERS - 1, ENSIGN_TRAILERS - 1 */
+    bool shows_metadata;                /* to the caller; else the text and the details are kept alone */
     int http_status, grpc_status;       /* -1: not there */
     bool grpc_content, encoded;         /* content-type is gRPC's; grpc-encoding is not identity */
     ensign_slice_t text, details;       /* in meta */
@@ -7730,35 +7786,56 @@ static bool ensi_grpc_number(ensign_slice_t v, int64_t *out)
 static void ensi_meta_clear(ensi_meta_t *m)
 {
     m->len = m->counted = 0;
-    m->too_large = false;
+    m->cut = false;
 }
 
-/* Room for a record; NULL: the list is too large, which is remembered. */
-static uint8_t *ensi_meta_record(ensi_meta_t *m, int which, ensign_slice_t key, size_t value_len)
+/* The most that the headers, or the trailers, of a call take. */
+static size_t ensi_meta_bound(size_t limit)
 {
-    size_t need = ENSI_META_RECORD + key.len + 1 + value_len;
+    return limit + ENSI_META_TEXT + ENSI_MEM_HEADER;
+}
+
+/* The buffer is taken when something is kept first. False: no memory. */
+static bool ensi_meta_open(ensi_meta_t *m, ensi_mem_t *mem)
+{
+    if (!m->ptr) m->ptr = (uint8_t *)ensi_mem_take(mem, m->limit + ENSI_META_TEXT);
+    return m->ptr != NULL;
+}
+
+/* How long a value of this key may be; SIZE_MAX: not even an empty one fits. */
+static size_t ensi_meta_room(const ensi_meta_t *m, ensign_slice_t key, size_t limit)
+{
+    size_t need = m->len + ENSI_META_RECORD + key.len + 1;
+    return need <= limit ? limit - need : SIZE_MAX;
+}
+
+/* Room for a record; NULL: it would go over the limit, which is remembered. */
+static uint8_t *ensi_meta_record(ensi_meta_t *m, bool seen, ensign_slice_t key, size_t value_len,
+                                 size_t limit)
+{
+    size_t room = ensi_meta_room(m, key, limit);
     uint8_t *p;
-    if (m->too_large || !m->ptr || need > m->cap - m->len) {
-        m->too_large = true;
+    if (room == SIZE_MAX || value_len > room) {
+        m->cut = true;
         return NULL;
     }
     p = m->ptr + m->len;
-    p[0] = (uint8_t)which;
+    p[0] = seen;
     ensi_put_be32(p + 1, (uint32_t)key.len);
     ensi_put_be32(p + 5, (uint32_t)value_len);
     memcpy(p + ENSI_META_RECORD, key.ptr, key.len);
     p[ENSI_META_RECORD + key.len] = '\0';
-    m->len += need;
+    m->len += ENSI_META_RECORD + key.len + 1 + value_len;
     return p + ENSI_META_RECORD + key.len + 1;
 }
 
 /* One value of a -bin header, decoded. What is not base64 is left out. */
-static void ensi_meta_binary(ensi_meta_t *m, int which, ensign_slice_t key, ensign_slice_t value)
+static void ensi_meta_binary(ensi_meta_t *m, bool seen, ensign_slice_t key, ensign_slice_t value)
 {
     size_t before = m->len, len = 0;
     uint8_t *p;
     value = ensi_slice_trim(value);
-    p = ensi_meta_record(m, which, key, value.len / 4 * 3 + 3);
+    p = ensi_meta_record(m, seen, key, value.len / 4 * 3 + 3, m->limit);
     if (!p) return;
     m->len = before;
     if (ensi_base64_decode((const char *)value.ptr, value.len, false, p, value.len / 4 * 3 + 3, &len) !=
@@ -7774,30 +7851,50 @@ static bool ensi_meta_is_binary(ensign_slice_t key)
     return key.len > 4 && memcmp(key.ptr + key.len - 4, "-bin", 4) == 0;
 }
 
-static ensign_slice_t ensi_meta_add(ensi_meta_t *m, int which, ensign_slice_t key, ensign_slice_t value)
+/* Keeps an entry, if all that came so far is within the limit. */
+static void ensi_meta_add(ensi_meta_t *m, bool seen, ensign_slice_t key, ensign_slice_t value)
 {
     uint8_t *p;
+    if (m->counted > m->limit) {
+        m->cut = true;
+        return;
+    }
     while (ensi_meta_is_binary(key)) { /* a list, split at commas */
         const uint8_t *comma = value.len ? (const uint8_t *)memchr(value.ptr, ',', value.len) : NULL;
         size_t len = comma ? (size_t)(comma - value.ptr) : value.len;
-        ensi_meta_binary(m, which, key, ensi_slice(value.ptr, len));
-        if (!comma) return ensi_slice(NULL, 0);
+        ensi_meta_binary(m, seen, key, ensi_slice(value.ptr, len));
+        if (!comma) return;
         value = ensi_slice(comma + 1, value.len - len - 1);
     }
-    p = ensi_meta_record(m, which, key, value.len);
-    if (!p) return ensi_slice(NULL, 0);
-    if (value.len) memcpy(p, value.ptr, value.len);
-    return ensi_slice(p, value.len);
+    p = ensi_meta_record(m, seen, key, value.len, m->limit);
+    if (p && value.len) memcpy(p, value.ptr, value.len);
 }
 
-static bool ensi_meta_next(const ensi_meta_t *m, int which, size_t *at, ensign_slice_t *key,
+/* Keeps a percent-encoded text, decoded where it lies; where it is too long, its beginning. */
+static ensign_slice_t ensi_meta_text(ensi_meta_t *m, ensign_slice_t key, ensign_slice_t value)
+{
+    size_t limit = m->limit + ENSI_META_TEXT, room = ensi_meta_room(m, key, limit);
+    uint8_t *p;
+    if (value.len > room) {
+        value.len = room;
+        for (size_t i = 1; i < 3 && i <= room; i++) /* no escape is cut in two */
+            if (value.ptr[room - i] == '%') value.len = room - i;
+        m->cut = true;
+    }
+    p = ensi_meta_record(m, false, key, value.len, limit);
+    if (!p) return ensi_slice(NULL, 0);
+    if (value.len) memcpy(p, value.ptr, value.len);
+    return ensi_slice(p, ensi_grpc_unescape(p, value.len));
+}
+
+static bool ensi_meta_next(const ensi_meta_t *m, bool seen, size_t *at, ensign_slice_t *key,
                            ensign_slice_t *value)
 {
     while (*at < m->len) {
         const uint8_t *p = m->ptr + *at;
         size_t key_len = ensi_get_be32(p + 1), value_len = ensi_get_be32(p + 5);
         *at += ENSI_META_RECORD + key_len + 1 + value_len;
-        if (p[0] != which) continue;
+        if (p[0] != seen) continue;
         *key = ensi_slice(p + ENSI_META_RECORD, key_len);
         *value = ensi_slice(p + ENSI_META_RECORD + key_len + 1, value_len);
         return true;
@@ -7831,39 +7928,41 @@ static bool ensi_grpc_own_header(ensi_call_t *call, ensign_slice_t name, ensign_
     return true;
 }
 
-/* Text for the END notice, unescaped where it lies. */
-static ensign_slice_t ensi_grpc_keep_text(ensi_meta_t *m, ensign_slice_t name, ensign_slice_t value)
+/* What of the metadata is kept: the text, the details, and for a public call what the server's program
+ * sent. */
+static void ensi_grpc_keep(ensi_call_t *call, ensi_meta_t *m, ensign_slice_t name, ensign_slice_t value)
 {
-    ensign_slice_t text = ensi_meta_add(m, 0, name, value);
-    if (text.ptr) text.len = ensi_grpc_unescape(m->ptr + (text.ptr - m->ptr), text.len);
-    return text;
+    bool words = ensi_slice_is(name, "grpc-message");
+    bool details = ensi_slice_is(name, "grpc-status-details-bin");
+    if (!words && !details && (!call->shows_metadata || name.len == 0 || name.ptr[0] == ':')) return;
+    if (!ensi_meta_open(m, &call->env->mem)) {
+        call->s.no_memory = true;
+    } else if (words) {
+        ensign_slice_t text = ensi_meta_text(m, name, value);
+        if (text.ptr) call->text = text;
+    } else {
+        size_t at = m->len;
+        ensi_meta_add(m, !details, name, value);
+        if (details) ensi_meta_next(m, false, &at, &name, &call->details);
+    }
 }
 
 static void ensi_grpc_on_header(ensi_stream_t *s, ensign_slice_t name, ensign_slice_t value)
 {
     ensi_call_t *call = (ensi_call_t *)(void *)s;
-    ensi_meta_t *m = &call->meta;
-    bool own;
+    ensi_meta_t *m = &call->meta[s->trailers];
+    bool own = ensi_grpc_own_header(call, name, value);
 
-    m->counted += name.len + value.len + ENSI_META_OVERHEAD;
-    if (m->counted > call->max_meta) m->too_large = true;
-    if (!m->ptr) m->ptr = (uint8_t *)ensi_mem_take(&call->env->mem, m->cap);
-    if (!m->ptr) s->no_memory = true;
-    if (s->no_memory || m->too_large) return;
-    own = ensi_grpc_own_header(call, name, value);
     if (!s->headers_done)
         s->deaf = call->http_status != 200 || !call->grpc_content; /* trailers change nothing */
-    if (own) return;
-    if (ensi_slice_is(name, "grpc-message")) {
-        call->text = ensi_grpc_keep_text(m, name, value);
-    } else if (ensi_slice_is(name, "grpc-status-details-bin")) {
-        size_t at = m->len;
-        ensign_slice_t key;
-        ensi_meta_add(m, 0, name, value);
-        ensi_meta_next(m, 0, &at, &key, &call->details);
-    } else if (name.len > 0 && name.ptr[0] != ':') {
-        ensi_meta_add(m, s->trailers ? ENSIGN_TRAILERS : ENSIGN_HEADERS, name, value);
-    }
+    m->counted += name.len + value.len + ENSI_META_OVERHEAD;
+    if (!own && !s->no_memory) ensi_grpc_keep(call, m, name, value);
+}
+
+/* Was more metadata sent than there is room for? */
+static bool ensi_grpc_is_cut(const ensi_call_t *call)
+{
+    return call->meta[0].cut || call->meta[1].cut;
 }
 
 /* ---- sending */
@@ -8037,7 +8136,7 @@ static void ensi_grpc_dequeue(ensi_call_t *call)
 static void ensi_grpc_queue(ensi_call_t *call)
 {
     ensi_must(ensi_grpc_move(call, ENSI_GRPC_ON_QUEUE));
-    ensi_meta_clear(&call->meta);
+    for (int i = 0; i < 2; i++) ensi_meta_clear(&call->meta[i]);
     call->http_status = call->grpc_status = -1;
     call->grpc_content = call->encoded = call->from_server = call->unprocessed = call->retried = call->drop =
         false;
@@ -8141,17 +8240,21 @@ static int ensi_grpc_judge_http(ensi_call_t *call)
 /* The stream has closed by itself. */
 static void ensi_grpc_judge(ensi_call_t *call)
 {
-    ensign_slice_t text = call->text.len ? call->text : ensign_str("(no text)");
+    char words[121], cut[64] = "";
 
     call->from_server = ensi_grpc_has_status(call);
     if (!call->from_server) {
         ensi_grpc_end(call, ensi_grpc_judge_http(call));
         return;
     }
-    if (call->grpc_status != ENSIGN_GRPC_OK)
-        ensi_fail(&call->fault, ENSIGN_E_GRPC - call->grpc_status, 0, "grpc: %s answers %s: %.*s",
-                  call->method, ensi_grpc_status_name(call->grpc_status), ensi_slice_show(text),
-                  (const char *)text.ptr);
+    if (call->grpc_status != ENSIGN_GRPC_OK) {
+        ensi_slice_words(call->text.len ? call->text : ensign_str("(no text)"), words, sizeof words);
+        if (ensi_grpc_is_cut(call))
+            snprintf(cut, sizeof cut, " (metadata cut at max_metadata_bytes, %lu)",
+                     (unsigned long)call->meta[1].limit);
+        ensi_fail(&call->fault, ENSIGN_E_GRPC - call->grpc_status, 0, "grpc: %s answers %s%s: %s",
+                  call->method, ensi_grpc_status_name(call->grpc_status), cut, words);
+    }
     ensi_grpc_end(call, call->grpc_status);
 }
 
@@ -8262,6 +8365,7 @@ static void ensi_grpc_end_notice(ensi_call_t *call, ensign_notice_t *n, uint64_t
     e->from_server = call->from_server;
     e->unprocessed = call->unprocessed;
     e->retry_after_ms = call->pushback_ms;
+    e->metadata_cut = ensi_grpc_is_cut(call);
 }
 
 /* What is always true of a call; for assertions. */
@@ -8277,7 +8381,7 @@ static void ensi_grpc_free(ensi_call_t *call, ensi_mem_t *m)
 {
     ensi_rx_free(&call->s.rx, m);
     ensi_mem_free(m, call->out.ptr);
-    ensi_mem_free(m, call->meta.ptr);
+    for (int i = 0; i < 2; i++) ensi_mem_free(m, call->meta[i].ptr);
     ensi_mem_free(m, call->method);
     ensi_mem_free(m, call->extra);
 }
@@ -8287,6 +8391,7 @@ typedef struct ensi_grpc_opts_t {
     const char *limit_name;             /* what max_message is called in the desc; a constant */
     size_t window, max_message, spare, out_min, max_send, max_meta;
     uint32_t deadline_ms;
+    bool shows_metadata;
 } ensi_grpc_opts_t;
 
 /* What the calls of the service have alike. limit_name: what max_message is called in the desc. */
@@ -8319,10 +8424,11 @@ static int ensi_grpc_init(ensi_call_t *call, ensi_env_t *env, ensi_calls_t *all,
     call->limit_name = o->limit_name;
     call->s.read = ensi_grpc_on_read;
     call->s.header = ensi_grpc_on_header;
+    call->s.any_bytes = "grpc-message";
     call->out_min = o->out_min;
     call->max_send = o->max_send;
-    call->max_meta = o->max_meta;
-    call->meta.cap = o->max_meta;
+    call->meta[0].limit = call->meta[1].limit = o->max_meta;
+    call->shows_metadata = o->shows_metadata;
     call->kept = true;
     ensi_rx_open(&call->s.rx, o->window, o->max_message + ENSI_GRPC_PREFIX, o->spare);
     ensi_timer_start(&call->deadline, o->deadline_ms);
@@ -9956,6 +10062,11 @@ static int ensi_call_check_header(ensign_t *c, const ensign_header_t *m)
             &c->env, ENSIGN_E_ARGUMENT,
             "metadata: value of \"%.60s\" has byte 0x%02x; only 0x20..0x7e, or a key that ends in -bin",
             m->key, (unsigned)ensi_call_bad_byte(m->value));
+    if (!ensi_meta_is_binary(ensign_str(m->key)) && ensi_slice_has_edge(m->value))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "metadata: value of \"%.60s\" begins or ends with a blank, which HTTP/2 "
+                             "forbids; leave it out, or use a key that ends in -bin",
+                             m->key);
     return ENSIGN_OK;
 }
 
@@ -10050,6 +10161,9 @@ static int ensi_call_check(ensign_t *c, const ensign_call_desc_t *d, const ensi_
         ensi_call_bad_byte(ensign_str(d->accept_encoding)) >= 0)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "call: encoding and accept_encoding must be printable ASCII, such as \"gzip\"");
+    if (ensi_slice_has_edge(ensign_str(d->encoding)) || ensi_slice_has_edge(ensign_str(d->accept_encoding)))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "call: encoding or accept_encoding begins or ends with a blank; leave it out");
     if (d->request.len > o->max_send)
         return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
                              "call: the request has %lu bytes, max_send_bytes is %lu",
@@ -10070,6 +10184,7 @@ static ensi_grpc_opts_t ensi_call_opts(const ensign_call_desc_t *d)
     o.out_min = ensi_or(d->send_buffer_bytes, 64 * 1024);
     o.max_send = ensi_or(d->max_send_bytes, ENSI_SERVER_MESSAGE_MAX);
     o.max_meta = ensi_or(d->max_metadata_bytes, ENSI_GRPC_META);
+    o.shows_metadata = true;
     o.deadline_ms = ensi_or(d->deadline_ms, ENSIGN_FOREVER);
     return o;
 }
@@ -10080,7 +10195,8 @@ size_t ensign_call_memory_bound(const ensign_call_desc_t *d)
     size_t extra = ensi_call_extra_size(d->metadata, d->metadata_count), usual = o.window + o.max_message;
     /* two receive buffers, when a large message comes behind one that is lent; nghttp2's state of a stream */
     return sizeof(ensi_user_call_t) + usual + ensi_max(o.window, o.max_message) +
-           ensi_max(o.out_min, o.max_send) + o.max_meta + 2 * extra + 8192 + strlen(o.method);
+           ensi_max(o.out_min, o.max_send) + 2 * ensi_meta_bound(o.max_meta) + 2 * extra + 8192 +
+           strlen(o.method);
 }
 
 static void ensi_call_free(ensign_t *c, ensi_handle_t *h)
@@ -10228,6 +10344,7 @@ static ensign_notice_t *ensi_call_pull_reply(ensi_user_call_t *u)
     reply->from_server = call->from_server;
     reply->unprocessed = call->unprocessed;
     reply->retry_after_ms = call->pushback_ms;
+    reply->metadata_cut = ensi_grpc_is_cut(call);
     if (call->end_status != ENSIGN_GRPC_OK || call->drop ||
         ensi_msg_peek(call, &reply->message) != ENSIGN_OK) {
         reply->message = ensi_slice(NULL, 0);
@@ -10425,7 +10542,8 @@ bool ensign_call_metadata_next(const ensign_t *c, ensign_call_t handle, int whic
 {
     const ensi_handle_t *h = ensi_handle_find(&c->handles, handle.id);
     if (!h || (h->kind != &ensi_call_kind && h->kind != &ensi_call_unary_kind)) return false;
-    return ensi_meta_next(&((const ensi_user_call_t *)(const void *)h)->call.meta, which, at, key, value);
+    if (which != ENSIGN_HEADERS && which != ENSIGN_TRAILERS) return false;
+    return ensi_meta_next(&h->call->meta[which - 1], true, at, key, value);
 }
 
 bool ensign_call_metadata_get(const ensign_t *c, ensign_call_t handle, int which, const char *key,
@@ -10661,7 +10779,8 @@ size_t ensign_query_memory_bound(const ensign_query_desc_t *d)
         text += ensi_pb_bytes_size(ENSI_PB_QUERY_PARAMS_TAG, ensi_query_param_size(&d->params[i]));
     /* two receive buffers, when a large row comes behind one that is lent, and one kept; the request, encoded
      * twice; metadata, nghttp2's of a stream */
-    return sizeof(ensi_query_t) + 2 * (large + ENSI_GRPC_PREFIX) + x.window_bytes + 2 * text + 2 * 8192 + 512;
+    return sizeof(ensi_query_t) + 2 * (large + ENSI_GRPC_PREFIX) + x.window_bytes + 2 * text +
+           ensi_meta_bound(ENSI_GRPC_META) + 8192 + 512;
 }
 
 static int ensi_query_check(ensign_t *c, const ensign_query_desc_t *x)
@@ -10841,7 +10960,8 @@ static void ensi_asker_free(ensign_t *c, ensi_asker_t *x)
 
 /* The most that such a one takes. */
 enum {
-    ENSI_ASK_BOUND = (int)sizeof(ensi_ask_t) + 2 * ENSI_ASK_SMALL + 2 * ENSI_ASK_OUT + 2 * ENSI_GRPC_META
+    ENSI_ASK_BOUND = (int)sizeof(ensi_ask_t) + 2 * ENSI_ASK_SMALL + 2 * ENSI_ASK_OUT +
+                     2 * ENSI_GRPC_META + ENSI_META_TEXT + ENSI_MEM_HEADER
 };
 
 /* False: no memory. */
@@ -12031,10 +12151,10 @@ size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d)
         ensi_max(x.buffer_bytes, (size_t)x.max_event_bytes + ENSI_TOPIC_NAME_MAX + ENSI_GRPC_PREFIX);
     size_t reply = ensi_max(x.window_bytes, x.max_reply_bytes);
     /* the map of topics and its orders take at most twice the reply, twice while one replaces another;
-     * 8 KiB each for metadata and nghttp2 */
+     * 8 KiB each for the end's text and nghttp2 */
     return sizeof(ensi_pub_t) + ring + x.max_in_flight * sizeof(ensi_entry_t) + reply +
-           4 * (size_t)x.max_reply_bytes + ENSI_PUB_OPEN_BYTES + 2 * 8192 + ensign_str(x.topic).len + 512 +
-           ENSI_ASK_BOUND;
+           4 * (size_t)x.max_reply_bytes + ENSI_PUB_OPEN_BYTES + ensi_meta_bound(ENSI_GRPC_META) + 8192 +
+           ensign_str(x.topic).len + 512 + ENSI_ASK_BOUND;
 }
 
 static int ensi_pub_check_desc(ensign_t *c, const ensign_publisher_desc_t *x)
@@ -12778,10 +12898,11 @@ size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d)
     size_t large = ensi_max(x.window_bytes, x.max_event_bytes) + ENSI_SUB_SPARE + ENSI_GRPC_PREFIX;
     /* two buffers, when a large event comes behind one that is lent, and one kept for that; the map of topics
      * came in a message, and takes at most twice its size, for two of them while a lent event needs the
-     * older; 8 KiB each for metadata and nghttp2 */
+     * older; 8 KiB each for the end's text and nghttp2 */
     return sizeof(ensi_sub_t) + 2 * large + x.window_bytes + ENSI_SUB_SPARE + 4 * (size_t)x.max_event_bytes +
            x.max_unacked * sizeof(ensi_ack_slot_t) + 3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES +
-           3 * ensi_sub_query_size(&x) + (x.ensure_topics ? ENSI_ASK_BOUND : 0) + 2 * 8192 + 512;
+           3 * ensi_sub_query_size(&x) + (x.ensure_topics ? ENSI_ASK_BOUND : 0) +
+           ensi_meta_bound(ENSI_GRPC_META) + 8192 + 512;
 }
 
 static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
@@ -13742,7 +13863,8 @@ size_t ensign_request_memory_bound(const ensign_desc_t *d)
     size_t out = ensi_max(max, ENSI_REQ_TOKEN + 64) + ENSI_GRPC_PREFIX;
     /* a page that a topic is lent from and the next one, one buffer kept; a request that may be as large as a
      * message, encoded twice; metadata, nghttp2's of a stream */
-    return sizeof(ensi_req_t) + 2 * answer + ensi_ask_window(max) + 2 * out + ENSI_GRPC_META + 8192 + 1024;
+    return sizeof(ensi_req_t) + 2 * answer + ensi_ask_window(max) + 2 * out +
+           ensi_meta_bound(ENSI_GRPC_META) + 8192 + 1024;
 }
 
 /* Create, ensure: the Topic that CreateTopic gets. */
@@ -14324,10 +14446,6 @@ static void ensi_client_facts(ensign_t *c, ensi_call_t *call)
     } else if (s->overrun) {
         ensi_grpc_abort(call, ENSIGN_GRPC_INTERNAL, ENSIGN_E_ABUSE,
                         "http2: the server sends more than the window that it was given");
-    } else if (call->meta.too_large) {
-        ensi_grpc_abort(call, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_TOO_LARGE,
-                        "grpc: %s sends more metadata than the %lu bytes allowed; raise max_metadata_bytes",
-                        call->method, (unsigned long)call->max_meta);
     } else if (s->closed && s->lost && !s->ended) {
         if (s->headers_sent || !ensi_grpc_retry(call)) ensi_grpc_lost(call, &n->over);
     } else if (s->closed && s->close_code == NGHTTP2_REFUSED_STREAM && !s->headers_done) {
@@ -15132,6 +15250,10 @@ static int ensi_create_check_text(ensign_t *c, const char *field, const char *te
             return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                                  "client: %s has byte 0x%02x at %lu; only 0x20 to 0x7e go into a header",
                                  field, (unsigned)(uint8_t)text[i], (unsigned long)i);
+    if (ensi_slice_has_edge(ensign_str(text)))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s begins or ends with a blank, which no header may; leave it out",
+                             field);
     return ENSIGN_OK;
 }
 

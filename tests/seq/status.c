@@ -237,30 +237,68 @@ SCRIPT(metadata_comes_in)
     assert_true(ensign_call_metadata_get(w->client, as_call(k), ENSIGN_HEADERS, "x-d", &one));
 }
 
-SCRIPT(too_much_metadata_ends_its_call_alone)
+/* Headers and trailers have a limit each. What is over it is dropped and told of; the answer and the status
+ * are the server's, and no other call notices. */
+SCRIPT(too_much_metadata_is_cut_and_the_status_stays)
 {
-    static char much[9000];
-    ensign_call_desc_t d = streaming();
-    uint32_t other, k;
+    static char much[9001], half[5001];
+    ensign_call_desc_t d = unary("q");
+    const ensign_notice_t *n;
+    ensign_slice_t value;
+    uint32_t k;
     stream_t *s;
     memset(much, 'm', sizeof much - 1);
+    memset(half, 'h', sizeof half - 1);
     world_create(w);
-    other = call(w, &d);
-    world_stream(w, 0);
-    k = call(w, &d);
-    s = world_stream(w, 1);
-    peer_headers(s, "200", "content-type", "application/grpc", "x-much", much, NULL);
-    peer_message(s, "m", 1);
-    peer_finish(s, 0, NULL, NULL);
-    assert_int_not_equal(world_await(w, k, ENSIGN_NOTICE_END)->as.end.status, ENSIGN_GRPC_OK);
-    k = call(w, &d);
-    s = world_stream(w, 2);
-    peer_message(s, "m", 1);
-    peer_finish(s, 0, NULL, "x-much", much, NULL);
-    assert_int_not_equal(world_await(w, k, ENSIGN_NOTICE_END)->as.end.status, ENSIGN_GRPC_OK);
-    peer_message(world.streams[0], "still here", 10);
-    assert_text(world_await(w, other, ENSIGN_NOTICE_MESSAGE)->as.message.bytes, "still here");
+    for (size_t i = 0; i < 5; i++) {
+        k = call(w, &d);
+        s = world_stream(w, i);
+        peer_headers(s, "200", "content-type", "application/grpc", i == 0 ? "x-much" : "x-half",
+                     i == 0 ? much : half, NULL);
+        peer_message(s, "m", 1);
+        if (i < 2) peer_finish(s, 0, NULL, "x-half", half, "x-t", "tail", NULL);
+        else if (i == 2) peer_finish(s, 0, NULL, "x-t", "tail", "x-much", much, NULL);
+        else if (i == 3) peer_finish(s, 5, much, "x-t", "tail", NULL);
+        else peer_finish(s, 5, "words", "x-half", half, "x-half", half, "x-t", "tail", NULL);
+        n = world_reply(w, k, i < 3 ? ENSIGN_GRPC_OK : ENSIGN_GRPC_NOT_FOUND);
+        assert_true(n->as.reply.from_server);
+        assert_int_equal(n->as.reply.metadata_cut, i != 1);
+        if (i < 3) assert_text(n->as.reply.message, "m");
+        if (i == 3) assert_in_range(n->as.reply.text.len, 8192, 9000 - 1);
+        if (i == 4) assert_text(n->as.reply.text, "words");
+        if (i >= 3) assert_non_null(strstr(n->error->text, "cut at max_metadata_bytes, 8192"));
+        assert_int_equal(ensign_call_metadata_get(w->client, as_call(k), ENSIGN_HEADERS, "x-half", &value),
+                         i != 0);
+        assert_int_equal(ensign_call_metadata_get(w->client, as_call(k), ENSIGN_TRAILERS, "x-half", &value),
+                         i < 2 || i == 4);
+        assert_int_equal(ensign_call_metadata_get(w->client, as_call(k), ENSIGN_TRAILERS, "x-t", &value),
+                         i < 3);
+    }
     assert_int_equal(w->conn_count, 1);
+}
+
+/* grpcio and grpc-go send a text as it is, a blank at its end too. */
+SCRIPT(blanks_at_the_ends_of_values_are_taken)
+{
+    ensign_call_desc_t d = unary("q");
+    const ensign_notice_t *n;
+    ensign_slice_t value;
+    uint32_t k;
+    stream_t *s;
+    world_create(w);
+    k = call(w, &d);
+    s = world_stream(w, 0);
+    peer_headers(s, "200", "content-type", "application/grpc", "x-h", " head\t", NULL);
+    peer_finish(s, ENSIGN_GRPC_NOT_FOUND, "no such file: ", "x-t", "\ttail ", "x-blank", " ", NULL);
+    n = world_reply(w, k, ENSIGN_GRPC_NOT_FOUND);
+    assert_true(n->as.reply.from_server);
+    assert_text(n->as.reply.text, "no such file: ");
+    assert_true(ensign_call_metadata_get(w->client, as_call(k), ENSIGN_HEADERS, "x-h", &value));
+    assert_text(value, " head\t");
+    assert_true(ensign_call_metadata_get(w->client, as_call(k), ENSIGN_TRAILERS, "x-t", &value));
+    assert_text(value, "\ttail ");
+    assert_true(ensign_call_metadata_get(w->client, as_call(k), ENSIGN_TRAILERS, "x-blank", &value));
+    assert_text(value, " ");
 }
 
 SCRIPT(illegal_calls_are_refused_here)
@@ -428,7 +466,7 @@ static void large_metadata(world_t *w, uint32_t k, stream_t *s)
     (void)w, (void)k;
     memset(much, 'm', sizeof much - 1);
     answer(s);
-    peer_finish(s, 0, NULL, "x-much", much, NULL);
+    peer_finish(s, ENSIGN_GRPC_ABORTED, "words", "x-t", "tail", "x-much", much, NULL);
 }
 
 static void lost(world_t *w, uint32_t k, stream_t *s)
@@ -578,8 +616,8 @@ SCRIPT(each_ending_of_a_unary_call_is_one_reply)
         { large_answer, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_TOO_LARGE, "raise max_message_bytes", false,
           false, true, false },
         { compressed_answer, ENSIGN_GRPC_INTERNAL, ENSIGN_E_INTERNAL, "flag 1", false, false, true, false },
-        { large_metadata, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_TOO_LARGE, "raise max_metadata_bytes",
-          false, false, true, false },
+        { large_metadata, ENSIGN_GRPC_ABORTED, ENSIGN_E_ABORTED,
+          "ABORTED (metadata cut at max_metadata_bytes, 8192): words", true, false, true, true },
         { late, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED, "the deadline passed", false,
           false, false, false },
         { late_behind_an_answer, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
@@ -789,7 +827,8 @@ int main(void)
         IN_MODES(trailers_only_with_each_status), IN_MODES(a_missing_status_is_unknown),
         IN_MODES(http_statuses_become_grpc_statuses), IN_MODES(resets_become_grpc_statuses),
         IN_MODES(messages_of_a_status_are_percent_decoded), IN_MODES(metadata_goes_out),
-        IN_MODES(metadata_comes_in), IN_MODES(too_much_metadata_ends_its_call_alone),
+        IN_MODES(metadata_comes_in), IN_MODES(too_much_metadata_is_cut_and_the_status_stays),
+        IN_MODES(blanks_at_the_ends_of_values_are_taken),
         IN_MODES(illegal_calls_are_refused_here), IN_MODES(each_ending_of_a_unary_call_is_one_reply),
         IN_MODES(each_status_is_a_reply), IN_MODES(an_unsent_unary_call_ends_by_one_reply),
         IN_MODES(a_unary_call_that_does_not_wait_is_refused_by_one_reply),

@@ -308,6 +308,9 @@ static void a_bad_desc_is_refused_by_name(void **state)
     REFUSED("authority", f.d.authority = "a\nb");
     REFUSED("token", f.d.token = "");
     REFUSED("token", f.d.token = "abc\n");
+    REFUSED("token begins or ends with a blank", f.d.token = "abc ");
+    REFUSED("user_agent begins or ends with a blank", f.d.user_agent = " a");
+    REFUSED("authority begins or ends with a blank", f.d.authority = "a ");
     REFUSED("token", f.d.token = longest);
     REFUSED("token and client_id", (f.d.token = "a", f.d.client_id = "b", f.d.client_secret = "c"));
     REFUSED("client_secret", f.d.client_id = "a");

@@ -19,6 +19,7 @@ static void open_call(ensi_call_t *call, size_t out_min, size_t max_meta)
     o.max_message = 4096;
     o.max_send = 4096;
     o.max_meta = max_meta;
+    o.shows_metadata = true;
     o.out_min = out_min;
     o.deadline_ms = ENSIGN_FOREVER;
     assert_int_equal(ensi_grpc_init(call, &env, &calls, NULL, &o), ENSIGN_OK);
@@ -45,7 +46,7 @@ static const char *listed(const ensi_call_t *call, int which)
     size_t at = 0, n = 0;
     ensign_slice_t key, value;
     text[0] = '\0';
-    while (ensi_meta_next(&call->meta, which, &at, &key, &value))
+    while (ensi_meta_next(&call->meta[which - 1], true, &at, &key, &value))
         n += (size_t)snprintf(text + n, sizeof text - n, "%.*s=%.*s;", (int)key.len, (const char *)key.ptr,
                               (int)value.len, (const char *)value.ptr);
     return text;
@@ -252,44 +253,89 @@ static void metadata_is_counted_as_a_header_list(void **state)
     open_call(&k, 1000, 2 * (32 + 3 + 5));
     header(&k, "x-a", "12345");
     header(&k, "x-b", "12345");
-    assert_false(k.meta.too_large);
+    assert_false(ensi_grpc_is_cut(&k));
+    k.s.headers_done = k.s.trailers = true; /* they have as much room, of their own */
+    header(&k, "x-c", "12345");
+    header(&k, "x-d", "12345");
+    assert_false(ensi_grpc_is_cut(&k));
     assert_string_equal(listed(&k, ENSIGN_HEADERS), "x-a=12345;x-b=12345;");
-    k.s.trailers = true;
+    assert_string_equal(listed(&k, ENSIGN_TRAILERS), "x-c=12345;x-d=12345;");
     header(&k, "x", "");
-    assert_true(k.meta.too_large);
-    assert_string_equal(listed(&k, ENSIGN_TRAILERS), "");
-    ensi_meta_clear(&k.meta);
+    assert_true(ensi_grpc_is_cut(&k));
+    assert_string_equal(listed(&k, ENSIGN_TRAILERS), "x-c=12345;x-d=12345;");
+    ensi_meta_clear(&k.meta[1]);
+    assert_false(ensi_grpc_is_cut(&k));
     header(&k, "x", "again");
     assert_string_equal(listed(&k, ENSIGN_TRAILERS), "x=again;");
     close_call(&k);
 }
 
-/* A list in one field makes many entries: the store fills before the count does. */
-static void a_full_store_takes_no_text(void **state)
+/* A list in one field makes many entries: the store fills before the count does. The text has room of its
+ * own, and the status needs none. */
+static void a_full_store_takes_a_text_still(void **state)
 {
-    char list[60];
+    char list[60], text[ENSI_META_TEXT + 100];
     ensi_call_t k;
     (void)state;
     open_call(&k, 1000, 300);
+    k.s.headers_done = k.s.trailers = true;
     memset(list, ',', sizeof list);
     list[sizeof list - 1] = '\0';
     header(&k, "abc-bin", list);
-    k.meta.too_large = false; /* as if it had just fitted */
-    header(&k, "grpc-message", "there is no room for this text in what is left of the store");
-    assert_true(k.meta.too_large);
-    assert_int_equal(k.text.len, 0);
+    assert_true(ensi_grpc_is_cut(&k));
+    memset(text, 't', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    header(&k, "grpc-message", text);
+    assert_in_range(k.text.len, ENSI_META_TEXT - 40, ENSI_META_TEXT + 20);
+    assert_memory_equal(k.text.ptr, text, k.text.len);
+    header(&k, "grpc-message", "and no second one");
+    assert_true(k.text.len > 1 && k.text.ptr[0] == 't');
+    header(&k, "grpc-status-details-bin", "AQID");
+    assert_int_equal(k.details.len, 0);
+    header(&k, "grpc-status", "7");
+    assert_int_equal(k.grpc_status, 7);
     close_call(&k);
 }
 
+/* The cut falls behind, before and into each byte of an escape, and takes the whole of it. */
+static void a_text_is_cut_between_its_escapes(void **state)
+{
+    enum { ROOM = ENSI_META_TEXT + 100 - ENSI_META_RECORD - 13 };
+    (void)state;
+    for (size_t at = ROOM - 4; at <= ROOM; at++) {
+        char text[ROOM + 8];
+        ensi_call_t k;
+        open_call(&k, 1000, 100);
+        memset(text, 't', sizeof text - 1);
+        text[sizeof text - 1] = '\0';
+        memcpy(text + at, "%41", 3);
+        header(&k, "grpc-message", text);
+        assert_true(ensi_grpc_is_cut(&k));
+        assert_int_equal(k.text.len, at + 3 <= ROOM ? ROOM - 2 : at);
+        if (at + 3 <= ROOM) assert_int_equal(k.text.ptr[at], 'A');
+        close_call(&k);
+    }
+}
+
+/* The status needs none; nor does a call whose metadata nobody sees, until there is a text. */
 static void no_memory_for_metadata_is_noted(void **state)
 {
     ensi_call_t k;
     (void)state;
-    open_call(&k, 1000, 1000);
-    env.mem.limit = env.mem.used;
-    header(&k, ":status", "200");
-    assert_true(k.s.no_memory);
-    close_call(&k);
+    for (int shows = 0; shows < 2; shows++) {
+        open_call(&k, 1000, 1000);
+        k.shows_metadata = shows;
+        env.mem.limit = env.mem.used;
+        k.s.headers_done = k.s.trailers = true;
+        header(&k, "grpc-status", "5");
+        assert_false(k.s.no_memory);
+        header(&k, "x-a", "v");
+        assert_int_equal(k.s.no_memory, shows);
+        header(&k, "grpc-message", "words");
+        assert_true(k.s.no_memory);
+        assert_int_equal(k.grpc_status, 5);
+        close_call(&k);
+    }
 }
 
 /* ---- the send buffer */
@@ -669,6 +715,151 @@ static ensi_call_t *inside(ensign_call_t k)
     return h->call;
 }
 
+/* ---- header blocks as nghttp2 takes them, and those that it does not */
+
+/* The block of a header that is `len` bytes long on the wire; as a Huffman code of 5 bits a letter
+ * (RFC 7541, 5.2) eight letters are five bytes. */
+static size_t put_long_header(uint8_t *out, const char *name, size_t len, bool huffman)
+{
+    static const uint8_t eight[] = { 0x18, 0xC6, 0x31, 0x8C, 0x63 };
+    size_t n = 2 + strlen(name), left = len - 127;
+    out[0] = 0; /* a literal without indexing */
+    out[1] = (uint8_t)strlen(name);
+    memcpy(out + 2, name, strlen(name));
+    out[n++] = huffman ? 0xFF : 0x7F;
+    for (; left >= 128; left >>= 7) out[n++] = (uint8_t)(0x80 | (left & 0x7F));
+    out[n++] = (uint8_t)left;
+    for (size_t i = 0; i < len; i++) out[n++] = huffman ? eight[i % sizeof eight] : 'a';
+    return n;
+}
+
+/* One block in HEADERS and as many CONTINUATION frames as it takes, of up to `frame` bytes. */
+static void feed_block(uint32_t id, int flags, const uint8_t *block, size_t n, size_t frame)
+{
+    enum { CONTINUATION = 9 };
+    ensign_link_t l;
+    for (size_t at = 0; at < n; at += frame) {
+        size_t part = n - at < frame ? n - at : frame;
+        ensign_link(client, ENSIGN_LINK_RPC, &l);
+        if (l.todo != ENSIGN_LINK_RUN) return; /* it was enough */
+        put_frame(&w, at == 0 ? HEADERS : CONTINUATION,
+                  (at == 0 ? flags : 0) | (at + part == n ? END_HEADERS : 0), id, block + at, part);
+        feed_frames(&w);
+    }
+}
+
+static void no_block_that_nghttp2_takes_costs_another_call(void **state)
+{
+    static const struct { size_t len, text; bool huffman, last; } rows[] = {
+        { 9000, 9000, false, false }, { 65535, 65535, false, false },
+        { 65536, 65536, false, false },     /* nghttp2's own limit, NGHTTP2_HD_MAX_NV */
+        { 65535, 104856, true, false },
+        { 65537, 0, false, true }, { 65540, 0, true, true },
+    };
+    static uint8_t block[70000];
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        ensign_call_desc_t cd = method();
+        const ensign_notice_t *n;
+        ensign_call_t other, k;
+        size_t len;
+        start_connected();
+        other = call(&cd);
+        k = call(&cd);
+        answer(1);
+        put_headers(&w, 0, 3, ":status", "200", "content-type", "application/grpc", NULL);
+        put_message(&w, 0, 3, "one");
+        feed_frames(&w);
+        memcpy(block, "\0\013grpc-status\0015", 15);
+        len = 15 + put_long_header(block + 15, "grpc-message", rows[i].len, rows[i].huffman);
+        feed_block(3, END_STREAM, block, len, 16384);
+        assert_int_equal(next(k)->type, ENSIGN_NOTICE_MESSAGE);
+        if (rows[i].last) {
+            drain(ENSIGN_LINK_RPC, NULL, 0);
+            hang_up(ENSIGN_LINK_RPC, 0);
+            n = end_of(k, ENSIGN_GRPC_UNAVAILABLE);
+            assert_non_null(strstr(n->error->text, "over 65536 bytes, which nghttp2 does not take"));
+            n = end_of(other, ENSIGN_GRPC_UNAVAILABLE);
+            assert_non_null(strstr(n->error->text, "over 65536 bytes, which nghttp2 does not take"));
+        } else {
+            n = end_of(k, ENSIGN_GRPC_NOT_FOUND);
+            assert_true(n->as.end.from_server);
+            assert_true(n->as.end.metadata_cut);
+            assert_in_range(n->as.end.text.len, 8192, 8192 + ENSI_META_TEXT);
+            assert_non_null(strstr(n->error->text, "(metadata cut at max_metadata_bytes, 8192): aa"));
+            put_message(&w, 0, 1, "still here");
+            put_headers(&w, END_STREAM, 1, "grpc-status", "0", NULL);
+            feed_frames(&w);
+            assert_int_equal(next(other)->type, ENSIGN_NOTICE_MESSAGE);
+            assert_false(end_of(other, ENSIGN_GRPC_OK)->as.end.metadata_cut);
+        }
+        stop();
+    }
+}
+
+static void a_block_has_eight_continuations(void **state)
+{
+    static uint8_t block[1000];
+    (void)state;
+    for (size_t frames = 8; frames <= 10; frames++) {
+        ensign_call_desc_t cd = method();
+        const ensign_notice_t *n;
+        ensign_call_t other, k;
+        size_t len;
+        start_connected();
+        other = call(&cd);
+        k = call(&cd);
+        answer(1);
+        answer(3);
+        memcpy(block, "\0\013grpc-status\0015", 15);
+        len = 15 + put_long_header(block + 15, "grpc-message", 140, false);
+        feed_block(3, END_STREAM, block, len, (len + frames - 1) / frames);
+        if (frames <= 9) {
+            n = end_of(k, ENSIGN_GRPC_NOT_FOUND);
+            assert_false(n->as.end.metadata_cut);
+            put_headers(&w, END_STREAM, 1, "grpc-status", "0", NULL);
+            feed_frames(&w);
+            end_of(other, ENSIGN_GRPC_OK);
+        } else {
+            drain(ENSIGN_LINK_RPC, NULL, 0);
+            hang_up(ENSIGN_LINK_RPC, 0);
+            n = end_of(k, ENSIGN_GRPC_UNAVAILABLE);
+            assert_non_null(strstr(n->error->text, "more than 8 CONTINUATION frames"));
+            end_of(other, ENSIGN_GRPC_UNAVAILABLE);
+        }
+        stop();
+    }
+}
+
+/* nghttp2 calls the value malformed; the text is shown with a blank in the NUL's place. */
+static void a_text_may_have_any_bytes(void **state)
+{
+    static const uint8_t raw[] = "\0\013grpc-status\0015\0\014grpc-message\007no\0such",
+                         coded[] = "\0\013grpc-status\0015\0\014grpc-message\011no%00such",
+                         other[] = "\0\013grpc-status\0015\0\003x-a\007no\0such";
+    static const struct { const uint8_t *block; size_t n; bool taken; } rows[] = {
+        { raw, sizeof raw - 1, true }, { coded, sizeof coded - 1, true }, { other, sizeof other - 1, false },
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        ensign_call_desc_t cd = method();
+        const ensign_notice_t *n;
+        ensign_call_t k;
+        start_connected();
+        k = call(&cd);
+        answer(1);
+        feed_frames(&w);
+        feed_block(1, END_STREAM, rows[i].block, rows[i].n, 16384);
+        n = end_of(k, rows[i].taken ? ENSIGN_GRPC_NOT_FOUND : ENSIGN_GRPC_INTERNAL);
+        if (rows[i].taken) {
+            assert_int_equal(n->as.end.text.len, 7);
+            assert_memory_equal(n->as.end.text.ptr, "no\0such", 7);
+            assert_non_null(strstr(n->error->text, "NOT_FOUND: no such"));
+        }
+        stop();
+    }
+}
+
 /* Trailers and the end of the connection in one read: the call has ended as the server says. */
 static void a_status_counts_though_the_connection_ends_behind_it(void **state)
 {
@@ -854,7 +1045,7 @@ static void bad_descs_are_refused(void **state)
         { "grpc-status", "v" }, { "grpc-x", "v" }, { "host", "v" }, { "user-agent", "v" },
         { "connection", "v" }, { "content-type", "v" }, { "upgrade", "v" }, { "a\r\nb", "v" },
         { "x-value", "a\nb" }, { "x-value", "a\rb" }, { "x-value", "\x7f" }, { "x-value", "\x01" },
-        { "x-value", "\xc3\xa4" },
+        { "x-value", "\xc3\xa4" }, { "x-value", " v" }, { "x-value", "v " }, { "x-value", " " },
     };
     static const char *const methods[] = { "", "x", "/x", "x/y", "/a b/c", "/a/b\r\n", "/a/\xc3\xa4" };
     ensign_call_desc_t cd = method();
@@ -988,7 +1179,8 @@ int main(void)
         cmocka_unit_test(headers_and_trailers_are_kept_apart),
         cmocka_unit_test(binary_values_are_decoded),
         cmocka_unit_test(metadata_is_counted_as_a_header_list),
-        cmocka_unit_test(a_full_store_takes_no_text),
+        cmocka_unit_test(a_full_store_takes_a_text_still),
+        cmocka_unit_test(a_text_is_cut_between_its_escapes),
         cmocka_unit_test(no_memory_for_metadata_is_noted),
         cmocka_unit_test(messages_have_a_prefix_and_keep_their_order),
         cmocka_unit_test(a_full_buffer_says_again_and_changes_nothing),
@@ -1000,6 +1192,9 @@ int main(void)
         cmocka_unit_test(an_empty_text_is_said_to_be_empty),
         cmocka_unit_test(cancel_at_the_deadline_is_the_deadline),
         cmocka_unit_test(the_frames_tell_how_a_call_ended),
+        cmocka_unit_test(no_block_that_nghttp2_takes_costs_another_call),
+        cmocka_unit_test(a_block_has_eight_continuations),
+        cmocka_unit_test(a_text_may_have_any_bytes),
         cmocka_unit_test(a_status_counts_though_the_connection_ends_behind_it),
         cmocka_unit_test(informational_answers_are_passed_over),
         cmocka_unit_test(a_unary_call_ends_once),

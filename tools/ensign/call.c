@@ -183,10 +183,12 @@ static void print_end(call_t *c, const ensign_notice_t *n)
         json_slice("text", e->text);
         if (e->details.len > 0) json_data("details", e->details);
         if (n->error) json_text("error", n->error->text);
+        if (e->metadata_cut) json_bool("metadata_cut", true);
         if (c->o->verbose > 0) json_metadata(c, "trailers", ENSIGN_TRAILERS);
         json_close();
     } else if (c->o->verbose > 0) {
         say_metadata(c, "trailer", ENSIGN_TRAILERS);
+        if (e->metadata_cut) say("metadata over 8 KiB was cut");
         say("status %d %s", e->status, status_name(e->status));
     }
     if (n->error && !c->canceled) session_error(&c->s, NULL, n->error);
