@@ -6449,11 +6449,22 @@ static void ensi_link_clear(ensi_link_t *l)
     l->shaken = false;
 }
 
+/* The buffers have what went through them: tokens, and the key. */
+static void ensi_link_wipe(ensi_link_t *l)
+{
+    if (l->rx.ptr) ensi_wipe(l->rx.ptr, l->rx.cap);
+    if (l->tx.ptr) ensi_wipe(l->tx.ptr, l->tx.cap);
+#ifndef ENSIGN_NO_TLS
+    if (l->plain) ensi_wipe(l->plain, 2 * ENSI_RECORD_BYTES);
+#endif
+}
+
 /* Without a connection: gives the buffers back. */
 static void ensi_link_free(ensi_link_t *l)
 {
     ensi_mem_t *m = &l->env->mem;
     ensi_link_clear(l);
+    ensi_link_wipe(l);
     ensi_mem_free(m, l->rx.ptr);
     ensi_mem_free(m, l->tx.ptr);
     l->rx.ptr = l->tx.ptr = NULL;
@@ -6796,6 +6807,7 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
  *        A stream has at most one WINDOW_UPDATE of ours in nghttp2's queue.
  *        Connection credit returns whether or not a stream is read: a slow reader holds up its own stream and
  *        no other.
+ *        What nghttp2 gives back is wiped: it has copies of the token.
  * Moves  ensi_h2_start .. ensi_h2_stop around each connection; a stream from ensi_h2_submit to `closed`.
  * Fails  a peer's fault ends the session: ensi_h2_receive gives E_PROTOCOL with a text. So does a frame that
  *        could not be queued: E_MEMORY from the next receive or send. */
@@ -7119,8 +7131,10 @@ static void *ensi_h2_malloc(size_t size, void *user)
     return ensi_h2_too_large(h, size) ? NULL : ensi_mem_take(&h->env->mem, size);
 }
 
+/* nghttp2 copies each header, the token too: what it gives back is wiped. */
 static void ensi_h2_free(void *p, void *user)
 {
+    if (p) ensi_wipe(p, ensi_mem_size(p));
     ensi_mem_free(&((ensi_h2_t *)user)->env->mem, p);
 }
 
@@ -7131,11 +7145,17 @@ static void *ensi_h2_calloc(size_t count, size_t size, void *user)
     return p;
 }
 
+/* Never the hook's own, which would leave a copy where the block was. */
 static void *ensi_h2_realloc(void *p, size_t size, void *user)
 {
-    ensi_h2_t *h = (ensi_h2_t *)user;
-    if (!p) return ensi_h2_malloc(size, user);
-    return ensi_h2_too_large(h, size) ? NULL : ensi_mem_resize(&h->env->mem, p, size);
+    size_t old = p ? ensi_mem_size(p) : 0;
+    void *larger;
+    if (p && size <= old) return p;
+    larger = ensi_h2_malloc(size, user);
+    if (!p || !larger) return larger;
+    memcpy(larger, p, old);
+    ensi_h2_free(p, user);
+    return larger;
 }
 
 static ensi_stream_t *ensi_h2_stream(nghttp2_session *session, int32_t id)
@@ -8383,6 +8403,7 @@ static void ensi_grpc_free(ensi_call_t *call, ensi_mem_t *m)
     ensi_mem_free(m, call->out.ptr);
     for (int i = 0; i < 2; i++) ensi_mem_free(m, call->meta[i].ptr);
     ensi_mem_free(m, call->method);
+    if (call->extra) ensi_wipe(call->extra, ensi_mem_size(call->extra)); /* a token of the caller's, maybe */
     ensi_mem_free(m, call->extra);
 }
 
@@ -8531,13 +8552,8 @@ static bool ensi_auth_move(ensi_auth_t *a, ensi_auth_in_t in)
 /* An exchange leaves the key and the tokens in the buffers that it went through. */
 static void ensi_auth_wipe(ensi_auth_t *a)
 {
-    ensi_link_t *l = a->link;
     if (a->body) ensi_wipe(a->body, ENSI_AUTH_BODY_BYTES);
-    if (l->rx.ptr) ensi_wipe(l->rx.ptr, l->rx.cap);
-    if (l->tx.ptr) ensi_wipe(l->tx.ptr, l->tx.cap);
-#ifndef ENSIGN_NO_TLS
-    if (l->plain) ensi_wipe(l->plain, 2 * ENSI_RECORD_BYTES);
-#endif
+    ensi_link_wipe(a->link);
 }
 
 static void ensi_auth_free(ensi_auth_t *a)

@@ -147,6 +147,49 @@ SCRIPT(other_ways_to_send_a_token)
     assert_int_equal(w->auth_requests, 0);
 }
 
+/* The harness searches each block that is given back: nghttp2's copies of headers, buffers, the metadata. */
+SCRIPT(nothing_given_back_has_a_fixed_token_in_it)
+{
+    static const char token[] = "a-fixed-token-that-nobody-else-may-ever-read";
+    ensign_header_t own;
+    ensign_call_desc_t d;
+    char basic[80];
+    size_t i;
+    w->desc.token = token;
+    world_create(w);
+    memset(&d, 0, sizeof d);
+    d.method = "/test.Service/Method";
+    d.wait_for_ready = true;
+    d.metadata = &own;
+    own.key = "authorization";
+    snprintf(basic, sizeof basic, "Basic %s", token);
+    own.value = text_slice(basic);
+    for (i = 0; i < 6; i++) {
+        uint32_t k;
+        d.metadata_count = i % 2;
+        k = ensign_call_open(w->client, &d).id;
+        assert_string_equal(peer_field(world_stream(w, i), "authorization") + 6 + !(i % 2), token);
+        if (i < 4) assert_int_equal(ensign_cancel(w->client, k), ENSIGN_OK);
+        else assert_int_equal(ensign_forget(w->client, k), ENSIGN_OK);
+        if (i == 3) world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
+    }
+}
+
+/* Of the key and both tokens, over an exchange, a renewal and a loss of each link. */
+SCRIPT(nothing_given_back_has_a_key_in_it)
+{
+    world_create_with_key(w);
+    call(w);
+    world_stream(w, 0);
+    check_token(w, 0, w->access);
+    subscription(w);
+    service_ready(world_stream(w, 1), 2);
+    world_pass(w, 2900 * 1000);
+    assert_int_equal(w->auth_requests, 2);
+    world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
+    check_token(w, 2, (world_stream(w, 2), w->access));
+}
+
 SCRIPT(a_call_without_a_token_does_not_wait_for_one)
 {
     ensign_call_desc_t d;
@@ -417,6 +460,8 @@ int main(void)
         IN_MODES(an_answer_may_end_where_the_server_closes),
         IN_MODES(answers_in_chunks),
         IN_MODES(other_ways_to_send_a_token),
+        IN_MODES(nothing_given_back_has_a_fixed_token_in_it),
+        IN_MODES(nothing_given_back_has_a_key_in_it),
         IN_MODES(a_call_without_a_token_does_not_wait_for_one),
         IN_MODES(tokens_are_renewed_ahead_of_expiry),
         IN_MODES(not_before_the_refresh_token_is_good),

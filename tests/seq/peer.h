@@ -585,6 +585,7 @@ static UNUSED void world_free(world_t *w)
 static UNUSED void world_close(world_t *w)
 {
     world_free(w);
+    if (w->spilled) world_fail(w, "the %s was left in a block that was given back", w->spilled);
     if (w->live || w->blocks) world_fail(w, "%zu bytes in %zu blocks were not freed", w->live, w->blocks);
 }
 

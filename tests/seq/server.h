@@ -1,5 +1,6 @@
 /* server.h - the world of a test: its client, its clock, and the servers that the client meets
  *
+ * Each block that the client gives back is searched for its secrets; world_close fails where one is found.
  * The HTTP/2 server is that of ../h2peer.h; the auth server takes one HTTP/1.1 request at a time. How
  * bytes travel between them and the client is in peer.h. */
 #ifndef SERVER_H
@@ -80,6 +81,7 @@ struct world_t {
     uint32_t fail_in;               /* one of so many fails, at random; 0: none */
     bool failed_once, fail_on;      /* fail_on: every later one too */
     size_t live, live_peak, blocks;
+    const char *spilled;            /* the secret that was left in a block that was given back; NULL: none */
     bool fault;                     /* results of the byte functions may be errors */
     bool finished;
     const char *script;
@@ -121,6 +123,57 @@ static UNUSED uint32_t world_below(world_t *w, uint32_t n)
 }
 
 /* ------------------------------------------------------------------ hooks of the client */
+static UNUSED bool world_has(const uint8_t *p, size_t n, const void *what, size_t len)
+{
+    const uint8_t *end = p + n, *at;
+    for (; (size_t)(end - p) >= len && (at = (const uint8_t *)memchr(p, *(const uint8_t *)what,
+                                                                     (size_t)(end - p) - len + 1)) != NULL;
+         p = at + 1)
+        if (memcmp(at, what, len) == 0) return true;
+    return false;
+}
+
+/* The end of an authorization header as it goes out: HPACK makes Huffman codes of a token. */
+static UNUSED size_t world_coded(const char *token, uint8_t out[24])
+{
+    nghttp2_hd_deflater *d;
+    uint8_t block[2048];
+    char value[1100];
+    nghttp2_nv nv;
+    ssize_t n;
+    int len = snprintf(value, sizeof value, "Bearer %s", token);
+    memset(&nv, 0, sizeof nv);
+    nv.name = (uint8_t *)(uintptr_t)"authorization";
+    nv.namelen = 13;
+    nv.value = (uint8_t *)value;
+    nv.valuelen = (size_t)len;
+    nv.flags = NGHTTP2_NV_FLAG_NO_INDEX;
+    if (nghttp2_hd_deflate_new(&d, 0) != 0) abort();
+    n = nghttp2_hd_deflate_hd(d, block, sizeof block, &nv, 1);
+    nghttp2_hd_deflate_del(d);
+    if (n < 24) abort();
+    memcpy(out, block + n - 24, 24);
+    return 24;
+}
+
+/* A block is about to be given back. Words that are too short to be anybody's secret are not looked for. */
+static UNUSED void world_search(world_t *w, const uint8_t *p, size_t n)
+{
+    const char *secrets[4], *const names[] = { "client_secret", "token", "access token", "refresh token" };
+    uint8_t coded[24];
+    secrets[0] = w->desc.client_secret;
+    secrets[1] = w->desc.token;
+    secrets[2] = w->access;
+    secrets[3] = w->refresh;
+    for (size_t i = 0; i < 4; i++) {
+        size_t len = secrets[i] ? strlen(secrets[i]) : 0;
+        if (len < 24) continue;
+        if (world_has(p, n, secrets[i], len)) w->spilled = names[i];
+        if (n > 24 && (i == 1 || i == 2) && world_has(p, n, coded, world_coded(secrets[i], coded)))
+            w->spilled = names[i];
+    }
+}
+
 static UNUSED void *world_alloc(void *user, void *old, size_t size)
 {
     world_t *w = (world_t *)user;
@@ -128,6 +181,7 @@ static UNUSED void *world_alloc(void *user, void *old, size_t size)
     size_t was = 0;
     if (p) memcpy(&was, p, sizeof was);
     w->calls++;
+    if (p) world_search(w, p + 16, was);
     if (size == 0) {
         if (p) w->blocks--;
         w->live -= was;
@@ -143,6 +197,7 @@ static UNUSED void *world_alloc(void *user, void *old, size_t size)
     if (!p) w->blocks++;
     p = (uint8_t *)realloc(p, size + 16);
     if (!p) abort();
+    if (size > was) memset(p + 16 + was, 0xA5, size - was); /* what the servers of the test have left there */
     memcpy(p, &size, sizeof size);
     w->live = w->live - was + size;
     if (w->live > w->live_peak) w->live_peak = w->live;

@@ -54,6 +54,65 @@ static void run_link(bool secure)
     assert_int_equal(l.state, ENSI_LINK_RUN);
 }
 
+/* ---- memory that looks at what is given back */
+
+static bool spilled;
+
+static void *looking_alloc(void *user, void *old, size_t size)
+{
+    static const char secret[] = "a secret";
+    size_t have = 0;
+    (void)user;
+    if (old) memcpy(&have, old, sizeof have); /* its size stands in front: section mem */
+    for (size_t i = ENSI_MEM_HEADER; old && i + sizeof secret <= have + ENSI_MEM_HEADER; i++)
+        if (memcmp((const uint8_t *)old + i, secret, sizeof secret) == 0) spilled = true;
+    return ensi_mem_default(user, old, size);
+}
+
+static void the_buffers_are_wiped_before_they_are_given_back(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        run_link(true);
+        env.mem.alloc = looking_alloc;
+        spilled = false;
+        uint8_t *const ends[] = { l.rx.ptr + l.rx.cap, l.tx.ptr + l.tx.cap, l.plain + ENSI_RECORD_BYTES,
+                                  l.plain + 2 * ENSI_RECORD_BYTES };
+        memcpy(ends[i] - sizeof "a secret", "a secret", sizeof "a secret");
+        close_link();
+        if (spilled) fail_msg("buffer %u was given back as it was", (unsigned)i);
+    }
+}
+
+/* nghttp2 gets larger blocks from us, and none of them may be left as it was. */
+static void what_nghttp2_gives_back_is_wiped(void **state)
+{
+    static const size_t sizes[] = { 10, ENSI_MEM_SMALL, ENSI_MEM_SMALL + 1, 5000 };
+    ensi_h2_t h;
+    (void)state;
+    memset(&env, 0, sizeof env);
+    memset(&h, 0, sizeof h);
+    h.env = &env;
+    env.mem.alloc = looking_alloc;
+    spilled = false;
+    for (size_t i = 0; i < ENSI_COUNT(sizes); i++) {
+        uint8_t *p = (uint8_t *)ensi_h2_malloc(sizes[i], &h), *larger;
+        memcpy(p, "a secret", sizeof "a secret");
+        larger = (uint8_t *)ensi_h2_realloc(p, 2 * sizes[i] + 1, &h);
+        assert_memory_equal(larger, "a secret", sizeof "a secret");
+        env.mem.limit = env.mem.used;
+        assert_null(ensi_h2_realloc(larger, 100000, &h));
+        assert_memory_equal(larger, "a secret", sizeof "a secret"); /* as realloc: it stands */
+        env.mem.limit = 0;
+        assert_ptr_equal(ensi_h2_realloc(larger, 5, &h), larger);
+        ensi_h2_free(larger, &h);
+        ensi_h2_free(NULL, &h);
+    }
+    ensi_mem_close(&env.mem);
+    assert_int_equal(env.mem.used, 0);
+    assert_false(spilled);
+}
+
 /* ---- states */
 
 #define NO ENSI_LINK_STATES
@@ -616,6 +675,8 @@ static void garbage_instead_of_a_handshake_is_an_error_with_a_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_buffers_are_wiped_before_they_are_given_back),
+        cmocka_unit_test(what_nghttp2_gives_back_is_wiped),
         cmocka_unit_test(legal_moves_move_and_all_others_leave_the_state),
         cmocka_unit_test(calls_in_a_wrong_state_change_nothing),
         cmocka_unit_test(a_name_is_resolved_and_an_address_is_dialed),
