@@ -1639,6 +1639,7 @@ static void ensi_fail_v(ensign_error_t *e, int code, int native, const char *for
 {
     char text[sizeof e->text]; /* the arguments may show the old text */
     if (!e) return;
+    memset(text, 0, sizeof text); /* errors are copied whole: nothing of the stack goes along */
     vsnprintf(text, sizeof text, format, args);
     ensi_blank_controls(text);
     memcpy(e->text, text, sizeof text);
