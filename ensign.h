@@ -5264,6 +5264,7 @@ typedef struct {
     int depth;                      /* 0: the server's own */
     bool self_signed;
     mbedtls_x509_time from, to;
+    const char *no_host;            /* BAD_NAME: what its SAN has in place of hosts; NULL: there are some */
     char names[ENSI_TLS_NAMES_MAX]; /* BAD_NAME: who it is for; BAD_CHAIN: its issuer; else its subject */
 } ensi_tls_bad_t;
 
@@ -5578,6 +5579,7 @@ static int ensi_tls_conf_open(ensi_tls_conf_t *t, const ensi_tls_opts_t *o, ensi
 /* ---- the peer's certificate */
 
 enum {
+    ENSI_TLS_SAN_EMAIL = MBEDTLS_ASN1_CONTEXT_SPECIFIC | 1, /* rfc822Name */
     ENSI_TLS_SAN_DNS = MBEDTLS_ASN1_CONTEXT_SPECIFIC | 2,   /* GeneralName of RFC 5280, 4.2.1.6 */
     ENSI_TLS_SAN_IP = MBEDTLS_ASN1_CONTEXT_SPECIFIC | 7
 };
@@ -5618,14 +5620,18 @@ static void ensi_tls_append_dn(char *out, const mbedtls_x509_name *name)
     else ensi_tls_append(out, "(no readable name)", 18);
 }
 
-/* The names that the certificate is good for. Without a SAN mbedTLS looks at the CN. */
-static void ensi_tls_append_names(char *out, const mbedtls_x509_crt *crt)
+/* The names that the certificate is good for. Without a SAN mbedTLS looks at the CN; with one that has no
+ * host, it is good for none: that is returned. */
+static const char *ensi_tls_append_names(char *out, const mbedtls_x509_crt *crt)
 {
     const mbedtls_x509_sequence *s;
+    const char *no_host = NULL;
     bool any = false;
 
     for (s = &crt->subject_alt_names; s && s->buf.p; s = s->next) {
         bool dns = s->buf.tag == ENSI_TLS_SAN_DNS;
+        if (s->buf.tag == ENSI_TLS_SAN_EMAIL) no_host = "an e-mail address";
+        else if (!no_host) no_host = "other kinds of names";
         if (!dns && s->buf.tag != ENSI_TLS_SAN_IP) continue;
         if (any) ensi_tls_append(out, ", ", 2);
         if (dns) ensi_tls_append(out, (const char *)s->buf.p, s->buf.len);
@@ -5633,6 +5639,7 @@ static void ensi_tls_append_names(char *out, const mbedtls_x509_crt *crt)
         any = true;
     }
     if (!any) ensi_tls_append_dn(out, &crt->subject);
+    return any ? NULL : no_host;
 }
 
 static ensi_tls_cause_t ensi_tls_cause(uint32_t flags)
@@ -5656,7 +5663,7 @@ static void ensi_tls_note(ensi_tls_bad_t *bad, const mbedtls_x509_crt *crt, int 
     bad->to = crt->valid_to;
     bad->self_signed = crt->issuer_raw.len == crt->subject_raw.len &&
                        memcmp(crt->issuer_raw.p, crt->subject_raw.p, crt->issuer_raw.len) == 0;
-    if (cause == ENSI_TLS_BAD_NAME) ensi_tls_append_names(bad->names, crt);
+    if (cause == ENSI_TLS_BAD_NAME) bad->no_host = ensi_tls_append_names(bad->names, crt);
     else ensi_tls_append_dn(bad->names, cause == ENSI_TLS_BAD_CHAIN ? &crt->issuer : &crt->subject);
 }
 
@@ -5738,6 +5745,11 @@ static int ensi_tls_fail_certificate(const ensi_tls_t *t, int rc, ensign_error_t
     case ENSI_TLS_BAD_CHAIN: return ensi_tls_fail_chain(t, rc, e);
     case ENSI_TLS_BAD_DATE: return ensi_tls_fail_date(t, rc, e);
     case ENSI_TLS_BAD_NAME:
+        if (t->bad.no_host)
+            return ensi_fail(e, ENSIGN_E_HOSTNAME, rc,
+                             "tls: the certificate of %.44s has %s, but no host name, in its SAN, and then the "
+                             "CN does not count; have the server use one with %.38s in its SAN",
+                             t->where, t->bad.no_host, t->host);
         if (t->ip_len != 0)
             return ensi_fail(e, ENSIGN_E_HOSTNAME, rc,
                              "tls: %.40s shows a certificate for %.40s, not for the address %.39s; "
@@ -6822,7 +6834,8 @@ enum {
     ENSI_H2_WINDOW = 65535,      /* of a new connection, RFC 9113 6.9.2 */
     ENSI_H2_TOO_MANY_FRAMES = -905, /* NGHTTP2_ERR_TOO_MANY_CONTINUATIONS, which 1.60 and older do not have */
     ENSI_GRPC_PREFIX = 5,
-    ENSI_RX_SURPLUS = 256 /* a frame of padding alone, RFC 9113 6.1 */
+    ENSI_RX_SURPLUS = 256,       /* a frame of padding alone, RFC 9113 6.1 */
+    ENSI_H2_WORDS = 100          /* of an answer that is no gRPC, with its NUL */
 };
 
 /* A stream's receive buffer. [start, start + lent) is what a notice points into, [start + lent, end) waits.
@@ -6872,6 +6885,7 @@ struct ensi_stream_t {
     bool granting, withheld;            /* a WINDOW_UPDATE waits to be sent; another one waits for that */
     bool lasting;                       /* set by the owner before it is sent: it may be silent for long */
     uint32_t close_code;
+    char words[ENSI_H2_WORDS];          /* of a deaf stream: what its DATA begins with, plain ASCII */
 };
 
 struct ensi_h2_t {
@@ -6919,6 +6933,20 @@ static void ensi_stream_clear(ensi_stream_t *s)
     s->headers_sent = s->headers_done = s->initial = s->trailers = s->informational = s->ended = s->closed =
         s->lost = s->deferred = s->overrun = s->no_memory = s->deaf = s->granting = s->withheld = false;
     s->close_code = 0;
+    s->words[0] = '\0';
+}
+
+/* Keeps the beginning of an answer that is no gRPC, a proxy's page or message, for a text: printable ASCII,
+ * one blank for all that is between its words. */
+static void ensi_stream_overhear(ensi_stream_t *s, const uint8_t *p, size_t n)
+{
+    size_t at = strlen(s->words);
+    for (size_t i = 0; i < n && at + 1 < sizeof s->words; i++) {
+        bool blank = p[i] <= ' ' || p[i] == 0x7F;
+        if (blank && (at == 0 || s->words[at - 1] == ' ')) continue;
+        s->words[at++] = (char)(blank ? ' ' : p[i] < 0x7F ? p[i] : '?');
+        s->words[at] = '\0';
+    }
 }
 
 /* Returns the next stream that something happened to, or NULL. */
@@ -7264,6 +7292,7 @@ static int ensi_h2_on_data(nghttp2_session *session, uint8_t flags, int32_t id, 
     ensi_stream_t *s = ensi_h2_stream(session, id);
     (void)flags;
     ensi_h2_check(h, nghttp2_session_consume_connection(session, n));
+    if (s && s->deaf) ensi_stream_overhear(s, p, n);
     if (!s || s->overrun || s->no_memory || s->deaf) return 0;
     if (!ensi_rx_store(&s->rx, &h->env->mem, p, n)) {
         if (s->rx.ptr) s->overrun = true;
@@ -7757,6 +7786,21 @@ static int ensi_grpc_of_http(int http)
     }
 }
 
+/* gRPC servers answer 200: this is a proxy's word, or another server's. */
+static const char *ensi_grpc_http_advice(int http)
+{
+    switch (http) {
+    case 401:
+    case 403: return "a proxy or gateway in between refuses this client: ask who runs it";
+    case 404: return "there is no gRPC server, or not this service: is the endpoint right?";
+    case 429:
+    case 502:
+    case 503:
+    case 504: return "a proxy in between cannot reach the server now";
+    default: return "a gRPC server answers 200: is this the right endpoint?";
+    }
+}
+
 /* "gRPC over HTTP2", section Errors */
 static int ensi_grpc_of_reset(uint32_t code)
 {
@@ -8235,9 +8279,9 @@ static int ensi_grpc_judge_http(ensi_call_t *call)
         return ENSIGN_GRPC_UNAVAILABLE;
     }
     if (call->http_status >= 0 && call->http_status != 200) {
-        ensi_fail(e, ENSIGN_E_PROTOCOL, call->http_status,
-                  "http: %s answers HTTP status %d; a gRPC server answers 200: is this the right endpoint?",
-                  call->method, call->http_status);
+        ensi_fail(e, ENSIGN_E_PROTOCOL, call->http_status, "http: %s answers HTTP status %d%s%s; %s",
+                  call->method, call->http_status, call->s.words[0] ? ": " : "", call->s.words,
+                  ensi_grpc_http_advice(call->http_status));
         return ensi_grpc_of_http(call->http_status);
     }
     if (code == NGHTTP2_CANCEL && ensi_timer_left(&call->deadline, call->env->now_ms) == 0) {
@@ -8250,9 +8294,9 @@ static int ensi_grpc_judge_http(ensi_call_t *call)
         return ensi_grpc_of_reset(code);
     }
     if (call->s.deaf)
-        ensi_fail(e, ENSIGN_E_PROTOCOL, 0,
-                  "grpc: %s answers without content-type application/grpc: is this a gRPC server?",
-                  call->method);
+        ensi_fail(e, ENSIGN_E_PROTOCOL, call->http_status,
+                  "grpc: %s answers without content-type application/grpc%s%s; is this a gRPC server?",
+                  call->method, call->s.words[0] ? ": " : "", call->s.words);
     else
         ensi_fail(e, ENSIGN_E_PROTOCOL, 0, "grpc: %s ended without a grpc-status", call->method);
     return ENSIGN_GRPC_UNKNOWN;
@@ -9553,11 +9597,14 @@ static void ensi_state_ready(ensign_t *c, ensi_handle_t *h, bool has)
 
 /* ---- why nothing comes */
 
-/* A mark of a reason, never 0. */
+/* A mark of a reason, never 0. Of an answer that is no gRPC its status alone counts: a proxy's page may have
+ * another time or number in it each time. */
 static uint32_t ensi_state_mark(const ensign_error_t *why)
 {
-    uint32_t mark = 2166136261u ^ (uint32_t)why->code; /* FNV-1a */
-    for (const char *p = why->text; *p; p++) mark = (mark ^ (uint8_t)*p) * 16777619u;
+    enum { HTTP = 100 };
+    bool page = why->code == ENSIGN_E_PROTOCOL && why->native >= HTTP;
+    uint32_t mark = 2166136261u ^ (uint32_t)why->code ^ (page ? (uint32_t)why->native << 16 : 0); /* FNV-1a */
+    for (const char *p = page ? "" : why->text; *p; p++) mark = (mark ^ (uint8_t)*p) * 16777619u;
     return mark | 1;
 }
 
@@ -14319,19 +14366,20 @@ static void ensi_client_good(ensign_t *c, const ensi_conn_t *n)
     n->link->good = true;
 }
 
-/* A server of TLS answers plaintext with an alert, which is shorter than any frame: HTTP/2 would wait for
- * more. */
+/* The first byte tells a server of another protocol, which HTTP/2 would have no name for: the first frame,
+ * SETTINGS, begins with 0, an alert of TLS (RFC 8446 5.1) with 21, and an answer of HTTP/1.1 with its name. */
 static int ensi_client_hear(ensi_link_t *l, uint8_t first)
 {
-    enum { ALERT = 21 /* RFC 8446 5.1; the server's first frame, SETTINGS, begins with 0 */ };
-    bool alert = !l->heard && !l->target->secure && first == ALERT;
+    enum { ALERT = 21 };
+    bool known = !l->heard && ((first == ALERT && !l->target->secure) || first == 'H');
     l->heard = true;
-    if (!alert) return ENSIGN_OK;
-    return ensi_fail(
-        &l->fault, ENSIGN_E_PROTOCOL, 0,
-        "http2: %s speaks TLS, this client plaintext; unset tls.off (ENSIGN_INSECURE), or use the "
-        "right port",
-        l->target->where);
+    if (!known) return ENSIGN_OK;
+    return ensi_fail(&l->fault, ENSIGN_E_PROTOCOL, 0,
+                     first == ALERT ? "http2: %s speaks TLS, this client plaintext; unset tls.off "
+                                      "(ENSIGN_INSECURE), or use the right port"
+                                    : "http2: %s answers in HTTP/1, as the auth service or a web server "
+                                      "does; endpoint must be the host and port of gRPC",
+                     l->target->where);
 }
 
 static void ensi_client_receive_rpc(ensign_t *c, ensi_conn_t *n)
@@ -14853,6 +14901,17 @@ int ensign_link_up(ensign_t *c, int link, uint32_t attempt, size_t address, uint
     return ENSIGN_OK;
 }
 
+/* What to do about a connection that could not be made. */
+static const char *ensi_client_dial_advice(int native)
+{
+#if defined(EMFILE) && defined(ENFILE)
+    if (native == EMFILE || native == ENFILE)
+        return "close files, or raise the limit of open ones (ulimit -n)";
+#endif
+    (void)native;
+    return "is the server there, and the port right?";
+}
+
 /* The first reason stands; else what the caller says. */
 static void ensi_client_down_reason(ensi_link_t *l, int native)
 {
@@ -14865,8 +14924,8 @@ static void ensi_client_down_reason(ensi_link_t *l, int native)
         break;
     case ENSI_LINK_DIAL:
         ensi_link_fault(l, ENSIGN_E_CONNECT, native,
-                        "%s: cannot connect to %s: %s (%d); is the server there, and the port right?",
-                        t->name, t->where, text, native);
+                        "%s: cannot connect to %s: %s (%d); %s", t->name, t->where, text, native,
+                        ensi_client_dial_advice(native));
         break;
     case ENSI_LINK_RUN:
         ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s (%d)", t->name,

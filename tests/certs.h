@@ -59,10 +59,11 @@ static void certs_check(int rc, const char *what)
     exit(1);
 }
 
-/* One GeneralName: "ip:1.2.3.4", "ip6:" and 32 hexadecimal digits, or a DNS name. */
+/* One GeneralName: "ip:1.2.3.4", "ip6:" and 32 hexadecimal digits, an e-mail address with its @, "uri:" and
+ * what it is, or a DNS name. */
 static size_t certs_name(const char *name, size_t len, unsigned char *out)
 {
-    enum { DNS = 0x82, IP = 0x87 };
+    enum { EMAIL = 0x81, DNS = 0x82, URI = 0x86, IP = 0x87 };
     unsigned ip[4], byte;
 
     if (len > 3 && strncmp(name, "ip:", 3) == 0) {
@@ -82,7 +83,7 @@ static size_t certs_name(const char *name, size_t len, unsigned char *out)
         }
         return 18;
     }
-    out[0] = DNS;
+    out[0] = memchr(name, '@', len) ? EMAIL : len > 4 && strncmp(name, "uri:", 4) == 0 ? URI : DNS;
     out[1] = (unsigned char)len;
     memcpy(out + 2, name, len);
     return 2 + len;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """refuses.py - an HTTP/2 server that turns each call away, as a proxy or a wrong address does
 
-    refuses.py ANSWER...     404, 500: that HTTP status, without a body; reset: RST_STREAM
+    refuses.py ANSWER...     404, 500: that HTTP status, without a body; 401, 403: with a page; reset: RST_STREAM
 
 The first call gets the first answer, the second one the second; the last one is for all the others. Prints
 the port, then a line for each call: its number and its answer. It listens on 127.0.0.1, and ends when it is
@@ -11,10 +11,14 @@ import socketserver
 import sys
 import threading
 
-HEADERS, RST_STREAM, SETTINGS, PING = 1, 3, 4, 6
-END_STREAM_AND_HEADERS = 5
+DATA, HEADERS, RST_STREAM, SETTINGS, PING = 0, 1, 3, 4, 6
+END_STREAM, END_HEADERS, END_STREAM_AND_HEADERS = 1, 4, 5
 ACK = 1
 STATUS = {"404": b"\x8d", "500": b"\x8e"}  # of HPACK's static table
+PAGES = {  # a status as a literal, with the name of the static table's entry 8
+    "401": (b"\x08\x03401", b"<h1>Who are you?</h1>\n"),
+    "403": (b"\x08\x03403", b"<h1>Not you</h1>\n\x1b[31m"),
+}
 INTERNAL_ERROR = (2).to_bytes(4, "big")
 
 answers = sys.argv[1:]
@@ -34,6 +38,9 @@ def answer(stream):
         print(calls, what, flush=True)
     if what == "reset":
         return frame(RST_STREAM, 0, stream, INTERNAL_ERROR)
+    if what in PAGES:
+        head, body = PAGES[what]
+        return frame(HEADERS, END_HEADERS, stream, head) + frame(DATA, END_STREAM, stream, body)
     return frame(HEADERS, END_STREAM_AND_HEADERS, stream, STATUS[what])
 
 

@@ -60,8 +60,19 @@ static void stands(world_t *w, kind_t kind, uint32_t handle)
 /* ------------------------------------------------------------------ ways to refuse a stream, none of them final */
 static void http_403(stream_t *s) { peer_only(s, "403", "content-type", "text/html", NULL); }
 static void http_404(stream_t *s) { peer_only(s, "404", "content-type", "text/html", NULL); }
-static void http_503(stream_t *s) { peer_only(s, "503", "content-type", "text/html", NULL); }
-static void no_grpc(stream_t *s) { peer_only(s, "200", "content-type", "text/html", NULL); }
+/* A page that is another one each time. */
+static void page(stream_t *s, const char *http_status)
+{
+    static unsigned count;
+    char text[40];
+    snprintf(text, sizeof text, "<p>busy</p>\r\n\r\nask %u", ++count);
+    peer_headers(s, http_status, "content-type", "text/html", NULL);
+    peer_raw(s, text, strlen(text));
+    peer_finish_bare(s);
+}
+
+static void http_503(stream_t *s) { page(s, "503"); }
+static void no_grpc(stream_t *s) { page(s, "200"); }
 static void no_status(stream_t *s) { peer_only(s, "200", "content-type", "application/grpc", NULL); }
 static void unavailable(stream_t *s) { peer_refuse(s, ENSIGN_GRPC_UNAVAILABLE, "in maintenance"); }
 static void internal(stream_t *s) { peer_refuse(s, ENSIGN_GRPC_INTERNAL, "oops"); }
@@ -85,8 +96,9 @@ static const struct refusal_t {
 } refusals[] = {
     { "HTTP 403", http_403, "HTTP status 403", ENSIGN_GRPC_PERMISSION_DENIED },
     { "HTTP 404", http_404, "HTTP status 404", ENSIGN_GRPC_UNIMPLEMENTED },
-    { "HTTP 503", http_503, "HTTP status 503", ENSIGN_GRPC_UNAVAILABLE },
-    { "no gRPC", no_grpc, "is this a gRPC server?", ENSIGN_GRPC_UNKNOWN },
+    { "HTTP 503", http_503, "HTTP status 503: <p>busy</p> ask ", ENSIGN_GRPC_UNAVAILABLE },
+    { "no gRPC", no_grpc, "without content-type application/grpc: <p>busy</p> ask ",
+      ENSIGN_GRPC_UNKNOWN },
     { "no status", no_status, "ended without a grpc-status", ENSIGN_GRPC_UNKNOWN },
     { "CANCELLED", cancelled, "CANCELLED: shutting down", ENSIGN_GRPC_CANCELLED },
     { "UNKNOWN", unknown, "UNKNOWN: who knows", ENSIGN_GRPC_UNKNOWN },

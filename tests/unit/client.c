@@ -1569,6 +1569,54 @@ static void enormous_header(fake_t *f)
     for (int i = 0; i < 3; i++) frame(f, NGHTTP2_CONTINUATION, 0, 1, part, sizeof part);
 }
 
+/* The endpoint is the auth service's: one byte of its answer is enough. */
+static void an_answer_of_http_1_is_told(void **state)
+{
+    static const char answer[] = "HTTP/1.1 400 Bad Request\r\n\r\n";
+    fake_t f;
+    (void)state;
+    for (size_t len = 1; len < sizeof answer; len += sizeof answer - 2) {
+        begin(&f);
+        call(&f, false);
+        pass(&f, SOON);
+        up(&f, RPC);
+        take(&f, RPC);
+        give(&f, RPC, answer, len);
+        assert_int_equal(todo(&f, RPC), ENSIGN_LINK_HANGUP);
+        assert_int_equal(f.c->links[RPC].fault.code, ENSIGN_E_PROTOCOL);
+        assert_non_null(strstr(f.c->links[RPC].fault.text, "answers in HTTP/1"));
+        assert_non_null(strstr(f.c->links[RPC].fault.text, "endpoint must be the host and port of gRPC"));
+        destroy(&f);
+    }
+    begin(&f);
+    call(&f, false);
+    connect_it(&f);
+    give(&f, RPC, "H", 1); /* behind SETTINGS it is a frame's first byte, and nghttp2's to judge */
+    assert_int_equal(todo(&f, RPC), ENSIGN_LINK_RUN);
+    destroy(&f);
+}
+
+/* It is not the server that is missing. */
+static void no_descriptor_left_is_told(void **state)
+{
+    static const struct { int native; const char *advice; } rows[] = {
+        { EMFILE, "raise the limit of open ones" }, { ENFILE, "raise the limit of open ones" },
+        { ECONNREFUSED, "is the server there" },
+    };
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(rows); i++) {
+        fake_t f;
+        begin(&f);
+        call(&f, false);
+        pass(&f, SOON);
+        down(&f, RPC, rows[i].native);
+        assert_int_equal(f.c->links[RPC].fault.code, ENSIGN_E_CONNECT);
+        assert_int_equal(f.c->links[RPC].fault.native, rows[i].native);
+        assert_non_null(strstr(f.c->links[RPC].fault.text, rows[i].advice));
+        destroy(&f);
+    }
+}
+
 /* The limit is for what a peer sends. nghttp2's own tables are as large as they must be. */
 static void the_header_limit_is_for_the_peer_only(void **state)
 {
@@ -1705,6 +1753,8 @@ int main(void)
         cmocka_unit_test_teardown(topics_can_be_read_while_open_stands, tell_row),
         cmocka_unit_test_teardown(no_memory_for_a_reply_does_not_hang, tell_row),
         cmocka_unit_test_teardown(no_memory_for_a_stream_does_not_spin, tell_row),
+        cmocka_unit_test_teardown(an_answer_of_http_1_is_told, tell_row),
+        cmocka_unit_test_teardown(no_descriptor_left_is_told, tell_row),
         cmocka_unit_test_teardown(the_header_limit_is_for_the_peer_only, tell_row),
         cmocka_unit_test_teardown(a_header_over_the_limit_ends_the_connection, tell_row),
         cmocka_unit_test_teardown(the_bound_holds_in_a_flood, tell_row),

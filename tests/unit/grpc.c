@@ -860,6 +860,41 @@ static void a_text_may_have_any_bytes(void **state)
     }
 }
 
+/* A page in frames of any size becomes one line of plain ASCII, cut. */
+static void an_answer_that_is_no_grpc_is_quoted(void **state)
+{
+    static const char page[] = "\r\n <h1>403\tForbidden</h1>\n\x1b[31mby \xc3\xa4 proxy\0\x7f\n";
+    static const char want[] = "<h1>403 Forbidden</h1> [31mby ?? proxy ";
+    static const struct { const char *status, *advice; } rows[] = {
+        { "401", "a proxy or gateway" }, { "403", "a proxy or gateway" }, { "404", "not this service" },
+        { "502", "cannot reach the server" }, { "302", "is this the right endpoint" },
+    };
+    (void)state;
+    for (size_t frame = 1; frame <= 50; frame += 7) {
+        for (size_t i = 0; i < COUNT(rows); i++) {
+            ensign_call_desc_t cd = method();
+            const ensign_notice_t *n;
+            ensign_call_t k;
+            char words[200];
+            start_connected();
+            k = call(&cd);
+            put_headers(&w, 0, 1, ":status", rows[i].status, "content-type", "text/html", NULL);
+            for (size_t at = 0; at < sizeof page - 1; at += frame)
+                put_frame(&w, DATA, 0, 1, page + at, ensi_min(frame, sizeof page - 1 - at));
+            for (size_t at = 0; at < 20; at++) put_frame(&w, DATA, 0, 1, "0123456789", 10);
+            put_frame(&w, DATA, END_STREAM, 1, NULL, 0);
+            feed_frames(&w);
+            n = next(k);
+            assert_int_equal(n->type, ENSIGN_NOTICE_END);
+            assert_int_equal(n->error->native, atoi(rows[i].status));
+            snprintf(words, sizeof words, "HTTP status %s: %s0123456789", rows[i].status, want);
+            if (!strstr(n->error->text, words) || !strstr(n->error->text, rows[i].advice))
+                fail_msg("%s in: %s", words, n->error->text);
+            stop();
+        }
+    }
+}
+
 /* Trailers and the end of the connection in one read: the call has ended as the server says. */
 static void a_status_counts_though_the_connection_ends_behind_it(void **state)
 {
@@ -1195,6 +1230,7 @@ int main(void)
         cmocka_unit_test(no_block_that_nghttp2_takes_costs_another_call),
         cmocka_unit_test(a_block_has_eight_continuations),
         cmocka_unit_test(a_text_may_have_any_bytes),
+        cmocka_unit_test(an_answer_that_is_no_grpc_is_quoted),
         cmocka_unit_test(a_status_counts_though_the_connection_ends_behind_it),
         cmocka_unit_test(informational_answers_are_passed_over),
         cmocka_unit_test(a_unary_call_ends_once),

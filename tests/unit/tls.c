@@ -597,6 +597,24 @@ static void wrong_host(void **state)
     certs_free(&c);
 }
 
+/* Its CN would fit, and does not count (RFC 6125, 6.4.4). */
+static void a_san_without_a_host_is_told(void **state)
+{
+    certs_t c;
+    (void)state;
+    certs_make(&c, &ca, "CN=localhost", "admin@test.example", CERTS_FROM, CERTS_TO);
+    refused((rig_opts_t){ .cert = &c }, ENSIGN_E_HOSTNAME, "has an e-mail address, but no host name, in its SAN",
+            "have the server use one with localhost in its SAN");
+    certs_free(&c);
+    certs_make(&c, &ca, "CN=localhost", "uri:x", CERTS_FROM, CERTS_TO);
+    refused((rig_opts_t){ .cert = &c }, ENSIGN_E_HOSTNAME, "has other kinds of names, but no host name", "SAN");
+    certs_free(&c);
+    certs_make(&c, &ca, "CN=localhost", "admin@test.example,else.example", CERTS_FROM, CERTS_TO);
+    refused((rig_opts_t){ .cert = &c }, ENSIGN_E_HOSTNAME, "a certificate for else.example, not for localhost",
+            "dial a name that it has");
+    certs_free(&c);
+}
+
 static void ip_address_as_host(void **state)
 {
     certs_t c;
@@ -906,6 +924,7 @@ int main(void)
         cmocka_unit_test(self_signed_certificate),
         cmocka_unit_test(unknown_ca),
         cmocka_unit_test(wrong_host),
+        cmocka_unit_test(a_san_without_a_host_is_told),
         cmocka_unit_test(ip_address_as_host),
         cmocka_unit_test(ip_addresses_are_read),
         cmocka_unit_test(no_alpn_and_other_alpn),

@@ -31,6 +31,10 @@ int exit_of(const ensign_error_t *e)
         return EXIT_LATE;
     case ENSIGN_E_NACK:
         return exit_of_nack(e->native);
+    case ENSIGN_E_PROTOCOL: /* native: an HTTP status, of a proxy that answers for the server */
+        if (e->native == 401 || e->native == 403) return EXIT_DENIED;
+        if (e->native == 404) return EXIT_ABSENT;
+        break;
     }
     return e->code <= ENSIGN_E_RESOLVE && e->code > ENSIGN_E_GRPC ? EXIT_LINK : EXIT_FAILED;
 }

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# cli_answers.sh - what ensign says, and its exit status, where no gRPC server answers: a proxy that refuses,
+# the auth service's port in place of the server's, no descriptor left
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+BUILD=${BUILD:-build}
+. tests/tap.sh
+. tools/ensignd.sh
+
+refuser=''
+finish() {
+    main_shell || return
+    [ -n "$refuser" ] && kill "$refuser" 2>/dev/null
+    server_stop KILL
+    rm -rf "$dir"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# says STATUS WORDS COMMAND...: ends with this exit status, and has the words, and no control character, on
+# standard error
+says() {
+    local wanted=$1 words=$2 status
+    shift 2
+    timeout 60 "$@" >"$dir/out" 2>"$dir/err" </dev/null
+    status=$?
+    [ $status -eq "$wanted" ] && [ ! -s "$dir/out" ] && grep -qF -- "$words" "$dir/err" &&
+        ! LC_ALL=C grep -q '[[:cntrl:]]' "$dir/err" ||
+        { echo "exit status $status"; cat "$dir/out" "$dir/err"; return 1; }
+}
+# a server that answers each call so; what leads there is in "${there[@]}"
+answers() {
+    [ -n "$refuser" ] && kill "$refuser" 2>/dev/null
+    : >"$dir/refuser"
+    python3 tests/e2e/refuses.py "$@" >"$dir/refuser" &
+    refuser=$!
+    await "$dir/refuser" '' "$refuser" || return 1
+    there=(--no-auth --plaintext --endpoint "127.0.0.1:$(head -n 1 "$dir/refuser")")
+}
+# in place of a command: it gets the standard descriptors, and those for signals
+few=(bash -c 'ulimit -n 5 && exec "$@"' -)
+
+ensign=$BUILD/ensign
+check 'a proxy answers 401' answers 401
+check '401: exit status 4, and its words' says 4 'HTTP status 401: <h1>Who are you?</h1>' \
+    "$ensign" status "${there[@]}"
+check 'a proxy answers 403' answers 403
+check '403: exit status 4, and its words' says 4 'HTTP status 403: <h1>Not you</h1> [31m' \
+    "$ensign" topics ls "${there[@]}"
+check '403: of a call, too' says 4 'ask who runs it' "$ensign" call /a.b/c "${there[@]}"
+check 'a proxy answers 404' answers 404
+check '404: exit status 5' says 5 'HTTP status 404; there is no gRPC server' "$ensign" status "${there[@]}"
+check '404: of a call, too' says 5 'HTTP status 404' "$ensign" call /a.b/c "${there[@]}"
+check 'a server answers 500' answers 500
+check '500: exit status 3' says 3 'HTTP status 500' "$ensign" status "${there[@]}"
+
+check 'ensignd' server_start --memory --port 0 --auth-port 0
+auth=${ENSIGN_AUTH_URL#http://}
+check 'the auth port in place of the server: exit status 3' says 3 \
+    'answers in HTTP/1, as the auth service or a web server does; endpoint must be' \
+    "$ensign" status --plaintext --endpoint "$auth"
+check 'no descriptor left: exit status 3, and what to do' says 3 'raise the limit of open ones (ulimit -n)' \
+    "${few[@]}" "$ensign" status --plaintext --endpoint "127.0.0.1:${ENSIGN_ENDPOINT##*:}"
+server_stop
+results
