@@ -5747,8 +5747,8 @@ static int ensi_tls_fail_certificate(const ensi_tls_t *t, int rc, ensign_error_t
     case ENSI_TLS_BAD_NAME:
         if (t->bad.no_host)
             return ensi_fail(e, ENSIGN_E_HOSTNAME, rc,
-                             "tls: the certificate of %.44s has %s, but no host name, in its SAN, and then the "
-                             "CN does not count; have the server use one with %.38s in its SAN",
+                             "tls: the certificate of %.44s has %s, but no host name, in its SAN, and then "
+                             "the CN does not count; have the server use one with %.38s in its SAN",
                              t->where, t->bad.no_host, t->host);
         if (t->ip_len != 0)
             return ensi_fail(e, ENSIGN_E_HOSTNAME, rc,
@@ -14366,8 +14366,8 @@ static void ensi_client_good(ensign_t *c, const ensi_conn_t *n)
     n->link->good = true;
 }
 
-/* The first byte tells a server of another protocol, which HTTP/2 would have no name for: the first frame,
- * SETTINGS, begins with 0, an alert of TLS (RFC 8446 5.1) with 21, and an answer of HTTP/1.1 with its name. */
+/* The first byte tells a server of another protocol, for which HTTP/2 has no name: the first frame, SETTINGS,
+ * begins with 0, an alert of TLS (RFC 8446 5.1) with 21, and an answer of HTTP/1.1 with its name. */
 static int ensi_client_hear(ensi_link_t *l, uint8_t first)
 {
     enum { ALERT = 21 };
@@ -14919,8 +14919,9 @@ static void ensi_client_down_reason(ensi_link_t *l, int native)
     const char *text = native ? strerror(native) : "closed by the peer";
     switch (l->state) {
     case ENSI_LINK_RESOLVE:
-        ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s was not resolved", t->name,
-                        t->host);
+        ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s was not resolved: %s (%d); %s",
+                        t->name, t->host, native ? strerror(native) : "no reason was given", native,
+                        native ? ensi_client_dial_advice(native) : "ask the resolver again");
         break;
     case ENSI_LINK_DIAL:
         ensi_link_fault(l, ENSIGN_E_CONNECT, native,
@@ -15896,14 +15897,24 @@ static ensi_sock_len_t ensi_sock_addr(ensi_sock_addr_t *a, const char *text, uin
 }
 
 #ifndef ENSIGN_NO_DNS
+/* Resolvers call a name unknown when there is no descriptor left to ask for it. Returns the errno of that,
+ * 0: there is one. */
+static int ensi_sock_no_descriptor(void)
+{
+    intptr_t fd = -1;
+    int e = ensi_sock_os_open(AF_INET, &fd);
+    if (fd != -1) ensi_sock_os_close(fd);
+    return e == EMFILE || e == ENFILE ? e : 0;
+}
+
 /* Asks the OS, which may take seconds. */
-static void ensi_sock_resolve(ensign_t *c, int link, const ensign_link_t *want)
+static void ensi_sock_resolve(ensign_t *c, int link, const ensign_link_t *want, uint64_t now_ms)
 {
     char text[4 * ENSIGN_MAX_ADDRESSES][ENSI_SOCK_TEXT]; /* as many as ensign_resolved chooses from */
     const char *list[4 * ENSIGN_MAX_ADDRESSES];
     struct addrinfo hints, *all = NULL;
     size_t n = 0;
-    int rc;
+    int rc, native;
 
     memset(&hints, 0, sizeof hints);
     hints.ai_family = AF_UNSPEC;
@@ -15919,7 +15930,9 @@ static void ensi_sock_resolve(ensign_t *c, int link, const ensign_link_t *want)
     }
     if (all) freeaddrinfo(all);
     if (rc == 0 && n == 0) rc = EAI_NONAME;
-    (void)ensign_resolved(c, link, want->attempt, list, n, rc);
+    native = rc ? ensi_sock_no_descriptor() : 0;
+    if (native) (void)ensign_link_down(c, link, want->attempt, native, now_ms);
+    else (void)ensign_resolved(c, link, want->attempt, list, n, rc);
 }
 #endif
 
@@ -16152,7 +16165,7 @@ static bool ensi_sock_obey(ensign_t *c, ensi_race_t *r, int link, uint64_t now_m
     case ENSIGN_LINK_RESOLVE:
 #ifndef ENSIGN_NO_DNS
         if (c->io != ENSIGN_IO_SOCKETS) return false;
-        ensi_sock_resolve(c, link, &want);
+        ensi_sock_resolve(c, link, &want, now_ms);
         return true;
 #else
         return false;

@@ -61,5 +61,7 @@ check 'the auth port in place of the server: exit status 3' says 3 \
     "$ensign" status --plaintext --endpoint "$auth"
 check 'no descriptor left: exit status 3, and what to do' says 3 'raise the limit of open ones (ulimit -n)' \
     "${few[@]}" "$ensign" status --plaintext --endpoint "127.0.0.1:${ENSIGN_ENDPOINT##*:}"
+check 'no descriptor left: a host is no less there' says 3 'raise the limit of open ones (ulimit -n)' \
+    "${few[@]}" "$ensign" status --plaintext --endpoint localhost:1
 server_stop
 results

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """refuses.py - an HTTP/2 server that turns each call away, as a proxy or a wrong address does
 
-    refuses.py ANSWER...     404, 500: that HTTP status, without a body; 401, 403: with a page; reset: RST_STREAM
+    refuses.py ANSWER...     404, 500: that HTTP status, without a body; 401, 403: with a page;
+                             reset: RST_STREAM
 
 The first call gets the first answer, the second one the second; the last one is for all the others. Prints
 the port, then a line for each call: its number and its answer. It listens on 127.0.0.1, and ends when it is

@@ -603,15 +603,16 @@ static void a_san_without_a_host_is_told(void **state)
     certs_t c;
     (void)state;
     certs_make(&c, &ca, "CN=localhost", "admin@test.example", CERTS_FROM, CERTS_TO);
-    refused((rig_opts_t){ .cert = &c }, ENSIGN_E_HOSTNAME, "has an e-mail address, but no host name, in its SAN",
-            "have the server use one with localhost in its SAN");
+    refused((rig_opts_t){ .cert = &c }, ENSIGN_E_HOSTNAME,
+            "has an e-mail address, but no host name, in its SAN", "use one with localhost in its SAN");
     certs_free(&c);
     certs_make(&c, &ca, "CN=localhost", "uri:x", CERTS_FROM, CERTS_TO);
-    refused((rig_opts_t){ .cert = &c }, ENSIGN_E_HOSTNAME, "has other kinds of names, but no host name", "SAN");
+    refused((rig_opts_t){ .cert = &c }, ENSIGN_E_HOSTNAME, "has other kinds of names, but no host name",
+            "SAN");
     certs_free(&c);
     certs_make(&c, &ca, "CN=localhost", "admin@test.example,else.example", CERTS_FROM, CERTS_TO);
-    refused((rig_opts_t){ .cert = &c }, ENSIGN_E_HOSTNAME, "a certificate for else.example, not for localhost",
-            "dial a name that it has");
+    refused((rig_opts_t){ .cert = &c }, ENSIGN_E_HOSTNAME,
+            "a certificate for else.example, not for localhost", "dial a name that it has");
     certs_free(&c);
 }
 
