@@ -627,6 +627,76 @@ static void the_ring_against_a_model(void **state)
     run_model(&d, 41);
 }
 
+/* Takes all that the stream sends: events `from` to `to`, each whole from its first byte on. */
+static void takes_intact(ensi_pub_t *p, uint64_t from, uint64_t to)
+{
+    static uint8_t out[8192];
+    size_t n = bare_take(&p->call, out, sizeof out), at = 0;
+    for (uint64_t tag = from; tag < to; tag++) {
+        ensi_pb_publisher_request_t m;
+        ensi_pb_event_t e;
+        size_t len;
+        assert_true(n - at >= ENSI_GRPC_PREFIX);
+        assert_int_equal(out[at], 0); /* the prefix: not compressed, and a length */
+        len = ensi_get_be32(out + at + 1);
+        at += ENSI_GRPC_PREFIX;
+        assert_true(len <= n - at);
+        assert_true(ensi_pb_decode(ensi_pb_publisher_request_fields, &m, out + at, len));
+        assert_int_equal(ensi_get_be64(m.event.local_id.ptr + 8), tag);
+        assert_true(ensi_pb_decode(ensi_pb_event_fields, &e, m.event.event.ptr, m.event.event.len));
+        for (size_t i = 0; i < e.data.len; i++) assert_int_equal(e.data.ptr[i], pattern(tag, i));
+        at += len;
+    }
+    assert_int_equal(at, n);
+}
+
+static int put_pattern(ensi_pub_t *p, uint64_t tag, size_t size)
+{
+    static uint8_t data[1024];
+    for (size_t i = 0; i < size; i++) data[i] = pattern(tag, i);
+    return put(p, NULL, data, size, tag);
+}
+
+/* The last event before the oldest one is taken to the byte, and one more byte is refused. Where it begins at
+ * the ring's own begin, and where others stand before it. */
+static void the_ring_ends_where_the_oldest_event_begins(void **state)
+{
+    (void)state;
+    for (int before = 0; before < 2; before++) {
+        int taken = 0, refused = 0;
+        for (size_t size = 1; size < 400; size++) {
+            ensign_publisher_desc_t d = to_weather();
+            uint64_t tag = 3;
+            ensi_pub_t *p;
+            d.buffer_bytes = 1024;
+            p = open_with(&d);
+            up(p);
+            for (uint64_t i = 0; i < 3; i++) assert_int_equal(put_pattern(p, i, 240), ENSIGN_OK);
+            ensi_pub_serve(client, &p->h);
+            takes_intact(p, 0, 3);
+            ack_of(p, 0);
+            expect(p, ENSIGN_NOTICE_OPEN);
+            expect(p, ENSIGN_NOTICE_ACK);
+            assert_null(next(p));
+            if (before) assert_int_equal(put_pattern(p, tag++, 60), ENSIGN_OK);
+            assert_true(!before || ensi_pub_entry(p, 3)->at == 0);
+            if (put_pattern(p, tag, size) == ENSIGN_OK) {
+                assert_int_equal(refused, 0);
+                taken++;
+                tag++;
+            } else {
+                refused++;
+            }
+            cut(p); /* the oldest goes again */
+            pass(p, 100000);
+            up(p);
+            takes_intact(p, 1, tag);
+            ensign_forget(client, p->h.id);
+        }
+        assert_true(taken > 0 && refused > 0);
+    }
+}
+
 /* ---------------------------------------------------------------- room */
 
 /* The lent notice stands in the way of the room that was asked for: pulling again must free it. */
@@ -804,6 +874,34 @@ static void the_words_of_a_nack_are_not_cut(void **state)
     expect(p, ENSIGN_NOTICE_OPEN);
     assert_int_equal(ensign_cancel(client, p->h.id), ENSIGN_OK);
     expect_words(p, ENSIGN_NACK_NOT_SENT, "cancelled by this program");
+}
+
+/* Only the latest words are kept: an older nack is told with its code's own, and never with another's. */
+static void a_nack_never_tells_the_words_of_another(void **state)
+{
+    enum { NACKS = 3 * ENSI_PUB_TEXTS };
+    ensi_pub_t *p = open_weather();
+    uint8_t id[ENSI_PUB_LOCAL_ID];
+    char words[32];
+    (void)state;
+    up(p);
+    expect(p, ENSIGN_NOTICE_OPEN);
+    for (uint64_t i = 0; i < NACKS; i++) assert_int_equal(put(p, NULL, "a", 1, i), ENSIGN_OK);
+    ensi_pub_serve(client, &p->h);
+    take(p, 100000);
+    for (uint64_t i = 0; i < NACKS; i++) {
+        snprintf(words, sizeof words, "words of event %02d", (int)i);
+        id_of(p, i, id);
+        nack_saying(p, id, 9, words);
+    }
+    for (uint64_t i = 0; i < NACKS; i++) {
+        const ensign_notice_t *n = expect(p, ENSIGN_NOTICE_NACK);
+        bool kept = i >= NACKS - ENSI_PUB_TEXTS;
+        assert_int_equal(n->as.nack.tag, i);
+        snprintf(words, sizeof words, "words of event %02d", (int)i);
+        assert_non_null(strstr(n->error->text, kept ? words : ensi_id_nack_text(9)));
+        if (!kept) assert_null(strstr(n->error->text, "words of event"));
+    }
 }
 
 /* That an event can be published again is no help where the key was refused: the reason is. */
@@ -1318,6 +1416,33 @@ static void a_stream_that_stands_is_calm_again(void **state)
     assert_int_equal(ensi_pub_due(&p->h), UINT64_MAX);
 }
 
+/* An answer is what a stream is for: what failed before it does not count any more, nor wait longer. */
+static void an_answer_ends_the_row_of_failures(void **state)
+{
+    (void)state;
+    for (int acked = 0; acked < 2; acked++) {
+        ensi_pub_t *p = open_weather();
+        uint8_t id[ENSI_PUB_LOCAL_ID];
+        for (int i = 1; i <= 3; i++) {
+            submit(p);
+            ended(p, ENSIGN_GRPC_UNAVAILABLE);
+            assert_int_equal(p->reopen.failures, i);
+            pass(p, 100000);
+        }
+        up(p);
+        expect(p, ENSIGN_NOTICE_OPEN);
+        assert_int_equal(put(p, NULL, "a", 1, 1), ENSIGN_OK);
+        ensi_pub_serve(client, &p->h);
+        take(p, 1000);
+        id_of(p, 0, id);
+        if (acked) ack(p, id);
+        else nack(p, id, 9);
+        assert_int_equal(p->h.give_up.state, ENSI_TIMER_OFF);
+        ended(p, ENSIGN_GRPC_UNAVAILABLE);
+        assert_int_equal(expect(p, ENSIGN_NOTICE_WAITING)->as.waiting.failures, 1);
+    }
+}
+
 static void a_server_that_owes_something_is_given_up(void **state)
 {
     static uint8_t data[4000];
@@ -1364,11 +1489,13 @@ int main(void)
         BARE_TEST(the_encoder_writes_what_nanopb_writes),
         cmocka_unit_test(broken_metadata_is_cut),
         BARE_TEST(the_ring_against_a_model),
+        BARE_TEST(the_ring_ends_where_the_oldest_event_begins),
         BARE_TEST(a_lent_nack_gives_way_to_room),
         BARE_TEST(a_ring_that_cannot_shrink_still_serves),
         BARE_TEST(half_handed_over_is_not_sent),
         BARE_TEST(a_nack_names_the_topic_or_says_that_an_id_was_given),
         BARE_TEST(the_words_of_a_nack_are_not_cut),
+        BARE_TEST(a_nack_never_tells_the_words_of_another),
         BARE_TEST(a_refused_key_is_what_the_nack_tells),
         BARE_TEST(open_tells_the_topics_and_whether_its_own_is_there),
         BARE_TEST(the_topics_of_open_stand_while_another_map_comes),
@@ -1385,6 +1512,7 @@ int main(void)
         BARE_TEST(each_ready_forgives_a_refused_token),
         BARE_TEST(an_empty_project_forgives_a_refused_token),
         BARE_TEST(a_stream_that_stands_is_calm_again),
+        BARE_TEST(an_answer_ends_the_row_of_failures),
         BARE_TEST(a_server_that_owes_something_is_given_up),
     };
     return cmocka_run_group_tests_name("pub", tests, NULL, NULL);
