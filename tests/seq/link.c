@@ -185,6 +185,51 @@ SCRIPT(giving_up_on_streams)
     assert_in_range(w->now - began, 9000, 45000);
 }
 
+/* give_up_after_ms is of failing without a break: what failed before a recovery does not count. */
+SCRIPT(a_recovery_stops_giving_up)
+{
+    w->desc.give_up_after_ms = 10000;
+    w->desc.backoff_max_ms = 1000;
+    w->patience_ms = 100000;
+    world_create(w);
+    for (size_t i = 0; i < 3; i++) {
+        uint32_t k = call(w, true);
+        w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
+        world_pass(w, 7000);
+        w->dial[ENSIGN_LINK_RPC] = DIAL_ACCEPT;
+        peer_finish(world_stream(w, i), 0, NULL, NULL);
+        world_end(w, k, ENSIGN_GRPC_OK);
+        world_settle(w);
+        world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
+    }
+    world_hear(w);
+    assert_int_equal(w->failed, 0);
+}
+
+/* So with a stream: it has delivered something between two rows of refusals. */
+SCRIPT(a_stream_of_use_stops_giving_up)
+{
+    ensign_subscription_desc_t d;
+    ensign_subscription_t s;
+    size_t at = 0;
+    memset(&d, 0, sizeof d);
+    w->desc.give_up_after_ms = 10000;
+    w->desc.backoff_max_ms = 1000;
+    w->patience_ms = 100000;
+    world_create(w);
+    s = ensign_subscription_open(w->client, &d);
+    for (uint64_t i = 0; i < 3; i++) {
+        uint64_t began = w->now;
+        while (w->now - began < 7000) refuse_stream(w, world_stream(w, at++));
+        service_ready(world_stream(w, at), 2);
+        world_await(w, s.id, ENSIGN_NOTICE_OPEN);
+        service_deliver(w->streams[at], i, "rain", 4);
+        world_await(w, s.id, ENSIGN_NOTICE_EVENT); /* and no END */
+        refuse_stream(w, w->streams[at++]);
+        world_settle(w);
+    }
+}
+
 SCRIPT(a_token_does_not_go_over_plaintext)
 {
     size_t i;
@@ -324,6 +369,7 @@ int main(void)
         IN_MODES(a_dial_without_an_answer_ends), IN_MODES(a_server_that_speaks_something_else),
         IN_MODES(waits_grow_and_stay_within_their_limit), IN_MODES(giving_up_is_final),
         IN_MODES(giving_up_on_streams), IN_MODES(a_token_does_not_go_over_plaintext),
+        IN_MODES(a_recovery_stops_giving_up), IN_MODES(a_stream_of_use_stops_giving_up),
         IN_MODES(closing_at_rest),
         IN_MODES(work_that_a_call_leaves_wakes_once), IN_MODES(a_clock_that_runs_backwards_is_clamped),
         IN_MODES(steady_state_allocates_nothing),

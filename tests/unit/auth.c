@@ -392,25 +392,68 @@ static void nothing_is_left_behind(void **state)
     }
 }
 
+/* With enough before it that a freed block's own first bytes do not cover it. */
+static const char long_secret[] = "thirty-two-characters-before-the-s3cr3t";
+static const char *watched[4];      /* texts that no memory may hold when it is given back */
 static bool freed_dirty;
 
 /* realloc that looks at what is given back. */
 static void *watching(void *user, void *old, size_t size)
 {
-    if (size == 0 && old && holds(old, ensi_mem_size((uint8_t *)old + ENSI_MEM_HEADER), "s3cr3t"))
-        freed_dirty = true;
+    size_t had = size == 0 && old ? ensi_mem_size((uint8_t *)old + ENSI_MEM_HEADER) : 0;
+    for (size_t i = 0; i < COUNT(watched) && had; i++)
+        if (watched[i] && holds(old, had + ENSI_MEM_HEADER, watched[i])) freed_dirty = true;
     return zeroing(user, old, size);
+}
+
+/* Destroys the client, whose memory held each of these texts. */
+static void is_wiped_at_destroy(const char *a, const char *b, const char *c)
+{
+    watched[0] = a;
+    watched[1] = b;
+    watched[2] = c;
+    freed_dirty = false;
+    stop();
+    memset(watched, 0, sizeof watched);
+    assert_false(freed_dirty);
 }
 
 static void the_secret_is_wiped_at_destroy(void **state)
 {
     ensign_desc_t d = key_desc();
     (void)state;
+    d.client_secret = long_secret;
     d.alloc = watching;
     start_asking(&d, false);
-    freed_dirty = false;
-    stop();
-    assert_false(freed_dirty);
+    is_wiped_at_destroy("s3cr3t", NULL, NULL);
+}
+
+static void tokens_are_wiped_at_destroy(void **state)
+{
+    ensign_desc_t d = key_desc();
+    char access[600], refresh[600];
+    (void)state;
+    snprintf(access, sizeof access, "%s", token_of(HOUR));
+    snprintf(refresh, sizeof refresh, "%s", token_of(LATER));
+    d.client_secret = long_secret;
+    d.alloc = watching;
+    start_asking(&d, false);
+    grant();
+    assert_true(holds(client->auth.access, ENSI_AUTH_SCHEME + ENSI_AUTH_TOKEN_CAP, access));
+    assert_true(holds(client->auth.refresh, ENSI_AUTH_TOKEN_CAP, refresh));
+    is_wiped_at_destroy("s3cr3t", access, refresh);
+
+    start_asking(&d, false); /* while the answer is only half there */
+    feed(ENSIGN_LINK_AUTH, "HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{\"access_token\":\"half-of-it", 69);
+    assert_true(holds(client->auth.body, ENSI_AUTH_BODY_BYTES, "half-of-it"));
+    is_wiped_at_destroy("s3cr3t", "half-of-it", NULL);
+
+    d = plain_desc(); /* the program's own */
+    d.alloc = watching;
+    d.token = "a-fixed-token-whose-end-is-looked-for";
+    start(&d);
+    assert_string_equal(client->auth.bearer + 7, d.token);
+    is_wiped_at_destroy("end-is-looked-for", NULL, NULL);
 }
 
 static void tokens_may_be_as_long_as_the_limit(void **state)
@@ -448,6 +491,28 @@ static void what_is_no_token_is_refused(void **state)
         if (client->auth.state != ENSI_AUTH_WAIT) fail_msg("taken: %s", bodies[i]);
         assert_null(client->auth.bearer);
         assert_int_equal(client->auth.fault.native, 200);
+        stop();
+    }
+}
+
+/* All but 400 and 403 may pass: the key is asked again, after a backoff, and the client does not fail. */
+static void only_400_and_403_are_final(void **state)
+{
+    static const int statuses[] = { 201, 204, 301, 401, 402, 404, 405, 408, 409, 418, 422, 429, 500, 502, 503 };
+    (void)state;
+    for (size_t i = 0; i < COUNT(statuses); i++) {
+        ensign_desc_t d = key_desc();
+        ensign_call_t k = start_asking(&d, false);
+        const ensign_notice_t *n;
+        reply(statuses[i], statuses[i] == 204 ? "" : "{\"error\":\"not today\"}");
+        if (client->auth.state != ENSI_AUTH_WAIT) fail_msg("HTTP %d is final", statuses[i]);
+        assert_int_equal(client->auth.fault.native, statuses[i]);
+        assert_int_equal(client->auth.fault.code, ENSIGN_E_AUTH);
+        is_for(request(), "/v1/authenticate");
+        grant();
+        assert_int_equal(client->auth.state, ENSI_AUTH_READY);
+        while ((n = next(k)) != NULL) assert_int_equal(n->type, ENSIGN_NOTICE_WAITING); /* it goes on */
+        assert_false(client->failed);
         stop();
     }
 }
@@ -739,8 +804,10 @@ int main(void)
         cmocka_unit_test(an_exchange_may_be_cut_at_every_byte),
         cmocka_unit_test(nothing_is_left_behind),
         cmocka_unit_test(the_secret_is_wiped_at_destroy),
+        cmocka_unit_test(tokens_are_wiped_at_destroy),
         cmocka_unit_test(tokens_may_be_as_long_as_the_limit),
         cmocka_unit_test(what_is_no_token_is_refused),
+        cmocka_unit_test(only_400_and_403_are_final),
         cmocka_unit_test(a_failed_renewal_keeps_the_token),
         cmocka_unit_test(a_token_may_expire_while_a_renewal_waits),
         cmocka_unit_test(a_refused_key_is_final),
