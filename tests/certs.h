@@ -9,8 +9,8 @@
  *     ... ca.pem, leaf.pem (both with their NUL), leaf.key ...
  *     certs_free(&leaf);
  *
- * With issuer NULL the certificate signs itself; with names NULL it is a CA. Anything that fails ends the
- * program: there is nothing to test then. */
+ * With issuer NULL the certificate signs itself; with names NULL it is a CA, with "" it has no SAN. Anything
+ * that fails ends the program: there is nothing to test then. */
 #ifndef CERTS_H
 #define CERTS_H
 
@@ -33,8 +33,8 @@
 #define CERTS_LATE "20970203040506"
 
 typedef struct {
-    char subject[96];
-    char pem[2048];
+    char subject[512];
+    char pem[4096];
     mbedtls_pk_context key;
 } certs_t;
 
@@ -124,8 +124,8 @@ static void certs_serial(mbedtls_x509write_cert *crt, unsigned char number)
 }
 
 /* `from` and `to`: YYYYMMDDhhmmss, UTC. */
-static void certs_make(certs_t *out, certs_t *issuer, const char *subject, const char *names,
-                       const char *from, const char *to)
+static void certs_make_with(certs_t *out, certs_t *issuer, const char *subject, const char *names,
+                           const char *from, const char *to, mbedtls_md_type_t hash)
 {
     static uint64_t seed = 1;
     static unsigned char number = 0;
@@ -139,7 +139,7 @@ static void certs_make(certs_t *out, certs_t *issuer, const char *subject, const
                 "a P-256 key");
 
     mbedtls_x509write_crt_init(&crt);
-    mbedtls_x509write_crt_set_md_alg(&crt, MBEDTLS_MD_SHA256);
+    mbedtls_x509write_crt_set_md_alg(&crt, hash);
     mbedtls_x509write_crt_set_subject_key(&crt, &out->key);
     mbedtls_x509write_crt_set_issuer_key(&crt, issuer ? &issuer->key : &out->key);
     certs_check(mbedtls_x509write_crt_set_subject_name(&crt, subject), "a subject");
@@ -147,11 +147,17 @@ static void certs_make(certs_t *out, certs_t *issuer, const char *subject, const
     certs_check(mbedtls_x509write_crt_set_validity(&crt, from, to), "dates");
     certs_serial(&crt, (unsigned char)(1 + number++ % 127));
     certs_check(mbedtls_x509write_crt_set_basic_constraints(&crt, names == NULL, -1), "basic constraints");
-    if (names) certs_names(&crt, names);
+    if (names && names[0]) certs_names(&crt, names);
     certs_check(
         mbedtls_x509write_crt_pem(&crt, (unsigned char *)out->pem, sizeof out->pem, certs_random, &seed),
         "PEM");
     mbedtls_x509write_crt_free(&crt);
+}
+
+static void certs_make(certs_t *out, certs_t *issuer, const char *subject, const char *names,
+                       const char *from, const char *to)
+{
+    certs_make_with(out, issuer, subject, names, from, to, MBEDTLS_MD_SHA256);
 }
 
 static void certs_free(certs_t *c)

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -9,8 +10,21 @@
 #include <string.h>
 #include <cmocka.h>
 
+/* fopen, but while `files_hidden` there is no file, and errno says `hidden_errno`. */
+static bool files_hidden;
+static int hidden_errno = ENOENT;
+
+static FILE *open_file(const char *path, const char *mode)
+{
+    if (!files_hidden) return fopen(path, mode);
+    errno = hidden_errno;
+    return NULL;
+}
+
+#define fopen open_file
 #define ENSIGN_IMPLEMENTATION
 #include "../../ensign.h"
+#undef fopen
 #include <mbedtls/ssl_ticket.h>
 #include "../certs.h"
 
@@ -45,6 +59,30 @@ typedef struct {
     bool ignore_dates, insecure, no_alpn, tls12;
     mbedtls_ssl_ticket_context *tickets;
 } rig_opts_t;
+
+/* ---- the heap of mbedTLS, which is calloc */
+
+/* Fails the call that `heap_left` counts down to; `heap_counts`: what is called now is the client's. */
+static bool heap_counts, heap_stays_empty;
+static long heap_left = -1, heap_failed;
+
+void *calloc(size_t count, size_t size)
+{
+    static void *(*volatile take)(size_t) = malloc; /* else a compiler makes a call of calloc out of it */
+    void *p;
+
+    if (heap_counts && heap_left >= 0) {
+        if (heap_left == 0 || (heap_stays_empty && heap_failed > 0)) {
+            heap_left = heap_stays_empty ? 0 : -1;
+            heap_failed++;
+            return NULL;
+        }
+        heap_left--;
+    }
+    if (size != 0 && count > SIZE_MAX / size) return NULL;
+    p = take(count * size);
+    return p ? memset(p, 0, count * size) : NULL;
+}
 
 static ensign_slice_t text_slice(const char *text)
 {
@@ -143,29 +181,44 @@ static void server_open(rig_t *r, const rig_opts_t *o)
     mbedtls_ssl_set_bio(&r->s_ssl, r, server_send, server_recv, NULL);
 }
 
-static rig_t *rig_open(rig_opts_t o)
+/* The client's configuration and connection. */
+static int client_open(rig_t *r, const rig_opts_t *o)
+{
+    ensi_tls_opts_t t;
+    int rc;
+
+    memset(&t, 0, sizeof t);
+    t.ca_pem = text_slice(o->trust ? o->trust : ca.pem);
+    t.ignore_dates = o->ignore_dates;
+    t.insecure_skip_verify = o->insecure;
+    t.alpn_h2 = !o->no_alpn;
+    rc = ensi_tls_conf_open(&r->conf, &t, &r->error);
+    if (rc != ENSIGN_OK) return rc;
+    return ensi_tls_open(&r->tls, &r->conf, o->host ? o->host : "localhost", "localhost:5356", &r->c_rx,
+                         &r->c_tx, &r->error);
+}
+
+static rig_t *rig_new(const rig_opts_t *o)
 {
     rig_t *r = calloc(1, sizeof *r);
-    ensi_tls_opts_t t;
 
     assert_non_null(r);
     buf_open(&r->c_rx, r->bytes[0]);
     buf_open(&r->c_tx, r->bytes[1]);
     buf_open(&r->s_rx, r->bytes[2]);
     buf_open(&r->s_tx, r->bytes[3]);
-    r->cut = o.cut;
+    r->cut = o->cut;
     r->to_client_max = SIZE_MAX;
     r->seed = 7;
-    memset(&t, 0, sizeof t);
-    t.ca_pem = text_slice(o.trust ? o.trust : ca.pem);
-    t.ignore_dates = o.ignore_dates;
-    t.insecure_skip_verify = o.insecure;
-    t.alpn_h2 = !o.no_alpn;
-    assert_int_equal(ensi_tls_conf_open(&r->conf, &t, &r->error), ENSIGN_OK);
-    assert_int_equal(ensi_tls_open(&r->tls, &r->conf, o.host ? o.host : "localhost", "localhost:5356",
-                                   &r->c_rx, &r->c_tx, &r->error),
-                     ENSIGN_OK);
-    if (o.cert) server_open(r, &o);
+    if (o->cert) server_open(r, o);
+    return r;
+}
+
+static rig_t *rig_open(rig_opts_t o)
+{
+    rig_t *r = rig_new(&o);
+
+    assert_int_equal(client_open(r, &o), ENSIGN_OK);
     return r;
 }
 
@@ -197,7 +250,9 @@ static int shake(rig_t *r)
 
     for (int still = 0; still < 3; still++) {
         size_t before = r->c_tx.end + r->s_tx.end + r->c_rx.end + r->s_rx.end;
+        heap_counts = true;
         rc = ensi_tls_handshake(&r->tls, &r->error);
+        heap_counts = false;
         if (rc < 0 || (rc == ENSIGN_OK && (r->s_up || !r->has_server))) return rc;
         exchange(r);
         server_step(r);
@@ -218,8 +273,7 @@ static void refused(rig_opts_t o, int code, const char *part, const char *part2)
 {
     rig_t *r = rig_open(o);
 
-    assert_int_equal(shake(r), code);
-    assert_int_equal(r->error.code, code);
+    if (shake(r) != code || r->error.code != code) fail_msg("%d: %s", r->error.code, r->error.text);
     assert_text(r, part);
     assert_text(r, part2);
     /* final, and said again */
@@ -234,6 +288,7 @@ static void accepted(rig_opts_t o)
     int rc = shake(r);
 
     if (rc != ENSIGN_OK) fail_msg("%d: %s", rc, r->error.text);
+    assert_int_equal(ensi_tls_handshake(&r->tls, &r->error), ENSIGN_OK); /* again: it is done */
     rig_close(r);
 }
 
@@ -323,6 +378,26 @@ static void data_survives_any_cut(void **state)
     }
 }
 
+#ifdef MBEDTLS_SSL_MAX_FRAGMENT_LENGTH
+/* As an mbedTLS that was built with smaller ones makes them: a write becomes several, with room for all. */
+static void records_may_be_smaller(void **state)
+{
+    rig_opts_t o = { .cert = &leaf };
+    rig_t *r = rig_open(o);
+    size_t usual;
+    (void)state;
+    assert_int_equal(shake(r), ENSIGN_OK);
+    usual = ensi_tls_record_room(&r->tls);
+    rig_close(r);
+    r = rig_open(o);
+    assert_int_equal(mbedtls_ssl_conf_max_frag_len(&r->conf.config, MBEDTLS_SSL_MAX_FRAG_LEN_512), 0);
+    assert_int_equal(shake(r), ENSIGN_OK);
+    assert_true(ensi_tls_record_room(&r->tls) >= usual + 31 * 21);
+    flow_both_ways(r, 100000);
+    rig_close(r);
+}
+#endif
+
 static void first_cipher_is_chacha20(void **state)
 {
     rig_t *r = rig_open((rig_opts_t){ .cert = &leaf });
@@ -349,6 +424,7 @@ static void a_write_without_room_is_refused(void **state)
     assert_int_equal(r->c_tx.end, 0);
     r->c_tx.cap = ROOM;
     assert_int_equal(ensi_tls_write(&r->tls, bytes, sizeof bytes, &r->error), ENSIGN_E_TOO_LARGE);
+    assert_int_equal(ensi_tls_write(&r->tls, bytes, 0, &r->error), ENSIGN_OK); /* nothing takes no room */
     assert_int_equal(r->c_tx.end, 0);
     for (int i = 0; i < 4 && up.got < up.size; i++) { /* and the connection has not suffered */
         client_turn(r, &up, &down);
@@ -481,6 +557,25 @@ static void bye_without_room_or_handshake_does_nothing(void **state)
     r->c_tx.start = r->c_tx.end = ROOM;
     ensi_tls_bye(&r->tls);
     assert_int_equal(r->c_tx.end, ROOM);
+    r->c_tx.start = r->c_tx.end = 0;
+    ensi_tls_close(&r->tls);
+    ensi_tls_bye(&r->tls);
+    assert_int_equal(r->c_tx.end, 0);
+    rig_close(r);
+}
+
+static void an_alert_may_end_the_connection(void **state)
+{
+    uint8_t byte;
+    size_t len;
+    rig_t *r = rig_open((rig_opts_t){ .cert = &leaf });
+    (void)state;
+    assert_int_equal(shake(r), ENSIGN_OK);
+    assert_int_equal(mbedtls_ssl_send_alert_message(&r->s_ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
+                                                    MBEDTLS_SSL_ALERT_MSG_INTERNAL_ERROR), 0);
+    exchange(r);
+    assert_int_equal(ensi_tls_read(&r->tls, &byte, 1, &len, &r->error), ENSIGN_E_TLS);
+    assert_text(r, "localhost:5356 ended the connection with alert 80, internal_error; look into");
     rig_close(r);
 }
 
@@ -616,6 +711,52 @@ static void a_san_without_a_host_is_told(void **state)
     certs_free(&c);
 }
 
+/* What a certificate calls itself is shown as far as it can be: without a SAN its subject, and what cannot
+ * be printed is a '?'. */
+static void names_that_are_hard_to_show(void **state)
+{
+    char subject[440];
+    certs_t c, root;
+    (void)state;
+    certs_make(&c, &ca, "CN=bytes", "\x01\xFF\x7F.three.example", CERTS_FROM, CERTS_TO);
+    refused((rig_opts_t){ .cert = &c }, ENSIGN_E_HOSTNAME, "certificate for ???.three.example, not for",
+            "dial a name");
+    certs_free(&c);
+    certs_make(&c, &ca, "CN=other.example", "", CERTS_FROM, CERTS_TO);
+    refused((rig_opts_t){ .cert = &c }, ENSIGN_E_HOSTNAME, "certificate for CN=other.example, not for localhost",
+            "tls.server_name");
+    certs_free(&c);
+    snprintf(subject, sizeof subject, "CN=%0200d,O=%0200d", 1, 2);
+    certs_make(&root, NULL, subject, NULL, CERTS_FROM, CERTS_TO);
+    certs_make(&c, &root, "CN=leaf", "localhost", CERTS_FROM, CERTS_TO);
+    refused((rig_opts_t){ .cert = &c }, ENSIGN_E_CERTIFICATE, "is signed by (no readable name), not in",
+            "give that CA");
+    certs_free(&c);
+    certs_free(&root);
+}
+
+/* The server sends its own root along, which we do not trust. */
+static void a_chain_to_an_unknown_root(void **state)
+{
+    certs_t c = leaf;
+    size_t len = strlen(c.pem);
+    (void)state;
+    assert_true(len + strlen(ca.pem) < sizeof c.pem);
+    memcpy(c.pem + len, ca.pem, strlen(ca.pem) + 1);
+    refused((rig_opts_t){ .cert = &c, .trust = other_ca.pem }, ENSIGN_E_CERTIFICATE,
+            "is signed by CN=test CA, not in tls.ca_pem", "give that CA");
+}
+
+static void a_certificate_signed_with_a_broken_hash(void **state)
+{
+    certs_t c;
+    (void)state;
+    certs_make_with(&c, &ca, "CN=weak", "localhost", CERTS_FROM, CERTS_TO, MBEDTLS_MD_SHA1);
+    refused((rig_opts_t){ .cert = &c }, ENSIGN_E_CERTIFICATE,
+            "signed with a hash that is too weak, SHA-1 or older", "have the server use another one");
+    certs_free(&c);
+}
+
 static void ip_address_as_host(void **state)
 {
     certs_t c;
@@ -694,6 +835,53 @@ static void plaintext_server(void **state)
                "use the right port");
         played(ssh, sizeof ssh - 1, cut, "its first bytes are 53 53 48 2D 32", "set tls.off");
     }
+}
+
+/* A server that is TLS at first sight, or HTTP/2: a look at the next byte tells. */
+static void bytes_that_only_begin_like_a_protocol(void **state)
+{
+    (void)state;
+    played("\x16xyz12", 6, WHOLE, "does not speak TLS, its first bytes are 16 78 79 7A 31", "set tls.off");
+    played("\0\0\0\5\0\0", 6, WHOLE, "does not speak TLS, its first bytes are 00 00 00 05 00",
+           "set tls.off");
+}
+
+/* The handshake message of this type that is on its way to the client; its first byte is the type. */
+static uint8_t *handshake_message(rig_t *r, uint8_t type)
+{
+    const uint8_t *p = r->s_tx.ptr;
+
+    for (size_t at = 0; at + 5 < r->s_tx.end; at += 5 + (size_t)(p[at + 3] << 8 | p[at + 4]))
+        if (p[at] == 22 && p[at + 5] == type) return r->s_tx.ptr + at + 5;
+    fail_msg("no handshake message of type %u", (unsigned)type);
+    return NULL;
+}
+
+/* The server's flight of TLS 1.2, with one byte of one message changed. */
+static void spoiled(uint8_t type, size_t byte, uint8_t value, int code, const char *part)
+{
+    rig_t *r = rig_open((rig_opts_t){ .cert = &leaf, .tls12 = true });
+
+    assert_int_equal(ensi_tls_handshake(&r->tls, &r->error), ENSIGN_AGAIN);
+    exchange(r);
+    server_step(r);
+    handshake_message(r, type)[byte] = value;
+    assert_int_equal(shake(r), code);
+    assert_text(r, part);
+    rig_close(r);
+}
+
+static void what_is_wrong_with_a_handshake_is_named(void **state)
+{
+    enum { SERVER_HELLO = 2, CERTIFICATE = 11, KEY_EXCHANGE = 12, HEAD = 4 };
+    (void)state;
+    spoiled(SERVER_HELLO, 3, 1, ENSIGN_E_TLS, "handshake with localhost:5356 failed: ");
+    spoiled(CERTIFICATE, HEAD, 9, ENSIGN_E_CERTIFICATE, "the certificate of localhost:5356 cannot be used");
+#if MBEDTLS_VERSION_NUMBER < 0x03000000
+    spoiled(SERVER_HELLO, HEAD + 34, 200, ENSIGN_E_TLS, "its ServerHello is malformed or has what we");
+    spoiled(SERVER_HELLO, HEAD + 1, 2, ENSIGN_E_TLS, "it wants a TLS version below 1.2");
+    spoiled(KEY_EXCHANGE, HEAD, 9, ENSIGN_E_TLS, "its key exchange is malformed or wrongly signed");
+#endif
 }
 
 static void alerts_are_named(void **state)
@@ -811,6 +999,28 @@ static void ca_file_missing_or_wrong(void **state)
     assert_int_equal(open_conf(o, &e), ENSIGN_OK);
 }
 
+/* Where no bundle of the system's is, as in a small container. */
+static void no_bundle_names_the_places(void **state)
+{
+    ensi_tls_opts_t o;
+    ensign_error_t e;
+    (void)state;
+    memset(&o, 0, sizeof o);
+    files_hidden = true;
+    assert_int_equal(open_conf(o, &e), ENSIGN_E_FILE);
+    assert_non_null(strstr(e.text, "/etc/ssl/certs/ca-certificates.crt"));
+    assert_non_null(strstr(e.text, "/usr/local/share/certs/ca-root-nss.crt"));
+    assert_non_null(strstr(e.text, "install ca-certificates or set tls.ca_file or ca_pem"));
+    hidden_errno = 0; /* the C standard does not ask for one */
+    o.ca_file = "ca.pem";
+    assert_int_equal(open_conf(o, &e), ENSIGN_E_FILE);
+    assert_int_equal(e.native, ENOENT);
+    o.insecure_skip_verify = true; /* needs none */
+    assert_int_equal(open_conf(o, &e), ENSIGN_OK);
+    hidden_errno = ENOENT;
+    files_hidden = false;
+}
+
 static void system_bundle_or_the_list_of_places(void **state)
 {
     ensi_tls_opts_t o;
@@ -875,11 +1085,88 @@ static void server_name_has_bounds(void **state)
     ensi_tls_close(&t);
     assert_int_equal(ensi_tls_open(&t, &r->conf, "", "a:1", &r->c_rx, &r->c_tx, &r->error),
                      ENSIGN_E_ARGUMENT);
+    assert_int_equal(ensi_tls_open(&t, &r->conf, NULL, "a:1", &r->c_rx, &r->c_tx, &r->error),
+                     ENSIGN_E_ARGUMENT);
+    assert_text(r, "0 characters, 1 to 253");
     assert_int_equal(ensi_tls_handshake(&t, &r->error), ENSIGN_E_STATE);
     name[253] = '\0';
     assert_int_equal(ensi_tls_open(&t, &r->conf, name, "a:1", &r->c_rx, &r->c_tx, &r->error), ENSIGN_OK);
     ensi_tls_close(&t);
     rig_close(r);
+}
+
+/* ---- no memory */
+
+typedef struct { int opening, shaking; } scarce_t; /* how often it was told, and where */
+
+/* One connection whose n-th allocation of mbedTLS fails, and with `stays` each one behind it. False: it
+ * has fewer. A signature that cannot be computed is for mbedTLS one that is wrong: we cannot tell. */
+static bool connects_without(rig_opts_t o, long n, bool stays, scarce_t *sum)
+{
+    rig_t *r = rig_new(&o);
+    int rc;
+
+    heap_failed = 0;
+    heap_left = n;
+    heap_stays_empty = stays;
+    heap_counts = true;
+    rc = client_open(r, &o);
+    heap_counts = false;
+    if (rc != ENSIGN_OK) {
+        assert_int_equal(rc, ENSIGN_E_MEMORY);
+        sum->opening++;
+    } else {
+        rc = shake(r);
+        assert_int_equal(rc == ENSIGN_OK, heap_failed == 0);
+        if (rc == ENSIGN_E_MEMORY) sum->shaking++;
+    }
+    if (rc == ENSIGN_E_MEMORY) {
+        assert_text(r, "no memory");
+        assert_true(r->error.native < 0);
+    }
+    heap_left = -1;
+    if (r->tls.open && heap_failed) assert_int_equal(ensi_tls_handshake(&r->tls, &r->error), rc); /* final */
+    rig_close(r);
+    return heap_failed > 0;
+}
+
+/* Whatever mbedTLS calls it, and with the code of the layer above that it adds. */
+static void each_memory_error_is_memory(void **state)
+{
+    static const int codes[] = {
+        MBEDTLS_ERR_SSL_ALLOC_FAILED, MBEDTLS_ERR_X509_ALLOC_FAILED, MBEDTLS_ERR_PK_ALLOC_FAILED,
+        MBEDTLS_ERR_PEM_ALLOC_FAILED, MBEDTLS_ERR_ECP_ALLOC_FAILED, MBEDTLS_ERR_MD_ALLOC_FAILED,
+        MBEDTLS_ERR_CIPHER_ALLOC_FAILED, MBEDTLS_ERR_MPI_ALLOC_FAILED, MBEDTLS_ERR_ASN1_ALLOC_FAILED,
+        MBEDTLS_ERR_ECP_BAD_INPUT_DATA + MBEDTLS_ERR_MPI_ALLOC_FAILED,
+        MBEDTLS_ERR_X509_INVALID_NAME + MBEDTLS_ERR_ASN1_ALLOC_FAILED,
+    };
+    static const int others[] = {
+        MBEDTLS_ERR_SSL_INVALID_MAC, MBEDTLS_ERR_ECP_BAD_INPUT_DATA, MBEDTLS_ERR_X509_INVALID_NAME,
+        MBEDTLS_ERR_MPI_BAD_INPUT_DATA, MBEDTLS_ERR_X509_INVALID_NAME + MBEDTLS_ERR_ASN1_UNEXPECTED_TAG,
+    };
+    rig_t *r = rig_open((rig_opts_t){ 0 });
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(codes); i++) {
+        assert_int_equal(ensi_tls_fail(&r->tls, codes[i], &r->error), ENSIGN_E_MEMORY);
+        assert_int_equal(r->error.native, codes[i]);
+        assert_text(r, "no memory to connect to localhost:5356");
+    }
+    for (size_t i = 0; i < ENSI_COUNT(others); i++)
+        assert_int_not_equal(ensi_tls_fail(&r->tls, others[i], &r->error), ENSIGN_E_MEMORY);
+    rig_close(r);
+}
+
+/* The first allocations, one by one, and some of the thousands that the handshake takes. */
+static void no_memory_is_told_as_such(void **state)
+{
+    (void)state;
+    for (int stays = 0; stays < 2; stays++) {
+        scarce_t sum = { 0, 0 };
+        long n = 0;
+        while (connects_without((rig_opts_t){ .cert = &leaf }, n, stays, &sum)) n += n < 70 ? 1 : n / 12;
+        if (n == 0) skip(); /* this mbedTLS has a heap of its own */
+        assert_true(sum.opening > 10 && sum.shaking > 10);
+    }
 }
 
 static int make_certificates(void **state)
@@ -906,6 +1193,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(data_survives_any_cut),
+#ifdef MBEDTLS_SSL_MAX_FRAGMENT_LENGTH
+        cmocka_unit_test(records_may_be_smaller),
+#endif
         cmocka_unit_test(first_cipher_is_chacha20),
         cmocka_unit_test(a_write_without_room_is_refused),
         cmocka_unit_test(a_handshake_record_is_never_split),
@@ -917,6 +1207,7 @@ int main(void)
         cmocka_unit_test(close_notify_ends_both_ways),
         cmocka_unit_test(a_changed_record_ends_the_connection),
         cmocka_unit_test(bye_without_room_or_handshake_does_nothing),
+        cmocka_unit_test(an_alert_may_end_the_connection),
         cmocka_unit_test(a_cut_handshake_waits),
         cmocka_unit_test(a_changed_byte_is_never_accepted),
         cmocka_unit_test(expired_certificate),
@@ -926,18 +1217,26 @@ int main(void)
         cmocka_unit_test(unknown_ca),
         cmocka_unit_test(wrong_host),
         cmocka_unit_test(a_san_without_a_host_is_told),
+        cmocka_unit_test(names_that_are_hard_to_show),
+        cmocka_unit_test(a_chain_to_an_unknown_root),
+        cmocka_unit_test(a_certificate_signed_with_a_broken_hash),
         cmocka_unit_test(ip_address_as_host),
         cmocka_unit_test(ip_addresses_are_read),
         cmocka_unit_test(no_alpn_and_other_alpn),
         cmocka_unit_test(plaintext_server),
+        cmocka_unit_test(bytes_that_only_begin_like_a_protocol),
+        cmocka_unit_test(what_is_wrong_with_a_handshake_is_named),
         cmocka_unit_test(alerts_are_named),
         cmocka_unit_test(garbage_is_refused),
         cmocka_unit_test(long_names_leave_room_for_the_advice),
         cmocka_unit_test(ca_pem_with_and_without_its_nul),
         cmocka_unit_test(ca_file_missing_or_wrong),
         cmocka_unit_test(system_bundle_or_the_list_of_places),
+        cmocka_unit_test(no_bundle_names_the_places),
         cmocka_unit_test(random_hook_is_the_entropy),
         cmocka_unit_test(server_name_has_bounds),
+        cmocka_unit_test(each_memory_error_is_memory),
+        cmocka_unit_test(no_memory_is_told_as_such),
     };
 
     return cmocka_run_group_tests(tests, make_certificates, free_certificates);
