@@ -220,6 +220,51 @@ SCRIPT(a_compressed_message_that_was_not_agreed)
     world_until(w, s->reset);
 }
 
+/* Of what the call accepts; its messages are given as they came, each with its own flag. */
+SCRIPT(a_compressed_message_that_was_agreed)
+{
+    ensign_call_desc_t d = streaming();
+    const ensign_notice_t *n;
+    stream_t *s;
+    uint32_t k;
+    world_create(w);
+    d.accept_encoding = "gzip";
+    k = call(w, &d);
+    s = world_stream(w, 0);
+    assert_string_equal(peer_field(s, "grpc-accept-encoding"), "gzip");
+    peer_headers(s, "200", "content-type", "application/grpc", "grpc-encoding", "gzip", NULL);
+    peer_prefix(s, 1, 3);
+    peer_raw(s, "xyz", 3);
+    peer_message(s, "plain", 5);
+    world_await(w, k, ENSIGN_NOTICE_HEADERS);
+    n = world_expect(w, k, ENSIGN_NOTICE_MESSAGE);
+    assert_true(n->as.message.compressed);
+    assert_text(n->as.message.bytes, "xyz");
+    n = world_expect(w, k, ENSIGN_NOTICE_MESSAGE);
+    assert_false(n->as.message.compressed);
+    assert_text(n->as.message.bytes, "plain");
+    peer_prefix(s, 2, 3); /* no flag of gRPC's */
+    peer_raw(s, "abc", 3);
+    assert_int_equal(world_expect(w, k, ENSIGN_NOTICE_END)->as.end.status, ENSIGN_GRPC_INTERNAL);
+    d.unary = true;
+    d.request = text_slice("x");
+    k = call(w, &d);
+    s = world_stream(w, 1);
+    peer_headers(s, "200", "content-type", "application/grpc", "grpc-encoding", "gzip", NULL);
+    peer_prefix(s, 1, 3);
+    peer_raw(s, "xyz", 3);
+    peer_finish(s, 0, NULL, NULL);
+    n = world_reply(w, k, ENSIGN_GRPC_OK);
+    assert_true(n->as.reply.compressed);
+    assert_text(n->as.reply.message, "xyz");
+    k = call(w, &d); /* accepted, but the server did not say what it is */
+    s = world_stream(w, 2);
+    peer_prefix(s, 1, 3);
+    peer_raw(s, "xyz", 3);
+    peer_finish(s, 0, NULL, NULL);
+    world_reply(w, k, ENSIGN_GRPC_INTERNAL);
+}
+
 SCRIPT(a_stream_that_ends_inside_a_message)
 {
     ensign_call_desc_t d = streaming();
@@ -1058,7 +1103,8 @@ int main(void)
         IN_MODES(credit_goes_out_when_the_head_message_needs_it),
         IN_MODES(an_unpulled_call_takes_one_window_and_no_more),
         IN_MODES(a_slow_reader_holds_up_itself_alone), IN_MODES(a_message_over_the_limit),
-        IN_MODES(a_compressed_message_that_was_not_agreed), IN_MODES(a_stream_that_ends_inside_a_message),
+        IN_MODES(a_compressed_message_that_was_not_agreed), IN_MODES(a_compressed_message_that_was_agreed),
+        IN_MODES(a_stream_that_ends_inside_a_message),
         IN_MODES(client_streaming), IN_MODES(ping_pong), IN_MODES(a_server_may_end_before_the_client_has),
         IN_MODES(unary_wants_exactly_one_answer), IN_MODES(a_deadline_counts_from_the_call),
         IN_MODES(a_deadline_while_connecting), IN_MODES(a_deadline_in_the_queue),

@@ -376,7 +376,7 @@ SCRIPT(auth_tells_its_uptime_as_go_does)
 {
     static const struct { const char *text; int64_t ms; } times[] = {
         { "0s", 0 },         { "1.5s", 1500 },        { "999.9ms", 999 }, { "12.3\xC2\xB5s", 0 },
-        { "1m0s", 60000 },   { "100h0m0.25s", 360000250 }, { "soon", 0 },  { "", 0 },
+        { "99999999999h", 0 }, { "1m0s", 60000 }, { "100h0m0.25s", 360000250 }, { "soon", 0 },  { "", 0 },
     };
     size_t i;
     manual(w);
@@ -427,6 +427,34 @@ static void expect_auth_fault(world_t *w, uint32_t id)
     assert_int_equal(n->error->code, ENSIGN_E_AUTH);
     assert_int_equal(n->error->native, 0);
     assert_non_null(strstr(n->error->text, "localhost:8088"));
+}
+
+/* An answer of no length goes on until the server closes. */
+SCRIPT(an_auth_answer_may_end_at_close)
+{
+    ensign_call_desc_t d;
+    uint32_t id, k;
+    w->auth_manual = true;
+    world_create_with_key(w);
+    memset(&d, 0, sizeof d);
+    d.method = "/test.Service/Method";
+    k = ensign_call_open(w->client, &d).id;
+    world_until(w, w->auth_requests == 1);
+    auth_write(w, "HTTP/1.1 200 OK\r\n\r\n{\"access_token\":\"a.b.c\"}");
+    world_settle(w);
+    assert_int_equal(w->stream_count, 0); /* more may come */
+    world_cut(w, ENSIGN_LINK_AUTH, 0);
+    assert_string_equal(peer_field(world_stream(w, 0), "authorization"), "Bearer a.b.c");
+    peer_finish(w->streams[0], 0, NULL, NULL);
+    world_end(w, k, ENSIGN_GRPC_OK);
+    id = ask(w);
+    asked(w, 2);
+    auth_write(w, "HTTP/1.1 200 OK\r\n\r\n");
+    auth_write(w, fine);
+    world_settle(w);
+    world_cut(w, ENSIGN_LINK_AUTH, 0);
+    expect_fine(w, id);
+    assert_int_equal(w->auth_requests, 2);
 }
 
 SCRIPT(auth_that_is_cut_off)
@@ -739,7 +767,7 @@ int main(void)
         IN_MODES(auth_says_that_it_is_not),
         IN_MODES(auth_tells_its_uptime_as_go_does),
         IN_MODES(answers_that_are_no_status),
-        IN_MODES(auth_that_is_cut_off),
+        IN_MODES(an_auth_answer_may_end_at_close), IN_MODES(auth_that_is_cut_off),
         IN_MODES(auth_that_is_not_there),
         IN_MODES(two_ask_at_once),
         IN_MODES(each_asks_anew),

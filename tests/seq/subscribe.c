@@ -355,6 +355,36 @@ SCRIPT(nonsense_from_the_server_costs_a_stream_only)
     assert_int_equal(s->conn->number, 0);
 }
 
+/* The wrapper is whole, what it wraps is no Event: that one is left out, and told at its place. */
+SCRIPT(an_event_that_is_no_event_is_a_gap)
+{
+    ensign_subscription_desc_t d = of_weather();
+    bytes_t wrap = {0}, reply = {0};
+    ensign_subscription_t sub;
+    const ensign_notice_t *n;
+    stream_t *s;
+    world_create(w);
+    sub = subscribe(w, &d);
+    s = ready(w, 0);
+    deliver_text(s, 1, "one");
+    enc_bytes(&wrap, 1, "\1\2\3\4\5\6\0\0\0\2", 10);
+    enc_bytes(&wrap, 2, weather_id, 16);
+    enc_bytes(&wrap, 9, "\x12\xff", 2);
+    enc_message(&reply, 1, &wrap);
+    peer_send(s, &reply);
+    deliver_text(s, 3, "three");
+    event(w, sub, "one");
+    n = gap(w, sub);
+    assert_int_equal(n->error->code, ENSIGN_E_FORMAT);
+    assert_non_null(strstr(n->error->text, "is no Event message; it is left out"));
+    assert_int_equal(n->as.gap.times, 1);
+    assert_int_equal(n->as.gap.since.seconds, 1600000001); /* of the event before it */
+    assert_text(n->as.gap.topic, "weather");
+    event(w, sub, "three");
+    world_silent(w, sub.id);
+    assert_int_equal(w->stream_count, 1);
+}
+
 /* ------------------------------------------------------------------ flow */
 SCRIPT(a_held_subscription_stops_its_sender)
 {
@@ -422,6 +452,9 @@ SCRIPT(refused_for_good)
     static const struct { int status; const char *text; } table[] = {
         { ENSIGN_GRPC_FAILED_PRECONDITION, "no topics available" },
         { ENSIGN_GRPC_PERMISSION_DENIED, "not authorized to perform this action" },
+        { ENSIGN_GRPC_INVALID_ARGUMENT, "could not parse topic" },
+        { ENSIGN_GRPC_NOT_FOUND, "topic not found" },
+        { ENSIGN_GRPC_UNIMPLEMENTED, "unknown method" },
     };
     ensign_subscription_desc_t d = of_weather();
     size_t i;
@@ -473,6 +506,7 @@ int main(void)
         IN_MODES(an_event_that_is_too_large_is_a_gap),
         IN_MODES(events_behind_one_that_is_too_large_are_not_lost),
         IN_MODES(nonsense_from_the_server_costs_a_stream_only),
+        IN_MODES(an_event_that_is_no_event_is_a_gap),
         IN_MODES(a_held_subscription_stops_its_sender),
         IN_MODES(closing_cancels_the_stream),
         IN_MODES(refused_for_good),

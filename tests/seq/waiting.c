@@ -302,6 +302,28 @@ SCRIPT(giving_up_tells_the_last_reason)
     assert_true(at > 3);
 }
 
+/* What is final at the open is no reason to end a stream that has stood. */
+SCRIPT(invalid_argument_is_final_only_at_the_open)
+{
+    for (kind_t kind = 0; kind < KINDS; kind++) {
+        uint32_t handle;
+        world_begin(w, w->mode, w->seed);
+        w->script = kind_names[kind];
+        begin(w);
+        handle = opened(w, kind);
+        serve(w, kind, world_stream(w, 0));
+        stands(w, kind, handle);
+        peer_finish(w->streams[0], ENSIGN_GRPC_INVALID_ARGUMENT, "oops", NULL);
+        world_waiting(w, handle, "INVALID_ARGUMENT: oops");
+        peer_refuse(world_stream(w, 1), ENSIGN_GRPC_INVALID_ARGUMENT, "no such thing");
+        world_end(w, handle, ENSIGN_GRPC_INVALID_ARGUMENT);
+        world_pass(w, 60000);
+        assert_int_equal(w->stream_count, 2);
+        world_free(w);
+    }
+    world_begin(w, w->mode, w->seed);
+}
+
 /* ------------------------------------------------------------------ a server that takes the stream and is mute */
 static void stalls(world_t *w, kind_t kind, uint32_t limit_ms)
 {
@@ -506,6 +528,7 @@ int main(void)
         IN_MODES(a_stream_that_is_never_answered_is_opened_again),
         IN_MODES(a_stream_without_a_limit_waits_for_ever),
         IN_MODES(a_stream_that_is_not_sent_is_no_stall),
+        IN_MODES(invalid_argument_is_final_only_at_the_open),
         IN_MODES(no_room_among_the_streams),
         IN_MODES(behind_a_goaway),
         IN_MODES(one_reason_is_not_told_again),

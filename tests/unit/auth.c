@@ -482,7 +482,7 @@ static void what_is_no_token_is_refused(void **state)
     static const char *const bodies[] = {
         "", "{}", "[]", "null", "{\"access_token\":\"\"}", "{\"access_token\":null}", "{\"access_token\":7}",
         "{\"access_token\":\"a b\"}", "{\"access_token\":\"a\\r\\nx: y\"}",
-        "{\"access_token\":\"a\\u0000b\"}", "{\"access_token\":\"\\u00e4\"}",
+        "{\"access_token\":\"a\\u0000b\"}", "{\"access_token\":\"a\\u007fb\"}", "{\"access_token\":\"\\u00e4\"}",
         "{\"access_token\":\"a\"", "<html>",
     };
     (void)state;
@@ -664,6 +664,92 @@ static void a_token_may_be_refused_while_a_renewal_waits(void **state)
     stop();
 }
 
+static void no_token_and_no_key_ask_nobody(void **state)
+{
+    ensign_desc_t d = plain_desc();
+    ensign_call_desc_t cd = method();
+    ensign_call_t k;
+    ensign_link_t l;
+    (void)state;
+    start(&d);
+    connect_rpc();
+    k = call(&cd);
+    refuse(1);
+    end_of(k, ENSIGN_GRPC_UNAUTHENTICATED);
+    pass(100000);
+    ensign_link(client, ENSIGN_LINK_AUTH, &l);
+    assert_int_equal(l.todo, ENSIGN_LINK_IDLE);
+    stop();
+}
+
+static bool scarce;
+static int still_there;             /* allocations, while scarce */
+
+static void *scarcely(void *user, void *old, size_t size)
+{
+    if (size > 0 && scarce && still_there-- <= 0) return NULL;
+    return ensi_mem_default(user, old, size);
+}
+
+/* Where one of the three buffers cannot be had, it is said, and tried again. */
+static void no_memory_for_the_tokens_is_tried_again(void **state)
+{
+    (void)state;
+    for (int have = 0; have < 3; have++) {
+        ensign_desc_t d = key_desc();
+        d.alloc = scarcely;
+        start(&d);
+        demand();
+        scarce = true;
+        still_there = have;
+        pass(1);
+        assert_int_equal(client->auth.state, ENSI_AUTH_WAIT);
+        assert_non_null(strstr(client->auth.fault.text, "no memory for the tokens"));
+        scarce = false;
+        is_for(request(), "/v1/authenticate");
+        grant();
+        assert_int_equal(client->auth.state, ENSI_AUTH_READY);
+        stop();
+    }
+}
+
+static void no_memory_for_a_status_ends_the_request(void **state)
+{
+    ensign_desc_t d = key_desc();
+    const ensign_notice_t *n;
+    ensign_request_t r;
+    (void)state;
+    d.alloc = scarcely;
+    start(&d);
+    r = ensign_auth_status(client, NULL);
+    assert_int_not_equal(r.id, 0);
+    scarce = true;
+    still_there = 0;
+    pass(1);
+    pass(1);
+    scarce = false;
+    n = ensign_next_of(client, r.id);
+    assert_non_null(n);
+    assert_int_equal(n->type, ENSIGN_NOTICE_END);
+    assert_non_null(strstr(n->error->text, "no memory for the answer"));
+    stop();
+}
+
+/* A secret that JSON has no way to write. */
+static void a_key_that_is_no_utf8_is_told(void **state)
+{
+    ensign_desc_t d = key_desc();
+    (void)state;
+    d.client_secret = "\xff\xfe";
+    start(&d);
+    demand();
+    pass(1);
+    dial(ENSIGN_LINK_AUTH);
+    assert_int_equal(client->auth.state, ENSI_AUTH_WAIT);
+    assert_non_null(strstr(client->auth.fault.text, "the key is no UTF-8"));
+    stop();
+}
+
 static void a_fixed_token_stays(void **state)
 {
     ensign_desc_t d = plain_desc();
@@ -815,6 +901,10 @@ int main(void)
         cmocka_unit_test(a_refused_key_is_final),
         cmocka_unit_test(unauthenticated_brings_a_new_token),
         cmocka_unit_test(a_token_may_be_refused_while_a_renewal_waits),
+        cmocka_unit_test(no_token_and_no_key_ask_nobody),
+        cmocka_unit_test(no_memory_for_the_tokens_is_tried_again),
+        cmocka_unit_test(no_memory_for_a_status_ends_the_request),
+        cmocka_unit_test(a_key_that_is_no_utf8_is_told),
         cmocka_unit_test(a_fixed_token_stays),
         cmocka_unit_test(a_success_ends_the_row_of_failures),
         cmocka_unit_test(answers_can_be_the_failure_that_is_given_up),

@@ -1138,6 +1138,34 @@ static void commit_needs_its_reserve(void **state)
     stop();
 }
 
+/* More than the window that it was given: the call ends, and the connection serves on. */
+static void a_server_that_overruns_its_window_is_told_so(void **state)
+{
+    static const uint8_t body[6000] = { 0, 0, 0, 0x17, 0x6B }; /* a message of 5,995 bytes */
+    ensign_call_desc_t cd = method();
+    const ensign_notice_t *n;
+    ensign_call_t k;
+    (void)state;
+    start_connected();
+    cd.window_bytes = 1024;
+    k = call(&cd);
+    put_headers(&w, 0, 1, ":status", "200", "content-type", "application/grpc", NULL);
+    put_frame(&w, DATA, 0, 1, body, sizeof body);
+    feed_frames(&w);
+    n = end_of(k, ENSIGN_GRPC_INTERNAL);
+    assert_int_equal(n->error->code, ENSIGN_E_ABUSE);
+    assert_non_null(strstr(n->error->text, "more than the window"));
+    assert_false(n->as.end.from_server);
+    cd.unary = true;
+    k = call(&cd);
+    put_headers(&w, 0, 3, ":status", "200", "content-type", "application/grpc", NULL);
+    put_message(&w, 0, 3, "fine");
+    put_headers(&w, END_STREAM, 3, "grpc-status", "0", NULL);
+    feed_frames(&w);
+    reply_of(k, ENSIGN_GRPC_OK);
+    stop();
+}
+
 /* The flag of the first message follows `encoding`, but for "identity", which is no compression. */
 static void the_request_s_flag_follows_the_encoding(void **state)
 {
@@ -1240,6 +1268,7 @@ int main(void)
         cmocka_unit_test(too_much_metadata_is_refused),
         cmocka_unit_test(bad_descs_are_refused),
         cmocka_unit_test(commit_needs_its_reserve),
+        cmocka_unit_test(a_server_that_overruns_its_window_is_told_so),
         cmocka_unit_test(the_request_s_flag_follows_the_encoding),
         cmocka_unit_test(a_call_whose_time_is_up_is_not_sent),
         cmocka_unit_test(dead_handles_are_refused),
