@@ -40,6 +40,7 @@ typedef struct server_t {
     mbedtls_x509_crt chain;
     const char *alpn[2];
     bool open, shaken, greeted;
+    bool closes;                /* its answer of HTTP/1.1 has no length, and goes on until close_notify */
     uint8_t heard[HEARD_MAX];   /* of the program's bytes: behind TLS, if there is TLS */
     size_t heard_len, wire_len; /* wire: all bytes that came */
     uint8_t wire[8];            /* the first of them */
@@ -170,11 +171,15 @@ static void server_answer(server_t *s)
 {
     static const uint8_t settings[] = { 0, 0, 0, 4, 0, 0, 0, 0, 0 };
     static const char http1[] = "HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n{\"access_token\":\"a.b.c\"}";
+    static const char until_close[] = "HTTP/1.1 200 OK\r\n\r\n{\"access_token\":\"a.b.c\"}";
 
     if (s->greeted) return;
     if (s->kind.http1 && (s->heard_len == 0 || s->heard[s->heard_len - 1] != '}')) return;
     s->greeted = true;
-    if (s->kind.http1)
+    if (s->closes) {
+        server_write(s, until_close, sizeof until_close - 1);
+        assert_int_equal(mbedtls_ssl_close_notify(&s->ssl), 0);
+    } else if (s->kind.http1)
         server_write(s, http1, sizeof http1 - 1);
     else
         server_write(s, settings, sizeof settings);
@@ -521,14 +526,14 @@ static void auth_tells_a_call(void **state)
 }
 
 /* HTTP/1.1 needs no ALPN. */
-static void auth_takes_a_good_server(void **state)
+static void takes_a_token(bool closes)
 {
     ensign_desc_t d;
     ensign_stats_t stats;
     char endpoint[32], url[40];
 
-    (void)state;
     auth_start(&d, endpoint, url, (kind_t){ &good, NULL, true }, false);
+    server.closes = closes;
     create_and_call(&d);
     memset(&stats, 0, sizeof stats);
     for (int i = 0; i < TURNS && stats.tokens == 0; i++) {
@@ -538,6 +543,18 @@ static void auth_takes_a_good_server(void **state)
     assert_int_equal(stats.tokens, 1);
     assert_true(heard("POST /v1/authenticate HTTP/1.1\r\n"));
     assert_true(heard(secret));
+}
+
+static void auth_takes_a_good_server(void **state)
+{
+    (void)state;
+    takes_a_token(false);
+}
+
+static void auth_takes_an_answer_that_ends_with_the_connection(void **state)
+{
+    (void)state;
+    takes_a_token(true);
 }
 
 /* ------------------------------------------------------------------ all */
@@ -565,7 +582,7 @@ static int free_certificates(void **state)
 }
 
 enum {
-    GOOD = 4,
+    GOOD = 5,
     RPC = ENSI_COUNT(rpc_cases),
     AUTH = ENSI_COUNT(auth_cases),
     CALL = ENSI_COUNT(call_cases),
@@ -577,6 +594,7 @@ static struct CMUnitTest tests[ALL] = {
     cmocka_unit_test_teardown(rpc_takes_another_name, finish),
     cmocka_unit_test_teardown(rpc_skips_verification_when_told, finish),
     cmocka_unit_test_teardown(auth_takes_a_good_server, auth_finish),
+    cmocka_unit_test_teardown(auth_takes_an_answer_that_ends_with_the_connection, auth_finish),
 };
 
 /* A test for each case, from `at` on. */

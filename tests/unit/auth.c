@@ -482,7 +482,8 @@ static void what_is_no_token_is_refused(void **state)
     static const char *const bodies[] = {
         "", "{}", "[]", "null", "{\"access_token\":\"\"}", "{\"access_token\":null}", "{\"access_token\":7}",
         "{\"access_token\":\"a b\"}", "{\"access_token\":\"a\\r\\nx: y\"}",
-        "{\"access_token\":\"a\\u0000b\"}", "{\"access_token\":\"a\\u007fb\"}", "{\"access_token\":\"\\u00e4\"}",
+        "{\"access_token\":\"a\\u0000b\"}", "{\"access_token\":\"a\\u007fb\"}",
+        "{\"access_token\":\"\\u00e4\"}",
         "{\"access_token\":\"a\"", "<html>",
     };
     (void)state;

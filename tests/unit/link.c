@@ -9,6 +9,9 @@
 #include <cmocka.h>
 #define ENSIGN_IMPLEMENTATION
 #include "../../ensign.h"
+#ifndef ENSIGN_NO_TLS
+#include "../certs.h"
+#endif
 
 static ensi_env_t env;
 static ensi_target_t t;
@@ -545,11 +548,16 @@ static void no_wait_is_longer_than_the_outage_so_far(void **state)
 
 static void up_without_memory_hangs_up_and_says_why(void **state)
 {
-    static const size_t room[] = { 100, ENSIGN_LINK_BUFFER_BYTES + 100, 2 * ENSIGN_LINK_BUFFER_BYTES + 100 };
+    enum { BUFFER = ENSIGN_LINK_BUFFER_BYTES, RECORDS = 2 * ENSI_RECORD_BYTES };
+    static const struct { size_t room; bool secure; } rows[] = {
+        { 100, false }, { BUFFER + 100, false }, { 100, true }, { BUFFER + 100, true },
+        { 2 * BUFFER + 100, true }, /* the records */
+        { 2 * BUFFER + RECORDS + 100, true }, /* the settings */
+    };
     (void)state;
-    for (size_t i = 0; i < ENSI_COUNT(room); i++) {
-        open_link("192.0.2.1", true, true);
-        env.mem.limit = env.mem.used + room[i];
+    for (size_t i = 0; i < ENSI_COUNT(rows); i++) {
+        open_link("192.0.2.1", true, rows[i].secure);
+        env.mem.limit = env.mem.used + rows[i].room;
         ensi_link_want(&l, 1000);
         ensi_link_up(&l, 0);
         assert_int_equal(l.state, ENSI_LINK_HANGUP);
@@ -672,6 +680,142 @@ static void garbage_instead_of_a_handshake_is_an_error_with_a_text(void **state)
 #endif
 }
 
+#ifndef ENSIGN_NO_TLS
+/* ---- TLS: a server in the same process, which takes what is in tx and gives to rx */
+
+static mbedtls_ssl_config server_config;
+static mbedtls_ssl_context server;
+static mbedtls_x509_crt server_chain;
+static certs_t server_cert;
+static uint64_t server_seed;
+
+static int server_recv(void *arg, unsigned char *out, size_t len)
+{
+    size_t n = l.tx.end - l.tx.start;
+    (void)arg;
+    if (n == 0) return MBEDTLS_ERR_SSL_WANT_READ;
+    if (n > len) n = len;
+    memcpy(out, l.tx.ptr + l.tx.start, n);
+    l.tx.start += n;
+    return (int)n;
+}
+
+static int server_send(void *arg, const unsigned char *p, size_t len)
+{
+    (void)arg;
+    if (len > l.rx.cap - l.rx.end) return MBEDTLS_ERR_SSL_WANT_WRITE;
+    memcpy(l.rx.ptr + l.rx.end, p, len);
+    l.rx.end += len;
+    return (int)len;
+}
+
+static void server_open(void)
+{
+    certs_make(&server_cert, NULL, "CN=server", "server.example", CERTS_FROM, CERTS_TO);
+    mbedtls_ssl_config_init(&server_config);
+    mbedtls_ssl_init(&server);
+    mbedtls_x509_crt_init(&server_chain);
+    assert_int_equal(mbedtls_ssl_config_defaults(&server_config, MBEDTLS_SSL_IS_SERVER,
+                                                 MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT),
+                     0);
+    assert_int_equal(mbedtls_x509_crt_parse(&server_chain, (const unsigned char *)server_cert.pem,
+                                            strlen(server_cert.pem) + 1),
+                     0);
+    mbedtls_ssl_conf_rng(&server_config, certs_random, &server_seed);
+    assert_int_equal(mbedtls_ssl_conf_own_cert(&server_config, &server_chain, &server_cert.key), 0);
+    assert_int_equal(mbedtls_ssl_setup(&server, &server_config), 0);
+    mbedtls_ssl_set_bio(&server, NULL, server_send, server_recv, NULL);
+}
+
+static void server_close(void)
+{
+    mbedtls_ssl_free(&server);
+    mbedtls_ssl_config_free(&server_config);
+    mbedtls_x509_crt_free(&server_chain);
+    certs_free(&server_cert);
+}
+
+/* A write to TLS is whole records or nothing: without room for the largest there is none at all. */
+static void tx_without_room_for_a_record_gives_none(void **state)
+{
+    static unsigned char got[ENSI_RECORD_BYTES];
+    size_t room = 1, sent = 0, taken = 0;
+    uint8_t *at;
+    int rc;
+    (void)state;
+    run_link(true);
+    server_open();
+    assert_null(ensi_link_reserve(&l, &room)); /* not before the handshake */
+    for (int i = 0; i < 20 && !(l.shaken && mbedtls_ssl_handshake(&server) == 0); i++) {
+        assert_true(ensi_link_shake(&l) >= 0);
+        (void)mbedtls_ssl_handshake(&server);
+    }
+    assert_true(l.shaken);
+    while ((at = ensi_link_reserve(&l, &room)) != NULL) {
+        assert_int_equal(room, ENSI_RECORD_BYTES);
+        memset(at, (int)(sent / ENSI_RECORD_BYTES), room);
+        assert_int_equal(ensi_link_commit(&l, room), ENSIGN_OK);
+        sent += room;
+        assert_true(sent < 2 * ENSIGN_LINK_BUFFER_BYTES);
+    }
+    assert_int_equal(room, 0);
+    assert_true(sent > 0 && l.tx.cap - l.tx.end < ensi_tls_record_room(&l.tls));
+    l.tx.start += 1000; /* some of it is sent: that does not move what is there */
+    assert_null(ensi_link_reserve(&l, &room));
+    l.tx.start -= 1000;
+    while (taken < sent && (rc = mbedtls_ssl_read(&server, got, sizeof got)) > 0) {
+        assert_int_equal(got[0], taken / ENSI_RECORD_BYTES);
+        taken += (size_t)rc;
+    }
+    assert_int_equal(taken, sent);
+    assert_non_null(ensi_link_reserve(&l, &room)); /* all of it is sent */
+    assert_int_equal(room, ENSI_RECORD_BYTES);
+    server_close();
+    close_link();
+}
+
+static char warned[400];
+
+static void on_log(void *user, int level, const char *text)
+{
+    (void)user;
+    if (level == ENSIGN_LOG_WARNING) snprintf(warned, sizeof warned, "%s", text);
+}
+
+/* Each connection says in the log what is not checked. */
+static void what_is_not_checked_is_said_at_each_connect(void **state)
+{
+    static const struct { bool insecure, dates; const char *says; } rows[] = {
+        { true, false, "certificate verification of 192.0.2.1:443 is off" },
+        { false, true, "checking of certificate dates of 192.0.2.1:443 is off" },
+        { true, true, "certificate verification of 192.0.2.1:443 is off" },
+        { false, false, "" },
+    };
+    certs_t ca;
+    (void)state;
+    certs_make(&ca, NULL, "CN=ca", NULL, CERTS_FROM, CERTS_TO);
+    for (size_t i = 0; i < ENSI_COUNT(rows); i++) {
+        open_link("192.0.2.1", true, true);
+        env.log = on_log;
+        l.tls_opts.insecure_skip_verify = rows[i].insecure;
+        l.tls_opts.ignore_dates = rows[i].dates;
+        l.tls_opts.ca_pem = ensi_slice(ca.pem, strlen(ca.pem));
+        for (int times = 0; times < 2; times++) {
+            warned[0] = '\0';
+            ensi_link_want(&l, 1000);
+            ensi_link_up(&l, 0);
+            assert_int_equal(l.state, ENSI_LINK_RUN);
+            if (rows[i].says[0]) assert_non_null(strstr(warned, rows[i].says));
+            else assert_string_equal(warned, "");
+            ensi_link_down(&l);
+            assert_true(ensi_link_move(&l, ENSI_LINK_ON_DUE));
+        }
+        close_link();
+    }
+    certs_free(&ca);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -697,6 +841,10 @@ int main(void)
         cmocka_unit_test(what_was_received_is_taken_whole),
         cmocka_unit_test(a_long_handshake_does_not_fill_rx),
         cmocka_unit_test(garbage_instead_of_a_handshake_is_an_error_with_a_text),
+#ifndef ENSIGN_NO_TLS
+        cmocka_unit_test(tx_without_room_for_a_record_gives_none),
+        cmocka_unit_test(what_is_not_checked_is_said_at_each_connect),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1373,6 +1373,39 @@ static void no_memory_for_a_reply_is_a_failure_with_a_backoff(void **state)
     up(p);
 }
 
+static int still_there;             /* allocations, from `hook_some` */
+
+static void *hook_some(void *user, void *old, size_t size)
+{
+    if (size > 0 && still_there == 0) return NULL;
+    if (size > 0 && still_there > 0) still_there--;
+    return hook(user, old, size);
+}
+
+/* Each part of a question may find no memory: nothing is leaked or lost, and it is asked later. */
+static void no_memory_to_ask_for_a_topic_asks_later(void **state)
+{
+    (void)state;
+    client->env.mem.alloc = hook_some;
+    for (int have = 0; have < 6; have++) {
+        ensi_pub_t *p;
+        still_there = -1;
+        p = open_weather();
+        up(p);
+        assert_int_equal(put(p, "elsewhere", "a", 1, 1), ENSIGN_OK);
+        still_there = have;
+        ensi_pub_serve(client, &p->h);
+        still_there = -1;
+        if (!p->asker.asking) {
+            assert_int_equal(p->ask_failures, 1);
+            assert_int_equal(p->done, 0);
+            pass(p, 100000);
+        }
+        assert_true(p->asker.asking);
+        ensign_forget(client, p->h.id);
+    }
+}
+
 static void each_ready_forgives_a_refused_token(void **state)
 {
     ensi_pub_t *p = open_weather();
@@ -1509,6 +1542,7 @@ int main(void)
         BARE_TEST(answers_to_what_was_not_sent_here_end_the_stream),
         BARE_TEST(a_map_that_is_too_large_ends_the_publisher),
         BARE_TEST(no_memory_for_a_reply_is_a_failure_with_a_backoff),
+        BARE_TEST(no_memory_to_ask_for_a_topic_asks_later),
         BARE_TEST(each_ready_forgives_a_refused_token),
         BARE_TEST(an_empty_project_forgives_a_refused_token),
         BARE_TEST(a_stream_that_stands_is_calm_again),

@@ -723,7 +723,7 @@ static void names_that_are_hard_to_show(void **state)
             "dial a name");
     certs_free(&c);
     certs_make(&c, &ca, "CN=other.example", "", CERTS_FROM, CERTS_TO);
-    refused((rig_opts_t){ .cert = &c }, ENSIGN_E_HOSTNAME, "certificate for CN=other.example, not for localhost",
+    refused((rig_opts_t){ .cert = &c }, ENSIGN_E_HOSTNAME, "certificate for CN=other.example, not for",
             "tls.server_name");
     certs_free(&c);
     snprintf(subject, sizeof subject, "CN=%0200d,O=%0200d", 1, 2);
