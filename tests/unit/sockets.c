@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -309,6 +310,9 @@ static struct addrinfo found[V6 + 1];
 static struct sockaddr_in6 v6[V6];
 static struct sockaddr_in v4;
 static int found_rc;
+static struct addrinfo odd[40]; /* the first is of no family that has numbers; the others are the same */
+static size_t odd_count;
+static const struct addrinfo *given;
 
 int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **all)
 {
@@ -316,6 +320,21 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
     assert_null(service);
     assert_int_equal(hints->ai_socktype, SOCK_STREAM);
     if (found_rc != 0) return found_rc;
+    if (odd_count > 0) {
+        static struct sockaddr_in loopback;
+        static struct sockaddr nothing;
+        memset(odd, 0, sizeof odd);
+        nothing.sa_family = AF_UNSPEC;
+        loopback.sin_family = AF_INET;
+        loopback.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        for (size_t i = 0; i < odd_count; i++) {
+            odd[i].ai_addr = i == 0 ? &nothing : (struct sockaddr *)&loopback;
+            odd[i].ai_addrlen = i == 0 ? sizeof nothing : sizeof loopback;
+            odd[i].ai_next = i + 1 < odd_count ? &odd[i + 1] : NULL;
+        }
+        given = *all = odd;
+        return 0;
+    }
     memset(found, 0, sizeof found);
     for (int i = 0; i < V6; i++) { /* the first of them: IPv4's by IPv6, where nobody listens */
         char text[40];
@@ -332,13 +351,13 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
     v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     found[V6].ai_addr = (struct sockaddr *)&v4;
     found[V6].ai_addrlen = sizeof v4;
-    *all = found;
+    given = *all = found;
     return 0;
 }
 
 void freeaddrinfo(struct addrinfo *all)
 {
-    assert_ptr_equal(all, found);
+    assert_ptr_equal(all, given);
 }
 
 static void a_family_that_comes_late_is_dialled_too(void **state)
@@ -375,6 +394,62 @@ static void a_name_without_an_address_is_told_with_the_resolvers_code(void **sta
     assert_int_equal(e.code, ENSIGN_E_RESOLVE);
     assert_int_equal(e.native, EAI_NONAME);
     assert_non_null(strstr(e.text, "many.example"));
+    done(&n);
+}
+
+/* An address that cannot be written as text is passed over; what is more than a link can keep, too. */
+static void odd_answers_of_the_resolver(void **state)
+{
+    ensign_error_t e = { 0, 0, "" };
+    const ensi_link_t *l;
+    net_t n;
+
+    (void)state;
+    found_rc = 0;
+    odd_count = ENSI_COUNT(odd);
+    listening(&n, "127.0.0.1");
+    client(&n, "many.example", ENSIGN_IO_SOCKETS);
+    call(&n, true);
+    accepted(&n);
+    l = &n.c->links[ENSIGN_LINK_RPC];
+    assert_int_equal(l->address_count, ENSIGN_MAX_ADDRESSES);
+    assert_string_equal(l->address_list[0], "127.0.0.1");
+    done(&n);
+    odd_count = 1; /* nothing but that */
+    listening(&n, "127.0.0.1");
+    client(&n, "many.example", ENSIGN_IO_SOCKETS);
+    call(&n, true);
+    until(&n, ENSIGN_NOTICE_DISCONNECTED, &e);
+    assert_int_equal(e.code, ENSIGN_E_RESOLVE);
+    assert_int_equal(e.native, EAI_NONAME);
+    odd_count = 0;
+    done(&n);
+}
+
+/* The program is the resolver of any.example: it gives these addresses to the dial that begins now. */
+static void resolve(net_t *n, const char *const *addresses, size_t count)
+{
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    ensign_link_t want;
+
+    turn(n, set);
+    ensign_link(n->c, ENSIGN_LINK_RPC, &want);
+    assert_int_equal(want.todo, ENSIGN_LINK_RESOLVE);
+    assert_int_equal(ensign_resolved(n->c, ENSIGN_LINK_RPC, want.attempt, addresses, count, 0), ENSIGN_OK);
+}
+
+/* A link-local address without its interface is refused before a packet is sent. */
+static void an_address_refused_at_once_is_left(void **state)
+{
+    static const char *const both[] = { "fe80::1", "127.0.0.1" };
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "any.example", ENSIGN_IO_SOCKETS_NO_DNS);
+    call(&n, true);
+    resolve(&n, both, 2);
+    accepted(&n);
     done(&n);
 }
 
@@ -613,6 +688,51 @@ static void refusals_take_no_time(void **state)
     done(&n);
 }
 
+/* A loop that says "writable" too early does no harm: the connect goes on. */
+static void a_false_alarm_while_connecting(void **state)
+{
+    ensign_poll_t set[ENSIGN_MAX_FDS], again[ENSIGN_MAX_FDS];
+    int fds[16];
+    size_t filled;
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    close(n.fd);
+    n.fd = bound("127.0.0.1", n.port, &n.port);
+    assert_int_equal(listen(n.fd, 0), 0);
+    filled = fill("127.0.0.1", n.port, fds, 16);
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    call(&n, true);
+    assert_int_equal(ensign_step(n.c, NULL, 0, ensign_now_ms()), ENSIGN_OK);
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    assert_int_equal(set[0].want, ENSIGN_WRITE);
+    for (int i = 0; i < 3; i++) {
+        set[0].ready = ENSIGN_WRITE;
+        assert_int_equal(ensign_step(n.c, set, 1, ensign_now_ms()), ENSIGN_OK);
+        assert_int_equal(ensign_poll_set(n.c, again), 1);
+        assert_int_equal(again[0].serial, set[0].serial);
+        assert_int_equal(again[0].want, ENSIGN_WRITE);
+    }
+    assert_null(ensign_next(n.c));
+    for (size_t i = 0; i < filled; i++) close(fds[i]);
+    done(&n);
+}
+
+static void a_serial_is_never_zero(void **state)
+{
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    net_t n;
+
+    (void)state;
+    start(&n);
+    n.c->sockets.last_serial = UINT32_MAX; /* after four thousand million sockets */
+    connected(&n);
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    assert_int_equal(set[0].serial, 1);
+    done(&n);
+}
+
 static void a_socket_is_made_as_it_should_be(void **state)
 {
     int on = 0, fd;
@@ -784,6 +904,71 @@ static void no_dial_before_the_loop_has_seen_gone(void **state)
     out_of(&m);
 }
 
+/* The program may have its own way of telling a link what became of it. */
+static void a_link_that_the_program_serves_is_left_to_it(void **state)
+{
+    static const char *const one[] = { "127.0.0.1" };
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    ensign_error_t e = { 0, 0, "" };
+    ensign_link_t want;
+    size_t len;
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "any.example", ENSIGN_IO_SOCKETS_NO_DNS);
+    call(&n, true);
+    resolve(&n, one, 1);
+    ensign_link(n.c, ENSIGN_LINK_RPC, &want);
+    assert_int_equal(want.todo, ENSIGN_LINK_DIAL);
+    assert_int_equal(ensign_link_up(n.c, ENSIGN_LINK_RPC, want.attempt, 0, ensign_now_ms()), ENSIGN_OK);
+    for (int i = 0; i < 3; i++) assert_int_equal(turn(&n, set), 0);
+    ensign_link(n.c, ENSIGN_LINK_RPC, &want);
+    assert_int_equal(want.todo, ENSIGN_LINK_RUN);
+    assert_non_null(ensign_tx_buf(n.c, ENSIGN_LINK_RPC, &len)); /* nobody has sent it */
+    assert_true(len >= PREFACE);
+    assert_int_equal(ensign_link_down(n.c, ENSIGN_LINK_RPC, want.attempt, EPIPE, ensign_now_ms()), ENSIGN_OK);
+    until(&n, ENSIGN_NOTICE_DISCONNECTED, &e);
+    assert_int_equal(e.native, EPIPE);
+    done(&n);
+}
+
+/* It says that the link is down, and by the next step the link wants another connection already. */
+static void a_link_that_went_on_gets_another_socket(void **state)
+{
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    ensign_link_t want;
+    uint32_t attempt, serial;
+    uint8_t byte;
+    net_t n;
+
+    (void)state;
+    start_connected(&n);
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    serial = set[0].serial;
+    ensign_link(n.c, ENSIGN_LINK_RPC, &want);
+    attempt = want.attempt;
+    call(&n, true);
+    assert_int_equal(ensign_link_down(n.c, ENSIGN_LINK_RPC, attempt, EPIPE, ensign_now_ms()), ENSIGN_OK);
+    for (int i = 0; i < 20 && want.attempt == attempt; i++) {
+        assert_int_equal(ensign_tick(n.c, ensign_now_ms() + (n.ahead += 10)), ENSIGN_OK);
+        ensign_link(n.c, ENSIGN_LINK_RPC, &want);
+    }
+    assert_int_not_equal(want.attempt, attempt);
+    assert_int_equal(want.todo, ENSIGN_LINK_DIAL);
+    turn(&n, set);
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    assert_int_equal(set[0].want, ENSIGN_GONE);
+    assert_int_equal(set[0].serial, serial);
+    turn(&n, set);
+    while (recv(n.peer, &byte, 1, 0) > 0) continue; /* the old connection is closed */
+    close(n.peer);
+    accepted(&n);
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    assert_int_not_equal(set[0].serial, serial);
+    done(&n);
+}
+
 static void strange_serials_are_passed_over(void **state)
 {
     ensign_poll_t set[ENSIGN_MAX_FDS];
@@ -875,6 +1060,48 @@ static void a_full_receive_buffer_neither_spins_nor_hangs(void **state)
     close(n.peer);
     n.peer = -1;
     until(&n, ENSIGN_NOTICE_DISCONNECTED, NULL);
+    done(&n);
+}
+
+/* Then the kernel takes no more: no step is due, the loop is asked for "writable", and nothing is lost. */
+static void a_peer_that_reads_slowly_gets_all_of_it(void **state)
+{
+    enum { BYTES = 1000000, SMALL = 4096 };
+    static const uint8_t windows[] = {
+        0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7F, 0xFF, 0xFF, 0xFF, /* of streams */
+        0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7F, 0xFF, 0, 0,             /* of all */
+    };
+    static uint8_t data[BYTES], got[65536];
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    ensign_call_desc_t d;
+    size_t sum = 0;
+    int small = SMALL;
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    assert_int_equal(setsockopt(n.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    client(&n, "127.0.0.1", ENSIGN_IO_SOCKETS);
+    connected(&n);
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    assert_int_equal(setsockopt((int)set[0].fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+    assert_int_equal(send(n.peer, windows, sizeof windows, 0), sizeof windows);
+    memset(&d, 0, sizeof d);
+    d.method = "/test.Socket/Any";
+    d.request = ensi_slice(data, sizeof data);
+    d.unary = true;
+    assert_true(ensign_call_open(n.c, &d).id != 0);
+    for (int i = 0; i < 200; i++) turn(&n, set);
+    assert_int_equal(ensign_poll_set(n.c, set), 1);
+    assert_int_equal(set[0].want, ENSIGN_READ | ENSIGN_WRITE);
+    assert_int_not_equal(ensign_timeout(n.c, ensign_now_ms()), 0);
+    for (int i = 0; i < 100 * TURNS && sum < BYTES; i++) {
+        ssize_t k = recv(n.peer, got, sizeof got, MSG_DONTWAIT);
+        if (k > 0) sum += (size_t)k;
+        turn(&n, set);
+    }
+    assert_true(sum >= BYTES);
+    assert_null(ensign_next(n.c));
     done(&n);
 }
 
@@ -1139,6 +1366,91 @@ static void a_signal_does_not_end_an_await(void **state)
     done(&n);
 }
 
+static void a_poll_that_fails_is_told(void **state)
+{
+    struct rlimit usual, none;
+    net_t n;
+    int rc;
+
+    (void)state;
+    start_connected(&n);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    none = usual;
+    none.rlim_cur = 0; /* poll takes no more descriptors than that */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    rc = ensign_wait(n.c, NULL, 0, 60000);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    assert_int_equal(rc, ENSIGN_E_STATE);
+    assert_int_equal(ensign_error(n.c)->native, EINVAL);
+    assert_non_null(strstr(ensign_error(n.c)->text, "poll of 1 descriptors failed"));
+    assert_int_equal(ensign_wait(n.c, NULL, 0, 0), ENSIGN_TIMEOUT); /* and it hurts nothing */
+    done(&n);
+}
+
+/* Without sockets a step lets time go on, and what waits for bytes is refused. */
+static void without_sockets_a_step_is_a_tick(void **state)
+{
+    const ensign_notice_t *x = NULL;
+    ensign_publisher_t p = { 0 };
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    ensign_link_t want;
+    ensign_call_t k;
+    uint64_t now = ensign_now_ms();
+    net_t n;
+
+    (void)state;
+    listening(&n, "127.0.0.1");
+    client(&n, "127.0.0.1", ENSIGN_IO_CALLER);
+    k = call(&n, false);
+    assert_int_equal(ensign_step(n.c, NULL, 0, now), ENSIGN_OK);
+    ensign_link(n.c, ENSIGN_LINK_RPC, &want);
+    assert_int_equal(want.todo, ENSIGN_LINK_DIAL);
+    assert_int_equal(ensign_poll_set(n.c, set), 0);
+    assert_int_equal(ensign_step(n.c, NULL, 0, now), ENSIGN_OK);
+    assert_int_equal(ensign_step(n.c, NULL, 0, now + 100000), ENSIGN_OK); /* past connect_timeout_ms */
+    ensign_link(n.c, ENSIGN_LINK_RPC, &want);
+    assert_int_equal(want.todo, ENSIGN_LINK_HANGUP);
+    assert_int_equal(ensign_await(n.c, k.id, 0, &x), ENSIGN_E_STATE);
+    assert_null(x);
+    assert_non_null(strstr(ensign_error(n.c)->text, "ensign_await moves no bytes"));
+    assert_int_equal(ensign_publisher_flush(n.c, p, 0), ENSIGN_E_STATE);
+    assert_non_null(strstr(ensign_error(n.c)->text, "ensign_publisher_flush moves no bytes"));
+    done(&n);
+}
+
+static ensign_publisher_t publisher(net_t *n, bool with_event)
+{
+    ensign_publisher_desc_t d;
+    ensign_publisher_t p;
+    ensign_event_t e;
+
+    memset(&d, 0, sizeof d);
+    memset(&e, 0, sizeof e);
+    d.topic = "weather";
+    p = ensign_publisher_open(n->c, &d);
+    assert_int_not_equal(p.id, 0);
+    if (with_event) assert_int_equal(ensign_publish(n->c, p, &e), ENSIGN_OK);
+    return p;
+}
+
+static void a_flush_tells_what_came_of_the_events(void **state)
+{
+    ensign_publisher_t p = { 0 };
+    net_t n;
+
+    (void)state;
+    start_connected(&n);
+    assert_int_equal(ensign_publisher_flush(n.c, p, 10), ENSIGN_E_HANDLE);
+    p = publisher(&n, false);
+    assert_int_equal(ensign_publisher_flush(n.c, p, 60000), ENSIGN_OK); /* there is none */
+    p = publisher(&n, true);
+    assert_int_equal(ensign_publisher_flush(n.c, p, 20), ENSIGN_TIMEOUT); /* this server never answers */
+    assert_int_equal(ensign_cancel(n.c, p.id), ENSIGN_OK);
+    assert_int_equal(ensign_publisher_flush(n.c, p, 60000), ENSIGN_E_CANCELLED);
+    assert_int_equal(ensign_error(n.c)->code, ENSIGN_E_CANCELLED);
+    done(&n);
+}
+
 static void time_only_goes_on(void **state)
 {
     uint64_t last = ensign_now_ms();
@@ -1160,21 +1472,29 @@ int main(void)
         cmocka_unit_test(the_second_address_serves_when_the_first_refuses),
         cmocka_unit_test(a_family_that_comes_late_is_dialled_too),
         cmocka_unit_test(a_name_without_an_address_is_told_with_the_resolvers_code),
+        cmocka_unit_test(odd_answers_of_the_resolver),
+        cmocka_unit_test(an_address_refused_at_once_is_left),
         cmocka_unit_test(the_last_error_of_many_is_told),
         cmocka_unit_test(an_address_that_hangs_does_not_hold_up_the_next),
         cmocka_unit_test(a_loser_that_a_loop_knows_is_listed_with_gone),
         cmocka_unit_test(three_race_at_most_and_none_keeps_its_place_for_ever),
         cmocka_unit_test(a_failure_starts_the_next_one_at_once),
         cmocka_unit_test(refusals_take_no_time),
+        cmocka_unit_test(an_address_that_hangs_is_not_the_next_dials_first),
+        cmocka_unit_test(a_false_alarm_while_connecting),
+        cmocka_unit_test(a_serial_is_never_zero),
         cmocka_unit_test(a_socket_is_made_as_it_should_be),
         cmocka_unit_test(gone_is_listed_once_still_open_then_closed),
         cmocka_unit_test(a_reset_gives_its_errno),
         cmocka_unit_test(a_full_rx_neither_spins_nor_hangs),
         cmocka_unit_test(a_new_socket_has_a_new_serial_and_waits_for_gone),
         cmocka_unit_test(no_dial_before_the_loop_has_seen_gone),
+        cmocka_unit_test(a_link_that_the_program_serves_is_left_to_it),
+        cmocka_unit_test(a_link_that_went_on_gets_another_socket),
         cmocka_unit_test(strange_serials_are_passed_over),
         cmocka_unit_test(a_spent_budget_makes_the_next_step_due),
         cmocka_unit_test(a_full_receive_buffer_neither_spins_nor_hangs),
+        cmocka_unit_test(a_peer_that_reads_slowly_gets_all_of_it),
         cmocka_unit_test(what_a_step_reads_it_answers_in_the_same_step),
         cmocka_unit_test(a_wrong_protocol_is_hung_up_on),
         cmocka_unit_test(extra_descriptors_end_a_wait),
@@ -1185,6 +1505,9 @@ int main(void)
         cmocka_unit_test(await_tells_what_it_waits_for),
         cmocka_unit_test(a_signal_interrupts_a_wait),
         cmocka_unit_test(a_signal_does_not_end_an_await),
+        cmocka_unit_test(a_poll_that_fails_is_told),
+        cmocka_unit_test(without_sockets_a_step_is_a_tick),
+        cmocka_unit_test(a_flush_tells_what_came_of_the_events),
         cmocka_unit_test(time_only_goes_on),
     };
 
