@@ -1366,20 +1366,39 @@ static void a_signal_does_not_end_an_await(void **state)
     done(&n);
 }
 
+static ensign_publisher_t publisher(net_t *n, bool with_event)
+{
+    ensign_publisher_desc_t d;
+    ensign_publisher_t p;
+    ensign_event_t e;
+
+    memset(&d, 0, sizeof d);
+    memset(&e, 0, sizeof e);
+    d.topic = "weather";
+    p = ensign_publisher_open(n->c, &d);
+    assert_int_not_equal(p.id, 0);
+    if (with_event) assert_int_equal(ensign_publish(n->c, p, &e), ENSIGN_OK);
+    return p;
+}
+
 static void a_poll_that_fails_is_told(void **state)
 {
     struct rlimit usual, none;
+    ensign_publisher_t p;
     net_t n;
-    int rc;
+    int rc, flushed;
 
     (void)state;
     start_connected(&n);
+    p = publisher(&n, true);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
     none = usual;
     none.rlim_cur = 0; /* poll takes no more descriptors than that */
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    flushed = ensign_publisher_flush(n.c, p, 60000);
     rc = ensign_wait(n.c, NULL, 0, 60000);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    assert_int_equal(flushed, ENSIGN_E_STATE);
     assert_int_equal(rc, ENSIGN_E_STATE);
     assert_int_equal(ensign_error(n.c)->native, EINVAL);
     assert_non_null(strstr(ensign_error(n.c)->text, "poll of 1 descriptors failed"));
@@ -1416,21 +1435,6 @@ static void without_sockets_a_step_is_a_tick(void **state)
     assert_int_equal(ensign_publisher_flush(n.c, p, 0), ENSIGN_E_STATE);
     assert_non_null(strstr(ensign_error(n.c)->text, "ensign_publisher_flush moves no bytes"));
     done(&n);
-}
-
-static ensign_publisher_t publisher(net_t *n, bool with_event)
-{
-    ensign_publisher_desc_t d;
-    ensign_publisher_t p;
-    ensign_event_t e;
-
-    memset(&d, 0, sizeof d);
-    memset(&e, 0, sizeof e);
-    d.topic = "weather";
-    p = ensign_publisher_open(n->c, &d);
-    assert_int_not_equal(p.id, 0);
-    if (with_event) assert_int_equal(ensign_publish(n->c, p, &e), ENSIGN_OK);
-    return p;
 }
 
 static void a_flush_tells_what_came_of_the_events(void **state)
