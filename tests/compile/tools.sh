@@ -108,6 +108,9 @@ finds 'layers: a line that is too wide' 'columns, 110 are allowed' $layers "$dir
 spoil 's/#ifdef ENSIGN_IMPLEMENTATION/#if 1/'
 finds 'layers: nothing to check is no success' 'nothing was checked' $layers "$dir/bad.h"
 
+finds 'coverage: a section that is not there' 'ensign.h has no section nosuch' tools/coverage --rest nosuch
+check 'coverage: --help' tools/coverage --help
+
 tools/check_layers --longest 1 "$dir/good.h" >"$dir/long" 2>&1
 check 'layers: --longest gives the median' grep -q '4  is the median of 4 functions' "$dir/long"
 $toc --sizes "$dir/good.h" >"$dir/sizes" 2>&1

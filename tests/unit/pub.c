@@ -1382,8 +1382,8 @@ static void *hook_some(void *user, void *old, size_t size)
     return hook(user, old, size);
 }
 
-/* Each part of a question may find no memory, and no small block be kept: nothing is leaked or lost, and it is
- * asked later. */
+/* Each part of a question may find no memory, and no small block be kept: nothing is leaked or lost, and it
+ * is asked later. */
 static void no_memory_to_ask_for_a_topic_asks_later(void **state)
 {
     ensi_mem_t *m = &client->env.mem;
