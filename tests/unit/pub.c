@@ -1405,7 +1405,7 @@ static void no_memory_to_ask_for_a_topic_asks_later(void **state)
         while (count > 0) ensi_mem_free(m, kept[--count]);
         if (!p->asker.asking) {
             later++;
-            assert_int_equal(p->ask_failures, 1);
+            assert_int_equal(p->ask_backoff.failures, 1);
             assert_int_equal(p->done, 0);
             pass(p, 100000);
         }
@@ -1468,7 +1468,7 @@ static void an_answer_ends_the_row_of_failures(void **state)
         for (int i = 1; i <= 3; i++) {
             submit(p);
             ended(p, ENSIGN_GRPC_UNAVAILABLE);
-            assert_int_equal(p->reopen.failures, i);
+            assert_int_equal(p->reopen.backoff.failures, i);
             pass(p, 100000);
         }
         up(p);
