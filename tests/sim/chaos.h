@@ -1,0 +1,182 @@
+/* chaos.h - the steps of a run: what goes wrong, and what the program does meanwhile */
+#ifndef CHAOS_H
+#define CHAOS_H
+
+#include "checks.h"
+
+/* A link of the service that runs; -1: none does. */
+static int some_link(world_t *w)
+{
+    int link = world_below(w, 2) ? ENSIGN_LINK_RPC : ENSIGN_LINK_RPC_2;
+    if (!w->conn[link]) link = link == ENSIGN_LINK_RPC ? ENSIGN_LINK_RPC_2 : ENSIGN_LINK_RPC;
+    return w->conn[link] && w->conn[link]->alive && w->conn[link]->session ? link : -1;
+}
+
+static flow_t *some_flow(world_t *w)
+{
+    unsigned skip = world_below(w, 8);
+    flow_t *f, *found = NULL;
+    for (f = model.flows; f; f = f->next) {
+        if (!flow_lives(f) || !f->stream->headers) continue;
+        found = f;
+        if (skip-- == 0) break;
+    }
+    return found;
+}
+
+static void goaway(world_t *w, int link)
+{
+    conn_t *c = w->conn[link];
+    int32_t last = nghttp2_session_get_last_proc_stream_id(c->session);
+    flow_t *f;
+    if (c->goaway && model.goaway_pending[link]) {
+        TALLY(fault, goaway_last);
+        model.goaway_pending[link] = false;
+        conn_goaway(c, last, NGHTTP2_NO_ERROR, text_slice("bye"));
+        return;
+    }
+    if (c->goaway) return;
+    for (f = model.flows; f; f = f->next) {
+        if (f->stream->conn != c || !flow_lives(f)) continue;
+        TALLY(fault, goaway_with_streams);
+        break;
+    }
+    if (world_below(w, 2)) {
+        TALLY(fault, goaway_notice);
+        model.goaway_pending[link] = true;
+        conn_goaway(c, INT32_MAX, NGHTTP2_NO_ERROR, text_slice(""));
+    } else {
+        TALLY(fault, goaway_now);
+        conn_goaway(c, last, world_below(w, 2) ? NGHTTP2_NO_ERROR : NGHTTP2_ENHANCE_YOUR_CALM,
+                    text_slice("too_many_pings"));
+    }
+}
+
+static void limit_streams(world_t *w, int link, uint32_t most)
+{
+    (void)conn_setting(w->conn[link], NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, most);
+}
+
+/* Something that a stream meets in the midst of its life. */
+static void trouble_stream(world_t *w)
+{
+    flow_t *f = some_flow(w);
+    uint32_t code = world_below(w, TALLY_RESETS);
+    if (!f) return;
+    switch (world_below(w, 4)) {
+    case 0:
+        if (code == NGHTTP2_REFUSED_STREAM) return; /* which would say that nothing was done on it */
+        TALLY(fault, reset);
+        tally->reset[code]++;
+        peer_reset(f->stream, code);
+        break;
+    case 1:
+        TALLY(fault, end_status);
+        if (f->stream->started) peer_finish(f->stream, ENSIGN_GRPC_UNAVAILABLE, "the model ends", NULL);
+        else peer_refuse(f->stream, ENSIGN_GRPC_INTERNAL, "the model ends");
+        break;
+    case 2:
+        TALLY(fault, end_bare);
+        peer_finish_bare(f->stream);
+        break;
+    default:
+        TALLY(fault, mute_stream);
+        f->mute = f->tongue_tied = true;
+        break;
+    }
+}
+
+static void trouble_link(world_t *w)
+{
+    int link = some_link(w);
+    uint32_t what = world_below(w, 8);
+    if (world_below(w, 4) == 0) link = w->conn[ENSIGN_LINK_AUTH] ? ENSIGN_LINK_AUTH : link;
+    if (link < 0) return;
+    if (what == 0) w->cut_in[link] = world_below(w, 3000);
+    else if (what == 1) w->cut_out[link] = world_below(w, 3000);
+    else if (what == 2) {
+        TALLY(fault, cut_now);
+        world_cut(w, link, world_below(w, 2) ? ECONNRESET : 0);
+    } else if (what == 3 && world_below(w, 3) == 0) {
+        TALLY(fault, mute_connection);
+        net.mute[link] = true;
+    } else if (!is_auth(link) && what < 6) {
+        goaway(w, link);
+    } else if (!is_auth(link) && what == 6) {
+        uint32_t most = world_below(w, 2) ? 0 : 1 + world_below(w, 6);
+        if (most) TALLY(fault, few_streams);
+        else TALLY(fault, no_streams);
+        limit_streams(w, link, most);
+    } else if (!is_auth(link)) {
+        TALLY(fault, small_window);
+        (void)conn_setting(w->conn[link], NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 100 + world_below(w, 70000));
+    }
+}
+
+static void trouble_hosts(world_t *w)
+{
+    unsigned i = world_below(w, net.hosts);
+    switch (world_below(w, 6)) {
+    case 0:
+        TALLY(fault, away);
+        for (i = 0; i < net.hosts; i++) net.host[i] = world_below(w, 2) ? HOST_REFUSES : HOST_SILENT;
+        if (w->conn[ENSIGN_LINK_RPC]) world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
+        if (w->conn[ENSIGN_LINK_RPC_2]) world_cut(w, ENSIGN_LINK_RPC_2, ECONNRESET);
+        break;
+    case 1: net.host[i] = (host_t)world_below(w, HOST_STATES); break;
+    case 2:
+        net.auth = (host_t)world_below(w, HOST_STATES);
+        if (net.auth != HOST_SERVES) TALLY(fault, auth_away);
+        break;
+    case 3: model.auth_mute = world_below(w, 2) != 0; break;
+    case 4: model.auth_error = world_below(w, 2) != 0; break;
+    default: net.no_address = !net.no_address; break;
+    }
+}
+
+/* What was wrong with hosts, and the limits of streams, is over. */
+static void mend(world_t *w)
+{
+    int link;
+    unsigned i;
+    for (i = 0; i < HOSTS; i++) net.host[i] = HOST_SERVES;
+    net.auth = HOST_SERVES;
+    net.no_address = model.auth_mute = model.auth_error = false;
+    for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
+        if (is_auth(link) || !w->conn[link] || !w->conn[link]->session) continue;
+        limit_streams(w, link, 100);
+    }
+}
+
+static void change_topics(world_t *w)
+{
+    unsigned i = world_below(w, TOPICS);
+    uint32_t what = world_below(w, 5);
+    if (what < 3) topic_make(i);
+    else if (what == 3) topic_archive(i);
+    else topic_remove(i);
+}
+
+static void step(world_t *w)
+{
+    uint32_t op = world_below(w, 200);
+    if (op < 24) open_slot(w, &slots[world_below(w, SLOTS)]);
+    else if (op < 64) use_publisher(w);
+    else if (op < 84) (void)model_answer(w, false);
+    else if (op < 94) model_deliver(w);
+    else if (op < 110) use_call(w);
+    else if (op < 120) user_pull_all(w);
+    else if (op < 156) (void)net_round(w);
+    else if (op < 170) net_pass(w, world_below(w, 300), world_below(w, 4) != 0);
+    else if (op < 175) trouble_link(w);
+    else if (op < 179) trouble_stream(w);
+    else if (op < 181) trouble_hosts(w);
+    else if (op < 184) mend(w);
+    else if (op < 188) change_topics(w);
+    else if (op < 191) hold_slot(w, &slots[world_below(w, SLOTS)], world_below(w, 2) == 0);
+    else if (op < 194) end_slot(w, &slots[world_below(w, SLOTS)]);
+    else if (op < 198) net_pass(w, 1000 + world_below(w, 9000), true);
+    else if (world_below(w, 3) == 0) net_pass(w, PATIENCE_MS + world_below(w, 20000), true);
+}
+
+#endif

@@ -1,0 +1,142 @@
+/* checks.h - what must hold after each step, while the server behaves, and at the end of a run */
+#ifndef CHECKS_H
+#define CHECKS_H
+
+#include "user.h"
+
+enum {
+    PATIENCE_MS = 75000,            /* above every limit that a handle of a run can have */
+    SERVED_MS = 90000,              /* so long until all is well, once the server behaves */
+    CLOSE_MS = 120000
+};
+
+static size_t client_bound;
+
+static const char *slot_what(const slot_t *s)
+{
+    static const char *const kinds[] = { "subscription", "query", "request", "publisher", "call" };
+    if (s->kind == SLOT_REQ && s->req == REQ_WATCH) return "watch";
+    if (s->kind == SLOT_CALL) return s->unary ? "unary call" : "streaming call";
+    return kinds[s->kind];
+}
+
+/* ------------------------------------------------------------------ after each step */
+static void check_step(world_t *w)
+{
+    ensign_stats_t stats;
+    size_t most = client_bound + dying + dying_more;
+    unsigned i;
+    if (ensign_stats(w->client, ENSIGN_CLIENT, &stats) != ENSIGN_OK) sim_die("ensign_stats of the client");
+    if (stats.memory != w->live) sim_die("stats.memory is %zu, the hook gave out %zu", stats.memory, w->live);
+    for (i = 0; i < SLOTS; i++) most += slots[i].open ? slots[i].bound : 0;
+    if (w->live > most) sim_die("%zu bytes of memory, the bounds allow %zu", w->live, most);
+}
+
+/* ------------------------------------------------------------------ nothing hangs, nothing is silent */
+static bool on_mute_link(const world_t *w)
+{
+    int link;
+    for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
+        if (w->conn[link] && w->conn[link]->alive && net.mute[link]) return true;
+    }
+    return false;
+}
+
+static uint32_t unanswered(const world_t *w, const slot_t *s)
+{
+    ensign_stats_t stats;
+    if (ensign_stats(w->client, s->id, &stats) != ENSIGN_OK) sim_die("ensign_stats of an open handle");
+    return stats.in_flight;
+}
+
+static bool slot_lives(const slot_t *s, flow_kind_t kind)
+{
+    const flow_t *f = slot_flow(s, kind);
+    return f && flow_lives(f) && f->ready;
+}
+
+/* Did the server take the stream, and may it be silent on it? */
+static bool server_has(const world_t *w, const slot_t *s, flow_kind_t kind)
+{
+    const flow_t *f = slot_flow(s, kind);
+    return (f && flow_lives(f)) || on_mute_link(w);
+}
+
+/* Is something to come? */
+static bool slot_owed(world_t *w, const slot_t *s)
+{
+    switch (s->kind) {
+    case SLOT_PUB: return s->closing || s->draining || !s->opened || unanswered(w, s) > 0;
+    case SLOT_SUB: return s->closing || !slot_lives(s, FLOW_SUBSCRIBE);
+    case SLOT_QUERY: return s->closing || s->deadline_ms || !server_has(w, s, FLOW_QUERY);
+    case SLOT_REQ: return s->closing || s->req != REQ_WATCH || !slot_lives(s, FLOW_WATCH);
+    case SLOT_CALL: return s->deadline_ms || !server_has(w, s, FLOW_ECHO);
+    }
+    return true;
+}
+
+/* ACKs that are quiet are progress, too. */
+static void note_quiet_acks(world_t *w, slot_t *s)
+{
+    ensign_stats_t stats;
+    if (s->kind != SLOT_PUB || ensign_stats(w->client, s->id, &stats) != ENSIGN_OK) return;
+    if (stats.acked == s->last) return;
+    s->last = stats.acked;
+    progress(w, s);
+}
+
+/* All notices that are not held have been pulled. */
+static void check_alive(world_t *w)
+{
+    unsigned i;
+    for (i = 0; i < SLOTS; i++) {
+        slot_t *s = &slots[i];
+        if (!s->open || s->held) continue;
+        note_quiet_acks(w, s);
+        if (!slot_owed(w, s)) {
+            progress(w, s);
+            continue;
+        }
+        if (!s->waited && w->now - s->since_ms > PATIENCE_MS)
+            sim_die("a %s (slot %u) has neither moved nor said why for %llu ms", slot_what(s), i,
+                    (unsigned long long)(w->now - s->since_ms));
+    }
+}
+
+/* ------------------------------------------------------------------ while the server behaves */
+/* Is all that the handle wants of a server that behaves there? */
+static bool slot_served(world_t *w, const slot_t *s)
+{
+    if (!s->open) return true;
+    switch (s->kind) {
+    case SLOT_PUB: return unanswered(w, s) == 0 && !s->wants_room && !s->closing && (s->opened || s->waited);
+    case SLOT_SUB: return !s->closing && slot_lives(s, FLOW_SUBSCRIBE);
+    case SLOT_QUERY: return !s->closing && server_has(w, s, FLOW_QUERY);
+    case SLOT_REQ: return s->req == REQ_WATCH && !s->closing && slot_lives(s, FLOW_WATCH);
+    case SLOT_CALL: return !s->unary && (server_has(w, s, FLOW_ECHO) || s->half);
+    }
+    return true;
+}
+
+static const slot_t *first_unserved(world_t *w)
+{
+    unsigned i;
+    for (i = 0; i < SLOTS; i++) {
+        if (!slot_served(w, &slots[i])) return &slots[i];
+    }
+    return NULL;
+}
+
+/* ------------------------------------------------------------------ at the end */
+static void check_closed(void)
+{
+    unsigned i;
+    for (i = 0; i < SLOTS; i++) {
+        if (slots[i].open) sim_die("CLOSED before the END of a %s (slot %u)", slot_what(&slots[i]), i);
+    }
+    for (i = 0; i < published_count; i++) {
+        if (!published[i]->ended) sim_die("publisher %u has no END", i);
+    }
+}
+
+#endif

@@ -1,0 +1,695 @@
+/* model.h - the server of a run: topics, and what it stored; streams, answers, and how it misbehaves
+ *
+ * It remembers of each event that a program published what it was, and how often it came. */
+#ifndef MODEL_H
+#define MODEL_H
+
+#include "net.h"
+
+enum { TOPICS = 6, PAGE = 2, PUBS_MOST = 64, QUEUE = 1024 };
+
+/* ------------------------------------------------------------------ what was published */
+typedef enum { BY_DEFAULT, BY_NAME, BY_ID, WAYS } way_t;
+
+typedef struct event_t {
+    uint8_t topic, way;
+    uint8_t pairs;
+    int32_t mime;
+    uint32_t len;
+    uint8_t acks, nacks;            /* notices that the program got */
+    bool said_no;                   /* one of them said that it is not stored */
+    unsigned stored;                /* so often */
+} event_t;
+
+typedef struct publisher_t {        /* one that a program opened, also when it has ended */
+    unsigned number;
+    bool once, quiet, ensure, forgotten, ended;
+    event_t *events;
+    size_t count, cap;
+    int64_t newest;                 /* of the events that were stored for the first time */
+    uint64_t acked, nacked;         /* notices */
+} publisher_t;
+
+static publisher_t *published[PUBS_MOST];
+static unsigned published_count;
+
+/* The bytes of an event: who published it, its number, and a pattern. */
+static uint8_t event_byte(unsigned pub, uint64_t tag, uint32_t i)
+{
+    if (i == 0) return (uint8_t)pub;
+    if (i < 5) return (uint8_t)(tag >> (8 * (i - 1)));
+    return (uint8_t)(i * 31 + (i >> 8) * 7 + tag * 13 + pub * 101);
+}
+
+/* ------------------------------------------------------------------ topics */
+typedef struct topics_t {
+    unsigned there, archived;       /* bits */
+    uint8_t generation[TOPICS];     /* of the one that has this name: another id */
+    unsigned changes;
+} topics_t;
+
+static topics_t topics;
+
+static const char *topic_name(unsigned i)
+{
+    static const char *const names[TOPICS] = { "weather", "t1", "t2", "t3", "t4", "t5" };
+    return names[i];
+}
+
+static void topic_id(unsigned i, uint8_t id[16])
+{
+    memset(id, 0, 16);
+    memcpy(id, "topic", 5);
+    id[14] = topics.generation[i];
+    id[15] = (uint8_t)(i + 1);
+}
+
+/* TOPICS: none. */
+static unsigned topic_named(ensign_slice_t name)
+{
+    unsigned i;
+    for (i = 0; i < TOPICS; i++) {
+        const char *x = topic_name(i);
+        if (name.len == strlen(x) && memcmp(name.ptr, x, name.len) == 0) return i;
+    }
+    return TOPICS;
+}
+
+/* The topic of this id, whether it is there or was; TOPICS: none. */
+static unsigned topic_of_id(const uint8_t *id)
+{
+    unsigned i = id[15] - 1u;
+    return memcmp(id, "topic", 5) == 0 && i < TOPICS ? i : TOPICS;
+}
+
+static bool topic_there(unsigned i)
+{
+    return i < TOPICS && (topics.there & 1u << i) != 0;
+}
+
+static void topic_make(unsigned i)
+{
+    if (topic_there(i)) return;
+    topics.there |= 1u << i;
+    topics.archived &= ~(1u << i);
+    topics.generation[i]++;
+    topics.changes++;
+    TALLY(server, topic_made);
+}
+
+static void topic_archive(unsigned i)
+{
+    if (!topic_there(i)) return;
+    topics.archived |= 1u << i;
+    TALLY(server, topic_archived);
+}
+
+static void topic_remove(unsigned i)
+{
+    if (!topic_there(i)) return;
+    topics.there &= ~(1u << i);
+    topics.changes++;
+    TALLY(server, topic_removed);
+}
+
+/* ------------------------------------------------------------------ streams */
+typedef enum { FLOW_PUBLISH, FLOW_SUBSCRIBE, FLOW_QUERY, FLOW_WATCH, FLOW_ECHO, FLOW_UNARY } flow_kind_t;
+
+typedef struct reply_t { uint8_t id[16]; uint32_t nack; } reply_t; /* nack: code + 1; 0: an ack */
+
+typedef struct flow_t {
+    stream_t *stream;
+    flow_kind_t kind;
+    bool mute;                      /* takes all, does nothing */
+    bool tongue_tied;               /* does all, answers nothing */
+    bool ready;
+    unsigned topics;                /* bits: those it had when it was opened */
+    uint8_t generation[TOPICS];
+    reply_t queue[QUEUE];
+    size_t head, tail;              /* of those that wait: counts that may wrap */
+    uint8_t last[16];               /* id of the last answer; with have_last */
+    uint8_t newest[16];             /* id of the last event */
+    bool have_last, have_newest;
+    bool named;
+    unsigned owner;                 /* the slot that the stream names; with named */
+    uint32_t rows, sent;
+    struct flow_t *next;
+} flow_t;
+
+typedef struct model_t {
+    flow_t *flows;                  /* newest first */
+    bool calm;                      /* no new faults */
+    bool quiet_end;                 /* and none of the old ones goes on */
+    uint32_t trouble;               /* one stream of so many meets a fault */
+    uint64_t offset;                /* of the last event delivered */
+    bool auth_mute, auth_error;
+    bool no_auth;                   /* this run has no key */
+    struct { char text[520]; uint64_t expires_ms; } tokens[4];
+    unsigned token_count;
+    bool goaway_pending[ENSIGN_MAX_LINKS]; /* the first step of a graceful stop was sent */
+    bool limited;                   /* MAX_CONCURRENT_STREAMS was set low */
+} model_t;
+
+static model_t model;
+
+static flow_t *flow_of(const stream_t *s)
+{
+    return (flow_t *)s->user;
+}
+
+static bool flow_lives(const flow_t *f)
+{
+    const stream_t *s = f->stream;
+    return !s->closed && !s->done && !s->reset && s->conn->alive;
+}
+
+static flow_t *flow_new(stream_t *s)
+{
+    const char *path = peer_field(s, ":path");
+    flow_t *f = (flow_t *)calloc(1, sizeof *f);
+    if (!f) abort();
+    f->stream = s;
+    f->kind = FLOW_UNARY;
+    if (strstr(path, "/Publish")) f->kind = FLOW_PUBLISH;
+    else if (strstr(path, "/Subscribe")) f->kind = FLOW_SUBSCRIBE;
+    else if (strstr(path, "/EnSQL")) f->kind = FLOW_QUERY;
+    else if (strstr(path, "/Watch")) f->kind = FLOW_WATCH;
+    else if (strstr(path, "/Echo")) f->kind = FLOW_ECHO;
+    f->next = model.flows;
+    model.flows = f;
+    s->user = f;
+    return f;
+}
+
+static void answer_ok(stream_t *s, bytes_t *reply)
+{
+    TALLY(server, answer);
+    peer_message(s, reply->p, reply->len);
+    bytes_free(reply);
+    peer_finish(s, 0, NULL, NULL);
+}
+
+/* ------------------------------------------------------------------ publish */
+static void queue_reply(flow_t *f, const uint8_t id[16], uint32_t nack, bool overtakes)
+{
+    reply_t *r;
+    if (f->tail - f->head >= QUEUE) sim_die("the model's queue of answers is full");
+    if (overtakes && f->tail != f->head) {
+        TALLY(server, ack_overtaken);
+        r = &f->queue[--f->head % QUEUE];
+    } else {
+        r = &f->queue[f->tail++ % QUEUE];
+    }
+    memcpy(r->id, id, 16);
+    r->nack = nack;
+}
+
+/* Is the event, as it came, the one that was published? */
+static void check_event(const publisher_t *p, uint64_t tag, const event_t *x, ensign_slice_t event,
+                        unsigned topic)
+{
+    ensign_slice_t data = { NULL, 0 };
+    dec_t d = dec_begin(event);
+    unsigned pairs = 0;
+    uint32_t i;
+    dec_field(event, 2, &data);
+    if (topic != x->topic) sim_die("event %u.%llu came to topic %u instead of %u", p->number,
+                                   (unsigned long long)tag, topic, x->topic);
+    if (data.len != x->len) sim_die("event %u.%llu came with %zu bytes instead of %u", p->number,
+                                    (unsigned long long)tag, data.len, x->len);
+    for (i = 0; i < x->len; i++) {
+        if (data.ptr[i] != event_byte(p->number, tag, i))
+            sim_die("event %u.%llu differs at byte %u", p->number, (unsigned long long)tag, i);
+    }
+    while (dec_next(&d)) {
+        ensign_slice_t value = { NULL, 0 };
+        if (d.tag != 3) continue;
+        dec_field(d.bytes, 2, &value);
+        if (value.len != 1 || value.ptr[0] != 'a' + pairs)
+            sim_die("event %u.%llu: pair %u of its metadata is another one", p->number,
+                    (unsigned long long)tag, pairs);
+        pairs++;
+    }
+    if (pairs != x->pairs || (int32_t)dec_uint(event, 4) != x->mime)
+        sim_die("event %u.%llu came with other metadata or another MIME type", p->number,
+                (unsigned long long)tag);
+}
+
+/* The event is stored; that which was stored for the first time comes in order. */
+static void store(publisher_t *p, uint64_t tag, event_t *x)
+{
+    TALLY(server, stored);
+    if (x->stored++) {
+        TALLY(server, stored_again);
+        if (p->once) sim_die("event %u.%llu of an at_most_once publisher is stored twice", p->number,
+                             (unsigned long long)tag);
+        return;
+    }
+    if (x->said_no) sim_die("event %u.%llu is stored, after its NACK said STORED_NO", p->number,
+                            (unsigned long long)tag);
+    if ((int64_t)tag <= p->newest) sim_die("event %u.%llu is stored behind event %lld", p->number,
+                                           (unsigned long long)tag, (long long)p->newest);
+    p->newest = (int64_t)tag;
+}
+
+static void hear_event(world_t *w, flow_t *f, ensign_slice_t wrapper)
+{
+    ensign_slice_t id, topic, event = { NULL, 0 }, data = { NULL, 0 };
+    publisher_t *p;
+    uint64_t tag = 0;
+    unsigned i;
+    uint32_t code = 0;
+    if (!f->ready) sim_die("an event before ready");
+    if (!dec_field(wrapper, 16, &id) || id.len != 16) sim_die("an event without a local_id of 16 bytes");
+    if (!dec_field(wrapper, 2, &topic) || topic.len != 16) sim_die("an event without a topic_id of 16 bytes");
+    dec_field(wrapper, 9, &event);
+    dec_field(event, 2, &data);
+    if (data.len < 5 || data.ptr[0] >= published_count) sim_die("an event that nobody published");
+    p = published[data.ptr[0]];
+    for (i = 0; i < 4; i++) tag |= (uint64_t)data.ptr[1 + i] << (8 * i);
+    if (tag >= p->count) sim_die("event %u.%llu, which was never published", p->number,
+                                 (unsigned long long)tag);
+    i = topic_of_id(topic.ptr);
+    check_event(p, tag, &p->events[tag], event, i);
+    memcpy(f->newest, id.ptr, 16);
+    f->have_newest = true;
+    if (!(f->topics & 1u << i) || topic.ptr[14] != f->generation[i]) code = 1 + ENSIGN_NACK_TOPIC_UNKNOWN;
+    else if (!topic_there(i) || topic.ptr[14] != topics.generation[i]) code = 1 + ENSIGN_NACK_TOPIC_DELETED;
+    else if (topics.archived & 1u << i) code = 1 + ENSIGN_NACK_TOPIC_ARCHIVED;
+    else if (!model.calm && world_below(w, 40) == 0) code = 1 + ENSIGN_NACK_INTERNAL;
+    if (code == 0) store(p, tag, &p->events[tag]);
+    queue_reply(f, id.ptr, code, code > 0 && world_below(w, 2) == 0);
+}
+
+static void give_ready(flow_t *f, uint32_t tag)
+{
+    bytes_t entry = {0}, ready = {0}, reply = {0};
+    unsigned i;
+    if (topics.there == 0) {
+        TALLY(server, no_topics);
+        peer_refuse(f->stream, ENSIGN_GRPC_FAILED_PRECONDITION, "no topics available");
+        return;
+    }
+    for (i = 0; i < TOPICS; i++) {
+        uint8_t id[16];
+        if (!topic_there(i)) continue;
+        topic_id(i, id);
+        enc_text(&entry, 1, topic_name(i));
+        enc_bytes(&entry, 2, id, 16);
+        enc_message(&ready, 3, &entry);
+    }
+    f->topics = topics.there;
+    memcpy(f->generation, topics.generation, sizeof f->generation);
+    f->ready = true;
+    TALLY(server, ready);
+    enc_message(&reply, tag, &ready);
+    peer_send(f->stream, &reply);
+}
+
+static void hear_publish(world_t *w, flow_t *f, ensign_slice_t m)
+{
+    ensign_slice_t x;
+    if (dec_field(m, 2, &x)) {
+        if (f->ready) sim_die("a second open_stream on one stream");
+        give_ready(f, 3);
+    } else if (dec_field(m, 1, &x)) {
+        hear_event(w, f, x);
+    } else {
+        sim_die("a publisher's message that is neither an event nor open_stream");
+    }
+}
+
+static void say_reply(flow_t *f, const reply_t *r)
+{
+    if (r->nack == 0) {
+        TALLY(server, ack);
+        service_ack(f->stream, r->id, 16, 1);
+    } else {
+        if (r->nack == 1 + ENSIGN_NACK_TOPIC_UNKNOWN) TALLY(server, nack_unknown_topic);
+        else if (r->nack == 1 + ENSIGN_NACK_TOPIC_ARCHIVED) TALLY(server, nack_archived);
+        else TALLY(server, nack_other);
+        service_nack(f->stream, r->id, 16, r->nack - 1, "the model says no");
+    }
+}
+
+/* An answer that no server should give. The first kind is harmless; the others end the stream. */
+static void say_nonsense(world_t *w, flow_t *f)
+{
+    uint8_t id[16];
+    uint32_t what = world_below(w, 8);
+    if (what < 5) {
+        if (!f->have_last) return;
+        TALLY(server, ack_twice);
+        service_ack(f->stream, f->last, 16, 2);
+    } else if (what == 5) {
+        size_t i;
+        TALLY(server, ack_foreign);
+        for (i = 0; i < sizeof id; i++) id[i] = (uint8_t)world_below(w, 256);
+        service_ack(f->stream, id, 16 - world_below(w, 2), 2);
+    } else if (f->have_newest) {
+        TALLY(server, ack_future);
+        memcpy(id, f->newest, 16);
+        ensi_put_be64(id + 8, ensi_get_be64(id + 8) + 1 + world_below(w, 3));
+        service_ack(f->stream, id, 16, 2);
+    }
+}
+
+/* Some of the answers that a stream owes. */
+static bool answer_some(world_t *w, flow_t *f, bool all)
+{
+    bool did = false;
+    if (f->kind != FLOW_PUBLISH || !flow_lives(f) || f->tongue_tied) return false;
+    while (f->head != f->tail && (all || world_below(w, 5) != 0)) {
+        const reply_t *r = &f->queue[f->head++ % QUEUE];
+        say_reply(f, r);
+        memcpy(f->last, r->id, 16);
+        f->have_last = did = true;
+    }
+    if (f->head != f->tail) TALLY(server, ack_late);
+    if (!model.calm && world_below(w, 40) == 0) say_nonsense(w, f);
+    return did;
+}
+
+/* ------------------------------------------------------------------ requests */
+static void answer_page(stream_t *s, ensign_slice_t m)
+{
+    bytes_t reply = {0};
+    ensign_slice_t token = { NULL, 0 };
+    unsigned i = dec_field(m, 2, &token) && token.len == 1 ? token.ptr[0] - 'a' : 0, given = 0;
+    char next[2] = "";
+    for (; i < TOPICS && given < PAGE; i++) {
+        uint8_t id[16];
+        if (!topic_there(i)) continue;
+        topic_id(i, id);
+        service_topic(&reply, 1, topic_name(i), id);
+        given++;
+    }
+    next[0] = (char)('a' + i);
+    if (i < TOPICS) enc_text(&reply, 2, next);
+    answer_ok(s, &reply);
+}
+
+static void answer_create(stream_t *s, ensign_slice_t m)
+{
+    bytes_t reply = {0};
+    ensign_slice_t name = { NULL, 0 };
+    uint8_t id[16];
+    unsigned i;
+    dec_field(m, 3, &name);
+    i = topic_named(name);
+    if (i == TOPICS) sim_die("CreateTopic for a topic that nobody asked for");
+    if (topic_there(i)) {
+        peer_refuse(s, ENSIGN_GRPC_ALREADY_EXISTS, "there");
+        return;
+    }
+    topic_make(i);
+    topic_id(i, id);
+    service_topic(&reply, 0, topic_name(i), id);
+    answer_ok(s, &reply);
+}
+
+static void answer_exists(stream_t *s, ensign_slice_t m)
+{
+    bytes_t reply = {0};
+    ensign_slice_t f;
+    unsigned i = TOPICS;
+    ensign_ulid_t u;
+    bool there;
+    memset(&u, 0, sizeof u);
+    if (dec_field(m, 3, &f)) i = topic_named(f);
+    else if (dec_field(m, 1, &f) && ensign_ulid_parse(f, &u) == ENSIGN_OK) i = topic_of_id(u.b);
+    there = topic_there(i) && (u.b[15] == 0 || u.b[14] == topics.generation[i]);
+    enc_text(&reply, 1, "looked");
+    if (there) enc_uint(&reply, 2, 1);
+    answer_ok(s, &reply);
+}
+
+static void answer_unary(world_t *w, flow_t *f, ensign_slice_t m)
+{
+    stream_t *s = f->stream;
+    const char *path = peer_field(s, ":path");
+    bytes_t reply = {0};
+    (void)w;
+    if (strstr(path, "/CreateTopic")) {
+        answer_create(s, m);
+    } else if (strstr(path, "/TopicExists")) {
+        answer_exists(s, m);
+    } else if (strstr(path, "/ListTopics")) {
+        answer_page(s, m);
+    } else {
+        enc_uint(&reply, 1, 1);
+        enc_text(&reply, 2, "sim");
+        answer_ok(s, &reply);
+    }
+}
+
+/* ------------------------------------------------------------------ subscriptions, queries, watches */
+/* Notes which slot a stream is of: a text such as "s3" in its first message. */
+static void hear_name(flow_t *f, ensign_slice_t m)
+{
+    ensign_slice_t x = { NULL, 0 }, y;
+    bool found = false;
+    if (f->named || f->kind == FLOW_PUBLISH || f->kind == FLOW_ECHO || f->kind == FLOW_UNARY) return;
+    if (f->kind == FLOW_SUBSCRIBE) found = dec_field(m, 3, &x) && dec_field(x, 3, &y) && dec_field(y, 1, &x);
+    else found = dec_field(m, 1, &x);
+    if (!found || x.len != 2) sim_die("the first message of %s names no slot", peer_field(f->stream, ":path"));
+    f->owner = x.ptr[1] - (unsigned)'0';
+    f->named = true;
+}
+
+static void deliver_row(world_t *w, flow_t *f)
+{
+    static const uint8_t fill[1200];
+    uint8_t id[16], number[4];
+    bytes_t event = {0}, row = {0}, data = {0};
+    if (f->sent == f->rows) {
+        peer_finish(f->stream, 0, NULL, NULL);
+        return;
+    }
+    TALLY(server, row);
+    memcpy(number, &f->sent, sizeof number);
+    f->sent++;
+    bytes_add(&data, number, sizeof number);
+    bytes_add(&data, fill, world_below(w, world_below(w, 4) ? 60 : sizeof fill));
+    topic_id(0, id);
+    enc_bytes(&event, 2, data.p, data.len);
+    bytes_free(&data);
+    enc_bytes(&row, 1, id, 10);
+    enc_bytes(&row, 2, id, 16);
+    enc_message(&row, 9, &event);
+    peer_send(f->stream, &row);
+}
+
+static void deliver_health(world_t *w, flow_t *f)
+{
+    bytes_t reply = {0};
+    TALLY(server, health);
+    enc_uint(&reply, 1, 1 + world_below(w, 3));
+    peer_send(f->stream, &reply);
+}
+
+static void deliver(world_t *w, flow_t *f)
+{
+    static const char data[2500];
+    if (!flow_lives(f) || !f->ready || f->mute || f->tongue_tied || world_below(w, 2)) return;
+    if (f->stream->out.len - f->stream->out_at > 20000) return; /* the reader is slow */
+    if (f->kind == FLOW_QUERY) deliver_row(w, f);
+    else if (f->kind == FLOW_WATCH) deliver_health(w, f);
+    else if (f->kind == FLOW_SUBSCRIBE) {
+        TALLY(server, event);
+        service_deliver(f->stream, ++model.offset, data, world_below(w, world_below(w, 5) ? 50 : sizeof data));
+    }
+}
+
+static void model_deliver(world_t *w)
+{
+    flow_t *f;
+    for (f = model.flows; f; f = f->next) deliver(w, f);
+}
+
+static bool model_answer(world_t *w, bool all)
+{
+    bool did = false;
+    flow_t *f;
+    for (f = model.flows; f; f = f->next) did |= answer_some(w, f, all);
+    return did;
+}
+
+/* ------------------------------------------------------------------ how a stream begins */
+static bool token_good(world_t *w, const char *header)
+{
+    unsigned i;
+    for (i = 0; i < COUNT(model.tokens) && i < model.token_count; i++) {
+        if (strcmp(header, model.tokens[i].text) == 0) return w->now < model.tokens[i].expires_ms;
+    }
+    return false;
+}
+
+static void refuse_status(world_t *w, stream_t *s)
+{
+    unsigned status = 1 + world_below(w, TALLY_STATUSES - 1);
+    bool final = status == ENSIGN_GRPC_PERMISSION_DENIED || status == ENSIGN_GRPC_UNIMPLEMENTED ||
+                 status == ENSIGN_GRPC_NOT_FOUND || status == ENSIGN_GRPC_INVALID_ARGUMENT ||
+                 status == ENSIGN_GRPC_FAILED_PRECONDITION;
+    if (final && world_below(w, 3)) status = ENSIGN_GRPC_UNAVAILABLE; /* else few streams live long */
+    TALLY(fault, refuse_status);
+    tally->status[status]++;
+    peer_refuse(s, (int)status, "the model refuses");
+}
+
+static void refuse_http(world_t *w, stream_t *s)
+{
+    unsigned i = world_below(w, TALLY_HTTP);
+    char status[8];
+    TALLY(fault, refuse_http);
+    tally->http[i]++;
+    snprintf(status, sizeof status, "%d", tally_http[i]);
+    peer_only(s, status, "content-type", "text/html", NULL);
+}
+
+static void reset_stream(world_t *w, stream_t *s)
+{
+    uint32_t code = world_below(w, TALLY_RESETS);
+    TALLY(fault, reset);
+    tally->reset[code]++;
+    peer_reset(s, code);
+}
+
+static void meet_trouble(world_t *w, flow_t *f)
+{
+    switch (world_below(w, 8)) {
+    case 0:
+    case 1: refuse_status(w, f->stream); break;
+    case 2: refuse_http(w, f->stream); break;
+    case 3: reset_stream(w, f->stream); break;
+    case 4:
+    case 5:
+        TALLY(fault, mute_stream);
+        f->mute = true;
+        break;
+    default:
+        if (f->kind != FLOW_PUBLISH) break;
+        TALLY(fault, stores_and_mute);
+        f->tongue_tied = true;
+        break;
+    }
+}
+
+static void model_headers(world_t *w, stream_t *s)
+{
+    flow_t *f = flow_new(s);
+    const char *token = peer_field(s, "authorization"), *name = peer_field(s, "x-slot");
+    if (name) {
+        f->owner = (unsigned char)name[1] - (unsigned)'0';
+        f->named = true;
+    }
+    if (token && !token_good(w, token)) {
+        TALLY(server, expired_token);
+        peer_refuse(s, ENSIGN_GRPC_UNAUTHENTICATED, "invalid credentials");
+        return;
+    }
+    if (!model.calm && world_below(w, model.trouble) == 0) meet_trouble(w, f);
+}
+
+static void model_message(world_t *w, stream_t *s, ensign_slice_t m)
+{
+    flow_t *f = flow_of(s);
+    hear_name(f, m);
+    if (s->done || f->mute) return;
+    switch (f->kind) {
+    case FLOW_PUBLISH: hear_publish(w, f, m); break;
+    case FLOW_SUBSCRIBE:
+        if (!f->ready) give_ready(f, 2);
+        break;
+    case FLOW_QUERY:
+        f->rows = world_below(w, 30);
+        f->ready = true;
+        break;
+    case FLOW_WATCH:
+        f->ready = true;
+        deliver_health(w, f);
+        break;
+    case FLOW_ECHO:
+        TALLY(server, echo);
+        peer_message(s, m.ptr, m.len);
+        if (world_below(w, 3) == 0) s->pad = world_below(w, 100);
+        break;
+    default: answer_unary(w, f, m); break;
+    }
+}
+
+static void model_half(world_t *w, stream_t *s)
+{
+    flow_t *f = flow_of(s);
+    (void)w;
+    if (s->done || f->mute) return;
+    if (f->kind == FLOW_PUBLISH) {
+        TALLY(server, close_stream);
+        service_close(s);
+    } else if (f->kind == FLOW_ECHO) {
+        peer_finish(s, 0, NULL, "x-end", "1", NULL);
+    }
+}
+
+/* ------------------------------------------------------------------ the auth service */
+static void model_grant(world_t *w)
+{
+    unsigned at = model.token_count++ % COUNT(model.tokens);
+    auth_grant(w);
+    snprintf(model.tokens[at].text, sizeof model.tokens[at].text, "Bearer %s", w->access);
+    model.tokens[at].expires_ms = w->now - w->now % 1000 + (uint64_t)w->access_s * 1000;
+}
+
+static bool model_auth(world_t *w)
+{
+    static const int errors[] = { 401, 429, 500, 503 };
+    if (!auth_serve(w)) return false;
+    if (model.auth_mute) {
+        TALLY(fault, auth_mute);
+    } else if (model.auth_error) {
+        TALLY(fault, auth_error);
+        auth_answer(w, errors[world_below(w, COUNT(errors))], "{\"success\":false,\"error\":\"the model\"}");
+    } else {
+        model_grant(w);
+    }
+    return true;
+}
+
+/* A server that behaves answers at once. */
+static bool model_serve(world_t *w)
+{
+    bool did = model_auth(w);
+    if (world_serve(w)) did = true;
+    if (model.calm && model_answer(w, true)) did = true;
+    return did;
+}
+
+static void model_begin(world_t *w)
+{
+    memset(&model, 0, sizeof model);
+    memset(&topics, 0, sizeof topics);
+    memset(&net, 0, sizeof net);
+    published_count = 0;
+    w->on_headers = model_headers;
+    w->on_message = model_message;
+    w->on_half = model_half;
+    w->auth_manual = true;
+    model.trouble = 4 + world_below(w, 20);
+}
+
+static void model_end(void)
+{
+    unsigned i;
+    while (model.flows) {
+        flow_t *f = model.flows;
+        model.flows = f->next;
+        free(f);
+    }
+    for (i = 0; i < published_count; i++) {
+        free(published[i]->events);
+        free(published[i]);
+    }
+    published_count = 0;
+}
+
+#endif

@@ -1,0 +1,173 @@
+/* net.h - the network of a run: addresses, connections, bytes in pieces, virtual time
+ *
+ * What tests/seq uses carries the bytes and plays the auth service; here stand the hosts that refuse, stay
+ * silent, close at once or swallow what they get, and links that are served by their number, whatever the
+ * client wants them for. */
+#ifndef NET_H
+#define NET_H
+
+#include "tally.h"
+#include "../seq/service.h"
+
+enum { HOSTS = 3, CONNS_MOST = WORLD_CONNS - 20, IDLE_ROUNDS = 4 };
+
+typedef enum { HOST_SERVES, HOST_REFUSES, HOST_SILENT, HOST_CLOSES, HOST_MUTE, HOST_STATES } host_t;
+
+typedef struct net_t {
+    unsigned hosts;                 /* of the service */
+    host_t host[HOSTS], auth;
+    bool no_address;                /* the look-up fails */
+    bool mute[ENSIGN_MAX_LINKS];    /* this connection swallows what it gets, and says nothing */
+    unsigned idle;                  /* rounds in which a step was due at once and nothing moved */
+} net_t;
+
+static net_t net;
+
+static const char *const net_names[HOSTS] = { "10.0.0.1", "10.0.0.2", "10.0.0.3" };
+static const char *const net_auth_names[1] = { "10.0.1.1" };
+
+static bool is_auth(int link)
+{
+    return link == ENSIGN_LINK_AUTH;
+}
+
+/* The state of the host that has this address. */
+static host_t net_host(int link, const char *address)
+{
+    unsigned i;
+    if (is_auth(link)) return net.auth;
+    for (i = 0; i < HOSTS; i++) {
+        if (strcmp(address, net_names[i]) == 0) return net.host[i];
+    }
+    sim_die("link %d dials %s, which is no address of the service", link, address);
+}
+
+static bool net_resolve(world_t *w, int link, const ensign_link_t *l)
+{
+    const char *const *names = is_auth(link) ? net_auth_names : net_names;
+    size_t count = is_auth(link) ? 1 : net.hosts;
+    if (net.no_address) TALLY(fault, no_address);
+    world_ok(w, ensign_resolved(w->client, link, l->attempt, names, net.no_address ? 0 : count, -2),
+             "ensign_resolved");
+    return true;
+}
+
+/* The first address that takes the connection gets it, as with a caller that races them. */
+static bool net_dial(world_t *w, int link, const ensign_link_t *l)
+{
+    bool silent = false;
+    size_t i;
+    for (i = 0; i < l->address_count; i++) {
+        host_t h = net_host(link, l->addresses[i]);
+        if (h == HOST_SILENT) silent = true;
+        if (h == HOST_SILENT || h == HOST_REFUSES) continue;
+        net.mute[link] = h == HOST_MUTE;
+        if (h == HOST_MUTE) TALLY(fault, accepts_and_mute);
+        if (w->conn_count >= WORLD_CONNS) sim_die("over %d connections in one run", WORLD_CONNS);
+        world_conn(w, link, l->attempt);
+        world_ok(w, ensign_link_up(w->client, link, l->attempt, i, w->now), "ensign_link_up");
+        if (h == HOST_CLOSES) {
+            TALLY(fault, accepts_and_closes);
+            world_cut(w, link, 0);
+        }
+        return true;
+    }
+    if (silent) {
+        TALLY(fault, dial_silent);
+        return false;
+    }
+    TALLY(fault, dial_refused);
+    world_ok(w, ensign_link_down(w->client, link, l->attempt, ECONNREFUSED, w->now), "ensign_link_down");
+    return true;
+}
+
+static bool net_swallow(world_t *w, int link)
+{
+    size_t n = 0;
+    const uint8_t *p = ensign_tx_buf(w->client, link, &n);
+    if (!p || n == 0) return false;
+    w->conn[link]->tail.len = 0;
+    world_ok(w, ensign_tx_ack(w->client, link, n), "ensign_tx_ack");
+    return true;
+}
+
+static bool net_run(world_t *w, int link)
+{
+    bool cut_in = w->cut_in[link] >= 0, cut_out = w->cut_out[link] >= 0, moved;
+    conn_t *c = w->conn[link];
+    if (!c) return false;
+    if (net.mute[link]) return net_swallow(w, link);
+    moved = world_bytes(w, c);
+    if (cut_in && w->cut_in[link] < 0) TALLY(fault, cut_in);
+    if (cut_out && w->cut_out[link] < 0) TALLY(fault, cut_out);
+    return moved;
+}
+
+static bool net_link(world_t *w, int link)
+{
+    ensign_link_t l;
+    memset(&l, 0, sizeof l);
+    ensign_link(w->client, link, &l);
+    switch (l.todo) {
+    case ENSIGN_LINK_RESOLVE: return net_resolve(w, link, &l);
+    case ENSIGN_LINK_DIAL: return net_dial(w, link, &l);
+    case ENSIGN_LINK_RUN: return net_run(w, link);
+    case ENSIGN_LINK_HANGUP:
+        if (!net.mute[link]) world_flush(w, link);
+        world_drop(w, link);
+        world_ok(w, ensign_link_down(w->client, link, l.attempt, 0, w->now), "ensign_link_down");
+        return true;
+    default: return false;
+    }
+}
+
+static bool model_serve(world_t *w);    /* model.h */
+static void check_step(world_t *w);     /* checks.h */
+static void user_pull_all(world_t *w);  /* user.h */
+
+/* One exchange; false: nothing moved. */
+static bool net_round(world_t *w)
+{
+    bool moved = false;
+    int link;
+    world_ok(w, ensign_tick(w->client, w->now), "ensign_tick");
+    for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
+        if (net_link(w, link)) moved = true;
+    }
+    if (model_serve(w)) moved = true;
+    check_step(w);
+    if (moved || ensign_timeout(w->client, w->now) != 0 || ensign_pending(w->client, 0)) net.idle = 0;
+    else if (++net.idle > IDLE_ROUNDS) sim_die("a step is due at once, again and again, and changes nothing");
+    return moved;
+}
+
+/* Moves until all is quiet; the clock stands. */
+static void net_settle(world_t *w)
+{
+    unsigned rounds = 0;
+    int quiet = 0;
+    while (quiet < 2) {
+        quiet = net_round(w) ? 0 : quiet + 1;
+        if (++rounds > 200000) sim_die("it does not come to rest at %llu ms", (unsigned long long)w->now);
+    }
+}
+
+/* Lets time go by, with all that falls due in it. attentive: the user pulls what comes. */
+static void net_pass(world_t *w, uint64_t ms, bool attentive)
+{
+    uint64_t end = w->now + ms;
+    int t;
+    net_settle(w);
+    while (w->now < end) {
+        if (attentive) {
+            user_pull_all(w);
+            net_settle(w);
+        }
+        t = ensign_timeout(w->client, w->now);
+        if (t == 0) t = 10; /* a notice waits, or a step is due that finds nothing to do */
+        w->now = t > 0 && w->now + (uint64_t)t < end ? w->now + (uint64_t)t : end;
+        net_settle(w);
+    }
+}
+
+#endif

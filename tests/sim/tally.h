@@ -1,0 +1,143 @@
+/* tally.h - how often each action, fault, answer and notice happened over all seeds, and how a seed fails
+ *
+ * The counts lie in memory that the process of a run shares with the one that started it: they outlive a run
+ * that crashes. A count of the list that is still 0 after 2,000 seeds means that the model does not do what
+ * it claims to do, so that is a failure too. */
+#ifndef TALLY_H
+#define TALLY_H
+
+#define ENSIGN_IMPLEMENTATION
+#include "../../ensign.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <cmocka.h>
+
+/* What happens: a group, and a word. */
+#define TALLY_LIST(X)                                                                                        \
+    X(user, publish) X(user, publish_by_name) X(user, publish_by_id) X(user, publish_refused)                \
+    X(user, publish_again) X(user, drain) X(user, flush) X(user, close) X(user, close_in_time)               \
+    X(user, cancel) X(user, forget) X(user, hold) X(user, ack) X(user, nack) X(user, destroy)                \
+    X(user, publisher) X(user, at_most_once) X(user, quiet_acks) X(user, ensure_topic)                       \
+    X(user, subscription) X(user, query) X(user, watch) X(user, create) X(user, ensure) X(user, find)        \
+    X(user, exists) X(user, list) X(user, status) X(user, unary_call) X(user, streaming_call)                \
+    X(user, send) X(user, half_close)                                                                        \
+    X(server, stored) X(server, stored_again) X(server, ack) X(server, ack_late) X(server, ack_twice)        \
+    X(server, ack_foreign) X(server, ack_future) X(server, ack_overtaken)                                    \
+    X(server, nack_unknown_topic) X(server, nack_archived) X(server, nack_other) X(server, ready)            \
+    X(server, no_topics) X(server, topic_made) X(server, topic_archived) X(server, topic_removed)            \
+    X(server, event) X(server, row) X(server, health) X(server, echo) X(server, answer)                      \
+    X(server, close_stream) X(server, expired_token)                                                         \
+    X(fault, cut_in) X(fault, cut_out) X(fault, cut_now) X(fault, away) X(fault, dial_refused)               \
+    X(fault, dial_silent) X(fault, accepts_and_closes) X(fault, accepts_and_mute) X(fault, no_address)       \
+    X(fault, goaway_notice) X(fault, goaway_last) X(fault, goaway_now) X(fault, goaway_with_streams)         \
+    X(fault, no_streams) X(fault, few_streams) X(fault, small_window)                                        \
+    X(fault, refuse_status) X(fault, refuse_http) X(fault, reset) X(fault, end_status) X(fault, end_bare)    \
+    X(fault, mute_stream) X(fault, stores_and_mute) X(fault, mute_connection) X(fault, auth_away)            \
+    X(fault, auth_mute) X(fault, auth_error) X(fault, no_memory) X(fault, calm)
+
+/* Tallied by number: statuses 1 to 16, HTTP statuses, codes of RST_STREAM, notices. */
+#define TALLY_STATUSES 17
+#define TALLY_HTTP     8
+#define TALLY_RESETS   14
+#define TALLY_NOTICES  (ENSIGN_NOTICE_END + 1)
+
+typedef enum tally_kind_t {
+#define X(group, word) TALLY_##group##_##word,
+    TALLY_LIST(X)
+#undef X
+    TALLY_KINDS
+} tally_kind_t;
+
+typedef struct tally_t {
+    uint64_t seed;                  /* that runs */
+    uint64_t done;                  /* seeds */
+    uint64_t failed;
+    char why[400];                  /* of the last failure, if it was told */
+    uint64_t count[TALLY_KINDS];
+    uint64_t status[TALLY_STATUSES], http[TALLY_HTTP], reset[TALLY_RESETS], notice[TALLY_NOTICES];
+} tally_t;
+
+static tally_t *tally;
+
+#define TALLY(group, word) ((void)tally->count[TALLY_##group##_##word]++)
+
+static void tally_open(void)
+{
+    void *p = mmap(NULL, sizeof *tally, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) abort();
+    tally = (tally_t *)p;
+}
+
+/* Ends this process, and with it the run of this seed; the parent tells `why`. */
+static void sim_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+static void sim_die(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(tally->why, sizeof tally->why, format, args);
+    va_end(args);
+    if (getenv("SIM_ABORT")) abort(); /* for a debugger */
+    _exit(1);
+}
+
+/* The headers of tests/seq end a test by this. */
+#undef fail_msg
+#define fail_msg(...) sim_die(__VA_ARGS__)
+
+static const int tally_http[TALLY_HTTP] = { 400, 401, 403, 404, 429, 502, 503, 504 };
+
+/* One line for each group; what did not happen at all is returned as a number. */
+static unsigned tally_print(bool complain)
+{
+    static const struct { const char *group, *word; } names[] = {
+#define X(group, word) { #group, #word },
+        TALLY_LIST(X)
+#undef X
+    };
+    unsigned zero = 0, i, column = 0;
+    const char *group = "";
+    for (i = 0; i < TALLY_KINDS; i++) {
+        if (strcmp(group, names[i].group) != 0) printf("%s#\n# %s\n", i ? "\n" : "", names[i].group), column = 0;
+        group = names[i].group;
+        printf("%s%-20s %10llu", column++ % 3 == 0 ? (column == 1 ? "#   " : "\n#   ") : "   ", names[i].word,
+               (unsigned long long)tally->count[i]);
+        if (tally->count[i] == 0) zero++;
+    }
+    printf("\n#\n# refused with status");
+    for (i = 1; i < TALLY_STATUSES; i++) {
+        printf(" %u:%llu", i, (unsigned long long)tally->status[i]);
+        if (tally->status[i] == 0) zero++;
+    }
+    printf("\n# refused by HTTP");
+    for (i = 0; i < TALLY_HTTP; i++) {
+        printf(" %d:%llu", tally_http[i], (unsigned long long)tally->http[i]);
+        if (tally->http[i] == 0) zero++;
+    }
+    printf("\n# reset with code");
+    for (i = 0; i < TALLY_RESETS; i++) {
+        printf(" %u:%llu", i, (unsigned long long)tally->reset[i]);
+        if (tally->reset[i] == 0) zero++;
+    }
+    printf("\n# notices");
+    for (i = 1; i < TALLY_NOTICES; i++) {
+        bool asked = i != ENSIGN_NOTICE_PROJECT && i != ENSIGN_NOTICE_TOPIC_INFO && /* only a larger answer */
+                     i != ENSIGN_NOTICE_TYPE_INFO && i != ENSIGN_NOTICE_PLAN && i != ENSIGN_NOTICE_TOPIC_STATE;
+        if (!asked) continue;
+        printf(" %s:%llu", ensign_notice_name((ensign_notice_type_t)i) + strlen("ENSIGN_NOTICE_"),
+               (unsigned long long)tally->notice[i]);
+        if (tally->notice[i] == 0) zero++;
+    }
+    printf("\n");
+    if (complain && zero) printf("# %u of them never happened\n", zero);
+    return zero;
+}
+
+#endif

@@ -1,0 +1,639 @@
+/* user.h - the program of a run: what it opens, does with it, and is told of it
+ *
+ * A slot is a place for one handle of one kind. What a handle is told is checked as it comes; what must have
+ * come by a certain time is checked in checks.h. */
+#ifndef USER_H
+#define USER_H
+
+#include "model.h"
+
+enum { SUBS = 2, QUERIES = 2, REQS = 3, PUBS = 3, CALLS = 4, SLOTS = SUBS + QUERIES + REQS + PUBS + CALLS };
+enum { EVENTS_MOST = 600, DRAIN_MS = 20000 };
+
+typedef enum { SLOT_SUB, SLOT_QUERY, SLOT_REQ, SLOT_PUB, SLOT_CALL } slot_kind_t;
+typedef enum { REQ_CREATE, REQ_ENSURE, REQ_FIND, REQ_EXISTS, REQ_LIST, REQ_STATUS, REQ_WATCH } req_kind_t;
+
+typedef struct slot_t {
+    slot_kind_t kind;
+    unsigned number;                /* in `slots` */
+    uint32_t id;
+    bool open, held, closing;
+    uint64_t since_ms;              /* of its last progress */
+    bool waited;                    /* WAITING was given since then */
+    size_t bound;                   /* of its memory */
+    /* publishers */
+    publisher_t *pub;
+    bool opened, wants_room, draining, flushing;
+    uint64_t drain_until_ms, drained_to;
+    /* requests */
+    req_kind_t req;
+    unsigned topic, changes, seen;  /* changes: of the topics, when it was opened */
+    uint64_t count;                 /* notices */
+    /* subscriptions, queries, calls */
+    uint64_t last;
+    uint32_t sent, got, deadline_ms;
+    bool unary, half, stopped;
+    uint64_t opened_ms;
+} slot_t;
+
+static slot_t slots[SLOTS];
+static size_t dying, dying_more;    /* bounds of the handles that have ended, or whose last notice stands */
+static bool client_closed;
+
+static void user_begin(void)
+{
+    static const unsigned counts[] = { SUBS, QUERIES, REQS, PUBS, CALLS };
+    unsigned kind, i, n = 0;
+    memset(slots, 0, sizeof slots);
+    dying = dying_more = 0;
+    client_closed = false;
+    for (kind = 0; kind < COUNT(counts); kind++) {
+        for (i = 0; i < counts[kind]; i++, n++) {
+            slots[n].kind = (slot_kind_t)kind;
+            slots[n].number = n;
+        }
+    }
+}
+
+static slot_t *some_slot(world_t *w, slot_kind_t kind)
+{
+    unsigned at = world_below(w, SLOTS), i;
+    for (i = 0; i < SLOTS; i++) {
+        slot_t *s = &slots[(at + i) % SLOTS];
+        if (s->kind == kind) return s;
+    }
+    return NULL;
+}
+
+static void progress(world_t *w, slot_t *s)
+{
+    s->since_ms = w->now;
+    s->waited = false;
+}
+
+static void slot_opened(world_t *w, slot_t *s, uint32_t id, size_t bound)
+{
+    unsigned number = s->number;
+    s->id = id;
+    s->open = id != 0;
+    s->bound = bound;
+    s->opened_ms = w->now;
+    progress(w, s);
+    if (!id && !w->fault && ensign_error(w->client)->code != ENSIGN_E_STATE)
+        sim_die("slot %u could not be opened: %s", number, ensign_error(w->client)->text);
+}
+
+static void slot_over(slot_t *s)
+{
+    s->open = s->held = false;
+    dying_more += s->bound;
+    if (s->pub) s->pub->ended = true;
+}
+
+/* Zeros all that a new handle starts with. */
+static void slot_clear(slot_t *s)
+{
+    slot_kind_t kind = s->kind;
+    unsigned number = s->number;
+    memset(s, 0, sizeof *s);
+    s->kind = kind;
+    s->number = number;
+}
+
+/* "s0" names slot 0. */
+static const char *slot_name(const slot_t *s)
+{
+    static char text[3] = "s0";
+    text[1] = (char)('0' + s->number);
+    return text;
+}
+
+/* ------------------------------------------------------------------ opening */
+static publisher_t *publisher_new(void)
+{
+    publisher_t *p;
+    if (published_count == PUBS_MOST) return NULL;
+    p = (publisher_t *)calloc(1, sizeof *p);
+    if (!p) abort();
+    p->number = published_count;
+    p->newest = -1;
+    published[published_count++] = p;
+    return p;
+}
+
+static void open_publisher(world_t *w, slot_t *s)
+{
+    ensign_publisher_desc_t d;
+    publisher_t *p = publisher_new();
+    if (!p) return;
+    slot_clear(s);
+    memset(&d, 0, sizeof d);
+    p->once = world_below(w, 4) == 0;
+    p->quiet = world_below(w, 5) == 0;
+    p->ensure = world_below(w, 3) == 0;
+    d.topic = topic_name(world_below(w, 2));
+    d.at_most_once = p->once;
+    d.quiet_acks = p->quiet;
+    d.ensure_topic = p->ensure;
+    d.buffer_bytes = 1024u << world_below(w, 5);
+    d.max_event_bytes = 16384;
+    d.max_reply_bytes = 16384;
+    d.window_bytes = 1024u << world_below(w, 5);
+    d.max_in_flight = 1 + world_below(w, 60);
+    d.ack_timeout_ms = 500 + world_below(w, 5000);
+    d.user = s;
+    s->pub = p;
+    s->topic = strcmp(d.topic, "weather") == 0 ? 0 : 1;
+    TALLY(user, publisher);
+    if (p->once) TALLY(user, at_most_once);
+    if (p->quiet) TALLY(user, quiet_acks);
+    if (p->ensure) TALLY(user, ensure_topic);
+    slot_opened(w, s, ensign_publisher_open(w->client, &d).id, ensign_publisher_memory_bound(&d));
+    if (!s->open) p->ended = true;
+}
+
+static void open_subscription(world_t *w, slot_t *s)
+{
+    const char *names[2];
+    ensign_subscription_desc_t d;
+    slot_clear(s);
+    memset(&d, 0, sizeof d);
+    names[0] = topic_name(0);
+    names[1] = topic_name(1 + world_below(w, TOPICS - 1));
+    d.topics = names;
+    d.topic_count = world_below(w, 3);
+    d.ensure_topics = world_below(w, 2) != 0;
+    d.query = slot_name(s);
+    d.window_bytes = 1024u << world_below(w, 4);
+    d.max_event_bytes = 16384;
+    d.max_unacked = 1 + world_below(w, 100);
+    d.user = s;
+    TALLY(user, subscription);
+    slot_opened(w, s, ensign_subscription_open(w->client, &d).id, ensign_subscription_memory_bound(&d));
+}
+
+static void open_query(world_t *w, slot_t *s)
+{
+    ensign_query_desc_t d;
+    slot_clear(s);
+    memset(&d, 0, sizeof d);
+    d.sql = slot_name(s);
+    d.window_bytes = 1024u << world_below(w, 4);
+    d.max_event_bytes = 16384;
+    if (world_below(w, 2)) d.timeout_ms = s->deadline_ms = 1 + world_below(w, 5000);
+    d.user = s;
+    TALLY(user, query);
+    slot_opened(w, s, ensign_query_open(w->client, &d).id, ensign_query_memory_bound(&d));
+}
+
+static void open_request(world_t *w, slot_t *s)
+{
+    const char *name;
+    ensign_request_t r;
+    ensign_ulid_t id;
+    slot_clear(s);
+    s->req = world_below(w, 5) ? (req_kind_t)world_below(w, REQ_WATCH) : REQ_WATCH;
+    s->topic = world_below(w, TOPICS);
+    s->changes = topics.changes;
+    name = topic_name(s->topic);
+    topic_id(s->topic, id.b);
+    r.id = 0;
+    switch (s->req) {
+    case REQ_CREATE:
+        TALLY(user, create);
+        r = ensign_topic_create(w->client, name, NULL, s);
+        break;
+    case REQ_ENSURE:
+        TALLY(user, ensure);
+        r = ensign_topic_ensure(w->client, name, s);
+        break;
+    case REQ_FIND:
+        TALLY(user, find);
+        r = ensign_topic_by_name(w->client, name, s);
+        break;
+    case REQ_EXISTS:
+        TALLY(user, exists);
+        if (world_below(w, 2)) r = ensign_topic_exists(w->client, name, NULL, s);
+        else r = ensign_topic_exists(w->client, NULL, &id, s);
+        break;
+    case REQ_LIST:
+        TALLY(user, list);
+        r = ensign_topic_list(w->client, s);
+        break;
+    case REQ_STATUS:
+        TALLY(user, status);
+        r = ensign_status(w->client, s);
+        break;
+    case REQ_WATCH:
+        TALLY(user, watch);
+        r = ensign_health(w->client, slot_name(s), true, s);
+        break;
+    }
+    slot_opened(w, s, r.id, ensign_request_memory_bound(&w->desc));
+}
+
+static void open_call(world_t *w, slot_t *s, bool unary)
+{
+    static const uint8_t once[8] = { 0, 0, 0, 0, 'o', 'n', 'c', 'e' };
+    ensign_header_t name;
+    ensign_call_desc_t d;
+    slot_clear(s);
+    name.key = "x-slot";
+    name.value = text_slice(slot_name(s));
+    memset(&d, 0, sizeof d);
+    d.method = "/test.Service/Echo";
+    d.metadata = &name;
+    d.metadata_count = 1;
+    d.unary = s->unary = s->half = unary;
+    d.wait_for_ready = world_below(w, 2) != 0;
+    if (d.unary) d.request = slice_of(once, sizeof once);
+    d.window_bytes = 1024u << world_below(w, 5);
+    d.send_buffer_bytes = 1024u << world_below(w, 5);
+    d.max_message_bytes = d.max_send_bytes = 16384;
+    if (d.unary || world_below(w, 4) == 0) d.deadline_ms = s->deadline_ms = 1 + world_below(w, 6000);
+    d.user = s;
+    if (d.unary) TALLY(user, unary_call);
+    else TALLY(user, streaming_call);
+    slot_opened(w, s, ensign_call_open(w->client, &d).id, ensign_call_memory_bound(&d));
+}
+
+static void open_slot(world_t *w, slot_t *s)
+{
+    if (s->open || client_closed) return;
+    switch (s->kind) {
+    case SLOT_SUB: open_subscription(w, s); break;
+    case SLOT_QUERY: open_query(w, s); break;
+    case SLOT_REQ: open_request(w, s); break;
+    case SLOT_PUB: open_publisher(w, s); break;
+    case SLOT_CALL: open_call(w, s, world_below(w, 2) == 0); break;
+    }
+}
+
+/* ------------------------------------------------------------------ using */
+static event_t *event_new(publisher_t *p)
+{
+    if (p->count == p->cap) {
+        p->cap = p->cap * 2 + 32;
+        p->events = (event_t *)realloc(p->events, p->cap * sizeof *p->events);
+        if (!p->events) abort();
+    }
+    memset(&p->events[p->count], 0, sizeof *p->events);
+    return &p->events[p->count];
+}
+
+/* The event of this number, drawn anew; its bytes are in `data`. */
+static ensign_event_t event_draw(world_t *w, const slot_t *s, event_t *x, uint8_t *data, ensign_pair_t *pairs)
+{
+    static const int32_t mimes[] = { 0, 1, 50, 1000 };
+    static const char *const values[] = { "a", "b", "c" };
+    static const char *const keys[] = { "one", "two", "three" };
+    ensign_event_t e;
+    uint32_t i;
+    memset(&e, 0, sizeof e);
+    x->way = (uint8_t)(world_below(w, 4) ? BY_DEFAULT : world_below(w, WAYS));
+    x->topic = (uint8_t)(x->way == BY_DEFAULT ? s->topic : world_below(w, TOPICS));
+    x->len = 5 + world_below(w, world_below(w, 8) ? 60 : 3000);
+    x->mime = mimes[world_below(w, COUNT(mimes))];
+    x->pairs = (uint8_t)world_below(w, COUNT(keys) + 1);
+    for (i = 0; i < x->len; i++) data[i] = event_byte(s->pub->number, s->pub->count, i);
+    for (i = 0; i < x->pairs; i++) {
+        pairs[i].key = keys[i];
+        pairs[i].value = values[i];
+    }
+    if (x->way == BY_NAME) e.topic = topic_name(x->topic);
+    if (x->way == BY_ID) topic_id(x->topic, e.to_topic_id.b);
+    e.data = slice_of(data, x->len);
+    e.mimetype = x->mime;
+    e.pairs = pairs;
+    e.pair_count = x->pairs;
+    e.tag = s->pub->count;
+    return e;
+}
+
+static void publish(world_t *w, slot_t *s)
+{
+    static uint8_t data[3200];
+    ensign_pair_t pairs[3];
+    ensign_event_t e;
+    event_t *x;
+    ensign_publisher_t h;
+    int rc;
+    if (!s->open || s->flushing || s->pub->count >= EVENTS_MOST) return;
+    x = event_new(s->pub);
+    e = event_draw(w, s, x, data, pairs);
+    h.id = s->id;
+    if (s->pub->count == s->pub->acked + s->pub->nacked) progress(w, s); /* until now nothing was owed */
+    rc = ensign_publish(w->client, h, &e);
+    if (rc == ENSIGN_OK) {
+        s->pub->count++;
+        TALLY(user, publish);
+        if (x->way == BY_NAME) TALLY(user, publish_by_name);
+        if (x->way == BY_ID) TALLY(user, publish_by_id);
+    } else if (rc == ENSIGN_AGAIN) {
+        s->wants_room = true;
+        TALLY(user, publish_again);
+    } else if (rc == ENSIGN_ENDED || (rc == ENSIGN_E_STATE && s->closing) || (rc == ENSIGN_E_MEMORY && w->fault)) {
+        TALLY(user, publish_refused);
+    } else {
+        sim_die("ensign_publish gave %d: %s", rc, ensign_error(w->client)->text);
+    }
+}
+
+static void drain(world_t *w, slot_t *s)
+{
+    ensign_publisher_t h;
+    uint32_t ms = world_below(w, 2) ? 100 + world_below(w, 3000) : DRAIN_MS;
+    if (!s->open || s->closing) return;
+    h.id = s->id;
+    if (ensign_publisher_drain(w->client, h, ms) != ENSIGN_OK)
+        sim_die("ensign_publisher_drain: %s", ensign_error(w->client)->text);
+    s->draining = true;
+    s->drained_to = s->pub->count;
+    s->drain_until_ms = w->now + ms;
+    if (world_below(w, 2)) {
+        TALLY(user, flush);
+        s->flushing = true;
+    } else {
+        TALLY(user, drain);
+    }
+}
+
+static void use_publisher(world_t *w)
+{
+    slot_t *s = some_slot(w, SLOT_PUB);
+    uint32_t burst = 1 + world_below(w, 8);
+    if (!s->open) return;
+    if (world_below(w, 30) == 0) drain(w, s);
+    while (burst-- > 0) publish(w, s);
+}
+
+static void use_call(world_t *w)
+{
+    static uint8_t data[8000];
+    slot_t *s = some_slot(w, SLOT_CALL);
+    ensign_call_t h;
+    int rc = ENSIGN_OK;
+    h.id = s->id;
+    if (!s->open || s->half) return;
+    if (world_below(w, 8)) {
+        TALLY(user, send);
+        memcpy(data, &s->sent, sizeof s->sent);
+        rc = ensign_call_send(w->client, h, slice_of(data, 4 + world_below(w, world_below(w, 4) ? 90 : 7900)), 0);
+        if (rc == ENSIGN_OK) s->sent++;
+    } else {
+        TALLY(user, half_close);
+        rc = ensign_call_half_close(w->client, h);
+        if (rc == ENSIGN_OK) s->half = true;
+    }
+    if (rc < 0 && rc != ENSIGN_E_STATE && !(w->fault && rc == ENSIGN_E_MEMORY))
+        sim_die("a call that is open gave %d: %s", rc, ensign_error(w->client)->text);
+}
+
+static void hold_slot(world_t *w, slot_t *s, bool on)
+{
+    if (!s->open || s->held == on) return;
+    TALLY(user, hold);
+    s->held = on;
+    if (ensign_hold(w->client, s->id, on) != ENSIGN_OK) sim_die("ensign_hold refuses an open handle");
+    progress(w, s);
+}
+
+/* Close, cancel, forget. */
+static void end_slot(world_t *w, slot_t *s)
+{
+    uint32_t how = world_below(w, 4);
+    int rc;
+    if (!s->open) return;
+    if (how == 0) {
+        TALLY(user, forget);
+        rc = ensign_forget(w->client, s->id);
+        if (s->pub) s->pub->forgotten = true;
+        slot_over(s);
+    } else if (how == 1) {
+        TALLY(user, cancel);
+        rc = ensign_cancel(w->client, s->id);
+        s->closing = s->stopped = true;
+    } else {
+        uint32_t ms = how == 2 ? world_below(w, 4000) : ENSIGN_FOREVER;
+        if (how == 2) TALLY(user, close_in_time);
+        else TALLY(user, close);
+        rc = ensign_close(w->client, s->id, ms);
+        s->closing = true;
+        s->half = true;
+    }
+    s->flushing = false;
+    progress(w, s);
+    if (rc != ENSIGN_OK) sim_die("an ending gave %d: %s", rc, ensign_error(w->client)->text);
+}
+
+/* ------------------------------------------------------------------ what it is told */
+static void heard_answer(slot_t *s, const ensign_notice_t *n)
+{
+    publisher_t *p = s->pub;
+    bool ack = n->type == ENSIGN_NOTICE_ACK;
+    uint64_t tag = ack ? n->as.ack.tag : n->as.nack.tag;
+    const ensign_event_t *e = ack ? NULL : n->as.nack.event;
+    event_t *x;
+    uint32_t i;
+    if (tag >= p->count) sim_die("an answer for event %u.%llu, which was not accepted", p->number,
+                                 (unsigned long long)tag);
+    x = &p->events[tag];
+    if (x->acks + x->nacks > 0) sim_die("event %u.%llu was answered twice", p->number, (unsigned long long)tag);
+    if (ack) {
+        x->acks++;
+        p->acked++;
+        if (p->quiet) sim_die("an ACK notice in spite of quiet_acks");
+        if (!x->stored) sim_die("event %u.%llu has an ACK and is not stored", p->number, (unsigned long long)tag);
+        return;
+    }
+    x->nacks++;
+    p->nacked++;
+    x->said_no = n->as.nack.stored == ENSIGN_STORED_NO;
+    if (x->said_no && x->stored)
+        sim_die("event %u.%llu is stored, its NACK says STORED_NO: %s", p->number, (unsigned long long)tag,
+                n->error ? n->error->text : "-");
+    if (e->data.len != x->len || e->mimetype != x->mime || e->tag != tag)
+        sim_die("event %u.%llu comes back from its NACK as another one", p->number, (unsigned long long)tag);
+    for (i = 0; i < x->len; i++) {
+        if (e->data.ptr[i] != event_byte(p->number, tag, i))
+            sim_die("event %u.%llu comes back from its NACK with another byte %u", p->number,
+                    (unsigned long long)tag, i);
+    }
+}
+
+/* All that was accepted has been answered, before END; quiet ACKs are counted. */
+static void heard_publisher_end(slot_t *s, const ensign_notice_t *n)
+{
+    publisher_t *p = s->pub;
+    uint64_t i;
+    if (n->as.end.count + p->nacked != p->count)
+        sim_die("publisher %u: %llu events accepted, %llu acked and %llu nacked at END", p->number,
+                (unsigned long long)p->count, (unsigned long long)n->as.end.count, (unsigned long long)p->nacked);
+    for (i = 0; i < p->count; i++) {
+        const event_t *x = &p->events[i];
+        if (!p->quiet && x->acks + x->nacks != 1)
+            sim_die("publisher %u: END before event %llu was answered", p->number, (unsigned long long)i);
+        if (p->quiet && x->nacks == 0 && !x->stored)
+            sim_die("event %u.%llu has no NACK, and is not stored", p->number, (unsigned long long)i);
+    }
+}
+
+static void heard_publisher(slot_t *s, const ensign_notice_t *n)
+{
+    switch (n->type) {
+    case ENSIGN_NOTICE_ACK:
+    case ENSIGN_NOTICE_NACK: heard_answer(s, n); break;
+    case ENSIGN_NOTICE_OPEN: s->opened = true; break;
+    case ENSIGN_NOTICE_ROOM: s->wants_room = false; break;
+    case ENSIGN_NOTICE_DRAINED:
+        if (!s->draining) sim_die("DRAINED, and no drain was asked for");
+        if (n->as.drained.left == 0 && !s->pub->quiet && s->pub->acked + s->pub->nacked < s->drained_to)
+            sim_die("DRAINED stands before the answers of what was published");
+        s->draining = s->flushing = false;
+        break;
+    case ENSIGN_NOTICE_END: heard_publisher_end(s, n); break;
+    case ENSIGN_NOTICE_WAITING: break;
+    default: sim_die("a publisher got %s", ensign_notice_name(n->type));
+    }
+}
+
+static void heard_subscription(world_t *w, slot_t *s, const ensign_notice_t *n)
+{
+    ensign_subscription_t h;
+    int rc;
+    h.id = s->id;
+    if (n->type != ENSIGN_NOTICE_EVENT) return;
+    if (n->as.event->offset <= s->last)
+        sim_die("event %llu is delivered behind event %llu", (unsigned long long)n->as.event->offset,
+                (unsigned long long)s->last);
+    s->last = n->as.event->offset;
+    if (world_below(w, 4) == 0) return;
+    if (world_below(w, 6)) {
+        TALLY(user, ack);
+        rc = ensign_ack(w->client, h, n->as.event->token);
+    } else {
+        TALLY(user, nack);
+        rc = ensign_nack(w->client, h, n->as.event->token, ENSIGN_NACK_UNPROCESSED);
+    }
+    if (rc != ENSIGN_OK && !s->closing && rc != ENSIGN_E_STALE && !w->fault)
+        sim_die("ensign_ack gave %d: %s", rc, ensign_error(w->client)->text);
+}
+
+/* The newest stream that names the slot, of this kind; NULL: none came. */
+static flow_t *slot_flow(const slot_t *s, flow_kind_t kind)
+{
+    flow_t *f;
+    for (f = model.flows; f; f = f->next) {
+        if (f->kind == kind && f->named && f->owner == s->number) return f;
+    }
+    return NULL;
+}
+
+static void heard_query(slot_t *s, const ensign_notice_t *n)
+{
+    uint32_t number;
+    flow_t *f;
+    if (n->type == ENSIGN_NOTICE_EVENT) {
+        memcpy(&number, n->as.event->data.ptr, sizeof number);
+        if (number != s->got++) sim_die("row %u of a query instead of %u", number, s->got - 1);
+    }
+    if (n->type != ENSIGN_NOTICE_END) return;
+    if (n->as.end.count != s->got) sim_die("END counts %llu rows, %u came", (unsigned long long)n->as.end.count,
+                                           s->got);
+    if (n->error || s->closing) return;
+    f = slot_flow(s, FLOW_QUERY);
+    if (!f || !f->ready || f->rows != s->got) sim_die("a query ended well with %u rows of %u", s->got, f ? f->rows : 0);
+}
+
+static void heard_request(slot_t *s, const ensign_notice_t *n)
+{
+    bool same = topics.changes == s->changes;
+    s->count++;
+    switch (n->type) {
+    case ENSIGN_NOTICE_TOPIC:
+        s->seen |= 1u << (n->as.topic->id.b[15] - 1u);
+        if (s->req != REQ_LIST && n->as.topic->id.b[15] != s->topic + 1)
+            sim_die("a request for topic %u has topic %u for an answer", s->topic, n->as.topic->id.b[15] - 1u);
+        break;
+    case ENSIGN_NOTICE_EXISTS:
+        if (same && n->as.exists.exists != topic_there(s->topic))
+            sim_die("topic %u: EXISTS says %d", s->topic, n->as.exists.exists);
+        break;
+    case ENSIGN_NOTICE_END:
+        if (!n->error && s->req == REQ_LIST && same && s->seen != topics.there)
+            sim_die("a list has the topics %x of %x", s->seen, topics.there);
+        if (n->error && n->error->code == ENSIGN_E_NOT_FOUND && same && n->as.end.from_server == false &&
+            topic_there(s->topic))
+            sim_die("topic %u is there and was not found", s->topic);
+        break;
+    case ENSIGN_NOTICE_STATUS:
+    case ENSIGN_NOTICE_HEALTH:
+    case ENSIGN_NOTICE_WAITING: break;
+    default: sim_die("a request got %s", ensign_notice_name(n->type));
+    }
+    if (n->type == ENSIGN_NOTICE_WAITING && s->req != REQ_WATCH) sim_die("a request got WAITING");
+}
+
+static void heard_call(slot_t *s, const ensign_notice_t *n)
+{
+    uint32_t number;
+    if (n->type == ENSIGN_NOTICE_MESSAGE) {
+        memcpy(&number, n->as.message.bytes.ptr, sizeof number);
+        if (number != s->got++) sim_die("message %u of a call instead of %u", number, s->got - 1);
+    }
+    if (s->unary && n->type != ENSIGN_NOTICE_REPLY) sim_die("a unary call got %s", ensign_notice_name(n->type));
+    if (n->type == ENSIGN_NOTICE_REPLY && (n->error == NULL) != (n->as.reply.status == ENSIGN_GRPC_OK))
+        sim_die("REPLY with the status %d, and %s error", n->as.reply.status, n->error ? "an" : "no");
+    if (n->type == ENSIGN_NOTICE_END && (n->error == NULL) != (n->as.end.status == ENSIGN_GRPC_OK))
+        sim_die("END with the status %d, and %s error", n->as.end.status, n->error ? "an" : "no");
+}
+
+static void user_hears(world_t *w, const ensign_notice_t *n)
+{
+    slot_t *s = (slot_t *)n->user;
+    if (n->error && (n->error->code == 0 || n->error->text[0] == '\0'))
+        sim_die("%s with an error that says nothing", ensign_notice_name(n->type));
+    if (n->handle == ENSIGN_CLIENT) {
+        if (n->type == ENSIGN_NOTICE_CLOSED) client_closed = true;
+        return;
+    }
+    if (!s || s < slots || s >= slots + SLOTS || !s->open || s->id != n->handle)
+        sim_die("%s of a handle that is not open", ensign_notice_name(n->type));
+    if (s->held) sim_die("%s of a handle that is held", ensign_notice_name(n->type));
+    switch (s->kind) {
+    case SLOT_SUB: heard_subscription(w, s, n); break;
+    case SLOT_QUERY: heard_query(s, n); break;
+    case SLOT_REQ: heard_request(s, n); break;
+    case SLOT_PUB: heard_publisher(s, n); break;
+    case SLOT_CALL: heard_call(s, n); break;
+    }
+    if (n->type != ENSIGN_NOTICE_WAITING) {
+        progress(w, s);
+    } else {
+        if (!n->error) sim_die("WAITING without a reason");
+        s->waited = true;
+    }
+    if (n->last) slot_over(s);
+}
+
+/* Pulls one notice; false: none was there. */
+static bool user_pull(world_t *w)
+{
+    const ensign_notice_t *n = ensign_next(w->client);
+    dying = dying_more;
+    dying_more = 0;
+    if (!n) return false;
+    if ((unsigned)n->type < TALLY_NOTICES) tally->notice[n->type]++;
+    user_hears(w, n);
+    return true;
+}
+
+static void user_pull_all(world_t *w)
+{
+    unsigned count = 0;
+    while (user_pull(w)) {
+        if (++count > 100000) sim_die("notices without end");
+    }
+}
+
+#endif
