@@ -29,6 +29,7 @@ static void goaway(world_t *w, int link)
     conn_t *c = w->conn[link];
     int32_t last = nghttp2_session_get_last_proc_stream_id(c->session);
     flow_t *f;
+    if (KNOWN(A1)) return;
     if (c->goaway && model.goaway_pending[link]) {
         TALLY(fault, goaway_last);
         model.goaway_pending[link] = false;
@@ -80,6 +81,7 @@ static void trouble_stream(world_t *w)
         peer_finish_bare(f->stream);
         break;
     default:
+        if (KNOWN(B2) && (f->kind == FLOW_SUBSCRIBE || f->kind == FLOW_WATCH)) break;
         TALLY(fault, mute_stream);
         f->mute = f->tongue_tied = true;
         break;

@@ -91,6 +91,7 @@ static void check_alive(world_t *w)
     unsigned i;
     for (i = 0; i < SLOTS; i++) {
         slot_t *s = &slots[i];
+        if (KNOWN(A6) && on_mute_link(w)) return;
         if (!s->open || s->held) continue;
         note_quiet_acks(w, s);
         if (!slot_owed(w, s)) {

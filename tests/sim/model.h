@@ -19,6 +19,8 @@ typedef struct event_t {
     uint8_t acks, nacks;            /* notices that the program got */
     bool said_no;                   /* one of them said that it is not stored */
     unsigned stored;                /* so often */
+    bool lied;                      /* an answer said that it is, before it came */
+    bool refused;                   /* the server said no, so what is behind it may be stored before */
 } event_t;
 
 typedef struct publisher_t {        /* one that a program opened, also when it has ended */
@@ -128,7 +130,8 @@ typedef struct flow_t {
     reply_t queue[QUEUE];
     size_t head, tail;              /* of those that wait: counts that may wrap */
     uint8_t last[16];               /* id of the last answer; with have_last */
-    uint8_t newest[16];             /* id of the last event */
+    uint8_t newest[16];             /* id of the last event, and whose it is */
+    publisher_t *publisher;
     bool have_last, have_newest;
     bool named;
     unsigned owner;                 /* the slot that the stream names; with named */
@@ -239,17 +242,18 @@ static void check_event(const publisher_t *p, uint64_t tag, const event_t *x, en
 static void store(publisher_t *p, uint64_t tag, event_t *x)
 {
     TALLY(server, stored);
+    tell("event %u.%llu for topic %u is stored", p->number, (unsigned long long)tag, x->topic);
     if (x->stored++) {
         TALLY(server, stored_again);
         if (p->once) sim_die("event %u.%llu of an at_most_once publisher is stored twice", p->number,
                              (unsigned long long)tag);
         return;
     }
-    if (x->said_no) sim_die("event %u.%llu is stored, after its NACK said STORED_NO", p->number,
+    if (x->said_no && !KNOWN(B1)) sim_die("event %u.%llu is stored, after its NACK said STORED_NO", p->number,
                             (unsigned long long)tag);
-    if ((int64_t)tag <= p->newest) sim_die("event %u.%llu is stored behind event %lld", p->number,
+    if ((int64_t)tag <= p->newest && !x->refused) sim_die("event %u.%llu is stored behind event %lld", p->number,
                                            (unsigned long long)tag, (long long)p->newest);
-    p->newest = (int64_t)tag;
+    if ((int64_t)tag > p->newest) p->newest = (int64_t)tag;
 }
 
 static void hear_event(world_t *w, flow_t *f, ensign_slice_t wrapper)
@@ -273,11 +277,17 @@ static void hear_event(world_t *w, flow_t *f, ensign_slice_t wrapper)
     check_event(p, tag, &p->events[tag], event, i);
     memcpy(f->newest, id.ptr, 16);
     f->have_newest = true;
+    f->publisher = p;
     if (!(f->topics & 1u << i) || topic.ptr[14] != f->generation[i]) code = 1 + ENSIGN_NACK_TOPIC_UNKNOWN;
     else if (!topic_there(i) || topic.ptr[14] != topics.generation[i]) code = 1 + ENSIGN_NACK_TOPIC_DELETED;
     else if (topics.archived & 1u << i) code = 1 + ENSIGN_NACK_TOPIC_ARCHIVED;
     else if (!model.calm && world_below(w, 40) == 0) code = 1 + ENSIGN_NACK_INTERNAL;
-    if (code == 0) store(p, tag, &p->events[tag]);
+    if (code == 0) {
+        store(p, tag, &p->events[tag]);
+    } else {
+        p->events[tag].refused = true;
+        tell("event %u.%llu for topic %u is refused, code %u", p->number, (unsigned long long)tag, i, code - 1);
+    }
     queue_reply(f, id.ptr, code, code > 0 && world_below(w, 2) == 0);
 }
 
@@ -347,9 +357,12 @@ static void say_nonsense(world_t *w, flow_t *f)
         for (i = 0; i < sizeof id; i++) id[i] = (uint8_t)world_below(w, 256);
         service_ack(f->stream, id, 16 - world_below(w, 2), 2);
     } else if (f->have_newest) {
+        uint64_t tag = ensi_get_be64(f->newest + 8) + 1 + world_below(w, 3);
+        if (tag >= f->publisher->count) return;
         TALLY(server, ack_future);
         memcpy(id, f->newest, 16);
-        ensi_put_be64(id + 8, ensi_get_be64(id + 8) + 1 + world_below(w, 3));
+        ensi_put_be64(id + 8, tag);
+        f->publisher->events[tag].lied = true; /* it may be on its way, so that this is an answer */
         service_ack(f->stream, id, 16, 2);
     }
 }
@@ -564,6 +577,7 @@ static void meet_trouble(world_t *w, flow_t *f)
     case 3: reset_stream(w, f->stream); break;
     case 4:
     case 5:
+        if (KNOWN(B2) && (f->kind == FLOW_SUBSCRIBE || f->kind == FLOW_WATCH)) break;
         TALLY(fault, mute_stream);
         f->mute = true;
         break;
@@ -578,6 +592,7 @@ static void meet_trouble(world_t *w, flow_t *f)
 static void model_headers(world_t *w, stream_t *s)
 {
     flow_t *f = flow_new(s);
+    tell("stream %d of connection %u.%d: %s", (int)s->id, s->conn->number, s->conn->link, peer_field(s, ":path"));
     const char *token = peer_field(s, "authorization"), *name = peer_field(s, "x-slot");
     if (name) {
         f->owner = (unsigned char)name[1] - (unsigned)'0';
@@ -643,12 +658,17 @@ static void model_grant(world_t *w)
 static bool model_auth(world_t *w)
 {
     static const int errors[] = { 401, 429, 500, 503 };
+    int status = errors[world_below(w, COUNT(errors))];
     if (!auth_serve(w)) return false;
     if (model.auth_mute) {
         TALLY(fault, auth_mute);
     } else if (model.auth_error) {
         TALLY(fault, auth_error);
-        auth_answer(w, errors[world_below(w, COUNT(errors))], "{\"success\":false,\"error\":\"the model\"}");
+        if (world_below(w, 60) == 0) {
+            TALLY(fault, auth_refuses);
+            status = 403; /* for good */
+        }
+        auth_answer(w, status, "{\"success\":false,\"error\":\"the model\"}");
     } else {
         model_grant(w);
     }

@@ -18,6 +18,7 @@ typedef struct net_t {
     host_t host[HOSTS], auth;
     bool no_address;                /* the look-up fails */
     bool mute[ENSIGN_MAX_LINKS];    /* this connection swallows what it gets, and says nothing */
+    uint32_t silent[ENSIGN_MAX_LINKS]; /* attempt that no host answers */
     unsigned idle;                  /* rounds in which a step was due at once and nothing moved */
 } net_t;
 
@@ -73,7 +74,8 @@ static bool net_dial(world_t *w, int link, const ensign_link_t *l)
         return true;
     }
     if (silent) {
-        TALLY(fault, dial_silent);
+        if (net.silent[link] != l->attempt) TALLY(fault, dial_silent);
+        net.silent[link] = l->attempt;
         return false;
     }
     TALLY(fault, dial_refused);
@@ -130,6 +132,7 @@ static bool net_round(world_t *w)
 {
     bool moved = false;
     int link;
+    verbose_ms = w->now;
     world_ok(w, ensign_tick(w->client, w->now), "ensign_tick");
     for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
         if (net_link(w, link)) moved = true;

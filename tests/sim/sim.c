@@ -12,8 +12,6 @@
 
 enum { SEEDS = 2000, LIMIT_S = 20 };
 
-static bool verbose;
-
 /* ------------------------------------------------------------------ one run */
 static void run_desc(world_t *w)
 {
@@ -26,6 +24,10 @@ static void run_desc(world_t *w)
     d->request_timeout_ms = 4000;
     d->backoff_min_ms = 50 + world_below(w, 100);
     d->backoff_max_ms = 500 + world_below(w, 1500);
+    if (world_below(w, 10) == 0) {
+        TALLY(fault, gives_up);
+        d->give_up_after_ms = 2000 + world_below(w, 60000);
+    }
     d->max_handles = SLOTS + 2;
     d->topic_cache = world_below(w, 3) ? 0 : 1 + world_below(w, 4);
     w->access_s = world_below(w, 3) ? 3600 : 4 + world_below(w, 60);
@@ -52,6 +54,11 @@ static void run_begin(world_t *w, uint64_t seed)
         w->desc.client_id = "DbIxBEtIUgNIClnFMDmvoZeMrLxUTJVa";
         w->desc.client_secret = "wAfRpXLTiWn7yo7HQzOCwxMvveqiHXoeVJghlSIK2YbMqOMCUiSVRVQOLT0ORrVS";
         client_bound = ensign_memory_bound(&w->desc);
+    }
+    if (world_below(w, 12) == 0) {
+        TALLY(fault, little_memory);
+        w->fault = true;
+        w->desc.memory_limit = client_bound / 2 + world_below(w, 600000);
     }
     world_create(w);
     if (world_below(w, 4) == 0) {
@@ -97,15 +104,19 @@ static void check_served(world_t *w)
     unsigned tries;
     TALLY(fault, calm);
     be_calm(w);
+    for (int link = 0; KNOWN(A6) && link < ENSIGN_MAX_LINKS; link++) {
+        if (w->conn[link] && net.mute[link]) world_cut(w, link, ECONNRESET);
+    }
     unhold_all(w);
     while ((s = first_unserved(w)) != NULL && w->now - start < SERVED_MS) net_pass(w, 500, true);
+    if (client_failed) return;
     if (s) sim_die("a %s (slot %u) is not served by a server that has behaved for %d ms", slot_what(s), s->number,
                    SERVED_MS);
     if (probe->open) {
         (void)ensign_forget(w->client, probe->id);
         slot_over(probe);
     }
-    for (tries = 0; !call_answered(w, probe); tries++) {
+    for (tries = 0; !call_answered(w, probe) && !client_failed; tries++) {
         if (tries == 8) sim_die("no unary call is answered by a server that behaves");
         if (probe->open) sim_die("a unary call outlives its deadline");
     }
@@ -117,6 +128,7 @@ static void run_end(world_t *w)
 {
     uint64_t start;
     flow_t *f;
+    unsigned i;
     int link;
     be_calm(w);
     unhold_all(w);
@@ -130,6 +142,7 @@ static void run_end(world_t *w)
         else peer_refuse(f->stream, ENSIGN_GRPC_UNAVAILABLE, "the model gives up");
     }
     if (ensign_close(w->client, ENSIGN_CLIENT, CLOSE_MS) != ENSIGN_OK) sim_die("ensign_close of the client");
+    for (i = 0; i < SLOTS; i++) slots[i].closing = slots[i].half = true;
     for (start = w->now; !client_closed; net_pass(w, 200, true)) {
         if (w->now - start > 2 * CLOSE_MS) sim_die("ensign_close does not come to its end");
         model_deliver(w);
@@ -213,7 +226,7 @@ static void usage(const char *self)
            "  --first S    the first one [1]\n"
            "  --seed S     this one alone, in this process: for a debugger set SIM_ABORT, and it aborts\n"
            "  --hours H    seeds for so long\n"
-           "  --verbose    the table of what happened, also when all is well\n",
+           "  --verbose    print each action, fault, answer and notice with its time\n",
            self, SEEDS);
 }
 
@@ -243,6 +256,7 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--seed") == 0) seed = number(argv[0], value), i++;
         else if (strcmp(argv[i], "--hours") == 0 && value) hours = strtod(value, NULL), i++;
         else if (strcmp(argv[i], "--verbose") == 0) verbose = true;
+        else if (strcmp(argv[i], "--known") == 0 && value) known = value, i++;
         else {
             usage(argv[0]);
             return strcmp(argv[i], "--help") == 0 ? 0 : 2;

@@ -41,7 +41,8 @@
     X(fault, no_streams) X(fault, few_streams) X(fault, small_window)                                        \
     X(fault, refuse_status) X(fault, refuse_http) X(fault, reset) X(fault, end_status) X(fault, end_bare)    \
     X(fault, mute_stream) X(fault, stores_and_mute) X(fault, mute_connection) X(fault, auth_away)            \
-    X(fault, auth_mute) X(fault, auth_error) X(fault, no_memory) X(fault, calm)
+    X(fault, auth_mute) X(fault, auth_error) X(fault, auth_refuses) X(fault, little_memory) X(fault, gives_up)\
+    X(fault, no_memory) X(fault, calm)
 
 /* Tallied by number: statuses 1 to 16, HTTP statuses, codes of RST_STREAM, notices. */
 #define TALLY_STATUSES 17
@@ -67,7 +68,28 @@ typedef struct tally_t {
 
 static tally_t *tally;
 
-#define TALLY(group, word) ((void)tally->count[TALLY_##group##_##word]++)
+static bool verbose;
+static const char *known = "";      /* faults that are left out, as "A1,B2" */
+#define KNOWN(letter) (strstr(known, #letter) != NULL)
+static uint64_t verbose_ms;         /* the time of the run */
+
+static void tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void tell(const char *format, ...)
+{
+    va_list args;
+    if (!verbose) return;
+    printf("# %8llu ", (unsigned long long)verbose_ms);
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    printf("\n");
+}
+
+#define TALLY(group, word)                                                                                   \
+    do {                                                                                                     \
+        tally->count[TALLY_##group##_##word]++;                                                              \
+        tell(#group " " #word);                                                                              \
+    } while (0)
 
 static void tally_open(void)
 {
@@ -84,6 +106,7 @@ static void sim_die(const char *format, ...)
     va_start(args, format);
     vsnprintf(tally->why, sizeof tally->why, format, args);
     va_end(args);
+    fflush(stdout);
     if (getenv("SIM_ABORT")) abort(); /* for a debugger */
     _exit(1);
 }
