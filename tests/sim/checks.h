@@ -7,6 +7,7 @@
 enum {
     PATIENCE_MS = 75000,            /* above every limit that a handle of a run can have */
     SERVED_MS = 90000,              /* so long until all is well, once the server behaves */
+    MUTE_MS = 400000,               /* the same where a connection is mute: above the keepalive's time */
     CLOSE_MS = 120000
 };
 

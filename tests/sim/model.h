@@ -142,15 +142,12 @@ typedef struct flow_t {
 typedef struct model_t {
     flow_t *flows;                  /* newest first */
     bool calm;                      /* no new faults */
-    bool quiet_end;                 /* and none of the old ones goes on */
     uint32_t trouble;               /* one stream of so many meets a fault */
     uint64_t offset;                /* of the last event delivered */
-    bool auth_mute, auth_error;
-    bool no_auth;                   /* this run has no key */
+    bool auth_mute, auth_error, auth_refused;
     struct { char text[520]; uint64_t expires_ms; } tokens[4];
     unsigned token_count;
     bool goaway_pending[ENSIGN_MAX_LINKS]; /* the first step of a graceful stop was sent */
-    bool limited;                   /* MAX_CONCURRENT_STREAMS was set low */
 } model_t;
 
 static model_t model;
@@ -331,6 +328,7 @@ static void hear_publish(world_t *w, flow_t *f, ensign_slice_t m)
 
 static void say_reply(flow_t *f, const reply_t *r)
 {
+    char words[64];
     if (r->nack == 0) {
         TALLY(server, ack);
         service_ack(f->stream, r->id, 16, 1);
@@ -338,7 +336,9 @@ static void say_reply(flow_t *f, const reply_t *r)
         if (r->nack == 1 + ENSIGN_NACK_TOPIC_UNKNOWN) TALLY(server, nack_unknown_topic);
         else if (r->nack == 1 + ENSIGN_NACK_TOPIC_ARCHIVED) TALLY(server, nack_archived);
         else TALLY(server, nack_other);
-        service_nack(f->stream, r->id, 16, r->nack - 1, "the model says no");
+        snprintf(words, sizeof words, "the model says no to event %llu.",
+                 (unsigned long long)ensi_get_be64(r->id + 8));
+        service_nack(f->stream, r->id, 16, r->nack - 1, words);
     }
 }
 
@@ -609,6 +609,7 @@ static void model_headers(world_t *w, stream_t *s)
 static void model_message(world_t *w, stream_t *s, ensign_slice_t m)
 {
     flow_t *f = flow_of(s);
+    if (m.ptr[-5] != 0) sim_die("a message whose flag is %d", m.ptr[-5]);
     hear_name(f, m);
     if (s->done || f->mute) return;
     switch (f->kind) {
@@ -667,6 +668,7 @@ static bool model_auth(world_t *w)
         if (world_below(w, 60) == 0) {
             TALLY(fault, auth_refuses);
             status = 403; /* for good */
+            model.auth_refused = true;
         }
         auth_answer(w, status, "{\"success\":false,\"error\":\"the model\"}");
     } else {

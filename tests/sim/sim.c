@@ -3,7 +3,7 @@
  * One seed is one run. The engine is the real one, by its functions without sockets. What a run does is drawn
  * by the seed alone, so a run that fails is replayed by its seed. Each run is made in a process that runs many
  * seeds; one that crashes or does not end costs its own seed and no other. */
-#include "chaos.h"
+#include "outage.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -55,17 +55,6 @@ static void run_begin(world_t *w, uint64_t seed)
         w->desc.client_secret = "wAfRpXLTiWn7yo7HQzOCwxMvveqiHXoeVJghlSIK2YbMqOMCUiSVRVQOLT0ORrVS";
         client_bound = ensign_memory_bound(&w->desc);
     }
-    if (world_below(w, 12) == 0) {
-        TALLY(fault, little_memory);
-        w->fault = true;
-        w->desc.memory_limit = client_bound / 2 + world_below(w, 600000);
-    }
-    world_create(w);
-    if (world_below(w, 4) == 0) {
-        TALLY(fault, no_memory);
-        w->fault = true;
-        w->fail_in = 8 + world_below(w, 53);
-    }
 }
 
 static void be_calm(world_t *w)
@@ -99,7 +88,7 @@ static bool call_answered(world_t *w, slot_t *s)
 static void check_served(world_t *w)
 {
     slot_t *probe = some_slot(w, SLOT_CALL);
-    uint64_t start = w->now;
+    uint64_t start = w->now, most = on_mute_link(w) ? MUTE_MS : SERVED_MS;
     const slot_t *s;
     unsigned tries;
     TALLY(fault, calm);
@@ -108,10 +97,10 @@ static void check_served(world_t *w)
         if (w->conn[link] && net.mute[link]) world_cut(w, link, ECONNRESET);
     }
     unhold_all(w);
-    while ((s = first_unserved(w)) != NULL && w->now - start < SERVED_MS) net_pass(w, 500, true);
+    while ((s = first_unserved(w)) != NULL && w->now - start < most) net_pass(w, 500, true);
     if (client_failed) return;
-    if (s) sim_die("a %s (slot %u) is not served by a server that has behaved for %d ms", slot_what(s), s->number,
-                   SERVED_MS);
+    if (s) sim_die("a %s (slot %u) is not served by a server that has behaved for %llu ms", slot_what(s), s->number,
+                   (unsigned long long)most);
     if (probe->open) {
         (void)ensign_forget(w->client, probe->id);
         slot_over(probe);
@@ -150,22 +139,41 @@ static void run_end(world_t *w)
     check_closed();
 }
 
-static void run(uint64_t seed)
+static void run_chaos(world_t *w)
 {
-    world_t *w = &world;
-    unsigned steps, calm_at, i;
-    bool destroyed;
-    run_begin(w, seed);
-    steps = 100 + world_below(w, 500);
-    calm_at = world_below(w, 2) ? world_below(w, steps) : steps;
-    destroyed = world_below(w, 10) == 0;
+    unsigned steps = 100 + world_below(w, 500), i;
+    unsigned calm_at = world_below(w, 2) ? world_below(w, steps) : steps;
+    if (world_below(w, 12) == 0) {
+        TALLY(fault, little_memory);
+        w->fault = true;
+        w->desc.memory_limit = client_bound / 2 + world_below(w, 600000);
+    }
+    world_create(w);
+    if (world_below(w, 4) == 0) {
+        TALLY(fault, no_memory);
+        w->fault = true;
+        w->fail_in = 8 + world_below(w, 53);
+    }
     for (i = 0; i < steps && w->conn_count < CONNS_MOST / 2; i++) {
         step(w);
-        if (i == calm_at) check_served(w);
+        if (i == calm_at && !w->desc.memory_limit) check_served(w);
         user_pull_all(w);
         check_alive(w);
     }
-    if (destroyed) TALLY(user, destroy);
+}
+
+static void run(uint64_t seed)
+{
+    world_t *w = &world;
+    run_begin(w, seed);
+    if (world_below(w, 8)) {
+        run_chaos(w);
+    } else {
+        w->desc.backoff_min_ms = w->desc.backoff_max_ms = w->desc.give_up_after_ms = 0;
+        world_create(w);
+        run_outages(w);
+    }
+    if (world_below(w, 10) == 0) TALLY(user, destroy);
     else run_end(w);
     world_free(w);
     model_end();
@@ -173,34 +181,41 @@ static void run(uint64_t seed)
 }
 
 /* ------------------------------------------------------------------ many runs */
-/* Runs the seeds from `next` on, up to `end`, until one fails. */
-static void run_some(uint64_t next, uint64_t end, double until_s)
+typedef struct plan_t {
+    const char *self;               /* how this program was called */
+    uint64_t first, seeds, stop;    /* stop: after so many failures */
+    double until_s;                 /* 0: until the seeds are through */
+    uint64_t results;               /* TAP lines so far */
+} plan_t;
+
+/* Runs the seeds from `next` on, until one fails. */
+static void run_some(const plan_t *p, uint64_t next)
 {
-    for (; next < end; next++) {
+    for (; next - p->first < p->seeds; next++) {
+        if (p->until_s > 0 && (double)time(NULL) >= p->until_s) break;
         tally->seed = next;
-        if (until_s > 0 && (double)time(NULL) >= until_s) break;
         alarm(LIMIT_S);
         run(next);
         tally->done++;
     }
-    tally->seed = next;
 }
 
-static void tell_failure(const char *self, uint64_t seed, int status)
+static void tell_failure(plan_t *p, int status)
 {
-    char why[64] = "";
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) snprintf(why, sizeof why, "no end within %d s", LIMIT_S);
-    else if (WIFSIGNALED(status)) snprintf(why, sizeof why, "killed by signal %d", WTERMSIG(status));
-    else if (!tally->why[0]) snprintf(why, sizeof why, "exit status %d", WEXITSTATUS(status));
-    printf("# %s --seed %llu: %s%s\n", self, (unsigned long long)seed, tally->why, why);
-    fflush(stdout);
+    char how[64] = "";
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+        snprintf(how, sizeof how, "no end within %d s", LIMIT_S);
+    else if (WIFSIGNALED(status)) snprintf(how, sizeof how, "killed by signal %d", WTERMSIG(status));
+    else if (!tally->why[0]) snprintf(how, sizeof how, "exit status %d", WEXITSTATUS(status));
+    printf("not ok %llu - %s --seed %llu: %s%s\n", (unsigned long long)++p->results, p->self,
+           (unsigned long long)tally->seed, tally->why, how);
 }
 
 /* Each failure ends a child; the next one goes on behind the seed that failed. */
-static void run_all(const char *self, uint64_t first, uint64_t count, double until_s)
+static void run_all(plan_t *p)
 {
-    uint64_t next = first, end = first + count;
-    while (next < end && tally->failed < 20) {
+    uint64_t next = p->first;
+    while (tally->failed < p->stop && next - p->first < p->seeds) {
         int status = 0;
         pid_t child;
         fflush(stdout);
@@ -208,24 +223,40 @@ static void run_all(const char *self, uint64_t first, uint64_t count, double unt
         child = fork();
         if (child < 0) abort();
         if (child == 0) {
-            run_some(next, end, until_s);
+            run_some(p, next);
+            fflush(stdout);
             _exit(0);
         }
         while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
         if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
         tally->failed++;
-        tell_failure(self, tally->seed, status);
+        tell_failure(p, status);
         next = tally->seed + 1;
     }
 }
 
+static int report(plan_t *p, double took)
+{
+    unsigned zero = tally_print();
+    bool enough = tally->done >= SEEDS;
+    printf("# %llu seeds in %.1f s\n", (unsigned long long)(tally->done + tally->failed), took);
+    if (tally->failed == 0)
+        printf("ok %llu - %llu seeds keep every promise\n", (unsigned long long)++p->results,
+               (unsigned long long)tally->done);
+    printf("%sok %llu - each action, fault, answer and notice happened%s\n", zero && enough ? "not " : "",
+           (unsigned long long)++p->results, enough ? "" : " # SKIP too few seeds for it");
+    printf("1..%llu\n", (unsigned long long)p->results);
+    return tally->failed || (zero && enough);
+}
+
 static void usage(const char *self)
 {
-    printf("usage: %s [--seeds N] [--first S] [--seed S] [--hours H] [--verbose]\n"
-           "  --seeds N    how many seeds [%d; with --hours as many as fit]\n"
+    printf("usage: %s [--seeds N] [--first S] [--seed S] [--hours H] [--stop N] [--verbose]\n"
+           "  --seeds N    how many seeds [%d; under valgrind 60; with --hours as many as fit]\n"
            "  --first S    the first one [1]\n"
-           "  --seed S     this one alone, in this process: for a debugger set SIM_ABORT, and it aborts\n"
+           "  --seed S     this one alone; with SIM_ABORT set it runs in this process, and aborts where it fails\n"
            "  --hours H    seeds for so long\n"
+           "  --stop N     end after so many seeds that fail [20]\n"
            "  --verbose    print each action, fault, answer and notice with its time\n",
            self, SEEDS);
 }
@@ -241,43 +272,42 @@ static uint64_t number(const char *self, const char *text)
     return n;
 }
 
-int main(int argc, char **argv)
+static plan_t options(int argc, char **argv)
 {
-    uint64_t first = 1, seeds = getenv("VALGRIND") ? 60 : SEEDS, seed = 0;
-    double hours = 0;
-    struct timespec a, b;
-    double took;
-    unsigned zero;
+    plan_t p = { argv[0], 1, getenv("VALGRIND") ? 60 : SEEDS, 20, 0, 0 };
     int i;
     for (i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
-        if (strcmp(argv[i], "--seeds") == 0) seeds = number(argv[0], value), i++;
-        else if (strcmp(argv[i], "--first") == 0) first = number(argv[0], value), i++;
-        else if (strcmp(argv[i], "--seed") == 0) seed = number(argv[0], value), i++;
-        else if (strcmp(argv[i], "--hours") == 0 && value) hours = strtod(value, NULL), i++;
-        else if (strcmp(argv[i], "--verbose") == 0) verbose = true;
-        else if (strcmp(argv[i], "--known") == 0 && value) known = value, i++;
-        else {
-            usage(argv[0]);
-            return strcmp(argv[i], "--help") == 0 ? 0 : 2;
+        if (strcmp(argv[i], "--verbose") == 0) {
+            verbose = true;
+            continue;
         }
+        if (strcmp(argv[i], "--seeds") == 0) p.seeds = number(p.self, value);
+        else if (strcmp(argv[i], "--first") == 0) p.first = number(p.self, value);
+        else if (strcmp(argv[i], "--stop") == 0) p.stop = number(p.self, value);
+        else if (strcmp(argv[i], "--seed") == 0) p.first = number(p.self, value), p.seeds = 1;
+        else if (strcmp(argv[i], "--hours") == 0 && value) {
+            p.until_s = (double)time(NULL) + strtod(value, NULL) * 3600;
+            p.seeds = UINT64_MAX;
+        } else if (strcmp(argv[i], "--known") == 0 && value) {
+            known = value;
+        } else {
+            usage(p.self);
+            exit(strcmp(argv[i], "--help") == 0 ? 0 : 2);
+        }
+        i++;
     }
-    if (hours > 0) seeds = UINT64_MAX - first;
+    return p;
+}
+
+int main(int argc, char **argv)
+{
+    plan_t p = options(argc, argv);
+    struct timespec a, b;
     tally_open();
     clock_gettime(CLOCK_MONOTONIC, &a);
-    if (seed && getenv("SIM_ABORT")) {
-        run_some(seed, seed + 1, 0);
-        return 0;
-    }
-    if (seed) first = seed, seeds = 1;
-    run_all(argv[0], first, seeds, hours > 0 ? (double)time(NULL) + hours * 3600 : 0);
+    if (getenv("SIM_ABORT")) run_some(&p, p.first);
+    else run_all(&p);
     clock_gettime(CLOCK_MONOTONIC, &b);
-    took = (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9;
-    zero = tally_print(true);
-    printf("# %llu seeds in %.1f s\n", (unsigned long long)(tally->done + tally->failed), took);
-    printf("1..2\n%sok 1 - %llu seeds keep every promise\n", tally->failed ? "not " : "",
-           (unsigned long long)tally->done);
-    if (seeds >= SEEDS) printf("%sok 2 - each action, fault and answer happened\n", zero ? "not " : "");
-    else printf("ok 2 - each action, fault and answer happened # SKIP %d seeds are needed for it\n", SEEDS);
-    return tally->failed || (zero && seeds >= SEEDS);
+    return report(&p, (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9);
 }

@@ -430,6 +430,17 @@ static void end_slot(world_t *w, slot_t *s)
 }
 
 /* ------------------------------------------------------------------ what it is told */
+/* The server's words for a NACK name the event, by the number that the client gave it. */
+static void check_words(const ensign_notice_t *n, uint64_t tag)
+{
+    const char *words = strstr(n->error->text, "says no to event ");
+    char own[40];
+    if (!words) return;
+    snprintf(own, sizeof own, "says no to event %llu.", (unsigned long long)tag);
+    if (strncmp(words, own, strlen(own)) != 0)
+        sim_die("the NACK of event %llu has the words of another one: %s", (unsigned long long)tag, n->error->text);
+}
+
 static void heard_answer(slot_t *s, const ensign_notice_t *n)
 {
     publisher_t *p = s->pub;
@@ -456,6 +467,7 @@ static void heard_answer(slot_t *s, const ensign_notice_t *n)
     if (x->said_no && x->stored && !KNOWN(B1))
         sim_die("event %u.%llu is stored, its NACK says STORED_NO: %s", p->number, (unsigned long long)tag,
                 n->error ? n->error->text : "-");
+    check_words(n, tag);
     if (e->data.len != x->len || e->mimetype != x->mime || e->tag != tag)
         sim_die("event %u.%llu comes back from its NACK as another one", p->number, (unsigned long long)tag);
     for (i = 0; i < x->len; i++) {
@@ -612,7 +624,10 @@ static void user_hears(world_t *w, const ensign_notice_t *n)
         sim_die("%s with an error that says nothing", ensign_notice_name(n->type));
     if (n->handle == ENSIGN_CLIENT) {
         if (n->type == ENSIGN_NOTICE_CLOSED) client_closed = true;
-        if (n->type == ENSIGN_NOTICE_FAILED) client_failed = true;
+        if (n->type == ENSIGN_NOTICE_FAILED) {
+            client_failed = true;
+            if (!model.auth_refused && !w->desc.give_up_after_ms) sim_die("FAILED, and nothing was final: %s", n->error->text);
+        }
         return;
     }
     if (!s || s < slots || s >= slots + SLOTS || !s->open || s->id != n->handle)
