@@ -37,6 +37,7 @@ say    = @printf '  %-5s %s\n' $(1) $@
 
 programs   = $(patsubst %.c,$(B)/%,$(wildcard $(1)))
 UNIT      := $(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c)
+SIM       := $(B)/tests/sim/sim
 E2E       := $(call programs,tests/e2e/*.c)
 SOAK      := $(call programs,tests/soak/*.c)
 PEERS     := $(call programs,tests/peers/*.c)
@@ -157,7 +158,7 @@ test-live:
 
 soak:
 	@tools/deps demo
-	@$(MAKE) --no-print-directory $(SERVER) $(SOAK)
+	@$(MAKE) --no-print-directory $(SERVER) $(SOAK) $(SIM)
 	@for run in $(wildcard tests/soak/*.sh); do $$run || exit 1; done
 
 fuzz:

@@ -159,6 +159,15 @@ static void change_topics(world_t *w)
     else topic_remove(i);
 }
 
+static void trouble(world_t *w, uint32_t op)
+{
+    if (model.peace) return;
+    if (op < 175) trouble_link(w);
+    else if (op < 179) trouble_stream(w);
+    else if (op < 181) trouble_hosts(w);
+    else mend(w);
+}
+
 static void step(world_t *w)
 {
     uint32_t op = world_below(w, 200);
@@ -170,10 +179,7 @@ static void step(world_t *w)
     else if (op < 120) user_pull_all(w);
     else if (op < 156) (void)net_round(w);
     else if (op < 170) net_pass(w, world_below(w, 300), world_below(w, 4) != 0);
-    else if (op < 175) trouble_link(w);
-    else if (op < 179) trouble_stream(w);
-    else if (op < 181) trouble_hosts(w);
-    else if (op < 184) mend(w);
+    else if (op < 184) trouble(w, op);
     else if (op < 188) change_topics(w);
     else if (op < 191) hold_slot(w, &slots[world_below(w, SLOTS)], world_below(w, 2) == 0);
     else if (op < 194) end_slot(w, &slots[world_below(w, SLOTS)]);

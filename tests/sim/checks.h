@@ -50,12 +50,6 @@ static uint32_t unanswered(const world_t *w, const slot_t *s)
     return stats.in_flight;
 }
 
-static bool slot_lives(const slot_t *s, flow_kind_t kind)
-{
-    const flow_t *f = slot_flow(s, kind);
-    return f && flow_lives(f) && f->ready;
-}
-
 /* Did the server take the stream, and may it be silent on it? */
 static bool server_has(const world_t *w, const slot_t *s, flow_kind_t kind)
 {

@@ -142,6 +142,7 @@ typedef struct flow_t {
 typedef struct model_t {
     flow_t *flows;                  /* newest first */
     bool calm;                      /* no new faults */
+    bool peace;                     /* none in all of this run */
     uint32_t trouble;               /* one stream of so many meets a fault */
     uint64_t offset;                /* of the last event delivered */
     bool auth_mute, auth_error, auth_refused;
@@ -242,6 +243,8 @@ static void store(publisher_t *p, uint64_t tag, event_t *x)
     tell("event %u.%llu for topic %u is stored", p->number, (unsigned long long)tag, x->topic);
     if (x->stored++) {
         TALLY(server, stored_again);
+        if (model.peace) sim_die("event %u.%llu is stored twice, though nothing went wrong", p->number,
+                                 (unsigned long long)tag);
         if (p->once) sim_die("event %u.%llu of an at_most_once publisher is stored twice", p->number,
                              (unsigned long long)tag);
         return;

@@ -109,7 +109,7 @@ static void check_served(world_t *w)
         if (tries == 8) sim_die("no unary call is answered by a server that behaves");
         if (probe->open) sim_die("a unary call outlives its deadline");
     }
-    model.calm = false;
+    model.calm = model.peace;
 }
 
 /* Streams and connections that were mute end, and everything is closed. */
@@ -149,7 +149,10 @@ static void run_chaos(world_t *w)
         w->desc.memory_limit = client_bound / 2 + world_below(w, 600000);
     }
     world_create(w);
-    if (world_below(w, 4) == 0) {
+    model.peace = model.calm = world_below(w, 8) == 0;
+    if (model.peace) {
+        TALLY(fault, none);
+    } else if (world_below(w, 4) == 0) {
         TALLY(fault, no_memory);
         w->fault = true;
         w->fail_in = 8 + world_below(w, 53);

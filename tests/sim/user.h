@@ -430,6 +430,23 @@ static void end_slot(world_t *w, slot_t *s)
 }
 
 /* ------------------------------------------------------------------ what it is told */
+/* The newest stream that names the slot, of this kind; NULL: none came. */
+static flow_t *slot_flow(const slot_t *s, flow_kind_t kind)
+{
+    flow_t *f;
+    for (f = model.flows; f; f = f->next) {
+        if (f->kind == kind && f->named && f->owner == s->number) return f;
+    }
+    return NULL;
+}
+
+/* Does the server have the slot's stream, and has it answered? */
+static bool slot_lives(const slot_t *s, flow_kind_t kind)
+{
+    const flow_t *f = slot_flow(s, kind);
+    return f && flow_lives(f) && f->ready;
+}
+
 /* The server's words for a NACK name the event, by the number that the client gave it. */
 static void check_words(const ensign_notice_t *n, uint64_t tag)
 {
@@ -535,16 +552,6 @@ static void heard_subscription(world_t *w, slot_t *s, const ensign_notice_t *n)
         sim_die("ensign_ack gave %d: %s", rc, ensign_error(w->client)->text);
 }
 
-/* The newest stream that names the slot, of this kind; NULL: none came. */
-static flow_t *slot_flow(const slot_t *s, flow_kind_t kind)
-{
-    flow_t *f;
-    for (f = model.flows; f; f = f->next) {
-        if (f->kind == kind && f->named && f->owner == s->number) return f;
-    }
-    return NULL;
-}
-
 static void heard_query(slot_t *s, const ensign_notice_t *n)
 {
     uint32_t number;
@@ -613,8 +620,8 @@ static void heard_call(slot_t *s, const ensign_notice_t *n)
 static bool moves_again(const slot_t *s, ensign_notice_type_t type)
 {
     if (type == ENSIGN_NOTICE_EVENT) return s->kind == SLOT_QUERY;
-    return type == ENSIGN_NOTICE_OPEN || type == ENSIGN_NOTICE_HEALTH || type == ENSIGN_NOTICE_HEADERS ||
-           type == ENSIGN_NOTICE_MESSAGE;
+    if (type == ENSIGN_NOTICE_HEALTH) return slot_lives(s, FLOW_WATCH);
+    return type == ENSIGN_NOTICE_OPEN || type == ENSIGN_NOTICE_HEADERS || type == ENSIGN_NOTICE_MESSAGE;
 }
 
 static void user_hears(world_t *w, const ensign_notice_t *n)
