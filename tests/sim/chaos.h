@@ -29,7 +29,6 @@ static void goaway(world_t *w, int link)
     conn_t *c = w->conn[link];
     int32_t last = nghttp2_session_get_last_proc_stream_id(c->session);
     flow_t *f;
-    if (KNOWN(A1)) return;
     if (c->goaway && model.goaway_pending[link]) {
         TALLY(fault, goaway_last);
         model.goaway_pending[link] = false;
@@ -118,7 +117,7 @@ static void trouble_link(world_t *w)
 static void trouble_hosts(world_t *w)
 {
     unsigned i = world_below(w, net.hosts);
-    switch (world_below(w, 6)) {
+    switch (world_below(w, 7)) {
     case 0:
         TALLY(fault, away);
         for (i = 0; i < net.hosts; i++) net.host[i] = world_below(w, 2) ? HOST_REFUSES : HOST_SILENT;
@@ -132,7 +131,11 @@ static void trouble_hosts(world_t *w)
         break;
     case 3: model.auth_mute = world_below(w, 2) != 0; break;
     case 4: model.auth_error = world_below(w, 2) != 0; break;
-    default: net.no_address = !net.no_address; break;
+    case 5: net.no_address = !net.no_address; break;
+    default:
+        TALLY(fault, token_revoked);
+        model.token_count = 0;
+        break;
     }
 }
 
@@ -147,6 +150,15 @@ static void mend(world_t *w)
     for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
         if (is_auth(link) || !w->conn[link] || !w->conn[link]->session) continue;
         limit_streams(w, link, 100);
+    }
+}
+
+/* All of the hosts but one may stay as they are not meant to be. */
+static void spoil_hosts(world_t *w)
+{
+    unsigned good = world_below(w, net.hosts), i;
+    for (i = 0; i < net.hosts; i++) {
+        if (i != good && world_below(w, 2)) net.host[i] = (host_t)world_below(w, HOST_STATES);
     }
 }
 

@@ -6,6 +6,9 @@
 #ifndef TALLY_H
 #define TALLY_H
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #define ENSIGN_IMPLEMENTATION
 #include "../../ensign.h"
 
@@ -42,7 +45,8 @@
     X(fault, refuse_status) X(fault, refuse_http) X(fault, reset) X(fault, end_status) X(fault, end_bare)    \
     X(fault, mute_stream) X(fault, stores_and_mute) X(fault, mute_connection) X(fault, auth_away)            \
     X(fault, auth_mute) X(fault, auth_error) X(fault, auth_refuses) X(fault, little_memory) X(fault, gives_up)\
-    X(fault, no_memory) X(fault, calm) X(fault, outage) X(fault, none)
+    X(fault, no_memory) X(fault, calm) X(fault, outage) X(fault, token_revoked)\
+    X(fault, none)
 
 /* Tallied by number: statuses 1 to 16, HTTP statuses, codes of RST_STREAM, notices. */
 #define TALLY_STATUSES 17
