@@ -541,6 +541,23 @@ static bool token_good(world_t *w, const char *header)
     return false;
 }
 
+/* The text of a refusal: plain, with a blank at its ends, or long; each may travel. */
+static const char *refusal_text(world_t *w)
+{
+    static char text[60000];
+    uint32_t what = world_below(w, 8), len;
+    if (what == 0 && !KNOWN(A7)) {
+        TALLY(fault, blanks_in_text);
+        return " the model refuses ";
+    }
+    if (what != 1 || KNOWN(A8)) return "the model refuses";
+    TALLY(fault, long_text);
+    len = 1000 + world_below(w, (uint32_t)sizeof text - 1001);
+    memset(text, 'x', len);
+    text[len] = '\0';
+    return text;
+}
+
 static void refuse_status(world_t *w, stream_t *s)
 {
     unsigned status = 1 + world_below(w, TALLY_STATUSES - 1);
@@ -550,7 +567,7 @@ static void refuse_status(world_t *w, stream_t *s)
     if (final && world_below(w, 3)) status = ENSIGN_GRPC_UNAVAILABLE; /* else few streams live long */
     TALLY(fault, refuse_status);
     tally->status[status]++;
-    peer_refuse(s, (int)status, "the model refuses");
+    peer_refuse(s, (int)status, refusal_text(w));
 }
 
 static void refuse_http(world_t *w, stream_t *s)
@@ -684,6 +701,11 @@ static bool model_auth(world_t *w)
 static bool model_serve(world_t *w)
 {
     bool did = model_auth(w);
+    const flow_t *f;
+    for (f = model.flows; f; f = f->next) {
+        if (f->stream->reset && f->stream->reset_code == NGHTTP2_PROTOCOL_ERROR && !w->fault)
+            sim_die("the client finds a PROTOCOL_ERROR in a stream that has none");
+    }
     if (world_serve(w)) did = true;
     if (model.calm && model_answer(w, true)) did = true;
     return did;

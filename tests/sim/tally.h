@@ -42,7 +42,8 @@
     X(fault, dial_silent) X(fault, accepts_and_closes) X(fault, accepts_and_mute) X(fault, no_address)       \
     X(fault, goaway_notice) X(fault, goaway_last) X(fault, goaway_now) X(fault, goaway_with_streams)         \
     X(fault, no_streams) X(fault, few_streams) X(fault, small_window)                                        \
-    X(fault, refuse_status) X(fault, refuse_http) X(fault, reset) X(fault, end_status) X(fault, end_bare)    \
+    X(fault, refuse_status) X(fault, refuse_http) X(fault, blanks_in_text) X(fault, long_text)\
+    X(fault, reset) X(fault, end_status) X(fault, end_bare)    \
     X(fault, mute_stream) X(fault, stores_and_mute) X(fault, mute_connection) X(fault, auth_away)            \
     X(fault, auth_mute) X(fault, auth_error) X(fault, auth_refuses) X(fault, little_memory) X(fault, gives_up)\
     X(fault, no_memory) X(fault, calm) X(fault, outage) X(fault, token_revoked)\

@@ -597,6 +597,19 @@ static void heard_request(slot_t *s, const ensign_notice_t *n)
     if (n->type == ENSIGN_NOTICE_WAITING && s->req != REQ_WATCH) sim_die("a request got WAITING");
 }
 
+/* Why a call has failed: what never got out tells what it waited for, and no answer of the model is too large. */
+static void check_reason(const slot_t *s, const ensign_notice_t *n)
+{
+    static const char unsent[] = "before it could be sent";
+    const char *words = strstr(n->error->text, unsent);
+    bool ours = s->unary ? !n->as.reply.from_server : !n->as.end.from_server;
+    int status = s->unary ? n->as.reply.status : n->as.end.status;
+    if (words && strlen(words) < sizeof unsent + 8) sim_die("a call that was never sent says no more: %s", n->error->text);
+    if (ours && status == ENSIGN_GRPC_RESOURCE_EXHAUSTED && n->error->code != ENSIGN_E_MEMORY &&
+        n->error->code != ENSIGN_E_RESET)
+        sim_die("a call finds the server's answer too large: %s", n->error->text);
+}
+
 static void heard_call(slot_t *s, const ensign_notice_t *n)
 {
     uint32_t number;
@@ -610,6 +623,7 @@ static void heard_call(slot_t *s, const ensign_notice_t *n)
             sim_die("a unary call's reply is no echo");
         s->got++;
     }
+    if (n->last && n->error) check_reason(s, n);
     if (n->type == ENSIGN_NOTICE_REPLY && (n->error == NULL) != (n->as.reply.status == ENSIGN_GRPC_OK))
         sim_die("REPLY with the status %d, and %s error", n->as.reply.status, n->error ? "an" : "no");
     if (n->type == ENSIGN_NOTICE_END && (n->error == NULL) != (n->as.end.status == ENSIGN_GRPC_OK))
