@@ -548,7 +548,7 @@ static void heard_subscription(world_t *w, slot_t *s, const ensign_notice_t *n)
         TALLY(user, nack);
         rc = ensign_nack(w->client, h, n->as.event->token, ENSIGN_NACK_UNPROCESSED);
     }
-    if (rc != ENSIGN_OK && !s->closing && rc != ENSIGN_E_STALE && !w->fault)
+    if (rc != ENSIGN_OK && rc != ENSIGN_ENDED && rc != ENSIGN_E_STALE && !s->closing && !w->fault)
         sim_die("ensign_ack gave %d: %s", rc, ensign_error(w->client)->text);
 }
 
