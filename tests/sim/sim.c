@@ -92,7 +92,6 @@ static void check_served(world_t *w)
     slot_t *probe = some_slot(w, SLOT_CALL);
     uint64_t start = w->now, most = on_mute_link(w) ? MUTE_MS : SERVED_MS;
     const slot_t *s;
-    unsigned tries;
     TALLY(fault, calm);
     be_calm(w);
     if (!KNOWN(A4)) spoil_hosts(w);
@@ -109,9 +108,9 @@ static void check_served(world_t *w)
         (void)ensign_forget(w->client, probe->id);
         slot_over(probe);
     }
-    for (tries = 0; !call_answered(w, probe) && !client_failed; tries++) {
-        if (tries == 8) sim_die("no unary call is answered by a server that behaves");
+    for (start = w->now; !call_answered(w, probe) && !client_failed;) {
         if (probe->open) sim_die("a unary call outlives its deadline");
+        if (w->now - start > ANSWER_MS) sim_die("no unary call is answered by a server that behaves");
     }
     model.calm = model.peace;
 }
