@@ -106,7 +106,7 @@ static void check_alive(world_t *w)
         }
         if (!s->waited && w->now - s->since_ms > PATIENCE_MS)
             sim_die("a %s (slot %u) has neither moved nor said why for %llu ms", slot_what(s), i,
-                    (unsigned long long)(w->now - s->since_ms));
+                    (llu_t)(w->now - s->since_ms));
     }
 }
 

@@ -215,12 +215,12 @@ static void check_event(const publisher_t *p, uint64_t tag, const event_t *x, en
     uint32_t i;
     dec_field(event, 2, &data);
     if (topic != x->topic) sim_die("event %u.%llu came to topic %u instead of %u", p->number,
-                                   (unsigned long long)tag, topic, x->topic);
+                                   (llu_t)tag, topic, x->topic);
     if (data.len != x->len) sim_die("event %u.%llu came with %zu bytes instead of %u", p->number,
-                                    (unsigned long long)tag, data.len, x->len);
+                                    (llu_t)tag, data.len, x->len);
     for (i = 0; i < x->len; i++) {
         if (data.ptr[i] != event_byte(p->number, tag, i))
-            sim_die("event %u.%llu differs at byte %u", p->number, (unsigned long long)tag, i);
+            sim_die("event %u.%llu differs at byte %u", p->number, (llu_t)tag, i);
     }
     while (dec_next(&d)) {
         ensign_slice_t value = { NULL, 0 };
@@ -228,31 +228,32 @@ static void check_event(const publisher_t *p, uint64_t tag, const event_t *x, en
         dec_field(d.bytes, 2, &value);
         if (value.len != 1 || value.ptr[0] != 'a' + pairs)
             sim_die("event %u.%llu: pair %u of its metadata is another one", p->number,
-                    (unsigned long long)tag, pairs);
+                    (llu_t)tag, pairs);
         pairs++;
     }
     if (pairs != x->pairs || (int32_t)dec_uint(event, 4) != x->mime)
         sim_die("event %u.%llu came with other metadata or another MIME type", p->number,
-                (unsigned long long)tag);
+                (llu_t)tag);
 }
 
 /* The event is stored; that which was stored for the first time comes in order. */
 static void store(publisher_t *p, uint64_t tag, event_t *x)
 {
     TALLY(server, stored);
-    tell("event %u.%llu for topic %u is stored", p->number, (unsigned long long)tag, x->topic);
+    tell("event %u.%llu for topic %u is stored", p->number, (llu_t)tag, x->topic);
     if (x->stored++) {
         TALLY(server, stored_again);
         if (model.peace) sim_die("event %u.%llu is stored twice, though nothing went wrong", p->number,
-                                 (unsigned long long)tag);
+                                 (llu_t)tag);
         if (p->once) sim_die("event %u.%llu of an at_most_once publisher is stored twice", p->number,
-                             (unsigned long long)tag);
+                             (llu_t)tag);
         return;
     }
     if (x->said_no && !KNOWN(B1)) sim_die("event %u.%llu is stored, after its NACK said STORED_NO", p->number,
-                            (unsigned long long)tag);
-    if ((int64_t)tag <= p->newest && !x->refused) sim_die("event %u.%llu is stored behind event %lld", p->number,
-                                           (unsigned long long)tag, (long long)p->newest);
+                            (llu_t)tag);
+    if ((int64_t)tag <= p->newest && !x->refused)
+        sim_die("event %u.%llu is stored behind event %lld", p->number,
+                                           (llu_t)tag, (long long)p->newest);
     if ((int64_t)tag > p->newest) p->newest = (int64_t)tag;
 }
 
@@ -272,7 +273,7 @@ static void hear_event(world_t *w, flow_t *f, ensign_slice_t wrapper)
     p = published[data.ptr[0]];
     for (i = 0; i < 4; i++) tag |= (uint64_t)data.ptr[1 + i] << (8 * i);
     if (tag >= p->count) sim_die("event %u.%llu, which was never published", p->number,
-                                 (unsigned long long)tag);
+                                 (llu_t)tag);
     i = topic_of_id(topic.ptr);
     check_event(p, tag, &p->events[tag], event, i);
     memcpy(f->newest, id.ptr, 16);
@@ -286,7 +287,7 @@ static void hear_event(world_t *w, flow_t *f, ensign_slice_t wrapper)
         store(p, tag, &p->events[tag]);
     } else {
         p->events[tag].refused = true;
-        tell("event %u.%llu for topic %u is refused, code %u", p->number, (unsigned long long)tag, i, code - 1);
+        tell("event %u.%llu for topic %u is refused, code %u", p->number, (llu_t)tag, i, code - 1);
     }
     queue_reply(f, id.ptr, code, code > 0 && world_below(w, 2) == 0);
 }
@@ -340,7 +341,7 @@ static void say_reply(flow_t *f, const reply_t *r)
         else if (r->nack == 1 + ENSIGN_NACK_TOPIC_ARCHIVED) TALLY(server, nack_archived);
         else TALLY(server, nack_other);
         snprintf(words, sizeof words, "the model says no to event %llu.",
-                 (unsigned long long)ensi_get_be64(r->id + 8));
+                 (llu_t)ensi_get_be64(r->id + 8));
         service_nack(f->stream, r->id, 16, r->nack - 1, words);
     }
 }
@@ -468,7 +469,8 @@ static void hear_name(flow_t *f, ensign_slice_t m)
     if (f->named || f->kind == FLOW_PUBLISH || f->kind == FLOW_ECHO || f->kind == FLOW_UNARY) return;
     if (f->kind == FLOW_SUBSCRIBE) found = dec_field(m, 3, &x) && dec_field(x, 3, &y) && dec_field(y, 1, &x);
     else found = dec_field(m, 1, &x);
-    if (!found || x.len != 2) sim_die("the first message of %s names no slot", peer_field(f->stream, ":path"));
+    if (!found || x.len != 2)
+        sim_die("the first message of %s names no slot", peer_field(f->stream, ":path"));
     f->owner = x.ptr[1] - (unsigned)'0';
     f->named = true;
 }
@@ -513,7 +515,8 @@ static void deliver(world_t *w, flow_t *f)
     else if (f->kind == FLOW_WATCH) deliver_health(w, f);
     else if (f->kind == FLOW_SUBSCRIBE) {
         TALLY(server, event);
-        service_deliver(f->stream, ++model.offset, data, world_below(w, world_below(w, 5) ? 50 : sizeof data));
+        service_deliver(f->stream, ++model.offset, data,
+                        world_below(w, world_below(w, 5) ? 50 : sizeof data));
     }
 }
 
@@ -612,8 +615,9 @@ static void meet_trouble(world_t *w, flow_t *f)
 static void model_headers(world_t *w, stream_t *s)
 {
     flow_t *f = flow_new(s);
-    tell("stream %d of connection %u.%d: %s", (int)s->id, s->conn->number, s->conn->link, peer_field(s, ":path"));
     const char *token = peer_field(s, "authorization"), *name = peer_field(s, "x-slot");
+    tell("stream %d of connection %u.%d: %s", (int)s->id, s->conn->number, s->conn->link,
+         peer_field(s, ":path"));
     if (name) {
         f->owner = (unsigned char)name[1] - (unsigned)'0';
         f->named = true;

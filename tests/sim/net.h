@@ -7,9 +7,11 @@
 #define NET_H
 
 #include "tally.h"
+
+#define WORLD_CONNS 4000
 #include "../seq/service.h"
 
-enum { HOSTS = 3, CONNS_MOST = WORLD_CONNS - 20, IDLE_ROUNDS = 4 };
+enum { HOSTS = 3, IDLE_ROUNDS = 4 };
 
 typedef enum { HOST_SERVES, HOST_REFUSES, HOST_SILENT, HOST_CLOSES, HOST_MUTE, HOST_STATES } host_t;
 
@@ -166,7 +168,7 @@ static void net_settle(world_t *w)
     int quiet = 0;
     while (quiet < 2) {
         quiet = net_round(w) ? 0 : quiet + 1;
-        if (++rounds > 200000) sim_die("it does not come to rest at %llu ms", (unsigned long long)w->now);
+        if (++rounds > 200000) sim_die("it does not come to rest at %llu ms", (llu_t)w->now);
     }
 }
 

@@ -61,7 +61,7 @@ static void check_outage(world_t *w)
     while (!all_streams_open()) {
         if (w->now - start > most && !KNOWN(A9))
             sim_die("away for %llu ms, and after %llu ms not all streams are open again",
-                    (unsigned long long)away, (unsigned long long)(w->now - start));
+                    (llu_t)away, (llu_t)(w->now - start));
         if (w->now - start > most + PATIENCE_MS) sim_die("the streams do not open again");
         net_pass(w, OUTAGE_SLICE_MS, true);
     }

@@ -1,8 +1,8 @@
 /* sim.c - a client, a server that remembers, and all that can go wrong between them, in virtual time
  *
  * One seed is one run. The engine is the real one, by its functions without sockets. What a run does is drawn
- * by the seed alone, so a run that fails is replayed by its seed. Each run is made in a process that runs many
- * seeds; one that crashes or does not end costs its own seed and no other. */
+ * by the seed alone, so a run that fails is replayed by its seed. A process runs many seeds, one behind the
+ * other; where one fails, crashes or does not end, another process goes on behind it. */
 #include "outage.h"
 
 #include <errno.h>
@@ -85,8 +85,8 @@ static bool call_answered(world_t *w, slot_t *s)
     return !s->open && s->got == 1;
 }
 
-/* The server behaves from now on. What is open comes to rest; streams that the server has taken, and is silent
- * on, stay as they are, and hold up nothing else. */
+/* The server behaves from now on. What is open comes to rest; streams that the server has taken, and is
+ * silent on, stay as they are, and hold up nothing else. */
 static void check_served(world_t *w)
 {
     slot_t *probe = some_slot(w, SLOT_CALL);
@@ -102,8 +102,9 @@ static void check_served(world_t *w)
     unhold_all(w);
     while ((s = first_unserved(w)) != NULL && w->now - start < most) net_pass(w, 500, true);
     if (client_failed) return;
-    if (s) sim_die("a %s (slot %u) is not served by a server that has behaved for %llu ms", slot_what(s), s->number,
-                   (unsigned long long)most);
+    if (s)
+        sim_die("a %s (slot %u) is not served by a server that has behaved for %llu ms", slot_what(s),
+                s->number, (llu_t)most);
     if (probe->open) {
         (void)ensign_forget(w->client, probe->id);
         slot_over(probe);
@@ -160,7 +161,7 @@ static void run_chaos(world_t *w)
         w->fault = true;
         w->fail_in = 8 + world_below(w, 53);
     }
-    for (i = 0; i < steps && w->conn_count < CONNS_MOST / 2; i++) {
+    for (i = 0; i < steps && w->conn_count < WORLD_CONNS / 2; i++) {
         step(w);
         if (i == calm_at && !w->desc.memory_limit) check_served(w);
         user_pull_all(w);
@@ -222,8 +223,8 @@ static void tell_failure(plan_t *p, int status)
         snprintf(how, sizeof how, "no end within %d s of CPU time", LIMIT_S);
     else if (WIFSIGNALED(status)) snprintf(how, sizeof how, "killed by signal %d", WTERMSIG(status));
     else if (!tally->why[0]) snprintf(how, sizeof how, "exit status %d", WEXITSTATUS(status));
-    printf("not ok %llu - %s --seed %llu: %s%s\n", (unsigned long long)++p->results, p->self,
-           (unsigned long long)tally->seed, tally->why, how);
+    printf("not ok %llu - %s --seed %llu: %s%s\n", (llu_t)++p->results, p->self,
+           (llu_t)tally->seed, tally->why, how);
 }
 
 /* Each failure ends a child; the next one goes on behind the seed that failed. */
@@ -254,13 +255,13 @@ static int report(plan_t *p, double took)
 {
     unsigned zero = tally_print();
     bool enough = tally->done >= SEEDS;
-    printf("# %llu seeds in %.1f s\n", (unsigned long long)(tally->done + tally->failed), took);
+    printf("# %llu seeds in %.1f s\n", (llu_t)(tally->done + tally->failed), took);
     if (tally->failed == 0)
-        printf("ok %llu - %llu seeds keep every promise\n", (unsigned long long)++p->results,
-               (unsigned long long)tally->done);
+        printf("ok %llu - %llu seeds keep every promise\n", (llu_t)++p->results,
+               (llu_t)tally->done);
     printf("%sok %llu - each action, fault, answer and notice happened%s\n", zero && enough ? "not " : "",
-           (unsigned long long)++p->results, enough ? "" : " # SKIP too few seeds for it");
-    printf("1..%llu\n", (unsigned long long)p->results);
+           (llu_t)++p->results, enough ? "" : " # SKIP too few seeds for it");
+    printf("1..%llu\n", (llu_t)p->results);
     return tally->failed || (zero && enough);
 }
 
@@ -269,7 +270,7 @@ static void usage(const char *self)
     printf("usage: %s [--seeds N] [--first S] [--seed S] [--hours H] [--stop N] [--verbose]\n"
            "  --seeds N    how many seeds [%d; under valgrind 60; with --hours as many as fit]\n"
            "  --first S    the first one [1]\n"
-           "  --seed S     this one alone; with SIM_ABORT set it runs in this process, and aborts where it fails\n"
+           "  --seed S     this one alone; with SIM_ABORT set in this process, which aborts where it fails\n"
            "  --hours H    seeds for so long\n"
            "  --stop N     end after so many seeds that fail [20]\n"
            "  --verbose    print each action, fault, answer and notice with its time\n",

@@ -42,11 +42,11 @@
     X(fault, dial_silent) X(fault, accepts_and_closes) X(fault, accepts_and_mute) X(fault, no_address)       \
     X(fault, goaway_notice) X(fault, goaway_last) X(fault, goaway_now) X(fault, goaway_with_streams)         \
     X(fault, no_streams) X(fault, few_streams) X(fault, small_window)                                        \
-    X(fault, refuse_status) X(fault, refuse_http) X(fault, blanks_in_text) X(fault, long_text)\
-    X(fault, reset) X(fault, end_status) X(fault, end_bare)    \
+    X(fault, refuse_status) X(fault, refuse_http) X(fault, blanks_in_text) X(fault, long_text)               \
+    X(fault, reset) X(fault, end_status) X(fault, end_bare)                                                  \
     X(fault, mute_stream) X(fault, stores_and_mute) X(fault, mute_connection) X(fault, auth_away)            \
-    X(fault, auth_mute) X(fault, auth_error) X(fault, auth_refuses) X(fault, little_memory) X(fault, gives_up)\
-    X(fault, no_memory) X(fault, calm) X(fault, outage) X(fault, token_revoked)\
+    X(fault, auth_mute) X(fault, auth_error) X(fault, auth_refuses) X(fault, token_revoked)                  \
+    X(fault, little_memory) X(fault, no_memory) X(fault, gives_up) X(fault, outage) X(fault, calm)           \
     X(fault, none)
 
 /* Tallied by number: statuses 1 to 16, HTTP statuses, codes of RST_STREAM, notices. */
@@ -54,6 +54,8 @@
 #define TALLY_HTTP     8
 #define TALLY_RESETS   14
 #define TALLY_NOTICES  (ENSIGN_NOTICE_END + 1)
+
+typedef unsigned long long llu_t;   /* for printf */
 
 typedef enum tally_kind_t {
 #define X(group, word) TALLY_##group##_##word,
@@ -83,7 +85,7 @@ static void tell(const char *format, ...)
 {
     va_list args;
     if (!verbose) return;
-    printf("# %8llu ", (unsigned long long)verbose_ms);
+    printf("# %8llu ", (llu_t)verbose_ms);
     va_start(args, format);
     vprintf(format, args);
     va_end(args);
@@ -122,50 +124,65 @@ static void sim_die(const char *format, ...)
 
 static const int tally_http[TALLY_HTTP] = { 400, 401, 403, 404, 429, 502, 503, 504 };
 
-/* One line for each group; what did not happen at all is returned as a number. */
-static unsigned tally_print(void)
+static unsigned tally_zero;         /* of what was printed */
+
+static void tally_row(const char *name, const uint64_t *counts, size_t first, size_t end, const int *labels)
+{
+    size_t i;
+    printf("\n# %s", name);
+    for (i = first; i < end; i++) {
+        printf(" %d:%llu", labels ? labels[i] : (int)i, (llu_t)counts[i]);
+        if (counts[i] == 0) tally_zero++;
+    }
+}
+
+/* Three to a line, a headline for each group. */
+static void tally_groups(void)
 {
     static const struct { const char *group, *word; } names[] = {
 #define X(group, word) { #group, #word },
         TALLY_LIST(X)
 #undef X
     };
-    unsigned zero = 0, i, column = 0;
     const char *group = "";
+    unsigned i, column = 0;
     for (i = 0; i < TALLY_KINDS; i++) {
-        if (strcmp(group, names[i].group) != 0) printf("%s#\n# %s\n", i ? "\n" : "", names[i].group), column = 0;
-        group = names[i].group;
-        printf("%s%-20s %10llu", column++ % 3 == 0 ? (column == 1 ? "#   " : "\n#   ") : "   ", names[i].word,
-               (unsigned long long)tally->count[i]);
-        if (tally->count[i] == 0) zero++;
+        if (strcmp(group, names[i].group) != 0) {
+            group = names[i].group;
+            printf("%s# %s", i ? "\n" : "", group);
+            column = 0;
+        }
+        printf("%s%-20s %10llu", column++ % 3 == 0 ? "\n#   " : "   ", names[i].word, (llu_t)tally->count[i]);
+        if (tally->count[i] == 0) tally_zero++;
     }
-    printf("\n#\n# refused with status");
-    for (i = 1; i < TALLY_STATUSES; i++) {
-        printf(" %u:%llu", i, (unsigned long long)tally->status[i]);
-        if (tally->status[i] == 0) zero++;
-    }
-    printf("\n# refused by HTTP");
-    for (i = 0; i < TALLY_HTTP; i++) {
-        printf(" %d:%llu", tally_http[i], (unsigned long long)tally->http[i]);
-        if (tally->http[i] == 0) zero++;
-    }
-    printf("\n# reset with code");
-    for (i = 0; i < TALLY_RESETS; i++) {
-        printf(" %u:%llu", i, (unsigned long long)tally->reset[i]);
-        if (tally->reset[i] == 0) zero++;
-    }
+}
+
+static void tally_notices(void)
+{
+    unsigned i;
     printf("\n# notices");
     for (i = 1; i < TALLY_NOTICES; i++) {
-        bool asked = i != ENSIGN_NOTICE_PROJECT && i != ENSIGN_NOTICE_TOPIC_INFO && /* only a larger answer */
-                     i != ENSIGN_NOTICE_TYPE_INFO && i != ENSIGN_NOTICE_PLAN && i != ENSIGN_NOTICE_TOPIC_STATE;
-        if (!asked) continue;
+        /* answers to questions that the model does not know */
+        if (i >= ENSIGN_NOTICE_PROJECT && i <= ENSIGN_NOTICE_PLAN) continue;
+        if (i == ENSIGN_NOTICE_TOPIC_STATE) continue;
         printf(" %s:%llu", ensign_notice_name((ensign_notice_type_t)i) + strlen("ENSIGN_NOTICE_"),
-               (unsigned long long)tally->notice[i]);
-        if (tally->notice[i] == 0) zero++;
+               (llu_t)tally->notice[i]);
+        if (tally->notice[i] == 0) tally_zero++;
     }
     printf("\n");
-    if (zero) printf("# %u of them never happened\n", zero);
-    return zero;
+}
+
+/* How many of the counts are 0. */
+static unsigned tally_print(void)
+{
+    tally_zero = 0;
+    tally_groups();
+    tally_row("refused with status", tally->status, 1, TALLY_STATUSES, NULL);
+    tally_row("refused by HTTP", tally->http, 0, TALLY_HTTP, tally_http);
+    tally_row("reset with code", tally->reset, 0, TALLY_RESETS, NULL);
+    tally_notices();
+    if (tally_zero) printf("# %u of them never happened\n", tally_zero);
+    return tally_zero;
 }
 
 #endif

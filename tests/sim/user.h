@@ -332,7 +332,8 @@ static void publish(world_t *w, slot_t *s)
     } else if (rc == ENSIGN_AGAIN) {
         s->wants_room = true;
         TALLY(user, publish_again);
-    } else if (rc == ENSIGN_ENDED || (rc == ENSIGN_E_STATE && s->closing) || (rc == ENSIGN_E_MEMORY && w->fault)) {
+    } else if (rc == ENSIGN_ENDED || (rc == ENSIGN_E_STATE && s->closing) ||
+               (rc == ENSIGN_E_MEMORY && w->fault)) {
         TALLY(user, publish_refused);
     } else {
         sim_die("ensign_publish gave %d: %s", rc, ensign_error(w->client)->text);
@@ -380,7 +381,8 @@ static void use_call(world_t *w)
     if (world_below(w, 8)) {
         TALLY(user, send);
         memcpy(data, &s->sent, sizeof s->sent);
-        rc = ensign_call_send(w->client, h, slice_of(data, 4 + world_below(w, world_below(w, 4) ? 90 : 7900)), 0);
+        rc = ensign_call_send(w->client, h,
+                              slice_of(data, 4 + world_below(w, world_below(w, 4) ? 90 : 7900)), 0);
         if (rc == ENSIGN_OK) s->sent++;
     } else {
         TALLY(user, half_close);
@@ -453,9 +455,9 @@ static void check_words(const ensign_notice_t *n, uint64_t tag)
     const char *words = strstr(n->error->text, "says no to event ");
     char own[40];
     if (!words) return;
-    snprintf(own, sizeof own, "says no to event %llu.", (unsigned long long)tag);
+    snprintf(own, sizeof own, "says no to event %llu.", (llu_t)tag);
     if (strncmp(words, own, strlen(own)) != 0)
-        sim_die("the NACK of event %llu has the words of another one: %s", (unsigned long long)tag, n->error->text);
+        sim_die("the NACK of event %llu has the words of another one: %s", (llu_t)tag, n->error->text);
 }
 
 static void heard_answer(slot_t *s, const ensign_notice_t *n)
@@ -467,30 +469,31 @@ static void heard_answer(slot_t *s, const ensign_notice_t *n)
     event_t *x;
     uint32_t i;
     if (tag >= p->count) sim_die("an answer for event %u.%llu, which was not accepted", p->number,
-                                 (unsigned long long)tag);
+                                 (llu_t)tag);
     x = &p->events[tag];
-    tell("event %u.%llu has its answer", p->number, (unsigned long long)tag);
-    if (x->acks + x->nacks > 0) sim_die("event %u.%llu was answered twice", p->number, (unsigned long long)tag);
+    tell("event %u.%llu has its answer", p->number, (llu_t)tag);
+    if (x->acks + x->nacks > 0) sim_die("event %u.%llu was answered twice", p->number, (llu_t)tag);
     if (ack) {
         x->acks++;
         p->acked++;
         if (p->quiet) sim_die("an ACK notice in spite of quiet_acks");
-        if (!x->stored && !x->lied) sim_die("event %u.%llu has an ACK and is not stored", p->number, (unsigned long long)tag);
+        if (!x->stored && !x->lied)
+            sim_die("event %u.%llu has an ACK and is not stored", p->number, (llu_t)tag);
         return;
     }
     x->nacks++;
     p->nacked++;
     x->said_no = n->as.nack.stored == ENSIGN_STORED_NO;
     if (x->said_no && x->stored && !KNOWN(B1))
-        sim_die("event %u.%llu is stored, its NACK says STORED_NO: %s", p->number, (unsigned long long)tag,
+        sim_die("event %u.%llu is stored, its NACK says STORED_NO: %s", p->number, (llu_t)tag,
                 n->error ? n->error->text : "-");
     check_words(n, tag);
     if (e->data.len != x->len || e->mimetype != x->mime || e->tag != tag)
-        sim_die("event %u.%llu comes back from its NACK as another one", p->number, (unsigned long long)tag);
+        sim_die("event %u.%llu comes back from its NACK as another one", p->number, (llu_t)tag);
     for (i = 0; i < x->len; i++) {
         if (e->data.ptr[i] != event_byte(p->number, tag, i))
             sim_die("event %u.%llu comes back from its NACK with another byte %u", p->number,
-                    (unsigned long long)tag, i);
+                    (llu_t)tag, i);
     }
 }
 
@@ -501,13 +504,13 @@ static void heard_publisher_end(slot_t *s, const ensign_notice_t *n)
     uint64_t i;
     if (n->as.end.count + p->nacked != p->count)
         sim_die("publisher %u: %llu events accepted, %llu acked and %llu nacked at END", p->number,
-                (unsigned long long)p->count, (unsigned long long)n->as.end.count, (unsigned long long)p->nacked);
+                (llu_t)p->count, (llu_t)n->as.end.count, (llu_t)p->nacked);
     for (i = 0; i < p->count; i++) {
         const event_t *x = &p->events[i];
         if (!p->quiet && x->acks + x->nacks != 1)
-            sim_die("publisher %u: END before event %llu was answered", p->number, (unsigned long long)i);
+            sim_die("publisher %u: END before event %llu was answered", p->number, (llu_t)i);
         if (p->quiet && x->nacks == 0 && !x->stored && !x->lied)
-            sim_die("event %u.%llu has no NACK, and is not stored", p->number, (unsigned long long)i);
+            sim_die("event %u.%llu has no NACK, and is not stored", p->number, (llu_t)i);
     }
 }
 
@@ -537,8 +540,8 @@ static void heard_subscription(world_t *w, slot_t *s, const ensign_notice_t *n)
     h.id = s->id;
     if (n->type != ENSIGN_NOTICE_EVENT) return;
     if (n->as.event->offset <= s->last)
-        sim_die("event %llu is delivered behind event %llu", (unsigned long long)n->as.event->offset,
-                (unsigned long long)s->last);
+        sim_die("event %llu is delivered behind event %llu", (llu_t)n->as.event->offset,
+                (llu_t)s->last);
     s->last = n->as.event->offset;
     if (world_below(w, 4) == 0) return;
     if (world_below(w, 6)) {
@@ -561,11 +564,12 @@ static void heard_query(slot_t *s, const ensign_notice_t *n)
         if (number != s->got++) sim_die("row %u of a query instead of %u", number, s->got - 1);
     }
     if (n->type != ENSIGN_NOTICE_END) return;
-    if (n->as.end.count != s->got) sim_die("END counts %llu rows, %u came", (unsigned long long)n->as.end.count,
+    if (n->as.end.count != s->got) sim_die("END counts %llu rows, %u came", (llu_t)n->as.end.count,
                                            s->got);
     if (n->error || s->closing) return;
     f = slot_flow(s, FLOW_QUERY);
-    if (!f || !f->ready || f->rows != s->got) sim_die("a query ended well with %u rows of %u", s->got, f ? f->rows : 0);
+    if (!f || !f->ready || f->rows != s->got)
+        sim_die("a query ended well with %u rows of %u", s->got, f ? f->rows : 0);
 }
 
 static void heard_request(slot_t *s, const ensign_notice_t *n)
@@ -576,7 +580,8 @@ static void heard_request(slot_t *s, const ensign_notice_t *n)
     case ENSIGN_NOTICE_TOPIC:
         s->seen |= 1u << (n->as.topic->id.b[15] - 1u);
         if (s->req != REQ_LIST && n->as.topic->id.b[15] != s->topic + 1)
-            sim_die("a request for topic %u has topic %u for an answer", s->topic, n->as.topic->id.b[15] - 1u);
+            sim_die("a request for topic %u has topic %u for an answer", s->topic,
+                    n->as.topic->id.b[15] - 1u);
         break;
     case ENSIGN_NOTICE_EXISTS:
         if (same && n->as.exists.exists != topic_there(s->topic))
@@ -597,14 +602,15 @@ static void heard_request(slot_t *s, const ensign_notice_t *n)
     if (n->type == ENSIGN_NOTICE_WAITING && s->req != REQ_WATCH) sim_die("a request got WAITING");
 }
 
-/* Why a call has failed: what never got out tells what it waited for, and no answer of the model is too large. */
+/* Why a call has failed: what never got out tells what it waited for; no answer of the model is too large. */
 static void check_reason(const slot_t *s, const ensign_notice_t *n)
 {
     static const char unsent[] = "before it could be sent";
     const char *words = strstr(n->error->text, unsent);
     bool ours = s->unary ? !n->as.reply.from_server : !n->as.end.from_server;
     int status = s->unary ? n->as.reply.status : n->as.end.status;
-    if (words && strlen(words) < sizeof unsent + 8) sim_die("a call that was never sent says no more: %s", n->error->text);
+    if (words && strlen(words) < sizeof unsent + 8)
+        sim_die("a call that was never sent says no more: %s", n->error->text);
     if (ours && status == ENSIGN_GRPC_RESOURCE_EXHAUSTED && n->error->code != ENSIGN_E_MEMORY &&
         n->error->code != ENSIGN_E_RESET)
         sim_die("a call finds the server's answer too large: %s", n->error->text);
@@ -617,7 +623,8 @@ static void heard_call(slot_t *s, const ensign_notice_t *n)
         memcpy(&number, n->as.message.bytes.ptr, sizeof number);
         if (number != s->got++) sim_die("message %u of a call instead of %u", number, s->got - 1);
     }
-    if (s->unary && n->type != ENSIGN_NOTICE_REPLY) sim_die("a unary call got %s", ensign_notice_name(n->type));
+    if (s->unary && n->type != ENSIGN_NOTICE_REPLY)
+        sim_die("a unary call got %s", ensign_notice_name(n->type));
     if (n->type == ENSIGN_NOTICE_REPLY && !n->error) {
         if (n->as.reply.message.len != 8 || memcmp(n->as.reply.message.ptr + 4, "once", 4) != 0)
             sim_die("a unary call's reply is no echo");
@@ -647,7 +654,8 @@ static void user_hears(world_t *w, const ensign_notice_t *n)
         if (n->type == ENSIGN_NOTICE_CLOSED) client_closed = true;
         if (n->type == ENSIGN_NOTICE_FAILED) {
             client_failed = true;
-            if (!model.auth_refused && !w->desc.give_up_after_ms) sim_die("FAILED, and nothing was final: %s", n->error->text);
+            if (!model.auth_refused && !w->desc.give_up_after_ms)
+                sim_die("FAILED, and nothing was final: %s", n->error->text);
         }
         return;
     }
