@@ -7,6 +7,7 @@
 #include "net.h"
 
 enum { TOPICS = 6, PAGE = 2, PUBS_MOST = 64, QUEUE = 1024 };
+enum { PING_MIN_MS = 300000, PING_STRIKES = 2 };
 
 /* ------------------------------------------------------------------ what was published */
 typedef enum { BY_DEFAULT, BY_NAME, BY_ID, WAYS } way_t;
@@ -139,6 +140,13 @@ typedef struct flow_t {
     struct flow_t *next;
 } flow_t;
 
+typedef struct pings_t {            /* of the connection that a link has */
+    const conn_t *conn;
+    unsigned count, strikes;
+    uint64_t last_ms;
+    int64_t said;                   /* by the server, as of the last PING */
+} pings_t;
+
 typedef struct model_t {
     flow_t *flows;                  /* newest first */
     bool calm;                      /* no new faults */
@@ -148,6 +156,7 @@ typedef struct model_t {
     bool auth_mute, auth_error, auth_refused;
     struct { char text[520]; uint64_t expires_ms; } tokens[4];
     unsigned token_count;
+    pings_t pings[ENSIGN_MAX_LINKS];
     bool goaway_pending[ENSIGN_MAX_LINKS]; /* the first step of a graceful stop was sent */
 } model_t;
 
@@ -701,15 +710,56 @@ static bool model_auth(world_t *w)
     return true;
 }
 
-/* A server that behaves answers at once. */
-static bool model_serve(world_t *w)
+/* ------------------------------------------------------------------ what a server takes amiss */
+static void judge_streams(const world_t *w)
 {
-    bool did = model_auth(w);
     const flow_t *f;
     for (f = model.flows; f; f = f->next) {
         if (f->stream->reset && f->stream->reset_code == NGHTTP2_PROTOCOL_ERROR && !w->fault)
             sim_die("the client finds a PROTOCOL_ERROR in a stream that has none");
     }
+}
+
+/* A gRPC server counts a strike for a PING within 5 minutes of the one before, and for one without an open
+ * stream; what it sends itself clears them, and the third ends the connection. */
+static void judge_ping(const world_t *w, const conn_t *c, pings_t *p)
+{
+    int64_t said = c->data_sent;
+    bool open = false;
+    const flow_t *f;
+    for (f = model.flows; f; f = f->next) {
+        if (f->stream->conn != c) continue;
+        said += f->stream->started;
+        open |= flow_lives(f);
+    }
+    TALLY(server, ping);
+    if (said != p->said) p->strikes = 0;
+    if (!open || (p->count > 0 && w->now - p->last_ms < PING_MIN_MS)) p->strikes++;
+    if (p->strikes > PING_STRIKES) sim_die("%u PINGs that a gRPC server counts as strikes", p->strikes);
+    p->said = said;
+    p->last_ms = w->now;
+}
+
+static void judge_pings(const world_t *w)
+{
+    int link;
+    for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
+        const conn_t *c = w->conn[link];
+        pings_t *p = &model.pings[link];
+        if (c != p->conn) {
+            memset(p, 0, sizeof *p);
+            p->conn = c;
+        }
+        for (; c && p->count < c->pings; p->count++) judge_ping(w, c, p);
+    }
+}
+
+/* A server that behaves answers at once. */
+static bool model_serve(world_t *w)
+{
+    bool did = model_auth(w);
+    judge_streams(w);
+    judge_pings(w);
     if (world_serve(w)) did = true;
     if (model.calm && model_answer(w, true)) did = true;
     return did;

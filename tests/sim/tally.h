@@ -37,7 +37,7 @@
     X(server, nack_unknown_topic) X(server, nack_archived) X(server, nack_other) X(server, ready)            \
     X(server, no_topics) X(server, topic_made) X(server, topic_archived) X(server, topic_removed)            \
     X(server, event) X(server, row) X(server, health) X(server, echo) X(server, answer)                      \
-    X(server, close_stream) X(server, expired_token)                                                         \
+    X(server, close_stream) X(server, expired_token) X(server, ping)                                         \
     X(fault, cut_in) X(fault, cut_out) X(fault, cut_now) X(fault, away) X(fault, dial_refused)               \
     X(fault, dial_silent) X(fault, accepts_and_closes) X(fault, accepts_and_mute) X(fault, no_address)       \
     X(fault, goaway_notice) X(fault, goaway_last) X(fault, goaway_now) X(fault, goaway_with_streams)         \
