@@ -29,10 +29,12 @@ static net_t net;
 static const char *const net_names[HOSTS] = { "10.0.0.1", "10.0.0.2", "10.0.0.3" };
 static const char *const net_auth_names[1] = { "10.0.1.1" };
 
-/* The client's `alloc`: what it gives back must not tell a secret. */
+/* The client's `alloc`: what it gives back must not tell a secret; what it gets is filled, with the same in
+ * every run. */
 static void *net_alloc(void *user, void *old, size_t size)
 {
     world_t *w = (world_t *)user;
+    uint8_t *p;
     size_t n = 0;
     if (old) memcpy(&n, (const uint8_t *)old - 16, sizeof n); /* world_alloc keeps it there */
     if (n && !KNOWN(B3)) {
@@ -41,7 +43,9 @@ static void *net_alloc(void *user, void *old, size_t size)
         if (w->access[0] && memmem(old, n, w->access, strlen(w->access)))
             sim_die("freed memory has the access token in it");
     }
-    return world_alloc(user, old, size);
+    p = (uint8_t *)world_alloc(user, old, size);
+    if (p && size > n) memset(p + n, 0xA5, size - n);
+    return p;
 }
 
 static bool is_auth(int link)
