@@ -190,7 +190,7 @@ static void step(world_t *w)
     else if (op < 110) use_call(w);
     else if (op < 120) user_pull_all(w);
     else if (op < 156) (void)net_round(w);
-    else if (op < 170) net_pass(w, world_below(w, 300), world_below(w, 4) != 0);
+    else if (op < 170) net_pass(w, world_below(w, LAZY_MS), world_below(w, 4) != 0);
     else if (op < 184) trouble(w, op);
     else if (op < 188) change_topics(w);
     else if (op < 191) hold_slot(w, &slots[world_below(w, SLOTS)], world_below(w, 2) == 0);

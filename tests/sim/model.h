@@ -134,6 +134,8 @@ typedef struct flow_t {
     uint8_t newest[16];             /* id of the last event, and whose it is */
     publisher_t *publisher;
     bool have_last, have_newest;
+    char said[32];                  /* the text of its refusal, or the beginning of it */
+    uint64_t opened_ms;
     bool named;
     unsigned owner;                 /* the slot that the stream names; with named */
     uint32_t rows, sent;
@@ -570,8 +572,9 @@ static const char *refusal_text(world_t *w)
     return text;
 }
 
-static void refuse_status(world_t *w, stream_t *s)
+static void refuse_status(world_t *w, flow_t *f)
 {
+    const char *text = refusal_text(w);
     unsigned status = 1 + world_below(w, TALLY_STATUSES - 1);
     bool final = status == ENSIGN_GRPC_PERMISSION_DENIED || status == ENSIGN_GRPC_UNIMPLEMENTED ||
                  status == ENSIGN_GRPC_NOT_FOUND || status == ENSIGN_GRPC_INVALID_ARGUMENT ||
@@ -579,7 +582,8 @@ static void refuse_status(world_t *w, stream_t *s)
     if (final && world_below(w, 3)) status = ENSIGN_GRPC_UNAVAILABLE; /* else few streams live long */
     TALLY(fault, refuse_status);
     tally->status[status]++;
-    peer_refuse(s, (int)status, refusal_text(w));
+    snprintf(f->said, sizeof f->said, "%.31s", text);
+    peer_refuse(f->stream, (int)status, text);
 }
 
 static void refuse_http(world_t *w, stream_t *s)
@@ -604,7 +608,7 @@ static void meet_trouble(world_t *w, flow_t *f)
 {
     switch (world_below(w, 8)) {
     case 0:
-    case 1: refuse_status(w, f->stream); break;
+    case 1: refuse_status(w, f); break;
     case 2: refuse_http(w, f->stream); break;
     case 3: reset_stream(w, f->stream); break;
     case 4:
@@ -627,6 +631,7 @@ static void model_headers(world_t *w, stream_t *s)
     const char *token = peer_field(s, "authorization"), *name = peer_field(s, "x-slot");
     tell("stream %d of connection %u.%d: %s", (int)s->id, s->conn->number, s->conn->link,
          peer_field(s, ":path"));
+    f->opened_ms = w->now;
     if (name) {
         f->owner = (unsigned char)name[1] - (unsigned)'0';
         f->named = true;

@@ -8,7 +8,7 @@
 #include "model.h"
 
 enum { SUBS = 2, QUERIES = 2, REQS = 3, PUBS = 3, CALLS = 4, SLOTS = SUBS + QUERIES + REQS + PUBS + CALLS };
-enum { EVENTS_MOST = 600, DRAIN_MS = 20000 };
+enum { EVENTS_MOST = 600, DRAIN_MS = 20000, LAZY_MS = 300 }; /* LAZY_MS: so long a program may not pull */
 
 typedef enum { SLOT_SUB, SLOT_QUERY, SLOT_REQ, SLOT_PUB, SLOT_CALL } slot_kind_t;
 typedef enum { REQ_CREATE, REQ_ENSURE, REQ_FIND, REQ_EXISTS, REQ_LIST, REQ_STATUS, REQ_WATCH } req_kind_t;
@@ -25,6 +25,7 @@ typedef struct slot_t {
     publisher_t *pub;
     bool opened, wants_room, draining, flushing;
     uint64_t drain_until_ms, drained_to;
+    uint64_t used_ms, unheld_ms;    /* of its last answer, and when it was held last */
     /* requests */
     req_kind_t req;
     unsigned topic, changes, seen;  /* changes: of the topics, when it was opened */
@@ -398,6 +399,7 @@ static void hold_slot(world_t *w, slot_t *s, bool on)
     if (!s->open || s->held == on) return;
     TALLY(user, hold);
     s->held = on;
+    s->unheld_ms = w->now;
     if (ensign_hold(w->client, s->id, on) != ENSIGN_OK) sim_die("ensign_hold refuses an open handle");
     progress(w, s);
 }
@@ -514,11 +516,24 @@ static void heard_publisher_end(slot_t *s, const ensign_notice_t *n)
     }
 }
 
-static void heard_publisher(slot_t *s, const ensign_notice_t *n)
+/* Answers have come within give_up_after_ms, so that is no reason to end. */
+static void check_patience(const world_t *w, const slot_t *s, const ensign_notice_t *n)
+{
+    uint64_t since = w->now - s->used_ms;
+    if (!n->error || s->closing || n->as.end.from_server || model.auth_refused) return;
+    if (since < w->desc.give_up_after_ms)
+        sim_die("publisher %u gives up %llu ms after an answer: %s", s->pub->number, (llu_t)since, n->error->text);
+}
+
+static void heard_publisher(world_t *w, slot_t *s, const ensign_notice_t *n)
 {
     switch (n->type) {
     case ENSIGN_NOTICE_ACK:
-    case ENSIGN_NOTICE_NACK: heard_answer(s, n); break;
+    case ENSIGN_NOTICE_NACK:
+        heard_answer(s, n);
+        /* what waited to be pulled is older */
+        if (n->type == ENSIGN_NOTICE_ACK && s->unheld_ms != w->now) s->used_ms = w->now - LAZY_MS;
+        break;
     case ENSIGN_NOTICE_OPEN: s->opened = true; break;
     case ENSIGN_NOTICE_ROOM: s->wants_room = false; break;
     case ENSIGN_NOTICE_DRAINED:
@@ -527,7 +542,10 @@ static void heard_publisher(slot_t *s, const ensign_notice_t *n)
             sim_die("DRAINED stands before the answers of what was published");
         s->draining = s->flushing = false;
         break;
-    case ENSIGN_NOTICE_END: heard_publisher_end(s, n); break;
+    case ENSIGN_NOTICE_END:
+        heard_publisher_end(s, n);
+        check_patience(w, s, n);
+        break;
     case ENSIGN_NOTICE_WAITING: break;
     default: sim_die("a publisher got %s", ensign_notice_name(n->type));
     }
@@ -616,6 +634,18 @@ static void check_reason(const slot_t *s, const ensign_notice_t *n)
         sim_die("a call finds the server's answer too large: %s", n->error->text);
 }
 
+/* The words of a refusal come as they were said. */
+static void check_text(const slot_t *s, const ensign_notice_t *n)
+{
+    const flow_t *f = slot_flow(s, FLOW_ECHO);
+    ensign_slice_t text = s->unary ? n->as.reply.text : n->as.end.text;
+    bool theirs = s->unary ? n->as.reply.from_server : n->as.end.from_server;
+    if (!f || f->opened_ms < s->opened_ms || !f->said[0] || !theirs) return;
+    if (text.len < strlen(f->said) || memcmp(text.ptr, f->said, strlen(f->said)) != 0)
+        sim_die("the server said \"%s\", and the call has \"%.*s\"", f->said, (int)text.len,
+                (const char *)text.ptr);
+}
+
 static void heard_call(slot_t *s, const ensign_notice_t *n)
 {
     uint32_t number;
@@ -630,7 +660,10 @@ static void heard_call(slot_t *s, const ensign_notice_t *n)
             sim_die("a unary call's reply is no echo");
         s->got++;
     }
-    if (n->last && n->error) check_reason(s, n);
+    if (n->last && n->error) {
+        check_reason(s, n);
+        check_text(s, n);
+    }
     if (n->type == ENSIGN_NOTICE_REPLY && (n->error == NULL) != (n->as.reply.status == ENSIGN_GRPC_OK))
         sim_die("REPLY with the status %d, and %s error", n->as.reply.status, n->error ? "an" : "no");
     if (n->type == ENSIGN_NOTICE_END && (n->error == NULL) != (n->as.end.status == ENSIGN_GRPC_OK))
@@ -666,7 +699,7 @@ static void user_hears(world_t *w, const ensign_notice_t *n)
     case SLOT_SUB: heard_subscription(w, s, n); break;
     case SLOT_QUERY: heard_query(s, n); break;
     case SLOT_REQ: heard_request(s, n); break;
-    case SLOT_PUB: heard_publisher(s, n); break;
+    case SLOT_PUB: heard_publisher(w, s, n); break;
     case SLOT_CALL: heard_call(s, n); break;
     }
     if (n->type == ENSIGN_NOTICE_WAITING && !n->error) sim_die("WAITING without a reason");
