@@ -54,6 +54,7 @@ static void goaway(world_t *w, int link)
 
 static void limit_streams(world_t *w, int link, uint32_t most)
 {
+    net.unseen = true;
     (void)conn_setting(w->conn[link], NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, most);
 }
 
@@ -100,7 +101,7 @@ static void trouble_link(world_t *w)
         world_cut(w, link, world_below(w, 2) ? ECONNRESET : 0);
     } else if (what == 3 && world_below(w, 3) == 0) {
         TALLY(fault, mute_connection);
-        net.mute[link] = true;
+        net.mute[link] = net.unseen = true;
     } else if (!is_auth(link) && what < 6) {
         goaway(w, link);
     } else if (!is_auth(link) && what == 6) {

@@ -20,6 +20,7 @@ typedef struct net_t {
     host_t host[HOSTS], auth;
     bool no_address;                /* the look-up fails */
     bool mute[ENSIGN_MAX_LINKS];    /* this connection swallows what it gets, and says nothing */
+    bool unseen;                    /* there can have been streams that the server has not seen */
     uint32_t silent[ENSIGN_MAX_LINKS]; /* attempt that no host answers */
     unsigned idle;                  /* rounds in which a step was due at once and nothing moved */
 } net_t;
@@ -85,7 +86,10 @@ static bool net_dial(world_t *w, int link, const ensign_link_t *l)
         if (h == HOST_SILENT) silent = true;
         if (h == HOST_SILENT || h == HOST_REFUSES) continue;
         net.mute[link] = h == HOST_MUTE;
-        if (h == HOST_MUTE) TALLY(fault, accepts_and_mute);
+        if (h == HOST_MUTE) {
+            TALLY(fault, accepts_and_mute);
+            net.unseen = true;
+        }
         world_conn(w, link, l->attempt);
         world_ok(w, ensign_link_up(w->client, link, l->attempt, i, w->now), "ensign_link_up");
         if (h == HOST_CLOSES) {

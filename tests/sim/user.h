@@ -522,7 +522,20 @@ static void check_patience(const world_t *w, const slot_t *s, const ensign_notic
     uint64_t since = w->now - s->used_ms;
     if (!n->error || s->closing || n->as.end.from_server || model.auth_refused) return;
     if (since < w->desc.give_up_after_ms)
-        sim_die("publisher %u gives up %llu ms after an answer: %s", s->pub->number, (llu_t)since, n->error->text);
+        sim_die("publisher %u gives up %llu ms after an answer: %s", s->pub->number, (llu_t)since,
+                n->error->text);
+}
+
+/* An answer ends the failures: no more can be counted than streams came since, and the one that gave it. */
+static void check_failures(const world_t *w, const slot_t *s, const ensign_notice_t *n)
+{
+    unsigned streams = 1;
+    const flow_t *f;
+    if (w->fault || net.unseen || !w->conn[ENSIGN_LINK_RPC] || w->desc.client_id || s->used_ms == 0) return;
+    for (f = model.flows; f; f = f->next) streams += f->kind == FLOW_PUBLISH && f->opened_ms >= s->used_ms;
+    if (n->as.waiting.failures > streams)
+        sim_die("publisher %u counts %u failures since an answer, with %u streams", s->pub->number,
+                n->as.waiting.failures, streams);
 }
 
 static void heard_publisher(world_t *w, slot_t *s, const ensign_notice_t *n)
@@ -546,7 +559,7 @@ static void heard_publisher(world_t *w, slot_t *s, const ensign_notice_t *n)
         heard_publisher_end(s, n);
         check_patience(w, s, n);
         break;
-    case ENSIGN_NOTICE_WAITING: break;
+    case ENSIGN_NOTICE_WAITING: check_failures(w, s, n); break;
     default: sim_die("a publisher got %s", ensign_notice_name(n->type));
     }
 }
