@@ -11,7 +11,7 @@
 #define WORLD_CONNS 4000
 #include "../seq/service.h"
 
-enum { HOSTS = 3, IDLE_ROUNDS = 4 };
+enum { HOSTS = 3, IDLE_ROUNDS = 4, STREAM_MOST = 1800 };
 
 typedef enum { HOST_SERVES, HOST_REFUSES, HOST_SILENT, HOST_CLOSES, HOST_MUTE, HOST_STATES } host_t;
 
@@ -124,6 +124,10 @@ static bool net_run(world_t *w, int link)
     conn_t *c = w->conn[link];
     if (!c) return false;
     if (net.mute[link]) return net_swallow(w, link);
+    if (c->session && nghttp2_session_get_last_proc_stream_id(c->session) > STREAM_MOST) {
+        world_cut(w, link, 0); /* nghttp2's server ends a connection itself where 1,000 streams were reset */
+        return true;
+    }
     moved = world_bytes(w, c);
     if (cut_in && w->cut_in[link] < 0) TALLY(fault, cut_in);
     if (cut_out && w->cut_out[link] < 0) TALLY(fault, cut_out);
