@@ -153,7 +153,7 @@ static void run_chaos(world_t *w)
         w->desc.memory_limit = client_bound / 2 + world_below(w, 600000);
     }
     world_create(w);
-    model.peace = model.calm = world_below(w, 8) == 0;
+    model.peace = model.calm = world_below(w, 8) == 0 && !w->desc.memory_limit;
     if (model.peace) {
         TALLY(fault, none);
     } else if (world_below(w, 4) == 0) {
