@@ -8,8 +8,8 @@
 static int some_link(world_t *w)
 {
     int link = world_below(w, 2) ? ENSIGN_LINK_RPC : ENSIGN_LINK_RPC_2;
-    if (!w->conn[link]) link = link == ENSIGN_LINK_RPC ? ENSIGN_LINK_RPC_2 : ENSIGN_LINK_RPC;
-    return w->conn[link] && w->conn[link]->alive && w->conn[link]->session ? link : -1;
+    if (!w->runs[link]) link = link == ENSIGN_LINK_RPC ? ENSIGN_LINK_RPC_2 : ENSIGN_LINK_RPC;
+    return w->runs[link] && w->runs[link]->alive && w->runs[link]->session ? link : -1;
 }
 
 static flow_t *some_flow(world_t *w)
@@ -26,7 +26,7 @@ static flow_t *some_flow(world_t *w)
 
 static void goaway(world_t *w, int link)
 {
-    conn_t *c = w->conn[link];
+    conn_t *c = w->runs[link];
     int32_t last = nghttp2_session_get_last_proc_stream_id(c->session);
     flow_t *f;
     if (c->goaway && model.goaway_pending[link]) {
@@ -55,7 +55,7 @@ static void goaway(world_t *w, int link)
 static void limit_streams(world_t *w, int link, uint32_t most)
 {
     net.unseen = true;
-    (void)conn_setting(w->conn[link], NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, most);
+    (void)conn_setting(w->runs[link], NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, most);
 }
 
 /* Something that a stream meets in the midst of its life. */
@@ -92,16 +92,16 @@ static void trouble_link(world_t *w)
 {
     int link = some_link(w);
     uint32_t what = world_below(w, 8);
-    if (world_below(w, 4) == 0) link = w->conn[ENSIGN_LINK_AUTH] ? ENSIGN_LINK_AUTH : link;
+    if (world_below(w, 4) == 0) link = w->runs[ENSIGN_LINK_AUTH] ? ENSIGN_LINK_AUTH : link;
     if (link < 0) return;
-    if (what == 0) w->cut_in[link] = world_below(w, 3000);
-    else if (what == 1) w->cut_out[link] = world_below(w, 3000);
+    if (what == 0) w->cut_in[world_server(link)] = world_below(w, 3000);
+    else if (what == 1) w->cut_out[world_server(link)] = world_below(w, 3000);
     else if (what == 2) {
         TALLY(fault, cut_now);
-        world_cut(w, link, world_below(w, 2) ? ECONNRESET : 0);
+        world_cut_link(w, link, world_below(w, 2) ? ECONNRESET : 0);
     } else if (what == 3 && world_below(w, 3) == 0) {
         TALLY(fault, mute_connection);
-        net.mute[link] = net.unseen = true;
+        w->runs[link]->mute = net.unseen = true;
     } else if (!is_auth(link) && what < 6) {
         goaway(w, link);
     } else if (!is_auth(link) && what == 6) {
@@ -111,7 +111,7 @@ static void trouble_link(world_t *w)
         limit_streams(w, link, most);
     } else if (!is_auth(link)) {
         TALLY(fault, small_window);
-        (void)conn_setting(w->conn[link], NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 100 + world_below(w, 70000));
+        (void)conn_setting(w->runs[link], NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 100 + world_below(w, 70000));
     }
 }
 
@@ -122,8 +122,8 @@ static void trouble_hosts(world_t *w)
     case 0:
         TALLY(fault, away);
         for (i = 0; i < net.hosts; i++) net.host[i] = world_below(w, 2) ? HOST_REFUSES : HOST_SILENT;
-        if (w->conn[ENSIGN_LINK_RPC]) world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
-        if (w->conn[ENSIGN_LINK_RPC_2]) world_cut(w, ENSIGN_LINK_RPC_2, ECONNRESET);
+        if (w->runs[ENSIGN_LINK_RPC]) world_cut_link(w, ENSIGN_LINK_RPC, ECONNRESET);
+        if (w->runs[ENSIGN_LINK_RPC_2]) world_cut_link(w, ENSIGN_LINK_RPC_2, ECONNRESET);
         break;
     case 1: net.host[i] = (host_t)world_below(w, HOST_STATES); break;
     case 2:
@@ -149,7 +149,7 @@ static void mend(world_t *w)
     net.auth = HOST_SERVES;
     net.no_address = model.auth_mute = model.auth_error = false;
     for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
-        if (is_auth(link) || !w->conn[link] || !w->conn[link]->session) continue;
+        if (is_auth(link) || !w->runs[link] || !w->runs[link]->session) continue;
         limit_streams(w, link, 100);
     }
 }

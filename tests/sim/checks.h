@@ -39,7 +39,7 @@ static bool on_mute_link(const world_t *w)
 {
     int link;
     for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
-        if (w->conn[link] && w->conn[link]->alive && net.mute[link]) return true;
+        if (w->runs[link] && w->runs[link]->alive && w->runs[link]->mute) return true;
     }
     return false;
 }
@@ -49,7 +49,7 @@ static bool on_draining_link(const world_t *w)
 {
     int link;
     for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
-        if (w->conn[link] && w->conn[link]->alive && w->conn[link]->goaway) return true;
+        if (w->runs[link] && w->runs[link]->alive && w->runs[link]->goaway) return true;
     }
     return false;
 }

@@ -749,7 +749,7 @@ static void judge_pings(const world_t *w)
 {
     int link;
     for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
-        const conn_t *c = w->conn[link];
+        const conn_t *c = w->runs[link];
         pings_t *p = &model.pings[link];
         if (c != p->conn) {
             memset(p, 0, sizeof *p);

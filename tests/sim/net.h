@@ -19,7 +19,6 @@ typedef struct net_t {
     unsigned hosts;                 /* of the service */
     host_t host[HOSTS], auth;
     bool no_address;                /* the look-up fails */
-    bool mute[ENSIGN_MAX_LINKS];    /* this connection swallows what it gets, and says nothing */
     bool unseen;                    /* there can have been streams that the server has not seen */
     uint32_t silent[ENSIGN_MAX_LINKS]; /* attempt that no host answers */
     unsigned idle;                  /* rounds in which a step was due at once and nothing moved */
@@ -85,16 +84,16 @@ static bool net_dial(world_t *w, int link, const ensign_link_t *l)
         if (w->conn_count == WORLD_CONNS) h = HOST_REFUSES; /* the list is full */
         if (h == HOST_SILENT) silent = true;
         if (h == HOST_SILENT || h == HOST_REFUSES) continue;
-        net.mute[link] = h == HOST_MUTE;
+        tell("link %d connects to %s, address %zu of %zu", link, l->addresses[i], i + 1, l->address_count);
         if (h == HOST_MUTE) {
             TALLY(fault, accepts_and_mute);
             net.unseen = true;
         }
-        world_conn(w, link, l->attempt);
+        world_conn(w, link, l->attempt, false)->mute = h == HOST_MUTE;
         world_ok(w, ensign_link_up(w->client, link, l->attempt, i, w->now), "ensign_link_up");
         if (h == HOST_CLOSES) {
             TALLY(fault, accepts_and_closes);
-            world_cut(w, link, 0);
+            world_cut_link(w, link, 0);
         }
         return true;
     }
@@ -108,29 +107,18 @@ static bool net_dial(world_t *w, int link, const ensign_link_t *l)
     return true;
 }
 
-static bool net_swallow(world_t *w, int link)
-{
-    size_t n = 0;
-    const uint8_t *p = ensign_tx_buf(w->client, link, &n);
-    if (!p || n == 0) return false;
-    w->conn[link]->tail.len = 0;
-    world_ok(w, ensign_tx_ack(w->client, link, n), "ensign_tx_ack");
-    return true;
-}
-
 static bool net_run(world_t *w, int link)
 {
-    bool cut_in = w->cut_in[link] >= 0, cut_out = w->cut_out[link] >= 0, moved;
-    conn_t *c = w->conn[link];
+    bool cut_in = w->cut_in[world_server(link)] >= 0, cut_out = w->cut_out[world_server(link)] >= 0, moved;
+    conn_t *c = w->runs[link];
     if (!c) return false;
-    if (net.mute[link]) return net_swallow(w, link);
     if (c->session && nghttp2_session_get_last_proc_stream_id(c->session) > STREAM_MOST) {
-        world_cut(w, link, 0); /* nghttp2's server ends a connection itself where 1,000 streams were reset */
+        world_cut_link(w, link, 0); /* nghttp2's server ends a connection itself where 1,000 streams were reset */
         return true;
     }
     moved = world_bytes(w, c);
-    if (cut_in && w->cut_in[link] < 0) TALLY(fault, cut_in);
-    if (cut_out && w->cut_out[link] < 0) TALLY(fault, cut_out);
+    if (cut_in && w->cut_in[world_server(link)] < 0) TALLY(fault, cut_in);
+    if (cut_out && w->cut_out[world_server(link)] < 0) TALLY(fault, cut_out);
     return moved;
 }
 
@@ -144,7 +132,7 @@ static bool net_link(world_t *w, int link)
     case ENSIGN_LINK_DIAL: return net_dial(w, link, &l);
     case ENSIGN_LINK_RUN: return net_run(w, link);
     case ENSIGN_LINK_HANGUP:
-        if (!net.mute[link]) world_flush(w, link);
+        world_flush(w, link);
         world_drop(w, link);
         world_ok(w, ensign_link_down(w->client, link, l.attempt, 0, w->now), "ensign_link_down");
         return true;

@@ -50,8 +50,8 @@ static void check_outage(world_t *w)
     unsigned i;
     TALLY(fault, outage);
     for (i = 0; i < HOSTS; i++) net.host[i] = how;
-    world_cut(w, ENSIGN_LINK_RPC, world_below(w, 2) ? ECONNRESET : 0);
-    if (w->conn[ENSIGN_LINK_RPC_2]) world_cut(w, ENSIGN_LINK_RPC_2, ECONNRESET);
+    world_cut_link(w, ENSIGN_LINK_RPC, world_below(w, 2) ? ECONNRESET : 0);
+    if (w->runs[ENSIGN_LINK_RPC_2]) world_cut_link(w, ENSIGN_LINK_RPC_2, ECONNRESET);
     while (w->now - start < away) {
         if (world_below(w, 20) == 0) use_publisher(w);
         net_pass(w, OUTAGE_SLICE_MS, true);

@@ -64,7 +64,7 @@ static void be_calm(world_t *w)
     int link;
     model.calm = true;
     w->fail_in = 0;
-    for (link = 0; link < ENSIGN_MAX_LINKS; link++) w->cut_in[link] = w->cut_out[link] = -1;
+    for (link = 0; link < ENSIGN_MAX_LINKS; link++) w->cut_in[world_server(link)] = w->cut_out[world_server(link)] = -1;
     mend(w);
     topic_make(0);
 }
@@ -96,8 +96,8 @@ static void check_served(world_t *w)
     be_calm(w);
     if (!KNOWN(A4)) spoil_hosts(w);
     for (int link = 0; link < ENSIGN_MAX_LINKS; link++) {
-        const conn_t *c = w->conn[link];
-        if (c && ((KNOWN(A6) && net.mute[link]) || (KNOWN(A1) && c->goaway))) world_cut(w, link, ECONNRESET);
+        const conn_t *c = w->runs[link];
+        if (c && ((KNOWN(A6) && c->mute) || (KNOWN(A1) && c->goaway))) world_cut_link(w, link, ECONNRESET);
     }
     unhold_all(w);
     while ((s = first_unserved(w)) != NULL && w->now - start < most) net_pass(w, 500, true);
@@ -126,8 +126,7 @@ static void run_end(world_t *w)
     be_calm(w);
     unhold_all(w);
     for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
-        if (w->conn[link] && net.mute[link]) world_cut(w, link, ECONNRESET);
-        net.mute[link] = false;
+        if (w->runs[link] && w->runs[link]->mute) world_cut_link(w, link, ECONNRESET);
     }
     for (f = model.flows; f; f = f->next) {
         if (!flow_lives(f) || !(f->mute || f->tongue_tied)) continue;

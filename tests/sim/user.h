@@ -531,7 +531,7 @@ static void check_failures(const world_t *w, const slot_t *s, const ensign_notic
 {
     unsigned streams = 1;
     const flow_t *f;
-    if (w->fault || net.unseen || !w->conn[ENSIGN_LINK_RPC] || w->desc.client_id || s->used_ms == 0) return;
+    if (w->fault || net.unseen || !w->runs[ENSIGN_LINK_RPC] || w->desc.client_id || s->used_ms == 0) return;
     for (f = model.flows; f; f = f->next) streams += f->kind == FLOW_PUBLISH && f->opened_ms >= s->used_ms;
     if (n->as.waiting.failures > streams)
         sim_die("publisher %u counts %u failures since an answer, with %u streams", s->pub->number,
