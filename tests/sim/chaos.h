@@ -52,9 +52,12 @@ static void goaway(world_t *w, int link)
     }
 }
 
+enum { STREAMS_MOST = 100 };
+
 static void limit_streams(world_t *w, int link, uint32_t most)
 {
     net.unseen = true;
+    net.limited[link] = most < STREAMS_MOST;
     (void)conn_setting(w->runs[link], NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, most);
 }
 
@@ -99,7 +102,8 @@ static void trouble_link(world_t *w)
     else if (what == 2) {
         TALLY(fault, cut_now);
         world_cut_link(w, link, world_below(w, 2) ? ECONNRESET : 0);
-    } else if (what == 3 && world_below(w, 3) == 0) {
+    } else if (what == 3 && world_below(w, 3) == 0 && !net.limited[link]) {
+        /* one without a stream that is mute may not be asked by a PING, so it would stay */
         TALLY(fault, mute_connection);
         w->runs[link]->mute = net.unseen = true;
     } else if (!is_auth(link) && what < 6) {
@@ -150,7 +154,7 @@ static void mend(world_t *w)
     net.no_address = model.auth_mute = model.auth_error = false;
     for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
         if (is_auth(link) || !w->runs[link] || !w->runs[link]->session) continue;
-        limit_streams(w, link, 100);
+        limit_streams(w, link, STREAMS_MOST);
     }
 }
 

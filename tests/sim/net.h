@@ -19,6 +19,7 @@ typedef struct net_t {
     unsigned hosts;                 /* of the service */
     host_t host[HOSTS], auth;
     bool no_address;                /* the look-up fails */
+    bool limited[ENSIGN_MAX_LINKS]; /* MAX_CONCURRENT_STREAMS of this connection is low */
     bool unseen;                    /* there can have been streams that the server has not seen */
     uint32_t silent[ENSIGN_MAX_LINKS]; /* attempt that no host answers */
     unsigned idle;                  /* rounds in which a step was due at once and nothing moved */
@@ -90,6 +91,7 @@ static bool net_dial(world_t *w, int link, const ensign_link_t *l)
             net.unseen = true;
         }
         world_conn(w, link, l->attempt, false)->mute = h == HOST_MUTE;
+        net.limited[link] = false;
         world_ok(w, ensign_link_up(w->client, link, l->attempt, i, w->now), "ensign_link_up");
         if (h == HOST_CLOSES) {
             TALLY(fault, accepts_and_closes);
@@ -113,7 +115,7 @@ static bool net_run(world_t *w, int link)
     conn_t *c = w->runs[link];
     if (!c) return false;
     if (c->session && nghttp2_session_get_last_proc_stream_id(c->session) > STREAM_MOST) {
-        world_cut_link(w, link, 0); /* nghttp2's server ends a connection itself where 1,000 streams were reset */
+        world_cut_link(w, link, 0); /* nghttp2's server ends it itself where 1,000 streams were reset */
         return true;
     }
     moved = world_bytes(w, c);

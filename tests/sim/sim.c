@@ -64,7 +64,7 @@ static void be_calm(world_t *w)
     int link;
     model.calm = true;
     w->fail_in = 0;
-    for (link = 0; link < ENSIGN_MAX_LINKS; link++) w->cut_in[world_server(link)] = w->cut_out[world_server(link)] = -1;
+    for (link = 0; link < ENSIGN_MAX_LINKS; link++) w->cut_in[link] = w->cut_out[link] = -1;
     mend(w);
     topic_make(0);
 }

@@ -40,6 +40,7 @@ typedef struct slot_t {
 static slot_t slots[SLOTS];
 static size_t dying, dying_more;    /* bounds of the handles that have ended, or whose last notice stands */
 static bool client_closed, client_failed;
+static bool connected;              /* no connection has failed since CONNECTED */
 
 static void user_begin(void)
 {
@@ -47,7 +48,7 @@ static void user_begin(void)
     unsigned kind, i, n = 0;
     memset(slots, 0, sizeof slots);
     dying = dying_more = 0;
-    client_closed = client_failed = false;
+    client_closed = client_failed = connected = false;
     for (kind = 0; kind < COUNT(counts); kind++) {
         for (i = 0; i < counts[kind]; i++, n++) {
             slots[n].kind = (slot_kind_t)kind;
@@ -531,7 +532,7 @@ static void check_failures(const world_t *w, const slot_t *s, const ensign_notic
 {
     unsigned streams = 1;
     const flow_t *f;
-    if (w->fault || net.unseen || !w->runs[ENSIGN_LINK_RPC] || w->desc.client_id || s->used_ms == 0) return;
+    if (w->fault || net.unseen || !connected || w->desc.client_id || s->used_ms == 0) return;
     for (f = model.flows; f; f = f->next) streams += f->kind == FLOW_PUBLISH && f->opened_ms >= s->used_ms;
     if (n->as.waiting.failures > streams)
         sim_die("publisher %u counts %u failures since an answer, with %u streams", s->pub->number,
@@ -697,6 +698,8 @@ static void user_hears(world_t *w, const ensign_notice_t *n)
     if (n->error && (n->error->code == 0 || n->error->text[0] == '\0'))
         sim_die("%s with an error that says nothing", ensign_notice_name(n->type));
     if (n->handle == ENSIGN_CLIENT) {
+        if (n->type == ENSIGN_NOTICE_CONNECTED) connected = true;
+        if (n->type == ENSIGN_NOTICE_DISCONNECTED) connected = false;
         if (n->type == ENSIGN_NOTICE_CLOSED) client_closed = true;
         if (n->type == ENSIGN_NOTICE_FAILED) {
             client_failed = true;
