@@ -144,9 +144,8 @@ typedef struct flow_t {
 
 typedef struct pings_t {            /* of the connection that a link has */
     const conn_t *conn;
-    unsigned count, strikes;
-    uint64_t last_ms;
-    int64_t said;                   /* by the server, as of the last PING */
+    unsigned strikes;
+    uint64_t last_ms;               /* of the last one; 0: none came */
 } pings_t;
 
 typedef struct model_t {
@@ -727,36 +726,24 @@ static void judge_streams(const world_t *w)
 
 /* A gRPC server counts a strike for a PING within 5 minutes of the one before, and for one without an open
  * stream; what it sends itself clears them, and the third ends the connection. */
-static void judge_ping(const world_t *w, const conn_t *c, pings_t *p)
+static void judge_ping(conn_t *c)
 {
-    int64_t said = c->data_sent;
+    const world_t *w = (const world_t *)c->owner;
+    pings_t *p = &model.pings[c->link];
     bool open = false;
-    const flow_t *f;
-    for (f = model.flows; f; f = f->next) {
-        if (f->stream->conn != c) continue;
-        said += f->stream->started;
-        open |= flow_lives(f);
-    }
+    size_t i;
     TALLY(server, ping);
-    if (said != p->said) p->strikes = 0;
-    if (!open || (p->count > 0 && w->now - p->last_ms < PING_MIN_MS)) p->strikes++;
-    if (p->strikes > PING_STRIKES) sim_die("%u PINGs that a gRPC server counts as strikes", p->strikes);
-    p->said = said;
-    p->last_ms = w->now;
-}
-
-static void judge_pings(const world_t *w)
-{
-    int link;
-    for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
-        const conn_t *c = w->runs[link];
-        pings_t *p = &model.pings[link];
-        if (c != p->conn) {
-            memset(p, 0, sizeof *p);
-            p->conn = c;
-        }
-        for (; c && p->count < c->pings; p->count++) judge_ping(w, c, p);
+    if (p->conn != c) memset(p, 0, sizeof *p);
+    p->conn = c;
+    for (i = 0; i < w->stream_count; i++) {
+        const stream_t *s = w->streams[i];
+        open |= s->conn == c && !s->closed && !s->reset && !s->done;
     }
+    if (c->answered) p->strikes = 0;
+    if (!open || (p->last_ms && w->now - p->last_ms < PING_MIN_MS)) p->strikes++;
+    if (p->strikes > PING_STRIKES) sim_die("%u PINGs that a gRPC server counts as strikes", p->strikes);
+    p->last_ms = w->now;
+    c->answered = false;
 }
 
 /* A server that behaves answers at once. */
@@ -764,7 +751,6 @@ static bool model_serve(world_t *w)
 {
     bool did = model_auth(w);
     judge_streams(w);
-    judge_pings(w);
     if (world_serve(w)) did = true;
     if (model.calm && model_answer(w, true)) did = true;
     return did;
@@ -779,6 +765,7 @@ static void model_begin(world_t *w)
     w->on_headers = model_headers;
     w->on_message = model_message;
     w->on_half = model_half;
+    w->on_ping = judge_ping;
     w->auth_manual = true;
     model.trouble = 4 + world_below(w, 20);
 }

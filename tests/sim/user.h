@@ -545,8 +545,9 @@ static void heard_publisher(world_t *w, slot_t *s, const ensign_notice_t *n)
     case ENSIGN_NOTICE_ACK:
     case ENSIGN_NOTICE_NACK:
         heard_answer(s, n);
-        /* what waited to be pulled is older */
-        if (n->type == ENSIGN_NOTICE_ACK && s->unheld_ms != w->now) s->used_ms = w->now - LAZY_MS;
+        /* what waited to be pulled is older; an old connection may still answer while no new one comes */
+        if (n->type == ENSIGN_NOTICE_ACK && s->unheld_ms != w->now && connected)
+            s->used_ms = w->now - LAZY_MS;
         break;
     case ENSIGN_NOTICE_OPEN: s->opened = true; break;
     case ENSIGN_NOTICE_ROOM: s->wants_room = false; break;
@@ -699,7 +700,7 @@ static void user_hears(world_t *w, const ensign_notice_t *n)
         sim_die("%s with an error that says nothing", ensign_notice_name(n->type));
     if (n->handle == ENSIGN_CLIENT) {
         if (n->type == ENSIGN_NOTICE_CONNECTED) connected = true;
-        if (n->type == ENSIGN_NOTICE_DISCONNECTED) connected = false;
+        if (n->type == ENSIGN_NOTICE_DISCONNECTED || n->type == ENSIGN_NOTICE_GOAWAY) connected = false;
         if (n->type == ENSIGN_NOTICE_CLOSED) client_closed = true;
         if (n->type == ENSIGN_NOTICE_FAILED) {
             client_failed = true;
