@@ -121,8 +121,9 @@ static void trouble_link(world_t *w)
 
 static void trouble_hosts(world_t *w)
 {
+    static const unsigned reasons[] = { 1, 2, 4, 8, 10, 13, 14, 15, 403, 404, 503 }; /* none is final */
     unsigned i = world_below(w, net.hosts);
-    switch (world_below(w, 7)) {
+    switch (world_below(w, 8)) {
     case 0:
         TALLY(fault, away);
         for (i = 0; i < net.hosts; i++) net.host[i] = world_below(w, 2) ? HOST_REFUSES : HOST_SILENT;
@@ -137,6 +138,10 @@ static void trouble_hosts(world_t *w)
     case 3: model.auth_mute = world_below(w, 2) != 0; break;
     case 4: model.auth_error = world_below(w, 2) != 0; break;
     case 5: net.no_address = !net.no_address; break;
+    case 6:
+        TALLY(fault, maintenance);
+        model.maintenance = reasons[world_below(w, COUNT(reasons))];
+        break;
     default:
         TALLY(fault, token_revoked);
         model.token_count = 0;
@@ -152,6 +157,7 @@ static void mend(world_t *w)
     for (i = 0; i < HOSTS; i++) net.host[i] = HOST_SERVES;
     net.auth = HOST_SERVES;
     net.no_address = model.auth_mute = model.auth_error = false;
+    model.maintenance = 0;
     for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
         if (is_auth(link) || !w->runs[link] || !w->runs[link]->session) continue;
         limit_streams(w, link, STREAMS_MOST);

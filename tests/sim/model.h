@@ -155,6 +155,7 @@ typedef struct model_t {
     uint32_t trouble;               /* one stream of so many meets a fault */
     uint64_t offset;                /* of the last event delivered */
     bool auth_mute, auth_error, auth_refused;
+    unsigned maintenance;           /* the gRPC or HTTP status that every stream is refused with; 0: none */
     struct { char text[520]; uint64_t expires_ms; } tokens[4];
     unsigned token_count;
     pings_t pings[ENSIGN_MAX_LINKS];
@@ -624,6 +625,15 @@ static void meet_trouble(world_t *w, flow_t *f)
     }
 }
 
+/* In maintenance, or behind a proxy that has lost its server. */
+static void refuse_all(stream_t *s)
+{
+    char status[16];
+    snprintf(status, sizeof status, "%u", model.maintenance);
+    if (model.maintenance < TALLY_STATUSES) peer_refuse(s, (int)model.maintenance, "in maintenance");
+    else peer_only(s, status, "content-type", "text/html", NULL);
+}
+
 static void model_headers(world_t *w, stream_t *s)
 {
     flow_t *f = flow_new(s);
@@ -640,7 +650,8 @@ static void model_headers(world_t *w, stream_t *s)
         peer_refuse(s, ENSIGN_GRPC_UNAUTHENTICATED, "invalid credentials");
         return;
     }
-    if (!model.calm && world_below(w, model.trouble) == 0) meet_trouble(w, f);
+    if (model.maintenance) refuse_all(s);
+    else if (!model.calm && world_below(w, model.trouble) == 0) meet_trouble(w, f);
 }
 
 static void model_message(world_t *w, stream_t *s, ensign_slice_t m)

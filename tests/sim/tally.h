@@ -46,8 +46,8 @@
     X(fault, reset) X(fault, end_status) X(fault, end_bare)                                                  \
     X(fault, mute_stream) X(fault, stores_and_mute) X(fault, mute_connection) X(fault, auth_away)            \
     X(fault, auth_mute) X(fault, auth_error) X(fault, auth_refuses) X(fault, token_revoked)                  \
-    X(fault, little_memory) X(fault, no_memory) X(fault, gives_up) X(fault, outage) X(fault, calm)           \
-    X(fault, none)
+    X(fault, little_memory) X(fault, no_memory) X(fault, gives_up) X(fault, outage) X(fault, maintenance)    \
+    X(fault, calm) X(fault, none)
 
 /* Tallied by number: statuses 1 to 16, HTTP statuses, codes of RST_STREAM, notices. */
 #define TALLY_STATUSES 17
