@@ -84,7 +84,6 @@ static void trouble_stream(world_t *w)
         peer_finish_bare(f->stream);
         break;
     default:
-        if (KNOWN(B2) && (f->kind == FLOW_SUBSCRIBE || f->kind == FLOW_WATCH)) break;
         TALLY(fault, mute_stream);
         f->mute = f->tongue_tied = true;
         break;

@@ -44,16 +44,6 @@ static bool on_mute_link(const world_t *w)
     return false;
 }
 
-/* Does a connection that got GOAWAY still serve its streams? */
-static bool on_draining_link(const world_t *w)
-{
-    int link;
-    for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
-        if (w->runs[link] && w->runs[link]->alive && w->runs[link]->goaway) return true;
-    }
-    return false;
-}
-
 static uint32_t unanswered(const world_t *w, const slot_t *s)
 {
     ensign_stats_t stats;
@@ -97,7 +87,6 @@ static void check_alive(world_t *w)
     unsigned i;
     for (i = 0; i < SLOTS; i++) {
         slot_t *s = &slots[i];
-        if ((KNOWN(A6) && on_mute_link(w)) || (KNOWN(A1) && on_draining_link(w))) return;
         if (!s->open || s->held) continue;
         note_quiet_acks(w, s);
         if (!slot_owed(w, s)) {

@@ -94,11 +94,7 @@ static void check_served(world_t *w)
     const slot_t *s;
     TALLY(fault, calm);
     be_calm(w);
-    if (!KNOWN(A4)) spoil_hosts(w);
-    for (int link = 0; link < ENSIGN_MAX_LINKS; link++) {
-        const conn_t *c = w->runs[link];
-        if (c && ((KNOWN(A6) && c->mute) || (KNOWN(A1) && c->goaway))) world_cut_link(w, link, ECONNRESET);
-    }
+    spoil_hosts(w);
     unhold_all(w);
     while ((s = first_unserved(w)) != NULL && w->now - start < most) net_pass(w, 500, true);
     if (client_failed) return;
@@ -304,8 +300,6 @@ static plan_t options(int argc, char **argv)
         else if (strcmp(argv[i], "--hours") == 0 && value) {
             p.until_s = (double)time(NULL) + strtod(value, NULL) * 3600;
             p.seeds = UINT64_MAX;
-        } else if (strcmp(argv[i], "--known") == 0 && value) {
-            known = value;
         } else {
             usage(p.self);
             exit(strcmp(argv[i], "--help") == 0 ? 0 : 2);

@@ -76,8 +76,6 @@ typedef struct tally_t {
 static tally_t *tally;
 
 static bool verbose;
-static const char *known = "";      /* faults that are left out, as "A1,B2" */
-#define KNOWN(letter) (strstr(known, #letter) != NULL)
 static uint64_t verbose_ms;         /* the time of the run */
 
 static void tell(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -487,7 +487,7 @@ static void heard_answer(slot_t *s, const ensign_notice_t *n)
     x->nacks++;
     p->nacked++;
     x->said_no = n->as.nack.stored == ENSIGN_STORED_NO;
-    if (x->said_no && x->stored && !KNOWN(B1))
+    if (x->said_no && x->stored)
         sim_die("event %u.%llu is stored, its NACK says STORED_NO: %s", p->number, (llu_t)tag,
                 n->error ? n->error->text : "-");
     check_words(n, tag);
