@@ -15853,8 +15853,8 @@ enum {
 };
 
 /* A poll set has room for all sockets of all links. */
-typedef char
-    ensi_sock_wants_room_in_the_poll_set[ENSIGN_MAX_LINKS * ENSI_SOCK_RACERS <= ENSIGN_MAX_FDS ? 1 : -1];
+enum { ENSI_SOCK_FDS = (int)ENSIGN_MAX_LINKS * (int)ENSI_SOCK_RACERS };
+typedef char ensi_sock_wants_room_in_the_poll_set[(int)ENSI_SOCK_FDS <= (int)ENSIGN_MAX_FDS ? 1 : -1];
 
 /* The link's dial, or its connection, ends. */
 static void ensi_sock_lost(ensign_t *c, ensi_race_t *r, int link, int native, uint64_t now_ms)

@@ -6,7 +6,7 @@
 _ensign_options() {
     local connection='--endpoint -E --auth-url --credentials -C --client-id --client-secret --token --no-auth
         --ca-file --server-name --plaintext --allow-plaintext-token --insecure-skip-verify --name
-        --connect-timeout --request-timeout --keepalive --retry'
+        --connect-timeout --request-timeout --open-timeout --keepalive --retry'
     local common="--json -j --color --quiet -q --verbose -v --help -h $connection"
     local print='--raw --null -0 --no-newline --count -n --timeout'
     local dedup='--dedup --keys --fields --offset --overwrite-duplicate'
@@ -38,7 +38,7 @@ _ensign_takes_value() {
         --dedup | --keys | --fields | --offset | --service | -s | --in | --out | --header | -H | \
         --deadline | --events | --size | --trips | --color | --endpoint | -E | --auth-url | \
         --credentials | -C | --client-id | --client-secret | --token | --ca-file | --server-name | \
-        --name | --connect-timeout | --request-timeout | --keepalive | --retry) return 0 ;;
+        --name | --connect-timeout | --request-timeout | --open-timeout | --keepalive | --retry) return 0 ;;
     esac
     return 1
 }
