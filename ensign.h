@@ -6411,9 +6411,9 @@ typedef struct ensi_link_t {
     ensi_address_t *address;        /* RUN: that it is connected to; NULL: not known */
     ensi_buf_t rx, tx;
     ensi_timer_t timer;             /* of the attempt */
+    uint64_t since_ms;              /* RUN: when the connection was made */
     bool heard;                     /* bytes have come on this connection */
     bool works;                     /* it is what was wanted: its address is good, the round is over */
-    bool good;                      /* this connection has been of use */
     bool orderly;                   /* it ends by agreement: no failure, no backoff */
     bool failed;                    /* its end was the last failure of a round: the target waits */
     ensign_error_t fault;           /* why it went down last; code 0: as we wanted */
@@ -6727,8 +6727,9 @@ static void ensi_link_up(ensi_link_t *l, size_t address)
         ensi_timer_start(&l->timer,
                          ensi_target_left(t, l->env->now_ms) / (untried > 1 ? untried + 1 : 1));
     }
+    l->since_ms = l->env->now_ms;
     l->shaken = !t->secure;
-    l->heard = l->good = false;
+    l->heard = false;
     if (ensi_link_buffers(l) != ENSIGN_OK)
         ensi_link_fault(l, ENSIGN_E_MEMORY, 0, "%s: no memory for the buffers of %s", t->name, t->where);
     else if (ensi_link_open_tls(l) != ENSIGN_OK)
@@ -6900,6 +6901,7 @@ struct ensi_h2_t {
     bool receiving;                     /* nghttp2 takes in what came */
     bool oversize;                      /* a header was larger, and the session cannot go on */
     bool settled;                       /* the server's SETTINGS are in */
+    bool useful;                        /* headers of the server's have come: the connection is of use */
     bool draining;                      /* GOAWAY is in */
     bool deserted;                      /* set by the owner: what can be opened anew elsewhere leaves it */
     bool answered;                      /* HEADERS or DATA are in; section ping takes it back */
@@ -7277,7 +7279,7 @@ static int ensi_h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame
     s = ensi_h2_stream(session, frame->hd.stream_id);
     if (!s) return 0;
     if (frame->hd.type == NGHTTP2_HEADERS && !s->informational) {
-        s->headers_done = true;
+        s->headers_done = h->useful = true;
         if (!s->trailers) s->initial = true;
     }
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) s->ended = true;
@@ -7440,7 +7442,7 @@ static int ensi_h2_start(ensi_h2_t *h, uint32_t connection_window)
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cb);
     ensi_mem_prime(&h->env->mem, ENSI_MEM_PRIME);
-    h->settled = h->draining = h->deserted = h->answered = h->starved = h->oversize = false;
+    h->settled = h->useful = h->draining = h->deserted = h->answered = h->starved = h->oversize = false;
     h->goaway_code = NGHTTP2_NO_ERROR;
     h->fault_code = 0;
     h->fault[0] = h->goaway_text[0] = '\0';
@@ -9439,6 +9441,7 @@ typedef struct ensi_conn_t {
     ensi_ping_t ping;
     bool connected;                 /* SETTINGS are in, and it has not ended */
     bool goaway_told;               /* GOAWAY has been acted on */
+    bool hasty;                     /* GOAWAY came soon, and on the connection before this one, too */
     ensi_timer_t drain;             /* drain_timeout_ms, from GOAWAY on */
     ensign_error_t over;            /* why its last session ended; code 0: as we wanted */
 } ensi_conn_t;
@@ -9468,6 +9471,7 @@ struct ensign_t {
     ensi_timer_t give_up;
     bool closing, failed, closed;
     uint64_t connects;
+    bool hasty;                     /* the last GOAWAY came within backoff_min_ms of its connection */
     ensign_error_t last_fault;      /* of the connection to the server */
     uint32_t faults;                /* counts those of the connection, from 1 on */
     uint64_t gate;                  /* of the calls that wait, when they were gone through last */
@@ -14363,7 +14367,6 @@ static void ensi_client_settled(ensign_t *c, ensi_conn_t *n)
 static void ensi_client_good(ensign_t *c, const ensi_conn_t *n)
 {
     if (n == c->conn) c->rpc_target.backoff.failures = 0;
-    n->link->good = true;
 }
 
 /* The first byte tells a server of another protocol, for which HTTP/2 has no name: the first frame, SETTINGS,
@@ -14433,8 +14436,23 @@ static bool ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
     return any;
 }
 
+/* Does the connection end by agreement, so that the next one is due at once? One that was of no use does not.
+ * Nor does one that lived as short as the one before it: a server that answers once and goes is not to be
+ * dialled in a loop. */
+static bool ensi_client_agreed(const ensi_conn_t *n)
+{
+    return n->h2.goaway_code == NGHTTP2_NO_ERROR && n->h2.useful && !n->hasty;
+}
+
+/* A draining connection is about to end. */
+static void ensi_client_part(const ensign_t *c, ensi_conn_t *n)
+{
+    if (n->h2.draining) n->link->orderly = n != c->conn || ensi_client_agreed(n);
+}
+
 static void ensi_client_cut(ensign_t *c, ensi_conn_t *n, const char *why)
 {
+    ensi_client_part(c, n);
     if (n->link->fault.code == 0) ensi_client_goaway_error(&n->link->fault, n, why);
     ensi_client_stop_link(c, n->link);
 }
@@ -14457,7 +14475,7 @@ static void ensi_client_replace(ensign_t *c, ensi_conn_t *n)
         ensi_client_desert(n);
         return;
     }
-    if (n->h2.goaway_code != NGHTTP2_NO_ERROR || !l->good) {
+    if (!ensi_client_agreed(n)) {
         ensi_target_fail(&c->rpc_target, &c->env);
         c->last_fault = c->goaway;
         c->faults++;
@@ -14469,8 +14487,11 @@ static void ensi_client_replace(ensign_t *c, ensi_conn_t *n)
 /* GOAWAY concerns every stream of the connection at once. */
 static void ensi_client_drain(ensign_t *c, ensi_conn_t *n)
 {
+    bool soon = c->env.now_ms - n->link->since_ms < c->env.backoff_min_ms;
     if (!n->h2.draining || n->goaway_told) return;
     n->goaway_told = true;
+    n->hasty = soon && c->hasty;
+    c->hasty = soon;
     ensi_client_goaway_error(&c->goaway, n, "");
     ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "%s", c->goaway.text));
     ensi_client_note(c, ENSI_BIT_GOAWAY);
@@ -14484,10 +14505,9 @@ static void ensi_client_check_session(ensign_t *c, ensi_conn_t *n)
 {
     ensi_link_t *l = n->link;
     ensi_h2_t *h = &n->h2;
-    bool drained = h->draining && h->open == 0 && !ensi_h2_wants_write(h);
+    bool drained = h->draining && h->open == 0; /* what tx has no room for is of no stream any more */
     if (!h->session || l->state != ENSI_LINK_RUN || (ensi_h2_alive(h) && !drained)) return;
     if (h->draining) {
-        l->orderly = n != c->conn || (h->goaway_code == NGHTTP2_NO_ERROR && l->good);
         ensi_client_cut(c, n, "");
         return;
     }
@@ -14504,7 +14524,7 @@ static void ensi_client_facts(ensign_t *c, ensi_call_t *call)
     ensi_stream_t *s = &call->s;
     const ensi_conn_t *n = (const ensi_conn_t *)(const void *)s->carrier;
     if (call->state != ENSI_GRPC_OPEN) return;
-    if (s->headers_done) ensi_client_good(c, n);
+    if (s->headers_done && !s->lost) ensi_client_good(c, n);
     if (s->no_memory) {
         ensi_grpc_abort(call, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY,
                         "memory: none for what the server sends; free some or raise memory_limit");
@@ -14515,7 +14535,8 @@ static void ensi_client_facts(ensign_t *c, ensi_call_t *call)
         if (s->headers_sent || !ensi_grpc_retry(call)) ensi_grpc_lost(call, &n->over);
     } else if (s->closed && s->close_code == NGHTTP2_REFUSED_STREAM && !s->headers_done) {
         if (ensi_grpc_retry(call)) return;
-        ensi_grpc_judge(call);
+        if (n->h2.draining) ensi_grpc_lost(call, &c->goaway);
+        else ensi_grpc_judge(call);
         call->unprocessed = true;
     } else if (s->closed || s->ended) {
         ensi_h2_reset(s, NGHTTP2_NO_ERROR); /* the server has ended the call: our side ends too */
@@ -14941,11 +14962,13 @@ static void ensi_client_down_reason(ensi_link_t *l, int native)
 int ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64_t now_ms)
 {
     int rc;
+    ensi_conn_t *n;
     ensi_link_t *l = ensi_client_answered(c, link, attempt, &rc);
     if (!l || l->state == ENSI_LINK_IDLE) return rc;
     ensi_client_enter(c, now_ms);
     if (l == c->auth.link && native == 0) ensi_auth_closed(&c->auth);
     ensi_client_down_reason(l, native);
+    if ((n = ensi_client_conn(c, l)) != NULL) ensi_client_part(c, n);
     ensi_link_down(l);
     ensi_client_went_down(c, l);
     ensi_client_pump(c);
