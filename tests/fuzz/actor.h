@@ -28,7 +28,7 @@
         }                                                                                                    \
     } while (0)
 
-enum { STREAMS = 48, OUT_MAX = 20000, TURNS_MAX = 1000000 };
+enum { STREAMS = 48, OUT_MAX = 20000, TURNS_MAX = 1000000, CONNS = 2 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -37,7 +37,8 @@ typedef struct actor_t {
     const uint8_t *p, *end; /* the input that is left */
     uint64_t now;
     size_t live, bound; /* bytes out of the alloc hook, and how many they may be */
-    conn_t conn;
+    conn_t conns[CONNS]; /* one for each link to the server */
+    conn_t *conn;        /* the newest that runs, or ran last */
     uint32_t cut, rng; /* 0: whole chunks; else the longest */
     bool refuse;
     stream_t *streams[STREAMS];
@@ -133,11 +134,15 @@ static inline const char *stream_path(const stream_t *s)
     return path ? path : "";
 }
 
-static inline void server_drop(actor_t *a)
+/* The connection is gone, and its streams; the other one, if it runs, is the newest now. */
+static inline void server_drop(actor_t *a, conn_t *c)
 {
-    for (size_t i = 0; i < a->count; i++) a->streams[i]->closed = true;
-    conn_drop(&a->conn);
-    a->conn.out.len = a->conn.out_at = 0;
+    conn_t *other = &a->conns[c == &a->conns[0]];
+    for (size_t i = 0; i < a->count; i++)
+        if (a->streams[i]->conn == c) a->streams[i]->closed = true;
+    conn_drop(c);
+    c->out.len = c->out_at = 0;
+    if (c == a->conn && other->alive) a->conn = other;
 }
 
 /* ------------------------------------------------------------------ bytes between the two */
@@ -150,79 +155,89 @@ static inline size_t actor_chunk(actor_t *a, size_t n)
     return n < most ? n : most;
 }
 
-static inline bool actor_send(actor_t *a)
+static inline bool actor_send(actor_t *a, conn_t *c)
 {
     size_t n = 0;
-    const uint8_t *p = ensign_tx_buf(a->c, ENSIGN_LINK_RPC, &n);
+    const uint8_t *p = ensign_tx_buf(a->c, c->link, &n);
 
-    if (!p || n == 0 || !a->conn.session) return false;
+    if (!p || n == 0 || !c->session) return false;
     n = actor_chunk(a, n);
-    conn_feed(&a->conn, p, n);
-    WANT(ensign_tx_ack(a->c, ENSIGN_LINK_RPC, n) == ENSIGN_OK);
+    conn_feed(c, p, n);
+    WANT(ensign_tx_ack(a->c, c->link, n) == ENSIGN_OK);
     return true;
 }
 
-static inline bool actor_receive(actor_t *a)
+static inline bool actor_receive(actor_t *a, conn_t *c)
 {
-    size_t n = conn_fill(&a->conn, 1), cap = 0;
+    size_t n = conn_fill(c, 1), cap = 0;
     uint8_t *room;
 
     if (n == 0) return false;
-    room = ensign_rx_buf(a->c, ENSIGN_LINK_RPC, &cap);
+    room = ensign_rx_buf(a->c, c->link, &cap);
     WANT(room != NULL && cap > 0);
     n = actor_chunk(a, n);
     if (n > cap) n = cap;
-    memcpy(room, a->conn.out.p + a->conn.out_at, n);
-    a->conn.out_at += n;
-    WANT(ensign_rx_ack(a->c, ENSIGN_LINK_RPC, n, a->now) == ENSIGN_OK);
+    memcpy(room, c->out.p + c->out_at, n);
+    c->out_at += n;
+    WANT(ensign_rx_ack(a->c, c->link, n, a->now) == ENSIGN_OK);
     return true;
 }
 
-static inline void actor_cut(actor_t *a, int native)
+static inline void actor_cut(actor_t *a, conn_t *c, int native)
 {
-    server_drop(a);
-    WANT(ensign_link_down(a->c, ENSIGN_LINK_RPC, a->conn.attempt, native, a->now) == ENSIGN_OK);
+    server_drop(a, c);
+    WANT(ensign_link_down(a->c, c->link, c->attempt, native, a->now) == ENSIGN_OK);
 }
 
-static inline bool actor_dial(actor_t *a, uint32_t attempt)
+static inline bool actor_dial(actor_t *a, conn_t *c, uint32_t attempt)
 {
     if (a->refuse) {
-        WANT(ensign_link_down(a->c, ENSIGN_LINK_RPC, attempt, ECONNREFUSED, a->now) == ENSIGN_OK);
+        WANT(ensign_link_down(a->c, c->link, attempt, ECONNREFUSED, a->now) == ENSIGN_OK);
         return true;
     }
-    a->conn.attempt = attempt;
-    a->conn.goaway = false;
-    conn_open(&a->conn, NULL, 0);
-    WANT(ensign_link_up(a->c, ENSIGN_LINK_RPC, attempt, 0, a->now) == ENSIGN_OK);
+    a->conn = c;
+    c->attempt = attempt;
+    c->goaway = false;
+    conn_open(c, NULL, 0);
+    WANT(ensign_link_up(a->c, c->link, attempt, 0, a->now) == ENSIGN_OK);
     return true;
 }
 
-/* One exchange; false: nothing moved. */
-static inline bool actor_turn(actor_t *a)
+/* What one link wants; false: nothing. */
+static inline bool actor_serve(actor_t *a, conn_t *c)
 {
     ensign_link_t l;
     bool moved;
 
-    WANT(ensign_tick(a->c, a->now) == ENSIGN_OK);
-    WANT(ensign_timeout(a->c, a->now) >= -1);
-    ensign_link(a->c, ENSIGN_LINK_RPC, &l);
+    ensign_link(a->c, c->link, &l);
     switch (l.todo) {
     case ENSIGN_LINK_DIAL:
-        return actor_dial(a, l.attempt);
+        return actor_dial(a, c, l.attempt);
     case ENSIGN_LINK_RUN:
-        WANT(a->conn.session && l.attempt == a->conn.attempt);
-        moved = actor_send(a);
-        ensign_link(a->c, ENSIGN_LINK_RPC, &l);
-        return (l.todo == ENSIGN_LINK_RUN && actor_receive(a)) || moved;
+        WANT(c->session && l.attempt == c->attempt);
+        moved = actor_send(a, c);
+        ensign_link(a->c, c->link, &l);
+        return (l.todo == ENSIGN_LINK_RUN && actor_receive(a, c)) || moved;
     case ENSIGN_LINK_HANGUP:
-        a->conn.goaway = true; /* what the server makes of it is nobody's matter any more */
-        (void)actor_send(a);
-        actor_cut(a, 0);
+        c->goaway = true; /* what the server makes of it is nobody's matter any more */
+        (void)actor_send(a, c);
+        actor_cut(a, c, 0);
         return true;
     default:
         WANT(l.todo == ENSIGN_LINK_IDLE);
         return false;
     }
+}
+
+/* One exchange; false: nothing moved. */
+static inline bool actor_turn(actor_t *a)
+{
+    bool moved = false;
+
+    WANT(ensign_tick(a->c, a->now) == ENSIGN_OK);
+    WANT(ensign_timeout(a->c, a->now) >= -1);
+    for (int i = 0; i < CONNS; i++) moved = actor_serve(a, &a->conns[i]) || moved;
+    return moved;
 }
 
 /* Until all is quiet; the clock stands. */
@@ -289,12 +304,12 @@ static inline void stream_reset(stream_t *s, uint32_t code)
  * stream after it. */
 static inline void actor_goaway(actor_t *a, int32_t last, uint32_t code, ensign_slice_t text)
 {
-    if (a->conn.session) conn_goaway(&a->conn, last, code, text);
+    if (a->conn->session) conn_goaway(a->conn, last, code, text);
 }
 
 static inline void actor_setting(actor_t *a, int32_t id, uint32_t value)
 {
-    if (a->conn.session) (void)conn_setting(&a->conn, id, value);
+    if (a->conn->session) (void)conn_setting(a->conn, id, value);
 }
 
 /* ------------------------------------------------------------------ the beginning and the end */
@@ -315,7 +330,11 @@ static inline void actor_desc(actor_t *a, ensign_desc_t *d)
 static inline void actor_prepare(actor_t *a, const uint8_t *data, size_t size, ensign_desc_t *d)
 {
     memset(a, 0, sizeof *a);
-    a->conn.owner = a;
+    for (int i = 0; i < CONNS; i++) {
+        a->conns[i].owner = a;
+        a->conns[i].link = i == 0 ? ENSIGN_LINK_RPC : ENSIGN_LINK_RPC_2;
+    }
+    a->conn = &a->conns[0];
     a->p = data;
     a->end = data + size;
     a->now = 1000;
@@ -342,9 +361,9 @@ static inline void actor_begin(actor_t *a, const uint8_t *data, size_t size)
 static inline void actor_end(actor_t *a)
 {
     ensign_destroy(a->c);
-    server_drop(a);
+    for (int i = 0; i < CONNS; i++) conn_drop(&a->conns[i]);
     for (size_t i = 0; i < a->count; i++) stream_free(a->streams[i]);
-    conn_free(&a->conn);
+    for (int i = 0; i < CONNS; i++) conn_free(&a->conns[i]);
     WANT(a->live == 0);
 }
 

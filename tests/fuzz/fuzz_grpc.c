@@ -25,7 +25,7 @@ static run_t run;
 static stream_t *newest(run_t *r)
 {
     stream_t *s = r->a.count ? r->a.streams[r->a.count - 1] : NULL;
-    return s && s->headers && !s->closed && r->a.conn.session ? s : NULL;
+    return s && s->headers && !s->closed ? s : NULL;
 }
 
 static void some_fields(run_t *r, bytes_t *f, bool initial, bool last)
@@ -67,7 +67,7 @@ static void play_interim(run_t *r, stream_t *s)
     bytes_t f = { 0 };
     peer_add(&f, ":status", status[input_byte(&r->a) % 4]);
     if (peer_pairs(&f, &nv) == 1 && !s->started)
-        (void)nghttp2_submit_headers(r->a.conn.session, NGHTTP2_FLAG_NONE, s->id, NULL, &nv, 1, NULL);
+        (void)nghttp2_submit_headers(s->conn->session, NGHTTP2_FLAG_NONE, s->id, NULL, &nv, 1, NULL);
     bytes_free(&f);
 }
 
@@ -129,10 +129,10 @@ static void play_connection(run_t *r, uint8_t what)
         actor_setting(a, ids[b % 4], input_16(a) * (b & 0x80 ? 300u : 1u));
         break;
     case 2:
-        if (a->conn.session) (void)nghttp2_submit_ping(a->conn.session, NGHTTP2_FLAG_NONE, NULL);
+        if (a->conn->session) (void)nghttp2_submit_ping(a->conn->session, NGHTTP2_FLAG_NONE, NULL);
         break;
     default:
-        if (a->conn.session) actor_cut(a, b & 1 ? ECONNRESET : 0);
+        if (a->conn->session) actor_cut(a, a->conn, b & 1 ? ECONNRESET : 0);
         break;
     }
 }
@@ -362,8 +362,9 @@ static void check_no_stall(run_t *r)
     stream_t *s = source_of(r);
     ensign_link_t l;
 
-    ensign_link(r->a.c, ENSIGN_LINK_RPC, &l);
-    if (!s || r->ended || r->forgotten || l.todo != ENSIGN_LINK_RUN) return;
+    if (!s || r->ended || r->forgotten) return;
+    ensign_link(r->a.c, s->conn->link, &l);
+    if (l.todo != ENSIGN_LINK_RUN || l.attempt != s->conn->attempt) return;
     /* refused, it is asked again, and waits while the server allows no stream */
     if (r->a.c->calls.head && !ensi_h2_can_open(&r->a.c->conn->h2)) return;
     WANT(!s->closed && s->out_at == s->out.len);

@@ -104,59 +104,75 @@ static void pull_all(run_t *r)
 }
 
 /* ------------------------------------------------------------------ the link */
-static void send_all(run_t *r)
+static void send_all(run_t *r, int link)
 {
     size_t n = 0;
-    for (int i = 0; ensign_tx_buf(r->a.c, ENSIGN_LINK_RPC, &n) && n > 0; i++) {
+    for (int i = 0; ensign_tx_buf(r->a.c, link, &n) && n > 0; i++) {
         WANT(i < ROUNDS_MAX);
-        WANT(ensign_tx_ack(r->a.c, ENSIGN_LINK_RPC, n) == ENSIGN_OK);
+        WANT(ensign_tx_ack(r->a.c, link, n) == ENSIGN_OK);
     }
 }
 
-static void receive(run_t *r, const uint8_t *p, size_t n)
+static void receive(run_t *r, int link, const uint8_t *p, size_t n)
 {
     size_t cap = 0;
-    uint8_t *room = ensign_rx_buf(r->a.c, ENSIGN_LINK_RPC, &cap);
+    uint8_t *room = ensign_rx_buf(r->a.c, link, &cap);
 
     WANT(room != NULL && cap >= n);
     memcpy(room, p, n);
-    WANT(ensign_rx_ack(r->a.c, ENSIGN_LINK_RPC, n, r->a.now) == ENSIGN_OK);
+    WANT(ensign_rx_ack(r->a.c, link, n, r->a.now) == ENSIGN_OK);
 }
 
-/* Answers what the link wants. False: nothing. */
-static bool serve(run_t *r)
+/* Answers what one link wants. False: nothing. */
+static bool serve_link(run_t *r, conn_t *c)
 {
     static const uint8_t settings[9] = { 0, 0, 0, 4 };
     ensign_link_t l;
-    int t = ensign_timeout(r->a.c, r->a.now);
 
-    WANT(t >= -1 && t <= DAY_MS);
-    WANT(ensign_tick(r->a.c, r->a.now) == ENSIGN_OK);
-    send_all(r);
-    ensign_link(r->a.c, ENSIGN_LINK_RPC, &l);
+    send_all(r, c->link);
+    ensign_link(r->a.c, c->link, &l);
     switch (l.todo) {
     case ENSIGN_LINK_DIAL:
         if (++r->connections > CONNECTIONS) {
-            WANT(ensign_link_down(r->a.c, ENSIGN_LINK_RPC, l.attempt, ECONNREFUSED, r->a.now) == ENSIGN_OK);
+            WANT(ensign_link_down(r->a.c, c->link, l.attempt, ECONNREFUSED, r->a.now) == ENSIGN_OK);
             return true;
         }
-        r->a.conn.attempt = l.attempt;
-        WANT(ensign_link_up(r->a.c, ENSIGN_LINK_RPC, l.attempt, 0, r->a.now) == ENSIGN_OK);
-        receive(r, settings, sizeof settings);
+        c->attempt = l.attempt;
+        r->a.conn = c;
+        WANT(ensign_link_up(r->a.c, c->link, l.attempt, 0, r->a.now) == ENSIGN_OK);
+        receive(r, c->link, settings, sizeof settings);
         return true;
     case ENSIGN_LINK_HANGUP:
-        WANT(ensign_link_down(r->a.c, ENSIGN_LINK_RPC, l.attempt, 0, r->a.now) == ENSIGN_OK);
+        WANT(ensign_link_down(r->a.c, c->link, l.attempt, 0, r->a.now) == ENSIGN_OK);
         return true;
     default:
         return false;
     }
 }
 
-static bool running(const run_t *r)
+/* Answers what the links want. False: nothing. */
+static bool serve(run_t *r)
+{
+    int t = ensign_timeout(r->a.c, r->a.now);
+    bool moved = false;
+
+    WANT(t >= -1 && t <= DAY_MS);
+    WANT(ensign_tick(r->a.c, r->a.now) == ENSIGN_OK);
+    for (int i = 0; i < CONNS; i++) moved = serve_link(r, &r->a.conns[i]) || moved;
+    return moved;
+}
+
+/* Does a link run? The newest one of them gets what comes. */
+static bool running(run_t *r)
 {
     ensign_link_t l;
-    ensign_link(r->a.c, ENSIGN_LINK_RPC, &l);
-    return l.todo == ENSIGN_LINK_RUN;
+
+    for (int i = 0; i < CONNS; i++) {
+        ensign_link(r->a.c, r->a.conn->link, &l);
+        if (l.todo == ENSIGN_LINK_RUN) return true;
+        r->a.conn = &r->a.conns[r->a.conn == &r->a.conns[0]];
+    }
+    return false;
 }
 
 /* Until nothing more can be done; where no link runs, time goes on to the next timer. */
@@ -179,9 +195,9 @@ static void feed(run_t *r)
 {
     while (input_left(&r->a) && running(r)) {
         size_t left = (size_t)(r->a.end - r->a.p), cap = 0;
-        WANT(ensign_rx_buf(r->a.c, ENSIGN_LINK_RPC, &cap) != NULL && cap > 0);
+        WANT(ensign_rx_buf(r->a.c, r->a.conn->link, &cap) != NULL && cap > 0);
         left = actor_chunk(&r->a, left < cap ? left : cap);
-        receive(r, r->a.p, left);
+        receive(r, r->a.conn->link, r->a.p, left);
         r->a.p += left;
         settle(r);
     }
@@ -218,7 +234,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (published) publish_all(&run);
     settle(&run);
     feed(&run);
-    if (what & 4 && running(&run)) actor_cut(&run.a, ECONNRESET);
+    if (what & 4 && running(&run)) actor_cut(&run.a, run.a.conn, ECONNRESET);
     if (what & 8) settle(&run);
     finish(&run);
     for (int i = 0; i < EVENTS; i++) WANT(run.answered[i] == published);

@@ -527,7 +527,7 @@ static stream_t *some_stream(run_t *r, uint8_t which)
 {
     size_t open = 0;
 
-    for (int pass = 0; pass < 2 && r->a.conn.session; pass++) {
+    for (int pass = 0; pass < 2; pass++) {
         size_t skip = pass ? which % open : 0;
         for (size_t i = r->a.count; i > 0; i--) {
             stream_t *s = r->a.streams[i - 1];
@@ -597,12 +597,12 @@ static void play_connection(run_t *r, uint8_t what)
 
     switch (what) {
     case 0:
-        if (r->a.conn.session) actor_cut(&r->a, b & 1 ? ECONNRESET : 0);
+        if (r->a.conn->session) actor_cut(&r->a, r->a.conn, b & 1 ? ECONNRESET : 0);
         break;
     case 1: actor_goaway(&r->a, INT32_MAX, 0, ensign_str("bye")); break;
     case 2:
-        if (r->a.conn.session && !r->a.conn.goaway && r->a.count > 0)
-            actor_goaway(&r->a, nghttp2_session_get_last_proc_stream_id(r->a.conn.session), b % 14,
+        if (r->a.conn->session && !r->a.conn->goaway && r->a.count > 0)
+            actor_goaway(&r->a, nghttp2_session_get_last_proc_stream_id(r->a.conn->session), b % 14,
                          ensign_str("now"));
         break;
     default: actor_setting(&r->a, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, b % 8); break;
@@ -670,7 +670,7 @@ static void play_auth(run_t *r)
 /* No more than the buffer has room for: an answer's, which grows for a large message, or a row's. */
 static void check_credit(const run_t *r)
 {
-    for (size_t i = 0; i < r->a.count && r->a.conn.session; i++) {
+    for (size_t i = 0; i < r->a.count; i++) {
         const stream_t *s = r->a.streams[i];
         size_t most = strstr(stream_path(s), "/EnSQL") ? ROW_MAX : r->a.c->max_answer_bytes;
         if (s->closed || !s->headers) continue;

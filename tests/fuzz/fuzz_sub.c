@@ -75,7 +75,7 @@ static stream_t *newest(run_t *r, const char *method)
 {
     for (size_t i = r->a.count; i > 0; i--) {
         stream_t *s = r->a.streams[i - 1];
-        if (strstr(stream_path(s), method)) return s->headers && !s->closed && r->a.conn.session ? s : NULL;
+        if (strstr(stream_path(s), method)) return s->headers && !s->closed ? s : NULL;
     }
     return NULL;
 }
@@ -219,7 +219,7 @@ static void play_end(run_t *r, stream_t *s, uint8_t what)
         if (b % 4 == 0)
             actor_goaway(&r->a, INT32_MAX, 0, ensign_str("bye"));
         else if (b % 4 == 1)
-            actor_cut(&r->a, b & 16 ? ECONNRESET : 0);
+            actor_cut(&r->a, r->a.conn, b & 16 ? ECONNRESET : 0);
         break;
     }
 }
