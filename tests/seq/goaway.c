@@ -1,4 +1,4 @@
-/* GOAWAY: a second connection takes over while the first one drains, and nothing hangs, is lost or is silent. */
+/* GOAWAY: a second connection takes over while the first one drains; nothing hangs, is lost or is silent. */
 #include "calls.h"
 #include "service.h"
 
@@ -221,16 +221,22 @@ SCRIPT(a_held_query_stops_no_publisher)
     service_reset();
 }
 
-/* A server whose connections live for 2 s, as grpc-go with MaxConnectionAge: a first GOAWAY, then, 100 ms later,
- * the last one. */
+/* A server whose connections live for 2 s, as grpc-go with MaxConnectionAge: a first GOAWAY, then, 100 ms
+ * later, the last one. */
 static void age(world_t *w, uint64_t *born, unsigned *said)
 {
     for (size_t i = 0; i < w->conn_count; i++) {
         conn_t *c = w->conns[i];
         uint64_t old = w->now - born[i];
-        if (!born[i]) born[i] = w->now;
-        else if (c->alive && said[i] == 0 && old >= 2000) said[i]++, conn_goaway(c, INT32_MAX, 0, text_slice(""));
-        else if (c->alive && said[i] == 1 && old >= 2100) said[i]++, last_goaway(c, 0, "max_age");
+        if (!born[i]) {
+            born[i] = w->now;
+        } else if (c->alive && said[i] == 0 && old >= 2000) {
+            said[i]++;
+            conn_goaway(c, INT32_MAX, NGHTTP2_NO_ERROR, text_slice(""));
+        } else if (c->alive && said[i] == 1 && old >= 2100) {
+            said[i]++;
+            last_goaway(c, NGHTTP2_NO_ERROR, "max_age");
+        }
     }
 }
 
@@ -621,6 +627,7 @@ SCRIPT(an_answer_that_comes_with_the_goaway_counts)
 
 SCRIPT(a_useless_connection_is_replaced_after_a_backoff)
 {
+    const ensign_notice_t *n;
     uint32_t k;
     serve(w, true);
     world_setting(w, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0);
@@ -630,7 +637,8 @@ SCRIPT(a_useless_connection_is_replaced_after_a_backoff)
     world_expect(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CONNECTED);
     goaway(w, NGHTTP2_NO_ERROR, "");
     world_settle(w);
-    assert_int_equal(world_expect(w, ENSIGN_CLIENT, ENSIGN_NOTICE_DISCONNECTED)->error->code, ENSIGN_E_GOAWAY);
+    n = world_expect(w, ENSIGN_CLIENT, ENSIGN_NOTICE_DISCONNECTED);
+    assert_int_equal(n->error->code, ENSIGN_E_GOAWAY);
     expect_goaway(w, NGHTTP2_NO_ERROR, "");
     assert_int_equal(w->dials[ENSIGN_LINK_RPC], 1);
     w->setting_count = 0;
