@@ -537,7 +537,7 @@ typedef struct ensign_desc_t {
     uint32_t    drain_timeout_ms;   /* after a GOAWAY the old connection goes on beside the new one until its
                                        calls have ended, at most so long: then it is cut, and they END
                                        UNAVAILABLE. So do they when the next connection gets its GOAWAY
-                                       [ENSIGN_FOREVER, as gRPC] */
+                                       while it has calls of its own [ENSIGN_FOREVER, as gRPC] */
     uint32_t    give_up_after_ms;   /* failing for so long without a break is FAILED, or, where the server
                                        refuses one handle's stream alone, its END [ENSIGN_FOREVER] */
     uint32_t    backoff_min_ms;     /* after a first failure the next attempt waits from 0 to this, drawn by
@@ -619,7 +619,8 @@ typedef enum ensign_notice_type_t {
     ENSIGN_NOTICE_GOAWAY,           /* the server wants the connection to end: error has its code and text.
                                        Running calls go on, new ones wait for the next connection, whose
                                        CONNECTED follows; the end of this one is no DISCONNECTED, unless
-                                       the server's code is an error or it answered nothing */
+                                       the server's code is an error, it answered nothing, or it ends one
+                                       connection after the other within backoff_min_ms */
     ENSIGN_NOTICE_FAILED,           /* for good: error; before it ensign_next gives the END of each handle
                                        that is not held */
     ENSIGN_NOTICE_CLOSED,           /* after ensign_close, behind every END: nothing more comes, but from
