@@ -539,7 +539,9 @@ typedef struct ensign_desc_t {
                                        UNAVAILABLE. So do they when the next connection gets its GOAWAY
                                        while it has calls of its own [ENSIGN_FOREVER, as gRPC] */
     uint32_t    give_up_after_ms;   /* failing for so long without a break is FAILED, or, where the server
-                                       refuses one handle's stream alone, its END [ENSIGN_FOREVER] */
+                                       refuses one handle's stream alone, its END [ENSIGN_FOREVER]. What
+                                       counts is the next connection and the way to a token, even while
+                                       streams stand on a connection that drains, or with a token of before */
     uint32_t    backoff_min_ms;     /* after a first failure the next attempt waits from 0 to this, drawn by
                                        chance; the limit doubles with each further failure, but is never above
                                        the time since the first one and this [100] */
@@ -13764,7 +13766,6 @@ static ensign_notice_t *ensi_req_pull(ensign_t *c, ensi_handle_t *h)
 {
     ensi_req_t *q = (ensi_req_t *)(void *)h;
     ensign_notice_t *n;
-    if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
     if (q->answered) return ensi_req_pull_answer(q);
     if (q->has_next) return ensi_req_pull_topic(c, q);
     if (q->walking) {
@@ -13780,6 +13781,7 @@ static ensign_notice_t *ensi_req_pull(ensign_t *c, ensi_handle_t *h)
         q->count++;
         return n;
     }
+    if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n; /* it is newer than that state */
     return ensi_state_pull_end(h, q->count);
 }
 

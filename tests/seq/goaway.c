@@ -443,7 +443,7 @@ static void stays_until_settings(world_t *w, kind_t kind)
     ensign_link_up(w->client, ENSIGN_LINK_RPC_2, l.attempt, 0, w->now); /* no bytes come yet */
     world_pass(w, 5000);
     delivers(w, kind, handle, s);
-    world_conn(w, ENSIGN_LINK_RPC_2, l.attempt);
+    world_conn(w, ENSIGN_LINK_RPC_2, l.attempt, false);
     has_moved(w, kind, handle, s);
 }
 
@@ -637,9 +637,9 @@ SCRIPT(a_useless_connection_is_replaced_after_a_backoff)
     world_expect(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CONNECTED);
     goaway(w, NGHTTP2_NO_ERROR, "");
     world_settle(w);
+    expect_goaway(w, NGHTTP2_NO_ERROR, "");
     n = world_expect(w, ENSIGN_CLIENT, ENSIGN_NOTICE_DISCONNECTED);
     assert_int_equal(n->error->code, ENSIGN_E_GOAWAY);
-    expect_goaway(w, NGHTTP2_NO_ERROR, "");
     assert_int_equal(w->dials[ENSIGN_LINK_RPC], 1);
     w->setting_count = 0;
     world_reply(w, k, ENSIGN_GRPC_OK);

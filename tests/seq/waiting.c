@@ -396,6 +396,22 @@ SCRIPT(a_stream_that_is_not_sent_is_no_stall)
     assert_int_equal(w->waits, 0);
 }
 
+/* A state that came before the break is given before WAITING: the later truth comes last. */
+SCRIPT(waiting_comes_behind_an_older_state)
+{
+    uint32_t handle;
+    begin(w);
+    handle = opened(w, WATCH);
+    serve(w, WATCH, world_stream(w, 0));
+    world_settle(w);
+    w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
+    world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
+    world_settle(w);
+    assert_int_equal(ensign_next_of(w->client, handle)->type, ENSIGN_NOTICE_HEALTH);
+    assert_int_equal(ensign_next_of(w->client, handle)->type, ENSIGN_NOTICE_WAITING);
+    assert_null(ensign_next_of(w->client, handle));
+}
+
 /* ------------------------------------------------------------------ while the connection stands */
 SCRIPT(no_room_among_the_streams)
 {
@@ -529,6 +545,7 @@ int main(void)
         IN_MODES(a_stream_without_a_limit_waits_for_ever),
         IN_MODES(a_stream_that_is_not_sent_is_no_stall),
         IN_MODES(invalid_argument_is_final_only_at_the_open),
+        IN_MODES(waiting_comes_behind_an_older_state),
         IN_MODES(no_room_among_the_streams),
         IN_MODES(behind_a_goaway),
         IN_MODES(one_reason_is_not_told_again),

@@ -686,12 +686,12 @@ static void heard_call(slot_t *s, const ensign_notice_t *n)
         sim_die("END with the status %d, and %s error", n->as.end.status, n->error ? "an" : "no");
 }
 
-/* Does it end what WAITING has said? Answers and events can be of the time before that. */
+/* Does it end what WAITING has said? Answers and events can be of the time before that; a state cannot. */
 static bool moves_again(const slot_t *s, ensign_notice_type_t type)
 {
     if (type == ENSIGN_NOTICE_EVENT) return s->kind == SLOT_QUERY;
-    if (type == ENSIGN_NOTICE_HEALTH) return slot_lives(s, FLOW_WATCH);
-    return type == ENSIGN_NOTICE_OPEN || type == ENSIGN_NOTICE_HEADERS || type == ENSIGN_NOTICE_MESSAGE;
+    return type == ENSIGN_NOTICE_OPEN || type == ENSIGN_NOTICE_HEALTH || type == ENSIGN_NOTICE_HEADERS ||
+           type == ENSIGN_NOTICE_MESSAGE;
 }
 
 static void user_hears(world_t *w, const ensign_notice_t *n)
