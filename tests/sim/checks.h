@@ -63,9 +63,9 @@ static bool slot_owed(world_t *w, const slot_t *s)
 {
     switch (s->kind) {
     case SLOT_PUB: return s->closing || s->draining || !s->opened || unanswered(w, s) > 0;
-    case SLOT_SUB: return s->closing || !slot_lives(s, FLOW_SUBSCRIBE);
+    case SLOT_SUB: return s->closing || !server_has(w, s, FLOW_SUBSCRIBE);
     case SLOT_QUERY: return s->closing || s->deadline_ms || !server_has(w, s, FLOW_QUERY);
-    case SLOT_REQ: return s->closing || s->req != REQ_WATCH || !slot_lives(s, FLOW_WATCH);
+    case SLOT_REQ: return s->closing || s->req != REQ_WATCH || !server_has(w, s, FLOW_WATCH);
     case SLOT_CALL: return s->deadline_ms || !server_has(w, s, FLOW_ECHO);
     }
     return true;
