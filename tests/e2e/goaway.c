@@ -1,11 +1,12 @@
 /* goaway.c - a server that sends GOAWAY with a stream open and takes the next connection, over sockets
  *
- * Client and server share one thread and one poll loop: the server's sockets are the `extra` of ensign_wait.
- * It answers unary calls at once; what comes on other streams is the test's. */
+ * Client and server share one thread and one poll loop: the server's sockets are `extra` of ensign_wait.
+ * It speaks in the clear or by TLS, and answers unary calls at once; other streams are the test's. */
 #define _POSIX_C_SOURCE 200809L
 #define ENSIGN_IMPLEMENTATION
 #include "../../ensign.h"
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -17,6 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include <mbedtls/ssl.h>
+#include "../certs.h"
 #include "../h2peer.h"
 
 enum { CONNS = 8, STREAMS = 64, WAIT_MS = 20000, TURN_MS = 100 };
@@ -28,6 +31,12 @@ static struct {
     size_t count;
     stream_t *streams[STREAMS];
     size_t stream_count;
+    bool tls;
+    certs_t cert;
+    uint64_t seed;
+    mbedtls_ssl_config config;
+    mbedtls_x509_crt chain;
+    mbedtls_ssl_context ssl[CONNS];
 } server;
 static ensign_t *client;
 
@@ -50,6 +59,40 @@ static void peer_die(conn_t *c, const char *text)
 {
     (void)c;
     fail_msg("%s", text);
+}
+
+static int tls_send(void *fd, const unsigned char *p, size_t n)
+{
+    ssize_t k = send(*(int *)fd, p, n, MSG_NOSIGNAL);
+    if (k < 0 && errno == EAGAIN) return MBEDTLS_ERR_SSL_WANT_WRITE;
+    return k < 0 ? MBEDTLS_ERR_SSL_CONN_EOF : (int)k;
+}
+
+static int tls_recv(void *fd, unsigned char *p, size_t n)
+{
+    ssize_t k = recv(*(int *)fd, p, n, 0);
+    if (k < 0 && errno == EAGAIN) return MBEDTLS_ERR_SSL_WANT_READ;
+    return k <= 0 ? MBEDTLS_ERR_SSL_CONN_EOF : (int)k;
+}
+
+/* With a certificate that is its own issuer. */
+static void server_use_tls(void)
+{
+    static const char *alpn[] = { "h2", NULL };
+
+    server.tls = true;
+    certs_make(&server.cert, NULL, "CN=localhost", "127.0.0.1,ip:127.0.0.1", CERTS_FROM, CERTS_TO);
+    mbedtls_ssl_config_init(&server.config);
+    mbedtls_x509_crt_init(&server.chain);
+    assert_int_equal(mbedtls_ssl_config_defaults(&server.config, MBEDTLS_SSL_IS_SERVER,
+                                                 MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT),
+                     0);
+    assert_int_equal(mbedtls_x509_crt_parse(&server.chain, (const unsigned char *)server.cert.pem,
+                                            strlen(server.cert.pem) + 1),
+                     0);
+    mbedtls_ssl_conf_rng(&server.config, certs_random, &server.seed);
+    assert_int_equal(mbedtls_ssl_conf_own_cert(&server.config, &server.chain, &server.cert.key), 0);
+    assert_int_equal(mbedtls_ssl_conf_alpn_protocols(&server.config, alpn), 0);
 }
 
 /* On the port that it had before, if any. */
@@ -83,7 +126,14 @@ static void server_accept(void)
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
     server.conns[server.count].number = (unsigned)server.count;
     conn_open(&server.conns[server.count], NULL, 0);
-    server.fds[server.count++] = fd;
+    server.fds[server.count] = fd;
+    if (server.tls) {
+        mbedtls_ssl_context *ssl = &server.ssl[server.count];
+        mbedtls_ssl_init(ssl);
+        assert_int_equal(mbedtls_ssl_setup(ssl, &server.config), 0);
+        mbedtls_ssl_set_bio(ssl, &server.fds[server.count], tls_send, tls_recv, NULL);
+    }
+    server.count++;
 }
 
 static void server_close(size_t i)
@@ -92,17 +142,23 @@ static void server_close(size_t i)
     for (size_t k = 0; k < server.stream_count; k++)
         if (server.streams[k]->conn == &server.conns[i]) server.streams[k]->closed = true;
     conn_drop(&server.conns[i]);
+    if (server.tls) mbedtls_ssl_free(&server.ssl[i]);
     close(server.fds[i]);
     server.fds[i] = -1;
 }
 
+/* All that is there: what TLS has taken in, no poll will tell of. */
 static void server_read(size_t i)
 {
     uint8_t bytes[4096];
-    ssize_t n = read(server.fds[i], bytes, sizeof bytes);
+    int n;
 
-    if (n > 0) conn_feed(&server.conns[i], bytes, (size_t)n);
-    else if (n == 0) server_close(i);
+    do {
+        n = server.tls ? mbedtls_ssl_read(&server.ssl[i], bytes, sizeof bytes)
+                       : tls_recv(&server.fds[i], bytes, sizeof bytes);
+        if (n > 0) conn_feed(&server.conns[i], bytes, (size_t)n);
+    } while (n > 0);
+    if (n != MBEDTLS_ERR_SSL_WANT_READ && n != MBEDTLS_ERR_SSL_WANT_WRITE) server_close(i);
 }
 
 static void server_answer(void)
@@ -121,8 +177,11 @@ static void server_write(size_t i)
 {
     conn_t *c = &server.conns[i];
     size_t n = conn_fill(c, 65536);
-    ssize_t sent = n > 0 ? write(server.fds[i], c->out.p + c->out_at, n) : 0;
+    int sent = 0;
 
+    if (n > 0)
+        sent = server.tls ? mbedtls_ssl_write(&server.ssl[i], c->out.p + c->out_at, n)
+                          : tls_send(&server.fds[i], c->out.p + c->out_at, n);
     if (sent > 0) c->out_at += (size_t)sent;
     if (n == 0 && !nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session))
         server_close(i);
@@ -238,23 +297,37 @@ static int watched(int *gone)
     return live;
 }
 
-static int begin(void **state)
+static void begin_with(bool tls)
 {
     ensign_desc_t d;
     ensign_error_t why;
     char endpoint[32];
 
-    (void)state;
     memset(&server, 0, sizeof server);
+    if (tls) server_use_tls();
     server_listen();
     memset(&d, 0, sizeof d);
     snprintf(endpoint, sizeof endpoint, "127.0.0.1:%d", server.port);
     d.endpoint = endpoint;
-    d.tls.off = true;
+    d.tls.off = !tls;
+    d.tls.ca_pem = ensign_str(server.cert.pem);
     d.backoff_min_ms = d.backoff_max_ms = 10;
     assert_int_equal(ensign_create(&d, &client, &why), ENSIGN_OK);
     hold(ENSIGN_CLIENT);
     (void)next(ENSIGN_CLIENT, ENSIGN_NOTICE_CONNECTED);
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    begin_with(false);
+    return 0;
+}
+
+static int begin_tls(void **state)
+{
+    (void)state;
+    begin_with(true);
     return 0;
 }
 
@@ -267,6 +340,10 @@ static int end(void **state)
     for (size_t i = 0; i < server.count; i++) conn_free(&server.conns[i]);
     for (size_t i = 0; i < server.stream_count; i++) stream_free(server.streams[i]);
     if (server.listener >= 0) close(server.listener);
+    if (!server.tls) return 0;
+    mbedtls_ssl_config_free(&server.config);
+    mbedtls_x509_crt_free(&server.chain);
+    certs_free(&server.cert);
     return 0;
 }
 
@@ -343,6 +420,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(calls_go_on_beside_a_long_one, begin, end),
         cmocka_unit_test_setup_teardown(a_server_that_stops_in_good_order, begin, end),
         cmocka_unit_test_setup_teardown(closing_with_two, begin, end),
+        { "calls_go_on_beside_a_long_one, TLS", calls_go_on_beside_a_long_one, begin_tls, end, NULL },
+        { "a_server_that_stops_in_good_order, TLS", a_server_that_stops_in_good_order, begin_tls, end, NULL },
+        { "closing_with_two, TLS", closing_with_two, begin_tls, end, NULL },
     };
     return cmocka_run_group_tests_name("goaway", tests, NULL, NULL);
 }
