@@ -524,9 +524,14 @@ static UNUSED void peer_finish_bare(stream_t *s)
     peer_end(s, false);
 }
 
+/* Trailers only; on a stream that has begun the trailers are all that is left. */
 static UNUSED void peer_refuse(stream_t *s, int status, const char *message)
 {
     char number[16];
+    if (s->started) {
+        peer_finish(s, status, message, NULL);
+        return;
+    }
     snprintf(number, sizeof number, "%d", status);
     peer_only(s, "200", "content-type", "application/grpc", "grpc-status", number, "grpc-message", message,
               NULL);
