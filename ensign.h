@@ -63,6 +63,7 @@ RULES
               calls or requests passes since anything came. Nothing within keepalive_timeout_ms after it: the
               connection is lost, and made again. Of the PINGs for such a doubt two are sent at most until the
               server answers something, and none goes without an open stream: gRPC's servers allow no more.
+              Where the server allows no stream, and calls wait, the connection is made again instead.
     Order     ensign_next goes round all handles that have a notice, ensign_next_of asks one. The same seed
               and the same input give the same order. Nothing queues without bound: answers and events wait in
               the buffers of their handle, each GAP in its place; CONNECTED, DISCONNECTED, WAITING, OPEN, ROOM
@@ -9834,6 +9835,8 @@ static void ensi_state_grant(ensign_t *c, ensi_call_t *call)
  *        DATA come.
  *        A deadline tells of itself before its stream is reset: the PING overtakes the RST_STREAM, so the
  *        server reads it while that stream is open. Calls that time out one by one need no other stream.
+ *        Calls that wait for one of the server's streams want to know, too, if late. Where no stream is open
+ *        there is no PING to send, and nothing to lose: the connection is made again.
  * Moves  keepalive: nothing has come for keepalive_ms. Doubt: an ack_timeout_ms in which nothing came, or a
  *        second deadline since anything came. PING -> bytes, or keepalive_timeout_ms and the link ends.
  * Fails  no memory for a PING ends the session, as for every frame. */
@@ -9927,22 +9930,39 @@ static uint64_t ensi_ping_after(uint64_t at_ms, uint32_t wait_ms)
     return wait_ms == ENSIGN_FOREVER ? UINT64_MAX : at_ms + wait_ms;
 }
 
+/* Do calls wait because the server allows no more streams? */
+static bool ensi_ping_barred(const ensign_t *c, const ensi_conn_t *n)
+{
+    return n == c->conn && c->calls.head && !n->h2.draining && !ensi_h2_can_open(&n->h2);
+}
+
 /* When the connection must have been heard of, or a PING goes; UINT64_MAX: neither is to come. */
 static uint64_t ensi_ping_due(const ensign_t *c, const ensi_conn_t *n)
 {
     uint32_t streams = c->keepalive_all ? n->h2.begun : n->h2.lasting;
+    uint32_t wait_ms = c->keepalive_ms;
     if (!n->connected || !n->h2.session) return UINT64_MAX;
     if (n->ping.out) return ensi_ping_after(n->ping.sent_ms, c->keepalive_timeout_ms);
-    return streams > 0 ? ensi_ping_after(n->ping.heard_ms, c->keepalive_ms) : UINT64_MAX;
+    if (streams > 0) return ensi_ping_after(n->ping.heard_ms, wait_ms);
+    if (!ensi_ping_barred(c, n) || wait_ms == ENSIGN_FOREVER) return UINT64_MAX;
+    if (n->h2.begun == 0 || wait_ms < ENSI_PING_KEEPALIVE_MS) wait_ms = ENSI_PING_KEEPALIVE_MS;
+    return ensi_ping_after(n->ping.heard_ms, wait_ms);
 }
 
 /* True: the link is dead, and its fault is set. */
 static bool ensi_ping_tick(ensign_t *c, ensi_conn_t *n)
 {
     if (ensi_ping_due(c, n) > c->env.now_ms) return false;
-    if (!n->ping.out) {
+    if (!n->ping.out && n->h2.begun > 0) {
         ensi_ping_send(c, n);
         return false;
+    }
+    if (!n->ping.out) {
+        ensi_link_fault(n->link, ENSIGN_E_STALLED, 0,
+                        "http2: %s allows no stream (MAX_CONCURRENT_STREAMS), and sent nothing for %lu ms; a "
+                        "new connection is made",
+                        n->link->target->where, (unsigned long)(c->env.now_ms - n->ping.heard_ms));
+        return true;
     }
     ensi_link_fault(n->link, ENSIGN_E_STALLED, 0,
                     "http2: %s sent nothing for %lu ms, nor an answer to PING within keepalive_timeout_ms "

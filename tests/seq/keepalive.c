@@ -249,6 +249,27 @@ SCRIPT(no_ping_without_an_open_stream)
     assert_int_equal(w->connected, 1);
 }
 
+/* Who waits for a stream that the server does not allow has no stream to ask by: the connection is made again. */
+SCRIPT(silence_without_an_allowed_stream_ends_the_connection)
+{
+    uint32_t handle;
+    world_setting(w, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0);
+    begin(w);
+    handle = subscription(w);
+    pass(w, 1000);
+    w->conn[ENSIGN_LINK_RPC]->mute = true;
+    w->setting_count = 0;
+    pass(w, KEEPALIVE_MS - 2000);
+    assert_int_equal(w->conn_count, 1);
+    world_stream(w, 0);
+    assert_int_equal(w->conn_count, 2);
+    assert_int_equal(pings(w), 0);
+    world_hear(w);
+    assert_int_equal(w->disconnected, 1);
+    if (!strstr(w->last_error.text, "allows no stream")) world_fail(w, "DISCONNECTED: %s", w->last_error.text);
+    (void)handle;
+}
+
 SCRIPT(keepalive_ends_with_its_stream)
 {
     ensign_call_desc_t d = streaming();
@@ -598,6 +619,7 @@ int main(void)
         IN_MODES(a_quiet_stream_is_asked_after_each_keepalive_ms),
         IN_MODES(what_keepalive_is_for),
         IN_MODES(no_ping_without_an_open_stream),
+        IN_MODES(silence_without_an_allowed_stream_ends_the_connection),
         IN_MODES(keepalive_ends_with_its_stream),
         IN_MODES(what_comes_puts_the_ping_off),
         IN_MODES(what_does_not_answer_is_replaced),

@@ -528,12 +528,14 @@ static void check_patience(const world_t *w, const slot_t *s, const ensign_notic
                 n->error->text);
 }
 
-/* An answer ends the failures: no more can be counted than streams came since, and the one that gave it. */
+/* An answer ends the failures: no more can be counted than streams came since, and the one that gave it. Where
+ * the connection fails its own attempts are counted. */
 static void check_failures(const world_t *w, const slot_t *s, const ensign_notice_t *n)
 {
     unsigned streams = 1;
     const flow_t *f;
     if (w->fault || net.unseen || !connected || w->desc.client_id || s->used_ms == 0) return;
+    if (strncmp(n->error->text, "grpc:", 5) != 0) return;
     for (f = model.flows; f; f = f->next) streams += f->kind == FLOW_PUBLISH && f->opened_ms >= s->used_ms;
     if (n->as.waiting.failures > streams)
         sim_die("publisher %u counts %u failures since an answer, with %u streams", s->pub->number,
