@@ -10,6 +10,25 @@ i386=$PWD/$1/i386
 armhf=$PWD/$1/armhf
 left_out() { tap ok "$1 # SKIP $2"; } # WHAT REASON
 
+# Some at a time: each one's output and status are kept, and told in order.
+titles=()
+ahead() { # TITLE COMMAND...
+    local number=${#titles[@]}
+    titles+=("$1")
+    { "${@:2}" >"$dir/kept.$number" 2>&1; echo $? >"$dir/status.$number"; } &
+    while [ "$(jobs -pr | wc -l)" -ge "${JOBS:-2}" ]; do wait -n; done
+}
+kept() { # NUMBER
+    cat "$dir/kept.$1"
+    return "$(cat "$dir/status.$1")"
+}
+tell() {
+    local number
+    wait
+    for number in "${!titles[@]}"; do check "${titles[$number]}" kept "$number"; done
+    titles=()
+}
+
 # ---- i386: build/i386, a variant of the tree
 
 export BUILD=build/i386 ENSIGND=build/i386/ensignd
@@ -18,7 +37,7 @@ cc32=(gcc -m32 "--sysroot=$i386" "-B$(echo "$i386"/usr/lib/gcc/i686-linux-gnu/*)
 link32=("-Wl,--dynamic-linker=$i386/lib/ld-linux.so.2" "-Wl,--disable-new-dtags,-rpath,$system")
 
 makes() { # TARGET...: on its own, not a part of the make that runs this
-    MAKEFLAGS='' MAKELEVEL=0 make --no-print-directory -k VARIANT=i386 \
+    MAKEFLAGS='' MAKELEVEL=0 make --no-print-directory -k "-j${JOBS:-2}" VARIANT=i386 \
         CC="${cc32[*]}" LDFLAGS="${link32[*]}" "$@" >"$dir/made" 2>&1 && return
     grep -E 'error|\*\*\*' "$dir/made"
     return 1
@@ -31,7 +50,7 @@ pointers_have_32_bits() {
     [ $size_status -eq 0 ] || [ $size_status -eq 126 ]
 }
 runs() { # PROGRAM [ARGUMENT...], by the name of its source
-    check "i386: ${1%.c}" timeout "${TEST_TIMEOUT:-300}" "$BUILD/${1%.c}" "${@:2}"
+    ahead "i386: ${1%.c}" timeout "${TEST_TIMEOUT:-300}" "$BUILD/${1%.c}" "${@:2}"
 }
 on_i386() {
     local program corpus size_status=1
@@ -41,11 +60,12 @@ on_i386() {
         left_out 'i386: the programs run' 'the kernel or the processor does not run them'
         return
     fi
-    for program in tests/{unit,seq,fault,e2e}/*.c; do runs "$program"; done
+    for program in tests/{unit,seq,fault,sim,e2e}/*.c; do runs "$program"; done
     for program in tests/fuzz/fuzz_*.c; do
         corpus=${program##*/fuzz_}
         runs "$program" "tests/fuzz/corpus/${corpus%.c}"
     done
+    tell
 }
 if [ -d "$i386" ]; then on_i386; else left_out i386 'tools/bits32 has no libraries for it'; fi
 
@@ -68,13 +88,15 @@ on_armhf() {
     local file
     check "armhf: ${compiler%% *}, a pointer has 32 bits, and char no sign" pointers_have_32_bits_too
     check "armhf: ensignd's own messages" makes $BUILD/gen/message_types.h
-    for file in tests/{unit,seq,fault,fuzz,e2e,peers}/*.c tools/ensign/*.c tools/ensignd/*.c; do
-        check "armhf: $file" compiles "$file" gnu11
+    for file in tests/{unit,seq,fault,sim,fuzz,e2e,peers}/*.c tools/ensign/*.c tools/ensignd/*.c; do
+        ahead "armhf: $file" compiles "$file" gnu11
     done
+    tell
     check 'armhf: the messages of the examples' makes $BUILD/examples/gen/health.pb.h
     for file in examples/*.c; do
-        check "armhf: $file" compiles "$file" c99 -I$BUILD/examples/gen -idirafter "$armhf/usr/include/nanopb"
+        ahead "armhf: $file" compiles "$file" c99 -I$BUILD/examples/gen -idirafter "$armhf/usr/include/nanopb"
     done
+    tell
 }
 if [ ! -d "$armhf" ]; then left_out armhf 'tools/bits32 has no libraries for it'
 elif [ -z "$compiler" ]; then left_out armhf 'neither arm-linux-gnueabihf-gcc nor clang'
