@@ -38,7 +38,8 @@ THE LOOP
     ensign_tx_buf and ensign_tx_ack, and call ensign_tick (whole: examples/sans_io.c).
 
 RULES
-    Client    One ensign_t: a connection to one gRPC server and, with a client_id, one to its auth service.
+    Client    One ensign_t: a connection to one gRPC server (two for a while after a GOAWAY) and, with a
+              client_id, one to its auth service.
               No globals, no threads. One thread uses it at a time; another one hands work over by a queue of
               yours, and wakes your loop by a descriptor of yours.
     Pull      What happens is a notice, and you pull it. We call you in the hooks of the desc only; a hook may
@@ -57,18 +58,22 @@ RULES
               does not and when it tries again, or one of its own limits runs. A stream that the server takes
               and never answers is opened again after open_timeout_ms. One exception: a query without a
               timeout_ms, and a call without a deadline_ms, that the server works on: its first row may
-              honestly take long. The keepalive tells such a slow server from a dead one.
+              honestly take long. Set keepalive_ms to tell such a slow server from a dead one: by default a
+              query or a call alone sends no PING.
     Silence   A connection on which nothing comes is asked for a sign of life by an HTTP/2 PING: after
-              keepalive_ms; when an ack_timeout_ms passes in which nothing came; and when a second deadline of
-              calls or requests passes since anything came. Nothing within keepalive_timeout_ms after it: the
-              connection is lost, and made again. Of the PINGs for such a doubt two are sent at most until the
-              server answers something, and none goes without an open stream: gRPC's servers allow no more.
-              Where the server allows no stream, and calls wait, the connection is made again instead.
+              keepalive_ms; when an ack_timeout_ms or an open_timeout_ms passes in which nothing came; and
+              when a second deadline of calls or requests passes since anything came. If nothing comes within
+              keepalive_timeout_ms after it, the connection is lost, and made again. At most two such PINGs
+              are sent until the server sends HEADERS or DATA, and none without an open stream: gRPC's servers
+              allow no more. Where the server allows no stream, and calls wait, the connection is made again
+              instead.
+    Online    OPEN and WAITING of a handle tell whether it is served. CONNECTED and DISCONNECTED tell of the
+              newest connection: while an older one drains, attempts for the next one can fail.
     Order     ensign_next goes round all handles that have a notice, ensign_next_of asks one. The same seed
               and the same input give the same order. Nothing queues without bound: answers and events wait in
-              the buffers of their handle, each GAP in its place; CONNECTED, DISCONNECTED, WAITING, OPEN, ROOM
-              and DRAINED come once, however often they were due since the last pull; of WAITING and OPEN the
-              newer one.
+              the buffers of their handle, each GAP in its place; CONNECTED, DISCONNECTED, GOAWAY, WAITING,
+              OPEN, ROOM and DRAINED come once, however often they were due since the last pull: of GOAWAY the
+              newest one, and of WAITING and OPEN the newer one.
     You own   what you pass in: it is copied before the call returns, strings too. A 0 in a desc is the
               default; no wanted value is 0.
     We own    what a notice points at, until the next notice OF THAT HANDLE is pulled, the handle forgotten,
@@ -101,9 +106,10 @@ WHAT IS PROMISED
               not act on it; else never.
     Streams   of publishers, subscriptions and health watches are opened again under the same handle until it
               is closed, the server refuses for good (key, permission, unknown topic), or give_up_after_ms is
-              over. After a GOAWAY a new connection is made at once, and new calls go out on it. On the old
-              one the running calls may finish (drain_timeout_ms) and publishers get their answers; a
-              subscription leaves it when the new one is there, with a GAP.
+              over. After a GOAWAY a new connection is made at once, or after a backoff where the server's
+              code is an error; new calls go out on it. On the old one the running calls may finish
+              (drain_timeout_ms) and publishers get their answers; a subscription leaves it when the new one
+              is there, with a GAP.
     Readers   A slow one holds up its own stream and no other: the server may send what fits in the buffer of
               the handle. That is window_bytes, and grows for one larger message up to its max_x_bytes.
 
@@ -127,7 +133,7 @@ MEMORY
     large    max_handles 65000, topic_cache 4096; windows and send buffers 4 MiB, a publisher's buffer 64 MiB
              and 16383 events in flight, replies and received events 16 MiB, max_unacked 1048576; answers and
              messages of calls 64 MiB, max_metadata_bytes 64 KiB
-    A third or more of the client's is a second connection, which it has beside the first one only while that
+    A third or more of ensign_memory_bound is for a second connection. It exists only while the first one
     drains after a GOAWAY. Where memory_limit has no room for it, the first one drains before.
     Nearly all of a default is room for the largest message, and for the map of topics that it may bring. What
     is used in fact is a small part of it: buffers grow to such a size only for such a message.
@@ -325,7 +331,8 @@ typedef struct ensign_pair_t  { const char *key, *value; } ensign_pair_t;       
 
 typedef struct ensign_header_t {    /* one entry of a call's metadata */
     const char    *key;             /* a-z 0-9 _ - . and not grpc-...; "...-bin": any bytes, we code them */
-    ensign_slice_t value;           /* 0x20..0x7e, and no blank at an end, unless the key ends in -bin */
+    ensign_slice_t value;           /* 0x20..0x7e, without a blank at either end; any bytes if the key
+                                       ends in -bin */
 } ensign_header_t;
 
 typedef struct ensign_t ensign_t;                                       /* a client; opaque */
@@ -528,31 +535,35 @@ typedef struct ensign_desc_t {
     int         io;                 /* ENSIGN_IO_x [ENSIGN_IO_SOCKETS] */
     uint32_t    connect_timeout_ms; /* from name look-up to the server's SETTINGS, all addresses of the host
                                        together: each is tried once, and one that takes the connection and
-                                       stays mute gets a share of what is left [20000] */
-    uint32_t    auth_timeout_ms;    /* of one exchange with the auth service, look-up to answer [20000] */
+                                       stays mute gets the time that is left, divided by one more than the
+                                       addresses that are left (the last one gets all of it) [20000] */
+    uint32_t    auth_timeout_ms;    /* of one exchange with the auth service, look-up to answer, all
+                                       addresses together, as above [20000] */
     uint32_t    request_timeout_ms; /* of a request (ensign_topic_create and its like), all its calls [30000];
                                        a list: of each page, the time of reading it left out */
-    uint32_t    open_timeout_ms;    /* of a stream of a publisher or a subscription, from its headers to the
-                                       server's ready; of a watch, to its first state: then WAITING with
-                                       E_STALLED, and it is opened again [30000], ENSIGN_FOREVER: no limit */
-    uint32_t    drain_timeout_ms;   /* after a GOAWAY the old connection goes on beside the new one until its
-                                       calls have ended, at most so long: then it is cut, and they END
-                                       UNAVAILABLE. So do they when the next connection gets its GOAWAY
-                                       while it has calls of its own [ENSIGN_FOREVER, as gRPC] */
+    uint32_t    open_timeout_ms;    /* how long the server may take to open a stream: from its headers to the
+                                       server's ready, for a watch to its first state. After that the stream
+                                       is reset, its handle has WAITING with E_STALLED, and another one is
+                                       opened [30000], ENSIGN_FOREVER: no limit */
+    uint32_t    drain_timeout_ms;   /* how long an old connection may go on with its calls after a GOAWAY.
+                                       Then it is cut, and they END UNAVAILABLE. It is cut earlier when the
+                                       next connection, too, gets a GOAWAY while it has calls [ENSIGN_FOREVER,
+                                       as gRPC] */
     uint32_t    give_up_after_ms;   /* failing for so long without a break is FAILED, or, where the server
-                                       refuses one handle's stream alone, its END [ENSIGN_FOREVER]. What
-                                       counts is the next connection and the way to a token, even while
-                                       streams stand on a connection that drains, or with a token of before */
+                                       refuses one handle's stream alone, its END [ENSIGN_FOREVER]. It counts
+                                       failed attempts to connect and to get a token, also while old streams
+                                       still run on a draining connection, or with an older token */
     uint32_t    backoff_min_ms;     /* after a first failure the next attempt waits from 0 to this, drawn by
-                                       chance; the limit doubles with each further failure, but is never above
-                                       the time since the first one and this [100] */
-    uint32_t    backoff_max_ms;     /* and grows no further [30000], backoff_min_ms or more */
-    uint32_t    keepalive_ms;       /* nothing has come for so long while a stream is open: one HTTP/2 PING
-                                       asks whether the server is there [320000, for the streams of
-                                       publishers, subscriptions and watches alone], 1000 or more;
-                                       ENSIGN_FOREVER: never. Doubled when the server says too_many_pings */
-    uint32_t    keepalive_timeout_ms; /* nothing has come for so long after a PING: the connection is lost, as
-                                         E_STALLED, and made again [20000] */
+                                       chance. The limit doubles with each further failure, and is at most the
+                                       time since the first failure plus backoff_min_ms [100] */
+    uint32_t    backoff_max_ms;     /* the longest wait for an attempt [30000], backoff_min_ms or more */
+    uint32_t    keepalive_ms;       /* the silence after which one HTTP/2 PING asks whether the server is
+                                       there [320000, and it then counts the streams of publishers,
+                                       subscriptions and watches only; a value that you give counts every
+                                       open stream], 1000 or more; ENSIGN_FOREVER: never. It is doubled when
+                                       the server says too_many_pings */
+    uint32_t    keepalive_timeout_ms; /* the silence after a PING that ends the connection with E_STALLED, and
+                                         has it made again [20000] */
     uint32_t    max_handles;        /* publishers, subscriptions, requests, calls at once [64], 1..65000 */
     uint32_t    topic_cache;        /* topics whose name and id are remembered, from the maps that streams
                                        bring, from requests' answers [256], 1..4096; ENSIGN_OFF: none */
@@ -618,12 +629,14 @@ ENSIGN_API size_t ensign_memory_bound(const ensign_desc_t *d);
 typedef enum ensign_notice_type_t {
     /* of ENSIGN_CLIENT */
     ENSIGN_NOTICE_CONNECTED = 1,    /* the server's SETTINGS are here */
-    ENSIGN_NOTICE_DISCONNECTED,     /* lost, or an attempt failed: error, as.disconnected */
+    ENSIGN_NOTICE_DISCONNECTED,     /* the connection is lost, or every address of the host has failed: error,
+                                       as.disconnected */
     ENSIGN_NOTICE_GOAWAY,           /* the server wants the connection to end: error has its code and text.
                                        Running calls go on, new ones wait for the next connection, whose
-                                       CONNECTED follows; the end of this one is no DISCONNECTED, unless
-                                       the server's code is an error, it answered nothing, or it ends one
-                                       connection after the other within backoff_min_ms */
+                                       CONNECTED follows. The end of this connection gives no DISCONNECTED
+                                       while its calls run on beside the next one. Where no call runs it gives
+                                       one if the server's code is an error, if it answered nothing, or if
+                                       this and the connection before both lasted less than backoff_min_ms */
     ENSIGN_NOTICE_FAILED,           /* for good: error; before it ensign_next gives the END of each handle
                                        that is not held */
     ENSIGN_NOTICE_CLOSED,           /* after ensign_close, behind every END: nothing more comes, but from
@@ -716,8 +729,8 @@ typedef struct ensign_notice_disconnected_t {
     uint32_t retry_in_ms;           /* 0: now; ENSIGN_FOREVER: when a handle needs the connection */
 } ensign_notice_disconnected_t;
 
-/* Of the first attempt that failed for this reason. Of each further one DISCONNECTED of ENSIGN_CLIENT tells,
- * where it is the connection that fails. */
+/* It tells of the first attempt that failed for this reason. DISCONNECTED of ENSIGN_CLIENT tells of each
+ * further one, where it is the connection that fails. */
 typedef struct ensign_notice_waiting_t {
     uint32_t retry_in_ms;           /* 0: now; ENSIGN_FOREVER: with the next event that is published */
     uint32_t failures;              /* in a row */
@@ -803,7 +816,7 @@ typedef struct ensign_notice_end_t {
     bool           from_server;     /* the status came in the server's trailers */
     bool           unprocessed;     /* the server surely did not act on the call: repeating it is safe */
     int64_t        retry_after_ms;  /* the server's grpc-retry-pushback-ms; -1: none, or "do not" */
-    bool           metadata_cut;    /* the server sent more than max_metadata_bytes: a part is not here */
+    bool           metadata_cut;    /* the server sent more than max_metadata_bytes: some was dropped */
 } ensign_notice_end_t;
 
 typedef struct ensign_notice_t {
@@ -940,10 +953,11 @@ typedef enum ensign_link_do_t {
     ENSIGN_LINK_DIAL,               /* connect to one of `addresses`, which stand in the order in which to try
                                        them. Let them race (RFC 8305, section 5): begin with the first, go on
                                        to the next after 250 ms or at a failure, without giving up those that
-                                       are under way. ensign_link_up for the first one that is connected, the
-                                       others are closed; or ensign_link_down once all have failed */
+                                       are under way. Call ensign_link_up for the first one that connects,
+                                       and close the others; ensign_link_down once all have failed */
     ENSIGN_LINK_RUN,                /* move bytes both ways; ensign_link_down when that fails */
-    ENSIGN_LINK_HANGUP              /* send what is in tx if that is quick, close, ensign_link_down */
+    ENSIGN_LINK_HANGUP              /* send what is in tx if that is quick, close, ensign_link_down; during a
+                                       DIAL: give up all that are under way, ensign_link_down */
 } ensign_link_do_t;
 
 typedef struct ensign_link_t {
@@ -964,9 +978,9 @@ ENSIGN_API void ensign_link(const ensign_t *c, int link, ensign_link_t *out);
 ENSIGN_API int  ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses,
                                 size_t count, int native);
 
-/* The connection is made, or gone. address: the index in `addresses` that it is made to: tried first the next
- * time if it works (SETTINGS came, or auth's answer), else left for the others that the round has. native:
- * errno; 0: the peer's orderly end. */
+/* The connection is made, or gone. address: the index in `addresses` that it is made to. The engine tries it
+ * first the next time if the connection proves good (SETTINGS or the auth service's answer came); else it
+ * goes on to the other addresses. native: errno; 0: the peer's orderly end. */
 ENSIGN_API int  ensign_link_up(ensign_t *c, int link, uint32_t attempt, size_t address, uint64_t now_ms);
 ENSIGN_API int  ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64_t now_ms);
 
@@ -996,16 +1010,17 @@ typedef struct ensign_call_desc_t {
                                        with `unary` an empty one */
     bool        unary;              /* open, send and half-close in one; its one notice is REPLY */
     uint32_t    deadline_ms;        /* from open to END [ENSIGN_FOREVER]; grpc-timeout carries what is left */
-    bool        wait_for_ready;     /* [false] when an attempt to connect, or auth, fails, and while it is in
-                                       backoff, the call ends, UNAVAILABLE; the first attempt is waited for.
-                                       true: it waits, and a streaming call tells so (WAITING) */
+    bool        wait_for_ready;     /* [false] the call waits for an attempt that is under way, and ends,
+                                       UNAVAILABLE, when every address, or auth, has failed, and during the
+                                       backoff. true: it waits, and a streaming call tells so (WAITING) */
     uint32_t    window_bytes;       /* usual size of the receive buffer [64 KiB], 1024..1 GiB */
     uint32_t    send_buffer_bytes;  /* [64 KiB]; one larger message is taken when it is empty */
     uint32_t    max_message_bytes;  /* received; a larger one: END, RESOURCE_EXHAUSTED [4 MiB], up to 1 GiB */
     uint32_t    max_send_bytes;     /* sent; a larger one is E_TOO_LARGE [4 MiB], up to 1 GiB */
-    uint32_t    max_metadata_bytes; /* received, of headers, and as much of trailers, each entry with 32 bytes
-                                       more (RFC 9113 6.5.2); the rest is dropped, and metadata_cut tells it:
-                                       the status stays, its text is cut [8 KiB], 1..1 GiB */
+    uint32_t    max_metadata_bytes; /* the most that is kept of received headers, and as much of trailers,
+                                       each entry with 32 bytes more (RFC 9113 6.5.2). The rest is dropped,
+                                       and metadata_cut tells it; the status stays, and the first 512 bytes of
+                                       its text at least [8 KiB], 1..1 GiB */
     const char *encoding;           /* grpc-encoding of what you compress yourself [identity] */
     const char *accept_encoding;    /* grpc-accept-encoding [that of `encoding`: servers, grpc-go for one,
                                        answer in the request's own]; what comes so is yours to decompress, and
@@ -1165,8 +1180,8 @@ typedef struct ensign_query_desc_t {
     uint32_t    max_event_bytes;    /* largest row; a larger one: END with E_TOO_LARGE [5 MiB], 1024..1 GiB */
     uint32_t    timeout_ms;         /* of all of it, the time of reading rows too: then END with
                                        E_DEADLINE_EXCEEDED, and rows that were not pulled are gone [none]. A
-                                       query has no other limit: its first row may honestly take long, and
-                                       the keepalive tells a slow server from a dead one */
+                                       query has no other limit: its first row may honestly take long;
+                                       keepalive_ms, when you set it, tells a slow server from a dead one */
     void       *user;               /* in each notice of the query */
 } ensign_query_desc_t;
 
@@ -1187,12 +1202,12 @@ ENSIGN_API size_t ensign_query_memory_bound(const ensign_query_desc_t *d);
  * Each opens a request, {0} on an error (E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE). The answer has `last`, or
  * END follows many of them; END with an error comes instead of it. request_timeout_ms is for all of a
  * request, however many calls it takes (a list: for each page).
- * A connection that is lost, a stream that is refused unseen (REFUSED_STREAM, a GOAWAY) and a proxy's 503 are
- * no answers of the server. A request that only reads, and ensign_topic_ensure, are sent again then, after a
- * backoff, until request_timeout_ms is over. Those that change something (ensign_topic_create, ..._archive,
- * ..._destroy, ..._set_dedup, ..._set_sharding) are sent again only where the server surely did not act; else
- * END has UNAVAILABLE, and what they should do may be done. ensign_auth_status is asked once. What the server
- * answers, an error too, is the answer.
+ * A connection that is lost, a stream that is refused unseen (REFUSED_STREAM, a GOAWAY) and a proxy's 429,
+ * 502, 503 or 504 are no answers of the server. A request that only reads, and ensign_topic_ensure, are sent
+ * again then, after a backoff, until request_timeout_ms or give_up_after_ms is over. Those that change
+ * something (ensign_topic_create, ..._archive, ..._destroy, ..._set_dedup, ..._set_sharding) are sent again
+ * only where the server surely did not act; else END has UNAVAILABLE, and what they should do may be done.
+ * ensign_auth_status is asked once. What the server answers, an error too, is the answer.
  * name: a letter, then letters, digits, . - _, 1..512 bytes. user: in each notice of the request.
  * What the key may do: topics:read for those that look, topics:create, topics:edit (policies), topics:destroy
  * (archive too), metrics:read beside topics:read for ensign_info; E_PERMISSION_DENIED says that it may
@@ -1885,8 +1900,8 @@ static char *ensi_mem_text(ensi_mem_t *m, const char *text)
  *         open to: all
  * What every object is given: memory, time, error, log
  *
- * Owns   the time of the last step, the last error, the hooks, the random state of jitter and ids, and
- *        `work`: a call outside of a step has left something to do.
+ * Owns   the time of the last step, the last error, the hooks, the limits of backoff and its draw, the random
+ *        state of jitter and ids, and `work`: a call outside of a step has left something to do.
  * Holds  now_ms never goes back. */
 enum { ENSI_OPENING_NO, ENSI_OPENING_RUNS, ENSI_OPENING_FAILED };
 
@@ -6335,7 +6350,8 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
  *        Of a link: receive and transmit buffer, the TLS of the connection, the timer of the attempt, the
  *        last fault.
  * Holds  state is assigned by ensi_link_move alone, from the table. Buffers are taken at the first up, kept
- *        for the next connection, and do not move.
+ *        for the next connection, and do not move; those of a link that drained beside a newer one are given
+ *        back.
  *        Of the links to one target one at most is in RESOLVE or DIAL.
  *        A round tries each address of the target once, without a backoff between them. An address has worked
  *        when the connection to it has (ensi_link_works); one that takes the connection, and no more, gets a
@@ -6417,7 +6433,6 @@ typedef struct ensi_link_t {
     ensi_timer_t timer;             /* of the attempt */
     uint64_t since_ms;              /* RUN: when the connection was made */
     bool heard;                     /* bytes have come on this connection */
-    bool works;                     /* it is what was wanted: its address is good, the round is over */
     bool orderly;                   /* it ends by agreement: no failure, no backoff */
     bool failed;                    /* its end was the last failure of a round: the target waits */
     ensign_error_t fault;           /* why it went down last; code 0: as we wanted */
@@ -6592,7 +6607,7 @@ static void ensi_link_want(ensi_link_t *l, uint32_t timeout_ms)
     if (l->state != ENSI_LINK_IDLE || ensi_target_waits(t)) return;
     l->attempt++;
     l->fault.code = 0;
-    l->orderly = l->failed = l->works = false;
+    l->orderly = l->failed = false;
     l->address = NULL;
     if (ensi_target_untried(t) == 0 || ensi_target_left(t, l->env->now_ms) == 0) {
         const char *host = t->host;
@@ -6611,7 +6626,6 @@ static void ensi_link_works(ensi_link_t *l)
 {
     ensi_target_t *t = l->target;
     if (l->address) memcpy(t->good_address, l->address->text, sizeof t->good_address);
-    l->works = true;
     l->address = NULL;
     t->address_count = 0;
 }
@@ -6905,9 +6919,9 @@ struct ensi_h2_t {
     bool receiving;                     /* nghttp2 takes in what came */
     bool oversize;                      /* a header was larger, and the session cannot go on */
     bool settled;                       /* the server's SETTINGS are in */
-    bool useful;                        /* headers of the server's have come: the connection is of use */
+    bool got_headers;                   /* the server's have come: the connection is of use */
     bool draining;                      /* GOAWAY is in */
-    bool deserted;                      /* set by the owner: what can be opened anew elsewhere leaves it */
+    bool evicting;                      /* set by the owner: what can be opened anew elsewhere leaves it */
     bool answered;                      /* HEADERS or DATA are in; section ping takes it back */
     bool starved;                       /* nghttp2 had no memory for a frame: the session cannot go on */
     uint32_t goaway_code;
@@ -7283,7 +7297,7 @@ static int ensi_h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame
     s = ensi_h2_stream(session, frame->hd.stream_id);
     if (!s) return 0;
     if (frame->hd.type == NGHTTP2_HEADERS && !s->informational) {
-        s->headers_done = h->useful = true;
+        s->headers_done = h->got_headers = true;
         if (!s->trailers) s->initial = true;
     }
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) s->ended = true;
@@ -7446,7 +7460,7 @@ static int ensi_h2_start(ensi_h2_t *h, uint32_t connection_window)
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cb);
     ensi_mem_prime(&h->env->mem, ENSI_MEM_PRIME);
-    h->settled = h->useful = h->draining = h->deserted = h->answered = h->starved = h->oversize = false;
+    h->settled = h->got_headers = h->draining = h->evicting = h->answered = h->starved = h->oversize = false;
     h->goaway_code = NGHTTP2_NO_ERROR;
     h->fault_code = 0;
     h->fault[0] = h->goaway_text[0] = '\0';
@@ -7461,7 +7475,7 @@ static void ensi_h2_stop(ensi_h2_t *h)
     nghttp2_session_del(h->session);
     h->session = NULL;
     h->out_len = 0;
-    h->settled = h->draining = h->deserted = h->starved = false;
+    h->settled = h->draining = h->evicting = h->starved = false;
     while (h->streams) {
         ensi_stream_t *s = h->streams;
         ensi_h2_leave(s, NGHTTP2_NO_ERROR);
@@ -7591,7 +7605,7 @@ static ENSI_UNUSED bool ensi_h2_drains(const ensi_stream_t *s)
 /* The time has come to leave it, for a stream that has no end of its own. */
 static ENSI_UNUSED bool ensi_h2_leaves(const ensi_stream_t *s)
 {
-    return s->h2 && s->h2->deserted;
+    return s->h2 && s->h2->evicting;
 }
 
 static void ensi_h2_touch_all(const ensi_h2_t *h)
@@ -8285,7 +8299,7 @@ static int ensi_grpc_judge_http(ensi_call_t *call)
         return ENSIGN_GRPC_UNAVAILABLE;
     }
     if (call->http_status >= 0 && call->http_status != 200) {
-        ensi_fail(e, ENSIGN_E_PROTOCOL, call->http_status, "http: %s answers HTTP status %d%s%s; %s",
+        ensi_fail(e, ENSIGN_E_PROTOCOL, call->http_status, "http: %.80s answers HTTP status %d%s%.64s; %s",
                   call->method, call->http_status, call->s.words[0] ? ": " : "", call->s.words,
                   ensi_grpc_http_advice(call->http_status));
         return ensi_grpc_of_http(call->http_status);
@@ -8320,9 +8334,11 @@ static void ensi_grpc_judge(ensi_call_t *call)
     }
     if (call->grpc_status != ENSIGN_GRPC_OK) {
         ensi_slice_words(call->text.len ? call->text : ensign_str("(no text)"), words, sizeof words);
-        if (ensi_grpc_is_cut(call))
+        if (ensi_grpc_is_cut(call) && call->shows_metadata)
             snprintf(cut, sizeof cut, " (metadata cut at max_metadata_bytes, %lu)",
                      (unsigned long)call->meta[1].limit);
+        else if (ensi_grpc_is_cut(call))
+            snprintf(cut, sizeof cut, " (text cut)");
         ensi_fail(&call->fault, ENSIGN_E_GRPC - call->grpc_status, 0, "grpc: %s answers %s%s: %s",
                   call->method, ensi_grpc_status_name(call->grpc_status), cut, words);
     }
@@ -9407,7 +9423,7 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
  *           open to: ping reopen call query ask pub sub req client create sockets
  * The client's struct, which the objects below and the client itself share
  *
- * Owns   everything: links, connections, queue of calls, auth, handles. Objects (call, publisher,
+ * Owns   everything: targets, links, connections, queue of calls, auth, handles. Objects (call, publisher,
  *        subscription, query, request) hang on handles; what they do by kind is in a table of theirs, which
  *        only their opener names: a program that opens none of a kind carries none of its code.
  * Holds  an object that has something to do has its stream touched; the pump of client serves it.
@@ -9445,7 +9461,8 @@ typedef struct ensi_conn_t {
     ensi_ping_t ping;
     bool connected;                 /* SETTINGS are in, and it has not ended */
     bool goaway_told;               /* GOAWAY has been acted on */
-    bool hasty;                     /* GOAWAY came soon, and on the connection before this one, too */
+    bool early_again;               /* GOAWAY came early, and on the connection before this one, too */
+    ensi_backoff_t before;          /* the target's failures when this connection was made */
     ensi_timer_t drain;             /* drain_timeout_ms, from GOAWAY on */
     ensign_error_t over;            /* why its last session ended; code 0: as we wanted */
 } ensi_conn_t;
@@ -9475,7 +9492,7 @@ struct ensign_t {
     ensi_timer_t give_up;
     bool closing, failed, closed;
     uint64_t connects;
-    bool hasty;                     /* the last GOAWAY came within backoff_min_ms of its connection */
+    bool last_goaway_early;         /* it came within backoff_min_ms of its connection */
     ensign_error_t last_fault;      /* of the connection to the server */
     uint32_t faults;                /* counts those of the connection, from 1 on */
     uint64_t gate;                  /* of the calls that wait, when they were gone through last */
@@ -9837,8 +9854,9 @@ static void ensi_state_grant(ensign_t *c, ensi_call_t *call)
  *        server reads it while that stream is open. Calls that time out one by one need no other stream.
  *        Calls that wait for one of the server's streams want to know, too, if late. Where no stream is open
  *        there is no PING to send, and nothing to lose: the connection is made again.
- * Moves  keepalive: nothing has come for keepalive_ms. Doubt: an ack_timeout_ms in which nothing came, or a
- *        second deadline since anything came. PING -> bytes, or keepalive_timeout_ms and the link ends.
+ * Moves  keepalive: nothing has come for keepalive_ms. Doubt: an ack_timeout_ms or open_timeout_ms in which
+ *        nothing came, or a second deadline since anything came. PING -> bytes, or keepalive_timeout_ms and
+ *        the link ends.
  * Fails  no memory for a PING ends the session, as for every frame. */
 enum {
     ENSI_PING_KEEPALIVE_MS = 320000, /* the 5 minutes of gRPC servers, and a margin */
@@ -9977,7 +9995,8 @@ static bool ensi_ping_tick(ensign_t *c, ensi_conn_t *n)
  * Streams that are opened again under the same handle: one keeper for all of them
  *
  * Owns   of each publisher, subscription and watch: the timer of the next attempt, that of the server's first
- *        word on a stream (`opening`, open_timeout_ms), the count of failures.
+ *        word on a stream (`opening`, open_timeout_ms), the count of failures; of each request the wait
+ *        before it is sent again.
  * Holds  failures counts what the server refused or broke off, in a row; a lost connection has a backoff of
  *        its own, and GOAWAY is no failure. It is forgotten when the stream has been of use (an answer, an
  *        event), or has stood for backoff_max_ms (`calm`).
@@ -10079,8 +10098,8 @@ static void ensi_reopen_stalled(ensign_t *c, ensi_handle_t *h)
 {
     ensi_ping_silent(c, h->call, c->open_timeout_ms);
     ensi_grpc_abort(h->call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_STALLED,
-                    "%s: the server took %s, and did not answer within open_timeout_ms, %lu; it is opened "
-                    "again",
+                    "%s: the server took %s, and did not answer within open_timeout_ms, %lu; the stream is "
+                    "opened again",
                     h->kind->name, h->call->method, (unsigned long)c->open_timeout_ms);
     ensi_state_touch(c, h->call);
 }
@@ -11136,10 +11155,10 @@ static void ensi_asker_drop(ensi_asker_t *x)
  *        A topic that the stream's map lacks holds up `resolved` until it is known to be there: then the map
  *        is `stale`, the stream ends as by GOAWAY and is opened again. `fresh`: events below were accepted
  *        before the stream opened, so its map says all about them.
- *        Stream lost: sent = done; at_most_once nacks what had been sent whole. When and how
- *        often a stream is opened again is for section reopen. Parked: the server opens no stream, as the
- *        project has no topics; what waits is nacked, and the next event asks again. `state` is assigned by
- *        ensi_pub_move alone.
+ *        Stream lost: sent = done, and what had been sent whole is marked `unanswered`; at_most_once nacks
+ *        it. When and how often a stream is opened again is for section reopen. Parked: the server opens no
+ *        stream, as the project has no topics; what waits is nacked, and the next event asks again. `state`
+ *        is assigned by ensi_pub_move alone.
  *        ack_timer runs while the server owes something: an answer, room for more bytes, the end. Of `ready`
  *        section reopen has the timer.
  * Fails  ring or header array full: AGAIN. An answer to an event that was not sent on this stream ends the
@@ -14159,13 +14178,16 @@ ensign_request_t ensign_auth_status(ensign_t *c, void *user)
 /* >>client   may call: all
  * Running the client: connect, pump, notices, endings
  *
- * Owns   which connection is wanted, and the order of work.
+ * Owns   which of the two connections takes new calls (`conn`) and which one drains, with its drain timer;
+ *        which link is wanted; the order of work.
  * Holds  one pump acts on everything that has been noted: it starts links, serves touched objects, submits
  *        queued calls, and sends. It runs at the end of each function that moves a link or the time, and
  *        never inside a callback. `work` is false after it: only bytes, time or a call of the user make more.
  *        The pump ends: a turn is repeated only after bytes went to tx, which is finite, or for streams that
  *        were touched, and serving one that has ended touches nothing.
- * Moves  FAILED and CLOSED are final; every handle has its END before. CLOSED follows each ensign_close,
+ * Moves  GOAWAY with calls open: the other connection becomes `conn`, streams without an end leave the old
+ *        one, and it ends with its last call, or is cut.
+ *        FAILED and CLOSED are final; every handle has its END before. CLOSED follows each ensign_close,
  *        behind FAILED if that came too. */
 
 /* ---- notices of the client */
@@ -14329,12 +14351,12 @@ static ensi_conn_t *ensi_client_other(ensign_t *c, const ensi_conn_t *n)
 }
 
 /* The streams that can be opened anew leave the draining connection: there is another one, or it cannot be
- * had. A server that stops in good order closes its port and waits for its streams: who waited for a
- * connection first would wait for ever. */
-static void ensi_client_desert(ensi_conn_t *n)
+ * had. A server that stops gracefully closes its port and waits for its streams: streams that waited for a
+ * new connection first would wait for ever. */
+static void ensi_client_evict(ensi_conn_t *n)
 {
-    if (!n->h2.draining || n->h2.deserted) return;
-    n->h2.deserted = true;
+    if (!n->h2.draining || n->h2.evicting) return;
+    n->h2.evicting = true;
     ensi_h2_touch_all(&n->h2);
 }
 
@@ -14353,7 +14375,7 @@ static void ensi_client_conn_over(ensign_t *c, ensi_conn_t *n)
     c->faults++;
     ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "%s", l->fault.text));
     if (c->failed || c->closed || ensi_link_goes_on(l)) return;
-    ensi_client_desert(ensi_client_other(c, n));
+    ensi_client_evict(ensi_client_other(c, n));
     ensi_client_note(c, ENSI_BIT_DISCONNECTED);
 }
 
@@ -14378,12 +14400,13 @@ static void ensi_client_settled(ensign_t *c, ensi_conn_t *n)
 {
     if (n->connected || !n->h2.settled) return;
     n->connected = true;
+    n->before = c->rpc_target.backoff;
     ensi_timer_stop(&n->link->timer);
     ensi_link_works(n->link);
     if (c->connects++ > 0) c->env.stats.reconnects++;
     ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "rpc: connected to %s", c->rpc_target.where));
     ensi_client_note(c, ENSI_BIT_CONNECTED);
-    ensi_client_desert(ensi_client_other(c, n));
+    ensi_client_evict(ensi_client_other(c, n));
 }
 
 /* The server has answered a call: its connection is good. */
@@ -14392,8 +14415,8 @@ static void ensi_client_good(ensign_t *c, const ensi_conn_t *n)
     if (n == c->conn) c->rpc_target.backoff.failures = 0;
 }
 
-/* The first byte tells a server of another protocol, for which HTTP/2 has no name: the first frame, SETTINGS,
- * begins with 0, an alert of TLS (RFC 8446 5.1) with 21, and an answer of HTTP/1.1 with its name. */
+/* The first byte shows another protocol: SETTINGS begins with 0, a TLS alert with 21 (RFC 8446, 5.1), an
+ * HTTP/1.1 answer with 'H'. */
 static int ensi_client_hear(ensi_link_t *l, uint8_t first)
 {
     enum { ALERT = 21 };
@@ -14460,22 +14483,32 @@ static bool ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
 }
 
 /* Does the connection end by agreement, so that the next one is due at once? One that was of no use does not.
- * Nor does one that lived as short as the one before it: a server that answers once and goes is not to be
- * dialled in a loop. */
+ * Nor does the second one in a row that lived less than backoff_min_ms: a server that answers once and goes
+ * is not to be dialled in a loop. */
 static bool ensi_client_agreed(const ensi_conn_t *n)
 {
-    return n->h2.goaway_code == NGHTTP2_NO_ERROR && n->h2.useful && !n->hasty;
+    return n->h2.goaway_code == NGHTTP2_NO_ERROR && n->h2.got_headers && !n->early_again;
 }
 
-/* A draining connection is about to end. */
-static void ensi_client_part(const ensign_t *c, ensi_conn_t *n)
+/* A short connection that ends without agreement has mended nothing: the failures before it count on, else
+ * its one answer would keep the backoff from growing. */
+static void ensi_client_relapse(ensign_t *c, const ensi_conn_t *n)
 {
-    if (n->h2.draining) n->link->orderly = n != c->conn || ensi_client_agreed(n);
+    bool brief = c->env.now_ms - n->link->since_ms < c->env.backoff_max_ms;
+    if (brief && n->before.failures > c->rpc_target.backoff.failures) c->rpc_target.backoff = n->before;
+}
+
+/* Marks the end of a draining connection as orderly, where no backoff is to follow. */
+static void ensi_client_mark_orderly(ensign_t *c, ensi_conn_t *n)
+{
+    if (!n->h2.draining) return;
+    n->link->orderly = n != c->conn || ensi_client_agreed(n);
+    if (!n->link->orderly) ensi_client_relapse(c, n);
 }
 
 static void ensi_client_cut(ensign_t *c, ensi_conn_t *n, const char *why)
 {
-    ensi_client_part(c, n);
+    ensi_client_mark_orderly(c, n);
     if (n->link->fault.code == 0) ensi_client_goaway_error(&n->link->fault, n, why);
     ensi_client_stop_link(c, n->link);
 }
@@ -14495,10 +14528,11 @@ static void ensi_client_replace(ensign_t *c, ensi_conn_t *n)
     ensi_link_t *l = n->link;
     if (o->h2.session) ensi_client_cut(c, o, "; so does the next one, which replaces it: it is cut");
     if (!ensi_client_fits(c)) {
-        ensi_client_desert(n);
+        ensi_client_evict(n);
         return;
     }
     if (!ensi_client_agreed(n)) {
+        ensi_client_relapse(c, n);
         ensi_target_fail(&c->rpc_target, &c->env);
         c->last_fault = c->goaway;
         c->faults++;
@@ -14510,11 +14544,11 @@ static void ensi_client_replace(ensign_t *c, ensi_conn_t *n)
 /* GOAWAY concerns every stream of the connection at once. */
 static void ensi_client_drain(ensign_t *c, ensi_conn_t *n)
 {
-    bool soon = c->env.now_ms - n->link->since_ms < c->env.backoff_min_ms;
+    bool early = c->env.now_ms - n->link->since_ms < c->env.backoff_min_ms;
     if (!n->h2.draining || n->goaway_told) return;
     n->goaway_told = true;
-    n->hasty = soon && c->hasty;
-    c->hasty = soon;
+    n->early_again = early && c->last_goaway_early;
+    c->last_goaway_early = early;
     ensi_client_goaway_error(&c->goaway, n, "");
     ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "%s", c->goaway.text));
     ensi_client_note(c, ENSI_BIT_GOAWAY);
@@ -14558,8 +14592,13 @@ static void ensi_client_facts(ensign_t *c, ensi_call_t *call)
         if (s->headers_sent || !ensi_grpc_retry(call)) ensi_grpc_lost(call, &n->over);
     } else if (s->closed && s->close_code == NGHTTP2_REFUSED_STREAM && !s->headers_done) {
         if (ensi_grpc_retry(call)) return;
-        if (n->h2.draining) ensi_grpc_lost(call, &c->goaway);
-        else ensi_grpc_judge(call);
+        if (n->h2.draining) {
+            ensign_error_t e;
+            ensi_client_goaway_error(&e, n, "");
+            ensi_grpc_lost(call, &e);
+        } else {
+            ensi_grpc_judge(call);
+        }
         call->unprocessed = true;
     } else if (s->closed || s->ended) {
         ensi_h2_reset(s, NGHTTP2_NO_ERROR); /* the server has ended the call: our side ends too */
@@ -14759,14 +14798,21 @@ static void ensi_client_enter(ensign_t *c, uint64_t now_ms)
 
 /* ---- timers */
 
+/* What did not come in time, in words before the host. */
+static const char *ensi_client_missed(const ensign_t *c, const ensi_link_t *l)
+{
+    if (l->state == ENSI_LINK_RESOLVE) return "nobody answered ENSIGN_LINK_RESOLVE by ensign_resolved for";
+    if (l->state == ENSI_LINK_DIAL) return "no connection to";
+    if (!l->shaken) return "the TLS handshake was not finished by";
+    return l == c->auth.link ? "no answer to the request came from" : "no SETTINGS of HTTP/2 came from";
+}
+
 static void ensi_client_tick_link(ensign_t *c, ensi_link_t *l)
 {
     if (!ensi_timer_due(&l->timer, c->env.now_ms)) return;
-    ensi_link_fault(l, ENSIGN_E_STALLED, 0, "%s: no %s from %s in time", l->target->name,
-                    l->state == ENSI_LINK_RESOLVE ? "address"
-                    : l->state == ENSI_LINK_DIAL  ? "connection"
-                                                  : "answer",
-                    l->target->where);
+    ensi_link_fault(l, ENSIGN_E_STALLED, 0, "%s: %s %s within %s", l->target->name,
+                    ensi_client_missed(c, l), l->target->where,
+                    l == c->auth.link ? "auth_timeout_ms" : "connect_timeout_ms");
     ensi_client_stop_link(c, l);
 }
 
@@ -14965,7 +15011,7 @@ static void ensi_client_down_reason(ensi_link_t *l, int native)
     case ENSI_LINK_RESOLVE:
         ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s was not resolved: %s (%d); %s",
                         t->name, t->host, native ? strerror(native) : "no reason was given", native,
-                        native ? ensi_client_dial_advice(native) : "ask the resolver again");
+                        "is the name right, and does the resolver answer?");
         break;
     case ENSI_LINK_DIAL:
         ensi_link_fault(l, ENSIGN_E_CONNECT, native,
@@ -14991,7 +15037,7 @@ int ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64
     ensi_client_enter(c, now_ms);
     if (l == c->auth.link && native == 0) ensi_auth_closed(&c->auth);
     ensi_client_down_reason(l, native);
-    if ((n = ensi_client_conn(c, l)) != NULL) ensi_client_part(c, n);
+    if ((n = ensi_client_conn(c, l)) != NULL) ensi_client_mark_orderly(c, n);
     ensi_link_down(l);
     ensi_client_went_down(c, l);
     ensi_client_pump(c);

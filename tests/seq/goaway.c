@@ -694,12 +694,12 @@ SCRIPT(a_server_that_always_goes_away_is_not_dialled_in_a_loop)
 
 SCRIPT(a_server_that_answers_and_goes_away_is_not_dialled_in_a_loop)
 {
-    dials_are_few(w, away_answered, 300);    /* half of backoff_min_ms apart */
+    dials_are_few(w, away_answered, 40);
 }
 
 SCRIPT(a_server_that_answers_and_complains_is_not_dialled_in_a_loop)
 {
-    dials_are_few(w, away_calm, 300);
+    dials_are_few(w, away_calm, 40);
 }
 
 /* ------------------------------------------------------------------ an error, and streams that run */

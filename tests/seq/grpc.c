@@ -561,7 +561,7 @@ SCRIPT(a_deadline_tells_of_the_connection)
     w->desc.request_timeout_ms = 60000; /* of the next client */
     world_close(w);
     world_create(w);
-    waits_in_vain(w, "no connection from localhost:5356 in time");
+    waits_in_vain(w, "no connection to localhost:5356 within connect_timeout_ms");
 }
 
 SCRIPT(a_deadline_tells_that_there_is_no_connection_yet)
