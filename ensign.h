@@ -2066,6 +2066,11 @@ static bool ensi_sock_os_blocked(int e)
     return e == WSAEWOULDBLOCK || e == WSAEINPROGRESS;
 }
 
+static bool ensi_sock_os_scarce(int e)
+{
+    return e == WSAEMFILE;
+}
+
 static void ensi_sock_os_close(intptr_t fd)
 {
     closesocket(ENSI_SOCK_FD(fd));
@@ -2137,6 +2142,12 @@ static bool ensi_sock_os_blocked(int e)
 #endif
     /* EINTR is connect's: it goes on by itself, as with EINPROGRESS (POSIX). recv and send have repeated. */
     return e == EAGAIN || e == EINPROGRESS || e == EINTR;
+}
+
+/* No descriptor is left. */
+static bool ensi_sock_os_scarce(int e)
+{
+    return e == EMFILE || e == ENFILE;
 }
 
 static void ensi_sock_os_close(intptr_t fd)
@@ -6393,7 +6404,11 @@ static const ensi_move_t ensi_link_moves[] = {
     { ENSI_LINK_HANGUP,  ENSI_LINK_ON_DOWN,    ENSI_LINK_IDLE    },
 };
 
-enum { ENSI_ADDRESS_BYTES = 64, ENSI_RECORD_BYTES = 16384 /* RFC 8446 5.1 */ };
+enum {
+    ENSI_ADDRESS_BYTES = 64,
+    ENSI_RECORD_BYTES = 16384,      /* RFC 8446 5.1 */
+    ENSI_CONNECT_MS = 20000         /* default of connect_timeout_ms; shared out where that is FOREVER */
+};
 
 typedef struct ensi_address_t {
     char text[ENSI_ADDRESS_BYTES];
@@ -6737,14 +6752,12 @@ static ENSI_UNUSED bool ensi_link_holds(const ensi_link_t *l)
 static void ensi_link_up(ensi_link_t *l, size_t address)
 {
     ensi_target_t *t = l->target;
+    uint32_t untried = (uint32_t)ensi_target_untried(t), left = ensi_target_left(t, l->env->now_ms);
     if (!ensi_link_move(l, ENSI_LINK_ON_UP)) return;
     for (size_t i = 0; i < t->address_count && address < l->address_count; i++)
         if (l->addresses[address] == t->addresses[i].text) l->address = &t->addresses[i];
-    if (t->round_end_ms != UINT64_MAX) {
-        uint32_t untried = (uint32_t)ensi_target_untried(t);
-        ensi_timer_start(&l->timer,
-                         ensi_target_left(t, l->env->now_ms) / (untried > 1 ? untried + 1 : 1));
-    }
+    if (untried > 1 && left == ENSIGN_FOREVER) left = ENSI_CONNECT_MS;
+    if (left != ENSIGN_FOREVER) ensi_timer_start(&l->timer, left / (untried > 1 ? untried + 1 : 1));
     l->since_ms = l->env->now_ms;
     l->shaken = !t->secure;
     l->heard = false;
@@ -8345,6 +8358,15 @@ static void ensi_grpc_judge(ensi_call_t *call)
     ensi_grpc_end(call, call->grpc_status);
 }
 
+/* What comes is no gRPC, and more of it would tell nothing new. */
+static void ensi_grpc_end_deaf(ensi_call_t *call)
+{
+    ensi_h2_reset(&call->s, NGHTTP2_CANCEL);
+    call->s.ended = true;
+    call->s.close_code = NGHTTP2_NO_ERROR;
+    ensi_grpc_judge(call);
+}
+
 /* Called by the connection's end for each stream that it cut. */
 static void ensi_grpc_lost(ensi_call_t *call, const ensign_error_t *why)
 {
@@ -9647,7 +9669,7 @@ static void ensi_state_waits(ensign_t *c, ensi_handle_t *h, const ensign_error_t
     if (!h->kind->waits) return; /* TIMEOUT's text tells, and REPLY or END */
     if (h->told == mark) h->bits &= ~(uint32_t)ENSI_BIT_WAITING;
     else h->bits |= ENSI_BIT_WAITING;
-    h->bits &= ~(uint32_t)ENSI_BIT_OPEN;
+    if (!h->standing) h->bits &= ~(uint32_t)ENSI_BIT_OPEN; /* else it is true still */
     ensi_state_ready(c, h, h->kind->has(h));
 }
 
@@ -9893,10 +9915,12 @@ static ensi_conn_t *ensi_ping_debtor(ensign_t *c, const ensi_call_t *call)
 
 static void ensi_ping_doubt(ensign_t *c, ensi_conn_t *n)
 {
-    if (!n->connected || !n->h2.session || n->h2.begun == 0) return;
+    bool stuck = n->link->tx.end > n->link->tx.start; /* it takes no bytes: a PING would not go out */
+    if (!n->connected || !n->h2.session || (n->h2.begun == 0 && !stuck)) return;
     if (n->ping.out || n->ping.doubts >= ENSI_PING_DOUBTS) return;
     n->ping.doubts++;
-    ensi_ping_send(c, n);
+    if (n->h2.begun > 0) ensi_ping_send(c, n);
+    else n->ping.out = true, n->ping.sent_ms = c->env.now_ms;
 }
 
 /* The deadline of this call has passed; its stream is reset after this. */
@@ -10044,7 +10068,8 @@ static void ensi_reopen_lost(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h, co
     if (e.code == 0)
         ensi_fail(&e, ENSIGN_E_CLOSED, 0, "grpc: the server ended %s without an error; it is opened again",
                   call->method);
-    if (call->end_status == ENSIGN_GRPC_UNAUTHENTICATED && c->auth.state != ENSI_AUTH_FIXED)
+    if (call->end_status == ENSIGN_GRPC_UNAUTHENTICATED && call->token != 0 &&
+        c->auth.state != ENSI_AUTH_FIXED)
         ensi_fail(&e, e.code, e.native, "%.190s; it is opened again with a new token", call->fault.text);
     ensi_state_waits(c, h, &e);
 }
@@ -10097,6 +10122,7 @@ static void ensi_reopen_watch(ensi_reopen_t *r, ensign_t *c, const ensi_handle_t
 static void ensi_reopen_stalled(ensign_t *c, ensi_handle_t *h)
 {
     ensi_ping_silent(c, h->call, c->open_timeout_ms);
+    if (h->call->s.deaf && h->call->s.headers_done) ensi_grpc_end_deaf(h->call);
     ensi_grpc_abort(h->call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_STALLED,
                     "%s: the server took %s, and did not answer within open_timeout_ms, %lu; the stream is "
                     "opened again",
@@ -10509,13 +10535,15 @@ static void ensi_call_tick(ensign_t *c, ensi_handle_t *h)
     ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
     ensi_call_t *call = &u->call;
     bool queued = call->state == ENSI_GRPC_QUEUED, unsent = queued || !call->s.headers_sent;
-    char room[200];
+    char room[200] = "";
     if ((!queued && call->state != ENSI_GRPC_OPEN) || !ensi_timer_due(&call->deadline, c->env.now_ms)) return;
     ensi_ping_late(c, call);
+    if (call->s.deaf && call->s.headers_done)
+        snprintf(room, sizeof room, "; what came is HTTP status %d, and no gRPC", call->http_status);
     ensi_grpc_abort(call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                     unsent ? "call: the deadline passed before it could be sent: %.180s"
                            : "call: the deadline passed%s",
-                    unsent ? ensi_state_obstacle(c, call, room, sizeof room) : "");
+                    unsent ? ensi_state_obstacle(c, call, room, sizeof room) : room);
     ensi_call_drop(c, h);
     ensi_state_end(c, h, &call->fault);
     ensi_state_ready(c, h, true);
@@ -11845,7 +11873,8 @@ static bool ensi_pub_resolve_one(ensign_t *c, ensi_pub_t *p)
 static void ensi_pub_unheard(ensign_t *c, ensi_pub_t *p)
 {
     const ensi_call_t *call = &p->asker.ask->call;
-    if (call->s.lost || ensi_state_fault(c)) {
+    bool unsent = call->unprocessed && call->end_status == ENSIGN_GRPC_DEADLINE_EXCEEDED;
+    if (call->s.lost || unsent || ensi_state_fault(c)) {
         ensi_backoff_t once = { 1, c->env.now_ms };
         ensi_timer_start(&p->asker.timer, ensi_backoff_draw(&once, &c->env));
         return;
@@ -12002,6 +12031,15 @@ static void ensi_pub_half_close(ensi_pub_t *p)
     if (ensi_pub_move(p, ENSI_PUB_ON_HALF)) p->call.half_closed = true;
 }
 
+/* All is answered, and a new connection is there: the server's END on the old one is not waited for. */
+static void ensi_pub_move_on(ensign_t *c, ensi_pub_t *p)
+{
+    if (p->state != ENSI_PUB_HALF || p->h.closing || p->done < p->sent || !ensi_h2_leaves(&p->call.s)) return;
+    ensi_grpc_abort(&p->call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
+                    "publish: the server ends this connection; the stream is opened on the next one");
+    ensi_state_touch(c, &p->call);
+}
+
 /* Lets ack_timer run while the server owes something. */
 static void ensi_pub_watch(ensi_pub_t *p)
 {
@@ -12056,6 +12094,7 @@ static void ensi_pub_serve(ensign_t *c, ensi_handle_t *h)
         if (p->state == ENSI_PUB_READY && (ensi_h2_drains(&call->s) || p->stale))
             ensi_must(ensi_pub_move(p, ENSI_PUB_ON_DRAIN));
         ensi_pub_half_close(p);
+        ensi_pub_move_on(c, p);
         ensi_pub_watch(p);
         ensi_reopen_watch(&p->reopen, c, h);
         if (call->half_closed || call->sent < call->out.end || p->sent < p->resolved)
@@ -12204,8 +12243,8 @@ static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_handle_t *h)
     p->lent = UINT64_MAX;
     ensi_topics_free(&p->told, &c->env.mem);
     ensi_pub_advance(p);
+    if ((n = ensi_pub_pull_open(p)) != NULL) return n; /* where both are pending the stream stands */
     if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
-    if ((n = ensi_pub_pull_open(p)) != NULL) return n;
     if ((n = ensi_notice_bit(&p->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM)) != NULL) return n;
     if (p->pulled < p->done || p->early > 0) {
         n = ensi_pub_answer(p);
@@ -12944,12 +12983,12 @@ static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
     ensi_msg_release(&s->call);
     ensi_topics_free(&s->told, &c->env.mem);
     ensi_h2_fit(&s->call.s, &c->env.mem);
-    if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
     if ((n = ensi_notice_bit(&s->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
         s->told = ensi_topics_share(&s->topics);
         ensi_state_count_open(h, n);
         return n;
     }
+    if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
     if (s->scan > 0) return ensi_sub_pull_record(c, s);
     return ensi_state_pull_end(h, h->stats.received);
 }
@@ -14305,9 +14344,11 @@ static void ensi_client_goaway_error(ensign_error_t *e, const ensi_conn_t *n, co
 /* Ends the session; why its streams are lost stands in `over`: GOAWAY, where that was in. */
 static void ensi_client_end_session(ensi_conn_t *n)
 {
+    char more[100] = "; it is closed";
     if (n->h2.session) n->over = n->link->fault;
-    if (n->h2.draining && n->over.code != ENSIGN_E_GOAWAY)
-        ensi_client_goaway_error(&n->over, n, "; it is closed");
+    if (n->over.code < 0 && n->over.code != ENSIGN_E_CLOSED)
+        snprintf(more, sizeof more, "; its end: %.80s", n->over.text);
+    if (n->h2.draining && n->over.code != ENSIGN_E_GOAWAY) ensi_client_goaway_error(&n->over, n, more);
     ensi_h2_stop(&n->h2);
     ensi_timer_stop(&n->drain);
     ensi_ping_clear(n);
@@ -14600,6 +14641,8 @@ static void ensi_client_facts(ensign_t *c, ensi_call_t *call)
             ensi_grpc_judge(call);
         }
         call->unprocessed = true;
+    } else if (s->deaf && s->headers_done && strlen(s->words) + 1 == sizeof s->words) {
+        ensi_grpc_end_deaf(call);
     } else if (s->closed || s->ended) {
         ensi_h2_reset(s, NGHTTP2_NO_ERROR); /* the server has ended the call: our side ends too */
         if (s->ended) s->close_code = NGHTTP2_NO_ERROR;
@@ -14626,7 +14669,8 @@ static const char *ensi_client_refusal(const ensign_t *c, const ensi_call_t *cal
 {
     const ensign_error_t *link = ensi_state_link_fault(c);
     if (call->wait_for_ready) return NULL;
-    if (ensi_target_waits(&c->rpc_target) && link && link->code != ENSIGN_E_GOAWAY) return link->text;
+    if (ensi_target_waits(&c->rpc_target) && link && (link->code != ENSIGN_E_GOAWAY || link->native != 0))
+        return link->text;
     if (ensi_state_needs_token(c, call) && ensi_auth_failing(&c->auth)) return c->auth.fault.text;
     return NULL;
 }
@@ -15572,7 +15616,7 @@ static int ensi_create_set_limits(ensign_t *c, const ensign_desc_t *d)
 {
     static const char who[] = "client";
     size_t header_max;
-    c->connect_timeout_ms = ensi_or(d->connect_timeout_ms, 20000);
+    c->connect_timeout_ms = ensi_or(d->connect_timeout_ms, ENSI_CONNECT_MS);
     c->auth_timeout_ms = ensi_or(d->auth_timeout_ms, 20000);
     c->request_timeout_ms = ensi_or(d->request_timeout_ms, 30000);
     c->open_timeout_ms = ensi_or(d->open_timeout_ms, 30000);
@@ -16126,6 +16170,10 @@ static void ensi_race_go_on(ensign_t *c, ensi_race_t *r, const ensign_link_t *wa
         e = ensi_sock_connect(&c->sockets, s, want->addresses[s->address], want->port);
         r->next_ms = e == 0 ? now_ms + ENSI_SOCK_DELAY_MS : 0;
         if (e != 0) r->native = e;
+        if (ensi_sock_os_scarce(e) && ensi_race_under_way(r, &oldest) > 0) {
+            r->tried--; /* the address is not to blame: it is tried again when a socket may be free */
+            r->next_ms = now_ms + ENSI_SOCK_DELAY_MS;
+        }
     }
 }
 
@@ -16140,7 +16188,7 @@ static bool ensi_race_run(ensign_t *c, ensi_race_t *r, int link, const ensign_li
         r->tried = 0;
         r->count = want->address_count;
         r->next_ms = 0;
-        r->share_ms = left == ENSIGN_FOREVER ? left : left / (uint32_t)r->count;
+        r->share_ms = (left == ENSIGN_FOREVER ? (uint32_t)ENSI_CONNECT_MS : left) / (uint32_t)r->count;
         r->native = ENSI_SOCK_EINVAL;
     }
     for (int i = 0; i < ENSI_SOCK_RACERS; i++) {
