@@ -150,6 +150,13 @@ check 'and each is its own' same "$(grep -c CLIENT_ID "$dir/first.env")" \
 check 'the folder is for its owner alone' same "$(mode_of "$dir/data")" drwx------
 check 'a second server on the folder is refused' refuses 'in use by another ensignd' --data "$dir/data" --port 0 \
     --auth-port 0
+cp "$dir/first.env" "$dir/first.copy"
+check 'a second server with the same file of variables is refused' refuses 'in use by another ensignd' \
+    --data "$dir/data" --port 0 --auth-port 0 --env-file "$dir/first.env"
+check 'and has left the file to the first one' cmp "$dir/first.copy" "$dir/first.env"
+check 'a server that fails later is refused' refuses '--pid-file' --memory --port 0 --auth-port 0 \
+    --env-file "$dir/first.env" --pid-file "$dir/none/pid"
+check 'and has left the file, too' cmp "$dir/first.copy" "$dir/first.env"
 check 'no topic: dump says so' refuses 'no topic of that name' --data "$dir/data" --dump weather
 check 'ends' stop
 check 'no topic: dump says so afterwards, too' refuses 'no topic of that name' --data "$dir/data" --dump weather

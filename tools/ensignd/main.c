@@ -228,7 +228,6 @@ static bool open_all(server_t *s, why_t *why)
     const options_t *o = &s->options;
 
     if (!output_open(o->log_file, o->detach, &s->output, why) || !catch_signals(why)) return false;
-    if (o->env_file) (void)remove(o->env_file);     /* who waits for it must not find the last run's */
     if (!(s->store = store_open(&store_sqlite, o->data, STORE_WRITE, why))) return false;
     if (!open_keys(s, why)) return false;
     s->h2_fd = listen_on(o->listen, o->port, &s->port, why);
