@@ -455,6 +455,7 @@ others() {
         grpc_unary nothing
     check 'grpc_unary: the server is healthy'   does 0 SERVING '.*answered as application/grpc.*' grpc_unary
     check 'sans_io: what was sent comes back'   does 0 'hello from nowhere' '' sans_io
+    check 'sans_io: over the next connection, too' line "$dir/out" 'and from the next connection'
 }
 
 check 'the server starts' server_start --memory --port 0 --auth-port 0
