@@ -14,6 +14,7 @@
 #define NACKS_SHOWN 10
 #define PROGRESS_MS 200
 #define PROGRESS_SLOW_MS 1000   /* where each line of it stays */
+#define PART_TEXT (NUMBER_TEXT + 48)    /* of the summary */
 
 typedef enum { FROM_ARGS, FROM_FILES, FROM_LINES } source_t;
 
@@ -32,8 +33,9 @@ typedef struct publish_t {
     bool     closing, ended;
     bool     progress;
     uint64_t put, bytes;        /* accepted */
-    uint64_t nacked, shown;     /* shown: of them */
-    int      first_nack;
+    uint64_t nacked;            /* all that ended without an ack: the two below, and those in doubt */
+    uint64_t refused, not_sent; /* by the server; never handed to a connection */
+    int      first_refusal;
     ensign_stats_t stats;
     uint64_t start_ms, shown_ms;
 } publish_t;
@@ -267,12 +269,16 @@ static void print_ack(const publish_t *p, const ensign_notice_ack_t *a)
     }
 }
 
-static void print_nack(publish_t *p, const ensign_notice_t *n)
+static void count_nack(publish_t *p, int code)
 {
-    const ensign_notice_nack_t *a = &n->as.nack;
-    const char *text = n->error ? n->error->text : "";
+    p->nacked++;
+    if (code == ENSIGN_NACK_NOT_SENT) p->not_sent++;
+    if (code < ENSIGN_NACK_NOT_SENT && p->refused++ == 0) p->first_refusal = code;
+}
 
-    if (p->nacked++ == 0) p->first_nack = a->code;
+static void print_nack(publish_t *p, const ensign_notice_nack_t *a, const char *text)
+{
+    count_nack(p, a->code);
     if (p->o->json) {
         json_object(NULL);
         json_text("kind", "nack");
@@ -281,10 +287,10 @@ static void print_nack(publish_t *p, const ensign_notice_t *n)
         json_text("stored", a->stored == ENSIGN_STORED_NO ? "no" : "maybe");
         json_text("error", text);
         json_close();
-    } else if (a->code < ENSIGN_NACK_NOT_SENT && p->shown++ < NACKS_SHOWN) { /* else END tells why */
+    } else if (a->code < ENSIGN_NACK_NOT_SENT && p->refused <= NACKS_SHOWN) { /* else END tells why */
         complain("%s %" PRIu64 " is %s: %s", number_name(p), a->tag,
                  a->stored == ENSIGN_STORED_NO ? "not stored" : "refused, and may be stored", text);
-        if (p->shown == NACKS_SHOWN) complain("from here on they are only counted; --json prints each");
+        if (p->refused == NACKS_SHOWN) complain("from here on they are only counted; --json prints each");
     }
 }
 
@@ -295,7 +301,7 @@ static void answers(publish_t *p)
     while ((n = session_pull(&p->s)) != NULL) {
         if (n->handle != p->pub.id) continue;
         if (n->type == ENSIGN_NOTICE_ACK) print_ack(p, &n->as.ack);
-        if (n->type == ENSIGN_NOTICE_NACK) print_nack(p, n);
+        if (n->type == ENSIGN_NOTICE_NACK) print_nack(p, &n->as.nack, n->error ? n->error->text : "");
         if (n->type == ENSIGN_NOTICE_ROOM) p->room = true;
         if (n->type != ENSIGN_NOTICE_END) continue;
         ensign_stats(p->s.c, p->pub.id, &p->stats);
@@ -367,30 +373,63 @@ static void loop(publish_t *p)
     }
 }
 
+/* A session that is over before its publisher leaves events without a word: which of them were never sent is
+ * the publisher's to say. Why it is over is said already. */
+static void end_publisher(publish_t *p)
+{
+    const ensign_notice_t *n;
+
+    if (p->ended) return;
+    ensign_cancel(p->s.c, p->pub.id);
+    while ((n = ensign_next_of(p->s.c, p->pub.id)) != NULL)
+        if (n->type == ENSIGN_NOTICE_NACK)
+            print_nack(p, &n->as.nack, "publish: the command has ended; standard error says why");
+}
+
+static void json_summary(const publish_t *p, uint64_t unanswered, double seconds)
+{
+    json_object(NULL);
+    json_text("kind", "summary");
+    json_uint("published", p->put);
+    json_uint("acked", p->stats.acked);
+    json_uint("refused", p->refused);
+    json_uint("unanswered", unanswered);
+    json_uint("not_sent", p->not_sent);
+    json_uint("bytes", p->bytes);
+    json_number("seconds", seconds);
+    json_close();
+}
+
+/* ", 3 not sent"; nothing where there are none. */
+static const char *part(uint64_t n, const char *what, char out[PART_TEXT])
+{
+    char number[NUMBER_TEXT];
+
+    out[0] = '\0';
+    if (n > 0) snprintf(out, PART_TEXT, ", %s %s", text_number(n, number), what);
+    return out;
+}
+
 static void summary(publish_t *p)
 {
     double seconds = (double)(ensign_now_ms() - p->start_ms) / 1000;
-    uint64_t acked = p->stats.acked, left = p->put - acked - p->nacked;
-    char put_text[NUMBER_TEXT], acked_text[NUMBER_TEXT], nacked[NUMBER_TEXT], left_text[NUMBER_TEXT],
-        time[NUMBER_TEXT], rate[NUMBER_TEXT], size[NUMBER_TEXT];
+    uint64_t acked = p->stats.acked, unanswered = p->put - acked - p->refused - p->not_sent;
+    char put_text[NUMBER_TEXT], acked_text[NUMBER_TEXT], time[NUMBER_TEXT], rate[NUMBER_TEXT],
+        size[NUMBER_TEXT], parts[3][PART_TEXT];
 
-    if (p->nacked + left > 0)
-        session_fail(&p->s, acked == 0 && p->nacked > 0 ? exit_of_nack(p->first_nack) : EXIT_FAILED);
+    if (acked < p->put)
+        session_fail(&p->s, acked == 0 && p->refused > 0 ? exit_of_nack(p->first_refusal) : EXIT_FAILED);
     if (p->o->json) {
-        json_object(NULL);
-        json_text("kind", "summary");
-        json_uint("published", p->put);
-        json_uint("acked", acked);
-        json_uint("nacked", p->nacked);
-        json_uint("unanswered", left);
-        json_uint("bytes", p->bytes);
-        json_number("seconds", seconds);
-        json_close();
+        json_summary(p, unanswered, seconds);
         return;
     }
-    say("%s of %s events stored, %s refused%s%s, in %s", text_number(acked, acked_text),
-        text_number(p->put, put_text), text_number(p->nacked, nacked), left ? ", without answer " : "",
-        left ? text_number(left, left_text) : "", text_duration(seconds, time));
+    say("%s of %s events stored%s%s%s, in %s", text_number(acked, acked_text),
+        text_number(p->put, put_text), part(p->refused, "refused", parts[0]),
+        part(unanswered,
+             unanswered == 1 ? "without an answer (it may be stored)"
+                             : "without an answer (they may be stored)",
+             parts[1]),
+        part(p->not_sent, "not sent", parts[2]), text_duration(seconds, time));
     if (acked > 0 && seconds > 0)
         say("%s events/s, %s/s", text_number((uint64_t)((double)acked / seconds), rate),
             text_size((double)p->bytes / seconds, size));
@@ -429,6 +468,7 @@ int run_publish(const options_t *o)
     if (open_publisher(&p)) {
         p.start_ms = p.shown_ms = ensign_now_ms();
         loop(&p);
+        end_publisher(&p);
         show_progress(&p, true);
         progress("");
         summary(&p);
