@@ -135,11 +135,37 @@ variable() { ENSIGN_INSECURE=maybe refuses ENSIGN_INSECURE status $here; }
 check 'variable of no meaning' variable
 check 'nobody listens'         ends 3 'cannot connect to 127.0.0.1:1' status $here
 check 'nor for a publisher'    ends 3 'cannot connect to 127.0.0.1:1' publish t x $here
+check 'it says that the event was not sent' grep -q '0 of 1 events stored, 1 not sent, in ' "$dir/err"
 check 'nor for a subscriber'   ends 3 'cannot connect to 127.0.0.1:1' subscribe t $here
 check 'nor for a call'         ends 3 'cannot connect to 127.0.0.1:1' call /a/b '' $here
 check 'retries for the time that is given' ends 3 'cannot connect' status $here --retry 300ms
 check 'a name of no host'      ends 3 'no-such-host.invalid' status --plaintext \
     --endpoint no-such-host.invalid:1
+
+# ---- a server that takes connections and says nothing
+
+python3 -c 'import signal, socket
+s = socket.socket()
+s.bind(("127.0.0.1", 0))
+s.listen()
+print(s.getsockname()[1], flush=True)
+signal.alarm(120)
+signal.pause()' >"$dir/mute" &
+mute=$!
+trap 'main_shell && { kill "$mute" 2>/dev/null; rm -rf "$dir"; }' EXIT
+until [ -s "$dir/mute" ] || ! kill -0 "$mute" 2>/dev/null; do sleep 0.05; done
+mute_late() { # COMMAND...: --timeout ends it with 6, and it says once why it never opened
+    ends 6 'the stream did not open: client: the time was up: waiting for a connection to 127.0.0.1:' \
+        "$@" --timeout 300ms --no-auth --plaintext --endpoint "127.0.0.1:$(cat "$dir/mute")" &&
+        same 1 "$(wc -l <"$dir/err")"
+}
+check 'a mute server: a subscriber says why it has nothing' mute_late subscribe t
+check 'a mute server: with --count, too' mute_late subscribe t --count 1
+check 'a mute server: a watch says it as well' mute_late health --watch
+check 'help tells of that exit status' sh -c '"$1" subscribe --help | tr -s " \n" " " |
+    grep -qF "exit status 6 if there is a --count and it was not reached, or if the stream was not open by"' \
+    sh "$ensign"
+kill "$mute"
 
 # ---- colours
 

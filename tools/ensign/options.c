@@ -45,7 +45,8 @@ static const option_t known[] = {
       "--raw, with nothing between events" },
     { C_EVENTS, 'n', "--count", KIND_NUMBER, "N", AT(count), 1, UINT64_MAX, "end after N events" },
     { C_EVENTS | C_HEALTH, 0, "--timeout", KIND_MS, "TIME", AT(timeout_ms), 1, YEAR_MS,
-      "end after this time; exit status 6 if there is a --count and it was not reached" },
+      "end after this time; exit status 6 if there is a --count and it was not reached, or if the stream was "
+      "not open by then: no connection, or no answer" },
     { C_SUBSCRIBE, 0, "--idle", KIND_MS, "TIME", AT(idle_ms), 1, YEAR_MS,
       "end when no event came for so long; exit status as of --timeout" },
 

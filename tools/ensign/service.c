@@ -91,7 +91,10 @@ static void watch(session_t *s, ensign_request_t r)
             return;
         }
         if (n) continue;
-        if (o->timeout_ms > 0 && gone >= o->timeout_ms) break;
+        if (o->timeout_ms > 0 && gone >= o->timeout_ms) {
+            if (state < 0) session_late(s, r.id);
+            break;
+        }
         woke = session_wait(s, -1, o->timeout_ms > 0 ? (int)least(o->timeout_ms - gone, 1000) : -1);
         if (woke == WOKE_STOP || woke == WOKE_OVER) return;
     }

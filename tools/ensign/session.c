@@ -228,7 +228,17 @@ static void forget_reason(session_t *s)
     s->reason[0] = '\0';
 }
 
-/* retry_in_ms: as WAITING has it; NULL: not known. */
+void session_late(session_t *s, uint32_t handle)
+{
+    const ensign_notice_t *n;
+    int rc = ensign_await(s->c, handle, 0, &n);
+    const ensign_error_t *why = rc == ENSIGN_OK ? n->error : ensign_error(s->c);
+
+    complain("the stream did not open: %s", why ? why->text : "it opened just then");
+    session_fail(s, EXIT_LATE);
+}
+
+/* retry_in_ms: as WAITING and DISCONNECTED have it; NULL: not known. */
 static void say_reason(session_t *s, const ensign_error_t *why, const uint32_t *retry_in_ms)
 {
     char time[NUMBER_TEXT];
@@ -320,14 +330,12 @@ woke_t session_wait(session_t *s, int fd, int ms)
 
 /* ---- notices */
 
-static void take_lost(session_t *s, const ensign_error_t *why)
+static void take_lost(session_t *s, const ensign_notice_t *n)
 {
-    const char *text = why ? why->text : "the connection was lost";
-
     s->connected = false;
-    if (!s->patient || s->lost || gives_up(s, why)) return;
+    if (!s->patient || s->lost || gives_up(s, n->error)) return;
     s->lost = true;
-    if (is_new_reason(s, text)) say("%s; goes on trying", text);
+    say_reason(s, n->error, &n->as.disconnected.retry_in_ms);
 }
 
 static void take_own(session_t *s, const ensign_notice_t *n)
@@ -338,7 +346,7 @@ static void take_own(session_t *s, const ensign_notice_t *n)
         s->connected = true;
         forget_reason(s);
     }
-    if (n->type == ENSIGN_NOTICE_DISCONNECTED) take_lost(s, n->error);
+    if (n->type == ENSIGN_NOTICE_DISCONNECTED) take_lost(s, n);
     if (n->type == ENSIGN_NOTICE_FAILED) {
         if (s->status == EXIT_DONE) session_error(s, NULL, n->error);
         s->over = true;

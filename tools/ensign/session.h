@@ -45,6 +45,8 @@ const ensign_notice_t *session_answer(session_t *s, uint32_t handle, const ensig
 
 void session_fail(session_t *s, int status);            /* the first one counts */
 void session_error(session_t *s, const char *what, const ensign_error_t *e);    /* says it, and its status */
+/* The time was up before this handle was open: says what kept it, and the status is EXIT_LATE. */
+void session_late(session_t *s, uint32_t handle);
 int  session_end(session_t *s);                         /* frees; the exit status */
 
 int  exit_of(const ensign_error_t *e);
