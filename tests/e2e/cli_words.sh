@@ -131,6 +131,8 @@ check 'key without a secret'   refuses 'ClientSecret' status $here -C "$dir/key.
 credentials '{"ClientID": "a", "ClientSecret": "s"}'
 check 'key in the clear to another machine' refuses 'plaintext' status --endpoint 192.0.2.1:1 --plaintext \
     -C "$dir/key.json" --auth-url http://192.0.2.1:2
+check 'it names the option, not the field' refuses 'set --allow-plaintext-token' status \
+    --endpoint 192.0.2.1:1 --plaintext -C "$dir/key.json" --auth-url http://192.0.2.1:2
 variable() { ENSIGN_INSECURE=maybe refuses ENSIGN_INSECURE status $here; }
 check 'variable of no meaning' variable
 check 'nobody listens'         ends 3 'cannot connect to 127.0.0.1:1' status $here

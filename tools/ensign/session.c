@@ -66,11 +66,40 @@ static const char *remedy(int code)
     return "";
 }
 
+/* The library's words name fields of its descs: a field that an option sets gets the name of the option here.
+ * What is returned stands until the next call. */
+static const char *in_options(const char *text)
+{
+    static const struct { const char *field, *option; } known[] = {
+        { "tls.ca_file or tls.ca_pem", "--ca-file" }, { "tls.ca_file or ca_pem", "--ca-file" },
+        { "tls.ca_file", "--ca-file" }, { "tls.server_name", "--server-name" }, { "tls.off", "--plaintext" },
+        { "allow_plaintext_token", "--allow-plaintext-token" }, { "keepalive_ms", "--keepalive" },
+        { "open_timeout_ms", "--open-timeout" }, { "request_timeout_ms", "--request-timeout" },
+        { "connect_timeout_ms", "--connect-timeout" }, { "give_up_after_ms", "--retry" },
+    };
+    static char out[sizeof ((ensign_error_t *)0)->text + 64];
+    size_t at = 0;
+
+    while (*text != '\0' && at + 1 < sizeof out) {
+        size_t i = 0;
+        while (i < COUNT_OF(known) && strncmp(text, known[i].field, strlen(known[i].field)) != 0) i++;
+        if (i == COUNT_OF(known)) {
+            out[at++] = *text++;
+            continue;
+        }
+        at += (size_t)snprintf(out + at, sizeof out - at, "%s", known[i].option);
+        if (at >= sizeof out) at = sizeof out - 1;
+        text += strlen(known[i].field);
+    }
+    out[at] = '\0';
+    return out;
+}
+
 void session_error(session_t *s, const char *what, const ensign_error_t *e)
 {
     const char *text = e && e->text[0] != '\0' ? e->text : "no reason was given";
 
-    complain("%s%s%s%s", what ? what : "", what ? ": " : "", text, e ? remedy(e->code) : "");
+    complain("%s%s%s%s", what ? what : "", what ? ": " : "", in_options(text), e ? remedy(e->code) : "");
     session_fail(s, exit_of(e));
 }
 
@@ -234,20 +263,21 @@ void session_late(session_t *s, uint32_t handle)
     int rc = ensign_await(s->c, handle, 0, &n);
     const ensign_error_t *why = rc == ENSIGN_OK ? n->error : ensign_error(s->c);
 
-    complain("the stream did not open: %s", why ? why->text : "it opened just then");
+    complain("the stream did not open: %s", why ? in_options(why->text) : "it opened just then");
     session_fail(s, EXIT_LATE);
 }
 
 /* retry_in_ms: as WAITING and DISCONNECTED have it; NULL: not known. */
 static void say_reason(session_t *s, const ensign_error_t *why, const uint32_t *retry_in_ms)
 {
+    const char *text = in_options(why->text);
     char time[NUMBER_TEXT];
 
     if (!is_new_reason(s, why->text)) return;
-    if (!retry_in_ms) say("waits: %s", why->text);
-    else if (*retry_in_ms == 0) say("waits: %s; next attempt now", why->text);
-    else if (*retry_in_ms == ENSIGN_FOREVER) say("waits: %s; next attempt with the next event", why->text);
-    else say("waits: %s; next attempt in %s", why->text, text_duration(*retry_in_ms / 1000.0, time));
+    if (!retry_in_ms) say("waits: %s", text);
+    else if (*retry_in_ms == 0) say("waits: %s; next attempt now", text);
+    else if (*retry_in_ms == ENSIGN_FOREVER) say("waits: %s; next attempt with the next event", text);
+    else say("waits: %s; next attempt in %s", text, text_duration(*retry_in_ms / 1000.0, time));
 }
 
 /* Was a stream open? One that broke before we pulled its OPEN never told so: then what it has moved does. */
