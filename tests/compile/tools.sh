@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # tools/toc and tools/check_layers: what they say of ensign.h, and that they find what is planted in a
-# made-up one.
+# made-up one. Whether tests/sim/faults can still put in each of its faults.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/tap.sh
@@ -107,6 +107,11 @@ spoil "s/^\/\/ frames/\/\/ $(printf 'word %.0s' {1..30})/"
 finds 'layers: a line that is too wide' 'columns, 110 are allowed' $layers "$dir/bad.h"
 spoil 's/#ifdef ENSIGN_IMPLEMENTATION/#if 1/'
 finds 'layers: nothing to check is no success' 'nothing was checked' $layers "$dir/bad.h"
+
+check 'faults: ensign.h has each text of the list once' tests/sim/faults --check
+sed '/^    ensi_timer_stop(&h->give_up);$/d' ensign.h >"$dir/other.h"
+finds 'faults: a text that ensign.h does not have any more' 'b5_give_up: ensign.h does not have' \
+    tests/sim/faults --check --header "$dir/other.h"
 
 finds 'coverage: a section that is not there' 'ensign.h has no section nosuch' tools/coverage --rest nosuch
 check 'coverage: --help' tools/coverage --help
