@@ -8,6 +8,7 @@ enum {
     PATIENCE_MS = 75000,            /* above every limit that a handle of a run can have */
     SERVED_MS = 90000,              /* so long until all is well, once the server behaves */
     MUTE_MS = 400000,               /* the same where a connection is mute: above the keepalive's time */
+    LEAVES_MS = 1000,               /* so long until a stream has left a connection that drains */
     ANSWER_MS = 60000,              /* so long until a call is answered, above the PING of a link in doubt */
     CLOSE_MS = 120000
 };
@@ -81,12 +82,38 @@ static void note_quiet_acks(world_t *w, slot_t *s)
     progress(w, s);
 }
 
+/* Does the client have another connection, with its SETTINGS? */
+static bool has_next(const world_t *w, const conn_t *c)
+{
+    const conn_t *next = w->runs[c->link == ENSIGN_LINK_RPC ? ENSIGN_LINK_RPC_2 : ENSIGN_LINK_RPC];
+    return next && next->alive && next->session && !next->mute && !next->goaway && next->settings_acks > 0;
+}
+
+/* A subscription or a watch leaves a connection that drains once the next one is there. */
+static void check_leaves(const world_t *w, slot_t *s)
+{
+    bool watch = s->kind == SLOT_REQ && s->req == REQ_WATCH;
+    const flow_t *f = slot_flow(s, watch ? FLOW_WATCH : FLOW_SUBSCRIBE);
+    const conn_t *c = f ? f->stream->conn : NULL;
+    if (!s->open || s->held || (!watch && s->kind != SLOT_SUB) || !f || !flow_lives(f) || !c->goaway ||
+        c->mute || !has_next(w, c)) {
+        s->stays = NULL;
+    } else if (s->stays != f) {
+        s->stays = f;
+        s->stays_ms = w->now;
+    } else if (w->now - s->stays_ms > LEAVES_MS) {
+        sim_die("a %s (slot %u) stays on the connection that drains, with the next one beside it for %llu ms",
+                slot_what(s), s->number, (llu_t)(w->now - s->stays_ms));
+    }
+}
+
 /* All notices that are not held have been pulled. */
 static void check_alive(world_t *w)
 {
     unsigned i;
     for (i = 0; i < SLOTS; i++) {
         slot_t *s = &slots[i];
+        check_leaves(w, s);
         if (!s->open || s->held) continue;
         note_quiet_acks(w, s);
         if (!slot_owed(w, s)) {

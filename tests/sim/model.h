@@ -6,7 +6,7 @@
 
 #include "net.h"
 
-enum { TOPICS = 6, PAGE = 2, PUBS_MOST = 64, QUEUE = 1024 };
+enum { TOPICS = 6, PAGE = 2, PUBS_MOST = 64, QUEUE = 1024, OWNERS = 16 };
 enum { PING_MIN_MS = 300000, PING_STRIKES = 2 };
 
 /* ------------------------------------------------------------------ what was published */
@@ -160,6 +160,7 @@ typedef struct model_t {
     unsigned token_count;
     pings_t pings[ENSIGN_MAX_LINKS];
     bool goaway_pending[ENSIGN_MAX_LINKS]; /* the first step of a graceful stop was sent */
+    unsigned creates[OWNERS];       /* CreateTopic that came, of each slot's request */
 } model_t;
 
 static model_t model;
@@ -417,6 +418,18 @@ static void answer_page(stream_t *s, ensign_slice_t m)
     answer_ok(s, &reply);
 }
 
+/* A program's own CreateTopic has the slot's name for a key of its policy. Where the first one came, the
+ * server may have acted, and the client must not send it again. */
+static void judge_create(ensign_slice_t m)
+{
+    ensign_slice_t policy, key;
+    unsigned slot;
+    if (!dec_field(m, 11, &policy) || !dec_field(policy, 3, &key)) return;
+    slot = key.ptr[1] - (unsigned)'0';
+    if (++model.creates[slot] > 1)
+        sim_die("the CreateTopic of slot %u is sent again, though the server has acted on it", slot);
+}
+
 static void answer_create(stream_t *s, ensign_slice_t m)
 {
     bytes_t reply = {0};
@@ -426,6 +439,7 @@ static void answer_create(stream_t *s, ensign_slice_t m)
     dec_field(m, 3, &name);
     i = topic_named(name);
     if (i == TOPICS) sim_die("CreateTopic for a topic that nobody asked for");
+    judge_create(m);
     if (topic_there(i)) {
         peer_refuse(s, ENSIGN_GRPC_ALREADY_EXISTS, "there");
         return;
@@ -729,8 +743,10 @@ static void judge_streams(const world_t *w)
 {
     const flow_t *f;
     for (f = model.flows; f; f = f->next) {
-        if (f->stream->reset && f->stream->reset_code == NGHTTP2_PROTOCOL_ERROR && !w->fault)
-            sim_die("the client finds a PROTOCOL_ERROR in a stream that has none");
+        uint32_t code = f->stream->reset_code;
+        if (!f->stream->reset || w->fault) continue;
+        if (code == NGHTTP2_PROTOCOL_ERROR || code == NGHTTP2_INTERNAL_ERROR)
+            sim_die("the client resets a stream that has no fault, with the code %u", code);
     }
 }
 

@@ -35,6 +35,9 @@ typedef struct slot_t {
     uint32_t sent, got, deadline_ms;
     bool unary, half, stopped;
     uint64_t opened_ms;
+    /* subscriptions, watches */
+    const flow_t *stays;            /* on a connection that drains, beside the next one; NULL: it does not */
+    uint64_t stays_ms;              /* since then */
 } slot_t;
 
 static slot_t slots[SLOTS];
@@ -188,6 +191,19 @@ static void open_query(world_t *w, slot_t *s)
     slot_opened(w, s, ensign_query_open(w->client, &d).id, ensign_query_memory_bound(&d));
 }
 
+static ensign_request_t open_create(world_t *w, slot_t *s, const char *name)
+{
+    const char *key = slot_name(s);
+    ensign_dedup_t dedup;
+    TALLY(user, create);
+    memset(&dedup, 0, sizeof dedup);
+    dedup.strategy = ENSIGN_DEDUP_KEY_GROUPED;
+    dedup.keys = &key;
+    dedup.key_count = 1;
+    model.creates[s->number] = 0;
+    return ensign_topic_create(w->client, name, &dedup, s);
+}
+
 static void open_request(world_t *w, slot_t *s)
 {
     const char *name;
@@ -201,10 +217,7 @@ static void open_request(world_t *w, slot_t *s)
     topic_id(s->topic, id.b);
     r.id = 0;
     switch (s->req) {
-    case REQ_CREATE:
-        TALLY(user, create);
-        r = ensign_topic_create(w->client, name, NULL, s);
-        break;
+    case REQ_CREATE: r = open_create(w, s, name); break;
     case REQ_ENSURE:
         TALLY(user, ensure);
         r = ensign_topic_ensure(w->client, name, s);
@@ -608,7 +621,17 @@ static void heard_query(slot_t *s, const ensign_notice_t *n)
         sim_die("a query ended well with %u rows of %u", s->got, f ? f->rows : 0);
 }
 
-static void heard_request(slot_t *s, const ensign_notice_t *n)
+/* A request that only reads, or that ensures, is asked again until its time is over. */
+static void check_asked_again(const world_t *w, const slot_t *s, const ensign_notice_t *n)
+{
+    bool gives_up = w->fault || w->desc.give_up_after_ms || model.auth_refused;
+    if (s->req == REQ_CREATE || s->req == REQ_WATCH || s->closing || gives_up) return;
+    if (n->as.end.from_server || n->as.end.status != ENSIGN_GRPC_UNAVAILABLE) return;
+    if (w->now - s->opened_ms < w->desc.request_timeout_ms)
+        sim_die("a request that could be asked again ends: %s", n->error->text);
+}
+
+static void heard_request(const world_t *w, slot_t *s, const ensign_notice_t *n)
 {
     bool same = topics.changes == s->changes;
     s->count++;
@@ -629,6 +652,7 @@ static void heard_request(slot_t *s, const ensign_notice_t *n)
         if (n->error && n->error->code == ENSIGN_E_NOT_FOUND && same && n->as.end.from_server == false &&
             topic_there(s->topic))
             sim_die("topic %u is there and was not found", s->topic);
+        if (n->error) check_asked_again(w, s, n);
         break;
     case ENSIGN_NOTICE_STATUS:
     case ENSIGN_NOTICE_HEALTH:
@@ -652,13 +676,17 @@ static void check_reason(const slot_t *s, const ensign_notice_t *n)
         sim_die("a call finds the server's answer too large: %s", n->error->text);
 }
 
-/* The words of a refusal come as they were said. */
+/* The words of a refusal come as they were said, and with its status. */
 static void check_text(const slot_t *s, const ensign_notice_t *n)
 {
     const flow_t *f = slot_flow(s, FLOW_ECHO);
     ensign_slice_t text = s->unary ? n->as.reply.text : n->as.end.text;
     bool theirs = s->unary ? n->as.reply.from_server : n->as.end.from_server;
-    if (!f || f->opened_ms < s->opened_ms || !f->said[0] || !theirs) return;
+    int status = s->unary ? n->as.reply.status : n->as.end.status;
+    if (!f || f->opened_ms < s->opened_ms || !f->said[0]) return;
+    if (!theirs && status == ENSIGN_GRPC_UNKNOWN)
+        sim_die("the server said \"%s\", and the status is lost: %s", f->said, n->error->text);
+    if (!theirs) return;
     if (text.len < strlen(f->said) || memcmp(text.ptr, f->said, strlen(f->said)) != 0)
         sim_die("the server said \"%s\", and the call has \"%.*s\"", f->said, (int)text.len,
                 (const char *)text.ptr);
@@ -718,7 +746,7 @@ static void user_hears(world_t *w, const ensign_notice_t *n)
     switch (s->kind) {
     case SLOT_SUB: heard_subscription(w, s, n); break;
     case SLOT_QUERY: heard_query(s, n); break;
-    case SLOT_REQ: heard_request(s, n); break;
+    case SLOT_REQ: heard_request(w, s, n); break;
     case SLOT_PUB: heard_publisher(w, s, n); break;
     case SLOT_CALL: heard_call(s, n); break;
     }
