@@ -204,7 +204,7 @@ SCRIPT(a_quiet_stream_is_asked_after_each_keepalive_ms)
 }
 
 /* Each kind that has a stream without end is worth a PING, others are not, unless the program says so. */
-SCRIPT(what_keepalive_is_for)
+SCRIPT(only_streams_without_end_get_pings_by_default)
 {
     static const struct { bool call, publisher, watch; uint32_t keepalive_ms; unsigned pings; } rows[] = {
         { false, false, false, 0, 0 },    { true, false, false, 0, 0 },      { false, true, false, 0, 11 },
@@ -408,7 +408,7 @@ SCRIPT(an_ack_timeout_on_a_live_link_is_none)
 }
 
 /* Twelve calls, one after the other. */
-SCRIPT(calls_on_a_mute_link)
+SCRIPT(two_deadlines_replace_a_mute_connection)
 {
     w->desc.keepalive_ms = ENSIGN_FOREVER;
     begin(w);
@@ -507,7 +507,7 @@ SCRIPT(no_doubt_without_an_open_stream)
     assert_int_equal(pings(w), 0);
 }
 
-SCRIPT(requests_on_a_mute_link)
+SCRIPT(two_requests_without_an_answer_replace_a_mute_connection)
 {
     begin(w);
     pass(w, 10);
@@ -617,7 +617,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         IN_MODES(a_quiet_stream_is_asked_after_each_keepalive_ms),
-        IN_MODES(what_keepalive_is_for),
+        IN_MODES(only_streams_without_end_get_pings_by_default),
         IN_MODES(no_ping_without_an_open_stream),
         IN_MODES(silence_without_an_allowed_stream_ends_the_connection),
         IN_MODES(keepalive_ends_with_its_stream),
@@ -627,13 +627,13 @@ int main(void)
         IN_MODES(events_survive_mute_connections),
         IN_MODES(an_ack_timeout_puts_the_link_in_doubt),
         IN_MODES(an_ack_timeout_on_a_live_link_is_none),
-        IN_MODES(calls_on_a_mute_link),
+        IN_MODES(two_deadlines_replace_a_mute_connection),
         IN_MODES(a_ping_of_doubt_finds_its_stream_open),
         IN_MODES(two_pings_of_doubt_at_most),
         IN_MODES(answers_between_deadlines_are_no_doubt),
         IN_MODES(calls_that_wait_for_a_stream),
         IN_MODES(no_doubt_without_an_open_stream),
-        IN_MODES(requests_on_a_mute_link),
+        IN_MODES(two_requests_without_an_answer_replace_a_mute_connection),
         IN_MODES(too_many_pings_doubles_the_interval),
         IN_MODES(other_words_double_nothing),
         IN_MODES(ten_minutes_with_a_server_that_counts),

@@ -398,7 +398,7 @@ static void a_name_without_an_address_is_told_with_the_resolvers_code(void **sta
 }
 
 /* An address that cannot be written as text is passed over; what is more than a link can keep, too. */
-static void odd_answers_of_the_resolver(void **state)
+static void an_address_that_is_no_text_is_passed_over(void **state)
 {
     ensign_error_t e = { 0, 0, "" };
     const ensi_link_t *l;
@@ -1485,7 +1485,7 @@ int main(void)
         cmocka_unit_test(the_second_address_serves_when_the_first_refuses),
         cmocka_unit_test(a_family_that_comes_late_is_dialled_too),
         cmocka_unit_test(a_name_without_an_address_is_told_with_the_resolvers_code),
-        cmocka_unit_test(odd_answers_of_the_resolver),
+        cmocka_unit_test(an_address_that_is_no_text_is_passed_over),
         cmocka_unit_test(an_address_refused_at_once_is_left),
         cmocka_unit_test(the_last_error_of_many_is_told),
         cmocka_unit_test(an_address_that_hangs_does_not_hold_up_the_next),
