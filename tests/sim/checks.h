@@ -8,6 +8,7 @@ enum {
     PATIENCE_MS = 75000,            /* above every limit that a handle of a run can have */
     SERVED_MS = 90000,              /* so long until all is well, once the server behaves */
     MUTE_MS = 400000,               /* the same where a connection is mute: above the keepalive's time */
+    TRY_MS = PATIENCE_MS,               /* above any time that one try of a run can take */
     LEAVES_MS = 1000,               /* so long until a stream has left a connection that drains */
     ANSWER_MS = 60000,              /* so long until a call is answered, above the PING of a link in doubt */
     CLOSE_MS = 120000
@@ -107,6 +108,22 @@ static void check_leaves(const world_t *w, slot_t *s)
     }
 }
 
+/* Is what WAITING has announced tried, in time and again and again? With little memory a handle waits for
+ * the streams of a connection that drains. */
+static void check_tried(const world_t *w, slot_t *s)
+{
+    bool limited = net.limited[ENSIGN_LINK_RPC] || net.limited[ENSIGN_LINK_RPC_2];
+    if (s->retry_ms == ENSIGN_FOREVER || w->desc.memory_limit) return;
+    if (net.tries != s->tries || limited || on_mute_link(w)) {
+        s->tries = net.tries;
+        s->tried_ms = w->now;
+        s->retry_ms = 0;
+    }
+    if (w->now - s->tried_ms > (uint64_t)s->retry_ms + TRY_MS)
+        sim_die("a %s (slot %u) has WAITING, and nothing is tried for %llu ms", slot_what(s), s->number,
+                (llu_t)(w->now - s->tried_ms));
+}
+
 /* All notices that are not held have been pulled. */
 static void check_alive(world_t *w)
 {
@@ -120,6 +137,7 @@ static void check_alive(world_t *w)
             progress(w, s);
             continue;
         }
+        if (s->waited) check_tried(w, s);
         if (!s->waited && w->now - s->since_ms > PATIENCE_MS)
             sim_die("a %s (slot %u) has neither moved nor said why for %llu ms", slot_what(s), i,
                     (llu_t)(w->now - s->since_ms));

@@ -181,6 +181,7 @@ static flow_t *flow_new(stream_t *s)
     const char *path = peer_field(s, ":path");
     flow_t *f = (flow_t *)calloc(1, sizeof *f);
     if (!f) abort();
+    net.tries++;
     f->stream = s;
     f->kind = FLOW_UNARY;
     if (strstr(path, "/Publish")) f->kind = FLOW_PUBLISH;
@@ -722,6 +723,7 @@ static bool model_auth(world_t *w)
     static const int errors[] = { 401, 429, 500, 503 };
     int status = errors[world_below(w, COUNT(errors))];
     if (!auth_serve(w)) return false;
+    net.tries++;
     if (model.auth_mute) {
         TALLY(fault, auth_mute);
     } else if (model.auth_error) {

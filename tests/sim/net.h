@@ -22,6 +22,7 @@ typedef struct net_t {
     bool limited[ENSIGN_MAX_LINKS]; /* MAX_CONCURRENT_STREAMS of this connection is low */
     bool unseen;                    /* there can have been streams that the server has not seen */
     uint32_t silent[ENSIGN_MAX_LINKS]; /* attempt that no host answers */
+    unsigned tries;                 /* look-ups, dials, streams and questions to the auth service so far */
     unsigned idle;                  /* rounds in which a step was due at once and nothing moved */
 } net_t;
 
@@ -69,6 +70,7 @@ static bool net_resolve(world_t *w, int link, const ensign_link_t *l)
 {
     const char *const *names = is_auth(link) ? net_auth_names : net_names;
     size_t count = is_auth(link) ? 1 : net.hosts;
+    net.tries++;
     if (net.no_address) TALLY(fault, no_address);
     world_ok(w, ensign_resolved(w->client, link, l->attempt, names, net.no_address ? 0 : count, -2),
              "ensign_resolved");
@@ -92,6 +94,7 @@ static bool net_dial(world_t *w, int link, const ensign_link_t *l)
         }
         world_conn(w, link, l->attempt, false)->mute = h == HOST_MUTE;
         net.limited[link] = false;
+        net.tries++;
         world_ok(w, ensign_link_up(w->client, link, l->attempt, i, w->now), "ensign_link_up");
         if (h == HOST_CLOSES) {
             TALLY(fault, accepts_and_closes);
@@ -100,10 +103,14 @@ static bool net_dial(world_t *w, int link, const ensign_link_t *l)
         return true;
     }
     if (silent) {
-        if (net.silent[link] != l->attempt) TALLY(fault, dial_silent);
+        if (net.silent[link] != l->attempt) {
+            TALLY(fault, dial_silent);
+            net.tries++;
+        }
         net.silent[link] = l->attempt;
         return false;
     }
+    net.tries++;
     TALLY(fault, dial_refused);
     world_ok(w, ensign_link_down(w->client, link, l->attempt, ECONNREFUSED, w->now), "ensign_link_down");
     return true;

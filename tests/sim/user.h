@@ -20,6 +20,9 @@ typedef struct slot_t {
     bool open, held, closing;
     uint64_t since_ms;              /* of its last progress */
     bool waited;                    /* the WAITING that was given last still counts */
+    uint32_t retry_ms;              /* as it said */
+    uint64_t tried_ms;              /* the time of that, of the last try since, or of its progress */
+    unsigned tries;                 /* until then, see net_t */
     size_t bound;                   /* of its memory */
     /* publishers */
     publisher_t *pub;
@@ -72,7 +75,7 @@ static slot_t *some_slot(world_t *w, slot_kind_t kind)
 
 static void progress(world_t *w, slot_t *s)
 {
-    s->since_ms = w->now;
+    s->since_ms = s->tried_ms = w->now;
 }
 
 static void slot_opened(world_t *w, slot_t *s, uint32_t id, size_t bound)
@@ -448,14 +451,17 @@ static void end_slot(world_t *w, slot_t *s)
 }
 
 /* ------------------------------------------------------------------ what it is told */
-/* The newest stream that names the slot, of this kind; NULL: none came. */
+/* The newest stream that names the slot, of this kind; NULL: none came. Of two connections the one that
+ * drains can be the later to bring its stream, which has been left: one that lives goes before it. */
 static flow_t *slot_flow(const slot_t *s, flow_kind_t kind)
 {
-    flow_t *f;
+    flow_t *f, *newest = NULL;
     for (f = model.flows; f; f = f->next) {
-        if (f->kind == kind && f->named && f->owner == s->number) return f;
+        if (f->kind != kind || !f->named || f->owner != s->number) continue;
+        if (flow_lives(f)) return f;
+        if (!newest) newest = f;
     }
-    return NULL;
+    return newest;
 }
 
 /* Does the server have the slot's stream, and has it answered? */
@@ -724,6 +730,15 @@ static bool moves_again(const slot_t *s, ensign_notice_type_t type)
            type == ENSIGN_NOTICE_MESSAGE;
 }
 
+static void heard_waiting(const world_t *w, slot_t *s, const ensign_notice_t *n)
+{
+    if (!n->error) sim_die("WAITING without a reason");
+    s->waited = true;
+    s->retry_ms = n->as.waiting.retry_in_ms;
+    s->tried_ms = w->now;
+    s->tries = net.tries;
+}
+
 static void user_hears(world_t *w, const ensign_notice_t *n)
 {
     slot_t *s = (slot_t *)n->user;
@@ -750,8 +765,7 @@ static void user_hears(world_t *w, const ensign_notice_t *n)
     case SLOT_PUB: heard_publisher(w, s, n); break;
     case SLOT_CALL: heard_call(s, n); break;
     }
-    if (n->type == ENSIGN_NOTICE_WAITING && !n->error) sim_die("WAITING without a reason");
-    if (n->type == ENSIGN_NOTICE_WAITING) s->waited = true;
+    if (n->type == ENSIGN_NOTICE_WAITING) heard_waiting(w, s, n);
     else progress(w, s);
     if (moves_again(s, n->type)) s->waited = false;
     if (n->last) slot_over(s);
