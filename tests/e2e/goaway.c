@@ -20,6 +20,7 @@
 #include <cmocka.h>
 #include <mbedtls/ssl.h>
 #include "../certs.h"
+#define PEER_PLAIN
 #include "../h2peer.h"
 
 enum { CONNS = 8, STREAMS = 64, WAIT_MS = 20000, TURN_MS = 100 };
@@ -47,18 +48,6 @@ static bool peer_keep(conn_t *c, stream_t *s)
     assert_true(server.stream_count < STREAMS);
     server.streams[server.stream_count++] = s;
     return true;
-}
-
-static size_t peer_some(conn_t *c, size_t n)
-{
-    (void)c;
-    return n;
-}
-
-static void peer_die(conn_t *c, const char *text)
-{
-    (void)c;
-    fail_msg("%s", text);
 }
 
 static int tls_send(void *fd, const unsigned char *p, size_t n)

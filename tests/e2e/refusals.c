@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
+#define PEER_PLAIN
 #include "../h2peer.h"
 
 enum { PUBLISHER, SUBSCRIPTION, WATCH, KINDS };
@@ -60,18 +61,6 @@ static bool peer_keep(conn_t *c, stream_t *s)
     assert_true(server.count < STREAMS_MAX);
     server.streams[server.count++] = s;
     return true;
-}
-
-static size_t peer_some(conn_t *c, size_t n)
-{
-    (void)c;
-    return n;
-}
-
-static void peer_die(conn_t *c, const char *text)
-{
-    (void)c;
-    fail_msg("%s", text);
 }
 
 static void answer(stream_t *s)

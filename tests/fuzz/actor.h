@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PEER_PLAIN
 #include "../h2peer.h"
 
 #define WANT(x)                                                                                              \
@@ -112,19 +113,6 @@ static bool peer_keep(conn_t *c, stream_t *s)
     a->streams[a->count++] = s;
     if (a->count == STREAMS) a->refuse = true; /* so that no input goes on for ever */
     return true;
-}
-
-static size_t peer_some(conn_t *c, size_t n)
-{
-    (void)c;
-    return n;
-}
-
-static void peer_die(conn_t *c, const char *text)
-{
-    (void)c;
-    fprintf(stderr, "%s\n", text);
-    abort();
 }
 
 /* The method's path, which is empty until it has come. */

@@ -142,29 +142,10 @@ static void hear_publish(world_t *w, stream_t *s, ensign_slice_t m)
         world_fail(w, "an event for topic %d, which this stream does not have", f.ptr[1]);
 }
 
-static void answer_ok(stream_t *s, bytes_t *reply)
-{
-    peer_message(s, reply->p, reply->len);
-    bytes_free(reply);
-    peer_finish(s, 0, NULL, NULL);
-}
-
 static void answer_page(stream_t *s, ensign_slice_t m)
 {
-    bytes_t reply = {0};
-    ensign_slice_t token = { NULL, 0 };
-    unsigned i = dec_field(m, 2, &token) && token.len == 1 ? token.ptr[0] - 'a' : 0, given = 0;
-    char next[2] = "";
-    for (; i < TOPICS && given < PAGE; i++) {
-        uint8_t id[16];
-        if (!(there & 1u << i)) continue;
-        topic_id(i, id);
-        service_topic(&reply, 1, topic_name(i), id);
-        given++;
-    }
-    next[0] = (char)('a' + i);
-    if (i < TOPICS) enc_text(&reply, 2, next);
-    answer_ok(s, &reply);
+    const service_list_t list = { there, TOPICS, PAGE, topic_name, topic_id };
+    service_page(s, m, &list);
 }
 
 static void answer_create(stream_t *s, ensign_slice_t m)
@@ -183,7 +164,7 @@ static void answer_create(stream_t *s, ensign_slice_t m)
     there |= 1u << i;
     topic_id(i, id);
     service_topic(&reply, 0, topic_name(i), id);
-    answer_ok(s, &reply);
+    service_answer(s, &reply);
 }
 
 static void answer_exists(world_t *w, stream_t *s, ensign_slice_t m)
@@ -198,7 +179,7 @@ static void answer_exists(world_t *w, stream_t *s, ensign_slice_t m)
     enc_text(&reply, 1, "looked");
     if (there & 1u << i) enc_uint(&reply, 2, 1);
     else lacked[i] = w->now;
-    answer_ok(s, &reply);
+    service_answer(s, &reply);
 }
 
 /* So many rows follow; the text names the query. */
@@ -242,7 +223,7 @@ static void on_message(world_t *w, stream_t *s, ensign_slice_t m)
     } else {
         bytes_t reply = {0};
         enc_text(&reply, 2, "chaos");
-        answer_ok(s, &reply);
+        service_answer(s, &reply);
     }
 }
 

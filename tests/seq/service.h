@@ -227,4 +227,38 @@ static UNUSED void service_topic(bytes_t *reply, uint32_t tag, const char *name,
     }
 }
 
+/* The one answer of a request, and OK. */
+static UNUSED void service_answer(stream_t *s, bytes_t *reply)
+{
+    peer_message(s, reply->p, reply->len);
+    bytes_free(reply);
+    peer_finish(s, 0, NULL, NULL);
+}
+
+typedef struct service_list_t {     /* the topics of a server that has some of `count`, and lists them by pages */
+    unsigned there;                 /* bits */
+    unsigned count, page;
+    const char *(*name)(unsigned i);
+    void (*id)(unsigned i, uint8_t id[16]);
+} service_list_t;
+
+/* ListTopics: a page, from the topic on that the token of the request m tells. */
+static UNUSED void service_page(stream_t *s, ensign_slice_t m, const service_list_t *l)
+{
+    bytes_t reply = {0};
+    ensign_slice_t token = { NULL, 0 };
+    unsigned i = dec_field(m, 2, &token) && token.len == 1 ? token.ptr[0] - 'a' : 0, given = 0;
+    char next[2] = "";
+    for (; i < l->count && given < l->page; i++) {
+        uint8_t id[16];
+        if (!(l->there & 1u << i)) continue;
+        l->id(i, id);
+        service_topic(&reply, 1, l->name(i), id);
+        given++;
+    }
+    next[0] = (char)('a' + i);
+    if (i < l->count) enc_text(&reply, 2, next);
+    service_answer(s, &reply);
+}
+
 #endif

@@ -198,9 +198,7 @@ static flow_t *flow_new(stream_t *s)
 static void answer_ok(stream_t *s, bytes_t *reply)
 {
     TALLY(server, answer);
-    peer_message(s, reply->p, reply->len);
-    bytes_free(reply);
-    peer_finish(s, 0, NULL, NULL);
+    service_answer(s, reply);
 }
 
 /* ------------------------------------------------------------------ publish */
@@ -403,20 +401,9 @@ static bool answer_some(world_t *w, flow_t *f, bool all)
 /* ------------------------------------------------------------------ requests */
 static void answer_page(stream_t *s, ensign_slice_t m)
 {
-    bytes_t reply = {0};
-    ensign_slice_t token = { NULL, 0 };
-    unsigned i = dec_field(m, 2, &token) && token.len == 1 ? token.ptr[0] - 'a' : 0, given = 0;
-    char next[2] = "";
-    for (; i < TOPICS && given < PAGE; i++) {
-        uint8_t id[16];
-        if (!topic_there(i)) continue;
-        topic_id(i, id);
-        service_topic(&reply, 1, topic_name(i), id);
-        given++;
-    }
-    next[0] = (char)('a' + i);
-    if (i < TOPICS) enc_text(&reply, 2, next);
-    answer_ok(s, &reply);
+    const service_list_t list = { topics.there, TOPICS, PAGE, topic_name, topic_id };
+    TALLY(server, answer);
+    service_page(s, m, &list);
 }
 
 /* A program's own CreateTopic has the slot's name for a key of its policy. Where the first one came, the
