@@ -235,7 +235,7 @@ static UNUSED void service_answer(stream_t *s, bytes_t *reply)
     peer_finish(s, 0, NULL, NULL);
 }
 
-typedef struct service_list_t {     /* the topics of a server that has some of `count`, and lists them by pages */
+typedef struct service_list_t {     /* a server that has some of `count` topics, and lists them by pages */
     unsigned there;                 /* bits */
     unsigned count, page;
     const char *(*name)(unsigned i);
