@@ -11230,6 +11230,7 @@ enum {
     ENSI_PUB_IN_FLIGHT_MAX = 16383, ENSI_PUB_LOCAL_ID = 16, ENSI_PUB_TEXTS = 8,
     ENSI_PUB_OPEN_BYTES = 1024,     /* of the send buffer, for open_stream */
     ENSI_PUB_OPEN_ROOM = 1024 - 5,  /* of them for the message */
+    ENSI_PUB_PARTING_MS = 1000,     /* so long END is waited for on a connection that drains */
     ENSI_PUB_UNKNOWN_MS = 1000,     /* so long a name that was not there is not asked for again */
     ENSI_PUB_ASKS = 5               /* failing in a row: the event is nacked; where the way to the server is
                                      * what fails, once request_timeout_ms are over, too */
@@ -11873,8 +11874,7 @@ static bool ensi_pub_resolve_one(ensign_t *c, ensi_pub_t *p)
 static void ensi_pub_unheard(ensign_t *c, ensi_pub_t *p)
 {
     const ensi_call_t *call = &p->asker.ask->call;
-    bool unsent = call->unprocessed && call->end_status == ENSIGN_GRPC_DEADLINE_EXCEEDED;
-    if (call->s.lost || unsent || ensi_state_fault(c)) {
+    if (call->s.lost || ensi_state_fault(c)) {
         ensi_backoff_t once = { 1, c->env.now_ms };
         ensi_timer_start(&p->asker.timer, ensi_backoff_draw(&once, &c->env));
         return;
@@ -12031,23 +12031,22 @@ static void ensi_pub_half_close(ensi_pub_t *p)
     if (ensi_pub_move(p, ENSI_PUB_ON_HALF)) p->call.half_closed = true;
 }
 
-/* All is answered, and a new connection is there: the server's END on the old one is not waited for. */
-static void ensi_pub_move_on(ensign_t *c, ensi_pub_t *p)
+/* All is answered, and there is a new connection: for the server's END on the old one a second is enough. */
+static bool ensi_pub_parts(const ensi_pub_t *p)
 {
-    if (p->state != ENSI_PUB_HALF || p->h.closing || p->done < p->sent || !ensi_h2_leaves(&p->call.s)) return;
-    ensi_grpc_abort(&p->call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
-                    "publish: the server ends this connection; the stream is opened on the next one");
-    ensi_state_touch(c, &p->call);
+    return p->state == ENSI_PUB_HALF && !p->h.closing && p->done == p->sent && ensi_h2_leaves(&p->call.s);
 }
 
 /* Lets ack_timer run while the server owes something. */
-static void ensi_pub_watch(ensi_pub_t *p)
+static void ensi_pub_watch(const ensign_t *c, ensi_pub_t *p)
 {
     bool owes = p->state == ENSI_PUB_HALF;
     if (p->state == ENSI_PUB_READY) owes = p->done < p->resolved;
     if (p->state == ENSI_PUB_DRAINING) owes = p->done < p->sent || p->partial > 0;
     if (!owes) ensi_timer_stop(&p->ack_timer);
     else if (p->ack_timer.state == ENSI_TIMER_OFF) ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
+    if (ensi_pub_parts(p) && ensi_timer_left(&p->ack_timer, c->env.now_ms) > ENSI_PUB_PARTING_MS)
+        ensi_timer_start(&p->ack_timer, ENSI_PUB_PARTING_MS);
 }
 
 /* A parked one wants a stream with its next event or, if it makes topics, once it has made one. */
@@ -12094,8 +12093,7 @@ static void ensi_pub_serve(ensign_t *c, ensi_handle_t *h)
         if (p->state == ENSI_PUB_READY && (ensi_h2_drains(&call->s) || p->stale))
             ensi_must(ensi_pub_move(p, ENSI_PUB_ON_DRAIN));
         ensi_pub_half_close(p);
-        ensi_pub_move_on(c, p);
-        ensi_pub_watch(p);
+        ensi_pub_watch(c, p);
         ensi_reopen_watch(&p->reopen, c, h);
         if (call->half_closed || call->sent < call->out.end || p->sent < p->resolved)
             ensi_h2_resume(&call->s);
@@ -14668,8 +14666,9 @@ static void ensi_client_touched(ensign_t *c)
 static const char *ensi_client_refusal(const ensign_t *c, const ensi_call_t *call)
 {
     const ensign_error_t *link = ensi_state_link_fault(c);
+    bool again = c->rpc_target.backoff.failures > 1;
     if (call->wait_for_ready) return NULL;
-    if (ensi_target_waits(&c->rpc_target) && link && (link->code != ENSIGN_E_GOAWAY || link->native != 0))
+    if (ensi_target_waits(&c->rpc_target) && link && (again || link->code != ENSIGN_E_GOAWAY))
         return link->text;
     if (ensi_state_needs_token(c, call) && ensi_auth_failing(&c->auth)) return c->auth.fault.text;
     return NULL;

@@ -486,6 +486,26 @@ SCRIPT(a_stream_leaves_when_the_next_connection_is_never_made)
 }
 
 /* ------------------------------------------------------------------ publishers */
+/* The old server has answered all, and never ends the stream. */
+SCRIPT(a_publisher_moves_without_the_old_servers_end)
+{
+    ensign_publisher_t p;
+    uint64_t begun;
+    serve(w, true);
+    w->on_half = NULL;
+    world_create(w);
+    p = publisher(w, 60000);
+    put(w, p, 0, 5);
+    expect_acks(w, p, 0, 5);
+    begun = w->now;
+    goaway(w, NGHTTP2_NO_ERROR, "max_age");
+    world_settle(w);
+    put(w, p, 5, 10);
+    expect_acks(w, p, 5, 10);
+    assert_in_range(w->now - begun, 0, 1100);
+    assert_int_equal(service.count, 10);
+}
+
 SCRIPT(a_publisher_without_answers_moves_after_ack_timeout)
 {
     ensign_publisher_t p;
@@ -1130,6 +1150,7 @@ int main(void)
         IN_MODES(a_stream_stays_until_the_next_connection_has_settings),
         IN_MODES(a_stream_leaves_when_the_next_connection_cannot_be_had),
         IN_MODES(a_stream_leaves_when_the_next_connection_is_never_made),
+        IN_MODES(a_publisher_moves_without_the_old_servers_end),
         IN_MODES(a_publisher_without_answers_moves_after_ack_timeout),
         IN_MODES(a_publisher_that_was_not_processed_moves_at_once),
         IN_MODES(draining_has_a_limit),

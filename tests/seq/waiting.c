@@ -396,6 +396,36 @@ SCRIPT(a_stream_that_is_not_sent_is_no_stall)
     assert_int_equal(w->waits, 0);
 }
 
+/* A page without an end hides no HTTP status: the handle hears of it at open_timeout_ms, or when enough came. */
+static void endless(world_t *w, kind_t kind, size_t bytes, uint32_t within_ms)
+{
+    char text[200];
+    uint64_t began;
+    uint32_t handle = opened(w, kind);
+    stream_t *s = world_stream(w, 0);
+    memset(text, 'x', sizeof text);
+    began = w->now;
+    peer_headers(s, "403", "content-type", "text/html", NULL);
+    peer_raw(s, text, bytes);
+    world_waiting(w, handle, "HTTP status 403: xxx");
+    assert_in_range(w->now - began, 0, within_ms);
+    world_until(w, s->reset);
+}
+
+SCRIPT(a_page_without_an_end_is_told)
+{
+    for (int kind = 0; kind < KINDS; kind++) {
+        for (int more = 0; more < 2; more++) {
+            world_begin(w, w->mode, w->seed);
+            w->script = kind_names[kind];
+            begin(w);
+            endless(w, (kind_t)kind, more ? 200 : 20, more ? 0 : 30020);
+            world_free(w);
+        }
+    }
+    world_begin(w, w->mode, w->seed);
+}
+
 /* A state that came before the break is given before WAITING: the later truth comes last. */
 SCRIPT(waiting_comes_behind_an_older_state)
 {
@@ -545,6 +575,7 @@ int main(void)
         IN_MODES(a_stream_without_a_limit_waits_for_ever),
         IN_MODES(a_stream_that_is_not_sent_is_no_stall),
         IN_MODES(invalid_argument_is_final_only_at_the_open),
+        IN_MODES(a_page_without_an_end_is_told),
         IN_MODES(waiting_comes_behind_an_older_state),
         IN_MODES(no_room_among_the_streams),
         IN_MODES(behind_a_goaway),

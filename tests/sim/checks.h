@@ -7,7 +7,7 @@
 enum {
     PATIENCE_MS = 75000,            /* above every limit that a handle of a run can have */
     SERVED_MS = 90000,              /* so long until all is well, once the server behaves */
-    MUTE_MS = 400000,               /* the same where a connection is mute: above the keepalive's time */
+    MUTE_MS = 700000,               /* the same where a connection is mute: above twice the keepalive's time */
     TRY_MS = PATIENCE_MS,               /* above any time that one try of a run can take */
     LEAVES_MS = 1000,               /* so long until a stream has left a connection that drains */
     ANSWER_MS = 60000,              /* so long until a call is answered, above the PING of a link in doubt */
