@@ -363,7 +363,11 @@ woke_t session_wait(session_t *s, int fd, int ms)
 static void take_lost(session_t *s, const ensign_notice_t *n)
 {
     s->connected = false;
-    if (!s->patient || s->lost || gives_up(s, n->error)) return;
+    if (!s->patient) { /* attempts can follow each other faster than look_for_reason looks */
+        if (goes_on(s, n->error)) say_reason(s, n->error, &n->as.disconnected.retry_in_ms);
+        return;
+    }
+    if (s->lost || gives_up(s, n->error)) return;
     s->lost = true;
     say_reason(s, n->error, &n->as.disconnected.retry_in_ms);
 }
