@@ -64,12 +64,16 @@ static bool spilled;
 static void *looking_alloc(void *user, void *old, size_t size)
 {
     static const char secret[] = "a secret";
-    size_t have = 0;
+    size_t have = 0, full;
+    uint8_t *p;
     (void)user;
     if (old) memcpy(&have, old, sizeof have); /* its size stands in front: section mem */
     for (size_t i = ENSI_MEM_HEADER; old && i + sizeof secret <= have + ENSI_MEM_HEADER; i++)
         if (memcmp((const uint8_t *)old + i, secret, sizeof secret) == 0) spilled = true;
-    return ensi_mem_default(user, old, size);
+    p = (uint8_t *)ensi_mem_default(user, old, size);
+    full = old ? have + ENSI_MEM_HEADER : 0;
+    if (p && size > full) memset(p + full, 0, size - full); /* what is looked at has a value */
+    return p;
 }
 
 static void the_buffers_are_wiped_before_they_are_given_back(void **state)
@@ -82,6 +86,7 @@ static void the_buffers_are_wiped_before_they_are_given_back(void **state)
         uint8_t *const ends[] = { l.rx.ptr + l.rx.cap, l.tx.ptr + l.tx.cap, l.plain + ENSI_RECORD_BYTES,
                                   l.plain + 2 * ENSI_RECORD_BYTES };
         memcpy(ends[i] - sizeof "a secret", "a secret", sizeof "a secret");
+        memset(t.host, 'x', ensi_mem_size(t.host)); /* it was taken before, and is looked at, too */
         close_link();
         if (spilled) fail_msg("buffer %u was given back as it was", (unsigned)i);
     }
