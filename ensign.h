@@ -6864,6 +6864,7 @@ enum {
     ENSI_H2_ACKS = 100,          /* unsent answers to PING and SETTINGS, of a peer that does not read */
     ENSI_H2_BASE = 48 * 1024,    /* what a session takes, with its frame buffer and its tables */
     ENSI_H2_WINDOW = 65535,      /* of a new connection, RFC 9113 6.9.2 */
+    ENSI_H2_HEAD = 9,            /* bytes of a frame's header, RFC 9113 4.1; the first three are its length */
     ENSI_H2_TOO_MANY_FRAMES = -905, /* NGHTTP2_ERR_TOO_MANY_CONTINUATIONS, which 1.60 and older do not have */
     ENSI_GRPC_PREFIX = 5,
     ENSI_RX_SURPLUS = 256,       /* a frame of padding alone, RFC 9113 6.1 */
@@ -6929,6 +6930,9 @@ struct ensi_h2_t {
     uint32_t open;                      /* streams on the wire */
     uint32_t begun, lasting;            /* of them: those whose HEADERS are out; of these the lasting ones */
     size_t header_max;                  /* max_header_bytes */
+    uint8_t head[ENSI_H2_HEAD];         /* the beginning of a frame header, held back until it is whole */
+    size_t head_len;
+    size_t left;                        /* bytes of the running frame that are still to come */
     bool receiving;                     /* nghttp2 takes in what came */
     bool oversize;                      /* a header was larger, and the session cannot go on */
     bool settled;                       /* the server's SETTINGS are in */
@@ -7477,7 +7481,7 @@ static int ensi_h2_start(ensi_h2_t *h, uint32_t connection_window)
     h->goaway_code = NGHTTP2_NO_ERROR;
     h->fault_code = 0;
     h->fault[0] = h->goaway_text[0] = '\0';
-    h->out_len = 0;
+    h->out_len = h->head_len = h->left = 0;
     return rc == 0 ? ENSIGN_OK : ENSIGN_E_MEMORY;
 }
 
@@ -7509,7 +7513,22 @@ static void ensi_h2_bye(ensi_h2_t *h)
     if (h->session) ensi_h2_check(h, nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR));
 }
 
-static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
+/* Walks over the frames that [p, p + n) has. Returns how many of the bytes come before a frame header that is
+ * not whole yet. */
+static size_t ensi_h2_walk(ensi_h2_t *h, const uint8_t *p, size_t n)
+{
+    size_t at = 0;
+    for (;;) {
+        size_t body = ensi_min(h->left, n - at);
+        h->left -= body;
+        at += body;
+        if (n - at < ENSI_H2_HEAD) return at;
+        h->left = ensi_get_be32(p + at) >> 8;
+        at += ENSI_H2_HEAD;
+    }
+}
+
+static int ensi_h2_take(ensi_h2_t *h, const uint8_t *p, size_t n)
 {
     ssize_t rc;
     h->receiving = true;
@@ -7526,6 +7545,29 @@ static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
     if (h->fault_code == 0) h->fault_code = (int)rc;
     if (h->oversize) return ENSIGN_E_TOO_LARGE;
     return rc == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_E_PROTOCOL;
+}
+
+/* Gives nghttp2 what came. A frame header goes in whole, in however many pieces it came: nghttp2 counts the
+ * header of a CONTINUATION once for each piece, and ends the session at the ninth. */
+static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
+{
+    size_t whole;
+    if (h->head_len > 0) {
+        size_t more = ensi_min(ENSI_H2_HEAD - h->head_len, n);
+        memcpy(h->head + h->head_len, p, more);
+        h->head_len += more;
+        p += more;
+        n -= more;
+        if (h->head_len == ENSI_H2_HEAD) {
+            int rc = ensi_h2_take(h, h->head, ensi_h2_walk(h, h->head, ENSI_H2_HEAD));
+            h->head_len = 0;
+            if (rc != ENSIGN_OK) return rc;
+        }
+    }
+    whole = ensi_h2_walk(h, p, n);
+    if (n > whole) memcpy(h->head + h->head_len, p + whole, n - whole);
+    h->head_len += n - whole;
+    return whole > 0 ? ensi_h2_take(h, p, whole) : ENSIGN_OK;
 }
 
 /* Copies up to cap bytes that are to be sent; < 0: the session is dead. */

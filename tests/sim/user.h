@@ -742,6 +742,8 @@ static void heard_waiting(const world_t *w, slot_t *s, const ensign_notice_t *n)
 static void user_hears(world_t *w, const ensign_notice_t *n)
 {
     slot_t *s = (slot_t *)n->user;
+    if (n->error && !w->fault && strstr(n->error->text, "cannot go on"))
+        sim_die("the model keeps to HTTP/2, and a session ends: %s", n->error->text);
     if (n->error && (n->error->code == 0 || n->error->text[0] == '\0'))
         sim_die("%s with an error that says nothing", ensign_notice_name(n->type));
     if (n->handle == ENSIGN_CLIENT) {
