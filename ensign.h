@@ -1202,12 +1202,13 @@ ENSIGN_API size_t ensign_query_memory_bound(const ensign_query_desc_t *d);
  * Each opens a request, {0} on an error (E_ARGUMENT, E_LIMIT, E_MEMORY, E_STATE). The answer has `last`, or
  * END follows many of them; END with an error comes instead of it. request_timeout_ms is for all of a
  * request, however many calls it takes (a list: for each page).
- * A connection that is lost, a stream that is refused unseen (REFUSED_STREAM, a GOAWAY) and a proxy's 429,
- * 502, 503 or 504 are no answers of the server. A request that only reads, and ensign_topic_ensure, are sent
- * again then, after a backoff, until request_timeout_ms or give_up_after_ms is over. Those that change
- * something (ensign_topic_create, ..._archive, ..._destroy, ..._set_dedup, ..._set_sharding) are sent again
- * only where the server surely did not act; else END has UNAVAILABLE, and what they should do may be done.
- * ensign_auth_status is asked once. What the server answers, an error too, is the answer.
+ * The server has not answered when the connection is lost, when the stream is refused unseen (REFUSED_STREAM,
+ * a GOAWAY), or when a proxy says 429, 502, 503 or 504. Then a request that only reads, and
+ * ensign_topic_ensure, are sent again, after a backoff, until request_timeout_ms or give_up_after_ms is over.
+ * Those that change something (ensign_topic_create, ..._archive, ..._destroy, ..._set_dedup,
+ * ..._set_sharding) are sent again only where the server surely did not act; else END has UNAVAILABLE, and
+ * what they should do may be done. ensign_auth_status is asked once. What the server answers, an error too,
+ * is the answer.
  * name: a letter, then letters, digits, . - _, 1..512 bytes. user: in each notice of the request.
  * What the key may do: topics:read for those that look, topics:create, topics:edit (policies), topics:destroy
  * (archive too), metrics:read beside topics:read for ensign_info; E_PERMISSION_DENIED says that it may
@@ -1549,7 +1550,7 @@ static const char *ensi_ip4(const char *s, uint8_t *out)
     return s;
 }
 
-/* The end of up to four hexadecimal digits at s; s itself if there is none. */
+/* Reads up to four hexadecimal digits at s, and returns where they end. */
 static const char *ensi_hex16(const char *s, unsigned *value)
 {
     const char *start = s;
@@ -2144,7 +2145,7 @@ static bool ensi_sock_os_blocked(int e)
     return e == EAGAIN || e == EINPROGRESS || e == EINTR;
 }
 
-/* No descriptor is left. */
+/* Does the error say that no descriptor is left? */
 static bool ensi_sock_os_scarce(int e)
 {
     return e == EMFILE || e == ENFILE;
@@ -2301,7 +2302,7 @@ static void ensi_sock_drop(ensi_sock_t *s)
     s->fd = -1;
 }
 
-/* The first socket of the link in this state; NULL: none is. */
+/* Returns the first socket of the link in this state, or NULL. */
 static ensi_sock_t *ensi_race_first(ensi_race_t *r, ensi_sock_state_t state)
 {
     for (int i = 0; i < ENSI_SOCK_RACERS; i++)
@@ -2330,7 +2331,7 @@ static int ensi_race_under_way(const ensi_race_t *r, int *oldest)
     return count;
 }
 
-/* When the dial goes on to its next address. UINT64_MAX: it has none, or none is dialled. */
+/* Returns when the dial goes on to its next address, or UINT64_MAX when it does not. */
 static uint64_t ensi_race_due(const ensi_race_t *r)
 {
     int oldest, count = ensi_race_under_way(r, &oldest);
@@ -6496,7 +6497,7 @@ static void ensi_link_clear(ensi_link_t *l)
     l->shaken = false;
 }
 
-/* The buffers have what went through them: tokens, and the key. */
+/* Wipes the buffers: tokens and the key went through them. */
 static void ensi_link_wipe(ensi_link_t *l)
 {
     if (l->rx.ptr) ensi_wipe(l->rx.ptr, l->rx.cap);
@@ -6506,7 +6507,7 @@ static void ensi_link_wipe(ensi_link_t *l)
 #endif
 }
 
-/* Without a connection: gives the buffers back. */
+/* Gives the buffers back. The link must have no connection. */
 static void ensi_link_free(ensi_link_t *l)
 {
     ensi_mem_t *m = &l->env->mem;
@@ -6590,7 +6591,7 @@ static uint32_t ensi_target_left(const ensi_target_t *t, uint64_t now_ms)
     return t->round_end_ms > now_ms ? (uint32_t)(t->round_end_ms - now_ms) : 0;
 }
 
-/* After a failure no attempt is made for some time. */
+/* Does the backoff run? No attempt is made meanwhile. */
 static bool ensi_target_waits(const ensi_target_t *t)
 {
     return t->timer.state != ENSI_TIMER_OFF;
@@ -6661,7 +6662,7 @@ static void ensi_link_rest(ensi_link_t *l)
     ensi_target_fail(t, l->env);
 }
 
-/* It failed, and the next address of the round is due at once. */
+/* Has it failed, and is the next address of the round due at once? */
 static bool ensi_link_goes_on(const ensi_link_t *l)
 {
     return l->state == ENSI_LINK_IDLE && l->fault.code != 0 && !l->orderly && !l->failed;
@@ -6868,7 +6869,7 @@ enum {
     ENSI_H2_TOO_MANY_FRAMES = -905, /* NGHTTP2_ERR_TOO_MANY_CONTINUATIONS, which 1.60 and older do not have */
     ENSI_GRPC_PREFIX = 5,
     ENSI_RX_SURPLUS = 256,       /* a frame of padding alone, RFC 9113 6.1 */
-    ENSI_H2_WORDS = 100          /* of an answer that is no gRPC, with its NUL */
+    ENSI_H2_WORDS = 100          /* kept of an answer that is not gRPC, with its NUL */
 };
 
 /* A stream's receive buffer. [start, start + lent) is what a notice points into, [start + lent, end) waits.
@@ -6913,7 +6914,7 @@ struct ensi_stream_t {
     bool closed;
     bool watched;                       /* set by the owner: tell of each read */
     bool lost;                          /* closed with the session */
-    bool deaf;                          /* set by the owner: what comes is no gRPC, drop it */
+    bool deaf;                          /* set by the owner: what comes is not gRPC, and is dropped */
     bool overrun, no_memory;            /* the peer sent more than its credit; no buffer could be had */
     bool granting, withheld;            /* a WINDOW_UPDATE waits to be sent; another one waits for that */
     bool lasting;                       /* set by the owner before it is sent: it may be silent for long */
@@ -6973,8 +6974,8 @@ static void ensi_stream_clear(ensi_stream_t *s)
     s->words[0] = '\0';
 }
 
-/* Keeps the beginning of an answer that is no gRPC, a proxy's page or message, for a text: printable ASCII,
- * one blank for all that is between its words. */
+/* Keeps the beginning of an answer that is not gRPC, such as a proxy's page, for an error text. The text has
+ * printable ASCII, with one blank between two words. */
 static void ensi_stream_overhear(ensi_stream_t *s, const uint8_t *p, size_t n)
 {
     size_t at = strlen(s->words);
@@ -7867,7 +7868,7 @@ static const char *ensi_grpc_http_advice(int http)
     switch (http) {
     case 401:
     case 403: return "a proxy or gateway in between refuses this client: ask who runs it";
-    case 404: return "there is no gRPC server, or not this service: is the endpoint right?";
+    case 404: return "another server answers here, or one without this service: is the endpoint right?";
     case 429:
     case 502:
     case 503:
@@ -8400,7 +8401,7 @@ static void ensi_grpc_judge(ensi_call_t *call)
     ensi_grpc_end(call, call->grpc_status);
 }
 
-/* What comes is no gRPC, and more of it would tell nothing new. */
+/* Ends a call whose answer is not gRPC: more of that answer would tell nothing new. */
 static void ensi_grpc_end_deaf(ensi_call_t *call)
 {
     ensi_h2_reset(&call->s, NGHTTP2_CANCEL);
@@ -8951,7 +8952,7 @@ static bool ensi_auth_busy(const ensi_auth_t *a)
     return a->probing || a->state == ENSI_AUTH_ASKING;
 }
 
-/* What became of the answer. One that is none is the link's fault, which ensi_auth_lost looks at. */
+/* Acts on an answer. One that is not HTTP/1.1 is the link's fault; ensi_auth_lost decides what follows. */
 static void ensi_auth_outcome(ensi_auth_t *a, int rc)
 {
     ensi_link_t *l = a->link;
@@ -9686,8 +9687,8 @@ static void ensi_state_ready(ensign_t *c, ensi_handle_t *h, bool has)
 
 /* ---- why nothing comes */
 
-/* A mark of a reason, never 0. Of an answer that is no gRPC its status alone counts: a proxy's page may have
- * another time or number in it each time. */
+/* Returns the mark of a reason, which is never 0. If the answer is not gRPC, only its HTTP status counts: a
+ * proxy's page may show another time or number each time. */
 static uint32_t ensi_state_mark(const ensign_error_t *why)
 {
     enum { HTTP = 100 };
@@ -9916,8 +9917,8 @@ static void ensi_state_grant(ensign_t *c, ensi_call_t *call)
  *        DATA come.
  *        A deadline tells of itself before its stream is reset: the PING overtakes the RST_STREAM, so the
  *        server reads it while that stream is open. Calls that time out one by one need no other stream.
- *        Calls that wait for one of the server's streams want to know, too, if late. Where no stream is open
- *        there is no PING to send, and nothing to lose: the connection is made again.
+ *        While calls wait because the server allows no more streams, a silent connection is tested, too. If
+ *        no stream is open, a PING may not be sent and no stream can be lost: the connection is made again.
  * Moves  keepalive: nothing has come for keepalive_ms. Doubt: an ack_timeout_ms or open_timeout_ms in which
  *        nothing came, or a second deadline since anything came. PING -> bytes, or keepalive_timeout_ms and
  *        the link ends.
@@ -10581,7 +10582,8 @@ static void ensi_call_tick(ensign_t *c, ensi_handle_t *h)
     if ((!queued && call->state != ENSI_GRPC_OPEN) || !ensi_timer_due(&call->deadline, c->env.now_ms)) return;
     ensi_ping_late(c, call);
     if (call->s.deaf && call->s.headers_done)
-        snprintf(room, sizeof room, "; what came is HTTP status %d, and no gRPC", call->http_status);
+        snprintf(room, sizeof room, "; the answer so far has HTTP status %d and is not gRPC",
+                 call->http_status);
     ensi_grpc_abort(call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                     unsent ? "call: the deadline passed before it could be sent: %.180s"
                            : "call: the deadline passed%s",
@@ -11094,8 +11096,8 @@ static int ensi_ask_answer(ensign_t *c, ensi_ask_t *a, ensign_slice_t *bytes)
     return rc;
 }
 
-/* Has the way to the server failed, so that what ended the call is no answer? A call whose headers could not
- * be sent for what is in them would fare no better a second time. */
+/* Did the call end because the way to the server failed? Then the server has not answered. A call whose
+ * headers cannot be sent is not meant: it would fail again. */
 static bool ensi_ask_cut(const ensi_ask_t *a)
 {
     const ensi_call_t *call = &a->call;
@@ -11190,7 +11192,7 @@ static int ensi_asker_answer(ensign_t *c, ensi_asker_t *x, ensign_slice_t *bytes
     return rc;
 }
 
-/* The time of a question is up. */
+/* Ends a question whose time is up. */
 static void ensi_asker_late(ensign_t *c, ensi_asker_t *x, const char *what)
 {
     char room[200];
@@ -11272,7 +11274,7 @@ enum {
     ENSI_PUB_IN_FLIGHT_MAX = 16383, ENSI_PUB_LOCAL_ID = 16, ENSI_PUB_TEXTS = 8,
     ENSI_PUB_OPEN_BYTES = 1024,     /* of the send buffer, for open_stream */
     ENSI_PUB_OPEN_ROOM = 1024 - 5,  /* of them for the message */
-    ENSI_PUB_PARTING_MS = 1000,     /* so long END is waited for on a connection that drains */
+    ENSI_PUB_PARTING_MS = 1000,     /* how long a publisher waits for END on a draining connection */
     ENSI_PUB_UNKNOWN_MS = 1000,     /* so long a name that was not there is not asked for again */
     ENSI_PUB_ASKS = 5               /* failing in a row: the event is nacked; where the way to the server is
                                      * what fails, once request_timeout_ms are over, too */
@@ -12073,7 +12075,8 @@ static void ensi_pub_half_close(ensi_pub_t *p)
     if (ensi_pub_move(p, ENSI_PUB_ON_HALF)) p->call.half_closed = true;
 }
 
-/* All is answered, and there is a new connection: for the server's END on the old one a second is enough. */
+/* Does the publisher leave a draining connection with all events answered? Then it waits for the server's END
+ * no longer than ENSI_PUB_PARTING_MS. */
 static bool ensi_pub_parts(const ensi_pub_t *p)
 {
     return p->state == ENSI_PUB_HALF && !p->h.closing && p->done == p->sent && ensi_h2_leaves(&p->call.s);
@@ -16073,7 +16076,7 @@ static ensi_sock_len_t ensi_sock_addr(ensi_sock_addr_t *a, const char *text, uin
 }
 
 #ifndef ENSIGN_NO_DNS
-/* Resolvers call a name unknown when there is no descriptor left to ask for it. Returns the errno of that,
+/* Resolvers call a name unknown when no descriptor is left to ask for it. Returns the errno of that,
  * 0: there is one. */
 static int ensi_sock_no_descriptor(void)
 {

@@ -49,7 +49,7 @@ check '403: exit status 4, and its words' says 4 'HTTP status 403: <h1>Not you</
     "$ensign" topics ls "${there[@]}"
 check '403: of a call, too' says 4 'ask who runs it' "$ensign" call /a.b/c "${there[@]}"
 check 'a proxy answers 404' answers 404
-check '404: exit status 5' says 5 'HTTP status 404; there is no gRPC server' "$ensign" status "${there[@]}"
+check '404: exit status 5' says 5 'HTTP status 404; another server answers here' "$ensign" status "${there[@]}"
 check '404: of a call, too' says 5 'HTTP status 404' "$ensign" call /a.b/c "${there[@]}"
 check 'a server answers 500' answers 500
 check '500: exit status 3' says 3 'HTTP status 500' "$ensign" status "${there[@]}"

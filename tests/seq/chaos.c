@@ -63,35 +63,11 @@ static unsigned there;              /* bits of the topics that there are */
 static uint64_t lacked[TOPICS];     /* when the server last said that there is no such topic */
 
 /* ------------------------------------------------------------------ topics */
-static const char *topic_name(unsigned i)
-{
-    static char names[TOPICS][16];
-    if (i == 0) return "weather";
-    snprintf(names[i], sizeof names[i], "t%u", i);
-    return names[i];
-}
-
 static void topic_id(unsigned i, uint8_t id[16])
 {
     memset(id, 0, 16);
     memcpy(id, "topic", 5);
     id[15] = (uint8_t)(i + 1);
-}
-
-/* TOPICS: none. */
-static unsigned topic_named(ensign_slice_t name)
-{
-    for (unsigned i = 0; i < TOPICS; i++) {
-        const char *x = topic_name(i);
-        if (name.len == strlen(x) && memcmp(name.ptr, x, name.len) == 0) return i;
-    }
-    return TOPICS;
-}
-
-static unsigned topic_with_id(const uint8_t *id)
-{
-    unsigned i = id[15] - 1u;
-    return memcmp(id, "topic", 5) == 0 && i < TOPICS ? i : TOPICS;
 }
 
 /* ------------------------------------------------------------------ the server */
@@ -108,7 +84,7 @@ static void ready(world_t *w, stream_t *s, uint32_t tag)
         uint8_t id[16];
         if (!(there & 1u << i)) continue;
         topic_id(i, id);
-        enc_text(&entry, 1, topic_name(i));
+        enc_text(&entry, 1, service_topic_name(i));
         enc_bytes(&entry, 2, id, 16);
         enc_message(&ready, 3, &entry);
     }
@@ -137,14 +113,14 @@ static void hear_publish(world_t *w, stream_t *s, ensign_slice_t m)
     h = &service.events[service.count - 1];
     f = heard_data(h);
     assert_true(f.len >= 2);
-    if (topic_with_id(h->topic) != f.ptr[1]) world_fail(w, "an event for topic %d to another one", f.ptr[1]);
+    if (service_topic_with_id(h->topic, TOPICS) != f.ptr[1]) world_fail(w, "an event for topic %d to another one", f.ptr[1]);
     if (f.ptr[0] != BY_ID && !stream_has(s, f.ptr[1]))
         world_fail(w, "an event for topic %d, which this stream does not have", f.ptr[1]);
 }
 
 static void answer_page(stream_t *s, ensign_slice_t m)
 {
-    const service_list_t list = { there, TOPICS, PAGE, topic_name, topic_id };
+    const service_list_t list = { there, TOPICS, PAGE, service_topic_name, topic_id };
     service_page(s, m, &list);
 }
 
@@ -155,7 +131,7 @@ static void answer_create(stream_t *s, ensign_slice_t m)
     uint8_t id[16];
     unsigned i;
     dec_field(m, 3, &name);
-    i = topic_named(name);
+    i = service_topic_named(name, TOPICS);
     assert_true(i < TOPICS);
     if (there & 1u << i) {
         peer_refuse(s, ENSIGN_GRPC_ALREADY_EXISTS, "there");
@@ -163,7 +139,7 @@ static void answer_create(stream_t *s, ensign_slice_t m)
     }
     there |= 1u << i;
     topic_id(i, id);
-    service_topic(&reply, 0, topic_name(i), id);
+    service_topic(&reply, 0, service_topic_name(i), id);
     service_answer(s, &reply);
 }
 
@@ -173,8 +149,8 @@ static void answer_exists(world_t *w, stream_t *s, ensign_slice_t m)
     ensign_slice_t f;
     unsigned i = TOPICS;
     ensign_ulid_t u;
-    if (dec_field(m, 3, &f)) i = topic_named(f);
-    else if (dec_field(m, 1, &f) && ensign_ulid_parse(f, &u) == ENSIGN_OK) i = topic_with_id(u.b);
+    if (dec_field(m, 3, &f)) i = service_topic_named(f, TOPICS);
+    else if (dec_field(m, 1, &f) && ensign_ulid_parse(f, &u) == ENSIGN_OK) i = service_topic_with_id(u.b, TOPICS);
     assert_true(i < TOPICS);
     enc_text(&reply, 1, "looked");
     if (there & 1u << i) enc_uint(&reply, 2, 1);
@@ -242,7 +218,7 @@ static void answer_some(world_t *w)
         heard_t *h = &service.events[next_answer];
         if (!calm && world_below(w, 4) == 0) return;
         if (h->stream->closed || h->stream->done) continue;
-        if (!stream_has(h->stream, topic_with_id(h->topic)))
+        if (!stream_has(h->stream, service_topic_with_id(h->topic, TOPICS)))
             service_nack(h->stream, h->id, 16, ENSIGN_NACK_TOPIC_UNKNOWN, "");
         else if (world_below(w, 10) == 0) service_nack(h->stream, h->id, 16, 9, "no");
         else service_ack(h->stream, h->id, 16, 1);
@@ -367,7 +343,7 @@ static void open_publisher(world_t *w, pub_t *p)
 
 static void open_subscription(world_t *w, sub_t *s)
 {
-    const char *names[] = { "weather", topic_name(1 + world_below(w, TOPICS - 1)) };
+    const char *names[] = { "weather", service_topic_name(1 + world_below(w, TOPICS - 1)) };
     ensign_subscription_desc_t d;
     memset(&d, 0, sizeof d);
     d.window_bytes = 2048;
@@ -402,7 +378,7 @@ static void open_request(world_t *w, req_t *q)
     q->kind = world_below(w, 8) ? (kind_t)world_below(w, WATCH) : WATCH; /* which takes its place for long */
     q->topic = world_below(w, TOPICS);
     q->before = there;
-    name = topic_name(q->topic);
+    name = service_topic_name(q->topic);
     topic_id(q->topic, id.b);
     switch (q->kind) {
     case CREATE: q->h = ensign_topic_create(w->client, name, NULL, q); break;
@@ -490,7 +466,7 @@ static void use_publisher(world_t *w, pub_t *p)
     x.topic = (uint8_t)(x.way == BY_DEFAULT ? 0 : world_below(w, TOPICS));
     x.there = there & 1u << x.topic && (lacked[x.topic] == 0 || lacked[x.topic] + UNKNOWN_MS < w->now);
     x.troubles = troubles;
-    if (x.way == BY_NAME) e.topic = topic_name(x.topic);
+    if (x.way == BY_NAME) e.topic = service_topic_name(x.topic);
     if (x.way == BY_ID) topic_id(x.topic, e.to_topic_id.b);
     data[0] = x.way;
     data[1] = x.topic;
@@ -596,8 +572,8 @@ static void heard_query(world_t *w, query_t *q, const ensign_notice_t *n)
 
 static void heard_topic(world_t *w, req_t *q, const ensign_topic_t *t)
 {
-    unsigned i = topic_named(t->name);
-    if (i == TOPICS || i != topic_with_id(t->id.b) || !(there & 1u << i))
+    unsigned i = service_topic_named(t->name, TOPICS);
+    if (i == TOPICS || i != service_topic_with_id(t->id.b, TOPICS) || !(there & 1u << i))
         world_fail(w, "a topic that is none");
     if (q->kind != LIST && i != q->topic) world_fail(w, "topic %u instead of %u", i, q->topic);
     if (q->seen & 1u << i) world_fail(w, "topic %u twice", i);

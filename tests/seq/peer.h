@@ -204,6 +204,15 @@ static UNUSED bool world_dial(world_t *w, int link, const ensign_link_t *l)
     return true;
 }
 
+/* The client has ended the link. */
+static UNUSED bool world_hangup(world_t *w, int link, uint32_t attempt)
+{
+    world_flush(w, link);
+    world_drop(w, link);
+    world_ok(w, ensign_link_down(w->client, link, attempt, 0, w->now), "ensign_link_down");
+    return true;
+}
+
 static UNUSED bool world_link(world_t *w, int link)
 {
     static const char *const addresses[] = { "127.0.0.1" };
@@ -221,11 +230,7 @@ static UNUSED bool world_link(world_t *w, int link)
         return true;
     case ENSIGN_LINK_DIAL: return world_dial(w, link, &l);
     case ENSIGN_LINK_RUN: return w->runs[link] ? world_bytes(w, w->runs[link]) : false;
-    case ENSIGN_LINK_HANGUP:
-        world_flush(w, link);
-        world_drop(w, link);
-        world_ok(w, ensign_link_down(w->client, link, l.attempt, 0, w->now), "ensign_link_down");
-        return true;
+    case ENSIGN_LINK_HANGUP: return world_hangup(w, link, l.attempt);
     default: return false;
     }
 }

@@ -7,6 +7,34 @@
 static const uint8_t weather_id[16] = "weather-id-16byt";
 static const uint8_t traffic_id[16] = "traffic-id-16byt";
 
+/* ------------------------------------------------------------------ topics by their number */
+/* "weather", "t1", "t2" and so on. */
+static UNUSED const char *service_topic_name(unsigned i)
+{
+    static char names[16][12];
+    assert_true(i < COUNT(names));
+    if (i == 0) return "weather";
+    snprintf(names[i], sizeof names[i], "t%u", i);
+    return names[i];
+}
+
+/* `count`: none of so many has this name. */
+static UNUSED unsigned service_topic_named(ensign_slice_t name, unsigned count)
+{
+    unsigned i = 0;
+    while (i < count && !(name.len == strlen(service_topic_name(i)) &&
+                          memcmp(name.ptr, service_topic_name(i), name.len) == 0))
+        i++;
+    return i;
+}
+
+/* An id begins with "topic", and ends in the number counted from 1. `count`: none of so many has this id. */
+static UNUSED unsigned service_topic_with_id(const uint8_t *id, unsigned count)
+{
+    unsigned i = id[15] - 1u;
+    return memcmp(id, "topic", 5) == 0 && i < count ? i : count;
+}
+
 /* ------------------------------------------------------------------ publish: what the server says */
 static UNUSED void service_topics(bytes_t *ready, uint32_t tag)
 {

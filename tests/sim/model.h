@@ -53,36 +53,12 @@ typedef struct topics_t {
 
 static topics_t topics;
 
-static const char *topic_name(unsigned i)
-{
-    static const char *const names[TOPICS] = { "weather", "t1", "t2", "t3", "t4", "t5" };
-    return names[i];
-}
-
 static void topic_id(unsigned i, uint8_t id[16])
 {
     memset(id, 0, 16);
     memcpy(id, "topic", 5);
     id[14] = topics.generation[i];
     id[15] = (uint8_t)(i + 1);
-}
-
-/* TOPICS: none. */
-static unsigned topic_named(ensign_slice_t name)
-{
-    unsigned i;
-    for (i = 0; i < TOPICS; i++) {
-        const char *x = topic_name(i);
-        if (name.len == strlen(x) && memcmp(name.ptr, x, name.len) == 0) return i;
-    }
-    return TOPICS;
-}
-
-/* The topic of this id, whether it is there or was; TOPICS: none. */
-static unsigned topic_of_id(const uint8_t *id)
-{
-    unsigned i = id[15] - 1u;
-    return memcmp(id, "topic", 5) == 0 && i < TOPICS ? i : TOPICS;
 }
 
 static bool topic_there(unsigned i)
@@ -285,7 +261,7 @@ static void hear_event(world_t *w, flow_t *f, ensign_slice_t wrapper)
     for (i = 0; i < 4; i++) tag |= (uint64_t)data.ptr[1 + i] << (8 * i);
     if (tag >= p->count) sim_die("event %u.%llu, which was never published", p->number,
                                  (llu_t)tag);
-    i = topic_of_id(topic.ptr);
+    i = service_topic_with_id(topic.ptr, TOPICS);
     check_event(p, tag, &p->events[tag], event, i);
     memcpy(f->newest, id.ptr, 16);
     f->have_newest = true;
@@ -316,7 +292,7 @@ static void give_ready(flow_t *f, uint32_t tag)
         uint8_t id[16];
         if (!topic_there(i)) continue;
         topic_id(i, id);
-        enc_text(&entry, 1, topic_name(i));
+        enc_text(&entry, 1, service_topic_name(i));
         enc_bytes(&entry, 2, id, 16);
         enc_message(&ready, 3, &entry);
     }
@@ -401,7 +377,7 @@ static bool answer_some(world_t *w, flow_t *f, bool all)
 /* ------------------------------------------------------------------ requests */
 static void answer_page(stream_t *s, ensign_slice_t m)
 {
-    const service_list_t list = { topics.there, TOPICS, PAGE, topic_name, topic_id };
+    const service_list_t list = { topics.there, TOPICS, PAGE, service_topic_name, topic_id };
     TALLY(server, answer);
     service_page(s, m, &list);
 }
@@ -425,7 +401,7 @@ static void answer_create(stream_t *s, ensign_slice_t m)
     uint8_t id[16];
     unsigned i;
     dec_field(m, 3, &name);
-    i = topic_named(name);
+    i = service_topic_named(name, TOPICS);
     if (i == TOPICS) sim_die("CreateTopic for a topic that nobody asked for");
     judge_create(m);
     if (topic_there(i)) {
@@ -434,7 +410,7 @@ static void answer_create(stream_t *s, ensign_slice_t m)
     }
     topic_make(i);
     topic_id(i, id);
-    service_topic(&reply, 0, topic_name(i), id);
+    service_topic(&reply, 0, service_topic_name(i), id);
     answer_ok(s, &reply);
 }
 
@@ -446,8 +422,8 @@ static void answer_exists(stream_t *s, ensign_slice_t m)
     ensign_ulid_t u;
     bool there;
     memset(&u, 0, sizeof u);
-    if (dec_field(m, 3, &f)) i = topic_named(f);
-    else if (dec_field(m, 1, &f) && ensign_ulid_parse(f, &u) == ENSIGN_OK) i = topic_of_id(u.b);
+    if (dec_field(m, 3, &f)) i = service_topic_named(f, TOPICS);
+    else if (dec_field(m, 1, &f) && ensign_ulid_parse(f, &u) == ENSIGN_OK) i = service_topic_with_id(u.b, TOPICS);
     there = topic_there(i) && (u.b[15] == 0 || u.b[14] == topics.generation[i]);
     enc_text(&reply, 1, "looked");
     if (there) enc_uint(&reply, 2, 1);

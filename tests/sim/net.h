@@ -140,11 +140,7 @@ static bool net_link(world_t *w, int link)
     case ENSIGN_LINK_RESOLVE: return net_resolve(w, link, &l);
     case ENSIGN_LINK_DIAL: return net_dial(w, link, &l);
     case ENSIGN_LINK_RUN: return net_run(w, link);
-    case ENSIGN_LINK_HANGUP:
-        world_flush(w, link);
-        world_drop(w, link);
-        world_ok(w, ensign_link_down(w->client, link, l.attempt, 0, w->now), "ensign_link_down");
-        return true;
+    case ENSIGN_LINK_HANGUP: return world_hangup(w, link, l.attempt);
     default: return false;
     }
 }

@@ -139,7 +139,7 @@ static void open_publisher(world_t *w, slot_t *s)
     p->once = world_below(w, 4) == 0;
     p->quiet = world_below(w, 5) == 0;
     p->ensure = world_below(w, 3) == 0;
-    d.topic = topic_name(world_below(w, 2));
+    d.topic = service_topic_name(world_below(w, 2));
     d.at_most_once = p->once;
     d.quiet_acks = p->quiet;
     d.ensure_topic = p->ensure;
@@ -166,8 +166,8 @@ static void open_subscription(world_t *w, slot_t *s)
     ensign_subscription_desc_t d;
     slot_clear(s);
     memset(&d, 0, sizeof d);
-    names[0] = topic_name(0);
-    names[1] = topic_name(1 + world_below(w, TOPICS - 1));
+    names[0] = service_topic_name(0);
+    names[1] = service_topic_name(1 + world_below(w, TOPICS - 1));
     d.topics = names;
     d.topic_count = world_below(w, 3);
     d.ensure_topics = world_below(w, 2) != 0;
@@ -216,7 +216,7 @@ static void open_request(world_t *w, slot_t *s)
     s->req = world_below(w, 5) ? (req_kind_t)world_below(w, REQ_WATCH) : REQ_WATCH;
     s->topic = world_below(w, TOPICS);
     s->changes = topics.changes;
-    name = topic_name(s->topic);
+    name = service_topic_name(s->topic);
     topic_id(s->topic, id.b);
     r.id = 0;
     switch (s->req) {
@@ -318,7 +318,7 @@ static ensign_event_t event_draw(world_t *w, const slot_t *s, event_t *x, uint8_
         pairs[i].key = keys[i];
         pairs[i].value = values[i];
     }
-    if (x->way == BY_NAME) e.topic = topic_name(x->topic);
+    if (x->way == BY_NAME) e.topic = service_topic_name(x->topic);
     if (x->way == BY_ID) topic_id(x->topic, e.to_topic_id.b);
     e.data = slice_of(data, x->len);
     e.mimetype = x->mime;
