@@ -502,7 +502,7 @@ typedef struct {
     net_t n;
     size_t hanging, filled[HANGING_MAX];
     int full[HANGING_MAX], held[HANGING_MAX][HELD];
-    char text[HANGING_MAX + 1][16];
+    char text[HANGING_MAX + 1][20];
     const char *list[HANGING_MAX + 1];
 } maze_t;
 
