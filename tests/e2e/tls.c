@@ -365,7 +365,8 @@ static void tells_at_its_deadline(const char *says)
         turn();
     }
     assert_non_null(n);
-    if (!strstr(n->error->text, "the deadline passed before it could be sent: ") || !strstr(n->error->text, says))
+    if (!strstr(n->error->text, "the deadline passed before it could be sent: ") ||
+        !strstr(n->error->text, says))
         fail_msg("the deadline does not tell of \"%s\": %s", says, n->error->text);
 }
 

@@ -113,7 +113,8 @@ static void hear_publish(world_t *w, stream_t *s, ensign_slice_t m)
     h = &service.events[service.count - 1];
     f = heard_data(h);
     assert_true(f.len >= 2);
-    if (service_topic_with_id(h->topic, TOPICS) != f.ptr[1]) world_fail(w, "an event for topic %d to another one", f.ptr[1]);
+    if (service_topic_with_id(h->topic, TOPICS) != f.ptr[1])
+        world_fail(w, "an event for topic %d to another one", f.ptr[1]);
     if (f.ptr[0] != BY_ID && !stream_has(s, f.ptr[1]))
         world_fail(w, "an event for topic %d, which this stream does not have", f.ptr[1]);
 }
@@ -150,7 +151,8 @@ static void answer_exists(world_t *w, stream_t *s, ensign_slice_t m)
     unsigned i = TOPICS;
     ensign_ulid_t u;
     if (dec_field(m, 3, &f)) i = service_topic_named(f, TOPICS);
-    else if (dec_field(m, 1, &f) && ensign_ulid_parse(f, &u) == ENSIGN_OK) i = service_topic_with_id(u.b, TOPICS);
+    else if (dec_field(m, 1, &f) && ensign_ulid_parse(f, &u) == ENSIGN_OK)
+        i = service_topic_with_id(u.b, TOPICS);
     assert_true(i < TOPICS);
     enc_text(&reply, 1, "looked");
     if (there & 1u << i) enc_uint(&reply, 2, 1);

@@ -423,7 +423,8 @@ static void answer_exists(stream_t *s, ensign_slice_t m)
     bool there;
     memset(&u, 0, sizeof u);
     if (dec_field(m, 3, &f)) i = service_topic_named(f, TOPICS);
-    else if (dec_field(m, 1, &f) && ensign_ulid_parse(f, &u) == ENSIGN_OK) i = service_topic_with_id(u.b, TOPICS);
+    else if (dec_field(m, 1, &f) && ensign_ulid_parse(f, &u) == ENSIGN_OK)
+        i = service_topic_with_id(u.b, TOPICS);
     there = topic_there(i) && (u.b[15] == 0 || u.b[14] == topics.generation[i]);
     enc_text(&reply, 1, "looked");
     if (there) enc_uint(&reply, 2, 1);
