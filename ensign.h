@@ -1537,7 +1537,7 @@ static int ensi_hex(uint8_t c)
     return l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
 }
 
-/* The end of a dotted quad at s, or NULL. */
+/* Returns the end of a dotted quad at s, or NULL. */
 static const char *ensi_ip4(const char *s, uint8_t *out)
 {
     for (size_t i = 0; i < 4; i++) {
@@ -1597,7 +1597,7 @@ static bool ensi_ip6(const char *s, uint8_t *out)
     return true;
 }
 
-/* Bytes of the address: 4, 16, or 0 for a name. */
+/* Returns how many bytes the address has: 4, 16, or 0 for a name. */
 static size_t ensi_ip(const char *text, uint8_t out[16])
 {
     const char *end = ensi_ip4(text, out);
@@ -2318,7 +2318,7 @@ static void ensi_race_drop(ensi_race_t *r, const ensi_sock_t *but)
     r->dialing = r->held = false;
 }
 
-/* How many connects are under way; *oldest: the index of the one that began first. */
+/* Returns how many connects are under way; *oldest is the index of the one that began first. */
 static int ensi_race_under_way(const ensi_race_t *r, int *oldest)
 {
     int count = 0;
@@ -6523,7 +6523,7 @@ static void ensi_link_free(ensi_link_t *l)
 #endif
 }
 
-/* Bytes that the buffers of a link to this target take. */
+/* Returns the bytes that the buffers of a link to this target take. */
 static size_t ensi_target_memory(const ensi_target_t *t)
 {
     return 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + (t->secure ? 2 * (size_t)ENSI_RECORD_BYTES : 0);
@@ -6576,7 +6576,7 @@ static void ensi_target_set_addresses(ensi_target_t *t, const char *const *addre
     }
 }
 
-/* How many addresses of this round are left to try. */
+/* Returns how many addresses of this round are left to try. */
 static size_t ensi_target_untried(const ensi_target_t *t)
 {
     size_t n = 0;
@@ -6584,7 +6584,7 @@ static size_t ensi_target_untried(const ensi_target_t *t)
     return n;
 }
 
-/* Milliseconds that are left of this round. */
+/* Returns how many milliseconds are left of this round. */
 static uint32_t ensi_target_left(const ensi_target_t *t, uint64_t now_ms)
 {
     if (t->round_end_ms == UINT64_MAX) return ENSIGN_FOREVER;
@@ -7212,7 +7212,7 @@ static void *ensi_h2_calloc(size_t count, size_t size, void *user)
     return p;
 }
 
-/* Never the hook's own, which would leave a copy where the block was. */
+/* The hook's own realloc is not used: it would leave a copy where the block was. */
 static void *ensi_h2_realloc(void *p, size_t size, void *user)
 {
     size_t old = p ? ensi_mem_size(p) : 0;
@@ -9627,7 +9627,7 @@ static bool ensi_state_needs_token(const ensign_t *c, const ensi_call_t *call)
     return c->auth.state != ENSI_AUTH_OFF && !call->no_token && !call->own_token;
 }
 
-/* The connection is not made yet, in words. NULL: it is. */
+/* Says in words how far the connection is. Returns NULL when it is made. */
 static const char *ensi_state_unconnected(const ensi_conn_t *n, char *room, size_t cap)
 {
     bool made = n->link->state == ENSI_LINK_RUN;
@@ -10021,7 +10021,8 @@ static bool ensi_ping_barred(const ensign_t *c, const ensi_conn_t *n)
     return n == c->conn && c->calls.head && !n->h2.draining && !ensi_h2_can_open(&n->h2);
 }
 
-/* When the connection must have been heard of, or a PING goes; UINT64_MAX: neither is to come. */
+/* Returns when the next PING is due, or when the one that is out must have been answered; UINT64_MAX when
+ * neither runs. */
 static uint64_t ensi_ping_due(const ensign_t *c, const ensi_conn_t *n)
 {
     uint32_t streams = c->keepalive_all ? n->h2.begun : n->h2.lasting;
@@ -10034,7 +10035,7 @@ static uint64_t ensi_ping_due(const ensign_t *c, const ensi_conn_t *n)
     return ensi_ping_after(n->ping.heard_ms, wait_ms);
 }
 
-/* True: the link is dead, and its fault is set. */
+/* Returns whether the link is dead; its fault is set then. */
 static bool ensi_ping_tick(ensign_t *c, ensi_conn_t *n)
 {
     if (ensi_ping_due(c, n) > c->env.now_ms) return false;
@@ -10173,7 +10174,7 @@ static void ensi_reopen_stalled(ensign_t *c, ensi_handle_t *h)
     ensi_state_touch(c, h->call);
 }
 
-/* When the next of the keeper's timers is due. */
+/* Returns when the next of the keeper's timers is due. */
 static uint64_t ensi_reopen_due(const ensi_reopen_t *r)
 {
     const ensi_timer_t *const timers[] = { &r->timer, &r->opening, &r->calm };
@@ -13780,7 +13781,7 @@ static void ensi_req_serve(ensign_t *c, ensi_handle_t *h)
     ensi_state_ready(c, &q->h, ensi_req_has(&q->h));
 }
 
-/* What a request waits for when its time is up. */
+/* Says what a request waited for when its time is up. */
 static const char *ensi_req_obstacle(const ensign_t *c, const ensi_req_t *q, char *room, size_t cap)
 {
     const ensi_link_t *auth = &c->links[ENSIGN_LINK_AUTH];
@@ -14421,7 +14422,7 @@ static void ensi_client_final(ensign_t *c, int status, const ensign_error_t *why
 
 /* ---- links */
 
-/* The connection that a link is of; NULL: of none. */
+/* Returns the connection that a link belongs to, or NULL. */
 static ensi_conn_t *ensi_client_conn(ensign_t *c, const ensi_link_t *l)
 {
     for (size_t i = 0; i < ENSI_COUNT(c->conns); i++)
@@ -14886,7 +14887,7 @@ static void ensi_client_enter(ensign_t *c, uint64_t now_ms)
 
 /* ---- timers */
 
-/* What did not come in time, in words before the host. */
+/* Names what did not come in time; the text stands before the host's name. */
 static const char *ensi_client_missed(const ensign_t *c, const ensi_link_t *l)
 {
     if (l->state == ENSI_LINK_RESOLVE) return "nobody answered ENSIGN_LINK_RESOLVE by ensign_resolved for";
@@ -15079,7 +15080,7 @@ int ensign_link_up(ensign_t *c, int link, uint32_t attempt, size_t address, uint
     return ENSIGN_OK;
 }
 
-/* What to do about a connection that could not be made. */
+/* Says what to do about a connection that could not be made. */
 static const char *ensi_client_dial_advice(int native)
 {
 #if defined(EMFILE) && defined(ENFILE)
@@ -15368,7 +15369,7 @@ static ENSI_UNUSED const ensign_error_t *ensi_client_fault(const ensign_t *c, ui
     return h && (h->bits & ENSI_BIT_END) && h->fault.code ? &h->fault : NULL;
 }
 
-/* Milliseconds that the link's attempt has left; ENSIGN_FOREVER: it has no limit. */
+/* Returns the milliseconds that the link's attempt has left; ENSIGN_FOREVER when it has no limit. */
 static uint32_t ensi_client_left(const ensign_t *c, int link)
 {
     return ensi_timer_left(&c->links[link].timer, c->env.now_ms);
@@ -16251,7 +16252,7 @@ static bool ensi_race_run(ensign_t *c, ensi_race_t *r, int link, const ensign_li
 }
 
 /* ---- bytes */
-/* The socket of a link that runs; NULL: it does not, or by no socket of ours. */
+/* Returns the socket of a link that runs. NULL: it does not run, or not by a socket of this section. */
 static ensi_sock_t *ensi_sock_running(const ensign_t *c, ensi_race_t *r, int link)
 {
     ensign_link_t want;
