@@ -53,7 +53,7 @@ SERVER_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))
 MESSAGES  := $(B)/gen/message_types.h
 TOOL      := $(B)/ensign
 TOOL_O    := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensign/*.c))
-MATRIX    := $(wildcard tests/compile/run)
+MATRIX    := $(if $(VARIANT),,$(wildcard tests/compile/run))
 SCRIPTS   := $(wildcard tests/e2e/*.sh) $(if $(VARIANT),,$(wildcard tests/compile/*.sh))
 
 REPLAYS   := $(foreach f,$(FUZZ),"$(f) tests/fuzz/corpus/$(patsubst fuzz_%,%,$(notdir $(f)))")
@@ -125,13 +125,14 @@ check:
 	@echo "make check, in all"
 	@tests/run -S build/check.sum
 
+# FEWER divides the seeds of the long runs; `make test` has them all.
 check-asan:
-	@UBSAN_OPTIONS=print_stacktrace=1 COMPILERS=clang \
+	@UBSAN_OPTIONS=print_stacktrace=1 FEWER=3 \
 	    $(MAKE) --no-print-directory suite VARIANT=asan CC=clang CXX=clang++
 
 # Without the scripts: they drive the code that the others do, and would take ten times as long.
 check-valgrind: $(UNIT) $(FUZZ)
-	@VALGRIND=1 tests/run -n "tests under valgrind" -j $(JOBS) -t 900 $(TALLY) \
+	@FEWER=25 tests/run -n "tests under valgrind" -j $(JOBS) -t 900 $(TALLY) \
 	    -w "valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible" \
 	    $(UNIT) $(REPLAYS)
 
@@ -176,6 +177,11 @@ server: $(SERVER)
 tool: $(TOOL)
 examples: $(EXAMPLES)
 programs: $(BUILT) $(SOAK)
+
+# Sanitizers make a program take longer to optimise than a short test takes to run.
+ifneq ($(VARIANT),)
+$(filter $(B)/tests/unit/%,$(UNIT)) $(E2E) $(FUZZ) $(EXAMPLES): C += -O0
+endif
 
 # A unit with the implementation in it, and what it includes; the .d files know the rest.
 $(SERVER): $(SERVER_O) $(COMMON_O)

@@ -286,7 +286,7 @@ static uint64_t number(const char *self, const char *text)
 
 static plan_t options(int argc, char **argv)
 {
-    plan_t p = { argv[0], 1, getenv("VALGRIND") ? 60 : SEEDS, 20, 0, 0 };
+    plan_t p = { argv[0], 1, SEEDS / fewer(), 20, 0, 0 };
     int i;
     for (i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
