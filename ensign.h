@@ -120,7 +120,7 @@ MEMORY
     stats.memory stays under their sum. The most that each takes, for three settings:
 
                                            tiny       default    large
-        ensign_memory_bound                612 KiB    2 MiB      5 MiB      the client, TLS on all links
+        ensign_memory_bound                615 KiB    2 MiB      5 MiB      the client, TLS on all links
         ensign_publisher_memory_bound      85 KiB     10 MiB     145 MiB    each of these beside it
         ensign_subscription_memory_bound   77 KiB     31 MiB     117 MiB
         ensign_query_memory_bound          40 KiB     11 MiB     37 MiB
@@ -268,6 +268,7 @@ extern "C" {
     X(E_CONNECT, -101, "no address took the connection; native: errno")                                      \
     X(E_CLOSED, -102, "the peer closed the connection, or it broke; native: errno, 0 for an orderly end")    \
     X(E_STALLED, -103, "the peer did not answer in time")                                                    \
+    X(E_PROXY, -104, "the proxy refuses; native: its HTTP status, 0: it does not answer in HTTP")            \
     X(E_TLS, -120, "the TLS handshake or a record failed; native: mbedTLS code")                             \
     X(E_CERTIFICATE, -121, "the certificate is not trusted, or not valid now")                               \
     X(E_HOSTNAME, -122, "the certificate is for another host")                                               \
@@ -500,7 +501,8 @@ typedef struct ensign_tls_desc_t {
     bool        off;                /* plaintext: HTTP/2 with prior knowledge */
     const char *ca_file;            /* trusted certificates, PEM [the system's bundle] */
     ensign_slice_t ca_pem;          /* the same from memory, instead of a file */
-    const char *server_name;        /* name that the certificate must have [the endpoint's host] */
+    const char *server_name;        /* name that the certificate must have [the endpoint's host; of a unix
+                                       socket localhost] */
     bool        ignore_dates;       /* [false] for a device without a clock; warns at every connect */
     bool        insecure_skip_verify; /* [false] any certificate will do, so anybody can read along; warns at
                                          every connect */
@@ -516,29 +518,45 @@ enum { ENSIGN_LOG_ERROR = 1, ENSIGN_LOG_WARNING = 2, ENSIGN_LOG_INFO = 3, ENSIGN
 
 /* In brackets: the default, which a zero stands for. Times in ms, sizes in bytes. */
 typedef struct ensign_desc_t {
-    const char *endpoint;           /* "host:port" or "[v6]:port", port 1..65535; with a client_id
-                                       [ensign.rotational.app:443], else required */
+    const char *endpoint;           /* "host:port", "[v6]:port", port 1..65535, or "unix:/path" (of up to 107
+                                       bytes, without a comma); a list with commas gives several; with a
+                                       client_id [ensign.rotational.app:443], else required. The endpoints are
+                                       tried in turn, the one that worked last first, before a backoff */
+    const char *const *endpoints;   /* the same as an array, in place of `endpoint` */
+    size_t      endpoint_count;     /* of it; up to 64 endpoints */
+    bool        shuffle_endpoints;  /* [false] try them in an order that `seed` draws at create */
     const char *auth_url;           /* "https://host[:port]", or http: used with a client_id, and by
-                                       ensign_auth_status [with a client_id https://auth.rotational.app] */
+                                       ensign_auth_status; a list with commas gives several, tried in turn
+                                       [with a client_id https://auth.rotational.app] */
+    const char *proxy;              /* "http://[user:password@]host:port", %40 for a @ in the password: gRPC
+                                       and auth go through it by CONNECT, with TLS or without [none]; our copy
+                                       of the password is wiped at destroy */
+    const char *no_proxy;           /* hosts that are reached without it, with commas: "example.com" (and its
+                                       subdomains), "10.0.0.1", "10.0.0.0/8", each but the last with :port
+                                       perhaps; "*": all ["localhost,127.0.0.0/8,::1"]. A unix socket never
+                                       goes through it */
     const char *client_id;          /* API key; NULL: none */
     const char *client_secret;      /* required with a client_id; our copy is wiped at destroy */
     const char *token;              /* a fixed bearer token, instead of a key, up to ENSIGN_TOKEN_BYTES; wiped
                                        at destroy */
-    bool        allow_plaintext_token; /* [false] plaintext is for localhost, 127.x.x.x and ::1; else key and
+    bool        allow_plaintext_token; /* [false] plaintext is for localhost, 127.x.x.x, ::1 and unix sockets,
+                                          and never for what goes through a proxy: for other endpoints key and
                                           token are refused over it */
     ensign_tls_desc_t tls;          /* of the gRPC connection */
     ensign_tls_desc_t auth_tls;     /* of the auth service; `off` is not looked at: the URL says it */
-    const char *authority;          /* :authority of requests, up to 255 bytes [the endpoint] */
+    const char *authority;          /* :authority of requests, up to 255 bytes [the endpoint in use; of a unix
+                                       socket localhost] */
     const char *name;               /* client_id on streams, shown to subscribers as who publishes; up to 512
                                        bytes [a ULID made at create] */
     const char *user_agent;         /* put before our own; up to 100 bytes */
     int         io;                 /* ENSIGN_IO_x [ENSIGN_IO_SOCKETS] */
-    uint32_t    connect_timeout_ms; /* from name look-up to the server's SETTINGS, all addresses of the host
-                                       together: each is tried once, and one that takes the connection and
-                                       stays mute gets the time that is left, divided by one more than the
-                                       addresses that are left (the last one gets all of it) [20000] */
-    uint32_t    auth_timeout_ms;    /* of one exchange with the auth service, look-up to answer, all
-                                       addresses together, as above [20000] */
+    uint32_t    connect_timeout_ms; /* for each endpoint, from name look-up to the server's SETTINGS, all its
+                                       addresses together: each is tried once, and one that takes the
+                                       connection and stays mute gets the time that is left, divided by one
+                                       more than the addresses that are left (the last one gets all of it)
+                                       [20000] */
+    uint32_t    auth_timeout_ms;    /* of one exchange with the auth service, for each URL, look-up to answer,
+                                       all its addresses together, as above [20000] */
     uint32_t    request_timeout_ms; /* of a request (ensign_topic_create and its like), all its calls [30000];
                                        a list: of each page, the time of reading it left out */
     uint32_t    open_timeout_ms;    /* how long the server may take to open a stream: from its headers to the
@@ -592,10 +610,12 @@ typedef struct ensign_desc_t {
 } ensign_desc_t;
 
 /* Fills what is NULL from ENSIGN_ENDPOINT, ENSIGN_AUTH_URL, ENSIGN_CLIENT_ID and ENSIGN_CLIENT_SECRET (both
- * unless there is a token), and ENSIGN_CA_FILE (tls and auth_tls). ENSIGN_INSECURE sets tls.off,
- * ENSIGN_NO_AUTHENTICATION leaves the key out; neither clears what the program has set. These two are 1 y t
- * yes true on, or empty 0 n f no false off, in any case: else E_FORMAT, nothing is filled, and *why names the
- * variable. The strings are getenv's: create before the environment changes. why may be NULL. */
+ * unless there is a token), and ENSIGN_CA_FILE (tls and auth_tls); proxy from HTTPS_PROXY, else ALL_PROXY,
+ * and no_proxy from NO_PROXY (these three in lower case too; an empty one counts as unset). ENSIGN_INSECURE
+ * sets tls.off, ENSIGN_NO_AUTHENTICATION leaves the key out; neither clears what the program has set. These
+ * two are 1 y t yes true on, or empty 0 n f no false off, in any case: else E_FORMAT, nothing is filled, and
+ * *why names the variable. The strings are getenv's: create before the environment changes. why may be NULL.
+ */
 ENSIGN_API int  ensign_desc_env(ensign_desc_t *d, ensign_error_t *why);
 
 #ifndef ENSIGN_NO_STDIO
@@ -628,9 +648,9 @@ ENSIGN_API size_t ensign_memory_bound(const ensign_desc_t *d);
 /* >>notices   What happened, pulled one by one */
 typedef enum ensign_notice_type_t {
     /* of ENSIGN_CLIENT */
-    ENSIGN_NOTICE_CONNECTED = 1,    /* the server's SETTINGS are here */
-    ENSIGN_NOTICE_DISCONNECTED,     /* the connection is lost, or every address of the host has failed: error,
-                                       as.disconnected */
+    ENSIGN_NOTICE_CONNECTED = 1,    /* the server's SETTINGS are here: as.connected */
+    ENSIGN_NOTICE_DISCONNECTED,     /* the connection is lost, or every address of every endpoint has failed:
+                                       error, as.disconnected */
     ENSIGN_NOTICE_GOAWAY,           /* the server wants the connection to end: error has its code and text.
                                        Running calls go on, new ones wait for the next connection, whose
                                        CONNECTED follows. The end of this connection gives no DISCONNECTED
@@ -725,8 +745,15 @@ typedef struct ensign_type_info_t { /* one pair of type and MIME type of a topic
 } ensign_type_info_t;
 
 /* The arms of a notice. Slices and pointers stand as long as the notice does. */
+typedef struct ensign_notice_connected_t {
+    const char *endpoint;           /* "host:port" or "unix:/path", of those in the desc */
+    const char *address;            /* of the endpoint, or of the proxy; "": the caller did not say which */
+} ensign_notice_connected_t;
+
 typedef struct ensign_notice_disconnected_t {
     uint32_t retry_in_ms;           /* 0: now; ENSIGN_FOREVER: when a handle needs the connection */
+    const char *endpoint;           /* of the connection, or the last one that was tried */
+    const char *address;            /* as of CONNECTED; "": no address took the connection */
 } ensign_notice_disconnected_t;
 
 /* It tells of the first attempt that failed for this reason. DISCONNECTED of ENSIGN_CLIENT tells of each
@@ -826,6 +853,7 @@ typedef struct ensign_notice_t {
     void          *user;            /* that handle's */
     const ensign_error_t *error;    /* NULL: none */
     union {                         /* the arm that the type names */
+        ensign_notice_connected_t connected;
         ensign_notice_disconnected_t disconnected;
         ensign_notice_waiting_t waiting;
         ensign_notice_open_t open;
@@ -963,9 +991,11 @@ typedef enum ensign_link_do_t {
 typedef struct ensign_link_t {
     ensign_link_do_t todo;
     uint32_t    attempt;            /* hand it back with the answer */
-    const char *host;               /* without brackets; stands until the answer */
-    uint16_t    port;
-    const char *const *addresses;   /* DIAL: numeric; stand until the answer */
+    const char *host;               /* without brackets; stands until the answer. Through a proxy it is the
+                                       proxy's, as are `port` and `addresses`: the engine itself asks it by
+                                       CONNECT, once the link runs */
+    uint16_t    port;               /* 0: `addresses` has one "unix:/path" */
+    const char *const *addresses;   /* DIAL: numeric, or that one; stand until the answer */
     size_t      address_count;
 } ensign_link_t;
 
@@ -2067,6 +2097,12 @@ static bool ensi_sock_os_blocked(int e)
     return e == WSAEWOULDBLOCK || e == WSAEINPROGRESS;
 }
 
+static bool ensi_sock_os_full(int e)
+{
+    (void)e;
+    return false;
+}
+
 static bool ensi_sock_os_scarce(int e)
 {
     return e == WSAEMFILE;
@@ -2117,6 +2153,7 @@ ENSIGN_API uint64_t ensign_now_ms(void)
 #include <arpa/inet.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #if !defined(CLOCK_MONOTONIC) || (!defined(AI_NUMERICHOST) && !defined(ENSIGN_NO_DNS))
 #error "ensign.h: strict C (-std=c99) hides the POSIX functions that sockets need, and a header included \
@@ -2143,6 +2180,12 @@ static bool ensi_sock_os_blocked(int e)
 #endif
     /* EINTR is connect's: it goes on by itself, as with EINPROGRESS (POSIX). recv and send have repeated. */
     return e == EAGAIN || e == EINPROGRESS || e == EINTR;
+}
+
+/* Does connect say that the queue of a unix socket is full? */
+static bool ensi_sock_os_full(int e)
+{
+    return e == EAGAIN;
 }
 
 /* Does the error say that no descriptor is left? */
@@ -4813,8 +4856,8 @@ static ENSI_UNUSED int ensi_jwt_read(ensign_slice_t token, ensi_jwt_t *out)
 }
 
 /* >>http1   may call: util
- *           open to: auth
- * HTTP/1.1 answers, in any cut, and one form of request
+ *           open to: auth link
+ * HTTP/1.1 answers, in any cut, one form of request, and CONNECT
  *
  * Owns   one answer on its way in (ensi_http1_t), whose body goes to memory of the caller's; and the
  *        writer of a request, which keeps nothing.
@@ -4872,6 +4915,7 @@ typedef struct ensi_http1_t {
 
     uint8_t *body;           /* the caller's, `cap` bytes */
     size_t cap;
+    bool connect;            /* the answer to CONNECT: 2xx has no body, of another the first bytes suffice */
     ensi_http1_state_t state;
     int rc;                  /* the first error; ENSIGN_OK before */
     size_t head_len;         /* bytes of header lines so far */
@@ -5047,14 +5091,15 @@ static int ensi_http1_head_end(ensi_http1_t *x)
 {
     if (x->status < 200) return ensi_http1_interim(x);
     if (x->status == 204 || x->status == 304) return ensi_http1_move(x, ENSI_HTTP1_ON_END);
+    if (x->connect && x->status < 300) return ensi_http1_move(x, ENSI_HTTP1_ON_END); /* RFC 9110, 9.3.6 */
     if (x->has_coding && !x->chunked)
         return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "Transfer-Encoding is empty");
     if (x->chunked) return ensi_http1_move(x, ENSI_HTTP1_ON_CHUNKED);
     x->left = x->cap;
     if (!x->has_length) return ensi_http1_move(x, ENSI_HTTP1_ON_OPEN);
-    if (x->length > x->cap)
+    if (x->length > x->cap && !x->connect)
         return ensi_http1_fail(x, ENSIGN_E_TOO_LARGE, "Content-Length is over the limit for a body");
-    x->left = (size_t)x->length;
+    if (x->length < x->left) x->left = (size_t)x->length;
     return ensi_http1_move(x, x->left > 0 ? ENSI_HTTP1_ON_LENGTH : ENSI_HTTP1_ON_END);
 }
 
@@ -5175,6 +5220,52 @@ static bool ensi_http1_clean(const char *s, bool solid)
     return true;
 }
 
+/* Writes text after text into `out`. E_TOO_LARGE: cap. */
+static int ensi_http1_join(char *out, size_t cap, size_t *len, const char *const *parts, size_t count)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t n = strlen(parts[i]);
+        if (n > cap - at) return ENSIGN_E_TOO_LARGE;
+        memcpy(out + at, parts[i], n);
+        at += n;
+    }
+    *len = at;
+    return ENSIGN_OK;
+}
+
+/* A request for a tunnel to `host`, with its port. basic NULL: without credentials. E_TOO_LARGE: cap. */
+static int ensi_http1_connect(char *out, size_t cap, size_t *len, const char *host, const char *user_agent,
+                              const char *basic)
+{
+    const char *const parts[] = {
+        "CONNECT ", host, " HTTP/1.1\r\nHost: ", host, "\r\nUser-Agent: ", user_agent,
+        basic ? "\r\nProxy-Authorization: Basic " : "", basic ? basic : "", "\r\n\r\n",
+    };
+    return ensi_http1_join(out, cap, len, parts, ENSI_COUNT(parts));
+}
+
+/* The beginning of a body as words for a text: without tags, what stands in <style>, and rows of blanks. */
+static void ensi_http1_words(ensign_slice_t body, char *out, size_t cap)
+{
+    size_t at = 0;
+    bool gap = false, tag = false, style = false;
+    for (size_t i = 0; i < body.len && at + 2 < cap; i++) {
+        uint8_t c = body.ptr[i];
+        ensign_slice_t rest = ensi_slice(body.ptr + i, body.len - i);
+        if (c == '<') tag = true;
+        if (rest.len > 6 && ensi_slice_is_word(ensi_slice(rest.ptr, 6), "<style")) style = true;
+        if (rest.len > 7 && ensi_slice_is_word(ensi_slice(rest.ptr, 7), "</style")) style = false;
+        if (!tag && !style && c > ' ') {
+            if (gap && at > 0) out[at++] = ' ';
+            out[at++] = c < 0x7F ? (char)c : '?';
+        }
+        gap = tag || style || c <= ' ';
+        if (c == '>') tag = false;
+    }
+    out[at] = '\0';
+}
+
 /* body NULL: none; else it is JSON. The peer is asked to close: one answer a connection. user_agent NULL: no
  * such line. E_ARGUMENT: a method, path, host or user agent that cannot stand there. E_TOO_LARGE: cap. */
 static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, const char *method,
@@ -5182,7 +5273,8 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
                                           const char *body, size_t body_len)
 {
     char digits[24];
-    size_t at = 0;
+    size_t head;
+    int rc;
     const char *const parts[] = {
         method, " ", path, " HTTP/1.1\r\nHost: ", host,
         user_agent ? "\r\nUser-Agent: " : "", user_agent ? user_agent : "",
@@ -5195,16 +5287,12 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
     if (host[0] == '\0' || !ensi_http1_clean(host, true)) return ENSIGN_E_ARGUMENT;
     if (user_agent && !ensi_http1_clean(user_agent, false)) return ENSIGN_E_ARGUMENT;
     snprintf(digits, sizeof digits, "%lu", (unsigned long)body_len);
-    for (size_t i = 0; i < ENSI_COUNT(parts); i++) {
-        size_t n = strlen(parts[i]);
-        if (n > cap - at) return ENSIGN_E_TOO_LARGE;
-        memcpy(out + at, parts[i], n);
-        at += n;
-    }
+    rc = ensi_http1_join(out, cap, &head, parts, ENSI_COUNT(parts));
+    if (rc != ENSIGN_OK) return rc;
     if (!body) body_len = 0;
-    if (body_len > cap - at) return ENSIGN_E_TOO_LARGE;
-    if (body_len > 0) memcpy(out + at, body, body_len);
-    *len = at + body_len;
+    if (body_len > cap - head) return ENSIGN_E_TOO_LARGE;
+    if (body_len > 0) memcpy(out + head, body, body_len);
+    *len = head + body_len;
     return ENSIGN_OK;
 }
 
@@ -6354,20 +6442,24 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
     return ensi_notice_new(h, type);
 }
 
-/* >>link   may call: util mem env tls
+/* >>link   may call: util mem env http1 tls
  *          open to: auth state ping req client create
- * One connection: its life, its buffers, TLS on them; and its target, a server
+ * One connection: its life, its buffers, the tunnel through a proxy, TLS on them; and its target, a server
  *
- * Owns   of a target: the addresses of this round, what has failed, the backoff, the trust store.
+ * Owns   of a target: its endpoints, whose turn it is, the addresses of that one, what has failed, the
+ *        backoff, the trust store.
  *        Of a link: receive and transmit buffer, the TLS of the connection, the timer of the attempt, the
  *        last fault.
  * Holds  state is assigned by ensi_link_move alone, from the table. Buffers are taken at the first up, kept
  *        for the next connection, and do not move; those of a link that drained beside a newer one are given
  *        back.
  *        Of the links to one target one at most is in RESOLVE or DIAL.
- *        A round tries each address of the target once, without a backoff between them. An address has worked
- *        when the connection to it has (ensi_link_works); one that takes the connection, and no more, gets a
- *        share of the round's time.
+ *        A round gives each endpoint of the target a turn, the one that worked last first, and a turn tries
+ *        each address of its endpoint once; there is no backoff between them. An address has worked when the
+ *        connection to it has (ensi_link_works); one that takes the connection, and no more, gets a share of
+ *        the turn's time.
+ *        Through a proxy the addresses are the proxy's. Until it has answered CONNECT the link has a tunnel,
+ *        and neither TLS nor HTTP/2 sees a byte.
  *        rx: taken whole by ensi_link_shake, then by ensi_link_read until AGAIN, so its room is never 0; but
  *        for an alert that TLS must send first and tx has no room for: the peer sends and does not read.
  *        tx: linear, rewound only when wholly acked, so that what the caller sees stands.
@@ -6406,45 +6498,82 @@ static const ensi_move_t ensi_link_moves[] = {
 };
 
 enum {
-    ENSI_ADDRESS_BYTES = 64,
+    ENSI_ADDRESS_BYTES = 128,       /* "unix:", a path of 107 bytes, and a NUL fit */
+    ENSI_NUMERIC_BYTES = 64,        /* of an address that was resolved */
+    ENSI_WHERE_BYTES = 80,
+    ENSI_TUNNEL_BYTES = 512,        /* of what a proxy says when it refuses */
     ENSI_RECORD_BYTES = 16384,      /* RFC 8446 5.1 */
     ENSI_CONNECT_MS = 20000         /* default of connect_timeout_ms; shared out where that is FOREVER */
 };
 
 typedef struct ensi_address_t {
     char text[ENSI_ADDRESS_BYTES];
-    bool failed;                    /* in this round */
+    bool failed;                    /* in this turn */
 } ensi_address_t;
 
-/* A server, and what all links to it have alike. */
+/* A place to connect to. Of a unix socket the host is "unix:/path", which is its one address, and the port
+ * is 0. */
+typedef struct ensi_host_t {
+    char *name;                     /* without brackets */
+    uint16_t port;
+    bool literal;                   /* `name` is an address */
+    char where[ENSI_WHERE_BYTES];   /* host:port, for texts, cut if it is long */
+} ensi_host_t;
+
+/* An HTTP proxy. */
+typedef struct ensi_proxy_t {
+    ensi_host_t host;
+    char *basic;                    /* user:password in base64; NULL: it is asked without */
+    const char *user_agent;
+} ensi_proxy_t;
+
+/* Where a server can be reached. */
+typedef struct ensi_endpoint_t {
+    ensi_host_t host;
+    char *text;                     /* "host:port" or "unix:/path", whole */
+    bool secure;                    /* TLS */
+    const ensi_proxy_t *proxy;      /* NULL: it is reached without one */
+    char good_address[ENSI_ADDRESS_BYTES];  /* that worked last; "": none yet */
+} ensi_endpoint_t;
+
+/* A server with its endpoints, and what all links to it have alike. */
 typedef struct ensi_target_t {
     const char *name;               /* "rpc" or "auth", in texts */
-    char *host;                     /* without brackets */
-    uint16_t port;
-    char where[80];                 /* host:port, for texts, cut if it is long */
-    bool literal;                   /* host is an address */
-    ensi_address_t addresses[ENSIGN_MAX_ADDRESSES];     /* of this round, in the order of trying */
-    size_t address_count;           /* 0: no round has begun */
-    uint64_t round_end_ms;          /* UINT64_MAX: the round has no limit */
-    char good_address[ENSI_ADDRESS_BYTES];  /* that worked last; "": none yet */
+    ensi_endpoint_t *endpoints;     /* in the order of trying */
+    size_t endpoint_count;
+    size_t good;                    /* index of the endpoint that worked last */
+    size_t turn;                    /* so many endpoints have had their turn in this round */
+    ensi_endpoint_t *end;           /* whose turn it is; NULL: no round has begun yet */
+    ensi_address_t addresses[ENSIGN_MAX_ADDRESSES];     /* of this turn, in the order of trying */
+    size_t address_count;           /* 0: the turn has not begun */
+    uint64_t turn_end_ms;           /* UINT64_MAX: the turn has no limit */
     ensi_backoff_t backoff;
     ensi_timer_t timer;             /* of the backoff: no attempt while it runs */
-    bool secure;                    /* TLS */
 #ifndef ENSIGN_NO_TLS
     ensi_tls_opts_t tls_opts;
-    const char *server_name;
+    const char *server_name;        /* NULL: the endpoint's host */
     ensi_tls_conf_t *conf;          /* trust store and random numbers; 40 KB, from the first connection on */
 #endif
 } ensi_target_t;
 
+/* The answer of a proxy to CONNECT, while it is awaited. */
+typedef struct ensi_tunnel_t {
+    ensi_http1_t answer;
+    uint8_t body[ENSI_TUNNEL_BYTES];
+} ensi_tunnel_t;
+
 typedef struct ensi_link_t {
     ensi_env_t *env;
     ensi_target_t *target;
+    ensi_endpoint_t *end;           /* that it is connected to, or was last; NULL: none yet */
     ensi_link_state_t state;
     uint32_t attempt;
     const char *addresses[ENSIGN_MAX_ADDRESSES];    /* DIAL: the target's that have not failed yet */
     size_t address_count;
-    ensi_address_t *address;        /* RUN: that it is connected to; NULL: not known */
+    ensi_address_t *address;        /* RUN: that it tries; NULL: not known, or it has worked */
+    char peer[ENSI_ADDRESS_BYTES];  /* the address that it is connected to, or was last; "": not known */
+    bool trying;                    /* from the beginning of an attempt until the connection works */
+    ensi_tunnel_t *tunnel;          /* RUN: the proxy has not answered CONNECT yet; else NULL */
     ensi_buf_t rx, tx;
     ensi_timer_t timer;             /* of the attempt */
     uint64_t since_ms;              /* RUN: when the connection was made */
@@ -6467,6 +6596,18 @@ static bool ensi_link_move(ensi_link_t *l, ensi_link_in_t in)
     return true;
 }
 
+/* Returns the place that the link dials: the endpoint, or the proxy on the way to it. */
+static const ensi_host_t *ensi_link_host(const ensi_link_t *l)
+{
+    return l->end->proxy ? &l->end->proxy->host : &l->end->host;
+}
+
+/* Returns the endpoint for texts. */
+static const char *ensi_link_where(const ensi_link_t *l)
+{
+    return l->end ? l->end->host.where : "the server";
+}
+
 static int ensi_link_buffers(ensi_link_t *l)
 {
     ensi_mem_t *m = &l->env->mem;
@@ -6475,8 +6616,8 @@ static int ensi_link_buffers(ensi_link_t *l)
     l->rx.cap = l->tx.cap = ENSIGN_LINK_BUFFER_BYTES;
     l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
 #ifndef ENSIGN_NO_TLS
-    if (l->target->secure && !l->plain) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
-    if (l->target->secure && !l->plain) return ENSIGN_E_MEMORY;
+    if (l->end->secure && !l->plain) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
+    if (l->end->secure && !l->plain) return ENSIGN_E_MEMORY;
 #endif
     return l->rx.ptr && l->tx.ptr ? ENSIGN_OK : ENSIGN_E_MEMORY;
 }
@@ -6493,6 +6634,8 @@ static void ensi_link_clear(ensi_link_t *l)
 #ifndef ENSIGN_NO_TLS
     ensi_tls_close(&l->tls);
 #endif
+    ensi_mem_free(&l->env->mem, l->tunnel);
+    l->tunnel = NULL;
     l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
     l->shaken = false;
 }
@@ -6526,12 +6669,17 @@ static void ensi_link_free(ensi_link_t *l)
 /* Returns the bytes that the buffers of a link to this target take. */
 static size_t ensi_target_memory(const ensi_target_t *t)
 {
-    return 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + (t->secure ? 2 * (size_t)ENSI_RECORD_BYTES : 0);
+    bool secure = t->endpoint_count > 0 && t->endpoints[0].secure;
+    return 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + (secure ? 2 * (size_t)ENSI_RECORD_BYTES : 0);
 }
 
 static void ensi_target_free(ensi_target_t *t, ensi_mem_t *m)
 {
-    ensi_mem_free(m, t->host);
+    for (size_t i = 0; i < t->endpoint_count; i++) {
+        ensi_mem_free(m, t->endpoints[i].host.name);
+        ensi_mem_free(m, t->endpoints[i].text);
+    }
+    ensi_mem_free(m, t->endpoints);
 #ifndef ENSIGN_NO_TLS
     if (t->conf) ensi_tls_conf_close(t->conf);
     ensi_mem_free(m, t->conf);
@@ -6550,7 +6698,7 @@ static size_t ensi_target_family(const char *const *addresses, size_t count, siz
     return from;
 }
 
-/* Puts the addresses of a round into the order in which they are tried: the families take turns, the
+/* Puts the addresses of a turn into the order in which they are tried: the families take turns, the
  * resolver's first one begins (RFC 8305, section 4); what worked the last time goes before all. */
 static void ensi_target_set_addresses(ensi_target_t *t, const char *const *addresses, size_t count)
 {
@@ -6569,14 +6717,14 @@ static void ensi_target_set_addresses(ensi_target_t *t, const char *const *addre
     }
     for (size_t i = 1; i < t->address_count; i++) {
         ensi_address_t good = t->addresses[i];
-        if (strcmp(good.text, t->good_address) != 0) continue;
+        if (strcmp(good.text, t->end->good_address) != 0) continue;
         memmove(&t->addresses[1], &t->addresses[0], i * sizeof good);
         t->addresses[0] = good;
         break;
     }
 }
 
-/* Returns how many addresses of this round are left to try. */
+/* Returns how many addresses of this turn are left to try. */
 static size_t ensi_target_untried(const ensi_target_t *t)
 {
     size_t n = 0;
@@ -6584,11 +6732,21 @@ static size_t ensi_target_untried(const ensi_target_t *t)
     return n;
 }
 
-/* Returns how many milliseconds are left of this round. */
+/* Returns how many milliseconds are left of this turn. */
 static uint32_t ensi_target_left(const ensi_target_t *t, uint64_t now_ms)
 {
-    if (t->round_end_ms == UINT64_MAX) return ENSIGN_FOREVER;
-    return t->round_end_ms > now_ms ? (uint32_t)(t->round_end_ms - now_ms) : 0;
+    if (t->turn_end_ms == UINT64_MAX) return ENSIGN_FOREVER;
+    return t->turn_end_ms > now_ms ? (uint32_t)(t->turn_end_ms - now_ms) : 0;
+}
+
+/* Gives the next endpoint of the round its turn: first the one that worked last, then the others in their
+ * order. */
+static void ensi_target_next(ensi_target_t *t, uint64_t end_ms)
+{
+    size_t at = t->turn == 0 ? t->good : t->turn - (t->turn <= t->good ? 1 : 0);
+    t->end = &t->endpoints[at];
+    t->address_count = 0;
+    t->turn_end_ms = end_ms;
 }
 
 /* Does the backoff run? No attempt is made meanwhile. */
@@ -6600,12 +6758,12 @@ static bool ensi_target_waits(const ensi_target_t *t)
 /* One more failure in a row: the next attempt waits, and begins a new round. */
 static void ensi_target_fail(ensi_target_t *t, ensi_env_t *env)
 {
-    t->address_count = 0;
+    t->address_count = t->turn = 0;
     ensi_backoff_fail(&t->backoff, env);
     ensi_timer_start(&t->timer, ensi_backoff_draw(&t->backoff, env));
 }
 
-/* The addresses of the round that are left go to the caller. */
+/* The addresses of the turn that are left go to the caller. */
 static void ensi_link_dial(ensi_link_t *l)
 {
     ensi_target_t *t = l->target;
@@ -6615,39 +6773,47 @@ static void ensi_link_dial(ensi_link_t *l)
     ensi_must(ensi_link_move(l, ENSI_LINK_ON_ADDRESS));
 }
 
-/* Starts to connect, if nothing is in the way: with the next address of the round, or with a new round of
- * timeout_ms. */
+/* Starts to connect, if nothing is in the way: to the next address of the turn, or to the next endpoint of
+ * the round, which gets timeout_ms. */
 static void ensi_link_want(ensi_link_t *l, uint32_t timeout_ms)
 {
     ensi_target_t *t = l->target;
+    uint64_t now_ms = l->env->now_ms;
     if (l->state != ENSI_LINK_IDLE || ensi_target_waits(t)) return;
     l->attempt++;
     l->fault.code = 0;
     l->orderly = l->failed = false;
+    l->trying = true;
     l->address = NULL;
-    if (ensi_target_untried(t) == 0 || ensi_target_left(t, l->env->now_ms) == 0) {
-        const char *host = t->host;
-        t->address_count = 0;
-        t->round_end_ms = timeout_ms == ENSIGN_FOREVER ? UINT64_MAX : l->env->now_ms + timeout_ms;
-        if (t->literal) ensi_target_set_addresses(t, &host, 1);
+    l->peer[0] = '\0';
+    if (ensi_target_untried(t) == 0 || ensi_target_left(t, now_ms) == 0)
+        ensi_target_next(t, timeout_ms == ENSIGN_FOREVER ? UINT64_MAX : now_ms + timeout_ms);
+    l->end = t->end;
+    if (t->address_count == 0 && ensi_link_host(l)->literal) {
+        const char *address = ensi_link_host(l)->name;
+        ensi_target_set_addresses(t, &address, 1);
     }
-    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: connecting to %s", t->name, t->where));
+    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: connecting to %s%s%s", t->name, l->end->host.where,
+              l->end->proxy ? " through the proxy " : "", l->end->proxy ? l->end->proxy->host.where : ""));
     if (t->address_count > 0) ensi_link_dial(l);
     else ensi_must(ensi_link_move(l, ENSI_LINK_ON_NAME));
     ensi_timer_start(&l->timer, ensi_target_left(t, l->env->now_ms));
 }
 
-/* The connection is what was wanted: its address is tried first the next time, and the round is over. */
+/* The connection is what was wanted: its endpoint and address are tried first the next time, and the round is
+ * over. */
 static void ensi_link_works(ensi_link_t *l)
 {
     ensi_target_t *t = l->target;
-    if (l->address) memcpy(t->good_address, l->address->text, sizeof t->good_address);
+    if (l->address) memcpy(l->end->good_address, l->address->text, sizeof l->end->good_address);
+    t->good = (size_t)(l->end - t->endpoints);
     l->address = NULL;
-    t->address_count = 0;
+    l->trying = false;
+    t->address_count = t->turn = 0;
 }
 
-/* The connection is gone; l->fault says why, code 0 when we ended it ourselves. Where the round has another
- * address that one is due at once, else the target waits. */
+/* The connection is gone; l->fault says why, code 0 when we ended it ourselves. Where the turn has another
+ * address, or the round another endpoint, that one is due at once, else the target waits. */
 static void ensi_link_rest(ensi_link_t *l)
 {
     ensi_target_t *t = l->target;
@@ -6658,11 +6824,13 @@ static void ensi_link_rest(ensi_link_t *l)
     l->address = NULL;
     if (l->fault.code == 0 || l->orderly) return;
     if (one && ensi_target_untried(t) > 0 && ensi_target_left(t, l->env->now_ms) > 0) return;
+    t->address_count = 0;
+    if (l->trying && ++t->turn < t->endpoint_count) return;
     l->failed = true;
     ensi_target_fail(t, l->env);
 }
 
-/* Has it failed, and is the next address of the round due at once? */
+/* Has it failed, and is the next address or endpoint of the round due at once? */
 static bool ensi_link_goes_on(const ensi_link_t *l)
 {
     return l->state == ENSI_LINK_IDLE && l->fault.code != 0 && !l->orderly && !l->failed;
@@ -6677,7 +6845,7 @@ static void ensi_link_down(ensi_link_t *l)
 static void ensi_link_stop(ensi_link_t *l)
 {
 #ifndef ENSIGN_NO_TLS
-    if (l->state == ENSI_LINK_RUN && l->target->secure && l->shaken) {
+    if (l->state == ENSI_LINK_RUN && l->end->secure && l->shaken) {
         ensi_link_rewind(&l->tx);
         ensi_tls_bye(&l->tls);
     }
@@ -6707,7 +6875,8 @@ static int ensi_link_open_conf(ensi_link_t *l)
     if (t->conf) return ENSIGN_OK;
     t->conf = (ensi_tls_conf_t *)ensi_mem_zero(&l->env->mem, sizeof *t->conf);
     if (!t->conf)
-        return ensi_fail(&l->fault, ENSIGN_E_MEMORY, 0, "tls: no memory for the settings of %s", t->where);
+        return ensi_fail(&l->fault, ENSIGN_E_MEMORY, 0, "tls: no memory for the settings of %s",
+                         l->end->host.where);
     rc = ensi_tls_conf_open(t->conf, &t->tls_opts, &l->fault);
     if (rc == ENSIGN_OK) return rc;
     ensi_tls_conf_close(t->conf);
@@ -6717,20 +6886,30 @@ static int ensi_link_open_conf(ensi_link_t *l)
 }
 #endif
 
+#ifndef ENSIGN_NO_TLS
+/* Returns the name that the server's certificate must have. The one at a unix socket is this machine. */
+static const char *ensi_link_server_name(const ensi_link_t *l)
+{
+    if (l->target->server_name) return l->target->server_name;
+    return l->end->host.port == 0 ? "localhost" : l->end->host.name;
+}
+#endif
+
 static int ensi_link_open_tls(ensi_link_t *l)
 {
 #ifndef ENSIGN_NO_TLS
     const ensi_target_t *t = l->target;
+    const char *where = l->end->host.where;
     int rc;
-    if (!t->secure) return ENSIGN_OK;
+    if (!l->end->secure) return ENSIGN_OK;
     if (t->tls_opts.insecure_skip_verify || t->tls_opts.ignore_dates)
         ENSI_LOG(
             (l->env, ENSIGN_LOG_WARNING, "tls: %s of %s is off; for tests only",
              t->tls_opts.insecure_skip_verify ? "certificate verification" : "checking of certificate dates",
-             t->where));
+             where));
     rc = ensi_link_open_conf(l);
     if (rc != ENSIGN_OK) return rc;
-    return ensi_tls_open(&l->tls, t->conf, t->server_name, t->where, &l->rx, &l->tx, &l->fault);
+    return ensi_tls_open(&l->tls, t->conf, ensi_link_server_name(l), where, &l->rx, &l->tx, &l->fault);
 #else
     (void)l;
     return ENSIGN_OK;
@@ -6744,7 +6923,64 @@ static ENSI_UNUSED bool ensi_link_holds(const ensi_link_t *l)
     return l->rx.start <= l->rx.end && l->rx.end <= l->rx.cap && l->tx.start <= l->tx.end &&
            l->tx.end <= l->tx.cap && (runs || (l->rx.end == 0 && l->tx.end == 0)) &&
            (l->state != ENSI_LINK_DIAL || l->address_count > 0) &&
-           (!l->address || l->target->address_count > 0);
+           (!l->address || l->target->address_count > 0) && (!l->tunnel || (runs && !l->shaken));
+}
+
+/* ---- the tunnel through a proxy */
+
+/* Asks the proxy for a connection to the endpoint (RFC 9110, 9.3.6). */
+static int ensi_link_open_tunnel(ensi_link_t *l)
+{
+    const ensi_proxy_t *proxy = l->end->proxy;
+    ensi_buf_t *tx = &l->tx;
+    size_t len = 0;
+    int rc;
+    if (!proxy) return ENSIGN_OK;
+    l->tunnel = (ensi_tunnel_t *)ensi_mem_zero(&l->env->mem, sizeof *l->tunnel);
+    if (!l->tunnel) return ENSIGN_E_MEMORY;
+    ensi_http1_init(&l->tunnel->answer, l->tunnel->body, sizeof l->tunnel->body);
+    l->tunnel->answer.connect = true;
+    rc = ensi_http1_connect((char *)tx->ptr, tx->cap, &len, l->end->text, proxy->user_agent,
+                            proxy->basic);
+    tx->end = len;
+    return rc;
+}
+
+/* The proxy refuses, or what answers is no proxy. Its own words say why: they go into the text without the
+ * tags of HTML. */
+static int ensi_link_refused(ensi_link_t *l)
+{
+    const ensi_http1_t *x = &l->tunnel->answer;
+    const char *proxy = l->end->proxy->host.where, *where = l->end->host.where, *advice = "";
+    char said[100];
+    if (x->status == 0) {
+        ensi_link_fault(l, ENSIGN_E_PROXY, 0, "proxy: %.60s does not answer CONNECT %.50s in HTTP/1.1: %s",
+                        proxy, where, x->what ? x->what : "nothing came");
+        return ENSIGN_E_PROXY;
+    }
+    if (x->status == 407) advice = "; set proxy to http://user:password@host:port";
+    if (x->status == 403) advice = "; have the proxy allow this host and port";
+    ensi_http1_words(ensi_slice(x->body, x->body_len), said, sizeof said);
+    ensi_link_fault(l, ENSIGN_E_PROXY, x->status, "proxy: %.50s answers CONNECT %.40s with HTTP %d%s%s%s",
+                    proxy, where, x->status, said[0] ? ": " : "", said, advice);
+    return ENSIGN_E_PROXY;
+}
+
+/* Reads the proxy's answer. OK: the bytes behind it are the endpoint's. AGAIN, or an error, which is the
+ * link's fault then. */
+static int ensi_link_dig(ensi_link_t *l)
+{
+    ensi_http1_t *x = &l->tunnel->answer;
+    size_t used = 0;
+    int rc = ensi_http1_eat(x, l->rx.ptr + l->rx.start, l->rx.end - l->rx.start, &used);
+    l->rx.start += used;
+    ensi_link_rewind(&l->rx);
+    if (rc == ENSIGN_AGAIN) return rc;
+    if (rc != ENSIGN_OK || x->status >= 300) return ensi_link_refused(l);
+    ensi_mem_free(&l->env->mem, l->tunnel);
+    l->tunnel = NULL;
+    l->shaken = !l->end->secure;
+    return ENSIGN_OK;
 }
 
 /* The connection is made, to the address of that index. It gets a share of the time that the round has left:
@@ -6757,40 +6993,40 @@ static void ensi_link_up(ensi_link_t *l, size_t address)
     if (!ensi_link_move(l, ENSI_LINK_ON_UP)) return;
     for (size_t i = 0; i < t->address_count && address < l->address_count; i++)
         if (l->addresses[address] == t->addresses[i].text) l->address = &t->addresses[i];
+    if (l->address) memcpy(l->peer, l->address->text, sizeof l->peer);
     if (untried > 1 && left == ENSIGN_FOREVER) left = ENSI_CONNECT_MS;
     if (left != ENSIGN_FOREVER) ensi_timer_start(&l->timer, left / (untried > 1 ? untried + 1 : 1));
     l->since_ms = l->env->now_ms;
-    l->shaken = !t->secure;
+    l->shaken = !l->end->secure && !l->end->proxy;
     l->heard = false;
-    if (ensi_link_buffers(l) != ENSIGN_OK)
-        ensi_link_fault(l, ENSIGN_E_MEMORY, 0, "%s: no memory for the buffers of %s", t->name, t->where);
+    if (ensi_link_buffers(l) != ENSIGN_OK || ensi_link_open_tunnel(l) != ENSIGN_OK)
+        ensi_link_fault(l, ENSIGN_E_MEMORY, 0, "%s: no memory for the buffers of %s", t->name,
+                        l->end->host.where);
     else if (ensi_link_open_tls(l) != ENSIGN_OK)
-        ensi_link_fault(l, ENSIGN_E_TLS, 0, "tls: cannot be set up for %s", t->where);
+        ensi_link_fault(l, ENSIGN_E_TLS, 0, "tls: cannot be set up for %s", l->end->host.where);
     if (l->fault.code != 0) ensi_link_stop(l);
 }
 
 /* Shakes hands as far as it goes. AGAIN, OK or an error, which is the link's fault then. */
 static int ensi_link_shake(ensi_link_t *l)
 {
+    int rc = l->tunnel ? ensi_link_dig(l) : ENSIGN_OK;
+    if (rc != ENSIGN_OK) return rc;
 #ifndef ENSIGN_NO_TLS
-    int rc;
     if (l->shaken) return ENSIGN_OK;
     ensi_link_rewind(&l->tx);
     rc = ensi_tls_handshake(&l->tls, &l->fault);
     ensi_link_rewind(&l->rx);
     if (rc == ENSIGN_OK) l->shaken = true;
-    return rc;
-#else
-    (void)l;
-    return ENSIGN_OK;
 #endif
+    return rc;
 }
 
 /* The next received bytes, decrypted: OK with *out and *len, AGAIN when there are no more, or an error.
  * They stand until the next call. */
 static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
 {
-    if (!l->target->secure) {
+    if (!l->end->secure) {
         *out = l->rx.ptr + l->rx.start;
         *len = l->rx.end - l->rx.start;
         l->rx.start = l->rx.end = 0;
@@ -6818,7 +7054,7 @@ static uint8_t *ensi_link_reserve(ensi_link_t *l, size_t *room)
     if (l->state != ENSI_LINK_RUN || !l->shaken) return NULL;
     ensi_link_rewind(tx);
 #ifndef ENSIGN_NO_TLS
-    if (l->target->secure) {
+    if (l->end->secure) {
         if (tx->cap - tx->end < ensi_tls_record_room(&l->tls) + l->tls.held) return NULL;
         *room = ENSI_RECORD_BYTES;
         return l->plain + ENSI_RECORD_BYTES;
@@ -6832,7 +7068,7 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 {
     if (len == 0) return ENSIGN_OK;
 #ifndef ENSIGN_NO_TLS
-    if (l->target->secure) return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
+    if (l->end->secure) return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
 #endif
     l->tx.end += len;
     return ENSIGN_OK;
@@ -8751,11 +8987,12 @@ static size_t ensi_auth_body(ensi_auth_t *a, char *out, size_t cap)
 }
 
 /* Where the port is the scheme's own, Host is without it, as browsers write it. */
-static void ensi_auth_host(const ensi_target_t *t, char *out, size_t cap)
+static void ensi_auth_host(const ensi_endpoint_t *end, char *out, size_t cap)
 {
-    int len = snprintf(out, cap, ensi_target_is_v6(t->host) ? "[%s]" : "%s", t->host);
-    if (len > 0 && (size_t)len < cap && t->port != (t->secure ? 443 : 80))
-        snprintf(out + len, cap - (size_t)len, ":%u", (unsigned)t->port);
+    const ensi_host_t *h = &end->host;
+    int len = snprintf(out, cap, ensi_target_is_v6(h->name) ? "[%s]" : "%s", h->name);
+    if (len > 0 && (size_t)len < cap && h->port != (end->secure ? 443 : 80))
+        snprintf(out + len, cap - (size_t)len, ":%u", (unsigned)h->port);
 }
 
 /* The request of the exchange that is due, into `out`. */
@@ -8763,7 +9000,7 @@ static bool ensi_auth_request(ensi_auth_t *a, char *out, size_t room, size_t *le
 {
     char host[ENSI_AUTH_HOST_BYTES];
     size_t body;
-    ensi_auth_host(a->link->target, host, sizeof host);
+    ensi_auth_host(a->link->end, host, sizeof host);
     if (a->probing)
         return ensi_http1_request(out, room, len, "GET", "/v1/status", host, a->user_agent, NULL, 0) ==
                ENSIGN_OK;
@@ -8781,7 +9018,7 @@ static void ensi_auth_ask(ensi_auth_t *a)
     if (!out) return;
     if (!ensi_auth_request(a, (char *)out, room, &len)) {
         ensi_auth_fail(a, 0, "auth: no request to %s can be made: the %s is no UTF-8, or over %lu bytes",
-                       l->target->where, a->refreshing ? "refresh token" : "key", (unsigned long)room);
+                       ensi_link_where(l), a->refreshing ? "refresh token" : "key", (unsigned long)room);
         ensi_link_stop(l); /* a probe learns of it there */
         return;
     }
@@ -8843,7 +9080,7 @@ static void ensi_auth_accept(ensi_auth_t *a)
         if (rc == ENSIGN_OK) a->bearer = NULL; /* the old token is overwritten */
         ensi_auth_fail(a, a->http.status,
                        "auth: %s answers without an access_token of 1 to %d printable ASCII characters",
-                       a->link->target->where, ENSIGN_TOKEN_BYTES);
+                       ensi_link_where(a->link), ENSIGN_TOKEN_BYTES);
         return;
     }
     memcpy(a->access, "Bearer ", ENSI_AUTH_SCHEME);
@@ -8856,7 +9093,7 @@ static void ensi_auth_accept(ensi_auth_t *a)
     a->env->stats.tokens++;
     ensi_auth_lives(a);
     ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_TOKEN));
-    ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: a token from %s", a->link->target->where));
+    ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: a token from %s", ensi_link_where(a->link)));
 }
 
 static void ensi_auth_judge(ensi_auth_t *a)
@@ -8872,14 +9109,14 @@ static void ensi_auth_judge(ensi_auth_t *a)
     if (rc != ENSIGN_OK) snprintf(said, sizeof said, "no reason given");
     if (status != 400 && status != 403) {
         ensi_auth_fail(a, status, "auth: %s answers HTTP %d: %s; trying again",
-                       a->link->target->where, status, said);
+                       ensi_link_where(a->link), status, said);
     } else if (a->refreshing) {
         a->stale = true;
         ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_STALE));
     } else {
         ensi_fail(&a->fault, ENSIGN_E_CREDENTIALS, status,
                   "auth: %s refuses this key (HTTP %d: %s); check client_id and client_secret",
-                  a->link->target->where, status, said);
+                  ensi_link_where(a->link), status, said);
         a->bearer = NULL;
         ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_DENIED));
     }
@@ -8894,7 +9131,7 @@ static void ensi_auth_probed(ensi_auth_t *a, int code, int native, const char *t
     a->said.count++;
     a->said.fault.code = 0;
     if (code != 0)
-        ensi_fail(&a->said.fault, code, native, "auth: no status of %s: %s", a->link->target->where, text);
+        ensi_fail(&a->said.fault, code, native, "auth: no status of %s: %s", ensi_link_where(a->link), text);
 }
 
 /* Go's way of writing a duration, "1h2m3.5s": milliseconds, 0 for what is none. */
@@ -8963,8 +9200,8 @@ static void ensi_auth_outcome(ensi_auth_t *a, int rc)
         if (a->probing) ensi_auth_status(a);
         else ensi_auth_judge(a);
     } else {
-        ensi_link_fault(l, ENSIGN_E_PROTOCOL, 0, "auth: %s does not answer in HTTP/1.1: %s", l->target->where,
-                        a->http.what ? a->http.what : "cut off");
+        ensi_link_fault(l, ENSIGN_E_PROTOCOL, 0, "auth: %s does not answer in HTTP/1.1: %s",
+                        ensi_link_where(l), a->http.what ? a->http.what : "cut off");
     }
     ensi_link_stop(l);
 }
@@ -9484,7 +9721,7 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
 }
 #endif /* ENSIGN_NO_SERVICE */
 
-/* >>state   may call: util env handle h2 grpc auth
+/* >>state   may call: util env handle link h2 grpc auth
  *           open to: ping reopen call query ask pub sub req client create sockets
  * The client's struct, which the objects below and the client itself share
  *
@@ -9506,6 +9743,7 @@ enum {                              /* copies of the desc's strings; of a pair t
     ENSI_STR_AUTH_PEM,
     ENSI_STR_SERVER,
     ENSI_STR_AUTH_SERVER,
+    ENSI_STR_AUTHORITY,
     ENSI_STRS
 };
 
@@ -9532,9 +9770,13 @@ typedef struct ensi_conn_t {
     ensign_error_t over;            /* why its last session ended; code 0: as we wanted */
 } ensi_conn_t;
 
+/* Where a connection was made to. */
+typedef struct ensi_place_t { const char *endpoint; char address[ENSI_ADDRESS_BYTES]; } ensi_place_t;
+
 struct ensign_t {
     ensi_env_t env;                 /* first */
     ensi_target_t rpc_target, auth_target;
+    ensi_proxy_t proxy;
     ensi_link_t links[ENSIGN_MAX_LINKS];
     ensi_conn_t conns[2];
     ensi_conn_t *conn;              /* that new calls go out on; the other one drains, or is idle */
@@ -9564,7 +9806,9 @@ struct ensign_t {
     ensign_error_t final_error;     /* FAILED's */
     ensign_error_t goaway;          /* that of GOAWAY's notice */
     bool goaway_first;              /* it goes before the DISCONNECTED that is pending */
-    char authority[280];
+    ensi_place_t connected, lost;   /* of the notices that are due */
+    ensi_place_t shown;             /* of the notice that stands */
+    const char *authority;          /* NULL: that of the endpoint */
     char name[27];                  /* a ULID, when the desc gives none */
     const char *stream_name;        /* client_id on streams */
     char user_agent[160];
@@ -9632,7 +9876,7 @@ static const char *ensi_state_unconnected(const ensi_conn_t *n, char *room, size
 {
     bool made = n->link->state == ENSI_LINK_RUN;
     if (n->connected && n->h2.settled) return NULL;
-    snprintf(room, cap, "waiting for a connection to %s%s", n->link->target->where,
+    snprintf(room, cap, "waiting for a connection to %s%s", ensi_link_where(n->link),
              made ? ", which takes bytes, but has not spoken HTTP/2 yet: is the port right?" : "");
     return room;
 }
@@ -9651,7 +9895,7 @@ static const char *ensi_state_obstacle(const ensign_t *c, const ensi_call_t *cal
     const ensi_conn_t *n = c->conn;
     const char *unconnected = ensi_state_unconnected(n, room, cap);
     if (call->state == ENSI_GRPC_OPEN)
-        return ensi_state_unanswered(call, c->rpc_target.where, room, cap);
+        return ensi_state_unanswered(call, ensi_link_where(n->link), room, cap);
     if (ensi_state_needs_token(c, call) && !c->auth.bearer)
         return c->auth.fault.code ? c->auth.fault.text : "waiting for a token of the auth service";
     if (ensi_state_link_fault(c)) return c->last_fault.text;
@@ -9942,7 +10186,7 @@ static void ensi_ping_send(ensign_t *c, ensi_conn_t *n)
     n->ping.out = true;
     n->ping.sent_ms = c->env.now_ms;
     ensi_h2_ping(&n->h2);
-    ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "http2: nothing from %s for %lu ms: PING", n->link->target->where,
+    ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "http2: nothing from %s for %lu ms: PING", ensi_link_where(n->link),
               (unsigned long)(c->env.now_ms - n->ping.heard_ms)));
 }
 
@@ -9993,7 +10237,7 @@ static void ensi_ping_calm(ensign_t *c, ensi_conn_t *n)
     if (c->keepalive_ms > ENSIGN_FOREVER / 2) return;
     c->keepalive_ms *= 2;
     ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "http2: too_many_pings for %s: keepalive_ms is %lu from now on",
-              n->link->target->where, (unsigned long)c->keepalive_ms));
+              ensi_link_where(n->link), (unsigned long)c->keepalive_ms));
 }
 
 /* Bytes have come. */
@@ -10047,13 +10291,13 @@ static bool ensi_ping_tick(ensign_t *c, ensi_conn_t *n)
         ensi_link_fault(n->link, ENSIGN_E_STALLED, 0,
                         "http2: %s allows no stream (MAX_CONCURRENT_STREAMS), and sent nothing for %lu ms; a "
                         "new connection is made",
-                        n->link->target->where, (unsigned long)(c->env.now_ms - n->ping.heard_ms));
+                        ensi_link_where(n->link), (unsigned long)(c->env.now_ms - n->ping.heard_ms));
         return true;
     }
     ensi_link_fault(n->link, ENSIGN_E_STALLED, 0,
                     "http2: %s sent nothing for %lu ms, nor an answer to PING within keepalive_timeout_ms "
                     "(%lu); a new connection is made. On a slow network raise keepalive_timeout_ms",
-                    n->link->target->where, (unsigned long)(c->env.now_ms - n->ping.heard_ms),
+                    ensi_link_where(n->link), (unsigned long)(c->env.now_ms - n->ping.heard_ms),
                     (unsigned long)c->keepalive_timeout_ms);
     return true;
 }
@@ -13217,7 +13461,7 @@ int ensign_nack(ensign_t *c, ensign_subscription_t s, uint64_t token, int code)
     return ensi_sub_answer(c, s, token, ENSI_ACK_NACK, code);
 }
 
-/* >>req   may call: util mem env pb id json handle h2 grpc topic state ping reopen query ask
+/* >>req   may call: util mem env pb id json handle link h2 grpc topic state ping reopen query ask
  * Requests: one question to the service, one answer
  *
  * Owns   each request's call, which is used again for the next page or the next step, and the page that is
@@ -13788,7 +14032,7 @@ static const char *ensi_req_obstacle(const ensign_t *c, const ensi_req_t *q, cha
     if (q->kind == ENSI_REQ_AUTH && auth->fault.code) return auth->fault.text;
     if (q->reopen.timer.state != ENSI_TIMER_OFF) return q->h.fault.text; /* it is about to be sent again */
     if (q->kind != ENSI_REQ_AUTH) return ensi_state_obstacle(c, &q->ask.call, room, cap);
-    snprintf(room, cap, "waiting for the status of %s", c->auth_target.where);
+    snprintf(room, cap, "waiting for the status of %s", ensi_link_where(c->auth.link));
     return room;
 }
 
@@ -14246,7 +14490,7 @@ ensign_request_t ensign_health(ensign_t *c, const char *service, bool watch, voi
 ensign_request_t ensign_auth_status(ensign_t *c, void *user)
 {
     ensi_req_t *q = NULL;
-    if (c->auth_target.host) q = ensi_req_new(c, ENSI_REQ_AUTH, NULL);
+    if (c->auth_target.endpoint_count > 0) q = ensi_req_new(c, ENSI_REQ_AUTH, NULL);
     else
         ensi_env_fail(&c->env, ENSIGN_E_STATE,
                       "auth: this client has no auth service; give auth_url, or a client_id");
@@ -14281,9 +14525,17 @@ static bool ensi_self_has(ensi_handle_t *h)
     return (h->bits & (ENSI_BIT_CONNECTED | ENSI_BIT_DISCONNECTED | ENSI_BIT_GOAWAY)) != 0;
 }
 
+static void ensi_client_place(ensi_place_t *p, const ensi_link_t *l)
+{
+    p->endpoint = l->end->text;
+    memcpy(p->address, l->peer, sizeof p->address);
+}
+
 static void ensi_client_note(ensign_t *c, uint32_t bit)
 {
     ensi_handle_t *h = &c->self;
+    if (bit == ENSI_BIT_CONNECTED) ensi_client_place(&c->connected, c->conn->link);
+    if (bit == ENSI_BIT_DISCONNECTED) ensi_client_place(&c->lost, c->conn->link);
     if (bit == ENSI_BIT_DISCONNECTED) {
         if (!(h->bits & bit)) c->goaway_first = (h->bits & ENSI_BIT_GOAWAY) != 0;
         h->bits &= ~(uint32_t)ENSI_BIT_CONNECTED; /* the later truth */
@@ -14320,10 +14572,18 @@ static ensign_notice_t *ensi_self_pull(ensign_t *c, ensi_handle_t *h)
         h->error = c->last_fault;
         n->error = &h->error;
         n->as.disconnected.retry_in_ms = ensi_client_demand(c) ? wait_ms : ENSIGN_FOREVER;
+        c->shown = c->lost;
+        n->as.disconnected.endpoint = c->shown.endpoint;
+        n->as.disconnected.address = c->shown.address;
         return n;
     }
     if ((n = ensi_self_pull_goaway(c, h)) != NULL) return n;
-    if ((n = ensi_notice_bit(h, ENSI_BIT_CONNECTED, ENSIGN_NOTICE_CONNECTED)) != NULL) return n;
+    if ((n = ensi_notice_bit(h, ENSI_BIT_CONNECTED, ENSIGN_NOTICE_CONNECTED)) != NULL) {
+        c->shown = c->connected;
+        n->as.connected.endpoint = c->shown.endpoint;
+        n->as.connected.address = c->shown.address;
+        return n;
+    }
     if ((n = ensi_notice_bit(h, ENSI_BIT_FAILED, ENSIGN_NOTICE_FAILED)) != NULL) {
         n->error = &c->final_error;
         return n;
@@ -14381,7 +14641,7 @@ static void ensi_client_goaway_error(ensign_error_t *e, const ensi_conn_t *n, co
 {
     const ensi_h2_t *h = &n->h2;
     ensi_fail(e, ENSIGN_E_GOAWAY, (int)h->goaway_code,
-              "http2: %s wants this connection to end (GOAWAY: %s%s%.60s)%s", n->link->target->where,
+              "http2: %s wants this connection to end (GOAWAY: %s%s%.60s)%s", ensi_link_where(n->link),
               nghttp2_http2_strerror(h->goaway_code), h->goaway_text[0] ? ": " : "", h->goaway_text, more);
 }
 
@@ -14489,7 +14749,7 @@ static void ensi_client_settled(ensign_t *c, ensi_conn_t *n)
     ensi_timer_stop(&n->link->timer);
     ensi_link_works(n->link);
     if (c->connects++ > 0) c->env.stats.reconnects++;
-    ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "rpc: connected to %s", c->rpc_target.where));
+    ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "rpc: connected to %s", ensi_link_where(n->link)));
     ensi_client_note(c, ENSI_BIT_CONNECTED);
     ensi_client_evict(ensi_client_other(c, n));
 }
@@ -14505,7 +14765,7 @@ static void ensi_client_good(ensign_t *c, const ensi_conn_t *n)
 static int ensi_client_hear(ensi_link_t *l, uint8_t first)
 {
     enum { ALERT = 21 };
-    bool known = !l->heard && ((first == ALERT && !l->target->secure) || first == 'H');
+    bool known = !l->heard && ((first == ALERT && !l->end->secure) || first == 'H');
     l->heard = true;
     if (!known) return ENSIGN_OK;
     return ensi_fail(&l->fault, ENSIGN_E_PROTOCOL, 0,
@@ -14513,7 +14773,7 @@ static int ensi_client_hear(ensi_link_t *l, uint8_t first)
                                       "(ENSIGN_INSECURE), or use the right port"
                                     : "http2: %s answers in HTTP/1, as the auth service or a web server "
                                       "does; endpoint must be the host and port of gRPC",
-                     l->target->where);
+                     ensi_link_where(l));
 }
 
 static void ensi_client_receive_rpc(ensign_t *c, ensi_conn_t *n)
@@ -14530,15 +14790,15 @@ static void ensi_client_receive_rpc(ensign_t *c, ensi_conn_t *n)
         ensi_ping_heard(c, n);
         if (rc == ENSIGN_E_MEMORY)
             ensi_link_fault(l, rc, 0, "http2: no memory to go on with %s; free some or raise memory_limit",
-                            l->target->where);
+                            ensi_link_where(l));
         if (rc < 0)
             ensi_link_fault(l, rc, n->h2.fault_code, "http2: the session with %s cannot go on: %.120s%s",
-                            l->target->where, n->h2.fault,
+                            ensi_link_where(l), n->h2.fault,
                             n->connected ? "" : "; is this the port of a gRPC server?");
     }
     ensi_client_settled(c, n);
     if (rc < 0) {
-        ensi_link_fault(l, rc, 0, "rpc: the connection to %s failed", l->target->where);
+        ensi_link_fault(l, rc, 0, "rpc: the connection to %s failed", ensi_link_where(l));
         ensi_client_stop_link(c, l);
     }
 }
@@ -14556,7 +14816,7 @@ static bool ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
         rc = ensi_h2_send(&n->h2, out, room, &len);
         if (rc == ENSIGN_OK) rc = ensi_link_commit(l, len);
         if (rc < 0) {
-            ensi_link_fault(l, rc, 0, "rpc: cannot go on sending to %s: %s", l->target->where,
+            ensi_link_fault(l, rc, 0, "rpc: cannot go on sending to %s: %s", ensi_link_where(l),
                             ensign_result_text(rc));
             ensi_client_stop_link(c, l);
             return false;
@@ -14654,7 +14914,7 @@ static void ensi_client_check_session(ensign_t *c, ensi_conn_t *n)
         return;
     }
     ensi_link_fault(l, ENSIGN_E_PROTOCOL, h->fault_code, "http2: the session with %s is over: %.120s%s",
-                    l->target->where, h->fault, n->connected ? "" : "; is this the port of a gRPC server?");
+                    ensi_link_where(l), h->fault, n->connected ? "" : "; is this the port of a gRPC server?");
     ensi_client_stop_link(c, l);
 }
 
@@ -14766,6 +15026,14 @@ static void ensi_client_sent(ensign_t *c, ensi_handle_t *h)
     ensi_state_ready(c, h, h->kind->has(h));
 }
 
+/* Returns :authority for the connection of new calls. A unix socket has no name of its own. */
+static const char *ensi_client_authority(const ensign_t *c)
+{
+    const ensi_endpoint_t *end = c->conn->link->end;
+    if (c->authority) return c->authority;
+    return end && end->host.port != 0 ? end->text : "localhost";
+}
+
 /* Sends the calls that wait, as far as they may go. */
 static void ensi_client_submit(ensign_t *c)
 {
@@ -14788,6 +15056,7 @@ static void ensi_client_submit(ensign_t *c)
             continue;
         }
         c->common.bearer = c->auth.bearer;
+        c->common.authority = ensi_client_authority(c);
         call->s.lasting = call->owner->reopen && call->owner->call == call;
         rc = ensi_grpc_submit(call, h2, &c->common);
         if (rc == ENSIGN_OK) {
@@ -14892,6 +15161,7 @@ static const char *ensi_client_missed(const ensign_t *c, const ensi_link_t *l)
 {
     if (l->state == ENSI_LINK_RESOLVE) return "nobody answered ENSIGN_LINK_RESOLVE by ensign_resolved for";
     if (l->state == ENSI_LINK_DIAL) return "no connection to";
+    if (l->tunnel) return "the proxy did not answer CONNECT to";
     if (!l->shaken) return "the TLS handshake was not finished by";
     return l == c->auth.link ? "no answer to the request came from" : "no SETTINGS of HTTP/2 came from";
 }
@@ -14900,7 +15170,7 @@ static void ensi_client_tick_link(ensign_t *c, ensi_link_t *l)
 {
     if (!ensi_timer_due(&l->timer, c->env.now_ms)) return;
     ensi_link_fault(l, ENSIGN_E_STALLED, 0, "%s: %s %s within %s", l->target->name,
-                    ensi_client_missed(c, l), l->target->where,
+                    ensi_client_missed(c, l), ensi_link_where(l),
                     l == c->auth.link ? "auth_timeout_ms" : "connect_timeout_ms");
     ensi_client_stop_link(c, l);
 }
@@ -15029,8 +15299,11 @@ void ensign_link(const ensign_t *c, int link, ensign_link_t *out)
     l = &c->links[link];
     out->todo = todo[l->state];
     out->attempt = l->attempt;
-    out->host = l->target->host;
-    out->port = l->target->port;
+    if (l->end) {
+        const ensi_host_t *h = ensi_link_host(l);
+        out->host = h->name;
+        out->port = h->port;
+    }
     out->addresses = l->addresses;
     out->address_count = l->state == ENSI_LINK_DIAL ? l->address_count : 0;
 }
@@ -15044,7 +15317,7 @@ int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *
     ensi_link_t *l = ensi_client_answered(c, link, attempt, &rc);
     if (!l || l->state != ENSI_LINK_RESOLVE) return rc;
     for (size_t i = 0; i < count; i++)
-        if (ensign_str(addresses[i]).len > 0 && ensign_str(addresses[i]).len < ENSI_ADDRESS_BYTES)
+        if (ensign_str(addresses[i]).len > 0 && ensign_str(addresses[i]).len < ENSI_NUMERIC_BYTES)
             if (found < ENSI_COUNT(good)) good[found++] = addresses[i];
     ensi_target_set_addresses(l->target, good, found);
     if (l->target->address_count > 0) {
@@ -15052,7 +15325,7 @@ int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *
     } else {
         ensi_link_fault(l, ENSIGN_E_RESOLVE, native,
                         "%s: the host name %.100s has no address (resolver's code %d); is it spelled right?",
-                        l->target->name, l->target->host, native);
+                        l->target->name, ensi_link_host(l)->name, native);
         ensi_link_down(l);
         ensi_client_went_down(c, l);
     }
@@ -15081,14 +15354,15 @@ int ensign_link_up(ensign_t *c, int link, uint32_t attempt, size_t address, uint
 }
 
 /* Says what to do about a connection that could not be made. */
-static const char *ensi_client_dial_advice(int native)
+static const char *ensi_client_dial_advice(const ensi_link_t *l, int native)
 {
 #if defined(EMFILE) && defined(ENFILE)
     if (native == EMFILE || native == ENFILE)
         return "close files, or raise the limit of open ones (ulimit -n)";
 #endif
     (void)native;
-    return "is the server there, and the port right?";
+    if (l->end->proxy) return "is `proxy` (HTTPS_PROXY) right? no_proxy (NO_PROXY) lists what needs none";
+    return l->end->host.port ? "is the server there, and the port right?" : "does the server listen there?";
 }
 
 /* The first reason stands; else what the caller says. */
@@ -15096,20 +15370,26 @@ static void ensi_client_down_reason(ensi_link_t *l, int native)
 {
     const ensi_target_t *t = l->target;
     const char *text = native ? strerror(native) : "closed by the peer";
+    const ensi_host_t *h = l->end ? ensi_link_host(l) : NULL;
+    if (l->tunnel && l->state == ENSI_LINK_RUN) {
+        (void)ensi_http1_end(&l->tunnel->answer);
+        (void)ensi_link_refused(l);
+        return;
+    }
     switch (l->state) {
     case ENSI_LINK_RESOLVE:
         ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s was not resolved: %s (%d); %s",
-                        t->name, t->host, native ? strerror(native) : "no reason was given", native,
+                        t->name, h->name, native ? strerror(native) : "no reason was given", native,
                         "is the name right, and does the resolver answer?");
         break;
     case ENSI_LINK_DIAL:
         ensi_link_fault(l, ENSIGN_E_CONNECT, native,
-                        "%s: cannot connect to %s: %s (%d); %s", t->name, t->where, text, native,
-                        ensi_client_dial_advice(native));
+                        "%s: cannot connect to %s%s: %s (%d); %s", t->name, l->end->proxy ? "the proxy " : "",
+                        h->where, text, native, ensi_client_dial_advice(l, native));
         break;
     case ENSI_LINK_RUN:
         ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s (%d)", t->name,
-                        t->where, text, native);
+                        ensi_link_where(l), text, native);
         break;
     case ENSI_LINK_IDLE:
     case ENSI_LINK_HANGUP:
@@ -15418,6 +15698,8 @@ enum {
     ENSI_CREATE_AUTHORITY_MAX = 255,
     ENSI_CREATE_NAME_MAX = 512,
     ENSI_CREATE_AGENT_MAX = 100,
+    ENSI_CREATE_ENDPOINTS = 64,         /* of one list */
+    ENSI_CREATE_UNIX_MAX = 107,         /* bytes of a path: sun_path has 108, and a NUL */
     ENSI_CREATE_CACHE = 256
 };
 
@@ -15514,15 +15796,34 @@ static int ensi_create_check_text(ensign_t *c, const char *field, const char *te
     return ENSIGN_OK;
 }
 
-static int ensi_create_set_host(ensign_t *c, ensi_target_t *t, const char *host, uint16_t port)
+/* Undoes %xx in what stands before the @ of a URL. Returns the length; SIZE_MAX: it does not fit, or is
+ * malformed. */
+static size_t ensi_create_unescape(const char *text, size_t len, char *out, size_t cap)
 {
-    t->host = ensi_mem_text(&c->env.mem, host);
-    t->port = port;
-    if (!t->host) return ensi_env_memory(&c->env, strlen(host));
-    t->literal = ensi_create_is_literal(host);
-    snprintf(t->where, sizeof t->where, strchr(host, ':') ? "[%.60s]:%u" : "%.70s:%u", host, port);
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++, n++) {
+        int high = 0, low = 0;
+        if (n == cap) return SIZE_MAX;
+        out[n] = text[i];
+        if (text[i] != '%') continue;
+        if (i + 2 < len) high = ensi_hex((uint8_t)text[i + 1]), low = ensi_hex((uint8_t)text[i + 2]);
+        if (i + 2 >= len || high < 0 || low < 0) return SIZE_MAX;
+        out[n] = (char)(high << 4 | low);
+        i += 2;
+    }
+    return n;
+}
+
+static int ensi_create_set_host(ensign_t *c, ensi_host_t *h, const char *host, uint16_t port)
+{
+    h->name = ensi_mem_text(&c->env.mem, host);
+    h->port = port;
+    if (!h->name) return ensi_env_memory(&c->env, strlen(host));
+    h->literal = ensi_create_is_literal(host);
+    if (port == 0) snprintf(h->where, sizeof h->where, "%s", host);
+    else snprintf(h->where, sizeof h->where, strchr(host, ':') ? "[%.60s]:%u" : "%.70s:%u", host, port);
 #ifdef ENSIGN_NO_DNS
-    if (!t->literal && c->io == ENSIGN_IO_SOCKETS)
+    if (!h->literal && c->io == ENSIGN_IO_SOCKETS)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: ENSIGN_NO_DNS is defined, so \"%.80s\" must be an address, or io "
                              "ENSIGN_IO_SOCKETS_NO_DNS",
@@ -15531,60 +15832,285 @@ static int ensi_create_set_host(ensign_t *c, ensi_target_t *t, const char *host,
     return ENSIGN_OK;
 }
 
-static int ensi_create_set_endpoint(ensign_t *c, const ensign_desc_t *d)
+/* ---- the list of endpoints */
+
+/* Copies one item of a list with commas, without the blanks around it; one that does not fit gives "".
+ * Returns what follows it, or NULL when nothing does. */
+static const char *ensi_create_item(const char *list, char *out, size_t cap)
 {
-    const char *endpoint = d->endpoint;
+    size_t len = strcspn(list, ",");
+    ensign_slice_t item = ensi_slice_trim(ensi_slice(list, len));
+    out[0] = '\0';
+    if (item.len < cap) {
+        memcpy(out, item.ptr, item.len);
+        out[item.len] = '\0';
+    }
+    return list[len] ? list + len + 1 : NULL;
+}
+
+static size_t ensi_create_count(const char *list)
+{
+    size_t count = 1;
+    for (; *list; list++) count += *list == ',';
+    return count;
+}
+
+/* Is the address in a network, "10.0.0.0/8"? */
+static bool ensi_create_in_network(const char *network, const char *slash, const uint8_t *ip, size_t ip_len)
+{
+    char name[64];
+    uint8_t net[16];
+    size_t len = (size_t)(slash - network), bits = strtoul(slash + 1, NULL, 10);
+    if (len >= sizeof name) return false;
+    memcpy(name, network, len);
+    name[len] = '\0';
+    len = ensi_ip(name, net);
+    if (len == 0 || len != ip_len || bits > 8 * len) return false;
+    for (size_t at = 0; at < bits; at++)
+        if (((net[at / 8] ^ ip[at / 8]) >> (7 - at % 8)) & 1) return false;
+    return true;
+}
+
+/* Is this host the domain, or in it? A dot before the domain does not count. */
+static bool ensi_create_in_domain(const char *domain, const char *host)
+{
+    size_t len, rest = strlen(host);
+    if (*domain == '.') domain++;
+    len = strlen(domain);
+    if (len == 0 || len > rest) return false;
+    rest -= len;
+    if (rest > 0 && host[rest - 1] != '.') return false;
+    for (size_t i = 0; i < len; i++)
+        if (ensi_lower((uint8_t)domain[i]) != ensi_lower((uint8_t)host[rest + i])) return false;
+    return true;
+}
+
+/* Does an entry of no_proxy name this host? */
+static bool ensi_create_exempt(const char *entry, const char *host, uint16_t port)
+{
+    char name[256];
+    uint8_t listed[16], ip[16];
+    size_t len, ip_len = ensi_ip(host, ip);
+    const char *slash = strchr(entry, '/');
+    uint16_t only = port;
+    if (strcmp(entry, "*") == 0) return true;
+    if (slash) return ensi_create_in_network(entry, slash, ip, ip_len);
+    if (ensi_ip(entry, listed) > 0 || !ensi_create_split(entry, port, name, sizeof name, &only))
+        snprintf(name, sizeof name, "%s", entry);
+    if (only != port) return false;
+    len = ensi_ip(name, listed);
+    if (len > 0 || ip_len > 0) return len == ip_len && memcmp(listed, ip, len) == 0;
+    return ensi_create_in_domain(name, host);
+}
+
+/* Is this host reached through the proxy? */
+static bool ensi_create_is_proxied(const ensign_desc_t *d, const char *host, uint16_t port)
+{
+    const char *list = d->no_proxy ? d->no_proxy : "localhost,127.0.0.0/8,::1";
+    char entry[256];
+    if (!d->proxy || !*d->proxy || port == 0) return false;
+    while (list) {
+        list = ensi_create_item(list, entry, sizeof entry);
+        if (entry[0] && ensi_create_exempt(entry, host, port)) return false;
+    }
+    return true;
+}
+
+/* Keeps user and password of a proxy's URL as its header has them. False: they are malformed, or there is no
+ * memory. */
+static bool ensi_create_set_basic(ensign_t *c, const char *text, size_t len)
+{
+    enum { MOST = 384 };
+    char plain[MOST], code[(MOST + 2) / 3 * 4 + 1];
+    size_t n = ensi_create_unescape(text, len, plain, sizeof plain), coded = 0;
+    bool good = n != SIZE_MAX && ensi_base64_encode((const uint8_t *)plain, n, true, code, sizeof code - 1,
+                                                    &coded) == ENSIGN_OK;
+    code[coded] = '\0';
+    if (good) c->proxy.basic = ensi_mem_text(&c->env.mem, code);
+    ensi_wipe(plain, sizeof plain);
+    ensi_wipe(code, sizeof code);
+    return good && c->proxy.basic;
+}
+
+/* Splits "http://[user[:password]@]host:port"; the scheme may lack. What stands before the @ is shown
+ * nowhere. */
+static int ensi_create_set_proxy(ensign_t *c, const ensign_desc_t *d)
+{
+    const char *text = d->proxy, *scheme = strstr(text, "://"), *at;
+    char place[300], host[256];
+    uint16_t port = 0;
+    size_t len;
+    if (c->proxy.host.name) return ENSIGN_OK;
+    if (scheme && strncmp(text, "http://", 7) != 0)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: proxy begins with \"%.*s\"; only http:// proxies are spoken to: set "
+                             "proxy (HTTPS_PROXY) to one, or list the endpoint in no_proxy (NO_PROXY)",
+                             (int)ensi_min((size_t)(scheme - text) + 3, 20), text);
+    if (scheme) text = scheme + 3;
+    at = strrchr(text, '@');
+    snprintf(place, sizeof place, "%s", at ? at + 1 : text);
+    len = strlen(place);
+    if (len > 0 && place[len - 1] == '/') place[len - 1] = '\0';
+    if (!ensi_create_split(place, 0, host, sizeof host, &port))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: proxy \"%s%.100s\" is not http://[user:password@]host:port",
+                             at ? "...@" : "", place);
+    if (at && !ensi_create_set_basic(c, text, (size_t)(at - text)))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: what stands before the @ of proxy ...@%.80s is over 384 bytes, or has "
+                             "a %% that two hexadecimal digits do not follow (%%40 stands for a @)", place);
+    c->proxy.user_agent = c->user_agent;
+    return ensi_create_set_host(c, &c->proxy.host, host, port);
+}
+
+/* Adds an endpoint to its target. `secret`: what would go over it in plaintext; NULL: nothing. */
+static int ensi_create_add(ensign_t *c, const ensign_desc_t *d, ensi_target_t *t, const char *host,
+                           uint16_t port, bool secure, const char *secret)
+{
+    ensi_endpoint_t *e = &t->endpoints[t->endpoint_count++];
+    bool proxied = ensi_create_is_proxied(d, host, port);
+    bool here = !proxied && (port == 0 || ensi_create_is_loopback(host));
+    char text[300];
+    int rc;
+    if (secret && !secure && !d->allow_plaintext_token && !here)
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT,
+            "client: %s would go in plaintext to %.100s%s; %s, or set allow_plaintext_token", secret, host,
+            proxied ? " through the proxy" : "", t == &c->auth_target ? "use https://" : "leave tls on");
+    snprintf(text, sizeof text, port == 0 ? "%s" : strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+    e->secure = secure;
+    e->text = ensi_mem_text(&c->env.mem, text);
+    if (!e->text) return ensi_env_memory(&c->env, strlen(text));
+    rc = ensi_create_set_host(c, &e->host, host, port);
+    if (rc == ENSIGN_OK && proxied) {
+        rc = ensi_create_set_proxy(c, d);
+        e->proxy = &c->proxy;
+    }
+    return rc;
+}
+
+/* Takes room for the endpoints of all lists. */
+static int ensi_create_room(ensign_t *c, ensi_target_t *t, const char *field, const char *const *lists,
+                            size_t count)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!lists[i])
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                                 "client: endpoints[%u] is NULL; give \"host:port\"", (unsigned)i);
+        n += ensi_create_count(lists[i]);
+    }
+    if (!ensi_state_size(c, "client", field, n, 1, ENSI_CREATE_ENDPOINTS)) return ENSIGN_E_ARGUMENT;
+    t->endpoints = (ensi_endpoint_t *)ensi_mem_zero(&c->env.mem, n * sizeof *t->endpoints);
+    return t->endpoints ? ENSIGN_OK : ensi_env_memory(&c->env, n * sizeof *t->endpoints);
+}
+
+/* "unix:/path". A sockaddr_un has room for 107 bytes and a NUL. */
+static int ensi_create_add_unix(ensign_t *c, const ensign_desc_t *d, const char *text)
+{
+    size_t len = strlen(text) - 5;
+#ifdef _WIN32
+    if (d->io != ENSIGN_IO_CALLER)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: endpoint \"%.100s\": unix sockets are not "
+                             "made on Windows; use host:port", text);
+#endif
+    if (len == 0 || len > ENSI_CREATE_UNIX_MAX)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: the path of endpoint \"%.60s\" has %lu bytes, 1 to %d are allowed",
+                             text, (unsigned long)len, ENSI_CREATE_UNIX_MAX);
+    return ensi_create_add(c, d, &c->rpc_target, text, 0, !d->tls.off, NULL);
+}
+
+/* One item of `endpoint` or `endpoints`. */
+static int ensi_create_add_endpoint(ensign_t *c, const ensign_desc_t *d, const char *text)
+{
     char host[256];
     uint16_t port;
-    if (!endpoint && d->client_id) endpoint = "ensign.rotational.app:443";
-    if (!endpoint)
+    if (strncmp(text, "unix:", 5) == 0) return ensi_create_add_unix(c, d, text);
+    if (!ensi_create_split(text, 0, host, sizeof host, &port))
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT,
+            "client: endpoint \"%.80s\" is not host:port, port 1 to 65535, without a scheme or a path "
+            "(IPv6: [::1]:443), nor unix:/path",
+            text);
+    return ensi_create_add(c, d, &c->rpc_target, host, port, !d->tls.off,
+                           d->client_id || d->token ? "a token" : NULL);
+}
+
+/* Puts the endpoints into an order drawn by chance (Fisher and Yates). */
+static void ensi_create_shuffle(ensign_t *c, ensi_target_t *t)
+{
+    for (size_t i = t->endpoint_count; i > 1; i--) {
+        size_t k = (size_t)(ensi_rng_next(&c->env.rng) % i);
+        ensi_endpoint_t e = t->endpoints[i - 1];
+        t->endpoints[i - 1] = t->endpoints[k];
+        t->endpoints[k] = e;
+    }
+}
+
+static int ensi_create_set_endpoints(ensign_t *c, const ensign_desc_t *d)
+{
+    const char *one = d->endpoint;
+    const char *const *lists = &one;
+    size_t count = 1;
+    char item[256];
+    int rc;
+    if (!one && d->client_id) one = "ensign.rotational.app:443";
+    if (d->endpoint_count > 0) lists = d->endpoints, count = d->endpoint_count;
+    if (d->endpoint && d->endpoints)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: endpoint and endpoints are both set; give one of them");
+    if ((d->endpoint_count > 0) != (d->endpoints != NULL))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: endpoint_count is %lu and endpoints is %s; give both or neither",
+                             (unsigned long)d->endpoint_count, d->endpoints ? "set" : "NULL");
+    if (!lists[0])
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "client: endpoint is missing; give \"host:port\", or a client_id for the hosted service");
-    if (!ensi_create_split(endpoint, 0, host, sizeof host, &port))
-        return ensi_env_fail(
-            &c->env, ENSIGN_E_ARGUMENT,
-            "client: endpoint \"%.100s\" is not host:port, port 1 to 65535, without a scheme or a path "
-            "(IPv6: [::1]:443)",
-            endpoint);
-    if (ensi_create_check_text(c, "authority", d->authority, ENSI_CREATE_AUTHORITY_MAX) != ENSIGN_OK)
-        return ENSIGN_E_ARGUMENT;
-    snprintf(c->authority, sizeof c->authority, "%s", d->authority ? d->authority : endpoint);
-    c->common.authority = c->authority;
+    rc = ensi_create_room(c, &c->rpc_target, "the number of endpoints", lists, count);
+    for (size_t i = 0; i < count; i++) {
+        const char *list = lists[i];
+        while (rc == ENSIGN_OK && list) {
+            list = ensi_create_item(list, item, sizeof item);
+            rc = ensi_create_add_endpoint(c, d, item);
+        }
+    }
+    if (rc == ENSIGN_OK && d->shuffle_endpoints) ensi_create_shuffle(c, &c->rpc_target);
     c->common.scheme = d->tls.off ? "http" : "https";
-    if ((d->client_id || d->token) && d->tls.off && !d->allow_plaintext_token &&
-        !ensi_create_is_loopback(host))
-        return ensi_env_fail(
-            &c->env, ENSIGN_E_ARGUMENT,
-            "client: a token would go in plaintext to %.100s; leave tls on, or set allow_plaintext_token",
-            host);
-    return ensi_create_set_host(c, &c->rpc_target, host, port);
+    return rc;
+}
+
+/* One URL of auth_url. */
+static int ensi_create_add_url(ensign_t *c, const ensign_desc_t *d, const char *url)
+{
+    char rest[300], host[256];
+    bool secure = strncmp(url, "https://", 8) == 0;
+    size_t len;
+    uint16_t port;
+    if (!secure && strncmp(url, "http://", 7) != 0)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: auth_url \"%.100s\" begins neither with https:// nor with http://",
+                             url);
+    snprintf(rest, sizeof rest, "%s", url + (secure ? 8 : 7));
+    len = strlen(rest);
+    if (len > 0 && rest[len - 1] == '/') rest[len - 1] = '\0';
+    if (strchr(rest, '/') || !ensi_create_split(rest, secure ? 443 : 80, host, sizeof host, &port))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: auth_url \"%.100s\" is not scheme://host[:port] without a path", url);
+    return ensi_create_add(c, d, &c->auth_target, host, port, secure, d->client_id ? "the key" : NULL);
 }
 
 static int ensi_create_set_auth_url(ensign_t *c, const ensign_desc_t *d)
 {
-    const char *url = d->auth_url ? d->auth_url : "https://auth.rotational.app";
-    ensi_target_t *t = &c->auth_target;
-    char rest[300], host[256];
-    size_t len;
-    uint16_t port;
-    t->secure = strncmp(url, "https://", 8) == 0;
-    if (!t->secure && strncmp(url, "http://", 7) != 0)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "client: auth_url \"%.100s\" begins neither with https:// nor with http://",
-                             url);
-    snprintf(rest, sizeof rest, "%s", url + (t->secure ? 8 : 7));
-    len = strlen(rest);
-    if (len > 0 && rest[len - 1] == '/') rest[len - 1] = '\0';
-    if (strchr(rest, '/') || !ensi_create_split(rest, t->secure ? 443 : 80, host, sizeof host, &port))
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "client: auth_url \"%.100s\" is not scheme://host[:port] without a path", url);
-    if (d->client_id && !t->secure && !d->allow_plaintext_token && !ensi_create_is_loopback(host))
-        return ensi_env_fail(
-            &c->env, ENSIGN_E_ARGUMENT,
-            "client: the key would go in plaintext to %.100s; use https://, or set allow_plaintext_token",
-            host);
-    return ensi_create_set_host(c, t, host, port);
+    const char *list = d->auth_url ? d->auth_url : "https://auth.rotational.app";
+    char url[300];
+    int rc = ensi_create_room(c, &c->auth_target, "the number of URLs in auth_url", &list, 1);
+    while (rc == ENSIGN_OK && list) {
+        list = ensi_create_item(list, url, sizeof url);
+        rc = ensi_create_add_url(c, d, url);
+    }
+    return rc;
 }
 
 static char *ensi_create_copy(ensign_t *c, int which, const char *text, bool *failed)
@@ -15617,10 +16143,11 @@ static int ensi_create_set_tls(ensign_t *c, const ensign_desc_t *d)
         o->random = d->random;
         o->user = d->user;
         t->server_name = ensi_create_copy(c, ENSI_STR_SERVER + i, from->server_name, &failed);
-        if (!t->server_name) t->server_name = t->host;
     }
 #else
-    if (!d->tls.off || c->auth_target.secure)
+    bool secure = !d->tls.off;
+    for (size_t i = 0; i < c->auth_target.endpoint_count; i++) secure |= c->auth_target.endpoints[i].secure;
+    if (secure)
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "client: ENSIGN_NO_TLS is defined: set tls.off, and an auth_url that begins with http://");
@@ -15736,6 +16263,9 @@ static int ensi_create_set_names(ensign_t *c, const ensign_desc_t *d)
     }
     snprintf(c->user_agent, sizeof c->user_agent, "%s%sensign.h/%s", d->user_agent ? d->user_agent : "",
              d->user_agent ? " " : "", ENSIGN_VERSION);
+    if (ensi_create_check_text(c, "authority", d->authority, ENSI_CREATE_AUTHORITY_MAX) != ENSIGN_OK)
+        return ENSIGN_E_ARGUMENT;
+    c->authority = ensi_create_copy(c, ENSI_STR_AUTHORITY, d->authority, &failed);
     c->common.user_agent = c->user_agent;
     c->auth.user_agent = c->user_agent;
     return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
@@ -15769,12 +16299,11 @@ static int ensi_create_init(ensign_t *c, const ensign_desc_t *d)
 #endif
     if (rc == ENSIGN_OK && (d->io < ENSIGN_IO_SOCKETS || d->io > ENSIGN_IO_CALLER))
         rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: io is %d; use an ENSIGN_IO_x", d->io);
-    if (rc == ENSIGN_OK) rc = ensi_create_set_endpoint(c, d);
+    if (rc == ENSIGN_OK) rc = ensi_create_set_names(c, d); /* the seed shuffles the endpoints */
+    if (rc == ENSIGN_OK) rc = ensi_create_set_endpoints(c, d);
     if (rc == ENSIGN_OK && (d->client_id || d->auth_url)) rc = ensi_create_set_auth_url(c, d);
-    c->rpc_target.secure = !d->tls.off;
     if (rc == ENSIGN_OK) rc = ensi_create_set_tls(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_key(c, d);
-    if (rc == ENSIGN_OK) rc = ensi_create_set_names(c, d);
     if (rc == ENSIGN_OK &&
         !ensi_handles_open(&c->handles, &c->env.mem, ensi_or(d->max_handles, ENSI_CREATE_HANDLES)))
         rc = ensi_env_memory(&c->env, 0);
@@ -15836,6 +16365,9 @@ void ensign_destroy(ensign_t *c)
         if (c->links[i].env) ensi_link_free(&c->links[i]);
     ensi_target_free(&c->rpc_target, &c->env.mem);
     ensi_target_free(&c->auth_target, &c->env.mem);
+    if (c->proxy.basic) ensi_wipe(c->proxy.basic, strlen(c->proxy.basic));
+    ensi_mem_free(&c->env.mem, c->proxy.basic);
+    ensi_mem_free(&c->env.mem, c->proxy.host.name);
     for (int i = 0; i < ENSI_STRS; i++) {
         if (c->strings[i]) ensi_wipe(c->strings[i], ensi_mem_size(c->strings[i]));
         ensi_mem_free(&c->env.mem, c->strings[i]);
@@ -15849,13 +16381,32 @@ void ensign_destroy(ensign_t *c)
     ensi_mem_close(&mem);
 }
 
+/* Returns what the endpoints and the proxy take. */
+static size_t ensi_create_endpoints_size(const ensign_desc_t *d)
+{
+    const size_t text = ENSI_MEM_SMALL + ENSI_MEM_HEADER;
+    const char *one = d->endpoint ? d->endpoint : "ensign.rotational.app:443";
+    const char *auth = d->auth_url ? d->auth_url : "https://auth.rotational.app";
+    size_t bytes = strlen(auth), count = ensi_create_count(auth);
+    for (size_t i = 0; i < (d->endpoints ? d->endpoint_count : 1); i++) {
+        const char *list = d->endpoints ? d->endpoints[i] : one;
+        if (!list) continue;
+        bytes += strlen(list);
+        count += ensi_create_count(list);
+    }
+    bytes = 2 * bytes + count * (sizeof(ensi_endpoint_t) + 2 * text);
+    if (d->proxy)
+        bytes += 3 * strlen(d->proxy) + 2 * text + (size_t)ENSIGN_MAX_LINKS * (sizeof(ensi_tunnel_t) + text);
+    return bytes;
+}
+
 size_t ensign_memory_bound(const ensign_desc_t *d)
 {
     const char *const texts[] = { d->token,           d->client_id,
                                   d->client_secret,   d->name,
                                   d->tls.ca_file,     d->auth_tls.ca_file,
                                   d->tls.server_name, d->auth_tls.server_name,
-                                  d->endpoint,        d->auth_url };
+                                  d->authority };
 #ifndef ENSIGN_NO_TLS
     const size_t records = 2 * (size_t)ENSI_RECORD_BYTES, conf = sizeof(ensi_tls_conf_t);
 #else
@@ -15864,7 +16415,7 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
     const size_t link = 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES;
     size_t size = sizeof(ensign_t) + 2 * ensi_h2_memory(ensi_or(d->max_header_bytes, ENSI_H2_HEADERS)) +
                   ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
-    size += ensi_handles_size(ensi_or(d->max_handles, ENSI_CREATE_HANDLES));
+    size += ensi_create_endpoints_size(d) + ensi_handles_size(ensi_or(d->max_handles, ENSI_CREATE_HANDLES));
     size += 2 * link + (d->tls.off ? 0 : 2 * records + conf);
     if (d->client_id || d->auth_url)
         size += link + records + conf + 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
@@ -15894,19 +16445,30 @@ static int ensi_create_env_bool(const char *name, bool *out, ensign_error_t *why
                      "environment: %s is \"%.60s\"; use 1 y t yes true on, or 0 n f no false off", name, v);
 }
 
+/* Returns the value of the first of these that is set and not empty, or NULL. */
+static const char *ensi_create_env_first(const char *upper, const char *lower)
+{
+    const char *v = getenv(upper);
+    if (!v || !*v) v = getenv(lower);
+    return v && *v ? v : NULL;
+}
+
 int ensign_desc_env(ensign_desc_t *d, ensign_error_t *why)
 {
     bool insecure = false, no_auth = false;
     int rc = ensi_create_env_bool("ENSIGN_INSECURE", &insecure, why);
     if (rc == ENSIGN_OK) rc = ensi_create_env_bool("ENSIGN_NO_AUTHENTICATION", &no_auth, why);
     if (rc != ENSIGN_OK) return rc;
-    if (!d->endpoint) d->endpoint = getenv("ENSIGN_ENDPOINT");
+    if (!d->endpoint && !d->endpoints) d->endpoint = getenv("ENSIGN_ENDPOINT");
     if (!d->auth_url) d->auth_url = getenv("ENSIGN_AUTH_URL");
     if (!no_auth && !d->token && !d->client_id) d->client_id = getenv("ENSIGN_CLIENT_ID");
     if (!no_auth && !d->token && !d->client_secret && d->client_id)
         d->client_secret = getenv("ENSIGN_CLIENT_SECRET");
     if (!d->tls.ca_file && !d->tls.ca_pem.ptr) d->tls.ca_file = getenv("ENSIGN_CA_FILE");
     if (!d->auth_tls.ca_file && !d->auth_tls.ca_pem.ptr) d->auth_tls.ca_file = getenv("ENSIGN_CA_FILE");
+    if (!d->proxy) d->proxy = ensi_create_env_first("HTTPS_PROXY", "https_proxy");
+    if (!d->proxy) d->proxy = ensi_create_env_first("ALL_PROXY", "all_proxy");
+    if (!d->no_proxy) d->no_proxy = ensi_create_env_first("NO_PROXY", "no_proxy");
     if (insecure) d->tls.off = true;
     return ENSIGN_OK;
 }
@@ -16049,9 +16611,25 @@ typedef union {
     struct sockaddr     any;
     struct sockaddr_in  v4;
     struct sockaddr_in6 v6;
+#ifndef _WIN32
+    struct sockaddr_un  local;
+#endif
 } ensi_sock_addr_t;
 
-/* Numeric text to an address. 0: it is none. No resolver: this serves ENSIGN_NO_DNS too. */
+#ifndef _WIN32
+/* The path of a unix socket to an address. 0: it is too long. */
+static ensi_sock_len_t ensi_sock_addr_unix(ensi_sock_addr_t *a, const char *path)
+{
+    size_t n = strlen(path);
+
+    if (n >= sizeof a->local.sun_path) return 0;
+    a->local.sun_family = AF_UNIX;
+    memcpy(a->local.sun_path, path, n + 1);
+    return sizeof a->local;
+}
+#endif
+
+/* Numeric text, or "unix:/path", to an address. 0: it is none. No resolver: this serves ENSIGN_NO_DNS too. */
 static ensi_sock_len_t ensi_sock_addr(ensi_sock_addr_t *a, const char *text, uint16_t port)
 {
     char host[ENSI_SOCK_TEXT];
@@ -16059,6 +16637,9 @@ static ensi_sock_len_t ensi_sock_addr(ensi_sock_addr_t *a, const char *text, uin
     size_t n = strlen(text);
 
     memset(a, 0, sizeof *a);
+#ifndef _WIN32
+    if (strncmp(text, "unix:", 5) == 0) return ensi_sock_addr_unix(a, text + 5);
+#endif
     if (n >= sizeof host) return 0;
     memcpy(host, text, n + 1);
     if (inet_pton(AF_INET, host, &a->v4.sin_addr) == 1) {
@@ -16159,10 +16740,11 @@ static int ensi_sock_connect(ensi_sockets_t *x, ensi_sock_t *s, const char *text
     int e = len == 0 ? ENSI_SOCK_EINVAL : ensi_sock_os_open(a.any.sa_family, &fd);
 
     if (e == 0) {
-        ensi_sock_options(fd);
+        if (port != 0) ensi_sock_options(fd);
         if (connect(ENSI_SOCK_FD(fd), &a.any, len) != 0) e = ensi_sock_os_error();
     }
-    if (e != 0 && !ensi_sock_os_blocked(e)) {
+    /* of a unix socket EAGAIN says that its queue is full, and nothing goes on by itself (connect(2)) */
+    if (e != 0 && (!ensi_sock_os_blocked(e) || (port == 0 && ensi_sock_os_full(e)))) {
         if (fd != -1) ensi_sock_os_close(fd);
         return e;
     }

@@ -345,9 +345,9 @@ static void auth_urls(void **state)
         prepare(&f);
         with_key(&f, good[i].url);
         create(&f);
-        assert_string_equal(f.c->auth_target.host, good[i].host);
-        assert_int_equal(f.c->auth_target.port, good[i].port);
-        assert_int_equal(f.c->auth_target.secure, good[i].secure);
+        assert_string_equal(f.c->auth_target.endpoints[0].host.name, good[i].host);
+        assert_int_equal(f.c->auth_target.endpoints[0].host.port, good[i].port);
+        assert_int_equal(f.c->auth_target.endpoints[0].secure, good[i].secure);
         destroy(&f);
     }
 }
@@ -384,11 +384,11 @@ static void the_desc_is_copied(void **state)
     memset(text, '!', sizeof text);
     memset(&f.d, 0xEE, sizeof f.d);
     c = f.c;
-    assert_string_equal(c->rpc_target.host, "host-0");
-    assert_string_equal(c->auth_target.host, "host-1");
+    assert_string_equal(c->rpc_target.endpoints[0].host.name, "host-0");
+    assert_string_equal(c->auth_target.endpoints[0].host.name, "host-1");
     assert_string_equal(c->auth.client_id, "text-2");
     assert_string_equal(c->auth.client_secret, "text-3");
-    assert_string_equal(c->common.authority, "text-4");
+    assert_string_equal(c->authority, "text-4");
     assert_string_equal(c->stream_name, "text-5");
     assert_memory_equal(c->common.user_agent, "text-6 ensign.h/", 16);
     assert_string_equal(c->rpc_target.tls_opts.ca_file, "text-7");

@@ -376,7 +376,7 @@ static void a_family_that_comes_late_is_dialled_too(void **state)
     assert_string_equal(l->addresses[0], "::ffff:127.0.1.1");
     assert_string_equal(l->addresses[1], "127.0.0.1");
     assert_string_equal(l->addresses[2], "::ffff:127.0.1.2");
-    assert_string_equal(l->target->good_address, "127.0.0.1");
+    assert_string_equal(l->target->end->good_address, "127.0.0.1");
     done(&n);
 }
 
@@ -579,7 +579,7 @@ static void an_address_that_hangs_does_not_hold_up_the_next(void **state)
     assert_int_equal(ensign_poll_set(m.n.c, set), 2);
     m.n.ahead = 250;
     welcomed(&m.n);
-    assert_string_equal(m.n.c->rpc_target.good_address, "127.0.0.2");
+    assert_string_equal(m.n.c->rpc_target.end->good_address, "127.0.0.2");
     assert_int_equal(race(&m.n)->sock[0].state, ENSI_SOCK_NONE); /* that hung: listed as GONE, then closed */
     out_of(&m);
 }
@@ -639,7 +639,7 @@ static void three_race_at_most_and_none_keeps_its_place_for_ever(void **state)
     }
     m.n.ahead = starts[7];
     welcomed(&m.n);
-    assert_string_equal(m.n.c->rpc_target.good_address, "127.0.0.8");
+    assert_string_equal(m.n.c->rpc_target.end->good_address, "127.0.0.8");
     out_of(&m);
 }
 
@@ -659,7 +659,7 @@ static void a_failure_starts_the_next_one_at_once(void **state)
     assert_int_equal(race(&m.n)->tried, 3);
     m.n.ahead = 251;
     welcomed(&m.n);
-    assert_string_equal(m.n.c->rpc_target.good_address, "127.0.0.3");
+    assert_string_equal(m.n.c->rpc_target.end->good_address, "127.0.0.3");
     out_of(&m);
 }
 
@@ -688,7 +688,7 @@ static void refusals_take_no_time(void **state)
     }
     assert_int_equal(sock(&n)->state, ENSI_SOCK_UP);
     welcomed(&n);
-    assert_string_equal(n.c->rpc_target.good_address, "127.0.0.5");
+    assert_string_equal(n.c->rpc_target.end->good_address, "127.0.0.5");
     done(&n);
 }
 
