@@ -529,8 +529,9 @@ typedef struct ensign_desc_t {
                                        ensign_auth_status; a list with commas gives several, tried in turn
                                        [with a client_id https://auth.rotational.app] */
     const char *proxy;              /* "http://[user:password@]host:port", %40 for a @ in the password: gRPC
-                                       and auth go through it by CONNECT, with TLS or without [none]; our copy
-                                       of the password is wiped at destroy */
+                                       and auth go through it by CONNECT, with TLS or without [none]; "": none,
+                                       whatever the environment says; our copy of the password is wiped at
+                                       destroy */
     const char *no_proxy;           /* hosts that are reached without it, with commas: "example.com" (and its
                                        subdomains), "10.0.0.1", "10.0.0.0/8", each but the last with :port
                                        perhaps; "*": all ["localhost,127.0.0.0/8,::1"]. A unix socket never
@@ -15916,20 +15917,24 @@ static bool ensi_create_is_proxied(const ensign_desc_t *d, const char *host, uin
     return true;
 }
 
-/* Keeps user and password of a proxy's URL as its header has them. False: they are malformed, or there is no
- * memory. */
-static bool ensi_create_set_basic(ensign_t *c, const char *text, size_t len)
+/* Keeps user and password of a proxy's URL as its header has them. E_FORMAT: they are malformed, or too
+ * long. */
+static int ensi_create_set_basic(ensign_t *c, const char *text, size_t len)
 {
     enum { MOST = 384 };
     char plain[MOST], code[(MOST + 2) / 3 * 4 + 1];
     size_t n = ensi_create_unescape(text, len, plain, sizeof plain), coded = 0;
-    bool good = n != SIZE_MAX && ensi_base64_encode((const uint8_t *)plain, n, true, code, sizeof code - 1,
-                                                    &coded) == ENSIGN_OK;
+    int rc = ENSIGN_E_FORMAT;
+    if (n != SIZE_MAX)
+        rc = ensi_base64_encode((const uint8_t *)plain, n, true, code, sizeof code - 1, &coded);
     code[coded] = '\0';
-    if (good) c->proxy.basic = ensi_mem_text(&c->env.mem, code);
+    if (rc == ENSIGN_OK) {
+        c->proxy.basic = ensi_mem_text(&c->env.mem, code);
+        if (!c->proxy.basic) rc = ensi_env_memory(&c->env, coded);
+    }
     ensi_wipe(plain, sizeof plain);
     ensi_wipe(code, sizeof code);
-    return good && c->proxy.basic;
+    return rc;
 }
 
 /* Splits "http://[user[:password]@]host:port"; the scheme may lack. What stands before the @ is shown
@@ -15940,6 +15945,7 @@ static int ensi_create_set_proxy(ensign_t *c, const ensign_desc_t *d)
     char place[300], host[256];
     uint16_t port = 0;
     size_t len;
+    int rc = ENSIGN_OK;
     if (c->proxy.host.name) return ENSIGN_OK;
     if (scheme && strncmp(text, "http://", 7) != 0)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
@@ -15955,12 +15961,13 @@ static int ensi_create_set_proxy(ensign_t *c, const ensign_desc_t *d)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: proxy \"%s%.100s\" is not http://[user:password@]host:port",
                              at ? "...@" : "", place);
-    if (at && !ensi_create_set_basic(c, text, (size_t)(at - text)))
+    if (at) rc = ensi_create_set_basic(c, text, (size_t)(at - text));
+    if (rc == ENSIGN_E_FORMAT)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: what stands before the @ of proxy ...@%.80s is over 384 bytes, or has "
                              "a %% that two hexadecimal digits do not follow (%%40 stands for a @)", place);
     c->proxy.user_agent = c->user_agent;
-    return ensi_create_set_host(c, &c->proxy.host, host, port);
+    return rc == ENSIGN_OK ? ensi_create_set_host(c, &c->proxy.host, host, port) : rc;
 }
 
 /* Adds an endpoint to its target. `secret`: what would go over it in plaintext; NULL: nothing. */

@@ -1,5 +1,5 @@
-/* A server of several endpoints: they are tried in turn within one round, the one that worked last comes first, and a
- * failure is told when each of them has failed. Unix sockets. */
+/* A server of several endpoints: they are tried in turn within one round, the one that worked last comes
+ * first, and a failure is told when each of them has failed. Unix sockets. */
 #include "service.h"
 
 enum { MOST = 4, TIMEOUT = 20000 /* connect_timeout_ms, auth_timeout_ms */ };

@@ -89,8 +89,8 @@ static UNUSED void world_ok(world_t *w, int rc, const char *what)
         world_fail(w, "%s gave %d: a failed link is a notice, never a result", what, rc);
 }
 
-/* Bytes come to a proxy, which answers once the head is whole. A 2xx lets the server itself have what follows;
- * a client that sends on before has broken the rule. */
+/* Bytes come to a proxy, which answers once the head is whole. A 2xx lets the server itself have what
+ * follows; a client that sends on before has broken the rule. */
 static UNUSED void world_tunnel(conn_t *c, const uint8_t *p, size_t n)
 {
     world_t *w = c->owner;
@@ -542,8 +542,8 @@ static UNUSED uint64_t world_base_seed(void)
     return text ? strtoull(text, NULL, 10) : 1;
 }
 
-/* Divides seeds and points of failure where each of them costs much: see check-asan in the Makefile. It is odd,
- * so that what alternates from one to the next still does. */
+/* Divides seeds and points of failure where each of them costs much: see check-asan in the Makefile. It is
+ * odd, so that what alternates from one to the next still does. */
 static UNUSED uint64_t fewer(void)
 {
     const char *text = getenv("FEWER");

@@ -40,7 +40,7 @@ struct world_t {
     const char *const *addresses;   /* that each name has; NULL: 127.0.0.1 */
     size_t address_count;
     dial_t (*on_dial)(world_t *, int server, const char *address); /* NULL: `dial` */
-    const char *(*on_connect)(world_t *, conn_t *, const char *head); /* a proxy's answer; NULL: there is none */
+    const char *(*on_connect)(world_t *, conn_t *, const char *head); /* a proxy's answer; NULL: no proxy */
     const char *proxy_basic;        /* what it is given in Proxy-Authorization */
     bool resolve_fails;
     unsigned dials[ENSIGN_MAX_LINKS], resolves[ENSIGN_MAX_LINKS];
