@@ -529,8 +529,8 @@ typedef struct ensign_desc_t {
                                        ensign_auth_status; a list with commas gives several, tried in turn
                                        [with a client_id https://auth.rotational.app] */
     const char *proxy;              /* "http://[user:password@]host:port", %40 for a @ in the password: gRPC
-                                       and auth go through it by CONNECT, with TLS or without [none]; "": none,
-                                       whatever the environment says; our copy of the password is wiped at
+                                       and auth go through it by CONNECT, with TLS or without [none]; "": none
+                                       whatever the environment says. Our copy of the password is wiped at
                                        destroy */
     const char *no_proxy;           /* hosts that are reached without it, with commas: "example.com" (and its
                                        subdomains), "10.0.0.1", "10.0.0.0/8", each but the last with :port
@@ -15362,7 +15362,7 @@ static const char *ensi_client_dial_advice(const ensi_link_t *l, int native)
         return "close files, or raise the limit of open ones (ulimit -n)";
 #endif
     (void)native;
-    if (l->end->proxy) return "is `proxy` (HTTPS_PROXY) right? no_proxy (NO_PROXY) lists what needs none";
+    if (l->end->proxy) return "is proxy (HTTPS_PROXY) right? no_proxy (NO_PROXY) lists what needs none";
     return l->end->host.port ? "is the server there, and the port right?" : "does the server listen there?";
 }
 
@@ -15949,8 +15949,8 @@ static int ensi_create_set_proxy(ensign_t *c, const ensign_desc_t *d)
     if (c->proxy.host.name) return ENSIGN_OK;
     if (scheme && strncmp(text, "http://", 7) != 0)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "client: proxy begins with \"%.*s\"; only http:// proxies are spoken to: set "
-                             "proxy (HTTPS_PROXY) to one, or list the endpoint in no_proxy (NO_PROXY)",
+                             "client: proxy begins with \"%.*s\"; only http:// proxies can be used: "
+                             "change proxy (HTTPS_PROXY), or list the endpoint in no_proxy (NO_PROXY)",
                              (int)ensi_min((size_t)(scheme - text) + 3, 20), text);
     if (scheme) text = scheme + 3;
     at = strrchr(text, '@');

@@ -363,8 +363,8 @@ static void proxies_are_refused_by_name(void **state)
     (void)state;
     snprintf(longest, sizeof longest, "http://%0385d@b:1", 0);
 #define PROXY(word, text) REFUSED(word, (f.d.endpoint = "a:1", f.d.proxy = text))
-    PROXY("proxy begins with \"socks5://\"; only http:// proxies", "socks5://b:1");
-    PROXY("proxy begins with \"https://\"; only http:// proxies", "https://me:secret@b:1");
+    PROXY("proxy begins with \"socks5://\"; only http:// proxies can be used", "socks5://b:1");
+    PROXY("proxy begins with \"https://\"; only http:// proxies can be used", "https://me:secret@b:1");
     PROXY("proxy \"b\" is not http://[user:password@]host:port", "http://b");
     PROXY("proxy \"...@b:0\" is not http://", "http://me:secret@b:0");
     PROXY("proxy \"b:1/x\" is not http://", "http://b:1/x");

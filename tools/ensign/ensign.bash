@@ -4,7 +4,7 @@
 
 # The options of a command.
 _ensign_options() {
-    local connection='--endpoint -E --auth-url --credentials -C --client-id --client-secret --token --no-auth
+    local connection='--endpoint -E --shuffle --auth-url --proxy --no-proxy --credentials -C --client-id --client-secret --token --no-auth
         --ca-file --server-name --plaintext --allow-plaintext-token --insecure-skip-verify --name
         --connect-timeout --request-timeout --open-timeout --keepalive --retry'
     local common="--json -j --color --quiet -q --verbose -v --help -h $connection"
@@ -37,6 +37,7 @@ _ensign_takes_value() {
         -r | --close-timeout | --count | -n | --timeout | --idle | --group | --filter | --param | -p | \
         --dedup | --keys | --fields | --offset | --service | -s | --in | --out | --header | -H | \
         --deadline | --events | --size | --trips | --color | --endpoint | -E | --auth-url | \
+        --proxy | --no-proxy | \
         --credentials | -C | --client-id | --client-secret | --token | --ca-file | --server-name | \
         --name | --connect-timeout | --request-timeout | --open-timeout | --keepalive | --retry) return 0 ;;
     esac

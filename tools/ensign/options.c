@@ -116,9 +116,16 @@ static const option_t known[] = {
 /* The same for all commands, and shown apart. */
 static const option_t connection[] = {
     { C_ONLINE, 'E', "--endpoint", KIND_TEXT, "HOST:PORT", AT(endpoint), 0, 0,
-      "the server [ENSIGN_ENDPOINT; with a key ensign.rotational.app:443]" },
+      "the server, or unix:/PATH; several with commas are tried in turn [ENSIGN_ENDPOINT; with a key "
+      "ensign.rotational.app:443]" },
+    { C_ONLINE, 0, "--shuffle", KIND_FLAG, NULL, AT(shuffle), 0, 0,
+      "try several endpoints in an order drawn by chance" },
     { C_ONLINE, 0, "--auth-url", KIND_TEXT, "URL", AT(auth_url), 0, 0,
-      "the auth service [ENSIGN_AUTH_URL; https://auth.rotational.app]" },
+      "the auth service; several with commas [ENSIGN_AUTH_URL; https://auth.rotational.app]" },
+    { C_ONLINE, 0, "--proxy", KIND_TEXT, "URL", AT(proxy), 0, 0,
+      "http://[user:password@]host:port on the way to both; '' for none [HTTPS_PROXY, ALL_PROXY]" },
+    { C_ONLINE, 0, "--no-proxy", KIND_TEXT, "HOSTS", AT(no_proxy), 0, 0,
+      "reached without it: names, addresses, networks, with commas [NO_PROXY; this machine]" },
     { C_ONLINE, 'C', "--credentials", KIND_TEXT, "FILE", AT(credentials), 0, 0,
       "JSON with ClientID and ClientSecret, as the service hands it out" },
     { C_ONLINE, 0, "--client-id", KIND_TEXT, "ID", AT(client_id), 0, 0, "the API key [ENSIGN_CLIENT_ID]" },

@@ -33,9 +33,10 @@ struct options_t {
     const command_t *command;
     list_t args;
     /* connection */
-    const char *endpoint, *auth_url, *client_id, *client_secret, *token, *credentials, *ca_file, *server_name;
+    const char *endpoint, *auth_url, *proxy, *no_proxy, *client_id, *client_secret, *token, *credentials;
+    const char *ca_file, *server_name;
     const char *name;
-    bool plaintext, insecure_skip_verify, allow_plaintext_token, no_auth;
+    bool plaintext, insecure_skip_verify, allow_plaintext_token, no_auth, shuffle;
     uint64_t connect_timeout_ms, request_timeout_ms, open_timeout_ms, keepalive_ms, retry_ms;
     bool retry_given;
     /* output */

@@ -75,6 +75,8 @@ static const char *in_options(const char *text)
         { "tls.ca_file", "--ca-file" }, { "tls.server_name", "--server-name" }, { "tls.off", "--plaintext" },
         { "allow_plaintext_token", "--allow-plaintext-token" }, { "keepalive_ms", "--keepalive" },
         { "open_timeout_ms", "--open-timeout" }, { "request_timeout_ms", "--request-timeout" },
+        { "no_proxy", "--no-proxy" }, { "set proxy to", "set --proxy to" },
+        { "is proxy (", "is --proxy (" }, { "change proxy (", "change --proxy (" },
         { "connect_timeout_ms", "--connect-timeout" }, { "give_up_after_ms", "--retry" },
     };
     static char out[sizeof ((ensign_error_t *)0)->text + 64];
@@ -180,7 +182,10 @@ static void fill_desc(const session_t *s, ensign_desc_t *d)
     const options_t *o = s->o;
 
     d->endpoint = o->endpoint;
+    d->shuffle_endpoints = o->shuffle;
     d->auth_url = o->auth_url;
+    d->proxy = o->proxy;
+    d->no_proxy = o->no_proxy;
     d->client_id = o->client_id;
     d->client_secret = o->client_secret;
     d->token = o->token;
