@@ -31,7 +31,7 @@
     X(user, publisher) X(user, at_most_once) X(user, quiet_acks) X(user, ensure_topic)                       \
     X(user, subscription) X(user, query) X(user, watch) X(user, create) X(user, ensure) X(user, find)        \
     X(user, exists) X(user, list) X(user, status) X(user, unary_call) X(user, streaming_call)                \
-    X(user, send) X(user, half_close)                                                                        \
+    X(user, send) X(user, half_close) X(user, endpoints) X(user, unix_socket) X(user, proxy)                 \
     X(server, stored) X(server, stored_again) X(server, ack) X(server, ack_late) X(server, ack_twice)        \
     X(server, ack_foreign) X(server, ack_future) X(server, ack_overtaken)                                    \
     X(server, nack_unknown_topic) X(server, nack_archived) X(server, nack_other) X(server, ready)            \
@@ -47,7 +47,7 @@
     X(fault, mute_stream) X(fault, stores_and_mute) X(fault, mute_connection) X(fault, auth_away)            \
     X(fault, auth_mute) X(fault, auth_error) X(fault, auth_refuses) X(fault, token_revoked)                  \
     X(fault, little_memory) X(fault, no_memory) X(fault, gives_up) X(fault, outage) X(fault, maintenance)    \
-    X(fault, calm) X(fault, none)
+    X(fault, proxy_refuses) X(fault, proxy_502) X(fault, proxy_mute) X(fault, calm) X(fault, none)
 
 /* Tallied by number: statuses 1 to 16, HTTP statuses, codes of RST_STREAM, notices. */
 #define TALLY_STATUSES 17
