@@ -94,6 +94,7 @@ help:
 
 deps:
 	@tools/deps check
+	@tools/deps peers
 
 demo:
 	@tools/deps demo
@@ -102,6 +103,7 @@ demo:
 
 test:
 	@tools/deps test
+	@tools/deps peers
 	@$(MAKE) --no-print-directory suite
 
 # What `make test` runs once it is all there: the compile matrix, which takes longest; programs; recorded fuzz
@@ -159,6 +161,7 @@ check-bits32:
 
 test-peers:
 	@tools/deps test
+	@tools/deps peers
 	@$(MAKE) --no-print-directory $(SERVER) $(EXAMPLES) $(PEERS)
 	@tests/peers/run
 
