@@ -21,6 +21,7 @@ FUZZ_SECONDS ?= 60
 # A variant is the same tree built another way, in a folder of its own: make VARIANT=asan suite
 VARIANT      ?=
 FLAGS_asan   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+FLAGS_mbedtls36 := -O1 -isystem build/mbedtls36/include -Lbuild/mbedtls36/lib # what tools/mbedtls36 brings
 B            := build$(VARIANT:%=/%)
 
 WARN  := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
@@ -63,7 +64,7 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 # ---------------------------------------------------------------- targets
 
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        test-peers test-live soak fuzz bench server tool examples install install-header install-tool \
+        suite-tls test-peers test-live soak fuzz bench server tool examples install install-header install-tool \
         uninstall clean
 
 all: server tool examples
@@ -72,8 +73,8 @@ all: server tool examples
 help:
 	@echo "make demo         install what is needed, build, send two events through a local server"
 	@echo "make test         the tests"
-	@echo "make check        the tests again under ASan, UBSan and valgrind, with 32-bit pointers, and a build"
-	@echo "                  against mbedTLS 3.6"
+	@echo "make check        the tests again under ASan, UBSan and valgrind, with 32-bit pointers, and those of TLS"
+	@echo "                  with mbedTLS 3.6"
 	@echo "make test-peers   against other people's programs: gRPC's interop server, h2spec, PyEnsign, go-ensign,"
 	@echo "                  grpc-go and grpcio that end connections, etcd"
 	@echo "make test-live    a session with the server that the ENSIGN_ variables name"
@@ -93,6 +94,7 @@ help:
 
 deps:
 	@tools/deps check
+	@tools/deps peers
 
 demo:
 	@tools/deps demo
@@ -101,6 +103,7 @@ demo:
 
 test:
 	@tools/deps test
+	@tools/deps peers
 	@$(MAKE) --no-print-directory suite
 
 # What `make test` runs once it is all there: the compile matrix, which takes longest; programs; recorded fuzz
@@ -109,6 +112,14 @@ suite: $(BUILT)
 	@BUILD=$(B) ENSIGND=$(B)/ensignd CC="$(CC)" CXX="$(CXX)" \
 	    tests/run -n "tests in $(B)" -j $(JOBS) -t $(TEST_TIMEOUT) $(TALLY) \
 	    $(MATRIX) $(UNIT) $(REPLAYS) $(E2E) $(SCRIPTS)
+
+# Those of them that use TLS, for another mbedTLS.
+TLS_C  := $(B)/tests/unit/client \
+          $(call programs,$(shell grep -lE 'mbedtls/|certs\.h' tests/unit/*.c tests/seq/*.c tests/e2e/*.c))
+TLS_SH := tests/e2e/service.sh tests/e2e/session.sh
+
+suite-tls: $(TLS_C) $(SERVER) $(TOOL) $(B)/examples/publish $(B)/examples/subscribe $(SERVICE)
+	@BUILD=$(B) tests/run -n "tests of TLS in $(B)" -j $(JOBS) -t $(TEST_TIMEOUT) $(TALLY) $(TLS_C) $(TLS_SH)
 
 # ---------------------------------------------------------------- stricter; each part runs, come what may
 
@@ -139,6 +150,7 @@ check-valgrind: $(UNIT) $(FUZZ)
 check-mbedtls36:
 	@tools/mbedtls36
 	@tests/run -n "compiled against mbedTLS 3.6" $(TALLY) "tests/compile/mbedtls36.sh build/mbedtls36/include"
+	@$(MAKE) --no-print-directory suite-tls VARIANT=mbedtls36
 
 # What cannot be had is left out, and the script says so.
 check-bits32:
@@ -149,6 +161,7 @@ check-bits32:
 
 test-peers:
 	@tools/deps test
+	@tools/deps peers
 	@$(MAKE) --no-print-directory $(SERVER) $(EXAMPLES) $(PEERS)
 	@tests/peers/run
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # tools/deps: what it installs, how it waits for another apt, what it says where apt fails. It is given an
-# apt-get of ours, and sees no program but these. And what the Makefile's demo needs.
+# apt-get of ours, and sees no program but these. And what the Makefile's demo needs; what `peers` unpacks.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/tap.sh
 
 bin=$dir/bin
 mkdir "$bin"
-for tool in awk bash cat chmod env grep head mktemp rm sed sh sleep stat tail tr; do
+for tool in awk bash cat chmod dirname env grep head mkdir mktemp mv rm sed sh sleep stat tail tr; do
     ln -s "$(command -v $tool)" "$bin/$tool"
 done
 printf '#!/bin/sh\necho 0\n' >"$bin/id" # root
@@ -32,12 +32,25 @@ if [ -e "$FAKE/$step.fails" ]; then
 fi
 cat "$FAKE/$step.warns" >&2 2>/dev/null
 [ $step = install ] || exit 0
+case " $* " in *' -d '*)
+    folder=$(echo " $*" | sed 's/.*Cache::archives=\([^ ]*\).*/\1/')
+    for package in tinyproxy-bin nginx etcd-server; do echo >"$folder/$package.deb"; done
+    exit ;;
+esac
 for tool in gcc g++ pkg-config python3 protoc nanopb_generator.py; do
     printf '#!/bin/sh\nexit 0\n' >"$FAKE/../bin/$tool" && chmod +x "$FAKE/../bin/$tool"
 done
 SH
+# Unpacking is the same.
+cat >"$bin/dpkg-deb" <<'SH'
+#!/bin/sh
+[ ! -e "$FAKE/unpack.fails" ] || exit 1
+for tool in usr/bin/tinyproxy usr/sbin/nginx usr/bin/etcd; do
+    mkdir -p "$3/${tool%/*}" && printf '#!/bin/sh\nexit 0\n' >"$3/$tool" && chmod +x "$3/$tool"
+done
+SH
 ln -s "$(command -v seq)" "$bin/seq"
-chmod +x "$bin/id" "$bin/apt-get"
+chmod +x "$bin/id" "$bin/apt-get" "$bin/dpkg-deb"
 
 fresh() { # nothing is installed, nobody holds a lock
     rm -rf "$dir/fake" "$bin"/gcc "$bin"/g++ "$bin"/pkg-config "$bin"/python3 "$bin"/protoc "$bin"/nanopb*
@@ -48,7 +61,7 @@ held() { # STEP TIMES WORDS: the next TIMES asks for STEP's lock are refused wit
     printf '%s\n' "$3" >"$dir/fake/$1.why"
 }
 deps() { # WHAT [SETTING...]
-    env -i PATH="$bin" FAKE="$dir/fake" DEPS_INTERVAL=0 "${@:2}" tools/deps "$1"
+    env -i PATH="$bin" FAKE="$dir/fake" DEPS_INTERVAL=0 DEPS_PEERS="$dir/fake/peers" "${@:2}" tools/deps "$1"
 }
 works() { deps "$@" >"$dir/said" 2>&1 || { cat "$dir/said"; return 1; }; }
 said() { grep -qE -- "$1" "$dir/said" || { echo "no '$1' in:"; cat "$dir/said"; return 1; }; }
@@ -190,4 +203,42 @@ ln -s "$(command -v true)" "$bin/true"
 held install 1 "$frontend"
 check 'by sudo' works demo
 check 'by sudo: each of the asks' times 3 '^sudo$' "$dir/fake/asked"
+
+# ---- peers: unpacked, not installed
+
+nothing_was_installed() { ! grep ' install ' "$dir/fake/asked" | grep -v -- ' -d '; }
+all_are_there() { [ -x "$dir/fake/peers/usr/bin/etcd" ] && [ ! -e "$dir/fake/peers/archives" ]; }
+without() { # WORDS [SETTING...]: it ends well, and says them
+    works peers "${@:2}" && said "$1"
+}
+
+fresh
+check 'peers: three servers'                works peers
+check 'peers: it says which'                said 'DEPS  tinyproxy-bin nginx etcd-server'
+check 'peers: apt only downloads'           nothing_was_installed
+check 'peers: they are unpacked'            all_are_there
+check 'peers: as root is asked for the lists alone' times 1 '^sudo$' "$dir/fake/asked"
+check 'peers: they are there now'           works peers
+check 'peers: apt-get is not asked again'   times 2 '^C ' "$dir/fake/asked"
+fresh
+mkdir "$dir/other"
+for tool in tinyproxy nginx etcd; do ln -s "$dir/idle" "$dir/other/$tool"; done
+check 'peers: those of the machine will do' works peers PATH="$bin:$dir/other"
+check 'peers: then nothing is asked'        test ! -e "$dir/fake/asked"
+rm "$bin/sudo"
+check 'peers: without sudo'                 works peers
+check 'peers: then without new lists'       times 1 . "$dir/fake/asked"
+fresh
+echo 'E: Failed to fetch http://mirror.invalid/x.deb  404  Not Found' >"$dir/fake/install.fails"
+check 'peers: apt fails: their tests are skipped' \
+    without 'cannot be had, so the tests that need them are skipped: tinyproxy-bin nginx etcd-server'
+check 'peers: apt fails: its reason'        said '404  Not Found'
+finds 'peers: apt fails under CI'           'CI is set, so their tests must not be skipped: tiny' deps peers CI=1
+fresh
+true >"$dir/fake/unpack.fails"
+check 'peers: a package that is broken: nothing is kept' without 'are skipped'
+check 'peers: a package that is broken: no folder' test ! -e "$dir/fake/peers"
+rm "$bin/apt-get"
+check 'peers: no apt: their tests are skipped' without 'are skipped'
+finds 'peers: no apt under CI'              'must not be skipped' deps peers CI=1
 results

@@ -171,6 +171,48 @@ wait "$pid" 2>/dev/null
 check 'starts after SIGKILL' start third --data "$dir/data"
 check 'ends once more' stop
 
+# ---- a Unix socket
+
+socket=$dir/socket
+listens_at() { # PATH
+    python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' "$1"
+}
+start_there() { start "$1" --memory --keys "$dir/keys.json" --unix "$socket"; } # NAME
+long=$dir/$(printf '%0108d' 0)
+check 'unix: a path that is too long' refuses "a path of ${#long} bytes; give one of at most 107" --memory \
+    --unix "$long" --auth-port 0
+check 'unix: no folder for it'        refuses 'in a folder that is there' --memory --unix "$dir/none/socket" \
+    --auth-port 0
+touch "$dir/precious"
+check 'unix: a file that is no socket is refused' refuses 'Address already in use' --memory \
+    --unix "$dir/precious" --auth-port 0
+check 'unix: and stays'               test -f "$dir/precious"
+check 'unix: it starts'               start_there unix
+check 'unix: it says so'              has_line "ensignd: ready, endpoint unix:$socket, auth http://127.*" \
+    "$dir/unix.out"
+check 'unix: the environment says so' same "$(env_of unix ENSIGN_ENDPOINT)" "unix:$socket"
+check 'unix: it listens'              listens_at "$socket"
+check 'unix: for its owner alone'     same "$(mode_of "$socket")" srwx------
+check 'unix: a second server there is refused' refuses 'choose a name that is not in use' --memory \
+    --unix "$socket" --auth-port 0
+check 'unix: it still listens'        listens_at "$socket"
+kill -KILL "$pid"
+wait "$pid" 2>/dev/null
+check 'unix: SIGKILL leaves the file' test -S "$socket"
+check 'unix: the next server replaces it' start_there again
+check 'unix: and listens'             listens_at "$socket"
+check 'unix: it ends'                 stop
+check 'unix: the file is gone'        test ! -e "$socket"
+inside() { # it is started in that folder, with a name that is not whole
+    local server=$PWD/$server
+    (cd "$dir" && exec "$server" --memory --unix here --auth-port 0 --env-file here.env --detach --pid-file here.pid)
+}
+check 'unix: a name in the folder'    inside
+detached=$(cat "$dir/here.pid")
+check 'unix: clients are told the whole' same "$(env_of here ENSIGN_ENDPOINT)" "unix:$(cd "$dir" && pwd -P)/here"
+kill "$detached" && await_end "$detached" && detached=''
+check 'unix: that file is gone, too'  test ! -e "$dir/here"
+
 # ---- more connections than it has descriptors for
 
 turned_away() { # HOST:PORT: of 60 connections some are closed at once, and none is left waiting for that

@@ -876,11 +876,14 @@ static void what_is_wrong_with_a_handshake_is_named(void **state)
     enum { SERVER_HELLO = 2, CERTIFICATE = 11, KEY_EXCHANGE = 12, HEAD = 4 };
     (void)state;
     spoiled(SERVER_HELLO, 3, 1, ENSIGN_E_TLS, "handshake with localhost:5356 failed: ");
-    spoiled(CERTIFICATE, HEAD, 9, ENSIGN_E_CERTIFICATE, "the certificate of localhost:5356 cannot be used");
+    spoiled(CERTIFICATE, HEAD + 6, 9, ENSIGN_E_CERTIFICATE, "the certificate of localhost:5356 cannot be");
 #if MBEDTLS_VERSION_NUMBER < 0x03000000
+    spoiled(CERTIFICATE, HEAD, 9, ENSIGN_E_CERTIFICATE, "the certificate of localhost:5356 cannot be used");
     spoiled(SERVER_HELLO, HEAD + 34, 200, ENSIGN_E_TLS, "its ServerHello is malformed or has what we");
     spoiled(SERVER_HELLO, HEAD + 1, 2, ENSIGN_E_TLS, "it wants a TLS version below 1.2");
     spoiled(KEY_EXCHANGE, HEAD, 9, ENSIGN_E_TLS, "its key exchange is malformed or wrongly signed");
+#else
+    spoiled(CERTIFICATE, HEAD, 9, ENSIGN_E_TLS, "a message is malformed");
 #endif
 }
 
@@ -1103,6 +1106,7 @@ typedef struct { int opening, shaking; } scarce_t; /* how often it was told, and
  * has fewer. A signature that cannot be computed is for mbedTLS one that is wrong: we cannot tell. */
 static bool connects_without(rig_opts_t o, long n, bool stays, scarce_t *sum)
 {
+    const bool entropy_hides_it = MBEDTLS_VERSION_NUMBER >= 0x03000000; /* it has failed, and not why */
     rig_t *r = rig_new(&o);
     int rc;
 
@@ -1113,8 +1117,8 @@ static bool connects_without(rig_opts_t o, long n, bool stays, scarce_t *sum)
     rc = client_open(r, &o);
     heap_counts = false;
     if (rc != ENSIGN_OK) {
-        assert_int_equal(rc, ENSIGN_E_MEMORY);
-        sum->opening++;
+        assert_true(rc == ENSIGN_E_MEMORY || (entropy_hides_it && rc == ENSIGN_E_TLS));
+        sum->opening += rc == ENSIGN_E_MEMORY;
     } else {
         rc = shake(r);
         assert_int_equal(rc == ENSIGN_OK, heap_failed == 0);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static bool write_all(int fd, const char *text)
@@ -85,6 +87,16 @@ bool write_env_file(const options_t *o, const char *endpoint, const char *auth_u
     buf_free(&b);
     free(ca);
     return ok;
+}
+
+/* The whole path may be too long for a socket where the given one is not. */
+void name_unix(const char *path, char *endpoint, size_t cap)
+{
+    struct sockaddr_un a;
+    char *whole = realpath(path, NULL);
+
+    snprintf(endpoint, cap, "unix:%s", whole && strlen(whole) < sizeof a.sun_path ? whole : path);
+    free(whole);
 }
 
 bool write_pid_file(const char *path, why_t *why)

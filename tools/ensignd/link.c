@@ -18,8 +18,12 @@ static void name_peer(link_t *l)
     socklen_t len = sizeof a;
     char host[46], port[8];
 
-    if (getpeername(l->fd, (struct sockaddr *)&a, &len) != 0 ||
-        getnameinfo((struct sockaddr *)&a, len, host, sizeof host, port, sizeof port,
+    if (getpeername(l->fd, (struct sockaddr *)&a, &len) != 0) return;
+    if (a.ss_family == AF_UNIX) {
+        snprintf(l->peer, sizeof l->peer, "unix socket %d", l->fd);
+        return;
+    }
+    if (getnameinfo((struct sockaddr *)&a, len, host, sizeof host, port, sizeof port,
                     NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return;
     snprintf(l->peer, sizeof l->peer, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);

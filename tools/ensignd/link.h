@@ -14,7 +14,7 @@ typedef struct link_t {
     bool   lost;
     uint64_t cut_left;          /* bytes that may still be sent, then it is lost on purpose; 0: no bound */
     buf_t  rx, tx;              /* bytes as they stand on the wire; rx with TLS only */
-    char   peer[64];            /* host:port */
+    char   peer[64];            /* host:port; of a Unix socket, which has no name there, the descriptor */
 } link_t;
 
 bool   link_open(link_t *l, int fd, tls_server_t *tls);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static int spare_fd = -1;       /* for accept_from */
@@ -122,6 +124,55 @@ int listen_on(const char *address, uint16_t port, uint16_t *bound, why_t *why)
     freeaddrinfo(found);
     if (fd >= 0) *bound = bound_port(fd);
     if (spare_fd < 0) spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return fd;
+}
+
+/* Left by a server that was killed: nobody listens there. */
+static bool is_stale(const struct sockaddr_un *a)
+{
+    struct stat file;
+    int fd;
+    bool stale;
+
+    if (lstat(a->sun_path, &file) != 0 || !S_ISSOCK(file.st_mode)) return false;
+    fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    stale = fd >= 0 && connect(fd, (const struct sockaddr *)a, sizeof *a) != 0 && errno == ECONNREFUSED;
+    if (fd >= 0) close(fd);
+    return stale;
+}
+
+/* The file is for its owner alone, as the data folder is. */
+static bool bind_unix(int fd, const struct sockaddr_un *a)
+{
+    mode_t before = umask(077);
+    bool ok = bind(fd, (const struct sockaddr *)a, sizeof *a) == 0;
+
+    (void)umask(before);
+    return ok;
+}
+
+int listen_unix(const char *path, why_t *why)
+{
+    struct sockaddr_un a;
+    size_t len = strlen(path);
+    int fd;
+
+    memset(&a, 0, sizeof a);
+    a.sun_family = AF_UNIX;
+    if (len >= sizeof a.sun_path) {
+        fail(why, "--unix names a path of %lu bytes; give one of at most %lu", (unsigned long)len,
+             (unsigned long)sizeof a.sun_path - 1);
+        return -1;
+    }
+    memcpy(a.sun_path, path, len);
+    if (is_stale(&a)) (void)unlink(path);
+    fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0 || !bind_unix(fd, &a) || listen(fd, 128) != 0 || !set_nonblocking(fd)) {
+        fail(why, "cannot listen on --unix %s: %s; choose a name that is not in use, in a folder that is there",
+             path, strerror(errno));
+        if (fd >= 0) close(fd);
+        fd = -1;
+    }
     return fd;
 }
 

@@ -32,5 +32,6 @@ void loop_free(loop_t *l);
 
 bool set_nonblocking(int fd);
 int  listen_on(const char *address, uint16_t port, uint16_t *bound, why_t *why);    /* a socket, or -1 */
+int  listen_unix(const char *path, why_t *why); /* the same, at a Unix socket; a stale file is replaced */
 int  accept_from(int listen_fd);                 /* a socket, or -1: no more for now */
 #endif

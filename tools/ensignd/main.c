@@ -13,9 +13,9 @@
  * store.c store_sqlite.c  the storage        lib.c reply.c  the messages
  * ids.c util.c ../common/utf8.c  small things
  *
- * Options, each explained in --help. Where it listens, what it keeps: --port --auth-port --listen --data
- * --memory --keys --tls --cert-file --env-file --dump --subscriber-queue. How it runs: --detach --pid-file
- * --log-file --verbose. How long tokens live: --access-life --refresh-life --refresh-overlap --token-life.
+ * Options, each explained in --help. Where it listens, what it keeps: --port --unix --auth-port --listen
+ * --data --memory --keys --tls --cert-file --env-file --dump --subscriber-queue. How it runs: --detach
+ * --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life --refresh-overlap --token-life.
  * Just as the real server: --strict. What goes wrong on purpose: --nack-every --nack-code --ack-delay
  * --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code --maintenance
  * --auth-maintenance.
@@ -54,7 +54,8 @@ typedef struct server_t {
     detach_t       caller;
     int            output;              /* what it tells goes there, once it is ready; -1: it stays */
     uint16_t       port, auth_port;
-    char           endpoint[80], auth_url[96];
+    char           endpoint[128], auth_url[96];
+    bool           unix_made;           /* the file of --unix is there, and is ours */
     watch_t        signals;
     phase_t        phase;
     int64_t        phase_end;
@@ -92,6 +93,13 @@ static void next_phase(server_t *s, phase_t phase)
     s->phase_end = now_ms() + GRACE_MS;
 }
 
+/* As long as we listen there, no other server takes the file for a stale one: so it is ours. */
+static void remove_unix(server_t *s)
+{
+    if (s->unix_made) (void)unlink(s->options.unix_path);
+    s->unix_made = false;
+}
+
 /* The first signal ends in peace, the second at once. */
 static void on_signal_byte(void *owner, short got)
 {
@@ -105,6 +113,7 @@ static void on_signal_byte(void *owner, short got)
         return;
     }
     log_line("stopping");
+    remove_unix(s);
     h2_stop(&s->h2);
     quarterdeck_stop(s->quarterdeck);
     next_phase(s, DRAIN_PUBLISHERS);
@@ -185,6 +194,7 @@ static void name_addresses(server_t *s)
     if (s->options.tls) host = "localhost";
     snprintf(s->endpoint, sizeof s->endpoint, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host,
              (unsigned)s->port);
+    if (s->options.unix_path) name_unix(s->options.unix_path, s->endpoint, sizeof s->endpoint);
     snprintf(s->auth_url, sizeof s->auth_url, strchr(host, ':') ? "%s://[%s]:%u" : "%s://%s:%u",
              s->options.tls ? "https" : "http", host, (unsigned)s->auth_port);
 }
@@ -223,6 +233,17 @@ static bool open_quarterdeck(server_t *s, why_t *why)
     return s->quarterdeck != NULL;
 }
 
+static bool open_listeners(server_t *s, why_t *why)
+{
+    const options_t *o = &s->options;
+
+    s->h2_fd = o->unix_path ? listen_unix(o->unix_path, why) : listen_on(o->listen, o->port, &s->port, why);
+    if (s->h2_fd < 0) return false;
+    s->unix_made = o->unix_path != NULL;
+    s->http_fd = listen_on(o->listen, o->auth_port, &s->auth_port, why);
+    return s->http_fd >= 0;
+}
+
 static bool open_all(server_t *s, why_t *why)
 {
     const options_t *o = &s->options;
@@ -230,10 +251,7 @@ static bool open_all(server_t *s, why_t *why)
     if (!output_open(o->log_file, o->detach, &s->output, why) || !catch_signals(why)) return false;
     if (!(s->store = store_open(&store_sqlite, o->data, STORE_WRITE, why))) return false;
     if (!open_keys(s, why)) return false;
-    s->h2_fd = listen_on(o->listen, o->port, &s->port, why);
-    if (s->h2_fd < 0) return false;
-    s->http_fd = listen_on(o->listen, o->auth_port, &s->auth_port, why);
-    if (s->http_fd < 0 || !open_tls(s, why)) return false;
+    if (!open_listeners(s, why) || !open_tls(s, why)) return false;
     name_addresses(s);
     if (!(s->auth = auth_open(s->store, s->auth_url, &o->lives, why))) return false;
     if (!topics_open(&s->topics, s->store, why) ||
@@ -248,6 +266,7 @@ static bool open_all(server_t *s, why_t *why)
 
 static void close_all(server_t *s)
 {
+    remove_unix(s);
     h2_close(&s->h2);
     quarterdeck_close(s->quarterdeck);
     if (s->h2_fd >= 0) close(s->h2_fd);

@@ -24,6 +24,7 @@
 static const option_t known[] = {
     TEXT("--listen", listen),
     ROW("--port", KIND_PORT, port, 0, 65535),
+    TEXT("--unix", unix_path),
     ROW("--auth-port", KIND_PORT, auth_port, 0, 65535),
     TEXT("--data", data),
     FLAG("--memory", memory),
@@ -63,6 +64,9 @@ static const char help_text[] =
     "    ensignd --data FOLDER --dump TOPIC     prints the stored events, one JSON line each, and ends\n"
     "\n"
     "    --port N               of the gRPC service [5356]; 0: the system chooses\n"
+    "    --unix PATH            the gRPC service listens on this Unix socket, and on no port; clients name it\n"
+    "                           as the endpoint unix:PATH. The file is for its owner alone; one that a killed\n"
+    "                           server has left is replaced, and the server removes it when it ends\n"
     "    --auth-port N          of the auth service, HTTP/1.1 [8088]; 0: the system chooses\n"
     "    --listen ADDRESS       IP address to listen on [127.0.0.1]\n"
     "    --keys FILE            projects and API keys, see below [a key made at first start, printed]\n"

@@ -7,6 +7,7 @@
 typedef struct options_t {
     const char  *listen;                /* IP address */
     uint16_t     port, auth_port;       /* 0: the kernel chooses */
+    const char  *unix_path;             /* NULL: the gRPC service has its port */
     const char  *data;                  /* NULL with memory */
     bool         memory, tls, verbose, help, strict, maintenance, auth_maintenance, detach;
     const char  *keys_file, *cert_file, *env_file, *pid_file, *log_file, *dump;

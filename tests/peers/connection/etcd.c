@@ -1,10 +1,13 @@
 /* etcd.c - an etcd that is killed and started again under a watch
  *
- *   etcd LABEL PROGRAM FOLDER       PROGRAM is etcd; FOLDER, which is there, is for its data
+ *   etcd LABEL PROGRAM FOLDER [CERTIFICATES]    PROGRAM is etcd; FOLDER, which is there, is for its data
  *
  * etcd is a child of this program, and ends with it. A streaming Watch call gets the value that is put. Then
  * etcd is killed: the call ENDs, and the watch of health says why it waits. Calls that are opened meanwhile,
  * with wait_for_ready, go through when etcd is back.
+ *
+ * With the folder CERTIFICATES, which tests/peers/certificates.c fills, etcd asks each client for a certificate;
+ * ENSIGN_CA_FILE, ENSIGN_CERT_FILE and ENSIGN_KEY_FILE name ours.
  */
 #include "ensign.h"
 
@@ -30,17 +33,20 @@ enum {
 typedef struct run_t {
     ensign_t *c;
     const char *program, *folder;
+    const char *certificates;   /* NULL: in the clear */
     char log[512], endpoint[32], listen[48];
+    char server_cert[512], server_key[512], ca[512];
     pid_t etcd;                 /* 0: it does not run */
     ensign_request_t health;
     bool serving, waited;       /* its last word; a WAITING that names etcd's address came */
-    ensign_call_t watch, put;
+    ensign_call_t watch, unary; /* unary: a Put or a Range */
     unsigned created;           /* watches that the server has confirmed */
     char value[40];             /* of the last event */
     int64_t revision;           /* of the last event */
-    bool watch_ended, put_ended;
+    bool watch_ended, unary_ended;
     bool lost;                  /* the END is UNAVAILABLE, and names etcd's address */
-    int put_status;
+    int status;                 /* of the unary call */
+    char range[40];             /* the value that a Range gave */
 } run_t;
 
 static void fail(const char *what, const char *why)
@@ -70,7 +76,8 @@ static void become_etcd(const run_t *r)
     execl(r->program, r->program, "--data-dir", "data", "--logger", "zap",
           "--listen-client-urls", listen, "--advertise-client-urls", listen,
           "--listen-peer-urls", self, "--initial-advertise-peer-urls", self,
-          "--initial-cluster", "default=unix://peers:0", (char *)NULL);
+          "--initial-cluster", "default=unix://peers:0", r->certificates ? "--client-cert-auth" : (char *)NULL,
+          "--trusted-ca-file", r->ca, "--cert-file", r->server_cert, "--key-file", r->server_key, (char *)NULL);
     _exit(127);
 }
 
@@ -101,17 +108,23 @@ static unsigned told_port(const run_t *r)
 /* The first time the kernel chooses a port, which is then etcd's. */
 static bool first_start(run_t *r)
 {
+    const char *scheme = r->certificates ? "https" : "http";
     unsigned port = 0;
 
     snprintf(r->log, sizeof r->log, "%s/log", r->folder);
-    snprintf(r->listen, sizeof r->listen, "http://127.0.0.1:0");
+    snprintf(r->listen, sizeof r->listen, "%s://127.0.0.1:0", scheme);
+    if (r->certificates) {
+        snprintf(r->ca, sizeof r->ca, "%s/ca.pem", r->certificates);
+        snprintf(r->server_cert, sizeof r->server_cert, "%s/server.pem", r->certificates);
+        snprintf(r->server_key, sizeof r->server_key, "%s/server.key", r->certificates);
+    }
     start_etcd(r);
     for (int waited = 0; port == 0 && waited < WAIT_MS; waited += LOOK_MS) {
         usleep(LOOK_MS * 1000);
         port = told_port(r);
         if (port == 0 && waitpid(r->etcd, NULL, WNOHANG) == r->etcd) break;
     }
-    snprintf(r->listen, sizeof r->listen, "http://127.0.0.1:%u", port);
+    snprintf(r->listen, sizeof r->listen, "%s://127.0.0.1:%u", scheme, port);
     snprintf(r->endpoint, sizeof r->endpoint, "localhost:%u", port);
     return port != 0;
 }
@@ -143,18 +156,31 @@ static void open_watch(run_t *r)
     if (r->watch.id == 0) fail("open the watch", ensign_error(r->c)->text);
 }
 
+static void open_unary(run_t *r, const char *method, ensign_slice_t request)
+{
+    ensign_call_desc_t d = { .method = method, .request = request, .unary = true, .wait_for_ready = true,
+                             .deadline_ms = WAIT_MS };
+
+    r->unary_ended = false;
+    r->unary = ensign_call_open(r->c, &d);
+    if (r->unary.id == 0) fail(method, ensign_error(r->c)->text);
+}
+
 static void open_put(run_t *r, const char *value)
 {
     etcd_PutRequest m = etcd_PutRequest_init_zero;
-    ensign_call_desc_t d = { .method = "/etcdserverpb.KV/Put", .unary = true, .wait_for_ready = true,
-                             .deadline_ms = WAIT_MS };
 
     SET_BYTES(m.key, KEY);
     SET_BYTES(m.value, value);
-    d.request = encode(etcd_PutRequest_fields, &m);
-    r->put_ended = false;
-    r->put = ensign_call_open(r->c, &d);
-    if (r->put.id == 0) fail("open the put", ensign_error(r->c)->text);
+    open_unary(r, "/etcdserverpb.KV/Put", encode(etcd_PutRequest_fields, &m));
+}
+
+static void open_range(run_t *r)
+{
+    etcd_RangeRequest m = etcd_RangeRequest_init_zero;
+
+    SET_BYTES(m.key, KEY);
+    open_unary(r, "/etcdserverpb.KV/Range", encode(etcd_RangeRequest_fields, &m));
 }
 
 static void take_message(run_t *r, ensign_slice_t bytes)
@@ -191,11 +217,18 @@ static void take_health(run_t *r, const ensign_notice_t *n)
     note("the watch of health, WAITING: %s", words(n));
 }
 
-static void take_put(run_t *r, const ensign_notice_t *n)
+/* The answer to a Put has no field that a RangeResponse reads. */
+static void take_unary(run_t *r, const ensign_notice_t *n)
 {
-    r->put_ended = true;
-    r->put_status = n->as.reply.status;
-    if (n->error) note("Put: %s", words(n));
+    etcd_RangeResponse m = etcd_RangeResponse_init_zero;
+    pb_istream_t s = pb_istream_from_buffer(n->as.reply.message.ptr, n->as.reply.message.len);
+
+    r->unary_ended = true;
+    r->status = n->as.reply.status;
+    if (n->error) note("a unary call: %s", words(n));
+    if (!pb_decode(&s, etcd_RangeResponse_fields, &m)) fail("decode", PB_GET_ERROR(&s));
+    if (m.kvs_count != 1) return;
+    snprintf(r->range, sizeof r->range, "%.*s", (int)m.kvs[0].value.size, (const char *)m.kvs[0].value.bytes);
 }
 
 static void take_all(run_t *r)
@@ -205,7 +238,7 @@ static void take_all(run_t *r)
     while ((n = ensign_next(r->c)) != NULL) {
         if (n->handle == r->health.id) take_health(r, n);
         else if (n->handle == r->watch.id) take_watch(r, n);
-        else if (n->handle == r->put.id) take_put(r, n);
+        else if (n->handle == r->unary.id) take_unary(r, n);
     }
 }
 
@@ -222,7 +255,7 @@ static bool until(run_t *r, bool (*holds)(const run_t *), uint32_t for_ms)
 }
 
 static bool never(const run_t *r) { (void)r; return false; }
-static bool is_put(const run_t *r) { return r->put_ended; }
+static bool is_answered(const run_t *r) { return r->unary_ended; }
 static bool is_lost(const run_t *r) { return r->watch_ended && r->waited; }
 static bool is_watched(const run_t *r) { return r->created > 0 && r->serving; }
 static bool is_first(const run_t *r) { return strcmp(r->value, "first") == 0; }
@@ -236,7 +269,7 @@ static void before(run_t *r)
     open_watch(r);
     result(until(r, is_watched, WAIT_MS), "etcd takes a streaming Watch call, and its health is SERVING");
     open_put(r, "first");
-    result(until(r, is_put, WAIT_MS) && r->put_status == ENSIGN_GRPC_OK && until(r, is_first, WAIT_MS),
+    result(until(r, is_answered, WAIT_MS) && r->status == ENSIGN_GRPC_OK && until(r, is_first, WAIT_MS),
            "the value of a Put comes to the Watch call");
 }
 
@@ -252,7 +285,7 @@ static void without(run_t *r)
     open_watch(r);
     open_put(r, "second");
     until(r, never, (uint32_t)(killed + AWAY_MS - ensign_now_ms()));
-    result(!r->watch_ended && !r->put_ended, "calls with wait_for_ready wait while there is no etcd");
+    result(!r->watch_ended && !r->unary_ended, "calls with wait_for_ready wait while there is no etcd");
 }
 
 static void after(run_t *r)
@@ -260,26 +293,48 @@ static void after(run_t *r)
     uint64_t started = ensign_now_ms();
 
     start_etcd(r);
-    result(until(r, is_put, WAIT_MS) && r->put_status == ENSIGN_GRPC_OK,
+    result(until(r, is_answered, WAIT_MS) && r->status == ENSIGN_GRPC_OK,
            "started again: the Put that waited goes through");
     result(until(r, is_back, WAIT_MS), "so does the Watch call, behind the last event; health is SERVING");
     note("all is back %u ms after the start of etcd", (unsigned)(ensign_now_ms() - started));
+    open_range(r);
+    result(until(r, is_answered, WAIT_MS) && strcmp(r->range, "second") == 0, "a Range gives the new value");
+}
+
+/* A client that trusts the server, and has nothing to show it. */
+static void without_certificate(const run_t *r)
+{
+    const ensign_notice_t *n;
+    ensign_desc_t d = { .endpoint = r->endpoint, .tls.ca_file = r->ca };
+    ensign_call_desc_t call = { .method = "/etcdserverpb.KV/Range", .unary = true, .deadline_ms = WAIT_MS };
+    ensign_error_t why;
+    ensign_t *c;
+
+    if (ensign_create(&d, &c, &why) != ENSIGN_OK) fail("create", why.text);
+    if (ensign_await(c, ensign_call_open(c, &call).id, WAIT_MS, &n) != ENSIGN_OK)
+        fail("no answer without a certificate", ensign_error(c)->text);
+    note("without a certificate: %s", words(n));
+    result(n->as.reply.status == ENSIGN_GRPC_UNAVAILABLE && says(n, "certificate"),
+           "without a certificate a call is UNAVAILABLE, and its text names the certificate");
+    ensign_destroy(c);
 }
 
 int main(int argc, char **argv)
 {
     static run_t r;
-    ensign_desc_t d = { .tls.off = true };
+    ensign_desc_t d = { .tls.off = argc < 5 };
 
-    run_start(argc, argv, 4, "etcd LABEL PROGRAM FOLDER");
+    run_start(argc, argv, argc < 5 ? 4 : 5, "etcd LABEL PROGRAM FOLDER [CERTIFICATES]");
     r.program = argv[2];
     r.folder = argv[3];
+    r.certificates = argv[4]; /* the array ends in NULL */
     if (!first_start(&r)) fail("etcd does not start, see its log", r.log);
     d.endpoint = r.endpoint;
     r.c = run_client(&d);
     before(&r);
     without(&r);
     after(&r);
+    if (r.certificates) without_certificate(&r);
     ensign_destroy(r.c);
     stop_etcd(&r);
     return run_failures > 0;
