@@ -5357,6 +5357,7 @@ typedef struct {
     uint32_t flags;                 /* MBEDTLS_X509_BADCERT_x of the certificate */
     int depth;                      /* 0: the server's own */
     bool self_signed;
+    bool unread;                    /* mbedTLS could not read it, and knows nothing of it */
     mbedtls_x509_time from, to;
     const char *no_host;            /* BAD_NAME: what its SAN has in place of hosts; NULL: there are some */
     char names[ENSI_TLS_NAMES_MAX]; /* BAD_NAME: who it is for; BAD_CHAIN: its issuer; else its subject */
@@ -5407,6 +5408,23 @@ static const int ensi_tls_suites[] = {
     MBEDTLS_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
     0
 };
+
+#if ENSI_TLS_HAS_1_3
+/* mbedTLS's own order has RSA-PSS before PKCS #1: a server without TLS 1.3 then signs its key exchange with
+ * RSA-PSS, which mbedTLS does not take in TLS 1.2. In TLS 1.3 PKCS #1 does not count. */
+static const uint16_t ensi_tls_signatures[] = {
+    MBEDTLS_TLS1_3_SIG_ECDSA_SECP256R1_SHA256,
+    MBEDTLS_TLS1_3_SIG_ECDSA_SECP384R1_SHA384,
+    MBEDTLS_TLS1_3_SIG_ECDSA_SECP521R1_SHA512,
+    MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA256,
+    MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA384,
+    MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA512,
+    MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA256,
+    MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA384,
+    MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA512,
+    MBEDTLS_TLS1_3_SIG_NONE
+};
+#endif
 
 /* ---- results of mbedTLS */
 
@@ -5881,6 +5899,9 @@ static int ensi_tls_configure(ensi_tls_conf_t *t)
     ensi_tls_set_tickets(t);
     mbedtls_ssl_conf_rng(&t->config, mbedtls_ctr_drbg_random, &t->drbg);
     mbedtls_ssl_conf_ciphersuites(&t->config, ensi_tls_suites);
+#if ENSI_TLS_HAS_1_3
+    mbedtls_ssl_conf_sig_algs(&t->config, ensi_tls_signatures);
+#endif
     mbedtls_ssl_conf_authmode(&t->config, t->opts.insecure_skip_verify ? MBEDTLS_SSL_VERIFY_NONE
                               : MBEDTLS_SSL_VERIFY_REQUIRED);
     if (!t->opts.insecure_skip_verify) mbedtls_ssl_conf_ca_chain(&t->config, &t->ca, NULL);
@@ -6032,6 +6053,7 @@ static void ensi_tls_note(ensi_tls_bad_t *bad, const mbedtls_x509_crt *crt, int 
     bad->depth = depth;
     bad->from = crt->valid_from;
     bad->to = crt->valid_to;
+    bad->unread = crt->raw.p == NULL;
     bad->self_signed = crt->issuer_raw.len == crt->subject_raw.len &&
                        memcmp(crt->issuer_raw.p, crt->subject_raw.p, crt->issuer_raw.len) == 0;
     if (cause == ENSI_TLS_BAD_NAME) bad->no_host = ensi_tls_append_names(bad->names, crt);
@@ -6152,6 +6174,10 @@ static int ensi_tls_fail_date(const ensi_tls_t *t, int rc, ensign_error_t *e)
 
 static int ensi_tls_fail_chain(const ensi_tls_t *t, int rc, ensign_error_t *e)
 {
+    if (t->bad.unread)
+        return ensi_fail(e, ENSIGN_E_CERTIFICATE, rc,
+                         "tls: mbedTLS cannot read the certificate of %.60s: it lacks the algorithm that "
+                         "signed it, such as Ed25519; have the server use RSA or ECDSA", t->where);
     if (t->bad.self_signed && t->bad.depth == 0)
         return ensi_fail(e, ENSIGN_E_CERTIFICATE, rc,
                          "tls: the certificate of %s is self-signed and not in %s; "
@@ -6313,6 +6339,19 @@ static bool ensi_tls_is_certificate(int rc)
            ensi_tls_lack(rc) != NULL;
 }
 
+/* Did a server of TLS 1.2 sign with RSA-PSS? mbedTLS 3.6 offers it, for TLS 1.3 alone. */
+static bool ensi_tls_is_pss(const ensi_tls_t *t, int rc)
+{
+#if ENSI_TLS_HAS_1_3
+    return rc == MBEDTLS_ERR_SSL_ILLEGAL_PARAMETER &&
+           t->ssl.ENSI_TLS_MEMBER(state) == MBEDTLS_SSL_SERVER_KEY_EXCHANGE;
+#else
+    (void)t;
+    (void)rc;
+    return false;
+#endif
+}
+
 /* Turns mbedTLS's code into ours, and makes it final. Only an orderly end leaves a session to resume. */
 static int ensi_tls_fail(ensi_tls_t *t, int rc, ensign_error_t *e)
 {
@@ -6333,6 +6372,10 @@ static int ensi_tls_fail(ensi_tls_t *t, int rc, ensign_error_t *e)
         t->end = ensi_tls_fail_alien(t, rc, e);
     else if (!t->up && ensi_tls_is_certificate(rc))
         t->end = ensi_tls_fail_certificate(t, rc, e);
+    else if (!t->up && ensi_tls_is_pss(t, rc))
+        t->end = ensi_fail(e, ENSIGN_E_TLS, rc,
+                           "tls: %.60s signs its key exchange with RSA-PSS, which mbedTLS lacks in TLS 1.2 "
+                           "(-0x%04X); have it use TLS 1.3, PKCS #1 or ECDSA", t->where, (unsigned)-rc);
     else
         t->end = ensi_fail(e, ENSIGN_E_TLS, rc, "tls: the %s with %s failed: %s (mbedTLS -0x%04X)",
                            t->up ? "connection" : "handshake", t->where, ensi_tls_meaning(rc), (unsigned)-rc);
