@@ -120,7 +120,7 @@ MEMORY
     stats.memory stays under their sum. The most that each takes, for three settings:
 
                                            tiny       default    large
-        ensign_memory_bound                615 KiB    2 MiB      5 MiB      the client, TLS on all links
+        ensign_memory_bound                620 KiB    2 MiB      5 MiB      the client, TLS on all links
         ensign_publisher_memory_bound      85 KiB     10 MiB     145 MiB    each of these beside it
         ensign_subscription_memory_bound   77 KiB     31 MiB     117 MiB
         ensign_query_memory_bound          40 KiB     11 MiB     37 MiB
@@ -211,7 +211,7 @@ CONTENTS    search for the mark
  * ENSIGN_NO_TLS            mbedTLS: tls.off must be set, and an auth_url of http://
  * ENSIGN_NO_SOCKETS        sockets and the OS's headers: the loop without sockets remains
  * ENSIGN_NO_DNS            getaddrinfo: io must be ENSIGN_IO_SOCKETS_NO_DNS, or each host an address
- * ENSIGN_NO_STDIO          files: trust comes from ca_pem
+ * ENSIGN_NO_STDIO          files: trust comes from ca_pem, a client certificate from cert_pem and key_pem
  * ENSIGN_NO_LOG_TEXT       log lines: the `log` hook is never called (errors keep their text) */
 #define ENSIGN_VERSION        "0.2.0"
 #define ENSIGN_VERSION_NUMBER 200       /* major * 10000 + minor * 100 + patch, for #if */
@@ -503,10 +503,37 @@ typedef struct ensign_tls_desc_t {
     ensign_slice_t ca_pem;          /* the same from memory, instead of a file */
     const char *server_name;        /* name that the certificate must have [the endpoint's host; of a unix
                                        socket localhost] */
+    const char *cert_file;          /* our own certificate, for a server that asks for one: PEM, followed by
+                                       its chain without the root [none]. It needs a key. It is read at the
+                                       first connection, with the key and the trusted certificates; a file
+                                       that cannot be read is tried again at the next attempt, and one that
+                                       was read is not read again */
+    ensign_slice_t cert_pem;        /* the same from memory, instead of a file */
+    const char *key_file;           /* key of that certificate, PEM: RSA or EC, PKCS #1, #8 or SEC1 */
+    ensign_slice_t key_pem;         /* the same from memory, instead of a file; our copy is wiped at
+                                       destroy */
+    const char *key_password;       /* of an encrypted key [none]; our copy is wiped at destroy */
+    int         min_version;        /* ENSIGN_TLS_x [ENSIGN_TLS_1_2]. TLS 1.3 is used wherever mbedTLS and the
+                                       server have it; mbedTLS 2.28 lacks it, so ENSIGN_TLS_1_3 is refused
+                                       there with E_ARGUMENT */
+    bool        no_resume;          /* [false] a connection that is made again resumes the TLS session, where
+                                       the server gives tickets. That saves a round trip and the
+                                       certificates. Sessions are kept in memory for a day at most, each for
+                                       one endpoint and server_name */
     bool        ignore_dates;       /* [false] for a device without a clock; warns at every connect */
     bool        insecure_skip_verify; /* [false] any certificate will do, so anybody can read along; warns at
                                          every connect */
+    void      (*key_log)(void *user, const char *line);
+                                    /* gets the secrets of each connection, to decrypt a recording of it: a
+                                       line of the NSS key log format without its end, and the desc's user.
+                                       The line is wiped after the call. It may not call into the client. It
+                                       is for tests only, and warns at every connect [none] */
 } ensign_tls_desc_t;
+
+enum {                              /* ensign_tls_desc_t.min_version: the numbers that TLS has for them */
+    ENSIGN_TLS_1_2 = 0x0303,
+    ENSIGN_TLS_1_3 = 0x0304
+};
 
 enum {                              /* ensign_desc_t.io: who does the I/O */
     ENSIGN_IO_SOCKETS = 0,          /* ensign_step, by sockets; getaddrinfo may block inside of it */
@@ -611,12 +638,14 @@ typedef struct ensign_desc_t {
 } ensign_desc_t;
 
 /* Fills what is NULL from ENSIGN_ENDPOINT, ENSIGN_AUTH_URL, ENSIGN_CLIENT_ID and ENSIGN_CLIENT_SECRET (both
- * unless there is a token), and ENSIGN_CA_FILE (tls and auth_tls); proxy from HTTPS_PROXY, else ALL_PROXY,
- * and no_proxy from NO_PROXY (these three in lower case too; an empty one counts as unset). ENSIGN_INSECURE
- * sets tls.off, ENSIGN_NO_AUTHENTICATION leaves the key out; neither clears what the program has set. These
- * two are 1 y t yes true on, or empty 0 n f no false off, in any case: else E_FORMAT, nothing is filled, and
- * *why names the variable. The strings are getenv's: create before the environment changes. why may be NULL.
- */
+ * unless there is a token), ENSIGN_CA_FILE and ENSIGN_MIN_TLS (tls and auth_tls), ENSIGN_CERT_FILE and
+ * ENSIGN_KEY_FILE (tls alone, and both or none: a certificate or key that is set leaves them out), and
+ * ENSIGN_KEY_PASSWORD (tls alone, where it has a key); proxy from HTTPS_PROXY, else ALL_PROXY, and no_proxy
+ * from NO_PROXY (these three in lower case too; an empty one counts as unset). ENSIGN_INSECURE sets tls.off,
+ * ENSIGN_NO_AUTHENTICATION leaves the key out; neither clears what the program has set. These two are 1 y t
+ * yes true on, or empty 0 n f no false off, in any case; ENSIGN_MIN_TLS is 1.2 or 1.3, or empty: else
+ * E_FORMAT, nothing is filled, and *why names the variable. The strings are getenv's: create before the
+ * environment changes. why may be NULL. */
 ENSIGN_API int  ensign_desc_env(ensign_desc_t *d, ensign_error_t *why);
 
 #ifndef ENSIGN_NO_STDIO
@@ -5304,24 +5333,31 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
  *
  * mbedTLS 2.28 and 3.6 from one source: where they differ there is an #if, here and nowhere else.
  *
- * Owns   ensi_tls_conf_t, one a kind of link: configuration, trust store, DRBG. Zero is "not open"; it
- *        outlives the connections opened on it. ensi_tls_t, one a connection: the ssl context, and what is
- *        known of why the peer was refused. Neither may move while open. The heap is mbedTLS's own, about
- *        34 KB a connection; the alloc hook is not asked.
+ * Owns   ensi_tls_conf_t, one a kind of link: configuration, trust store, our own certificate and key, DRBG.
+ *        Zero is "not open"; it outlives the connections opened on it. ensi_tls_t, one a connection: the ssl
+ *        context, and what is known of why the peer was refused. Neither may move while open.
+ *        ensi_tls_saved_t, one an endpoint: the session that the next connection can resume. Zero is "none".
+ *        The heap is mbedTLS's own, about 34 KB a connection, and 1 to 4 KB a saved session, which has the
+ *        ticket and the server's certificate; the alloc hook is not asked.
  * Holds  The host name is always set, so it is always checked; insecure_skip_verify is the only way out,
  *        and then nothing of the certificate is checked. ignore_dates takes the flags EXPIRED and FUTURE
  *        off each certificate of the chain, inside the verify callback, and no other flag. An IP address as
  *        server name: 2.28 compares dNSName entries alone, so the callback compares the bytes of the
  *        iPAddress entries, in both versions; only a match takes off the mismatch flag. The SNI has the
- *        address too: mbedTLS cannot set the one without the other. TLS 1.2 at least, no renegotiation, no
- *        session tickets. ChaCha20 first: mbedTLS's AES is the slower one. With alpn_h2 a handshake that
+ *        address too: mbedTLS cannot set the one without the other. TLS 1.2 at least, no renegotiation.
+ *        ChaCha20 first: mbedTLS's AES is the slower one. With alpn_h2 a handshake that
  *        does not end in "h2" has failed. tx gets whole records or nothing, and a write is refused unless
  *        the largest record fits, so that mbedTLS never stops half way: it would then report success for
  *        bytes that it did not take (mbedtls#10258). rx is read from start to end; nothing is moved there.
- * Moves  handshake until OK; then read and write in any order; bye; close. AGAIN: call again when rx has
- *        bytes or tx room. Repeat a read until AGAIN: decrypted bytes wait inside while rx is empty. A new
- *        session ticket is not an error on any call. The first error is final, later calls return its code.
- *        tx may then hold our alert: send it, then close.
+ *        A resumed handshake shows no certificate, so nothing is verified in it. A session is therefore
+ *        offered only to the endpoint and server name that it was verified for, with the same configuration,
+ *        and within ENSI_TLS_RESUME_MS of the full handshake that it descends from. Offering takes it out:
+ *        only a handshake that succeeds (TLS 1.2), or a ticket that comes behind one (TLS 1.3), puts one
+ *        back. After an error nothing is saved. TLS 1.3 resumes with new key shares only.
+ * Moves  open, perhaps resume; handshake until OK; then read and write in any order; bye; close. AGAIN: call
+ *        again when rx has bytes or tx room. Repeat a read until AGAIN: decrypted bytes wait inside while rx
+ *        is empty. A new session ticket is not an error on any call; a read saves it. The first error is
+ *        final, later calls return its code. tx may then hold our alert: send it, then close.
  * Fails  E_CERTIFICATE: chain, dates, use. E_HOSTNAME. E_ALPN. E_MEMORY. E_CLOSED: close_notify after the
  *        handshake, an orderly end, with `native` 0. Else E_TLS. `native` is mbedTLS's code. A cut connection
  *        is the caller's to see.
@@ -5351,24 +5387,50 @@ enum {
     ENSI_TLS_PLAIN_MAX = 16384,     /* bytes of application data in a record (RFC 8446, 5.1) */
     ENSI_TLS_HEAD_BYTES = 5,        /* a record's header: type, version, length */
     ENSI_TLS_HOST_MAX = 253,        /* characters of a DNS name */
-    ENSI_TLS_NAMES_MAX = 64         /* bytes of names out of a certificate that an error text shows */
+    ENSI_TLS_NAMES_MAX = 64,        /* bytes of names out of a certificate that an error text shows */
+    ENSI_TLS_RANDOM_BYTES = 32,     /* of a hello (RFC 8446, 4.1.2) */
+    ENSI_TLS_SECRET_MAX = 64,       /* bytes of a secret in the key log: of a SHA-512, none is longer */
+    ENSI_TLS_RESUME_MS = 24 * 60 * 60 * 1000    /* from a full handshake to the last that resumes it */
 };
+
+#if MBEDTLS_VERSION_NUMBER >= 0x03020000 && defined(MBEDTLS_SSL_PROTO_TLS1_3)
+#define ENSI_TLS_HAS_1_3 1
+#else
+#define ENSI_TLS_HAS_1_3 0
+#endif
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000 || defined(MBEDTLS_SSL_EXPORT_KEYS)
+#define ENSI_TLS_HAS_KEY_LOG 1
+#else
+#define ENSI_TLS_HAS_KEY_LOG 0
+#endif
+/* Members that are private by name in 3.x. */
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+#define ENSI_TLS_MEMBER(x) MBEDTLS_PRIVATE(x)
+#else
+#define ENSI_TLS_MEMBER(x) x
+#endif
 
 typedef struct {
     const char *ca_file;            /* PEM; NULL with ca_pem.ptr NULL: the system's bundle */
     ensign_slice_t ca_pem;          /* instead of a file where .ptr is set; a final NUL may be there or not */
-    bool ignore_dates, insecure_skip_verify, alpn_h2;
+    const char *cert_file, *key_file, *key_password;    /* our own certificate; all NULL: none */
+    ensign_slice_t cert_pem, key_pem;       /* instead of the files where .ptr is set */
+    int min_version;                /* ENSIGN_TLS_x; 0: 1.2 */
+    bool ignore_dates, insecure_skip_verify, alpn_h2, no_resume;
     int (*random)(void *, void *, size_t);  /* 0: filled; NULL: the system's entropy */
+    void (*key_log)(void *, const char *);  /* NULL: none */
     void *user;
 } ensi_tls_opts_t;
 
 typedef struct {
     bool open;
-    ensi_tls_opts_t opts;           /* its CA is read at open and not later */
+    ensi_tls_opts_t opts;           /* its CA, certificate and key are read at open and not later */
     const char *trust;              /* where the trust store came from, for texts; a literal */
     const char *alpn[2];            /* mbedTLS keeps a pointer to it */
     mbedtls_ssl_config config;
     mbedtls_x509_crt ca;
+    mbedtls_x509_crt own;           /* the client's certificate and its chain */
+    mbedtls_pk_context key;
     mbedtls_entropy_context entropy;
     mbedtls_ctr_drbg_context drbg;
 } ensi_tls_conf_t;
@@ -5383,13 +5445,25 @@ typedef struct {
     uint32_t flags;                 /* MBEDTLS_X509_BADCERT_x of the certificate */
     int depth;                      /* 0: the server's own */
     bool self_signed;
+    bool unread;                    /* mbedTLS could not read it, and knows nothing of it */
     mbedtls_x509_time from, to;
     const char *no_host;            /* BAD_NAME: what its SAN has in place of hosts; NULL: there are some */
     char names[ENSI_TLS_NAMES_MAX]; /* BAD_NAME: who it is for; BAD_CHAIN: its issuer; else its subject */
 } ensi_tls_bad_t;
 
+/* A session that can be resumed, and with whom. */
+typedef struct {
+    bool any;
+    char host[ENSI_TLS_HOST_MAX + 1];   /* of the endpoint */
+    uint16_t port;
+    char name[ENSI_TLS_HOST_MAX + 1];   /* that the certificate was verified for */
+    uint64_t verified_ms;           /* when the full handshake was begun that it descends from */
+    mbedtls_ssl_session session;
+} ensi_tls_saved_t;
+
 typedef struct {
     bool open, up;                  /* up: the handshake is over */
+    bool offered, full;             /* a session was offered; the server began to show its certificate */
     int end;                        /* the first error; ENSIGN_OK before */
     size_t held;                    /* bytes of a record that mbedTLS has ready and tx had no room for */
     size_t head_len;
@@ -5398,9 +5472,13 @@ typedef struct {
     uint8_t ip[16];
     ensi_tls_conf_t *conf;
     ensi_buf_t *rx, *tx;
-    char host[ENSI_TLS_HOST_MAX + 1];
+    char host[ENSI_TLS_HOST_MAX + 1];   /* the server name */
     char where[64];                 /* host:port of the texts */
     ensi_tls_bad_t bad;
+    ensi_tls_saved_t *saved;        /* where sessions go; NULL: nowhere */
+    const char *endpoint;           /* saved: of this host */
+    uint16_t port;
+    uint64_t verified_ms;           /* saved: see there */
     mbedtls_ssl_context ssl;
 } ensi_tls_t;
 
@@ -5418,6 +5496,23 @@ static const int ensi_tls_suites[] = {
     MBEDTLS_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
     0
 };
+
+#if ENSI_TLS_HAS_1_3
+/* mbedTLS's own order has RSA-PSS before PKCS #1: a server without TLS 1.3 then signs its key exchange with
+ * RSA-PSS, which mbedTLS does not take in TLS 1.2. In TLS 1.3 PKCS #1 does not count. */
+static const uint16_t ensi_tls_signatures[] = {
+    MBEDTLS_TLS1_3_SIG_ECDSA_SECP256R1_SHA256,
+    MBEDTLS_TLS1_3_SIG_ECDSA_SECP384R1_SHA384,
+    MBEDTLS_TLS1_3_SIG_ECDSA_SECP521R1_SHA512,
+    MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA256,
+    MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA384,
+    MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA512,
+    MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA256,
+    MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA384,
+    MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA512,
+    MBEDTLS_TLS1_3_SIG_NONE
+};
+#endif
 
 /* ---- results of mbedTLS */
 
@@ -5484,50 +5579,63 @@ static const char *ensi_tls_meaning(int rc)
     }
 }
 
-/* ---- trust store */
+/* ---- certificates and keys that are given to us */
 
-static int ensi_tls_fail_ca(ensi_tls_conf_t *t, const char *name, int rc, ensign_error_t *e)
+/* Returns what mbedTLS lacks when it cannot read a certificate or a key; NULL: that is not why. */
+static const char *ensi_tls_lack(int rc)
 {
+    enum { LOW_BITS = 0x7F };
+
+    if ((-rc & ~LOW_BITS) == -MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG)
+        return "it is signed by an algorithm that mbedTLS lacks, such as Ed25519";
+    if (rc == MBEDTLS_ERR_PK_UNKNOWN_PK_ALG)
+        return "its kind of key is one that mbedTLS lacks, such as Ed25519 or RSA-PSS";
+    if (rc == MBEDTLS_ERR_PK_UNKNOWN_NAMED_CURVE) return "its key is on a curve that mbedTLS lacks";
+    return NULL;
+}
+
+/* `field` of the desc gave what `name` says. */
+static int ensi_tls_fail_pem(const char *field, const char *name, int rc, ensign_error_t *e)
+{
+    const char *lack = ensi_tls_lack(rc);
+
     if (ensi_tls_is_memory(rc))
         return ensi_fail(e, ENSIGN_E_MEMORY, rc, "tls: no memory for the certificates of %.100s", name);
+    if (lack)
+        return ensi_fail(e, ENSIGN_E_FORMAT, rc,
+                         "tls: mbedTLS cannot read the certificate of %.60s: %s (-0x%04X); use RSA or ECDSA",
+                         name, lack, (unsigned)-rc);
     return ensi_fail(e, ENSIGN_E_FORMAT, rc,
                      "tls: %.100s has no certificate that mbedTLS can read (%s, -0x%04X); %s must hold PEM, "
                      "\"-----BEGIN CERTIFICATE-----\" and so on",
                      name, rc == MBEDTLS_ERR_X509_CERT_UNKNOWN_FORMAT ? "neither PEM nor DER" : "malformed",
-                     (unsigned)-rc, t->trust);
+                     (unsigned)-rc, field);
 }
 
-/* mbedTLS takes PEM only with its NUL, counted; and counts the certificates that it could not read: one good
- * one is enough, as a store with less in it trusts less. */
-static int ensi_tls_trust_pem(ensi_tls_conf_t *t, ensign_slice_t pem, ensign_error_t *e)
+/* Returns a copy with a NUL, which mbedTLS wants and counts in *len; NULL: there is no memory. */
+static unsigned char *ensi_tls_pem_copy(ensign_slice_t pem, size_t *len)
 {
     unsigned char *copy;
-    int rc;
 
-    t->trust = "tls.ca_pem";
     if (pem.len > 0 && pem.ptr[pem.len - 1] == '\0') pem.len--;
     copy = pem.len < SIZE_MAX ? (unsigned char *)mbedtls_calloc(1, pem.len + 1) : NULL;
-    if (!copy) return ensi_tls_fail_ca(t, "tls.ca_pem", MBEDTLS_ERR_X509_ALLOC_FAILED, e);
-    if (pem.len > 0) memcpy(copy, pem.ptr, pem.len);
-    rc = mbedtls_x509_crt_parse(&t->ca, copy, pem.len + 1);
-    mbedtls_free(copy);
-    return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_ca(t, "tls.ca_pem", rc, e);
+    if (copy && pem.len > 0) memcpy(copy, pem.ptr, pem.len);
+    *len = pem.len + 1;
+    return copy;
 }
 
-#if defined(ENSIGN_NO_STDIO) || !defined(MBEDTLS_FS_IO)
-static int ensi_tls_trust_file(ensi_tls_conf_t *t, const char *path, ensign_error_t *e)
+/* What mbedtls_x509_crt_parse returns. */
+static int ensi_tls_parse_certificates(mbedtls_x509_crt *to, ensign_slice_t pem)
 {
-    (void)t;
-    if (path)
-        return ensi_fail(e, ENSIGN_E_FILE, 0,
-                         "tls: ca_file %.80s cannot be read, this build has no files (ENSIGN_NO_STDIO, or "
-                         "mbedTLS without MBEDTLS_FS_IO); put the certificate itself in tls.ca_pem",
-                         path);
-    return ensi_fail(e, ENSIGN_E_FILE, 0,
-                     "tls: no trusted CA, and this build has no files (ENSIGN_NO_STDIO, or mbedTLS without "
-                     "MBEDTLS_FS_IO) to read the system's bundle; set tls.ca_pem");
+    size_t len;
+    unsigned char *copy = ensi_tls_pem_copy(pem, &len);
+    int rc = copy ? mbedtls_x509_crt_parse(to, copy, len) : MBEDTLS_ERR_X509_ALLOC_FAILED;
+
+    mbedtls_free(copy);
+    return rc;
 }
-#else
+
+#if !defined(ENSIGN_NO_STDIO) && defined(MBEDTLS_FS_IO)
 /* 0, or errno of the attempt. */
 static int ensi_tls_unreadable(const char *path)
 {
@@ -5539,7 +5647,49 @@ static int ensi_tls_unreadable(const char *path)
     fclose(f);
     return 0;
 }
+#endif
 
+/* Returns OK when the file can be read; `field` is the desc's, `pem` the one to use instead. */
+static int ensi_tls_find_file(const char *field, const char *pem, const char *path, ensign_error_t *e)
+{
+#if defined(ENSIGN_NO_STDIO) || !defined(MBEDTLS_FS_IO)
+    return ensi_fail(e, ENSIGN_E_FILE, 0,
+                     "tls: %s %.70s cannot be read, this build has no files (ENSIGN_NO_STDIO, or mbedTLS "
+                     "without MBEDTLS_FS_IO); put what is in it in tls.%s",
+                     field, path, pem);
+#else
+    int rc = ensi_tls_unreadable(path);
+
+    (void)pem;
+    if (rc == 0) return ENSIGN_OK;
+    return ensi_fail(e, ENSIGN_E_FILE, rc,
+                     "tls: %s %.100s cannot be read: %s; set tls.%s to a readable PEM file", field, path,
+                     strerror(rc), field);
+#endif
+}
+
+/* ---- trust store */
+
+/* mbedTLS counts the certificates that it could not read: one good one is enough, as a store with less in it
+ * trusts less. */
+static int ensi_tls_trust_pem(ensi_tls_conf_t *t, ensign_slice_t pem, ensign_error_t *e)
+{
+    int rc = ensi_tls_parse_certificates(&t->ca, pem);
+
+    t->trust = "tls.ca_pem";
+    return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_pem(t->trust, t->trust, rc, e);
+}
+
+#if defined(ENSIGN_NO_STDIO) || !defined(MBEDTLS_FS_IO)
+static int ensi_tls_trust_file(ensi_tls_conf_t *t, const char *path, ensign_error_t *e)
+{
+    (void)t;
+    if (path) return ensi_tls_find_file("ca_file", "ca_pem", path, e);
+    return ensi_fail(e, ENSIGN_E_FILE, 0,
+                     "tls: no trusted CA, and this build has no files (ENSIGN_NO_STDIO, or mbedTLS without "
+                     "MBEDTLS_FS_IO) to read the system's bundle; set tls.ca_pem");
+}
+#else
 static int ensi_tls_trust_system(ensi_tls_conf_t *t, ensign_error_t *e)
 {
     static const char *const bundles[] = {
@@ -5554,7 +5704,7 @@ static int ensi_tls_trust_system(ensi_tls_conf_t *t, ensign_error_t *e)
         if (ensi_tls_unreadable(bundles[i])) continue;
         t->trust = bundles[i];
         rc = mbedtls_x509_crt_parse_file(&t->ca, bundles[i]);
-        return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_ca(t, bundles[i], rc, e);
+        return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_pem(t->trust, bundles[i], rc, e);
     }
     return ensi_fail(e, ENSIGN_E_FILE, 0, "tls: no CA bundle at %s, %s, %s, %s; "
                      "install ca-certificates or set tls.ca_file or ca_pem",
@@ -5567,13 +5717,187 @@ static int ensi_tls_trust_file(ensi_tls_conf_t *t, const char *path, ensign_erro
 
     if (!path) return ensi_tls_trust_system(t, e);
     t->trust = "tls.ca_file";
-    rc = ensi_tls_unreadable(path);
-    if (rc)
-        return ensi_fail(e, ENSIGN_E_FILE, rc,
-                         "tls: ca_file %.100s cannot be read: %s; set tls.ca_file to a readable PEM file",
-                         path, strerror(rc));
+    rc = ensi_tls_find_file("ca_file", "ca_pem", path, e);
+    if (rc != ENSIGN_OK) return rc;
     rc = mbedtls_x509_crt_parse_file(&t->ca, path);
-    return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_ca(t, path, rc, e);
+    return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_pem(t->trust, path, rc, e);
+}
+#endif
+
+/* ---- our own certificate */
+
+static int ensi_tls_own_certificate(ensi_tls_conf_t *t, ensign_error_t *e)
+{
+    const ensi_tls_opts_t *o = &t->opts;
+    const char *field = o->cert_pem.ptr ? "tls.cert_pem" : "tls.cert_file";
+    const char *name = o->cert_pem.ptr ? field : o->cert_file;
+    int rc = o->cert_pem.ptr ? (int)ENSIGN_OK : ensi_tls_find_file("cert_file", "cert_pem", name, e);
+
+    if (rc != ENSIGN_OK) return rc;
+    rc = MBEDTLS_ERR_X509_CERT_UNKNOWN_FORMAT;
+    if (o->cert_pem.ptr) rc = ensi_tls_parse_certificates(&t->own, o->cert_pem);
+#if !defined(ENSIGN_NO_STDIO) && defined(MBEDTLS_FS_IO)
+    else rc = mbedtls_x509_crt_parse_file(&t->own, name);
+#endif
+    if (rc == 0) return ENSIGN_OK;
+    if (rc < 0) return ensi_tls_fail_pem(field, name, rc, e);
+    return ensi_fail(e, ENSIGN_E_FORMAT, 0,
+                     "tls: mbedTLS cannot read %d of the certificates in %.100s; each must be PEM, of an RSA "
+                     "or EC key, and signed with one", rc, name);
+}
+
+/* The code of mbedTLS's parser of keys becomes ours. Neither key nor password is shown. */
+static int ensi_tls_fail_key(const ensi_tls_conf_t *t, const char *name, int rc, ensign_error_t *e)
+{
+    const char *lack = ensi_tls_lack(rc);
+
+    if (ensi_tls_is_memory(rc))
+        return ensi_fail(e, ENSIGN_E_MEMORY, rc, "tls: no memory for the key of %.100s", name);
+    if (rc == MBEDTLS_ERR_PK_PASSWORD_REQUIRED)
+        return ensi_fail(e, ENSIGN_E_ARGUMENT, rc,
+                         "tls: the key of %.100s is encrypted; set tls.key_password to its password", name);
+    if (rc == MBEDTLS_ERR_PK_PASSWORD_MISMATCH)
+        return ensi_fail(e, ENSIGN_E_ARGUMENT, rc,
+                         "tls: the password in tls.key_password does not decrypt the key of %.100s; set the "
+                         "one that it was encrypted with", name);
+    if (lack)
+        return ensi_fail(e, ENSIGN_E_FORMAT, rc,
+                         "tls: mbedTLS cannot read the key of %.60s: %s (-0x%04X); use an RSA key, or an EC "
+                         "key on P-256", name, lack, (unsigned)-rc);
+    if (rc != MBEDTLS_ERR_PK_KEY_INVALID_FORMAT && t->opts.key_password)
+        return ensi_fail(e, ENSIGN_E_FORMAT, rc,
+                         "tls: mbedTLS cannot decrypt the key of %.80s (-0x%04X), it may lack the cipher; "
+                         "convert it with openssl pkcs8 -topk8 -v2 des3", name, (unsigned)-rc);
+    return ensi_fail(e, ENSIGN_E_FORMAT, rc,
+                     "tls: %.80s has no private key that mbedTLS can read (-0x%04X); it must hold PEM, "
+                     "\"-----BEGIN PRIVATE KEY-----\" and so on", name, (unsigned)-rc);
+}
+
+/* 2.28 draws no random numbers to read a key. */
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+#define ENSI_TLS_RNG(drbg) , mbedtls_ctr_drbg_random, drbg
+#else
+#define ENSI_TLS_RNG(drbg)
+#endif
+
+/* What mbedtls_pk_parse_key returns. The DRBG is seeded. */
+static int ensi_tls_parse_key(ensi_tls_conf_t *t)
+{
+    const ensi_tls_opts_t *o = &t->opts;
+    const char *password = o->key_password;
+    size_t len, password_len = password ? strlen(password) : 0;
+    unsigned char *copy;
+    int rc;
+
+#if !defined(ENSIGN_NO_STDIO) && defined(MBEDTLS_FS_IO)
+    if (!o->key_pem.ptr)
+        return mbedtls_pk_parse_keyfile(&t->key, o->key_file, password ENSI_TLS_RNG(&t->drbg));
+#endif
+    copy = ensi_tls_pem_copy(o->key_pem, &len);
+    if (!copy) return MBEDTLS_ERR_PK_ALLOC_FAILED;
+    rc = mbedtls_pk_parse_key(&t->key, copy, len, (const unsigned char *)password,
+                              password_len ENSI_TLS_RNG(&t->drbg));
+    ensi_wipe(copy, len);
+    mbedtls_free(copy);
+    return rc;
+}
+
+static int ensi_tls_own_key(ensi_tls_conf_t *t, ensign_error_t *e)
+{
+    const ensi_tls_opts_t *o = &t->opts;
+    const char *name = o->key_pem.ptr ? "tls.key_pem" : o->key_file;
+    const char *of = o->cert_pem.ptr ? "tls.cert_pem" : o->cert_file;
+    int rc = o->key_pem.ptr ? (int)ENSIGN_OK : ensi_tls_find_file("key_file", "key_pem", name, e);
+
+    if (rc != ENSIGN_OK) return rc;
+    rc = ensi_tls_parse_key(t);
+    if (rc != 0) return ensi_tls_fail_key(t, name, rc, e);
+    rc = mbedtls_pk_check_pair(&t->own.pk, &t->key ENSI_TLS_RNG(&t->drbg));
+    if (rc == 0) return ENSIGN_OK;
+    if (ensi_tls_is_memory(rc)) return ensi_tls_fail_key(t, name, rc, e);
+    return ensi_fail(e, ENSIGN_E_ARGUMENT, rc,
+                     "tls: the key of %.70s does not belong to the first certificate of %.70s; set key "
+                     "and certificate of one pair, with the certificate before its chain", name, of);
+}
+
+static bool ensi_tls_has_own(const ensi_tls_opts_t *o)
+{
+    return o->cert_file || o->cert_pem.ptr;
+}
+
+/* ---- the key log */
+
+static char *ensi_tls_put_hex(char *out, const unsigned char *p, size_t len)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < len; i++) {
+        *out++ = digits[p[i] >> 4];
+        *out++ = digits[p[i] & 15];
+    }
+    *out = '\0';
+    return out;
+}
+
+/* One line: label, the client's random bytes, the secret. */
+static ENSI_UNUSED void ensi_tls_log_key(const ensi_tls_opts_t *o, const char *label,
+                                         const unsigned char *random, const unsigned char *secret, size_t len)
+{
+    char line[40 + 2 * ENSI_TLS_RANDOM_BYTES + 2 * ENSI_TLS_SECRET_MAX];
+    char *p = line + snprintf(line, 40, "%s ", label);
+
+    if (len > ENSI_TLS_SECRET_MAX) return;
+    p = ensi_tls_put_hex(p, random, ENSI_TLS_RANDOM_BYTES);
+    *p++ = ' ';
+    ensi_tls_put_hex(p, secret, len);
+    o->key_log(o->user, line);
+    ensi_wipe(line, sizeof line);
+}
+
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+static const char *ensi_tls_key_label(mbedtls_ssl_key_export_type type)
+{
+    switch (type) {
+    case MBEDTLS_SSL_KEY_EXPORT_TLS12_MASTER_SECRET: return "CLIENT_RANDOM";
+#ifdef MBEDTLS_SSL_PROTO_TLS1_3
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_CLIENT_EARLY_SECRET: return "CLIENT_EARLY_TRAFFIC_SECRET";
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_EARLY_EXPORTER_SECRET: return "EARLY_EXPORTER_SECRET";
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_CLIENT_HANDSHAKE_TRAFFIC_SECRET:
+        return "CLIENT_HANDSHAKE_TRAFFIC_SECRET";
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_SERVER_HANDSHAKE_TRAFFIC_SECRET:
+        return "SERVER_HANDSHAKE_TRAFFIC_SECRET";
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_CLIENT_APPLICATION_TRAFFIC_SECRET: return "CLIENT_TRAFFIC_SECRET_0";
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_SERVER_APPLICATION_TRAFFIC_SECRET: return "SERVER_TRAFFIC_SECRET_0";
+#endif
+    default: return NULL;
+    }
+}
+
+static void ensi_tls_on_key(void *arg, mbedtls_ssl_key_export_type type, const unsigned char *secret,
+                            size_t len, const unsigned char client_random[32],
+                            const unsigned char server_random[32], mbedtls_tls_prf_types prf)
+{
+    const char *label = ensi_tls_key_label(type);
+
+    (void)server_random;
+    (void)prf;
+    if (label) ensi_tls_log_key((const ensi_tls_opts_t *)arg, label, client_random, secret, len);
+}
+#elif defined(MBEDTLS_SSL_EXPORT_KEYS)
+static int ensi_tls_on_key(void *arg, const unsigned char *master, const unsigned char *block, size_t mac_len,
+                           size_t key_len, size_t iv_len, const unsigned char client_random[32],
+                           const unsigned char server_random[32], mbedtls_tls_prf_types prf)
+{
+    enum { MASTER_BYTES = 48 }; /* RFC 5246, 8.1 */
+
+    (void)block;
+    (void)mac_len;
+    (void)key_len;
+    (void)iv_len;
+    (void)server_random;
+    (void)prf;
+    ensi_tls_log_key((const ensi_tls_opts_t *)arg, "CLIENT_RANDOM", client_random, master, MASTER_BYTES);
+    return 0;
 }
 #endif
 
@@ -5625,27 +5949,57 @@ static int ensi_tls_psa(ensign_error_t *e)
     return ENSIGN_OK;
 }
 
+static void ensi_tls_set_version(ensi_tls_conf_t *t)
+{
+#if MBEDTLS_VERSION_NUMBER >= 0x03020000
+    bool only_1_3 = ENSI_TLS_HAS_1_3 && t->opts.min_version == ENSIGN_TLS_1_3;
+    mbedtls_ssl_conf_min_tls_version(&t->config, only_1_3 ? MBEDTLS_SSL_VERSION_TLS1_3
+                                     : MBEDTLS_SSL_VERSION_TLS1_2);
+#else
+    mbedtls_ssl_conf_min_version(&t->config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
+#endif
+}
+
+static void ensi_tls_set_tickets(ensi_tls_conf_t *t)
+{
+    (void)t;
+#ifdef MBEDTLS_SSL_SESSION_TICKETS
+    mbedtls_ssl_conf_session_tickets(&t->config, t->opts.no_resume ? MBEDTLS_SSL_SESSION_TICKETS_DISABLED
+                                     : MBEDTLS_SSL_SESSION_TICKETS_ENABLED);
+#ifdef MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED
+    mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
+        &t->config, t->opts.no_resume ? MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_DISABLED
+        : MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
+#endif
+#endif
+#if ENSI_TLS_HAS_1_3
+    mbedtls_ssl_conf_tls13_key_exchange_modes(&t->config, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL_ALL);
+#endif
+}
+
 static int ensi_tls_configure(ensi_tls_conf_t *t)
 {
     int rc = mbedtls_ssl_config_defaults(&t->config, MBEDTLS_SSL_IS_CLIENT, MBEDTLS_SSL_TRANSPORT_STREAM,
                                          MBEDTLS_SSL_PRESET_DEFAULT);
 
     if (rc != 0) return rc;
-#if MBEDTLS_VERSION_NUMBER >= 0x03020000
-    mbedtls_ssl_conf_min_tls_version(&t->config, MBEDTLS_SSL_VERSION_TLS1_2);
-#else
-    mbedtls_ssl_conf_min_version(&t->config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
-#endif
+    ensi_tls_set_version(t);
+    ensi_tls_set_tickets(t);
     mbedtls_ssl_conf_rng(&t->config, mbedtls_ctr_drbg_random, &t->drbg);
     mbedtls_ssl_conf_ciphersuites(&t->config, ensi_tls_suites);
+#if ENSI_TLS_HAS_1_3
+    mbedtls_ssl_conf_sig_algs(&t->config, ensi_tls_signatures);
+#endif
     mbedtls_ssl_conf_authmode(&t->config, t->opts.insecure_skip_verify ? MBEDTLS_SSL_VERIFY_NONE
                               : MBEDTLS_SSL_VERIFY_REQUIRED);
     if (!t->opts.insecure_skip_verify) mbedtls_ssl_conf_ca_chain(&t->config, &t->ca, NULL);
+    if (ensi_tls_has_own(&t->opts)) rc = mbedtls_ssl_conf_own_cert(&t->config, &t->own, &t->key);
+    if (rc != 0) return rc;
 #ifdef MBEDTLS_SSL_RENEGOTIATION
     mbedtls_ssl_conf_renegotiation(&t->config, MBEDTLS_SSL_RENEGOTIATION_DISABLED);
 #endif
-#ifdef MBEDTLS_SSL_SESSION_TICKETS
-    mbedtls_ssl_conf_session_tickets(&t->config, MBEDTLS_SSL_SESSION_TICKETS_DISABLED);
+#if MBEDTLS_VERSION_NUMBER < 0x03000000 && defined(MBEDTLS_SSL_EXPORT_KEYS)
+    if (t->opts.key_log) mbedtls_ssl_conf_export_keys_ext_cb(&t->config, ensi_tls_on_key, &t->opts);
 #endif
     if (!t->opts.alpn_h2) return 0;
     t->alpn[0] = "h2";
@@ -5659,6 +6013,8 @@ static void ensi_tls_conf_close(ensi_tls_conf_t *t)
     t->open = false;
     mbedtls_ssl_config_free(&t->config);
     mbedtls_x509_crt_free(&t->ca);
+    mbedtls_x509_crt_free(&t->own);
+    mbedtls_pk_free(&t->key);
     mbedtls_ctr_drbg_free(&t->drbg);
     mbedtls_entropy_free(&t->entropy);
 }
@@ -5671,6 +6027,8 @@ static int ensi_tls_conf_fill(ensi_tls_conf_t *t, ensign_error_t *e)
     if (rc == ENSIGN_OK) rc = ensi_tls_seed(t, e);
     if (rc == ENSIGN_OK && !o->insecure_skip_verify)
         rc = o->ca_pem.ptr ? ensi_tls_trust_pem(t, o->ca_pem, e) : ensi_tls_trust_file(t, o->ca_file, e);
+    if (rc == ENSIGN_OK && ensi_tls_has_own(o)) rc = ensi_tls_own_certificate(t, e);
+    if (rc == ENSIGN_OK && ensi_tls_has_own(o)) rc = ensi_tls_own_key(t, e);
     if (rc != ENSIGN_OK) return rc;
     rc = ensi_tls_configure(t);
     if (rc == 0) return ENSIGN_OK;
@@ -5686,6 +6044,8 @@ static int ensi_tls_conf_open(ensi_tls_conf_t *t, const ensi_tls_opts_t *o, ensi
     memset(t, 0, sizeof *t);
     mbedtls_ssl_config_init(&t->config);
     mbedtls_x509_crt_init(&t->ca);
+    mbedtls_x509_crt_init(&t->own);
+    mbedtls_pk_init(&t->key);
     mbedtls_entropy_init(&t->entropy);
     mbedtls_ctr_drbg_init(&t->drbg);
     t->open = true;
@@ -5781,6 +6141,7 @@ static void ensi_tls_note(ensi_tls_bad_t *bad, const mbedtls_x509_crt *crt, int 
     bad->depth = depth;
     bad->from = crt->valid_from;
     bad->to = crt->valid_to;
+    bad->unread = crt->raw.p == NULL;
     bad->self_signed = crt->issuer_raw.len == crt->subject_raw.len &&
                        memcmp(crt->issuer_raw.p, crt->subject_raw.p, crt->issuer_raw.len) == 0;
     if (cause == ENSI_TLS_BAD_NAME) bad->no_host = ensi_tls_append_names(bad->names, crt);
@@ -5798,6 +6159,80 @@ static int ensi_tls_verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t
     if (depth == 0 && ensi_tls_has_ip(t, crt)) *flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_CN_MISMATCH;
     ensi_tls_note(&t->bad, crt, depth, *flags);
     return 0;
+}
+
+/* ---- sessions that can be resumed */
+
+/* Frees a saved session; mbedTLS wipes it. */
+static void ensi_tls_forget(ensi_tls_saved_t *s)
+{
+    if (!s->any) return;
+    s->any = false;
+    mbedtls_ssl_session_free(&s->session);
+}
+
+/* Saves the session of the connection, in place of the one before. No memory: nothing is saved. */
+static void ensi_tls_save(ensi_tls_t *t)
+{
+    ensi_tls_saved_t *s = t->saved;
+
+    if (!s) return;
+    ensi_tls_forget(s);
+    mbedtls_ssl_session_init(&s->session);
+    if (mbedtls_ssl_get_session(&t->ssl, &s->session) != 0) {
+        mbedtls_ssl_session_free(&s->session);
+        return;
+    }
+    memcpy(s->host, t->endpoint, strlen(t->endpoint) + 1);
+    memcpy(s->name, t->host, strlen(t->host) + 1);
+    s->port = t->port;
+    s->verified_ms = t->verified_ms;
+    s->any = true;
+}
+
+/* Offers the saved session to the server if it is one of this endpoint and of the connection's server name,
+ * and not too old. From then on sessions of the connection are saved there. Call it between open and the
+ * handshake. `host` stands while the connection is open. */
+static void ensi_tls_resume(ensi_tls_t *t, ensi_tls_saved_t *saved, const char *host, uint16_t port,
+                            uint64_t now_ms)
+{
+    ensi_tls_saved_t *s = saved;
+
+    if (t->conf->opts.no_resume || strlen(host) >= sizeof s->host) return;
+    t->saved = saved;
+    t->endpoint = host;
+    t->port = port;
+    t->verified_ms = now_ms;
+    if (!s->any || s->port != port || strcmp(s->host, host) != 0 || strcmp(s->name, t->host) != 0) return;
+    if (now_ms - s->verified_ms < ENSI_TLS_RESUME_MS)
+        t->offered = mbedtls_ssl_set_session(&t->ssl, &s->session) == 0;
+    if (t->offered) t->verified_ms = s->verified_ms;
+    ensi_tls_forget(s);
+}
+
+/* Was the session resumed, instead of made by a full handshake? */
+static ENSI_UNUSED bool ensi_tls_resumed(const ensi_tls_t *t)
+{
+    return t->up && t->offered && !t->full;
+}
+
+/* Does the connection use TLS 1.3? Its tickets come after the handshake. */
+static bool ensi_tls_is_1_3(const ensi_tls_t *t)
+{
+#if ENSI_TLS_HAS_1_3
+    return mbedtls_ssl_get_version_number(&t->ssl) == MBEDTLS_SSL_VERSION_TLS1_3;
+#else
+    (void)t;
+    return false;
+#endif
+}
+
+/* Did mbedTLS only have news, and is it to be called again? */
+static bool ensi_tls_goes_on(ensi_tls_t *t, int rc)
+{
+    if (!ensi_tls_is_news(rc)) return false;
+    if (t->up) ensi_tls_save(t);
+    return true;
 }
 
 /* ---- why a connection failed */
@@ -5827,6 +6262,10 @@ static int ensi_tls_fail_date(const ensi_tls_t *t, int rc, ensign_error_t *e)
 
 static int ensi_tls_fail_chain(const ensi_tls_t *t, int rc, ensign_error_t *e)
 {
+    if (t->bad.unread)
+        return ensi_fail(e, ENSIGN_E_CERTIFICATE, rc,
+                         "tls: mbedTLS cannot read the certificate of %.60s: it lacks the algorithm that "
+                         "signed it, such as Ed25519; have the server use RSA or ECDSA", t->where);
     if (t->bad.self_signed && t->bad.depth == 0)
         return ensi_fail(e, ENSIGN_E_CERTIFICATE, rc,
                          "tls: the certificate of %s is self-signed and not in %s; "
@@ -5849,12 +6288,13 @@ static int ensi_tls_fail_use(const ensi_tls_t *t, uint32_t flags, int rc, ensign
         { MBEDTLS_X509_BADCERT_BAD_KEY, "its key is too short or on an odd curve" },
         { MBEDTLS_X509_BADCERT_REVOKED, "it is revoked" },
     };
-    const char *text = "mbedTLS does not take it";
+    const char *text = ensi_tls_lack(rc);
 
+    if (!text) text = "mbedTLS does not take it";
     for (size_t i = 0; i < ENSI_COUNT(uses) && flags != UINT32_MAX; i++)
         if (flags & uses[i].flag) text = uses[i].text;
     return ensi_fail(e, ENSIGN_E_CERTIFICATE, rc,
-                     "tls: the certificate of %s cannot be used: %s (mbedTLS -0x%04X, flags 0x%X); "
+                     "tls: the certificate of %.44s cannot be used: %s (mbedTLS -0x%04X, flags 0x%X); "
                      "have the server use another one",
                      t->where, text, (unsigned)-rc, (unsigned)flags);
 }
@@ -5884,6 +6324,26 @@ static int ensi_tls_fail_certificate(const ensi_tls_t *t, int rc, ensign_error_t
                              : mbedtls_ssl_get_verify_result(&t->ssl), rc, e);
 }
 
+/* What to do about an alert that depends on what we have; `advice` where it does not. */
+static const char *ensi_tls_alert_advice(const ensi_tls_t *t, unsigned number, const char *advice)
+{
+    const ensi_tls_opts_t *o = &t->conf->opts;
+
+    if (number == MBEDTLS_SSL_ALERT_MSG_HANDSHAKE_FAILURE)
+        return ensi_tls_has_own(o)
+            ? "; its certificate is Ed25519 or RSA-PSS, which mbedTLS lacks, or no cipher or curve fits"
+            : "; it wants a client certificate (tls.cert_file), or its own is Ed25519 or RSA-PSS, which "
+              "mbedTLS lacks, or no cipher fits";
+    if (number == MBEDTLS_SSL_ALERT_MSG_PROTOCOL_VERSION)
+        return o->min_version == ENSIGN_TLS_1_3 ? "; it lacks TLS 1.3, which is the tls.min_version"
+            : ENSI_TLS_HAS_1_3 ? "; no TLS version in common: it needs 1.2 or 1.3"
+            : "; no TLS version in common: it needs 1.2, or this mbedTLS 1.3";
+    if (ensi_tls_has_own(o) && number >= MBEDTLS_SSL_ALERT_MSG_BAD_CERT &&
+        number <= MBEDTLS_SSL_ALERT_MSG_ACCESS_DENIED && number != MBEDTLS_SSL_ALERT_MSG_ILLEGAL_PARAMETER)
+        return "; it does not take our client certificate: set tls.cert_file to one that it trusts";
+    return advice;
+}
+
 /* The alerts of RFC 8446, 6.2, and what to do about those that one can do something about. */
 static int ensi_tls_fail_alert(const ensi_tls_t *t, int rc, ensign_error_t *e)
 {
@@ -5891,8 +6351,8 @@ static int ensi_tls_fail_alert(const ensi_tls_t *t, int rc, ensign_error_t *e)
         { 10, "unexpected_message", "" },
         { 20, "bad_record_mac", "" },
         { 22, "record_overflow", "" },
-        { 40, "handshake_failure", "; no cipher or curve in common, or it wants a client certificate" },
-        { 42, "bad_certificate", "" },
+        { 40, "handshake_failure", "" },
+        { 42, "bad_certificate", "; it may want a client certificate: set tls.cert_file and tls.key_file" },
         { 43, "unsupported_certificate", "" },
         { 44, "certificate_revoked", "" },
         { 45, "certificate_expired", "" },
@@ -5902,7 +6362,7 @@ static int ensi_tls_fail_alert(const ensi_tls_t *t, int rc, ensign_error_t *e)
         { 49, "access_denied", "; it does not let this client in" },
         { 50, "decode_error", "" },
         { 51, "decrypt_error", "" },
-        { 70, "protocol_version", "; no TLS version in common: it needs 1.2, or this mbedTLS 1.3" },
+        { 70, "protocol_version", "" },
         { 71, "insufficient_security", "; it wants stronger ciphers than we have" },
         { 80, "internal_error", "; look into the server's log" },
         { 86, "inappropriate_fallback", "" },
@@ -5912,16 +6372,12 @@ static int ensi_tls_fail_alert(const ensi_tls_t *t, int rc, ensign_error_t *e)
         { 112, "unrecognized_name", "; it does not know this host: set tls.server_name to its own name" },
         { 113, "bad_certificate_status_response", "" },
         { 115, "unknown_psk_identity", "" },
-        { 116, "certificate_required", "; it wants a client certificate, which ensign.h cannot give" },
+        { 116, "certificate_required", "; set a client certificate: tls.cert_file and tls.key_file" },
         { 120, "no_application_protocol", "; no HTTP/2 (ALPN h2) on this port: use its gRPC port" },
     };
     enum { NO_PROTOCOL = 120 };
-    /* Private by name in 3.x, but the only place where mbedTLS says which alert it was. */
-#if MBEDTLS_VERSION_NUMBER >= 0x03000000
-    unsigned number = t->ssl.MBEDTLS_PRIVATE(in_msg)[1];
-#else
-    unsigned number = t->ssl.in_msg[1];
-#endif
+    /* The only place where mbedTLS says which alert it was. */
+    unsigned number = t->ssl.ENSI_TLS_MEMBER(in_msg)[1];
     const char *name = "of an unknown kind", *advice = "";
 
     for (size_t i = 0; i < ENSI_COUNT(alerts); i++) {
@@ -5929,9 +6385,10 @@ static int ensi_tls_fail_alert(const ensi_tls_t *t, int rc, ensign_error_t *e)
         name = alerts[i].name;
         advice = alerts[i].advice;
     }
+    advice = ensi_tls_alert_advice(t, number, advice);
     return ensi_fail(e, number == NO_PROTOCOL ? ENSIGN_E_ALPN : ENSIGN_E_TLS, rc,
-                     "tls: %s ended the %s with alert %u, %s%s", t->where, t->up ? "connection" : "handshake",
-                     number, name, advice);
+                     "tls: %.50s ended the %s with alert %u, %s%s", t->where,
+                     t->up ? "connection" : "handshake", number, name, advice);
 }
 
 /* A record begins with its type, 20 to 23, and 3, the major version (RFC 8446, 5.1 and RFC 5246, 6.2.1). */
@@ -5966,12 +6423,27 @@ static bool ensi_tls_is_certificate(int rc)
 #else
     if (rc == MBEDTLS_ERR_SSL_BAD_HS_CERTIFICATE) return true;
 #endif
-    return rc == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED || (-rc >= X509_FIRST && -rc < X509_LAST);
+    return rc == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED || (-rc >= X509_FIRST && -rc < X509_LAST) ||
+           ensi_tls_lack(rc) != NULL;
 }
 
-/* Turns mbedTLS's code into ours, and makes it final. */
+/* Did a server of TLS 1.2 sign with RSA-PSS? mbedTLS 3.6 offers it, for TLS 1.3 alone. */
+static bool ensi_tls_is_pss(const ensi_tls_t *t, int rc)
+{
+#if ENSI_TLS_HAS_1_3
+    return rc == MBEDTLS_ERR_SSL_ILLEGAL_PARAMETER &&
+           t->ssl.ENSI_TLS_MEMBER(state) == MBEDTLS_SSL_SERVER_KEY_EXCHANGE;
+#else
+    (void)t;
+    (void)rc;
+    return false;
+#endif
+}
+
+/* Turns mbedTLS's code into ours, and makes it final. Only an orderly end leaves a session to resume. */
 static int ensi_tls_fail(ensi_tls_t *t, int rc, ensign_error_t *e)
 {
+    if (t->saved && !(t->up && rc == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY)) ensi_tls_forget(t->saved);
     if (ensi_tls_is_memory(rc))
         t->end = ensi_fail(e, ENSIGN_E_MEMORY, rc, "tls: no memory to connect to %s (mbedTLS -0x%04X)",
                            t->where, (unsigned)-rc);
@@ -5988,6 +6460,10 @@ static int ensi_tls_fail(ensi_tls_t *t, int rc, ensign_error_t *e)
         t->end = ensi_tls_fail_alien(t, rc, e);
     else if (!t->up && ensi_tls_is_certificate(rc))
         t->end = ensi_tls_fail_certificate(t, rc, e);
+    else if (!t->up && ensi_tls_is_pss(t, rc))
+        t->end = ensi_fail(e, ENSIGN_E_TLS, rc,
+                           "tls: %.60s signs its key exchange with RSA-PSS, which mbedTLS lacks in TLS 1.2 "
+                           "(-0x%04X); have it use TLS 1.3, PKCS #1 or ECDSA", t->where, (unsigned)-rc);
     else
         t->end = ensi_fail(e, ENSIGN_E_TLS, rc, "tls: the %s with %s failed: %s (mbedTLS -0x%04X)",
                            t->up ? "connection" : "handshake", t->where, ensi_tls_meaning(rc), (unsigned)-rc);
@@ -6075,6 +6551,9 @@ static int ensi_tls_open(ensi_tls_t *t, ensi_tls_conf_t *conf, const char *serve
         return rc;
     }
     mbedtls_ssl_set_verify(&t->ssl, ensi_tls_verify, t);
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+    if (conf->opts.key_log) mbedtls_ssl_set_export_keys_cb(&t->ssl, ensi_tls_on_key, &conf->opts);
+#endif
     mbedtls_ssl_set_bio(&t->ssl, t, ensi_tls_bio_send, ensi_tls_bio_recv, NULL);
     return ENSIGN_OK;
 }
@@ -6104,7 +6583,22 @@ static int ensi_tls_accept(ensi_tls_t *t, ensign_error_t *e)
                                   "use the server's gRPC port, or turn HTTP/2 on there",
                                   t->where, alpn ? alpn : "no protocol");
     t->up = true;
+    /* mbedTLS keeps the ticket that we offered when the server refused it and sent no other one, but with
+     * secrets that do not belong to it: such a session is not saved. */
+    if (!ensi_tls_is_1_3(t) && !(t->offered && t->full)) ensi_tls_save(t);
     return ENSIGN_OK;
+}
+
+/* mbedtls_ssl_handshake, but it notes whether the server shows its certificate. */
+static int ensi_tls_steps(ensi_tls_t *t)
+{
+    int rc = 0;
+
+    while (rc == 0 && t->ssl.ENSI_TLS_MEMBER(state) != MBEDTLS_SSL_HANDSHAKE_OVER) {
+        rc = mbedtls_ssl_handshake_step(&t->ssl);
+        if (t->ssl.ENSI_TLS_MEMBER(state) == MBEDTLS_SSL_SERVER_CERTIFICATE) t->full = true;
+    }
+    return rc;
 }
 
 static int ensi_tls_handshake(ensi_tls_t *t, ensign_error_t *e)
@@ -6112,7 +6606,7 @@ static int ensi_tls_handshake(ensi_tls_t *t, ensign_error_t *e)
     int rc = ensi_tls_usable(t, false, e);
 
     if (rc != ENSIGN_OK || t->up) return rc;
-    do rc = mbedtls_ssl_handshake(&t->ssl);
+    do rc = ensi_tls_steps(t);
     while (ensi_tls_is_news(rc));
     if (rc == 0) return ensi_tls_accept(t, e);
     return ensi_tls_is_again(rc) ? (int)ENSIGN_AGAIN : ensi_tls_fail(t, rc, e);
@@ -6126,7 +6620,7 @@ static int ensi_tls_read(ensi_tls_t *t, uint8_t *out, size_t cap, size_t *len, e
     *len = 0;
     if (rc != ENSIGN_OK) return rc;
     do rc = mbedtls_ssl_read(&t->ssl, out, cap);
-    while (ensi_tls_is_news(rc));
+    while (ensi_tls_goes_on(t, rc));
     if (rc > 0) {
         *len = (size_t)rc;
         return ENSIGN_OK;
@@ -6535,6 +7029,9 @@ typedef struct ensi_endpoint_t {
     bool secure;                    /* TLS */
     const ensi_proxy_t *proxy;      /* NULL: it is reached without one */
     char good_address[ENSI_ADDRESS_BYTES];  /* that worked last; "": none yet */
+#ifndef ENSIGN_NO_TLS
+    ensi_tls_saved_t saved;         /* the session that the next connection can resume */
+#endif
 } ensi_endpoint_t;
 
 /* A server with its endpoints, and what all links to it have alike. */
@@ -6679,6 +7176,9 @@ static void ensi_target_free(ensi_target_t *t, ensi_mem_t *m)
     for (size_t i = 0; i < t->endpoint_count; i++) {
         ensi_mem_free(m, t->endpoints[i].host.name);
         ensi_mem_free(m, t->endpoints[i].text);
+#ifndef ENSIGN_NO_TLS
+        ensi_tls_forget(&t->endpoints[i].saved);
+#endif
     }
     ensi_mem_free(m, t->endpoints);
 #ifndef ENSIGN_NO_TLS
@@ -6867,8 +7367,8 @@ static void ensi_link_fault(ensi_link_t *l, int code, int native, const char *fo
 }
 
 #ifndef ENSIGN_NO_TLS
-/* The trust store is read at the first connection, and kept; when that fails the next attempt reads it
- * anew. */
+/* The trust store, our certificate and its key are read at the first connection, and kept; when that fails
+ * the next attempt reads them anew. */
 static int ensi_link_open_conf(ensi_link_t *l)
 {
     ensi_target_t *t = l->target;
@@ -6908,9 +7408,16 @@ static int ensi_link_open_tls(ensi_link_t *l)
             (l->env, ENSIGN_LOG_WARNING, "tls: %s of %s is off; for tests only",
              t->tls_opts.insecure_skip_verify ? "certificate verification" : "checking of certificate dates",
              where));
+    if (t->tls_opts.key_log)
+        ENSI_LOG((l->env, ENSIGN_LOG_WARNING,
+                  "tls: key_log has the secrets of the connection to %s, which decrypt it; for tests only",
+                  where));
     rc = ensi_link_open_conf(l);
     if (rc != ENSIGN_OK) return rc;
-    return ensi_tls_open(&l->tls, t->conf, ensi_link_server_name(l), where, &l->rx, &l->tx, &l->fault);
+    rc = ensi_tls_open(&l->tls, t->conf, ensi_link_server_name(l), where, &l->rx, &l->tx, &l->fault);
+    if (rc == ENSIGN_OK)
+        ensi_tls_resume(&l->tls, &l->end->saved, l->end->host.name, l->end->host.port, l->env->now_ms);
+    return rc;
 #else
     (void)l;
     return ENSIGN_OK;
@@ -9745,6 +10252,16 @@ enum {                              /* copies of the desc's strings; of a pair t
     ENSI_STR_SERVER,
     ENSI_STR_AUTH_SERVER,
     ENSI_STR_AUTHORITY,
+    ENSI_STR_CERT,
+    ENSI_STR_AUTH_CERT,
+    ENSI_STR_CERT_PEM,
+    ENSI_STR_AUTH_CERT_PEM,
+    ENSI_STR_KEY,
+    ENSI_STR_AUTH_KEY,
+    ENSI_STR_KEY_PEM,
+    ENSI_STR_AUTH_KEY_PEM,
+    ENSI_STR_PASSWORD,
+    ENSI_STR_AUTH_PASSWORD,
     ENSI_STRS
 };
 
@@ -16128,29 +16645,96 @@ static char *ensi_create_copy(ensign_t *c, int which, const char *text, bool *fa
     return c->strings[which];
 }
 
+#ifndef ENSIGN_NO_TLS
+/* Copies PEM that may be given from memory. */
+static ensign_slice_t ensi_create_copy_pem(ensign_t *c, int which, ensign_slice_t pem, bool *failed)
+{
+    char *copy;
+    if (!pem.ptr) return ensi_slice(NULL, 0);
+    copy = c->strings[which] = (char *)ensi_mem_take(&c->env.mem, pem.len + 1);
+    if (!copy) *failed = true;
+    if (copy && pem.len) memcpy(copy, pem.ptr, pem.len);
+    return ensi_slice(copy, pem.len);
+}
+
+/* A certificate needs a key, and each comes from one place. `which`: "tls" or "auth_tls". */
+static int ensi_create_check_own(ensign_t *c, const char *which, const ensign_tls_desc_t *d)
+{
+    bool cert = d->cert_file || d->cert_pem.ptr, key = d->key_file || d->key_pem.ptr;
+    if ((d->cert_file && d->cert_pem.ptr) || (d->key_file && d->key_pem.ptr))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.%s_file and %s_pem are both set; give one of them", which,
+                             d->cert_file && d->cert_pem.ptr ? "cert" : "key",
+                             d->cert_file && d->cert_pem.ptr ? "cert" : "key");
+    if (cert && !key)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.%s is set without a key; set %s.key_file or key_pem, too", which,
+                             d->cert_file ? "cert_file" : "cert_pem", which);
+    if (key && !cert)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.%s is set without a certificate; set %s.cert_file or cert_pem, too",
+                             which, d->key_file ? "key_file" : "key_pem", which);
+    if (d->key_password && !key)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.key_password is set without a key; set %s.key_file or key_pem, or "
+                             "leave it out", which, which);
+    return ENSIGN_OK;
+}
+
+/* What this build of mbedTLS lacks is refused here. */
+static int ensi_create_check_tls(ensign_t *c, const char *which, const ensign_tls_desc_t *d)
+{
+    int min = d->min_version;
+    if (min != 0 && min != ENSIGN_TLS_1_2 && min != ENSIGN_TLS_1_3)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.min_version is %d; use ENSIGN_TLS_1_2 or ENSIGN_TLS_1_3", which,
+                             min);
+    if (min == ENSIGN_TLS_1_3 && !ENSI_TLS_HAS_1_3)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.min_version is TLS 1.3, which this mbedTLS (" MBEDTLS_VERSION_STRING
+                             ") lacks; build with mbedTLS 3.6, or set ENSIGN_TLS_1_2", which);
+    if (d->key_log && !ENSI_TLS_HAS_KEY_LOG)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.key_log is set, and this mbedTLS gives out no secrets; build it "
+                             "with MBEDTLS_SSL_EXPORT_KEYS, or leave key_log out", which);
+    return ensi_create_check_own(c, which, d);
+}
+
+static void ensi_create_copy_tls(ensign_t *c, int i, const ensign_tls_desc_t *from, ensi_target_t *t,
+                                 bool *failed)
+{
+    ensi_tls_opts_t *o = &t->tls_opts;
+    o->ca_file = ensi_create_copy(c, ENSI_STR_CA + i, from->ca_file, failed);
+    o->ca_pem = ensi_create_copy_pem(c, ENSI_STR_PEM + i, from->ca_pem, failed);
+    o->cert_file = ensi_create_copy(c, ENSI_STR_CERT + i, from->cert_file, failed);
+    o->cert_pem = ensi_create_copy_pem(c, ENSI_STR_CERT_PEM + i, from->cert_pem, failed);
+    o->key_file = ensi_create_copy(c, ENSI_STR_KEY + i, from->key_file, failed);
+    o->key_pem = ensi_create_copy_pem(c, ENSI_STR_KEY_PEM + i, from->key_pem, failed);
+    o->key_password = ensi_create_copy(c, ENSI_STR_PASSWORD + i, from->key_password, failed);
+    o->min_version = from->min_version;
+    o->no_resume = from->no_resume;
+    o->key_log = from->key_log;
+    o->ignore_dates = from->ignore_dates;
+    o->insecure_skip_verify = from->insecure_skip_verify;
+    o->alpn_h2 = i == ENSIGN_LINK_RPC;
+    t->server_name = ensi_create_copy(c, ENSI_STR_SERVER + i, from->server_name, failed);
+}
+#endif
+
 static int ensi_create_set_tls(ensign_t *c, const ensign_desc_t *d)
 {
-    bool failed = false;
 #ifndef ENSIGN_NO_TLS
+    bool failed = false;
     for (int i = 0; i < 2; i++) {
         const ensign_tls_desc_t *from = i == ENSIGN_LINK_RPC ? &d->tls : &d->auth_tls;
         ensi_target_t *t = i == ENSIGN_LINK_RPC ? &c->rpc_target : &c->auth_target;
-        ensi_tls_opts_t *o = &t->tls_opts;
-        o->ca_file = ensi_create_copy(c, ENSI_STR_CA + i, from->ca_file, &failed);
-        if (from->ca_pem.ptr) {
-            size_t len = from->ca_pem.len;
-            char *pem = c->strings[ENSI_STR_PEM + i] = (char *)ensi_mem_take(&c->env.mem, len + 1);
-            if (!pem) return ensi_env_memory(&c->env, len);
-            if (len) memcpy(pem, from->ca_pem.ptr, len);
-            o->ca_pem = ensi_slice(pem, len);
-        }
-        o->ignore_dates = from->ignore_dates;
-        o->insecure_skip_verify = from->insecure_skip_verify;
-        o->alpn_h2 = i == ENSIGN_LINK_RPC;
-        o->random = d->random;
-        o->user = d->user;
-        t->server_name = ensi_create_copy(c, ENSI_STR_SERVER + i, from->server_name, &failed);
+        int rc = ensi_create_check_tls(c, i == ENSIGN_LINK_RPC ? "tls" : "auth_tls", from);
+        if (rc != ENSIGN_OK) return rc;
+        ensi_create_copy_tls(c, i, from, t, &failed);
+        t->tls_opts.random = d->random;
+        t->tls_opts.user = d->user;
     }
+    return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
 #else
     bool secure = !d->tls.off;
     for (size_t i = 0; i < c->auth_target.endpoint_count; i++) secure |= c->auth_target.endpoints[i].secure;
@@ -16158,8 +16742,8 @@ static int ensi_create_set_tls(ensign_t *c, const ensign_desc_t *d)
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "client: ENSIGN_NO_TLS is defined: set tls.off, and an auth_url that begins with http://");
+    return ENSIGN_OK;
 #endif
-    return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
 }
 
 static int ensi_create_set_key(ensign_t *c, const ensign_desc_t *d)
@@ -16409,10 +16993,13 @@ static size_t ensi_create_endpoints_size(const ensign_desc_t *d)
 
 size_t ensign_memory_bound(const ensign_desc_t *d)
 {
-    const char *const texts[] = { d->token,           d->client_id,
-                                  d->client_secret,   d->name,
-                                  d->tls.ca_file,     d->auth_tls.ca_file,
-                                  d->tls.server_name, d->auth_tls.server_name,
+    const char *const texts[] = { d->token,            d->client_id,
+                                  d->client_secret,    d->name,
+                                  d->tls.ca_file,      d->auth_tls.ca_file,
+                                  d->tls.server_name,  d->auth_tls.server_name,
+                                  d->tls.cert_file,    d->auth_tls.cert_file,
+                                  d->tls.key_file,     d->auth_tls.key_file,
+                                  d->tls.key_password, d->auth_tls.key_password,
                                   d->authority };
 #ifndef ENSIGN_NO_TLS
     const size_t records = 2 * (size_t)ENSI_RECORD_BYTES, conf = sizeof(ensi_tls_conf_t);
@@ -16432,7 +17019,11 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
         size += (size_t)ensi_or(d->topic_cache, ENSI_CREATE_CACHE) *
                 (sizeof(ensi_cached_t) + ENSI_TOPIC_NAME_MAX + 1 + ENSI_MEM_HEADER);
 #endif
-    return size + d->tls.ca_pem.len + d->auth_tls.ca_pem.len;
+    for (int i = 0; i < 2; i++) {
+        const ensign_tls_desc_t *t = i == ENSIGN_LINK_RPC ? &d->tls : &d->auth_tls;
+        size += t->ca_pem.len + t->cert_pem.len + t->key_pem.len + 2 * (size_t)ENSI_MEM_SMALL;
+    }
+    return size;
 }
 
 /* ---- the environment */
@@ -16460,11 +17051,33 @@ static const char *ensi_create_env_first(const char *upper, const char *lower)
     return v && *v ? v : NULL;
 }
 
+static int ensi_create_env_min_tls(int *out, ensign_error_t *why)
+{
+    const char *v = getenv("ENSIGN_MIN_TLS");
+    *out = 0;
+    if (!v || *v == '\0') return ENSIGN_OK;
+    if (strcmp(v, "1.2") == 0) *out = ENSIGN_TLS_1_2;
+    if (strcmp(v, "1.3") == 0) *out = ENSIGN_TLS_1_3;
+    if (*out != 0) return ENSIGN_OK;
+    return ensi_fail(why, ENSIGN_E_FORMAT, 0, "environment: ENSIGN_MIN_TLS is \"%.60s\"; use 1.2 or 1.3", v);
+}
+
+/* Certificate and key come together, so that those of two sources are never mixed. */
+static void ensi_create_env_own(ensign_tls_desc_t *d)
+{
+    if (!d->cert_file && !d->cert_pem.ptr && !d->key_file && !d->key_pem.ptr) {
+        d->cert_file = getenv("ENSIGN_CERT_FILE");
+        d->key_file = getenv("ENSIGN_KEY_FILE");
+    }
+    if (!d->key_password && (d->key_file || d->key_pem.ptr)) d->key_password = getenv("ENSIGN_KEY_PASSWORD");
+}
+
 int ensign_desc_env(ensign_desc_t *d, ensign_error_t *why)
 {
     bool insecure = false, no_auth = false;
-    int rc = ensi_create_env_bool("ENSIGN_INSECURE", &insecure, why);
+    int min_tls = 0, rc = ensi_create_env_bool("ENSIGN_INSECURE", &insecure, why);
     if (rc == ENSIGN_OK) rc = ensi_create_env_bool("ENSIGN_NO_AUTHENTICATION", &no_auth, why);
+    if (rc == ENSIGN_OK) rc = ensi_create_env_min_tls(&min_tls, why);
     if (rc != ENSIGN_OK) return rc;
     if (!d->endpoint && !d->endpoints) d->endpoint = getenv("ENSIGN_ENDPOINT");
     if (!d->auth_url) d->auth_url = getenv("ENSIGN_AUTH_URL");
@@ -16476,6 +17089,9 @@ int ensign_desc_env(ensign_desc_t *d, ensign_error_t *why)
     if (!d->proxy) d->proxy = ensi_create_env_first("HTTPS_PROXY", "https_proxy");
     if (!d->proxy) d->proxy = ensi_create_env_first("ALL_PROXY", "all_proxy");
     if (!d->no_proxy) d->no_proxy = ensi_create_env_first("NO_PROXY", "no_proxy");
+    if (d->tls.min_version == 0) d->tls.min_version = min_tls;
+    if (d->auth_tls.min_version == 0) d->auth_tls.min_version = min_tls;
+    ensi_create_env_own(&d->tls);
     if (insecure) d->tls.off = true;
     return ENSIGN_OK;
 }

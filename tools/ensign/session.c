@@ -72,6 +72,9 @@ static const char *in_options(const char *text)
 {
     static const struct { const char *field, *option; } known[] = {
         { "tls.ca_file or tls.ca_pem", "--ca-file" }, { "tls.ca_file or ca_pem", "--ca-file" },
+        { "tls.cert_file or cert_pem", "--cert" }, { "tls.key_file or key_pem", "--cert-key" },
+        { "tls.cert_file", "--cert" }, { "tls.key_file", "--cert-key" }, { "tls.min_version", "--min-tls" },
+        { "tls.key_password", "ENSIGN_KEY_PASSWORD" },
         { "tls.ca_file", "--ca-file" }, { "tls.server_name", "--server-name" }, { "tls.off", "--plaintext" },
         { "allow_plaintext_token", "--allow-plaintext-token" }, { "keepalive_ms", "--keepalive" },
         { "open_timeout_ms", "--open-timeout" }, { "request_timeout_ms", "--request-timeout" },
@@ -196,6 +199,10 @@ static void fill_desc(const session_t *s, ensign_desc_t *d)
     d->tls.off = o->plaintext;
     d->tls.ca_file = d->auth_tls.ca_file = o->ca_file;
     d->tls.server_name = o->server_name;
+    d->tls.cert_file = o->cert_file;
+    d->tls.key_file = o->key_file;
+    if (o->min_tls > 0) d->tls.min_version = o->min_tls > 1 ? ENSIGN_TLS_1_3 : ENSIGN_TLS_1_2;
+    d->auth_tls.min_version = d->tls.min_version;
     d->tls.insecure_skip_verify = d->auth_tls.insecure_skip_verify = o->insecure_skip_verify;
     d->connect_timeout_ms = ms32(o->connect_timeout_ms);
     d->request_timeout_ms = ms32(o->request_timeout_ms);
