@@ -625,8 +625,8 @@ typedef struct ensign_desc_t {
 /* Fills what is NULL from ENSIGN_ENDPOINT, ENSIGN_AUTH_URL, ENSIGN_CLIENT_ID and ENSIGN_CLIENT_SECRET (both
  * unless there is a token), and ENSIGN_CA_FILE (tls and auth_tls). ENSIGN_INSECURE sets tls.off,
  * ENSIGN_NO_AUTHENTICATION leaves the key out; neither clears what the program has set. These two are 1 y t
- * yes true on, or empty 0 n f no false off, in any case. ENSIGN_ATTEMPTS, which fills retry.max_attempts, is 1
- * to 5, or empty. Else: E_FORMAT, nothing is filled, and *why names the variable. The strings are getenv's:
+ * yes true on, or empty 0 n f no false off, in any case. ENSIGN_ATTEMPTS, which fills retry.max_attempts, is
+ * 1 to 5, or empty. Else: E_FORMAT, nothing is filled, and *why names the variable. The strings are getenv's:
  * create before the environment changes. why may be NULL. */
 ENSIGN_API int  ensign_desc_env(ensign_desc_t *d, ensign_error_t *why);
 
