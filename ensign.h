@@ -15971,7 +15971,7 @@ static int ensi_create_check_method(ensign_t *c, const ensign_desc_t *d, size_t 
 static size_t ensi_create_methods_size(const ensign_desc_t *d)
 {
     size_t size = 0;
-    for (size_t i = 0; i < d->method_count; i++)
+    for (size_t i = 0; d->methods && i < d->method_count; i++)
         size += sizeof *d->methods + ensign_str(d->methods[i].method).len + 1;
     return size;
 }
@@ -15984,9 +15984,13 @@ static int ensi_create_set_methods(ensign_t *c, const ensign_desc_t *d)
     int rc;
     c->retry = ensi_call_merge(&d->retry, &usual);
     rc = ensi_call_check_retry(c, "client", "retry", &c->retry);
-    if (rc == ENSIGN_OK && !ensi_state_size(c, "client", "method_count", d->method_count, 0,
-                                            d->methods ? ENSI_CREATE_METHODS_MAX : 0))
+    if (rc == ENSIGN_OK &&
+        !ensi_state_size(c, "client", "method_count", d->method_count, 0, ENSI_CREATE_METHODS_MAX))
         rc = ENSIGN_E_ARGUMENT;
+    if (rc == ENSIGN_OK && d->method_count > 0 && !d->methods)
+        rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                           "client: method_count is %lu, and methods is NULL; set both of them, or neither",
+                           (unsigned long)d->method_count);
     for (size_t i = 0; rc == ENSIGN_OK && i < d->method_count; i++) rc = ensi_create_check_method(c, d, i);
     if (rc != ENSIGN_OK || d->method_count == 0) return rc;
     c->methods = (ensign_method_t *)ensi_mem_take(&c->env.mem, ensi_create_methods_size(d));

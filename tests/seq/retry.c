@@ -48,6 +48,12 @@ static stream_t *arrives(world_t *w, size_t i, const char *before)
     return s;
 }
 
+static int send_part(world_t *w, uint32_t k, size_t len)
+{
+    static const uint8_t part[1000];
+    return ensign_call_send(w->client, as_call(k), slice_of(part, len), 0);
+}
+
 /* No stream comes but those that were there, whatever time goes by. */
 static void no_more_streams(world_t *w, size_t count)
 {
@@ -195,7 +201,7 @@ SCRIPT(headers_end_the_attempts)
     no_more_streams(w, 3);
 }
 
-/* A proxy's page is no answer of the server's. A streaming call does not hear of it while it is tried again. */
+/* A proxy's page is not the server's answer. A streaming call is told of the last one alone. */
 SCRIPT(a_page_is_not_headers)
 {
     ensign_call_desc_t d = tried(streaming(), 3);
@@ -298,10 +304,9 @@ SCRIPT(a_reserve_survives_a_wait)
     world_end(w, k, ENSIGN_GRPC_OK);
 }
 
-/* The server reads more than the buffer holds: what was sent first is gone, and with it the further attempts. */
+/* What the buffer has no room for any more cannot be sent again. */
 SCRIPT(a_request_that_outgrows_its_buffer_has_no_other_attempt)
 {
-    static uint8_t part[400];
     ensign_call_desc_t d = tried(streaming(), 5);
     const ensign_notice_t *n;
     stream_t *s;
@@ -312,13 +317,13 @@ SCRIPT(a_request_that_outgrows_its_buffer_has_no_other_attempt)
     k = call(w, &d);
     s = world_stream(w, 0);
     for (i = 0; i < 2; i++) {
-        assert_int_equal(ensign_call_send(w->client, as_call(k), slice_of(part, sizeof part), 0), ENSIGN_OK);
+        assert_int_equal(send_part(w, k, 400), ENSIGN_OK);
         world_request(w, s);
     }
     refuse(w, 0);
     s = arrives(w, 1, "1"); /* both are still in the buffer */
     for (i = 0; i < 2; i++) world_request(w, s);
-    assert_int_equal(ensign_call_send(w->client, as_call(k), slice_of(part, sizeof part), 0), ENSIGN_OK);
+    assert_int_equal(send_part(w, k, 400), ENSIGN_OK);
     world_request(w, s);
     refuse(w, 1);
     n = world_end(w, k, ENSIGN_GRPC_UNAVAILABLE);
@@ -329,31 +334,30 @@ SCRIPT(a_request_that_outgrows_its_buffer_has_no_other_attempt)
 /* What was refused with AGAIN is told to fit when an attempt has taken what is before it. */
 SCRIPT(room_is_given_after_a_wait)
 {
-    static uint8_t part[900];
     ensign_call_desc_t d = tried(streaming(), 3);
     stream_t *s;
     uint32_t k;
     world_create(w);
     d.send_buffer_bytes = 1000;
     k = call(w, &d);
-    assert_int_equal(ensign_call_send(w->client, as_call(k), slice_of(part, sizeof part), 0), ENSIGN_OK);
+    assert_int_equal(send_part(w, k, 900), ENSIGN_OK);
     s = world_stream(w, 0);
     world_request(w, s);
     push_back(s, "1000");
     world_waiting(w, k, "busy");
-    assert_int_equal(ensign_call_send(w->client, as_call(k), slice_of(part, sizeof part), 0), ENSIGN_AGAIN);
+    assert_int_equal(send_part(w, k, 900), ENSIGN_AGAIN);
     world_pass(w, 900);
     world_silent(w, k);
     s = world_stream(w, 1);
     world_expect(w, k, ENSIGN_NOTICE_ROOM);
-    assert_int_equal(ensign_call_send(w->client, as_call(k), slice_of(part, sizeof part), 0), ENSIGN_OK);
+    assert_int_equal(send_part(w, k, 900), ENSIGN_OK);
     world_request(w, s);
     world_request(w, s);
     answer(s, "ok");
     world_end(w, k, ENSIGN_GRPC_OK);
 }
 
-/* ------------------------------------------------------------------ WAITING, and what else tells of a wait */
+/* ------------------------------------------------------------------ what tells of a wait */
 SCRIPT(a_streaming_call_tells_why_it_waits)
 {
     ensign_call_desc_t d = tried(streaming(), 5);
@@ -567,7 +571,7 @@ SCRIPT(a_bucket_of_tokens_ends_the_attempts_of_all_calls)
     k = call(w, &d);
     refuse(w, 5); /* 5.1: more than half */
     refuse(w, 6);
-    says(w, world_reply(w, k, ENSIGN_GRPC_UNAVAILABLE), "attempt 2 of 5: not repeated, for too many calls fail");
+    says(w, world_reply(w, k, ENSIGN_GRPC_UNAVAILABLE), "2 of 5: not repeated, for too many calls fail");
     assert_int_equal(spent(w), 59);
     says(w, ends_at_once(w, &d), "attempt 1 of 5: not repeated, for too many calls fail");
     assert_int_equal(spent(w), 69);
