@@ -102,8 +102,8 @@ WHAT IS PROMISED
               ensign_topic_ensure, are sent again when the connection fails, within request_timeout_ms.
     Call      A unary call has one notice, REPLY, however it ends. A streaming call has one END, behind all
               whole messages of the server; cancel and deadline drop what is queued. `status` is always set:
-              UNAVAILABLE when the link was lost. A call is sent again, once, only if the server surely did
-              not act on it; else never.
+              UNAVAILABLE when the link was lost. A call is sent again, once, if the server surely did not act
+              on it; else only as its `retry` allows, and never once the server's headers have come.
     Streams   of publishers, subscriptions and health watches are opened again under the same handle until it
               is closed, the server refuses for good (key, permission, unknown topic), or give_up_after_ms is
               over. After a GOAWAY a new connection is made at once, or after a backoff where the server's
@@ -543,6 +543,32 @@ enum {                              /* ensign_desc_t.io: who does the I/O */
 
 enum { ENSIGN_LOG_ERROR = 1, ENSIGN_LOG_WARNING = 2, ENSIGN_LOG_INFO = 3, ENSIGN_LOG_DEBUG = 4 };
 
+/* How often a call is tried, and when (gRPC's proposal A6). A field that is 0 has the value of the longest
+ * match in the client's `methods`, else that of the client's `retry`, else its default.
+ *
+ * A further attempt follows one that ended with one of `statuses` before the server's headers came. Trailers
+ * alone, and an answer that is not gRPC, are not such headers. The request is kept in the send buffer; a call
+ * that sends more than the buffer holds is not tried again. deadline_ms counts for all attempts and the waits
+ * between them; a wait that would outlast it is not begun. The server's grpc-retry-pushback-ms is obeyed: it
+ * says how long to wait, or, if it is negative or malformed, that no attempt may follow. All calls of a
+ * client share 10 tokens. An attempt that fails with one of `statuses`, or after which the server allows no
+ * other, takes 1; a call that ends OK gives 0.1 back. A further attempt is made only while more than 5 are
+ * left. END and REPLY tell of the last attempt. */
+typedef struct ensign_retry_t {
+    uint32_t    max_attempts;       /* with the first one [1], 1..5; what is sent again because the server
+                                       surely did not act on it does not count */
+    uint32_t    backoff_min_ms;     /* a second attempt waits from 0 to this, drawn by chance; the limit
+                                       doubles with each further one [100], 1..3600000 */
+    uint32_t    backoff_max_ms;     /* the highest limit [5000], backoff_min_ms..3600000 */
+    uint32_t    statuses;           /* bits: 1u << ENSIGN_GRPC_x of each that is tried again [UNAVAILABLE] */
+} ensign_retry_t;
+
+typedef struct ensign_method_t {    /* what calls of some methods have alike */
+    const char *method;             /* "/package.Service/Method", or "/package.Service/" for all of it */
+    uint32_t    deadline_ms;        /* of a call whose desc has none [none] */
+    ensign_retry_t retry;
+} ensign_method_t;
+
 /* In brackets: the default, which a zero stands for. Times in ms, sizes in bytes. */
 typedef struct ensign_desc_t {
     const char *endpoint;           /* "host:port", "[v6]:port", port 1..65535, or "unix:/path" (of up to 107
@@ -610,6 +636,11 @@ typedef struct ensign_desc_t {
                                        the server says too_many_pings */
     uint32_t    keepalive_timeout_ms; /* the silence after a PING that ends the connection with E_STALLED, and
                                          has it made again [20000] */
+    ensign_retry_t retry;           /* of calls (ensign_call_open) for which neither their desc nor `methods`
+                                       says more. Requests, publishers and the rest have their own rules */
+    const ensign_method_t *methods; /* deadline and retry of such calls by their method. The longest match
+                                       counts, and a call's own desc goes before it */
+    size_t      method_count;       /* up to 1000 */
     uint32_t    max_handles;        /* publishers, subscriptions, requests, calls at once [64], 1..65000 */
     uint32_t    topic_cache;        /* topics whose name and id are remembered, from the maps that streams
                                        bring, from requests' answers [256], 1..4096; ENSIGN_OFF: none */
@@ -643,9 +674,10 @@ typedef struct ensign_desc_t {
  * ENSIGN_KEY_PASSWORD (tls alone, where it has a key); proxy from HTTPS_PROXY, else ALL_PROXY, and no_proxy
  * from NO_PROXY (these three in lower case too; an empty one counts as unset). ENSIGN_INSECURE sets tls.off,
  * ENSIGN_NO_AUTHENTICATION leaves the key out; neither clears what the program has set. These two are 1 y t
- * yes true on, or empty 0 n f no false off, in any case; ENSIGN_MIN_TLS is 1.2 or 1.3, or empty: else
- * E_FORMAT, nothing is filled, and *why names the variable. The strings are getenv's: create before the
- * environment changes. why may be NULL. */
+ * yes true on, or empty 0 n f no false off, in any case; ENSIGN_MIN_TLS is 1.2 or 1.3, or empty;
+ * ENSIGN_ATTEMPTS, which fills retry.max_attempts, is 1 to 5, or empty: else E_FORMAT, nothing is filled, and
+ * *why names the variable. The strings are getenv's: create before the environment changes. why may be NULL.
+ */
 ENSIGN_API int  ensign_desc_env(ensign_desc_t *d, ensign_error_t *why);
 
 #ifndef ENSIGN_NO_STDIO
@@ -790,7 +822,7 @@ typedef struct ensign_notice_disconnected_t {
  * further one, where it is the connection that fails. */
 typedef struct ensign_notice_waiting_t {
     uint32_t retry_in_ms;           /* 0: now; ENSIGN_FOREVER: with the next event that is published */
-    uint32_t failures;              /* in a row */
+    uint32_t failures;              /* in a row; of a call with `retry` its attempts so far */
 } ensign_notice_waiting_t;
 
 typedef struct ensign_notice_open_t {
@@ -859,6 +891,7 @@ typedef struct ensign_notice_reply_t {
     bool           from_server, unprocessed;
     int64_t        retry_after_ms;
     bool           metadata_cut;
+    uint32_t       attempts;
 } ensign_notice_reply_t;
 
 typedef struct ensign_notice_message_t {
@@ -871,9 +904,11 @@ typedef struct ensign_notice_end_t {
     uint64_t       count;           /* messages, events or answers given; of a publisher: events acked */
     ensign_slice_t text, details;   /* grpc-message and grpc-status-details-bin, decoded: any bytes */
     bool           from_server;     /* the status came in the server's trailers */
-    bool           unprocessed;     /* the server surely did not act on the call: repeating it is safe */
+    bool           unprocessed;     /* the server surely did not act on the call, in any attempt: repeating it
+                                       is safe */
     int64_t        retry_after_ms;  /* the server's grpc-retry-pushback-ms; -1: none, or "do not" */
     bool           metadata_cut;    /* the server sent more than max_metadata_bytes: some was dropped */
+    uint32_t       attempts;        /* of a call: how many were made, by its `retry`; else 0 */
 } ensign_notice_end_t;
 
 typedef struct ensign_notice_t {
@@ -1069,10 +1104,13 @@ typedef struct ensign_call_desc_t {
     ensign_slice_t request;         /* first message, with `encoding` compressed already; empty: none yet, but
                                        with `unary` an empty one */
     bool        unary;              /* open, send and half-close in one; its one notice is REPLY */
-    uint32_t    deadline_ms;        /* from open to END [ENSIGN_FOREVER]; grpc-timeout carries what is left */
-    bool        wait_for_ready;     /* [false] the call waits for an attempt that is under way, and ends,
-                                       UNAVAILABLE, when every address, or auth, has failed, and during the
-                                       backoff. true: it waits, and a streaming call tells so (WAITING) */
+    uint32_t    deadline_ms;        /* from open to END [that of the client's `methods`, else none],
+                                       ENSIGN_FOREVER: none; grpc-timeout carries what is left */
+    ensign_retry_t retry;           /* further attempts [those of the client's `methods`, else its `retry`];
+                                       while one is waited for a streaming call has WAITING */
+    bool        wait_for_ready;     /* [false] the call waits for an attempt to connect that is under way, and
+                                       ends, UNAVAILABLE, when every address, or auth, has failed, and during
+                                       the backoff. true: it waits, and a streaming call tells so (WAITING) */
     uint32_t    window_bytes;       /* usual size of the receive buffer [64 KiB], 1024..1 GiB */
     uint32_t    send_buffer_bytes;  /* [64 KiB]; one larger message is taken when it is empty */
     uint32_t    max_message_bytes;  /* received; a larger one: END, RESOURCE_EXHAUSTED [4 MiB], up to 1 GiB */
@@ -8471,12 +8509,14 @@ static bool ensi_h2_grant(ensi_stream_t *s, ensi_mem_t *m)
  *
  * Owns   each call's send buffer, metadata, deadline and ending; the queue of calls that wait for a
  *        connection, a token or a slot.
- * Holds  a call in OPEN is on the wire; in QUEUED it is in the queue, in the order of asking; `state` is
- *        assigned by ensi_grpc_move alone.
+ * Holds  a call in OPEN is on the wire; in QUEUED it is in the queue, in the order of asking; in BACKOFF it
+ *        looks as if it was never sent, until its owner queues it again; `state` is assigned by
+ *        ensi_grpc_move alone.
  *        out: [0, sent) is handed over and kept while the call can still be sent again; [sent, end) waits.
  *        Messages leave the receive buffer in order; a bad one is found when it becomes the next.
- * Moves  queue -> submit -> end; from the end back to the queue where a stream is reopened; from the wire
- *        back to the queue, once, for a call that the server surely did not process.
+ * Moves  queue -> submit -> end; from the end back to the queue where a stream is reopened, and by way of the
+ *        backoff where a public call is tried again; from the wire back to the queue, once, for a call that
+ *        the server surely did not process.
  * Fails  a peer's fault ends the call with a status by the tables of the gRPC specification ("gRPC over
  *        HTTP/2", "HTTP to gRPC Status Code Mapping"). */
 typedef enum {
@@ -8484,6 +8524,7 @@ typedef enum {
     ENSI_GRPC_QUEUED,
     ENSI_GRPC_OPEN,
     ENSI_GRPC_ENDED,
+    ENSI_GRPC_BACKOFF,
     ENSI_GRPC_STATES
 } ensi_grpc_state_t;
 typedef enum {
@@ -8491,6 +8532,7 @@ typedef enum {
     ENSI_GRPC_ON_SUBMIT,
     ENSI_GRPC_ON_RETRY,
     ENSI_GRPC_ON_END,
+    ENSI_GRPC_ON_PAUSE,
     ENSI_GRPC_INPUTS
 } ensi_grpc_in_t;
 
@@ -8502,6 +8544,10 @@ static const ensi_move_t ensi_grpc_moves[] = {
     { ENSI_GRPC_OPEN,   ENSI_GRPC_ON_END,    ENSI_GRPC_ENDED  },
     /* a stream that is reopened under the same handle */
     { ENSI_GRPC_ENDED,  ENSI_GRPC_ON_QUEUE,  ENSI_GRPC_QUEUED },
+    /* another attempt of a public call */
+    { ENSI_GRPC_ENDED,   ENSI_GRPC_ON_PAUSE, ENSI_GRPC_BACKOFF },
+    { ENSI_GRPC_BACKOFF, ENSI_GRPC_ON_QUEUE, ENSI_GRPC_QUEUED  },
+    { ENSI_GRPC_BACKOFF, ENSI_GRPC_ON_END,   ENSI_GRPC_ENDED   },
 };
 
 /* The largest message that a server takes, unless it was told otherwise: gRPC's own default. */
@@ -8509,7 +8555,7 @@ enum { ENSI_SERVER_MESSAGE_MAX = 4 * 1024 * 1024 };
 /* Of a window, of a message: far from where 32 bits would wrap. */
 enum { ENSI_GRPC_BYTES_MAX = 1 << 30 };
 enum { ENSI_GRPC_META = 8 * 1024 };    /* of received metadata, unless a desc says more */
-enum { ENSI_GRPC_MAX_HEADERS = 128, ENSI_GRPC_FIXED_HEADERS = 11, ENSI_GRPC_COMPRESSED_FLAG = 1 };
+enum { ENSI_GRPC_MAX_HEADERS = 128, ENSI_GRPC_FIXED_HEADERS = 12, ENSI_GRPC_COMPRESSED_FLAG = 1 };
 
 /* The headers of an answer, or its trailers: records of {flag, key length, value length, key, NUL, value},
  * never moved while the call lives. The flag is 0 for what is not the caller's to see. What is over the limit
@@ -8522,12 +8568,14 @@ typedef struct ensi_meta_t {
 } ensi_meta_t;
 enum { ENSI_META_RECORD = 9, ENSI_META_OVERHEAD = 32, ENSI_META_TEXT = 512 };
 
-/* What all calls of a client share: those that wait, in the order of asking, and those to be looked at. */
+/* What all calls of a client share: those that wait, in the order of asking, and those to be looked at; and
+ * what failed attempts have taken of its tokens. */
 typedef struct ensi_calls_t {
     ensi_call_t *head, *tail;
     uint64_t orders;
     bool fresh;                         /* a call was queued since they were gone through */
     ensi_touched_t touched;
+    uint32_t spent;                     /* in tenths of a token, 0..100 */
 } ensi_calls_t;
 
 struct ensi_call_t {
@@ -8560,13 +8608,18 @@ struct ensi_call_t {
     int http_status, grpc_status;       /* -1: not there */
     bool grpc_content, encoded;         /* content-type is gRPC's; grpc-encoding is not identity */
     ensign_slice_t text, details;       /* in meta */
-    int64_t pushback_ms;
+    int64_t pushback_ms;                /* -1: none came, or one that forbids another attempt */
+    bool forbidden;                     /* it was that */
     uint64_t messages;                  /* taken from the buffer */
     /* ending */
     int end_status;
     bool from_server, unprocessed, retried, drop;       /* drop: what is queued is not given any more */
     bool refused;                       /* the server has refused a token for this request before */
     ensign_error_t fault;
+    /* attempts of a public call */
+    uint32_t attempts;                  /* begun so far; 0: of a call that is not public */
+    bool tried;                         /* the server may have acted on one before that */
+    ensi_timer_t again;                 /* BACKOFF: to the next one */
 };
 
 static bool ensi_grpc_move(ensi_call_t *call, ensi_grpc_in_t in)
@@ -8806,7 +8859,8 @@ static bool ensi_grpc_own_header(ensi_call_t *call, ensign_slice_t name, ensign_
         call->encoded = !ensi_slice_is(value, "identity");
         return false;
     } else if (ensi_slice_is(name, "grpc-retry-pushback-ms")) {
-        call->pushback_ms = ensi_grpc_number(value, &number) && number >= 0 ? number : -1;
+        call->forbidden = !ensi_grpc_number(value, &number) || number < 0;
+        call->pushback_ms = call->forbidden ? -1 : number;
     } else {
         return false;
     }
@@ -8963,7 +9017,7 @@ static void ensi_grpc_nv_extra(const ensi_call_t *call, nghttp2_nv *nv, size_t *
 static int ensi_grpc_submit(ensi_call_t *call, ensi_h2_t *h, const ensi_grpc_common_t *common)
 {
     nghttp2_nv nv[ENSI_GRPC_FIXED_HEADERS + ENSI_GRPC_MAX_HEADERS];
-    char timeout[24];
+    char timeout[24], before[16];
     size_t n = 0;
     uint32_t left = ensi_timer_left(&call->deadline, call->env->now_ms);
     bool token = common->bearer && !call->no_token && !call->own_token;
@@ -8979,6 +9033,8 @@ static int ensi_grpc_submit(ensi_call_t *call, ensi_h2_t *h, const ensi_grpc_com
     ensi_grpc_nv_text(nv, &n, "user-agent", common->user_agent);
     ensi_grpc_timeout(timeout, sizeof timeout, left);
     if (left != ENSIGN_FOREVER) ensi_grpc_nv_text(nv, &n, "grpc-timeout", timeout);
+    snprintf(before, sizeof before, "%lu", (unsigned long)call->attempts - 1);
+    if (call->attempts > 1) ensi_grpc_nv_text(nv, &n, "grpc-previous-rpc-attempts", before);
     ensi_grpc_nv_text(nv, &n, "grpc-encoding", call->encoding);
     ensi_grpc_nv_text(nv, &n, "grpc-accept-encoding", call->accept_encoding);
     if (token) ensi_grpc_nv(&nv[n++], ensign_str("authorization"), ensign_str(common->bearer), true);
@@ -9016,17 +9072,24 @@ static void ensi_grpc_dequeue(ensi_call_t *call)
     call->queue_next = call->queue_prev = NULL;
 }
 
+/* What an answer has told, but for its messages, is forgotten. */
+static void ensi_grpc_clear(ensi_call_t *call)
+{
+    for (int i = 0; i < 2; i++) ensi_meta_clear(&call->meta[i]);
+    call->http_status = call->grpc_status = -1;
+    call->grpc_content = call->encoded = call->from_server = call->forbidden = false;
+    call->text = call->details = ensi_slice(NULL, 0);
+    call->pushback_ms = -1;
+}
+
 /* Puts a new, or an ended, call into the queue, to be sent from its first byte. What a former stream left in
  * the receive buffer stays. */
 static void ensi_grpc_queue(ensi_call_t *call)
 {
     ensi_must(ensi_grpc_move(call, ENSI_GRPC_ON_QUEUE));
-    for (int i = 0; i < 2; i++) ensi_meta_clear(&call->meta[i]);
-    call->http_status = call->grpc_status = -1;
-    call->grpc_content = call->encoded = call->from_server = call->unprocessed = call->retried = call->drop =
-        false;
-    call->text = call->details = ensi_slice(NULL, 0);
-    call->pushback_ms = -1;
+    ensi_grpc_clear(call);
+    call->retried = call->retried && call->attempts > 1; /* once for all attempts */
+    call->unprocessed = call->drop = false;
     call->end_status = ENSIGN_GRPC_OK;
     call->fault.code = 0;
     call->sent = 0;
@@ -9052,13 +9115,24 @@ static void ensi_call_rewind(ensi_call_t *call)
     ensi_rx_truncate(&call->s.rx, 0);
 }
 
+/* Keeps an ended call, whose request is here still, for another attempt after so long. */
+static void ensi_grpc_pause(ensi_call_t *call, uint32_t after_ms)
+{
+    ensi_must(ensi_grpc_move(call, ENSI_GRPC_ON_PAUSE));
+    call->tried = call->tried || !call->unprocessed;
+    ensi_call_rewind(call);
+    ensi_stream_clear(&call->s);
+    ensi_grpc_clear(call);
+    ensi_timer_start(&call->again, after_ms);
+}
+
 /* ---- ending */
 
 static void ensi_grpc_end(ensi_call_t *call, int status)
 {
     ensi_must(ensi_grpc_move(call, ENSI_GRPC_ON_END));
     call->end_status = status;
-    call->room_wanted = 0;
+    ensi_timer_stop(&call->again);
 }
 
 /* Ends a call from our side: RST_STREAM, and the reason. One that is not under way stays as it is. */
@@ -9067,11 +9141,11 @@ static void ensi_grpc_abort(ensi_call_t *call, int status, int code, const char 
 static void ensi_grpc_abort(ensi_call_t *call, int status, int code, const char *format, ...)
 {
     va_list args;
-    if (call->state != ENSI_GRPC_OPEN && call->state != ENSI_GRPC_QUEUED) return;
+    if (call->state == ENSI_GRPC_NEW || call->state == ENSI_GRPC_ENDED) return;
     va_start(args, format);
     ensi_fail_v(&call->fault, code, 0, format, args);
     va_end(args);
-    call->unprocessed = call->state == ENSI_GRPC_QUEUED || !call->s.headers_sent;
+    call->unprocessed = call->state != ENSI_GRPC_OPEN || !call->s.headers_sent;
     if (call->state == ENSI_GRPC_QUEUED) ensi_grpc_dequeue(call);
     ensi_h2_reset(&call->s, NGHTTP2_CANCEL);
     ensi_stream_untouch(&call->s);
@@ -9259,9 +9333,16 @@ static void ensi_grpc_end_notice(ensi_call_t *call, ensign_notice_t *n, uint64_t
     e->text = call->text;
     e->details = call->details;
     e->from_server = call->from_server;
-    e->unprocessed = call->unprocessed;
+    e->unprocessed = call->unprocessed && !call->tried;
     e->retry_after_ms = call->pushback_ms;
     e->metadata_cut = ensi_grpc_is_cut(call);
+    e->attempts = call->attempts;
+}
+
+/* Returns how many attempts have failed. */
+static uint32_t ensi_grpc_failures(const ensi_call_t *call)
+{
+    return call->state == ENSI_GRPC_BACKOFF || call->attempts == 0 ? call->attempts : call->attempts - 1;
 }
 
 /* What is always true of a call; for assertions. */
@@ -10314,6 +10395,9 @@ struct ensign_t {
     uint32_t keepalive_ms, keepalive_timeout_ms; /* the first one grows by too_many_pings */
     bool keepalive_all;             /* for the sake of every stream, not of the lasting ones alone */
     uint32_t max_answer_bytes;
+    ensign_retry_t retry;           /* no field is 0 */
+    ensign_method_t *methods;       /* one block with their strings; no field of a `retry` is 0 */
+    size_t method_count;
     ensi_timer_t give_up;
     bool closing, failed, closed;
     uint64_t connects;
@@ -10414,6 +10498,7 @@ static const char *ensi_state_obstacle(const ensign_t *c, const ensi_call_t *cal
     const char *unconnected = ensi_state_unconnected(n, room, cap);
     if (call->state == ENSI_GRPC_OPEN)
         return ensi_state_unanswered(call, ensi_link_where(n->link), room, cap);
+    if (call->state == ENSI_GRPC_BACKOFF) return call->owner->fault.text;
     if (ensi_state_needs_token(c, call) && !c->auth.bearer)
         return c->auth.fault.code ? c->auth.fault.text : "waiting for a token of the auth service";
     if (ensi_state_link_fault(c)) return c->last_fault.text;
@@ -10491,10 +10576,10 @@ static ensign_notice_t *ensi_state_pull_waiting(ensign_t *c, ensi_handle_t *h)
 {
     static const ensi_timer_t off = { 0, 0, ENSI_TIMER_OFF };
     const ensi_reopen_t *r = h->reopen;
-    const ensi_timer_t *const timers[] = { r ? &r->timer : &off, &c->rpc_target.timer,
+    const ensi_timer_t *const timers[] = { r ? &r->timer : &h->call->again, &c->rpc_target.timer,
                                            ensi_state_no_token(c) ? &c->auth.retry : &off };
-    const uint32_t failures[] = { r ? r->backoff.failures : 0, c->rpc_target.backoff.failures,
-                                  c->auth.backoff.failures };
+    const uint32_t failures[] = { r ? r->backoff.failures : ensi_grpc_failures(h->call),
+                                  c->rpc_target.backoff.failures, c->auth.backoff.failures };
     ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_WAITING, ENSIGN_NOTICE_WAITING);
     ensign_notice_waiting_t *out = &h->notice.as.waiting;
     if (!n) return NULL;
@@ -10956,18 +11041,33 @@ static bool ensi_reopen_tick(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
  *          open to: query
  * Public gRPC calls
  *
- * Owns   the handle of each call that a user opened; what is lent is the message of its last MESSAGE notice.
+ * Owns   the handle of each call that a user opened; what is lent is the message of its last MESSAGE notice;
+ *        its attempts, the waits between them, and the bucket of all calls' attempts (`spent`).
  * Holds  a unary call has one notice, REPLY, with its answer only when that is known to be the only one and
  *        the status is OK.
- * Moves  see grpc; this section turns a call's facts into notices.
+ *        An attempt is followed by another one only while nothing of the answer was given, no headers of a
+ *        gRPC answer have come, and the request is kept from its first byte.
+ * Moves  see grpc; this section turns a call's facts into notices. An attempt that failed: end -> backoff ->
+ *        queue.
  * Fails  what is wrong in a desc, or in the order of calls, is refused with nothing done. UNAUTHENTICATED
  *        from the server ends the call; the next one goes out with a new token. */
 typedef struct ensi_user_call_t {
     ensi_handle_t h;                /* first */
     ensi_call_t call;
+    ensign_retry_t retry;           /* no field is 0 */
+    uint32_t draws;                 /* waits drawn since the server said when to come back */
     bool headers_noted;
     bool cut_short;                 /* by ensign_close: what is cut off in the buffer is no fault */
 } ensi_user_call_t;
+
+enum {
+    ENSI_RETRY_ATTEMPTS_MAX = 5,
+    ENSI_RETRY_WAIT_MAX = 3600000,
+    ENSI_RETRY_STATUSES = 0x1FFFE,  /* bits 1 to 16 */
+    ENSI_RETRY_SPENT_MAX = 100,     /* all 10 tokens */
+    ENSI_RETRY_SPENT_BAR = 50,      /* so much, and no further attempt is made */
+    ENSI_RETRY_TOKEN = 10
+};
 
 /* Keys that the protocol, or HTTP/2 (RFC 9113, 8.2.2), has for itself. */
 static bool ensi_call_is_reserved(const char *key)
@@ -11113,6 +11213,56 @@ static int ensi_call_check(ensign_t *c, const ensign_call_desc_t *d, const ensi_
     return ENSIGN_OK;
 }
 
+/* Each field that is 0 is that of the other one. */
+static ensign_retry_t ensi_call_merge(const ensign_retry_t *own, const ensign_retry_t *other)
+{
+    ensign_retry_t r;
+    r.max_attempts = ensi_or(own->max_attempts, other->max_attempts);
+    r.backoff_min_ms = ensi_or(own->backoff_min_ms, other->backoff_min_ms);
+    r.backoff_max_ms = ensi_or(own->backoff_max_ms, other->backoff_max_ms);
+    r.statuses = ensi_or(own->statuses, other->statuses);
+    return r;
+}
+
+/* field: what the desc calls it; no field of it is 0. */
+static int ensi_call_check_retry(ensign_t *c, const char *who, const char *field, const ensign_retry_t *r)
+{
+    char name[60];
+    snprintf(name, sizeof name, "%s.max_attempts", field);
+    if (!ensi_state_size(c, who, name, r->max_attempts, 1, ENSI_RETRY_ATTEMPTS_MAX)) return ENSIGN_E_ARGUMENT;
+    snprintf(name, sizeof name, "%s.backoff_min_ms", field);
+    if (!ensi_state_size(c, who, name, r->backoff_min_ms, 1, ENSI_RETRY_WAIT_MAX)) return ENSIGN_E_ARGUMENT;
+    snprintf(name, sizeof name, "%s.backoff_max_ms", field);
+    if (!ensi_state_size(c, who, name, r->backoff_max_ms, 1, ENSI_RETRY_WAIT_MAX)) return ENSIGN_E_ARGUMENT;
+    if (r->backoff_min_ms > r->backoff_max_ms)
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT,
+            "%s: %s.backoff_min_ms is %lu, above backoff_max_ms %lu; lower the one or raise the other", who,
+            field, (unsigned long)r->backoff_min_ms, (unsigned long)r->backoff_max_ms);
+    if (r->statuses & ~(uint32_t)ENSI_RETRY_STATUSES)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "%s: %s.statuses is 0x%lx; only bits 1 to 16 are allowed, 1u << "
+                             "ENSIGN_GRPC_UNAVAILABLE and its like, never that of OK",
+                             who, field, (unsigned long)r->statuses);
+    return ENSIGN_OK;
+}
+
+/* Returns the longest match in the client's `methods`, or NULL. */
+static const ensign_method_t *ensi_call_method(const ensign_t *c, const char *method)
+{
+    const ensign_method_t *best = NULL;
+    size_t longest = 0;
+    for (size_t i = 0; i < c->method_count; i++) {
+        const char *pattern = c->methods[i].method;
+        size_t len = strlen(pattern);
+        if (len <= longest || strncmp(method, pattern, len) != 0) continue;
+        if (pattern[len - 1] != '/' && method[len] != '\0') continue;
+        best = &c->methods[i];
+        longest = len;
+    }
+    return best;
+}
+
 static ensi_grpc_opts_t ensi_call_opts(const ensign_call_desc_t *d)
 {
     ensi_grpc_opts_t o;
@@ -11195,6 +11345,81 @@ static void ensi_call_drop(ensign_t *c, ensi_handle_t *h)
     u->h.bits &= ~(uint32_t)ENSI_BIT_HEADERS;
 }
 
+/* ---- attempts */
+
+/* Returns how long the next attempt waits: as the server says, else a draw from 0 to a limit that doubles. */
+static uint32_t ensi_call_draw(ensi_user_call_t *u)
+{
+    int64_t told = u->call.pushback_ms;
+    uint64_t limit = u->retry.backoff_min_ms;
+    if (told >= 0) {
+        u->draws = 0;
+        return told < ENSIGN_FOREVER ? (uint32_t)told : ENSIGN_FOREVER - 1;
+    }
+    for (uint32_t i = 0; i < u->draws; i++) limit *= 2; /* fewer than max_attempts */
+    if (limit > u->retry.backoff_max_ms) limit = u->retry.backoff_max_ms;
+    u->draws++;
+    return (uint32_t)(ensi_rng_next(&u->call.env->rng) % (limit + 1));
+}
+
+/* Have headers of a gRPC answer come, behind which more may follow? */
+static bool ensi_call_begun(const ensi_call_t *call)
+{
+    return call->s.initial && !call->s.deaf;
+}
+
+/* Is this end one that the call's `retry` is for? */
+static bool ensi_call_failed(const ensi_user_call_t *u)
+{
+    const ensi_call_t *call = &u->call;
+    if (u->h.done || call->drop || u->retry.max_attempts < 2 || call->end_status == ENSIGN_GRPC_OK)
+        return false;
+    if (call->fault.code == ENSIGN_E_MEMORY) return false; /* ours, not the server's */
+    return call->forbidden || (u->retry.statuses >> call->end_status & 1) != 0;
+}
+
+/* Returns why no attempt follows this one, or NULL. */
+static const char *ensi_call_final(const ensi_user_call_t *u, uint32_t wait_ms)
+{
+    const ensi_call_t *call = &u->call;
+    if (call->forbidden) return "the server wants no further one (grpc-retry-pushback-ms)";
+    if (ensi_call_begun(call)) return "not repeated, for the server's headers had come";
+    if (!call->kept) return "not repeated, for the request is more than send_buffer_bytes hold";
+    if (call->attempts >= u->retry.max_attempts) return "the last one";
+    if (call->all->spent >= ENSI_RETRY_SPENT_BAR) return "not repeated, for too many calls fail";
+    if (wait_ms >= ensi_timer_left(&call->deadline, call->env->now_ms))
+        return "not repeated, for the deadline comes before";
+    return NULL;
+}
+
+/* The wire has ended an attempt. True: another one follows after a wait. */
+static bool ensi_call_retry(ensign_t *c, ensi_user_call_t *u)
+{
+    ensi_call_t *call = &u->call;
+    ensign_error_t e = call->fault;
+    const char *final;
+    uint32_t wait_ms;
+    if (!ensi_call_failed(u)) return false;
+    c->calls.spent = (uint32_t)ensi_min(c->calls.spent + ENSI_RETRY_TOKEN, ENSI_RETRY_SPENT_MAX);
+    wait_ms = ensi_call_draw(u);
+    final = ensi_call_final(u, wait_ms);
+    if (final) {
+        ensi_fail(&call->fault, e.code, e.native, "%.140s; attempt %lu of %lu: %s", e.text,
+                  (unsigned long)call->attempts, (unsigned long)u->retry.max_attempts, final);
+        return false;
+    }
+    if (call->from_server) (void)ensi_state_token_again(c, call);
+    ensi_grpc_pause(call, wait_ms);
+    ensi_state_waits(c, &u->h, &e);
+    return true;
+}
+
+/* Until an answer that is not gRPC has ended another attempt may follow, so its headers are not told. */
+static bool ensi_call_undecided(const ensi_user_call_t *u)
+{
+    return u->call.s.deaf && u->call.state == ENSI_GRPC_OPEN && u->retry.max_attempts > 1;
+}
+
 /* A unary call that ended well: exactly one message must be here. */
 static void ensi_call_check_unary(ensi_call_t *call)
 {
@@ -11219,6 +11444,7 @@ static void ensi_call_finish(ensign_t *c, ensi_user_call_t *u)
     if (call->from_server) (void)ensi_state_token_again(c, call);
     ensi_call_check_unary(call);
     if (call->end_status == ENSIGN_GRPC_OK) call->fault.code = 0;
+    if (call->end_status == ENSIGN_GRPC_OK && c->calls.spent > 0) c->calls.spent--;
     ensi_state_end(c, &u->h, &call->fault);
 }
 
@@ -11235,14 +11461,15 @@ static void ensi_call_serve(ensign_t *c, ensi_handle_t *h)
     ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
     ensi_call_t *call = &u->call;
 
+    if (call->state == ENSI_GRPC_ENDED) (void)ensi_call_retry(c, u);
     if (call->s.headers_done && !u->h.done) ensi_state_moves(h);
-    if (call->s.initial && !u->headers_noted && !call->drop) {
+    if (call->s.initial && !u->headers_noted && !call->drop && !ensi_call_undecided(u)) {
         u->headers_noted = true;
         if (!call->unary) u->h.bits |= ENSI_BIT_HEADERS;
     }
     ensi_msg_inspect(call);
     if (call->state == ENSI_GRPC_ENDED) ensi_call_finish(c, u);
-    if (call->room_wanted && ensi_grpc_has_room(call)) {
+    if (call->room_wanted && !u->h.done && ensi_grpc_has_room(call)) {
         call->room_wanted = 0;
         call->s.watched = false;
         u->h.bits |= ENSI_BIT_ROOM;
@@ -11284,9 +11511,10 @@ static ensign_notice_t *ensi_call_pull_reply(ensi_user_call_t *u)
     reply->text = call->text;
     reply->details = call->details;
     reply->from_server = call->from_server;
-    reply->unprocessed = call->unprocessed;
+    reply->unprocessed = call->unprocessed && !call->tried;
     reply->retry_after_ms = call->pushback_ms;
     reply->metadata_cut = ensi_grpc_is_cut(call);
+    reply->attempts = call->attempts;
     if (call->end_status != ENSIGN_GRPC_OK || call->drop ||
         ensi_msg_peek(call, &reply->message) != ENSIGN_OK) {
         reply->message = ensi_slice(NULL, 0);
@@ -11336,20 +11564,33 @@ static ensign_notice_t *ensi_call_pull(ensign_t *c, ensi_handle_t *h)
 
 /* ---- the table of the kind */
 
+/* The wait before the next attempt is over. */
+static void ensi_call_next(ensi_call_t *call)
+{
+    call->attempts++;
+    ensi_grpc_queue(call);
+}
+
 static void ensi_call_tick(ensign_t *c, ensi_handle_t *h)
 {
     ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
     ensi_call_t *call = &u->call;
-    bool queued = call->state == ENSI_GRPC_QUEUED, unsent = queued || !call->s.headers_sent;
+    bool unsent = call->state != ENSI_GRPC_OPEN || !call->s.headers_sent;
     char room[200] = "";
-    if ((!queued && call->state != ENSI_GRPC_OPEN) || !ensi_timer_due(&call->deadline, c->env.now_ms)) return;
+    if (call->state == ENSI_GRPC_ENDED) return;
+    if (!ensi_timer_due(&call->deadline, c->env.now_ms)) {
+        if (ensi_timer_due(&call->again, c->env.now_ms)) ensi_call_next(call);
+        return;
+    }
     ensi_ping_late(c, call);
     if (call->s.deaf && call->s.headers_done)
         snprintf(room, sizeof room, "; the answer so far has HTTP status %d and is not gRPC",
                  call->http_status);
     ensi_grpc_abort(call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
-                    unsent ? "call: the deadline passed before it could be sent: %.180s"
-                           : "call: the deadline passed%s",
+                    !unsent              ? "call: the deadline passed%s"
+                    : call->attempts > 1 || call->state == ENSI_GRPC_BACKOFF
+                        ? "call: the deadline passed before it could be sent again: %.180s"
+                        : "call: the deadline passed before it could be sent: %.180s",
                     unsent ? ensi_state_obstacle(c, call, room, sizeof room) : room);
     ensi_call_drop(c, h);
     ensi_state_end(c, h, &call->fault);
@@ -11358,7 +11599,8 @@ static void ensi_call_tick(ensign_t *c, ensi_handle_t *h)
 
 static uint64_t ensi_call_due(const ensi_handle_t *h)
 {
-    return ensi_timer_at(&((const ensi_user_call_t *)(const void *)h)->call.deadline);
+    const ensi_timer_t *const timers[] = { &h->call->deadline, &h->call->again };
+    return ensi_timer_first(timers, ENSI_COUNT(timers));
 }
 
 /* No more messages from us; the server ends the call. A unary call is half-closed already. */
@@ -11385,10 +11627,14 @@ ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d)
 {
     ensign_call_t none = { 0 };
     ensi_grpc_opts_t o = ensi_call_opts(d);
+    const ensign_method_t *m = ensi_call_method(c, o.method);
+    const ensign_retry_t retry = ensi_call_merge(&d->retry, m ? &m->retry : &c->retry);
     ensi_user_call_t *u;
     int rc;
 
     if (ensi_call_check(c, d, &o) != ENSIGN_OK) return none;
+    if (ensi_call_check_retry(c, "call", "retry", &retry) != ENSIGN_OK) return none;
+    if (m && d->deadline_ms == 0) o.deadline_ms = ensi_or(m->deadline_ms, ENSIGN_FOREVER);
     u = (ensi_user_call_t *)ensi_mem_zero(&c->env.mem, sizeof *u);
     if (!u) {
         ensi_env_memory(&c->env, sizeof *u);
@@ -11398,6 +11644,8 @@ ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d)
     u->call.no_token = d->no_token;
     u->call.unary = u->call.s.rx.one = d->unary;
     u->call.wait_for_ready = d->wait_for_ready;
+    u->call.attempts = 1;
+    u->retry = retry;
     if (rc == ENSIGN_OK) rc = ensi_call_set_metadata(c, &u->call, d->metadata, d->metadata_count);
     if (rc == ENSIGN_OK) rc = ensi_call_first(&u->call, d);
     if (rc != ENSIGN_OK) {
@@ -16218,6 +16466,7 @@ enum {
     ENSI_CREATE_AGENT_MAX = 100,
     ENSI_CREATE_ENDPOINTS = 64,         /* of one list */
     ENSI_CREATE_UNIX_MAX = 107,         /* bytes of a path: sun_path has 108, and a NUL */
+    ENSI_CREATE_METHODS_MAX = 1000,
     ENSI_CREATE_CACHE = 256
 };
 
@@ -16812,6 +17061,70 @@ static int ensi_create_set_limits(ensign_t *c, const ensign_desc_t *d)
     return ENSIGN_OK;
 }
 
+/* An entry of the desc's `methods`, by its number. */
+static int ensi_create_check_method(ensign_t *c, const ensign_desc_t *d, size_t at)
+{
+    const char *method = ensign_str(d->methods[at].method).len > 0 ? d->methods[at].method : "";
+    const ensign_retry_t retry = ensi_call_merge(&d->methods[at].retry, &c->retry);
+    const unsigned long number = (unsigned long)at;
+    const char *p = method;
+    char field[40];
+    while (*p > 0x20 && *p < 0x7F) p++;
+    if (method[0] != '/' || !strchr(method + 1, '/') || *p != '\0')
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: methods[%lu].method \"%.80s\" must be \"/package.Service/Method\", or "
+                             "\"/package.Service/\" for all methods of a service",
+                             number, method);
+    for (size_t i = 0; i < at; i++)
+        if (strcmp(d->methods[i].method, method) == 0)
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                                 "client: methods[%lu].method \"%.80s\" stands in methods[%lu], too; leave "
+                                 "one out",
+                                 number, method, (unsigned long)i);
+    snprintf(field, sizeof field, "methods[%lu].retry", number);
+    return ensi_call_check_retry(c, "client", field, &retry);
+}
+
+/* Bytes of the block that ensi_create_set_methods makes. */
+static size_t ensi_create_methods_size(const ensign_desc_t *d)
+{
+    size_t size = 0;
+    for (size_t i = 0; d->methods && i < d->method_count; i++)
+        size += sizeof *d->methods + ensign_str(d->methods[i].method).len + 1;
+    return size;
+}
+
+/* Checks and copies `retry` and `methods`. */
+static int ensi_create_set_methods(ensign_t *c, const ensign_desc_t *d)
+{
+    static const ensign_retry_t usual = { 1, 100, 5000, 1u << ENSIGN_GRPC_UNAVAILABLE };
+    char *text;
+    int rc;
+    c->retry = ensi_call_merge(&d->retry, &usual);
+    rc = ensi_call_check_retry(c, "client", "retry", &c->retry);
+    if (rc == ENSIGN_OK &&
+        !ensi_state_size(c, "client", "method_count", d->method_count, 0, ENSI_CREATE_METHODS_MAX))
+        rc = ENSIGN_E_ARGUMENT;
+    if (rc == ENSIGN_OK && d->method_count > 0 && !d->methods)
+        rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                           "client: method_count is %lu, and methods is NULL; set both of them, or neither",
+                           (unsigned long)d->method_count);
+    for (size_t i = 0; rc == ENSIGN_OK && i < d->method_count; i++) rc = ensi_create_check_method(c, d, i);
+    if (rc != ENSIGN_OK || d->method_count == 0) return rc;
+    c->methods = (ensign_method_t *)ensi_mem_take(&c->env.mem, ensi_create_methods_size(d));
+    if (!c->methods) return ensi_env_memory(&c->env, ensi_create_methods_size(d));
+    text = (char *)(c->methods + d->method_count);
+    for (size_t i = 0; i < d->method_count; i++) {
+        size_t size = strlen(d->methods[i].method) + 1;
+        c->methods[i] = d->methods[i];
+        c->methods[i].method = (char *)memcpy(text, d->methods[i].method, size);
+        c->methods[i].retry = ensi_call_merge(&d->methods[i].retry, &c->retry);
+        text += size;
+    }
+    c->method_count = d->method_count;
+    return ENSIGN_OK;
+}
+
 /* A seed for jitter and ids, never for TLS. */
 static bool ensi_create_seed(const ensign_desc_t *d, uint64_t *seed)
 {
@@ -16895,6 +17208,7 @@ static int ensi_create_init(ensign_t *c, const ensign_desc_t *d)
     if (rc == ENSIGN_OK && (d->client_id || d->auth_url)) rc = ensi_create_set_auth_url(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_tls(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_key(c, d);
+    if (rc == ENSIGN_OK) rc = ensi_create_set_methods(c, d);
     if (rc == ENSIGN_OK &&
         !ensi_handles_open(&c->handles, &c->env.mem, ensi_or(d->max_handles, ENSI_CREATE_HANDLES)))
         rc = ensi_env_memory(&c->env, 0);
@@ -16963,6 +17277,7 @@ void ensign_destroy(ensign_t *c)
         if (c->strings[i]) ensi_wipe(c->strings[i], ensi_mem_size(c->strings[i]));
         ensi_mem_free(&c->env.mem, c->strings[i]);
     }
+    ensi_mem_free(&c->env.mem, c->methods);
     ensi_handles_close(&c->handles, &c->env.mem);
 #ifndef ENSIGN_NO_SERVICE
     ensi_cache_free(&c->cache, &c->env.mem);
@@ -17010,6 +17325,7 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
     size_t size = sizeof(ensign_t) + 2 * ensi_h2_memory(ensi_or(d->max_header_bytes, ENSI_H2_HEADERS)) +
                   ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
     size += ensi_create_endpoints_size(d) + ensi_handles_size(ensi_or(d->max_handles, ENSI_CREATE_HANDLES));
+    size += ensi_create_methods_size(d) + ENSI_MEM_SMALL;
     size += 2 * link + (d->tls.off ? 0 : 2 * records + conf);
     if (d->client_id || d->auth_url)
         size += link + records + conf + 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
@@ -17072,13 +17388,29 @@ static void ensi_create_env_own(ensign_tls_desc_t *d)
     if (!d->key_password && (d->key_file || d->key_pem.ptr)) d->key_password = getenv("ENSIGN_KEY_PASSWORD");
 }
 
+/* 1 to 5; unset or empty: 0. */
+static int ensi_create_env_attempts(uint32_t *out, ensign_error_t *why)
+{
+    const char *v = getenv("ENSIGN_ATTEMPTS");
+    if (!v || !*v) return ENSIGN_OK;
+    if (v[0] < '1' || v[0] > '0' + ENSI_RETRY_ATTEMPTS_MAX || v[1] != '\0')
+        return ensi_fail(why, ENSIGN_E_FORMAT, 0,
+                         "environment: ENSIGN_ATTEMPTS is \"%.60s\"; use a number from 1 to %d", v,
+                         ENSI_RETRY_ATTEMPTS_MAX);
+    *out = (uint32_t)(v[0] - '0');
+    return ENSIGN_OK;
+}
+
 int ensign_desc_env(ensign_desc_t *d, ensign_error_t *why)
 {
     bool insecure = false, no_auth = false;
+    uint32_t attempts = 0;
     int min_tls = 0, rc = ensi_create_env_bool("ENSIGN_INSECURE", &insecure, why);
     if (rc == ENSIGN_OK) rc = ensi_create_env_bool("ENSIGN_NO_AUTHENTICATION", &no_auth, why);
     if (rc == ENSIGN_OK) rc = ensi_create_env_min_tls(&min_tls, why);
+    if (rc == ENSIGN_OK) rc = ensi_create_env_attempts(&attempts, why);
     if (rc != ENSIGN_OK) return rc;
+    if (d->retry.max_attempts == 0) d->retry.max_attempts = attempts;
     if (!d->endpoint && !d->endpoints) d->endpoint = getenv("ENSIGN_ENDPOINT");
     if (!d->auth_url) d->auth_url = getenv("ENSIGN_AUTH_URL");
     if (!no_auth && !d->token && !d->client_id) d->client_id = getenv("ENSIGN_CLIENT_ID");

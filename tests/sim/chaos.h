@@ -77,7 +77,8 @@ static void trouble_stream(world_t *w)
     case 1:
         TALLY(fault, end_status);
         if (f->stream->started) peer_finish(f->stream, ENSIGN_GRPC_UNAVAILABLE, "the model ends", NULL);
-        else peer_refuse(f->stream, ENSIGN_GRPC_INTERNAL, "the model ends");
+        else attempts_refuse(w, f->stream, world_below(w, 2) ? ENSIGN_GRPC_INTERNAL : ENSIGN_GRPC_UNAVAILABLE,
+                             "the model ends");
         break;
     case 2:
         TALLY(fault, end_bare);

@@ -38,8 +38,16 @@ static void run_way(world_t *w)
 
 static void run_desc(world_t *w)
 {
+    static ensign_method_t methods[1];
     ensign_desc_t *d = &w->desc;
     run_way(w);
+    methods[0].method = "/test.Service/";
+    methods[0].retry.max_attempts = 1 + world_below(w, 5);
+    methods[0].retry.backoff_min_ms = 1 + world_below(w, 300);
+    methods[0].retry.backoff_max_ms = methods[0].retry.backoff_min_ms + world_below(w, 2000);
+    methods[0].retry.statuses = 1u << ENSIGN_GRPC_UNAVAILABLE;
+    d->methods = methods;
+    d->method_count = COUNT(methods);
     d->allow_plaintext_token = true;
     d->alloc = net_alloc;
     d->connect_timeout_ms = 1000 + world_below(w, 2000);

@@ -32,12 +32,14 @@
     X(user, subscription) X(user, query) X(user, watch) X(user, create) X(user, ensure) X(user, find)        \
     X(user, exists) X(user, list) X(user, status) X(user, unary_call) X(user, streaming_call)                \
     X(user, send) X(user, half_close) X(user, endpoints) X(user, unix_socket) X(user, proxy)                 \
+    X(user, retry) X(user, retry_of_method)                                                                  \
     X(server, stored) X(server, stored_again) X(server, ack) X(server, ack_late) X(server, ack_twice)        \
     X(server, ack_foreign) X(server, ack_future) X(server, ack_overtaken)                                    \
     X(server, nack_unknown_topic) X(server, nack_archived) X(server, nack_other) X(server, ready)            \
     X(server, no_topics) X(server, topic_made) X(server, topic_archived) X(server, topic_removed)            \
     X(server, event) X(server, row) X(server, health) X(server, echo) X(server, answer)                      \
     X(server, close_stream) X(server, expired_token) X(server, ping)                                         \
+    X(server, attempt_again) X(server, pushback) X(server, forbids_attempts)                                 \
     X(fault, cut_in) X(fault, cut_out) X(fault, cut_now) X(fault, away) X(fault, dial_refused)               \
     X(fault, dial_silent) X(fault, accepts_and_closes) X(fault, accepts_and_mute) X(fault, no_address)       \
     X(fault, goaway_notice) X(fault, goaway_last) X(fault, goaway_now) X(fault, goaway_with_streams)         \

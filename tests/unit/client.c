@@ -280,6 +280,7 @@ static void refused(const ensign_desc_t *d, const char *word)
 static void a_bad_desc_is_refused_by_name(void **state)
 {
     static char longest[9000];
+    ensign_method_t m[2];
     fake_t f;
 #define REFUSED(word, change)                                                                                \
     do {                                                                                                     \
@@ -298,6 +299,30 @@ static void a_bad_desc_is_refused_by_name(void **state)
     REFUSED("keepalive_ms is 999, 1000 to", f.d.keepalive_ms = 999);
     REFUSED("max_handles", f.d.max_handles = 65001);
     REFUSED("backoff_max_ms", f.d.backoff_min_ms = 30001);
+    REFUSED("retry.max_attempts is 6, 1 to 5 are allowed", f.d.retry.max_attempts = 6);
+    REFUSED("retry.backoff_min_ms is 5001, above backoff_max_ms 5000; lower the one or raise the other",
+            f.d.retry.backoff_min_ms = 5001);
+    REFUSED("retry.backoff_min_ms is 3600001, 1 to 3600000 are", f.d.retry.backoff_min_ms = 3600001);
+    REFUSED("retry.backoff_max_ms is 4294967295", f.d.retry.backoff_max_ms = ENSIGN_FOREVER);
+    REFUSED("retry.statuses is 0x1; only bits 1 to 16 are", f.d.retry.statuses = 1u << ENSIGN_GRPC_OK);
+    REFUSED("retry.statuses is 0x20000; only bits 1 to 16", f.d.retry.statuses = 1u << 17);
+#define REFUSED_METHODS(word, change)                                                                        \
+    REFUSED(word, (memset(m, 0, sizeof m), m[0].method = "/a.B/", m[1].method = "/a.B/C", f.d.methods = m,   \
+                   f.d.method_count = 2, change))
+    REFUSED_METHODS("methods[1].method \"a.B/C\" must be \"/package.Service/Method\", or \"/package.Service/",
+                    m[1].method = "a.B/C");
+    REFUSED_METHODS("methods[1].method \"/a.B\" must be", m[1].method = "/a.B");
+    REFUSED_METHODS("methods[1].method \"/\" must be", m[1].method = "/");
+    REFUSED_METHODS("methods[0].method \"\" must be", m[0].method = NULL);
+    REFUSED_METHODS("methods[0].method \"/a.B/ \" must be", m[0].method = "/a.B/ ");
+    REFUSED_METHODS("methods[1].method \"/a.B/\" stands in methods[0], too; leave one out",
+                    m[1].method = "/a.B/");
+    REFUSED_METHODS("methods[1].retry.max_attempts is 9, 1 to 5", m[1].retry.max_attempts = 9);
+    REFUSED_METHODS("methods[0].retry.backoff_min_ms is 9000, above backoff_max_ms 5000",
+                    m[0].retry.backoff_min_ms = 9000);
+    REFUSED_METHODS("methods[0].retry.statuses is 0x4001", m[0].retry.statuses = 0x4001);
+    REFUSED_METHODS("method_count is 1001, 0 to 1000 are", f.d.method_count = 1001);
+    REFUSED("method_count is 1, and methods is NULL", f.d.method_count = 1);
     REFUSED("io", f.d.io = 3);
     REFUSED("io", f.d.io = -1);
     REFUSED("name", f.d.name = longest);
@@ -466,6 +491,8 @@ static void auth_urls(void **state)
     }
 }
 
+static const ensign_method_t some_method = { "/a.B/", 5, { 2, 0, 0, 0 } };
+
 static void fill_in(fake_t *f, char text[12][32])
 {
     for (int i = 0; i < 12; i++) snprintf(text[i], 32, "text-%d", i);
@@ -485,6 +512,8 @@ static void fill_in(fake_t *f, char text[12][32])
     f->d.tls.server_name = text[9];
     f->d.auth_tls.server_name = text[10];
     f->d.tls.ca_pem = ensign_str(text[11]);
+    f->d.methods = &some_method;
+    f->d.method_count = 1;
 }
 
 static void the_desc_is_copied(void **state)
@@ -510,6 +539,9 @@ static void the_desc_is_copied(void **state)
     assert_string_equal(c->rpc_target.server_name, "text-9");
     assert_string_equal(c->auth_target.server_name, "text-10");
     assert_true(ensi_slice_is(c->rpc_target.tls_opts.ca_pem, "text-11"));
+    assert_ptr_not_equal(c->methods[0].method, some_method.method);
+    assert_string_equal(c->methods[0].method, "/a.B/");
+    assert_int_equal(c->methods[0].retry.max_attempts, 2);
     destroy(&f);
 }
 
@@ -544,6 +576,28 @@ static void create_fails_at_each_allocation(void **state)
     assert_true(failed > 20);
 }
 
+/* What create takes for `methods` is in the bound, and is given back. */
+static void the_bound_counts_methods(void **state)
+{
+    static char text[1000][200];
+    static ensign_method_t m[1000];
+    size_t bound;
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    bound = ensign_memory_bound(&f.d);
+    for (size_t i = 0; i < ENSI_COUNT(m); i++) {
+        snprintf(text[i], sizeof text[i], "/%0150lu/", (unsigned long)i);
+        m[i].method = text[i];
+    }
+    f.d.methods = m;
+    f.d.method_count = ENSI_COUNT(m);
+    assert_true(ensign_memory_bound(&f.d) - bound >= 1000 * (sizeof *m + 153));
+    create(&f);
+    assert_in_range(f.live, 1000 * (sizeof *m + 153), ensign_memory_bound(&f.d));
+    destroy(&f);
+}
+
 static void a_limit_below_what_create_needs(void **state)
 {
     ensign_error_t why;
@@ -566,7 +620,7 @@ static void a_limit_below_what_create_needs(void **state)
 static const char *const variables[] = { "ENSIGN_ENDPOINT", "ENSIGN_AUTH_URL", "ENSIGN_CLIENT_ID",
                                          "ENSIGN_CLIENT_SECRET", "ENSIGN_CA_FILE", "ENSIGN_INSECURE",
                                          "ENSIGN_NO_AUTHENTICATION", "HTTPS_PROXY", "https_proxy",
-                                         "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy" };
+                                         "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy", "ENSIGN_ATTEMPTS" };
 
 static void clear_environment(void)
 {
@@ -681,6 +735,34 @@ static void the_environment_fills_what_is_left_open(void **state)
     assert_int_equal(ensign_desc_env(&d, NULL), ENSIGN_OK);
     assert_string_equal(d.client_id, "mine");
     assert_null(d.client_secret);
+    clear_environment();
+}
+
+static void attempts_of_the_environment(void **state)
+{
+    static const char *const bad[] = { "0", "6", "-1", "12", "1 ", " 1", "x", "3x", "1.5" };
+    ensign_desc_t d;
+    ensign_error_t why;
+    (void)state;
+    clear_environment();
+    memset(&d, 0, sizeof d);
+    setenv("ENSIGN_ATTEMPTS", "", 1);
+    assert_int_equal(ensign_desc_env(&d, &why), ENSIGN_OK);
+    assert_int_equal(d.retry.max_attempts, 0);
+    setenv("ENSIGN_ATTEMPTS", "5", 1);
+    assert_int_equal(ensign_desc_env(&d, &why), ENSIGN_OK);
+    assert_int_equal(d.retry.max_attempts, 5);
+    setenv("ENSIGN_ATTEMPTS", "1", 1);
+    assert_int_equal(ensign_desc_env(&d, &why), ENSIGN_OK);
+    assert_int_equal(d.retry.max_attempts, 5); /* the program's own stays */
+    setenv("ENSIGN_ENDPOINT", "a:1", 1);
+    for (size_t i = 0; i < ENSI_COUNT(bad); i++) {
+        setenv("ENSIGN_ATTEMPTS", bad[i], 1);
+        memset(&d, 0, sizeof d);
+        if (ensign_desc_env(&d, &why) != ENSIGN_E_FORMAT || d.endpoint || d.retry.max_attempts ||
+            !strstr(why.text, "ENSIGN_ATTEMPTS is \"") || !strstr(why.text, "use a number from 1 to 5"))
+            fail_msg("\"%s\": %s", bad[i], why.text);
+    }
     clear_environment();
 }
 
@@ -1875,10 +1957,12 @@ int main(void)
         cmocka_unit_test_teardown(auth_urls, tell_row),
         cmocka_unit_test_teardown(the_desc_is_copied, tell_row),
         cmocka_unit_test_teardown(create_fails_at_each_allocation, tell_row),
+        cmocka_unit_test_teardown(the_bound_counts_methods, tell_row),
         cmocka_unit_test_teardown(a_limit_below_what_create_needs, tell_row),
         cmocka_unit_test_teardown(booleans_of_the_environment, tell_row),
         cmocka_unit_test_teardown(proxies_of_the_environment, tell_row),
         cmocka_unit_test_teardown(the_environment_fills_what_is_left_open, tell_row),
+        cmocka_unit_test_teardown(attempts_of_the_environment, tell_row),
         cmocka_unit_test_teardown(close_without_handles_in_each_state, tell_row),
         cmocka_unit_test_teardown(close_with_a_call_in_each_state, tell_row),
         cmocka_unit_test_teardown(close_for_ever_waits_for_the_last_handle, tell_row),

@@ -23,7 +23,7 @@ _ensign_options() {
     'topics ls' | 'topics show' | 'topics exists' | 'topics archive' | info) echo "$common" ;;
     status) echo "--auth $common" ;;
     health) echo "--service -s --watch -w --count -n --timeout $common" ;;
-    call) echo "--file -f --in --out --header -H --deadline --no-token $common" ;;
+    call) echo "--file -f --in --out --header -H --deadline --attempts --no-token $common" ;;
     bench) echo "--events -n --size -s --trips --no-subscribe --rate -r --ensure-topic -e $common" ;;
     help) echo '--words --color --help -h' ;;
     topics) echo '--help -h' ;;
@@ -37,7 +37,7 @@ _ensign_takes_value() {
     --file | -f | --lines | -l | --mimetype | -m | --type | -t | --meta | -M | --key | -k | --rate | \
         -r | --close-timeout | --count | -n | --timeout | --idle | --group | --filter | --param | -p | \
         --dedup | --keys | --fields | --offset | --service | -s | --in | --out | --header | -H | \
-        --deadline | --events | --size | --trips | --color | --endpoint | -E | --auth-url | \
+        --deadline | --attempts | --events | --size | --trips | --color | --endpoint | -E | --auth-url | \
         --proxy | --no-proxy | \
         --credentials | -C | --client-id | --client-secret | --token | --ca-file | --server-name | \
         --cert | --cert-key | --min-tls | \

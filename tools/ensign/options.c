@@ -93,6 +93,9 @@ static const option_t known[] = {
       "metadata to send; the value of a key that ends in -bin is in hex; can be repeated" },
     { C_CALL, 0, "--deadline", KIND_MS, "TIME", AT(deadline_ms), 1, UINT32_MAX - 1,
       "of the whole call [none]" },
+    { C_CALL, 0, "--attempts", KIND_NUMBER, "N", AT(attempts), 1, 5,
+      "try the call up to N times while it fails with UNAVAILABLE before the server's headers come "
+      "[ENSIGN_ATTEMPTS; 1]" },
     { C_CALL, 0, "--no-token", KIND_FLAG, NULL, AT(no_token), 0, 0, "send no token" },
 
     { C_BENCH, 'n', "--events", KIND_NUMBER, "N", AT(events), 1, 10000000, "how many [100000]" },

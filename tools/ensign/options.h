@@ -57,7 +57,7 @@ struct options_t {
     const char *service;
     /* call */
     int  in, out;               /* form_t */
-    uint64_t deadline_ms;
+    uint64_t deadline_ms, attempts;
     bool no_token;
     /* bench */
     uint64_t events, size, trips;

@@ -81,6 +81,7 @@ static const char *in_options(const char *text)
         { "no_proxy", "--no-proxy" }, { "set proxy to", "set --proxy to" },
         { "is proxy (", "is --proxy (" }, { "change proxy (", "change --proxy (" },
         { "connect_timeout_ms", "--connect-timeout" }, { "give_up_after_ms", "--retry" },
+        { "retry.max_attempts", "--attempts" },
     };
     static char out[sizeof ((ensign_error_t *)0)->text + 64];
     size_t at = 0;
@@ -406,7 +407,8 @@ static void take_waiting(session_t *s, const ensign_notice_t *n)
     const ensign_notice_t *own;
 
     while ((own = ensign_next_of(s->c, ENSIGN_CLIENT)) != NULL) take_own(s, own);
-    if (goes_on(s, n->error)) say_reason(s, n->error, &n->as.waiting.retry_in_ms);
+    if (goes_on(s, n->error) || (s->tells_waits && n->as.waiting.failures > 0 && !s->over))
+        say_reason(s, n->error, &n->as.waiting.retry_in_ms);
 }
 
 const ensign_notice_t *session_pull(session_t *s)
