@@ -7046,8 +7046,8 @@ static void ensi_link_dial(ensi_link_t *l)
     for (size_t i = 0; i < t->address_count; i++)
         if (!t->addresses[i].failed) l->addresses[l->address_count++] = t->addresses[i].text;
     ensi_must(ensi_link_move(l, ENSI_LINK_ON_ADDRESS));
-    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: connecting to %s, first to %s, %lu addresses in all", l->name,
-              t->where, l->addresses[0], (unsigned long)l->address_count));
+    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: connecting to %s, addresses: %lu, first %s", l->name, t->where,
+              (unsigned long)l->address_count, l->addresses[0]));
 }
 
 /* Starts to connect, if nothing is in the way: with the next address of the round, or with a new round of
@@ -10685,9 +10685,10 @@ static void ensi_reopen_start(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
 {
     uint32_t wait_ms = ensi_backoff_draw(&r->backoff, &c->env);
     ensi_timer_start(&r->timer, wait_ms);
-    ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "%s %lu: opens again in %lu ms, failures in a row: %lu",
-              h->kind->name, (unsigned long)h->id, (unsigned long)wait_ms,
-              (unsigned long)r->backoff.failures));
+    if (!h->closing)
+        ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "%s %lu: opens again in %lu ms, failures in a row: %lu",
+                  h->kind->name, (unsigned long)h->id, (unsigned long)wait_ms,
+                  (unsigned long)r->backoff.failures));
     if (r->backoff.failures && h->give_up.state == ENSI_TIMER_OFF)
         ensi_timer_start(&h->give_up, c->give_up_after_ms);
 }
@@ -15339,8 +15340,9 @@ static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
     uint32_t gate = (uint32_t)ensi_client_gate(c);
     char room[200];
     if (h->told_gate == gate) return;
+    if (c->env.log && h->told_gate == 0) /* the first time that it has to wait */
+        ensi_state_log(c, h, "queued,", ensi_state_obstacle(c, call, room, sizeof room));
     h->told_gate = gate;
-    if (c->env.log) ensi_state_log(c, h, "queued,", ensi_state_obstacle(c, call, room, sizeof room));
     if (ensi_state_needs_token(c, call) && !c->auth.bearer) {
         if (ensi_state_no_token(c)) why = &c->auth.fault;
     } else if (!c->conn->connected) {
