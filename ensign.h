@@ -1716,6 +1716,7 @@ static size_t ensi_hide(char *text, size_t len, const char *secret, size_t secre
             same = 1;
         }
     }
+    if (to < len) memset(text + to, 0, len - to); /* no end of the secret stays behind the text */
     return to;
 }
 
@@ -2134,7 +2135,7 @@ static int ensi_env_memory(ensi_env_t *v, size_t size)
                          wanted, (unsigned long)v->mem.used, v->mem.limit ? ", memory_limit is set" : "");
 }
 
-/* >>trace   may call: util
+/* >>trace   may call: util env
  *           open to: h2 auth create
  * What the trace hook is told of each frame
  *
@@ -2201,11 +2202,16 @@ static void ensi_trace_clear(ensi_trace_t *t)
     t->head_len = t->left = t->kept_len = 0;
 }
 
-/* Has the payload of this type nothing but numbers that are told? */
-static bool ensi_trace_is_plain(int type)
+/* Returns how many bytes of a payload have numbers that are told; behind those of GOAWAY there is a text. */
+static size_t ensi_trace_keeps(int type)
 {
-    return type == ENSIGN_FRAME_SETTINGS || type == ENSIGN_FRAME_RST_STREAM || type == ENSIGN_FRAME_GOAWAY ||
-           type == ENSIGN_FRAME_WINDOW_UPDATE;
+    switch (type) {
+    case ENSIGN_FRAME_SETTINGS: return ENSI_TRACE_KEPT;
+    case ENSIGN_FRAME_GOAWAY: return 8;
+    case ENSIGN_FRAME_RST_STREAM:
+    case ENSIGN_FRAME_WINDOW_UPDATE: return 4;
+    default: return 0;
+    }
 }
 
 /* Reads the numbers of a payload, as far as it is here. */
@@ -2232,6 +2238,7 @@ static void ensi_trace_numbers(ensign_frame_t *f, ensign_setting_t *settings, co
 static void ensi_trace_tell(ensi_trace_t *t, ensign_frame_t *f, bool out)
 {
     ensi_names_t *names = out ? &t->out : &t->in;
+    names->text[ensi_env_hide(t->env, names->text, names->len)] = '\0'; /* a server may make a name of one */
     f->link = t->link;
     f->out = out;
     f->names = names->text;
@@ -2279,7 +2286,7 @@ static size_t ensi_trace_come(ensi_trace_t *t, const uint8_t *p, size_t n, bool 
         t->kept_len = 0;
     }
     body = ensi_min(t->left, n - head);
-    keep = ensi_trace_is_plain(t->head[3]) ? ensi_min(body, sizeof t->kept - t->kept_len) : 0;
+    keep = ensi_min(body, ensi_trace_keeps(t->head[3]) - t->kept_len);
     if (keep > 0) memcpy(t->kept + t->kept_len, p + head, keep);
     t->kept_len += keep;
     t->left -= body;
@@ -7765,6 +7772,7 @@ static int ensi_h2_on_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
     h->draining = true;
     h->goaway_code = g->error_code;
     ensi_h2_reason(h->goaway_text, sizeof h->goaway_text, "", g);
+    h->goaway_text[ensi_env_hide(h->env, h->goaway_text, strlen(h->goaway_text))] = '\0';
     return 0;
 }
 
@@ -8445,8 +8453,10 @@ static bool ensi_grpc_number(ensign_slice_t v, int64_t *out)
 
 /* ---- received metadata */
 
+/* Wipes it: a server may repeat a token here, or give one. */
 static void ensi_meta_clear(ensi_meta_t *m)
 {
+    if (m->len) ensi_wipe(m->ptr, m->len);
     m->len = m->counted = 0;
     m->cut = false;
 }
@@ -8885,7 +8895,9 @@ static int ensi_grpc_judge_http(ensi_call_t *call)
 {
     ensign_error_t *e = &call->fault;
     uint32_t code = call->s.close_code;
+    char *words = call->s.words;
 
+    words[ensi_grpc_hide(call, words, strlen(words)).len] = '\0';
     if (!call->s.headers_sent) { /* nghttp2 closes it: too large, or behind a GOAWAY, once more */
         call->unprocessed = true;
         ensi_fail(e, ENSIGN_E_UNAVAILABLE, 0,
@@ -8895,7 +8907,7 @@ static int ensi_grpc_judge_http(ensi_call_t *call)
     }
     if (call->http_status >= 0 && call->http_status != 200) {
         ensi_fail(e, ENSIGN_E_PROTOCOL, call->http_status, "http: %.80s answers HTTP status %d%s%.64s; %s",
-                  call->method, call->http_status, call->s.words[0] ? ": " : "", call->s.words,
+                  call->method, call->http_status, words[0] ? ": " : "", words,
                   ensi_grpc_http_advice(call->http_status));
         return ensi_grpc_of_http(call->http_status);
     }
@@ -8911,7 +8923,7 @@ static int ensi_grpc_judge_http(ensi_call_t *call)
     if (call->s.deaf)
         ensi_fail(e, ENSIGN_E_PROTOCOL, call->http_status,
                   "grpc: %s answers without content-type application/grpc%s%s; is this a gRPC server?",
-                  call->method, call->s.words[0] ? ": " : "", call->s.words);
+                  call->method, words[0] ? ": " : "", words);
     else
         ensi_fail(e, ENSIGN_E_PROTOCOL, 0, "grpc: %s ended without a grpc-status", call->method);
     return ENSIGN_GRPC_UNKNOWN;
@@ -9072,7 +9084,10 @@ static void ensi_grpc_free(ensi_call_t *call, ensi_mem_t *m)
 {
     ensi_rx_free(&call->s.rx, m);
     ensi_mem_free(m, call->out.ptr);
-    for (int i = 0; i < 2; i++) ensi_mem_free(m, call->meta[i].ptr);
+    for (int i = 0; i < 2; i++) {
+        ensi_meta_clear(&call->meta[i]);
+        ensi_mem_free(m, call->meta[i].ptr);
+    }
     ensi_mem_free(m, call->method);
     if (call->extra) ensi_wipe(call->extra, ensi_mem_size(call->extra)); /* a token of the caller's, maybe */
     ensi_mem_free(m, call->extra);
