@@ -58,8 +58,8 @@ MATRIX    := $(if $(VARIANT),,$(wildcard tests/compile/run))
 SCRIPTS   := $(wildcard tests/e2e/*.sh) $(if $(VARIANT),,$(wildcard tests/compile/*.sh))
 
 REPLAYS   := $(foreach f,$(FUZZ),"$(f) tests/fuzz/corpus/$(patsubst fuzz_%,%,$(notdir $(f)))")
-SERVICE   := $(B)/tests/peers/service
-BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) $(SERVICE)
+HELPERS   := $(addprefix $(B)/tests/peers/,service certificates many) # for scripts of tests/e2e
+BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) $(HELPERS)
 
 # ---------------------------------------------------------------- targets
 
@@ -116,9 +116,9 @@ suite: $(BUILT)
 # Those of them that use TLS, for another mbedTLS.
 TLS_C  := $(B)/tests/unit/client \
           $(call programs,$(shell grep -lE 'mbedtls/|certs\.h' tests/unit/*.c tests/seq/*.c tests/e2e/*.c))
-TLS_SH := tests/e2e/service.sh tests/e2e/session.sh
+TLS_SH := $(addprefix tests/e2e/,nginx.sh proxy.sh service.sh session.sh)
 
-suite-tls: $(TLS_C) $(SERVER) $(TOOL) $(B)/examples/publish $(B)/examples/subscribe $(SERVICE)
+suite-tls: $(TLS_C) $(SERVER) $(TOOL) $(B)/examples/publish $(B)/examples/subscribe $(HELPERS)
 	@BUILD=$(B) tests/run -n "tests of TLS in $(B)" -j $(JOBS) -t $(TEST_TIMEOUT) $(TALLY) $(TLS_C) $(TLS_SH)
 
 # ---------------------------------------------------------------- stricter; each part runs, come what may
