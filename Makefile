@@ -246,6 +246,7 @@ $(EXAMPLES): $(B)/%: %.c ensign.h
 	    $(LDFLAGS) $(LIBS)
 
 $(B)/examples/grpc_unary: $(GENERATED:.h=.a)
+$(B)/examples/resolver_thread: LIBS += -lpthread
 
 $(GENERATED): $(B)/examples/gen/%.pb.h: examples/%.proto $(wildcard examples/*.options)
 	$(call say,GEN)
