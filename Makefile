@@ -64,8 +64,8 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 # ---------------------------------------------------------------- targets
 
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        suite-tls test-peers test-live soak fuzz bench server tool examples install install-header install-tool \
-        uninstall clean
+        suite-tls test-peers test-live soak fuzz bench server tool examples install install-header \
+        install-tool uninstall clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -73,8 +73,8 @@ all: server tool examples
 help:
 	@echo "make demo         install what is needed, build, send two events through a local server"
 	@echo "make test         the tests"
-	@echo "make check        the tests again under ASan, UBSan and valgrind, with 32-bit pointers, and those of TLS"
-	@echo "                  with mbedTLS 3.6"
+	@echo "make check        the tests again under ASan, UBSan and valgrind, with 32-bit pointers, and those of"
+	@echo "                  TLS with mbedTLS 3.6"
 	@echo "make test-peers   against other people's programs: gRPC's interop server, h2spec, PyEnsign, go-ensign,"
 	@echo "                  grpc-go and grpcio that end connections, etcd"
 	@echo "make test-live    a session with the server that the ENSIGN_ variables name"

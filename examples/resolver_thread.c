@@ -1,6 +1,6 @@
 /* resolver_thread.c - call a server whose name is looked up in threads of this program's own
- * Shows   ENSIGN_IO_SOCKETS_NO_DNS: getaddrinfo may take many seconds, and the loop does not wait for it; a pipe
- *         that wakes the loop; ensign_resolved
+ * Shows   ENSIGN_IO_SOCKETS_NO_DNS: getaddrinfo may take many seconds, and the loop does not wait for it;
+ *         a pipe that wakes the loop; ensign_resolved
  * Run     build/examples/resolver_thread /grpc.health.v1.Health/Check         (any method, an empty message)
  * Prints  the addresses of each name on standard error, the status of the call on standard output
  * Next    raii.cc */
@@ -14,8 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* One look-up of a name. Each link has at most one, so a slow one holds up no other link. From its start until
- * it is joined its thread owns all of it but `running`. */
+/* One look-up of a name. Each link has at most one, so a slow one holds up no other link. From its start
+ * until it is joined its thread owns all of it but `running`. */
 typedef struct lookup_t {
     pthread_t thread;
     bool running;
@@ -41,13 +41,13 @@ static void *look_up(void *arg)
 {
     lookup_t *l = (lookup_t *)arg;
     const unsigned char link = (unsigned char)(l - lookups);
-    struct addrinfo hints, *all = NULL;
+    struct addrinfo hints, *all = NULL, *a;
 
     memset(&hints, 0, sizeof hints);
     hints.ai_socktype = SOCK_STREAM;
     l->count = 0;
     l->result = getaddrinfo(l->host, NULL, &hints, &all);
-    for (struct addrinfo *a = l->result == 0 ? all : NULL; a && l->count < ENSIGN_MAX_ADDRESSES; a = a->ai_next) {
+    for (a = l->result == 0 ? all : NULL; a && l->count < ENSIGN_MAX_ADDRESSES; a = a->ai_next) {
         char *text = l->text[l->count];
         if (getnameinfo(a->ai_addr, a->ai_addrlen, text, sizeof l->text[0], NULL, 0, NI_NUMERICHOST) != 0)
             continue;
@@ -69,22 +69,23 @@ static void start_lookups(ensign_t *c)
         ensign_link(c, i, &link);
         if (link.todo != ENSIGN_LINK_RESOLVE || l->running) continue;
         l->attempt = link.attempt;
-        snprintf(l->host, sizeof l->host, "%s", link.host); /* ours does not stand as long as a thread may run */
+        snprintf(l->host, sizeof l->host, "%s", link.host); /* the link's may go before the thread ends */
         l->running = pthread_create(&l->thread, NULL, look_up, l) == 0;
         if (!l->running) /* a look-up that failed: the client tries again, after a backoff */
             ensign_resolved(c, i, link.attempt, NULL, 0, EAI_AGAIN);
     }
 }
 
-/* The thread of this link has come to its end. If the link has given up that attempt by now, for its time was up,
- * the answer is passed over, and start_lookups asks again. */
+/* The thread of this link has come to its end. If the link has given up that attempt by now, for its time was
+ * up, the answer is passed over, and start_lookups asks again. */
 static void take_answer(ensign_t *c, unsigned char link)
 {
     lookup_t *l = &lookups[link];
 
     pthread_join(l->thread, NULL);
     l->running = false;
-    for (size_t i = 0; i < l->count; i++) fprintf(stderr, "resolver_thread: %s is %s\n", l->host, l->addresses[i]);
+    for (size_t i = 0; i < l->count; i++)
+        fprintf(stderr, "resolver_thread: %s is %s\n", l->host, l->addresses[i]);
     if (l->result != 0) fprintf(stderr, "resolver_thread: %s: %s\n", l->host, gai_strerror(l->result));
     ensign_resolved(c, link, l->attempt, l->addresses, l->count, l->result);
 }

@@ -1,11 +1,11 @@
-# tests/servers.sh - for test scripts: other people's servers before ensignd, as Debian has them. Source it with
-# $BUILD set, after tests/tap.sh and tests/examples.sh. `tools/deps peers` brings the servers.
+# tests/servers.sh - for test scripts: other people's servers before ensignd, as Debian has them. Source it
+# with $BUILD set, after tests/tap.sh and tests/examples.sh. `tools/deps peers` brings the servers.
 #
-#   here PROGRAM...             whether all can be run. If not, that is the script's one result: a SKIP, or under CI
-#                               a failure
-#   serve NAME WRITE COMMAND... runs it with a port of its own: WRITE is called with the port in $port, and writes
-#                               the configuration. Returns once it listens; its output is in $dir/NAME.log, its pid
-#                               is $pid
+#   here PROGRAM...             whether all can be run. If not, that is the script's one result: a SKIP, or
+#                               under CI a failure
+#   serve NAME WRITE COMMAND... runs it with a port of its own: WRITE is called with the port in $port, and
+#                               writes the configuration. Returns once it listens; its output is in
+#                               $dir/NAME.log, its pid is $pid
 #   certificates                files for localhost and its clients, in $dir: tests/peers/certificates.c
 PATH=$PATH:$PWD/build/peers/debian/usr/sbin:$PWD/build/peers/debian/usr/bin
 libraries=$PWD/build/peers/debian/usr/lib/$(uname -m)-linux-gnu # what these need and the machine lacks

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nginx.sh - nginx with grpc_pass before ensignd: it asks for client certificates, and ends each connection after
-# 20 requests. Calls and a publisher go on; who has no certificate, or a wrong one, is told so
+# nginx.sh - nginx with grpc_pass before ensignd: it asks for client certificates, and ends each connection
+# after 20 requests. Calls and a publisher go on; who has no certificate, or a wrong one, is told so
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# proxy.sh - ensignd behind an HTTP proxy, tinyproxy: with a password and without, TLS inside; by option and by
-# environment; what is said of a wrong password, of a proxy that is not there, and of one that comes back
+# proxy.sh - ensignd behind an HTTP proxy, tinyproxy: with a password and without, TLS inside; by option and
+# by environment; what is said of a wrong password, of a proxy that is not there, and of one that comes back
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# unix.sh - ensignd at a Unix socket: ensign and the examples there and back; a server that is killed and comes
-# back; a socket as one of several endpoints; TLS over it
+# unix.sh - ensignd at a Unix socket: ensign and the examples there and back; a server that is killed and
+# comes back; a socket as one of several endpoints; TLS over it
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}

@@ -2,10 +2,10 @@
  *
  *   many CALLS TOPIC EVENTS
  *
- * The ENSIGN_ variables name the server, which may end each connection after 20 requests or more: with a call each
- * 6 ms, no connection is then shorter than backoff_min_ms, which would be taken for a failure of the server. Each
- * call must be OK, each event must get one ACK. Prints "CALLS calls OK, EVENTS events stored, N connections, M GOAWAY"; what failed
- * is told, and the exit status is 1.
+ * The ENSIGN_ variables name the server, which may end each connection after 20 requests or more: with a call
+ * each 6 ms, no connection is then shorter than backoff_min_ms, which would be taken for a failure of the
+ * server. Each call must be OK, each event must get one ACK. Prints "CALLS calls OK, EVENTS events stored, N
+ * connections, M GOAWAY"; what failed is told, and the exit status is 1.
  */
 #define ENSIGN_IMPLEMENTATION
 #include "ensign.h"
@@ -27,7 +27,8 @@ typedef struct {
 
 static void open_call(run_t *r)
 {
-    ensign_call_desc_t d = { .method = "/grpc.health.v1.Health/Check", .unary = true, .deadline_ms = WAIT_MS };
+    ensign_call_desc_t d = { .method = "/grpc.health.v1.Health/Check", .unary = true,
+                             .deadline_ms = WAIT_MS };
 
     r->next_ms = ensign_now_ms() + EACH_MS;
     r->call = ensign_call_open(r->c, &d);
@@ -54,7 +55,8 @@ static void publish_some(run_t *r)
 
 static void take(run_t *r, const ensign_notice_t *n)
 {
-    bool bad = n->type == ENSIGN_NOTICE_FAILED || n->type == ENSIGN_NOTICE_NACK || n->type == ENSIGN_NOTICE_END ||
+    bool bad = n->type == ENSIGN_NOTICE_FAILED || n->type == ENSIGN_NOTICE_NACK ||
+               n->type == ENSIGN_NOTICE_END ||
                (n->type == ENSIGN_NOTICE_REPLY && n->as.reply.status != ENSIGN_GRPC_OK);
 
     r->connections += n->type == ENSIGN_NOTICE_CONNECTED;
