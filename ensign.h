@@ -102,8 +102,8 @@ WHAT IS PROMISED
               ensign_topic_ensure, are sent again when the connection fails, within request_timeout_ms.
     Call      A unary call has one notice, REPLY, however it ends. A streaming call has one END, behind all
               whole messages of the server; cancel and deadline drop what is queued. `status` is always set:
-              UNAVAILABLE when the link was lost. A call is sent again, once, only if the server surely did
-              not act on it; else never.
+              UNAVAILABLE when the link was lost. A call is sent again, once, if the server surely did not act
+              on it; else only as its `retry` allows, and never once the server's headers have come.
     Streams   of publishers, subscriptions and health watches are opened again under the same handle until it
               is closed, the server refuses for good (key, permission, unknown topic), or give_up_after_ms is
               over. After a GOAWAY a new connection is made at once, or after a backoff where the server's
@@ -120,7 +120,7 @@ MEMORY
     stats.memory stays under their sum. The most that each takes, for three settings:
 
                                            tiny       default    large
-        ensign_memory_bound                612 KiB    2 MiB      5 MiB      the client, TLS on all links
+        ensign_memory_bound                620 KiB    2 MiB      5 MiB      the client, TLS on all links
         ensign_publisher_memory_bound      85 KiB     10 MiB     145 MiB    each of these beside it
         ensign_subscription_memory_bound   77 KiB     31 MiB     117 MiB
         ensign_query_memory_bound          40 KiB     11 MiB     37 MiB
@@ -211,7 +211,7 @@ CONTENTS    search for the mark
  * ENSIGN_NO_TLS            mbedTLS: tls.off must be set, and an auth_url of http://
  * ENSIGN_NO_SOCKETS        sockets and the OS's headers: the loop without sockets remains
  * ENSIGN_NO_DNS            getaddrinfo: io must be ENSIGN_IO_SOCKETS_NO_DNS, or each host an address
- * ENSIGN_NO_STDIO          files: trust comes from ca_pem
+ * ENSIGN_NO_STDIO          files: trust comes from ca_pem, a client certificate from cert_pem and key_pem
  * ENSIGN_NO_LOG_TEXT       log lines: the `log` hook is never called (errors keep their text) */
 #define ENSIGN_VERSION        "0.2.0"
 #define ENSIGN_VERSION_NUMBER 200       /* major * 10000 + minor * 100 + patch, for #if */
@@ -268,6 +268,7 @@ extern "C" {
     X(E_CONNECT, -101, "no address took the connection; native: errno")                                      \
     X(E_CLOSED, -102, "the peer closed the connection, or it broke; native: errno, 0 for an orderly end")    \
     X(E_STALLED, -103, "the peer did not answer in time")                                                    \
+    X(E_PROXY, -104, "the proxy refuses; native: its HTTP status, 0: it does not answer in HTTP")            \
     X(E_TLS, -120, "the TLS handshake or a record failed; native: mbedTLS code")                             \
     X(E_CERTIFICATE, -121, "the certificate is not trusted, or not valid now")                               \
     X(E_HOSTNAME, -122, "the certificate is for another host")                                               \
@@ -500,11 +501,39 @@ typedef struct ensign_tls_desc_t {
     bool        off;                /* plaintext: HTTP/2 with prior knowledge */
     const char *ca_file;            /* trusted certificates, PEM [the system's bundle] */
     ensign_slice_t ca_pem;          /* the same from memory, instead of a file */
-    const char *server_name;        /* name that the certificate must have [the endpoint's host] */
+    const char *server_name;        /* name that the certificate must have [the endpoint's host; of a unix
+                                       socket localhost] */
+    const char *cert_file;          /* our own certificate, for a server that asks for one: PEM, followed by
+                                       its chain without the root [none]. It needs a key. It is read at the
+                                       first connection, with the key and the trusted certificates; a file
+                                       that cannot be read is tried again at the next attempt, and one that
+                                       was read is not read again */
+    ensign_slice_t cert_pem;        /* the same from memory, instead of a file */
+    const char *key_file;           /* key of that certificate, PEM: RSA or EC, PKCS #1, #8 or SEC1 */
+    ensign_slice_t key_pem;         /* the same from memory, instead of a file; our copy is wiped at
+                                       destroy */
+    const char *key_password;       /* of an encrypted key [none]; our copy is wiped at destroy */
+    int         min_version;        /* ENSIGN_TLS_x [ENSIGN_TLS_1_2]. TLS 1.3 is used wherever mbedTLS and the
+                                       server have it; mbedTLS 2.28 lacks it, so ENSIGN_TLS_1_3 is refused
+                                       there with E_ARGUMENT */
+    bool        no_resume;          /* [false] a connection that is made again resumes the TLS session, where
+                                       the server gives tickets. That saves a round trip and the
+                                       certificates. Sessions are kept in memory for a day at most, each for
+                                       one endpoint and server_name */
     bool        ignore_dates;       /* [false] for a device without a clock; warns at every connect */
     bool        insecure_skip_verify; /* [false] any certificate will do, so anybody can read along; warns at
                                          every connect */
+    void      (*key_log)(void *user, const char *line);
+                                    /* gets the secrets of each connection, to decrypt a recording of it: a
+                                       line of the NSS key log format without its end, and the desc's user.
+                                       The line is wiped after the call. It may not call into the client. It
+                                       is for tests only, and warns at every connect [none] */
 } ensign_tls_desc_t;
+
+enum {                              /* ensign_tls_desc_t.min_version: the numbers that TLS has for them */
+    ENSIGN_TLS_1_2 = 0x0303,
+    ENSIGN_TLS_1_3 = 0x0304
+};
 
 enum {                              /* ensign_desc_t.io: who does the I/O */
     ENSIGN_IO_SOCKETS = 0,          /* ensign_step, by sockets; getaddrinfo may block inside of it */
@@ -514,31 +543,74 @@ enum {                              /* ensign_desc_t.io: who does the I/O */
 
 enum { ENSIGN_LOG_ERROR = 1, ENSIGN_LOG_WARNING = 2, ENSIGN_LOG_INFO = 3, ENSIGN_LOG_DEBUG = 4 };
 
+/* How often a call is tried, and when (gRPC's proposal A6). A field that is 0 has the value of the longest
+ * match in the client's `methods`, else that of the client's `retry`, else its default.
+ *
+ * A further attempt follows one that ended with one of `statuses` before the server's headers came. Trailers
+ * alone, and an answer that is not gRPC, are not such headers. The request is kept in the send buffer; a call
+ * that sends more than the buffer holds is not tried again. deadline_ms counts for all attempts and the waits
+ * between them; a wait that would outlast it is not begun. The server's grpc-retry-pushback-ms is obeyed: it
+ * says how long to wait, or, if it is negative or malformed, that no attempt may follow. All calls of a
+ * client share 10 tokens. An attempt that fails with one of `statuses`, or after which the server allows no
+ * other, takes 1; a call that ends OK gives 0.1 back. A further attempt is made only while more than 5 are
+ * left. END and REPLY tell of the last attempt. */
+typedef struct ensign_retry_t {
+    uint32_t    max_attempts;       /* with the first one [1], 1..5; what is sent again because the server
+                                       surely did not act on it does not count */
+    uint32_t    backoff_min_ms;     /* a second attempt waits from 0 to this, drawn by chance; the limit
+                                       doubles with each further one [100], 1..3600000 */
+    uint32_t    backoff_max_ms;     /* the highest limit [5000], backoff_min_ms..3600000 */
+    uint32_t    statuses;           /* bits: 1u << ENSIGN_GRPC_x of each that is tried again [UNAVAILABLE] */
+} ensign_retry_t;
+
+typedef struct ensign_method_t {    /* what calls of some methods have alike */
+    const char *method;             /* "/package.Service/Method", or "/package.Service/" for all of it */
+    uint32_t    deadline_ms;        /* of a call whose desc has none [none] */
+    ensign_retry_t retry;
+} ensign_method_t;
+
 /* In brackets: the default, which a zero stands for. Times in ms, sizes in bytes. */
 typedef struct ensign_desc_t {
-    const char *endpoint;           /* "host:port" or "[v6]:port", port 1..65535; with a client_id
-                                       [ensign.rotational.app:443], else required */
+    const char *endpoint;           /* "host:port", "[v6]:port", port 1..65535, or "unix:/path" (of up to 107
+                                       bytes, without a comma); a list with commas gives several; with a
+                                       client_id [ensign.rotational.app:443], else required. The endpoints are
+                                       tried in turn, the one that worked last first, before a backoff */
+    const char *const *endpoints;   /* the same as an array, in place of `endpoint` */
+    size_t      endpoint_count;     /* of it; up to 64 endpoints */
+    bool        shuffle_endpoints;  /* [false] try them in an order that `seed` draws at create */
     const char *auth_url;           /* "https://host[:port]", or http: used with a client_id, and by
-                                       ensign_auth_status [with a client_id https://auth.rotational.app] */
+                                       ensign_auth_status; a list with commas gives several, tried in turn
+                                       [with a client_id https://auth.rotational.app] */
+    const char *proxy;              /* "http://[user:password@]host:port", %40 for a @ in the password: gRPC
+                                       and auth go through it by CONNECT, with TLS or without [none]; "": none
+                                       whatever the environment says. Our copy of the password is wiped at
+                                       destroy */
+    const char *no_proxy;           /* hosts that are reached without it, with commas: "example.com" (and its
+                                       subdomains), "10.0.0.1", "10.0.0.0/8", each but the last with :port
+                                       perhaps; "*": all ["localhost,127.0.0.0/8,::1"]. A unix socket never
+                                       goes through it */
     const char *client_id;          /* API key; NULL: none */
     const char *client_secret;      /* required with a client_id; our copy is wiped at destroy */
     const char *token;              /* a fixed bearer token, instead of a key, up to ENSIGN_TOKEN_BYTES; wiped
                                        at destroy */
-    bool        allow_plaintext_token; /* [false] plaintext is for localhost, 127.x.x.x and ::1; else key and
+    bool        allow_plaintext_token; /* [false] plaintext is for localhost, 127.x.x.x, ::1 and unix sockets,
+                                          and never for what goes through a proxy: for other endpoints key and
                                           token are refused over it */
     ensign_tls_desc_t tls;          /* of the gRPC connection */
     ensign_tls_desc_t auth_tls;     /* of the auth service; `off` is not looked at: the URL says it */
-    const char *authority;          /* :authority of requests, up to 255 bytes [the endpoint] */
+    const char *authority;          /* :authority of requests, up to 255 bytes [the endpoint in use; of a unix
+                                       socket localhost] */
     const char *name;               /* client_id on streams, shown to subscribers as who publishes; up to 512
                                        bytes [a ULID made at create] */
     const char *user_agent;         /* put before our own; up to 100 bytes */
     int         io;                 /* ENSIGN_IO_x [ENSIGN_IO_SOCKETS] */
-    uint32_t    connect_timeout_ms; /* from name look-up to the server's SETTINGS, all addresses of the host
-                                       together: each is tried once, and one that takes the connection and
-                                       stays mute gets the time that is left, divided by one more than the
-                                       addresses that are left (the last one gets all of it) [20000] */
-    uint32_t    auth_timeout_ms;    /* of one exchange with the auth service, look-up to answer, all
-                                       addresses together, as above [20000] */
+    uint32_t    connect_timeout_ms; /* for each endpoint, from name look-up to the server's SETTINGS, all its
+                                       addresses together: each is tried once, and one that takes the
+                                       connection and stays mute gets the time that is left, divided by one
+                                       more than the addresses that are left (the last one gets all of it)
+                                       [20000] */
+    uint32_t    auth_timeout_ms;    /* of one exchange with the auth service, for each URL, look-up to answer,
+                                       all its addresses together, as above [20000] */
     uint32_t    request_timeout_ms; /* of a request (ensign_topic_create and its like), all its calls [30000];
                                        a list: of each page, the time of reading it left out */
     uint32_t    open_timeout_ms;    /* how long the server may take to open a stream: from its headers to the
@@ -564,6 +636,11 @@ typedef struct ensign_desc_t {
                                        the server says too_many_pings */
     uint32_t    keepalive_timeout_ms; /* the silence after a PING that ends the connection with E_STALLED, and
                                          has it made again [20000] */
+    ensign_retry_t retry;           /* of calls (ensign_call_open) for which neither their desc nor `methods`
+                                       says more. Requests, publishers and the rest have their own rules */
+    const ensign_method_t *methods; /* deadline and retry of such calls by their method. The longest match
+                                       counts, and a call's own desc goes before it */
+    size_t      method_count;       /* up to 1000 */
     uint32_t    max_handles;        /* publishers, subscriptions, requests, calls at once [64], 1..65000 */
     uint32_t    topic_cache;        /* topics whose name and id are remembered, from the maps that streams
                                        bring, from requests' answers [256], 1..4096; ENSIGN_OFF: none */
@@ -592,10 +669,15 @@ typedef struct ensign_desc_t {
 } ensign_desc_t;
 
 /* Fills what is NULL from ENSIGN_ENDPOINT, ENSIGN_AUTH_URL, ENSIGN_CLIENT_ID and ENSIGN_CLIENT_SECRET (both
- * unless there is a token), and ENSIGN_CA_FILE (tls and auth_tls). ENSIGN_INSECURE sets tls.off,
+ * unless there is a token), ENSIGN_CA_FILE and ENSIGN_MIN_TLS (tls and auth_tls), ENSIGN_CERT_FILE and
+ * ENSIGN_KEY_FILE (tls alone, and both or none: a certificate or key that is set leaves them out), and
+ * ENSIGN_KEY_PASSWORD (tls alone, where it has a key); proxy from HTTPS_PROXY, else ALL_PROXY, and no_proxy
+ * from NO_PROXY (these three in lower case too; an empty one counts as unset). ENSIGN_INSECURE sets tls.off,
  * ENSIGN_NO_AUTHENTICATION leaves the key out; neither clears what the program has set. These two are 1 y t
- * yes true on, or empty 0 n f no false off, in any case: else E_FORMAT, nothing is filled, and *why names the
- * variable. The strings are getenv's: create before the environment changes. why may be NULL. */
+ * yes true on, or empty 0 n f no false off, in any case; ENSIGN_MIN_TLS is 1.2 or 1.3, or empty;
+ * ENSIGN_ATTEMPTS, which fills retry.max_attempts, is 1 to 5, or empty: else E_FORMAT, nothing is filled, and
+ * *why names the variable. The strings are getenv's: create before the environment changes. why may be NULL.
+ */
 ENSIGN_API int  ensign_desc_env(ensign_desc_t *d, ensign_error_t *why);
 
 #ifndef ENSIGN_NO_STDIO
@@ -628,9 +710,9 @@ ENSIGN_API size_t ensign_memory_bound(const ensign_desc_t *d);
 /* >>notices   What happened, pulled one by one */
 typedef enum ensign_notice_type_t {
     /* of ENSIGN_CLIENT */
-    ENSIGN_NOTICE_CONNECTED = 1,    /* the server's SETTINGS are here */
-    ENSIGN_NOTICE_DISCONNECTED,     /* the connection is lost, or every address of the host has failed: error,
-                                       as.disconnected */
+    ENSIGN_NOTICE_CONNECTED = 1,    /* the server's SETTINGS are here: as.connected */
+    ENSIGN_NOTICE_DISCONNECTED,     /* the connection is lost, or every address of every endpoint has failed:
+                                       error, as.disconnected */
     ENSIGN_NOTICE_GOAWAY,           /* the server wants the connection to end: error has its code and text.
                                        Running calls go on, new ones wait for the next connection, whose
                                        CONNECTED follows. The end of this connection gives no DISCONNECTED
@@ -725,15 +807,22 @@ typedef struct ensign_type_info_t { /* one pair of type and MIME type of a topic
 } ensign_type_info_t;
 
 /* The arms of a notice. Slices and pointers stand as long as the notice does. */
+typedef struct ensign_notice_connected_t {
+    const char *endpoint;           /* "host:port" or "unix:/path", of those in the desc */
+    const char *address;            /* of the endpoint, or of the proxy; "": the caller did not say which */
+} ensign_notice_connected_t;
+
 typedef struct ensign_notice_disconnected_t {
     uint32_t retry_in_ms;           /* 0: now; ENSIGN_FOREVER: when a handle needs the connection */
+    const char *endpoint;           /* of the connection, or the last one that was tried */
+    const char *address;            /* as of CONNECTED; "": no address took the connection */
 } ensign_notice_disconnected_t;
 
 /* It tells of the first attempt that failed for this reason. DISCONNECTED of ENSIGN_CLIENT tells of each
  * further one, where it is the connection that fails. */
 typedef struct ensign_notice_waiting_t {
     uint32_t retry_in_ms;           /* 0: now; ENSIGN_FOREVER: with the next event that is published */
-    uint32_t failures;              /* in a row */
+    uint32_t failures;              /* in a row; of a call with `retry` its attempts so far */
 } ensign_notice_waiting_t;
 
 typedef struct ensign_notice_open_t {
@@ -802,6 +891,7 @@ typedef struct ensign_notice_reply_t {
     bool           from_server, unprocessed;
     int64_t        retry_after_ms;
     bool           metadata_cut;
+    uint32_t       attempts;
 } ensign_notice_reply_t;
 
 typedef struct ensign_notice_message_t {
@@ -814,9 +904,11 @@ typedef struct ensign_notice_end_t {
     uint64_t       count;           /* messages, events or answers given; of a publisher: events acked */
     ensign_slice_t text, details;   /* grpc-message and grpc-status-details-bin, decoded: any bytes */
     bool           from_server;     /* the status came in the server's trailers */
-    bool           unprocessed;     /* the server surely did not act on the call: repeating it is safe */
+    bool           unprocessed;     /* the server surely did not act on the call, in any attempt: repeating it
+                                       is safe */
     int64_t        retry_after_ms;  /* the server's grpc-retry-pushback-ms; -1: none, or "do not" */
     bool           metadata_cut;    /* the server sent more than max_metadata_bytes: some was dropped */
+    uint32_t       attempts;        /* of a call: how many were made, by its `retry`; else 0 */
 } ensign_notice_end_t;
 
 typedef struct ensign_notice_t {
@@ -826,6 +918,7 @@ typedef struct ensign_notice_t {
     void          *user;            /* that handle's */
     const ensign_error_t *error;    /* NULL: none */
     union {                         /* the arm that the type names */
+        ensign_notice_connected_t connected;
         ensign_notice_disconnected_t disconnected;
         ensign_notice_waiting_t waiting;
         ensign_notice_open_t open;
@@ -963,9 +1056,11 @@ typedef enum ensign_link_do_t {
 typedef struct ensign_link_t {
     ensign_link_do_t todo;
     uint32_t    attempt;            /* hand it back with the answer */
-    const char *host;               /* without brackets; stands until the answer */
-    uint16_t    port;
-    const char *const *addresses;   /* DIAL: numeric; stand until the answer */
+    const char *host;               /* without brackets; stands until the answer. Through a proxy it is the
+                                       proxy's, as are `port` and `addresses`: the engine itself asks it by
+                                       CONNECT, once the link runs */
+    uint16_t    port;               /* 0: `addresses` has one "unix:/path" */
+    const char *const *addresses;   /* DIAL: numeric, or that one; stand until the answer */
     size_t      address_count;
 } ensign_link_t;
 
@@ -1009,10 +1104,13 @@ typedef struct ensign_call_desc_t {
     ensign_slice_t request;         /* first message, with `encoding` compressed already; empty: none yet, but
                                        with `unary` an empty one */
     bool        unary;              /* open, send and half-close in one; its one notice is REPLY */
-    uint32_t    deadline_ms;        /* from open to END [ENSIGN_FOREVER]; grpc-timeout carries what is left */
-    bool        wait_for_ready;     /* [false] the call waits for an attempt that is under way, and ends,
-                                       UNAVAILABLE, when every address, or auth, has failed, and during the
-                                       backoff. true: it waits, and a streaming call tells so (WAITING) */
+    uint32_t    deadline_ms;        /* from open to END [that of the client's `methods`, else none],
+                                       ENSIGN_FOREVER: none; grpc-timeout carries what is left */
+    ensign_retry_t retry;           /* further attempts [those of the client's `methods`, else its `retry`];
+                                       while one is waited for a streaming call has WAITING */
+    bool        wait_for_ready;     /* [false] the call waits for an attempt to connect that is under way, and
+                                       ends, UNAVAILABLE, when every address, or auth, has failed, and during
+                                       the backoff. true: it waits, and a streaming call tells so (WAITING) */
     uint32_t    window_bytes;       /* usual size of the receive buffer [64 KiB], 1024..1 GiB */
     uint32_t    send_buffer_bytes;  /* [64 KiB]; one larger message is taken when it is empty */
     uint32_t    max_message_bytes;  /* received; a larger one: END, RESOURCE_EXHAUSTED [4 MiB], up to 1 GiB */
@@ -2067,6 +2165,12 @@ static bool ensi_sock_os_blocked(int e)
     return e == WSAEWOULDBLOCK || e == WSAEINPROGRESS;
 }
 
+static bool ensi_sock_os_full(int e)
+{
+    (void)e;
+    return false;
+}
+
 static bool ensi_sock_os_scarce(int e)
 {
     return e == WSAEMFILE;
@@ -2117,6 +2221,7 @@ ENSIGN_API uint64_t ensign_now_ms(void)
 #include <arpa/inet.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #if !defined(CLOCK_MONOTONIC) || (!defined(AI_NUMERICHOST) && !defined(ENSIGN_NO_DNS))
 #error "ensign.h: strict C (-std=c99) hides the POSIX functions that sockets need, and a header included \
@@ -2143,6 +2248,12 @@ static bool ensi_sock_os_blocked(int e)
 #endif
     /* EINTR is connect's: it goes on by itself, as with EINPROGRESS (POSIX). recv and send have repeated. */
     return e == EAGAIN || e == EINPROGRESS || e == EINTR;
+}
+
+/* Does connect say that the queue of a unix socket is full? */
+static bool ensi_sock_os_full(int e)
+{
+    return e == EAGAIN;
 }
 
 /* Does the error say that no descriptor is left? */
@@ -4813,8 +4924,8 @@ static ENSI_UNUSED int ensi_jwt_read(ensign_slice_t token, ensi_jwt_t *out)
 }
 
 /* >>http1   may call: util
- *           open to: auth
- * HTTP/1.1 answers, in any cut, and one form of request
+ *           open to: auth link
+ * HTTP/1.1 answers, in any cut, one form of request, and CONNECT
  *
  * Owns   one answer on its way in (ensi_http1_t), whose body goes to memory of the caller's; and the
  *        writer of a request, which keeps nothing.
@@ -4872,6 +4983,7 @@ typedef struct ensi_http1_t {
 
     uint8_t *body;           /* the caller's, `cap` bytes */
     size_t cap;
+    bool connect;            /* the answer to CONNECT: 2xx has no body, of another the first bytes suffice */
     ensi_http1_state_t state;
     int rc;                  /* the first error; ENSIGN_OK before */
     size_t head_len;         /* bytes of header lines so far */
@@ -5047,14 +5159,15 @@ static int ensi_http1_head_end(ensi_http1_t *x)
 {
     if (x->status < 200) return ensi_http1_interim(x);
     if (x->status == 204 || x->status == 304) return ensi_http1_move(x, ENSI_HTTP1_ON_END);
+    if (x->connect && x->status < 300) return ensi_http1_move(x, ENSI_HTTP1_ON_END); /* RFC 9110, 9.3.6 */
     if (x->has_coding && !x->chunked)
         return ensi_http1_fail(x, ENSIGN_E_PROTOCOL, "Transfer-Encoding is empty");
     if (x->chunked) return ensi_http1_move(x, ENSI_HTTP1_ON_CHUNKED);
     x->left = x->cap;
     if (!x->has_length) return ensi_http1_move(x, ENSI_HTTP1_ON_OPEN);
-    if (x->length > x->cap)
+    if (x->length > x->cap && !x->connect)
         return ensi_http1_fail(x, ENSIGN_E_TOO_LARGE, "Content-Length is over the limit for a body");
-    x->left = (size_t)x->length;
+    if (x->length < x->left) x->left = (size_t)x->length;
     return ensi_http1_move(x, x->left > 0 ? ENSI_HTTP1_ON_LENGTH : ENSI_HTTP1_ON_END);
 }
 
@@ -5175,6 +5288,52 @@ static bool ensi_http1_clean(const char *s, bool solid)
     return true;
 }
 
+/* Writes text after text into `out`. E_TOO_LARGE: cap. */
+static int ensi_http1_join(char *out, size_t cap, size_t *len, const char *const *parts, size_t count)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t n = strlen(parts[i]);
+        if (n > cap - at) return ENSIGN_E_TOO_LARGE;
+        memcpy(out + at, parts[i], n);
+        at += n;
+    }
+    *len = at;
+    return ENSIGN_OK;
+}
+
+/* A request for a tunnel to `host`, with its port. basic NULL: without credentials. E_TOO_LARGE: cap. */
+static int ensi_http1_connect(char *out, size_t cap, size_t *len, const char *host, const char *user_agent,
+                              const char *basic)
+{
+    const char *const parts[] = {
+        "CONNECT ", host, " HTTP/1.1\r\nHost: ", host, "\r\nUser-Agent: ", user_agent,
+        basic ? "\r\nProxy-Authorization: Basic " : "", basic ? basic : "", "\r\n\r\n",
+    };
+    return ensi_http1_join(out, cap, len, parts, ENSI_COUNT(parts));
+}
+
+/* The beginning of a body as words for a text: without tags, what stands in <style>, and rows of blanks. */
+static void ensi_http1_words(ensign_slice_t body, char *out, size_t cap)
+{
+    size_t at = 0;
+    bool gap = false, tag = false, style = false;
+    for (size_t i = 0; i < body.len && at + 2 < cap; i++) {
+        uint8_t c = body.ptr[i];
+        ensign_slice_t rest = ensi_slice(body.ptr + i, body.len - i);
+        if (c == '<') tag = true;
+        if (rest.len > 6 && ensi_slice_is_word(ensi_slice(rest.ptr, 6), "<style")) style = true;
+        if (rest.len > 7 && ensi_slice_is_word(ensi_slice(rest.ptr, 7), "</style")) style = false;
+        if (!tag && !style && c > ' ') {
+            if (gap && at > 0) out[at++] = ' ';
+            out[at++] = c < 0x7F ? (char)c : '?';
+        }
+        gap = tag || style || c <= ' ';
+        if (c == '>') tag = false;
+    }
+    out[at] = '\0';
+}
+
 /* body NULL: none; else it is JSON. The peer is asked to close: one answer a connection. user_agent NULL: no
  * such line. E_ARGUMENT: a method, path, host or user agent that cannot stand there. E_TOO_LARGE: cap. */
 static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, const char *method,
@@ -5182,7 +5341,8 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
                                           const char *body, size_t body_len)
 {
     char digits[24];
-    size_t at = 0;
+    size_t head;
+    int rc;
     const char *const parts[] = {
         method, " ", path, " HTTP/1.1\r\nHost: ", host,
         user_agent ? "\r\nUser-Agent: " : "", user_agent ? user_agent : "",
@@ -5195,16 +5355,12 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
     if (host[0] == '\0' || !ensi_http1_clean(host, true)) return ENSIGN_E_ARGUMENT;
     if (user_agent && !ensi_http1_clean(user_agent, false)) return ENSIGN_E_ARGUMENT;
     snprintf(digits, sizeof digits, "%lu", (unsigned long)body_len);
-    for (size_t i = 0; i < ENSI_COUNT(parts); i++) {
-        size_t n = strlen(parts[i]);
-        if (n > cap - at) return ENSIGN_E_TOO_LARGE;
-        memcpy(out + at, parts[i], n);
-        at += n;
-    }
+    rc = ensi_http1_join(out, cap, &head, parts, ENSI_COUNT(parts));
+    if (rc != ENSIGN_OK) return rc;
     if (!body) body_len = 0;
-    if (body_len > cap - at) return ENSIGN_E_TOO_LARGE;
-    if (body_len > 0) memcpy(out + at, body, body_len);
-    *len = at + body_len;
+    if (body_len > cap - head) return ENSIGN_E_TOO_LARGE;
+    if (body_len > 0) memcpy(out + head, body, body_len);
+    *len = head + body_len;
     return ENSIGN_OK;
 }
 
@@ -5215,24 +5371,31 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
  *
  * mbedTLS 2.28 and 3.6 from one source: where they differ there is an #if, here and nowhere else.
  *
- * Owns   ensi_tls_conf_t, one a kind of link: configuration, trust store, DRBG. Zero is "not open"; it
- *        outlives the connections opened on it. ensi_tls_t, one a connection: the ssl context, and what is
- *        known of why the peer was refused. Neither may move while open. The heap is mbedTLS's own, about
- *        34 KB a connection; the alloc hook is not asked.
+ * Owns   ensi_tls_conf_t, one a kind of link: configuration, trust store, our own certificate and key, DRBG.
+ *        Zero is "not open"; it outlives the connections opened on it. ensi_tls_t, one a connection: the ssl
+ *        context, and what is known of why the peer was refused. Neither may move while open.
+ *        ensi_tls_saved_t, one an endpoint: the session that the next connection can resume. Zero is "none".
+ *        The heap is mbedTLS's own, about 34 KB a connection, and 1 to 4 KB a saved session, which has the
+ *        ticket and the server's certificate; the alloc hook is not asked.
  * Holds  The host name is always set, so it is always checked; insecure_skip_verify is the only way out,
  *        and then nothing of the certificate is checked. ignore_dates takes the flags EXPIRED and FUTURE
  *        off each certificate of the chain, inside the verify callback, and no other flag. An IP address as
  *        server name: 2.28 compares dNSName entries alone, so the callback compares the bytes of the
  *        iPAddress entries, in both versions; only a match takes off the mismatch flag. The SNI has the
- *        address too: mbedTLS cannot set the one without the other. TLS 1.2 at least, no renegotiation, no
- *        session tickets. ChaCha20 first: mbedTLS's AES is the slower one. With alpn_h2 a handshake that
+ *        address too: mbedTLS cannot set the one without the other. TLS 1.2 at least, no renegotiation.
+ *        ChaCha20 first: mbedTLS's AES is the slower one. With alpn_h2 a handshake that
  *        does not end in "h2" has failed. tx gets whole records or nothing, and a write is refused unless
  *        the largest record fits, so that mbedTLS never stops half way: it would then report success for
  *        bytes that it did not take (mbedtls#10258). rx is read from start to end; nothing is moved there.
- * Moves  handshake until OK; then read and write in any order; bye; close. AGAIN: call again when rx has
- *        bytes or tx room. Repeat a read until AGAIN: decrypted bytes wait inside while rx is empty. A new
- *        session ticket is not an error on any call. The first error is final, later calls return its code.
- *        tx may then hold our alert: send it, then close.
+ *        A resumed handshake shows no certificate, so nothing is verified in it. A session is therefore
+ *        offered only to the endpoint and server name that it was verified for, with the same configuration,
+ *        and within ENSI_TLS_RESUME_MS of the full handshake that it descends from. Offering takes it out:
+ *        only a handshake that succeeds (TLS 1.2), or a ticket that comes behind one (TLS 1.3), puts one
+ *        back. After an error nothing is saved. TLS 1.3 resumes with new key shares only.
+ * Moves  open, perhaps resume; handshake until OK; then read and write in any order; bye; close. AGAIN: call
+ *        again when rx has bytes or tx room. Repeat a read until AGAIN: decrypted bytes wait inside while rx
+ *        is empty. A new session ticket is not an error on any call; a read saves it. The first error is
+ *        final, later calls return its code. tx may then hold our alert: send it, then close.
  * Fails  E_CERTIFICATE: chain, dates, use. E_HOSTNAME. E_ALPN. E_MEMORY. E_CLOSED: close_notify after the
  *        handshake, an orderly end, with `native` 0. Else E_TLS. `native` is mbedTLS's code. A cut connection
  *        is the caller's to see.
@@ -5262,24 +5425,50 @@ enum {
     ENSI_TLS_PLAIN_MAX = 16384,     /* bytes of application data in a record (RFC 8446, 5.1) */
     ENSI_TLS_HEAD_BYTES = 5,        /* a record's header: type, version, length */
     ENSI_TLS_HOST_MAX = 253,        /* characters of a DNS name */
-    ENSI_TLS_NAMES_MAX = 64         /* bytes of names out of a certificate that an error text shows */
+    ENSI_TLS_NAMES_MAX = 64,        /* bytes of names out of a certificate that an error text shows */
+    ENSI_TLS_RANDOM_BYTES = 32,     /* of a hello (RFC 8446, 4.1.2) */
+    ENSI_TLS_SECRET_MAX = 64,       /* bytes of a secret in the key log: of a SHA-512, none is longer */
+    ENSI_TLS_RESUME_MS = 24 * 60 * 60 * 1000    /* from a full handshake to the last that resumes it */
 };
+
+#if MBEDTLS_VERSION_NUMBER >= 0x03020000 && defined(MBEDTLS_SSL_PROTO_TLS1_3)
+#define ENSI_TLS_HAS_1_3 1
+#else
+#define ENSI_TLS_HAS_1_3 0
+#endif
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000 || defined(MBEDTLS_SSL_EXPORT_KEYS)
+#define ENSI_TLS_HAS_KEY_LOG 1
+#else
+#define ENSI_TLS_HAS_KEY_LOG 0
+#endif
+/* Members that are private by name in 3.x. */
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+#define ENSI_TLS_MEMBER(x) MBEDTLS_PRIVATE(x)
+#else
+#define ENSI_TLS_MEMBER(x) x
+#endif
 
 typedef struct {
     const char *ca_file;            /* PEM; NULL with ca_pem.ptr NULL: the system's bundle */
     ensign_slice_t ca_pem;          /* instead of a file where .ptr is set; a final NUL may be there or not */
-    bool ignore_dates, insecure_skip_verify, alpn_h2;
+    const char *cert_file, *key_file, *key_password;    /* our own certificate; all NULL: none */
+    ensign_slice_t cert_pem, key_pem;       /* instead of the files where .ptr is set */
+    int min_version;                /* ENSIGN_TLS_x; 0: 1.2 */
+    bool ignore_dates, insecure_skip_verify, alpn_h2, no_resume;
     int (*random)(void *, void *, size_t);  /* 0: filled; NULL: the system's entropy */
+    void (*key_log)(void *, const char *);  /* NULL: none */
     void *user;
 } ensi_tls_opts_t;
 
 typedef struct {
     bool open;
-    ensi_tls_opts_t opts;           /* its CA is read at open and not later */
+    ensi_tls_opts_t opts;           /* its CA, certificate and key are read at open and not later */
     const char *trust;              /* where the trust store came from, for texts; a literal */
     const char *alpn[2];            /* mbedTLS keeps a pointer to it */
     mbedtls_ssl_config config;
     mbedtls_x509_crt ca;
+    mbedtls_x509_crt own;           /* the client's certificate and its chain */
+    mbedtls_pk_context key;
     mbedtls_entropy_context entropy;
     mbedtls_ctr_drbg_context drbg;
 } ensi_tls_conf_t;
@@ -5294,13 +5483,25 @@ typedef struct {
     uint32_t flags;                 /* MBEDTLS_X509_BADCERT_x of the certificate */
     int depth;                      /* 0: the server's own */
     bool self_signed;
+    bool unread;                    /* mbedTLS could not read it, and knows nothing of it */
     mbedtls_x509_time from, to;
     const char *no_host;            /* BAD_NAME: what its SAN has in place of hosts; NULL: there are some */
     char names[ENSI_TLS_NAMES_MAX]; /* BAD_NAME: who it is for; BAD_CHAIN: its issuer; else its subject */
 } ensi_tls_bad_t;
 
+/* A session that can be resumed, and with whom. */
+typedef struct {
+    bool any;
+    char host[ENSI_TLS_HOST_MAX + 1];   /* of the endpoint */
+    uint16_t port;
+    char name[ENSI_TLS_HOST_MAX + 1];   /* that the certificate was verified for */
+    uint64_t verified_ms;           /* when the full handshake was begun that it descends from */
+    mbedtls_ssl_session session;
+} ensi_tls_saved_t;
+
 typedef struct {
     bool open, up;                  /* up: the handshake is over */
+    bool offered, full;             /* a session was offered; the server began to show its certificate */
     int end;                        /* the first error; ENSIGN_OK before */
     size_t held;                    /* bytes of a record that mbedTLS has ready and tx had no room for */
     size_t head_len;
@@ -5309,9 +5510,13 @@ typedef struct {
     uint8_t ip[16];
     ensi_tls_conf_t *conf;
     ensi_buf_t *rx, *tx;
-    char host[ENSI_TLS_HOST_MAX + 1];
+    char host[ENSI_TLS_HOST_MAX + 1];   /* the server name */
     char where[64];                 /* host:port of the texts */
     ensi_tls_bad_t bad;
+    ensi_tls_saved_t *saved;        /* where sessions go; NULL: nowhere */
+    const char *endpoint;           /* saved: of this host */
+    uint16_t port;
+    uint64_t verified_ms;           /* saved: see there */
     mbedtls_ssl_context ssl;
 } ensi_tls_t;
 
@@ -5329,6 +5534,23 @@ static const int ensi_tls_suites[] = {
     MBEDTLS_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
     0
 };
+
+#if ENSI_TLS_HAS_1_3
+/* mbedTLS's own order has RSA-PSS before PKCS #1: a server without TLS 1.3 then signs its key exchange with
+ * RSA-PSS, which mbedTLS does not take in TLS 1.2. In TLS 1.3 PKCS #1 does not count. */
+static const uint16_t ensi_tls_signatures[] = {
+    MBEDTLS_TLS1_3_SIG_ECDSA_SECP256R1_SHA256,
+    MBEDTLS_TLS1_3_SIG_ECDSA_SECP384R1_SHA384,
+    MBEDTLS_TLS1_3_SIG_ECDSA_SECP521R1_SHA512,
+    MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA256,
+    MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA384,
+    MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA512,
+    MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA256,
+    MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA384,
+    MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA512,
+    MBEDTLS_TLS1_3_SIG_NONE
+};
+#endif
 
 /* ---- results of mbedTLS */
 
@@ -5395,50 +5617,63 @@ static const char *ensi_tls_meaning(int rc)
     }
 }
 
-/* ---- trust store */
+/* ---- certificates and keys that are given to us */
 
-static int ensi_tls_fail_ca(ensi_tls_conf_t *t, const char *name, int rc, ensign_error_t *e)
+/* Returns what mbedTLS lacks when it cannot read a certificate or a key; NULL: that is not why. */
+static const char *ensi_tls_lack(int rc)
 {
+    enum { LOW_BITS = 0x7F };
+
+    if ((-rc & ~LOW_BITS) == -MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG)
+        return "it is signed by an algorithm that mbedTLS lacks, such as Ed25519";
+    if (rc == MBEDTLS_ERR_PK_UNKNOWN_PK_ALG)
+        return "its kind of key is one that mbedTLS lacks, such as Ed25519 or RSA-PSS";
+    if (rc == MBEDTLS_ERR_PK_UNKNOWN_NAMED_CURVE) return "its key is on a curve that mbedTLS lacks";
+    return NULL;
+}
+
+/* `field` of the desc gave what `name` says. */
+static int ensi_tls_fail_pem(const char *field, const char *name, int rc, ensign_error_t *e)
+{
+    const char *lack = ensi_tls_lack(rc);
+
     if (ensi_tls_is_memory(rc))
         return ensi_fail(e, ENSIGN_E_MEMORY, rc, "tls: no memory for the certificates of %.100s", name);
+    if (lack)
+        return ensi_fail(e, ENSIGN_E_FORMAT, rc,
+                         "tls: mbedTLS cannot read the certificate of %.60s: %s (-0x%04X); use RSA or ECDSA",
+                         name, lack, (unsigned)-rc);
     return ensi_fail(e, ENSIGN_E_FORMAT, rc,
                      "tls: %.100s has no certificate that mbedTLS can read (%s, -0x%04X); %s must hold PEM, "
                      "\"-----BEGIN CERTIFICATE-----\" and so on",
                      name, rc == MBEDTLS_ERR_X509_CERT_UNKNOWN_FORMAT ? "neither PEM nor DER" : "malformed",
-                     (unsigned)-rc, t->trust);
+                     (unsigned)-rc, field);
 }
 
-/* mbedTLS takes PEM only with its NUL, counted; and counts the certificates that it could not read: one good
- * one is enough, as a store with less in it trusts less. */
-static int ensi_tls_trust_pem(ensi_tls_conf_t *t, ensign_slice_t pem, ensign_error_t *e)
+/* Returns a copy with a NUL, which mbedTLS wants and counts in *len; NULL: there is no memory. */
+static unsigned char *ensi_tls_pem_copy(ensign_slice_t pem, size_t *len)
 {
     unsigned char *copy;
-    int rc;
 
-    t->trust = "tls.ca_pem";
     if (pem.len > 0 && pem.ptr[pem.len - 1] == '\0') pem.len--;
     copy = pem.len < SIZE_MAX ? (unsigned char *)mbedtls_calloc(1, pem.len + 1) : NULL;
-    if (!copy) return ensi_tls_fail_ca(t, "tls.ca_pem", MBEDTLS_ERR_X509_ALLOC_FAILED, e);
-    if (pem.len > 0) memcpy(copy, pem.ptr, pem.len);
-    rc = mbedtls_x509_crt_parse(&t->ca, copy, pem.len + 1);
-    mbedtls_free(copy);
-    return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_ca(t, "tls.ca_pem", rc, e);
+    if (copy && pem.len > 0) memcpy(copy, pem.ptr, pem.len);
+    *len = pem.len + 1;
+    return copy;
 }
 
-#if defined(ENSIGN_NO_STDIO) || !defined(MBEDTLS_FS_IO)
-static int ensi_tls_trust_file(ensi_tls_conf_t *t, const char *path, ensign_error_t *e)
+/* What mbedtls_x509_crt_parse returns. */
+static int ensi_tls_parse_certificates(mbedtls_x509_crt *to, ensign_slice_t pem)
 {
-    (void)t;
-    if (path)
-        return ensi_fail(e, ENSIGN_E_FILE, 0,
-                         "tls: ca_file %.80s cannot be read, this build has no files (ENSIGN_NO_STDIO, or "
-                         "mbedTLS without MBEDTLS_FS_IO); put the certificate itself in tls.ca_pem",
-                         path);
-    return ensi_fail(e, ENSIGN_E_FILE, 0,
-                     "tls: no trusted CA, and this build has no files (ENSIGN_NO_STDIO, or mbedTLS without "
-                     "MBEDTLS_FS_IO) to read the system's bundle; set tls.ca_pem");
+    size_t len;
+    unsigned char *copy = ensi_tls_pem_copy(pem, &len);
+    int rc = copy ? mbedtls_x509_crt_parse(to, copy, len) : MBEDTLS_ERR_X509_ALLOC_FAILED;
+
+    mbedtls_free(copy);
+    return rc;
 }
-#else
+
+#if !defined(ENSIGN_NO_STDIO) && defined(MBEDTLS_FS_IO)
 /* 0, or errno of the attempt. */
 static int ensi_tls_unreadable(const char *path)
 {
@@ -5450,7 +5685,49 @@ static int ensi_tls_unreadable(const char *path)
     fclose(f);
     return 0;
 }
+#endif
 
+/* Returns OK when the file can be read; `field` is the desc's, `pem` the one to use instead. */
+static int ensi_tls_find_file(const char *field, const char *pem, const char *path, ensign_error_t *e)
+{
+#if defined(ENSIGN_NO_STDIO) || !defined(MBEDTLS_FS_IO)
+    return ensi_fail(e, ENSIGN_E_FILE, 0,
+                     "tls: %s %.70s cannot be read, this build has no files (ENSIGN_NO_STDIO, or mbedTLS "
+                     "without MBEDTLS_FS_IO); put what is in it in tls.%s",
+                     field, path, pem);
+#else
+    int rc = ensi_tls_unreadable(path);
+
+    (void)pem;
+    if (rc == 0) return ENSIGN_OK;
+    return ensi_fail(e, ENSIGN_E_FILE, rc,
+                     "tls: %s %.100s cannot be read: %s; set tls.%s to a readable PEM file", field, path,
+                     strerror(rc), field);
+#endif
+}
+
+/* ---- trust store */
+
+/* mbedTLS counts the certificates that it could not read: one good one is enough, as a store with less in it
+ * trusts less. */
+static int ensi_tls_trust_pem(ensi_tls_conf_t *t, ensign_slice_t pem, ensign_error_t *e)
+{
+    int rc = ensi_tls_parse_certificates(&t->ca, pem);
+
+    t->trust = "tls.ca_pem";
+    return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_pem(t->trust, t->trust, rc, e);
+}
+
+#if defined(ENSIGN_NO_STDIO) || !defined(MBEDTLS_FS_IO)
+static int ensi_tls_trust_file(ensi_tls_conf_t *t, const char *path, ensign_error_t *e)
+{
+    (void)t;
+    if (path) return ensi_tls_find_file("ca_file", "ca_pem", path, e);
+    return ensi_fail(e, ENSIGN_E_FILE, 0,
+                     "tls: no trusted CA, and this build has no files (ENSIGN_NO_STDIO, or mbedTLS without "
+                     "MBEDTLS_FS_IO) to read the system's bundle; set tls.ca_pem");
+}
+#else
 static int ensi_tls_trust_system(ensi_tls_conf_t *t, ensign_error_t *e)
 {
     static const char *const bundles[] = {
@@ -5465,7 +5742,7 @@ static int ensi_tls_trust_system(ensi_tls_conf_t *t, ensign_error_t *e)
         if (ensi_tls_unreadable(bundles[i])) continue;
         t->trust = bundles[i];
         rc = mbedtls_x509_crt_parse_file(&t->ca, bundles[i]);
-        return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_ca(t, bundles[i], rc, e);
+        return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_pem(t->trust, bundles[i], rc, e);
     }
     return ensi_fail(e, ENSIGN_E_FILE, 0, "tls: no CA bundle at %s, %s, %s, %s; "
                      "install ca-certificates or set tls.ca_file or ca_pem",
@@ -5478,13 +5755,187 @@ static int ensi_tls_trust_file(ensi_tls_conf_t *t, const char *path, ensign_erro
 
     if (!path) return ensi_tls_trust_system(t, e);
     t->trust = "tls.ca_file";
-    rc = ensi_tls_unreadable(path);
-    if (rc)
-        return ensi_fail(e, ENSIGN_E_FILE, rc,
-                         "tls: ca_file %.100s cannot be read: %s; set tls.ca_file to a readable PEM file",
-                         path, strerror(rc));
+    rc = ensi_tls_find_file("ca_file", "ca_pem", path, e);
+    if (rc != ENSIGN_OK) return rc;
     rc = mbedtls_x509_crt_parse_file(&t->ca, path);
-    return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_ca(t, path, rc, e);
+    return rc >= 0 ? ENSIGN_OK : ensi_tls_fail_pem(t->trust, path, rc, e);
+}
+#endif
+
+/* ---- our own certificate */
+
+static int ensi_tls_own_certificate(ensi_tls_conf_t *t, ensign_error_t *e)
+{
+    const ensi_tls_opts_t *o = &t->opts;
+    const char *field = o->cert_pem.ptr ? "tls.cert_pem" : "tls.cert_file";
+    const char *name = o->cert_pem.ptr ? field : o->cert_file;
+    int rc = o->cert_pem.ptr ? (int)ENSIGN_OK : ensi_tls_find_file("cert_file", "cert_pem", name, e);
+
+    if (rc != ENSIGN_OK) return rc;
+    rc = MBEDTLS_ERR_X509_CERT_UNKNOWN_FORMAT;
+    if (o->cert_pem.ptr) rc = ensi_tls_parse_certificates(&t->own, o->cert_pem);
+#if !defined(ENSIGN_NO_STDIO) && defined(MBEDTLS_FS_IO)
+    else rc = mbedtls_x509_crt_parse_file(&t->own, name);
+#endif
+    if (rc == 0) return ENSIGN_OK;
+    if (rc < 0) return ensi_tls_fail_pem(field, name, rc, e);
+    return ensi_fail(e, ENSIGN_E_FORMAT, 0,
+                     "tls: mbedTLS cannot read %d of the certificates in %.100s; each must be PEM, of an RSA "
+                     "or EC key, and signed with one", rc, name);
+}
+
+/* The code of mbedTLS's parser of keys becomes ours. Neither key nor password is shown. */
+static int ensi_tls_fail_key(const ensi_tls_conf_t *t, const char *name, int rc, ensign_error_t *e)
+{
+    const char *lack = ensi_tls_lack(rc);
+
+    if (ensi_tls_is_memory(rc))
+        return ensi_fail(e, ENSIGN_E_MEMORY, rc, "tls: no memory for the key of %.100s", name);
+    if (rc == MBEDTLS_ERR_PK_PASSWORD_REQUIRED)
+        return ensi_fail(e, ENSIGN_E_ARGUMENT, rc,
+                         "tls: the key of %.100s is encrypted; set tls.key_password to its password", name);
+    if (rc == MBEDTLS_ERR_PK_PASSWORD_MISMATCH)
+        return ensi_fail(e, ENSIGN_E_ARGUMENT, rc,
+                         "tls: the password in tls.key_password does not decrypt the key of %.100s; set the "
+                         "one that it was encrypted with", name);
+    if (lack)
+        return ensi_fail(e, ENSIGN_E_FORMAT, rc,
+                         "tls: mbedTLS cannot read the key of %.60s: %s (-0x%04X); use an RSA key, or an EC "
+                         "key on P-256", name, lack, (unsigned)-rc);
+    if (rc != MBEDTLS_ERR_PK_KEY_INVALID_FORMAT && t->opts.key_password)
+        return ensi_fail(e, ENSIGN_E_FORMAT, rc,
+                         "tls: mbedTLS cannot decrypt the key of %.80s (-0x%04X), it may lack the cipher; "
+                         "convert it with openssl pkcs8 -topk8 -v2 des3", name, (unsigned)-rc);
+    return ensi_fail(e, ENSIGN_E_FORMAT, rc,
+                     "tls: %.80s has no private key that mbedTLS can read (-0x%04X); it must hold PEM, "
+                     "\"-----BEGIN PRIVATE KEY-----\" and so on", name, (unsigned)-rc);
+}
+
+/* 2.28 draws no random numbers to read a key. */
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+#define ENSI_TLS_RNG(drbg) , mbedtls_ctr_drbg_random, drbg
+#else
+#define ENSI_TLS_RNG(drbg)
+#endif
+
+/* What mbedtls_pk_parse_key returns. The DRBG is seeded. */
+static int ensi_tls_parse_key(ensi_tls_conf_t *t)
+{
+    const ensi_tls_opts_t *o = &t->opts;
+    const char *password = o->key_password;
+    size_t len, password_len = password ? strlen(password) : 0;
+    unsigned char *copy;
+    int rc;
+
+#if !defined(ENSIGN_NO_STDIO) && defined(MBEDTLS_FS_IO)
+    if (!o->key_pem.ptr)
+        return mbedtls_pk_parse_keyfile(&t->key, o->key_file, password ENSI_TLS_RNG(&t->drbg));
+#endif
+    copy = ensi_tls_pem_copy(o->key_pem, &len);
+    if (!copy) return MBEDTLS_ERR_PK_ALLOC_FAILED;
+    rc = mbedtls_pk_parse_key(&t->key, copy, len, (const unsigned char *)password,
+                              password_len ENSI_TLS_RNG(&t->drbg));
+    ensi_wipe(copy, len);
+    mbedtls_free(copy);
+    return rc;
+}
+
+static int ensi_tls_own_key(ensi_tls_conf_t *t, ensign_error_t *e)
+{
+    const ensi_tls_opts_t *o = &t->opts;
+    const char *name = o->key_pem.ptr ? "tls.key_pem" : o->key_file;
+    const char *of = o->cert_pem.ptr ? "tls.cert_pem" : o->cert_file;
+    int rc = o->key_pem.ptr ? (int)ENSIGN_OK : ensi_tls_find_file("key_file", "key_pem", name, e);
+
+    if (rc != ENSIGN_OK) return rc;
+    rc = ensi_tls_parse_key(t);
+    if (rc != 0) return ensi_tls_fail_key(t, name, rc, e);
+    rc = mbedtls_pk_check_pair(&t->own.pk, &t->key ENSI_TLS_RNG(&t->drbg));
+    if (rc == 0) return ENSIGN_OK;
+    if (ensi_tls_is_memory(rc)) return ensi_tls_fail_key(t, name, rc, e);
+    return ensi_fail(e, ENSIGN_E_ARGUMENT, rc,
+                     "tls: the key of %.70s does not belong to the first certificate of %.70s; set key "
+                     "and certificate of one pair, with the certificate before its chain", name, of);
+}
+
+static bool ensi_tls_has_own(const ensi_tls_opts_t *o)
+{
+    return o->cert_file || o->cert_pem.ptr;
+}
+
+/* ---- the key log */
+
+static char *ensi_tls_put_hex(char *out, const unsigned char *p, size_t len)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < len; i++) {
+        *out++ = digits[p[i] >> 4];
+        *out++ = digits[p[i] & 15];
+    }
+    *out = '\0';
+    return out;
+}
+
+/* One line: label, the client's random bytes, the secret. */
+static ENSI_UNUSED void ensi_tls_log_key(const ensi_tls_opts_t *o, const char *label,
+                                         const unsigned char *random, const unsigned char *secret, size_t len)
+{
+    char line[40 + 2 * ENSI_TLS_RANDOM_BYTES + 2 * ENSI_TLS_SECRET_MAX];
+    char *p = line + snprintf(line, 40, "%s ", label);
+
+    if (len > ENSI_TLS_SECRET_MAX) return;
+    p = ensi_tls_put_hex(p, random, ENSI_TLS_RANDOM_BYTES);
+    *p++ = ' ';
+    ensi_tls_put_hex(p, secret, len);
+    o->key_log(o->user, line);
+    ensi_wipe(line, sizeof line);
+}
+
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+static const char *ensi_tls_key_label(mbedtls_ssl_key_export_type type)
+{
+    switch (type) {
+    case MBEDTLS_SSL_KEY_EXPORT_TLS12_MASTER_SECRET: return "CLIENT_RANDOM";
+#ifdef MBEDTLS_SSL_PROTO_TLS1_3
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_CLIENT_EARLY_SECRET: return "CLIENT_EARLY_TRAFFIC_SECRET";
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_EARLY_EXPORTER_SECRET: return "EARLY_EXPORTER_SECRET";
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_CLIENT_HANDSHAKE_TRAFFIC_SECRET:
+        return "CLIENT_HANDSHAKE_TRAFFIC_SECRET";
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_SERVER_HANDSHAKE_TRAFFIC_SECRET:
+        return "SERVER_HANDSHAKE_TRAFFIC_SECRET";
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_CLIENT_APPLICATION_TRAFFIC_SECRET: return "CLIENT_TRAFFIC_SECRET_0";
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_SERVER_APPLICATION_TRAFFIC_SECRET: return "SERVER_TRAFFIC_SECRET_0";
+#endif
+    default: return NULL;
+    }
+}
+
+static void ensi_tls_on_key(void *arg, mbedtls_ssl_key_export_type type, const unsigned char *secret,
+                            size_t len, const unsigned char client_random[32],
+                            const unsigned char server_random[32], mbedtls_tls_prf_types prf)
+{
+    const char *label = ensi_tls_key_label(type);
+
+    (void)server_random;
+    (void)prf;
+    if (label) ensi_tls_log_key((const ensi_tls_opts_t *)arg, label, client_random, secret, len);
+}
+#elif defined(MBEDTLS_SSL_EXPORT_KEYS)
+static int ensi_tls_on_key(void *arg, const unsigned char *master, const unsigned char *block, size_t mac_len,
+                           size_t key_len, size_t iv_len, const unsigned char client_random[32],
+                           const unsigned char server_random[32], mbedtls_tls_prf_types prf)
+{
+    enum { MASTER_BYTES = 48 }; /* RFC 5246, 8.1 */
+
+    (void)block;
+    (void)mac_len;
+    (void)key_len;
+    (void)iv_len;
+    (void)server_random;
+    (void)prf;
+    ensi_tls_log_key((const ensi_tls_opts_t *)arg, "CLIENT_RANDOM", client_random, master, MASTER_BYTES);
+    return 0;
 }
 #endif
 
@@ -5536,27 +5987,57 @@ static int ensi_tls_psa(ensign_error_t *e)
     return ENSIGN_OK;
 }
 
+static void ensi_tls_set_version(ensi_tls_conf_t *t)
+{
+#if MBEDTLS_VERSION_NUMBER >= 0x03020000
+    bool only_1_3 = ENSI_TLS_HAS_1_3 && t->opts.min_version == ENSIGN_TLS_1_3;
+    mbedtls_ssl_conf_min_tls_version(&t->config, only_1_3 ? MBEDTLS_SSL_VERSION_TLS1_3
+                                     : MBEDTLS_SSL_VERSION_TLS1_2);
+#else
+    mbedtls_ssl_conf_min_version(&t->config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
+#endif
+}
+
+static void ensi_tls_set_tickets(ensi_tls_conf_t *t)
+{
+    (void)t;
+#ifdef MBEDTLS_SSL_SESSION_TICKETS
+    mbedtls_ssl_conf_session_tickets(&t->config, t->opts.no_resume ? MBEDTLS_SSL_SESSION_TICKETS_DISABLED
+                                     : MBEDTLS_SSL_SESSION_TICKETS_ENABLED);
+#ifdef MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED
+    mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
+        &t->config, t->opts.no_resume ? MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_DISABLED
+        : MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
+#endif
+#endif
+#if ENSI_TLS_HAS_1_3
+    mbedtls_ssl_conf_tls13_key_exchange_modes(&t->config, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL_ALL);
+#endif
+}
+
 static int ensi_tls_configure(ensi_tls_conf_t *t)
 {
     int rc = mbedtls_ssl_config_defaults(&t->config, MBEDTLS_SSL_IS_CLIENT, MBEDTLS_SSL_TRANSPORT_STREAM,
                                          MBEDTLS_SSL_PRESET_DEFAULT);
 
     if (rc != 0) return rc;
-#if MBEDTLS_VERSION_NUMBER >= 0x03020000
-    mbedtls_ssl_conf_min_tls_version(&t->config, MBEDTLS_SSL_VERSION_TLS1_2);
-#else
-    mbedtls_ssl_conf_min_version(&t->config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
-#endif
+    ensi_tls_set_version(t);
+    ensi_tls_set_tickets(t);
     mbedtls_ssl_conf_rng(&t->config, mbedtls_ctr_drbg_random, &t->drbg);
     mbedtls_ssl_conf_ciphersuites(&t->config, ensi_tls_suites);
+#if ENSI_TLS_HAS_1_3
+    mbedtls_ssl_conf_sig_algs(&t->config, ensi_tls_signatures);
+#endif
     mbedtls_ssl_conf_authmode(&t->config, t->opts.insecure_skip_verify ? MBEDTLS_SSL_VERIFY_NONE
                               : MBEDTLS_SSL_VERIFY_REQUIRED);
     if (!t->opts.insecure_skip_verify) mbedtls_ssl_conf_ca_chain(&t->config, &t->ca, NULL);
+    if (ensi_tls_has_own(&t->opts)) rc = mbedtls_ssl_conf_own_cert(&t->config, &t->own, &t->key);
+    if (rc != 0) return rc;
 #ifdef MBEDTLS_SSL_RENEGOTIATION
     mbedtls_ssl_conf_renegotiation(&t->config, MBEDTLS_SSL_RENEGOTIATION_DISABLED);
 #endif
-#ifdef MBEDTLS_SSL_SESSION_TICKETS
-    mbedtls_ssl_conf_session_tickets(&t->config, MBEDTLS_SSL_SESSION_TICKETS_DISABLED);
+#if MBEDTLS_VERSION_NUMBER < 0x03000000 && defined(MBEDTLS_SSL_EXPORT_KEYS)
+    if (t->opts.key_log) mbedtls_ssl_conf_export_keys_ext_cb(&t->config, ensi_tls_on_key, &t->opts);
 #endif
     if (!t->opts.alpn_h2) return 0;
     t->alpn[0] = "h2";
@@ -5570,6 +6051,8 @@ static void ensi_tls_conf_close(ensi_tls_conf_t *t)
     t->open = false;
     mbedtls_ssl_config_free(&t->config);
     mbedtls_x509_crt_free(&t->ca);
+    mbedtls_x509_crt_free(&t->own);
+    mbedtls_pk_free(&t->key);
     mbedtls_ctr_drbg_free(&t->drbg);
     mbedtls_entropy_free(&t->entropy);
 }
@@ -5582,6 +6065,8 @@ static int ensi_tls_conf_fill(ensi_tls_conf_t *t, ensign_error_t *e)
     if (rc == ENSIGN_OK) rc = ensi_tls_seed(t, e);
     if (rc == ENSIGN_OK && !o->insecure_skip_verify)
         rc = o->ca_pem.ptr ? ensi_tls_trust_pem(t, o->ca_pem, e) : ensi_tls_trust_file(t, o->ca_file, e);
+    if (rc == ENSIGN_OK && ensi_tls_has_own(o)) rc = ensi_tls_own_certificate(t, e);
+    if (rc == ENSIGN_OK && ensi_tls_has_own(o)) rc = ensi_tls_own_key(t, e);
     if (rc != ENSIGN_OK) return rc;
     rc = ensi_tls_configure(t);
     if (rc == 0) return ENSIGN_OK;
@@ -5597,6 +6082,8 @@ static int ensi_tls_conf_open(ensi_tls_conf_t *t, const ensi_tls_opts_t *o, ensi
     memset(t, 0, sizeof *t);
     mbedtls_ssl_config_init(&t->config);
     mbedtls_x509_crt_init(&t->ca);
+    mbedtls_x509_crt_init(&t->own);
+    mbedtls_pk_init(&t->key);
     mbedtls_entropy_init(&t->entropy);
     mbedtls_ctr_drbg_init(&t->drbg);
     t->open = true;
@@ -5692,6 +6179,7 @@ static void ensi_tls_note(ensi_tls_bad_t *bad, const mbedtls_x509_crt *crt, int 
     bad->depth = depth;
     bad->from = crt->valid_from;
     bad->to = crt->valid_to;
+    bad->unread = crt->raw.p == NULL;
     bad->self_signed = crt->issuer_raw.len == crt->subject_raw.len &&
                        memcmp(crt->issuer_raw.p, crt->subject_raw.p, crt->issuer_raw.len) == 0;
     if (cause == ENSI_TLS_BAD_NAME) bad->no_host = ensi_tls_append_names(bad->names, crt);
@@ -5709,6 +6197,80 @@ static int ensi_tls_verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t
     if (depth == 0 && ensi_tls_has_ip(t, crt)) *flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_CN_MISMATCH;
     ensi_tls_note(&t->bad, crt, depth, *flags);
     return 0;
+}
+
+/* ---- sessions that can be resumed */
+
+/* Frees a saved session; mbedTLS wipes it. */
+static void ensi_tls_forget(ensi_tls_saved_t *s)
+{
+    if (!s->any) return;
+    s->any = false;
+    mbedtls_ssl_session_free(&s->session);
+}
+
+/* Saves the session of the connection, in place of the one before. No memory: nothing is saved. */
+static void ensi_tls_save(ensi_tls_t *t)
+{
+    ensi_tls_saved_t *s = t->saved;
+
+    if (!s) return;
+    ensi_tls_forget(s);
+    mbedtls_ssl_session_init(&s->session);
+    if (mbedtls_ssl_get_session(&t->ssl, &s->session) != 0) {
+        mbedtls_ssl_session_free(&s->session);
+        return;
+    }
+    memcpy(s->host, t->endpoint, strlen(t->endpoint) + 1);
+    memcpy(s->name, t->host, strlen(t->host) + 1);
+    s->port = t->port;
+    s->verified_ms = t->verified_ms;
+    s->any = true;
+}
+
+/* Offers the saved session to the server if it is one of this endpoint and of the connection's server name,
+ * and not too old. From then on sessions of the connection are saved there. Call it between open and the
+ * handshake. `host` stands while the connection is open. */
+static void ensi_tls_resume(ensi_tls_t *t, ensi_tls_saved_t *saved, const char *host, uint16_t port,
+                            uint64_t now_ms)
+{
+    ensi_tls_saved_t *s = saved;
+
+    if (t->conf->opts.no_resume || strlen(host) >= sizeof s->host) return;
+    t->saved = saved;
+    t->endpoint = host;
+    t->port = port;
+    t->verified_ms = now_ms;
+    if (!s->any || s->port != port || strcmp(s->host, host) != 0 || strcmp(s->name, t->host) != 0) return;
+    if (now_ms - s->verified_ms < ENSI_TLS_RESUME_MS)
+        t->offered = mbedtls_ssl_set_session(&t->ssl, &s->session) == 0;
+    if (t->offered) t->verified_ms = s->verified_ms;
+    ensi_tls_forget(s);
+}
+
+/* Was the session resumed, instead of made by a full handshake? */
+static ENSI_UNUSED bool ensi_tls_resumed(const ensi_tls_t *t)
+{
+    return t->up && t->offered && !t->full;
+}
+
+/* Does the connection use TLS 1.3? Its tickets come after the handshake. */
+static bool ensi_tls_is_1_3(const ensi_tls_t *t)
+{
+#if ENSI_TLS_HAS_1_3
+    return mbedtls_ssl_get_version_number(&t->ssl) == MBEDTLS_SSL_VERSION_TLS1_3;
+#else
+    (void)t;
+    return false;
+#endif
+}
+
+/* Did mbedTLS only have news, and is it to be called again? */
+static bool ensi_tls_goes_on(ensi_tls_t *t, int rc)
+{
+    if (!ensi_tls_is_news(rc)) return false;
+    if (t->up) ensi_tls_save(t);
+    return true;
 }
 
 /* ---- why a connection failed */
@@ -5738,6 +6300,10 @@ static int ensi_tls_fail_date(const ensi_tls_t *t, int rc, ensign_error_t *e)
 
 static int ensi_tls_fail_chain(const ensi_tls_t *t, int rc, ensign_error_t *e)
 {
+    if (t->bad.unread)
+        return ensi_fail(e, ENSIGN_E_CERTIFICATE, rc,
+                         "tls: mbedTLS cannot read the certificate of %.60s: it lacks the algorithm that "
+                         "signed it, such as Ed25519; have the server use RSA or ECDSA", t->where);
     if (t->bad.self_signed && t->bad.depth == 0)
         return ensi_fail(e, ENSIGN_E_CERTIFICATE, rc,
                          "tls: the certificate of %s is self-signed and not in %s; "
@@ -5760,12 +6326,13 @@ static int ensi_tls_fail_use(const ensi_tls_t *t, uint32_t flags, int rc, ensign
         { MBEDTLS_X509_BADCERT_BAD_KEY, "its key is too short or on an odd curve" },
         { MBEDTLS_X509_BADCERT_REVOKED, "it is revoked" },
     };
-    const char *text = "mbedTLS does not take it";
+    const char *text = ensi_tls_lack(rc);
 
+    if (!text) text = "mbedTLS does not take it";
     for (size_t i = 0; i < ENSI_COUNT(uses) && flags != UINT32_MAX; i++)
         if (flags & uses[i].flag) text = uses[i].text;
     return ensi_fail(e, ENSIGN_E_CERTIFICATE, rc,
-                     "tls: the certificate of %s cannot be used: %s (mbedTLS -0x%04X, flags 0x%X); "
+                     "tls: the certificate of %.44s cannot be used: %s (mbedTLS -0x%04X, flags 0x%X); "
                      "have the server use another one",
                      t->where, text, (unsigned)-rc, (unsigned)flags);
 }
@@ -5795,6 +6362,26 @@ static int ensi_tls_fail_certificate(const ensi_tls_t *t, int rc, ensign_error_t
                              : mbedtls_ssl_get_verify_result(&t->ssl), rc, e);
 }
 
+/* What to do about an alert that depends on what we have; `advice` where it does not. */
+static const char *ensi_tls_alert_advice(const ensi_tls_t *t, unsigned number, const char *advice)
+{
+    const ensi_tls_opts_t *o = &t->conf->opts;
+
+    if (number == MBEDTLS_SSL_ALERT_MSG_HANDSHAKE_FAILURE)
+        return ensi_tls_has_own(o)
+            ? "; its certificate is Ed25519 or RSA-PSS, which mbedTLS lacks, or no cipher or curve fits"
+            : "; it wants a client certificate (tls.cert_file), or its own is Ed25519 or RSA-PSS, which "
+              "mbedTLS lacks, or no cipher fits";
+    if (number == MBEDTLS_SSL_ALERT_MSG_PROTOCOL_VERSION)
+        return o->min_version == ENSIGN_TLS_1_3 ? "; it lacks TLS 1.3, which is the tls.min_version"
+            : ENSI_TLS_HAS_1_3 ? "; no TLS version in common: it needs 1.2 or 1.3"
+            : "; no TLS version in common: it needs 1.2, or this mbedTLS 1.3";
+    if (ensi_tls_has_own(o) && number >= MBEDTLS_SSL_ALERT_MSG_BAD_CERT &&
+        number <= MBEDTLS_SSL_ALERT_MSG_ACCESS_DENIED && number != MBEDTLS_SSL_ALERT_MSG_ILLEGAL_PARAMETER)
+        return "; it does not take our client certificate: set tls.cert_file to one that it trusts";
+    return advice;
+}
+
 /* The alerts of RFC 8446, 6.2, and what to do about those that one can do something about. */
 static int ensi_tls_fail_alert(const ensi_tls_t *t, int rc, ensign_error_t *e)
 {
@@ -5802,8 +6389,8 @@ static int ensi_tls_fail_alert(const ensi_tls_t *t, int rc, ensign_error_t *e)
         { 10, "unexpected_message", "" },
         { 20, "bad_record_mac", "" },
         { 22, "record_overflow", "" },
-        { 40, "handshake_failure", "; no cipher or curve in common, or it wants a client certificate" },
-        { 42, "bad_certificate", "" },
+        { 40, "handshake_failure", "" },
+        { 42, "bad_certificate", "; it may want a client certificate: set tls.cert_file and tls.key_file" },
         { 43, "unsupported_certificate", "" },
         { 44, "certificate_revoked", "" },
         { 45, "certificate_expired", "" },
@@ -5813,7 +6400,7 @@ static int ensi_tls_fail_alert(const ensi_tls_t *t, int rc, ensign_error_t *e)
         { 49, "access_denied", "; it does not let this client in" },
         { 50, "decode_error", "" },
         { 51, "decrypt_error", "" },
-        { 70, "protocol_version", "; no TLS version in common: it needs 1.2, or this mbedTLS 1.3" },
+        { 70, "protocol_version", "" },
         { 71, "insufficient_security", "; it wants stronger ciphers than we have" },
         { 80, "internal_error", "; look into the server's log" },
         { 86, "inappropriate_fallback", "" },
@@ -5823,16 +6410,12 @@ static int ensi_tls_fail_alert(const ensi_tls_t *t, int rc, ensign_error_t *e)
         { 112, "unrecognized_name", "; it does not know this host: set tls.server_name to its own name" },
         { 113, "bad_certificate_status_response", "" },
         { 115, "unknown_psk_identity", "" },
-        { 116, "certificate_required", "; it wants a client certificate, which ensign.h cannot give" },
+        { 116, "certificate_required", "; set a client certificate: tls.cert_file and tls.key_file" },
         { 120, "no_application_protocol", "; no HTTP/2 (ALPN h2) on this port: use its gRPC port" },
     };
     enum { NO_PROTOCOL = 120 };
-    /* Private by name in 3.x, but the only place where mbedTLS says which alert it was. */
-#if MBEDTLS_VERSION_NUMBER >= 0x03000000
-    unsigned number = t->ssl.MBEDTLS_PRIVATE(in_msg)[1];
-#else
-    unsigned number = t->ssl.in_msg[1];
-#endif
+    /* The only place where mbedTLS says which alert it was. */
+    unsigned number = t->ssl.ENSI_TLS_MEMBER(in_msg)[1];
     const char *name = "of an unknown kind", *advice = "";
 
     for (size_t i = 0; i < ENSI_COUNT(alerts); i++) {
@@ -5840,9 +6423,10 @@ static int ensi_tls_fail_alert(const ensi_tls_t *t, int rc, ensign_error_t *e)
         name = alerts[i].name;
         advice = alerts[i].advice;
     }
+    advice = ensi_tls_alert_advice(t, number, advice);
     return ensi_fail(e, number == NO_PROTOCOL ? ENSIGN_E_ALPN : ENSIGN_E_TLS, rc,
-                     "tls: %s ended the %s with alert %u, %s%s", t->where, t->up ? "connection" : "handshake",
-                     number, name, advice);
+                     "tls: %.50s ended the %s with alert %u, %s%s", t->where,
+                     t->up ? "connection" : "handshake", number, name, advice);
 }
 
 /* A record begins with its type, 20 to 23, and 3, the major version (RFC 8446, 5.1 and RFC 5246, 6.2.1). */
@@ -5877,12 +6461,27 @@ static bool ensi_tls_is_certificate(int rc)
 #else
     if (rc == MBEDTLS_ERR_SSL_BAD_HS_CERTIFICATE) return true;
 #endif
-    return rc == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED || (-rc >= X509_FIRST && -rc < X509_LAST);
+    return rc == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED || (-rc >= X509_FIRST && -rc < X509_LAST) ||
+           ensi_tls_lack(rc) != NULL;
 }
 
-/* Turns mbedTLS's code into ours, and makes it final. */
+/* Did a server of TLS 1.2 sign with RSA-PSS? mbedTLS 3.6 offers it, for TLS 1.3 alone. */
+static bool ensi_tls_is_pss(const ensi_tls_t *t, int rc)
+{
+#if ENSI_TLS_HAS_1_3
+    return rc == MBEDTLS_ERR_SSL_ILLEGAL_PARAMETER &&
+           t->ssl.ENSI_TLS_MEMBER(state) == MBEDTLS_SSL_SERVER_KEY_EXCHANGE;
+#else
+    (void)t;
+    (void)rc;
+    return false;
+#endif
+}
+
+/* Turns mbedTLS's code into ours, and makes it final. Only an orderly end leaves a session to resume. */
 static int ensi_tls_fail(ensi_tls_t *t, int rc, ensign_error_t *e)
 {
+    if (t->saved && !(t->up && rc == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY)) ensi_tls_forget(t->saved);
     if (ensi_tls_is_memory(rc))
         t->end = ensi_fail(e, ENSIGN_E_MEMORY, rc, "tls: no memory to connect to %s (mbedTLS -0x%04X)",
                            t->where, (unsigned)-rc);
@@ -5899,6 +6498,10 @@ static int ensi_tls_fail(ensi_tls_t *t, int rc, ensign_error_t *e)
         t->end = ensi_tls_fail_alien(t, rc, e);
     else if (!t->up && ensi_tls_is_certificate(rc))
         t->end = ensi_tls_fail_certificate(t, rc, e);
+    else if (!t->up && ensi_tls_is_pss(t, rc))
+        t->end = ensi_fail(e, ENSIGN_E_TLS, rc,
+                           "tls: %.60s signs its key exchange with RSA-PSS, which mbedTLS lacks in TLS 1.2 "
+                           "(-0x%04X); have it use TLS 1.3, PKCS #1 or ECDSA", t->where, (unsigned)-rc);
     else
         t->end = ensi_fail(e, ENSIGN_E_TLS, rc, "tls: the %s with %s failed: %s (mbedTLS -0x%04X)",
                            t->up ? "connection" : "handshake", t->where, ensi_tls_meaning(rc), (unsigned)-rc);
@@ -5986,6 +6589,9 @@ static int ensi_tls_open(ensi_tls_t *t, ensi_tls_conf_t *conf, const char *serve
         return rc;
     }
     mbedtls_ssl_set_verify(&t->ssl, ensi_tls_verify, t);
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+    if (conf->opts.key_log) mbedtls_ssl_set_export_keys_cb(&t->ssl, ensi_tls_on_key, &conf->opts);
+#endif
     mbedtls_ssl_set_bio(&t->ssl, t, ensi_tls_bio_send, ensi_tls_bio_recv, NULL);
     return ENSIGN_OK;
 }
@@ -6015,7 +6621,22 @@ static int ensi_tls_accept(ensi_tls_t *t, ensign_error_t *e)
                                   "use the server's gRPC port, or turn HTTP/2 on there",
                                   t->where, alpn ? alpn : "no protocol");
     t->up = true;
+    /* mbedTLS keeps the ticket that we offered when the server refused it and sent no other one, but with
+     * secrets that do not belong to it: such a session is not saved. */
+    if (!ensi_tls_is_1_3(t) && !(t->offered && t->full)) ensi_tls_save(t);
     return ENSIGN_OK;
+}
+
+/* mbedtls_ssl_handshake, but it notes whether the server shows its certificate. */
+static int ensi_tls_steps(ensi_tls_t *t)
+{
+    int rc = 0;
+
+    while (rc == 0 && t->ssl.ENSI_TLS_MEMBER(state) != MBEDTLS_SSL_HANDSHAKE_OVER) {
+        rc = mbedtls_ssl_handshake_step(&t->ssl);
+        if (t->ssl.ENSI_TLS_MEMBER(state) == MBEDTLS_SSL_SERVER_CERTIFICATE) t->full = true;
+    }
+    return rc;
 }
 
 static int ensi_tls_handshake(ensi_tls_t *t, ensign_error_t *e)
@@ -6023,7 +6644,7 @@ static int ensi_tls_handshake(ensi_tls_t *t, ensign_error_t *e)
     int rc = ensi_tls_usable(t, false, e);
 
     if (rc != ENSIGN_OK || t->up) return rc;
-    do rc = mbedtls_ssl_handshake(&t->ssl);
+    do rc = ensi_tls_steps(t);
     while (ensi_tls_is_news(rc));
     if (rc == 0) return ensi_tls_accept(t, e);
     return ensi_tls_is_again(rc) ? (int)ENSIGN_AGAIN : ensi_tls_fail(t, rc, e);
@@ -6037,7 +6658,7 @@ static int ensi_tls_read(ensi_tls_t *t, uint8_t *out, size_t cap, size_t *len, e
     *len = 0;
     if (rc != ENSIGN_OK) return rc;
     do rc = mbedtls_ssl_read(&t->ssl, out, cap);
-    while (ensi_tls_is_news(rc));
+    while (ensi_tls_goes_on(t, rc));
     if (rc > 0) {
         *len = (size_t)rc;
         return ENSIGN_OK;
@@ -6354,20 +6975,24 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
     return ensi_notice_new(h, type);
 }
 
-/* >>link   may call: util mem env tls
+/* >>link   may call: util mem env http1 tls
  *          open to: auth state ping req client create
- * One connection: its life, its buffers, TLS on them; and its target, a server
+ * One connection: its life, its buffers, the tunnel through a proxy, TLS on them; and its target, a server
  *
- * Owns   of a target: the addresses of this round, what has failed, the backoff, the trust store.
+ * Owns   of a target: its endpoints, whose turn it is, the addresses of that one, what has failed, the
+ *        backoff, the trust store.
  *        Of a link: receive and transmit buffer, the TLS of the connection, the timer of the attempt, the
  *        last fault.
  * Holds  state is assigned by ensi_link_move alone, from the table. Buffers are taken at the first up, kept
  *        for the next connection, and do not move; those of a link that drained beside a newer one are given
  *        back.
  *        Of the links to one target one at most is in RESOLVE or DIAL.
- *        A round tries each address of the target once, without a backoff between them. An address has worked
- *        when the connection to it has (ensi_link_works); one that takes the connection, and no more, gets a
- *        share of the round's time.
+ *        A round gives each endpoint of the target a turn, the one that worked last first, and a turn tries
+ *        each address of its endpoint once; there is no backoff between them. An address has worked when the
+ *        connection to it has (ensi_link_works); one that takes the connection, and no more, gets a share of
+ *        the turn's time.
+ *        Through a proxy the addresses are the proxy's. Until it has answered CONNECT the link has a tunnel,
+ *        and neither TLS nor HTTP/2 sees a byte.
  *        rx: taken whole by ensi_link_shake, then by ensi_link_read until AGAIN, so its room is never 0; but
  *        for an alert that TLS must send first and tx has no room for: the peer sends and does not read.
  *        tx: linear, rewound only when wholly acked, so that what the caller sees stands.
@@ -6406,45 +7031,85 @@ static const ensi_move_t ensi_link_moves[] = {
 };
 
 enum {
-    ENSI_ADDRESS_BYTES = 64,
+    ENSI_ADDRESS_BYTES = 128,       /* "unix:", a path of 107 bytes, and a NUL fit */
+    ENSI_NUMERIC_BYTES = 64,        /* of an address that was resolved */
+    ENSI_WHERE_BYTES = 80,
+    ENSI_TUNNEL_BYTES = 512,        /* of what a proxy says when it refuses */
     ENSI_RECORD_BYTES = 16384,      /* RFC 8446 5.1 */
     ENSI_CONNECT_MS = 20000         /* default of connect_timeout_ms; shared out where that is FOREVER */
 };
 
 typedef struct ensi_address_t {
     char text[ENSI_ADDRESS_BYTES];
-    bool failed;                    /* in this round */
+    bool failed;                    /* in this turn */
 } ensi_address_t;
 
-/* A server, and what all links to it have alike. */
+/* A place to connect to. Of a unix socket the host is "unix:/path", which is its one address, and the port
+ * is 0. */
+typedef struct ensi_host_t {
+    char *name;                     /* without brackets */
+    uint16_t port;
+    bool literal;                   /* `name` is an address */
+    char where[ENSI_WHERE_BYTES];   /* host:port, for texts, cut if it is long */
+} ensi_host_t;
+
+/* An HTTP proxy. */
+typedef struct ensi_proxy_t {
+    ensi_host_t host;
+    char *basic;                    /* user:password in base64; NULL: it is asked without */
+    const char *user_agent;
+} ensi_proxy_t;
+
+/* Where a server can be reached. */
+typedef struct ensi_endpoint_t {
+    ensi_host_t host;
+    char *text;                     /* "host:port" or "unix:/path", whole */
+    bool secure;                    /* TLS */
+    const ensi_proxy_t *proxy;      /* NULL: it is reached without one */
+    char good_address[ENSI_ADDRESS_BYTES];  /* that worked last; "": none yet */
+#ifndef ENSIGN_NO_TLS
+    ensi_tls_saved_t saved;         /* the session that the next connection can resume */
+#endif
+} ensi_endpoint_t;
+
+/* A server with its endpoints, and what all links to it have alike. */
 typedef struct ensi_target_t {
     const char *name;               /* "rpc" or "auth", in texts */
-    char *host;                     /* without brackets */
-    uint16_t port;
-    char where[80];                 /* host:port, for texts, cut if it is long */
-    bool literal;                   /* host is an address */
-    ensi_address_t addresses[ENSIGN_MAX_ADDRESSES];     /* of this round, in the order of trying */
-    size_t address_count;           /* 0: no round has begun */
-    uint64_t round_end_ms;          /* UINT64_MAX: the round has no limit */
-    char good_address[ENSI_ADDRESS_BYTES];  /* that worked last; "": none yet */
+    ensi_endpoint_t *endpoints;     /* in the order of trying */
+    size_t endpoint_count;
+    size_t good;                    /* index of the endpoint that worked last */
+    size_t turn;                    /* so many endpoints have had their turn in this round */
+    ensi_endpoint_t *end;           /* whose turn it is; NULL: no round has begun yet */
+    ensi_address_t addresses[ENSIGN_MAX_ADDRESSES];     /* of this turn, in the order of trying */
+    size_t address_count;           /* 0: the turn has not begun */
+    uint64_t turn_end_ms;           /* UINT64_MAX: the turn has no limit */
     ensi_backoff_t backoff;
     ensi_timer_t timer;             /* of the backoff: no attempt while it runs */
-    bool secure;                    /* TLS */
 #ifndef ENSIGN_NO_TLS
     ensi_tls_opts_t tls_opts;
-    const char *server_name;
+    const char *server_name;        /* NULL: the endpoint's host */
     ensi_tls_conf_t *conf;          /* trust store and random numbers; 40 KB, from the first connection on */
 #endif
 } ensi_target_t;
 
+/* The answer of a proxy to CONNECT, while it is awaited. */
+typedef struct ensi_tunnel_t {
+    ensi_http1_t answer;
+    uint8_t body[ENSI_TUNNEL_BYTES];
+} ensi_tunnel_t;
+
 typedef struct ensi_link_t {
     ensi_env_t *env;
     ensi_target_t *target;
+    ensi_endpoint_t *end;           /* that it is connected to, or was last; NULL: none yet */
     ensi_link_state_t state;
     uint32_t attempt;
     const char *addresses[ENSIGN_MAX_ADDRESSES];    /* DIAL: the target's that have not failed yet */
     size_t address_count;
-    ensi_address_t *address;        /* RUN: that it is connected to; NULL: not known */
+    ensi_address_t *address;        /* RUN: that it tries; NULL: not known, or it has worked */
+    char peer[ENSI_ADDRESS_BYTES];  /* the address that it is connected to, or was last; "": not known */
+    bool trying;                    /* from the beginning of an attempt until the connection works */
+    ensi_tunnel_t *tunnel;          /* RUN: the proxy has not answered CONNECT yet; else NULL */
     ensi_buf_t rx, tx;
     ensi_timer_t timer;             /* of the attempt */
     uint64_t since_ms;              /* RUN: when the connection was made */
@@ -6467,6 +7132,18 @@ static bool ensi_link_move(ensi_link_t *l, ensi_link_in_t in)
     return true;
 }
 
+/* Returns the place that the link dials: the endpoint, or the proxy on the way to it. */
+static const ensi_host_t *ensi_link_host(const ensi_link_t *l)
+{
+    return l->end->proxy ? &l->end->proxy->host : &l->end->host;
+}
+
+/* Returns the endpoint for texts. */
+static const char *ensi_link_where(const ensi_link_t *l)
+{
+    return l->end ? l->end->host.where : "the server";
+}
+
 static int ensi_link_buffers(ensi_link_t *l)
 {
     ensi_mem_t *m = &l->env->mem;
@@ -6475,8 +7152,8 @@ static int ensi_link_buffers(ensi_link_t *l)
     l->rx.cap = l->tx.cap = ENSIGN_LINK_BUFFER_BYTES;
     l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
 #ifndef ENSIGN_NO_TLS
-    if (l->target->secure && !l->plain) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
-    if (l->target->secure && !l->plain) return ENSIGN_E_MEMORY;
+    if (l->end->secure && !l->plain) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
+    if (l->end->secure && !l->plain) return ENSIGN_E_MEMORY;
 #endif
     return l->rx.ptr && l->tx.ptr ? ENSIGN_OK : ENSIGN_E_MEMORY;
 }
@@ -6493,6 +7170,8 @@ static void ensi_link_clear(ensi_link_t *l)
 #ifndef ENSIGN_NO_TLS
     ensi_tls_close(&l->tls);
 #endif
+    ensi_mem_free(&l->env->mem, l->tunnel);
+    l->tunnel = NULL;
     l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
     l->shaken = false;
 }
@@ -6526,12 +7205,20 @@ static void ensi_link_free(ensi_link_t *l)
 /* Returns the bytes that the buffers of a link to this target take. */
 static size_t ensi_target_memory(const ensi_target_t *t)
 {
-    return 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + (t->secure ? 2 * (size_t)ENSI_RECORD_BYTES : 0);
+    bool secure = t->endpoint_count > 0 && t->endpoints[0].secure;
+    return 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + (secure ? 2 * (size_t)ENSI_RECORD_BYTES : 0);
 }
 
 static void ensi_target_free(ensi_target_t *t, ensi_mem_t *m)
 {
-    ensi_mem_free(m, t->host);
+    for (size_t i = 0; i < t->endpoint_count; i++) {
+        ensi_mem_free(m, t->endpoints[i].host.name);
+        ensi_mem_free(m, t->endpoints[i].text);
+#ifndef ENSIGN_NO_TLS
+        ensi_tls_forget(&t->endpoints[i].saved);
+#endif
+    }
+    ensi_mem_free(m, t->endpoints);
 #ifndef ENSIGN_NO_TLS
     if (t->conf) ensi_tls_conf_close(t->conf);
     ensi_mem_free(m, t->conf);
@@ -6550,7 +7237,7 @@ static size_t ensi_target_family(const char *const *addresses, size_t count, siz
     return from;
 }
 
-/* Puts the addresses of a round into the order in which they are tried: the families take turns, the
+/* Puts the addresses of a turn into the order in which they are tried: the families take turns, the
  * resolver's first one begins (RFC 8305, section 4); what worked the last time goes before all. */
 static void ensi_target_set_addresses(ensi_target_t *t, const char *const *addresses, size_t count)
 {
@@ -6569,14 +7256,14 @@ static void ensi_target_set_addresses(ensi_target_t *t, const char *const *addre
     }
     for (size_t i = 1; i < t->address_count; i++) {
         ensi_address_t good = t->addresses[i];
-        if (strcmp(good.text, t->good_address) != 0) continue;
+        if (strcmp(good.text, t->end->good_address) != 0) continue;
         memmove(&t->addresses[1], &t->addresses[0], i * sizeof good);
         t->addresses[0] = good;
         break;
     }
 }
 
-/* Returns how many addresses of this round are left to try. */
+/* Returns how many addresses of this turn are left to try. */
 static size_t ensi_target_untried(const ensi_target_t *t)
 {
     size_t n = 0;
@@ -6584,11 +7271,21 @@ static size_t ensi_target_untried(const ensi_target_t *t)
     return n;
 }
 
-/* Returns how many milliseconds are left of this round. */
+/* Returns how many milliseconds are left of this turn. */
 static uint32_t ensi_target_left(const ensi_target_t *t, uint64_t now_ms)
 {
-    if (t->round_end_ms == UINT64_MAX) return ENSIGN_FOREVER;
-    return t->round_end_ms > now_ms ? (uint32_t)(t->round_end_ms - now_ms) : 0;
+    if (t->turn_end_ms == UINT64_MAX) return ENSIGN_FOREVER;
+    return t->turn_end_ms > now_ms ? (uint32_t)(t->turn_end_ms - now_ms) : 0;
+}
+
+/* Gives the next endpoint of the round its turn: first the one that worked last, then the others in their
+ * order. */
+static void ensi_target_next(ensi_target_t *t, uint64_t end_ms)
+{
+    size_t at = t->turn == 0 ? t->good : t->turn - (t->turn <= t->good ? 1 : 0);
+    t->end = &t->endpoints[at];
+    t->address_count = 0;
+    t->turn_end_ms = end_ms;
 }
 
 /* Does the backoff run? No attempt is made meanwhile. */
@@ -6600,12 +7297,12 @@ static bool ensi_target_waits(const ensi_target_t *t)
 /* One more failure in a row: the next attempt waits, and begins a new round. */
 static void ensi_target_fail(ensi_target_t *t, ensi_env_t *env)
 {
-    t->address_count = 0;
+    t->address_count = t->turn = 0;
     ensi_backoff_fail(&t->backoff, env);
     ensi_timer_start(&t->timer, ensi_backoff_draw(&t->backoff, env));
 }
 
-/* The addresses of the round that are left go to the caller. */
+/* The addresses of the turn that are left go to the caller. */
 static void ensi_link_dial(ensi_link_t *l)
 {
     ensi_target_t *t = l->target;
@@ -6615,39 +7312,47 @@ static void ensi_link_dial(ensi_link_t *l)
     ensi_must(ensi_link_move(l, ENSI_LINK_ON_ADDRESS));
 }
 
-/* Starts to connect, if nothing is in the way: with the next address of the round, or with a new round of
- * timeout_ms. */
+/* Starts to connect, if nothing is in the way: to the next address of the turn, or to the next endpoint of
+ * the round, which gets timeout_ms. */
 static void ensi_link_want(ensi_link_t *l, uint32_t timeout_ms)
 {
     ensi_target_t *t = l->target;
+    uint64_t now_ms = l->env->now_ms;
     if (l->state != ENSI_LINK_IDLE || ensi_target_waits(t)) return;
     l->attempt++;
     l->fault.code = 0;
     l->orderly = l->failed = false;
+    l->trying = true;
     l->address = NULL;
-    if (ensi_target_untried(t) == 0 || ensi_target_left(t, l->env->now_ms) == 0) {
-        const char *host = t->host;
-        t->address_count = 0;
-        t->round_end_ms = timeout_ms == ENSIGN_FOREVER ? UINT64_MAX : l->env->now_ms + timeout_ms;
-        if (t->literal) ensi_target_set_addresses(t, &host, 1);
+    l->peer[0] = '\0';
+    if (ensi_target_untried(t) == 0 || ensi_target_left(t, now_ms) == 0)
+        ensi_target_next(t, timeout_ms == ENSIGN_FOREVER ? UINT64_MAX : now_ms + timeout_ms);
+    l->end = t->end;
+    if (t->address_count == 0 && ensi_link_host(l)->literal) {
+        const char *address = ensi_link_host(l)->name;
+        ensi_target_set_addresses(t, &address, 1);
     }
-    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: connecting to %s", t->name, t->where));
+    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: connecting to %s%s%s", t->name, l->end->host.where,
+              l->end->proxy ? " through the proxy " : "", l->end->proxy ? l->end->proxy->host.where : ""));
     if (t->address_count > 0) ensi_link_dial(l);
     else ensi_must(ensi_link_move(l, ENSI_LINK_ON_NAME));
     ensi_timer_start(&l->timer, ensi_target_left(t, l->env->now_ms));
 }
 
-/* The connection is what was wanted: its address is tried first the next time, and the round is over. */
+/* The connection is what was wanted: its endpoint and address are tried first the next time, and the round is
+ * over. */
 static void ensi_link_works(ensi_link_t *l)
 {
     ensi_target_t *t = l->target;
-    if (l->address) memcpy(t->good_address, l->address->text, sizeof t->good_address);
+    if (l->address) memcpy(l->end->good_address, l->address->text, sizeof l->end->good_address);
+    t->good = (size_t)(l->end - t->endpoints);
     l->address = NULL;
-    t->address_count = 0;
+    l->trying = false;
+    t->address_count = t->turn = 0;
 }
 
-/* The connection is gone; l->fault says why, code 0 when we ended it ourselves. Where the round has another
- * address that one is due at once, else the target waits. */
+/* The connection is gone; l->fault says why, code 0 when we ended it ourselves. Where the turn has another
+ * address, or the round another endpoint, that one is due at once, else the target waits. */
 static void ensi_link_rest(ensi_link_t *l)
 {
     ensi_target_t *t = l->target;
@@ -6658,11 +7363,13 @@ static void ensi_link_rest(ensi_link_t *l)
     l->address = NULL;
     if (l->fault.code == 0 || l->orderly) return;
     if (one && ensi_target_untried(t) > 0 && ensi_target_left(t, l->env->now_ms) > 0) return;
+    t->address_count = 0;
+    if (l->trying && ++t->turn < t->endpoint_count) return;
     l->failed = true;
     ensi_target_fail(t, l->env);
 }
 
-/* Has it failed, and is the next address of the round due at once? */
+/* Has it failed, and is the next address or endpoint of the round due at once? */
 static bool ensi_link_goes_on(const ensi_link_t *l)
 {
     return l->state == ENSI_LINK_IDLE && l->fault.code != 0 && !l->orderly && !l->failed;
@@ -6677,7 +7384,7 @@ static void ensi_link_down(ensi_link_t *l)
 static void ensi_link_stop(ensi_link_t *l)
 {
 #ifndef ENSIGN_NO_TLS
-    if (l->state == ENSI_LINK_RUN && l->target->secure && l->shaken) {
+    if (l->state == ENSI_LINK_RUN && l->end->secure && l->shaken) {
         ensi_link_rewind(&l->tx);
         ensi_tls_bye(&l->tls);
     }
@@ -6698,8 +7405,8 @@ static void ensi_link_fault(ensi_link_t *l, int code, int native, const char *fo
 }
 
 #ifndef ENSIGN_NO_TLS
-/* The trust store is read at the first connection, and kept; when that fails the next attempt reads it
- * anew. */
+/* The trust store, our certificate and its key are read at the first connection, and kept; when that fails
+ * the next attempt reads them anew. */
 static int ensi_link_open_conf(ensi_link_t *l)
 {
     ensi_target_t *t = l->target;
@@ -6707,7 +7414,8 @@ static int ensi_link_open_conf(ensi_link_t *l)
     if (t->conf) return ENSIGN_OK;
     t->conf = (ensi_tls_conf_t *)ensi_mem_zero(&l->env->mem, sizeof *t->conf);
     if (!t->conf)
-        return ensi_fail(&l->fault, ENSIGN_E_MEMORY, 0, "tls: no memory for the settings of %s", t->where);
+        return ensi_fail(&l->fault, ENSIGN_E_MEMORY, 0, "tls: no memory for the settings of %s",
+                         l->end->host.where);
     rc = ensi_tls_conf_open(t->conf, &t->tls_opts, &l->fault);
     if (rc == ENSIGN_OK) return rc;
     ensi_tls_conf_close(t->conf);
@@ -6717,20 +7425,37 @@ static int ensi_link_open_conf(ensi_link_t *l)
 }
 #endif
 
+#ifndef ENSIGN_NO_TLS
+/* Returns the name that the server's certificate must have. The one at a unix socket is this machine. */
+static const char *ensi_link_server_name(const ensi_link_t *l)
+{
+    if (l->target->server_name) return l->target->server_name;
+    return l->end->host.port == 0 ? "localhost" : l->end->host.name;
+}
+#endif
+
 static int ensi_link_open_tls(ensi_link_t *l)
 {
 #ifndef ENSIGN_NO_TLS
     const ensi_target_t *t = l->target;
+    const char *where = l->end->host.where;
     int rc;
-    if (!t->secure) return ENSIGN_OK;
+    if (!l->end->secure) return ENSIGN_OK;
     if (t->tls_opts.insecure_skip_verify || t->tls_opts.ignore_dates)
         ENSI_LOG(
             (l->env, ENSIGN_LOG_WARNING, "tls: %s of %s is off; for tests only",
              t->tls_opts.insecure_skip_verify ? "certificate verification" : "checking of certificate dates",
-             t->where));
+             where));
+    if (t->tls_opts.key_log)
+        ENSI_LOG((l->env, ENSIGN_LOG_WARNING,
+                  "tls: key_log has the secrets of the connection to %s, which decrypt it; for tests only",
+                  where));
     rc = ensi_link_open_conf(l);
     if (rc != ENSIGN_OK) return rc;
-    return ensi_tls_open(&l->tls, t->conf, t->server_name, t->where, &l->rx, &l->tx, &l->fault);
+    rc = ensi_tls_open(&l->tls, t->conf, ensi_link_server_name(l), where, &l->rx, &l->tx, &l->fault);
+    if (rc == ENSIGN_OK)
+        ensi_tls_resume(&l->tls, &l->end->saved, l->end->host.name, l->end->host.port, l->env->now_ms);
+    return rc;
 #else
     (void)l;
     return ENSIGN_OK;
@@ -6744,7 +7469,64 @@ static ENSI_UNUSED bool ensi_link_holds(const ensi_link_t *l)
     return l->rx.start <= l->rx.end && l->rx.end <= l->rx.cap && l->tx.start <= l->tx.end &&
            l->tx.end <= l->tx.cap && (runs || (l->rx.end == 0 && l->tx.end == 0)) &&
            (l->state != ENSI_LINK_DIAL || l->address_count > 0) &&
-           (!l->address || l->target->address_count > 0);
+           (!l->address || l->target->address_count > 0) && (!l->tunnel || (runs && !l->shaken));
+}
+
+/* ---- the tunnel through a proxy */
+
+/* Asks the proxy for a connection to the endpoint (RFC 9110, 9.3.6). */
+static int ensi_link_open_tunnel(ensi_link_t *l)
+{
+    const ensi_proxy_t *proxy = l->end->proxy;
+    ensi_buf_t *tx = &l->tx;
+    size_t len = 0;
+    int rc;
+    if (!proxy) return ENSIGN_OK;
+    l->tunnel = (ensi_tunnel_t *)ensi_mem_zero(&l->env->mem, sizeof *l->tunnel);
+    if (!l->tunnel) return ENSIGN_E_MEMORY;
+    ensi_http1_init(&l->tunnel->answer, l->tunnel->body, sizeof l->tunnel->body);
+    l->tunnel->answer.connect = true;
+    rc = ensi_http1_connect((char *)tx->ptr, tx->cap, &len, l->end->text, proxy->user_agent,
+                            proxy->basic);
+    tx->end = len;
+    return rc;
+}
+
+/* The proxy refuses, or what answers is no proxy. Its own words say why: they go into the text without the
+ * tags of HTML. */
+static int ensi_link_refused(ensi_link_t *l)
+{
+    const ensi_http1_t *x = &l->tunnel->answer;
+    const char *proxy = l->end->proxy->host.where, *where = l->end->host.where, *advice = "";
+    char said[100];
+    if (x->status == 0) {
+        ensi_link_fault(l, ENSIGN_E_PROXY, 0, "proxy: %.60s does not answer CONNECT %.50s in HTTP/1.1: %s",
+                        proxy, where, x->what ? x->what : "nothing came");
+        return ENSIGN_E_PROXY;
+    }
+    if (x->status == 407) advice = "; set proxy to http://user:password@host:port";
+    if (x->status == 403) advice = "; have the proxy allow this host and port";
+    ensi_http1_words(ensi_slice(x->body, x->body_len), said, sizeof said);
+    ensi_link_fault(l, ENSIGN_E_PROXY, x->status, "proxy: %.50s answers CONNECT %.40s with HTTP %d%s%s%s",
+                    proxy, where, x->status, said[0] ? ": " : "", said, advice);
+    return ENSIGN_E_PROXY;
+}
+
+/* Reads the proxy's answer. OK: the bytes behind it are the endpoint's. AGAIN, or an error, which is the
+ * link's fault then. */
+static int ensi_link_dig(ensi_link_t *l)
+{
+    ensi_http1_t *x = &l->tunnel->answer;
+    size_t used = 0;
+    int rc = ensi_http1_eat(x, l->rx.ptr + l->rx.start, l->rx.end - l->rx.start, &used);
+    l->rx.start += used;
+    ensi_link_rewind(&l->rx);
+    if (rc == ENSIGN_AGAIN) return rc;
+    if (rc != ENSIGN_OK || x->status >= 300) return ensi_link_refused(l);
+    ensi_mem_free(&l->env->mem, l->tunnel);
+    l->tunnel = NULL;
+    l->shaken = !l->end->secure;
+    return ENSIGN_OK;
 }
 
 /* The connection is made, to the address of that index. It gets a share of the time that the round has left:
@@ -6757,40 +7539,40 @@ static void ensi_link_up(ensi_link_t *l, size_t address)
     if (!ensi_link_move(l, ENSI_LINK_ON_UP)) return;
     for (size_t i = 0; i < t->address_count && address < l->address_count; i++)
         if (l->addresses[address] == t->addresses[i].text) l->address = &t->addresses[i];
+    if (l->address) memcpy(l->peer, l->address->text, sizeof l->peer);
     if (untried > 1 && left == ENSIGN_FOREVER) left = ENSI_CONNECT_MS;
     if (left != ENSIGN_FOREVER) ensi_timer_start(&l->timer, left / (untried > 1 ? untried + 1 : 1));
     l->since_ms = l->env->now_ms;
-    l->shaken = !t->secure;
+    l->shaken = !l->end->secure && !l->end->proxy;
     l->heard = false;
-    if (ensi_link_buffers(l) != ENSIGN_OK)
-        ensi_link_fault(l, ENSIGN_E_MEMORY, 0, "%s: no memory for the buffers of %s", t->name, t->where);
+    if (ensi_link_buffers(l) != ENSIGN_OK || ensi_link_open_tunnel(l) != ENSIGN_OK)
+        ensi_link_fault(l, ENSIGN_E_MEMORY, 0, "%s: no memory for the buffers of %s", t->name,
+                        l->end->host.where);
     else if (ensi_link_open_tls(l) != ENSIGN_OK)
-        ensi_link_fault(l, ENSIGN_E_TLS, 0, "tls: cannot be set up for %s", t->where);
+        ensi_link_fault(l, ENSIGN_E_TLS, 0, "tls: cannot be set up for %s", l->end->host.where);
     if (l->fault.code != 0) ensi_link_stop(l);
 }
 
 /* Shakes hands as far as it goes. AGAIN, OK or an error, which is the link's fault then. */
 static int ensi_link_shake(ensi_link_t *l)
 {
+    int rc = l->tunnel ? ensi_link_dig(l) : ENSIGN_OK;
+    if (rc != ENSIGN_OK) return rc;
 #ifndef ENSIGN_NO_TLS
-    int rc;
     if (l->shaken) return ENSIGN_OK;
     ensi_link_rewind(&l->tx);
     rc = ensi_tls_handshake(&l->tls, &l->fault);
     ensi_link_rewind(&l->rx);
     if (rc == ENSIGN_OK) l->shaken = true;
-    return rc;
-#else
-    (void)l;
-    return ENSIGN_OK;
 #endif
+    return rc;
 }
 
 /* The next received bytes, decrypted: OK with *out and *len, AGAIN when there are no more, or an error.
  * They stand until the next call. */
 static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
 {
-    if (!l->target->secure) {
+    if (!l->end->secure) {
         *out = l->rx.ptr + l->rx.start;
         *len = l->rx.end - l->rx.start;
         l->rx.start = l->rx.end = 0;
@@ -6818,7 +7600,7 @@ static uint8_t *ensi_link_reserve(ensi_link_t *l, size_t *room)
     if (l->state != ENSI_LINK_RUN || !l->shaken) return NULL;
     ensi_link_rewind(tx);
 #ifndef ENSIGN_NO_TLS
-    if (l->target->secure) {
+    if (l->end->secure) {
         if (tx->cap - tx->end < ensi_tls_record_room(&l->tls) + l->tls.held) return NULL;
         *room = ENSI_RECORD_BYTES;
         return l->plain + ENSI_RECORD_BYTES;
@@ -6832,7 +7614,7 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 {
     if (len == 0) return ENSIGN_OK;
 #ifndef ENSIGN_NO_TLS
-    if (l->target->secure) return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
+    if (l->end->secure) return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
 #endif
     l->tx.end += len;
     return ENSIGN_OK;
@@ -7727,12 +8509,14 @@ static bool ensi_h2_grant(ensi_stream_t *s, ensi_mem_t *m)
  *
  * Owns   each call's send buffer, metadata, deadline and ending; the queue of calls that wait for a
  *        connection, a token or a slot.
- * Holds  a call in OPEN is on the wire; in QUEUED it is in the queue, in the order of asking; `state` is
- *        assigned by ensi_grpc_move alone.
+ * Holds  a call in OPEN is on the wire; in QUEUED it is in the queue, in the order of asking; in BACKOFF it
+ *        looks as if it was never sent, until its owner queues it again; `state` is assigned by
+ *        ensi_grpc_move alone.
  *        out: [0, sent) is handed over and kept while the call can still be sent again; [sent, end) waits.
  *        Messages leave the receive buffer in order; a bad one is found when it becomes the next.
- * Moves  queue -> submit -> end; from the end back to the queue where a stream is reopened; from the wire
- *        back to the queue, once, for a call that the server surely did not process.
+ * Moves  queue -> submit -> end; from the end back to the queue where a stream is reopened, and by way of the
+ *        backoff where a public call is tried again; from the wire back to the queue, once, for a call that
+ *        the server surely did not process.
  * Fails  a peer's fault ends the call with a status by the tables of the gRPC specification ("gRPC over
  *        HTTP/2", "HTTP to gRPC Status Code Mapping"). */
 typedef enum {
@@ -7740,6 +8524,7 @@ typedef enum {
     ENSI_GRPC_QUEUED,
     ENSI_GRPC_OPEN,
     ENSI_GRPC_ENDED,
+    ENSI_GRPC_BACKOFF,
     ENSI_GRPC_STATES
 } ensi_grpc_state_t;
 typedef enum {
@@ -7747,6 +8532,7 @@ typedef enum {
     ENSI_GRPC_ON_SUBMIT,
     ENSI_GRPC_ON_RETRY,
     ENSI_GRPC_ON_END,
+    ENSI_GRPC_ON_PAUSE,
     ENSI_GRPC_INPUTS
 } ensi_grpc_in_t;
 
@@ -7758,6 +8544,10 @@ static const ensi_move_t ensi_grpc_moves[] = {
     { ENSI_GRPC_OPEN,   ENSI_GRPC_ON_END,    ENSI_GRPC_ENDED  },
     /* a stream that is reopened under the same handle */
     { ENSI_GRPC_ENDED,  ENSI_GRPC_ON_QUEUE,  ENSI_GRPC_QUEUED },
+    /* another attempt of a public call */
+    { ENSI_GRPC_ENDED,   ENSI_GRPC_ON_PAUSE, ENSI_GRPC_BACKOFF },
+    { ENSI_GRPC_BACKOFF, ENSI_GRPC_ON_QUEUE, ENSI_GRPC_QUEUED  },
+    { ENSI_GRPC_BACKOFF, ENSI_GRPC_ON_END,   ENSI_GRPC_ENDED   },
 };
 
 /* The largest message that a server takes, unless it was told otherwise: gRPC's own default. */
@@ -7765,7 +8555,7 @@ enum { ENSI_SERVER_MESSAGE_MAX = 4 * 1024 * 1024 };
 /* Of a window, of a message: far from where 32 bits would wrap. */
 enum { ENSI_GRPC_BYTES_MAX = 1 << 30 };
 enum { ENSI_GRPC_META = 8 * 1024 };    /* of received metadata, unless a desc says more */
-enum { ENSI_GRPC_MAX_HEADERS = 128, ENSI_GRPC_FIXED_HEADERS = 11, ENSI_GRPC_COMPRESSED_FLAG = 1 };
+enum { ENSI_GRPC_MAX_HEADERS = 128, ENSI_GRPC_FIXED_HEADERS = 12, ENSI_GRPC_COMPRESSED_FLAG = 1 };
 
 /* The headers of an answer, or its trailers: records of {flag, key length, value length, key, NUL, value},
  * never moved while the call lives. The flag is 0 for what is not the caller's to see. What is over the limit
@@ -7778,12 +8568,14 @@ typedef struct ensi_meta_t {
 } ensi_meta_t;
 enum { ENSI_META_RECORD = 9, ENSI_META_OVERHEAD = 32, ENSI_META_TEXT = 512 };
 
-/* What all calls of a client share: those that wait, in the order of asking, and those to be looked at. */
+/* What all calls of a client share: those that wait, in the order of asking, and those to be looked at; and
+ * what failed attempts have taken of its tokens. */
 typedef struct ensi_calls_t {
     ensi_call_t *head, *tail;
     uint64_t orders;
     bool fresh;                         /* a call was queued since they were gone through */
     ensi_touched_t touched;
+    uint32_t spent;                     /* in tenths of a token, 0..100 */
 } ensi_calls_t;
 
 struct ensi_call_t {
@@ -7816,13 +8608,18 @@ struct ensi_call_t {
     int http_status, grpc_status;       /* -1: not there */
     bool grpc_content, encoded;         /* content-type is gRPC's; grpc-encoding is not identity */
     ensign_slice_t text, details;       /* in meta */
-    int64_t pushback_ms;
+    int64_t pushback_ms;                /* -1: none came, or one that forbids another attempt */
+    bool forbidden;                     /* it was that */
     uint64_t messages;                  /* taken from the buffer */
     /* ending */
     int end_status;
     bool from_server, unprocessed, retried, drop;       /* drop: what is queued is not given any more */
     bool refused;                       /* the server has refused a token for this request before */
     ensign_error_t fault;
+    /* attempts of a public call */
+    uint32_t attempts;                  /* begun so far; 0: of a call that is not public */
+    bool tried;                         /* the server may have acted on one before that */
+    ensi_timer_t again;                 /* BACKOFF: to the next one */
 };
 
 static bool ensi_grpc_move(ensi_call_t *call, ensi_grpc_in_t in)
@@ -8062,7 +8859,8 @@ static bool ensi_grpc_own_header(ensi_call_t *call, ensign_slice_t name, ensign_
         call->encoded = !ensi_slice_is(value, "identity");
         return false;
     } else if (ensi_slice_is(name, "grpc-retry-pushback-ms")) {
-        call->pushback_ms = ensi_grpc_number(value, &number) && number >= 0 ? number : -1;
+        call->forbidden = !ensi_grpc_number(value, &number) || number < 0;
+        call->pushback_ms = call->forbidden ? -1 : number;
     } else {
         return false;
     }
@@ -8219,7 +9017,7 @@ static void ensi_grpc_nv_extra(const ensi_call_t *call, nghttp2_nv *nv, size_t *
 static int ensi_grpc_submit(ensi_call_t *call, ensi_h2_t *h, const ensi_grpc_common_t *common)
 {
     nghttp2_nv nv[ENSI_GRPC_FIXED_HEADERS + ENSI_GRPC_MAX_HEADERS];
-    char timeout[24];
+    char timeout[24], before[16];
     size_t n = 0;
     uint32_t left = ensi_timer_left(&call->deadline, call->env->now_ms);
     bool token = common->bearer && !call->no_token && !call->own_token;
@@ -8235,6 +9033,8 @@ static int ensi_grpc_submit(ensi_call_t *call, ensi_h2_t *h, const ensi_grpc_com
     ensi_grpc_nv_text(nv, &n, "user-agent", common->user_agent);
     ensi_grpc_timeout(timeout, sizeof timeout, left);
     if (left != ENSIGN_FOREVER) ensi_grpc_nv_text(nv, &n, "grpc-timeout", timeout);
+    snprintf(before, sizeof before, "%lu", (unsigned long)call->attempts - 1);
+    if (call->attempts > 1) ensi_grpc_nv_text(nv, &n, "grpc-previous-rpc-attempts", before);
     ensi_grpc_nv_text(nv, &n, "grpc-encoding", call->encoding);
     ensi_grpc_nv_text(nv, &n, "grpc-accept-encoding", call->accept_encoding);
     if (token) ensi_grpc_nv(&nv[n++], ensign_str("authorization"), ensign_str(common->bearer), true);
@@ -8272,17 +9072,24 @@ static void ensi_grpc_dequeue(ensi_call_t *call)
     call->queue_next = call->queue_prev = NULL;
 }
 
+/* What an answer has told, but for its messages, is forgotten. */
+static void ensi_grpc_clear(ensi_call_t *call)
+{
+    for (int i = 0; i < 2; i++) ensi_meta_clear(&call->meta[i]);
+    call->http_status = call->grpc_status = -1;
+    call->grpc_content = call->encoded = call->from_server = call->forbidden = false;
+    call->text = call->details = ensi_slice(NULL, 0);
+    call->pushback_ms = -1;
+}
+
 /* Puts a new, or an ended, call into the queue, to be sent from its first byte. What a former stream left in
  * the receive buffer stays. */
 static void ensi_grpc_queue(ensi_call_t *call)
 {
     ensi_must(ensi_grpc_move(call, ENSI_GRPC_ON_QUEUE));
-    for (int i = 0; i < 2; i++) ensi_meta_clear(&call->meta[i]);
-    call->http_status = call->grpc_status = -1;
-    call->grpc_content = call->encoded = call->from_server = call->unprocessed = call->retried = call->drop =
-        false;
-    call->text = call->details = ensi_slice(NULL, 0);
-    call->pushback_ms = -1;
+    ensi_grpc_clear(call);
+    call->retried = call->retried && call->attempts > 1; /* once for all attempts */
+    call->unprocessed = call->drop = false;
     call->end_status = ENSIGN_GRPC_OK;
     call->fault.code = 0;
     call->sent = 0;
@@ -8308,13 +9115,24 @@ static void ensi_call_rewind(ensi_call_t *call)
     ensi_rx_truncate(&call->s.rx, 0);
 }
 
+/* Keeps an ended call, whose request is here still, for another attempt after so long. */
+static void ensi_grpc_pause(ensi_call_t *call, uint32_t after_ms)
+{
+    ensi_must(ensi_grpc_move(call, ENSI_GRPC_ON_PAUSE));
+    call->tried = call->tried || !call->unprocessed;
+    ensi_call_rewind(call);
+    ensi_stream_clear(&call->s);
+    ensi_grpc_clear(call);
+    ensi_timer_start(&call->again, after_ms);
+}
+
 /* ---- ending */
 
 static void ensi_grpc_end(ensi_call_t *call, int status)
 {
     ensi_must(ensi_grpc_move(call, ENSI_GRPC_ON_END));
     call->end_status = status;
-    call->room_wanted = 0;
+    ensi_timer_stop(&call->again);
 }
 
 /* Ends a call from our side: RST_STREAM, and the reason. One that is not under way stays as it is. */
@@ -8323,11 +9141,11 @@ static void ensi_grpc_abort(ensi_call_t *call, int status, int code, const char 
 static void ensi_grpc_abort(ensi_call_t *call, int status, int code, const char *format, ...)
 {
     va_list args;
-    if (call->state != ENSI_GRPC_OPEN && call->state != ENSI_GRPC_QUEUED) return;
+    if (call->state == ENSI_GRPC_NEW || call->state == ENSI_GRPC_ENDED) return;
     va_start(args, format);
     ensi_fail_v(&call->fault, code, 0, format, args);
     va_end(args);
-    call->unprocessed = call->state == ENSI_GRPC_QUEUED || !call->s.headers_sent;
+    call->unprocessed = call->state != ENSI_GRPC_OPEN || !call->s.headers_sent;
     if (call->state == ENSI_GRPC_QUEUED) ensi_grpc_dequeue(call);
     ensi_h2_reset(&call->s, NGHTTP2_CANCEL);
     ensi_stream_untouch(&call->s);
@@ -8515,9 +9333,16 @@ static void ensi_grpc_end_notice(ensi_call_t *call, ensign_notice_t *n, uint64_t
     e->text = call->text;
     e->details = call->details;
     e->from_server = call->from_server;
-    e->unprocessed = call->unprocessed;
+    e->unprocessed = call->unprocessed && !call->tried;
     e->retry_after_ms = call->pushback_ms;
     e->metadata_cut = ensi_grpc_is_cut(call);
+    e->attempts = call->attempts;
+}
+
+/* Returns how many attempts have failed. */
+static uint32_t ensi_grpc_failures(const ensi_call_t *call)
+{
+    return call->state == ENSI_GRPC_BACKOFF || call->attempts == 0 ? call->attempts : call->attempts - 1;
 }
 
 /* What is always true of a call; for assertions. */
@@ -8751,11 +9576,12 @@ static size_t ensi_auth_body(ensi_auth_t *a, char *out, size_t cap)
 }
 
 /* Where the port is the scheme's own, Host is without it, as browsers write it. */
-static void ensi_auth_host(const ensi_target_t *t, char *out, size_t cap)
+static void ensi_auth_host(const ensi_endpoint_t *end, char *out, size_t cap)
 {
-    int len = snprintf(out, cap, ensi_target_is_v6(t->host) ? "[%s]" : "%s", t->host);
-    if (len > 0 && (size_t)len < cap && t->port != (t->secure ? 443 : 80))
-        snprintf(out + len, cap - (size_t)len, ":%u", (unsigned)t->port);
+    const ensi_host_t *h = &end->host;
+    int len = snprintf(out, cap, ensi_target_is_v6(h->name) ? "[%s]" : "%s", h->name);
+    if (len > 0 && (size_t)len < cap && h->port != (end->secure ? 443 : 80))
+        snprintf(out + len, cap - (size_t)len, ":%u", (unsigned)h->port);
 }
 
 /* The request of the exchange that is due, into `out`. */
@@ -8763,7 +9589,7 @@ static bool ensi_auth_request(ensi_auth_t *a, char *out, size_t room, size_t *le
 {
     char host[ENSI_AUTH_HOST_BYTES];
     size_t body;
-    ensi_auth_host(a->link->target, host, sizeof host);
+    ensi_auth_host(a->link->end, host, sizeof host);
     if (a->probing)
         return ensi_http1_request(out, room, len, "GET", "/v1/status", host, a->user_agent, NULL, 0) ==
                ENSIGN_OK;
@@ -8781,7 +9607,7 @@ static void ensi_auth_ask(ensi_auth_t *a)
     if (!out) return;
     if (!ensi_auth_request(a, (char *)out, room, &len)) {
         ensi_auth_fail(a, 0, "auth: no request to %s can be made: the %s is no UTF-8, or over %lu bytes",
-                       l->target->where, a->refreshing ? "refresh token" : "key", (unsigned long)room);
+                       ensi_link_where(l), a->refreshing ? "refresh token" : "key", (unsigned long)room);
         ensi_link_stop(l); /* a probe learns of it there */
         return;
     }
@@ -8843,7 +9669,7 @@ static void ensi_auth_accept(ensi_auth_t *a)
         if (rc == ENSIGN_OK) a->bearer = NULL; /* the old token is overwritten */
         ensi_auth_fail(a, a->http.status,
                        "auth: %s answers without an access_token of 1 to %d printable ASCII characters",
-                       a->link->target->where, ENSIGN_TOKEN_BYTES);
+                       ensi_link_where(a->link), ENSIGN_TOKEN_BYTES);
         return;
     }
     memcpy(a->access, "Bearer ", ENSI_AUTH_SCHEME);
@@ -8856,7 +9682,7 @@ static void ensi_auth_accept(ensi_auth_t *a)
     a->env->stats.tokens++;
     ensi_auth_lives(a);
     ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_TOKEN));
-    ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: a token from %s", a->link->target->where));
+    ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: a token from %s", ensi_link_where(a->link)));
 }
 
 static void ensi_auth_judge(ensi_auth_t *a)
@@ -8872,14 +9698,14 @@ static void ensi_auth_judge(ensi_auth_t *a)
     if (rc != ENSIGN_OK) snprintf(said, sizeof said, "no reason given");
     if (status != 400 && status != 403) {
         ensi_auth_fail(a, status, "auth: %s answers HTTP %d: %s; trying again",
-                       a->link->target->where, status, said);
+                       ensi_link_where(a->link), status, said);
     } else if (a->refreshing) {
         a->stale = true;
         ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_STALE));
     } else {
         ensi_fail(&a->fault, ENSIGN_E_CREDENTIALS, status,
                   "auth: %s refuses this key (HTTP %d: %s); check client_id and client_secret",
-                  a->link->target->where, status, said);
+                  ensi_link_where(a->link), status, said);
         a->bearer = NULL;
         ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_DENIED));
     }
@@ -8894,7 +9720,7 @@ static void ensi_auth_probed(ensi_auth_t *a, int code, int native, const char *t
     a->said.count++;
     a->said.fault.code = 0;
     if (code != 0)
-        ensi_fail(&a->said.fault, code, native, "auth: no status of %s: %s", a->link->target->where, text);
+        ensi_fail(&a->said.fault, code, native, "auth: no status of %s: %s", ensi_link_where(a->link), text);
 }
 
 /* Go's way of writing a duration, "1h2m3.5s": milliseconds, 0 for what is none. */
@@ -8963,8 +9789,8 @@ static void ensi_auth_outcome(ensi_auth_t *a, int rc)
         if (a->probing) ensi_auth_status(a);
         else ensi_auth_judge(a);
     } else {
-        ensi_link_fault(l, ENSIGN_E_PROTOCOL, 0, "auth: %s does not answer in HTTP/1.1: %s", l->target->where,
-                        a->http.what ? a->http.what : "cut off");
+        ensi_link_fault(l, ENSIGN_E_PROTOCOL, 0, "auth: %s does not answer in HTTP/1.1: %s",
+                        ensi_link_where(l), a->http.what ? a->http.what : "cut off");
     }
     ensi_link_stop(l);
 }
@@ -9484,7 +10310,7 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
 }
 #endif /* ENSIGN_NO_SERVICE */
 
-/* >>state   may call: util env handle h2 grpc auth
+/* >>state   may call: util env handle link h2 grpc auth
  *           open to: ping reopen call query ask pub sub req client create sockets
  * The client's struct, which the objects below and the client itself share
  *
@@ -9506,6 +10332,17 @@ enum {                              /* copies of the desc's strings; of a pair t
     ENSI_STR_AUTH_PEM,
     ENSI_STR_SERVER,
     ENSI_STR_AUTH_SERVER,
+    ENSI_STR_AUTHORITY,
+    ENSI_STR_CERT,
+    ENSI_STR_AUTH_CERT,
+    ENSI_STR_CERT_PEM,
+    ENSI_STR_AUTH_CERT_PEM,
+    ENSI_STR_KEY,
+    ENSI_STR_AUTH_KEY,
+    ENSI_STR_KEY_PEM,
+    ENSI_STR_AUTH_KEY_PEM,
+    ENSI_STR_PASSWORD,
+    ENSI_STR_AUTH_PASSWORD,
     ENSI_STRS
 };
 
@@ -9532,9 +10369,13 @@ typedef struct ensi_conn_t {
     ensign_error_t over;            /* why its last session ended; code 0: as we wanted */
 } ensi_conn_t;
 
+/* Where a connection was made to. */
+typedef struct ensi_place_t { const char *endpoint; char address[ENSI_ADDRESS_BYTES]; } ensi_place_t;
+
 struct ensign_t {
     ensi_env_t env;                 /* first */
     ensi_target_t rpc_target, auth_target;
+    ensi_proxy_t proxy;
     ensi_link_t links[ENSIGN_MAX_LINKS];
     ensi_conn_t conns[2];
     ensi_conn_t *conn;              /* that new calls go out on; the other one drains, or is idle */
@@ -9554,6 +10395,9 @@ struct ensign_t {
     uint32_t keepalive_ms, keepalive_timeout_ms; /* the first one grows by too_many_pings */
     bool keepalive_all;             /* for the sake of every stream, not of the lasting ones alone */
     uint32_t max_answer_bytes;
+    ensign_retry_t retry;           /* no field is 0 */
+    ensign_method_t *methods;       /* one block with their strings; no field of a `retry` is 0 */
+    size_t method_count;
     ensi_timer_t give_up;
     bool closing, failed, closed;
     uint64_t connects;
@@ -9564,7 +10408,9 @@ struct ensign_t {
     ensign_error_t final_error;     /* FAILED's */
     ensign_error_t goaway;          /* that of GOAWAY's notice */
     bool goaway_first;              /* it goes before the DISCONNECTED that is pending */
-    char authority[280];
+    ensi_place_t connected, lost;   /* of the notices that are due */
+    ensi_place_t shown;             /* of the notice that stands */
+    const char *authority;          /* NULL: that of the endpoint */
     char name[27];                  /* a ULID, when the desc gives none */
     const char *stream_name;        /* client_id on streams */
     char user_agent[160];
@@ -9632,7 +10478,7 @@ static const char *ensi_state_unconnected(const ensi_conn_t *n, char *room, size
 {
     bool made = n->link->state == ENSI_LINK_RUN;
     if (n->connected && n->h2.settled) return NULL;
-    snprintf(room, cap, "waiting for a connection to %s%s", n->link->target->where,
+    snprintf(room, cap, "waiting for a connection to %s%s", ensi_link_where(n->link),
              made ? ", which takes bytes, but has not spoken HTTP/2 yet: is the port right?" : "");
     return room;
 }
@@ -9651,7 +10497,8 @@ static const char *ensi_state_obstacle(const ensign_t *c, const ensi_call_t *cal
     const ensi_conn_t *n = c->conn;
     const char *unconnected = ensi_state_unconnected(n, room, cap);
     if (call->state == ENSI_GRPC_OPEN)
-        return ensi_state_unanswered(call, c->rpc_target.where, room, cap);
+        return ensi_state_unanswered(call, ensi_link_where(n->link), room, cap);
+    if (call->state == ENSI_GRPC_BACKOFF) return call->owner->fault.text;
     if (ensi_state_needs_token(c, call) && !c->auth.bearer)
         return c->auth.fault.code ? c->auth.fault.text : "waiting for a token of the auth service";
     if (ensi_state_link_fault(c)) return c->last_fault.text;
@@ -9729,10 +10576,10 @@ static ensign_notice_t *ensi_state_pull_waiting(ensign_t *c, ensi_handle_t *h)
 {
     static const ensi_timer_t off = { 0, 0, ENSI_TIMER_OFF };
     const ensi_reopen_t *r = h->reopen;
-    const ensi_timer_t *const timers[] = { r ? &r->timer : &off, &c->rpc_target.timer,
+    const ensi_timer_t *const timers[] = { r ? &r->timer : &h->call->again, &c->rpc_target.timer,
                                            ensi_state_no_token(c) ? &c->auth.retry : &off };
-    const uint32_t failures[] = { r ? r->backoff.failures : 0, c->rpc_target.backoff.failures,
-                                  c->auth.backoff.failures };
+    const uint32_t failures[] = { r ? r->backoff.failures : ensi_grpc_failures(h->call),
+                                  c->rpc_target.backoff.failures, c->auth.backoff.failures };
     ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_WAITING, ENSIGN_NOTICE_WAITING);
     ensign_notice_waiting_t *out = &h->notice.as.waiting;
     if (!n) return NULL;
@@ -9942,7 +10789,7 @@ static void ensi_ping_send(ensign_t *c, ensi_conn_t *n)
     n->ping.out = true;
     n->ping.sent_ms = c->env.now_ms;
     ensi_h2_ping(&n->h2);
-    ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "http2: nothing from %s for %lu ms: PING", n->link->target->where,
+    ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "http2: nothing from %s for %lu ms: PING", ensi_link_where(n->link),
               (unsigned long)(c->env.now_ms - n->ping.heard_ms)));
 }
 
@@ -9993,7 +10840,7 @@ static void ensi_ping_calm(ensign_t *c, ensi_conn_t *n)
     if (c->keepalive_ms > ENSIGN_FOREVER / 2) return;
     c->keepalive_ms *= 2;
     ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "http2: too_many_pings for %s: keepalive_ms is %lu from now on",
-              n->link->target->where, (unsigned long)c->keepalive_ms));
+              ensi_link_where(n->link), (unsigned long)c->keepalive_ms));
 }
 
 /* Bytes have come. */
@@ -10047,13 +10894,13 @@ static bool ensi_ping_tick(ensign_t *c, ensi_conn_t *n)
         ensi_link_fault(n->link, ENSIGN_E_STALLED, 0,
                         "http2: %s allows no stream (MAX_CONCURRENT_STREAMS), and sent nothing for %lu ms; a "
                         "new connection is made",
-                        n->link->target->where, (unsigned long)(c->env.now_ms - n->ping.heard_ms));
+                        ensi_link_where(n->link), (unsigned long)(c->env.now_ms - n->ping.heard_ms));
         return true;
     }
     ensi_link_fault(n->link, ENSIGN_E_STALLED, 0,
                     "http2: %s sent nothing for %lu ms, nor an answer to PING within keepalive_timeout_ms "
                     "(%lu); a new connection is made. On a slow network raise keepalive_timeout_ms",
-                    n->link->target->where, (unsigned long)(c->env.now_ms - n->ping.heard_ms),
+                    ensi_link_where(n->link), (unsigned long)(c->env.now_ms - n->ping.heard_ms),
                     (unsigned long)c->keepalive_timeout_ms);
     return true;
 }
@@ -10194,18 +11041,33 @@ static bool ensi_reopen_tick(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
  *          open to: query
  * Public gRPC calls
  *
- * Owns   the handle of each call that a user opened; what is lent is the message of its last MESSAGE notice.
+ * Owns   the handle of each call that a user opened; what is lent is the message of its last MESSAGE notice;
+ *        its attempts, the waits between them, and the bucket of all calls' attempts (`spent`).
  * Holds  a unary call has one notice, REPLY, with its answer only when that is known to be the only one and
  *        the status is OK.
- * Moves  see grpc; this section turns a call's facts into notices.
+ *        An attempt is followed by another one only while nothing of the answer was given, no headers of a
+ *        gRPC answer have come, and the request is kept from its first byte.
+ * Moves  see grpc; this section turns a call's facts into notices. An attempt that failed: end -> backoff ->
+ *        queue.
  * Fails  what is wrong in a desc, or in the order of calls, is refused with nothing done. UNAUTHENTICATED
  *        from the server ends the call; the next one goes out with a new token. */
 typedef struct ensi_user_call_t {
     ensi_handle_t h;                /* first */
     ensi_call_t call;
+    ensign_retry_t retry;           /* no field is 0 */
+    uint32_t draws;                 /* waits drawn since the server said when to come back */
     bool headers_noted;
     bool cut_short;                 /* by ensign_close: what is cut off in the buffer is no fault */
 } ensi_user_call_t;
+
+enum {
+    ENSI_RETRY_ATTEMPTS_MAX = 5,
+    ENSI_RETRY_WAIT_MAX = 3600000,
+    ENSI_RETRY_STATUSES = 0x1FFFE,  /* bits 1 to 16 */
+    ENSI_RETRY_SPENT_MAX = 100,     /* all 10 tokens */
+    ENSI_RETRY_SPENT_BAR = 50,      /* so much, and no further attempt is made */
+    ENSI_RETRY_TOKEN = 10
+};
 
 /* Keys that the protocol, or HTTP/2 (RFC 9113, 8.2.2), has for itself. */
 static bool ensi_call_is_reserved(const char *key)
@@ -10351,6 +11213,56 @@ static int ensi_call_check(ensign_t *c, const ensign_call_desc_t *d, const ensi_
     return ENSIGN_OK;
 }
 
+/* Each field that is 0 is that of the other one. */
+static ensign_retry_t ensi_call_merge(const ensign_retry_t *own, const ensign_retry_t *other)
+{
+    ensign_retry_t r;
+    r.max_attempts = ensi_or(own->max_attempts, other->max_attempts);
+    r.backoff_min_ms = ensi_or(own->backoff_min_ms, other->backoff_min_ms);
+    r.backoff_max_ms = ensi_or(own->backoff_max_ms, other->backoff_max_ms);
+    r.statuses = ensi_or(own->statuses, other->statuses);
+    return r;
+}
+
+/* field: what the desc calls it; no field of it is 0. */
+static int ensi_call_check_retry(ensign_t *c, const char *who, const char *field, const ensign_retry_t *r)
+{
+    char name[60];
+    snprintf(name, sizeof name, "%s.max_attempts", field);
+    if (!ensi_state_size(c, who, name, r->max_attempts, 1, ENSI_RETRY_ATTEMPTS_MAX)) return ENSIGN_E_ARGUMENT;
+    snprintf(name, sizeof name, "%s.backoff_min_ms", field);
+    if (!ensi_state_size(c, who, name, r->backoff_min_ms, 1, ENSI_RETRY_WAIT_MAX)) return ENSIGN_E_ARGUMENT;
+    snprintf(name, sizeof name, "%s.backoff_max_ms", field);
+    if (!ensi_state_size(c, who, name, r->backoff_max_ms, 1, ENSI_RETRY_WAIT_MAX)) return ENSIGN_E_ARGUMENT;
+    if (r->backoff_min_ms > r->backoff_max_ms)
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT,
+            "%s: %s.backoff_min_ms is %lu, above backoff_max_ms %lu; lower the one or raise the other", who,
+            field, (unsigned long)r->backoff_min_ms, (unsigned long)r->backoff_max_ms);
+    if (r->statuses & ~(uint32_t)ENSI_RETRY_STATUSES)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "%s: %s.statuses is 0x%lx; only bits 1 to 16 are allowed, 1u << "
+                             "ENSIGN_GRPC_UNAVAILABLE and its like, never that of OK",
+                             who, field, (unsigned long)r->statuses);
+    return ENSIGN_OK;
+}
+
+/* Returns the longest match in the client's `methods`, or NULL. */
+static const ensign_method_t *ensi_call_method(const ensign_t *c, const char *method)
+{
+    const ensign_method_t *best = NULL;
+    size_t longest = 0;
+    for (size_t i = 0; i < c->method_count; i++) {
+        const char *pattern = c->methods[i].method;
+        size_t len = strlen(pattern);
+        if (len <= longest || strncmp(method, pattern, len) != 0) continue;
+        if (pattern[len - 1] != '/' && method[len] != '\0') continue;
+        best = &c->methods[i];
+        longest = len;
+    }
+    return best;
+}
+
 static ensi_grpc_opts_t ensi_call_opts(const ensign_call_desc_t *d)
 {
     ensi_grpc_opts_t o;
@@ -10433,6 +11345,81 @@ static void ensi_call_drop(ensign_t *c, ensi_handle_t *h)
     u->h.bits &= ~(uint32_t)ENSI_BIT_HEADERS;
 }
 
+/* ---- attempts */
+
+/* Returns how long the next attempt waits: as the server says, else a draw from 0 to a limit that doubles. */
+static uint32_t ensi_call_draw(ensi_user_call_t *u)
+{
+    int64_t told = u->call.pushback_ms;
+    uint64_t limit = u->retry.backoff_min_ms;
+    if (told >= 0) {
+        u->draws = 0;
+        return told < ENSIGN_FOREVER ? (uint32_t)told : ENSIGN_FOREVER - 1;
+    }
+    for (uint32_t i = 0; i < u->draws; i++) limit *= 2; /* fewer than max_attempts */
+    if (limit > u->retry.backoff_max_ms) limit = u->retry.backoff_max_ms;
+    u->draws++;
+    return (uint32_t)(ensi_rng_next(&u->call.env->rng) % (limit + 1));
+}
+
+/* Have headers of a gRPC answer come, behind which more may follow? */
+static bool ensi_call_begun(const ensi_call_t *call)
+{
+    return call->s.initial && !call->s.deaf;
+}
+
+/* Is this end one that the call's `retry` is for? */
+static bool ensi_call_failed(const ensi_user_call_t *u)
+{
+    const ensi_call_t *call = &u->call;
+    if (u->h.done || call->drop || u->retry.max_attempts < 2 || call->end_status == ENSIGN_GRPC_OK)
+        return false;
+    if (call->fault.code == ENSIGN_E_MEMORY) return false; /* ours, not the server's */
+    return call->forbidden || (u->retry.statuses >> call->end_status & 1) != 0;
+}
+
+/* Returns why no attempt follows this one, or NULL. */
+static const char *ensi_call_final(const ensi_user_call_t *u, uint32_t wait_ms)
+{
+    const ensi_call_t *call = &u->call;
+    if (call->forbidden) return "the server wants no further one (grpc-retry-pushback-ms)";
+    if (ensi_call_begun(call)) return "not repeated, for the server's headers had come";
+    if (!call->kept) return "not repeated, for the request is more than send_buffer_bytes hold";
+    if (call->attempts >= u->retry.max_attempts) return "the last one";
+    if (call->all->spent >= ENSI_RETRY_SPENT_BAR) return "not repeated, for too many calls fail";
+    if (wait_ms >= ensi_timer_left(&call->deadline, call->env->now_ms))
+        return "not repeated, for the deadline comes before";
+    return NULL;
+}
+
+/* The wire has ended an attempt. True: another one follows after a wait. */
+static bool ensi_call_retry(ensign_t *c, ensi_user_call_t *u)
+{
+    ensi_call_t *call = &u->call;
+    ensign_error_t e = call->fault;
+    const char *final;
+    uint32_t wait_ms;
+    if (!ensi_call_failed(u)) return false;
+    c->calls.spent = (uint32_t)ensi_min(c->calls.spent + ENSI_RETRY_TOKEN, ENSI_RETRY_SPENT_MAX);
+    wait_ms = ensi_call_draw(u);
+    final = ensi_call_final(u, wait_ms);
+    if (final) {
+        ensi_fail(&call->fault, e.code, e.native, "%.140s; attempt %lu of %lu: %s", e.text,
+                  (unsigned long)call->attempts, (unsigned long)u->retry.max_attempts, final);
+        return false;
+    }
+    if (call->from_server) (void)ensi_state_token_again(c, call);
+    ensi_grpc_pause(call, wait_ms);
+    ensi_state_waits(c, &u->h, &e);
+    return true;
+}
+
+/* Until an answer that is not gRPC has ended another attempt may follow, so its headers are not told. */
+static bool ensi_call_undecided(const ensi_user_call_t *u)
+{
+    return u->call.s.deaf && u->call.state == ENSI_GRPC_OPEN && u->retry.max_attempts > 1;
+}
+
 /* A unary call that ended well: exactly one message must be here. */
 static void ensi_call_check_unary(ensi_call_t *call)
 {
@@ -10457,6 +11444,7 @@ static void ensi_call_finish(ensign_t *c, ensi_user_call_t *u)
     if (call->from_server) (void)ensi_state_token_again(c, call);
     ensi_call_check_unary(call);
     if (call->end_status == ENSIGN_GRPC_OK) call->fault.code = 0;
+    if (call->end_status == ENSIGN_GRPC_OK && c->calls.spent > 0) c->calls.spent--;
     ensi_state_end(c, &u->h, &call->fault);
 }
 
@@ -10473,14 +11461,15 @@ static void ensi_call_serve(ensign_t *c, ensi_handle_t *h)
     ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
     ensi_call_t *call = &u->call;
 
+    if (call->state == ENSI_GRPC_ENDED) (void)ensi_call_retry(c, u);
     if (call->s.headers_done && !u->h.done) ensi_state_moves(h);
-    if (call->s.initial && !u->headers_noted && !call->drop) {
+    if (call->s.initial && !u->headers_noted && !call->drop && !ensi_call_undecided(u)) {
         u->headers_noted = true;
         if (!call->unary) u->h.bits |= ENSI_BIT_HEADERS;
     }
     ensi_msg_inspect(call);
     if (call->state == ENSI_GRPC_ENDED) ensi_call_finish(c, u);
-    if (call->room_wanted && ensi_grpc_has_room(call)) {
+    if (call->room_wanted && !u->h.done && ensi_grpc_has_room(call)) {
         call->room_wanted = 0;
         call->s.watched = false;
         u->h.bits |= ENSI_BIT_ROOM;
@@ -10522,9 +11511,10 @@ static ensign_notice_t *ensi_call_pull_reply(ensi_user_call_t *u)
     reply->text = call->text;
     reply->details = call->details;
     reply->from_server = call->from_server;
-    reply->unprocessed = call->unprocessed;
+    reply->unprocessed = call->unprocessed && !call->tried;
     reply->retry_after_ms = call->pushback_ms;
     reply->metadata_cut = ensi_grpc_is_cut(call);
+    reply->attempts = call->attempts;
     if (call->end_status != ENSIGN_GRPC_OK || call->drop ||
         ensi_msg_peek(call, &reply->message) != ENSIGN_OK) {
         reply->message = ensi_slice(NULL, 0);
@@ -10574,20 +11564,33 @@ static ensign_notice_t *ensi_call_pull(ensign_t *c, ensi_handle_t *h)
 
 /* ---- the table of the kind */
 
+/* The wait before the next attempt is over. */
+static void ensi_call_next(ensi_call_t *call)
+{
+    call->attempts++;
+    ensi_grpc_queue(call);
+}
+
 static void ensi_call_tick(ensign_t *c, ensi_handle_t *h)
 {
     ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
     ensi_call_t *call = &u->call;
-    bool queued = call->state == ENSI_GRPC_QUEUED, unsent = queued || !call->s.headers_sent;
+    bool unsent = call->state != ENSI_GRPC_OPEN || !call->s.headers_sent;
     char room[200] = "";
-    if ((!queued && call->state != ENSI_GRPC_OPEN) || !ensi_timer_due(&call->deadline, c->env.now_ms)) return;
+    if (call->state == ENSI_GRPC_ENDED) return;
+    if (!ensi_timer_due(&call->deadline, c->env.now_ms)) {
+        if (ensi_timer_due(&call->again, c->env.now_ms)) ensi_call_next(call);
+        return;
+    }
     ensi_ping_late(c, call);
     if (call->s.deaf && call->s.headers_done)
         snprintf(room, sizeof room, "; the answer so far has HTTP status %d and is not gRPC",
                  call->http_status);
     ensi_grpc_abort(call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
-                    unsent ? "call: the deadline passed before it could be sent: %.180s"
-                           : "call: the deadline passed%s",
+                    !unsent              ? "call: the deadline passed%s"
+                    : call->attempts > 1 || call->state == ENSI_GRPC_BACKOFF
+                        ? "call: the deadline passed before it could be sent again: %.180s"
+                        : "call: the deadline passed before it could be sent: %.180s",
                     unsent ? ensi_state_obstacle(c, call, room, sizeof room) : room);
     ensi_call_drop(c, h);
     ensi_state_end(c, h, &call->fault);
@@ -10596,7 +11599,8 @@ static void ensi_call_tick(ensign_t *c, ensi_handle_t *h)
 
 static uint64_t ensi_call_due(const ensi_handle_t *h)
 {
-    return ensi_timer_at(&((const ensi_user_call_t *)(const void *)h)->call.deadline);
+    const ensi_timer_t *const timers[] = { &h->call->deadline, &h->call->again };
+    return ensi_timer_first(timers, ENSI_COUNT(timers));
 }
 
 /* No more messages from us; the server ends the call. A unary call is half-closed already. */
@@ -10623,10 +11627,14 @@ ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d)
 {
     ensign_call_t none = { 0 };
     ensi_grpc_opts_t o = ensi_call_opts(d);
+    const ensign_method_t *m = ensi_call_method(c, o.method);
+    const ensign_retry_t retry = ensi_call_merge(&d->retry, m ? &m->retry : &c->retry);
     ensi_user_call_t *u;
     int rc;
 
     if (ensi_call_check(c, d, &o) != ENSIGN_OK) return none;
+    if (ensi_call_check_retry(c, "call", "retry", &retry) != ENSIGN_OK) return none;
+    if (m && d->deadline_ms == 0) o.deadline_ms = ensi_or(m->deadline_ms, ENSIGN_FOREVER);
     u = (ensi_user_call_t *)ensi_mem_zero(&c->env.mem, sizeof *u);
     if (!u) {
         ensi_env_memory(&c->env, sizeof *u);
@@ -10636,6 +11644,8 @@ ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d)
     u->call.no_token = d->no_token;
     u->call.unary = u->call.s.rx.one = d->unary;
     u->call.wait_for_ready = d->wait_for_ready;
+    u->call.attempts = 1;
+    u->retry = retry;
     if (rc == ENSIGN_OK) rc = ensi_call_set_metadata(c, &u->call, d->metadata, d->metadata_count);
     if (rc == ENSIGN_OK) rc = ensi_call_first(&u->call, d);
     if (rc != ENSIGN_OK) {
@@ -13217,7 +14227,7 @@ int ensign_nack(ensign_t *c, ensign_subscription_t s, uint64_t token, int code)
     return ensi_sub_answer(c, s, token, ENSI_ACK_NACK, code);
 }
 
-/* >>req   may call: util mem env pb id json handle h2 grpc topic state ping reopen query ask
+/* >>req   may call: util mem env pb id json handle link h2 grpc topic state ping reopen query ask
  * Requests: one question to the service, one answer
  *
  * Owns   each request's call, which is used again for the next page or the next step, and the page that is
@@ -13788,7 +14798,7 @@ static const char *ensi_req_obstacle(const ensign_t *c, const ensi_req_t *q, cha
     if (q->kind == ENSI_REQ_AUTH && auth->fault.code) return auth->fault.text;
     if (q->reopen.timer.state != ENSI_TIMER_OFF) return q->h.fault.text; /* it is about to be sent again */
     if (q->kind != ENSI_REQ_AUTH) return ensi_state_obstacle(c, &q->ask.call, room, cap);
-    snprintf(room, cap, "waiting for the status of %s", c->auth_target.where);
+    snprintf(room, cap, "waiting for the status of %s", ensi_link_where(c->auth.link));
     return room;
 }
 
@@ -14246,7 +15256,7 @@ ensign_request_t ensign_health(ensign_t *c, const char *service, bool watch, voi
 ensign_request_t ensign_auth_status(ensign_t *c, void *user)
 {
     ensi_req_t *q = NULL;
-    if (c->auth_target.host) q = ensi_req_new(c, ENSI_REQ_AUTH, NULL);
+    if (c->auth_target.endpoint_count > 0) q = ensi_req_new(c, ENSI_REQ_AUTH, NULL);
     else
         ensi_env_fail(&c->env, ENSIGN_E_STATE,
                       "auth: this client has no auth service; give auth_url, or a client_id");
@@ -14281,9 +15291,17 @@ static bool ensi_self_has(ensi_handle_t *h)
     return (h->bits & (ENSI_BIT_CONNECTED | ENSI_BIT_DISCONNECTED | ENSI_BIT_GOAWAY)) != 0;
 }
 
+static void ensi_client_place(ensi_place_t *p, const ensi_link_t *l)
+{
+    p->endpoint = l->end->text;
+    memcpy(p->address, l->peer, sizeof p->address);
+}
+
 static void ensi_client_note(ensign_t *c, uint32_t bit)
 {
     ensi_handle_t *h = &c->self;
+    if (bit == ENSI_BIT_CONNECTED) ensi_client_place(&c->connected, c->conn->link);
+    if (bit == ENSI_BIT_DISCONNECTED) ensi_client_place(&c->lost, c->conn->link);
     if (bit == ENSI_BIT_DISCONNECTED) {
         if (!(h->bits & bit)) c->goaway_first = (h->bits & ENSI_BIT_GOAWAY) != 0;
         h->bits &= ~(uint32_t)ENSI_BIT_CONNECTED; /* the later truth */
@@ -14320,10 +15338,18 @@ static ensign_notice_t *ensi_self_pull(ensign_t *c, ensi_handle_t *h)
         h->error = c->last_fault;
         n->error = &h->error;
         n->as.disconnected.retry_in_ms = ensi_client_demand(c) ? wait_ms : ENSIGN_FOREVER;
+        c->shown = c->lost;
+        n->as.disconnected.endpoint = c->shown.endpoint;
+        n->as.disconnected.address = c->shown.address;
         return n;
     }
     if ((n = ensi_self_pull_goaway(c, h)) != NULL) return n;
-    if ((n = ensi_notice_bit(h, ENSI_BIT_CONNECTED, ENSIGN_NOTICE_CONNECTED)) != NULL) return n;
+    if ((n = ensi_notice_bit(h, ENSI_BIT_CONNECTED, ENSIGN_NOTICE_CONNECTED)) != NULL) {
+        c->shown = c->connected;
+        n->as.connected.endpoint = c->shown.endpoint;
+        n->as.connected.address = c->shown.address;
+        return n;
+    }
     if ((n = ensi_notice_bit(h, ENSI_BIT_FAILED, ENSIGN_NOTICE_FAILED)) != NULL) {
         n->error = &c->final_error;
         return n;
@@ -14381,7 +15407,7 @@ static void ensi_client_goaway_error(ensign_error_t *e, const ensi_conn_t *n, co
 {
     const ensi_h2_t *h = &n->h2;
     ensi_fail(e, ENSIGN_E_GOAWAY, (int)h->goaway_code,
-              "http2: %s wants this connection to end (GOAWAY: %s%s%.60s)%s", n->link->target->where,
+              "http2: %s wants this connection to end (GOAWAY: %s%s%.60s)%s", ensi_link_where(n->link),
               nghttp2_http2_strerror(h->goaway_code), h->goaway_text[0] ? ": " : "", h->goaway_text, more);
 }
 
@@ -14489,7 +15515,7 @@ static void ensi_client_settled(ensign_t *c, ensi_conn_t *n)
     ensi_timer_stop(&n->link->timer);
     ensi_link_works(n->link);
     if (c->connects++ > 0) c->env.stats.reconnects++;
-    ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "rpc: connected to %s", c->rpc_target.where));
+    ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "rpc: connected to %s", ensi_link_where(n->link)));
     ensi_client_note(c, ENSI_BIT_CONNECTED);
     ensi_client_evict(ensi_client_other(c, n));
 }
@@ -14505,7 +15531,7 @@ static void ensi_client_good(ensign_t *c, const ensi_conn_t *n)
 static int ensi_client_hear(ensi_link_t *l, uint8_t first)
 {
     enum { ALERT = 21 };
-    bool known = !l->heard && ((first == ALERT && !l->target->secure) || first == 'H');
+    bool known = !l->heard && ((first == ALERT && !l->end->secure) || first == 'H');
     l->heard = true;
     if (!known) return ENSIGN_OK;
     return ensi_fail(&l->fault, ENSIGN_E_PROTOCOL, 0,
@@ -14513,7 +15539,7 @@ static int ensi_client_hear(ensi_link_t *l, uint8_t first)
                                       "(ENSIGN_INSECURE), or use the right port"
                                     : "http2: %s answers in HTTP/1, as the auth service or a web server "
                                       "does; endpoint must be the host and port of gRPC",
-                     l->target->where);
+                     ensi_link_where(l));
 }
 
 static void ensi_client_receive_rpc(ensign_t *c, ensi_conn_t *n)
@@ -14530,15 +15556,15 @@ static void ensi_client_receive_rpc(ensign_t *c, ensi_conn_t *n)
         ensi_ping_heard(c, n);
         if (rc == ENSIGN_E_MEMORY)
             ensi_link_fault(l, rc, 0, "http2: no memory to go on with %s; free some or raise memory_limit",
-                            l->target->where);
+                            ensi_link_where(l));
         if (rc < 0)
             ensi_link_fault(l, rc, n->h2.fault_code, "http2: the session with %s cannot go on: %.120s%s",
-                            l->target->where, n->h2.fault,
+                            ensi_link_where(l), n->h2.fault,
                             n->connected ? "" : "; is this the port of a gRPC server?");
     }
     ensi_client_settled(c, n);
     if (rc < 0) {
-        ensi_link_fault(l, rc, 0, "rpc: the connection to %s failed", l->target->where);
+        ensi_link_fault(l, rc, 0, "rpc: the connection to %s failed", ensi_link_where(l));
         ensi_client_stop_link(c, l);
     }
 }
@@ -14556,7 +15582,7 @@ static bool ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
         rc = ensi_h2_send(&n->h2, out, room, &len);
         if (rc == ENSIGN_OK) rc = ensi_link_commit(l, len);
         if (rc < 0) {
-            ensi_link_fault(l, rc, 0, "rpc: cannot go on sending to %s: %s", l->target->where,
+            ensi_link_fault(l, rc, 0, "rpc: cannot go on sending to %s: %s", ensi_link_where(l),
                             ensign_result_text(rc));
             ensi_client_stop_link(c, l);
             return false;
@@ -14654,7 +15680,7 @@ static void ensi_client_check_session(ensign_t *c, ensi_conn_t *n)
         return;
     }
     ensi_link_fault(l, ENSIGN_E_PROTOCOL, h->fault_code, "http2: the session with %s is over: %.120s%s",
-                    l->target->where, h->fault, n->connected ? "" : "; is this the port of a gRPC server?");
+                    ensi_link_where(l), h->fault, n->connected ? "" : "; is this the port of a gRPC server?");
     ensi_client_stop_link(c, l);
 }
 
@@ -14766,6 +15792,14 @@ static void ensi_client_sent(ensign_t *c, ensi_handle_t *h)
     ensi_state_ready(c, h, h->kind->has(h));
 }
 
+/* Returns :authority for the connection of new calls. A unix socket has no name of its own. */
+static const char *ensi_client_authority(const ensign_t *c)
+{
+    const ensi_endpoint_t *end = c->conn->link->end;
+    if (c->authority) return c->authority;
+    return end && end->host.port != 0 ? end->text : "localhost";
+}
+
 /* Sends the calls that wait, as far as they may go. */
 static void ensi_client_submit(ensign_t *c)
 {
@@ -14788,6 +15822,7 @@ static void ensi_client_submit(ensign_t *c)
             continue;
         }
         c->common.bearer = c->auth.bearer;
+        c->common.authority = ensi_client_authority(c);
         call->s.lasting = call->owner->reopen && call->owner->call == call;
         rc = ensi_grpc_submit(call, h2, &c->common);
         if (rc == ENSIGN_OK) {
@@ -14892,6 +15927,7 @@ static const char *ensi_client_missed(const ensign_t *c, const ensi_link_t *l)
 {
     if (l->state == ENSI_LINK_RESOLVE) return "nobody answered ENSIGN_LINK_RESOLVE by ensign_resolved for";
     if (l->state == ENSI_LINK_DIAL) return "no connection to";
+    if (l->tunnel) return "the proxy did not answer CONNECT to";
     if (!l->shaken) return "the TLS handshake was not finished by";
     return l == c->auth.link ? "no answer to the request came from" : "no SETTINGS of HTTP/2 came from";
 }
@@ -14900,7 +15936,7 @@ static void ensi_client_tick_link(ensign_t *c, ensi_link_t *l)
 {
     if (!ensi_timer_due(&l->timer, c->env.now_ms)) return;
     ensi_link_fault(l, ENSIGN_E_STALLED, 0, "%s: %s %s within %s", l->target->name,
-                    ensi_client_missed(c, l), l->target->where,
+                    ensi_client_missed(c, l), ensi_link_where(l),
                     l == c->auth.link ? "auth_timeout_ms" : "connect_timeout_ms");
     ensi_client_stop_link(c, l);
 }
@@ -15029,8 +16065,11 @@ void ensign_link(const ensign_t *c, int link, ensign_link_t *out)
     l = &c->links[link];
     out->todo = todo[l->state];
     out->attempt = l->attempt;
-    out->host = l->target->host;
-    out->port = l->target->port;
+    if (l->end) {
+        const ensi_host_t *h = ensi_link_host(l);
+        out->host = h->name;
+        out->port = h->port;
+    }
     out->addresses = l->addresses;
     out->address_count = l->state == ENSI_LINK_DIAL ? l->address_count : 0;
 }
@@ -15044,7 +16083,7 @@ int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *
     ensi_link_t *l = ensi_client_answered(c, link, attempt, &rc);
     if (!l || l->state != ENSI_LINK_RESOLVE) return rc;
     for (size_t i = 0; i < count; i++)
-        if (ensign_str(addresses[i]).len > 0 && ensign_str(addresses[i]).len < ENSI_ADDRESS_BYTES)
+        if (ensign_str(addresses[i]).len > 0 && ensign_str(addresses[i]).len < ENSI_NUMERIC_BYTES)
             if (found < ENSI_COUNT(good)) good[found++] = addresses[i];
     ensi_target_set_addresses(l->target, good, found);
     if (l->target->address_count > 0) {
@@ -15052,7 +16091,7 @@ int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *
     } else {
         ensi_link_fault(l, ENSIGN_E_RESOLVE, native,
                         "%s: the host name %.100s has no address (resolver's code %d); is it spelled right?",
-                        l->target->name, l->target->host, native);
+                        l->target->name, ensi_link_host(l)->name, native);
         ensi_link_down(l);
         ensi_client_went_down(c, l);
     }
@@ -15081,14 +16120,15 @@ int ensign_link_up(ensign_t *c, int link, uint32_t attempt, size_t address, uint
 }
 
 /* Says what to do about a connection that could not be made. */
-static const char *ensi_client_dial_advice(int native)
+static const char *ensi_client_dial_advice(const ensi_link_t *l, int native)
 {
 #if defined(EMFILE) && defined(ENFILE)
     if (native == EMFILE || native == ENFILE)
         return "close files, or raise the limit of open ones (ulimit -n)";
 #endif
     (void)native;
-    return "is the server there, and the port right?";
+    if (l->end->proxy) return "is proxy (HTTPS_PROXY) right? no_proxy (NO_PROXY) lists what needs none";
+    return l->end->host.port ? "is the server there, and the port right?" : "does the server listen there?";
 }
 
 /* The first reason stands; else what the caller says. */
@@ -15096,20 +16136,26 @@ static void ensi_client_down_reason(ensi_link_t *l, int native)
 {
     const ensi_target_t *t = l->target;
     const char *text = native ? strerror(native) : "closed by the peer";
+    const ensi_host_t *h = l->end ? ensi_link_host(l) : NULL;
+    if (l->tunnel && l->state == ENSI_LINK_RUN) {
+        (void)ensi_http1_end(&l->tunnel->answer);
+        (void)ensi_link_refused(l);
+        return;
+    }
     switch (l->state) {
     case ENSI_LINK_RESOLVE:
         ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s was not resolved: %s (%d); %s",
-                        t->name, t->host, native ? strerror(native) : "no reason was given", native,
+                        t->name, h->name, native ? strerror(native) : "no reason was given", native,
                         "is the name right, and does the resolver answer?");
         break;
     case ENSI_LINK_DIAL:
         ensi_link_fault(l, ENSIGN_E_CONNECT, native,
-                        "%s: cannot connect to %s: %s (%d); %s", t->name, t->where, text, native,
-                        ensi_client_dial_advice(native));
+                        "%s: cannot connect to %s%s: %s (%d); %s", t->name, l->end->proxy ? "the proxy " : "",
+                        h->where, text, native, ensi_client_dial_advice(l, native));
         break;
     case ENSI_LINK_RUN:
         ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s (%d)", t->name,
-                        t->where, text, native);
+                        ensi_link_where(l), text, native);
         break;
     case ENSI_LINK_IDLE:
     case ENSI_LINK_HANGUP:
@@ -15418,6 +16464,9 @@ enum {
     ENSI_CREATE_AUTHORITY_MAX = 255,
     ENSI_CREATE_NAME_MAX = 512,
     ENSI_CREATE_AGENT_MAX = 100,
+    ENSI_CREATE_ENDPOINTS = 64,         /* of one list */
+    ENSI_CREATE_UNIX_MAX = 107,         /* bytes of a path: sun_path has 108, and a NUL */
+    ENSI_CREATE_METHODS_MAX = 1000,
     ENSI_CREATE_CACHE = 256
 };
 
@@ -15514,15 +16563,34 @@ static int ensi_create_check_text(ensign_t *c, const char *field, const char *te
     return ENSIGN_OK;
 }
 
-static int ensi_create_set_host(ensign_t *c, ensi_target_t *t, const char *host, uint16_t port)
+/* Undoes %xx in what stands before the @ of a URL. Returns the length; SIZE_MAX: it does not fit, or is
+ * malformed. */
+static size_t ensi_create_unescape(const char *text, size_t len, char *out, size_t cap)
 {
-    t->host = ensi_mem_text(&c->env.mem, host);
-    t->port = port;
-    if (!t->host) return ensi_env_memory(&c->env, strlen(host));
-    t->literal = ensi_create_is_literal(host);
-    snprintf(t->where, sizeof t->where, strchr(host, ':') ? "[%.60s]:%u" : "%.70s:%u", host, port);
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++, n++) {
+        int high = 0, low = 0;
+        if (n == cap) return SIZE_MAX;
+        out[n] = text[i];
+        if (text[i] != '%') continue;
+        if (i + 2 < len) high = ensi_hex((uint8_t)text[i + 1]), low = ensi_hex((uint8_t)text[i + 2]);
+        if (i + 2 >= len || high < 0 || low < 0) return SIZE_MAX;
+        out[n] = (char)(high << 4 | low);
+        i += 2;
+    }
+    return n;
+}
+
+static int ensi_create_set_host(ensign_t *c, ensi_host_t *h, const char *host, uint16_t port)
+{
+    h->name = ensi_mem_text(&c->env.mem, host);
+    h->port = port;
+    if (!h->name) return ensi_env_memory(&c->env, strlen(host));
+    h->literal = ensi_create_is_literal(host);
+    if (port == 0) snprintf(h->where, sizeof h->where, "%s", host);
+    else snprintf(h->where, sizeof h->where, strchr(host, ':') ? "[%.60s]:%u" : "%.70s:%u", host, port);
 #ifdef ENSIGN_NO_DNS
-    if (!t->literal && c->io == ENSIGN_IO_SOCKETS)
+    if (!h->literal && c->io == ENSIGN_IO_SOCKETS)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: ENSIGN_NO_DNS is defined, so \"%.80s\" must be an address, or io "
                              "ENSIGN_IO_SOCKETS_NO_DNS",
@@ -15531,60 +16599,291 @@ static int ensi_create_set_host(ensign_t *c, ensi_target_t *t, const char *host,
     return ENSIGN_OK;
 }
 
-static int ensi_create_set_endpoint(ensign_t *c, const ensign_desc_t *d)
+/* ---- the list of endpoints */
+
+/* Copies one item of a list with commas, without the blanks around it; one that does not fit gives "".
+ * Returns what follows it, or NULL when nothing does. */
+static const char *ensi_create_item(const char *list, char *out, size_t cap)
 {
-    const char *endpoint = d->endpoint;
+    size_t len = strcspn(list, ",");
+    ensign_slice_t item = ensi_slice_trim(ensi_slice(list, len));
+    out[0] = '\0';
+    if (item.len < cap) {
+        memcpy(out, item.ptr, item.len);
+        out[item.len] = '\0';
+    }
+    return list[len] ? list + len + 1 : NULL;
+}
+
+static size_t ensi_create_count(const char *list)
+{
+    size_t count = 1;
+    for (; *list; list++) count += *list == ',';
+    return count;
+}
+
+/* Is the address in a network, "10.0.0.0/8"? */
+static bool ensi_create_in_network(const char *network, const char *slash, const uint8_t *ip, size_t ip_len)
+{
+    char name[64];
+    uint8_t net[16];
+    size_t len = (size_t)(slash - network), bits = strtoul(slash + 1, NULL, 10);
+    if (len >= sizeof name) return false;
+    memcpy(name, network, len);
+    name[len] = '\0';
+    len = ensi_ip(name, net);
+    if (len == 0 || len != ip_len || bits > 8 * len) return false;
+    for (size_t at = 0; at < bits; at++)
+        if (((net[at / 8] ^ ip[at / 8]) >> (7 - at % 8)) & 1) return false;
+    return true;
+}
+
+/* Is this host the domain, or in it? A dot before the domain does not count. */
+static bool ensi_create_in_domain(const char *domain, const char *host)
+{
+    size_t len, rest = strlen(host);
+    if (*domain == '.') domain++;
+    len = strlen(domain);
+    if (len == 0 || len > rest) return false;
+    rest -= len;
+    if (rest > 0 && host[rest - 1] != '.') return false;
+    for (size_t i = 0; i < len; i++)
+        if (ensi_lower((uint8_t)domain[i]) != ensi_lower((uint8_t)host[rest + i])) return false;
+    return true;
+}
+
+/* Does an entry of no_proxy name this host? */
+static bool ensi_create_exempt(const char *entry, const char *host, uint16_t port)
+{
+    char name[256];
+    uint8_t listed[16], ip[16];
+    size_t len, ip_len = ensi_ip(host, ip);
+    const char *slash = strchr(entry, '/');
+    uint16_t only = port;
+    if (strcmp(entry, "*") == 0) return true;
+    if (slash) return ensi_create_in_network(entry, slash, ip, ip_len);
+    if (ensi_ip(entry, listed) > 0 || !ensi_create_split(entry, port, name, sizeof name, &only))
+        snprintf(name, sizeof name, "%s", entry);
+    if (only != port) return false;
+    len = ensi_ip(name, listed);
+    if (len > 0 || ip_len > 0) return len == ip_len && memcmp(listed, ip, len) == 0;
+    return ensi_create_in_domain(name, host);
+}
+
+/* Is this host reached through the proxy? */
+static bool ensi_create_is_proxied(const ensign_desc_t *d, const char *host, uint16_t port)
+{
+    const char *list = d->no_proxy ? d->no_proxy : "localhost,127.0.0.0/8,::1";
+    char entry[256];
+    if (!d->proxy || !*d->proxy || port == 0) return false;
+    while (list) {
+        list = ensi_create_item(list, entry, sizeof entry);
+        if (entry[0] && ensi_create_exempt(entry, host, port)) return false;
+    }
+    return true;
+}
+
+/* Keeps user and password of a proxy's URL as its header has them. E_FORMAT: they are malformed, or too
+ * long. */
+static int ensi_create_set_basic(ensign_t *c, const char *text, size_t len)
+{
+    enum { MOST = 384 };
+    char plain[MOST], code[(MOST + 2) / 3 * 4 + 1];
+    size_t n = ensi_create_unescape(text, len, plain, sizeof plain), coded = 0;
+    int rc = ENSIGN_E_FORMAT;
+    if (n != SIZE_MAX)
+        rc = ensi_base64_encode((const uint8_t *)plain, n, true, code, sizeof code - 1, &coded);
+    code[coded] = '\0';
+    if (rc == ENSIGN_OK) {
+        c->proxy.basic = ensi_mem_text(&c->env.mem, code);
+        if (!c->proxy.basic) rc = ensi_env_memory(&c->env, coded);
+    }
+    ensi_wipe(plain, sizeof plain);
+    ensi_wipe(code, sizeof code);
+    return rc;
+}
+
+/* Splits "http://[user[:password]@]host:port"; the scheme may lack. What stands before the @ is shown
+ * nowhere. */
+static int ensi_create_set_proxy(ensign_t *c, const ensign_desc_t *d)
+{
+    const char *text = d->proxy, *scheme = strstr(text, "://"), *at;
+    char place[300], host[256];
+    uint16_t port = 0;
+    size_t len;
+    int rc = ENSIGN_OK;
+    if (c->proxy.host.name) return ENSIGN_OK;
+    if (scheme && strncmp(text, "http://", 7) != 0)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: proxy begins with \"%.*s\"; only http:// proxies can be used: "
+                             "change proxy (HTTPS_PROXY), or list the endpoint in no_proxy (NO_PROXY)",
+                             (int)ensi_min((size_t)(scheme - text) + 3, 20), text);
+    if (scheme) text = scheme + 3;
+    at = strrchr(text, '@');
+    snprintf(place, sizeof place, "%s", at ? at + 1 : text);
+    len = strlen(place);
+    if (len > 0 && place[len - 1] == '/') place[len - 1] = '\0';
+    if (!ensi_create_split(place, 0, host, sizeof host, &port))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: proxy \"%s%.100s\" is not http://[user:password@]host:port",
+                             at ? "...@" : "", place);
+    if (at) rc = ensi_create_set_basic(c, text, (size_t)(at - text));
+    if (rc == ENSIGN_E_FORMAT)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: what stands before the @ of proxy ...@%.80s is over 384 bytes, or has "
+                             "a %% that two hexadecimal digits do not follow (%%40 stands for a @)", place);
+    c->proxy.user_agent = c->user_agent;
+    return rc == ENSIGN_OK ? ensi_create_set_host(c, &c->proxy.host, host, port) : rc;
+}
+
+/* Adds an endpoint to its target. `secret`: what would go over it in plaintext; NULL: nothing. */
+static int ensi_create_add(ensign_t *c, const ensign_desc_t *d, ensi_target_t *t, const char *host,
+                           uint16_t port, bool secure, const char *secret)
+{
+    ensi_endpoint_t *e = &t->endpoints[t->endpoint_count++];
+    bool proxied = ensi_create_is_proxied(d, host, port);
+    bool here = !proxied && (port == 0 || ensi_create_is_loopback(host));
+    char text[300];
+    int rc;
+    if (secret && !secure && !d->allow_plaintext_token && !here)
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT,
+            "client: %s would go in plaintext to %.100s%s; %s, or set allow_plaintext_token", secret, host,
+            proxied ? " through the proxy" : "", t == &c->auth_target ? "use https://" : "leave tls on");
+    snprintf(text, sizeof text, port == 0 ? "%s" : strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+    e->secure = secure;
+    e->text = ensi_mem_text(&c->env.mem, text);
+    if (!e->text) return ensi_env_memory(&c->env, strlen(text));
+    rc = ensi_create_set_host(c, &e->host, host, port);
+    if (rc == ENSIGN_OK && proxied) {
+        rc = ensi_create_set_proxy(c, d);
+        e->proxy = &c->proxy;
+    }
+    return rc;
+}
+
+/* Takes room for the endpoints of all lists. */
+static int ensi_create_room(ensign_t *c, ensi_target_t *t, const char *field, const char *const *lists,
+                            size_t count)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!lists[i])
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                                 "client: endpoints[%u] is NULL; give \"host:port\"", (unsigned)i);
+        n += ensi_create_count(lists[i]);
+    }
+    if (!ensi_state_size(c, "client", field, n, 1, ENSI_CREATE_ENDPOINTS)) return ENSIGN_E_ARGUMENT;
+    t->endpoints = (ensi_endpoint_t *)ensi_mem_zero(&c->env.mem, n * sizeof *t->endpoints);
+    return t->endpoints ? ENSIGN_OK : ensi_env_memory(&c->env, n * sizeof *t->endpoints);
+}
+
+/* "unix:/path". A sockaddr_un has room for 107 bytes and a NUL. */
+static int ensi_create_add_unix(ensign_t *c, const ensign_desc_t *d, const char *text)
+{
+    size_t len = strlen(text) - 5;
+#ifdef _WIN32
+    if (d->io != ENSIGN_IO_CALLER)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: endpoint \"%.100s\": unix sockets are not "
+                             "made on Windows; use host:port", text);
+#endif
+    if (len == 0 || len > ENSI_CREATE_UNIX_MAX)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: the path of endpoint \"%.60s\" has %lu bytes, 1 to %d are allowed",
+                             text, (unsigned long)len, ENSI_CREATE_UNIX_MAX);
+    return ensi_create_add(c, d, &c->rpc_target, text, 0, !d->tls.off, NULL);
+}
+
+/* One item of `endpoint` or `endpoints`. */
+static int ensi_create_add_endpoint(ensign_t *c, const ensign_desc_t *d, const char *text)
+{
     char host[256];
     uint16_t port;
-    if (!endpoint && d->client_id) endpoint = "ensign.rotational.app:443";
-    if (!endpoint)
+    if (strncmp(text, "unix:", 5) == 0) return ensi_create_add_unix(c, d, text);
+    if (!ensi_create_split(text, 0, host, sizeof host, &port))
+        return ensi_env_fail(
+            &c->env, ENSIGN_E_ARGUMENT,
+            "client: endpoint \"%.80s\" is not host:port, port 1 to 65535, without a scheme or a path "
+            "(IPv6: [::1]:443), nor unix:/path",
+            text);
+    return ensi_create_add(c, d, &c->rpc_target, host, port, !d->tls.off,
+                           d->client_id || d->token ? "a token" : NULL);
+}
+
+/* Puts the endpoints into an order drawn by chance (Fisher and Yates). */
+static void ensi_create_shuffle(ensign_t *c, ensi_target_t *t)
+{
+    for (size_t i = t->endpoint_count; i > 1; i--) {
+        size_t k = (size_t)(ensi_rng_next(&c->env.rng) % i);
+        ensi_endpoint_t e = t->endpoints[i - 1];
+        t->endpoints[i - 1] = t->endpoints[k];
+        t->endpoints[k] = e;
+    }
+}
+
+static int ensi_create_set_endpoints(ensign_t *c, const ensign_desc_t *d)
+{
+    const char *one = d->endpoint;
+    const char *const *lists = &one;
+    size_t count = 1;
+    char item[256];
+    int rc;
+    if (!one && d->client_id) one = "ensign.rotational.app:443";
+    if (d->endpoint_count > 0) lists = d->endpoints, count = d->endpoint_count;
+    if (d->endpoint && d->endpoints)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: endpoint and endpoints are both set; give one of them");
+    if ((d->endpoint_count > 0) != (d->endpoints != NULL))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: endpoint_count is %lu and endpoints is %s; give both or neither",
+                             (unsigned long)d->endpoint_count, d->endpoints ? "set" : "NULL");
+    if (!lists[0])
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "client: endpoint is missing; give \"host:port\", or a client_id for the hosted service");
-    if (!ensi_create_split(endpoint, 0, host, sizeof host, &port))
-        return ensi_env_fail(
-            &c->env, ENSIGN_E_ARGUMENT,
-            "client: endpoint \"%.100s\" is not host:port, port 1 to 65535, without a scheme or a path "
-            "(IPv6: [::1]:443)",
-            endpoint);
-    if (ensi_create_check_text(c, "authority", d->authority, ENSI_CREATE_AUTHORITY_MAX) != ENSIGN_OK)
-        return ENSIGN_E_ARGUMENT;
-    snprintf(c->authority, sizeof c->authority, "%s", d->authority ? d->authority : endpoint);
-    c->common.authority = c->authority;
+    rc = ensi_create_room(c, &c->rpc_target, "the number of endpoints", lists, count);
+    for (size_t i = 0; i < count; i++) {
+        const char *list = lists[i];
+        while (rc == ENSIGN_OK && list) {
+            list = ensi_create_item(list, item, sizeof item);
+            rc = ensi_create_add_endpoint(c, d, item);
+        }
+    }
+    if (rc == ENSIGN_OK && d->shuffle_endpoints) ensi_create_shuffle(c, &c->rpc_target);
     c->common.scheme = d->tls.off ? "http" : "https";
-    if ((d->client_id || d->token) && d->tls.off && !d->allow_plaintext_token &&
-        !ensi_create_is_loopback(host))
-        return ensi_env_fail(
-            &c->env, ENSIGN_E_ARGUMENT,
-            "client: a token would go in plaintext to %.100s; leave tls on, or set allow_plaintext_token",
-            host);
-    return ensi_create_set_host(c, &c->rpc_target, host, port);
+    return rc;
+}
+
+/* One URL of auth_url. */
+static int ensi_create_add_url(ensign_t *c, const ensign_desc_t *d, const char *url)
+{
+    char rest[300], host[256];
+    bool secure = strncmp(url, "https://", 8) == 0;
+    size_t len;
+    uint16_t port;
+    if (!secure && strncmp(url, "http://", 7) != 0)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: auth_url \"%.100s\" begins neither with https:// nor with http://",
+                             url);
+    snprintf(rest, sizeof rest, "%s", url + (secure ? 8 : 7));
+    len = strlen(rest);
+    if (len > 0 && rest[len - 1] == '/') rest[len - 1] = '\0';
+    if (strchr(rest, '/') || !ensi_create_split(rest, secure ? 443 : 80, host, sizeof host, &port))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: auth_url \"%.100s\" is not scheme://host[:port] without a path", url);
+    return ensi_create_add(c, d, &c->auth_target, host, port, secure, d->client_id ? "the key" : NULL);
 }
 
 static int ensi_create_set_auth_url(ensign_t *c, const ensign_desc_t *d)
 {
-    const char *url = d->auth_url ? d->auth_url : "https://auth.rotational.app";
-    ensi_target_t *t = &c->auth_target;
-    char rest[300], host[256];
-    size_t len;
-    uint16_t port;
-    t->secure = strncmp(url, "https://", 8) == 0;
-    if (!t->secure && strncmp(url, "http://", 7) != 0)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "client: auth_url \"%.100s\" begins neither with https:// nor with http://",
-                             url);
-    snprintf(rest, sizeof rest, "%s", url + (t->secure ? 8 : 7));
-    len = strlen(rest);
-    if (len > 0 && rest[len - 1] == '/') rest[len - 1] = '\0';
-    if (strchr(rest, '/') || !ensi_create_split(rest, t->secure ? 443 : 80, host, sizeof host, &port))
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "client: auth_url \"%.100s\" is not scheme://host[:port] without a path", url);
-    if (d->client_id && !t->secure && !d->allow_plaintext_token && !ensi_create_is_loopback(host))
-        return ensi_env_fail(
-            &c->env, ENSIGN_E_ARGUMENT,
-            "client: the key would go in plaintext to %.100s; use https://, or set allow_plaintext_token",
-            host);
-    return ensi_create_set_host(c, t, host, port);
+    const char *list = d->auth_url ? d->auth_url : "https://auth.rotational.app";
+    char url[300];
+    int rc = ensi_create_room(c, &c->auth_target, "the number of URLs in auth_url", &list, 1);
+    while (rc == ENSIGN_OK && list) {
+        list = ensi_create_item(list, url, sizeof url);
+        rc = ensi_create_add_url(c, d, url);
+    }
+    return rc;
 }
 
 static char *ensi_create_copy(ensign_t *c, int which, const char *text, bool *failed)
@@ -15595,37 +16894,105 @@ static char *ensi_create_copy(ensign_t *c, int which, const char *text, bool *fa
     return c->strings[which];
 }
 
+#ifndef ENSIGN_NO_TLS
+/* Copies PEM that may be given from memory. */
+static ensign_slice_t ensi_create_copy_pem(ensign_t *c, int which, ensign_slice_t pem, bool *failed)
+{
+    char *copy;
+    if (!pem.ptr) return ensi_slice(NULL, 0);
+    copy = c->strings[which] = (char *)ensi_mem_take(&c->env.mem, pem.len + 1);
+    if (!copy) *failed = true;
+    if (copy && pem.len) memcpy(copy, pem.ptr, pem.len);
+    return ensi_slice(copy, pem.len);
+}
+
+/* A certificate needs a key, and each comes from one place. `which`: "tls" or "auth_tls". */
+static int ensi_create_check_own(ensign_t *c, const char *which, const ensign_tls_desc_t *d)
+{
+    bool cert = d->cert_file || d->cert_pem.ptr, key = d->key_file || d->key_pem.ptr;
+    if ((d->cert_file && d->cert_pem.ptr) || (d->key_file && d->key_pem.ptr))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.%s_file and %s_pem are both set; give one of them", which,
+                             d->cert_file && d->cert_pem.ptr ? "cert" : "key",
+                             d->cert_file && d->cert_pem.ptr ? "cert" : "key");
+    if (cert && !key)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.%s is set without a key; set %s.key_file or key_pem, too", which,
+                             d->cert_file ? "cert_file" : "cert_pem", which);
+    if (key && !cert)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.%s is set without a certificate; set %s.cert_file or cert_pem, too",
+                             which, d->key_file ? "key_file" : "key_pem", which);
+    if (d->key_password && !key)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.key_password is set without a key; set %s.key_file or key_pem, or "
+                             "leave it out", which, which);
+    return ENSIGN_OK;
+}
+
+/* What this build of mbedTLS lacks is refused here. */
+static int ensi_create_check_tls(ensign_t *c, const char *which, const ensign_tls_desc_t *d)
+{
+    int min = d->min_version;
+    if (min != 0 && min != ENSIGN_TLS_1_2 && min != ENSIGN_TLS_1_3)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.min_version is %d; use ENSIGN_TLS_1_2 or ENSIGN_TLS_1_3", which,
+                             min);
+    if (min == ENSIGN_TLS_1_3 && !ENSI_TLS_HAS_1_3)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.min_version is TLS 1.3, which this mbedTLS (" MBEDTLS_VERSION_STRING
+                             ") lacks; build with mbedTLS 3.6, or set ENSIGN_TLS_1_2", which);
+    if (d->key_log && !ENSI_TLS_HAS_KEY_LOG)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.key_log is set, and this mbedTLS gives out no secrets; build it "
+                             "with MBEDTLS_SSL_EXPORT_KEYS, or leave key_log out", which);
+    return ensi_create_check_own(c, which, d);
+}
+
+static void ensi_create_copy_tls(ensign_t *c, int i, const ensign_tls_desc_t *from, ensi_target_t *t,
+                                 bool *failed)
+{
+    ensi_tls_opts_t *o = &t->tls_opts;
+    o->ca_file = ensi_create_copy(c, ENSI_STR_CA + i, from->ca_file, failed);
+    o->ca_pem = ensi_create_copy_pem(c, ENSI_STR_PEM + i, from->ca_pem, failed);
+    o->cert_file = ensi_create_copy(c, ENSI_STR_CERT + i, from->cert_file, failed);
+    o->cert_pem = ensi_create_copy_pem(c, ENSI_STR_CERT_PEM + i, from->cert_pem, failed);
+    o->key_file = ensi_create_copy(c, ENSI_STR_KEY + i, from->key_file, failed);
+    o->key_pem = ensi_create_copy_pem(c, ENSI_STR_KEY_PEM + i, from->key_pem, failed);
+    o->key_password = ensi_create_copy(c, ENSI_STR_PASSWORD + i, from->key_password, failed);
+    o->min_version = from->min_version;
+    o->no_resume = from->no_resume;
+    o->key_log = from->key_log;
+    o->ignore_dates = from->ignore_dates;
+    o->insecure_skip_verify = from->insecure_skip_verify;
+    o->alpn_h2 = i == ENSIGN_LINK_RPC;
+    t->server_name = ensi_create_copy(c, ENSI_STR_SERVER + i, from->server_name, failed);
+}
+#endif
+
 static int ensi_create_set_tls(ensign_t *c, const ensign_desc_t *d)
 {
-    bool failed = false;
 #ifndef ENSIGN_NO_TLS
+    bool failed = false;
     for (int i = 0; i < 2; i++) {
         const ensign_tls_desc_t *from = i == ENSIGN_LINK_RPC ? &d->tls : &d->auth_tls;
         ensi_target_t *t = i == ENSIGN_LINK_RPC ? &c->rpc_target : &c->auth_target;
-        ensi_tls_opts_t *o = &t->tls_opts;
-        o->ca_file = ensi_create_copy(c, ENSI_STR_CA + i, from->ca_file, &failed);
-        if (from->ca_pem.ptr) {
-            size_t len = from->ca_pem.len;
-            char *pem = c->strings[ENSI_STR_PEM + i] = (char *)ensi_mem_take(&c->env.mem, len + 1);
-            if (!pem) return ensi_env_memory(&c->env, len);
-            if (len) memcpy(pem, from->ca_pem.ptr, len);
-            o->ca_pem = ensi_slice(pem, len);
-        }
-        o->ignore_dates = from->ignore_dates;
-        o->insecure_skip_verify = from->insecure_skip_verify;
-        o->alpn_h2 = i == ENSIGN_LINK_RPC;
-        o->random = d->random;
-        o->user = d->user;
-        t->server_name = ensi_create_copy(c, ENSI_STR_SERVER + i, from->server_name, &failed);
-        if (!t->server_name) t->server_name = t->host;
+        int rc = ensi_create_check_tls(c, i == ENSIGN_LINK_RPC ? "tls" : "auth_tls", from);
+        if (rc != ENSIGN_OK) return rc;
+        ensi_create_copy_tls(c, i, from, t, &failed);
+        t->tls_opts.random = d->random;
+        t->tls_opts.user = d->user;
     }
+    return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
 #else
-    if (!d->tls.off || c->auth_target.secure)
+    bool secure = !d->tls.off;
+    for (size_t i = 0; i < c->auth_target.endpoint_count; i++) secure |= c->auth_target.endpoints[i].secure;
+    if (secure)
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "client: ENSIGN_NO_TLS is defined: set tls.off, and an auth_url that begins with http://");
+    return ENSIGN_OK;
 #endif
-    return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
 }
 
 static int ensi_create_set_key(ensign_t *c, const ensign_desc_t *d)
@@ -15694,6 +17061,70 @@ static int ensi_create_set_limits(ensign_t *c, const ensign_desc_t *d)
     return ENSIGN_OK;
 }
 
+/* An entry of the desc's `methods`, by its number. */
+static int ensi_create_check_method(ensign_t *c, const ensign_desc_t *d, size_t at)
+{
+    const char *method = ensign_str(d->methods[at].method).len > 0 ? d->methods[at].method : "";
+    const ensign_retry_t retry = ensi_call_merge(&d->methods[at].retry, &c->retry);
+    const unsigned long number = (unsigned long)at;
+    const char *p = method;
+    char field[40];
+    while (*p > 0x20 && *p < 0x7F) p++;
+    if (method[0] != '/' || !strchr(method + 1, '/') || *p != '\0')
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: methods[%lu].method \"%.80s\" must be \"/package.Service/Method\", or "
+                             "\"/package.Service/\" for all methods of a service",
+                             number, method);
+    for (size_t i = 0; i < at; i++)
+        if (strcmp(d->methods[i].method, method) == 0)
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                                 "client: methods[%lu].method \"%.80s\" stands in methods[%lu], too; leave "
+                                 "one out",
+                                 number, method, (unsigned long)i);
+    snprintf(field, sizeof field, "methods[%lu].retry", number);
+    return ensi_call_check_retry(c, "client", field, &retry);
+}
+
+/* Bytes of the block that ensi_create_set_methods makes. */
+static size_t ensi_create_methods_size(const ensign_desc_t *d)
+{
+    size_t size = 0;
+    for (size_t i = 0; d->methods && i < d->method_count; i++)
+        size += sizeof *d->methods + ensign_str(d->methods[i].method).len + 1;
+    return size;
+}
+
+/* Checks and copies `retry` and `methods`. */
+static int ensi_create_set_methods(ensign_t *c, const ensign_desc_t *d)
+{
+    static const ensign_retry_t usual = { 1, 100, 5000, 1u << ENSIGN_GRPC_UNAVAILABLE };
+    char *text;
+    int rc;
+    c->retry = ensi_call_merge(&d->retry, &usual);
+    rc = ensi_call_check_retry(c, "client", "retry", &c->retry);
+    if (rc == ENSIGN_OK &&
+        !ensi_state_size(c, "client", "method_count", d->method_count, 0, ENSI_CREATE_METHODS_MAX))
+        rc = ENSIGN_E_ARGUMENT;
+    if (rc == ENSIGN_OK && d->method_count > 0 && !d->methods)
+        rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                           "client: method_count is %lu, and methods is NULL; set both of them, or neither",
+                           (unsigned long)d->method_count);
+    for (size_t i = 0; rc == ENSIGN_OK && i < d->method_count; i++) rc = ensi_create_check_method(c, d, i);
+    if (rc != ENSIGN_OK || d->method_count == 0) return rc;
+    c->methods = (ensign_method_t *)ensi_mem_take(&c->env.mem, ensi_create_methods_size(d));
+    if (!c->methods) return ensi_env_memory(&c->env, ensi_create_methods_size(d));
+    text = (char *)(c->methods + d->method_count);
+    for (size_t i = 0; i < d->method_count; i++) {
+        size_t size = strlen(d->methods[i].method) + 1;
+        c->methods[i] = d->methods[i];
+        c->methods[i].method = (char *)memcpy(text, d->methods[i].method, size);
+        c->methods[i].retry = ensi_call_merge(&d->methods[i].retry, &c->retry);
+        text += size;
+    }
+    c->method_count = d->method_count;
+    return ENSIGN_OK;
+}
+
 /* A seed for jitter and ids, never for TLS. */
 static bool ensi_create_seed(const ensign_desc_t *d, uint64_t *seed)
 {
@@ -15736,6 +17167,9 @@ static int ensi_create_set_names(ensign_t *c, const ensign_desc_t *d)
     }
     snprintf(c->user_agent, sizeof c->user_agent, "%s%sensign.h/%s", d->user_agent ? d->user_agent : "",
              d->user_agent ? " " : "", ENSIGN_VERSION);
+    if (ensi_create_check_text(c, "authority", d->authority, ENSI_CREATE_AUTHORITY_MAX) != ENSIGN_OK)
+        return ENSIGN_E_ARGUMENT;
+    c->authority = ensi_create_copy(c, ENSI_STR_AUTHORITY, d->authority, &failed);
     c->common.user_agent = c->user_agent;
     c->auth.user_agent = c->user_agent;
     return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
@@ -15769,12 +17203,12 @@ static int ensi_create_init(ensign_t *c, const ensign_desc_t *d)
 #endif
     if (rc == ENSIGN_OK && (d->io < ENSIGN_IO_SOCKETS || d->io > ENSIGN_IO_CALLER))
         rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: io is %d; use an ENSIGN_IO_x", d->io);
-    if (rc == ENSIGN_OK) rc = ensi_create_set_endpoint(c, d);
+    if (rc == ENSIGN_OK) rc = ensi_create_set_names(c, d); /* the seed shuffles the endpoints */
+    if (rc == ENSIGN_OK) rc = ensi_create_set_endpoints(c, d);
     if (rc == ENSIGN_OK && (d->client_id || d->auth_url)) rc = ensi_create_set_auth_url(c, d);
-    c->rpc_target.secure = !d->tls.off;
     if (rc == ENSIGN_OK) rc = ensi_create_set_tls(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_key(c, d);
-    if (rc == ENSIGN_OK) rc = ensi_create_set_names(c, d);
+    if (rc == ENSIGN_OK) rc = ensi_create_set_methods(c, d);
     if (rc == ENSIGN_OK &&
         !ensi_handles_open(&c->handles, &c->env.mem, ensi_or(d->max_handles, ENSI_CREATE_HANDLES)))
         rc = ensi_env_memory(&c->env, 0);
@@ -15836,10 +17270,14 @@ void ensign_destroy(ensign_t *c)
         if (c->links[i].env) ensi_link_free(&c->links[i]);
     ensi_target_free(&c->rpc_target, &c->env.mem);
     ensi_target_free(&c->auth_target, &c->env.mem);
+    if (c->proxy.basic) ensi_wipe(c->proxy.basic, strlen(c->proxy.basic));
+    ensi_mem_free(&c->env.mem, c->proxy.basic);
+    ensi_mem_free(&c->env.mem, c->proxy.host.name);
     for (int i = 0; i < ENSI_STRS; i++) {
         if (c->strings[i]) ensi_wipe(c->strings[i], ensi_mem_size(c->strings[i]));
         ensi_mem_free(&c->env.mem, c->strings[i]);
     }
+    ensi_mem_free(&c->env.mem, c->methods);
     ensi_handles_close(&c->handles, &c->env.mem);
 #ifndef ENSIGN_NO_SERVICE
     ensi_cache_free(&c->cache, &c->env.mem);
@@ -15849,13 +17287,35 @@ void ensign_destroy(ensign_t *c)
     ensi_mem_close(&mem);
 }
 
+/* Returns what the endpoints and the proxy take. */
+static size_t ensi_create_endpoints_size(const ensign_desc_t *d)
+{
+    const size_t text = ENSI_MEM_SMALL + ENSI_MEM_HEADER;
+    const char *one = d->endpoint ? d->endpoint : "ensign.rotational.app:443";
+    const char *auth = d->auth_url ? d->auth_url : "https://auth.rotational.app";
+    size_t bytes = strlen(auth), count = ensi_create_count(auth);
+    for (size_t i = 0; i < (d->endpoints ? d->endpoint_count : 1); i++) {
+        const char *list = d->endpoints ? d->endpoints[i] : one;
+        if (!list) continue;
+        bytes += strlen(list);
+        count += ensi_create_count(list);
+    }
+    bytes = 2 * bytes + count * (sizeof(ensi_endpoint_t) + 2 * text);
+    if (d->proxy)
+        bytes += 3 * strlen(d->proxy) + 2 * text + (size_t)ENSIGN_MAX_LINKS * (sizeof(ensi_tunnel_t) + text);
+    return bytes;
+}
+
 size_t ensign_memory_bound(const ensign_desc_t *d)
 {
-    const char *const texts[] = { d->token,           d->client_id,
-                                  d->client_secret,   d->name,
-                                  d->tls.ca_file,     d->auth_tls.ca_file,
-                                  d->tls.server_name, d->auth_tls.server_name,
-                                  d->endpoint,        d->auth_url };
+    const char *const texts[] = { d->token,            d->client_id,
+                                  d->client_secret,    d->name,
+                                  d->tls.ca_file,      d->auth_tls.ca_file,
+                                  d->tls.server_name,  d->auth_tls.server_name,
+                                  d->tls.cert_file,    d->auth_tls.cert_file,
+                                  d->tls.key_file,     d->auth_tls.key_file,
+                                  d->tls.key_password, d->auth_tls.key_password,
+                                  d->authority };
 #ifndef ENSIGN_NO_TLS
     const size_t records = 2 * (size_t)ENSI_RECORD_BYTES, conf = sizeof(ensi_tls_conf_t);
 #else
@@ -15864,7 +17324,8 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
     const size_t link = 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES;
     size_t size = sizeof(ensign_t) + 2 * ensi_h2_memory(ensi_or(d->max_header_bytes, ENSI_H2_HEADERS)) +
                   ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
-    size += ensi_handles_size(ensi_or(d->max_handles, ENSI_CREATE_HANDLES));
+    size += ensi_create_endpoints_size(d) + ensi_handles_size(ensi_or(d->max_handles, ENSI_CREATE_HANDLES));
+    size += ensi_create_methods_size(d) + ENSI_MEM_SMALL;
     size += 2 * link + (d->tls.off ? 0 : 2 * records + conf);
     if (d->client_id || d->auth_url)
         size += link + records + conf + 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
@@ -15874,7 +17335,11 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
         size += (size_t)ensi_or(d->topic_cache, ENSI_CREATE_CACHE) *
                 (sizeof(ensi_cached_t) + ENSI_TOPIC_NAME_MAX + 1 + ENSI_MEM_HEADER);
 #endif
-    return size + d->tls.ca_pem.len + d->auth_tls.ca_pem.len;
+    for (int i = 0; i < 2; i++) {
+        const ensign_tls_desc_t *t = i == ENSIGN_LINK_RPC ? &d->tls : &d->auth_tls;
+        size += t->ca_pem.len + t->cert_pem.len + t->key_pem.len + 2 * (size_t)ENSI_MEM_SMALL;
+    }
+    return size;
 }
 
 /* ---- the environment */
@@ -15894,19 +17359,71 @@ static int ensi_create_env_bool(const char *name, bool *out, ensign_error_t *why
                      "environment: %s is \"%.60s\"; use 1 y t yes true on, or 0 n f no false off", name, v);
 }
 
+/* Returns the value of the first of these that is set and not empty, or NULL. */
+static const char *ensi_create_env_first(const char *upper, const char *lower)
+{
+    const char *v = getenv(upper);
+    if (!v || !*v) v = getenv(lower);
+    return v && *v ? v : NULL;
+}
+
+static int ensi_create_env_min_tls(int *out, ensign_error_t *why)
+{
+    const char *v = getenv("ENSIGN_MIN_TLS");
+    *out = 0;
+    if (!v || *v == '\0') return ENSIGN_OK;
+    if (strcmp(v, "1.2") == 0) *out = ENSIGN_TLS_1_2;
+    if (strcmp(v, "1.3") == 0) *out = ENSIGN_TLS_1_3;
+    if (*out != 0) return ENSIGN_OK;
+    return ensi_fail(why, ENSIGN_E_FORMAT, 0, "environment: ENSIGN_MIN_TLS is \"%.60s\"; use 1.2 or 1.3", v);
+}
+
+/* Certificate and key come together, so that those of two sources are never mixed. */
+static void ensi_create_env_own(ensign_tls_desc_t *d)
+{
+    if (!d->cert_file && !d->cert_pem.ptr && !d->key_file && !d->key_pem.ptr) {
+        d->cert_file = getenv("ENSIGN_CERT_FILE");
+        d->key_file = getenv("ENSIGN_KEY_FILE");
+    }
+    if (!d->key_password && (d->key_file || d->key_pem.ptr)) d->key_password = getenv("ENSIGN_KEY_PASSWORD");
+}
+
+/* 1 to 5; unset or empty: 0. */
+static int ensi_create_env_attempts(uint32_t *out, ensign_error_t *why)
+{
+    const char *v = getenv("ENSIGN_ATTEMPTS");
+    if (!v || !*v) return ENSIGN_OK;
+    if (v[0] < '1' || v[0] > '0' + ENSI_RETRY_ATTEMPTS_MAX || v[1] != '\0')
+        return ensi_fail(why, ENSIGN_E_FORMAT, 0,
+                         "environment: ENSIGN_ATTEMPTS is \"%.60s\"; use a number from 1 to %d", v,
+                         ENSI_RETRY_ATTEMPTS_MAX);
+    *out = (uint32_t)(v[0] - '0');
+    return ENSIGN_OK;
+}
+
 int ensign_desc_env(ensign_desc_t *d, ensign_error_t *why)
 {
     bool insecure = false, no_auth = false;
-    int rc = ensi_create_env_bool("ENSIGN_INSECURE", &insecure, why);
+    uint32_t attempts = 0;
+    int min_tls = 0, rc = ensi_create_env_bool("ENSIGN_INSECURE", &insecure, why);
     if (rc == ENSIGN_OK) rc = ensi_create_env_bool("ENSIGN_NO_AUTHENTICATION", &no_auth, why);
+    if (rc == ENSIGN_OK) rc = ensi_create_env_min_tls(&min_tls, why);
+    if (rc == ENSIGN_OK) rc = ensi_create_env_attempts(&attempts, why);
     if (rc != ENSIGN_OK) return rc;
-    if (!d->endpoint) d->endpoint = getenv("ENSIGN_ENDPOINT");
+    if (d->retry.max_attempts == 0) d->retry.max_attempts = attempts;
+    if (!d->endpoint && !d->endpoints) d->endpoint = getenv("ENSIGN_ENDPOINT");
     if (!d->auth_url) d->auth_url = getenv("ENSIGN_AUTH_URL");
     if (!no_auth && !d->token && !d->client_id) d->client_id = getenv("ENSIGN_CLIENT_ID");
     if (!no_auth && !d->token && !d->client_secret && d->client_id)
         d->client_secret = getenv("ENSIGN_CLIENT_SECRET");
     if (!d->tls.ca_file && !d->tls.ca_pem.ptr) d->tls.ca_file = getenv("ENSIGN_CA_FILE");
     if (!d->auth_tls.ca_file && !d->auth_tls.ca_pem.ptr) d->auth_tls.ca_file = getenv("ENSIGN_CA_FILE");
+    if (!d->proxy) d->proxy = ensi_create_env_first("HTTPS_PROXY", "https_proxy");
+    if (!d->proxy) d->proxy = ensi_create_env_first("ALL_PROXY", "all_proxy");
+    if (!d->no_proxy) d->no_proxy = ensi_create_env_first("NO_PROXY", "no_proxy");
+    if (d->tls.min_version == 0) d->tls.min_version = min_tls;
+    if (d->auth_tls.min_version == 0) d->auth_tls.min_version = min_tls;
+    ensi_create_env_own(&d->tls);
     if (insecure) d->tls.off = true;
     return ENSIGN_OK;
 }
@@ -16049,9 +17566,25 @@ typedef union {
     struct sockaddr     any;
     struct sockaddr_in  v4;
     struct sockaddr_in6 v6;
+#ifndef _WIN32
+    struct sockaddr_un  local;
+#endif
 } ensi_sock_addr_t;
 
-/* Numeric text to an address. 0: it is none. No resolver: this serves ENSIGN_NO_DNS too. */
+#ifndef _WIN32
+/* The path of a unix socket to an address. 0: it is too long. */
+static ensi_sock_len_t ensi_sock_addr_unix(ensi_sock_addr_t *a, const char *path)
+{
+    size_t n = strlen(path);
+
+    if (n >= sizeof a->local.sun_path) return 0;
+    a->local.sun_family = AF_UNIX;
+    memcpy(a->local.sun_path, path, n + 1);
+    return sizeof a->local;
+}
+#endif
+
+/* Numeric text, or "unix:/path", to an address. 0: it is none. No resolver: this serves ENSIGN_NO_DNS too. */
 static ensi_sock_len_t ensi_sock_addr(ensi_sock_addr_t *a, const char *text, uint16_t port)
 {
     char host[ENSI_SOCK_TEXT];
@@ -16059,6 +17592,9 @@ static ensi_sock_len_t ensi_sock_addr(ensi_sock_addr_t *a, const char *text, uin
     size_t n = strlen(text);
 
     memset(a, 0, sizeof *a);
+#ifndef _WIN32
+    if (strncmp(text, "unix:", 5) == 0) return ensi_sock_addr_unix(a, text + 5);
+#endif
     if (n >= sizeof host) return 0;
     memcpy(host, text, n + 1);
     if (inet_pton(AF_INET, host, &a->v4.sin_addr) == 1) {
@@ -16159,10 +17695,11 @@ static int ensi_sock_connect(ensi_sockets_t *x, ensi_sock_t *s, const char *text
     int e = len == 0 ? ENSI_SOCK_EINVAL : ensi_sock_os_open(a.any.sa_family, &fd);
 
     if (e == 0) {
-        ensi_sock_options(fd);
+        if (port != 0) ensi_sock_options(fd);
         if (connect(ENSI_SOCK_FD(fd), &a.any, len) != 0) e = ensi_sock_os_error();
     }
-    if (e != 0 && !ensi_sock_os_blocked(e)) {
+    /* of a unix socket EAGAIN says that its queue is full, and nothing goes on by itself (connect(2)) */
+    if (e != 0 && (!ensi_sock_os_blocked(e) || (port == 0 && ensi_sock_os_full(e)))) {
         if (fd != -1) ensi_sock_os_close(fd);
         return e;
     }

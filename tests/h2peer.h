@@ -27,6 +27,7 @@ typedef struct conn_t {
     uint32_t attempt;
     bool alive, goaway, client_goaway;
     bool raw;                       /* no server is behind it: what comes is taken, and nobody answers */
+    bool tunnel;                    /* a proxy reads it, until it has answered CONNECT */
     nghttp2_session *session;       /* NULL: lost, or not HTTP/2 */
     bytes_t in, out;                /* in: of what is not HTTP/2; out: sent up to out_at */
     size_t out_at;

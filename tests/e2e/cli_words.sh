@@ -91,6 +91,7 @@ check 'no rate'                refuses '--rate 0: give a number above 0' publish
 check 'no time'                refuses '--timeout 5x is no time; give seconds, or a number with a unit' \
     subscribe --timeout 5x
 check 'too short a time'       refuses '--keepalive 0.5: give 1000ms or more' status --keepalive 0.5
+check 'too many attempts'      refuses '--attempts 6: give a whole number from 1 to 5' call /a/b '' --attempts 6
 check 'no choice'              refuses '--color blue: give one of auto|always|never' status --color blue
 check 'no MIME type'           refuses '--mimetype foo is no type that the service knows' publish t -m foo x
 check 'no schema'              refuses '--type A@1: give a name and a semantic version' publish t -t A@1 x
@@ -135,6 +136,8 @@ check 'it names the option, not the field' refuses 'set --allow-plaintext-token'
     --endpoint 192.0.2.1:1 --plaintext -C "$dir/key.json" --auth-url http://192.0.2.1:2
 variable() { ENSIGN_INSECURE=maybe refuses ENSIGN_INSECURE status $here; }
 check 'variable of no meaning' variable
+attempts() { ENSIGN_ATTEMPTS=6 refuses 'ENSIGN_ATTEMPTS is "6"; use a number from 1 to 5' status $here; }
+check 'variable out of its range' attempts
 check 'nobody listens'         ends 3 'cannot connect to 127.0.0.1:1' status $here
 check 'nor for a publisher'    ends 3 'cannot connect to 127.0.0.1:1' publish t x $here
 check 'it says that the event was not sent' grep -q '0 of 1 events stored, 1 not sent, in ' "$dir/err"

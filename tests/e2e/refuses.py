@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """refuses.py - an HTTP/2 server that turns each call away, as a proxy or a wrong address does
 
-    refuses.py ANSWER...     404, 500: that HTTP status, without a body; 401, 403: with a page;
+    refuses.py ANSWER...     404, 500: that HTTP status, without a body; 401, 403, 503: with a page;
                              reset: RST_STREAM
 
 The first call gets the first answer, the second one the second; the last one is for all the others. Prints
@@ -19,6 +19,7 @@ STATUS = {"404": b"\x8d", "500": b"\x8e"}  # of HPACK's static table
 PAGES = {  # a status as a literal, with the name of the static table's entry 8
     "401": (b"\x08\x03401", b"<h1>Who are you?</h1>\n"),
     "403": (b"\x08\x03403", b"<h1>Not you</h1>\n\x1b[31m"),
+    "503": (b"\x08\x03503", b"<h1>Not now</h1>\n"),
 }
 INTERNAL_ERROR = (2).to_bytes(4, "big")
 

@@ -54,6 +54,13 @@ static bool serve_request(stream_t *s, const char *path)
     return false;
 }
 
+/* Each call is answered in its second attempt. */
+static void serve_call(stream_t *s, ensign_slice_t m)
+{
+    if (peer_field(s, "grpc-previous-rpc-attempts")) peer_message(s, m.ptr, m.len);
+    else peer_refuse(s, ENSIGN_GRPC_UNAVAILABLE, "busy");
+}
+
 static void serve(world_t *w, stream_t *s, ensign_slice_t m)
 {
     const char *path = peer_field(s, ":path");
@@ -61,7 +68,7 @@ static void serve(world_t *w, stream_t *s, ensign_slice_t m)
     else if (strstr(path, "/Subscribe")) serve_subscription(s);
     else if (strstr(path, "/EnSQL")) serve_query(s);
     else if (strstr(path, "/Watch")) peer_message(s, "\x08\x01", 2);
-    else if (!serve_request(s, path)) peer_message(s, m.ptr, m.len);
+    else if (!serve_request(s, path)) serve_call(s, m);
 }
 
 static void serve_end(world_t *w, stream_t *s)
@@ -280,6 +287,9 @@ static void run_session(world_t *w)
 
 static bool play(world_t *w)
 {
+    static const ensign_method_t methods[] = { { "/test.Service/", 0, { 5, 0, 0, 0 } } };
+    w->desc.methods = methods;
+    w->desc.method_count = COUNT(methods);
     service_reset();
     service.ack = true;
     memset(&session, 0, sizeof session);

@@ -111,7 +111,7 @@ SCRIPT(an_answer_may_end_where_the_server_closes)
     check_token(w, 0, "opaque");
     assert_int_equal(w->client->auth_target.backoff.failures, 0);
     assert_false(ensi_target_waits(&w->client->auth_target));
-    assert_string_equal(w->client->auth_target.good_address, "127.0.0.1");
+    assert_string_equal(w->client->auth_target.end->good_address, "127.0.0.1");
 }
 
 SCRIPT(answers_in_chunks)

@@ -40,6 +40,8 @@ struct world_t {
     const char *const *addresses;   /* that each name has; NULL: 127.0.0.1 */
     size_t address_count;
     dial_t (*on_dial)(world_t *, int server, const char *address); /* NULL: `dial` */
+    const char *(*on_connect)(world_t *, conn_t *, const char *head); /* a proxy's answer; NULL: no proxy */
+    const char *proxy_basic;        /* what it is given in Proxy-Authorization */
     bool resolve_fails;
     unsigned dials[ENSIGN_MAX_LINKS], resolves[ENSIGN_MAX_LINKS];
     int64_t cut_in[ENSIGN_MAX_LINKS],
@@ -161,13 +163,16 @@ static UNUSED size_t world_coded(const char *token, uint8_t out[24])
 /* A block is about to be given back. Words that are too short to be anybody's secret are not looked for. */
 static UNUSED void world_search(world_t *w, const uint8_t *p, size_t n)
 {
-    const char *secrets[4], *const names[] = { "client_secret", "token", "access token", "refresh token" };
+    const char *const names[] = { "client_secret", "token", "access token", "refresh token",
+                                  "proxy's credentials" };
+    const char *secrets[COUNT(names)];
     uint8_t coded[24];
     secrets[0] = w->desc.client_secret;
     secrets[1] = w->desc.token;
     secrets[2] = w->access;
     secrets[3] = w->refresh;
-    for (size_t i = 0; i < 4; i++) {
+    secrets[4] = w->proxy_basic;
+    for (size_t i = 0; i < COUNT(names); i++) {
         size_t len = secrets[i] ? strlen(secrets[i]) : 0;
         if (len < 24) continue;
         if (world_has(p, n, secrets[i], len)) w->spilled = names[i];
@@ -362,7 +367,7 @@ static UNUSED bool auth_serve(world_t *w)
     conn_t *c = w->conn[ENSIGN_LINK_AUTH];
     const char *end, *length;
     size_t head, body = 0;
-    if (!c || c->raw || c->in.len < 4) return false;
+    if (!c || c->raw || c->tunnel || c->in.len < 4) return false;
     bytes_add(&c->in, "", 1);
     c->in.len--;
     end = strstr((const char *)c->in.p, "\r\n\r\n");

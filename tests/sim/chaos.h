@@ -77,7 +77,8 @@ static void trouble_stream(world_t *w)
     case 1:
         TALLY(fault, end_status);
         if (f->stream->started) peer_finish(f->stream, ENSIGN_GRPC_UNAVAILABLE, "the model ends", NULL);
-        else peer_refuse(f->stream, ENSIGN_GRPC_INTERNAL, "the model ends");
+        else attempts_refuse(w, f->stream, world_below(w, 2) ? ENSIGN_GRPC_INTERNAL : ENSIGN_GRPC_UNAVAILABLE,
+                             "the model ends");
         break;
     case 2:
         TALLY(fault, end_bare);
@@ -122,7 +123,9 @@ static void trouble_hosts(world_t *w)
 {
     static const unsigned reasons[] = { 1, 2, 4, 8, 10, 13, 14, 15, 403, 404, 503 }; /* none is final */
     unsigned i = world_below(w, net.hosts);
-    switch (world_below(w, 8)) {
+    switch (world_below(w, net.proxied ? 10 : 8)) {
+    case 8: net.proxy = (host_t)world_below(w, HOST_STATES); break;
+    case 9: net.forbids = !net.forbids; break;
     case 0:
         TALLY(fault, away);
         for (i = 0; i < net.hosts; i++) net.host[i] = world_below(w, 2) ? HOST_REFUSES : HOST_SILENT;
@@ -131,8 +134,9 @@ static void trouble_hosts(world_t *w)
         break;
     case 1: net.host[i] = (host_t)world_below(w, HOST_STATES); break;
     case 2:
-        net.auth = (host_t)world_below(w, HOST_STATES);
-        if (net.auth != HOST_SERVES) TALLY(fault, auth_away);
+        i = world_below(w, AUTHS);
+        net.auth[i] = (host_t)world_below(w, HOST_STATES);
+        if (net.auth[i] != HOST_SERVES) TALLY(fault, auth_away);
         break;
     case 3: model.auth_mute = world_below(w, 2) != 0; break;
     case 4: model.auth_error = world_below(w, 2) != 0; break;
@@ -154,8 +158,9 @@ static void mend(world_t *w)
     int link;
     unsigned i;
     for (i = 0; i < HOSTS; i++) net.host[i] = HOST_SERVES;
-    net.auth = HOST_SERVES;
-    net.no_address = model.auth_mute = model.auth_error = false;
+    for (i = 0; i < AUTHS; i++) net.auth[i] = HOST_SERVES;
+    net.proxy = HOST_SERVES;
+    net.forbids = net.no_address = model.auth_mute = model.auth_error = false;
     model.maintenance = 0;
     for (link = 0; link < ENSIGN_MAX_LINKS; link++) {
         if (is_auth(link) || !w->runs[link] || !w->runs[link]->session) continue;
@@ -166,6 +171,7 @@ static void mend(world_t *w)
 /* All of the hosts but one may stay as they are not meant to be. */
 static void spoil_hosts(world_t *w)
 {
+    net.auth[world_below(w, AUTHS)] = (host_t)world_below(w, HOST_STATES);
     unsigned good = world_below(w, net.hosts), i;
     for (i = 0; i < net.hosts; i++) {
         if (i != good && world_below(w, 2)) net.host[i] = (host_t)world_below(w, HOST_STATES);

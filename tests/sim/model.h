@@ -4,7 +4,7 @@
 #ifndef MODEL_H
 #define MODEL_H
 
-#include "net.h"
+#include "attempts.h"
 
 enum { TOPICS = 6, PAGE = 2, PUBS_MOST = 64, QUEUE = 1024, OWNERS = 16 };
 enum { PING_MIN_MS = 300000, PING_STRIKES = 2 };
@@ -562,7 +562,7 @@ static void refuse_status(world_t *w, flow_t *f)
     TALLY(fault, refuse_status);
     tally->status[status]++;
     snprintf(f->said, sizeof f->said, "%.31s", text);
-    peer_refuse(f->stream, (int)status, text);
+    attempts_refuse(w, f->stream, (int)status, text);
 }
 
 static void refuse_http(world_t *w, stream_t *s)
@@ -580,6 +580,7 @@ static void reset_stream(world_t *w, stream_t *s)
     uint32_t code = world_below(w, TALLY_RESETS);
     TALLY(fault, reset);
     tally->reset[code]++;
+    if (attempts_of(s)) attempts_of(s)->refused_stream = code == NGHTTP2_REFUSED_STREAM;
     peer_reset(s, code);
 }
 
@@ -604,11 +605,11 @@ static void meet_trouble(world_t *w, flow_t *f)
 }
 
 /* In maintenance, or behind a proxy that has lost its server. */
-static void refuse_all(stream_t *s)
+static void refuse_all(world_t *w, stream_t *s)
 {
     char status[16];
     snprintf(status, sizeof status, "%u", model.maintenance);
-    if (model.maintenance < TALLY_STATUSES) peer_refuse(s, (int)model.maintenance, "in maintenance");
+    if (model.maintenance < TALLY_STATUSES) attempts_refuse(w, s, (int)model.maintenance, "in maintenance");
     else peer_only(s, status, "content-type", "text/html", NULL);
 }
 
@@ -619,17 +620,28 @@ static void model_headers(world_t *w, stream_t *s)
     tell("stream %d of connection %u.%d: %s", (int)s->id, s->conn->number, s->conn->link,
          peer_field(s, ":path"));
     f->opened_ms = w->now;
+    attempts_stream(w, s);
     if (name) {
         f->owner = (unsigned char)name[1] - (unsigned)'0';
         f->named = true;
     }
     if (token && !token_good(w, token)) {
         TALLY(server, expired_token);
-        peer_refuse(s, ENSIGN_GRPC_UNAUTHENTICATED, "invalid credentials");
+        attempts_refuse(w, s, ENSIGN_GRPC_UNAUTHENTICATED, "invalid credentials");
         return;
     }
-    if (model.maintenance) refuse_all(s);
+    if (model.maintenance) refuse_all(w, s);
     else if (!model.calm && world_below(w, model.trouble) == 0) meet_trouble(w, f);
+}
+
+/* The messages of each attempt are there from the first. */
+static void hear_echo(flow_t *f, ensign_slice_t m)
+{
+    uint32_t number;
+    memcpy(&number, m.ptr, sizeof number);
+    if (number != f->sent++)
+        sim_die("an attempt of a call brings message %u instead of %u", number, f->sent - 1);
+    if (attempts_of(f->stream)) attempts_of(f->stream)->acted = true;
 }
 
 static void model_message(world_t *w, stream_t *s, ensign_slice_t m)
@@ -653,6 +665,7 @@ static void model_message(world_t *w, stream_t *s, ensign_slice_t m)
         break;
     case FLOW_ECHO:
         TALLY(server, echo);
+        hear_echo(f, m);
         peer_message(s, m.ptr, m.len);
         if (world_below(w, 3) == 0) s->pad = world_below(w, 100);
         break;
@@ -669,6 +682,7 @@ static void model_half(world_t *w, stream_t *s)
         TALLY(server, close_stream);
         service_close(s);
     } else if (f->kind == FLOW_ECHO) {
+        calls_ok++;
         peer_finish(s, 0, NULL, "x-end", "1", NULL);
     }
 }
@@ -753,6 +767,7 @@ static void model_begin(world_t *w)
     memset(&model, 0, sizeof model);
     memset(&topics, 0, sizeof topics);
     memset(&net, 0, sizeof net);
+    attempts_begin();
     published_count = 0;
     w->on_headers = model_headers;
     w->on_message = model_message;

@@ -1,8 +1,8 @@
 /* net.h - the network of a run: addresses, connections, bytes in pieces, virtual time
  *
  * What tests/seq uses carries the bytes and plays the auth service; here stand the hosts that refuse, stay
- * silent, close at once or swallow what they get, and links that are served by their number, whatever the
- * client wants them for. */
+ * silent, close at once or swallow what they get, the proxy that may stand before them, and links that are
+ * served by their number, whatever the client wants them for. */
 #ifndef NET_H
 #define NET_H
 
@@ -11,13 +11,15 @@
 #define WORLD_CONNS 4000
 #include "../seq/service.h"
 
-enum { HOSTS = 3, IDLE_ROUNDS = 4, STREAM_MOST = 1800 };
+enum { HOSTS = 3, AUTHS = 2, IDLE_ROUNDS = 4, STREAM_MOST = 1800 };
 
 typedef enum { HOST_SERVES, HOST_REFUSES, HOST_SILENT, HOST_CLOSES, HOST_MUTE, HOST_STATES } host_t;
 
 typedef struct net_t {
     unsigned hosts;                 /* of the service */
-    host_t host[HOSTS], auth;
+    host_t host[HOSTS], auth[AUTHS], proxy;
+    bool proxied;                   /* every connection goes through the proxy */
+    bool forbids;                   /* the proxy refuses what it is asked */
     bool no_address;                /* the look-up fails */
     bool limited[ENSIGN_MAX_LINKS]; /* MAX_CONCURRENT_STREAMS of this connection is low */
     bool unseen;                    /* there can have been streams that the server has not seen */
@@ -29,7 +31,9 @@ typedef struct net_t {
 static net_t net;
 
 static const char *const net_names[HOSTS] = { "10.0.0.1", "10.0.0.2", "10.0.0.3" };
-static const char *const net_auth_names[1] = { "10.0.1.1" };
+static const char *const net_auth_names[AUTHS] = { "10.0.1.1", "10.0.1.2" };
+static const char net_proxy_name[] = "10.0.9.1";
+static const char net_proxy_basic[] = "bWU6YS1zZWNyZXQtb2YtdGhlLXByb3h5"; /* me:a-secret-of-the-proxy */
 
 /* The client's `alloc`: what it gives back must not tell a secret; what it gets is filled, with the same in
  * every run. */
@@ -44,6 +48,8 @@ static void *net_alloc(void *user, void *old, size_t size)
         if (secret && memmem(old, n, secret, strlen(secret))) sim_die("freed memory has the secret in it");
         if (w->access[0] && memmem(old, n, w->access, strlen(w->access)))
             sim_die("freed memory has the access token in it");
+        if (memmem(old, n, net_proxy_basic, strlen(net_proxy_basic)))
+            sim_die("freed memory has the proxy's password in it");
     }
     p = (uint8_t *)world_alloc(user, old, size);
     if (p && size > n) memset(p + n, 0xA5, size - n);
@@ -55,21 +61,53 @@ static bool is_auth(int link)
     return link == ENSIGN_LINK_AUTH;
 }
 
-/* The state of the host that has this address. */
+/* The state of the host at this address, or at this name, which leads to one that serves where there is one. */
 static host_t net_host(int link, const char *address)
 {
-    unsigned i;
-    if (is_auth(link)) return net.auth;
-    for (i = 0; i < HOSTS; i++) {
-        if (strcmp(address, net_names[i]) == 0) return net.host[i];
+    const char *const *names = is_auth(link) ? net_auth_names : net_names;
+    const host_t *state = is_auth(link) ? net.auth : net.host;
+    unsigned i, count = is_auth(link) ? AUTHS : HOSTS;
+    if (strncmp(address, "unix:", 5) == 0) address += 5;
+    for (i = 0; i < count; i++) {
+        if (strcmp(address, names[i]) == 0) return state[i];
     }
-    sim_die("link %d dials %s, which is no address of the service", link, address);
+    if (strcmp(address, net_proxy_name) == 0 && net.proxied) return net.proxy;
+    if (!strstr(address, ".test")) sim_die("link %d dials %s, which is no address of the service", link, address);
+    for (i = 0; i < count; i++) {
+        if (state[i] == HOST_SERVES) return HOST_SERVES;
+    }
+    return state[0];
+}
+
+/* The proxy's answer to CONNECT. */
+static const char *net_connect(world_t *w, conn_t *c, const char *head)
+{
+    static const char *const refusals[] = {
+        "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 9\r\n\r\nwho's it?",
+        "HTTP/1.1 503 Busy\r\n\r\n<html>", "220 ftp.test ready\r\n",
+        "HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nno!\r\n0\r\n\r\n",
+    };
+    char host[80];
+    size_t n = strcspn(head + 8, ":");
+    if (strncmp(head, "CONNECT ", 8) != 0) sim_die("the proxy is asked: %.60s", head);
+    if (!strstr(head, net_proxy_basic)) sim_die("the proxy gets no password: %.200s", head);
+    snprintf(host, sizeof host, "%.*s", (int)n, head + 8);
+    if (net.forbids) {
+        TALLY(fault, proxy_refuses);
+        return refusals[world_below(w, COUNT(refusals))];
+    }
+    switch (net_host(c->link, host)) {
+    case HOST_SERVES: return "HTTP/1.1 200 Connection established\r\nX-Via: test\r\n\r\n";
+    case HOST_REFUSES:
+    case HOST_CLOSES: TALLY(fault, proxy_502); return "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n";
+    default: TALLY(fault, proxy_mute); return "";
+    }
 }
 
 static bool net_resolve(world_t *w, int link, const ensign_link_t *l)
 {
     const char *const *names = is_auth(link) ? net_auth_names : net_names;
-    size_t count = is_auth(link) ? 1 : net.hosts;
+    size_t count = is_auth(link) ? AUTHS : net.hosts;
     net.tries++;
     if (net.no_address) TALLY(fault, no_address);
     world_ok(w, ensign_resolved(w->client, link, l->attempt, names, net.no_address ? 0 : count, -2),
@@ -88,6 +126,7 @@ static bool net_dial(world_t *w, int link, const ensign_link_t *l)
         if (h == HOST_SILENT) silent = true;
         if (h == HOST_SILENT || h == HOST_REFUSES) continue;
         tell("link %d connects to %s, address %zu of %zu", link, l->addresses[i], i + 1, l->address_count);
+        if (l->port == 0) TALLY(user, unix_socket);
         if (h == HOST_MUTE) {
             TALLY(fault, accepts_and_mute);
             net.unseen = true;

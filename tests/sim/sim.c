@@ -14,11 +14,40 @@
 enum { SEEDS = 2000, LIMIT_S = 60 };
 
 /* ------------------------------------------------------------------ one run */
+/* How the service is reached: by a name, by several endpoints, by a unix socket, through a proxy. */
+static void run_way(world_t *w)
+{
+    static const char *const lists[HOSTS] = {
+        "10.0.0.1:5356", "10.0.0.1:5356,10.0.0.2:5356", "10.0.0.1:5356,10.0.0.2:5356,10.0.0.3:5356",
+    };
+    static const char *const with_unix[HOSTS] = {
+        "unix:10.0.0.1", "10.0.0.1:5356,unix:10.0.0.2", "unix:10.0.0.3,10.0.0.1:5356,10.0.0.2:5356",
+    };
+    ensign_desc_t *d = &w->desc;
+    uint32_t way = world_below(w, 4);
+    net.hosts = 1 + world_below(w, HOSTS);
+    d->endpoint = way == 0 ? lists[net.hosts - 1] : way == 1 ? with_unix[net.hosts - 1] : "service.test:5356";
+    if (way < 2 && net.hosts > 1) TALLY(user, endpoints);
+    d->shuffle_endpoints = world_below(w, 2) != 0;
+    if (way == 1 || world_below(w, 5) > 0) return; /* a unix socket needs no proxy */
+    TALLY(user, proxy);
+    net.proxied = true;
+    w->on_connect = net_connect;
+    d->proxy = "http://me:a-secret-of-the-proxy@10.0.9.1:3128";
+}
+
 static void run_desc(world_t *w)
 {
+    static ensign_method_t methods[1];
     ensign_desc_t *d = &w->desc;
-    net.hosts = 1 + world_below(w, HOSTS);
-    d->endpoint = "service.test:5356";
+    run_way(w);
+    methods[0].method = "/test.Service/";
+    methods[0].retry.max_attempts = 1 + world_below(w, 5);
+    methods[0].retry.backoff_min_ms = 1 + world_below(w, 300);
+    methods[0].retry.backoff_max_ms = methods[0].retry.backoff_min_ms + world_below(w, 2000);
+    methods[0].retry.statuses = 1u << ENSIGN_GRPC_UNAVAILABLE;
+    d->methods = methods;
+    d->method_count = COUNT(methods);
     d->allow_plaintext_token = true;
     d->alloc = net_alloc;
     d->connect_timeout_ms = 1000 + world_below(w, 2000);
@@ -52,7 +81,7 @@ static void run_begin(world_t *w, uint64_t seed)
     if (world_below(w, 8)) topic_make(0);
     run_desc(w);
     if (world_below(w, 3)) {
-        w->desc.auth_url = "http://auth.test:8088";
+        w->desc.auth_url = world_below(w, 2) ? "http://auth.test:8088" : "http://10.0.1.1,http://10.0.1.2:8088";
         w->desc.client_id = "DbIxBEtIUgNIClnFMDmvoZeMrLxUTJVa";
         w->desc.client_secret = "wAfRpXLTiWn7yo7HQzOCwxMvveqiHXoeVJghlSIK2YbMqOMCUiSVRVQOLT0ORrVS";
         client_bound = ensign_memory_bound(&w->desc);

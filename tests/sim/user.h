@@ -38,6 +38,7 @@ typedef struct slot_t {
     uint32_t sent, got, deadline_ms;
     bool unary, half, stopped;
     uint64_t opened_ms;
+    tries_t *call;
     /* subscriptions, watches */
     const flow_t *stays;            /* on a connection that drains, beside the next one; NULL: it does not */
     uint64_t stays_ms;              /* since then */
@@ -250,18 +251,38 @@ static void open_request(world_t *w, slot_t *s)
     slot_opened(w, s, r.id, ensign_request_memory_bound(&w->desc));
 }
 
+/* Its own, or that of the client's `methods`. */
+static void draw_retry(world_t *w, slot_t *s, ensign_call_desc_t *d)
+{
+    ensign_retry_t all = w->desc.methods[0].retry;
+    if (world_below(w, 2)) {
+        TALLY(user, retry);
+        d->retry.max_attempts = all.max_attempts = 1 + world_below(w, 5);
+        d->retry.statuses = all.statuses = 1u << ENSIGN_GRPC_UNAVAILABLE | (world_below(w, 0x10000) << 1);
+    } else if (all.max_attempts > 1) {
+        TALLY(user, retry_of_method);
+    }
+    s->call = attempts_new(&all);
+}
+
 static void open_call(world_t *w, slot_t *s, bool unary)
 {
     static const uint8_t once[8] = { 0, 0, 0, 0, 'o', 'n', 'c', 'e' };
-    ensign_header_t name;
+    ensign_header_t names[2];
+    char number[16];
     ensign_call_desc_t d;
     slot_clear(s);
-    name.key = "x-slot";
-    name.value = text_slice(slot_name(s));
     memset(&d, 0, sizeof d);
+    draw_retry(w, s, &d);
+    if (!s->call) return;
+    snprintf(number, sizeof number, "%u", (unsigned)(s->call - calls));
+    names[0].key = "x-slot";
+    names[0].value = text_slice(slot_name(s));
+    names[1].key = "x-call";
+    names[1].value = text_slice(number);
     d.method = "/test.Service/Echo";
-    d.metadata = &name;
-    d.metadata_count = 1;
+    d.metadata = names;
+    d.metadata_count = 2;
     d.unary = s->unary = s->half = unary;
     d.wait_for_ready = world_below(w, 2) != 0;
     if (d.unary) d.request = slice_of(once, sizeof once);
@@ -701,6 +722,10 @@ static void check_text(const slot_t *s, const ensign_notice_t *n)
 static void heard_call(slot_t *s, const ensign_notice_t *n)
 {
     uint32_t number;
+    if (n->type == ENSIGN_NOTICE_MESSAGE || n->type == ENSIGN_NOTICE_HEADERS) s->call->given = true;
+    if (n->type == ENSIGN_NOTICE_END) attempts_ended(s->call, n->as.end.attempts, n->as.end.unprocessed);
+    if (n->type == ENSIGN_NOTICE_REPLY)
+        attempts_ended(s->call, n->as.reply.attempts, n->as.reply.unprocessed);
     if (n->type == ENSIGN_NOTICE_MESSAGE) {
         memcpy(&number, n->as.message.bytes.ptr, sizeof number);
         if (number != s->got++) sim_die("message %u of a call instead of %u", number, s->got - 1);

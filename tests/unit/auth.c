@@ -5,6 +5,7 @@
 
 static ensi_env_t env;
 static ensi_target_t there;
+static ensi_endpoint_t place;
 static ensi_link_t lonely;
 
 static void open_auth(ensi_auth_t *a)
@@ -16,10 +17,13 @@ static void open_auth(ensi_auth_t *a)
     memset(&lonely, 0, sizeof lonely);
     lonely.env = &env;
     memset(&there, 0, sizeof there);
+    memset(&place, 0, sizeof place);
     lonely.target = &there;
-    there.host = host;
-    there.port = 8088;
-    snprintf(there.where, sizeof there.where, "localhost:8088");
+    lonely.end = there.end = there.endpoints = &place;
+    there.endpoint_count = 1;
+    place.host.name = host;
+    place.host.port = 8088;
+    snprintf(place.host.where, sizeof place.host.where, "localhost:8088");
     env.backoff_min_ms = 100;
     env.backoff_max_ms = 1000;
     memset(a, 0, sizeof *a);
@@ -201,17 +205,17 @@ static void host_is_as_browsers_write_it(void **state)
     char name[256], out[ENSI_AUTH_HOST_BYTES];
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
-        ensi_target_t t;
+        ensi_endpoint_t t;
         memset(&t, 0, sizeof t);
         snprintf(name, sizeof name, "%s", rows[i].host);
-        t.host = name;
-        t.port = rows[i].port;
+        t.host.name = name;
+        t.host.port = rows[i].port;
         t.secure = rows[i].secure;
         ensi_auth_host(&t, out, sizeof out);
         assert_string_equal(out, rows[i].want);
         memset(name, 'n', sizeof name - 1); /* the longest name is not cut */
         name[sizeof name - 1] = '\0';
-        t.port = 65535;
+        t.host.port = 65535;
         ensi_auth_host(&t, out, sizeof out);
         assert_int_equal(strlen(out), 255 + 6);
     }

@@ -280,6 +280,7 @@ static void refused(const ensign_desc_t *d, const char *word)
 static void a_bad_desc_is_refused_by_name(void **state)
 {
     static char longest[9000];
+    ensign_method_t m[2];
     fake_t f;
 #define REFUSED(word, change)                                                                                \
     do {                                                                                                     \
@@ -298,6 +299,30 @@ static void a_bad_desc_is_refused_by_name(void **state)
     REFUSED("keepalive_ms is 999, 1000 to", f.d.keepalive_ms = 999);
     REFUSED("max_handles", f.d.max_handles = 65001);
     REFUSED("backoff_max_ms", f.d.backoff_min_ms = 30001);
+    REFUSED("retry.max_attempts is 6, 1 to 5 are allowed", f.d.retry.max_attempts = 6);
+    REFUSED("retry.backoff_min_ms is 5001, above backoff_max_ms 5000; lower the one or raise the other",
+            f.d.retry.backoff_min_ms = 5001);
+    REFUSED("retry.backoff_min_ms is 3600001, 1 to 3600000 are", f.d.retry.backoff_min_ms = 3600001);
+    REFUSED("retry.backoff_max_ms is 4294967295", f.d.retry.backoff_max_ms = ENSIGN_FOREVER);
+    REFUSED("retry.statuses is 0x1; only bits 1 to 16 are", f.d.retry.statuses = 1u << ENSIGN_GRPC_OK);
+    REFUSED("retry.statuses is 0x20000; only bits 1 to 16", f.d.retry.statuses = 1u << 17);
+#define REFUSED_METHODS(word, change)                                                                        \
+    REFUSED(word, (memset(m, 0, sizeof m), m[0].method = "/a.B/", m[1].method = "/a.B/C", f.d.methods = m,   \
+                   f.d.method_count = 2, change))
+    REFUSED_METHODS("methods[1].method \"a.B/C\" must be \"/package.Service/Method\", or \"/package.Service/",
+                    m[1].method = "a.B/C");
+    REFUSED_METHODS("methods[1].method \"/a.B\" must be", m[1].method = "/a.B");
+    REFUSED_METHODS("methods[1].method \"/\" must be", m[1].method = "/");
+    REFUSED_METHODS("methods[0].method \"\" must be", m[0].method = NULL);
+    REFUSED_METHODS("methods[0].method \"/a.B/ \" must be", m[0].method = "/a.B/ ");
+    REFUSED_METHODS("methods[1].method \"/a.B/\" stands in methods[0], too; leave one out",
+                    m[1].method = "/a.B/");
+    REFUSED_METHODS("methods[1].retry.max_attempts is 9, 1 to 5", m[1].retry.max_attempts = 9);
+    REFUSED_METHODS("methods[0].retry.backoff_min_ms is 9000, above backoff_max_ms 5000",
+                    m[0].retry.backoff_min_ms = 9000);
+    REFUSED_METHODS("methods[0].retry.statuses is 0x4001", m[0].retry.statuses = 0x4001);
+    REFUSED_METHODS("method_count is 1001, 0 to 1000 are", f.d.method_count = 1001);
+    REFUSED("method_count is 1, and methods is NULL", f.d.method_count = 1);
     REFUSED("io", f.d.io = 3);
     REFUSED("io", f.d.io = -1);
     REFUSED("name", f.d.name = longest);
@@ -326,6 +351,120 @@ static void a_bad_desc_is_refused_by_name(void **state)
     REFUSED("auth_url", with_key(&f, "https://"));
     REFUSED("auth_url", with_key(&f, "https://a:"));
     REFUSED("auth_url", with_key(&f, "https://me@a"));
+    REFUSED("auth_url \"\"", with_key(&f, "https://a,"));
+    REFUSED("auth_url \"ftp://b\"", with_key(&f, "https://a,ftp://b"));
+}
+
+static const char *const one_of_them[] = { "a:1", NULL };
+
+static void lists_of_endpoints_are_refused_by_name(void **state)
+{
+    static char longest[400], many[400];
+    fake_t f;
+    (void)state;
+    snprintf(longest, sizeof longest, "unix:/%0107d", 0); /* one byte more than fits */
+    for (int i = 0; i < 65; i++) strcat(many, i ? ",a:1" : "a:1");
+    REFUSED("endpoint \"\" is not host:port", f.d.endpoint = "a:1,,b:2");
+    REFUSED("endpoint \"\" is not host:port", f.d.endpoint = "a:1,");
+    REFUSED("endpoint \"b\" is not host:port", f.d.endpoint = "a:1,b");
+    REFUSED("has 108 bytes, 1 to 107 are allowed", f.d.endpoint = longest);
+    REFUSED("has 0 bytes, 1 to 107 are allowed", f.d.endpoint = "unix:");
+    REFUSED("number of endpoints is 65, 1 to 64 are allowed", f.d.endpoint = many);
+    REFUSED("endpoint and endpoints are both set", (f.d.endpoints = one_of_them, f.d.endpoint_count = 1));
+    f.d.endpoint = NULL;
+    REFUSED("endpoint_count is 1 and endpoints is NULL", (f.d.endpoint = NULL, f.d.endpoint_count = 1));
+    REFUSED("endpoint_count is 0 and endpoints is set", (f.d.endpoint = NULL, f.d.endpoints = one_of_them));
+    REFUSED("endpoints[1] is NULL",
+            (f.d.endpoint = NULL, f.d.endpoints = one_of_them, f.d.endpoint_count = 2));
+    /* each endpoint is looked at, not the first one alone */
+    REFUSED("a token would go in plaintext to b", (f.d.token = "t", f.d.endpoint = "localhost:1,b:2"));
+    REFUSED("the key would go in plaintext to c", with_key(&f, "http://localhost,http://c"));
+}
+
+static void proxies_are_refused_by_name(void **state)
+{
+    static char longest[500];
+    fake_t f;
+    (void)state;
+    snprintf(longest, sizeof longest, "http://%0385d@b:1", 0);
+#define PROXY(word, text) REFUSED(word, (f.d.endpoint = "a:1", f.d.proxy = text))
+    PROXY("proxy begins with \"socks5://\"; only http:// proxies can be used", "socks5://b:1");
+    PROXY("proxy begins with \"https://\"; only http:// proxies can be used", "https://me:secret@b:1");
+    PROXY("proxy \"b\" is not http://[user:password@]host:port", "http://b");
+    PROXY("proxy \"...@b:0\" is not http://", "http://me:secret@b:0");
+    PROXY("proxy \"b:1/x\" is not http://", "http://b:1/x");
+    PROXY("before the @ of proxy ...@b:1 is over 384 bytes", longest);
+    PROXY("before the @ of proxy ...@b:1 is over 384 bytes, or has a % that", "me:a%4@b:1");
+    PROXY("before the @ of proxy ...@b:1 is over 384 bytes, or has a % that", "me:a%4g@b:1");
+    /* plaintext through a proxy is seen by it, wherever it leads */
+    REFUSED("a token would go in plaintext to localhost through the proxy",
+            (f.d.token = "t", f.d.endpoint = "localhost:1", f.d.proxy = "b:1", f.d.no_proxy = ""));
+    REFUSED("the key would go in plaintext to localhost through the proxy",
+            (with_key(&f, "http://localhost"), f.d.proxy = "b:1", f.d.no_proxy = "127.0.0.1"));
+    /* one that nobody goes through is not looked at */
+    prepare(&f);
+    f.d.endpoint = "localhost:1";
+    f.d.proxy = "socks5://b:1";
+    create(&f);
+    destroy(&f);
+}
+
+static void no_proxy_lists_who_goes_without(void **state)
+{
+    static const struct { const char *list, *endpoint; bool proxied; } rows[] = {
+        { NULL, "a:1", true }, { NULL, "localhost:1", false }, { NULL, "127.3.4.5:1", false },
+        { NULL, "[::1]:1", false }, { NULL, "128.0.0.1:1", true }, { NULL, "my.localhost:1", false },
+        { "", "localhost:1", true }, { "*", "a:1", false }, { "x, *", "a:1", false },
+        { "example.com", "example.com:1", false }, { "example.com", "Deep.In.EXAMPLE.com:1", false },
+        { ".example.com", "example.com:1", false }, { "example.com", "myexample.com:1", true },
+        { "example.com:2", "example.com:1", true }, { "example.com:1", "example.com:1", false },
+        { " a , example.com ", "example.com:1", false }, { "com", "example.com:1", false },
+        { "10.1.2.3", "10.1.2.3:1", false }, { "10.1.2.3", "10.1.2.4:1", true },
+        { "10.0.0.0/8", "10.9.9.9:1", false }, { "10.0.0.0/8", "11.0.0.1:1", true },
+        { "10.128.0.0/9", "10.129.0.1:1", false }, { "10.128.0.0/9", "10.127.0.1:1", true },
+        { "10.0.0.0/33", "10.0.0.0:1", true }, { "10.0.0.0/8", "10.example:1", true },
+        { "0.0.0.0/0", "9.9.9.9:1", false }, { "2001:db8::/32", "[2001:db8:7::1]:1", false },
+        { "2001:db8::/32", "[2001:db9::1]:1", true }, { "2001:DB8::1", "[2001:db8:0::1]:1", false },
+        { "[2001:db8::1]:1", "[2001:db8::1]:1", false }, { "[2001:db8::1]:2", "[2001:db8::1]:1", true },
+        { "0.0.1", "10.0.0.1:1", true }, { "", "unix:/x", false }, { "/8", "a:1", true }, { ".", "a:1", true },
+    };
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(rows); i++) {
+        fake_t f;
+        prepare(&f);
+        f.d.endpoint = rows[i].endpoint;
+        f.d.proxy = "http://proxy.example:3128";
+        f.d.no_proxy = rows[i].list;
+        create(&f);
+        if ((f.c->rpc_target.endpoints[0].proxy != NULL) != rows[i].proxied)
+            fail_msg("%s by %s", rows[i].endpoint, rows[i].list ? rows[i].list : "default");
+        destroy(&f);
+    }
+}
+
+/* With room for each of several endpoints, and a proxy's credentials: at each allocation that fails, and within
+ * the bound. */
+static void endpoints_and_a_proxy_are_within_the_bound(void **state)
+{
+    (void)state;
+    for (unsigned n = 1;; n++) {
+        fake_t f;
+        int rc;
+        prepare(&f);
+        f.d.endpoint = "a:1,b.example:2,unix:/run/x,[::1]:4";
+        f.d.proxy = "http://me:password@proxy.example:3128";
+        f.d.authority = "service";
+        f.fail_at = n;
+        rc = ensign_create(&f.d, &f.c, NULL);
+        if (rc == ENSIGN_OK) {
+            assert_true(f.peak <= ensign_memory_bound(&f.d));
+            assert_int_equal(f.c->rpc_target.endpoint_count, 4);
+            destroy(&f);
+            return;
+        }
+        assert_int_equal(rc, ENSIGN_E_MEMORY);
+        assert_int_equal(f.live, 0);
+    }
 }
 
 static void auth_urls(void **state)
@@ -345,12 +484,14 @@ static void auth_urls(void **state)
         prepare(&f);
         with_key(&f, good[i].url);
         create(&f);
-        assert_string_equal(f.c->auth_target.host, good[i].host);
-        assert_int_equal(f.c->auth_target.port, good[i].port);
-        assert_int_equal(f.c->auth_target.secure, good[i].secure);
+        assert_string_equal(f.c->auth_target.endpoints[0].host.name, good[i].host);
+        assert_int_equal(f.c->auth_target.endpoints[0].host.port, good[i].port);
+        assert_int_equal(f.c->auth_target.endpoints[0].secure, good[i].secure);
         destroy(&f);
     }
 }
+
+static const ensign_method_t some_method = { "/a.B/", 5, { 2, 0, 0, 0 } };
 
 static void fill_in(fake_t *f, char text[12][32])
 {
@@ -371,6 +512,8 @@ static void fill_in(fake_t *f, char text[12][32])
     f->d.tls.server_name = text[9];
     f->d.auth_tls.server_name = text[10];
     f->d.tls.ca_pem = ensign_str(text[11]);
+    f->d.methods = &some_method;
+    f->d.method_count = 1;
 }
 
 static void the_desc_is_copied(void **state)
@@ -384,11 +527,11 @@ static void the_desc_is_copied(void **state)
     memset(text, '!', sizeof text);
     memset(&f.d, 0xEE, sizeof f.d);
     c = f.c;
-    assert_string_equal(c->rpc_target.host, "host-0");
-    assert_string_equal(c->auth_target.host, "host-1");
+    assert_string_equal(c->rpc_target.endpoints[0].host.name, "host-0");
+    assert_string_equal(c->auth_target.endpoints[0].host.name, "host-1");
     assert_string_equal(c->auth.client_id, "text-2");
     assert_string_equal(c->auth.client_secret, "text-3");
-    assert_string_equal(c->common.authority, "text-4");
+    assert_string_equal(c->authority, "text-4");
     assert_string_equal(c->stream_name, "text-5");
     assert_memory_equal(c->common.user_agent, "text-6 ensign.h/", 16);
     assert_string_equal(c->rpc_target.tls_opts.ca_file, "text-7");
@@ -396,6 +539,9 @@ static void the_desc_is_copied(void **state)
     assert_string_equal(c->rpc_target.server_name, "text-9");
     assert_string_equal(c->auth_target.server_name, "text-10");
     assert_true(ensi_slice_is(c->rpc_target.tls_opts.ca_pem, "text-11"));
+    assert_ptr_not_equal(c->methods[0].method, some_method.method);
+    assert_string_equal(c->methods[0].method, "/a.B/");
+    assert_int_equal(c->methods[0].retry.max_attempts, 2);
     destroy(&f);
 }
 
@@ -430,6 +576,28 @@ static void create_fails_at_each_allocation(void **state)
     assert_true(failed > 20);
 }
 
+/* What create takes for `methods` is in the bound, and is given back. */
+static void the_bound_counts_methods(void **state)
+{
+    static char text[1000][200];
+    static ensign_method_t m[1000];
+    size_t bound;
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    bound = ensign_memory_bound(&f.d);
+    for (size_t i = 0; i < ENSI_COUNT(m); i++) {
+        snprintf(text[i], sizeof text[i], "/%0150lu/", (unsigned long)i);
+        m[i].method = text[i];
+    }
+    f.d.methods = m;
+    f.d.method_count = ENSI_COUNT(m);
+    assert_true(ensign_memory_bound(&f.d) - bound >= 1000 * (sizeof *m + 153));
+    create(&f);
+    assert_in_range(f.live, 1000 * (sizeof *m + 153), ensign_memory_bound(&f.d));
+    destroy(&f);
+}
+
 static void a_limit_below_what_create_needs(void **state)
 {
     ensign_error_t why;
@@ -451,11 +619,50 @@ static void a_limit_below_what_create_needs(void **state)
 /* ------------------------------------------------------------------ the environment */
 static const char *const variables[] = { "ENSIGN_ENDPOINT", "ENSIGN_AUTH_URL", "ENSIGN_CLIENT_ID",
                                          "ENSIGN_CLIENT_SECRET", "ENSIGN_CA_FILE", "ENSIGN_INSECURE",
-                                         "ENSIGN_NO_AUTHENTICATION" };
+                                         "ENSIGN_NO_AUTHENTICATION", "HTTPS_PROXY", "https_proxy",
+                                         "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy", "ENSIGN_ATTEMPTS" };
 
 static void clear_environment(void)
 {
     for (size_t i = 0; i < ENSI_COUNT(variables); i++) unsetenv(variables[i]);
+}
+
+/* HTTPS_PROXY before ALL_PROXY, upper case before lower, what the program has set before all. */
+static void proxies_of_the_environment(void **state)
+{
+    static const struct { const char *set[3], *proxy; } rows[] = {
+        { { NULL }, NULL },
+        { { "ALL_PROXY" }, "ALL_PROXY" },
+        { { "all_proxy" }, "all_proxy" },
+        { { "all_proxy", "ALL_PROXY" }, "ALL_PROXY" },
+        { { "ALL_PROXY", "https_proxy" }, "https_proxy" },
+        { { "ALL_PROXY", "https_proxy", "HTTPS_PROXY" }, "HTTPS_PROXY" },
+    };
+    ensign_desc_t d;
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(rows); i++) {
+        clear_environment();
+        for (size_t k = 0; k < 3 && rows[i].set[k]; k++) setenv(rows[i].set[k], rows[i].set[k], 1);
+        memset(&d, 0, sizeof d);
+        assert_int_equal(ensign_desc_env(&d, NULL), ENSIGN_OK);
+        assert_null(d.no_proxy);
+        if (rows[i].proxy) assert_string_equal(d.proxy, rows[i].proxy);
+        else assert_null(d.proxy);
+    }
+    clear_environment();
+    setenv("HTTPS_PROXY", "", 1); /* as if it were not there */
+    setenv("NO_PROXY", "a.example", 1);
+    memset(&d, 0, sizeof d);
+    assert_int_equal(ensign_desc_env(&d, NULL), ENSIGN_OK);
+    assert_null(d.proxy);
+    assert_string_equal(d.no_proxy, "a.example");
+    setenv("HTTPS_PROXY", "b", 1);
+    memset(&d, 0, sizeof d);
+    d.proxy = d.no_proxy = "";
+    assert_int_equal(ensign_desc_env(&d, NULL), ENSIGN_OK);
+    assert_string_equal(d.proxy, "");
+    assert_string_equal(d.no_proxy, "");
+    clear_environment();
 }
 
 static void booleans_of_the_environment(void **state)
@@ -528,6 +735,34 @@ static void the_environment_fills_what_is_left_open(void **state)
     assert_int_equal(ensign_desc_env(&d, NULL), ENSIGN_OK);
     assert_string_equal(d.client_id, "mine");
     assert_null(d.client_secret);
+    clear_environment();
+}
+
+static void attempts_of_the_environment(void **state)
+{
+    static const char *const bad[] = { "0", "6", "-1", "12", "1 ", " 1", "x", "3x", "1.5" };
+    ensign_desc_t d;
+    ensign_error_t why;
+    (void)state;
+    clear_environment();
+    memset(&d, 0, sizeof d);
+    setenv("ENSIGN_ATTEMPTS", "", 1);
+    assert_int_equal(ensign_desc_env(&d, &why), ENSIGN_OK);
+    assert_int_equal(d.retry.max_attempts, 0);
+    setenv("ENSIGN_ATTEMPTS", "5", 1);
+    assert_int_equal(ensign_desc_env(&d, &why), ENSIGN_OK);
+    assert_int_equal(d.retry.max_attempts, 5);
+    setenv("ENSIGN_ATTEMPTS", "1", 1);
+    assert_int_equal(ensign_desc_env(&d, &why), ENSIGN_OK);
+    assert_int_equal(d.retry.max_attempts, 5); /* the program's own stays */
+    setenv("ENSIGN_ENDPOINT", "a:1", 1);
+    for (size_t i = 0; i < ENSI_COUNT(bad); i++) {
+        setenv("ENSIGN_ATTEMPTS", bad[i], 1);
+        memset(&d, 0, sizeof d);
+        if (ensign_desc_env(&d, &why) != ENSIGN_E_FORMAT || d.endpoint || d.retry.max_attempts ||
+            !strstr(why.text, "ENSIGN_ATTEMPTS is \"") || !strstr(why.text, "use a number from 1 to 5"))
+            fail_msg("\"%s\": %s", bad[i], why.text);
+    }
     clear_environment();
 }
 
@@ -1715,12 +1950,19 @@ int main(void)
         cmocka_unit_test_teardown(endpoints, tell_row),
         cmocka_unit_test_teardown(what_is_an_address_and_what_is_this_machine, tell_row),
         cmocka_unit_test_teardown(a_bad_desc_is_refused_by_name, tell_row),
+        cmocka_unit_test_teardown(lists_of_endpoints_are_refused_by_name, tell_row),
+        cmocka_unit_test_teardown(proxies_are_refused_by_name, tell_row),
+        cmocka_unit_test_teardown(no_proxy_lists_who_goes_without, tell_row),
+        cmocka_unit_test_teardown(endpoints_and_a_proxy_are_within_the_bound, tell_row),
         cmocka_unit_test_teardown(auth_urls, tell_row),
         cmocka_unit_test_teardown(the_desc_is_copied, tell_row),
         cmocka_unit_test_teardown(create_fails_at_each_allocation, tell_row),
+        cmocka_unit_test_teardown(the_bound_counts_methods, tell_row),
         cmocka_unit_test_teardown(a_limit_below_what_create_needs, tell_row),
         cmocka_unit_test_teardown(booleans_of_the_environment, tell_row),
+        cmocka_unit_test_teardown(proxies_of_the_environment, tell_row),
         cmocka_unit_test_teardown(the_environment_fills_what_is_left_open, tell_row),
+        cmocka_unit_test_teardown(attempts_of_the_environment, tell_row),
         cmocka_unit_test_teardown(close_without_handles_in_each_state, tell_row),
         cmocka_unit_test_teardown(close_with_a_call_in_each_state, tell_row),
         cmocka_unit_test_teardown(close_for_ever_waits_for_the_last_handle, tell_row),

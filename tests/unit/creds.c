@@ -513,9 +513,9 @@ static void endpoints_of_both_families_are_taken(void **state)
         ensign_error_t why;
         ensign_t *c;
         if (ensign_create(&d, &c, &why) != ENSIGN_OK) fail_msg("%s", why.text);
-        assert_string_equal(c->rpc_target.host, rows[i].host); /* without brackets */
-        assert_int_equal(c->rpc_target.port, rows[i].port);
-        assert_string_equal(c->common.authority, rows[i].text); /* with them */
+        assert_string_equal(c->rpc_target.endpoints[0].host.name, rows[i].host); /* without brackets */
+        assert_int_equal(c->rpc_target.endpoints[0].host.port, rows[i].port);
+        assert_string_equal(c->rpc_target.endpoints[0].text, rows[i].text); /* with them */
         ensign_destroy(c);
     }
 }
@@ -536,7 +536,7 @@ static void a_bad_endpoint_is_shown_with_what_is_allowed(void **state)
 {
     static const char *const rows[] = {
         "localhost", "localhost:", ":443", "localhost:0", "localhost:65536", "localhost:443x", "localhost:-1",
-        "localhost:4 43", " localhost:443", "localhost :443", "https://localhost:443", "localhost:443/",
+        "localhost:4 43", "localhost :443", "https://localhost:443", "localhost:443/",
         "localhost/x:443", "user@localhost:443", "a:1:2", "::1:443", "[::1]", "[::1]:", "[::1]443",
         "[::1:443",
         "::1]:443", "[]:443", "[::1]]:443", "[[::1]]:443", "[localhost]:443", "[127.0.0.1]:443", "[:]:443",

@@ -57,11 +57,12 @@ static const char *listed(const ensi_call_t *call, int which)
 static void moves_every_pair(void **state)
 {
     static const int to[ENSI_GRPC_STATES][ENSI_GRPC_INPUTS] = {
-        /* QUEUE, SUBMIT, RETRY, END */
-        { ENSI_GRPC_QUEUED, -1, -1, -1 },
-        { -1, ENSI_GRPC_OPEN, -1, ENSI_GRPC_ENDED },
-        { -1, -1, ENSI_GRPC_QUEUED, ENSI_GRPC_ENDED },
-        { ENSI_GRPC_QUEUED, -1, -1, -1 },
+        /* QUEUE, SUBMIT, RETRY, END, PAUSE */
+        { ENSI_GRPC_QUEUED, -1, -1, -1, -1 },
+        { -1, ENSI_GRPC_OPEN, -1, ENSI_GRPC_ENDED, -1 },
+        { -1, -1, ENSI_GRPC_QUEUED, ENSI_GRPC_ENDED, -1 },
+        { ENSI_GRPC_QUEUED, -1, -1, -1, ENSI_GRPC_BACKOFF },
+        { ENSI_GRPC_QUEUED, -1, -1, ENSI_GRPC_ENDED, -1 },
     };
     (void)state;
     CHECK_MOVES(ensi_call_t, ensi_grpc_state_t, ensi_grpc_in_t, ensi_grpc_move, to);

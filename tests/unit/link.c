@@ -13,9 +13,23 @@
 #include "../certs.h"
 #endif
 
+enum { MAX_ENDPOINTS = 4 };
 static ensi_env_t env;
 static ensi_target_t t;
 static ensi_link_t l;
+
+/* Gives the target an endpoint more. */
+static ensi_endpoint_t *add_endpoint(const char *host, bool literal, bool secure)
+{
+    ensi_endpoint_t *e = &t.endpoints[t.endpoint_count++];
+    e->host.name = ensi_mem_text(&env.mem, host);
+    e->host.literal = literal;
+    e->host.port = 443;
+    e->secure = secure;
+    snprintf(e->host.where, sizeof e->host.where, "%s:443", host);
+    e->text = ensi_mem_text(&env.mem, e->host.where);
+    return e;
+}
 
 static void open_link(const char *host, bool literal, bool secure)
 {
@@ -27,14 +41,11 @@ static void open_link(const char *host, bool literal, bool secure)
     l.env = &env;
     l.target = &t;
     t.name = "rpc";
-    t.host = ensi_mem_text(&env.mem, host);
-    t.literal = literal;
-    t.secure = secure;
+    t.endpoints = (ensi_endpoint_t *)ensi_mem_zero(&env.mem, MAX_ENDPOINTS * sizeof *t.endpoints);
+    t.end = l.end = add_endpoint(host, literal, secure);
     env.backoff_min_ms = 100;
     env.backoff_max_ms = 5000;
-    snprintf(t.where, sizeof t.where, "%s:443", host);
 #ifndef ENSIGN_NO_TLS
-    t.server_name = t.host;
     t.tls_opts.insecure_skip_verify = true;
 #endif
 }
@@ -86,7 +97,7 @@ static void the_buffers_are_wiped_before_they_are_given_back(void **state)
         uint8_t *const ends[] = { l.rx.ptr + l.rx.cap, l.tx.ptr + l.tx.cap, l.plain + ENSI_RECORD_BYTES,
                                   l.plain + 2 * ENSI_RECORD_BYTES };
         memcpy(ends[i] - sizeof "a secret", "a secret", sizeof "a secret");
-        memset(t.host, 'x', ensi_mem_size(t.host)); /* it was taken before, and is looked at, too */
+        memset(t.end->host.name, 'x', ensi_mem_size(t.end->host.name)); /* it was taken before, and is looked at, too */
         close_link();
         if (spilled) fail_msg("buffer %u was given back as it was", (unsigned)i);
     }

@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -376,7 +377,7 @@ static void a_family_that_comes_late_is_dialled_too(void **state)
     assert_string_equal(l->addresses[0], "::ffff:127.0.1.1");
     assert_string_equal(l->addresses[1], "127.0.0.1");
     assert_string_equal(l->addresses[2], "::ffff:127.0.1.2");
-    assert_string_equal(l->target->good_address, "127.0.0.1");
+    assert_string_equal(l->target->end->good_address, "127.0.0.1");
     done(&n);
 }
 
@@ -579,7 +580,7 @@ static void an_address_that_hangs_does_not_hold_up_the_next(void **state)
     assert_int_equal(ensign_poll_set(m.n.c, set), 2);
     m.n.ahead = 250;
     welcomed(&m.n);
-    assert_string_equal(m.n.c->rpc_target.good_address, "127.0.0.2");
+    assert_string_equal(m.n.c->rpc_target.end->good_address, "127.0.0.2");
     assert_int_equal(race(&m.n)->sock[0].state, ENSI_SOCK_NONE); /* that hung: listed as GONE, then closed */
     out_of(&m);
 }
@@ -639,7 +640,7 @@ static void three_race_at_most_and_none_keeps_its_place_for_ever(void **state)
     }
     m.n.ahead = starts[7];
     welcomed(&m.n);
-    assert_string_equal(m.n.c->rpc_target.good_address, "127.0.0.8");
+    assert_string_equal(m.n.c->rpc_target.end->good_address, "127.0.0.8");
     out_of(&m);
 }
 
@@ -659,7 +660,7 @@ static void a_failure_starts_the_next_one_at_once(void **state)
     assert_int_equal(race(&m.n)->tried, 3);
     m.n.ahead = 251;
     welcomed(&m.n);
-    assert_string_equal(m.n.c->rpc_target.good_address, "127.0.0.3");
+    assert_string_equal(m.n.c->rpc_target.end->good_address, "127.0.0.3");
     out_of(&m);
 }
 
@@ -688,7 +689,7 @@ static void refusals_take_no_time(void **state)
     }
     assert_int_equal(sock(&n)->state, ENSI_SOCK_UP);
     welcomed(&n);
-    assert_string_equal(n.c->rpc_target.good_address, "127.0.0.5");
+    assert_string_equal(n.c->rpc_target.end->good_address, "127.0.0.5");
     done(&n);
 }
 
@@ -1480,9 +1481,108 @@ static void time_only_goes_on(void **state)
     }
 }
 
+/* ---- unix sockets */
+static char folder[] = "/tmp/ensign-sockets-XXXXXX", path[64];
+
+/* A client of a unix socket in a folder of its own, and perhaps of another endpoint behind it. */
+static void start_unix(net_t *n, int backlog, const char *behind)
+{
+    struct sockaddr_un a;
+    char endpoint[160];
+    ensign_desc_t d;
+
+    memset(n, 0, sizeof *n);
+    memset(&d, 0, sizeof d);
+    memset(&a, 0, sizeof a);
+    n->peer = -1;
+    snprintf(folder, sizeof folder, "/tmp/ensign-sockets-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/socket", folder);
+    a.sun_family = AF_UNIX;
+    snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+    n->fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_true(n->fd >= 0);
+    if (backlog >= 0) assert_int_equal(bind(n->fd, (struct sockaddr *)&a, sizeof a), 0);
+    if (backlog >= 0) assert_int_equal(listen(n->fd, backlog), 0);
+    snprintf(endpoint, sizeof endpoint, "unix:%s%s", path, behind);
+    d.endpoint = endpoint;
+    d.token = "it may go to this machine";
+    d.tls.off = true;
+    d.backoff_min_ms = d.backoff_max_ms = 1;
+    assert_int_equal(ensign_create(&d, &n->c, NULL), ENSIGN_OK);
+}
+
+static void done_unix(net_t *n)
+{
+    done(n);
+    (void)unlink(path);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static void a_unix_socket_carries_a_connection(void **state)
+{
+    net_t n;
+    (void)state;
+    start_unix(&n, 4, "");
+    call(&n, false);
+    welcomed(&n);
+    close(n.peer);
+    n.peer = -1;
+    call(&n, true);
+    welcomed(&n);
+    done_unix(&n);
+}
+
+static void a_unix_socket_that_is_not_there_is_told(void **state)
+{
+    ensign_error_t e;
+    net_t n;
+    (void)state;
+    start_unix(&n, -1, "");
+    call(&n, true);
+    until(&n, ENSIGN_NOTICE_DISCONNECTED, &e);
+    assert_int_equal(e.code, ENSIGN_E_CONNECT);
+    assert_int_equal(e.native, ENOENT);
+    assert_non_null(strstr(e.text, path));
+    assert_non_null(strstr(e.text, "does the server listen there?"));
+    done_unix(&n);
+}
+
+/* EAGAIN of such a connect says that the queue is full, and nothing will become of it: the next endpoint is due. */
+static void a_full_queue_of_a_unix_socket_fails_at_once(void **state)
+{
+    char behind[32];
+    int fill[64], count = 0;
+    struct sockaddr_un a;
+    net_t n, tcp;
+    (void)state;
+    listening(&tcp, "127.0.0.1");
+    snprintf(behind, sizeof behind, ",127.0.0.1:%u", (unsigned)tcp.port);
+    start_unix(&n, 1, behind);
+    memset(&a, 0, sizeof a);
+    a.sun_family = AF_UNIX;
+    snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+    for (; count < 64; count++) {
+        fill[count] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        if (connect(fill[count], (struct sockaddr *)&a, sizeof a) != 0) break;
+    }
+    assert_int_equal(errno, EAGAIN);
+    call(&n, true);
+    tcp.c = n.c;
+    welcomed(&tcp);
+    assert_string_equal(n.c->rpc_target.end->host.name, "127.0.0.1");
+    for (int i = 0; i <= count; i++) close(fill[i]);
+    close(tcp.peer);
+    close(tcp.fd);
+    done_unix(&n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_unix_socket_carries_a_connection),
+        cmocka_unit_test(a_unix_socket_that_is_not_there_is_told),
+        cmocka_unit_test(a_full_queue_of_a_unix_socket_fails_at_once),
         cmocka_unit_test(only_the_tables_moves_are_made),
         cmocka_unit_test(numeric_addresses_only),
         cmocka_unit_test(a_refusal_is_a_notice_with_the_errno),

@@ -27,10 +27,12 @@ static FILE *open_file(const char *path, const char *mode)
 #undef fopen
 #include <mbedtls/ssl_ticket.h>
 #include "../certs.h"
+#include "keys.h"
 
 enum { ROOM = 65536, WHOLE = 0, BYTES = 1, RANDOM = 2, ROUNDS_MAX = 400000 };
 
-static certs_t ca, leaf, other_ca;
+static certs_t ca, leaf, other_ca, mine, other_mine; /* mine: clients' */
+static char mine_key[1024], other_key[1024];
 
 /* Client and server, and what is on its way between them. */
 typedef struct {
@@ -44,9 +46,9 @@ typedef struct {
     bool has_server;
     mbedtls_ssl_config s_config;
     mbedtls_ssl_context s_ssl;
-    mbedtls_x509_crt s_chain;
+    mbedtls_x509_crt s_chain, s_client_ca;
     const char *s_alpn[2];
-    bool s_up;
+    bool s_up, s_failed;
     ensign_error_t error;
 } rig_t;
 
@@ -58,6 +60,16 @@ typedef struct {
     int cut;
     bool ignore_dates, insecure, no_alpn, tls12;
     mbedtls_ssl_ticket_context *tickets;
+    certs_t *client_ca;             /* the server asks for a certificate that this one signed */
+    const char *own, *own_key;      /* PEM of the client's; NULL: none */
+    int min_version;                /* of the client */
+    bool no_resume;
+    ensi_tls_saved_t *saved;        /* NULL: sessions are not saved */
+    const char *endpoint;           /* host of the session [localhost] */
+    uint16_t port;
+    uint64_t now_ms;
+    void (*key_log)(void *, const char *);
+    void *user;
 } rig_opts_t;
 
 /* ---- the heap of mbedTLS, which is calloc */
@@ -157,6 +169,7 @@ static void server_open(rig_t *r, const rig_opts_t *o)
     mbedtls_ssl_config_init(&r->s_config);
     mbedtls_ssl_init(&r->s_ssl);
     mbedtls_x509_crt_init(&r->s_chain);
+    mbedtls_x509_crt_init(&r->s_client_ca);
     r->has_server = true;
     assert_int_equal(mbedtls_ssl_config_defaults(&r->s_config, MBEDTLS_SSL_IS_SERVER,
                                                  MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT),
@@ -175,6 +188,12 @@ static void server_open(rig_t *r, const rig_opts_t *o)
     if (o->tickets)
         mbedtls_ssl_conf_session_tickets_cb(&r->s_config, mbedtls_ssl_ticket_write, mbedtls_ssl_ticket_parse,
                                             o->tickets);
+    if (o->client_ca) {
+        assert_int_equal(mbedtls_x509_crt_parse(&r->s_client_ca, (const unsigned char *)o->client_ca->pem,
+                                                strlen(o->client_ca->pem) + 1), 0);
+        mbedtls_ssl_conf_ca_chain(&r->s_config, &r->s_client_ca, NULL);
+        mbedtls_ssl_conf_authmode(&r->s_config, MBEDTLS_SSL_VERIFY_REQUIRED);
+    }
     r->s_alpn[0] = o->server_alpn ? o->server_alpn : "h2";
     if (r->s_alpn[0][0]) assert_int_equal(mbedtls_ssl_conf_alpn_protocols(&r->s_config, r->s_alpn), 0);
     assert_int_equal(mbedtls_ssl_setup(&r->s_ssl, &r->s_config), 0);
@@ -192,10 +211,19 @@ static int client_open(rig_t *r, const rig_opts_t *o)
     t.ignore_dates = o->ignore_dates;
     t.insecure_skip_verify = o->insecure;
     t.alpn_h2 = !o->no_alpn;
+    t.min_version = o->min_version;
+    t.no_resume = o->no_resume;
+    t.key_log = o->key_log;
+    t.user = o->user;
+    if (o->own) t.cert_pem = text_slice(o->own);
+    if (o->own_key) t.key_pem = text_slice(o->own_key);
     rc = ensi_tls_conf_open(&r->conf, &t, &r->error);
     if (rc != ENSIGN_OK) return rc;
-    return ensi_tls_open(&r->tls, &r->conf, o->host ? o->host : "localhost", "localhost:5356", &r->c_rx,
-                         &r->c_tx, &r->error);
+    rc = ensi_tls_open(&r->tls, &r->conf, o->host ? o->host : "localhost", "localhost:5356", &r->c_rx,
+                       &r->c_tx, &r->error);
+    if (rc == ENSIGN_OK && o->saved)
+        ensi_tls_resume(&r->tls, o->saved, o->endpoint ? o->endpoint : "localhost", o->port, o->now_ms);
+    return rc;
 }
 
 static rig_t *rig_new(const rig_opts_t *o)
@@ -230,6 +258,7 @@ static void rig_close(rig_t *r)
         mbedtls_ssl_free(&r->s_ssl);
         mbedtls_ssl_config_free(&r->s_config);
         mbedtls_x509_crt_free(&r->s_chain);
+        mbedtls_x509_crt_free(&r->s_client_ca);
     }
     free(r);
 }
@@ -238,9 +267,11 @@ static void server_step(rig_t *r)
 {
     int rc;
 
-    if (!r->has_server || r->s_up) return;
+    if (r->s_failed) r->s_rx.start = r->s_rx.end = 0;
+    if (!r->has_server || r->s_up || r->s_failed) return;
     rc = mbedtls_ssl_handshake(&r->s_ssl);
     r->s_up = rc == 0;
+    r->s_failed = rc != 0 && !ensi_tls_is_again(rc);
 }
 
 /* Until the client has a result and both sides are content, or nothing moves any more: then AGAIN. */
@@ -890,14 +921,16 @@ static void what_is_wrong_with_a_handshake_is_named(void **state)
 static void alerts_are_named(void **state)
 {
     static const struct { uint8_t number; const char *name, *advice; } cases[] = {
+        { 42, "bad_certificate", "may want a client certificate: set tls.cert_file and tls.key_file" },
         { 70, "alert 70, protocol_version", "1.2" },
         { 112, "unrecognized_name", "tls.server_name" },
-        { 116, "certificate_required", "client certificate" },
+        { 116, "certificate_required", "set a client certificate: tls.cert_file and tls.key_file" },
         { 200, "alert 200, of an unknown kind", "" },
     };
     (void)state;
     played("\x15\x03\x03\x00\x02\x02\x28", 7, BYTES,
-           "localhost:5356 ended the handshake with alert 40, handshake_failure", "client certificate");
+           "localhost:5356 ended the handshake with alert 40, handshake_failure",
+           "it wants a client certificate (tls.cert_file), or its own is Ed25519 or RSA-PSS, which mbedTLS");
     for (size_t i = 0; i < ENSI_COUNT(cases); i++) {
         uint8_t record[] = { 21, 3, 3, 0, 2, 2, cases[i].number };
         played(record, sizeof record, WHOLE, cases[i].name, cases[i].advice);
@@ -1098,6 +1131,597 @@ static void server_name_has_bounds(void **state)
     rig_close(r);
 }
 
+/* ---- our own certificate */
+
+/* The server does not take our certificate, or misses one. In TLS 1.3 it says so behind our handshake. An
+ * mbedTLS server of TLS 1.2 says nothing when it misses one: then `part` is NULL. */
+static void refused_for_own(rig_opts_t o, const char *part, const char *part2)
+{
+    rig_t *r = rig_open(o);
+    uint8_t byte;
+    size_t len;
+    int rc = shake(r);
+
+    for (int i = 0; i < 8 && (rc == ENSIGN_OK || rc == ENSIGN_AGAIN); i++) {
+        exchange(r);
+        server_step(r);
+        exchange(r);
+        rc = r->tls.up ? ensi_tls_read(&r->tls, &byte, 1, &len, &r->error)
+            : ensi_tls_handshake(&r->tls, &r->error);
+    }
+    assert_false(r->s_up);
+    assert_true(r->s_failed);
+    if (part) {
+        assert_int_equal(rc, ENSIGN_E_TLS);
+        assert_text(r, part);
+        assert_text(r, part2);
+    }
+    rig_close(r);
+}
+
+static void a_server_gets_the_certificate_it_asks_for(void **state)
+{
+    rig_opts_t o = { .cert = &leaf, .client_ca = &ca, .own = mine.pem, .own_key = mine_key };
+    const mbedtls_x509_crt *seen;
+    rig_t *r;
+    (void)state;
+    for (int tls12 = 0; tls12 < 2; tls12++) {
+        o.tls12 = tls12 == 1;
+        r = rig_open(o);
+        if (shake(r) != ENSIGN_OK) fail_msg("%s", r->error.text);
+        seen = mbedtls_ssl_get_peer_cert(&r->s_ssl);
+        assert_non_null(seen);
+        assert_int_equal(seen->raw.len, r->conf.own.raw.len);
+        assert_memory_equal(seen->raw.p, r->conf.own.raw.p, seen->raw.len);
+        flow_both_ways(r, 1000);
+        rig_close(r);
+    }
+    o.client_ca = NULL; /* a server that does not ask gets none, and is content */
+    r = rig_open(o);
+    assert_int_equal(shake(r), ENSIGN_OK);
+    assert_null(mbedtls_ssl_get_peer_cert(&r->s_ssl));
+    rig_close(r);
+}
+
+static void a_server_that_wants_another_certificate(void **state)
+{
+    rig_opts_t none = { .cert = &leaf, .client_ca = &ca }, other = none;
+    (void)state;
+    other.own = other_mine.pem;
+    other.own_key = other_key;
+    for (int tls12 = 0; tls12 < 2; tls12++) {
+        none.tls12 = other.tls12 = tls12 == 1;
+        refused_for_own(none, tls12 || !ENSI_TLS_HAS_1_3 ? NULL : "with alert 116, certificate_required",
+                        "set a client certificate: tls.cert_file and tls.key_file");
+        refused_for_own(other, "unknown_ca; it does not take our client certificate",
+                        "set tls.cert_file to one that it trusts");
+    }
+}
+
+/* Its chain goes along: the server knows the root alone. */
+static void the_chain_goes_along(void **state)
+{
+    char chain[2 * sizeof mine.pem];
+    certs_t below, own;
+    char key[1024];
+    (void)state;
+    certs_make(&below, &ca, "CN=below", NULL, CERTS_FROM, CERTS_TO);
+    certs_make(&own, &below, "CN=own", "", CERTS_FROM, CERTS_TO);
+    assert_int_equal(mbedtls_pk_write_key_pem(&own.key, (unsigned char *)key, sizeof key), 0);
+    snprintf(chain, sizeof chain, "%s%s", own.pem, below.pem);
+    refused_for_own((rig_opts_t){ .cert = &leaf, .client_ca = &ca, .own = own.pem, .own_key = key },
+                    "unknown_ca", "client certificate");
+    accepted((rig_opts_t){ .cert = &leaf, .client_ca = &ca, .own = chain, .own_key = key });
+    certs_free(&own);
+    certs_free(&below);
+}
+
+typedef struct {
+    const char *cert, *key, *password;
+    int code;                       /* OK: it is taken */
+    const char *says, *advice;
+} own_case_t;
+
+static void own_refused(const own_case_t *x)
+{
+    ensi_tls_opts_t o;
+    ensign_error_t e;
+    int rc;
+
+    memset(&o, 0, sizeof o);
+    memset(&e, 0, sizeof e);
+    o.insecure_skip_verify = true;
+    o.cert_pem = text_slice(x->cert);
+    o.key_pem = text_slice(x->key);
+    o.key_password = x->password;
+    rc = open_conf(o, &e);
+    if (rc != x->code) fail_msg("%d instead of %d: %s", rc, x->code, e.text);
+    if (rc == ENSIGN_OK) return;
+    if (!strstr(e.text, x->says) || !strstr(e.text, x->advice)) fail_msg("not \"%s\": %s", x->says, e.text);
+    assert_true(strlen(e.text) < sizeof e.text - 1);
+    if (x->password) assert_null(strstr(e.text, x->password));
+}
+
+static void own_certificates_and_keys_are_checked(void **state)
+{
+    static const char garbage[] = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    char two[sizeof ec_cert + sizeof ed_cert];
+    const own_case_t cases[] = {
+        { mine.pem, mine_key, NULL, ENSIGN_OK, "", "" },
+        { mine.pem, mine_key, "not needed", ENSIGN_OK, "", "" },
+        { ec_cert, ec_key_traditional, "sesame", ENSIGN_OK, "", "" },
+        { ec_cert, ec_key_des3, "sesame", ENSIGN_OK, "", "" },
+        { ec_cert, ec_key_traditional, NULL, ENSIGN_E_ARGUMENT, "the key of tls.key_pem is encrypted",
+          "set tls.key_password" },
+        { ec_cert, ec_key_des3, NULL, ENSIGN_E_ARGUMENT, "is encrypted", "set tls.key_password" },
+        { ec_cert, ec_key_des3, "open-barley", ENSIGN_E_ARGUMENT, "does not decrypt the key of tls.key_pem",
+          "set the one that it was encrypted with" },
+        { ec_cert, ec_key_traditional, "open-barley", ENSIGN_E_ARGUMENT, "does not decrypt",
+          "tls.key_password" },
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+        { ec_cert, ec_key_aes, "sesame", ENSIGN_OK, "", "" },
+#else
+        { ec_cert, ec_key_aes, "sesame", ENSIGN_E_FORMAT, "cannot decrypt the key of tls.key_pem",
+          "convert it with openssl pkcs8 -topk8 -v2 des3" },
+#endif
+        { mine.pem, other_key, NULL, ENSIGN_E_ARGUMENT,
+          "the key of tls.key_pem does not belong to the first certificate of tls.cert_pem", "one pair" },
+        { mine.pem, "", NULL, ENSIGN_E_FORMAT, "tls.key_pem has no private key", "BEGIN PRIVATE KEY" },
+        { mine.pem, mine.pem, NULL, ENSIGN_E_FORMAT, "tls.key_pem has no private key", "BEGIN PRIVATE KEY" },
+        { mine.pem, ed_key, NULL, ENSIGN_E_FORMAT,
+          "its kind of key is one that mbedTLS lacks, such as Ed25519",
+          "use an RSA key, or an EC key on P-256" },
+        { ed_cert, ed_key, NULL, ENSIGN_E_FORMAT,
+          "signed by an algorithm that mbedTLS lacks, such as Ed25519", "use RSA or ECDSA" },
+        { pss_cert, ed_key, NULL, ENSIGN_E_FORMAT, "its kind of key is one that mbedTLS lacks",
+          "use RSA or ECDSA" },
+        { "", mine_key, NULL, ENSIGN_E_FORMAT, "tls.cert_pem has no certificate", "BEGIN CERTIFICATE" },
+        { garbage, mine_key, NULL, ENSIGN_E_FORMAT, "tls.cert_pem has no certificate",
+          "tls.cert_pem must hold" },
+        { two, mine_key, NULL, ENSIGN_E_FORMAT, "cannot read 1 of the certificates in tls.cert_pem",
+          "an RSA or EC key" },
+    };
+    (void)state;
+    snprintf(two, sizeof two, "%s%s", ec_cert, ed_cert);
+    for (size_t i = 0; i < ENSI_COUNT(cases); i++) own_refused(&cases[i]);
+}
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
+    assert_int_equal(fclose(f), 0);
+}
+
+static void own_certificate_from_files(void **state)
+{
+    char dir[] = "/tmp/ensign-tls-XXXXXX", cert[64], key[64];
+    ensi_tls_opts_t o;
+    ensign_error_t e;
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(cert, sizeof cert, "%s/cert.pem", dir);
+    snprintf(key, sizeof key, "%s/key.pem", dir);
+    memset(&o, 0, sizeof o);
+    o.insecure_skip_verify = true;
+    o.cert_file = cert;
+    o.key_file = key;
+    assert_int_equal(open_conf(o, &e), ENSIGN_E_FILE);
+    assert_int_equal(e.native, ENOENT);
+    assert_non_null(strstr(e.text, "cert_file /tmp/ensign-tls-"));
+    assert_non_null(strstr(e.text, "set tls.cert_file to a readable PEM file"));
+    write_text(cert, ec_cert);
+    assert_int_equal(open_conf(o, &e), ENSIGN_E_FILE);
+    assert_non_null(strstr(e.text, "key_file /tmp/ensign-tls-"));
+    assert_non_null(strstr(e.text, "set tls.key_file to a readable PEM file"));
+    write_text(key, ec_key_traditional);
+    assert_int_equal(open_conf(o, &e), ENSIGN_E_ARGUMENT);
+    assert_non_null(strstr(e.text, key));
+    o.key_password = "sesame";
+    assert_int_equal(open_conf(o, &e), ENSIGN_OK);
+    write_text(key, mine_key);
+    assert_int_equal(open_conf(o, &e), ENSIGN_E_ARGUMENT);
+    assert_non_null(strstr(e.text, "does not belong to the first certificate of /tmp/ensign-tls-"));
+    assert_int_equal(remove(cert) | remove(key) | remove(dir), 0);
+}
+
+/* ---- versions */
+
+static void a_version_can_be_asked_for(void **state)
+{
+    rig_t *r;
+    (void)state;
+    refused((rig_opts_t){ .cert = &leaf, .tls12 = true, .min_version = ENSI_TLS_HAS_1_3 ? ENSIGN_TLS_1_3 : 0,
+                          .host = ENSI_TLS_HAS_1_3 ? NULL : "example.org" },
+            ENSI_TLS_HAS_1_3 ? ENSIGN_E_TLS : ENSIGN_E_HOSTNAME,
+            ENSI_TLS_HAS_1_3 ? "alert 70, protocol_version; it lacks TLS 1.3" : "example.org",
+            ENSI_TLS_HAS_1_3 ? "the tls.min_version" : "localhost");
+    r = rig_open((rig_opts_t){ .cert = &leaf });
+    assert_int_equal(shake(r), ENSIGN_OK);
+    assert_string_equal(mbedtls_ssl_get_version(&r->tls.ssl), ENSI_TLS_HAS_1_3 ? "TLSv1.3" : "TLSv1.2");
+    rig_close(r);
+    r = rig_open((rig_opts_t){ .cert = &leaf, .tls12 = true, .min_version = ENSIGN_TLS_1_2 });
+    assert_int_equal(shake(r), ENSIGN_OK);
+    assert_string_equal(mbedtls_ssl_get_version(&r->tls.ssl), "TLSv1.2");
+    rig_close(r);
+}
+
+/* ---- sessions that are resumed */
+
+typedef struct {
+    mbedtls_ssl_ticket_context tickets;
+    uint64_t seed;
+    ensi_tls_saved_t saved;
+} tickets_t;
+
+static void tickets_open(tickets_t *t)
+{
+    memset(t, 0, sizeof *t);
+    t->seed = 3;
+    mbedtls_ssl_ticket_init(&t->tickets);
+    assert_int_equal(
+        mbedtls_ssl_ticket_setup(&t->tickets, certs_random, &t->seed, MBEDTLS_CIPHER_AES_256_GCM, 3600), 0);
+}
+
+/* The keys of the server are lost, as by a restart. */
+static void tickets_forget(tickets_t *t)
+{
+    mbedtls_ssl_ticket_free(&t->tickets);
+    mbedtls_ssl_ticket_init(&t->tickets);
+    t->seed += 1000;
+    assert_int_equal(
+        mbedtls_ssl_ticket_setup(&t->tickets, certs_random, &t->seed, MBEDTLS_CIPHER_AES_256_GCM, 3600), 0);
+}
+
+static void tickets_close(tickets_t *t)
+{
+    ensi_tls_forget(&t->saved);
+    ensi_tls_forget(&t->saved);
+    mbedtls_ssl_ticket_free(&t->tickets);
+}
+
+/* One connection that works, up to its orderly end. Was it resumed? */
+static bool connects_resumed(rig_opts_t o)
+{
+    rig_t *r = rig_open(o);
+    bool resumed;
+    int rc = shake(r);
+
+    if (rc != ENSIGN_OK) fail_msg("%d: %s", rc, r->error.text);
+    resumed = ensi_tls_resumed(&r->tls);
+    flow_both_ways(r, 1000); /* TLS 1.3: the ticket comes with it */
+    assert_int_equal(ensi_tls_resumed(&r->tls), resumed);
+    rig_close(r);
+    return resumed;
+}
+
+static rig_opts_t with_tickets(tickets_t *t, int tls12)
+{
+    rig_opts_t o = { .cert = &leaf, .tickets = &t->tickets, .saved = &t->saved, .port = 443 };
+
+    o.tls12 = tls12 != 0;
+    o.now_ms = 1000;
+    return o;
+}
+
+static void the_next_connection_resumes(void **state)
+{
+    tickets_t t;
+    (void)state;
+    for (int tls12 = 0; tls12 < 2; tls12++) {
+        rig_opts_t o;
+        tickets_open(&t);
+        o = with_tickets(&t, tls12);
+        assert_false(connects_resumed(o));
+        for (int i = 0; i < 3; i++) {
+            assert_true(t.saved.any);
+            o.now_ms += 1000;
+            assert_true(connects_resumed(o));
+            assert_int_equal(t.saved.verified_ms, 1000);
+        }
+        tickets_close(&t);
+    }
+}
+
+static void a_session_is_for_one_endpoint_and_name(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        tickets_t t, auth;
+        rig_opts_t o;
+        tickets_open(&t);
+        tickets_open(&auth);
+        o = with_tickets(&t, i >= 4);
+        assert_false(connects_resumed(o));
+        if (i % 4 == 0) o.endpoint = "localhosts";
+        if (i % 4 == 1) o.port = 444;
+        if (i % 4 == 2) o.host = "a.test.example";
+        if (i % 4 == 3) o.saved = &auth.saved;
+        assert_false(connects_resumed(o));
+        assert_true(connects_resumed(o)); /* and that one is for what it was made with */
+        tickets_close(&auth);
+        tickets_close(&t);
+    }
+}
+
+static void without_resumption_nothing_is_saved(void **state)
+{
+    (void)state;
+    for (int tls12 = 0; tls12 < 2; tls12++) {
+        tickets_t t;
+        rig_opts_t o;
+        tickets_open(&t);
+        o = with_tickets(&t, tls12);
+        o.no_resume = true;
+        assert_false(connects_resumed(o));
+        assert_false(t.saved.any);
+        o.no_resume = false;
+        assert_false(connects_resumed(o));
+        o.no_resume = true;
+        assert_false(connects_resumed(o));
+        tickets_close(&t);
+    }
+}
+
+/* A certificate that is no longer good is seen after a day at the latest. */
+static void a_session_lasts_a_day(void **state)
+{
+    (void)state;
+    for (int tls12 = 0; tls12 < 2; tls12++) {
+        tickets_t t;
+        rig_opts_t o;
+        tickets_open(&t);
+        o = with_tickets(&t, tls12);
+        assert_false(connects_resumed(o));
+        o.now_ms += ENSI_TLS_RESUME_MS / 2;
+        assert_true(connects_resumed(o)); /* which does not lengthen it */
+        o.now_ms += ENSI_TLS_RESUME_MS / 2;
+        assert_false(connects_resumed(o));
+        assert_true(connects_resumed(o));
+        tickets_close(&t);
+    }
+}
+
+/* The server has lost its keys: the handshake is a full one, and what it shows is verified. */
+static void a_refused_ticket_means_a_full_handshake(void **state)
+{
+    certs_t gone;
+    (void)state;
+    certs_make(&gone, &ca, "CN=gone", "gone.example", CERTS_FROM, CERTS_TO);
+    for (int tls12 = 0; tls12 < 2; tls12++) {
+        tickets_t t;
+        rig_opts_t o;
+        tickets_open(&t);
+        o = with_tickets(&t, tls12);
+        assert_false(connects_resumed(o));
+        tickets_forget(&t);
+        assert_false(connects_resumed(o));
+        if (!t.saved.any) assert_false(connects_resumed(o)); /* TLS 1.2: see ensi_tls_accept */
+        assert_true(connects_resumed(o));
+        tickets_forget(&t);
+        o.cert = &gone;
+        refused(o, ENSIGN_E_HOSTNAME, "gone.example", "localhost");
+        assert_false(t.saved.any);
+        refused(o, ENSIGN_E_HOSTNAME, "gone.example", "localhost");
+        tickets_close(&t);
+    }
+    certs_free(&gone);
+}
+
+/* The server gives no tickets any more: what it gave before is not kept with the new secrets. */
+static void no_ticket_no_session(void **state)
+{
+    tickets_t t;
+    rig_opts_t o;
+    (void)state;
+    tickets_open(&t);
+    o = with_tickets(&t, 1);
+    assert_false(connects_resumed(o));
+    o.tickets = NULL;
+    assert_false(connects_resumed(o));
+    assert_false(t.saved.any);
+    tickets_close(&t);
+}
+
+/* Whatever goes wrong takes the session along. */
+static void a_failure_drops_the_session(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 6; i++) {
+        tickets_t t;
+        rig_opts_t o;
+        rig_t *r;
+        uint8_t byte = 'x';
+        size_t len;
+        tickets_open(&t);
+        o = with_tickets(&t, i % 2);
+        assert_false(connects_resumed(o));
+        assert_true(t.saved.any);
+        r = rig_open(o);
+        if (i < 2) { /* a handshake that is cut */
+            r->to_client_max = 60;
+            assert_int_equal(shake(r), ENSIGN_AGAIN);
+        } else if (i < 4) { /* one that is changed on its way */
+            assert_int_equal(ensi_tls_handshake(&r->tls, &r->error), ENSIGN_AGAIN);
+            exchange(r);
+            server_step(r);
+            r->s_tx.ptr[r->s_tx.end - 1] ^= 0x80;
+            assert_true(shake(r) < 0);
+        } else { /* a record, when all is saved */
+            assert_int_equal(shake(r), ENSIGN_OK);
+            assert_true(ensi_tls_resumed(&r->tls));
+            flow_both_ways(r, 100);
+            assert_true(t.saved.any);
+            assert_int_equal(mbedtls_ssl_write(&r->s_ssl, &byte, 1), 1);
+            r->s_tx.ptr[r->s_tx.end - 1] ^= 0x80;
+            exchange(r);
+            assert_int_equal(ensi_tls_read(&r->tls, &byte, 1, &len, &r->error), ENSIGN_E_TLS);
+        }
+        rig_close(r);
+        assert_false(t.saved.any);
+        assert_false(connects_resumed(o));
+        tickets_close(&t);
+    }
+}
+
+static void an_orderly_end_keeps_the_session(void **state)
+{
+    (void)state;
+    for (int tls12 = 0; tls12 < 2; tls12++) {
+        tickets_t t;
+        rig_opts_t o;
+        rig_t *r;
+        uint8_t byte;
+        size_t len;
+        tickets_open(&t);
+        o = with_tickets(&t, tls12);
+        r = rig_open(o);
+        assert_int_equal(shake(r), ENSIGN_OK);
+        assert_int_equal(mbedtls_ssl_close_notify(&r->s_ssl), 0);
+        exchange(r);
+        assert_int_equal(ensi_tls_read(&r->tls, &byte, 1, &len, &r->error), ENSIGN_E_CLOSED);
+        rig_close(r);
+        assert_true(connects_resumed(o));
+        tickets_close(&t);
+    }
+}
+
+/* With insecure_skip_verify nothing was verified, and nothing is when it is resumed. */
+static void unverified_sessions_resume_as_such(void **state)
+{
+    tickets_t t;
+    rig_opts_t o;
+    (void)state;
+    tickets_open(&t);
+    o = with_tickets(&t, 0);
+    o.insecure = true;
+    o.host = "example.org";
+    assert_false(connects_resumed(o));
+    assert_true(connects_resumed(o));
+    tickets_close(&t);
+}
+
+/* No memory for the session: there is none, and nothing else is wrong. */
+static void no_memory_no_session(void **state)
+{
+    (void)state;
+    for (long n = 0;; n++) {
+        tickets_t t;
+        rig_opts_t o;
+        rig_t *r;
+        tickets_open(&t);
+        o = with_tickets(&t, 1);
+        r = rig_open(o);
+        assert_int_equal(shake(r), ENSIGN_OK);
+        ensi_tls_forget(&t.saved);
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+        r->tls.ssl.MBEDTLS_PRIVATE(session)->MBEDTLS_PRIVATE(exported) = 0;
+#endif
+        heap_failed = 0;
+        heap_left = n;
+        heap_counts = true;
+        ensi_tls_save(&r->tls);
+        heap_counts = false;
+        heap_left = -1;
+        assert_int_equal(t.saved.any, heap_failed == 0);
+        flow_both_ways(r, 100);
+        rig_close(r);
+        tickets_close(&t);
+        if (heap_failed == 0) break;
+    }
+}
+
+/* ---- the key log */
+
+#if ENSI_TLS_HAS_KEY_LOG
+typedef struct { int lines; char line[8][256]; } keys_t;
+
+static void take_key(void *user, const char *line)
+{
+    keys_t *k = user;
+
+    assert_true(k->lines < 8);
+    snprintf(k->line[k->lines++], sizeof k->line[0], "%s", line);
+}
+
+static void hex_of(char *out, const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) snprintf(out + 2 * i, 3, "%02x", p[i]);
+}
+
+static const uint8_t *master_of(const rig_t *r)
+{
+    return r->s_ssl.ENSI_TLS_MEMBER(session)->ENSI_TLS_MEMBER(master);
+}
+
+/* The random bytes are those of the hello on the wire, the secret is the server's. */
+static void a_key_of_tls_1_2_is_logged(void **state)
+{
+    enum { RANDOM_AT = 5 + 4 + 2 };
+    tickets_t t;
+    rig_opts_t o;
+    (void)state;
+    tickets_open(&t);
+    for (int resumed = 0; resumed < 2; resumed++) {
+        keys_t keys;
+        rig_t *r;
+        char want[256] = "CLIENT_RANDOM ";
+        memset(&keys, 0, sizeof keys);
+        o = with_tickets(&t, 1);
+        o.key_log = take_key;
+        o.user = &keys;
+        r = rig_open(o);
+        assert_int_equal(ensi_tls_handshake(&r->tls, &r->error), ENSIGN_AGAIN);
+        assert_true(r->c_tx.end > RANDOM_AT + 32);
+        hex_of(want + strlen(want), r->c_tx.ptr + RANDOM_AT, 32);
+        strcat(want, " ");
+        assert_int_equal(shake(r), ENSIGN_OK);
+        assert_int_equal(ensi_tls_resumed(&r->tls), resumed);
+        hex_of(want + strlen(want), master_of(r), 48);
+        assert_int_equal(keys.lines, 1);
+        assert_string_equal(keys.line[0], want);
+        rig_close(r);
+    }
+    tickets_close(&t);
+}
+#endif
+
+#if ENSI_TLS_HAS_1_3
+static void keys_of_tls_1_3_are_logged(void **state)
+{
+    static const char *const labels[] = { "CLIENT_HANDSHAKE_TRAFFIC_SECRET ",
+                                          "SERVER_HANDSHAKE_TRAFFIC_SECRET ", "CLIENT_TRAFFIC_SECRET_0 ",
+                                          "SERVER_TRAFFIC_SECRET_0 " };
+    rig_t *r;
+    keys_t keys;
+    char random[65];
+    (void)state;
+    memset(&keys, 0, sizeof keys);
+    r = rig_open((rig_opts_t){ .cert = &leaf, .key_log = take_key, .user = &keys });
+    assert_int_equal(ensi_tls_handshake(&r->tls, &r->error), ENSIGN_AGAIN);
+    hex_of(random, r->c_tx.ptr + 11, 32);
+    assert_int_equal(shake(r), ENSIGN_OK);
+    for (size_t i = 0; i < ENSI_COUNT(labels); i++) {
+        size_t len = strlen(labels[i]);
+        int found = 0;
+        for (int j = 0; j < keys.lines; j++) {
+            const char *line = keys.line[j];
+            if (strncmp(line, labels[i], len) != 0) continue;
+            found++;
+            assert_memory_equal(line + len, random, 64);
+            assert_int_equal(line[len + 64], ' ');
+            assert_int_equal(strspn(line + len + 65, "0123456789abcdef"), 64); /* of SHA-256 */
+            assert_int_equal(strlen(line), len + 65 + 64);
+        }
+        assert_int_equal(found, 1);
+    }
+    assert_int_equal(keys.lines, ENSI_COUNT(labels));
+    rig_close(r);
+}
+#endif
+
 /* ---- no memory */
 
 typedef struct { int opening, shaking; } scarce_t; /* how often it was told, and where */
@@ -1173,6 +1797,12 @@ static void no_memory_is_told_as_such(void **state)
     }
 }
 
+static void make_client(certs_t *c, certs_t *issuer, char *key, size_t cap)
+{
+    certs_make(c, issuer, "CN=client", "", CERTS_FROM, CERTS_TO);
+    assert_int_equal(mbedtls_pk_write_key_pem(&c->key, (unsigned char *)key, cap), 0);
+}
+
 static int make_certificates(void **state)
 {
     (void)state;
@@ -1181,12 +1811,16 @@ static int make_certificates(void **state)
     certs_make(&leaf, &ca, "CN=leaf",
                "localhost,*.test.example,ip:127.0.0.1,ip6:00000000000000000000000000000001", CERTS_FROM,
                CERTS_TO);
+    make_client(&mine, &ca, mine_key, sizeof mine_key);
+    make_client(&other_mine, &other_ca, other_key, sizeof other_key);
     return 0;
 }
 
 static int free_certificates(void **state)
 {
     (void)state;
+    certs_free(&other_mine);
+    certs_free(&mine);
     certs_free(&leaf);
     certs_free(&other_ca);
     certs_free(&ca);
@@ -1239,6 +1873,28 @@ int main(void)
         cmocka_unit_test(no_bundle_names_the_places),
         cmocka_unit_test(random_hook_is_the_entropy),
         cmocka_unit_test(server_name_has_bounds),
+        cmocka_unit_test(a_server_gets_the_certificate_it_asks_for),
+        cmocka_unit_test(a_server_that_wants_another_certificate),
+        cmocka_unit_test(the_chain_goes_along),
+        cmocka_unit_test(own_certificates_and_keys_are_checked),
+        cmocka_unit_test(own_certificate_from_files),
+        cmocka_unit_test(a_version_can_be_asked_for),
+        cmocka_unit_test(the_next_connection_resumes),
+        cmocka_unit_test(a_session_is_for_one_endpoint_and_name),
+        cmocka_unit_test(without_resumption_nothing_is_saved),
+        cmocka_unit_test(a_session_lasts_a_day),
+        cmocka_unit_test(a_refused_ticket_means_a_full_handshake),
+        cmocka_unit_test(no_ticket_no_session),
+        cmocka_unit_test(a_failure_drops_the_session),
+        cmocka_unit_test(an_orderly_end_keeps_the_session),
+        cmocka_unit_test(unverified_sessions_resume_as_such),
+        cmocka_unit_test(no_memory_no_session),
+#if ENSI_TLS_HAS_KEY_LOG
+        cmocka_unit_test(a_key_of_tls_1_2_is_logged),
+#endif
+#if ENSI_TLS_HAS_1_3
+        cmocka_unit_test(keys_of_tls_1_3_are_logged),
+#endif
         cmocka_unit_test(each_memory_error_is_memory),
         cmocka_unit_test(no_memory_is_told_as_such),
     };

@@ -182,6 +182,7 @@ static void print_end(call_t *c, const ensign_notice_t *n)
         json_text("status_name", status_name(e->status));
         json_slice("text", e->text);
         if (e->details.len > 0) json_data("details", e->details);
+        if (e->attempts > 1) json_int("attempts", e->attempts);
         if (n->error) json_text("error", n->error->text);
         if (e->metadata_cut) json_bool("metadata_cut", true);
         if (c->o->verbose > 0) json_metadata(c, "trailers", ENSIGN_TRAILERS);
@@ -190,6 +191,7 @@ static void print_end(call_t *c, const ensign_notice_t *n)
         say_metadata(c, "trailer", ENSIGN_TRAILERS);
         if (e->metadata_cut) say("metadata over 8 KiB was cut");
         say("status %d %s", e->status, status_name(e->status));
+        if (e->attempts > 1) say("attempts: %u", (unsigned)e->attempts);
     }
     if (n->error && !c->canceled) session_error(&c->s, NULL, n->error);
     c->ended = true;
@@ -254,6 +256,8 @@ static bool open_call(call_t *c)
     d.no_token = o->no_token;
     d.deadline_ms = o->deadline_ms > 0 ? (uint32_t)o->deadline_ms : ENSIGN_FOREVER;
     d.wait_for_ready = o->retry_ms > 0;
+    d.retry.max_attempts = (uint32_t)o->attempts;
+    c->s.tells_waits = true;
     c->k = ensign_call_open(c->s.c, &d);
     if (c->k.id != 0) return true;
     session_error(&c->s, NULL, ensign_error(c->s.c));

@@ -4,8 +4,9 @@
 
 # The options of a command.
 _ensign_options() {
-    local connection='--endpoint -E --auth-url --credentials -C --client-id --client-secret --token --no-auth
-        --ca-file --server-name --plaintext --allow-plaintext-token --insecure-skip-verify --name
+    local connection='--endpoint -E --shuffle --auth-url --proxy --no-proxy --credentials -C --client-id
+        --client-secret --token --no-auth --ca-file --server-name --cert --cert-key --min-tls --plaintext
+        --allow-plaintext-token --insecure-skip-verify --name
         --connect-timeout --request-timeout --open-timeout --keepalive --retry'
     local common="--json -j --color --quiet -q --verbose -v --help -h $connection"
     local print='--raw --null -0 --no-newline --count -n --timeout'
@@ -22,7 +23,7 @@ _ensign_options() {
     'topics ls' | 'topics show' | 'topics exists' | 'topics archive' | info) echo "$common" ;;
     status) echo "--auth $common" ;;
     health) echo "--service -s --watch -w --count -n --timeout $common" ;;
-    call) echo "--file -f --in --out --header -H --deadline --no-token $common" ;;
+    call) echo "--file -f --in --out --header -H --deadline --attempts --no-token $common" ;;
     bench) echo "--events -n --size -s --trips --no-subscribe --rate -r --ensure-topic -e $common" ;;
     help) echo '--words --color --help -h' ;;
     topics) echo '--help -h' ;;
@@ -36,8 +37,10 @@ _ensign_takes_value() {
     --file | -f | --lines | -l | --mimetype | -m | --type | -t | --meta | -M | --key | -k | --rate | \
         -r | --close-timeout | --count | -n | --timeout | --idle | --group | --filter | --param | -p | \
         --dedup | --keys | --fields | --offset | --service | -s | --in | --out | --header | -H | \
-        --deadline | --events | --size | --trips | --color | --endpoint | -E | --auth-url | \
+        --deadline | --attempts | --events | --size | --trips | --color | --endpoint | -E | --auth-url | \
+        --proxy | --no-proxy | \
         --credentials | -C | --client-id | --client-secret | --token | --ca-file | --server-name | \
+        --cert | --cert-key | --min-tls | \
         --name | --connect-timeout | --request-timeout | --open-timeout | --keepalive | --retry) return 0 ;;
     esac
     return 1
@@ -47,11 +50,12 @@ _ensign_takes_value() {
 _ensign_value() {
     local cur=$2
     case $1 in
-    --file | -f | --lines | -l | --credentials | -C | --ca-file)
+    --file | -f | --lines | -l | --credentials | -C | --ca-file | --cert | --cert-key)
         compopt -o filenames 2>/dev/null # blanks are quoted, folders get a slash
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         ;;
     --color) mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- "$cur") ;;
+    --min-tls) mapfile -t COMPREPLY < <(compgen -W '1.2 1.3' -- "$cur") ;;
     --in | --out) mapfile -t COMPREPLY < <(compgen -W 'raw hex' -- "$cur") ;;
     --offset) mapfile -t COMPREPLY < <(compgen -W 'earliest latest' -- "$cur") ;;
     --dedup) mapfile -t COMPREPLY < <(compgen -W 'none strict datagram key-grouped unique-key unique-field' \

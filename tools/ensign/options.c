@@ -93,6 +93,9 @@ static const option_t known[] = {
       "metadata to send; the value of a key that ends in -bin is in hex; can be repeated" },
     { C_CALL, 0, "--deadline", KIND_MS, "TIME", AT(deadline_ms), 1, UINT32_MAX - 1,
       "of the whole call [none]" },
+    { C_CALL, 0, "--attempts", KIND_NUMBER, "N", AT(attempts), 1, 5,
+      "try the call up to N times while it fails with UNAVAILABLE before the server's headers come "
+      "[ENSIGN_ATTEMPTS; 1]" },
     { C_CALL, 0, "--no-token", KIND_FLAG, NULL, AT(no_token), 0, 0, "send no token" },
 
     { C_BENCH, 'n', "--events", KIND_NUMBER, "N", AT(events), 1, 10000000, "how many [100000]" },
@@ -116,9 +119,16 @@ static const option_t known[] = {
 /* The same for all commands, and shown apart. */
 static const option_t connection[] = {
     { C_ONLINE, 'E', "--endpoint", KIND_TEXT, "HOST:PORT", AT(endpoint), 0, 0,
-      "the server [ENSIGN_ENDPOINT; with a key ensign.rotational.app:443]" },
+      "the server, or unix:/PATH; several with commas are tried in turn [ENSIGN_ENDPOINT; with a key "
+      "ensign.rotational.app:443]" },
+    { C_ONLINE, 0, "--shuffle", KIND_FLAG, NULL, AT(shuffle), 0, 0,
+      "try several endpoints in an order drawn by chance" },
     { C_ONLINE, 0, "--auth-url", KIND_TEXT, "URL", AT(auth_url), 0, 0,
-      "the auth service [ENSIGN_AUTH_URL; https://auth.rotational.app]" },
+      "the auth service; several with commas [ENSIGN_AUTH_URL; https://auth.rotational.app]" },
+    { C_ONLINE, 0, "--proxy", KIND_TEXT, "URL", AT(proxy), 0, 0,
+      "http://[user:password@]host:port on the way to both; '' for none [HTTPS_PROXY, ALL_PROXY]" },
+    { C_ONLINE, 0, "--no-proxy", KIND_TEXT, "HOSTS", AT(no_proxy), 0, 0,
+      "reached without it: names, addresses, networks, with commas [NO_PROXY; this machine]" },
     { C_ONLINE, 'C', "--credentials", KIND_TEXT, "FILE", AT(credentials), 0, 0,
       "JSON with ClientID and ClientSecret, as the service hands it out" },
     { C_ONLINE, 0, "--client-id", KIND_TEXT, "ID", AT(client_id), 0, 0, "the API key [ENSIGN_CLIENT_ID]" },
@@ -130,6 +140,12 @@ static const option_t connection[] = {
       "trusted certificates, PEM [ENSIGN_CA_FILE; the system's]" },
     { C_ONLINE, 0, "--server-name", KIND_TEXT, "NAME", AT(server_name), 0, 0,
       "name that the server's certificate must have [the host of the endpoint]" },
+    { C_ONLINE, 0, "--cert", KIND_TEXT, "FILE", AT(cert_file), 0, 0,
+      "our certificate, for an endpoint that asks for one, PEM; needs --cert-key [ENSIGN_CERT_FILE]" },
+    { C_ONLINE, 0, "--cert-key", KIND_TEXT, "FILE", AT(key_file), 0, 0,
+      "its key, PEM; a password comes from ENSIGN_KEY_PASSWORD alone [ENSIGN_KEY_FILE]" },
+    { C_ONLINE, 0, "--min-tls", KIND_CHOICE, "1.2|1.3", AT(min_tls), 0, 0,
+      "lowest TLS version; mbedTLS 2.28 lacks 1.3 [ENSIGN_MIN_TLS; 1.2]" },
     { C_ONLINE, 0, "--plaintext", KIND_FLAG, NULL, AT(plaintext), 0, 0,
       "no TLS to the endpoint [ENSIGN_INSECURE]" },
     { C_ONLINE, 0, "--allow-plaintext-token", KIND_FLAG, NULL, AT(allow_plaintext_token), 0, 0,

@@ -72,10 +72,16 @@ static const char *in_options(const char *text)
 {
     static const struct { const char *field, *option; } known[] = {
         { "tls.ca_file or tls.ca_pem", "--ca-file" }, { "tls.ca_file or ca_pem", "--ca-file" },
+        { "tls.cert_file or cert_pem", "--cert" }, { "tls.key_file or key_pem", "--cert-key" },
+        { "tls.cert_file", "--cert" }, { "tls.key_file", "--cert-key" }, { "tls.min_version", "--min-tls" },
+        { "tls.key_password", "ENSIGN_KEY_PASSWORD" },
         { "tls.ca_file", "--ca-file" }, { "tls.server_name", "--server-name" }, { "tls.off", "--plaintext" },
         { "allow_plaintext_token", "--allow-plaintext-token" }, { "keepalive_ms", "--keepalive" },
         { "open_timeout_ms", "--open-timeout" }, { "request_timeout_ms", "--request-timeout" },
+        { "no_proxy", "--no-proxy" }, { "set proxy to", "set --proxy to" },
+        { "is proxy (", "is --proxy (" }, { "change proxy (", "change --proxy (" },
         { "connect_timeout_ms", "--connect-timeout" }, { "give_up_after_ms", "--retry" },
+        { "retry.max_attempts", "--attempts" },
     };
     static char out[sizeof ((ensign_error_t *)0)->text + 64];
     size_t at = 0;
@@ -180,7 +186,10 @@ static void fill_desc(const session_t *s, ensign_desc_t *d)
     const options_t *o = s->o;
 
     d->endpoint = o->endpoint;
+    d->shuffle_endpoints = o->shuffle;
     d->auth_url = o->auth_url;
+    d->proxy = o->proxy;
+    d->no_proxy = o->no_proxy;
     d->client_id = o->client_id;
     d->client_secret = o->client_secret;
     d->token = o->token;
@@ -191,6 +200,10 @@ static void fill_desc(const session_t *s, ensign_desc_t *d)
     d->tls.off = o->plaintext;
     d->tls.ca_file = d->auth_tls.ca_file = o->ca_file;
     d->tls.server_name = o->server_name;
+    d->tls.cert_file = o->cert_file;
+    d->tls.key_file = o->key_file;
+    if (o->min_tls > 0) d->tls.min_version = o->min_tls > 1 ? ENSIGN_TLS_1_3 : ENSIGN_TLS_1_2;
+    d->auth_tls.min_version = d->tls.min_version;
     d->tls.insecure_skip_verify = d->auth_tls.insecure_skip_verify = o->insecure_skip_verify;
     d->connect_timeout_ms = ms32(o->connect_timeout_ms);
     d->request_timeout_ms = ms32(o->request_timeout_ms);
@@ -394,7 +407,8 @@ static void take_waiting(session_t *s, const ensign_notice_t *n)
     const ensign_notice_t *own;
 
     while ((own = ensign_next_of(s->c, ENSIGN_CLIENT)) != NULL) take_own(s, own);
-    if (goes_on(s, n->error)) say_reason(s, n->error, &n->as.waiting.retry_in_ms);
+    if (goes_on(s, n->error) || (s->tells_waits && n->as.waiting.failures > 0 && !s->over))
+        say_reason(s, n->error, &n->as.waiting.retry_in_ms);
 }
 
 const ensign_notice_t *session_pull(session_t *s)

@@ -15,6 +15,7 @@ typedef struct session_t {
     bool     over;              /* the client has failed or is closed: nothing more comes */
     bool     connected;
     bool     lost;              /* DISCONNECTED was told, CONNECTED not yet */
+    bool     tells_waits;       /* a call says why it waits for another attempt */
     bool     told;              /* the signal that ends us was told to the command */
     char     reason[sizeof ((ensign_error_t *)0)->text];    /* why nothing comes, as it was said last */
     uint64_t started_ms;

@@ -42,7 +42,7 @@ static const char *words(const ensign_notice_t *n)
     return n->error ? n->error->text : "no error";
 }
 
-static bool says(const ensign_notice_t *n, const char *what)
+__attribute__((unused)) static bool says(const ensign_notice_t *n, const char *what)
 {
     return n->error && strstr(n->error->text, what);
 }
@@ -67,7 +67,7 @@ static ensign_t *run_client(ensign_desc_t *d)
     exit(2);
 }
 
-/* Waits until a notice is pending or it is `until`, by ensign_now_ms. ping.c has a loop of its own. */
+/* Waits until a notice is pending or it is `until`, by ensign_now_ms. ping.c and retry.c wait in ways of their own. */
 __attribute__((unused)) static void run_wait(ensign_t *c, uint64_t until)
 {
     uint64_t now = ensign_now_ms();
