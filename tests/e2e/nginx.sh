@@ -106,7 +106,8 @@ check 'a certificate of another CA: it is told' with 3 'The SSL certificate erro
 export ENSIGN_CERT_FILE=$dir/client.pem ENSIGN_KEY_FILE=$dir/stranger.key
 check 'a key of another certificate'        with 2 'tls' status
 unset ENSIGN_CERT_FILE ENSIGN_KEY_FILE
-check '--cert and --key' with 0 healthy status --cert "$dir/client.pem" --key "$dir/client.key"
+check '--cert and --cert-key' with 0 healthy status --cert "$dir/client.pem" \
+    --cert-key "$dir/client.key"
 nginx_stop
 server_stop
 

@@ -116,7 +116,7 @@ use "http://me:wrong@127.0.0.1:$port"
 check 'password: a wrong one is refused'    with 3 'with HTTP 401' status # others answer 407 to that, too
 check 'password: it says who refuses'       with 3 "127.0.0.1:$port" status
 use "http://127.0.0.1:$port"
-check 'password: none is refused'           with 3 'set proxy to http://user:password@host:port' status
+check 'password: none is refused'           with 3 'to http://user:password@host:port' status
 use "http://me:$coded@127.0.0.1:$port"
 check 'password: it is told by nobody'      with 0 healthy status -v -v
 hidden() { ! grep -F -e s3 -e "$(printf 'me:%s' "$password" | base64)" "$dir/out" "$dir/err"; }

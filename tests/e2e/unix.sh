@@ -36,7 +36,7 @@ session() { # WHERE OPTION...
     check "$where: no server: it says where none is" with 3 "unix:$socket" health --no-auth
     check "$where: the server is back" \
         server_start "$dir/$where" --unix "$socket" --auth-port "$auth" "$@"
-    check "$where: the subscriber, too"     says sub 'open again' "$sub"
+    check "$where: the subscriber, too"     says sub 'ensign: open again' "$sub"
     check "$where: events after"            put weather 11 20
     check "$where: they came too"           await "$dir/sub.out" 'event 00020' "$sub"
     check "$where: just these, in order"    diff "$dir/sub.out" <(events 1 20)
