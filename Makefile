@@ -58,14 +58,14 @@ MATRIX    := $(if $(VARIANT),,$(wildcard tests/compile/run))
 SCRIPTS   := $(wildcard tests/e2e/*.sh) $(if $(VARIANT),,$(wildcard tests/compile/*.sh))
 
 REPLAYS   := $(foreach f,$(FUZZ),"$(f) tests/fuzz/corpus/$(patsubst fuzz_%,%,$(notdir $(f)))")
-SERVICE   := $(B)/tests/peers/service
-BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) $(SERVICE)
+HELPERS   := $(addprefix $(B)/tests/peers/,service certificates many) # for scripts of tests/e2e
+BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) $(HELPERS)
 
 # ---------------------------------------------------------------- targets
 
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        suite-tls test-peers test-live soak fuzz bench server tool examples install install-header install-tool \
-        uninstall clean
+        suite-tls test-peers test-live soak fuzz bench server tool examples install install-header \
+        install-tool uninstall clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -73,8 +73,8 @@ all: server tool examples
 help:
 	@echo "make demo         install what is needed, build, send two events through a local server"
 	@echo "make test         the tests"
-	@echo "make check        the tests again under ASan, UBSan and valgrind, with 32-bit pointers, and those of TLS"
-	@echo "                  with mbedTLS 3.6"
+	@echo "make check        the tests again under ASan, UBSan and valgrind, with 32-bit pointers, and those of"
+	@echo "                  TLS with mbedTLS 3.6"
 	@echo "make test-peers   against other people's programs: gRPC's interop server, h2spec, PyEnsign, go-ensign,"
 	@echo "                  grpc-go and grpcio that end connections, etcd"
 	@echo "make test-live    a session with the server that the ENSIGN_ variables name"
@@ -116,9 +116,9 @@ suite: $(BUILT)
 # Those of them that use TLS, for another mbedTLS.
 TLS_C  := $(B)/tests/unit/client \
           $(call programs,$(shell grep -lE 'mbedtls/|certs\.h' tests/unit/*.c tests/seq/*.c tests/e2e/*.c))
-TLS_SH := tests/e2e/service.sh tests/e2e/session.sh
+TLS_SH := $(addprefix tests/e2e/,nginx.sh proxy.sh service.sh session.sh)
 
-suite-tls: $(TLS_C) $(SERVER) $(TOOL) $(B)/examples/publish $(B)/examples/subscribe $(SERVICE)
+suite-tls: $(TLS_C) $(SERVER) $(TOOL) $(B)/examples/publish $(B)/examples/subscribe $(HELPERS)
 	@BUILD=$(B) tests/run -n "tests of TLS in $(B)" -j $(JOBS) -t $(TEST_TIMEOUT) $(TALLY) $(TLS_C) $(TLS_SH)
 
 # ---------------------------------------------------------------- stricter; each part runs, come what may
@@ -246,6 +246,7 @@ $(EXAMPLES): $(B)/%: %.c ensign.h
 	    $(LDFLAGS) $(LIBS)
 
 $(B)/examples/grpc_unary: $(GENERATED:.h=.a)
+$(B)/examples/resolver_thread: LIBS += -lpthread
 
 $(GENERATED): $(B)/examples/gen/%.pb.h: examples/%.proto $(wildcard examples/*.options)
 	$(call say,GEN)

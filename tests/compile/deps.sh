@@ -233,7 +233,8 @@ echo 'E: Failed to fetch http://mirror.invalid/x.deb  404  Not Found' >"$dir/fak
 check 'peers: apt fails: their tests are skipped' \
     without 'cannot be had, so the tests that need them are skipped: tinyproxy-bin nginx etcd-server'
 check 'peers: apt fails: its reason'        said '404  Not Found'
-finds 'peers: apt fails under CI'           'CI is set, so their tests must not be skipped: tiny' deps peers CI=1
+finds 'peers: apt fails under CI'           'CI is set, so their tests must not be skipped: tiny' \
+    deps peers CI=1
 fresh
 true >"$dir/fake/unpack.fails"
 check 'peers: a package that is broken: nothing is kept' without 'are skipped'

@@ -1,8 +1,8 @@
 /* endpoints.c - two servers as the endpoints of one client, which are killed in turn under its streams
  *
- * The program starts two ensignd ($ENSIGND, or build/ensignd) with the same key and, as the nodes of a cluster
- * have it, the same topic and the same key of signatures. Tokens live two seconds, so that some are renewed by
- * the server that is left. */
+ * The program starts two ensignd ($ENSIGND, or build/ensignd) with the same API key and, as the nodes of a
+ * cluster have it, the same topic and the same key for signatures. Tokens live two seconds, so that some are
+ * renewed by the server that is left. */
 #define _GNU_SOURCE
 #define ENSIGN_IMPLEMENTATION
 #include "../../ensign.h"
@@ -150,7 +150,7 @@ static unsigned number_of(ensign_slice_t data)
     return (unsigned)strtoul(text, NULL, 10);
 }
 
-/* ------------------------------------------------------------------ the run: events, and what is told of them */
+/* ------------------------------------------------------------------ the run: events, and their notices */
 static void publish_one(void)
 {
     ensign_event_t e;

@@ -205,11 +205,13 @@ check 'unix: it ends'                 stop
 check 'unix: the file is gone'        test ! -e "$socket"
 inside() { # it is started in that folder, with a name that is not whole
     local server=$PWD/$server
-    (cd "$dir" && exec "$server" --memory --unix here --auth-port 0 --env-file here.env --detach --pid-file here.pid)
+    (cd "$dir" && exec "$server" --memory --unix here --auth-port 0 --env-file here.env --detach \
+        --pid-file here.pid)
 }
 check 'unix: a name in the folder'    inside
 detached=$(cat "$dir/here.pid")
-check 'unix: clients are told the whole' same "$(env_of here ENSIGN_ENDPOINT)" "unix:$(cd "$dir" && pwd -P)/here"
+check 'unix: clients are told the whole' same "$(env_of here ENSIGN_ENDPOINT)" \
+    "unix:$(cd "$dir" && pwd -P)/here"
 kill "$detached" && await_end "$detached" && detached=''
 check 'unix: that file is gone, too'  test ! -e "$dir/here"
 

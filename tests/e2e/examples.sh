@@ -448,6 +448,29 @@ cut_off() {
     server_stop
 }
 
+# ---- resolver_thread.c
+
+looked_up() { # HOST TIMES: and had an address each time
+    [ "$(grep -cE "^resolver_thread: $1 is [0-9a-f.:]+$" "$dir/err")" -ge "$2" ] ||
+        { cat "$dir/err"; return 1; }
+}
+
+resolver() {
+    local check=/grpc.health.v1.Health/Check
+    local ENSIGN_ENDPOINT=localhost:${ENSIGN_ENDPOINT##*:}
+    local ENSIGN_AUTH_URL=http://localhost:${ENSIGN_AUTH_URL##*:}
+    check 'resolver_thread: a call'             \
+        does 0 "$check: OK, 2 bytes" '.*localhost is .*' resolver_thread $check
+    check 'resolver_thread: a name for each link' looked_up localhost 2
+    check 'resolver_thread: an error of the server' does 1 '' 'resolver_thread: .*UNIMPLEMENTED.*' \
+        resolver_thread /a.b/c
+    check 'resolver_thread: a method is needed' does 2 '' 'usage: resolver_thread METHOD' resolver_thread
+    local ENSIGN_ENDPOINT=no..name:1 ENSIGN_NO_AUTHENTICATION=1
+    export ENSIGN_NO_AUTHENTICATION
+    check 'resolver_thread: a name that there is not' \
+        does 1 '' 'resolver_thread: .*no\.\.name has no address.*' resolver_thread $check
+}
+
 # ---- grpc_unary.c, sans_io.c
 
 others() {
@@ -467,6 +490,7 @@ publishing
 subscribing
 streams
 raii
+resolver
 others
 credentials
 server_stop

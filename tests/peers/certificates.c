@@ -2,8 +2,8 @@
  *
  *   certificates FOLDER
  *
- * Writes into FOLDER, which is there: ca.pem; server.pem and server.key, for localhost and 127.0.0.1; client.pem
- * and client.key; all of one CA. And stranger.pem with stranger.key, a client's of another CA.
+ * Writes into FOLDER, which is there: ca.pem; server.pem and server.key, for localhost and 127.0.0.1;
+ * client.pem and client.key; all of one CA. And stranger.pem with stranger.key, a client's of another CA.
  */
 #include "../certs.h"
 

@@ -168,8 +168,8 @@ int listen_unix(const char *path, why_t *why)
     if (is_stale(&a)) (void)unlink(path);
     fd = socket(AF_UNIX, SOCK_STREAM, 0);
     if (fd < 0 || !bind_unix(fd, &a) || listen(fd, 128) != 0 || !set_nonblocking(fd)) {
-        fail(why, "cannot listen on --unix %s: %s; choose a name that is not in use, in a folder that is there",
-             path, strerror(errno));
+        fail(why, "cannot listen on --unix %s: %s; choose a name that is not in use, in a folder that is "
+             "there", path, strerror(errno));
         if (fd >= 0) close(fd);
         fd = -1;
     }

@@ -15,7 +15,8 @@
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --unix --auth-port --listen
  * --data --memory --keys --tls --cert-file --env-file --dump --subscriber-queue. How it runs: --detach
- * --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life --refresh-overlap --token-life.
+ * --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life --refresh-overlap
+ * --token-life.
  * Just as the real server: --strict. What goes wrong on purpose: --nack-every --nack-code --ack-delay
  * --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code --maintenance
  * --auth-maintenance.

@@ -6,8 +6,8 @@
  * etcd is killed: the call ENDs, and the watch of health says why it waits. Calls that are opened meanwhile,
  * with wait_for_ready, go through when etcd is back.
  *
- * With the folder CERTIFICATES, which tests/peers/certificates.c fills, etcd asks each client for a certificate;
- * ENSIGN_CA_FILE, ENSIGN_CERT_FILE and ENSIGN_KEY_FILE name ours.
+ * With the folder CERTIFICATES, which tests/peers/certificates.c fills, etcd asks each client for a
+ * certificate; ENSIGN_CA_FILE, ENSIGN_CERT_FILE and ENSIGN_KEY_FILE name ours.
  */
 #include "ensign.h"
 
@@ -68,6 +68,7 @@ static void stop_etcd(run_t *r)
 static void become_etcd(const run_t *r)
 {
     const char *self = "unix://peers:0", *listen = r->listen;
+    const char *more = r->certificates ? "--client-cert-auth" : NULL; /* NULL ends the list */
     int log = open(r->log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
     if (log < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || chdir(r->folder) != 0) _exit(126);
@@ -76,8 +77,8 @@ static void become_etcd(const run_t *r)
     execl(r->program, r->program, "--data-dir", "data", "--logger", "zap",
           "--listen-client-urls", listen, "--advertise-client-urls", listen,
           "--listen-peer-urls", self, "--initial-advertise-peer-urls", self,
-          "--initial-cluster", "default=unix://peers:0", r->certificates ? "--client-cert-auth" : (char *)NULL,
-          "--trusted-ca-file", r->ca, "--cert-file", r->server_cert, "--key-file", r->server_key, (char *)NULL);
+          "--initial-cluster", "default=unix://peers:0", more, "--trusted-ca-file", r->ca,
+          "--cert-file", r->server_cert, "--key-file", r->server_key, (char *)NULL);
     _exit(127);
 }
 
