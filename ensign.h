@@ -6242,7 +6242,9 @@ static const char *ensi_tls_alert_advice(const ensi_tls_t *t, unsigned number, c
     const ensi_tls_opts_t *o = &t->conf->opts;
 
     if (number == MBEDTLS_SSL_ALERT_MSG_HANDSHAKE_FAILURE)
-        return ensi_tls_has_own(o)
+        return o->min_version == ENSIGN_TLS_1_3
+            ? "; it may lack TLS 1.3, which is the tls.min_version, or no cipher or kind of certificate fits"
+            : ensi_tls_has_own(o)
             ? "; its certificate is Ed25519 or RSA-PSS, which mbedTLS lacks, or no cipher or curve fits"
             : "; it wants a client certificate (tls.cert_file), or its own is Ed25519 or RSA-PSS, which "
               "mbedTLS lacks, or no cipher fits";

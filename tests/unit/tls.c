@@ -284,7 +284,7 @@ static int shake(rig_t *r)
         heap_counts = true;
         rc = ensi_tls_handshake(&r->tls, &r->error);
         heap_counts = false;
-        if (rc < 0 || (rc == ENSIGN_OK && (r->s_up || !r->has_server))) return rc;
+        if (rc < 0 || (rc == ENSIGN_OK && (r->s_up || r->s_failed || !r->has_server))) return rc;
         exchange(r);
         server_step(r);
         if (before != 0 || r->c_tx.end + r->s_tx.end + r->c_rx.end + r->s_rx.end != 0) still = 0;
@@ -1130,8 +1130,9 @@ static void server_name_has_bounds(void **state)
 
 /* ---- our own certificate */
 
-/* The server does not take our certificate, or misses one. In TLS 1.3 it says so behind our handshake. An
- * mbedTLS server of TLS 1.2 says nothing when it misses one: then `part` is NULL. */
+/* The server does not take our certificate, or misses one. An mbedTLS server says nothing when it misses one
+ * in TLS 1.2, and in TLS 1.3 encrypts its alert with keys of the handshake, which is over for us: then `part`
+ * is NULL. tests/e2e has servers of OpenSSL. */
 static void refused_for_own(rig_opts_t o, const char *part, const char *part2)
 {
     rig_t *r = rig_open(o);
@@ -1187,10 +1188,10 @@ static void a_server_that_wants_another_certificate(void **state)
     other.own = other_mine.pem;
     other.own_key = other_key;
     for (int tls12 = 0; tls12 < 2; tls12++) {
+        bool mute = ENSI_TLS_HAS_1_3 && !tls12;
         none.tls12 = other.tls12 = tls12 == 1;
-        refused_for_own(none, tls12 || !ENSI_TLS_HAS_1_3 ? NULL : "with alert 116, certificate_required",
-                        "set a client certificate: tls.cert_file and tls.key_file");
-        refused_for_own(other, "unknown_ca; it does not take our client certificate",
+        refused_for_own(none, NULL, NULL);
+        refused_for_own(other, mute ? NULL : "unknown_ca; it does not take our client certificate",
                         "set tls.cert_file to one that it trusts");
     }
 }
@@ -1206,8 +1207,9 @@ static void the_chain_goes_along(void **state)
     certs_make(&own, &below, "CN=own", "", CERTS_FROM, CERTS_TO);
     assert_int_equal(mbedtls_pk_write_key_pem(&own.key, (unsigned char *)key, sizeof key), 0);
     snprintf(chain, sizeof chain, "%s%s", own.pem, below.pem);
-    refused_for_own((rig_opts_t){ .cert = &leaf, .client_ca = &ca, .own = own.pem, .own_key = key },
-                    "unknown_ca", "client certificate");
+    refused_for_own(
+        (rig_opts_t){ .cert = &leaf, .client_ca = &ca, .own = own.pem, .own_key = key, .tls12 = true },
+        "unknown_ca", "client certificate");
     accepted((rig_opts_t){ .cert = &leaf, .client_ca = &ca, .own = chain, .own_key = key });
     certs_free(&own);
     certs_free(&below);
@@ -1333,7 +1335,7 @@ static void a_version_can_be_asked_for(void **state)
     refused((rig_opts_t){ .cert = &leaf, .tls12 = true, .min_version = ENSI_TLS_HAS_1_3 ? ENSIGN_TLS_1_3 : 0,
                           .host = ENSI_TLS_HAS_1_3 ? NULL : "example.org" },
             ENSI_TLS_HAS_1_3 ? ENSIGN_E_TLS : ENSIGN_E_HOSTNAME,
-            ENSI_TLS_HAS_1_3 ? "alert 70, protocol_version; it lacks TLS 1.3" : "example.org",
+            ENSI_TLS_HAS_1_3 ? "handshake_failure; it may lack TLS 1.3" : "example.org",
             ENSI_TLS_HAS_1_3 ? "the tls.min_version" : "localhost");
     r = rig_open((rig_opts_t){ .cert = &leaf });
     assert_int_equal(shake(r), ENSIGN_OK);
@@ -1576,6 +1578,7 @@ static void an_orderly_end_keeps_the_session(void **state)
         o = with_tickets(&t, tls12);
         r = rig_open(o);
         assert_int_equal(shake(r), ENSIGN_OK);
+        flow_both_ways(r, 100);
         assert_int_equal(mbedtls_ssl_close_notify(&r->s_ssl), 0);
         exchange(r);
         assert_int_equal(ensi_tls_read(&r->tls, &byte, 1, &len, &r->error), ENSIGN_E_CLOSED);
