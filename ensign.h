@@ -7284,6 +7284,9 @@ static int ensi_link_shake(ensi_link_t *l)
     rc = ensi_tls_handshake(&l->tls, &l->fault);
     ensi_link_rewind(&l->rx);
     if (rc == ENSIGN_OK) l->shaken = true;
+    if (rc == ENSIGN_OK)
+        ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "tls: %s with %s",
+                  ensi_tls_resumed(&l->tls) ? "session resumed" : "full handshake", l->target->where));
     return rc;
 #else
     (void)l;

@@ -9,7 +9,7 @@ typedef struct options_t {
     uint16_t     port, auth_port;       /* 0: the kernel chooses */
     const char  *data;                  /* NULL with memory */
     bool         memory, tls, verbose, help, strict, maintenance, auth_maintenance, detach;
-    const char  *keys_file, *cert_file, *env_file, *pid_file, *log_file, *dump;
+    const char  *keys_file, *cert_file, *client_ca, *env_file, *pid_file, *log_file, *dump;
     auth_lives_t lives;
     int64_t      token_life;            /* seconds, for those of `lives` that are not given; 0: none */
     int64_t      subscriber_queue;      /* events */
