@@ -1588,6 +1588,38 @@ static void an_orderly_end_keeps_the_session(void **state)
     }
 }
 
+/* What stands behind a ticket (TLS 1.3) or a warning (TLS 1.2) comes with the same read. */
+static void a_ticket_hides_no_data(void **state)
+{
+    (void)state;
+    for (int tls12 = 0; tls12 < 2; tls12++) {
+        tickets_t t;
+        rig_t *r;
+        uint8_t byte = 0;
+        size_t len;
+        tickets_open(&t);
+        r = rig_open(with_tickets(&t, tls12));
+        while (ensi_tls_handshake(&r->tls, &r->error) == ENSIGN_AGAIN) {
+            exchange(r);
+            server_step(r);
+        }
+        assert_true(r->tls.up);
+        carry(r, &r->c_tx, &r->s_rx, SIZE_MAX);
+        for (int i = 0; i < 3; i++) server_step(r);
+        assert_true(r->s_up);
+        if (tls12 || !ENSI_TLS_HAS_1_3)
+            assert_int_equal(mbedtls_ssl_send_alert_message(&r->s_ssl, MBEDTLS_SSL_ALERT_LEVEL_WARNING,
+                                                            MBEDTLS_SSL_ALERT_MSG_USER_CANCELED), 0);
+        assert_int_equal(mbedtls_ssl_write(&r->s_ssl, (const uint8_t *)"x", 1), 1);
+        exchange(r);
+        assert_int_equal(ensi_tls_read(&r->tls, &byte, 1, &len, &r->error), ENSIGN_OK);
+        assert_int_equal(byte, 'x');
+        assert_true(t.saved.any);
+        rig_close(r);
+        tickets_close(&t);
+    }
+}
+
 /* With insecure_skip_verify nothing was verified, and nothing is when it is resumed. */
 static void unverified_sessions_resume_as_such(void **state)
 {
@@ -1886,6 +1918,7 @@ int main(void)
         cmocka_unit_test(no_ticket_no_session),
         cmocka_unit_test(a_failure_drops_the_session),
         cmocka_unit_test(an_orderly_end_keeps_the_session),
+        cmocka_unit_test(a_ticket_hides_no_data),
         cmocka_unit_test(unverified_sessions_resume_as_such),
         cmocka_unit_test(no_memory_no_session),
 #if ENSI_TLS_HAS_KEY_LOG
