@@ -1721,17 +1721,24 @@ static void a_key_of_tls_1_2_is_logged(void **state)
 #endif
 
 #if ENSI_TLS_HAS_1_3
+/* What the server exports for the same connection is the same. */
 static void keys_of_tls_1_3_are_logged(void **state)
 {
     static const char *const labels[] = { "CLIENT_HANDSHAKE_TRAFFIC_SECRET ",
                                           "SERVER_HANDSHAKE_TRAFFIC_SECRET ", "CLIENT_TRAFFIC_SECRET_0 ",
                                           "SERVER_TRAFFIC_SECRET_0 " };
     rig_t *r;
-    keys_t keys;
+    keys_t keys, theirs;
+    ensi_tls_opts_t log;
     char random[65];
     (void)state;
     memset(&keys, 0, sizeof keys);
+    memset(&theirs, 0, sizeof theirs);
+    memset(&log, 0, sizeof log);
+    log.key_log = take_key;
+    log.user = &theirs;
     r = rig_open((rig_opts_t){ .cert = &leaf, .key_log = take_key, .user = &keys });
+    mbedtls_ssl_set_export_keys_cb(&r->s_ssl, ensi_tls_on_key, &log);
     assert_int_equal(ensi_tls_handshake(&r->tls, &r->error), ENSIGN_AGAIN);
     hex_of(random, r->c_tx.ptr + 11, 32);
     assert_int_equal(shake(r), ENSIGN_OK);
@@ -1748,6 +1755,8 @@ static void keys_of_tls_1_3_are_logged(void **state)
             assert_int_equal(strlen(line), len + 65 + 64);
         }
         assert_int_equal(found, 1);
+        for (int j = 0; j < theirs.lines; j++) found += strcmp(theirs.line[j], keys.line[i]) == 0;
+        assert_int_equal(found, 2);
     }
     assert_int_equal(keys.lines, ENSI_COUNT(labels));
     rig_close(r);
