@@ -604,6 +604,7 @@ static void rpc_refuses_a_changed_server(void **state)
     assert_true(connects_resumed());
     mbedtls_ssl_config_free(&server.config);
     mbedtls_x509_crt_free(&server.chain);
+    mbedtls_ssl_ticket_free(&server.tickets);
     server.kind.cert = &elsewhere;
     server_configure(&server);
     server_give_tickets(&server);
