@@ -5923,6 +5923,7 @@ typedef struct {
 
 typedef struct {
     bool open, up;                  /* up: the handshake is over */
+    bool starved;                   /* mbedTLS asked for bytes, and rx had none */
     bool offered, full;             /* a session was offered; the server began to show its certificate */
     int end;                        /* the first error; ENSIGN_OK before */
     size_t held;                    /* bytes of a record that mbedTLS has ready and tx had no room for */
@@ -6687,12 +6688,15 @@ static bool ensi_tls_is_1_3(const ensi_tls_t *t)
 #endif
 }
 
-/* Did mbedTLS only have news, and is it to be called again? */
+/* Is mbedtls_ssl_read to be called again at once? It had news; or it says "not yet" behind a ticket or a
+ * warning, although rx had what it asked for: more may be there, and nobody would come for it. */
 static bool ensi_tls_goes_on(ensi_tls_t *t, int rc)
 {
-    if (!ensi_tls_is_news(rc)) return false;
-    if (t->up) ensi_tls_save(t);
-    return true;
+    if (ensi_tls_is_news(rc)) {
+        ensi_tls_save(t);
+        return true;
+    }
+    return rc == MBEDTLS_ERR_SSL_WANT_READ && !t->starved;
 }
 
 /* ---- why a connection failed */
@@ -6790,7 +6794,9 @@ static const char *ensi_tls_alert_advice(const ensi_tls_t *t, unsigned number, c
     const ensi_tls_opts_t *o = &t->conf->opts;
 
     if (number == MBEDTLS_SSL_ALERT_MSG_HANDSHAKE_FAILURE)
-        return ensi_tls_has_own(o)
+        return o->min_version == ENSIGN_TLS_1_3
+            ? "; it may lack TLS 1.3, which is the tls.min_version, or no cipher or kind of certificate fits"
+            : ensi_tls_has_own(o)
             ? "; its certificate is Ed25519 or RSA-PSS, which mbedTLS lacks, or no cipher or curve fits"
             : "; it wants a client certificate (tls.cert_file), or its own is Ed25519 or RSA-PSS, which "
               "mbedTLS lacks, or no cipher fits";
@@ -6937,6 +6943,7 @@ static int ensi_tls_bio_recv(void *arg, unsigned char *out, size_t len)
     ensi_tls_t *t = (ensi_tls_t *)arg;
     size_t n = t->rx->end - t->rx->start, head = ENSI_TLS_HEAD_BYTES - t->head_len;
 
+    t->starved = n == 0;
     if (n == 0) return MBEDTLS_ERR_SSL_WANT_READ;
     if (n > len) n = len;
     if (n > INT_MAX) n = INT_MAX;
@@ -7087,8 +7094,10 @@ static int ensi_tls_read(ensi_tls_t *t, uint8_t *out, size_t cap, size_t *len, e
 
     *len = 0;
     if (rc != ENSIGN_OK) return rc;
-    do rc = mbedtls_ssl_read(&t->ssl, out, cap);
-    while (ensi_tls_goes_on(t, rc));
+    do {
+        t->starved = false;
+        rc = mbedtls_ssl_read(&t->ssl, out, cap);
+    } while (ensi_tls_goes_on(t, rc));
     if (rc > 0) {
         *len = (size_t)rc;
         return ENSIGN_OK;
