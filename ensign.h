@@ -9578,7 +9578,7 @@ static void ensi_grpc_nv_extra(const ensi_call_t *call, nghttp2_nv *nv, size_t *
 static int ensi_grpc_submit(ensi_call_t *call, ensi_h2_t *h, const ensi_grpc_common_t *common)
 {
     nghttp2_nv nv[ENSI_GRPC_FIXED_HEADERS + ENSI_GRPC_MAX_HEADERS];
-    char timeout[24], before[16];
+    char timeout[24], before[24];
     size_t n = 0;
     uint32_t left = ensi_timer_left(&call->deadline, call->env->now_ms);
     bool token = common->bearer && !call->no_token && !call->own_token;
@@ -9594,8 +9594,10 @@ static int ensi_grpc_submit(ensi_call_t *call, ensi_h2_t *h, const ensi_grpc_com
     ensi_grpc_nv_text(nv, &n, "user-agent", common->user_agent);
     ensi_grpc_timeout(timeout, sizeof timeout, left);
     if (left != ENSIGN_FOREVER) ensi_grpc_nv_text(nv, &n, "grpc-timeout", timeout);
-    snprintf(before, sizeof before, "%lu", (unsigned long)call->attempts - 1);
-    if (call->attempts > 1) ensi_grpc_nv_text(nv, &n, "grpc-previous-rpc-attempts", before);
+    if (call->attempts > 1) {
+        snprintf(before, sizeof before, "%lu", (unsigned long)call->attempts - 1);
+        ensi_grpc_nv_text(nv, &n, "grpc-previous-rpc-attempts", before);
+    }
     ensi_grpc_nv_text(nv, &n, "grpc-encoding", call->encoding);
     ensi_grpc_nv_text(nv, &n, "grpc-accept-encoding", call->accept_encoding);
     if (token) ensi_grpc_nv(&nv[n++], ensign_str("authorization"), ensign_str(common->bearer), true);
@@ -12016,20 +12018,27 @@ static const char *ensi_call_final(const ensi_user_call_t *u, uint32_t wait_ms)
     return NULL;
 }
 
+/* Adds to the fault of the last attempt that it was that, and why. */
+static void ensi_call_tell_final(ensi_user_call_t *u, const char *why)
+{
+    ensign_error_t e = u->call.fault;
+    char more[120];
+    int len = snprintf(more, sizeof more, "; attempt %lu of %lu: %s", (unsigned long)u->call.attempts,
+                       (unsigned long)u->retry.max_attempts, why);
+    ensi_fail(&u->call.fault, e.code, e.native, "%.*s%s", (int)sizeof e.text - 1 - len, e.text, more);
+}
+
 /* The wire has ended an attempt. True: another one follows after a wait. */
 static bool ensi_call_retry(ensign_t *c, ensi_user_call_t *u)
 {
     ensi_call_t *call = &u->call;
     ensign_error_t e = call->fault;
-    const char *final;
     uint32_t wait_ms;
     if (!ensi_call_failed(u)) return false;
     c->calls.spent = (uint32_t)ensi_min(c->calls.spent + ENSI_RETRY_TOKEN, ENSI_RETRY_SPENT_MAX);
     wait_ms = ensi_call_draw(u);
-    final = ensi_call_final(u, wait_ms);
-    if (final) {
-        ensi_fail(&call->fault, e.code, e.native, "%.140s; attempt %lu of %lu: %s", e.text,
-                  (unsigned long)call->attempts, (unsigned long)u->retry.max_attempts, final);
+    if (ensi_call_final(u, wait_ms)) {
+        ensi_call_tell_final(u, ensi_call_final(u, wait_ms));
         return false;
     }
     if (call->from_server) (void)ensi_state_token_again(c, call);
