@@ -10396,7 +10396,7 @@ static uint32_t ensi_state_add(ensign_t *c, ensi_handle_t *h, const ensi_kind_t 
     c->env.opening = ENSI_OPENING_NO;
     h->call = call;
     ensi_handle_add(&c->handles, h, kind, user);
-    ensi_state_log(c, h, "opened, by", call->method);
+    ensi_state_log(c, h, "opened", "");
     ensi_state_touch(c, call);
     return h->id;
 }
@@ -10410,7 +10410,7 @@ static void ensi_state_end(ensign_t *c, ensi_handle_t *h, const ensign_error_t *
     if (error && error->code) h->fault = *error;
     else h->fault.code = 0;
     ensi_handle_done(&c->handles, h);
-    ensi_state_log(c, h, "ended", h->fault.code ? h->fault.text : "");
+    ensi_state_log(c, h, h->fault.code ? "ended:" : "ended", h->fault.code ? h->fault.text : "");
 }
 
 /* The last notice, of that type. The handle is dead at the next pull. */
@@ -15407,8 +15407,8 @@ static void ensi_client_submit(ensign_t *c)
         rc = ensi_grpc_submit(call, h2, &c->common);
         if (rc == ENSIGN_OK) {
             ensi_grpc_dequeue(call);
-            ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "%s %lu: sent, stream %ld of %s", call->owner->kind->name,
-                      (unsigned long)call->owner->id, (long)call->s.id, c->conn->link->name));
+            ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "%s %lu: sent %s, stream %ld of %s", call->owner->kind->name,
+                      (unsigned long)call->owner->id, call->method, (long)call->s.id, c->conn->link->name));
             ensi_client_sent(c, call->owner);
         } else if (rc == ENSIGN_AGAIN) {
             c->calls.fresh = true; /* it is asked again at the next step */
@@ -16172,10 +16172,20 @@ static int ensi_create_set_host(ensign_t *c, ensi_target_t *t, const char *host,
     return ENSIGN_OK;
 }
 
+/* An address as an error shows it: what stands before an '@' may be a password, and is left out. */
+static const char *ensi_create_show(const char *text, char *room, size_t cap)
+{
+    const char *at = strrchr(text, '@'), *name = strstr(text, "://");
+    int scheme = name && name < at && name - text < 16 ? (int)(name - text) + 3 : 0;
+    if (!at) return text;
+    snprintf(room, cap, "%.*s***%s", scheme, text, at);
+    return room;
+}
+
 static int ensi_create_set_endpoint(ensign_t *c, const ensign_desc_t *d)
 {
     const char *endpoint = d->endpoint;
-    char host[256];
+    char host[256], room[120];
     uint16_t port;
     if (!endpoint && d->client_id) endpoint = "ensign.rotational.app:443";
     if (!endpoint)
@@ -16187,7 +16197,7 @@ static int ensi_create_set_endpoint(ensign_t *c, const ensign_desc_t *d)
             &c->env, ENSIGN_E_ARGUMENT,
             "client: endpoint \"%.100s\" is not host:port, port 1 to 65535, without a scheme or a path "
             "(IPv6: [::1]:443)",
-            endpoint);
+            ensi_create_show(endpoint, room, sizeof room));
     if (ensi_create_check_text(c, "authority", d->authority, ENSI_CREATE_AUTHORITY_MAX) != ENSIGN_OK)
         return ENSIGN_E_ARGUMENT;
     snprintf(c->authority, sizeof c->authority, "%s", d->authority ? d->authority : endpoint);
@@ -16206,20 +16216,21 @@ static int ensi_create_set_auth_url(ensign_t *c, const ensign_desc_t *d)
 {
     const char *url = d->auth_url ? d->auth_url : "https://auth.rotational.app";
     ensi_target_t *t = &c->auth_target;
-    char rest[300], host[256];
+    char rest[300], host[256], room[120];
     size_t len;
     uint16_t port;
     t->secure = strncmp(url, "https://", 8) == 0;
     if (!t->secure && strncmp(url, "http://", 7) != 0)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: auth_url \"%.100s\" begins neither with https:// nor with http://",
-                             url);
+                             ensi_create_show(url, room, sizeof room));
     snprintf(rest, sizeof rest, "%s", url + (t->secure ? 8 : 7));
     len = strlen(rest);
     if (len > 0 && rest[len - 1] == '/') rest[len - 1] = '\0';
     if (strchr(rest, '/') || !ensi_create_split(rest, t->secure ? 443 : 80, host, sizeof host, &port))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "client: auth_url \"%.100s\" is not scheme://host[:port] without a path", url);
+                             "client: auth_url \"%.100s\" is not scheme://host[:port] without a path",
+                             ensi_create_show(url, room, sizeof room));
     if (d->client_id && !t->secure && !d->allow_plaintext_token && !ensi_create_is_loopback(host))
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
