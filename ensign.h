@@ -44,7 +44,9 @@ RULES
               yours, and wakes your loop by a descriptor of yours.
     Pull      What happens is a notice, and you pull it. We call you in the hooks of the desc only; a hook may
               not call into the client.
-    Texts     of errors are one line, in UTF-8, without control characters: safe for a terminal.
+    Texts     of errors are one line, in UTF-8, without control characters: safe for a terminal. No text of an
+              error, of the log or of a trace shows the client's secret or a token: where a server repeats
+              one, or eight bytes or more of its beginning, "***" stands in its place.
     Handles   Publishers, subscriptions, queries, requests and calls are ids. A call with one that has expired
               returns ENSIGN_E_HANDLE; it never crashes. No handle has the id 0. Where a handle is asked for,
               ENSIGN_CLIENT means the client. What serves every kind takes the id, what serves one kind the
