@@ -2186,7 +2186,7 @@ static void ensi_names_clear(ensi_names_t *n)
 static void ensi_names_add(ensi_names_t *n, ensign_slice_t name)
 {
     size_t blank = n->len > 0;
-    if (n->cut || name.len + blank >= sizeof n->text - n->len) {
+    if (n->cut || n->len + blank + name.len >= sizeof n->text) {
         n->cut = true;
         return;
     }
