@@ -9356,7 +9356,10 @@ static void ensi_auth_ask(ensi_auth_t *a)
         return;
     }
     ensi_http1_init(&a->http, a->body, ENSI_AUTH_BODY_BYTES);
-    if (a->trace) a->http.names = &a->trace->in;
+    if (a->trace) {
+        ensi_names_clear(&a->trace->in); /* an answer before may have broken off */
+        a->http.names = &a->trace->in;
+    }
     a->asked = true;
 }
 
@@ -15427,6 +15430,7 @@ static void ensi_client_check_closed(ensign_t *c)
 {
     if (!c->closing || c->closed || c->handles.busy > 0) return;
     c->closed = true;
+    ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "client: closed"));
     for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
         ensi_h2_bye(&c->conns[i].h2);
         (void)ensi_client_transmit(c, &c->conns[i]);
@@ -15941,7 +15945,10 @@ int ensign_close(ensign_t *c, uint32_t handle, uint32_t timeout_ms)
 {
     int rc = ENSIGN_OK;
     ensi_handle_t *h = handle == ENSIGN_CLIENT ? c->handles.oldest : ensi_client_ending(c, handle, &rc);
-    if (handle == ENSIGN_CLIENT) c->closing = true;
+    if (handle == ENSIGN_CLIENT) {
+        if (!c->closing) ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "client: closing"));
+        c->closing = true;
+    }
     for (; h; h = handle == ENSIGN_CLIENT ? h->newer : NULL) ensi_client_close_handle(c, h, timeout_ms);
     ensi_env_work(&c->env);
     return rc;

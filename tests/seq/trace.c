@@ -531,6 +531,35 @@ SCRIPT(states_of_a_publisher_and_its_link_are_logged)
     assert_int_equal(at, seen.log_count);
 }
 
+SCRIPT(the_end_of_a_client_is_logged)
+{
+    ensign_call_desc_t d = streaming();
+    size_t at;
+    forget();
+    w->desc.log = on_log;
+    world_create(w);
+    call(w, &d);
+    world_stream(w, 0);
+    world_settle(w);
+    at = seen.log_count;
+    assert_int_equal(ensign_cancel(w->client, call(w, &d)), ENSIGN_OK);
+    assert_int_equal(ensign_forget(w->client, call(w, &d)), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 300), ENSIGN_OK);
+    world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CLOSED);
+    world_settle(w);
+    log_is(&at, "4 call 2: opened");
+    log_is(&at, "4 call 2: ended: call: cancelled by this program");
+    log_is(&at, "4 call 3: opened");
+    log_is(&at, "4 call 3: forgotten");
+    log_is(&at, "4 client: closing");
+    log_is(&at, "4 call 1: closing");
+    log_is(&at, "4 call 1: ended: call: not ended within the time of ensign_close...");
+    log_is(&at, "4 client: closed");
+    log_is(&at, "4 rpc: hanging up");
+    log_is(&at, "4 rpc: idle");
+    assert_int_equal(at, seen.log_count);
+}
+
 SCRIPT(states_of_auth_and_of_the_backoff_are_logged)
 {
     ensign_call_desc_t d = unary("q");
@@ -594,6 +623,7 @@ int main(void)
         IN_MODES(a_ping_tells_how_long_its_answer_took),
         IN_MODES(an_ack_of_no_ping_is_no_round_trip),
         IN_MODES(states_of_a_publisher_and_its_link_are_logged),
+        IN_MODES(the_end_of_a_client_is_logged),
         IN_MODES(states_of_auth_and_of_the_backoff_are_logged),
     };
     return cmocka_run_group_tests_name("trace", tests, lines, no_lines);
