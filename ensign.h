@@ -7748,6 +7748,13 @@ static int ensi_h2_on_header(nghttp2_session *session, const nghttp2_frame *fram
     return 0;
 }
 
+/* The stream is reset for this field. */
+static int ensi_h2_refuse(ensi_h2_t *h, ensign_slice_t name)
+{
+    if (h->trace) ensi_names_add(&h->trace->in, name);
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
 /* nghttp2 asks before it resets a stream for a value with a NUL or another control character. A text that the
  * owner reads as bytes is taken: without it the answer's status would be lost. */
 static int ensi_h2_on_invalid(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
@@ -7755,11 +7762,8 @@ static int ensi_h2_on_invalid(nghttp2_session *session, const nghttp2_frame *fra
                               void *user)
 {
     ensi_stream_t *s = ensi_h2_stream(session, frame->hd.stream_id);
-    ensi_trace_t *trace = ((ensi_h2_t *)user)->trace;
-    if (!s || !s->any_bytes || !ensi_slice_is(ensi_slice(name, name_len), s->any_bytes)) {
-        if (trace) ensi_names_add(&trace->in, ensi_slice(name, name_len));
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    }
+    if (!s || !s->any_bytes || !ensi_slice_is(ensi_slice(name, name_len), s->any_bytes))
+        return ensi_h2_refuse((ensi_h2_t *)user, ensi_slice(name, name_len));
     return ensi_h2_on_header(session, frame, name, name_len, value, value_len, flags, user);
 }
 
