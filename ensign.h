@@ -44,7 +44,9 @@ RULES
               yours, and wakes your loop by a descriptor of yours.
     Pull      What happens is a notice, and you pull it. We call you in the hooks of the desc only; a hook may
               not call into the client.
-    Texts     of errors are one line, in UTF-8, without control characters: safe for a terminal.
+    Texts     of errors are one line, in UTF-8, without control characters: safe for a terminal. No text of an
+              error, of the log or of a trace shows the client's secret or a token: where a server repeats
+              one, or eight bytes or more of its beginning, "***" stands in its place.
     Handles   Publishers, subscriptions, queries, requests and calls are ids. A call with one that has expired
               returns ENSIGN_E_HANDLE; it never crashes. No handle has the id 0. Where a handle is asked for,
               ENSIGN_CLIENT means the client. What serves every kind takes the id, what serves one kind the
@@ -2285,7 +2287,7 @@ static void ensi_names_clear(ensi_names_t *n)
 static void ensi_names_add(ensi_names_t *n, ensign_slice_t name)
 {
     size_t blank = n->len > 0;
-    if (n->cut || name.len + blank >= sizeof n->text - n->len) {
+    if (n->cut || n->len + blank + name.len >= sizeof n->text) {
         n->cut = true;
         return;
     }
@@ -8540,6 +8542,13 @@ static int ensi_h2_on_header(nghttp2_session *session, const nghttp2_frame *fram
     return 0;
 }
 
+/* The stream is reset for this field. */
+static int ensi_h2_refuse(ensi_h2_t *h, ensign_slice_t name)
+{
+    if (h->trace) ensi_names_add(&h->trace->in, name);
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
 /* nghttp2 asks before it resets a stream for a value with a NUL or another control character. A text that the
  * owner reads as bytes is taken: without it the answer's status would be lost. */
 static int ensi_h2_on_invalid(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
@@ -8547,11 +8556,8 @@ static int ensi_h2_on_invalid(nghttp2_session *session, const nghttp2_frame *fra
                               void *user)
 {
     ensi_stream_t *s = ensi_h2_stream(session, frame->hd.stream_id);
-    ensi_trace_t *trace = ((ensi_h2_t *)user)->trace;
-    if (!s || !s->any_bytes || !ensi_slice_is(ensi_slice(name, name_len), s->any_bytes)) {
-        if (trace) ensi_names_add(&trace->in, ensi_slice(name, name_len));
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    }
+    if (!s || !s->any_bytes || !ensi_slice_is(ensi_slice(name, name_len), s->any_bytes))
+        return ensi_h2_refuse((ensi_h2_t *)user, ensi_slice(name, name_len));
     return ensi_h2_on_header(session, frame, name, name_len, value, value_len, flags, user);
 }
 
@@ -10194,7 +10200,10 @@ static void ensi_auth_ask(ensi_auth_t *a)
         return;
     }
     ensi_http1_init(&a->http, a->body, ENSI_AUTH_BODY_BYTES);
-    if (a->trace) a->http.names = &a->trace->in;
+    if (a->trace) {
+        ensi_names_clear(&a->trace->in); /* an answer before may have broken off */
+        a->http.names = &a->trace->in;
+    }
     a->asked = true;
 }
 
@@ -11257,7 +11266,7 @@ static uint32_t ensi_state_add(ensign_t *c, ensi_handle_t *h, const ensi_kind_t 
     c->env.opening = ENSI_OPENING_NO;
     h->call = call;
     ensi_handle_add(&c->handles, h, kind, user);
-    ensi_state_log(c, h, "opened, by", call->method);
+    ensi_state_log(c, h, "opened", "");
     ensi_state_touch(c, call);
     return h->id;
 }
@@ -11271,7 +11280,7 @@ static void ensi_state_end(ensign_t *c, ensi_handle_t *h, const ensign_error_t *
     if (error && error->code) h->fault = *error;
     else h->fault.code = 0;
     ensi_handle_done(&c->handles, h);
-    ensi_state_log(c, h, "ended", h->fault.code ? h->fault.text : "");
+    ensi_state_log(c, h, h->fault.code ? "ended:" : "ended", h->fault.code ? h->fault.text : "");
 }
 
 /* The last notice, of that type. The handle is dead at the next pull. */
@@ -16463,8 +16472,8 @@ static void ensi_client_submit(ensign_t *c)
         rc = ensi_grpc_submit(call, h2, &c->common);
         if (rc == ENSIGN_OK) {
             ensi_grpc_dequeue(call);
-            ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "%s %lu: sent, stream %ld of %s", call->owner->kind->name,
-                      (unsigned long)call->owner->id, (long)call->s.id, c->conn->link->name));
+            ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "%s %lu: sent %s, stream %ld of %s", call->owner->kind->name,
+                      (unsigned long)call->owner->id, call->method, (long)call->s.id, c->conn->link->name));
             ensi_client_sent(c, call->owner);
         } else if (rc == ENSIGN_AGAIN) {
             c->calls.fresh = true; /* it is asked again at the next step */
@@ -16481,6 +16490,7 @@ static void ensi_client_check_closed(ensign_t *c)
 {
     if (!c->closing || c->closed || c->handles.busy > 0) return;
     c->closed = true;
+    ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "client: closed"));
     for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
         ensi_h2_bye(&c->conns[i].h2);
         (void)ensi_client_transmit(c, &c->conns[i]);
@@ -17006,7 +17016,10 @@ int ensign_close(ensign_t *c, uint32_t handle, uint32_t timeout_ms)
 {
     int rc = ENSIGN_OK;
     ensi_handle_t *h = handle == ENSIGN_CLIENT ? c->handles.oldest : ensi_client_ending(c, handle, &rc);
-    if (handle == ENSIGN_CLIENT) c->closing = true;
+    if (handle == ENSIGN_CLIENT) {
+        if (!c->closing) ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "client: closing"));
+        c->closing = true;
+    }
     for (; h; h = handle == ENSIGN_CLIENT ? h->newer : NULL) ensi_client_close_handle(c, h, timeout_ms);
     ensi_env_work(&c->env);
     return rc;
@@ -17261,6 +17274,16 @@ static int ensi_create_set_host(ensign_t *c, ensi_host_t *h, const char *host, u
     return ENSIGN_OK;
 }
 
+/* An address as an error shows it: what stands before an '@' may be a password, and is left out. */
+static const char *ensi_create_show(const char *text, char *room, size_t cap)
+{
+    const char *at = strrchr(text, '@'), *name = strstr(text, "://");
+    int scheme = name && name < at && name - text < 16 ? (int)(name - text) + 3 : 0;
+    if (!at) return text;
+    snprintf(room, cap, "%.*s***%s", scheme, text, at);
+    return room;
+}
+
 /* ---- the list of endpoints */
 
 /* Copies one item of a list with commas, without the blanks around it; one that does not fit gives "".
@@ -17465,7 +17488,7 @@ static int ensi_create_add_unix(ensign_t *c, const ensign_desc_t *d, const char 
 /* One item of `endpoint` or `endpoints`. */
 static int ensi_create_add_endpoint(ensign_t *c, const ensign_desc_t *d, const char *text)
 {
-    char host[256];
+    char host[256], room[120];
     uint16_t port;
     if (strncmp(text, "unix:", 5) == 0) return ensi_create_add_unix(c, d, text);
     if (!ensi_create_split(text, 0, host, sizeof host, &port))
@@ -17473,7 +17496,7 @@ static int ensi_create_add_endpoint(ensign_t *c, const ensign_desc_t *d, const c
             &c->env, ENSIGN_E_ARGUMENT,
             "client: endpoint \"%.80s\" is not host:port, port 1 to 65535, without a scheme or a path "
             "(IPv6: [::1]:443), nor unix:/path",
-            text);
+            ensi_create_show(text, room, sizeof room));
     return ensi_create_add(c, d, &c->rpc_target, host, port, !d->tls.off,
                            d->client_id || d->token ? "a token" : NULL);
 }
@@ -17525,20 +17548,21 @@ static int ensi_create_set_endpoints(ensign_t *c, const ensign_desc_t *d)
 /* One URL of auth_url. */
 static int ensi_create_add_url(ensign_t *c, const ensign_desc_t *d, const char *url)
 {
-    char rest[300], host[256];
+    char rest[300], host[256], room[120];
     bool secure = strncmp(url, "https://", 8) == 0;
     size_t len;
     uint16_t port;
     if (!secure && strncmp(url, "http://", 7) != 0)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: auth_url \"%.100s\" begins neither with https:// nor with http://",
-                             url);
+                             ensi_create_show(url, room, sizeof room));
     snprintf(rest, sizeof rest, "%s", url + (secure ? 8 : 7));
     len = strlen(rest);
     if (len > 0 && rest[len - 1] == '/') rest[len - 1] = '\0';
     if (strchr(rest, '/') || !ensi_create_split(rest, secure ? 443 : 80, host, sizeof host, &port))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "client: auth_url \"%.100s\" is not scheme://host[:port] without a path", url);
+                             "client: auth_url \"%.100s\" is not scheme://host[:port] without a path",
+                             ensi_create_show(url, room, sizeof room));
     return ensi_create_add(c, d, &c->auth_target, host, port, secure, d->client_id ? "the key" : NULL);
 }
 

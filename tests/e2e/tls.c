@@ -442,6 +442,31 @@ static void rpc_takes_a_good_server(void **state)
     assert_false(ensign_pending(client, ENSIGN_CLIENT));
 }
 
+/* What was agreed on is told, once the handshake is over. */
+static void a_link_tells_what_was_agreed_on(void **state)
+{
+    ensign_link_info_t info;
+    ensign_desc_t d;
+    char endpoint[32];
+
+    (void)state;
+    rpc_start(&d, endpoint, (kind_t){ &good, "h2", false });
+    create_and_call(&d);
+    do turn();
+    while (ensign_link_info(client, ENSIGN_LINK_RPC, &info) != ENSIGN_OK);
+    assert_string_equal(info.endpoint, endpoint);
+    assert_string_equal(info.address, "127.0.0.1");
+    assert_null(info.tls_version);      /* connected, no more */
+    assert_null(info.cipher);
+    assert_null(info.alpn);
+    until(ENSIGN_NOTICE_CONNECTED);
+    assert_int_equal(ensign_link_info(client, ENSIGN_LINK_RPC, &info), ENSIGN_OK);
+    assert_string_equal(info.tls_version, mbedtls_ssl_get_version(&server.ssl));
+    assert_string_equal(info.cipher, mbedtls_ssl_get_ciphersuite(&server.ssl));
+    assert_string_equal(info.alpn, "h2");
+    assert_false(info.resumed);
+}
+
 /* The host that is dialled and the name that is asked for are two things. */
 static void rpc_takes_another_name(void **state)
 {
@@ -766,7 +791,7 @@ static int free_certificates(void **state)
 }
 
 enum {
-    GOOD = 10,
+    GOOD = 11,
     RPC = ENSI_COUNT(rpc_cases),
     AUTH = ENSI_COUNT(auth_cases),
     CALL = ENSI_COUNT(call_cases),
@@ -775,6 +800,7 @@ enum {
 static char names[ALL][80];
 static struct CMUnitTest tests[ALL] = {
     cmocka_unit_test_teardown(rpc_takes_a_good_server, finish),
+    cmocka_unit_test_teardown(a_link_tells_what_was_agreed_on, finish),
     cmocka_unit_test_teardown(rpc_takes_another_name, finish),
     cmocka_unit_test_teardown(rpc_skips_verification_when_told, finish),
     cmocka_unit_test_teardown(rpc_shows_a_certificate, finish),

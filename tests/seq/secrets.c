@@ -453,7 +453,12 @@ SCRIPT(connections_that_fail_tell_no_secret)
 /* ------------------------------------------------------------------ descs that are refused */
 static void refused(void **state)
 {
+    static const char at_sign[] = "https://user:fixed-token-of-the-desc-aq9zwsxe3dcr5fv@host";
     static const struct { const char *endpoint, *auth_url, *id, *secret, *token; } descs[] = {
+        { at_sign + 8, NULL, NULL, NULL, NULL },                            /* "user:password@host" */
+        { at_sign, NULL, NULL, NULL, NULL },
+        { "localhost:443", at_sign, "id", "%s", NULL },
+        { "localhost:443", at_sign + 8, "id", "%s", NULL },
         { "far.example:443", NULL, NULL, NULL, "%s" },                      /* in plaintext */
         { "localhost:443", NULL, NULL, NULL, "%s\n" },                      /* no header can have it */
         { "localhost:443", NULL, NULL, NULL, " %s" },

@@ -514,20 +514,49 @@ SCRIPT(states_of_a_publisher_and_its_link_are_logged)
     service_close(s);
     world_end(w, p.id, ENSIGN_GRPC_OK);
 
-    log_is(&at, "4 publisher 1: opened, by /ensign.v1beta1.Ensign/Publish");
+    log_is(&at, "4 publisher 1: opened");
     log_is(&at, "4 rpc: resolving localhost");
     log_is(&at, "4 publisher 1: queued, waiting for a connection to localhost:5356");
     log_is(&at, "4 rpc: connecting to localhost:5356, addresses: 1, first 127.0.0.1");
     log_is(&at, "4 rpc: running, to 127.0.0.1");
     log_is(&at, "3 rpc: connected to localhost:5356");
-    log_is(&at, "4 publisher 1: sent, stream 1 of rpc");
+    log_is(&at, "4 publisher 1: sent /ensign.v1beta1.Ensign/Publish, stream 1 of rpc");
     log_is(&at, "4 publisher 1: open, time 1");
     log_is(&at, "4 publisher 1: opens again in ...");
     log_is(&at, "2 publisher 1 waits: grpc: /ensign.v1beta1.Ensign/Publish answers UNAVAILABLE: in maintenance");
-    log_is(&at, "4 publisher 1: sent, stream 3 of rpc");
+    log_is(&at, "4 publisher 1: sent /ensign.v1beta1.Ensign/Publish, stream 3 of rpc");
     log_is(&at, "4 publisher 1: open, time 2");
     log_is(&at, "4 publisher 1: closing");
     log_is(&at, "4 publisher 1: ended");
+    assert_int_equal(at, seen.log_count);
+}
+
+SCRIPT(the_end_of_a_client_is_logged)
+{
+    ensign_call_desc_t d = streaming();
+    size_t at;
+    forget();
+    w->desc.log = on_log;
+    world_create(w);
+    call(w, &d);
+    world_stream(w, 0);
+    world_settle(w);
+    at = seen.log_count;
+    assert_int_equal(ensign_cancel(w->client, call(w, &d)), ENSIGN_OK);
+    assert_int_equal(ensign_forget(w->client, call(w, &d)), ENSIGN_OK);
+    assert_int_equal(ensign_close(w->client, ENSIGN_CLIENT, 300), ENSIGN_OK);
+    world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_CLOSED);
+    world_settle(w);
+    log_is(&at, "4 call 2: opened");
+    log_is(&at, "4 call 2: ended: call: cancelled by this program");
+    log_is(&at, "4 call 3: opened");
+    log_is(&at, "4 call 3: forgotten");
+    log_is(&at, "4 client: closing");
+    log_is(&at, "4 call 1: closing");
+    log_is(&at, "4 call 1: ended: call: not ended within the time of ensign_close...");
+    log_is(&at, "4 client: closed");
+    log_is(&at, "4 rpc: hanging up");
+    log_is(&at, "4 rpc: idle");
     assert_int_equal(at, seen.log_count);
 }
 
@@ -552,7 +581,7 @@ SCRIPT(states_of_auth_and_of_the_backoff_are_logged)
     world_reply(w, k, ENSIGN_GRPC_NOT_FOUND);
     world_settle(w);
     static const char *const want[] = {
-        "4 call 1: opened, by /test.Service/Method",
+        "4 call 1: opened",
         "4 auth: asking localhost:8088 for a token by the key",
         "4 auth: resolving localhost",
         "4 auth: running, to 127.0.0.1",
@@ -562,8 +591,8 @@ SCRIPT(states_of_auth_and_of_the_backoff_are_logged)
         "4 auth: idle",
         "4 auth: asking localhost:8088 for a token by the key",
         "4 auth: a token from localhost:8088",
-        "4 call 1: sent, stream 1 of rpc",
-        "4 call 1: ended grpc: /test.Service/Method answers NOT_FOUND: no such thing",
+        "4 call 1: sent /test.Service/Method, stream 1 of rpc",
+        "4 call 1: ended: grpc: /test.Service/Method answers NOT_FOUND: no such thing",
     };
     for (size_t i = 0; i < COUNT(want); i++) {   /* in this order, with others between them */
         while (at < seen.log_count && strncmp(seen.log[at], want[i], strlen(want[i])) != 0) at++;
@@ -594,6 +623,7 @@ int main(void)
         IN_MODES(a_ping_tells_how_long_its_answer_took),
         IN_MODES(an_ack_of_no_ping_is_no_round_trip),
         IN_MODES(states_of_a_publisher_and_its_link_are_logged),
+        IN_MODES(the_end_of_a_client_is_logged),
         IN_MODES(states_of_auth_and_of_the_backoff_are_logged),
     };
     return cmocka_run_group_tests_name("trace", tests, lines, no_lines);
