@@ -582,8 +582,8 @@ enum {                              /* ensign_frame_t.type: HTTP/2's numbers (RF
 
 typedef struct ensign_setting_t { uint32_t id, value; } ensign_setting_t;   /* of a SETTINGS frame */
 
-/* What the trace hook is told of a frame: all pointers stand while the hook runs. It never has the value of a
- * header, nor anything of a payload but the numbers below. */
+/* A frame, as the trace hook gets it. The pointers stand while the hook runs. The values of headers are not
+ * here, and of a payload nothing but the numbers below. */
 typedef struct ensign_frame_t {
     int         link;               /* ENSIGN_LINK_x that it goes over */
     bool        out;                /* we send it; false: it came */
@@ -698,9 +698,9 @@ typedef struct ensign_desc_t {
     void      (*log)(void *user, int level, const char *text);
                                     /* ENSIGN_LOG_x, and a line without its end, which is ours [none] */
     void      (*trace)(void *user, const ensign_frame_t *frame);
-                                    /* each frame of HTTP/2, whole, when it is given to the link, or has come;
-                                       and each request to the auth service, and its answer. One of many
-                                       frames a second is no place to wait in [none] */
+                                    /* called for each frame of HTTP/2, when it is handed to the link or has
+                                       come whole, and for each request to the auth service and its answer.
+                                       Frames can be many, so return soon [none] */
     void     *(*alloc)(void *user, void *old, size_t size);
                                     /* as realloc; size 0: free, return NULL [ENSIGN_REALLOC and its like] */
 } ensign_desc_t;
@@ -2245,9 +2245,9 @@ static int ensi_env_memory(ensi_env_t *v, size_t size)
  * Owns   of each link, while the desc has the hook: the names of the header fields of the frame that comes,
  *        and of the one that goes; of the one that comes its header, and the first bytes of its payload, if
  *        that has numbers.
- * Holds  no value of a header gets here, and of no other payload a byte. The hook is called outside of
- *        nghttp2, when a frame is whole; its header is read from the wire, so that a frame which nghttp2
- *        drops is told like the others.
+ * Holds  the values of headers do not get here, nor any byte of other payloads. The hook is called outside
+ *        of nghttp2, when a frame is whole. The header is read from the wire, so a frame that nghttp2 drops
+ *        is told like the others.
  *        Without the hook none of this exists: each place that would tell asks for one pointer. */
 #include <nghttp2/nghttp2.h>
 

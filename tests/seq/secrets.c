@@ -1,5 +1,6 @@
-/* Secrets stay secret: whatever a server says, no log line, no frame of the trace hook, no text of an error or of a
- * notice has the key, a token, the caller's own credentials or a payload in it, plain or in another alphabet. */
+/* Secrets stay secret: whatever a server says, no log line, no frame of the trace hook, and no text of an error
+ * or of a notice has the key, a token, the caller's own credentials or a payload in it, be it as it is, in hex
+ * or in base64. */
 #include "service.h"
 #include "calls.h"
 
@@ -36,7 +37,8 @@ static bool has_part(const char *text, const char *secret, bool any_case)
 static void as_hex(const char *text, char *out, size_t cap)
 {
     size_t at = 0;
-    for (; *text && at + 3 < cap; text++) at += (size_t)snprintf(out + at, cap - at, "%02x", (unsigned char)*text);
+    for (; *text && at + 3 < cap; text++)
+        at += (size_t)snprintf(out + at, cap - at, "%02x", (unsigned char)*text);
 }
 
 /* In one of three alignments, without the characters at the ends that depend on what stands beside it. */
@@ -244,7 +246,7 @@ SCRIPT(a_good_session_tells_no_secret)
     go_on(w, 500);
 }
 
-/* ------------------------------------------------------------------ auth services that repeat what they were sent */
+/* ------------------------------------------------------------------ auth services that repeat what was sent */
 static void echo(world_t *w, int status, const char *before, const char *text)
 {
     char body[1000];
@@ -328,7 +330,8 @@ SCRIPT(a_refused_refresh_token_is_not_shown)
 static void percent(char *out, size_t cap, const char *text)
 {
     size_t at = 0;
-    for (; *text && at + 4 < cap; text++) at += (size_t)snprintf(out + at, cap - at, "%%%02X", (unsigned char)*text);
+    for (; *text && at + 4 < cap; text++)
+        at += (size_t)snprintf(out + at, cap - at, "%%%02X", (unsigned char)*text);
 }
 
 static void by_message(stream_t *s, const char *token)
@@ -368,7 +371,7 @@ SCRIPT(servers_that_repeat_a_token_do_not_make_us_show_it)
         size_t before, open = w->stream_count;
         if (i == 0) begin_with_key(w);
         before = stars;
-        own_call(w, echoes[i] != by_goaway);    /* what a caller's own token is, the connection does not know */
+        own_call(w, echoes[i] != by_goaway); /* a connection does not know the caller's own token */
         echoes[i](world_stream(w, open), peer_field(world_stream(w, open), "authorization") + 7);
         go_on(w, 3000);
         open = w->stream_count;

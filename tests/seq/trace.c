@@ -191,6 +191,21 @@ SCRIPT(padding_pings_and_resets_are_told)
     assert_int_equal(in_has("< rpc RST_STREAM stream=1 flags=0 length=4 ENHANCE_YOUR_CALM"), 1);
 }
 
+/* A field that breaks HTTP/2 ends its stream: its name tells which one it was. */
+SCRIPT(the_name_of_a_refused_field_is_told)
+{
+    ensign_call_desc_t d = unary("q");
+    uint32_t k;
+    watch(w);
+    world_create(w);
+    k = call(w, &d);
+    peer_only(world_stream(w, 0), "200", "content-type", "application/grpc", "x-bad", "a\x01z", NULL);
+    world_reply(w, k, ENSIGN_GRPC_INTERNAL);
+    all_is_told(w);
+    assert_int_equal(in_has(":status content-type x-bad"), 1);
+    assert_int_equal(out_has("> rpc RST_STREAM stream=1 flags=0 length=4 PROTOCOL_ERROR"), 1);
+}
+
 /* More names than there is room for: the first ones are told, and that there were more. */
 SCRIPT(names_without_room_are_cut)
 {
@@ -610,6 +625,7 @@ int main(void)
         IN_MODES(a_call_is_told_frame_by_frame),
         IN_MODES(frames_of_streams_that_are_reset_are_told),
         IN_MODES(padding_pings_and_resets_are_told),
+        IN_MODES(the_name_of_a_refused_field_is_told),
         IN_MODES(names_without_room_are_cut),
         IN_MODES(continuations_are_told),
         IN_MODES(a_second_connection_has_a_name_of_its_own),

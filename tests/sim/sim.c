@@ -19,7 +19,8 @@ static void look_for_secrets(world_t *w, const char *text)
 {
     const char *const secrets[] = { w->desc.client_secret, w->access, w->refresh, net_proxy_basic };
     for (size_t i = 0; i < COUNT(secrets); i++)
-        if (secrets[i] && strlen(secrets[i]) >= 24 && strstr(text, secrets[i])) world_fail(w, "told: %s", text);
+        if (secrets[i] && strlen(secrets[i]) >= 24 && strstr(text, secrets[i]))
+            world_fail(w, "told: %s", text);
 }
 
 static void on_log(void *user, int level, const char *text)
@@ -32,7 +33,8 @@ static void on_trace(void *user, const ensign_frame_t *f)
 {
     world_t *w = (world_t *)user;
     char text[1600];
-    if (f->link < 0 || f->link >= ENSIGN_MAX_LINKS || ensign_frame_text(f, text, sizeof text) >= (int)sizeof text)
+    int len = ensign_frame_text(f, text, sizeof text);
+    if (f->link < 0 || f->link >= ENSIGN_MAX_LINKS || len >= (int)sizeof text)
         world_fail(w, "a frame of link %d, %zu bytes of names", f->link, strlen(f->names));
     look_for_secrets(w, text);
 }

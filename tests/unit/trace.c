@@ -1,4 +1,4 @@
-/* trace.c - section trace: frames in any cut, names, requests of HTTP/1.1; and how secrets are hidden in texts */
+/* trace.c - section trace: frames in any cut, names, requests of HTTP/1.1; and secrets, hidden in texts */
 #include "plain.h"
 
 /* ------------------------------------------------------------------ secrets in texts */

@@ -405,7 +405,8 @@ static void say_connection(const session_t *s)
 
     memset(&newest, 0, sizeof newest);
     for (size_t i = 0; i < COUNT_OF(links); i++) {
-        if (ensign_link_info(s->c, links[i], &info) != ENSIGN_OK || (any && info.age_ms > newest.age_ms)) continue;
+        if (ensign_link_info(s->c, links[i], &info) != ENSIGN_OK) continue;
+        if (any && info.age_ms > newest.age_ms) continue;
         newest = info;
         any = true;
     }

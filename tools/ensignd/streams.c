@@ -513,7 +513,8 @@ static bool nack_wanted(const service_t *s, publisher_t *p)
 }
 
 /* For --verbose; t: NULL where the event names no topic that there is. */
-static void log_nack(const call_t *c, const topic_t *t, ensign_slice_t topic_id, int64_t code, const char *text)
+static void log_nack(const call_t *c, const topic_t *t, ensign_slice_t topic_id, int64_t code,
+                     const char *text)
 {
     char id[ULID_TEXT + 1] = "(no id)";
     ulid_t ulid;
