@@ -17398,12 +17398,14 @@ static int ensi_create_set_basic(ensign_t *c, const char *text, size_t len)
  * nowhere. */
 static int ensi_create_set_proxy(ensign_t *c, const ensign_desc_t *d)
 {
-    const char *text = d->proxy, *scheme = strstr(text, "://"), *at;
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.";
+    const char *text = d->proxy, *scheme = text + strspn(text, letters), *at;
     char place[300], host[256];
     uint16_t port = 0;
     size_t len;
     int rc = ENSIGN_OK;
     if (c->proxy.host.name) return ENSIGN_OK;
+    if (strncmp(scheme, "://", 3) != 0) scheme = NULL; /* one in a password is none */
     if (scheme && strncmp(text, "http://", 7) != 0)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: proxy begins with \"%.*s\"; only http:// proxies can be used: "
@@ -17414,10 +17416,13 @@ static int ensi_create_set_proxy(ensign_t *c, const ensign_desc_t *d)
     snprintf(place, sizeof place, "%s", at ? at + 1 : text);
     len = strlen(place);
     if (len > 0 && place[len - 1] == '/') place[len - 1] = '\0';
-    if (!ensi_create_split(place, 0, host, sizeof host, &port))
+    if (!ensi_create_split(place, 0, host, sizeof host, &port)) {
+        char *colon = strchr(place, ':');
+        if (colon && !at && !(colon[1] >= '0' && colon[1] <= '9')) *colon = '\0'; /* a password, maybe */
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: proxy \"%s%.100s\" is not http://[user:password@]host:port",
                              at ? "...@" : "", place);
+    }
     if (at) rc = ensi_create_set_basic(c, text, (size_t)(at - text));
     if (rc == ENSIGN_E_FORMAT)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,

@@ -453,7 +453,79 @@ SCRIPT(connections_that_fail_tell_no_secret)
     assert_true(texts > 20);
 }
 
+/* ------------------------------------------------------------------ a proxy */
+static const char proxy_password[] = "password-of-the-proxy-6hT2rWqe";
+static const char proxy_basic[] = "bWU6cGFzc3dvcmQtb2YtdGhlLXByb3h5LTZoVDJyV3Fl"; /* me:password-of-the-proxy-6hT2rWqe */
+static char proxy_answer[600];
+
+static const char *on_connect(world_t *w, conn_t *c, const char *head)
+{
+    (void)w;
+    (void)c;
+    assert_non_null(strstr(head, proxy_basic));
+    return proxy_answer;
+}
+
+/* It repeats what it was given, as it was and as what it means, in its body and in a header's name. */
+SCRIPT(a_proxy_that_repeats_its_password_does_not_make_us_show_it)
+{
+    static const int statuses[] = { 407, 403, 502 };
+    begin(w);
+    w->on_connect = on_connect;
+    w->desc.endpoint = "rpc.example:1";
+    w->desc.proxy = "http://me:password-of-the-proxy-6hT2rWqe@proxy.example:3128";
+    snprintf(proxy_answer, sizeof proxy_answer, "HTTP/1.1 200 OK\r\nx-%s: y\r\n\r\n", proxy_basic);
+    world_create(w);
+    keep_secret("proxy's password", proxy_password);
+    keep_secret("proxy's header", proxy_basic);
+    own_call(w, false);
+    (void)world_stream(w, 0);
+    assert_int_equal(go_on(w, 100), 0);
+    for (size_t i = 0; i < COUNT(statuses); i++) {
+        snprintf(proxy_answer, sizeof proxy_answer, "HTTP/1.1 %d No\r\n\r\n<p>%s is wrong</p>", statuses[i],
+                 i % 2 ? proxy_basic : proxy_password);
+        if (w->conn[ENSIGN_LINK_RPC]) world_cut(w, ENSIGN_LINK_RPC, 0);
+        own_call(w, false);
+        for (unsigned k = 0; k < 20; k++) {
+            go_on(w, 200);
+            if (w->conn[ENSIGN_LINK_RPC] && w->conn[ENSIGN_LINK_RPC]->tunnel) world_cut(w, ENSIGN_LINK_RPC, 0);
+        }
+    }
+    assert_true(stars >= COUNT(statuses));
+}
+
 /* ------------------------------------------------------------------ descs that are refused */
+/* However it is malformed. */
+static void proxies_refused(void **state)
+{
+    static const char *const proxies[] = {
+        "http://me:%s@host", "socks5://me:%s@host:1", "http://me:%s", "me:%s", "http://me:%s%%zz@host:1",
+        "http://me:%s@host:1/path", "me:x://%s@host:0", "http://me:%s@ho st:1",
+    };
+    (void)state;
+    secret_count = texts = 0;
+    keep_secret("proxy's password", proxy_password);
+    for (size_t i = 0; i < COUNT(proxies); i++) {
+        char text[200];
+        ensign_desc_t d;
+        ensign_error_t why;
+        ensign_t *c;
+        memset(&d, 0, sizeof d);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        snprintf(text, sizeof text, proxies[i], proxy_password);
+#pragma GCC diagnostic pop
+        d.endpoint = "far.example:1";
+        d.proxy = text;
+        d.tls.off = true;
+        d.io = ENSIGN_IO_CALLER;
+        d.seed = 1;
+        if (ensign_create(&d, &c, &why) != ENSIGN_E_ARGUMENT) fail_msg("taken: %s", text);
+        look("ensign_create", why.text);
+    }
+    assert_int_equal(texts, COUNT(proxies));
+}
+
 static void refused(void **state)
 {
     static const char at_sign[] = "https://user:fixed-token-of-the-desc-aq9zwsxe3dcr5fv@host";
@@ -513,7 +585,9 @@ int main(void)
         IN_MODES(nacks_that_repeat_a_token_do_not_show_it),
         IN_MODES(a_fixed_token_is_not_shown),
         IN_MODES(connections_that_fail_tell_no_secret),
+        IN_MODES(a_proxy_that_repeats_its_password_does_not_make_us_show_it),
         cmocka_unit_test(refused),
+        cmocka_unit_test(proxies_refused),
     };
     return cmocka_run_group_tests_name("secrets", tests, NULL, NULL);
 }
