@@ -44,7 +44,9 @@ RULES
               yours, and wakes your loop by a descriptor of yours.
     Pull      What happens is a notice, and you pull it. We call you in the hooks of the desc only; a hook may
               not call into the client.
-    Texts     of errors are one line, in UTF-8, without control characters: safe for a terminal.
+    Texts     of errors are one line, in UTF-8, without control characters: safe for a terminal. No text of an
+              error, of the log or of a trace shows the client's secret or a token: where a server repeats
+              one, or eight bytes or more of its beginning, "***" stands in its place.
     Handles   Publishers, subscriptions, queries, requests and calls are ids. A call with one that has expired
               returns ENSIGN_E_HANDLE; it never crashes. No handle has the id 0. Where a handle is asked for,
               ENSIGN_CLIENT means the client. What serves every kind takes the id, what serves one kind the
@@ -156,14 +158,15 @@ CONTENTS    search for the mark
     >>util        Small things: bytes, slices, errors, timers, random numbers
     >>mem         The allocator: counted, limited, small blocks kept
     >>env         What every object is given: memory, time, error, log
+    >>trace       What the trace hook is told of each frame
     >>sock        Sockets as the OS has them, the state of one, and the race of a link's
     >>pb          The service's messages, by nanopb, decoded in place
     >>id          Identifiers, MIME types, versions, metadata, and an event as text
     >>json        JSON, base64 and the dates in a token
-    >>http1       HTTP/1.1 answers, in any cut, and one form of request
+    >>http1       HTTP/1.1 answers, in any cut, one form of request, and CONNECT
     >>tls         TLS over memory, by mbedTLS
     >>handle      Numbers for objects; which of them are alive, have a notice, have a timer
-    >>link        One connection: its life, its buffers, TLS on them; and its target, a server
+    >>link        One connection: its life, buffers, a tunnel through a proxy, TLS; and its target, a server
     >>h2          HTTP/2: one nghttp2 client session, its streams, their receive buffers
     >>grpc        Calls: request headers, message prefix, metadata, deadlines, status
     >>auth        A token from an API key: HTTP/1.1 over the auth link
@@ -568,6 +571,36 @@ typedef struct ensign_method_t {    /* what calls of some methods have alike */
     uint32_t    deadline_ms;        /* of a call whose desc has none [none] */
     ensign_retry_t retry;
 } ensign_method_t;
+enum {                              /* ensign_frame_t.type: HTTP/2's numbers (RFC 9113, 6), and two of ours */
+    ENSIGN_FRAME_DATA = 0,          ENSIGN_FRAME_HEADERS = 1,       ENSIGN_FRAME_PRIORITY = 2,
+    ENSIGN_FRAME_RST_STREAM = 3,    ENSIGN_FRAME_SETTINGS = 4,      ENSIGN_FRAME_PUSH_PROMISE = 5,
+    ENSIGN_FRAME_PING = 6,          ENSIGN_FRAME_GOAWAY = 7,        ENSIGN_FRAME_WINDOW_UPDATE = 8,
+    ENSIGN_FRAME_CONTINUATION = 9,
+    ENSIGN_FRAME_REQUEST = 256,     /* of HTTP/1.1, to the auth service or a proxy */
+    ENSIGN_FRAME_ANSWER = 257       /* and what it answers */
+};
+
+typedef struct ensign_setting_t { uint32_t id, value; } ensign_setting_t;   /* of a SETTINGS frame */
+
+/* A frame, as the trace hook gets it. The pointers stand while the hook runs. The values of headers are not
+ * here, and of a payload nothing but the numbers below. */
+typedef struct ensign_frame_t {
+    int         link;               /* ENSIGN_LINK_x that it goes over */
+    bool        out;                /* we send it; false: it came */
+    int         type;               /* ENSIGN_FRAME_x, or the number of another frame of HTTP/2 */
+    uint32_t    flags;              /* as they are on the wire */
+    uint32_t    stream;             /* 0: the connection */
+    uint32_t    length;             /* bytes of the payload; HTTP/1.1: of the body */
+    uint32_t    code;               /* RST_STREAM, GOAWAY: HTTP/2's error code; ANSWER: HTTP status */
+    uint32_t    last_stream;        /* GOAWAY: the last stream that its sender looks at */
+    uint32_t    increment;          /* WINDOW_UPDATE */
+    const ensign_setting_t *settings; /* SETTINGS: the first 16 */
+    size_t      setting_count;
+    const char *names;              /* of the header fields, in their order, one blank between two; of a
+                                       REQUEST behind its method and path; "": none. What is no printable
+                                       ASCII is '?' here */
+    bool        names_cut;          /* `names` has the first ones only; it holds 1023 bytes */
+} ensign_frame_t;
 
 /* In brackets: the default, which a zero stands for. Times in ms, sizes in bytes. */
 typedef struct ensign_desc_t {
@@ -664,6 +697,10 @@ typedef struct ensign_desc_t {
                                        loop step soon, no more; once, until it does [none] */
     void      (*log)(void *user, int level, const char *text);
                                     /* ENSIGN_LOG_x, and a line without its end, which is ours [none] */
+    void      (*trace)(void *user, const ensign_frame_t *frame);
+                                    /* called for each frame of HTTP/2, when it is handed to the link or has
+                                       come whole, and for each request to the auth service and its answer.
+                                       Frames can be many, so return soon [none] */
     void     *(*alloc)(void *user, void *old, size_t size);
                                     /* as realloc; size 0: free, return NULL [ENSIGN_REALLOC and its like] */
 } ensign_desc_t;
@@ -1493,6 +1530,32 @@ typedef struct ensign_stats_t {
 /* Of ENSIGN_CLIENT, or of a handle until it dies. E_HANDLE: it is dead; ensign_error is left alone. */
 ENSIGN_API int  ensign_stats(const ensign_t *c, uint32_t handle, ensign_stats_t *out);
 
+typedef struct ensign_link_info_t { /* a connection, as it is now */
+    const char *endpoint;           /* "host:port" or "unix:/path", of those in the desc */
+    const char *address;            /* of the endpoint, or of the proxy, that it is made to; NULL:
+                                       ensign_link_up did not tell */
+    const char *proxy;              /* "host:port" that it goes through; NULL: none */
+    const char *tls_version;        /* "TLSv1.2"; NULL: plaintext, or no handshake yet; so are the next two */
+    const char *cipher;             /* "TLS-ECDHE-RSA-WITH-CHACHA20-POLY1305-SHA256" */
+    const char *alpn;               /* "h2"; NULL: nothing was agreed on, as with the auth service */
+    bool        resumed;            /* its handshake was a short one, by a ticket of a connection before */
+    int32_t     ping_ms;            /* round trip of the last PING that was answered; -1: none was yet */
+    uint64_t    age_ms;             /* from when it was made to the last step */
+} ensign_link_info_t;
+
+/* Of an ENSIGN_LINK_x. The strings stand until the client steps, or is given bytes, again. E_STATE: the link
+ * has no connection now; E_ARGUMENT: there is no such link. Then *out is zeroed, but for ping_ms, -1, and
+ * ensign_error is left alone. Of RPC and RPC_2, where both run, the younger one takes the new calls. */
+ENSIGN_API int  ensign_link_info(const ensign_t *c, int link, ensign_link_info_t *out);
+
+/* "HEADERS" for ENSIGN_FRAME_HEADERS. Static; never NULL: other numbers give "?". */
+ENSIGN_API const char *ensign_frame_name(int type);
+
+/* A frame in one line, for a trace hook to print: "> rpc HEADERS stream=1 flags=END_HEADERS length=98 :method
+ * :path", "< rpc RST_STREAM stream=1 flags=0 length=4 CANCEL"; '>' is out, '<' in. As snprintf, see
+ * ensign_event_text. */
+ENSIGN_API int  ensign_frame_text(const ensign_frame_t *frame, char *out, size_t cap);
+
 #ifdef __cplusplus
 }
 #endif
@@ -1733,6 +1796,28 @@ static ENSI_UNUSED void ensi_wipe(void *p, size_t n)
 {
     volatile uint8_t *at = (volatile uint8_t *)p;
     while (n-- > 0) *at++ = 0;
+}
+
+/* Puts "***" where `text` has the secret, or eight bytes or more of its beginning: a server that tells it may
+ * have been cut short. Returns the new length, which is never greater. A secret under eight bytes is not
+ * looked for: it could be any word. */
+static size_t ensi_hide(char *text, size_t len, const char *secret, size_t secret_len)
+{
+    enum { LEAST = 8, STARS = 3 };
+    size_t to = 0, same;
+    if (secret_len < LEAST) return len;
+    for (size_t i = 0; i < len; i += same) {
+        for (same = 0; same < secret_len && i + same < len && text[i + same] == secret[same];) same++;
+        if (same >= LEAST) {
+            memset(text + to, '*', STARS);
+            to += STARS;
+        } else {
+            text[to++] = text[i];
+            same = 1;
+        }
+    }
+    if (to < len) memset(text + to, 0, len - to); /* no end of the secret stays behind the text */
+    return to;
 }
 
 static uint64_t ensi_rng_next(uint64_t *state)
@@ -2001,8 +2086,14 @@ static char *ensi_mem_text(ensi_mem_t *m, const char *text)
  *
  * Owns   the time of the last step, the last error, the hooks, the limits of backoff and its draw, the random
  *        state of jitter and ids, and `work`: a call outside of a step has left something to do.
- * Holds  now_ms never goes back. */
+ * Holds  now_ms never goes back.
+ *        No text leaves the client with one of `secrets` in it, though a server should tell it: what is
+ *        logged, ensign_error, and the errors of notices go through ensi_env_hide. */
 enum { ENSI_OPENING_NO, ENSI_OPENING_RUNS, ENSI_OPENING_FAILED };
+enum {
+    ENSI_SECRET_KEY, ENSI_SECRET_TOKEN, ENSI_SECRET_REFRESH, ENSI_SECRET_PROXY, ENSI_SECRET_PROXY_PASSWORD,
+    ENSI_SECRETS
+};
 
 typedef struct ensi_env_t {
     ensi_mem_t mem;
@@ -2017,6 +2108,8 @@ typedef struct ensi_env_t {
     int64_t (*wall_ms)(void *user);
     void (*wake)(void *user);
     void (*log)(void *user, int level, const char *text);
+    void (*trace)(void *user, const ensign_frame_t *frame);
+    const char *secrets[ENSI_SECRETS];  /* that no text may show, whoever says them; NULL: none */
     ensign_stats_t stats;       /* of the client */
     uint32_t backoff_min_ms, backoff_max_ms;
 } ensi_env_t;
@@ -2091,6 +2184,20 @@ static int ensi_env_later(ensi_env_t *v, int code, const char *text)
     return code;
 }
 
+/* Hides the client's secrets in the words of a server, or in ours. Returns the new length. */
+static size_t ensi_env_hide(const ensi_env_t *v, char *text, size_t len)
+{
+    for (size_t i = 0; i < ENSI_SECRETS; i++)
+        if (v->secrets[i]) len = ensi_hide(text, len, v->secrets[i], strlen(v->secrets[i]));
+    return len;
+}
+
+/* The same for the text of an error that is about to be shown. */
+static void ensi_env_hide_error(const ensi_env_t *v, ensign_error_t *e)
+{
+    e->text[ensi_env_hide(v, e->text, strlen(e->text))] = '\0';
+}
+
 #ifndef ENSIGN_NO_LOG_TEXT
 static void ensi_log_line(ensi_env_t *v, int level, const char *format, ...) ENSI_PRINTF(3, 4);
 static void ensi_log_line(ensi_env_t *v, int level, const char *format, ...)
@@ -2101,6 +2208,7 @@ static void ensi_log_line(ensi_env_t *v, int level, const char *format, ...)
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
+    line[ensi_env_hide(v, line, strlen(line))] = '\0';
     v->log(v->user, level, line);
 }
 #define ENSI_LOG(args) ensi_log_line args
@@ -2128,6 +2236,319 @@ static int ensi_env_memory(ensi_env_t *v, size_t size)
     if (size > 0) snprintf(wanted, sizeof wanted, "none for %lu bytes", (unsigned long)size);
     return ensi_env_fail(v, ENSIGN_E_MEMORY, "memory: %s (%lu in use%s); free some or raise memory_limit",
                          wanted, (unsigned long)v->mem.used, v->mem.limit ? ", memory_limit is set" : "");
+}
+
+/* >>trace   may call: util env
+ *           open to: link h2 auth create
+ * What the trace hook is told of each frame
+ *
+ * Owns   of each link, while the desc has the hook: the names of the header fields of the frame that comes,
+ *        and of the one that goes; of the one that comes its header, and the first bytes of its payload, if
+ *        that has numbers.
+ * Holds  the values of headers do not get here, nor any byte of other payloads. The hook is called outside
+ *        of nghttp2, when a frame is whole. The header is read from the wire, so a frame that nghttp2 drops
+ *        is told like the others.
+ *        Without the hook none of this exists: each place that would tell asks for one pointer. */
+#include <nghttp2/nghttp2.h>
+
+enum {
+    ENSI_TRACE_NAMES = 1024,        /* with the NUL */
+    ENSI_TRACE_HEAD = 9,            /* RFC 9113, 4.1 */
+    ENSI_TRACE_SETTING = 6,         /* RFC 9113, 6.5.1 */
+    ENSI_TRACE_SETTINGS = 16,
+    ENSI_TRACE_KEPT = ENSI_TRACE_SETTING * ENSI_TRACE_SETTINGS
+};
+
+typedef struct ensi_names_t {
+    char text[ENSI_TRACE_NAMES];
+    size_t len;
+    bool cut;
+} ensi_names_t;
+
+typedef struct ensi_trace_t {
+    ensi_env_t *env;
+    int link;                       /* ENSIGN_LINK_x */
+    ensi_names_t in, out;
+    uint8_t head[ENSI_TRACE_HEAD];  /* of the frame that comes */
+    size_t head_len;
+    size_t left;                    /* bytes of its payload that are still to come */
+    uint8_t kept[ENSI_TRACE_KEPT];
+    size_t kept_len;
+} ensi_trace_t;
+
+static void ensi_names_clear(ensi_names_t *n)
+{
+    n->text[0] = '\0';
+    n->len = 0;
+    n->cut = false;
+}
+
+/* Adds a name, or sets `cut` and adds no more. */
+static void ensi_names_add(ensi_names_t *n, ensign_slice_t name)
+{
+    size_t blank = n->len > 0;
+    if (n->cut || n->len + blank + name.len >= sizeof n->text) {
+        n->cut = true;
+        return;
+    }
+    if (blank) n->text[n->len++] = ' ';
+    for (size_t i = 0; i < name.len; i++)
+        n->text[n->len++] = name.ptr[i] > ' ' && name.ptr[i] < 0x7F ? (char)name.ptr[i] : '?';
+    n->text[n->len] = '\0';
+}
+
+/* A new connection. */
+static void ensi_trace_clear(ensi_trace_t *t)
+{
+    ensi_names_clear(&t->in);
+    ensi_names_clear(&t->out);
+    t->head_len = t->left = t->kept_len = 0;
+}
+
+/* Returns how many bytes of a payload have numbers that are told; behind those of GOAWAY there is a text. */
+static size_t ensi_trace_keeps(int type)
+{
+    switch (type) {
+    case ENSIGN_FRAME_SETTINGS: return ENSI_TRACE_KEPT;
+    case ENSIGN_FRAME_GOAWAY: return 8;
+    case ENSIGN_FRAME_RST_STREAM:
+    case ENSIGN_FRAME_WINDOW_UPDATE: return 4;
+    default: return 0;
+    }
+}
+
+/* Reads the numbers of a payload, as far as it is here. */
+static void ensi_trace_numbers(ensign_frame_t *f, ensign_setting_t *settings, const uint8_t *p, size_t n)
+{
+    uint32_t first = n >= 4 ? ensi_get_be32(p) : 0;
+    if (f->type == ENSIGN_FRAME_RST_STREAM) f->code = first;
+    if (f->type == ENSIGN_FRAME_WINDOW_UPDATE) f->increment = first & INT32_MAX;
+    if (f->type == ENSIGN_FRAME_GOAWAY) {
+        f->last_stream = first & INT32_MAX;
+        f->code = n >= 8 ? ensi_get_be32(p + 4) : 0;
+    }
+    if (f->type != ENSIGN_FRAME_SETTINGS) return;
+    f->settings = settings;
+    for (; n >= ENSI_TRACE_SETTING && f->setting_count < ENSI_TRACE_SETTINGS; f->setting_count++) {
+        settings[f->setting_count].id = ensi_get_be32(p) >> 16;
+        settings[f->setting_count].value = ensi_get_be32(p + 2);
+        p += ENSI_TRACE_SETTING;
+        n -= ENSI_TRACE_SETTING;
+    }
+}
+
+/* Tells a frame of which all but the direction and the names is known, and forgets the names. */
+static void ensi_trace_tell(ensi_trace_t *t, ensign_frame_t *f, bool out)
+{
+    ensi_names_t *names = out ? &t->out : &t->in;
+    names->text[ensi_env_hide(t->env, names->text, names->len)] = '\0'; /* a server may make a name of one */
+    f->link = t->link;
+    f->out = out;
+    f->names = names->text;
+    f->names_cut = names->cut;
+    t->env->trace(t->env->user, f);
+    ensi_names_clear(names);
+}
+
+/* A frame of HTTP/2, by its header and the n bytes of its payload that are here. */
+static void ensi_trace_frame(ensi_trace_t *t, bool out, const uint8_t *head, const uint8_t *p, size_t n)
+{
+    ensign_setting_t settings[ENSI_TRACE_SETTINGS];
+    ensign_frame_t f;
+    memset(&f, 0, sizeof f);
+    f.length = ensi_get_be32(head) >> 8;
+    f.type = head[3];
+    f.flags = head[4];
+    f.stream = ensi_get_be32(head + 5) & INT32_MAX;
+    ensi_trace_numbers(&f, settings, p, n);
+    ensi_trace_tell(t, &f, out);
+}
+
+/* What nghttp2 hands out: whole frames, or the preface of the connection. */
+static void ensi_trace_sent(ensi_trace_t *t, const uint8_t *p, size_t n)
+{
+    if (n >= 3 && memcmp(p, "PRI", 3) == 0) return; /* RFC 9113, 3.4; as a frame it would be too long */
+    while (n >= ENSI_TRACE_HEAD) {
+        size_t length = ensi_min(ensi_get_be32(p) >> 8, n - ENSI_TRACE_HEAD);
+        ensi_trace_frame(t, true, p, p + ENSI_TRACE_HEAD, length);
+        p += ENSI_TRACE_HEAD + length;
+        n -= ENSI_TRACE_HEAD + length;
+    }
+}
+
+/* Notes what has come of a frame. Returns how many of the n bytes belong to it; *whole: it ends there. */
+static size_t ensi_trace_come(ensi_trace_t *t, const uint8_t *p, size_t n, bool *whole)
+{
+    size_t head = ensi_min(ENSI_TRACE_HEAD - t->head_len, n), body, keep;
+    memcpy(t->head + t->head_len, p, head);
+    t->head_len += head;
+    *whole = false;
+    if (t->head_len < ENSI_TRACE_HEAD) return head;
+    if (head > 0) {
+        t->left = ensi_get_be32(t->head) >> 8;
+        t->kept_len = 0;
+    }
+    body = ensi_min(t->left, n - head);
+    keep = ensi_min(body, ensi_trace_keeps(t->head[3]) - t->kept_len);
+    if (keep > 0) memcpy(t->kept + t->kept_len, p + head, keep);
+    t->kept_len += keep;
+    t->left -= body;
+    *whole = t->left == 0;
+    return head + body;
+}
+
+/* The frame that came has been looked at: it is told. One whose header is not whole is none yet. */
+static void ensi_trace_came(ensi_trace_t *t)
+{
+    if (t->head_len < ENSI_TRACE_HEAD) return;
+    t->head_len = 0;
+    ensi_trace_frame(t, false, t->head, t->kept, t->kept_len);
+}
+
+/* ---- HTTP/1.1 */
+
+/* Cuts the next line off, and returns it without its end. */
+static ensign_slice_t ensi_trace_line(ensign_slice_t *text)
+{
+    const uint8_t *end = (const uint8_t *)memchr(text->ptr, '\n', text->len);
+    size_t len = end ? (size_t)(end - text->ptr) : text->len, skip = end ? len + 1 : len;
+    ensign_slice_t line = ensi_slice(text->ptr, len > 0 && text->ptr[len - 1] == '\r' ? len - 1 : len);
+    *text = ensi_slice(text->ptr + skip, text->len - skip);
+    return line;
+}
+
+/* Cuts off what stands before `c`, or all of it, and returns that. */
+static ensign_slice_t ensi_trace_word(ensign_slice_t *line, char c)
+{
+    const uint8_t *end = (const uint8_t *)memchr(line->ptr, c, line->len);
+    size_t len = end ? (size_t)(end - line->ptr) : line->len, skip = end ? len + 1 : len;
+    ensign_slice_t word = ensi_slice(line->ptr, len);
+    *line = ensi_slice(line->ptr + skip, line->len - skip);
+    return word;
+}
+
+/* A request that is about to be sent, with a body of so many bytes at its end. */
+static void ensi_trace_request(ensi_trace_t *t, ensign_slice_t text, size_t body)
+{
+    ensign_slice_t head = ensi_slice(text.ptr, text.len - body), line = ensi_trace_line(&head);
+    ensign_frame_t f;
+    memset(&f, 0, sizeof f);
+    f.type = ENSIGN_FRAME_REQUEST;
+    f.length = (uint32_t)body;
+    ensi_names_add(&t->out, ensi_trace_word(&line, ' '));
+    ensi_names_add(&t->out, ensi_trace_word(&line, ' '));
+    while (head.len > 0) {
+        line = ensi_trace_line(&head);
+        if (line.len > 0) ensi_names_add(&t->out, ensi_trace_word(&line, ':'));
+    }
+    ensi_trace_tell(t, &f, true);
+}
+
+/* An answer; its names are in `in`. */
+static void ensi_trace_answer(ensi_trace_t *t, int status, size_t body)
+{
+    ensign_frame_t f;
+    memset(&f, 0, sizeof f);
+    f.type = ENSIGN_FRAME_ANSWER;
+    f.code = (uint32_t)status;
+    f.length = (uint32_t)body;
+    ensi_trace_tell(t, &f, false);
+}
+
+/* ---- a frame as text */
+
+const char *ensign_frame_name(int type)
+{
+    static const char *const names[] = {
+        "DATA",         "HEADERS", "PRIORITY", "RST_STREAM",    "SETTINGS",
+        "PUSH_PROMISE", "PING",    "GOAWAY",   "WINDOW_UPDATE", "CONTINUATION",
+    };
+    if (type == ENSIGN_FRAME_REQUEST) return "REQUEST";
+    if (type == ENSIGN_FRAME_ANSWER) return "ANSWER";
+    return type >= 0 && type < (int)ENSI_COUNT(names) ? names[type] : "?";
+}
+
+typedef struct ensi_trace_text_t { char *out; size_t cap, len; } ensi_trace_text_t;
+
+static void ensi_trace_put(ensi_trace_text_t *t, const char *format, ...) ENSI_PRINTF(2, 3);
+static void ensi_trace_put(ensi_trace_text_t *t, const char *format, ...)
+{
+    bool room = t->len < t->cap;
+    va_list args;
+    int n;
+    va_start(args, format);
+    n = vsnprintf(room ? t->out + t->len : NULL, room ? t->cap - t->len : 0, format, args);
+    va_end(args);
+    if (n > 0) t->len += (size_t)n;
+}
+
+static void ensi_trace_put_type(ensi_trace_text_t *t, int type)
+{
+    const char *name = ensign_frame_name(type);
+    if (*name == '?') ensi_trace_put(t, " type-%d", type);
+    else ensi_trace_put(t, " %s", name);
+}
+
+/* The names of the flags that this type has; the rest as a number. */
+static void ensi_trace_put_flags(ensi_trace_text_t *t, const ensign_frame_t *f)
+{
+    static const struct { int type; uint32_t bit; const char *name; } known[] = {
+        { ENSIGN_FRAME_DATA, 0x1, "END_STREAM" },       { ENSIGN_FRAME_DATA, 0x8, "PADDED" },
+        { ENSIGN_FRAME_HEADERS, 0x1, "END_STREAM" },    { ENSIGN_FRAME_HEADERS, 0x4, "END_HEADERS" },
+        { ENSIGN_FRAME_HEADERS, 0x8, "PADDED" },        { ENSIGN_FRAME_HEADERS, 0x20, "PRIORITY" },
+        { ENSIGN_FRAME_SETTINGS, 0x1, "ACK" },          { ENSIGN_FRAME_PING, 0x1, "ACK" },
+        { ENSIGN_FRAME_CONTINUATION, 0x4, "END_HEADERS" },
+    };
+    const char *before = " flags=";
+    uint32_t rest = f->flags;
+    for (size_t i = 0; i < ENSI_COUNT(known); i++) {
+        if (known[i].type != f->type || !(rest & known[i].bit)) continue;
+        ensi_trace_put(t, "%s%s", before, known[i].name);
+        rest &= ~known[i].bit;
+        before = "+";
+    }
+    if (rest) ensi_trace_put(t, "%s0x%lx", before, (unsigned long)rest);
+    else if (*before == ' ') ensi_trace_put(t, " flags=0");
+}
+
+static void ensi_trace_put_settings(ensi_trace_text_t *t, const ensign_frame_t *f)
+{
+    static const char *const names[] = { "HEADER_TABLE_SIZE",   "ENABLE_PUSH",    "MAX_CONCURRENT_STREAMS",
+                                         "INITIAL_WINDOW_SIZE", "MAX_FRAME_SIZE", "MAX_HEADER_LIST_SIZE" };
+    for (size_t i = 0; i < f->setting_count; i++) {
+        uint32_t id = f->settings[i].id;
+        if (id - 1 < ENSI_COUNT(names)) ensi_trace_put(t, " %s", names[id - 1]);
+        else ensi_trace_put(t, " 0x%lx", (unsigned long)id);
+        ensi_trace_put(t, "=%lu", (unsigned long)f->settings[i].value);
+    }
+}
+
+int ensign_frame_text(const ensign_frame_t *frame, char *out, size_t cap)
+{
+    static const char *const links[ENSIGN_MAX_LINKS] = { "rpc", "auth", "rpc-2" };
+    ensi_trace_text_t t = { NULL, 0, 0 };
+    bool http2, known;
+    if (!frame) return ENSIGN_E_ARGUMENT;
+    t.out = out;
+    t.cap = cap;
+    http2 = frame->type < ENSIGN_FRAME_REQUEST;
+    known = frame->link >= 0 && frame->link < ENSIGN_MAX_LINKS;
+    ensi_trace_put(&t, "%c %s", frame->out ? '>' : '<', known ? links[frame->link] : "?");
+    ensi_trace_put_type(&t, frame->type);
+    if (http2) ensi_trace_put(&t, " stream=%lu", (unsigned long)frame->stream);
+    if (http2) ensi_trace_put_flags(&t, frame);
+    ensi_trace_put(&t, " length=%lu", (unsigned long)frame->length);
+    if (frame->type == ENSIGN_FRAME_RST_STREAM || frame->type == ENSIGN_FRAME_GOAWAY)
+        ensi_trace_put(&t, " %s", nghttp2_http2_strerror(frame->code));
+    if (frame->type == ENSIGN_FRAME_GOAWAY)
+        ensi_trace_put(&t, " last_stream=%lu", (unsigned long)frame->last_stream);
+    if (frame->type == ENSIGN_FRAME_WINDOW_UPDATE)
+        ensi_trace_put(&t, " increment=%lu", (unsigned long)frame->increment);
+    if (frame->type == ENSIGN_FRAME_ANSWER) ensi_trace_put(&t, " status=%lu", (unsigned long)frame->code);
+    ensi_trace_put_settings(&t, frame);
+    if (frame->names && frame->names[0]) ensi_trace_put(&t, " %s", frame->names);
+    if (frame->names_cut) ensi_trace_put(&t, " ...");
+    return (int)t.len;
 }
 
 #ifndef ENSIGN_NO_SOCKETS
@@ -4923,7 +5344,7 @@ static ENSI_UNUSED int ensi_jwt_read(ensign_slice_t token, ensi_jwt_t *out)
     return ENSIGN_OK;
 }
 
-/* >>http1   may call: util
+/* >>http1   may call: util trace
  *           open to: auth link
  * HTTP/1.1 answers, in any cut, one form of request, and CONNECT
  *
@@ -4980,6 +5401,8 @@ typedef struct ensi_http1_t {
     int status;              /* 200..999 once OK was given */
     size_t body_len;         /* bytes of `body` that are filled */
     const char *what;        /* of the error; NULL before one */
+
+    ensi_names_t *names;     /* where the names of header fields are noted; NULL: nobody asks */
 
     uint8_t *body;           /* the caller's, `cap` bytes */
     size_t cap;
@@ -5121,6 +5544,7 @@ static int ensi_http1_field(ensi_http1_t *x, bool counts)
     if (!ensi_http1_is_token(x->line, n))
         return ensi_http1_fail(x, ENSIGN_E_PROTOCOL,
                                "a header name is empty or has a character that no name may have");
+    if (x->names) ensi_names_add(x->names, ensi_slice(x->line, n));
     if (!counts) return ENSIGN_OK;
     return ensi_http1_field_known(x, ensi_slice(x->line, n),
                                   ensi_slice_trim(ensi_slice(colon + 1, kept - n - 1)));
@@ -5501,6 +5925,7 @@ typedef struct {
 
 typedef struct {
     bool open, up;                  /* up: the handshake is over */
+    bool starved;                   /* mbedTLS asked for bytes, and rx had none */
     bool offered, full;             /* a session was offered; the server began to show its certificate */
     int end;                        /* the first error; ENSIGN_OK before */
     size_t held;                    /* bytes of a record that mbedTLS has ready and tx had no room for */
@@ -6265,12 +6690,15 @@ static bool ensi_tls_is_1_3(const ensi_tls_t *t)
 #endif
 }
 
-/* Did mbedTLS only have news, and is it to be called again? */
+/* Is mbedtls_ssl_read to be called again at once? It had news; or it says "not yet" behind a ticket or a
+ * warning, although rx had what it asked for: more may be there, and nobody would come for it. */
 static bool ensi_tls_goes_on(ensi_tls_t *t, int rc)
 {
-    if (!ensi_tls_is_news(rc)) return false;
-    if (t->up) ensi_tls_save(t);
-    return true;
+    if (ensi_tls_is_news(rc)) {
+        ensi_tls_save(t);
+        return true;
+    }
+    return rc == MBEDTLS_ERR_SSL_WANT_READ && !t->starved;
 }
 
 /* ---- why a connection failed */
@@ -6368,7 +6796,9 @@ static const char *ensi_tls_alert_advice(const ensi_tls_t *t, unsigned number, c
     const ensi_tls_opts_t *o = &t->conf->opts;
 
     if (number == MBEDTLS_SSL_ALERT_MSG_HANDSHAKE_FAILURE)
-        return ensi_tls_has_own(o)
+        return o->min_version == ENSIGN_TLS_1_3
+            ? "; it may lack TLS 1.3, which is the tls.min_version, or no cipher or kind of certificate fits"
+            : ensi_tls_has_own(o)
             ? "; its certificate is Ed25519 or RSA-PSS, which mbedTLS lacks, or no cipher or curve fits"
             : "; it wants a client certificate (tls.cert_file), or its own is Ed25519 or RSA-PSS, which "
               "mbedTLS lacks, or no cipher fits";
@@ -6515,6 +6945,7 @@ static int ensi_tls_bio_recv(void *arg, unsigned char *out, size_t len)
     ensi_tls_t *t = (ensi_tls_t *)arg;
     size_t n = t->rx->end - t->rx->start, head = ENSI_TLS_HEAD_BYTES - t->head_len;
 
+    t->starved = n == 0;
     if (n == 0) return MBEDTLS_ERR_SSL_WANT_READ;
     if (n > len) n = len;
     if (n > INT_MAX) n = INT_MAX;
@@ -6650,6 +7081,14 @@ static int ensi_tls_handshake(ensi_tls_t *t, ensign_error_t *e)
     return ensi_tls_is_again(rc) ? (int)ENSIGN_AGAIN : ensi_tls_fail(t, rc, e);
 }
 
+/* What was agreed on with a handshake that is over. The strings stand until the connection is closed. */
+static void ensi_tls_tell(const ensi_tls_t *t, const char **version, const char **cipher, const char **alpn)
+{
+    *version = mbedtls_ssl_get_version(&t->ssl);
+    *cipher = mbedtls_ssl_get_ciphersuite(&t->ssl);
+    *alpn = t->conf->opts.alpn_h2 ? mbedtls_ssl_get_alpn_protocol(&t->ssl) : NULL;
+}
+
 /* `cap` is not 0. */
 static int ensi_tls_read(ensi_tls_t *t, uint8_t *out, size_t cap, size_t *len, ensign_error_t *e)
 {
@@ -6657,8 +7096,10 @@ static int ensi_tls_read(ensi_tls_t *t, uint8_t *out, size_t cap, size_t *len, e
 
     *len = 0;
     if (rc != ENSIGN_OK) return rc;
-    do rc = mbedtls_ssl_read(&t->ssl, out, cap);
-    while (ensi_tls_goes_on(t, rc));
+    do {
+        t->starved = false;
+        rc = mbedtls_ssl_read(&t->ssl, out, cap);
+    } while (ensi_tls_goes_on(t, rc));
     if (rc > 0) {
         *len = (size_t)rc;
         return ENSIGN_OK;
@@ -6975,9 +7416,9 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
     return ensi_notice_new(h, type);
 }
 
-/* >>link   may call: util mem env http1 tls
+/* >>link   may call: util mem env trace http1 tls
  *          open to: auth state ping req client create
- * One connection: its life, its buffers, the tunnel through a proxy, TLS on them; and its target, a server
+ * One connection: its life, buffers, a tunnel through a proxy, TLS; and its target, a server
  *
  * Owns   of a target: its endpoints, whose turn it is, the addresses of that one, what has failed, the
  *        backoff, the trust store.
@@ -7057,6 +7498,7 @@ typedef struct ensi_host_t {
 typedef struct ensi_proxy_t {
     ensi_host_t host;
     char *basic;                    /* user:password in base64; NULL: it is asked without */
+    char *password;                 /* of it, which no text may show; NULL: none */
     const char *user_agent;
 } ensi_proxy_t;
 
@@ -7100,6 +7542,7 @@ typedef struct ensi_tunnel_t {
 
 typedef struct ensi_link_t {
     ensi_env_t *env;
+    const char *name;               /* "rpc", "auth" or "rpc-2", in the log */
     ensi_target_t *target;
     ensi_endpoint_t *end;           /* that it is connected to, or was last; NULL: none yet */
     ensi_link_state_t state;
@@ -7108,6 +7551,7 @@ typedef struct ensi_link_t {
     size_t address_count;
     ensi_address_t *address;        /* RUN: that it tries; NULL: not known, or it has worked */
     char peer[ENSI_ADDRESS_BYTES];  /* the address that it is connected to, or was last; "": not known */
+    ensi_trace_t *trace;            /* NULL: no trace hook */
     bool trying;                    /* from the beginning of an attempt until the connection works */
     ensi_tunnel_t *tunnel;          /* RUN: the proxy has not answered CONNECT yet; else NULL */
     ensi_buf_t rx, tx;
@@ -7297,9 +7741,13 @@ static bool ensi_target_waits(const ensi_target_t *t)
 /* One more failure in a row: the next attempt waits, and begins a new round. */
 static void ensi_target_fail(ensi_target_t *t, ensi_env_t *env)
 {
+    uint32_t wait_ms;
     t->address_count = t->turn = 0;
     ensi_backoff_fail(&t->backoff, env);
-    ensi_timer_start(&t->timer, ensi_backoff_draw(&t->backoff, env));
+    wait_ms = ensi_backoff_draw(&t->backoff, env);
+    ensi_timer_start(&t->timer, wait_ms);
+    ENSI_LOG((env, ENSIGN_LOG_DEBUG, "%s: next attempt in %lu ms, failures in a row: %lu", t->name,
+              (unsigned long)wait_ms, (unsigned long)t->backoff.failures));
 }
 
 /* The addresses of the turn that are left go to the caller. */
@@ -7310,6 +7758,8 @@ static void ensi_link_dial(ensi_link_t *l)
     for (size_t i = 0; i < t->address_count; i++)
         if (!t->addresses[i].failed) l->addresses[l->address_count++] = t->addresses[i].text;
     ensi_must(ensi_link_move(l, ENSI_LINK_ON_ADDRESS));
+    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: connecting to %s, addresses: %lu, first %s", l->name,
+              ensi_link_host(l)->where, (unsigned long)l->address_count, l->addresses[0]));
 }
 
 /* Starts to connect, if nothing is in the way: to the next address of the turn, or to the next endpoint of
@@ -7332,10 +7782,12 @@ static void ensi_link_want(ensi_link_t *l, uint32_t timeout_ms)
         const char *address = ensi_link_host(l)->name;
         ensi_target_set_addresses(t, &address, 1);
     }
-    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: connecting to %s%s%s", t->name, l->end->host.where,
-              l->end->proxy ? " through the proxy " : "", l->end->proxy ? l->end->proxy->host.where : ""));
-    if (t->address_count > 0) ensi_link_dial(l);
-    else ensi_must(ensi_link_move(l, ENSI_LINK_ON_NAME));
+    if (t->address_count > 0) {
+        ensi_link_dial(l);
+    } else {
+        ensi_must(ensi_link_move(l, ENSI_LINK_ON_NAME));
+        ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: resolving %s", l->name, ensi_link_host(l)->name));
+    }
     ensi_timer_start(&l->timer, ensi_target_left(t, l->env->now_ms));
 }
 
@@ -7357,6 +7809,7 @@ static void ensi_link_rest(ensi_link_t *l)
 {
     ensi_target_t *t = l->target;
     bool one = l->address != NULL;
+    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: idle", l->name));
     ensi_link_clear(l);
     ensi_timer_stop(&l->timer);
     if (one && l->fault.code != 0) l->address->failed = true;
@@ -7390,8 +7843,12 @@ static void ensi_link_stop(ensi_link_t *l)
     }
 #endif
     if (!ensi_link_move(l, ENSI_LINK_ON_STOP)) return;
-    if (l->state == ENSI_LINK_IDLE) ensi_link_rest(l);
-    else ensi_timer_stop(&l->timer);
+    if (l->state == ENSI_LINK_IDLE) {
+        ensi_link_rest(l);
+        return;
+    }
+    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: hanging up", l->name));
+    ensi_timer_stop(&l->timer);
 }
 
 static void ensi_link_fault(ensi_link_t *l, int code, int native, const char *format, ...) ENSI_PRINTF(4, 5);
@@ -7489,6 +7946,10 @@ static int ensi_link_open_tunnel(ensi_link_t *l)
     rc = ensi_http1_connect((char *)tx->ptr, tx->cap, &len, l->end->text, proxy->user_agent,
                             proxy->basic);
     tx->end = len;
+    if (l->trace) {
+        l->tunnel->answer.names = &l->trace->in;
+        ensi_trace_request(l->trace, ensi_slice(tx->ptr, len), 0);
+    }
     return rc;
 }
 
@@ -7522,7 +7983,9 @@ static int ensi_link_dig(ensi_link_t *l)
     l->rx.start += used;
     ensi_link_rewind(&l->rx);
     if (rc == ENSIGN_AGAIN) return rc;
+    if (l->trace && x->status) ensi_trace_answer(l->trace, x->status, x->body_len);
     if (rc != ENSIGN_OK || x->status >= 300) return ensi_link_refused(l);
+    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: the proxy has connected to %s", l->name, l->end->host.where));
     ensi_mem_free(&l->env->mem, l->tunnel);
     l->tunnel = NULL;
     l->shaken = !l->end->secure;
@@ -7540,6 +8003,8 @@ static void ensi_link_up(ensi_link_t *l, size_t address)
     for (size_t i = 0; i < t->address_count && address < l->address_count; i++)
         if (l->addresses[address] == t->addresses[i].text) l->address = &t->addresses[i];
     if (l->address) memcpy(l->peer, l->address->text, sizeof l->peer);
+    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: running, to %s", l->name,
+              l->address ? l->peer : l->end->host.where));
     if (untried > 1 && left == ENSIGN_FOREVER) left = ENSI_CONNECT_MS;
     if (left != ENSIGN_FOREVER) ensi_timer_start(&l->timer, left / (untried > 1 ? untried + 1 : 1));
     l->since_ms = l->env->now_ms;
@@ -7553,6 +8018,36 @@ static void ensi_link_up(ensi_link_t *l, size_t address)
     if (l->fault.code != 0) ensi_link_stop(l);
 }
 
+/* Fills what is known of a link that runs. */
+static void ensi_link_tell(const ensi_link_t *l, ensign_link_info_t *out)
+{
+    out->endpoint = l->end->text;
+    out->proxy = l->end->proxy ? l->end->proxy->host.where : NULL;
+    out->address = l->peer[0] ? l->peer : NULL;
+    out->age_ms = l->env->now_ms - l->since_ms;
+#ifndef ENSIGN_NO_TLS
+    if (!l->end->secure || !l->shaken) return;
+    ensi_tls_tell(&l->tls, &out->tls_version, &out->cipher, &out->alpn);
+    out->resumed = ensi_tls_resumed(&l->tls);
+#endif
+}
+
+#ifndef ENSIGN_NO_TLS
+/* The handshake is over. */
+static void ensi_link_log_tls(ensi_link_t *l)
+{
+#ifndef ENSIGN_NO_LOG_TEXT
+    ensign_link_info_t info;
+    memset(&info, 0, sizeof info);
+    ensi_link_tell(l, &info);
+    ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: %s handshake done%s, %s, ALPN %s", l->name, info.tls_version,
+              info.resumed ? " by a ticket" : "", info.cipher, info.alpn ? info.alpn : "none"));
+#else
+    (void)l;
+#endif
+}
+#endif
+
 /* Shakes hands as far as it goes. AGAIN, OK or an error, which is the link's fault then. */
 static int ensi_link_shake(ensi_link_t *l)
 {
@@ -7563,7 +8058,9 @@ static int ensi_link_shake(ensi_link_t *l)
     ensi_link_rewind(&l->tx);
     rc = ensi_tls_handshake(&l->tls, &l->fault);
     ensi_link_rewind(&l->rx);
-    if (rc == ENSIGN_OK) l->shaken = true;
+    if (rc != ENSIGN_OK) return rc;
+    l->shaken = true;
+    ensi_link_log_tls(l);
 #endif
     return rc;
 }
@@ -7620,7 +8117,7 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
     return ENSIGN_OK;
 }
 
-/* >>h2   may call: util mem env
+/* >>h2   may call: util mem env trace
  *        open to: grpc state ping reopen call ask pub sub req client create
  * HTTP/2: one nghttp2 client session, its streams, their receive buffers
  *
@@ -7706,6 +8203,7 @@ struct ensi_stream_t {
 
 struct ensi_h2_t {
     ensi_env_t *env;
+    ensi_trace_t *trace;                /* NULL: no hook */
     nghttp2_session *session;           /* NULL: no connection */
     ensi_stream_t *streams;
     const uint8_t *out;                 /* what nghttp2 gave and did not fit */
@@ -7723,6 +8221,7 @@ struct ensi_h2_t {
     bool draining;                      /* GOAWAY is in */
     bool evicting;                      /* set by the owner: what can be opened anew elsewhere leaves it */
     bool answered;                      /* HEADERS or DATA are in; section ping takes it back */
+    uint32_t ponged;                    /* the answer to the PING of this serial is in, too; 0: to none */
     bool starved;                       /* nghttp2 had no memory for a frame: the session cannot go on */
     uint32_t goaway_code;
     char goaway_text[96];
@@ -8033,13 +8532,21 @@ static int ensi_h2_on_header(nghttp2_session *session, const nghttp2_frame *fram
                              void *user)
 {
     ensi_stream_t *s = ensi_h2_stream(session, frame->hd.stream_id);
+    ensi_trace_t *trace = ((ensi_h2_t *)user)->trace;
     (void)flags;
-    (void)user;
+    if (trace) ensi_names_add(&trace->in, ensi_slice(name, name_len));
     if (!s || frame->hd.type != NGHTTP2_HEADERS) return 0;
     if (name_len == 7 && memcmp(name, ":status", 7) == 0 && value_len == 3 && value[0] == '1')
         s->informational = true;
     if (!s->informational) s->header(s, ensi_slice(name, name_len), ensi_slice(value, value_len));
     return 0;
+}
+
+/* The stream is reset for this field. */
+static int ensi_h2_refuse(ensi_h2_t *h, ensign_slice_t name)
+{
+    if (h->trace) ensi_names_add(&h->trace->in, name);
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
 /* nghttp2 asks before it resets a stream for a value with a NUL or another control character. A text that the
@@ -8050,7 +8557,7 @@ static int ensi_h2_on_invalid(nghttp2_session *session, const nghttp2_frame *fra
 {
     ensi_stream_t *s = ensi_h2_stream(session, frame->hd.stream_id);
     if (!s || !s->any_bytes || !ensi_slice_is(ensi_slice(name, name_len), s->any_bytes))
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+        return ensi_h2_refuse((ensi_h2_t *)user, ensi_slice(name, name_len));
     return ensi_h2_on_header(session, frame, name, name_len, value, value_len, flags, user);
 }
 
@@ -8065,6 +8572,7 @@ static int ensi_h2_on_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
     h->draining = true;
     h->goaway_code = g->error_code;
     ensi_h2_reason(h->goaway_text, sizeof h->goaway_text, "", g);
+    h->goaway_text[ensi_env_hide(h->env, h->goaway_text, strlen(h->goaway_text))] = '\0';
     return 0;
 }
 
@@ -8092,6 +8600,8 @@ static int ensi_h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame
         h->settled = true;
         return 0;
     }
+    if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK))
+        h->ponged = ensi_get_be32(frame->ping.opaque_data + 4);
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     h->answered = true;
     s = ensi_h2_stream(session, frame->hd.stream_id);
@@ -8197,10 +8707,24 @@ static ssize_t ensi_h2_on_read(nghttp2_session *session, int32_t id, uint8_t *ou
     return (ssize_t)n;
 }
 
+/* For the trace hook: the names of the header fields that are about to go. */
+static int ensi_h2_on_before(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    ensi_trace_t *trace = ((ensi_h2_t *)user)->trace;
+    const nghttp2_headers *h = &frame->headers;
+    (void)session;
+    if (frame->hd.type != NGHTTP2_HEADERS) return 0;
+    ensi_names_clear(&trace->out);
+    for (size_t i = 0; i < h->nvlen; i++)
+        ensi_names_add(&trace->out, ensi_slice(h->nva[i].name, h->nva[i].namelen));
+    return 0;
+}
+
 /* ---- the session */
 
-static void ensi_h2_callbacks(nghttp2_session_callbacks *cb)
+static void ensi_h2_callbacks(nghttp2_session_callbacks *cb, bool traced)
 {
+    if (traced) nghttp2_session_callbacks_set_before_frame_send_callback(cb, ensi_h2_on_before);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, ensi_h2_on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, ensi_h2_on_header);
     nghttp2_session_callbacks_set_on_invalid_header_callback(cb, ensi_h2_on_invalid);
@@ -8225,7 +8749,7 @@ static void ensi_h2_take_blanks(nghttp2_option *option)
 static int ensi_h2_session(ensi_h2_t *h, nghttp2_session_callbacks *cb, nghttp2_option *option)
 {
     nghttp2_mem mem = { h, ensi_h2_malloc, ensi_h2_free, ensi_h2_calloc, ensi_h2_realloc };
-    ensi_h2_callbacks(cb);
+    ensi_h2_callbacks(cb, h->trace != NULL);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
     nghttp2_option_set_max_outbound_ack(option, ENSI_H2_ACKS);
@@ -8261,10 +8785,12 @@ static int ensi_h2_start(ensi_h2_t *h, uint32_t connection_window)
     nghttp2_session_callbacks_del(cb);
     ensi_mem_prime(&h->env->mem, ENSI_MEM_PRIME);
     h->settled = h->got_headers = h->draining = h->evicting = h->answered = h->starved = h->oversize = false;
+    h->ponged = 0;
     h->goaway_code = NGHTTP2_NO_ERROR;
     h->fault_code = 0;
     h->fault[0] = h->goaway_text[0] = '\0';
     h->out_len = h->head_len = h->left = 0;
+    if (h->trace) ensi_trace_clear(h->trace);
     return rc == 0 ? ENSIGN_OK : ENSIGN_E_MEMORY;
 }
 
@@ -8284,10 +8810,13 @@ static void ensi_h2_stop(ensi_h2_t *h)
     }
 }
 
-/* Asks the peer for a sign of life (RFC 9113 6.7). The PING goes before all that waits, RST_STREAM too. */
-static void ensi_h2_ping(ensi_h2_t *h)
+/* Asks the peer for a sign of life (RFC 9113 6.7). The PING goes before all that waits, RST_STREAM too. The
+ * answer brings `serial` back, as `ponged`. */
+static void ensi_h2_ping(ensi_h2_t *h, uint32_t serial)
 {
-    ensi_h2_check(h, nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, NULL));
+    uint8_t data[8];
+    ensi_put_be64(data, serial);
+    ensi_h2_check(h, nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, data));
 }
 
 /* Tells the peer that we go (RFC 9113 6.8), in the bytes that are sent next; nothing is sent after it. */
@@ -8332,7 +8861,7 @@ static int ensi_h2_take(ensi_h2_t *h, const uint8_t *p, size_t n)
 
 /* Gives nghttp2 what came. A frame header goes in whole, in however many pieces it came: nghttp2 counts the
  * header of a CONTINUATION once for each piece, and ends the session at the ninth. */
-static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
+static int ensi_h2_feed(ensi_h2_t *h, const uint8_t *p, size_t n)
 {
     size_t whole;
     if (h->head_len > 0) {
@@ -8353,6 +8882,23 @@ static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
     return whole > 0 ? ensi_h2_take(h, p, whole) : ENSIGN_OK;
 }
 
+/* Bytes have come. Where there is a trace hook nghttp2 gets them frame by frame, and each is told when
+ * nghttp2 has looked at it; so is the one that ends the session. */
+static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
+{
+    int rc = ENSIGN_OK;
+    if (!h->trace) return ensi_h2_feed(h, p, n);
+    while (n > 0 && rc == ENSIGN_OK) {
+        bool whole;
+        size_t piece = ensi_trace_come(h->trace, p, n, &whole);
+        rc = ensi_h2_feed(h, p, piece);
+        if (whole || rc != ENSIGN_OK) ensi_trace_came(h->trace);
+        p += piece;
+        n -= piece;
+    }
+    return rc;
+}
+
 /* Copies up to cap bytes that are to be sent; < 0: the session is dead. */
 static int ensi_h2_send(ensi_h2_t *h, uint8_t *out, size_t cap, size_t *len)
 {
@@ -8365,6 +8911,7 @@ static int ensi_h2_send(ensi_h2_t *h, uint8_t *out, size_t cap, size_t *len)
             if (got == 0) break;
             if (got < 0) return got == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_E_PROTOCOL;
             h->out_len = (size_t)got;
+            if (h->trace) ensi_trace_sent(h->trace, h->out, h->out_len);
         }
         n = ensi_min(cap - *len, h->out_len);
         memcpy(out + *len, h->out, n);
@@ -8721,8 +9268,10 @@ static bool ensi_grpc_number(ensign_slice_t v, int64_t *out)
 
 /* ---- received metadata */
 
+/* Wipes it: a server may repeat a token here, or give one. */
 static void ensi_meta_clear(ensi_meta_t *m)
 {
+    if (m->len) ensi_wipe(m->ptr, m->len);
     m->len = m->counted = 0;
     m->cut = false;
 }
@@ -8869,6 +9418,24 @@ static bool ensi_grpc_own_header(ensi_call_t *call, ensign_slice_t name, ensign_
 
 /* What of the metadata is kept: the text, the details, and for a public call what the server's program
  * sent. */
+/* A server's text goes without the token that it may repeat: the client's, or the caller's own. */
+static ensign_slice_t ensi_grpc_hide(const ensi_call_t *call, char *text, size_t len)
+{
+    const char *p = call->extra;
+    len = ensi_env_hide(call->env, text, len);
+    for (size_t i = 0; i < call->extra_count; i++) {
+        ensign_slice_t key = ensign_str(p), value;
+        p += key.len + 1;
+        value = ensi_slice(p + 4, ensi_get_be32((const uint8_t *)p));
+        p += 4 + value.len;
+        if (!ensi_slice_is(key, "authorization")) continue;
+        while (memchr(value.ptr, ' ', value.len)) /* without the scheme */
+            value = ensi_slice(value.ptr + 1, value.len - 1);
+        len = ensi_hide(text, len, (const char *)value.ptr, value.len);
+    }
+    return ensi_slice(text, len);
+}
+
 static void ensi_grpc_keep(ensi_call_t *call, ensi_meta_t *m, ensign_slice_t name, ensign_slice_t value)
 {
     bool words = ensi_slice_is(name, "grpc-message");
@@ -8878,7 +9445,7 @@ static void ensi_grpc_keep(ensi_call_t *call, ensi_meta_t *m, ensign_slice_t nam
         call->s.no_memory = true;
     } else if (words) {
         ensign_slice_t text = ensi_meta_text(m, name, value);
-        if (text.ptr) call->text = text;
+        if (text.ptr) call->text = ensi_grpc_hide(call, (char *)(uintptr_t)text.ptr, text.len);
     } else {
         size_t at = m->len;
         ensi_meta_add(m, !details, name, value);
@@ -9017,7 +9584,7 @@ static void ensi_grpc_nv_extra(const ensi_call_t *call, nghttp2_nv *nv, size_t *
 static int ensi_grpc_submit(ensi_call_t *call, ensi_h2_t *h, const ensi_grpc_common_t *common)
 {
     nghttp2_nv nv[ENSI_GRPC_FIXED_HEADERS + ENSI_GRPC_MAX_HEADERS];
-    char timeout[24], before[16];
+    char timeout[24], before[24];
     size_t n = 0;
     uint32_t left = ensi_timer_left(&call->deadline, call->env->now_ms);
     bool token = common->bearer && !call->no_token && !call->own_token;
@@ -9033,8 +9600,10 @@ static int ensi_grpc_submit(ensi_call_t *call, ensi_h2_t *h, const ensi_grpc_com
     ensi_grpc_nv_text(nv, &n, "user-agent", common->user_agent);
     ensi_grpc_timeout(timeout, sizeof timeout, left);
     if (left != ENSIGN_FOREVER) ensi_grpc_nv_text(nv, &n, "grpc-timeout", timeout);
-    snprintf(before, sizeof before, "%lu", (unsigned long)call->attempts - 1);
-    if (call->attempts > 1) ensi_grpc_nv_text(nv, &n, "grpc-previous-rpc-attempts", before);
+    if (call->attempts > 1) {
+        snprintf(before, sizeof before, "%lu", (unsigned long)call->attempts - 1);
+        ensi_grpc_nv_text(nv, &n, "grpc-previous-rpc-attempts", before);
+    }
     ensi_grpc_nv_text(nv, &n, "grpc-encoding", call->encoding);
     ensi_grpc_nv_text(nv, &n, "grpc-accept-encoding", call->accept_encoding);
     if (token) ensi_grpc_nv(&nv[n++], ensign_str("authorization"), ensign_str(common->bearer), true);
@@ -9164,7 +9733,9 @@ static int ensi_grpc_judge_http(ensi_call_t *call)
 {
     ensign_error_t *e = &call->fault;
     uint32_t code = call->s.close_code;
+    char *words = call->s.words;
 
+    words[ensi_grpc_hide(call, words, strlen(words)).len] = '\0';
     if (!call->s.headers_sent) { /* nghttp2 closes it: too large, or behind a GOAWAY, once more */
         call->unprocessed = true;
         ensi_fail(e, ENSIGN_E_UNAVAILABLE, 0,
@@ -9174,7 +9745,7 @@ static int ensi_grpc_judge_http(ensi_call_t *call)
     }
     if (call->http_status >= 0 && call->http_status != 200) {
         ensi_fail(e, ENSIGN_E_PROTOCOL, call->http_status, "http: %.80s answers HTTP status %d%s%.64s; %s",
-                  call->method, call->http_status, call->s.words[0] ? ": " : "", call->s.words,
+                  call->method, call->http_status, words[0] ? ": " : "", words,
                   ensi_grpc_http_advice(call->http_status));
         return ensi_grpc_of_http(call->http_status);
     }
@@ -9190,7 +9761,7 @@ static int ensi_grpc_judge_http(ensi_call_t *call)
     if (call->s.deaf)
         ensi_fail(e, ENSIGN_E_PROTOCOL, call->http_status,
                   "grpc: %s answers without content-type application/grpc%s%s; is this a gRPC server?",
-                  call->method, call->s.words[0] ? ": " : "", call->s.words);
+                  call->method, words[0] ? ": " : "", words);
     else
         ensi_fail(e, ENSIGN_E_PROTOCOL, 0, "grpc: %s ended without a grpc-status", call->method);
     return ENSIGN_GRPC_UNKNOWN;
@@ -9358,7 +9929,10 @@ static void ensi_grpc_free(ensi_call_t *call, ensi_mem_t *m)
 {
     ensi_rx_free(&call->s.rx, m);
     ensi_mem_free(m, call->out.ptr);
-    for (int i = 0; i < 2; i++) ensi_mem_free(m, call->meta[i].ptr);
+    for (int i = 0; i < 2; i++) {
+        ensi_meta_clear(&call->meta[i]);
+        ensi_mem_free(m, call->meta[i].ptr);
+    }
     ensi_mem_free(m, call->method);
     if (call->extra) ensi_wipe(call->extra, ensi_mem_size(call->extra)); /* a token of the caller's, maybe */
     ensi_mem_free(m, call->extra);
@@ -9419,7 +9993,7 @@ static int ensi_grpc_init(ensi_call_t *call, ensi_env_t *env, ensi_calls_t *all,
     return ENSIGN_OK;
 }
 
-/* >>auth   may call: util mem env json http1 link
+/* >>auth   may call: util mem env trace json http1 link
  *          open to: state ping reopen req client create
  * A token from an API key: HTTP/1.1 over the auth link
  *
@@ -9477,6 +10051,7 @@ typedef struct ensi_auth_said_t {       /* what the last probe brought */
 typedef struct ensi_auth_t {
     ensi_env_t *env;
     ensi_link_t *link;
+    ensi_trace_t *trace;            /* NULL: no hook */
     ensi_auth_state_t state;
     const char *client_id, *client_secret;  /* in the client's block of strings */
     const char *user_agent;
@@ -9516,6 +10091,7 @@ static void ensi_auth_wipe(ensi_auth_t *a)
 static void ensi_auth_free(ensi_auth_t *a)
 {
     ensi_mem_t *m = &a->env->mem;
+    memset(a->env->secrets, 0, sizeof a->env->secrets); /* no text is shown any more */
     ensi_auth_wipe(a);
     if (a->access) ensi_wipe(a->access, ENSI_AUTH_SCHEME + ENSI_AUTH_TOKEN_CAP);
     if (a->refresh) ensi_wipe(a->refresh, ENSI_AUTH_TOKEN_CAP);
@@ -9527,9 +10103,12 @@ static void ensi_auth_free(ensi_auth_t *a)
 static bool ensi_auth_memory(ensi_auth_t *a)
 {
     ensi_mem_t *m = &a->env->mem;
+    const char **secrets = a->env->secrets;
     if (!a->access) a->access = (char *)ensi_mem_zero(m, ENSI_AUTH_SCHEME + ENSI_AUTH_TOKEN_CAP);
     if (!a->refresh) a->refresh = (char *)ensi_mem_zero(m, ENSI_AUTH_TOKEN_CAP);
     if (!a->body) a->body = (uint8_t *)ensi_mem_take(m, ENSI_AUTH_BODY_BYTES);
+    if (a->access) secrets[ENSI_SECRET_TOKEN] = a->access + ENSI_AUTH_SCHEME;
+    secrets[ENSI_SECRET_REFRESH] = a->refresh;
     return a->access && a->refresh && a->body;
 }
 
@@ -9538,6 +10117,7 @@ static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...) 
 static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...)
 {
     ensi_link_t *l = a->link;
+    uint32_t wait_ms;
     va_list args;
     if (!ensi_auth_move(a, ENSI_AUTH_ON_FAULT)) return;
     va_start(args, format);
@@ -9546,8 +10126,11 @@ static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...)
     ensi_backoff_fail(&a->backoff, a->env);
     a->faults++;
     if (a->refreshing) a->stale = true;
-    ensi_timer_start(&a->retry, ensi_backoff_draw(&a->backoff, a->env));
+    wait_ms = ensi_backoff_draw(&a->backoff, a->env);
+    ensi_timer_start(&a->retry, wait_ms);
     ENSI_LOG((a->env, ENSIGN_LOG_WARNING, "%s", a->fault.text));
+    ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: next attempt in %lu ms, failures in a row: %lu",
+              (unsigned long)wait_ms, (unsigned long)a->backoff.failures));
     ensi_link_stop(l);
 }
 
@@ -9584,38 +10167,43 @@ static void ensi_auth_host(const ensi_endpoint_t *end, char *out, size_t cap)
         snprintf(out + len, cap - (size_t)len, ":%u", (unsigned)h->port);
 }
 
-/* The request of the exchange that is due, into `out`. */
-static bool ensi_auth_request(ensi_auth_t *a, char *out, size_t room, size_t *len)
+/* The request of the exchange that is due, into `out`; the last *body bytes are its body. */
+static bool ensi_auth_request(ensi_auth_t *a, char *out, size_t room, size_t *len, size_t *body)
 {
     char host[ENSI_AUTH_HOST_BYTES];
-    size_t body;
+    *body = 0;
     ensi_auth_host(a->link->end, host, sizeof host);
     if (a->probing)
         return ensi_http1_request(out, room, len, "GET", "/v1/status", host, a->user_agent, NULL, 0) ==
                ENSIGN_OK;
-    body = ensi_auth_body(a, (char *)a->body, ENSI_AUTH_BODY_BYTES);
-    return body > 0 &&
+    *body = ensi_auth_body(a, (char *)a->body, ENSI_AUTH_BODY_BYTES);
+    return *body > 0 &&
            ensi_http1_request(out, room, len, "POST", a->refreshing ? "/v1/refresh" : "/v1/authenticate",
-                              host, a->user_agent, (const char *)a->body, body) == ENSIGN_OK;
+                              host, a->user_agent, (const char *)a->body, *body) == ENSIGN_OK;
 }
 
 static void ensi_auth_ask(ensi_auth_t *a)
 {
     ensi_link_t *l = a->link;
-    size_t room, len = 0;
+    size_t room, len = 0, body;
     uint8_t *out = ensi_link_reserve(l, &room);
     if (!out) return;
-    if (!ensi_auth_request(a, (char *)out, room, &len)) {
+    if (!ensi_auth_request(a, (char *)out, room, &len, &body)) {
         ensi_auth_fail(a, 0, "auth: no request to %s can be made: the %s is no UTF-8, or over %lu bytes",
                        ensi_link_where(l), a->refreshing ? "refresh token" : "key", (unsigned long)room);
         ensi_link_stop(l); /* a probe learns of it there */
         return;
     }
+    if (a->trace) ensi_trace_request(a->trace, ensi_slice(out, len), body);
     if (ensi_link_commit(l, len) != ENSIGN_OK) {
         ensi_link_stop(l);
         return;
     }
     ensi_http1_init(&a->http, a->body, ENSI_AUTH_BODY_BYTES);
+    if (a->trace) {
+        ensi_names_clear(&a->trace->in); /* an answer before may have broken off */
+        a->http.names = &a->trace->in;
+    }
     a->asked = true;
 }
 
@@ -9696,18 +10284,21 @@ static void ensi_auth_judge(ensi_auth_t *a)
     }
     rc = ensi_json_string(ensi_slice(a->body, a->http.body_len), "error", said, sizeof said, &len);
     if (rc != ENSIGN_OK) snprintf(said, sizeof said, "no reason given");
+    said[ensi_env_hide(a->env, said, strlen(said))] = '\0'; /* it may repeat what it was asked with */
     if (status != 400 && status != 403) {
         ensi_auth_fail(a, status, "auth: %s answers HTTP %d: %s; trying again",
                        ensi_link_where(a->link), status, said);
     } else if (a->refreshing) {
         a->stale = true;
         ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_STALE));
+        ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: the refresh token is refused (HTTP %d)", status));
     } else {
         ensi_fail(&a->fault, ENSIGN_E_CREDENTIALS, status,
                   "auth: %s refuses this key (HTTP %d: %s); check client_id and client_secret",
                   ensi_link_where(a->link), status, said);
         a->bearer = NULL;
         ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_DENIED));
+        ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: the key is refused (HTTP %d), for good", status));
     }
 }
 
@@ -9783,6 +10374,7 @@ static void ensi_auth_outcome(ensi_auth_t *a, int rc)
 {
     ensi_link_t *l = a->link;
     if (rc == ENSIGN_AGAIN) return;
+    if (a->trace && a->http.status) ensi_trace_answer(a->trace, a->http.status, a->http.body_len);
     if (rc == ENSIGN_OK) {
         ensi_link_works(l);
         l->orderly = true; /* however it ends */
@@ -9841,6 +10433,7 @@ static void ensi_auth_reject(ensi_auth_t *a)
     a->stale = true;
     a->bearer = NULL;
     ensi_timer_stop(&a->renew);
+    ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: the server refuses the token"));
 }
 
 static bool ensi_auth_wants(ensi_auth_t *a, bool demand)
@@ -9861,6 +10454,8 @@ static void ensi_auth_pump(ensi_auth_t *a, bool demand, uint32_t timeout_ms)
     if (ensi_auth_wants(a, demand)) {
         a->refreshing = !a->stale && a->refresh && a->refresh[0] && a->env->now_ms >= a->refresh_from_ms;
         ensi_must(ensi_auth_move(a, ENSI_AUTH_ON_NEED));
+        ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: asking %s for a token by the %s",
+                  ensi_link_where(a->link), a->refreshing ? "refresh token" : "key"));
         if (!ensi_auth_memory(a)) {
             ensi_auth_fail(a, 0, "auth: no memory for the tokens");
             return;
@@ -9869,6 +10464,7 @@ static void ensi_auth_pump(ensi_auth_t *a, bool demand, uint32_t timeout_ms)
     } else if (a->probe_wanted) {
         a->probe_wanted = false;
         a->probing = true;
+        ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: asking %s for its status", ensi_link_where(a->link)));
         if (ensi_auth_memory(a)) ensi_link_want(a->link, timeout_ms);
         else ensi_auth_probed(a, ENSIGN_E_MEMORY, 0, "no memory for the answer");
     }
@@ -9879,7 +10475,10 @@ static void ensi_auth_tick(ensi_auth_t *a)
     uint64_t now = a->env->now_ms;
     if (ensi_timer_due(&a->retry, now)) ensi_auth_move(a, ENSI_AUTH_ON_DUE);
     if (ensi_timer_due(&a->renew, now)) a->renew_due = true;
-    if (ensi_timer_due(&a->expire, now)) a->bearer = NULL;
+    if (ensi_timer_due(&a->expire, now)) {
+        a->bearer = NULL;
+        ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: the token has expired"));
+    }
 }
 
 /* What is always true; for assertions. */
@@ -10314,9 +10913,9 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
  *           open to: ping reopen call query ask pub sub req client create sockets
  * The client's struct, which the objects below and the client itself share
  *
- * Owns   everything: targets, links, connections, queue of calls, auth, handles. Objects (call, publisher,
- *        subscription, query, request) hang on handles; what they do by kind is in a table of theirs, which
- *        only their opener names: a program that opens none of a kind carries none of its code.
+ * Owns   everything: targets, links, connections, traces, queue of calls, auth, handles. Objects (call,
+ *        publisher, subscription, query, request) hang on handles; what they do by kind is in a table of
+ *        theirs, which only their opener names: a program that opens none of a kind carries none of its code.
  * Holds  an object that has something to do has its stream touched; the pump of client serves it.
  *        A handle whose END is pending ends no other way; it is freed at the pull after END.
  *        A handle's `fault` is the last reason why nothing comes of it, its own or the connection's; what
@@ -10352,6 +10951,9 @@ typedef struct ensi_ping_t {
     uint64_t sent_ms;               /* when the last PING went */
     bool out;                       /* nothing has come since then */
     bool calmed;                    /* this connection's too_many_pings has been counted */
+    uint32_t serial;                /* of the last PING, from 1 on */
+    bool timed;                     /* a PING was answered, in trip_ms */
+    uint32_t trip_ms;
     uint32_t doubts;                /* PINGs of doubt since HEADERS or DATA came */
     uint32_t late;                  /* deadlines that passed since bytes came */
 } ensi_ping_t;
@@ -10389,6 +10991,7 @@ struct ensign_t {
     ensi_cache_t cache;
 #endif
     char *strings[ENSI_STRS];
+    ensi_trace_t *traces;           /* one a link; NULL: no trace hook */
     int io;
     uint32_t connect_timeout_ms, auth_timeout_ms, request_timeout_ms, open_timeout_ms, give_up_after_ms;
     uint32_t drain_timeout_ms, connection_window;
@@ -10645,6 +11248,17 @@ static int ensi_state_may_open(ensign_t *c)
     return ENSIGN_OK;
 }
 
+/* A line of the log about a handle's state. */
+static void ensi_state_log(ensign_t *c, const ensi_handle_t *h, const char *state, const char *what)
+{
+    ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "%s %lu: %s%s%s", h->kind->name, (unsigned long)h->id, state,
+              *what ? " " : "", what));
+    (void)c;
+    (void)h;
+    (void)state;
+    (void)what;
+}
+
 /* A new handle is there, and the next pump looks at its call. Returns its id. */
 static uint32_t ensi_state_add(ensign_t *c, ensi_handle_t *h, const ensi_kind_t *kind, ensi_call_t *call,
                                void *user)
@@ -10652,6 +11266,7 @@ static uint32_t ensi_state_add(ensign_t *c, ensi_handle_t *h, const ensi_kind_t 
     c->env.opening = ENSI_OPENING_NO;
     h->call = call;
     ensi_handle_add(&c->handles, h, kind, user);
+    ensi_state_log(c, h, "opened", "");
     ensi_state_touch(c, call);
     return h->id;
 }
@@ -10665,6 +11280,7 @@ static void ensi_state_end(ensign_t *c, ensi_handle_t *h, const ensign_error_t *
     if (error && error->code) h->fault = *error;
     else h->fault.code = 0;
     ensi_handle_done(&c->handles, h);
+    ensi_state_log(c, h, h->fault.code ? "ended:" : "ended", h->fault.code ? h->fault.text : "");
 }
 
 /* The last notice, of that type. The handle is dead at the next pull. */
@@ -10788,7 +11404,7 @@ static void ensi_ping_send(ensign_t *c, ensi_conn_t *n)
 {
     n->ping.out = true;
     n->ping.sent_ms = c->env.now_ms;
-    ensi_h2_ping(&n->h2);
+    ensi_h2_ping(&n->h2, ++n->ping.serial);
     ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "http2: nothing from %s for %lu ms: PING", ensi_link_where(n->link),
               (unsigned long)(c->env.now_ms - n->ping.heard_ms)));
 }
@@ -10847,12 +11463,24 @@ static void ensi_ping_calm(ensign_t *c, ensi_conn_t *n)
 static void ensi_ping_heard(ensign_t *c, ensi_conn_t *n)
 {
     ensi_ping_t *p = &n->ping;
+    uint64_t trip_ms = c->env.now_ms - p->sent_ms;
+    if (n->h2.ponged != 0 && n->h2.ponged == p->serial) { /* one before it says nothing of this one */
+        p->timed = true;
+        p->trip_ms = trip_ms < INT32_MAX ? (uint32_t)trip_ms : INT32_MAX;
+    }
+    n->h2.ponged = 0;
     p->heard_ms = c->env.now_ms;
     p->out = false;
     p->late = 0;
     if (n->h2.answered) p->doubts = 0;
     n->h2.answered = false;
     if (n->h2.draining && !p->calmed) ensi_ping_calm(c, n);
+}
+
+/* Returns the round trip of the last PING that was answered, in ms; -1: there was none. */
+static int32_t ensi_ping_trip(const ensi_conn_t *n)
+{
+    return n->ping.timed ? (int32_t)n->ping.trip_ms : -1;
 }
 
 /* ---- time */
@@ -10940,7 +11568,12 @@ static bool ensi_reopen_final(const ensi_handle_t *h, const ensi_call_t *call, b
 
 static void ensi_reopen_start(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
 {
-    ensi_timer_start(&r->timer, ensi_backoff_draw(&r->backoff, &c->env));
+    uint32_t wait_ms = ensi_backoff_draw(&r->backoff, &c->env);
+    ensi_timer_start(&r->timer, wait_ms);
+    if (!h->closing)
+        ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "%s %lu: opens again in %lu ms, failures in a row: %lu",
+                  h->kind->name, (unsigned long)h->id, (unsigned long)wait_ms,
+                  (unsigned long)r->backoff.failures));
     if (r->backoff.failures && h->give_up.state == ENSI_TIMER_OFF)
         ensi_timer_start(&h->give_up, c->give_up_after_ms);
 }
@@ -10989,6 +11622,8 @@ static void ensi_reopen_ready(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h, e
     r->opens++;
     if (r->backoff.failures) ensi_timer_start(&r->calm, c->env.backoff_max_ms);
     if (r->opens > 1) h->stats.reconnects++;
+    ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "%s %lu: open, time %lu", h->kind->name, (unsigned long)h->id,
+              (unsigned long)r->opens));
     call->refused = false;
     ensi_state_moves(h);
 }
@@ -11392,20 +12027,27 @@ static const char *ensi_call_final(const ensi_user_call_t *u, uint32_t wait_ms)
     return NULL;
 }
 
+/* Adds to the fault of the last attempt that it was that, and why. */
+static void ensi_call_tell_final(ensi_user_call_t *u, const char *why)
+{
+    ensign_error_t e = u->call.fault;
+    char more[120];
+    int len = snprintf(more, sizeof more, "; attempt %lu of %lu: %s", (unsigned long)u->call.attempts,
+                       (unsigned long)u->retry.max_attempts, why);
+    ensi_fail(&u->call.fault, e.code, e.native, "%.*s%s", (int)sizeof e.text - 1 - len, e.text, more);
+}
+
 /* The wire has ended an attempt. True: another one follows after a wait. */
 static bool ensi_call_retry(ensign_t *c, ensi_user_call_t *u)
 {
     ensi_call_t *call = &u->call;
     ensign_error_t e = call->fault;
-    const char *final;
     uint32_t wait_ms;
     if (!ensi_call_failed(u)) return false;
     c->calls.spent = (uint32_t)ensi_min(c->calls.spent + ENSI_RETRY_TOKEN, ENSI_RETRY_SPENT_MAX);
     wait_ms = ensi_call_draw(u);
-    final = ensi_call_final(u, wait_ms);
-    if (final) {
-        ensi_fail(&call->fault, e.code, e.native, "%.140s; attempt %lu of %lu: %s", e.text,
-                  (unsigned long)call->attempts, (unsigned long)u->retry.max_attempts, final);
+    if (ensi_call_final(u, wait_ms)) {
+        ensi_call_tell_final(u, ensi_call_final(u, wait_ms));
         return false;
     }
     if (call->from_server) (void)ensi_state_token_again(c, call);
@@ -15767,7 +16409,10 @@ static void ensi_client_held_up(ensign_t *c, const ensi_call_t *call)
     const ensign_error_t *why = NULL;
     ensign_error_t e;
     uint32_t gate = (uint32_t)ensi_client_gate(c);
+    char room[200];
     if (h->told_gate == gate) return;
+    if (c->env.log && h->told_gate == 0) /* the first time that it has to wait */
+        ensi_state_log(c, h, "queued,", ensi_state_obstacle(c, call, room, sizeof room));
     h->told_gate = gate;
     if (ensi_state_needs_token(c, call) && !c->auth.bearer) {
         if (ensi_state_no_token(c)) why = &c->auth.fault;
@@ -15827,6 +16472,8 @@ static void ensi_client_submit(ensign_t *c)
         rc = ensi_grpc_submit(call, h2, &c->common);
         if (rc == ENSIGN_OK) {
             ensi_grpc_dequeue(call);
+            ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "%s %lu: sent %s, stream %ld of %s", call->owner->kind->name,
+                      (unsigned long)call->owner->id, call->method, (long)call->s.id, c->conn->link->name));
             ensi_client_sent(c, call->owner);
         } else if (rc == ENSIGN_AGAIN) {
             c->calls.fresh = true; /* it is asked again at the next step */
@@ -15843,6 +16490,7 @@ static void ensi_client_check_closed(ensign_t *c)
 {
     if (!c->closing || c->closed || c->handles.busy > 0) return;
     c->closed = true;
+    ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "client: closed"));
     for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
         ensi_h2_bye(&c->conns[i].h2);
         (void)ensi_client_transmit(c, &c->conns[i]);
@@ -16074,6 +16722,19 @@ void ensign_link(const ensign_t *c, int link, ensign_link_t *out)
     out->address_count = l->state == ENSI_LINK_DIAL ? l->address_count : 0;
 }
 
+int ensign_link_info(const ensign_t *c, int link, ensign_link_info_t *out)
+{
+    const ensi_link_t *l = link >= 0 && link < ENSIGN_MAX_LINKS ? &c->links[link] : NULL;
+    memset(out, 0, sizeof *out);
+    out->ping_ms = -1;
+    if (!l) return ENSIGN_E_ARGUMENT;
+    if (l->state != ENSI_LINK_RUN) return ENSIGN_E_STATE;
+    ensi_link_tell(l, out);
+    for (size_t i = 0; i < ENSI_COUNT(c->conns); i++)
+        if (c->conns[i].link == l) out->ping_ms = ensi_ping_trip(&c->conns[i]);
+    return ENSIGN_OK;
+}
+
 int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses, size_t count,
                     int native)
 {
@@ -16237,9 +16898,16 @@ static void ensi_client_reap(ensign_t *c)
     if (c->handles.dying) ensi_client_free_handle(c, c->handles.dying);
 }
 
+/* The words of a server go out without the client's secrets. All errors of notices are ours to change. */
+static ensign_notice_t *ensi_client_give(const ensign_t *c, ensign_notice_t *n)
+{
+    if (n && n->error) ensi_env_hide_error(&c->env, (ensign_error_t *)(uintptr_t)n->error);
+    return n;
+}
+
 static ensign_notice_t *ensi_client_pull(ensign_t *c, ensi_handle_t *h)
 {
-    ensign_notice_t *n = h->kind->pull(c, h);
+    ensign_notice_t *n = ensi_client_give(c, h->kind->pull(c, h));
     ensi_ready_remove(&c->handles, h);
     if (h->ended) c->handles.dying = h;
     else if (h->kind->has(h)) ensi_ready_append(&c->handles, h); /* behind the others: round-robin */
@@ -16253,7 +16921,8 @@ const ensign_notice_t *ensign_next(ensign_t *c)
         const ensign_notice_t *n = ensi_client_pull(c, c->handles.ready_head);
         if (n) return n;
     }
-    return c->self.held ? NULL : ensi_self_pull(c, &c->self); /* FAILED and CLOSED, behind all others */
+    if (c->self.held) return NULL;
+    return ensi_client_give(c, ensi_self_pull(c, &c->self)); /* FAILED and CLOSED, behind all others */
 }
 
 /* A handle by its id, ENSIGN_CLIENT included; NULL with E_HANDLE. */
@@ -16336,6 +17005,7 @@ static void ensi_client_close_handle(ensign_t *c, ensi_handle_t *h, uint32_t tim
 {
     bool first = !h->closing;
     if (h->done) return;
+    if (first) ensi_state_log(c, h, "closing", "");
     h->closing = true;
     ensi_timer_start(&h->close_timer, timeout_ms);
     if (first) h->kind->close(c, h);
@@ -16346,7 +17016,10 @@ int ensign_close(ensign_t *c, uint32_t handle, uint32_t timeout_ms)
 {
     int rc = ENSIGN_OK;
     ensi_handle_t *h = handle == ENSIGN_CLIENT ? c->handles.oldest : ensi_client_ending(c, handle, &rc);
-    if (handle == ENSIGN_CLIENT) c->closing = true;
+    if (handle == ENSIGN_CLIENT) {
+        if (!c->closing) ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "client: closing"));
+        c->closing = true;
+    }
     for (; h; h = handle == ENSIGN_CLIENT ? h->newer : NULL) ensi_client_close_handle(c, h, timeout_ms);
     ensi_env_work(&c->env);
     return rc;
@@ -16376,6 +17049,7 @@ int ensign_forget(ensign_t *c, uint32_t handle)
         ensi_ready_remove(&c->handles, &c->self);
         ensi_client_hang_up(c);
     } else if (h) {
+        ensi_state_log(c, h, "forgotten", "");
         ensi_client_free_handle(c, h);
     }
     ensi_env_work(&c->env); /* its RST_STREAM */
@@ -16403,6 +17077,7 @@ const ensign_error_t *ensign_error(const ensign_t *c)
     ensi_env_t *v = &((ensign_t *)(uintptr_t)c)->env; /* the text is made here, where it is asked for */
     if (v->error.code > 0 && v->error.text[0] == '\0')
         ensi_fail(&v->error, v->error.code, 0, "%s", v->later ? v->later : ensign_result_text(v->error.code));
+    ensi_env_hide_error(v, &v->error);
     return &v->error;
 }
 
@@ -16599,6 +17274,16 @@ static int ensi_create_set_host(ensign_t *c, ensi_host_t *h, const char *host, u
     return ENSIGN_OK;
 }
 
+/* An address as an error shows it: what stands before an '@' may be a password, and is left out. */
+static const char *ensi_create_show(const char *text, char *room, size_t cap)
+{
+    const char *at = strrchr(text, '@'), *name = strstr(text, "://");
+    int scheme = name && name < at && name - text < 16 ? (int)(name - text) + 3 : 0;
+    if (!at) return text;
+    snprintf(room, cap, "%.*s***%s", scheme, text, at);
+    return room;
+}
+
 /* ---- the list of endpoints */
 
 /* Copies one item of a list with commas, without the blanks around it; one that does not fit gives "".
@@ -16688,15 +17373,21 @@ static bool ensi_create_is_proxied(const ensign_desc_t *d, const char *host, uin
 static int ensi_create_set_basic(ensign_t *c, const char *text, size_t len)
 {
     enum { MOST = 384 };
-    char plain[MOST], code[(MOST + 2) / 3 * 4 + 1];
-    size_t n = ensi_create_unescape(text, len, plain, sizeof plain), coded = 0;
+    char plain[MOST + 1], code[(MOST + 2) / 3 * 4 + 1];
+    size_t n = ensi_create_unescape(text, len, plain, sizeof plain - 1), coded = 0;
     int rc = ENSIGN_E_FORMAT;
     if (n != SIZE_MAX)
         rc = ensi_base64_encode((const uint8_t *)plain, n, true, code, sizeof code - 1, &coded);
     code[coded] = '\0';
     if (rc == ENSIGN_OK) {
+        const char *colon = (const char *)memchr(plain, ':', n);
+        plain[n] = '\0';
         c->proxy.basic = ensi_mem_text(&c->env.mem, code);
-        if (!c->proxy.basic) rc = ensi_env_memory(&c->env, coded);
+        if (colon && colon[1]) c->proxy.password = ensi_mem_text(&c->env.mem, colon + 1);
+        if (!c->proxy.basic || (colon && colon[1] && !c->proxy.password))
+            rc = ensi_env_memory(&c->env, coded);
+        c->env.secrets[ENSI_SECRET_PROXY] = c->proxy.basic;
+        c->env.secrets[ENSI_SECRET_PROXY_PASSWORD] = c->proxy.password;
     }
     ensi_wipe(plain, sizeof plain);
     ensi_wipe(code, sizeof code);
@@ -16797,7 +17488,7 @@ static int ensi_create_add_unix(ensign_t *c, const ensign_desc_t *d, const char 
 /* One item of `endpoint` or `endpoints`. */
 static int ensi_create_add_endpoint(ensign_t *c, const ensign_desc_t *d, const char *text)
 {
-    char host[256];
+    char host[256], room[120];
     uint16_t port;
     if (strncmp(text, "unix:", 5) == 0) return ensi_create_add_unix(c, d, text);
     if (!ensi_create_split(text, 0, host, sizeof host, &port))
@@ -16805,7 +17496,7 @@ static int ensi_create_add_endpoint(ensign_t *c, const ensign_desc_t *d, const c
             &c->env, ENSIGN_E_ARGUMENT,
             "client: endpoint \"%.80s\" is not host:port, port 1 to 65535, without a scheme or a path "
             "(IPv6: [::1]:443), nor unix:/path",
-            text);
+            ensi_create_show(text, room, sizeof room));
     return ensi_create_add(c, d, &c->rpc_target, host, port, !d->tls.off,
                            d->client_id || d->token ? "a token" : NULL);
 }
@@ -16857,20 +17548,21 @@ static int ensi_create_set_endpoints(ensign_t *c, const ensign_desc_t *d)
 /* One URL of auth_url. */
 static int ensi_create_add_url(ensign_t *c, const ensign_desc_t *d, const char *url)
 {
-    char rest[300], host[256];
+    char rest[300], host[256], room[120];
     bool secure = strncmp(url, "https://", 8) == 0;
     size_t len;
     uint16_t port;
     if (!secure && strncmp(url, "http://", 7) != 0)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: auth_url \"%.100s\" begins neither with https:// nor with http://",
-                             url);
+                             ensi_create_show(url, room, sizeof room));
     snprintf(rest, sizeof rest, "%s", url + (secure ? 8 : 7));
     len = strlen(rest);
     if (len > 0 && rest[len - 1] == '/') rest[len - 1] = '\0';
     if (strchr(rest, '/') || !ensi_create_split(rest, secure ? 443 : 80, host, sizeof host, &port))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "client: auth_url \"%.100s\" is not scheme://host[:port] without a path", url);
+                             "client: auth_url \"%.100s\" is not scheme://host[:port] without a path",
+                             ensi_create_show(url, room, sizeof room));
     return ensi_create_add(c, d, &c->auth_target, host, port, secure, d->client_id ? "the key" : NULL);
 }
 
@@ -17012,6 +17704,7 @@ static int ensi_create_set_key(ensign_t *c, const ensign_desc_t *d)
         return ENSIGN_E_ARGUMENT;
     a->client_id = ensi_create_copy(c, ENSI_STR_ID, d->client_id, &failed);
     a->client_secret = ensi_create_copy(c, ENSI_STR_SECRET, d->client_secret, &failed);
+    c->env.secrets[ENSI_SECRET_KEY] = a->client_secret;
     a->state = d->client_id ? ENSI_AUTH_IDLE : d->token ? ENSI_AUTH_FIXED : ENSI_AUTH_OFF;
     if (d->token) {
         size_t len = strlen(d->token);
@@ -17020,6 +17713,7 @@ static int ensi_create_set_key(ensign_t *c, const ensign_desc_t *d)
         memcpy(p, "Bearer ", 7);
         memcpy(p + 7, d->token, len + 1);
         a->bearer = p;
+        c->env.secrets[ENSI_SECRET_TOKEN] = p + 7;
     }
     return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
 }
@@ -17175,13 +17869,32 @@ static int ensi_create_set_names(ensign_t *c, const ensign_desc_t *d)
     return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
 }
 
+/* What the trace hook is told from. */
+static int ensi_create_set_trace(ensign_t *c)
+{
+    size_t size = ENSIGN_MAX_LINKS * sizeof *c->traces;
+    c->traces = (ensi_trace_t *)ensi_mem_zero(&c->env.mem, size);
+    if (!c->traces) return ensi_env_memory(&c->env, size);
+    for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
+        c->traces[i].env = &c->env;
+        c->traces[i].link = i;
+        c->links[i].trace = &c->traces[i];
+    }
+    c->auth.trace = &c->traces[ENSIGN_LINK_AUTH];
+    c->conns[0].h2.trace = &c->traces[ENSIGN_LINK_RPC];
+    c->conns[1].h2.trace = &c->traces[ENSIGN_LINK_RPC_2];
+    return ENSIGN_OK;
+}
+
 static int ensi_create_init(ensign_t *c, const ensign_desc_t *d)
 {
+    static const char *const names[ENSIGN_MAX_LINKS] = { "rpc", "auth", "rpc-2" };
     int rc = ensi_create_set_limits(c, d);
     c->rpc_target.name = "rpc";
     c->auth_target.name = "auth";
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
         c->links[i].env = &c->env;
+        c->links[i].name = names[i];
         c->links[i].target = i == ENSIGN_LINK_AUTH ? &c->auth_target : &c->rpc_target;
     }
     for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
@@ -17209,6 +17922,7 @@ static int ensi_create_init(ensign_t *c, const ensign_desc_t *d)
     if (rc == ENSIGN_OK) rc = ensi_create_set_tls(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_key(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_methods(c, d);
+    if (rc == ENSIGN_OK && d->trace) rc = ensi_create_set_trace(c);
     if (rc == ENSIGN_OK &&
         !ensi_handles_open(&c->handles, &c->env.mem, ensi_or(d->max_handles, ENSI_CREATE_HANDLES)))
         rc = ensi_env_memory(&c->env, 0);
@@ -17242,18 +17956,25 @@ int ensign_create(const ensign_desc_t *d, ensign_t **out, ensign_error_t *why)
     c->env.wall_ms = d->wall_ms ? d->wall_ms : ensi_create_wall;
     c->env.wake = d->wake;
     c->env.log = d->log;
+    c->env.trace = d->trace;
     c->env.work = true;
 #ifndef ENSIGN_NO_SOCKETS
     ensi_sock_init(&c->sockets);
 #endif
     rc = ensi_create_init(c, d);
     if (rc != ENSIGN_OK) {
-        if (why) *why = c->env.error;
+        if (why) *why = *ensign_error(c);
         ensign_destroy(c);
         return rc;
     }
     *out = c;
     return ENSIGN_OK;
+}
+
+static void ensi_create_free_secret(ensign_t *c, char *text)
+{
+    if (text) ensi_wipe(text, ensi_mem_size(text));
+    ensi_mem_free(&c->env.mem, text);
 }
 
 void ensign_destroy(ensign_t *c)
@@ -17270,8 +17991,8 @@ void ensign_destroy(ensign_t *c)
         if (c->links[i].env) ensi_link_free(&c->links[i]);
     ensi_target_free(&c->rpc_target, &c->env.mem);
     ensi_target_free(&c->auth_target, &c->env.mem);
-    if (c->proxy.basic) ensi_wipe(c->proxy.basic, strlen(c->proxy.basic));
-    ensi_mem_free(&c->env.mem, c->proxy.basic);
+    ensi_create_free_secret(c, c->proxy.basic);
+    ensi_create_free_secret(c, c->proxy.password);
     ensi_mem_free(&c->env.mem, c->proxy.host.name);
     for (int i = 0; i < ENSI_STRS; i++) {
         if (c->strings[i]) ensi_wipe(c->strings[i], ensi_mem_size(c->strings[i]));
@@ -17279,6 +18000,7 @@ void ensign_destroy(ensign_t *c)
     }
     ensi_mem_free(&c->env.mem, c->methods);
     ensi_handles_close(&c->handles, &c->env.mem);
+    ensi_mem_free(&c->env.mem, c->traces);
 #ifndef ENSIGN_NO_SERVICE
     ensi_cache_free(&c->cache, &c->env.mem);
 #endif
@@ -17327,6 +18049,7 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
     size += ensi_create_endpoints_size(d) + ensi_handles_size(ensi_or(d->max_handles, ENSI_CREATE_HANDLES));
     size += ensi_create_methods_size(d) + ENSI_MEM_SMALL;
     size += 2 * link + (d->tls.off ? 0 : 2 * records + conf);
+    if (d->trace) size += ENSIGN_MAX_LINKS * sizeof(ensi_trace_t) + ENSI_MEM_HEADER;
     if (d->client_id || d->auth_url)
         size += link + records + conf + 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
     for (size_t i = 0; i < ENSI_COUNT(texts); i++) size += ensign_str(texts[i]).len + ENSI_MEM_SMALL;

@@ -52,6 +52,7 @@ typedef struct stream_t {
     bytes_t out;                    /* DATA of the answer; sent up to out_at */
     size_t out_at;
     bool started, ending, with_trailers, done;
+    bool told_headers;              /* HEADERS of the answer went out: a reset overtakes what only waits */
     bytes_t trailers;
     size_t frame_max, pad;          /* of DATA frames; 0: no limit, no padding */
     bool unread;                    /* the server does not read: its window stays shut */
@@ -296,9 +297,10 @@ static UNUSED int peer_on_sent(nghttp2_session *session, const nghttp2_frame *f,
                   (int)f->goaway.opaque_data_len, (const char *)f->goaway.opaque_data);
     }
     if (f->hd.type == NGHTTP2_HEADERS || f->hd.type == NGHTTP2_DATA) c->answered = true;
+    s = peer_stream(session, f->hd.stream_id);
+    if (s && f->hd.type == NGHTTP2_HEADERS) s->told_headers = true;
     if (f->hd.type != NGHTTP2_DATA) return 0;
     c->data_sent += (int64_t)f->hd.length;
-    s = peer_stream(session, f->hd.stream_id);
     if (s) s->padded += (int64_t)f->data.padlen;
     return 0;
 }

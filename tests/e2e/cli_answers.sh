@@ -63,11 +63,15 @@ check '503: --attempts makes further ones' says 3 'attempt 3 of 3: the last one'
 check '503: the server had three more' calls 4
 check '503: it says why it waits' says 3 'waits: http: /a.b/c answers HTTP status 503' \
     "$ensign" call /a.b/c 00 --attempts 2 "${there[@]}"
+attempts_in_json() { "$@" 2>/dev/null | grep -q '"status_name": *"UNAVAILABLE".*"attempts": *2'; }
+check '503: JSON has the attempts' attempts_in_json \
+    "$ensign" call /a.b/c 00 --json --attempts 2 "${there[@]}"
+check '503: so has -v' says 3 'attempts: 2' "$ensign" call /a.b/c 00 -v --attempts 2 "${there[@]}"
 attempts_of_the_environment() { ENSIGN_ATTEMPTS=2 says 3 'attempt 2 of 2: the last one' "$@"; }
 check '503: ENSIGN_ATTEMPTS makes them, too' attempts_of_the_environment "$ensign" call /a.b/c 00 "${there[@]}"
 check '503: the option goes before it' says 3 'HTTP status 503' \
     env ENSIGN_ATTEMPTS=3 "$ensign" call /a.b/c 00 --attempts 1 "${there[@]}"
-check '503: the server had five more' calls 9
+check '503: the server had nine more' calls 13
 check 'a server answers 500' answers 500
 check '500: exit status 3' says 3 'HTTP status 500' "$ensign" status "${there[@]}"
 

@@ -19,6 +19,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include <mbedtls/ssl.h>
+#include <mbedtls/ssl_ticket.h>
 #include "../certs.h"
 
 enum { TURNS = 4000, TURN_MS = 50, HEARD_MAX = 65536, HEADERS = 1, FRAME_HEAD = 9, TLS_HANDSHAKE = 0x16 };
@@ -40,6 +41,8 @@ typedef struct server_t {
     mbedtls_x509_crt chain;
     const char *alpn[2];
     bool open, shaken, greeted;
+    mbedtls_ssl_ticket_context tickets;
+    mbedtls_x509_crt clients;   /* empty, or each client must have a certificate that this one signed */
     bool closes;                /* its answer of HTTP/1.1 has no length, and goes on until close_notify */
     uint8_t heard[HEARD_MAX];   /* of the program's bytes: behind TLS, if there is TLS */
     size_t heard_len, wire_len; /* wire: all bytes that came */
@@ -103,6 +106,8 @@ static void server_configure(server_t *s)
     s->alpn[0] = s->kind.alpn;
     mbedtls_ssl_config_init(&s->config);
     mbedtls_x509_crt_init(&s->chain);
+    mbedtls_x509_crt_init(&s->clients);
+    mbedtls_ssl_ticket_init(&s->tickets);
     if (!s->kind.cert) return;
     assert_int_equal(mbedtls_ssl_config_defaults(&s->config, MBEDTLS_SSL_IS_SERVER,
                                                  MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT),
@@ -124,6 +129,26 @@ static void server_start(kind_t kind)
     server_configure(&server);
 }
 
+/* From here on its clients can resume. Called again it has new keys, as after a restart. */
+static void server_give_tickets(server_t *s)
+{
+    mbedtls_ssl_ticket_free(&s->tickets);
+    mbedtls_ssl_ticket_init(&s->tickets);
+    assert_int_equal(mbedtls_ssl_ticket_setup(&s->tickets, certs_random, &s->seed, MBEDTLS_CIPHER_AES_256_GCM,
+                                              3600), 0);
+    mbedtls_ssl_conf_session_tickets_cb(&s->config, mbedtls_ssl_ticket_write, mbedtls_ssl_ticket_parse,
+                                        &s->tickets);
+}
+
+/* From here on its clients must show a certificate that this one signed. */
+static void server_ask_clients(server_t *s, const certs_t *issuer)
+{
+    assert_int_equal(
+        mbedtls_x509_crt_parse(&s->clients, (const unsigned char *)issuer->pem, strlen(issuer->pem) + 1), 0);
+    mbedtls_ssl_conf_ca_chain(&s->config, &s->clients, NULL);
+    mbedtls_ssl_conf_authmode(&s->config, MBEDTLS_SSL_VERIFY_REQUIRED);
+}
+
 static void server_hang_up(server_t *s)
 {
     if (s->peer >= 0) close(s->peer);
@@ -137,6 +162,8 @@ static void server_stop(server_t *s)
     server_hang_up(s);
     close(s->listener);
     mbedtls_ssl_config_free(&s->config);
+    mbedtls_ssl_ticket_free(&s->tickets);
+    mbedtls_x509_crt_free(&s->clients);
     mbedtls_x509_crt_free(&s->chain);
 }
 
@@ -268,13 +295,11 @@ static void desc(ensign_desc_t *d, char endpoint[32], uint16_t port)
 }
 
 /* A call wants to go out, with a token: so a leak would show. */
-static uint32_t create_and_call(const ensign_desc_t *d)
+static uint32_t open_call(void)
 {
     ensign_call_desc_t call;
     uint32_t id;
-    int rc = ensign_create(d, &client, &why);
 
-    if (rc != ENSIGN_OK) fail_msg("ensign_create: %s", why.text);
     memset(&call, 0, sizeof call);
     call.method = "/test.Tls/Any";
     call.unary = true;
@@ -282,6 +307,14 @@ static uint32_t create_and_call(const ensign_desc_t *d)
     id = ensign_call_open(client, &call).id;
     assert_true(id != 0);
     return id;
+}
+
+static uint32_t create_and_call(const ensign_desc_t *d)
+{
+    int rc = ensign_create(d, &client, &why);
+
+    if (rc != ENSIGN_OK) fail_msg("ensign_create: %s", why.text);
+    return open_call();
 }
 
 static int finish(void **state)
@@ -409,6 +442,31 @@ static void rpc_takes_a_good_server(void **state)
     assert_false(ensign_pending(client, ENSIGN_CLIENT));
 }
 
+/* What was agreed on is told, once the handshake is over. */
+static void a_link_tells_what_was_agreed_on(void **state)
+{
+    ensign_link_info_t info;
+    ensign_desc_t d;
+    char endpoint[32];
+
+    (void)state;
+    rpc_start(&d, endpoint, (kind_t){ &good, "h2", false });
+    create_and_call(&d);
+    do turn();
+    while (ensign_link_info(client, ENSIGN_LINK_RPC, &info) != ENSIGN_OK);
+    assert_string_equal(info.endpoint, endpoint);
+    assert_string_equal(info.address, "127.0.0.1");
+    assert_null(info.tls_version);      /* connected, no more */
+    assert_null(info.cipher);
+    assert_null(info.alpn);
+    until(ENSIGN_NOTICE_CONNECTED);
+    assert_int_equal(ensign_link_info(client, ENSIGN_LINK_RPC, &info), ENSIGN_OK);
+    assert_string_equal(info.tls_version, mbedtls_ssl_get_version(&server.ssl));
+    assert_string_equal(info.cipher, mbedtls_ssl_get_ciphersuite(&server.ssl));
+    assert_string_equal(info.alpn, "h2");
+    assert_false(info.resumed);
+}
+
 /* The host that is dialled and the name that is asked for are two things. */
 static void rpc_takes_another_name(void **state)
 {
@@ -432,6 +490,156 @@ static void rpc_skips_verification_when_told(void **state)
     d.tls.insecure_skip_verify = true;
     create_and_call(&d);
     until(ENSIGN_NOTICE_CONNECTED);
+}
+
+/* ------------------------------------------------------------------ client certificates */
+static void rpc_shows_a_certificate(void **state)
+{
+    static char key[1024];
+    ensign_desc_t d;
+    char endpoint[32];
+
+    (void)state;
+    rpc_start(&d, endpoint, (kind_t){ &good, "h2", false });
+    server_ask_clients(&server, &ca);
+    assert_int_equal(mbedtls_pk_write_key_pem(&elsewhere.key, (unsigned char *)key, sizeof key), 0);
+    d.tls.cert_pem = ensign_str(elsewhere.pem);
+    d.tls.key_pem = ensign_str(key);
+    create_and_call(&d);
+    until(ENSIGN_NOTICE_CONNECTED);
+    assert_non_null(mbedtls_ssl_get_peer_cert(&server.ssl));
+    for (int i = 0; i < TURNS && frames_heard(HEADERS) == 0; i++) turn();
+    assert_int_equal(frames_heard(HEADERS), 1);
+}
+
+/* What is wrong with it is told as why there is no connection, and read again at the next attempt. */
+static void rpc_tells_of_its_own_certificate(void **state)
+{
+    ensign_desc_t d;
+    char endpoint[32];
+
+    (void)state;
+    rpc_start(&d, endpoint, (kind_t){ &good, "h2", false });
+    d.tls.cert_pem = ensign_str(elsewhere.pem);
+    d.tls.key_file = "tests/no-such-folder/key.pem";
+    create_and_call(&d);
+    for (int attempt = 0; attempt < 2; attempt++) {
+        why.code = 0;
+        until(ENSIGN_NOTICE_DISCONNECTED);
+        check_error(ENSIGN_E_FILE, "key_file tests/no-such-folder/key.pem cannot be read",
+                    "set tls.key_file");
+    }
+    assert_int_equal(server.heard_len, 0);
+}
+
+/* ------------------------------------------------------------------ resumed sessions, the key log */
+static int warnings, key_lines;
+static char marked[] = "the user of the desc";
+
+static void count_warnings(void *user, int level, const char *text)
+{
+    assert_ptr_equal(user, marked);
+    warnings += level == ENSIGN_LOG_WARNING && strstr(text, "key_log has the secrets of the connection") &&
+                strstr(text, "for tests only");
+}
+
+static void count_keys(void *user, const char *line)
+{
+    assert_ptr_equal(user, marked);
+    assert_null(strchr(line, '\n'));
+    key_lines++;
+}
+
+/* Has the gRPC link resumed its session? */
+static bool connects_resumed(void)
+{
+    until(ENSIGN_NOTICE_CONNECTED);
+    return ensi_tls_resumed(&client->links[ENSIGN_LINK_RPC].tls);
+}
+
+/* The server ends the connection; the next call asks for another. */
+static void cut(void)
+{
+    server_hang_up(&server);
+    until(ENSIGN_NOTICE_DISCONNECTED);
+    while (ensign_next(client)) continue; /* the end of the call, which would make turns not wait */
+    server.heard_len = 0;
+    open_call();
+}
+
+static void rpc_resumes(void **state)
+{
+    ensign_desc_t d;
+    char endpoint[32];
+
+    (void)state;
+    rpc_start(&d, endpoint, (kind_t){ &good, "h2", false });
+    server_give_tickets(&server);
+    d.user = marked;
+    d.log = count_warnings;
+    d.tls.key_log = count_keys;
+    warnings = key_lines = 0;
+    create_and_call(&d);
+    assert_false(connects_resumed());
+    assert_int_equal(warnings, 1);
+    assert_true(key_lines > 0);
+    for (int i = 0; i < 3; i++) {
+        int lines = key_lines;
+        cut();
+        assert_true(connects_resumed());
+        assert_int_equal(warnings, i + 2); /* at each connect */
+        assert_true(key_lines > lines);
+    }
+    server_give_tickets(&server);
+    cut();
+    assert_false(connects_resumed());
+    assert_false(client->auth_target.saved.any);
+}
+
+static void rpc_does_not_resume_when_told(void **state)
+{
+    ensign_desc_t d;
+    char endpoint[32];
+
+    (void)state;
+    rpc_start(&d, endpoint, (kind_t){ &good, "h2", false });
+    server_give_tickets(&server);
+    d.tls.no_resume = true;
+    create_and_call(&d);
+    for (int i = 0; i < 3; i++) {
+        assert_false(connects_resumed());
+        assert_false(client->rpc_target.saved.any);
+        cut();
+    }
+}
+
+/* The server's certificate is now for another host, and it has forgotten the session: it is refused, and is
+ * again when it has given another ticket. */
+static void rpc_refuses_a_changed_server(void **state)
+{
+    ensign_desc_t d;
+    char endpoint[32];
+
+    (void)state;
+    rpc_start(&d, endpoint, (kind_t){ &good, "h2", false });
+    server_give_tickets(&server);
+    create_and_call(&d);
+    assert_false(connects_resumed());
+    cut();
+    assert_true(connects_resumed());
+    mbedtls_ssl_config_free(&server.config);
+    mbedtls_x509_crt_free(&server.chain);
+    mbedtls_ssl_ticket_free(&server.tickets);
+    server.kind.cert = &elsewhere;
+    server_configure(&server);
+    server_give_tickets(&server);
+    cut();
+    for (int i = 0; i < 3; i++) {
+        why.code = 0;
+        until(ENSIGN_NOTICE_DISCONNECTED);
+        check_error(ENSIGN_E_HOSTNAME, "elsewhere.example", "tls.server_name");
+        assert_false(client->rpc_target.saved.any);
+    }
 }
 
 /* ------------------------------------------------------------------ the auth link */
@@ -583,7 +791,7 @@ static int free_certificates(void **state)
 }
 
 enum {
-    GOOD = 5,
+    GOOD = 11,
     RPC = ENSI_COUNT(rpc_cases),
     AUTH = ENSI_COUNT(auth_cases),
     CALL = ENSI_COUNT(call_cases),
@@ -592,8 +800,14 @@ enum {
 static char names[ALL][80];
 static struct CMUnitTest tests[ALL] = {
     cmocka_unit_test_teardown(rpc_takes_a_good_server, finish),
+    cmocka_unit_test_teardown(a_link_tells_what_was_agreed_on, finish),
     cmocka_unit_test_teardown(rpc_takes_another_name, finish),
     cmocka_unit_test_teardown(rpc_skips_verification_when_told, finish),
+    cmocka_unit_test_teardown(rpc_shows_a_certificate, finish),
+    cmocka_unit_test_teardown(rpc_tells_of_its_own_certificate, finish),
+    cmocka_unit_test_teardown(rpc_resumes, finish),
+    cmocka_unit_test_teardown(rpc_does_not_resume_when_told, finish),
+    cmocka_unit_test_teardown(rpc_refuses_a_changed_server, finish),
     cmocka_unit_test_teardown(auth_takes_a_good_server, auth_finish),
     cmocka_unit_test_teardown(auth_takes_an_answer_that_ends_with_the_connection, auth_finish),
 };

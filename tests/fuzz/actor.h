@@ -300,6 +300,15 @@ static inline void actor_setting(actor_t *a, int32_t id, uint32_t value)
     if (a->conn->session) (void)conn_setting(a->conn, id, value);
 }
 
+static inline void actor_trace(void *user, const ensign_frame_t *f)
+{
+    char text[1600];
+    int len = ensign_frame_text(f, text, sizeof text);
+    (void)user;
+    WANT(len > 10 && len < (int)sizeof text && (size_t)len == strlen(text));
+    WANT(f->link == ENSIGN_LINK_RPC || f->link == ENSIGN_LINK_RPC_2);
+}
+
 /* ------------------------------------------------------------------ the beginning and the end */
 static inline void actor_desc(actor_t *a, ensign_desc_t *d)
 {
@@ -312,6 +321,7 @@ static inline void actor_desc(actor_t *a, ensign_desc_t *d)
     d->user = a;
     d->alloc = actor_alloc;
     d->wall_ms = actor_wall;
+    d->trace = actor_trace;
 }
 
 /* *d is a desc that can still be changed. */

@@ -8,7 +8,7 @@
  *        bounds, and all of it back at the end. */
 #include "actor.h"
 
-enum { WINDOW = 1024, MESSAGE_MAX = 6000, PATTERN_MAX = 7000, DRAIN_MAX = 4000 };
+enum { WINDOW = 1024, MESSAGE_MAX = 6000, PATTERN_MAX = 7000, DRAIN_MAX = 4000, ATTEMPTS = 3 };
 
 typedef struct run_t {
     actor_t a;
@@ -17,6 +17,7 @@ typedef struct run_t {
     stream_t *source; /* of the messages; NULL: none came */
     size_t at;        /* of source->out: where the next message begins */
     uint64_t messages;
+    uint32_t attempts; /* the most */
 } run_t;
 
 static run_t run;
@@ -195,7 +196,7 @@ static void check_end(run_t *r, const ensign_notice_t *n)
 {
     const ensign_notice_end_t *e = &n->as.end;
 
-    WANT(!r->unary && e->count == r->messages);
+    WANT(!r->unary && e->count == r->messages && e->attempts >= 1 && e->attempts <= r->attempts);
     check_ending(r, n, e->status, e->from_server, e->unprocessed);
 }
 
@@ -204,7 +205,7 @@ static void check_reply(run_t *r, const ensign_notice_t *n)
 {
     const ensign_notice_reply_t *e = &n->as.reply;
 
-    WANT(r->unary && r->messages == 0);
+    WANT(r->unary && r->messages == 0 && e->attempts >= 1 && e->attempts <= r->attempts);
     if (e->status == ENSIGN_GRPC_OK) check_bytes(r, e->message, e->compressed);
     else WANT(e->message.len == 0 && !e->compressed);
     check_ending(r, n, e->status, e->from_server, e->unprocessed);
@@ -318,6 +319,12 @@ static void open_call(run_t *r, uint8_t options)
     d.accept_encoding = options & 8 ? "identity,gzip" : NULL;
     d.wait_for_ready = (options & 16) != 0;
     d.deadline_ms = options & 32 ? 5000 : 0;
+    if (options & 128) {
+        d.retry.max_attempts = ATTEMPTS;
+        d.retry.backoff_min_ms = 10;
+        d.retry.statuses = 0x1FFFE;
+    }
+    r->attempts = d.retry.max_attempts ? ATTEMPTS : 1;
     r->a.bound += ensign_call_memory_bound(&d);
     r->a.window = MESSAGE_MAX + 5;
     r->call = ensign_call_open(r->a.c, &d);
@@ -363,6 +370,7 @@ static void check_no_stall(run_t *r)
     ensign_link_t l;
 
     if (!s || r->ended || r->forgotten) return;
+    if (ensi_handle_find(&r->a.c->handles, r->call.id)->call->state == ENSI_GRPC_BACKOFF) return;
     ensign_link(r->a.c, s->conn->link, &l);
     if (l.todo != ENSIGN_LINK_RUN || l.attempt != s->conn->attempt) return;
     /* refused, it is asked again, and waits while the server allows no stream */

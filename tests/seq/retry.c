@@ -767,6 +767,44 @@ SCRIPT(a_refused_stream_is_no_attempt)
     no_more_streams(w, 10);
 }
 
+/* So is what a GOAWAY has passed over: it goes out on the next connection, under the same number. */
+SCRIPT(a_stream_above_a_goaway_is_no_attempt)
+{
+    ensign_call_desc_t d = tried(unary("q"), 2);
+    const ensign_notice_t *n;
+    uint32_t k;
+    warm(w);
+    k = call(w, &d);
+    refuse(w, 1);
+    arrives(w, 2, "1");
+    peer_goaway(w, w->streams[1]->id, NGHTTP2_NO_ERROR, NULL);
+    answer(arrives(w, 3, "1"), "ok");
+    assert_int_equal(w->streams[3]->conn->number, 1);
+    n = world_reply(w, k, ENSIGN_GRPC_OK);
+    assert_int_equal(n->as.reply.attempts, 2);
+}
+
+/* The server allows one stream: others use it meanwhile, and the next attempt waits for its turn. */
+SCRIPT(a_wait_holds_no_stream)
+{
+    ensign_call_desc_t d = tried(unary("first"), 2), u = unary("second");
+    uint32_t a, b;
+    world_setting(w, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 1);
+    warm(w);
+    a = call(w, &d);
+    b = call(w, &u);
+    assert_text(world_request(w, world_stream(w, 1)), "first");
+    push_back(w->streams[1], "1000");
+    assert_text(world_request(w, world_stream(w, 2)), "second");
+    world_pass(w, 5000);
+    assert_int_equal(w->stream_count, 3);
+    answer(w->streams[2], "ok");
+    world_reply(w, b, ENSIGN_GRPC_OK);
+    assert_text(world_request(w, arrives(w, 3, "1")), "first");
+    answer(w->streams[3], "ok");
+    world_reply(w, a, ENSIGN_GRPC_OK);
+}
+
 /* A call that does not wait for a connection is refused by the client itself: such attempts count, too. */
 SCRIPT(attempts_that_cannot_be_sent)
 {
@@ -963,7 +1001,8 @@ int main(void)
         IN_MODES(the_bucket_is_not_to_be_half_empty), IN_MODES(cancel_during_a_wait),
         IN_MODES(close_during_a_wait), IN_MODES(forget_and_destroy_during_a_wait),
         IN_MODES(goaway_during_a_wait), IN_MODES(a_lost_connection_is_an_attempt_that_failed),
-        IN_MODES(a_refused_stream_is_no_attempt), IN_MODES(attempts_that_cannot_be_sent),
+        IN_MODES(a_refused_stream_is_no_attempt), IN_MODES(a_stream_above_a_goaway_is_no_attempt),
+        IN_MODES(a_wait_holds_no_stream), IN_MODES(attempts_that_cannot_be_sent),
         IN_MODES(a_new_token_between_two_attempts), IN_MODES(the_longest_match_counts),
         IN_MODES(a_call_s_own_desc_goes_before), IN_MODES(requests_are_not_tried_by_it),
         IN_MODES(errors_of_a_call_s_retry),

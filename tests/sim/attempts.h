@@ -50,7 +50,7 @@ static tries_t *attempts_of(const stream_t *s)
 /* Did headers go out on it, with more to come behind them? */
 static bool attempts_headers(const stream_t *s)
 {
-    return s->started && (s->out.len > 0 || s->ending);
+    return s->told_headers && (s->out.len > 0 || s->ending);
 }
 
 /* The client has heard what was said on the stream before, whose connection is still there. */

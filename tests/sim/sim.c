@@ -13,6 +13,32 @@
 
 enum { SEEDS = 2000, LIMIT_S = 60 };
 
+/* ------------------------------------------------------------------ what is told of it all
+ * In every other run, and without a draw of chance: the others are what they are without it. */
+static void look_for_secrets(world_t *w, const char *text)
+{
+    const char *const secrets[] = { w->desc.client_secret, w->access, w->refresh, net_proxy_basic };
+    for (size_t i = 0; i < COUNT(secrets); i++)
+        if (secrets[i] && strlen(secrets[i]) >= 24 && strstr(text, secrets[i]))
+            world_fail(w, "told: %s", text);
+}
+
+static void on_log(void *user, int level, const char *text)
+{
+    (void)level;
+    look_for_secrets((world_t *)user, text);
+}
+
+static void on_trace(void *user, const ensign_frame_t *f)
+{
+    world_t *w = (world_t *)user;
+    char text[1600];
+    int len = ensign_frame_text(f, text, sizeof text);
+    if (f->link < 0 || f->link >= ENSIGN_MAX_LINKS || len >= (int)sizeof text)
+        world_fail(w, "a frame of link %d, %zu bytes of names", f->link, strlen(f->names));
+    look_for_secrets(w, text);
+}
+
 /* ------------------------------------------------------------------ one run */
 /* How the service is reached: by a name, by several endpoints, by a unix socket, through a proxy. */
 static void run_way(world_t *w)
@@ -40,6 +66,7 @@ static void run_desc(world_t *w)
 {
     static ensign_method_t methods[1];
     ensign_desc_t *d = &w->desc;
+    if (w->seed % 2) d->log = on_log, d->trace = on_trace;
     run_way(w);
     methods[0].method = "/test.Service/";
     methods[0].retry.max_attempts = 1 + world_below(w, 5);

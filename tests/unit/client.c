@@ -491,11 +491,13 @@ static void auth_urls(void **state)
     }
 }
 
+enum { TEXTS = 18 };
+
 static const ensign_method_t some_method = { "/a.B/", 5, { 2, 0, 0, 0 } };
 
-static void fill_in(fake_t *f, char text[12][32])
+static void fill_in(fake_t *f, char text[TEXTS][32])
 {
-    for (int i = 0; i < 12; i++) snprintf(text[i], 32, "text-%d", i);
+    for (int i = 0; i < TEXTS; i++) snprintf(text[i], 32, "text-%d", i);
     snprintf(text[0], 32, "host-0:443");
     snprintf(text[1], 32, "https://host-1:444");
     prepare(f);
@@ -514,11 +516,17 @@ static void fill_in(fake_t *f, char text[12][32])
     f->d.tls.ca_pem = ensign_str(text[11]);
     f->d.methods = &some_method;
     f->d.method_count = 1;
+    f->d.tls.cert_file = text[12];
+    f->d.tls.key_file = text[13];
+    f->d.tls.key_password = text[14];
+    f->d.auth_tls.cert_pem = ensign_str(text[15]);
+    f->d.auth_tls.key_pem = ensign_str(text[16]);
+    f->d.auth_tls.key_password = text[17];
 }
 
 static void the_desc_is_copied(void **state)
 {
-    char text[12][32];
+    char text[TEXTS][32];
     fake_t f;
     ensign_t *c;
     (void)state;
@@ -542,12 +550,123 @@ static void the_desc_is_copied(void **state)
     assert_ptr_not_equal(c->methods[0].method, some_method.method);
     assert_string_equal(c->methods[0].method, "/a.B/");
     assert_int_equal(c->methods[0].retry.max_attempts, 2);
+    assert_string_equal(c->rpc_target.tls_opts.cert_file, "text-12");
+    assert_string_equal(c->rpc_target.tls_opts.key_file, "text-13");
+    assert_string_equal(c->rpc_target.tls_opts.key_password, "text-14");
+    assert_true(ensi_slice_is(c->auth_target.tls_opts.cert_pem, "text-15"));
+    assert_true(ensi_slice_is(c->auth_target.tls_opts.key_pem, "text-16"));
+    assert_string_equal(c->auth_target.tls_opts.key_password, "text-17");
     destroy(&f);
+}
+
+/* ------------------------------------------------------------------ client certificates, versions of TLS */
+static const char a_password[] = "a-password-that-is-kept-to-itself";
+static const char a_key[] = "a-key-that-is-kept-to-itself";
+static int leaks;                   /* blocks that were freed with one of these in it */
+
+static void *watched(void *user, void *old, size_t size)
+{
+    size_t was = old ? ((size_t *)old)[-2] : 0;
+    if (old && size == 0) {
+        ensign_slice_t block = { (const uint8_t *)old, was };
+        for (size_t at = 0; at + sizeof a_key <= block.len; at++)
+            leaks += memcmp(block.ptr + at, a_password, 20) == 0 || memcmp(block.ptr + at, a_key, 20) == 0;
+    }
+    return counted(user, old, size);
+}
+
+static void copies_of_keys_and_passwords_are_wiped(void **state)
+{
+    fake_t f;
+    (void)state;
+    prepare(&f);
+    f.d.alloc = watched;
+    f.d.tls.cert_file = "cert.pem";
+    f.d.tls.key_pem = ensign_str(a_key);
+    f.d.tls.key_password = a_password;
+    leaks = 0;
+    create(&f);
+    destroy(&f);
+    assert_int_equal(leaks, 0);
+    f.d.tls.cert_file = NULL; /* so is what a create that fails has copied; and it shows none of it */
+    {
+        ensign_error_t why;
+        f.d.auth_tls.key_pem = ensign_str(a_key);
+        f.d.auth_tls.key_password = a_password;
+        assert_int_equal(ensign_create(&f.d, &f.c, &why), ENSIGN_E_ARGUMENT);
+        assert_null(strstr(why.text, "kept-to-itself"));
+    }
+    assert_int_equal(leaks, 0);
+    assert_int_equal(f.live, 0);
+}
+
+static void a_certificate_and_its_key_are_both_or_none(void **state)
+{
+    static const struct { const char *cert, *cert_pem, *key, *key_pem, *password, *says, *advice; } rows[] = {
+        { "c", NULL, NULL, NULL, NULL, "cert_file is set without a key", ".key_file or key_pem" },
+        { NULL, "c", NULL, NULL, NULL, "cert_pem is set without a key", ".key_file or key_pem" },
+        { NULL, NULL, "k", NULL, NULL, "key_file is set without a certificate", ".cert_file or cert_pem" },
+        { NULL, NULL, NULL, "k", "p", "key_pem is set without a certificate", ".cert_file or cert_pem" },
+        { NULL, NULL, NULL, NULL, "p", "key_password is set without a key", ".key_file or key_pem" },
+        { "c", "c", "k", NULL, NULL, "cert_file and cert_pem are both set", "give one of them" },
+        { "c", NULL, "k", "k", NULL, "key_file and key_pem are both set", "give one of them" },
+        { "c", NULL, "k", NULL, NULL, NULL, NULL },
+        { "c", NULL, NULL, "k", "p", NULL, NULL },
+        { NULL, "c", "k", NULL, "p", NULL, NULL },
+        { NULL, "c", NULL, "k", NULL, NULL, NULL },
+    };
+    (void)state;
+    for (size_t i = 0; i < 2 * ENSI_COUNT(rows); i++) {
+        ensign_error_t why;
+        fake_t f;
+        ensign_tls_desc_t *t = i % 2 ? &f.d.auth_tls : &f.d.tls;
+        const char *says = rows[i / 2].says;
+        prepare(&f);
+        t->cert_file = rows[i / 2].cert;
+        t->key_file = rows[i / 2].key;
+        t->key_password = rows[i / 2].password;
+        if (rows[i / 2].cert_pem) t->cert_pem = ensign_str(rows[i / 2].cert_pem);
+        if (rows[i / 2].key_pem) t->key_pem = ensign_str(rows[i / 2].key_pem);
+        if (!says) {
+            create(&f);
+            destroy(&f);
+            continue;
+        }
+        assert_int_equal(ensign_create(&f.d, &f.c, &why), ENSIGN_E_ARGUMENT);
+        if (!strstr(why.text, says) || !strstr(why.text, rows[i / 2].advice) ||
+            !strstr(why.text, i % 2 ? "client: auth_tls." : "client: tls."))
+            fail_msg("\"%s\": %s", says, why.text);
+        assert_int_equal(f.live, 0);
+    }
+}
+
+static void versions_of_tls_are_checked(void **state)
+{
+    static const int good[] = { 0, ENSIGN_TLS_1_2, ENSIGN_TLS_1_3 }, bad[] = { 1, -1, 12, 0x0302, 0x0305 };
+    ensign_error_t why;
+    fake_t f;
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(good); i++) {
+        bool lacks = good[i] == ENSIGN_TLS_1_3 && !ENSI_TLS_HAS_1_3;
+        prepare(&f);
+        f.d.tls.min_version = good[i];
+        assert_int_equal(ensign_create(&f.d, &f.c, &why), lacks ? ENSIGN_E_ARGUMENT : ENSIGN_OK);
+        if (lacks) assert_non_null(strstr(why.text, "tls.min_version is TLS 1.3, which this mbedTLS (2."));
+        if (lacks) assert_non_null(strstr(why.text, "lacks; build with mbedTLS 3.6, or set ENSIGN_TLS_1_2"));
+        destroy(&f);
+    }
+    for (size_t i = 0; i < ENSI_COUNT(bad); i++) {
+        prepare(&f);
+        f.d.auth_tls.min_version = bad[i];
+        assert_int_equal(ensign_create(&f.d, &f.c, &why), ENSIGN_E_ARGUMENT);
+        assert_non_null(strstr(why.text, "auth_tls.min_version is "));
+        assert_non_null(strstr(why.text, "use ENSIGN_TLS_1_2 or ENSIGN_TLS_1_3"));
+    }
 }
 
 static void create_fails_at_each_allocation(void **state)
 {
-    char text[12][32];
+    char text[TEXTS][32];
     unsigned failed = 0;
     (void)state;
     for (int key = 0; key < 2; key++) {
@@ -620,7 +739,9 @@ static void a_limit_below_what_create_needs(void **state)
 static const char *const variables[] = { "ENSIGN_ENDPOINT", "ENSIGN_AUTH_URL", "ENSIGN_CLIENT_ID",
                                          "ENSIGN_CLIENT_SECRET", "ENSIGN_CA_FILE", "ENSIGN_INSECURE",
                                          "ENSIGN_NO_AUTHENTICATION", "HTTPS_PROXY", "https_proxy",
-                                         "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy", "ENSIGN_ATTEMPTS" };
+                                         "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy", "ENSIGN_ATTEMPTS",
+                                         "ENSIGN_CERT_FILE", "ENSIGN_KEY_FILE", "ENSIGN_KEY_PASSWORD",
+                                         "ENSIGN_MIN_TLS" };
 
 static void clear_environment(void)
 {
@@ -762,6 +883,68 @@ static void attempts_of_the_environment(void **state)
         if (ensign_desc_env(&d, &why) != ENSIGN_E_FORMAT || d.endpoint || d.retry.max_attempts ||
             !strstr(why.text, "ENSIGN_ATTEMPTS is \"") || !strstr(why.text, "use a number from 1 to 5"))
             fail_msg("\"%s\": %s", bad[i], why.text);
+    }
+    clear_environment();
+}
+
+static void the_environment_has_a_certificate(void **state)
+{
+    ensign_desc_t d;
+    (void)state;
+    clear_environment();
+    setenv("ENSIGN_CERT_FILE", "env-cert", 1);
+    setenv("ENSIGN_KEY_FILE", "env-key", 1);
+    setenv("ENSIGN_KEY_PASSWORD", "env-password", 1);
+    memset(&d, 0, sizeof d);
+    assert_int_equal(ensign_desc_env(&d, NULL), ENSIGN_OK);
+    assert_string_equal(d.tls.cert_file, "env-cert");
+    assert_string_equal(d.tls.key_file, "env-key");
+    assert_string_equal(d.tls.key_password, "env-password");
+    assert_null(d.auth_tls.cert_file); /* the auth service gets the API key, and no certificate */
+    assert_null(d.auth_tls.key_file);
+    assert_null(d.auth_tls.key_password);
+    for (int i = 0; i < 4; i++) { /* what the program has is never paired with what it has not */
+        memset(&d, 0, sizeof d);
+        if (i == 0) d.tls.cert_file = "mine";
+        if (i == 1) d.tls.key_file = "mine";
+        if (i == 2) d.tls.cert_pem = ensign_str("mine");
+        if (i == 3) d.tls.key_pem = ensign_str("mine");
+        assert_int_equal(ensign_desc_env(&d, NULL), ENSIGN_OK);
+        if (i != 0) assert_null(d.tls.cert_file);
+        if (i != 1) assert_null(d.tls.key_file);
+        if (i == 1 || i == 3) assert_string_equal(d.tls.key_password, "env-password");
+        else assert_null(d.tls.key_password);
+    }
+    clear_environment();
+    setenv("ENSIGN_KEY_PASSWORD", "env-password", 1); /* alone it is for nothing */
+    memset(&d, 0, sizeof d);
+    assert_int_equal(ensign_desc_env(&d, NULL), ENSIGN_OK);
+    assert_null(d.tls.key_password);
+    clear_environment();
+}
+
+static void the_environment_has_a_version_of_tls(void **state)
+{
+    static const struct { const char *text; int rc, version; } rows[] = {
+        { "1.2", ENSIGN_OK, ENSIGN_TLS_1_2 }, { "1.3", ENSIGN_OK, ENSIGN_TLS_1_3 }, { "", ENSIGN_OK, 0 },
+        { "1.1", ENSIGN_E_FORMAT, 0 }, { "TLS1.2", ENSIGN_E_FORMAT, 0 }, { "1.30", ENSIGN_E_FORMAT, 0 },
+    };
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(rows); i++) {
+        ensign_error_t why;
+        ensign_desc_t d;
+        clear_environment();
+        setenv("ENSIGN_MIN_TLS", rows[i].text, 1);
+        setenv("ENSIGN_ENDPOINT", "a:1", 1);
+        memset(&d, 0, sizeof d);
+        d.auth_tls.min_version = i == 1 ? ENSIGN_TLS_1_2 : 0;
+        assert_int_equal(ensign_desc_env(&d, &why), rows[i].rc);
+        assert_int_equal(d.tls.min_version, rows[i].version);
+        assert_int_equal(d.auth_tls.min_version, i == 1 ? ENSIGN_TLS_1_2 : rows[i].version);
+        if (rows[i].rc == ENSIGN_OK) continue;
+        assert_null(d.endpoint);
+        assert_non_null(strstr(why.text, "environment: ENSIGN_MIN_TLS is \""));
+        assert_non_null(strstr(why.text, "use 1.2 or 1.3"));
     }
     clear_environment();
 }
@@ -1956,6 +2139,9 @@ int main(void)
         cmocka_unit_test_teardown(endpoints_and_a_proxy_are_within_the_bound, tell_row),
         cmocka_unit_test_teardown(auth_urls, tell_row),
         cmocka_unit_test_teardown(the_desc_is_copied, tell_row),
+        cmocka_unit_test_teardown(copies_of_keys_and_passwords_are_wiped, tell_row),
+        cmocka_unit_test_teardown(a_certificate_and_its_key_are_both_or_none, tell_row),
+        cmocka_unit_test_teardown(versions_of_tls_are_checked, tell_row),
         cmocka_unit_test_teardown(create_fails_at_each_allocation, tell_row),
         cmocka_unit_test_teardown(the_bound_counts_methods, tell_row),
         cmocka_unit_test_teardown(a_limit_below_what_create_needs, tell_row),
@@ -1963,6 +2149,8 @@ int main(void)
         cmocka_unit_test_teardown(proxies_of_the_environment, tell_row),
         cmocka_unit_test_teardown(the_environment_fills_what_is_left_open, tell_row),
         cmocka_unit_test_teardown(attempts_of_the_environment, tell_row),
+        cmocka_unit_test_teardown(the_environment_has_a_certificate, tell_row),
+        cmocka_unit_test_teardown(the_environment_has_a_version_of_tls, tell_row),
         cmocka_unit_test_teardown(close_without_handles_in_each_state, tell_row),
         cmocka_unit_test_teardown(close_with_a_call_in_each_state, tell_row),
         cmocka_unit_test_teardown(close_for_ever_waits_for_the_last_handle, tell_row),

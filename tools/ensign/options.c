@@ -112,7 +112,8 @@ static const option_t known[] = {
     { C_ONLINE, 'q', "--quiet", KIND_FLAG, NULL, AT(quiet), 0, 0,
       "say nothing but errors on standard error" },
     { C_ONLINE, 'v', "--verbose", KIND_TIMES, NULL, AT(verbose), 0, 0,
-      "say what the connection does; call: print metadata; twice: more" },
+      "say what the connection does; call: print metadata; twice: each of its steps; three times: each "
+      "frame of HTTP/2, without what is in it" },
     { C_ALL, 'h', "--help", KIND_FLAG, NULL, AT(help), 0, 0, "this" },
 };
 

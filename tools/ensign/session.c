@@ -150,10 +150,20 @@ static bool signals_setup(void)
 /* What the library logs. Warnings about a lost link come as a notice as well: only the others are said. */
 static void on_log(void *user, int level, const char *text)
 {
-    const options_t *o = user;
-    int shown = o->verbose > 1 ? ENSIGN_LOG_DEBUG : o->verbose > 0 ? ENSIGN_LOG_INFO : 0;
+    const session_t *s = user;
+    int shown = s->o->verbose > 1 ? ENSIGN_LOG_DEBUG : s->o->verbose > 0 ? ENSIGN_LOG_INFO : 0;
 
     if (level <= shown) say("%s", text);
+}
+
+/* Each frame, with the time since the command began. */
+static void on_trace(void *user, const ensign_frame_t *frame)
+{
+    const session_t *s = user;
+    char text[1600];
+
+    ensign_frame_text(frame, text, sizeof text);
+    say("%5llu ms %s", (unsigned long long)(ensign_now_ms() - s->started_ms), text);
 }
 
 /* Options stand in the desc already; the file fills what they leave, the environment what that leaves. */
@@ -210,8 +220,9 @@ static void fill_desc(const session_t *s, ensign_desc_t *d)
     d->keepalive_ms = ms32(o->keepalive_ms);
     d->open_timeout_ms = ms32(o->open_timeout_ms);
     if (!s->patient || o->retry_given) d->give_up_after_ms = o->retry_ms > 0 ? ms32(o->retry_ms) : 1;
-    d->user = (void *)(uintptr_t)o;
+    d->user = (void *)(uintptr_t)s;
     d->log = on_log;
+    if (o->verbose > 2) d->trace = on_trace;
 }
 
 bool session_open(session_t *s, const options_t *o, bool patient)
@@ -385,9 +396,32 @@ static void take_lost(session_t *s, const ensign_notice_t *n)
     say_reason(s, n->error, &n->as.disconnected.retry_in_ms);
 }
 
+/* What is known of the newest connection to the server. */
+static void say_connection(const session_t *s)
+{
+    static const int links[] = { ENSIGN_LINK_RPC, ENSIGN_LINK_RPC_2 };
+    ensign_link_info_t newest, info;
+    bool any = false;
+
+    memset(&newest, 0, sizeof newest);
+    for (size_t i = 0; i < COUNT_OF(links); i++) {
+        if (ensign_link_info(s->c, links[i], &info) != ENSIGN_OK) continue;
+        if (any && info.age_ms > newest.age_ms) continue;
+        newest = info;
+        any = true;
+    }
+    if (!any) return;
+    say("connection: %s at %s%s%s, %s%s%s%s%s%s", newest.endpoint, newest.address ? newest.address : "?",
+        newest.proxy ? " by " : "", newest.proxy ? newest.proxy : "",
+        newest.tls_version ? newest.tls_version : "plaintext", newest.cipher ? ", " : "",
+        newest.cipher ? newest.cipher : "", newest.alpn ? ", ALPN " : "", newest.alpn ? newest.alpn : "",
+        newest.resumed ? ", resumed" : "");
+}
+
 static void take_own(session_t *s, const ensign_notice_t *n)
 {
     if (n->type == ENSIGN_NOTICE_CONNECTED) {
+        if (s->o->verbose > 1) say_connection(s);
         if (s->lost && s->settled) say("connected again");
         s->lost = false;
         s->connected = true;

@@ -36,9 +36,20 @@ bool nack_code_parse(const char *text, int64_t *code)
     return false;
 }
 
-const char *nack_text(int64_t code)
+/* Where its words are; UNKNOWN for a code that has none. */
+static size_t row_of(int64_t code)
 {
     for (size_t i = 0; i < sizeof nacks / sizeof nacks[0]; i++)
-        if (nacks[i].code == code) return nacks[i].text;
-    return nacks[0].text;
+        if (nacks[i].code == code) return i;
+    return 0;
+}
+
+const char *nack_text(int64_t code)
+{
+    return nacks[row_of(code)].text;
+}
+
+const char *nack_name(int64_t code)
+{
+    return nacks[row_of(code)].name;
 }

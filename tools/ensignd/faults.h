@@ -16,4 +16,5 @@ typedef struct faults_t {
 /* Nack.Code by its name or its number; returns false when neither fits. */
 bool        nack_code_parse(const char *text, int64_t *code);
 const char *nack_text(int64_t code);    /* as the service words it */
+const char *nack_name(int64_t code);    /* "TOPIC_UNKNOWN" */
 #endif

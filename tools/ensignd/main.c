@@ -14,9 +14,9 @@
  * ids.c util.c ../common/utf8.c  small things
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --unix --auth-port --listen
- * --data --memory --keys --tls --cert-file --env-file --dump --subscriber-queue. How it runs: --detach
- * --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life --refresh-overlap
- * --token-life.
+ * --data --memory --keys --tls --cert-file --client-ca --env-file --dump --subscriber-queue. How it runs:
+ * --detach --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life
+ * --refresh-overlap --token-life.
  * Just as the real server: --strict. What goes wrong on purpose: --nack-every --nack-code --ack-delay
  * --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code --maintenance
  * --auth-maintenance.
@@ -179,8 +179,8 @@ static bool open_tls(server_t *s, why_t *why)
             !keep_text(s->store, "tls-certificate", NULL, id->certificate_pem, why))
             return false;
     }
-    s->tls_h2 = tls_server_open(id, "h2", why);
-    if (s->tls_h2) s->tls_http = tls_server_open(id, "http/1.1", why);
+    s->tls_h2 = tls_server_open(id, "h2", s->options.client_ca, why);
+    if (s->tls_h2) s->tls_http = tls_server_open(id, "http/1.1", NULL, why);
     return s->tls_http && write_file("--cert-file", s->options.cert_file, id->certificate_pem, why);
 }
 

@@ -31,6 +31,7 @@ static const option_t known[] = {
     TEXT("--keys", keys_file),
     FLAG("--tls", tls),
     TEXT("--cert-file", cert_file),
+    TEXT("--client-ca", client_ca),
     TEXT("--env-file", env_file),
     FLAG("--detach", detach),
     TEXT("--pid-file", pid_file),
@@ -72,6 +73,8 @@ static const char help_text[] =
     "    --keys FILE            projects and API keys, see below [a key made at first start, printed]\n"
     "    --tls                  TLS on both ports, with a certificate for localhost of its own\n"
     "    --cert-file FILE       where that certificate is written, for clients to trust; needed with --tls\n"
+    "    --client-ca FILE       with --tls: the gRPC service asks each client for a certificate that one\n"
+    "                           of the certificates in FILE, PEM, has signed\n"
     "    --env-file FILE        once ready, gets shell assignments for a client: read it by  . FILE; until\n"
     "                           then FILE stays as it was\n"
     "    --detach               returns once ready and leaves the server running, without the terminal; its\n"
@@ -84,7 +87,8 @@ static const char help_text[] =
     "                           negative: before that end [-900]\n"
     "    --token-life S         those three in the proportion of their defaults: S, 2 S, -S/4\n"
     "    --subscriber-queue N   events that wait for a slow subscriber; it loses what comes beyond [16384]\n"
-    "    --verbose              tells on standard error what happens\n"
+    "    --verbose              tells on standard error what happens: connections, calls with their status,\n"
+    "                           logins, and each nack with its code, topic and reason\n"
     "    --help                 this\n"
     "\n"
     "    --strict               behaves as the real server where that is less friendly, see below\n"
@@ -259,6 +263,8 @@ static bool check(const options_t *o, why_t *why)
             "--tls makes a certificate that clients have to trust; add --cert-file FILE to have it written");
     if (o->cert_file && !o->tls)
         return fail(why, "--cert-file is written with --tls only; add --tls or leave it out");
+    if (o->client_ca && !o->tls)
+        return fail(why, "--client-ca checks clients of TLS only; add --tls or leave it out");
     if (o->detach && o->verbose && !o->log_file && !o->dump)
         return fail(why, "--verbose tells nobody with --detach; add --log-file FILE or leave it out");
     if (o->port != 0 && o->port == o->auth_port)

@@ -10,7 +10,7 @@ typedef struct options_t {
     const char  *unix_path;             /* NULL: the gRPC service has its port */
     const char  *data;                  /* NULL with memory */
     bool         memory, tls, verbose, help, strict, maintenance, auth_maintenance, detach;
-    const char  *keys_file, *cert_file, *env_file, *pid_file, *log_file, *dump;
+    const char  *keys_file, *cert_file, *client_ca, *env_file, *pid_file, *log_file, *dump;
     auth_lives_t lives;
     int64_t      token_life;            /* seconds, for those of `lives` that are not given; 0: none */
     int64_t      subscriber_queue;      /* events */

@@ -512,9 +512,21 @@ static bool nack_wanted(const service_t *s, publisher_t *p)
     return every && ++p->good % (uint64_t)every == 0;
 }
 
-static void refuse(publisher_t *p, const msg_event_wrapper_t *w, int64_t code)
+/* For --verbose; t: NULL where the event names no topic that there is. */
+static void log_nack(const call_t *c, const topic_t *t, ensign_slice_t topic_id, int64_t code,
+                     const char *text)
 {
-    send_nack(p, w->local_id, code, nack_text(code));
+    char id[ULID_TEXT + 1] = "(no id)";
+    ulid_t ulid;
+
+    if (ulid_from(topic_id, &ulid)) ulid_text(&ulid, id);
+    log_line("%s: nack %s, topic %s: %s", c->peer, nack_name(code), t ? t->name : id, text);
+}
+
+static void refuse(call_t *c, const topic_t *t, const msg_event_wrapper_t *w, int64_t code)
+{
+    log_nack(c, t, w->topic_id, code, nack_text(code));
+    send_nack(c->state, w->local_id, code, nack_text(code));
 }
 
 static void publish_event(service_t *s, call_t *c, msg_event_wrapper_t *w, size_t size)
@@ -524,17 +536,19 @@ static void publish_event(service_t *s, call_t *c, msg_event_wrapper_t *w, size_
     topic_t *t = event_topic(s, p, w->topic_id, &fault);
 
     if (!t) {
+        log_nack(c, NULL, w->topic_id, MSG_NACK_CODE_TOPIC_UNKNOWN, fault);
         send_nack(p, w->local_id, MSG_NACK_CODE_TOPIC_UNKNOWN, fault);
     } else if (t->deleting && !s->strict) {
-        refuse(p, w, MSG_NACK_CODE_TOPIC_DELETED);
+        refuse(c, t, w, MSG_NACK_CODE_TOPIC_DELETED);
     } else if (t->readonly && !s->strict) {
-        refuse(p, w, MSG_NACK_CODE_TOPIC_ARCHIVED);
+        refuse(c, t, w, MSG_NACK_CODE_TOPIC_ARCHIVED);
     } else if (too_large(w, size)) {
-        refuse(p, w, MSG_NACK_CODE_MAX_EVENT_SIZE_EXCEEDED);
+        refuse(c, t, w, MSG_NACK_CODE_MAX_EVENT_SIZE_EXCEEDED);
     } else if (nack_wanted(s, p)) {
+        log_nack(c, t, w->topic_id, s->faults.nack_code, "refused on purpose (--nack-every)");
         send_nack_in_turn(p, w->local_id);
     } else if (!accept_event(s, c, t, w, size)) {
-        refuse(p, w, MSG_NACK_CODE_INTERNAL);
+        refuse(c, t, w, MSG_NACK_CODE_INTERNAL);
     } else {
         p->events++;
         see_topic(s, p, t);
@@ -626,6 +640,7 @@ static void on_nack(void *publisher, ensign_slice_t local_id)
 
     if (!p) return;
     p->answered++;
+    log_line("%s: nack INTERNAL: the event could not be stored", c->peer);
     send_nack(p, local_id, MSG_NACK_CODE_INTERNAL, nack_text(MSG_NACK_CODE_INTERNAL));
     answer_in_turn(p);
 }

@@ -6,6 +6,7 @@
 #include <mbedtls/error.h>
 #include <mbedtls/pk.h>
 #include <mbedtls/ssl.h>
+#include <mbedtls/ssl_ticket.h>
 #include <mbedtls/x509_crt.h>
 #if MBEDTLS_VERSION_NUMBER >= 0x03060000 && defined(MBEDTLS_PSA_CRYPTO_C)
 #include <psa/crypto.h>
@@ -13,12 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { TICKET_LIFE_S = 24 * 60 * 60 };
+
 struct tls_server_t {
     mbedtls_entropy_context entropy;
     mbedtls_ctr_drbg_context random;
-    mbedtls_x509_crt cert;
+    mbedtls_x509_crt cert, client_ca;
     mbedtls_pk_context key;
     mbedtls_ssl_config conf;
+    mbedtls_ssl_ticket_context tickets;     /* their keys end with the server */
     const char *protocols[2];
 };
 
@@ -54,11 +58,30 @@ static int configure(tls_server_t *s, const tls_identity_t *id)
 #else
     mbedtls_ssl_conf_min_version(&s->conf, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
 #endif
-    rc = mbedtls_ssl_conf_alpn_protocols(&s->conf, s->protocols);
+    rc = mbedtls_ssl_ticket_setup(&s->tickets, mbedtls_ctr_drbg_random, &s->random,
+                                  MBEDTLS_CIPHER_AES_256_GCM, TICKET_LIFE_S);
+    mbedtls_ssl_conf_session_tickets_cb(&s->conf, mbedtls_ssl_ticket_write, mbedtls_ssl_ticket_parse,
+                                        &s->tickets);
+    if (!rc) rc = mbedtls_ssl_conf_alpn_protocols(&s->conf, s->protocols);
     return rc ? rc : mbedtls_ssl_conf_own_cert(&s->conf, &s->cert, &s->key);
 }
 
-tls_server_t *tls_server_open(const tls_identity_t *id, const char *protocol, why_t *why)
+/* Clients must show a certificate that is signed by one in the file. */
+static bool ask_clients(tls_server_t *s, const char *path, why_t *why)
+{
+    char text[128];
+    int rc = mbedtls_x509_crt_parse_file(&s->client_ca, path);
+
+    if (rc > 0) return fail(why, "--client-ca %s: %d of its certificates cannot be read", path, rc);
+    if (rc < 0) mbedtls_strerror(rc, text, sizeof text);
+    if (rc < 0) return fail(why, "--client-ca %s: %s; name a readable file of PEM certificates", path, text);
+    mbedtls_ssl_conf_ca_chain(&s->conf, &s->client_ca, NULL);
+    mbedtls_ssl_conf_authmode(&s->conf, MBEDTLS_SSL_VERIFY_REQUIRED);
+    return true;
+}
+
+tls_server_t *tls_server_open(const tls_identity_t *id, const char *protocol, const char *client_ca,
+                              why_t *why)
 {
     tls_server_t *s = x_alloc(sizeof *s);
     char text[128];
@@ -70,14 +93,18 @@ tls_server_t *tls_server_open(const tls_identity_t *id, const char *protocol, wh
     mbedtls_entropy_init(&s->entropy);
     mbedtls_ctr_drbg_init(&s->random);
     mbedtls_x509_crt_init(&s->cert);
+    mbedtls_x509_crt_init(&s->client_ca);
+    mbedtls_ssl_ticket_init(&s->tickets);
     mbedtls_pk_init(&s->key);
     mbedtls_ssl_config_init(&s->conf);
     s->protocols[0] = protocol;
     rc = configure(s, id);
-    if (rc == 0) return s;
-    mbedtls_strerror(rc, text, sizeof text);
-    fail(why, "tls: the stored certificate or key is refused: %s; remove the data folder to make new ones",
-         text);
+    if (rc == 0 && (!client_ca || ask_clients(s, client_ca, why))) return s;
+    if (rc != 0) {
+        mbedtls_strerror(rc, text, sizeof text);
+        fail(why,
+             "tls: the stored certificate or key is refused: %s; remove the data folder to make new ones", text);
+    }
     tls_server_close(s);
     return NULL;
 }
@@ -86,7 +113,9 @@ void tls_server_close(tls_server_t *s)
 {
     if (!s) return;
     mbedtls_ssl_config_free(&s->conf);
+    mbedtls_ssl_ticket_free(&s->tickets);
     mbedtls_pk_free(&s->key);
+    mbedtls_x509_crt_free(&s->client_ca);
     mbedtls_x509_crt_free(&s->cert);
     mbedtls_ctr_drbg_free(&s->random);
     mbedtls_entropy_free(&s->entropy);

@@ -14,8 +14,10 @@ typedef struct tls_identity_t {
 bool tls_identity_make(tls_identity_t *id, why_t *why);         /* for localhost, ECDSA P-256, ten years */
 void tls_identity_free(tls_identity_t *id);
 
-typedef struct tls_server_t tls_server_t;       /* one per port: certificate, key, random numbers, ALPN */
-tls_server_t *tls_server_open(const tls_identity_t *id, const char *protocol, why_t *why);
+typedef struct tls_server_t tls_server_t;       /* one per port: certificate, key, tickets, ALPN */
+/* client_ca: a file of certificates; each client must show one that they signed; NULL: none is asked for. */
+tls_server_t *tls_server_open(const tls_identity_t *id, const char *protocol, const char *client_ca,
+                              why_t *why);
 void          tls_server_close(tls_server_t *s);
 
 typedef struct tls_t tls_t;                     /* one per connection */

@@ -2,10 +2,10 @@
  *
  *   retry LABEL
  *
- * ENSIGN_ENDPOINT names the server, grpcgo -fail 2. It tells the attempts of a call apart by the header x-call,
- * and refuses a call whose grpc-previous-rpc-attempts is another number than it has counted. Calls without
- * x-call always succeed. The client's tokens last for a call that fails twice only if some 20 have succeeded
- * before it, so so many go before each. Then the same without them.
+ * ENSIGN_ENDPOINT names the server, grpcgo -fail 2. It knows a call by its header x-call, counts its
+ * attempts, and ends it for good if grpc-previous-rpc-attempts is another number. Calls without x-call always
+ * succeed. A call that fails twice takes two of the client's tokens, and 20 that succeed bring them back: so
+ * many go before each. Then come the same calls without them.
  */
 #include "ensign.h"
 
