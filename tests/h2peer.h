@@ -28,6 +28,9 @@ typedef struct conn_t {
     bool alive, goaway, client_goaway;
     bool raw;                       /* no server is behind it: what comes is taken, and nobody answers */
     bool tunnel;                    /* a proxy reads it, until it has answered CONNECT */
+    void *secure;                   /* TLS of it, where the server has TLS */
+    bytes_t wire;                   /* what goes out in place of `out`, where there is TLS; sent up to wire_at */
+    size_t wire_at;
     nghttp2_session *session;       /* NULL: lost, or not HTTP/2 */
     bytes_t in, out;                /* in: of what is not HTTP/2; out: sent up to out_at */
     size_t out_at;
@@ -366,6 +369,7 @@ static UNUSED void conn_free(conn_t *c)
 {
     bytes_free(&c->in);
     bytes_free(&c->out);
+    bytes_free(&c->wire);
     bytes_free(&c->tail);
 }
 

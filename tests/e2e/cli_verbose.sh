@@ -21,13 +21,14 @@ ensign=$BUILD/ensign
 payload=payload-of-an-event-7Kq2vWz9 value=value-of-a-header-pQ4kDw8e binary=ab12cd34ef56ab78
 token=fixed-token-of-the-user-Xb81LmQ0Rt7sUv
 
-# run STATUS ARGUMENT...: ends with this exit status; its standard error is kept for the search
+# run STATUS ARGUMENT...: ends with this exit status; what it prints is kept for the search
 run() {
     local wanted=$1 status
     shift
     timeout 60 "$ensign" "$@" >"$dir/out" 2>"$dir/err" </dev/null
     status=$?
     cat "$dir/err" >>"$dir/all"
+    cat "$dir/out" >>"$dir/all_out"
     [ $status -eq "$wanted" ] || { echo "exit status $status"; cat "$dir/out" "$dir/err"; return 1; }
 }
 says() { grep -qE -- "$1" "$dir/err" || { cat "$dir/err"; return 1; }; }
@@ -76,6 +77,8 @@ sessions() {
     check 'search: no such certificate' run 3 topics ls -vvv --server-name other.example
     check 'search: wrong secret' run 4 topics ls -vvv --client-secret "$ENSIGN_CLIENT_SECRET$value"
     check 'search: the wrong port' run 3 topics ls -vvv -E "${ENSIGN_AUTH_URL#https://}" --no-auth
+    check 'search: a header that is none' run 2 call /a.b/c '' -H "authorization Bearer $token"
+    check 'search: a header that is no hex' run 2 call /a.b/c '' -H "x-key-bin: x$token"
     check 'search: password in the endpoint' run 2 topics ls -vvv -E "me:$token@$host:1"
     check 'search: password in the URL of auth' run 2 topics ls -vvv --auth-url "https://me:$token@$host"
 }
@@ -97,8 +100,8 @@ echoes() {
 }
 
 # Any 12 characters of a secret in a row are too many; plain, in hex, or in base64 in one of its three places.
-no_secret() { # FILE
-    python3 - "$1" "$ENSIGN_CLIENT_SECRET" "$payload" "$value" "$binary" "$token" <<'END'
+no_secret() { # FILE SECRET...
+    python3 - "$@" <<'END'
 import base64, sys
 text = open(sys.argv[1], errors="replace").read()
 bad = 0
@@ -113,13 +116,13 @@ for secret in sys.argv[2:]:
                 print("found:", form[at:at + 12], "of", secret)
                 bad = 1
                 break
-sys.exit(bad or len(text) < 1000)
+sys.exit(bad or len(text) < 500)
 END
 }
 planted() { # SECRET: the search finds it
     printf '%s\n' "$1" >"$dir/planted"
     cat "$dir/all" >>"$dir/planted"
-    ! no_secret "$dir/planted"
+    ! no_secret "$dir/planted" "${secrets[@]}" "$payload"
 }
 
 check 'a server with TLS' server_start --memory --port 0 --auth-port 0 --tls --cert-file "$dir/cert.pem" --verbose \
@@ -143,7 +146,9 @@ check 'ensignd: an archived topic' run 0 topics archive weather
 check 'ensignd: takes no event' run 1 publish weather x
 check 'ensignd: it says so' log_says ': nack TOPIC_ARCHIVED, topic weather: cannot publish to an archived topic'
 
-check 'no secret on standard error' no_secret "$dir/all"
+secrets=("$ENSIGN_CLIENT_SECRET" "$value" "$binary" "$token")
+check 'no secret on standard error' no_secret "$dir/all" "${secrets[@]}" "$payload"
+check 'no secret on standard output' no_secret "$dir/all_out" "${secrets[@]}" # but payloads, which are its matter
 check 'the search finds a secret' planted "x${ENSIGN_CLIENT_SECRET:20:14}x"
 check 'the search finds one in base64' planted "$(printf 'ab%s' "$token" | base64 -w 0)"
 check 'the search finds one in hex' planted "$(printf %s "$payload" | od -An -v -tx1 | tr -d ' \n')"

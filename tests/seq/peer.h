@@ -35,6 +35,7 @@ static UNUSED conn_t *world_conn(world_t *w, int link, uint32_t attempt, bool ra
     for (i = 0; i < w->conn_count; i++) c->number += world_server(w->conns[i]->link) == world_server(link);
     c->raw = raw;
     c->tunnel = w->on_connect && !raw;
+    if (w->secure && !raw && !c->tunnel) w->secure->begin(c);
     if (link != ENSIGN_LINK_AUTH && !raw && !c->tunnel) conn_open(c, w->settings, w->setting_count);
     w->conns[w->conn_count++] = c;
     w->runs[link] = w->conn[world_server(link)] = c;
@@ -51,6 +52,7 @@ static UNUSED void world_drop(world_t *w, int link)
     for (i = 0; i < w->stream_count; i++) {
         if (w->streams[i]->conn == c) w->streams[i]->closed = true;
     }
+    if (w->secure) w->secure->end(c);
     conn_drop(c);
 }
 
@@ -106,15 +108,38 @@ static UNUSED void world_tunnel(conn_t *c, const uint8_t *p, size_t n)
     bytes_add(&c->out, answer, strlen(answer));
     if (strncmp(answer + 8, " 2", 2) != 0) return;
     c->tunnel = false;
+    if (w->secure) {
+        bytes_add(&c->wire, c->out.p, c->out.len);
+        c->out.len = 0;
+        w->secure->begin(c);
+    }
     if (c->link != ENSIGN_LINK_AUTH) conn_open(c, w->settings, w->setting_count);
+}
+
+/* What the server itself reads. */
+static UNUSED void world_plain(conn_t *c, const uint8_t *p, size_t n)
+{
+    if (c->session) conn_feed(c, p, n);
+    else bytes_add(&c->in, p, n);
 }
 
 static UNUSED void world_receive(conn_t *c, const uint8_t *p, size_t n)
 {
     if (c->mute) return;
     if (c->tunnel) world_tunnel(c, p, n);
-    else if (c->session) conn_feed(c, p, n);
-    else bytes_add(&c->in, p, n);
+    else if (c->secure) ((world_t *)c->owner)->secure->take(c, p, n);
+    else world_plain(c, p, n);
+}
+
+/* Makes ready what goes to the client: *at bytes of what is returned have gone. */
+static UNUSED bytes_t *world_fill(conn_t *c, size_t **at)
+{
+    bool wired = c->secure || c->wire_at < c->wire.len;
+    if (c->secure) ((world_t *)c->owner)->secure->give(c);
+    else (void)conn_fill(c, 65536);
+    if (c->wire_at == c->wire.len) c->wire_at = c->wire.len = 0;
+    *at = wired ? &c->wire_at : &c->out_at;
+    return wired ? &c->wire : &c->out;
 }
 
 /* Bytes that were shown and not acked must be shown again. */
@@ -150,17 +175,19 @@ static UNUSED bool world_send_some(world_t *w, conn_t *c)
 
 static UNUSED bool world_recv_some(world_t *w, conn_t *c)
 {
-    size_t n = c->mute ? 0 : conn_fill(c, 65536), cap = 0;
+    size_t *at, cap = 0, n;
+    bytes_t *out = c->mute ? NULL : world_fill(c, &at);
     int server = world_server(c->link);
     uint8_t *p;
-    if (n == 0) return false;
+    if (!out || out->len == *at) return false;
+    n = out->len - *at;
     n = world_chunk(w, n);
     p = ensign_rx_buf(w->client, c->link, &cap);
     if (!p || cap == 0) world_fail(w, "link %d: no room in rx while it runs", c->link);
     if (n > cap) n = cap;
     if (w->cut_in[server] >= 0 && (int64_t)n > w->cut_in[server]) n = (size_t)w->cut_in[server];
-    memcpy(p, c->out.p + c->out_at, n);
-    c->out_at += n;
+    memcpy(p, out->p + *at, n);
+    *at += n;
     c->bytes_in += (int64_t)n;
     world_ok(w, ensign_rx_ack(w->client, c->link, n, w->now), "ensign_rx_ack");
     if (w->cut_in[server] < 0) return true;
@@ -178,7 +205,7 @@ static UNUSED bool world_bytes(world_t *w, conn_t *c)
     bool moved = false;
     for (i = 0; i < budget && world_runs(w, c) && world_send_some(w, c); i++) moved = true;
     for (i = 0; i < budget && world_runs(w, c) && world_recv_some(w, c); i++) moved = true;
-    if (c->alive && c->session && c->goaway && c->out_at == c->out.len &&
+    if (c->alive && c->session && c->goaway && c->out_at == c->out.len && c->wire_at == c->wire.len &&
         (c->hangs_up || !nghttp2_session_want_read(c->session)) && !nghttp2_session_want_write(c->session) &&
         world_runs(w, c)) {
         world_cut_link(w, c->link, 0);

@@ -26,6 +26,13 @@ typedef struct world_t world_t;
 #define WORLD_CONNS 400             /* the most in one test */
 #endif
 
+typedef struct world_secure_t {
+    void (*begin)(conn_t *);
+    void (*take)(conn_t *, const uint8_t *p, size_t n); /* bytes of the client */
+    void (*give)(conn_t *);         /* makes `wire` of `out` */
+    void (*end)(conn_t *);
+} world_secure_t;
+
 struct world_t {
     ensign_t *client;
     ensign_desc_t desc;
@@ -41,6 +48,7 @@ struct world_t {
     size_t address_count;
     dial_t (*on_dial)(world_t *, int server, const char *address); /* NULL: `dial` */
     const char *(*on_connect)(world_t *, conn_t *, const char *head); /* a proxy's answer; NULL: no proxy */
+    const struct world_secure_t *secure; /* TLS before the servers, see secure.h; NULL: plaintext */
     const char *proxy_basic;        /* what it is given in Proxy-Authorization */
     bool resolve_fails;
     unsigned dials[ENSIGN_MAX_LINKS], resolves[ENSIGN_MAX_LINKS];

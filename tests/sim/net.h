@@ -10,6 +10,7 @@
 
 #define WORLD_CONNS 4000
 #include "../seq/service.h"
+#include "../seq/secure.h"
 
 enum { HOSTS = 3, AUTHS = 2, IDLE_ROUNDS = 4, STREAM_MOST = 1800 };
 

@@ -32,7 +32,7 @@
     X(user, subscription) X(user, query) X(user, watch) X(user, create) X(user, ensure) X(user, find)        \
     X(user, exists) X(user, list) X(user, status) X(user, unary_call) X(user, streaming_call)                \
     X(user, send) X(user, half_close) X(user, endpoints) X(user, unix_socket) X(user, proxy)                 \
-    X(user, retry) X(user, retry_of_method)                                                                  \
+    X(user, retry) X(user, retry_of_method) X(user, tls) X(user, resumed)                                    \
     X(server, stored) X(server, stored_again) X(server, ack) X(server, ack_late) X(server, ack_twice)        \
     X(server, ack_foreign) X(server, ack_future) X(server, ack_overtaken)                                    \
     X(server, nack_unknown_topic) X(server, nack_archived) X(server, nack_other) X(server, ready)            \

@@ -772,7 +772,12 @@ static void user_hears(world_t *w, const ensign_notice_t *n)
     if (n->error && (n->error->code == 0 || n->error->text[0] == '\0'))
         sim_die("%s with an error that says nothing", ensign_notice_name(n->type));
     if (n->handle == ENSIGN_CLIENT) {
-        if (n->type == ENSIGN_NOTICE_CONNECTED) connected = true;
+        if (n->type == ENSIGN_NOTICE_CONNECTED) {
+            ensign_link_info_t info;
+            connected = true;
+            if (ensign_link_info(w->client, ENSIGN_LINK_RPC, &info) == ENSIGN_OK && info.resumed)
+                TALLY(user, resumed);
+        }
         if (n->type == ENSIGN_NOTICE_DISCONNECTED || n->type == ENSIGN_NOTICE_GOAWAY) connected = false;
         if (n->type == ENSIGN_NOTICE_CLOSED) client_closed = true;
         if (n->type == ENSIGN_NOTICE_FAILED) {

@@ -537,7 +537,7 @@ static void a_bad_endpoint_is_shown_with_what_is_allowed(void **state)
     static const char *const rows[] = {
         "localhost", "localhost:", ":443", "localhost:0", "localhost:65536", "localhost:443x", "localhost:-1",
         "localhost:4 43", "localhost :443", "https://localhost:443", "localhost:443/",
-        "localhost/x:443", "user@localhost:443", "a:1:2", "::1:443", "[::1]", "[::1]:", "[::1]443",
+        "localhost/x:443", "a:1:2", "::1:443", "[::1]", "[::1]:", "[::1]443",
         "[::1:443",
         "::1]:443", "[]:443", "[::1]]:443", "[[::1]]:443", "[localhost]:443", "[127.0.0.1]:443", "[:]:443",
         "[a:b]:443", "[g::1]:443", "[::1%]:443", "[%eth0]:443", "[::1%e h]:443", "[127.0.0.1:x]:443",
@@ -555,6 +555,12 @@ static void a_bad_endpoint_is_shown_with_what_is_allowed(void **state)
         refused(&d, "endpoint is missing", "host:port");
         d.endpoint = "";
         refused(&d, "endpoint \"\"", "host:port");
+        d.endpoint = "user:password@localhost:443"; /* what stands before the '@' is nobody's to see */
+        refused(&d, "endpoint \"***@localhost:443\"", "host:port");
+        d.endpoint = "https://user:p@ss@localhost:443";
+        refused(&d, "endpoint \"https://***@localhost:443\"", "host:port");
+        d.endpoint = "user@localhost:443://";
+        refused(&d, "endpoint \"***@localhost:443://\"", "host:port");
     }
 }
 

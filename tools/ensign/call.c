@@ -83,16 +83,17 @@ static int read_header(call_t *c, const char *text, ensign_header_t *h)
 {
     const char *colon = strchr(text, ':'), *value = colon ? colon + 1 : NULL;
     size_t len = colon ? (size_t)(colon - text) : 0;
+    int shown = (int)strcspn(text, " \t=:"); /* a key at most: the rest may be a secret */
     uint8_t *bytes;
 
-    if (len == 0) return options_refuse(c->o, "--header %s: give KEY:VALUE", text);
+    if (len == 0) return options_refuse(c->o, "--header %.*s: give KEY:VALUE", shown, text);
     while (*value == ' ') value++;
     h->key = x_keep_text(text, len);
     h->value = ensign_str(value);
     if (!is_binary_key(h->key)) return EXIT_DONE;
     if (!text_from_hex(value, &bytes, &h->value.len))
         return options_refuse(
-            c->o, "--header %s: the value of a key that ends in -bin is pairs of hexadecimal digits", text);
+            c->o, "--header %s: the value of a key that ends in -bin is pairs of hexadecimal digits", h->key);
     h->value.ptr = x_keep(bytes);
     return EXIT_DONE;
 }
