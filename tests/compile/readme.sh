@@ -95,7 +95,7 @@ every_example() { # each is named, and each that is named is there
 }
 check 'its lines about a subscriber compile' compiles 2
 check 'its lines about credentials compile' compiles 3
-check 'its lines about further attempts compile' compiles 5
+check 'its lines about further attempts compile' compiles 6
 check 'every name of the library is there' every_name
 check 'every test that it names is there' every_test
 check 'every example is named, and there' every_example
