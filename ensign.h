@@ -7965,7 +7965,7 @@ static int ensi_link_refused(ensi_link_t *l)
                         proxy, where, x->what ? x->what : "nothing came");
         return ENSIGN_E_PROXY;
     }
-    if (x->status == 407) advice = "; set proxy to http://user:password@host:port";
+    if (x->status == 407 || x->status == 401) advice = "; set proxy to http://user:password@host:port";
     if (x->status == 403) advice = "; have the proxy allow this host and port";
     ensi_http1_words(ensi_slice(x->body, x->body_len), said, sizeof said);
     ensi_link_fault(l, ENSIGN_E_PROXY, x->status, "proxy: %.50s answers CONNECT %.40s with HTTP %d%s%s%s",
@@ -8217,7 +8217,7 @@ struct ensi_h2_t {
     bool receiving;                     /* nghttp2 takes in what came */
     bool oversize;                      /* a header was larger, and the session cannot go on */
     bool settled;                       /* the server's SETTINGS are in */
-    bool got_headers;                   /* the server's have come: the connection is of use */
+    uint32_t answers;                   /* streams whose headers have come: the connection is of use */
     bool draining;                      /* GOAWAY is in */
     bool evicting;                      /* set by the owner: what can be opened anew elsewhere leaves it */
     bool answered;                      /* HEADERS or DATA are in; section ping takes it back */
@@ -8607,7 +8607,8 @@ static int ensi_h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame
     s = ensi_h2_stream(session, frame->hd.stream_id);
     if (!s) return 0;
     if (frame->hd.type == NGHTTP2_HEADERS && !s->informational) {
-        s->headers_done = h->got_headers = true;
+        if (!s->headers_done) h->answers++;
+        s->headers_done = true;
         if (!s->trailers) s->initial = true;
     }
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) s->ended = true;
@@ -8784,7 +8785,7 @@ static int ensi_h2_start(ensi_h2_t *h, uint32_t connection_window)
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cb);
     ensi_mem_prime(&h->env->mem, ENSI_MEM_PRIME);
-    h->settled = h->got_headers = h->draining = h->evicting = h->answered = h->starved = h->oversize = false;
+    h->settled = h->draining = h->evicting = h->answered = h->starved = h->oversize = false;
     h->ponged = 0;
     h->goaway_code = NGHTTP2_NO_ERROR;
     h->fault_code = 0;
@@ -9050,7 +9051,7 @@ static bool ensi_h2_grant(ensi_stream_t *s, ensi_mem_t *m)
     return true;
 }
 
-/* >>grpc   may call: util mem env json h2
+/* >>grpc   may call: util mem env json http1 h2
  *          open to: state ping reopen call query ask pub sub req client create
  * Calls: request headers, message prefix, metadata, deadlines, status
  *
@@ -9736,6 +9737,7 @@ static int ensi_grpc_judge_http(ensi_call_t *call)
     char *words = call->s.words;
 
     words[ensi_grpc_hide(call, words, strlen(words)).len] = '\0';
+    ensi_http1_words(ensign_str(words), words, sizeof call->s.words);
     if (!call->s.headers_sent) { /* nghttp2 closes it: too large, or behind a GOAWAY, once more */
         call->unprocessed = true;
         ensi_fail(e, ENSIGN_E_UNAVAILABLE, 0,
@@ -11004,7 +11006,7 @@ struct ensign_t {
     ensi_timer_t give_up;
     bool closing, failed, closed;
     uint64_t connects;
-    bool last_goaway_early;         /* it came within backoff_min_ms of its connection */
+    bool last_goaway_early;         /* within backoff_min_ms of its connection, before many answers */
     ensign_error_t last_fault;      /* of the connection to the server */
     uint32_t faults;                /* counts those of the connection, from 1 on */
     uint64_t gate;                  /* of the calls that wait, when they were gone through last */
@@ -16236,11 +16238,11 @@ static bool ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
 }
 
 /* Does the connection end by agreement, so that the next one is due at once? One that was of no use does not.
- * Nor does the second one in a row that lived less than backoff_min_ms: a server that answers once and goes
- * is not to be dialled in a loop. */
+ * Nor does the second one in a row that lived less than backoff_min_ms and gave few answers: a server that
+ * answers once and goes is not to be dialled in a loop. */
 static bool ensi_client_agreed(const ensi_conn_t *n)
 {
-    return n->h2.goaway_code == NGHTTP2_NO_ERROR && n->h2.got_headers && !n->early_again;
+    return n->h2.goaway_code == NGHTTP2_NO_ERROR && n->h2.answers > 0 && !n->early_again;
 }
 
 /* A short connection that ends without agreement has mended nothing: the failures before it count on, else
@@ -16297,7 +16299,8 @@ static void ensi_client_replace(ensign_t *c, ensi_conn_t *n)
 /* GOAWAY concerns every stream of the connection at once. */
 static void ensi_client_drain(ensign_t *c, ensi_conn_t *n)
 {
-    bool early = c->env.now_ms - n->link->since_ms < c->env.backoff_min_ms;
+    enum { MANY = 8 };
+    bool early = c->env.now_ms - n->link->since_ms < c->env.backoff_min_ms && n->h2.answers < MANY;
     if (!n->h2.draining || n->goaway_told) return;
     n->goaway_told = true;
     n->early_again = early && c->last_goaway_early;
