@@ -5879,7 +5879,7 @@ static void ensi_tls_set_tickets(ensi_tls_conf_t *t)
 #ifdef MBEDTLS_SSL_SESSION_TICKETS
     mbedtls_ssl_conf_session_tickets(&t->config, t->opts.no_resume ? MBEDTLS_SSL_SESSION_TICKETS_DISABLED
                                      : MBEDTLS_SSL_SESSION_TICKETS_ENABLED);
-#ifdef MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED
+#if ENSI_TLS_HAS_1_3 && defined(MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED)
     mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
         &t->config, t->opts.no_resume ? MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_DISABLED
         : MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
