@@ -1768,7 +1768,8 @@ static void keys_of_tls_1_3_are_logged(void **state)
 typedef struct { int opening, shaking; } scarce_t; /* how often it was told, and where */
 
 /* One connection whose n-th allocation of mbedTLS fails, and with `stays` each one behind it. False: it
- * has fewer. A signature that cannot be computed is for mbedTLS one that is wrong: we cannot tell. */
+ * has fewer. A signature that cannot be computed is for mbedTLS one that is wrong, and so is a key whose
+ * public half cannot be computed: we cannot tell. */
 static bool connects_without(rig_opts_t o, long n, bool stays, scarce_t *sum)
 {
     rig_t *r = rig_new(&o);
@@ -1781,7 +1782,7 @@ static bool connects_without(rig_opts_t o, long n, bool stays, scarce_t *sum)
     rc = client_open(r, &o);
     heap_counts = false;
     if (rc != ENSIGN_OK) {
-        assert_int_equal(rc, ENSIGN_E_MEMORY);
+        if (r->error.native != MBEDTLS_ERR_PK_KEY_INVALID_FORMAT) assert_int_equal(rc, ENSIGN_E_MEMORY);
         sum->opening++;
     } else {
         rc = shake(r);
@@ -1828,10 +1829,12 @@ static void each_memory_error_is_memory(void **state)
 static void no_memory_is_told_as_such(void **state)
 {
     (void)state;
-    for (int stays = 0; stays < 2; stays++) {
+    for (int i = 0; i < 4; i++) {
+        rig_opts_t o = { .cert = &leaf, .client_ca = &ca, .own = mine.pem, .own_key = mine_key };
         scarce_t sum = { 0, 0 };
         long n = 0;
-        while (connects_without((rig_opts_t){ .cert = &leaf }, n, stays, &sum)) n += n < 70 ? 1 : n / 12;
+        if (i < 2) o.client_ca = NULL, o.own = o.own_key = NULL;
+        while (connects_without(o, n, i % 2, &sum)) n += n < 70 ? 1 : n / 12;
         if (n == 0) skip(); /* this mbedTLS has a heap of its own */
         assert_true(sum.opening > 10 && sum.shaking > 10);
     }
