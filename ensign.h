@@ -5519,7 +5519,7 @@ static int ensi_tls_fail_pem(const char *field, const char *name, int rc, ensign
                          "tls: mbedTLS cannot read the certificate of %.60s: %s (-0x%04X); use RSA or ECDSA",
                          name, lack, (unsigned)-rc);
     return ensi_fail(e, ENSIGN_E_FORMAT, rc,
-                     "tls: %.100s has no certificate that mbedTLS can read (%s, -0x%04X); %s must hold PEM, "
+                     "tls: %.85s has no certificate that mbedTLS can read (%s, -0x%04X); %s must hold PEM, "
                      "\"-----BEGIN CERTIFICATE-----\" and so on",
                      name, rc == MBEDTLS_ERR_X509_CERT_UNKNOWN_FORMAT ? "neither PEM nor DER" : "malformed",
                      (unsigned)-rc, field);
@@ -5729,7 +5729,7 @@ static int ensi_tls_own_key(ensi_tls_conf_t *t, ensign_error_t *e)
     if (rc == 0) return ENSIGN_OK;
     if (ensi_tls_is_memory(rc)) return ensi_tls_fail_key(t, name, rc, e);
     return ensi_fail(e, ENSIGN_E_ARGUMENT, rc,
-                     "tls: the key of %.70s does not belong to the first certificate of %.70s; set key "
+                     "tls: the key of %.50s does not belong to the first certificate of %.50s; set key "
                      "and certificate of one pair, with the certificate before its chain", name, of);
 }
 

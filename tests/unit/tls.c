@@ -1296,13 +1296,13 @@ static void write_text(const char *path, const char *text)
 
 static void own_certificate_from_files(void **state)
 {
-    char dir[] = "/tmp/ensign-tls-XXXXXX", cert[64], key[64];
+    char dir[] = "/tmp/ensign-tls-XXXXXX", cert[200], key[200];
     ensi_tls_opts_t o;
     ensign_error_t e;
     (void)state;
     assert_non_null(mkdtemp(dir));
-    snprintf(cert, sizeof cert, "%s/cert.pem", dir);
-    snprintf(key, sizeof key, "%s/key.pem", dir);
+    snprintf(cert, sizeof cert, "%s/cert-%0100d.pem", dir, 1); /* a long name cuts no advice off */
+    snprintf(key, sizeof key, "%s/key-%0100d.pem", dir, 1);
     memset(&o, 0, sizeof o);
     o.insecure_skip_verify = true;
     o.cert_file = cert;
@@ -1311,18 +1311,32 @@ static void own_certificate_from_files(void **state)
     assert_int_equal(e.native, ENOENT);
     assert_non_null(strstr(e.text, "cert_file /tmp/ensign-tls-"));
     assert_non_null(strstr(e.text, "set tls.cert_file to a readable PEM file"));
+    write_text(cert, "nothing");
+    assert_int_equal(open_conf(o, &e), ENSIGN_E_FORMAT);
+    assert_non_null(strstr(e.text, "tls.cert_file must hold PEM, \"-----BEGIN CERTIFICATE-----\" and so on"));
     write_text(cert, ec_cert);
     assert_int_equal(open_conf(o, &e), ENSIGN_E_FILE);
     assert_non_null(strstr(e.text, "key_file /tmp/ensign-tls-"));
     assert_non_null(strstr(e.text, "set tls.key_file to a readable PEM file"));
+    write_text(key, "nothing");
+    assert_int_equal(open_conf(o, &e), ENSIGN_E_FORMAT);
+    assert_non_null(strstr(e.text, "it must hold PEM, \"-----BEGIN PRIVATE KEY-----\" and so on"));
+    write_text(key, ed_key);
+    assert_int_equal(open_conf(o, &e), ENSIGN_E_FORMAT);
+    assert_non_null(strstr(e.text, "an EC key on P-256"));
     write_text(key, ec_key_traditional);
     assert_int_equal(open_conf(o, &e), ENSIGN_E_ARGUMENT);
-    assert_non_null(strstr(e.text, key));
+    assert_non_null(strstr(e.text, "the key of /tmp/ensign-tls-"));
+    assert_non_null(strstr(e.text, "set tls.key_password to its password"));
+    o.key_password = "wrong";
+    assert_int_equal(open_conf(o, &e), ENSIGN_E_ARGUMENT);
+    assert_non_null(strstr(e.text, "set the one that it was encrypted with"));
     o.key_password = "sesame";
     assert_int_equal(open_conf(o, &e), ENSIGN_OK);
     write_text(key, mine_key);
     assert_int_equal(open_conf(o, &e), ENSIGN_E_ARGUMENT);
     assert_non_null(strstr(e.text, "does not belong to the first certificate of /tmp/ensign-tls-"));
+    assert_non_null(strstr(e.text, "with the certificate before its chain"));
     assert_int_equal(remove(cert) | remove(key) | remove(dir), 0);
 }
 
