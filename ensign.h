@@ -516,8 +516,10 @@ typedef struct ensign_tls_desc_t {
                                        there with E_ARGUMENT */
     bool        no_resume;          /* [false] a connection that is made again resumes the TLS session, where
                                        the server gives tickets. That saves a round trip and the
-                                       certificates. Sessions are kept in memory for a day at most, each for
-                                       one endpoint and server_name */
+                                       certificates. Sessions are kept in memory, each for one endpoint and
+                                       server_name. The server shows no certificate then, so one that has
+                                       changed or expired is noticed a day after the last full handshake at
+                                       the latest */
     bool        ignore_dates;       /* [false] for a device without a clock; warns at every connect */
     bool        insecure_skip_verify; /* [false] any certificate will do, so anybody can read along; warns at
                                          every connect */
@@ -5301,7 +5303,7 @@ enum {
     ENSI_TLS_HOST_MAX = 253,        /* characters of a DNS name */
     ENSI_TLS_NAMES_MAX = 64,        /* bytes of names out of a certificate that an error text shows */
     ENSI_TLS_RANDOM_BYTES = 32,     /* of a hello (RFC 8446, 4.1.2) */
-    ENSI_TLS_SECRET_MAX = 64,       /* bytes of a secret in the key log: of a SHA-512, none is longer */
+    ENSI_TLS_SECRET_MAX = 64,       /* bytes of a secret in the key log; TLS has 48 at most */
     ENSI_TLS_RESUME_MS = 24 * 60 * 60 * 1000    /* from a full handshake to the last that resumes it */
 };
 
