@@ -521,8 +521,10 @@ typedef struct ensign_tls_desc_t {
                                        there with E_ARGUMENT */
     bool        no_resume;          /* [false] a connection that is made again resumes the TLS session, where
                                        the server gives tickets. That saves a round trip and the
-                                       certificates. Sessions are kept in memory for a day at most, each for
-                                       one endpoint and server_name */
+                                       certificates. Sessions are kept in memory, each for one endpoint and
+                                       server_name. The server shows no certificate then, so one that has
+                                       changed or expired is noticed a day after the last full handshake at
+                                       the latest */
     bool        ignore_dates;       /* [false] for a device without a clock; warns at every connect */
     bool        insecure_skip_verify; /* [false] any certificate will do, so anybody can read along; warns at
                                          every connect */
@@ -755,7 +757,8 @@ typedef enum ensign_notice_type_t {
                                        CONNECTED follows. The end of this connection gives no DISCONNECTED
                                        while its calls run on beside the next one. Where no call runs it gives
                                        one if the server's code is an error, if it answered nothing, or if
-                                       this and the connection before both lasted less than backoff_min_ms */
+                                       this and the connection before both lasted less than backoff_min_ms
+                                       and gave less than 8 answers */
     ENSIGN_NOTICE_FAILED,           /* for good: error; before it ensign_next gives the END of each handle
                                        that is not held */
     ENSIGN_NOTICE_CLOSED,           /* after ensign_close, behind every END: nothing more comes, but from
@@ -1055,8 +1058,9 @@ ENSIGN_API int  ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, u
  * wanted: else it returns at once each time), an entry of `extra` is ready, a signal comes, or the time is
  * up; < 0: no limit. `extra` is yours: up to 48 entries, or NULL with n 0; set fd and want, and read ready,
  * which is cleared first and found out with a notice pending too. Their serial is not looked at. By
- * ensign_now_ms. OK, TIMEOUT, INTERRUPTED, or an error: E_STATE under ENSIGN_IO_CALLER, or where a wait
- * without limit could never end. */
+ * ensign_now_ms. A link that wants RESOLVE does not end it: under ENSIGN_IO_SOCKETS_NO_DNS give it a short
+ * time and ask ensign_link, or make a loop of your own. OK, TIMEOUT, INTERRUPTED, or an error: E_STATE under
+ * ENSIGN_IO_CALLER, or where a wait without limit could never end. */
 ENSIGN_API int  ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int timeout_ms);
 
 /* Waits for the next notice of one handle, held or not, and pulls it into *n; the others' stay pending. For
@@ -5851,7 +5855,7 @@ enum {
     ENSI_TLS_HOST_MAX = 253,        /* characters of a DNS name */
     ENSI_TLS_NAMES_MAX = 64,        /* bytes of names out of a certificate that an error text shows */
     ENSI_TLS_RANDOM_BYTES = 32,     /* of a hello (RFC 8446, 4.1.2) */
-    ENSI_TLS_SECRET_MAX = 64,       /* bytes of a secret in the key log: of a SHA-512, none is longer */
+    ENSI_TLS_SECRET_MAX = 64,       /* bytes of a secret in the key log; TLS has 48 at most */
     ENSI_TLS_RESUME_MS = 24 * 60 * 60 * 1000    /* from a full handshake to the last that resumes it */
 };
 
@@ -6069,7 +6073,7 @@ static int ensi_tls_fail_pem(const char *field, const char *name, int rc, ensign
                          "tls: mbedTLS cannot read the certificate of %.60s: %s (-0x%04X); use RSA or ECDSA",
                          name, lack, (unsigned)-rc);
     return ensi_fail(e, ENSIGN_E_FORMAT, rc,
-                     "tls: %.100s has no certificate that mbedTLS can read (%s, -0x%04X); %s must hold PEM, "
+                     "tls: %.85s has no certificate that mbedTLS can read (%s, -0x%04X); %s must hold PEM, "
                      "\"-----BEGIN CERTIFICATE-----\" and so on",
                      name, rc == MBEDTLS_ERR_X509_CERT_UNKNOWN_FORMAT ? "neither PEM nor DER" : "malformed",
                      (unsigned)-rc, field);
@@ -6279,7 +6283,7 @@ static int ensi_tls_own_key(ensi_tls_conf_t *t, ensign_error_t *e)
     if (rc == 0) return ENSIGN_OK;
     if (ensi_tls_is_memory(rc)) return ensi_tls_fail_key(t, name, rc, e);
     return ensi_fail(e, ENSIGN_E_ARGUMENT, rc,
-                     "tls: the key of %.70s does not belong to the first certificate of %.70s; set key "
+                     "tls: the key of %.50s does not belong to the first certificate of %.50s; set key "
                      "and certificate of one pair, with the certificate before its chain", name, of);
 }
 
@@ -6429,7 +6433,7 @@ static void ensi_tls_set_tickets(ensi_tls_conf_t *t)
 #ifdef MBEDTLS_SSL_SESSION_TICKETS
     mbedtls_ssl_conf_session_tickets(&t->config, t->opts.no_resume ? MBEDTLS_SSL_SESSION_TICKETS_DISABLED
                                      : MBEDTLS_SSL_SESSION_TICKETS_ENABLED);
-#ifdef MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED
+#if ENSI_TLS_HAS_1_3 && defined(MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED)
     mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
         &t->config, t->opts.no_resume ? MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_DISABLED
         : MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
@@ -8786,7 +8790,7 @@ static int ensi_h2_start(ensi_h2_t *h, uint32_t connection_window)
     nghttp2_session_callbacks_del(cb);
     ensi_mem_prime(&h->env->mem, ENSI_MEM_PRIME);
     h->settled = h->draining = h->evicting = h->answered = h->starved = h->oversize = false;
-    h->ponged = 0;
+    h->ponged = h->answers = 0;
     h->goaway_code = NGHTTP2_NO_ERROR;
     h->fault_code = 0;
     h->fault[0] = h->goaway_text[0] = '\0';

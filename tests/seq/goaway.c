@@ -625,6 +625,25 @@ SCRIPT(a_useful_connection_is_replaced_at_once)
     assert_int_equal(w->dials[ENSIGN_LINK_RPC], 6);
 }
 
+/* A server may give each connection so many requests and no more: 20 calls at once are over in no time. */
+SCRIPT(a_short_connection_with_many_answers_is_replaced_at_once)
+{
+    uint64_t begun;
+    serve(w, true);
+    world_create(w);
+    ask(w);
+    begun = w->now;
+    for (int i = 0; i < 10; i++) {
+        for (int k = 0; k < 8; k++) ask(w);
+        goaway(w, NGHTTP2_NO_ERROR, "");
+        expect_goaway(w, NGHTTP2_NO_ERROR, "");
+    }
+    ask(w);
+    assert_int_equal(w->now, begun);
+    assert_int_equal(w->dials[ENSIGN_LINK_RPC], 11);
+    assert_int_equal(w->disconnected, 0);
+}
+
 SCRIPT(an_answer_that_comes_with_the_goaway_counts)
 {
     ensign_call_desc_t d = streaming();
@@ -1156,6 +1175,7 @@ int main(void)
         IN_MODES(draining_has_a_limit),
         IN_MODES(draining_has_no_limit_by_default),
         IN_MODES(a_useful_connection_is_replaced_at_once),
+        IN_MODES(a_short_connection_with_many_answers_is_replaced_at_once),
         IN_MODES(an_answer_that_comes_with_the_goaway_counts),
         IN_MODES(a_useless_connection_is_replaced_after_a_backoff),
         IN_MODES(a_server_that_always_goes_away_is_not_dialled_in_a_loop),
