@@ -635,6 +635,7 @@ SCRIPT(a_short_connection_with_many_answers_is_replaced_at_once)
     begun = w->now;
     for (int i = 0; i < 10; i++) {
         for (int k = 0; k < 8; k++) ask(w);
+        world_hear(w);
         goaway(w, NGHTTP2_NO_ERROR, "");
         expect_goaway(w, NGHTTP2_NO_ERROR, "");
     }

@@ -219,7 +219,7 @@ SCRIPT(a_page_is_not_headers)
         peer_raw(s, "<html>no server</html>", 22);
         peer_end(s, false);
     }
-    world_waiting(w, k, "HTTP status 503: <html>no server</html>");
+    world_waiting(w, k, "HTTP status 503: no server");
     s = arrives(w, 2, "2");
     answer(s, "one");
     world_expect(w, k, ENSIGN_NOTICE_HEADERS);

@@ -96,8 +96,8 @@ static const struct refusal_t {
 } refusals[] = {
     { "HTTP 403", http_403, "HTTP status 403", ENSIGN_GRPC_PERMISSION_DENIED },
     { "HTTP 404", http_404, "HTTP status 404", ENSIGN_GRPC_UNIMPLEMENTED },
-    { "HTTP 503", http_503, "HTTP status 503: <p>busy</p> ask ", ENSIGN_GRPC_UNAVAILABLE },
-    { "no gRPC", no_grpc, "without content-type application/grpc: <p>busy</p> ask ",
+    { "HTTP 503", http_503, "HTTP status 503: busy ask ", ENSIGN_GRPC_UNAVAILABLE },
+    { "no gRPC", no_grpc, "without content-type application/grpc: busy ask ",
       ENSIGN_GRPC_UNKNOWN },
     { "no status", no_status, "ended without a grpc-status", ENSIGN_GRPC_UNKNOWN },
     { "CANCELLED", cancelled, "CANCELLED: shutting down", ENSIGN_GRPC_CANCELLED },
