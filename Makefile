@@ -115,7 +115,7 @@ suite: $(BUILT)
 
 # Those of them that use TLS, for another mbedTLS.
 TLS_C  := $(B)/tests/unit/client \
-          $(call programs,$(shell grep -lE 'mbedtls/|certs\.h' tests/unit/*.c tests/seq/*.c tests/e2e/*.c))
+          $(call programs,$(shell grep -lE 'mbedtls/|(certs|secure)\.h' tests/unit/*.c tests/seq/*.c tests/e2e/*.c))
 TLS_SH := $(wildcard $(addprefix tests/e2e/,nginx.sh proxy.sh service.sh session.sh tls.sh))
 
 suite-tls: $(TLS_C) $(SERVER) $(TOOL) $(B)/examples/publish $(B)/examples/subscribe $(HELPERS)
