@@ -38,27 +38,6 @@ static void begin(world_t *w, int link, size_t count, dial_t others, dial_t last
     world_create(w);
 }
 
-static ensign_subscription_t subscribe(world_t *w)
-{
-    ensign_subscription_desc_t d;
-    memset(&d, 0, sizeof d);
-    return ensign_subscription_open(w->client, &d);
-}
-
-/* How long it takes until a stream is there: with the right token, and without a fault that a program sees. */
-static uint64_t time_to_stream(world_t *w, ensign_subscription_t s)
-{
-    uint64_t began = w->now;
-    world_stream(w, 0);
-    world_pull(w, s.id);
-    world_hear(w);
-    assert_int_equal(w->waits, 0);
-    assert_int_equal(w->disconnected, 0);
-    assert_int_equal(w->connected, 1);
-    if (tested == ENSIGN_LINK_AUTH) assert_int_equal(w->auth_requests, 1);
-    return w->now - began;
-}
-
 static const int links[] = { ENSIGN_LINK_RPC, ENSIGN_LINK_AUTH };
 static const dial_t failures[] = { DIAL_REFUSE, DIAL_SILENT, DIAL_CLOSE, DIAL_BABBLE };
 
@@ -67,19 +46,15 @@ static void each(world_t *w, size_t kinds, const dial_t *kind, void (*run)(world
 {
     for (size_t l = 0; l < COUNT(links); l++)
         for (size_t k = 0; k < kinds; k++) {
-            chunk_t mode = w->mode;
-            const char *script = w->script;
             run(w, links[l], kind[k]);
-            world_close(w);
-            world_begin(w, mode, world_base_seed());
-            w->script = script;
+            world_again(w);
         }
 }
 
 static void second_at_once(world_t *w, int link, dial_t kind)
 {
     begin(w, link, 2, kind, DIAL_ACCEPT);
-    assert_int_equal(time_to_stream(w, subscribe(w)), 0);
+    assert_int_equal(service_time_to_stream(w, service_subscribe(w)), 0);
     assert_string_equal(dialled, "12");
 }
 
@@ -91,7 +66,7 @@ SCRIPT(the_second_address_serves_at_once_when_the_first_fails)
 static void second_in_time(world_t *w, int link, dial_t kind)
 {
     begin(w, link, 2, kind, DIAL_ACCEPT);
-    assert_true(time_to_stream(w, subscribe(w)) < TIMEOUT / 2);
+    assert_true(service_time_to_stream(w, service_subscribe(w)) < TIMEOUT / 2);
     assert_string_equal(dialled, "12");
 }
 
@@ -104,7 +79,7 @@ SCRIPT(the_second_address_serves_within_half_of_the_time_when_the_first_is_mute)
 static void last_in_time(world_t *w, int link, dial_t kind)
 {
     begin(w, link, MOST, kind, DIAL_ACCEPT);
-    assert_true(time_to_stream(w, subscribe(w)) < TIMEOUT);
+    assert_true(service_time_to_stream(w, service_subscribe(w)) < TIMEOUT);
 }
 
 SCRIPT(the_last_of_eight_addresses_has_its_turn)
@@ -117,7 +92,7 @@ static void all_fail(world_t *w, int link, dial_t kind)
 {
     ensign_subscription_t s;
     begin(w, link, 3, kind, kind);
-    s = subscribe(w);
+    s = service_subscribe(w);
     while (w->waits == 0) {
         world_advance(w, "WAITING");
         world_pull(w, s.id);
@@ -143,8 +118,8 @@ SCRIPT(what_served_goes_first_the_next_time)
 {
     ensign_subscription_t s;
     begin(w, ENSIGN_LINK_RPC, 3, DIAL_CLOSE, DIAL_ACCEPT);
-    s = subscribe(w);
-    time_to_stream(w, s);
+    s = service_subscribe(w);
+    service_time_to_stream(w, s);
     assert_string_equal(dialled, "123");
     world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
     world_stream(w, 1);
@@ -162,7 +137,7 @@ static void unlike(world_t *w, int link, dial_t kind)
                                         DIAL_CLOSE, DIAL_MUTE, DIAL_SILENT, DIAL_ACCEPT };
     begin(w, link, MOST, kind, DIAL_ACCEPT);
     memcpy(answers, mixed, sizeof mixed);
-    assert_true(time_to_stream(w, subscribe(w)) < TIMEOUT);
+    assert_true(service_time_to_stream(w, service_subscribe(w)) < TIMEOUT);
 }
 
 SCRIPT(each_address_may_fail_in_its_own_way)

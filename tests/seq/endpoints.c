@@ -32,51 +32,21 @@ static void begin(world_t *w, int link, dial_t others, dial_t last)
     w->desc.client_secret = "secret";
 }
 
-static ensign_subscription_t subscribe(world_t *w)
-{
-    ensign_subscription_desc_t d;
-    memset(&d, 0, sizeof d);
-    return ensign_subscription_open(w->client, &d);
-}
-
-/* How long it takes until a stream is there, without a fault that a program sees. */
-static uint64_t time_to_stream(world_t *w, ensign_subscription_t s)
-{
-    uint64_t began = w->now;
-    world_stream(w, 0);
-    world_pull(w, s.id);
-    world_hear(w);
-    assert_int_equal(w->waits, 0);
-    assert_int_equal(w->disconnected, 0);
-    assert_int_equal(w->connected, 1);
-    if (tested == ENSIGN_LINK_AUTH) assert_int_equal(w->auth_requests, 1);
-    return w->now - began;
-}
-
-static void again(world_t *w)
-{
-    chunk_t mode = w->mode;
-    const char *script = w->script;
-    world_close(w);
-    world_begin(w, mode, world_base_seed());
-    w->script = script;
-}
-
 SCRIPT(the_next_endpoint_serves_at_once_when_one_fails)
 {
     static const dial_t kinds[] = { DIAL_REFUSE, DIAL_CLOSE, DIAL_BABBLE };
     for (size_t k = 0; k < COUNT(kinds); k++) {
         begin(w, ENSIGN_LINK_RPC, kinds[k], DIAL_ACCEPT);
         world_create(w);
-        assert_int_equal(time_to_stream(w, subscribe(w)), 0);
+        assert_int_equal(service_time_to_stream(w, service_subscribe(w)), 0);
         assert_string_equal(dialled, "123");
-        again(w);
+        world_again(w);
         begin(w, ENSIGN_LINK_AUTH, kinds[k], DIAL_ACCEPT);
         world_create(w);
-        assert_int_equal(time_to_stream(w, subscribe(w)), 0);
+        assert_int_equal(service_time_to_stream(w, service_subscribe(w)), 0);
         assert_string_equal(dialled, "123");
         assert_non_null(strstr(w->auth_head, "Host: 192.0.2.3\r\n"));
-        again(w);
+        world_again(w);
     }
     begin(w, ENSIGN_LINK_RPC, DIAL_ACCEPT, DIAL_ACCEPT);
     world_create(w);
@@ -89,8 +59,8 @@ SCRIPT(a_mute_endpoint_takes_its_time_and_no_more)
     for (size_t k = 0; k < COUNT(kinds); k++) {
         begin(w, ENSIGN_LINK_RPC, kinds[k], DIAL_ACCEPT);
         world_create(w);
-        assert_int_equal(time_to_stream(w, subscribe(w)), 2 * TIMEOUT);
-        again(w);
+        assert_int_equal(service_time_to_stream(w, service_subscribe(w)), 2 * TIMEOUT);
+        world_again(w);
     }
     begin(w, ENSIGN_LINK_RPC, DIAL_ACCEPT, DIAL_ACCEPT);
     world_create(w);
@@ -106,7 +76,7 @@ SCRIPT(an_array_of_endpoints_is_tried_in_its_order)
     w->desc.endpoints = list;
     w->desc.endpoint_count = COUNT(list);
     world_create(w);
-    assert_int_equal(time_to_stream(w, subscribe(w)), 0);
+    assert_int_equal(service_time_to_stream(w, service_subscribe(w)), 0);
     assert_string_equal(dialled, "312");
 }
 
@@ -123,7 +93,7 @@ SCRIPT(a_failure_is_told_when_each_endpoint_has_failed)
     ensign_subscription_t s;
     begin(w, ENSIGN_LINK_RPC, DIAL_CLOSE, DIAL_CLOSE);
     world_create(w);
-    s = subscribe(w);
+    s = service_subscribe(w);
     while (!world_pull_any(w, s.id)) world_advance(w, "WAITING");
     assert_string_equal(dialled, "123"); /* one round, no backoff in it */
     assert_int_equal(w->waits, 1);
@@ -141,8 +111,8 @@ SCRIPT(the_endpoint_that_worked_last_comes_first)
     ensign_subscription_t s;
     begin(w, ENSIGN_LINK_RPC, DIAL_REFUSE, DIAL_ACCEPT);
     world_create(w);
-    s = subscribe(w);
-    time_to_stream(w, s);
+    s = service_subscribe(w);
+    service_time_to_stream(w, s);
     world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
     told(w, ENSIGN_NOTICE_DISCONNECTED, "192.0.2.3:5353", "192.0.2.3");
     world_stream(w, 1);
@@ -164,7 +134,7 @@ SCRIPT(a_name_without_an_address_is_passed_over)
     w->resolve_fails = true;
     w->desc.endpoint = "nowhere.example:1,192.0.2.2:5352";
     world_create(w);
-    assert_int_equal(time_to_stream(w, subscribe(w)), 0);
+    assert_int_equal(service_time_to_stream(w, service_subscribe(w)), 0);
     assert_string_equal(dialled, "2");
 }
 
@@ -173,17 +143,17 @@ SCRIPT(authority_is_that_of_the_endpoint_in_use)
     ensign_subscription_t s;
     begin(w, ENSIGN_LINK_RPC, DIAL_ACCEPT, DIAL_ACCEPT);
     world_create(w);
-    s = subscribe(w);
-    time_to_stream(w, s);
+    s = service_subscribe(w);
+    service_time_to_stream(w, s);
     assert_string_equal(peer_field(world_stream(w, 0), ":authority"), "192.0.2.1:5351");
     answers[0] = DIAL_REFUSE;
     world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
     assert_string_equal(peer_field(world_stream(w, 1), ":authority"), "192.0.2.2:5352");
-    again(w);
+    world_again(w);
     begin(w, ENSIGN_LINK_RPC, DIAL_REFUSE, DIAL_ACCEPT);
     w->desc.authority = "the.service";
     world_create(w);
-    s = subscribe(w);
+    s = service_subscribe(w);
     assert_string_equal(peer_field(world_stream(w, 0), ":authority"), "the.service");
 }
 
@@ -247,11 +217,11 @@ SCRIPT(the_seed_shuffles_the_endpoints)
         w->desc.seed = seed;
         first_of_each_order(w, &orders);
         snprintf(first, sizeof first, "%s", dialled);
-        again(w);
+        world_again(w);
         w->desc.seed = seed;
         first_of_each_order(w, &orders);
         assert_string_equal(first, dialled);
-        again(w);
+        world_again(w);
     }
     assert_int_equal(orders, 1u << 1 | 1u << 2 | 1u << 3 | 1u << 5 | 1u << 6 | 1u << 7);
     begin(w, ENSIGN_LINK_RPC, DIAL_ACCEPT, DIAL_ACCEPT);
@@ -266,8 +236,8 @@ SCRIPT(a_renewal_goes_to_the_next_auth_service)
     w->access_s = 100;
     w->overlap_s = 50;
     world_create(w);
-    s = subscribe(w);
-    time_to_stream(w, s);
+    s = service_subscribe(w);
+    service_time_to_stream(w, s);
     assert_non_null(strstr(w->auth_head, "Host: 192.0.2.1:8081\r\n"));
     answers[0] = DIAL_REFUSE;
     w->auth_head[0] = '\0';
@@ -286,7 +256,7 @@ SCRIPT(a_unix_socket_is_an_address_of_its_own_kind)
     w->desc.endpoint = "unix:/run/ensign.sock,localhost:5356";
     w->desc.token = "a-token-of-24-characters";
     world_create(w);
-    s = subscribe(w);
+    s = service_subscribe(w);
     ensign_tick(w->client, w->now);
     ensign_link(w->client, ENSIGN_LINK_RPC, &l);
     assert_int_equal(l.todo, ENSIGN_LINK_DIAL);

@@ -651,6 +651,16 @@ static UNUSED void world_close(world_t *w)
     if (w->live || w->blocks) world_fail(w, "%zu bytes in %zu blocks were not freed", w->live, w->blocks);
 }
 
+/* A script goes on with a new world. */
+static UNUSED void world_again(world_t *w)
+{
+    chunk_t mode = w->mode;
+    const char *script = w->script;
+    world_close(w);
+    world_begin(w, mode, world_base_seed());
+    w->script = script;
+}
+
 typedef struct script_t { const char *name; void (*run)(world_t *); chunk_t mode; } script_t;
 
 static UNUSED void script_test(void **state)

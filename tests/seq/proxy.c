@@ -25,29 +25,13 @@ static void begin(world_t *w, const char *says)
     w->proxy_basic = "bWVAaG9tZTpwOnNzLXcwcmQtb2YtdGhlLXByb3h5";
 }
 
-static ensign_subscription_t subscribe(world_t *w)
-{
-    ensign_subscription_desc_t d;
-    memset(&d, 0, sizeof d);
-    return ensign_subscription_open(w->client, &d);
-}
-
-static void again(world_t *w)
-{
-    chunk_t mode = w->mode;
-    const char *script = w->script;
-    world_close(w);
-    world_begin(w, mode, world_base_seed());
-    w->script = script;
-}
-
 SCRIPT(the_session_goes_through_connect)
 {
     char want[400];
     ensign_link_t l;
     begin(w, "HTTP/1.1 200 Connection established\r\n\r\n");
     world_create(w);
-    subscribe(w);
+    service_subscribe(w);
     ensign_tick(w->client, w->now);
     ensign_link(w->client, ENSIGN_LINK_RPC, &l);
     assert_int_equal(l.todo, ENSIGN_LINK_RESOLVE);
@@ -75,10 +59,10 @@ SCRIPT(any_2xx_opens_the_tunnel)
         w->desc.proxy = "proxy.example:3128";
         w->proxy_basic = NULL;
         world_create(w);
-        subscribe(w);
+        service_subscribe(w);
         world_stream(w, 0);
         assert_null(strstr(heads[0], "Proxy-Authorization"));
-        again(w);
+        world_again(w);
     }
     begin(w, answers[0]);
     world_create(w);
@@ -92,7 +76,7 @@ SCRIPT(the_auth_service_is_reached_through_it_too)
     w->desc.client_secret = "a-secret-of-more-than-24-characters";
     w->desc.allow_plaintext_token = true;
     world_create(w);
-    subscribe(w);
+    service_subscribe(w);
     world_stream(w, 0);
     assert_int_equal(w->auth_requests, 1);
     assert_int_equal(head_count, 2);
@@ -109,7 +93,7 @@ static void refused(world_t *w, const char *says, int native, const char *words)
     const ensign_notice_t *n;
     begin(w, says);
     world_create(w);
-    s = subscribe(w);
+    s = service_subscribe(w);
     n = world_waiting(w, s.id, words);
     if (n->error->code != ENSIGN_E_PROXY) fail_msg("%d: %s", n->error->code, n->error->text);
     assert_int_equal(n->error->native, native);
@@ -121,7 +105,7 @@ static void refused(world_t *w, const char *says, int native, const char *words)
     assert_int_equal(w->last_error.code, ENSIGN_E_PROXY);
     answer = "HTTP/1.1 200 OK\r\n\r\n"; /* it is asked again */
     world_stream(w, 0);
-    again(w);
+    world_again(w);
 }
 
 SCRIPT(a_refusal_is_told_in_the_proxys_words)
@@ -154,14 +138,14 @@ static void closes(world_t *w, const char *says, int native, const char *words)
     ensign_subscription_t s;
     begin(w, says);
     world_create(w);
-    s = subscribe(w);
+    s = service_subscribe(w);
     world_until(w, head_count > 0 && w->conn[ENSIGN_LINK_RPC] &&
                        w->conn[ENSIGN_LINK_RPC]->out_at == w->conn[ENSIGN_LINK_RPC]->out.len);
     world_cut(w, ENSIGN_LINK_RPC, 0);
     assert_int_equal(world_waiting(w, s.id, words)->error->code, ENSIGN_E_PROXY);
     world_await(w, ENSIGN_CLIENT, ENSIGN_NOTICE_DISCONNECTED);
     assert_int_equal(w->last_error.native, native);
-    again(w);
+    world_again(w);
 }
 
 SCRIPT(a_proxy_that_closes_is_told_with_what_it_said)
@@ -181,7 +165,7 @@ SCRIPT(a_mute_proxy_is_given_up)
     begin(w, "");
     w->desc.connect_timeout_ms = 5000;
     world_create(w);
-    s = subscribe(w);
+    s = service_subscribe(w);
     world_waiting(w, s.id,
                   "rpc: the proxy did not answer CONNECT to rpc.example:5356 within connect_timeout_ms");
     assert_int_equal(w->waits_for.code, ENSIGN_E_STALLED);
@@ -207,7 +191,7 @@ SCRIPT(the_proxy_is_looked_at_for_each_endpoint)
     w->desc.no_proxy = "10.0.0.0/8";
     w->on_dial = on_dial;
     world_create(w);
-    subscribe(w);
+    service_subscribe(w);
     assert_string_equal(peer_field(world_stream(w, 0), ":authority"), "10.0.0.7:2");
     assert_int_equal(head_count, 0);
     world_hear(w);

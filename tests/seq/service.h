@@ -289,4 +289,27 @@ static UNUSED void service_page(stream_t *s, ensign_slice_t m, const service_lis
     service_answer(s, &reply);
 }
 
+/* ------------------------------------------------------------------ a subscriber, for scripts about the way */
+static UNUSED ensign_subscription_t service_subscribe(world_t *w)
+{
+    ensign_subscription_desc_t d;
+    memset(&d, 0, sizeof d);
+    return ensign_subscription_open(w->client, &d);
+}
+
+/* How long it takes until a first stream is there: with a token where there is a key, and without a fault that
+ * a program sees. */
+static UNUSED uint64_t service_time_to_stream(world_t *w, ensign_subscription_t s)
+{
+    uint64_t began = w->now;
+    world_stream(w, 0);
+    world_pull(w, s.id);
+    world_hear(w);
+    assert_int_equal(w->waits, 0);
+    assert_int_equal(w->disconnected, 0);
+    assert_int_equal(w->connected, 1);
+    if (w->desc.client_id) assert_int_equal(w->auth_requests, 1);
+    return w->now - began;
+}
+
 #endif

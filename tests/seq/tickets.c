@@ -24,13 +24,6 @@ static void begin(world_t *w)
     w->desc.keepalive_ms = ENSIGN_FOREVER;
 }
 
-static void subscribe(world_t *w)
-{
-    ensign_subscription_desc_t d;
-    memset(&d, 0, sizeof d);
-    assert_true(ensign_subscription_open(w->client, &d).id != 0);
-}
-
 /* The stream of that number is there: over which endpoint, and with a session of before? */
 static bool resumed(world_t *w, size_t stream, const char *endpoint)
 {
@@ -46,7 +39,7 @@ SCRIPT(a_connection_that_is_made_again_resumes)
 {
     begin(w);
     world_create(w);
-    subscribe(w);
+    service_subscribe(w);
     assert_false(resumed(w, 0, "192.0.2.1:1"));
     for (size_t i = 1; i < 4; i++) {
         world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
@@ -59,7 +52,7 @@ SCRIPT(no_resume_makes_each_handshake_a_full_one)
     begin(w);
     w->desc.tls.no_resume = true;
     world_create(w);
-    subscribe(w);
+    service_subscribe(w);
     assert_false(resumed(w, 0, "192.0.2.1:1"));
     world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
     assert_false(resumed(w, 1, "192.0.2.1:1"));
@@ -70,7 +63,7 @@ SCRIPT(a_session_is_of_one_endpoint)
 {
     begin(w);
     world_create(w);
-    subscribe(w);
+    service_subscribe(w);
     assert_false(resumed(w, 0, "192.0.2.1:1"));
     answers[0] = DIAL_REFUSE;
     world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
@@ -90,7 +83,7 @@ SCRIPT(a_failed_handshake_drops_the_session)
 {
     begin(w);
     world_create(w);
-    subscribe(w);
+    service_subscribe(w);
     assert_false(resumed(w, 0, "192.0.2.1:1"));
     w->cut_in[ENSIGN_LINK_RPC] = 40; /* of the next connection: in the midst of the ServerHello */
     answers[1] = DIAL_REFUSE;
@@ -108,7 +101,7 @@ SCRIPT(a_session_is_kept_for_a_day)
     begin(w);
     w->patience_ms = 2 * day_ms;
     world_create(w);
-    subscribe(w);
+    service_subscribe(w);
     assert_false(resumed(w, 0, "192.0.2.1:1"));
     w->now += day_ms / 2;
     world_settle(w);
@@ -131,7 +124,7 @@ SCRIPT(the_auth_service_has_sessions_of_its_own)
     w->desc.client_secret = "a-secret-of-more-than-24-characters";
     w->auth_manual = true;
     world_create(w);
-    subscribe(w);
+    service_subscribe(w);
     world_until(w, w->auth_requests == 1 && w->connected + ensign_pending(w->client, ENSIGN_CLIENT) > 0);
     assert_int_equal(ensign_link_info(w->client, ENSIGN_LINK_RPC, &info), ENSIGN_OK);
     assert_false(info.resumed);
@@ -159,7 +152,7 @@ SCRIPT(a_session_is_resumed_through_a_proxy)
     w->on_connect = on_connect;
     w->desc.proxy = "192.0.2.1:3128";
     world_create(w);
-    subscribe(w);
+    service_subscribe(w);
     assert_false(resumed(w, 0, "192.0.2.1:1"));
     world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
     assert_true(resumed(w, 1, "192.0.2.1:1"));
