@@ -18430,7 +18430,7 @@ static int ensi_sock_connect(ensi_sockets_t *x, ensi_sock_t *s, const char *text
     int e = len == 0 ? ENSI_SOCK_EINVAL : ensi_sock_os_open(a.any.sa_family, &fd);
 
     if (e == 0) {
-        if (port != 0) ensi_sock_options(fd);
+        ensi_sock_options(fd);
         if (connect(ENSI_SOCK_FD(fd), &a.any, len) != 0) e = ensi_sock_os_error();
     }
     /* of a unix socket EAGAIN says that its queue is full, and nothing goes on by itself (connect(2)) */
