@@ -192,7 +192,7 @@ examples: $(EXAMPLES)
 programs: $(BUILT) $(SOAK)
 
 # Sanitizers make a program take longer to optimise than a short test takes to run.
-ifneq ($(VARIANT),)
+ifneq ($(filter asan mbedtls36,$(VARIANT)),)
 $(filter $(B)/tests/unit/%,$(UNIT)) $(E2E) $(FUZZ) $(EXAMPLES): C += -O0
 endif
 
