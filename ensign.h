@@ -7586,10 +7586,12 @@ static const ensi_host_t *ensi_link_host(const ensi_link_t *l)
     return l->end->proxy ? &l->end->proxy->host : &l->end->host;
 }
 
-/* Returns the endpoint for texts. */
+/* Returns the endpoint for texts: before a first attempt that is the one to begin with. */
 static const char *ensi_link_where(const ensi_link_t *l)
 {
-    return l->end ? l->end->host.where : "the server";
+    const ensi_target_t *t = l->target;
+    if (l->end) return l->end->host.where;
+    return t->endpoint_count > 0 ? t->endpoints[t->good].host.where : "the server";
 }
 
 static int ensi_link_buffers(ensi_link_t *l)

@@ -306,7 +306,7 @@ static inline void actor_trace(void *user, const ensign_frame_t *f)
     int len = ensign_frame_text(f, text, sizeof text);
     (void)user;
     WANT(len > 10 && len < (int)sizeof text && (size_t)len == strlen(text));
-    WANT(f->link == ENSIGN_LINK_RPC || f->link == ENSIGN_LINK_RPC_2);
+    WANT(f->link >= 0 && f->link < ENSIGN_MAX_LINKS);
 }
 
 /* ------------------------------------------------------------------ the beginning and the end */
