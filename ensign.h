@@ -122,7 +122,7 @@ MEMORY
     stats.memory stays under their sum. The most that each takes, for three settings:
 
                                            tiny       default    large
-        ensign_memory_bound                620 KiB    2 MiB      5 MiB      the client, TLS on all links
+        ensign_memory_bound                622 KiB    2 MiB      5 MiB      the client, TLS on all links
         ensign_publisher_memory_bound      85 KiB     10 MiB     145 MiB    each of these beside it
         ensign_subscription_memory_bound   77 KiB     31 MiB     117 MiB
         ensign_query_memory_bound          40 KiB     11 MiB     37 MiB
@@ -561,7 +561,8 @@ enum { ENSIGN_LOG_ERROR = 1, ENSIGN_LOG_WARNING = 2, ENSIGN_LOG_INFO = 3, ENSIGN
  * left. END and REPLY tell of the last attempt. */
 typedef struct ensign_retry_t {
     uint32_t    max_attempts;       /* with the first one [1], 1..5; what is sent again because the server
-                                       surely did not act on it does not count */
+                                       surely did not act on it does not count. A call without
+                                       wait_for_ready that cannot be sent uses one up */
     uint32_t    backoff_min_ms;     /* a second attempt waits from 0 to this, drawn by chance; the limit
                                        doubles with each further one [100], 1..3600000 */
     uint32_t    backoff_max_ms;     /* the highest limit [5000], backoff_min_ms..3600000 */
@@ -620,10 +621,11 @@ typedef struct ensign_desc_t {
                                        and auth go through it by CONNECT, with TLS or without [none]; "": none
                                        whatever the environment says. Our copy of the password is wiped at
                                        destroy */
-    const char *no_proxy;           /* hosts that are reached without it, with commas: "example.com" (and its
-                                       subdomains), "10.0.0.1", "10.0.0.0/8", each but the last with :port
-                                       perhaps; "*": all ["localhost,127.0.0.0/8,::1"]. A unix socket never
-                                       goes through it */
+    const char *no_proxy;           /* hosts that are reached without it, with commas or blanks between:
+                                       "example.com" (and its subdomains), "10.0.0.1", "10.0.0.0/8", each but
+                                       the last with :port perhaps; "*": all; "": none. What is none of these
+                                       is passed over ["localhost,127.0.0.0/8,::1"]. A unix socket never goes
+                                       through the proxy */
     const char *client_id;          /* API key; NULL: none */
     const char *client_secret;      /* required with a client_id; our copy is wiped at destroy */
     const char *token;              /* a fixed bearer token, instead of a key, up to ENSIGN_TOKEN_BYTES; wiped
@@ -1802,22 +1804,32 @@ static ENSI_UNUSED void ensi_wipe(void *p, size_t n)
     while (n-- > 0) *at++ = 0;
 }
 
-/* Puts "***" where `text` has the secret, or eight bytes or more of its beginning: a server that tells it may
- * have been cut short. Returns the new length, which is never greater. A secret under eight bytes is not
- * looked for: it could be any word. */
-static size_t ensi_hide(char *text, size_t len, const char *secret, size_t secret_len)
+/* Returns how many bytes of `text` from its beginning on are those of the secret. */
+static size_t ensi_hide_match(const char *text, size_t len, ensign_slice_t secret)
+{
+    size_t n = 0, most = ensi_min(len, secret.len);
+    while (n < most && text[n] == (char)secret.ptr[n]) n++;
+    return n;
+}
+
+/* Puts "***" where `text` has one of the secrets, or eight bytes or more of its beginning: a server that
+ * tells it may have been cut short. All secrets are looked for at once: those of one issuer begin alike.
+ * Returns the new length, which is never greater. A secret under eight bytes is not looked for: it could be
+ * any word. */
+static size_t ensi_hide(char *text, size_t len, const ensign_slice_t *secrets, size_t count)
 {
     enum { LEAST = 8, STARS = 3 };
-    size_t to = 0, same;
-    if (secret_len < LEAST) return len;
-    for (size_t i = 0; i < len; i += same) {
-        for (same = 0; same < secret_len && i + same < len && text[i + same] == secret[same];) same++;
-        if (same >= LEAST) {
+    size_t to = 0, hidden = 0; /* what stands before `hidden` is of a secret */
+    for (size_t i = 0; i < len; i++) {
+        for (size_t k = 0; k < count; k++) {
+            size_t same = ensi_hide_match(text + i, len - i, secrets[k]);
+            if (secrets[k].len >= LEAST && same >= LEAST && i + same > hidden) hidden = i + same;
+        }
+        if (i >= hidden) {
+            text[to++] = text[i];
+        } else if (i + 1 == hidden) { /* its last byte: the stars fit where it stood */
             memset(text + to, '*', STARS);
             to += STARS;
-        } else {
-            text[to++] = text[i];
-            same = 1;
         }
     }
     if (to < len) memset(text + to, 0, len - to); /* no end of the secret stays behind the text */
@@ -2095,8 +2107,8 @@ static char *ensi_mem_text(ensi_mem_t *m, const char *text)
  *        logged, ensign_error, and the errors of notices go through ensi_env_hide. */
 enum { ENSI_OPENING_NO, ENSI_OPENING_RUNS, ENSI_OPENING_FAILED };
 enum {
-    ENSI_SECRET_KEY, ENSI_SECRET_TOKEN, ENSI_SECRET_REFRESH, ENSI_SECRET_PROXY, ENSI_SECRET_PROXY_PASSWORD,
-    ENSI_SECRETS
+    ENSI_SECRET_KEY, ENSI_SECRET_TOKEN, ENSI_SECRET_TOKEN_BEFORE, ENSI_SECRET_REFRESH, ENSI_SECRET_PROXY,
+    ENSI_SECRET_PROXY_PASSWORD, ENSI_SECRETS
 };
 
 typedef struct ensi_env_t {
@@ -2188,12 +2200,20 @@ static int ensi_env_later(ensi_env_t *v, int code, const char *text)
     return code;
 }
 
+/* Lists the client's secrets in `out`. */
+static size_t ensi_env_secrets(const ensi_env_t *v, ensign_slice_t out[ENSI_SECRETS])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < ENSI_SECRETS; i++)
+        if (v->secrets[i]) out[count++] = ensign_str(v->secrets[i]);
+    return count;
+}
+
 /* Hides the client's secrets in the words of a server, or in ours. Returns the new length. */
 static size_t ensi_env_hide(const ensi_env_t *v, char *text, size_t len)
 {
-    for (size_t i = 0; i < ENSI_SECRETS; i++)
-        if (v->secrets[i]) len = ensi_hide(text, len, v->secrets[i], strlen(v->secrets[i]));
-    return len;
+    ensign_slice_t secrets[ENSI_SECRETS];
+    return ensi_hide(text, len, secrets, ensi_env_secrets(v, secrets));
 }
 
 /* The same for the text of an error that is about to be shown. */
@@ -6623,7 +6643,10 @@ static int ensi_tls_verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t
 
     if (t->conf->opts.ignore_dates)
         *flags &= ~(uint32_t)(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE);
-    if (depth == 0 && ensi_tls_has_ip(t, crt)) *flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_CN_MISMATCH;
+    if (depth == 0 && t->ip_len != 0) { /* a dNSName or a CN in the shape of an address is none (RFC 9525) */
+        *flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_CN_MISMATCH;
+        if (!ensi_tls_has_ip(t, crt)) *flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
+    }
     ensi_tls_note(&t->bad, crt, depth, *flags);
     return 0;
 }
@@ -7614,14 +7637,21 @@ static void ensi_link_rewind(ensi_buf_t *b)
     if (b->start == b->end) b->start = b->end = 0;
 }
 
+/* The proxy's answer may have repeated what it was given: it is wiped. */
+static void ensi_link_end_tunnel(ensi_link_t *l)
+{
+    if (l->tunnel) ensi_wipe(l->tunnel, sizeof *l->tunnel);
+    ensi_mem_free(&l->env->mem, l->tunnel);
+    l->tunnel = NULL;
+}
+
 /* Frees what belongs to the connection; the link itself and its buffers stay. */
 static void ensi_link_clear(ensi_link_t *l)
 {
 #ifndef ENSIGN_NO_TLS
     ensi_tls_close(&l->tls);
 #endif
-    ensi_mem_free(&l->env->mem, l->tunnel);
-    l->tunnel = NULL;
+    ensi_link_end_tunnel(l);
     l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
     l->shaken = false;
 }
@@ -7966,17 +7996,32 @@ static int ensi_link_refused(ensi_link_t *l)
     const ensi_http1_t *x = &l->tunnel->answer;
     const char *proxy = l->end->proxy->host.where, *where = l->end->host.where, *advice = "";
     char said[100];
-    if (x->status == 0) {
-        ensi_link_fault(l, ENSIGN_E_PROXY, 0, "proxy: %.60s does not answer CONNECT %.50s in HTTP/1.1: %s",
+    size_t len;
+    if (x->status < 300) {
+        ensi_link_fault(l, ENSIGN_E_PROXY, x->status,
+                        "proxy: %.50s does not answer CONNECT %.40s in HTTP/1.1: %s; "
+                        "is proxy (HTTPS_PROXY) right?",
                         proxy, where, x->what ? x->what : "nothing came");
         return ENSIGN_E_PROXY;
     }
-    if (x->status == 407 || x->status == 401) advice = "; set proxy to http://user:password@host:port";
+    if (x->status == 407 || x->status == 401)
+        advice = l->end->proxy->basic ? "; it refuses user or password of proxy (HTTPS_PROXY)"
+                                      : "; set proxy to http://user:password@host:port";
     if (x->status == 403) advice = "; have the proxy allow this host and port";
-    ensi_http1_words(ensi_slice(x->body, x->body_len), said, sizeof said);
+    if (x->status >= 500) advice = "; can the proxy reach it?";
+    len = ensi_env_hide(l->env, (char *)l->tunnel->body, x->body_len); /* it may repeat the password */
+    ensi_http1_words(ensi_slice(x->body, len), said, sizeof said);
     ensi_link_fault(l, ENSIGN_E_PROXY, x->status, "proxy: %.50s answers CONNECT %.40s with HTTP %d%s%s%s",
                     proxy, where, x->status, said[0] ? ": " : "", said, advice);
     return ENSIGN_E_PROXY;
+}
+
+/* The proxy has not answered whole in time; what it said so far may tell why. */
+static void ensi_link_stalled(ensi_link_t *l, const char *limit)
+{
+    if (l->tunnel->answer.status >= 300) (void)ensi_link_refused(l);
+    ensi_link_fault(l, ENSIGN_E_STALLED, 0, "proxy: %.70s did not answer CONNECT %.70s within %s",
+                    l->end->proxy->host.where, l->end->host.where, limit);
 }
 
 /* Reads the proxy's answer. OK: the bytes behind it are the endpoint's. AGAIN, or an error, which is the
@@ -7992,8 +8037,7 @@ static int ensi_link_dig(ensi_link_t *l)
     if (l->trace && x->status) ensi_trace_answer(l->trace, x->status, x->body_len);
     if (rc != ENSIGN_OK || x->status >= 300) return ensi_link_refused(l);
     ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: the proxy has connected to %s", l->name, l->end->host.where));
-    ensi_mem_free(&l->env->mem, l->tunnel);
-    l->tunnel = NULL;
+    ensi_link_end_tunnel(l);
     l->shaken = !l->end->secure;
     return ENSIGN_OK;
 }
@@ -9428,9 +9472,11 @@ static bool ensi_grpc_own_header(ensi_call_t *call, ensign_slice_t name, ensign_
 /* A server's text goes without the token that it may repeat: the client's, or the caller's own. */
 static ensign_slice_t ensi_grpc_hide(const ensi_call_t *call, char *text, size_t len)
 {
+    enum { OWN = 4 }; /* more than one is hardly ever sent */
+    ensign_slice_t secrets[ENSI_SECRETS + OWN];
+    size_t count = ensi_env_secrets(call->env, secrets);
     const char *p = call->extra;
-    len = ensi_env_hide(call->env, text, len);
-    for (size_t i = 0; i < call->extra_count; i++) {
+    for (size_t i = 0; i < call->extra_count && count < ENSI_COUNT(secrets); i++) {
         ensign_slice_t key = ensign_str(p), value;
         p += key.len + 1;
         value = ensi_slice(p + 4, ensi_get_be32((const uint8_t *)p));
@@ -9438,9 +9484,9 @@ static ensign_slice_t ensi_grpc_hide(const ensi_call_t *call, char *text, size_t
         if (!ensi_slice_is(key, "authorization")) continue;
         while (memchr(value.ptr, ' ', value.len)) /* without the scheme */
             value = ensi_slice(value.ptr + 1, value.len - 1);
-        len = ensi_hide(text, len, (const char *)value.ptr, value.len);
+        secrets[count++] = value;
     }
-    return ensi_slice(text, len);
+    return ensi_slice(text, ensi_hide(text, len, secrets, count));
 }
 
 static void ensi_grpc_keep(ensi_call_t *call, ensi_meta_t *m, ensign_slice_t name, ensign_slice_t value)
@@ -10064,6 +10110,7 @@ typedef struct ensi_auth_t {
     const char *client_id, *client_secret;  /* in the client's block of strings */
     const char *user_agent;
     char *access;                   /* "Bearer " and the token */
+    char *before;                   /* the token before it: calls that run may have it, and it may be good */
     char *refresh;                  /* "": none */
     uint8_t *body;
     const char *bearer;             /* access, while it is good; NULL: none */
@@ -10102,8 +10149,10 @@ static void ensi_auth_free(ensi_auth_t *a)
     memset(a->env->secrets, 0, sizeof a->env->secrets); /* no text is shown any more */
     ensi_auth_wipe(a);
     if (a->access) ensi_wipe(a->access, ENSI_AUTH_SCHEME + ENSI_AUTH_TOKEN_CAP);
+    if (a->before) ensi_wipe(a->before, ENSI_AUTH_TOKEN_CAP);
     if (a->refresh) ensi_wipe(a->refresh, ENSI_AUTH_TOKEN_CAP);
     ensi_mem_free(m, a->access);
+    ensi_mem_free(m, a->before);
     ensi_mem_free(m, a->refresh);
     ensi_mem_free(m, a->body);
 }
@@ -10113,11 +10162,13 @@ static bool ensi_auth_memory(ensi_auth_t *a)
     ensi_mem_t *m = &a->env->mem;
     const char **secrets = a->env->secrets;
     if (!a->access) a->access = (char *)ensi_mem_zero(m, ENSI_AUTH_SCHEME + ENSI_AUTH_TOKEN_CAP);
+    if (!a->before) a->before = (char *)ensi_mem_zero(m, ENSI_AUTH_TOKEN_CAP);
     if (!a->refresh) a->refresh = (char *)ensi_mem_zero(m, ENSI_AUTH_TOKEN_CAP);
     if (!a->body) a->body = (uint8_t *)ensi_mem_take(m, ENSI_AUTH_BODY_BYTES);
     if (a->access) secrets[ENSI_SECRET_TOKEN] = a->access + ENSI_AUTH_SCHEME;
+    secrets[ENSI_SECRET_TOKEN_BEFORE] = a->before;
     secrets[ENSI_SECRET_REFRESH] = a->refresh;
-    return a->access && a->refresh && a->body;
+    return a->access && a->before && a->refresh && a->body;
 }
 
 /* The exchange failed; it is tried again later. native: the HTTP status, if there was one. */
@@ -10260,7 +10311,9 @@ static void ensi_auth_accept(ensi_auth_t *a)
     ensign_slice_t doc = ensi_slice(a->body, a->http.body_len);
     char *token = a->access + ENSI_AUTH_SCHEME;
     size_t len = 0;
-    int rc = ensi_json_string(doc, "access_token", token, ENSI_AUTH_TOKEN_CAP, &len);
+    int rc;
+    if (token[0]) memcpy(a->before, token, ENSI_AUTH_TOKEN_CAP);
+    rc = ensi_json_string(doc, "access_token", token, ENSI_AUTH_TOKEN_CAP, &len);
     if (rc != ENSIGN_OK || !ensi_auth_is_token(token, len)) {
         if (rc == ENSIGN_OK) a->bearer = NULL; /* the old token is overwritten */
         ensi_auth_fail(a, a->http.status,
@@ -10425,11 +10478,14 @@ static void ensi_auth_receive(ensi_auth_t *a)
 static void ensi_auth_lost(ensi_auth_t *a)
 {
     const ensign_error_t *why = &a->link->fault;
-    const char *text = why->code ? why->text : "the connection was closed";
-    if (strncmp(text, "auth: ", 6) == 0) text += 6;
+    const char *whole = why->code ? why->text : "the connection was closed";
+    const char *text = strncmp(whole, "auth: ", 6) == 0 ? whole + 6 : whole;
     a->asked = false;
     ensi_auth_wipe(a);
-    if (ensi_auth_busy(a) && ensi_link_goes_on(a->link)) return;
+    if (ensi_auth_busy(a) && ensi_link_goes_on(a->link)) {
+        ENSI_LOG((a->env, ENSIGN_LOG_WARNING, "%s; the next one is asked", whole));
+        return;
+    }
     if (a->probing) ensi_auth_probed(a, ENSIGN_E_AUTH, 0, text);
     else ensi_auth_fail(a, 0, "auth: no token: %s", text);
 }
@@ -16136,6 +16192,9 @@ static void ensi_client_conn_over(ensign_t *c, ensi_conn_t *n)
     c->faults++;
     ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "%s", l->fault.text));
     if (c->failed || c->closed || ensi_link_goes_on(l)) return;
+    if (l->trying && l->target->endpoint_count > 1)
+        ensi_fail(&c->last_fault, l->fault.code, l->fault.native, "%.190s; each of %u endpoints has failed",
+                  l->fault.text, (unsigned)l->target->endpoint_count);
     ensi_client_evict(ensi_client_other(c, n));
     ensi_client_note(c, ENSI_BIT_DISCONNECTED);
 }
@@ -16165,7 +16224,9 @@ static void ensi_client_settled(ensign_t *c, ensi_conn_t *n)
     ensi_timer_stop(&n->link->timer);
     ensi_link_works(n->link);
     if (c->connects++ > 0) c->env.stats.reconnects++;
-    ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "rpc: connected to %s", ensi_link_where(n->link)));
+    ENSI_LOG((&c->env, ENSIGN_LOG_INFO, "rpc: connected to %s%s%s", ensi_link_where(n->link),
+              n->link->end->proxy ? " through " : "",
+              n->link->end->proxy ? n->link->end->proxy->host.where : ""));
     ensi_client_note(c, ENSI_BIT_CONNECTED);
     ensi_client_evict(ensi_client_other(c, n));
 }
@@ -16584,17 +16645,17 @@ static const char *ensi_client_missed(const ensign_t *c, const ensi_link_t *l)
 {
     if (l->state == ENSI_LINK_RESOLVE) return "nobody answered ENSIGN_LINK_RESOLVE by ensign_resolved for";
     if (l->state == ENSI_LINK_DIAL) return "no connection to";
-    if (l->tunnel) return "the proxy did not answer CONNECT to";
     if (!l->shaken) return "the TLS handshake was not finished by";
     return l == c->auth.link ? "no answer to the request came from" : "no SETTINGS of HTTP/2 came from";
 }
 
 static void ensi_client_tick_link(ensign_t *c, ensi_link_t *l)
 {
+    const char *limit = l == c->auth.link ? "auth_timeout_ms" : "connect_timeout_ms";
     if (!ensi_timer_due(&l->timer, c->env.now_ms)) return;
+    if (l->tunnel) ensi_link_stalled(l, limit);
     ensi_link_fault(l, ENSIGN_E_STALLED, 0, "%s: %s %s within %s", l->target->name,
-                    ensi_client_missed(c, l), ensi_link_where(l),
-                    l == c->auth.link ? "auth_timeout_ms" : "connect_timeout_ms");
+                    ensi_client_missed(c, l), ensi_link_where(l), limit);
     ensi_client_stop_link(c, l);
 }
 
@@ -16801,8 +16862,16 @@ static const char *ensi_client_dial_advice(const ensi_link_t *l, int native)
     return l->end->host.port ? "is the server there, and the port right?" : "does the server listen there?";
 }
 
+/* Says what may be wrong when a server closes a connection at once. */
+static const char *ensi_client_closed_advice(const ensign_t *c, const ensi_link_t *l)
+{
+    if (!l->shaken) return ", in the TLS handshake; does it want a client certificate (tls.cert_file)?";
+    if (l->heard || l->end->secure || !l->trying || l == c->auth.link) return "";
+    return ", before it said a word; does it want TLS (unset tls.off), or is this another service's port?";
+}
+
 /* The first reason stands; else what the caller says. */
-static void ensi_client_down_reason(ensi_link_t *l, int native)
+static void ensi_client_down_reason(const ensign_t *c, ensi_link_t *l, int native)
 {
     const ensi_target_t *t = l->target;
     const char *text = native ? strerror(native) : "closed by the peer";
@@ -16824,8 +16893,8 @@ static void ensi_client_down_reason(ensi_link_t *l, int native)
                         h->where, text, native, ensi_client_dial_advice(l, native));
         break;
     case ENSI_LINK_RUN:
-        ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s (%d)", t->name,
-                        ensi_link_where(l), text, native);
+        ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s (%d)%s", t->name,
+                        ensi_link_where(l), text, native, ensi_client_closed_advice(c, l));
         break;
     case ENSI_LINK_IDLE:
     case ENSI_LINK_HANGUP:
@@ -16841,7 +16910,7 @@ int ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64
     if (!l || l->state == ENSI_LINK_IDLE) return rc;
     ensi_client_enter(c, now_ms);
     if (l == c->auth.link && native == 0) ensi_auth_closed(&c->auth);
-    ensi_client_down_reason(l, native);
+    ensi_client_down_reason(c, l, native);
     if ((n = ensi_client_conn(c, l)) != NULL) ensi_client_mark_orderly(c, n);
     ensi_link_down(l);
     ensi_client_went_down(c, l);
@@ -17259,6 +17328,7 @@ static size_t ensi_create_unescape(const char *text, size_t len, char *out, size
         if (text[i] != '%') continue;
         if (i + 2 < len) high = ensi_hex((uint8_t)text[i + 1]), low = ensi_hex((uint8_t)text[i + 2]);
         if (i + 2 >= len || high < 0 || low < 0) return SIZE_MAX;
+        if (high == 0 && low == 0) return SIZE_MAX; /* no header has a NUL */
         out[n] = (char)(high << 4 | low);
         i += 2;
     }
@@ -17321,23 +17391,27 @@ static bool ensi_create_in_network(const char *network, const char *slash, const
 {
     char name[64];
     uint8_t net[16];
-    size_t len = (size_t)(slash - network), bits = strtoul(slash + 1, NULL, 10);
-    if (len >= sizeof name) return false;
+    size_t len = (size_t)(slash - network), digits = strspn(slash + 1, "0123456789");
+    unsigned long bits = strtoul(slash + 1, NULL, 10);
+    if (len >= sizeof name || digits == 0 || slash[1 + digits] != '\0') return false;
     memcpy(name, network, len);
     name[len] = '\0';
     len = ensi_ip(name, net);
     if (len == 0 || len != ip_len || bits > 8 * len) return false;
-    for (size_t at = 0; at < bits; at++)
+    for (unsigned long at = 0; at < bits; at++)
         if (((net[at / 8] ^ ip[at / 8]) >> (7 - at % 8)) & 1) return false;
     return true;
 }
 
-/* Is this host the domain, or in it? A dot before the domain does not count. */
+/* Is this host the domain, or in it? A dot before the domain does not count, nor does "*.". */
 static bool ensi_create_in_domain(const char *domain, const char *host)
 {
     size_t len, rest = strlen(host);
+    if (strncmp(domain, "*.", 2) == 0) domain++;
     if (*domain == '.') domain++;
     len = strlen(domain);
+    if (len > 1 && domain[len - 1] == '.') len--; /* absolute names */
+    if (rest > 1 && host[rest - 1] == '.') rest--;
     if (len == 0 || len > rest) return false;
     rest -= len;
     if (rest > 0 && host[rest - 1] != '.') return false;
@@ -17349,11 +17423,13 @@ static bool ensi_create_in_domain(const char *domain, const char *host)
 /* Does an entry of no_proxy name this host? */
 static bool ensi_create_exempt(const char *entry, const char *host, uint16_t port)
 {
-    char name[256];
+    char name[256], plain[256];
     uint8_t listed[16], ip[16];
-    size_t len, ip_len = ensi_ip(host, ip);
     const char *slash = strchr(entry, '/');
     uint16_t only = port;
+    size_t len, ip_len;
+    snprintf(plain, sizeof plain, "%.*s", (int)strcspn(host, "%"), host); /* without the zone */
+    ip_len = ensi_ip(plain, ip);
     if (strcmp(entry, "*") == 0) return true;
     if (slash) return ensi_create_in_network(entry, slash, ip, ip_len);
     if (ensi_ip(entry, listed) > 0 || !ensi_create_split(entry, port, name, sizeof name, &only))
@@ -17370,9 +17446,14 @@ static bool ensi_create_is_proxied(const ensign_desc_t *d, const char *host, uin
     const char *list = d->no_proxy ? d->no_proxy : "localhost,127.0.0.0/8,::1";
     char entry[256];
     if (!d->proxy || !*d->proxy || port == 0) return false;
-    while (list) {
-        list = ensi_create_item(list, entry, sizeof entry);
-        if (entry[0] && ensi_create_exempt(entry, host, port)) return false;
+    while (*list) {
+        size_t len = strcspn(list, ", \t");
+        if (len > 0 && len < sizeof entry) {
+            memcpy(entry, list, len);
+            entry[len] = '\0';
+            if (ensi_create_exempt(entry, host, port)) return false;
+        }
+        list += len + (list[len] != '\0');
     }
     return true;
 }
@@ -17392,9 +17473,8 @@ static int ensi_create_set_basic(ensign_t *c, const char *text, size_t len)
         const char *colon = (const char *)memchr(plain, ':', n);
         plain[n] = '\0';
         c->proxy.basic = ensi_mem_text(&c->env.mem, code);
-        if (colon && colon[1]) c->proxy.password = ensi_mem_text(&c->env.mem, colon + 1);
-        if (!c->proxy.basic || (colon && colon[1] && !c->proxy.password))
-            rc = ensi_env_memory(&c->env, coded);
+        c->proxy.password = ensi_mem_text(&c->env.mem, colon ? colon + 1 : plain); /* a token alone is one */
+        if (!c->proxy.basic || !c->proxy.password) rc = ensi_env_memory(&c->env, coded);
         c->env.secrets[ENSI_SECRET_PROXY] = c->proxy.basic;
         c->env.secrets[ENSI_SECRET_PROXY_PASSWORD] = c->proxy.password;
     }
@@ -17403,7 +17483,7 @@ static int ensi_create_set_basic(ensign_t *c, const char *text, size_t len)
     return rc;
 }
 
-/* Splits "http://[user[:password]@]host:port"; the scheme may lack. What stands before the @ is shown
+/* Splits "http://[user[:password]@]host:port"; the scheme may lack. What could be a password is shown
  * nowhere. */
 static int ensi_create_set_proxy(ensign_t *c, const ensign_desc_t *d)
 {
@@ -17425,13 +17505,10 @@ static int ensi_create_set_proxy(ensign_t *c, const ensign_desc_t *d)
     snprintf(place, sizeof place, "%s", at ? at + 1 : text);
     len = strlen(place);
     if (len > 0 && place[len - 1] == '/') place[len - 1] = '\0';
-    if (!ensi_create_split(place, 0, host, sizeof host, &port)) {
-        char *colon = strchr(place, ':');
-        if (colon && !at && !(colon[1] >= '0' && colon[1] <= '9')) *colon = '\0'; /* a password, maybe */
+    if (!ensi_create_split(place, 0, host, sizeof host, &port))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "client: proxy \"%s%.100s\" is not http://[user:password@]host:port",
-                             at ? "...@" : "", place);
-    }
+                             "client: proxy (HTTPS_PROXY) is not http://[user:password@]host:port, port 1 to "
+                             "65535, without a path; it is not shown, for it may hold a password");
     if (at) rc = ensi_create_set_basic(c, text, (size_t)(at - text));
     if (rc == ENSIGN_E_FORMAT)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
@@ -17450,12 +17527,13 @@ static int ensi_create_add(ensign_t *c, const ensign_desc_t *d, ensi_target_t *t
     bool here = !proxied && (port == 0 || ensi_create_is_loopback(host));
     char text[300];
     int rc;
+    snprintf(text, sizeof text, port == 0 ? "%s" : strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
     if (secret && !secure && !d->allow_plaintext_token && !here)
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
-            "client: %s would go in plaintext to %.100s%s; %s, or set allow_plaintext_token", secret, host,
-            proxied ? " through the proxy" : "", t == &c->auth_target ? "use https://" : "leave tls on");
-    snprintf(text, sizeof text, port == 0 ? "%s" : strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+            "client: %s would go in plaintext to %.100s%s; %s, or set allow_plaintext_token", secret, text,
+            proxied ? " through the proxy; list it in no_proxy (NO_PROXY)" : "",
+            t == &c->auth_target ? "use https://" : "leave tls on");
     e->secure = secure;
     e->text = ensi_mem_text(&c->env.mem, text);
     if (!e->text) return ensi_env_memory(&c->env, strlen(text));
@@ -18065,7 +18143,7 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
     size += 2 * link + (d->tls.off ? 0 : 2 * records + conf);
     if (d->trace) size += ENSIGN_MAX_LINKS * sizeof(ensi_trace_t) + ENSI_MEM_HEADER;
     if (d->client_id || d->auth_url)
-        size += link + records + conf + 2 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
+        size += link + records + conf + 3 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
     for (size_t i = 0; i < ENSI_COUNT(texts); i++) size += ensign_str(texts[i]).len + ENSI_MEM_SMALL;
 #ifndef ENSIGN_NO_SERVICE
     if (d->topic_cache != ENSIGN_OFF)

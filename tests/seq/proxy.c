@@ -113,7 +113,7 @@ SCRIPT(a_refusal_is_told_in_the_proxys_words)
     char large[2000];
     refused(w, "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 104\r\n\r\n<html><head>"
             "<title>407 Access\n denied</title><style>p { x }</style></head><b>Give</b> a password.</html>", 407,
-            "HTTP 407: 407 Access denied Give a password.; set proxy to http://user:password@host:port");
+            "HTTP 407: 407 Access denied Give a password.; it refuses user or password of proxy (HTTPS_PROXY)");
     refused(w, "HTTP/1.1 403 Filtered\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nport \r\n"
             "b\r\nnot allowed\r\n0\r\n\r\n", 403,
             "HTTP 403: port not allowed; have the proxy allow this host and port");
@@ -128,9 +128,21 @@ SCRIPT(a_refusal_is_told_in_the_proxys_words)
     refused(w, large, 500, "HTTP 500: so much 0000000");
     refused(w, "SSH-2.0-OpenSSH_9.2p1\r\n", 0,
             "in HTTP/1.1: the answer does not begin with HTTP/1.x and a status");
-    refused(w, "HTTP/1.1 200 OK\r\nno colon\r\n\r\n", 200, "HTTP 200");
+    refused(w, "HTTP/1.1 200 OK\r\nno colon\r\n\r\n", 200, "in HTTP/1.1: a header line without a colon; is proxy");
     begin(w, answer);
     world_create(w);
+}
+
+/* Without a password the advice is to give one. */
+SCRIPT(a_proxy_that_wants_a_password_is_told_so)
+{
+    ensign_subscription_t s;
+    begin(w, "HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n");
+    w->desc.proxy = "proxy.example:3128";
+    w->proxy_basic = NULL;
+    world_create(w);
+    s = service_subscribe(w);
+    world_waiting(w, s.id, "with HTTP 407; set proxy to http://user:password@host:port");
 }
 
 static void closes(world_t *w, const char *says, int native, const char *words)
@@ -153,8 +165,8 @@ SCRIPT(a_proxy_that_closes_is_told_with_what_it_said)
     closes(w, "", 0,
            "does not answer CONNECT rpc.example:5356 in HTTP/1.1: the peer closed before an answer came");
     closes(w, "HTTP/1.1 40", 0, "the peer closed before the answer was whole");
-    closes(w, "HTTP/1.1 407 No\r\n\r\nWho are you?", 407, "HTTP 407: Who are you?; set proxy");
-    closes(w, "HTTP/1.1 407 No\r\nContent-Length: 500\r\n\r\nWho are", 407, "HTTP 407: Who are; set proxy");
+    closes(w, "HTTP/1.1 407 No\r\n\r\nWho are you?", 407, "HTTP 407: Who are you?; it refuses user or password");
+    closes(w, "HTTP/1.1 407 No\r\nContent-Length: 500\r\n\r\nWho are", 407, "HTTP 407: Who are; it refuses");
     begin(w, answer);
     world_create(w);
 }
@@ -167,8 +179,11 @@ SCRIPT(a_mute_proxy_is_given_up)
     world_create(w);
     s = service_subscribe(w);
     world_waiting(w, s.id,
-                  "rpc: the proxy did not answer CONNECT to rpc.example:5356 within connect_timeout_ms");
+                  "proxy: proxy.example:3128 did not answer CONNECT rpc.example:5356 within connect_timeout_ms");
     assert_int_equal(w->waits_for.code, ENSIGN_E_STALLED);
+    answer = "HTTP/1.1 407 No\r\n\r\nWho are you?"; /* and it keeps the connection open */
+    world_waiting(w, s.id, "HTTP 407: Who are you?; it refuses user or password");
+    assert_int_equal(w->waits_for.code, ENSIGN_E_PROXY);
     w->dial[ENSIGN_LINK_RPC] = DIAL_REFUSE;
     world_waiting(w, s.id, "rpc: cannot connect to the proxy proxy.example:3128: ");
     assert_non_null(strstr(w->waits_for.text, "no_proxy (NO_PROXY)"));
@@ -207,6 +222,7 @@ int main(void)
         IN_MODES(a_refusal_is_told_in_the_proxys_words),
         IN_MODES(a_proxy_that_closes_is_told_with_what_it_said),
         IN_MODES(a_mute_proxy_is_given_up),
+        IN_MODES(a_proxy_that_wants_a_password_is_told_so),
         IN_MODES(the_proxy_is_looked_at_for_each_endpoint),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -453,6 +453,24 @@ SCRIPT(connections_that_fail_tell_no_secret)
     assert_true(texts > 20);
 }
 
+/* A call that runs has the token of before the renewal, and that is still good. */
+SCRIPT(the_token_before_a_renewal_is_not_shown)
+{
+    char text[600];
+    w->access_s = 100;
+    w->overlap_s = 50;
+    begin_with_key(w);
+    own_call(w, false);
+    (void)world_stream(w, 0);
+    snprintf(text, sizeof text, "bad %s", w->access);
+    go_on(w, 90000);
+    assert_int_equal(w->auth_requests, 2);
+    assert_int_equal(stars, 0);
+    peer_refuse(w->streams[0], ENSIGN_GRPC_INTERNAL, text);
+    assert_int_equal(go_on(w, 100), 1);
+    assert_true(stars > 0);
+}
+
 /* ------------------------------------------------------------------ a proxy */
 static const char proxy_password[] = "password-of-the-proxy-6hT2rWqe";
 static const char proxy_basic[] = "bWU6cGFzc3dvcmQtb2YtdGhlLXByb3h5LTZoVDJyV3Fl"; /* me:password-of-the-proxy-6hT2rWqe */
@@ -585,6 +603,7 @@ int main(void)
         IN_MODES(nacks_that_repeat_a_token_do_not_show_it),
         IN_MODES(a_fixed_token_is_not_shown),
         IN_MODES(connections_that_fail_tell_no_secret),
+        IN_MODES(the_token_before_a_renewal_is_not_shown),
         IN_MODES(a_proxy_that_repeats_its_password_does_not_make_us_show_it),
         cmocka_unit_test(refused),
         cmocka_unit_test(proxies_refused),

@@ -377,8 +377,8 @@ static void lists_of_endpoints_are_refused_by_name(void **state)
     REFUSED("endpoints[1] is NULL",
             (f.d.endpoint = NULL, f.d.endpoints = one_of_them, f.d.endpoint_count = 2));
     /* each endpoint is looked at, not the first one alone */
-    REFUSED("a token would go in plaintext to b", (f.d.token = "t", f.d.endpoint = "localhost:1,b:2"));
-    REFUSED("the key would go in plaintext to c", with_key(&f, "http://localhost,http://c"));
+    REFUSED("a token would go in plaintext to b:2", (f.d.token = "t", f.d.endpoint = "localhost:1,b:2"));
+    REFUSED("the key would go in plaintext to c:80", with_key(&f, "http://localhost,http://c"));
 }
 
 static void proxies_are_refused_by_name(void **state)
@@ -390,16 +390,17 @@ static void proxies_are_refused_by_name(void **state)
 #define PROXY(word, text) REFUSED(word, (f.d.endpoint = "a:1", f.d.proxy = text))
     PROXY("proxy begins with \"socks5://\"; only http:// proxies can be used", "socks5://b:1");
     PROXY("proxy begins with \"https://\"; only http:// proxies can be used", "https://me:secret@b:1");
-    PROXY("proxy \"b\" is not http://[user:password@]host:port", "http://b");
-    PROXY("proxy \"...@b:0\" is not http://", "http://me:secret@b:0");
-    PROXY("proxy \"b:1/x\" is not http://", "http://b:1/x");
+    PROXY("proxy (HTTPS_PROXY) is not http://[user:password@]host:port", "http://b");
+    PROXY("it is not shown", "http://me:secret@b:0");
+    PROXY("it is not shown", "http://b:1/x");
+    PROXY("before the @ of proxy ...@b:1 is over 384 bytes, or has a % that", "me:a%00b@b:1");
     PROXY("before the @ of proxy ...@b:1 is over 384 bytes", longest);
     PROXY("before the @ of proxy ...@b:1 is over 384 bytes, or has a % that", "me:a%4@b:1");
     PROXY("before the @ of proxy ...@b:1 is over 384 bytes, or has a % that", "me:a%4g@b:1");
     /* plaintext through a proxy is seen by it, wherever it leads */
-    REFUSED("a token would go in plaintext to localhost through the proxy",
+    REFUSED("a token would go in plaintext to localhost:1 through the proxy; list it in no_proxy (NO_PROXY)",
             (f.d.token = "t", f.d.endpoint = "localhost:1", f.d.proxy = "b:1", f.d.no_proxy = ""));
-    REFUSED("the key would go in plaintext to localhost through the proxy",
+    REFUSED("the key would go in plaintext to localhost:80 through the proxy",
             (with_key(&f, "http://localhost"), f.d.proxy = "b:1", f.d.no_proxy = "127.0.0.1"));
     /* one that nobody goes through is not looked at */
     prepare(&f);
@@ -426,6 +427,11 @@ static void no_proxy_lists_who_goes_without(void **state)
         { "0.0.0.0/0", "9.9.9.9:1", false }, { "2001:db8::/32", "[2001:db8:7::1]:1", false },
         { "2001:db8::/32", "[2001:db9::1]:1", true }, { "2001:DB8::1", "[2001:db8:0::1]:1", false },
         { "[2001:db8::1]:1", "[2001:db8::1]:1", false }, { "[2001:db8::1]:2", "[2001:db8::1]:1", true },
+        { "10.0.0.0/", "10.0.0.1:1", true }, { "10.0.0.0/x", "10.0.0.1:1", true },
+        { "10.0.0.0/8:1", "10.0.0.1:1", true }, { "fe80::/10", "[fe80::1%eth0]:1", false },
+        { "fe80::1", "[fe80::1%eth0]:1", false }, { "example.com.", "a.example.com:1", false },
+        { "example.com", "a.example.com.:1", false }, { "*.example.com", "a.example.com:1", false },
+        { "*.example.com", "example.org:1", true }, { "x example.com\ty", "example.com:1", false },
         { "0.0.1", "10.0.0.1:1", true }, { "", "unix:/x", false }, { "/8", "a:1", true }, { ".", "a:1", true },
     };
     (void)state;

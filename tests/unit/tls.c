@@ -804,6 +804,13 @@ static void ip_address_as_host(void **state)
     refused((rig_opts_t){ .cert = &c, .host = "127.0.0.1" }, ENSIGN_E_CERTIFICATE, "CN=other CA",
             "give that CA");
     certs_free(&c);
+    /* a host name in the shape of an address is none, wherever it stands */
+    certs_make(&c, &ca, "CN=192.0.2.1", "", CERTS_FROM, CERTS_TO);
+    refused((rig_opts_t){ .cert = &c, .host = "192.0.2.1" }, ENSIGN_E_HOSTNAME, "address 192.0.2.1", "iPAddress");
+    certs_free(&c);
+    certs_make(&c, &ca, "CN=leaf", "192.0.2.1,*.0.2.1", CERTS_FROM, CERTS_TO);
+    refused((rig_opts_t){ .cert = &c, .host = "192.0.2.1" }, ENSIGN_E_HOSTNAME, "address 192.0.2.1", "iPAddress");
+    certs_free(&c);
 }
 
 static void ip_addresses_are_read(void **state)

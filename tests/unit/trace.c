@@ -2,6 +2,12 @@
 #include "plain.h"
 
 /* ------------------------------------------------------------------ secrets in texts */
+static size_t hide(char *text, size_t len, const char *secret)
+{
+    ensign_slice_t one = ensign_str(secret);
+    return ensi_hide(text, len, &one, 1);
+}
+
 static void secrets_are_hidden(void **state)
 {
     static const struct { const char *text, *want; } rows[] = {
@@ -22,7 +28,7 @@ static void secrets_are_hidden(void **state)
         char text[64];
         size_t len = strlen(rows[i].text), now;
         strcpy(text, rows[i].text);
-        now = ensi_hide(text, len, "abcdefghijkl", 12);
+        now = hide(text, len, "abcdefghijkl");
         assert_int_equal(now, strlen(rows[i].want));
         assert_memory_equal(text, rows[i].want, now);
         for (size_t at = now; at < len; at++) assert_int_equal(text[at], 0);    /* nothing is left behind it */
@@ -30,8 +36,33 @@ static void secrets_are_hidden(void **state)
     for (size_t i = 0; i < COUNT(rows); i++) {      /* a secret that is too short to be one */
         char text[64];
         strcpy(text, rows[i].text);
-        assert_int_equal(ensi_hide(text, strlen(text), "abcdefg", 7), strlen(rows[i].text));
+        assert_int_equal(hide(text, strlen(text), "abcdefg"), strlen(rows[i].text));
         assert_string_equal(text, rows[i].text);
+    }
+}
+
+/* Those that begin alike, and one that begins with its own beginning: nothing of their ends is shown. */
+static void secrets_that_begin_alike_are_hidden_whole(void **state)
+{
+    static const char *const secrets[] = { "eyJhbGciOiJ.access-part.sig1", "eyJhbGciOiJ.REFRESH-part.SIG2",
+                                           "aaaaaaaaSECRETPART", "abcabcabcXYZSECRETPART" };
+    static const struct { const char *text, *want; } rows[] = {
+        { "bad eyJhbGciOiJ.REFRESH-part.SIG2!", "bad ***!" },
+        { "bad eyJhbGciOiJ.access-part.sig1!", "bad ***!" },
+        { "aaaaaaaaaSECRETPART", "***" },
+        { "abcabcabcabcXYZSECRETPART.", "***." },
+        { "eyJhbGciOiJ.REFRESH-part.SIG2aaaaaaaaSECRETPART", "******" },
+    };
+    ensign_slice_t list[COUNT(secrets)];
+    (void)state;
+    for (size_t turn = 0; turn < COUNT(secrets); turn++) { /* in whatever order */
+        for (size_t i = 0; i < COUNT(secrets); i++) list[i] = ensign_str(secrets[(i + turn) % COUNT(secrets)]);
+        for (size_t i = 0; i < COUNT(rows); i++) {
+            char text[80];
+            strcpy(text, rows[i].text);
+            text[ensi_hide(text, strlen(text), list, COUNT(list))] = '\0';
+            assert_string_equal(text, rows[i].want);
+        }
     }
 }
 
@@ -225,6 +256,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(secrets_are_hidden),
+        cmocka_unit_test(secrets_that_begin_alike_are_hidden_whole),
         cmocka_unit_test(each_secret_of_a_client_is_hidden),
         cmocka_unit_test(names_stand_in_a_row),
         cmocka_unit_test(frames_are_told_in_any_cut),

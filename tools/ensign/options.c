@@ -96,7 +96,8 @@ static const option_t known[] = {
     { C_CALL, 0, "--attempts", KIND_NUMBER, "N", AT(attempts), 1, 5,
       "try the call up to N times while it fails with UNAVAILABLE before the server's headers come "
       "[ENSIGN_ATTEMPTS; 1]" },
-    { C_CALL, 0, "--no-token", KIND_FLAG, NULL, AT(no_token), 0, 0, "send no token" },
+    { C_CALL, 0, "--no-token", KIND_FLAG, NULL, AT(no_token), 0, 0,
+      "send no token; else the server of the endpoint gets that of your key" },
 
     { C_BENCH, 'n', "--events", KIND_NUMBER, "N", AT(events), 1, 10000000, "how many [100000]" },
     { C_BENCH, 's', "--size", KIND_NUMBER, "BYTES", AT(size), 16, 4000000, "of the data of each [128]" },
@@ -170,9 +171,9 @@ static const option_t connection[] = {
 static const option_table_t tables[] = { { known, COUNT_OF(known) }, { connection, COUNT_OF(connection) } };
 
 static const char exits_text[] =
-    "Exit status: 0 done; 1 refused by the server, or not healthy; 2 used wrongly; 3 no connection;\n"
-    "4 wrong key or no permission; 5 no such topic or service; 6 the time was up; 130 ended by ^C;\n"
-    "141 nobody reads standard output.\n";
+    "Exit status: 0 done; 1 refused by the server, or not healthy; 2 used wrongly; 3 no connection, or\n"
+    "UNAVAILABLE; 4 wrong key or no permission; 5 no such topic or service; 6 the time was up; 130 ended by\n"
+    "^C; 141 nobody reads standard output.\n";
 
 static const char top_text[] =
     "TIME is a number of seconds, or has a unit: 300ms, 2s, 5m, 1h. TOPIC is a name or an id.\n"

@@ -80,6 +80,8 @@ static const char *in_options(const char *text)
         { "open_timeout_ms", "--open-timeout" }, { "request_timeout_ms", "--request-timeout" },
         { "no_proxy", "--no-proxy" }, { "set proxy to", "set --proxy to" },
         { "is proxy (", "is --proxy (" }, { "change proxy (", "change --proxy (" },
+        { "of proxy (", "of --proxy (" }, { "set ENSIGN_TLS_1_2", "give --min-tls 1.2" },
+        { "ca_file ", "--ca-file " }, { "cert_file ", "--cert " }, { "key_file ", "--cert-key " },
         { "connect_timeout_ms", "--connect-timeout" }, { "give_up_after_ms", "--retry" },
         { "retry.max_attempts", "--attempts" },
     };
@@ -225,6 +227,17 @@ static void fill_desc(const session_t *s, ensign_desc_t *d)
     if (o->verbose > 2) d->trace = on_trace;
 }
 
+/* The services' own state is told without a key: none is asked for then. The attempts of a call are its own
+ * limit, also where the server cannot be reached. */
+static void suit_command(const options_t *o, ensign_desc_t *d)
+{
+    bool keyless = o->command->run == run_health || (o->command->run == run_status && !o->auth);
+
+    if (keyless && d->endpoint) d->client_id = d->client_secret = d->token = NULL;
+    if (o->command->run == run_call && !o->retry_given && (o->attempts > 1 || d->retry.max_attempts > 1))
+        d->give_up_after_ms = 0;
+}
+
 bool session_open(session_t *s, const options_t *o, bool patient)
 {
     ensign_desc_t d;
@@ -244,6 +257,7 @@ bool session_open(session_t *s, const options_t *o, bool patient)
     if (o->insecure_skip_verify) say("certificates are not checked: anybody on the way can read along");
     if (!credentials(o, &d, &why)) session_error(s, NULL, &why);
     else if (server_is_named(&d)) {
+        suit_command(o, &d);
         if (ensign_create(&d, &s->c, &why) == ENSIGN_OK) return true;
         session_error(s, NULL, &why);
     }
