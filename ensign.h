@@ -16850,16 +16850,24 @@ int ensign_link_up(ensign_t *c, int link, uint32_t attempt, size_t address, uint
     return ENSIGN_OK;
 }
 
-/* Says what to do about a connection that could not be made. */
-static const char *ensi_client_dial_advice(const ensi_link_t *l, int native)
+/* Says what to do when no descriptor is left; else returns `advice`. */
+static const char *ensi_client_scarce(int native, const char *advice)
 {
 #if defined(EMFILE) && defined(ENFILE)
     if (native == EMFILE || native == ENFILE)
         return "close files, or raise the limit of open ones (ulimit -n)";
 #endif
     (void)native;
-    if (l->end->proxy) return "is proxy (HTTPS_PROXY) right? no_proxy (NO_PROXY) lists what needs none";
-    return l->end->host.port ? "is the server there, and the port right?" : "does the server listen there?";
+    return advice;
+}
+
+/* Says what to do about a connection that could not be made. */
+static const char *ensi_client_dial_advice(const ensi_link_t *l, int native)
+{
+    const char *advice = l->end->host.port ? "is the server there, and the port right?"
+                                           : "does the server listen there?";
+    if (l->end->proxy) advice = "is proxy (HTTPS_PROXY) right? no_proxy (NO_PROXY) lists what needs none";
+    return ensi_client_scarce(native, advice);
 }
 
 /* Says what may be wrong when a server closes a connection at once. */
@@ -16885,7 +16893,7 @@ static void ensi_client_down_reason(const ensign_t *c, ensi_link_t *l, int nativ
     case ENSI_LINK_RESOLVE:
         ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s was not resolved: %s (%d); %s",
                         t->name, h->name, native ? strerror(native) : "no reason was given", native,
-                        "is the name right, and does the resolver answer?");
+                        ensi_client_scarce(native, "is the name right, and does the resolver answer?"));
         break;
     case ENSI_LINK_DIAL:
         ensi_link_fault(l, ENSIGN_E_CONNECT, native,

@@ -129,7 +129,7 @@ server_stop
 check 'plaintext: a server without TLS'     server_start --memory --port 0 --auth-port 0
 check 'plaintext: the proxy starts'         proxy_start ''
 use "http://127.0.0.1:$port"
-check 'plaintext: a key is not sent through it' with 2 proxy status
+check 'plaintext: a key is not sent through it' with 2 proxy topics ls
 check 'plaintext: it was not asked'         untouched
 check 'plaintext: a call without a key is'  with 0 serving health --no-auth
 check 'plaintext: it was asked'             grep -q "CONNECT 127.0.0.1:.* HTTP" "$dir/proxy.log"

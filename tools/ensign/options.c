@@ -171,9 +171,9 @@ static const option_t connection[] = {
 static const option_table_t tables[] = { { known, COUNT_OF(known) }, { connection, COUNT_OF(connection) } };
 
 static const char exits_text[] =
-    "Exit status: 0 done; 1 refused by the server, or not healthy; 2 used wrongly; 3 no connection, or\n"
-    "UNAVAILABLE; 4 wrong key or no permission; 5 no such topic or service; 6 the time was up; 130 ended by\n"
-    "^C; 141 nobody reads standard output.\n";
+    "Exit status: 0 done; 1 refused by the server, or not healthy; 2 used wrongly; 3 no connection,\n"
+    "or UNAVAILABLE; 4 wrong key or no permission; 5 no such topic or service; 6 the time was up;\n"
+    "130 ended by ^C; 141 nobody reads standard output.\n";
 
 static const char top_text[] =
     "TIME is a number of seconds, or has a unit: 300ms, 2s, 5m, 1h. TOPIC is a name or an id.\n"
