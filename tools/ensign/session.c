@@ -227,8 +227,8 @@ static void fill_desc(const session_t *s, ensign_desc_t *d)
     if (o->verbose > 2) d->trace = on_trace;
 }
 
-/* The services' own state is told without a key: one that only the environment has is left alone. The attempts
- * of a call are its own limit, also where the server cannot be reached. */
+/* The services' own state is told without a key: one that only the environment has is left alone. The
+ * attempts of a call are its own limit, also where the server cannot be reached. */
 static void suit_command(const options_t *o, ensign_desc_t *d)
 {
     bool keyless = o->command->run == run_health || (o->command->run == run_status && !o->auth);
