@@ -38,15 +38,15 @@ THE LOOP
     ensign_tx_buf and ensign_tx_ack, and call ensign_tick (whole: examples/sans_io.c).
 
 RULES
-    Client    One ensign_t: a connection to one gRPC server (two for a while after a GOAWAY) and, with a
-              client_id, one to its auth service.
+    Client    One ensign_t: a connection to one gRPC server, by one of its endpoints (two for a while after a
+              GOAWAY), and, with a client_id, one to its auth service.
               No globals, no threads. One thread uses it at a time; another one hands work over by a queue of
               yours, and wakes your loop by a descriptor of yours.
     Pull      What happens is a notice, and you pull it. We call you in the hooks of the desc only; a hook may
               not call into the client.
     Texts     of errors are one line, in UTF-8, without control characters: safe for a terminal. No text of an
-              error, of the log or of a trace shows the client's secret or a token: where a server repeats
-              one, or eight bytes or more of its beginning, "***" stands in its place.
+              error, of the log or of a trace shows the client's secret, a token or the proxy's password:
+              where a server repeats one, or eight bytes or more of its beginning, "***" stands there.
     Handles   Publishers, subscriptions, queries, requests and calls are ids. A call with one that has expired
               returns ENSIGN_E_HANDLE; it never crashes. No handle has the id 0. Where a handle is asked for,
               ENSIGN_CLIENT means the client. What serves every kind takes the id, what serves one kind the
