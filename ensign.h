@@ -9473,7 +9473,7 @@ static bool ensi_grpc_own_header(ensi_call_t *call, ensign_slice_t name, ensign_
 static ensign_slice_t ensi_grpc_hide(const ensi_call_t *call, char *text, size_t len)
 {
     enum { OWN = 4 }; /* more than one is hardly ever sent */
-    ensign_slice_t secrets[ENSI_SECRETS + OWN];
+    ensign_slice_t secrets[(int)ENSI_SECRETS + (int)OWN];
     size_t count = ensi_env_secrets(call->env, secrets);
     const char *p = call->extra;
     for (size_t i = 0; i < call->extra_count && count < ENSI_COUNT(secrets); i++) {
