@@ -6629,8 +6629,8 @@ static void ensi_tls_note(ensi_tls_bad_t *bad, const mbedtls_x509_crt *crt, int 
     bad->from = crt->valid_from;
     bad->to = crt->valid_to;
     bad->unread = crt->raw.p == NULL;
-    bad->self_signed = crt->issuer_raw.len == crt->subject_raw.len &&
-                       memcmp(crt->issuer_raw.p, crt->subject_raw.p, crt->issuer_raw.len) == 0;
+    bad->self_signed = !bad->unread && ensi_slice_eq(ensi_slice(crt->issuer_raw.p, crt->issuer_raw.len),
+                                                     ensi_slice(crt->subject_raw.p, crt->subject_raw.len));
     if (cause == ENSI_TLS_BAD_NAME) bad->no_host = ensi_tls_append_names(bad->names, crt);
     else ensi_tls_append_dn(bad->names, cause == ENSI_TLS_BAD_CHAIN ? &crt->issuer : &crt->subject);
 }

@@ -106,7 +106,7 @@ static UNUSED void world_tunnel(conn_t *c, const uint8_t *p, size_t n)
     answer = w->on_connect(w, c, (const char *)c->in.p);
     c->in.len = 0;
     bytes_add(&c->out, answer, strlen(answer));
-    if (strncmp(answer + 8, " 2", 2) != 0) return;
+    if (strncmp(answer, "HTTP/1.", 7) != 0 || strncmp(answer + 8, " 2", 2) != 0) return;
     c->tunnel = false;
     if (w->secure) {
         bytes_add(&c->wire, c->out.p, c->out.len);

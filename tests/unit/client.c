@@ -36,6 +36,7 @@ static void *counted(void *user, void *old, size_t size)
     if (f->refuse_over && size > f->refuse_over) return NULL;
     p = (size_t *)realloc(p, size + 2 * sizeof *p);
     assert_non_null(p);
+    if (size > was) memset((char *)(p + 2) + was, 0, size - was); /* `watched` looks at all of it */
     *p = size;
     f->live += size - was;
     if (f->live > f->peak) f->peak = f->live;
