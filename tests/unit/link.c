@@ -14,6 +14,7 @@
 #endif
 
 enum { MAX_ENDPOINTS = 4 };
+static void *(*hook)(void *user, void *old, size_t size);   /* of the next link; NULL: ours */
 static ensi_env_t env;
 static ensi_target_t t;
 static ensi_link_t l;
@@ -36,7 +37,7 @@ static void open_link(const char *host, bool literal, bool secure)
     memset(&env, 0, sizeof env);
     memset(&l, 0, sizeof l);
     memset(&t, 0, sizeof t);
-    env.mem.alloc = ensi_mem_default;
+    env.mem.alloc = hook ? hook : ensi_mem_default;
     env.rng = 42;
     l.env = &env;
     l.target = &t;
@@ -91,13 +92,13 @@ static void the_buffers_are_wiped_before_they_are_given_back(void **state)
 {
     (void)state;
     for (size_t i = 0; i < 4; i++) {
+        hook = looking_alloc;
         run_link(true);
-        env.mem.alloc = looking_alloc;
+        hook = NULL;
         spilled = false;
         uint8_t *const ends[] = { l.rx.ptr + l.rx.cap, l.tx.ptr + l.tx.cap, l.plain + ENSI_RECORD_BYTES,
                                   l.plain + 2 * ENSI_RECORD_BYTES };
         memcpy(ends[i] - sizeof "a secret", "a secret", sizeof "a secret");
-        memset(t.end->host.name, 'x', ensi_mem_size(t.end->host.name)); /* it was taken before, and is looked at, too */
         close_link();
         if (spilled) fail_msg("buffer %u was given back as it was", (unsigned)i);
     }
