@@ -15,7 +15,7 @@ PREFIX       ?= /usr/local
 CFLAGS       ?= -O2 -g
 CXXFLAGS     ?= $(CFLAGS)
 JOBS         ?= 2
-TEST_TIMEOUT ?= 300
+TEST_TIMEOUT ?= 1500
 FUZZ_SECONDS ?= 60
 
 # A variant is the same tree built another way, in a folder of its own: make VARIANT=asan suite
@@ -90,7 +90,7 @@ help:
 	@echo "make clean        remove build/"
 	@echo
 	@echo "Settings: CC, CXX, CFLAGS, CPPFLAGS, LDFLAGS; V=1 shows commands; JOBS [2] test programs at a time;"
-	@echo "TEST_TIMEOUT [300] s for each; make VARIANT=asan suite: all with sanitizers, under build/asan."
+	@echo "TEST_TIMEOUT [1500] s for each; make VARIANT=asan suite: all with sanitizers, under build/asan."
 
 deps:
 	@tools/deps check
