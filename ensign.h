@@ -574,6 +574,7 @@ typedef struct ensign_method_t {    /* what calls of some methods have alike */
     uint32_t    deadline_ms;        /* of a call whose desc has none [none] */
     ensign_retry_t retry;
 } ensign_method_t;
+
 enum {                              /* ensign_frame_t.type: HTTP/2's numbers (RFC 9113, 6), and two of ours */
     ENSIGN_FRAME_DATA = 0,          ENSIGN_FRAME_HEADERS = 1,       ENSIGN_FRAME_PRIORITY = 2,
     ENSIGN_FRAME_RST_STREAM = 3,    ENSIGN_FRAME_SETTINGS = 4,      ENSIGN_FRAME_PUSH_PROMISE = 5,
@@ -600,8 +601,8 @@ typedef struct ensign_frame_t {
     const ensign_setting_t *settings; /* SETTINGS: the first 16 */
     size_t      setting_count;
     const char *names;              /* of the header fields, in their order, one blank between two; of a
-                                       REQUEST behind its method and path; "": none. What is no printable
-                                       ASCII is '?' here */
+                                       REQUEST behind its method and path; "": none. '?' replaces each byte
+                                       that is not printable ASCII */
     bool        names_cut;          /* `names` has the first ones only; it holds 1023 bytes */
 } ensign_frame_t;
 
@@ -623,9 +624,9 @@ typedef struct ensign_desc_t {
                                        destroy */
     const char *no_proxy;           /* hosts that are reached without it, with commas or blanks between:
                                        "example.com" (and its subdomains), "10.0.0.1", "10.0.0.0/8", each but
-                                       the last with :port perhaps; "*": all; "": none. What is none of these
-                                       is passed over ["localhost,127.0.0.0/8,::1"]. A unix socket never goes
-                                       through the proxy */
+                                       the last with :port perhaps; "*": all; "": none. An entry of another
+                                       shape is skipped ["localhost,127.0.0.0/8,::1"]. A unix socket never
+                                       goes through the proxy */
     const char *client_id;          /* API key; NULL: none */
     const char *client_secret;      /* required with a client_id; our copy is wiped at destroy */
     const char *token;              /* a fixed bearer token, instead of a key, up to ENSIGN_TOKEN_BYTES; wiped
@@ -760,7 +761,7 @@ typedef enum ensign_notice_type_t {
                                        while its calls run on beside the next one. Where no call runs it gives
                                        one if the server's code is an error, if it answered nothing, or if
                                        this and the connection before both lasted less than backoff_min_ms
-                                       and gave less than 8 answers */
+                                       and gave fewer than 8 answers */
     ENSIGN_NOTICE_FAILED,           /* for good: error; before it ensign_next gives the END of each handle
                                        that is not held */
     ENSIGN_NOTICE_CLOSED,           /* after ensign_close, behind every END: nothing more comes, but from
@@ -1545,13 +1546,14 @@ typedef struct ensign_link_info_t { /* a connection, as it is now */
     const char *cipher;             /* "TLS-ECDHE-RSA-WITH-CHACHA20-POLY1305-SHA256" */
     const char *alpn;               /* "h2"; NULL: nothing was agreed on, as with the auth service */
     bool        resumed;            /* its handshake was a short one, by a ticket of a connection before */
-    int32_t     ping_ms;            /* round trip of the last PING that was answered; -1: none was yet */
+    int32_t     ping_ms;            /* round trip of the last PING that was answered; -1 before the first */
     uint64_t    age_ms;             /* from when it was made to the last step */
 } ensign_link_info_t;
 
-/* Of an ENSIGN_LINK_x. The strings stand until the client steps, or is given bytes, again. E_STATE: the link
- * has no connection now; E_ARGUMENT: there is no such link. Then *out is zeroed, but for ping_ms, -1, and
- * ensign_error is left alone. Of RPC and RPC_2, where both run, the younger one takes the new calls. */
+/* Describes the connection of a link, ENSIGN_LINK_x. The strings are valid until the client steps, or is
+ * given bytes, again. It returns E_STATE while the link has no connection, and E_ARGUMENT for a number that
+ * is not an ENSIGN_LINK_x. Then it zeroes *out, sets ping_ms to -1, and leaves ensign_error alone. Where both
+ * RPC and RPC_2 run, the younger one takes the new calls. */
 ENSIGN_API int  ensign_link_info(const ensign_t *c, int link, ensign_link_info_t *out);
 
 /* "HEADERS" for ENSIGN_FRAME_HEADERS. Static; never NULL: other numbers give "?". */
@@ -1696,7 +1698,7 @@ static ENSI_UNUSED ensign_slice_t ensi_slice_trim(ensign_slice_t s)
     return s;
 }
 
-/* The value of a hex digit; -1: it is none. */
+/* Returns the value of a hex digit, or -1 for another character. */
 static int ensi_hex(uint8_t c)
 {
     char l = ensi_lower(c);
@@ -2361,7 +2363,7 @@ static void ensi_trace_numbers(ensign_frame_t *f, ensign_setting_t *settings, co
     }
 }
 
-/* Tells a frame of which all but the direction and the names is known, and forgets the names. */
+/* Fills in the direction and the names of a frame, hands it to the trace hook, and forgets the names. */
 static void ensi_trace_tell(ensi_trace_t *t, ensign_frame_t *f, bool out)
 {
     ensi_names_t *names = out ? &t->out : &t->in;
@@ -2421,7 +2423,7 @@ static size_t ensi_trace_come(ensi_trace_t *t, const uint8_t *p, size_t n, bool 
     return head + body;
 }
 
-/* The frame that came has been looked at: it is told. One whose header is not whole is none yet. */
+/* Tells the frame that came, after it was looked at. It does nothing until the frame's header is whole. */
 static void ensi_trace_came(ensi_trace_t *t)
 {
     if (t->head_len < ENSI_TRACE_HEAD) return;
@@ -2451,7 +2453,7 @@ static ensign_slice_t ensi_trace_word(ensign_slice_t *line, char c)
     return word;
 }
 
-/* A request that is about to be sent, with a body of so many bytes at its end. */
+/* Tells a request that is about to be sent. Its last `body` bytes are the body. */
 static void ensi_trace_request(ensi_trace_t *t, ensign_slice_t text, size_t body)
 {
     ensign_slice_t head = ensi_slice(text.ptr, text.len - body), line = ensi_trace_line(&head);
@@ -6099,7 +6101,7 @@ static int ensi_tls_fail_pem(const char *field, const char *name, int rc, ensign
                      (unsigned)-rc, field);
 }
 
-/* Returns a copy with a NUL, which mbedTLS wants and counts in *len; NULL: there is no memory. */
+/* Returns a copy that ends in the NUL which mbedTLS wants; *len counts it. Returns NULL without memory. */
 static unsigned char *ensi_tls_pem_copy(ensign_slice_t pem, size_t *len)
 {
     unsigned char *copy;
@@ -6643,7 +6645,7 @@ static int ensi_tls_verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t
 
     if (t->conf->opts.ignore_dates)
         *flags &= ~(uint32_t)(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE);
-    if (depth == 0 && t->ip_len != 0) { /* a dNSName or a CN in the shape of an address is none (RFC 9525) */
+    if (depth == 0 && t->ip_len != 0) { /* only an iPAddress entry names an address (RFC 9525) */
         *flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_CN_MISMATCH;
         if (!ensi_tls_has_ip(t, crt)) *flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
     }
@@ -6661,7 +6663,7 @@ static void ensi_tls_forget(ensi_tls_saved_t *s)
     mbedtls_ssl_session_free(&s->session);
 }
 
-/* Saves the session of the connection, in place of the one before. No memory: nothing is saved. */
+/* Saves the session of the connection, in place of the one before. Without memory it saves nothing. */
 static void ensi_tls_save(ensi_tls_t *t)
 {
     ensi_tls_saved_t *s = t->saved;
@@ -7637,7 +7639,7 @@ static void ensi_link_rewind(ensi_buf_t *b)
     if (b->start == b->end) b->start = b->end = 0;
 }
 
-/* The proxy's answer may have repeated what it was given: it is wiped. */
+/* Wipes the proxy's answer, as it may repeat the credentials. */
 static void ensi_link_end_tunnel(ensi_link_t *l)
 {
     if (l->tunnel) ensi_wipe(l->tunnel, sizeof *l->tunnel);
@@ -9207,7 +9209,7 @@ struct ensi_call_t {
     bool grpc_content, encoded;         /* content-type is gRPC's; grpc-encoding is not identity */
     ensign_slice_t text, details;       /* in meta */
     int64_t pushback_ms;                /* -1: none came, or one that forbids another attempt */
-    bool forbidden;                     /* it was that */
+    bool forbidden;                     /* the server forbade another attempt */
     uint64_t messages;                  /* taken from the buffer */
     /* ending */
     int end_status;
@@ -9694,7 +9696,7 @@ static void ensi_grpc_dequeue(ensi_call_t *call)
     call->queue_next = call->queue_prev = NULL;
 }
 
-/* What an answer has told, but for its messages, is forgotten. */
+/* Forgets what an answer has told, except its messages. */
 static void ensi_grpc_clear(ensi_call_t *call)
 {
     for (int i = 0; i < 2; i++) ensi_meta_clear(&call->meta[i]);
@@ -10345,7 +10347,7 @@ static void ensi_auth_judge(ensi_auth_t *a)
     }
     rc = ensi_json_string(ensi_slice(a->body, a->http.body_len), "error", said, sizeof said, &len);
     if (rc != ENSIGN_OK) snprintf(said, sizeof said, "no reason given");
-    said[ensi_env_hide(a->env, said, strlen(said))] = '\0'; /* it may repeat what it was asked with */
+    said[ensi_env_hide(a->env, said, strlen(said))] = '\0'; /* a server may repeat the request */
     if (status != 400 && status != 403) {
         ensi_auth_fail(a, status, "auth: %s answers HTTP %d: %s; trying again",
                        ensi_link_where(a->link), status, said);
@@ -10375,7 +10377,7 @@ static void ensi_auth_probed(ensi_auth_t *a, int code, int native, const char *t
         ensi_fail(&a->said.fault, code, native, "auth: no status of %s: %s", ensi_link_where(a->link), text);
 }
 
-/* Go's way of writing a duration, "1h2m3.5s": milliseconds, 0 for what is none. */
+/* Go's way of writing a duration, "1h2m3.5s": milliseconds, 0 for other text. */
 static int64_t ensi_auth_duration(const char *p)
 {
     static const struct { const char *unit; double ms; } units[] = {
@@ -11528,7 +11530,7 @@ static void ensi_ping_heard(ensign_t *c, ensi_conn_t *n)
 {
     ensi_ping_t *p = &n->ping;
     uint64_t trip_ms = c->env.now_ms - p->sent_ms;
-    if (n->h2.ponged != 0 && n->h2.ponged == p->serial) { /* one before it says nothing of this one */
+    if (n->h2.ponged != 0 && n->h2.ponged == p->serial) { /* the answer to an earlier PING does not count */
         p->timed = true;
         p->trip_ms = trip_ms < INT32_MAX ? (uint32_t)trip_ms : INT32_MAX;
     }
@@ -11912,7 +11914,7 @@ static int ensi_call_check(ensign_t *c, const ensign_call_desc_t *d, const ensi_
     return ENSIGN_OK;
 }
 
-/* Each field that is 0 is that of the other one. */
+/* Fills each field that is 0 from the other one. */
 static ensign_retry_t ensi_call_merge(const ensign_retry_t *own, const ensign_retry_t *other)
 {
     ensign_retry_t r;
@@ -12091,7 +12093,7 @@ static const char *ensi_call_final(const ensi_user_call_t *u, uint32_t wait_ms)
     return NULL;
 }
 
-/* Adds to the fault of the last attempt that it was that, and why. */
+/* Adds to the last attempt's fault that it was the last, and why. */
 static void ensi_call_tell_final(ensi_user_call_t *u, const char *why)
 {
     ensign_error_t e = u->call.fault;
@@ -15237,7 +15239,8 @@ static bool ensi_req_read_topic(ensign_t *c, ensi_req_t *q, ensign_slice_t bytes
 
 /* ---- pages */
 
-/* Takes a page: its topics and its token. False: it is none, or the token is longer than any that we know. */
+/* Takes a page: its topics and its token. Returns false if the bytes are not a page, or if its token is
+ * longer than any that we know. */
 static bool ensi_req_page(ensi_req_t *q, ensign_slice_t bytes)
 {
     ensi_pb_topics_page_t page; /* TopicNamesPage has the same form */
@@ -17481,7 +17484,7 @@ static int ensi_create_set_basic(ensign_t *c, const char *text, size_t len)
         const char *colon = (const char *)memchr(plain, ':', n);
         plain[n] = '\0';
         c->proxy.basic = ensi_mem_text(&c->env.mem, code);
-        c->proxy.password = ensi_mem_text(&c->env.mem, colon ? colon + 1 : plain); /* a token alone is one */
+        c->proxy.password = ensi_mem_text(&c->env.mem, colon ? colon + 1 : plain); /* a token has no colon */
         if (!c->proxy.basic || !c->proxy.password) rc = ensi_env_memory(&c->env, coded);
         c->env.secrets[ENSI_SECRET_PROXY] = c->proxy.basic;
         c->env.secrets[ENSI_SECRET_PROXY_PASSWORD] = c->proxy.password;
@@ -17502,7 +17505,7 @@ static int ensi_create_set_proxy(ensign_t *c, const ensign_desc_t *d)
     size_t len;
     int rc = ENSIGN_OK;
     if (c->proxy.host.name) return ENSIGN_OK;
-    if (strncmp(scheme, "://", 3) != 0) scheme = NULL; /* one in a password is none */
+    if (strncmp(scheme, "://", 3) != 0) scheme = NULL; /* "://" in a password starts no scheme */
     if (scheme && strncmp(text, "http://", 7) != 0)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: proxy begins with \"%.*s\"; only http:// proxies can be used: "
@@ -17601,7 +17604,7 @@ static int ensi_create_add_endpoint(ensign_t *c, const ensign_desc_t *d, const c
                            d->client_id || d->token ? "a token" : NULL);
 }
 
-/* Puts the endpoints into an order drawn by chance (Fisher and Yates). */
+/* Shuffles the endpoints (Fisher and Yates). */
 static void ensi_create_shuffle(ensign_t *c, ensi_target_t *t)
 {
     for (size_t i = t->endpoint_count; i > 1; i--) {
@@ -17872,7 +17875,7 @@ static int ensi_create_check_method(ensign_t *c, const ensign_desc_t *d, size_t 
     for (size_t i = 0; i < at; i++)
         if (strcmp(d->methods[i].method, method) == 0)
             return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                                 "client: methods[%lu].method \"%.80s\" stands in methods[%lu], too; leave "
+                                 "client: methods[%lu].method \"%.80s\" is in methods[%lu], too; leave "
                                  "one out",
                                  number, method, (unsigned long)i);
     snprintf(field, sizeof field, "methods[%lu].retry", number);
@@ -18407,7 +18410,8 @@ static ensi_sock_len_t ensi_sock_addr_unix(ensi_sock_addr_t *a, const char *path
 }
 #endif
 
-/* Numeric text, or "unix:/path", to an address. 0: it is none. No resolver: this serves ENSIGN_NO_DNS too. */
+/* Turns numeric text, or "unix:/path", into an address. It returns 0 for other text. It calls no resolver, as
+ * it serves ENSIGN_NO_DNS too. */
 static ensi_sock_len_t ensi_sock_addr(ensi_sock_addr_t *a, const char *text, uint16_t port)
 {
     char host[ENSI_SOCK_TEXT];

@@ -316,7 +316,7 @@ static void a_bad_desc_is_refused_by_name(void **state)
     REFUSED_METHODS("methods[1].method \"/\" must be", m[1].method = "/");
     REFUSED_METHODS("methods[0].method \"\" must be", m[0].method = NULL);
     REFUSED_METHODS("methods[0].method \"/a.B/ \" must be", m[0].method = "/a.B/ ");
-    REFUSED_METHODS("methods[1].method \"/a.B/\" stands in methods[0], too; leave one out",
+    REFUSED_METHODS("methods[1].method \"/a.B/\" is in methods[0], too; leave one out",
                     m[1].method = "/a.B/");
     REFUSED_METHODS("methods[1].retry.max_attempts is 9, 1 to 5", m[1].retry.max_attempts = 9);
     REFUSED_METHODS("methods[0].retry.backoff_min_ms is 9000, above backoff_max_ms 5000",
