@@ -1,33 +1,16 @@
 /* A server of several addresses: one that takes the connection, and then fails or stays mute, is left for the
  * next one, at once and without a word; a failure is told when each of them has failed. */
-#include "service.h"
+#include "dials.h"
 
-enum { MOST = ENSIGN_MAX_ADDRESSES, TIMEOUT = 20000 /* connect_timeout_ms, auth_timeout_ms */ };
-static const char *const addresses[MOST] = { "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4",
-                                             "192.0.2.5", "192.0.2.6", "192.0.2.7", "192.0.2.8" };
-static dial_t answers[MOST];        /* of the addresses of the link that is tested */
-static int tested;
-static char dialled[256];           /* the last digit of each address, as they were asked */
+static const char *const addresses[DIALS_MOST] = { "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4",
+                                                  "192.0.2.5", "192.0.2.6", "192.0.2.7", "192.0.2.8" };
 
-static dial_t on_dial(world_t *w, int link, const char *address)
-{
-    size_t n = strlen(dialled);
-    (void)w;
-    if (link != tested) return DIAL_ACCEPT;
-    if (n + 1 < sizeof dialled) dialled[n] = address[strlen(address) - 1], dialled[n + 1] = '\0';
-    return answers[address[strlen(address) - 1] - '1'];
-}
-
-/* A client of a server with so many addresses, that all answer so but for the last one. */
+/* A client of a server with `count` addresses: the last one answers `last`, the others `others`. */
 static void begin(world_t *w, int link, size_t count, dial_t others, dial_t last)
 {
-    tested = link;
-    dialled[0] = '\0';
-    for (size_t i = 0; i < count; i++) answers[i] = i + 1 < count ? others : last;
+    dials_begin(w, link, count, others, last);
     w->addresses = addresses;
     w->address_count = count;
-    w->on_dial = on_dial;
-    w->desc.connect_timeout_ms = w->desc.auth_timeout_ms = TIMEOUT;
     w->desc.endpoint = "rpc.example:5356";
     if (link == ENSIGN_LINK_AUTH) {
         w->desc.allow_plaintext_token = true;
@@ -78,7 +61,7 @@ SCRIPT(the_second_address_serves_within_half_of_the_time_when_the_first_is_mute)
 
 static void last_in_time(world_t *w, int link, dial_t kind)
 {
-    begin(w, link, MOST, kind, DIAL_ACCEPT);
+    begin(w, link, DIALS_MOST, kind, DIAL_ACCEPT);
     assert_true(service_time_to_stream(w, service_subscribe(w)) < TIMEOUT);
 }
 
@@ -133,9 +116,9 @@ SCRIPT(what_served_goes_first_the_next_time)
 
 static void unlike(world_t *w, int link, dial_t kind)
 {
-    static const dial_t mixed[MOST] = { DIAL_MUTE, DIAL_SILENT, DIAL_BABBLE, DIAL_REFUSE,
+    static const dial_t mixed[DIALS_MOST] = { DIAL_MUTE, DIAL_SILENT, DIAL_BABBLE, DIAL_REFUSE,
                                         DIAL_CLOSE, DIAL_MUTE, DIAL_SILENT, DIAL_ACCEPT };
-    begin(w, link, MOST, kind, DIAL_ACCEPT);
+    begin(w, link, DIALS_MOST, kind, DIAL_ACCEPT);
     memcpy(answers, mixed, sizeof mixed);
     assert_true(service_time_to_stream(w, service_subscribe(w)) < TIMEOUT);
 }

@@ -1,28 +1,10 @@
 /* A server of several endpoints: they are tried in turn within one round, the one that worked last comes
  * first, and a failure is told when each of them has failed. Unix sockets. */
-#include "service.h"
-
-enum { MOST = 4, TIMEOUT = 20000 /* connect_timeout_ms, auth_timeout_ms */ };
-static dial_t answers[MOST];        /* of the endpoints at 192.0.2.1 and so on */
-static int tested;
-static char dialled[256];           /* the last digit of each address, as they were asked */
-
-static dial_t on_dial(world_t *w, int link, const char *address)
-{
-    size_t n = strlen(dialled);
-    (void)w;
-    if (link != tested) return DIAL_ACCEPT;
-    if (n + 1 < sizeof dialled) dialled[n] = address[strlen(address) - 1], dialled[n + 1] = '\0';
-    return answers[address[strlen(address) - 1] - '1'];
-}
+#include "dials.h"
 
 static void begin(world_t *w, int link, dial_t others, dial_t last)
 {
-    tested = link;
-    dialled[0] = '\0';
-    for (size_t i = 0; i < 3; i++) answers[i] = i < 2 ? others : last;
-    w->on_dial = on_dial;
-    w->desc.connect_timeout_ms = w->desc.auth_timeout_ms = TIMEOUT;
+    dials_begin(w, link, 3, others, last);
     w->desc.endpoint = "192.0.2.1:5351, 192.0.2.2:5352,192.0.2.3:5353";
     if (link == ENSIGN_LINK_RPC) return;
     w->desc.endpoint = "localhost:5356";
