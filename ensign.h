@@ -704,8 +704,8 @@ typedef struct ensign_desc_t {
                                     /* ENSIGN_LOG_x, and a line without its end, which is ours [none] */
     void      (*trace)(void *user, const ensign_frame_t *frame);
                                     /* called for each frame of HTTP/2, when it is handed to the link or has
-                                       come whole, and for each request to the auth service and its answer.
-                                       Frames can be many, so return soon [none] */
+                                       come whole, and for each request to the auth service or a proxy and
+                                       its answer. Frames can be many, so return soon [none] */
     void     *(*alloc)(void *user, void *old, size_t size);
                                     /* as realloc; size 0: free, return NULL [ENSIGN_REALLOC and its like] */
 } ensign_desc_t;
@@ -7918,9 +7918,7 @@ static int ensi_link_open_conf(ensi_link_t *l)
     t->conf = NULL;
     return rc;
 }
-#endif
 
-#ifndef ENSIGN_NO_TLS
 /* Returns the name that the server's certificate must have. The one at a unix socket is this machine. */
 static const char *ensi_link_server_name(const ensi_link_t *l)
 {
@@ -8044,7 +8042,7 @@ static int ensi_link_dig(ensi_link_t *l)
     return ENSIGN_OK;
 }
 
-/* The connection is made, to the address of that index. It gets a share of the time that the round has left:
+/* The connection is made, to the address of that index. It gets a share of the time that the turn has left:
  * a server that stays mute must not use up the time of the others. The last one gets twice as much, so that
  * the second of two has answered within half of the time. */
 static void ensi_link_up(ensi_link_t *l, size_t address)
@@ -9469,9 +9467,7 @@ static bool ensi_grpc_own_header(ensi_call_t *call, ensign_slice_t name, ensign_
     return true;
 }
 
-/* What of the metadata is kept: the text, the details, and for a public call what the server's program
- * sent. */
-/* A server's text goes without the token that it may repeat: the client's, or the caller's own. */
+/* Hides in a server's text the token that it may repeat: the client's, or the caller's own. */
 static ensign_slice_t ensi_grpc_hide(const ensi_call_t *call, char *text, size_t len)
 {
     enum { OWN = 4 }; /* more than one is hardly ever sent */
@@ -9491,6 +9487,7 @@ static ensign_slice_t ensi_grpc_hide(const ensi_call_t *call, char *text, size_t
     return ensi_slice(text, ensi_hide(text, len, secrets, count));
 }
 
+/* Keeps of the metadata the text, the details, and for a public call what the server's program sent. */
 static void ensi_grpc_keep(ensi_call_t *call, ensi_meta_t *m, ensign_slice_t name, ensign_slice_t value)
 {
     bool words = ensi_slice_is(name, "grpc-message");
@@ -12108,12 +12105,14 @@ static bool ensi_call_retry(ensign_t *c, ensi_user_call_t *u)
 {
     ensi_call_t *call = &u->call;
     ensign_error_t e = call->fault;
+    const char *why;
     uint32_t wait_ms;
     if (!ensi_call_failed(u)) return false;
     c->calls.spent = (uint32_t)ensi_min(c->calls.spent + ENSI_RETRY_TOKEN, ENSI_RETRY_SPENT_MAX);
     wait_ms = ensi_call_draw(u);
-    if (ensi_call_final(u, wait_ms)) {
-        ensi_call_tell_final(u, ensi_call_final(u, wait_ms));
+    why = ensi_call_final(u, wait_ms);
+    if (why) {
+        ensi_call_tell_final(u, why);
         return false;
     }
     if (call->from_server) (void)ensi_state_token_again(c, call);
@@ -16010,8 +16009,8 @@ static void ensi_client_note(ensign_t *c, uint32_t bit)
 {
     ensi_handle_t *h = &c->self;
     if (bit == ENSI_BIT_CONNECTED) ensi_client_place(&c->connected, c->conn->link);
-    if (bit == ENSI_BIT_DISCONNECTED) ensi_client_place(&c->lost, c->conn->link);
     if (bit == ENSI_BIT_DISCONNECTED) {
+        ensi_client_place(&c->lost, c->conn->link);
         if (!(h->bits & bit)) c->goaway_first = (h->bits & ENSI_BIT_GOAWAY) != 0;
         h->bits &= ~(uint32_t)ENSI_BIT_CONNECTED; /* the later truth */
     }
