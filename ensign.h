@@ -7989,8 +7989,8 @@ static int ensi_link_open_tunnel(ensi_link_t *l)
     return rc;
 }
 
-/* The proxy refuses, or what answers is no proxy. Its own words say why: they go into the text without the
- * tags of HTML. */
+/* The proxy refuses, or another kind of server answers. Its own words say why: they go into the text without
+ * the tags of HTML. */
 static int ensi_link_refused(ensi_link_t *l)
 {
     const ensi_http1_t *x = &l->tunnel->answer;

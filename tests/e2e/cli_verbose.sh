@@ -77,8 +77,8 @@ sessions() {
     check 'search: no such certificate' run 3 topics ls -vvv --server-name other.example
     check 'search: wrong secret' run 4 topics ls -vvv --client-secret "$ENSIGN_CLIENT_SECRET$value"
     check 'search: the wrong port' run 3 topics ls -vvv -E "${ENSIGN_AUTH_URL#https://}" --no-auth
-    check 'search: a header that is none' run 2 call /a.b/c '' -H "authorization Bearer $token"
-    check 'search: a header that is no hex' run 2 call /a.b/c '' -H "x-key-bin: x$token"
+    check 'search: a header without a colon' run 2 call /a.b/c '' -H "authorization Bearer $token"
+    check 'search: a -bin header whose value is not hexadecimal' run 2 call /a.b/c '' -H "x-key-bin: x$token"
     check 'search: password in the endpoint' run 2 topics ls -vvv -E "me:$token@$host:1"
     check 'search: password in the URL of auth' run 2 topics ls -vvv --auth-url "https://me:$token@$host"
 }

@@ -184,7 +184,7 @@ check 'unix: a path that is too long' refuses "a path of ${#long} bytes; give on
 check 'unix: no folder for it'        refuses 'in a folder that is there' --memory --unix "$dir/none/socket" \
     --auth-port 0
 touch "$dir/precious"
-check 'unix: a file that is no socket is refused' refuses 'Address already in use' --memory \
+check 'unix: a file in place of a socket is refused' refuses 'Address already in use' --memory \
     --unix "$dir/precious" --auth-port 0
 check 'unix: and stays'               test -f "$dir/precious"
 check 'unix: it starts'               start_there unix

@@ -168,7 +168,7 @@ SCRIPT(other_statuses_end_the_call)
     assert_text(world_reply(w, k, ENSIGN_GRPC_OK)->as.reply.message, "yes");
 }
 
-/* ------------------------------------------------------------------ headers, and what is none */
+/* ------------------------------------------------------------------ gRPC's headers, and other ones */
 SCRIPT(headers_end_the_attempts)
 {
     ensign_call_desc_t d = tried(streaming(), 5), u = tried(unary("q"), 5);
@@ -591,7 +591,7 @@ SCRIPT(a_bucket_of_tokens_ends_the_attempts_of_all_calls)
     world_reply(w, k, ENSIGN_GRPC_OK);
     assert_int_equal(spent(w), 48);
     for (i = 41; i < 51; i++) ends_at_once(w, &d);
-    assert_int_equal(spent(w), 100); /* never below none */
+    assert_int_equal(spent(w), 100); /* never below 0 */
 }
 
 /* Exactly half is not more than half. */
@@ -734,7 +734,8 @@ SCRIPT(a_lost_connection_is_an_attempt_that_failed)
     no_more_streams(w, 4);
 }
 
-/* What the server surely did not act on goes out again once, without a wait, and is no attempt. */
+/* A call that the server surely did not act on is sent again once, without a wait. That is not counted as an
+ * attempt. */
 SCRIPT(a_refused_stream_is_no_attempt)
 {
     ensign_call_desc_t d = tried(unary("q"), 2);

@@ -41,7 +41,7 @@ static void as_hex(const char *text, char *out, size_t cap)
         at += (size_t)snprintf(out + at, cap - at, "%02x", (unsigned char)*text);
 }
 
-/* In one of three alignments, without the characters at the ends that depend on what stands beside it. */
+/* In one of three alignments, without the end characters, which depend on the bytes beside it. */
 static void as_base64(const char *text, size_t skip, char *out, size_t cap)
 {
     out[0] = 0;
@@ -282,7 +282,7 @@ SCRIPT(failing_auth_services_show_no_key)
         go_on(w, 1500);
     }
     assert_true(stars >= 3);
-    for (unsigned i = 0; i < 4; i++) {       /* answers that are no answer */
+    for (unsigned i = 0; i < 4; i++) {       /* malformed answers */
         const char *const bad[] = { "HTTP/1.1 200 OK\r\n%s\r\n\r\n", "%s\r\n\r\n", "HTTP/1.1 %s\r\n\r\n",
                                     "HTTP/1.1 200 OK\r\nContent-Length: 80\r\n\r\n{\"access_token\": %s" };
         unsigned before_count = w->auth_requests;

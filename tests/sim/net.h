@@ -73,7 +73,8 @@ static host_t net_host(int link, const char *address)
         if (strcmp(address, names[i]) == 0) return state[i];
     }
     if (strcmp(address, net_proxy_name) == 0 && net.proxied) return net.proxy;
-    if (!strstr(address, ".test")) sim_die("link %d dials %s, which is no address of the service", link, address);
+    if (!strstr(address, ".test"))
+        sim_die("link %d dials %s, which does not belong to the service", link, address);
     for (i = 0; i < count; i++) {
         if (state[i] == HOST_SERVES) return HOST_SERVES;
     }

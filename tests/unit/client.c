@@ -403,7 +403,7 @@ static void proxies_are_refused_by_name(void **state)
             (f.d.token = "t", f.d.endpoint = "localhost:1", f.d.proxy = "b:1", f.d.no_proxy = ""));
     REFUSED("the key would go in plaintext to localhost:80 through the proxy",
             (with_key(&f, "http://localhost"), f.d.proxy = "b:1", f.d.no_proxy = "127.0.0.1"));
-    /* one that nobody goes through is not looked at */
+    /* a proxy that no endpoint uses is not checked */
     prepare(&f);
     f.d.endpoint = "localhost:1";
     f.d.proxy = "socks5://b:1";

@@ -555,7 +555,7 @@ static void a_bad_endpoint_is_shown_with_what_is_allowed(void **state)
         refused(&d, "endpoint is missing", "host:port");
         d.endpoint = "";
         refused(&d, "endpoint \"\"", "host:port");
-        d.endpoint = "user:password@localhost:443"; /* what stands before the '@' is nobody's to see */
+        d.endpoint = "user:password@localhost:443"; /* no error shows what stands before the '@' */
         refused(&d, "endpoint \"***@localhost:443\"", "host:port");
         d.endpoint = "https://user:p@ss@localhost:443";
         refused(&d, "endpoint \"https://***@localhost:443\"", "host:port");

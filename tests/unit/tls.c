@@ -804,7 +804,7 @@ static void ip_address_as_host(void **state)
     refused((rig_opts_t){ .cert = &c, .host = "127.0.0.1" }, ENSIGN_E_CERTIFICATE, "CN=other CA",
             "give that CA");
     certs_free(&c);
-    /* a host name in the shape of an address is none, wherever it stands */
+    /* a certificate's host name does not count as an address, whatever its shape and place */
     certs_make(&c, &ca, "CN=192.0.2.1", "", CERTS_FROM, CERTS_TO);
     refused((rig_opts_t){ .cert = &c, .host = "192.0.2.1" }, ENSIGN_E_HOSTNAME, "address 192.0.2.1", "iPAddress");
     certs_free(&c);
@@ -1659,7 +1659,7 @@ static void unverified_sessions_resume_as_such(void **state)
     tickets_close(&t);
 }
 
-/* No memory for the session: there is none, and nothing else is wrong. */
+/* Without memory no session is saved, and everything else works. */
 static void no_memory_no_session(void **state)
 {
     (void)state;

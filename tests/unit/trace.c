@@ -16,7 +16,7 @@ static void secrets_are_hidden(void **state)
         { "abcdefghijkl", "***" },
         { "it is abcdefghijkl.", "it is ***." },
         { "abcdefghijklabcdefghijkl", "******" },
-        { "aabcdefghijkl", "a***" },                /* a beginning that is none */
+        { "aabcdefghijkl", "a***" },                /* the first byte does not begin the secret */
         { "abcabcdefghijkl", "abc***" },
         { "cut: abcdefgh", "cut: ***" },            /* eight bytes are enough */
         { "cut: abcdefgh) and more", "cut: ***) and more" },
@@ -103,7 +103,7 @@ static void names_stand_in_a_row(void **state)
     ensi_names_clear(&n);
     assert_string_equal(n.text, "");
     assert_false(n.cut);
-    ensi_names_add(&n, ensi_slice(long_name, ENSI_TRACE_NAMES));    /* never fits, and none comes behind it */
+    ensi_names_add(&n, ensi_slice(long_name, ENSI_TRACE_NAMES));  /* it never fits; no later name is added */
     ensi_names_add(&n, ensign_str("y"));
     assert_string_equal(n.text, "");
     assert_true(n.cut);
@@ -135,7 +135,7 @@ static void start(ensi_trace_t *t, ensi_env_t *v, told_t *told)
 static const uint8_t wire[] = {
     0, 0, 12, 4, 0, 0, 0, 0, 0,     0, 3, 0, 0, 0, 100,  0x12, 0x34, 0xFF, 0xFF, 0xFF, 0xFF,
     0, 0, 0, 4, 1, 0, 0, 0, 0,
-    0, 0, 4, 8, 0, 0x80, 0, 0, 1,   0x80, 0, 1, 0,              /* reserved bits are no numbers */
+    0, 0, 4, 8, 0, 0x80, 0, 0, 1,   0x80, 0, 1, 0,  /* the reserved bit is not part of the number */
     0, 0, 3, 0, 0x1, 0, 0, 0, 1,    'a', 'b', 'c',
     0, 0, 4, 3, 0, 0, 0, 0, 3,      0, 0, 0, 8,
     0, 0, 12, 7, 0, 0, 0, 0, 0,     0, 0, 0, 5, 0, 0, 0, 11, 'h', 'e', 'l', 'p',
