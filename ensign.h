@@ -2984,6 +2984,9 @@ typedef char ensi_pb_wants_16_bit_sizes[sizeof(pb_size_t) == 2 ? 1 : -1];
 /* One field of any kind, as it lies on the wire. */
 typedef struct ensi_pb_item_t { uint32_t tag; uint32_t wire; ensign_slice_t value; } ensi_pb_item_t;
 
+/* A message as nanopb describes it, and the size of its struct, which nanopb does not note. */
+typedef struct ensi_pb_table_t { pb_msgdesc_t fields; size_t size; } ensi_pb_table_t;
+
 /* What a decode reads. */
 typedef struct ensi_pb_cursor_t { const uint8_t *begin, *at, *end; } ensi_pb_cursor_t;
 
@@ -3140,27 +3143,14 @@ static bool ensi_pb_field(pb_istream_t *in, pb_ostream_t *out, const pb_field_it
     return in ? ensi_pb_field_take(in, field) : ensi_pb_field_give(out, field);
 }
 
-/* The tables do not hold a struct's size; it ends, but for padding, where the last of its members does. */
-static size_t ensi_pb_extent(const pb_msgdesc_t *fields, void *message)
-{
-    pb_field_iter_t field;
-    size_t extent = 0;
-
-    if (!pb_field_iter_begin(&field, fields, message)) return 0; /* a message without fields */
-    do {
-        size_t end = (size_t)((uint8_t *)field.pData - (uint8_t *)message) + field.data_size;
-        if (end > extent) extent = end;
-    } while (pb_field_iter_next(&field));
-    return extent;
-}
-
-/* Zeroes the message first. Slices point into `bytes`; an absent one has ptr NULL, an empty one has not. */
+/* Zeroes the message first. `fields` are those of a table below. Slices point into `bytes`; an absent one has
+ * ptr NULL, an empty one has not. */
 static bool ensi_pb_decode(const pb_msgdesc_t *fields, void *message, const uint8_t *bytes, size_t len)
 {
     ensi_pb_cursor_t cursor;
     pb_istream_t in;
 
-    memset(message, 0, ensi_pb_extent(fields, message));
+    memset(message, 0, ((const ensi_pb_table_t *)(const void *)fields)->size);
     if (len == 0) return true; /* `bytes` may be NULL then */
     cursor.begin = bytes;
     cursor.at = bytes;
@@ -3258,17 +3248,18 @@ enum { ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_UNKNOWN = 0,
     ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVING = 1,
     ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVICE_UNKNOWN = 3 };
 
-/* PB_BIND of <pb.h> makes external symbols; this one keeps them inside. */
+/* PB_BIND of <pb.h> makes external symbols; this one keeps them inside, and notes the size of the struct. */
 #define ENSI_PB_BIND(name, upper, width, callback) \
     static const uint32_t name##_info[] PB_PROGMEM = { \
         upper##_LIST(PB_GEN_FIELD_INFO_##width, name##_t) 0 \
     }; \
     static const pb_msgdesc_t *const name##_submsg[] = { upper##_LIST(PB_GEN_SUBMSG_INFO, name##_t) NULL }; \
-    static ENSI_UNUSED const pb_msgdesc_t name##_msg = { \
-        name##_info, name##_submsg, NULL, callback, \
-        0 upper##_LIST(PB_GEN_FIELD_COUNT, name##_t), \
-        0 upper##_LIST(PB_GEN_REQ_FIELD_COUNT, name##_t), \
-        0 upper##_LIST(PB_GEN_LARGEST_TAG, name##_t) \
+    static ENSI_UNUSED const ensi_pb_table_t name##_table = { \
+        { name##_info, name##_submsg, NULL, callback, \
+          0 upper##_LIST(PB_GEN_FIELD_COUNT, name##_t), \
+          0 upper##_LIST(PB_GEN_REQ_FIELD_COUNT, name##_t), \
+          0 upper##_LIST(PB_GEN_LARGEST_TAG, name##_t) }, \
+        sizeof(name##_t) \
     }; \
     ENSI_PB_ASSERT(upper##_LIST(PB_GEN_FIELD_INFO_ASSERT_##width, name##_t))
 
@@ -3281,6 +3272,7 @@ typedef struct ensi_pb_timestamp_t {
     X(a, STATIC, SINGULAR, INT64, seconds, 1) \
     X(a, STATIC, SINGULAR, INT32, nanos, 2)
 ENSI_PB_BIND(ensi_pb_timestamp, ENSI_PB_TIMESTAMP, AUTO, NULL)
+#define ensi_pb_timestamp_msg ensi_pb_timestamp_table.fields
 #define ensi_pb_timestamp_fields (&ensi_pb_timestamp_msg)
 enum { ENSI_PB_TIMESTAMP_SECONDS_TAG = 1, ENSI_PB_TIMESTAMP_NANOS_TAG = 2 };
 
@@ -3293,6 +3285,7 @@ typedef struct ensi_pb_duration_t {
     X(a, STATIC, SINGULAR, INT64, seconds, 1) \
     X(a, STATIC, SINGULAR, INT32, nanos, 2)
 ENSI_PB_BIND(ensi_pb_duration, ENSI_PB_DURATION, AUTO, NULL)
+#define ensi_pb_duration_msg ensi_pb_duration_table.fields
 #define ensi_pb_duration_fields (&ensi_pb_duration_msg)
 
 typedef struct ensi_pb_event_metadata_entry_t {
@@ -3303,6 +3296,7 @@ typedef struct ensi_pb_event_metadata_entry_t {
     X(a, CALLBACK, SINGULAR, STRING, key, 1) \
     X(a, CALLBACK, SINGULAR, STRING, value, 2)
 ENSI_PB_BIND(ensi_pb_event_metadata_entry, ENSI_PB_EVENT_METADATA_ENTRY, AUTO, ensi_pb_field)
+#define ensi_pb_event_metadata_entry_msg ensi_pb_event_metadata_entry_table.fields
 #define ensi_pb_event_metadata_entry_fields (&ensi_pb_event_metadata_entry_msg)
 enum { ENSI_PB_EVENT_METADATA_ENTRY_KEY_TAG = 1, ENSI_PB_EVENT_METADATA_ENTRY_VALUE_TAG = 2 };
 
@@ -3319,6 +3313,7 @@ typedef struct ensi_pb_type_t {
     X(a, STATIC, SINGULAR, UINT32, minor_version, 3) \
     X(a, STATIC, SINGULAR, UINT32, patch_version, 4)
 ENSI_PB_BIND(ensi_pb_type, ENSI_PB_TYPE, AUTO, ensi_pb_field)
+#define ensi_pb_type_msg ensi_pb_type_table.fields
 #define ensi_pb_type_fields (&ensi_pb_type_msg)
 enum { ENSI_PB_TYPE_NAME_TAG = 1, ENSI_PB_TYPE_MAJOR_VERSION_TAG = 2, ENSI_PB_TYPE_MINOR_VERSION_TAG = 3,
     ENSI_PB_TYPE_PATCH_VERSION_TAG = 4 };
@@ -3343,6 +3338,7 @@ typedef struct ensi_pb_event_t {
 #define ensi_pb_event_t_type_MSGTYPE ensi_pb_type
 #define ensi_pb_event_t_created_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_event, ENSI_PB_EVENT, AUTO, ensi_pb_field)
+#define ensi_pb_event_msg ensi_pb_event_table.fields
 #define ensi_pb_event_fields (&ensi_pb_event_msg)
 enum { ENSI_PB_EVENT_DATA_TAG = 2, ENSI_PB_EVENT_METADATA_TAG = 3, ENSI_PB_EVENT_MIMETYPE_TAG = 4,
     ENSI_PB_EVENT_TYPE_TAG = 5, ENSI_PB_EVENT_CREATED_TAG = 15 };
@@ -3360,6 +3356,7 @@ typedef struct ensi_pb_publisher_t {
     X(a, CALLBACK, SINGULAR, STRING, client_id, 3) \
     X(a, CALLBACK, SINGULAR, STRING, user_agent, 4)
 ENSI_PB_BIND(ensi_pb_publisher, ENSI_PB_PUBLISHER, AUTO, ensi_pb_field)
+#define ensi_pb_publisher_msg ensi_pb_publisher_table.fields
 #define ensi_pb_publisher_fields (&ensi_pb_publisher_msg)
 
 /* How Event bytes were encrypted. Passed through. */
@@ -3381,6 +3378,7 @@ typedef struct ensi_pb_encryption_t {
     X(a, STATIC, SINGULAR, INT32, encryption_algorithm, 6) \
     X(a, STATIC, SINGULAR, INT32, signature_algorithm, 7)
 ENSI_PB_BIND(ensi_pb_encryption, ENSI_PB_ENCRYPTION, AUTO, ensi_pb_field)
+#define ensi_pb_encryption_msg ensi_pb_encryption_table.fields
 #define ensi_pb_encryption_fields (&ensi_pb_encryption_msg)
 
 /* How Event bytes were compressed. Passed through. */
@@ -3392,6 +3390,7 @@ typedef struct ensi_pb_compression_t {
     X(a, STATIC, SINGULAR, INT32, algorithm, 1) \
     X(a, STATIC, SINGULAR, INT64, level, 2)
 ENSI_PB_BIND(ensi_pb_compression, ENSI_PB_COMPRESSION, AUTO, NULL)
+#define ensi_pb_compression_msg ensi_pb_compression_table.fields
 #define ensi_pb_compression_fields (&ensi_pb_compression_msg)
 
 /* The envelope. A publisher fills topic_id, event and local_id; the server the rest. */
@@ -3437,6 +3436,7 @@ typedef struct ensi_pb_event_wrapper_t {
 #define ensi_pb_event_wrapper_t_compression_MSGTYPE ensi_pb_compression
 #define ensi_pb_event_wrapper_t_committed_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_event_wrapper, ENSI_PB_EVENT_WRAPPER, 2, ensi_pb_field)
+#define ensi_pb_event_wrapper_msg ensi_pb_event_wrapper_table.fields
 #define ensi_pb_event_wrapper_fields (&ensi_pb_event_wrapper_msg)
 enum { ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG = 2, ENSI_PB_EVENT_WRAPPER_PUBLISHER_TAG = 6,
     ENSI_PB_EVENT_WRAPPER_KEY_TAG = 7, ENSI_PB_EVENT_WRAPPER_EVENT_TAG = 9,
@@ -3457,6 +3457,7 @@ typedef struct ensi_pb_deduplication_t {
     X(a, CALLBACK, REPEATED, STRING, fields, 4) \
     X(a, STATIC, SINGULAR, BOOL, overwrite_duplicate, 5)
 ENSI_PB_BIND(ensi_pb_deduplication, ENSI_PB_DEDUPLICATION, AUTO, ensi_pb_field)
+#define ensi_pb_deduplication_msg ensi_pb_deduplication_table.fields
 #define ensi_pb_deduplication_fields (&ensi_pb_deduplication_msg)
 enum { ENSI_PB_DEDUPLICATION_KEYS_TAG = 3, ENSI_PB_DEDUPLICATION_FIELDS_TAG = 4 };
 
@@ -3476,6 +3477,7 @@ typedef struct ensi_pb_node_t {
     X(a, STATIC, SINGULAR, INT32, region, 5) \
     X(a, CALLBACK, SINGULAR, STRING, url, 6)
 ENSI_PB_BIND(ensi_pb_node, ENSI_PB_NODE, AUTO, ensi_pb_field)
+#define ensi_pb_node_msg ensi_pb_node_table.fields
 #define ensi_pb_node_fields (&ensi_pb_node_msg)
 
 /* Where the shards of a topic live. */
@@ -3492,6 +3494,7 @@ typedef struct ensi_pb_placement_t {
     X(a, CALLBACK, REPEATED, MESSAGE, nodes, 4)
 #define ensi_pb_placement_t_nodes_MSGTYPE ensi_pb_node
 ENSI_PB_BIND(ensi_pb_placement, ENSI_PB_PLACEMENT, AUTO, ensi_pb_field)
+#define ensi_pb_placement_msg ensi_pb_placement_table.fields
 #define ensi_pb_placement_fields (&ensi_pb_placement_msg)
 
 /* The whole record. CreateTopic wants name, project_id and perhaps deduplication; the server fills the
@@ -3532,6 +3535,7 @@ typedef struct ensi_pb_topic_t {
 #define ensi_pb_topic_t_created_MSGTYPE ensi_pb_timestamp
 #define ensi_pb_topic_t_modified_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_topic, ENSI_PB_TOPIC, AUTO, ensi_pb_field)
+#define ensi_pb_topic_msg ensi_pb_topic_table.fields
 #define ensi_pb_topic_fields (&ensi_pb_topic_msg)
 enum { ENSI_PB_TOPIC_TYPES_TAG = 13 };
 
@@ -3544,6 +3548,7 @@ typedef struct ensi_pb_topics_page_t {
     X(a, CALLBACK, SINGULAR, STRING, next_page_token, 2)
 #define ensi_pb_topics_page_t_topics_MSGTYPE ensi_pb_topic
 ENSI_PB_BIND(ensi_pb_topics_page, ENSI_PB_TOPICS_PAGE, AUTO, ensi_pb_field)
+#define ensi_pb_topics_page_msg ensi_pb_topics_page_table.fields
 #define ensi_pb_topics_page_fields (&ensi_pb_topics_page_msg)
 enum { ENSI_PB_TOPICS_PAGE_TOPICS_TAG = 1 };
 
@@ -3558,6 +3563,7 @@ typedef struct ensi_pb_topic_name_t {
     X(a, CALLBACK, SINGULAR, STRING, project_id, 2) \
     X(a, CALLBACK, SINGULAR, STRING, name, 3)
 ENSI_PB_BIND(ensi_pb_topic_name, ENSI_PB_TOPIC_NAME, AUTO, ensi_pb_field)
+#define ensi_pb_topic_name_msg ensi_pb_topic_name_table.fields
 #define ensi_pb_topic_name_fields (&ensi_pb_topic_name_msg)
 
 typedef struct ensi_pb_topic_names_page_t {
@@ -3569,6 +3575,7 @@ typedef struct ensi_pb_topic_names_page_t {
     X(a, CALLBACK, SINGULAR, STRING, next_page_token, 2)
 #define ensi_pb_topic_names_page_t_topic_names_MSGTYPE ensi_pb_topic_name
 ENSI_PB_BIND(ensi_pb_topic_names_page, ENSI_PB_TOPIC_NAMES_PAGE, AUTO, ensi_pb_field)
+#define ensi_pb_topic_names_page_msg ensi_pb_topic_names_page_table.fields
 #define ensi_pb_topic_names_page_fields (&ensi_pb_topic_names_page_msg)
 enum { ENSI_PB_TOPIC_NAMES_PAGE_TOPIC_NAMES_TAG = 1 };
 
@@ -3593,6 +3600,7 @@ typedef struct ensi_pb_event_type_info_t {
 #define ensi_pb_event_type_info_t_type_MSGTYPE ensi_pb_type
 #define ensi_pb_event_type_info_t_modified_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_event_type_info, ENSI_PB_EVENT_TYPE_INFO, AUTO, NULL)
+#define ensi_pb_event_type_info_msg ensi_pb_event_type_info_table.fields
 #define ensi_pb_event_type_info_fields (&ensi_pb_event_type_info_msg)
 
 /* Numbers of one topic. */
@@ -3619,6 +3627,7 @@ typedef struct ensi_pb_topic_info_t {
 #define ensi_pb_topic_info_t_types_MSGTYPE ensi_pb_event_type_info
 #define ensi_pb_topic_info_t_modified_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_topic_info, ENSI_PB_TOPIC_INFO, AUTO, ensi_pb_field)
+#define ensi_pb_topic_info_msg ensi_pb_topic_info_table.fields
 #define ensi_pb_topic_info_fields (&ensi_pb_topic_info_msg)
 enum { ENSI_PB_TOPIC_INFO_TYPES_TAG = 14 };
 
@@ -3631,6 +3640,7 @@ typedef struct ensi_pb_topic_mod_t {
     X(a, CALLBACK, SINGULAR, STRING, id, 1) \
     X(a, STATIC, SINGULAR, INT32, operation, 2)
 ENSI_PB_BIND(ensi_pb_topic_mod, ENSI_PB_TOPIC_MOD, AUTO, ensi_pb_field)
+#define ensi_pb_topic_mod_msg ensi_pb_topic_mod_table.fields
 #define ensi_pb_topic_mod_fields (&ensi_pb_topic_mod_msg)
 
 typedef struct ensi_pb_topic_status_t {
@@ -3641,6 +3651,7 @@ typedef struct ensi_pb_topic_status_t {
     X(a, CALLBACK, SINGULAR, STRING, id, 1) \
     X(a, STATIC, SINGULAR, INT32, state, 2)
 ENSI_PB_BIND(ensi_pb_topic_status, ENSI_PB_TOPIC_STATUS, AUTO, ensi_pb_field)
+#define ensi_pb_topic_status_msg ensi_pb_topic_status_table.fields
 #define ensi_pb_topic_status_fields (&ensi_pb_topic_status_msg)
 
 typedef struct ensi_pb_topic_exists_info_t {
@@ -3651,6 +3662,7 @@ typedef struct ensi_pb_topic_exists_info_t {
     X(a, CALLBACK, SINGULAR, STRING, query, 1) \
     X(a, STATIC, SINGULAR, BOOL, exists, 2)
 ENSI_PB_BIND(ensi_pb_topic_exists_info, ENSI_PB_TOPIC_EXISTS_INFO, AUTO, ensi_pb_field)
+#define ensi_pb_topic_exists_info_msg ensi_pb_topic_exists_info_table.fields
 #define ensi_pb_topic_exists_info_fields (&ensi_pb_topic_exists_info_msg)
 
 typedef struct ensi_pb_topic_policy_t {
@@ -3665,6 +3677,7 @@ typedef struct ensi_pb_topic_policy_t {
     X(a, STATIC, SINGULAR, INT32, sharding_strategy, 3)
 #define ensi_pb_topic_policy_t_deduplication_policy_MSGTYPE ensi_pb_deduplication
 ENSI_PB_BIND(ensi_pb_topic_policy, ENSI_PB_TOPIC_POLICY, AUTO, ensi_pb_field)
+#define ensi_pb_topic_policy_msg ensi_pb_topic_policy_table.fields
 #define ensi_pb_topic_policy_fields (&ensi_pb_topic_policy_msg)
 
 typedef struct ensi_pb_consumer_group_topic_offsets_entry_t {
@@ -3676,6 +3689,7 @@ typedef struct ensi_pb_consumer_group_topic_offsets_entry_t {
     X(a, STATIC, SINGULAR, UINT64, value, 2)
 ENSI_PB_BIND(ensi_pb_consumer_group_topic_offsets_entry, ENSI_PB_CONSUMER_GROUP_TOPIC_OFFSETS_ENTRY, AUTO,
     ensi_pb_field)
+#define ensi_pb_consumer_group_topic_offsets_entry_msg ensi_pb_consumer_group_topic_offsets_entry_table.fields
 #define ensi_pb_consumer_group_topic_offsets_entry_fields (&ensi_pb_consumer_group_topic_offsets_entry_msg)
 
 typedef struct ensi_pb_consumer_group_t {
@@ -3707,6 +3721,7 @@ typedef struct ensi_pb_consumer_group_t {
 #define ensi_pb_consumer_group_t_created_MSGTYPE ensi_pb_timestamp
 #define ensi_pb_consumer_group_t_modified_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_consumer_group, ENSI_PB_CONSUMER_GROUP, AUTO, ensi_pb_field)
+#define ensi_pb_consumer_group_msg ensi_pb_consumer_group_table.fields
 #define ensi_pb_consumer_group_fields (&ensi_pb_consumer_group_msg)
 
 /* One of the five values, and the placeholder that it stands for. In the service's own schema the five are a
@@ -3731,6 +3746,7 @@ typedef struct ensi_pb_parameter_t {
     X(a, CALLBACK, SINGULAR, STRING, s, 5) \
     X(a, CALLBACK, SINGULAR, STRING, name, 6)
 ENSI_PB_BIND(ensi_pb_parameter, ENSI_PB_PARAMETER, AUTO, ensi_pb_field)
+#define ensi_pb_parameter_msg ensi_pb_parameter_table.fields
 #define ensi_pb_parameter_fields (&ensi_pb_parameter_msg)
 
 typedef struct ensi_pb_query_t {
@@ -3744,6 +3760,7 @@ typedef struct ensi_pb_query_t {
     X(a, STATIC, SINGULAR, BOOL, include_duplicates, 3)
 #define ensi_pb_query_t_params_MSGTYPE ensi_pb_parameter
 ENSI_PB_BIND(ensi_pb_query, ENSI_PB_QUERY, AUTO, ensi_pb_field)
+#define ensi_pb_query_msg ensi_pb_query_table.fields
 #define ensi_pb_query_fields (&ensi_pb_query_msg)
 enum { ENSI_PB_QUERY_PARAMS_TAG = 2 };
 
@@ -3753,6 +3770,7 @@ typedef struct ensi_pb_query_explanation_t {
 } ensi_pb_query_explanation_t;
 #define ENSI_PB_QUERY_EXPLANATION_LIST(X, a)
 ENSI_PB_BIND(ensi_pb_query_explanation, ENSI_PB_QUERY_EXPLANATION, AUTO, NULL)
+#define ensi_pb_query_explanation_msg ensi_pb_query_explanation_table.fields
 #define ensi_pb_query_explanation_fields (&ensi_pb_query_explanation_msg)
 
 typedef struct ensi_pb_ack_t {
@@ -3765,6 +3783,7 @@ typedef struct ensi_pb_ack_t {
     X(a, STATIC, OPTIONAL, MESSAGE, committed, 2)
 #define ensi_pb_ack_t_committed_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_ack, ENSI_PB_ACK, AUTO, ensi_pb_field)
+#define ensi_pb_ack_msg ensi_pb_ack_table.fields
 #define ensi_pb_ack_fields (&ensi_pb_ack_msg)
 enum { ENSI_PB_ACK_ID_TAG = 1, ENSI_PB_ACK_COMMITTED_TAG = 2 };
 
@@ -3778,6 +3797,7 @@ typedef struct ensi_pb_nack_t {
     X(a, STATIC, SINGULAR, INT32, code, 2) \
     X(a, CALLBACK, SINGULAR, STRING, error, 3)
 ENSI_PB_BIND(ensi_pb_nack, ENSI_PB_NACK, AUTO, ensi_pb_field)
+#define ensi_pb_nack_msg ensi_pb_nack_table.fields
 #define ensi_pb_nack_fields (&ensi_pb_nack_msg)
 
 typedef struct ensi_pb_open_stream_t {
@@ -3788,6 +3808,7 @@ typedef struct ensi_pb_open_stream_t {
     X(a, CALLBACK, SINGULAR, STRING, client_id, 1) \
     X(a, CALLBACK, REPEATED, STRING, topics, 2)
 ENSI_PB_BIND(ensi_pb_open_stream, ENSI_PB_OPEN_STREAM, AUTO, ensi_pb_field)
+#define ensi_pb_open_stream_msg ensi_pb_open_stream_table.fields
 #define ensi_pb_open_stream_fields (&ensi_pb_open_stream_msg)
 enum { ENSI_PB_OPEN_STREAM_TOPICS_TAG = 2 };
 
@@ -3804,6 +3825,7 @@ typedef struct ensi_pb_publisher_request_t {
 #define ensi_pb_publisher_request_t_event_MSGTYPE ensi_pb_event_wrapper
 #define ensi_pb_publisher_request_t_open_stream_MSGTYPE ensi_pb_open_stream
 ENSI_PB_BIND(ensi_pb_publisher_request, ENSI_PB_PUBLISHER_REQUEST, 2, NULL)
+#define ensi_pb_publisher_request_msg ensi_pb_publisher_request_table.fields
 #define ensi_pb_publisher_request_fields (&ensi_pb_publisher_request_msg)
 enum { ENSI_PB_PUBLISHER_REQUEST_EVENT_TAG = 1 };
 
@@ -3819,6 +3841,7 @@ typedef struct ensi_pb_close_stream_t {
     X(a, STATIC, SINGULAR, UINT64, acks, 3) \
     X(a, STATIC, SINGULAR, UINT64, nacks, 4)
 ENSI_PB_BIND(ensi_pb_close_stream, ENSI_PB_CLOSE_STREAM, AUTO, NULL)
+#define ensi_pb_close_stream_msg ensi_pb_close_stream_table.fields
 #define ensi_pb_close_stream_fields (&ensi_pb_close_stream_msg)
 
 typedef struct ensi_pb_stream_ready_topics_entry_t {
@@ -3829,6 +3852,7 @@ typedef struct ensi_pb_stream_ready_topics_entry_t {
     X(a, CALLBACK, SINGULAR, STRING, key, 1) \
     X(a, CALLBACK, SINGULAR, BYTES, value, 2)
 ENSI_PB_BIND(ensi_pb_stream_ready_topics_entry, ENSI_PB_STREAM_READY_TOPICS_ENTRY, AUTO, ensi_pb_field)
+#define ensi_pb_stream_ready_topics_entry_msg ensi_pb_stream_ready_topics_entry_table.fields
 #define ensi_pb_stream_ready_topics_entry_fields (&ensi_pb_stream_ready_topics_entry_msg)
 
 typedef struct ensi_pb_stream_ready_t {
@@ -3842,6 +3866,7 @@ typedef struct ensi_pb_stream_ready_t {
     X(a, CALLBACK, REPEATED, MESSAGE, topics, 3)
 #define ensi_pb_stream_ready_t_topics_MSGTYPE ensi_pb_stream_ready_topics_entry
 ENSI_PB_BIND(ensi_pb_stream_ready, ENSI_PB_STREAM_READY, AUTO, ensi_pb_field)
+#define ensi_pb_stream_ready_msg ensi_pb_stream_ready_table.fields
 #define ensi_pb_stream_ready_fields (&ensi_pb_stream_ready_msg)
 enum { ENSI_PB_STREAM_READY_TOPICS_TAG = 3 };
 
@@ -3866,6 +3891,7 @@ typedef struct ensi_pb_publisher_reply_t {
 #define ensi_pb_publisher_reply_t_ready_MSGTYPE ensi_pb_stream_ready
 #define ensi_pb_publisher_reply_t_close_stream_MSGTYPE ensi_pb_close_stream
 ENSI_PB_BIND(ensi_pb_publisher_reply, ENSI_PB_PUBLISHER_REPLY, AUTO, NULL)
+#define ensi_pb_publisher_reply_msg ensi_pb_publisher_reply_table.fields
 #define ensi_pb_publisher_reply_fields (&ensi_pb_publisher_reply_msg)
 enum { ENSI_PB_PUBLISHER_REPLY_ACK_TAG = 1 };
 
@@ -3886,6 +3912,7 @@ typedef struct ensi_pb_subscribe_reply_t {
 #define ensi_pb_subscribe_reply_t_ready_MSGTYPE ensi_pb_stream_ready
 #define ensi_pb_subscribe_reply_t_close_stream_MSGTYPE ensi_pb_close_stream
 ENSI_PB_BIND(ensi_pb_subscribe_reply, ENSI_PB_SUBSCRIBE_REPLY, 2, NULL)
+#define ensi_pb_subscribe_reply_msg ensi_pb_subscribe_reply_table.fields
 #define ensi_pb_subscribe_reply_fields (&ensi_pb_subscribe_reply_msg)
 enum { ENSI_PB_SUBSCRIBE_REPLY_EVENT_TAG = 1 };
 
@@ -3905,6 +3932,7 @@ typedef struct ensi_pb_subscription_t {
 #define ensi_pb_subscription_t_query_MSGTYPE ensi_pb_query
 #define ensi_pb_subscription_t_group_MSGTYPE ensi_pb_consumer_group
 ENSI_PB_BIND(ensi_pb_subscription, ENSI_PB_SUBSCRIPTION, AUTO, ensi_pb_field)
+#define ensi_pb_subscription_msg ensi_pb_subscription_table.fields
 #define ensi_pb_subscription_fields (&ensi_pb_subscription_msg)
 enum { ENSI_PB_SUBSCRIPTION_TOPICS_TAG = 2 };
 
@@ -3925,6 +3953,7 @@ typedef struct ensi_pb_subscribe_request_t {
 #define ensi_pb_subscribe_request_t_nack_MSGTYPE ensi_pb_nack
 #define ensi_pb_subscribe_request_t_subscription_MSGTYPE ensi_pb_subscription
 ENSI_PB_BIND(ensi_pb_subscribe_request, ENSI_PB_SUBSCRIBE_REQUEST, 2, NULL)
+#define ensi_pb_subscribe_request_msg ensi_pb_subscribe_request_table.fields
 #define ensi_pb_subscribe_request_fields (&ensi_pb_subscribe_request_msg)
 
 typedef struct ensi_pb_info_request_t {
@@ -3933,6 +3962,7 @@ typedef struct ensi_pb_info_request_t {
 #define ENSI_PB_INFO_REQUEST_LIST(X, a) \
     X(a, CALLBACK, REPEATED, BYTES, topics, 1)
 ENSI_PB_BIND(ensi_pb_info_request, ENSI_PB_INFO_REQUEST, AUTO, ensi_pb_field)
+#define ensi_pb_info_request_msg ensi_pb_info_request_table.fields
 #define ensi_pb_info_request_fields (&ensi_pb_info_request_msg)
 enum { ENSI_PB_INFO_REQUEST_TOPICS_TAG = 1 };
 
@@ -3955,6 +3985,7 @@ typedef struct ensi_pb_project_info_t {
     X(a, CALLBACK, REPEATED, MESSAGE, topics, 15)
 #define ensi_pb_project_info_t_topics_MSGTYPE ensi_pb_topic_info
 ENSI_PB_BIND(ensi_pb_project_info, ENSI_PB_PROJECT_INFO, AUTO, ensi_pb_field)
+#define ensi_pb_project_info_msg ensi_pb_project_info_table.fields
 #define ensi_pb_project_info_fields (&ensi_pb_project_info_msg)
 enum { ENSI_PB_PROJECT_INFO_TOPICS_TAG = 15 };
 
@@ -3968,6 +3999,7 @@ typedef struct ensi_pb_health_check_t {
     X(a, STATIC, OPTIONAL, MESSAGE, last_checked_at, 2)
 #define ensi_pb_health_check_t_last_checked_at_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_health_check, ENSI_PB_HEALTH_CHECK, AUTO, NULL)
+#define ensi_pb_health_check_msg ensi_pb_health_check_table.fields
 #define ensi_pb_health_check_fields (&ensi_pb_health_check_msg)
 
 typedef struct ensi_pb_service_state_t {
@@ -3990,6 +4022,7 @@ typedef struct ensi_pb_service_state_t {
 #define ensi_pb_service_state_t_not_before_MSGTYPE ensi_pb_timestamp
 #define ensi_pb_service_state_t_not_after_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_service_state, ENSI_PB_SERVICE_STATE, AUTO, ensi_pb_field)
+#define ensi_pb_service_state_msg ensi_pb_service_state_table.fields
 #define ensi_pb_service_state_fields (&ensi_pb_service_state_msg)
 
 typedef struct ensi_pb_page_info_t {
@@ -4000,6 +4033,7 @@ typedef struct ensi_pb_page_info_t {
     X(a, STATIC, SINGULAR, UINT32, page_size, 1) \
     X(a, CALLBACK, SINGULAR, STRING, next_page_token, 2)
 ENSI_PB_BIND(ensi_pb_page_info, ENSI_PB_PAGE_INFO, AUTO, ensi_pb_field)
+#define ensi_pb_page_info_msg ensi_pb_page_info_table.fields
 #define ensi_pb_page_info_fields (&ensi_pb_page_info_msg)
 
 typedef struct ensi_pb_health_check_request_t {
@@ -4008,6 +4042,7 @@ typedef struct ensi_pb_health_check_request_t {
 #define ENSI_PB_HEALTH_CHECK_REQUEST_LIST(X, a) \
     X(a, CALLBACK, SINGULAR, STRING, service, 1)
 ENSI_PB_BIND(ensi_pb_health_check_request, ENSI_PB_HEALTH_CHECK_REQUEST, AUTO, ensi_pb_field)
+#define ensi_pb_health_check_request_msg ensi_pb_health_check_request_table.fields
 #define ensi_pb_health_check_request_fields (&ensi_pb_health_check_request_msg)
 
 typedef struct ensi_pb_health_check_response_t {
@@ -4016,6 +4051,7 @@ typedef struct ensi_pb_health_check_response_t {
 #define ENSI_PB_HEALTH_CHECK_RESPONSE_LIST(X, a) \
     X(a, STATIC, SINGULAR, INT32, status, 1)
 ENSI_PB_BIND(ensi_pb_health_check_response, ENSI_PB_HEALTH_CHECK_RESPONSE, AUTO, NULL)
+#define ensi_pb_health_check_response_msg ensi_pb_health_check_response_table.fields
 #define ensi_pb_health_check_response_fields (&ensi_pb_health_check_response_msg)
 // END GENERATED
 
