@@ -4124,171 +4124,171 @@ static bool ensi_pb_check(void)
  * Owns   nothing.
  * Holds  what is read here is what nanopb reads in the same bytes, and what is written are the bytes that
  *        nanopb writes: tests/unit/wire.c and tests/fuzz/fuzz_wire.c compare them.
- *        The readers take what servers send: known fields in any order, each in its wire type and once, and
- *        varints that are as short as they can be. All else is unusual, and nanopb decides on it.
- * Moves  reading: a cursor goes from field to field.
+ *        The readers take what protobuf's own writers write: known fields in the order of their tags, each in
+ *        its wire type and once, and varints that are as short as they can be. All else is unusual, and nanopb
+ *        decides on it.
+ * Moves  reading: a cursor goes over the fields in their order, and must be at the end behind the last one.
  *        writing: the sizes of all parts are measured first, then the parts are written front to back.
- * Fails  with false, or NULL, for what is unusual; the output may be half filled then. */
+ * Fails  with false for what is unusual; the output may be half filled then. */
 
-/* A key is a field's tag and wire type. All known tags but that of local_id, which no server sends, are below
+/* A field's key is its tag and wire type. All known tags but that of local_id, which no server sends, are below
  * 16, so that a key is one byte. */
-enum { ENSI_WIRE_TAG_MAX = 15, ENSI_WIRE_KEY_MAX = 0x7F };
 #define ENSI_WIRE_NUMBER(tag) ((tag) << 3 | PB_WT_VARINT)
 #define ENSI_WIRE_BYTES(tag) ((tag) << 3 | PB_WT_STRING)
 
-/* Where a reader stands in a message, which may be empty; `seen` has a bit for each tag that has come. */
-typedef struct ensi_wire_t { const uint8_t *at, *end; uint32_t seen; } ensi_wire_t;
+/* Where a reader stands in a message, which may be empty. */
+typedef struct ensi_wire_t { const uint8_t *at, *end; } ensi_wire_t;
 
 static inline ensi_wire_t ensi_wire_open(ensign_slice_t message)
 {
     ensi_wire_t w;
     w.at = message.ptr;
     w.end = message.ptr + message.len;
-    w.seen = 0;
     return w;
 }
 
-/* Takes the key of the next field. Returns 0, which is no key, for a longer one and for a tag that has come
- * before. */
-static inline unsigned ensi_wire_key(ensi_wire_t *w)
+/* Takes the key of the next field, if it is this one. */
+static inline bool ensi_wire_is(ensi_wire_t *w, unsigned key)
 {
-    unsigned key = *w->at++;
-    uint32_t bit = (uint32_t)1 << (key >> 3 & ENSI_WIRE_TAG_MAX);
-    if (key > ENSI_WIRE_KEY_MAX || (w->seen & bit)) return 0;
-    w->seen |= bit;
-    return key;
+    if (w->at == w->end || *w->at != key) return false;
+    w->at++;
+    return true;
 }
 
-/* The two usual lengths of a varint come first: one byte, and five as in a time's seconds and nanoseconds. */
-static inline bool ensi_wire_number(ensi_wire_t *w, uint64_t max, uint64_t *value)
+/* A varint of two bytes or more. An overlong one is unusual, and so is one of ten bytes, a negative number. */
+static bool ensi_wire_long_varint(ensi_wire_t *w, uint64_t *value)
 {
-    const uint8_t *p = w->at;
-    if (p < w->end && p[0] < 0x80) {
-        *value = p[0];
-        w->at = p + 1;
-    } else if (w->end - p >= 5 && (p[0] & p[1] & p[2] & p[3]) >= 0x80 && p[4] - 1u < 0x7F) {
-        *value = (p[0] & 0x7Fu) | (p[1] & 0x7Fu) << 7 | (p[2] & 0x7Fu) << 14 | (p[3] & 0x7Fu) << 21 |
-                 (uint64_t)p[4] << 28;
-        w->at = p + 5;
-    } else {
-        const uint8_t *q = ensi_pb_get_varint(p, w->end, value);
-        if (!q || q[-1] == 0 || q - p > 9) return false; /* overlong, or of ten bytes: a negative number */
-        w->at = q;
-    }
-    return *value <= max;
+    const uint8_t *p = ensi_pb_get_varint(w->at, w->end, value);
+    if (!p || p[-1] == 0 || p - w->at > 9) return false;
+    w->at = p;
+    return true;
 }
 
-static inline bool ensi_wire_bytes(ensi_wire_t *w, ensign_slice_t *bytes)
+static inline bool ensi_wire_varint(ensi_wire_t *w, uint64_t *value)
+{
+    if (w->at == w->end || *w->at >= 0x80) return ensi_wire_long_varint(w, value);
+    *value = *w->at++;
+    return true;
+}
+
+/* ---- reading: true if the field is absent, or was read */
+
+static inline bool ensi_wire_number(ensi_wire_t *w, unsigned tag, uint64_t max, uint64_t *value)
+{
+    if (!ensi_wire_is(w, ENSI_WIRE_NUMBER(tag))) return true;
+    return ensi_wire_varint(w, value) && *value <= max;
+}
+
+static inline bool ensi_wire_int32(ensi_wire_t *w, unsigned tag, int32_t *value)
+{
+    uint64_t v = 0;
+    if (!ensi_wire_number(w, tag, INT32_MAX, &v)) return false;
+    *value = (int32_t)v;
+    return true;
+}
+
+static inline bool ensi_wire_uint32(ensi_wire_t *w, unsigned tag, uint32_t *value)
+{
+    uint64_t v = 0;
+    if (!ensi_wire_number(w, tag, UINT32_MAX, &v)) return false;
+    *value = (uint32_t)v;
+    return true;
+}
+
+static inline bool ensi_wire_bytes(ensi_wire_t *w, unsigned tag, ensign_slice_t *bytes)
 {
     uint64_t len;
-    if (!ensi_wire_number(w, SIZE_MAX, &len) || len > (uint64_t)(w->end - w->at)) return false;
+    if (!ensi_wire_is(w, ENSI_WIRE_BYTES(tag))) return true;
+    if (!ensi_wire_varint(w, &len) || len > (uint64_t)(w->end - w->at)) return false;
     bytes->ptr = w->at;
     bytes->len = (size_t)len;
     w->at += len;
     return true;
 }
 
-/* Bytes of that size are copied; others are left out, as all that reads an id does. */
-static inline bool ensi_wire_id(ensi_wire_t *w, uint8_t *id, size_t size)
+/* An id of another size is left out. */
+static inline bool ensi_wire_id(ensi_wire_t *w, unsigned tag, uint8_t *id, size_t size)
 {
-    ensign_slice_t bytes;
-    if (!ensi_wire_bytes(w, &bytes)) return false;
+    ensign_slice_t bytes = { NULL, 0 };
+    if (!ensi_wire_bytes(w, tag, &bytes)) return false;
     if (bytes.len == size) memcpy(id, bytes.ptr, size);
     return true;
 }
 
-static inline bool ensi_wire_int32(ensi_wire_t *w, int32_t *value)
+/* A varint of five bytes, as the seconds of these years and nearly all nanoseconds are. */
+static inline bool ensi_wire_five(const uint8_t *p, uint64_t *value)
 {
-    uint64_t v;
-    if (!ensi_wire_number(w, INT32_MAX, &v)) return false;
-    *value = (int32_t)v;
+    *value = (p[0] & 0x7Fu) | (p[1] & 0x7Fu) << 7 | (p[2] & 0x7Fu) << 14 | (p[3] & 0x7Fu) << 21 |
+             (uint64_t)p[4] << 28;
+    return (p[0] & p[1] & p[2] & p[3]) >= 0x80 && p[4] - 1u < 0x7F;
+}
+
+/* A Timestamp in its usual form: both numbers in five bytes. */
+static inline bool ensi_wire_usual_time(ensign_slice_t bytes, ensign_time_t *t)
+{
+    const uint8_t *p = bytes.ptr;
+    uint64_t seconds, nanos;
+    if (bytes.len != 12 || p[0] != ENSI_WIRE_NUMBER(ENSI_PB_TIMESTAMP_SECONDS_TAG) ||
+        p[6] != ENSI_WIRE_NUMBER(ENSI_PB_TIMESTAMP_NANOS_TAG) || !ensi_wire_five(p + 1, &seconds) ||
+        !ensi_wire_five(p + 7, &nanos) || nanos > INT32_MAX)
+        return false;
+    t->seconds = (int64_t)seconds;
+    t->nanos = (int32_t)nanos;
     return true;
 }
 
-static inline bool ensi_wire_uint32(ensi_wire_t *w, uint32_t *value)
+static bool ensi_wire_time(ensi_wire_t *outer, unsigned tag, ensign_time_t *t)
 {
-    uint64_t v;
-    if (!ensi_wire_number(w, UINT32_MAX, &v)) return false;
-    *value = (uint32_t)v;
-    return true;
-}
-
-/* ---- reading */
-
-static bool ensi_wire_time(ensi_wire_t *outer, ensign_time_t *t)
-{
-    ensign_slice_t bytes;
+    ensign_slice_t bytes = { NULL, 0 };
     ensi_wire_t w;
-    uint64_t seconds;
-    bool good = ensi_wire_bytes(outer, &bytes);
-    if (!good) return false;
-    for (w = ensi_wire_open(bytes); good && w.at < w.end;) {
-        switch (ensi_wire_key(&w)) {
-        case ENSI_WIRE_NUMBER(ENSI_PB_TIMESTAMP_SECONDS_TAG):
-            good = ensi_wire_number(&w, INT64_MAX, &seconds);
-            t->seconds = (int64_t)seconds;
-            break;
-        case ENSI_WIRE_NUMBER(ENSI_PB_TIMESTAMP_NANOS_TAG): good = ensi_wire_int32(&w, &t->nanos); break;
-        default: return false;
-        }
-    }
-    return good;
+    uint64_t seconds = 0;
+    if (!ensi_wire_bytes(outer, tag, &bytes)) return false;
+    if (!bytes.ptr || ensi_wire_usual_time(bytes, t)) return true;
+    w = ensi_wire_open(bytes);
+    if (!ensi_wire_number(&w, ENSI_PB_TIMESTAMP_SECONDS_TAG, INT64_MAX, &seconds) ||
+        !ensi_wire_int32(&w, ENSI_PB_TIMESTAMP_NANOS_TAG, &t->nanos))
+        return false;
+    t->seconds = (int64_t)seconds;
+    return w.at == w.end;
 }
 
-/* A PublisherReply that is an Ack. */
+/* A PublisherReply that is an Ack, and nothing more. */
 static bool ensi_wire_ack(ensign_slice_t reply, ensign_slice_t *id, ensign_time_t *committed)
 {
     ensi_wire_t w = ensi_wire_open(reply);
-    ensign_slice_t ack;
-    bool good = reply.len > 0 && ensi_wire_key(&w) == ENSI_WIRE_BYTES(ENSI_PB_PUBLISHER_REPLY_ACK_TAG) &&
-                ensi_wire_bytes(&w, &ack) && w.at == w.end;
-    if (!good) return false;
-    memset(committed, 0, sizeof *committed);
+    ensign_slice_t ack = { NULL, 0 };
+    if (!ensi_wire_bytes(&w, ENSI_PB_PUBLISHER_REPLY_ACK_TAG, &ack) || !ack.ptr || w.at != w.end) return false;
     *id = ensi_slice(NULL, 0);
-    for (w = ensi_wire_open(ack); good && w.at < w.end;) {
-        switch (ensi_wire_key(&w)) {
-        case ENSI_WIRE_BYTES(ENSI_PB_ACK_ID_TAG): good = ensi_wire_bytes(&w, id); break;
-        case ENSI_WIRE_BYTES(ENSI_PB_ACK_COMMITTED_TAG): good = ensi_wire_time(&w, committed); break;
-        default: return false;
-        }
-    }
-    return good;
+    committed->seconds = 0;
+    committed->nanos = 0;
+    w = ensi_wire_open(ack);
+    return ensi_wire_bytes(&w, ENSI_PB_ACK_ID_TAG, id) &&
+           ensi_wire_time(&w, ENSI_PB_ACK_COMMITTED_TAG, committed) && w.at == w.end;
 }
 
-static bool ensi_wire_type(ensi_wire_t *outer, ensign_type_t *type)
+static inline bool ensi_wire_type(ensi_wire_t *outer, ensign_type_t *type)
 {
-    ensign_slice_t bytes;
+    ensign_slice_t bytes = { NULL, 0 };
     ensi_wire_t w;
-    bool good = ensi_wire_bytes(outer, &bytes);
-    if (!good) return false;
-    for (w = ensi_wire_open(bytes); good && w.at < w.end;) {
-        switch (ensi_wire_key(&w)) {
-        case ENSI_WIRE_BYTES(ENSI_PB_TYPE_NAME_TAG): good = ensi_wire_bytes(&w, &type->name); break;
-        case ENSI_WIRE_NUMBER(ENSI_PB_TYPE_MAJOR_VERSION_TAG):
-            good = ensi_wire_uint32(&w, &type->major);
-            break;
-        case ENSI_WIRE_NUMBER(ENSI_PB_TYPE_MINOR_VERSION_TAG):
-            good = ensi_wire_uint32(&w, &type->minor);
-            break;
-        case ENSI_WIRE_NUMBER(ENSI_PB_TYPE_PATCH_VERSION_TAG):
-            good = ensi_wire_uint32(&w, &type->patch);
-            break;
-        default: return false;
-        }
-    }
-    return good;
+    if (!ensi_wire_bytes(outer, ENSI_PB_EVENT_TYPE_TAG, &bytes)) return false;
+    if (!bytes.ptr) return true;
+    w = ensi_wire_open(bytes);
+    return ensi_wire_bytes(&w, ENSI_PB_TYPE_NAME_TAG, &type->name) &&
+           ensi_wire_uint32(&w, ENSI_PB_TYPE_MAJOR_VERSION_TAG, &type->major) &&
+           ensi_wire_uint32(&w, ENSI_PB_TYPE_MINOR_VERSION_TAG, &type->minor) &&
+           ensi_wire_uint32(&w, ENSI_PB_TYPE_PATCH_VERSION_TAG, &type->patch) && w.at == w.end;
 }
 
-/* The pairs of an event make one span, if they stand side by side. */
-static bool ensi_wire_pair(ensi_wire_t *w, ensign_slice_t *span)
+/* The pairs of an event, which stand side by side, are one span. */
+static inline bool ensi_wire_metadata(ensi_wire_t *w, ensign_slice_t *span)
 {
-    const uint8_t *key = w->at - 1;
+    const uint8_t *start = w->at, *from;
     ensign_slice_t pair;
-    if (span->len > 0 && span->ptr + span->len != key) return false;
-    if (!ensi_wire_bytes(w, &pair)) return false;
-    if (span->len == 0) span->ptr = key;
-    span->len = (size_t)(w->at - span->ptr);
-    w->seen &= ~((uint32_t)1 << ENSI_PB_EVENT_METADATA_TAG); /* it may come again */
+    do {
+        from = w->at;
+        if (!ensi_wire_bytes(w, ENSI_PB_EVENT_METADATA_TAG, &pair)) return false;
+    } while (w->at != from);
+    if (w->at != start) *span = ensi_slice(start, (size_t)(w->at - start));
     return true;
 }
 
@@ -4296,85 +4296,50 @@ static bool ensi_wire_pair(ensi_wire_t *w, ensign_slice_t *span)
 static bool ensi_wire_content(ensign_slice_t bytes, ensign_event_t *e)
 {
     ensi_wire_t w = ensi_wire_open(bytes);
-    bool good = true;
-    while (good && w.at < w.end) {
-        switch (ensi_wire_key(&w)) {
-        case ENSI_WIRE_BYTES(ENSI_PB_EVENT_DATA_TAG): good = ensi_wire_bytes(&w, &e->data); break;
-        case ENSI_WIRE_BYTES(ENSI_PB_EVENT_METADATA_TAG): good = ensi_wire_pair(&w, &e->metadata); break;
-        case ENSI_WIRE_NUMBER(ENSI_PB_EVENT_MIMETYPE_TAG): good = ensi_wire_int32(&w, &e->mimetype); break;
-        case ENSI_WIRE_BYTES(ENSI_PB_EVENT_TYPE_TAG): good = ensi_wire_type(&w, &e->type); break;
-        case ENSI_WIRE_BYTES(ENSI_PB_EVENT_CREATED_TAG): good = ensi_wire_time(&w, &e->created); break;
-        default: return false;
-        }
-    }
-    return good;
+    return ensi_wire_bytes(&w, ENSI_PB_EVENT_DATA_TAG, &e->data) && ensi_wire_metadata(&w, &e->metadata) &&
+           ensi_wire_int32(&w, ENSI_PB_EVENT_MIMETYPE_TAG, &e->mimetype) && ensi_wire_type(&w, &e->type) &&
+           ensi_wire_time(&w, ENSI_PB_EVENT_CREATED_TAG, &e->created) && w.at == w.end;
 }
 
-static bool ensi_wire_publisher(ensi_wire_t *outer, ensign_event_t *e)
+static inline bool ensi_wire_publisher(ensi_wire_t *outer, ensign_event_t *e)
 {
-    ensign_slice_t bytes;
+    ensign_slice_t bytes = { NULL, 0 };
     ensi_wire_t w;
-    bool good = ensi_wire_bytes(outer, &bytes);
-    if (!good) return false;
-    for (w = ensi_wire_open(bytes); good && w.at < w.end;) {
-        switch (ensi_wire_key(&w)) {
-        case ENSI_WIRE_BYTES(ENSI_PB_PUBLISHER_PUBLISHER_ID_TAG):
-            good = ensi_wire_bytes(&w, &e->publisher_id);
-            break;
-        case ENSI_WIRE_BYTES(ENSI_PB_PUBLISHER_IPADDR_TAG):
-            good = ensi_wire_bytes(&w, &e->publisher_address);
-            break;
-        case ENSI_WIRE_BYTES(ENSI_PB_PUBLISHER_CLIENT_ID_TAG):
-            good = ensi_wire_bytes(&w, &e->publisher_client_id);
-            break;
-        case ENSI_WIRE_BYTES(ENSI_PB_PUBLISHER_USER_AGENT_TAG):
-            good = ensi_wire_bytes(&w, &e->publisher_agent);
-            break;
-        default: return false;
-        }
-    }
-    return good;
+    if (!ensi_wire_bytes(outer, ENSI_PB_EVENT_WRAPPER_PUBLISHER_TAG, &bytes)) return false;
+    if (!bytes.ptr) return true;
+    w = ensi_wire_open(bytes);
+    return ensi_wire_bytes(&w, ENSI_PB_PUBLISHER_PUBLISHER_ID_TAG, &e->publisher_id) &&
+           ensi_wire_bytes(&w, ENSI_PB_PUBLISHER_IPADDR_TAG, &e->publisher_address) &&
+           ensi_wire_bytes(&w, ENSI_PB_PUBLISHER_CLIENT_ID_TAG, &e->publisher_client_id) &&
+           ensi_wire_bytes(&w, ENSI_PB_PUBLISHER_USER_AGENT_TAG, &e->publisher_agent) && w.at == w.end;
 }
 
-/* A field of an EventWrapper; its key has been taken. Encryption, compression and duplicates are unusual. */
-static inline bool ensi_wire_field(ensi_wire_t *w, unsigned key, ensign_event_t *e, ensign_slice_t *content)
-{
-    uint64_t shard;
-    int32_t region;
-    switch (key) {
-    case ENSI_WIRE_BYTES(ENSI_PB_EVENT_WRAPPER_ID_TAG): return ensi_wire_id(w, e->id.b, sizeof e->id.b);
-    case ENSI_WIRE_BYTES(ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG):
-        return ensi_wire_id(w, e->topic_id.b, sizeof e->topic_id.b);
-    case ENSI_WIRE_NUMBER(ENSI_PB_EVENT_WRAPPER_OFFSET_TAG):
-        return ensi_wire_number(w, UINT64_MAX, &e->offset);
-    case ENSI_WIRE_NUMBER(ENSI_PB_EVENT_WRAPPER_EPOCH_TAG):
-        return ensi_wire_number(w, UINT64_MAX, &e->epoch);
-    case ENSI_WIRE_NUMBER(ENSI_PB_EVENT_WRAPPER_REGION_TAG): return ensi_wire_int32(w, &region);
-    case ENSI_WIRE_BYTES(ENSI_PB_EVENT_WRAPPER_PUBLISHER_TAG): return ensi_wire_publisher(w, e);
-    case ENSI_WIRE_BYTES(ENSI_PB_EVENT_WRAPPER_KEY_TAG): return ensi_wire_bytes(w, &e->key);
-    case ENSI_WIRE_NUMBER(ENSI_PB_EVENT_WRAPPER_SHARD_TAG): return ensi_wire_number(w, UINT64_MAX, &shard);
-    case ENSI_WIRE_BYTES(ENSI_PB_EVENT_WRAPPER_EVENT_TAG): return ensi_wire_bytes(w, content);
-    case ENSI_WIRE_BYTES(ENSI_PB_EVENT_WRAPPER_COMMITTED_TAG): return ensi_wire_time(w, &e->committed);
-    default: return false;
-    }
-}
-
-/* An EventWrapper and the Event in it, into `e`, which is zeroed. */
+/* An EventWrapper and the Event in it, into `e`, which is zeroed. Encryption, compression and duplicates are
+ * unusual. */
 static bool ensi_wire_event(ensign_slice_t wrapper, ensign_event_t *e)
 {
     ensi_wire_t w = ensi_wire_open(wrapper);
     ensign_slice_t content = { NULL, 0 };
-    while (w.at < w.end)
-        if (!ensi_wire_field(&w, ensi_wire_key(&w), e, &content)) return false;
-    return content.len == 0 || ensi_wire_content(content, e);
+    uint64_t shard;
+    int32_t region;
+    return ensi_wire_id(&w, ENSI_PB_EVENT_WRAPPER_ID_TAG, e->id.b, sizeof e->id.b) &&
+           ensi_wire_id(&w, ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG, e->topic_id.b, sizeof e->topic_id.b) &&
+           ensi_wire_number(&w, ENSI_PB_EVENT_WRAPPER_OFFSET_TAG, UINT64_MAX, &e->offset) &&
+           ensi_wire_number(&w, ENSI_PB_EVENT_WRAPPER_EPOCH_TAG, UINT64_MAX, &e->epoch) &&
+           ensi_wire_int32(&w, ENSI_PB_EVENT_WRAPPER_REGION_TAG, &region) && ensi_wire_publisher(&w, e) &&
+           ensi_wire_bytes(&w, ENSI_PB_EVENT_WRAPPER_KEY_TAG, &e->key) &&
+           ensi_wire_number(&w, ENSI_PB_EVENT_WRAPPER_SHARD_TAG, UINT64_MAX, &shard) &&
+           ensi_wire_bytes(&w, ENSI_PB_EVENT_WRAPPER_EVENT_TAG, &content) &&
+           ensi_wire_time(&w, ENSI_PB_EVENT_WRAPPER_COMMITTED_TAG, &e->committed) && w.at == w.end &&
+           (!content.ptr || ensi_wire_content(content, e));
 }
 
-/* The EventWrapper in a message that has one field more, the event: a SubscribeReply, a PublisherRequest. */
-static bool ensi_wire_wrapped(ensign_slice_t message, ensign_slice_t *wrapper)
+/* The EventWrapper in a SubscribeReply that is an event, and nothing more. */
+static inline bool ensi_wire_wrapped(ensign_slice_t reply, ensign_slice_t *wrapper)
 {
-    ensi_wire_t w = ensi_wire_open(message);
-    return message.len > 0 && ensi_wire_key(&w) == ENSI_WIRE_BYTES(ENSI_PB_SUBSCRIBE_REPLY_EVENT_TAG) &&
-           ensi_wire_bytes(&w, wrapper) && w.at == w.end;
+    ensi_wire_t w = ensi_wire_open(reply);
+    wrapper->ptr = NULL;
+    return ensi_wire_bytes(&w, ENSI_PB_SUBSCRIBE_REPLY_EVENT_TAG, wrapper) && wrapper->ptr && w.at == w.end;
 }
 
 /* ---- writing */
@@ -8651,6 +8616,7 @@ enum {
     ENSI_H2_BASE = 48 * 1024,    /* what a session takes, with its frame buffer and its tables */
     ENSI_H2_WINDOW = 65535,      /* of a new connection, RFC 9113 6.9.2 */
     ENSI_H2_HEAD = 9,            /* bytes of a frame's header, RFC 9113 4.1; the first three are its length */
+    ENSI_H2_SCRAP = 256,         /* bytes at the end of a buffer: less is not used for DATA */
     ENSI_H2_TOO_MANY_FRAMES = -905, /* NGHTTP2_ERR_TOO_MANY_CONTINUATIONS, which 1.60 and older do not have */
     ENSI_GRPC_PREFIX = 5,
     ENSI_RX_SURPLUS = 256,       /* a frame of padding alone, RFC 9113 6.1 */
@@ -8716,6 +8682,8 @@ struct ensi_h2_t {
     size_t taken;                       /* bytes of DATA that the receive call has brought */
     const uint8_t *out;                 /* what nghttp2 gave and did not fit */
     size_t out_len;
+    uint8_t *to;                        /* while it is asked for frames: where they go, */
+    size_t room;                        /* and how much fits there */
     uint32_t open;                      /* streams on the wire */
     uint32_t begun, lasting;            /* of them: those whose HEADERS are out; of these the lasting ones */
     size_t header_max;                  /* max_header_bytes */
@@ -9107,9 +9075,8 @@ static int ensi_h2_on_our_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
     return 0;
 }
 
-static int ensi_h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+static int ensi_h2_on_other_frame(nghttp2_session *session, const nghttp2_frame *frame, ensi_h2_t *h)
 {
-    ensi_h2_t *h = (ensi_h2_t *)user;
     ensi_stream_t *s;
     if (frame->hd.type == NGHTTP2_GOAWAY) return ensi_h2_on_goaway(h, &frame->goaway);
     if (frame->hd.type == NGHTTP2_SETTINGS) {
@@ -9120,10 +9087,6 @@ static int ensi_h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame
         h->ponged = ensi_get_be32(frame->ping.opaque_data + 4);
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     h->answered = true;
-    /* the bytes of this frame have touched the stream already */
-    if (frame->hd.type == NGHTTP2_DATA && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
-        frame->data.padlen == 0)
-        return 0;
     s = ensi_h2_stream(session, frame->hd.stream_id);
     if (!s) return 0;
     if (frame->hd.type == NGHTTP2_HEADERS && !s->informational) {
@@ -9133,6 +9096,17 @@ static int ensi_h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame
     }
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) s->ended = true;
     ensi_stream_touch(s);
+    return 0;
+}
+
+/* The bytes of DATA have touched their stream already, but for padding and the stream's end. */
+static int ensi_h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    ensi_h2_t *h = (ensi_h2_t *)user;
+    bool plain = frame->hd.type == NGHTTP2_DATA && frame->data.padlen == 0;
+    if (!plain || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0)
+        return ensi_h2_on_other_frame(session, frame, h);
+    h->answered = true;
     return 0;
 }
 
@@ -9218,23 +9192,44 @@ static int ensi_h2_on_error(nghttp2_session *session, int code, const char *text
     return 0;
 }
 
+/* The payload of a DATA frame is written where it goes, with room for the frame's header before it. So nghttp2
+ * does not copy it. */
 static ssize_t ensi_h2_on_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t cap,
                                uint32_t *flags, nghttp2_data_source *source, void *user)
 {
+    ensi_h2_t *h = (ensi_h2_t *)user;
     ensi_stream_t *s = ensi_h2_stream(session, id);
     bool eof = false;
     size_t n;
+    (void)out;
     (void)source;
-    (void)user;
     if (!s) return NGHTTP2_ERR_DEFERRED; /* reset by us: RST_STREAM waits in the queue */
-    n = s->read(s, out, ensi_min(cap, ENSI_H2_FRAME_BYTES), &eof);
+    if (h->room < ENSI_H2_SCRAP) return NGHTTP2_ERR_PAUSE;
+    cap = ensi_min(cap, ensi_min(ENSI_H2_FRAME_BYTES, h->room - ENSI_H2_HEAD));
+    n = s->read(s, h->to + ENSI_H2_HEAD, cap, &eof);
     if (s->watched) ensi_stream_touch(s);
+    if (n > 0) *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (eof) *flags |= NGHTTP2_DATA_FLAG_EOF;
     else if (n == 0) {
         s->deferred = true;
         return NGHTTP2_ERR_DEFERRED;
     }
     return (ssize_t)n;
+}
+
+/* The frame is written but for its header. nghttp2 calls this behind the read, before it does anything else. */
+static int ensi_h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head,
+                                size_t len, nghttp2_data_source *source, void *user)
+{
+    ensi_h2_t *h = (ensi_h2_t *)user;
+    (void)session;
+    (void)frame;
+    (void)source;
+    memcpy(h->to, head, ENSI_H2_HEAD);
+    if (h->trace) ensi_trace_sent(h->trace, h->to, ENSI_H2_HEAD + len);
+    h->to += ENSI_H2_HEAD + len;
+    h->room -= ENSI_H2_HEAD + len;
+    return 0;
 }
 
 /* For the trace hook: the names of the header fields that are about to go. */
@@ -9261,6 +9256,7 @@ static void ensi_h2_callbacks(nghttp2_session_callbacks *cb, bool traced)
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, ensi_h2_on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, ensi_h2_on_data);
     nghttp2_session_callbacks_set_on_frame_send_callback(cb, ensi_h2_on_sent);
+    nghttp2_session_callbacks_set_send_data_callback(cb, ensi_h2_on_send_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, ensi_h2_on_close);
     nghttp2_session_callbacks_set_error_callback2(cb, ensi_h2_on_error);
 }
@@ -9432,12 +9428,15 @@ static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
     return rc;
 }
 
-/* Copies up to cap bytes that are to be sent; < 0: the session is dead. */
+/* Writes up to cap bytes that are to be sent. DATA comes only while ENSI_H2_SCRAP bytes are left. < 0: the
+ * session is dead. */
 static int ensi_h2_send(ensi_h2_t *h, uint8_t *out, size_t cap, size_t *len)
 {
     *len = 0;
     if (h->starved) return ENSIGN_E_MEMORY;
-    while (*len < cap) {
+    h->to = out;
+    h->room = cap;
+    while (h->room > 0) {
         size_t n;
         if (h->out_len == 0) {
             ssize_t got = nghttp2_session_mem_send(h->session, &h->out);
@@ -9446,12 +9445,14 @@ static int ensi_h2_send(ensi_h2_t *h, uint8_t *out, size_t cap, size_t *len)
             h->out_len = (size_t)got;
             if (h->trace) ensi_trace_sent(h->trace, h->out, h->out_len);
         }
-        n = ensi_min(cap - *len, h->out_len);
-        memcpy(out + *len, h->out, n);
-        *len += n;
+        n = ensi_min(h->room, h->out_len);
+        memcpy(h->to, h->out, n);
+        h->to += n;
+        h->room -= n;
         h->out += n;
         h->out_len -= n;
     }
+    *len = cap - h->room;
     return ENSIGN_OK;
 }
 
@@ -11745,27 +11746,33 @@ static void ensi_state_moves(ensi_handle_t *h)
     h->bits &= ~(uint32_t)ENSI_BIT_WAITING;
 }
 
-/* The WAITING notice, if it is pending. */
-static ensign_notice_t *ensi_state_pull_waiting(ensign_t *c, ensi_handle_t *h)
+/* Fills a WAITING notice: when the next attempt is, and how many have failed. */
+static void ensi_state_fill_waiting(const ensign_t *c, ensi_handle_t *h)
 {
     static const ensi_timer_t off = { 0, 0, ENSI_TIMER_OFF };
     const ensi_reopen_t *r = h->reopen;
+    ensign_notice_waiting_t *out = &h->notice.as.waiting;
     const ensi_timer_t *const timers[] = { r ? &r->timer : &h->call->again, &c->rpc_target.timer,
                                            ensi_state_no_token(c) ? &c->auth.retry : &off };
     const uint32_t failures[] = { r ? r->backoff.failures : ensi_grpc_failures(h->call),
                                   c->rpc_target.backoff.failures, c->auth.backoff.failures };
-    ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_WAITING, ENSIGN_NOTICE_WAITING);
-    ensign_notice_waiting_t *out = &h->notice.as.waiting;
-    if (!n) return NULL;
-    h->told = h->noted;
-    h->error = h->fault;
-    n->error = &h->error;
     for (size_t i = 0; i < ENSI_COUNT(timers); i++) {
         uint32_t left = ensi_timer_left(timers[i], c->env.now_ms);
         if (left != ENSIGN_FOREVER && left > out->retry_in_ms) out->retry_in_ms = left;
         if (failures[i] > out->failures) out->failures = failures[i];
     }
     if (r && r->parked) out->retry_in_ms = ENSIGN_FOREVER;
+}
+
+/* The WAITING notice, if it is pending. */
+static ensign_notice_t *ensi_state_pull_waiting(ensign_t *c, ensi_handle_t *h)
+{
+    ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_WAITING, ENSIGN_NOTICE_WAITING);
+    if (!n) return NULL;
+    h->told = h->noted;
+    h->error = h->fault;
+    n->error = &h->error;
+    ensi_state_fill_waiting(c, h);
     return n;
 }
 
@@ -17463,9 +17470,11 @@ static ensign_notice_t *ensi_client_give(const ensign_t *c, ensign_notice_t *n)
 static ensign_notice_t *ensi_client_pull(ensign_t *c, ensi_handle_t *h)
 {
     ensign_notice_t *n = ensi_client_give(c, h->kind->pull(c, h));
-    ensi_ready_remove(&c->handles, h);
+    bool more = !h->ended && h->kind->has(h);
     if (h->ended) c->handles.dying = h;
-    else if (h->kind->has(h)) ensi_ready_append(&c->handles, h); /* behind the others: round-robin */
+    if (more && h->ready && !h->after) return n; /* it is the last already */
+    ensi_ready_remove(&c->handles, h);
+    if (more) ensi_ready_append(&c->handles, h); /* behind the others: round-robin */
     return n;
 }
 
