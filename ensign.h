@@ -1785,6 +1785,15 @@ static size_t ensi_ip(const char *text, uint8_t out[16])
     return ensi_ip6(text, out) ? 16 : 0;
 }
 
+/* Numbers of HTTP/2 and gRPC are big-endian. A compiler turns eight loads of bytes into one, but not always as
+ * many stores. */
+#if defined(__GNUC__) && defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
+{
+    v = __builtin_bswap32(v);
+    memcpy(p, &v, sizeof v);
+}
+#else
 static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
 {
     p[0] = (uint8_t)(v >> 24);
@@ -1792,6 +1801,7 @@ static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
     p[2] = (uint8_t)(v >> 8);
     p[3] = (uint8_t)v;
 }
+#endif
 
 static ENSI_UNUSED uint32_t ensi_get_be32(const uint8_t *p)
 {
@@ -10432,6 +10442,18 @@ static ENSI_UNUSED void ensi_msg_drop(ensi_call_t *call)
     ensi_msg_release(call);
 }
 
+/* Takes the next message out of the buffer. Its bytes stand until the buffer is filled, fitted or freed. */
+static ENSI_UNUSED int ensi_msg_take(ensi_call_t *call, ensign_slice_t *bytes)
+{
+    int rc = ensi_msg_peek(call, bytes);
+    if (rc != ENSIGN_OK) return rc;
+    ENSIGN_ASSERT(call->s.rx.lent == 0);
+    call->s.rx.lent = ENSI_GRPC_PREFIX + bytes->len;
+    call->messages++;
+    ensi_msg_release(call);
+    return ENSIGN_OK;
+}
+
 static void ensi_grpc_end_notice(ensi_call_t *call, ensign_notice_t *n, uint64_t count)
 {
     ensign_notice_end_t *e = &n->as.end;
@@ -13925,9 +13947,8 @@ static void ensi_pub_receive(ensign_t *c, ensi_pub_t *p)
 {
     ensign_slice_t bytes;
     int rc, answer;
-    while ((rc = ensi_msg_peek(&p->call, &bytes)) == ENSIGN_OK) {
+    while ((rc = ensi_msg_take(&p->call, &bytes)) == ENSIGN_OK) {
         answer = ensi_pub_reply(c, p, bytes);
-        ensi_msg_drop(&p->call);
         if (answer == ENSIGN_OK) continue;
         ensi_grpc_abort(&p->call, ENSIGN_GRPC_INTERNAL, answer, "%s",
                         answer == ENSIGN_E_MEMORY
