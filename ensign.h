@@ -12933,15 +12933,17 @@ static void ensi_asker_drop(ensi_asker_t *x)
  *
  * Owns   each publisher's ring of framed events and the array of their headers, oldest first, from publish
  *        to the pulled answer.
- * Holds  freed, pulled <= done <= sent <= resolved <= put: counts of events, 64 bits, never wrapped.
+ * Holds  freed <= loose, and loose, pulled <= done <= sent <= resolved <= put: counts of events, 64 bits,
+ *        never wrapped.
  *        put - done < 16384 (max_in_flight), or the server drops acks in silence.
  *        The bytes of an event never move while it is in the ring, nor change after its first send: a resend
  *        is a second read.
  *        local_id is a nonce and the event's count, so that an answer finds its entry by subtraction.
  * Moves  put: publish. resolved: the topic's id is patched in. sent: all bytes handed to h2. done: answered,
  *        without a hole. freed: bytes given back (an acked event's at once, a nacked one's when its notice is
- *        released). pulled: notice given. An answer that overtakes older events is given when it comes
- *        ("early").
+ *        released; `loose` is what `freed` will be when the NACK that stands is released). pulled: notice
+ *        given. Answers are given in the order in which they came: they form a list through the headers, so
+ *        that one which overtakes thousands of older events costs as much as any other.
  *        A topic that the stream's map lacks holds up `resolved` until it is known to be there: then the map
  *        is `stale`, the stream ends as by GOAWAY and is opened again. `fresh`: events below were accepted
  *        before the stream opened, so its map says all about them.
@@ -13007,11 +13009,12 @@ typedef struct ensi_entry_t {       /* 40 bytes an event */
     int32_t  nanos;
     int32_t  code;                  /* of a nack */
     uint16_t name_len;              /* 0: published with an id, or to the publisher's topic */
+    uint16_t next;                  /* the answer that came after this one: low bits of its count */
     uint8_t  state;                 /* ensi_entry_state_t; SENT: the whole of it, on some stream */
-    uint8_t  own_topic;             /* the publisher's topic is meant */
-    uint8_t  given;                 /* its notice was pulled */
-    uint8_t  unanswered;            /* a stream that had the whole of it ended without an answer */
     uint8_t  stored;                /* of a nack: ensign_stored_t */
+    bool     own_topic : 1;         /* the publisher's topic is meant */
+    bool     given : 1;             /* its notice was pulled */
+    bool     unanswered : 1;        /* a stream that had the whole of it ended without an answer */
 } ensi_entry_t;
 
 typedef struct ensi_nack_text_t { uint64_t count; char text[120]; } ensi_nack_text_t;
@@ -13026,9 +13029,10 @@ typedef struct ensi_pub_t {
     uint8_t *ring;
     size_t cap, tail;
     ensi_entry_t *entries;
-    uint64_t put, resolved, sent, done, freed, pulled;
+    uint64_t put, resolved, sent, done, loose, freed, pulled;
     uint64_t lent;                  /* whose NACK notice stands; UINT64_MAX: none */
-    uint32_t early;                 /* answered beyond `done`, and not given yet */
+    uint64_t first, last;           /* of the answers that were not given yet, as they came */
+    uint32_t answers;               /* how many these are */
     size_t partial;                 /* bytes of entry `sent` that are handed over already */
     size_t room_wanted;             /* what was refused with AGAIN; 0: nothing */
     uint64_t nonce, acked, nacked, drain_left;
@@ -13066,15 +13070,14 @@ static ensi_entry_t *ensi_pub_entry(const ensi_pub_t *p, uint64_t count)
 
 /* ---- the ring */
 
-/* How far the bytes of answered events can be given back while `lent` (UINT64_MAX: none) stands. */
-static uint64_t ensi_pub_freeable(const ensi_pub_t *p, uint64_t lent)
+/* Moves `loose` and `freed` over the events whose bytes can be given back. */
+static void ensi_pub_loosen(ensi_pub_t *p)
 {
-    uint64_t at = p->freed;
-    for (; at < p->done; at++) {
-        const ensi_entry_t *x = ensi_pub_entry(p, at);
-        if (x->state != ENSI_ENTRY_ACKED && (!x->given || at == lent)) break;
+    for (; p->loose < p->done; p->loose++) {
+        const ensi_entry_t *x = ensi_pub_entry(p, p->loose);
+        if (x->state != ENSI_ENTRY_ACKED && !x->given) break;
     }
-    return at;
+    p->freed = p->lent < p->loose ? p->lent : p->loose;
 }
 
 /* Where `size` bytes fit in one piece, or SIZE_MAX; everything before `freed` is given back. */
@@ -13125,13 +13128,9 @@ static bool ensi_pub_has_room(const ensi_pub_t *p, uint64_t freed)
 /* Moves `done`, `pulled` and `freed` as far as the answers go, and notes what becomes possible by it. */
 static void ensi_pub_advance(ensi_pub_t *p)
 {
-    const ensi_entry_t *x;
-    while (p->done < p->put && (x = ensi_pub_entry(p, p->done))->state >= ENSI_ENTRY_ACKED) {
-        if (!x->given) p->early--;
-        p->done++;
-    }
+    while (p->done < p->put && ensi_pub_entry(p, p->done)->state >= ENSI_ENTRY_ACKED) p->done++;
     while (p->pulled < p->done && ensi_pub_entry(p, p->pulled)->given) p->pulled++;
-    p->freed = ensi_pub_freeable(p, p->lent);
+    ensi_pub_loosen(p);
     if (p->sent < p->done) p->sent = p->done; /* nacked without being sent; their slots may be taken anew */
     if (p->resolved < p->done) p->resolved = p->done;
     if (p->room_wanted && ensi_pub_has_room(p, p->freed)) {
@@ -13151,9 +13150,9 @@ static bool ensi_pub_has(ensi_handle_t *h)
 {
     const ensi_pub_t *p = (const ensi_pub_t *)(void *)h;
     if (p->h.ended) return false;
-    if (p->h.bits != 0 || p->pulled < p->done || p->early > 0) return true;
+    if (p->h.bits != 0 || p->answers > 0) return true;
     /* a lent nack stands in the way of what was refused: the pull that releases it gives ROOM */
-    return p->room_wanted && ensi_pub_has_room(p, ensi_pub_freeable(p, UINT64_MAX));
+    return p->room_wanted && ensi_pub_has_room(p, p->loose);
 }
 
 /* ---- encoding: the same bytes as nanopb's, straight into the ring (tests/unit/pub.c holds it to that) */
@@ -13351,16 +13350,25 @@ static void ensi_pub_commit(ensi_pub_t *p, const ensign_event_t *e, size_t at, s
 
 /* ---- sending */
 
+/* Event `count` is answered: its notice is given behind those of earlier answers. */
+static void ensi_pub_to_give(ensi_pub_t *p, uint64_t count)
+{
+    if (p->answers++ == 0) p->first = count;
+    else ensi_pub_entry(p, p->last)->next = (uint16_t)count;
+    p->last = count;
+}
+
 /* How an event is nacked, whatever the reason. answered: the server refuses it on the stream that it was sent
  * on last. It may be stored all the same where an earlier stream had the whole of it and gave no answer; and
  * without an answer, where any stream had. In that case the code says so too. */
-static void ensi_pub_nack_entry(ensign_t *c, ensi_pub_t *p, ensi_entry_t *x, int code, bool answered)
+static void ensi_pub_nack_entry(ensign_t *c, ensi_pub_t *p, uint64_t count, int code, bool answered)
 {
+    ensi_entry_t *x = ensi_pub_entry(p, count);
     bool maybe = x->unanswered || (!answered && x->state == ENSI_ENTRY_SENT);
     x->stored = maybe ? ENSIGN_STORED_MAYBE : ENSIGN_STORED_NO;
     x->code = maybe && !answered ? ENSIGN_NACK_OUTCOME_UNKNOWN : code;
     x->state = ENSI_ENTRY_NACKED;
-    p->early++;
+    ensi_pub_to_give(p, count);
     p->nacked++;
     p->h.stats.nacked++;
     c->env.stats.nacked++;
@@ -13438,7 +13446,7 @@ static int ensi_pub_on_ack(ensign_t *c, ensi_pub_t *p, const ensi_pb_ack_t *ack)
     if (!x) return bad ? ENSIGN_E_PROTOCOL : ENSIGN_OK;
     x->state = ENSI_ENTRY_ACKED;
     x->given = p->quiet_acks;
-    if (!x->given) p->early++;
+    if (!x->given) ensi_pub_to_give(p, count);
     x->seconds = ack->committed.seconds;
     x->nanos = ack->committed.nanos;
     p->acked++;
@@ -13458,9 +13466,8 @@ static int ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *na
 {
     uint64_t count;
     bool bad;
-    ensi_entry_t *x = ensi_pub_answered(p, nack->id, &count, &bad);
-    if (!x) return bad ? ENSIGN_E_PROTOCOL : ENSIGN_OK;
-    ensi_pub_nack_entry(c, p, x, nack->code, true);
+    if (!ensi_pub_answered(p, nack->id, &count, &bad)) return bad ? ENSIGN_E_PROTOCOL : ENSIGN_OK;
+    ensi_pub_nack_entry(c, p, count, nack->code, true);
     ensi_pub_nack_text(p, count, nack->error);
     return ENSIGN_OK;
 }
@@ -13524,7 +13531,7 @@ static void ensi_pub_receive(ensign_t *c, ensi_pub_t *p)
 static void ensi_pub_refuse(ensign_t *c, ensi_pub_t *p, int code, const char *text)
 {
     ensi_pub_nack_text(p, p->resolved, ensign_str(text));
-    ensi_pub_nack_entry(c, p, ensi_pub_entry(p, p->resolved), code, false);
+    ensi_pub_nack_entry(c, p, p->resolved, code, false);
     p->resolved++;
     p->ask_backoff.failures = 0;
 }
@@ -13713,7 +13720,7 @@ static void ensi_pub_rewind(ensign_t *c, ensi_pub_t *p)
         ensi_entry_t *x = ensi_pub_entry(p, i);
         if (x->state != ENSI_ENTRY_SENT) continue;
         x->unanswered = true;
-        if (p->at_most_once) ensi_pub_nack_entry(c, p, x, ENSIGN_NACK_OUTCOME_UNKNOWN, false);
+        if (p->at_most_once) ensi_pub_nack_entry(c, p, i, ENSIGN_NACK_OUTCOME_UNKNOWN, false);
     }
     p->sent = p->done;
     p->partial = 0;
@@ -13724,8 +13731,8 @@ static void ensi_pub_rewind(ensign_t *c, ensi_pub_t *p)
 static void ensi_pub_nack_rest(ensign_t *c, ensi_pub_t *p, int unsent_code)
 {
     for (uint64_t i = p->done; i < p->put; i++) {
-        ensi_entry_t *x = ensi_pub_entry(p, i);
-        if (x->state < ENSI_ENTRY_ACKED) ensi_pub_nack_entry(c, p, x, unsent_code, false);
+        if (ensi_pub_entry(p, i)->state < ENSI_ENTRY_ACKED)
+            ensi_pub_nack_entry(c, p, i, unsent_code, false);
     }
     ensi_pub_advance(p);
 }
@@ -13834,7 +13841,8 @@ static void ensi_pub_reopen(ensign_t *c, ensi_pub_t *p)
 static ENSI_UNUSED bool ensi_pub_holds(const ensi_pub_t *p)
 {
     return p->pulled <= p->done && p->done <= p->sent && p->sent <= p->resolved && p->resolved <= p->put &&
-           p->freed <= p->done && p->put - p->done <= p->max_in_flight && p->tail <= p->cap &&
+           p->freed <= p->loose && p->loose <= p->done && p->answers <= p->put - p->pulled &&
+           p->put - p->done <= p->max_in_flight && p->tail <= p->cap &&
            (p->state != ENSI_PUB_ENDED || p->done == p->put) && ensi_grpc_holds(&p->call);
 }
 
@@ -13960,25 +13968,15 @@ static ensign_notice_t *ensi_pub_nack_notice(ensi_pub_t *p, const ensi_entry_t *
     return n;
 }
 
-/* The next answer to give: the oldest, or one that has overtaken older events. */
-static ensi_entry_t *ensi_pub_next_answer(ensi_pub_t *p, uint64_t *count)
-{
-    *count = p->pulled;
-    if (p->pulled == p->done) {
-        while (ensi_pub_entry(p, *count)->state < ENSI_ENTRY_ACKED || ensi_pub_entry(p, *count)->given)
-            ++*count;
-        p->early--;
-    }
-    return ensi_pub_entry(p, *count);
-}
-
 static ensign_notice_t *ensi_pub_answer(ensi_pub_t *p)
 {
-    uint64_t count;
-    ensi_entry_t *x = ensi_pub_next_answer(p, &count);
+    uint64_t count = p->first;
+    ensi_entry_t *x = ensi_pub_entry(p, count);
     ensign_notice_t *n;
 
     x->given = true;
+    p->answers--;
+    p->first = p->pulled + (uint16_t)(x->next - p->pulled); /* of what is not given, none is older */
     if (x->state == ENSI_ENTRY_NACKED) return ensi_pub_nack_notice(p, x, count);
     n = ensi_notice_new(&p->h, ENSIGN_NOTICE_ACK);
     n->as.ack.tag = x->tag;
@@ -14007,7 +14005,7 @@ static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_handle_t *h)
     if ((n = ensi_pub_pull_open(p)) != NULL) return n; /* where both are pending the stream stands */
     if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
     if ((n = ensi_notice_bit(&p->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM)) != NULL) return n;
-    if (p->pulled < p->done || p->early > 0) {
+    if (p->answers > 0) {
         n = ensi_pub_answer(p);
         ensi_pub_advance(p);
         return n;
