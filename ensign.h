@@ -10565,8 +10565,9 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
  * The map of topics that a stream brings, the cache of topics, and an event from its bytes
  *
  * Owns   a copy of the message's map entries, and their order by name and by id: no server can choose names
- *        that make sorting or searching slow, as it could with a hash. Of the cache a bounded list of names
- *        and ids, searched one by one: it is asked where a map does not know.
+ *        that make sorting or searching slow, as it could with a hash. Of the cache a bounded number of names
+ *        and ids, in the same two orders, and in that of their last use: it is asked where a map does not
+ *        know.
  * Holds  one allocation when a stream opens, none afterwards; entries that are not a name with 16 bytes are
  *        left out. Of two entries with one name, or one id, the later counts, as in any protobuf map.
  *        The block takes less than twice the bytes of the map and 16 more, whatever these are. It is shared
@@ -10773,75 +10774,166 @@ static bool ensi_topics_lacks(const ensi_topics_t *t, ensign_slice_t asked, ensi
 
 enum { ENSI_TOPIC_NAME_MAX = 512, ENSI_CACHE_MAX = 4096 };
 
-typedef struct ensi_cached_t { char *name; uint64_t used; ensign_ulid_t id; } ensi_cached_t;
+typedef struct ensi_cached_t {
+    char *name;
+    ensign_ulid_t id;
+    uint16_t older, newer;          /* used just before this one, and just after it */
+} ensi_cached_t;
+
+/* An entry keeps its place while it lives. The orders are short numbers, so that the cost of keeping them
+ * sorted does not show: an insertion moves 8 KiB at most. */
 typedef struct ensi_cache_t {
-    ensi_cached_t *entries;         /* taken with the first topic */
+    ensi_cached_t *entries;         /* taken with the first topic, and the orders behind them */
+    uint16_t *by_name;              /* places: `count` of them sorted, then the vacant ones */
+    uint16_t *by_id;                /* sorted */
     uint32_t cap, count;            /* cap 0: off */
-    uint64_t uses;
+    ensi_cached_t ends;             /* place `cap`: no topic; stands between the newest use and the oldest */
 } ensi_cache_t;
+
+/* The most that a cache takes. */
+static size_t ensi_cache_bound(size_t cap)
+{
+    return cap * (sizeof(ensi_cached_t) + 2 * sizeof(uint16_t) + ENSI_TOPIC_NAME_MAX + 1 + ENSI_MEM_HEADER);
+}
 
 static void ensi_cache_free(ensi_cache_t *t, ensi_mem_t *m)
 {
-    for (uint32_t i = 0; i < t->count; i++) ensi_mem_free(m, t->entries[i].name);
+    for (uint32_t i = 0; i < t->count; i++) ensi_mem_free(m, t->entries[t->by_name[i]].name);
     ensi_mem_free(m, t->entries);
     memset(t, 0, sizeof *t);
 }
 
+static bool ensi_cache_open(ensi_cache_t *t, ensi_mem_t *m)
+{
+    if (t->entries || t->cap == 0) return t->entries != NULL;
+    t->entries = (ensi_cached_t *)ensi_mem_take(
+        m, t->cap * (sizeof *t->entries + sizeof *t->by_name + sizeof *t->by_id));
+    if (!t->entries) return false;
+    t->by_name = (uint16_t *)(void *)(t->entries + t->cap);
+    t->by_id = t->by_name + t->cap;
+    for (uint32_t i = 0; i < t->cap; i++) t->by_name[i] = (uint16_t)i;
+    t->ends.older = t->ends.newer = (uint16_t)t->cap;
+    return true;
+}
+
+static ensign_slice_t ensi_cache_key(const ensi_cache_t *t, const uint16_t *order, size_t at)
+{
+    const ensi_cached_t *x = &t->entries[order[at]];
+    return order == t->by_id ? ensi_slice(x->id.b, sizeof x->id.b) : ensign_str(x->name);
+}
+
+/* Where the entry with that key stands in an order, or where it would stand. */
+static size_t ensi_cache_at(const ensi_cache_t *t, const uint16_t *order, ensign_slice_t key)
+{
+    size_t low = 0, high = t->count;
+    while (low < high) { /* what is below `low` is below the key */
+        size_t middle = low + (high - low) / 2;
+        if (ensi_topics_compare(ensi_cache_key(t, order, middle), key) < 0) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+static ensi_cached_t *ensi_cache_look(const ensi_cache_t *t, const uint16_t *order, ensign_slice_t key)
+{
+    size_t at = ensi_cache_at(t, order, key);
+    if (at == t->count || ensi_topics_compare(ensi_cache_key(t, order, at), key) != 0) return NULL;
+    return &t->entries[order[at]];
+}
+
 static ensi_cached_t *ensi_cache_find(const ensi_cache_t *t, ensign_slice_t name)
 {
-    for (uint32_t i = 0; i < t->count; i++)
-        if (ensi_slice_is(name, t->entries[i].name)) return &t->entries[i];
-    return NULL;
+    return ensi_cache_look(t, t->by_name, name);
 }
 
 static ensi_cached_t *ensi_cache_find_id(const ensi_cache_t *t, const uint8_t *id)
 {
-    for (uint32_t i = 0; i < t->count; i++)
-        if (memcmp(t->entries[i].id.b, id, ENSI_TOPIC_ID_BYTES) == 0) return &t->entries[i];
-    return NULL;
+    return ensi_cache_look(t, t->by_id, ensi_slice(id, ENSI_TOPIC_ID_BYTES));
+}
+
+static ensi_cached_t *ensi_cache_place(ensi_cache_t *t, uint16_t place)
+{
+    return place < t->cap ? &t->entries[place] : &t->ends;
+}
+
+/* Takes an entry out of the ring of uses. */
+static void ensi_cache_unlink(ensi_cache_t *t, const ensi_cached_t *x)
+{
+    ensi_cache_place(t, x->older)->newer = x->newer;
+    ensi_cache_place(t, x->newer)->older = x->older;
+}
+
+/* Puts it there as the one that was used last. */
+static void ensi_cache_link(ensi_cache_t *t, ensi_cached_t *x)
+{
+    uint16_t place = (uint16_t)(x - t->entries);
+    x->older = t->ends.older;
+    x->newer = (uint16_t)t->cap;
+    ensi_cache_place(t, x->older)->newer = t->ends.older = place;
+}
+
+static void ensi_cache_use(ensi_cache_t *t, ensi_cached_t *x)
+{
+    ensi_cache_unlink(t, x);
+    ensi_cache_link(t, x);
+}
+
+/* Takes the place that stands at `at` out of an order, and puts it behind the last one. */
+static void ensi_cache_remove(const ensi_cache_t *t, uint16_t *order, size_t at)
+{
+    uint16_t place = order[at];
+    memmove(order + at, order + at + 1, (t->count - 1 - at) * sizeof *order);
+    order[t->count - 1] = place;
+}
+
+static void ensi_cache_insert(const ensi_cache_t *t, uint16_t *order, size_t at, uint16_t place)
+{
+    memmove(order + at + 1, order + at, (t->count - at) * sizeof *order);
+    order[at] = place;
 }
 
 static void ensi_cache_drop(ensi_cache_t *t, ensi_mem_t *m, ensi_cached_t *x)
 {
     if (!x) return;
+    ensi_cache_remove(t, t->by_id, ensi_cache_at(t, t->by_id, ensi_slice(x->id.b, sizeof x->id.b)));
+    ensi_cache_remove(t, t->by_name, ensi_cache_at(t, t->by_name, ensign_str(x->name)));
+    ensi_cache_unlink(t, x);
     ensi_mem_free(m, x->name);
-    *x = t->entries[--t->count];
+    t->count--;
 }
 
-/* The entry for a new topic. NULL: there is no room, and nothing may go for it; or no memory. */
-static ensi_cached_t *ensi_cache_room(ensi_cache_t *t, ensi_mem_t *m, bool replace)
+static void ensi_cache_add(ensi_cache_t *t, ensi_mem_t *m, ensign_slice_t name, const uint8_t *id)
 {
-    ensi_cached_t *oldest;
-    if (!t->entries && t->cap) t->entries = (ensi_cached_t *)ensi_mem_take(m, t->cap * sizeof *t->entries);
-    if (!t->entries || (t->count == t->cap && !replace)) return NULL;
-    oldest = t->entries;
-    for (uint32_t i = 1; t->count == t->cap && i < t->count; i++)
-        if (t->entries[i].used < oldest->used) oldest = &t->entries[i];
-    if (t->count == t->cap) ensi_cache_drop(t, m, oldest);
-    return &t->entries[t->count];
+    uint16_t place = t->by_name[t->count];
+    ensi_cached_t *x = &t->entries[place];
+    x->name = (char *)ensi_mem_take(m, name.len + 1);
+    if (!x->name) return;
+    memcpy(x->name, name.ptr, name.len);
+    x->name[name.len] = '\0';
+    memcpy(x->id.b, id, sizeof x->id.b);
+    ensi_cache_insert(t, t->by_name, ensi_cache_at(t, t->by_name, name), place);
+    ensi_cache_insert(t, t->by_id, ensi_cache_at(t, t->by_id, ensi_slice(id, sizeof x->id.b)), place);
+    ensi_cache_link(t, x);
+    t->count++;
 }
 
 /* Remembers a topic; without memory it is not remembered, which harms nobody. replace: another one may go. */
 static void ensi_cache_put(ensi_cache_t *t, ensi_mem_t *m, ensign_slice_t name, const uint8_t *id,
                            bool replace)
 {
-    ensi_cached_t *x = ensi_cache_find(t, name), *same = ensi_cache_find_id(t, id);
+    ensi_cached_t *x, *same;
     if (name.len == 0 || name.len > ENSI_TOPIC_NAME_MAX || memchr(name.ptr, 0, name.len)) return;
-    if (same && same != x) { /* its name is another one now */
-        ensi_cache_drop(t, m, same);
-        x = ensi_cache_find(t, name); /* the drop moves one */
+    if (!ensi_cache_open(t, m)) return;
+    x = ensi_cache_find(t, name);
+    same = ensi_cache_find_id(t, id);
+    if (x && x == same) {
+        ensi_cache_use(t, x);
+        return;
     }
-    if (!x) {
-        x = ensi_cache_room(t, m, replace);
-        if (!x) return;
-        x->name = (char *)ensi_mem_take(m, name.len + 1);
-        if (!x->name) return;
-        memcpy(x->name, name.ptr, name.len);
-        x->name[name.len] = '\0';
-        t->count++;
-    }
-    memcpy(x->id.b, id, ENSI_TOPIC_ID_BYTES);
-    x->used = ++t->uses;
+    ensi_cache_drop(t, m, x);    /* its id is another one now, */
+    ensi_cache_drop(t, m, same); /* or its name */
+    if (t->count == t->cap && replace) ensi_cache_drop(t, m, ensi_cache_place(t, t->ends.newer));
+    if (t->count < t->cap) ensi_cache_add(t, m, name, id);
 }
 
 /* The name of an id, into `out` of ENSI_TOPIC_NAME_MAX + 1 bytes; empty: not known. */
@@ -10850,7 +10942,7 @@ static ensign_slice_t ensi_cache_name(ensi_cache_t *t, const uint8_t *id, char *
     ensi_cached_t *x = ensi_cache_find_id(t, id);
     out[0] = '\0';
     if (!x) return ensi_slice(NULL, 0);
-    x->used = ++t->uses;
+    ensi_cache_use(t, x);
     memcpy(out, x->name, strlen(x->name) + 1);
     return ensign_str(out);
 }
@@ -18155,8 +18247,7 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
     for (size_t i = 0; i < ENSI_COUNT(texts); i++) size += ensign_str(texts[i]).len + ENSI_MEM_SMALL;
 #ifndef ENSIGN_NO_SERVICE
     if (d->topic_cache != ENSIGN_OFF)
-        size += (size_t)ensi_or(d->topic_cache, ENSI_CREATE_CACHE) *
-                (sizeof(ensi_cached_t) + ENSI_TOPIC_NAME_MAX + 1 + ENSI_MEM_HEADER);
+        size += ensi_cache_bound(ensi_or(d->topic_cache, ENSI_CREATE_CACHE));
 #endif
     for (int i = 0; i < 2; i++) {
         const ensign_tls_desc_t *t = i == ENSIGN_LINK_RPC ? &d->tls : &d->auth_tls;
