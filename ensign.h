@@ -124,7 +124,7 @@ MEMORY
                                            tiny       default    large
         ensign_memory_bound                622 KiB    2 MiB      5 MiB      the client, TLS on all links
         ensign_publisher_memory_bound      85 KiB     10 MiB     145 MiB    each of these beside it
-        ensign_subscription_memory_bound   77 KiB     31 MiB     117 MiB
+        ensign_subscription_memory_bound   78 KiB     31 MiB     117 MiB
         ensign_query_memory_bound          40 KiB     11 MiB     37 MiB
         ensign_request_memory_bound        43 KiB     17 MiB     257 MiB
         ensign_call_memory_bound           29 KiB     13 MiB     197 MiB
@@ -138,7 +138,8 @@ MEMORY
     A third or more of ensign_memory_bound is for a second connection. It exists only while the first one
     drains after a GOAWAY. Where memory_limit has no room for it, the first one drains before.
     Nearly all of a default is room for the largest message, and for the map of topics that it may bring. What
-    is used in fact is a small part of it: buffers grow to such a size only for such a message.
+    is used in fact is a small part of it: buffers grow to such a size only for such a message, and streams
+    that are given the same map of topics share one copy.
 
 CONTENTS    search for the mark
     >>macros      What can be defined before the include
@@ -10570,13 +10571,15 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
  *        know.
  * Holds  one allocation when a stream opens, none afterwards; entries that are not a name with 16 bytes are
  *        left out. Of two entries with one name, or one id, the later counts, as in any protobuf map.
- *        The block takes less than twice the bytes of the map and 16 more, whatever these are. It is shared
- *        by reference: what a notice points into stands until the last one lets go of it.
+ *        The block takes its head and less than twice the bytes of the map, whatever these are. It is shared
+ *        by reference: streams that are given the same bytes have one block, and what a notice points into
+ *        stands until the last one lets go of it.
  * Fails  no memory: the map is empty. */
 typedef struct ensi_topic_entry_t { uint32_t name_at, name_len, id_at; } ensi_topic_entry_t;
 
+typedef struct ensi_topics_block_t ensi_topics_block_t;
 typedef struct ensi_topics_t {
-    uint8_t *block;                 /* the number of its owners; entries, the two orders, then the bytes */
+    ensi_topics_block_t *block;     /* NULL: there is no map */
     ensi_topic_entry_t *entries;
     uint32_t *by_name, *by_id;      /* entries in order; of equal ones the later is behind */
     const uint8_t *bytes;
@@ -10585,21 +10588,64 @@ typedef struct ensi_topics_t {
 
 enum { ENSI_TOPIC_ID_BYTES = 16 };
 
-enum { ENSI_TOPICS_HEAD = 8 };      /* of a block */
+/* A map that has owners; behind it lie the entries, the two orders and the bytes. All maps of a client hang
+ * in a tree: the bits of the hash, from the lowest on, say on which side the way goes on. So the tree is
+ * never deeper than the hash is long. */
+struct ensi_topics_block_t {
+    uint32_t owners;
+    uint64_t hash;                  /* of the bytes */
+    ensi_topics_block_t *side[2];
+    ensi_topics_block_t **at;       /* what it hangs on; NULL: its hash is that of another map */
+    ensi_topics_t map;
+};
+
+static uint64_t ensi_topics_hash(ensign_slice_t map)
+{
+    uint8_t hash[ENSI_ID_HASH];
+    ensi_id_hash(map, hash);
+    return ensi_get_be64(hash);
+}
+
+/* Where the map with this hash hangs, or would hang. */
+static ensi_topics_block_t **ensi_topics_place(ensi_topics_block_t **at, uint64_t hash)
+{
+    for (uint64_t way = hash; *at && (*at)->hash != hash; way >>= 1) at = &(*at)->side[way & 1];
+    return at;
+}
+
+static void ensi_topics_hang(ensi_topics_block_t *b, ensi_topics_block_t **at)
+{
+    *at = b;
+    b->at = at;
+}
+
+/* A leaf from below takes the place: the way to it leads through there. */
+static void ensi_topics_unhang(ensi_topics_block_t *b)
+{
+    ensi_topics_block_t *leaf = b;
+    if (!b->at) return;
+    while (leaf->side[0] || leaf->side[1]) leaf = leaf->side[leaf->side[0] ? 0 : 1];
+    *leaf->at = NULL;
+    if (leaf == b) return;
+    ensi_topics_hang(leaf, b->at);
+    for (int i = 0; i < 2; i++)
+        if (b->side[i]) ensi_topics_hang(b->side[i], &leaf->side[i]);
+}
 
 /* Another owner of the same map. */
 static ensi_topics_t ensi_topics_share(const ensi_topics_t *t)
 {
-    if (t->block) ensi_put_be32(t->block, ensi_get_be32(t->block) + 1);
+    if (t->block) t->block->owners++;
     return *t;
 }
 
 /* Lets go of the map; the last owner frees it. */
 static void ensi_topics_free(ensi_topics_t *t, ensi_mem_t *m)
 {
-    uint32_t owners = t->block ? ensi_get_be32(t->block) : 0;
-    if (owners > 1) ensi_put_be32(t->block, owners - 1);
-    else ensi_mem_free(m, t->block);
+    if (t->block && --t->block->owners == 0) {
+        ensi_topics_unhang(t->block);
+        ensi_mem_free(m, t->block);
+    }
     memset(t, 0, sizeof *t);
 }
 
@@ -10694,6 +10740,7 @@ static void ensi_topics_fill(ensi_topics_t *t)
     ensi_topics_sort(t, t->by_id);
 }
 
+/* Makes a block, which hangs nowhere yet. */
 static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensign_slice_t map)
 {
     ensi_topics_t x;
@@ -10702,19 +10749,26 @@ static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensign_slice_t ma
     memset(&x, 0, sizeof x);
     while (ensi_pb_span_next(map, ENSI_PB_STREAM_READY_TOPICS_TAG, &at, &entry))
         count += ensi_topics_entry(entry, &name, &id);
-    x.block = (uint8_t *)ensi_mem_take(
-        m, ENSI_TOPICS_HEAD + count * (sizeof *x.entries + 2 * sizeof *x.by_name) + map.len + 1);
+    x.block = (ensi_topics_block_t *)ensi_mem_take(
+        m, sizeof *x.block + count * (sizeof *x.entries + 2 * sizeof *x.by_name) + map.len);
     if (!x.block) return false;
-    ensi_put_be32(x.block, 1);
-    x.entries = (ensi_topic_entry_t *)(void *)(x.block + ENSI_TOPICS_HEAD);
+    x.entries = (ensi_topic_entry_t *)(void *)(x.block + 1);
     x.by_name = (uint32_t *)(void *)(x.entries + count);
     x.by_id = x.by_name + count;
     if (map.len) memcpy(x.by_id + count, map.ptr, map.len);
     x.bytes = (const uint8_t *)(x.by_id + count);
     x.len = map.len;
     ensi_topics_fill(&x);
-    *t = x;
+    memset(x.block, 0, sizeof *x.block);
+    x.block->owners = 1;
+    x.block->map = *t = x;
     return true;
+}
+
+/* The most that a map takes which comes in a message of so many bytes. */
+static size_t ensi_topics_bound(size_t message)
+{
+    return sizeof(ensi_topics_block_t) + ENSI_MEM_HEADER + 2 * message;
 }
 
 static bool ensi_topics_same(const ensi_topics_t *t, ensign_slice_t map)
@@ -10961,14 +11015,28 @@ static void ensi_cache_fill(ensi_cache_t *t, ensi_mem_t *m, const ensi_topics_t 
     }
 }
 
-/* Takes a stream's map, and what it has into the cache, if it is another one than before. False: no
- * memory. */
-static bool ensi_topics_renew(ensi_topics_t *t, ensi_cache_t *cache, ensi_mem_t *m, ensign_slice_t map)
+/* Takes a stream's map. Where another stream has the same one they share it; else what it has goes into the
+ * cache too. False: no memory. */
+static bool ensi_topics_renew(ensi_topics_t *t, ensi_topics_block_t **root, ensi_cache_t *cache,
+                              ensi_mem_t *m, ensign_slice_t map)
 {
+    ensi_topics_t before = *t;
+    ensi_topics_block_t **at;
+    uint64_t hash;
     if (ensi_topics_same(t, map)) return true;
-    ensi_topics_free(t, m); /* first: at most two maps stand at once, this one and that of a notice */
+    hash = ensi_topics_hash(map);
+    at = ensi_topics_place(root, hash);
+    if (*at && ensi_topics_same(&(*at)->map, map)) {
+        *t = ensi_topics_share(&(*at)->map);
+        ensi_topics_free(&before, m);
+        return true;
+    }
+    ensi_topics_free(t, m); /* first: a stream has two maps at most, this one and that of a notice */
     if (!ensi_topics_build(t, m, map)) return false;
     ENSIGN_ASSERT(ensi_topics_holds(t));
+    t->block->hash = hash;
+    at = ensi_topics_place(root, hash); /* anew: the map that went may have hung on the way */
+    if (!*at) ensi_topics_hang(t->block, at);
     ensi_cache_fill(cache, m, t);
     return true;
 }
@@ -11143,6 +11211,7 @@ struct ensign_t {
     ensi_handle_t self;             /* ENSIGN_CLIENT */
     uint64_t probes_told;           /* the requests know of so many of auth's probes */
 #ifndef ENSIGN_NO_SERVICE
+    ensi_topics_block_t *maps;      /* of the streams: the root of their tree */
     ensi_cache_t cache;
 #endif
     char *strings[ENSI_STRS];
@@ -13567,7 +13636,8 @@ static int ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *na
 static int ensi_pub_on_ready(ensign_t *c, ensi_pub_t *p, const ensi_pb_stream_ready_t *ready)
 {
     if (p->state != ENSI_PUB_OPENING) return ENSIGN_E_PROTOCOL;
-    if (!ensi_topics_renew(&p->topics, &c->cache, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
+    if (!ensi_topics_renew(&p->topics, &c->maps, &c->cache, &c->env.mem, ready->topics))
+        return ENSIGN_E_MEMORY;
     p->stale = p->reopen.parked = false;
     ensi_must(ensi_pub_move(p, ENSI_PUB_ON_READY));
     ensi_reopen_ready(&p->reopen, c, &p->h, &p->call);
@@ -14150,11 +14220,12 @@ size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d)
     size_t ring =
         ensi_max(x.buffer_bytes, (size_t)x.max_event_bytes + ENSI_TOPIC_NAME_MAX + ENSI_GRPC_PREFIX);
     size_t reply = ensi_max(x.window_bytes, x.max_reply_bytes);
-    /* the map of topics and its orders take at most twice the reply, twice while one replaces another;
-     * 8 KiB each for the end's text and nghttp2 */
+    /* the map of topics and its orders take at most twice the reply, and a stream has two of them while a
+     * notice needs the older; each counts here, though streams may share it; 8 KiB each for the end's text
+     * and nghttp2 */
     return sizeof(ensi_pub_t) + ring + x.max_in_flight * sizeof(ensi_entry_t) + reply +
-           4 * (size_t)x.max_reply_bytes + ENSI_PUB_OPEN_BYTES + ensi_meta_bound(ENSI_GRPC_META) + 8192 +
-           ensign_str(x.topic).len + 512 + ENSI_ASK_BOUND;
+           2 * ensi_topics_bound(x.max_reply_bytes) + ENSI_PUB_OPEN_BYTES + ensi_meta_bound(ENSI_GRPC_META) +
+           8192 + ensign_str(x.topic).len + 512 + ENSI_ASK_BOUND;
 }
 
 static int ensi_pub_check_desc(ensign_t *c, const ensign_publisher_desc_t *x)
@@ -14462,7 +14533,8 @@ static uint64_t ensi_sub_next_token(ensi_mem_t *m, ensi_sub_t *s, const ensign_r
 static int ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_ready_t *ready)
 {
     if (s->state != ENSI_SUB_OPENING) return ENSIGN_E_PROTOCOL;
-    if (!ensi_topics_renew(&s->topics, &c->cache, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
+    if (!ensi_topics_renew(&s->topics, &c->maps, &c->cache, &c->env.mem, ready->topics))
+        return ENSIGN_E_MEMORY;
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_READY));
     ensi_reopen_ready(&s->reopen, c, &s->h, &s->call);
     s->h.bits |= ENSI_BIT_OPEN;
@@ -14899,10 +14971,10 @@ size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d)
     /* two buffers, when a large event comes behind one that is lent, and one kept for that; the map of topics
      * came in a message, and takes at most twice its size, for two of them while a lent event needs the
      * older; 8 KiB each for the end's text and nghttp2 */
-    return sizeof(ensi_sub_t) + 2 * large + x.window_bytes + ENSI_SUB_SPARE + 4 * (size_t)x.max_event_bytes +
-           x.max_unacked * sizeof(ensi_ack_slot_t) + 3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES +
-           3 * ensi_sub_query_size(&x) + (x.ensure_topics ? ENSI_ASK_BOUND : 0) +
-           ensi_meta_bound(ENSI_GRPC_META) + 8192 + 512;
+    return sizeof(ensi_sub_t) + 2 * large + x.window_bytes + ENSI_SUB_SPARE +
+           2 * ensi_topics_bound(x.max_event_bytes) + x.max_unacked * sizeof(ensi_ack_slot_t) +
+           3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES + 3 * ensi_sub_query_size(&x) +
+           (x.ensure_topics ? ENSI_ASK_BOUND : 0) + ensi_meta_bound(ENSI_GRPC_META) + 8192 + 512;
 }
 
 static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)

@@ -26,6 +26,7 @@ static int setup(void **state)
     ensign_desc_t d = bare_desc();
     (void)state;
     d.topic_cache = ENSI_CACHE_MAX;
+    d.max_handles = 1000;
     return bare_setup(&d);
 }
 
@@ -195,6 +196,86 @@ static void answers_from_both_ends(void **state)
     answers_come(from_both_ends);
 }
 
+/* ---------------------------------------------------------------- maps of topics */
+
+enum { STREAMS = 100, TOPICS = 10000, PUBLISHER_REPLY_READY = 3 /* field */ };
+
+static uint8_t map[TOPICS * 64];
+static size_t map_len;
+
+static void make_map(size_t topics)
+{
+    uint8_t entry[64], id[16] = { 0 };
+    map_len = 0;
+    for (size_t i = 0; i < topics; i++) {
+        char name[32];
+        uint8_t *p;
+        snprintf(name, sizeof name, "a-topic-%zu", i);
+        ensi_put_be32(id, (uint32_t)i);
+        p = ensi_pb_put_bytes(entry, 1, ensign_str(name));
+        p = ensi_pb_put_bytes(p, 2, ensi_slice(id, sizeof id));
+        map_len = (size_t)(ensi_pb_put_bytes(map + map_len, ENSI_PB_STREAM_READY_TOPICS_TAG,
+                                             ensi_slice(entry, (size_t)(p - entry))) - map);
+    }
+}
+
+static ensi_pub_t *open_stream(void)
+{
+    static uint8_t bytes[sizeof map + 64];
+    ensi_pub_t *p = publish_all(0);
+    uint8_t *end;
+    ensi_pub_serve(client, &p->h);
+    bare_submit(&p->call);
+    bare_take(&p->call, NULL, SIZE_MAX);
+    end = ensi_pb_put_head(bytes, PUBLISHER_REPLY_READY, map_len);
+    memcpy(end, map, map_len);
+    bare_prefix(&p->call, (size_t)(end - bytes) + map_len);
+    ensi_h2_fit(&p->call.s, &client->env.mem);
+    bare_store(&p->call, bytes, (size_t)(end - bytes) + map_len);
+    ensi_pub_serve(client, &p->h);
+    assert_int_equal(p->state, ENSI_PUB_READY);
+    assert_int_equal(ensign_next_of(client, p->h.id)->as.open.topics, p->topics.count);
+    ensi_pub_serve(client, &p->h);
+    return p;
+}
+
+/* So many streams with a map of so many topics: the memory that they take. */
+static size_t memory_of(ensi_pub_t *streams[], size_t count, size_t topics)
+{
+    size_t before = client->env.mem.used;
+    make_map(topics);
+    for (size_t i = 0; i < count; i++) streams[i] = open_stream();
+    return client->env.mem.used - before;
+}
+
+/* A hundred publishers of a project with ten thousand topics have one map. A stream with another set of topics
+ * has its own, and the last one that uses a map frees it. */
+static void streams_have_one_map(void **state)
+{
+    static ensi_pub_t *small[STREAMS], *large[STREAMS], *other;
+    const ensi_topics_block_t *shared;
+    size_t few, most, before;
+    (void)state;
+    client->cache.cap = 0; /* which would take in the topics as well */
+    few = memory_of(small, STREAMS, 1);
+    before = client->env.mem.used;
+    most = memory_of(large, STREAMS, TOPICS);
+    shared = large[0]->topics.block;
+    assert_true(most - few > map_len && most - few < ensi_topics_bound(map_len));
+    assert_int_equal(shared->owners, 2 * STREAMS); /* each stream, and its OPEN notice, which stands */
+    make_map(TOPICS - 1);
+    other = open_stream();
+    assert_ptr_not_equal(other->topics.block, shared);
+    assert_int_equal(other->topics.count, TOPICS - 1);
+    assert_int_equal(large[0]->topics.count, TOPICS);
+    ensign_forget(client, other->h.id);
+    for (size_t i = 0; i < STREAMS; i++) {
+        assert_ptr_equal(large[i]->topics.block, shared);
+        ensign_forget(client, large[i]->h.id);
+    }
+    assert_in_range(client->env.mem.used, 0, before + ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER));
+}
+
 /* ---------------------------------------------------------------- topics in the cache */
 
 static uint8_t id_of_topic[16];
@@ -238,6 +319,7 @@ int main(void)
         BARE_TEST(answers_in_reverse),
         BARE_TEST(answers_in_any_order),
         BARE_TEST(answers_from_both_ends),
+        BARE_TEST(streams_have_one_map),
         BARE_TEST(topics_in_the_cache),
     };
     return cmocka_run_group_tests_name("growth", tests, NULL, NULL);

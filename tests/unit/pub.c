@@ -996,7 +996,7 @@ static void the_topics_of_open_stand_while_another_map_comes(void **state)
 {
     ensi_pub_t *p = open_weather();
     const ensign_notice_t *n;
-    const uint8_t *old;
+    const ensi_topics_block_t *old;
     (void)state;
     up(p);
     expect(p, ENSIGN_NOTICE_OPEN);
