@@ -7455,8 +7455,9 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
  *        Of a link: receive and transmit buffer, the TLS of the connection, the timer of the attempt, the
  *        last fault.
  * Holds  state is assigned by ensi_link_move alone, from the table. Buffers are taken at the first up, kept
- *        for the next connection, and do not move; those of a link that drained beside a newer one are given
- *        back.
+ *        for the next connection, and do not move; those of a link that drained beside a newer one, and of
+ *        the auth link, are given back. What was not used of them is not touched, so that the system has no
+ *        memory to find for it.
  *        Of the links to one target one at most is in RESOLVE or DIAL.
  *        A round gives each endpoint of the target a turn, the one that worked last first, and a turn tries
  *        each address of its endpoint once; there is no backoff between them. An address has worked when the
@@ -7585,6 +7586,7 @@ typedef struct ensi_link_t {
     bool trying;                    /* from the beginning of an attempt until the connection works */
     ensi_tunnel_t *tunnel;          /* RUN: the proxy has not answered CONNECT yet; else NULL */
     ensi_buf_t rx, tx;
+    size_t rx_used, tx_used;        /* of their bytes, since they were taken */
     ensi_timer_t timer;             /* of the attempt */
     uint64_t since_ms;              /* RUN: when the connection was made */
     bool heard;                     /* bytes have come on this connection */
@@ -7595,6 +7597,7 @@ typedef struct ensi_link_t {
 #ifndef ENSIGN_NO_TLS
     ensi_tls_t tls;
     uint8_t *plain;                 /* one record each way: received, then to send */
+    size_t plain_used[2];           /* of their bytes, since it was taken */
 #endif
 } ensi_link_t;
 
@@ -7626,7 +7629,6 @@ static int ensi_link_buffers(ensi_link_t *l)
     if (!l->rx.ptr) l->rx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
     if (!l->tx.ptr) l->tx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
     l->rx.cap = l->tx.cap = ENSIGN_LINK_BUFFER_BYTES;
-    l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
 #ifndef ENSIGN_NO_TLS
     if (l->end->secure && !l->plain) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
     if (l->end->secure && !l->plain) return ENSIGN_E_MEMORY;
@@ -7634,10 +7636,22 @@ static int ensi_link_buffers(ensi_link_t *l)
     return l->rx.ptr && l->tx.ptr ? ENSIGN_OK : ENSIGN_E_MEMORY;
 }
 
-/* Makes the whole buffer room again, once all of it is acked or taken. */
-static void ensi_link_rewind(ensi_buf_t *b)
+/* Makes the whole buffer room again. */
+static void ensi_link_empty(ensi_buf_t *b, size_t *used)
 {
-    if (b->start == b->end) b->start = b->end = 0;
+    *used = ensi_max(*used, b->end);
+    b->start = b->end = 0;
+}
+
+/* The same, once all of it is acked or taken. */
+static void ensi_link_rewind_rx(ensi_link_t *l)
+{
+    if (l->rx.start == l->rx.end) ensi_link_empty(&l->rx, &l->rx_used);
+}
+
+static void ensi_link_rewind_tx(ensi_link_t *l)
+{
+    if (l->tx.start == l->tx.end) ensi_link_empty(&l->tx, &l->tx_used);
 }
 
 /* Wipes the proxy's answer, as it may repeat the credentials. */
@@ -7655,21 +7669,25 @@ static void ensi_link_clear(ensi_link_t *l)
     ensi_tls_close(&l->tls);
 #endif
     ensi_link_end_tunnel(l);
-    l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
+    ensi_link_empty(&l->rx, &l->rx_used);
+    ensi_link_empty(&l->tx, &l->tx_used);
     l->shaken = false;
 }
 
-/* Wipes the buffers: tokens and the key went through them. */
+/* Wipes what was used of the buffers: tokens and the key went through them. */
 static void ensi_link_wipe(ensi_link_t *l)
 {
-    if (l->rx.ptr) ensi_wipe(l->rx.ptr, l->rx.cap);
-    if (l->tx.ptr) ensi_wipe(l->tx.ptr, l->tx.cap);
+    if (l->rx.ptr) ensi_wipe(l->rx.ptr, l->rx_used);
+    if (l->tx.ptr) ensi_wipe(l->tx.ptr, l->tx_used);
+    l->rx_used = l->tx_used = 0;
 #ifndef ENSIGN_NO_TLS
-    if (l->plain) ensi_wipe(l->plain, 2 * ENSI_RECORD_BYTES);
+    if (l->plain) ensi_wipe(l->plain, l->plain_used[0]);
+    if (l->plain) ensi_wipe(l->plain + ENSI_RECORD_BYTES, l->plain_used[1]);
+    l->plain_used[0] = l->plain_used[1] = 0;
 #endif
 }
 
-/* Gives the buffers back. The link must have no connection. */
+/* Gives the buffers back, wiped. The link must have no connection. */
 static void ensi_link_free(ensi_link_t *l)
 {
     ensi_mem_t *m = &l->env->mem;
@@ -7877,7 +7895,7 @@ static void ensi_link_stop(ensi_link_t *l)
 {
 #ifndef ENSIGN_NO_TLS
     if (l->state == ENSI_LINK_RUN && l->end->secure && l->shaken) {
-        ensi_link_rewind(&l->tx);
+        ensi_link_rewind_tx(l);
         ensi_tls_bye(&l->tls);
     }
 #endif
@@ -8033,7 +8051,7 @@ static int ensi_link_dig(ensi_link_t *l)
     size_t used = 0;
     int rc = ensi_http1_eat(x, l->rx.ptr + l->rx.start, l->rx.end - l->rx.start, &used);
     l->rx.start += used;
-    ensi_link_rewind(&l->rx);
+    ensi_link_rewind_rx(l);
     if (rc == ENSIGN_AGAIN) return rc;
     if (l->trace && x->status) ensi_trace_answer(l->trace, x->status, x->body_len);
     if (rc != ENSIGN_OK || x->status >= 300) return ensi_link_refused(l);
@@ -8106,9 +8124,9 @@ static int ensi_link_shake(ensi_link_t *l)
     if (rc != ENSIGN_OK) return rc;
 #ifndef ENSIGN_NO_TLS
     if (l->shaken) return ENSIGN_OK;
-    ensi_link_rewind(&l->tx);
+    ensi_link_rewind_tx(l);
     rc = ensi_tls_handshake(&l->tls, &l->fault);
-    ensi_link_rewind(&l->rx);
+    ensi_link_rewind_rx(l);
     if (rc != ENSIGN_OK) return rc;
     l->shaken = true;
     ensi_link_log_tls(l);
@@ -8123,16 +8141,17 @@ static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
     if (!l->end->secure) {
         *out = l->rx.ptr + l->rx.start;
         *len = l->rx.end - l->rx.start;
-        l->rx.start = l->rx.end = 0;
+        ensi_link_empty(&l->rx, &l->rx_used);
         return *len > 0 ? ENSIGN_OK : ENSIGN_AGAIN;
     }
 #ifndef ENSIGN_NO_TLS
     {
         int rc;
-        ensi_link_rewind(&l->tx); /* TLS may owe an alert before it reads on */
+        ensi_link_rewind_tx(l); /* TLS may owe an alert before it reads on */
         rc = ensi_tls_read(&l->tls, l->plain, ENSI_RECORD_BYTES, len, &l->fault);
+        l->plain_used[0] = ensi_max(l->plain_used[0], *len);
         *out = l->plain;
-        ensi_link_rewind(&l->rx);
+        ensi_link_rewind_rx(l);
         return rc;
     }
 #else
@@ -8140,13 +8159,14 @@ static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
 #endif
 }
 
-/* Where the next bytes to send may be written, and how many: 0 when there is no room for a whole record. */
+/* Where the next bytes to send may be written, and how many: 0 when there is no room for a whole record. What
+ * is written there and not committed the caller wipes. */
 static uint8_t *ensi_link_reserve(ensi_link_t *l, size_t *room)
 {
     ensi_buf_t *tx = &l->tx;
     *room = 0;
     if (l->state != ENSI_LINK_RUN || !l->shaken) return NULL;
-    ensi_link_rewind(tx);
+    ensi_link_rewind_tx(l);
 #ifndef ENSIGN_NO_TLS
     if (l->end->secure) {
         if (tx->cap - tx->end < ensi_tls_record_room(&l->tls) + l->tls.held) return NULL;
@@ -8162,7 +8182,10 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 {
     if (len == 0) return ENSIGN_OK;
 #ifndef ENSIGN_NO_TLS
-    if (l->end->secure) return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
+    if (l->end->secure) {
+        l->plain_used[1] = ensi_max(l->plain_used[1], len);
+        return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
+    }
 #endif
     l->tx.end += len;
     return ENSIGN_OK;
@@ -10055,8 +10078,8 @@ static int ensi_grpc_init(ensi_call_t *call, ensi_env_t *env, ensi_calls_t *all,
  * Holds  `state` is assigned by ensi_auth_move alone (create sets the first).
  *        bearer is NULL unless there is a token whose life, counted from its arrival, is not over and that
  *        the server has not refused; a failed renewal does not take it away.
- *        However many calls wait, one exchange runs. What it leaves in buffers is wiped when its link goes
- *        down.
+ *        However many calls wait, one exchange runs. Its buffers are wiped and given back when its link goes
+ *        down; the tokens have their own.
  * Moves  need -> ASKING -> READY; renewal goes the same way while the old token stays in use. A look at the
  *        service's status ("probe") uses the same link while no token is asked for, and moves no state.
  * Fails  400 and 403 of authenticate are final (DENIED). All else is tried again after a backoff, by the key
@@ -10112,7 +10135,8 @@ typedef struct ensi_auth_t {
     char *access;                   /* "Bearer " and the token */
     char *before;                   /* the token before it: calls that run may have it, and it may be good */
     char *refresh;                  /* "": none */
-    uint8_t *body;
+    uint8_t *body;                  /* while an exchange runs */
+    size_t body_used;               /* of its bytes, by the request */
     const char *bearer;             /* access, while it is good; NULL: none */
     bool refreshing;                /* what is asked is a refresh */
     bool asked;                     /* the request is in tx */
@@ -10136,34 +10160,50 @@ static bool ensi_auth_move(ensi_auth_t *a, ensi_auth_in_t in)
     return true;
 }
 
-/* An exchange leaves the key and the tokens in the buffers that it went through. */
+/* An exchange leaves the key and the tokens in the buffers that it went through. They are wiped; those of the
+ * link are given back, and at the end the other one too. */
 static void ensi_auth_wipe(ensi_auth_t *a)
 {
-    if (a->body) ensi_wipe(a->body, ENSI_AUTH_BODY_BYTES);
-    ensi_link_wipe(a->link);
+    if (a->body) ensi_wipe(a->body, ensi_max(a->body_used, a->http.body_len));
+    a->body_used = a->http.body_len = 0;
+    ensi_link_free(a->link);
+}
+
+static void ensi_auth_rest(ensi_auth_t *a)
+{
+    ensi_auth_wipe(a);
+    ensi_mem_free(&a->env->mem, a->body);
+    a->body = NULL;
 }
 
 static void ensi_auth_free(ensi_auth_t *a)
 {
     ensi_mem_t *m = &a->env->mem;
     memset(a->env->secrets, 0, sizeof a->env->secrets); /* no text is shown any more */
-    ensi_auth_wipe(a);
+    ensi_auth_rest(a);
     if (a->access) ensi_wipe(a->access, ENSI_AUTH_SCHEME + ENSI_AUTH_TOKEN_CAP);
     if (a->before) ensi_wipe(a->before, ENSI_AUTH_TOKEN_CAP);
     if (a->refresh) ensi_wipe(a->refresh, ENSI_AUTH_TOKEN_CAP);
     ensi_mem_free(m, a->access);
     ensi_mem_free(m, a->before);
     ensi_mem_free(m, a->refresh);
-    ensi_mem_free(m, a->body);
+}
+
+/* Takes room for a token, which is empty; what is not used of it is not touched. */
+static char *ensi_auth_token(ensi_mem_t *m, size_t head)
+{
+    char *p = (char *)ensi_mem_take(m, head + ENSI_AUTH_TOKEN_CAP);
+    if (p) p[head] = '\0';
+    return p;
 }
 
 static bool ensi_auth_memory(ensi_auth_t *a)
 {
     ensi_mem_t *m = &a->env->mem;
     const char **secrets = a->env->secrets;
-    if (!a->access) a->access = (char *)ensi_mem_zero(m, ENSI_AUTH_SCHEME + ENSI_AUTH_TOKEN_CAP);
-    if (!a->before) a->before = (char *)ensi_mem_zero(m, ENSI_AUTH_TOKEN_CAP);
-    if (!a->refresh) a->refresh = (char *)ensi_mem_zero(m, ENSI_AUTH_TOKEN_CAP);
+    if (!a->access) a->access = ensi_auth_token(m, ENSI_AUTH_SCHEME);
+    if (!a->before) a->before = ensi_auth_token(m, 0);
+    if (!a->refresh) a->refresh = ensi_auth_token(m, 0);
     if (!a->body) a->body = (uint8_t *)ensi_mem_take(m, ENSI_AUTH_BODY_BYTES);
     if (a->access) secrets[ENSI_SECRET_TOKEN] = a->access + ENSI_AUTH_SCHEME;
     secrets[ENSI_SECRET_TOKEN_BEFORE] = a->before;
@@ -10235,7 +10275,9 @@ static bool ensi_auth_request(ensi_auth_t *a, char *out, size_t room, size_t *le
     if (a->probing)
         return ensi_http1_request(out, room, len, "GET", "/v1/status", host, a->user_agent, NULL, 0) ==
                ENSIGN_OK;
+    a->body_used = ENSI_AUTH_BODY_BYTES; /* if it does not fit */
     *body = ensi_auth_body(a, (char *)a->body, ENSI_AUTH_BODY_BYTES);
+    if (*body > 0) a->body_used = *body;
     return *body > 0 &&
            ensi_http1_request(out, room, len, "POST", a->refreshing ? "/v1/refresh" : "/v1/authenticate",
                               host, a->user_agent, (const char *)a->body, *body) == ENSIGN_OK;
@@ -10248,6 +10290,7 @@ static void ensi_auth_ask(ensi_auth_t *a)
     uint8_t *out = ensi_link_reserve(l, &room);
     if (!out) return;
     if (!ensi_auth_request(a, (char *)out, room, &len, &body)) {
+        ensi_wipe(out, room);
         ensi_auth_fail(a, 0, "auth: no request to %s can be made: the %s is no UTF-8, or over %lu bytes",
                        ensi_link_where(l), a->refreshing ? "refresh token" : "key", (unsigned long)room);
         ensi_link_stop(l); /* a probe learns of it there */
@@ -10312,7 +10355,7 @@ static void ensi_auth_accept(ensi_auth_t *a)
     char *token = a->access + ENSI_AUTH_SCHEME;
     size_t len = 0;
     int rc;
-    if (token[0]) memcpy(a->before, token, ENSI_AUTH_TOKEN_CAP);
+    if (token[0]) memcpy(a->before, token, strlen(token) + 1);
     rc = ensi_json_string(doc, "access_token", token, ENSI_AUTH_TOKEN_CAP, &len);
     if (rc != ENSIGN_OK || !ensi_auth_is_token(token, len)) {
         if (rc == ENSIGN_OK) a->bearer = NULL; /* the old token is overwritten */
@@ -10486,6 +10529,7 @@ static void ensi_auth_lost(ensi_auth_t *a)
         ENSI_LOG((a->env, ENSIGN_LOG_WARNING, "%s; the next one is asked", whole));
         return;
     }
+    ensi_auth_rest(a);
     if (a->probing) ensi_auth_probed(a, ENSIGN_E_AUTH, 0, text);
     else ensi_auth_fail(a, 0, "auth: no token: %s", text);
 }
@@ -16457,6 +16501,7 @@ static bool ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
         rc = ensi_h2_send(&n->h2, out, room, &len);
         if (rc == ENSIGN_OK) rc = ensi_link_commit(l, len);
         if (rc < 0) {
+            ensi_wipe(out, len);
             ensi_link_fault(l, rc, 0, "rpc: cannot go on sending to %s: %s", ensi_link_where(l),
                             ensign_result_text(rc));
             ensi_client_stop_link(c, l);
