@@ -118,8 +118,11 @@ WHAT IS PROMISED
 MEMORY
     All of it goes through `alloc`, but for mbedTLS's, which has a heap of its own, and what getaddrinfo and
     the start of an HTTP/2 session take from malloc for a moment. Each buffer is taken when it is first used;
-    while events flow nothing is allocated. Before anything is opened, these tell the most that each can take;
-    stats.memory stays under their sum. The most that each takes, for three settings:
+    while events flow nothing is allocated. A message over window_bytes needs a larger buffer, which is given
+    back behind it; where a second one comes within 64 messages the handle keeps two such buffers until 64
+    smaller messages have come in a row, or until it ends. The buffers for a token are given back when it is
+    here. Before anything is opened, these tell the most that each can take; stats.memory stays under their
+    sum. The most that each takes, for three settings:
 
                                            tiny       default    large
         ensign_memory_bound                622 KiB    2 MiB      5 MiB      the client, TLS on all links
@@ -8222,16 +8225,23 @@ enum {
     ENSI_H2_TOO_MANY_FRAMES = -905, /* NGHTTP2_ERR_TOO_MANY_CONTINUATIONS, which 1.60 and older do not have */
     ENSI_GRPC_PREFIX = 5,
     ENSI_RX_SURPLUS = 256,       /* a frame of padding alone, RFC 9113 6.1 */
+    ENSI_RX_RECENT = 64,         /* messages: so long a large one is remembered */
     ENSI_H2_WORDS = 100          /* kept of an answer that is not gRPC, with its NUL */
 };
 
 /* A stream's receive buffer. [start, start + lent) is what a notice points into, [start + lent, end) waits.
  * When the next message cannot be completed behind what is lent, it goes on in a second buffer; the first
- * one, lent_ptr then, stands until it is released, and is kept for the next time. */
+ * one, lent_ptr then, stands until it is released, and is kept for the next time.
+ * A message over the usual size makes `cap` larger, and behind it `cap` is the usual one again: it bounds the
+ * credit. The block behind `cap` is given back at once too, unless large messages are what comes: from the
+ * second within ENSI_RX_RECENT on the blocks keep their size, two of them at most, until so many usual ones
+ * have come in a row. So steady state does not allocate, whatever the sizes. */
 typedef struct ensi_rx_t {
     uint8_t *ptr;
     uint8_t *lent_ptr;
-    uint8_t *idle;                      /* of usual size, free: so steady state does not allocate */
+    uint8_t *idle;                      /* free: of usual size, or a large one while these are kept */
+    uint32_t recent;                    /* so many more usual messages until a large one is forgotten */
+    bool keeps;                         /* large blocks */
     size_t cap, start, end, lent;
     size_t window, limit;               /* usual size; largest message with its prefix */
     size_t spare;                       /* room that is never promised to the peer */
@@ -8381,10 +8391,61 @@ static int ensi_rx_head(const ensi_rx_t *r, size_t *total)
     return have >= *total ? ENSIGN_OK : ENSIGN_AGAIN;
 }
 
+/* The size of a block, for comparison; 0 of NULL. */
+static size_t ensi_rx_size(const uint8_t *block)
+{
+    return block ? ensi_mem_size(block) : 0;
+}
+
+/* The size of a block for `cap`. Where large messages come it is rounded up, so that ever larger ones do not
+ * have it taken anew each time. */
+static size_t ensi_rx_round(const ensi_rx_t *r, size_t cap)
+{
+    size_t size = r->window + r->spare;
+    if (r->recent == 0 || cap <= size) return cap;
+    while (size < cap) size *= 2;
+    return ensi_min(size, r->limit + r->spare);
+}
+
+/* A message of that size leaves the buffer: are large ones what comes? */
+static void ensi_rx_count(ensi_rx_t *r, size_t size)
+{
+    if (size > r->window) {
+        r->keeps = r->recent > 0;
+        r->recent = ENSI_RX_RECENT;
+    } else if (r->recent > 0 && --r->recent == 0) {
+        r->keeps = false;
+    }
+}
+
+/* Keeps the larger one of `block` and `idle`, as far as large ones are kept, and gives back the other. */
+static void ensi_rx_rest(ensi_rx_t *r, ensi_mem_t *m, uint8_t *block)
+{
+    size_t most = r->keeps ? SIZE_MAX : r->window + r->spare;
+    uint8_t *idle = r->idle;
+    if (ensi_rx_size(idle) > most) {
+        ensi_mem_free(m, idle);
+        r->idle = idle = NULL;
+    }
+    if (ensi_rx_size(block) <= most && ensi_rx_size(block) > ensi_rx_size(idle)) {
+        r->idle = block;
+        block = idle;
+    }
+    ensi_mem_free(m, block);
+}
+
+/* A block for `cap`; old: it is resized. NULL: no memory. */
+static uint8_t *ensi_rx_block(const ensi_rx_t *r, ensi_mem_t *m, uint8_t *old, size_t cap)
+{
+    size_t size = ensi_rx_round(r, cap);
+    uint8_t *p = (uint8_t *)ensi_mem_resize(m, old, size);
+    return p || size == cap ? p : (uint8_t *)ensi_mem_resize(m, old, cap);
+}
+
 static void ensi_rx_release(ensi_rx_t *r, ensi_mem_t *m)
 {
-    if (r->lent_ptr && !r->idle && ensi_mem_size(r->lent_ptr) == r->window + r->spare) r->idle = r->lent_ptr;
-    else ensi_mem_free(m, r->lent_ptr);
+    if (r->lent) ensi_rx_count(r, r->lent);
+    ensi_rx_rest(r, m, r->lent_ptr);
     r->lent_ptr = NULL;
     r->start += r->lent;
     r->lent = 0;
@@ -8441,9 +8502,12 @@ static ENSI_UNUSED bool ensi_rx_put(ensi_rx_t *r, ensi_mem_t *m, size_t offset, 
 
 static bool ensi_rx_resize(ensi_rx_t *r, ensi_mem_t *m, size_t cap)
 {
-    uint8_t *p = r->ptr ? (uint8_t *)ensi_mem_resize(m, r->ptr, cap) : NULL;
-    if (r->ptr && !p) return false;
-    r->ptr = p;
+    size_t have = ensi_rx_size(r->ptr);
+    if (have < cap || (!r->keeps && have > ensi_rx_round(r, cap))) {
+        uint8_t *p = r->ptr ? ensi_rx_block(r, m, r->ptr, cap) : NULL;
+        if (r->ptr && !p) return false;
+        r->ptr = p;
+    }
     r->cap = cap;
     return true;
 }
@@ -8452,11 +8516,15 @@ static bool ensi_rx_resize(ensi_rx_t *r, ensi_mem_t *m, size_t cap)
 static bool ensi_rx_part(ensi_rx_t *r, ensi_mem_t *m, size_t need)
 {
     size_t rest = r->end - r->start - r->lent;
-    uint8_t *p = need == r->window + r->spare ? r->idle : NULL;
-    if (p) r->idle = NULL;
-    else p = (uint8_t *)ensi_mem_take(m, need);
+    uint8_t *p = ensi_rx_size(r->idle) >= need ? r->idle : NULL;
+    if (p || ensi_rx_size(r->idle) > r->window + r->spare) {
+        if (!p) ensi_mem_free(m, r->idle); /* too small; first, as three large ones are too many */
+        r->idle = NULL;
+    }
+    if (!p) p = ensi_rx_block(r, m, NULL, need);
     if (!p) return false;
     memcpy(p, r->ptr + r->start + r->lent, rest);
+    ensi_rx_count(r, r->lent);
     r->lent_ptr = r->ptr;
     r->ptr = p;
     r->cap = need;
@@ -8486,7 +8554,8 @@ static bool ensi_rx_fit(ensi_rx_t *r, ensi_mem_t *m, size_t credit)
     if (need > r->cap) return ensi_rx_resize(r, m, need);
     /* Where that fails the block stays large, but its rest is not promised: nghttp2 could return the credit
      * of padding when it has shrunk after all. */
-    if (shrink && !ensi_rx_resize(r, m, need)) r->cap = need;
+    if (!shrink) need = r->cap;
+    if (!ensi_rx_resize(r, m, need)) r->cap = need;
     return true;
 }
 
