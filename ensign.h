@@ -118,13 +118,16 @@ WHAT IS PROMISED
 MEMORY
     All of it goes through `alloc`, but for mbedTLS's, which has a heap of its own, and what getaddrinfo and
     the start of an HTTP/2 session take from malloc for a moment. Each buffer is taken when it is first used;
-    while events flow nothing is allocated. Before anything is opened, these tell the most that each can take;
-    stats.memory stays under their sum. The most that each takes, for three settings:
+    while events flow nothing is allocated. A message over window_bytes needs a larger buffer, which is given
+    back behind it; where a second one comes within 64 messages the handle keeps two such buffers until 64
+    smaller messages have come in a row, or until it ends. The buffers for a token are given back when it is
+    here. Before anything is opened, these tell the most that each can take; stats.memory stays under their
+    sum. The most that each takes, for three settings:
 
                                            tiny       default    large
         ensign_memory_bound                622 KiB    2 MiB      5 MiB      the client, TLS on all links
         ensign_publisher_memory_bound      85 KiB     10 MiB     145 MiB    each of these beside it
-        ensign_subscription_memory_bound   77 KiB     31 MiB     117 MiB
+        ensign_subscription_memory_bound   78 KiB     31 MiB     117 MiB
         ensign_query_memory_bound          40 KiB     11 MiB     37 MiB
         ensign_request_memory_bound        43 KiB     17 MiB     257 MiB
         ensign_call_memory_bound           29 KiB     13 MiB     197 MiB
@@ -138,7 +141,8 @@ MEMORY
     A third or more of ensign_memory_bound is for a second connection. It exists only while the first one
     drains after a GOAWAY. Where memory_limit has no room for it, the first one drains before.
     Nearly all of a default is room for the largest message, and for the map of topics that it may bring. What
-    is used in fact is a small part of it: buffers grow to such a size only for such a message.
+    is used in fact is a small part of it: buffers grow to such a size only for such a message, and streams
+    that are given the same map of topics share one copy.
 
 CONTENTS    search for the mark
     >>macros      What can be defined before the include
@@ -1785,7 +1789,7 @@ static size_t ensi_ip(const char *text, uint8_t out[16])
     return ensi_ip6(text, out) ? 16 : 0;
 }
 
-/* Numbers of HTTP/2 and gRPC are big-endian. A compiler turns eight loads of bytes into one, but not always as
+/* Numbers of HTTP/2 and gRPC are big-endian. A compiler turns four loads of bytes into one, but not always as
  * many stores. */
 #if defined(__GNUC__) && defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
@@ -4134,15 +4138,15 @@ static bool ensi_pb_check(void)
  * Owns   nothing.
  * Holds  what is read here is what nanopb reads in the same bytes, and what is written are the bytes that
  *        nanopb writes: tests/unit/wire.c and tests/fuzz/fuzz_wire.c compare them.
- *        The readers take what protobuf's own writers write: known fields in the order of their tags, each in
- *        its wire type and once, and varints that are as short as they can be. All else is unusual, and nanopb
- *        decides on it.
+ *        The readers take what protobuf's own writers write: known fields in the order of their tags, each
+ *        in its wire type and once, and varints that are as short as they can be. All else is unusual, and
+ *        nanopb decides on it.
  * Moves  reading: a cursor goes over the fields in their order, and must be at the end behind the last one.
  *        writing: the sizes of all parts are measured first, then the parts are written front to back.
  * Fails  with false for what is unusual; the output may be half filled then. */
 
-/* A field's key is its tag and wire type. All known tags but that of local_id, which no server sends, are below
- * 16, so that a key is one byte. */
+/* A field's key is its tag and wire type. All known tags but that of local_id, which no server sends, are
+ * below 16, so that a key is one byte. */
 #define ENSI_WIRE_NUMBER(tag) ((tag) << 3 | PB_WT_VARINT)
 #define ENSI_WIRE_BYTES(tag) ((tag) << 3 | PB_WT_STRING)
 
@@ -4165,13 +4169,21 @@ static inline bool ensi_wire_is(ensi_wire_t *w, unsigned key)
     return true;
 }
 
-/* A varint of two bytes or more. An overlong one is unusual, and so is one of ten bytes, a negative number. */
+/* A varint of two bytes or more. An overlong one is unusual, and so is one of ten bytes, as a negative number
+ * has. */
 static bool ensi_wire_long_varint(ensi_wire_t *w, uint64_t *value)
 {
-    const uint8_t *p = ensi_pb_get_varint(w->at, w->end, value);
-    if (!p || p[-1] == 0 || p - w->at > 9) return false;
+    const uint8_t *p = w->at;
+    uint64_t v = 0;
+    unsigned shift = 0;
+    do {
+        if (p == w->end || shift > 56) return false;
+        v |= (uint64_t)(*p & 0x7F) << shift;
+        shift += 7;
+    } while (*p++ >= 0x80);
     w->at = p;
-    return true;
+    *value = v;
+    return p[-1] != 0;
 }
 
 static inline bool ensi_wire_varint(ensi_wire_t *w, uint64_t *value)
@@ -4267,7 +4279,8 @@ static bool ensi_wire_ack(ensign_slice_t reply, ensign_slice_t *id, ensign_time_
 {
     ensi_wire_t w = ensi_wire_open(reply);
     ensign_slice_t ack = { NULL, 0 };
-    if (!ensi_wire_bytes(&w, ENSI_PB_PUBLISHER_REPLY_ACK_TAG, &ack) || !ack.ptr || w.at != w.end) return false;
+    if (!ensi_wire_bytes(&w, ENSI_PB_PUBLISHER_REPLY_ACK_TAG, &ack) || !ack.ptr || w.at != w.end)
+        return false;
     *id = ensi_slice(NULL, 0);
     committed->seconds = 0;
     committed->nanos = 0;
@@ -7885,8 +7898,9 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
  *        Of a link: receive and transmit buffer, the TLS of the connection, the timer of the attempt, the
  *        last fault.
  * Holds  state is assigned by ensi_link_move alone, from the table. Buffers are taken at the first up, kept
- *        for the next connection, and do not move; those of a link that drained beside a newer one are given
- *        back.
+ *        for the next connection, and do not move; those of a link that drained beside a newer one, and of
+ *        the auth link, are given back. What was not used of them is not touched, so that the system has no
+ *        memory to find for it.
  *        Of the links to one target one at most is in RESOLVE or DIAL.
  *        A round gives each endpoint of the target a turn, the one that worked last first, and a turn tries
  *        each address of its endpoint once; there is no backoff between them. An address has worked when the
@@ -8015,6 +8029,7 @@ typedef struct ensi_link_t {
     bool trying;                    /* from the beginning of an attempt until the connection works */
     ensi_tunnel_t *tunnel;          /* RUN: the proxy has not answered CONNECT yet; else NULL */
     ensi_buf_t rx, tx;
+    size_t rx_used, tx_used;        /* of their bytes, since they were taken */
     ensi_timer_t timer;             /* of the attempt */
     uint64_t since_ms;              /* RUN: when the connection was made */
     bool heard;                     /* bytes have come on this connection */
@@ -8025,6 +8040,7 @@ typedef struct ensi_link_t {
 #ifndef ENSIGN_NO_TLS
     ensi_tls_t tls;
     uint8_t *plain;                 /* one record each way: received, then to send */
+    size_t plain_used[2];           /* of their bytes, since it was taken */
 #endif
 } ensi_link_t;
 
@@ -8056,7 +8072,6 @@ static int ensi_link_buffers(ensi_link_t *l)
     if (!l->rx.ptr) l->rx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
     if (!l->tx.ptr) l->tx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
     l->rx.cap = l->tx.cap = ENSIGN_LINK_BUFFER_BYTES;
-    l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
 #ifndef ENSIGN_NO_TLS
     if (l->end->secure && !l->plain) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
     if (l->end->secure && !l->plain) return ENSIGN_E_MEMORY;
@@ -8064,10 +8079,22 @@ static int ensi_link_buffers(ensi_link_t *l)
     return l->rx.ptr && l->tx.ptr ? ENSIGN_OK : ENSIGN_E_MEMORY;
 }
 
-/* Makes the whole buffer room again, once all of it is acked or taken. */
-static void ensi_link_rewind(ensi_buf_t *b)
+/* Makes the whole buffer room again. */
+static void ensi_link_empty(ensi_buf_t *b, size_t *used)
 {
-    if (b->start == b->end) b->start = b->end = 0;
+    *used = ensi_max(*used, b->end);
+    b->start = b->end = 0;
+}
+
+/* The same, once all of it is acked or taken. */
+static void ensi_link_rewind_rx(ensi_link_t *l)
+{
+    if (l->rx.start == l->rx.end) ensi_link_empty(&l->rx, &l->rx_used);
+}
+
+static void ensi_link_rewind_tx(ensi_link_t *l)
+{
+    if (l->tx.start == l->tx.end) ensi_link_empty(&l->tx, &l->tx_used);
 }
 
 /* Wipes the proxy's answer, as it may repeat the credentials. */
@@ -8085,21 +8112,25 @@ static void ensi_link_clear(ensi_link_t *l)
     ensi_tls_close(&l->tls);
 #endif
     ensi_link_end_tunnel(l);
-    l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
+    ensi_link_empty(&l->rx, &l->rx_used);
+    ensi_link_empty(&l->tx, &l->tx_used);
     l->shaken = false;
 }
 
-/* Wipes the buffers: tokens and the key went through them. */
+/* Wipes what was used of the buffers: tokens and the key went through them. */
 static void ensi_link_wipe(ensi_link_t *l)
 {
-    if (l->rx.ptr) ensi_wipe(l->rx.ptr, l->rx.cap);
-    if (l->tx.ptr) ensi_wipe(l->tx.ptr, l->tx.cap);
+    if (l->rx.ptr) ensi_wipe(l->rx.ptr, l->rx_used);
+    if (l->tx.ptr) ensi_wipe(l->tx.ptr, l->tx_used);
+    l->rx_used = l->tx_used = 0;
 #ifndef ENSIGN_NO_TLS
-    if (l->plain) ensi_wipe(l->plain, 2 * ENSI_RECORD_BYTES);
+    if (l->plain) ensi_wipe(l->plain, l->plain_used[0]);
+    if (l->plain) ensi_wipe(l->plain + ENSI_RECORD_BYTES, l->plain_used[1]);
+    l->plain_used[0] = l->plain_used[1] = 0;
 #endif
 }
 
-/* Gives the buffers back. The link must have no connection. */
+/* Gives the buffers back, wiped. The link must have no connection. */
 static void ensi_link_free(ensi_link_t *l)
 {
     ensi_mem_t *m = &l->env->mem;
@@ -8307,7 +8338,7 @@ static void ensi_link_stop(ensi_link_t *l)
 {
 #ifndef ENSIGN_NO_TLS
     if (l->state == ENSI_LINK_RUN && l->end->secure && l->shaken) {
-        ensi_link_rewind(&l->tx);
+        ensi_link_rewind_tx(l);
         ensi_tls_bye(&l->tls);
     }
 #endif
@@ -8463,7 +8494,7 @@ static int ensi_link_dig(ensi_link_t *l)
     size_t used = 0;
     int rc = ensi_http1_eat(x, l->rx.ptr + l->rx.start, l->rx.end - l->rx.start, &used);
     l->rx.start += used;
-    ensi_link_rewind(&l->rx);
+    ensi_link_rewind_rx(l);
     if (rc == ENSIGN_AGAIN) return rc;
     if (l->trace && x->status) ensi_trace_answer(l->trace, x->status, x->body_len);
     if (rc != ENSIGN_OK || x->status >= 300) return ensi_link_refused(l);
@@ -8536,9 +8567,9 @@ static int ensi_link_shake(ensi_link_t *l)
     if (rc != ENSIGN_OK) return rc;
 #ifndef ENSIGN_NO_TLS
     if (l->shaken) return ENSIGN_OK;
-    ensi_link_rewind(&l->tx);
+    ensi_link_rewind_tx(l);
     rc = ensi_tls_handshake(&l->tls, &l->fault);
-    ensi_link_rewind(&l->rx);
+    ensi_link_rewind_rx(l);
     if (rc != ENSIGN_OK) return rc;
     l->shaken = true;
     ensi_link_log_tls(l);
@@ -8553,16 +8584,17 @@ static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
     if (!l->end->secure) {
         *out = l->rx.ptr + l->rx.start;
         *len = l->rx.end - l->rx.start;
-        l->rx.start = l->rx.end = 0;
+        ensi_link_empty(&l->rx, &l->rx_used);
         return *len > 0 ? ENSIGN_OK : ENSIGN_AGAIN;
     }
 #ifndef ENSIGN_NO_TLS
     {
         int rc;
-        ensi_link_rewind(&l->tx); /* TLS may owe an alert before it reads on */
+        ensi_link_rewind_tx(l); /* TLS may owe an alert before it reads on */
         rc = ensi_tls_read(&l->tls, l->plain, ENSI_RECORD_BYTES, len, &l->fault);
+        l->plain_used[0] = ensi_max(l->plain_used[0], *len);
         *out = l->plain;
-        ensi_link_rewind(&l->rx);
+        ensi_link_rewind_rx(l);
         return rc;
     }
 #else
@@ -8570,13 +8602,14 @@ static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
 #endif
 }
 
-/* Where the next bytes to send may be written, and how many: 0 when there is no room for a whole record. */
+/* Where the next bytes to send may be written, and how many: 0 when there is no room for a whole record. What
+ * is written there and not committed the caller wipes. */
 static uint8_t *ensi_link_reserve(ensi_link_t *l, size_t *room)
 {
     ensi_buf_t *tx = &l->tx;
     *room = 0;
     if (l->state != ENSI_LINK_RUN || !l->shaken) return NULL;
-    ensi_link_rewind(tx);
+    ensi_link_rewind_tx(l);
 #ifndef ENSIGN_NO_TLS
     if (l->end->secure) {
         if (tx->cap - tx->end < ensi_tls_record_room(&l->tls) + l->tls.held) return NULL;
@@ -8592,7 +8625,10 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 {
     if (len == 0) return ENSIGN_OK;
 #ifndef ENSIGN_NO_TLS
-    if (l->end->secure) return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
+    if (l->end->secure) {
+        l->plain_used[1] = ensi_max(l->plain_used[1], len);
+        return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
+    }
 #endif
     l->tx.end += len;
     return ENSIGN_OK;
@@ -8630,16 +8666,23 @@ enum {
     ENSI_H2_TOO_MANY_FRAMES = -905, /* NGHTTP2_ERR_TOO_MANY_CONTINUATIONS, which 1.60 and older do not have */
     ENSI_GRPC_PREFIX = 5,
     ENSI_RX_SURPLUS = 256,       /* a frame of padding alone, RFC 9113 6.1 */
+    ENSI_RX_RECENT = 64,         /* messages: so long a large one is remembered */
     ENSI_H2_WORDS = 100          /* kept of an answer that is not gRPC, with its NUL */
 };
 
 /* A stream's receive buffer. [start, start + lent) is what a notice points into, [start + lent, end) waits.
  * When the next message cannot be completed behind what is lent, it goes on in a second buffer; the first
- * one, lent_ptr then, stands until it is released, and is kept for the next time. */
+ * one, lent_ptr then, stands until it is released, and is kept for the next time.
+ * A message over the usual size makes `cap` larger, and behind it `cap` is the usual one again: it bounds the
+ * credit. The block behind `cap` is given back at once too, unless large messages are what comes: from the
+ * second within ENSI_RX_RECENT on the blocks keep their size, two of them at most, until so many usual ones
+ * have come in a row. So steady state does not allocate, whatever the sizes. */
 typedef struct ensi_rx_t {
     uint8_t *ptr;
     uint8_t *lent_ptr;
-    uint8_t *idle;                      /* of usual size, free: so steady state does not allocate */
+    uint8_t *idle;                      /* free: of usual size, or a large one while these are kept */
+    uint32_t recent;                    /* so many more usual messages until a large one is forgotten */
+    bool keeps;                         /* large blocks */
     size_t cap, start, end, lent;
     size_t window, limit;               /* usual size; largest message with its prefix */
     size_t spare;                       /* room that is never promised to the peer */
@@ -8793,10 +8836,61 @@ static int ensi_rx_head(const ensi_rx_t *r, size_t *total)
     return have >= *total ? ENSIGN_OK : ENSIGN_AGAIN;
 }
 
+/* The size of a block, for comparison; 0 of NULL. */
+static size_t ensi_rx_size(const uint8_t *block)
+{
+    return block ? ensi_mem_size(block) : 0;
+}
+
+/* The size of a block for `cap`. Where large messages come it is rounded up, so that ever larger ones do not
+ * have it taken anew each time. */
+static size_t ensi_rx_round(const ensi_rx_t *r, size_t cap)
+{
+    size_t size = r->window + r->spare;
+    if (r->recent == 0 || cap <= size) return cap;
+    while (size < cap) size *= 2;
+    return ensi_min(size, r->limit + r->spare);
+}
+
+/* A message of that size leaves the buffer: are large ones what comes? */
+static void ensi_rx_count(ensi_rx_t *r, size_t size)
+{
+    if (size > r->window) {
+        r->keeps = r->recent > 0;
+        r->recent = ENSI_RX_RECENT;
+    } else if (r->recent > 0 && --r->recent == 0) {
+        r->keeps = false;
+    }
+}
+
+/* Keeps the larger one of `block` and `idle`, as far as large ones are kept, and gives back the other. */
+static void ensi_rx_rest(ensi_rx_t *r, ensi_mem_t *m, uint8_t *block)
+{
+    size_t most = r->keeps ? SIZE_MAX : r->window + r->spare;
+    uint8_t *idle = r->idle;
+    if (ensi_rx_size(idle) > most) {
+        ensi_mem_free(m, idle);
+        r->idle = idle = NULL;
+    }
+    if (ensi_rx_size(block) <= most && ensi_rx_size(block) > ensi_rx_size(idle)) {
+        r->idle = block;
+        block = idle;
+    }
+    ensi_mem_free(m, block);
+}
+
+/* A block for `cap`; old: it is resized. NULL: no memory. */
+static uint8_t *ensi_rx_block(const ensi_rx_t *r, ensi_mem_t *m, uint8_t *old, size_t cap)
+{
+    size_t size = ensi_rx_round(r, cap);
+    uint8_t *p = (uint8_t *)ensi_mem_resize(m, old, size);
+    return p || size == cap ? p : (uint8_t *)ensi_mem_resize(m, old, cap);
+}
+
 static void ensi_rx_release(ensi_rx_t *r, ensi_mem_t *m)
 {
-    if (r->lent_ptr && !r->idle && ensi_mem_size(r->lent_ptr) == r->window + r->spare) r->idle = r->lent_ptr;
-    else ensi_mem_free(m, r->lent_ptr);
+    if (r->lent) ensi_rx_count(r, r->lent);
+    ensi_rx_rest(r, m, r->lent_ptr);
     r->lent_ptr = NULL;
     r->start += r->lent;
     r->lent = 0;
@@ -8853,9 +8947,12 @@ static ENSI_UNUSED bool ensi_rx_put(ensi_rx_t *r, ensi_mem_t *m, size_t offset, 
 
 static bool ensi_rx_resize(ensi_rx_t *r, ensi_mem_t *m, size_t cap)
 {
-    uint8_t *p = r->ptr ? (uint8_t *)ensi_mem_resize(m, r->ptr, cap) : NULL;
-    if (r->ptr && !p) return false;
-    r->ptr = p;
+    size_t have = ensi_rx_size(r->ptr);
+    if (have < cap || (!r->keeps && have > ensi_rx_round(r, cap))) {
+        uint8_t *p = r->ptr ? ensi_rx_block(r, m, r->ptr, cap) : NULL;
+        if (r->ptr && !p) return false;
+        r->ptr = p;
+    }
     r->cap = cap;
     return true;
 }
@@ -8864,11 +8961,15 @@ static bool ensi_rx_resize(ensi_rx_t *r, ensi_mem_t *m, size_t cap)
 static bool ensi_rx_part(ensi_rx_t *r, ensi_mem_t *m, size_t need)
 {
     size_t rest = r->end - r->start - r->lent;
-    uint8_t *p = need == r->window + r->spare ? r->idle : NULL;
-    if (p) r->idle = NULL;
-    else p = (uint8_t *)ensi_mem_take(m, need);
+    uint8_t *p = ensi_rx_size(r->idle) >= need ? r->idle : NULL;
+    if (p || ensi_rx_size(r->idle) > r->window + r->spare) {
+        if (!p) ensi_mem_free(m, r->idle); /* too small; first, as three large ones are too many */
+        r->idle = NULL;
+    }
+    if (!p) p = ensi_rx_block(r, m, NULL, need);
     if (!p) return false;
     memcpy(p, r->ptr + r->start + r->lent, rest);
+    ensi_rx_count(r, r->lent);
     r->lent_ptr = r->ptr;
     r->ptr = p;
     r->cap = need;
@@ -8906,7 +9007,8 @@ static bool ensi_rx_fit(ensi_rx_t *r, ensi_mem_t *m, size_t credit)
     if (need > r->cap) return ensi_rx_resize(r, m, need);
     /* Where that fails the block stays large, but its rest is not promised: nghttp2 could return the credit
      * of padding when it has shrunk after all. */
-    if (shrink && !ensi_rx_resize(r, m, need)) r->cap = need;
+    if (!shrink) need = r->cap;
+    if (!ensi_rx_resize(r, m, need)) r->cap = need;
     return true;
 }
 
@@ -9202,8 +9304,8 @@ static int ensi_h2_on_error(nghttp2_session *session, int code, const char *text
     return 0;
 }
 
-/* The payload of a DATA frame is written where it goes, with room for the frame's header before it. So nghttp2
- * does not copy it. */
+/* The payload of a DATA frame is written where it goes, with room for the frame's header before it. So
+ * nghttp2 does not copy it. */
 static ssize_t ensi_h2_on_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t cap,
                                uint32_t *flags, nghttp2_data_source *source, void *user)
 {
@@ -9227,7 +9329,7 @@ static ssize_t ensi_h2_on_read(nghttp2_session *session, int32_t id, uint8_t *ou
     return (ssize_t)n;
 }
 
-/* The frame is written but for its header. nghttp2 calls this behind the read, before it does anything else. */
+/* The frame is written but for its header. nghttp2 calls this right behind the read. */
 static int ensi_h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head,
                                 size_t len, nghttp2_data_source *source, void *user)
 {
@@ -10559,8 +10661,8 @@ static int ensi_grpc_init(ensi_call_t *call, ensi_env_t *env, ensi_calls_t *all,
  * Holds  `state` is assigned by ensi_auth_move alone (create sets the first).
  *        bearer is NULL unless there is a token whose life, counted from its arrival, is not over and that
  *        the server has not refused; a failed renewal does not take it away.
- *        However many calls wait, one exchange runs. What it leaves in buffers is wiped when its link goes
- *        down.
+ *        However many calls wait, one exchange runs. Its buffers are wiped and given back when its link goes
+ *        down; the tokens have their own.
  * Moves  need -> ASKING -> READY; renewal goes the same way while the old token stays in use. A look at the
  *        service's status ("probe") uses the same link while no token is asked for, and moves no state.
  * Fails  400 and 403 of authenticate are final (DENIED). All else is tried again after a backoff, by the key
@@ -10616,7 +10718,8 @@ typedef struct ensi_auth_t {
     char *access;                   /* "Bearer " and the token */
     char *before;                   /* the token before it: calls that run may have it, and it may be good */
     char *refresh;                  /* "": none */
-    uint8_t *body;
+    uint8_t *body;                  /* while an exchange runs */
+    size_t body_used;               /* of its bytes, by the request */
     const char *bearer;             /* access, while it is good; NULL: none */
     bool refreshing;                /* what is asked is a refresh */
     bool asked;                     /* the request is in tx */
@@ -10640,34 +10743,50 @@ static bool ensi_auth_move(ensi_auth_t *a, ensi_auth_in_t in)
     return true;
 }
 
-/* An exchange leaves the key and the tokens in the buffers that it went through. */
+/* An exchange leaves the key and the tokens in the buffers that it went through. They are wiped; those of the
+ * link are given back, and at the end the other one too. */
 static void ensi_auth_wipe(ensi_auth_t *a)
 {
-    if (a->body) ensi_wipe(a->body, ENSI_AUTH_BODY_BYTES);
-    ensi_link_wipe(a->link);
+    if (a->body) ensi_wipe(a->body, ensi_max(a->body_used, a->http.body_len));
+    a->body_used = a->http.body_len = 0;
+    ensi_link_free(a->link);
+}
+
+static void ensi_auth_rest(ensi_auth_t *a)
+{
+    ensi_auth_wipe(a);
+    ensi_mem_free(&a->env->mem, a->body);
+    a->body = NULL;
 }
 
 static void ensi_auth_free(ensi_auth_t *a)
 {
     ensi_mem_t *m = &a->env->mem;
     memset(a->env->secrets, 0, sizeof a->env->secrets); /* no text is shown any more */
-    ensi_auth_wipe(a);
+    ensi_auth_rest(a);
     if (a->access) ensi_wipe(a->access, ENSI_AUTH_SCHEME + ENSI_AUTH_TOKEN_CAP);
     if (a->before) ensi_wipe(a->before, ENSI_AUTH_TOKEN_CAP);
     if (a->refresh) ensi_wipe(a->refresh, ENSI_AUTH_TOKEN_CAP);
     ensi_mem_free(m, a->access);
     ensi_mem_free(m, a->before);
     ensi_mem_free(m, a->refresh);
-    ensi_mem_free(m, a->body);
+}
+
+/* Takes room for a token, which is empty; what is not used of it is not touched. */
+static char *ensi_auth_token(ensi_mem_t *m, size_t head)
+{
+    char *p = (char *)ensi_mem_take(m, head + ENSI_AUTH_TOKEN_CAP);
+    if (p) p[head] = '\0';
+    return p;
 }
 
 static bool ensi_auth_memory(ensi_auth_t *a)
 {
     ensi_mem_t *m = &a->env->mem;
     const char **secrets = a->env->secrets;
-    if (!a->access) a->access = (char *)ensi_mem_zero(m, ENSI_AUTH_SCHEME + ENSI_AUTH_TOKEN_CAP);
-    if (!a->before) a->before = (char *)ensi_mem_zero(m, ENSI_AUTH_TOKEN_CAP);
-    if (!a->refresh) a->refresh = (char *)ensi_mem_zero(m, ENSI_AUTH_TOKEN_CAP);
+    if (!a->access) a->access = ensi_auth_token(m, ENSI_AUTH_SCHEME);
+    if (!a->before) a->before = ensi_auth_token(m, 0);
+    if (!a->refresh) a->refresh = ensi_auth_token(m, 0);
     if (!a->body) a->body = (uint8_t *)ensi_mem_take(m, ENSI_AUTH_BODY_BYTES);
     if (a->access) secrets[ENSI_SECRET_TOKEN] = a->access + ENSI_AUTH_SCHEME;
     secrets[ENSI_SECRET_TOKEN_BEFORE] = a->before;
@@ -10739,7 +10858,9 @@ static bool ensi_auth_request(ensi_auth_t *a, char *out, size_t room, size_t *le
     if (a->probing)
         return ensi_http1_request(out, room, len, "GET", "/v1/status", host, a->user_agent, NULL, 0) ==
                ENSIGN_OK;
+    a->body_used = ENSI_AUTH_BODY_BYTES; /* if it does not fit */
     *body = ensi_auth_body(a, (char *)a->body, ENSI_AUTH_BODY_BYTES);
+    if (*body > 0) a->body_used = *body;
     return *body > 0 &&
            ensi_http1_request(out, room, len, "POST", a->refreshing ? "/v1/refresh" : "/v1/authenticate",
                               host, a->user_agent, (const char *)a->body, *body) == ENSIGN_OK;
@@ -10752,6 +10873,7 @@ static void ensi_auth_ask(ensi_auth_t *a)
     uint8_t *out = ensi_link_reserve(l, &room);
     if (!out) return;
     if (!ensi_auth_request(a, (char *)out, room, &len, &body)) {
+        ensi_wipe(out, room);
         ensi_auth_fail(a, 0, "auth: no request to %s can be made: the %s is no UTF-8, or over %lu bytes",
                        ensi_link_where(l), a->refreshing ? "refresh token" : "key", (unsigned long)room);
         ensi_link_stop(l); /* a probe learns of it there */
@@ -10816,7 +10938,7 @@ static void ensi_auth_accept(ensi_auth_t *a)
     char *token = a->access + ENSI_AUTH_SCHEME;
     size_t len = 0;
     int rc;
-    if (token[0]) memcpy(a->before, token, ENSI_AUTH_TOKEN_CAP);
+    if (token[0]) memcpy(a->before, token, strlen(token) + 1);
     rc = ensi_json_string(doc, "access_token", token, ENSI_AUTH_TOKEN_CAP, &len);
     if (rc != ENSIGN_OK || !ensi_auth_is_token(token, len)) {
         if (rc == ENSIGN_OK) a->bearer = NULL; /* the old token is overwritten */
@@ -10990,6 +11112,7 @@ static void ensi_auth_lost(ensi_auth_t *a)
         ENSI_LOG((a->env, ENSIGN_LOG_WARNING, "%s; the next one is asked", whole));
         return;
     }
+    ensi_auth_rest(a);
     if (a->probing) ensi_auth_probed(a, ENSIGN_E_AUTH, 0, text);
     else ensi_auth_fail(a, 0, "auth: no token: %s", text);
 }
@@ -11070,17 +11193,20 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
  * The map of topics that a stream brings, the cache of topics, and an event from its bytes
  *
  * Owns   a copy of the message's map entries, and their order by name and by id: no server can choose names
- *        that make sorting or searching slow, as it could with a hash. Of the cache a bounded list of names
- *        and ids, searched one by one: it is asked where a map does not know.
+ *        that make sorting or searching slow, as it could with a hash. Of the cache a bounded number of names
+ *        and ids, in the same two orders, and in that of their last use: it is asked where a map does not
+ *        know.
  * Holds  one allocation when a stream opens, none afterwards; entries that are not a name with 16 bytes are
  *        left out. Of two entries with one name, or one id, the later counts, as in any protobuf map.
- *        The block takes less than twice the bytes of the map and 16 more, whatever these are. It is shared
- *        by reference: what a notice points into stands until the last one lets go of it.
+ *        The block takes its head and less than twice the bytes of the map, whatever these are. It is shared
+ *        by reference: streams that are given the same bytes have one block, and what a notice points into
+ *        stands until the last one lets go of it.
  * Fails  no memory: the map is empty. */
 typedef struct ensi_topic_entry_t { uint32_t name_at, name_len, id_at; } ensi_topic_entry_t;
 
+typedef struct ensi_topics_block_t ensi_topics_block_t;
 typedef struct ensi_topics_t {
-    uint8_t *block;                 /* the number of its owners; entries, the two orders, then the bytes */
+    ensi_topics_block_t *block;     /* NULL: there is no map */
     ensi_topic_entry_t *entries;
     uint32_t *by_name, *by_id;      /* entries in order; of equal ones the later is behind */
     const uint8_t *bytes;
@@ -11089,23 +11215,64 @@ typedef struct ensi_topics_t {
 
 enum { ENSI_TOPIC_ID_BYTES = 16 };
 
-enum { ENSI_TOPICS_HEAD = 8 };      /* of a block */
+/* A map that has owners; behind it lie the entries, the two orders and the bytes. All maps of a client hang
+ * in a tree: the bits of the hash, from the lowest on, say on which side the way goes on. So the tree is
+ * never deeper than the hash is long. */
+struct ensi_topics_block_t {
+    uint32_t owners;
+    uint64_t hash;                  /* of the bytes */
+    ensi_topics_block_t *side[2];
+    ensi_topics_block_t **at;       /* what it hangs on; NULL: its hash is that of another map */
+    ensi_topics_t map;
+};
+
+static uint64_t ensi_topics_hash(ensign_slice_t map)
+{
+    uint8_t hash[ENSI_ID_HASH];
+    ensi_id_hash(map, hash);
+    return ensi_get_be64(hash);
+}
+
+/* Where the map with this hash hangs, or would hang. */
+static ensi_topics_block_t **ensi_topics_place(ensi_topics_block_t **at, uint64_t hash)
+{
+    for (uint64_t way = hash; *at && (*at)->hash != hash; way >>= 1) at = &(*at)->side[way & 1];
+    return at;
+}
+
+static void ensi_topics_hang(ensi_topics_block_t *b, ensi_topics_block_t **at)
+{
+    *at = b;
+    b->at = at;
+}
+
+/* A leaf from below takes the place: the way to it leads through there. */
+static void ensi_topics_unhang(ensi_topics_block_t *b)
+{
+    ensi_topics_block_t *leaf = b;
+    if (!b->at) return;
+    while (leaf->side[0] || leaf->side[1]) leaf = leaf->side[leaf->side[0] ? 0 : 1];
+    *leaf->at = NULL;
+    if (leaf == b) return;
+    ensi_topics_hang(leaf, b->at);
+    for (int i = 0; i < 2; i++)
+        if (b->side[i]) ensi_topics_hang(b->side[i], &leaf->side[i]);
+}
 
 /* Another owner of the same map. */
 static ensi_topics_t ensi_topics_share(const ensi_topics_t *t)
 {
-    if (t->block) ensi_put_be32(t->block, ensi_get_be32(t->block) + 1);
+    if (t->block) t->block->owners++;
     return *t;
 }
 
 /* Lets go of the map; the last owner frees it. */
 static void ensi_topics_free(ensi_topics_t *t, ensi_mem_t *m)
 {
-    uint32_t owners;
-    if (!t->block) return;
-    owners = ensi_get_be32(t->block);
-    if (owners > 1) ensi_put_be32(t->block, owners - 1);
-    else ensi_mem_free(m, t->block);
+    if (t->block && --t->block->owners == 0) {
+        ensi_topics_unhang(t->block);
+        ensi_mem_free(m, t->block);
+    }
     memset(t, 0, sizeof *t);
 }
 
@@ -11200,6 +11367,7 @@ static void ensi_topics_fill(ensi_topics_t *t)
     ensi_topics_sort(t, t->by_id);
 }
 
+/* Makes a block, which hangs nowhere yet. */
 static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensign_slice_t map)
 {
     ensi_topics_t x;
@@ -11208,19 +11376,26 @@ static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensign_slice_t ma
     memset(&x, 0, sizeof x);
     while (ensi_pb_span_next(map, ENSI_PB_STREAM_READY_TOPICS_TAG, &at, &entry))
         count += ensi_topics_entry(entry, &name, &id);
-    x.block = (uint8_t *)ensi_mem_take(
-        m, ENSI_TOPICS_HEAD + count * (sizeof *x.entries + 2 * sizeof *x.by_name) + map.len + 1);
+    x.block = (ensi_topics_block_t *)ensi_mem_take(
+        m, sizeof *x.block + count * (sizeof *x.entries + 2 * sizeof *x.by_name) + map.len);
     if (!x.block) return false;
-    ensi_put_be32(x.block, 1);
-    x.entries = (ensi_topic_entry_t *)(void *)(x.block + ENSI_TOPICS_HEAD);
+    x.entries = (ensi_topic_entry_t *)(void *)(x.block + 1);
     x.by_name = (uint32_t *)(void *)(x.entries + count);
     x.by_id = x.by_name + count;
     if (map.len) memcpy(x.by_id + count, map.ptr, map.len);
     x.bytes = (const uint8_t *)(x.by_id + count);
     x.len = map.len;
     ensi_topics_fill(&x);
-    *t = x;
+    memset(x.block, 0, sizeof *x.block);
+    x.block->owners = 1;
+    x.block->map = *t = x;
     return true;
+}
+
+/* The most that a map takes which comes in a message of so many bytes. */
+static size_t ensi_topics_bound(size_t message)
+{
+    return sizeof(ensi_topics_block_t) + ENSI_MEM_HEADER + 2 * message;
 }
 
 static bool ensi_topics_same(const ensi_topics_t *t, ensign_slice_t map)
@@ -11280,75 +11455,166 @@ static bool ensi_topics_lacks(const ensi_topics_t *t, ensign_slice_t asked, ensi
 
 enum { ENSI_TOPIC_NAME_MAX = 512, ENSI_CACHE_MAX = 4096 };
 
-typedef struct ensi_cached_t { char *name; uint64_t used; ensign_ulid_t id; } ensi_cached_t;
+typedef struct ensi_cached_t {
+    char *name;
+    ensign_ulid_t id;
+    uint16_t older, newer;          /* used just before this one, and just after it */
+} ensi_cached_t;
+
+/* An entry keeps its place while it lives. The orders are short numbers, so that the cost of keeping them
+ * sorted does not show: an insertion moves 8 KiB at most. */
 typedef struct ensi_cache_t {
-    ensi_cached_t *entries;         /* taken with the first topic */
+    ensi_cached_t *entries;         /* taken with the first topic, and the orders behind them */
+    uint16_t *by_name;              /* places: `count` of them sorted, then the vacant ones */
+    uint16_t *by_id;                /* sorted */
     uint32_t cap, count;            /* cap 0: off */
-    uint64_t uses;
+    ensi_cached_t ends;             /* place `cap`: no topic; stands between the newest use and the oldest */
 } ensi_cache_t;
+
+/* The most that a cache takes. */
+static size_t ensi_cache_bound(size_t cap)
+{
+    return cap * (sizeof(ensi_cached_t) + 2 * sizeof(uint16_t) + ENSI_TOPIC_NAME_MAX + 1 + ENSI_MEM_HEADER);
+}
 
 static void ensi_cache_free(ensi_cache_t *t, ensi_mem_t *m)
 {
-    for (uint32_t i = 0; i < t->count; i++) ensi_mem_free(m, t->entries[i].name);
+    for (uint32_t i = 0; i < t->count; i++) ensi_mem_free(m, t->entries[t->by_name[i]].name);
     ensi_mem_free(m, t->entries);
     memset(t, 0, sizeof *t);
 }
 
+static bool ensi_cache_open(ensi_cache_t *t, ensi_mem_t *m)
+{
+    if (t->entries || t->cap == 0) return t->entries != NULL;
+    t->entries = (ensi_cached_t *)ensi_mem_take(
+        m, t->cap * (sizeof *t->entries + sizeof *t->by_name + sizeof *t->by_id));
+    if (!t->entries) return false;
+    t->by_name = (uint16_t *)(void *)(t->entries + t->cap);
+    t->by_id = t->by_name + t->cap;
+    for (uint32_t i = 0; i < t->cap; i++) t->by_name[i] = (uint16_t)i;
+    t->ends.older = t->ends.newer = (uint16_t)t->cap;
+    return true;
+}
+
+static ensign_slice_t ensi_cache_key(const ensi_cache_t *t, const uint16_t *order, size_t at)
+{
+    const ensi_cached_t *x = &t->entries[order[at]];
+    return order == t->by_id ? ensi_slice(x->id.b, sizeof x->id.b) : ensign_str(x->name);
+}
+
+/* Where the entry with that key stands in an order, or where it would stand. */
+static size_t ensi_cache_at(const ensi_cache_t *t, const uint16_t *order, ensign_slice_t key)
+{
+    size_t low = 0, high = t->count;
+    while (low < high) { /* what is below `low` is below the key */
+        size_t middle = low + (high - low) / 2;
+        if (ensi_topics_compare(ensi_cache_key(t, order, middle), key) < 0) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+static ensi_cached_t *ensi_cache_look(const ensi_cache_t *t, const uint16_t *order, ensign_slice_t key)
+{
+    size_t at = ensi_cache_at(t, order, key);
+    if (at == t->count || ensi_topics_compare(ensi_cache_key(t, order, at), key) != 0) return NULL;
+    return &t->entries[order[at]];
+}
+
 static ensi_cached_t *ensi_cache_find(const ensi_cache_t *t, ensign_slice_t name)
 {
-    for (uint32_t i = 0; i < t->count; i++)
-        if (ensi_slice_is(name, t->entries[i].name)) return &t->entries[i];
-    return NULL;
+    return ensi_cache_look(t, t->by_name, name);
 }
 
 static ensi_cached_t *ensi_cache_find_id(const ensi_cache_t *t, const uint8_t *id)
 {
-    for (uint32_t i = 0; i < t->count; i++)
-        if (memcmp(t->entries[i].id.b, id, ENSI_TOPIC_ID_BYTES) == 0) return &t->entries[i];
-    return NULL;
+    return ensi_cache_look(t, t->by_id, ensi_slice(id, ENSI_TOPIC_ID_BYTES));
+}
+
+static ensi_cached_t *ensi_cache_place(ensi_cache_t *t, uint16_t place)
+{
+    return place < t->cap ? &t->entries[place] : &t->ends;
+}
+
+/* Takes an entry out of the ring of uses. */
+static void ensi_cache_unlink(ensi_cache_t *t, const ensi_cached_t *x)
+{
+    ensi_cache_place(t, x->older)->newer = x->newer;
+    ensi_cache_place(t, x->newer)->older = x->older;
+}
+
+/* Puts it there as the one that was used last. */
+static void ensi_cache_link(ensi_cache_t *t, ensi_cached_t *x)
+{
+    uint16_t place = (uint16_t)(x - t->entries);
+    x->older = t->ends.older;
+    x->newer = (uint16_t)t->cap;
+    ensi_cache_place(t, x->older)->newer = t->ends.older = place;
+}
+
+static void ensi_cache_use(ensi_cache_t *t, ensi_cached_t *x)
+{
+    ensi_cache_unlink(t, x);
+    ensi_cache_link(t, x);
+}
+
+/* Takes the place that stands at `at` out of an order, and puts it behind the last one. */
+static void ensi_cache_remove(const ensi_cache_t *t, uint16_t *order, size_t at)
+{
+    uint16_t place = order[at];
+    memmove(order + at, order + at + 1, (t->count - 1 - at) * sizeof *order);
+    order[t->count - 1] = place;
+}
+
+static void ensi_cache_insert(const ensi_cache_t *t, uint16_t *order, size_t at, uint16_t place)
+{
+    memmove(order + at + 1, order + at, (t->count - at) * sizeof *order);
+    order[at] = place;
 }
 
 static void ensi_cache_drop(ensi_cache_t *t, ensi_mem_t *m, ensi_cached_t *x)
 {
     if (!x) return;
+    ensi_cache_remove(t, t->by_id, ensi_cache_at(t, t->by_id, ensi_slice(x->id.b, sizeof x->id.b)));
+    ensi_cache_remove(t, t->by_name, ensi_cache_at(t, t->by_name, ensign_str(x->name)));
+    ensi_cache_unlink(t, x);
     ensi_mem_free(m, x->name);
-    *x = t->entries[--t->count];
+    t->count--;
 }
 
-/* The entry for a new topic. NULL: there is no room, and nothing may go for it; or no memory. */
-static ensi_cached_t *ensi_cache_room(ensi_cache_t *t, ensi_mem_t *m, bool replace)
+static void ensi_cache_add(ensi_cache_t *t, ensi_mem_t *m, ensign_slice_t name, const uint8_t *id)
 {
-    ensi_cached_t *oldest;
-    if (!t->entries && t->cap) t->entries = (ensi_cached_t *)ensi_mem_take(m, t->cap * sizeof *t->entries);
-    if (!t->entries || (t->count == t->cap && !replace)) return NULL;
-    oldest = t->entries;
-    for (uint32_t i = 1; t->count == t->cap && i < t->count; i++)
-        if (t->entries[i].used < oldest->used) oldest = &t->entries[i];
-    if (t->count == t->cap) ensi_cache_drop(t, m, oldest);
-    return &t->entries[t->count];
+    uint16_t place = t->by_name[t->count];
+    ensi_cached_t *x = &t->entries[place];
+    x->name = (char *)ensi_mem_take(m, name.len + 1);
+    if (!x->name) return;
+    memcpy(x->name, name.ptr, name.len);
+    x->name[name.len] = '\0';
+    memcpy(x->id.b, id, sizeof x->id.b);
+    ensi_cache_insert(t, t->by_name, ensi_cache_at(t, t->by_name, name), place);
+    ensi_cache_insert(t, t->by_id, ensi_cache_at(t, t->by_id, ensi_slice(id, sizeof x->id.b)), place);
+    ensi_cache_link(t, x);
+    t->count++;
 }
 
 /* Remembers a topic; without memory it is not remembered, which harms nobody. replace: another one may go. */
 static void ensi_cache_put(ensi_cache_t *t, ensi_mem_t *m, ensign_slice_t name, const uint8_t *id,
                            bool replace)
 {
-    ensi_cached_t *x = ensi_cache_find(t, name), *same = ensi_cache_find_id(t, id);
+    ensi_cached_t *x, *same;
     if (name.len == 0 || name.len > ENSI_TOPIC_NAME_MAX || memchr(name.ptr, 0, name.len)) return;
-    if (same && same != x) { /* its name is another one now */
-        ensi_cache_drop(t, m, same);
-        x = ensi_cache_find(t, name); /* the drop moves one */
+    if (!ensi_cache_open(t, m)) return;
+    x = ensi_cache_find(t, name);
+    same = ensi_cache_find_id(t, id);
+    if (x && x == same) {
+        ensi_cache_use(t, x);
+        return;
     }
-    if (!x) {
-        x = ensi_cache_room(t, m, replace);
-        if (!x) return;
-        x->name = (char *)ensi_mem_take(m, name.len + 1);
-        if (!x->name) return;
-        memcpy(x->name, name.ptr, name.len);
-        x->name[name.len] = '\0';
-        t->count++;
-    }
-    memcpy(x->id.b, id, ENSI_TOPIC_ID_BYTES);
-    x->used = ++t->uses;
+    ensi_cache_drop(t, m, x);    /* its id is another one now, */
+    ensi_cache_drop(t, m, same); /* or its name */
+    if (t->count == t->cap && replace) ensi_cache_drop(t, m, ensi_cache_place(t, t->ends.newer));
+    if (t->count < t->cap) ensi_cache_add(t, m, name, id);
 }
 
 /* The name of an id, into `out` of ENSI_TOPIC_NAME_MAX + 1 bytes; empty: not known. */
@@ -11357,7 +11623,7 @@ static ensign_slice_t ensi_cache_name(ensi_cache_t *t, const uint8_t *id, char *
     ensi_cached_t *x = ensi_cache_find_id(t, id);
     out[0] = '\0';
     if (!x) return ensi_slice(NULL, 0);
-    x->used = ++t->uses;
+    ensi_cache_use(t, x);
     memcpy(out, x->name, strlen(x->name) + 1);
     return ensign_str(out);
 }
@@ -11376,14 +11642,28 @@ static void ensi_cache_fill(ensi_cache_t *t, ensi_mem_t *m, const ensi_topics_t 
     }
 }
 
-/* Takes a stream's map, and what it has into the cache, if it is another one than before. False: no
- * memory. */
-static bool ensi_topics_renew(ensi_topics_t *t, ensi_cache_t *cache, ensi_mem_t *m, ensign_slice_t map)
+/* Takes a stream's map. Where another stream has the same one they share it; else what it has goes into the
+ * cache too. False: no memory. */
+static bool ensi_topics_renew(ensi_topics_t *t, ensi_topics_block_t **root, ensi_cache_t *cache,
+                              ensi_mem_t *m, ensign_slice_t map)
 {
+    ensi_topics_t before = *t;
+    ensi_topics_block_t **at;
+    uint64_t hash;
     if (ensi_topics_same(t, map)) return true;
-    ensi_topics_free(t, m); /* first: at most two maps stand at once, this one and that of a notice */
+    hash = ensi_topics_hash(map);
+    at = ensi_topics_place(root, hash);
+    if (*at && ensi_topics_same(&(*at)->map, map)) {
+        *t = ensi_topics_share(&(*at)->map);
+        ensi_topics_free(&before, m);
+        return true;
+    }
+    ensi_topics_free(t, m); /* first: a stream has two maps at most, this one and that of a notice */
     if (!ensi_topics_build(t, m, map)) return false;
     ENSIGN_ASSERT(ensi_topics_holds(t));
+    t->block->hash = hash;
+    at = ensi_topics_place(root, hash); /* anew: the map that went may have hung on the way */
+    if (!*at) ensi_topics_hang(t->block, at);
     ensi_cache_fill(cache, m, t);
     return true;
 }
@@ -11578,6 +11858,7 @@ struct ensign_t {
     ensi_handle_t self;             /* ENSIGN_CLIENT */
     uint64_t probes_told;           /* the requests know of so many of auth's probes */
 #ifndef ENSIGN_NO_SERVICE
+    ensi_topics_block_t *maps;      /* of the streams: the root of their tree */
     ensi_cache_t cache;
 #endif
     char *strings[ENSI_STRS];
@@ -13473,15 +13754,17 @@ static void ensi_asker_drop(ensi_asker_t *x)
  *
  * Owns   each publisher's ring of framed events and the array of their headers, oldest first, from publish
  *        to the pulled answer.
- * Holds  freed, pulled <= done <= sent <= resolved <= put: counts of events, 64 bits, never wrapped.
+ * Holds  freed <= loose, and loose, pulled <= done <= sent <= resolved <= put: counts of events, 64 bits,
+ *        never wrapped.
  *        put - done < 16384 (max_in_flight), or the server drops acks in silence.
  *        The bytes of an event never move while it is in the ring, nor change after its first send: a resend
  *        is a second read.
  *        local_id is a nonce and the event's count, so that an answer finds its entry by subtraction.
  * Moves  put: publish. resolved: the topic's id is patched in. sent: all bytes handed to h2. done: answered,
  *        without a hole. freed: bytes given back (an acked event's at once, a nacked one's when its notice is
- *        released). pulled: notice given. An answer that overtakes older events is given when it comes
- *        ("early").
+ *        released; `loose` is what `freed` will be when the NACK that stands is released). pulled: notice
+ *        given. Answers are given in the order in which they came: they form a list through the headers, so
+ *        that one which overtakes thousands of older events costs as much as any other.
  *        A topic that the stream's map lacks holds up `resolved` until it is known to be there: then the map
  *        is `stale`, the stream ends as by GOAWAY and is opened again. `fresh`: events below were accepted
  *        before the stream opened, so its map says all about them.
@@ -13547,11 +13830,12 @@ typedef struct ensi_entry_t {       /* 40 bytes an event */
     int32_t  nanos;
     int32_t  code;                  /* of a nack */
     uint16_t name_len;              /* 0: published with an id, or to the publisher's topic */
+    uint16_t next;                  /* the answer that came after this one: low bits of its count */
     uint8_t  state;                 /* ensi_entry_state_t; SENT: the whole of it, on some stream */
-    uint8_t  own_topic;             /* the publisher's topic is meant */
-    uint8_t  given;                 /* its notice was pulled */
-    uint8_t  unanswered;            /* a stream that had the whole of it ended without an answer */
     uint8_t  stored;                /* of a nack: ensign_stored_t */
+    bool     own_topic : 1;         /* the publisher's topic is meant */
+    bool     given : 1;             /* its notice was pulled */
+    bool     unanswered : 1;        /* a stream that had the whole of it ended without an answer */
 } ensi_entry_t;
 
 typedef struct ensi_nack_text_t { uint64_t count; char text[120]; } ensi_nack_text_t;
@@ -13567,9 +13851,10 @@ typedef struct ensi_pub_t {
     size_t cap, tail;
     uint32_t mask;                  /* of the ring of entries */
     ensi_entry_t *entries;
-    uint64_t put, resolved, sent, done, freed, pulled;
+    uint64_t put, resolved, sent, done, loose, freed, pulled;
     uint64_t lent;                  /* whose NACK notice stands; UINT64_MAX: none */
-    uint32_t early;                 /* answered beyond `done`, and not given yet */
+    uint64_t first, last;           /* of the answers that were not given yet, as they came */
+    uint32_t answers;               /* how many these are */
     size_t partial;                 /* bytes of entry `sent` that are handed over already */
     size_t room_wanted;             /* what was refused with AGAIN; 0: nothing */
     uint64_t nonce, acked, nacked, drain_left;
@@ -13609,15 +13894,14 @@ static ensi_entry_t *ensi_pub_entry(const ensi_pub_t *p, uint64_t count)
 
 /* ---- the ring */
 
-/* How far the bytes of answered events can be given back while `lent` (UINT64_MAX: none) stands. */
-static uint64_t ensi_pub_freeable(const ensi_pub_t *p, uint64_t lent)
+/* Moves `loose` and `freed` over the events whose bytes can be given back. */
+static void ensi_pub_loosen(ensi_pub_t *p)
 {
-    uint64_t at = p->freed;
-    for (; at < p->done; at++) {
-        const ensi_entry_t *x = ensi_pub_entry(p, at);
-        if (x->state != ENSI_ENTRY_ACKED && (!x->given || at == lent)) break;
+    for (; p->loose < p->done; p->loose++) {
+        const ensi_entry_t *x = ensi_pub_entry(p, p->loose);
+        if (x->state != ENSI_ENTRY_ACKED && !x->given) break;
     }
-    return at;
+    p->freed = p->lent < p->loose ? p->lent : p->loose;
 }
 
 /* Where `size` bytes fit in one piece, or SIZE_MAX; everything before `freed` is given back. */
@@ -13666,22 +13950,23 @@ static bool ensi_pub_has_room(const ensi_pub_t *p, uint64_t freed)
     return freed == p->put || ensi_pub_place(p, freed, p->room_wanted) != SIZE_MAX;
 }
 
+/* Moves `pulled` over the answers that were given, and notes whether what was refused fits now. */
+static void ensi_pub_pass(ensi_pub_t *p)
+{
+    while (p->pulled < p->done && ensi_pub_entry(p, p->pulled)->given) p->pulled++;
+    if (!p->room_wanted || !ensi_pub_has_room(p, p->freed)) return;
+    p->room_wanted = 0;
+    p->h.bits |= ENSI_BIT_ROOM;
+}
+
 /* Moves `done`, `pulled` and `freed` as far as the answers go, and notes what becomes possible by it. */
 static void ensi_pub_advance(ensi_pub_t *p)
 {
-    const ensi_entry_t *x;
-    while (p->done < p->put && (x = ensi_pub_entry(p, p->done))->state >= ENSI_ENTRY_ACKED) {
-        if (!x->given) p->early--;
-        p->done++;
-    }
-    while (p->pulled < p->done && ensi_pub_entry(p, p->pulled)->given) p->pulled++;
-    p->freed = ensi_pub_freeable(p, p->lent);
+    while (p->done < p->put && ensi_pub_entry(p, p->done)->state >= ENSI_ENTRY_ACKED) p->done++;
+    ensi_pub_loosen(p);
+    ensi_pub_pass(p);
     if (p->sent < p->done) p->sent = p->done; /* nacked without being sent; their slots may be taken anew */
     if (p->resolved < p->done) p->resolved = p->done;
-    if (p->room_wanted && ensi_pub_has_room(p, p->freed)) {
-        p->room_wanted = 0;
-        p->h.bits |= ENSI_BIT_ROOM;
-    }
     if (p->drain_asked && p->done == p->put) {
         p->drain_asked = false;
         p->drain_left = 0;
@@ -13695,9 +13980,9 @@ static bool ensi_pub_has(ensi_handle_t *h)
 {
     const ensi_pub_t *p = (const ensi_pub_t *)(void *)h;
     if (p->h.ended) return false;
-    if (p->h.bits != 0 || p->pulled < p->done || p->early > 0) return true;
+    if (p->h.bits != 0 || p->answers > 0) return true;
     /* a lent nack stands in the way of what was refused: the pull that releases it gives ROOM */
-    return p->room_wanted && ensi_pub_has_room(p, ensi_pub_freeable(p, UINT64_MAX));
+    return p->room_wanted && ensi_pub_has_room(p, p->loose);
 }
 
 /* ---- publish */
@@ -13735,22 +14020,25 @@ static const ensign_event_t *ensi_pub_address(const ensi_pub_t *p, const ensign_
                                               ensign_event_t *scratch)
 {
     ensign_ulid_t id = p->own_id;
-    bool own = ensign_str(e->topic).len == 0 && ensi_pub_no_id(&e->to_topic_id) && p->own_by_id;
-    if (!own && !ensi_id_of_topic_text(ensign_str(e->topic), &id)) return e;
+    bool named = e->topic && e->topic[0];
+    bool own = !named && p->own_by_id && ensi_pub_no_id(&e->to_topic_id);
+    if (!own && !(named && ensi_id_of_topic_text(ensign_str(e->topic), &id))) return e;
     *scratch = *e;
     scratch->topic = NULL;
     scratch->to_topic_id = id;
     return scratch;
 }
 
-static int ensi_pub_check(ensign_t *c, const ensi_pub_t *p, const ensign_event_t *e, ensign_slice_t name)
+/* own: the event is for the publisher's topic. */
+static int ensi_pub_check(ensign_t *c, const ensi_pub_t *p, const ensign_event_t *e, ensign_slice_t name,
+                          bool own)
 {
     if (p->h.closing)
         return ensi_env_fail(&c->env, ENSIGN_E_STATE, "publish: this publisher is closing; open another one");
     if (name.len > ENSI_TOPIC_NAME_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publish: a topic name of %lu bytes, %d are allowed",
                              (unsigned long)name.len, ENSI_TOPIC_NAME_MAX);
-    if (name.len == 0 && ensi_pub_no_id(&e->to_topic_id) && p->topic[0] == '\0')
+    if (own && p->topic[0] == '\0')
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "publish: neither the event (topic, to_topic_id) nor the publisher's desc names a topic");
@@ -13763,7 +14051,7 @@ static int ensi_pub_check(ensign_t *c, const ensi_pub_t *p, const ensign_event_t
 }
 
 static void ensi_pub_commit(ensi_pub_t *p, const ensign_event_t *e, size_t at, size_t len,
-                            ensign_slice_t name)
+                            ensign_slice_t name, bool own)
 {
     ensi_entry_t *x = ensi_pub_entry(p, p->put);
     memset(x, 0, sizeof *x);
@@ -13771,7 +14059,7 @@ static void ensi_pub_commit(ensi_pub_t *p, const ensign_event_t *e, size_t at, s
     x->at = (uint32_t)at;
     x->len = (uint32_t)len;
     x->name_len = (uint16_t)name.len;
-    x->own_topic = name.len == 0 && ensi_pub_no_id(&e->to_topic_id);
+    x->own_topic = own;
     if (name.len) memcpy(p->ring + at + len, name.ptr, name.len);
     p->tail = at + len + name.len;
     p->put++;
@@ -13782,16 +14070,25 @@ static void ensi_pub_commit(ensi_pub_t *p, const ensign_event_t *e, size_t at, s
 
 /* ---- sending */
 
+/* Event `count` is answered: its notice is given behind those of earlier answers. */
+static void ensi_pub_to_give(ensi_pub_t *p, uint64_t count)
+{
+    if (p->answers++ == 0) p->first = count;
+    else ensi_pub_entry(p, p->last)->next = (uint16_t)count;
+    p->last = count;
+}
+
 /* How an event is nacked, whatever the reason. answered: the server refuses it on the stream that it was sent
  * on last. It may be stored all the same where an earlier stream had the whole of it and gave no answer; and
  * without an answer, where any stream had. In that case the code says so too. */
-static void ensi_pub_nack_entry(ensign_t *c, ensi_pub_t *p, ensi_entry_t *x, int code, bool answered)
+static void ensi_pub_nack_entry(ensign_t *c, ensi_pub_t *p, uint64_t count, int code, bool answered)
 {
+    ensi_entry_t *x = ensi_pub_entry(p, count);
     bool maybe = x->unanswered || (!answered && x->state == ENSI_ENTRY_SENT);
     x->stored = maybe ? ENSIGN_STORED_MAYBE : ENSIGN_STORED_NO;
     x->code = maybe && !answered ? ENSIGN_NACK_OUTCOME_UNKNOWN : code;
     x->state = ENSI_ENTRY_NACKED;
-    p->early++;
+    ensi_pub_to_give(p, count);
     p->nacked++;
     p->h.stats.nacked++;
     c->env.stats.nacked++;
@@ -13869,7 +14166,7 @@ static int ensi_pub_on_ack(ensign_t *c, ensi_pub_t *p, ensign_slice_t id, ensign
     if (!x) return bad ? ENSIGN_E_PROTOCOL : ENSIGN_OK;
     x->state = ENSI_ENTRY_ACKED;
     x->given = p->quiet_acks;
-    if (!x->given) p->early++;
+    if (!x->given) ensi_pub_to_give(p, count);
     x->seconds = committed.seconds;
     x->nanos = committed.nanos;
     p->acked++;
@@ -13889,9 +14186,8 @@ static int ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *na
 {
     uint64_t count;
     bool bad;
-    ensi_entry_t *x = ensi_pub_answered(p, nack->id, &count, &bad);
-    if (!x) return bad ? ENSIGN_E_PROTOCOL : ENSIGN_OK;
-    ensi_pub_nack_entry(c, p, x, nack->code, true);
+    if (!ensi_pub_answered(p, nack->id, &count, &bad)) return bad ? ENSIGN_E_PROTOCOL : ENSIGN_OK;
+    ensi_pub_nack_entry(c, p, count, nack->code, true);
     ensi_pub_nack_text(p, count, nack->error);
     return ENSIGN_OK;
 }
@@ -13899,7 +14195,8 @@ static int ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *na
 static int ensi_pub_on_ready(ensign_t *c, ensi_pub_t *p, const ensi_pb_stream_ready_t *ready)
 {
     if (p->state != ENSI_PUB_OPENING) return ENSIGN_E_PROTOCOL;
-    if (!ensi_topics_renew(&p->topics, &c->cache, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
+    if (!ensi_topics_renew(&p->topics, &c->maps, &c->cache, &c->env.mem, ready->topics))
+        return ENSIGN_E_MEMORY;
     p->own_known = p->topic[0] != '\0' && ensi_topics_id(&p->topics, ensign_str(p->topic), &p->own_in_map);
     p->stale = p->reopen.parked = false;
     ensi_must(ensi_pub_move(p, ENSI_PUB_ON_READY));
@@ -13966,7 +14263,7 @@ static void ensi_pub_receive(ensign_t *c, ensi_pub_t *p)
 static void ensi_pub_refuse(ensign_t *c, ensi_pub_t *p, int code, const char *text)
 {
     ensi_pub_nack_text(p, p->resolved, ensign_str(text));
-    ensi_pub_nack_entry(c, p, ensi_pub_entry(p, p->resolved), code, false);
+    ensi_pub_nack_entry(c, p, p->resolved, code, false);
     p->resolved++;
     p->ask_backoff.failures = 0;
 }
@@ -14161,7 +14458,7 @@ static void ensi_pub_rewind(ensign_t *c, ensi_pub_t *p)
         ensi_entry_t *x = ensi_pub_entry(p, i);
         if (x->state != ENSI_ENTRY_SENT) continue;
         x->unanswered = true;
-        if (p->at_most_once) ensi_pub_nack_entry(c, p, x, ENSIGN_NACK_OUTCOME_UNKNOWN, false);
+        if (p->at_most_once) ensi_pub_nack_entry(c, p, i, ENSIGN_NACK_OUTCOME_UNKNOWN, false);
     }
     p->sent = p->done;
     p->partial = 0;
@@ -14172,8 +14469,8 @@ static void ensi_pub_rewind(ensign_t *c, ensi_pub_t *p)
 static void ensi_pub_nack_rest(ensign_t *c, ensi_pub_t *p, int unsent_code)
 {
     for (uint64_t i = p->done; i < p->put; i++) {
-        ensi_entry_t *x = ensi_pub_entry(p, i);
-        if (x->state < ENSI_ENTRY_ACKED) ensi_pub_nack_entry(c, p, x, unsent_code, false);
+        if (ensi_pub_entry(p, i)->state < ENSI_ENTRY_ACKED)
+            ensi_pub_nack_entry(c, p, i, unsent_code, false);
     }
     ensi_pub_advance(p);
 }
@@ -14282,7 +14579,8 @@ static void ensi_pub_reopen(ensign_t *c, ensi_pub_t *p)
 static ENSI_UNUSED bool ensi_pub_holds(const ensi_pub_t *p)
 {
     return p->pulled <= p->done && p->done <= p->sent && p->sent <= p->resolved && p->resolved <= p->put &&
-           p->freed <= p->done && p->put - p->done <= p->max_in_flight && p->tail <= p->cap &&
+           p->freed <= p->loose && p->loose <= p->done && p->answers <= p->put - p->pulled &&
+           p->put - p->done <= p->max_in_flight && p->tail <= p->cap &&
            (p->state != ENSI_PUB_ENDED || p->done == p->put) && ensi_grpc_holds(&p->call);
 }
 
@@ -14408,26 +14706,21 @@ static ensign_notice_t *ensi_pub_nack_notice(ensi_pub_t *p, const ensi_entry_t *
     return n;
 }
 
-/* The next answer to give: the oldest, or one that has overtaken older events. */
-static ensi_entry_t *ensi_pub_next_answer(ensi_pub_t *p, uint64_t *count)
-{
-    *count = p->pulled;
-    if (p->pulled == p->done) {
-        while (ensi_pub_entry(p, *count)->state < ENSI_ENTRY_ACKED || ensi_pub_entry(p, *count)->given)
-            ++*count;
-        p->early--;
-    }
-    return ensi_pub_entry(p, *count);
-}
-
 static ensign_notice_t *ensi_pub_answer(ensi_pub_t *p)
 {
-    uint64_t count;
-    ensi_entry_t *x = ensi_pub_next_answer(p, &count);
+    uint64_t count = p->first;
+    ensi_entry_t *x = ensi_pub_entry(p, count);
     ensign_notice_t *n;
 
     x->given = true;
-    if (x->state == ENSI_ENTRY_NACKED) return ensi_pub_nack_notice(p, x, count);
+    p->answers--;
+    p->first = p->pulled + (uint16_t)(x->next - p->pulled); /* of what is not given, none is older */
+    if (x->state == ENSI_ENTRY_NACKED) {
+        n = ensi_pub_nack_notice(p, x, count);
+        ensi_pub_advance(p);
+        return n;
+    }
+    ensi_pub_pass(p);
     n = ensi_notice_new(&p->h, ENSIGN_NOTICE_ACK);
     n->as.ack.tag = x->tag;
     n->as.ack.committed.seconds = x->seconds;
@@ -14445,6 +14738,15 @@ static ensign_notice_t *ensi_pub_pull_open(ensi_pub_t *p)
     return n;
 }
 
+/* What goes before answers: OPEN, WAITING and ROOM, if one of them is pending. */
+static ensign_notice_t *ensi_pub_pull_news(ensign_t *c, ensi_pub_t *p)
+{
+    ensign_notice_t *n = ensi_pub_pull_open(p); /* where WAITING is pending too, the stream stands */
+    if (!n) n = ensi_state_pull_waiting(c, &p->h);
+    if (!n) n = ensi_notice_bit(&p->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM);
+    return n;
+}
+
 static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_handle_t *h)
 {
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
@@ -14454,14 +14756,8 @@ static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_handle_t *h)
         p->lent = UINT64_MAX;
         ensi_pub_advance(p);
     }
-    if ((n = ensi_pub_pull_open(p)) != NULL) return n; /* where both are pending the stream stands */
-    if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
-    if ((n = ensi_notice_bit(&p->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM)) != NULL) return n;
-    if (p->pulled < p->done || p->early > 0) {
-        n = ensi_pub_answer(p);
-        ensi_pub_advance(p);
-        return n;
-    }
+    if (h->bits != 0 && (n = ensi_pub_pull_news(c, p)) != NULL) return n;
+    if (p->answers > 0) return ensi_pub_answer(p);
     if ((n = ensi_notice_bit(&p->h, ENSI_BIT_DRAINED, ENSIGN_NOTICE_DRAINED)) != NULL) {
         n->as.drained.acked = p->acked;
         n->as.drained.nacked = p->nacked;
@@ -14510,12 +14806,13 @@ size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d)
     size_t ring =
         ensi_max(x.buffer_bytes, (size_t)x.max_event_bytes + ENSI_TOPIC_NAME_MAX + ENSI_GRPC_PREFIX);
     size_t reply = ensi_max(x.window_bytes, x.max_reply_bytes);
-    /* the map of topics and its orders take at most twice the reply, twice while one replaces another;
-     * 8 KiB each for the end's text and nghttp2 */
+    /* the map of topics and its orders take at most twice the reply, and a stream has two of them while a
+     * notice needs the older; each counts here, though streams may share it; 8 KiB each for the end's text
+     * and nghttp2 */
     return sizeof(ensi_pub_t) + ring + ((size_t)ensi_ring_mask(x.max_in_flight) + 1) * sizeof(ensi_entry_t) +
            reply +
-           4 * (size_t)x.max_reply_bytes + ENSI_PUB_OPEN_BYTES + ensi_meta_bound(ENSI_GRPC_META) + 8192 +
-           ensign_str(x.topic).len + 512 + ENSI_ASK_BOUND;
+           2 * ensi_topics_bound(x.max_reply_bytes) + ENSI_PUB_OPEN_BYTES + ensi_meta_bound(ENSI_GRPC_META) +
+           8192 + ensign_str(x.topic).len + 512 + ENSI_ASK_BOUND;
 }
 
 static int ensi_pub_check_desc(ensign_t *c, const ensign_publisher_desc_t *x)
@@ -14582,17 +14879,19 @@ int ensign_publish(ensign_t *c, ensign_publisher_t handle, const ensign_event_t 
     ensign_event_t scratch;
     ensign_slice_t name;
     ensi_wire_sizes_t sizes;
-    ensi_wire_stamp_t own;
+    ensi_wire_stamp_t stamp;
     const ensi_wire_stamp_t *created;
+    bool own;
     uint8_t local_id[ENSI_PUB_LOCAL_ID];
     size_t len, at;
 
     if (!p) return rc;
     e = ensi_pub_address(p, e, &scratch);
     name = ensign_str(e->topic);
-    rc = ensi_pub_check(c, p, e, name);
+    own = name.len == 0 && ensi_pub_no_id(&e->to_topic_id);
+    rc = ensi_pub_check(c, p, e, name, own);
     if (rc != ENSIGN_OK) return rc;
-    created = ensi_pub_created(c, e, &own);
+    created = ensi_pub_created(c, e, &stamp);
     sizes = ensi_wire_measure(e, created);
     if (sizes.request > p->max_event_bytes)
         return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
@@ -14618,7 +14917,7 @@ int ensign_publish(ensign_t *c, ensign_publisher_t handle, const ensign_event_t 
     ensi_put_be64(local_id + 8, p->put);
     ensi_grpc_prefix(p->ring + at, sizes.request, false);
     ensi_wire_put_request(p->ring + at + ENSI_GRPC_PREFIX, e, &sizes, created, local_id);
-    ensi_pub_commit(p, e, at, len, name);
+    ensi_pub_commit(p, e, at, len, name, own);
     c->env.stats.published++;
     ensi_state_touch(c, &p->call);
     return ENSIGN_OK;
@@ -14857,7 +15156,8 @@ static int ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_re
 {
     if (s->state != ENSI_SUB_OPENING) return ENSIGN_E_PROTOCOL;
     s->named.ptr = NULL;
-    if (!ensi_topics_renew(&s->topics, &c->cache, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
+    if (!ensi_topics_renew(&s->topics, &c->maps, &c->cache, &c->env.mem, ready->topics))
+        return ENSIGN_E_MEMORY;
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_READY));
     ensi_reopen_ready(&s->reopen, c, &s->h, &s->call);
     s->h.bits |= ENSI_BIT_OPEN;
@@ -15301,11 +15601,11 @@ size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d)
     /* two buffers, when a large event comes behind one that is lent, and one kept for that; the map of topics
      * came in a message, and takes at most twice its size, for two of them while a lent event needs the
      * older; 8 KiB each for the end's text and nghttp2 */
-    return sizeof(ensi_sub_t) + 2 * large + x.window_bytes + ENSI_SUB_SPARE + 4 * (size_t)x.max_event_bytes +
+    return sizeof(ensi_sub_t) + 2 * large + x.window_bytes + ENSI_SUB_SPARE +
+           2 * ensi_topics_bound(x.max_event_bytes) +
            ((size_t)ensi_ring_mask(x.max_unacked) + 1) * sizeof(ensi_ack_slot_t) +
-           3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES +
-           3 * ensi_sub_query_size(&x) + (x.ensure_topics ? ENSI_ASK_BOUND : 0) +
-           ensi_meta_bound(ENSI_GRPC_META) + 8192 + 512;
+           3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES + 3 * ensi_sub_query_size(&x) +
+           (x.ensure_topics ? ENSI_ASK_BOUND : 0) + ensi_meta_bound(ENSI_GRPC_META) + 8192 + 512;
 }
 
 static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
@@ -16790,6 +17090,7 @@ static bool ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
         rc = ensi_h2_send(&n->h2, out, room, &len);
         if (rc == ENSIGN_OK) rc = ensi_link_commit(l, len);
         if (rc < 0) {
+            ensi_wipe(out, len);
             ensi_link_fault(l, rc, 0, "rpc: cannot go on sending to %s: %s", ensi_link_where(l),
                             ensign_result_text(rc));
             ensi_client_stop_link(c, l);
@@ -18659,8 +18960,7 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
     for (size_t i = 0; i < ENSI_COUNT(texts); i++) size += ensign_str(texts[i]).len + ENSI_MEM_SMALL;
 #ifndef ENSIGN_NO_SERVICE
     if (d->topic_cache != ENSIGN_OFF)
-        size += (size_t)ensi_or(d->topic_cache, ENSI_CREATE_CACHE) *
-                (sizeof(ensi_cached_t) + ENSI_TOPIC_NAME_MAX + 1 + ENSI_MEM_HEADER);
+        size += ensi_cache_bound(ensi_or(d->topic_cache, ENSI_CREATE_CACHE));
 #endif
     for (int i = 0; i < 2; i++) {
         const ensign_tls_desc_t *t = i == ENSIGN_LINK_RPC ? &d->tls : &d->auth_tls;

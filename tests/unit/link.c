@@ -99,6 +99,8 @@ static void the_buffers_are_wiped_before_they_are_given_back(void **state)
         uint8_t *const ends[] = { l.rx.ptr + l.rx.cap, l.tx.ptr + l.tx.cap, l.plain + ENSI_RECORD_BYTES,
                                   l.plain + 2 * ENSI_RECORD_BYTES };
         memcpy(ends[i] - sizeof "a secret", "a secret", sizeof "a secret");
+        if (i < 2) (i == 0 ? &l.rx : &l.tx)->end = l.rx.cap; /* as if all of it had come, or was to go */
+        else l.plain_used[i - 2] = ENSI_RECORD_BYTES;
         close_link();
         if (spilled) fail_msg("buffer %u was given back as it was", (unsigned)i);
     }
