@@ -125,7 +125,7 @@ MEMORY
     sum. The most that each takes, for three settings:
 
                                            tiny       default    large
-        ensign_memory_bound                622 KiB    2 MiB      5 MiB      the client, TLS on all links
+        ensign_memory_bound                548 KiB    2 MiB      5 MiB      the client, TLS on all links
         ensign_publisher_memory_bound      85 KiB     10 MiB     145 MiB    each of these beside it
         ensign_subscription_memory_bound   78 KiB     31 MiB     117 MiB
         ensign_query_memory_bound          40 KiB     11 MiB     37 MiB
@@ -6363,7 +6363,6 @@ typedef struct {
     mbedtls_x509_crt ca;
     mbedtls_x509_crt own;           /* the client's certificate and its chain */
     mbedtls_pk_context key;
-    mbedtls_entropy_context entropy;
     mbedtls_ctr_drbg_context drbg;
 } ensi_tls_conf_t;
 
@@ -6843,19 +6842,7 @@ static int ensi_tls_hook_entropy(void *arg, unsigned char *out, size_t len)
     return t->opts.random(t->opts.user, out, len) == 0 ? 0 : MBEDTLS_ERR_CTR_DRBG_ENTROPY_SOURCE_FAILED;
 }
 
-static int ensi_tls_seed(ensi_tls_conf_t *t, ensign_error_t *e)
-{
-    int rc;
-
-    if (t->opts.random) rc = mbedtls_ctr_drbg_seed(&t->drbg, ensi_tls_hook_entropy, t, NULL, 0);
-    else rc = mbedtls_ctr_drbg_seed(&t->drbg, mbedtls_entropy_func, &t->entropy, NULL, 0);
-    if (rc == 0) return ENSIGN_OK;
-    return ensi_fail(e, ENSIGN_E_TLS, rc, "tls: %s (mbedTLS -0x%04X)", t->opts.random
-                     ? "the random hook gave no entropy; it must fill the whole buffer and return 0"
-                     : "the system gave mbedTLS no entropy; set the random hook of the desc", (unsigned)-rc);
-}
-
-/* Random bytes from the system, for the seed of jitter and ids. */
+/* Random bytes from the system. mbedTLS's context for them can take 38 KB, and is needed for this alone. */
 static bool ensi_tls_entropy(void *out, size_t len)
 {
     mbedtls_entropy_context entropy;
@@ -6865,6 +6852,24 @@ static bool ensi_tls_entropy(void *out, size_t len)
     rc = mbedtls_entropy_func(&entropy, (unsigned char *)out, len);
     mbedtls_entropy_free(&entropy);
     return rc == 0;
+}
+
+static int ensi_tls_system_entropy(void *arg, unsigned char *out, size_t len)
+{
+    (void)arg;
+    return ensi_tls_entropy(out, len) ? 0 : MBEDTLS_ERR_CTR_DRBG_ENTROPY_SOURCE_FAILED;
+}
+
+static int ensi_tls_seed(ensi_tls_conf_t *t, ensign_error_t *e)
+{
+    int rc;
+
+    if (t->opts.random) rc = mbedtls_ctr_drbg_seed(&t->drbg, ensi_tls_hook_entropy, t, NULL, 0);
+    else rc = mbedtls_ctr_drbg_seed(&t->drbg, ensi_tls_system_entropy, NULL, NULL, 0);
+    if (rc == 0) return ENSIGN_OK;
+    return ensi_fail(e, ENSIGN_E_TLS, rc, "tls: %s (mbedTLS -0x%04X)", t->opts.random
+                     ? "the random hook gave no entropy; it must fill the whole buffer and return 0"
+                     : "the system gave mbedTLS no entropy; set the random hook of the desc", (unsigned)-rc);
 }
 
 /* PSA keeps its own count: a second init does nothing. */
@@ -6949,7 +6954,6 @@ static void ensi_tls_conf_close(ensi_tls_conf_t *t)
     mbedtls_x509_crt_free(&t->own);
     mbedtls_pk_free(&t->key);
     mbedtls_ctr_drbg_free(&t->drbg);
-    mbedtls_entropy_free(&t->entropy);
 }
 
 static int ensi_tls_conf_fill(ensi_tls_conf_t *t, ensign_error_t *e)
@@ -6979,7 +6983,6 @@ static int ensi_tls_conf_open(ensi_tls_conf_t *t, const ensi_tls_opts_t *o, ensi
     mbedtls_x509_crt_init(&t->ca);
     mbedtls_x509_crt_init(&t->own);
     mbedtls_pk_init(&t->key);
-    mbedtls_entropy_init(&t->entropy);
     mbedtls_ctr_drbg_init(&t->drbg);
     t->open = true;
     t->opts = *o;
@@ -8004,7 +8007,7 @@ typedef struct ensi_target_t {
 #ifndef ENSIGN_NO_TLS
     ensi_tls_opts_t tls_opts;
     const char *server_name;        /* NULL: the endpoint's host */
-    ensi_tls_conf_t *conf;          /* trust store and random numbers; 40 KB, from the first connection on */
+    ensi_tls_conf_t *conf;          /* trust store and random numbers, from the first connection on */
 #endif
 } ensi_target_t;
 
