@@ -8676,6 +8676,8 @@ enum {
 /* A stream's receive buffer. [start, start + lent) is what a notice points into, [start + lent, end) waits.
  * When the next message cannot be completed behind what is lent, it goes on in a second buffer; the first
  * one, lent_ptr then, stands until it is released, and is kept for the next time.
+ * Where what is lent stands in the back half, the buffer begins anew in front of it. Then `cap` is where that
+ * begins, and `full` what it was, until it is released.
  * A message over the usual size makes `cap` larger, and behind it `cap` is the usual one again: it bounds the
  * credit. The block behind `cap` is given back at once too, unless large messages are what comes: from the
  * second within ENSI_RX_RECENT on the blocks keep their size, two of them at most, until so many usual ones
@@ -8687,6 +8689,7 @@ typedef struct ensi_rx_t {
     uint32_t recent;                    /* so many more usual messages until a large one is forgotten */
     bool keeps;                         /* large blocks */
     size_t cap, start, end, lent;
+    size_t full;                        /* 0: nothing is lent behind `cap` */
     size_t window, limit;               /* usual size; largest message with its prefix */
     size_t spare;                       /* room that is never promised to the peer */
     size_t skip;                        /* bytes of an unwanted message that are still to come */
@@ -8890,14 +8893,19 @@ static uint8_t *ensi_rx_block(const ensi_rx_t *r, ensi_mem_t *m, uint8_t *old, s
     return p || size == cap ? p : (uint8_t *)ensi_mem_resize(m, old, cap);
 }
 
-static void ensi_rx_release(ensi_rx_t *r, ensi_mem_t *m)
+/* False: the buffer had begun anew, and has all of its room again. */
+static bool ensi_rx_release(ensi_rx_t *r, ensi_mem_t *m)
 {
-    if (r->lent) ensi_rx_count(r, r->lent);
-    ensi_rx_rest(r, m, r->lent_ptr);
+    bool wrapped = r->full > 0;
+    if (r->lent > r->window || (r->lent && r->recent > 0)) ensi_rx_count(r, r->lent);
+    if (r->lent_ptr || (r->idle && !r->keeps)) ensi_rx_rest(r, m, r->lent_ptr);
     r->lent_ptr = NULL;
+    if (wrapped) r->cap = r->full;
+    r->full = 0;
     r->start += r->lent;
     r->lent = 0;
     if (r->start == r->end) r->start = r->end = 0;
+    return !wrapped;
 }
 
 /* Bytes that wait behind what is lent, and where they begin. */
@@ -8972,21 +8980,27 @@ static bool ensi_rx_part(ensi_rx_t *r, ensi_mem_t *m, size_t need)
     if (!p) p = ensi_rx_block(r, m, NULL, need);
     if (!p) return false;
     memcpy(p, r->ptr + r->start + r->lent, rest);
-    ensi_rx_count(r, r->lent);
+    if (r->lent) ensi_rx_count(r, r->lent);
     r->lent_ptr = r->ptr;
     r->ptr = p;
     r->cap = need;
-    r->start = r->lent = 0;
+    r->start = r->lent = r->full = 0;
     r->end = rest;
     return true;
 }
 
-/* Is there nothing to do for the buffer yet? A whole message waits, and less than half of the buffer is free
- * in front of it. What was promised when the last bytes came still holds then. */
-static bool ensi_rx_rests(const ensi_rx_t *r)
+/* Begins anew in front of what is lent, if what waits, is promised, and is to come has room there. */
+static bool ensi_rx_wrap(ensi_rx_t *r, size_t total, size_t credit)
 {
-    size_t total;
-    return r->start + r->lent < r->cap / 2 && ensi_rx_head(r, &total) == ENSIGN_OK;
+    size_t rest = r->end - r->start - r->lent, room = r->start;
+    if (r->lent == 0 || room < r->cap / 2 || ensi_max(total, rest + credit) + r->spare > room) return false;
+    ensi_rx_count(r, r->lent);
+    memcpy(r->ptr, r->ptr + r->start + r->lent, rest);
+    r->full = r->cap;
+    r->cap = room;
+    r->start = r->lent = 0;
+    r->end = rest;
+    return true;
 }
 
 /* Moves and sizes the buffer for the message that comes next; what is lent stays where it is. */
@@ -8997,9 +9011,9 @@ static bool ensi_rx_fit(ensi_rx_t *r, ensi_mem_t *m, size_t credit)
     bool shrink;
     if (total > r->limit) total = ENSI_GRPC_PREFIX; /* it will be refused, not stored */
     need = ensi_max(total, r->window) + r->spare;
-    if (r->lent) {
-        if (whole == ENSIGN_OK || r->start + r->lent + total + r->spare <= r->cap) return true;
-        return ensi_rx_part(r, m, need);
+    if (r->lent || r->full) {
+        if (ensi_rx_wrap(r, total, credit) || whole == ENSIGN_OK) return true;
+        return r->start + r->lent + total + r->spare <= r->cap || ensi_rx_part(r, m, need);
     }
     shrink = r->cap > need && r->end - r->start + credit + r->spare <= need;
     if (r->start > 0 && (shrink || r->start >= r->cap / 2 || r->start + total + r->spare > r->cap)) {
@@ -9675,11 +9689,24 @@ static ENSI_UNUSED bool ensi_h2_holds(const ensi_stream_t *s)
            (!x->lent_ptr || x->ptr) && (!s->withheld || s->granting);
 }
 
-/* Before a message is lent, nothing is: the moment to tidy up. Without memory for the next message all stays
- * as it is, and the grant that follows tells. */
-static void ensi_h2_fit(ensi_stream_t *s, ensi_mem_t *m)
+/* Before a message is lent, nothing is: the moment for a large buffer to shrink. Without memory for the next
+ * message all stays as it is, and the grant that follows tells. */
+static void ensi_h2_shrink(ensi_stream_t *s, ensi_mem_t *m)
 {
-    if (!ensi_rx_rests(&s->rx)) ensi_rx_fit(&s->rx, m, ensi_h2_credit(s));
+    if (s->rx.cap > s->rx.window + s->rx.spare) ensi_rx_fit(&s->rx, m, ensi_h2_credit(s));
+}
+
+/* Does a whole message wait behind what is lent? */
+static ENSI_UNUSED bool ensi_h2_has_message(const ensi_stream_t *s)
+{
+    size_t total;
+    return ensi_rx_head(&s->rx, &total) == ENSIGN_OK;
+}
+
+/* Is half of the buffer free in front of what waits? */
+static ENSI_UNUSED bool ensi_h2_half_free(const ensi_stream_t *s)
+{
+    return s->rx.start + s->rx.lent >= s->rx.cap / 2;
 }
 
 /* Fits the buffer and gives the peer what credit it may have. False: no memory. One WINDOW_UPDATE at a time,
@@ -10528,7 +10555,9 @@ static void ensi_msg_inspect(ensi_call_t *call)
 /* What is lent stands no longer. */
 static void ensi_msg_release(ensi_call_t *call)
 {
-    ensi_rx_release(&call->s.rx, &call->env->mem);
+    if (ensi_rx_release(&call->s.rx, &call->env->mem)) return;
+    ensi_stream_touch(&call->s); /* there is room behind what waits: the pump gives credit for it */
+    ensi_env_work(call->env);
 }
 
 /* The message that peek has shown stands until it is released. Nothing may be lent before. */
@@ -11272,7 +11301,8 @@ static ensi_topics_t ensi_topics_share(const ensi_topics_t *t)
 /* Lets go of the map; the last owner frees it. */
 static void ensi_topics_free(ensi_topics_t *t, ensi_mem_t *m)
 {
-    if (t->block && --t->block->owners == 0) {
+    if (!t->block) return;
+    if (--t->block->owners == 0) {
         ensi_topics_unhang(t->block);
         ensi_mem_free(m, t->block);
     }
@@ -12251,10 +12281,12 @@ static void ensi_state_grant(ensign_t *c, ensi_call_t *call)
     ensi_state_touch(c, call);
 }
 
-/* Credit for what a pull has set free: none while the buffer rests. */
+/* Credit for what a pull has set free. While a whole message waits there is no hurry: once half of the buffer
+ * is free, the next pump gives it, unless all is pulled before. */
 static ENSI_UNUSED void ensi_state_grant_pulled(ensign_t *c, ensi_call_t *call)
 {
-    if (!ensi_rx_rests(&call->s.rx)) ensi_state_grant(c, call);
+    if (!ensi_h2_has_message(&call->s)) ensi_state_grant(c, call);
+    else if (ensi_h2_half_free(&call->s)) ensi_state_touch(c, call);
 }
 
 /* >>ping   may call: env link h2 state
@@ -13068,7 +13100,7 @@ static bool ensi_call_take(ensign_t *c, ensi_user_call_t *u, ensign_slice_t *byt
     int rc;
 
     ensi_msg_release(call);
-    ensi_h2_fit(&call->s, &c->env.mem);
+    ensi_h2_shrink(&call->s, &c->env.mem);
     if ((*n = ensi_state_pull_waiting(c, &u->h)) != NULL) return false;
     if ((*n = ensi_notice_bit(&u->h, ENSI_BIT_HEADERS, ENSIGN_NOTICE_HEADERS)) != NULL) return false;
     if ((*n = ensi_notice_bit(&u->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM)) != NULL) return false;
@@ -13849,6 +13881,7 @@ typedef struct ensi_pub_t {
     ensi_pub_state_t state;
     char *topic;                    /* "" none */
     bool at_most_once, quiet_acks, drain_asked;
+    bool heard;                     /* an event was answered by what was received just now */
     uint32_t buffer_bytes, max_event_bytes, max_reply_bytes, max_in_flight, ack_timeout_ms;
     uint8_t *ring;
     size_t cap, tail;
@@ -13860,7 +13893,7 @@ typedef struct ensi_pub_t {
     uint32_t answers;               /* how many these are */
     size_t partial;                 /* bytes of entry `sent` that are handed over already */
     size_t room_wanted;             /* what was refused with AGAIN; 0: nothing */
-    uint64_t nonce, acked, nacked, drain_left;
+    uint64_t nonce, drain_left;
     ensi_topics_t topics;
     ensi_topics_t told;             /* the map that an OPEN notice stands for */
     bool ensure_topic;
@@ -14092,7 +14125,6 @@ static void ensi_pub_nack_entry(ensign_t *c, ensi_pub_t *p, uint64_t count, int 
     x->code = maybe && !answered ? ENSIGN_NACK_OUTCOME_UNKNOWN : code;
     x->state = ENSI_ENTRY_NACKED;
     ensi_pub_to_give(p, count);
-    p->nacked++;
     p->h.stats.nacked++;
     c->env.stats.nacked++;
 }
@@ -14156,8 +14188,7 @@ static ensi_entry_t *ensi_pub_answered(ensi_pub_t *p, ensign_slice_t id, uint64_
     *count = ensi_get_be64(id.ptr + 8);
     *bad = *count >= p->sent;
     if (*bad || *count < p->done || ensi_pub_entry(p, *count)->state != ENSI_ENTRY_SENT) return NULL;
-    ensi_reopen_used(&p->reopen, &p->h);
-    ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
+    p->heard = true;
     return ensi_pub_entry(p, *count);
 }
 
@@ -14172,7 +14203,6 @@ static int ensi_pub_on_ack(ensign_t *c, ensi_pub_t *p, ensign_slice_t id, ensign
     if (!x->given) ensi_pub_to_give(p, count);
     x->seconds = committed.seconds;
     x->nanos = committed.nanos;
-    p->acked++;
     p->h.stats.acked++;
     c->env.stats.acked++;
     return ENSIGN_OK;
@@ -14246,18 +14276,21 @@ static void ensi_pub_bad_reply(ensi_pub_t *p, int code, size_t len)
 static void ensi_pub_receive(ensign_t *c, ensi_pub_t *p)
 {
     ensign_slice_t bytes;
-    int rc, answer;
-    while ((rc = ensi_msg_take(&p->call, &bytes)) == ENSIGN_OK) {
+    int rc, answer = ENSIGN_OK;
+    p->heard = false;
+    while (answer == ENSIGN_OK && (rc = ensi_msg_take(&p->call, &bytes)) == ENSIGN_OK)
         answer = ensi_pub_reply(c, p, bytes);
-        if (answer == ENSIGN_OK) continue;
+    if (p->heard) {
+        ensi_reopen_used(&p->reopen, &p->h);
+        ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
+    }
+    if (answer != ENSIGN_OK)
         ensi_grpc_abort(&p->call, ENSIGN_GRPC_INTERNAL, answer, "%s",
                         answer == ENSIGN_E_MEMORY
                             ? "memory: none for the map of topics; free some or raise memory_limit"
                             : "publish: the server answers an event that was not sent on this stream, or "
                               "sends no valid reply");
-        return;
-    }
-    if (rc < 0) ensi_pub_bad_reply(p, rc, bytes.len);
+    else if (rc < 0) ensi_pub_bad_reply(p, rc, bytes.len);
 }
 
 /* ---- topics: an event's id from the map; what the map lacks is asked for */
@@ -14762,12 +14795,12 @@ static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_handle_t *h)
     if (h->bits != 0 && (n = ensi_pub_pull_news(c, p)) != NULL) return n;
     if (p->answers > 0) return ensi_pub_answer(p);
     if ((n = ensi_notice_bit(&p->h, ENSI_BIT_DRAINED, ENSIGN_NOTICE_DRAINED)) != NULL) {
-        n->as.drained.acked = p->acked;
-        n->as.drained.nacked = p->nacked;
+        n->as.drained.acked = h->stats.acked;
+        n->as.drained.nacked = h->stats.nacked;
         n->as.drained.left = p->drain_left;
         return n;
     }
-    return ensi_state_pull_end(h, p->acked);
+    return ensi_state_pull_end(h, h->stats.acked);
 }
 
 /* ---- public */
@@ -15538,7 +15571,7 @@ static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
 
     ensi_msg_release(&s->call);
     ensi_topics_free(&s->told, &c->env.mem);
-    ensi_h2_fit(&s->call.s, &c->env.mem);
+    ensi_h2_shrink(&s->call.s, &c->env.mem);
     if ((n = ensi_notice_bit(&s->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
         s->told = ensi_topics_share(&s->topics);
         ensi_state_count_open(h, n);

@@ -230,7 +230,7 @@ static ensi_pub_t *open_stream(void)
     end = ensi_pb_put_head(bytes, PUBLISHER_REPLY_READY, map_len);
     memcpy(end, map, map_len);
     bare_prefix(&p->call, (size_t)(end - bytes) + map_len);
-    ensi_h2_fit(&p->call.s, &client->env.mem);
+    assert_true(ensi_rx_fit(&p->call.s.rx, &client->env.mem, 0));
     bare_store(&p->call, bytes, (size_t)(end - bytes) + map_len);
     ensi_pub_serve(client, &p->h);
     assert_int_equal(p->state, ENSI_PUB_READY);

@@ -442,7 +442,7 @@ static void run_model(const ensign_publisher_desc_t *d, uint64_t with)
         assert_true(++steps < 400000);
     } while (counted < EVENTS || p->state != ENSI_PUB_READY);
     assert_int_equal(p->done, EVENTS);
-    assert_int_equal(p->acked + p->nacked, EVENTS);
+    assert_int_equal(p->h.stats.acked + p->h.stats.nacked, EVENTS);
     model_pull(p);
     while ((n = next(p)) != NULL) assert_true(n->type == ENSIGN_NOTICE_OPEN || n->type == ENSIGN_NOTICE_ROOM);
     lent = NULL;
