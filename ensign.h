@@ -10971,9 +10971,10 @@ typedef struct ensi_cached_t {
 /* An entry keeps its place while it lives. The orders are short numbers, so that the cost of keeping them
  * sorted does not show: an insertion moves 8 KiB at most. */
 typedef struct ensi_cache_t {
-    ensi_cached_t *entries;         /* taken with the first topic, and the orders behind them */
-    uint16_t *by_name;              /* places: `count` of them sorted, then the vacant ones */
+    uint16_t *by_name;              /* places: `count` of them sorted, then the vacant ones. Taken with the
+                                     * first topic, and the others behind it */
     uint16_t *by_id;                /* sorted */
+    ensi_cached_t *entries;
     uint32_t cap, count;            /* cap 0: off */
     ensi_cached_t ends;             /* place `cap`: no topic; stands between the newest use and the oldest */
 } ensi_cache_t;
@@ -10987,18 +10988,19 @@ static size_t ensi_cache_bound(size_t cap)
 static void ensi_cache_free(ensi_cache_t *t, ensi_mem_t *m)
 {
     for (uint32_t i = 0; i < t->count; i++) ensi_mem_free(m, t->entries[t->by_name[i]].name);
-    ensi_mem_free(m, t->entries);
+    ensi_mem_free(m, t->by_name);
     memset(t, 0, sizeof *t);
 }
 
 static bool ensi_cache_open(ensi_cache_t *t, ensi_mem_t *m)
 {
+    size_t even = t->cap + (t->cap & 1); /* entries are aligned behind the orders */
     if (t->entries || t->cap == 0) return t->entries != NULL;
-    t->entries = (ensi_cached_t *)ensi_mem_take(
-        m, t->cap * (sizeof *t->entries + sizeof *t->by_name + sizeof *t->by_id));
-    if (!t->entries) return false;
-    t->by_name = (uint16_t *)(void *)(t->entries + t->cap);
+    t->by_name =
+        (uint16_t *)ensi_mem_take(m, even * 2 * sizeof *t->by_name + t->cap * sizeof *t->entries);
+    if (!t->by_name) return false;
     t->by_id = t->by_name + t->cap;
+    t->entries = (ensi_cached_t *)(void *)(t->by_name + 2 * even);
     for (uint32_t i = 0; i < t->cap; i++) t->by_name[i] = (uint16_t)i;
     t->ends.older = t->ends.newer = (uint16_t)t->cap;
     return true;
@@ -11094,7 +11096,7 @@ static void ensi_cache_add(ensi_cache_t *t, ensi_mem_t *m, ensign_slice_t name, 
 {
     uint16_t place = t->by_name[t->count];
     ensi_cached_t *x = &t->entries[place];
-    x->name = (char *)ensi_mem_take(m, name.len + 1);
+    x->name = (char *)ensi_mem_resize(m, NULL, name.len + 1); /* no small block: they are many */
     if (!x->name) return;
     memcpy(x->name, name.ptr, name.len);
     x->name[name.len] = '\0';
