@@ -2095,7 +2095,7 @@ static void ensi_mem_close(ensi_mem_t *m)
 static char *ensi_mem_text(ensi_mem_t *m, const char *text)
 {
     size_t len = text ? strlen(text) : 0;
-    char *p = (char *)ensi_mem_take(m, len + 1);
+    char *p = (char *)ensi_mem_resize(m, NULL, len + 1);
     if (!p) return NULL;
     if (len) memcpy(p, text, len);
     p[len] = '\0';
