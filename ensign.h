@@ -125,7 +125,7 @@ MEMORY
     sum. The most that each takes, for three settings:
 
                                            tiny       default    large
-        ensign_memory_bound                548 KiB    2 MiB      5 MiB      the client, TLS on all links
+        ensign_memory_bound                552 KiB    2 MiB      5 MiB      the client, TLS on all links
         ensign_publisher_memory_bound      85 KiB     10 MiB     145 MiB    each of these beside it
         ensign_subscription_memory_bound   78 KiB     31 MiB     117 MiB
         ensign_query_memory_bound          40 KiB     11 MiB     37 MiB
@@ -2115,7 +2115,7 @@ static void ensi_mem_close(ensi_mem_t *m)
 static char *ensi_mem_text(ensi_mem_t *m, const char *text)
 {
     size_t len = text ? strlen(text) : 0;
-    char *p = (char *)ensi_mem_take(m, len + 1);
+    char *p = (char *)ensi_mem_resize(m, NULL, len + 1);
     if (!p) return NULL;
     if (len) memcpy(p, text, len);
     p[len] = '\0';
@@ -10694,7 +10694,7 @@ static int ensi_grpc_init(ensi_call_t *call, ensi_env_t *env, ensi_calls_t *all,
  *        bearer is NULL unless there is a token whose life, counted from its arrival, is not over and that
  *        the server has not refused; a failed renewal does not take it away.
  *        However many calls wait, one exchange runs. Its buffers are wiped and given back when its link goes
- *        down; the tokens have their own.
+ *        down; each token has a block of its size.
  * Moves  need -> ASKING -> READY; renewal goes the same way while the old token stays in use. A look at the
  *        service's status ("probe") uses the same link while no token is asked for, and moves no state.
  * Fails  400 and 403 of authenticate are final (DENIED). All else is tried again after a backoff, by the key
@@ -10747,9 +10747,9 @@ typedef struct ensi_auth_t {
     ensi_auth_state_t state;
     const char *client_id, *client_secret;  /* in the client's block of strings */
     const char *user_agent;
-    char *access;                   /* "Bearer " and the token */
-    char *before;                   /* the token before it: calls that run may have it, and it may be good */
-    char *refresh;                  /* "": none */
+    char *access;                   /* "Bearer " and the token; NULL: none came yet */
+    char *before;                   /* the one before it: calls that run may have it, and it may be good */
+    char *refresh;                  /* NULL: none */
     uint8_t *body;                  /* while an exchange runs */
     size_t body_used;               /* of its bytes, by the request */
     const char *bearer;             /* access, while it is good; NULL: none */
@@ -10791,39 +10791,40 @@ static void ensi_auth_rest(ensi_auth_t *a)
     a->body = NULL;
 }
 
-static void ensi_auth_free(ensi_auth_t *a)
+/* Wipes a token, and gives its block back. */
+static void ensi_auth_forget(ensi_auth_t *a, char *token)
 {
-    ensi_mem_t *m = &a->env->mem;
-    memset(a->env->secrets, 0, sizeof a->env->secrets); /* no text is shown any more */
-    ensi_auth_rest(a);
-    if (a->access) ensi_wipe(a->access, ENSI_AUTH_SCHEME + ENSI_AUTH_TOKEN_CAP);
-    if (a->before) ensi_wipe(a->before, ENSI_AUTH_TOKEN_CAP);
-    if (a->refresh) ensi_wipe(a->refresh, ENSI_AUTH_TOKEN_CAP);
-    ensi_mem_free(m, a->access);
-    ensi_mem_free(m, a->before);
-    ensi_mem_free(m, a->refresh);
+    if (token) ensi_wipe(token, ensi_mem_size(token));
+    ensi_mem_free(&a->env->mem, token);
 }
 
-/* Takes room for a token, which is empty; what is not used of it is not touched. */
-static char *ensi_auth_token(ensi_mem_t *m, size_t head)
+static void ensi_auth_free(ensi_auth_t *a)
 {
-    char *p = (char *)ensi_mem_take(m, head + ENSI_AUTH_TOKEN_CAP);
-    if (p) p[head] = '\0';
-    return p;
+    memset(a->env->secrets, 0, sizeof a->env->secrets); /* no text is shown any more */
+    ensi_auth_rest(a);
+    ensi_auth_forget(a, a->access);
+    ensi_auth_forget(a, a->before);
+    ensi_auth_forget(a, a->refresh);
 }
 
 static bool ensi_auth_memory(ensi_auth_t *a)
 {
-    ensi_mem_t *m = &a->env->mem;
+    if (!a->body) a->body = (uint8_t *)ensi_mem_take(&a->env->mem, ENSI_AUTH_BODY_BYTES);
+    return a->body != NULL;
+}
+
+/* The tokens are these from now on. */
+static void ensi_auth_keep(ensi_auth_t *a, char *access, char *refresh)
+{
     const char **secrets = a->env->secrets;
-    if (!a->access) a->access = ensi_auth_token(m, ENSI_AUTH_SCHEME);
-    if (!a->before) a->before = ensi_auth_token(m, 0);
-    if (!a->refresh) a->refresh = ensi_auth_token(m, 0);
-    if (!a->body) a->body = (uint8_t *)ensi_mem_take(m, ENSI_AUTH_BODY_BYTES);
-    if (a->access) secrets[ENSI_SECRET_TOKEN] = a->access + ENSI_AUTH_SCHEME;
-    secrets[ENSI_SECRET_TOKEN_BEFORE] = a->before;
+    ensi_auth_forget(a, a->before);
+    ensi_auth_forget(a, a->refresh);
+    a->before = a->access;
+    a->access = access;
+    a->refresh = refresh;
+    secrets[ENSI_SECRET_TOKEN] = a->access + ENSI_AUTH_SCHEME;
+    secrets[ENSI_SECRET_TOKEN_BEFORE] = a->before ? a->before + ENSI_AUTH_SCHEME : NULL;
     secrets[ENSI_SECRET_REFRESH] = a->refresh;
-    return a->access && a->before && a->refresh && a->body;
 }
 
 /* The exchange failed; it is tried again later. native: the HTTP status, if there was one. */
@@ -10947,9 +10948,9 @@ static void ensi_auth_lives(ensi_auth_t *a)
     life_ms = 1000 * ensi_auth_span(access.iat, access.exp);
     if (life_ms == 0) life_ms = 1000;
     renew_ms = life_ms / 5 * 4;
-    if (a->refresh[0] && ensi_jwt_read(ensign_str(a->refresh), &refresh) == ENSIGN_OK && refresh.iat != 0)
+    if (a->refresh && ensi_jwt_read(ensign_str(a->refresh), &refresh) == ENSIGN_OK && refresh.iat != 0)
         from_ms = 1000 * ensi_auth_span(refresh.iat, refresh.nbf);
-    if (from_ms >= life_ms) a->refresh[0] = '\0';
+    if (from_ms >= life_ms && a->refresh) a->refresh[0] = '\0';
     else if (from_ms > renew_ms) renew_ms = from_ms;
     a->refresh_from_ms += from_ms;
     ensi_timer_start(&a->renew, renew_ms);
@@ -10964,24 +10965,41 @@ static bool ensi_auth_is_token(const char *text, size_t len)
     return len > 0;
 }
 
+/* A token of the answer, in a block of its own with room for `head` bytes before it. OK, also where the
+ * answer has none, or one that is too long: *out is NULL then; E_MEMORY. */
+static int ensi_auth_read(ensi_auth_t *a, const char *key, size_t head, char **out, size_t *len)
+{
+    ensign_slice_t doc = ensi_slice(a->body, a->http.body_len), value;
+    size_t cap;
+    *out = NULL;
+    *len = 0;
+    if (ensi_json_member(doc, key, &value) != ENSIGN_OK) return ENSIGN_OK;
+    cap = ensi_min(value.len, ENSI_AUTH_TOKEN_CAP); /* with its quotes it is longer than what it says */
+    *out = (char *)ensi_mem_take(&a->env->mem, head + cap);
+    if (!*out) return ENSIGN_E_MEMORY;
+    if (ensi_json_string(doc, key, *out + head, cap, len) == ENSIGN_OK) return ENSIGN_OK;
+    ensi_auth_forget(a, *out);
+    *out = NULL;
+    return ENSIGN_OK;
+}
+
 static void ensi_auth_accept(ensi_auth_t *a)
 {
-    ensign_slice_t doc = ensi_slice(a->body, a->http.body_len);
-    char *token = a->access + ENSI_AUTH_SCHEME;
-    size_t len = 0;
-    int rc;
-    if (token[0]) memcpy(a->before, token, strlen(token) + 1);
-    rc = ensi_json_string(doc, "access_token", token, ENSI_AUTH_TOKEN_CAP, &len);
-    if (rc != ENSIGN_OK || !ensi_auth_is_token(token, len)) {
-        if (rc == ENSIGN_OK) a->bearer = NULL; /* the old token is overwritten */
-        ensi_auth_fail(a, a->http.status,
-                       "auth: %s answers without an access_token of 1 to %d printable ASCII characters",
-                       ensi_link_where(a->link), ENSIGN_TOKEN_BYTES);
+    char *access, *refresh = NULL;
+    size_t len, rest;
+    int rc = ensi_auth_read(a, "access_token", ENSI_AUTH_SCHEME, &access, &len);
+    bool good = access && ensi_auth_is_token(access + ENSI_AUTH_SCHEME, len);
+    if (good) rc = ensi_auth_read(a, "refresh_token", 0, &refresh, &rest);
+    if (rc != ENSIGN_OK || !good) {
+        ensi_auth_forget(a, access);
+        if (rc != ENSIGN_OK) ensi_auth_fail(a, 0, "auth: no memory for the tokens");
+        else ensi_auth_fail(a, a->http.status,
+                            "auth: %s answers without an access_token of 1 to %d printable ASCII characters",
+                            ensi_link_where(a->link), ENSIGN_TOKEN_BYTES);
         return;
     }
-    memcpy(a->access, "Bearer ", ENSI_AUTH_SCHEME);
-    if (ensi_json_string(doc, "refresh_token", a->refresh, ENSI_AUTH_TOKEN_CAP, &len) != ENSIGN_OK)
-        a->refresh[0] = '\0';
+    memcpy(access, "Bearer ", ENSI_AUTH_SCHEME);
+    ensi_auth_keep(a, access, refresh);
     a->bearer = a->access;
     a->backoff.failures = a->link->target->backoff.failures = 0;
     a->stale = a->renew_due = false;
@@ -11497,9 +11515,10 @@ typedef struct ensi_cached_t {
 /* An entry keeps its place while it lives. The orders are short numbers, so that the cost of keeping them
  * sorted does not show: an insertion moves 8 KiB at most. */
 typedef struct ensi_cache_t {
-    ensi_cached_t *entries;         /* taken with the first topic, and the orders behind them */
-    uint16_t *by_name;              /* places: `count` of them sorted, then the vacant ones */
+    uint16_t *by_name;              /* places: `count` of them sorted, then the vacant ones. Taken with the
+                                     * first topic, and the others behind it */
     uint16_t *by_id;                /* sorted */
+    ensi_cached_t *entries;
     uint32_t cap, count;            /* cap 0: off */
     ensi_cached_t ends;             /* place `cap`: no topic; stands between the newest use and the oldest */
 } ensi_cache_t;
@@ -11513,18 +11532,19 @@ static size_t ensi_cache_bound(size_t cap)
 static void ensi_cache_free(ensi_cache_t *t, ensi_mem_t *m)
 {
     for (uint32_t i = 0; i < t->count; i++) ensi_mem_free(m, t->entries[t->by_name[i]].name);
-    ensi_mem_free(m, t->entries);
+    ensi_mem_free(m, t->by_name);
     memset(t, 0, sizeof *t);
 }
 
 static bool ensi_cache_open(ensi_cache_t *t, ensi_mem_t *m)
 {
+    size_t even = t->cap + (t->cap & 1); /* entries are aligned behind the orders */
     if (t->entries || t->cap == 0) return t->entries != NULL;
-    t->entries = (ensi_cached_t *)ensi_mem_take(
-        m, t->cap * (sizeof *t->entries + sizeof *t->by_name + sizeof *t->by_id));
-    if (!t->entries) return false;
-    t->by_name = (uint16_t *)(void *)(t->entries + t->cap);
+    t->by_name =
+        (uint16_t *)ensi_mem_take(m, even * 2 * sizeof *t->by_name + t->cap * sizeof *t->entries);
+    if (!t->by_name) return false;
     t->by_id = t->by_name + t->cap;
+    t->entries = (ensi_cached_t *)(void *)(t->by_name + 2 * even);
     for (uint32_t i = 0; i < t->cap; i++) t->by_name[i] = (uint16_t)i;
     t->ends.older = t->ends.newer = (uint16_t)t->cap;
     return true;
@@ -11620,7 +11640,7 @@ static void ensi_cache_add(ensi_cache_t *t, ensi_mem_t *m, ensign_slice_t name, 
 {
     uint16_t place = t->by_name[t->count];
     ensi_cached_t *x = &t->entries[place];
-    x->name = (char *)ensi_mem_take(m, name.len + 1);
+    x->name = (char *)ensi_mem_resize(m, NULL, name.len + 1); /* no small block: they are many */
     if (!x->name) return;
     memcpy(x->name, name.ptr, name.len);
     x->name[name.len] = '\0';
@@ -18992,7 +19012,7 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
     size += 2 * link + (d->tls.off ? 0 : 2 * records + conf);
     if (d->trace) size += ENSIGN_MAX_LINKS * sizeof(ensi_trace_t) + ENSI_MEM_HEADER;
     if (d->client_id || d->auth_url)
-        size += link + records + conf + 3 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
+        size += link + records + conf + 5 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES; /* two anew */
     for (size_t i = 0; i < ENSI_COUNT(texts); i++) size += ensign_str(texts[i]).len + ENSI_MEM_SMALL;
 #ifndef ENSIGN_NO_SERVICE
     if (d->topic_cache != ENSIGN_OFF)
