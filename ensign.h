@@ -9570,7 +9570,10 @@ static int ensi_h2_send(ensi_h2_t *h, uint8_t *out, size_t cap, size_t *len)
         if (h->out_len == 0) {
             ssize_t got = nghttp2_session_mem_send(h->session, &h->out);
             if (got == 0) break;
-            if (got < 0) return got == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_E_PROTOCOL;
+            if (got < 0) { /* what was written goes nowhere, and may have the token in it */
+                ensi_wipe(out, cap - h->room);
+                return got == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_E_PROTOCOL;
+            }
             h->out_len = (size_t)got;
             if (h->trace) ensi_trace_sent(h->trace, h->out, h->out_len);
         }
