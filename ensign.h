@@ -36,7 +36,7 @@ THE LOOP
     No loop of your own: ensign_wait and ensign_await are these lines.
     No sockets: ensign_link says what a connection wants; you move bytes by ensign_rx_buf, ensign_rx_ack,
     ensign_tx_buf and ensign_tx_ack, and call ensign_tick (whole: examples/sans_io.c). TLS can be yours there,
-    too: tls.external.
+    too: tls.external (whole: examples/openssl.c).
 
 RULES
     Client    One ensign_t: a connection to one gRPC server, by one of its endpoints (two for a while after a
