@@ -2816,6 +2816,7 @@ typedef struct ensi_sock_t {
     uint64_t since_ms;              /* when its connect began */
     bool     listed;                /* a loop knows fd: it must see GONE before the number is free again */
     bool     can_read, can_write;   /* not yet seen to block since it was ready */
+    bool     cut_short;             /* the last read took less than there was room for, so most likely all */
     bool     full;                  /* rx has no room until tx is sent: TLS owes the peer an answer */
     bool     unsent;                /* the budget ran out with bytes left in tx */
 } ensi_sock_t;
@@ -2859,6 +2860,12 @@ static bool ensi_sock_move(ensi_sock_state_t *state, ensi_sock_in_t in)
     return true;
 }
 
+/* May there be something to read? `all`: as long as the OS has not said that there is nothing. */
+static bool ensi_sock_may_read(const ensi_sock_t *s, bool all)
+{
+    return s->can_read && (all || !s->cut_short);
+}
+
 static bool ensi_sock_live(const ensi_sock_t *s)
 {
     return s->state == ENSI_SOCK_CONNECTING || s->state == ENSI_SOCK_UP;
@@ -2867,7 +2874,7 @@ static bool ensi_sock_live(const ensi_sock_t *s)
 /* Done with the socket: closed now if no loop knows its number, else after it was listed with GONE. */
 static void ensi_sock_drop(ensi_sock_t *s)
 {
-    s->can_read = s->can_write = s->full = s->unsent = false;
+    s->can_read = s->cut_short = s->can_write = s->full = s->unsent = false;
     if (!ensi_sock_live(s)) return;
     if (s->listed) {
         ensi_sock_move(&s->state, ENSI_SOCK_IN_DROP);
@@ -2930,8 +2937,9 @@ static void ensi_sock_init(ensi_sockets_t *x)
 }
 
 /* Milliseconds until a step is due: 0 where one would move bytes or dial at once, whatever the OS says; else
- * until the next address is dialled, or `due` where that is sooner. -1, as `due`: no timer runs. */
-static int ensi_sock_timer(const ensi_sockets_t *x, uint64_t now_ms, int due)
+ * until the next address is dialled, or `due` where that is sooner. -1, as `due`: no timer runs. `all`: see
+ * ensi_sock_may_read. */
+static int ensi_sock_timer(const ensi_sockets_t *x, uint64_t now_ms, int due, bool all)
 {
     bool more = x->again;
 
@@ -2940,7 +2948,7 @@ static int ensi_sock_timer(const ensi_sockets_t *x, uint64_t now_ms, int due)
         uint64_t at = ensi_race_due(r);
         for (int k = 0; k < ENSI_SOCK_RACERS; k++) {
             const ensi_sock_t *s = &r->sock[k];
-            more |= s->state == ENSI_SOCK_UP && ((s->can_read && !s->full) || s->unsent);
+            more |= s->state == ENSI_SOCK_UP && ((ensi_sock_may_read(s, all) && !s->full) || s->unsent);
         }
         more |= r->held || at <= now_ms;
         if (at == UINT64_MAX || more) continue;
@@ -16801,7 +16809,7 @@ int ensign_timeout(const ensign_t *c, uint64_t now_ms)
 {
     if (ensign_pending(c, 0)) return 0;
 #ifndef ENSIGN_NO_SOCKETS
-    return ensi_sock_timer(&c->sockets, now_ms, ensi_client_timer(c, now_ms));
+    return ensi_sock_timer(&c->sockets, now_ms, ensi_client_timer(c, now_ms), true);
 #else
     return ensi_client_timer(c, now_ms);
 #endif
@@ -18479,7 +18487,9 @@ int ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap, 
  * client a few questions beyond them (ensi_client_x). So what is tested without sockets is what ships.
  *
  * Owns   nothing: the sockets are section sock's; of the client it sees them, `io`, `env`'s error and time.
- * Holds  while UP, can_read and can_write fall only when the OS said "would block": for edge-triggered loops.
+ * Holds  while UP, can_read and can_write fall only when the OS said "would block": for edge-triggered loops,
+ *        which are told of bytes and of the end behind them once. The waits here ask poll each time, so they
+ *        stop at a short read: the one that would block is spared. A step that follows makes up for it.
  * Moves  a step notes ready flags first, then reads, then lets timers run (a deadline must not win over an
  *        answer that is here already), then links dial, hang up and send.
  *        A dial starts a connect every 250 ms, at once after one that failed, ENSI_SOCK_RACERS at a time.
@@ -18658,7 +18668,7 @@ static int ensi_sock_connect(ensi_sockets_t *x, ensi_sock_t *s, const char *text
     ensi_sock_move(&s->state, ENSI_SOCK_IN_DIAL);
     s->fd = fd;
     s->serial = ensi_sock_next_serial(x);
-    s->listed = s->can_read = s->unsent = false;
+    s->listed = s->can_read = s->cut_short = s->unsent = false;
     s->can_write = e == 0; /* connected at once: no readiness will be told */
     return 0;
 }
@@ -18751,25 +18761,28 @@ static ensi_sock_t *ensi_sock_running(const ensign_t *c, ensi_race_t *r, int lin
     return ensi_race_first(r, ENSI_SOCK_UP);
 }
 
-static void ensi_sock_read(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms)
+/* Reads what has come. `all`: until the OS says that nothing is left; else a short read is the last one. */
+static void ensi_sock_read(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms, bool all)
 {
     size_t budget = ENSI_SOCK_BUDGET;
     ensi_sock_t *s;
 
-    while ((s = ensi_sock_running(c, r, link)) != NULL && s->can_read && budget > 0) {
+    while ((s = ensi_sock_running(c, r, link)) != NULL && ensi_sock_may_read(s, all) && budget > 0) {
         size_t cap, len;
         uint8_t *to = ensign_rx_buf(c, link, &cap);
         int e;
 
         s->full = to && cap == 0;
         if (!to || cap == 0) return;
-        e = ensi_sock_os_recv(s->fd, to, cap < budget ? cap : budget, &len);
+        if (cap > budget) cap = budget;
+        e = ensi_sock_os_recv(s->fd, to, cap, &len);
         if (e != 0 && ensi_sock_os_blocked(e)) {
             s->can_read = false;
         } else if (e != 0 || len == 0) {
             ensi_sock_lost(c, r, link, e, now_ms);
         } else {
             budget -= len;
+            s->cut_short = len < cap;
             (void)ensign_rx_ack(c, link, len, now_ms);
         }
     }
@@ -18812,7 +18825,7 @@ static void ensi_sock_run(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms
     if (e == 0) return;
     s->can_read = true;
     while ((s = ensi_sock_running(c, r, link)) != NULL && s->can_read && !s->full)
-        ensi_sock_read(c, r, link, now_ms);
+        ensi_sock_read(c, r, link, now_ms, true);
     if (s) ensi_sock_lost(c, r, link, e, now_ms);
 }
 
@@ -18864,7 +18877,7 @@ static void ensi_sock_note(ensi_race_t *r, const ensign_poll_t *ready)
     for (int i = 0; i < ENSI_SOCK_RACERS; i++) {
         ensi_sock_t *s = &r->sock[i];
         if (!ensi_sock_live(s) || ready->serial != s->serial) continue;
-        if (ready->ready & (ENSIGN_READ | ENSIGN_HUP)) s->can_read = true;
+        if (ready->ready & (ENSIGN_READ | ENSIGN_HUP)) s->can_read = true, s->cut_short = false;
         if (ready->ready & (ENSIGN_WRITE | ENSIGN_HUP)) s->can_write = true;
     }
 }
@@ -18880,22 +18893,28 @@ static void ensi_sock_settle(ensign_t *c, ensi_sockets_t *x, uint64_t now_ms)
     }
 }
 
-ENSIGN_API int ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms)
+/* One step. `all`: see ensi_sock_read. */
+static int ensi_sock_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms, bool all)
 {
     ensi_sockets_t *x = &c->sockets;
     int rc;
 
+    for (size_t i = 0; i < n; i++)
+        for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_note(&x->link[link], &ready[i]);
+    for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_read(c, &x->link[link], link, now_ms, all);
+    rc = ensign_tick(c, now_ms);
+    ensi_sock_settle(c, x, c->env.now_ms); /* a time that goes back is taken as the last */
+    return rc;
+}
+
+ENSIGN_API int ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms)
+{
     if (!ready && n > 0) {
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "sockets: ready is NULL, n is %lu; pass entries, or n 0", (unsigned long)n);
     }
     if (c->io == ENSIGN_IO_CALLER) return ensign_tick(c, now_ms);
-    for (size_t i = 0; i < n; i++)
-        for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_note(&x->link[link], &ready[i]);
-    for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_read(c, &x->link[link], link, now_ms);
-    rc = ensign_tick(c, now_ms);
-    ensi_sock_settle(c, x, c->env.now_ms); /* a time that goes back is taken as the last */
-    return rc;
+    return ensi_sock_step(c, ready, n, now_ms, true);
 }
 
 /* Closes what was listed with GONE the last time, and fills the socket's entry. False: it has none. */
@@ -18987,7 +19006,7 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     size_t count = ensi_sock_in_use(c, set);
     size_t all = ensi_sock_poll_add(p, ensi_sock_poll_add(p, 0, set, count), extra, n);
     uint64_t now_ms = ensign_now_ms();
-    int due = ensi_sock_timer(&c->sockets, now_ms, ensi_client_timer(c, now_ms));
+    int due = ensi_sock_timer(&c->sockets, now_ms, ensi_client_timer(c, now_ms), false);
     int e;
 
     if (due >= 0 && (timeout_ms < 0 || due < timeout_ms)) timeout_ms = due;
@@ -18999,7 +19018,7 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     }
     e = ensi_sock_os_poll(p, all, timeout_ms);
     if (e != 0) { /* timers run all the same: else a steady signal would keep them from it */
-        (void)ensign_step(c, NULL, 0, ensign_now_ms());
+        (void)ensi_sock_step(c, NULL, 0, ensign_now_ms(), false);
         if (e == ENSI_SOCK_EINTR)
             return ensi_env_fail_native(&c->env, ENSIGN_INTERRUPTED, e,
                                         "sockets: a signal came during ensign_wait; call it again, or stop");
@@ -19009,7 +19028,7 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     }
     ensi_sock_poll_take(p, set, count);
     *hit = ensi_sock_poll_take(p + count, extra, n);
-    return ensign_step(c, set, count, ensign_now_ms());
+    return ensi_sock_step(c, set, count, ensign_now_ms(), false);
 }
 
 /* Milliseconds from now to the end of a wait that began at `start`; -1: it has none. */
