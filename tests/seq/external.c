@@ -1,5 +1,6 @@
-/* TLS that is the caller's (tls.external, auth_tls.external): sessions go through it as over our own, the link
- * says what it needs, and a desc that does not fit is refused. external_no_tls.c runs it without mbedTLS. */
+/* TLS that is the caller's (tls.external, auth_tls.external): sessions go through it as over our own, the
+ * link says what it needs, and a desc that does not fit is refused. external_no_tls.c runs it without
+ * mbedTLS. */
 #include "service.h"
 
 static const char a_token[] = "a-token-of-more-than-24-characters";
@@ -221,8 +222,8 @@ static const char *on_connect(world_t *w, conn_t *c, const char *head)
     assert_null(l.server_name); /* this goes to the proxy as it is */
     assert_null(l.alpn);
     assert_string_equal(l.host, "proxy.example");
-    assert_memory_equal(head, c->link == ENSIGN_LINK_AUTH ? "CONNECT auth.example:443 " : "CONNECT rpc.example:5356 ",
-                        25);
+    if (c->link == ENSIGN_LINK_AUTH) assert_memory_equal(head, "CONNECT auth.example:443 ", 25);
+    else assert_memory_equal(head, "CONNECT rpc.example:5356 ", 25);
     connects++;
     return "HTTP/1.1 200 Connection established\r\n\r\n";
 }
@@ -263,8 +264,8 @@ SCRIPT(bytes_behind_the_answer_of_a_proxy_are_refused)
     connects = 0;
     world_create(w);
     s = service_subscribe(w);
-    world_waiting(w, s.id, "proxy: bytes follow the answer of proxy.example:3128 to CONNECT rpc.example:5356, before "
-                           "TLS has begun");
+    world_waiting(w, s.id, "proxy: bytes follow the answer of proxy.example:3128 to CONNECT "
+                           "rpc.example:5356, before TLS has begun");
     assert_int_equal(w->waits_for.code, ENSIGN_E_PROXY);
     world_stream(w, 0);
 }
@@ -540,7 +541,8 @@ static void each_link_says_whose_tls_it_has(void **state)
     (void)state;
     d.auth_tls.external = false;
 #ifdef ENSIGN_NO_TLS
-    refused(&d, "client: ENSIGN_NO_TLS is defined: set an auth_url that begins with http://", "auth_tls.external");
+    refused(&d, "client: ENSIGN_NO_TLS is defined: set an auth_url that begins with http://",
+            "auth_tls.external");
     d.auth_url = "http://localhost:8088";
     taken(&d);
     d.tls.external = false;
