@@ -91,7 +91,7 @@ static bool tls_open(conn_t *k, const ensign_link_t *link)
     return SSL_set1_host(k->ssl, name) == 1 && SSL_set_tlsext_host_name(k->ssl, name) == 1;
 }
 
-/* Why OpenSSL has failed: an ENSIGN_E_x. Its own words go to standard error, unless they are the last ones. */
+/* Why OpenSSL has failed: an ENSIGN_E_x. Its own words go to standard error, once while they are the same. */
 static int tls_reason(const conn_t *k)
 {
     static const char *said;

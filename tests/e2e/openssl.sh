@@ -17,8 +17,8 @@ if [ ! -x "$example" ] || ! command -v openssl >/dev/null; then
     exit
 fi
 
-# does STATUS OUT ERR ARGUMENT...: it ends with this status; a line of its output and one of its standard error
-# match; '': there is nothing at all
+# does STATUS OUT ERR ARGUMENT...: it ends with this status; a line of its output and one of its standard
+# error match; '': there is nothing at all
 does() {
     timeout 60 "$example" "${@:4}" >"$dir/out" 2>"$dir/err" </dev/null
     local status=$?
