@@ -45,7 +45,8 @@ PEERS     := $(call programs,tests/peers/*.c)
 BENCH     := $(call programs,tests/bench/*.c)
 FUZZ      := $(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c))
 FUZZERS   := $(patsubst $(B)/tests/fuzz/%,build/fuzz/%,$(FUZZ))
-EXAMPLES  := $(call programs,examples/*.c)
+OPENSSL   := $(shell $(CC) $(CPPFLAGS) -include openssl/ssl.h -E -x c /dev/null >/dev/null 2>&1 && echo here)
+EXAMPLES  := $(filter-out $(if $(OPENSSL),,%/openssl),$(call programs,examples/*.c)) # one of them needs it
 EXAMPLES_X := $(patsubst %.cc,$(B)/%,$(wildcard examples/*.cc))
 GENERATED := $(patsubst examples/%.proto,$(B)/examples/gen/%.pb.h,$(wildcard examples/*.proto))
 SERVER    := $(B)/ensignd
@@ -249,6 +250,7 @@ $(EXAMPLES): $(B)/%: %.c ensign.h
 
 $(B)/examples/grpc_unary: $(GENERATED:.h=.a)
 $(B)/examples/resolver_thread: LIBS += -lpthread
+$(B)/examples/openssl: LIBS := -lssl -lcrypto -lnghttp2 -lprotobuf-nanopb # in the place of mbedTLS
 
 $(GENERATED): $(B)/examples/gen/%.pb.h: examples/%.proto $(wildcard examples/*.options)
 	$(call say,GEN)

@@ -35,7 +35,8 @@ THE LOOP
 
     No loop of your own: ensign_wait and ensign_await are these lines.
     No sockets: ensign_link says what a connection wants; you move bytes by ensign_rx_buf, ensign_rx_ack,
-    ensign_tx_buf and ensign_tx_ack, and call ensign_tick (whole: examples/sans_io.c).
+    ensign_tx_buf and ensign_tx_ack, and call ensign_tick (whole: examples/sans_io.c). TLS can be yours there,
+    too: tls.external (whole: examples/openssl.c).
 
 RULES
     Client    One ensign_t: a connection to one gRPC server, by one of its endpoints (two for a while after a
@@ -216,7 +217,8 @@ CONTENTS    search for the mark
  *
  * Leave out, in every file that includes ensign.h:
  * ENSIGN_NO_SERVICE        Ensign's own API: a gRPC client remains
- * ENSIGN_NO_TLS            mbedTLS: tls.off must be set, and an auth_url of http://
+ * ENSIGN_NO_TLS            mbedTLS: TLS must be off (tls.off, and an auth_url of http://) or yours
+ *                          (tls.external, and auth_tls.external)
  * ENSIGN_NO_SOCKETS        sockets and the OS's headers: the loop without sockets remains
  * ENSIGN_NO_DNS            getaddrinfo: io must be ENSIGN_IO_SOCKETS_NO_DNS, or each host an address
  * ENSIGN_NO_STDIO          files: trust comes from ca_pem, a client certificate from cert_pem and key_pem
@@ -538,6 +540,12 @@ typedef struct ensign_tls_desc_t {
                                        line of the NSS key log format without its end, and the desc's user.
                                        The line is wiped after the call. It may not call into the client. It
                                        is for tests only, and warns at every connect [none] */
+    bool        external;           /* [false] TLS is yours: what you move through rx and tx is what is inside
+                                       of it. Tokens and keys go out as over our own, the scheme is https, and
+                                       no mbedTLS runs. You check the certificate, the name and ALPN:
+                                       ensign_link_t has the last two. It needs ENSIGN_IO_CALLER, and the
+                                       other fields of this struct must be zero, for they have no effect:
+                                       else E_ARGUMENT */
 } ensign_tls_desc_t;
 
 enum {                              /* ensign_tls_desc_t.min_version: the numbers that TLS has for them */
@@ -640,7 +648,8 @@ typedef struct ensign_desc_t {
                                           and never for what goes through a proxy: for other endpoints key and
                                           token are refused over it */
     ensign_tls_desc_t tls;          /* of the gRPC connection */
-    ensign_tls_desc_t auth_tls;     /* of the auth service; `off` is not looked at: the URL says it */
+    ensign_tls_desc_t auth_tls;     /* of the auth service, for URLs of https://; `off` is not looked at: the
+                                       URL says it */
     const char *authority;          /* :authority of requests, up to 255 bytes [the endpoint in use; of a unix
                                        socket localhost] */
     const char *name;               /* client_id on streams, shown to subscribers as who publishes; up to 512
@@ -723,8 +732,8 @@ typedef struct ensign_desc_t {
  * ENSIGN_NO_AUTHENTICATION leaves the key out; neither clears what the program has set. These two are 1 y t
  * yes true on, or empty 0 n f no false off, in any case; ENSIGN_MIN_TLS is 1.2 or 1.3, or empty;
  * ENSIGN_ATTEMPTS, which fills retry.max_attempts, is 1 to 5, or empty: else E_FORMAT, nothing is filled, and
- * *why names the variable. The strings are getenv's: create before the environment changes. why may be NULL.
- */
+ * *why names the variable. Where tls or auth_tls has `external` set already, it gets nothing but tls.off. The
+ * strings are getenv's: create before the environment changes. why may be NULL. */
 ENSIGN_API int  ensign_desc_env(ensign_desc_t *d, ensign_error_t *why);
 
 #ifndef ENSIGN_NO_STDIO
@@ -1111,6 +1120,12 @@ typedef struct ensign_link_t {
     uint16_t    port;               /* 0: `addresses` has one "unix:/path" */
     const char *const *addresses;   /* DIAL: numeric, or that one; stand until the answer */
     size_t      address_count;
+    const char *server_name;        /* with `external`: the connection needs your TLS, and the certificate
+                                       must have this name. NULL: the bytes go as they are, as those to a
+                                       proxy do until it has answered. Where it becomes set in RUN, shake
+                                       hands before you move the next bytes */
+    const char *alpn;               /* what to offer then: "h2", which the server must take, or of the auth
+                                       service "http/1.1", where it may take none */
 } ensign_link_t;
 
 /* What this link wants now. */
@@ -1124,7 +1139,9 @@ ENSIGN_API int  ensign_resolved(ensign_t *c, int link, uint32_t attempt, const c
 
 /* The connection is made, or gone. address: the index in `addresses` that it is made to. The engine tries it
  * first the next time if the connection proves good (SETTINGS or the auth service's answer came); else it
- * goes on to the other addresses. native: errno; 0: the peer's orderly end. */
+ * goes on to the other addresses. native: errno; 0: the peer's orderly end; where your own TLS has failed
+ * ENSIGN_E_TLS, E_CERTIFICATE, E_HOSTNAME or E_ALPN. With `external` the connection can be up before its
+ * handshake: connect_timeout_ms counts both. */
 ENSIGN_API int  ensign_link_up(ensign_t *c, int link, uint32_t attempt, size_t address, uint64_t now_ms);
 ENSIGN_API int  ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64_t now_ms);
 
@@ -1551,6 +1568,7 @@ typedef struct ensign_link_info_t { /* a connection, as it is now */
     const char *cipher;             /* "TLS-ECDHE-RSA-WITH-CHACHA20-POLY1305-SHA256" */
     const char *alpn;               /* "h2"; NULL: nothing was agreed on, as with the auth service */
     bool        resumed;            /* its handshake was a short one, by a ticket of a connection before */
+    bool        external;           /* its TLS is yours, so those four are not known here: NULL, and false */
     int32_t     ping_ms;            /* round trip of the last PING that was answered; -1 before the first */
     uint64_t    age_ms;             /* from when it was made to the last step */
 } ensign_link_info_t;
@@ -2822,6 +2840,7 @@ typedef struct ensi_sock_t {
     uint64_t since_ms;              /* when its connect began */
     bool     listed;                /* a loop knows fd: it must see GONE before the number is free again */
     bool     can_read, can_write;   /* not yet seen to block since it was ready */
+    bool     cut_short;             /* the last read took less than there was room for, so most likely all */
     bool     full;                  /* rx has no room until tx is sent: TLS owes the peer an answer */
     bool     unsent;                /* the budget ran out with bytes left in tx */
 } ensi_sock_t;
@@ -2865,6 +2884,12 @@ static bool ensi_sock_move(ensi_sock_state_t *state, ensi_sock_in_t in)
     return true;
 }
 
+/* May there be something to read? `all`: as long as the OS has not said that there is nothing. */
+static bool ensi_sock_may_read(const ensi_sock_t *s, bool all)
+{
+    return s->can_read && (all || !s->cut_short);
+}
+
 static bool ensi_sock_live(const ensi_sock_t *s)
 {
     return s->state == ENSI_SOCK_CONNECTING || s->state == ENSI_SOCK_UP;
@@ -2873,7 +2898,7 @@ static bool ensi_sock_live(const ensi_sock_t *s)
 /* Done with the socket: closed now if no loop knows its number, else after it was listed with GONE. */
 static void ensi_sock_drop(ensi_sock_t *s)
 {
-    s->can_read = s->can_write = s->full = s->unsent = false;
+    s->can_read = s->cut_short = s->can_write = s->full = s->unsent = false;
     if (!ensi_sock_live(s)) return;
     if (s->listed) {
         ensi_sock_move(&s->state, ENSI_SOCK_IN_DROP);
@@ -2936,8 +2961,9 @@ static void ensi_sock_init(ensi_sockets_t *x)
 }
 
 /* Milliseconds until a step is due: 0 where one would move bytes or dial at once, whatever the OS says; else
- * until the next address is dialled, or `due` where that is sooner. -1, as `due`: no timer runs. */
-static int ensi_sock_timer(const ensi_sockets_t *x, uint64_t now_ms, int due)
+ * until the next address is dialled, or `due` where that is sooner. -1, as `due`: no timer runs. `all`: see
+ * ensi_sock_may_read. */
+static int ensi_sock_timer(const ensi_sockets_t *x, uint64_t now_ms, int due, bool all)
 {
     bool more = x->again;
 
@@ -2946,7 +2972,7 @@ static int ensi_sock_timer(const ensi_sockets_t *x, uint64_t now_ms, int due)
         uint64_t at = ensi_race_due(r);
         for (int k = 0; k < ENSI_SOCK_RACERS; k++) {
             const ensi_sock_t *s = &r->sock[k];
-            more |= s->state == ENSI_SOCK_UP && ((s->can_read && !s->full) || s->unsent);
+            more |= s->state == ENSI_SOCK_UP && ((ensi_sock_may_read(s, all) && !s->full) || s->unsent);
         }
         more |= r->held || at <= now_ms;
         if (at == UINT64_MAX || more) continue;
@@ -7911,6 +7937,7 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
  *        the turn's time.
  *        Through a proxy the addresses are the proxy's. Until it has answered CONNECT the link has a tunnel,
  *        and neither TLS nor HTTP/2 sees a byte.
+ *        An endpoint that is secure and not `tls` has the caller's TLS below it: here it is as plaintext.
  *        rx: taken whole by ensi_link_shake, then by ensi_link_read until AGAIN, so its room is never 0; but
  *        for an alert that TLS must send first and tx has no room for: the peer sends and does not read.
  *        tx: linear, rewound only when wholly acked, so that what the caller sees stands.
@@ -7983,7 +8010,8 @@ typedef struct ensi_proxy_t {
 typedef struct ensi_endpoint_t {
     ensi_host_t host;
     char *text;                     /* "host:port" or "unix:/path", whole */
-    bool secure;                    /* TLS */
+    bool secure;                    /* encrypted on its way, by us or by the caller: https */
+    bool tls;                       /* by us */
     const ensi_proxy_t *proxy;      /* NULL: it is reached without one */
     char good_address[ENSI_ADDRESS_BYTES];  /* that worked last; "": none yet */
 #ifndef ENSIGN_NO_TLS
@@ -8061,6 +8089,12 @@ static const ensi_host_t *ensi_link_host(const ensi_link_t *l)
     return l->end->proxy ? &l->end->proxy->host : &l->end->host;
 }
 
+/* Is the connection's TLS the caller's? */
+static bool ensi_link_is_external(const ensi_link_t *l)
+{
+    return l->end && l->end->secure && !l->end->tls;
+}
+
 /* Returns the endpoint for texts: before a first attempt that is the one to begin with. */
 static const char *ensi_link_where(const ensi_link_t *l)
 {
@@ -8076,8 +8110,8 @@ static int ensi_link_buffers(ensi_link_t *l)
     if (!l->tx.ptr) l->tx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
     l->rx.cap = l->tx.cap = ENSIGN_LINK_BUFFER_BYTES;
 #ifndef ENSIGN_NO_TLS
-    if (l->end->secure && !l->plain) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
-    if (l->end->secure && !l->plain) return ENSIGN_E_MEMORY;
+    if (l->end->tls && !l->plain) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
+    if (l->end->tls && !l->plain) return ENSIGN_E_MEMORY;
 #endif
     return l->rx.ptr && l->tx.ptr ? ENSIGN_OK : ENSIGN_E_MEMORY;
 }
@@ -8152,8 +8186,8 @@ static void ensi_link_free(ensi_link_t *l)
 /* Returns the bytes that the buffers of a link to this target take. */
 static size_t ensi_target_memory(const ensi_target_t *t)
 {
-    bool secure = t->endpoint_count > 0 && t->endpoints[0].secure;
-    return 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + (secure ? 2 * (size_t)ENSI_RECORD_BYTES : 0);
+    bool tls = t->endpoint_count > 0 && t->endpoints[0].tls;
+    return 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + (tls ? 2 * (size_t)ENSI_RECORD_BYTES : 0);
 }
 
 static void ensi_target_free(ensi_target_t *t, ensi_mem_t *m)
@@ -8340,7 +8374,7 @@ static void ensi_link_down(ensi_link_t *l)
 static void ensi_link_stop(ensi_link_t *l)
 {
 #ifndef ENSIGN_NO_TLS
-    if (l->state == ENSI_LINK_RUN && l->end->secure && l->shaken) {
+    if (l->state == ENSI_LINK_RUN && l->end->tls && l->shaken) {
         ensi_link_rewind_tx(l);
         ensi_tls_bye(&l->tls);
     }
@@ -8384,13 +8418,16 @@ static int ensi_link_open_conf(ensi_link_t *l)
     return rc;
 }
 
+#endif
+
 /* Returns the name that the server's certificate must have. The one at a unix socket is this machine. */
 static const char *ensi_link_server_name(const ensi_link_t *l)
 {
+#ifndef ENSIGN_NO_TLS
     if (l->target->server_name) return l->target->server_name;
+#endif
     return l->end->host.port == 0 ? "localhost" : l->end->host.name;
 }
-#endif
 
 static int ensi_link_open_tls(ensi_link_t *l)
 {
@@ -8398,7 +8435,7 @@ static int ensi_link_open_tls(ensi_link_t *l)
     const ensi_target_t *t = l->target;
     const char *where = l->end->host.where;
     int rc;
-    if (!l->end->secure) return ENSIGN_OK;
+    if (!l->end->tls) return ENSIGN_OK;
     if (t->tls_opts.insecure_skip_verify || t->tls_opts.ignore_dates)
         ENSI_LOG(
             (l->env, ENSIGN_LOG_WARNING, "tls: %s of %s is off; for tests only",
@@ -8490,20 +8527,28 @@ static void ensi_link_stalled(ensi_link_t *l, const char *limit)
 }
 
 /* Reads the proxy's answer. OK: the bytes behind it are the endpoint's. AGAIN, or an error, which is the
- * link's fault then. */
+ * link's fault then. Where TLS is the caller's, CONNECT must be wholly sent before, or its rest would go into
+ * that TLS, to the endpoint. Nothing may follow the answer: it would count as decrypted. */
 static int ensi_link_dig(ensi_link_t *l)
 {
     ensi_http1_t *x = &l->tunnel->answer;
     size_t used = 0;
-    int rc = ensi_http1_eat(x, l->rx.ptr + l->rx.start, l->rx.end - l->rx.start, &used);
+    int rc;
+    if (ensi_link_is_external(l) && l->tx.start != l->tx.end) return ENSIGN_AGAIN;
+    rc = ensi_http1_eat(x, l->rx.ptr + l->rx.start, l->rx.end - l->rx.start, &used);
     l->rx.start += used;
     ensi_link_rewind_rx(l);
     if (rc == ENSIGN_AGAIN) return rc;
     if (l->trace && x->status) ensi_trace_answer(l->trace, x->status, x->body_len);
     if (rc != ENSIGN_OK || x->status >= 300) return ensi_link_refused(l);
+    if (ensi_link_is_external(l) && l->rx.start != l->rx.end)
+        return ensi_fail(&l->fault, ENSIGN_E_PROXY, x->status,
+                         "proxy: bytes follow the answer of %.50s to CONNECT %.40s, before TLS has begun; "
+                         "they are not the server's",
+                         l->end->proxy->host.where, l->end->host.where);
     ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: the proxy has connected to %s", l->name, l->end->host.where));
     ensi_link_end_tunnel(l);
-    l->shaken = !l->end->secure;
+    l->shaken = !l->end->tls;
     return ENSIGN_OK;
 }
 
@@ -8523,7 +8568,7 @@ static void ensi_link_up(ensi_link_t *l, size_t address)
     if (untried > 1 && left == ENSIGN_FOREVER) left = ENSI_CONNECT_MS;
     if (left != ENSIGN_FOREVER) ensi_timer_start(&l->timer, left / (untried > 1 ? untried + 1 : 1));
     l->since_ms = l->env->now_ms;
-    l->shaken = !l->end->secure && !l->end->proxy;
+    l->shaken = !l->end->tls && !l->end->proxy;
     l->heard = false;
     if (ensi_link_buffers(l) != ENSIGN_OK || ensi_link_open_tunnel(l) != ENSIGN_OK)
         ensi_link_fault(l, ENSIGN_E_MEMORY, 0, "%s: no memory for the buffers of %s", t->name,
@@ -8533,6 +8578,14 @@ static void ensi_link_up(ensi_link_t *l, size_t address)
     if (l->fault.code != 0) ensi_link_stop(l);
 }
 
+/* Does the caller owe its TLS now? With an endpoint behind a proxy it does once the tunnel stands. */
+static bool ensi_link_wants_tls(const ensi_link_t *l)
+{
+    bool runs = l->state == ENSI_LINK_RUN || l->state == ENSI_LINK_HANGUP;
+    if (!ensi_link_is_external(l) || l->tunnel) return false;
+    return runs || (l->state == ENSI_LINK_DIAL && !l->end->proxy);
+}
+
 /* Fills what is known of a link that runs. */
 static void ensi_link_tell(const ensi_link_t *l, ensign_link_info_t *out)
 {
@@ -8540,8 +8593,9 @@ static void ensi_link_tell(const ensi_link_t *l, ensign_link_info_t *out)
     out->proxy = l->end->proxy ? l->end->proxy->host.where : NULL;
     out->address = l->peer[0] ? l->peer : NULL;
     out->age_ms = l->env->now_ms - l->since_ms;
+    out->external = ensi_link_is_external(l);
 #ifndef ENSIGN_NO_TLS
-    if (!l->end->secure || !l->shaken) return;
+    if (!l->end->tls || !l->shaken) return;
     ensi_tls_tell(&l->tls, &out->tls_version, &out->cipher, &out->alpn);
     out->resumed = ensi_tls_resumed(&l->tls);
 #endif
@@ -8584,7 +8638,7 @@ static int ensi_link_shake(ensi_link_t *l)
  * They stand until the next call. */
 static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
 {
-    if (!l->end->secure) {
+    if (!l->end->tls) {
         *out = l->rx.ptr + l->rx.start;
         *len = l->rx.end - l->rx.start;
         ensi_link_empty(&l->rx, &l->rx_used);
@@ -8614,7 +8668,7 @@ static uint8_t *ensi_link_reserve(ensi_link_t *l, size_t *room)
     if (l->state != ENSI_LINK_RUN || !l->shaken) return NULL;
     ensi_link_rewind_tx(l);
 #ifndef ENSIGN_NO_TLS
-    if (l->end->secure) {
+    if (l->end->tls) {
         if (tx->cap - tx->end < ensi_tls_record_room(&l->tls) + l->tls.held) return NULL;
         *room = ENSI_RECORD_BYTES;
         return l->plain + ENSI_RECORD_BYTES;
@@ -8628,7 +8682,7 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 {
     if (len == 0) return ENSIGN_OK;
 #ifndef ENSIGN_NO_TLS
-    if (l->end->secure) {
+    if (l->end->tls) {
         l->plain_used[1] = ensi_max(l->plain_used[1], len);
         return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
     }
@@ -17098,9 +17152,14 @@ static void ensi_client_good(ensign_t *c, const ensi_conn_t *n)
 static int ensi_client_hear(ensi_link_t *l, uint8_t first)
 {
     enum { ALERT = 21 };
-    bool known = !l->heard && ((first == ALERT && !l->end->secure) || first == 'H');
+    bool known = !l->heard && ((first == ALERT && !l->end->tls) || first == 'H');
     l->heard = true;
     if (!known) return ENSIGN_OK;
+    if (first == ALERT && ensi_link_is_external(l))
+        return ensi_fail(&l->fault, ENSIGN_E_PROTOCOL, 0,
+                         "http2: what came from %s is a record of TLS; with tls.external put into rx what "
+                         "your TLS has decrypted, and give it what is in tx",
+                         ensi_link_where(l));
     return ensi_fail(&l->fault, ENSIGN_E_PROTOCOL, 0,
                      first == ALERT ? "http2: %s speaks TLS, this client plaintext; unset tls.off "
                                       "(ENSIGN_INSECURE), or use the right port"
@@ -17605,7 +17664,7 @@ int ensign_timeout(const ensign_t *c, uint64_t now_ms)
 {
     if (ensign_pending(c, 0)) return 0;
 #ifndef ENSIGN_NO_SOCKETS
-    return ensi_sock_timer(&c->sockets, now_ms, ensi_client_timer(c, now_ms));
+    return ensi_sock_timer(&c->sockets, now_ms, ensi_client_timer(c, now_ms), true);
 #else
     return ensi_client_timer(c, now_ms);
 #endif
@@ -17644,6 +17703,10 @@ void ensign_link(const ensign_t *c, int link, ensign_link_t *out)
         const ensi_host_t *h = ensi_link_host(l);
         out->host = h->name;
         out->port = h->port;
+    }
+    if (ensi_link_wants_tls(l)) {
+        out->server_name = ensi_link_server_name(l);
+        out->alpn = l == c->auth.link ? "http/1.1" : "h2";
     }
     out->addresses = l->addresses;
     out->address_count = l->state == ENSI_LINK_DIAL ? l->address_count : 0;
@@ -17731,7 +17794,8 @@ static const char *ensi_client_dial_advice(const ensi_link_t *l, int native)
 static const char *ensi_client_closed_advice(const ensign_t *c, const ensi_link_t *l)
 {
     if (!l->shaken) return ", in the TLS handshake; does it want a client certificate (tls.cert_file)?";
-    if (l->heard || l->end->secure || !l->trying || l == c->auth.link) return "";
+    if (l->heard || l->end->tls || !l->trying || l == c->auth.link) return "";
+    if (l->end->secure) return ", before it said a word; has your TLS agreed on h2 with it, by ALPN?";
     return ", before it said a word; does it want TLS (unset tls.off), or is this another service's port?";
 }
 
@@ -17744,6 +17808,11 @@ static void ensi_client_down_reason(const ensign_t *c, ensi_link_t *l, int nativ
     if (l->tunnel && l->state == ENSI_LINK_RUN) {
         (void)ensi_http1_end(&l->tunnel->answer);
         (void)ensi_link_refused(l);
+        return;
+    }
+    if (ensi_link_is_external(l) && native >= ENSIGN_E_ALPN && native <= ENSIGN_E_TLS) {
+        ensi_link_fault(l, native, 0, "tls: your own TLS (tls.external) with %s has failed: %s",
+                        ensi_link_where(l), ensign_result_text(native));
         return;
     }
     switch (l->state) {
@@ -18396,6 +18465,7 @@ static int ensi_create_add(ensign_t *c, const ensign_desc_t *d, ensi_target_t *t
 {
     ensi_endpoint_t *e = &t->endpoints[t->endpoint_count++];
     bool proxied = ensi_create_is_proxied(d, host, port);
+    bool external = t == &c->auth_target ? d->auth_tls.external : d->tls.external;
     bool here = !proxied && (port == 0 || ensi_create_is_loopback(host));
     char text[300];
     int rc;
@@ -18407,6 +18477,7 @@ static int ensi_create_add(ensign_t *c, const ensign_desc_t *d, ensi_target_t *t
             proxied ? " through the proxy; list it in no_proxy (NO_PROXY)" : "",
             t == &c->auth_target ? "use https://" : "leave tls on");
     e->secure = secure;
+    e->tls = secure && !external;
     e->text = ensi_mem_text(&c->env.mem, text);
     if (!e->text) return ensi_env_memory(&c->env, strlen(text));
     rc = ensi_create_set_host(c, &e->host, host, port);
@@ -18626,6 +18697,55 @@ static void ensi_create_copy_tls(ensign_t *c, int i, const ensign_tls_desc_t *fr
 }
 #endif
 
+/* With `external` TLS is the caller's, whose sockets these must be; what our own would look at is refused.
+ * `which`: "tls" or "auth_tls". */
+static int ensi_create_check_external(ensign_t *c, const char *which, const ensign_tls_desc_t *d)
+{
+    const struct {
+        bool set;
+        const char *field;
+    } unused[] = {
+        { d->ca_file != NULL, "ca_file (ENSIGN_CA_FILE)" },
+        { d->ca_pem.ptr != NULL, "ca_pem" },
+        { d->server_name != NULL, "server_name" },
+        { d->cert_file != NULL, "cert_file (ENSIGN_CERT_FILE)" },
+        { d->cert_pem.ptr != NULL, "cert_pem" },
+        { d->key_file != NULL, "key_file (ENSIGN_KEY_FILE)" },
+        { d->key_pem.ptr != NULL, "key_pem" },
+        { d->key_password != NULL, "key_password (ENSIGN_KEY_PASSWORD)" },
+        { d->min_version != 0, "min_version (ENSIGN_MIN_TLS)" },
+        { d->no_resume, "no_resume" },
+        { d->ignore_dates, "ignore_dates" },
+        { d->insecure_skip_verify, "insecure_skip_verify" },
+        { d->key_log != NULL, "key_log" },
+    };
+    if (!d->external) return ENSIGN_OK;
+    if (c->io != ENSIGN_IO_CALLER)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.external is set, and the sockets are ours: set io to "
+                             "ENSIGN_IO_CALLER, or leave external out",
+                             which);
+    for (size_t i = 0; i < ENSI_COUNT(unused); i++)
+        if (unused[i].set)
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                                 "client: %s.%s has no effect beside external: leave it out, and do the "
+                                 "same in your own TLS; or leave external out",
+                                 which, unused[i].field);
+    return ENSIGN_OK;
+}
+
+/* Whose TLS is it? Looked at before anything that goes by it. */
+static int ensi_create_set_external(ensign_t *c, const ensign_desc_t *d)
+{
+    int rc = ensi_create_check_external(c, "tls", &d->tls);
+    if (rc == ENSIGN_OK) rc = ensi_create_check_external(c, "auth_tls", &d->auth_tls);
+    if (rc == ENSIGN_OK && d->tls.off && d->tls.external)
+        rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                           "client: tls.off (ENSIGN_INSECURE) and tls.external are both set: leave off out "
+                           "where your transport is secure, external where it is plaintext");
+    return rc;
+}
+
 static int ensi_create_set_tls(ensign_t *c, const ensign_desc_t *d)
 {
 #ifndef ENSIGN_NO_TLS
@@ -18641,12 +18761,17 @@ static int ensi_create_set_tls(ensign_t *c, const ensign_desc_t *d)
     }
     return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
 #else
-    bool secure = !d->tls.off;
-    for (size_t i = 0; i < c->auth_target.endpoint_count; i++) secure |= c->auth_target.endpoints[i].secure;
-    if (secure)
-        return ensi_env_fail(
-            &c->env, ENSIGN_E_ARGUMENT,
-            "client: ENSIGN_NO_TLS is defined: set tls.off, and an auth_url that begins with http://");
+    (void)d;
+    for (size_t i = 0; i < c->rpc_target.endpoint_count; i++)
+        if (c->rpc_target.endpoints[i].tls)
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                                 "client: ENSIGN_NO_TLS is defined: set tls.off, or tls.external and bring "
+                                 "your own TLS");
+    for (size_t i = 0; i < c->auth_target.endpoint_count; i++)
+        if (c->auth_target.endpoints[i].tls)
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                                 "client: ENSIGN_NO_TLS is defined: set an auth_url that begins with "
+                                 "http://, or auth_tls.external and bring your own TLS");
     return ENSIGN_OK;
 #endif
 }
@@ -18880,6 +19005,7 @@ static int ensi_create_init(ensign_t *c, const ensign_desc_t *d)
 #endif
     if (rc == ENSIGN_OK && (d->io < ENSIGN_IO_SOCKETS || d->io > ENSIGN_IO_CALLER))
         rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: io is %d; use an ENSIGN_IO_x", d->io);
+    if (rc == ENSIGN_OK) rc = ensi_create_set_external(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_names(c, d); /* the seed shuffles the endpoints */
     if (rc == ENSIGN_OK) rc = ensi_create_set_endpoints(c, d);
     if (rc == ENSIGN_OK && (d->client_id || d->auth_url)) rc = ensi_create_set_auth_url(c, d);
@@ -19007,15 +19133,17 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
 #else
     const size_t records = 0, conf = 0;
 #endif
+    const bool rpc_tls = !d->tls.off && !d->tls.external, auth_tls = !d->auth_tls.external;
     const size_t link = 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES;
     size_t size = sizeof(ensign_t) + 2 * ensi_h2_memory(ensi_or(d->max_header_bytes, ENSI_H2_HEADERS)) +
                   ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
     size += ensi_create_endpoints_size(d) + ensi_handles_size(ensi_or(d->max_handles, ENSI_CREATE_HANDLES));
     size += ensi_create_methods_size(d) + ENSI_MEM_SMALL;
-    size += 2 * link + (d->tls.off ? 0 : 2 * records + conf);
+    size += 2 * link + (rpc_tls ? 2 * records + conf : 0);
     if (d->trace) size += ENSIGN_MAX_LINKS * sizeof(ensi_trace_t) + ENSI_MEM_HEADER;
     if (d->client_id || d->auth_url)
-        size += link + records + conf + 5 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES; /* two anew */
+        size += link + (auth_tls ? records + conf : 0) + 5 * (size_t)ENSIGN_TOKEN_BYTES + /* two anew */
+                ENSI_AUTH_BODY_BYTES;
     for (size_t i = 0; i < ENSI_COUNT(texts); i++) size += ensign_str(texts[i]).len + ENSI_MEM_SMALL;
 #ifndef ENSIGN_NO_SERVICE
     if (d->topic_cache != ENSIGN_OFF)
@@ -19064,9 +19192,17 @@ static int ensi_create_env_min_tls(int *out, ensign_error_t *why)
     return ensi_fail(why, ENSIGN_E_FORMAT, 0, "environment: ENSIGN_MIN_TLS is \"%.60s\"; use 1.2 or 1.3", v);
 }
 
+static void ensi_create_env_tls(ensign_tls_desc_t *d, int min_version)
+{
+    if (d->external) return;
+    if (!d->ca_file && !d->ca_pem.ptr) d->ca_file = getenv("ENSIGN_CA_FILE");
+    if (d->min_version == 0) d->min_version = min_version;
+}
+
 /* Certificate and key come together, so that those of two sources are never mixed. */
 static void ensi_create_env_own(ensign_tls_desc_t *d)
 {
+    if (d->external) return;
     if (!d->cert_file && !d->cert_pem.ptr && !d->key_file && !d->key_pem.ptr) {
         d->cert_file = getenv("ENSIGN_CERT_FILE");
         d->key_file = getenv("ENSIGN_KEY_FILE");
@@ -19102,13 +19238,11 @@ int ensign_desc_env(ensign_desc_t *d, ensign_error_t *why)
     if (!no_auth && !d->token && !d->client_id) d->client_id = getenv("ENSIGN_CLIENT_ID");
     if (!no_auth && !d->token && !d->client_secret && d->client_id)
         d->client_secret = getenv("ENSIGN_CLIENT_SECRET");
-    if (!d->tls.ca_file && !d->tls.ca_pem.ptr) d->tls.ca_file = getenv("ENSIGN_CA_FILE");
-    if (!d->auth_tls.ca_file && !d->auth_tls.ca_pem.ptr) d->auth_tls.ca_file = getenv("ENSIGN_CA_FILE");
     if (!d->proxy) d->proxy = ensi_create_env_first("HTTPS_PROXY", "https_proxy");
     if (!d->proxy) d->proxy = ensi_create_env_first("ALL_PROXY", "all_proxy");
     if (!d->no_proxy) d->no_proxy = ensi_create_env_first("NO_PROXY", "no_proxy");
-    if (d->tls.min_version == 0) d->tls.min_version = min_tls;
-    if (d->auth_tls.min_version == 0) d->auth_tls.min_version = min_tls;
+    ensi_create_env_tls(&d->tls, min_tls);
+    ensi_create_env_tls(&d->auth_tls, min_tls);
     ensi_create_env_own(&d->tls);
     if (insecure) d->tls.off = true;
     return ENSIGN_OK;
@@ -19214,7 +19348,9 @@ int ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap, 
  * client a few questions beyond them (ensi_client_x). So what is tested without sockets is what ships.
  *
  * Owns   nothing: the sockets are section sock's; of the client it sees them, `io`, `env`'s error and time.
- * Holds  while UP, can_read and can_write fall only when the OS said "would block": for edge-triggered loops.
+ * Holds  while UP, can_read and can_write fall only when the OS said "would block": for edge-triggered loops,
+ *        which are told of bytes and of the end behind them once. The waits here ask poll each time, so they
+ *        stop at a short read: the one that would block is spared. A step that follows makes up for it.
  * Moves  a step notes ready flags first, then reads, then lets timers run (a deadline must not win over an
  *        answer that is here already), then links dial, hang up and send.
  *        A dial starts a connect every 250 ms, at once after one that failed, ENSI_SOCK_RACERS at a time.
@@ -19393,7 +19529,7 @@ static int ensi_sock_connect(ensi_sockets_t *x, ensi_sock_t *s, const char *text
     ensi_sock_move(&s->state, ENSI_SOCK_IN_DIAL);
     s->fd = fd;
     s->serial = ensi_sock_next_serial(x);
-    s->listed = s->can_read = s->unsent = false;
+    s->listed = s->can_read = s->cut_short = s->unsent = false;
     s->can_write = e == 0; /* connected at once: no readiness will be told */
     return 0;
 }
@@ -19486,25 +19622,28 @@ static ensi_sock_t *ensi_sock_running(const ensign_t *c, ensi_race_t *r, int lin
     return ensi_race_first(r, ENSI_SOCK_UP);
 }
 
-static void ensi_sock_read(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms)
+/* Reads what has come. `all`: until the OS says that nothing is left; else a short read is the last one. */
+static void ensi_sock_read(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms, bool all)
 {
     size_t budget = ENSI_SOCK_BUDGET;
     ensi_sock_t *s;
 
-    while ((s = ensi_sock_running(c, r, link)) != NULL && s->can_read && budget > 0) {
+    while ((s = ensi_sock_running(c, r, link)) != NULL && ensi_sock_may_read(s, all) && budget > 0) {
         size_t cap, len;
         uint8_t *to = ensign_rx_buf(c, link, &cap);
         int e;
 
         s->full = to && cap == 0;
         if (!to || cap == 0) return;
-        e = ensi_sock_os_recv(s->fd, to, cap < budget ? cap : budget, &len);
+        if (cap > budget) cap = budget;
+        e = ensi_sock_os_recv(s->fd, to, cap, &len);
         if (e != 0 && ensi_sock_os_blocked(e)) {
             s->can_read = false;
         } else if (e != 0 || len == 0) {
             ensi_sock_lost(c, r, link, e, now_ms);
         } else {
             budget -= len;
+            s->cut_short = len < cap;
             (void)ensign_rx_ack(c, link, len, now_ms);
         }
     }
@@ -19547,7 +19686,7 @@ static void ensi_sock_run(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms
     if (e == 0) return;
     s->can_read = true;
     while ((s = ensi_sock_running(c, r, link)) != NULL && s->can_read && !s->full)
-        ensi_sock_read(c, r, link, now_ms);
+        ensi_sock_read(c, r, link, now_ms, true);
     if (s) ensi_sock_lost(c, r, link, e, now_ms);
 }
 
@@ -19599,7 +19738,7 @@ static void ensi_sock_note(ensi_race_t *r, const ensign_poll_t *ready)
     for (int i = 0; i < ENSI_SOCK_RACERS; i++) {
         ensi_sock_t *s = &r->sock[i];
         if (!ensi_sock_live(s) || ready->serial != s->serial) continue;
-        if (ready->ready & (ENSIGN_READ | ENSIGN_HUP)) s->can_read = true;
+        if (ready->ready & (ENSIGN_READ | ENSIGN_HUP)) s->can_read = true, s->cut_short = false;
         if (ready->ready & (ENSIGN_WRITE | ENSIGN_HUP)) s->can_write = true;
     }
 }
@@ -19615,22 +19754,28 @@ static void ensi_sock_settle(ensign_t *c, ensi_sockets_t *x, uint64_t now_ms)
     }
 }
 
-ENSIGN_API int ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms)
+/* One step. `all`: see ensi_sock_read. */
+static int ensi_sock_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms, bool all)
 {
     ensi_sockets_t *x = &c->sockets;
     int rc;
 
+    for (size_t i = 0; i < n; i++)
+        for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_note(&x->link[link], &ready[i]);
+    for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_read(c, &x->link[link], link, now_ms, all);
+    rc = ensign_tick(c, now_ms);
+    ensi_sock_settle(c, x, c->env.now_ms); /* a time that goes back is taken as the last */
+    return rc;
+}
+
+ENSIGN_API int ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms)
+{
     if (!ready && n > 0) {
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "sockets: ready is NULL, n is %lu; pass entries, or n 0", (unsigned long)n);
     }
     if (c->io == ENSIGN_IO_CALLER) return ensign_tick(c, now_ms);
-    for (size_t i = 0; i < n; i++)
-        for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_note(&x->link[link], &ready[i]);
-    for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_read(c, &x->link[link], link, now_ms);
-    rc = ensign_tick(c, now_ms);
-    ensi_sock_settle(c, x, c->env.now_ms); /* a time that goes back is taken as the last */
-    return rc;
+    return ensi_sock_step(c, ready, n, now_ms, true);
 }
 
 /* Closes what was listed with GONE the last time, and fills the socket's entry. False: it has none. */
@@ -19722,7 +19867,7 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     size_t count = ensi_sock_in_use(c, set);
     size_t all = ensi_sock_poll_add(p, ensi_sock_poll_add(p, 0, set, count), extra, n);
     uint64_t now_ms = ensign_now_ms();
-    int due = ensi_sock_timer(&c->sockets, now_ms, ensi_client_timer(c, now_ms));
+    int due = ensi_sock_timer(&c->sockets, now_ms, ensi_client_timer(c, now_ms), false);
     int e;
 
     if (due >= 0 && (timeout_ms < 0 || due < timeout_ms)) timeout_ms = due;
@@ -19734,7 +19879,7 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     }
     e = ensi_sock_os_poll(p, all, timeout_ms);
     if (e != 0) { /* timers run all the same: else a steady signal would keep them from it */
-        (void)ensign_step(c, NULL, 0, ensign_now_ms());
+        (void)ensi_sock_step(c, NULL, 0, ensign_now_ms(), false);
         if (e == ENSI_SOCK_EINTR)
             return ensi_env_fail_native(&c->env, ENSIGN_INTERRUPTED, e,
                                         "sockets: a signal came during ensign_wait; call it again, or stop");
@@ -19744,7 +19889,7 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     }
     ensi_sock_poll_take(p, set, count);
     *hit = ensi_sock_poll_take(p + count, extra, n);
-    return ensign_step(c, set, count, ensign_now_ms());
+    return ensi_sock_step(c, set, count, ensign_now_ms(), false);
 }
 
 /* Milliseconds from now to the end of a wait that began at `start`; -1: it has none. */

@@ -26,7 +26,7 @@ static ensi_endpoint_t *add_endpoint(const char *host, bool literal, bool secure
     e->host.name = ensi_mem_text(&env.mem, host);
     e->host.literal = literal;
     e->host.port = 443;
-    e->secure = secure;
+    e->secure = e->tls = secure;
     snprintf(e->host.where, sizeof e->host.where, "%s:443", host);
     e->text = ensi_mem_text(&env.mem, e->host.where);
     return e;
