@@ -42,7 +42,9 @@ SIM       := $(B)/tests/sim/sim
 E2E       := $(call programs,tests/e2e/*.c)
 SOAK      := $(call programs,tests/soak/*.c)
 PEERS     := $(call programs,tests/peers/*.c)
-BENCH     := $(call programs,tests/bench/*.c)
+BENCH     := $(addprefix $(B)/tests/bench/,sink client client-grpc memory mallocs.so)
+BENCH_PB  := $(patsubst proto/%.proto,$(B)/tests/bench/gen/%.pb.cc,$(wildcard $(addprefix proto/,api/*/*.proto \
+                 mimetype/*/*.proto region/*/*.proto))) $(B)/tests/bench/gen/api/v1beta1/ensign.grpc.pb.cc
 FUZZ      := $(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c))
 FUZZERS   := $(patsubst $(B)/tests/fuzz/%,build/fuzz/%,$(FUZZ))
 EXAMPLES  := $(call programs,examples/*.c)
@@ -63,8 +65,9 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 
 # ---------------------------------------------------------------- targets
 
+.SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        suite-tls test-peers test-live soak fuzz bench server tool examples install install-header \
+        suite-tls test-peers test-live soak fuzz bench bench-check bench-record server tool examples install install-header \
         install-tool uninstall clean
 
 all: server tool examples
@@ -80,7 +83,9 @@ help:
 	@echo "make test-live    a session with the server that the ENSIGN_ variables name"
 	@echo "make soak         the long runs"
 	@echo "make fuzz         each fuzz target for FUZZ_SECONDS [60]"
-	@echo "make bench        CPU an event beside grpc-go's, sizes, lines by section (Go)"
+	@echo "make bench        what an event costs, beside gRPC C++, grpc-go and PyEnsign: about ten minutes; PARTS,"
+	@echo "                  BENCH_ROUNDS [5]; tools/bench --help"
+	@echo "make bench-check  instructions, allocations and sizes beside the recorded ones; make bench-record records"
 	@echo "make              build/ensignd, build/ensign and build/examples; make server, make tool,"
 	@echo "                  make examples: one of them"
 	@echo "make deps         install what demo, test and check need"
@@ -220,7 +225,7 @@ $(B)/obj/%.o: %.c ensign.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -c -o $@ $<
 
-$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH): $(B)/%: %.c ensign.h
+$(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) -lcmocka $(LIBS)
@@ -309,9 +314,48 @@ uninstall:
 	rm -f "$(INSTALLED_H)" "$(INSTALLED_PC)" "$(INSTALLED_TOOL)" "$(INSTALLED_MAN)" "$(INSTALLED_BASH)" \
 	    "$(INSTALLED_ZSH)"
 
-# Figures, and a peer beside them; never a part of the tests.
-bench: $(SERVER) $(B)/tests/soak/million $(BENCH) $(B)/examples/publish
-	@tools/bench
+# ---------------------------------------------------------------- figures; never a part of the tests
+
+bench:
+	@tools/deps bench
+	@$(MAKE) --no-print-directory $(BENCH)
+	@BUILD=$(B) tools/bench $(PARTS)
+
+bench-check bench-record: $(B)/tests/bench/memory
+	@tools/deps check
+	@BUILD=$(B) CC="$(CC)" tools/bench_check $(if $(filter bench-record,$@),--record)
+
+$(B)/tests/bench/sink $(B)/tests/bench/client $(B)/tests/bench/memory: $(B)/%: %.c ensign.h
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) $(LIBS)
+
+$(B)/tests/bench/sink: LIBS = -lssl -lcrypto
+
+$(B)/tests/bench/mallocs.so: tests/bench/mallocs.c
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(C) -std=gnu11 -fPIC -shared -MMD -MP -MF $@.d -o $@ $<
+
+# gRPC's side, from our .proto files. Generated code is compiled as it comes, without our warnings.
+$(B)/tests/bench/gen/%.pb.cc: proto/%.proto
+	$(call say,GEN)
+	$(Q)mkdir -p $(B)/tests/bench/gen
+	$(Q)protoc -Iproto --cpp_out=$(B)/tests/bench/gen $<
+
+$(B)/tests/bench/gen/%.grpc.pb.cc: proto/%.proto
+	$(call say,GEN)
+	$(Q)mkdir -p $(B)/tests/bench/gen
+	$(Q)protoc -Iproto --grpc_out=$(B)/tests/bench/gen --plugin=protoc-gen-grpc=$$(command -v grpc_cpp_plugin) $<
+
+$(B)/tests/bench/gen/%.pb.o: $(B)/tests/bench/gen/%.pb.cc | $(BENCH_PB)
+	$(call say,CXX)
+	$(Q)$(CXX) $(CPPFLAGS) -O2 -std=c++17 -I$(B)/tests/bench/gen -c -o $@ $<
+
+$(B)/tests/bench/client-grpc: tests/bench/client.cc tests/bench/measure.h $(BENCH_PB:.cc=.o)
+	$(call say,CXX)
+	$(Q)$(CXX) $(CPPFLAGS) -O2 -std=c++17 -Wall -Wextra -I$(B)/tests/bench/gen -Itests/bench -o $@ $< \
+	    $(filter %.o,$^) $(LDFLAGS) -Wl,--as-needed $$(pkg-config --libs grpc++ protobuf)
 
 clean:
 	rm -rf build
