@@ -42,7 +42,7 @@ SIM       := $(B)/tests/sim/sim
 E2E       := $(call programs,tests/e2e/*.c)
 SOAK      := $(call programs,tests/soak/*.c)
 PEERS     := $(call programs,tests/peers/*.c)
-BENCH     := $(addprefix $(B)/tests/bench/,sink client client-grpc memory mallocs.so)
+BENCH     := $(addprefix $(B)/tests/bench/,sink client client-grpc mallocs.so)
 BENCH_PB  := $(patsubst proto/%.proto,$(B)/tests/bench/gen/%.pb.cc,$(wildcard $(addprefix proto/,api/*/*.proto \
                  mimetype/*/*.proto region/*/*.proto))) $(B)/tests/bench/gen/api/v1beta1/ensign.grpc.pb.cc
 FUZZ      := $(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c))
@@ -321,11 +321,11 @@ bench:
 	@$(MAKE) --no-print-directory $(BENCH)
 	@BUILD=$(B) tools/bench $(PARTS)
 
-bench-check bench-record: $(B)/tests/bench/memory
+bench-check bench-record:
 	@tools/deps check
 	@BUILD=$(B) CC="$(CC)" tools/bench_check $(if $(filter bench-record,$@),--record)
 
-$(B)/tests/bench/sink $(B)/tests/bench/client $(B)/tests/bench/memory: $(B)/%: %.c ensign.h
+$(B)/tests/bench/sink $(B)/tests/bench/client: $(B)/%: %.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) $(LIBS)

@@ -40,8 +40,8 @@ class Drawing:
         self.parts.append(f'<text x="{x:g}" y="{y:g}" font-size="{size}" font-weight="{weight}" '
                           f'text-anchor="{anchor}" fill="{self.colour[colour]}">{words}</text>')
 
-    def line(self, x, y, to_y, dashes=""):
-        self.parts.append(f'<path d="M{x:g} {y:g}V{to_y:g}" stroke="{self.colour["line"]}"{dashes}/>')
+    def line(self, x, y, to_y):
+        self.parts.append(f'<path d="M{x:g} {y:g}V{to_y:g}" stroke="{self.colour["line"]}"/>')
 
     def bar(self, x, y, width, colour, broken):
         self.parts.append(f'<rect x="{x:g}" y="{y:g}" width="{max(width, 1):g}" height="{BAR}" rx="2" '
@@ -59,7 +59,6 @@ def panel(draw, x, y, width, title, bars, top):
     y += PANEL_HEAD
     end = y + STEP * len(bars) - (STEP - BAR)
     draw.line(left, y - 4, end + 4)
-    draw.line(left + room / top, y - 4, end + 4, ' stroke-dasharray="3 3"')
     for i, (name, ratio, ns) in enumerate(bars):
         at, broken = y + STEP * i, ratio > top
         length = room * min(ratio, top) / top
@@ -83,7 +82,7 @@ def svg(title, panels, captions, theme):
     for i in range(0, len(panels), 2):
         for column, (name, bars) in enumerate(panels[i:i + 2]):
             bottom = max(bottom, panel(draw, MARGIN + column * (width + GAP), y, width, name, bars, top))
-        y = bottom + 30
+        y = bottom + 36
     for caption in captions:
         for line in textwrap.wrap(caption, 140):
             draw.text(MARGIN, y, escape(line), 12, "soft")
