@@ -1,14 +1,15 @@
 """The plot of tools/bench: panels of horizontal bars, as SVG, for a light or a dark page.
 
-A panel has a bar for each client, its length a ratio. The scale is the same in all of them, from 0 to a little
-over the longest bar that is not out of all proportion; one that is longer is broken off, and its number tells.
+A panel has a bar for each client, its length a ratio. The scale is the same in all of them, from 0 to a
+little over the longest bar that is not out of all proportion; one that is longer is broken off, and its
+number tells.
 """
 import textwrap
 from xml.sax.saxutils import escape
 
 WIDTH = 880
 MARGIN = 16
-NAME = 84           # of a bar, left of it
+NAME = 100          # of a bar, left of it
 LABEL = 118         # its figures, right of it
 BAR, STEP = 20, 29  # a bar's height, and from one to the next
 PANEL_HEAD = 30
@@ -16,10 +17,10 @@ GAP = 40            # between the two columns
 OUTLIER = 4         # a ratio beyond this has its bar broken off
 
 THEMES = {
-    "light": {"text": "#1f2328", "soft": "#59636e", "first": "#0969da", "other": "#afb8c1", "line": "#d1d9e0",
-              "page": "#ffffff"},
-    "dark": {"text": "#f0f6fc", "soft": "#9198a1", "first": "#4493f8", "other": "#656c76", "line": "#3d444d",
-             "page": "#0d1117"},
+    "light": {"text": "#1f2328", "soft": "#59636e", "page": "#ffffff", "line": "#d1d9e0",
+              "first": "#0969da", "second": "#54aeff", "other": "#afb8c1"},
+    "dark": {"text": "#f0f6fc", "soft": "#9198a1", "page": "#0d1117", "line": "#3d444d",
+             "first": "#4493f8", "second": "#2a6cc4", "other": "#656c76"},
 }
 
 
@@ -53,27 +54,27 @@ class Drawing:
 
 
 def panel(draw, x, y, width, title, bars, top):
-    """bars: (name, ratio, ns); the first one is ours. top: the ratio that fills the width."""
+    """bars: (name, ratio, ns, colour). top: the ratio that fills the width."""
     left, room = x + NAME, width - NAME - LABEL
     draw.text(x, y + 14, escape(title), 14, weight=600)
     y += PANEL_HEAD
     end = y + STEP * len(bars) - (STEP - BAR)
     draw.line(left, y - 4, end + 4)
-    for i, (name, ratio, ns) in enumerate(bars):
+    for i, (name, ratio, ns, colour) in enumerate(bars):
         at, broken = y + STEP * i, ratio > top
         length = room * min(ratio, top) / top
         draw.text(left - 8, at + 15, escape(name), weight=600 if i == 0 else 400, anchor="end")
-        draw.bar(left, at, length, "other" if i else "first", broken)
+        draw.bar(left, at, length, colour, broken)
         draw.text(left + length + 8, at + 15,
-                  f'<tspan font-weight="600">{number(ratio)}</tspan><tspan fill="{draw.colour["soft"]}" dx="6">'
-                  f'{time(ns)}</tspan>')
+                  f'<tspan font-weight="600">{number(ratio)}</tspan>'
+                  f'<tspan fill="{draw.colour["soft"]}" dx="6">{time(ns)}</tspan>')
     return end
 
 
 def svg(title, panels, captions, theme):
     """panels: (title, bars), drawn two in a row."""
     draw = Drawing(theme)
-    within = [ratio for _, bars in panels for _, ratio, _ in bars if ratio <= OUTLIER]
+    within = [ratio for _, bars in panels for _, ratio, *_ in bars if ratio <= OUTLIER]
     top = max([1, *within]) * 1.02
     width = (WIDTH - 2 * MARGIN - GAP) / 2
     draw.text(MARGIN, 32, f'<tspan font-weight="600">{escape(title)}</tspan>'
@@ -87,6 +88,7 @@ def svg(title, panels, captions, theme):
         for line in textwrap.wrap(caption, 140):
             draw.text(MARGIN, y, escape(line), 12, "soft")
             y += 17
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y:g}" width="{WIDTH}" height="{y:g}" '
-            f'font-family="system-ui, -apple-system, \'Segoe UI\', Helvetica, Arial, sans-serif" role="img">\n'
-            f'<title>{escape(title)}</title>\n' + "\n".join(draw.parts) + "\n</svg>\n")
+    fonts = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y:g}" width="{WIDTH}" '
+            f'height="{y:g}" font-family="{fonts}" role="img">\n<title>{escape(title)}</title>\n'
+            + "\n".join(draw.parts) + "\n</svg>\n")

@@ -6,10 +6,10 @@
  *
  * publish: events as fast as they are taken, until each is acked. receive: events as fast as they come, each
  * acked. single: one event in flight, the next one when it is acked. paced: an event each millisecond.
- * idle: so many publishers are open, and the loop turns so often with nothing to do.
+ * idle: so many publishers and subscriptions are open, and the loop turns so often with nothing to do.
  * clients: so many clients in this process, each with a connection of its own, publish so many events each.
  * All with the defaults of ensign.h, by ensign_wait; paced and idle by a loop of their own, for the sake of
- * the times.
+ * the times. Compiled with BENCH_OPENSSL it encrypts by OpenSSL, see openssl.h, and does the first three.
  *
  * Prints a line of JSON, see measure.h. */
 #define _GNU_SOURCE /* ppoll */
@@ -25,6 +25,10 @@ enum { STALL_MS = 30000, PACE_NS = 1000000 };
 
 static const char *endpoint, *ca_file;
 static measure_t m;
+
+#ifdef BENCH_OPENSSL
+#include "openssl.h"
+#endif
 
 static void die(const char *format, ...)
 {
@@ -49,6 +53,11 @@ static ensign_t *open_client(uint32_t max_handles)
     d.token = "bench";
     d.tls.off = ca_file == NULL;
     d.tls.ca_file = ca_file;
+#ifdef BENCH_OPENSSL
+    d.tls.off = true; /* ensign.h's own */
+    d.tls.ca_file = NULL;
+    d.io = ENSIGN_IO_CALLER;
+#endif
     d.max_handles = max_handles;
     if (ensign_create(&d, &c, &why) != ENSIGN_OK) die("%s", why.text);
     return c;
@@ -82,6 +91,10 @@ static ensign_subscription_t open_subscription(ensign_t *c)
 
 static void wait_turn(ensign_t *c)
 {
+#ifdef BENCH_OPENSSL
+    ssl_turn(c, ca_file);
+    return;
+#endif
     if (ensign_wait(c, NULL, 0, STALL_MS) != ENSIGN_OK) die("%s", ensign_error(c)->text);
 }
 
@@ -186,7 +199,7 @@ static void run_receive(uint64_t total, size_t bytes)
     ensign_destroy(c);
 }
 
-/* ------------------------------------------------------------------ paced: a loop that waits by nanoseconds */
+/* ------------------------------------------------------------------ paced: a loop that waits for ns */
 static int poll_set_get(ensign_t *c, ensign_poll_t *set, struct pollfd *p)
 {
     int n = ensign_poll_set(c, set);
@@ -247,14 +260,26 @@ static void run_paced(uint64_t total, size_t bytes)
 }
 
 /* ------------------------------------------------------------------ growth */
+/* Publishers and subscriptions in turn. The server has 0 events, so each subscription gets the one that says
+ * it has acked all. */
 static void run_idle(uint64_t handles, uint64_t turns)
 {
     ensign_t *c = open_client((uint32_t)handles);
     ensign_poll_t set[ENSIGN_MAX_FDS];
-    uint64_t begin;
+    const ensign_notice_t *n;
+    uint64_t begin, wanted = handles + handles / 2;
 
-    for (uint64_t i = 0; i < handles; i++) open_publisher(c);
-    await_opens(c, handles);
+    for (uint64_t i = 0; i < handles; i++) {
+        if (i % 2 == 0) (void)open_publisher(c);
+        else (void)open_subscription(c);
+    }
+    while (wanted > 0) {
+        wait_turn(c);
+        while ((n = ensign_next(c)) != NULL) {
+            unexpected(n);
+            wanted -= n->type == ENSIGN_NOTICE_OPEN || n->type == ENSIGN_NOTICE_EVENT;
+        }
+    }
     begin = measure_cpu();
     for (uint64_t i = 0; i < turns; i++) {
         (void)ensign_poll_set(c, set);

@@ -2,8 +2,8 @@
 //
 //	client publish|receive|single|paced EVENTS BYTES ENDPOINT [CA.pem]
 //
-// What client.c does. Messages are written and read by hand (protowire), which is less work than generated code
-// does: that favours grpc-go in the comparison. Prints the same line of JSON.
+// What client.c does. Messages are written and read by hand (protowire), which is less work than generated
+// code does: that favours grpc-go in the comparison. Prints the same line of JSON.
 package main
 
 import (

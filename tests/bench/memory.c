@@ -1,13 +1,13 @@
-/* memory.c - ensign.h against the bench's server in memory: no sockets, no clock, so that each run of it is the
+/* memory.c - ensign.h against the bench's server in memory: no sockets and no clock, so that each run is the
  * same, instruction by instruction
  *
  *   memory publish|receive|single EVENTS BYTES
  *   memory idle HANDLES TURNS
  *
- * The modes are those of client.c. Every call of ensign.h stands in a function of its own whose name begins with
- * counted_: `valgrind --tool=callgrind --toggle-collect='counted_*'` counts what is under them, and not the
- * server or the copies in between. Prints the calls of the allocator, those after the first tenth of the events,
- * and the bytes that are held at the end. */
+ * The modes are those of client.c. Every call of ensign.h stands in a function of its own whose name begins
+ * with counted_: `valgrind --tool=callgrind --toggle-collect='counted_*'` counts what is under them, and not
+ * the server or the copies in between. Prints the calls of the allocator, those after the first tenth of the
+ * events, and the bytes that are held at the end. */
 #define ENSIGN_IMPLEMENTATION
 #define ENSIGN_NO_SOCKETS
 #include "ensign.h"
@@ -15,7 +15,10 @@
 
 #include <inttypes.h>
 
-enum { WINDOW = 64 << 10 };         /* bytes of the server's that are under way at a time */
+enum {
+    WINDOW = 64 << 10,              /* bytes of the server's that are under way at a time */
+    BYTES = 100                     /* of an event's data, where no argument says it */
+};
 
 static ensign_t *client;
 static sink_t sink;
@@ -239,12 +242,16 @@ static void run_receive(size_t bytes)
     }
 }
 
+/* Publishers and subscriptions in turn; each of these gets the event behind the 0 that the server has. */
 static void run_idle(uint64_t handles, uint64_t turns)
 {
-    const ensign_subscription_t none = { 0 };
+    ensign_subscription_t s = { 0 };
 
-    for (uint64_t i = 0; i < handles; i++) open_publisher();
-    for (dial(); opens < handles; pull(none, 0)) turn();
+    for (uint64_t i = 0; i < handles; i++) {
+        if (i % 2 == 0) (void)open_publisher();
+        else s = open_subscription();
+    }
+    for (dial(); opens < handles || done < handles / 2; pull(s, BYTES)) turn();
     turn();
     for (uint64_t i = 0; i < turns; i++)
         if (counted_turn() != ENSIGN_OK) die("tick");
@@ -257,11 +264,12 @@ int main(int argc, char **argv)
 
     total = argc == 4 ? strtoull(argv[2], NULL, 10) : 0;
     if (total == 0) return fprintf(stderr, "usage: see the head of memory.c\n"), 2;
-    sink_begin(&sink, total, second);
     if (strcmp(argv[1], "idle") == 0) {
+        sink_begin(&sink, 0, BYTES);
         open_client((uint32_t)total);
         run_idle(total, second);
     } else {
+        sink_begin(&sink, total, second);
         open_client(0);
         if (strcmp(argv[1], "receive") == 0) run_receive(second);
         else run_publish(second, strcmp(argv[1], "single") == 0);

@@ -3,8 +3,8 @@
  *   sink EVENTS BYTES [CERT.pem KEY.pem]
  *
  * It prints the port of 127.0.0.1 that it listens on, serves every client that comes, each subscriber with so
- * many events of so many bytes of data, and ends when the last client has gone. Then it prints a line of JSON:
- * the CPU time that it took, the events or acks that came, and the cipher of its last connection. */
+ * many events of so many bytes of data, and ends when the last client has gone. Then it prints a line of
+ * JSON: the CPU time that it took, the events or acks that came, and the cipher of its last connection. */
 #include "sink.h"
 
 #include <errno.h>
@@ -23,7 +23,8 @@
 enum {
     READ_MAX = 256 << 10,       /* bytes that are read at a time, */
     OUT_MAX = 256 << 10,        /* and frames that are made before they are written */
-    OUT_HIGH = 4 << 20          /* a client that has so much to read is not listened to */
+    OUT_HIGH = 4 << 20,         /* a client that has so much to read is not listened to */
+    FIRST_MS = 60000            /* a server that no client comes to ends after so long */
 };
 
 typedef struct conn_t {
@@ -63,8 +64,8 @@ static ssize_t conn_write(conn_t *c, const void *p, size_t n)
     return send(c->fd, p, n, MSG_NOSIGNAL);
 }
 
-/* Reads what is there, up to READ_MAX; false: the client has gone. Whole records of TLS are taken, so what poll
- * says holds for them too. */
+/* Reads what is there, up to READ_MAX; false: the client has gone. Whole records of TLS are taken, so what
+ * poll says holds for them too. */
 static bool conn_take(conn_t *c)
 {
     sink_bytes_t *in = &c->sink.in;
@@ -182,6 +183,8 @@ static void serve_all(int listening)
 {
     for (bool any = false; count > 0 || !any;) {
         struct pollfd first = { listening, POLLIN, 0 }, *p = polls ? polls : &first;
+        int n;
+
         p[0] = first;
         for (size_t i = 0; i < count; i++) {
             p[i + 1].fd = conns[i]->fd;
@@ -189,7 +192,9 @@ static void serve_all(int listening)
                                       (conns[i]->wants_write ? POLLOUT : 0));
             p[i + 1].revents = 0;
         }
-        if (poll(p, (nfds_t)(count + 1), -1) < 0 && errno != EINTR) sink_die("poll failed");
+        n = poll(p, (nfds_t)(count + 1), any ? -1 : FIRST_MS);
+        if (n == 0) sink_die("no client has come");
+        if (n < 0 && errno != EINTR) sink_die("poll failed");
         for (size_t i = count; i-- > 0;) {
             if (p[i + 1].revents == 0 || conn_serve(conns[i], p[i + 1].revents)) continue;
             conn_close(conns[i]);

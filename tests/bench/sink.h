@@ -41,8 +41,8 @@ static size_t sink_left(const sink_bytes_t *b)
     return b->len - b->at;
 }
 
-/* Room for n more; the caller adds to `len` what it has filled. What is left moves to the front only when that
- * is the smaller part. */
+/* Room for n more; the caller adds to `len` what it has filled. What is left moves to the front only when
+ * that is the smaller part. */
 static uint8_t *sink_room(sink_bytes_t *b, size_t n)
 {
     if (b->at == b->len) b->at = b->len = 0;
