@@ -323,9 +323,13 @@ bench:
 	@$(MAKE) --no-print-directory $(BENCH)
 	@BUILD=$(B) tools/bench $(ARGS)
 
-bench-check bench-record:
+bench-check:
 	@tools/deps check
-	@BUILD=$(B) CC="$(CC)" tools/bench_check $(if $(filter bench-record,$@),--record)
+	@BUILD=$(B) CC="$(CC)" tools/bench_check
+
+bench-record:
+	@tools/deps check
+	@BUILD=$(B) CC="$(CC)" tools/bench_check --record
 
 $(B)/tests/bench/sink $(B)/tests/bench/client: $(B)/%: %.c ensign.h
 	$(call say,CC)

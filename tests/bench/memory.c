@@ -188,12 +188,13 @@ static uint64_t alloc_calls(void)
     return stats.allocations;
 }
 
-/* Pulls all that is there. */
-static void pull(ensign_subscription_t s, size_t bytes)
+/* Pulls all that is there, and acks what is an event. */
+static void pull(size_t bytes)
 {
     const ensign_notice_t *n;
 
     while ((n = counted_next()) != NULL) {
+        ensign_subscription_t s = { n->handle };
         if (n->error || n->last) die(ensign_notice_name(n->type));
         opens += n->type == ENSIGN_NOTICE_OPEN;
         if (n->type == ENSIGN_NOTICE_EVENT &&
@@ -206,7 +207,6 @@ static void pull(ensign_subscription_t s, size_t bytes)
 
 static void run_publish(size_t bytes, bool single)
 {
-    const ensign_subscription_t none = { 0 };
     ensign_publisher_t p = open_publisher();
     uint8_t *data = (uint8_t *)calloc(1, bytes + 1);
     ensign_event_t e;
@@ -217,7 +217,7 @@ static void run_publish(size_t bytes, bool single)
     e.data.len = bytes;
     e.mimetype = ENSIGN_MIME_APPLICATION_JSON;
     if (ensign_type_parse("BenchEvent", "1.2.3", &e.type) != ENSIGN_OK) die("type");
-    for (dial(); opens < 1; pull(none, 0)) turn();
+    for (dial(); opens < 1; pull(0)) turn();
     while (done < total) {
         while (e.tag < total && !(single && e.tag > done)) {
             int rc = counted_publish(p, &e);
@@ -226,7 +226,7 @@ static void run_publish(size_t bytes, bool single)
             e.tag++;
         }
         turn();
-        pull(none, 0);
+        pull(0);
         now_ms++;
     }
     free(data);
@@ -234,24 +234,21 @@ static void run_publish(size_t bytes, bool single)
 
 static void run_receive(size_t bytes)
 {
-    ensign_subscription_t s = open_subscription();
-
+    (void)open_subscription();
     for (dial(); done <= total; now_ms++) { /* the one behind them says that all acks have arrived */
         turn();
-        pull(s, bytes);
+        pull(bytes);
     }
 }
 
 /* Publishers and subscriptions in turn; each of these gets the event behind the 0 that the server has. */
 static void run_idle(uint64_t handles, uint64_t turns)
 {
-    ensign_subscription_t s = { 0 };
-
     for (uint64_t i = 0; i < handles; i++) {
         if (i % 2 == 0) (void)open_publisher();
-        else s = open_subscription();
+        else (void)open_subscription();
     }
-    for (dial(); opens < handles || done < handles / 2; pull(s, BYTES)) turn();
+    for (dial(); opens < handles || done < handles / 2; pull(BYTES)) turn();
     turn();
     for (uint64_t i = 0; i < turns; i++)
         if (counted_turn() != ENSIGN_OK) die("tick");
