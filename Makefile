@@ -42,7 +42,11 @@ SIM       := $(B)/tests/sim/sim
 E2E       := $(call programs,tests/e2e/*.c)
 SOAK      := $(call programs,tests/soak/*.c)
 PEERS     := $(call programs,tests/peers/*.c)
-BENCH     := $(call programs,tests/bench/*.c)
+BENCH     := $(addprefix $(B)/tests/bench/,sink client client-openssl client-grpc mallocs.so)
+BENCH_GEN := $(B)/tests/bench/gen
+BENCH_PB  := $(patsubst proto/%.proto,$(BENCH_GEN)/%.pb.cc, \
+                 $(wildcard proto/api/*/*.proto proto/mimetype/*/*.proto proto/region/*/*.proto)) \
+             $(BENCH_GEN)/api/v1beta1/ensign.grpc.pb.cc
 FUZZ      := $(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c))
 FUZZERS   := $(patsubst $(B)/tests/fuzz/%,build/fuzz/%,$(FUZZ))
 OPENSSL   := $(shell $(CC) $(CPPFLAGS) -include openssl/ssl.h -E -x c /dev/null >/dev/null 2>&1 && echo here)
@@ -64,9 +68,10 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 
 # ---------------------------------------------------------------- targets
 
+.SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        suite-tls test-peers test-live soak fuzz bench server tool examples install install-header \
-        install-tool uninstall clean
+        suite-tls test-peers test-live soak fuzz bench bench-check bench-record server tool examples install \
+        install-header install-tool uninstall clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -81,7 +86,9 @@ help:
 	@echo "make test-live    a session with the server that the ENSIGN_ variables name"
 	@echo "make soak         the long runs"
 	@echo "make fuzz         each fuzz target for FUZZ_SECONDS [60]"
-	@echo "make bench        CPU an event beside grpc-go's, sizes, lines by section (Go)"
+	@echo "make bench        what an event costs, beside gRPC C++, grpc-go and PyEnsign: about ten minutes."
+	@echo "                  ARGS: parts and options, as tools/bench --help tells them"
+	@echo "make bench-check  instructions, allocations and sizes beside those that make bench-record has written"
 	@echo "make              build/ensignd, build/ensign and build/examples; make server, make tool,"
 	@echo "                  make examples: one of them"
 	@echo "make deps         install what demo, test and check need"
@@ -221,7 +228,7 @@ $(B)/obj/%.o: %.c ensign.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -c -o $@ $<
 
-$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH): $(B)/%: %.c ensign.h
+$(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) -lcmocka $(LIBS)
@@ -312,9 +319,57 @@ uninstall:
 	rm -f "$(INSTALLED_H)" "$(INSTALLED_PC)" "$(INSTALLED_TOOL)" "$(INSTALLED_MAN)" "$(INSTALLED_BASH)" \
 	    "$(INSTALLED_ZSH)"
 
-# Figures, and a peer beside them; never a part of the tests.
-bench: $(SERVER) $(B)/tests/soak/million $(BENCH) $(B)/examples/publish
-	@tools/bench
+# ---------------------------------------------------------------- figures; never a part of the tests
+
+bench:
+	@tools/deps bench
+	@$(MAKE) --no-print-directory $(BENCH)
+	@BUILD=$(B) tools/bench $(ARGS)
+
+bench-check:
+	@tools/deps check
+	@BUILD=$(B) CC="$(CC)" tools/bench_check
+
+bench-record:
+	@tools/deps check
+	@BUILD=$(B) CC="$(CC)" tools/bench_check --record
+
+$(B)/tests/bench/sink $(B)/tests/bench/client: $(B)/%: %.c ensign.h
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) $(LIBS)
+
+$(B)/tests/bench/sink: LIBS = -lssl -lcrypto
+
+$(B)/tests/bench/client-openssl: tests/bench/client.c ensign.h
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(C) -std=gnu11 -DBENCH_OPENSSL -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) $(LIBS) -lssl -lcrypto
+
+$(B)/tests/bench/mallocs.so: tests/bench/mallocs.c
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(C) -std=gnu11 -fPIC -shared -MMD -MP -MF $@.d -o $@ $<
+
+# gRPC's side, from our .proto files. Generated code is compiled as it comes, without our warnings.
+$(BENCH_GEN)/%.pb.cc: proto/%.proto
+	$(call say,GEN)
+	$(Q)mkdir -p $(BENCH_GEN)
+	$(Q)protoc -Iproto --cpp_out=$(BENCH_GEN) $<
+
+$(BENCH_GEN)/%.grpc.pb.cc: proto/%.proto
+	$(call say,GEN)
+	$(Q)mkdir -p $(BENCH_GEN)
+	$(Q)protoc -Iproto --grpc_out=$(BENCH_GEN) --plugin=protoc-gen-grpc=$$(command -v grpc_cpp_plugin) $<
+
+$(BENCH_GEN)/%.pb.o: $(BENCH_GEN)/%.pb.cc | $(BENCH_PB)
+	$(call say,CXX)
+	$(Q)$(CXX) $(CPPFLAGS) -O2 -std=c++17 -I$(BENCH_GEN) -c -o $@ $<
+
+$(B)/tests/bench/client-grpc: tests/bench/client.cc tests/bench/measure.h $(BENCH_PB:.cc=.o)
+	$(call say,CXX)
+	$(Q)$(CXX) $(CPPFLAGS) -O2 -std=c++17 -Wall -Wextra -I$(BENCH_GEN) -Itests/bench -o $@ $< \
+	    $(filter %.o,$^) $(LDFLAGS) -Wl,--as-needed $$(pkg-config --libs grpc++ protobuf)
 
 clean:
 	rm -rf build

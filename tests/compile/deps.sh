@@ -86,6 +86,9 @@ check 'demo: and apt-get is not asked' times 2 . "$dir/fake/asked"
 fresh
 deps test >"$dir/said" 2>&1 # some of its files are not ours to make
 check 'test: the generator and protoc' said 'DEPS .* nanopb protobuf-compiler '
+fresh
+deps bench >"$dir/said" 2>&1
+check 'bench: what test needs, and gRPC C++' said 'DEPS  gcc .* protobuf-compiler .* protobuf-compiler-grpc .* strace'
 
 # The programs of `make demo`, none of which has a .proto; the one example that does.
 demo_programs() { sed -n '/^demo:/,/^$/s/.*no-print-directory \(.*\)/\1/p' Makefile | sed 's/\$(B)/build/g'; }
