@@ -1925,6 +1925,7 @@ static void ensi_text_format_v(ensi_text_t *t, const char *format, va_list args)
         switch (c = *format++) {
         case 's':
             s = va_arg(args, const char *);
+            if (!s) s = "(null)";
             while (n < most && s[n]) n++;
             ensi_text_put(t, s, n);
             break;

@@ -29,6 +29,8 @@ static void plain_text_and_percent_signs(void **state)
 
 static void strings_are_cut_at_the_precision(void **state)
 {
+    static const char *none;
+    char out[16];
     const char open[3] = { 'n', 'o', ' ' }; /* without a NUL: no more than the precision is read */
     (void)state;
     SAME("<%s>", "a longer word than there is room for, by far");
@@ -38,6 +40,8 @@ static void strings_are_cut_at_the_precision(void **state)
     SAME("<%.*s>", 2, "abcdef");
     SAME("<%.*s>", 0, "abcdef");
     SAME("<%.*s> <%.3s>", 3, open, open);
+    assert_int_equal(ensi_fmt(out, sizeof out, "<%s>", none), 8); /* of the caller, and survived */
+    assert_string_equal(out, "<(null)>");
 }
 
 static void numbers_in_every_base(void **state)
