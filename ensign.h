@@ -221,8 +221,8 @@ CONTENTS    search for the mark
 
 /* Limits, the same in every file that includes ensign.h. */
 #ifndef ENSIGN_LINK_BUFFER_BYTES
-#define ENSIGN_LINK_BUFFER_BYTES 65536  /* of a link's receive, and of its transmit buffer; 33000 or more: a
-                                           TLS record goes in whole */
+#define ENSIGN_LINK_BUFFER_BYTES 65536  /* of a link's receive, and of its transmit buffer; 4096 or more, and
+                                           2048 more than ENSIGN_TOKEN_BYTES */
 #endif
 #ifndef ENSIGN_MAX_ADDRESSES
 #define ENSIGN_MAX_ADDRESSES 8          /* of one host, that are tried; 1 or more */
@@ -230,9 +230,13 @@ CONTENTS    search for the mark
 #ifndef ENSIGN_TOKEN_BYTES
 #define ENSIGN_TOKEN_BYTES 8192         /* longest access or refresh token, and a NUL; 256 or more */
 #endif
-#if ENSIGN_LINK_BUFFER_BYTES < 33000 || ENSIGN_MAX_ADDRESSES < 1 || ENSIGN_TOKEN_BYTES < 256
-#error "ensign.h: ENSIGN_LINK_BUFFER_BYTES is under 33000, or ENSIGN_MAX_ADDRESSES under 1, or \
+#if ENSIGN_LINK_BUFFER_BYTES < 4096 || ENSIGN_MAX_ADDRESSES < 1 || ENSIGN_TOKEN_BYTES < 256
+#error "ensign.h: ENSIGN_LINK_BUFFER_BYTES is under 4096, or ENSIGN_MAX_ADDRESSES under 1, or \
 ENSIGN_TOKEN_BYTES under 256: make it larger, or leave it undefined"
+#endif
+#if ENSIGN_LINK_BUFFER_BYTES - 2048 < ENSIGN_TOKEN_BYTES
+#error "ensign.h: ENSIGN_LINK_BUFFER_BYTES is not 2048 more than ENSIGN_TOKEN_BYTES: a request to the auth \
+service, with a token and its headers, must fit; make it larger, or tokens shorter"
 #endif
 
 #ifndef ENSIGN_API
@@ -5896,7 +5900,7 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
  *        address too: mbedTLS cannot set the one without the other. TLS 1.2 at least, no renegotiation.
  *        ChaCha20 first: mbedTLS's AES is the slower one. With alpn_h2 a handshake that
  *        does not end in "h2" has failed. tx gets whole records or nothing, and a write is refused unless
- *        the largest record fits, so that mbedTLS never stops half way: it would then report success for
+ *        all of its records fit, so that mbedTLS never stops half way: it would then report success for
  *        bytes that it did not take (mbedtls#10258). rx is read from start to end; nothing is moved there.
  *        A resumed handshake shows no certificate, so nothing is verified in it. A session is therefore
  *        offered only to the endpoint and server name that it was verified for, with the same configuration,
@@ -7197,16 +7201,16 @@ static int ensi_tls_read(ensi_tls_t *t, uint8_t *out, size_t cap, size_t *len, e
     return rc == 0 || ensi_tls_is_again(rc) ? (int)ENSIGN_AGAIN : ensi_tls_fail(t, rc, e);
 }
 
-/* An mbedTLS built with smaller records, or a peer that asked for them, makes several of one write. */
-static size_t ensi_tls_record_room(ensi_tls_t *t)
+/* Returns the room in tx that a write of `n` bytes needs. An mbedTLS built with smaller records, or a peer
+ * that asked for them, makes several of one write. */
+static size_t ensi_tls_record_room(ensi_tls_t *t, size_t n)
 {
     enum { EXPANSION_GUESS = 128 };     /* more than any suite of ours adds */
     int extra = mbedtls_ssl_get_record_expansion(&t->ssl);
     int most = mbedtls_ssl_get_max_out_record_payload(&t->ssl);
-    size_t records =
-        most > 0 && most < ENSI_TLS_PLAIN_MAX ? (size_t)((ENSI_TLS_PLAIN_MAX + most - 1) / most) : 1;
+    size_t records = most > 0 ? (n + (size_t)most - 1) / (size_t)most : 1;
 
-    return ENSI_TLS_PLAIN_MAX + records * (size_t)(extra > 0 ? extra : EXPANSION_GUESS);
+    return n + records * (size_t)(extra > 0 ? extra : EXPANSION_GUESS) + t->held;
 }
 
 static int ensi_tls_write(ensi_tls_t *t, const uint8_t *p, size_t n, ensign_error_t *e)
@@ -7216,7 +7220,7 @@ static int ensi_tls_write(ensi_tls_t *t, const uint8_t *p, size_t n, ensign_erro
 
     if (rc != ENSIGN_OK || n == 0) return rc;
     room = t->tx->cap - t->tx->end;
-    need = ensi_tls_record_room(t) + t->held;
+    need = ensi_tls_record_room(t, n);
     if (n > ENSI_TLS_PLAIN_MAX)
         return ensi_fail(e, ENSIGN_E_TOO_LARGE, 0, "tls: a write of %lu bytes, a record takes %d",
                          (unsigned long)n, (int)ENSI_TLS_PLAIN_MAX);
@@ -7514,9 +7518,8 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
  *        backoff, the trust store.
  *        Of a link: receive and transmit buffer, the TLS of the connection, the timer of the attempt, the
  *        last fault.
- * Holds  state is assigned by ensi_link_move alone, from the table. Buffers are taken at the first up, kept
- *        for the next connection, and do not move; those of a link that drained beside a newer one are given
- *        back.
+ * Holds  state is assigned by ensi_link_move alone, from the table. A link has buffers from up until it
+ *        is idle, and they do not move.
  *        Of the links to one target one at most is in RESOLVE or DIAL.
  *        A round gives each endpoint of the target a turn, the one that worked last first, and a turn tries
  *        each address of its endpoint once; there is no backoff between them. An address has worked when the
@@ -7566,7 +7569,9 @@ enum {
     ENSI_NUMERIC_BYTES = 64,        /* of an address that was resolved */
     ENSI_WHERE_BYTES = 80,
     ENSI_TUNNEL_BYTES = 512,        /* of what a proxy says when it refuses */
-    ENSI_RECORD_BYTES = 16384,      /* RFC 8446 5.1 */
+    /* that go through TLS at once: a whole record (RFC 8446, 5.1), where the transmit buffer has room for it
+     * and for what TLS adds */
+    ENSI_RECORD_BYTES = ENSIGN_LINK_BUFFER_BYTES < 19456 ? ENSIGN_LINK_BUFFER_BYTES / 8 * 7 - 512 : 16384,
     ENSI_CONNECT_MS = 20000         /* default of connect_timeout_ms; shared out where that is FOREVER */
 };
 
@@ -7683,12 +7688,11 @@ static const char *ensi_link_where(const ensi_link_t *l)
 static int ensi_link_buffers(ensi_link_t *l)
 {
     ensi_mem_t *m = &l->env->mem;
-    if (!l->rx.ptr) l->rx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
-    if (!l->tx.ptr) l->tx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
+    l->rx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
+    l->tx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
     l->rx.cap = l->tx.cap = ENSIGN_LINK_BUFFER_BYTES;
-    l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
 #ifndef ENSIGN_NO_TLS
-    if (l->end->secure && !l->plain) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
+    if (l->end->secure) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
     if (l->end->secure && !l->plain) return ENSIGN_E_MEMORY;
 #endif
     return l->rx.ptr && l->tx.ptr ? ENSIGN_OK : ENSIGN_E_MEMORY;
@@ -7708,17 +7712,6 @@ static void ensi_link_end_tunnel(ensi_link_t *l)
     l->tunnel = NULL;
 }
 
-/* Frees what belongs to the connection; the link itself and its buffers stay. */
-static void ensi_link_clear(ensi_link_t *l)
-{
-#ifndef ENSIGN_NO_TLS
-    ensi_tls_close(&l->tls);
-#endif
-    ensi_link_end_tunnel(l);
-    l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
-    l->shaken = false;
-}
-
 /* Wipes the buffers: tokens and the key went through them. */
 static void ensi_link_wipe(ensi_link_t *l)
 {
@@ -7729,17 +7722,19 @@ static void ensi_link_wipe(ensi_link_t *l)
 #endif
 }
 
-/* Gives the buffers back. The link must have no connection. */
+/* Frees what belongs to the connection, which is over, with the buffers. */
 static void ensi_link_free(ensi_link_t *l)
 {
     ensi_mem_t *m = &l->env->mem;
-    ensi_link_clear(l);
+    ensi_link_end_tunnel(l);
     ensi_link_wipe(l);
     ensi_mem_free(m, l->rx.ptr);
     ensi_mem_free(m, l->tx.ptr);
-    l->rx.ptr = l->tx.ptr = NULL;
-    l->rx.cap = l->tx.cap = 0;
+    memset(&l->rx, 0, sizeof l->rx);
+    memset(&l->tx, 0, sizeof l->tx);
+    l->shaken = false;
 #ifndef ENSIGN_NO_TLS
+    ensi_tls_close(&l->tls);
     ensi_mem_free(m, l->plain);
     l->plain = NULL;
 #endif
@@ -7909,7 +7904,7 @@ static void ensi_link_rest(ensi_link_t *l)
     ensi_target_t *t = l->target;
     bool one = l->address != NULL;
     ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: idle", l->name));
-    ensi_link_clear(l);
+    ensi_link_free(l);
     ensi_timer_stop(&l->timer);
     if (one && l->fault.code != 0) l->address->failed = true;
     l->address = NULL;
@@ -8209,7 +8204,7 @@ static uint8_t *ensi_link_reserve(ensi_link_t *l, size_t *room)
     ensi_link_rewind(tx);
 #ifndef ENSIGN_NO_TLS
     if (l->end->secure) {
-        if (tx->cap - tx->end < ensi_tls_record_room(&l->tls) + l->tls.held) return NULL;
+        if (tx->cap - tx->end < ensi_tls_record_room(&l->tls, ENSI_RECORD_BYTES)) return NULL;
         *room = ENSI_RECORD_BYTES;
         return l->plain + ENSI_RECORD_BYTES;
     }
@@ -16246,11 +16241,7 @@ static void ensi_client_conn_over(ensign_t *c, ensi_conn_t *n)
 {
     ensi_link_t *l = n->link;
     ensi_client_end_session(n);
-    if (n != c->conn) {
-        ensi_link_free(l);
-        return;
-    }
-    if (l->fault.code == 0 || l->orderly) return;
+    if (n != c->conn || l->fault.code == 0 || l->orderly) return;
     c->last_fault = l->fault;
     c->faults++;
     ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "%s", l->fault.text));
