@@ -215,7 +215,9 @@ CONTENTS    search for the mark
  * ENSIGN_NO_SOCKETS        sockets and the OS's headers: the loop without sockets remains
  * ENSIGN_NO_DNS            getaddrinfo: io must be ENSIGN_IO_SOCKETS_NO_DNS, or each host an address
  * ENSIGN_NO_STDIO          files: trust comes from ca_pem, a client certificate from cert_pem and key_pem
- * ENSIGN_NO_LOG_TEXT       log lines: the `log` hook is never called (errors keep their text) */
+ * ENSIGN_NO_LOG_TEXT       log lines: the `log` hook is never called (errors keep their text)
+ * ENSIGN_NO_ERROR_TEXT     what errors say of their case, and the server's words: `text` is that of
+ *                          ensign_result_text for the code */
 #define ENSIGN_VERSION        "0.2.0"
 #define ENSIGN_VERSION_NUMBER 200       /* major * 10000 + minor * 100 + patch, for #if */
 
@@ -1983,10 +1985,24 @@ static void ensi_blank_controls(char *text)
     }
 }
 
+/* With ENSIGN_NO_ERROR_TEXT each function that makes an error is called by a macro of its name, which drops the
+ * words: the compiler checks them, and keeps no literal and no argument. */
+#ifdef ENSIGN_NO_ERROR_TEXT
+static bool ensi_words(const char *format, ...) ENSI_PRINTF(1, 2);
+static bool ensi_words(const char *format, ...)
+{
+    return format != NULL;
+}
+#define ENSI_NO_WORDS(...) ((void)(false && ensi_words(__VA_ARGS__)))
+#endif
+
 static void ensi_fail_v(ensign_error_t *e, int code, int native, const char *format, va_list args)
 {
     char text[sizeof e->text]; /* the arguments may show the old text */
     if (!e) return;
+#ifdef ENSIGN_NO_ERROR_TEXT
+    format = ensign_result_text(code); /* which has no conversion */
+#endif
     memset(text, 0, sizeof text); /* errors are copied whole: nothing of the stack goes along */
     ensi_fmt_v(text, sizeof text, format, args);
     ensi_blank_controls(text);
@@ -2004,6 +2020,10 @@ static int ensi_fail(ensign_error_t *e, int code, int native, const char *format
     va_end(args);
     return code;
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_fail(e, code, native, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_fail(e, code, native, "?"))
+#endif
 
 const char *ensign_result_text(int code)
 {
@@ -2297,6 +2317,10 @@ static int ensi_env_fail(ensi_env_t *v, int code, const char *format, ...)
     va_end(args);
     return code;
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_env_fail(v, code, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_env_fail(v, code, "?"))
+#endif
 
 /* The same, with the native code of the layer below. */
 static ENSI_UNUSED int ensi_env_fail_native(ensi_env_t *v, int code, int native, const char *format, ...)
@@ -2310,6 +2334,10 @@ static ENSI_UNUSED int ensi_env_fail_native(ensi_env_t *v, int code, int native,
     va_end(args);
     return code;
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_env_fail_native(v, code, native, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_env_fail_native(v, code, native, "?"))
+#endif
 
 /* An error that a handle, or the connection, has met. */
 static ENSI_UNUSED void ensi_env_copy(ensi_env_t *v, const ensign_error_t *e)
@@ -7954,6 +7982,10 @@ static void ensi_link_fault(ensi_link_t *l, int code, int native, const char *fo
     ensi_fail_v(&l->fault, code, native, format, args);
     va_end(args);
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_link_fault(l, code, native, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_link_fault(l, code, native, "?"))
+#endif
 
 #ifndef ENSIGN_NO_TLS
 /* The trust store, our certificate and its key are read at the first connection, and kept; when that fails
@@ -9829,6 +9861,10 @@ static void ensi_grpc_abort(ensi_call_t *call, int status, int code, const char 
     ensi_grpc_end(call, status);
     ensi_env_work(call->env);
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_grpc_abort(call, status, code, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_grpc_abort(call, status, code, "?"))
+#endif
 
 /* A status counts in trailers that came whole, and OK only behind a gRPC answer. */
 static bool ensi_grpc_has_status(const ensi_call_t *call)
@@ -10247,6 +10283,10 @@ static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...)
               (unsigned long)wait_ms, (unsigned long)a->backoff.failures));
     ensi_link_stop(l);
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_auth_fail(a, native, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_auth_fail(a, native, "?"))
+#endif
 
 /* {"client_id":"..","client_secret":".."} or {"refresh_token":".."}; 0: it does not fit, or is no UTF-8. */
 static size_t ensi_auth_body(ensi_auth_t *a, char *out, size_t cap)
