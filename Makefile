@@ -64,7 +64,7 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 # ---------------------------------------------------------------- targets
 
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        suite-tls test-peers test-live soak fuzz bench server tool examples install install-header \
+        suite-tls test-peers test-live soak fuzz bench small server tool examples install install-header \
         install-tool uninstall clean
 
 all: server tool examples
@@ -81,6 +81,7 @@ help:
 	@echo "make soak         the long runs"
 	@echo "make fuzz         each fuzz target for FUZZ_SECONDS [60]"
 	@echo "make bench        CPU an event beside grpc-go's, sizes, lines by section (Go)"
+	@echo "make small        small static programs with musl, from Debian's sources: sizes, memory; they run"
 	@echo "make              build/ensignd, build/ensign and build/examples; make server, make tool,"
 	@echo "                  make examples: one of them"
 	@echo "make deps         install what demo, test and check need"
@@ -312,6 +313,12 @@ uninstall:
 # Figures, and a peer beside them; never a part of the tests.
 bench: $(SERVER) $(B)/tests/soak/million $(BENCH) $(B)/examples/publish
 	@tools/bench
+
+# What it builds and shows: tools/small --help. --check compares with what is recorded.
+small:
+	@tools/deps small
+	@$(MAKE) --no-print-directory server tool
+	@tools/small --check
 
 clean:
 	rm -rf build
