@@ -70,8 +70,8 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 
 .SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        suite-tls test-peers test-live soak fuzz bench bench-check bench-record server tool examples install \
-        install-header install-tool uninstall clean
+        suite-tls test-peers test-live soak fuzz bench bench-check bench-record small server tool examples \
+        install install-header install-tool uninstall clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -89,6 +89,7 @@ help:
 	@echo "make bench        what an event costs, beside gRPC C++, grpc-go and PyEnsign: about ten minutes."
 	@echo "                  ARGS: parts and options, as tools/bench --help tells them"
 	@echo "make bench-check  instructions, allocations and sizes beside those that make bench-record has written"
+	@echo "make small        small static programs with musl, from Debian's sources: sizes, memory; they run"
 	@echo "make              build/ensignd, build/ensign and build/examples; make server, make tool,"
 	@echo "                  make examples: one of them"
 	@echo "make deps         install what demo, test and check need"
@@ -370,6 +371,12 @@ $(B)/tests/bench/client-grpc: tests/bench/client.cc tests/bench/measure.h $(BENC
 	$(call say,CXX)
 	$(Q)$(CXX) $(CPPFLAGS) -O2 -std=c++17 -Wall -Wextra -I$(BENCH_GEN) -Itests/bench -o $@ $< \
 	    $(filter %.o,$^) $(LDFLAGS) -Wl,--as-needed $$(pkg-config --libs grpc++ protobuf)
+
+# What it builds and shows: tools/small --help. --check compares with what is recorded.
+small:
+	@tools/deps small
+	@$(MAKE) --no-print-directory server tool
+	@tools/small --check
 
 clean:
 	rm -rf build

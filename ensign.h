@@ -222,14 +222,16 @@ CONTENTS    search for the mark
  * ENSIGN_NO_SOCKETS        sockets and the OS's headers: the loop without sockets remains
  * ENSIGN_NO_DNS            getaddrinfo: io must be ENSIGN_IO_SOCKETS_NO_DNS, or each host an address
  * ENSIGN_NO_STDIO          files: trust comes from ca_pem, a client certificate from cert_pem and key_pem
- * ENSIGN_NO_LOG_TEXT       log lines: the `log` hook is never called (errors keep their text) */
+ * ENSIGN_NO_LOG_TEXT       log lines: the `log` hook is never called (errors keep their text)
+ * ENSIGN_NO_ERROR_TEXT     what errors say of their case, and the server's words: `text` is that of
+ *                          ensign_result_text for the code */
 #define ENSIGN_VERSION        "0.2.0"
 #define ENSIGN_VERSION_NUMBER 200       /* major * 10000 + minor * 100 + patch, for #if */
 
 /* Limits, the same in every file that includes ensign.h. */
 #ifndef ENSIGN_LINK_BUFFER_BYTES
-#define ENSIGN_LINK_BUFFER_BYTES 65536  /* of a link's receive, and of its transmit buffer; 33000 or more: a
-                                           TLS record goes in whole */
+#define ENSIGN_LINK_BUFFER_BYTES 65536  /* of a link's receive, and of its transmit buffer; 4096 or more, and
+                                           2048 more than ENSIGN_TOKEN_BYTES */
 #endif
 #ifndef ENSIGN_MAX_ADDRESSES
 #define ENSIGN_MAX_ADDRESSES 8          /* of one host, that are tried; 1 or more */
@@ -237,9 +239,13 @@ CONTENTS    search for the mark
 #ifndef ENSIGN_TOKEN_BYTES
 #define ENSIGN_TOKEN_BYTES 8192         /* longest access or refresh token, and a NUL; 256 or more */
 #endif
-#if ENSIGN_LINK_BUFFER_BYTES < 33000 || ENSIGN_MAX_ADDRESSES < 1 || ENSIGN_TOKEN_BYTES < 256
-#error "ensign.h: ENSIGN_LINK_BUFFER_BYTES is under 33000, or ENSIGN_MAX_ADDRESSES under 1, or \
+#if ENSIGN_LINK_BUFFER_BYTES < 4096 || ENSIGN_MAX_ADDRESSES < 1 || ENSIGN_TOKEN_BYTES < 256
+#error "ensign.h: ENSIGN_LINK_BUFFER_BYTES is under 4096, or ENSIGN_MAX_ADDRESSES under 1, or \
 ENSIGN_TOKEN_BYTES under 256: make it larger, or leave it undefined"
+#endif
+#if ENSIGN_LINK_BUFFER_BYTES - 2048 < ENSIGN_TOKEN_BYTES
+#error "ensign.h: ENSIGN_LINK_BUFFER_BYTES is not 2048 more than ENSIGN_TOKEN_BYTES: a request to the auth \
+service, with a token and its headers, must fit; make it larger, or tokens shorter"
 #endif
 
 #ifndef ENSIGN_API
@@ -1888,6 +1894,129 @@ static uint64_t ensi_rng_next(uint64_t *state)
     return z ^ (z >> 31);
 }
 
+/* ---- texts */
+
+/* Where a text is written. `cap` is the room without that for the NUL; `len` counts what was put, also what
+ * found no room. */
+typedef struct ensi_text_t { char *out; size_t cap, len; } ensi_text_t;
+
+static void ensi_text_begin(ensi_text_t *t, char *out, size_t cap)
+{
+    t->out = out;
+    t->cap = cap > 0 ? cap - 1 : 0;
+    t->len = 0;
+}
+
+static void ensi_text_put(ensi_text_t *t, const void *p, size_t n)
+{
+    if (t->len < t->cap) memcpy(t->out + t->len, p, ensi_min(n, t->cap - t->len));
+    t->len += n;
+}
+
+static ENSI_UNUSED void ensi_text_puts(ensi_text_t *t, const char *s)
+{
+    ensi_text_put(t, s, strlen(s));
+}
+
+/* Writes the NUL; `cap` is that of ensi_text_begin. Returns the length of the whole text, as snprintf. */
+static int ensi_text_end(const ensi_text_t *t, size_t cap)
+{
+    if (cap > 0) t->out[ensi_min(t->len, t->cap)] = '\0';
+    return t->len < INT32_MAX ? (int)t->len : INT32_MAX;
+}
+
+/* Puts `width` characters or more, with zeros before the digits. `kind` is that of a format; d is signed. */
+static void ensi_text_number(ensi_text_t *t, uint64_t value, char kind, size_t width)
+{
+    enum { WIDTH_MAX = 22 };
+    const char *digits = kind == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
+    unsigned base = kind == 'x' || kind == 'X' ? 16 : 10;
+    bool minus = kind == 'd' && (int64_t)value < 0;
+    char text[WIDTH_MAX];
+    size_t at = sizeof text, from = sizeof text - ensi_min(width, sizeof text) + (minus ? 1 : 0);
+    if (minus) value = 0 - value;
+    for (; value > 0 || at == sizeof text; value /= base) text[--at] = digits[value % base];
+    while (at > from) text[--at] = '0';
+    if (minus) text[--at] = '-';
+    ensi_text_put(t, text + at, sizeof text - at);
+}
+
+/* Reads the digits at *p, and goes behind them. */
+static size_t ensi_text_digits(const char **p)
+{
+    size_t n = 0;
+    for (; **p >= '0' && **p <= '9'; ++*p) n = n * 10 + (size_t)(**p - '0');
+    return n;
+}
+
+/* The next argument of a number's conversion. */
+#define ENSI_TEXT_ARG(args, is_long, type) ((is_long) ? va_arg(args, type long) : va_arg(args, type int))
+
+/* Writes as vsnprintf does, by the conversions that this file uses: %s %c %d %u %x %X %%, with `l`, with a
+ * precision of %s (%.60s, %.*s), and with a width of zeros (%02d). The C library has floating point, wide
+ * characters and stdio with it: 13 KB of a small static program. */
+static void ensi_text_format_v(ensi_text_t *t, const char *format, va_list args)
+{
+    for (;;) {
+        size_t plain = strcspn(format, "%"), width, most = SIZE_MAX, n = 0;
+        const char *s;
+        bool is_long;
+        char c;
+        ensi_text_put(t, format, plain);
+        format += plain;
+        if (*format++ == '\0') return;
+        width = ensi_text_digits(&format);
+        if (*format == '.' && *++format != '*') most = ensi_text_digits(&format);
+        if (*format == '*') format++, most = (size_t)va_arg(args, int);
+        is_long = *format == 'l';
+        if (is_long) format++;
+        switch (c = *format++) {
+        case 's':
+            s = va_arg(args, const char *);
+            if (!s) s = "(null)";
+            while (n < most && s[n]) n++;
+            ensi_text_put(t, s, n);
+            break;
+        case 'd': ensi_text_number(t, (uint64_t)ENSI_TEXT_ARG(args, is_long, signed), c, width); break;
+        case 'u':
+        case 'x':
+        case 'X': ensi_text_number(t, ENSI_TEXT_ARG(args, is_long, unsigned), c, width); break;
+        case 'c': c = (char)va_arg(args, int); ensi_text_put(t, &c, 1); break;
+        default: ENSIGN_ASSERT(c == '%'); ensi_text_put(t, &c, 1); break;
+        }
+    }
+}
+
+static ENSI_UNUSED void ensi_text_format(ensi_text_t *t, const char *format, ...) ENSI_PRINTF(2, 3);
+static ENSI_UNUSED void ensi_text_format(ensi_text_t *t, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    ensi_text_format_v(t, format, args);
+    va_end(args);
+}
+
+/* vsnprintf. */
+static int ensi_fmt_v(char *out, size_t cap, const char *format, va_list args)
+{
+    ensi_text_t t;
+    ensi_text_begin(&t, out, cap);
+    ensi_text_format_v(&t, format, args);
+    return ensi_text_end(&t, cap);
+}
+
+/* snprintf. */
+static ENSI_UNUSED int ensi_fmt(char *out, size_t cap, const char *format, ...) ENSI_PRINTF(3, 4);
+static ENSI_UNUSED int ensi_fmt(char *out, size_t cap, const char *format, ...)
+{
+    va_list args;
+    int len;
+    va_start(args, format);
+    len = ensi_fmt_v(out, cap, format, args);
+    va_end(args);
+    return len;
+}
+
 /* The words of a peer steer no terminal: C0, DEL, and C1 (in UTF-8 0xC2 and 0x80..0x9F) become blanks. */
 static void ensi_blank_controls(char *text)
 {
@@ -1898,12 +2027,26 @@ static void ensi_blank_controls(char *text)
     }
 }
 
+/* With ENSIGN_NO_ERROR_TEXT each function that makes an error is called by a macro of its name, which drops
+ * the words: the compiler checks them, and keeps no literal and no argument. */
+#ifdef ENSIGN_NO_ERROR_TEXT
+static bool ensi_words(const char *format, ...) ENSI_PRINTF(1, 2);
+static bool ensi_words(const char *format, ...)
+{
+    return format != NULL;
+}
+#define ENSI_NO_WORDS(...) ((void)(false && ensi_words(__VA_ARGS__)))
+#endif
+
 static void ensi_fail_v(ensign_error_t *e, int code, int native, const char *format, va_list args)
 {
     char text[sizeof e->text]; /* the arguments may show the old text */
     if (!e) return;
+#ifdef ENSIGN_NO_ERROR_TEXT
+    format = ensign_result_text(code); /* which has no conversion */
+#endif
     memset(text, 0, sizeof text); /* errors are copied whole: nothing of the stack goes along */
-    vsnprintf(text, sizeof text, format, args);
+    ensi_fmt_v(text, sizeof text, format, args);
     ensi_blank_controls(text);
     memcpy(e->text, text, sizeof text);
     e->code = code;
@@ -1919,6 +2062,10 @@ static int ensi_fail(ensign_error_t *e, int code, int native, const char *format
     va_end(args);
     return code;
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_fail(e, code, native, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_fail(e, code, native, "?"))
+#endif
 
 const char *ensign_result_text(int code)
 {
@@ -2212,6 +2359,10 @@ static int ensi_env_fail(ensi_env_t *v, int code, const char *format, ...)
     va_end(args);
     return code;
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_env_fail(v, code, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_env_fail(v, code, "?"))
+#endif
 
 /* The same, with the native code of the layer below. */
 static ENSI_UNUSED int ensi_env_fail_native(ensi_env_t *v, int code, int native, const char *format, ...)
@@ -2225,6 +2376,10 @@ static ENSI_UNUSED int ensi_env_fail_native(ensi_env_t *v, int code, int native,
     va_end(args);
     return code;
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_env_fail_native(v, code, native, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_env_fail_native(v, code, native, "?"))
+#endif
 
 /* An error that a handle, or the connection, has met. */
 static ENSI_UNUSED void ensi_env_copy(ensi_env_t *v, const ensign_error_t *e)
@@ -2274,7 +2429,7 @@ static void ensi_log_line(ensi_env_t *v, int level, const char *format, ...)
     va_list args;
     if (!v->log) return;
     va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
+    ensi_fmt_v(line, sizeof line, format, args);
     va_end(args);
     line[ensi_env_hide(v, line, strlen(line))] = '\0';
     v->log(v->user, level, line);
@@ -2301,7 +2456,7 @@ static void ensi_env_work(ensi_env_t *v)
 static int ensi_env_memory(ensi_env_t *v, size_t size)
 {
     char wanted[40] = "not enough";
-    if (size > 0) snprintf(wanted, sizeof wanted, "none for %lu bytes", (unsigned long)size);
+    if (size > 0) ensi_fmt(wanted, sizeof wanted, "none for %lu bytes", (unsigned long)size);
     return ensi_env_fail(v, ENSIGN_E_MEMORY, "memory: %s (%lu in use%s); free some or raise memory_limit",
                          wanted, (unsigned long)v->mem.used, v->mem.limit ? ", memory_limit is set" : "");
 }
@@ -2536,29 +2691,15 @@ const char *ensign_frame_name(int type)
     return type >= 0 && type < (int)ENSI_COUNT(names) ? names[type] : "?";
 }
 
-typedef struct ensi_trace_text_t { char *out; size_t cap, len; } ensi_trace_text_t;
-
-static void ensi_trace_put(ensi_trace_text_t *t, const char *format, ...) ENSI_PRINTF(2, 3);
-static void ensi_trace_put(ensi_trace_text_t *t, const char *format, ...)
-{
-    bool room = t->len < t->cap;
-    va_list args;
-    int n;
-    va_start(args, format);
-    n = vsnprintf(room ? t->out + t->len : NULL, room ? t->cap - t->len : 0, format, args);
-    va_end(args);
-    if (n > 0) t->len += (size_t)n;
-}
-
-static void ensi_trace_put_type(ensi_trace_text_t *t, int type)
+static void ensi_trace_put_type(ensi_text_t *t, int type)
 {
     const char *name = ensign_frame_name(type);
-    if (*name == '?') ensi_trace_put(t, " type-%d", type);
-    else ensi_trace_put(t, " %s", name);
+    if (*name == '?') ensi_text_format(t, " type-%d", type);
+    else ensi_text_format(t, " %s", name);
 }
 
 /* The names of the flags that this type has; the rest as a number. */
-static void ensi_trace_put_flags(ensi_trace_text_t *t, const ensign_frame_t *f)
+static void ensi_trace_put_flags(ensi_text_t *t, const ensign_frame_t *f)
 {
     static const struct { int type; uint32_t bit; const char *name; } known[] = {
         { ENSIGN_FRAME_DATA, 0x1, "END_STREAM" },       { ENSIGN_FRAME_DATA, 0x8, "PADDED" },
@@ -2571,52 +2712,51 @@ static void ensi_trace_put_flags(ensi_trace_text_t *t, const ensign_frame_t *f)
     uint32_t rest = f->flags;
     for (size_t i = 0; i < ENSI_COUNT(known); i++) {
         if (known[i].type != f->type || !(rest & known[i].bit)) continue;
-        ensi_trace_put(t, "%s%s", before, known[i].name);
+        ensi_text_format(t, "%s%s", before, known[i].name);
         rest &= ~known[i].bit;
         before = "+";
     }
-    if (rest) ensi_trace_put(t, "%s0x%lx", before, (unsigned long)rest);
-    else if (*before == ' ') ensi_trace_put(t, " flags=0");
+    if (rest) ensi_text_format(t, "%s0x%lx", before, (unsigned long)rest);
+    else if (*before == ' ') ensi_text_format(t, " flags=0");
 }
 
-static void ensi_trace_put_settings(ensi_trace_text_t *t, const ensign_frame_t *f)
+static void ensi_trace_put_settings(ensi_text_t *t, const ensign_frame_t *f)
 {
     static const char *const names[] = { "HEADER_TABLE_SIZE",   "ENABLE_PUSH",    "MAX_CONCURRENT_STREAMS",
                                          "INITIAL_WINDOW_SIZE", "MAX_FRAME_SIZE", "MAX_HEADER_LIST_SIZE" };
     for (size_t i = 0; i < f->setting_count; i++) {
         uint32_t id = f->settings[i].id;
-        if (id - 1 < ENSI_COUNT(names)) ensi_trace_put(t, " %s", names[id - 1]);
-        else ensi_trace_put(t, " 0x%lx", (unsigned long)id);
-        ensi_trace_put(t, "=%lu", (unsigned long)f->settings[i].value);
+        if (id - 1 < ENSI_COUNT(names)) ensi_text_format(t, " %s", names[id - 1]);
+        else ensi_text_format(t, " 0x%lx", (unsigned long)id);
+        ensi_text_format(t, "=%lu", (unsigned long)f->settings[i].value);
     }
 }
 
 int ensign_frame_text(const ensign_frame_t *frame, char *out, size_t cap)
 {
     static const char *const links[ENSIGN_MAX_LINKS] = { "rpc", "auth", "rpc-2" };
-    ensi_trace_text_t t = { NULL, 0, 0 };
+    ensi_text_t t;
     bool http2, known;
     if (!frame) return ENSIGN_E_ARGUMENT;
-    t.out = out;
-    t.cap = cap;
+    ensi_text_begin(&t, out, cap);
     http2 = frame->type < ENSIGN_FRAME_REQUEST;
     known = frame->link >= 0 && frame->link < ENSIGN_MAX_LINKS;
-    ensi_trace_put(&t, "%c %s", frame->out ? '>' : '<', known ? links[frame->link] : "?");
+    ensi_text_format(&t, "%c %s", frame->out ? '>' : '<', known ? links[frame->link] : "?");
     ensi_trace_put_type(&t, frame->type);
-    if (http2) ensi_trace_put(&t, " stream=%lu", (unsigned long)frame->stream);
+    if (http2) ensi_text_format(&t, " stream=%lu", (unsigned long)frame->stream);
     if (http2) ensi_trace_put_flags(&t, frame);
-    ensi_trace_put(&t, " length=%lu", (unsigned long)frame->length);
+    ensi_text_format(&t, " length=%lu", (unsigned long)frame->length);
     if (frame->type == ENSIGN_FRAME_RST_STREAM || frame->type == ENSIGN_FRAME_GOAWAY)
-        ensi_trace_put(&t, " %s", nghttp2_http2_strerror(frame->code));
+        ensi_text_format(&t, " %s", nghttp2_http2_strerror(frame->code));
     if (frame->type == ENSIGN_FRAME_GOAWAY)
-        ensi_trace_put(&t, " last_stream=%lu", (unsigned long)frame->last_stream);
+        ensi_text_format(&t, " last_stream=%lu", (unsigned long)frame->last_stream);
     if (frame->type == ENSIGN_FRAME_WINDOW_UPDATE)
-        ensi_trace_put(&t, " increment=%lu", (unsigned long)frame->increment);
-    if (frame->type == ENSIGN_FRAME_ANSWER) ensi_trace_put(&t, " status=%lu", (unsigned long)frame->code);
+        ensi_text_format(&t, " increment=%lu", (unsigned long)frame->increment);
+    if (frame->type == ENSIGN_FRAME_ANSWER) ensi_text_format(&t, " status=%lu", (unsigned long)frame->code);
     ensi_trace_put_settings(&t, frame);
-    if (frame->names && frame->names[0]) ensi_trace_put(&t, " %s", frame->names);
-    if (frame->names_cut) ensi_trace_put(&t, " ...");
-    return (int)t.len;
+    if (frame->names && frame->names[0]) ensi_text_format(&t, " %s", frame->names);
+    if (frame->names_cut) ensi_text_format(&t, " ...");
+    return ensi_text_end(&t, cap);
 }
 
 #ifndef ENSIGN_NO_SOCKETS
@@ -4539,7 +4679,7 @@ static void ensi_wire_put_request(uint8_t *p, const ensign_event_t *e, const ens
  * Identifiers, MIME types, versions, metadata, and an event as text
  *
  * Owns   nothing: pure functions and constant tables.
- * Holds  no output is touched before all of the input was found good (ensi_id_text_t apart: it counts what
+ * Holds  no output is touched before all of the input was found good (ensi_text_t apart: it counts what
  *        does not fit and goes on counting);
  *        metadata comes from a peer: each length is checked against what is left before it is used.
  * Fails  E_FORMAT for text that does not parse. Malformed metadata ends an iteration, it is no error: the
@@ -4938,47 +5078,14 @@ static ensi_id_date_t ensi_id_civil(int64_t seconds)
 #define ENSI_ID_DATA_SHOWN 100u               /* characters of the literal; PyEnsign's number */
 #define ENSI_ID_GO_ZERO_TIME (-62135596800LL) /* 0001-01-01: what go-ensign sends for "not set" */
 
-typedef struct { char *out; size_t cap, len; } ensi_id_text_t; /* len counts on where cap ends */
-
-static void ensi_id_begin(ensi_id_text_t *t, char *out, size_t cap)
-{
-    t->out = out;
-    t->cap = cap > 0 ? cap - 1 : 0; /* room for the NUL is kept */
-    t->len = 0;
-}
-
-static void ensi_id_put(ensi_id_text_t *t, const void *p, size_t n)
-{
-    if (t->len < t->cap) memcpy(t->out + t->len, p, n < t->cap - t->len ? n : t->cap - t->len);
-    t->len += n;
-}
-
-static void ensi_id_puts(ensi_id_text_t *t, const char *s)
-{
-    ensi_id_put(t, s, strlen(s));
-}
-
-/* At least `width` digits. */
-static void ensi_id_put_number(ensi_id_text_t *t, int64_t value, size_t width)
-{
-    char digits[24];
-    size_t at = sizeof digits;
-    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-
-    for (; rest > 0 || sizeof digits - at < width; rest /= 10) digits[--at] = (char)('0' + (int)(rest % 10));
-    if (value < 0) digits[--at] = '-';
-    ensi_id_put(t, digits + at, sizeof digits - at);
-}
-
 /* One byte as Python writes it in a literal between `quote`s. */
-static void ensi_id_put_byte(ensi_id_text_t *t, uint8_t c, char quote)
+static void ensi_id_put_byte(ensi_text_t *t, uint8_t c, char quote)
 {
-    char text[8], name = c == '\t' ? 't' : c == '\n' ? 'n' : c == '\r' ? 'r' : '\0';
+    char name = c == '\t' ? 't' : c == '\n' ? 'n' : c == '\r' ? 'r' : '\0';
 
     if (c == '\\' || c == (uint8_t)quote) name = (char)c;
-    if (name != '\0') snprintf(text, sizeof text, "\\%c", name);
-    else snprintf(text, sizeof text, c >= 0x20 && c < 0x7F ? "%c" : "\\x%02x", c);
-    ensi_id_puts(t, text);
+    if (name != '\0') ensi_text_format(t, "\\%c", name);
+    else ensi_text_format(t, c >= 0x20 && c < 0x7F ? "%c" : "\\x%02x", c);
 }
 
 /* Python prefers ' and takes " where that saves escaping. */
@@ -4992,87 +5099,74 @@ static char ensi_id_quote(ensign_slice_t s)
     return single && !both ? '"' : '\'';
 }
 
-static void ensi_id_put_data(ensi_id_text_t *t, ensign_slice_t data)
+static void ensi_id_put_data(ensi_text_t *t, ensign_slice_t data)
 {
     char shown[ENSI_ID_DATA_SHOWN + 1], quote = ensi_id_quote(data);
-    ensi_id_text_t x;
+    ensi_text_t x;
 
-    ensi_id_begin(&x, shown, sizeof shown);
-    ensi_id_puts(&x, "b");
-    ensi_id_put(&x, &quote, 1);
+    ensi_text_begin(&x, shown, sizeof shown);
+    ensi_text_puts(&x, "b");
+    ensi_text_put(&x, &quote, 1);
     for (size_t i = 0; i < data.len && x.len <= x.cap; i++) ensi_id_put_byte(&x, data.ptr[i], quote);
-    if (x.len <= x.cap) ensi_id_put(&x, &quote, 1);
-    ensi_id_put(t, shown, ensi_min(x.len, x.cap));
-    if (x.len > x.cap) ensi_id_puts(t, "...");
+    if (x.len <= x.cap) ensi_text_put(&x, &quote, 1);
+    ensi_text_put(t, shown, ensi_min(x.len, x.cap));
+    if (x.len > x.cap) ensi_text_puts(t, "...");
 }
 
 /* UTF-8 text: only what could steer a terminal is escaped: C0, DEL, and C1 (0xC2 and 0x80..0x9F). With a
  * quote also that quote and the backslash. */
-static void ensi_id_put_words(ensi_id_text_t *t, ensign_slice_t s, char quote)
+static void ensi_id_put_words(ensi_text_t *t, ensign_slice_t s, char quote)
 {
     for (size_t i = 0; i < s.len; i++) {
         uint8_t c = s.ptr[i], next = i + 1 < s.len ? s.ptr[i + 1] : 0;
         if (c == 0xC2 && next >= 0x80 && next < 0xA0) ensi_id_put_byte(t, s.ptr[++i], quote);
         else if (c < 0x80 && (c != '\\' || quote != '\0')) ensi_id_put_byte(t, c, quote);
-        else ensi_id_put(t, &c, 1);
+        else ensi_text_put(t, &c, 1);
     }
 }
 
-static void ensi_id_put_time(ensi_id_text_t *t, ensign_time_t time)
+static void ensi_id_put_time(ensi_text_t *t, ensign_time_t time)
 {
     ensi_id_date_t d = ensi_id_civil(time.seconds);
-    char text[80];
 
     if (time.nanos == 0 && (time.seconds == 0 || time.seconds == ENSI_ID_GO_ZERO_TIME)) {
-        ensi_id_puts(t, "None");
+        ensi_text_puts(t, "None");
         return;
     }
-    ensi_id_put_number(t, d.year, 4);
-    snprintf(text, sizeof text, "-%02d-%02d %02d:%02d:%02d", d.month, d.day, d.hour, d.minute, d.second);
-    ensi_id_puts(t, text);
+    ensi_text_number(t, (uint64_t)d.year, 'd', d.year < 0 ? 5 : 4);
+    ensi_text_format(t, "-%02d-%02d %02d:%02d:%02d", d.month, d.day, d.hour, d.minute, d.second);
     if (time.nanos < 1000 || time.nanos > 999999999) return; /* out of range: a peer's mistake, not shown */
-    ensi_id_puts(t, ".");
-    ensi_id_put_number(t, time.nanos / 1000, 6);
+    ensi_text_format(t, ".%06d", (int)(time.nanos / 1000));
 }
 
 /* "name v1.2.3" */
-static void ensi_id_put_type(ensi_id_text_t *t, const ensign_type_t *type)
+static void ensi_id_put_type(ensi_text_t *t, const ensign_type_t *type)
 {
-    char text[40];
-
     ensi_id_put_words(t, type->name, '\0');
-    snprintf(text, sizeof text, " v%lu.%lu.%lu", (unsigned long)type->major, (unsigned long)type->minor,
-             (unsigned long)type->patch);
-    ensi_id_puts(t, text);
-}
-
-/* As snprintf. */
-static int ensi_id_finish(const ensi_id_text_t *t, char *out, size_t cap)
-{
-    if (cap > 0) out[t->len < t->cap ? t->len : t->cap] = '\0';
-    return t->len < INT32_MAX ? (int)t->len : INT32_MAX;
+    ensi_text_format(t, " v%lu.%lu.%lu", (unsigned long)type->major, (unsigned long)type->minor,
+                     (unsigned long)type->patch);
 }
 
 int ensign_type_text(const ensign_type_t *type, char *out, size_t cap)
 {
-    ensi_id_text_t t;
+    ensi_text_t t;
     if (!type) return ENSIGN_E_ARGUMENT;
-    ensi_id_begin(&t, out, cap);
+    ensi_text_begin(&t, out, cap);
     if (type->name.len) ensi_id_put_type(&t, type);
-    return ensi_id_finish(&t, out, cap);
+    return ensi_text_end(&t, cap);
 }
 
-static void ensi_id_put_quoted(ensi_id_text_t *t, ensign_slice_t s)
+static void ensi_id_put_quoted(ensi_text_t *t, ensign_slice_t s)
 {
     char quote = ensi_id_quote(s);
 
-    ensi_id_put(t, &quote, 1);
+    ensi_text_put(t, &quote, 1);
     ensi_id_put_words(t, s, quote);
-    ensi_id_put(t, &quote, 1);
+    ensi_text_put(t, &quote, 1);
 }
 
 /* As a Python dict prints. */
-static void ensi_id_put_metadata(ensi_id_text_t *t, const ensign_event_t *e)
+static void ensi_id_put_metadata(ensi_text_t *t, const ensign_event_t *e)
 {
     ensign_slice_t key, value;
     const char *before = "\n\tmeta: {";
@@ -5080,56 +5174,55 @@ static void ensi_id_put_metadata(ensi_id_text_t *t, const ensign_event_t *e)
     bool any = false;
 
     for (; ensign_metadata_next(e, &at, &key, &value); any = true) {
-        ensi_id_puts(t, before);
+        ensi_text_puts(t, before);
         ensi_id_put_quoted(t, key);
-        ensi_id_puts(t, ": ");
+        ensi_text_puts(t, ": ");
         ensi_id_put_quoted(t, value);
         before = ", ";
     }
-    if (any) ensi_id_puts(t, "}");
+    if (any) ensi_text_puts(t, "}");
 }
 
-static void ensi_id_put_id(ensi_id_text_t *t, ensign_rlid_t id)
+static void ensi_id_put_id(ensi_text_t *t, ensign_rlid_t id)
 {
     static const ensign_rlid_t none = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0}};
     char text[17];
 
     if (memcmp(id.b, none.b, sizeof none.b) == 0) return;
     ensign_rlid_text(id, text);
-    ensi_id_puts(t, "\n\tid: ");
-    ensi_id_puts(t, text);
+    ensi_text_puts(t, "\n\tid: ");
+    ensi_text_puts(t, text);
 }
 
-static void ensi_id_put_mime(ensi_id_text_t *t, int32_t mime)
+static void ensi_id_put_mime(ensi_text_t *t, int32_t mime)
 {
-    ensi_id_puts(t, "\n\tmimetype: ");
-    ensi_id_puts(t, ensign_mime_name(mime));
+    ensi_text_puts(t, "\n\tmimetype: ");
+    ensi_text_puts(t, ensign_mime_name(mime));
     if (ensi_id_name(ensi_id_mimes, ENSI_COUNT(ensi_id_mimes), mime)) return;
-    ensi_id_puts(t, " ");
-    ensi_id_put_number(t, mime, 1);
+    ensi_text_format(t, " %ld", (long)mime);
 }
 
 int ensign_event_text(const ensign_event_t *e, char *out, size_t cap)
 {
-    ensi_id_text_t t;
+    ensi_text_t t;
 
     if (!e) return ENSIGN_E_ARGUMENT;
-    ensi_id_begin(&t, out, cap);
-    ensi_id_puts(&t, "Event:");
+    ensi_text_begin(&t, out, cap);
+    ensi_text_puts(&t, "Event:");
     ensi_id_put_id(&t, e->id);
-    ensi_id_puts(&t, "\n\tdata: ");
+    ensi_text_puts(&t, "\n\tdata: ");
     ensi_id_put_data(&t, e->data);
     ensi_id_put_mime(&t, e->mimetype);
     if (e->type.name.len) {
-        ensi_id_puts(&t, "\n\tschema: ");
+        ensi_text_puts(&t, "\n\tschema: ");
         ensi_id_put_type(&t, &e->type);
     }
     ensi_id_put_metadata(&t, e);
-    ensi_id_puts(&t, "\n\tstate: EventState.SUBSCRIBED\n\tcreated: ");
+    ensi_text_puts(&t, "\n\tstate: EventState.SUBSCRIBED\n\tcreated: ");
     ensi_id_put_time(&t, e->created);
-    ensi_id_puts(&t, "\n\tcommitted: ");
+    ensi_text_puts(&t, "\n\tcommitted: ");
     ensi_id_put_time(&t, e->committed);
-    return ensi_id_finish(&t, out, cap);
+    return ensi_text_end(&t, cap);
 }
 
 /* ---- nack codes */
@@ -6274,7 +6367,7 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
     if (!ensi_http1_clean(path, true)) return ENSIGN_E_ARGUMENT;
     if (host[0] == '\0' || !ensi_http1_clean(host, true)) return ENSIGN_E_ARGUMENT;
     if (user_agent && !ensi_http1_clean(user_agent, false)) return ENSIGN_E_ARGUMENT;
-    snprintf(digits, sizeof digits, "%lu", (unsigned long)body_len);
+    ensi_fmt(digits, sizeof digits, "%lu", (unsigned long)body_len);
     rc = ensi_http1_join(out, cap, &head, parts, ENSI_COUNT(parts));
     if (rc != ENSIGN_OK) return rc;
     if (!body) body_len = 0;
@@ -6305,7 +6398,7 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
  *        address too: mbedTLS cannot set the one without the other. TLS 1.2 at least, no renegotiation.
  *        ChaCha20 first: mbedTLS's AES is the slower one. With alpn_h2 a handshake that
  *        does not end in "h2" has failed. tx gets whole records or nothing, and a write is refused unless
- *        the largest record fits, so that mbedTLS never stops half way: it would then report success for
+ *        all of its records fit, so that mbedTLS never stops half way: it would then report success for
  *        bytes that it did not take (mbedtls#10258). rx is read from start to end; nothing is moved there.
  *        A resumed handshake shows no certificate, so nothing is verified in it. A session is therefore
  *        offered only to the endpoint and server name that it was verified for, with the same configuration,
@@ -6802,7 +6895,7 @@ static ENSI_UNUSED void ensi_tls_log_key(const ensi_tls_opts_t *o, const char *l
                                          const unsigned char *random, const unsigned char *secret, size_t len)
 {
     char line[40 + 2 * ENSI_TLS_RANDOM_BYTES + 2 * ENSI_TLS_SECRET_MAX];
-    char *p = line + snprintf(line, 40, "%s ", label);
+    char *p = line + ensi_fmt(line, 40, "%s ", label);
 
     if (len > ENSI_TLS_SECRET_MAX) return;
     p = ensi_tls_put_hex(p, random, ENSI_TLS_RANDOM_BYTES);
@@ -7374,11 +7467,11 @@ static int ensi_tls_fail_alien(const ensi_tls_t *t, int rc, ensign_error_t *e)
     char what[64];
 
     if (memcmp(h, "HTTP/", sizeof t->head) == 0)
-        snprintf(what, sizeof what, "it answers in plaintext HTTP/1");
+        ensi_fmt(what, sizeof what, "it answers in plaintext HTTP/1");
     else if (h[0] == 0 && h[TYPE] == SETTINGS)
-        snprintf(what, sizeof what, "it sends plaintext HTTP/2");
+        ensi_fmt(what, sizeof what, "it sends plaintext HTTP/2");
     else
-        snprintf(what, sizeof what, "its first bytes are %02X %02X %02X %02X %02X", h[0], h[1], h[2], h[3],
+        ensi_fmt(what, sizeof what, "its first bytes are %02X %02X %02X %02X %02X", h[0], h[1], h[2], h[3],
                  h[4]);
     return ensi_fail(e, ENSIGN_E_TLS, rc,
                      "tls: the server at %s does not speak TLS, %s; set tls.off or use the right port",
@@ -7609,16 +7702,16 @@ static int ensi_tls_read(ensi_tls_t *t, uint8_t *out, size_t cap, size_t *len, e
     return rc == 0 || ensi_tls_is_again(rc) ? (int)ENSIGN_AGAIN : ensi_tls_fail(t, rc, e);
 }
 
-/* An mbedTLS built with smaller records, or a peer that asked for them, makes several of one write. */
-static size_t ensi_tls_record_room(ensi_tls_t *t)
+/* Returns the room in tx that a write of `n` bytes needs. An mbedTLS built with smaller records, or a peer
+ * that asked for them, makes several of one write. */
+static size_t ensi_tls_record_room(ensi_tls_t *t, size_t n)
 {
     enum { EXPANSION_GUESS = 128 };     /* more than any suite of ours adds */
     int extra = mbedtls_ssl_get_record_expansion(&t->ssl);
     int most = mbedtls_ssl_get_max_out_record_payload(&t->ssl);
-    size_t records =
-        most > 0 && most < ENSI_TLS_PLAIN_MAX ? (size_t)((ENSI_TLS_PLAIN_MAX + most - 1) / most) : 1;
+    size_t records = most > 0 ? (n + (size_t)most - 1) / (size_t)most : 1;
 
-    return ENSI_TLS_PLAIN_MAX + records * (size_t)(extra > 0 ? extra : EXPANSION_GUESS);
+    return n + records * (size_t)(extra > 0 ? extra : EXPANSION_GUESS) + t->held;
 }
 
 static int ensi_tls_write(ensi_tls_t *t, const uint8_t *p, size_t n, ensign_error_t *e)
@@ -7628,7 +7721,7 @@ static int ensi_tls_write(ensi_tls_t *t, const uint8_t *p, size_t n, ensign_erro
 
     if (rc != ENSIGN_OK || n == 0) return rc;
     room = t->tx->cap - t->tx->end;
-    need = ensi_tls_record_room(t) + t->held;
+    need = ensi_tls_record_room(t, n);
     if (n > ENSI_TLS_PLAIN_MAX)
         return ensi_fail(e, ENSIGN_E_TOO_LARGE, 0, "tls: a write of %lu bytes, a record takes %d",
                          (unsigned long)n, (int)ENSI_TLS_PLAIN_MAX);
@@ -7926,9 +8019,8 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
  *        backoff, the trust store.
  *        Of a link: receive and transmit buffer, the TLS of the connection, the timer of the attempt, the
  *        last fault.
- * Holds  state is assigned by ensi_link_move alone, from the table. Buffers are taken at the first up, kept
- *        for the next connection, and do not move; those of a link that drained beside a newer one, and of
- *        the auth link, are given back. What was not used of them is not touched, so that the system has no
+ * Holds  state is assigned by ensi_link_move alone, from the table. A link has buffers from up until it
+ *        is idle, and they do not move. What was not used of them is not touched, so that the system has no
  *        memory to find for it.
  *        Of the links to one target one at most is in RESOLVE or DIAL.
  *        A round gives each endpoint of the target a turn, the one that worked last first, and a turn tries
@@ -7980,7 +8072,9 @@ enum {
     ENSI_NUMERIC_BYTES = 64,        /* of an address that was resolved */
     ENSI_WHERE_BYTES = 80,
     ENSI_TUNNEL_BYTES = 512,        /* of what a proxy says when it refuses */
-    ENSI_RECORD_BYTES = 16384,      /* RFC 8446 5.1 */
+    /* that go through TLS at once: a whole record (RFC 8446, 5.1), where the transmit buffer has room for it
+     * and for what TLS adds */
+    ENSI_RECORD_BYTES = ENSIGN_LINK_BUFFER_BYTES < 19456 ? ENSIGN_LINK_BUFFER_BYTES / 8 * 7 - 512 : 16384,
     ENSI_CONNECT_MS = 20000         /* default of connect_timeout_ms; shared out where that is FOREVER */
 };
 
@@ -8106,11 +8200,11 @@ static const char *ensi_link_where(const ensi_link_t *l)
 static int ensi_link_buffers(ensi_link_t *l)
 {
     ensi_mem_t *m = &l->env->mem;
-    if (!l->rx.ptr) l->rx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
-    if (!l->tx.ptr) l->tx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
+    l->rx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
+    l->tx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
     l->rx.cap = l->tx.cap = ENSIGN_LINK_BUFFER_BYTES;
 #ifndef ENSIGN_NO_TLS
-    if (l->end->tls && !l->plain) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
+    if (l->end->tls) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
     if (l->end->tls && !l->plain) return ENSIGN_E_MEMORY;
 #endif
     return l->rx.ptr && l->tx.ptr ? ENSIGN_OK : ENSIGN_E_MEMORY;
@@ -8142,21 +8236,11 @@ static void ensi_link_end_tunnel(ensi_link_t *l)
     l->tunnel = NULL;
 }
 
-/* Frees what belongs to the connection; the link itself and its buffers stay. */
-static void ensi_link_clear(ensi_link_t *l)
-{
-#ifndef ENSIGN_NO_TLS
-    ensi_tls_close(&l->tls);
-#endif
-    ensi_link_end_tunnel(l);
-    ensi_link_empty(&l->rx, &l->rx_used);
-    ensi_link_empty(&l->tx, &l->tx_used);
-    l->shaken = false;
-}
-
 /* Wipes what was used of the buffers: tokens and the key went through them. */
 static void ensi_link_wipe(ensi_link_t *l)
 {
+    ensi_link_empty(&l->rx, &l->rx_used);
+    ensi_link_empty(&l->tx, &l->tx_used);
     if (l->rx.ptr) ensi_wipe(l->rx.ptr, l->rx_used);
     if (l->tx.ptr) ensi_wipe(l->tx.ptr, l->tx_used);
     l->rx_used = l->tx_used = 0;
@@ -8167,17 +8251,19 @@ static void ensi_link_wipe(ensi_link_t *l)
 #endif
 }
 
-/* Gives the buffers back, wiped. The link must have no connection. */
+/* Frees what belongs to the connection, which is over, with the buffers. */
 static void ensi_link_free(ensi_link_t *l)
 {
     ensi_mem_t *m = &l->env->mem;
-    ensi_link_clear(l);
+    ensi_link_end_tunnel(l);
     ensi_link_wipe(l);
     ensi_mem_free(m, l->rx.ptr);
     ensi_mem_free(m, l->tx.ptr);
-    l->rx.ptr = l->tx.ptr = NULL;
-    l->rx.cap = l->tx.cap = 0;
+    memset(&l->rx, 0, sizeof l->rx);
+    memset(&l->tx, 0, sizeof l->tx);
+    l->shaken = false;
 #ifndef ENSIGN_NO_TLS
+    ensi_tls_close(&l->tls);
     ensi_mem_free(m, l->plain);
     l->plain = NULL;
 #endif
@@ -8231,7 +8317,7 @@ static void ensi_target_set_addresses(ensi_target_t *t, const char *const *addre
         if (at == count) break;
         next[v6] = at + 1;
         v6 = !v6;
-        snprintf(t->addresses[t->address_count].text, ENSI_ADDRESS_BYTES, "%s", addresses[at]);
+        ensi_fmt(t->addresses[t->address_count].text, ENSI_ADDRESS_BYTES, "%s", addresses[at]);
         t->addresses[t->address_count].failed = false;
         t->address_count++;
     }
@@ -8347,7 +8433,7 @@ static void ensi_link_rest(ensi_link_t *l)
     ensi_target_t *t = l->target;
     bool one = l->address != NULL;
     ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: idle", l->name));
-    ensi_link_clear(l);
+    ensi_link_free(l);
     ensi_timer_stop(&l->timer);
     if (one && l->fault.code != 0) l->address->failed = true;
     l->address = NULL;
@@ -8397,6 +8483,10 @@ static void ensi_link_fault(ensi_link_t *l, int code, int native, const char *fo
     ensi_fail_v(&l->fault, code, native, format, args);
     va_end(args);
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_link_fault(l, code, native, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_link_fault(l, code, native, "?"))
+#endif
 
 #ifndef ENSIGN_NO_TLS
 /* The trust store, our certificate and its key are read at the first connection, and kept; when that fails
@@ -8669,7 +8759,7 @@ static uint8_t *ensi_link_reserve(ensi_link_t *l, size_t *room)
     ensi_link_rewind_tx(l);
 #ifndef ENSIGN_NO_TLS
     if (l->end->tls) {
-        if (tx->cap - tx->end < ensi_tls_record_room(&l->tls) + l->tls.held) return NULL;
+        if (tx->cap - tx->end < ensi_tls_record_room(&l->tls, ENSI_RECORD_BYTES)) return NULL;
         *room = ENSI_RECORD_BYTES;
         return l->plain + ENSI_RECORD_BYTES;
     }
@@ -9230,7 +9320,7 @@ static int ensi_h2_on_invalid(nghttp2_session *session, const nghttp2_frame *fra
 
 static void ensi_h2_reason(char *out, size_t cap, const char *head, const nghttp2_goaway *g)
 {
-    snprintf(out, cap, "%s%.*s", head, ensi_slice_show(ensi_slice(g->opaque_data, g->opaque_data_len)),
+    ensi_fmt(out, cap, "%s%.*s", head, ensi_slice_show(ensi_slice(g->opaque_data, g->opaque_data_len)),
              g->opaque_data ? (const char *)g->opaque_data : "");
 }
 
@@ -9249,11 +9339,11 @@ static int ensi_h2_on_our_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
     char head[40];
     h->fault_code = (int)g->error_code;
     if (g->error_code == NGHTTP2_COMPRESSION_ERROR) { /* of which nghttp2 tells no more */
-        snprintf(h->fault, sizeof h->fault,
+        ensi_fmt(h->fault, sizeof h->fault,
                  "a header is over %d bytes, which nghttp2 does not take, or broken", ENSI_H2_HEADERS);
         return 0;
     }
-    snprintf(head, sizeof head, "%s: ", nghttp2_http2_strerror(g->error_code));
+    ensi_fmt(head, sizeof head, "%s: ", nghttp2_http2_strerror(g->error_code));
     ensi_h2_reason(h->fault, sizeof h->fault, head, g);
     return 0;
 }
@@ -9371,7 +9461,7 @@ static int ensi_h2_on_error(nghttp2_session *session, int code, const char *text
     (void)session;
     /* ends a stream at most, and must not stand as the reason when the session ends later */
     if (code == NGHTTP2_ERR_HTTP_HEADER || code == NGHTTP2_ERR_HTTP_MESSAGING) return 0;
-    snprintf(h->fault, sizeof h->fault, "%.*s", (int)ensi_min(len, 150), text);
+    ensi_fmt(h->fault, sizeof h->fault, "%.*s", (int)ensi_min(len, 150), text);
     return 0;
 }
 
@@ -9561,11 +9651,11 @@ static int ensi_h2_take(ensi_h2_t *h, const uint8_t *p, size_t n)
     if (h->starved) rc = NGHTTP2_ERR_NOMEM;
     if (rc >= 0) return ENSIGN_OK;
     if (h->oversize)
-        snprintf(h->fault, sizeof h->fault, "it sends a header of over %lu bytes; raise max_header_bytes",
+        ensi_fmt(h->fault, sizeof h->fault, "it sends a header of over %lu bytes; raise max_header_bytes",
                  (unsigned long)h->header_max);
     if (rc == ENSI_H2_TOO_MANY_FRAMES)
-        snprintf(h->fault, sizeof h->fault, "headers in more than 8 CONTINUATION frames, nghttp2's limit");
-    if (h->fault[0] == '\0') snprintf(h->fault, sizeof h->fault, "%s", nghttp2_strerror((int)rc));
+        ensi_fmt(h->fault, sizeof h->fault, "headers in more than 8 CONTINUATION frames, nghttp2's limit");
+    if (h->fault[0] == '\0') ensi_fmt(h->fault, sizeof h->fault, "%s", nghttp2_strerror((int)rc));
     if (h->fault_code == 0) h->fault_code = (int)rc;
     if (h->oversize) return ENSIGN_E_TOO_LARGE;
     return rc == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_E_PROTOCOL;
@@ -9670,7 +9760,7 @@ static int ensi_h2_submit(ensi_h2_t *h, ensi_stream_t *s, const nghttp2_nv *head
     /* 2^30 streams: the next connection begins anew */
     if (id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE && !h->draining) {
         h->draining = true;
-        snprintf(h->goaway_text, sizeof h->goaway_text, "its stream ids are used up");
+        ensi_fmt(h->goaway_text, sizeof h->goaway_text, "its stream ids are used up");
     }
     if (id < 0) return id == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_AGAIN;
     s->id = id;
@@ -10277,8 +10367,8 @@ static bool ensi_grpc_has_room(const ensi_call_t *call)
 /* "Request-Headers", Timeout: at most 8 digits and a unit. */
 static void ensi_grpc_timeout(char *out, size_t cap, uint32_t left_ms)
 {
-    if (left_ms < 100000000) snprintf(out, cap, "%lum", (unsigned long)left_ms);
-    else snprintf(out, cap, "%luS", (unsigned long)(left_ms / 1000));
+    if (left_ms < 100000000) ensi_fmt(out, cap, "%lum", (unsigned long)left_ms);
+    else ensi_fmt(out, cap, "%luS", (unsigned long)(left_ms / 1000));
 }
 
 static void ensi_grpc_nv(nghttp2_nv *nv, ensign_slice_t name, ensign_slice_t value, bool secret)
@@ -10335,7 +10425,7 @@ static int ensi_grpc_submit(ensi_call_t *call, ensi_h2_t *h, const ensi_grpc_com
     ensi_grpc_timeout(timeout, sizeof timeout, left);
     if (left != ENSIGN_FOREVER) ensi_grpc_nv_text(nv, &n, "grpc-timeout", timeout);
     if (call->attempts > 1) {
-        snprintf(before, sizeof before, "%lu", (unsigned long)call->attempts - 1);
+        ensi_fmt(before, sizeof before, "%lu", (unsigned long)call->attempts - 1);
         ensi_grpc_nv_text(nv, &n, "grpc-previous-rpc-attempts", before);
     }
     ensi_grpc_nv_text(nv, &n, "grpc-encoding", call->encoding);
@@ -10455,6 +10545,10 @@ static void ensi_grpc_abort(ensi_call_t *call, int status, int code, const char 
     ensi_grpc_end(call, status);
     ensi_env_work(call->env);
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_grpc_abort(call, status, code, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_grpc_abort(call, status, code, "?"))
+#endif
 
 /* A status counts in trailers that came whole, and OK only behind a gRPC answer. */
 static bool ensi_grpc_has_status(const ensi_call_t *call)
@@ -10515,10 +10609,10 @@ static void ensi_grpc_judge(ensi_call_t *call)
     if (call->grpc_status != ENSIGN_GRPC_OK) {
         ensi_slice_words(call->text.len ? call->text : ensign_str("(no text)"), words, sizeof words);
         if (ensi_grpc_is_cut(call) && call->shows_metadata)
-            snprintf(cut, sizeof cut, " (metadata cut at max_metadata_bytes, %lu)",
+            ensi_fmt(cut, sizeof cut, " (metadata cut at max_metadata_bytes, %lu)",
                      (unsigned long)call->meta[1].limit);
         else if (ensi_grpc_is_cut(call))
-            snprintf(cut, sizeof cut, " (text cut)");
+            ensi_fmt(cut, sizeof cut, " (text cut)");
         ensi_fail(&call->fault, ENSIGN_E_GRPC - call->grpc_status, 0, "grpc: %s answers %s%s: %s",
                   call->method, ensi_grpc_status_name(call->grpc_status), cut, words);
     }
@@ -10905,6 +10999,10 @@ static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...)
               (unsigned long)wait_ms, (unsigned long)a->backoff.failures));
     ensi_link_stop(l);
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_auth_fail(a, native, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_auth_fail(a, native, "?"))
+#endif
 
 /* {"client_id":"..","client_secret":".."} or {"refresh_token":".."}; 0: it does not fit, or is no UTF-8. */
 static size_t ensi_auth_body(ensi_auth_t *a, char *out, size_t cap)
@@ -10918,7 +11016,7 @@ static size_t ensi_auth_body(ensi_auth_t *a, char *out, size_t cap)
     }
     for (size_t i = 0; i < count; i++) {
         size_t len = 0;
-        int head = snprintf(out + n, cap - n, "%s\"%s\":\"", i ? "," : "{", key[i]);
+        int head = ensi_fmt(out + n, cap - n, "%s\"%s\":\"", i ? "," : "{", key[i]);
         if (head < 0 || (size_t)head >= cap - n) return 0;
         n += (size_t)head;
         if (ensi_json_escape(ensign_str(value[i]), out + n, cap - n, &len) != ENSIGN_OK) return 0;
@@ -10934,9 +11032,9 @@ static size_t ensi_auth_body(ensi_auth_t *a, char *out, size_t cap)
 static void ensi_auth_host(const ensi_endpoint_t *end, char *out, size_t cap)
 {
     const ensi_host_t *h = &end->host;
-    int len = snprintf(out, cap, ensi_target_is_v6(h->name) ? "[%s]" : "%s", h->name);
+    int len = ensi_fmt(out, cap, ensi_target_is_v6(h->name) ? "[%s]" : "%s", h->name);
     if (len > 0 && (size_t)len < cap && h->port != (end->secure ? 443 : 80))
-        snprintf(out + len, cap - (size_t)len, ":%u", (unsigned)h->port);
+        ensi_fmt(out + len, cap - (size_t)len, ":%u", (unsigned)h->port);
 }
 
 /* The request of the exchange that is due, into `out`; the last *body bytes are its body. */
@@ -11077,7 +11175,7 @@ static void ensi_auth_judge(ensi_auth_t *a)
         return;
     }
     rc = ensi_json_string(ensi_slice(a->body, a->http.body_len), "error", said, sizeof said, &len);
-    if (rc != ENSIGN_OK) snprintf(said, sizeof said, "no reason given");
+    if (rc != ENSIGN_OK) ensi_fmt(said, sizeof said, "no reason given");
     said[ensi_env_hide(a->env, said, strlen(said))] = '\0'; /* a server may repeat the request */
     if (status != 400 && status != 403) {
         ensi_auth_fail(a, status, "auth: %s answers HTTP %d: %s; trying again",
@@ -12066,7 +12164,7 @@ static const char *ensi_state_unconnected(const ensi_conn_t *n, char *room, size
 {
     bool made = n->link->state == ENSI_LINK_RUN;
     if (n->connected && n->h2.settled) return NULL;
-    snprintf(room, cap, "waiting for a connection to %s%s", ensi_link_where(n->link),
+    ensi_fmt(room, cap, "waiting for a connection to %s%s", ensi_link_where(n->link),
              made ? ", which takes bytes, but has not spoken HTTP/2 yet: is the port right?" : "");
     return room;
 }
@@ -12074,8 +12172,8 @@ static const char *ensi_state_unconnected(const ensi_conn_t *n, char *room, size
 /* A call that is on its way waits for its server. */
 static const char *ensi_state_unanswered(const ensi_call_t *call, const char *where, char *room, size_t cap)
 {
-    if (call->s.headers_sent) snprintf(room, cap, "waiting for the server's answer to %s", call->method);
-    else snprintf(room, cap, "waiting for %s to take what was sent before", where);
+    if (call->s.headers_sent) ensi_fmt(room, cap, "waiting for the server's answer to %s", call->method);
+    else ensi_fmt(room, cap, "waiting for %s to take what was sent before", where);
     return room;
 }
 
@@ -12862,11 +12960,11 @@ static ensign_retry_t ensi_call_merge(const ensign_retry_t *own, const ensign_re
 static int ensi_call_check_retry(ensign_t *c, const char *who, const char *field, const ensign_retry_t *r)
 {
     char name[60];
-    snprintf(name, sizeof name, "%s.max_attempts", field);
+    ensi_fmt(name, sizeof name, "%s.max_attempts", field);
     if (!ensi_state_size(c, who, name, r->max_attempts, 1, ENSI_RETRY_ATTEMPTS_MAX)) return ENSIGN_E_ARGUMENT;
-    snprintf(name, sizeof name, "%s.backoff_min_ms", field);
+    ensi_fmt(name, sizeof name, "%s.backoff_min_ms", field);
     if (!ensi_state_size(c, who, name, r->backoff_min_ms, 1, ENSI_RETRY_WAIT_MAX)) return ENSIGN_E_ARGUMENT;
-    snprintf(name, sizeof name, "%s.backoff_max_ms", field);
+    ensi_fmt(name, sizeof name, "%s.backoff_max_ms", field);
     if (!ensi_state_size(c, who, name, r->backoff_max_ms, 1, ENSI_RETRY_WAIT_MAX)) return ENSIGN_E_ARGUMENT;
     if (r->backoff_min_ms > r->backoff_max_ms)
         return ensi_env_fail(
@@ -13031,7 +13129,7 @@ static void ensi_call_tell_final(ensi_user_call_t *u, const char *why)
 {
     ensign_error_t e = u->call.fault;
     char more[120];
-    int len = snprintf(more, sizeof more, "; attempt %lu of %lu: %s", (unsigned long)u->call.attempts,
+    int len = ensi_fmt(more, sizeof more, "; attempt %lu of %lu: %s", (unsigned long)u->call.attempts,
                        (unsigned long)u->retry.max_attempts, why);
     ensi_fail(&u->call.fault, e.code, e.native, "%.*s%s", (int)sizeof e.text - 1 - len, e.text, more);
 }
@@ -13227,7 +13325,7 @@ static void ensi_call_tick(ensign_t *c, ensi_handle_t *h)
     }
     ensi_ping_late(c, call);
     if (call->s.deaf && call->s.headers_done)
-        snprintf(room, sizeof room, "; the answer so far has HTTP status %d and is not gRPC",
+        ensi_fmt(room, sizeof room, "; the answer so far has HTTP status %d and is not gRPC",
                  call->http_status);
     ensi_grpc_abort(call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                     !unsent              ? "call: the deadline passed%s"
@@ -13705,7 +13803,7 @@ static uint8_t *ensi_ask_begin(ensi_ask_t *a, const char *method, size_t cap)
     ensi_call_rewind(call);
     call->messages = 0;
     call->refused = false;
-    snprintf(call->method, ENSI_ASK_METHOD, "%s", method);
+    ensi_fmt(call->method, ENSI_ASK_METHOD, "%s", method);
     if (ensi_call_restart(call, cap, &out) == ENSIGN_OK) return out;
     call->end_status = ENSIGN_GRPC_RESOURCE_EXHAUSTED;
     call->from_server = false;
@@ -14289,7 +14387,7 @@ static void ensi_pub_nack_text(ensi_pub_t *p, uint64_t count, ensign_slice_t tex
 {
     ensi_nack_text_t *t = &p->texts[count % ENSI_PUB_TEXTS];
     t->count = count;
-    snprintf(t->text, sizeof t->text, "%.*s", ensi_slice_show(text), text.len ? (const char *)text.ptr : "");
+    ensi_fmt(t->text, sizeof t->text, "%.*s", ensi_slice_show(text), text.len ? (const char *)text.ptr : "");
 }
 
 static int ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *nack)
@@ -16321,7 +16419,7 @@ static void ensi_req_auth(ensign_t *c, ensi_req_t *q)
         ensi_req_refuse(c, q, ENSIGN_GRPC_UNAVAILABLE, &said->fault);
         return;
     }
-    snprintf(q->known, sizeof q->known, "%s", said->version);
+    ensi_fmt(q->known, sizeof q->known, "%s", said->version);
     out->state = said->state;
     out->version = ensign_str(q->known);
     out->uptime_ms = said->uptime_ms;
@@ -16414,7 +16512,7 @@ static const char *ensi_req_obstacle(const ensign_t *c, const ensi_req_t *q, cha
     if (q->kind == ENSI_REQ_AUTH && auth->fault.code) return auth->fault.text;
     if (q->reopen.timer.state != ENSI_TIMER_OFF) return q->h.fault.text; /* it is about to be sent again */
     if (q->kind != ENSI_REQ_AUTH) return ensi_state_obstacle(c, &q->ask.call, room, cap);
-    snprintf(room, cap, "waiting for the status of %s", ensi_link_where(c->auth.link));
+    ensi_fmt(room, cap, "waiting for the status of %s", ensi_link_where(c->auth.link));
     return room;
 }
 
@@ -17033,7 +17131,7 @@ static void ensi_client_end_session(ensi_conn_t *n)
     char more[100] = "; it is closed";
     if (n->h2.session) n->over = n->link->fault;
     if (n->over.code < 0 && n->over.code != ENSIGN_E_CLOSED)
-        snprintf(more, sizeof more, "; its end: %.80s", n->over.text);
+        ensi_fmt(more, sizeof more, "; its end: %.80s", n->over.text);
     if (n->h2.draining && n->over.code != ENSIGN_E_GOAWAY) ensi_client_goaway_error(&n->over, n, more);
     ensi_h2_stop(&n->h2);
     ensi_timer_stop(&n->drain);
@@ -17093,11 +17191,7 @@ static void ensi_client_conn_over(ensign_t *c, ensi_conn_t *n)
 {
     ensi_link_t *l = n->link;
     ensi_client_end_session(n);
-    if (n != c->conn) {
-        ensi_link_free(l);
-        return;
-    }
-    if (l->fault.code == 0 || l->orderly) return;
+    if (n != c->conn || l->fault.code == 0 || l->orderly) return;
     c->last_fault = l->fault;
     c->faults++;
     ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "%s", l->fault.text));
@@ -18282,8 +18376,8 @@ static int ensi_create_set_host(ensign_t *c, ensi_host_t *h, const char *host, u
     h->port = port;
     if (!h->name) return ensi_env_memory(&c->env, strlen(host));
     h->literal = ensi_create_is_literal(host);
-    if (port == 0) snprintf(h->where, sizeof h->where, "%s", host);
-    else snprintf(h->where, sizeof h->where, strchr(host, ':') ? "[%.60s]:%u" : "%.70s:%u", host, port);
+    if (port == 0) ensi_fmt(h->where, sizeof h->where, "%s", host);
+    else ensi_fmt(h->where, sizeof h->where, strchr(host, ':') ? "[%.60s]:%u" : "%.70s:%u", host, port);
 #ifdef ENSIGN_NO_DNS
     if (!h->literal && c->io == ENSIGN_IO_SOCKETS)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
@@ -18300,7 +18394,7 @@ static const char *ensi_create_show(const char *text, char *room, size_t cap)
     const char *at = strrchr(text, '@'), *name = strstr(text, "://");
     int scheme = name && name < at && name - text < 16 ? (int)(name - text) + 3 : 0;
     if (!at) return text;
-    snprintf(room, cap, "%.*s***%s", scheme, text, at);
+    ensi_fmt(room, cap, "%.*s***%s", scheme, text, at);
     return room;
 }
 
@@ -18369,12 +18463,12 @@ static bool ensi_create_exempt(const char *entry, const char *host, uint16_t por
     const char *slash = strchr(entry, '/');
     uint16_t only = port;
     size_t len, ip_len;
-    snprintf(plain, sizeof plain, "%.*s", (int)strcspn(host, "%"), host); /* without the zone */
+    ensi_fmt(plain, sizeof plain, "%.*s", (int)strcspn(host, "%"), host); /* without the zone */
     ip_len = ensi_ip(plain, ip);
     if (strcmp(entry, "*") == 0) return true;
     if (slash) return ensi_create_in_network(entry, slash, ip, ip_len);
     if (ensi_ip(entry, listed) > 0 || !ensi_create_split(entry, port, name, sizeof name, &only))
-        snprintf(name, sizeof name, "%s", entry);
+        ensi_fmt(name, sizeof name, "%s", entry);
     if (only != port) return false;
     len = ensi_ip(name, listed);
     if (len > 0 || ip_len > 0) return len == ip_len && memcmp(listed, ip, len) == 0;
@@ -18443,7 +18537,7 @@ static int ensi_create_set_proxy(ensign_t *c, const ensign_desc_t *d)
                              (int)ensi_min((size_t)(scheme - text) + 3, 20), text);
     if (scheme) text = scheme + 3;
     at = strrchr(text, '@');
-    snprintf(place, sizeof place, "%s", at ? at + 1 : text);
+    ensi_fmt(place, sizeof place, "%s", at ? at + 1 : text);
     len = strlen(place);
     if (len > 0 && place[len - 1] == '/') place[len - 1] = '\0';
     if (!ensi_create_split(place, 0, host, sizeof host, &port))
@@ -18469,7 +18563,7 @@ static int ensi_create_add(ensign_t *c, const ensign_desc_t *d, ensi_target_t *t
     bool here = !proxied && (port == 0 || ensi_create_is_loopback(host));
     char text[300];
     int rc;
-    snprintf(text, sizeof text, port == 0 ? "%s" : strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+    ensi_fmt(text, sizeof text, port == 0 ? "%s" : strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
     if (secret && !secure && !d->allow_plaintext_token && !here)
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
@@ -18591,7 +18685,7 @@ static int ensi_create_add_url(ensign_t *c, const ensign_desc_t *d, const char *
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: auth_url \"%.100s\" begins neither with https:// nor with http://",
                              ensi_create_show(url, room, sizeof room));
-    snprintf(rest, sizeof rest, "%s", url + (secure ? 8 : 7));
+    ensi_fmt(rest, sizeof rest, "%s", url + (secure ? 8 : 7));
     len = strlen(rest);
     if (len > 0 && rest[len - 1] == '/') rest[len - 1] = '\0';
     if (strchr(rest, '/') || !ensi_create_split(rest, secure ? 443 : 80, host, sizeof host, &port))
@@ -18864,7 +18958,7 @@ static int ensi_create_check_method(ensign_t *c, const ensign_desc_t *d, size_t 
                                  "client: methods[%lu].method \"%.80s\" is in methods[%lu], too; leave "
                                  "one out",
                                  number, method, (unsigned long)i);
-    snprintf(field, sizeof field, "methods[%lu].retry", number);
+    ensi_fmt(field, sizeof field, "methods[%lu].retry", number);
     return ensi_call_check_retry(c, "client", field, &retry);
 }
 
@@ -18948,7 +19042,7 @@ static int ensi_create_set_names(ensign_t *c, const ensign_desc_t *d)
         ensign_ulid_text(ensi_id_ulid_make(ms > 0 ? (uint64_t)ms : 0, random), c->name);
         c->stream_name = c->name;
     }
-    snprintf(c->user_agent, sizeof c->user_agent, "%s%sensign.h/%s", d->user_agent ? d->user_agent : "",
+    ensi_fmt(c->user_agent, sizeof c->user_agent, "%s%sensign.h/%s", d->user_agent ? d->user_agent : "",
              d->user_agent ? " " : "", ENSIGN_VERSION);
     if (ensi_create_check_text(c, "authority", d->authority, ENSI_CREATE_AUTHORITY_MAX) != ENSIGN_OK)
         return ENSIGN_E_ARGUMENT;
@@ -19436,6 +19530,56 @@ static ensi_sock_len_t ensi_sock_addr(ensi_sock_addr_t *a, const char *text, uin
 }
 
 #ifndef ENSIGN_NO_DNS
+/* The longest run of zeros goes as "::" (RFC 5952): its first group, and *len, 0: there is no run of two. */
+static size_t ensi_sock_zeros(const uint8_t ip[16], size_t *len)
+{
+    size_t at = 0, run = 0;
+    *len = 0;
+    for (size_t i = 0; i < 8; i++) {
+        run = ip[2 * i] == 0 && ip[2 * i + 1] == 0 ? run + 1 : 0;
+        if (run > 1 && run > *len) *len = run, at = i + 1 - run;
+    }
+    return at;
+}
+
+static void ensi_sock_put_ip4(ensi_text_t *t, const uint8_t ip[4])
+{
+    ensi_text_format(t, "%d.%d.%d.%d", ip[0], ip[1], ip[2], ip[3]);
+}
+
+static void ensi_sock_put_ip6(ensi_text_t *t, const uint8_t ip[16])
+{
+    static const uint8_t mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF }; /* IPv4's by IPv6 */
+    size_t len, at = ensi_sock_zeros(ip, &len);
+    if (memcmp(ip, mapped, sizeof mapped) == 0) {
+        ensi_text_puts(t, "::ffff:");
+        ensi_sock_put_ip4(t, ip + sizeof mapped);
+        return;
+    }
+    for (size_t i = 0; i < 8; i++) {
+        bool zero = i >= at && i < at + len, first = i == 0 || (len > 0 && i == at + len);
+        if (!zero) ensi_text_format(t, "%s%x", first ? "" : ":", (unsigned)(ip[2 * i] << 8 | ip[2 * i + 1]));
+        else if (i == at) ensi_text_puts(t, "::");
+    }
+}
+
+/* The address as ensi_sock_addr reads it. False: it is of another family. getnameinfo would do the same, and
+ * bring a resolver of names and snprintf into a small program. */
+static bool ensi_sock_text(const struct addrinfo *from, char *out, size_t cap)
+{
+    ensi_sock_addr_t a;
+    ensi_text_t t;
+
+    memset(&a, 0, sizeof a);
+    memcpy(&a, from->ai_addr, ensi_min(from->ai_addrlen, sizeof a));
+    ensi_text_begin(&t, out, cap);
+    if (a.any.sa_family == AF_INET) ensi_sock_put_ip4(&t, (const uint8_t *)&a.v4.sin_addr);
+    if (a.any.sa_family == AF_INET6) ensi_sock_put_ip6(&t, (const uint8_t *)&a.v6.sin6_addr);
+    if (a.any.sa_family == AF_INET6 && a.v6.sin6_scope_id != 0)
+        ensi_text_format(&t, "%%%lu", (unsigned long)a.v6.sin6_scope_id);
+    return ensi_text_end(&t, cap) > 0;
+}
+
 /* Resolvers call a name unknown when no descriptor is left to ask for it. Returns the errno of that,
  * 0: there is one. */
 static int ensi_sock_no_descriptor(void)
@@ -19460,10 +19604,7 @@ static void ensi_sock_resolve(ensign_t *c, int link, const ensign_link_t *want, 
     hints.ai_socktype = SOCK_STREAM;
     rc = getaddrinfo(want->host, NULL, &hints, &all);
     for (const struct addrinfo *a = rc == 0 ? all : NULL; a && n < ENSI_COUNT(list); a = a->ai_next) {
-        if (getnameinfo(a->ai_addr, (ensi_sock_len_t)a->ai_addrlen, text[n], sizeof text[n], NULL, 0,
-                        NI_NUMERICHOST) != 0) {
-            continue;
-        }
+        if (!ensi_sock_text(a, text[n], sizeof text[n])) continue;
         list[n] = text[n];
         n++;
     }

@@ -260,6 +260,46 @@ static void numeric_addresses_only(void **state)
     assert_int_equal(ensi_sock_addr(&a, longest, 1), 0);
 }
 
+/* Ours is the C library's text, with runs of zeros in all places; a scope stands behind it. */
+static void an_address_as_text(void **state)
+{
+    char ours[ENSI_SOCK_TEXT], theirs[INET6_ADDRSTRLEN];
+    ensi_sock_addr_t a, back;
+    struct addrinfo from;
+
+    (void)state;
+    memset(&from, 0, sizeof from);
+    from.ai_addr = &a.any;
+    for (uint32_t zeros = 0; zeros < 256; zeros++) { /* a bit for each group */
+        from.ai_addrlen = sizeof a.v6;
+        memset(&a, 0, sizeof a);
+        a.v6.sin6_family = AF_INET6;
+        for (uint8_t i = 0; i < 16; i++)
+            if (!(zeros >> i / 2 & 1)) a.v6.sin6_addr.s6_addr[i] = (uint8_t)(i % 3 ? 31 * i : 0);
+        a.v6.sin6_addr.s6_addr[0] = 0xFE;
+        assert_true(ensi_sock_text(&from, ours, sizeof ours));
+        assert_non_null(inet_ntop(AF_INET6, &a.v6.sin6_addr, theirs, sizeof theirs));
+        assert_string_equal(ours, theirs);
+        a.v6.sin6_scope_id = zeros;
+        assert_true(ensi_sock_text(&from, ours, sizeof ours));
+        assert_int_equal(ensi_sock_addr(&back, ours, 0), sizeof back.v6);
+        assert_memory_equal(&back.v6.sin6_addr, &a.v6.sin6_addr, sizeof a.v6.sin6_addr);
+        assert_int_equal(back.v6.sin6_scope_id, zeros);
+    }
+    memset(&a.v6.sin6_addr, 0, sizeof a.v6.sin6_addr);
+    a.v6.sin6_scope_id = 0;
+    assert_true(ensi_sock_text(&from, ours, sizeof ours));
+    assert_string_equal(ours, "::");
+    a.v6.sin6_addr.s6_addr[15] = 1;
+    assert_true(ensi_sock_text(&from, ours, sizeof ours));
+    assert_string_equal(ours, "::1");
+    a.v4.sin_family = AF_INET;
+    a.v4.sin_addr.s_addr = htonl(0xC0000207);
+    from.ai_addrlen = sizeof a.v4;
+    assert_true(ensi_sock_text(&from, ours, sizeof ours));
+    assert_string_equal(ours, "192.0.2.7");
+}
+
 /* ---- connect */
 static void a_refusal_is_a_notice_with_the_errno(void **state)
 {
@@ -1763,6 +1803,7 @@ int main(void)
         cmocka_unit_test(a_full_queue_of_a_unix_socket_fails_at_once),
         cmocka_unit_test(only_the_tables_moves_are_made),
         cmocka_unit_test(numeric_addresses_only),
+        cmocka_unit_test(an_address_as_text),
         cmocka_unit_test(a_refusal_is_a_notice_with_the_errno),
         cmocka_unit_test(the_second_address_serves_when_the_first_refuses),
         cmocka_unit_test(a_family_that_comes_late_is_dialled_too),
