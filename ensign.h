@@ -2989,6 +2989,7 @@ typedef struct ensi_sock_t {
 typedef struct ensi_race_t {
     ensi_sock_t sock[ENSI_SOCK_RACERS];
     uint32_t attempt;               /* of the link, that this dial or this socket serves */
+    bool     used;                  /* it dials, or has a socket; one that is to be closed counts */
     bool     dialing;               /* `attempt` has been taken up, neither up nor down was answered yet */
     bool     held;                  /* an address is due, but no socket is free until GONE is listed */
     size_t   tried, count;          /* addresses of this dial that were taken so far, of so many */
@@ -3109,7 +3110,9 @@ static int ensi_sock_timer(const ensi_sockets_t *x, uint64_t now_ms, int due, bo
 
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
         const ensi_race_t *r = &x->link[i];
-        uint64_t at = ensi_race_due(r);
+        uint64_t at;
+        if (!r->used) continue;
+        at = ensi_race_due(r);
         for (int k = 0; k < ENSI_SOCK_RACERS; k++) {
             const ensi_sock_t *s = &r->sock[k];
             more |= s->state == ENSI_SOCK_UP && ((ensi_sock_may_read(s, all) && !s->full) || s->unsent);
@@ -19729,7 +19732,7 @@ static bool ensi_race_run(ensign_t *c, ensi_race_t *r, int link, const ensign_li
 {
     if (!r->dialing) {
         uint32_t left = ensi_client_left(c, link);
-        r->dialing = true;
+        r->used = r->dialing = true;
         r->attempt = want->attempt;
         r->tried = 0;
         r->count = want->address_count;
@@ -19767,9 +19770,9 @@ static ensi_sock_t *ensi_sock_running(const ensign_t *c, ensi_race_t *r, int lin
 static void ensi_sock_read(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms, bool all)
 {
     size_t budget = ENSI_SOCK_BUDGET;
-    ensi_sock_t *s;
+    ensi_sock_t *s = r->used ? ensi_race_first(r, ENSI_SOCK_UP) : NULL;
 
-    while ((s = ensi_sock_running(c, r, link)) != NULL && ensi_sock_may_read(s, all) && budget > 0) {
+    while (s && ensi_sock_may_read(s, all) && budget > 0 && ensi_sock_running(c, r, link)) {
         size_t cap, len;
         uint8_t *to = ensign_rx_buf(c, link, &cap);
         int e;
@@ -19819,10 +19822,9 @@ static int ensi_sock_write(ensign_t *c, ensi_sock_t *s, int link)
 }
 
 /* A running link sends. When that fails, the peer's last words are read first: they say more than EPIPE. */
-static void ensi_sock_run(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms)
+static void ensi_sock_run(ensign_t *c, ensi_race_t *r, ensi_sock_t *s, int link, uint64_t now_ms)
 {
-    ensi_sock_t *s = ensi_sock_running(c, r, link);
-    int e = s ? ensi_sock_write(c, s, link) : 0;
+    int e = ensi_sock_write(c, s, link);
 
     if (e == 0) return;
     s->can_read = true;
@@ -19845,10 +19847,11 @@ static void ensi_sock_hangup(ensign_t *c, ensi_race_t *r, int link, uint32_t att
 static bool ensi_sock_obey(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms)
 {
     ensign_link_t want;
+    ensi_sock_t *s;
 
     ensign_link(c, link, &want);
     r->held = false;
-    if (want.attempt != r->attempt) ensi_race_drop(r, NULL); /* the link went on without us */
+    if (r->used && want.attempt != r->attempt) ensi_race_drop(r, NULL); /* the link went on without us */
     switch (want.todo) {
     case ENSIGN_LINK_RESOLVE:
 #ifndef ENSIGN_NO_DNS
@@ -19861,14 +19864,15 @@ static bool ensi_sock_obey(ensign_t *c, ensi_race_t *r, int link, uint64_t now_m
     case ENSIGN_LINK_DIAL:
         return ensi_race_run(c, r, link, &want, now_ms);
     case ENSIGN_LINK_RUN:
-        if (!ensi_sock_running(c, r, link)) return false; /* somebody else said that it is up */
-        ensi_sock_run(c, r, link, now_ms);
+        s = ensi_race_first(r, ENSI_SOCK_UP);
+        if (!s) return false; /* somebody else said that it is up */
+        ensi_sock_run(c, r, s, link, now_ms);
         return !ensi_sock_running(c, r, link);
     case ENSIGN_LINK_HANGUP:
         ensi_sock_hangup(c, r, link, want.attempt, now_ms);
         return true;
     default:
-        ensi_race_drop(r, NULL);
+        if (r->used) ensi_race_drop(r, NULL);
         return false;
     }
 }
@@ -19876,7 +19880,7 @@ static bool ensi_sock_obey(ensign_t *c, ensi_race_t *r, int link, uint64_t now_m
 /* Notes what is ready of the sockets of one link. */
 static void ensi_sock_note(ensi_race_t *r, const ensign_poll_t *ready)
 {
-    for (int i = 0; i < ENSI_SOCK_RACERS; i++) {
+    for (int i = 0; r->used && i < ENSI_SOCK_RACERS; i++) {
         ensi_sock_t *s = &r->sock[i];
         if (!ensi_sock_live(s) || ready->serial != s->serial) continue;
         if (ready->ready & (ENSIGN_READ | ENSIGN_HUP)) s->can_read = true, s->cut_short = false;
@@ -19947,9 +19951,16 @@ ENSIGN_API int ensign_poll_set(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS])
 {
     int n = 0;
 
-    for (int link = 0; link < ENSIGN_MAX_LINKS; link++)
-        for (int i = 0; i < ENSI_SOCK_RACERS; i++)
-            if (ensi_sock_list(c, &c->sockets.link[link].sock[i], link, &set[n])) n++;
+    for (int link = 0; link < ENSIGN_MAX_LINKS; link++) {
+        ensi_race_t *r = &c->sockets.link[link];
+        bool used = r->dialing;
+        for (int i = 0; r->used && i < ENSI_SOCK_RACERS; i++) {
+            bool listed = ensi_sock_list(c, &r->sock[i], link, &set[n]);
+            used |= listed;
+            n += listed;
+        }
+        r->used = used;
+    }
     return n;
 }
 

@@ -835,8 +835,10 @@ static void gone_is_listed_once_still_open_then_closed(void **state)
     assert_int_equal(set[0].fd, before[0].fd);
     assert_int_equal(set[0].serial, before[0].serial);
     assert_true(open_fd(before[0].fd));
+    assert_true(race(&n)->used); /* it is still to be closed */
     assert_int_equal(ensign_poll_set(n.c, set), 0);
     assert_false(open_fd(before[0].fd));
+    assert_false(race(&n)->used);
     while (true) {
         const ensign_notice_t *x = ensign_next(n.c);
         assert_non_null(x);
