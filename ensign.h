@@ -17727,6 +17727,12 @@ int ensign_tick(ensign_t *c, uint64_t now_ms)
     }
     if (ensi_timer_due(&c->give_up, c->env.now_ms)) ensi_client_give_up(c);
     ensi_client_pump(c);
+    /* a duration that the pump has given begins with this step, too: it needs no step of its own */
+    for (h = ensi_handles_due(&c->handles, 0); h; h = next) {
+        next = h->due_next;
+        ensi_client_tick_handle(c, h);
+    }
+    if (c->calls.touched.first) ensi_client_pump(c);
     return ENSIGN_OK;
 }
 
