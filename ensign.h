@@ -2151,15 +2151,11 @@ static uint64_t ensi_timer_at(const ensi_timer_t *t)
     return t->state == ENSI_TIMER_FRESH ? 0 : t->at_ms;
 }
 
-/* The earliest of several. */
-static uint64_t ensi_timer_first(const ensi_timer_t *const *timers, size_t count)
+/* `due`, or when the timer is due, if that is sooner. */
+static inline uint64_t ensi_timer_sooner(uint64_t due, const ensi_timer_t *t)
 {
-    uint64_t first = UINT64_MAX;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t at = ensi_timer_at(timers[i]);
-        if (at < first) first = at;
-    }
-    return first;
+    uint64_t at = ensi_timer_at(t);
+    return at < due ? at : due;
 }
 
 /* >>mem   may call: util
@@ -4298,7 +4294,6 @@ static bool ensi_pb_check(void)
     return ensi_pb_encode(fields, &m, again, sizeof again, &len) && len == size &&
            memcmp(again, ensi_pb_sample, len) == 0;
 }
-#endif /* ENSIGN_NO_SERVICE */
 
 /* >>wire   may call: util pb
  *          open to: pub
@@ -4677,6 +4672,7 @@ static void ensi_wire_put_request(uint8_t *p, const ensign_event_t *e, const ens
     p = ensi_pb_put_head(p, ENSI_PB_EVENT_WRAPPER_LOCAL_ID_TAG, ENSI_WIRE_LOCAL_ID);
     memcpy(p, local_id, ENSI_WIRE_LOCAL_ID);
 }
+#endif /* ENSIGN_NO_SERVICE */
 
 /* >>id   may call: util pb
  * Identifiers, MIME types, versions, metadata, and an event as text
@@ -8874,6 +8870,7 @@ struct ensi_stream_t {
     bool deaf;                          /* set by the owner: what comes is not gRPC, and is dropped */
     bool overrun, no_memory;            /* the peer sent more than its credit; no buffer could be had */
     bool granting, withheld;            /* a WINDOW_UPDATE waits to be sent; another one waits for that */
+    bool moved;                         /* the buffer or the credit has changed since the last grant */
     bool lasting;                       /* set by the owner before it is sent: it may be silent for long */
     uint32_t close_code;
     char words[ENSI_H2_WORDS];          /* of a deaf stream: what its DATA begins with, plain ASCII */
@@ -8931,6 +8928,7 @@ static void ensi_stream_untouch(ensi_stream_t *s)
 /* No facts of an earlier stream. */
 static void ensi_stream_clear(ensi_stream_t *s)
 {
+    s->moved = true;
     s->headers_sent = s->headers_done = s->initial = s->trailers = s->informational = s->ended = s->closed =
         s->lost = s->deferred = s->overrun = s->no_memory = s->deaf = s->granting = s->withheld = false;
     s->close_code = 0;
@@ -9371,6 +9369,7 @@ static int ensi_h2_on_other_frame(nghttp2_session *session, const nghttp2_frame 
         if (!s->trailers) s->initial = true;
     }
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) s->ended = true;
+    s->moved = true; /* padding takes credit, too */
     ensi_stream_touch(s);
     return 0;
 }
@@ -9400,6 +9399,7 @@ static int ensi_h2_on_data(nghttp2_session *session, uint8_t flags, int32_t id, 
     ensi_stream_t *s = ensi_h2_fed_stream(h, session, id);
     (void)flags;
     h->taken += n;
+    if (s) s->moved = true;
     if (!s || s->overrun || s->no_memory) return 0;
     if (s->deaf) {
         ensi_stream_overhear(s, p, n);
@@ -9426,6 +9426,7 @@ static int ensi_h2_on_sent(nghttp2_session *session, const nghttp2_frame *frame,
         tell = s->withheld;
         s->granting = s->withheld = false;
     }
+    if (tell) s->moved = true;
     if (tell) ensi_stream_touch(s);
     return 0;
 }
@@ -9863,14 +9864,19 @@ static ENSI_UNUSED bool ensi_h2_half_free(const ensi_stream_t *s)
  * so that a peer that sends but does not read cannot make the queue of frames grow. */
 static bool ensi_h2_grant(ensi_stream_t *s, ensi_mem_t *m)
 {
-    size_t credit = ensi_h2_credit(s), more;
+    size_t credit, more;
+    if (!s->moved) return true;
+    credit = ensi_h2_credit(s);
     if (!ensi_rx_fit(&s->rx, m, credit)) return false;
+    s->moved = false;
     more = ensi_h2_fed(s) ? ensi_rx_grant(&s->rx, credit) : 0;
     if (more == 0) return true;
     s->withheld = s->granting;
     if (s->granting) return true;
-    if (nghttp2_submit_window_update(s->h2->session, NGHTTP2_FLAG_NONE, s->id, (int32_t)more) != 0)
+    if (nghttp2_submit_window_update(s->h2->session, NGHTTP2_FLAG_NONE, s->id, (int32_t)more) != 0) {
+        s->moved = true;
         return false;
+    }
     s->granting = true;
     ensi_env_work(s->h2->env);
     return true;
@@ -10709,6 +10715,7 @@ static void ensi_msg_inspect(ensi_call_t *call)
 /* What is lent stands no longer. */
 static void ensi_msg_release(ensi_call_t *call)
 {
+    call->s.moved = true;
     if (ensi_rx_release(&call->s.rx, &call->env->mem)) return;
     ensi_stream_touch(&call->s); /* there is room behind what waits: the pump gives credit for it */
     ensi_env_work(call->env);
@@ -10720,6 +10727,7 @@ static void ensi_msg_lend(ensi_call_t *call)
     size_t total;
     ENSIGN_ASSERT(call->s.rx.lent == 0);
     if (ensi_rx_head(&call->s.rx, &total) == ENSIGN_OK) call->s.rx.lent = total;
+    call->s.moved = true;
     call->messages++;
 }
 
@@ -12372,6 +12380,7 @@ static void ensi_state_end(ensign_t *c, ensi_handle_t *h, const ensign_error_t *
     if (error && error->code) h->fault = *error;
     else h->fault.code = 0;
     ensi_handle_done(&c->handles, h);
+    ensi_env_work(&c->env); /* it may be the last one that a close waits for */
     ensi_state_log(c, h, h->fault.code ? "ended:" : "ended", h->fault.code ? h->fault.text : "");
 }
 
@@ -12759,8 +12768,8 @@ static void ensi_reopen_stalled(ensign_t *c, ensi_handle_t *h)
 /* Returns when the next of the keeper's timers is due. */
 static uint64_t ensi_reopen_due(const ensi_reopen_t *r)
 {
-    const ensi_timer_t *const timers[] = { &r->timer, &r->opening, &r->calm };
-    return ensi_timer_first(timers, ENSI_COUNT(timers));
+    uint64_t due = ensi_timer_at(&r->timer);
+    return ensi_timer_sooner(ensi_timer_sooner(due, &r->opening), &r->calm);
 }
 
 /* True: the next attempt is due. */
@@ -13343,8 +13352,7 @@ static void ensi_call_tick(ensign_t *c, ensi_handle_t *h)
 
 static uint64_t ensi_call_due(const ensi_handle_t *h)
 {
-    const ensi_timer_t *const timers[] = { &h->call->deadline, &h->call->again };
-    return ensi_timer_first(timers, ENSI_COUNT(timers));
+    return ensi_timer_sooner(ensi_timer_at(&h->call->deadline), &h->call->again);
 }
 
 /* No more messages from us; the server ends the call. A unary call is half-closed already. */
@@ -14854,10 +14862,11 @@ static void ensi_pub_tick(ensign_t *c, ensi_handle_t *h)
 static uint64_t ensi_pub_due(const ensi_handle_t *h)
 {
     const ensi_pub_t *p = (const ensi_pub_t *)(const void *)h;
-    const ensi_timer_t *const timers[] = { &p->ack_timer, &p->drain_timer, &p->asker.timer,
-                                           &p->unknown_timer };
-    uint64_t due = ensi_timer_first(timers, ENSI_COUNT(timers)), next = ensi_reopen_due(&p->reopen);
-    return due < next ? due : next;
+    uint64_t due = ensi_reopen_due(&p->reopen);
+    due = ensi_timer_sooner(due, &p->ack_timer);
+    due = ensi_timer_sooner(due, &p->drain_timer);
+    due = ensi_timer_sooner(due, &p->asker.timer);
+    return ensi_timer_sooner(due, &p->unknown_timer);
 }
 
 static void ensi_pub_close(ensign_t *c, ensi_handle_t *h)
@@ -15636,8 +15645,7 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
 static uint64_t ensi_sub_due(const ensi_handle_t *h)
 {
     const ensi_sub_t *s = (const ensi_sub_t *)(const void *)h;
-    uint64_t due = ensi_timer_at(&s->asker.timer), next = ensi_reopen_due(&s->reopen);
-    return due < next ? due : next;
+    return ensi_timer_sooner(ensi_reopen_due(&s->reopen), &s->asker.timer);
 }
 
 /* Sends what acks wait, and ends. */
@@ -16541,8 +16549,7 @@ static void ensi_req_tick(ensign_t *c, ensi_handle_t *h)
 static uint64_t ensi_req_due(const ensi_handle_t *h)
 {
     const ensi_req_t *q = (const ensi_req_t *)(const void *)h;
-    uint64_t due = ensi_timer_at(&q->timer), next = ensi_reopen_due(&q->reopen);
-    return due < next ? due : next;
+    return ensi_timer_sooner(ensi_reopen_due(&q->reopen), &q->timer);
 }
 
 /* Answers that were not pulled are not given any more. */
@@ -17086,9 +17093,9 @@ static const ensi_kind_t ensi_client_kind = {
 /* When the handle's next timer is due: after anything that may have started or stopped one. */
 static void ensi_client_schedule(ensign_t *c, ensi_handle_t *h)
 {
-    const ensi_timer_t *const timers[] = { &h->close_timer, &h->give_up };
-    uint64_t due = ensi_timer_first(timers, ENSI_COUNT(timers)), own = h->kind->due(h);
-    ensi_handle_schedule(&c->handles, h, h->done ? UINT64_MAX : own < due ? own : due);
+    uint64_t due = UINT64_MAX;
+    if (!h->done) due = ensi_timer_sooner(ensi_timer_sooner(h->kind->due(h), &h->close_timer), &h->give_up);
+    ensi_handle_schedule(&c->handles, h, due);
     ENSIGN_ASSERT(ensi_handle_holds(&c->handles, h));
 }
 
@@ -17446,17 +17453,21 @@ static void ensi_client_facts(ensign_t *c, ensi_call_t *call)
     }
 }
 
-static void ensi_client_touched(ensign_t *c)
+/* Serves what was touched. False: there was nothing. */
+static bool ensi_client_touched(ensign_t *c)
 {
+    bool any = c->calls.touched.first != NULL;
     ensi_stream_t *s;
     while ((s = ensi_touched_take(&c->calls.touched)) != NULL) {
         ensi_call_t *call = (ensi_call_t *)(void *)s;
         ensi_handle_t *h = call->owner;
         ensi_client_facts(c, call);
-        if (call->state == ENSI_GRPC_OPEN) ensi_state_grant(c, call);
+        /* what is opened again does it at the end of its serve, when the buffer has room again */
+        if (!h->reopen || call != h->call) ensi_state_grant(c, call);
         h->kind->serve(c, h);
         ensi_client_schedule(c, h);
     }
+    return any;
 }
 
 /* Why a call that does not wait cannot go now; NULL: it can, or it waits for a first connection, or for the
@@ -17630,7 +17641,8 @@ static void ensi_client_pump(ensign_t *c)
             if (c->conns[i].h2.draining) ensi_client_drain(c, &c->conns[i]);
         ensi_client_start_links(c);
         ensi_client_tell_probe(c);
-        ensi_client_touched(c);
+        /* what was served may want a connection, or another token */
+        if (ensi_client_touched(c)) ensi_client_start_links(c);
         ensi_client_submit(c);
         more = false;
         for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
@@ -17638,7 +17650,7 @@ static void ensi_client_pump(ensign_t *c)
             ensi_client_transmit(c, &c->conns[i]);
             more |= ensi_client_check_session(c, &c->conns[i]);
         }
-        more |= c->calls.touched.first != NULL;
+        more |= c->calls.touched.first != NULL || c->probes_told != c->auth.said.count;
     }
     ensi_client_check_closed(c);
     ensi_client_watch(c);
@@ -17723,24 +17735,26 @@ static void ensi_client_settle(ensign_t *c)
 /* When the next timer is due; 0: one was started, and its time begins with the next step. */
 static uint64_t ensi_client_due(const ensign_t *c)
 {
-    const ensi_timer_t *const timers[] = { &c->links[ENSIGN_LINK_RPC].timer,
-                                           &c->links[ENSIGN_LINK_AUTH].timer,
-                                           &c->links[ENSIGN_LINK_RPC_2].timer,
-                                           &c->conns[0].drain,
-                                           &c->conns[1].drain,
-                                           &c->rpc_target.timer,
-                                           &c->auth_target.timer,
-                                           &c->auth.renew,
-                                           &c->auth.expire,
-                                           &c->auth.retry,
-                                           &c->give_up };
-    uint64_t due = ensi_timer_first(timers, ENSI_COUNT(timers));
+    uint64_t due = c->handles.timed_count > 0 ? c->handles.timed[0]->due_ms : UINT64_MAX;
+    due = ensi_timer_sooner(due, &c->rpc_target.timer);
+    due = ensi_timer_sooner(due, &c->auth_target.timer);
+    due = ensi_timer_sooner(due, &c->auth.renew);
+    due = ensi_timer_sooner(due, &c->auth.expire);
+    due = ensi_timer_sooner(due, &c->auth.retry);
+    due = ensi_timer_sooner(due, &c->give_up);
+    for (int i = 0; i < ENSIGN_MAX_LINKS; i++) due = ensi_timer_sooner(due, &c->links[i].timer);
     for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
-        uint64_t ping = ensi_ping_due(c, &c->conns[i]);
-        if (ping < due) due = ping;
+        const ensi_conn_t *n = &c->conns[i];
+        uint64_t ping = n->h2.session ? ensi_ping_due(c, n) : UINT64_MAX;
+        due = ensi_timer_sooner(ping < due ? ping : due, &n->drain);
     }
-    if (c->handles.timed_count > 0 && c->handles.timed[0]->due_ms < due) due = c->handles.timed[0]->due_ms;
     return due;
+}
+
+/* Is there work, and no timer that is due? */
+static ENSI_UNUSED bool ensi_client_has_work(const ensign_t *c, uint64_t now_ms)
+{
+    return c->env.work && ensi_client_due(c) > now_ms;
 }
 
 /* Would a step do nothing? */
@@ -17765,9 +17779,6 @@ int ensign_tick(ensign_t *c, uint64_t now_ms)
     (void)ensi_timer_due(&c->rpc_target.timer, c->env.now_ms);
     (void)ensi_timer_due(&c->auth_target.timer, c->env.now_ms);
     ensi_auth_tick(&c->auth);
-    /* a duration that was given since the last step begins with this one */
-    for (const ensi_stream_t *s = c->calls.touched.first; s; s = s->touched_next)
-        ensi_client_schedule(c, ((const ensi_call_t *)(const void *)s)->owner);
     for (h = ensi_handles_due(&c->handles, c->env.now_ms); h; h = next) {
         next = h->due_next;
         ensi_client_tick_handle(c, h);
@@ -17813,6 +17824,18 @@ static ensi_link_t *ensi_client_answered(ensign_t *c, int link, uint32_t attempt
     ensi_link_t *l = ensi_client_link(c, link);
     *rc = l ? ENSIGN_OK : ENSIGN_E_ARGUMENT;
     return l && l->attempt == attempt ? l : NULL;
+}
+
+/* Does this attempt of the link run? */
+static ENSI_UNUSED bool ensi_client_runs(const ensign_t *c, int link, uint32_t attempt)
+{
+    return c->links[link].state == ENSI_LINK_RUN && c->links[link].attempt == attempt;
+}
+
+/* Has the link nothing to do? */
+static ENSI_UNUSED bool ensi_client_idle(const ensign_t *c, int link)
+{
+    return c->links[link].state == ENSI_LINK_IDLE;
 }
 
 void ensign_link(const ensign_t *c, int link, ensign_link_t *out)
@@ -18014,6 +18037,13 @@ const uint8_t *ensign_tx_buf(ensign_t *c, int link, size_t *len)
     return l->tx.ptr + l->tx.start;
 }
 
+/* Does anything wait for room in tx? A request of auth may, TLS, or frames that did not fit. */
+static bool ensi_client_wants_room(ensign_t *c, const ensi_link_t *l)
+{
+    const ensi_conn_t *n = ensi_client_conn(c, l);
+    return !n || !l->shaken || l->end->tls || c->env.work || ensi_h2_wants_write(&n->h2);
+}
+
 int ensign_tx_ack(ensign_t *c, int link, size_t len)
 {
     ensi_link_t *l = ensi_client_link(c, link);
@@ -18023,8 +18053,8 @@ int ensign_tx_ack(ensign_t *c, int link, size_t len)
                              (unsigned long)len, (unsigned long)(l->tx.end - l->tx.start));
     l->tx.start += len;
     c->env.stats.bytes_out += len;
-    if (l->state == ENSI_LINK_RUN && l->tx.start == l->tx.end) {
-        ensi_client_receive(c, l); /* a request of auth may wait for this room */
+    if (l->state == ENSI_LINK_RUN && l->tx.start == l->tx.end && ensi_client_wants_room(c, l)) {
+        ensi_client_receive(c, l);
         ensi_client_pump(c);
     }
     return ENSIGN_OK;
@@ -19789,11 +19819,7 @@ static bool ensi_race_run(ensign_t *c, ensi_race_t *r, int link, const ensign_li
 /* Returns the socket of a link that runs. NULL: it does not run, or not by a socket of this section. */
 static ensi_sock_t *ensi_sock_running(const ensign_t *c, ensi_race_t *r, int link)
 {
-    ensign_link_t want;
-
-    ensign_link(c, link, &want);
-    if (want.todo != ENSIGN_LINK_RUN || want.attempt != r->attempt) return NULL;
-    return ensi_race_first(r, ENSI_SOCK_UP);
+    return ensi_client_runs(c, link, r->attempt) ? ensi_race_first(r, ENSI_SOCK_UP) : NULL;
 }
 
 /* Reads what has come. `all`: until the OS says that nothing is left; else a short read is the last one. */
@@ -19879,8 +19905,9 @@ static bool ensi_sock_obey(ensign_t *c, ensi_race_t *r, int link, uint64_t now_m
     ensign_link_t want;
     ensi_sock_t *s;
 
-    ensign_link(c, link, &want);
     r->held = false;
+    if (!r->used && ensi_client_idle(c, link)) return false;
+    ensign_link(c, link, &want);
     if (r->used && want.attempt != r->attempt) ensi_race_drop(r, NULL); /* the link went on without us */
     switch (want.todo) {
     case ENSIGN_LINK_RESOLVE:
@@ -20092,6 +20119,15 @@ static int ensi_sock_can_wait(ensign_t *c, const char *what)
                          what);
 }
 
+/* Does the work that calls have left, and sends it, before the sockets are waited for: what is published
+ * leaves at once, and one poll serves both ways. Not where a timer is due: an answer that is already here may
+ * still come before it. */
+static void ensi_sock_work(ensign_t *c)
+{
+    uint64_t now_ms = ensign_now_ms();
+    if (ensi_client_has_work(c, now_ms)) (void)ensi_sock_step(c, NULL, 0, now_ms, false);
+}
+
 ENSIGN_API int ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int timeout_ms)
 {
     const size_t max = ENSI_SOCK_WAIT_MAX - (size_t)ENSIGN_MAX_FDS;
@@ -20110,6 +20146,7 @@ ENSIGN_API int ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int time
         bool hit;
         int left = ensi_sock_left(start, timeout_ms);
 
+        ensi_sock_work(c);
         /* One turn even with a notice waiting: who takes one notice a wait must not starve the sockets. */
         rc = ensi_sock_turn(c, extra, n, ensign_pending(c, 0) ? 0 : left, &hit);
         if (rc != ENSIGN_OK || hit || ensign_pending(c, 0)) return rc;
@@ -20129,7 +20166,8 @@ ENSIGN_API int ensign_await(ensign_t *c, uint32_t handle, int timeout_ms, const 
         bool hit;
         int left = ensi_sock_left(start, timeout_ms);
 
-        rc = ensi_sock_turn(c, NULL, 0, left, &hit);
+        ensi_sock_work(c);
+        rc = ensi_sock_turn(c, NULL, 0, ensign_pending(c, handle) ? 0 : left, &hit);
         if (rc < 0) return rc; /* a signal does not end it */
         if (left == 0 && !ensign_pending(c, handle)) return ensi_client_timed_out(c, handle);
     }

@@ -79,6 +79,7 @@ static UNUSED size_t bare_take(ensi_call_t *call, uint8_t *out, size_t cap)
 static UNUSED void bare_store(ensi_call_t *call, const uint8_t *bytes, size_t len)
 {
     if (len) assert_true(ensi_rx_store(&call->s.rx, &client->env.mem, bytes, len));
+    call->s.moved = true;
 }
 
 /* A message of so many bytes begins. */

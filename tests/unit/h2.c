@@ -622,6 +622,7 @@ static bool wire_pull(wire_t *w)
     for (size_t i = ENSI_GRPC_PREFIX; i < total; i++)
         assert_int_equal(r->ptr[r->start + i], (uint8_t)(i + w->pulled));
     r->lent = total;
+    w->s.moved = true;
     if (!ensi_h2_has_message(&w->s)) assert_true(ensi_h2_grant(&w->s, &w->env.mem));
     else if (ensi_h2_half_free(&w->s)) ensi_stream_touch(&w->s);
     return true;
@@ -721,6 +722,7 @@ static void a_late_shrink_grants_nothing_twice(void **state)
     assert_int_equal(w.left, 0);
     ensi_rx_release(&w.s.rx, &w.env.mem);
     w.s.rx.start = w.s.rx.end = 0;
+    w.s.moved = true;
     heap.fail = true;
     assert_true(ensi_h2_grant(&w.s, &w.env.mem));
     heap.fail = false;
