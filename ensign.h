@@ -8422,7 +8422,7 @@ static void ensi_rx_count(ensi_rx_t *r, size_t size)
 }
 
 /* Keeps the larger one of `block` and `idle`, as far as large ones are kept, and gives back the other. */
-static void ensi_rx_rest(ensi_rx_t *r, ensi_mem_t *m, uint8_t *block)
+static void ensi_rx_recycle(ensi_rx_t *r, ensi_mem_t *m, uint8_t *block)
 {
     size_t most = r->keeps ? SIZE_MAX : r->window + r->spare;
     uint8_t *idle = r->idle;
@@ -8448,7 +8448,7 @@ static uint8_t *ensi_rx_block(const ensi_rx_t *r, ensi_mem_t *m, uint8_t *old, s
 static void ensi_rx_release(ensi_rx_t *r, ensi_mem_t *m)
 {
     if (r->lent) ensi_rx_count(r, r->lent);
-    ensi_rx_rest(r, m, r->lent_ptr);
+    ensi_rx_recycle(r, m, r->lent_ptr);
     r->lent_ptr = NULL;
     r->start += r->lent;
     r->lent = 0;
@@ -10241,7 +10241,7 @@ static void ensi_auth_wipe(ensi_auth_t *a)
     ensi_link_free(a->link);
 }
 
-static void ensi_auth_rest(ensi_auth_t *a)
+static void ensi_auth_release(ensi_auth_t *a)
 {
     ensi_auth_wipe(a);
     ensi_mem_free(&a->env->mem, a->body);
@@ -10258,7 +10258,7 @@ static void ensi_auth_forget(ensi_auth_t *a, char *token)
 static void ensi_auth_free(ensi_auth_t *a)
 {
     memset(a->env->secrets, 0, sizeof a->env->secrets); /* no text is shown any more */
-    ensi_auth_rest(a);
+    ensi_auth_release(a);
     ensi_auth_forget(a, a->access);
     ensi_auth_forget(a, a->before);
     ensi_auth_forget(a, a->refresh);
@@ -10619,7 +10619,7 @@ static void ensi_auth_lost(ensi_auth_t *a)
         ENSI_LOG((a->env, ENSIGN_LOG_WARNING, "%s; the next one is asked", whole));
         return;
     }
-    ensi_auth_rest(a);
+    ensi_auth_release(a);
     if (a->probing) ensi_auth_probed(a, ENSIGN_E_AUTH, 0, text);
     else ensi_auth_fail(a, 0, "auth: no token: %s", text);
 }
@@ -10722,14 +10722,14 @@ typedef struct ensi_topics_t {
 
 enum { ENSI_TOPIC_ID_BYTES = 16 };
 
-/* A map that has owners; behind it lie the entries, the two orders and the bytes. All maps of a client hang
- * in a tree: the bits of the hash, from the lowest on, say on which side the way goes on. So the tree is
- * never deeper than the hash is long. */
+/* A map that has owners; behind it lie the entries, the two orders and the bytes. All maps of a client are
+ * nodes of one tree (a digital search tree): the bits of the hash, from the lowest on, choose the side on
+ * which the search goes on. So the tree is never deeper than the hash is long. */
 struct ensi_topics_block_t {
     uint32_t owners;
     uint64_t hash;                  /* of the bytes */
     ensi_topics_block_t *side[2];
-    ensi_topics_block_t **at;       /* what it hangs on; NULL: its hash is that of another map */
+    ensi_topics_block_t **at;       /* what points to it; NULL: not in the tree, as its hash is taken */
     ensi_topics_t map;
 };
 
@@ -10740,30 +10740,30 @@ static uint64_t ensi_topics_hash(ensign_slice_t map)
     return ensi_get_be64(hash);
 }
 
-/* Where the map with this hash hangs, or would hang. */
+/* Where the map with this hash is attached, or would be. */
 static ensi_topics_block_t **ensi_topics_place(ensi_topics_block_t **at, uint64_t hash)
 {
     for (uint64_t way = hash; *at && (*at)->hash != hash; way >>= 1) at = &(*at)->side[way & 1];
     return at;
 }
 
-static void ensi_topics_hang(ensi_topics_block_t *b, ensi_topics_block_t **at)
+static void ensi_topics_attach(ensi_topics_block_t *b, ensi_topics_block_t **at)
 {
     *at = b;
     b->at = at;
 }
 
-/* A leaf from below takes the place: the way to it leads through there. */
-static void ensi_topics_unhang(ensi_topics_block_t *b)
+/* A leaf from below takes the place: the search for it passes there. */
+static void ensi_topics_detach(ensi_topics_block_t *b)
 {
     ensi_topics_block_t *leaf = b;
     if (!b->at) return;
     while (leaf->side[0] || leaf->side[1]) leaf = leaf->side[leaf->side[0] ? 0 : 1];
     *leaf->at = NULL;
     if (leaf == b) return;
-    ensi_topics_hang(leaf, b->at);
+    ensi_topics_attach(leaf, b->at);
     for (int i = 0; i < 2; i++)
-        if (b->side[i]) ensi_topics_hang(b->side[i], &leaf->side[i]);
+        if (b->side[i]) ensi_topics_attach(b->side[i], &leaf->side[i]);
 }
 
 /* Another owner of the same map. */
@@ -10777,7 +10777,7 @@ static ensi_topics_t ensi_topics_share(const ensi_topics_t *t)
 static void ensi_topics_free(ensi_topics_t *t, ensi_mem_t *m)
 {
     if (t->block && --t->block->owners == 0) {
-        ensi_topics_unhang(t->block);
+        ensi_topics_detach(t->block);
         ensi_mem_free(m, t->block);
     }
     memset(t, 0, sizeof *t);
@@ -10874,7 +10874,7 @@ static void ensi_topics_fill(ensi_topics_t *t)
     ensi_topics_sort(t, t->by_id);
 }
 
-/* Makes a block, which hangs nowhere yet. */
+/* Makes a block, which is not in the tree yet. */
 static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensign_slice_t map)
 {
     ensi_topics_t x;
@@ -11171,8 +11171,8 @@ static bool ensi_topics_renew(ensi_topics_t *t, ensi_topics_block_t **root, ensi
     if (!ensi_topics_build(t, m, map)) return false;
     ENSIGN_ASSERT(ensi_topics_holds(t));
     t->block->hash = hash;
-    at = ensi_topics_place(root, hash); /* anew: the map that went may have hung on the way */
-    if (!*at) ensi_topics_hang(t->block, at);
+    at = ensi_topics_place(root, hash); /* anew: the map that went may have been on the way */
+    if (!*at) ensi_topics_attach(t->block, at);
     ensi_cache_fill(cache, m, t);
     return true;
 }
@@ -13230,16 +13230,16 @@ static void ensi_asker_drop(ensi_asker_t *x)
  *
  * Owns   each publisher's ring of framed events and the array of their headers, oldest first, from publish
  *        to the pulled answer.
- * Holds  freed <= loose, and loose, pulled <= done <= sent <= resolved <= put: counts of events, 64 bits,
- *        never wrapped.
+ * Holds  freed <= freeable, and freeable, pulled <= done <= sent <= resolved <= put: counts of events, 64
+ *        bits, never wrapped.
  *        put - done < 16384 (max_in_flight), or the server drops acks in silence.
  *        The bytes of an event never move while it is in the ring, nor change after its first send: a resend
  *        is a second read.
  *        local_id is a nonce and the event's count, so that an answer finds its entry by subtraction.
  * Moves  put: publish. resolved: the topic's id is patched in. sent: all bytes handed to h2. done: answered,
  *        without a hole. freed: bytes given back (an acked event's at once, a nacked one's when its notice is
- *        released; `loose` is what `freed` will be when the NACK that stands is released). pulled: notice
- *        given. Answers are given in the order in which they came: they form a list through the headers, so
+ *        released; `freeable` is what `freed` will be when the NACK that stands is). pulled: notice given.
+ *        Answers are given in the order in which they came: they form a list through the headers, so
  *        that one which overtakes thousands of older events costs as much as any other.
  *        A topic that the stream's map lacks holds up `resolved` until it is known to be there: then the map
  *        is `stale`, the stream ends as by GOAWAY and is opened again. `fresh`: events below were accepted
@@ -13326,7 +13326,7 @@ typedef struct ensi_pub_t {
     uint8_t *ring;
     size_t cap, tail;
     ensi_entry_t *entries;
-    uint64_t put, resolved, sent, done, loose, freed, pulled;
+    uint64_t put, resolved, sent, done, freeable, freed, pulled;
     uint64_t lent;                  /* whose NACK notice stands; UINT64_MAX: none */
     uint64_t first, last;           /* of the answers that were not given yet, as they came */
     uint32_t answers;               /* how many these are */
@@ -13367,14 +13367,14 @@ static ensi_entry_t *ensi_pub_entry(const ensi_pub_t *p, uint64_t count)
 
 /* ---- the ring */
 
-/* Moves `loose` and `freed` over the events whose bytes can be given back. */
-static void ensi_pub_loosen(ensi_pub_t *p)
+/* Moves `freeable` and `freed` over the events whose bytes can be given back. */
+static void ensi_pub_give_back(ensi_pub_t *p)
 {
-    for (; p->loose < p->done; p->loose++) {
-        const ensi_entry_t *x = ensi_pub_entry(p, p->loose);
+    for (; p->freeable < p->done; p->freeable++) {
+        const ensi_entry_t *x = ensi_pub_entry(p, p->freeable);
         if (x->state != ENSI_ENTRY_ACKED && !x->given) break;
     }
-    p->freed = p->lent < p->loose ? p->lent : p->loose;
+    p->freed = p->lent < p->freeable ? p->lent : p->freeable;
 }
 
 /* Where `size` bytes fit in one piece, or SIZE_MAX; everything before `freed` is given back. */
@@ -13427,7 +13427,7 @@ static void ensi_pub_advance(ensi_pub_t *p)
 {
     while (p->done < p->put && ensi_pub_entry(p, p->done)->state >= ENSI_ENTRY_ACKED) p->done++;
     while (p->pulled < p->done && ensi_pub_entry(p, p->pulled)->given) p->pulled++;
-    ensi_pub_loosen(p);
+    ensi_pub_give_back(p);
     if (p->sent < p->done) p->sent = p->done; /* nacked without being sent; their slots may be taken anew */
     if (p->resolved < p->done) p->resolved = p->done;
     if (p->room_wanted && ensi_pub_has_room(p, p->freed)) {
@@ -13449,7 +13449,7 @@ static bool ensi_pub_has(ensi_handle_t *h)
     if (p->h.ended) return false;
     if (p->h.bits != 0 || p->answers > 0) return true;
     /* a lent nack stands in the way of what was refused: the pull that releases it gives ROOM */
-    return p->room_wanted && ensi_pub_has_room(p, p->loose);
+    return p->room_wanted && ensi_pub_has_room(p, p->freeable);
 }
 
 /* ---- encoding: the same bytes as nanopb's, straight into the ring (tests/unit/pub.c holds it to that) */
@@ -13648,7 +13648,7 @@ static void ensi_pub_commit(ensi_pub_t *p, const ensign_event_t *e, size_t at, s
 /* ---- sending */
 
 /* Event `count` is answered: its notice is given behind those of earlier answers. */
-static void ensi_pub_to_give(ensi_pub_t *p, uint64_t count)
+static void ensi_pub_enqueue(ensi_pub_t *p, uint64_t count)
 {
     if (p->answers++ == 0) p->first = count;
     else ensi_pub_entry(p, p->last)->next = (uint16_t)count;
@@ -13665,7 +13665,7 @@ static void ensi_pub_nack_entry(ensign_t *c, ensi_pub_t *p, uint64_t count, int 
     x->stored = maybe ? ENSIGN_STORED_MAYBE : ENSIGN_STORED_NO;
     x->code = maybe && !answered ? ENSIGN_NACK_OUTCOME_UNKNOWN : code;
     x->state = ENSI_ENTRY_NACKED;
-    ensi_pub_to_give(p, count);
+    ensi_pub_enqueue(p, count);
     p->nacked++;
     p->h.stats.nacked++;
     c->env.stats.nacked++;
@@ -13743,7 +13743,7 @@ static int ensi_pub_on_ack(ensign_t *c, ensi_pub_t *p, const ensi_pb_ack_t *ack)
     if (!x) return bad ? ENSIGN_E_PROTOCOL : ENSIGN_OK;
     x->state = ENSI_ENTRY_ACKED;
     x->given = p->quiet_acks;
-    if (!x->given) ensi_pub_to_give(p, count);
+    if (!x->given) ensi_pub_enqueue(p, count);
     x->seconds = ack->committed.seconds;
     x->nanos = ack->committed.nanos;
     p->acked++;
@@ -14139,7 +14139,7 @@ static void ensi_pub_reopen(ensign_t *c, ensi_pub_t *p)
 static ENSI_UNUSED bool ensi_pub_holds(const ensi_pub_t *p)
 {
     return p->pulled <= p->done && p->done <= p->sent && p->sent <= p->resolved && p->resolved <= p->put &&
-           p->freed <= p->loose && p->loose <= p->done && p->answers <= p->put - p->pulled &&
+           p->freed <= p->freeable && p->freeable <= p->done && p->answers <= p->put - p->pulled &&
            p->put - p->done <= p->max_in_flight && p->tail <= p->cap &&
            (p->state != ENSI_PUB_ENDED || p->done == p->put) && ensi_grpc_holds(&p->call);
 }
