@@ -7601,11 +7601,18 @@ typedef struct ensi_link_t {
     ensign_error_t fault;           /* why it went down last; code 0: as we wanted */
     bool shaken;                    /* handshake done, or none needed */
 #ifndef ENSIGN_NO_TLS
-    ensi_tls_t tls;
+    ensi_tls_t *tls;                /* NULL: no connection with TLS yet */
     uint8_t *plain;                 /* one record each way: received, then to send */
     size_t plain_used[2];           /* of their bytes, since it was taken */
 #endif
 } ensi_link_t;
+
+/* What a link takes for TLS, beside mbedTLS's own. */
+#ifndef ENSIGN_NO_TLS
+enum { ENSI_LINK_TLS = (int)sizeof(ensi_tls_t) + ENSI_MEM_HEADER + 2 * ENSI_RECORD_BYTES };
+#else
+enum { ENSI_LINK_TLS = 0 };
+#endif
 
 static bool ensi_link_move(ensi_link_t *l, ensi_link_in_t in)
 {
@@ -7636,8 +7643,9 @@ static int ensi_link_buffers(ensi_link_t *l)
     if (!l->tx.ptr) l->tx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
     l->rx.cap = l->tx.cap = ENSIGN_LINK_BUFFER_BYTES;
 #ifndef ENSIGN_NO_TLS
+    if (l->end->secure && !l->tls) l->tls = (ensi_tls_t *)ensi_mem_zero(m, sizeof *l->tls);
     if (l->end->secure && !l->plain) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
-    if (l->end->secure && !l->plain) return ENSIGN_E_MEMORY;
+    if (l->end->secure && (!l->tls || !l->plain)) return ENSIGN_E_MEMORY;
 #endif
     return l->rx.ptr && l->tx.ptr ? ENSIGN_OK : ENSIGN_E_MEMORY;
 }
@@ -7672,7 +7680,7 @@ static void ensi_link_end_tunnel(ensi_link_t *l)
 static void ensi_link_clear(ensi_link_t *l)
 {
 #ifndef ENSIGN_NO_TLS
-    ensi_tls_close(&l->tls);
+    if (l->tls) ensi_tls_close(l->tls);
 #endif
     ensi_link_end_tunnel(l);
     ensi_link_empty(&l->rx, &l->rx_used);
@@ -7704,7 +7712,9 @@ static void ensi_link_free(ensi_link_t *l)
     l->rx.ptr = l->tx.ptr = NULL;
     l->rx.cap = l->tx.cap = 0;
 #ifndef ENSIGN_NO_TLS
+    ensi_mem_free(m, l->tls);
     ensi_mem_free(m, l->plain);
+    l->tls = NULL;
     l->plain = NULL;
 #endif
 }
@@ -7713,7 +7723,7 @@ static void ensi_link_free(ensi_link_t *l)
 static size_t ensi_target_memory(const ensi_target_t *t)
 {
     bool secure = t->endpoint_count > 0 && t->endpoints[0].secure;
-    return 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + (secure ? 2 * (size_t)ENSI_RECORD_BYTES : 0);
+    return 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + (secure ? (size_t)ENSI_LINK_TLS : 0);
 }
 
 static void ensi_target_free(ensi_target_t *t, ensi_mem_t *m)
@@ -7902,7 +7912,7 @@ static void ensi_link_stop(ensi_link_t *l)
 #ifndef ENSIGN_NO_TLS
     if (l->state == ENSI_LINK_RUN && l->end->secure && l->shaken) {
         ensi_link_rewind_tx(l);
-        ensi_tls_bye(&l->tls);
+        ensi_tls_bye(l->tls);
     }
 #endif
     if (!ensi_link_move(l, ENSI_LINK_ON_STOP)) return;
@@ -7970,9 +7980,9 @@ static int ensi_link_open_tls(ensi_link_t *l)
                   where));
     rc = ensi_link_open_conf(l);
     if (rc != ENSIGN_OK) return rc;
-    rc = ensi_tls_open(&l->tls, t->conf, ensi_link_server_name(l), where, &l->rx, &l->tx, &l->fault);
+    rc = ensi_tls_open(l->tls, t->conf, ensi_link_server_name(l), where, &l->rx, &l->tx, &l->fault);
     if (rc == ENSIGN_OK)
-        ensi_tls_resume(&l->tls, &l->end->saved, l->end->host.name, l->end->host.port, l->env->now_ms);
+        ensi_tls_resume(l->tls, &l->end->saved, l->end->host.name, l->end->host.port, l->env->now_ms);
     return rc;
 #else
     (void)l;
@@ -8102,8 +8112,8 @@ static void ensi_link_tell(const ensi_link_t *l, ensign_link_info_t *out)
     out->age_ms = l->env->now_ms - l->since_ms;
 #ifndef ENSIGN_NO_TLS
     if (!l->end->secure || !l->shaken) return;
-    ensi_tls_tell(&l->tls, &out->tls_version, &out->cipher, &out->alpn);
-    out->resumed = ensi_tls_resumed(&l->tls);
+    ensi_tls_tell(l->tls, &out->tls_version, &out->cipher, &out->alpn);
+    out->resumed = ensi_tls_resumed(l->tls);
 #endif
 }
 
@@ -8131,7 +8141,7 @@ static int ensi_link_shake(ensi_link_t *l)
 #ifndef ENSIGN_NO_TLS
     if (l->shaken) return ENSIGN_OK;
     ensi_link_rewind_tx(l);
-    rc = ensi_tls_handshake(&l->tls, &l->fault);
+    rc = ensi_tls_handshake(l->tls, &l->fault);
     ensi_link_rewind_rx(l);
     if (rc != ENSIGN_OK) return rc;
     l->shaken = true;
@@ -8154,7 +8164,7 @@ static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
     {
         int rc;
         ensi_link_rewind_tx(l); /* TLS may owe an alert before it reads on */
-        rc = ensi_tls_read(&l->tls, l->plain, ENSI_RECORD_BYTES, len, &l->fault);
+        rc = ensi_tls_read(l->tls, l->plain, ENSI_RECORD_BYTES, len, &l->fault);
         l->plain_used[0] = ensi_max(l->plain_used[0], *len);
         *out = l->plain;
         ensi_link_rewind_rx(l);
@@ -8175,7 +8185,7 @@ static uint8_t *ensi_link_reserve(ensi_link_t *l, size_t *room)
     ensi_link_rewind_tx(l);
 #ifndef ENSIGN_NO_TLS
     if (l->end->secure) {
-        if (tx->cap - tx->end < ensi_tls_record_room(&l->tls) + l->tls.held) return NULL;
+        if (tx->cap - tx->end < ensi_tls_record_room(l->tls) + l->tls->held) return NULL;
         *room = ENSI_RECORD_BYTES;
         return l->plain + ENSI_RECORD_BYTES;
     }
@@ -8190,7 +8200,7 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 #ifndef ENSIGN_NO_TLS
     if (l->end->secure) {
         l->plain_used[1] = ensi_max(l->plain_used[1], len);
-        return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
+        return ensi_tls_write(l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
     }
 #endif
     l->tx.end += len;
@@ -18440,7 +18450,7 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
                                   d->tls.key_password, d->auth_tls.key_password,
                                   d->authority };
 #ifndef ENSIGN_NO_TLS
-    const size_t records = 2 * (size_t)ENSI_RECORD_BYTES, conf = sizeof(ensi_tls_conf_t);
+    const size_t records = ENSI_LINK_TLS, conf = sizeof(ensi_tls_conf_t);
 #else
     const size_t records = 0, conf = 0;
 #endif
