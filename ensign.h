@@ -8162,11 +8162,18 @@ typedef struct ensi_link_t {
     ensign_error_t fault;           /* why it went down last; code 0: as we wanted */
     bool shaken;                    /* handshake done, or none needed */
 #ifndef ENSIGN_NO_TLS
-    ensi_tls_t tls;
+    ensi_tls_t *tls;                /* NULL: no connection with TLS yet */
     uint8_t *plain;                 /* one record each way: received, then to send */
     size_t plain_used[2];           /* of their bytes, since it was taken */
 #endif
 } ensi_link_t;
+
+/* What a link takes for TLS, beside mbedTLS's own. */
+#ifndef ENSIGN_NO_TLS
+enum { ENSI_LINK_TLS = (int)sizeof(ensi_tls_t) + ENSI_MEM_HEADER + 2 * ENSI_RECORD_BYTES };
+#else
+enum { ENSI_LINK_TLS = 0 };
+#endif
 
 static bool ensi_link_move(ensi_link_t *l, ensi_link_in_t in)
 {
@@ -8203,8 +8210,9 @@ static int ensi_link_buffers(ensi_link_t *l)
     l->tx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
     l->rx.cap = l->tx.cap = ENSIGN_LINK_BUFFER_BYTES;
 #ifndef ENSIGN_NO_TLS
+    if (l->end->tls) l->tls = (ensi_tls_t *)ensi_mem_zero(m, sizeof *l->tls);
     if (l->end->tls) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
-    if (l->end->tls && !l->plain) return ENSIGN_E_MEMORY;
+    if (l->end->tls && (!l->tls || !l->plain)) return ENSIGN_E_MEMORY;
 #endif
     return l->rx.ptr && l->tx.ptr ? ENSIGN_OK : ENSIGN_E_MEMORY;
 }
@@ -8262,8 +8270,10 @@ static void ensi_link_free(ensi_link_t *l)
     memset(&l->tx, 0, sizeof l->tx);
     l->shaken = false;
 #ifndef ENSIGN_NO_TLS
-    ensi_tls_close(&l->tls);
+    if (l->tls) ensi_tls_close(l->tls);
+    ensi_mem_free(m, l->tls);
     ensi_mem_free(m, l->plain);
+    l->tls = NULL;
     l->plain = NULL;
 #endif
 }
@@ -8272,7 +8282,7 @@ static void ensi_link_free(ensi_link_t *l)
 static size_t ensi_target_memory(const ensi_target_t *t)
 {
     bool tls = t->endpoint_count > 0 && t->endpoints[0].tls;
-    return 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + (tls ? 2 * (size_t)ENSI_RECORD_BYTES : 0);
+    return 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + (tls ? (size_t)ENSI_LINK_TLS : 0);
 }
 
 static void ensi_target_free(ensi_target_t *t, ensi_mem_t *m)
@@ -8461,7 +8471,7 @@ static void ensi_link_stop(ensi_link_t *l)
 #ifndef ENSIGN_NO_TLS
     if (l->state == ENSI_LINK_RUN && l->end->tls && l->shaken) {
         ensi_link_rewind_tx(l);
-        ensi_tls_bye(&l->tls);
+        ensi_tls_bye(l->tls);
     }
 #endif
     if (!ensi_link_move(l, ENSI_LINK_ON_STOP)) return;
@@ -8536,9 +8546,9 @@ static int ensi_link_open_tls(ensi_link_t *l)
                   where));
     rc = ensi_link_open_conf(l);
     if (rc != ENSIGN_OK) return rc;
-    rc = ensi_tls_open(&l->tls, t->conf, ensi_link_server_name(l), where, &l->rx, &l->tx, &l->fault);
+    rc = ensi_tls_open(l->tls, t->conf, ensi_link_server_name(l), where, &l->rx, &l->tx, &l->fault);
     if (rc == ENSIGN_OK)
-        ensi_tls_resume(&l->tls, &l->end->saved, l->end->host.name, l->end->host.port, l->env->now_ms);
+        ensi_tls_resume(l->tls, &l->end->saved, l->end->host.name, l->end->host.port, l->env->now_ms);
     return rc;
 #else
     (void)l;
@@ -8685,8 +8695,8 @@ static void ensi_link_tell(const ensi_link_t *l, ensign_link_info_t *out)
     out->external = ensi_link_is_external(l);
 #ifndef ENSIGN_NO_TLS
     if (!l->end->tls || !l->shaken) return;
-    ensi_tls_tell(&l->tls, &out->tls_version, &out->cipher, &out->alpn);
-    out->resumed = ensi_tls_resumed(&l->tls);
+    ensi_tls_tell(l->tls, &out->tls_version, &out->cipher, &out->alpn);
+    out->resumed = ensi_tls_resumed(l->tls);
 #endif
 }
 
@@ -8714,7 +8724,7 @@ static int ensi_link_shake(ensi_link_t *l)
 #ifndef ENSIGN_NO_TLS
     if (l->shaken) return ENSIGN_OK;
     ensi_link_rewind_tx(l);
-    rc = ensi_tls_handshake(&l->tls, &l->fault);
+    rc = ensi_tls_handshake(l->tls, &l->fault);
     ensi_link_rewind_rx(l);
     if (rc != ENSIGN_OK) return rc;
     l->shaken = true;
@@ -8737,7 +8747,7 @@ static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
     {
         int rc;
         ensi_link_rewind_tx(l); /* TLS may owe an alert before it reads on */
-        rc = ensi_tls_read(&l->tls, l->plain, ENSI_RECORD_BYTES, len, &l->fault);
+        rc = ensi_tls_read(l->tls, l->plain, ENSI_RECORD_BYTES, len, &l->fault);
         l->plain_used[0] = ensi_max(l->plain_used[0], *len);
         *out = l->plain;
         ensi_link_rewind_rx(l);
@@ -8758,7 +8768,7 @@ static uint8_t *ensi_link_reserve(ensi_link_t *l, size_t *room)
     ensi_link_rewind_tx(l);
 #ifndef ENSIGN_NO_TLS
     if (l->end->tls) {
-        if (tx->cap - tx->end < ensi_tls_record_room(&l->tls, ENSI_RECORD_BYTES)) return NULL;
+        if (tx->cap - tx->end < ensi_tls_record_room(l->tls, ENSI_RECORD_BYTES)) return NULL;
         *room = ENSI_RECORD_BYTES;
         return l->plain + ENSI_RECORD_BYTES;
     }
@@ -8773,7 +8783,7 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 #ifndef ENSIGN_NO_TLS
     if (l->end->tls) {
         l->plain_used[1] = ensi_max(l->plain_used[1], len);
-        return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
+        return ensi_tls_write(l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
     }
 #endif
     l->tx.end += len;
@@ -9015,7 +9025,7 @@ static void ensi_rx_count(ensi_rx_t *r, size_t size)
 }
 
 /* Keeps the larger one of `block` and `idle`, as far as large ones are kept, and gives back the other. */
-static void ensi_rx_rest(ensi_rx_t *r, ensi_mem_t *m, uint8_t *block)
+static void ensi_rx_recycle(ensi_rx_t *r, ensi_mem_t *m, uint8_t *block)
 {
     size_t most = r->keeps ? SIZE_MAX : r->window + r->spare;
     uint8_t *idle = r->idle;
@@ -9043,7 +9053,7 @@ static bool ensi_rx_release(ensi_rx_t *r, ensi_mem_t *m)
 {
     bool wrapped = r->full > 0;
     if (r->lent > r->window || (r->lent && r->recent > 0)) ensi_rx_count(r, r->lent);
-    if (r->lent_ptr || (r->idle && !r->keeps)) ensi_rx_rest(r, m, r->lent_ptr);
+    if (r->lent_ptr || (r->idle && !r->keeps)) ensi_rx_recycle(r, m, r->lent_ptr);
     r->lent_ptr = NULL;
     if (wrapped) r->cap = r->full;
     r->full = 0;
@@ -10946,7 +10956,7 @@ static void ensi_auth_wipe(ensi_auth_t *a)
     ensi_link_free(a->link);
 }
 
-static void ensi_auth_rest(ensi_auth_t *a)
+static void ensi_auth_release(ensi_auth_t *a)
 {
     ensi_auth_wipe(a);
     ensi_mem_free(&a->env->mem, a->body);
@@ -10963,7 +10973,7 @@ static void ensi_auth_forget(ensi_auth_t *a, char *token)
 static void ensi_auth_free(ensi_auth_t *a)
 {
     memset(a->env->secrets, 0, sizeof a->env->secrets); /* no text is shown any more */
-    ensi_auth_rest(a);
+    ensi_auth_release(a);
     ensi_auth_forget(a, a->access);
     ensi_auth_forget(a, a->before);
     ensi_auth_forget(a, a->refresh);
@@ -11328,7 +11338,7 @@ static void ensi_auth_lost(ensi_auth_t *a)
         ENSI_LOG((a->env, ENSIGN_LOG_WARNING, "%s; the next one is asked", whole));
         return;
     }
-    ensi_auth_rest(a);
+    ensi_auth_release(a);
     if (a->probing) ensi_auth_probed(a, ENSIGN_E_AUTH, 0, text);
     else ensi_auth_fail(a, 0, "auth: no token: %s", text);
 }
@@ -11431,14 +11441,14 @@ typedef struct ensi_topics_t {
 
 enum { ENSI_TOPIC_ID_BYTES = 16 };
 
-/* A map that has owners; behind it lie the entries, the two orders and the bytes. All maps of a client hang
- * in a tree: the bits of the hash, from the lowest on, say on which side the way goes on. So the tree is
- * never deeper than the hash is long. */
+/* A map that has owners; behind it lie the entries, the two orders and the bytes. All maps of a client are
+ * nodes of one tree (a digital search tree): the bits of the hash, from the lowest on, choose the side on
+ * which the search goes on. So the tree is never deeper than the hash is long. */
 struct ensi_topics_block_t {
     uint32_t owners;
     uint64_t hash;                  /* of the bytes */
     ensi_topics_block_t *side[2];
-    ensi_topics_block_t **at;       /* what it hangs on; NULL: its hash is that of another map */
+    ensi_topics_block_t **at;       /* what points to it; NULL: not in the tree, as its hash is taken */
     ensi_topics_t map;
 };
 
@@ -11449,30 +11459,30 @@ static uint64_t ensi_topics_hash(ensign_slice_t map)
     return ensi_get_be64(hash);
 }
 
-/* Where the map with this hash hangs, or would hang. */
+/* Where the map with this hash is attached, or would be. */
 static ensi_topics_block_t **ensi_topics_place(ensi_topics_block_t **at, uint64_t hash)
 {
     for (uint64_t way = hash; *at && (*at)->hash != hash; way >>= 1) at = &(*at)->side[way & 1];
     return at;
 }
 
-static void ensi_topics_hang(ensi_topics_block_t *b, ensi_topics_block_t **at)
+static void ensi_topics_attach(ensi_topics_block_t *b, ensi_topics_block_t **at)
 {
     *at = b;
     b->at = at;
 }
 
-/* A leaf from below takes the place: the way to it leads through there. */
-static void ensi_topics_unhang(ensi_topics_block_t *b)
+/* A leaf from below takes the place: the search for it passes there. */
+static void ensi_topics_detach(ensi_topics_block_t *b)
 {
     ensi_topics_block_t *leaf = b;
     if (!b->at) return;
     while (leaf->side[0] || leaf->side[1]) leaf = leaf->side[leaf->side[0] ? 0 : 1];
     *leaf->at = NULL;
     if (leaf == b) return;
-    ensi_topics_hang(leaf, b->at);
+    ensi_topics_attach(leaf, b->at);
     for (int i = 0; i < 2; i++)
-        if (b->side[i]) ensi_topics_hang(b->side[i], &leaf->side[i]);
+        if (b->side[i]) ensi_topics_attach(b->side[i], &leaf->side[i]);
 }
 
 /* Another owner of the same map. */
@@ -11487,7 +11497,7 @@ static void ensi_topics_free(ensi_topics_t *t, ensi_mem_t *m)
 {
     if (!t->block) return;
     if (--t->block->owners == 0) {
-        ensi_topics_unhang(t->block);
+        ensi_topics_detach(t->block);
         ensi_mem_free(m, t->block);
     }
     memset(t, 0, sizeof *t);
@@ -11584,7 +11594,7 @@ static void ensi_topics_fill(ensi_topics_t *t)
     ensi_topics_sort(t, t->by_id);
 }
 
-/* Makes a block, which hangs nowhere yet. */
+/* Makes a block, which is not in the tree yet. */
 static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensign_slice_t map)
 {
     ensi_topics_t x;
@@ -11881,8 +11891,8 @@ static bool ensi_topics_renew(ensi_topics_t *t, ensi_topics_block_t **root, ensi
     if (!ensi_topics_build(t, m, map)) return false;
     ENSIGN_ASSERT(ensi_topics_holds(t));
     t->block->hash = hash;
-    at = ensi_topics_place(root, hash); /* anew: the map that went may have hung on the way */
-    if (!*at) ensi_topics_hang(t->block, at);
+    at = ensi_topics_place(root, hash); /* anew: the map that went may have been on the way */
+    if (!*at) ensi_topics_attach(t->block, at);
     ensi_cache_fill(cache, m, t);
     return true;
 }
@@ -13975,16 +13985,16 @@ static void ensi_asker_drop(ensi_asker_t *x)
  *
  * Owns   each publisher's ring of framed events and the array of their headers, oldest first, from publish
  *        to the pulled answer.
- * Holds  freed <= loose, and loose, pulled <= done <= sent <= resolved <= put: counts of events, 64 bits,
- *        never wrapped.
+ * Holds  freed <= freeable, and freeable, pulled <= done <= sent <= resolved <= put: counts of events, 64
+ *        bits, never wrapped.
  *        put - done < 16384 (max_in_flight), or the server drops acks in silence.
  *        The bytes of an event never move while it is in the ring, nor change after its first send: a resend
  *        is a second read.
  *        local_id is a nonce and the event's count, so that an answer finds its entry by subtraction.
  * Moves  put: publish. resolved: the topic's id is patched in. sent: all bytes handed to h2. done: answered,
  *        without a hole. freed: bytes given back (an acked event's at once, a nacked one's when its notice is
- *        released; `loose` is what `freed` will be when the NACK that stands is released). pulled: notice
- *        given. Answers are given in the order in which they came: they form a list through the headers, so
+ *        released; `freeable` is what `freed` will be when the NACK that stands is). pulled: notice given.
+ *        Answers are given in the order in which they came: they form a list through the headers, so
  *        that one which overtakes thousands of older events costs as much as any other.
  *        A topic that the stream's map lacks holds up `resolved` until it is known to be there: then the map
  *        is `stale`, the stream ends as by GOAWAY and is opened again. `fresh`: events below were accepted
@@ -14073,7 +14083,7 @@ typedef struct ensi_pub_t {
     size_t cap, tail;
     uint32_t mask;                  /* of the ring of entries */
     ensi_entry_t *entries;
-    uint64_t put, resolved, sent, done, loose, freed, pulled;
+    uint64_t put, resolved, sent, done, freeable, freed, pulled;
     uint64_t lent;                  /* whose NACK notice stands; UINT64_MAX: none */
     uint64_t first, last;           /* of the answers that were not given yet, as they came */
     uint32_t answers;               /* how many these are */
@@ -14116,14 +14126,14 @@ static ensi_entry_t *ensi_pub_entry(const ensi_pub_t *p, uint64_t count)
 
 /* ---- the ring */
 
-/* Moves `loose` and `freed` over the events whose bytes can be given back. */
-static void ensi_pub_loosen(ensi_pub_t *p)
+/* Moves `freeable` and `freed` over the events whose bytes can be given back. */
+static void ensi_pub_give_back(ensi_pub_t *p)
 {
-    for (; p->loose < p->done; p->loose++) {
-        const ensi_entry_t *x = ensi_pub_entry(p, p->loose);
+    for (; p->freeable < p->done; p->freeable++) {
+        const ensi_entry_t *x = ensi_pub_entry(p, p->freeable);
         if (x->state != ENSI_ENTRY_ACKED && !x->given) break;
     }
-    p->freed = p->lent < p->loose ? p->lent : p->loose;
+    p->freed = p->lent < p->freeable ? p->lent : p->freeable;
 }
 
 /* Where `size` bytes fit in one piece, or SIZE_MAX; everything before `freed` is given back. */
@@ -14185,7 +14195,7 @@ static void ensi_pub_pass(ensi_pub_t *p)
 static void ensi_pub_advance(ensi_pub_t *p)
 {
     while (p->done < p->put && ensi_pub_entry(p, p->done)->state >= ENSI_ENTRY_ACKED) p->done++;
-    ensi_pub_loosen(p);
+    ensi_pub_give_back(p);
     ensi_pub_pass(p);
     if (p->sent < p->done) p->sent = p->done; /* nacked without being sent; their slots may be taken anew */
     if (p->resolved < p->done) p->resolved = p->done;
@@ -14204,7 +14214,7 @@ static bool ensi_pub_has(ensi_handle_t *h)
     if (p->h.ended) return false;
     if (p->h.bits != 0 || p->answers > 0) return true;
     /* a lent nack stands in the way of what was refused: the pull that releases it gives ROOM */
-    return p->room_wanted && ensi_pub_has_room(p, p->loose);
+    return p->room_wanted && ensi_pub_has_room(p, p->freeable);
 }
 
 /* ---- publish */
@@ -14293,7 +14303,7 @@ static void ensi_pub_commit(ensi_pub_t *p, const ensign_event_t *e, size_t at, s
 /* ---- sending */
 
 /* Event `count` is answered: its notice is given behind those of earlier answers. */
-static void ensi_pub_to_give(ensi_pub_t *p, uint64_t count)
+static void ensi_pub_enqueue(ensi_pub_t *p, uint64_t count)
 {
     if (p->answers++ == 0) p->first = count;
     else ensi_pub_entry(p, p->last)->next = (uint16_t)count;
@@ -14310,7 +14320,7 @@ static void ensi_pub_nack_entry(ensign_t *c, ensi_pub_t *p, uint64_t count, int 
     x->stored = maybe ? ENSIGN_STORED_MAYBE : ENSIGN_STORED_NO;
     x->code = maybe && !answered ? ENSIGN_NACK_OUTCOME_UNKNOWN : code;
     x->state = ENSI_ENTRY_NACKED;
-    ensi_pub_to_give(p, count);
+    ensi_pub_enqueue(p, count);
     p->h.stats.nacked++;
     c->env.stats.nacked++;
 }
@@ -14386,7 +14396,7 @@ static int ensi_pub_on_ack(ensign_t *c, ensi_pub_t *p, ensign_slice_t id, ensign
     if (!x) return bad ? ENSIGN_E_PROTOCOL : ENSIGN_OK;
     x->state = ENSI_ENTRY_ACKED;
     x->given = p->quiet_acks;
-    if (!x->given) ensi_pub_to_give(p, count);
+    if (!x->given) ensi_pub_enqueue(p, count);
     x->seconds = committed.seconds;
     x->nanos = committed.nanos;
     p->h.stats.acked++;
@@ -14801,7 +14811,7 @@ static void ensi_pub_reopen(ensign_t *c, ensi_pub_t *p)
 static ENSI_UNUSED bool ensi_pub_holds(const ensi_pub_t *p)
 {
     return p->pulled <= p->done && p->done <= p->sent && p->sent <= p->resolved && p->resolved <= p->put &&
-           p->freed <= p->loose && p->loose <= p->done && p->answers <= p->put - p->pulled &&
+           p->freed <= p->freeable && p->freeable <= p->done && p->answers <= p->put - p->pulled &&
            p->put - p->done <= p->max_in_flight && p->tail <= p->cap &&
            (p->state != ENSI_PUB_ENDED || p->done == p->put) && ensi_grpc_holds(&p->call);
 }
@@ -19286,7 +19296,7 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
                                   d->tls.key_password, d->auth_tls.key_password,
                                   d->authority };
 #ifndef ENSIGN_NO_TLS
-    const size_t records = 2 * (size_t)ENSI_RECORD_BYTES, conf = sizeof(ensi_tls_conf_t);
+    const size_t records = ENSI_LINK_TLS, conf = sizeof(ensi_tls_conf_t);
 #else
     const size_t records = 0, conf = 0;
 #endif

@@ -554,7 +554,7 @@ static void count_keys(void *user, const char *line)
 static bool connects_resumed(void)
 {
     until(ENSIGN_NOTICE_CONNECTED);
-    return ensi_tls_resumed(&client->links[ENSIGN_LINK_RPC].tls);
+    return ensi_tls_resumed(client->links[ENSIGN_LINK_RPC].tls);
 }
 
 /* The server ends the connection; the next call asks for another. */

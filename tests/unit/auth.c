@@ -396,6 +396,10 @@ static void nothing_is_left_behind(void **state)
         assert_false(holds(l->rx.ptr, l->rx.cap, token_of(HOUR)));
         assert_false(holds(client->auth.body, ENSI_AUTH_BODY_BYTES, token_of(HOUR)));
         assert_false(holds(client->auth.body, ENSI_AUTH_BODY_BYTES, "s3cr3t"));
+        hang_up(ENSIGN_LINK_AUTH, 0);
+        assert_null(l->rx.ptr); /* given back until the next exchange */
+        assert_null(l->tx.ptr);
+        assert_null(client->auth.body);
         stop();
     }
 }

@@ -778,7 +778,7 @@ static void tx_without_room_for_a_record_gives_none(void **state)
         assert_true(sent < 2 * ENSIGN_LINK_BUFFER_BYTES);
     }
     assert_int_equal(room, 0);
-    assert_true(sent > 0 && l.tx.cap - l.tx.end < ensi_tls_record_room(&l.tls, ENSI_RECORD_BYTES));
+    assert_true(sent > 0 && l.tx.cap - l.tx.end < ensi_tls_record_room(l.tls, ENSI_RECORD_BYTES));
     l.tx.start += 1000; /* some of it is sent: that does not move what is there */
     assert_null(ensi_link_reserve(&l, &room));
     l.tx.start -= 1000;

@@ -263,15 +263,15 @@ static void a_new_map_leaves_the_shared_one_alone(void **state)
 }
 
 /* The tree of maps: the place of each is on the way of its hash, and knows what it hangs on. */
-static size_t hanging(ensi_topics_block_t **at, uint64_t way, size_t depth)
+static size_t attached(ensi_topics_block_t **at, uint64_t way, size_t depth)
 {
     ensi_topics_block_t *b = *at;
     if (!b) return 0;
     assert_ptr_equal(b->at, at);
     assert_true(depth <= 64);
     assert_int_equal(depth ? b->hash << (64 - depth) : 0, depth ? way << (64 - depth) : 0);
-    return 1 + hanging(&b->side[0], way, depth + 1) +
-           hanging(&b->side[1], way | (depth < 64 ? (uint64_t)1 << depth : 0), depth + 1);
+    return 1 + attached(&b->side[0], way, depth + 1) +
+           attached(&b->side[1], way | (depth < 64 ? (uint64_t)1 << depth : 0), depth + 1);
 }
 
 /* Streams take one map after another; those with equal bytes share, and all others have their own. */
@@ -315,7 +315,7 @@ static void streams_share_equal_maps(void **state)
             expect(&streams[a], name, "first-id--16byte");
             distinct += first == a;
         }
-        assert_int_equal(hanging(&root, 0, 0), distinct);
+        assert_int_equal(attached(&root, 0, 0), distinct);
     }
     for (int i = 0; i < STREAMS; i++) ensi_topics_free(&streams[i], &mem);
     assert_null(root);
