@@ -211,6 +211,8 @@ CONTENTS    search for the mark
  *
  * Leave out, in every file that includes ensign.h:
  * ENSIGN_NO_SERVICE        Ensign's own API: a gRPC client remains
+ * ENSIGN_NO_AUTH           the auth service: no client_id and no auth_url; a token of yours, or none
+ * ENSIGN_NO_PROXY          HTTP proxies: no proxy
  * ENSIGN_NO_TLS            mbedTLS: tls.off must be set, and an auth_url of http://
  * ENSIGN_NO_SOCKETS        sockets and the OS's headers: the loop without sockets remains
  * ENSIGN_NO_DNS            getaddrinfo: io must be ENSIGN_IO_SOCKETS_NO_DNS, or each host an address
@@ -1615,6 +1617,18 @@ ENSIGN_API int  ensign_frame_text(const ensign_frame_t *frame, char *out, size_t
 #define ENSI_PRINTF(at, args)
 #endif
 
+/* What these guard, the compiler drops where the program leaves it out. */
+#ifdef ENSIGN_NO_AUTH
+enum { ENSI_HAS_AUTH = 0 };
+#else
+enum { ENSI_HAS_AUTH = 1 };
+#endif
+#ifdef ENSIGN_NO_PROXY
+enum { ENSI_HAS_PROXY = 0 };
+#else
+enum { ENSI_HAS_PROXY = 1 };
+#endif
+
 typedef struct ensi_buf_t { uint8_t *ptr; size_t cap, start, end; } ensi_buf_t;
 
 static uint32_t ensi_or(uint32_t value, uint32_t fallback)
@@ -1985,8 +1999,8 @@ static void ensi_blank_controls(char *text)
     }
 }
 
-/* With ENSIGN_NO_ERROR_TEXT each function that makes an error is called by a macro of its name, which drops the
- * words: the compiler checks them, and keeps no literal and no argument. */
+/* With ENSIGN_NO_ERROR_TEXT a macro of its name calls each function that makes an error, and drops the words:
+ * the compiler checks them, and keeps no literal and no argument. */
 #ifdef ENSIGN_NO_ERROR_TEXT
 static bool ensi_words(const char *format, ...) ENSI_PRINTF(1, 2);
 static bool ensi_words(const char *format, ...)
@@ -8062,7 +8076,7 @@ static int ensi_link_open_tunnel(ensi_link_t *l)
     ensi_buf_t *tx = &l->tx;
     size_t len = 0;
     int rc;
-    if (!proxy) return ENSIGN_OK;
+    if (!ENSI_HAS_PROXY || !proxy) return ENSIGN_OK;
     l->tunnel = (ensi_tunnel_t *)ensi_mem_zero(&l->env->mem, sizeof *l->tunnel);
     if (!l->tunnel) return ENSIGN_E_MEMORY;
     ensi_http1_init(&l->tunnel->answer, l->tunnel->body, sizeof l->tunnel->body);
@@ -8189,7 +8203,7 @@ static void ensi_link_log_tls(ensi_link_t *l)
 /* Shakes hands as far as it goes. AGAIN, OK or an error, which is the link's fault then. */
 static int ensi_link_shake(ensi_link_t *l)
 {
-    int rc = l->tunnel ? ensi_link_dig(l) : ENSIGN_OK;
+    int rc = ENSI_HAS_PROXY && l->tunnel ? ensi_link_dig(l) : ENSIGN_OK;
     if (rc != ENSIGN_OK) return rc;
 #ifndef ENSIGN_NO_TLS
     if (l->shaken) return ENSIGN_OK;
@@ -10227,11 +10241,10 @@ static bool ensi_auth_move(ensi_auth_t *a, ensi_auth_in_t in)
     return true;
 }
 
-/* An exchange leaves the key and the tokens in the buffers that it went through. */
+/* An exchange leaves the key and the tokens in its body; those of the link's buffers go with them. */
 static void ensi_auth_wipe(ensi_auth_t *a)
 {
     if (a->body) ensi_wipe(a->body, ENSI_AUTH_BODY_BYTES);
-    ensi_link_wipe(a->link);
 }
 
 static void ensi_auth_free(ensi_auth_t *a)
@@ -10546,7 +10559,7 @@ static void ensi_auth_outcome(ensi_auth_t *a, int rc)
 /* The peer has closed in good order: an answer may end there. */
 static void ensi_auth_closed(ensi_auth_t *a)
 {
-    if (a->link->state == ENSI_LINK_RUN && ensi_auth_busy(a) && a->asked)
+    if (ENSI_HAS_AUTH && a->link->state == ENSI_LINK_RUN && ensi_auth_busy(a) && a->asked)
         ensi_auth_outcome(a, ensi_http1_end(&a->http));
 }
 
@@ -10556,8 +10569,8 @@ static void ensi_auth_receive(ensi_auth_t *a)
     ensi_link_t *l = a->link;
     const uint8_t *p;
     size_t len, used;
-    int rc = ensi_link_shake(l);
-    while (rc == ENSIGN_OK && l->state == ENSI_LINK_RUN) {
+    int rc = ENSI_HAS_AUTH ? ensi_link_shake(l) : (int)ENSIGN_AGAIN;
+    while (ENSI_HAS_AUTH && rc == ENSIGN_OK && l->state == ENSI_LINK_RUN) {
         if (!a->asked) ensi_auth_ask(a);
         if (l->state != ENSI_LINK_RUN) return;
         rc = ensi_link_read(l, &p, &len);
@@ -10575,6 +10588,7 @@ static void ensi_auth_lost(ensi_auth_t *a)
     const ensign_error_t *why = &a->link->fault;
     const char *whole = why->code ? why->text : "the connection was closed";
     const char *text = strncmp(whole, "auth: ", 6) == 0 ? whole + 6 : whole;
+    if (!ENSI_HAS_AUTH) return;
     a->asked = false;
     ensi_auth_wipe(a);
     if (ensi_auth_busy(a) && ensi_link_goes_on(a->link)) {
@@ -10588,7 +10602,7 @@ static void ensi_auth_lost(ensi_auth_t *a)
 /* The server refused the token: get another one by the key. */
 static void ensi_auth_reject(ensi_auth_t *a)
 {
-    if (a->state == ENSI_AUTH_OFF || a->state == ENSI_AUTH_FIXED) return;
+    if (!ENSI_HAS_AUTH || a->state == ENSI_AUTH_OFF || a->state == ENSI_AUTH_FIXED) return;
     a->stale = true;
     a->bearer = NULL;
     ensi_timer_stop(&a->renew);
@@ -10604,7 +10618,7 @@ static bool ensi_auth_wants(ensi_auth_t *a, bool demand)
 /* Starts an exchange where one is due. */
 static void ensi_auth_pump(ensi_auth_t *a, bool demand, uint32_t timeout_ms)
 {
-    if (a->link->state != ENSI_LINK_IDLE || ensi_target_waits(a->link->target)) return;
+    if (!ENSI_HAS_AUTH || a->link->state != ENSI_LINK_IDLE || ensi_target_waits(a->link->target)) return;
     if (ensi_auth_busy(a)) {
         ensi_link_want(a->link, timeout_ms); /* at the next address */
         return;
@@ -10632,6 +10646,7 @@ static void ensi_auth_pump(ensi_auth_t *a, bool demand, uint32_t timeout_ms)
 static void ensi_auth_tick(ensi_auth_t *a)
 {
     uint64_t now = a->env->now_ms;
+    if (!ENSI_HAS_AUTH) return;
     if (ensi_timer_due(&a->retry, now)) ensi_auth_move(a, ENSI_AUTH_ON_DUE);
     if (ensi_timer_due(&a->renew, now)) a->renew_due = true;
     if (ensi_timer_due(&a->expire, now)) {
@@ -16747,7 +16762,7 @@ static void ensi_client_tick_link(ensign_t *c, ensi_link_t *l)
 {
     const char *limit = l == c->auth.link ? "auth_timeout_ms" : "connect_timeout_ms";
     if (!ensi_timer_due(&l->timer, c->env.now_ms)) return;
-    if (l->tunnel) ensi_link_stalled(l, limit);
+    if (ENSI_HAS_PROXY && l->tunnel) ensi_link_stalled(l, limit);
     ensi_link_fault(l, ENSIGN_E_STALLED, 0, "%s: %s %s within %s", l->target->name,
                     ensi_client_missed(c, l), ensi_link_where(l), limit);
     ensi_client_stop_link(c, l);
@@ -16978,7 +16993,7 @@ static void ensi_client_down_reason(const ensign_t *c, ensi_link_t *l, int nativ
     const ensi_target_t *t = l->target;
     const char *text = native ? strerror(native) : "closed by the peer";
     const ensi_host_t *h = l->end ? ensi_link_host(l) : NULL;
-    if (l->tunnel && l->state == ENSI_LINK_RUN) {
+    if (ENSI_HAS_PROXY && l->tunnel && l->state == ENSI_LINK_RUN) {
         (void)ensi_http1_end(&l->tunnel->answer);
         (void)ensi_link_refused(l);
         return;
@@ -17547,7 +17562,7 @@ static bool ensi_create_is_proxied(const ensign_desc_t *d, const char *host, uin
 {
     const char *list = d->no_proxy ? d->no_proxy : "localhost,127.0.0.0/8,::1";
     char entry[256];
-    if (!d->proxy || !*d->proxy || port == 0) return false;
+    if (!ENSI_HAS_PROXY || !d->proxy || !*d->proxy || port == 0) return false;
     while (*list) {
         size_t len = strcspn(list, ", \t");
         if (len > 0 && len < sizeof entry) {
@@ -17640,7 +17655,7 @@ static int ensi_create_add(ensign_t *c, const ensign_desc_t *d, ensi_target_t *t
     e->text = ensi_mem_text(&c->env.mem, text);
     if (!e->text) return ensi_env_memory(&c->env, strlen(text));
     rc = ensi_create_set_host(c, &e->host, host, port);
-    if (rc == ENSIGN_OK && proxied) {
+    if (ENSI_HAS_PROXY && rc == ENSIGN_OK && proxied) {
         rc = ensi_create_set_proxy(c, d);
         e->proxy = &c->proxy;
     }
@@ -17881,6 +17896,18 @@ static int ensi_create_set_tls(ensign_t *c, const ensign_desc_t *d)
 #endif
 }
 
+/* Nothing that was left out is asked for. */
+static int ensi_create_check_parts(ensign_t *c, const ensign_desc_t *d)
+{
+    if (!ENSI_HAS_AUTH && (d->client_id || d->client_secret || d->auth_url))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: ENSIGN_NO_AUTH is defined: set token, or no client_id, client_secret "
+                             "and auth_url");
+    if (!ENSI_HAS_PROXY && d->proxy && *d->proxy)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: ENSIGN_NO_PROXY is defined: set no proxy");
+    return ENSIGN_OK;
+}
+
 static int ensi_create_set_key(ensign_t *c, const ensign_desc_t *d)
 {
     ensi_auth_t *a = &c->auth;
@@ -18110,9 +18137,11 @@ static int ensi_create_init(ensign_t *c, const ensign_desc_t *d)
 #endif
     if (rc == ENSIGN_OK && (d->io < ENSIGN_IO_SOCKETS || d->io > ENSIGN_IO_CALLER))
         rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: io is %d; use an ENSIGN_IO_x", d->io);
+    if (rc == ENSIGN_OK) rc = ensi_create_check_parts(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_names(c, d); /* the seed shuffles the endpoints */
     if (rc == ENSIGN_OK) rc = ensi_create_set_endpoints(c, d);
-    if (rc == ENSIGN_OK && (d->client_id || d->auth_url)) rc = ensi_create_set_auth_url(c, d);
+    if (ENSI_HAS_AUTH && rc == ENSIGN_OK && (d->client_id || d->auth_url))
+        rc = ensi_create_set_auth_url(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_tls(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_key(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_methods(c, d);
