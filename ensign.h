@@ -117,19 +117,19 @@ WHAT IS PROMISED
 
 MEMORY
     All of it goes through `alloc`, but for mbedTLS's, which has a heap of its own, and what getaddrinfo and
-    the start of an HTTP/2 session take from malloc for a moment. Each buffer is taken when it is first used;
-    while events flow nothing is allocated. Before anything is opened, these tell the most that each can take;
-    stats.memory stays under their sum. The most that each takes, for three settings:
+    the start of an HTTP/2 session take from malloc for a moment. Each buffer is taken when it is first used,
+    and a connection's goes with it; while events flow nothing is allocated. Before anything is opened, these
+    tell the most that each can take; stats.memory stays under their sum. It is, for three settings:
 
                                            tiny       default    large
-        ensign_memory_bound                622 KiB    2 MiB      5 MiB      the client, TLS on all links
+        ensign_memory_bound                375 KiB    2 MiB      5 MiB      the client, TLS on all links
         ensign_publisher_memory_bound      85 KiB     10 MiB     145 MiB    each of these beside it
         ensign_subscription_memory_bound   77 KiB     31 MiB     117 MiB
         ensign_query_memory_bound          40 KiB     11 MiB     37 MiB
         ensign_request_memory_bound        43 KiB     17 MiB     257 MiB
         ensign_call_memory_bound           29 KiB     13 MiB     197 MiB
 
-    tiny     ENSIGN_LINK_BUFFER_BYTES 33000, ENSIGN_TOKEN_BYTES 2048; max_handles 8, topic_cache ENSIGN_OFF,
+    tiny     ENSIGN_LINK_BUFFER_BYTES 4096, ENSIGN_TOKEN_BYTES 2048; max_handles 8, topic_cache ENSIGN_OFF,
              max_header_bytes and max_answer_bytes 4096; every buffer, window and message limit 4096, events
              that are received 8192, max_in_flight and max_unacked 64, max_metadata_bytes 1024
     large    max_handles 65000, topic_cache 4096; windows and send buffers 4 MiB, a publisher's buffer 64 MiB
@@ -8728,14 +8728,27 @@ static int ensi_h2_on_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
     return 0;
 }
 
+/* Why the session cannot go on, in words. */
+static void ensi_h2_say(ensi_h2_t *h, const char *format, ...) ENSI_PRINTF(2, 3);
+static void ensi_h2_say(ensi_h2_t *h, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    ensi_fmt_v(h->fault, sizeof h->fault, format, args);
+    va_end(args);
+}
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_h2_say(h, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_h2_say(h, "?"))
+#endif
+
 /* nghttp2 ends the session, and tells the peer why. */
 static int ensi_h2_on_our_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
 {
     char head[40];
     h->fault_code = (int)g->error_code;
     if (g->error_code == NGHTTP2_COMPRESSION_ERROR) { /* of which nghttp2 tells no more */
-        ensi_fmt(h->fault, sizeof h->fault,
-                 "a header is over %d bytes, which nghttp2 does not take, or broken", ENSI_H2_HEADERS);
+        ensi_h2_say(h, "a header is over %d bytes, which nghttp2 does not take, or broken", ENSI_H2_HEADERS);
         return 0;
     }
     ensi_fmt(head, sizeof head, "%s: ", nghttp2_http2_strerror(g->error_code));
@@ -8837,7 +8850,7 @@ static int ensi_h2_on_error(nghttp2_session *session, int code, const char *text
     (void)session;
     /* ends a stream at most, and must not stand as the reason when the session ends later */
     if (code == NGHTTP2_ERR_HTTP_HEADER || code == NGHTTP2_ERR_HTTP_MESSAGING) return 0;
-    ensi_fmt(h->fault, sizeof h->fault, "%.*s", (int)ensi_min(len, 150), text);
+    ensi_h2_say(h, "%.*s", (int)ensi_min(len, 150), text);
     return 0;
 }
 
@@ -9002,11 +9015,11 @@ static int ensi_h2_take(ensi_h2_t *h, const uint8_t *p, size_t n)
     if (h->starved) rc = NGHTTP2_ERR_NOMEM;
     if (rc >= 0) return ENSIGN_OK;
     if (h->oversize)
-        ensi_fmt(h->fault, sizeof h->fault, "it sends a header of over %lu bytes; raise max_header_bytes",
-                 (unsigned long)h->header_max);
+        ensi_h2_say(h, "it sends a header of over %lu bytes; raise max_header_bytes",
+                    (unsigned long)h->header_max);
     if (rc == ENSI_H2_TOO_MANY_FRAMES)
-        ensi_fmt(h->fault, sizeof h->fault, "headers in more than 8 CONTINUATION frames, nghttp2's limit");
-    if (h->fault[0] == '\0') ensi_fmt(h->fault, sizeof h->fault, "%s", nghttp2_strerror((int)rc));
+        ensi_h2_say(h, "headers in more than 8 CONTINUATION frames, nghttp2's limit");
+    if (h->fault[0] == '\0') ensi_h2_say(h, "%s", nghttp2_strerror((int)rc));
     if (h->fault_code == 0) h->fault_code = (int)rc;
     if (h->oversize) return ENSIGN_E_TOO_LARGE;
     return rc == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_E_PROTOCOL;
@@ -16987,11 +17000,15 @@ static const char *ensi_client_closed_advice(const ensign_t *c, const ensi_link_
     return ", before it said a word; does it want TLS (unset tls.off), or is this another service's port?";
 }
 
+static const char *ensi_client_native(int native)
+{
+    return native ? strerror(native) : "closed by the peer";
+}
+
 /* The first reason stands; else what the caller says. */
 static void ensi_client_down_reason(const ensign_t *c, ensi_link_t *l, int native)
 {
     const ensi_target_t *t = l->target;
-    const char *text = native ? strerror(native) : "closed by the peer";
     const ensi_host_t *h = l->end ? ensi_link_host(l) : NULL;
     if (ENSI_HAS_PROXY && l->tunnel && l->state == ENSI_LINK_RUN) {
         (void)ensi_http1_end(&l->tunnel->answer);
@@ -17007,11 +17024,12 @@ static void ensi_client_down_reason(const ensign_t *c, ensi_link_t *l, int nativ
     case ENSI_LINK_DIAL:
         ensi_link_fault(l, ENSIGN_E_CONNECT, native,
                         "%s: cannot connect to %s%s: %s (%d); %s", t->name, l->end->proxy ? "the proxy " : "",
-                        h->where, text, native, ensi_client_dial_advice(l, native));
+                        h->where, ensi_client_native(native), native, ensi_client_dial_advice(l, native));
         break;
     case ENSI_LINK_RUN:
         ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s (%d)%s", t->name,
-                        ensi_link_where(l), text, native, ensi_client_closed_advice(c, l));
+                        ensi_link_where(l), ensi_client_native(native), native,
+                        ensi_client_closed_advice(c, l));
         break;
     case ENSI_LINK_IDLE:
     case ENSI_LINK_HANGUP:
