@@ -118,22 +118,22 @@ WHAT IS PROMISED
 
 MEMORY
     All of it goes through `alloc`, but for mbedTLS's, which has a heap of its own, and what getaddrinfo and
-    the start of an HTTP/2 session take from malloc for a moment. Each buffer is taken when it is first used;
-    while events flow nothing is allocated. A message over window_bytes needs a larger buffer, which is given
-    back behind it; where a second one comes within 64 messages the handle keeps two such buffers until 64
-    smaller messages have come in a row, or until it ends. The buffers for a token are given back when it is
-    here. Before anything is opened, these tell the most that each can take; stats.memory stays under their
-    sum. The most that each takes, for three settings:
+    the start of an HTTP/2 session take from malloc for a moment. Each buffer is taken when it is first used,
+    and a connection's goes with it; while events flow nothing is allocated. A message over window_bytes needs
+    a larger buffer, which is given back behind it; where a second one comes within 64 messages the handle
+    keeps two such buffers until 64 smaller messages have come in a row, or until it ends. The buffers for a
+    token are given back when it is here. Before anything is opened, these tell the most that each can take;
+    stats.memory stays under their sum. The most that each takes, for three settings:
 
                                            tiny       default    large
-        ensign_memory_bound                552 KiB    2 MiB      5 MiB      the client, TLS on all links
+        ensign_memory_bound                305 KiB    2 MiB      5 MiB      the client, TLS on all links
         ensign_publisher_memory_bound      85 KiB     10 MiB     145 MiB    each of these beside it
         ensign_subscription_memory_bound   78 KiB     31 MiB     117 MiB
         ensign_query_memory_bound          40 KiB     11 MiB     37 MiB
         ensign_request_memory_bound        43 KiB     17 MiB     257 MiB
         ensign_call_memory_bound           29 KiB     13 MiB     197 MiB
 
-    tiny     ENSIGN_LINK_BUFFER_BYTES 33000, ENSIGN_TOKEN_BYTES 2048; max_handles 8, topic_cache ENSIGN_OFF,
+    tiny     ENSIGN_LINK_BUFFER_BYTES 4096, ENSIGN_TOKEN_BYTES 2048; max_handles 8, topic_cache ENSIGN_OFF,
              max_header_bytes and max_answer_bytes 4096; every buffer, window and message limit 4096, events
              that are received 8192, max_in_flight and max_unacked 64, max_metadata_bytes 1024
     large    max_handles 65000, topic_cache 4096; windows and send buffers 4 MiB, a publisher's buffer 64 MiB
@@ -217,6 +217,8 @@ CONTENTS    search for the mark
  *
  * Leave out, in every file that includes ensign.h:
  * ENSIGN_NO_SERVICE        Ensign's own API: a gRPC client remains
+ * ENSIGN_NO_AUTH           the auth service: no client_id and no auth_url; a token of yours, or none
+ * ENSIGN_NO_PROXY          HTTP proxies: no proxy
  * ENSIGN_NO_TLS            mbedTLS: TLS must be off (tls.off, and an auth_url of http://) or yours
  *                          (tls.external, and auth_tls.external)
  * ENSIGN_NO_SOCKETS        sockets and the OS's headers: the loop without sockets remains
@@ -1638,6 +1640,18 @@ ENSIGN_API int  ensign_frame_text(const ensign_frame_t *frame, char *out, size_t
 #define ENSI_PRINTF(at, args)
 #endif
 
+/* What these guard, the compiler drops where the program leaves it out. */
+#ifdef ENSIGN_NO_AUTH
+enum { ENSI_HAS_AUTH = 0 };
+#else
+enum { ENSI_HAS_AUTH = 1 };
+#endif
+#ifdef ENSIGN_NO_PROXY
+enum { ENSI_HAS_PROXY = 0 };
+#else
+enum { ENSI_HAS_PROXY = 1 };
+#endif
+
 typedef struct ensi_buf_t { uint8_t *ptr; size_t cap, start, end; } ensi_buf_t;
 
 static uint32_t ensi_or(uint32_t value, uint32_t fallback)
@@ -2027,8 +2041,8 @@ static void ensi_blank_controls(char *text)
     }
 }
 
-/* With ENSIGN_NO_ERROR_TEXT each function that makes an error is called by a macro of its name, which drops
- * the words: the compiler checks them, and keeps no literal and no argument. */
+/* With ENSIGN_NO_ERROR_TEXT a macro of its name calls each function that makes an error, and drops the words:
+ * the compiler checks them, and keeps no literal and no argument. */
 #ifdef ENSIGN_NO_ERROR_TEXT
 static bool ensi_words(const char *format, ...) ENSI_PRINTF(1, 2);
 static bool ensi_words(const char *format, ...)
@@ -8575,7 +8589,7 @@ static int ensi_link_open_tunnel(ensi_link_t *l)
     ensi_buf_t *tx = &l->tx;
     size_t len = 0;
     int rc;
-    if (!proxy) return ENSIGN_OK;
+    if (!ENSI_HAS_PROXY || !proxy) return ENSIGN_OK;
     l->tunnel = (ensi_tunnel_t *)ensi_mem_zero(&l->env->mem, sizeof *l->tunnel);
     if (!l->tunnel) return ENSIGN_E_MEMORY;
     ensi_http1_init(&l->tunnel->answer, l->tunnel->body, sizeof l->tunnel->body);
@@ -8719,7 +8733,7 @@ static void ensi_link_log_tls(ensi_link_t *l)
 /* Shakes hands as far as it goes. AGAIN, OK or an error, which is the link's fault then. */
 static int ensi_link_shake(ensi_link_t *l)
 {
-    int rc = l->tunnel ? ensi_link_dig(l) : ENSIGN_OK;
+    int rc = ENSI_HAS_PROXY && l->tunnel ? ensi_link_dig(l) : ENSIGN_OK;
     if (rc != ENSIGN_OK) return rc;
 #ifndef ENSIGN_NO_TLS
     if (l->shaken) return ENSIGN_OK;
@@ -9344,14 +9358,27 @@ static int ensi_h2_on_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
     return 0;
 }
 
+/* Why the session cannot go on, in words. */
+static void ensi_h2_say(ensi_h2_t *h, const char *format, ...) ENSI_PRINTF(2, 3);
+static void ensi_h2_say(ensi_h2_t *h, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    ensi_fmt_v(h->fault, sizeof h->fault, format, args);
+    va_end(args);
+}
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_h2_say(h, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_h2_say(h, "?"))
+#endif
+
 /* nghttp2 ends the session, and tells the peer why. */
 static int ensi_h2_on_our_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
 {
     char head[40];
     h->fault_code = (int)g->error_code;
     if (g->error_code == NGHTTP2_COMPRESSION_ERROR) { /* of which nghttp2 tells no more */
-        ensi_fmt(h->fault, sizeof h->fault,
-                 "a header is over %d bytes, which nghttp2 does not take, or broken", ENSI_H2_HEADERS);
+        ensi_h2_say(h, "a header is over %d bytes, which nghttp2 does not take, or broken", ENSI_H2_HEADERS);
         return 0;
     }
     ensi_fmt(head, sizeof head, "%s: ", nghttp2_http2_strerror(g->error_code));
@@ -9475,7 +9502,7 @@ static int ensi_h2_on_error(nghttp2_session *session, int code, const char *text
     (void)session;
     /* ends a stream at most, and must not stand as the reason when the session ends later */
     if (code == NGHTTP2_ERR_HTTP_HEADER || code == NGHTTP2_ERR_HTTP_MESSAGING) return 0;
-    ensi_fmt(h->fault, sizeof h->fault, "%.*s", (int)ensi_min(len, 150), text);
+    ensi_h2_say(h, "%.*s", (int)ensi_min(len, 150), text);
     return 0;
 }
 
@@ -9665,11 +9692,11 @@ static int ensi_h2_take(ensi_h2_t *h, const uint8_t *p, size_t n)
     if (h->starved) rc = NGHTTP2_ERR_NOMEM;
     if (rc >= 0) return ENSIGN_OK;
     if (h->oversize)
-        ensi_fmt(h->fault, sizeof h->fault, "it sends a header of over %lu bytes; raise max_header_bytes",
-                 (unsigned long)h->header_max);
+        ensi_h2_say(h, "it sends a header of over %lu bytes; raise max_header_bytes",
+                    (unsigned long)h->header_max);
     if (rc == ENSI_H2_TOO_MANY_FRAMES)
-        ensi_fmt(h->fault, sizeof h->fault, "headers in more than 8 CONTINUATION frames, nghttp2's limit");
-    if (h->fault[0] == '\0') ensi_fmt(h->fault, sizeof h->fault, "%s", nghttp2_strerror((int)rc));
+        ensi_h2_say(h, "headers in more than 8 CONTINUATION frames, nghttp2's limit");
+    if (h->fault[0] == '\0') ensi_h2_say(h, "%s", nghttp2_strerror((int)rc));
     if (h->fault_code == 0) h->fault_code = (int)rc;
     if (h->oversize) return ENSIGN_E_TOO_LARGE;
     return rc == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_E_PROTOCOL;
@@ -10947,13 +10974,12 @@ static bool ensi_auth_move(ensi_auth_t *a, ensi_auth_in_t in)
     return true;
 }
 
-/* An exchange leaves the key and the tokens in the buffers that it went through. They are wiped; those of the
- * link are given back, and at the end the other one too. */
+/* An exchange leaves the key and the tokens in its body; those of the link's buffers go with them. The body
+ * is wiped as far as it was used. */
 static void ensi_auth_wipe(ensi_auth_t *a)
 {
     if (a->body) ensi_wipe(a->body, ensi_max(a->body_used, a->http.body_len));
     a->body_used = a->http.body_len = 0;
-    ensi_link_free(a->link);
 }
 
 static void ensi_auth_release(ensi_auth_t *a)
@@ -11303,7 +11329,7 @@ static void ensi_auth_outcome(ensi_auth_t *a, int rc)
 /* The peer has closed in good order: an answer may end there. */
 static void ensi_auth_closed(ensi_auth_t *a)
 {
-    if (a->link->state == ENSI_LINK_RUN && ensi_auth_busy(a) && a->asked)
+    if (ENSI_HAS_AUTH && a->link->state == ENSI_LINK_RUN && ensi_auth_busy(a) && a->asked)
         ensi_auth_outcome(a, ensi_http1_end(&a->http));
 }
 
@@ -11313,8 +11339,8 @@ static void ensi_auth_receive(ensi_auth_t *a)
     ensi_link_t *l = a->link;
     const uint8_t *p;
     size_t len, used;
-    int rc = ensi_link_shake(l);
-    while (rc == ENSIGN_OK && l->state == ENSI_LINK_RUN) {
+    int rc = ENSI_HAS_AUTH ? ensi_link_shake(l) : (int)ENSIGN_AGAIN;
+    while (ENSI_HAS_AUTH && rc == ENSIGN_OK && l->state == ENSI_LINK_RUN) {
         if (!a->asked) ensi_auth_ask(a);
         if (l->state != ENSI_LINK_RUN) return;
         rc = ensi_link_read(l, &p, &len);
@@ -11332,6 +11358,7 @@ static void ensi_auth_lost(ensi_auth_t *a)
     const ensign_error_t *why = &a->link->fault;
     const char *whole = why->code ? why->text : "the connection was closed";
     const char *text = strncmp(whole, "auth: ", 6) == 0 ? whole + 6 : whole;
+    if (!ENSI_HAS_AUTH) return;
     a->asked = false;
     ensi_auth_wipe(a);
     if (ensi_auth_busy(a) && ensi_link_goes_on(a->link)) {
@@ -11346,7 +11373,7 @@ static void ensi_auth_lost(ensi_auth_t *a)
 /* The server refused the token: get another one by the key. */
 static void ensi_auth_reject(ensi_auth_t *a)
 {
-    if (a->state == ENSI_AUTH_OFF || a->state == ENSI_AUTH_FIXED) return;
+    if (!ENSI_HAS_AUTH || a->state == ENSI_AUTH_OFF || a->state == ENSI_AUTH_FIXED) return;
     a->stale = true;
     a->bearer = NULL;
     ensi_timer_stop(&a->renew);
@@ -11362,7 +11389,7 @@ static bool ensi_auth_wants(ensi_auth_t *a, bool demand)
 /* Starts an exchange where one is due. */
 static void ensi_auth_pump(ensi_auth_t *a, bool demand, uint32_t timeout_ms)
 {
-    if (a->link->state != ENSI_LINK_IDLE || ensi_target_waits(a->link->target)) return;
+    if (!ENSI_HAS_AUTH || a->link->state != ENSI_LINK_IDLE || ensi_target_waits(a->link->target)) return;
     if (ensi_auth_busy(a)) {
         ensi_link_want(a->link, timeout_ms); /* at the next address */
         return;
@@ -11390,6 +11417,7 @@ static void ensi_auth_pump(ensi_auth_t *a, bool demand, uint32_t timeout_ms)
 static void ensi_auth_tick(ensi_auth_t *a)
 {
     uint64_t now = a->env->now_ms;
+    if (!ENSI_HAS_AUTH) return;
     if (ensi_timer_due(&a->retry, now)) ensi_auth_move(a, ENSI_AUTH_ON_DUE);
     if (ensi_timer_due(&a->renew, now)) a->renew_due = true;
     if (ensi_timer_due(&a->expire, now)) {
@@ -17692,7 +17720,7 @@ static void ensi_client_tick_link(ensign_t *c, ensi_link_t *l)
 {
     const char *limit = l == c->auth.link ? "auth_timeout_ms" : "connect_timeout_ms";
     if (!ensi_timer_due(&l->timer, c->env.now_ms)) return;
-    if (l->tunnel) ensi_link_stalled(l, limit);
+    if (ENSI_HAS_PROXY && l->tunnel) ensi_link_stalled(l, limit);
     ensi_link_fault(l, ENSIGN_E_STALLED, 0, "%s: %s %s within %s", l->target->name,
                     ensi_client_missed(c, l), ensi_link_where(l), limit);
     ensi_client_stop_link(c, l);
@@ -17959,13 +17987,17 @@ static const char *ensi_client_closed_advice(const ensign_t *c, const ensi_link_
     return ", before it said a word; does it want TLS (unset tls.off), or is this another service's port?";
 }
 
+static const char *ensi_client_native(int native)
+{
+    return native ? strerror(native) : "closed by the peer";
+}
+
 /* The first reason stands; else what the caller says. */
 static void ensi_client_down_reason(const ensign_t *c, ensi_link_t *l, int native)
 {
     const ensi_target_t *t = l->target;
-    const char *text = native ? strerror(native) : "closed by the peer";
     const ensi_host_t *h = l->end ? ensi_link_host(l) : NULL;
-    if (l->tunnel && l->state == ENSI_LINK_RUN) {
+    if (ENSI_HAS_PROXY && l->tunnel && l->state == ENSI_LINK_RUN) {
         (void)ensi_http1_end(&l->tunnel->answer);
         (void)ensi_link_refused(l);
         return;
@@ -17984,11 +18016,12 @@ static void ensi_client_down_reason(const ensign_t *c, ensi_link_t *l, int nativ
     case ENSI_LINK_DIAL:
         ensi_link_fault(l, ENSIGN_E_CONNECT, native,
                         "%s: cannot connect to %s%s: %s (%d); %s", t->name, l->end->proxy ? "the proxy " : "",
-                        h->where, text, native, ensi_client_dial_advice(l, native));
+                        h->where, ensi_client_native(native), native, ensi_client_dial_advice(l, native));
         break;
     case ENSI_LINK_RUN:
         ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s (%d)%s", t->name,
-                        ensi_link_where(l), text, native, ensi_client_closed_advice(c, l));
+                        ensi_link_where(l), ensi_client_native(native), native,
+                        ensi_client_closed_advice(c, l));
         break;
     case ENSI_LINK_IDLE:
     case ENSI_LINK_HANGUP:
@@ -18553,7 +18586,7 @@ static bool ensi_create_is_proxied(const ensign_desc_t *d, const char *host, uin
 {
     const char *list = d->no_proxy ? d->no_proxy : "localhost,127.0.0.0/8,::1";
     char entry[256];
-    if (!d->proxy || !*d->proxy || port == 0) return false;
+    if (!ENSI_HAS_PROXY || !d->proxy || !*d->proxy || port == 0) return false;
     while (*list) {
         size_t len = strcspn(list, ", \t");
         if (len > 0 && len < sizeof entry) {
@@ -18648,7 +18681,7 @@ static int ensi_create_add(ensign_t *c, const ensign_desc_t *d, ensi_target_t *t
     e->text = ensi_mem_text(&c->env.mem, text);
     if (!e->text) return ensi_env_memory(&c->env, strlen(text));
     rc = ensi_create_set_host(c, &e->host, host, port);
-    if (rc == ENSIGN_OK && proxied) {
+    if (ENSI_HAS_PROXY && rc == ENSIGN_OK && proxied) {
         rc = ensi_create_set_proxy(c, d);
         e->proxy = &c->proxy;
     }
@@ -18943,6 +18976,18 @@ static int ensi_create_set_tls(ensign_t *c, const ensign_desc_t *d)
 #endif
 }
 
+/* Nothing that was left out is asked for. */
+static int ensi_create_check_parts(ensign_t *c, const ensign_desc_t *d)
+{
+    if (!ENSI_HAS_AUTH && (d->client_id || d->client_secret || d->auth_url))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: ENSIGN_NO_AUTH is defined: set token, or no client_id, client_secret "
+                             "and auth_url");
+    if (!ENSI_HAS_PROXY && d->proxy && *d->proxy)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: ENSIGN_NO_PROXY is defined: set no proxy");
+    return ENSIGN_OK;
+}
+
 static int ensi_create_set_key(ensign_t *c, const ensign_desc_t *d)
 {
     ensi_auth_t *a = &c->auth;
@@ -19173,9 +19218,11 @@ static int ensi_create_init(ensign_t *c, const ensign_desc_t *d)
     if (rc == ENSIGN_OK && (d->io < ENSIGN_IO_SOCKETS || d->io > ENSIGN_IO_CALLER))
         rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: io is %d; use an ENSIGN_IO_x", d->io);
     if (rc == ENSIGN_OK) rc = ensi_create_set_external(c, d);
+    if (rc == ENSIGN_OK) rc = ensi_create_check_parts(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_names(c, d); /* the seed shuffles the endpoints */
     if (rc == ENSIGN_OK) rc = ensi_create_set_endpoints(c, d);
-    if (rc == ENSIGN_OK && (d->client_id || d->auth_url)) rc = ensi_create_set_auth_url(c, d);
+    if (ENSI_HAS_AUTH && rc == ENSIGN_OK && (d->client_id || d->auth_url))
+        rc = ensi_create_set_auth_url(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_tls(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_key(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_methods(c, d);

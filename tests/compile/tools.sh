@@ -115,6 +115,8 @@ finds 'faults: a text that ensign.h does not have any more' 'b5_give_up: ensign.
 
 finds 'coverage: a section that is not there' 'ensign.h has no section nosuch' tools/coverage --rest nosuch
 check 'coverage: --help' tools/coverage --help
+check 'small: --help' tools/small --help
+finds 'small: another argument is refused' 'unknown argument --fast' tools/small --fast
 
 tools/check_layers --longest 1 "$dir/good.h" >"$dir/long" 2>&1
 check 'layers: --longest gives the median' grep -q '4  is the median of 4 functions' "$dir/long"

@@ -27,9 +27,10 @@ int main(int argc, char **argv)
     d.auth_url = getenv("ENSIGN_AUTH_URL");
     d.max_handles = 1;
     d.topic_cache = ENSIGN_OFF;
+    d.max_header_bytes = d.max_answer_bytes = 4096;
     stream.topic = argv[1];
     stream.max_in_flight = 16;
-    stream.buffer_bytes = 4096;
+    stream.buffer_bytes = stream.max_event_bytes = stream.window_bytes = 4096;
     if (ensign_create(&d, &c, &why) != ENSIGN_OK) return fail(&why);
     pub = ensign_publisher_open(c, &stream);
     say(STDOUT_FILENO, "ready");

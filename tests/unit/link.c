@@ -106,6 +106,37 @@ static void the_buffers_are_wiped_before_they_are_given_back(void **state)
     }
 }
 
+/* However a connection ends. Until then what waits in tx stands. */
+static void an_idle_link_holds_no_buffers(void **state)
+{
+    (void)state;
+    for (int secure = 0; secure < 2; secure++) {
+        for (int ours = 0; ours < 2; ours++) {
+            size_t before, with;
+            open_link("192.0.2.1", true, secure != 0);
+            for (int round = 0; round < 2; round++) { /* the second has the settings of TLS already */
+                env.now_ms += 60000;
+                (void)ensi_timer_due(&t.timer, env.now_ms); /* starts, and */
+                (void)ensi_timer_due(&t.timer, env.now_ms + 60000);
+                before = env.mem.used;
+                ensi_link_want(&l, 1000);
+                ensi_link_up(&l, 0);
+                assert_int_equal(l.state, ENSI_LINK_RUN);
+                with = env.mem.used;
+                assert_true(with >= before + 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES);
+                if (ours) ensi_link_stop(&l);
+                assert_int_equal(env.mem.used, with);
+                if (ours) assert_int_equal(l.state, ENSI_LINK_HANGUP);
+                ensi_link_down(&l);
+                assert_int_equal(l.state, ENSI_LINK_IDLE);
+                assert_null(l.rx.ptr);
+                if (round > 0) assert_int_equal(env.mem.used, before);
+            }
+            close_link();
+        }
+    }
+}
+
 /* nghttp2 gets larger blocks from us, and none of them may be left as it was. */
 static void what_nghttp2_gives_back_is_wiped(void **state)
 {
@@ -838,6 +869,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_buffers_are_wiped_before_they_are_given_back),
+        cmocka_unit_test(an_idle_link_holds_no_buffers),
         cmocka_unit_test(what_nghttp2_gives_back_is_wiped),
         cmocka_unit_test(legal_moves_move_and_all_others_leave_the_state),
         cmocka_unit_test(calls_in_a_wrong_state_change_nothing),

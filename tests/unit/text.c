@@ -13,7 +13,7 @@
         }                                                                                                    \
     } while (0)
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wformat-truncation" /* it is what is tested */
 #endif
 
