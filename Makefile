@@ -49,7 +49,8 @@ BENCH_PB  := $(patsubst proto/%.proto,$(BENCH_GEN)/%.pb.cc, \
              $(BENCH_GEN)/api/v1beta1/ensign.grpc.pb.cc
 FUZZ      := $(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c))
 FUZZERS   := $(patsubst $(B)/tests/fuzz/%,build/fuzz/%,$(FUZZ))
-EXAMPLES  := $(call programs,examples/*.c)
+OPENSSL   := $(shell $(CC) $(CPPFLAGS) -include openssl/ssl.h -E -x c /dev/null >/dev/null 2>&1 && echo here)
+EXAMPLES  := $(filter-out $(if $(OPENSSL),,%/openssl),$(call programs,examples/*.c)) # one of them needs it
 EXAMPLES_X := $(patsubst %.cc,$(B)/%,$(wildcard examples/*.cc))
 GENERATED := $(patsubst examples/%.proto,$(B)/examples/gen/%.pb.h,$(wildcard examples/*.proto))
 SERVER    := $(B)/ensignd
@@ -69,8 +70,8 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 
 .SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        suite-tls test-peers test-live soak fuzz bench bench-check bench-record server tool examples install \
-        install-header install-tool uninstall clean
+        suite-tls test-peers test-live soak fuzz bench bench-check bench-record small server tool examples \
+        install install-header install-tool uninstall clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -88,6 +89,7 @@ help:
 	@echo "make bench        what an event costs, beside gRPC C++, grpc-go and PyEnsign: about ten minutes."
 	@echo "                  ARGS: parts and options, as tools/bench --help tells them"
 	@echo "make bench-check  instructions, allocations and sizes beside those that make bench-record has written"
+	@echo "make small        small static programs with musl, from Debian's sources: sizes, memory; they run"
 	@echo "make              build/ensignd, build/ensign and build/examples; make server, make tool,"
 	@echo "                  make examples: one of them"
 	@echo "make deps         install what demo, test and check need"
@@ -233,6 +235,7 @@ $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) -lcmocka $(LIBS)
 
 $(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
+$(B)/tests/unit/growth: C += -finstrument-functions # it counts them
 
 $(FUZZ): $(B)/%: %.c tests/fuzz/replay.c ensign.h
 	$(call say,CC)
@@ -255,6 +258,7 @@ $(EXAMPLES): $(B)/%: %.c ensign.h
 
 $(B)/examples/grpc_unary: $(GENERATED:.h=.a)
 $(B)/examples/resolver_thread: LIBS += -lpthread
+$(B)/examples/openssl: LIBS := -lssl -lcrypto -lnghttp2 -lprotobuf-nanopb # in the place of mbedTLS
 
 $(GENERATED): $(B)/examples/gen/%.pb.h: examples/%.proto $(wildcard examples/*.options)
 	$(call say,GEN)
@@ -367,6 +371,12 @@ $(B)/tests/bench/client-grpc: tests/bench/client.cc tests/bench/measure.h $(BENC
 	$(call say,CXX)
 	$(Q)$(CXX) $(CPPFLAGS) -O2 -std=c++17 -Wall -Wextra -I$(BENCH_GEN) -Itests/bench -o $@ $< \
 	    $(filter %.o,$^) $(LDFLAGS) -Wl,--as-needed $$(pkg-config --libs grpc++ protobuf)
+
+# What it builds and shows: tools/small --help. --check compares with what is recorded.
+small:
+	@tools/deps small
+	@$(MAKE) --no-print-directory server tool
+	@tools/small --check
 
 clean:
 	rm -rf build

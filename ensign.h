@@ -35,7 +35,8 @@ THE LOOP
 
     No loop of your own: ensign_wait and ensign_await are these lines.
     No sockets: ensign_link says what a connection wants; you move bytes by ensign_rx_buf, ensign_rx_ack,
-    ensign_tx_buf and ensign_tx_ack, and call ensign_tick (whole: examples/sans_io.c).
+    ensign_tx_buf and ensign_tx_ack, and call ensign_tick (whole: examples/sans_io.c). TLS can be yours there,
+    too: tls.external (whole: examples/openssl.c).
 
 RULES
     Client    One ensign_t: a connection to one gRPC server, by one of its endpoints (two for a while after a
@@ -118,13 +119,16 @@ WHAT IS PROMISED
 MEMORY
     All of it goes through `alloc`, but for mbedTLS's, which has a heap of its own, and what getaddrinfo and
     the start of an HTTP/2 session take from malloc for a moment. Each buffer is taken when it is first used;
-    while events flow nothing is allocated. Before anything is opened, these tell the most that each can take;
-    stats.memory stays under their sum. The most that each takes, for three settings:
+    while events flow nothing is allocated. A message over window_bytes needs a larger buffer, which is given
+    back behind it; where a second one comes within 64 messages the handle keeps two such buffers until 64
+    smaller messages have come in a row, or until it ends. The buffers for a token are given back when it is
+    here. Before anything is opened, these tell the most that each can take; stats.memory stays under their
+    sum. The most that each takes, for three settings:
 
                                            tiny       default    large
-        ensign_memory_bound                622 KiB    2 MiB      5 MiB      the client, TLS on all links
+        ensign_memory_bound                552 KiB    2 MiB      5 MiB      the client, TLS on all links
         ensign_publisher_memory_bound      85 KiB     10 MiB     145 MiB    each of these beside it
-        ensign_subscription_memory_bound   77 KiB     31 MiB     117 MiB
+        ensign_subscription_memory_bound   78 KiB     31 MiB     117 MiB
         ensign_query_memory_bound          40 KiB     11 MiB     37 MiB
         ensign_request_memory_bound        43 KiB     17 MiB     257 MiB
         ensign_call_memory_bound           29 KiB     13 MiB     197 MiB
@@ -138,7 +142,8 @@ MEMORY
     A third or more of ensign_memory_bound is for a second connection. It exists only while the first one
     drains after a GOAWAY. Where memory_limit has no room for it, the first one drains before.
     Nearly all of a default is room for the largest message, and for the map of topics that it may bring. What
-    is used in fact is a small part of it: buffers grow to such a size only for such a message.
+    is used in fact is a small part of it: buffers grow to such a size only for such a message, and streams
+    that are given the same map of topics share one copy.
 
 CONTENTS    search for the mark
     >>macros      What can be defined before the include
@@ -161,6 +166,7 @@ CONTENTS    search for the mark
     >>trace       What the trace hook is told of each frame
     >>sock        Sockets as the OS has them, the state of one, and the race of a link's
     >>pb          The service's messages, by nanopb, decoded in place
+    >>wire        The hot messages by hand: an event to publish, its answer; a received event, its ack
     >>id          Identifiers, MIME types, versions, metadata, and an event as text
     >>json        JSON, base64 and the dates in a token
     >>http1       HTTP/1.1 answers, in any cut, one form of request, and CONNECT
@@ -211,18 +217,21 @@ CONTENTS    search for the mark
  *
  * Leave out, in every file that includes ensign.h:
  * ENSIGN_NO_SERVICE        Ensign's own API: a gRPC client remains
- * ENSIGN_NO_TLS            mbedTLS: tls.off must be set, and an auth_url of http://
+ * ENSIGN_NO_TLS            mbedTLS: TLS must be off (tls.off, and an auth_url of http://) or yours
+ *                          (tls.external, and auth_tls.external)
  * ENSIGN_NO_SOCKETS        sockets and the OS's headers: the loop without sockets remains
  * ENSIGN_NO_DNS            getaddrinfo: io must be ENSIGN_IO_SOCKETS_NO_DNS, or each host an address
  * ENSIGN_NO_STDIO          files: trust comes from ca_pem, a client certificate from cert_pem and key_pem
- * ENSIGN_NO_LOG_TEXT       log lines: the `log` hook is never called (errors keep their text) */
+ * ENSIGN_NO_LOG_TEXT       log lines: the `log` hook is never called (errors keep their text)
+ * ENSIGN_NO_ERROR_TEXT     what errors say of their case, and the server's words: `text` is that of
+ *                          ensign_result_text for the code */
 #define ENSIGN_VERSION        "0.2.0"
 #define ENSIGN_VERSION_NUMBER 200       /* major * 10000 + minor * 100 + patch, for #if */
 
 /* Limits, the same in every file that includes ensign.h. */
 #ifndef ENSIGN_LINK_BUFFER_BYTES
-#define ENSIGN_LINK_BUFFER_BYTES 65536  /* of a link's receive, and of its transmit buffer; 33000 or more: a
-                                           TLS record goes in whole */
+#define ENSIGN_LINK_BUFFER_BYTES 65536  /* of a link's receive, and of its transmit buffer; 4096 or more, and
+                                           2048 more than ENSIGN_TOKEN_BYTES */
 #endif
 #ifndef ENSIGN_MAX_ADDRESSES
 #define ENSIGN_MAX_ADDRESSES 8          /* of one host, that are tried; 1 or more */
@@ -230,9 +239,13 @@ CONTENTS    search for the mark
 #ifndef ENSIGN_TOKEN_BYTES
 #define ENSIGN_TOKEN_BYTES 8192         /* longest access or refresh token, and a NUL; 256 or more */
 #endif
-#if ENSIGN_LINK_BUFFER_BYTES < 33000 || ENSIGN_MAX_ADDRESSES < 1 || ENSIGN_TOKEN_BYTES < 256
-#error "ensign.h: ENSIGN_LINK_BUFFER_BYTES is under 33000, or ENSIGN_MAX_ADDRESSES under 1, or \
+#if ENSIGN_LINK_BUFFER_BYTES < 4096 || ENSIGN_MAX_ADDRESSES < 1 || ENSIGN_TOKEN_BYTES < 256
+#error "ensign.h: ENSIGN_LINK_BUFFER_BYTES is under 4096, or ENSIGN_MAX_ADDRESSES under 1, or \
 ENSIGN_TOKEN_BYTES under 256: make it larger, or leave it undefined"
+#endif
+#if ENSIGN_LINK_BUFFER_BYTES - 2048 < ENSIGN_TOKEN_BYTES
+#error "ensign.h: ENSIGN_LINK_BUFFER_BYTES is not 2048 more than ENSIGN_TOKEN_BYTES: a request to the auth \
+service, with a token and its headers, must fit; make it larger, or tokens shorter"
 #endif
 
 #ifndef ENSIGN_API
@@ -533,6 +546,12 @@ typedef struct ensign_tls_desc_t {
                                        line of the NSS key log format without its end, and the desc's user.
                                        The line is wiped after the call. It may not call into the client. It
                                        is for tests only, and warns at every connect [none] */
+    bool        external;           /* [false] TLS is yours: what you move through rx and tx is what is inside
+                                       of it. Tokens and keys go out as over our own, the scheme is https, and
+                                       no mbedTLS runs. You check the certificate, the name and ALPN:
+                                       ensign_link_t has the last two. It needs ENSIGN_IO_CALLER, and the
+                                       other fields of this struct must be zero, for they have no effect:
+                                       else E_ARGUMENT */
 } ensign_tls_desc_t;
 
 enum {                              /* ensign_tls_desc_t.min_version: the numbers that TLS has for them */
@@ -635,7 +654,8 @@ typedef struct ensign_desc_t {
                                           and never for what goes through a proxy: for other endpoints key and
                                           token are refused over it */
     ensign_tls_desc_t tls;          /* of the gRPC connection */
-    ensign_tls_desc_t auth_tls;     /* of the auth service; `off` is not looked at: the URL says it */
+    ensign_tls_desc_t auth_tls;     /* of the auth service, for URLs of https://; `off` is not looked at: the
+                                       URL says it */
     const char *authority;          /* :authority of requests, up to 255 bytes [the endpoint in use; of a unix
                                        socket localhost] */
     const char *name;               /* client_id on streams, shown to subscribers as who publishes; up to 512
@@ -718,8 +738,8 @@ typedef struct ensign_desc_t {
  * ENSIGN_NO_AUTHENTICATION leaves the key out; neither clears what the program has set. These two are 1 y t
  * yes true on, or empty 0 n f no false off, in any case; ENSIGN_MIN_TLS is 1.2 or 1.3, or empty;
  * ENSIGN_ATTEMPTS, which fills retry.max_attempts, is 1 to 5, or empty: else E_FORMAT, nothing is filled, and
- * *why names the variable. The strings are getenv's: create before the environment changes. why may be NULL.
- */
+ * *why names the variable. Where tls or auth_tls has `external` set already, it gets nothing but tls.off. The
+ * strings are getenv's: create before the environment changes. why may be NULL. */
 ENSIGN_API int  ensign_desc_env(ensign_desc_t *d, ensign_error_t *why);
 
 #ifndef ENSIGN_NO_STDIO
@@ -1106,6 +1126,12 @@ typedef struct ensign_link_t {
     uint16_t    port;               /* 0: `addresses` has one "unix:/path" */
     const char *const *addresses;   /* DIAL: numeric, or that one; stand until the answer */
     size_t      address_count;
+    const char *server_name;        /* with `external`: the connection needs your TLS, and the certificate
+                                       must have this name. NULL: the bytes go as they are, as those to a
+                                       proxy do until it has answered. Where it becomes set in RUN, shake
+                                       hands before you move the next bytes */
+    const char *alpn;               /* what to offer then: "h2", which the server must take, or of the auth
+                                       service "http/1.1", where it may take none */
 } ensign_link_t;
 
 /* What this link wants now. */
@@ -1119,7 +1145,9 @@ ENSIGN_API int  ensign_resolved(ensign_t *c, int link, uint32_t attempt, const c
 
 /* The connection is made, or gone. address: the index in `addresses` that it is made to. The engine tries it
  * first the next time if the connection proves good (SETTINGS or the auth service's answer came); else it
- * goes on to the other addresses. native: errno; 0: the peer's orderly end. */
+ * goes on to the other addresses. native: errno; 0: the peer's orderly end; where your own TLS has failed
+ * ENSIGN_E_TLS, E_CERTIFICATE, E_HOSTNAME or E_ALPN. With `external` the connection can be up before its
+ * handshake: connect_timeout_ms counts both. */
 ENSIGN_API int  ensign_link_up(ensign_t *c, int link, uint32_t attempt, size_t address, uint64_t now_ms);
 ENSIGN_API int  ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64_t now_ms);
 
@@ -1546,6 +1574,7 @@ typedef struct ensign_link_info_t { /* a connection, as it is now */
     const char *cipher;             /* "TLS-ECDHE-RSA-WITH-CHACHA20-POLY1305-SHA256" */
     const char *alpn;               /* "h2"; NULL: nothing was agreed on, as with the auth service */
     bool        resumed;            /* its handshake was a short one, by a ticket of a connection before */
+    bool        external;           /* its TLS is yours, so those four are not known here: NULL, and false */
     int32_t     ping_ms;            /* round trip of the last PING that was answered; -1 before the first */
     uint64_t    age_ms;             /* from when it was made to the last step */
 } ensign_link_info_t;
@@ -1642,6 +1671,15 @@ ensign_slice_t ensign_str(const char *s)
 ensign_slice_t ensign_bytes(const void *ptr, size_t len)
 {
     return ensi_slice(ptr, len);
+}
+
+/* The mask of a ring with room for `count` places, 1 or more: it has 2^n of them, so that no division finds a
+ * place. */
+static ENSI_UNUSED uint32_t ensi_ring_mask(uint32_t count)
+{
+    uint32_t mask = count - 1;
+    for (uint32_t by = 1; by < 32; by *= 2) mask |= mask >> by;
+    return mask;
 }
 
 static ENSI_UNUSED bool ensi_slice_eq(ensign_slice_t a, ensign_slice_t b)
@@ -1775,6 +1813,15 @@ static size_t ensi_ip(const char *text, uint8_t out[16])
     return ensi_ip6(text, out) ? 16 : 0;
 }
 
+/* Numbers of HTTP/2 and gRPC are big-endian. A compiler turns four loads of bytes into one, but not always as
+ * many stores. */
+#if defined(__GNUC__) && defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
+{
+    v = __builtin_bswap32(v);
+    memcpy(p, &v, sizeof v);
+}
+#else
 static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
 {
     p[0] = (uint8_t)(v >> 24);
@@ -1782,6 +1829,7 @@ static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
     p[2] = (uint8_t)(v >> 8);
     p[3] = (uint8_t)v;
 }
+#endif
 
 static ENSI_UNUSED uint32_t ensi_get_be32(const uint8_t *p)
 {
@@ -1846,6 +1894,129 @@ static uint64_t ensi_rng_next(uint64_t *state)
     return z ^ (z >> 31);
 }
 
+/* ---- texts */
+
+/* Where a text is written. `cap` is the room without that for the NUL; `len` counts what was put, also what
+ * found no room. */
+typedef struct ensi_text_t { char *out; size_t cap, len; } ensi_text_t;
+
+static void ensi_text_begin(ensi_text_t *t, char *out, size_t cap)
+{
+    t->out = out;
+    t->cap = cap > 0 ? cap - 1 : 0;
+    t->len = 0;
+}
+
+static void ensi_text_put(ensi_text_t *t, const void *p, size_t n)
+{
+    if (t->len < t->cap) memcpy(t->out + t->len, p, ensi_min(n, t->cap - t->len));
+    t->len += n;
+}
+
+static ENSI_UNUSED void ensi_text_puts(ensi_text_t *t, const char *s)
+{
+    ensi_text_put(t, s, strlen(s));
+}
+
+/* Writes the NUL; `cap` is that of ensi_text_begin. Returns the length of the whole text, as snprintf. */
+static int ensi_text_end(const ensi_text_t *t, size_t cap)
+{
+    if (cap > 0) t->out[ensi_min(t->len, t->cap)] = '\0';
+    return t->len < INT32_MAX ? (int)t->len : INT32_MAX;
+}
+
+/* Puts `width` characters or more, with zeros before the digits. `kind` is that of a format; d is signed. */
+static void ensi_text_number(ensi_text_t *t, uint64_t value, char kind, size_t width)
+{
+    enum { WIDTH_MAX = 22 };
+    const char *digits = kind == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
+    unsigned base = kind == 'x' || kind == 'X' ? 16 : 10;
+    bool minus = kind == 'd' && (int64_t)value < 0;
+    char text[WIDTH_MAX];
+    size_t at = sizeof text, from = sizeof text - ensi_min(width, sizeof text) + (minus ? 1 : 0);
+    if (minus) value = 0 - value;
+    for (; value > 0 || at == sizeof text; value /= base) text[--at] = digits[value % base];
+    while (at > from) text[--at] = '0';
+    if (minus) text[--at] = '-';
+    ensi_text_put(t, text + at, sizeof text - at);
+}
+
+/* Reads the digits at *p, and goes behind them. */
+static size_t ensi_text_digits(const char **p)
+{
+    size_t n = 0;
+    for (; **p >= '0' && **p <= '9'; ++*p) n = n * 10 + (size_t)(**p - '0');
+    return n;
+}
+
+/* The next argument of a number's conversion. */
+#define ENSI_TEXT_ARG(args, is_long, type) ((is_long) ? va_arg(args, type long) : va_arg(args, type int))
+
+/* Writes as vsnprintf does, by the conversions that this file uses: %s %c %d %u %x %X %%, with `l`, with a
+ * precision of %s (%.60s, %.*s), and with a width of zeros (%02d). The C library has floating point, wide
+ * characters and stdio with it: 13 KB of a small static program. */
+static void ensi_text_format_v(ensi_text_t *t, const char *format, va_list args)
+{
+    for (;;) {
+        size_t plain = strcspn(format, "%"), width, most = SIZE_MAX, n = 0;
+        const char *s;
+        bool is_long;
+        char c;
+        ensi_text_put(t, format, plain);
+        format += plain;
+        if (*format++ == '\0') return;
+        width = ensi_text_digits(&format);
+        if (*format == '.' && *++format != '*') most = ensi_text_digits(&format);
+        if (*format == '*') format++, most = (size_t)va_arg(args, int);
+        is_long = *format == 'l';
+        if (is_long) format++;
+        switch (c = *format++) {
+        case 's':
+            s = va_arg(args, const char *);
+            if (!s) s = "(null)";
+            while (n < most && s[n]) n++;
+            ensi_text_put(t, s, n);
+            break;
+        case 'd': ensi_text_number(t, (uint64_t)ENSI_TEXT_ARG(args, is_long, signed), c, width); break;
+        case 'u':
+        case 'x':
+        case 'X': ensi_text_number(t, ENSI_TEXT_ARG(args, is_long, unsigned), c, width); break;
+        case 'c': c = (char)va_arg(args, int); ensi_text_put(t, &c, 1); break;
+        default: ENSIGN_ASSERT(c == '%'); ensi_text_put(t, &c, 1); break;
+        }
+    }
+}
+
+static ENSI_UNUSED void ensi_text_format(ensi_text_t *t, const char *format, ...) ENSI_PRINTF(2, 3);
+static ENSI_UNUSED void ensi_text_format(ensi_text_t *t, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    ensi_text_format_v(t, format, args);
+    va_end(args);
+}
+
+/* vsnprintf. */
+static int ensi_fmt_v(char *out, size_t cap, const char *format, va_list args)
+{
+    ensi_text_t t;
+    ensi_text_begin(&t, out, cap);
+    ensi_text_format_v(&t, format, args);
+    return ensi_text_end(&t, cap);
+}
+
+/* snprintf. */
+static ENSI_UNUSED int ensi_fmt(char *out, size_t cap, const char *format, ...) ENSI_PRINTF(3, 4);
+static ENSI_UNUSED int ensi_fmt(char *out, size_t cap, const char *format, ...)
+{
+    va_list args;
+    int len;
+    va_start(args, format);
+    len = ensi_fmt_v(out, cap, format, args);
+    va_end(args);
+    return len;
+}
+
 /* The words of a peer steer no terminal: C0, DEL, and C1 (in UTF-8 0xC2 and 0x80..0x9F) become blanks. */
 static void ensi_blank_controls(char *text)
 {
@@ -1856,12 +2027,26 @@ static void ensi_blank_controls(char *text)
     }
 }
 
+/* With ENSIGN_NO_ERROR_TEXT each function that makes an error is called by a macro of its name, which drops
+ * the words: the compiler checks them, and keeps no literal and no argument. */
+#ifdef ENSIGN_NO_ERROR_TEXT
+static bool ensi_words(const char *format, ...) ENSI_PRINTF(1, 2);
+static bool ensi_words(const char *format, ...)
+{
+    return format != NULL;
+}
+#define ENSI_NO_WORDS(...) ((void)(false && ensi_words(__VA_ARGS__)))
+#endif
+
 static void ensi_fail_v(ensign_error_t *e, int code, int native, const char *format, va_list args)
 {
     char text[sizeof e->text]; /* the arguments may show the old text */
     if (!e) return;
+#ifdef ENSIGN_NO_ERROR_TEXT
+    format = ensign_result_text(code); /* which has no conversion */
+#endif
     memset(text, 0, sizeof text); /* errors are copied whole: nothing of the stack goes along */
-    vsnprintf(text, sizeof text, format, args);
+    ensi_fmt_v(text, sizeof text, format, args);
     ensi_blank_controls(text);
     memcpy(e->text, text, sizeof text);
     e->code = code;
@@ -1877,6 +2062,10 @@ static int ensi_fail(ensign_error_t *e, int code, int native, const char *format
     va_end(args);
     return code;
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_fail(e, code, native, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_fail(e, code, native, "?"))
+#endif
 
 const char *ensign_result_text(int code)
 {
@@ -2091,7 +2280,7 @@ static void ensi_mem_close(ensi_mem_t *m)
 static char *ensi_mem_text(ensi_mem_t *m, const char *text)
 {
     size_t len = text ? strlen(text) : 0;
-    char *p = (char *)ensi_mem_take(m, len + 1);
+    char *p = (char *)ensi_mem_resize(m, NULL, len + 1);
     if (!p) return NULL;
     if (len) memcpy(p, text, len);
     p[len] = '\0';
@@ -2170,6 +2359,10 @@ static int ensi_env_fail(ensi_env_t *v, int code, const char *format, ...)
     va_end(args);
     return code;
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_env_fail(v, code, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_env_fail(v, code, "?"))
+#endif
 
 /* The same, with the native code of the layer below. */
 static ENSI_UNUSED int ensi_env_fail_native(ensi_env_t *v, int code, int native, const char *format, ...)
@@ -2183,6 +2376,10 @@ static ENSI_UNUSED int ensi_env_fail_native(ensi_env_t *v, int code, int native,
     va_end(args);
     return code;
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_env_fail_native(v, code, native, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_env_fail_native(v, code, native, "?"))
+#endif
 
 /* An error that a handle, or the connection, has met. */
 static ENSI_UNUSED void ensi_env_copy(ensi_env_t *v, const ensign_error_t *e)
@@ -2232,7 +2429,7 @@ static void ensi_log_line(ensi_env_t *v, int level, const char *format, ...)
     va_list args;
     if (!v->log) return;
     va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
+    ensi_fmt_v(line, sizeof line, format, args);
     va_end(args);
     line[ensi_env_hide(v, line, strlen(line))] = '\0';
     v->log(v->user, level, line);
@@ -2259,7 +2456,7 @@ static void ensi_env_work(ensi_env_t *v)
 static int ensi_env_memory(ensi_env_t *v, size_t size)
 {
     char wanted[40] = "not enough";
-    if (size > 0) snprintf(wanted, sizeof wanted, "none for %lu bytes", (unsigned long)size);
+    if (size > 0) ensi_fmt(wanted, sizeof wanted, "none for %lu bytes", (unsigned long)size);
     return ensi_env_fail(v, ENSIGN_E_MEMORY, "memory: %s (%lu in use%s); free some or raise memory_limit",
                          wanted, (unsigned long)v->mem.used, v->mem.limit ? ", memory_limit is set" : "");
 }
@@ -2494,29 +2691,15 @@ const char *ensign_frame_name(int type)
     return type >= 0 && type < (int)ENSI_COUNT(names) ? names[type] : "?";
 }
 
-typedef struct ensi_trace_text_t { char *out; size_t cap, len; } ensi_trace_text_t;
-
-static void ensi_trace_put(ensi_trace_text_t *t, const char *format, ...) ENSI_PRINTF(2, 3);
-static void ensi_trace_put(ensi_trace_text_t *t, const char *format, ...)
-{
-    bool room = t->len < t->cap;
-    va_list args;
-    int n;
-    va_start(args, format);
-    n = vsnprintf(room ? t->out + t->len : NULL, room ? t->cap - t->len : 0, format, args);
-    va_end(args);
-    if (n > 0) t->len += (size_t)n;
-}
-
-static void ensi_trace_put_type(ensi_trace_text_t *t, int type)
+static void ensi_trace_put_type(ensi_text_t *t, int type)
 {
     const char *name = ensign_frame_name(type);
-    if (*name == '?') ensi_trace_put(t, " type-%d", type);
-    else ensi_trace_put(t, " %s", name);
+    if (*name == '?') ensi_text_format(t, " type-%d", type);
+    else ensi_text_format(t, " %s", name);
 }
 
 /* The names of the flags that this type has; the rest as a number. */
-static void ensi_trace_put_flags(ensi_trace_text_t *t, const ensign_frame_t *f)
+static void ensi_trace_put_flags(ensi_text_t *t, const ensign_frame_t *f)
 {
     static const struct { int type; uint32_t bit; const char *name; } known[] = {
         { ENSIGN_FRAME_DATA, 0x1, "END_STREAM" },       { ENSIGN_FRAME_DATA, 0x8, "PADDED" },
@@ -2529,52 +2712,51 @@ static void ensi_trace_put_flags(ensi_trace_text_t *t, const ensign_frame_t *f)
     uint32_t rest = f->flags;
     for (size_t i = 0; i < ENSI_COUNT(known); i++) {
         if (known[i].type != f->type || !(rest & known[i].bit)) continue;
-        ensi_trace_put(t, "%s%s", before, known[i].name);
+        ensi_text_format(t, "%s%s", before, known[i].name);
         rest &= ~known[i].bit;
         before = "+";
     }
-    if (rest) ensi_trace_put(t, "%s0x%lx", before, (unsigned long)rest);
-    else if (*before == ' ') ensi_trace_put(t, " flags=0");
+    if (rest) ensi_text_format(t, "%s0x%lx", before, (unsigned long)rest);
+    else if (*before == ' ') ensi_text_format(t, " flags=0");
 }
 
-static void ensi_trace_put_settings(ensi_trace_text_t *t, const ensign_frame_t *f)
+static void ensi_trace_put_settings(ensi_text_t *t, const ensign_frame_t *f)
 {
     static const char *const names[] = { "HEADER_TABLE_SIZE",   "ENABLE_PUSH",    "MAX_CONCURRENT_STREAMS",
                                          "INITIAL_WINDOW_SIZE", "MAX_FRAME_SIZE", "MAX_HEADER_LIST_SIZE" };
     for (size_t i = 0; i < f->setting_count; i++) {
         uint32_t id = f->settings[i].id;
-        if (id - 1 < ENSI_COUNT(names)) ensi_trace_put(t, " %s", names[id - 1]);
-        else ensi_trace_put(t, " 0x%lx", (unsigned long)id);
-        ensi_trace_put(t, "=%lu", (unsigned long)f->settings[i].value);
+        if (id - 1 < ENSI_COUNT(names)) ensi_text_format(t, " %s", names[id - 1]);
+        else ensi_text_format(t, " 0x%lx", (unsigned long)id);
+        ensi_text_format(t, "=%lu", (unsigned long)f->settings[i].value);
     }
 }
 
 int ensign_frame_text(const ensign_frame_t *frame, char *out, size_t cap)
 {
     static const char *const links[ENSIGN_MAX_LINKS] = { "rpc", "auth", "rpc-2" };
-    ensi_trace_text_t t = { NULL, 0, 0 };
+    ensi_text_t t;
     bool http2, known;
     if (!frame) return ENSIGN_E_ARGUMENT;
-    t.out = out;
-    t.cap = cap;
+    ensi_text_begin(&t, out, cap);
     http2 = frame->type < ENSIGN_FRAME_REQUEST;
     known = frame->link >= 0 && frame->link < ENSIGN_MAX_LINKS;
-    ensi_trace_put(&t, "%c %s", frame->out ? '>' : '<', known ? links[frame->link] : "?");
+    ensi_text_format(&t, "%c %s", frame->out ? '>' : '<', known ? links[frame->link] : "?");
     ensi_trace_put_type(&t, frame->type);
-    if (http2) ensi_trace_put(&t, " stream=%lu", (unsigned long)frame->stream);
+    if (http2) ensi_text_format(&t, " stream=%lu", (unsigned long)frame->stream);
     if (http2) ensi_trace_put_flags(&t, frame);
-    ensi_trace_put(&t, " length=%lu", (unsigned long)frame->length);
+    ensi_text_format(&t, " length=%lu", (unsigned long)frame->length);
     if (frame->type == ENSIGN_FRAME_RST_STREAM || frame->type == ENSIGN_FRAME_GOAWAY)
-        ensi_trace_put(&t, " %s", nghttp2_http2_strerror(frame->code));
+        ensi_text_format(&t, " %s", nghttp2_http2_strerror(frame->code));
     if (frame->type == ENSIGN_FRAME_GOAWAY)
-        ensi_trace_put(&t, " last_stream=%lu", (unsigned long)frame->last_stream);
+        ensi_text_format(&t, " last_stream=%lu", (unsigned long)frame->last_stream);
     if (frame->type == ENSIGN_FRAME_WINDOW_UPDATE)
-        ensi_trace_put(&t, " increment=%lu", (unsigned long)frame->increment);
-    if (frame->type == ENSIGN_FRAME_ANSWER) ensi_trace_put(&t, " status=%lu", (unsigned long)frame->code);
+        ensi_text_format(&t, " increment=%lu", (unsigned long)frame->increment);
+    if (frame->type == ENSIGN_FRAME_ANSWER) ensi_text_format(&t, " status=%lu", (unsigned long)frame->code);
     ensi_trace_put_settings(&t, frame);
-    if (frame->names && frame->names[0]) ensi_trace_put(&t, " %s", frame->names);
-    if (frame->names_cut) ensi_trace_put(&t, " ...");
-    return (int)t.len;
+    if (frame->names && frame->names[0]) ensi_text_format(&t, " %s", frame->names);
+    if (frame->names_cut) ensi_text_format(&t, " ...");
+    return ensi_text_end(&t, cap);
 }
 
 #ifndef ENSIGN_NO_SOCKETS
@@ -2798,6 +2980,7 @@ typedef struct ensi_sock_t {
     uint64_t since_ms;              /* when its connect began */
     bool     listed;                /* a loop knows fd: it must see GONE before the number is free again */
     bool     can_read, can_write;   /* not yet seen to block since it was ready */
+    bool     cut_short;             /* the last read took less than there was room for, so most likely all */
     bool     full;                  /* rx has no room until tx is sent: TLS owes the peer an answer */
     bool     unsent;                /* the budget ran out with bytes left in tx */
 } ensi_sock_t;
@@ -2806,6 +2989,7 @@ typedef struct ensi_sock_t {
 typedef struct ensi_race_t {
     ensi_sock_t sock[ENSI_SOCK_RACERS];
     uint32_t attempt;               /* of the link, that this dial or this socket serves */
+    bool     used;                  /* it dials, or has a socket; one that is to be closed counts */
     bool     dialing;               /* `attempt` has been taken up, neither up nor down was answered yet */
     bool     held;                  /* an address is due, but no socket is free until GONE is listed */
     size_t   tried, count;          /* addresses of this dial that were taken so far, of so many */
@@ -2841,6 +3025,12 @@ static bool ensi_sock_move(ensi_sock_state_t *state, ensi_sock_in_t in)
     return true;
 }
 
+/* May there be something to read? `all`: as long as the OS has not said that there is nothing. */
+static bool ensi_sock_may_read(const ensi_sock_t *s, bool all)
+{
+    return s->can_read && (all || !s->cut_short);
+}
+
 static bool ensi_sock_live(const ensi_sock_t *s)
 {
     return s->state == ENSI_SOCK_CONNECTING || s->state == ENSI_SOCK_UP;
@@ -2849,7 +3039,7 @@ static bool ensi_sock_live(const ensi_sock_t *s)
 /* Done with the socket: closed now if no loop knows its number, else after it was listed with GONE. */
 static void ensi_sock_drop(ensi_sock_t *s)
 {
-    s->can_read = s->can_write = s->full = s->unsent = false;
+    s->can_read = s->cut_short = s->can_write = s->full = s->unsent = false;
     if (!ensi_sock_live(s)) return;
     if (s->listed) {
         ensi_sock_move(&s->state, ENSI_SOCK_IN_DROP);
@@ -2912,17 +3102,20 @@ static void ensi_sock_init(ensi_sockets_t *x)
 }
 
 /* Milliseconds until a step is due: 0 where one would move bytes or dial at once, whatever the OS says; else
- * until the next address is dialled, or `due` where that is sooner. -1, as `due`: no timer runs. */
-static int ensi_sock_timer(const ensi_sockets_t *x, uint64_t now_ms, int due)
+ * until the next address is dialled, or `due` where that is sooner. -1, as `due`: no timer runs. `all`: see
+ * ensi_sock_may_read. */
+static int ensi_sock_timer(const ensi_sockets_t *x, uint64_t now_ms, int due, bool all)
 {
     bool more = x->again;
 
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) {
         const ensi_race_t *r = &x->link[i];
-        uint64_t at = ensi_race_due(r);
+        uint64_t at;
+        if (!r->used) continue;
+        at = ensi_race_due(r);
         for (int k = 0; k < ENSI_SOCK_RACERS; k++) {
             const ensi_sock_t *s = &r->sock[k];
-            more |= s->state == ENSI_SOCK_UP && ((s->can_read && !s->full) || s->unsent);
+            more |= s->state == ENSI_SOCK_UP && ((ensi_sock_may_read(s, all) && !s->full) || s->unsent);
         }
         more |= r->held || at <= now_ms;
         if (at == UINT64_MAX || more) continue;
@@ -2983,6 +3176,9 @@ typedef char ensi_pb_wants_16_bit_sizes[sizeof(pb_size_t) == 2 ? 1 : -1];
 
 /* One field of any kind, as it lies on the wire. */
 typedef struct ensi_pb_item_t { uint32_t tag; uint32_t wire; ensign_slice_t value; } ensi_pb_item_t;
+
+/* A message as nanopb describes it, and the size of its struct, which nanopb does not note. */
+typedef struct ensi_pb_table_t { pb_msgdesc_t fields; size_t size; } ensi_pb_table_t;
 
 /* What a decode reads. */
 typedef struct ensi_pb_cursor_t { const uint8_t *begin, *at, *end; } ensi_pb_cursor_t;
@@ -3140,27 +3336,14 @@ static bool ensi_pb_field(pb_istream_t *in, pb_ostream_t *out, const pb_field_it
     return in ? ensi_pb_field_take(in, field) : ensi_pb_field_give(out, field);
 }
 
-/* The tables do not hold a struct's size; it ends, but for padding, where the last of its members does. */
-static size_t ensi_pb_extent(const pb_msgdesc_t *fields, void *message)
-{
-    pb_field_iter_t field;
-    size_t extent = 0;
-
-    if (!pb_field_iter_begin(&field, fields, message)) return 0; /* a message without fields */
-    do {
-        size_t end = (size_t)((uint8_t *)field.pData - (uint8_t *)message) + field.data_size;
-        if (end > extent) extent = end;
-    } while (pb_field_iter_next(&field));
-    return extent;
-}
-
-/* Zeroes the message first. Slices point into `bytes`; an absent one has ptr NULL, an empty one has not. */
+/* Zeroes the message first. `fields` are those of a table below. Slices point into `bytes`; an absent one has
+ * ptr NULL, an empty one has not. */
 static bool ensi_pb_decode(const pb_msgdesc_t *fields, void *message, const uint8_t *bytes, size_t len)
 {
     ensi_pb_cursor_t cursor;
     pb_istream_t in;
 
-    memset(message, 0, ensi_pb_extent(fields, message));
+    memset(message, 0, ((const ensi_pb_table_t *)(const void *)fields)->size);
     if (len == 0) return true; /* `bytes` may be NULL then */
     cursor.begin = bytes;
     cursor.at = bytes;
@@ -3189,7 +3372,7 @@ static bool ensi_pb_size(const pb_msgdesc_t *fields, const void *message, size_t
 }
 
 /* 1..10 */
-static size_t ensi_pb_varint_size(uint64_t value)
+static inline size_t ensi_pb_varint_size(uint64_t value)
 {
     size_t n = 1;
 
@@ -3197,7 +3380,7 @@ static size_t ensi_pb_varint_size(uint64_t value)
     return n;
 }
 
-static uint8_t *ensi_pb_put_varint(uint8_t *p, uint64_t value)
+static inline uint8_t *ensi_pb_put_varint(uint8_t *p, uint64_t value)
 {
     for (; value >= 0x80; value >>= 7) *p++ = (uint8_t)(value | 0x80);
     *p++ = (uint8_t)value;
@@ -3205,19 +3388,19 @@ static uint8_t *ensi_pb_put_varint(uint8_t *p, uint64_t value)
 }
 
 /* Tag, length and bytes of one field. */
-static size_t ensi_pb_bytes_size(uint32_t tag, size_t len)
+static inline size_t ensi_pb_bytes_size(uint32_t tag, size_t len)
 {
     return ensi_pb_varint_size((uint64_t)tag << 3) + ensi_pb_varint_size(len) + len;
 }
 
 /* Tag and length. */
-static uint8_t *ensi_pb_put_head(uint8_t *p, uint32_t tag, size_t len)
+static inline uint8_t *ensi_pb_put_head(uint8_t *p, uint32_t tag, size_t len)
 {
     return ensi_pb_put_varint(ensi_pb_put_varint(p, ((uint64_t)tag << 3) | PB_WT_STRING), len);
 }
 
 /* Writes an empty one too: leaving it out is up to the caller. */
-static uint8_t *ensi_pb_put_bytes(uint8_t *p, uint32_t tag, ensign_slice_t value)
+static inline uint8_t *ensi_pb_put_bytes(uint8_t *p, uint32_t tag, ensign_slice_t value)
 {
     p = ensi_pb_put_head(p, tag, value.len);
     if (value.len) memcpy(p, value.ptr, value.len);
@@ -3258,17 +3441,18 @@ enum { ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_UNKNOWN = 0,
     ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVING = 1,
     ENSI_PB_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVICE_UNKNOWN = 3 };
 
-/* PB_BIND of <pb.h> makes external symbols; this one keeps them inside. */
+/* PB_BIND of <pb.h> makes external symbols; this one keeps them inside, and notes the size of the struct. */
 #define ENSI_PB_BIND(name, upper, width, callback) \
     static const uint32_t name##_info[] PB_PROGMEM = { \
         upper##_LIST(PB_GEN_FIELD_INFO_##width, name##_t) 0 \
     }; \
     static const pb_msgdesc_t *const name##_submsg[] = { upper##_LIST(PB_GEN_SUBMSG_INFO, name##_t) NULL }; \
-    static ENSI_UNUSED const pb_msgdesc_t name##_msg = { \
-        name##_info, name##_submsg, NULL, callback, \
-        0 upper##_LIST(PB_GEN_FIELD_COUNT, name##_t), \
-        0 upper##_LIST(PB_GEN_REQ_FIELD_COUNT, name##_t), \
-        0 upper##_LIST(PB_GEN_LARGEST_TAG, name##_t) \
+    static ENSI_UNUSED const ensi_pb_table_t name##_table = { \
+        { name##_info, name##_submsg, NULL, callback, \
+          0 upper##_LIST(PB_GEN_FIELD_COUNT, name##_t), \
+          0 upper##_LIST(PB_GEN_REQ_FIELD_COUNT, name##_t), \
+          0 upper##_LIST(PB_GEN_LARGEST_TAG, name##_t) }, \
+        sizeof(name##_t) \
     }; \
     ENSI_PB_ASSERT(upper##_LIST(PB_GEN_FIELD_INFO_ASSERT_##width, name##_t))
 
@@ -3281,6 +3465,7 @@ typedef struct ensi_pb_timestamp_t {
     X(a, STATIC, SINGULAR, INT64, seconds, 1) \
     X(a, STATIC, SINGULAR, INT32, nanos, 2)
 ENSI_PB_BIND(ensi_pb_timestamp, ENSI_PB_TIMESTAMP, AUTO, NULL)
+#define ensi_pb_timestamp_msg ensi_pb_timestamp_table.fields
 #define ensi_pb_timestamp_fields (&ensi_pb_timestamp_msg)
 enum { ENSI_PB_TIMESTAMP_SECONDS_TAG = 1, ENSI_PB_TIMESTAMP_NANOS_TAG = 2 };
 
@@ -3293,6 +3478,7 @@ typedef struct ensi_pb_duration_t {
     X(a, STATIC, SINGULAR, INT64, seconds, 1) \
     X(a, STATIC, SINGULAR, INT32, nanos, 2)
 ENSI_PB_BIND(ensi_pb_duration, ENSI_PB_DURATION, AUTO, NULL)
+#define ensi_pb_duration_msg ensi_pb_duration_table.fields
 #define ensi_pb_duration_fields (&ensi_pb_duration_msg)
 
 typedef struct ensi_pb_event_metadata_entry_t {
@@ -3303,6 +3489,7 @@ typedef struct ensi_pb_event_metadata_entry_t {
     X(a, CALLBACK, SINGULAR, STRING, key, 1) \
     X(a, CALLBACK, SINGULAR, STRING, value, 2)
 ENSI_PB_BIND(ensi_pb_event_metadata_entry, ENSI_PB_EVENT_METADATA_ENTRY, AUTO, ensi_pb_field)
+#define ensi_pb_event_metadata_entry_msg ensi_pb_event_metadata_entry_table.fields
 #define ensi_pb_event_metadata_entry_fields (&ensi_pb_event_metadata_entry_msg)
 enum { ENSI_PB_EVENT_METADATA_ENTRY_KEY_TAG = 1, ENSI_PB_EVENT_METADATA_ENTRY_VALUE_TAG = 2 };
 
@@ -3319,6 +3506,7 @@ typedef struct ensi_pb_type_t {
     X(a, STATIC, SINGULAR, UINT32, minor_version, 3) \
     X(a, STATIC, SINGULAR, UINT32, patch_version, 4)
 ENSI_PB_BIND(ensi_pb_type, ENSI_PB_TYPE, AUTO, ensi_pb_field)
+#define ensi_pb_type_msg ensi_pb_type_table.fields
 #define ensi_pb_type_fields (&ensi_pb_type_msg)
 enum { ENSI_PB_TYPE_NAME_TAG = 1, ENSI_PB_TYPE_MAJOR_VERSION_TAG = 2, ENSI_PB_TYPE_MINOR_VERSION_TAG = 3,
     ENSI_PB_TYPE_PATCH_VERSION_TAG = 4 };
@@ -3343,6 +3531,7 @@ typedef struct ensi_pb_event_t {
 #define ensi_pb_event_t_type_MSGTYPE ensi_pb_type
 #define ensi_pb_event_t_created_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_event, ENSI_PB_EVENT, AUTO, ensi_pb_field)
+#define ensi_pb_event_msg ensi_pb_event_table.fields
 #define ensi_pb_event_fields (&ensi_pb_event_msg)
 enum { ENSI_PB_EVENT_DATA_TAG = 2, ENSI_PB_EVENT_METADATA_TAG = 3, ENSI_PB_EVENT_MIMETYPE_TAG = 4,
     ENSI_PB_EVENT_TYPE_TAG = 5, ENSI_PB_EVENT_CREATED_TAG = 15 };
@@ -3360,7 +3549,10 @@ typedef struct ensi_pb_publisher_t {
     X(a, CALLBACK, SINGULAR, STRING, client_id, 3) \
     X(a, CALLBACK, SINGULAR, STRING, user_agent, 4)
 ENSI_PB_BIND(ensi_pb_publisher, ENSI_PB_PUBLISHER, AUTO, ensi_pb_field)
+#define ensi_pb_publisher_msg ensi_pb_publisher_table.fields
 #define ensi_pb_publisher_fields (&ensi_pb_publisher_msg)
+enum { ENSI_PB_PUBLISHER_PUBLISHER_ID_TAG = 1, ENSI_PB_PUBLISHER_IPADDR_TAG = 2,
+    ENSI_PB_PUBLISHER_CLIENT_ID_TAG = 3, ENSI_PB_PUBLISHER_USER_AGENT_TAG = 4 };
 
 /* How Event bytes were encrypted. Passed through. */
 typedef struct ensi_pb_encryption_t {
@@ -3381,6 +3573,7 @@ typedef struct ensi_pb_encryption_t {
     X(a, STATIC, SINGULAR, INT32, encryption_algorithm, 6) \
     X(a, STATIC, SINGULAR, INT32, signature_algorithm, 7)
 ENSI_PB_BIND(ensi_pb_encryption, ENSI_PB_ENCRYPTION, AUTO, ensi_pb_field)
+#define ensi_pb_encryption_msg ensi_pb_encryption_table.fields
 #define ensi_pb_encryption_fields (&ensi_pb_encryption_msg)
 
 /* How Event bytes were compressed. Passed through. */
@@ -3392,6 +3585,7 @@ typedef struct ensi_pb_compression_t {
     X(a, STATIC, SINGULAR, INT32, algorithm, 1) \
     X(a, STATIC, SINGULAR, INT64, level, 2)
 ENSI_PB_BIND(ensi_pb_compression, ENSI_PB_COMPRESSION, AUTO, NULL)
+#define ensi_pb_compression_msg ensi_pb_compression_table.fields
 #define ensi_pb_compression_fields (&ensi_pb_compression_msg)
 
 /* The envelope. A publisher fills topic_id, event and local_id; the server the rest. */
@@ -3437,11 +3631,15 @@ typedef struct ensi_pb_event_wrapper_t {
 #define ensi_pb_event_wrapper_t_compression_MSGTYPE ensi_pb_compression
 #define ensi_pb_event_wrapper_t_committed_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_event_wrapper, ENSI_PB_EVENT_WRAPPER, 2, ensi_pb_field)
+#define ensi_pb_event_wrapper_msg ensi_pb_event_wrapper_table.fields
 #define ensi_pb_event_wrapper_fields (&ensi_pb_event_wrapper_msg)
-enum { ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG = 2, ENSI_PB_EVENT_WRAPPER_PUBLISHER_TAG = 6,
-    ENSI_PB_EVENT_WRAPPER_KEY_TAG = 7, ENSI_PB_EVENT_WRAPPER_EVENT_TAG = 9,
-    ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG = 10, ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG = 11,
-    ENSI_PB_EVENT_WRAPPER_COMMITTED_TAG = 15, ENSI_PB_EVENT_WRAPPER_LOCAL_ID_TAG = 16 };
+enum { ENSI_PB_EVENT_WRAPPER_ID_TAG = 1, ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG = 2,
+    ENSI_PB_EVENT_WRAPPER_OFFSET_TAG = 3, ENSI_PB_EVENT_WRAPPER_EPOCH_TAG = 4,
+    ENSI_PB_EVENT_WRAPPER_REGION_TAG = 5, ENSI_PB_EVENT_WRAPPER_PUBLISHER_TAG = 6,
+    ENSI_PB_EVENT_WRAPPER_KEY_TAG = 7, ENSI_PB_EVENT_WRAPPER_SHARD_TAG = 8,
+    ENSI_PB_EVENT_WRAPPER_EVENT_TAG = 9, ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG = 10,
+    ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG = 11, ENSI_PB_EVENT_WRAPPER_COMMITTED_TAG = 15,
+    ENSI_PB_EVENT_WRAPPER_LOCAL_ID_TAG = 16 };
 
 typedef struct ensi_pb_deduplication_t {
     int32_t strategy;
@@ -3457,6 +3655,7 @@ typedef struct ensi_pb_deduplication_t {
     X(a, CALLBACK, REPEATED, STRING, fields, 4) \
     X(a, STATIC, SINGULAR, BOOL, overwrite_duplicate, 5)
 ENSI_PB_BIND(ensi_pb_deduplication, ENSI_PB_DEDUPLICATION, AUTO, ensi_pb_field)
+#define ensi_pb_deduplication_msg ensi_pb_deduplication_table.fields
 #define ensi_pb_deduplication_fields (&ensi_pb_deduplication_msg)
 enum { ENSI_PB_DEDUPLICATION_KEYS_TAG = 3, ENSI_PB_DEDUPLICATION_FIELDS_TAG = 4 };
 
@@ -3476,6 +3675,7 @@ typedef struct ensi_pb_node_t {
     X(a, STATIC, SINGULAR, INT32, region, 5) \
     X(a, CALLBACK, SINGULAR, STRING, url, 6)
 ENSI_PB_BIND(ensi_pb_node, ENSI_PB_NODE, AUTO, ensi_pb_field)
+#define ensi_pb_node_msg ensi_pb_node_table.fields
 #define ensi_pb_node_fields (&ensi_pb_node_msg)
 
 /* Where the shards of a topic live. */
@@ -3492,6 +3692,7 @@ typedef struct ensi_pb_placement_t {
     X(a, CALLBACK, REPEATED, MESSAGE, nodes, 4)
 #define ensi_pb_placement_t_nodes_MSGTYPE ensi_pb_node
 ENSI_PB_BIND(ensi_pb_placement, ENSI_PB_PLACEMENT, AUTO, ensi_pb_field)
+#define ensi_pb_placement_msg ensi_pb_placement_table.fields
 #define ensi_pb_placement_fields (&ensi_pb_placement_msg)
 
 /* The whole record. CreateTopic wants name, project_id and perhaps deduplication; the server fills the
@@ -3532,6 +3733,7 @@ typedef struct ensi_pb_topic_t {
 #define ensi_pb_topic_t_created_MSGTYPE ensi_pb_timestamp
 #define ensi_pb_topic_t_modified_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_topic, ENSI_PB_TOPIC, AUTO, ensi_pb_field)
+#define ensi_pb_topic_msg ensi_pb_topic_table.fields
 #define ensi_pb_topic_fields (&ensi_pb_topic_msg)
 enum { ENSI_PB_TOPIC_TYPES_TAG = 13 };
 
@@ -3544,6 +3746,7 @@ typedef struct ensi_pb_topics_page_t {
     X(a, CALLBACK, SINGULAR, STRING, next_page_token, 2)
 #define ensi_pb_topics_page_t_topics_MSGTYPE ensi_pb_topic
 ENSI_PB_BIND(ensi_pb_topics_page, ENSI_PB_TOPICS_PAGE, AUTO, ensi_pb_field)
+#define ensi_pb_topics_page_msg ensi_pb_topics_page_table.fields
 #define ensi_pb_topics_page_fields (&ensi_pb_topics_page_msg)
 enum { ENSI_PB_TOPICS_PAGE_TOPICS_TAG = 1 };
 
@@ -3558,6 +3761,7 @@ typedef struct ensi_pb_topic_name_t {
     X(a, CALLBACK, SINGULAR, STRING, project_id, 2) \
     X(a, CALLBACK, SINGULAR, STRING, name, 3)
 ENSI_PB_BIND(ensi_pb_topic_name, ENSI_PB_TOPIC_NAME, AUTO, ensi_pb_field)
+#define ensi_pb_topic_name_msg ensi_pb_topic_name_table.fields
 #define ensi_pb_topic_name_fields (&ensi_pb_topic_name_msg)
 
 typedef struct ensi_pb_topic_names_page_t {
@@ -3569,6 +3773,7 @@ typedef struct ensi_pb_topic_names_page_t {
     X(a, CALLBACK, SINGULAR, STRING, next_page_token, 2)
 #define ensi_pb_topic_names_page_t_topic_names_MSGTYPE ensi_pb_topic_name
 ENSI_PB_BIND(ensi_pb_topic_names_page, ENSI_PB_TOPIC_NAMES_PAGE, AUTO, ensi_pb_field)
+#define ensi_pb_topic_names_page_msg ensi_pb_topic_names_page_table.fields
 #define ensi_pb_topic_names_page_fields (&ensi_pb_topic_names_page_msg)
 enum { ENSI_PB_TOPIC_NAMES_PAGE_TOPIC_NAMES_TAG = 1 };
 
@@ -3593,6 +3798,7 @@ typedef struct ensi_pb_event_type_info_t {
 #define ensi_pb_event_type_info_t_type_MSGTYPE ensi_pb_type
 #define ensi_pb_event_type_info_t_modified_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_event_type_info, ENSI_PB_EVENT_TYPE_INFO, AUTO, NULL)
+#define ensi_pb_event_type_info_msg ensi_pb_event_type_info_table.fields
 #define ensi_pb_event_type_info_fields (&ensi_pb_event_type_info_msg)
 
 /* Numbers of one topic. */
@@ -3619,6 +3825,7 @@ typedef struct ensi_pb_topic_info_t {
 #define ensi_pb_topic_info_t_types_MSGTYPE ensi_pb_event_type_info
 #define ensi_pb_topic_info_t_modified_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_topic_info, ENSI_PB_TOPIC_INFO, AUTO, ensi_pb_field)
+#define ensi_pb_topic_info_msg ensi_pb_topic_info_table.fields
 #define ensi_pb_topic_info_fields (&ensi_pb_topic_info_msg)
 enum { ENSI_PB_TOPIC_INFO_TYPES_TAG = 14 };
 
@@ -3631,6 +3838,7 @@ typedef struct ensi_pb_topic_mod_t {
     X(a, CALLBACK, SINGULAR, STRING, id, 1) \
     X(a, STATIC, SINGULAR, INT32, operation, 2)
 ENSI_PB_BIND(ensi_pb_topic_mod, ENSI_PB_TOPIC_MOD, AUTO, ensi_pb_field)
+#define ensi_pb_topic_mod_msg ensi_pb_topic_mod_table.fields
 #define ensi_pb_topic_mod_fields (&ensi_pb_topic_mod_msg)
 
 typedef struct ensi_pb_topic_status_t {
@@ -3641,6 +3849,7 @@ typedef struct ensi_pb_topic_status_t {
     X(a, CALLBACK, SINGULAR, STRING, id, 1) \
     X(a, STATIC, SINGULAR, INT32, state, 2)
 ENSI_PB_BIND(ensi_pb_topic_status, ENSI_PB_TOPIC_STATUS, AUTO, ensi_pb_field)
+#define ensi_pb_topic_status_msg ensi_pb_topic_status_table.fields
 #define ensi_pb_topic_status_fields (&ensi_pb_topic_status_msg)
 
 typedef struct ensi_pb_topic_exists_info_t {
@@ -3651,6 +3860,7 @@ typedef struct ensi_pb_topic_exists_info_t {
     X(a, CALLBACK, SINGULAR, STRING, query, 1) \
     X(a, STATIC, SINGULAR, BOOL, exists, 2)
 ENSI_PB_BIND(ensi_pb_topic_exists_info, ENSI_PB_TOPIC_EXISTS_INFO, AUTO, ensi_pb_field)
+#define ensi_pb_topic_exists_info_msg ensi_pb_topic_exists_info_table.fields
 #define ensi_pb_topic_exists_info_fields (&ensi_pb_topic_exists_info_msg)
 
 typedef struct ensi_pb_topic_policy_t {
@@ -3665,6 +3875,7 @@ typedef struct ensi_pb_topic_policy_t {
     X(a, STATIC, SINGULAR, INT32, sharding_strategy, 3)
 #define ensi_pb_topic_policy_t_deduplication_policy_MSGTYPE ensi_pb_deduplication
 ENSI_PB_BIND(ensi_pb_topic_policy, ENSI_PB_TOPIC_POLICY, AUTO, ensi_pb_field)
+#define ensi_pb_topic_policy_msg ensi_pb_topic_policy_table.fields
 #define ensi_pb_topic_policy_fields (&ensi_pb_topic_policy_msg)
 
 typedef struct ensi_pb_consumer_group_topic_offsets_entry_t {
@@ -3676,6 +3887,7 @@ typedef struct ensi_pb_consumer_group_topic_offsets_entry_t {
     X(a, STATIC, SINGULAR, UINT64, value, 2)
 ENSI_PB_BIND(ensi_pb_consumer_group_topic_offsets_entry, ENSI_PB_CONSUMER_GROUP_TOPIC_OFFSETS_ENTRY, AUTO,
     ensi_pb_field)
+#define ensi_pb_consumer_group_topic_offsets_entry_msg ensi_pb_consumer_group_topic_offsets_entry_table.fields
 #define ensi_pb_consumer_group_topic_offsets_entry_fields (&ensi_pb_consumer_group_topic_offsets_entry_msg)
 
 typedef struct ensi_pb_consumer_group_t {
@@ -3707,6 +3919,7 @@ typedef struct ensi_pb_consumer_group_t {
 #define ensi_pb_consumer_group_t_created_MSGTYPE ensi_pb_timestamp
 #define ensi_pb_consumer_group_t_modified_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_consumer_group, ENSI_PB_CONSUMER_GROUP, AUTO, ensi_pb_field)
+#define ensi_pb_consumer_group_msg ensi_pb_consumer_group_table.fields
 #define ensi_pb_consumer_group_fields (&ensi_pb_consumer_group_msg)
 
 /* One of the five values, and the placeholder that it stands for. In the service's own schema the five are a
@@ -3731,6 +3944,7 @@ typedef struct ensi_pb_parameter_t {
     X(a, CALLBACK, SINGULAR, STRING, s, 5) \
     X(a, CALLBACK, SINGULAR, STRING, name, 6)
 ENSI_PB_BIND(ensi_pb_parameter, ENSI_PB_PARAMETER, AUTO, ensi_pb_field)
+#define ensi_pb_parameter_msg ensi_pb_parameter_table.fields
 #define ensi_pb_parameter_fields (&ensi_pb_parameter_msg)
 
 typedef struct ensi_pb_query_t {
@@ -3744,6 +3958,7 @@ typedef struct ensi_pb_query_t {
     X(a, STATIC, SINGULAR, BOOL, include_duplicates, 3)
 #define ensi_pb_query_t_params_MSGTYPE ensi_pb_parameter
 ENSI_PB_BIND(ensi_pb_query, ENSI_PB_QUERY, AUTO, ensi_pb_field)
+#define ensi_pb_query_msg ensi_pb_query_table.fields
 #define ensi_pb_query_fields (&ensi_pb_query_msg)
 enum { ENSI_PB_QUERY_PARAMS_TAG = 2 };
 
@@ -3753,6 +3968,7 @@ typedef struct ensi_pb_query_explanation_t {
 } ensi_pb_query_explanation_t;
 #define ENSI_PB_QUERY_EXPLANATION_LIST(X, a)
 ENSI_PB_BIND(ensi_pb_query_explanation, ENSI_PB_QUERY_EXPLANATION, AUTO, NULL)
+#define ensi_pb_query_explanation_msg ensi_pb_query_explanation_table.fields
 #define ensi_pb_query_explanation_fields (&ensi_pb_query_explanation_msg)
 
 typedef struct ensi_pb_ack_t {
@@ -3765,6 +3981,7 @@ typedef struct ensi_pb_ack_t {
     X(a, STATIC, OPTIONAL, MESSAGE, committed, 2)
 #define ensi_pb_ack_t_committed_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_ack, ENSI_PB_ACK, AUTO, ensi_pb_field)
+#define ensi_pb_ack_msg ensi_pb_ack_table.fields
 #define ensi_pb_ack_fields (&ensi_pb_ack_msg)
 enum { ENSI_PB_ACK_ID_TAG = 1, ENSI_PB_ACK_COMMITTED_TAG = 2 };
 
@@ -3778,6 +3995,7 @@ typedef struct ensi_pb_nack_t {
     X(a, STATIC, SINGULAR, INT32, code, 2) \
     X(a, CALLBACK, SINGULAR, STRING, error, 3)
 ENSI_PB_BIND(ensi_pb_nack, ENSI_PB_NACK, AUTO, ensi_pb_field)
+#define ensi_pb_nack_msg ensi_pb_nack_table.fields
 #define ensi_pb_nack_fields (&ensi_pb_nack_msg)
 
 typedef struct ensi_pb_open_stream_t {
@@ -3788,6 +4006,7 @@ typedef struct ensi_pb_open_stream_t {
     X(a, CALLBACK, SINGULAR, STRING, client_id, 1) \
     X(a, CALLBACK, REPEATED, STRING, topics, 2)
 ENSI_PB_BIND(ensi_pb_open_stream, ENSI_PB_OPEN_STREAM, AUTO, ensi_pb_field)
+#define ensi_pb_open_stream_msg ensi_pb_open_stream_table.fields
 #define ensi_pb_open_stream_fields (&ensi_pb_open_stream_msg)
 enum { ENSI_PB_OPEN_STREAM_TOPICS_TAG = 2 };
 
@@ -3804,6 +4023,7 @@ typedef struct ensi_pb_publisher_request_t {
 #define ensi_pb_publisher_request_t_event_MSGTYPE ensi_pb_event_wrapper
 #define ensi_pb_publisher_request_t_open_stream_MSGTYPE ensi_pb_open_stream
 ENSI_PB_BIND(ensi_pb_publisher_request, ENSI_PB_PUBLISHER_REQUEST, 2, NULL)
+#define ensi_pb_publisher_request_msg ensi_pb_publisher_request_table.fields
 #define ensi_pb_publisher_request_fields (&ensi_pb_publisher_request_msg)
 enum { ENSI_PB_PUBLISHER_REQUEST_EVENT_TAG = 1 };
 
@@ -3819,6 +4039,7 @@ typedef struct ensi_pb_close_stream_t {
     X(a, STATIC, SINGULAR, UINT64, acks, 3) \
     X(a, STATIC, SINGULAR, UINT64, nacks, 4)
 ENSI_PB_BIND(ensi_pb_close_stream, ENSI_PB_CLOSE_STREAM, AUTO, NULL)
+#define ensi_pb_close_stream_msg ensi_pb_close_stream_table.fields
 #define ensi_pb_close_stream_fields (&ensi_pb_close_stream_msg)
 
 typedef struct ensi_pb_stream_ready_topics_entry_t {
@@ -3829,6 +4050,7 @@ typedef struct ensi_pb_stream_ready_topics_entry_t {
     X(a, CALLBACK, SINGULAR, STRING, key, 1) \
     X(a, CALLBACK, SINGULAR, BYTES, value, 2)
 ENSI_PB_BIND(ensi_pb_stream_ready_topics_entry, ENSI_PB_STREAM_READY_TOPICS_ENTRY, AUTO, ensi_pb_field)
+#define ensi_pb_stream_ready_topics_entry_msg ensi_pb_stream_ready_topics_entry_table.fields
 #define ensi_pb_stream_ready_topics_entry_fields (&ensi_pb_stream_ready_topics_entry_msg)
 
 typedef struct ensi_pb_stream_ready_t {
@@ -3842,6 +4064,7 @@ typedef struct ensi_pb_stream_ready_t {
     X(a, CALLBACK, REPEATED, MESSAGE, topics, 3)
 #define ensi_pb_stream_ready_t_topics_MSGTYPE ensi_pb_stream_ready_topics_entry
 ENSI_PB_BIND(ensi_pb_stream_ready, ENSI_PB_STREAM_READY, AUTO, ensi_pb_field)
+#define ensi_pb_stream_ready_msg ensi_pb_stream_ready_table.fields
 #define ensi_pb_stream_ready_fields (&ensi_pb_stream_ready_msg)
 enum { ENSI_PB_STREAM_READY_TOPICS_TAG = 3 };
 
@@ -3866,6 +4089,7 @@ typedef struct ensi_pb_publisher_reply_t {
 #define ensi_pb_publisher_reply_t_ready_MSGTYPE ensi_pb_stream_ready
 #define ensi_pb_publisher_reply_t_close_stream_MSGTYPE ensi_pb_close_stream
 ENSI_PB_BIND(ensi_pb_publisher_reply, ENSI_PB_PUBLISHER_REPLY, AUTO, NULL)
+#define ensi_pb_publisher_reply_msg ensi_pb_publisher_reply_table.fields
 #define ensi_pb_publisher_reply_fields (&ensi_pb_publisher_reply_msg)
 enum { ENSI_PB_PUBLISHER_REPLY_ACK_TAG = 1 };
 
@@ -3886,6 +4110,7 @@ typedef struct ensi_pb_subscribe_reply_t {
 #define ensi_pb_subscribe_reply_t_ready_MSGTYPE ensi_pb_stream_ready
 #define ensi_pb_subscribe_reply_t_close_stream_MSGTYPE ensi_pb_close_stream
 ENSI_PB_BIND(ensi_pb_subscribe_reply, ENSI_PB_SUBSCRIBE_REPLY, 2, NULL)
+#define ensi_pb_subscribe_reply_msg ensi_pb_subscribe_reply_table.fields
 #define ensi_pb_subscribe_reply_fields (&ensi_pb_subscribe_reply_msg)
 enum { ENSI_PB_SUBSCRIBE_REPLY_EVENT_TAG = 1 };
 
@@ -3905,6 +4130,7 @@ typedef struct ensi_pb_subscription_t {
 #define ensi_pb_subscription_t_query_MSGTYPE ensi_pb_query
 #define ensi_pb_subscription_t_group_MSGTYPE ensi_pb_consumer_group
 ENSI_PB_BIND(ensi_pb_subscription, ENSI_PB_SUBSCRIPTION, AUTO, ensi_pb_field)
+#define ensi_pb_subscription_msg ensi_pb_subscription_table.fields
 #define ensi_pb_subscription_fields (&ensi_pb_subscription_msg)
 enum { ENSI_PB_SUBSCRIPTION_TOPICS_TAG = 2 };
 
@@ -3925,7 +4151,9 @@ typedef struct ensi_pb_subscribe_request_t {
 #define ensi_pb_subscribe_request_t_nack_MSGTYPE ensi_pb_nack
 #define ensi_pb_subscribe_request_t_subscription_MSGTYPE ensi_pb_subscription
 ENSI_PB_BIND(ensi_pb_subscribe_request, ENSI_PB_SUBSCRIBE_REQUEST, 2, NULL)
+#define ensi_pb_subscribe_request_msg ensi_pb_subscribe_request_table.fields
 #define ensi_pb_subscribe_request_fields (&ensi_pb_subscribe_request_msg)
+enum { ENSI_PB_SUBSCRIBE_REQUEST_ACK_TAG = 1 };
 
 typedef struct ensi_pb_info_request_t {
     ensign_slice_t topics; /* ULIDs of 16 bytes; none: all */
@@ -3933,6 +4161,7 @@ typedef struct ensi_pb_info_request_t {
 #define ENSI_PB_INFO_REQUEST_LIST(X, a) \
     X(a, CALLBACK, REPEATED, BYTES, topics, 1)
 ENSI_PB_BIND(ensi_pb_info_request, ENSI_PB_INFO_REQUEST, AUTO, ensi_pb_field)
+#define ensi_pb_info_request_msg ensi_pb_info_request_table.fields
 #define ensi_pb_info_request_fields (&ensi_pb_info_request_msg)
 enum { ENSI_PB_INFO_REQUEST_TOPICS_TAG = 1 };
 
@@ -3955,6 +4184,7 @@ typedef struct ensi_pb_project_info_t {
     X(a, CALLBACK, REPEATED, MESSAGE, topics, 15)
 #define ensi_pb_project_info_t_topics_MSGTYPE ensi_pb_topic_info
 ENSI_PB_BIND(ensi_pb_project_info, ENSI_PB_PROJECT_INFO, AUTO, ensi_pb_field)
+#define ensi_pb_project_info_msg ensi_pb_project_info_table.fields
 #define ensi_pb_project_info_fields (&ensi_pb_project_info_msg)
 enum { ENSI_PB_PROJECT_INFO_TOPICS_TAG = 15 };
 
@@ -3968,6 +4198,7 @@ typedef struct ensi_pb_health_check_t {
     X(a, STATIC, OPTIONAL, MESSAGE, last_checked_at, 2)
 #define ensi_pb_health_check_t_last_checked_at_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_health_check, ENSI_PB_HEALTH_CHECK, AUTO, NULL)
+#define ensi_pb_health_check_msg ensi_pb_health_check_table.fields
 #define ensi_pb_health_check_fields (&ensi_pb_health_check_msg)
 
 typedef struct ensi_pb_service_state_t {
@@ -3990,6 +4221,7 @@ typedef struct ensi_pb_service_state_t {
 #define ensi_pb_service_state_t_not_before_MSGTYPE ensi_pb_timestamp
 #define ensi_pb_service_state_t_not_after_MSGTYPE ensi_pb_timestamp
 ENSI_PB_BIND(ensi_pb_service_state, ENSI_PB_SERVICE_STATE, AUTO, ensi_pb_field)
+#define ensi_pb_service_state_msg ensi_pb_service_state_table.fields
 #define ensi_pb_service_state_fields (&ensi_pb_service_state_msg)
 
 typedef struct ensi_pb_page_info_t {
@@ -4000,6 +4232,7 @@ typedef struct ensi_pb_page_info_t {
     X(a, STATIC, SINGULAR, UINT32, page_size, 1) \
     X(a, CALLBACK, SINGULAR, STRING, next_page_token, 2)
 ENSI_PB_BIND(ensi_pb_page_info, ENSI_PB_PAGE_INFO, AUTO, ensi_pb_field)
+#define ensi_pb_page_info_msg ensi_pb_page_info_table.fields
 #define ensi_pb_page_info_fields (&ensi_pb_page_info_msg)
 
 typedef struct ensi_pb_health_check_request_t {
@@ -4008,6 +4241,7 @@ typedef struct ensi_pb_health_check_request_t {
 #define ENSI_PB_HEALTH_CHECK_REQUEST_LIST(X, a) \
     X(a, CALLBACK, SINGULAR, STRING, service, 1)
 ENSI_PB_BIND(ensi_pb_health_check_request, ENSI_PB_HEALTH_CHECK_REQUEST, AUTO, ensi_pb_field)
+#define ensi_pb_health_check_request_msg ensi_pb_health_check_request_table.fields
 #define ensi_pb_health_check_request_fields (&ensi_pb_health_check_request_msg)
 
 typedef struct ensi_pb_health_check_response_t {
@@ -4016,6 +4250,7 @@ typedef struct ensi_pb_health_check_response_t {
 #define ENSI_PB_HEALTH_CHECK_RESPONSE_LIST(X, a) \
     X(a, STATIC, SINGULAR, INT32, status, 1)
 ENSI_PB_BIND(ensi_pb_health_check_response, ENSI_PB_HEALTH_CHECK_RESPONSE, AUTO, NULL)
+#define ensi_pb_health_check_response_msg ensi_pb_health_check_response_table.fields
 #define ensi_pb_health_check_response_fields (&ensi_pb_health_check_response_msg)
 // END GENERATED
 
@@ -4065,11 +4300,389 @@ static bool ensi_pb_check(void)
 }
 #endif /* ENSIGN_NO_SERVICE */
 
+/* >>wire   may call: util pb
+ *          open to: pub
+ * The hot messages by hand: an event to publish, its answer; a received event, its ack
+ *
+ * Owns   nothing.
+ * Holds  what is read here is what nanopb reads in the same bytes, and what is written are the bytes that
+ *        nanopb writes: tests/unit/wire.c and tests/fuzz/fuzz_wire.c compare them.
+ *        The readers take what protobuf's own writers write: known fields in the order of their tags, each
+ *        in its wire type and once, and varints that are as short as they can be. All else is unusual, and
+ *        nanopb decides on it.
+ * Moves  reading: a cursor goes over the fields in their order, and must be at the end behind the last one.
+ *        writing: the sizes of all parts are measured first, then the parts are written front to back.
+ * Fails  with false for what is unusual; the output may be half filled then. */
+
+/* A field's key is its tag and wire type. All known tags but that of local_id, which no server sends, are
+ * below 16, so that a key is one byte. */
+#define ENSI_WIRE_NUMBER(tag) ((tag) << 3 | PB_WT_VARINT)
+#define ENSI_WIRE_BYTES(tag) ((tag) << 3 | PB_WT_STRING)
+
+/* Where a reader stands in a message, which may be empty. */
+typedef struct ensi_wire_t { const uint8_t *at, *end; } ensi_wire_t;
+
+static inline ensi_wire_t ensi_wire_open(ensign_slice_t message)
+{
+    ensi_wire_t w;
+    w.at = message.ptr;
+    w.end = message.ptr + message.len;
+    return w;
+}
+
+/* Takes the key of the next field, if it is this one. */
+static inline bool ensi_wire_is(ensi_wire_t *w, unsigned key)
+{
+    if (w->at == w->end || *w->at != key) return false;
+    w->at++;
+    return true;
+}
+
+/* A varint of two bytes or more. An overlong one is unusual, and so is one of ten bytes, as a negative number
+ * has. */
+static bool ensi_wire_long_varint(ensi_wire_t *w, uint64_t *value)
+{
+    const uint8_t *p = w->at;
+    uint64_t v = 0;
+    unsigned shift = 0;
+    do {
+        if (p == w->end || shift > 56) return false;
+        v |= (uint64_t)(*p & 0x7F) << shift;
+        shift += 7;
+    } while (*p++ >= 0x80);
+    w->at = p;
+    *value = v;
+    return p[-1] != 0;
+}
+
+static inline bool ensi_wire_varint(ensi_wire_t *w, uint64_t *value)
+{
+    if (w->at == w->end || *w->at >= 0x80) return ensi_wire_long_varint(w, value);
+    *value = *w->at++;
+    return true;
+}
+
+/* ---- reading: true if the field is absent, or was read */
+
+static inline bool ensi_wire_number(ensi_wire_t *w, unsigned tag, uint64_t max, uint64_t *value)
+{
+    if (!ensi_wire_is(w, ENSI_WIRE_NUMBER(tag))) return true;
+    return ensi_wire_varint(w, value) && *value <= max;
+}
+
+static inline bool ensi_wire_int32(ensi_wire_t *w, unsigned tag, int32_t *value)
+{
+    uint64_t v = 0;
+    if (!ensi_wire_number(w, tag, INT32_MAX, &v)) return false;
+    *value = (int32_t)v;
+    return true;
+}
+
+static inline bool ensi_wire_uint32(ensi_wire_t *w, unsigned tag, uint32_t *value)
+{
+    uint64_t v = 0;
+    if (!ensi_wire_number(w, tag, UINT32_MAX, &v)) return false;
+    *value = (uint32_t)v;
+    return true;
+}
+
+static inline bool ensi_wire_bytes(ensi_wire_t *w, unsigned tag, ensign_slice_t *bytes)
+{
+    uint64_t len;
+    if (!ensi_wire_is(w, ENSI_WIRE_BYTES(tag))) return true;
+    if (!ensi_wire_varint(w, &len) || len > (uint64_t)(w->end - w->at)) return false;
+    bytes->ptr = w->at;
+    bytes->len = (size_t)len;
+    w->at += len;
+    return true;
+}
+
+/* An id of another size is left out. */
+static inline bool ensi_wire_id(ensi_wire_t *w, unsigned tag, uint8_t *id, size_t size)
+{
+    ensign_slice_t bytes = { NULL, 0 };
+    if (!ensi_wire_bytes(w, tag, &bytes)) return false;
+    if (bytes.len == size) memcpy(id, bytes.ptr, size);
+    return true;
+}
+
+/* A varint of five bytes, as the seconds of these years and nearly all nanoseconds are. */
+static inline bool ensi_wire_five(const uint8_t *p, uint64_t *value)
+{
+    *value = (p[0] & 0x7Fu) | (p[1] & 0x7Fu) << 7 | (p[2] & 0x7Fu) << 14 | (p[3] & 0x7Fu) << 21 |
+             (uint64_t)p[4] << 28;
+    return (p[0] & p[1] & p[2] & p[3]) >= 0x80 && p[4] - 1u < 0x7F;
+}
+
+/* A Timestamp in its usual form: both numbers in five bytes. */
+static inline bool ensi_wire_usual_time(ensign_slice_t bytes, ensign_time_t *t)
+{
+    const uint8_t *p = bytes.ptr;
+    uint64_t seconds, nanos;
+    if (bytes.len != 12 || p[0] != ENSI_WIRE_NUMBER(ENSI_PB_TIMESTAMP_SECONDS_TAG) ||
+        p[6] != ENSI_WIRE_NUMBER(ENSI_PB_TIMESTAMP_NANOS_TAG) || !ensi_wire_five(p + 1, &seconds) ||
+        !ensi_wire_five(p + 7, &nanos) || nanos > INT32_MAX)
+        return false;
+    t->seconds = (int64_t)seconds;
+    t->nanos = (int32_t)nanos;
+    return true;
+}
+
+static bool ensi_wire_time(ensi_wire_t *outer, unsigned tag, ensign_time_t *t)
+{
+    ensign_slice_t bytes = { NULL, 0 };
+    ensi_wire_t w;
+    uint64_t seconds = 0;
+    if (!ensi_wire_bytes(outer, tag, &bytes)) return false;
+    if (!bytes.ptr || ensi_wire_usual_time(bytes, t)) return true;
+    w = ensi_wire_open(bytes);
+    if (!ensi_wire_number(&w, ENSI_PB_TIMESTAMP_SECONDS_TAG, INT64_MAX, &seconds) ||
+        !ensi_wire_int32(&w, ENSI_PB_TIMESTAMP_NANOS_TAG, &t->nanos))
+        return false;
+    t->seconds = (int64_t)seconds;
+    return w.at == w.end;
+}
+
+/* A PublisherReply that is an Ack, and nothing more. */
+static bool ensi_wire_ack(ensign_slice_t reply, ensign_slice_t *id, ensign_time_t *committed)
+{
+    ensi_wire_t w = ensi_wire_open(reply);
+    ensign_slice_t ack = { NULL, 0 };
+    if (!ensi_wire_bytes(&w, ENSI_PB_PUBLISHER_REPLY_ACK_TAG, &ack) || !ack.ptr || w.at != w.end)
+        return false;
+    *id = ensi_slice(NULL, 0);
+    committed->seconds = 0;
+    committed->nanos = 0;
+    w = ensi_wire_open(ack);
+    return ensi_wire_bytes(&w, ENSI_PB_ACK_ID_TAG, id) &&
+           ensi_wire_time(&w, ENSI_PB_ACK_COMMITTED_TAG, committed) && w.at == w.end;
+}
+
+static inline bool ensi_wire_type(ensi_wire_t *outer, ensign_type_t *type)
+{
+    ensign_slice_t bytes = { NULL, 0 };
+    ensi_wire_t w;
+    if (!ensi_wire_bytes(outer, ENSI_PB_EVENT_TYPE_TAG, &bytes)) return false;
+    if (!bytes.ptr) return true;
+    w = ensi_wire_open(bytes);
+    return ensi_wire_bytes(&w, ENSI_PB_TYPE_NAME_TAG, &type->name) &&
+           ensi_wire_uint32(&w, ENSI_PB_TYPE_MAJOR_VERSION_TAG, &type->major) &&
+           ensi_wire_uint32(&w, ENSI_PB_TYPE_MINOR_VERSION_TAG, &type->minor) &&
+           ensi_wire_uint32(&w, ENSI_PB_TYPE_PATCH_VERSION_TAG, &type->patch) && w.at == w.end;
+}
+
+/* The pairs of an event, which stand side by side, are one span. */
+static inline bool ensi_wire_metadata(ensi_wire_t *w, ensign_slice_t *span)
+{
+    const uint8_t *start = w->at, *from;
+    ensign_slice_t pair;
+    do {
+        from = w->at;
+        if (!ensi_wire_bytes(w, ENSI_PB_EVENT_METADATA_TAG, &pair)) return false;
+    } while (w->at != from);
+    if (w->at != start) *span = ensi_slice(start, (size_t)(w->at - start));
+    return true;
+}
+
+/* An Event, which its publisher has encoded. */
+static bool ensi_wire_content(ensign_slice_t bytes, ensign_event_t *e)
+{
+    ensi_wire_t w = ensi_wire_open(bytes);
+    return ensi_wire_bytes(&w, ENSI_PB_EVENT_DATA_TAG, &e->data) && ensi_wire_metadata(&w, &e->metadata) &&
+           ensi_wire_int32(&w, ENSI_PB_EVENT_MIMETYPE_TAG, &e->mimetype) && ensi_wire_type(&w, &e->type) &&
+           ensi_wire_time(&w, ENSI_PB_EVENT_CREATED_TAG, &e->created) && w.at == w.end;
+}
+
+static inline bool ensi_wire_publisher(ensi_wire_t *outer, ensign_event_t *e)
+{
+    ensign_slice_t bytes = { NULL, 0 };
+    ensi_wire_t w;
+    if (!ensi_wire_bytes(outer, ENSI_PB_EVENT_WRAPPER_PUBLISHER_TAG, &bytes)) return false;
+    if (!bytes.ptr) return true;
+    w = ensi_wire_open(bytes);
+    return ensi_wire_bytes(&w, ENSI_PB_PUBLISHER_PUBLISHER_ID_TAG, &e->publisher_id) &&
+           ensi_wire_bytes(&w, ENSI_PB_PUBLISHER_IPADDR_TAG, &e->publisher_address) &&
+           ensi_wire_bytes(&w, ENSI_PB_PUBLISHER_CLIENT_ID_TAG, &e->publisher_client_id) &&
+           ensi_wire_bytes(&w, ENSI_PB_PUBLISHER_USER_AGENT_TAG, &e->publisher_agent) && w.at == w.end;
+}
+
+/* An EventWrapper and the Event in it, into `e`, which is zeroed. Encryption, compression and duplicates are
+ * unusual. */
+static bool ensi_wire_event(ensign_slice_t wrapper, ensign_event_t *e)
+{
+    ensi_wire_t w = ensi_wire_open(wrapper);
+    ensign_slice_t content = { NULL, 0 };
+    uint64_t shard;
+    int32_t region;
+    return ensi_wire_id(&w, ENSI_PB_EVENT_WRAPPER_ID_TAG, e->id.b, sizeof e->id.b) &&
+           ensi_wire_id(&w, ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG, e->topic_id.b, sizeof e->topic_id.b) &&
+           ensi_wire_number(&w, ENSI_PB_EVENT_WRAPPER_OFFSET_TAG, UINT64_MAX, &e->offset) &&
+           ensi_wire_number(&w, ENSI_PB_EVENT_WRAPPER_EPOCH_TAG, UINT64_MAX, &e->epoch) &&
+           ensi_wire_int32(&w, ENSI_PB_EVENT_WRAPPER_REGION_TAG, &region) && ensi_wire_publisher(&w, e) &&
+           ensi_wire_bytes(&w, ENSI_PB_EVENT_WRAPPER_KEY_TAG, &e->key) &&
+           ensi_wire_number(&w, ENSI_PB_EVENT_WRAPPER_SHARD_TAG, UINT64_MAX, &shard) &&
+           ensi_wire_bytes(&w, ENSI_PB_EVENT_WRAPPER_EVENT_TAG, &content) &&
+           ensi_wire_time(&w, ENSI_PB_EVENT_WRAPPER_COMMITTED_TAG, &e->committed) && w.at == w.end &&
+           (!content.ptr || ensi_wire_content(content, e));
+}
+
+/* The EventWrapper in a SubscribeReply that is an event, and nothing more. */
+static inline bool ensi_wire_wrapped(ensign_slice_t reply, ensign_slice_t *wrapper)
+{
+    ensi_wire_t w = ensi_wire_open(reply);
+    wrapper->ptr = NULL;
+    return ensi_wire_bytes(&w, ENSI_PB_SUBSCRIBE_REPLY_EVENT_TAG, wrapper) && wrapper->ptr && w.at == w.end;
+}
+
+/* ---- writing */
+
+enum { ENSI_WIRE_RLID = 10, ENSI_WIRE_RECEIPT_BYTES = 4 + ENSI_WIRE_RLID };
+
+/* A SubscribeRequest that is the Ack of an event. Returns its end. */
+static uint8_t *ensi_wire_put_receipt(uint8_t *p, const uint8_t *rlid)
+{
+    *p++ = ENSI_WIRE_BYTES(ENSI_PB_SUBSCRIBE_REQUEST_ACK_TAG);
+    *p++ = 2 + ENSI_WIRE_RLID;
+    *p++ = ENSI_WIRE_BYTES(ENSI_PB_ACK_ID_TAG);
+    *p++ = ENSI_WIRE_RLID;
+    memcpy(p, rlid, ENSI_WIRE_RLID);
+    return p + ENSI_WIRE_RLID;
+}
+
+/* An encoded Timestamp. */
+typedef struct ensi_wire_stamp_t { uint8_t len, bytes[22]; } ensi_wire_stamp_t;
+
+/* The sizes of what is measured before it is written; a key and a length before each part are not in it. */
+typedef struct ensi_wire_sizes_t { size_t type, metadata, event, wrapper, request; } ensi_wire_sizes_t;
+
+enum { ENSI_WIRE_TOPIC_ID = 16, ENSI_WIRE_LOCAL_ID = 16 };
+
+/* A number of 0 is left out, as proto3 does; so are empty bytes. All keys take one byte. */
+static inline size_t ensi_wire_number_size(uint64_t v)
+{
+    return v ? 1 + ensi_pb_varint_size(v) : 0;
+}
+
+static inline uint8_t *ensi_wire_put_number(uint8_t *p, uint32_t tag, uint64_t v)
+{
+    if (v == 0) return p;
+    return ensi_pb_put_varint(ensi_pb_put_varint(p, tag << 3), v);
+}
+
+static inline size_t ensi_wire_bytes_size(size_t len)
+{
+    return len ? 1 + ensi_pb_varint_size(len) + len : 0;
+}
+
+static inline uint8_t *ensi_wire_put_bytes(uint8_t *p, uint32_t tag, ensign_slice_t bytes)
+{
+    return bytes.len ? ensi_pb_put_bytes(p, tag, bytes) : p;
+}
+
+/* protobuf's int32 and int64: two's complement in 64 bits. */
+static inline uint64_t ensi_wire_signed(int64_t v)
+{
+    return (uint64_t)v;
+}
+
+static void ensi_wire_stamp(ensi_wire_stamp_t *out, ensign_time_t t)
+{
+    uint8_t *p = out->bytes;
+    p = ensi_wire_put_number(p, ENSI_PB_TIMESTAMP_SECONDS_TAG, ensi_wire_signed(t.seconds));
+    p = ensi_wire_put_number(p, ENSI_PB_TIMESTAMP_NANOS_TAG, ensi_wire_signed(t.nanos));
+    out->len = (uint8_t)(p - out->bytes);
+}
+
+static size_t ensi_wire_pair_size(const ensign_pair_t *pair)
+{
+    return ensi_wire_bytes_size(ensign_str(pair->key).len) +
+           ensi_wire_bytes_size(ensign_str(pair->value).len);
+}
+
+/* Of metadata that is forwarded only the pairs are taken. */
+static size_t ensi_wire_metadata_size(const ensign_event_t *e)
+{
+    ensign_slice_t entry;
+    size_t at = 0, size = 0;
+    while (ensi_pb_span_next(e->metadata, ENSI_PB_EVENT_METADATA_TAG, &at, &entry))
+        size += ensi_pb_bytes_size(ENSI_PB_EVENT_METADATA_TAG, entry.len);
+    for (size_t i = 0; i < e->pair_count; i++)
+        size += ensi_pb_bytes_size(ENSI_PB_EVENT_METADATA_TAG, ensi_wire_pair_size(&e->pairs[i]));
+    return size;
+}
+
+static uint8_t *ensi_wire_put_metadata(uint8_t *p, const ensign_event_t *e)
+{
+    ensign_slice_t entry;
+    size_t at = 0;
+    while (ensi_pb_span_next(e->metadata, ENSI_PB_EVENT_METADATA_TAG, &at, &entry))
+        p = ensi_pb_put_bytes(p, ENSI_PB_EVENT_METADATA_TAG, entry);
+    for (size_t i = 0; i < e->pair_count; i++) {
+        p = ensi_pb_put_head(p, ENSI_PB_EVENT_METADATA_TAG, ensi_wire_pair_size(&e->pairs[i]));
+        p = ensi_wire_put_bytes(p, ENSI_PB_EVENT_METADATA_ENTRY_KEY_TAG, ensign_str(e->pairs[i].key));
+        p = ensi_wire_put_bytes(p, ENSI_PB_EVENT_METADATA_ENTRY_VALUE_TAG, ensign_str(e->pairs[i].value));
+    }
+    return p;
+}
+
+/* Measures the PublisherRequest of an event; ensi_wire_put_request writes as many bytes. */
+static ensi_wire_sizes_t ensi_wire_measure(const ensign_event_t *e, const ensi_wire_stamp_t *created)
+{
+    ensi_wire_sizes_t s;
+    const ensign_type_t *t = &e->type;
+    s.type = ensi_wire_bytes_size(t->name.len) + ensi_wire_number_size(t->major) +
+             ensi_wire_number_size(t->minor) + ensi_wire_number_size(t->patch);
+    s.metadata = e->metadata.len || e->pair_count ? ensi_wire_metadata_size(e) : 0;
+    s.event = ensi_wire_bytes_size(e->data.len) + s.metadata +
+              ensi_wire_number_size(ensi_wire_signed(e->mimetype)) + ensi_wire_bytes_size(s.type) +
+              ensi_wire_bytes_size(created->len);
+    s.wrapper = ensi_pb_bytes_size(ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG, ENSI_WIRE_TOPIC_ID) +
+                ensi_wire_bytes_size(e->key.len) + ensi_wire_bytes_size(s.event) +
+                ensi_wire_bytes_size(e->encryption.len) + ensi_wire_bytes_size(e->compression.len) +
+                ensi_pb_bytes_size(ENSI_PB_EVENT_WRAPPER_LOCAL_ID_TAG, ENSI_WIRE_LOCAL_ID);
+    s.request = 1 + ensi_pb_varint_size(s.wrapper) + s.wrapper;
+    return s;
+}
+
+static inline uint8_t *ensi_wire_put_event(uint8_t *p, const ensign_event_t *e, const ensi_wire_sizes_t *s,
+                                           const ensi_wire_stamp_t *created)
+{
+    p = ensi_wire_put_bytes(p, ENSI_PB_EVENT_DATA_TAG, e->data);
+    if (s->metadata) p = ensi_wire_put_metadata(p, e);
+    p = ensi_wire_put_number(p, ENSI_PB_EVENT_MIMETYPE_TAG, ensi_wire_signed(e->mimetype));
+    if (s->type) {
+        p = ensi_pb_put_head(p, ENSI_PB_EVENT_TYPE_TAG, s->type);
+        p = ensi_wire_put_bytes(p, ENSI_PB_TYPE_NAME_TAG, e->type.name);
+        p = ensi_wire_put_number(p, ENSI_PB_TYPE_MAJOR_VERSION_TAG, e->type.major);
+        p = ensi_wire_put_number(p, ENSI_PB_TYPE_MINOR_VERSION_TAG, e->type.minor);
+        p = ensi_wire_put_number(p, ENSI_PB_TYPE_PATCH_VERSION_TAG, e->type.patch);
+    }
+    return ensi_wire_put_bytes(p, ENSI_PB_EVENT_CREATED_TAG, ensi_slice(created->bytes, created->len));
+}
+
+/* Writes a PublisherRequest with an event; the id of its topic lies behind the heads of wrapper and id. */
+static void ensi_wire_put_request(uint8_t *p, const ensign_event_t *e, const ensi_wire_sizes_t *s,
+                                  const ensi_wire_stamp_t *created, const uint8_t *local_id)
+{
+    p = ensi_pb_put_head(p, ENSI_PB_PUBLISHER_REQUEST_EVENT_TAG, s->wrapper);
+    p = ensi_pb_put_head(p, ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG, ENSI_WIRE_TOPIC_ID);
+    memcpy(p, e->to_topic_id.b, ENSI_WIRE_TOPIC_ID);
+    p = ensi_wire_put_bytes(p + ENSI_WIRE_TOPIC_ID, ENSI_PB_EVENT_WRAPPER_KEY_TAG, e->key);
+    if (s->event) {
+        p = ensi_pb_put_head(p, ENSI_PB_EVENT_WRAPPER_EVENT_TAG, s->event);
+        p = ensi_wire_put_event(p, e, s, created);
+    }
+    p = ensi_wire_put_bytes(p, ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG, e->encryption);
+    p = ensi_wire_put_bytes(p, ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG, e->compression);
+    p = ensi_pb_put_head(p, ENSI_PB_EVENT_WRAPPER_LOCAL_ID_TAG, ENSI_WIRE_LOCAL_ID);
+    memcpy(p, local_id, ENSI_WIRE_LOCAL_ID);
+}
+
 /* >>id   may call: util pb
  * Identifiers, MIME types, versions, metadata, and an event as text
  *
  * Owns   nothing: pure functions and constant tables.
- * Holds  no output is touched before all of the input was found good (ensi_id_text_t apart: it counts what
+ * Holds  no output is touched before all of the input was found good (ensi_text_t apart: it counts what
  *        does not fit and goes on counting);
  *        metadata comes from a peer: each length is checked against what is left before it is used.
  * Fails  E_FORMAT for text that does not parse. Malformed metadata ends an iteration, it is no error: the
@@ -4468,47 +5081,14 @@ static ensi_id_date_t ensi_id_civil(int64_t seconds)
 #define ENSI_ID_DATA_SHOWN 100u               /* characters of the literal; PyEnsign's number */
 #define ENSI_ID_GO_ZERO_TIME (-62135596800LL) /* 0001-01-01: what go-ensign sends for "not set" */
 
-typedef struct { char *out; size_t cap, len; } ensi_id_text_t; /* len counts on where cap ends */
-
-static void ensi_id_begin(ensi_id_text_t *t, char *out, size_t cap)
-{
-    t->out = out;
-    t->cap = cap > 0 ? cap - 1 : 0; /* room for the NUL is kept */
-    t->len = 0;
-}
-
-static void ensi_id_put(ensi_id_text_t *t, const void *p, size_t n)
-{
-    if (t->len < t->cap) memcpy(t->out + t->len, p, n < t->cap - t->len ? n : t->cap - t->len);
-    t->len += n;
-}
-
-static void ensi_id_puts(ensi_id_text_t *t, const char *s)
-{
-    ensi_id_put(t, s, strlen(s));
-}
-
-/* At least `width` digits. */
-static void ensi_id_put_number(ensi_id_text_t *t, int64_t value, size_t width)
-{
-    char digits[24];
-    size_t at = sizeof digits;
-    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-
-    for (; rest > 0 || sizeof digits - at < width; rest /= 10) digits[--at] = (char)('0' + (int)(rest % 10));
-    if (value < 0) digits[--at] = '-';
-    ensi_id_put(t, digits + at, sizeof digits - at);
-}
-
 /* One byte as Python writes it in a literal between `quote`s. */
-static void ensi_id_put_byte(ensi_id_text_t *t, uint8_t c, char quote)
+static void ensi_id_put_byte(ensi_text_t *t, uint8_t c, char quote)
 {
-    char text[8], name = c == '\t' ? 't' : c == '\n' ? 'n' : c == '\r' ? 'r' : '\0';
+    char name = c == '\t' ? 't' : c == '\n' ? 'n' : c == '\r' ? 'r' : '\0';
 
     if (c == '\\' || c == (uint8_t)quote) name = (char)c;
-    if (name != '\0') snprintf(text, sizeof text, "\\%c", name);
-    else snprintf(text, sizeof text, c >= 0x20 && c < 0x7F ? "%c" : "\\x%02x", c);
-    ensi_id_puts(t, text);
+    if (name != '\0') ensi_text_format(t, "\\%c", name);
+    else ensi_text_format(t, c >= 0x20 && c < 0x7F ? "%c" : "\\x%02x", c);
 }
 
 /* Python prefers ' and takes " where that saves escaping. */
@@ -4522,87 +5102,74 @@ static char ensi_id_quote(ensign_slice_t s)
     return single && !both ? '"' : '\'';
 }
 
-static void ensi_id_put_data(ensi_id_text_t *t, ensign_slice_t data)
+static void ensi_id_put_data(ensi_text_t *t, ensign_slice_t data)
 {
     char shown[ENSI_ID_DATA_SHOWN + 1], quote = ensi_id_quote(data);
-    ensi_id_text_t x;
+    ensi_text_t x;
 
-    ensi_id_begin(&x, shown, sizeof shown);
-    ensi_id_puts(&x, "b");
-    ensi_id_put(&x, &quote, 1);
+    ensi_text_begin(&x, shown, sizeof shown);
+    ensi_text_puts(&x, "b");
+    ensi_text_put(&x, &quote, 1);
     for (size_t i = 0; i < data.len && x.len <= x.cap; i++) ensi_id_put_byte(&x, data.ptr[i], quote);
-    if (x.len <= x.cap) ensi_id_put(&x, &quote, 1);
-    ensi_id_put(t, shown, ensi_min(x.len, x.cap));
-    if (x.len > x.cap) ensi_id_puts(t, "...");
+    if (x.len <= x.cap) ensi_text_put(&x, &quote, 1);
+    ensi_text_put(t, shown, ensi_min(x.len, x.cap));
+    if (x.len > x.cap) ensi_text_puts(t, "...");
 }
 
 /* UTF-8 text: only what could steer a terminal is escaped: C0, DEL, and C1 (0xC2 and 0x80..0x9F). With a
  * quote also that quote and the backslash. */
-static void ensi_id_put_words(ensi_id_text_t *t, ensign_slice_t s, char quote)
+static void ensi_id_put_words(ensi_text_t *t, ensign_slice_t s, char quote)
 {
     for (size_t i = 0; i < s.len; i++) {
         uint8_t c = s.ptr[i], next = i + 1 < s.len ? s.ptr[i + 1] : 0;
         if (c == 0xC2 && next >= 0x80 && next < 0xA0) ensi_id_put_byte(t, s.ptr[++i], quote);
         else if (c < 0x80 && (c != '\\' || quote != '\0')) ensi_id_put_byte(t, c, quote);
-        else ensi_id_put(t, &c, 1);
+        else ensi_text_put(t, &c, 1);
     }
 }
 
-static void ensi_id_put_time(ensi_id_text_t *t, ensign_time_t time)
+static void ensi_id_put_time(ensi_text_t *t, ensign_time_t time)
 {
     ensi_id_date_t d = ensi_id_civil(time.seconds);
-    char text[80];
 
     if (time.nanos == 0 && (time.seconds == 0 || time.seconds == ENSI_ID_GO_ZERO_TIME)) {
-        ensi_id_puts(t, "None");
+        ensi_text_puts(t, "None");
         return;
     }
-    ensi_id_put_number(t, d.year, 4);
-    snprintf(text, sizeof text, "-%02d-%02d %02d:%02d:%02d", d.month, d.day, d.hour, d.minute, d.second);
-    ensi_id_puts(t, text);
+    ensi_text_number(t, (uint64_t)d.year, 'd', d.year < 0 ? 5 : 4);
+    ensi_text_format(t, "-%02d-%02d %02d:%02d:%02d", d.month, d.day, d.hour, d.minute, d.second);
     if (time.nanos < 1000 || time.nanos > 999999999) return; /* out of range: a peer's mistake, not shown */
-    ensi_id_puts(t, ".");
-    ensi_id_put_number(t, time.nanos / 1000, 6);
+    ensi_text_format(t, ".%06d", (int)(time.nanos / 1000));
 }
 
 /* "name v1.2.3" */
-static void ensi_id_put_type(ensi_id_text_t *t, const ensign_type_t *type)
+static void ensi_id_put_type(ensi_text_t *t, const ensign_type_t *type)
 {
-    char text[40];
-
     ensi_id_put_words(t, type->name, '\0');
-    snprintf(text, sizeof text, " v%lu.%lu.%lu", (unsigned long)type->major, (unsigned long)type->minor,
-             (unsigned long)type->patch);
-    ensi_id_puts(t, text);
-}
-
-/* As snprintf. */
-static int ensi_id_finish(const ensi_id_text_t *t, char *out, size_t cap)
-{
-    if (cap > 0) out[t->len < t->cap ? t->len : t->cap] = '\0';
-    return t->len < INT32_MAX ? (int)t->len : INT32_MAX;
+    ensi_text_format(t, " v%lu.%lu.%lu", (unsigned long)type->major, (unsigned long)type->minor,
+                     (unsigned long)type->patch);
 }
 
 int ensign_type_text(const ensign_type_t *type, char *out, size_t cap)
 {
-    ensi_id_text_t t;
+    ensi_text_t t;
     if (!type) return ENSIGN_E_ARGUMENT;
-    ensi_id_begin(&t, out, cap);
+    ensi_text_begin(&t, out, cap);
     if (type->name.len) ensi_id_put_type(&t, type);
-    return ensi_id_finish(&t, out, cap);
+    return ensi_text_end(&t, cap);
 }
 
-static void ensi_id_put_quoted(ensi_id_text_t *t, ensign_slice_t s)
+static void ensi_id_put_quoted(ensi_text_t *t, ensign_slice_t s)
 {
     char quote = ensi_id_quote(s);
 
-    ensi_id_put(t, &quote, 1);
+    ensi_text_put(t, &quote, 1);
     ensi_id_put_words(t, s, quote);
-    ensi_id_put(t, &quote, 1);
+    ensi_text_put(t, &quote, 1);
 }
 
 /* As a Python dict prints. */
-static void ensi_id_put_metadata(ensi_id_text_t *t, const ensign_event_t *e)
+static void ensi_id_put_metadata(ensi_text_t *t, const ensign_event_t *e)
 {
     ensign_slice_t key, value;
     const char *before = "\n\tmeta: {";
@@ -4610,56 +5177,55 @@ static void ensi_id_put_metadata(ensi_id_text_t *t, const ensign_event_t *e)
     bool any = false;
 
     for (; ensign_metadata_next(e, &at, &key, &value); any = true) {
-        ensi_id_puts(t, before);
+        ensi_text_puts(t, before);
         ensi_id_put_quoted(t, key);
-        ensi_id_puts(t, ": ");
+        ensi_text_puts(t, ": ");
         ensi_id_put_quoted(t, value);
         before = ", ";
     }
-    if (any) ensi_id_puts(t, "}");
+    if (any) ensi_text_puts(t, "}");
 }
 
-static void ensi_id_put_id(ensi_id_text_t *t, ensign_rlid_t id)
+static void ensi_id_put_id(ensi_text_t *t, ensign_rlid_t id)
 {
     static const ensign_rlid_t none = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0}};
     char text[17];
 
     if (memcmp(id.b, none.b, sizeof none.b) == 0) return;
     ensign_rlid_text(id, text);
-    ensi_id_puts(t, "\n\tid: ");
-    ensi_id_puts(t, text);
+    ensi_text_puts(t, "\n\tid: ");
+    ensi_text_puts(t, text);
 }
 
-static void ensi_id_put_mime(ensi_id_text_t *t, int32_t mime)
+static void ensi_id_put_mime(ensi_text_t *t, int32_t mime)
 {
-    ensi_id_puts(t, "\n\tmimetype: ");
-    ensi_id_puts(t, ensign_mime_name(mime));
+    ensi_text_puts(t, "\n\tmimetype: ");
+    ensi_text_puts(t, ensign_mime_name(mime));
     if (ensi_id_name(ensi_id_mimes, ENSI_COUNT(ensi_id_mimes), mime)) return;
-    ensi_id_puts(t, " ");
-    ensi_id_put_number(t, mime, 1);
+    ensi_text_format(t, " %ld", (long)mime);
 }
 
 int ensign_event_text(const ensign_event_t *e, char *out, size_t cap)
 {
-    ensi_id_text_t t;
+    ensi_text_t t;
 
     if (!e) return ENSIGN_E_ARGUMENT;
-    ensi_id_begin(&t, out, cap);
-    ensi_id_puts(&t, "Event:");
+    ensi_text_begin(&t, out, cap);
+    ensi_text_puts(&t, "Event:");
     ensi_id_put_id(&t, e->id);
-    ensi_id_puts(&t, "\n\tdata: ");
+    ensi_text_puts(&t, "\n\tdata: ");
     ensi_id_put_data(&t, e->data);
     ensi_id_put_mime(&t, e->mimetype);
     if (e->type.name.len) {
-        ensi_id_puts(&t, "\n\tschema: ");
+        ensi_text_puts(&t, "\n\tschema: ");
         ensi_id_put_type(&t, &e->type);
     }
     ensi_id_put_metadata(&t, e);
-    ensi_id_puts(&t, "\n\tstate: EventState.SUBSCRIBED\n\tcreated: ");
+    ensi_text_puts(&t, "\n\tstate: EventState.SUBSCRIBED\n\tcreated: ");
     ensi_id_put_time(&t, e->created);
-    ensi_id_puts(&t, "\n\tcommitted: ");
+    ensi_text_puts(&t, "\n\tcommitted: ");
     ensi_id_put_time(&t, e->committed);
-    return ensi_id_finish(&t, out, cap);
+    return ensi_text_end(&t, cap);
 }
 
 /* ---- nack codes */
@@ -5804,7 +6370,7 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
     if (!ensi_http1_clean(path, true)) return ENSIGN_E_ARGUMENT;
     if (host[0] == '\0' || !ensi_http1_clean(host, true)) return ENSIGN_E_ARGUMENT;
     if (user_agent && !ensi_http1_clean(user_agent, false)) return ENSIGN_E_ARGUMENT;
-    snprintf(digits, sizeof digits, "%lu", (unsigned long)body_len);
+    ensi_fmt(digits, sizeof digits, "%lu", (unsigned long)body_len);
     rc = ensi_http1_join(out, cap, &head, parts, ENSI_COUNT(parts));
     if (rc != ENSIGN_OK) return rc;
     if (!body) body_len = 0;
@@ -5835,7 +6401,7 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
  *        address too: mbedTLS cannot set the one without the other. TLS 1.2 at least, no renegotiation.
  *        ChaCha20 first: mbedTLS's AES is the slower one. With alpn_h2 a handshake that
  *        does not end in "h2" has failed. tx gets whole records or nothing, and a write is refused unless
- *        the largest record fits, so that mbedTLS never stops half way: it would then report success for
+ *        all of its records fit, so that mbedTLS never stops half way: it would then report success for
  *        bytes that it did not take (mbedtls#10258). rx is read from start to end; nothing is moved there.
  *        A resumed handshake shows no certificate, so nothing is verified in it. A session is therefore
  *        offered only to the endpoint and server name that it was verified for, with the same configuration,
@@ -5919,7 +6485,6 @@ typedef struct {
     mbedtls_x509_crt ca;
     mbedtls_x509_crt own;           /* the client's certificate and its chain */
     mbedtls_pk_context key;
-    mbedtls_entropy_context entropy;
     mbedtls_ctr_drbg_context drbg;
 } ensi_tls_conf_t;
 
@@ -6333,7 +6898,7 @@ static ENSI_UNUSED void ensi_tls_log_key(const ensi_tls_opts_t *o, const char *l
                                          const unsigned char *random, const unsigned char *secret, size_t len)
 {
     char line[40 + 2 * ENSI_TLS_RANDOM_BYTES + 2 * ENSI_TLS_SECRET_MAX];
-    char *p = line + snprintf(line, 40, "%s ", label);
+    char *p = line + ensi_fmt(line, 40, "%s ", label);
 
     if (len > ENSI_TLS_SECRET_MAX) return;
     p = ensi_tls_put_hex(p, random, ENSI_TLS_RANDOM_BYTES);
@@ -6399,19 +6964,7 @@ static int ensi_tls_hook_entropy(void *arg, unsigned char *out, size_t len)
     return t->opts.random(t->opts.user, out, len) == 0 ? 0 : MBEDTLS_ERR_CTR_DRBG_ENTROPY_SOURCE_FAILED;
 }
 
-static int ensi_tls_seed(ensi_tls_conf_t *t, ensign_error_t *e)
-{
-    int rc;
-
-    if (t->opts.random) rc = mbedtls_ctr_drbg_seed(&t->drbg, ensi_tls_hook_entropy, t, NULL, 0);
-    else rc = mbedtls_ctr_drbg_seed(&t->drbg, mbedtls_entropy_func, &t->entropy, NULL, 0);
-    if (rc == 0) return ENSIGN_OK;
-    return ensi_fail(e, ENSIGN_E_TLS, rc, "tls: %s (mbedTLS -0x%04X)", t->opts.random
-                     ? "the random hook gave no entropy; it must fill the whole buffer and return 0"
-                     : "the system gave mbedTLS no entropy; set the random hook of the desc", (unsigned)-rc);
-}
-
-/* Random bytes from the system, for the seed of jitter and ids. */
+/* Random bytes from the system. mbedTLS's context for them can take 38 KB, and is needed for this alone. */
 static bool ensi_tls_entropy(void *out, size_t len)
 {
     mbedtls_entropy_context entropy;
@@ -6421,6 +6974,24 @@ static bool ensi_tls_entropy(void *out, size_t len)
     rc = mbedtls_entropy_func(&entropy, (unsigned char *)out, len);
     mbedtls_entropy_free(&entropy);
     return rc == 0;
+}
+
+static int ensi_tls_system_entropy(void *arg, unsigned char *out, size_t len)
+{
+    (void)arg;
+    return ensi_tls_entropy(out, len) ? 0 : MBEDTLS_ERR_CTR_DRBG_ENTROPY_SOURCE_FAILED;
+}
+
+static int ensi_tls_seed(ensi_tls_conf_t *t, ensign_error_t *e)
+{
+    int rc;
+
+    if (t->opts.random) rc = mbedtls_ctr_drbg_seed(&t->drbg, ensi_tls_hook_entropy, t, NULL, 0);
+    else rc = mbedtls_ctr_drbg_seed(&t->drbg, ensi_tls_system_entropy, NULL, NULL, 0);
+    if (rc == 0) return ENSIGN_OK;
+    return ensi_fail(e, ENSIGN_E_TLS, rc, "tls: %s (mbedTLS -0x%04X)", t->opts.random
+                     ? "the random hook gave no entropy; it must fill the whole buffer and return 0"
+                     : "the system gave mbedTLS no entropy; set the random hook of the desc", (unsigned)-rc);
 }
 
 /* PSA keeps its own count: a second init does nothing. */
@@ -6505,7 +7076,6 @@ static void ensi_tls_conf_close(ensi_tls_conf_t *t)
     mbedtls_x509_crt_free(&t->own);
     mbedtls_pk_free(&t->key);
     mbedtls_ctr_drbg_free(&t->drbg);
-    mbedtls_entropy_free(&t->entropy);
 }
 
 static int ensi_tls_conf_fill(ensi_tls_conf_t *t, ensign_error_t *e)
@@ -6535,7 +7105,6 @@ static int ensi_tls_conf_open(ensi_tls_conf_t *t, const ensi_tls_opts_t *o, ensi
     mbedtls_x509_crt_init(&t->ca);
     mbedtls_x509_crt_init(&t->own);
     mbedtls_pk_init(&t->key);
-    mbedtls_entropy_init(&t->entropy);
     mbedtls_ctr_drbg_init(&t->drbg);
     t->open = true;
     t->opts = *o;
@@ -6901,11 +7470,11 @@ static int ensi_tls_fail_alien(const ensi_tls_t *t, int rc, ensign_error_t *e)
     char what[64];
 
     if (memcmp(h, "HTTP/", sizeof t->head) == 0)
-        snprintf(what, sizeof what, "it answers in plaintext HTTP/1");
+        ensi_fmt(what, sizeof what, "it answers in plaintext HTTP/1");
     else if (h[0] == 0 && h[TYPE] == SETTINGS)
-        snprintf(what, sizeof what, "it sends plaintext HTTP/2");
+        ensi_fmt(what, sizeof what, "it sends plaintext HTTP/2");
     else
-        snprintf(what, sizeof what, "its first bytes are %02X %02X %02X %02X %02X", h[0], h[1], h[2], h[3],
+        ensi_fmt(what, sizeof what, "its first bytes are %02X %02X %02X %02X %02X", h[0], h[1], h[2], h[3],
                  h[4]);
     return ensi_fail(e, ENSIGN_E_TLS, rc,
                      "tls: the server at %s does not speak TLS, %s; set tls.off or use the right port",
@@ -7136,16 +7705,16 @@ static int ensi_tls_read(ensi_tls_t *t, uint8_t *out, size_t cap, size_t *len, e
     return rc == 0 || ensi_tls_is_again(rc) ? (int)ENSIGN_AGAIN : ensi_tls_fail(t, rc, e);
 }
 
-/* An mbedTLS built with smaller records, or a peer that asked for them, makes several of one write. */
-static size_t ensi_tls_record_room(ensi_tls_t *t)
+/* Returns the room in tx that a write of `n` bytes needs. An mbedTLS built with smaller records, or a peer
+ * that asked for them, makes several of one write. */
+static size_t ensi_tls_record_room(ensi_tls_t *t, size_t n)
 {
     enum { EXPANSION_GUESS = 128 };     /* more than any suite of ours adds */
     int extra = mbedtls_ssl_get_record_expansion(&t->ssl);
     int most = mbedtls_ssl_get_max_out_record_payload(&t->ssl);
-    size_t records =
-        most > 0 && most < ENSI_TLS_PLAIN_MAX ? (size_t)((ENSI_TLS_PLAIN_MAX + most - 1) / most) : 1;
+    size_t records = most > 0 ? (n + (size_t)most - 1) / (size_t)most : 1;
 
-    return ENSI_TLS_PLAIN_MAX + records * (size_t)(extra > 0 ? extra : EXPANSION_GUESS);
+    return n + records * (size_t)(extra > 0 ? extra : EXPANSION_GUESS) + t->held;
 }
 
 static int ensi_tls_write(ensi_tls_t *t, const uint8_t *p, size_t n, ensign_error_t *e)
@@ -7155,7 +7724,7 @@ static int ensi_tls_write(ensi_tls_t *t, const uint8_t *p, size_t n, ensign_erro
 
     if (rc != ENSIGN_OK || n == 0) return rc;
     room = t->tx->cap - t->tx->end;
-    need = ensi_tls_record_room(t) + t->held;
+    need = ensi_tls_record_room(t, n);
     if (n > ENSI_TLS_PLAIN_MAX)
         return ensi_fail(e, ENSIGN_E_TOO_LARGE, 0, "tls: a write of %lu bytes, a record takes %d",
                          (unsigned long)n, (int)ENSI_TLS_PLAIN_MAX);
@@ -7453,9 +8022,9 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
  *        backoff, the trust store.
  *        Of a link: receive and transmit buffer, the TLS of the connection, the timer of the attempt, the
  *        last fault.
- * Holds  state is assigned by ensi_link_move alone, from the table. Buffers are taken at the first up, kept
- *        for the next connection, and do not move; those of a link that drained beside a newer one are given
- *        back.
+ * Holds  state is assigned by ensi_link_move alone, from the table. A link has buffers from up until it
+ *        is idle, and they do not move. What was not used of them is not touched, so that the system has no
+ *        memory to find for it.
  *        Of the links to one target one at most is in RESOLVE or DIAL.
  *        A round gives each endpoint of the target a turn, the one that worked last first, and a turn tries
  *        each address of its endpoint once; there is no backoff between them. An address has worked when the
@@ -7463,6 +8032,7 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
  *        the turn's time.
  *        Through a proxy the addresses are the proxy's. Until it has answered CONNECT the link has a tunnel,
  *        and neither TLS nor HTTP/2 sees a byte.
+ *        An endpoint that is secure and not `tls` has the caller's TLS below it: here it is as plaintext.
  *        rx: taken whole by ensi_link_shake, then by ensi_link_read until AGAIN, so its room is never 0; but
  *        for an alert that TLS must send first and tx has no room for: the peer sends and does not read.
  *        tx: linear, rewound only when wholly acked, so that what the caller sees stands.
@@ -7505,7 +8075,9 @@ enum {
     ENSI_NUMERIC_BYTES = 64,        /* of an address that was resolved */
     ENSI_WHERE_BYTES = 80,
     ENSI_TUNNEL_BYTES = 512,        /* of what a proxy says when it refuses */
-    ENSI_RECORD_BYTES = 16384,      /* RFC 8446 5.1 */
+    /* that go through TLS at once: a whole record (RFC 8446, 5.1), where the transmit buffer has room for it
+     * and for what TLS adds */
+    ENSI_RECORD_BYTES = ENSIGN_LINK_BUFFER_BYTES < 19456 ? ENSIGN_LINK_BUFFER_BYTES / 8 * 7 - 512 : 16384,
     ENSI_CONNECT_MS = 20000         /* default of connect_timeout_ms; shared out where that is FOREVER */
 };
 
@@ -7535,7 +8107,8 @@ typedef struct ensi_proxy_t {
 typedef struct ensi_endpoint_t {
     ensi_host_t host;
     char *text;                     /* "host:port" or "unix:/path", whole */
-    bool secure;                    /* TLS */
+    bool secure;                    /* encrypted on its way, by us or by the caller: https */
+    bool tls;                       /* by us */
     const ensi_proxy_t *proxy;      /* NULL: it is reached without one */
     char good_address[ENSI_ADDRESS_BYTES];  /* that worked last; "": none yet */
 #ifndef ENSIGN_NO_TLS
@@ -7559,7 +8132,7 @@ typedef struct ensi_target_t {
 #ifndef ENSIGN_NO_TLS
     ensi_tls_opts_t tls_opts;
     const char *server_name;        /* NULL: the endpoint's host */
-    ensi_tls_conf_t *conf;          /* trust store and random numbers; 40 KB, from the first connection on */
+    ensi_tls_conf_t *conf;          /* trust store and random numbers, from the first connection on */
 #endif
 } ensi_target_t;
 
@@ -7584,6 +8157,7 @@ typedef struct ensi_link_t {
     bool trying;                    /* from the beginning of an attempt until the connection works */
     ensi_tunnel_t *tunnel;          /* RUN: the proxy has not answered CONNECT yet; else NULL */
     ensi_buf_t rx, tx;
+    size_t rx_used, tx_used;        /* of their bytes, since they were taken */
     ensi_timer_t timer;             /* of the attempt */
     uint64_t since_ms;              /* RUN: when the connection was made */
     bool heard;                     /* bytes have come on this connection */
@@ -7594,6 +8168,7 @@ typedef struct ensi_link_t {
 #ifndef ENSIGN_NO_TLS
     ensi_tls_t tls;
     uint8_t *plain;                 /* one record each way: received, then to send */
+    size_t plain_used[2];           /* of their bytes, since it was taken */
 #endif
 } ensi_link_t;
 
@@ -7611,6 +8186,12 @@ static const ensi_host_t *ensi_link_host(const ensi_link_t *l)
     return l->end->proxy ? &l->end->proxy->host : &l->end->host;
 }
 
+/* Is the connection's TLS the caller's? */
+static bool ensi_link_is_external(const ensi_link_t *l)
+{
+    return l->end && l->end->secure && !l->end->tls;
+}
+
 /* Returns the endpoint for texts: before a first attempt that is the one to begin with. */
 static const char *ensi_link_where(const ensi_link_t *l)
 {
@@ -7622,21 +8203,32 @@ static const char *ensi_link_where(const ensi_link_t *l)
 static int ensi_link_buffers(ensi_link_t *l)
 {
     ensi_mem_t *m = &l->env->mem;
-    if (!l->rx.ptr) l->rx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
-    if (!l->tx.ptr) l->tx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
+    l->rx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
+    l->tx.ptr = (uint8_t *)ensi_mem_take(m, ENSIGN_LINK_BUFFER_BYTES);
     l->rx.cap = l->tx.cap = ENSIGN_LINK_BUFFER_BYTES;
-    l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
 #ifndef ENSIGN_NO_TLS
-    if (l->end->secure && !l->plain) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
-    if (l->end->secure && !l->plain) return ENSIGN_E_MEMORY;
+    if (l->end->tls) l->plain = (uint8_t *)ensi_mem_take(m, 2 * ENSI_RECORD_BYTES);
+    if (l->end->tls && !l->plain) return ENSIGN_E_MEMORY;
 #endif
     return l->rx.ptr && l->tx.ptr ? ENSIGN_OK : ENSIGN_E_MEMORY;
 }
 
-/* Makes the whole buffer room again, once all of it is acked or taken. */
-static void ensi_link_rewind(ensi_buf_t *b)
+/* Makes the whole buffer room again. */
+static void ensi_link_empty(ensi_buf_t *b, size_t *used)
 {
-    if (b->start == b->end) b->start = b->end = 0;
+    *used = ensi_max(*used, b->end);
+    b->start = b->end = 0;
+}
+
+/* The same, once all of it is acked or taken. */
+static void ensi_link_rewind_rx(ensi_link_t *l)
+{
+    if (l->rx.start == l->rx.end) ensi_link_empty(&l->rx, &l->rx_used);
+}
+
+static void ensi_link_rewind_tx(ensi_link_t *l)
+{
+    if (l->tx.start == l->tx.end) ensi_link_empty(&l->tx, &l->tx_used);
 }
 
 /* Wipes the proxy's answer, as it may repeat the credentials. */
@@ -7647,38 +8239,34 @@ static void ensi_link_end_tunnel(ensi_link_t *l)
     l->tunnel = NULL;
 }
 
-/* Frees what belongs to the connection; the link itself and its buffers stay. */
-static void ensi_link_clear(ensi_link_t *l)
-{
-#ifndef ENSIGN_NO_TLS
-    ensi_tls_close(&l->tls);
-#endif
-    ensi_link_end_tunnel(l);
-    l->rx.start = l->rx.end = l->tx.start = l->tx.end = 0;
-    l->shaken = false;
-}
-
-/* Wipes the buffers: tokens and the key went through them. */
+/* Wipes what was used of the buffers: tokens and the key went through them. */
 static void ensi_link_wipe(ensi_link_t *l)
 {
-    if (l->rx.ptr) ensi_wipe(l->rx.ptr, l->rx.cap);
-    if (l->tx.ptr) ensi_wipe(l->tx.ptr, l->tx.cap);
+    ensi_link_empty(&l->rx, &l->rx_used);
+    ensi_link_empty(&l->tx, &l->tx_used);
+    if (l->rx.ptr) ensi_wipe(l->rx.ptr, l->rx_used);
+    if (l->tx.ptr) ensi_wipe(l->tx.ptr, l->tx_used);
+    l->rx_used = l->tx_used = 0;
 #ifndef ENSIGN_NO_TLS
-    if (l->plain) ensi_wipe(l->plain, 2 * ENSI_RECORD_BYTES);
+    if (l->plain) ensi_wipe(l->plain, l->plain_used[0]);
+    if (l->plain) ensi_wipe(l->plain + ENSI_RECORD_BYTES, l->plain_used[1]);
+    l->plain_used[0] = l->plain_used[1] = 0;
 #endif
 }
 
-/* Gives the buffers back. The link must have no connection. */
+/* Frees what belongs to the connection, which is over, with the buffers. */
 static void ensi_link_free(ensi_link_t *l)
 {
     ensi_mem_t *m = &l->env->mem;
-    ensi_link_clear(l);
+    ensi_link_end_tunnel(l);
     ensi_link_wipe(l);
     ensi_mem_free(m, l->rx.ptr);
     ensi_mem_free(m, l->tx.ptr);
-    l->rx.ptr = l->tx.ptr = NULL;
-    l->rx.cap = l->tx.cap = 0;
+    memset(&l->rx, 0, sizeof l->rx);
+    memset(&l->tx, 0, sizeof l->tx);
+    l->shaken = false;
 #ifndef ENSIGN_NO_TLS
+    ensi_tls_close(&l->tls);
     ensi_mem_free(m, l->plain);
     l->plain = NULL;
 #endif
@@ -7687,8 +8275,8 @@ static void ensi_link_free(ensi_link_t *l)
 /* Returns the bytes that the buffers of a link to this target take. */
 static size_t ensi_target_memory(const ensi_target_t *t)
 {
-    bool secure = t->endpoint_count > 0 && t->endpoints[0].secure;
-    return 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + (secure ? 2 * (size_t)ENSI_RECORD_BYTES : 0);
+    bool tls = t->endpoint_count > 0 && t->endpoints[0].tls;
+    return 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES + (tls ? 2 * (size_t)ENSI_RECORD_BYTES : 0);
 }
 
 static void ensi_target_free(ensi_target_t *t, ensi_mem_t *m)
@@ -7732,7 +8320,7 @@ static void ensi_target_set_addresses(ensi_target_t *t, const char *const *addre
         if (at == count) break;
         next[v6] = at + 1;
         v6 = !v6;
-        snprintf(t->addresses[t->address_count].text, ENSI_ADDRESS_BYTES, "%s", addresses[at]);
+        ensi_fmt(t->addresses[t->address_count].text, ENSI_ADDRESS_BYTES, "%s", addresses[at]);
         t->addresses[t->address_count].failed = false;
         t->address_count++;
     }
@@ -7848,7 +8436,7 @@ static void ensi_link_rest(ensi_link_t *l)
     ensi_target_t *t = l->target;
     bool one = l->address != NULL;
     ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: idle", l->name));
-    ensi_link_clear(l);
+    ensi_link_free(l);
     ensi_timer_stop(&l->timer);
     if (one && l->fault.code != 0) l->address->failed = true;
     l->address = NULL;
@@ -7875,8 +8463,8 @@ static void ensi_link_down(ensi_link_t *l)
 static void ensi_link_stop(ensi_link_t *l)
 {
 #ifndef ENSIGN_NO_TLS
-    if (l->state == ENSI_LINK_RUN && l->end->secure && l->shaken) {
-        ensi_link_rewind(&l->tx);
+    if (l->state == ENSI_LINK_RUN && l->end->tls && l->shaken) {
+        ensi_link_rewind_tx(l);
         ensi_tls_bye(&l->tls);
     }
 #endif
@@ -7898,6 +8486,10 @@ static void ensi_link_fault(ensi_link_t *l, int code, int native, const char *fo
     ensi_fail_v(&l->fault, code, native, format, args);
     va_end(args);
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_link_fault(l, code, native, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_link_fault(l, code, native, "?"))
+#endif
 
 #ifndef ENSIGN_NO_TLS
 /* The trust store, our certificate and its key are read at the first connection, and kept; when that fails
@@ -7919,13 +8511,16 @@ static int ensi_link_open_conf(ensi_link_t *l)
     return rc;
 }
 
+#endif
+
 /* Returns the name that the server's certificate must have. The one at a unix socket is this machine. */
 static const char *ensi_link_server_name(const ensi_link_t *l)
 {
+#ifndef ENSIGN_NO_TLS
     if (l->target->server_name) return l->target->server_name;
+#endif
     return l->end->host.port == 0 ? "localhost" : l->end->host.name;
 }
-#endif
 
 static int ensi_link_open_tls(ensi_link_t *l)
 {
@@ -7933,7 +8528,7 @@ static int ensi_link_open_tls(ensi_link_t *l)
     const ensi_target_t *t = l->target;
     const char *where = l->end->host.where;
     int rc;
-    if (!l->end->secure) return ENSIGN_OK;
+    if (!l->end->tls) return ENSIGN_OK;
     if (t->tls_opts.insecure_skip_verify || t->tls_opts.ignore_dates)
         ENSI_LOG(
             (l->env, ENSIGN_LOG_WARNING, "tls: %s of %s is off; for tests only",
@@ -8025,20 +8620,28 @@ static void ensi_link_stalled(ensi_link_t *l, const char *limit)
 }
 
 /* Reads the proxy's answer. OK: the bytes behind it are the endpoint's. AGAIN, or an error, which is the
- * link's fault then. */
+ * link's fault then. Where TLS is the caller's, CONNECT must be wholly sent before, or its rest would go into
+ * that TLS, to the endpoint. Nothing may follow the answer: it would count as decrypted. */
 static int ensi_link_dig(ensi_link_t *l)
 {
     ensi_http1_t *x = &l->tunnel->answer;
     size_t used = 0;
-    int rc = ensi_http1_eat(x, l->rx.ptr + l->rx.start, l->rx.end - l->rx.start, &used);
+    int rc;
+    if (ensi_link_is_external(l) && l->tx.start != l->tx.end) return ENSIGN_AGAIN;
+    rc = ensi_http1_eat(x, l->rx.ptr + l->rx.start, l->rx.end - l->rx.start, &used);
     l->rx.start += used;
-    ensi_link_rewind(&l->rx);
+    ensi_link_rewind_rx(l);
     if (rc == ENSIGN_AGAIN) return rc;
     if (l->trace && x->status) ensi_trace_answer(l->trace, x->status, x->body_len);
     if (rc != ENSIGN_OK || x->status >= 300) return ensi_link_refused(l);
+    if (ensi_link_is_external(l) && l->rx.start != l->rx.end)
+        return ensi_fail(&l->fault, ENSIGN_E_PROXY, x->status,
+                         "proxy: bytes follow the answer of %.50s to CONNECT %.40s, before TLS has begun; "
+                         "they are not the server's",
+                         l->end->proxy->host.where, l->end->host.where);
     ENSI_LOG((l->env, ENSIGN_LOG_DEBUG, "%s: the proxy has connected to %s", l->name, l->end->host.where));
     ensi_link_end_tunnel(l);
-    l->shaken = !l->end->secure;
+    l->shaken = !l->end->tls;
     return ENSIGN_OK;
 }
 
@@ -8058,7 +8661,7 @@ static void ensi_link_up(ensi_link_t *l, size_t address)
     if (untried > 1 && left == ENSIGN_FOREVER) left = ENSI_CONNECT_MS;
     if (left != ENSIGN_FOREVER) ensi_timer_start(&l->timer, left / (untried > 1 ? untried + 1 : 1));
     l->since_ms = l->env->now_ms;
-    l->shaken = !l->end->secure && !l->end->proxy;
+    l->shaken = !l->end->tls && !l->end->proxy;
     l->heard = false;
     if (ensi_link_buffers(l) != ENSIGN_OK || ensi_link_open_tunnel(l) != ENSIGN_OK)
         ensi_link_fault(l, ENSIGN_E_MEMORY, 0, "%s: no memory for the buffers of %s", t->name,
@@ -8068,6 +8671,14 @@ static void ensi_link_up(ensi_link_t *l, size_t address)
     if (l->fault.code != 0) ensi_link_stop(l);
 }
 
+/* Does the caller owe its TLS now? With an endpoint behind a proxy it does once the tunnel stands. */
+static bool ensi_link_wants_tls(const ensi_link_t *l)
+{
+    bool runs = l->state == ENSI_LINK_RUN || l->state == ENSI_LINK_HANGUP;
+    if (!ensi_link_is_external(l) || l->tunnel) return false;
+    return runs || (l->state == ENSI_LINK_DIAL && !l->end->proxy);
+}
+
 /* Fills what is known of a link that runs. */
 static void ensi_link_tell(const ensi_link_t *l, ensign_link_info_t *out)
 {
@@ -8075,8 +8686,9 @@ static void ensi_link_tell(const ensi_link_t *l, ensign_link_info_t *out)
     out->proxy = l->end->proxy ? l->end->proxy->host.where : NULL;
     out->address = l->peer[0] ? l->peer : NULL;
     out->age_ms = l->env->now_ms - l->since_ms;
+    out->external = ensi_link_is_external(l);
 #ifndef ENSIGN_NO_TLS
-    if (!l->end->secure || !l->shaken) return;
+    if (!l->end->tls || !l->shaken) return;
     ensi_tls_tell(&l->tls, &out->tls_version, &out->cipher, &out->alpn);
     out->resumed = ensi_tls_resumed(&l->tls);
 #endif
@@ -8105,9 +8717,9 @@ static int ensi_link_shake(ensi_link_t *l)
     if (rc != ENSIGN_OK) return rc;
 #ifndef ENSIGN_NO_TLS
     if (l->shaken) return ENSIGN_OK;
-    ensi_link_rewind(&l->tx);
+    ensi_link_rewind_tx(l);
     rc = ensi_tls_handshake(&l->tls, &l->fault);
-    ensi_link_rewind(&l->rx);
+    ensi_link_rewind_rx(l);
     if (rc != ENSIGN_OK) return rc;
     l->shaken = true;
     ensi_link_log_tls(l);
@@ -8119,19 +8731,20 @@ static int ensi_link_shake(ensi_link_t *l)
  * They stand until the next call. */
 static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
 {
-    if (!l->end->secure) {
+    if (!l->end->tls) {
         *out = l->rx.ptr + l->rx.start;
         *len = l->rx.end - l->rx.start;
-        l->rx.start = l->rx.end = 0;
+        ensi_link_empty(&l->rx, &l->rx_used);
         return *len > 0 ? ENSIGN_OK : ENSIGN_AGAIN;
     }
 #ifndef ENSIGN_NO_TLS
     {
         int rc;
-        ensi_link_rewind(&l->tx); /* TLS may owe an alert before it reads on */
+        ensi_link_rewind_tx(l); /* TLS may owe an alert before it reads on */
         rc = ensi_tls_read(&l->tls, l->plain, ENSI_RECORD_BYTES, len, &l->fault);
+        l->plain_used[0] = ensi_max(l->plain_used[0], *len);
         *out = l->plain;
-        ensi_link_rewind(&l->rx);
+        ensi_link_rewind_rx(l);
         return rc;
     }
 #else
@@ -8139,16 +8752,17 @@ static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
 #endif
 }
 
-/* Where the next bytes to send may be written, and how many: 0 when there is no room for a whole record. */
+/* Where the next bytes to send may be written, and how many: 0 when there is no room for a whole record. What
+ * is written there and not committed the caller wipes. */
 static uint8_t *ensi_link_reserve(ensi_link_t *l, size_t *room)
 {
     ensi_buf_t *tx = &l->tx;
     *room = 0;
     if (l->state != ENSI_LINK_RUN || !l->shaken) return NULL;
-    ensi_link_rewind(tx);
+    ensi_link_rewind_tx(l);
 #ifndef ENSIGN_NO_TLS
-    if (l->end->secure) {
-        if (tx->cap - tx->end < ensi_tls_record_room(&l->tls) + l->tls.held) return NULL;
+    if (l->end->tls) {
+        if (tx->cap - tx->end < ensi_tls_record_room(&l->tls, ENSI_RECORD_BYTES)) return NULL;
         *room = ENSI_RECORD_BYTES;
         return l->plain + ENSI_RECORD_BYTES;
     }
@@ -8161,7 +8775,10 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 {
     if (len == 0) return ENSIGN_OK;
 #ifndef ENSIGN_NO_TLS
-    if (l->end->secure) return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
+    if (l->end->tls) {
+        l->plain_used[1] = ensi_max(l->plain_used[1], len);
+        return ensi_tls_write(&l->tls, l->plain + ENSI_RECORD_BYTES, len, &l->fault);
+    }
 #endif
     l->tx.end += len;
     return ENSIGN_OK;
@@ -8195,20 +8812,31 @@ enum {
     ENSI_H2_BASE = 48 * 1024,    /* what a session takes, with its frame buffer and its tables */
     ENSI_H2_WINDOW = 65535,      /* of a new connection, RFC 9113 6.9.2 */
     ENSI_H2_HEAD = 9,            /* bytes of a frame's header, RFC 9113 4.1; the first three are its length */
+    ENSI_H2_SCRAP = 256,         /* bytes at the end of a buffer: less is not used for DATA */
     ENSI_H2_TOO_MANY_FRAMES = -905, /* NGHTTP2_ERR_TOO_MANY_CONTINUATIONS, which 1.60 and older do not have */
     ENSI_GRPC_PREFIX = 5,
     ENSI_RX_SURPLUS = 256,       /* a frame of padding alone, RFC 9113 6.1 */
+    ENSI_RX_RECENT = 64,         /* messages: so long a large one is remembered */
     ENSI_H2_WORDS = 100          /* kept of an answer that is not gRPC, with its NUL */
 };
 
 /* A stream's receive buffer. [start, start + lent) is what a notice points into, [start + lent, end) waits.
  * When the next message cannot be completed behind what is lent, it goes on in a second buffer; the first
- * one, lent_ptr then, stands until it is released, and is kept for the next time. */
+ * one, lent_ptr then, stands until it is released, and is kept for the next time.
+ * Where what is lent stands in the back half, the buffer begins anew in front of it. Then `cap` is where that
+ * begins, and `full` what it was, until it is released.
+ * A message over the usual size makes `cap` larger, and behind it `cap` is the usual one again: it bounds the
+ * credit. The block behind `cap` is given back at once too, unless large messages are what comes: from the
+ * second within ENSI_RX_RECENT on the blocks keep their size, two of them at most, until so many usual ones
+ * have come in a row. So steady state does not allocate, whatever the sizes. */
 typedef struct ensi_rx_t {
     uint8_t *ptr;
     uint8_t *lent_ptr;
-    uint8_t *idle;                      /* of usual size, free: so steady state does not allocate */
+    uint8_t *idle;                      /* free: of usual size, or a large one while these are kept */
+    uint32_t recent;                    /* so many more usual messages until a large one is forgotten */
+    bool keeps;                         /* large blocks */
     size_t cap, start, end, lent;
+    size_t full;                        /* 0: nothing is lent behind `cap` */
     size_t window, limit;               /* usual size; largest message with its prefix */
     size_t spare;                       /* room that is never promised to the peer */
     size_t skip;                        /* bytes of an unwanted message that are still to come */
@@ -8256,8 +8884,12 @@ struct ensi_h2_t {
     ensi_trace_t *trace;                /* NULL: no hook */
     nghttp2_session *session;           /* NULL: no connection */
     ensi_stream_t *streams;
+    ensi_stream_t *last;                /* that DATA came for last; NULL: it has left, or none came */
+    size_t taken;                       /* bytes of DATA that the receive call has brought */
     const uint8_t *out;                 /* what nghttp2 gave and did not fit */
     size_t out_len;
+    uint8_t *to;                        /* while it is asked for frames: where they go, */
+    size_t room;                        /* and how much fits there */
     uint32_t open;                      /* streams on the wire */
     uint32_t begun, lasting;            /* of them: those whose HEADERS are out; of these the lasting ones */
     size_t header_max;                  /* max_header_bytes */
@@ -8357,14 +8989,70 @@ static int ensi_rx_head(const ensi_rx_t *r, size_t *total)
     return have >= *total ? ENSIGN_OK : ENSIGN_AGAIN;
 }
 
-static void ensi_rx_release(ensi_rx_t *r, ensi_mem_t *m)
+/* The size of a block, for comparison; 0 of NULL. */
+static size_t ensi_rx_size(const uint8_t *block)
 {
-    if (r->lent_ptr && !r->idle && ensi_mem_size(r->lent_ptr) == r->window + r->spare) r->idle = r->lent_ptr;
-    else ensi_mem_free(m, r->lent_ptr);
+    return block ? ensi_mem_size(block) : 0;
+}
+
+/* The size of a block for `cap`. Where large messages come it is rounded up, so that ever larger ones do not
+ * have it taken anew each time. */
+static size_t ensi_rx_round(const ensi_rx_t *r, size_t cap)
+{
+    size_t size = r->window + r->spare;
+    if (r->recent == 0 || cap <= size) return cap;
+    while (size < cap) size *= 2;
+    return ensi_min(size, r->limit + r->spare);
+}
+
+/* A message of that size leaves the buffer: are large ones what comes? */
+static void ensi_rx_count(ensi_rx_t *r, size_t size)
+{
+    if (size > r->window) {
+        r->keeps = r->recent > 0;
+        r->recent = ENSI_RX_RECENT;
+    } else if (r->recent > 0 && --r->recent == 0) {
+        r->keeps = false;
+    }
+}
+
+/* Keeps the larger one of `block` and `idle`, as far as large ones are kept, and gives back the other. */
+static void ensi_rx_rest(ensi_rx_t *r, ensi_mem_t *m, uint8_t *block)
+{
+    size_t most = r->keeps ? SIZE_MAX : r->window + r->spare;
+    uint8_t *idle = r->idle;
+    if (ensi_rx_size(idle) > most) {
+        ensi_mem_free(m, idle);
+        r->idle = idle = NULL;
+    }
+    if (ensi_rx_size(block) <= most && ensi_rx_size(block) > ensi_rx_size(idle)) {
+        r->idle = block;
+        block = idle;
+    }
+    ensi_mem_free(m, block);
+}
+
+/* A block for `cap`; old: it is resized. NULL: no memory. */
+static uint8_t *ensi_rx_block(const ensi_rx_t *r, ensi_mem_t *m, uint8_t *old, size_t cap)
+{
+    size_t size = ensi_rx_round(r, cap);
+    uint8_t *p = (uint8_t *)ensi_mem_resize(m, old, size);
+    return p || size == cap ? p : (uint8_t *)ensi_mem_resize(m, old, cap);
+}
+
+/* False: the buffer had begun anew, and has all of its room again. */
+static bool ensi_rx_release(ensi_rx_t *r, ensi_mem_t *m)
+{
+    bool wrapped = r->full > 0;
+    if (r->lent > r->window || (r->lent && r->recent > 0)) ensi_rx_count(r, r->lent);
+    if (r->lent_ptr || (r->idle && !r->keeps)) ensi_rx_rest(r, m, r->lent_ptr);
     r->lent_ptr = NULL;
+    if (wrapped) r->cap = r->full;
+    r->full = 0;
     r->start += r->lent;
     r->lent = 0;
     if (r->start == r->end) r->start = r->end = 0;
+    return !wrapped;
 }
 
 /* Bytes that wait behind what is lent, and where they begin. */
@@ -8417,9 +9105,12 @@ static ENSI_UNUSED bool ensi_rx_put(ensi_rx_t *r, ensi_mem_t *m, size_t offset, 
 
 static bool ensi_rx_resize(ensi_rx_t *r, ensi_mem_t *m, size_t cap)
 {
-    uint8_t *p = r->ptr ? (uint8_t *)ensi_mem_resize(m, r->ptr, cap) : NULL;
-    if (r->ptr && !p) return false;
-    r->ptr = p;
+    size_t have = ensi_rx_size(r->ptr);
+    if (have < cap || (!r->keeps && have > ensi_rx_round(r, cap))) {
+        uint8_t *p = r->ptr ? ensi_rx_block(r, m, r->ptr, cap) : NULL;
+        if (r->ptr && !p) return false;
+        r->ptr = p;
+    }
     r->cap = cap;
     return true;
 }
@@ -8428,14 +9119,32 @@ static bool ensi_rx_resize(ensi_rx_t *r, ensi_mem_t *m, size_t cap)
 static bool ensi_rx_part(ensi_rx_t *r, ensi_mem_t *m, size_t need)
 {
     size_t rest = r->end - r->start - r->lent;
-    uint8_t *p = need == r->window + r->spare ? r->idle : NULL;
-    if (p) r->idle = NULL;
-    else p = (uint8_t *)ensi_mem_take(m, need);
+    uint8_t *p = ensi_rx_size(r->idle) >= need ? r->idle : NULL;
+    if (p || ensi_rx_size(r->idle) > r->window + r->spare) {
+        if (!p) ensi_mem_free(m, r->idle); /* too small; first, as three large ones are too many */
+        r->idle = NULL;
+    }
+    if (!p) p = ensi_rx_block(r, m, NULL, need);
     if (!p) return false;
     memcpy(p, r->ptr + r->start + r->lent, rest);
+    if (r->lent) ensi_rx_count(r, r->lent);
     r->lent_ptr = r->ptr;
     r->ptr = p;
     r->cap = need;
+    r->start = r->lent = r->full = 0;
+    r->end = rest;
+    return true;
+}
+
+/* Begins anew in front of what is lent, if what waits, is promised, and is to come has room there. */
+static bool ensi_rx_wrap(ensi_rx_t *r, size_t total, size_t credit)
+{
+    size_t rest = r->end - r->start - r->lent, room = r->start;
+    if (r->lent == 0 || room < r->cap / 2 || ensi_max(total, rest + credit) + r->spare > room) return false;
+    ensi_rx_count(r, r->lent);
+    memcpy(r->ptr, r->ptr + r->start + r->lent, rest);
+    r->full = r->cap;
+    r->cap = room;
     r->start = r->lent = 0;
     r->end = rest;
     return true;
@@ -8449,9 +9158,9 @@ static bool ensi_rx_fit(ensi_rx_t *r, ensi_mem_t *m, size_t credit)
     bool shrink;
     if (total > r->limit) total = ENSI_GRPC_PREFIX; /* it will be refused, not stored */
     need = ensi_max(total, r->window) + r->spare;
-    if (r->lent) {
-        if (whole == ENSIGN_OK || r->start + r->lent + total + r->spare <= r->cap) return true;
-        return ensi_rx_part(r, m, need);
+    if (r->lent || r->full) {
+        if (ensi_rx_wrap(r, total, credit) || whole == ENSIGN_OK) return true;
+        return r->start + r->lent + total + r->spare <= r->cap || ensi_rx_part(r, m, need);
     }
     shrink = r->cap > need && r->end - r->start + credit + r->spare <= need;
     if (r->start > 0 && (shrink || r->start >= r->cap / 2 || r->start + total + r->spare > r->cap)) {
@@ -8462,7 +9171,8 @@ static bool ensi_rx_fit(ensi_rx_t *r, ensi_mem_t *m, size_t credit)
     if (need > r->cap) return ensi_rx_resize(r, m, need);
     /* Where that fails the block stays large, but its rest is not promised: nghttp2 could return the credit
      * of padding when it has shrunk after all. */
-    if (shrink && !ensi_rx_resize(r, m, need)) r->cap = need;
+    if (!shrink) need = r->cap;
+    if (!ensi_rx_resize(r, m, need)) r->cap = need;
     return true;
 }
 
@@ -8613,7 +9323,7 @@ static int ensi_h2_on_invalid(nghttp2_session *session, const nghttp2_frame *fra
 
 static void ensi_h2_reason(char *out, size_t cap, const char *head, const nghttp2_goaway *g)
 {
-    snprintf(out, cap, "%s%.*s", head, ensi_slice_show(ensi_slice(g->opaque_data, g->opaque_data_len)),
+    ensi_fmt(out, cap, "%s%.*s", head, ensi_slice_show(ensi_slice(g->opaque_data, g->opaque_data_len)),
              g->opaque_data ? (const char *)g->opaque_data : "");
 }
 
@@ -8632,18 +9342,17 @@ static int ensi_h2_on_our_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
     char head[40];
     h->fault_code = (int)g->error_code;
     if (g->error_code == NGHTTP2_COMPRESSION_ERROR) { /* of which nghttp2 tells no more */
-        snprintf(h->fault, sizeof h->fault,
+        ensi_fmt(h->fault, sizeof h->fault,
                  "a header is over %d bytes, which nghttp2 does not take, or broken", ENSI_H2_HEADERS);
         return 0;
     }
-    snprintf(head, sizeof head, "%s: ", nghttp2_http2_strerror(g->error_code));
+    ensi_fmt(head, sizeof head, "%s: ", nghttp2_http2_strerror(g->error_code));
     ensi_h2_reason(h->fault, sizeof h->fault, head, g);
     return 0;
 }
 
-static int ensi_h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+static int ensi_h2_on_other_frame(nghttp2_session *session, const nghttp2_frame *frame, ensi_h2_t *h)
 {
-    ensi_h2_t *h = (ensi_h2_t *)user;
     ensi_stream_t *s;
     if (frame->hd.type == NGHTTP2_GOAWAY) return ensi_h2_on_goaway(h, &frame->goaway);
     if (frame->hd.type == NGHTTP2_SETTINGS) {
@@ -8666,16 +9375,35 @@ static int ensi_h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
+/* The bytes of DATA have touched their stream already, but for padding and the stream's end. */
+static int ensi_h2_on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    ensi_h2_t *h = (ensi_h2_t *)user;
+    bool plain = frame->hd.type == NGHTTP2_DATA && frame->data.padlen == 0;
+    if (!plain || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0)
+        return ensi_h2_on_other_frame(session, frame, h);
+    h->answered = true;
+    return 0;
+}
+
+/* Mostly DATA is for the stream that it was for last. */
+static ensi_stream_t *ensi_h2_fed_stream(ensi_h2_t *h, nghttp2_session *session, int32_t id)
+{
+    if (!h->last || h->last->id != id) h->last = ensi_h2_stream(session, id);
+    return h->last;
+}
+
 static int ensi_h2_on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t n,
                            void *user)
 {
     ensi_h2_t *h = (ensi_h2_t *)user;
-    ensi_stream_t *s = ensi_h2_stream(session, id);
+    ensi_stream_t *s = ensi_h2_fed_stream(h, session, id);
     (void)flags;
-    ensi_h2_check(h, nghttp2_session_consume_connection(session, n));
-    if (s && s->deaf) ensi_stream_overhear(s, p, n);
-    if (!s || s->overrun || s->no_memory || s->deaf) return 0;
-    if (!ensi_rx_store(&s->rx, &h->env->mem, p, n)) {
+    h->taken += n;
+    if (!s || s->overrun || s->no_memory) return 0;
+    if (s->deaf) {
+        ensi_stream_overhear(s, p, n);
+    } else if (!ensi_rx_store(&s->rx, &h->env->mem, p, n)) {
         if (s->rx.ptr) s->overrun = true;
         else s->no_memory = true;
     }
@@ -8705,6 +9433,7 @@ static int ensi_h2_on_sent(nghttp2_session *session, const nghttp2_frame *frame,
 static void ensi_h2_leave(ensi_stream_t *s, uint32_t code)
 {
     ensi_h2_t *h = s->h2;
+    if (h->last == s) h->last = NULL;
     if (s->before) s->before->after = s->after;
     else h->streams = s->after;
     if (s->after) s->after->before = s->before;
@@ -8735,27 +9464,48 @@ static int ensi_h2_on_error(nghttp2_session *session, int code, const char *text
     (void)session;
     /* ends a stream at most, and must not stand as the reason when the session ends later */
     if (code == NGHTTP2_ERR_HTTP_HEADER || code == NGHTTP2_ERR_HTTP_MESSAGING) return 0;
-    snprintf(h->fault, sizeof h->fault, "%.*s", (int)ensi_min(len, 150), text);
+    ensi_fmt(h->fault, sizeof h->fault, "%.*s", (int)ensi_min(len, 150), text);
     return 0;
 }
 
+/* The payload of a DATA frame is written where it goes, with room for the frame's header before it. So
+ * nghttp2 does not copy it. */
 static ssize_t ensi_h2_on_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t cap,
                                uint32_t *flags, nghttp2_data_source *source, void *user)
 {
+    ensi_h2_t *h = (ensi_h2_t *)user;
     ensi_stream_t *s = ensi_h2_stream(session, id);
     bool eof = false;
     size_t n;
+    (void)out;
     (void)source;
-    (void)user;
     if (!s) return NGHTTP2_ERR_DEFERRED; /* reset by us: RST_STREAM waits in the queue */
-    n = s->read(s, out, ensi_min(cap, ENSI_H2_FRAME_BYTES), &eof);
+    if (h->room < ENSI_H2_SCRAP) return NGHTTP2_ERR_PAUSE;
+    cap = ensi_min(cap, ensi_min(ENSI_H2_FRAME_BYTES, h->room - ENSI_H2_HEAD));
+    n = s->read(s, h->to + ENSI_H2_HEAD, cap, &eof);
     if (s->watched) ensi_stream_touch(s);
+    if (n > 0) *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (eof) *flags |= NGHTTP2_DATA_FLAG_EOF;
     else if (n == 0) {
         s->deferred = true;
         return NGHTTP2_ERR_DEFERRED;
     }
     return (ssize_t)n;
+}
+
+/* The frame is written but for its header. nghttp2 calls this right behind the read. */
+static int ensi_h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head,
+                                size_t len, nghttp2_data_source *source, void *user)
+{
+    ensi_h2_t *h = (ensi_h2_t *)user;
+    (void)session;
+    (void)frame;
+    (void)source;
+    memcpy(h->to, head, ENSI_H2_HEAD);
+    if (h->trace) ensi_trace_sent(h->trace, h->to, ENSI_H2_HEAD + len);
+    h->to += ENSI_H2_HEAD + len;
+    h->room -= ENSI_H2_HEAD + len;
+    return 0;
 }
 
 /* For the trace hook: the names of the header fields that are about to go. */
@@ -8782,6 +9532,7 @@ static void ensi_h2_callbacks(nghttp2_session_callbacks *cb, bool traced)
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, ensi_h2_on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, ensi_h2_on_data);
     nghttp2_session_callbacks_set_on_frame_send_callback(cb, ensi_h2_on_sent);
+    nghttp2_session_callbacks_set_send_data_callback(cb, ensi_h2_on_send_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, ensi_h2_on_close);
     nghttp2_session_callbacks_set_error_callback2(cb, ensi_h2_on_error);
 }
@@ -8897,14 +9648,17 @@ static int ensi_h2_take(ensi_h2_t *h, const uint8_t *p, size_t n)
     h->receiving = true;
     rc = nghttp2_session_mem_recv(h->session, p, n);
     h->receiving = false;
+    /* the connection's credit goes back whether or not a stream is read, once for all of these bytes */
+    if (h->taken > 0 && rc >= 0) ensi_h2_check(h, nghttp2_session_consume_connection(h->session, h->taken));
+    h->taken = 0;
     if (h->starved) rc = NGHTTP2_ERR_NOMEM;
     if (rc >= 0) return ENSIGN_OK;
     if (h->oversize)
-        snprintf(h->fault, sizeof h->fault, "it sends a header of over %lu bytes; raise max_header_bytes",
+        ensi_fmt(h->fault, sizeof h->fault, "it sends a header of over %lu bytes; raise max_header_bytes",
                  (unsigned long)h->header_max);
     if (rc == ENSI_H2_TOO_MANY_FRAMES)
-        snprintf(h->fault, sizeof h->fault, "headers in more than 8 CONTINUATION frames, nghttp2's limit");
-    if (h->fault[0] == '\0') snprintf(h->fault, sizeof h->fault, "%s", nghttp2_strerror((int)rc));
+        ensi_fmt(h->fault, sizeof h->fault, "headers in more than 8 CONTINUATION frames, nghttp2's limit");
+    if (h->fault[0] == '\0') ensi_fmt(h->fault, sizeof h->fault, "%s", nghttp2_strerror((int)rc));
     if (h->fault_code == 0) h->fault_code = (int)rc;
     if (h->oversize) return ENSIGN_E_TOO_LARGE;
     return rc == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_E_PROTOCOL;
@@ -8950,26 +9704,34 @@ static int ensi_h2_receive(ensi_h2_t *h, const uint8_t *p, size_t n)
     return rc;
 }
 
-/* Copies up to cap bytes that are to be sent; < 0: the session is dead. */
+/* Writes up to cap bytes that are to be sent. DATA comes only while ENSI_H2_SCRAP bytes are left. < 0: the
+ * session is dead. */
 static int ensi_h2_send(ensi_h2_t *h, uint8_t *out, size_t cap, size_t *len)
 {
     *len = 0;
     if (h->starved) return ENSIGN_E_MEMORY;
-    while (*len < cap) {
+    h->to = out;
+    h->room = cap;
+    while (h->room > 0) {
         size_t n;
         if (h->out_len == 0) {
             ssize_t got = nghttp2_session_mem_send(h->session, &h->out);
             if (got == 0) break;
-            if (got < 0) return got == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_E_PROTOCOL;
+            if (got < 0) { /* what was written goes nowhere, and may have the token in it */
+                ensi_wipe(out, cap - h->room);
+                return got == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_E_PROTOCOL;
+            }
             h->out_len = (size_t)got;
             if (h->trace) ensi_trace_sent(h->trace, h->out, h->out_len);
         }
-        n = ensi_min(cap - *len, h->out_len);
-        memcpy(out + *len, h->out, n);
-        *len += n;
+        n = ensi_min(h->room, h->out_len);
+        memcpy(h->to, h->out, n);
+        h->to += n;
+        h->room -= n;
         h->out += n;
         h->out_len -= n;
     }
+    *len = cap - h->room;
     return ENSIGN_OK;
 }
 
@@ -9001,7 +9763,7 @@ static int ensi_h2_submit(ensi_h2_t *h, ensi_stream_t *s, const nghttp2_nv *head
     /* 2^30 streams: the next connection begins anew */
     if (id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE && !h->draining) {
         h->draining = true;
-        snprintf(h->goaway_text, sizeof h->goaway_text, "its stream ids are used up");
+        ensi_fmt(h->goaway_text, sizeof h->goaway_text, "its stream ids are used up");
     }
     if (id < 0) return id == NGHTTP2_ERR_NOMEM ? ENSIGN_E_MEMORY : ENSIGN_AGAIN;
     s->id = id;
@@ -9077,11 +9839,24 @@ static ENSI_UNUSED bool ensi_h2_holds(const ensi_stream_t *s)
            (!x->lent_ptr || x->ptr) && (!s->withheld || s->granting);
 }
 
-/* Before a message is lent, nothing is: the moment to tidy up. Without memory for the next message all stays
- * as it is, and the grant that follows tells. */
-static void ensi_h2_fit(ensi_stream_t *s, ensi_mem_t *m)
+/* Before a message is lent, nothing is: the moment for a large buffer to shrink. Without memory for the next
+ * message all stays as it is, and the grant that follows tells. */
+static void ensi_h2_shrink(ensi_stream_t *s, ensi_mem_t *m)
 {
-    ensi_rx_fit(&s->rx, m, ensi_h2_credit(s));
+    if (s->rx.cap > s->rx.window + s->rx.spare) ensi_rx_fit(&s->rx, m, ensi_h2_credit(s));
+}
+
+/* Does a whole message wait behind what is lent? */
+static ENSI_UNUSED bool ensi_h2_has_message(const ensi_stream_t *s)
+{
+    size_t total;
+    return ensi_rx_head(&s->rx, &total) == ENSIGN_OK;
+}
+
+/* Is half of the buffer free in front of what waits? */
+static ENSI_UNUSED bool ensi_h2_half_free(const ensi_stream_t *s)
+{
+    return s->rx.start + s->rx.lent >= s->rx.cap / 2;
 }
 
 /* Fits the buffer and gives the peer what credit it may have. False: no memory. One WINDOW_UPDATE at a time,
@@ -9595,8 +10370,8 @@ static bool ensi_grpc_has_room(const ensi_call_t *call)
 /* "Request-Headers", Timeout: at most 8 digits and a unit. */
 static void ensi_grpc_timeout(char *out, size_t cap, uint32_t left_ms)
 {
-    if (left_ms < 100000000) snprintf(out, cap, "%lum", (unsigned long)left_ms);
-    else snprintf(out, cap, "%luS", (unsigned long)(left_ms / 1000));
+    if (left_ms < 100000000) ensi_fmt(out, cap, "%lum", (unsigned long)left_ms);
+    else ensi_fmt(out, cap, "%luS", (unsigned long)(left_ms / 1000));
 }
 
 static void ensi_grpc_nv(nghttp2_nv *nv, ensign_slice_t name, ensign_slice_t value, bool secret)
@@ -9653,7 +10428,7 @@ static int ensi_grpc_submit(ensi_call_t *call, ensi_h2_t *h, const ensi_grpc_com
     ensi_grpc_timeout(timeout, sizeof timeout, left);
     if (left != ENSIGN_FOREVER) ensi_grpc_nv_text(nv, &n, "grpc-timeout", timeout);
     if (call->attempts > 1) {
-        snprintf(before, sizeof before, "%lu", (unsigned long)call->attempts - 1);
+        ensi_fmt(before, sizeof before, "%lu", (unsigned long)call->attempts - 1);
         ensi_grpc_nv_text(nv, &n, "grpc-previous-rpc-attempts", before);
     }
     ensi_grpc_nv_text(nv, &n, "grpc-encoding", call->encoding);
@@ -9773,6 +10548,10 @@ static void ensi_grpc_abort(ensi_call_t *call, int status, int code, const char 
     ensi_grpc_end(call, status);
     ensi_env_work(call->env);
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_grpc_abort(call, status, code, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_grpc_abort(call, status, code, "?"))
+#endif
 
 /* A status counts in trailers that came whole, and OK only behind a gRPC answer. */
 static bool ensi_grpc_has_status(const ensi_call_t *call)
@@ -9833,10 +10612,10 @@ static void ensi_grpc_judge(ensi_call_t *call)
     if (call->grpc_status != ENSIGN_GRPC_OK) {
         ensi_slice_words(call->text.len ? call->text : ensign_str("(no text)"), words, sizeof words);
         if (ensi_grpc_is_cut(call) && call->shows_metadata)
-            snprintf(cut, sizeof cut, " (metadata cut at max_metadata_bytes, %lu)",
+            ensi_fmt(cut, sizeof cut, " (metadata cut at max_metadata_bytes, %lu)",
                      (unsigned long)call->meta[1].limit);
         else if (ensi_grpc_is_cut(call))
-            snprintf(cut, sizeof cut, " (text cut)");
+            ensi_fmt(cut, sizeof cut, " (text cut)");
         ensi_fail(&call->fault, ENSIGN_E_GRPC - call->grpc_status, 0, "grpc: %s answers %s%s: %s",
                   call->method, ensi_grpc_status_name(call->grpc_status), cut, words);
     }
@@ -9930,7 +10709,9 @@ static void ensi_msg_inspect(ensi_call_t *call)
 /* What is lent stands no longer. */
 static void ensi_msg_release(ensi_call_t *call)
 {
-    ensi_rx_release(&call->s.rx, &call->env->mem);
+    if (ensi_rx_release(&call->s.rx, &call->env->mem)) return;
+    ensi_stream_touch(&call->s); /* there is room behind what waits: the pump gives credit for it */
+    ensi_env_work(call->env);
 }
 
 /* The message that peek has shown stands until it is released. Nothing may be lent before. */
@@ -9947,6 +10728,18 @@ static ENSI_UNUSED void ensi_msg_drop(ensi_call_t *call)
 {
     ensi_msg_lend(call);
     ensi_msg_release(call);
+}
+
+/* Takes the next message out of the buffer. Its bytes stand until the buffer is filled, fitted or freed. */
+static ENSI_UNUSED int ensi_msg_take(ensi_call_t *call, ensign_slice_t *bytes)
+{
+    int rc = ensi_msg_peek(call, bytes);
+    if (rc != ENSIGN_OK) return rc;
+    ENSIGN_ASSERT(call->s.rx.lent == 0);
+    call->s.rx.lent = ENSI_GRPC_PREFIX + bytes->len;
+    call->messages++;
+    ensi_msg_release(call);
+    return ENSIGN_OK;
 }
 
 static void ensi_grpc_end_notice(ensi_call_t *call, ensign_notice_t *n, uint64_t count)
@@ -10054,8 +10847,8 @@ static int ensi_grpc_init(ensi_call_t *call, ensi_env_t *env, ensi_calls_t *all,
  * Holds  `state` is assigned by ensi_auth_move alone (create sets the first).
  *        bearer is NULL unless there is a token whose life, counted from its arrival, is not over and that
  *        the server has not refused; a failed renewal does not take it away.
- *        However many calls wait, one exchange runs. What it leaves in buffers is wiped when its link goes
- *        down.
+ *        However many calls wait, one exchange runs. Its buffers are wiped and given back when its link goes
+ *        down; each token has a block of its size.
  * Moves  need -> ASKING -> READY; renewal goes the same way while the old token stays in use. A look at the
  *        service's status ("probe") uses the same link while no token is asked for, and moves no state.
  * Fails  400 and 403 of authenticate are final (DENIED). All else is tried again after a backoff, by the key
@@ -10108,10 +10901,11 @@ typedef struct ensi_auth_t {
     ensi_auth_state_t state;
     const char *client_id, *client_secret;  /* in the client's block of strings */
     const char *user_agent;
-    char *access;                   /* "Bearer " and the token */
-    char *before;                   /* the token before it: calls that run may have it, and it may be good */
-    char *refresh;                  /* "": none */
-    uint8_t *body;
+    char *access;                   /* "Bearer " and the token; NULL: none came yet */
+    char *before;                   /* the one before it: calls that run may have it, and it may be good */
+    char *refresh;                  /* NULL: none */
+    uint8_t *body;                  /* while an exchange runs */
+    size_t body_used;               /* of its bytes, by the request */
     const char *bearer;             /* access, while it is good; NULL: none */
     bool refreshing;                /* what is asked is a refresh */
     bool asked;                     /* the request is in tx */
@@ -10135,39 +10929,56 @@ static bool ensi_auth_move(ensi_auth_t *a, ensi_auth_in_t in)
     return true;
 }
 
-/* An exchange leaves the key and the tokens in the buffers that it went through. */
+/* An exchange leaves the key and the tokens in the buffers that it went through. They are wiped; those of the
+ * link are given back, and at the end the other one too. */
 static void ensi_auth_wipe(ensi_auth_t *a)
 {
-    if (a->body) ensi_wipe(a->body, ENSI_AUTH_BODY_BYTES);
-    ensi_link_wipe(a->link);
+    if (a->body) ensi_wipe(a->body, ensi_max(a->body_used, a->http.body_len));
+    a->body_used = a->http.body_len = 0;
+    ensi_link_free(a->link);
+}
+
+static void ensi_auth_rest(ensi_auth_t *a)
+{
+    ensi_auth_wipe(a);
+    ensi_mem_free(&a->env->mem, a->body);
+    a->body = NULL;
+}
+
+/* Wipes a token, and gives its block back. */
+static void ensi_auth_forget(ensi_auth_t *a, char *token)
+{
+    if (token) ensi_wipe(token, ensi_mem_size(token));
+    ensi_mem_free(&a->env->mem, token);
 }
 
 static void ensi_auth_free(ensi_auth_t *a)
 {
-    ensi_mem_t *m = &a->env->mem;
     memset(a->env->secrets, 0, sizeof a->env->secrets); /* no text is shown any more */
-    ensi_auth_wipe(a);
-    if (a->access) ensi_wipe(a->access, ENSI_AUTH_SCHEME + ENSI_AUTH_TOKEN_CAP);
-    if (a->before) ensi_wipe(a->before, ENSI_AUTH_TOKEN_CAP);
-    if (a->refresh) ensi_wipe(a->refresh, ENSI_AUTH_TOKEN_CAP);
-    ensi_mem_free(m, a->access);
-    ensi_mem_free(m, a->before);
-    ensi_mem_free(m, a->refresh);
-    ensi_mem_free(m, a->body);
+    ensi_auth_rest(a);
+    ensi_auth_forget(a, a->access);
+    ensi_auth_forget(a, a->before);
+    ensi_auth_forget(a, a->refresh);
 }
 
 static bool ensi_auth_memory(ensi_auth_t *a)
 {
-    ensi_mem_t *m = &a->env->mem;
+    if (!a->body) a->body = (uint8_t *)ensi_mem_take(&a->env->mem, ENSI_AUTH_BODY_BYTES);
+    return a->body != NULL;
+}
+
+/* The tokens are these from now on. */
+static void ensi_auth_keep(ensi_auth_t *a, char *access, char *refresh)
+{
     const char **secrets = a->env->secrets;
-    if (!a->access) a->access = (char *)ensi_mem_zero(m, ENSI_AUTH_SCHEME + ENSI_AUTH_TOKEN_CAP);
-    if (!a->before) a->before = (char *)ensi_mem_zero(m, ENSI_AUTH_TOKEN_CAP);
-    if (!a->refresh) a->refresh = (char *)ensi_mem_zero(m, ENSI_AUTH_TOKEN_CAP);
-    if (!a->body) a->body = (uint8_t *)ensi_mem_take(m, ENSI_AUTH_BODY_BYTES);
-    if (a->access) secrets[ENSI_SECRET_TOKEN] = a->access + ENSI_AUTH_SCHEME;
-    secrets[ENSI_SECRET_TOKEN_BEFORE] = a->before;
+    ensi_auth_forget(a, a->before);
+    ensi_auth_forget(a, a->refresh);
+    a->before = a->access;
+    a->access = access;
+    a->refresh = refresh;
+    secrets[ENSI_SECRET_TOKEN] = a->access + ENSI_AUTH_SCHEME;
+    secrets[ENSI_SECRET_TOKEN_BEFORE] = a->before ? a->before + ENSI_AUTH_SCHEME : NULL;
     secrets[ENSI_SECRET_REFRESH] = a->refresh;
-    return a->access && a->before && a->refresh && a->body;
 }
 
 /* The exchange failed; it is tried again later. native: the HTTP status, if there was one. */
@@ -10191,6 +11002,10 @@ static void ensi_auth_fail(ensi_auth_t *a, int native, const char *format, ...)
               (unsigned long)wait_ms, (unsigned long)a->backoff.failures));
     ensi_link_stop(l);
 }
+#ifdef ENSIGN_NO_ERROR_TEXT
+#define ensi_auth_fail(a, native, ...) \
+    (ENSI_NO_WORDS(__VA_ARGS__), ensi_auth_fail(a, native, "?"))
+#endif
 
 /* {"client_id":"..","client_secret":".."} or {"refresh_token":".."}; 0: it does not fit, or is no UTF-8. */
 static size_t ensi_auth_body(ensi_auth_t *a, char *out, size_t cap)
@@ -10204,7 +11019,7 @@ static size_t ensi_auth_body(ensi_auth_t *a, char *out, size_t cap)
     }
     for (size_t i = 0; i < count; i++) {
         size_t len = 0;
-        int head = snprintf(out + n, cap - n, "%s\"%s\":\"", i ? "," : "{", key[i]);
+        int head = ensi_fmt(out + n, cap - n, "%s\"%s\":\"", i ? "," : "{", key[i]);
         if (head < 0 || (size_t)head >= cap - n) return 0;
         n += (size_t)head;
         if (ensi_json_escape(ensign_str(value[i]), out + n, cap - n, &len) != ENSIGN_OK) return 0;
@@ -10220,9 +11035,9 @@ static size_t ensi_auth_body(ensi_auth_t *a, char *out, size_t cap)
 static void ensi_auth_host(const ensi_endpoint_t *end, char *out, size_t cap)
 {
     const ensi_host_t *h = &end->host;
-    int len = snprintf(out, cap, ensi_target_is_v6(h->name) ? "[%s]" : "%s", h->name);
+    int len = ensi_fmt(out, cap, ensi_target_is_v6(h->name) ? "[%s]" : "%s", h->name);
     if (len > 0 && (size_t)len < cap && h->port != (end->secure ? 443 : 80))
-        snprintf(out + len, cap - (size_t)len, ":%u", (unsigned)h->port);
+        ensi_fmt(out + len, cap - (size_t)len, ":%u", (unsigned)h->port);
 }
 
 /* The request of the exchange that is due, into `out`; the last *body bytes are its body. */
@@ -10234,7 +11049,9 @@ static bool ensi_auth_request(ensi_auth_t *a, char *out, size_t room, size_t *le
     if (a->probing)
         return ensi_http1_request(out, room, len, "GET", "/v1/status", host, a->user_agent, NULL, 0) ==
                ENSIGN_OK;
+    a->body_used = ENSI_AUTH_BODY_BYTES; /* if it does not fit */
     *body = ensi_auth_body(a, (char *)a->body, ENSI_AUTH_BODY_BYTES);
+    if (*body > 0) a->body_used = *body;
     return *body > 0 &&
            ensi_http1_request(out, room, len, "POST", a->refreshing ? "/v1/refresh" : "/v1/authenticate",
                               host, a->user_agent, (const char *)a->body, *body) == ENSIGN_OK;
@@ -10247,6 +11064,7 @@ static void ensi_auth_ask(ensi_auth_t *a)
     uint8_t *out = ensi_link_reserve(l, &room);
     if (!out) return;
     if (!ensi_auth_request(a, (char *)out, room, &len, &body)) {
+        ensi_wipe(out, room);
         ensi_auth_fail(a, 0, "auth: no request to %s can be made: the %s is no UTF-8, or over %lu bytes",
                        ensi_link_where(l), a->refreshing ? "refresh token" : "key", (unsigned long)room);
         ensi_link_stop(l); /* a probe learns of it there */
@@ -10288,9 +11106,9 @@ static void ensi_auth_lives(ensi_auth_t *a)
     life_ms = 1000 * ensi_auth_span(access.iat, access.exp);
     if (life_ms == 0) life_ms = 1000;
     renew_ms = life_ms / 5 * 4;
-    if (a->refresh[0] && ensi_jwt_read(ensign_str(a->refresh), &refresh) == ENSIGN_OK && refresh.iat != 0)
+    if (a->refresh && ensi_jwt_read(ensign_str(a->refresh), &refresh) == ENSIGN_OK && refresh.iat != 0)
         from_ms = 1000 * ensi_auth_span(refresh.iat, refresh.nbf);
-    if (from_ms >= life_ms) a->refresh[0] = '\0';
+    if (from_ms >= life_ms && a->refresh) a->refresh[0] = '\0';
     else if (from_ms > renew_ms) renew_ms = from_ms;
     a->refresh_from_ms += from_ms;
     ensi_timer_start(&a->renew, renew_ms);
@@ -10305,24 +11123,41 @@ static bool ensi_auth_is_token(const char *text, size_t len)
     return len > 0;
 }
 
+/* A token of the answer, in a block of its own with room for `head` bytes before it. OK, also where the
+ * answer has none, or one that is too long: *out is NULL then; E_MEMORY. */
+static int ensi_auth_read(ensi_auth_t *a, const char *key, size_t head, char **out, size_t *len)
+{
+    ensign_slice_t doc = ensi_slice(a->body, a->http.body_len), value;
+    size_t cap;
+    *out = NULL;
+    *len = 0;
+    if (ensi_json_member(doc, key, &value) != ENSIGN_OK) return ENSIGN_OK;
+    cap = ensi_min(value.len, ENSI_AUTH_TOKEN_CAP); /* with its quotes it is longer than what it says */
+    *out = (char *)ensi_mem_take(&a->env->mem, head + cap);
+    if (!*out) return ENSIGN_E_MEMORY;
+    if (ensi_json_string(doc, key, *out + head, cap, len) == ENSIGN_OK) return ENSIGN_OK;
+    ensi_auth_forget(a, *out);
+    *out = NULL;
+    return ENSIGN_OK;
+}
+
 static void ensi_auth_accept(ensi_auth_t *a)
 {
-    ensign_slice_t doc = ensi_slice(a->body, a->http.body_len);
-    char *token = a->access + ENSI_AUTH_SCHEME;
-    size_t len = 0;
-    int rc;
-    if (token[0]) memcpy(a->before, token, ENSI_AUTH_TOKEN_CAP);
-    rc = ensi_json_string(doc, "access_token", token, ENSI_AUTH_TOKEN_CAP, &len);
-    if (rc != ENSIGN_OK || !ensi_auth_is_token(token, len)) {
-        if (rc == ENSIGN_OK) a->bearer = NULL; /* the old token is overwritten */
-        ensi_auth_fail(a, a->http.status,
-                       "auth: %s answers without an access_token of 1 to %d printable ASCII characters",
-                       ensi_link_where(a->link), ENSIGN_TOKEN_BYTES);
+    char *access, *refresh = NULL;
+    size_t len, rest;
+    int rc = ensi_auth_read(a, "access_token", ENSI_AUTH_SCHEME, &access, &len);
+    bool good = access && ensi_auth_is_token(access + ENSI_AUTH_SCHEME, len);
+    if (good) rc = ensi_auth_read(a, "refresh_token", 0, &refresh, &rest);
+    if (rc != ENSIGN_OK || !good) {
+        ensi_auth_forget(a, access);
+        if (rc != ENSIGN_OK) ensi_auth_fail(a, 0, "auth: no memory for the tokens");
+        else ensi_auth_fail(a, a->http.status,
+                            "auth: %s answers without an access_token of 1 to %d printable ASCII characters",
+                            ensi_link_where(a->link), ENSIGN_TOKEN_BYTES);
         return;
     }
-    memcpy(a->access, "Bearer ", ENSI_AUTH_SCHEME);
-    if (ensi_json_string(doc, "refresh_token", a->refresh, ENSI_AUTH_TOKEN_CAP, &len) != ENSIGN_OK)
-        a->refresh[0] = '\0';
+    memcpy(access, "Bearer ", ENSI_AUTH_SCHEME);
+    ensi_auth_keep(a, access, refresh);
     a->bearer = a->access;
     a->backoff.failures = a->link->target->backoff.failures = 0;
     a->stale = a->renew_due = false;
@@ -10343,7 +11178,7 @@ static void ensi_auth_judge(ensi_auth_t *a)
         return;
     }
     rc = ensi_json_string(ensi_slice(a->body, a->http.body_len), "error", said, sizeof said, &len);
-    if (rc != ENSIGN_OK) snprintf(said, sizeof said, "no reason given");
+    if (rc != ENSIGN_OK) ensi_fmt(said, sizeof said, "no reason given");
     said[ensi_env_hide(a->env, said, strlen(said))] = '\0'; /* a server may repeat the request */
     if (status != 400 && status != 403) {
         ensi_auth_fail(a, status, "auth: %s answers HTTP %d: %s; trying again",
@@ -10485,6 +11320,7 @@ static void ensi_auth_lost(ensi_auth_t *a)
         ENSI_LOG((a->env, ENSIGN_LOG_WARNING, "%s; the next one is asked", whole));
         return;
     }
+    ensi_auth_rest(a);
     if (a->probing) ensi_auth_probed(a, ENSIGN_E_AUTH, 0, text);
     else ensi_auth_fail(a, 0, "auth: no token: %s", text);
 }
@@ -10560,22 +11396,25 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
 }
 
 #ifndef ENSIGN_NO_SERVICE
-/* >>topic   may call: util mem pb id
+/* >>topic   may call: util mem pb wire id
  *           open to: create
  * The map of topics that a stream brings, the cache of topics, and an event from its bytes
  *
  * Owns   a copy of the message's map entries, and their order by name and by id: no server can choose names
- *        that make sorting or searching slow, as it could with a hash. Of the cache a bounded list of names
- *        and ids, searched one by one: it is asked where a map does not know.
+ *        that make sorting or searching slow, as it could with a hash. Of the cache a bounded number of names
+ *        and ids, in the same two orders, and in that of their last use: it is asked where a map does not
+ *        know.
  * Holds  one allocation when a stream opens, none afterwards; entries that are not a name with 16 bytes are
  *        left out. Of two entries with one name, or one id, the later counts, as in any protobuf map.
- *        The block takes less than twice the bytes of the map and 16 more, whatever these are. It is shared
- *        by reference: what a notice points into stands until the last one lets go of it.
+ *        The block takes its head and less than twice the bytes of the map, whatever these are. It is shared
+ *        by reference: streams that are given the same bytes have one block, and what a notice points into
+ *        stands until the last one lets go of it.
  * Fails  no memory: the map is empty. */
 typedef struct ensi_topic_entry_t { uint32_t name_at, name_len, id_at; } ensi_topic_entry_t;
 
+typedef struct ensi_topics_block_t ensi_topics_block_t;
 typedef struct ensi_topics_t {
-    uint8_t *block;                 /* the number of its owners; entries, the two orders, then the bytes */
+    ensi_topics_block_t *block;     /* NULL: there is no map */
     ensi_topic_entry_t *entries;
     uint32_t *by_name, *by_id;      /* entries in order; of equal ones the later is behind */
     const uint8_t *bytes;
@@ -10584,21 +11423,65 @@ typedef struct ensi_topics_t {
 
 enum { ENSI_TOPIC_ID_BYTES = 16 };
 
-enum { ENSI_TOPICS_HEAD = 8 };      /* of a block */
+/* A map that has owners; behind it lie the entries, the two orders and the bytes. All maps of a client hang
+ * in a tree: the bits of the hash, from the lowest on, say on which side the way goes on. So the tree is
+ * never deeper than the hash is long. */
+struct ensi_topics_block_t {
+    uint32_t owners;
+    uint64_t hash;                  /* of the bytes */
+    ensi_topics_block_t *side[2];
+    ensi_topics_block_t **at;       /* what it hangs on; NULL: its hash is that of another map */
+    ensi_topics_t map;
+};
+
+static uint64_t ensi_topics_hash(ensign_slice_t map)
+{
+    uint8_t hash[ENSI_ID_HASH];
+    ensi_id_hash(map, hash);
+    return ensi_get_be64(hash);
+}
+
+/* Where the map with this hash hangs, or would hang. */
+static ensi_topics_block_t **ensi_topics_place(ensi_topics_block_t **at, uint64_t hash)
+{
+    for (uint64_t way = hash; *at && (*at)->hash != hash; way >>= 1) at = &(*at)->side[way & 1];
+    return at;
+}
+
+static void ensi_topics_hang(ensi_topics_block_t *b, ensi_topics_block_t **at)
+{
+    *at = b;
+    b->at = at;
+}
+
+/* A leaf from below takes the place: the way to it leads through there. */
+static void ensi_topics_unhang(ensi_topics_block_t *b)
+{
+    ensi_topics_block_t *leaf = b;
+    if (!b->at) return;
+    while (leaf->side[0] || leaf->side[1]) leaf = leaf->side[leaf->side[0] ? 0 : 1];
+    *leaf->at = NULL;
+    if (leaf == b) return;
+    ensi_topics_hang(leaf, b->at);
+    for (int i = 0; i < 2; i++)
+        if (b->side[i]) ensi_topics_hang(b->side[i], &leaf->side[i]);
+}
 
 /* Another owner of the same map. */
 static ensi_topics_t ensi_topics_share(const ensi_topics_t *t)
 {
-    if (t->block) ensi_put_be32(t->block, ensi_get_be32(t->block) + 1);
+    if (t->block) t->block->owners++;
     return *t;
 }
 
 /* Lets go of the map; the last owner frees it. */
 static void ensi_topics_free(ensi_topics_t *t, ensi_mem_t *m)
 {
-    uint32_t owners = t->block ? ensi_get_be32(t->block) : 0;
-    if (owners > 1) ensi_put_be32(t->block, owners - 1);
-    else ensi_mem_free(m, t->block);
+    if (!t->block) return;
+    if (--t->block->owners == 0) {
+        ensi_topics_unhang(t->block);
+        ensi_mem_free(m, t->block);
+    }
     memset(t, 0, sizeof *t);
 }
 
@@ -10693,6 +11576,7 @@ static void ensi_topics_fill(ensi_topics_t *t)
     ensi_topics_sort(t, t->by_id);
 }
 
+/* Makes a block, which hangs nowhere yet. */
 static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensign_slice_t map)
 {
     ensi_topics_t x;
@@ -10701,19 +11585,26 @@ static bool ensi_topics_build(ensi_topics_t *t, ensi_mem_t *m, ensign_slice_t ma
     memset(&x, 0, sizeof x);
     while (ensi_pb_span_next(map, ENSI_PB_STREAM_READY_TOPICS_TAG, &at, &entry))
         count += ensi_topics_entry(entry, &name, &id);
-    x.block = (uint8_t *)ensi_mem_take(
-        m, ENSI_TOPICS_HEAD + count * (sizeof *x.entries + 2 * sizeof *x.by_name) + map.len + 1);
+    x.block = (ensi_topics_block_t *)ensi_mem_take(
+        m, sizeof *x.block + count * (sizeof *x.entries + 2 * sizeof *x.by_name) + map.len);
     if (!x.block) return false;
-    ensi_put_be32(x.block, 1);
-    x.entries = (ensi_topic_entry_t *)(void *)(x.block + ENSI_TOPICS_HEAD);
+    x.entries = (ensi_topic_entry_t *)(void *)(x.block + 1);
     x.by_name = (uint32_t *)(void *)(x.entries + count);
     x.by_id = x.by_name + count;
     if (map.len) memcpy(x.by_id + count, map.ptr, map.len);
     x.bytes = (const uint8_t *)(x.by_id + count);
     x.len = map.len;
     ensi_topics_fill(&x);
-    *t = x;
+    memset(x.block, 0, sizeof *x.block);
+    x.block->owners = 1;
+    x.block->map = *t = x;
     return true;
+}
+
+/* The most that a map takes which comes in a message of so many bytes. */
+static size_t ensi_topics_bound(size_t message)
+{
+    return sizeof(ensi_topics_block_t) + ENSI_MEM_HEADER + 2 * message;
 }
 
 static bool ensi_topics_same(const ensi_topics_t *t, ensign_slice_t map)
@@ -10773,75 +11664,168 @@ static bool ensi_topics_lacks(const ensi_topics_t *t, ensign_slice_t asked, ensi
 
 enum { ENSI_TOPIC_NAME_MAX = 512, ENSI_CACHE_MAX = 4096 };
 
-typedef struct ensi_cached_t { char *name; uint64_t used; ensign_ulid_t id; } ensi_cached_t;
+typedef struct ensi_cached_t {
+    char *name;
+    ensign_ulid_t id;
+    uint16_t older, newer;          /* used just before this one, and just after it */
+} ensi_cached_t;
+
+/* An entry keeps its place while it lives. The orders are short numbers, so that the cost of keeping them
+ * sorted does not show: an insertion moves 8 KiB at most. */
 typedef struct ensi_cache_t {
-    ensi_cached_t *entries;         /* taken with the first topic */
+    uint16_t *by_name;              /* places: `count` of them sorted, then the vacant ones. Taken with the
+                                     * first topic, and the others behind it */
+    uint16_t *by_id;                /* sorted */
+    ensi_cached_t *entries;
     uint32_t cap, count;            /* cap 0: off */
-    uint64_t uses;
+    ensi_cached_t ends;             /* place `cap`: no topic; stands between the newest use and the oldest */
 } ensi_cache_t;
+
+/* The most that a cache takes. */
+static size_t ensi_cache_bound(size_t cap)
+{
+    return cap * (sizeof(ensi_cached_t) + 2 * sizeof(uint16_t) + ENSI_TOPIC_NAME_MAX + 1 + ENSI_MEM_HEADER);
+}
 
 static void ensi_cache_free(ensi_cache_t *t, ensi_mem_t *m)
 {
-    for (uint32_t i = 0; i < t->count; i++) ensi_mem_free(m, t->entries[i].name);
-    ensi_mem_free(m, t->entries);
+    for (uint32_t i = 0; i < t->count; i++) ensi_mem_free(m, t->entries[t->by_name[i]].name);
+    ensi_mem_free(m, t->by_name);
     memset(t, 0, sizeof *t);
+}
+
+static bool ensi_cache_open(ensi_cache_t *t, ensi_mem_t *m)
+{
+    size_t even = t->cap + (t->cap & 1); /* entries are aligned behind the orders */
+    if (t->entries || t->cap == 0) return t->entries != NULL;
+    t->by_name =
+        (uint16_t *)ensi_mem_take(m, even * 2 * sizeof *t->by_name + t->cap * sizeof *t->entries);
+    if (!t->by_name) return false;
+    t->by_id = t->by_name + t->cap;
+    t->entries = (ensi_cached_t *)(void *)(t->by_name + 2 * even);
+    for (uint32_t i = 0; i < t->cap; i++) t->by_name[i] = (uint16_t)i;
+    t->ends.older = t->ends.newer = (uint16_t)t->cap;
+    return true;
+}
+
+static ensign_slice_t ensi_cache_key(const ensi_cache_t *t, const uint16_t *order, size_t at)
+{
+    const ensi_cached_t *x = &t->entries[order[at]];
+    return order == t->by_id ? ensi_slice(x->id.b, sizeof x->id.b) : ensign_str(x->name);
+}
+
+/* Where the entry with that key stands in an order, or where it would stand. */
+static size_t ensi_cache_at(const ensi_cache_t *t, const uint16_t *order, ensign_slice_t key)
+{
+    size_t low = 0, high = t->count;
+    while (low < high) { /* what is below `low` is below the key */
+        size_t middle = low + (high - low) / 2;
+        if (ensi_topics_compare(ensi_cache_key(t, order, middle), key) < 0) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+static ensi_cached_t *ensi_cache_look(const ensi_cache_t *t, const uint16_t *order, ensign_slice_t key)
+{
+    size_t at = ensi_cache_at(t, order, key);
+    if (at == t->count || ensi_topics_compare(ensi_cache_key(t, order, at), key) != 0) return NULL;
+    return &t->entries[order[at]];
 }
 
 static ensi_cached_t *ensi_cache_find(const ensi_cache_t *t, ensign_slice_t name)
 {
-    for (uint32_t i = 0; i < t->count; i++)
-        if (ensi_slice_is(name, t->entries[i].name)) return &t->entries[i];
-    return NULL;
+    return ensi_cache_look(t, t->by_name, name);
 }
 
 static ensi_cached_t *ensi_cache_find_id(const ensi_cache_t *t, const uint8_t *id)
 {
-    for (uint32_t i = 0; i < t->count; i++)
-        if (memcmp(t->entries[i].id.b, id, ENSI_TOPIC_ID_BYTES) == 0) return &t->entries[i];
-    return NULL;
+    return ensi_cache_look(t, t->by_id, ensi_slice(id, ENSI_TOPIC_ID_BYTES));
+}
+
+static ensi_cached_t *ensi_cache_place(ensi_cache_t *t, uint16_t place)
+{
+    return place < t->cap ? &t->entries[place] : &t->ends;
+}
+
+/* Takes an entry out of the ring of uses. */
+static void ensi_cache_unlink(ensi_cache_t *t, const ensi_cached_t *x)
+{
+    ensi_cache_place(t, x->older)->newer = x->newer;
+    ensi_cache_place(t, x->newer)->older = x->older;
+}
+
+/* Puts it there as the one that was used last. */
+static void ensi_cache_link(ensi_cache_t *t, ensi_cached_t *x)
+{
+    uint16_t place = (uint16_t)(x - t->entries);
+    x->older = t->ends.older;
+    x->newer = (uint16_t)t->cap;
+    ensi_cache_place(t, x->older)->newer = t->ends.older = place;
+}
+
+static void ensi_cache_use(ensi_cache_t *t, ensi_cached_t *x)
+{
+    ensi_cache_unlink(t, x);
+    ensi_cache_link(t, x);
+}
+
+/* Takes the place that stands at `at` out of an order, and puts it behind the last one. */
+static void ensi_cache_remove(const ensi_cache_t *t, uint16_t *order, size_t at)
+{
+    uint16_t place = order[at];
+    memmove(order + at, order + at + 1, (t->count - 1 - at) * sizeof *order);
+    order[t->count - 1] = place;
+}
+
+static void ensi_cache_insert(const ensi_cache_t *t, uint16_t *order, size_t at, uint16_t place)
+{
+    memmove(order + at + 1, order + at, (t->count - at) * sizeof *order);
+    order[at] = place;
 }
 
 static void ensi_cache_drop(ensi_cache_t *t, ensi_mem_t *m, ensi_cached_t *x)
 {
     if (!x) return;
+    ensi_cache_remove(t, t->by_id, ensi_cache_at(t, t->by_id, ensi_slice(x->id.b, sizeof x->id.b)));
+    ensi_cache_remove(t, t->by_name, ensi_cache_at(t, t->by_name, ensign_str(x->name)));
+    ensi_cache_unlink(t, x);
     ensi_mem_free(m, x->name);
-    *x = t->entries[--t->count];
+    t->count--;
 }
 
-/* The entry for a new topic. NULL: there is no room, and nothing may go for it; or no memory. */
-static ensi_cached_t *ensi_cache_room(ensi_cache_t *t, ensi_mem_t *m, bool replace)
+static void ensi_cache_add(ensi_cache_t *t, ensi_mem_t *m, ensign_slice_t name, const uint8_t *id)
 {
-    ensi_cached_t *oldest;
-    if (!t->entries && t->cap) t->entries = (ensi_cached_t *)ensi_mem_take(m, t->cap * sizeof *t->entries);
-    if (!t->entries || (t->count == t->cap && !replace)) return NULL;
-    oldest = t->entries;
-    for (uint32_t i = 1; t->count == t->cap && i < t->count; i++)
-        if (t->entries[i].used < oldest->used) oldest = &t->entries[i];
-    if (t->count == t->cap) ensi_cache_drop(t, m, oldest);
-    return &t->entries[t->count];
+    uint16_t place = t->by_name[t->count];
+    ensi_cached_t *x = &t->entries[place];
+    x->name = (char *)ensi_mem_resize(m, NULL, name.len + 1); /* no small block: they are many */
+    if (!x->name) return;
+    memcpy(x->name, name.ptr, name.len);
+    x->name[name.len] = '\0';
+    memcpy(x->id.b, id, sizeof x->id.b);
+    ensi_cache_insert(t, t->by_name, ensi_cache_at(t, t->by_name, name), place);
+    ensi_cache_insert(t, t->by_id, ensi_cache_at(t, t->by_id, ensi_slice(id, sizeof x->id.b)), place);
+    ensi_cache_link(t, x);
+    t->count++;
 }
 
 /* Remembers a topic; without memory it is not remembered, which harms nobody. replace: another one may go. */
 static void ensi_cache_put(ensi_cache_t *t, ensi_mem_t *m, ensign_slice_t name, const uint8_t *id,
                            bool replace)
 {
-    ensi_cached_t *x = ensi_cache_find(t, name), *same = ensi_cache_find_id(t, id);
+    ensi_cached_t *x, *same;
     if (name.len == 0 || name.len > ENSI_TOPIC_NAME_MAX || memchr(name.ptr, 0, name.len)) return;
-    if (same && same != x) { /* its name is another one now */
-        ensi_cache_drop(t, m, same);
-        x = ensi_cache_find(t, name); /* the drop moves one */
+    if (!ensi_cache_open(t, m)) return;
+    x = ensi_cache_find(t, name);
+    same = ensi_cache_find_id(t, id);
+    if (x && x == same) {
+        ensi_cache_use(t, x);
+        return;
     }
-    if (!x) {
-        x = ensi_cache_room(t, m, replace);
-        if (!x) return;
-        x->name = (char *)ensi_mem_take(m, name.len + 1);
-        if (!x->name) return;
-        memcpy(x->name, name.ptr, name.len);
-        x->name[name.len] = '\0';
-        t->count++;
-    }
-    memcpy(x->id.b, id, ENSI_TOPIC_ID_BYTES);
-    x->used = ++t->uses;
+    ensi_cache_drop(t, m, x);    /* its id is another one now, */
+    ensi_cache_drop(t, m, same); /* or its name */
+    if (t->count == t->cap && replace) ensi_cache_drop(t, m, ensi_cache_place(t, t->ends.newer));
+    if (t->count < t->cap) ensi_cache_add(t, m, name, id);
 }
 
 /* The name of an id, into `out` of ENSI_TOPIC_NAME_MAX + 1 bytes; empty: not known. */
@@ -10850,7 +11834,7 @@ static ensign_slice_t ensi_cache_name(ensi_cache_t *t, const uint8_t *id, char *
     ensi_cached_t *x = ensi_cache_find_id(t, id);
     out[0] = '\0';
     if (!x) return ensi_slice(NULL, 0);
-    x->used = ++t->uses;
+    ensi_cache_use(t, x);
     memcpy(out, x->name, strlen(x->name) + 1);
     return ensign_str(out);
 }
@@ -10869,14 +11853,28 @@ static void ensi_cache_fill(ensi_cache_t *t, ensi_mem_t *m, const ensi_topics_t 
     }
 }
 
-/* Takes a stream's map, and what it has into the cache, if it is another one than before. False: no
- * memory. */
-static bool ensi_topics_renew(ensi_topics_t *t, ensi_cache_t *cache, ensi_mem_t *m, ensign_slice_t map)
+/* Takes a stream's map. Where another stream has the same one they share it; else what it has goes into the
+ * cache too. False: no memory. */
+static bool ensi_topics_renew(ensi_topics_t *t, ensi_topics_block_t **root, ensi_cache_t *cache,
+                              ensi_mem_t *m, ensign_slice_t map)
 {
+    ensi_topics_t before = *t;
+    ensi_topics_block_t **at;
+    uint64_t hash;
     if (ensi_topics_same(t, map)) return true;
-    ensi_topics_free(t, m); /* first: at most two maps stand at once, this one and that of a notice */
+    hash = ensi_topics_hash(map);
+    at = ensi_topics_place(root, hash);
+    if (*at && ensi_topics_same(&(*at)->map, map)) {
+        *t = ensi_topics_share(&(*at)->map);
+        ensi_topics_free(&before, m);
+        return true;
+    }
+    ensi_topics_free(t, m); /* first: a stream has two maps at most, this one and that of a notice */
     if (!ensi_topics_build(t, m, map)) return false;
     ENSIGN_ASSERT(ensi_topics_holds(t));
+    t->block->hash = hash;
+    at = ensi_topics_place(root, hash); /* anew: the map that went may have hung on the way */
+    if (!*at) ensi_topics_hang(t->block, at);
     ensi_cache_fill(cache, m, t);
     return true;
 }
@@ -10928,7 +11926,7 @@ static ensign_slice_t ensi_event_part(ensign_slice_t message, uint32_t tag)
 {
     ensi_pb_item_t item;
     ensign_slice_t found = ensi_slice(NULL, 0);
-    const uint8_t *at = message.ptr, *end = message.ptr + message.len;
+    const uint8_t *at = message.ptr, *end = at ? at + message.len : NULL;
     while (at < end && ensi_pb_item_next(&at, end, &item))
         if (item.tag == tag && item.wire == PB_WT_STRING) found = item.value;
     return found;
@@ -10969,6 +11967,26 @@ static bool ensi_event_of(ensign_event_t *out, const ensi_pb_event_wrapper_t *w,
     out->offset = w->offset;
     out->epoch = w->epoch;
     return true;
+}
+
+/* By nanopb, which knows all of it. */
+static bool ensi_event_decode(ensign_event_t *e, ensign_slice_t message, bool bare)
+{
+    ensi_pb_subscribe_reply_t reply;
+    bool good = bare ? ensi_pb_decode(ensi_pb_event_wrapper_fields, &reply.event, message.ptr, message.len)
+                     : ensi_pb_decode(ensi_pb_subscribe_reply_fields, &reply, message.ptr, message.len);
+    memset(e, 0, sizeof *e);
+    return good && ensi_event_of(e, &reply.event, message, bare);
+}
+
+/* Reads an event from a SubscribeReply or, where it is `bare`, from an EventWrapper. Slices of `e` point into
+ * the message. False: it is not an event. */
+static bool ensi_event_read(ensign_event_t *e, ensign_slice_t message, bool bare)
+{
+    ensign_slice_t wrapper = message;
+    memset(e, 0, sizeof *e);
+    if ((bare || ensi_wire_wrapped(message, &wrapper)) && ensi_wire_event(wrapper, e)) return true;
+    return ensi_event_decode(e, message, bare);
 }
 #endif /* ENSIGN_NO_SERVICE */
 
@@ -11051,6 +12069,7 @@ struct ensign_t {
     ensi_handle_t self;             /* ENSIGN_CLIENT */
     uint64_t probes_told;           /* the requests know of so many of auth's probes */
 #ifndef ENSIGN_NO_SERVICE
+    ensi_topics_block_t *maps;      /* of the streams: the root of their tree */
     ensi_cache_t cache;
 #endif
     char *strings[ENSI_STRS];
@@ -11079,6 +12098,10 @@ struct ensign_t {
     const char *authority;          /* NULL: that of the endpoint */
     char name[27];                  /* a ULID, when the desc gives none */
     const char *stream_name;        /* client_id on streams */
+#ifndef ENSIGN_NO_SERVICE
+    int64_t stamp_ms;               /* the time of `stamp`; 0: it has none */
+    ensi_wire_stamp_t stamp;        /* of an event that is created now */
+#endif
     char user_agent[160];
 #ifndef ENSIGN_NO_SOCKETS
     ensi_sockets_t sockets;
@@ -11144,7 +12167,7 @@ static const char *ensi_state_unconnected(const ensi_conn_t *n, char *room, size
 {
     bool made = n->link->state == ENSI_LINK_RUN;
     if (n->connected && n->h2.settled) return NULL;
-    snprintf(room, cap, "waiting for a connection to %s%s", ensi_link_where(n->link),
+    ensi_fmt(room, cap, "waiting for a connection to %s%s", ensi_link_where(n->link),
              made ? ", which takes bytes, but has not spoken HTTP/2 yet: is the port right?" : "");
     return room;
 }
@@ -11152,8 +12175,8 @@ static const char *ensi_state_unconnected(const ensi_conn_t *n, char *room, size
 /* A call that is on its way waits for its server. */
 static const char *ensi_state_unanswered(const ensi_call_t *call, const char *where, char *room, size_t cap)
 {
-    if (call->s.headers_sent) snprintf(room, cap, "waiting for the server's answer to %s", call->method);
-    else snprintf(room, cap, "waiting for %s to take what was sent before", where);
+    if (call->s.headers_sent) ensi_fmt(room, cap, "waiting for the server's answer to %s", call->method);
+    else ensi_fmt(room, cap, "waiting for %s to take what was sent before", where);
     return room;
 }
 
@@ -11237,27 +12260,33 @@ static void ensi_state_moves(ensi_handle_t *h)
     h->bits &= ~(uint32_t)ENSI_BIT_WAITING;
 }
 
-/* The WAITING notice, if it is pending. */
-static ensign_notice_t *ensi_state_pull_waiting(ensign_t *c, ensi_handle_t *h)
+/* Fills a WAITING notice: when the next attempt is, and how many have failed. */
+static void ensi_state_fill_waiting(const ensign_t *c, ensi_handle_t *h)
 {
     static const ensi_timer_t off = { 0, 0, ENSI_TIMER_OFF };
     const ensi_reopen_t *r = h->reopen;
+    ensign_notice_waiting_t *out = &h->notice.as.waiting;
     const ensi_timer_t *const timers[] = { r ? &r->timer : &h->call->again, &c->rpc_target.timer,
                                            ensi_state_no_token(c) ? &c->auth.retry : &off };
     const uint32_t failures[] = { r ? r->backoff.failures : ensi_grpc_failures(h->call),
                                   c->rpc_target.backoff.failures, c->auth.backoff.failures };
-    ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_WAITING, ENSIGN_NOTICE_WAITING);
-    ensign_notice_waiting_t *out = &h->notice.as.waiting;
-    if (!n) return NULL;
-    h->told = h->noted;
-    h->error = h->fault;
-    n->error = &h->error;
     for (size_t i = 0; i < ENSI_COUNT(timers); i++) {
         uint32_t left = ensi_timer_left(timers[i], c->env.now_ms);
         if (left != ENSIGN_FOREVER && left > out->retry_in_ms) out->retry_in_ms = left;
         if (failures[i] > out->failures) out->failures = failures[i];
     }
     if (r && r->parked) out->retry_in_ms = ENSIGN_FOREVER;
+}
+
+/* The WAITING notice, if it is pending. */
+static ensign_notice_t *ensi_state_pull_waiting(ensign_t *c, ensi_handle_t *h)
+{
+    ensign_notice_t *n = ensi_notice_bit(h, ENSI_BIT_WAITING, ENSIGN_NOTICE_WAITING);
+    if (!n) return NULL;
+    h->told = h->noted;
+    h->error = h->fault;
+    n->error = &h->error;
+    ensi_state_fill_waiting(c, h);
     return n;
 }
 
@@ -11420,14 +12449,22 @@ static ENSI_UNUSED bool ensi_call_again(ensign_t *c, ensi_call_t *call)
     return true;
 }
 
-/* Credit after a pull. A call that is not open gets none, and must not be touched again for want of memory:
- * the pump would never end. */
+/* A call that is not open gets no credit, and must not be touched again for want of memory: the pump would
+ * never end. */
 static void ensi_state_grant(ensign_t *c, ensi_call_t *call)
 {
     if (call->state != ENSI_GRPC_OPEN || ensi_h2_grant(&call->s, &c->env.mem)) return;
     ensi_grpc_abort(call, ENSIGN_GRPC_RESOURCE_EXHAUSTED, ENSIGN_E_MEMORY,
                     "memory: no room for the next message; free some or raise memory_limit");
     ensi_state_touch(c, call);
+}
+
+/* Credit for what a pull has set free. While a whole message waits there is no hurry: once half of the buffer
+ * is free, the next pump gives it, unless all is pulled before. */
+static ENSI_UNUSED void ensi_state_grant_pulled(ensign_t *c, ensi_call_t *call)
+{
+    if (!ensi_h2_has_message(&call->s)) ensi_state_grant(c, call);
+    else if (ensi_h2_half_free(&call->s)) ensi_state_touch(c, call);
 }
 
 /* >>ping   may call: env link h2 state
@@ -11926,11 +12963,11 @@ static ensign_retry_t ensi_call_merge(const ensign_retry_t *own, const ensign_re
 static int ensi_call_check_retry(ensign_t *c, const char *who, const char *field, const ensign_retry_t *r)
 {
     char name[60];
-    snprintf(name, sizeof name, "%s.max_attempts", field);
+    ensi_fmt(name, sizeof name, "%s.max_attempts", field);
     if (!ensi_state_size(c, who, name, r->max_attempts, 1, ENSI_RETRY_ATTEMPTS_MAX)) return ENSIGN_E_ARGUMENT;
-    snprintf(name, sizeof name, "%s.backoff_min_ms", field);
+    ensi_fmt(name, sizeof name, "%s.backoff_min_ms", field);
     if (!ensi_state_size(c, who, name, r->backoff_min_ms, 1, ENSI_RETRY_WAIT_MAX)) return ENSIGN_E_ARGUMENT;
-    snprintf(name, sizeof name, "%s.backoff_max_ms", field);
+    ensi_fmt(name, sizeof name, "%s.backoff_max_ms", field);
     if (!ensi_state_size(c, who, name, r->backoff_max_ms, 1, ENSI_RETRY_WAIT_MAX)) return ENSIGN_E_ARGUMENT;
     if (r->backoff_min_ms > r->backoff_max_ms)
         return ensi_env_fail(
@@ -12095,7 +13132,7 @@ static void ensi_call_tell_final(ensi_user_call_t *u, const char *why)
 {
     ensign_error_t e = u->call.fault;
     char more[120];
-    int len = snprintf(more, sizeof more, "; attempt %lu of %lu: %s", (unsigned long)u->call.attempts,
+    int len = ensi_fmt(more, sizeof more, "; attempt %lu of %lu: %s", (unsigned long)u->call.attempts,
                        (unsigned long)u->retry.max_attempts, why);
     ensi_fail(&u->call.fault, e.code, e.native, "%.*s%s", (int)sizeof e.text - 1 - len, e.text, more);
 }
@@ -12241,7 +13278,7 @@ static bool ensi_call_take(ensign_t *c, ensi_user_call_t *u, ensign_slice_t *byt
     int rc;
 
     ensi_msg_release(call);
-    ensi_h2_fit(&call->s, &c->env.mem);
+    ensi_h2_shrink(&call->s, &c->env.mem);
     if ((*n = ensi_state_pull_waiting(c, &u->h)) != NULL) return false;
     if ((*n = ensi_notice_bit(&u->h, ENSI_BIT_HEADERS, ENSIGN_NOTICE_HEADERS)) != NULL) return false;
     if ((*n = ensi_notice_bit(&u->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM)) != NULL) return false;
@@ -12252,7 +13289,7 @@ static bool ensi_call_take(ensign_t *c, ensi_user_call_t *u, ensign_slice_t *byt
     }
     ensi_msg_lend(call);
     if (ensi_call_message(u, &next) < 0) ensi_state_touch(c, call); /* the pump ends the call */
-    ensi_state_grant(c, call);
+    ensi_state_grant_pulled(c, call);
     return true;
 }
 
@@ -12291,7 +13328,7 @@ static void ensi_call_tick(ensign_t *c, ensi_handle_t *h)
     }
     ensi_ping_late(c, call);
     if (call->s.deaf && call->s.headers_done)
-        snprintf(room, sizeof room, "; the answer so far has HTTP status %d and is not gRPC",
+        ensi_fmt(room, sizeof room, "; the answer so far has HTTP status %d and is not gRPC",
                  call->http_status);
     ensi_grpc_abort(call, ENSIGN_GRPC_DEADLINE_EXCEEDED, ENSIGN_E_DEADLINE_EXCEEDED,
                     !unsent              ? "call: the deadline passed%s"
@@ -12617,13 +13654,10 @@ static void ensi_query_close(ensign_t *c, ensi_handle_t *h)
 
 static ensign_notice_t *ensi_query_row(ensign_t *c, ensi_query_t *q, ensign_slice_t bytes)
 {
-    ensi_pb_event_wrapper_t w;
     ensi_handle_t *h = &q->u.h;
     ensign_event_t *e = &q->event;
     ensign_notice_t *n;
-    memset(e, 0, sizeof *e);
-    if (!ensi_pb_decode(ensi_pb_event_wrapper_fields, &w, bytes.ptr, bytes.len) ||
-        !ensi_event_of(e, &w, bytes, true)) {
+    if (!ensi_event_read(e, bytes, true)) {
         n = ensi_notice_new(h, ENSIGN_NOTICE_GAP);
         n->as.gap.times = 1;
         ensi_fail(&h->error, ENSIGN_E_FORMAT, 0,
@@ -12772,7 +13806,7 @@ static uint8_t *ensi_ask_begin(ensi_ask_t *a, const char *method, size_t cap)
     ensi_call_rewind(call);
     call->messages = 0;
     call->refused = false;
-    snprintf(call->method, ENSI_ASK_METHOD, "%s", method);
+    ensi_fmt(call->method, ENSI_ASK_METHOD, "%s", method);
     if (ensi_call_restart(call, cap, &out) == ENSIGN_OK) return out;
     call->end_status = ENSIGN_GRPC_RESOURCE_EXHAUSTED;
     call->from_server = false;
@@ -12928,20 +13962,22 @@ static void ensi_asker_drop(ensi_asker_t *x)
     ensi_timer_stop(&x->timer);
 }
 
-/* >>pub   may call: util mem env pb id handle h2 grpc topic state ping reopen ask
+/* >>pub   may call: util mem env pb wire id handle h2 grpc topic state ping reopen ask
  * Publishers: the ring, acks, resends
  *
  * Owns   each publisher's ring of framed events and the array of their headers, oldest first, from publish
  *        to the pulled answer.
- * Holds  freed, pulled <= done <= sent <= resolved <= put: counts of events, 64 bits, never wrapped.
+ * Holds  freed <= loose, and loose, pulled <= done <= sent <= resolved <= put: counts of events, 64 bits,
+ *        never wrapped.
  *        put - done < 16384 (max_in_flight), or the server drops acks in silence.
  *        The bytes of an event never move while it is in the ring, nor change after its first send: a resend
  *        is a second read.
  *        local_id is a nonce and the event's count, so that an answer finds its entry by subtraction.
  * Moves  put: publish. resolved: the topic's id is patched in. sent: all bytes handed to h2. done: answered,
  *        without a hole. freed: bytes given back (an acked event's at once, a nacked one's when its notice is
- *        released). pulled: notice given. An answer that overtakes older events is given when it comes
- *        ("early").
+ *        released; `loose` is what `freed` will be when the NACK that stands is released). pulled: notice
+ *        given. Answers are given in the order in which they came: they form a list through the headers, so
+ *        that one which overtakes thousands of older events costs as much as any other.
  *        A topic that the stream's map lacks holds up `resolved` until it is known to be there: then the map
  *        is `stale`, the stream ends as by GOAWAY and is opened again. `fresh`: events below were accepted
  *        before the stream opened, so its map says all about them.
@@ -12989,7 +14025,7 @@ static const ensi_move_t ensi_pub_moves[] = {
 };
 
 enum {
-    ENSI_PUB_IN_FLIGHT_MAX = 16383, ENSI_PUB_LOCAL_ID = 16, ENSI_PUB_TEXTS = 8,
+    ENSI_PUB_IN_FLIGHT_MAX = 16383, ENSI_PUB_LOCAL_ID = ENSI_WIRE_LOCAL_ID, ENSI_PUB_TEXTS = 8,
     ENSI_PUB_OPEN_BYTES = 1024,     /* of the send buffer, for open_stream */
     ENSI_PUB_OPEN_ROOM = 1024 - 5,  /* of them for the message */
     ENSI_PUB_PARTING_MS = 1000,     /* how long a publisher waits for END on a draining connection */
@@ -13007,11 +14043,12 @@ typedef struct ensi_entry_t {       /* 40 bytes an event */
     int32_t  nanos;
     int32_t  code;                  /* of a nack */
     uint16_t name_len;              /* 0: published with an id, or to the publisher's topic */
+    uint16_t next;                  /* the answer that came after this one: low bits of its count */
     uint8_t  state;                 /* ensi_entry_state_t; SENT: the whole of it, on some stream */
-    uint8_t  own_topic;             /* the publisher's topic is meant */
-    uint8_t  given;                 /* its notice was pulled */
-    uint8_t  unanswered;            /* a stream that had the whole of it ended without an answer */
     uint8_t  stored;                /* of a nack: ensign_stored_t */
+    bool     own_topic : 1;         /* the publisher's topic is meant */
+    bool     given : 1;             /* its notice was pulled */
+    bool     unanswered : 1;        /* a stream that had the whole of it ended without an answer */
 } ensi_entry_t;
 
 typedef struct ensi_nack_text_t { uint64_t count; char text[120]; } ensi_nack_text_t;
@@ -13022,22 +14059,27 @@ typedef struct ensi_pub_t {
     ensi_pub_state_t state;
     char *topic;                    /* "" none */
     bool at_most_once, quiet_acks, drain_asked;
+    bool heard;                     /* an event was answered by what was received just now */
     uint32_t buffer_bytes, max_event_bytes, max_reply_bytes, max_in_flight, ack_timeout_ms;
     uint8_t *ring;
     size_t cap, tail;
+    uint32_t mask;                  /* of the ring of entries */
     ensi_entry_t *entries;
-    uint64_t put, resolved, sent, done, freed, pulled;
+    uint64_t put, resolved, sent, done, loose, freed, pulled;
     uint64_t lent;                  /* whose NACK notice stands; UINT64_MAX: none */
-    uint32_t early;                 /* answered beyond `done`, and not given yet */
+    uint64_t first, last;           /* of the answers that were not given yet, as they came */
+    uint32_t answers;               /* how many these are */
     size_t partial;                 /* bytes of entry `sent` that are handed over already */
     size_t room_wanted;             /* what was refused with AGAIN; 0: nothing */
-    uint64_t nonce, acked, nacked, drain_left;
+    uint64_t nonce, drain_left;
     ensi_topics_t topics;
     ensi_topics_t told;             /* the map that an OPEN notice stands for */
     bool ensure_topic;
     bool stale;                     /* there is a topic that `topics` lacks: another stream is wanted */
     bool own_by_id;                 /* `topic` is a ULID: own_id */
     ensign_ulid_t own_id;
+    bool own_known;                 /* this stream's map has `topic`, as own_in_map */
+    ensign_ulid_t own_in_map;
     uint64_t fresh;
     uint64_t made;                  /* the event whose topic was made last, counted from 1 */
     ensi_asker_t asker;             /* asks after the topic of event `resolved`; its timer runs also between
@@ -13061,20 +14103,19 @@ static bool ensi_pub_move(ensi_pub_t *p, ensi_pub_in_t in)
 
 static ensi_entry_t *ensi_pub_entry(const ensi_pub_t *p, uint64_t count)
 {
-    return &p->entries[count % p->max_in_flight];
+    return &p->entries[count & p->mask];
 }
 
 /* ---- the ring */
 
-/* How far the bytes of answered events can be given back while `lent` (UINT64_MAX: none) stands. */
-static uint64_t ensi_pub_freeable(const ensi_pub_t *p, uint64_t lent)
+/* Moves `loose` and `freed` over the events whose bytes can be given back. */
+static void ensi_pub_loosen(ensi_pub_t *p)
 {
-    uint64_t at = p->freed;
-    for (; at < p->done; at++) {
-        const ensi_entry_t *x = ensi_pub_entry(p, at);
-        if (x->state != ENSI_ENTRY_ACKED && (!x->given || at == lent)) break;
+    for (; p->loose < p->done; p->loose++) {
+        const ensi_entry_t *x = ensi_pub_entry(p, p->loose);
+        if (x->state != ENSI_ENTRY_ACKED && !x->given) break;
     }
-    return at;
+    p->freed = p->lent < p->loose ? p->lent : p->loose;
 }
 
 /* Where `size` bytes fit in one piece, or SIZE_MAX; everything before `freed` is given back. */
@@ -13100,7 +14141,8 @@ static bool ensi_pub_slot_free(const ensi_pub_t *p, uint64_t freed)
 static int ensi_pub_reserve(ensi_pub_t *p, ensi_mem_t *m, size_t size, size_t *at)
 {
     size_t want = ensi_max(size, p->buffer_bytes);
-    if (!p->entries) p->entries = (ensi_entry_t *)ensi_mem_zero(m, p->max_in_flight * sizeof *p->entries);
+    if (!p->entries)
+        p->entries = (ensi_entry_t *)ensi_mem_take(m, ((size_t)p->mask + 1) * sizeof *p->entries);
     if (!p->entries) return ENSIGN_E_MEMORY;
     if (!ensi_pub_slot_free(p, p->freed)) return ENSIGN_AGAIN;
     if (p->freed == p->put && p->cap != want) {
@@ -13122,22 +14164,23 @@ static bool ensi_pub_has_room(const ensi_pub_t *p, uint64_t freed)
     return freed == p->put || ensi_pub_place(p, freed, p->room_wanted) != SIZE_MAX;
 }
 
+/* Moves `pulled` over the answers that were given, and notes whether what was refused fits now. */
+static void ensi_pub_pass(ensi_pub_t *p)
+{
+    while (p->pulled < p->done && ensi_pub_entry(p, p->pulled)->given) p->pulled++;
+    if (!p->room_wanted || !ensi_pub_has_room(p, p->freed)) return;
+    p->room_wanted = 0;
+    p->h.bits |= ENSI_BIT_ROOM;
+}
+
 /* Moves `done`, `pulled` and `freed` as far as the answers go, and notes what becomes possible by it. */
 static void ensi_pub_advance(ensi_pub_t *p)
 {
-    const ensi_entry_t *x;
-    while (p->done < p->put && (x = ensi_pub_entry(p, p->done))->state >= ENSI_ENTRY_ACKED) {
-        if (!x->given) p->early--;
-        p->done++;
-    }
-    while (p->pulled < p->done && ensi_pub_entry(p, p->pulled)->given) p->pulled++;
-    p->freed = ensi_pub_freeable(p, p->lent);
+    while (p->done < p->put && ensi_pub_entry(p, p->done)->state >= ENSI_ENTRY_ACKED) p->done++;
+    ensi_pub_loosen(p);
+    ensi_pub_pass(p);
     if (p->sent < p->done) p->sent = p->done; /* nacked without being sent; their slots may be taken anew */
     if (p->resolved < p->done) p->resolved = p->done;
-    if (p->room_wanted && ensi_pub_has_room(p, p->freed)) {
-        p->room_wanted = 0;
-        p->h.bits |= ENSI_BIT_ROOM;
-    }
     if (p->drain_asked && p->done == p->put) {
         p->drain_asked = false;
         p->drain_left = 0;
@@ -13151,151 +14194,38 @@ static bool ensi_pub_has(ensi_handle_t *h)
 {
     const ensi_pub_t *p = (const ensi_pub_t *)(void *)h;
     if (p->h.ended) return false;
-    if (p->h.bits != 0 || p->pulled < p->done || p->early > 0) return true;
+    if (p->h.bits != 0 || p->answers > 0) return true;
     /* a lent nack stands in the way of what was refused: the pull that releases it gives ROOM */
-    return p->room_wanted && ensi_pub_has_room(p, ensi_pub_freeable(p, UINT64_MAX));
-}
-
-/* ---- encoding: the same bytes as nanopb's, straight into the ring (tests/unit/pub.c holds it to that) */
-
-typedef struct ensi_pub_sizes_t { size_t type, created, metadata, event, wrapper, request; } ensi_pub_sizes_t;
-
-static size_t ensi_pub_number_size(uint64_t v)
-{
-    return v ? 1 + ensi_pb_varint_size(v) : 0; /* all such tags take one byte */
-}
-
-static uint8_t *ensi_pub_put_number(uint8_t *p, uint32_t tag, uint64_t v)
-{
-    if (v == 0) return p;
-    return ensi_pb_put_varint(ensi_pb_put_varint(p, tag << 3), v);
-}
-
-static size_t ensi_pub_nonempty_size(uint32_t tag, size_t len)
-{
-    return len ? ensi_pb_bytes_size(tag, len) : 0;
-}
-
-static uint8_t *ensi_pub_put_nonempty(uint8_t *p, uint32_t tag, ensign_slice_t bytes)
-{
-    return bytes.len ? ensi_pb_put_bytes(p, tag, bytes) : p;
-}
-
-static uint64_t ensi_pub_wire(int64_t v)
-{
-    return (uint64_t)v; /* protobuf's int32 and int64: two's complement in 64 bits */
-}
-
-static size_t ensi_pub_pair_size(const ensign_pair_t *pair)
-{
-    return ensi_pub_nonempty_size(ENSI_PB_EVENT_METADATA_ENTRY_KEY_TAG, ensign_str(pair->key).len) +
-           ensi_pub_nonempty_size(ENSI_PB_EVENT_METADATA_ENTRY_VALUE_TAG, ensign_str(pair->value).len);
-}
-
-static size_t ensi_pub_metadata_size(const ensign_event_t *e)
-{
-    ensign_slice_t entry;
-    size_t at = 0, size = 0;
-    while (ensi_pb_span_next(e->metadata, ENSI_PB_EVENT_METADATA_TAG, &at, &entry))
-        size += ensi_pb_bytes_size(ENSI_PB_EVENT_METADATA_TAG, entry.len);
-    for (size_t i = 0; i < e->pair_count; i++)
-        size += ensi_pb_bytes_size(ENSI_PB_EVENT_METADATA_TAG, ensi_pub_pair_size(&e->pairs[i]));
-    return size;
-}
-
-static ensi_pub_sizes_t ensi_pub_measure(const ensign_event_t *e, ensign_time_t created)
-{
-    ensi_pub_sizes_t s;
-    const ensign_type_t *t = &e->type;
-    s.type = ensi_pub_nonempty_size(ENSI_PB_TYPE_NAME_TAG, t->name.len) + ensi_pub_number_size(t->major) +
-             ensi_pub_number_size(t->minor) + ensi_pub_number_size(t->patch);
-    s.created = ensi_pub_number_size(ensi_pub_wire(created.seconds)) +
-                ensi_pub_number_size(ensi_pub_wire(created.nanos));
-    s.metadata = ensi_pub_metadata_size(e);
-    s.event = ensi_pub_nonempty_size(ENSI_PB_EVENT_DATA_TAG, e->data.len) + s.metadata +
-              ensi_pub_number_size(ensi_pub_wire(e->mimetype)) +
-              ensi_pub_nonempty_size(ENSI_PB_EVENT_TYPE_TAG, s.type) +
-              ensi_pub_nonempty_size(ENSI_PB_EVENT_CREATED_TAG, s.created);
-    s.wrapper = ensi_pb_bytes_size(ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG, ENSI_TOPIC_ID_BYTES) +
-                ensi_pub_nonempty_size(ENSI_PB_EVENT_WRAPPER_KEY_TAG, e->key.len) +
-                ensi_pub_nonempty_size(ENSI_PB_EVENT_WRAPPER_EVENT_TAG, s.event) +
-                ensi_pub_nonempty_size(ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG, e->encryption.len) +
-                ensi_pub_nonempty_size(ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG, e->compression.len) +
-                ensi_pb_bytes_size(ENSI_PB_EVENT_WRAPPER_LOCAL_ID_TAG, ENSI_PUB_LOCAL_ID);
-    s.request = ensi_pb_bytes_size(ENSI_PB_PUBLISHER_REQUEST_EVENT_TAG, s.wrapper);
-    return s;
-}
-
-static uint8_t *ensi_pub_put_metadata(uint8_t *p, const ensign_event_t *e)
-{
-    ensign_slice_t entry;
-    size_t at = 0;
-    while (ensi_pb_span_next(e->metadata, ENSI_PB_EVENT_METADATA_TAG, &at, &entry))
-        p = ensi_pb_put_bytes(p, ENSI_PB_EVENT_METADATA_TAG, entry);
-    for (size_t i = 0; i < e->pair_count; i++) {
-        p = ensi_pb_put_head(p, ENSI_PB_EVENT_METADATA_TAG, ensi_pub_pair_size(&e->pairs[i]));
-        p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_METADATA_ENTRY_KEY_TAG, ensign_str(e->pairs[i].key));
-        p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_METADATA_ENTRY_VALUE_TAG, ensign_str(e->pairs[i].value));
-    }
-    return p;
-}
-
-static uint8_t *ensi_pub_put_event(uint8_t *p, const ensign_event_t *e, const ensi_pub_sizes_t *s,
-                                   ensign_time_t created)
-{
-    p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_DATA_TAG, e->data);
-    p = ensi_pub_put_metadata(p, e);
-    p = ensi_pub_put_number(p, ENSI_PB_EVENT_MIMETYPE_TAG, ensi_pub_wire(e->mimetype));
-    if (s->type) {
-        p = ensi_pb_put_head(p, ENSI_PB_EVENT_TYPE_TAG, s->type);
-        p = ensi_pub_put_nonempty(p, ENSI_PB_TYPE_NAME_TAG, e->type.name);
-        p = ensi_pub_put_number(p, ENSI_PB_TYPE_MAJOR_VERSION_TAG, e->type.major);
-        p = ensi_pub_put_number(p, ENSI_PB_TYPE_MINOR_VERSION_TAG, e->type.minor);
-        p = ensi_pub_put_number(p, ENSI_PB_TYPE_PATCH_VERSION_TAG, e->type.patch);
-    }
-    if (s->created) {
-        p = ensi_pb_put_head(p, ENSI_PB_EVENT_CREATED_TAG, s->created);
-        p = ensi_pub_put_number(p, ENSI_PB_TIMESTAMP_SECONDS_TAG, ensi_pub_wire(created.seconds));
-        p = ensi_pub_put_number(p, ENSI_PB_TIMESTAMP_NANOS_TAG, ensi_pub_wire(created.nanos));
-    }
-    return p;
-}
-
-static void ensi_pub_encode(uint8_t *p, const ensign_event_t *e, const ensi_pub_sizes_t *s,
-                            ensign_time_t created, const uint8_t *local_id)
-{
-    ensi_grpc_prefix(p, s->request, false);
-    p = ensi_pb_put_head(p + ENSI_GRPC_PREFIX, ENSI_PB_PUBLISHER_REQUEST_EVENT_TAG, s->wrapper);
-    p = ensi_pb_put_bytes(p, ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG,
-                          ensi_slice(e->to_topic_id.b, ENSI_TOPIC_ID_BYTES));
-    p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_WRAPPER_KEY_TAG, e->key);
-    if (s->event) {
-        p = ensi_pb_put_head(p, ENSI_PB_EVENT_WRAPPER_EVENT_TAG, s->event);
-        p = ensi_pub_put_event(p, e, s, created);
-    }
-    p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG, e->encryption);
-    p = ensi_pub_put_nonempty(p, ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG, e->compression);
-    ensi_pb_put_bytes(p, ENSI_PB_EVENT_WRAPPER_LOCAL_ID_TAG, ensi_slice(local_id, ENSI_PUB_LOCAL_ID));
+    return p->room_wanted && ensi_pub_has_room(p, p->loose);
 }
 
 /* ---- publish */
 
-static ensign_time_t ensi_pub_created(ensign_t *c, const ensign_event_t *e)
+/* The event's `created`, encoded. That of the wall clock is encoded once a millisecond, for all events; a
+ * clock that is not set gives an empty one. `own` is the room for one that the event brings. */
+static const ensi_wire_stamp_t *ensi_pub_created(ensign_t *c, const ensign_event_t *e, ensi_wire_stamp_t *own)
 {
     ensign_time_t t = e->created;
     int64_t ms;
-    if (t.seconds != 0 || t.nanos != 0) return t;
+    if (t.seconds != 0 || t.nanos != 0) {
+        ensi_wire_stamp(own, t);
+        return own;
+    }
     ms = c->env.wall_ms(c->env.user);
-    if (ms <= 0) return t;
-    t.seconds = ms / 1000;
-    t.nanos = (int32_t)(ms % 1000) * 1000000;
-    return t;
+    if (ms <= 0) ms = 0;
+    if (ms != c->stamp_ms) {
+        t.seconds = ms / 1000;
+        t.nanos = (int32_t)(ms % 1000) * 1000000;
+        ensi_wire_stamp(&c->stamp, t);
+        c->stamp_ms = ms;
+    }
+    return &c->stamp;
 }
 
 static bool ensi_pub_no_id(const ensign_ulid_t *id)
 {
-    static const uint8_t zero[ENSI_TOPIC_ID_BYTES] = { 0 };
-    return memcmp(id->b, zero, sizeof zero) == 0;
+    static const ensign_ulid_t zero = { { 0 } };
+    return memcmp(id->b, zero.b, sizeof zero.b) == 0;
 }
 
 /* The topic of an event as a name or, in `to_topic_id`, as an id; an event of the publisher's topic has
@@ -13304,22 +14234,25 @@ static const ensign_event_t *ensi_pub_address(const ensi_pub_t *p, const ensign_
                                               ensign_event_t *scratch)
 {
     ensign_ulid_t id = p->own_id;
-    bool own = ensign_str(e->topic).len == 0 && ensi_pub_no_id(&e->to_topic_id) && p->own_by_id;
-    if (!own && !ensi_id_of_topic_text(ensign_str(e->topic), &id)) return e;
+    bool named = e->topic && e->topic[0];
+    bool own = !named && p->own_by_id && ensi_pub_no_id(&e->to_topic_id);
+    if (!own && !(named && ensi_id_of_topic_text(ensign_str(e->topic), &id))) return e;
     *scratch = *e;
     scratch->topic = NULL;
     scratch->to_topic_id = id;
     return scratch;
 }
 
-static int ensi_pub_check(ensign_t *c, const ensi_pub_t *p, const ensign_event_t *e, ensign_slice_t name)
+/* own: the event is for the publisher's topic. */
+static int ensi_pub_check(ensign_t *c, const ensi_pub_t *p, const ensign_event_t *e, ensign_slice_t name,
+                          bool own)
 {
     if (p->h.closing)
         return ensi_env_fail(&c->env, ENSIGN_E_STATE, "publish: this publisher is closing; open another one");
     if (name.len > ENSI_TOPIC_NAME_MAX)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "publish: a topic name of %lu bytes, %d are allowed",
                              (unsigned long)name.len, ENSI_TOPIC_NAME_MAX);
-    if (name.len == 0 && ensi_pub_no_id(&e->to_topic_id) && p->topic[0] == '\0')
+    if (own && p->topic[0] == '\0')
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
             "publish: neither the event (topic, to_topic_id) nor the publisher's desc names a topic");
@@ -13332,7 +14265,7 @@ static int ensi_pub_check(ensign_t *c, const ensi_pub_t *p, const ensign_event_t
 }
 
 static void ensi_pub_commit(ensi_pub_t *p, const ensign_event_t *e, size_t at, size_t len,
-                            ensign_slice_t name)
+                            ensign_slice_t name, bool own)
 {
     ensi_entry_t *x = ensi_pub_entry(p, p->put);
     memset(x, 0, sizeof *x);
@@ -13340,7 +14273,7 @@ static void ensi_pub_commit(ensi_pub_t *p, const ensign_event_t *e, size_t at, s
     x->at = (uint32_t)at;
     x->len = (uint32_t)len;
     x->name_len = (uint16_t)name.len;
-    x->own_topic = name.len == 0 && ensi_pub_no_id(&e->to_topic_id);
+    x->own_topic = own;
     if (name.len) memcpy(p->ring + at + len, name.ptr, name.len);
     p->tail = at + len + name.len;
     p->put++;
@@ -13351,17 +14284,25 @@ static void ensi_pub_commit(ensi_pub_t *p, const ensign_event_t *e, size_t at, s
 
 /* ---- sending */
 
+/* Event `count` is answered: its notice is given behind those of earlier answers. */
+static void ensi_pub_to_give(ensi_pub_t *p, uint64_t count)
+{
+    if (p->answers++ == 0) p->first = count;
+    else ensi_pub_entry(p, p->last)->next = (uint16_t)count;
+    p->last = count;
+}
+
 /* How an event is nacked, whatever the reason. answered: the server refuses it on the stream that it was sent
  * on last. It may be stored all the same where an earlier stream had the whole of it and gave no answer; and
  * without an answer, where any stream had. In that case the code says so too. */
-static void ensi_pub_nack_entry(ensign_t *c, ensi_pub_t *p, ensi_entry_t *x, int code, bool answered)
+static void ensi_pub_nack_entry(ensign_t *c, ensi_pub_t *p, uint64_t count, int code, bool answered)
 {
+    ensi_entry_t *x = ensi_pub_entry(p, count);
     bool maybe = x->unanswered || (!answered && x->state == ENSI_ENTRY_SENT);
     x->stored = maybe ? ENSIGN_STORED_MAYBE : ENSIGN_STORED_NO;
     x->code = maybe && !answered ? ENSIGN_NACK_OUTCOME_UNKNOWN : code;
     x->state = ENSI_ENTRY_NACKED;
-    p->early++;
-    p->nacked++;
+    ensi_pub_to_give(p, count);
     p->h.stats.nacked++;
     c->env.stats.nacked++;
 }
@@ -13425,23 +14366,21 @@ static ensi_entry_t *ensi_pub_answered(ensi_pub_t *p, ensign_slice_t id, uint64_
     *count = ensi_get_be64(id.ptr + 8);
     *bad = *count >= p->sent;
     if (*bad || *count < p->done || ensi_pub_entry(p, *count)->state != ENSI_ENTRY_SENT) return NULL;
-    ensi_reopen_used(&p->reopen, &p->h);
-    ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
+    p->heard = true;
     return ensi_pub_entry(p, *count);
 }
 
-static int ensi_pub_on_ack(ensign_t *c, ensi_pub_t *p, const ensi_pb_ack_t *ack)
+static int ensi_pub_on_ack(ensign_t *c, ensi_pub_t *p, ensign_slice_t id, ensign_time_t committed)
 {
     uint64_t count;
     bool bad;
-    ensi_entry_t *x = ensi_pub_answered(p, ack->id, &count, &bad);
+    ensi_entry_t *x = ensi_pub_answered(p, id, &count, &bad);
     if (!x) return bad ? ENSIGN_E_PROTOCOL : ENSIGN_OK;
     x->state = ENSI_ENTRY_ACKED;
     x->given = p->quiet_acks;
-    if (!x->given) p->early++;
-    x->seconds = ack->committed.seconds;
-    x->nanos = ack->committed.nanos;
-    p->acked++;
+    if (!x->given) ensi_pub_to_give(p, count);
+    x->seconds = committed.seconds;
+    x->nanos = committed.nanos;
     p->h.stats.acked++;
     c->env.stats.acked++;
     return ENSIGN_OK;
@@ -13451,16 +14390,15 @@ static void ensi_pub_nack_text(ensi_pub_t *p, uint64_t count, ensign_slice_t tex
 {
     ensi_nack_text_t *t = &p->texts[count % ENSI_PUB_TEXTS];
     t->count = count;
-    snprintf(t->text, sizeof t->text, "%.*s", ensi_slice_show(text), text.len ? (const char *)text.ptr : "");
+    ensi_fmt(t->text, sizeof t->text, "%.*s", ensi_slice_show(text), text.len ? (const char *)text.ptr : "");
 }
 
 static int ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *nack)
 {
     uint64_t count;
     bool bad;
-    ensi_entry_t *x = ensi_pub_answered(p, nack->id, &count, &bad);
-    if (!x) return bad ? ENSIGN_E_PROTOCOL : ENSIGN_OK;
-    ensi_pub_nack_entry(c, p, x, nack->code, true);
+    if (!ensi_pub_answered(p, nack->id, &count, &bad)) return bad ? ENSIGN_E_PROTOCOL : ENSIGN_OK;
+    ensi_pub_nack_entry(c, p, count, nack->code, true);
     ensi_pub_nack_text(p, count, nack->error);
     return ENSIGN_OK;
 }
@@ -13468,7 +14406,9 @@ static int ensi_pub_on_nack(ensign_t *c, ensi_pub_t *p, const ensi_pb_nack_t *na
 static int ensi_pub_on_ready(ensign_t *c, ensi_pub_t *p, const ensi_pb_stream_ready_t *ready)
 {
     if (p->state != ENSI_PUB_OPENING) return ENSIGN_E_PROTOCOL;
-    if (!ensi_topics_renew(&p->topics, &c->cache, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
+    if (!ensi_topics_renew(&p->topics, &c->maps, &c->cache, &c->env.mem, ready->topics))
+        return ENSIGN_E_MEMORY;
+    p->own_known = p->topic[0] != '\0' && ensi_topics_id(&p->topics, ensign_str(p->topic), &p->own_in_map);
     p->stale = p->reopen.parked = false;
     ensi_must(ensi_pub_move(p, ENSI_PUB_ON_READY));
     ensi_reopen_ready(&p->reopen, c, &p->h, &p->call);
@@ -13476,16 +14416,27 @@ static int ensi_pub_on_ready(ensign_t *c, ensi_pub_t *p, const ensi_pb_stream_re
     return ENSIGN_OK;
 }
 
-/* One reply, decoded where it lies and answered into its entry. OK, or why the stream must end. */
-static int ensi_pub_reply(ensign_t *c, ensi_pub_t *p, ensign_slice_t bytes)
+/* A reply that is more than an ack. */
+static int ensi_pub_other_reply(ensign_t *c, ensi_pub_t *p, ensign_slice_t bytes)
 {
     ensi_pb_publisher_reply_t reply;
     if (!ensi_pb_decode(ensi_pb_publisher_reply_fields, &reply, bytes.ptr, bytes.len))
         return ENSIGN_E_PROTOCOL;
-    if (reply.has_ack) return ensi_pub_on_ack(c, p, &reply.ack);
+    if (reply.has_ack)
+        return ensi_pub_on_ack(c, p, reply.ack.id,
+                               ensi_time_of(reply.ack.has_committed, &reply.ack.committed));
     if (reply.has_nack) return ensi_pub_on_nack(c, p, &reply.nack);
     if (reply.has_ready) return ensi_pub_on_ready(c, p, &reply.ready);
     return ENSIGN_OK; /* close_stream: the trailers behind it decide */
+}
+
+/* One reply, decoded where it lies and answered into its entry. OK, or why the stream must end. */
+static int ensi_pub_reply(ensign_t *c, ensi_pub_t *p, ensign_slice_t bytes)
+{
+    ensign_slice_t id;
+    ensign_time_t committed;
+    if (ensi_wire_ack(bytes, &id, &committed)) return ensi_pub_on_ack(c, p, id, committed);
+    return ensi_pub_other_reply(c, p, bytes);
 }
 
 /* The next reply cannot be read; `fault` says why. */
@@ -13503,19 +14454,21 @@ static void ensi_pub_bad_reply(ensi_pub_t *p, int code, size_t len)
 static void ensi_pub_receive(ensign_t *c, ensi_pub_t *p)
 {
     ensign_slice_t bytes;
-    int rc, answer;
-    while ((rc = ensi_msg_peek(&p->call, &bytes)) == ENSIGN_OK) {
+    int rc, answer = ENSIGN_OK;
+    p->heard = false;
+    while (answer == ENSIGN_OK && (rc = ensi_msg_take(&p->call, &bytes)) == ENSIGN_OK)
         answer = ensi_pub_reply(c, p, bytes);
-        ensi_msg_drop(&p->call);
-        if (answer == ENSIGN_OK) continue;
+    if (p->heard) {
+        ensi_reopen_used(&p->reopen, &p->h);
+        ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
+    }
+    if (answer != ENSIGN_OK)
         ensi_grpc_abort(&p->call, ENSIGN_GRPC_INTERNAL, answer, "%s",
                         answer == ENSIGN_E_MEMORY
                             ? "memory: none for the map of topics; free some or raise memory_limit"
                             : "publish: the server answers an event that was not sent on this stream, or "
                               "sends no valid reply");
-        return;
-    }
-    if (rc < 0) ensi_pub_bad_reply(p, rc, bytes.len);
+    else if (rc < 0) ensi_pub_bad_reply(p, rc, bytes.len);
 }
 
 /* ---- topics: an event's id from the map; what the map lacks is asked for */
@@ -13524,7 +14477,7 @@ static void ensi_pub_receive(ensign_t *c, ensi_pub_t *p)
 static void ensi_pub_refuse(ensign_t *c, ensi_pub_t *p, int code, const char *text)
 {
     ensi_pub_nack_text(p, p->resolved, ensign_str(text));
-    ensi_pub_nack_entry(c, p, ensi_pub_entry(p, p->resolved), code, false);
+    ensi_pub_nack_entry(c, p, p->resolved, code, false);
     p->resolved++;
     p->ask_backoff.failures = 0;
 }
@@ -13615,10 +14568,16 @@ static bool ensi_pub_settle(ensign_t *c, ensi_pub_t *p)
 static bool ensi_pub_resolve_one(ensign_t *c, ensi_pub_t *p)
 {
     ensi_entry_t *x = ensi_pub_entry(p, p->resolved);
-    ensign_slice_t name = ensi_pub_name(p, x);
     uint8_t *at = ensi_pub_topic_at(p, x);
-    ensign_ulid_t id;
     bool known = x->state >= ENSI_ENTRY_ACKED;
+    ensign_slice_t name;
+    ensign_ulid_t id;
+    if (x->own_topic && p->own_known && !known) {
+        memcpy(at, p->own_in_map.b, sizeof p->own_in_map.b);
+        p->resolved++;
+        return true;
+    }
+    name = ensi_pub_name(p, x);
     memcpy(id.b, at, sizeof id.b);
     if (!known)
         known = name.len ? ensi_topics_id(&p->topics, name, &id)
@@ -13713,7 +14672,7 @@ static void ensi_pub_rewind(ensign_t *c, ensi_pub_t *p)
         ensi_entry_t *x = ensi_pub_entry(p, i);
         if (x->state != ENSI_ENTRY_SENT) continue;
         x->unanswered = true;
-        if (p->at_most_once) ensi_pub_nack_entry(c, p, x, ENSIGN_NACK_OUTCOME_UNKNOWN, false);
+        if (p->at_most_once) ensi_pub_nack_entry(c, p, i, ENSIGN_NACK_OUTCOME_UNKNOWN, false);
     }
     p->sent = p->done;
     p->partial = 0;
@@ -13724,8 +14683,8 @@ static void ensi_pub_rewind(ensign_t *c, ensi_pub_t *p)
 static void ensi_pub_nack_rest(ensign_t *c, ensi_pub_t *p, int unsent_code)
 {
     for (uint64_t i = p->done; i < p->put; i++) {
-        ensi_entry_t *x = ensi_pub_entry(p, i);
-        if (x->state < ENSI_ENTRY_ACKED) ensi_pub_nack_entry(c, p, x, unsent_code, false);
+        if (ensi_pub_entry(p, i)->state < ENSI_ENTRY_ACKED)
+            ensi_pub_nack_entry(c, p, i, unsent_code, false);
     }
     ensi_pub_advance(p);
 }
@@ -13754,7 +14713,7 @@ static void ensi_pub_park(ensign_t *c, ensi_pub_t *p)
     ensi_pub_rewind(c, p);
     ensi_topics_free(&p->topics, &c->env.mem);
     p->resolved = p->done;
-    p->stale = false;
+    p->own_known = p->stale = false;
     if (!p->ensure_topic) ensi_pub_nack_rest(c, p, ENSIGN_NACK_TOPIC_UNKNOWN);
     ensi_reopen_used(&p->reopen, &p->h);
     p->call.refused = false; /* it looks at the token first */
@@ -13834,7 +14793,8 @@ static void ensi_pub_reopen(ensign_t *c, ensi_pub_t *p)
 static ENSI_UNUSED bool ensi_pub_holds(const ensi_pub_t *p)
 {
     return p->pulled <= p->done && p->done <= p->sent && p->sent <= p->resolved && p->resolved <= p->put &&
-           p->freed <= p->done && p->put - p->done <= p->max_in_flight && p->tail <= p->cap &&
+           p->freed <= p->loose && p->loose <= p->done && p->answers <= p->put - p->pulled &&
+           p->put - p->done <= p->max_in_flight && p->tail <= p->cap &&
            (p->state != ENSI_PUB_ENDED || p->done == p->put) && ensi_grpc_holds(&p->call);
 }
 
@@ -13960,26 +14920,21 @@ static ensign_notice_t *ensi_pub_nack_notice(ensi_pub_t *p, const ensi_entry_t *
     return n;
 }
 
-/* The next answer to give: the oldest, or one that has overtaken older events. */
-static ensi_entry_t *ensi_pub_next_answer(ensi_pub_t *p, uint64_t *count)
-{
-    *count = p->pulled;
-    if (p->pulled == p->done) {
-        while (ensi_pub_entry(p, *count)->state < ENSI_ENTRY_ACKED || ensi_pub_entry(p, *count)->given)
-            ++*count;
-        p->early--;
-    }
-    return ensi_pub_entry(p, *count);
-}
-
 static ensign_notice_t *ensi_pub_answer(ensi_pub_t *p)
 {
-    uint64_t count;
-    ensi_entry_t *x = ensi_pub_next_answer(p, &count);
+    uint64_t count = p->first;
+    ensi_entry_t *x = ensi_pub_entry(p, count);
     ensign_notice_t *n;
 
     x->given = true;
-    if (x->state == ENSI_ENTRY_NACKED) return ensi_pub_nack_notice(p, x, count);
+    p->answers--;
+    p->first = p->pulled + (uint16_t)(x->next - p->pulled); /* of what is not given, none is older */
+    if (x->state == ENSI_ENTRY_NACKED) {
+        n = ensi_pub_nack_notice(p, x, count);
+        ensi_pub_advance(p);
+        return n;
+    }
+    ensi_pub_pass(p);
     n = ensi_notice_new(&p->h, ENSIGN_NOTICE_ACK);
     n->as.ack.tag = x->tag;
     n->as.ack.committed.seconds = x->seconds;
@@ -13997,28 +14952,33 @@ static ensign_notice_t *ensi_pub_pull_open(ensi_pub_t *p)
     return n;
 }
 
+/* What goes before answers: OPEN, WAITING and ROOM, if one of them is pending. */
+static ensign_notice_t *ensi_pub_pull_news(ensign_t *c, ensi_pub_t *p)
+{
+    ensign_notice_t *n = ensi_pub_pull_open(p); /* where WAITING is pending too, the stream stands */
+    if (!n) n = ensi_state_pull_waiting(c, &p->h);
+    if (!n) n = ensi_notice_bit(&p->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM);
+    return n;
+}
+
 static ensign_notice_t *ensi_pub_pull(ensign_t *c, ensi_handle_t *h)
 {
     ensi_pub_t *p = (ensi_pub_t *)(void *)h;
     ensign_notice_t *n;
-    p->lent = UINT64_MAX;
     ensi_topics_free(&p->told, &c->env.mem);
-    ensi_pub_advance(p);
-    if ((n = ensi_pub_pull_open(p)) != NULL) return n; /* where both are pending the stream stands */
-    if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
-    if ((n = ensi_notice_bit(&p->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM)) != NULL) return n;
-    if (p->pulled < p->done || p->early > 0) {
-        n = ensi_pub_answer(p);
+    if (p->lent != UINT64_MAX) { /* the nack that stood is released */
+        p->lent = UINT64_MAX;
         ensi_pub_advance(p);
-        return n;
     }
+    if (h->bits != 0 && (n = ensi_pub_pull_news(c, p)) != NULL) return n;
+    if (p->answers > 0) return ensi_pub_answer(p);
     if ((n = ensi_notice_bit(&p->h, ENSI_BIT_DRAINED, ENSIGN_NOTICE_DRAINED)) != NULL) {
-        n->as.drained.acked = p->acked;
-        n->as.drained.nacked = p->nacked;
+        n->as.drained.acked = h->stats.acked;
+        n->as.drained.nacked = h->stats.nacked;
         n->as.drained.left = p->drain_left;
         return n;
     }
-    return ensi_state_pull_end(h, p->acked);
+    return ensi_state_pull_end(h, h->stats.acked);
 }
 
 /* ---- public */
@@ -14060,11 +15020,13 @@ size_t ensign_publisher_memory_bound(const ensign_publisher_desc_t *d)
     size_t ring =
         ensi_max(x.buffer_bytes, (size_t)x.max_event_bytes + ENSI_TOPIC_NAME_MAX + ENSI_GRPC_PREFIX);
     size_t reply = ensi_max(x.window_bytes, x.max_reply_bytes);
-    /* the map of topics and its orders take at most twice the reply, twice while one replaces another;
-     * 8 KiB each for the end's text and nghttp2 */
-    return sizeof(ensi_pub_t) + ring + x.max_in_flight * sizeof(ensi_entry_t) + reply +
-           4 * (size_t)x.max_reply_bytes + ENSI_PUB_OPEN_BYTES + ensi_meta_bound(ENSI_GRPC_META) + 8192 +
-           ensign_str(x.topic).len + 512 + ENSI_ASK_BOUND;
+    /* the map of topics and its orders take at most twice the reply, and a stream has two of them while a
+     * notice needs the older; each counts here, though streams may share it; 8 KiB each for the end's text
+     * and nghttp2 */
+    return sizeof(ensi_pub_t) + ring + ((size_t)ensi_ring_mask(x.max_in_flight) + 1) * sizeof(ensi_entry_t) +
+           reply +
+           2 * ensi_topics_bound(x.max_reply_bytes) + ENSI_PUB_OPEN_BYTES + ensi_meta_bound(ENSI_GRPC_META) +
+           8192 + ensign_str(x.topic).len + 512 + ENSI_ASK_BOUND;
 }
 
 static int ensi_pub_check_desc(ensign_t *c, const ensign_publisher_desc_t *x)
@@ -14114,6 +15076,7 @@ ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_des
     p->max_event_bytes = x.max_event_bytes;
     p->max_reply_bytes = x.max_reply_bytes;
     p->max_in_flight = x.max_in_flight;
+    p->mask = ensi_ring_mask(x.max_in_flight);
     p->ack_timeout_ms = x.ack_timeout_ms;
     p->nonce = ensi_rng_next(&c->env.rng);
     p->lent = UINT64_MAX;
@@ -14129,18 +15092,21 @@ int ensign_publish(ensign_t *c, ensign_publisher_t handle, const ensign_event_t 
     ensi_pub_t *p = (ensi_pub_t *)(void *)ensi_state_find(c, handle.id, &ensi_pub_kind, &rc);
     ensign_event_t scratch;
     ensign_slice_t name;
-    ensi_pub_sizes_t sizes;
-    ensign_time_t created;
+    ensi_wire_sizes_t sizes;
+    ensi_wire_stamp_t stamp;
+    const ensi_wire_stamp_t *created;
+    bool own;
     uint8_t local_id[ENSI_PUB_LOCAL_ID];
     size_t len, at;
 
     if (!p) return rc;
     e = ensi_pub_address(p, e, &scratch);
     name = ensign_str(e->topic);
-    rc = ensi_pub_check(c, p, e, name);
+    own = name.len == 0 && ensi_pub_no_id(&e->to_topic_id);
+    rc = ensi_pub_check(c, p, e, name, own);
     if (rc != ENSIGN_OK) return rc;
-    created = ensi_pub_created(c, e);
-    sizes = ensi_pub_measure(e, created);
+    created = ensi_pub_created(c, e, &stamp);
+    sizes = ensi_wire_measure(e, created);
     if (sizes.request > p->max_event_bytes)
         return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
                              "publish: %lu bytes as encoded; max_event_bytes allows %lu, the server %d",
@@ -14163,8 +15129,9 @@ int ensign_publish(ensign_t *c, ensign_publisher_t handle, const ensign_event_t 
     }
     ensi_put_be64(local_id, p->nonce);
     ensi_put_be64(local_id + 8, p->put);
-    ensi_pub_encode(p->ring + at, e, &sizes, created, local_id);
-    ensi_pub_commit(p, e, at, len, name);
+    ensi_grpc_prefix(p->ring + at, sizes.request, false);
+    ensi_wire_put_request(p->ring + at + ENSI_GRPC_PREFIX, e, &sizes, created, local_id);
+    ensi_pub_commit(p, e, at, len, name, own);
     c->env.stats.published++;
     ensi_state_touch(c, &p->call);
     return ENSIGN_OK;
@@ -14183,7 +15150,7 @@ int ensign_publisher_drain(ensign_t *c, ensign_publisher_t handle, uint32_t time
     return ENSIGN_OK;
 }
 
-/* >>sub   may call: util mem env pb id handle h2 grpc topic state reopen query ask
+/* >>sub   may call: util mem env pb wire id handle h2 grpc topic state reopen query ask
  * Subscriptions: events in place, gaps, acks
  *
  * Owns   the receive buffer's unread events, which outlive the stream that brought them; the ring of
@@ -14231,8 +15198,9 @@ enum {
     ENSI_SUB_GAP_FLAG = 0xFF,       /* in place of a message's flag: a record of ours */
     ENSI_SUB_GAP_BYTES = 8, ENSI_SUB_SPARE = 16,
     ENSI_SUB_EVENT_HEAD = 0x0A,     /* SubscribeReply.event's tag */
-    ENSI_SUB_ACK_ROOM = 59,         /* no ack or nack is longer */
-    ENSI_SUB_OUT_BYTES = 2048,      /* of the send buffer: batches of acks */
+    ENSI_SUB_ANSWER_MAX = 59,       /* bytes: no ack or nack is longer; */
+    ENSI_SUB_ACK_ROOM = 64,         /* with its prefix */
+    ENSI_SUB_OUT_BYTES = 2048,      /* of the send buffer, beside what the desc names */
     ENSI_SUB_OPEN_MAX = ENSI_SERVER_MESSAGE_MAX - ENSI_SUB_OUT_BYTES, /* the rest has room beside it */
     ENSI_SUB_UNACKED_MAX = 1 << 24, /* the ring's size in bytes must fit a 32-bit size_t */
     ENSI_SUB_RLID = 10
@@ -14258,13 +15226,18 @@ typedef struct ensi_sub_t {
     size_t scan;
     bool gap_last;                  /* the last record scanned is a gap */
     uint32_t max_event_bytes, max_unacked;
+    uint32_t mask;                  /* of the ring of slots */
     ensi_ack_slot_t *slots;
     uint64_t given;                 /* events that were given */
     uint64_t fresh_from;            /* older tokens are of an earlier stream */
     uint64_t unsent_from;           /* no unsent ack is older */
     uint32_t unsent;
+    uint8_t cut[ENSI_SUB_ACK_ROOM]; /* an ack that did not fit its frame: it goes on in the next one */
+    uint8_t cut_at, cut_len;
     ensi_topics_t topics;
     ensi_topics_t told;             /* the map that the notice which stands points into */
+    ensign_ulid_t named_id;         /* the topic of the last event, */
+    ensign_slice_t named;           /* and its name in `topics`; ptr NULL: to be looked up */
     ensi_reopen_t reopen;
     ensign_time_t last_committed;   /* of the last event that was given */
     ensign_event_t event;
@@ -14309,13 +15282,14 @@ static void ensi_sub_gap(ensign_t *c, ensi_sub_t *s, int code)
 
 static ensi_ack_slot_t *ensi_sub_slot(const ensi_sub_t *s, uint64_t count)
 {
-    return &s->slots[count % s->max_unacked];
+    return &s->slots[count & s->mask];
 }
 
 static void ensi_sub_forget_acks(ensi_sub_t *s)
 {
     s->fresh_from = s->unsent_from = s->given;
     s->unsent = 0;
+    s->cut_at = s->cut_len = 0;
 }
 
 static bool ensi_sub_token_good(const ensi_sub_t *s, uint64_t token)
@@ -14323,45 +15297,68 @@ static bool ensi_sub_token_good(const ensi_sub_t *s, uint64_t token)
     return token > s->fresh_from && token <= s->given && s->given - token < s->max_unacked;
 }
 
-static bool ensi_sub_send_ack(ensi_sub_t *s, const ensi_ack_slot_t *slot)
+/* Writes the slot's answer as a message with its prefix. Returns where it ends, at most ENSI_SUB_ACK_ROOM
+ * bytes behind `out`. */
+static uint8_t *ensi_sub_put_answer(const ensi_ack_slot_t *slot, uint8_t *out)
 {
     ensi_pb_subscribe_request_t request;
-    uint8_t *out;
-    size_t len;
+    size_t len = 0;
+    if (slot->state == ENSI_ACK_ACK) {
+        ensi_grpc_prefix(out, ENSI_WIRE_RECEIPT_BYTES, false);
+        return ensi_wire_put_receipt(out + ENSI_GRPC_PREFIX, slot->id);
+    }
     memset(&request, 0, sizeof request);
-    request.has_ack = slot->state == ENSI_ACK_ACK;
-    request.has_nack = !request.has_ack;
-    request.ack.id = request.nack.id = ensi_slice(slot->id, sizeof slot->id);
+    request.has_nack = true;
+    request.nack.id = ensi_slice(slot->id, sizeof slot->id);
     request.nack.code = slot->code;
-    if (ensi_grpc_reserve(&s->call, ENSI_SUB_ACK_ROOM, &out) != ENSIGN_OK) return false;
-    if (ensi_pb_encode(ensi_pb_subscribe_request_fields, &request, out, ENSI_SUB_ACK_ROOM, &len))
-        ensi_grpc_commit(&s->call, len, 0);
-    return true;
+    ensi_pb_encode(ensi_pb_subscribe_request_fields, &request, out + ENSI_GRPC_PREFIX, ENSI_SUB_ANSWER_MAX,
+                   &len);
+    ensi_grpc_prefix(out, len, false);
+    return out + ENSI_GRPC_PREFIX + len;
 }
 
-/* Moves acks from the ring into the send buffer, oldest first, as far as they fit. */
-static void ensi_sub_send_acks(ensi_sub_t *s)
+/* Goes on with an answer that was cut. Returns how many bytes it wrote. */
+static size_t ensi_sub_give_cut(ensi_sub_t *s, uint8_t *out, size_t cap)
 {
-    for (; s->unsent > 0; s->unsent_from++) {
+    size_t n = ensi_min((size_t)(s->cut_len - s->cut_at), cap);
+    memcpy(out, s->cut + s->cut_at, n);
+    s->cut_at = (uint8_t)(s->cut_at + n);
+    return n;
+}
+
+/* nghttp2 asks for bytes: the answers that wait, oldest first. */
+static size_t ensi_sub_more(ensi_call_t *call, uint8_t *out, size_t cap)
+{
+    ensi_sub_t *s = (ensi_sub_t *)(void *)call->owner;
+    size_t n = ensi_sub_give_cut(s, out, cap);
+    if (s->state != ENSI_SUB_READY) return n;
+    for (; s->unsent > 0 && n < cap; s->unsent_from++) {
         ensi_ack_slot_t *slot = ensi_sub_slot(s, s->unsent_from);
         if (slot->state == ENSI_ACK_NONE) continue;
-        if (!ensi_sub_send_ack(s, slot)) break;
+        if (cap - n >= ENSI_SUB_ACK_ROOM) {
+            n = (size_t)(ensi_sub_put_answer(slot, out + n) - out);
+        } else {
+            s->cut_at = 0;
+            s->cut_len = (uint8_t)(ensi_sub_put_answer(slot, s->cut) - s->cut);
+            n += ensi_sub_give_cut(s, out + n, cap - n);
+        }
         slot->state = ENSI_ACK_NONE;
         s->unsent--;
     }
+    return n;
 }
 
 /* Takes the slot of the next event; an ack that could not be sent by now is dropped. 0: no memory. */
 static uint64_t ensi_sub_next_token(ensi_mem_t *m, ensi_sub_t *s, const ensign_rlid_t *id)
 {
     ensi_ack_slot_t *slot;
-    if (!s->slots) s->slots = (ensi_ack_slot_t *)ensi_mem_zero(m, s->max_unacked * sizeof *s->slots);
+    if (!s->slots) s->slots = (ensi_ack_slot_t *)ensi_mem_take(m, ((size_t)s->mask + 1) * sizeof *s->slots);
     if (!s->slots) return 0;
-    slot = ensi_sub_slot(s, s->given);
     if (s->given - s->unsent_from >= s->max_unacked) {
-        if (s->unsent > 0 && slot->state != ENSI_ACK_NONE) s->unsent--;
+        if (s->unsent > 0 && ensi_sub_slot(s, s->unsent_from)->state != ENSI_ACK_NONE) s->unsent--;
         s->unsent_from = s->given - s->max_unacked + 1;
     }
+    slot = ensi_sub_slot(s, s->given);
     slot->state = ENSI_ACK_NONE;
     memcpy(slot->id, id->b, sizeof slot->id);
     return ++s->given;
@@ -14372,7 +15369,9 @@ static uint64_t ensi_sub_next_token(ensi_mem_t *m, ensi_sub_t *s, const ensign_r
 static int ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_ready_t *ready)
 {
     if (s->state != ENSI_SUB_OPENING) return ENSIGN_E_PROTOCOL;
-    if (!ensi_topics_renew(&s->topics, &c->cache, &c->env.mem, ready->topics)) return ENSIGN_E_MEMORY;
+    s->named.ptr = NULL;
+    if (!ensi_topics_renew(&s->topics, &c->maps, &c->cache, &c->env.mem, ready->topics))
+        return ENSIGN_E_MEMORY;
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_READY));
     ensi_reopen_ready(&s->reopen, c, &s->h, &s->call);
     s->h.bits |= ENSI_BIT_OPEN;
@@ -14578,7 +15577,8 @@ static bool ensi_sub_ensure(ensign_t *c, ensi_sub_t *s)
  * none. */
 static bool ensi_sub_may_end(const ensi_sub_t *s)
 {
-    return s->state != ENSI_SUB_READY || (s->unsent == 0 && s->call.sent == s->call.out.end);
+    return s->state != ENSI_SUB_READY ||
+           (s->unsent == 0 && s->cut_at == s->cut_len && s->call.sent == s->call.out.end);
 }
 
 /* Opens the stream, once it is due and all of its topics are there. */
@@ -14611,12 +15611,11 @@ static void ensi_sub_serve(ensign_t *c, ensi_handle_t *h)
             ensi_grpc_abort(call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
                             "subscribe: the server ends this connection; the stream is opened again");
         if (s->state != ENSI_SUB_WAIT && call->state == ENSI_GRPC_ENDED) ensi_sub_stream_ended(c, s);
-        if (s->state == ENSI_SUB_READY) ensi_sub_send_acks(s);
         if (h->closing && s->state != ENSI_SUB_ENDED && ensi_sub_may_end(s)) ensi_sub_finish(c, h, NULL);
         if (!h->closing) ensi_sub_reopen(c, s);
         ensi_reopen_watch(&s->reopen, c, h);
-        call->s.watched = s->unsent > 0 || h->closing; /* what is handed over makes room for the rest */
-        if (call->sent < call->out.end) ensi_h2_resume(&call->s);
+        call->s.watched = h->closing; /* it ends once all is handed over */
+        if (call->sent < call->out.end || s->unsent > 0) ensi_h2_resume(&call->s);
         ensi_state_grant(c, call);
         if (s->asker.ask) ensi_ask_move_on(c, s->asker.ask);
     }
@@ -14691,14 +15690,21 @@ static ensign_notice_t *ensi_sub_pull_gap(ensi_sub_t *s, const uint8_t *p)
     return n;
 }
 
+/* The name of an event's topic. Mostly it is the topic of the last event. */
+static ensign_slice_t ensi_sub_topic_name(ensi_sub_t *s, const ensign_ulid_t *id)
+{
+    if (!s->named.ptr || memcmp(s->named_id.b, id->b, sizeof id->b) != 0) {
+        s->named_id = *id;
+        s->named = ensi_topics_name(&s->topics, ensi_slice(id->b, sizeof id->b));
+    }
+    return s->named;
+}
+
 static ensign_notice_t *ensi_sub_pull_event(ensign_t *c, ensi_sub_t *s, const uint8_t *p, size_t len)
 {
-    ensi_pb_subscribe_reply_t reply;
     ensign_event_t *e = &s->event;
     ensign_notice_t *n;
-    memset(e, 0, sizeof *e);
-    if (!ensi_pb_decode(ensi_pb_subscribe_reply_fields, &reply, p, len) ||
-        !ensi_event_of(e, &reply.event, ensi_slice(p, len), false)) {
+    if (!ensi_event_read(e, ensi_slice(p, len), false)) {
         n = ensi_notice_new(&s->h, ENSIGN_NOTICE_GAP);
         n->as.gap.since = s->last_committed;
         n->as.gap.topic = s->only;
@@ -14708,7 +15714,7 @@ static ensign_notice_t *ensi_sub_pull_event(ensign_t *c, ensi_sub_t *s, const ui
         n->error = &s->h.error;
         return n;
     }
-    e->topic_name = ensi_topics_name(&s->topics, reply.event.topic_id);
+    e->topic_name = ensi_sub_topic_name(s, &e->topic_id);
     e->token = ensi_sub_next_token(&c->env.mem, s, &e->id);
     s->last_committed = e->committed;
     s->h.stats.received++;
@@ -14732,7 +15738,7 @@ static ensign_notice_t *ensi_sub_pull_record(ensign_t *c, ensi_sub_t *s)
     ensi_msg_lend(&s->call);
     s->scan -= total;
     if (s->scan == 0) s->gap_last = false;
-    ensi_state_grant(c, &s->call);
+    ensi_state_grant_pulled(c, &s->call);
     return n;
 }
 
@@ -14743,7 +15749,7 @@ static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
 
     ensi_msg_release(&s->call);
     ensi_topics_free(&s->told, &c->env.mem);
-    ensi_h2_fit(&s->call.s, &c->env.mem);
+    ensi_h2_shrink(&s->call.s, &c->env.mem);
     if ((n = ensi_notice_bit(&s->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
         s->told = ensi_topics_share(&s->topics);
         ensi_state_count_open(h, n);
@@ -14809,10 +15815,11 @@ size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d)
     /* two buffers, when a large event comes behind one that is lent, and one kept for that; the map of topics
      * came in a message, and takes at most twice its size, for two of them while a lent event needs the
      * older; 8 KiB each for the end's text and nghttp2 */
-    return sizeof(ensi_sub_t) + 2 * large + x.window_bytes + ENSI_SUB_SPARE + 4 * (size_t)x.max_event_bytes +
-           x.max_unacked * sizeof(ensi_ack_slot_t) + 3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES +
-           3 * ensi_sub_query_size(&x) + (x.ensure_topics ? ENSI_ASK_BOUND : 0) +
-           ensi_meta_bound(ENSI_GRPC_META) + 8192 + 512;
+    return sizeof(ensi_sub_t) + 2 * large + x.window_bytes + ENSI_SUB_SPARE +
+           2 * ensi_topics_bound(x.max_event_bytes) +
+           ((size_t)ensi_ring_mask(x.max_unacked) + 1) * sizeof(ensi_ack_slot_t) +
+           3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES + 3 * ensi_sub_query_size(&x) +
+           (x.ensure_topics ? ENSI_ASK_BOUND : 0) + ensi_meta_bound(ENSI_GRPC_META) + 8192 + 512;
 }
 
 static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
@@ -14888,11 +15895,13 @@ ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscri
         if (s) ensi_sub_free(c, &s->h);
         return none;
     }
+    s->call.more = ensi_sub_more;
     s->call.wait_for_ready = true;
     s->ensure = x.ensure_topics;
     s->ensured = !s->ensure;
     s->max_event_bytes = x.max_event_bytes;
     s->max_unacked = x.max_unacked;
+    s->mask = ensi_ring_mask(x.max_unacked);
     s->h.reopen = &s->reopen;
     none.id = ensi_state_add(c, &s->h, &ensi_sub_kind, &s->call, x.user);
     return none;
@@ -15413,7 +16422,7 @@ static void ensi_req_auth(ensign_t *c, ensi_req_t *q)
         ensi_req_refuse(c, q, ENSIGN_GRPC_UNAVAILABLE, &said->fault);
         return;
     }
-    snprintf(q->known, sizeof q->known, "%s", said->version);
+    ensi_fmt(q->known, sizeof q->known, "%s", said->version);
     out->state = said->state;
     out->version = ensign_str(q->known);
     out->uptime_ms = said->uptime_ms;
@@ -15506,7 +16515,7 @@ static const char *ensi_req_obstacle(const ensign_t *c, const ensi_req_t *q, cha
     if (q->kind == ENSI_REQ_AUTH && auth->fault.code) return auth->fault.text;
     if (q->reopen.timer.state != ENSI_TIMER_OFF) return q->h.fault.text; /* it is about to be sent again */
     if (q->kind != ENSI_REQ_AUTH) return ensi_state_obstacle(c, &q->ask.call, room, cap);
-    snprintf(room, cap, "waiting for the status of %s", ensi_link_where(c->auth.link));
+    ensi_fmt(room, cap, "waiting for the status of %s", ensi_link_where(c->auth.link));
     return room;
 }
 
@@ -16125,7 +17134,7 @@ static void ensi_client_end_session(ensi_conn_t *n)
     char more[100] = "; it is closed";
     if (n->h2.session) n->over = n->link->fault;
     if (n->over.code < 0 && n->over.code != ENSIGN_E_CLOSED)
-        snprintf(more, sizeof more, "; its end: %.80s", n->over.text);
+        ensi_fmt(more, sizeof more, "; its end: %.80s", n->over.text);
     if (n->h2.draining && n->over.code != ENSIGN_E_GOAWAY) ensi_client_goaway_error(&n->over, n, more);
     ensi_h2_stop(&n->h2);
     ensi_timer_stop(&n->drain);
@@ -16185,11 +17194,7 @@ static void ensi_client_conn_over(ensign_t *c, ensi_conn_t *n)
 {
     ensi_link_t *l = n->link;
     ensi_client_end_session(n);
-    if (n != c->conn) {
-        ensi_link_free(l);
-        return;
-    }
-    if (l->fault.code == 0 || l->orderly) return;
+    if (n != c->conn || l->fault.code == 0 || l->orderly) return;
     c->last_fault = l->fault;
     c->faults++;
     ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "%s", l->fault.text));
@@ -16244,9 +17249,14 @@ static void ensi_client_good(ensign_t *c, const ensi_conn_t *n)
 static int ensi_client_hear(ensi_link_t *l, uint8_t first)
 {
     enum { ALERT = 21 };
-    bool known = !l->heard && ((first == ALERT && !l->end->secure) || first == 'H');
+    bool known = !l->heard && ((first == ALERT && !l->end->tls) || first == 'H');
     l->heard = true;
     if (!known) return ENSIGN_OK;
+    if (first == ALERT && ensi_link_is_external(l))
+        return ensi_fail(&l->fault, ENSIGN_E_PROTOCOL, 0,
+                         "http2: what came from %s is a record of TLS; with tls.external put into rx what "
+                         "your TLS has decrypted, and give it what is in tx",
+                         ensi_link_where(l));
     return ensi_fail(&l->fault, ENSIGN_E_PROTOCOL, 0,
                      first == ALERT ? "http2: %s speaks TLS, this client plaintext; unset tls.off "
                                       "(ENSIGN_INSECURE), or use the right port"
@@ -16295,6 +17305,7 @@ static bool ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
         rc = ensi_h2_send(&n->h2, out, room, &len);
         if (rc == ENSIGN_OK) rc = ensi_link_commit(l, len);
         if (rc < 0) {
+            ensi_wipe(out, len);
             ensi_link_fault(l, rc, 0, "rpc: cannot go on sending to %s: %s", ensi_link_where(l),
                             ensign_result_text(rc));
             ensi_client_stop_link(c, l);
@@ -16716,6 +17727,12 @@ int ensign_tick(ensign_t *c, uint64_t now_ms)
     }
     if (ensi_timer_due(&c->give_up, c->env.now_ms)) ensi_client_give_up(c);
     ensi_client_pump(c);
+    /* a duration that the pump has given begins with this step, too: it needs no step of its own */
+    for (h = ensi_handles_due(&c->handles, 0); h; h = next) {
+        next = h->due_next;
+        ensi_client_tick_handle(c, h);
+    }
+    if (c->calls.touched.first) ensi_client_pump(c);
     return ENSIGN_OK;
 }
 
@@ -16750,7 +17767,7 @@ int ensign_timeout(const ensign_t *c, uint64_t now_ms)
 {
     if (ensign_pending(c, 0)) return 0;
 #ifndef ENSIGN_NO_SOCKETS
-    return ensi_sock_timer(&c->sockets, now_ms, ensi_client_timer(c, now_ms));
+    return ensi_sock_timer(&c->sockets, now_ms, ensi_client_timer(c, now_ms), true);
 #else
     return ensi_client_timer(c, now_ms);
 #endif
@@ -16789,6 +17806,10 @@ void ensign_link(const ensign_t *c, int link, ensign_link_t *out)
         const ensi_host_t *h = ensi_link_host(l);
         out->host = h->name;
         out->port = h->port;
+    }
+    if (ensi_link_wants_tls(l)) {
+        out->server_name = ensi_link_server_name(l);
+        out->alpn = l == c->auth.link ? "http/1.1" : "h2";
     }
     out->addresses = l->addresses;
     out->address_count = l->state == ENSI_LINK_DIAL ? l->address_count : 0;
@@ -16876,7 +17897,8 @@ static const char *ensi_client_dial_advice(const ensi_link_t *l, int native)
 static const char *ensi_client_closed_advice(const ensign_t *c, const ensi_link_t *l)
 {
     if (!l->shaken) return ", in the TLS handshake; does it want a client certificate (tls.cert_file)?";
-    if (l->heard || l->end->secure || !l->trying || l == c->auth.link) return "";
+    if (l->heard || l->end->tls || !l->trying || l == c->auth.link) return "";
+    if (l->end->secure) return ", before it said a word; has your TLS agreed on h2 with it, by ALPN?";
     return ", before it said a word; does it want TLS (unset tls.off), or is this another service's port?";
 }
 
@@ -16889,6 +17911,11 @@ static void ensi_client_down_reason(const ensign_t *c, ensi_link_t *l, int nativ
     if (l->tunnel && l->state == ENSI_LINK_RUN) {
         (void)ensi_http1_end(&l->tunnel->answer);
         (void)ensi_link_refused(l);
+        return;
+    }
+    if (ensi_link_is_external(l) && native >= ENSIGN_E_ALPN && native <= ENSIGN_E_TLS) {
+        ensi_link_fault(l, native, 0, "tls: your own TLS (tls.external) with %s has failed: %s",
+                        ensi_link_where(l), ensign_result_text(native));
         return;
     }
     switch (l->state) {
@@ -16996,9 +18023,11 @@ static ensign_notice_t *ensi_client_give(const ensign_t *c, ensign_notice_t *n)
 static ensign_notice_t *ensi_client_pull(ensign_t *c, ensi_handle_t *h)
 {
     ensign_notice_t *n = ensi_client_give(c, h->kind->pull(c, h));
-    ensi_ready_remove(&c->handles, h);
+    bool more = !h->ended && h->kind->has(h);
     if (h->ended) c->handles.dying = h;
-    else if (h->kind->has(h)) ensi_ready_append(&c->handles, h); /* behind the others: round-robin */
+    if (more && h->ready && !h->after) return n; /* it is the last already */
+    ensi_ready_remove(&c->handles, h);
+    if (more) ensi_ready_append(&c->handles, h); /* behind the others: round-robin */
     return n;
 }
 
@@ -17239,7 +18268,12 @@ static int64_t ensi_create_wall(void *user)
 #if !defined(ENSIGN_NO_SOCKETS) && !defined(_WIN32)
     {
         struct timespec t;
-        if (clock_gettime(CLOCK_REALTIME, &t) == 0) return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+#ifdef CLOCK_REALTIME_COARSE /* Linux: a seventh of the time, and right to some milliseconds */
+        const clockid_t clock = CLOCK_REALTIME_COARSE;
+#else
+        const clockid_t clock = CLOCK_REALTIME;
+#endif
+        if (clock_gettime(clock, &t) == 0) return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
     }
 #endif
     return (int64_t)time(NULL) * 1000;
@@ -17351,8 +18385,8 @@ static int ensi_create_set_host(ensign_t *c, ensi_host_t *h, const char *host, u
     h->port = port;
     if (!h->name) return ensi_env_memory(&c->env, strlen(host));
     h->literal = ensi_create_is_literal(host);
-    if (port == 0) snprintf(h->where, sizeof h->where, "%s", host);
-    else snprintf(h->where, sizeof h->where, strchr(host, ':') ? "[%.60s]:%u" : "%.70s:%u", host, port);
+    if (port == 0) ensi_fmt(h->where, sizeof h->where, "%s", host);
+    else ensi_fmt(h->where, sizeof h->where, strchr(host, ':') ? "[%.60s]:%u" : "%.70s:%u", host, port);
 #ifdef ENSIGN_NO_DNS
     if (!h->literal && c->io == ENSIGN_IO_SOCKETS)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
@@ -17369,7 +18403,7 @@ static const char *ensi_create_show(const char *text, char *room, size_t cap)
     const char *at = strrchr(text, '@'), *name = strstr(text, "://");
     int scheme = name && name < at && name - text < 16 ? (int)(name - text) + 3 : 0;
     if (!at) return text;
-    snprintf(room, cap, "%.*s***%s", scheme, text, at);
+    ensi_fmt(room, cap, "%.*s***%s", scheme, text, at);
     return room;
 }
 
@@ -17438,12 +18472,12 @@ static bool ensi_create_exempt(const char *entry, const char *host, uint16_t por
     const char *slash = strchr(entry, '/');
     uint16_t only = port;
     size_t len, ip_len;
-    snprintf(plain, sizeof plain, "%.*s", (int)strcspn(host, "%"), host); /* without the zone */
+    ensi_fmt(plain, sizeof plain, "%.*s", (int)strcspn(host, "%"), host); /* without the zone */
     ip_len = ensi_ip(plain, ip);
     if (strcmp(entry, "*") == 0) return true;
     if (slash) return ensi_create_in_network(entry, slash, ip, ip_len);
     if (ensi_ip(entry, listed) > 0 || !ensi_create_split(entry, port, name, sizeof name, &only))
-        snprintf(name, sizeof name, "%s", entry);
+        ensi_fmt(name, sizeof name, "%s", entry);
     if (only != port) return false;
     len = ensi_ip(name, listed);
     if (len > 0 || ip_len > 0) return len == ip_len && memcmp(listed, ip, len) == 0;
@@ -17512,7 +18546,7 @@ static int ensi_create_set_proxy(ensign_t *c, const ensign_desc_t *d)
                              (int)ensi_min((size_t)(scheme - text) + 3, 20), text);
     if (scheme) text = scheme + 3;
     at = strrchr(text, '@');
-    snprintf(place, sizeof place, "%s", at ? at + 1 : text);
+    ensi_fmt(place, sizeof place, "%s", at ? at + 1 : text);
     len = strlen(place);
     if (len > 0 && place[len - 1] == '/') place[len - 1] = '\0';
     if (!ensi_create_split(place, 0, host, sizeof host, &port))
@@ -17534,10 +18568,11 @@ static int ensi_create_add(ensign_t *c, const ensign_desc_t *d, ensi_target_t *t
 {
     ensi_endpoint_t *e = &t->endpoints[t->endpoint_count++];
     bool proxied = ensi_create_is_proxied(d, host, port);
+    bool external = t == &c->auth_target ? d->auth_tls.external : d->tls.external;
     bool here = !proxied && (port == 0 || ensi_create_is_loopback(host));
     char text[300];
     int rc;
-    snprintf(text, sizeof text, port == 0 ? "%s" : strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+    ensi_fmt(text, sizeof text, port == 0 ? "%s" : strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
     if (secret && !secure && !d->allow_plaintext_token && !here)
         return ensi_env_fail(
             &c->env, ENSIGN_E_ARGUMENT,
@@ -17545,6 +18580,7 @@ static int ensi_create_add(ensign_t *c, const ensign_desc_t *d, ensi_target_t *t
             proxied ? " through the proxy; list it in no_proxy (NO_PROXY)" : "",
             t == &c->auth_target ? "use https://" : "leave tls on");
     e->secure = secure;
+    e->tls = secure && !external;
     e->text = ensi_mem_text(&c->env.mem, text);
     if (!e->text) return ensi_env_memory(&c->env, strlen(text));
     rc = ensi_create_set_host(c, &e->host, host, port);
@@ -17658,7 +18694,7 @@ static int ensi_create_add_url(ensign_t *c, const ensign_desc_t *d, const char *
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: auth_url \"%.100s\" begins neither with https:// nor with http://",
                              ensi_create_show(url, room, sizeof room));
-    snprintf(rest, sizeof rest, "%s", url + (secure ? 8 : 7));
+    ensi_fmt(rest, sizeof rest, "%s", url + (secure ? 8 : 7));
     len = strlen(rest);
     if (len > 0 && rest[len - 1] == '/') rest[len - 1] = '\0';
     if (strchr(rest, '/') || !ensi_create_split(rest, secure ? 443 : 80, host, sizeof host, &port))
@@ -17764,6 +18800,55 @@ static void ensi_create_copy_tls(ensign_t *c, int i, const ensign_tls_desc_t *fr
 }
 #endif
 
+/* With `external` TLS is the caller's, whose sockets these must be; what our own would look at is refused.
+ * `which`: "tls" or "auth_tls". */
+static int ensi_create_check_external(ensign_t *c, const char *which, const ensign_tls_desc_t *d)
+{
+    const struct {
+        bool set;
+        const char *field;
+    } unused[] = {
+        { d->ca_file != NULL, "ca_file (ENSIGN_CA_FILE)" },
+        { d->ca_pem.ptr != NULL, "ca_pem" },
+        { d->server_name != NULL, "server_name" },
+        { d->cert_file != NULL, "cert_file (ENSIGN_CERT_FILE)" },
+        { d->cert_pem.ptr != NULL, "cert_pem" },
+        { d->key_file != NULL, "key_file (ENSIGN_KEY_FILE)" },
+        { d->key_pem.ptr != NULL, "key_pem" },
+        { d->key_password != NULL, "key_password (ENSIGN_KEY_PASSWORD)" },
+        { d->min_version != 0, "min_version (ENSIGN_MIN_TLS)" },
+        { d->no_resume, "no_resume" },
+        { d->ignore_dates, "ignore_dates" },
+        { d->insecure_skip_verify, "insecure_skip_verify" },
+        { d->key_log != NULL, "key_log" },
+    };
+    if (!d->external) return ENSIGN_OK;
+    if (c->io != ENSIGN_IO_CALLER)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: %s.external is set, and the sockets are ours: set io to "
+                             "ENSIGN_IO_CALLER, or leave external out",
+                             which);
+    for (size_t i = 0; i < ENSI_COUNT(unused); i++)
+        if (unused[i].set)
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                                 "client: %s.%s has no effect beside external: leave it out, and do the "
+                                 "same in your own TLS; or leave external out",
+                                 which, unused[i].field);
+    return ENSIGN_OK;
+}
+
+/* Whose TLS is it? Looked at before anything that goes by it. */
+static int ensi_create_set_external(ensign_t *c, const ensign_desc_t *d)
+{
+    int rc = ensi_create_check_external(c, "tls", &d->tls);
+    if (rc == ENSIGN_OK) rc = ensi_create_check_external(c, "auth_tls", &d->auth_tls);
+    if (rc == ENSIGN_OK && d->tls.off && d->tls.external)
+        rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                           "client: tls.off (ENSIGN_INSECURE) and tls.external are both set: leave off out "
+                           "where your transport is secure, external where it is plaintext");
+    return rc;
+}
+
 static int ensi_create_set_tls(ensign_t *c, const ensign_desc_t *d)
 {
 #ifndef ENSIGN_NO_TLS
@@ -17779,12 +18864,17 @@ static int ensi_create_set_tls(ensign_t *c, const ensign_desc_t *d)
     }
     return failed ? ensi_env_memory(&c->env, 0) : ENSIGN_OK;
 #else
-    bool secure = !d->tls.off;
-    for (size_t i = 0; i < c->auth_target.endpoint_count; i++) secure |= c->auth_target.endpoints[i].secure;
-    if (secure)
-        return ensi_env_fail(
-            &c->env, ENSIGN_E_ARGUMENT,
-            "client: ENSIGN_NO_TLS is defined: set tls.off, and an auth_url that begins with http://");
+    (void)d;
+    for (size_t i = 0; i < c->rpc_target.endpoint_count; i++)
+        if (c->rpc_target.endpoints[i].tls)
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                                 "client: ENSIGN_NO_TLS is defined: set tls.off, or tls.external and bring "
+                                 "your own TLS");
+    for (size_t i = 0; i < c->auth_target.endpoint_count; i++)
+        if (c->auth_target.endpoints[i].tls)
+            return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                                 "client: ENSIGN_NO_TLS is defined: set an auth_url that begins with "
+                                 "http://, or auth_tls.external and bring your own TLS");
     return ENSIGN_OK;
 #endif
 }
@@ -17877,7 +18967,7 @@ static int ensi_create_check_method(ensign_t *c, const ensign_desc_t *d, size_t 
                                  "client: methods[%lu].method \"%.80s\" is in methods[%lu], too; leave "
                                  "one out",
                                  number, method, (unsigned long)i);
-    snprintf(field, sizeof field, "methods[%lu].retry", number);
+    ensi_fmt(field, sizeof field, "methods[%lu].retry", number);
     return ensi_call_check_retry(c, "client", field, &retry);
 }
 
@@ -17961,7 +19051,7 @@ static int ensi_create_set_names(ensign_t *c, const ensign_desc_t *d)
         ensign_ulid_text(ensi_id_ulid_make(ms > 0 ? (uint64_t)ms : 0, random), c->name);
         c->stream_name = c->name;
     }
-    snprintf(c->user_agent, sizeof c->user_agent, "%s%sensign.h/%s", d->user_agent ? d->user_agent : "",
+    ensi_fmt(c->user_agent, sizeof c->user_agent, "%s%sensign.h/%s", d->user_agent ? d->user_agent : "",
              d->user_agent ? " " : "", ENSIGN_VERSION);
     if (ensi_create_check_text(c, "authority", d->authority, ENSI_CREATE_AUTHORITY_MAX) != ENSIGN_OK)
         return ENSIGN_E_ARGUMENT;
@@ -18018,6 +19108,7 @@ static int ensi_create_init(ensign_t *c, const ensign_desc_t *d)
 #endif
     if (rc == ENSIGN_OK && (d->io < ENSIGN_IO_SOCKETS || d->io > ENSIGN_IO_CALLER))
         rc = ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: io is %d; use an ENSIGN_IO_x", d->io);
+    if (rc == ENSIGN_OK) rc = ensi_create_set_external(c, d);
     if (rc == ENSIGN_OK) rc = ensi_create_set_names(c, d); /* the seed shuffles the endpoints */
     if (rc == ENSIGN_OK) rc = ensi_create_set_endpoints(c, d);
     if (rc == ENSIGN_OK && (d->client_id || d->auth_url)) rc = ensi_create_set_auth_url(c, d);
@@ -18145,20 +19236,21 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
 #else
     const size_t records = 0, conf = 0;
 #endif
+    const bool rpc_tls = !d->tls.off && !d->tls.external, auth_tls = !d->auth_tls.external;
     const size_t link = 2 * (size_t)ENSIGN_LINK_BUFFER_BYTES;
     size_t size = sizeof(ensign_t) + 2 * ensi_h2_memory(ensi_or(d->max_header_bytes, ENSI_H2_HEADERS)) +
                   ENSI_MEM_KEEP * (ENSI_MEM_SMALL + ENSI_MEM_HEADER) + 4096;
     size += ensi_create_endpoints_size(d) + ensi_handles_size(ensi_or(d->max_handles, ENSI_CREATE_HANDLES));
     size += ensi_create_methods_size(d) + ENSI_MEM_SMALL;
-    size += 2 * link + (d->tls.off ? 0 : 2 * records + conf);
+    size += 2 * link + (rpc_tls ? 2 * records + conf : 0);
     if (d->trace) size += ENSIGN_MAX_LINKS * sizeof(ensi_trace_t) + ENSI_MEM_HEADER;
     if (d->client_id || d->auth_url)
-        size += link + records + conf + 3 * (size_t)ENSIGN_TOKEN_BYTES + ENSI_AUTH_BODY_BYTES;
+        size += link + (auth_tls ? records + conf : 0) + 5 * (size_t)ENSIGN_TOKEN_BYTES + /* two anew */
+                ENSI_AUTH_BODY_BYTES;
     for (size_t i = 0; i < ENSI_COUNT(texts); i++) size += ensign_str(texts[i]).len + ENSI_MEM_SMALL;
 #ifndef ENSIGN_NO_SERVICE
     if (d->topic_cache != ENSIGN_OFF)
-        size += (size_t)ensi_or(d->topic_cache, ENSI_CREATE_CACHE) *
-                (sizeof(ensi_cached_t) + ENSI_TOPIC_NAME_MAX + 1 + ENSI_MEM_HEADER);
+        size += ensi_cache_bound(ensi_or(d->topic_cache, ENSI_CREATE_CACHE));
 #endif
     for (int i = 0; i < 2; i++) {
         const ensign_tls_desc_t *t = i == ENSIGN_LINK_RPC ? &d->tls : &d->auth_tls;
@@ -18203,9 +19295,17 @@ static int ensi_create_env_min_tls(int *out, ensign_error_t *why)
     return ensi_fail(why, ENSIGN_E_FORMAT, 0, "environment: ENSIGN_MIN_TLS is \"%.60s\"; use 1.2 or 1.3", v);
 }
 
+static void ensi_create_env_tls(ensign_tls_desc_t *d, int min_version)
+{
+    if (d->external) return;
+    if (!d->ca_file && !d->ca_pem.ptr) d->ca_file = getenv("ENSIGN_CA_FILE");
+    if (d->min_version == 0) d->min_version = min_version;
+}
+
 /* Certificate and key come together, so that those of two sources are never mixed. */
 static void ensi_create_env_own(ensign_tls_desc_t *d)
 {
+    if (d->external) return;
     if (!d->cert_file && !d->cert_pem.ptr && !d->key_file && !d->key_pem.ptr) {
         d->cert_file = getenv("ENSIGN_CERT_FILE");
         d->key_file = getenv("ENSIGN_KEY_FILE");
@@ -18241,13 +19341,11 @@ int ensign_desc_env(ensign_desc_t *d, ensign_error_t *why)
     if (!no_auth && !d->token && !d->client_id) d->client_id = getenv("ENSIGN_CLIENT_ID");
     if (!no_auth && !d->token && !d->client_secret && d->client_id)
         d->client_secret = getenv("ENSIGN_CLIENT_SECRET");
-    if (!d->tls.ca_file && !d->tls.ca_pem.ptr) d->tls.ca_file = getenv("ENSIGN_CA_FILE");
-    if (!d->auth_tls.ca_file && !d->auth_tls.ca_pem.ptr) d->auth_tls.ca_file = getenv("ENSIGN_CA_FILE");
     if (!d->proxy) d->proxy = ensi_create_env_first("HTTPS_PROXY", "https_proxy");
     if (!d->proxy) d->proxy = ensi_create_env_first("ALL_PROXY", "all_proxy");
     if (!d->no_proxy) d->no_proxy = ensi_create_env_first("NO_PROXY", "no_proxy");
-    if (d->tls.min_version == 0) d->tls.min_version = min_tls;
-    if (d->auth_tls.min_version == 0) d->auth_tls.min_version = min_tls;
+    ensi_create_env_tls(&d->tls, min_tls);
+    ensi_create_env_tls(&d->auth_tls, min_tls);
     ensi_create_env_own(&d->tls);
     if (insecure) d->tls.off = true;
     return ENSIGN_OK;
@@ -18353,7 +19451,9 @@ int ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap, 
  * client a few questions beyond them (ensi_client_x). So what is tested without sockets is what ships.
  *
  * Owns   nothing: the sockets are section sock's; of the client it sees them, `io`, `env`'s error and time.
- * Holds  while UP, can_read and can_write fall only when the OS said "would block": for edge-triggered loops.
+ * Holds  while UP, can_read and can_write fall only when the OS said "would block": for edge-triggered loops,
+ *        which are told of bytes and of the end behind them once. The waits here ask poll each time, so they
+ *        stop at a short read: the one that would block is spared. A step that follows makes up for it.
  * Moves  a step notes ready flags first, then reads, then lets timers run (a deadline must not win over an
  *        answer that is here already), then links dial, hang up and send.
  *        A dial starts a connect every 250 ms, at once after one that failed, ENSI_SOCK_RACERS at a time.
@@ -18439,6 +19539,56 @@ static ensi_sock_len_t ensi_sock_addr(ensi_sock_addr_t *a, const char *text, uin
 }
 
 #ifndef ENSIGN_NO_DNS
+/* The longest run of zeros goes as "::" (RFC 5952): its first group, and *len, 0: there is no run of two. */
+static size_t ensi_sock_zeros(const uint8_t ip[16], size_t *len)
+{
+    size_t at = 0, run = 0;
+    *len = 0;
+    for (size_t i = 0; i < 8; i++) {
+        run = ip[2 * i] == 0 && ip[2 * i + 1] == 0 ? run + 1 : 0;
+        if (run > 1 && run > *len) *len = run, at = i + 1 - run;
+    }
+    return at;
+}
+
+static void ensi_sock_put_ip4(ensi_text_t *t, const uint8_t ip[4])
+{
+    ensi_text_format(t, "%d.%d.%d.%d", ip[0], ip[1], ip[2], ip[3]);
+}
+
+static void ensi_sock_put_ip6(ensi_text_t *t, const uint8_t ip[16])
+{
+    static const uint8_t mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF }; /* IPv4's by IPv6 */
+    size_t len, at = ensi_sock_zeros(ip, &len);
+    if (memcmp(ip, mapped, sizeof mapped) == 0) {
+        ensi_text_puts(t, "::ffff:");
+        ensi_sock_put_ip4(t, ip + sizeof mapped);
+        return;
+    }
+    for (size_t i = 0; i < 8; i++) {
+        bool zero = i >= at && i < at + len, first = i == 0 || (len > 0 && i == at + len);
+        if (!zero) ensi_text_format(t, "%s%x", first ? "" : ":", (unsigned)(ip[2 * i] << 8 | ip[2 * i + 1]));
+        else if (i == at) ensi_text_puts(t, "::");
+    }
+}
+
+/* The address as ensi_sock_addr reads it. False: it is of another family. getnameinfo would do the same, and
+ * bring a resolver of names and snprintf into a small program. */
+static bool ensi_sock_text(const struct addrinfo *from, char *out, size_t cap)
+{
+    ensi_sock_addr_t a;
+    ensi_text_t t;
+
+    memset(&a, 0, sizeof a);
+    memcpy(&a, from->ai_addr, ensi_min(from->ai_addrlen, sizeof a));
+    ensi_text_begin(&t, out, cap);
+    if (a.any.sa_family == AF_INET) ensi_sock_put_ip4(&t, (const uint8_t *)&a.v4.sin_addr);
+    if (a.any.sa_family == AF_INET6) ensi_sock_put_ip6(&t, (const uint8_t *)&a.v6.sin6_addr);
+    if (a.any.sa_family == AF_INET6 && a.v6.sin6_scope_id != 0)
+        ensi_text_format(&t, "%%%lu", (unsigned long)a.v6.sin6_scope_id);
+    return ensi_text_end(&t, cap) > 0;
+}
+
 /* Resolvers call a name unknown when no descriptor is left to ask for it. Returns the errno of that,
  * 0: there is one. */
 static int ensi_sock_no_descriptor(void)
@@ -18463,10 +19613,7 @@ static void ensi_sock_resolve(ensign_t *c, int link, const ensign_link_t *want, 
     hints.ai_socktype = SOCK_STREAM;
     rc = getaddrinfo(want->host, NULL, &hints, &all);
     for (const struct addrinfo *a = rc == 0 ? all : NULL; a && n < ENSI_COUNT(list); a = a->ai_next) {
-        if (getnameinfo(a->ai_addr, (ensi_sock_len_t)a->ai_addrlen, text[n], sizeof text[n], NULL, 0,
-                        NI_NUMERICHOST) != 0) {
-            continue;
-        }
+        if (!ensi_sock_text(a, text[n], sizeof text[n])) continue;
         list[n] = text[n];
         n++;
     }
@@ -18532,7 +19679,7 @@ static int ensi_sock_connect(ensi_sockets_t *x, ensi_sock_t *s, const char *text
     ensi_sock_move(&s->state, ENSI_SOCK_IN_DIAL);
     s->fd = fd;
     s->serial = ensi_sock_next_serial(x);
-    s->listed = s->can_read = s->unsent = false;
+    s->listed = s->can_read = s->cut_short = s->unsent = false;
     s->can_write = e == 0; /* connected at once: no readiness will be told */
     return 0;
 }
@@ -18591,7 +19738,7 @@ static bool ensi_race_run(ensign_t *c, ensi_race_t *r, int link, const ensign_li
 {
     if (!r->dialing) {
         uint32_t left = ensi_client_left(c, link);
-        r->dialing = true;
+        r->used = r->dialing = true;
         r->attempt = want->attempt;
         r->tried = 0;
         r->count = want->address_count;
@@ -18625,25 +19772,28 @@ static ensi_sock_t *ensi_sock_running(const ensign_t *c, ensi_race_t *r, int lin
     return ensi_race_first(r, ENSI_SOCK_UP);
 }
 
-static void ensi_sock_read(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms)
+/* Reads what has come. `all`: until the OS says that nothing is left; else a short read is the last one. */
+static void ensi_sock_read(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms, bool all)
 {
     size_t budget = ENSI_SOCK_BUDGET;
-    ensi_sock_t *s;
+    ensi_sock_t *s = r->used ? ensi_race_first(r, ENSI_SOCK_UP) : NULL;
 
-    while ((s = ensi_sock_running(c, r, link)) != NULL && s->can_read && budget > 0) {
+    while (s && ensi_sock_may_read(s, all) && budget > 0 && ensi_sock_running(c, r, link)) {
         size_t cap, len;
         uint8_t *to = ensign_rx_buf(c, link, &cap);
         int e;
 
         s->full = to && cap == 0;
         if (!to || cap == 0) return;
-        e = ensi_sock_os_recv(s->fd, to, cap < budget ? cap : budget, &len);
+        if (cap > budget) cap = budget;
+        e = ensi_sock_os_recv(s->fd, to, cap, &len);
         if (e != 0 && ensi_sock_os_blocked(e)) {
             s->can_read = false;
         } else if (e != 0 || len == 0) {
             ensi_sock_lost(c, r, link, e, now_ms);
         } else {
             budget -= len;
+            s->cut_short = len < cap;
             (void)ensign_rx_ack(c, link, len, now_ms);
         }
     }
@@ -18678,15 +19828,14 @@ static int ensi_sock_write(ensign_t *c, ensi_sock_t *s, int link)
 }
 
 /* A running link sends. When that fails, the peer's last words are read first: they say more than EPIPE. */
-static void ensi_sock_run(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms)
+static void ensi_sock_run(ensign_t *c, ensi_race_t *r, ensi_sock_t *s, int link, uint64_t now_ms)
 {
-    ensi_sock_t *s = ensi_sock_running(c, r, link);
-    int e = s ? ensi_sock_write(c, s, link) : 0;
+    int e = ensi_sock_write(c, s, link);
 
     if (e == 0) return;
     s->can_read = true;
     while ((s = ensi_sock_running(c, r, link)) != NULL && s->can_read && !s->full)
-        ensi_sock_read(c, r, link, now_ms);
+        ensi_sock_read(c, r, link, now_ms, true);
     if (s) ensi_sock_lost(c, r, link, e, now_ms);
 }
 
@@ -18704,10 +19853,11 @@ static void ensi_sock_hangup(ensign_t *c, ensi_race_t *r, int link, uint32_t att
 static bool ensi_sock_obey(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms)
 {
     ensign_link_t want;
+    ensi_sock_t *s;
 
     ensign_link(c, link, &want);
     r->held = false;
-    if (want.attempt != r->attempt) ensi_race_drop(r, NULL); /* the link went on without us */
+    if (r->used && want.attempt != r->attempt) ensi_race_drop(r, NULL); /* the link went on without us */
     switch (want.todo) {
     case ENSIGN_LINK_RESOLVE:
 #ifndef ENSIGN_NO_DNS
@@ -18720,14 +19870,15 @@ static bool ensi_sock_obey(ensign_t *c, ensi_race_t *r, int link, uint64_t now_m
     case ENSIGN_LINK_DIAL:
         return ensi_race_run(c, r, link, &want, now_ms);
     case ENSIGN_LINK_RUN:
-        if (!ensi_sock_running(c, r, link)) return false; /* somebody else said that it is up */
-        ensi_sock_run(c, r, link, now_ms);
+        s = ensi_race_first(r, ENSI_SOCK_UP);
+        if (!s) return false; /* somebody else said that it is up */
+        ensi_sock_run(c, r, s, link, now_ms);
         return !ensi_sock_running(c, r, link);
     case ENSIGN_LINK_HANGUP:
         ensi_sock_hangup(c, r, link, want.attempt, now_ms);
         return true;
     default:
-        ensi_race_drop(r, NULL);
+        if (r->used) ensi_race_drop(r, NULL);
         return false;
     }
 }
@@ -18735,10 +19886,10 @@ static bool ensi_sock_obey(ensign_t *c, ensi_race_t *r, int link, uint64_t now_m
 /* Notes what is ready of the sockets of one link. */
 static void ensi_sock_note(ensi_race_t *r, const ensign_poll_t *ready)
 {
-    for (int i = 0; i < ENSI_SOCK_RACERS; i++) {
+    for (int i = 0; r->used && i < ENSI_SOCK_RACERS; i++) {
         ensi_sock_t *s = &r->sock[i];
         if (!ensi_sock_live(s) || ready->serial != s->serial) continue;
-        if (ready->ready & (ENSIGN_READ | ENSIGN_HUP)) s->can_read = true;
+        if (ready->ready & (ENSIGN_READ | ENSIGN_HUP)) s->can_read = true, s->cut_short = false;
         if (ready->ready & (ENSIGN_WRITE | ENSIGN_HUP)) s->can_write = true;
     }
 }
@@ -18754,22 +19905,28 @@ static void ensi_sock_settle(ensign_t *c, ensi_sockets_t *x, uint64_t now_ms)
     }
 }
 
-ENSIGN_API int ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms)
+/* One step. `all`: see ensi_sock_read. */
+static int ensi_sock_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms, bool all)
 {
     ensi_sockets_t *x = &c->sockets;
     int rc;
 
+    for (size_t i = 0; i < n; i++)
+        for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_note(&x->link[link], &ready[i]);
+    for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_read(c, &x->link[link], link, now_ms, all);
+    rc = ensign_tick(c, now_ms);
+    ensi_sock_settle(c, x, c->env.now_ms); /* a time that goes back is taken as the last */
+    return rc;
+}
+
+ENSIGN_API int ensign_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uint64_t now_ms)
+{
     if (!ready && n > 0) {
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "sockets: ready is NULL, n is %lu; pass entries, or n 0", (unsigned long)n);
     }
     if (c->io == ENSIGN_IO_CALLER) return ensign_tick(c, now_ms);
-    for (size_t i = 0; i < n; i++)
-        for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_note(&x->link[link], &ready[i]);
-    for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_read(c, &x->link[link], link, now_ms);
-    rc = ensign_tick(c, now_ms);
-    ensi_sock_settle(c, x, c->env.now_ms); /* a time that goes back is taken as the last */
-    return rc;
+    return ensi_sock_step(c, ready, n, now_ms, true);
 }
 
 /* Closes what was listed with GONE the last time, and fills the socket's entry. False: it has none. */
@@ -18800,9 +19957,16 @@ ENSIGN_API int ensign_poll_set(ensign_t *c, ensign_poll_t set[ENSIGN_MAX_FDS])
 {
     int n = 0;
 
-    for (int link = 0; link < ENSIGN_MAX_LINKS; link++)
-        for (int i = 0; i < ENSI_SOCK_RACERS; i++)
-            if (ensi_sock_list(c, &c->sockets.link[link].sock[i], link, &set[n])) n++;
+    for (int link = 0; link < ENSIGN_MAX_LINKS; link++) {
+        ensi_race_t *r = &c->sockets.link[link];
+        bool used = r->dialing;
+        for (int i = 0; r->used && i < ENSI_SOCK_RACERS; i++) {
+            bool listed = ensi_sock_list(c, &r->sock[i], link, &set[n]);
+            used |= listed;
+            n += listed;
+        }
+        r->used = used;
+    }
     return n;
 }
 
@@ -18861,7 +20025,7 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     size_t count = ensi_sock_in_use(c, set);
     size_t all = ensi_sock_poll_add(p, ensi_sock_poll_add(p, 0, set, count), extra, n);
     uint64_t now_ms = ensign_now_ms();
-    int due = ensi_sock_timer(&c->sockets, now_ms, ensi_client_timer(c, now_ms));
+    int due = ensi_sock_timer(&c->sockets, now_ms, ensi_client_timer(c, now_ms), false);
     int e;
 
     if (due >= 0 && (timeout_ms < 0 || due < timeout_ms)) timeout_ms = due;
@@ -18873,7 +20037,7 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     }
     e = ensi_sock_os_poll(p, all, timeout_ms);
     if (e != 0) { /* timers run all the same: else a steady signal would keep them from it */
-        (void)ensign_step(c, NULL, 0, ensign_now_ms());
+        (void)ensi_sock_step(c, NULL, 0, ensign_now_ms(), false);
         if (e == ENSI_SOCK_EINTR)
             return ensi_env_fail_native(&c->env, ENSIGN_INTERRUPTED, e,
                                         "sockets: a signal came during ensign_wait; call it again, or stop");
@@ -18883,7 +20047,7 @@ static int ensi_sock_turn(ensign_t *c, ensign_poll_t *extra, size_t n, int timeo
     }
     ensi_sock_poll_take(p, set, count);
     *hit = ensi_sock_poll_take(p + count, extra, n);
-    return ensign_step(c, set, count, ensign_now_ms());
+    return ensi_sock_step(c, set, count, ensign_now_ms(), false);
 }
 
 /* Milliseconds from now to the end of a wait that began at `start`; -1: it has none. */

@@ -2,7 +2,7 @@
  * Shows   ensign_link, ensign_rx_buf, ensign_tx_buf, ensign_tick: how bytes move where there is no poll
  * Run     build/examples/sans_io
  * Prints  the messages that a server in memory has sent back, over two connections side by side
- * Next    resolver_thread.c */
+ * Next    openssl.c */
 #define ENSIGN_IMPLEMENTATION
 #define ENSIGN_NO_SOCKETS
 #include "../ensign.h"

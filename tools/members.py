@@ -75,7 +75,8 @@ class Members:
         self.structs, self.aliases, self.results = {}, {}, {}
         self.touches = []           # (line, struct, member)
         self.unclear = []           # (line, what cannot be told)
-        self.macros = {name: parameters for name, parameters, _ in macros}
+        # One that names itself wraps the function of that name, and does not hide it.
+        self.macros = {name: parameters for name, parameters, body in macros if name not in dict(body)}
         self.scopes, self.parameters = [{}], {}
         self.read(code)
         for i in self.tokens.alone:

@@ -127,6 +127,9 @@ here macros '#define ENSI_CALL_GO(k) f(((ensi_stream_t *)(k))->error)'
 says 'in a macro' 'ENSI_CALL_GO' 'section call touches ensi_stream_t.error of section h2'
 here macros $'#define ENSI_CALL_GO(k) \\\n    f(((ensi_stream_t *)(k))->error)'
 says 'in the second line of a macro' '    f((' 'section call touches ensi_stream_t.error of section h2'
+here macros $'static int ensi_call_go(ensi_stream_t *s) { return s->error; }\n#define ensi_call_go(s) ensi_call_go(s)'
+says 'in a function that a macro of its name wraps' 'ensi_call_go' \
+    'section call touches ensi_stream_t.error of section h2'
 spoil 's/open to: call, call (/open to: call (/'
 says 'through a typedef' 'int rc = ((ensi_rpc_t' \
     'section call touches ensi_grpc_t.more of section grpc, which is open to: call (ensi_queue_t)'

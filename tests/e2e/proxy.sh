@@ -85,6 +85,12 @@ rpc=${ENSIGN_ENDPOINT##*:} auth=${ENSIGN_AUTH_URL##*:}
 check 'open: the proxy starts'              proxy_start ''
 use "http://127.0.0.1:$port"
 session open
+if [ -x "$BUILD/examples/openssl" ]; then # its own TLS begins where the proxy has answered
+    true >"$dir/proxy.log"
+    check 'open: OpenSSL in the tunnel'     timeout 60 "$BUILD/examples/openssl" publish weather 100
+    check 'open: it went through it'        passed 1 "$rpc"
+    check 'open: its login, too'            passed 1 "$auth"
+fi
 start back "$subscribe" -n 5 weather
 back=$pid
 check 'open: a subscriber'                  says back 'subscribe: open' "$back"

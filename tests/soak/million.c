@@ -7,38 +7,11 @@
  * reason to drop any.
  */
 #include "soak.h"
+#include "../heap.h"
 
 #include <sys/resource.h>
 
 enum { AHEAD = 8192, BYTES_MAX = 65536 };
-
-/* ------------------------------------------------------------------ the heap of one client */
-typedef struct heap_t {
-    size_t live, peak;
-    uint64_t calls;
-} heap_t;
-
-typedef union block_t { size_t size; long double align_a; void *align_b; } block_t;
-
-static void *heap_realloc(void *user, void *old, size_t size)
-{
-    heap_t *heap = (heap_t *)user;
-    block_t *block = old ? (block_t *)old - 1 : NULL;
-    size_t was = block ? block->size : 0;
-
-    heap->calls++;
-    if (size == 0) {
-        heap->live -= was;
-        free(block);
-        return NULL;
-    }
-    block = (block_t *)realloc(block, sizeof *block + size);
-    if (!block) return NULL;
-    block->size = size;
-    heap->live += size - was;
-    if (heap->live > heap->peak) heap->peak = heap->live;
-    return block + 1;
-}
 
 /* ------------------------------------------------------------------ the two sides */
 typedef struct side_t {         /* one client with its one stream */

@@ -111,6 +111,13 @@ static void model_check(const model_t *m)
     if (r->ptr) assert_true(ensi_mem_size(r->ptr) >= r->cap);
 }
 
+/* What the bounds of handles count with: two blocks of any size, and a usual one. */
+static size_t model_bound(const ensi_rx_t *r)
+{
+    size_t large = r->limit > r->window ? r->limit : r->window;
+    return 2 * large + r->window + 3 * (r->spare + ENSI_MEM_HEADER);
+}
+
 /* What the pump does after each receive and each pull. */
 static void model_grant(model_t *m)
 {
@@ -119,6 +126,7 @@ static void model_grant(model_t *m)
     m->credit += ensi_rx_grant(&m->rx, m->credit);
     model_check(m);
     if (m->mem.used > m->peak) m->peak = m->mem.used;
+    assert_true(m->mem.used <= model_bound(&m->rx));
 }
 
 /* A message that is too large is passed over, as a subscription does it. */
@@ -337,6 +345,63 @@ static void messages_within_the_window_allocate_nothing_in_the_long_run(void **s
     }
 }
 
+/* Nor do larger ones, once they keep coming; what they take stays within two of the largest, and is given back
+ * behind them. */
+static void large_messages_allocate_nothing_in_the_long_run(void **state)
+{
+    enum { WINDOW = 16 * 1024, MOST = 300000 };
+    (void)state;
+    for (unsigned lends = 0; lends < 2; lends++)
+        for (unsigned mixed = 0; mixed < 2; mixed++) {
+            model_t m;
+            size_t calls;
+            model_open(&m, 5 + mixed, WINDOW, MOST);
+            m.lends = lends != 0;
+            model_add(&m, MOST); /* the buffers have seen the largest, twice */
+            for (size_t i = 0; i < 4; i++) model_add(&m, WINDOW + 1 + below(&m.rng, MOST - WINDOW));
+            model_add(&m, MOST);
+            model_add(&m, MOST);
+            model_run(&m, 20000, 2);
+            calls = heap.calls;
+            for (size_t i = 0; i < 500; i++)
+                model_add(&m, mixed && below(&m.rng, 8) ? below(&m.rng, WINDOW)
+                                                        : WINDOW + 1 + below(&m.rng, MOST - WINDOW));
+            model_run(&m, 20000, 2);
+            if (heap.calls != calls) fail_msg("lends %u, mixed %u: %zu calls", lends, mixed, heap.calls - calls);
+            assert_true(m.peak <= 2 * (MOST + ENSI_GRPC_PREFIX) + WINDOW + 3 * (SPARE + ENSI_MEM_HEADER));
+            for (size_t i = 0; i <= ENSI_RX_RECENT + 1; i++) model_add(&m, 1000);
+            model_run(&m, 20000, 1);
+            assert_true(m.mem.used <= 2 * (WINDOW + SPARE + ENSI_MEM_HEADER));
+            model_close(&m);
+        }
+}
+
+/* A large message now and then leaves nothing behind. Ever larger ones take a few blocks, not one each. */
+static void large_blocks_are_not_kept_for_nothing(void **state)
+{
+    enum { WINDOW = 4096, MOST = 1 << 20 };
+    (void)state;
+    for (unsigned lends = 0; lends < 2; lends++) {
+        model_t m;
+        size_t calls;
+        model_open(&m, 9, WINDOW, MOST);
+        m.lends = lends != 0;
+        for (size_t i = 0; i < 5; i++) {
+            model_add(&m, 100000);
+            for (size_t k = 0; k <= ENSI_RX_RECENT; k++) {
+                model_add(&m, 10);
+                model_run(&m, 20000, 1);
+                if (k > 0) assert_true(m.mem.used <= 2 * (WINDOW + SPARE + ENSI_MEM_HEADER));
+            }
+        }
+        calls = heap.calls;
+        for (size_t len = 5000; len < MOST; len += 5000) model_add(&m, len);
+        model_run(&m, 20000, 1);
+        assert_true(heap.calls - calls < 40);
+        model_close(&m);
+    }
+}
+
 /* Without memory for the next message nothing changes, and it goes on when there is some again. */
 static void a_failed_growth_leaves_all_as_it_was(void **state)
 {
@@ -550,14 +615,15 @@ static bool wire_pull(wire_t *w)
     ensi_rx_t *r = &w->s.rx;
     size_t total;
     if (ensi_rx_head(r, &total) != ENSIGN_OK) return false;
-    ensi_rx_release(r, &w->env.mem);
-    ensi_h2_fit(&w->s, &w->env.mem);
+    if (!ensi_rx_release(r, &w->env.mem)) ensi_stream_touch(&w->s);
+    ensi_h2_shrink(&w->s, &w->env.mem);
     assert_int_equal(total, w->length + ENSI_GRPC_PREFIX);
     w->pulled++;
     for (size_t i = ENSI_GRPC_PREFIX; i < total; i++)
         assert_int_equal(r->ptr[r->start + i], (uint8_t)(i + w->pulled));
     r->lent = total;
-    assert_true(ensi_h2_grant(&w->s, &w->env.mem));
+    if (!ensi_h2_has_message(&w->s)) assert_true(ensi_h2_grant(&w->s, &w->env.mem));
+    else if (ensi_h2_half_free(&w->s)) ensi_stream_touch(&w->s);
     return true;
 }
 
@@ -896,6 +962,8 @@ int main(void)
         cmocka_unit_test(an_unread_stream_takes_one_window),
         cmocka_unit_test(the_next_message_completes_behind_a_lent_one),
         cmocka_unit_test(messages_within_the_window_allocate_nothing_in_the_long_run),
+        cmocka_unit_test(large_messages_allocate_nothing_in_the_long_run),
+        cmocka_unit_test(large_blocks_are_not_kept_for_nothing),
         cmocka_unit_test(a_failed_growth_leaves_all_as_it_was),
         cmocka_unit_test(more_than_the_credit_is_refused),
         cmocka_unit_test(credit_is_the_window_before_and_after_the_settings_ack),

@@ -68,7 +68,7 @@ static int set_up(void **state)
 static size_t bound_client(int i)
 {
     size_t links = 4 * (size_t)(65536 - ENSIGN_LINK_BUFFER_BYTES);
-    size_t tokens = 5 * (size_t)(8192 - ENSIGN_TOKEN_BYTES);
+    size_t tokens = 7 * (size_t)(8192 - ENSIGN_TOKEN_BYTES);
     return ensign_memory_bound(&settings[i].client) + (i == TINY ? 0 : links + tokens);
 }
 

@@ -3,8 +3,21 @@
 #define ENSI_SOCK_BUDGET 4096 /* small, so that it runs out */
 #define getaddrinfo any_getaddrinfo   /* the test is the resolver */
 #define freeaddrinfo any_freeaddrinfo
+#include <sys/socket.h>
+#include <sys/types.h>
+
+static unsigned reads;                /* of the driver */
+
+static ssize_t counted_recv(int fd, void *to, size_t n, int flags)
+{
+    reads++;
+    return recv(fd, to, n, flags);
+}
+
+#define recv counted_recv
 #define ENSIGN_IMPLEMENTATION
 #include "../../ensign.h"
+#undef recv
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -15,8 +28,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/epoll.h>
+#endif
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -243,6 +258,46 @@ static void numeric_addresses_only(void **state)
     memset(longest, '1', sizeof longest - 1);
     longest[sizeof longest - 1] = 0;
     assert_int_equal(ensi_sock_addr(&a, longest, 1), 0);
+}
+
+/* Ours is the C library's text, with runs of zeros in all places; a scope stands behind it. */
+static void an_address_as_text(void **state)
+{
+    char ours[ENSI_SOCK_TEXT], theirs[INET6_ADDRSTRLEN];
+    ensi_sock_addr_t a, back;
+    struct addrinfo from;
+
+    (void)state;
+    memset(&from, 0, sizeof from);
+    from.ai_addr = &a.any;
+    for (uint32_t zeros = 0; zeros < 256; zeros++) { /* a bit for each group */
+        from.ai_addrlen = sizeof a.v6;
+        memset(&a, 0, sizeof a);
+        a.v6.sin6_family = AF_INET6;
+        for (uint8_t i = 0; i < 16; i++)
+            if (!(zeros >> i / 2 & 1)) a.v6.sin6_addr.s6_addr[i] = (uint8_t)(i % 3 ? 31 * i : 0);
+        a.v6.sin6_addr.s6_addr[0] = 0xFE;
+        assert_true(ensi_sock_text(&from, ours, sizeof ours));
+        assert_non_null(inet_ntop(AF_INET6, &a.v6.sin6_addr, theirs, sizeof theirs));
+        assert_string_equal(ours, theirs);
+        a.v6.sin6_scope_id = zeros;
+        assert_true(ensi_sock_text(&from, ours, sizeof ours));
+        assert_int_equal(ensi_sock_addr(&back, ours, 0), sizeof back.v6);
+        assert_memory_equal(&back.v6.sin6_addr, &a.v6.sin6_addr, sizeof a.v6.sin6_addr);
+        assert_int_equal(back.v6.sin6_scope_id, zeros);
+    }
+    memset(&a.v6.sin6_addr, 0, sizeof a.v6.sin6_addr);
+    a.v6.sin6_scope_id = 0;
+    assert_true(ensi_sock_text(&from, ours, sizeof ours));
+    assert_string_equal(ours, "::");
+    a.v6.sin6_addr.s6_addr[15] = 1;
+    assert_true(ensi_sock_text(&from, ours, sizeof ours));
+    assert_string_equal(ours, "::1");
+    a.v4.sin_family = AF_INET;
+    a.v4.sin_addr.s_addr = htonl(0xC0000207);
+    from.ai_addrlen = sizeof a.v4;
+    assert_true(ensi_sock_text(&from, ours, sizeof ours));
+    assert_string_equal(ours, "192.0.2.7");
 }
 
 /* ---- connect */
@@ -780,8 +835,10 @@ static void gone_is_listed_once_still_open_then_closed(void **state)
     assert_int_equal(set[0].fd, before[0].fd);
     assert_int_equal(set[0].serial, before[0].serial);
     assert_true(open_fd(before[0].fd));
+    assert_true(race(&n)->used); /* it is still to be closed */
     assert_int_equal(ensign_poll_set(n.c, set), 0);
     assert_false(open_fd(before[0].fd));
+    assert_false(race(&n)->used);
     while (true) {
         const ensign_notice_t *x = ensign_next(n.c);
         assert_non_null(x);
@@ -1029,6 +1086,169 @@ static void a_spent_budget_makes_the_next_step_due(void **state)
     assert_true(ensign_timeout(n.c, ensign_now_ms()) != 0);
     done(&n);
 }
+
+/* ---- how often the OS is asked for bytes */
+enum { HUNDRED = 100 };
+static const uint8_t unknown_frame[9] = { 0, 0, HUNDRED - 9, 0xFA, 0, 0, 0, 0, 0 }; /* to be ignored */
+
+/* All is quiet: what comes next is the test's. */
+static void quiet(net_t *n)
+{
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    for (int i = 0; i < TURNS && ensign_timeout(n->c, ensign_now_ms()) == 0; i++) {
+        while (ensign_next(n->c)) continue;
+        turn(n, set);
+    }
+    assert_int_not_equal(ensign_timeout(n->c, ensign_now_ms()), 0);
+    reads = 0;
+}
+
+/* The server sends `more` bytes and a hundred. All of it is here, the end too where it closes. */
+static void sends(net_t *n, size_t more, bool closes)
+{
+    static uint8_t wire[8192], there[sizeof wire];
+    struct pollfd p;
+    const size_t all = more + HUNDRED;
+
+    assert_true(all <= sizeof wire);
+    memset(wire, 0, sizeof wire);
+    for (size_t at = 0; at < all; at += HUNDRED) memcpy(wire + at, unknown_frame, sizeof unknown_frame);
+    assert_int_equal(more % HUNDRED, 0);
+    assert_int_equal(send(n->peer, wire, all, 0), all);
+    p.fd = (int)sock(n)->fd;
+    p.events = POLLIN;
+    do assert_int_equal(poll(&p, 1, 5000), 1);
+    while (recv(p.fd, there, sizeof there, MSG_PEEK) < (ssize_t)all);
+    if (!closes) return;
+    assert_int_equal(shutdown(n->peer, SHUT_WR), 0);
+#ifdef POLLRDHUP
+    p.events = POLLRDHUP;
+    assert_int_equal(poll(&p, 1, 5000), 1);
+#endif
+}
+
+static uint64_t bytes_in(const net_t *n)
+{
+    ensign_stats_t s;
+    assert_int_equal(ensign_stats(n->c, ENSIGN_CLIENT, &s), ENSIGN_OK);
+    return s.bytes_in;
+}
+
+/* poll tells whether there is more: nobody has to read until it would block. */
+static void a_wait_reads_once_what_came_at_once(void **state)
+{
+    uint64_t before;
+    net_t n;
+
+    (void)state;
+    start_connected(&n);
+    quiet(&n);
+    for (unsigned i = 1; i <= 3; i++) {
+        before = bytes_in(&n);
+        sends(&n, 0, false);
+        assert_int_equal(ensign_wait(n.c, NULL, 0, 0), ENSIGN_TIMEOUT);
+        assert_int_equal(bytes_in(&n) - before, HUNDRED);
+        assert_int_equal(reads, i);
+        assert_int_equal(ensign_wait(n.c, NULL, 0, 0), ENSIGN_TIMEOUT);
+        assert_int_equal(reads, i);
+    }
+    before = bytes_in(&n);
+    sends(&n, ENSI_SOCK_BUDGET + 4, false); /* more than one read takes */
+    while (bytes_in(&n) - before < ENSI_SOCK_BUDGET + 4 + HUNDRED)
+        assert_int_equal(ensign_wait(n.c, NULL, 0, 0), ENSIGN_TIMEOUT);
+    assert_int_equal(reads, 3 + 2);
+    done(&n);
+}
+
+static void a_wait_sees_the_end_behind_the_bytes(void **state)
+{
+    const ensign_notice_t *x;
+    net_t n;
+
+    (void)state;
+    start_connected(&n);
+    quiet(&n);
+    sends(&n, 0, true);
+    assert_int_equal(ensign_await(n.c, ENSIGN_CLIENT, 5000, &x), ENSIGN_OK);
+    assert_int_equal(x->type, ENSIGN_NOTICE_DISCONNECTED);
+    assert_int_equal(reads, 2);
+    done(&n);
+}
+
+#ifdef __linux__
+static int edges(const net_t *n)
+{
+    struct epoll_event e;
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+
+    assert_true(fd >= 0);
+    memset(&e, 0, sizeof e);
+    e.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    assert_int_equal(epoll_ctl(fd, EPOLL_CTL_ADD, (int)sock(n)->fd, &e), 0);
+    while (epoll_wait(fd, &e, 1, 0) > 0) continue;
+    return fd;
+}
+
+/* Waits for an edge, and hands it over. */
+static void step_by_edge(net_t *n, int fd)
+{
+    ensign_poll_t set[ENSIGN_MAX_FDS];
+    struct epoll_event e;
+
+    assert_int_equal(ensign_poll_set(n->c, set), 1);
+    assert_int_equal(epoll_wait(fd, &e, 1, 5000), 1);
+    set[0].ready = (e.events & EPOLLIN ? ENSIGN_READ : 0) | (e.events & EPOLLOUT ? ENSIGN_WRITE : 0);
+    assert_int_equal(ensign_step(n->c, set, 1, ensign_now_ms()), ENSIGN_OK);
+    assert_int_equal(epoll_wait(fd, &e, 1, 0), 0); /* that was all that is told */
+}
+
+/* The bytes and the end are one edge. */
+static void a_step_reads_to_the_end(void **state)
+{
+    const ensign_notice_t *x;
+    net_t n;
+    int fd;
+
+    (void)state;
+    start_connected(&n);
+    quiet(&n);
+    fd = edges(&n);
+    sends(&n, 0, true);
+    step_by_edge(&n, fd);
+    assert_int_equal(reads, 2);
+    x = ensign_next(n.c);
+    assert_non_null(x);
+    assert_int_equal(x->type, ENSIGN_NOTICE_DISCONNECTED);
+    close(fd);
+    done(&n);
+}
+
+/* A wait between the steps of such a loop may leave the end unread: then a step is due. */
+static void a_step_makes_up_for_a_wait(void **state)
+{
+    const ensign_notice_t *x;
+    net_t n;
+    int fd;
+
+    (void)state;
+    start_connected(&n);
+    quiet(&n);
+    fd = edges(&n);
+    sends(&n, ENSI_SOCK_BUDGET + 4, true);
+    step_by_edge(&n, fd);
+    assert_int_equal(reads, 1); /* the budget is spent */
+    assert_int_equal(ensign_timeout(n.c, ensign_now_ms()), 0);
+    assert_int_equal(ensign_wait(n.c, NULL, 0, 0), ENSIGN_TIMEOUT);
+    assert_int_equal(reads, 2); /* a short one */
+    assert_int_equal(ensign_timeout(n.c, ensign_now_ms()), 0);
+    assert_int_equal(ensign_step(n.c, NULL, 0, ensign_now_ms()), ENSIGN_OK);
+    x = ensign_next(n.c);
+    assert_non_null(x);
+    assert_int_equal(x->type, ENSIGN_NOTICE_DISCONNECTED);
+    close(fd);
+    done(&n);
+}
+#endif
 
 /* rx has no room while TLS must send first and tx is full. */
 static void a_full_receive_buffer_neither_spins_nor_hangs(void **state)
@@ -1585,6 +1805,7 @@ int main(void)
         cmocka_unit_test(a_full_queue_of_a_unix_socket_fails_at_once),
         cmocka_unit_test(only_the_tables_moves_are_made),
         cmocka_unit_test(numeric_addresses_only),
+        cmocka_unit_test(an_address_as_text),
         cmocka_unit_test(a_refusal_is_a_notice_with_the_errno),
         cmocka_unit_test(the_second_address_serves_when_the_first_refuses),
         cmocka_unit_test(a_family_that_comes_late_is_dialled_too),
@@ -1609,6 +1830,12 @@ int main(void)
         cmocka_unit_test(a_link_that_went_on_gets_another_socket),
         cmocka_unit_test(strange_serials_are_passed_over),
         cmocka_unit_test(a_spent_budget_makes_the_next_step_due),
+        cmocka_unit_test(a_wait_reads_once_what_came_at_once),
+        cmocka_unit_test(a_wait_sees_the_end_behind_the_bytes),
+#ifdef __linux__
+        cmocka_unit_test(a_step_reads_to_the_end),
+        cmocka_unit_test(a_step_makes_up_for_a_wait),
+#endif
         cmocka_unit_test(a_full_receive_buffer_neither_spins_nor_hangs),
         cmocka_unit_test(a_peer_that_reads_slowly_gets_all_of_it),
         cmocka_unit_test(what_a_step_reads_it_answers_in_the_same_step),

@@ -353,10 +353,10 @@ static void client_turn(rig_t *r, flow_t *up, flow_t *down)
     size_t n = flow_give(up, bytes, sizeof bytes), len = 0;
     int rc;
 
-    if (n > 0 && r->c_tx.cap - r->c_tx.end >= ensi_tls_record_room(&r->tls)) {
+    if (n > 0 && r->c_tx.cap - r->c_tx.end >= ensi_tls_record_room(&r->tls, n)) {
         size_t end = r->c_tx.end;
         assert_int_equal(ensi_tls_write(&r->tls, bytes, n, &r->error), ENSIGN_OK);
-        assert_true(r->c_tx.end > end + n && r->c_tx.end <= end + ensi_tls_record_room(&r->tls));
+        assert_true(r->c_tx.end > end + n && r->c_tx.end <= end + ensi_tls_record_room(&r->tls, n));
         up->put += n;
     }
     while ((rc = ensi_tls_read(&r->tls, bytes, 5000, &len, &r->error)) == ENSIGN_OK) {
@@ -418,12 +418,12 @@ static void records_may_be_smaller(void **state)
     size_t usual;
     (void)state;
     assert_int_equal(shake(r), ENSIGN_OK);
-    usual = ensi_tls_record_room(&r->tls);
+    usual = ensi_tls_record_room(&r->tls, ENSI_TLS_PLAIN_MAX);
     rig_close(r);
     r = rig_open(o);
     assert_int_equal(mbedtls_ssl_conf_max_frag_len(&r->conf.config, MBEDTLS_SSL_MAX_FRAG_LEN_512), 0);
     assert_int_equal(shake(r), ENSIGN_OK);
-    assert_true(ensi_tls_record_room(&r->tls) >= usual + 31 * 21);
+    assert_true(ensi_tls_record_room(&r->tls, ENSI_TLS_PLAIN_MAX) >= usual + 31 * 21);
     flow_both_ways(r, 100000);
     rig_close(r);
 }
@@ -447,11 +447,13 @@ static void a_write_without_room_is_refused(void **state)
     (void)state;
     assert_int_equal(ensi_tls_write(&r->tls, bytes, 1, &r->error), ENSIGN_E_STATE); /* before the handshake */
     assert_int_equal(shake(r), ENSIGN_OK);
-    need = ensi_tls_record_room(&r->tls);
+    need = ensi_tls_record_room(&r->tls, ENSI_TLS_PLAIN_MAX);
     assert_in_range(need, ENSI_TLS_PLAIN_MAX + 21, ENSI_TLS_PLAIN_MAX + 128);
     r->c_tx.cap = need - 1;
-    assert_int_equal(ensi_tls_write(&r->tls, bytes, 1, &r->error), ENSIGN_E_STATE);
+    assert_int_equal(ensi_tls_write(&r->tls, bytes, ENSI_TLS_PLAIN_MAX, &r->error), ENSIGN_E_STATE);
     assert_text(r, "send first");
+    r->c_tx.cap = ensi_tls_record_room(&r->tls, 1) - 1;
+    assert_int_equal(ensi_tls_write(&r->tls, bytes, 1, &r->error), ENSIGN_E_STATE);
     assert_int_equal(r->c_tx.end, 0);
     r->c_tx.cap = ROOM;
     assert_int_equal(ensi_tls_write(&r->tls, bytes, sizeof bytes, &r->error), ENSIGN_E_TOO_LARGE);
