@@ -16993,8 +16993,9 @@ ensign_request_t ensign_auth_status(ensign_t *c, void *user)
  * Holds  one pump acts on everything that has been noted: it starts links, serves touched objects, submits
  *        queued calls, and sends. It runs at the end of each function that moves a link or the time, and
  *        never inside a callback. `work` is false after it: only bytes, time or a call of the user make more.
- *        The pump ends: a turn is repeated only after bytes went to tx, which is finite, or for streams that
- *        were touched, and serving one that has ended touches nothing.
+ *        The pump ends: a turn is repeated only where a connection was given up, or for streams that were
+ *        touched, and serving one that has ended touches nothing.
+ *        A tick without work and without a timer that is due does nothing, so that an idle turn is cheap.
  * Moves  GOAWAY with calls open: the other connection becomes `conn`, streams without an end leave the old
  *        one, and it ends with its last call, or is cut.
  *        FAILED and CLOSED are final; every handle has its END before. CLOSED follows each ensign_close,
@@ -17292,16 +17293,17 @@ static void ensi_client_receive_rpc(ensign_t *c, ensi_conn_t *n)
     }
 }
 
-/* Sends what is there, as far as it fits. True: something was taken from the session. */
-static bool ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
+/* Sends what is there, as far as it fits. */
+static void ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
 {
     ensi_link_t *l = n->link;
-    bool any = false;
-    while (ensi_h2_wants_write(&n->h2)) {
-        size_t room, len = 0;
+    size_t room = 0, len = 0;
+    /* room that was left says that there is no more */
+    while (room - len < ENSI_H2_SCRAP && ensi_h2_wants_write(&n->h2)) {
         uint8_t *out = ensi_link_reserve(l, &room);
         int rc;
-        if (room == 0) break;
+        len = 0;
+        if (room == 0) return;
         rc = ensi_h2_send(&n->h2, out, room, &len);
         if (rc == ENSIGN_OK) rc = ensi_link_commit(l, len);
         if (rc < 0) {
@@ -17309,12 +17311,10 @@ static bool ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
             ensi_link_fault(l, rc, 0, "rpc: cannot go on sending to %s: %s", ensi_link_where(l),
                             ensign_result_text(rc));
             ensi_client_stop_link(c, l);
-            return false;
+            return;
         }
-        if (len == 0) break;
-        any = true;
+        if (len == 0) return;
     }
-    return any;
 }
 
 /* Does the connection end by agreement, so that the next one is due at once? One that was of no use does not.
@@ -17381,7 +17381,7 @@ static void ensi_client_drain(ensign_t *c, ensi_conn_t *n)
 {
     enum { MANY = 8 };
     bool early = c->env.now_ms - n->link->since_ms < c->env.backoff_min_ms && n->h2.answers < MANY;
-    if (!n->h2.draining || n->goaway_told) return;
+    if (n->goaway_told) return;
     n->goaway_told = true;
     n->early_again = early && c->last_goaway_early;
     c->last_goaway_early = early;
@@ -17394,19 +17394,20 @@ static void ensi_client_drain(ensign_t *c, ensi_conn_t *n)
 }
 
 /* A session that is done, or drained after GOAWAY, ends its connection. */
-static void ensi_client_check_session(ensign_t *c, ensi_conn_t *n)
+static bool ensi_client_check_session(ensign_t *c, ensi_conn_t *n)
 {
     ensi_link_t *l = n->link;
     ensi_h2_t *h = &n->h2;
     bool drained = h->draining && h->open == 0; /* what tx has no room for is of no stream any more */
-    if (!h->session || l->state != ENSI_LINK_RUN || (ensi_h2_alive(h) && !drained)) return;
+    if (!h->session || l->state != ENSI_LINK_RUN || (!drained && ensi_h2_alive(h))) return false;
     if (h->draining) {
         ensi_client_cut(c, n, "");
-        return;
+        return true;
     }
     ensi_link_fault(l, ENSIGN_E_PROTOCOL, h->fault_code, "http2: the session with %s is over: %.120s%s",
                     ensi_link_where(l), h->fault, n->connected ? "" : "; is this the port of a gRPC server?");
     ensi_client_stop_link(c, l);
+    return true;
 }
 
 /* ---- the pump */
@@ -17533,6 +17534,7 @@ static void ensi_client_submit(ensign_t *c)
 {
     ensi_call_t *next, *call = c->calls.head;
     ensi_h2_t *h2 = &c->conn->h2;
+    if (!call) return;
     if (!c->calls.fresh && c->gate == ensi_client_gate(c)) return;
     c->calls.fresh = false;
     for (; call; call = next) {
@@ -17576,7 +17578,7 @@ static void ensi_client_check_closed(ensign_t *c)
     ENSI_LOG((&c->env, ENSIGN_LOG_DEBUG, "client: closed"));
     for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
         ensi_h2_bye(&c->conns[i].h2);
-        (void)ensi_client_transmit(c, &c->conns[i]);
+        ensi_client_transmit(c, &c->conns[i]);
     }
     ensi_client_hang_up(c);
     ensi_client_note(c, ENSI_BIT_CLOSED);
@@ -17624,17 +17626,19 @@ static void ensi_client_pump(ensign_t *c)
     bool more = true;
     c->env.stepping = true;
     while (more) {
-        for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) ensi_client_drain(c, &c->conns[i]);
+        for (size_t i = 0; i < ENSI_COUNT(c->conns); i++)
+            if (c->conns[i].h2.draining) ensi_client_drain(c, &c->conns[i]);
         ensi_client_start_links(c);
         ensi_client_tell_probe(c);
         ensi_client_touched(c);
         ensi_client_submit(c);
         more = false;
         for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
-            more = ensi_client_transmit(c, &c->conns[i]) || more;
-            ensi_client_check_session(c, &c->conns[i]);
+            if (!c->conns[i].h2.session) continue;
+            ensi_client_transmit(c, &c->conns[i]);
+            more |= ensi_client_check_session(c, &c->conns[i]);
         }
-        more = more || c->calls.touched.first != NULL;
+        more |= c->calls.touched.first != NULL;
     }
     ensi_client_check_closed(c);
     ensi_client_watch(c);
@@ -17704,9 +17708,52 @@ static void ensi_client_tick_handle(ensign_t *c, ensi_handle_t *h)
     ensi_client_schedule(c, h);
 }
 
+/* Pumps. A duration that the pump gives begins now, as the time is known, and needs no step of its own. */
+static void ensi_client_settle(ensign_t *c)
+{
+    ensi_handle_t *h, *next;
+    ensi_client_pump(c);
+    for (h = ensi_handles_due(&c->handles, 0); h; h = next) {
+        next = h->due_next;
+        ensi_client_tick_handle(c, h);
+    }
+    if (c->calls.touched.first) ensi_client_pump(c);
+}
+
+/* When the next timer is due; 0: one was started, and its time begins with the next step. */
+static uint64_t ensi_client_due(const ensign_t *c)
+{
+    const ensi_timer_t *const timers[] = { &c->links[ENSIGN_LINK_RPC].timer,
+                                           &c->links[ENSIGN_LINK_AUTH].timer,
+                                           &c->links[ENSIGN_LINK_RPC_2].timer,
+                                           &c->conns[0].drain,
+                                           &c->conns[1].drain,
+                                           &c->rpc_target.timer,
+                                           &c->auth_target.timer,
+                                           &c->auth.renew,
+                                           &c->auth.expire,
+                                           &c->auth.retry,
+                                           &c->give_up };
+    uint64_t due = ensi_timer_first(timers, ENSI_COUNT(timers));
+    for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
+        uint64_t ping = ensi_ping_due(c, &c->conns[i]);
+        if (ping < due) due = ping;
+    }
+    if (c->handles.timed_count > 0 && c->handles.timed[0]->due_ms < due) due = c->handles.timed[0]->due_ms;
+    return due;
+}
+
+/* Would a step do nothing? */
+static bool ensi_client_quiet(const ensign_t *c)
+{
+    return !c->env.work && !c->calls.touched.first && ensi_client_due(c) > c->env.now_ms;
+}
+
 int ensign_tick(ensign_t *c, uint64_t now_ms)
 {
     ensi_handle_t *h, *next;
+    ensi_env_time(&c->env, now_ms);
+    if (ensi_client_quiet(c)) return ENSIGN_OK;
     ensi_client_enter(c, now_ms);
     for (int i = 0; i < ENSIGN_MAX_LINKS; i++) ensi_client_tick_link(c, &c->links[i]);
     for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
@@ -17726,38 +17773,15 @@ int ensign_tick(ensign_t *c, uint64_t now_ms)
         ensi_client_tick_handle(c, h);
     }
     if (ensi_timer_due(&c->give_up, c->env.now_ms)) ensi_client_give_up(c);
-    ensi_client_pump(c);
-    /* a duration that the pump has given begins with this step, too: it needs no step of its own */
-    for (h = ensi_handles_due(&c->handles, 0); h; h = next) {
-        next = h->due_next;
-        ensi_client_tick_handle(c, h);
-    }
-    if (c->calls.touched.first) ensi_client_pump(c);
+    ensi_client_settle(c);
     return ENSIGN_OK;
 }
 
 /* Milliseconds to the next timer; 0: there is work; -1: none runs. Pending notices do not count. */
 static int ensi_client_timer(const ensign_t *c, uint64_t now_ms)
 {
-    const ensi_timer_t *const timers[] = { &c->links[ENSIGN_LINK_RPC].timer,
-                                           &c->links[ENSIGN_LINK_AUTH].timer,
-                                           &c->links[ENSIGN_LINK_RPC_2].timer,
-                                           &c->conns[0].drain,
-                                           &c->conns[1].drain,
-                                           &c->rpc_target.timer,
-                                           &c->auth_target.timer,
-                                           &c->auth.renew,
-                                           &c->auth.expire,
-                                           &c->auth.retry,
-                                           &c->give_up };
-    uint64_t due = ensi_timer_first(timers, ENSI_COUNT(timers));
-    if (c->env.work) return 0;
-    for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
-        uint64_t ping = ensi_ping_due(c, &c->conns[i]);
-        if (ping < due) due = ping;
-    }
+    uint64_t due = c->env.work ? 0 : ensi_client_due(c);
     if (now_ms < c->env.now_ms) now_ms = c->env.now_ms;
-    if (c->handles.timed_count > 0 && c->handles.timed[0]->due_ms < due) due = c->handles.timed[0]->due_ms;
     if (due == UINT64_MAX) return -1;
     if (due <= now_ms) return 0;
     return due - now_ms > INT32_MAX ? INT32_MAX : (int)(due - now_ms);
@@ -17976,7 +18000,7 @@ int ensign_rx_ack(ensign_t *c, int link, size_t len, uint64_t now_ms)
     l->rx.end += len;
     c->env.stats.bytes_in += len;
     ensi_client_receive(c, l);
-    ensi_client_pump(c);
+    ensi_client_settle(c);
     return ENSIGN_OK;
 }
 
