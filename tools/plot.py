@@ -85,7 +85,7 @@ def svg(title, panels, captions, theme):
             bottom = max(bottom, panel(draw, MARGIN + column * (width + GAP), y, width, name, bars, top))
         y = bottom + 36
     for caption in captions:
-        for line in textwrap.wrap(caption, 140):
+        for line in textwrap.wrap(caption, 118):
             draw.text(MARGIN, y, escape(line), 12, "soft")
             y += 17
     fonts = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"

@@ -92,6 +92,15 @@ void begin(Stream &stream, grpc::CompletionQueue &queue, const Request &first, R
     stream.Read(reply, &got);
 }
 
+// From a time of measure_clock.
+gpr_timespec timespec_of(uint64_t when)
+{
+    uint64_t now = measure_clock();
+    int64_t left = when > now ? static_cast<int64_t>(when - now) : 0;
+
+    return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(left, GPR_TIMESPAN));
+}
+
 // `ahead`: events in flight, at most; pace_ns: from one to the next, 0: none.
 void publish(Ensign::Stub &stub, uint64_t total, size_t bytes, uint64_t ahead, uint64_t pace_ns)
 {
@@ -122,23 +131,12 @@ void publish(Ensign::Stub &stub, uint64_t total, size_t bytes, uint64_t ahead, u
             writing = true;
             stream->Write(events.next(), options, &written);
         }
-        gpr_timespec until = gpr_inf_future(GPR_CLOCK_MONOTONIC);
-        if (pace_ns > 0 && sent < total && !writing) {
-            uint64_t now = measure_clock();
-            until = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                                 gpr_time_from_nanos(when > now ? static_cast<int64_t>(when - now) : 0,
-                                                     GPR_TIMESPAN));
-        }
-        switch (queue.AsyncNext(&tag, &ok, until)) {
-        case grpc::CompletionQueue::SHUTDOWN: die("the queue has ended");
-        case grpc::CompletionQueue::TIMEOUT: continue;
-        default: break;
-        }
+        bool paced = pace_ns > 0 && sent < total && !writing;
+        auto until = paced ? timespec_of(when) : gpr_inf_future(GPR_CLOCK_MONOTONIC);
+        if (queue.AsyncNext(&tag, &ok, until) == grpc::CompletionQueue::TIMEOUT) continue;
         if (!ok) die("the stream has ended");
-        if (tag == &written) {
-            writing = false;
-            continue;
-        }
+        if (tag == &written) writing = false;
+        if (tag != &got) continue;
         if (!reply.has_ack()) die("an answer that is no ack");
         measure_done(&m);
         stream->Read(&reply, &got);

@@ -1,6 +1,6 @@
 /* openssl.h - the turn of client.c's loop where TLS is not ensign.h's: by OpenSSL, over a socket of our own
  *
- * The link's bytes go through the loop without sockets, and OpenSSL encrypts them below. */
+ * The link's bytes go through the loop without sockets (tls.external), and OpenSSL encrypts them below. */
 #ifndef BENCH_OPENSSL_H
 #define BENCH_OPENSSL_H
 #include <fcntl.h>
@@ -22,8 +22,9 @@ static void ssl_die(const char *what)
     exit(1);
 }
 
-/* Blocks until the connection is made and encrypted, to a port of this machine. */
-static void ssl_connect(const char *ca, uint16_t port)
+/* Blocks until the connection is made and encrypted, to a port of this machine. name: which the certificate
+ * must have. */
+static void ssl_connect(const char *ca, const char *name, uint16_t port)
 {
     static const unsigned char alpn[] = { 2, 'h', '2' };
     SSL_CTX *all = SSL_CTX_new(TLS_client_method());
@@ -46,7 +47,7 @@ static void ssl_connect(const char *ca, uint16_t port)
 #endif
     ssl = SSL_new(all);
     if (!ssl || SSL_set_fd(ssl, ssl_socket) != 1 || SSL_set_alpn_protos(ssl, alpn, sizeof alpn) != 0 ||
-        SSL_set1_host(ssl, "localhost") != 1 || SSL_connect(ssl) != 1)
+        SSL_set1_host(ssl, name) != 1 || SSL_connect(ssl) != 1)
         ssl_die("no handshake");
     if (fcntl(ssl_socket, F_SETFL, O_NONBLOCK) != 0) ssl_die("the socket blocks");
 }
@@ -94,7 +95,7 @@ static void ssl_turn(ensign_t *c, const char *ca)
         if (link.todo == ENSIGN_LINK_RESOLVE)
             (void)ensign_resolved(c, ENSIGN_LINK_RPC, link.attempt, &address, 1, 0);
         if (link.todo == ENSIGN_LINK_DIAL) {
-            ssl_connect(ca, link.port);
+            ssl_connect(ca, link.server_name, link.port);
             (void)ensign_link_up(c, ENSIGN_LINK_RPC, link.attempt, 0, ensign_now_ms());
         }
         if (ssl) wants_write = ssl_move(c);

@@ -46,7 +46,7 @@ static size_t sink_left(const sink_bytes_t *b)
 static uint8_t *sink_room(sink_bytes_t *b, size_t n)
 {
     if (b->at == b->len) b->at = b->len = 0;
-    if (b->cap - b->len < n && b->at >= b->len - b->at) {
+    if (b->cap - b->len < n && b->at > 0 && b->at >= b->len - b->at) {
         memmove(b->p, b->p + b->at, b->len - b->at);
         b->len -= b->at;
         b->at = 0;
