@@ -4415,22 +4415,24 @@ static inline bool ensi_wire_id(ensi_wire_t *w, unsigned tag, uint8_t *id, size_
     return true;
 }
 
-/* A varint of five bytes, as the seconds of these years and nearly all nanoseconds are. */
-static inline bool ensi_wire_five(const uint8_t *p, uint64_t *value)
+/* A varint of four or five bytes, as short as it can be. */
+static inline bool ensi_wire_fixed(const uint8_t *p, size_t size, uint64_t *value)
 {
-    *value = (p[0] & 0x7Fu) | (p[1] & 0x7Fu) << 7 | (p[2] & 0x7Fu) << 14 | (p[3] & 0x7Fu) << 21 |
-             (uint64_t)p[4] << 28;
-    return (p[0] & p[1] & p[2] & p[3]) >= 0x80 && p[4] - 1u < 0x7F;
+    unsigned last = p[size - 1];
+    *value = (p[0] & 0x7Fu) | (p[1] & 0x7Fu) << 7 | (p[2] & 0x7Fu) << 14 | (p[3] & 0x7Fu) << 21;
+    if (size == 5) *value |= (uint64_t)last << 28;
+    return (p[0] & p[1] & p[2]) >= 0x80 && (size == 4 || p[3] >= 0x80) && last - 1u < 0x7F;
 }
 
-/* A Timestamp in its usual form: both numbers in five bytes. */
+/* A Timestamp in its usual form: these years' seconds take five bytes, and nearly all nanoseconds five or
+ * four. */
 static inline bool ensi_wire_usual_time(ensign_slice_t bytes, ensign_time_t *t)
 {
     const uint8_t *p = bytes.ptr;
     uint64_t seconds, nanos;
-    if (bytes.len != 12 || p[0] != ENSI_WIRE_NUMBER(ENSI_PB_TIMESTAMP_SECONDS_TAG) ||
-        p[6] != ENSI_WIRE_NUMBER(ENSI_PB_TIMESTAMP_NANOS_TAG) || !ensi_wire_five(p + 1, &seconds) ||
-        !ensi_wire_five(p + 7, &nanos) || nanos > INT32_MAX)
+    if ((bytes.len != 12 && bytes.len != 11) || p[0] != ENSI_WIRE_NUMBER(ENSI_PB_TIMESTAMP_SECONDS_TAG) ||
+        p[6] != ENSI_WIRE_NUMBER(ENSI_PB_TIMESTAMP_NANOS_TAG) || !ensi_wire_fixed(p + 1, 5, &seconds) ||
+        !ensi_wire_fixed(p + 7, bytes.len - 7, &nanos) || nanos > INT32_MAX)
         return false;
     t->seconds = (int64_t)seconds;
     t->nanos = (int32_t)nanos;
@@ -9002,7 +9004,7 @@ static void ensi_rx_free(ensi_rx_t *r, ensi_mem_t *m)
 }
 
 /* The message behind what is lent: OK when it is whole. *total has the prefix in it, 5 until that is in. */
-static int ensi_rx_head(const ensi_rx_t *r, size_t *total)
+static inline int ensi_rx_head(const ensi_rx_t *r, size_t *total)
 {
     size_t have = r->end - r->start - r->lent;
     *total = ENSI_GRPC_PREFIX;
@@ -9060,6 +9062,15 @@ static uint8_t *ensi_rx_block(const ensi_rx_t *r, ensi_mem_t *m, uint8_t *old, s
     size_t size = ensi_rx_round(r, cap);
     uint8_t *p = (uint8_t *)ensi_mem_resize(m, old, size);
     return p || size == cap ? p : (uint8_t *)ensi_mem_resize(m, old, cap);
+}
+
+/* A message of that size is taken out, with nothing lent: what it was made of is not touched. */
+static ENSI_UNUSED void ensi_rx_take(ensi_rx_t *r, size_t total)
+{
+    ENSIGN_ASSERT(r->lent == 0 && r->full == 0);
+    if (total > r->window || r->recent > 0) ensi_rx_count(r, total);
+    r->start += total;
+    if (r->start == r->end) r->start = r->end = 0;
 }
 
 /* False: the buffer had begun anew, and has all of its room again. */
@@ -10780,10 +10791,9 @@ static ENSI_UNUSED int ensi_msg_take(ensi_call_t *call, ensign_slice_t *bytes)
 {
     int rc = ensi_msg_peek(call, bytes);
     if (rc != ENSIGN_OK) return rc;
-    ENSIGN_ASSERT(call->s.rx.lent == 0);
-    call->s.rx.lent = ENSI_GRPC_PREFIX + bytes->len;
+    ensi_rx_take(&call->s.rx, ENSI_GRPC_PREFIX + bytes->len);
     call->messages++;
-    ensi_msg_release(call);
+    call->s.moved = true;
     return ENSIGN_OK;
 }
 
@@ -14165,7 +14175,7 @@ static void ensi_pub_give_back(ensi_pub_t *p)
 }
 
 /* Where `size` bytes fit in one piece, or SIZE_MAX; everything before `freed` is given back. */
-static size_t ensi_pub_place(const ensi_pub_t *p, uint64_t freed, size_t size)
+static inline size_t ensi_pub_place(const ensi_pub_t *p, uint64_t freed, size_t size)
 {
     size_t head;
     if (freed == p->put) return size <= p->cap ? 0 : SIZE_MAX;
@@ -14211,7 +14221,7 @@ static bool ensi_pub_has_room(const ensi_pub_t *p, uint64_t freed)
 }
 
 /* Moves `pulled` over the answers that were given, and notes whether what was refused fits now. */
-static void ensi_pub_pass(ensi_pub_t *p)
+static inline void ensi_pub_pass(ensi_pub_t *p)
 {
     while (p->pulled < p->done && ensi_pub_entry(p, p->pulled)->given) p->pulled++;
     if (!p->room_wanted || !ensi_pub_has_room(p, p->freed)) return;
@@ -14405,7 +14415,7 @@ static size_t ensi_pub_more(ensi_call_t *call, uint8_t *out, size_t cap)
 /* ---- answers */
 
 /* The entry that an answer is about. NULL: it was answered before or, with *bad, not sent on this stream. */
-static ensi_entry_t *ensi_pub_answered(ensi_pub_t *p, ensign_slice_t id, uint64_t *count, bool *bad)
+static inline ensi_entry_t *ensi_pub_answered(ensi_pub_t *p, ensign_slice_t id, uint64_t *count, bool *bad)
 {
     *bad = id.len != ENSI_PUB_LOCAL_ID || ensi_get_be64(id.ptr) != p->nonce;
     if (*bad) return NULL;
@@ -17491,10 +17501,8 @@ static void ensi_client_facts(ensign_t *c, ensi_call_t *call)
     }
 }
 
-/* Serves what was touched. False: there was nothing. */
-static bool ensi_client_touched(ensign_t *c)
+static void ensi_client_touched(ensign_t *c)
 {
-    bool any = c->calls.touched.first != NULL;
     ensi_stream_t *s;
     while ((s = ensi_touched_take(&c->calls.touched)) != NULL) {
         ensi_call_t *call = (ensi_call_t *)(void *)s;
@@ -17505,7 +17513,6 @@ static bool ensi_client_touched(ensign_t *c)
         h->kind->serve(c, h);
         ensi_client_schedule(c, h);
     }
-    return any;
 }
 
 /* Why a call that does not wait cannot go now; NULL: it can, or it waits for a first connection, or for the
@@ -17677,10 +17684,9 @@ static void ensi_client_pump(ensign_t *c)
     while (more) {
         for (size_t i = 0; i < ENSI_COUNT(c->conns); i++)
             if (c->conns[i].h2.draining) ensi_client_drain(c, &c->conns[i]);
-        ensi_client_start_links(c);
         ensi_client_tell_probe(c);
-        /* what was served may want a connection, or another token */
-        if (ensi_client_touched(c)) ensi_client_start_links(c);
+        ensi_client_touched(c);
+        ensi_client_start_links(c); /* what was served may want a connection, or another token */
         ensi_client_submit(c);
         more = false;
         for (size_t i = 0; i < ENSI_COUNT(c->conns); i++) {
@@ -18117,7 +18123,7 @@ static ensign_notice_t *ensi_client_give(const ensign_t *c, ensign_notice_t *n)
     return n;
 }
 
-static ensign_notice_t *ensi_client_pull(ensign_t *c, ensi_handle_t *h)
+static inline ensign_notice_t *ensi_client_pull(ensign_t *c, ensi_handle_t *h)
 {
     ensign_notice_t *n = ensi_client_give(c, h->kind->pull(c, h));
     bool more = !h->ended && h->kind->has(h);
@@ -19883,7 +19889,7 @@ static ensi_sock_t *ensi_sock_running(const ensign_t *c, ensi_race_t *r, int lin
 static void ensi_sock_read(ensign_t *c, ensi_race_t *r, int link, uint64_t now_ms, bool all)
 {
     size_t budget = ENSI_SOCK_BUDGET;
-    ensi_sock_t *s = r->used ? ensi_race_first(r, ENSI_SOCK_UP) : NULL;
+    ensi_sock_t *s = ensi_race_first(r, ENSI_SOCK_UP);
 
     while (s && ensi_sock_may_read(s, all) && budget > 0 && ensi_sock_running(c, r, link)) {
         size_t cap, len;
@@ -19964,6 +19970,12 @@ static bool ensi_sock_obey(ensign_t *c, ensi_race_t *r, int link, uint64_t now_m
 
     r->held = false;
     if (!r->used && ensi_client_idle(c, link)) return false;
+    if (ensi_client_runs(c, link, r->attempt)) {
+        s = ensi_race_first(r, ENSI_SOCK_UP);
+        if (!s) return false; /* somebody else said that it is up */
+        ensi_sock_run(c, r, s, link, now_ms);
+        return !ensi_sock_running(c, r, link);
+    }
     ensign_link(c, link, &want);
     if (r->used && want.attempt != r->attempt) ensi_race_drop(r, NULL); /* the link went on without us */
     switch (want.todo) {
@@ -19977,11 +19989,7 @@ static bool ensi_sock_obey(ensign_t *c, ensi_race_t *r, int link, uint64_t now_m
 #endif
     case ENSIGN_LINK_DIAL:
         return ensi_race_run(c, r, link, &want, now_ms);
-    case ENSIGN_LINK_RUN:
-        s = ensi_race_first(r, ENSI_SOCK_UP);
-        if (!s) return false; /* somebody else said that it is up */
-        ensi_sock_run(c, r, s, link, now_ms);
-        return !ensi_sock_running(c, r, link);
+    case ENSIGN_LINK_RUN: return false; /* this attempt is somebody else's */
     case ENSIGN_LINK_HANGUP:
         ensi_sock_hangup(c, r, link, want.attempt, now_ms);
         return true;
@@ -20021,7 +20029,8 @@ static int ensi_sock_step(ensign_t *c, const ensign_poll_t *ready, size_t n, uin
 
     for (size_t i = 0; i < n; i++)
         for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_note(&x->link[link], &ready[i]);
-    for (int link = 0; link < ENSIGN_MAX_LINKS; link++) ensi_sock_read(c, &x->link[link], link, now_ms, all);
+    for (int link = 0; link < ENSIGN_MAX_LINKS; link++)
+        if (x->link[link].used) ensi_sock_read(c, &x->link[link], link, now_ms, all);
     rc = ensign_tick(c, now_ms);
     ensi_sock_settle(c, x, c->env.now_ms); /* a time that goes back is taken as the last */
     return rc;
