@@ -8821,6 +8821,8 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
  *        A stream has at most one WINDOW_UPDATE of ours in nghttp2's queue.
  *        Connection credit returns whether or not a stream is read: a slow reader holds up its own stream and
  *        no other.
+ *        The payload of a DATA frame is copied once, from its owner to where the frame goes: `to` and `room`
+ *        say where, while ensi_h2_send runs and no longer.
  *        What nghttp2 gives back is wiped: it has copies of the token.
  * Moves  ensi_h2_start .. ensi_h2_stop around each connection; a stream from ensi_h2_submit to `closed`.
  * Fails  a peer's fault ends the session: ensi_h2_receive gives E_PROTOCOL with a text. So does a frame that
@@ -14029,8 +14031,8 @@ static void ensi_asker_drop(ensi_asker_t *x)
  *        The bytes of an event never move while it is in the ring, nor change after its first send: a resend
  *        is a second read.
  *        local_id is a nonce and the event's count, so that an answer finds its entry by subtraction.
- * Moves  put: publish. resolved: the topic's id is patched in. sent: all bytes handed to h2. done: answered,
- *        without a hole. freed: bytes given back (an acked event's at once, a nacked one's when its notice is
+ * Moves  put: publish. resolved: the topic's id is patched in; that of the publisher's own topic is looked up
+ *        once a stream. sent: all bytes handed to h2. done: answered, without a hole. freed: bytes given back (an acked event's at once, a nacked one's when its notice is
  *        released; `freeable` is what `freed` will be when the NACK that stands is). pulled: notice given.
  *        Answers are given in the order in which they came: they form a list through the headers, so
  *        that one which overtakes thousands of older events costs as much as any other.
@@ -15220,7 +15222,8 @@ int ensign_publisher_drain(ensign_t *c, ensign_publisher_t handle, uint32_t time
  *        takes less than the credit that the event used up.
  *        A token is the count of the event, from 1; it is good while it is among the last max_unacked and was
  *        given since the last stream was lost.
- *        unsent: how many of [unsent_from, given) wait to be sent; `state` of older slots says nothing.
+ *        unsent: how many of [unsent_from, given) wait to be sent; `state` of older slots says nothing. They
+ *        go from their ring straight into a frame; one that its frame cuts goes on from `cut`.
  * Moves  WAIT -> OPENING -> READY, back to WAIT when the stream is lost; section reopen says when it is
  *        opened again. Closing: acks that wait are handed over first. `state` is assigned by ensi_sub_move
  *        alone.
@@ -19572,7 +19575,8 @@ int ensign_desc_file(ensign_desc_t *d, const char *path, char *buf, size_t cap, 
  *        which are told of bytes and of the end behind them once. The waits here ask poll each time, so they
  *        stop at a short read: the one that would block is spared. A step that follows makes up for it.
  * Moves  a step notes ready flags first, then reads, then lets timers run (a deadline must not win over an
- *        answer that is here already), then links dial, hang up and send.
+ *        answer that is here already), then links dial, hang up and send. A wait does the work that calls
+ *        have left before it polls, so that one poll serves both ways.
  *        A dial starts a connect every 250 ms, at once after one that failed, ENSI_SOCK_RACERS at a time.
  *        When all are under way and an address waits, the oldest is dropped once it has had its share of the
  *        attempt's time: addresses that swallow SYNs do not keep the others from their turn.
@@ -20210,9 +20214,10 @@ ENSIGN_API int ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int time
     for (size_t i = 0; i < n; i++) extra[i].ready = 0;
     for (;;) {
         bool hit;
-        int left = ensi_sock_left(start, timeout_ms);
+        int left;
 
-        ensi_sock_work(c);
+        ensi_sock_work(c); /* a name may be looked up in it, which takes time */
+        left = ensi_sock_left(start, timeout_ms);
         /* One turn even with a notice waiting: who takes one notice a wait must not starve the sockets. */
         rc = ensi_sock_turn(c, extra, n, ensign_pending(c, 0) ? 0 : left, &hit);
         if (rc != ENSIGN_OK || hit || ensign_pending(c, 0)) return rc;
@@ -20230,9 +20235,10 @@ ENSIGN_API int ensign_await(ensign_t *c, uint32_t handle, int timeout_ms, const 
     if (rc != ENSIGN_OK) return rc;
     while (!ensign_pending(c, handle)) {
         bool hit;
-        int left = ensi_sock_left(start, timeout_ms);
+        int left;
 
         ensi_sock_work(c);
+        left = ensi_sock_left(start, timeout_ms);
         rc = ensi_sock_turn(c, NULL, 0, ensign_pending(c, handle) ? 0 : left, &hit);
         if (rc < 0) return rc; /* a signal does not end it */
         if (left == 0 && !ensign_pending(c, handle)) return ensi_client_timed_out(c, handle);

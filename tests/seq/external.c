@@ -566,9 +566,9 @@ static void the_bound_is_that_of_plaintext(void **state)
     assert_int_equal(ensign_memory_bound(&d), bound);
 #ifndef ENSIGN_NO_TLS
     d.tls.off = false;
-    assert_int_equal(ensign_memory_bound(&d), bound + 4 * ENSI_RECORD_BYTES + sizeof(ensi_tls_conf_t));
+    assert_int_equal(ensign_memory_bound(&d), bound + 2 * ENSI_LINK_TLS + sizeof(ensi_tls_conf_t));
     d.auth_tls.external = false;
-    assert_int_equal(ensign_memory_bound(&d), bound + 6 * ENSI_RECORD_BYTES + 2 * sizeof(ensi_tls_conf_t));
+    assert_int_equal(ensign_memory_bound(&d), bound + 3 * ENSI_LINK_TLS + 2 * sizeof(ensi_tls_conf_t));
 #endif
 }
 
