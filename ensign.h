@@ -14032,8 +14032,9 @@ static void ensi_asker_drop(ensi_asker_t *x)
  *        is a second read.
  *        local_id is a nonce and the event's count, so that an answer finds its entry by subtraction.
  * Moves  put: publish. resolved: the topic's id is patched in; that of the publisher's own topic is looked up
- *        once a stream. sent: all bytes handed to h2. done: answered, without a hole. freed: bytes given back (an acked event's at once, a nacked one's when its notice is
- *        released; `freeable` is what `freed` will be when the NACK that stands is). pulled: notice given.
+ *        once a stream. sent: all bytes handed to h2. done: answered, without a hole. freed: bytes given back
+ *        (an acked event's at once, a nacked one's when its notice is released; `freeable` is what `freed`
+ *        will be when the NACK that stands is). pulled: notice given.
  *        Answers are given in the order in which they came: they form a list through the headers, so
  *        that one which overtakes thousands of older events costs as much as any other.
  *        A topic that the stream's map lacks holds up `resolved` until it is known to be there: then the map
