@@ -118,12 +118,12 @@ WHAT IS PROMISED
 
 MEMORY
     All of it goes through `alloc`, but for mbedTLS's, which has a heap of its own, and what getaddrinfo and
-    the start of an HTTP/2 session take from malloc for a moment. Each buffer is taken when it is first used,
-    and a connection's goes with it; while events flow nothing is allocated. A message over window_bytes needs
-    a larger buffer, which is given back behind it; where a second one comes within 64 messages the handle
-    keeps two such buffers until 64 smaller messages have come in a row, or until it ends. The buffers for a
-    token are given back when it is here. Before anything is opened, these tell the most that each can take;
-    stats.memory stays under their sum. The most that each takes, for three settings:
+    the start of an HTTP/2 session take from malloc for a moment. Each buffer is taken when it is first used;
+    those of a connection are given back when it ends. While events of up to window_bytes flow, nothing is
+    allocated. A larger message needs a larger buffer, which is given back after it. When a second large one
+    comes within 64 messages, the handle keeps two such buffers, until 64 smaller messages have come in a row
+    or it ends. Before anything is opened, these tell the most that each can take; stats.memory stays under
+    their sum. The most that each takes, for three settings:
 
                                            tiny       default    large
         ensign_memory_bound                305 KiB    2 MiB      5 MiB      the client, TLS on all links
@@ -1153,8 +1153,9 @@ ENSIGN_API int  ensign_resolved(ensign_t *c, int link, uint32_t attempt, const c
 ENSIGN_API int  ensign_link_up(ensign_t *c, int link, uint32_t attempt, size_t address, uint64_t now_ms);
 ENSIGN_API int  ensign_link_down(ensign_t *c, int link, uint32_t attempt, int native, uint64_t now_ms);
 
-/* Where received bytes go, and how many fit; NULL while the link does not run. 0 of a running link: TLS must
- * answer first, and tx has no room: send, then ask again. Then: len bytes were put there. */
+/* Where received bytes go, and how many fit; NULL while the link does not run. 0 of a running link: something
+ * in tx must be sent first (an answer of TLS, or CONNECT); send it, then ask again. Then: len bytes were put
+ * there. */
 ENSIGN_API uint8_t *ensign_rx_buf(ensign_t *c, int link, size_t *cap);
 ENSIGN_API int  ensign_rx_ack(ensign_t *c, int link, size_t len, uint64_t now_ms);
 
@@ -8035,8 +8036,8 @@ static ensign_notice_t *ensi_notice_bit(ensi_handle_t *h, uint32_t bit, ensign_n
  *        Of a link: receive and transmit buffer, the TLS of the connection, the timer of the attempt, the
  *        last fault.
  * Holds  state is assigned by ensi_link_move alone, from the table. A link has buffers from up until it
- *        is idle, and they do not move. What was not used of them is not touched, so that the system has no
- *        memory to find for it.
+ *        is idle, and they do not move. What was not used of them is never written, so the system need not
+ *        back it with memory.
  *        Of the links to one target one at most is in RESOLVE or DIAL.
  *        A round gives each endpoint of the target a turn, the one that worked last first, and a turn tries
  *        each address of its endpoint once; there is no backoff between them. An address has worked when the
@@ -8812,8 +8813,8 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
  *
  * Owns   the session; the list of streams that are on the wire; the list of those that something happened to
  *        ("touched").
- * Holds  nghttp2's callbacks note facts in the stream and touch it, no more: the pump of client acts on them
- *        after the receive call has returned.
+ * Holds  nghttp2's callbacks note facts in the stream and touch it; that of DATA also has the owner write the
+ *        payload. The pump of client acts on the facts after the call has returned.
  *        SETTINGS_INITIAL_WINDOW_SIZE is 0, and the credit of a stream goes out by WINDOW_UPDATE behind its
  *        HEADERS, so that it never exceeds the room of its buffer: end + credit <= cap - spare for each
  *        stream, always (but for a gap of sub, which `spare` is for). nghttp2 is the ledger of credit, and
@@ -10781,13 +10782,6 @@ static void ensi_msg_lend(ensi_call_t *call)
     call->messages++;
 }
 
-/* The message that peek has shown has been acted on. */
-static ENSI_UNUSED void ensi_msg_drop(ensi_call_t *call)
-{
-    ensi_msg_lend(call);
-    ensi_msg_release(call);
-}
-
 /* Takes the next message out of the buffer. Its bytes stand until the buffer is filled, fitted or freed. */
 static ENSI_UNUSED int ensi_msg_take(ensi_call_t *call, ensign_slice_t *bytes)
 {
@@ -11206,7 +11200,8 @@ static void ensi_auth_accept(ensi_auth_t *a)
     if (good) rc = ensi_auth_read(a, "refresh_token", 0, &refresh, &rest);
     if (rc != ENSIGN_OK || !good) {
         ensi_auth_forget(a, access);
-        if (rc != ENSIGN_OK) ensi_auth_fail(a, 0, "auth: no memory for the tokens");
+        if (rc != ENSIGN_OK)
+            ensi_auth_fail(a, 0, "auth: no memory for the tokens; free some or raise memory_limit");
         else ensi_auth_fail(a, a->http.status,
                             "auth: %s answers without an access_token of 1 to %d printable ASCII characters",
                             ensi_link_where(a->link), ENSIGN_TOKEN_BYTES);
@@ -11413,7 +11408,7 @@ static void ensi_auth_pump(ensi_auth_t *a, bool demand, uint32_t timeout_ms)
         ENSI_LOG((a->env, ENSIGN_LOG_DEBUG, "auth: asking %s for a token by the %s",
                   ensi_link_where(a->link), a->refreshing ? "refresh token" : "key"));
         if (!ensi_auth_memory(a)) {
-            ensi_auth_fail(a, 0, "auth: no memory for the tokens");
+            ensi_auth_fail(a, 0, "auth: no memory for the tokens; free some or raise memory_limit");
             return;
         }
         ensi_link_want(a->link, timeout_ms);
@@ -15264,7 +15259,7 @@ enum {
     ENSI_SUB_OUT_BYTES = 2048,      /* of the send buffer, beside what the desc names */
     ENSI_SUB_OPEN_MAX = ENSI_SERVER_MESSAGE_MAX - ENSI_SUB_OUT_BYTES, /* the rest has room beside it */
     ENSI_SUB_UNACKED_MAX = 1 << 24, /* the ring's size in bytes must fit a 32-bit size_t */
-    ENSI_SUB_RLID = 10
+    ENSI_SUB_RLID = ENSI_WIRE_RLID
 };
 typedef enum { ENSI_ACK_NONE, ENSI_ACK_ACK, ENSI_ACK_NACK } ensi_ack_state_t;
 typedef struct ensi_ack_slot_t { uint8_t id[ENSI_SUB_RLID]; uint8_t state; int32_t code; } ensi_ack_slot_t;
@@ -16453,10 +16448,9 @@ static void ensi_req_watch(ensign_t *c, ensi_req_t *q)
     ensi_call_t *call = &q->ask.call;
     ensign_slice_t bytes;
     int rc;
-    while ((rc = ensi_msg_peek(call, &bytes)) == ENSIGN_OK && ensi_req_read_health(c, q, bytes)) {
+    while ((rc = ensi_msg_take(call, &bytes)) == ENSIGN_OK && ensi_req_read_health(c, q, bytes)) {
         if (!q->h.standing) ensi_reopen_ready(&q->reopen, c, &q->h, call);
         ensi_reopen_used(&q->reopen, &q->h);
-        ensi_msg_drop(call);
     }
     if (rc != ENSIGN_AGAIN)
         ensi_grpc_abort(
@@ -17052,8 +17046,8 @@ ensign_request_t ensign_auth_status(ensign_t *c, void *user)
  * Holds  one pump acts on everything that has been noted: it starts links, serves touched objects, submits
  *        queued calls, and sends. It runs at the end of each function that moves a link or the time, and
  *        never inside a callback. `work` is false after it: only bytes, time or a call of the user make more.
- *        The pump ends: a turn is repeated only where a connection was given up, or for streams that were
- *        touched, and serving one that has ended touches nothing.
+ *        The pump ends: a turn is repeated where a connection was given up or begins to drain, where auth has
+ *        answered a probe, and for streams that were touched; serving one that has ended touches nothing.
  *        A tick without work and without a timer that is due does nothing, so that an idle turn is cheap.
  * Moves  GOAWAY with calls open: the other connection becomes `conn`, streams without an end leave the old
  *        one, and it ends with its last call, or is cut.
@@ -17697,6 +17691,7 @@ static void ensi_client_pump(ensign_t *c)
             if (!c->conns[i].h2.session) continue;
             ensi_client_transmit(c, &c->conns[i]);
             more |= ensi_client_check_session(c, &c->conns[i]);
+            more |= c->conns[i].h2.draining && !c->conns[i].goaway_told; /* its stream ids are used up */
         }
         more |= c->calls.touched.first != NULL || c->probes_told != c->auth.said.count;
     }
@@ -17723,6 +17718,7 @@ static const char *ensi_client_missed(const ensign_t *c, const ensi_link_t *l)
     if (l->state == ENSI_LINK_RESOLVE) return "nobody answered ENSIGN_LINK_RESOLVE by ensign_resolved for";
     if (l->state == ENSI_LINK_DIAL) return "no connection to";
     if (!l->shaken) return "the TLS handshake was not finished by";
+    if (ensi_link_is_external(l) && !l->heard) return "nothing came through your TLS from";
     return l == c->auth.link ? "no answer to the request came from" : "no SETTINGS of HTTP/2 came from";
 }
 
@@ -17773,11 +17769,13 @@ static void ensi_client_settle(ensign_t *c)
 {
     ensi_handle_t *h, *next;
     ensi_client_pump(c);
+    c->env.stepping = true; /* `wake` is not called for work that is done right here */
     for (h = ensi_handles_due(&c->handles, 0); h; h = next) {
         next = h->due_next;
         ensi_client_tick_handle(c, h);
     }
-    if (c->calls.touched.first) ensi_client_pump(c);
+    c->env.stepping = false;
+    if (c->env.work || c->calls.touched.first) ensi_client_pump(c);
 }
 
 /* When the next timer is due; 0: one was started, and its time begins with the next step. */
@@ -17799,10 +17797,13 @@ static uint64_t ensi_client_due(const ensign_t *c)
     return due;
 }
 
-/* Is there work, and no timer that is due? */
-static ENSI_UNUSED bool ensi_client_has_work(const ensign_t *c, uint64_t now_ms)
+/* Does the work that calls have left, and no timer's. False: there was no work. */
+static ENSI_UNUSED bool ensi_client_work(ensign_t *c, uint64_t now_ms)
 {
-    return c->env.work && ensi_client_due(c) > now_ms;
+    if (!c->env.work) return false;
+    ensi_client_enter(c, now_ms);
+    ensi_client_settle(c);
+    return true;
 }
 
 /* Would a step do nothing? */
@@ -18991,10 +18992,12 @@ static int ensi_create_check_parts(ensign_t *c, const ensign_desc_t *d)
 {
     if (!ENSI_HAS_AUTH && (d->client_id || d->client_secret || d->auth_url))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "client: ENSIGN_NO_AUTH is defined: set token, or no client_id, client_secret "
-                             "and auth_url");
+                             "client: ENSIGN_NO_AUTH is defined, and a key or auth_url (ENSIGN_CLIENT_ID, "
+                             "ENSIGN_AUTH_URL) is set: leave it out, or set token");
     if (!ENSI_HAS_PROXY && d->proxy && *d->proxy)
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT, "client: ENSIGN_NO_PROXY is defined: set no proxy");
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "client: ENSIGN_NO_PROXY is defined, and proxy (HTTPS_PROXY, ALL_PROXY) is set: "
+                             "unset it, or compile proxies in");
     return ENSIGN_OK;
 }
 
@@ -20191,12 +20194,11 @@ static int ensi_sock_can_wait(ensign_t *c, const char *what)
 }
 
 /* Does the work that calls have left, and sends it, before the sockets are waited for: what is published
- * leaves at once, and one poll serves both ways. Not where a timer is due: an answer that is already here may
- * still come before it. */
+ * leaves at once, and one poll serves both ways. Timers wait until what is here has been read. */
 static void ensi_sock_work(ensign_t *c)
 {
-    uint64_t now_ms = ensign_now_ms();
-    if (ensi_client_has_work(c, now_ms)) (void)ensi_sock_step(c, NULL, 0, now_ms, false);
+    if (c->env.work && ensi_client_work(c, ensign_now_ms()))
+        ensi_sock_settle(c, &c->sockets, c->env.now_ms);
 }
 
 ENSIGN_API int ensign_wait(ensign_t *c, ensign_poll_t *extra, size_t n, int timeout_ms)

@@ -1302,6 +1302,7 @@ static void the_connect_timeout_ends_with_settings(void **state)
 static void wake_is_for_calls_outside_of_a_step(void **state)
 {
     ensign_call_desc_t d;
+    ensi_handle_t *h;
     fake_t f;
     (void)state;
     prepare(&f);
@@ -1319,6 +1320,15 @@ static void wake_is_for_calls_outside_of_a_step(void **state)
     assert_int_equal(ensign_resolved(f.c, RPC, attempt(&f, RPC), NULL, 0, -2), ENSIGN_OK);
     assert_int_equal(f.wakes, 1);
     assert_int_equal(pull(&f), 2);
+    h = ensi_handle_find(&f.c->handles, ensign_call_open(f.c, &d).id);
+    assert_int_equal(f.wakes, 2);
+    pass(&f, SOON);
+    ensi_timer_start(&h->close_timer, 0); /* as if the pump had started it */
+    ensi_client_schedule(f.c, h);
+    ensi_client_settle(f.c); /* it ends the call in the step that starts it */
+    assert_int_equal(f.wakes, 2);
+    assert_false(f.c->env.work);
+    assert_int_equal(pull(&f), 1);
     destroy(&f);
 }
 
