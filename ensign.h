@@ -18940,7 +18940,8 @@ static int ensi_create_check_external(ensign_t *c, const char *which, const ensi
         if (unused[i].set)
             return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                                  "client: %s.%s has no effect beside external: leave it out, and do the "
-                                 "same in your own TLS; or leave external out",
+                                 "same in your own TLS (or set external before ensign_desc_env); or leave "
+                                 "external out",
                                  which, unused[i].field);
     return ENSIGN_OK;
 }
@@ -18993,7 +18994,7 @@ static int ensi_create_check_parts(ensign_t *c, const ensign_desc_t *d)
     if (!ENSI_HAS_AUTH && (d->client_id || d->client_secret || d->auth_url))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: ENSIGN_NO_AUTH is defined, and a key or auth_url (ENSIGN_CLIENT_ID, "
-                             "ENSIGN_AUTH_URL) is set: leave it out, or set token");
+                             "ENSIGN_AUTH_URL) is set: leave it out, or compile auth in");
     if (!ENSI_HAS_PROXY && d->proxy && *d->proxy)
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "client: ENSIGN_NO_PROXY is defined, and proxy (HTTPS_PROXY, ALL_PROXY) is set: "
