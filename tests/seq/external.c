@@ -485,7 +485,7 @@ static void fields_of_our_own_tls_are_refused(void **state)
         taken(&d);
         if (!(field = spoil(&d.tls, i))) break;
         snprintf(text, sizeof text, "client: tls.%s has no effect beside external", field);
-        refused(&d, text, "do the same in your own TLS; or leave external out");
+        refused(&d, text, "do the same in your own TLS (or set external before ensign_desc_env)");
         d = desc();
         spoil(&d.auth_tls, i);
         snprintf(text, sizeof text, "client: auth_tls.%s has no effect beside external", field);
