@@ -130,6 +130,7 @@ SCRIPT(the_auth_service_has_sessions_of_its_own)
     assert_false(info.resumed);
     assert_int_equal(ensign_link_info(w->client, ENSIGN_LINK_AUTH, &info), ENSIGN_OK);
     assert_false(info.resumed);
+    world_settle(w); /* TLS 1.3: the ticket comes behind the handshake, in its own time */
     world_cut(w, ENSIGN_LINK_AUTH, ECONNRESET);
     world_until(w, w->auth_requests == 2);
     assert_int_equal(ensign_link_info(w->client, ENSIGN_LINK_AUTH, &info), ENSIGN_OK);
