@@ -1641,7 +1641,7 @@ ENSIGN_API int  ensign_frame_text(const ensign_frame_t *frame, char *out, size_t
 #define ENSI_PRINTF(at, args)
 #endif
 
-/* What these guard, the compiler drops where the program leaves it out. */
+/* The compiler drops the code that these guard, where the program leaves it out. */
 #ifdef ENSIGN_NO_AUTH
 enum { ENSI_HAS_AUTH = 0 };
 #else
@@ -8170,7 +8170,7 @@ typedef struct ensi_link_t {
     bool trying;                    /* from the beginning of an attempt until the connection works */
     ensi_tunnel_t *tunnel;          /* RUN: the proxy has not answered CONNECT yet; else NULL */
     ensi_buf_t rx, tx;
-    size_t rx_used, tx_used;        /* of their bytes, since they were taken */
+    size_t rx_used, tx_used;        /* bytes of each that were written since they were taken */
     ensi_timer_t timer;             /* of the attempt */
     uint64_t since_ms;              /* RUN: when the connection was made */
     bool heard;                     /* bytes have come on this connection */
@@ -8181,7 +8181,7 @@ typedef struct ensi_link_t {
 #ifndef ENSIGN_NO_TLS
     ensi_tls_t *tls;                /* NULL: no connection with TLS yet */
     uint8_t *plain;                 /* one record each way: received, then to send */
-    size_t plain_used[2];           /* of their bytes, since it was taken */
+    size_t plain_used[2];           /* bytes of each half that were written since it was taken */
 #endif
 } ensi_link_t;
 
@@ -8775,8 +8775,8 @@ static int ensi_link_read(ensi_link_t *l, const uint8_t **out, size_t *len)
 #endif
 }
 
-/* Where the next bytes to send may be written, and how many: 0 when there is no room for a whole record. What
- * is written there and not committed the caller wipes. */
+/* Returns where the next bytes to send may be written, and how many fit; *room is 0 while a whole record does
+ * not fit. The caller wipes what it writes there and does not commit. */
 static uint8_t *ensi_link_reserve(ensi_link_t *l, size_t *room)
 {
     ensi_buf_t *tx = &l->tx;
@@ -8910,7 +8910,7 @@ struct ensi_h2_t {
     ensi_trace_t *trace;                /* NULL: no hook */
     nghttp2_session *session;           /* NULL: no connection */
     ensi_stream_t *streams;
-    ensi_stream_t *last;                /* that DATA came for last; NULL: it has left, or none came */
+    ensi_stream_t *last;                /* the one that the last DATA was for; NULL: it has left the wire */
     size_t taken;                       /* bytes of DATA that the receive call has brought */
     const uint8_t *out;                 /* what nghttp2 gave and did not fit */
     size_t out_len;
@@ -11467,7 +11467,7 @@ typedef struct ensi_topic_entry_t { uint32_t name_at, name_len, id_at; } ensi_to
 
 typedef struct ensi_topics_block_t ensi_topics_block_t;
 typedef struct ensi_topics_t {
-    ensi_topics_block_t *block;     /* NULL: there is no map */
+    ensi_topics_block_t *block;     /* NULL: no map has come */
     ensi_topic_entry_t *entries;
     uint32_t *by_name, *by_id;      /* entries in order; of equal ones the later is behind */
     const uint8_t *bytes;
@@ -12513,8 +12513,8 @@ static void ensi_state_grant(ensign_t *c, ensi_call_t *call)
     ensi_state_touch(c, call);
 }
 
-/* Credit for what a pull has set free. While a whole message waits there is no hurry: once half of the buffer
- * is free, the next pump gives it, unless all is pulled before. */
+/* Credit for what a pull has set free. While a whole message waits, it can come later: once half of the
+ * buffer is free, the next pump gives it, unless all is pulled before. */
 static ENSI_UNUSED void ensi_state_grant_pulled(ensign_t *c, ensi_call_t *call)
 {
     if (!ensi_h2_has_message(&call->s)) ensi_state_grant(c, call);
@@ -14983,7 +14983,7 @@ static ensign_notice_t *ensi_pub_answer(ensi_pub_t *p)
 
     x->given = true;
     p->answers--;
-    p->first = p->pulled + (uint16_t)(x->next - p->pulled); /* of what is not given, none is older */
+    p->first = p->pulled + (uint16_t)(x->next - p->pulled); /* an answer that is not given is not older */
     if (x->state == ENSI_ENTRY_NACKED) {
         n = ensi_pub_nack_notice(p, x, count);
         ensi_pub_advance(p);
@@ -17351,7 +17351,7 @@ static void ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
 {
     ensi_link_t *l = n->link;
     size_t room = 0, len = 0;
-    /* room that was left says that there is no more */
+    /* a send that leaves room has taken all that nghttp2 had */
     while (room - len < ENSI_H2_SCRAP && ensi_h2_wants_write(&n->h2)) {
         uint8_t *out = ensi_link_reserve(l, &room);
         int rc;
@@ -19369,8 +19369,9 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
     size += ensi_create_methods_size(d) + ENSI_MEM_SMALL;
     size += 2 * link + (rpc_tls ? 2 * records + conf : 0);
     if (d->trace) size += ENSIGN_MAX_LINKS * sizeof(ensi_trace_t) + ENSI_MEM_HEADER;
+    /* three tokens, and two more while they are replaced */
     if (d->client_id || d->auth_url)
-        size += link + (auth_tls ? records + conf : 0) + 5 * (size_t)ENSIGN_TOKEN_BYTES + /* two anew */
+        size += link + (auth_tls ? records + conf : 0) + 5 * (size_t)ENSIGN_TOKEN_BYTES +
                 ENSI_AUTH_BODY_BYTES;
     for (size_t i = 0; i < ENSI_COUNT(texts); i++) size += ensign_str(texts[i]).len + ENSI_MEM_SMALL;
 #ifndef ENSIGN_NO_SERVICE
@@ -19665,7 +19666,8 @@ static ensi_sock_len_t ensi_sock_addr(ensi_sock_addr_t *a, const char *text, uin
 }
 
 #ifndef ENSIGN_NO_DNS
-/* The longest run of zeros goes as "::" (RFC 5952): its first group, and *len, 0: there is no run of two. */
+/* Returns the first group of the longest run of zeros, which is written as "::" (RFC 5952). *len is 0 if no
+ * two groups in a row are zero. */
 static size_t ensi_sock_zeros(const uint8_t ip[16], size_t *len)
 {
     size_t at = 0, run = 0;

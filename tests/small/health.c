@@ -22,7 +22,8 @@ int main(void)
     if (ensign_await(c, k.id, -1, &n) != ENSIGN_OK) return fail(ensign_error(c));
     if (n->error) return fail(n->error);
     /* status, field 1, is SERVING, 1 */
-    if (!ensi_slice_eq(n->as.reply.message, ensign_bytes("\x08\x01", 2))) return say(STDERR_FILENO, "not SERVING"), 1;
+    if (n->as.reply.message.len != 2 || memcmp(n->as.reply.message.ptr, "\x08\x01", 2) != 0)
+        return say(STDERR_FILENO, "not SERVING"), 1;
     say(STDOUT_FILENO, "SERVING");
     ensign_destroy(c);
     return 0;

@@ -2,7 +2,7 @@
  *
  * ECDHE with ECDSA or RSA certificates, on P-256, P-384 and X25519; ChaCha20-Poly1305 and AES-GCM; X.509 with
  * SHA-256, SHA-384 and SHA-512. Left out: other key exchanges and ciphers, sessions that are resumed, texts of
- * errors, self-tests, servers, encrypted keys. RSA-PSS signatures are left out too, which TLS 1.2 has none of.
+ * errors, self-tests, servers, encrypted keys. RSA-PSS signatures are left out too: servers of TLS 1.2 do without.
  * What trades speed for size: tables of AES in read-only memory and one of four; small windows of ECC. */
 #ifndef SMALL_MBEDTLS_CONFIG_H
 #define SMALL_MBEDTLS_CONFIG_H
