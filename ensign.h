@@ -1836,6 +1836,12 @@ static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
     v = __builtin_bswap32(v);
     memcpy(p, &v, sizeof v);
 }
+
+static ENSI_UNUSED void ensi_put_be64(uint8_t *p, uint64_t v)
+{
+    v = __builtin_bswap64(v);
+    memcpy(p, &v, sizeof v);
+}
 #else
 static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
 {
@@ -1844,17 +1850,17 @@ static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
     p[2] = (uint8_t)(v >> 8);
     p[3] = (uint8_t)v;
 }
-#endif
-
-static ENSI_UNUSED uint32_t ensi_get_be32(const uint8_t *p)
-{
-    return ((uint32_t)p[0] << 24) | ((uint32_t)p[1] << 16) | ((uint32_t)p[2] << 8) | p[3];
-}
 
 static ENSI_UNUSED void ensi_put_be64(uint8_t *p, uint64_t v)
 {
     ensi_put_be32(p, (uint32_t)(v >> 32));
     ensi_put_be32(p + 4, (uint32_t)v);
+}
+#endif
+
+static ENSI_UNUSED uint32_t ensi_get_be32(const uint8_t *p)
+{
+    return ((uint32_t)p[0] << 24) | ((uint32_t)p[1] << 16) | ((uint32_t)p[2] << 8) | p[3];
 }
 
 static ENSI_UNUSED uint64_t ensi_get_be64(const uint8_t *p)
@@ -2135,13 +2141,18 @@ static void ensi_timer_stop(ensi_timer_t *t)
     t->state = ENSI_TIMER_OFF;
 }
 
+/* The time of one that was only started counts from now. */
+static void ensi_timer_arm(ensi_timer_t *t, uint64_t now_ms)
+{
+    if (t->state != ENSI_TIMER_FRESH) return;
+    t->at_ms = now_ms + t->after_ms;
+    t->state = ENSI_TIMER_ARMED;
+}
+
 /* True once, when the time is up. */
 static bool ensi_timer_due(ensi_timer_t *t, uint64_t now_ms)
 {
-    if (t->state == ENSI_TIMER_FRESH) {
-        t->at_ms = now_ms + t->after_ms;
-        t->state = ENSI_TIMER_ARMED;
-    }
+    ensi_timer_arm(t, now_ms);
     if (t->state != ENSI_TIMER_ARMED || now_ms < t->at_ms) return false;
     t->state = ENSI_TIMER_OFF;
     return true;
@@ -2322,6 +2333,7 @@ typedef struct ensi_env_t {
     bool work;                  /* a step would do something */
     uint8_t opening;            /* an opener runs; or ENSI_OPENING_FAILED: `error` is still what it met */
     bool stepping;              /* inside step: wake is not called */
+    bool timed;                 /* inside a step that was given the time: now_ms is no older */
     void *user;
     int64_t (*wall_ms)(void *user);
     void (*wake)(void *user);
@@ -4419,10 +4431,12 @@ static inline bool ensi_wire_id(ensi_wire_t *w, unsigned tag, uint8_t *id, size_
 /* A varint of four or five bytes, as short as it can be. */
 static inline bool ensi_wire_fixed(const uint8_t *p, size_t size, uint64_t *value)
 {
+    uint32_t four = p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    uint32_t more = size == 5 ? 0x80808080u : 0x808080u; /* the bytes behind which another one comes */
     unsigned last = p[size - 1];
-    *value = (p[0] & 0x7Fu) | (p[1] & 0x7Fu) << 7 | (p[2] & 0x7Fu) << 14 | (p[3] & 0x7Fu) << 21;
+    *value = (four & 0x7Fu) | (four >> 1 & 0x3F80u) | (four >> 2 & 0x1FC000u) | (four >> 3 & 0xFE00000u);
     if (size == 5) *value |= (uint64_t)last << 28;
-    return (p[0] & p[1] & p[2]) >= 0x80 && (size == 4 || p[3] >= 0x80) && last - 1u < 0x7F;
+    return (four & more) == more && last - 1u < 0x7F;
 }
 
 /* A Timestamp in its usual form: these years' seconds take five bytes, and nearly all nanoseconds five or
@@ -8914,6 +8928,7 @@ struct ensi_h2_t {
     size_t taken;                       /* bytes of DATA that the receive call has brought */
     const uint8_t *out;                 /* what nghttp2 gave and did not fit */
     size_t out_len;
+    bool held_up;                       /* set by the owner: frames wait for room in the link */
     uint8_t *to;                        /* while it is asked for frames: where they go, */
     size_t room;                        /* and how much fits there */
     uint32_t open;                      /* streams on the wire */
@@ -8927,6 +8942,7 @@ struct ensi_h2_t {
     bool settled;                       /* the server's SETTINGS are in */
     uint32_t answers;                   /* streams whose headers have come: the connection is of use */
     bool draining;                      /* GOAWAY is in */
+    bool leaving;                       /* our own GOAWAY is out */
     bool evicting;                      /* set by the owner: what can be opened anew elsewhere leaves it */
     bool answered;                      /* HEADERS or DATA are in; section ping takes it back */
     uint32_t ponged;                    /* the answer to the PING of this serial is in, too; 0: to none */
@@ -9390,6 +9406,7 @@ static void ensi_h2_say(ensi_h2_t *h, const char *format, ...)
 static int ensi_h2_on_our_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
 {
     char head[40];
+    h->leaving = true;
     h->fault_code = (int)g->error_code;
     if (g->error_code == NGHTTP2_COMPRESSION_ERROR) { /* of which nghttp2 tells no more */
         ensi_h2_say(h, "a header is over %d bytes, which nghttp2 does not take, or broken", ENSI_H2_HEADERS);
@@ -9638,7 +9655,7 @@ static int ensi_h2_start(ensi_h2_t *h, uint32_t connection_window)
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cb);
     ensi_mem_prime(&h->env->mem, ENSI_MEM_PRIME);
-    h->settled = h->draining = h->evicting = h->answered = h->starved = h->oversize = false;
+    h->settled = h->draining = h->leaving = h->evicting = h->answered = h->starved = h->oversize = false;
     h->ponged = h->answers = 0;
     h->goaway_code = NGHTTP2_NO_ERROR;
     h->fault_code = 0;
@@ -9655,7 +9672,7 @@ static void ensi_h2_stop(ensi_h2_t *h)
     nghttp2_session_del(h->session);
     h->session = NULL;
     h->out_len = 0;
-    h->settled = h->draining = h->evicting = h->starved = false;
+    h->settled = h->draining = h->leaving = h->evicting = h->starved = false;
     while (h->streams) {
         ensi_stream_t *s = h->streams;
         ensi_h2_leave(s, NGHTTP2_NO_ERROR);
@@ -9787,10 +9804,12 @@ static int ensi_h2_send(ensi_h2_t *h, uint8_t *out, size_t cap, size_t *len)
     return ENSIGN_OK;
 }
 
+/* Only a GOAWAY ends a session; before one there is no need to ask nghttp2. */
 static bool ensi_h2_alive(const ensi_h2_t *h)
 {
-    return h->session && (nghttp2_session_want_read(h->session) || nghttp2_session_want_write(h->session) ||
-                          h->out_len > 0);
+    if (!h->session) return false;
+    if (!h->draining && !h->leaving) return true;
+    return nghttp2_session_want_read(h->session) || nghttp2_session_want_write(h->session) || h->out_len > 0;
 }
 
 /* Is there anything to hand to the link? */
@@ -14403,7 +14422,8 @@ static size_t ensi_pub_more(ensi_call_t *call, uint8_t *out, size_t cap)
         p->partial = 0;
         p->sent++;
     }
-    if (n && idle) { /* a large event on a slow line goes on; the timer that runs is to be scheduled anew */
+    /* a large event on a slow line goes on; the timer that runs is to be scheduled anew */
+    if (n && idle && ensi_timer_left(&p->ack_timer, call->env->now_ms) != p->ack_timeout_ms) {
         if (p->ack_timer.state == ENSI_TIMER_ARMED) ensi_stream_touch(&call->s);
         ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
     }
@@ -14813,6 +14833,14 @@ static bool ensi_pub_parts(const ensi_pub_t *p)
     return p->state == ENSI_PUB_HALF && !p->h.closing && p->done == p->sent && ensi_h2_leaves(&p->call.s);
 }
 
+/* The server owes something from now on. Where each event waits for the ack of the one before, this runs once
+ * an event: a time that is known counts at once, and the handle needs no second look. */
+static void ensi_pub_await(const ensign_t *c, ensi_pub_t *p, uint32_t timeout_ms)
+{
+    ensi_timer_start(&p->ack_timer, timeout_ms);
+    if (c->env.timed) ensi_timer_arm(&p->ack_timer, c->env.now_ms);
+}
+
 /* Lets ack_timer run while the server owes something. */
 static void ensi_pub_watch(const ensign_t *c, ensi_pub_t *p)
 {
@@ -14820,9 +14848,9 @@ static void ensi_pub_watch(const ensign_t *c, ensi_pub_t *p)
     if (p->state == ENSI_PUB_READY) owes = p->done < p->resolved;
     if (p->state == ENSI_PUB_DRAINING) owes = p->done < p->sent || p->partial > 0;
     if (!owes) ensi_timer_stop(&p->ack_timer);
-    else if (p->ack_timer.state == ENSI_TIMER_OFF) ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
+    else if (p->ack_timer.state == ENSI_TIMER_OFF) ensi_pub_await(c, p, p->ack_timeout_ms);
     if (ensi_pub_parts(p) && ensi_timer_left(&p->ack_timer, c->env.now_ms) > ENSI_PUB_PARTING_MS)
-        ensi_timer_start(&p->ack_timer, ENSI_PUB_PARTING_MS);
+        ensi_pub_await(c, p, ENSI_PUB_PARTING_MS);
 }
 
 /* A parked one wants a stream with its next event or, if it makes topics, once it has made one. */
@@ -17351,11 +17379,13 @@ static void ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
 {
     ensi_link_t *l = n->link;
     size_t room = 0, len = 0;
+    n->h2.held_up = false;
     /* a send that leaves room has taken all that nghttp2 had */
     while (room - len < ENSI_H2_SCRAP && ensi_h2_wants_write(&n->h2)) {
         uint8_t *out = ensi_link_reserve(l, &room);
         int rc;
         len = 0;
+        n->h2.held_up = room == 0;
         if (room == 0) return;
         rc = ensi_h2_send(&n->h2, out, room, &len);
         if (rc == ENSIGN_OK) rc = ensi_link_commit(l, len);
@@ -17768,6 +17798,7 @@ static void ensi_client_tick_handle(ensign_t *c, ensi_handle_t *h)
 static void ensi_client_settle(ensign_t *c)
 {
     ensi_handle_t *h, *next;
+    c->env.timed = true;
     ensi_client_pump(c);
     c->env.stepping = true; /* `wake` is not called for work that is done right here */
     for (h = ensi_handles_due(&c->handles, 0); h; h = next) {
@@ -17776,6 +17807,7 @@ static void ensi_client_settle(ensign_t *c)
     }
     c->env.stepping = false;
     if (c->env.work || c->calls.touched.first) ensi_client_pump(c);
+    c->env.timed = false;
 }
 
 /* When the next timer is due; 0: one was started, and its time begins with the next step. */
@@ -18095,7 +18127,7 @@ const uint8_t *ensign_tx_buf(ensign_t *c, int link, size_t *len)
 static bool ensi_client_wants_room(ensign_t *c, const ensi_link_t *l)
 {
     const ensi_conn_t *n = ensi_client_conn(c, l);
-    return !n || !l->shaken || l->end->tls || c->env.work || ensi_h2_wants_write(&n->h2);
+    return !n || !l->shaken || l->end->tls || c->env.work || n->h2.held_up;
 }
 
 int ensign_tx_ack(ensign_t *c, int link, size_t len)
@@ -19980,7 +20012,6 @@ static bool ensi_sock_obey(ensign_t *c, ensi_race_t *r, int link, uint64_t now_m
     ensi_sock_t *s;
 
     r->held = false;
-    if (!r->used && ensi_client_idle(c, link)) return false;
     if (ensi_client_runs(c, link, r->attempt)) {
         s = ensi_race_first(r, ENSI_SOCK_UP);
         if (!s) return false; /* somebody else said that it is up */
@@ -20027,6 +20058,7 @@ static void ensi_sock_settle(ensign_t *c, ensi_sockets_t *x, uint64_t now_ms)
     for (int round = 0; x->again && round < ENSI_SOCK_ROUNDS; round++) {
         x->again = false;
         for (int link = 0; link < ENSIGN_MAX_LINKS; link++) {
+            if (!x->link[link].used && ensi_client_idle(c, link)) continue;
             x->again |= ensi_sock_obey(c, &x->link[link], link, now_ms);
         }
     }
