@@ -17385,7 +17385,7 @@ static void ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
         uint8_t *out = ensi_link_reserve(l, &room);
         int rc;
         len = 0;
-        n->h2.held_up = room == 0;
+        n->h2.held_up = true; /* too little room is left, or none */
         if (room == 0) return;
         rc = ensi_h2_send(&n->h2, out, room, &len);
         if (rc == ENSIGN_OK) rc = ensi_link_commit(l, len);
@@ -17397,6 +17397,7 @@ static void ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
             return;
         }
         if (len == 0) return;
+        n->h2.held_up = false;
     }
 }
 
