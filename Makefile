@@ -21,6 +21,7 @@ FUZZ_SECONDS ?= 60
 # A variant is the same tree built another way, in a folder of its own: make VARIANT=asan suite
 VARIANT      ?=
 FLAGS_asan   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+FLAGS_i386   := -O1 -g0
 FLAGS_mbedtls36 := -O1 -isystem build/mbedtls36/include -Lbuild/mbedtls36/lib # what tools/mbedtls36 brings
 B            := build$(VARIANT:%=/%)
 
