@@ -768,8 +768,8 @@ ENSIGN_API void ensign_destroy(ensign_t *c);
 ENSIGN_API const ensign_error_t *ensign_error(const ensign_t *c);
 
 /* For code on top of this API, such as what protoc-gen-ensign writes: puts an error of its own, or a result
- * above 0, into ensign_error, in the form of printf, and returns `code`, which is not OK. An opener that fails
- * so and returns {0} behaves as ours do. */
+ * above 0, into ensign_error, formatted as by printf. Returns `code`, which must not be OK. After an error a
+ * call with a {0} handle returns that error, as after an opener of ours. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 4, 5)))
 #endif
