@@ -77,7 +77,7 @@ SCRIPT(a_unary_call)
     ask_t question = asked(7);
     answer_t answer = grpc_testing_SimpleResponse_init_zero;
     const ensign_notice_t *n;
-    ensign_slice_t request, payload, body;
+    ensign_slice_t request, payload = { NULL, 0 }, body = { NULL, 0 };
     bytes_t b = { 0 };
     char scope[16] = "";
     uint64_t taken;
