@@ -51,9 +51,13 @@ BENCH_PB  := $(patsubst proto/%.proto,$(BENCH_GEN)/%.pb.cc, \
 FUZZ      := $(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c))
 FUZZERS   := $(patsubst $(B)/tests/fuzz/%,build/fuzz/%,$(FUZZ))
 OPENSSL   := $(shell $(CC) $(CPPFLAGS) -include openssl/ssl.h -E -x c /dev/null >/dev/null 2>&1 && echo here)
-EXAMPLES  := $(filter-out $(if $(OPENSSL),,%/openssl),$(call programs,examples/*.c)) # one of them needs it
+GENERATOR := $(shell command -v nanopb_generator.py || command -v nanopb_generator)
+PLUGIN    := tools/protoc-gen-ensign
+CAN_TYPE  := $(and $(GENERATOR),$(shell command -v python3),$(shell command -v protoc))
+TYPED     := greeter etcd_watch otlp_export # examples with typed calls
+EXAMPLES  := $(filter-out $(if $(OPENSSL),,%/openssl) $(if $(CAN_TYPE),,$(addprefix %/,$(TYPED))), \
+                 $(call programs,examples/*.c))
 EXAMPLES_X := $(patsubst %.cc,$(B)/%,$(wildcard examples/*.cc))
-GENERATED := $(patsubst examples/%.proto,$(B)/examples/gen/%.pb.h,$(wildcard examples/*.proto))
 SERVER    := $(B)/ensignd
 COMMON_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/common/*.c))
 SERVER_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))
@@ -233,7 +237,7 @@ $(B)/obj/%.o: %.c ensign.h
 $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) -lcmocka $(LIBS)
+	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(filter %.o,$^) $(LDFLAGS) -lcmocka $(LIBS)
 
 $(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
 $(B)/tests/unit/growth: C += -finstrument-functions # it counts them
@@ -249,27 +253,41 @@ $(FUZZERS): build/fuzz/%: tests/fuzz/%.c ensign.h
 	$(Q)clang $(CPPFLAGS) -I. $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ $< \
 	    $(LDFLAGS) $(LIBS)
 
-# The examples are C99. The messages of one become nanopb code in examples/gen, an archive; no other example
-# needs the generator.
+# The examples are C99.
 $(EXAMPLES): $(B)/%: %.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(C) -std=c99 -I$(B)/examples/gen $(NANOPB) -MMD -MP -MF $@.d -o $@ $< $(filter %.a,$^) \
+	$(Q)$(C) -std=c99 -I$(B)/gen/examples $(NANOPB) -MMD -MP -MF $@.d -o $@ $< $(filter %.o,$^) \
 	    $(LDFLAGS) $(LIBS)
 
-$(B)/examples/grpc_unary: $(GENERATED:.h=.a)
 $(B)/examples/resolver_thread: LIBS += -lpthread
 $(B)/examples/openssl: LIBS := -lssl -lcrypto -lnghttp2 -lprotobuf-nanopb # in the place of mbedTLS
 
-$(GENERATED): $(B)/examples/gen/%.pb.h: examples/%.proto $(wildcard examples/*.options)
-	$(call say,GEN)
-	$(Q)mkdir -p $(@D)
-	$(Q)nanopb_generator.py -q -I examples -D $(@D) $*.proto
+# What .proto files become: nanopb's messages, and typed calls where there is a service. No other program than
+# these needs a generator. A file's folder is what it imports others from; a program names the objects it needs.
+PROTO_DIRS  := tests/typed examples
+PROTOS      := $(shell find $(PROTO_DIRS) -name '*.proto')
+PB_H        := $(PROTOS:%.proto=$(B)/gen/%.pb.h)
+proto_dir    = $(firstword $(foreach d,$(PROTO_DIRS),$(if $(filter $d/%,$1),$d)))
 
-$(B)/examples/gen/%.pb.a: $(B)/examples/gen/%.pb.h
+$(B)/examples/grpc_unary: $(B)/gen/examples/health.pb.o
+$(B)/tests/seq/typed: C += -I$(B)/gen/tests/typed $(NANOPB)
+$(B)/tests/seq/typed: $(addprefix $(B)/gen/tests/typed/,test.pb.o test.ensign.h)
+
+$(PB_H): $(B)/gen/%.pb.h: %.proto $(shell find $(PROTO_DIRS) -name '*.options')
+	$(call say,GEN)
+	$(Q)mkdir -p $(B)/gen/$(call proto_dir,$<)
+	$(Q)$(GENERATOR) -q -I $(call proto_dir,$<) -D $(B)/gen/$(call proto_dir,$<) $(<:$(call proto_dir,$<)/%=%)
+
+$(PB_H:.pb.h=.ensign.h): $(B)/gen/%.ensign.h: %.proto $(PLUGIN) $(B)/gen/%.pb.h
+	$(call say,GEN)
+	$(Q)protoc -I $(call proto_dir,$<) --plugin=protoc-gen-ensign=$(PLUGIN) \
+	    --ensign_opt=-I$(call proto_dir,$<) --ensign_out=$(B)/gen/$(call proto_dir,$<) $<
+
+$(PB_H:.h=.o): %.o: %.h
 	$(call say,CC)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(FLAGS_$(VARIANT)) -I$(@D) $(NANOPB) -c -o $(@:.a=.o) $(<:.h=.c)
-	$(Q)rm -f $@ && ar rcs $@ $(@:.a=.o)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(FLAGS_$(VARIANT)) $(addprefix -I$(B)/gen/,$(PROTO_DIRS)) $(NANOPB) -c \
+	    -o $@ $(<:.h=.c)
 
 examples: $(EXAMPLES_X)
 

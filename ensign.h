@@ -767,6 +767,14 @@ ENSIGN_API void ensign_destroy(ensign_t *c);
  * too. Never NULL; it stands until the next such call. */
 ENSIGN_API const ensign_error_t *ensign_error(const ensign_t *c);
 
+/* For code on top of this API, such as what protoc-gen-ensign writes: puts an error of its own, or a result
+ * above 0, into ensign_error, formatted as by printf. Returns `code`, which must not be OK. After an error a
+ * call with a {0} handle returns that error, as after an opener of ours. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 4, 5)))
+#endif
+ENSIGN_API int ensign_fail(ensign_t *c, int code, int native, const char *format, ...);
+
 /* The most that a client takes through `alloc` for itself, nghttp2 included: without its handles, which have
  * bounds of their own, and without mbedTLS's heap. */
 ENSIGN_API size_t ensign_memory_bound(const ensign_desc_t *d);
@@ -1179,6 +1187,9 @@ typedef struct ensign_call_desc_t {
     ensign_slice_t request;         /* first message, with `encoding` compressed already; empty: none yet, but
                                        with `unary` an empty one */
     bool        unary;              /* open, send and half-close in one; its one notice is REPLY */
+    bool        request_follows;    /* [false] of a unary call: `request` is empty, and ensign_call_send, or
+                                       reserve and commit, gives the one message, which half-closes. So it can
+                                       be encoded in place */
     uint32_t    deadline_ms;        /* from open to END [that of the client's `methods`, else none],
                                        ENSIGN_FOREVER: none; grpc-timeout carries what is left */
     ensign_retry_t retry;           /* further attempts [those of the client's `methods`, else its `retry`];
@@ -1210,7 +1221,7 @@ enum { ENSIGN_COMPRESSED = 1 };                     /* `flags`: the message is i
 ENSIGN_API ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d);
 
 /* Copies one message into the send buffer. AGAIN: it is full; ENDED: END waits to be pulled; E_STATE: the
- * call is half-closed, closing, or unary; E_TOO_LARGE: over max_send_bytes. */
+ * call is half-closed, closing, or unary and has its request; E_TOO_LARGE: over max_send_bytes. */
 ENSIGN_API int  ensign_call_send(ensign_t *c, ensign_call_t call, ensign_slice_t message, int flags);
 
 /* The same in two steps, to encode in place: *out has room for len bytes, and commit says how many it became.
@@ -12852,7 +12863,7 @@ static bool ensi_reopen_tick(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
  * Owns   the handle of each call that a user opened; what is lent is the message of its last MESSAGE notice;
  *        its attempts, the waits between them, and the bucket of all calls' attempts (`spent`).
  * Holds  a unary call has one notice, REPLY, with its answer only when that is known to be the only one and
- *        the status is OK.
+ *        the status is OK. Its one request half-closes it, at open or, with request_follows, at commit.
  *        An attempt is followed by another one only while nothing of the answer was given, no headers of a
  *        gRPC answer have come, and the request is kept from its first byte.
  * Moves  see grpc; this section turns a call's facts into notices. An attempt that failed: end -> backoff ->
@@ -13014,6 +13025,10 @@ static int ensi_call_check(ensign_t *c, const ensign_call_desc_t *d, const ensi_
     if (ensi_slice_has_edge(ensign_str(d->encoding)) || ensi_slice_has_edge(ensign_str(d->accept_encoding)))
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "call: encoding or accept_encoding begins or ends with a blank; leave it out");
+    if (d->request_follows && (!d->unary || d->request.len > 0))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "call: request_follows is for a unary call without a request in its desc; %s",
+                             d->unary ? "leave request empty" : "set unary, or leave it out");
     if (d->request.len > o->max_send)
         return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
                              "call: the request has %lu bytes, max_send_bytes is %lu",
@@ -13116,7 +13131,7 @@ static int ensi_call_first(ensi_call_t *call, const ensign_call_desc_t *d)
 {
     uint8_t *out;
     int rc;
-    if (!d->unary && d->request.len == 0) return ENSIGN_OK;
+    if (d->request_follows || (!d->unary && d->request.len == 0)) return ENSIGN_OK;
     rc = ensi_grpc_reserve(call, d->request.len, &out);
     if (rc != ENSIGN_OK) return ensi_env_memory(call->env, d->request.len);
     if (d->request.len) memcpy(out, d->request.ptr, d->request.len);
@@ -13419,7 +13434,7 @@ static uint64_t ensi_call_due(const ensi_handle_t *h)
     return ensi_timer_sooner(ensi_timer_at(&h->call->deadline), &h->call->again);
 }
 
-/* No more messages from us; the server ends the call. A unary call is half-closed already. */
+/* No more messages from us; the server ends the call. A unary call that has its request is half-closed. */
 static void ensi_call_close(ensign_t *c, ensi_handle_t *h)
 {
     h->call->half_closed = true;
@@ -13524,6 +13539,7 @@ int ensign_call_commit(ensign_t *c, ensign_call_t handle, size_t len, int flags)
                              "call: commit of %lu bytes without a reserve for as many before it",
                              (unsigned long)len);
     ensi_grpc_commit(&u->call, len, flags);
+    if (u->call.unary) u->call.half_closed = true;
     ensi_state_touch(c, &u->call);
     return ENSIGN_OK;
 }
@@ -18337,6 +18353,16 @@ const ensign_error_t *ensign_error(const ensign_t *c)
         ensi_fail(&v->error, v->error.code, 0, "%s", v->later ? v->later : ensign_result_text(v->error.code));
     ensi_env_hide_error(v, &v->error);
     return &v->error;
+}
+
+int ensign_fail(ensign_t *c, int code, int native, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    ensi_fail_v(&c->env.error, code, native, format, args);
+    va_end(args);
+    c->env.opening = code < 0 ? ENSI_OPENING_FAILED : ENSI_OPENING_NO;
+    return code;
 }
 
 /* ---- what section sockets asks */

@@ -93,9 +93,9 @@ on_armhf() {
         ahead "armhf: $file" compiles "$file" gnu11
     done
     tell
-    check 'armhf: the messages of the examples' makes $BUILD/examples/gen/health.pb.h
+    check 'armhf: the messages of the examples' makes $BUILD/gen/examples/health.pb.h
     for file in examples/*.c; do
-        ahead "armhf: $file" compiles "$file" c99 -I$BUILD/examples/gen -idirafter "$armhf/usr/include/nanopb"
+        ahead "armhf: $file" compiles "$file" c99 -I$BUILD/gen/examples -idirafter "$armhf/usr/include/nanopb"
     done
     tell
 }
