@@ -13375,6 +13375,7 @@ static int ensi_call_decompress(ensign_t *c, ensi_user_call_t *u, ensign_slice_t
 /* What was lent stands no longer. A large message leaves no large block. */
 static void ensi_call_release_gzip(ensign_t *c, ensi_user_call_t *u)
 {
+    if (u->call.unary) return; /* its one message is yet to be lent */
     u->decompressed = false;
     if (u->plain.cap <= u->call.s.rx.window) return;
     ensi_mem_free(&c->env.mem, u->plain.ptr);
