@@ -38,7 +38,12 @@ say    = @printf '  %-5s %s\n' $(1) $@
 # ---------------------------------------------------------------- what there is
 
 programs   = $(patsubst %.c,$(B)/%,$(wildcard $(1)))
-UNIT      := $(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c)
+# The compiler finds HEADER: what needs it is built where it is there.
+there      = $(shell $(CC) $(CPPFLAGS) -include $(1) -E -x c /dev/null >/dev/null 2>&1 && echo here)
+ZLIB      := $(call there,zlib.h)
+GZIP      := %/gzip %/fuzz_gzip
+without    = $(filter-out $(if $(ZLIB),,$(GZIP)),$(1))
+UNIT      := $(call without,$(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c))
 SIM       := $(B)/tests/sim/sim
 E2E       := $(call programs,tests/e2e/*.c)
 SOAK      := $(call programs,tests/soak/*.c)
@@ -48,9 +53,9 @@ BENCH_GEN := $(B)/tests/bench/gen
 BENCH_PB  := $(patsubst proto/%.proto,$(BENCH_GEN)/%.pb.cc, \
                  $(wildcard proto/api/*/*.proto proto/mimetype/*/*.proto proto/region/*/*.proto)) \
              $(BENCH_GEN)/api/v1beta1/ensign.grpc.pb.cc
-FUZZ      := $(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c))
+FUZZ      := $(call without,$(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c)))
 FUZZERS   := $(patsubst $(B)/tests/fuzz/%,build/fuzz/%,$(FUZZ))
-OPENSSL   := $(shell $(CC) $(CPPFLAGS) -include openssl/ssl.h -E -x c /dev/null >/dev/null 2>&1 && echo here)
+OPENSSL   := $(call there,openssl/ssl.h)
 GENERATOR := $(shell command -v nanopb_generator.py || command -v nanopb_generator)
 PLUGIN    := tools/protoc-gen-ensign
 CAN_TYPE  := $(and $(GENERATOR),$(shell command -v python3),$(shell command -v protoc))
@@ -216,6 +221,12 @@ $(SERVER): $(SERVER_O) $(COMMON_O)
 	$(call say,LINK)
 	$(Q)$(C) -o $@ $(SERVER_O) $(COMMON_O) $(LDFLAGS) $(LIBS_ensignd)
 
+# With gzip, where zlib is there.
+ifdef ZLIB
+$(TOOL_O): C += -DENSIGN_GZIP
+$(TOOL): LIBS += -lz
+endif
+
 $(TOOL): $(TOOL_O) $(COMMON_O)
 	$(call say,LINK)
 	$(Q)$(C) -o $@ $(TOOL_O) $(COMMON_O) $(LDFLAGS) $(LIBS)
@@ -240,6 +251,7 @@ $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(filter %.o,$^) $(LDFLAGS) -lcmocka $(LIBS)
 
 $(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
+$(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
 $(B)/tests/unit/growth: C += -finstrument-functions # it counts them
 
 $(FUZZ): $(B)/%: %.c tests/fuzz/replay.c ensign.h
