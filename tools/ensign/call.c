@@ -241,6 +241,7 @@ void call_fill(const call_t *c, const char *method, ensign_call_desc_t *d)
     d->retry.max_attempts = (uint32_t)o->attempts;
     d->max_message_bytes = d->max_send_bytes = (uint32_t)o->max_message;
     d->max_metadata_bytes = (uint32_t)o->max_metadata;
+    d->compress = o->gzip;
 }
 
 void call_run(call_t *c, const char *method)
@@ -368,8 +369,18 @@ static int run_bytes(const options_t *o)
     return status;
 }
 
+#ifdef ENSIGN_GZIP
+#define HAS_GZIP true
+#else
+#define HAS_GZIP false
+#endif
+
 int run_call(const options_t *o)
 {
     bool bytes = o->hex || o->raw || o->in != FORM_DEFAULT || o->out != FORM_DEFAULT;
+
+    if (o->gzip && !HAS_GZIP)
+        return options_refuse(o, "--gzip needs zlib, and this ensign was built without it: install it (Debian: "
+                                 "zlib1g-dev) and build again");
     return bytes ? run_bytes(o) : run_call_json(o);
 }

@@ -112,6 +112,8 @@ static const option_t known[] = {
       "print fields that have their default value, too" },
     { C_CALL, 0, "--allow-unknown-fields", KIND_FLAG, NULL, AT(allow_unknown_fields), 0, 0,
       "pass over fields of MESSAGE that its type lacks" },
+    { C_CALL, 0, "--gzip", KIND_FLAG, NULL, AT(gzip), 0, 0,
+      "compress the messages of the request that get smaller by it" },
     { C_CALL, 0, "--max-message", KIND_NUMBER, "BYTES", AT(max_message), 1, 1u << 30,
       "the largest message, as bytes, in each direction [4194304]" },
     { C_CALL, 0, "--max-metadata", KIND_NUMBER, "BYTES", AT(max_metadata), 1, 1u << 30,

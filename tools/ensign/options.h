@@ -58,7 +58,7 @@ struct options_t {
     /* call */
     int  in, out;               /* form_t */
     uint64_t deadline_ms, attempts, max_message, max_metadata;
-    bool no_token, hex, list, emit_defaults, allow_unknown_fields;
+    bool no_token, gzip, hex, list, emit_defaults, allow_unknown_fields;
     list_t protos, import_paths, protosets;
     const char *describe, *template_of;
     /* bench */
