@@ -22,6 +22,7 @@ static bool open_stream(reflect_t *r)
 
     call_fill(r->c, versions[r->version], &d);
     if (d.deadline_ms > ANSWER_MS) d.deadline_ms = ANSWER_MS;
+    d.compress = false; /* --gzip is for the call: a server may lack it, and the questions are short */
     r->k = ensign_call_open(r->c->s.c, &d);
     if (r->k.id != 0) return true;
     session_error(&r->c->s, NULL, ensign_error(r->c->s.c));
@@ -89,13 +90,18 @@ static reflected_t ask(reflect_t *r, ask_t what, const char *name)
     }
     r->answered = true;
     switch (schema_answer(r->schema, n->as.message.bytes, &code)) {
-    case ANSWER_FILES: return what == ASK_SERVICES ? failed(r, "server reflection", "another answer") : REFLECT_DONE;
-    case ANSWER_SERVICES: return what == ASK_SERVICES ? REFLECT_DONE : failed(r, "server reflection", "another answer");
+    case ANSWER_FILES:
+        if (what != ASK_SERVICES) return REFLECT_DONE;
+        return failed(r, "server reflection", "the server answers with files, and not with its services");
+    case ANSWER_SERVICES:
+        if (what == ASK_SERVICES) return REFLECT_DONE;
+        return failed(r, "server reflection", "the server answers with its services, and not with files");
     case ANSWER_ERROR:
         if (code == ENSIGN_GRPC_NOT_FOUND) return REFLECT_ABSENT;
-        /* fall through */
-    default: return failed(r, "server reflection", schema_error(r->schema));
+        break;
+    case ANSWER_WRONG: break;
     }
+    return failed(r, "server reflection", schema_error(r->schema));
 }
 
 reflected_t reflect_services(reflect_t *r)
