@@ -266,6 +266,14 @@ $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 
 $(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
 $(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
+$(filter $(SCHEMA),$(UNIT)): $(B)/obj/tools/ensign/schema.o $(B)/gen/schema.set
+$(filter $(SCHEMA),$(UNIT)): C += -DSCHEMA_SET='"$(B)/gen/schema.set"'
+$(filter $(SCHEMA),$(UNIT)): LIBS += $(LIBS_PROTOBUF)
+
+$(B)/gen/schema.set: $(wildcard tests/unit/*.proto)
+	$(call say,GEN)
+	$(Q)mkdir -p $(@D)
+	$(Q)protoc -Itests/unit --include_imports --descriptor_set_out=$@ $^
 $(B)/tests/unit/growth: C += -finstrument-functions # it counts them
 
 $(FUZZ): $(B)/%: %.c tests/fuzz/replay.c ensign.h
@@ -322,7 +330,7 @@ $(EXAMPLES_X): $(B)/%: %.cc ensign.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(X) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) $(LIBS)
 
--include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(COMMON_O:.o=.d)
+-include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(B)/obj/tools/ensign/schema.d $(COMMON_O:.o=.d)
 -include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH) $(FUZZ) $(EXAMPLES) $(EXAMPLES_X) $(FUZZERS))
 
 # ---------------------------------------------------------------- install: the header and how to link it; ensign

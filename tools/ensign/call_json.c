@@ -207,6 +207,16 @@ static bool is_stdin(const options_t *o, size_t arg)
     return strcmp(o->args.at[arg], "-") == 0;
 }
 
+static bool is_hex(const char *text)
+{
+    uint8_t *bytes;
+    size_t len;
+    bool ok = text_from_hex(text, &bytes, &len);
+
+    free(bytes);
+    return ok;
+}
+
 /* What can be said of the arguments before anybody is asked. */
 static int check_messages(const json_call_t *j)
 {
@@ -217,9 +227,11 @@ static int check_messages(const json_call_t *j)
         snprintf(where, sizeof where, "message %zu", i);
         if (is_stdin(o, i) && (i + 1 < o->args.count || o->files.count > 0))
             return options_refuse(o, "the message - stands for the lines of standard input; put it last");
-        if (!is_stdin(o, i) &&
-            !is_one_value(j, where, "give each as a MESSAGE of its own", ensign_str(o->args.at[i])))
+        if (is_stdin(o, i)) continue;
+        if (!is_one_value(j, where, "give each as a MESSAGE of its own", ensign_str(o->args.at[i]))) {
+            if (is_hex(o->args.at[i])) complain("messages in hexadecimal digits need --hex");
             return EXIT_USAGE;
+        }
     }
     return EXIT_DONE;
 }

@@ -234,10 +234,16 @@ string default_json_name(const string &name)
 }
 
 // protoc writes the JSON name of each field, and as text each would show it: only the unusual ones should.
+template <typename L> void forget_json_names(L *fields)
+{
+    for (pb::FieldDescriptorProto &f : *fields)
+        if (f.json_name() == default_json_name(f.name())) f.clear_json_name();
+}
+
 void forget_json_names(pb::DescriptorProto *m)
 {
-    for (pb::FieldDescriptorProto &f : *m->mutable_field())
-        if (f.json_name() == default_json_name(f.name())) f.clear_json_name();
+    forget_json_names(m->mutable_field());
+    forget_json_names(m->mutable_extension());
     for (pb::DescriptorProto &inner : *m->mutable_nested_type()) forget_json_names(&inner);
 }
 
@@ -256,6 +262,7 @@ bool add_file(schema_t *s, const pb::FileDescriptorProto &file, size_t bytes)
     for (const string &name : file.dependency()) s->imports.push_back(name);
     pb::FileDescriptorProto &kept = s->added[file.name()];
     kept = file;
+    forget_json_names(kept.mutable_extension());
     for (pb::DescriptorProto &m : *kept.mutable_message_type()) forget_json_names(&m);
     return true;
 }
@@ -914,8 +921,7 @@ private:
 
     void any()
     {
-        text += string(pretty ? "{\"@type\": \"" : "{\"@type\":\"") + URL + "google.protobuf.Empty\"" +
-                (pretty ? ", \"value\": {}}" : ",\"value\":{}}");
+        text += string(pretty ? "{\"@type\": \"" : "{\"@type\":\"") + URL + "google.protobuf.Empty\"}";
     }
 
     bool pretty;
