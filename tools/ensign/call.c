@@ -128,7 +128,7 @@ static void print_headers(const call_t *c)
     }
 }
 
-static void print_end(call_t *c, const ensign_notice_t *n)
+static void print_status(call_t *c, const ensign_notice_t *n)
 {
     const ensign_notice_end_t *e = &n->as.end;
 
@@ -138,12 +138,10 @@ static void print_end(call_t *c, const ensign_notice_t *n)
         json_int("status", e->status);
         json_text("status_name", status_name(e->status));
         json_slice("text", e->text);
-        if (e->details.len > 0) c->form->print_details(c, e->details);
         if (e->attempts > 1) json_int("attempts", e->attempts);
         if (n->error) json_text("error", n->error->text);
         if (e->metadata_cut) json_bool("metadata_cut", true);
         if (c->o->verbose > 0) json_metadata(c, "trailers", ENSIGN_TRAILERS);
-        json_close();
     } else if (c->o->verbose > 0) {
         say_metadata(c, "trailer", ENSIGN_TRAILERS);
         if (e->metadata_cut) say("the metadata was cut; --max-metadata keeps more of it");
@@ -151,8 +149,22 @@ static void print_end(call_t *c, const ensign_notice_t *n)
         if (e->attempts > 1) say("attempts: %u", (unsigned)e->attempts);
     }
     if (n->error && !c->canceled) session_error(&c->s, NULL, n->error);
-    if (e->details.len > 0 && !c->o->json) c->form->print_details(c, e->details);
+}
+
+/* To print the details may mean to ask the server for their types: the notice does not stand so long. */
+static void print_end(call_t *c, const ensign_notice_t *n)
+{
+    ensign_slice_t details = n->as.end.details;
+    uint8_t *copy = x_realloc(NULL, details.len);
+
+    if (details.len > 0) memcpy(copy, details.ptr, details.len);
+    details.ptr = copy;
+    print_status(c, n);
+    c->k.id = 0;
     c->ended = true;
+    if (details.len > 0) c->form->print_details(c, details);
+    if (c->o->json) json_close();
+    free(copy);
 }
 
 /* ---- the call */

@@ -69,23 +69,28 @@ static int find_method(json_call_t *j, const char *text)
     return EXIT_ABSENT;
 }
 
-/* The conversion that failed lacked a type of an Any. Brings it, or gives it up: then to try again helps. */
-static bool look_up(json_call_t *j)
+/* Did the conversion that failed lack the type of an Any, and has the server told it now? */
+static bool look_up(json_call_t *j, const char *name)
+{
+    bool found;
+
+    if (!j->reflects || j->lookups++ >= LOOKUPS_MAX) return false;
+    if (j->c.k.id != 0) ensign_hold(j->c.s.c, j->c.k.id, true); /* its message is still needed */
+    found = reflect_symbol(&j->reflect, name) == REFLECT_DONE && schema_has(j->schema, name);
+    if (j->c.k.id != 0) reflect_rest(&j->reflect);
+    if (j->c.k.id != 0) ensign_hold(j->c.s.c, j->c.k.id, false);
+    return found;
+}
+
+/* To JSON, with or without the type that was lacking. False: it failed for another reason. */
+static bool can_go_on(json_call_t *j)
 {
     const char *lacks = schema_lacks(j->schema);
     char *name;
 
     if (!lacks) return false;
     name = x_keep_text(lacks, strlen(lacks));
-    if (j->reflects && j->lookups++ < LOOKUPS_MAX) {
-        bool found;
-        if (j->c.k.id != 0) ensign_hold(j->c.s.c, j->c.k.id, true); /* its message is still needed */
-        found = reflect_symbol(&j->reflect, name) == REFLECT_DONE;
-        reflect_rest(&j->reflect);
-        if (j->c.k.id != 0) ensign_hold(j->c.s.c, j->c.k.id, false);
-        if (found && schema_has(j->schema, name)) return true;
-    }
-    schema_give_up(j->schema, name);
+    if (!look_up(j, name)) schema_give_up(j->schema, name);
     return true;
 }
 
@@ -115,15 +120,11 @@ static bool add_json(json_call_t *j, const char *where, ensign_slice_t json)
 {
     int flags = j->c.o->allow_unknown_fields ? SCHEMA_IGNORE_UNKNOWN : 0;
     ensign_slice_t message;
-    bool tried = false;
 
     while (!schema_from_json(j->schema, j->method.input, json, flags, &message)) {
-        char why[512];
-        snprintf(why, sizeof why, "%s", schema_error(j->schema));
-        if (!tried && j->reflects && look_up(j)) {
-            tried = schema_lacks(j->schema) != NULL;
-            continue;
-        }
+        const char *why = schema_error(j->schema), *lacks = schema_lacks(j->schema);
+        why = x_keep_text(why, strlen(why));
+        if (lacks && look_up(j, x_keep_text(lacks, strlen(lacks)))) continue;
         options_refuse(j->c.o, "%s: %s", where, why);
         return false;
     }
@@ -273,7 +274,7 @@ static bool to_json(json_call_t *j, ensign_slice_t message, ensign_slice_t *json
                 (out_is_terminal() && !o->json ? SCHEMA_PRETTY : 0);
 
     while (!schema_to_json(j->schema, j->method.output, message, flags, json))
-        if (!look_up(j)) return false;
+        if (!can_go_on(j)) return false;
     return true;
 }
 
@@ -297,11 +298,10 @@ static void print_message(call_t *c, ensign_slice_t message)
     }
 }
 
-/* A detail whose type is not known to us, and that the server is asked for only while it can answer. */
 static bool one_detail(json_call_t *j, ensign_slice_t details, size_t i, const char **type, ensign_slice_t *json)
 {
     while (!schema_detail(j->schema, details, i, 0, type, json))
-        if (!look_up(j)) return false;
+        if (!can_go_on(j)) return false;
     return true;
 }
 

@@ -428,8 +428,9 @@ void fill_opaque(const string &name, pb::Type *type)
 // Looks types up by what stands behind the last slash of a URL: first here, then among google.rpc's.
 class Resolver : public pb::util::TypeResolver {
 public:
-    Resolver(const schema_t *s, bool optional)
-        : schema(s), all_optional(optional),
+    enum use_t { TO_JSON, FROM_JSON, IN_PARTS };
+
+    Resolver(const schema_t *s, use_t what) : schema(s), use(what),
           here(pb::util::NewTypeResolverForDescriptorPool("type.googleapis.com", &s->pool)),
           rpc(pb::util::NewTypeResolverForDescriptorPool("type.googleapis.com", rpc_pool()))
     {
@@ -441,12 +442,12 @@ public:
         status_t status = here->ResolveMessageType(URL + name, type);
 
         if (!status.ok()) status = rpc->ResolveMessageType(URL + name, type);
-        if (!status.ok() && schema->opaque.count(name) > 0) {
+        if (!status.ok() && use == TO_JSON && schema->opaque.count(name) > 0) {
             fill_opaque(name, type);
             return status_t();
         }
         if (!status.ok() && lacks.empty()) lacks = name;
-        if (all_optional) make_optional(type);
+        if (use == IN_PARTS) make_optional(type);
         return status;
     }
 
@@ -467,7 +468,7 @@ private:
     }
 
     const schema_t *schema;
-    bool all_optional;          // a part of a message is tried alone, without what it requires beside it
+    use_t use;                  // IN_PARTS: a field is tried alone, without those that are required beside it
     std::unique_ptr<pb::util::TypeResolver> here, rpc;
 };
 
@@ -521,14 +522,17 @@ void wrap(const schema_t *s, const pb::Descriptor *d, string *bytes, int depth)
 
 bool to_json(schema_t *s, const string &type, string message, int flags, string *json)
 {
-    Resolver resolver(s, false);
+    Resolver resolver(s, Resolver::TO_JSON);
     pb::util::JsonPrintOptions print;
+    pb::UnknownFieldSet any_fields;
     const pb::Descriptor *d = find_type(s, type);
 
     print.add_whitespace = (flags & SCHEMA_PRETTY) != 0;
     print.always_print_primitive_fields = (flags & SCHEMA_DEFAULTS) != 0;
     json->clear();
     if (!d) return refuse(s, "there is no message type " + type);
+    if (!any_fields.ParseFromString(message)) // the JSON library would take a message that ends in its middle
+        return refuse(s, "what came is no " + type);
     if (!s->opaque.empty()) wrap(s, d, &message, NEST_MAX);
     status_t status = pb::util::BinaryToJsonString(&resolver, URL + type, message, json, print);
     if (status.ok()) return true;
@@ -714,7 +718,7 @@ string scalar_default(const pb::FieldDescriptor *f)
 
 class Finder {
 public:
-    Finder(const schema_t *s, int flags) : schema(s), resolver(s, true)
+    Finder(const schema_t *s, int flags) : schema(s), resolver(s, Resolver::IN_PARTS)
     {
         options.ignore_unknown_fields = (flags & SCHEMA_IGNORE_UNKNOWN) != 0;
     }
@@ -823,7 +827,7 @@ private:
 
 bool from_json(schema_t *s, const string &type, const string &json, int flags, string *message)
 {
-    Resolver resolver(s, false);
+    Resolver resolver(s, Resolver::FROM_JSON);
     pb::util::JsonParseOptions options;
     const pb::Descriptor *d = find_type(s, type);
     string why;
