@@ -266,9 +266,13 @@ $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 
 $(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
 $(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
-$(filter $(SCHEMA),$(UNIT)): $(B)/obj/tools/ensign/schema.o $(B)/gen/schema.set
+
+# The types and the JSON of ensign call, which libprotobuf reads.
+$(filter $(SCHEMA),$(UNIT) $(FUZZ)): $(B)/obj/tools/ensign/schema.o
+$(filter $(SCHEMA),$(FUZZERS)): build/asan/obj/tools/ensign/schema.o
+$(filter $(SCHEMA),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += $(LIBS_PROTOBUF)
+$(filter $(SCHEMA),$(UNIT)): $(B)/gen/schema.set
 $(filter $(SCHEMA),$(UNIT)): C += -DSCHEMA_SET='"$(B)/gen/schema.set"'
-$(filter $(SCHEMA),$(UNIT)): LIBS += $(LIBS_PROTOBUF)
 
 $(B)/gen/schema.set: $(wildcard tests/unit/*.proto)
 	$(call say,GEN)
@@ -279,13 +283,19 @@ $(B)/tests/unit/growth: C += -finstrument-functions # it counts them
 $(FUZZ): $(B)/%: %.c tests/fuzz/replay.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< tests/fuzz/replay.c $(LDFLAGS) $(LIBS)
+	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< tests/fuzz/replay.c $(filter %.o,$^) $(LDFLAGS) $(LIBS)
 
 $(FUZZERS): build/fuzz/%: tests/fuzz/%.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)clang $(CPPFLAGS) -I. $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ $< \
-	    $(LDFLAGS) $(LIBS)
+	    $(filter %.o,$^) $(LDFLAGS) $(LIBS)
+
+ifneq ($(B),build/asan)
+build/asan/obj/%.o: %.cc ensign.h
+	$(call say,CXX)
+	$(Q)$(MAKE) --no-print-directory VARIANT=asan CC=clang CXX=clang++ $@
+endif
 
 # The examples are C99.
 $(EXAMPLES): $(B)/%: %.c ensign.h

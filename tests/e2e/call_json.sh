@@ -131,7 +131,7 @@ check 'no method at all' fails 2 'name a method as package.Service/Method' nonse
 check 'metadata goes, and comes' does 0 $check_method -v -H x-a-bin:00ff -H 'x-b: c'
 check '-v: it is told' says 'header: content-type: application/grpc'
 check 'an authority' prints "$serving" $check_method --authority other.example
-check 'a message too large to come' fails 1 'RESOURCE_EXHAUSTED' ensign.v1beta1.Ensign/Status --max-message 8
+check 'a message too large to come' fails 1 'raise --max-message' ensign.v1beta1.Ensign/Status --max-message 8
 printf '%s' '{"service": "default"}' >"$dir/message.json"
 check 'a file' prints "$serving" $check_method --file "$dir/message.json"
 stdin '{"service":\n "default"}\n'

@@ -10,6 +10,9 @@
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 #define ORDER "shop.Order"
+#ifndef SCHEMA_SET
+#define SCHEMA_SET "build/gen/schema.set"
+#endif
 
 static ensign_slice_t str(const char *s)
 {
