@@ -151,39 +151,45 @@ static bool add_line(json_call_t *j, ensign_slice_t line)
     return is_one_value(j, where, APART_LINES, line) && add_json(j, where, line);
 }
 
-/* The lines that are here. Several may come of one read; the server may not take all of them at once. */
-static bool more_lines(call_t *c)
+/* The lines that are here: all of them, or up to one that has a message. */
+static bool take_lines(json_call_t *j, bool all)
 {
-    json_call_t *j = c->own;
     ensign_slice_t line;
 
-    while (c->count == 0) {
+    while (all || j->c.count == 0) {
         switch (input_line(&j->in, &line)) {
         case LINE_GOT:
             if (!add_line(j, line)) return false;
             break;
         case LINE_NONE: return true;
         case LINE_EOF:
-            c->whole = true;
+            j->c.whole = true;
             return true;
         case LINE_TOO_LONG:
-            options_refuse(c->o, "line %" PRIu64 " of standard input is longer than %zu bytes; --max-message "
-                                 "takes longer ones", j->in.line + 1, j->in.max);
+            options_refuse(j->c.o, "line %" PRIu64 " of standard input is longer than %zu bytes; --max-message "
+                                   "takes longer ones", j->in.line + 1, j->in.max);
             return false;
         }
     }
     return true;
 }
 
+/* Several lines may come of one read, and the server may not take all of them at once. */
+static bool more_lines(call_t *c)
+{
+    return take_lines(c->own, false);
+}
+
 /* Of a method that takes one message: it is sent when standard input has ended, and has no other. */
 static bool all_lines(json_call_t *j)
 {
     while (!j->c.whole) {
-        size_t before = j->c.count;
-        j->c.count = 0;
-        if (!more_lines(&j->c)) return false;
-        if (j->c.count == 0) j->c.count = before;
-        if (!j->c.whole && !input_read(&j->in)) return false;
+        woke_t woke = WOKE_NOTICE;
+        if (!take_lines(j, true)) return false;
+        if (!j->c.whole) woke = session_wait(&j->c.s, j->in.fd, -1);
+        if (woke == WOKE_STOP || woke == WOKE_OVER) return false;
+        if (woke == WOKE_INPUT && !input_read(&j->in)) return false;
+        while (session_pull(&j->c.s) != NULL) continue;
     }
     if (j->lines == 1) return true;
     options_refuse(j->c.o, "standard input has no message, and %s takes one", j->method.path);
