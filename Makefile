@@ -27,8 +27,10 @@ B            := build$(VARIANT:%=/%)
 
 WARN  := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 C     := $(CC) $(CPPFLAGS) -I. $(CFLAGS) $(FLAGS_$(VARIANT)) $(WARN)
+X     := $(CXX) $(CPPFLAGS) -I. $(CXXFLAGS) $(FLAGS_$(VARIANT)) $(WARN) -std=c++11
 LIBS  := -lnghttp2 -lmbedtls -lmbedx509 -lmbedcrypto -lprotobuf-nanopb
 NANOPB := -idirafter /usr/include/nanopb # where some distributions have it; generated code asks for <pb.h>
+LIBS_PROTOBUF := -lprotobuf -lstdc++
 LIBS_ensignd := $(LIBS) -lmicrohttpd -ljansson -lsqlite3
 
 # A recipe shows one short line; V=1 shows the commands.
@@ -42,7 +44,11 @@ programs   = $(patsubst %.c,$(B)/%,$(wildcard $(1)))
 there      = $(shell $(CC) $(CPPFLAGS) -include $(1) -E -x c /dev/null >/dev/null 2>&1 && echo here)
 ZLIB      := $(call there,zlib.h)
 GZIP      := %/gzip %/fuzz_gzip
-without    = $(filter-out $(if $(ZLIB),,$(GZIP)),$(1))
+# libprotobuf with the interface that it had before 22, which took the first of these headers away.
+PROTOBUF  := $(shell $(CXX) $(CPPFLAGS) -include google/protobuf/stubs/logging.h \
+                 -include google/protobuf/util/json_util.h -E -x c++ /dev/null >/dev/null 2>&1 && echo here)
+SCHEMA    := %/schema %/fuzz_schema
+without    = $(filter-out $(if $(ZLIB),,$(GZIP)) $(if $(PROTOBUF),,$(SCHEMA)),$(1))
 UNIT      := $(call without,$(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c))
 SIM       := $(B)/tests/sim/sim
 E2E       := $(call programs,tests/e2e/*.c)
@@ -68,7 +74,9 @@ COMMON_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/common/*.c))
 SERVER_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))
 MESSAGES  := $(B)/gen/message_types.h
 TOOL      := $(B)/ensign
-TOOL_O    := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensign/*.c))
+TOOL_JSON := $(addprefix $(B)/obj/tools/ensign/,call_json.o protoc.o reflect.o schema.o) # these need libprotobuf
+TOOL_O    := $(filter-out $(if $(PROTOBUF),%/call_none.o,$(TOOL_JSON)), \
+                 $(sort $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensign/*.c)) $(TOOL_JSON)))
 MATRIX    := $(if $(VARIANT),,$(wildcard tests/compile/run))
 SCRIPTS   := $(wildcard tests/e2e/*.sh) $(if $(VARIANT),,$(wildcard tests/compile/*.sh))
 
@@ -229,7 +237,7 @@ endif
 
 $(TOOL): $(TOOL_O) $(COMMON_O)
 	$(call say,LINK)
-	$(Q)$(C) -o $@ $(TOOL_O) $(COMMON_O) $(LDFLAGS) $(LIBS)
+	$(Q)$(C) -o $@ $(TOOL_O) $(COMMON_O) $(LDFLAGS) $(LIBS) $(if $(PROTOBUF),$(LIBS_PROTOBUF))
 
 # The server's messages are those of ensign.h, without its codec.
 $(MESSAGES): tools/ensignd/message_types.awk ensign.h
@@ -244,6 +252,12 @@ $(B)/obj/%.o: %.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -c -o $@ $<
+
+# It is linked by the C compiler, so it may have no check of UBSan's that needs its part for C++.
+$(B)/obj/%.o: %.cc ensign.h
+	$(call say,CXX)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(X) -fno-sanitize=vptr $(if $(findstring clang,$(CXX)),-fno-sanitize=function) -MMD -MP -c -o $@ $<
 
 $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 	$(call say,CC)
@@ -312,8 +326,7 @@ examples: $(EXAMPLES_X)
 $(EXAMPLES_X): $(B)/%: %.cc ensign.h
 	$(call say,CXX)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CXX) $(CPPFLAGS) -I. $(CXXFLAGS) $(FLAGS_$(VARIANT)) $(WARN) -std=c++11 -MMD -MP -MF $@.d -o $@ $< \
-	    $(LDFLAGS) $(LIBS)
+	$(Q)$(X) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) $(LIBS)
 
 -include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(COMMON_O:.o=.d)
 -include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH) $(FUZZ) $(EXAMPLES) $(EXAMPLES_X) $(FUZZERS))

@@ -128,7 +128,7 @@ head -c 70000 /dev/zero >"$dir/large"
 check 'a request that is too large' says 'larger than max (70000 vs. 65536)' \
     call --file "$dir/large" "/grpc.reflection.v1.$stream"
 check 'another method' says 'unknown method Info for service grpc.reflection.v1.ServerReflection' \
-    call /grpc.reflection.v1.ServerReflection/Info 00
+    call --hex /grpc.reflection.v1.ServerReflection/Info 00
 check 'it ends' server_stop
 
 check 'in maintenance' server_start --memory --port 0 --auth-port 0 --maintenance

@@ -5,7 +5,8 @@
 # The options of a command.
 _ensign_options() {
     local connection='--endpoint -E --shuffle --auth-url --proxy --no-proxy --credentials -C --client-id
-        --client-secret --token --no-auth --ca-file --server-name --cert --cert-key --min-tls --plaintext
+        --client-secret --token --no-auth --ca-file --server-name --authority --cert --cert-key --min-tls
+        --plaintext
         --allow-plaintext-token --insecure-skip-verify --name
         --connect-timeout --request-timeout --open-timeout --keepalive --retry'
     local common="--json -j --color --quiet -q --verbose -v --help -h $connection"
@@ -23,7 +24,9 @@ _ensign_options() {
     'topics ls' | 'topics show' | 'topics exists' | 'topics archive' | info) echo "$common" ;;
     status) echo "--auth $common" ;;
     health) echo "--service -s --watch -w --count -n --timeout $common" ;;
-    call) echo "--file -f --in --out --header -H --deadline --attempts --no-token $common" ;;
+    call) echo "--list --describe --template --proto --import-path -I --protoset --file -f --hex --raw --in --out
+        --emit-defaults --allow-unknown-fields --gzip --max-message --max-metadata --header -H --deadline
+        --attempts --no-token $common" ;;
     bench) echo "--events -n --size -s --trips --no-subscribe --rate -r --ensure-topic -e $common" ;;
     help) echo '--words --color --help -h' ;;
     topics) echo '--help -h' ;;
@@ -36,7 +39,8 @@ _ensign_takes_value() {
     case $1 in
     --file | -f | --lines | -l | --mimetype | -m | --type | -t | --meta | -M | --key | -k | --rate | \
         -r | --close-timeout | --count | -n | --timeout | --idle | --group | --filter | --param | -p | \
-        --dedup | --keys | --fields | --offset | --service | -s | --in | --out | --header | -H | \
+        --dedup | --keys | --fields | --offset | --service | -s | --describe | --template | --proto | \
+        --import-path | -I | --protoset | --max-message | --max-metadata | --authority | --in | --out | --header | -H | \
         --deadline | --attempts | --events | --size | --trips | --color | --endpoint | -E | --auth-url | \
         --proxy | --no-proxy | \
         --credentials | -C | --client-id | --client-secret | --token | --ca-file | --server-name | \
@@ -50,7 +54,11 @@ _ensign_takes_value() {
 _ensign_value() {
     local cur=$2
     case $1 in
-    --file | -f | --lines | -l | --credentials | -C | --ca-file | --cert | --cert-key)
+    --import-path | -I)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+        ;;
+    --file | -f | --lines | -l | --credentials | -C | --ca-file | --cert | --cert-key | --proto | --protoset)
         compopt -o filenames 2>/dev/null # blanks are quoted, folders get a slash
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         ;;

@@ -14,6 +14,7 @@ typedef struct input_t {
     bool     eof;
     uint8_t *buf;
     size_t   cap, start, end;   /* [start, end) is not given yet */
+    size_t   max;               /* bytes of the longest line; input_open sets it to EVENT_MAX */
     uint64_t line;              /* of the one given last, from 1 on */
     uint64_t taken, size;       /* bytes given; of the file, where it is one */
 } input_t;
@@ -26,6 +27,6 @@ line_t input_line(input_t *in, ensign_slice_t *line);   /* without its newline *
 bool   input_read(input_t *in);                         /* one read; false: it failed, said */
 void   input_close(input_t *in);
 
-/* The whole of a file, at most EVENT_MAX bytes. False: said. *out is the caller's to free. */
-bool   input_whole(const char *path, uint8_t **out, size_t *len);
+/* The whole of a file, at most max bytes. False: said. *out is the caller's to free. */
+bool   input_whole(const char *path, size_t max, uint8_t **out, size_t *len);
 #endif
