@@ -195,7 +195,8 @@ subscribes() {
     sub=$pid
     hears text 'open, args' "$sub" && run publish args 'as text'
     check 'text: ends after one' ends 0 text "$sub"
-    check 'text: as the SDK prints it' grep -qx "$(printf "\tdata: b'as text'")" "$dir/text.out"
+    check 'text: the data, readable' grep -qx "$(printf '\tdata: as text')" "$dir/text.out"
+    check 'text: one topic is not named' same '' "$(grep topic: "$dir/text.out")"
     start out subscribe made-by-a-subscriber --ensure-topic --json -n 2
     sub=$pid
     hears out 'open, made-by' "$sub" && run publish made-by-a-subscriber 1 2
@@ -208,6 +209,11 @@ subscribes() {
     sub=$pid
     hears all 'open, all topics' "$sub" && run publish args a && run publish lines b && run publish args c
     check 'all topics' ends 0 all "$sub"
+    start named subscribe --format '%t: %d\n' -n 2
+    sub=$pid
+    hears named 'open, all topics' "$sub" && run publish args x && run publish lines y
+    check 'all topics: each event names its own' ends 0 named "$sub"
+    check 'all topics: in the format' same "$(printf 'args: x\nlines: y')" "$(cat "$dir/named.out")"
     check 'a zero byte behind each' same 'a b c ' "$(tr '\0' ' ' <"$dir/all.out")"
     missing
 }
@@ -217,6 +223,7 @@ missing() {
     sub=$pid
     hears two 'open, args' "$sub" && run publish args two
     check 'two topics: ends after one event' ends 0 two "$sub"
+    check 'two topics: the event names its own' grep -qx "$(printf '\ttopic: args')" "$dir/two.out"
     check 'two topics: the first is named' grep -qx 'ensign: open, args and 1 more' "$dir/two.err"
     check 'two topics: none is missing' same '' "$(grep 'there is no topic' "$dir/two.err")"
     start some subscribe wether args lines 01GZ1ASDEPPFWD485HSQKDAS4K -n 1

@@ -96,7 +96,13 @@ check 'no choice'              refuses '--color blue: give one of auto|always|ne
 check 'no MIME type'           refuses '--mimetype foo is no type that the service knows' publish t -m foo x
 check 'no schema'              refuses '--type A@1: give a name and a semantic version' publish t -t A@1 x
 check 'no metadata'            refuses '--meta a: give KEY=VALUE' publish t -M a x
-check 'two sources'            refuses 'are three sources; use one of them' publish t x --file y
+check 'two sources'            refuses 'are different sources; use one of them' publish t x --file y
+check 'JSON and another source' refuses 'are different sources; use one of them' publish t x --from-json y
+check 'JSON, and a key for all' refuses 'leave out --mimetype, --type, --key and --meta' \
+    publish t --from-json "$0" --key k
+check 'zero bytes, and no lines' refuses '--null is for the lines of' publish t --null x
+check 'metadata twice'         refuses '--meta a=2: an event has one value for each key, and a has one already' \
+    publish t -M a=1 -M b=1 -M a=2 x
 check 'id to be made'          refuses '--ensure-topic makes a topic by its name' \
     publish 01GZ1ASDEPPFWD485HSQKDAS4K -e x
 check 'a file of two missing'  refuses 'cannot be opened: No such file' publish t --file "$0" \
@@ -105,6 +111,15 @@ check 'a file that is a folder' refuses 'is a folder; name a file' publish t --f
 check 'file of lines missing'  refuses 'cannot be opened: No such file' publish t --lines "$dir/none"
 check 'folder for a file'      refuses 'is a folder; name a file' publish t --lines "$dir"
 check 'two ways to print'      refuses '--json and --raw are two ways to print' subscribe --json --raw
+check 'a format, and JSON'     refuses '--json and --format are two ways to print' query x --json --format a
+check 'a format, and raw data' refuses '--raw and --format are two ways to print' query x --null --format a
+check 'all data, and PyEnsign' refuses '--python and --full are two ways to print' query x --python --full
+check 'a format of no part'    refuses '--format: there is no %q; ensign query --help lists them' \
+    query x --format '%t %q'
+check 'a format that ends early' refuses '--format: there is no %;' query x --format '100 %'
+check 'a format of no escape'  refuses '--format: there is no \q; give \n, \r, \t, \0, \xHH, or \\' \
+    query x --format 'a\q'
+check 'a format of half a byte' refuses '--format: there is no \x; give' query x --format '\x4'
 check 'parameter of no type'   refuses 'give NAME=TYPE:VALUE' query x -p a=foo:1
 check 'parameter of no value'  refuses 'give NAME=TYPE:VALUE' query x -p a=int:1.5
 check 'message of no bytes'    refuses 'give pairs of hexadecimal digits' call /a/b 123

@@ -9,12 +9,12 @@ _ensign_options() {
         --allow-plaintext-token --insecure-skip-verify --name
         --connect-timeout --request-timeout --open-timeout --keepalive --retry'
     local common="--json -j --color --quiet -q --verbose -v --help -h $connection"
-    local print='--raw --null -0 --no-newline --count -n --timeout'
+    local print='--raw --null -0 --no-newline --format --python --full --count -n --timeout'
     local dedup='--dedup --keys --fields --offset --overwrite-duplicate'
 
     case $1 in
-    publish) echo "--file -f --lines -l --ndjson --mimetype -m --type -t --meta -M --key -k --rate -r
-        --ensure-topic -e --acks -a --progress --no-progress --close-timeout $common" ;;
+    publish) echo "--file -f --lines -l --ndjson --from-json --null -0 --mimetype -m --type -t --meta -M
+        --key -k --rate -r --ensure-topic -e --acks -a --progress --no-progress --close-timeout $common" ;;
     subscribe) echo "$print --idle --ensure-topic -e --group --filter $common" ;;
     query) echo "$print --param -p --include-duplicates -D $common" ;;
     'topics create') echo "--if-missing $dedup $common" ;;
@@ -50,7 +50,7 @@ _ensign_takes_value() {
 _ensign_value() {
     local cur=$2
     case $1 in
-    --file | -f | --lines | -l | --credentials | -C | --ca-file | --cert | --cert-key)
+    --file | -f | --lines | -l | --from-json | --credentials | -C | --ca-file | --cert | --cert-key)
         compopt -o filenames 2>/dev/null # blanks are quoted, folders get a slash
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         ;;

@@ -18,6 +18,11 @@ static const option_t known[] = {
       "each line of FILE is an event [-: standard input]" },
     { C_PUBLISH, 0, "--ndjson", KIND_FLAG, NULL, AT(ndjson), 0, 0,
       "each line is one JSON value, which is checked" },
+    { C_PUBLISH, 0, "--from-json", KIND_TEXT, "FILE", AT(from_json), 0, 0,
+      "each line of FILE is an event as subscribe and query print it with --json: data, key, MIME type, "
+      "schema and metadata are published again; -: standard input" },
+    { C_PUBLISH, '0', "--null", KIND_FLAG, NULL, AT(null), 0, 0,
+      "lines end in a zero byte instead of a newline" },
     { C_PUBLISH, 'm', "--mimetype", KIND_TEXT, "TYPE", AT(mimetype), 0, 0,
       "MIME type: a name or a number [text/plain; --ndjson: application/json; --file: by the file's "
       "ending]" },
@@ -32,7 +37,7 @@ static const option_t known[] = {
     { C_PUBLISH, 'a', "--acks", KIND_FLAG, NULL, AT(acks), 0, 0,
       "print a line for each event that was stored" },
     { C_PUBLISH, 0, "--progress", KIND_FLAG, NULL, AT(progress), 0, 0,
-      "show progress [if standard error is a terminal]" },
+      "show progress [if standard error is a terminal, and nobody types the events there]" },
     { C_PUBLISH, 0, "--no-progress", KIND_FLAG, NULL, AT(no_progress), 0, 0, "show none" },
     { C_PUBLISH, 0, "--close-timeout", KIND_MS, "TIME", AT(close_timeout_ms), 0, YEAR_MS,
       "after ^C wait so long for answers [10s]" },
@@ -43,6 +48,13 @@ static const option_t known[] = {
       "--raw, with a zero byte instead of the newline" },
     { C_EVENTS, 0, "--no-newline", KIND_FLAG, NULL, AT(no_newline), 0, 0,
       "--raw, with nothing between events" },
+    { C_EVENTS, 0, "--format", KIND_TEXT, "FORMAT", AT(format), 0, 0,
+      "print each event so, as kcat does: %t topic, %o offset (0 from server 0.12), %d or %s data, %S its "
+      "size, %k key, %K its size, %h metadata, %i id, %m MIME type, %y schema, %p publisher, %c created and "
+      "%C committed (UTC), %T created (ms since 1970), %%; \\n \\r \\t \\0 \\xHH \\\\" },
+    { C_EVENTS, 0, "--python", KIND_FLAG, NULL, AT(python), 0, 0, "print events as PyEnsign does" },
+    { C_EVENTS, 0, "--full", KIND_FLAG, NULL, AT(full), 0, 0,
+      "print all of the data; else text has its first 100 characters" },
     { C_EVENTS, 'n', "--count", KIND_NUMBER, "N", AT(count), 1, UINT64_MAX, "end after N events" },
     { C_EVENTS | C_HEALTH, 0, "--timeout", KIND_MS, "TIME", AT(timeout_ms), 1, YEAR_MS,
       "end after this time; exit status 6 if there is a --count and it was not reached, or if the stream was "

@@ -3,6 +3,7 @@
 #ifndef ENSIGN_CLI_OPTIONS_H
 #define ENSIGN_CLI_OPTIONS_H
 #include "output.h"
+#include "../common/args.h"
 
 enum {                          /* exit status; 128 + N: ended by signal N */
     EXIT_DONE = 0,
@@ -45,8 +46,9 @@ struct options_t {
     uint64_t verbose;           /* how often it was given */
     /* events */
     list_t files, meta, params, headers, keys, fields;
-    const char *lines, *mimetype, *type, *key, *group, *filter;
-    bool ndjson, raw, null, no_newline, ensure_topic, include_duplicates, acks, progress, no_progress;
+    const char *lines, *from_json, *mimetype, *type, *key, *group, *filter, *format;
+    bool ndjson, raw, null, no_newline, python, full, ensure_topic, include_duplicates, acks;
+    bool progress, no_progress;
     double rate;
     uint64_t count, timeout_ms, idle_ms, close_timeout_ms;
     /* topics */
