@@ -1,7 +1,7 @@
 /* options.c - see options.h */
 #include "options.h"
 #include "bits.h"
-#include "../common/args.h"
+#include "profile.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,6 +135,9 @@ static const option_t connection[] = {
     { C_ONLINE, 'E', "--endpoint", KIND_TEXT, "HOST:PORT", AT(endpoint), 0, 0,
       "the server, or unix:/PATH; several with commas are tried in turn [ENSIGN_ENDPOINT; with a key "
       "ensign.rotational.app:443]" },
+    { C_ONLINE, 0, "--profile", KIND_TEXT, "NAME", AT(profile), 0, 0,
+      "what this profile of the file ensign/profiles says ($XDG_CONFIG_HOME, or ~/.config), where no option "
+      "and no variable does; the manual tells of the file" },
     { C_ONLINE, 0, "--shuffle", KIND_FLAG, NULL, AT(shuffle), 0, 0,
       "try several endpoints in an order drawn by chance" },
     { C_ONLINE, 0, "--auth-url", KIND_TEXT, "URL", AT(auth_url), 0, 0,
@@ -425,7 +428,7 @@ static bool store_number(options_t *o, const option_t *k, const char *value)
     return false;
 }
 
-static bool store(options_t *o, const option_t *k, const char *value)
+bool options_store(options_t *o, const option_t *k, const char *value)
 {
     void *at = (char *)o + k->at;
 
@@ -455,6 +458,23 @@ static bool store(options_t *o, const option_t *k, const char *value)
     }
 }
 
+const option_t *options_connection(const char *name)
+{
+    const option_t *k = connection;
+
+    while (strcmp(k->name, name) != 0) k++;
+    return k;
+}
+
+bool options_given(const options_t *o, const option_t *k)
+{
+    const void *at = (const char *)o + k->at;
+
+    if (k->kind == KIND_FLAG) return *(const bool *)at;
+    if (k->kind == KIND_CHOICE) return *(const int *)at > 0;
+    return *(const char *const *)at != NULL;
+}
+
 static void refuse_unknown(const options_t *o, const arg_t *arg)
 {
     const char *name = o->command ? o->command->name : "", *space = name[0] != '\0' ? " " : "";
@@ -472,7 +492,7 @@ static bool read_one(options_t *o, const arg_t *arg)
     case ARG_WORD:
         list_add(&o->args, arg->text);
         return true;
-    case ARG_OPTION: return store(o, arg->option, arg->value);
+    case ARG_OPTION: return options_store(o, arg->option, arg->value);
     case ARG_UNKNOWN:
         refuse_unknown(o, arg);
         return false;
@@ -531,7 +551,7 @@ static bool wants_version(int argc, char **argv)
 
 int options_read(options_t *o, int argc, char **argv, bool *done)
 {
-    int first, second;
+    int first, second, status;
 
     memset(o, 0, sizeof *o);
     o->close_timeout_ms = 10000;
@@ -549,5 +569,6 @@ int options_read(options_t *o, int argc, char **argv, bool *done)
     if (o->help) return help_top(), EXIT_DONE;
     if (!o->command) return no_command(o, NULL, NULL);
     *done = false;
-    return check_args(o);
+    status = check_args(o);
+    return status == EXIT_DONE && o->profile ? profile_read(o) : status;
 }
