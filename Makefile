@@ -88,8 +88,8 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 
 .SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        suite-tls test-peers test-live soak fuzz bench bench-check bench-record small server tool examples \
-        install install-header install-tool uninstall clean
+        generated suite-tls test-peers test-live soak fuzz bench bench-check bench-record small server tool \
+        examples install install-header install-tool uninstall clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -312,18 +312,24 @@ $(B)/examples/openssl: LIBS := -lssl -lcrypto -lnghttp2 -lprotobuf-nanopb # in t
 PROTO_DIRS  := tests/typed examples
 PROTOS      := $(shell find $(PROTO_DIRS) -name '*.proto')
 PB_H        := $(PROTOS:%.proto=$(B)/gen/%.pb.h)
+TYPED_H     := $(patsubst %.proto,$(B)/gen/%.ensign.h,$(shell grep -l '^service ' $(PROTOS)))
 proto_dir    = $(firstword $(foreach d,$(PROTO_DIRS),$(if $(filter $d/%,$1),$d)))
 
 $(B)/examples/grpc_unary: $(B)/gen/examples/health.pb.o
 $(B)/tests/seq/typed: C += -I$(B)/gen/tests/typed $(NANOPB)
 $(B)/tests/seq/typed: $(addprefix $(B)/gen/tests/typed/,test.pb.o test.ensign.h)
+$(B)/examples/greeter: $(addprefix $(B)/gen/examples/,greeter.pb.o greeter.ensign.h)
+$(B)/examples/etcd_watch: $(addprefix $(B)/gen/examples/,etcd.pb.o etcd_kv.pb.o etcd.ensign.h)
+$(B)/examples/otlp_export: $(patsubst %.proto,$(B)/gen/%.pb.o,$(wildcard examples/otlp/*.proto)) \
+                           $(addprefix $(B)/gen/examples/otlp/,logs_service.ensign.h trace_service.ensign.h)
+generated: $(PB_H) $(TYPED_H) # tests/compile/bits32.sh asks for it
 
 $(PB_H): $(B)/gen/%.pb.h: %.proto $(shell find $(PROTO_DIRS) -name '*.options')
 	$(call say,GEN)
 	$(Q)mkdir -p $(B)/gen/$(call proto_dir,$<)
 	$(Q)$(GENERATOR) -q -I $(call proto_dir,$<) -D $(B)/gen/$(call proto_dir,$<) $(<:$(call proto_dir,$<)/%=%)
 
-$(PB_H:.pb.h=.ensign.h): $(B)/gen/%.ensign.h: %.proto $(PLUGIN) $(B)/gen/%.pb.h
+$(TYPED_H): $(B)/gen/%.ensign.h: %.proto $(PLUGIN) $(B)/gen/%.pb.h
 	$(call say,GEN)
 	$(Q)protoc -I $(call proto_dir,$<) --plugin=protoc-gen-ensign=$(PLUGIN) \
 	    --ensign_opt=-I$(call proto_dir,$<) --ensign_out=$(B)/gen/$(call proto_dir,$<) $<

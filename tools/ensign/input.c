@@ -15,6 +15,8 @@ bool input_open(input_t *in, const char *path)
     struct stat st;
 
     memset(in, 0, sizeof *in);
+    in->ending = '\n';
+    in->max = EVENT_MAX;
     in->name = strcmp(path, "-") == 0 ? "standard input" : path;
     in->fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     if (in->fd < 0 || fstat(in->fd, &st) != 0) {
@@ -30,6 +32,7 @@ bool input_open(input_t *in, const char *path)
     in->cap = 2 * READ_BYTES;
     in->buf = x_realloc(NULL, in->cap);
     in->regular = S_ISREG(st.st_mode);
+    in->terminal = isatty(in->fd) == 1;
     if (in->regular) in->size = (uint64_t)st.st_size;
     return true;
 }
@@ -59,17 +62,17 @@ void input_close(input_t *in)
 
 line_t input_line(input_t *in, ensign_slice_t *line)
 {
-    uint8_t *from = in->buf + in->start, *newline = NULL;
+    uint8_t *from = in->buf + in->start, *ending = NULL;
     size_t len = in->end - in->start;
 
-    if (len > 0) newline = memchr(from, '\n', len);
-    if (!newline && !in->eof) return len > in->max ? LINE_TOO_LONG : LINE_NONE;
-    if (!newline && len == 0) return LINE_EOF;
+    if (len > 0) ending = memchr(from, in->ending, len);
+    if (!ending && !in->eof) return len > in->max ? LINE_TOO_LONG : LINE_NONE;
+    if (!ending && len == 0) return LINE_EOF;
     line->ptr = from;
-    line->len = newline ? (size_t)(newline - from) : len;
+    line->len = ending ? (size_t)(ending - from) : len;
     if (line->len > in->max) return LINE_TOO_LONG;
-    in->start += line->len + (newline != NULL);
-    in->taken += line->len + (newline != NULL);
+    in->start += line->len + (ending != NULL);
+    in->taken += line->len + (ending != NULL);
     in->line++;
     return LINE_GOT;
 }

@@ -1,5 +1,5 @@
 /* lib.c - the library, compiled once for all files of this program; and what reads JSON by the library's own
- * readers */
+ * readers, and writes metadata by its writers */
 #define _POSIX_C_SOURCE 200809L
 #define ENSIGN_IMPLEMENTATION
 #include "../../ensign.h"
@@ -94,4 +94,56 @@ bool text_is_json(ensign_slice_t s)
 {
     size_t end;
     return text_json(s, &end) && end == s.len;
+}
+
+int text_member(members_t *m, ensign_slice_t *key, ensign_slice_t *value)
+{
+    ensi_json_t x = { m->rest.ptr, m->rest.ptr + m->rest.len };
+    bool first = !m->begun;
+    const uint8_t *start;
+
+    m->begun = true;
+    if (first && !json_eat(&x, '{')) return -1;
+    if (json_eat(&x, '}')) {
+        ensi_json_blanks(&x);
+        return x.p == x.end ? 0 : -1;
+    }
+    if ((!first && !json_eat(&x, ',')) || !ensi_json_name(&x, key)) return -1;
+    ensi_json_blanks(&x);
+    start = x.p;
+    if (!ensi_json_value(&x, 1)) return -1;
+    *value = ensi_slice(start, (size_t)(x.p - start));
+    m->rest = ensi_slice(x.p, (size_t)(x.end - x.p));
+    return 1;
+}
+
+bool text_quoted_is(ensign_slice_t inside, const char *text)
+{
+    return ensi_json_is(inside, text);
+}
+
+size_t text_unquote(ensign_slice_t inside, uint8_t *out)
+{
+    const uint8_t *p = inside.ptr, *end = p + inside.len;
+    uint8_t utf8[4];
+    size_t at = 0, size;
+
+    for (; p < end; at += size) {
+        size = ensi_json_char(&p, end, utf8);
+        memcpy(out + at, utf8, size);
+    }
+    return at;
+}
+
+bool text_from_base64(ensign_slice_t text, uint8_t *out, size_t *len)
+{
+    return ensi_base64_decode((const char *)text.ptr, text.len, false, out, text.len, len) == ENSIGN_OK;
+}
+
+uint8_t *text_put_pair(uint8_t *p, ensign_slice_t key, ensign_slice_t value)
+{
+    p = ensi_pb_put_head(p, ENSI_PB_EVENT_METADATA_TAG,
+                         ensi_wire_bytes_size(key.len) + ensi_wire_bytes_size(value.len));
+    p = ensi_wire_put_bytes(p, ENSI_PB_EVENT_METADATA_ENTRY_KEY_TAG, key);
+    return ensi_wire_put_bytes(p, ENSI_PB_EVENT_METADATA_ENTRY_VALUE_TAG, value);
 }

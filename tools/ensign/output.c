@@ -315,20 +315,22 @@ void json_time(const char *key, ensign_time_t t)
     json_text(key, text[0] != '\0' ? text : NULL);
 }
 
+void json_base64(const char *key, ensign_slice_t s)
+{
+    json_begin(key);
+    out_text("\"");
+    out_base64(s);
+    out_text("\"");
+}
+
 void json_data(const char *key, ensign_slice_t s)
 {
     bool plain = utf8_valid(s);
     char name[64];
 
     snprintf(name, sizeof name, "%s_encoding", key);
-    if (plain) {
-        json_slice(key, s);
-    } else {
-        json_begin(key);
-        out_text("\"");
-        out_base64(s);
-        out_text("\"");
-    }
+    if (plain) json_slice(key, s);
+    else json_base64(key, s);
     json_text(name, plain ? "text" : "base64");
 }
 

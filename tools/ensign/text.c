@@ -52,7 +52,7 @@ bool text_unsafe(uint32_t c)
 
 /* ---- numbers and times */
 
-static int hex_digit(char c)
+int text_hex_digit(char c)
 {
     if (c >= '0' && c <= '9') return c - '0';
     if (c >= 'a' && c <= 'f') return c - 'a' + 10;
@@ -66,7 +66,7 @@ bool text_from_hex(const char *hex, uint8_t **out, size_t *len)
 
     *len = 0;
     for (; *hex != '\0'; hex++) {
-        int digit = hex_digit(*hex);
+        int digit = text_hex_digit(*hex);
         if (isspace((unsigned char)*hex)) continue;
         if (digit < 0) break;
         if (high >= 0) bytes[(*len)++] = (uint8_t)(high << 4 | digit);
