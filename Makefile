@@ -74,7 +74,7 @@ COMMON_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/common/*.c))
 SERVER_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))
 MESSAGES  := $(B)/gen/message_types.h
 TOOL      := $(B)/ensign
-TOOL_JSON := $(addprefix $(B)/obj/tools/ensign/,call_json.o protoc.o reflect.o schema.o) # these need libprotobuf
+TOOL_JSON := $(addprefix $(B)/obj/tools/ensign/,call_json.o protoc.o reflect.o schema.o) # by libprotobuf
 TOOL_O    := $(filter-out $(if $(PROTOBUF),%/call_none.o,$(TOOL_JSON)), \
                  $(sort $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensign/*.c)) $(TOOL_JSON)))
 MATRIX    := $(if $(VARIANT),,$(wildcard tests/compile/run))

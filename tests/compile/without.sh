@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What is built where libprotobuf and zlib are not there: everything else, and an ensign that says what it lacks.
-# Their headers are hidden behind others that cannot be compiled.
+# What is built where libprotobuf and zlib are not there: everything else, and an ensign that says what it
+# lacks. Their headers are hidden behind others that cannot be compiled.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/tap.sh
@@ -13,7 +13,8 @@ done
 builds() { # TARGET...: without the two, into a folder of its own
     MAKEFLAGS='' MAKELEVEL=0 make -j1 --no-print-directory CPPFLAGS="-I$hidden" B="$dir/build" "$@"
 }
-needs() { grep -E -- ' -l(protobuf|z)( |$)|schema\.(o|cc|c)|gzip' "$dir/made"; } # of the commands that were shown
+# Of the commands that were shown: those that are for the two.
+needs() { grep -E -- ' -l(protobuf|z)( |$)|schema\.(o|cc|c)|gzip' "$dir/made"; }
 plans() { # yes|no: whether a build of all programs has a part for the two
     local wanted=$1 seen=no
     shift

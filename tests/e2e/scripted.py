@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 """scripted.py - a gRPC server that answers each call as it is told, whatever its method
 
-    scripted.py CALL...      the first call gets the first CALL, the second one the second; the last one is for
-                             all the others. A CALL is a JSON object:
+    scripted.py CALL...      the first call gets the first CALL, the second one the second; the last one is
+                             for all the others. A CALL is a JSON object:
                              replies  of messages: {"hex": DIGITS}, or {"set": FILE}, an answer of server
                                       reflection with the files of a FileDescriptorSet, or {"error": STATUS}
                              status   [0]
                              text     of the status
                              details  grpc-status-details-bin, hexadecimal
 
-Each message of the client gets the next reply; when the client has ended its side, it gets the rest of them and
-the status. A call with a status and no replies ends with its first message. Prints the port, then a line for each call: its number. It listens on 127.0.0.1, and ends when it is
-killed, or after two minutes."""
+Each message of the client gets the next reply; when the client has ended its side, it gets the rest of them
+and the status. A call with a status and no replies ends with its first message. Prints the port, then a line
+for each call: its number. It listens on 127.0.0.1, and ends when it is killed, or after two minutes."""
 import base64
 import json
 import signal

@@ -22,7 +22,7 @@ static void convert(schema_t *s, const char *type, ensign_slice_t json, ensign_s
 {
     ensign_slice_t out;
 
-    if (!schema_from_json(s, type, json, 0, &out) && schema_error(s)[0] == '\0') abort(); /* it must say why */
+    if (!schema_from_json(s, type, json, 0, &out) && schema_error(s)[0] == '\0') abort(); /* it says why */
     for (int tries = 0; tries < 4 && !schema_to_json(s, type, message, SCHEMA_DEFAULTS, &out); tries++) {
         if (schema_error(s)[0] == '\0') abort();
         if (!schema_lacks(s)) return;
@@ -66,7 +66,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         (void)schema_link(s);
     }
     for (size_t i = 0; i < 8 && (service = schema_service(s, i)) != NULL; i++)
-        for (size_t k = 0; k < 8 && schema_method_at(s, service, k, &m); k++) use_method(s, &m, json, message);
+        for (size_t k = 0; k < 8 && schema_method_at(s, service, k, &m); k++)
+            use_method(s, &m, json, message);
     convert(s, "google.protobuf.Any", json, message);
     for (size_t i = 0; i < 8 && schema_detail(s, message, i, 0, &type, &out); i++) continue;
     (void)schema_answer(s, message, &code);

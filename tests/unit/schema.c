@@ -1,5 +1,5 @@
-/* schema.c - the types and the JSON of ensign call (tools/ensign/schema.h): what goes in and out, what is said
- * of a wrong field, and descriptors, messages and JSON of somebody who means harm */
+/* schema.c - the types and the JSON of ensign call (tools/ensign/schema.h): what goes in and out, what is
+ * said of a wrong field, and descriptors, messages and JSON of somebody who means harm */
 #include "../../tools/ensign/schema.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
-#define ORDER "shop.Order"
+#define ORDER       "shop.Order"
 #ifndef SCHEMA_SET
 #define SCHEMA_SET "build/gen/schema.set"
 #endif
@@ -83,7 +83,9 @@ static void comes_back(schema_t *s, const char *type, const char *in, const char
 
 static void json_goes_in_and_out(void **state)
 {
-    static const struct { const char *in, *out; } rows[] = {
+    static const struct {
+        const char *in, *out;
+    } rows[] = {
         { "{}", NULL },
         { "{\"id\":1}", "{\"id\":\"1\"}" },
         { "{\"id\":\"-9223372036854775808\",\"u64\":\"18446744073709551615\",\"f64\":\"5\"}",
@@ -107,7 +109,8 @@ static void json_goes_in_and_out(void **state)
         { "{\"any\":{\"@type\":\"example.com/types/shop.Part\",\"name\":\"x\"}}", NULL },
         { "{\"any\":{\"@type\":\"type.googleapis.com/google.protobuf.Duration\",\"value\":\"2s\"}}", NULL },
         { "{\"any\":{\"@type\":\"type.googleapis.com/shop.Part\",\"note\":"
-          "{\"@type\":\"type.googleapis.com/shop.Part\",\"count\":3}}}", NULL },
+          "{\"@type\":\"type.googleapis.com/shop.Part\",\"count\":3}}}",
+          NULL },
         { "{\"nothing\":{}}", NULL },
         { "{\"maybe\":\"0\"}", NULL },
         { "{\"mask\":\"by_name,at.seconds\"}", "{\"mask\":\"byName,at.seconds\"}" },
@@ -138,7 +141,8 @@ static void defaults_and_unknown_fields_are_options(void **state)
     (void)state;
     comes_back(s, "shop.Part", "{}", "{\"name\":\"\",\"count\":0,\"parts\":[]}", SCHEMA_DEFAULTS);
     comes_back(s, "shop.Part", "{\"no\":1,\"count\":1}", "{\"count\":1}", SCHEMA_IGNORE_UNKNOWN);
-    assert_false(schema_from_json(s, "shop.Part", str("{\"no\":1,\"count\":\"x\"}"), SCHEMA_IGNORE_UNKNOWN, &out));
+    assert_false(
+        schema_from_json(s, "shop.Part", str("{\"no\":1,\"count\":\"x\"}"), SCHEMA_IGNORE_UNKNOWN, &out));
     check_error(s, "count: \"x\" is not a whole number from -2147483648 to 2147483647");
     comes_back(s, "shop.Part", "{\"count\":1}", "{\n \"count\": 1\n}", SCHEMA_PRETTY);
     schema_free(s);
@@ -148,11 +152,14 @@ static void defaults_and_unknown_fields_are_options(void **state)
 
 static void a_wrong_field_is_named_with_its_path(void **state)
 {
-#define HAS "; it has id, data, byName, colors, color, card, barter, parts, at, takes, extra, any and others"
+#define HAS   "; it has id, data, byName, colors, color, card, barter, parts, at, takes, extra, any and others"
 #define INT32 "a whole number from -2147483648 to 2147483647"
-    static const struct { const char *json, *error; } rows[] = {
+    static const struct {
+        const char *json, *error;
+    } rows[] = {
         { "{\"nope\":1}", "nope: shop.Order has no such field" HAS },
-        { "{\"barter\":{\"nope\":1}}", "barter.nope: shop.Part has no such field; it has name, count, parts, note" },
+        { "{\"barter\":{\"nope\":1}}",
+          "barter.nope: shop.Part has no such field; it has name, count, parts, note" },
         { "{\"parts\":[{},{\"parts\":[{},{},{\"q\":1}]}]}",
           "parts[1].parts[2].q: shop.Part has no such field; it has name, count, parts, note" },
         { "{\"byName\":{\"a b\":{\"q\":1}}}",
@@ -175,6 +182,9 @@ static void a_wrong_field_is_named_with_its_path(void **state)
         { "{\"byName\":[1]}", "byName: [1] is not an object" },
         { "{\"byName\":{\"a\":{\"count\":\"z\"}}}", "byName[\"a\"].count: \"z\" is not " INT32 },
         { "{\"colors\":{\"x\":\"RED\"}}", "colors, a key: \"x\" is not " INT32 },
+        { "{\"times\":{\"x\":\"2026-01-02T03:04:05Z\"}}", "times, a key: \"x\" is not " INT32 },
+        { "{\"times\":{\"1\":\"now\"}}",
+          "times[\"1\"]: \"now\" is not a time such as \"2026-01-02T03:04:05Z\"" },
         { "{\"colors\":{\"1\":\"BLUE\"}}",
           "colors[\"1\"]: \"BLUE\" is not a value of shop.Color: RED, GREEN, LATE" },
         { "{\"color\":\"BLUE\"}", "color: \"BLUE\" is not a value of shop.Color: RED, GREEN, LATE" },
@@ -216,7 +226,8 @@ static void proto2_is_understood(void **state)
     (void)state;
     assert_false(schema_from_json(s, "shop.old.Item", str("{\"count\":\"x\"}"), 0, &out));
     check_error(s, "count: \"x\" is not a whole number from -2147483648 to 2147483647");
-    assert_false(schema_from_json(s, "shop.old.Pair", str("{\"left\":{\"name\":\"a\"},\"right\":{\"q\":1}}"), 0, &out));
+    assert_false(schema_from_json(s, "shop.old.Pair", str("{\"left\":{\"name\":\"a\"},\"right\":{\"q\":1}}"),
+                                  0, &out));
     check_error(s, "right.q: shop.old.Item has no such field; it has name, count, lot");
     assert_false(schema_from_json(s, "shop.old.Pair", str("{\"left\":{}}"), 0, &out));
     assert_non_null(strstr(schema_error(s), "name"));
@@ -229,7 +240,8 @@ static void an_unknown_any_is_asked_for_and_given_up(void **state)
 {
     /* any { type_url: "x/far.Away" value: 1 byte }, and one inside of a Part that is inside of an Any */
     static const uint8_t plain[] = "\x62\x0f\x0a\x0ax/far.Away\x12\x01\x07";
-    static const uint8_t nested[] = "\x62\x26\x0a\x11""example/shop.Part"
+    static const uint8_t nested[] = "\x62\x26\x0a\x11"
+                                    "example/shop.Part"
                                     "\x12\x11\x22\x0f\x0a\x0ax/far.Away\x12\x01\x07";
     ensign_slice_t message = { plain, sizeof plain - 1 }, json;
     schema_t *s = shop();
@@ -249,7 +261,8 @@ static void an_unknown_any_is_asked_for_and_given_up(void **state)
     assert_true(schema_to_json(s, ORDER, message, 0, &json));
     got = text(json);
     assert_string_equal("{\"any\":{\"@type\":\"example/shop.Part\",\"note\":"
-                        "{\"@type\":\"x/far.Away\",\"@value\":\"Bw==\"}}}", got);
+                        "{\"@type\":\"x/far.Away\",\"@value\":\"Bw==\"}}}",
+                        got);
     free(got);
     assert_false(schema_from_json(s, ORDER, str("{\"any\":{\"@type\":\"x/other.Type\"}}"), 0, &json));
     assert_string_equal("other.Type", schema_lacks(s));
@@ -267,19 +280,23 @@ static void details_are_known_by_name(void **state)
     char *got;
 
     (void)state;
-    assert_true(schema_from_json(s, "google.rpc.Status",
-        str("{\"code\":3,\"message\":\"no\",\"details\":["
-            "{\"@type\":\"type.googleapis.com/google.rpc.BadRequest\",\"fieldViolations\":["
-            "{\"field\":\"a\",\"description\":\"b\"}]},"
-            "{\"@type\":\"type.googleapis.com/google.rpc.ErrorInfo\",\"reason\":\"R\",\"metadata\":{\"k\":\"v\"}},"
-            "{\"@type\":\"type.googleapis.com/shop.Part\",\"count\":1}]}"), 0, &status));
+    assert_true(
+        schema_from_json(s, "google.rpc.Status",
+                         str("{\"code\":3,\"message\":\"no\",\"details\":["
+                             "{\"@type\":\"type.googleapis.com/google.rpc.BadRequest\",\"fieldViolations\":["
+                             "{\"field\":\"a\",\"description\":\"b\"}]},"
+                             "{\"@type\":\"type.googleapis.com/"
+                             "google.rpc.ErrorInfo\",\"reason\":\"R\",\"metadata\":{\"k\":\"v\"}},"
+                             "{\"@type\":\"type.googleapis.com/shop.Part\",\"count\":1}]}"),
+                         0, &status));
     bytes = (uint8_t *)text(status);
     status.ptr = bytes;
     assert_true(schema_detail(s, status, 0, 0, &type, &json));
     assert_string_equal("type.googleapis.com/google.rpc.BadRequest", type);
     got = text(json);
     assert_string_equal("{\"@type\":\"type.googleapis.com/google.rpc.BadRequest\",\"fieldViolations\":["
-                        "{\"field\":\"a\",\"description\":\"b\"}]}", got);
+                        "{\"field\":\"a\",\"description\":\"b\"}]}",
+                        got);
     free(got);
     assert_true(schema_detail(s, status, 1, 0, &type, &json));
     assert_true(schema_detail(s, status, 2, 0, &type, &json));
@@ -320,11 +337,14 @@ static void methods_and_services_are_found(void **state)
 
 static void a_name_is_described(void **state)
 {
-    static const struct { const char *name, *text; } rows[] = {
+    static const struct {
+        const char *name, *text;
+    } rows[] = {
         { "shop.Orders.Watch", "rpc Watch(.google.protobuf.Empty) returns (stream .shop.Order);" },
         { "shop.Color", "enum Color {\n  RED = 0;\n  GREEN = 1;\n  LATE = -2;\n}" },
-        { "shop.Part", "message Part {\n  string name = 1;\n  int32 count = 2;\n  repeated .shop.Part parts = 3;\n"
-                       "  .google.protobuf.Any note = 4;\n}" },
+        { "shop.Part",
+          "message Part {\n  string name = 1;\n  int32 count = 2;\n  repeated .shop.Part parts = 3;\n"
+          "  .google.protobuf.Any note = 4;\n}" },
         { "shop.Order.odd_name", "string odd_name = 28 [json_name = \"strange\"];" },
         { "shop.Color.GREEN", NULL },
         { "shop.GREEN", "GREEN = 1;" },
@@ -349,8 +369,14 @@ static void a_name_is_described(void **state)
 static void a_template_can_be_sent_as_it_is(void **state)
 {
     static const char *const types[] = {
-        ORDER, "shop.Part", "google.protobuf.Struct", "google.protobuf.Any", "google.protobuf.Timestamp",
-        "google.protobuf.FileDescriptorProto", "shop.old.Item", "shop.old.Pair",
+        ORDER,
+        "shop.Part",
+        "google.protobuf.Struct",
+        "google.protobuf.Any",
+        "google.protobuf.Timestamp",
+        "google.protobuf.FileDescriptorProto",
+        "shop.old.Item",
+        "shop.old.Pair",
     };
     schema_t *s = shop();
     ensign_slice_t json, message;
@@ -371,7 +397,8 @@ static void a_template_can_be_sent_as_it_is(void **state)
     {
         char *got = text(json);
         assert_string_equal("{\"name\":\"\",\"count\":0,\"parts\":[],\"note\":{\"@type\":"
-                            "\"type.googleapis.com/google.protobuf.Empty\"}}", got);
+                            "\"type.googleapis.com/google.protobuf.Empty\"}}",
+                            got);
         free(got);
     }
     assert_false(schema_template(s, "shop.Orders", false, &json));
@@ -381,10 +408,18 @@ static void a_template_can_be_sent_as_it_is(void **state)
 
 /* ---- descriptors that do not fit together */
 
-#define FILE_A "\x0a\x07""a.proto"
-#define FILE_B "\x0a\x07""b.proto"
-#define IMPORT_A "\x1a\x07""a.proto"
-#define IMPORT_B "\x1a\x07""b.proto"
+#define FILE_A                                                                                               \
+    "\x0a\x07"                                                                                               \
+    "a.proto"
+#define FILE_B                                                                                               \
+    "\x0a\x07"                                                                                               \
+    "b.proto"
+#define IMPORT_A                                                                                             \
+    "\x1a\x07"                                                                                               \
+    "a.proto"
+#define IMPORT_B                                                                                             \
+    "\x1a\x07"                                                                                               \
+    "b.proto"
 
 static void imports_are_asked_for_once(void **state)
 {
@@ -392,7 +427,8 @@ static void imports_are_asked_for_once(void **state)
 
     (void)state;
     assert_true(schema_add_file(s, str(FILE_A IMPORT_B)));
-    assert_true(schema_add_file(s, str("\x0a\x07""c.proto" IMPORT_B)));
+    assert_true(schema_add_file(s, str("\x0a\x07"
+                                       "c.proto" IMPORT_B)));
     assert_string_equal("b.proto", schema_import(s));
     assert_null(schema_import(s));
     assert_false(schema_link(s));
@@ -431,7 +467,8 @@ static void a_long_row_of_imports_is_no_danger(void **state)
         assert_true(schema_add_file(s, str(file)));
     }
     assert_string_equal("09000", schema_import(s));
-    assert_true(schema_add_file(s, str("\x0a\x05""09000")));
+    assert_true(schema_add_file(s, str("\x0a\x05"
+                                       "09000")));
     assert_true(schema_link(s));
     schema_free(s);
     s = schema_new();
@@ -483,7 +520,9 @@ static void questions_and_answers_of_reflection(void **state)
     (void)state;
     q = schema_question(s, ASK_SYMBOL, "a.B");
     got = text(q);
-    assert_string_equal("\x22\x03""a.B", got);
+    assert_string_equal("\x22\x03"
+                        "a.B",
+                        got);
     free(got);
     q = schema_question(s, ASK_FILE, "a");
     assert_int_equal(0x1a, q.ptr[0]);
@@ -493,7 +532,11 @@ static void questions_and_answers_of_reflection(void **state)
 
     assert_int_equal(ANSWER_FILES, schema_answer(s, str("\x22\x0b\x0a\x09" FILE_A), &code));
     assert_true(schema_link(s));
-    assert_int_equal(ANSWER_SERVICES, schema_answer(s, str("\x32\x0a\x0a\x03\x0a\x01""A\x0a\x03\x0a\x01""B"), &code));
+    assert_int_equal(ANSWER_SERVICES, schema_answer(s,
+                                                    str("\x32\x0a\x0a\x03\x0a\x01"
+                                                        "A\x0a\x03\x0a\x01"
+                                                        "B"),
+                                                    &code));
     assert_string_equal("A", schema_service(s, 0));
     assert_string_equal("B", schema_service(s, 1));
     assert_null(schema_service(s, 2));
@@ -524,10 +567,18 @@ static ensign_slice_t mutated(ensign_slice_t from, uint8_t *room)
     for (uint32_t n = 1 + draw(4); n > 0; n--) {
         uint32_t at = draw((uint32_t)out.len);
         switch (draw(4)) {
-        case 0: room[at] = (uint8_t)draw(256); break;
-        case 1: room[at] = (uint8_t)(room[at] ^ (1u << draw(8))); break;
-        case 2: room[at] = room[draw((uint32_t)out.len)]; break;
-        default: room[at] = (uint8_t)(room[at] + 1); break;
+        case 0:
+            room[at] = (uint8_t)draw(256);
+            break;
+        case 1:
+            room[at] = (uint8_t)(room[at] ^ (1u << draw(8)));
+            break;
+        case 2:
+            room[at] = room[draw((uint32_t)out.len)];
+            break;
+        default:
+            room[at] = (uint8_t)(room[at] + 1);
+            break;
         }
     }
     if (draw(20) == 0) out.len = 1 + draw((uint32_t)from.len);
@@ -537,8 +588,8 @@ static ensign_slice_t mutated(ensign_slice_t from, uint8_t *room)
 /* All that is asked of a schema, of types that may be there or not. */
 static void use(schema_t *s, ensign_slice_t json, ensign_slice_t message)
 {
-    static const char *const names[] = { ORDER, "shop.Part", "shop.old.Item", "shop.old.Pair", "shop.Orders",
-                                         "shop.Color" };
+    static const char *const names[] = { ORDER,           "shop.Part",   "shop.old.Item",
+                                         "shop.old.Pair", "shop.Orders", "shop.Color" };
     schema_method_t m;
     ensign_slice_t out;
     const char *service, *type;
@@ -566,7 +617,8 @@ static uint32_t rounds(uint32_t all)
 }
 
 static const char full[] =
-    "{\"id\":\"1\",\"data\":\"AP8=\",\"byName\":{\"a\":{\"count\":1}},\"colors\":{\"1\":\"GREEN\"},\"card\":\"c\","
+    "{\"id\":\"1\",\"data\":\"AP8=\",\"byName\":{\"a\":{\"count\":1}},\"colors\":{\"1\":\"GREEN\"},\"card\":"
+    "\"c\","
     "\"parts\":[{\"name\":\"p\",\"parts\":[{}]}],\"at\":\"2026-01-02T03:04:05Z\",\"takes\":\"1s\","
     "\"extra\":{\"a\":[1,null,true]},\"any\":{\"@type\":\"type.googleapis.com/shop.Part\",\"count\":2},"
     "\"maybe\":\"3\",\"mask\":\"a.b\",\"list\":[1],\"value\":\"v\",\"price\":1.5,\"tags\":[\"t\",\"u\"]}";
@@ -590,8 +642,10 @@ static void mutated_descriptors_end_nothing(void **state)
         s = schema_new();
         ok = schema_add_set(s, mutated(set, room));
         while (ok && schema_import(s) != NULL) continue;
-        if (ok && schema_link(s)) linked++;
-        else refused++;
+        if (ok && schema_link(s))
+            linked++;
+        else
+            refused++;
         use(s, str(full), message); /* what was right is there all the same */
         schema_free(s);
     }
@@ -615,8 +669,10 @@ static void mutated_messages_and_json_end_nothing(void **state)
     for (uint32_t i = rounds(6000); i > 0; i--) {
         ensign_slice_t json = mutated(str(full), more);
         int code;
-        if (schema_from_json(s, ORDER, json, 0, &out)) taken++;
-        else refused++;
+        if (schema_from_json(s, ORDER, json, 0, &out))
+            taken++;
+        else
+            refused++;
         assert_true(schema_error(s) != NULL);
         use(s, json, mutated(message, room));
         (void)schema_answer(s, mutated(message, room), &code);

@@ -227,7 +227,7 @@ static void loop(call_t *c)
         woke_t woke;
         bool reads;
         if (!c->half_closed && !c->canceled) send_some(c);
-        reads = !c->whole && !c->canceled && c->count == 0; /* what the server does not take, we do not read */
+        reads = !c->whole && !c->canceled && c->count == 0; /* no faster than the server takes it */
         woke = session_wait(&c->s, reads ? c->input->fd : -1, -1);
         if (woke == WOKE_STOP) cancel(c);
         if (woke == WOKE_INPUT && !input_read(c->input)) {
@@ -392,7 +392,7 @@ int run_call(const options_t *o)
     bool bytes = o->hex || o->raw || o->in != FORM_DEFAULT || o->out != FORM_DEFAULT;
 
     if (o->gzip && !HAS_GZIP)
-        return options_refuse(o, "--gzip needs zlib, and this ensign was built without it: install it (Debian: "
-                                 "zlib1g-dev) and build again");
+        return options_refuse(o, "--gzip needs zlib, and this ensign was built without it: install it "
+                                 "(Debian: zlib1g-dev) and build again");
     return bytes ? run_bytes(o) : run_call_json(o);
 }

@@ -1,7 +1,7 @@
 /* call.h - one gRPC call: its loop, its metadata, its end; what messages look like is for the caller to say
  *
- * call.c has the form of bytes; call_json.c that of JSON. Where libprotobuf is not there, call_none.c stands in
- * for the latter. */
+ * call.c has the form of bytes, call_json.c that of JSON. Where libprotobuf is not there, call_none.c stands
+ * in for the latter. */
 #ifndef ENSIGN_CLI_CALL_H
 #define ENSIGN_CLI_CALL_H
 #include "input.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define SET_MAX (64u << 20)     /* bytes of a --protoset */
-#define LOOKUPS_MAX 64          /* types of an Any that are asked for: a server could name one after the other */
+#define LOOKUPS_MAX 64          /* types of an Any that are asked for: a server could name ever new ones */
 
 typedef struct json_call_t {
     call_t    c;
@@ -26,8 +26,8 @@ typedef struct json_call_t {
 /* Says that there is no such name, and what to do. */
 static int absent(json_call_t *j, const char *name)
 {
-    complain("%s has no %s; ensign call --list shows its services", j->reflects ? "the server" : "what was given",
-             name);
+    complain("%s has no %s; ensign call --list shows its services",
+             j->reflects ? "the server" : "what was given", name);
     return EXIT_ABSENT;
 }
 
@@ -99,20 +99,21 @@ static bool can_go_on(json_call_t *j)
 /* Is this one JSON value, and nothing else? where: what is told of it if not. */
 static bool is_one_value(const json_call_t *j, const char *where, const char *apart, ensign_slice_t json)
 {
+    const options_t *o = j->c.o;
     size_t end, more;
     ensign_slice_t rest;
 
     if (!text_json(json, &end)) {
-        options_refuse(j->c.o, json.len == 0 ? "%s is empty; {} is a message without fields"
-                               : end >= json.len ? "%s: the JSON ends too early" : "%s is not JSON from character %zu on",
-                       where, end + 1);
+        if (json.len == 0) options_refuse(o, "%s is empty; {} is a message without fields", where);
+        else if (end >= json.len) options_refuse(o, "%s: the JSON ends too early", where);
+        else options_refuse(o, "%s is not JSON from character %zu on", where, end + 1);
         return false;
     }
     if (end == json.len) return true;
     rest.ptr = json.ptr + end;
     rest.len = json.len - end;
-    if (text_json(rest, &more)) options_refuse(j->c.o, "%s has more than one JSON value; %s", where, apart);
-    else options_refuse(j->c.o, "%s is not JSON from character %zu on", where, end + 1);
+    if (text_json(rest, &more)) options_refuse(o, "%s has more than one JSON value; %s", where, apart);
+    else options_refuse(o, "%s is not JSON from character %zu on", where, end + 1);
     return false;
 }
 
@@ -166,8 +167,10 @@ static bool take_lines(json_call_t *j, bool all)
             j->c.whole = true;
             return true;
         case LINE_TOO_LONG:
-            options_refuse(j->c.o, "line %" PRIu64 " of standard input is longer than %zu bytes; --max-message "
-                                   "takes longer ones", j->in.line + 1, j->in.max);
+            options_refuse(j->c.o,
+                           "line %" PRIu64 " of standard input is longer than %zu bytes; --max-message takes "
+                           "longer ones",
+                           j->in.line + 1, j->in.max);
             return false;
         }
     }
@@ -304,7 +307,8 @@ static void print_message(call_t *c, ensign_slice_t message)
     }
 }
 
-static bool one_detail(json_call_t *j, ensign_slice_t details, size_t i, const char **type, ensign_slice_t *json)
+static bool one_detail(json_call_t *j, ensign_slice_t details, size_t i, const char **type,
+                       ensign_slice_t *json)
 {
     while (!schema_detail(j->schema, details, i, 0, type, json))
         if (!can_go_on(j)) return false;
@@ -496,8 +500,10 @@ static int (*what_to_do(const options_t *o))(json_call_t *)
     } else if (asked == 0 && o->args.count == 0) {
         options_refuse(o, "something is missing: ensign %s %s", o->command->name, o->command->args);
     } else if (asked == 1 && o->args.count > (o->list ? 1u : 0u)) {
-        options_refuse(o, "\"%s\" is too much; --list may have a service behind it, --describe and --template "
-                          "have their name", o->args.at[o->list ? 1 : 0]);
+        options_refuse(o,
+                       "\"%s\" is too much; --list may have a service behind it, --describe and --template "
+                       "have their name",
+                       o->args.at[o->list ? 1 : 0]);
     } else if (o->import_paths.count > 0 && o->protos.count == 0) {
         options_refuse(o, "--import-path is for the imports of --proto; add --proto FILE");
     } else {

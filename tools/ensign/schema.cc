@@ -60,8 +60,9 @@ const pb::FileDescriptor *own_file(const string &name) // one that libprotobuf b
 bool is_special(const string &name)
 {
     static const char *const names[] = {
-        "Any", "Duration", "FieldMask", "ListValue", "Struct", "Timestamp", "Value", "BoolValue", "BytesValue",
-        "DoubleValue", "FloatValue", "Int32Value", "Int64Value", "StringValue", "UInt32Value", "UInt64Value",
+        "Any", "Duration", "FieldMask", "ListValue", "Struct", "Timestamp", "Value", "BoolValue",
+        "BytesValue", "DoubleValue", "FloatValue", "Int32Value", "Int64Value", "StringValue", "UInt32Value",
+        "UInt64Value",
     };
 
     if (name.compare(0, 16, "google.protobuf.") != 0) return false;
@@ -524,14 +525,14 @@ bool to_json(schema_t *s, const string &type, string message, int flags, string 
 {
     Resolver resolver(s, Resolver::TO_JSON);
     pb::util::JsonPrintOptions print;
-    pb::UnknownFieldSet any_fields;
+    pb::UnknownFieldSet fields;
     const pb::Descriptor *d = find_type(s, type);
 
     print.add_whitespace = (flags & SCHEMA_PRETTY) != 0;
     print.always_print_primitive_fields = (flags & SCHEMA_DEFAULTS) != 0;
     json->clear();
     if (!d) return refuse(s, "there is no message type " + type);
-    if (!any_fields.ParseFromString(message)) // the JSON library would take a message that ends in its middle
+    if (!fields.ParseFromString(message)) // the JSON library would take a message that ends in its middle
         return refuse(s, "what came is no " + type);
     if (!s->opaque.empty()) wrap(s, d, &message, NEST_MAX);
     status_t status = pb::util::BinaryToJsonString(&resolver, URL + type, message, json, print);
@@ -539,6 +540,108 @@ bool to_json(schema_t *s, const string &type, string message, int flags, string 
     s->lacks = resolver.lacks;
     return refuse(s, "what came is no " + type + ": " + string(status.message()));
 }
+
+// ---- a message with all of its fields
+
+// The shortest JSON value of a scalar.
+string scalar_default(const pb::FieldDescriptor *f)
+{
+    switch (f->cpp_type()) {
+    case pb::FieldDescriptor::CPPTYPE_INT64:
+    case pb::FieldDescriptor::CPPTYPE_UINT64: return "\"0\"";
+    case pb::FieldDescriptor::CPPTYPE_BOOL: return "false";
+    case pb::FieldDescriptor::CPPTYPE_STRING: return "\"\"";
+    case pb::FieldDescriptor::CPPTYPE_ENUM: return "\"" + f->enum_type()->value(0)->name() + "\"";
+    case pb::FieldDescriptor::CPPTYPE_MESSAGE: return "{}";
+    default: return "0";
+    }
+}
+
+class Template {
+public:
+    explicit Template(bool indented) : pretty(indented) {}
+
+    string text;
+
+    void message(const pb::Descriptor *d, int depth)
+    {
+        bool first = true;
+
+        if (is_special(d->full_name())) return special(d);
+        open.insert(d);
+        text += '{';
+        for (int i = 0; i < d->field_count(); i++) {
+            const pb::FieldDescriptor *f = d->field(i);
+            const pb::OneofDescriptor *one = f->real_containing_oneof();
+            if ((one && one->field(0) != f) || f->type() == pb::FieldDescriptor::TYPE_GROUP) continue;
+            if (f->message_type() && (text.size() > TEMPLATE_MAX || depth == NEST_MAX / 4)) continue;
+            text += first ? "" : ",";
+            first = false;
+            line(depth + 1);
+            text += '"' + f->json_name() + (pretty ? "\": " : "\":");
+            field(f, depth + 1);
+        }
+        if (!first) line(depth);
+        text += '}';
+        open.erase(d);
+    }
+
+private:
+    void line(int depth)
+    {
+        if (pretty) text += '\n' + string(static_cast<size_t>(2 * depth), ' ');
+    }
+
+    static string key_default(const pb::FieldDescriptor *key)
+    {
+        string value = scalar_default(key);
+        return value[0] == '"' ? value : '"' + value + '"';
+    }
+
+    void field(const pb::FieldDescriptor *f, int depth)
+    {
+        if (f->is_map()) {
+            text += "{" + key_default(f->message_type()->FindFieldByNumber(1)) + (pretty ? ": " : ":");
+            value(f->message_type()->FindFieldByNumber(2), depth);
+            text += '}';
+        } else if (f->is_repeated()) {
+            text += '[';
+            if (!f->message_type() || open.count(f->message_type()) == 0) value(f, depth);
+            text += ']';
+        } else {
+            value(f, depth);
+        }
+    }
+
+    void value(const pb::FieldDescriptor *f, int depth)
+    {
+        if (!f->message_type()) text += scalar_default(f);
+        else if (open.count(f->message_type()) > 0) text += "{}"; // a type inside of itself
+        else message(f->message_type(), depth);
+    }
+
+    void special(const pb::Descriptor *d)
+    {
+        const string &name = d->name();
+
+        if (name == "Timestamp") text += "\"1970-01-01T00:00:00Z\"";
+        else if (name == "Duration") text += "\"0s\"";
+        else if (name == "FieldMask") text += "\"\"";
+        else if (name == "ListValue") text += "[]";
+        else if (name == "Value") text += "null";
+        else if (name == "Struct") text += "{}";
+        else if (name == "Any") any();
+        else text += scalar_default(d->field(0)); // of a wrapper
+    }
+
+    void any()
+    {
+        text += string(pretty ? "{\"@type\": \"" : "{\"@type\":\"") + URL + "google.protobuf.Empty\"}";
+    }
+
+    bool pretty;
+    std::set<const pb::Descriptor *> open;
+};
 
 // ---- JSON in pieces: where is it wrong?
 //
@@ -663,7 +766,8 @@ string wanted_scalar(const pb::FieldDescriptor *f)
         return "a whole number from -9223372036854775808 to 9223372036854775807";
     case pb::FieldDescriptor::CPPTYPE_UINT64: return "a whole number from 0 to 18446744073709551615";
     case pb::FieldDescriptor::CPPTYPE_DOUBLE: return "a number, \"NaN\", \"Infinity\" or \"-Infinity\"";
-    case pb::FieldDescriptor::CPPTYPE_FLOAT: return "a number of 32 bits, \"NaN\", \"Infinity\" or \"-Infinity\"";
+    case pb::FieldDescriptor::CPPTYPE_FLOAT:
+        return "a number of 32 bits, \"NaN\", \"Infinity\" or \"-Infinity\"";
     case pb::FieldDescriptor::CPPTYPE_BOOL: return "true or false";
     case pb::FieldDescriptor::CPPTYPE_ENUM: return values_of(f->enum_type());
     case pb::FieldDescriptor::CPPTYPE_STRING:
@@ -700,20 +804,6 @@ string shortened(const string &json)
     if (json.size() <= n) return json;
     while (n > 0 && (json[n] & 0xC0) == 0x80) n--; // not inside of a character
     return json.substr(0, n) + "...";
-}
-
-// The shortest JSON value of a scalar.
-string scalar_default(const pb::FieldDescriptor *f)
-{
-    switch (f->cpp_type()) {
-    case pb::FieldDescriptor::CPPTYPE_INT64:
-    case pb::FieldDescriptor::CPPTYPE_UINT64: return "\"0\"";
-    case pb::FieldDescriptor::CPPTYPE_BOOL: return "false";
-    case pb::FieldDescriptor::CPPTYPE_STRING: return "\"\"";
-    case pb::FieldDescriptor::CPPTYPE_ENUM: return "\"" + f->enum_type()->value(0)->name() + "\"";
-    case pb::FieldDescriptor::CPPTYPE_MESSAGE: return "{}";
-    default: return "0";
-    }
 }
 
 class Finder {
@@ -784,14 +874,20 @@ private:
 
         for (const member_t &entry : Pieces(m.value).members()) {
             if (fits(d, m.key, "{" + entry.key + ":" + entry.value + "}")) continue;
-            bool key_fits = value->message_type()
-                                ? find_type(schema, value->message_type()->full_name()) != nullptr &&
-                                      fits(d, m.key, "{" + entry.key + ":null}")
-                                : fits(d, m.key, "{" + entry.key + ":" + scalar_default(value) + "}");
-            if (!key_fits && !value->message_type()) return wrong(at + ", a key", entry.key, wanted(key));
+            if (!fits(d, m.key, "{" + entry.key + ":" + right_value(value) + "}"))
+                return wrong(at + ", a key", entry.key, wanted(key));
             return one(value, entry.value, at + "[" + entry.key + "]", depth);
         }
         return "";
+    }
+
+    static string right_value(const pb::FieldDescriptor *f)
+    {
+        Template t(false);
+
+        if (!f->message_type()) return scalar_default(f);
+        t.message(f->message_type(), 0);
+        return t.text;
     }
 
     // A single value of this field.
@@ -843,94 +939,6 @@ bool from_json(schema_t *s, const string &type, const string &json, int flags, s
     why = string(status.message());
     return refuse(s, why.compare(0, 2, ": ") == 0 ? why.substr(2) : why);
 }
-
-// ---- a message with all of its fields
-
-class Template {
-public:
-    explicit Template(bool indented) : pretty(indented) {}
-
-    string text;
-
-    void message(const pb::Descriptor *d, int depth)
-    {
-        bool first = true;
-
-        if (is_special(d->full_name())) return special(d);
-        open.insert(d);
-        text += '{';
-        for (int i = 0; i < d->field_count(); i++) {
-            const pb::FieldDescriptor *f = d->field(i);
-            const pb::OneofDescriptor *one = f->real_containing_oneof();
-            if ((one && one->field(0) != f) || f->type() == pb::FieldDescriptor::TYPE_GROUP) continue;
-            if (f->message_type() && (text.size() > TEMPLATE_MAX || depth == NEST_MAX / 4)) continue;
-            text += first ? "" : ",";
-            first = false;
-            line(depth + 1);
-            text += '"' + f->json_name() + (pretty ? "\": " : "\":");
-            field(f, depth + 1);
-        }
-        if (!first) line(depth);
-        text += '}';
-        open.erase(d);
-    }
-
-private:
-    void line(int depth)
-    {
-        if (pretty) text += '\n' + string(static_cast<size_t>(2 * depth), ' ');
-    }
-
-    static string key_default(const pb::FieldDescriptor *key)
-    {
-        string value = scalar_default(key);
-        return value[0] == '"' ? value : '"' + value + '"';
-    }
-
-    void field(const pb::FieldDescriptor *f, int depth)
-    {
-        if (f->is_map()) {
-            text += "{" + key_default(f->message_type()->FindFieldByNumber(1)) + (pretty ? ": " : ":");
-            value(f->message_type()->FindFieldByNumber(2), depth);
-            text += '}';
-        } else if (f->is_repeated()) {
-            text += '[';
-            if (!f->message_type() || open.count(f->message_type()) == 0) value(f, depth);
-            text += ']';
-        } else {
-            value(f, depth);
-        }
-    }
-
-    void value(const pb::FieldDescriptor *f, int depth)
-    {
-        if (!f->message_type()) text += scalar_default(f);
-        else if (open.count(f->message_type()) > 0) text += "{}"; // a type inside of itself
-        else message(f->message_type(), depth);
-    }
-
-    void special(const pb::Descriptor *d)
-    {
-        const string &name = d->name();
-
-        if (name == "Timestamp") text += "\"1970-01-01T00:00:00Z\"";
-        else if (name == "Duration") text += "\"0s\"";
-        else if (name == "FieldMask") text += "\"\"";
-        else if (name == "ListValue") text += "[]";
-        else if (name == "Value") text += "null";
-        else if (name == "Struct") text += "{}";
-        else if (name == "Any") any();
-        else text += scalar_default(d->field(0)); // of a wrapper
-    }
-
-    void any()
-    {
-        text += string(pretty ? "{\"@type\": \"" : "{\"@type\":\"") + URL + "google.protobuf.Empty\"}";
-    }
-
-    bool pretty;
-    std::set<const pb::Descriptor *> open;
-};
 
 // ---- as text
 
