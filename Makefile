@@ -189,7 +189,7 @@ check-bits32:
 test-peers:
 	@tools/deps test
 	@tools/deps peers
-	@$(MAKE) --no-print-directory $(SERVER) $(EXAMPLES) $(PEERS)
+	@$(MAKE) --no-print-directory $(SERVER) $(TOOL) $(EXAMPLES) $(PEERS)
 	@tests/peers/run
 
 test-live:
