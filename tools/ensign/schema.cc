@@ -3,12 +3,14 @@
 #include <google/protobuf/any.pb.h>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/descriptor.pb.h>
+#include <google/protobuf/stubs/common.h>
 #include <google/protobuf/stubs/logging.h>
 #include <google/protobuf/unknown_field_set.h>
 #include <google/protobuf/util/json_util.h>
 #include <google/protobuf/util/type_resolver_util.h>
 #include <google/protobuf/wrappers.pb.h>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <exception>
@@ -1025,6 +1027,10 @@ extern "C" {
 
 schema_t *schema_new(void)
 {
+    static bool prepared;
+
+    if (!prepared) std::atexit(pb::ShutdownProtobufLibrary); // frees what it keeps for all, before leaks are told
+    prepared = true;
     pb::SetLogHandler(keep_silent);
     try {
         return new schema_t;
