@@ -139,6 +139,20 @@ check 'standard input as a file' prints "$serving" $check_method --file -
 rm "$dir/in"
 check 'ensignd takes no gzip' fails 1 'Decompressor is not installed' $check_method --gzip
 
+# ---- completion
+
+completion() { # WORD...: what may stand for the last one
+    bash -c '. "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; _ensign
+        printf "%s\n" "${COMPREPLY[@]}"' "$PWD/tools/ensign/ensign.bash" "$ensign" "$@" 2>&1
+}
+check 'completion: services' same "${services//$'\n'//$'\n'}/" "$(completion call '')"
+check 'completion: one of them' same 'grpc.health.v1.Health/' "$(completion call grpc.h)"
+check 'completion: its methods' same "$(printf 'grpc.health.v1.Health/%s\n' Check Watch)" \
+    "$(completion call grpc.health.v1.Health/)"
+check 'completion: no such service' same '' "$(completion call a.B/)"
+check 'completion: what is described' same 'grpc.health.v1.Health' "$(completion call --describe grpc.h)"
+check 'completion: no server' same '' "$(ENSIGN_ENDPOINT=127.0.0.1:1 completion call '')"
+
 # ---- wrong messages: nothing is sent
 
 wrong() { check "$1" fails 2 "$2" "${@:3}"; }

@@ -65,6 +65,7 @@ _ensign_value() {
         compopt -o filenames 2>/dev/null # blanks are quoted, folders get a slash
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         ;;
+    --describe) mapfile -t COMPREPLY < <(compgen -W "$(_ensign_ask call --deadline 2 --list)" -- "$cur") ;;
     --profile) mapfile -t COMPREPLY < <(compgen -W "$(_ensign_profiles)" -- "$cur") ;;
     --color) mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- "$cur") ;;
     --min-tls) mapfile -t COMPREPLY < <(compgen -W '1.2 1.3' -- "$cur") ;;
@@ -84,9 +85,9 @@ _ensign_profiles() {
         "${XDG_CONFIG_HOME:-$HOME/.config}/ensign/profiles" 2>/dev/null
 }
 
-# The topics of the server, which is asked by the options of the connection that stand on the line. It has two
-# seconds; an answer that does not come, or says no, is no topic.
-_ensign_topics() {
+# _ensign_ask WORD...: what this command prints, with the options of the connection that stand on the line. The
+# server has two seconds; an answer that does not come, or says no, is no word.
+_ensign_ask() {
     local typed i options=()
     read -ra typed <<<"$COMP_LINE" # bash has parted COMP_WORDS at = and :
     for ((i = 1; i < ${#typed[@]}; i++)); do
@@ -94,8 +95,24 @@ _ensign_topics() {
         options+=("${typed[i]}")
         if _ensign_takes_value "${typed[i]}"; then options+=("${typed[++i]}"); fi
     done
-    "${COMP_WORDS[0]}" topics ls -q "${options[@]}" --connect-timeout 1 --request-timeout 2 --retry 0 \
-        2>/dev/null </dev/null | sed -e 1d -e 's/.* //'
+    "${COMP_WORDS[0]}" "$@" -q "${options[@]}" --connect-timeout 1 --request-timeout 2 --retry 0 \
+        2>/dev/null </dev/null
+}
+
+# The topics of the server.
+_ensign_topics() {
+    _ensign_ask topics ls | sed -e 1d -e 's/.* //'
+}
+
+# The services of the server, with a slash; behind the slash, the methods of this one.
+_ensign_methods() {
+    case $1 in
+    */*) _ensign_ask call --deadline 2 --list "${1%%/*}" ;;
+    *)
+        compopt -o nospace 2>/dev/null
+        _ensign_ask call --deadline 2 --list | sed 's/$/\//'
+        ;;
+    esac
 }
 
 _ensign() {
@@ -133,6 +150,7 @@ _ensign() {
         subscribe | info) words=$(_ensign_topics) ;;
         publish | bench | 'topics show' | 'topics exists' | 'topics archive' | 'topics rm' | 'topics policy')
             [ $args -eq 0 ] && words=$(_ensign_topics) ;;
+        call) [ $args -eq 0 ] && words=$(_ensign_methods "$cur") ;;
         esac ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
