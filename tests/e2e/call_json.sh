@@ -130,6 +130,8 @@ check 'no such service' fails 5 'the server has no a.B; ensign call --list shows
 check 'no method at all' fails 2 'name a method as package.Service/Method' nonsense
 check 'metadata goes, and comes' does 0 $check_method -v -H x-a-bin:00ff -H 'x-b: c'
 check '-v: it is told' says 'header: content-type: application/grpc'
+check 'metadata, cut' does 0 $check_method -v --max-metadata 40
+check 'metadata, cut: it is told' says 'the metadata was cut; --max-metadata keeps more of it'
 check 'an authority' prints "$serving" $check_method --authority other.example
 check 'a message too large to come' fails 1 'raise --max-message' ensign.v1beta1.Ensign/Status --max-message 8
 printf '%s' '{"service": "default"}' >"$dir/message.json"

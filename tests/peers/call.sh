@@ -56,9 +56,11 @@ details() {
     cat "$dir/ours"
     return 1
 }
-echoes() {
-    call grpc.testing.TestService/UnaryCall '{}' -v -H x-echo-bin:00ff >"$dir/ours" 2>&1
-    grep -qxF 'ensign: header: x-echo-bin: AP8= in base64' "$dir/ours" || { cat "$dir/ours"; return 1; }
+echoes() { # LINE OPTION...: metadata that comes back
+    local line=$1
+    shift
+    call grpc.testing.TestService/UnaryCall '{}' -v "$@" >"$dir/ours" 2>&1
+    grep -qxF "ensign: header: $line" "$dir/ours" || { cat "$dir/ours"; return 1; }
 }
 
 service=grpc.testing.TestService
@@ -74,5 +76,6 @@ check 'the client streams' lines '{"payload": {"body": "AAAA"}}\n{"payload": {"b
 check 'both stream' lines '{"responseParameters": [{"size": 1}]}\n{"responseParameters": [{"size": 2}, {}]}\n' \
     $service/FullDuplexCall
 check 'the details of a status' details
-check 'binary metadata' echoes
+check 'binary metadata' echoes 'x-echo-bin: AP8= in base64' -H x-echo-bin:00ff
+check 'an authority' echoes 'x-authority: other.example' --authority other.example
 results

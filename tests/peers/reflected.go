@@ -42,6 +42,9 @@ func (server) UnaryCall(ctx context.Context, in *testpb.SimpleRequest) (*testpb.
 	if echo := md.Get("x-echo-bin"); len(echo) > 0 {
 		_ = grpc.SetHeader(ctx, metadata.Pairs("x-echo-bin", echo[0]))
 	}
+	if authority := md.Get(":authority"); len(authority) > 0 {
+		_ = grpc.SetHeader(ctx, metadata.Pairs("x-authority", authority[0]))
+	}
 	return &testpb.SimpleResponse{Payload: in.GetPayload(), Username: in.GetPayload().GetType().String()}, nil
 }
 

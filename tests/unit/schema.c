@@ -508,6 +508,60 @@ static void what_is_no_descriptor_is_refused(void **state)
     schema_free(s);
 }
 
+/* ---- types without end */
+
+static char *put(char *p, int tag, const char *bytes, size_t len) /* a field of the length below 128 */
+{
+    *p++ = (char)tag;
+    *p++ = (char)len;
+    memcpy(p, bytes, len);
+    return p + len;
+}
+
+/* T00 has eight fields of type T01, and so on: 8^40 of them in all. */
+static void a_template_of_types_without_end_ends(void **state)
+{
+    enum { TYPES = 40, FIELDS = 8 };
+    static char file[65536];
+    char *p = put(file, 0x0a, "many.proto", 10);
+    schema_t *s = schema_new();
+    ensign_slice_t json, message, bytes;
+
+    (void)state;
+    for (int t = 0; t < TYPES; t++) {
+        char type[256], *q = type, name[8], next[8];
+        (void)snprintf(name, sizeof name, "T%02d", t);
+        (void)snprintf(next, sizeof next, ".T%02d", t + 1);
+        q = put(q, 0x0a, name, 3);
+        for (int f = 0; f < FIELDS && t + 1 < TYPES; f++) {
+            char field[32], *r = field, letter = (char)('a' + f);
+            r = put(r, 0x0a, &letter, 1);
+            *r++ = 0x18, *r++ = (char)(f + 1); /* number */
+            *r++ = 0x20, *r++ = 1;             /* optional */
+            *r++ = 0x28, *r++ = 11;            /* a message */
+            r = put(r, 0x32, next, 4);
+            q = put(q, 0x12, field, (size_t)(r - field));
+        }
+        *p++ = 0x22;
+        *p++ = (char)((q - type) | 0x80);
+        *p++ = (char)((q - type) >> 7);
+        memcpy(p, type, (size_t)(q - type));
+        p += q - type;
+    }
+    bytes.ptr = (const uint8_t *)file;
+    bytes.len = (size_t)(p - file);
+    assert_true(schema_add_file(s, bytes));
+    if (!schema_link(s)) fail_msg("%s", schema_error(s));
+    assert_true(schema_template(s, "T00", false, &json));
+    assert_true(json.len > 1000 && json.len < 4u << 20);
+    {
+        char *got = text(json);
+        assert_true(schema_from_json(s, "T00", str(got), 0, &message));
+        free(got);
+    }
+    schema_free(s);
+}
+
 /* ---- server reflection */
 
 static void questions_and_answers_of_reflection(void **state)
@@ -729,6 +783,7 @@ int main(void)
         cmocka_unit_test(a_long_row_of_imports_is_no_danger),
         cmocka_unit_test(a_false_timestamp_is_refused),
         cmocka_unit_test(what_is_no_descriptor_is_refused),
+        cmocka_unit_test(a_template_of_types_without_end_ends),
         cmocka_unit_test(questions_and_answers_of_reflection),
         cmocka_unit_test(mutated_descriptors_end_nothing),
         cmocka_unit_test(mutated_messages_and_json_end_nothing),

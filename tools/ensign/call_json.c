@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define SET_MAX (64u << 20)     /* bytes of a --protoset */
+#define JSON_PER_BYTE 6         /* characters of JSON that one byte of a message can take: \u0001 */
 #define LOOKUPS_MAX 64          /* types of an Any that are asked for: a server could name ever new ones */
 
 typedef struct json_call_t {
@@ -95,6 +96,13 @@ static bool can_go_on(json_call_t *j)
 }
 
 /* ---- the request */
+
+/* Of the JSON of one message. */
+static size_t json_max(const options_t *o)
+{
+    size_t max = call_message_max(o);
+    return max < SIZE_MAX / JSON_PER_BYTE ? JSON_PER_BYTE * max : SIZE_MAX / 2;
+}
 
 /* Is this one JSON value, and nothing else? where: what is told of it if not. */
 static bool is_one_value(const json_call_t *j, const char *where, const char *apart, ensign_slice_t json)
@@ -205,7 +213,7 @@ static bool add_file(json_call_t *j, const char *path)
     uint8_t *bytes;
     bool ok;
 
-    if (!input_whole(path, call_message_max(j->c.o), &bytes, &json.len)) return false;
+    if (!input_whole(path, json_max(j->c.o), &bytes, &json.len)) return false;
     json.ptr = bytes;
     ok = is_one_value(j, path, "give each in a file of its own", json) && add_json(j, path, json);
     free(bytes);
@@ -268,7 +276,7 @@ static bool add_messages(json_call_t *j)
     j->c.whole = !lines;
     if (!lines) return true;
     if (!input_open(&j->in, "-")) return false;
-    j->in.max = call_message_max(o);
+    j->in.max = json_max(o);
     j->c.input = &j->in;
     return j->method.client_streams || all_lines(j);
 }

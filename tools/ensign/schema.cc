@@ -197,7 +197,7 @@ struct schema_t {
     std::set<string> asked;                             // imports that were told
     std::set<string> opaque;                            // types of an Any that nobody knows
     string lacks;
-    std::deque<string> strings;                         // of methods: a deque does not move them
+    std::set<string> strings;                           // of methods: a set does not move them
 };
 
 namespace {
@@ -286,23 +286,25 @@ bool build(schema_t *s, const pb::FileDescriptorProto &file)
     return true;
 }
 
-// The first import of this file that is not linked; null: there is none.
-const string *next_import(const schema_t *s, const pb::FileDescriptorProto &file)
+struct open_t { const pb::FileDescriptorProto *file; int linked; }; // `linked` of its imports are
+
+// The next import of this file that is not linked; null: there is none.
+const string *next_import(const schema_t *s, open_t *o)
 {
-    for (const string &name : file.dependency())
-        if (!s->pool.FindFileByName(name)) return &name;
+    for (; o->linked < o->file->dependency_size(); o->linked++)
+        if (!s->pool.FindFileByName(o->file->dependency(o->linked))) return &o->file->dependency(o->linked);
     return nullptr;
 }
 
 // Links a file behind all that it imports. They can be many deep, so the stack is our own.
 bool link(schema_t *s, const string &first)
 {
-    std::vector<const pb::FileDescriptorProto *> open(1, &s->added[first]);
+    std::vector<open_t> open(1, open_t{ &s->added[first], 0 });
     std::set<string> names{ first };
 
     while (!open.empty()) {
-        const pb::FileDescriptorProto &file = *open.back();
-        const string *import = next_import(s, file);
+        const pb::FileDescriptorProto &file = *open.back().file;
+        const string *import = next_import(s, &open.back());
         if (!import) {
             if (!build(s, file)) return false;
             names.erase(file.name());
@@ -315,7 +317,7 @@ bool link(schema_t *s, const string &first)
             return refuse(s, file.name() + " imports " + *import + ", which is not there");
         if (!names.insert(*import).second)
             return refuse(s, "the imports go round in a circle: " + file.name() + " imports " + *import);
-        open.push_back(&s->added[*import]);
+        open.push_back(open_t{ &s->added[*import], 0 });
     }
     return true;
 }
@@ -971,10 +973,7 @@ bool describe(const schema_t *s, const string &name, string *out)
 
 const char *keep(schema_t *s, const string &text)
 {
-    for (const string &k : s->strings)
-        if (k == text) return k.c_str();
-    s->strings.push_back(text);
-    return s->strings.back().c_str();
+    return s->strings.insert(text).first->c_str();
 }
 
 void fill_method(schema_t *s, const pb::MethodDescriptor *m, schema_method_t *out)
