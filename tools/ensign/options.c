@@ -192,8 +192,8 @@ static const char exits_text[] =
 
 static const char top_text[] =
     "TIME is a number of seconds, or has a unit: 300ms, 2s, 5m, 1h. TOPIC is a name or an id.\n"
-    "Options can stand before and behind a command; -- ends them. An option goes before an environment\n"
-    "variable, and before --credentials; --credentials before the environment.\n"
+    "Options can stand before and behind a command; -- ends them. An option goes before --credentials,\n"
+    "that before the environment, and the environment before --profile.\n"
     "\n";
 
 const command_t *command_find(const char *name)
