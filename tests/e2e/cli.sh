@@ -322,6 +322,10 @@ again() {
     check 'a line that is wrong' fails 1 "$dump: line 4: data: give a string" publish args --from-json "$dump"
     check 'what stands before it is stored' says '1 of 1 events stored'
     check 'it was' same a "$(data args | tail -n 1)"
+    head -c 4200000 /dev/zero | tr '\0' x >"$dir/large"
+    printf '{"data":"a"}\n{"data":"%s"}\n' "$(cat "$dir/large")" >"$dump"
+    check 'an event that is too large: its line' fails 1 \
+        "$dump: line 2: publish: data of 4200000 bytes; the most is 4194304" publish args --from-json "$dump"
     head -c 33554433 /dev/zero | tr '\0' x >"$dir/large"
     check 'a line that is too long for JSON' fails 1 'line 1 has over 33554432 bytes, the most that one of' \
         publish args --from-json "$dir/large"
