@@ -767,6 +767,7 @@ restart() {
     check 'it goes: a health watch, too' hears watch '; next attempt ' "$health"
     check 'it comes back' server_start "$dir/data" --port "$rpc" --auth-port "$auth"
     check 'the subscription is open again' hears again 'open again' "$sub"
+    check 'the other one is, too' hears text 'open again' "$text"
     check 'the health is told again' hears watch 'connected again' "$health"
     run publish t 'after all'
     check 'events come again' gets again '"data":"after all"' "$sub"
