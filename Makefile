@@ -21,13 +21,16 @@ FUZZ_SECONDS ?= 60
 # A variant is the same tree built another way, in a folder of its own: make VARIANT=asan suite
 VARIANT      ?=
 FLAGS_asan   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+FLAGS_i386   := -O1 -g0
 FLAGS_mbedtls36 := -O1 -isystem build/mbedtls36/include -Lbuild/mbedtls36/lib # what tools/mbedtls36 brings
 B            := build$(VARIANT:%=/%)
 
 WARN  := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 C     := $(CC) $(CPPFLAGS) -I. $(CFLAGS) $(FLAGS_$(VARIANT)) $(WARN)
+X     := $(CXX) $(CPPFLAGS) -I. $(CXXFLAGS) $(FLAGS_$(VARIANT)) $(WARN) -std=c++11
 LIBS  := -lnghttp2 -lmbedtls -lmbedx509 -lmbedcrypto -lprotobuf-nanopb
 NANOPB := -idirafter /usr/include/nanopb # where some distributions have it; generated code asks for <pb.h>
+LIBS_PROTOBUF := -lprotobuf -lstdc++
 LIBS_ensignd := $(LIBS) -lmicrohttpd -ljansson -lsqlite3
 
 # A recipe shows one short line; V=1 shows the commands.
@@ -37,7 +40,16 @@ say    = @printf '  %-5s %s\n' $(1) $@
 # ---------------------------------------------------------------- what there is
 
 programs   = $(patsubst %.c,$(B)/%,$(wildcard $(1)))
-UNIT      := $(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c)
+# The compiler finds HEADER: what needs it is built where it is there.
+there      = $(shell $(CC) $(CPPFLAGS) -include $(1) -E -x c /dev/null >/dev/null 2>&1 && echo here)
+ZLIB      := $(call there,zlib.h)
+GZIP      := %/gzip %/fuzz_gzip
+# libprotobuf with the interface that it had before 22, which took the first of these headers away.
+PROTOBUF  := $(shell $(CXX) $(CPPFLAGS) -include google/protobuf/stubs/logging.h \
+                 -include google/protobuf/util/json_util.h -E -x c++ /dev/null >/dev/null 2>&1 && echo here)
+SCHEMA    := %/schema %/fuzz_schema
+without    = $(filter-out $(if $(ZLIB),,$(GZIP)) $(if $(PROTOBUF),,$(SCHEMA)),$(1))
+UNIT      := $(call without,$(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c))
 SIM       := $(B)/tests/sim/sim
 E2E       := $(call programs,tests/e2e/*.c)
 SOAK      := $(call programs,tests/soak/*.c)
@@ -47,18 +59,24 @@ BENCH_GEN := $(B)/tests/bench/gen
 BENCH_PB  := $(patsubst proto/%.proto,$(BENCH_GEN)/%.pb.cc, \
                  $(wildcard proto/api/*/*.proto proto/mimetype/*/*.proto proto/region/*/*.proto)) \
              $(BENCH_GEN)/api/v1beta1/ensign.grpc.pb.cc
-FUZZ      := $(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c))
+FUZZ      := $(call without,$(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c)))
 FUZZERS   := $(patsubst $(B)/tests/fuzz/%,build/fuzz/%,$(FUZZ))
-OPENSSL   := $(shell $(CC) $(CPPFLAGS) -include openssl/ssl.h -E -x c /dev/null >/dev/null 2>&1 && echo here)
-EXAMPLES  := $(filter-out $(if $(OPENSSL),,%/openssl),$(call programs,examples/*.c)) # one of them needs it
+OPENSSL   := $(call there,openssl/ssl.h)
+GENERATOR := $(shell command -v nanopb_generator.py || command -v nanopb_generator)
+PLUGIN    := tools/protoc-gen-ensign
+CAN_TYPE  := $(and $(GENERATOR),$(shell command -v python3),$(shell command -v protoc))
+TYPED     := greeter etcd_watch otlp_export # examples with typed calls
+EXAMPLES  := $(filter-out $(if $(OPENSSL),,%/openssl) $(if $(CAN_TYPE),,$(addprefix %/,$(TYPED))), \
+                 $(call programs,examples/*.c))
 EXAMPLES_X := $(patsubst %.cc,$(B)/%,$(wildcard examples/*.cc))
-GENERATED := $(patsubst examples/%.proto,$(B)/examples/gen/%.pb.h,$(wildcard examples/*.proto))
 SERVER    := $(B)/ensignd
 COMMON_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/common/*.c))
 SERVER_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))
 MESSAGES  := $(B)/gen/message_types.h
 TOOL      := $(B)/ensign
-TOOL_O    := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensign/*.c))
+TOOL_JSON := $(addprefix $(B)/obj/tools/ensign/,call_json.o protoc.o reflect.o schema.o) # these need libprotobuf
+TOOL_O    := $(filter-out $(if $(PROTOBUF),%/call_none.o,$(TOOL_JSON)), \
+                 $(sort $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensign/*.c)) $(TOOL_JSON)))
 MATRIX    := $(if $(VARIANT),,$(wildcard tests/compile/run))
 SCRIPTS   := $(wildcard tests/e2e/*.sh) $(if $(VARIANT),,$(wildcard tests/compile/*.sh))
 
@@ -70,8 +88,8 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 
 .SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        suite-tls test-peers test-live soak fuzz bench bench-check bench-record small server tool examples \
-        install install-header install-tool uninstall clean
+        generated suite-tls test-peers test-live soak fuzz bench bench-check bench-record small server tool \
+        examples install install-header install-tool uninstall clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -211,9 +229,15 @@ $(SERVER): $(SERVER_O) $(COMMON_O)
 	$(call say,LINK)
 	$(Q)$(C) -o $@ $(SERVER_O) $(COMMON_O) $(LDFLAGS) $(LIBS_ensignd)
 
+# With gzip, where zlib is there.
+ifdef ZLIB
+$(TOOL_O): C += -DENSIGN_GZIP
+$(TOOL): LIBS += -lz
+endif
+
 $(TOOL): $(TOOL_O) $(COMMON_O)
 	$(call say,LINK)
-	$(Q)$(C) -o $@ $(TOOL_O) $(COMMON_O) $(LDFLAGS) $(LIBS)
+	$(Q)$(C) -o $@ $(TOOL_O) $(COMMON_O) $(LDFLAGS) $(LIBS) $(if $(PROTOBUF),$(LIBS_PROTOBUF))
 
 # The server's messages are those of ensign.h, without its codec.
 $(MESSAGES): tools/ensignd/message_types.awk ensign.h
@@ -229,12 +253,19 @@ $(B)/obj/%.o: %.c ensign.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -c -o $@ $<
 
+# It is linked by the C compiler, so it may have no check of UBSan's that needs its part for C++.
+$(B)/obj/%.o: %.cc ensign.h
+	$(call say,CXX)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(X) -fno-sanitize=vptr $(if $(findstring clang,$(CXX)),-fno-sanitize=function) -MMD -MP -c -o $@ $<
+
 $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) -lcmocka $(LIBS)
+	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(filter %.o,$^) $(LDFLAGS) -lcmocka $(LIBS)
 
 $(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
+$(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
 $(B)/tests/unit/growth: C += -finstrument-functions # it counts them
 
 $(FUZZ): $(B)/%: %.c tests/fuzz/replay.c ensign.h
@@ -248,35 +279,54 @@ $(FUZZERS): build/fuzz/%: tests/fuzz/%.c ensign.h
 	$(Q)clang $(CPPFLAGS) -I. $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ $< \
 	    $(LDFLAGS) $(LIBS)
 
-# The examples are C99. The messages of one become nanopb code in examples/gen, an archive; no other example
-# needs the generator.
+# The examples are C99.
 $(EXAMPLES): $(B)/%: %.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(C) -std=c99 -I$(B)/examples/gen $(NANOPB) -MMD -MP -MF $@.d -o $@ $< $(filter %.a,$^) \
+	$(Q)$(C) -std=c99 -I$(B)/gen/examples $(NANOPB) -MMD -MP -MF $@.d -o $@ $< $(filter %.o,$^) \
 	    $(LDFLAGS) $(LIBS)
 
-$(B)/examples/grpc_unary: $(GENERATED:.h=.a)
 $(B)/examples/resolver_thread: LIBS += -lpthread
 $(B)/examples/openssl: LIBS := -lssl -lcrypto -lnghttp2 -lprotobuf-nanopb # in the place of mbedTLS
 
-$(GENERATED): $(B)/examples/gen/%.pb.h: examples/%.proto $(wildcard examples/*.options)
-	$(call say,GEN)
-	$(Q)mkdir -p $(@D)
-	$(Q)nanopb_generator.py -q -I examples -D $(@D) $*.proto
+# What .proto files become: nanopb's messages, and typed calls where there is a service. No other program than
+# these needs a generator. A file's folder is what it imports others from; a program names the objects it needs.
+PROTO_DIRS  := tests/typed examples
+PROTOS      := $(shell find $(PROTO_DIRS) -name '*.proto')
+PB_H        := $(PROTOS:%.proto=$(B)/gen/%.pb.h)
+TYPED_H     := $(patsubst %.proto,$(B)/gen/%.ensign.h,$(shell grep -l '^service ' $(PROTOS)))
+proto_dir    = $(firstword $(foreach d,$(PROTO_DIRS),$(if $(filter $d/%,$1),$d)))
 
-$(B)/examples/gen/%.pb.a: $(B)/examples/gen/%.pb.h
+$(B)/examples/grpc_unary: $(B)/gen/examples/health.pb.o
+$(B)/tests/seq/typed: C += -I$(B)/gen/tests/typed $(NANOPB)
+$(B)/tests/seq/typed: $(addprefix $(B)/gen/tests/typed/,test.pb.o test.ensign.h)
+$(B)/examples/greeter: $(addprefix $(B)/gen/examples/,greeter.pb.o greeter.ensign.h)
+$(B)/examples/etcd_watch: $(addprefix $(B)/gen/examples/,etcd.pb.o etcd_kv.pb.o etcd.ensign.h)
+$(B)/examples/otlp_export: $(patsubst %.proto,$(B)/gen/%.pb.o,$(wildcard examples/otlp/*.proto)) \
+                           $(addprefix $(B)/gen/examples/otlp/,logs_service.ensign.h trace_service.ensign.h)
+generated: $(PB_H) $(TYPED_H) # tests/compile/bits32.sh asks for it
+
+$(PB_H): $(B)/gen/%.pb.h: %.proto $(shell find $(PROTO_DIRS) -name '*.options')
+	$(call say,GEN)
+	$(Q)mkdir -p $(B)/gen/$(call proto_dir,$<)
+	$(Q)$(GENERATOR) -q -I $(call proto_dir,$<) -D $(B)/gen/$(call proto_dir,$<) $(<:$(call proto_dir,$<)/%=%)
+
+$(TYPED_H): $(B)/gen/%.ensign.h: %.proto $(PLUGIN) $(B)/gen/%.pb.h
+	$(call say,GEN)
+	$(Q)protoc -I $(call proto_dir,$<) --plugin=protoc-gen-ensign=$(PLUGIN) \
+	    --ensign_opt=-I$(call proto_dir,$<) --ensign_out=$(B)/gen/$(call proto_dir,$<) $<
+
+$(PB_H:.h=.o): %.o: %.h
 	$(call say,CC)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(FLAGS_$(VARIANT)) -I$(@D) $(NANOPB) -c -o $(@:.a=.o) $(<:.h=.c)
-	$(Q)rm -f $@ && ar rcs $@ $(@:.a=.o)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(FLAGS_$(VARIANT)) $(addprefix -I$(B)/gen/,$(PROTO_DIRS)) $(NANOPB) -c \
+	    -o $@ $(<:.h=.c)
 
 examples: $(EXAMPLES_X)
 
 $(EXAMPLES_X): $(B)/%: %.cc ensign.h
 	$(call say,CXX)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CXX) $(CPPFLAGS) -I. $(CXXFLAGS) $(FLAGS_$(VARIANT)) $(WARN) -std=c++11 -MMD -MP -MF $@.d -o $@ $< \
-	    $(LDFLAGS) $(LIBS)
+	$(Q)$(X) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) $(LIBS)
 
 -include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(COMMON_O:.o=.d)
 -include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH) $(FUZZ) $(EXAMPLES) $(EXAMPLES_X) $(FUZZERS))

@@ -1,7 +1,7 @@
 /* grpc_unary.c - ask any gRPC server whether it is healthy, with messages of your own
  * Shows   a unary call to any service, with nanopb messages of the program's own; deadline, status, metadata
  * Run     build/examples/grpc_unary      (ENSIGN_ENDPOINT says which server; a service may follow)
- *         Messages: nanopb_generator.py -I examples -D build/examples/gen health.proto (as the Makefile does)
+ *         Messages: nanopb_generator.py -I examples -D build/gen/examples health.proto (as the Makefile does)
  * Prints  SERVING, or what else the server says; exit 0 when it is SERVING
  * Next    grpc_stream.c */
 #define ENSIGN_IMPLEMENTATION

@@ -463,27 +463,29 @@ services() {
 sql_hex() { printf '0a%02x%s' ${#1} "$(printf '%s' "$1" | od -An -tx1 | tr -d ' \n')"; }
 calls() {
     local check_method=/grpc.health.v1.Health/Check sql=/ensign.v1beta1.Ensign/EnSQL
-    check 'call: hex in, hex out' prints 0801 call $check_method ''
+    check 'call: hex in, hex out' prints 0801 call $check_method '' --hex
     check 'call: raw out' prints "$(printf '\010\001')" call $check_method '' --out raw
-    check 'call: standard input' prints 0801 call $check_method
+    check 'call: raw' prints "$(printf '\010\001')" call $check_method '' --raw
+    check 'call: standard input' prints 0801 call --hex $check_method
     printf '0a 00\n' >"$dir/hex"
     check 'call: a file of hex' prints 0801 call $check_method --file "$dir/hex" --in hex
     printf '\012\000' >"$dir/raw"
-    check 'call: a file of bytes' prints 0801 call $check_method --file "$dir/raw"
+    check 'call: a file of bytes' prints 0801 call --hex $check_method --file "$dir/raw"
     check 'call: a file that is no hex' fails 2 '--in raw takes bytes' call $check_method --in hex \
         -f "$dir/raw"
-    check 'call: metadata out' does 0 call $check_method '' -v -H 'x-mine: 1' -H x-mine-bin:00ff
+    check 'call: metadata out' does 0 call --hex $check_method '' -v -H 'x-mine: 1' -H x-mine-bin:00ff
     check 'call: it is told' says 'header: content-type: application/grpc'
     check 'call: the status, too' says 'status 0 OK'
     check 'call: as JSON' prints_json '[r["kind"] for r in rows] == ["message", "end"] and
-        rows[1]["status"] == 0 and rows[1]["status_name"] == "OK"' call $check_method ''
-    check 'call: the server streams' does 0 call $sql "$(sql_hex 'SELECT * FROM args LIMIT 4')"
+        rows[1]["status"] == 0 and rows[1]["status_name"] == "OK"' call --hex $check_method ''
+    check 'call: the server streams' does 0 call --hex $sql "$(sql_hex 'SELECT * FROM args LIMIT 4')"
     check 'call: a line for each message' test "$(wc -l <"$dir/out")" -eq 4
-    check 'call: no such method' fails 1 'UNIMPLEMENTED' call /a.b/c ''
-    check 'call: no token, so it is refused' fails 4 'UNAUTHENTICATED' call $sql '' --no-token
-    check 'call: its status as JSON' does 1 call $sql '' --json
+    check 'call: no such method' fails 1 'UNIMPLEMENTED' call --hex /a.b/c ''
+    check 'call: a method without a slash in front' prints 0801 call --hex ${check_method#/} ''
+    check 'call: no token, so it is refused' fails 4 'UNAUTHENTICATED' call --hex $sql '' --no-token
+    check 'call: its status as JSON' does 1 call --hex $sql '' --json
     check 'call: and its words' json 'rows[-1]["status_name"] == "INVALID_ARGUMENT" and rows[-1]["text"]'
-    check 'call: a method that is none' fails 2 'method' call nonsense ''
+    check 'call: a method that is none' fails 2 'method' call --hex nonsense ''
 }
 benches() {
     check 'bench' prints_json 'rows[0]["published"] == rows[0]["stored"] == rows[0]["received"] == 500 and

@@ -91,7 +91,7 @@ check 'no rate'                refuses '--rate 0: give a number above 0' publish
 check 'no time'                refuses '--timeout 5x is no time; give seconds, or a number with a unit' \
     subscribe --timeout 5x
 check 'too short a time'       refuses '--keepalive 0.5: give 1000ms or more' status --keepalive 0.5
-check 'too many attempts'      refuses '--attempts 6: give a whole number from 1 to 5' call /a/b '' --attempts 6
+check 'too many attempts'      refuses '--attempts 6: give a whole number from 1 to 5' call --hex /a/b '' --attempts 6
 check 'no choice'              refuses '--color blue: give one of auto|always|never' status --color blue
 check 'no MIME type'           refuses '--mimetype foo is no type that the service knows' publish t -m foo x
 check 'no schema'              refuses '--type A@1: give a name and a semantic version' publish t -t A@1 x
@@ -122,9 +122,9 @@ check 'a format of no escape'  refuses '--format: there is no \q; give \n, \r, \
 check 'a format of half a byte' refuses '--format: there is no \x; give' query x --format '\x4'
 check 'parameter of no type'   refuses 'give NAME=TYPE:VALUE' query x -p a=foo:1
 check 'parameter of no value'  refuses 'give NAME=TYPE:VALUE' query x -p a=int:1.5
-check 'message of no bytes'    refuses 'give pairs of hexadecimal digits' call /a/b 123
-check 'header of no value'     refuses '--header x: give KEY:VALUE' call /a/b '' -H x
-check 'binary header'          refuses 'ends in -bin is pairs of hexadecimal digits' call /a/b '' -H x-bin:0
+check 'message of no bytes'    refuses 'give pairs of hexadecimal digits' call --hex /a/b 123
+check 'header of no value'     refuses '--header x: give KEY:VALUE' call --hex /a/b '' -H x
+check 'binary header'          refuses 'ends in -bin is pairs of hexadecimal digits' call --hex /a/b '' -H x-bin:0
 check 'a count of one answer'  refuses 'belong to --watch' health --count 2
 check 'policy without one'     refuses 'say which policy' topics policy t
 check 'policy without keys'    refuses '--keys go with --dedup key-grouped' topics create t --dedup unique-key
@@ -219,7 +219,7 @@ check 'nobody listens'         ends 3 'cannot connect to 127.0.0.1:1' status $he
 check 'nor for a publisher'    ends 3 'cannot connect to 127.0.0.1:1' publish t x $here
 check 'it says that the event was not sent' grep -q '0 of 1 events stored, 1 not sent, in ' "$dir/err"
 check 'nor for a subscriber'   ends 3 'cannot connect to 127.0.0.1:1' subscribe t $here
-check 'nor for a call'         ends 3 'cannot connect to 127.0.0.1:1' call /a/b '' $here
+check 'nor for a call'         ends 3 'cannot connect to 127.0.0.1:1' call --hex /a/b '' $here
 check 'retries for the time that is given' ends 3 'cannot connect' status $here --retry 300ms
 check 'a name of no host'      ends 3 'no-such-host.invalid' status --plaintext \
     --endpoint no-such-host.invalid:1

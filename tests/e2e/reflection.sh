@@ -122,13 +122,13 @@ says() { # WORDS COMMAND...
     cat "$dir/err"
     [ $status -eq 1 ] && grep -qF -- "$words" "$dir/err"
 }
-check 'a request that asks for nothing' says 'asks for nothing' call "/grpc.reflection.v1.$stream" 0a0168
-check 'a request that is broken' says 'unmarshal' call "/grpc.reflection.v1.$stream" 1a05
+check 'a request that asks for nothing' says 'asks for nothing' call --hex "/grpc.reflection.v1.$stream" 0a0168
+check 'a request that is broken' says 'unmarshal' call --hex "/grpc.reflection.v1.$stream" 1a05
 head -c 70000 /dev/zero >"$dir/large"
 check 'a request that is too large' says 'larger than max (70000 vs. 65536)' \
-    call --file "$dir/large" "/grpc.reflection.v1.$stream"
+    call --in raw --file "$dir/large" "/grpc.reflection.v1.$stream"
 check 'another method' says 'unknown method Info for service grpc.reflection.v1.ServerReflection' \
-    call /grpc.reflection.v1.ServerReflection/Info 00
+    call --hex /grpc.reflection.v1.ServerReflection/Info 00
 check 'it ends' server_stop
 
 check 'in maintenance' server_start --memory --port 0 --auth-port 0 --maintenance
@@ -137,9 +137,9 @@ check 'it ends again' server_stop
 
 check 'a strict server starts' server_start --memory --port 0 --auth-port 0 --strict
 check 'v1: the real server has none' says 'unknown service grpc.reflection.v1.ServerReflection' \
-    call "/grpc.reflection.v1.$stream" 3a00
+    call --hex "/grpc.reflection.v1.$stream" 3a00
 check 'v1alpha: the real server has none' says 'unknown service grpc.reflection.v1alpha.ServerReflection' \
-    call "/grpc.reflection.v1alpha.$stream" 3a00
+    call --hex "/grpc.reflection.v1alpha.$stream" 3a00
 check 'it says UNIMPLEMENTED' grep -qF UNIMPLEMENTED "$dir/err"
 check 'it ends, too' server_stop
 results

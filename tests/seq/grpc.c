@@ -74,6 +74,90 @@ SCRIPT(an_empty_request_is_a_message_too)
     assert_int_equal(n->as.reply.message.len, 0);
 }
 
+/* The request is encoded in place, behind the opener; in any number of steps, and once. */
+SCRIPT(a_unary_request_may_follow)
+{
+    static const uint8_t wire[] = { 0, 0, 0, 0, 2, 'h', 'i' };
+    ensign_call_desc_t d = unary("");
+    uint8_t *room;
+    stream_t *s;
+    uint32_t k;
+    warm(w);
+    d.request_follows = true;
+    k = call(w, &d);
+    s = world_stream(w, 1);
+    world_settle(w);
+    assert_false(s->half_closed);
+    assert_int_equal(s->in.len, 0);
+    assert_int_equal(ensign_call_reserve(w->client, as_call(k), 10, &room), ENSIGN_OK);
+    memcpy(room, "hi", 2);
+    assert_int_equal(ensign_call_commit(w->client, as_call(k), 2, 0), ENSIGN_OK);
+    assert_int_equal(send_text(w, k, "more"), ENSIGN_E_STATE);
+    world_until(w, s->half_closed);
+    assert_slice(bytes_slice(&s->in), wire, sizeof wire);
+    peer_message(s, "ho", 2);
+    peer_finish(s, 0, NULL, NULL);
+    assert_text(world_reply(w, k, ENSIGN_GRPC_OK)->as.reply.message, "ho");
+}
+
+/* Until its request is there, a unary call ends as any other: by the server, its deadline, a cancel, a close. */
+SCRIPT(a_unary_call_ends_without_its_request)
+{
+    ensign_call_desc_t d = unary("");
+    uint32_t k;
+    warm(w);
+    d.request_follows = true;
+    k = call(w, &d);
+    peer_refuse(world_stream(w, 1), 5, "no such thing");
+    assert_text(world_reply(w, k, ENSIGN_GRPC_NOT_FOUND)->as.reply.text, "no such thing");
+    d.deadline_ms = 1000;
+    k = call(w, &d);
+    world_stream(w, 2);
+    world_reply(w, k, ENSIGN_GRPC_DEADLINE_EXCEEDED);
+    k = call(w, &d);
+    assert_int_equal(ensign_cancel(w->client, k), ENSIGN_OK);
+    assert_int_equal(send_text(w, k, "late"), ENSIGN_ENDED);
+    world_reply(w, k, ENSIGN_GRPC_CANCELLED);
+    k = call(w, &d);
+    assert_int_equal(ensign_close(w->client, k, ENSIGN_FOREVER), ENSIGN_OK);
+    assert_int_equal(send_text(w, k, "late"), ENSIGN_E_STATE);
+    world_until(w, world_stream(w, 3)->half_closed);
+    peer_refuse(w->streams[3], 13, "no request");
+    world_reply(w, k, ENSIGN_GRPC_INTERNAL);
+}
+
+SCRIPT(a_request_that_follows_is_the_only_one)
+{
+    ensign_call_desc_t d = unary("hello");
+    warm(w);
+    d.request_follows = true;
+    assert_int_equal(ensign_call_open(w->client, &d).id, 0);
+    assert_int_equal(ensign_error(w->client)->code, ENSIGN_E_ARGUMENT);
+    assert_non_null(strstr(ensign_error(w->client)->text, "leave request empty"));
+    d = streaming();
+    d.request_follows = true;
+    assert_int_equal(ensign_call_open(w->client, &d).id, 0);
+    assert_non_null(strstr(ensign_error(w->client)->text, "set unary"));
+}
+
+/* What code on top of the API has to say is told as our own errors are. */
+SCRIPT(an_error_of_the_caller)
+{
+    const ensign_error_t *e;
+    warm(w);
+    e = ensign_error(w->client);
+    assert_int_equal(ensign_fail(w->client, ENSIGN_E_FORMAT, 7, "typed: %s has %d\n", "field", 3),
+                     ENSIGN_E_FORMAT);
+    assert_ptr_equal(ensign_error(w->client), e);
+    assert_int_equal(e->code, ENSIGN_E_FORMAT);
+    assert_int_equal(e->native, 7);
+    assert_string_equal(e->text, "typed: field has 3 ");
+    assert_int_equal(send_text(w, 0, "x"), ENSIGN_E_FORMAT);
+    assert_int_equal(ensign_fail(w->client, ENSIGN_AGAIN, 0, "later"), ENSIGN_AGAIN);
+    assert_string_equal(ensign_error(w->client)->text, "later");
+    assert_int_equal(send_text(w, 0, "x"), ENSIGN_E_HANDLE); /* no opener has failed */
+}
+
 /* ------------------------------------------------------------------ receiving */
 static void stream_sizes(world_t *w, uint32_t window, const size_t *sizes, size_t count, size_t frame_max,
                          size_t pad)
@@ -1099,6 +1183,8 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         IN_MODES(unary_call_and_its_bytes), IN_MODES(an_empty_request_is_a_message_too),
+        IN_MODES(a_unary_request_may_follow), IN_MODES(a_unary_call_ends_without_its_request),
+        IN_MODES(a_request_that_follows_is_the_only_one), IN_MODES(an_error_of_the_caller),
         IN_MODES(messages_of_all_sizes_through_all_windows), IN_MODES(frames_may_end_anywhere_and_be_padded),
         IN_MODES(credit_goes_out_when_the_head_message_needs_it),
         IN_MODES(an_unpulled_call_takes_one_window_and_no_more),

@@ -3,7 +3,7 @@
 # The words are those of `ensign help --words`; the tests compare the two.
 
 _ensign_connection='--endpoint -E --profile --shuffle --auth-url --proxy --no-proxy --credentials -C
-    --client-id --client-secret --token --no-auth --ca-file --server-name --cert --cert-key --min-tls --plaintext
+    --client-id --client-secret --token --no-auth --ca-file --server-name --authority --cert --cert-key --min-tls --plaintext
     --allow-plaintext-token --insecure-skip-verify --name
     --connect-timeout --request-timeout --open-timeout --keepalive --retry'
 
@@ -25,7 +25,9 @@ _ensign_options() {
     'topics ls' | 'topics show' | 'topics exists' | 'topics archive' | info) echo "$common" ;;
     status) echo "--auth $common" ;;
     health) echo "--service -s --watch -w --count -n --timeout $common" ;;
-    call) echo "--file -f --in --out --header -H --deadline --attempts --no-token $common" ;;
+    call) echo "--list --describe --template --proto --import-path -I --protoset --file -f --hex --raw --in --out
+        --emit-defaults --allow-unknown-fields --gzip --max-message --max-metadata --header -H --deadline
+        --attempts --no-token $common" ;;
     bench) echo "--events -n --size -s --trips --no-subscribe --rate -r --ensure-topic -e $common" ;;
     help) echo '--words --color --help -h' ;;
     topics) echo '--help -h' ;;
@@ -37,8 +39,10 @@ _ensign_options() {
 _ensign_takes_value() {
     case $1 in
     --file | -f | --lines | -l | --from-json | --format | --profile | --mimetype | -m | --type | -t | \
-        --meta | -M | --key | -k | --rate | -r | --close-timeout | --count | -n | --timeout | --idle | --group | --filter | --param | -p | \
-        --dedup | --keys | --fields | --offset | --service | -s | --in | --out | --header | -H | \
+        --meta | -M | --key | -k | --rate | -r | --close-timeout | --count | -n | --timeout | --idle | \
+        --group | --filter | --param | -p | --dedup | --keys | --fields | --offset | --service | -s | \
+        --describe | --template | --proto | --import-path | -I | --protoset | --max-message | \
+        --max-metadata | --authority | --in | --out | --header | -H | \
         --deadline | --attempts | --events | --size | --trips | --color | --endpoint | -E | --auth-url | \
         --proxy | --no-proxy | \
         --credentials | -C | --client-id | --client-secret | --token | --ca-file | --server-name | \
@@ -52,7 +56,12 @@ _ensign_takes_value() {
 _ensign_value() {
     local cur=$2
     case $1 in
-    --file | -f | --lines | -l | --from-json | --credentials | -C | --ca-file | --cert | --cert-key)
+    --import-path | -I)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+        ;;
+    --file | -f | --lines | -l | --from-json | --credentials | -C | --ca-file | --cert | --cert-key | \
+        --proto | --protoset)
         compopt -o filenames 2>/dev/null # blanks are quoted, folders get a slash
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         ;;

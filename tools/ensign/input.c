@@ -28,6 +28,7 @@ bool input_open(input_t *in, const char *path)
         input_close(in);
         return false;
     }
+    in->max = EVENT_MAX;
     in->cap = 2 * READ_BYTES;
     in->buf = x_realloc(NULL, in->cap);
     in->regular = S_ISREG(st.st_mode);
@@ -103,7 +104,7 @@ bool input_read(input_t *in)
     return true;
 }
 
-bool input_whole(const char *path, uint8_t **out, size_t *len)
+bool input_whole(const char *path, size_t max, uint8_t **out, size_t *len)
 {
     input_t in;
     bool ok;
@@ -111,10 +112,9 @@ bool input_whole(const char *path, uint8_t **out, size_t *len)
     *out = NULL;
     if (!input_open(&in, path)) return false;
     do ok = input_read(&in);
-    while (ok && !in.eof && in.end <= EVENT_MAX);
-    if (ok && in.end > EVENT_MAX) {
-        complain("%s is larger than %u bytes, the most that one message may have; split it", in.name,
-                 EVENT_MAX);
+    while (ok && !in.eof && in.end <= max);
+    if (ok && in.end > max) {
+        complain("%s is larger than %zu bytes, the most that one message may have; split it", in.name, max);
         ok = false;
     }
     if (ok) {

@@ -42,7 +42,8 @@ static bool json_key(ensi_json_t *x)
     return json_string(x) && json_eat(x, ':');
 }
 
-/* Behind a value: closes what ends there. 1: another value follows, 0: all is read, -1: neither. */
+/* Behind a value: closes what ends there. 1: another value follows, 0: the outermost one has ended, -1:
+ * neither. */
 static int json_after(ensi_json_t *x, const char *open, size_t *depth)
 {
     while (*depth > 0) {
@@ -51,34 +52,48 @@ static int json_after(ensi_json_t *x, const char *open, size_t *depth)
         if (!json_eat(x, bracket)) return -1;
         (*depth)--;
     }
-    ensi_json_blanks(x);
-    return x->p == x->end ? 0 : -1;
+    return 0;
 }
 
 /* The library's own reader nests on the stack, and not so deep. Here what is open is a row of brackets. */
-bool text_is_json(ensign_slice_t s)
+static bool json_whole(ensi_json_t *x)
 {
     char open[JSON_DEPTH];
     size_t depth = 0;
-    ensi_json_t x = { s.ptr, s.ptr + s.len };
     int more = 1;
 
     while (more > 0) {
-        bool list = json_eat(&x, '['), object = !list && json_eat(&x, '{');
+        bool list = json_eat(x, '['), object = !list && json_eat(x, '{');
         if (list || object) {
             if (depth == JSON_DEPTH) return false;
             open[depth++] = list ? ']' : '}';
-            if (!json_eat(&x, open[depth - 1])) {
-                if (object && !json_key(&x)) return false;
+            if (!json_eat(x, open[depth - 1])) {
+                if (object && !json_key(x)) return false;
                 continue;
             }
             depth--;
-        } else if (!json_plain(&x)) {
+        } else if (!json_plain(x)) {
             return false;
         }
-        more = json_after(&x, open, &depth);
+        more = json_after(x, open, &depth);
     }
     return more == 0;
+}
+
+bool text_json(ensign_slice_t s, size_t *end)
+{
+    ensi_json_t x = { s.ptr, s.ptr + s.len };
+    bool ok = json_whole(&x);
+
+    if (ok) ensi_json_blanks(&x);
+    *end = (size_t)(x.p - s.ptr);
+    return ok;
+}
+
+bool text_is_json(ensign_slice_t s)
+{
+    size_t end;
+    return text_json(s, &end) && end == s.len;
 }
 
 int text_member(members_t *m, ensign_slice_t *key, ensign_slice_t *value)

@@ -35,7 +35,7 @@ struct options_t {
     list_t args;
     /* connection */
     const char *endpoint, *auth_url, *proxy, *no_proxy, *client_id, *client_secret, *token, *credentials;
-    const char *profile, *ca_file, *server_name, *cert_file, *key_file, *name;
+    const char *profile, *ca_file, *server_name, *authority, *cert_file, *key_file, *name;
     int  min_tls;               /* 1: 1.2; 2: 1.3; 0: not given */
     bool plaintext, insecure_skip_verify, allow_plaintext_token, no_auth, shuffle;
     uint64_t connect_timeout_ms, request_timeout_ms, open_timeout_ms, keepalive_ms, retry_ms;
@@ -59,8 +59,10 @@ struct options_t {
     const char *service;
     /* call */
     int  in, out;               /* form_t */
-    uint64_t deadline_ms, attempts;
-    bool no_token;
+    uint64_t deadline_ms, attempts, max_message, max_metadata;
+    bool no_token, gzip, hex, list, emit_defaults, allow_unknown_fields;
+    list_t protos, import_paths, protosets;
+    const char *describe, *template_of;
     /* bench */
     uint64_t events, size, trips;
     bool no_subscribe;

@@ -8,6 +8,8 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#define PROFILE_MAX (1u << 20)      /* bytes of the file */
+
 /* What is one thing: of a group all lines count, or none does. */
 typedef enum {
     GROUP_ENDPOINT, GROUP_AUTH_URL, GROUP_KEY, GROUP_CA, GROUP_SERVER_NAME, GROUP_CERTIFICATE, GROUP_MIN_TLS,
@@ -198,7 +200,7 @@ static bool read_file(profile_t *p)
     bool ok = true;
     char *line, *end;           /* kept: values of options stand there */
 
-    if (!input_there(p->path) || !input_whole(p->path, &bytes, &len)) return false;
+    if (!input_there(p->path) || !input_whole(p->path, PROFILE_MAX, &bytes, &len)) return false;
     line = x_keep(x_realloc(bytes, len + 1));
     line[len] = '\0';
     if (strlen(line) < len) {

@@ -79,6 +79,24 @@ bool text_from_hex(const char *hex, uint8_t **out, size_t *len)
     return false;
 }
 
+char *text_base64(ensign_slice_t s)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *out = x_realloc(NULL, (s.len + 2) / 3 * 4 + 1), *to = out;
+
+    for (size_t at = 0; at < s.len; at += 3, to += 4) {
+        size_t left = s.len - at;
+        uint32_t v = (uint32_t)s.ptr[at] << 16;
+        if (left > 1) v |= (uint32_t)s.ptr[at + 1] << 8;
+        if (left > 2) v |= s.ptr[at + 2];
+        for (int i = 0; i < 4; i++) to[i] = digits[v >> (18 - 6 * i) & 63];
+        if (left < 3) to[3] = '=';
+        if (left < 2) to[2] = '=';
+    }
+    *to = '\0';
+    return out;
+}
+
 bool text_to_u64(const char *text, uint64_t *out)
 {
     char *end;

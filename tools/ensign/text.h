@@ -14,6 +14,8 @@ char *x_keep_text(const char *text, size_t len);        /* a copy of its first l
 void  x_keep_end(void);
 
 bool   text_is_json(ensign_slice_t s);  /* lib.c: one JSON value, as RFC 8259 has it, and blanks */
+/* Does it begin with one? *end: how long that is, with the blanks around it; false: where it stops being JSON. */
+bool   text_json(ensign_slice_t s, size_t *end);
 
 /* The members of a JSON object, one after another; start with the object as `rest`. text_member gives them as
  * they are written there: the key without its quotes, the value whole. 1: a member; 0: there is no other, and
@@ -38,6 +40,8 @@ bool   text_unsafe(uint32_t c);
 /* Two digits a byte, blanks between them; *out is the caller's to free. False: it is something else, and *out
  * is NULL. */
 bool   text_from_hex(const char *hex, uint8_t **out, size_t *len);
+
+char  *text_base64(ensign_slice_t s);   /* padded; the caller's to free */
 
 int    text_hex_digit(char c);          /* its value; -1: it is none */
 bool   text_to_u64(const char *text, uint64_t *out);
