@@ -1178,7 +1178,8 @@ ENSIGN_API int  ensign_tick(ensign_t *c, uint64_t now_ms);
 /* >>grpc_api  Any method of any server
  *
  * A call waits, its deadline running, for the connection, for a token, and for one of the server's
- * MAX_CONCURRENT_STREAMS, in the order of opening. */
+ * MAX_CONCURRENT_STREAMS, in the order of opening. Calls with structs in and out: protoc-gen-ensign writes
+ * them from a .proto (tools/docs/typed-calls.md). */
 typedef struct ensign_call_desc_t {
     const char *method;             /* "/package.Service/Method" */
     const ensign_header_t *metadata;/* an "authorization" in it replaces the client's token */

@@ -4,7 +4,9 @@
 # greeter against grpc-go's, otlp_export against the OTLP receiver of OpenTelemetry's collector, etcd_watch
 # against an etcd that is killed and started again; and what protoc-gen-ensign writes with the newest nanopb.
 # What is installed, by name from Go's proxy and PyPI, lies under build/peers; etcd comes from
-# `tools/deps peers`. tests/peers/run calls this and counts on its results; alone it wants `make examples`.
+# `tools/deps peers`. tests/peers/run calls this and counts on its 18 results; alone it wants `make examples`.
+#
+#   tests/peers/typed.sh install    only builds the servers, which takes minutes at first
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 BUILD=build
@@ -19,6 +21,11 @@ COLLECTOR_VERSION=v0.124.0                         # needs Go 1.23
 NANOPB=0.4.9.1
 out=$PWD/build/peers
 export ENSIGN_INSECURE=1
+
+skip() { # RESULTS WHAT WHY
+    local i
+    for ((i = 0; i < $1; i++)); do tap ok "$2 # SKIP $3"; done
+}
 
 go_at_least() { # 1.MINOR
     local version
@@ -50,6 +57,12 @@ listens() {
     export ENSIGN_ENDPOINT=localhost:$port
 }
 
+build_greeter() { build greeter "$GREETER@$GREETER_VERSION" $GREETER; }
+build_collector() {
+    mkdir -p "$out/collector" && cp tests/peers/typed/collector.go "$out/collector/main.go" &&
+        build collector "$COLLECTOR@$COLLECTOR_VERSION" .
+}
+
 # ---------------------------------------------------------------- greeter
 
 greets() {
@@ -62,16 +75,15 @@ refused() { # by a server without that service
     grep -q 'UNIMPLEMENTED' "$dir/words"
 }
 part_greeter() {
-    local what="greeter: grpc-go's server greets"
-    if ! go_at_least 1.25; then tap ok "$what # SKIP Go is not here, or older than 1.25"; return; fi
-    check 'greeter: the server of grpc-go is built' build greeter "$GREETER@$GREETER_VERSION" $GREETER
-    check "$what" greets
+    go_at_least 1.25 || { skip 2 greeter 'Go is not here, or older than 1.25'; return; }
+    check 'greeter: the server of grpc-go is built' build_greeter
+    check "greeter: grpc-go's server greets" greets
 }
 
 # ---------------------------------------------------------------- otlp_export
 
 exported() {
-    $BUILD/examples/otlp_export shop 'basket is empty'
+    listens collector && $BUILD/examples/otlp_export shop 'basket is empty'
 }
 printed() { # KIND WORDS...: one line of the collector's has all of it
     local line word
@@ -85,15 +97,10 @@ same_ids() {
     echo "log '$(id_of log)', span '$(id_of span)'"
     [ -n "$(id_of log)" ] && [ "$(id_of log)" = "$(id_of span)" ]
 }
-build_collector() {
-    mkdir -p "$out/collector" && cp tests/peers/typed/collector.go "$out/collector/main.go" &&
-        build collector "$COLLECTOR@$COLLECTOR_VERSION" .
-}
 part_otlp() {
-    if ! go_at_least 1.23; then tap ok 'otlp_export # SKIP Go is not here, or older than 1.23'; return; fi
+    go_at_least 1.23 || { skip 6 otlp_export 'Go is not here, or older than 1.23'; return; }
     check "otlp_export: the collector's receiver is built" build_collector
     start collector "$out/go/bin/collector"
-    listens collector
     check 'otlp_export: the collector takes a log record and a span' exported
     check 'otlp_export: it has the log record' printed log severity=Info 'body=basket is empty' time=true
     check 'otlp_export: it has the span' printed span name=otlp_export kind=Client example=ensign.h order=true
@@ -147,7 +154,7 @@ in_order() { # the revisions go up by one, the first key is there, the others ar
 }
 part_etcd() {
     local first second
-    here etcd || return
+    if ! command -v etcd >/dev/null && [ -z "${CI:-}" ]; then skip 9 etcd_watch 'etcd is not here'; return; fi
     check 'etcd_watch: etcd starts' serve etcd no_file etcd_runs
     etcd=$pid
     export ENSIGN_ENDPOINT=localhost:$port
@@ -179,12 +186,17 @@ newest() {
     grep -q "nanopb-$NANOPB" "$dir/newest"
 }
 part_newest() {
-    local what="protoc-gen-ensign with nanopb $NANOPB"
-    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then tap ok "$what # SKIP no venv"; return; fi
-    check "$what" newest
+    python3 -c 'import ensurepip, venv' 2>/dev/null ||
+        { skip 1 "protoc-gen-ensign with nanopb $NANOPB" 'Python is without venv'; return; }
+    check "protoc-gen-ensign with nanopb $NANOPB" newest
 }
 
 mkdir -p "$out"
+if [ "${1-}" = install ]; then
+    if go_at_least 1.25; then build_greeter; fi
+    if go_at_least 1.23; then build_collector; fi
+    exit
+fi
 part_greeter
 part_otlp
 part_etcd
