@@ -21,13 +21,16 @@ FUZZ_SECONDS ?= 60
 # A variant is the same tree built another way, in a folder of its own: make VARIANT=asan suite
 VARIANT      ?=
 FLAGS_asan   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+FLAGS_i386   := -O1 -g0
 FLAGS_mbedtls36 := -O1 -isystem build/mbedtls36/include -Lbuild/mbedtls36/lib # what tools/mbedtls36 brings
 B            := build$(VARIANT:%=/%)
 
 WARN  := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 C     := $(CC) $(CPPFLAGS) -I. $(CFLAGS) $(FLAGS_$(VARIANT)) $(WARN)
+X     := $(CXX) $(CPPFLAGS) -I. $(CXXFLAGS) $(FLAGS_$(VARIANT)) $(WARN) -std=c++11
 LIBS  := -lnghttp2 -lmbedtls -lmbedx509 -lmbedcrypto -lprotobuf-nanopb
 NANOPB := -idirafter /usr/include/nanopb # where some distributions have it; generated code asks for <pb.h>
+LIBS_PROTOBUF := -lprotobuf -lstdc++
 LIBS_ensignd := $(LIBS) -lmicrohttpd -ljansson -lsqlite3
 
 # A recipe shows one short line; V=1 shows the commands.
@@ -37,7 +40,16 @@ say    = @printf '  %-5s %s\n' $(1) $@
 # ---------------------------------------------------------------- what there is
 
 programs   = $(patsubst %.c,$(B)/%,$(wildcard $(1)))
-UNIT      := $(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c)
+# The compiler finds HEADER: what needs it is built where it is there.
+there      = $(shell $(CC) $(CPPFLAGS) -include $(1) -E -x c /dev/null >/dev/null 2>&1 && echo here)
+ZLIB      := $(call there,zlib.h)
+GZIP      := %/gzip %/fuzz_gzip
+# libprotobuf with the interface that it had before 22, which took the first of these headers away.
+PROTOBUF  := $(shell $(CXX) $(CPPFLAGS) -include google/protobuf/stubs/logging.h \
+                 -include google/protobuf/util/json_util.h -E -x c++ /dev/null >/dev/null 2>&1 && echo here)
+SCHEMA    := %/schema %/fuzz_schema
+without    = $(filter-out $(if $(ZLIB),,$(GZIP)) $(if $(PROTOBUF),,$(SCHEMA)),$(1))
+UNIT      := $(call without,$(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c))
 SIM       := $(B)/tests/sim/sim
 E2E       := $(call programs,tests/e2e/*.c)
 SOAK      := $(call programs,tests/soak/*.c)
@@ -47,9 +59,9 @@ BENCH_GEN := $(B)/tests/bench/gen
 BENCH_PB  := $(patsubst proto/%.proto,$(BENCH_GEN)/%.pb.cc, \
                  $(wildcard proto/api/*/*.proto proto/mimetype/*/*.proto proto/region/*/*.proto)) \
              $(BENCH_GEN)/api/v1beta1/ensign.grpc.pb.cc
-FUZZ      := $(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c))
+FUZZ      := $(call without,$(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c)))
 FUZZERS   := $(patsubst $(B)/tests/fuzz/%,build/fuzz/%,$(FUZZ))
-OPENSSL   := $(shell $(CC) $(CPPFLAGS) -include openssl/ssl.h -E -x c /dev/null >/dev/null 2>&1 && echo here)
+OPENSSL   := $(call there,openssl/ssl.h)
 GENERATOR := $(shell command -v nanopb_generator.py || command -v nanopb_generator)
 PLUGIN    := tools/protoc-gen-ensign
 CAN_TYPE  := $(and $(GENERATOR),$(shell command -v python3),$(shell command -v protoc))
@@ -62,7 +74,9 @@ COMMON_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/common/*.c))
 SERVER_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))
 MESSAGES  := $(B)/gen/message_types.h
 TOOL      := $(B)/ensign
-TOOL_O    := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensign/*.c))
+TOOL_JSON := $(addprefix $(B)/obj/tools/ensign/,call_json.o protoc.o reflect.o schema.o) # these need libprotobuf
+TOOL_O    := $(filter-out $(if $(PROTOBUF),%/call_none.o,$(TOOL_JSON)), \
+                 $(sort $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensign/*.c)) $(TOOL_JSON)))
 MATRIX    := $(if $(VARIANT),,$(wildcard tests/compile/run))
 SCRIPTS   := $(wildcard tests/e2e/*.sh) $(if $(VARIANT),,$(wildcard tests/compile/*.sh))
 
@@ -85,8 +99,8 @@ help:
 	@echo "make test         the tests"
 	@echo "make check        the tests again under ASan, UBSan and valgrind, with 32-bit pointers, and those of"
 	@echo "                  TLS with mbedTLS 3.6"
-	@echo "make test-peers   against other people's programs: gRPC's interop server, h2spec, PyEnsign, go-ensign,"
-	@echo "                  grpc-go and grpcio that end connections, etcd, OpenTelemetry's collector"
+	@echo "make test-peers   against other people's programs: gRPC's interop server, h2spec, grpcurl, PyEnsign,"
+	@echo "                  go-ensign, grpc-go and grpcio that end connections, etcd, OpenTelemetry's collector"
 	@echo "make test-live    a session with the server that the ENSIGN_ variables name"
 	@echo "make soak         the long runs"
 	@echo "make fuzz         each fuzz target for FUZZ_SECONDS [60]"
@@ -215,9 +229,15 @@ $(SERVER): $(SERVER_O) $(COMMON_O)
 	$(call say,LINK)
 	$(Q)$(C) -o $@ $(SERVER_O) $(COMMON_O) $(LDFLAGS) $(LIBS_ensignd)
 
+# With gzip, where zlib is there.
+ifdef ZLIB
+$(TOOL_O): C += -DENSIGN_GZIP
+$(TOOL): LIBS += -lz
+endif
+
 $(TOOL): $(TOOL_O) $(COMMON_O)
 	$(call say,LINK)
-	$(Q)$(C) -o $@ $(TOOL_O) $(COMMON_O) $(LDFLAGS) $(LIBS)
+	$(Q)$(C) -o $@ $(TOOL_O) $(COMMON_O) $(LDFLAGS) $(LIBS) $(if $(PROTOBUF),$(LIBS_PROTOBUF))
 
 # The server's messages are those of ensign.h, without its codec.
 $(MESSAGES): tools/ensignd/message_types.awk ensign.h
@@ -233,12 +253,19 @@ $(B)/obj/%.o: %.c ensign.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -c -o $@ $<
 
+# It is linked by the C compiler, so it may have no check of UBSan's that needs its part for C++.
+$(B)/obj/%.o: %.cc ensign.h
+	$(call say,CXX)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(X) -fno-sanitize=vptr $(if $(findstring clang,$(CXX)),-fno-sanitize=function) -MMD -MP -c -o $@ $<
+
 $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(filter %.o,$^) $(LDFLAGS) -lcmocka $(LIBS)
 
 $(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
+$(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
 $(B)/tests/unit/growth: C += -finstrument-functions # it counts them
 
 $(FUZZ): $(B)/%: %.c tests/fuzz/replay.c ensign.h
@@ -277,6 +304,10 @@ $(B)/examples/greeter: $(addprefix $(B)/gen/examples/,greeter.pb.o greeter.ensig
 $(B)/examples/etcd_watch: $(addprefix $(B)/gen/examples/,etcd.pb.o etcd_kv.pb.o etcd.ensign.h)
 $(B)/examples/otlp_export: $(patsubst %.proto,$(B)/gen/%.pb.o,$(wildcard examples/otlp/*.proto)) \
                            $(addprefix $(B)/gen/examples/otlp/,logs_service.ensign.h trace_service.ensign.h)
+ifdef ZLIB
+$(B)/examples/otlp_export: C += -DENSIGN_GZIP
+$(B)/examples/otlp_export: LIBS += -lz
+endif
 generated: $(PB_H) $(TYPED_H) # tests/compile/bits32.sh asks for it
 
 $(PB_H): $(B)/gen/%.pb.h: %.proto $(shell find $(PROTO_DIRS) -name '*.options')
@@ -299,8 +330,7 @@ examples: $(EXAMPLES_X)
 $(EXAMPLES_X): $(B)/%: %.cc ensign.h
 	$(call say,CXX)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CXX) $(CPPFLAGS) -I. $(CXXFLAGS) $(FLAGS_$(VARIANT)) $(WARN) -std=c++11 -MMD -MP -MF $@.d -o $@ $< \
-	    $(LDFLAGS) $(LIBS)
+	$(Q)$(X) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) $(LIBS)
 
 -include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(COMMON_O:.o=.d)
 -include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH) $(FUZZ) $(EXAMPLES) $(EXAMPLES_X) $(FUZZERS))
@@ -320,13 +350,13 @@ Cflags: -I$${includedir}
 Libs: $(LIBS)
 endef
 
-INSTALLED_H    = $(DESTDIR)$(PREFIX)/include/ensign.h
-INSTALLED_PC   = $(DESTDIR)$(PREFIX)/share/pkgconfig/ensign.pc
+INSTALLED_H      = $(DESTDIR)$(PREFIX)/include/ensign.h
+INSTALLED_PC     = $(DESTDIR)$(PREFIX)/share/pkgconfig/ensign.pc
 INSTALLED_PLUGIN = $(DESTDIR)$(PREFIX)/bin/protoc-gen-ensign
-INSTALLED_TOOL = $(DESTDIR)$(PREFIX)/bin/ensign
-INSTALLED_MAN  = $(DESTDIR)$(PREFIX)/share/man/man1/ensign.1
-INSTALLED_BASH = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ensign
-INSTALLED_ZSH  = $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ensign
+INSTALLED_TOOL   = $(DESTDIR)$(PREFIX)/bin/ensign
+INSTALLED_MAN    = $(DESTDIR)$(PREFIX)/share/man/man1/ensign.1
+INSTALLED_BASH   = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ensign
+INSTALLED_ZSH    = $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ensign
 
 install: install-header install-plugin install-tool
 

@@ -11,6 +11,7 @@ DO THIS
                                                          before all other includes
     everywhere       #include "ensign.h"                 C99 or C++11, or newer
     link             -lnghttp2 -lmbedtls -lmbedx509 -lmbedcrypto -lprotobuf-nanopb
+                                                         and -lz where ENSIGN_GZIP is defined
 
 SHORTEST PROGRAM, whole in examples/publish_one.c
     ensign_desc_t d = {0};                               0 in any field means its default
@@ -170,6 +171,7 @@ CONTENTS    search for the mark
     >>id          Identifiers, MIME types, versions, metadata, and an event as text
     >>json        JSON, base64 and the dates in a token
     >>http1       HTTP/1.1 answers, in any cut, one form of request, and CONNECT
+    >>gzip        gzip by zlib: one message at a time is compressed, or decompressed
     >>tls         TLS over memory, by mbedTLS
     >>handle      Numbers for objects; which of them are alive, have a notice, have a timer
     >>link        One connection: its life, buffers, a tunnel through a proxy, TLS; and its target, a server
@@ -214,6 +216,9 @@ CONTENTS    search for the mark
  * ENSIGN_MALLOC(n)  ENSIGN_REALLOC(p, n)  ENSIGN_FREE(p)
  *                          all three or none [stdlib.h]; a desc's `alloc` goes before them
  * ENSIGN_ASSERT(x)         checks our own invariants, never input or a peer [assert.h]
+ * ENSIGN_GZIP              gzip for calls, by zlib (link -lz): a call can compress what it sends
+ *                          (`compress`), and what comes compressed is decompressed for you [off: zlib is not
+ *                          needed]
  *
  * Leave out, in every file that includes ensign.h:
  * ENSIGN_NO_SERVICE        Ensign's own API: a gRPC client remains
@@ -959,6 +964,7 @@ typedef struct ensign_notice_reply_t {
     int            status;          /* ENSIGN_GRPC_x, always set; a lost link is UNAVAILABLE */
     ensign_slice_t message;         /* the answer; empty unless the status is 0 */
     bool           compressed;      /* the message is, by one of the call's accept_encoding: decompress it */
+    bool           decompressed;    /* it came compressed, and ENSIGN_GZIP has decompressed it */
     /* as in ensign_notice_end_t */
     ensign_slice_t text, details;
     bool           from_server, unprocessed;
@@ -970,6 +976,7 @@ typedef struct ensign_notice_reply_t {
 typedef struct ensign_notice_message_t {
     ensign_slice_t bytes;           /* one whole gRPC message */
     bool           compressed;      /* by one of the call's accept_encoding: decompress it */
+    bool           decompressed;    /* it came compressed, and ENSIGN_GZIP has decompressed it */
 } ensign_notice_message_t;
 
 typedef struct ensign_notice_end_t {
@@ -1200,33 +1207,45 @@ typedef struct ensign_call_desc_t {
                                        the backoff. true: it waits, and a streaming call tells so (WAITING) */
     uint32_t    window_bytes;       /* usual size of the receive buffer [64 KiB], 1024..1 GiB */
     uint32_t    send_buffer_bytes;  /* [64 KiB]; one larger message is taken when it is empty */
-    uint32_t    max_message_bytes;  /* received; a larger one: END, RESOURCE_EXHAUSTED [4 MiB], up to 1 GiB */
-    uint32_t    max_send_bytes;     /* sent; a larger one is E_TOO_LARGE [4 MiB], up to 1 GiB */
+    uint32_t    max_message_bytes;  /* received, as it comes and decompressed; a larger one: END,
+                                       RESOURCE_EXHAUSTED [4 MiB], up to 1 GiB */
+    uint32_t    max_send_bytes;     /* sent, before it is compressed; a larger one is E_TOO_LARGE [4 MiB], up
+                                       to 1 GiB */
     uint32_t    max_metadata_bytes; /* the most that is kept of received headers, and as much of trailers,
                                        each entry with 32 bytes more (RFC 9113 6.5.2). The rest is dropped,
                                        and metadata_cut tells it; the status stays, and the first 512 bytes of
                                        its text at least [8 KiB], 1..1 GiB */
+    bool        compress;           /* [false] compress each message that gets smaller by it, with gzip. Needs
+                                       ENSIGN_GZIP, and a server that takes gzip: others answer
+                                       UNIMPLEMENTED. E_ARGUMENT where `encoding` is set, too */
     const char *encoding;           /* grpc-encoding of what you compress yourself [identity] */
     const char *accept_encoding;    /* grpc-accept-encoding [that of `encoding`: servers, grpc-go for one,
                                        answer in the request's own]; what comes so is yours to decompress, and
-                                       `compressed` says it. A compressed message that was not agreed on ends
-                                       the call, INTERNAL */
+                                       `compressed` says it. Where neither is set and ENSIGN_GZIP is defined,
+                                       gzip is asked for, and what comes so is decompressed for you. A
+                                       compressed message that was not agreed on ends the call, INTERNAL */
     void       *user;               /* in each notice of the call */
 } ensign_call_desc_t;
 
 enum { ENSIGN_HEADERS = 1, ENSIGN_TRAILERS = 2 };   /* `which` of the metadata functions */
-enum { ENSIGN_COMPRESSED = 1 };                     /* `flags`: the message is in the desc's `encoding` */
+enum {                          /* `flags` */
+    ENSIGN_COMPRESSED   = 1,    /* the message is in the desc's `encoding` */
+    ENSIGN_UNCOMPRESSED = 2     /* `compress` leaves this message as it is: for example one with a secret
+                                   beside what a stranger wrote, for its compressed size tells of both */
+};
 
 /* Needs no connection. {0}: E_ARGUMENT, E_TOO_LARGE (request), E_LIMIT (max_handles), E_MEMORY, E_STATE (the
  * client is closing, or has failed). */
 ENSIGN_API ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d);
 
-/* Copies one message into the send buffer. AGAIN: it is full; ENDED: END waits to be pulled; E_STATE: the
- * call is half-closed, closing, or unary and has its request; E_TOO_LARGE: over max_send_bytes. */
+/* Copies one message into the send buffer, compressed where the desc says `compress`. AGAIN: it is full, or
+ * has no room for the message uncompressed; ENDED: END waits to be pulled; E_STATE: the call is half-closed,
+ * closing, or unary and has its request; E_TOO_LARGE: over max_send_bytes. */
 ENSIGN_API int  ensign_call_send(ensign_t *c, ensign_call_t call, ensign_slice_t message, int flags);
 
-/* The same in two steps, to encode in place: *out has room for len bytes, and commit says how many it became.
- * Between the two no other function that sends on this call. E_STATE: commit without such a reserve. */
+/* The same in two steps, to encode in place: *out has room for len bytes, and commit says how many it became;
+ * that is when they are compressed. Between the two no other function that sends on this call. E_STATE:
+ * commit without such a reserve. */
 ENSIGN_API int  ensign_call_reserve(ensign_t *c, ensign_call_t call, size_t len, uint8_t **out);
 ENSIGN_API int  ensign_call_commit(ensign_t *c, ensign_call_t call, size_t len, int flags);
 
@@ -1664,6 +1683,11 @@ enum { ENSI_HAS_PROXY = 0 };
 #else
 enum { ENSI_HAS_PROXY = 1 };
 #endif
+#ifdef ENSIGN_GZIP
+enum { ENSI_HAS_GZIP = 1 };
+#else
+enum { ENSI_HAS_GZIP = 0 };
+#endif
 
 typedef struct ensi_buf_t { uint8_t *ptr; size_t cap, start, end; } ensi_buf_t;
 
@@ -1848,6 +1872,12 @@ static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
     v = __builtin_bswap32(v);
     memcpy(p, &v, sizeof v);
 }
+
+static ENSI_UNUSED void ensi_put_be64(uint8_t *p, uint64_t v)
+{
+    v = __builtin_bswap64(v);
+    memcpy(p, &v, sizeof v);
+}
 #else
 static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
 {
@@ -1856,17 +1886,17 @@ static ENSI_UNUSED void ensi_put_be32(uint8_t *p, uint32_t v)
     p[2] = (uint8_t)(v >> 8);
     p[3] = (uint8_t)v;
 }
-#endif
-
-static ENSI_UNUSED uint32_t ensi_get_be32(const uint8_t *p)
-{
-    return ((uint32_t)p[0] << 24) | ((uint32_t)p[1] << 16) | ((uint32_t)p[2] << 8) | p[3];
-}
 
 static ENSI_UNUSED void ensi_put_be64(uint8_t *p, uint64_t v)
 {
     ensi_put_be32(p, (uint32_t)(v >> 32));
     ensi_put_be32(p + 4, (uint32_t)v);
+}
+#endif
+
+static ENSI_UNUSED uint32_t ensi_get_be32(const uint8_t *p)
+{
+    return ((uint32_t)p[0] << 24) | ((uint32_t)p[1] << 16) | ((uint32_t)p[2] << 8) | p[3];
 }
 
 static ENSI_UNUSED uint64_t ensi_get_be64(const uint8_t *p)
@@ -2147,13 +2177,18 @@ static void ensi_timer_stop(ensi_timer_t *t)
     t->state = ENSI_TIMER_OFF;
 }
 
+/* The time of one that was only started counts from now. */
+static void ensi_timer_arm(ensi_timer_t *t, uint64_t now_ms)
+{
+    if (t->state != ENSI_TIMER_FRESH) return;
+    t->at_ms = now_ms + t->after_ms;
+    t->state = ENSI_TIMER_ARMED;
+}
+
 /* True once, when the time is up. */
 static bool ensi_timer_due(ensi_timer_t *t, uint64_t now_ms)
 {
-    if (t->state == ENSI_TIMER_FRESH) {
-        t->at_ms = now_ms + t->after_ms;
-        t->state = ENSI_TIMER_ARMED;
-    }
+    ensi_timer_arm(t, now_ms);
     if (t->state != ENSI_TIMER_ARMED || now_ms < t->at_ms) return false;
     t->state = ENSI_TIMER_OFF;
     return true;
@@ -2334,6 +2369,7 @@ typedef struct ensi_env_t {
     bool work;                  /* a step would do something */
     uint8_t opening;            /* an opener runs; or ENSI_OPENING_FAILED: `error` is still what it met */
     bool stepping;              /* inside step: wake is not called */
+    bool timed;                 /* inside a step that was given the time: now_ms is no older */
     void *user;
     int64_t (*wall_ms)(void *user);
     void (*wake)(void *user);
@@ -4431,10 +4467,12 @@ static inline bool ensi_wire_id(ensi_wire_t *w, unsigned tag, uint8_t *id, size_
 /* A varint of four or five bytes, as short as it can be. */
 static inline bool ensi_wire_fixed(const uint8_t *p, size_t size, uint64_t *value)
 {
+    uint32_t four = p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    uint32_t more = size == 5 ? 0x80808080u : 0x808080u; /* the bytes behind which another one comes */
     unsigned last = p[size - 1];
-    *value = (p[0] & 0x7Fu) | (p[1] & 0x7Fu) << 7 | (p[2] & 0x7Fu) << 14 | (p[3] & 0x7Fu) << 21;
+    *value = (four & 0x7Fu) | (four >> 1 & 0x3F80u) | (four >> 2 & 0x1FC000u) | (four >> 3 & 0xFE00000u);
     if (size == 5) *value |= (uint64_t)last << 28;
-    return (p[0] & p[1] & p[2]) >= 0x80 && (size == 4 || p[3] >= 0x80) && last - 1u < 0x7F;
+    return (four & more) == more && last - 1u < 0x7F;
 }
 
 /* A Timestamp in its usual form: these years' seconds take five bytes, and nearly all nanoseconds five or
@@ -6404,6 +6442,143 @@ static ENSI_UNUSED int ensi_http1_request(char *out, size_t cap, size_t *len, co
     *len = head + body_len;
     return ENSIGN_OK;
 }
+
+#ifdef ENSIGN_GZIP
+/* >>gzip   may call: util mem
+ * gzip by zlib: one message at a time is compressed, or decompressed
+ *
+ * Owns   zlib's two states. A client has one of each, whatever the number of its calls, for each message is
+ *        dealt with in one go. Each is taken when it is first needed, and kept until ensi_gzip_close.
+ * Holds  all that zlib takes comes from the allocator: at most ENSI_GZIP_BYTES.
+ *        What is decompressed grows in its buffer with what really comes: by doubling, and to one byte more
+ *        than is allowed, which tells a message that is too large. A length that the peer claims is not
+ *        believed before it is there.
+ *        A message may have several members (RFC 1952, 2.2), as grpc-go and grpc-java read them, and nothing
+ *        behind the last. zlib checks each one's CRC and length.
+ * Fails  with nothing of a message that is bad. What is wrong is told by a constant text. */
+#include <zlib.h>
+
+enum {
+    ENSI_GZIP_BITS = 15 + 16,       /* zlib: a window of 32 KiB, with gzip's header and trailer */
+    ENSI_GZIP_MEMBER = 0x1F,        /* the first byte of each member */
+    ENSI_GZIP_EFFORT = 8,           /* zlib's default memLevel, for which it has no name */
+    ENSI_GZIP_BYTES = 416 * 1024    /* of both states: zlib 1.2 takes 302 KiB, zlib-ng 2.2 up to 400 */
+};
+
+typedef struct ensi_gzip_t { z_stream out, in; bool compresses, decompresses; } ensi_gzip_t;
+
+static voidpf ensi_gzip_take(voidpf mem, uInt items, uInt size)
+{
+    if (size != 0 && items > SIZE_MAX / size) return NULL;
+    return ensi_mem_take((ensi_mem_t *)mem, (size_t)items * size);
+}
+
+static void ensi_gzip_free(voidpf mem, voidpf p)
+{
+    ensi_mem_free((ensi_mem_t *)mem, p);
+}
+
+static void ensi_gzip_stream(z_stream *z, ensi_mem_t *m)
+{
+    memset(z, 0, sizeof *z);
+    z->zalloc = ensi_gzip_take;
+    z->zfree = ensi_gzip_free;
+    z->opaque = m;
+}
+
+/* Makes ready to compress. False: no memory. */
+static bool ensi_gzip_open(ensi_gzip_t *g, ensi_mem_t *m)
+{
+    if (g->compresses) return true;
+    ensi_gzip_stream(&g->out, m);
+    g->compresses = deflateInit2(&g->out, Z_DEFAULT_COMPRESSION, Z_DEFLATED, ENSI_GZIP_BITS,
+                                 ENSI_GZIP_EFFORT, Z_DEFAULT_STRATEGY) == Z_OK;
+    return g->compresses;
+}
+
+static void ensi_gzip_close(ensi_gzip_t *g)
+{
+    if (g->compresses) deflateEnd(&g->out);
+    if (g->decompresses) inflateEnd(&g->in);
+    g->compresses = g->decompresses = false;
+}
+
+/* Gives zlib the bytes of a message: up to ENSI_GRPC_BYTES_MAX of them, so that they fit its 32 bits. */
+static void ensi_gzip_feed(z_stream *z, ensign_slice_t message)
+{
+    z->next_in = (Bytef *)(uintptr_t)message.ptr; /* not written to; the type lacks const */
+    z->avail_in = (uInt)message.len;
+}
+
+/* Compresses a message to `out`, which has room for its bytes as they are. Returns the new length; 0: it does
+ * not get smaller, and `out` has nothing of use. */
+static size_t ensi_gzip_compress(ensi_gzip_t *g, ensign_slice_t message, uint8_t *out)
+{
+    if (message.len < 2) return 0;
+    deflateReset(&g->out);
+    ensi_gzip_feed(&g->out, message);
+    g->out.next_out = out;
+    g->out.avail_out = (uInt)(message.len - 1);
+    if (deflate(&g->out, Z_FINISH) != Z_STREAM_END) return 0;
+    return message.len - 1 - g->out.avail_out;
+}
+
+/* Makes the buffer larger: to `first`, then to the double, up to a byte over the limit. */
+static int ensi_gzip_grow(ensi_mem_t *m, ensi_buf_t *out, size_t first, size_t limit)
+{
+    size_t cap = ensi_min(out->cap ? 2 * out->cap : first, limit + 1);
+    uint8_t *p;
+    if (out->end > limit) return ENSIGN_E_TOO_LARGE;
+    p = (uint8_t *)ensi_mem_resize(m, out->ptr, cap);
+    if (!p) return ENSIGN_E_MEMORY;
+    out->ptr = p;
+    out->cap = cap;
+    return ENSIGN_OK;
+}
+
+/* Lets zlib go on until it has no more room or input. OK: all of the input is decompressed; AGAIN: it needs
+ * more room. */
+static int ensi_gzip_run(z_stream *z, ensi_buf_t *out, const char **why)
+{
+    int rc;
+    z->next_out = out->ptr + out->end;
+    z->avail_out = (uInt)(out->cap - out->end);
+    while ((rc = inflate(z, Z_NO_FLUSH)) == Z_STREAM_END && z->avail_in > 0) {
+        *why = "it has bytes behind its end";
+        if (z->next_in[0] != ENSI_GZIP_MEMBER) return ENSIGN_E_FORMAT;
+        inflateReset(z);
+    }
+    out->end = out->cap - z->avail_out;
+    if (rc == Z_STREAM_END) return ENSIGN_OK;
+    if (rc == Z_MEM_ERROR) return ENSIGN_E_MEMORY;
+    *why = z->msg ? z->msg : "it is broken";
+    if (rc != Z_OK && rc != Z_BUF_ERROR) return ENSIGN_E_FORMAT;
+    *why = "it is cut short";
+    return z->avail_out == 0 ? ENSIGN_AGAIN : ENSIGN_E_FORMAT;
+}
+
+/* Decompresses a message into `out`, whose block is used again: it becomes `first` bytes large, or as many
+ * more as are needed. E_TOO_LARGE: over `limit` bytes; E_MEMORY; E_FORMAT: *why tells what is wrong. */
+static int ensi_gzip_decompress(ensi_gzip_t *g, ensi_mem_t *m, ensign_slice_t message, ensi_buf_t *out,
+                                size_t first, size_t limit, const char **why)
+{
+    int rc = ENSIGN_AGAIN;
+    if (!g->decompresses) {
+        ensi_gzip_stream(&g->in, m);
+        if (inflateInit2(&g->in, ENSI_GZIP_BITS) != Z_OK) return ENSIGN_E_MEMORY;
+        g->decompresses = true;
+    }
+    inflateReset(&g->in);
+    ensi_gzip_feed(&g->in, message);
+    out->end = 0;
+    while (rc == ENSIGN_AGAIN) {
+        rc = out->end < out->cap ? ENSIGN_OK : ensi_gzip_grow(m, out, first, limit);
+        if (rc == ENSIGN_OK) rc = ensi_gzip_run(&g->in, out, why);
+    }
+    if (rc == ENSIGN_OK && out->end > limit) return ENSIGN_E_TOO_LARGE;
+    return rc;
+}
+#endif
 
 #ifndef ENSIGN_NO_TLS
 /* >>tls   may call: util
@@ -8926,6 +9101,7 @@ struct ensi_h2_t {
     size_t taken;                       /* bytes of DATA that the receive call has brought */
     const uint8_t *out;                 /* what nghttp2 gave and did not fit */
     size_t out_len;
+    bool held_up;                       /* set by the owner: frames wait for room in the link */
     uint8_t *to;                        /* while it is asked for frames: where they go, */
     size_t room;                        /* and how much fits there */
     uint32_t open;                      /* streams on the wire */
@@ -8939,6 +9115,7 @@ struct ensi_h2_t {
     bool settled;                       /* the server's SETTINGS are in */
     uint32_t answers;                   /* streams whose headers have come: the connection is of use */
     bool draining;                      /* GOAWAY is in */
+    bool leaving;                       /* our own GOAWAY is out */
     bool evicting;                      /* set by the owner: what can be opened anew elsewhere leaves it */
     bool answered;                      /* HEADERS or DATA are in; section ping takes it back */
     uint32_t ponged;                    /* the answer to the PING of this serial is in, too; 0: to none */
@@ -9402,6 +9579,7 @@ static void ensi_h2_say(ensi_h2_t *h, const char *format, ...)
 static int ensi_h2_on_our_goaway(ensi_h2_t *h, const nghttp2_goaway *g)
 {
     char head[40];
+    h->leaving = true;
     h->fault_code = (int)g->error_code;
     if (g->error_code == NGHTTP2_COMPRESSION_ERROR) { /* of which nghttp2 tells no more */
         ensi_h2_say(h, "a header is over %d bytes, which nghttp2 does not take, or broken", ENSI_H2_HEADERS);
@@ -9650,7 +9828,7 @@ static int ensi_h2_start(ensi_h2_t *h, uint32_t connection_window)
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cb);
     ensi_mem_prime(&h->env->mem, ENSI_MEM_PRIME);
-    h->settled = h->draining = h->evicting = h->answered = h->starved = h->oversize = false;
+    h->settled = h->draining = h->leaving = h->evicting = h->answered = h->starved = h->oversize = false;
     h->ponged = h->answers = 0;
     h->goaway_code = NGHTTP2_NO_ERROR;
     h->fault_code = 0;
@@ -9667,7 +9845,7 @@ static void ensi_h2_stop(ensi_h2_t *h)
     nghttp2_session_del(h->session);
     h->session = NULL;
     h->out_len = 0;
-    h->settled = h->draining = h->evicting = h->starved = false;
+    h->settled = h->draining = h->leaving = h->evicting = h->starved = false;
     while (h->streams) {
         ensi_stream_t *s = h->streams;
         ensi_h2_leave(s, NGHTTP2_NO_ERROR);
@@ -9799,10 +9977,12 @@ static int ensi_h2_send(ensi_h2_t *h, uint8_t *out, size_t cap, size_t *len)
     return ENSIGN_OK;
 }
 
+/* Only a GOAWAY ends a session; before one there is no need to ask nghttp2. */
 static bool ensi_h2_alive(const ensi_h2_t *h)
 {
-    return h->session && (nghttp2_session_want_read(h->session) || nghttp2_session_want_write(h->session) ||
-                          h->out_len > 0);
+    if (!h->session) return false;
+    if (!h->draining && !h->leaving) return true;
+    return nghttp2_session_want_read(h->session) || nghttp2_session_want_write(h->session) || h->out_len > 0;
 }
 
 /* Is there anything to hand to the link? */
@@ -10048,7 +10228,7 @@ struct ensi_call_t {
     ensi_meta_t meta[2];                /* headers, trailers: ENSIGN_HEADERS - 1, ENSIGN_TRAILERS - 1 */
     bool shows_metadata;                /* to the caller; else the text and the details are kept alone */
     int http_status, grpc_status;       /* -1: not there */
-    bool grpc_content, encoded;         /* content-type is gRPC's; grpc-encoding is not identity */
+    bool grpc_content, encoded;         /* content-type is gRPC's; grpc-encoding is one that was accepted */
     ensign_slice_t text, details;       /* in meta */
     int64_t pushback_ms;                /* -1: none came, or one that forbids another attempt */
     bool forbidden;                     /* the server forbade another attempt */
@@ -10284,6 +10464,16 @@ static bool ensi_meta_next(const ensi_meta_t *m, bool seen, size_t *at, ensign_s
     return false;
 }
 
+/* Is it a compression that the call accepts? "identity" is the name of none. */
+static bool ensi_grpc_accepts(const ensi_call_t *call, ensign_slice_t encoding)
+{
+    ensign_slice_t list = ensign_str(call->accept_encoding), item;
+    if (ensi_slice_is(encoding, "identity")) return false;
+    while (ensi_http1_item(&list, &item))
+        if (item.len == encoding.len && memcmp(item.ptr, encoding.ptr, item.len) == 0) return true;
+    return false;
+}
+
 /* Headers that are the protocol's; true: it was one, and is not the caller's to see. */
 static bool ensi_grpc_own_header(ensi_call_t *call, ensign_slice_t name, ensign_slice_t value)
 {
@@ -10300,7 +10490,7 @@ static bool ensi_grpc_own_header(ensi_call_t *call, ensign_slice_t name, ensign_
         bool known = ensi_grpc_number(value, &number) && number >= 0 && number <= ENSIGN_GRPC_UNAUTHENTICATED;
         if (call->s.trailers) call->grpc_status = known ? (int)number : ENSIGN_GRPC_UNKNOWN;
     } else if (ensi_slice_is(name, "grpc-encoding")) {
-        call->encoded = !ensi_slice_is(value, "identity");
+        call->encoded = ensi_grpc_accepts(call, value);
         return false;
     } else if (ensi_slice_is(name, "grpc-retry-pushback-ms")) {
         call->forbidden = !ensi_grpc_number(value, &number) || number < 0;
@@ -10403,12 +10593,18 @@ static int ensi_grpc_make_room(ensi_call_t *call, size_t size)
     return ENSIGN_OK;
 }
 
+/* Where the next message goes, behind its prefix. */
+static uint8_t *ensi_grpc_space(const ensi_call_t *call)
+{
+    return call->out.ptr + call->out.end + ENSI_GRPC_PREFIX;
+}
+
 /* Space for a message of up to len bytes behind its prefix. */
 static int ensi_grpc_reserve(ensi_call_t *call, size_t len, uint8_t **out)
 {
     int rc = ensi_grpc_make_room(call, len + ENSI_GRPC_PREFIX);
     if (rc != ENSIGN_OK) return rc;
-    *out = call->out.ptr + call->out.end + ENSI_GRPC_PREFIX;
+    *out = ensi_grpc_space(call);
     call->reserved = len + 1;
     return ENSIGN_OK;
 }
@@ -10754,7 +10950,7 @@ static int ensi_msg_peek(ensi_call_t *call, ensign_slice_t *bytes)
                          (unsigned long)bytes->len, (unsigned long)(r->limit - ENSI_GRPC_PREFIX),
                          call->limit_name);
     if (flag > ENSI_GRPC_COMPRESSED_FLAG ||
-        (flag == ENSI_GRPC_COMPRESSED_FLAG && !(call->accept_encoding && call->encoded)))
+        (flag == ENSI_GRPC_COMPRESSED_FLAG && !call->encoded))
         return ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0,
                          "grpc: %s sends a message with flag %u, though no compression was agreed",
                          call->method, flag);
@@ -12128,6 +12324,9 @@ struct ensign_t {
     ensi_conn_t conns[2];
     ensi_conn_t *conn;              /* that new calls go out on; the other one drains, or is idle */
     ensi_calls_t calls;
+#ifdef ENSIGN_GZIP
+    ensi_gzip_t gzip;               /* of all calls */
+#endif
     ensi_grpc_common_t common;
     ensi_auth_t auth;
     ensi_handles_t handles;
@@ -12838,19 +13037,25 @@ static bool ensi_reopen_tick(ensi_reopen_t *r, ensign_t *c, ensi_handle_t *h)
 }
 #endif
 
-/* >>call   may call: util mem env json handle h2 grpc state ping
+/* >>call   may call: util mem env json gzip handle h2 grpc state ping
  *          open to: query
  * Public gRPC calls
  *
  * Owns   the handle of each call that a user opened; what is lent is the message of its last MESSAGE notice;
- *        its attempts, the waits between them, and the bucket of all calls' attempts (`spent`).
+ *        its attempts, the waits between them, and the bucket of all calls' attempts (`spent`). With
+ *        ENSIGN_GZIP also the message that was decompressed, and the place for one that will be compressed.
  * Holds  a unary call has one notice, REPLY, with its answer only when that is known to be the only one and
  *        the status is OK. Its one request half-closes it, at open or, with request_follows, at commit.
  *        An attempt is followed by another one only while nothing of the answer was given, no headers of a
  *        gRPC answer have come, and the request is kept from its first byte.
+ *        A message is compressed on its way into the send buffer, and takes the room of its plain bytes there
+ *        until then. A message is decompressed when it is about to be given: in a stream at the pull, when
+ *        nothing is lent, and that of a unary call at its end, for its status depends on it. Both its forms
+ *        stand until it is released.
  * Moves  see grpc; this section turns a call's facts into notices. An attempt that failed: end -> backoff ->
  *        queue.
- * Fails  what is wrong in a desc, or in the order of calls, is refused with nothing done. UNAUTHENTICATED
+ * Fails  what is wrong in a desc, or in the order of calls, is refused with nothing done. A message that
+ *        cannot be decompressed ends its call: at the pull that should give it, or as REPLY. UNAUTHENTICATED
  *        from the server ends the call; the next one goes out with a new token. */
 typedef struct ensi_user_call_t {
     ensi_handle_t h;                /* first */
@@ -12859,6 +13064,13 @@ typedef struct ensi_user_call_t {
     uint32_t draws;                 /* waits drawn since the server said when to come back */
     bool headers_noted;
     bool cut_short;                 /* by ensign_close: what is cut off in the buffer is no fault */
+    bool encodes;                   /* the caller may send messages that he has compressed */
+    bool decompressed;              /* the message that is lent, or that of a unary call, was compressed */
+#ifdef ENSIGN_GZIP
+    bool compresses, decompresses;  /* what is sent; what comes */
+    ensi_buf_t plain;               /* the message that was decompressed */
+    ensi_buf_t raw;                 /* where the caller encodes what is compressed then */
+#endif
 } ensi_user_call_t;
 
 enum {
@@ -13011,6 +13223,14 @@ static int ensi_call_check(ensign_t *c, const ensign_call_desc_t *d, const ensi_
         return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
                              "call: request_follows is for a unary call without a request in its desc; %s",
                              d->unary ? "leave request empty" : "set unary, or leave it out");
+    if (d->compress && !ENSI_HAS_GZIP)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "call: compress needs gzip, which this program leaves out; define ENSIGN_GZIP "
+                             "where ENSIGN_IMPLEMENTATION is defined, and link -lz");
+    if (d->compress && d->encoding)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "call: compress and encoding are both set; set compress for messages that are "
+                             "to be compressed here, encoding for those that you have compressed");
     if (d->request.len > o->max_send)
         return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
                              "call: the request has %lu bytes, max_send_bytes is %lu",
@@ -13068,13 +13288,21 @@ static const ensign_method_t *ensi_call_method(const ensign_t *c, const char *me
     return best;
 }
 
+/* Is what comes compressed ours to decompress? */
+static bool ensi_call_decompresses(const ensign_call_desc_t *d)
+{
+    return ENSI_HAS_GZIP && !d->encoding && !d->accept_encoding;
+}
+
 static ensi_grpc_opts_t ensi_call_opts(const ensign_call_desc_t *d)
 {
     ensi_grpc_opts_t o;
     memset(&o, 0, sizeof o);
     o.method = d->method ? d->method : "";
-    o.encoding = d->encoding;
-    o.accept_encoding = d->accept_encoding ? d->accept_encoding : d->encoding;
+    o.encoding = d->compress ? "gzip" : d->encoding;
+    o.accept_encoding = d->accept_encoding          ? d->accept_encoding
+                        : ensi_call_decompresses(d) ? "gzip,identity"
+                                                    : d->encoding;
     o.limit_name = "max_message_bytes";
     o.window = ensi_or(d->window_bytes, 64 * 1024);
     o.max_message = ensi_or(d->max_message_bytes, ENSI_SERVER_MESSAGE_MAX);
@@ -13090,35 +13318,172 @@ size_t ensign_call_memory_bound(const ensign_call_desc_t *d)
 {
     ensi_grpc_opts_t o = ensi_call_opts(d);
     size_t extra = ensi_call_extra_size(d->metadata, d->metadata_count), usual = o.window + o.max_message;
+    size_t send = ensi_max(o.out_min, o.max_send);
+    /* a message that was decompressed; one that is encoded in place before it is compressed */
+    size_t gzip = (ensi_call_decompresses(d) ? o.max_message : 0) + (d->compress ? send : 0) +
+                  (ENSI_HAS_GZIP ? 2 * (size_t)ENSI_MEM_SMALL : 0);
     /* two receive buffers, when a large message comes behind one that is lent; nghttp2's state of a stream */
-    return sizeof(ensi_user_call_t) + usual + ensi_max(o.window, o.max_message) +
-           ensi_max(o.out_min, o.max_send) + 2 * ensi_meta_bound(o.max_meta) + 2 * extra + 8192 +
-           strlen(o.method);
+    return sizeof(ensi_user_call_t) + usual + ensi_max(o.window, o.max_message) + send + gzip +
+           2 * ensi_meta_bound(o.max_meta) + 2 * extra + 8192 + strlen(o.method);
 }
+
+/* ---- compression: messages between the caller and the call's buffers */
+
+#ifdef ENSIGN_GZIP
+/* A new call learns what it is to do. OK or E_MEMORY: to compress a message needs none later. */
+static int ensi_call_set_gzip(ensign_t *c, ensi_user_call_t *u, const ensign_call_desc_t *d)
+{
+    u->decompresses = ensi_call_decompresses(d);
+    u->compresses = d->compress;
+    if (d->compress && !ensi_gzip_open(&c->gzip, &c->env.mem)) return ensi_env_memory(&c->env, 0);
+    return ENSIGN_OK;
+}
+
+static void ensi_call_free_gzip(ensign_t *c, ensi_user_call_t *u)
+{
+    ensi_mem_free(&c->env.mem, u->plain.ptr);
+    ensi_mem_free(&c->env.mem, u->raw.ptr);
+}
+
+/* Sees to it that the caller has a place for a message that will be compressed. OK or E_MEMORY. A block that
+ * a large message needed is made smaller with the next one. */
+static int ensi_call_make_place(ensign_t *c, ensi_user_call_t *u, size_t len)
+{
+    const size_t cap = ensi_max(len, u->call.out_min);
+    uint8_t *p;
+    if (!u->compresses || u->raw.cap == cap) return ENSIGN_OK;
+    p = (uint8_t *)ensi_mem_resize(&c->env.mem, u->raw.ptr, cap);
+    if (!p) return ensi_env_memory(&c->env, cap);
+    u->raw.ptr = p;
+    u->raw.cap = cap;
+    return ENSIGN_OK;
+}
+
+/* Where that place is; out: that in the send buffer. */
+static uint8_t *ensi_call_place(const ensi_user_call_t *u, uint8_t *out)
+{
+    return u->compresses ? u->raw.ptr : out;
+}
+
+/* Compresses a message to `out`. Returns its length, 0: it is to go as it is. */
+static size_t ensi_call_compress(ensign_t *c, const ensi_user_call_t *u, ensign_slice_t message, int flags,
+                                 uint8_t *out)
+{
+    if (!u->compresses || (flags & ENSIGN_UNCOMPRESSED)) return 0;
+    return ensi_gzip_compress(&c->gzip, message, out);
+}
+
+/* Why a message could not be decompressed. */
+static int ensi_call_tell_gzip(ensi_call_t *call, int rc, size_t len, size_t limit, const char *why)
+{
+    if (rc == ENSIGN_E_MEMORY)
+        return ensi_fail(&call->fault, rc, 0,
+                         "memory: none to decompress a message of %s; free some or raise memory_limit",
+                         call->method);
+    if (rc == ENSIGN_E_TOO_LARGE)
+        return ensi_fail(&call->fault, rc, 0,
+                         "gzip: %s sends a message of %lu bytes that has more than %lu when it is "
+                         "decompressed; raise %s",
+                         call->method, (unsigned long)len, (unsigned long)limit, call->limit_name);
+    return ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0,
+                     "gzip: %s sends a compressed message of %lu bytes that cannot be decompressed: %s",
+                     call->method, (unsigned long)len, why);
+}
+
+/* Decompresses the message that peek has shown, once: *bytes is that of `plain` then. Nothing may be lent
+ * before. < 0: `fault` says why the call must end. */
+static int ensi_call_decompress(ensign_t *c, ensi_user_call_t *u, ensign_slice_t *bytes)
+{
+    const ensi_rx_t *r = &u->call.s.rx;
+    const size_t limit = r->limit - ENSI_GRPC_PREFIX;
+    const char *why = "";
+    int rc = ENSIGN_OK;
+    if (!u->decompresses || !ensi_msg_compressed(*bytes)) return ENSIGN_OK;
+    if (!u->decompressed)
+        rc = ensi_gzip_decompress(&c->gzip, &c->env.mem, *bytes, &u->plain, r->window, limit, &why);
+    if (rc != ENSIGN_OK) return ensi_call_tell_gzip(&u->call, rc, bytes->len, limit, why);
+    u->decompressed = true;
+    *bytes = ensi_slice(u->plain.ptr, u->plain.end);
+    return ENSIGN_OK;
+}
+
+/* What was lent stands no longer. A large message leaves no large block. */
+static void ensi_call_release_gzip(ensign_t *c, ensi_user_call_t *u)
+{
+    if (u->call.unary) return; /* its one message is yet to be lent */
+    u->decompressed = false;
+    if (u->plain.cap <= u->call.s.rx.window) return;
+    ensi_mem_free(&c->env.mem, u->plain.ptr);
+    memset(&u->plain, 0, sizeof u->plain);
+}
+#else
+static int ensi_call_set_gzip(ensign_t *c, ensi_user_call_t *u, const ensign_call_desc_t *d)
+{
+    (void)c, (void)u, (void)d;
+    return ENSIGN_OK;
+}
+
+static void ensi_call_free_gzip(ensign_t *c, ensi_user_call_t *u)
+{
+    (void)c, (void)u;
+}
+
+static int ensi_call_make_place(ensign_t *c, ensi_user_call_t *u, size_t len)
+{
+    (void)c, (void)u, (void)len;
+    return ENSIGN_OK;
+}
+
+static uint8_t *ensi_call_place(const ensi_user_call_t *u, uint8_t *out)
+{
+    (void)u;
+    return out;
+}
+
+static size_t ensi_call_compress(ensign_t *c, const ensi_user_call_t *u, ensign_slice_t message, int flags,
+                                 uint8_t *out)
+{
+    (void)c, (void)u, (void)message, (void)flags, (void)out;
+    return 0;
+}
+
+static int ensi_call_decompress(ensign_t *c, ensi_user_call_t *u, ensign_slice_t *bytes)
+{
+    (void)c, (void)u, (void)bytes;
+    return ENSIGN_OK;
+}
+
+static void ensi_call_release_gzip(ensign_t *c, ensi_user_call_t *u)
+{
+    (void)c, (void)u;
+}
+#endif
 
 static void ensi_call_free(ensign_t *c, ensi_handle_t *h)
 {
     ensi_user_call_t *u = (ensi_user_call_t *)(void *)h;
     ensi_state_free_call(c, &u->call);
+    ensi_call_free_gzip(c, u);
     ensi_mem_free(&c->env.mem, u);
 }
 
-/* "identity" is the name of no compression: the flag must be 0 then. */
-static bool ensi_call_compresses(const ensi_call_t *call)
+/* Puts a message where `out`, in the send buffer, has room for it as it is. A unary call has no other. */
+static void ensi_call_put(ensign_t *c, ensi_user_call_t *u, ensign_slice_t message, int flags, uint8_t *out)
 {
-    return call->encoding && strcmp(call->encoding, "identity") != 0;
+    size_t len = ensi_call_compress(c, u, message, flags, out);
+    if (len == 0 && message.len > 0 && message.ptr != out) memcpy(out, message.ptr, message.len);
+    ensi_grpc_commit(&u->call, len ? len : message.len, len ? ENSIGN_COMPRESSED : flags);
+    if (u->call.unary) u->call.half_closed = true;
 }
 
-static int ensi_call_first(ensi_call_t *call, const ensign_call_desc_t *d)
+static int ensi_call_first(ensign_t *c, ensi_user_call_t *u, const ensign_call_desc_t *d)
 {
     uint8_t *out;
     int rc;
     if (d->request_follows || (!d->unary && d->request.len == 0)) return ENSIGN_OK;
-    rc = ensi_grpc_reserve(call, d->request.len, &out);
-    if (rc != ENSIGN_OK) return ensi_env_memory(call->env, d->request.len);
-    if (d->request.len) memcpy(out, d->request.ptr, d->request.len);
-    ensi_grpc_commit(call, d->request.len, ensi_call_compresses(call) ? ENSIGN_COMPRESSED : 0);
-    call->half_closed = d->unary;
+    rc = ensi_grpc_reserve(&u->call, d->request.len, &out);
+    if (rc != ENSIGN_OK) return ensi_env_memory(&c->env, d->request.len);
+    ensi_call_put(c, u, d->request, u->encodes ? ENSIGN_COMPRESSED : 0, out);
     return ENSIGN_OK;
 }
 
@@ -13235,12 +13600,14 @@ static bool ensi_call_undecided(const ensi_user_call_t *u)
 }
 
 /* A unary call that ended well: exactly one message must be here. */
-static void ensi_call_check_unary(ensi_call_t *call)
+static void ensi_call_check_unary(ensign_t *c, ensi_user_call_t *u)
 {
+    ensi_call_t *call = &u->call;
     ensign_slice_t bytes;
     int rc;
     if (!call->unary || call->end_status != ENSIGN_GRPC_OK) return;
     rc = ensi_msg_peek(call, &bytes);
+    if (rc == ENSIGN_OK) rc = ensi_call_decompress(c, u, &bytes);
     if (rc == ENSIGN_OK) return;
     call->end_status = rc < 0 ? ensi_grpc_status_of(rc) : ENSIGN_GRPC_INTERNAL;
     if (rc > 0)
@@ -13256,7 +13623,7 @@ static void ensi_call_finish(ensign_t *c, ensi_user_call_t *u)
     ensi_call_t *call = &u->call;
     if (u->h.done) return;
     if (call->from_server) (void)ensi_state_token_again(c, call);
-    ensi_call_check_unary(call);
+    ensi_call_check_unary(c, u);
     if (call->end_status == ENSIGN_GRPC_OK) call->fault.code = 0;
     if (call->end_status == ENSIGN_GRPC_OK && c->calls.spent > 0) c->calls.spent--;
     ensi_state_end(c, &u->h, &call->fault);
@@ -13316,7 +13683,7 @@ static ensign_notice_t *ensi_call_pull_end(ensi_user_call_t *u, int rc)
 }
 
 /* The one notice of a unary call. */
-static ensign_notice_t *ensi_call_pull_reply(ensi_user_call_t *u)
+static ensign_notice_t *ensi_call_pull_reply(ensign_t *c, ensi_user_call_t *u)
 {
     ensi_call_t *call = &u->call;
     ensign_notice_t *n = ensi_state_end_notice(&u->h, ENSIGN_NOTICE_REPLY);
@@ -13334,10 +13701,23 @@ static ensign_notice_t *ensi_call_pull_reply(ensi_user_call_t *u)
         reply->message = ensi_slice(NULL, 0);
         return n;
     }
-    reply->compressed = ensi_msg_compressed(reply->message);
+    reply->decompressed = u->decompressed;
+    reply->compressed = !u->decompressed && ensi_msg_compressed(reply->message);
+    (void)ensi_call_decompress(c, u, &reply->message); /* it was, at the call's end */
     ensi_msg_lend(call);
     u->h.stats.received++;
     return n;
+}
+
+/* Decompresses the next message, if it has to be. < 0: it is bad, and the call has ended. */
+static int ensi_call_unpack(ensign_t *c, ensi_user_call_t *u, ensign_slice_t *bytes)
+{
+    int rc = ensi_call_decompress(c, u, bytes);
+    if (rc < 0 && u->call.state == ENSI_GRPC_OPEN) {
+        ensi_grpc_abort(&u->call, ensi_grpc_status_of(rc), rc, "%s", u->call.fault.text);
+        ensi_state_end(c, &u->h, &u->call.fault);
+    }
+    return rc;
 }
 
 /* Takes the next message: it is lent. False: *n is another notice, or NULL. */
@@ -13348,13 +13728,16 @@ static bool ensi_call_take(ensign_t *c, ensi_user_call_t *u, ensign_slice_t *byt
     int rc;
 
     ensi_msg_release(call);
+    ensi_call_release_gzip(c, u);
     ensi_h2_shrink(&call->s, &c->env.mem);
     if ((*n = ensi_state_pull_waiting(c, &u->h)) != NULL) return false;
     if ((*n = ensi_notice_bit(&u->h, ENSI_BIT_HEADERS, ENSIGN_NOTICE_HEADERS)) != NULL) return false;
     if ((*n = ensi_notice_bit(&u->h, ENSI_BIT_ROOM, ENSIGN_NOTICE_ROOM)) != NULL) return false;
     rc = ensi_call_message(u, bytes);
+    if (rc == ENSIGN_OK) rc = ensi_call_unpack(c, u, bytes);
     if (rc != ENSIGN_OK) {
-        if (u->h.bits & ENSI_BIT_END) *n = call->unary ? ensi_call_pull_reply(u) : ensi_call_pull_end(u, rc);
+        if (u->h.bits & ENSI_BIT_END)
+            *n = call->unary ? ensi_call_pull_reply(c, u) : ensi_call_pull_end(u, rc);
         return false;
     }
     ensi_msg_lend(call);
@@ -13371,7 +13754,8 @@ static ensign_notice_t *ensi_call_pull(ensign_t *c, ensi_handle_t *h)
     if (!ensi_call_take(c, u, &bytes, &n)) return n;
     h->stats.received++;
     n = ensi_notice_new(h, ENSIGN_NOTICE_MESSAGE);
-    n->as.message.compressed = ensi_msg_compressed(bytes);
+    n->as.message.decompressed = u->decompressed;
+    n->as.message.compressed = !u->decompressed && ensi_msg_compressed(bytes);
     n->as.message.bytes = bytes;
     return n;
 }
@@ -13459,8 +13843,10 @@ ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t *d)
     u->call.wait_for_ready = d->wait_for_ready;
     u->call.attempts = 1;
     u->retry = retry;
+    u->encodes = d->encoding && strcmp(d->encoding, "identity") != 0; /* the name of no compression */
     if (rc == ENSIGN_OK) rc = ensi_call_set_metadata(c, &u->call, d->metadata, d->metadata_count);
-    if (rc == ENSIGN_OK) rc = ensi_call_first(&u->call, d);
+    if (rc == ENSIGN_OK) rc = ensi_call_set_gzip(c, u, d);
+    if (rc == ENSIGN_OK) rc = ensi_call_first(c, u, d);
     if (rc != ENSIGN_OK) {
         ensi_call_free(c, &u->h);
         return none;
@@ -13487,11 +13873,10 @@ static ensi_user_call_t *ensi_call_sender(ensign_t *c, ensign_call_t handle, int
     return *rc == ENSIGN_OK ? u : NULL;
 }
 
-int ensign_call_reserve(ensign_t *c, ensign_call_t handle, size_t len, uint8_t **out)
+/* Room in the send buffer for a message of up to len bytes: *out. */
+static int ensi_call_room(ensign_t *c, ensi_user_call_t *u, size_t len, uint8_t **out)
 {
     int rc;
-    ensi_user_call_t *u = ensi_call_sender(c, handle, &rc);
-    if (!u) return rc;
     if (len > u->call.max_send)
         return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
                              "call: a message of %lu bytes, max_send_bytes is %lu", (unsigned long)len,
@@ -13508,31 +13893,59 @@ int ensign_call_reserve(ensign_t *c, ensign_call_t handle, size_t len, uint8_t *
     return rc;
 }
 
-int ensign_call_commit(ensign_t *c, ensign_call_t handle, size_t len, int flags)
+/* May a message be sent with these? */
+static int ensi_call_check_flags(ensign_t *c, const ensi_user_call_t *u, int flags)
+{
+    if (!(flags & ENSIGN_COMPRESSED)) return ENSIGN_OK;
+    if (!u->encodes)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "call: ENSIGN_COMPRESSED needs the desc's `encoding` to name the compression");
+    if (flags & ENSIGN_UNCOMPRESSED)
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "call: ENSIGN_COMPRESSED and ENSIGN_UNCOMPRESSED exclude each other; pass one");
+    return ENSIGN_OK;
+}
+
+int ensign_call_reserve(ensign_t *c, ensign_call_t handle, size_t len, uint8_t **out)
 {
     int rc;
     ensi_user_call_t *u = ensi_call_sender(c, handle, &rc);
     if (!u) return rc;
-    if ((flags & ENSIGN_COMPRESSED) && !ensi_call_compresses(&u->call))
-        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
-                             "call: ENSIGN_COMPRESSED needs the desc's `encoding` to name the compression");
+    rc = ensi_call_room(c, u, len, out);
+    if (rc == ENSIGN_OK) rc = ensi_call_make_place(c, u, len);
+    if (rc == ENSIGN_OK) *out = ensi_call_place(u, *out);
+    else u->call.reserved = 0;
+    return rc;
+}
+
+int ensign_call_commit(ensign_t *c, ensign_call_t handle, size_t len, int flags)
+{
+    int rc;
+    uint8_t *out;
+    ensi_user_call_t *u = ensi_call_sender(c, handle, &rc);
+    if (!u) return rc;
+    if ((rc = ensi_call_check_flags(c, u, flags)) != ENSIGN_OK) return rc;
     if (len >= u->call.reserved)
         return ensi_env_fail(&c->env, ENSIGN_E_STATE,
                              "call: commit of %lu bytes without a reserve for as many before it",
                              (unsigned long)len);
-    ensi_grpc_commit(&u->call, len, flags);
-    if (u->call.unary) u->call.half_closed = true;
+    out = ensi_grpc_space(&u->call);
+    ensi_call_put(c, u, ensi_slice(ensi_call_place(u, out), len), flags, out);
     ensi_state_touch(c, &u->call);
     return ENSIGN_OK;
 }
 
 int ensign_call_send(ensign_t *c, ensign_call_t handle, ensign_slice_t message, int flags)
 {
+    int rc;
     uint8_t *out;
-    int rc = ensign_call_reserve(c, handle, message.len, &out);
-    if (rc != ENSIGN_OK) return rc;
-    if (message.len) memcpy(out, message.ptr, message.len);
-    return ensign_call_commit(c, handle, message.len, flags);
+    ensi_user_call_t *u = ensi_call_sender(c, handle, &rc);
+    if (!u) return rc;
+    if ((rc = ensi_call_check_flags(c, u, flags)) != ENSIGN_OK) return rc;
+    if ((rc = ensi_call_room(c, u, message.len, &out)) != ENSIGN_OK) return rc;
+    ensi_call_put(c, u, message, flags, out);
+    ensi_state_touch(c, &u->call);
+    return ENSIGN_OK;
 }
 
 int ensign_call_half_close(ensign_t *c, ensign_call_t handle)
@@ -14420,7 +14833,8 @@ static size_t ensi_pub_more(ensi_call_t *call, uint8_t *out, size_t cap)
         p->partial = 0;
         p->sent++;
     }
-    if (n && idle) { /* a large event on a slow line goes on; the timer that runs is to be scheduled anew */
+    /* a large event on a slow line goes on; the timer that runs is to be scheduled anew */
+    if (n && idle && ensi_timer_left(&p->ack_timer, call->env->now_ms) != p->ack_timeout_ms) {
         if (p->ack_timer.state == ENSI_TIMER_ARMED) ensi_stream_touch(&call->s);
         ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
     }
@@ -14830,6 +15244,14 @@ static bool ensi_pub_parts(const ensi_pub_t *p)
     return p->state == ENSI_PUB_HALF && !p->h.closing && p->done == p->sent && ensi_h2_leaves(&p->call.s);
 }
 
+/* The server owes something from now on. Where each event waits for the ack of the one before, this runs once
+ * an event: a time that is known counts at once, and the handle needs no second look. */
+static void ensi_pub_await(const ensign_t *c, ensi_pub_t *p, uint32_t timeout_ms)
+{
+    ensi_timer_start(&p->ack_timer, timeout_ms);
+    if (c->env.timed) ensi_timer_arm(&p->ack_timer, c->env.now_ms);
+}
+
 /* Lets ack_timer run while the server owes something. */
 static void ensi_pub_watch(const ensign_t *c, ensi_pub_t *p)
 {
@@ -14837,9 +15259,9 @@ static void ensi_pub_watch(const ensign_t *c, ensi_pub_t *p)
     if (p->state == ENSI_PUB_READY) owes = p->done < p->resolved;
     if (p->state == ENSI_PUB_DRAINING) owes = p->done < p->sent || p->partial > 0;
     if (!owes) ensi_timer_stop(&p->ack_timer);
-    else if (p->ack_timer.state == ENSI_TIMER_OFF) ensi_timer_start(&p->ack_timer, p->ack_timeout_ms);
+    else if (p->ack_timer.state == ENSI_TIMER_OFF) ensi_pub_await(c, p, p->ack_timeout_ms);
     if (ensi_pub_parts(p) && ensi_timer_left(&p->ack_timer, c->env.now_ms) > ENSI_PUB_PARTING_MS)
-        ensi_timer_start(&p->ack_timer, ENSI_PUB_PARTING_MS);
+        ensi_pub_await(c, p, ENSI_PUB_PARTING_MS);
 }
 
 /* A parked one wants a stream with its next event or, if it makes topics, once it has made one. */
@@ -17368,11 +17790,13 @@ static void ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
 {
     ensi_link_t *l = n->link;
     size_t room = 0, len = 0;
+    n->h2.held_up = false;
     /* a send that leaves room has taken all that nghttp2 had */
     while (room - len < ENSI_H2_SCRAP && ensi_h2_wants_write(&n->h2)) {
         uint8_t *out = ensi_link_reserve(l, &room);
         int rc;
         len = 0;
+        n->h2.held_up = true; /* too little room is left, or none */
         if (room == 0) return;
         rc = ensi_h2_send(&n->h2, out, room, &len);
         if (rc == ENSIGN_OK) rc = ensi_link_commit(l, len);
@@ -17384,6 +17808,7 @@ static void ensi_client_transmit(ensign_t *c, ensi_conn_t *n)
             return;
         }
         if (len == 0) return;
+        n->h2.held_up = false;
     }
 }
 
@@ -17785,6 +18210,7 @@ static void ensi_client_tick_handle(ensign_t *c, ensi_handle_t *h)
 static void ensi_client_settle(ensign_t *c)
 {
     ensi_handle_t *h, *next;
+    c->env.timed = true;
     ensi_client_pump(c);
     c->env.stepping = true; /* `wake` is not called for work that is done right here */
     for (h = ensi_handles_due(&c->handles, 0); h; h = next) {
@@ -17793,6 +18219,7 @@ static void ensi_client_settle(ensign_t *c)
     }
     c->env.stepping = false;
     if (c->env.work || c->calls.touched.first) ensi_client_pump(c);
+    c->env.timed = false;
 }
 
 /* When the next timer is due; 0: one was started, and its time begins with the next step. */
@@ -18112,7 +18539,7 @@ const uint8_t *ensign_tx_buf(ensign_t *c, int link, size_t *len)
 static bool ensi_client_wants_room(ensign_t *c, const ensi_link_t *l)
 {
     const ensi_conn_t *n = ensi_client_conn(c, l);
-    return !n || !l->shaken || l->end->tls || c->env.work || ensi_h2_wants_write(&n->h2);
+    return !n || !l->shaken || l->end->tls || c->env.work || n->h2.held_up;
 }
 
 int ensign_tx_ack(ensign_t *c, int link, size_t len)
@@ -19346,6 +19773,9 @@ void ensign_destroy(ensign_t *c)
     ensi_mem_free(&c->env.mem, c->methods);
     ensi_handles_close(&c->handles, &c->env.mem);
     ensi_mem_free(&c->env.mem, c->traces);
+#ifdef ENSIGN_GZIP
+    ensi_gzip_close(&c->gzip);
+#endif
 #ifndef ENSIGN_NO_SERVICE
     ensi_cache_free(&c->cache, &c->env.mem);
 #endif
@@ -19401,6 +19831,9 @@ size_t ensign_memory_bound(const ensign_desc_t *d)
         size += link + (auth_tls ? records + conf : 0) + 5 * (size_t)ENSIGN_TOKEN_BYTES +
                 ENSI_AUTH_BODY_BYTES;
     for (size_t i = 0; i < ENSI_COUNT(texts); i++) size += ensign_str(texts[i]).len + ENSI_MEM_SMALL;
+#ifdef ENSIGN_GZIP
+    size += ENSI_GZIP_BYTES;
+#endif
 #ifndef ENSIGN_NO_SERVICE
     if (d->topic_cache != ENSIGN_OFF)
         size += ensi_cache_bound(ensi_or(d->topic_cache, ENSI_CREATE_CACHE));
@@ -20007,7 +20440,6 @@ static bool ensi_sock_obey(ensign_t *c, ensi_race_t *r, int link, uint64_t now_m
     ensi_sock_t *s;
 
     r->held = false;
-    if (!r->used && ensi_client_idle(c, link)) return false;
     if (ensi_client_runs(c, link, r->attempt)) {
         s = ensi_race_first(r, ENSI_SOCK_UP);
         if (!s) return false; /* somebody else said that it is up */
@@ -20054,6 +20486,7 @@ static void ensi_sock_settle(ensign_t *c, ensi_sockets_t *x, uint64_t now_ms)
     for (int round = 0; x->again && round < ENSI_SOCK_ROUNDS; round++) {
         x->again = false;
         for (int link = 0; link < ENSIGN_MAX_LINKS; link++) {
+            if (!x->link[link].used && ensi_client_idle(c, link)) continue;
             x->again |= ensi_sock_obey(c, &x->link[link], link, now_ms);
         }
     }

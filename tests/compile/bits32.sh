@@ -37,7 +37,7 @@ cc32=(gcc -m32 "--sysroot=$i386" "-B$(echo "$i386"/usr/lib/gcc/i686-linux-gnu/*)
 link32=("-Wl,--dynamic-linker=$i386/lib/ld-linux.so.2" "-Wl,--disable-new-dtags,-rpath,$system")
 
 makes() { # TARGET...: on its own, not a part of the make that runs this
-    MAKEFLAGS='' MAKELEVEL=0 make --no-print-directory -k "-j${JOBS:-2}" VARIANT=i386 CFLAGS=-O1 \
+    MAKEFLAGS='' MAKELEVEL=0 make --no-print-directory -k "-j${JOBS:-2}" VARIANT=i386 \
         CC="${cc32[*]}" LDFLAGS="${link32[*]}" "$@" >"$dir/made" 2>&1 && return
     grep -E 'error|\*\*\*' "$dir/made"
     return 1

@@ -195,7 +195,8 @@ subscribes() {
     sub=$pid
     hears text 'open, args' "$sub" && run publish args 'as text'
     check 'text: ends after one' ends 0 text "$sub"
-    check 'text: as the SDK prints it' grep -qx "$(printf "\tdata: b'as text'")" "$dir/text.out"
+    check 'text: the data, readable' grep -qx "$(printf '\tdata: as text')" "$dir/text.out"
+    check 'text: one topic is not named' same '' "$(grep topic: "$dir/text.out")"
     start out subscribe made-by-a-subscriber --ensure-topic --json -n 2
     sub=$pid
     hears out 'open, made-by' "$sub" && run publish made-by-a-subscriber 1 2
@@ -208,6 +209,11 @@ subscribes() {
     sub=$pid
     hears all 'open, all topics' "$sub" && run publish args a && run publish lines b && run publish args c
     check 'all topics' ends 0 all "$sub"
+    start named subscribe --format '%t: %d\n' -n 2
+    sub=$pid
+    hears named 'open, all topics' "$sub" && run publish args x && run publish lines y
+    check 'all topics: each event names its own' ends 0 named "$sub"
+    check 'all topics: in the format' same "$(printf 'args: x\nlines: y')" "$(cat "$dir/named.out")"
     check 'a zero byte behind each' same 'a b c ' "$(tr '\0' ' ' <"$dir/all.out")"
     missing
 }
@@ -217,6 +223,7 @@ missing() {
     sub=$pid
     hears two 'open, args' "$sub" && run publish args two
     check 'two topics: ends after one event' ends 0 two "$sub"
+    check 'two topics: the event names its own' grep -qx "$(printf '\ttopic: args')" "$dir/two.out"
     check 'two topics: the first is named' grep -qx 'ensign: open, args and 1 more' "$dir/two.err"
     check 'two topics: none is missing' same '' "$(grep 'there is no topic' "$dir/two.err")"
     start some subscribe wether args lines 01GZ1ASDEPPFWD485HSQKDAS4K -n 1
@@ -238,6 +245,151 @@ queries() {
         -p c=bool:true -p d=string:x:y=z -p e=bytes:00ff
     echo 'SELECT * FROM lines LIMIT 1' >"$dir/sql"
     check 'from standard input' same a "$("$ensign" query - --raw <"$dir/sql" 2>&1 | head -n 1)"
+}
+
+# ---- what events look like
+
+looks() {
+    local long row sub
+    long=$(printf '%0120d' 7)
+    check 'an event of all parts' stored 1 parts -e 'Zürich "€" \' -m application/json -t Update@1.20.3 \
+        -k 'Ä' --meta a=b --meta 'c=d e'
+    check 'another, with control characters' stored 1 parts "$(printf 'a\nb\r\t\177')"
+    check 'a long one' stored 1 parts "$(printf '%099d' 1)ü$long"
+    check 'one that is no UTF-8, of a type without a name' stored 1 parts --file "$dir/image.pdf" -m 12345
+    check 'text' does 0 query 'SELECT * FROM parts'
+    cp "$dir/out" "$dir/text"
+    check 'text: its lines' same "$(printf '\tdata: Zürich "€" \\\n\tmimetype: application/json
+\tschema: Update v1.20.3\n\tkey: Ä\n\tmeta: a=b, c=d e')" "$(sed -n 3,7p "$dir/text")"
+    check 'text: the id, the times' same 'id created committed' \
+        "$(head -n 9 "$dir/text" | grep -oE '^.(id|created|committed): ' | tr -dc 'a-z \n' | xargs)"
+    check 'text: control characters are escaped' grep -qxF "$(printf '\tdata: ')a\\nb\\r\\t\\x7f" "$dir/text"
+    check 'text: a hundred characters are shown' grep -qx "$(printf '\tdata: %099dü...' 1)" "$dir/text"
+    check 'text: bytes that are no UTF-8' grep -qxF "$(printf '\tdata: ')\\x01\\n\\x00\\xff" "$dir/text"
+    check 'text: a type without a name' grep -qx "$(printf '\tmimetype: 12345')" "$dir/text"
+    check '--full' does 0 query 'SELECT * FROM parts' --full
+    check '--full: all of the data' grep -qx "$(printf '\tdata: %099dü%s' 1 "$long")" "$dir/out"
+    check '--python' does 0 query 'SELECT * FROM parts' --python
+    check '--python: the data as a literal' grep -qxF \
+        "$(printf "\tdata: b'Z")\\xc3\\xbcrich \"\\xe2\\x82\\xac\" \\\\'" "$dir/out"
+    check '--python: the rest as it prints it' same "$(printf "\tmeta: {'a': 'b', 'c': 'd e'}
+\tstate: EventState.SUBSCRIBED")" "$(sed -n 6,7p "$dir/out")"
+    row=$("$ensign" query 'SELECT * FROM parts' --json -n 1 -q)
+    check 'JSON names the topic of a row' same parts "$(field topic "$row")"
+    check 'a format: each part' prints "parts|0|$(field id "$row")|Zürich \"€\" \\|Zürich \"€\" \\|15|Ä|2" \
+        query 'SELECT * FROM parts' -n 1 --format '%t|%o|%i|%d|%s|%S|%k|%K'
+    check 'a format: the other parts' prints \
+        "a=b,c=d e|application/json|Update v1.20.3|$(field publisher "$row")|%" \
+        query 'SELECT * FROM parts' -n 1 --format '%h|%m|%y|%p|%%'
+    check 'a format: times' prints "$(field created "$row") $(field committed "$row")" \
+        query 'SELECT * FROM parts' -n 1 --format '%c %C'
+    check 'a format: milliseconds since 1970' prints "$(date -u -d "$(field created "$row")" +%s%3N)" \
+        query 'SELECT * FROM parts' -n 1 --format '%T'
+    check 'a format: characters' prints "$(printf 'a\tb\r\\A|c')" query 'SELECT * FROM parts' -n 1 \
+        --format 'a\tb\r\\\x41|c\n'
+    "$ensign" query 'SELECT * FROM parts' -q --format '%d\0' | tail -c 5 >"$dir/out"
+    check 'a format: zero bytes, and data as they are' same '01 0a 00 ff 00' \
+        "$(od -An -tx1 "$dir/out" | xargs)"
+    on_terminal 'a format on a terminal: escaped' shows "$(printf '\\x01\n\\x00\\xff')" \
+        query 'SELECT * FROM parts LIMIT 1 OFFSET 3' -q --format '%d'
+}
+field() { # NAME OBJECT
+    python3 -c 'import json, sys; print(json.loads(sys.argv[2])[sys.argv[1]])' "$1" "$2"
+}
+
+# ---- a dump is published again
+
+again() {
+    local sub dump=$dir/dump
+    start dump subscribe original --ensure-topic --json -n 5
+    sub=$pid
+    hears dump 'open, original' "$sub"
+    run publish original 'Zürich "€" \' -m application/json -t Update@1.20.3 -k "$(printf 'k\303\374')" \
+        --meta 'c=d "e"' --meta a=b
+    printf '\000\n\377' | "$ensign" publish original --file - -m 12345 2>"$dir/err"
+    printf 'a\nb\0\0c' | "$ensign" publish original --null 2>"$dir/err"
+    check '--null: two events, and none between zero bytes' says '2 of 2 events stored'
+    echo '{"data": ""}' | "$ensign" publish original --from-json - 2>"$dir/err"
+    check 'JSON by hand: no data at all' says '1 of 1 events stored'
+    check 'a dump of five events' ends 0 dump "$sub"
+    check 'it is published' stored 5 copy -e --from-json "$dir/dump.out"
+    check 'what it was printed of is there again' same "$(lasting <"$dir/dump.out")" "$(stored_json copy)"
+    check 'from a pipe, too, of a query' piped
+    check 'that is the same again' same "$(lasting <"$dir/dump.out")" "$(stored_json third)"
+    check 'a newline inside of an event' same 'a\nb' \
+        "$(stored_json copy | sed -n '3s/.*"data": "\([^"]*\)".*/\1/p')"
+    printf '{"kind":"gap","since":null,"error":"x"}\n\n{"data":"a"}\n{"data":5}\n{"data":"b"}\n' >"$dump"
+    check 'a line that is wrong' fails 1 "$dump: line 4: data: give a string" publish args --from-json "$dump"
+    check 'what stands before it is stored' says '1 of 1 events stored'
+    check 'it was' same a "$(data args | tail -n 1)"
+    head -c 33554433 /dev/zero | tr '\0' x >"$dir/large"
+    check 'a line that is too long for JSON' fails 1 'line 1 has over 33554432 bytes, the most that one of' \
+        publish args --from-json "$dir/large"
+    rm "$dir/large"
+}
+piped() {
+    "$ensign" topics create third >"$dir/out" 2>"$dir/err" &&
+        "$ensign" query 'SELECT * FROM copy' --json 2>"$dir/err" |
+        "$ensign" publish third --from-json - 2>"$dir/err" && says '5 of 5 events stored'
+}
+stored_json() { "$ensign" query "SELECT * FROM $1" --json -q | lasting; } # TOPIC
+lasting() { # what is the same of an event when it is published again
+    python3 -c 'import json, sys
+new = {"id", "topic", "topic_id", "created", "committed"}
+for line in sys.stdin:
+    event = json.loads(line, object_pairs_hook=list)
+    print(json.dumps({k: v for k, v in event if k not in new and not k.startswith("publisher")}))'
+}
+
+# ---- at a terminal
+
+typed() { # a line and ^D; with an option of publish
+    TERM=dumb timeout 60 python3 tests/e2e/pty.py "$(printf 'typed\n\004')" "$ensign" publish typed -e "$@" \
+        >"$dir/out"
+}
+types() {
+    on_terminal 'events are typed' typed
+    on_terminal 'typed: what to do is said' grep -q 'one a line; ^D on a line of its own ends them' "$dir/out"
+    on_terminal 'typed: no progress stands between' same '' "$(grep -aF ' read, ' "$dir/out")"
+    on_terminal 'typed: it is stored' grep -q '1 of 1 events stored' "$dir/out"
+    on_terminal 'typed: progress where it is asked for' typed --progress
+    on_terminal 'typed: there it is' grep -aq '1 read, 1 stored' "$dir/out"
+}
+
+# ---- completion of topics
+
+completes() {
+    local here="-E $ENSIGN_ENDPOINT --plaintext"
+    check 'bash: topics' same 'wea' "$(completion publish wea | cut -c1-3)"
+    check 'bash: topics, all of them' same "$(topic_names)" "$(completion subscribe '' | sort)"
+    check 'bash: topics, one more' same weather "$(completion subscribe args weat)"
+    check 'bash: topics of a command of topics' same weather "$(completion topics show weat)"
+    check 'bash: one topic is enough' same '' "$(completion publish weather '')"
+    check 'bash: topics, by a key that is wrong: none, and not a word' same '' \
+        "$(elsewhere completion publish weat)"
+    # shellcheck disable=SC2086 # words
+    check 'bash: topics, by the options of the line' same weather "$(ENSIGN_ENDPOINT='' ENSIGN_INSECURE='' \
+        elsewhere completion $here --client-id=$ENSIGN_CLIENT_ID --client-secret $ENSIGN_CLIENT_SECRET \
+        publish weat)"
+    if command -v zsh >/dev/null; then
+        check 'zsh: topics' same weather "$(zsh_topics "$ensign" publish weat | grep weather)"
+        # shellcheck disable=SC2086
+        check 'zsh: topics, by the options of the line' same weather \
+            "$(ENSIGN_ENDPOINT='' ENSIGN_INSECURE='' zsh_topics "$ensign" $here publish weat | grep weather)"
+    else tap ok 'zsh: topics # SKIP no zsh'; fi
+}
+topic_names() { "$ensign" topics ls -q | sed -e 1d -e 's/.* //' | sort; }
+completion() { # WORD...: what may stand for the last one, in bash
+    bash -c '. "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; _ensign
+        [ ${#COMPREPLY[@]} -eq 0 ] || printf "%s\n" "${COMPREPLY[@]}"' tools/ensign/ensign.bash "$ensign" \
+        "$@" 2>&1
+}
+zsh_topics() { # PROGRAM WORD...: what _ensign_topics gives, with the words of _ensign
+    zsh -fc 'compadd() { shift; print -l ${(P)1}; }
+        _arguments() { :; }
+        words=("$@[2,-1]"); source $1; typed=("${words[@]}")
+        eval "$(sed -n "/^    connection=(/,/^    )/p" $1)"
+        _ensign_topics' zsh tools/ensign/_ensign "$@" 2>&1
 }
 
 # ---- topics
@@ -307,27 +459,29 @@ services() {
 sql_hex() { printf '0a%02x%s' ${#1} "$(printf '%s' "$1" | od -An -tx1 | tr -d ' \n')"; }
 calls() {
     local check_method=/grpc.health.v1.Health/Check sql=/ensign.v1beta1.Ensign/EnSQL
-    check 'call: hex in, hex out' prints 0801 call $check_method ''
+    check 'call: hex in, hex out' prints 0801 call $check_method '' --hex
     check 'call: raw out' prints "$(printf '\010\001')" call $check_method '' --out raw
-    check 'call: standard input' prints 0801 call $check_method
+    check 'call: raw' prints "$(printf '\010\001')" call $check_method '' --raw
+    check 'call: standard input' prints 0801 call --hex $check_method
     printf '0a 00\n' >"$dir/hex"
     check 'call: a file of hex' prints 0801 call $check_method --file "$dir/hex" --in hex
     printf '\012\000' >"$dir/raw"
-    check 'call: a file of bytes' prints 0801 call $check_method --file "$dir/raw"
+    check 'call: a file of bytes' prints 0801 call --hex $check_method --file "$dir/raw"
     check 'call: a file that is no hex' fails 2 '--in raw takes bytes' call $check_method --in hex \
         -f "$dir/raw"
-    check 'call: metadata out' does 0 call $check_method '' -v -H 'x-mine: 1' -H x-mine-bin:00ff
+    check 'call: metadata out' does 0 call --hex $check_method '' -v -H 'x-mine: 1' -H x-mine-bin:00ff
     check 'call: it is told' says 'header: content-type: application/grpc'
     check 'call: the status, too' says 'status 0 OK'
     check 'call: as JSON' prints_json '[r["kind"] for r in rows] == ["message", "end"] and
-        rows[1]["status"] == 0 and rows[1]["status_name"] == "OK"' call $check_method ''
-    check 'call: the server streams' does 0 call $sql "$(sql_hex 'SELECT * FROM args LIMIT 4')"
+        rows[1]["status"] == 0 and rows[1]["status_name"] == "OK"' call --hex $check_method ''
+    check 'call: the server streams' does 0 call --hex $sql "$(sql_hex 'SELECT * FROM args LIMIT 4')"
     check 'call: a line for each message' test "$(wc -l <"$dir/out")" -eq 4
-    check 'call: no such method' fails 1 'UNIMPLEMENTED' call /a.b/c ''
-    check 'call: no token, so it is refused' fails 4 'UNAUTHENTICATED' call $sql '' --no-token
-    check 'call: its status as JSON' does 1 call $sql '' --json
+    check 'call: no such method' fails 1 'UNIMPLEMENTED' call --hex /a.b/c ''
+    check 'call: a method without a slash in front' prints 0801 call --hex ${check_method#/} ''
+    check 'call: no token, so it is refused' fails 4 'UNAUTHENTICATED' call --hex $sql '' --no-token
+    check 'call: its status as JSON' does 1 call --hex $sql '' --json
     check 'call: and its words' json 'rows[-1]["status_name"] == "INVALID_ARGUMENT" and rows[-1]["text"]'
-    check 'call: a method that is none' fails 2 'method' call nonsense ''
+    check 'call: a method that is none' fails 2 'method' call --hex nonsense ''
 }
 benches() {
     check 'bench' prints_json 'rows[0]["published"] == rows[0]["stored"] == rows[0]["received"] == 500 and
@@ -514,6 +668,7 @@ permissions() {
     check 'no right to make a topic' fails 4 'PERMISSION_DENIED' topics create t
     check 'no right to publish' does 4 publish t x
     check 'no right to list' fails 4 'PERMISSION_DENIED' topics ls
+    check 'no right to list: no topic completes, and not a word' same '' "$(completion publish '')"
 }
 
 # ---- a server that refuses, and one that breaks off
@@ -682,6 +837,10 @@ check 'a file of 60 MB from a pipe, in constant memory' constant_memory
 publishes
 subscribes
 queries
+looks
+again
+types
+completes
 topics
 services
 calls

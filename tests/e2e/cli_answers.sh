@@ -47,30 +47,30 @@ check '401: exit status 4, and its words' says 4 'HTTP status 401: Who are you?'
 check 'a proxy answers 403' answers 403
 check '403: exit status 4, and its words' says 4 'HTTP status 403: Not you [31m' \
     "$ensign" topics ls "${there[@]}"
-check '403: of a call, too' says 4 'ask who runs it' "$ensign" call /a.b/c "${there[@]}"
+check '403: of a call, too' says 4 'ask who runs it' "$ensign" call --hex /a.b/c "${there[@]}"
 check 'a proxy answers 404' answers 404
 check '404: exit status 5' says 5 'HTTP status 404; another server answers here' "$ensign" status "${there[@]}"
-check '404: of a call, too' says 5 'HTTP status 404' "$ensign" call /a.b/c "${there[@]}"
+check '404: of a call, too' says 5 'HTTP status 404' "$ensign" call --hex /a.b/c "${there[@]}"
 calls() { # N: so many came
     [ $(($(wc -l <"$dir/refuser") - 1)) -eq "$1" ]
 }
 check 'a proxy answers 503' answers 503
 check '503: exit status 3, after one attempt' says 3 'HTTP status 503: Not now' \
-    "$ensign" call /a.b/c 00 "${there[@]}"
+    "$ensign" call --hex /a.b/c 00 "${there[@]}"
 check '503: the server had one' calls 1
 check '503: --attempts makes further ones' says 3 'attempt 3 of 3: the last one' \
-    "$ensign" call /a.b/c 00 --attempts 3 "${there[@]}"
+    "$ensign" call --hex /a.b/c 00 --attempts 3 "${there[@]}"
 check '503: the server had three more' calls 4
 check '503: it says why it waits' says 3 'waits: http: /a.b/c answers HTTP status 503' \
-    "$ensign" call /a.b/c 00 --attempts 2 "${there[@]}"
+    "$ensign" call --hex /a.b/c 00 --attempts 2 "${there[@]}"
 attempts_in_json() { "$@" 2>/dev/null | grep -q '"status_name": *"UNAVAILABLE".*"attempts": *2'; }
 check '503: JSON has the attempts' attempts_in_json \
-    "$ensign" call /a.b/c 00 --json --attempts 2 "${there[@]}"
-check '503: so has -v' says 3 'attempts: 2' "$ensign" call /a.b/c 00 -v --attempts 2 "${there[@]}"
+    "$ensign" call --hex /a.b/c 00 --json --attempts 2 "${there[@]}"
+check '503: so has -v' says 3 'attempts: 2' "$ensign" call --hex /a.b/c 00 -v --attempts 2 "${there[@]}"
 attempts_of_the_environment() { ENSIGN_ATTEMPTS=2 says 3 'attempt 2 of 2: the last one' "$@"; }
-check '503: ENSIGN_ATTEMPTS makes them, too' attempts_of_the_environment "$ensign" call /a.b/c 00 "${there[@]}"
+check '503: ENSIGN_ATTEMPTS makes them, too' attempts_of_the_environment "$ensign" call --hex /a.b/c 00 "${there[@]}"
 check '503: the option goes before it' says 3 'HTTP status 503' \
-    env ENSIGN_ATTEMPTS=3 "$ensign" call /a.b/c 00 --attempts 1 "${there[@]}"
+    env ENSIGN_ATTEMPTS=3 "$ensign" call --hex /a.b/c 00 --attempts 1 "${there[@]}"
 check '503: the server had nine more' calls 13
 check 'a server answers 500' answers 500
 check '500: exit status 3' says 3 'HTTP status 500' "$ensign" status "${there[@]}"

@@ -69,7 +69,7 @@ sessions() {
     check 'search: subscribe' run 0 subscribe weather -vvv --timeout 500ms
     check 'search: query' run 0 query 'SELECT * FROM weather' -vvv
     check 'search: topics' run 0 topics ls -vvv
-    check 'search: a call with headers' run 0 call /grpc.health.v1.Health/Check '' -vvv -H "x-key: $value" \
+    check 'search: a call with headers' run 0 call --hex /grpc.health.v1.Health/Check '' -vvv -H "x-key: $value" \
         -H "x-key-bin:$binary" -H "authorization: Bearer $token"
     check 'search: names of headers are told' says ' x-key x-key-bin authorization$'
     check 'search: a token that is no good' run 4 topics ls -vvv --token "$token"
@@ -77,8 +77,8 @@ sessions() {
     check 'search: no such certificate' run 3 topics ls -vvv --server-name other.example
     check 'search: wrong secret' run 4 topics ls -vvv --client-secret "$ENSIGN_CLIENT_SECRET$value"
     check 'search: the wrong port' run 3 topics ls -vvv -E "${ENSIGN_AUTH_URL#https://}" --no-auth
-    check 'search: a header without a colon' run 2 call /a.b/c '' -H "authorization Bearer $token"
-    check 'search: a -bin header whose value is not hexadecimal' run 2 call /a.b/c '' -H "x-key-bin: x$token"
+    check 'search: a header without a colon' run 2 call --hex /a.b/c '' -H "authorization Bearer $token"
+    check 'search: a -bin header whose value is not hexadecimal' run 2 call --hex /a.b/c '' -H "x-key-bin: x$token"
     check 'search: password in the endpoint' run 2 topics ls -vvv -E "me:$token@$host:1"
     check 'search: password in the URL of auth' run 2 topics ls -vvv --auth-url "https://me:$token@$host"
 }

@@ -91,12 +91,18 @@ check 'no rate'                refuses '--rate 0: give a number above 0' publish
 check 'no time'                refuses '--timeout 5x is no time; give seconds, or a number with a unit' \
     subscribe --timeout 5x
 check 'too short a time'       refuses '--keepalive 0.5: give 1000ms or more' status --keepalive 0.5
-check 'too many attempts'      refuses '--attempts 6: give a whole number from 1 to 5' call /a/b '' --attempts 6
+check 'too many attempts'      refuses '--attempts 6: give a whole number from 1 to 5' call --hex /a/b '' --attempts 6
 check 'no choice'              refuses '--color blue: give one of auto|always|never' status --color blue
 check 'no MIME type'           refuses '--mimetype foo is no type that the service knows' publish t -m foo x
 check 'no schema'              refuses '--type A@1: give a name and a semantic version' publish t -t A@1 x
 check 'no metadata'            refuses '--meta a: give KEY=VALUE' publish t -M a x
-check 'two sources'            refuses 'are three sources; use one of them' publish t x --file y
+check 'two sources'            refuses 'are different sources; use one of them' publish t x --file y
+check 'JSON and another source' refuses 'are different sources; use one of them' publish t x --from-json y
+check 'JSON, and a key for all' refuses 'leave out --mimetype, --type, --key and --meta' \
+    publish t --from-json "$0" --key k
+check 'zero bytes, and no lines' refuses '--null is for the lines of' publish t --null x
+check 'metadata twice'         refuses '--meta a=2: an event has one value for each key, and a has one already' \
+    publish t -M a=1 -M b=1 -M a=2 x
 check 'id to be made'          refuses '--ensure-topic makes a topic by its name' \
     publish 01GZ1ASDEPPFWD485HSQKDAS4K -e x
 check 'a file of two missing'  refuses 'cannot be opened: No such file' publish t --file "$0" \
@@ -105,11 +111,20 @@ check 'a file that is a folder' refuses 'is a folder; name a file' publish t --f
 check 'file of lines missing'  refuses 'cannot be opened: No such file' publish t --lines "$dir/none"
 check 'folder for a file'      refuses 'is a folder; name a file' publish t --lines "$dir"
 check 'two ways to print'      refuses '--json and --raw are two ways to print' subscribe --json --raw
+check 'a format, and JSON'     refuses '--json and --format are two ways to print' query x --json --format a
+check 'a format, and raw data' refuses '--raw and --format are two ways to print' query x --null --format a
+check 'all data, and PyEnsign' refuses '--python and --full are two ways to print' query x --python --full
+check 'a format of no part'    refuses '--format: there is no %q; ensign query --help lists them' \
+    query x --format '%t %q'
+check 'a format that ends early' refuses '--format: there is no %;' query x --format '100 %'
+check 'a format of no escape'  refuses '--format: there is no \q; give \n, \r, \t, \0, \xHH, or \\' \
+    query x --format 'a\q'
+check 'a format of half a byte' refuses '--format: there is no \x; give' query x --format '\x4'
 check 'parameter of no type'   refuses 'give NAME=TYPE:VALUE' query x -p a=foo:1
 check 'parameter of no value'  refuses 'give NAME=TYPE:VALUE' query x -p a=int:1.5
-check 'message of no bytes'    refuses 'give pairs of hexadecimal digits' call /a/b 123
-check 'header of no value'     refuses '--header x: give KEY:VALUE' call /a/b '' -H x
-check 'binary header'          refuses 'ends in -bin is pairs of hexadecimal digits' call /a/b '' -H x-bin:0
+check 'message of no bytes'    refuses 'give pairs of hexadecimal digits' call --hex /a/b 123
+check 'header of no value'     refuses '--header x: give KEY:VALUE' call --hex /a/b '' -H x
+check 'binary header'          refuses 'ends in -bin is pairs of hexadecimal digits' call --hex /a/b '' -H x-bin:0
 check 'a count of one answer'  refuses 'belong to --watch' health --count 2
 check 'policy without one'     refuses 'say which policy' topics policy t
 check 'policy without keys'    refuses '--keys go with --dedup key-grouped' topics create t --dedup unique-key
@@ -138,11 +153,71 @@ variable() { ENSIGN_INSECURE=maybe refuses ENSIGN_INSECURE status $here; }
 check 'variable of no meaning' variable
 attempts() { ENSIGN_ATTEMPTS=6 refuses 'ENSIGN_ATTEMPTS is "6"; use a number from 1 to 5' status $here; }
 check 'variable out of its range' attempts
+
+# ---- profiles
+
+export XDG_CONFIG_HOME=$dir/xdg
+profiles=$XDG_CONFIG_HOME/ensign/profiles
+check 'no file of profiles'    refuses "$profiles cannot be opened" status --profile a
+mkdir -p "$XDG_CONFIG_HOME/ensign"
+profile() { printf '%s\n' "$@" >"$profiles"; } # LINE...
+profile '# a comment' '[one]' 'endpoint = 127.0.0.1:1' 'plaintext = true' '' '  [two]  ' '[three]' 'nonsense'
+check 'a profile names the server' ends 3 'cannot connect to 127.0.0.1:1' status --profile one
+check 'no such profile'        refuses "has no profile four; it has one, two, three" status --profile four
+check 'a line that is none'    refuses "$profiles: line 8: give NAME = VALUE" status --profile three
+check 'an option goes before'  ends 3 'cannot connect to 127.0.0.1:2' status --profile one -E 127.0.0.1:2
+goes_before() { # VARIABLE=VALUE WORDS PROFILE
+    env "$1" "$ensign" status --profile "$3" >"$dir/out" 2>"$dir/err" </dev/null
+    grep -qF -- "$2" "$dir/err" || { cat "$dir/err"; return 1; }
+}
+check 'a variable goes before' goes_before ENSIGN_ENDPOINT=127.0.0.1:3 'cannot connect to 127.0.0.1:3' one
+profile '[a]' 'endpoint = x:1' 'color = never'
+check 'a setting that is none' refuses "$profiles: line 3: there is no setting of this name" status --profile a
+profile '[a]' 'endpoint = x:1' 'endpoint = y:1'
+check 'a setting twice'        refuses "$profiles: line 3: the profile says that twice" status --profile a
+profile '[a]' 'endpoint ='
+check 'a setting of nothing'   refuses "$profiles: line 2: a value is missing" status --profile a
+profile '[a]' 'plaintext = yes'
+check 'a flag of no meaning'   refuses "$profiles: line 2: this one is true or false" status --profile a
+profile '[a]' 'min-tls = 9'
+check 'a choice of no meaning' refuses '--min-tls 9: give one of 1.2|1.3' status --profile a
+check 'it names the line'      grep -qF "$profiles: line 2: its value is not one that the option takes" "$dir/err"
+no_secret() { ! grep -E 's3cret|s3same' "$dir/out" "$dir/err"; } # of the last run
+secrets=('client-secret = s3cret' 'token = s3cret' 'proxy = http://user:s3cret@127.0.0.1:1')
+for secret in "${secrets[@]}"; do
+    profile '[a]' "$secret" '[b]' 'endpoint = 127.0.0.1:1' 'plaintext = true' 'client-id = id' \
+        'client-secret = s3cret' 'proxy = http://user:s3cret@127.0.0.1:1' 'no-proxy = none.invalid'
+    chmod 640 "$profiles"
+    check "others can read: ${secret%%=*}" refuses "$profiles holds a secret, and others can read it" \
+        status --profile a
+    check 'it is not printed' no_secret
+done
+profile '[a]' 'endpoint = 127.0.0.1:1' 'plaintext = true' '[b]' "${secrets[0]}"
+chmod 644 "$profiles"
+check 'others can read what is no secret' ends 3 'cannot connect' status --profile a
+profile '[b]' 'endpoint = 127.0.0.1:1' 'plaintext = true' 'client-id = id' 'client-secret = s3cret' \
+    'auth-url = http://127.0.0.1:1' 'proxy = http://user:s3same@127.0.0.1:1' 'no-proxy = none.invalid'
+chmod 600 "$profiles"
+check 'the owner alone can read: it serves' ends 3 'cannot connect to the proxy 127.0.0.1:1' \
+    topics ls --profile b --allow-plaintext-token -vvv
+check 'with all that is told, no secret is printed' no_secret
+profile '[a]' 'endpoint = 127.0.0.1:1' 'plaintext = true' 'credentials = none.json'
+check 'a path is beside the file' refuses "$XDG_CONFIG_HOME/ensign/none.json" topics ls --profile a
+home() { HOME=$dir refuses "$dir/none.json" topics ls --profile a; }
+profile '[a]' 'endpoint = 127.0.0.1:1' 'plaintext = true' 'credentials = ~/none.json'
+check 'or below the home folder' home
+check 'a key of the command line is no half of one' ends 3 'cannot connect to 127.0.0.1:1' topics ls \
+    --profile a --no-auth
+elsewhere() (
+    unset XDG_CONFIG_HOME
+    HOME=$dir/home refuses "$dir/home/.config/ensign/profiles" status --profile a
+)
+check 'without XDG_CONFIG_HOME' elsewhere
 check 'nobody listens'         ends 3 'cannot connect to 127.0.0.1:1' status $here
 check 'nor for a publisher'    ends 3 'cannot connect to 127.0.0.1:1' publish t x $here
 check 'it says that the event was not sent' grep -q '0 of 1 events stored, 1 not sent, in ' "$dir/err"
 check 'nor for a subscriber'   ends 3 'cannot connect to 127.0.0.1:1' subscribe t $here
-check 'nor for a call'         ends 3 'cannot connect to 127.0.0.1:1' call /a/b '' $here
+check 'nor for a call'         ends 3 'cannot connect to 127.0.0.1:1' call --hex /a/b '' $here
 check 'retries for the time that is given' ends 3 'cannot connect' status $here --retry 300ms
 check 'a name of no host'      ends 3 'no-such-host.invalid' status --plaintext \
     --endpoint no-such-host.invalid:1
@@ -238,7 +313,7 @@ else tap ok 'the manual is clean # SKIP neither mandoc nor man'; fi
 # ---- completion
 
 complete_bash() { # WORD...: what may stand for the last one
-    bash -c '. "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _ensign
+    bash -c '. "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; _ensign
         printf "%s\n" "${COMPREPLY[@]}"' "$tool/ensign.bash" "$@"
 }
 bash_options() { # COMMAND: just those of the table
@@ -302,6 +377,10 @@ check 'bash: behind an option' same "$(commands_of topics)" \
 check 'bash: values' bash_values
 check 'bash: a value behind =' same never "$(complete_bash ensign status --color = n)"
 check 'bash: a file' same "$dir/words" "$(complete_bash ensign publish t --lines "$dir/wor")"
+profile '[one]' 'endpoint = a:1' '# [none]' '[two]'
+check 'bash: the names of profiles' same "$(printf 'one\ntwo')" "$(complete_bash ensign status --profile '')"
+check 'bash: topics of a server that is not there: none, and not a word' same '' \
+    "$(complete_bash "$ensign" subscribe -E 127.0.0.1:1 --plaintext '' 2>&1)"
 check 'zsh: the commands' zsh_commands
 for command in "${commands[@]}"; do
     [ "$command" = topics ] && continue

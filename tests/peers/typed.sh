@@ -4,7 +4,7 @@
 # greeter against grpc-go's, otlp_export against the OTLP receiver of OpenTelemetry's collector, etcd_watch
 # against an etcd that is killed and started again; and what protoc-gen-ensign writes with the newest nanopb.
 # What is installed, by name from Go's proxy and PyPI, lies under build/peers; etcd comes from
-# `tools/deps peers`. tests/peers/run calls this and counts on its 18 results; alone it wants `make examples`.
+# `tools/deps peers`. tests/peers/run calls this and counts on its 19 results; alone it wants `make examples`.
 #
 #   tests/peers/typed.sh install    only builds the servers, which takes minutes at first
 set -u
@@ -83,7 +83,7 @@ part_greeter() {
 # ---------------------------------------------------------------- otlp_export
 
 exported() {
-    listens collector && $BUILD/examples/otlp_export shop 'basket is empty'
+    listens collector && $BUILD/examples/otlp_export shop "$text"
 }
 printed() { # KIND WORDS...: one line of the collector's has all of it
     local line word
@@ -97,12 +97,17 @@ same_ids() {
     echo "log '$(id_of log)', span '$(id_of span)'"
     [ -n "$(id_of log)" ] && [ "$(id_of log)" = "$(id_of span)" ]
 }
+text='basket is empty, and again and again and again and again and again and again and again it is empty'
+gzipped() { # one of the two is large enough to get smaller
+    grep -q '^log .* gzip=[12]$' "$dir/collector.out"
+}
 part_otlp() {
-    go_at_least 1.23 || { skip 6 otlp_export 'Go is not here, or older than 1.23'; return; }
+    go_at_least 1.23 || { skip 7 otlp_export 'Go is not here, or older than 1.23'; return; }
     check "otlp_export: the collector's receiver is built" build_collector
     start collector "$out/go/bin/collector"
     check 'otlp_export: the collector takes a log record and a span' exported
-    check 'otlp_export: it has the log record' printed log severity=Info 'body=basket is empty' time=true
+    check 'otlp_export: it has the log record' printed log severity=Info "body=$text" time=true
+    check 'otlp_export: it came compressed' gzipped
     check 'otlp_export: it has the span' printed span name=otlp_export kind=Client example=ensign.h order=true
     check 'otlp_export: both are of one trace' same_ids
     check 'greeter: a server without the service refuses, in words' refused

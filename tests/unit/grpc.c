@@ -15,6 +15,7 @@ static void open_call(ensi_call_t *call, size_t out_min, size_t max_meta)
     memset(&o, 0, sizeof o);
     memset(call, 0, sizeof *call);
     o.method = "/test.Service/Method";
+    o.accept_encoding = "zstd, gzip,";
     o.window = 1024;
     o.max_message = 4096;
     o.max_send = 4096;
@@ -228,6 +229,23 @@ static void headers_and_trailers_are_kept_apart(void **state)
     assert_memory_equal(k.details.ptr, "\1\2\3", 3);
     assert_true(k.pushback_ms == 1500);
     close_call(&k);
+}
+
+/* A message may come compressed by what was accepted, and by nothing else. */
+static void an_encoding_counts_if_it_was_accepted(void **state)
+{
+    static const struct { const char *value; bool counts; } rows[] = {
+        { "gzip", true }, { "zstd", true }, { "identity", false }, { "gzi", false }, { "gzipp", false },
+        { "deflate", false }, { "", false }, { "zstd, gzip", false },
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        ensi_call_t k;
+        open_call(&k, 1000, 1000);
+        header(&k, "grpc-encoding", rows[i].value);
+        if (k.encoded != rows[i].counts) fail_msg("grpc-encoding '%s'", rows[i].value);
+        close_call(&k);
+    }
 }
 
 static void binary_values_are_decoded(void **state)
@@ -1124,6 +1142,10 @@ static void bad_descs_are_refused(void **state)
     cd = method();
     cd.encoding = "gzip\n";
     check_refused(&cd, "encoding", "with a line's end");
+    cd = method();
+    cd.compress = true;
+    check_refused(&cd, "compress", "without ENSIGN_GZIP");
+    assert_non_null(strstr(ensign_error(client)->text, "ENSIGN_GZIP"));
     stop();
 }
 
@@ -1141,6 +1163,7 @@ static void commit_needs_its_reserve(void **state)
     assert_int_equal(ensign_call_commit(client, k, 11, 0), ENSIGN_E_STATE);
     assert_int_equal(ensign_call_commit(client, k, SIZE_MAX, 0), ENSIGN_E_STATE);
     assert_int_equal(ensign_call_commit(client, k, 10, ENSIGN_COMPRESSED), ENSIGN_E_ARGUMENT);
+    assert_int_equal(ensign_call_send(client, k, ensign_str("x"), ENSIGN_COMPRESSED), ENSIGN_E_ARGUMENT);
     memset(out, 'x', 10);
     assert_int_equal(ensign_call_commit(client, k, 10, 0), ENSIGN_OK);
     assert_int_equal(ensign_call_commit(client, k, 10, 0), ENSIGN_E_STATE);
@@ -1253,6 +1276,7 @@ int main(void)
         cmocka_unit_test(percent_codes_are_decoded_and_bad_ones_kept),
         cmocka_unit_test(content_type_has_variants),
         cmocka_unit_test(headers_and_trailers_are_kept_apart),
+        cmocka_unit_test(an_encoding_counts_if_it_was_accepted),
         cmocka_unit_test(binary_values_are_decoded),
         cmocka_unit_test(metadata_is_counted_as_a_header_list),
         cmocka_unit_test(a_full_store_takes_a_text_still),

@@ -181,7 +181,7 @@ static void without_memory_nothing_changes(void **state)
 
 static void ten_thousand_names(void **state)
 {
-    char name[16];
+    char name[24];
     uint8_t id[16];
     ensi_topics_t t;
     (void)state;
@@ -282,7 +282,7 @@ static void streams_share_equal_maps(void **state)
     uint32_t has[STREAMS];      /* which map, from 1; 0: none */
     ensi_topics_block_t *root = NULL;
     ensi_cache_t cache;
-    char name[16];
+    char name[24];
     (void)state;
     memset(streams, 0, sizeof streams);
     memset(has, 0, sizeof has);
@@ -471,7 +471,7 @@ static void ids_that_are_alike(void **state)
     (void)state;
     for (uint32_t n = 0; count < 1000; n++) {
         uint32_t h = 2166136261u;
-        char name[16];
+        char name[24];
         ensi_put_be32(id + 12, n);
         for (size_t i = 0; i < sizeof id; i++) h = (h ^ id[i]) * 16777619u;
         if (h % 2048 != 77) continue;
@@ -487,7 +487,7 @@ static void a_cache_is_filled_in_time(void **state)
     ensi_topics_t t;
     ensi_cache_t cache;
     uint8_t id[16];
-    char name[16];
+    char name[24];
     uint32_t count = 0;
     (void)state;
     memset(&cache, 0, sizeof cache);

@@ -1,22 +1,9 @@
-/* call.c - ensign call: any method of any gRPC server; messages are bytes */
-#include "input.h"
-#include "session.h"
+/* call.c - ensign call: any method of any gRPC server; here messages are bytes. See call.h */
+#include "call.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct message_t { uint8_t *bytes; size_t len; } message_t;
-
-typedef struct call_t {
-    session_t s;
-    const options_t *o;
-    ensign_call_t k;
-    ensign_header_t *headers;
-    message_t *messages;
-    size_t   count, sent;       /* of messages */
-    bool     half_closed, ended, canceled;
-} call_t;
 
 static const char *status_name(int status)
 {
@@ -26,51 +13,27 @@ static const char *status_name(int status)
 
 /* ---- what the options say */
 
-static void add_message(call_t *c, uint8_t *bytes, size_t len)
+void call_begin(call_t *c, const options_t *o, const call_form_t *form)
 {
+    memset(c, 0, sizeof *c);
+    c->o = o;
+    c->form = form;
+    c->whole = form->more == NULL;
+}
+
+size_t call_message_max(const options_t *o)
+{
+    return o->max_message > 0 ? (size_t)o->max_message : MESSAGE_MAX;
+}
+
+void call_add(call_t *c, ensign_slice_t message)
+{
+    uint8_t *copy = x_realloc(NULL, message.len);
+
+    if (message.len > 0) memcpy(copy, message.ptr, message.len);
     c->messages = x_realloc(c->messages, (c->count + 1) * sizeof *c->messages);
-    c->messages[c->count].bytes = x_keep(bytes);
-    c->messages[c->count++].len = len;
-}
-
-static int read_file(call_t *c, const char *path)
-{
-    uint8_t *bytes, *decoded;
-    size_t len;
-
-    if (!input_whole(path, &bytes, &len)) return EXIT_USAGE;
-    if (c->o->in == FORM_HEX) {
-        char *hex = x_realloc(bytes, len + 1);
-        bool ok = memchr(hex, '\0', len) == NULL;
-        hex[len] = '\0';
-        ok = ok && text_from_hex(hex, &decoded, &len);
-        free(hex);
-        if (!ok)
-            return options_refuse(c->o, "%s does not hold pairs of hexadecimal digits; --in raw takes bytes",
-                                  path);
-        bytes = decoded;
-    }
-    add_message(c, bytes, len);
-    return EXIT_DONE;
-}
-
-static int read_messages(call_t *c)
-{
-    const options_t *o = c->o;
-    int status = EXIT_DONE;
-
-    for (size_t i = 1; i < o->args.count; i++) {
-        uint8_t *bytes;
-        size_t len;
-        if (!text_from_hex(o->args.at[i], &bytes, &len))
-            return options_refuse(
-                o, "message \"%s\": give pairs of hexadecimal digits, or --file FILE for bytes",
-                o->args.at[i]);
-        add_message(c, bytes, len);
-    }
-    for (size_t i = 0; i < o->files.count && status == EXIT_DONE; i++) status = read_file(c, o->files.at[i]);
-    if (status == EXIT_DONE && c->count == 0) status = read_file(c, "-");
-    return status;
+    c->messages[c->count].bytes = copy;
+    c->messages[c->count++].len = message.len;
 }
 
 static bool is_binary_key(const char *key)
@@ -98,7 +61,7 @@ static int read_header(call_t *c, const char *text, ensign_header_t *h)
     return EXIT_DONE;
 }
 
-static int read_headers(call_t *c)
+int call_headers(call_t *c)
 {
     const list_t *l = &c->o->headers;
     int status = EXIT_DONE;
@@ -133,6 +96,14 @@ static bool is_printable(ensign_slice_t s)
     return true;
 }
 
+static void say_base64(const char *name, ensign_slice_t key, ensign_slice_t value)
+{
+    char *text = text_base64(value);
+
+    say("%s: %.*s: %s in base64", name, (int)key.len, key.ptr, text);
+    free(text);
+}
+
 static void say_metadata(const call_t *c, const char *name, int which)
 {
     ensign_slice_t key, value;
@@ -141,7 +112,7 @@ static void say_metadata(const call_t *c, const char *name, int which)
     while (ensign_call_metadata_next(c->s.c, c->k, which, &at, &key, &value)) {
         if (is_printable(value))
             say("%s: %.*s: %.*s", name, (int)key.len, key.ptr, (int)value.len, value.ptr);
-        else say("%s: %.*s: %zu bytes; --json prints them", name, (int)key.len, key.ptr, value.len);
+        else say_base64(name, key, value);
     }
 }
 
@@ -157,21 +128,6 @@ static void print_headers(const call_t *c)
     }
 }
 
-static void print_message(const call_t *c, const ensign_notice_message_t *m)
-{
-    if (c->o->json) {
-        json_object(NULL);
-        json_text("kind", "message");
-        json_data("data", m->bytes);
-        json_close();
-    } else if (c->o->out == FORM_RAW) {
-        out_raw(m->bytes);
-    } else {
-        out_hex(m->bytes);
-        out_text("\n");
-    }
-}
-
 static void print_end(call_t *c, const ensign_notice_t *n)
 {
     const ensign_notice_end_t *e = &n->as.end;
@@ -182,7 +138,7 @@ static void print_end(call_t *c, const ensign_notice_t *n)
         json_int("status", e->status);
         json_text("status_name", status_name(e->status));
         json_slice("text", e->text);
-        if (e->details.len > 0) json_data("details", e->details);
+        if (e->details.len > 0) c->form->print_details(c, e->details);
         if (e->attempts > 1) json_int("attempts", e->attempts);
         if (n->error) json_text("error", n->error->text);
         if (e->metadata_cut) json_bool("metadata_cut", true);
@@ -190,41 +146,65 @@ static void print_end(call_t *c, const ensign_notice_t *n)
         json_close();
     } else if (c->o->verbose > 0) {
         say_metadata(c, "trailer", ENSIGN_TRAILERS);
-        if (e->metadata_cut) say("metadata over 8 KiB was cut");
+        if (e->metadata_cut) say("the metadata was cut; --max-metadata keeps more of it");
         say("status %d %s", e->status, status_name(e->status));
         if (e->attempts > 1) say("attempts: %u", (unsigned)e->attempts);
     }
     if (n->error && !c->canceled) session_error(&c->s, NULL, n->error);
+    if (e->details.len > 0 && !c->o->json) c->form->print_details(c, e->details);
     c->ended = true;
 }
 
 /* ---- the call */
 
-static void send_some(call_t *c)
+static void cancel(call_t *c)
+{
+    c->canceled = true;
+    ensign_cancel(c->s.c, c->k.id);
+}
+
+/* All that is here and fits; true: all of it was sent. */
+static bool send_here(call_t *c)
 {
     while (c->sent < c->count) {
-        ensign_slice_t m = { c->messages[c->sent].bytes, c->messages[c->sent].len };
-        int rc = ensign_call_send(c->s.c, c->k, m, 0);
-        if (rc > 0) return; /* AGAIN: until ROOM; ENDED: END is next */
+        message_t *m = &c->messages[c->sent];
+        ensign_slice_t bytes = { m->bytes, m->len };
+        int rc = ensign_call_send(c->s.c, c->k, bytes, 0);
+        if (rc > 0) return false; /* AGAIN: until ROOM; ENDED: END is next */
         if (rc < 0) {
             session_error(&c->s, NULL, ensign_error(c->s.c));
-            c->canceled = true;
-            ensign_cancel(c->s.c, c->k.id);
-            return;
+            cancel(c);
+            return false;
         }
+        free(m->bytes);
+        m->bytes = NULL;
         c->sent++;
     }
-    if (!c->half_closed) c->half_closed = ensign_call_half_close(c->s.c, c->k) == ENSIGN_OK;
+    c->sent = c->count = 0;
+    return true;
+}
+
+static void send_some(call_t *c)
+{
+    while (send_here(c)) {
+        if (!c->whole && !c->form->more(c)) {
+            session_fail(&c->s, EXIT_USAGE);
+            cancel(c);
+            return;
+        }
+        if (c->count == 0) break;
+    }
+    if (c->whole && c->count == 0) c->half_closed = ensign_call_half_close(c->s.c, c->k) == ENSIGN_OK;
 }
 
 static void take(call_t *c)
 {
     const ensign_notice_t *n;
 
-    while ((n = session_pull(&c->s)) != NULL) {
+    while (!c->ended && (n = session_pull(&c->s)) != NULL) {
         if (n->handle != c->k.id) continue;
         if (n->type == ENSIGN_NOTICE_HEADERS) print_headers(c);
-        if (n->type == ENSIGN_NOTICE_MESSAGE) print_message(c, &n->as.message);
+        if (n->type == ENSIGN_NOTICE_MESSAGE) c->form->print(c, n->as.message.bytes);
         if (n->type == ENSIGN_NOTICE_END) print_end(c, n);
     }
 }
@@ -233,52 +213,174 @@ static void loop(call_t *c)
 {
     while (!c->ended) {
         woke_t woke;
+        bool reads;
         if (!c->half_closed && !c->canceled) send_some(c);
-        woke = session_wait(&c->s, -1, -1);
-        if (woke == WOKE_STOP) {
-            c->canceled = true;
-            ensign_cancel(c->s.c, c->k.id);
+        reads = !c->whole && !c->canceled && c->count == 0; /* what the server does not take, we do not read */
+        woke = session_wait(&c->s, reads ? c->input->fd : -1, -1);
+        if (woke == WOKE_STOP) cancel(c);
+        if (woke == WOKE_INPUT && !input_read(c->input)) {
+            session_fail(&c->s, EXIT_USAGE);
+            cancel(c);
         }
         take(c);
         if (woke == WOKE_OVER) return;
     }
 }
 
-static bool open_call(call_t *c)
+void call_fill(const call_t *c, const char *method, ensign_call_desc_t *d)
 {
     const options_t *o = c->o;
-    ensign_call_desc_t d;
 
-    if (!session_open(&c->s, o, false)) return false;
-    memset(&d, 0, sizeof d);
-    d.method = o->args.at[0];
-    d.metadata = c->headers;
-    d.metadata_count = o->headers.count;
-    d.no_token = o->no_token;
-    d.deadline_ms = o->deadline_ms > 0 ? (uint32_t)o->deadline_ms : ENSIGN_FOREVER;
-    d.wait_for_ready = o->retry_ms > 0;
-    d.retry.max_attempts = (uint32_t)o->attempts;
-    c->s.tells_waits = true;
-    c->k = ensign_call_open(c->s.c, &d);
-    if (c->k.id != 0) return true;
-    session_error(&c->s, NULL, ensign_error(c->s.c));
-    return false;
+    memset(d, 0, sizeof *d);
+    d->method = method;
+    d->metadata = c->headers;
+    d->metadata_count = o->headers.count;
+    d->no_token = o->no_token;
+    d->deadline_ms = o->deadline_ms > 0 ? (uint32_t)o->deadline_ms : ENSIGN_FOREVER;
+    d->wait_for_ready = o->retry_ms > 0;
+    d->retry.max_attempts = (uint32_t)o->attempts;
+    d->max_message_bytes = d->max_send_bytes = (uint32_t)o->max_message;
+    d->max_metadata_bytes = (uint32_t)o->max_metadata;
+    d->compress = o->gzip;
 }
 
-int run_call(const options_t *o)
+void call_run(call_t *c, const char *method)
 {
+    ensign_call_desc_t d;
+
+    call_fill(c, method, &d);
+    c->s.tells_waits = true;
+    c->k = ensign_call_open(c->s.c, &d);
+    if (c->k.id != 0) loop(c);
+    else session_error(&c->s, NULL, ensign_error(c->s.c));
+}
+
+void call_end(call_t *c)
+{
+    for (size_t i = c->sent; i < c->count; i++) free(c->messages[i].bytes);
+    free(c->messages);
+}
+
+/* ---- messages as bytes */
+
+/* "package.Service/Method" is the same as with a slash in front. */
+static const char *call_path(const char *method)
+{
+    size_t len = strlen(method);
+    char *path;
+
+    if (method[0] == '/' || !strchr(method, '/')) return method;
+    path = x_keep(x_realloc(NULL, len + 2));
+    path[0] = '/';
+    memcpy(path + 1, method, len + 1);
+    return path;
+}
+
+static int read_hex(call_t *c, const char *hex, const char *what, const char *remedy)
+{
+    ensign_slice_t message;
+    uint8_t *bytes;
+
+    if (!text_from_hex(hex, &bytes, &message.len)) return options_refuse(c->o, "%s%s", what, remedy);
+    message.ptr = bytes;
+    call_add(c, message);
+    free(bytes);
+    return EXIT_DONE;
+}
+
+static int read_file(call_t *c, const char *path)
+{
+    ensign_slice_t message;
+    uint8_t *bytes;
+    int status = EXIT_DONE;
+
+    if (!input_whole(path, call_message_max(c->o), &bytes, &message.len)) return EXIT_USAGE;
+    message.ptr = bytes;
+    if (c->o->in != FORM_HEX) {
+        call_add(c, message);
+    } else {
+        for (size_t i = 0; i < message.len; i++)
+            if (bytes[i] == '\0') bytes[i] = '?'; /* no digit either, and does not end the text */
+        bytes = x_realloc(bytes, message.len + 1);
+        bytes[message.len] = '\0';
+        status = read_hex(c, (char *)bytes, path,
+                          " does not hold pairs of hexadecimal digits; --in raw takes bytes");
+    }
+    free(bytes);
+    return status;
+}
+
+static int read_messages(call_t *c)
+{
+    const options_t *o = c->o;
+    int status = EXIT_DONE;
+
+    for (size_t i = 1; i < o->args.count && status == EXIT_DONE; i++) {
+        char what[128];
+        snprintf(what, sizeof what, "message \"%.80s\"", o->args.at[i]);
+        status = read_hex(c, o->args.at[i], what,
+                          ": give pairs of hexadecimal digits, or --file FILE for bytes");
+    }
+    for (size_t i = 0; i < o->files.count && status == EXIT_DONE; i++) status = read_file(c, o->files.at[i]);
+    if (status == EXIT_DONE && c->count == 0) status = read_file(c, "-");
+    return status;
+}
+
+static void print_bytes(call_t *c, ensign_slice_t message)
+{
+    if (c->o->json) {
+        json_object(NULL);
+        json_text("kind", "message");
+        json_data("data", message);
+        json_close();
+    } else if (c->o->out == FORM_RAW || (c->o->raw && c->o->out == FORM_DEFAULT)) {
+        out_raw(message);
+    } else {
+        out_hex(message);
+        out_text("\n");
+    }
+}
+
+static void print_details(call_t *c, ensign_slice_t details)
+{
+    if (c->o->json) json_data("details", details);
+}
+
+static int run_bytes(const options_t *o)
+{
+    static const call_form_t form = { print_bytes, print_details, NULL };
     static call_t c;
     int status;
 
-    c.o = o;
-    if (o->json && o->out != FORM_DEFAULT)
-        return options_refuse(o, "--json and --out are two ways to print; use one of them");
-    status = read_headers(&c);
+    call_begin(&c, o, &form);
+    if (o->json && (o->out != FORM_DEFAULT || o->raw))
+        return options_refuse(o, "--json and --%s are two ways to print; use one of them",
+                              o->raw ? "raw" : "out");
+    if (o->hex && o->raw) return options_refuse(o, "--hex and --raw are two forms; use one of them");
+    if (o->args.count == 0)
+        return options_refuse(o, "something is missing: ensign %s %s", o->command->name, o->command->args);
+    status = call_headers(&c);
     if (status == EXIT_DONE) status = read_messages(&c);
     if (status == EXIT_DONE) {
-        if (open_call(&c)) loop(&c);
+        if (session_open(&c.s, o, false)) call_run(&c, call_path(o->args.at[0]));
         status = session_end(&c.s);
     }
-    free(c.messages);
+    call_end(&c);
     return status;
+}
+
+#ifdef ENSIGN_GZIP
+#define HAS_GZIP true
+#else
+#define HAS_GZIP false
+#endif
+
+int run_call(const options_t *o)
+{
+    bool bytes = o->hex || o->raw || o->in != FORM_DEFAULT || o->out != FORM_DEFAULT;
+
+    if (o->gzip && !HAS_GZIP)
+        return options_refuse(o, "--gzip needs zlib, and this ensign was built without it: install it (Debian: "
+                                 "zlib1g-dev) and build again");
+    return bytes ? run_bytes(o) : run_call_json(o);
 }

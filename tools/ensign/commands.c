@@ -45,10 +45,18 @@ const command_t commands[] = {
     { "health", "", "ask by gRPC's health protocol",
       "Works with every gRPC server that has grpc.health.v1. Exit status 0 if it is SERVING.\n", C_HEALTH, 0,
       0, run_health },
-    { "call", "/PACKAGE.SERVICE/METHOD [MESSAGE...]", "call any gRPC method",
-      "Each MESSAGE, in hexadecimal digits, is one encoded message of the request; \"\" is an empty one.\n"
-      "Without MESSAGE and --file the message is standard input. Prints each message of the answer.\n",
-      C_CALL, 1, ANY, run_call },
+    { "call", "PACKAGE.SERVICE/METHOD [MESSAGE...]", "call any gRPC method",
+      "Each MESSAGE is one message of the request, as JSON; - stands for the lines of standard input, a\n"
+      "message each, which are sent as they come. Without MESSAGE and --file a method that takes one\n"
+      "message gets one without fields. Prints each message of the answer as JSON, a line each; indented\n"
+      "on a terminal. The types come from the server, by server reflection, unless --proto or --protoset\n"
+      "gives them.\n"
+      "With --hex or --raw messages are bytes, and no types are needed: each MESSAGE is in hexadecimal\n"
+      "digits, and \"\" is an empty one; without MESSAGE and --file the message is standard input.\n"
+      "    ensign call --list\n"
+      "    ensign call --template grpc.health.v1.HealthCheckRequest\n"
+      "    ensign call grpc.health.v1.Health/Check '{\"service\": \"\"}'\n",
+      C_CALL, 0, ANY, run_call },
     { "bench", "TOPIC", "measure publishing and round trips",
       "Publishes --events events of --size bytes as fast as the server takes them, and reads them back\n"
       "through a subscription; then sends --trips events one at a time and waits for each.\n"

@@ -2,19 +2,21 @@
 #
 # The words are those of `ensign help --words`; the tests compare the two.
 
+_ensign_connection='--endpoint -E --profile --shuffle --auth-url --proxy --no-proxy --credentials -C
+    --client-id --client-secret --token --no-auth --ca-file --server-name --authority --cert --cert-key --min-tls --plaintext
+    --allow-plaintext-token --insecure-skip-verify --name
+    --connect-timeout --request-timeout --open-timeout --keepalive --retry'
+
 # The options of a command.
 _ensign_options() {
-    local connection='--endpoint -E --shuffle --auth-url --proxy --no-proxy --credentials -C --client-id
-        --client-secret --token --no-auth --ca-file --server-name --cert --cert-key --min-tls --plaintext
-        --allow-plaintext-token --insecure-skip-verify --name
-        --connect-timeout --request-timeout --open-timeout --keepalive --retry'
+    local connection=$_ensign_connection
     local common="--json -j --color --quiet -q --verbose -v --help -h $connection"
-    local print='--raw --null -0 --no-newline --count -n --timeout'
+    local print='--raw --null -0 --no-newline --format --python --full --count -n --timeout'
     local dedup='--dedup --keys --fields --offset --overwrite-duplicate'
 
     case $1 in
-    publish) echo "--file -f --lines -l --ndjson --mimetype -m --type -t --meta -M --key -k --rate -r
-        --ensure-topic -e --acks -a --progress --no-progress --close-timeout $common" ;;
+    publish) echo "--file -f --lines -l --ndjson --from-json --null -0 --mimetype -m --type -t --meta -M
+        --key -k --rate -r --ensure-topic -e --acks -a --progress --no-progress --close-timeout $common" ;;
     subscribe) echo "$print --idle --ensure-topic -e --group --filter $common" ;;
     query) echo "$print --param -p --include-duplicates -D $common" ;;
     'topics create') echo "--if-missing $dedup $common" ;;
@@ -23,7 +25,9 @@ _ensign_options() {
     'topics ls' | 'topics show' | 'topics exists' | 'topics archive' | info) echo "$common" ;;
     status) echo "--auth $common" ;;
     health) echo "--service -s --watch -w --count -n --timeout $common" ;;
-    call) echo "--file -f --in --out --header -H --deadline --attempts --no-token $common" ;;
+    call) echo "--list --describe --template --proto --import-path -I --protoset --file -f --hex --raw --in --out
+        --emit-defaults --allow-unknown-fields --gzip --max-message --max-metadata --header -H --deadline
+        --attempts --no-token $common" ;;
     bench) echo "--events -n --size -s --trips --no-subscribe --rate -r --ensure-topic -e $common" ;;
     help) echo '--words --color --help -h' ;;
     topics) echo '--help -h' ;;
@@ -34,9 +38,11 @@ _ensign_options() {
 # Does this option take a value?  -n does with all commands that have it, and so does each letter here.
 _ensign_takes_value() {
     case $1 in
-    --file | -f | --lines | -l | --mimetype | -m | --type | -t | --meta | -M | --key | -k | --rate | \
-        -r | --close-timeout | --count | -n | --timeout | --idle | --group | --filter | --param | -p | \
-        --dedup | --keys | --fields | --offset | --service | -s | --in | --out | --header | -H | \
+    --file | -f | --lines | -l | --from-json | --format | --profile | --mimetype | -m | --type | -t | \
+        --meta | -M | --key | -k | --rate | -r | --close-timeout | --count | -n | --timeout | --idle | \
+        --group | --filter | --param | -p | --dedup | --keys | --fields | --offset | --service | -s | \
+        --describe | --template | --proto | --import-path | -I | --protoset | --max-message | \
+        --max-metadata | --authority | --in | --out | --header | -H | \
         --deadline | --attempts | --events | --size | --trips | --color | --endpoint | -E | --auth-url | \
         --proxy | --no-proxy | \
         --credentials | -C | --client-id | --client-secret | --token | --ca-file | --server-name | \
@@ -50,10 +56,16 @@ _ensign_takes_value() {
 _ensign_value() {
     local cur=$2
     case $1 in
-    --file | -f | --lines | -l | --credentials | -C | --ca-file | --cert | --cert-key)
+    --import-path | -I)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+        ;;
+    --file | -f | --lines | -l | --from-json | --credentials | -C | --ca-file | --cert | --cert-key | \
+        --proto | --protoset)
         compopt -o filenames 2>/dev/null # blanks are quoted, folders get a slash
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         ;;
+    --profile) mapfile -t COMPREPLY < <(compgen -W "$(_ensign_profiles)" -- "$cur") ;;
     --color) mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- "$cur") ;;
     --min-tls) mapfile -t COMPREPLY < <(compgen -W '1.2 1.3' -- "$cur") ;;
     --in | --out) mapfile -t COMPREPLY < <(compgen -W 'raw hex' -- "$cur") ;;
@@ -66,15 +78,36 @@ _ensign_value() {
     esac
 }
 
+# The names in the file of profiles.
+_ensign_profiles() {
+    sed -n 's/^[[:blank:]]*\[\(.*\)\][[:blank:]]*$/\1/p' \
+        "${XDG_CONFIG_HOME:-$HOME/.config}/ensign/profiles" 2>/dev/null
+}
+
+# The topics of the server, which is asked by the options of the connection that stand on the line. It has two
+# seconds; an answer that does not come, or says no, is no topic.
+_ensign_topics() {
+    local typed i options=()
+    read -ra typed <<<"$COMP_LINE" # bash has parted COMP_WORDS at = and :
+    for ((i = 1; i < ${#typed[@]}; i++)); do
+        case " ${_ensign_connection//$'\n'/ } " in *" ${typed[i]%%=*} "*) ;; *) continue ;; esac
+        options+=("${typed[i]}")
+        if _ensign_takes_value "${typed[i]}"; then options+=("${typed[++i]}"); fi
+    done
+    "${COMP_WORDS[0]}" topics ls -q "${options[@]}" --connect-timeout 1 --request-timeout 2 --retry 0 \
+        2>/dev/null </dev/null | sed -e 1d -e 's/.* //'
+}
+
 _ensign() {
-    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' words='' i
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' words='' args=0 i
 
     COMPREPLY=()
+    if [ "$prev" = ':' ] || [ "$cur" = ':' ]; then return; fi # inside of HOST:PORT, which bash parts there
     [ "$cur" = '=' ] && cur=''
     if [ "$prev" = '=' ]; then prev=${COMP_WORDS[COMP_CWORD - 2]}; fi # bash parts --color=auto at the =
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        =) i=$((i + 1)) ;;
+        = | :) i=$((i + 1)) ;;
         -*)
             if _ensign_takes_value "${COMP_WORDS[i]}" && [ "${COMP_WORDS[i + 1]}" != '=' ]; then
                 i=$((i + 1))
@@ -82,7 +115,8 @@ _ensign() {
             ;;
         *)
             if [ -z "$command" ]; then command=${COMP_WORDS[i]}
-            elif [ "$command" = topics ]; then command="topics ${COMP_WORDS[i]}"; fi
+            elif [ "$command" = topics ]; then command="topics ${COMP_WORDS[i]}"
+            else args=$((args + 1)); fi
             ;;
         esac
     done
@@ -96,6 +130,9 @@ _ensign() {
         '') words='publish subscribe query topics info status health call bench help' ;;
         help) words='publish subscribe query topics info status health call bench' ;;
         topics) words='ls show create exists archive rm policy' ;;
+        subscribe | info) words=$(_ensign_topics) ;;
+        publish | bench | 'topics show' | 'topics exists' | 'topics archive' | 'topics rm' | 'topics policy')
+            [ $args -eq 0 ] && words=$(_ensign_topics) ;;
         esac ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")

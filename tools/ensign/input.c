@@ -15,6 +15,8 @@ bool input_open(input_t *in, const char *path)
     struct stat st;
 
     memset(in, 0, sizeof *in);
+    in->ending = '\n';
+    in->max = EVENT_MAX;
     in->name = strcmp(path, "-") == 0 ? "standard input" : path;
     in->fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     if (in->fd < 0 || fstat(in->fd, &st) != 0) {
@@ -26,9 +28,11 @@ bool input_open(input_t *in, const char *path)
         input_close(in);
         return false;
     }
+    in->max = EVENT_MAX;
     in->cap = 2 * READ_BYTES;
     in->buf = x_realloc(NULL, in->cap);
     in->regular = S_ISREG(st.st_mode);
+    in->terminal = isatty(in->fd) == 1;
     if (in->regular) in->size = (uint64_t)st.st_size;
     return true;
 }
@@ -58,17 +62,17 @@ void input_close(input_t *in)
 
 line_t input_line(input_t *in, ensign_slice_t *line)
 {
-    uint8_t *from = in->buf + in->start, *newline = NULL;
+    uint8_t *from = in->buf + in->start, *ending = NULL;
     size_t len = in->end - in->start;
 
-    if (len > 0) newline = memchr(from, '\n', len);
-    if (!newline && !in->eof) return len > EVENT_MAX ? LINE_TOO_LONG : LINE_NONE;
-    if (!newline && len == 0) return LINE_EOF;
+    if (len > 0) ending = memchr(from, in->ending, len);
+    if (!ending && !in->eof) return len > in->max ? LINE_TOO_LONG : LINE_NONE;
+    if (!ending && len == 0) return LINE_EOF;
     line->ptr = from;
-    line->len = newline ? (size_t)(newline - from) : len;
-    if (line->len > EVENT_MAX) return LINE_TOO_LONG;
-    in->start += line->len + (newline != NULL);
-    in->taken += line->len + (newline != NULL);
+    line->len = ending ? (size_t)(ending - from) : len;
+    if (line->len > in->max) return LINE_TOO_LONG;
+    in->start += line->len + (ending != NULL);
+    in->taken += line->len + (ending != NULL);
     in->line++;
     return LINE_GOT;
 }
@@ -100,7 +104,7 @@ bool input_read(input_t *in)
     return true;
 }
 
-bool input_whole(const char *path, uint8_t **out, size_t *len)
+bool input_whole(const char *path, size_t max, uint8_t **out, size_t *len)
 {
     input_t in;
     bool ok;
@@ -108,10 +112,9 @@ bool input_whole(const char *path, uint8_t **out, size_t *len)
     *out = NULL;
     if (!input_open(&in, path)) return false;
     do ok = input_read(&in);
-    while (ok && !in.eof && in.end <= EVENT_MAX);
-    if (ok && in.end > EVENT_MAX) {
-        complain("%s is larger than %u bytes, the most that one message may have; split it", in.name,
-                 EVENT_MAX);
+    while (ok && !in.eof && in.end <= max);
+    if (ok && in.end > max) {
+        complain("%s is larger than %zu bytes, the most that one message may have; split it", in.name, max);
         ok = false;
     }
     if (ok) {

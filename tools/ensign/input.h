@@ -11,9 +11,12 @@ typedef struct input_t {
     const char *name;           /* for messages */
     int      fd;
     bool     regular;           /* never waits */
+    bool     terminal;          /* somebody types */
     bool     eof;
+    char     ending;            /* of a line; input_open sets it to a newline */
     uint8_t *buf;
     size_t   cap, start, end;   /* [start, end) is not given yet */
+    size_t   max;               /* bytes of the longest line; input_open sets it to EVENT_MAX */
     uint64_t line;              /* of the one given last, from 1 on */
     uint64_t taken, size;       /* bytes given; of the file, where it is one */
 } input_t;
@@ -22,10 +25,10 @@ typedef enum { LINE_GOT, LINE_NONE /* yet: read */, LINE_EOF, LINE_TOO_LONG } li
 
 bool   input_open(input_t *in, const char *path);       /* "-": standard input. False: said */
 bool   input_there(const char *path);                   /* could it be opened? False: said */
-line_t input_line(input_t *in, ensign_slice_t *line);   /* without its newline */
+line_t input_line(input_t *in, ensign_slice_t *line);   /* without its ending */
 bool   input_read(input_t *in);                         /* one read; false: it failed, said */
 void   input_close(input_t *in);
 
-/* The whole of a file, at most EVENT_MAX bytes. False: said. *out is the caller's to free. */
-bool   input_whole(const char *path, uint8_t **out, size_t *len);
+/* The whole of a file, at most max bytes. False: said. *out is the caller's to free. */
+bool   input_whole(const char *path, size_t max, uint8_t **out, size_t *len);
 #endif

@@ -1,5 +1,5 @@
 /* lib.c - the library, compiled once for all files of this program; and what reads JSON by the library's own
- * readers */
+ * readers, and writes metadata by its writers */
 #define _POSIX_C_SOURCE 200809L
 #define ENSIGN_IMPLEMENTATION
 #include "../../ensign.h"
@@ -42,7 +42,8 @@ static bool json_key(ensi_json_t *x)
     return json_string(x) && json_eat(x, ':');
 }
 
-/* Behind a value: closes what ends there. 1: another value follows, 0: all is read, -1: neither. */
+/* Behind a value: closes what ends there. 1: another value follows, 0: the outermost one has ended, -1:
+ * neither. */
 static int json_after(ensi_json_t *x, const char *open, size_t *depth)
 {
     while (*depth > 0) {
@@ -51,32 +52,98 @@ static int json_after(ensi_json_t *x, const char *open, size_t *depth)
         if (!json_eat(x, bracket)) return -1;
         (*depth)--;
     }
-    ensi_json_blanks(x);
-    return x->p == x->end ? 0 : -1;
+    return 0;
 }
 
 /* The library's own reader nests on the stack, and not so deep. Here what is open is a row of brackets. */
-bool text_is_json(ensign_slice_t s)
+static bool json_whole(ensi_json_t *x)
 {
     char open[JSON_DEPTH];
     size_t depth = 0;
-    ensi_json_t x = { s.ptr, s.ptr + s.len };
     int more = 1;
 
     while (more > 0) {
-        bool list = json_eat(&x, '['), object = !list && json_eat(&x, '{');
+        bool list = json_eat(x, '['), object = !list && json_eat(x, '{');
         if (list || object) {
             if (depth == JSON_DEPTH) return false;
             open[depth++] = list ? ']' : '}';
-            if (!json_eat(&x, open[depth - 1])) {
-                if (object && !json_key(&x)) return false;
+            if (!json_eat(x, open[depth - 1])) {
+                if (object && !json_key(x)) return false;
                 continue;
             }
             depth--;
-        } else if (!json_plain(&x)) {
+        } else if (!json_plain(x)) {
             return false;
         }
-        more = json_after(&x, open, &depth);
+        more = json_after(x, open, &depth);
     }
     return more == 0;
+}
+
+bool text_json(ensign_slice_t s, size_t *end)
+{
+    ensi_json_t x = { s.ptr, s.ptr + s.len };
+    bool ok = json_whole(&x);
+
+    if (ok) ensi_json_blanks(&x);
+    *end = (size_t)(x.p - s.ptr);
+    return ok;
+}
+
+bool text_is_json(ensign_slice_t s)
+{
+    size_t end;
+    return text_json(s, &end) && end == s.len;
+}
+
+int text_member(members_t *m, ensign_slice_t *key, ensign_slice_t *value)
+{
+    ensi_json_t x = { m->rest.ptr, m->rest.ptr + m->rest.len };
+    bool first = !m->begun;
+    const uint8_t *start;
+
+    m->begun = true;
+    if (first && !json_eat(&x, '{')) return -1;
+    if (json_eat(&x, '}')) {
+        ensi_json_blanks(&x);
+        return x.p == x.end ? 0 : -1;
+    }
+    if ((!first && !json_eat(&x, ',')) || !ensi_json_name(&x, key)) return -1;
+    ensi_json_blanks(&x);
+    start = x.p;
+    if (!ensi_json_value(&x, 1)) return -1;
+    *value = ensi_slice(start, (size_t)(x.p - start));
+    m->rest = ensi_slice(x.p, (size_t)(x.end - x.p));
+    return 1;
+}
+
+bool text_quoted_is(ensign_slice_t inside, const char *text)
+{
+    return ensi_json_is(inside, text);
+}
+
+size_t text_unquote(ensign_slice_t inside, uint8_t *out)
+{
+    const uint8_t *p = inside.ptr, *end = p + inside.len;
+    uint8_t utf8[4];
+    size_t at = 0, size;
+
+    for (; p < end; at += size) {
+        size = ensi_json_char(&p, end, utf8);
+        memcpy(out + at, utf8, size);
+    }
+    return at;
+}
+
+bool text_from_base64(ensign_slice_t text, uint8_t *out, size_t *len)
+{
+    return ensi_base64_decode((const char *)text.ptr, text.len, false, out, text.len, len) == ENSIGN_OK;
+}
+
+uint8_t *text_put_pair(uint8_t *p, ensign_slice_t key, ensign_slice_t value)
+{
+    p = ensi_pb_put_head(p, ENSI_PB_EVENT_METADATA_TAG,
+                         ensi_wire_bytes_size(key.len) + ensi_wire_bytes_size(value.len));
+    p = ensi_wire_put_bytes(p, ENSI_PB_EVENT_METADATA_ENTRY_KEY_TAG, key);
+    return ensi_wire_put_bytes(p, ENSI_PB_EVENT_METADATA_ENTRY_VALUE_TAG, value);
 }

@@ -1,7 +1,7 @@
 /* options.c - see options.h */
 #include "options.h"
 #include "bits.h"
-#include "../common/args.h"
+#include "profile.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +18,11 @@ static const option_t known[] = {
       "each line of FILE is an event [-: standard input]" },
     { C_PUBLISH, 0, "--ndjson", KIND_FLAG, NULL, AT(ndjson), 0, 0,
       "each line is one JSON value, which is checked" },
+    { C_PUBLISH, 0, "--from-json", KIND_TEXT, "FILE", AT(from_json), 0, 0,
+      "each line of FILE is an event as subscribe and query print it with --json: data, key, MIME type, "
+      "schema and metadata are published again; -: standard input" },
+    { C_PUBLISH, '0', "--null", KIND_FLAG, NULL, AT(null), 0, 0,
+      "lines end in a zero byte instead of a newline" },
     { C_PUBLISH, 'm', "--mimetype", KIND_TEXT, "TYPE", AT(mimetype), 0, 0,
       "MIME type: a name or a number [text/plain; --ndjson: application/json; --file: by the file's "
       "ending]" },
@@ -32,7 +37,7 @@ static const option_t known[] = {
     { C_PUBLISH, 'a', "--acks", KIND_FLAG, NULL, AT(acks), 0, 0,
       "print a line for each event that was stored" },
     { C_PUBLISH, 0, "--progress", KIND_FLAG, NULL, AT(progress), 0, 0,
-      "show progress [if standard error is a terminal]" },
+      "show progress [if standard error is a terminal, and nobody types the events there]" },
     { C_PUBLISH, 0, "--no-progress", KIND_FLAG, NULL, AT(no_progress), 0, 0, "show none" },
     { C_PUBLISH, 0, "--close-timeout", KIND_MS, "TIME", AT(close_timeout_ms), 0, YEAR_MS,
       "after ^C wait so long for answers [10s]" },
@@ -43,6 +48,13 @@ static const option_t known[] = {
       "--raw, with a zero byte instead of the newline" },
     { C_EVENTS, 0, "--no-newline", KIND_FLAG, NULL, AT(no_newline), 0, 0,
       "--raw, with nothing between events" },
+    { C_EVENTS, 0, "--format", KIND_TEXT, "FORMAT", AT(format), 0, 0,
+      "print each event so, as kcat does: %t topic, %o offset (0 from server 0.12), %d or %s data, %S its "
+      "size, %k key, %K its size, %h metadata, %i id, %m MIME type, %y schema, %p publisher, %c created and "
+      "%C committed (UTC), %T created (ms since 1970), %%; \\n \\r \\t \\0 \\xHH \\\\" },
+    { C_EVENTS, 0, "--python", KIND_FLAG, NULL, AT(python), 0, 0, "print events as PyEnsign does" },
+    { C_EVENTS, 0, "--full", KIND_FLAG, NULL, AT(full), 0, 0,
+      "print all of the data; else text has its first 100 characters" },
     { C_EVENTS, 'n', "--count", KIND_NUMBER, "N", AT(count), 1, UINT64_MAX, "end after N events" },
     { C_EVENTS | C_HEALTH, 0, "--timeout", KIND_MS, "TIME", AT(timeout_ms), 1, YEAR_MS,
       "end after this time; exit status 6 if there is a --count and it was not reached, or if the stream was "
@@ -84,11 +96,40 @@ static const option_t known[] = {
     { C_HEALTH, 'n', "--count", KIND_NUMBER, "N", AT(count), 1, UINT64_MAX,
       "--watch ends after it has printed N states" },
 
+    { C_CALL, 0, "--list", KIND_FLAG, NULL, AT(list), 0, 0,
+      "print the services, or the methods of the service that is named, and call nothing" },
+    { C_CALL, 0, "--describe", KIND_TEXT, "NAME", AT(describe), 0, 0,
+      "print what a .proto file says of this service, method, message or enum, and call nothing" },
+    { C_CALL, 0, "--template", KIND_TEXT, "NAME", AT(template_of), 0, 0,
+      "print this message with all of its fields, as JSON to be filled in, and call nothing" },
+    { C_CALL, 0, "--proto", KIND_LIST, "FILE", AT(protos), 0, 0,
+      "take the types from this .proto file, by protoc, instead of the server; can be repeated" },
+    { C_CALL, 'I', "--import-path", KIND_LIST, "DIR", AT(import_paths), 0, 0,
+      "look here for the files of --proto and their imports; can be repeated [the folder of each FILE]" },
+    { C_CALL, 0, "--protoset", KIND_LIST, "FILE", AT(protosets), 0, 0,
+      "take the types from this FileDescriptorSet, which protoc --descriptor_set_out has written; can be "
+      "repeated" },
     { C_CALL, 'f', "--file", KIND_LIST, "FILE", AT(files), 0, 0,
       "one message of the request; can be repeated; -: standard input" },
-    { C_CALL, 0, "--in", KIND_CHOICE, "raw|hex", AT(in), 0, 0, "how files hold a message [raw]" },
+    { C_CALL, 0, "--hex", KIND_FLAG, NULL, AT(hex), 0, 0,
+      "messages are bytes, not JSON: MESSAGE in hexadecimal digits, files as bytes, answers in hex" },
+    { C_CALL, 0, "--raw", KIND_FLAG, NULL, AT(raw), 0, 0,
+      "as --hex, with answers as bytes and nothing between them" },
+    { C_CALL, 0, "--in", KIND_CHOICE, "raw|hex", AT(in), 0, 0,
+      "how files hold a message; implies --hex [raw]" },
     { C_CALL, 0, "--out", KIND_CHOICE, "raw|hex", AT(out), 0, 0,
-      "how answers are printed: hex: a line each; raw: bytes, with nothing between messages [hex]" },
+      "how answers are printed: hex: a line each; raw: bytes, with nothing between them; implies --hex "
+      "[hex]" },
+    { C_CALL, 0, "--emit-defaults", KIND_FLAG, NULL, AT(emit_defaults), 0, 0,
+      "print fields that have their default value, too" },
+    { C_CALL, 0, "--allow-unknown-fields", KIND_FLAG, NULL, AT(allow_unknown_fields), 0, 0,
+      "pass over fields of MESSAGE that its type lacks" },
+    { C_CALL, 0, "--gzip", KIND_FLAG, NULL, AT(gzip), 0, 0,
+      "compress the messages of the request that get smaller by it" },
+    { C_CALL, 0, "--max-message", KIND_NUMBER, "BYTES", AT(max_message), 1, 1u << 30,
+      "the largest message, as bytes, in each direction [4194304]" },
+    { C_CALL, 0, "--max-metadata", KIND_NUMBER, "BYTES", AT(max_metadata), 1, 1u << 30,
+      "how much of the received metadata is kept [8192]" },
     { C_CALL, 'H', "--header", KIND_LIST, "KEY:VALUE", AT(headers), 0, 0,
       "metadata to send; the value of a key that ends in -bin is in hex; can be repeated" },
     { C_CALL, 0, "--deadline", KIND_MS, "TIME", AT(deadline_ms), 1, UINT32_MAX - 1,
@@ -123,6 +164,9 @@ static const option_t connection[] = {
     { C_ONLINE, 'E', "--endpoint", KIND_TEXT, "HOST:PORT", AT(endpoint), 0, 0,
       "the server, or unix:/PATH; several with commas are tried in turn [ENSIGN_ENDPOINT; with a key "
       "ensign.rotational.app:443]" },
+    { C_ONLINE, 0, "--profile", KIND_TEXT, "NAME", AT(profile), 0, 0,
+      "what this profile of the file ensign/profiles says ($XDG_CONFIG_HOME, or ~/.config), where no option "
+      "and no variable does; the manual tells of the file" },
     { C_ONLINE, 0, "--shuffle", KIND_FLAG, NULL, AT(shuffle), 0, 0,
       "try several endpoints in an order drawn by chance" },
     { C_ONLINE, 0, "--auth-url", KIND_TEXT, "URL", AT(auth_url), 0, 0,
@@ -142,6 +186,8 @@ static const option_t connection[] = {
       "trusted certificates, PEM [ENSIGN_CA_FILE; the system's]" },
     { C_ONLINE, 0, "--server-name", KIND_TEXT, "NAME", AT(server_name), 0, 0,
       "name that the server's certificate must have [the host of the endpoint]" },
+    { C_ONLINE, 0, "--authority", KIND_TEXT, "NAME", AT(authority), 0, 0,
+      ":authority of requests, for a server or proxy that chooses by it [the endpoint]" },
     { C_ONLINE, 0, "--cert", KIND_TEXT, "FILE", AT(cert_file), 0, 0,
       "our certificate, for an endpoint that asks for one, PEM; needs --cert-key [ENSIGN_CERT_FILE]" },
     { C_ONLINE, 0, "--cert-key", KIND_TEXT, "FILE", AT(key_file), 0, 0,
@@ -413,7 +459,7 @@ static bool store_number(options_t *o, const option_t *k, const char *value)
     return false;
 }
 
-static bool store(options_t *o, const option_t *k, const char *value)
+bool options_store(options_t *o, const option_t *k, const char *value)
 {
     void *at = (char *)o + k->at;
 
@@ -443,6 +489,23 @@ static bool store(options_t *o, const option_t *k, const char *value)
     }
 }
 
+const option_t *options_connection(const char *name)
+{
+    const option_t *k = connection;
+
+    while (strcmp(k->name, name) != 0) k++;
+    return k;
+}
+
+bool options_given(const options_t *o, const option_t *k)
+{
+    const void *at = (const char *)o + k->at;
+
+    if (k->kind == KIND_FLAG) return *(const bool *)at;
+    if (k->kind == KIND_CHOICE) return *(const int *)at > 0;
+    return *(const char *const *)at != NULL;
+}
+
 static void refuse_unknown(const options_t *o, const arg_t *arg)
 {
     const char *name = o->command ? o->command->name : "", *space = name[0] != '\0' ? " " : "";
@@ -460,7 +523,7 @@ static bool read_one(options_t *o, const arg_t *arg)
     case ARG_WORD:
         list_add(&o->args, arg->text);
         return true;
-    case ARG_OPTION: return store(o, arg->option, arg->value);
+    case ARG_OPTION: return options_store(o, arg->option, arg->value);
     case ARG_UNKNOWN:
         refuse_unknown(o, arg);
         return false;
@@ -519,7 +582,7 @@ static bool wants_version(int argc, char **argv)
 
 int options_read(options_t *o, int argc, char **argv, bool *done)
 {
-    int first, second;
+    int first, second, status;
 
     memset(o, 0, sizeof *o);
     o->close_timeout_ms = 10000;
@@ -537,5 +600,6 @@ int options_read(options_t *o, int argc, char **argv, bool *done)
     if (o->help) return help_top(), EXIT_DONE;
     if (!o->command) return no_command(o, NULL, NULL);
     *done = false;
-    return check_args(o);
+    status = check_args(o);
+    return status == EXIT_DONE && o->profile ? profile_read(o) : status;
 }

@@ -3,6 +3,7 @@
 #ifndef ENSIGN_CLI_OPTIONS_H
 #define ENSIGN_CLI_OPTIONS_H
 #include "output.h"
+#include "../common/args.h"
 
 enum {                          /* exit status; 128 + N: ended by signal N */
     EXIT_DONE = 0,
@@ -34,7 +35,7 @@ struct options_t {
     list_t args;
     /* connection */
     const char *endpoint, *auth_url, *proxy, *no_proxy, *client_id, *client_secret, *token, *credentials;
-    const char *ca_file, *server_name, *cert_file, *key_file, *name;
+    const char *profile, *ca_file, *server_name, *authority, *cert_file, *key_file, *name;
     int  min_tls;               /* 1: 1.2; 2: 1.3; 0: not given */
     bool plaintext, insecure_skip_verify, allow_plaintext_token, no_auth, shuffle;
     uint64_t connect_timeout_ms, request_timeout_ms, open_timeout_ms, keepalive_ms, retry_ms;
@@ -45,8 +46,9 @@ struct options_t {
     uint64_t verbose;           /* how often it was given */
     /* events */
     list_t files, meta, params, headers, keys, fields;
-    const char *lines, *mimetype, *type, *key, *group, *filter;
-    bool ndjson, raw, null, no_newline, ensure_topic, include_duplicates, acks, progress, no_progress;
+    const char *lines, *from_json, *mimetype, *type, *key, *group, *filter, *format;
+    bool ndjson, raw, null, no_newline, python, full, ensure_topic, include_duplicates, acks;
+    bool progress, no_progress;
     double rate;
     uint64_t count, timeout_ms, idle_ms, close_timeout_ms;
     /* topics */
@@ -57,8 +59,10 @@ struct options_t {
     const char *service;
     /* call */
     int  in, out;               /* form_t */
-    uint64_t deadline_ms, attempts;
-    bool no_token;
+    uint64_t deadline_ms, attempts, max_message, max_metadata;
+    bool no_token, gzip, hex, list, emit_defaults, allow_unknown_fields;
+    list_t protos, import_paths, protosets;
+    const char *describe, *template_of;
     /* bench */
     uint64_t events, size, trips;
     bool no_subscribe;
@@ -71,6 +75,11 @@ int options_read(options_t *o, int argc, char **argv, bool *done);
 
 /* Says how this command is used wrongly; returns EXIT_USAGE. */
 int options_refuse(const options_t *o, const char *format, ...);
+
+/* An option of the connection, by its name with dashes; it must be there. */
+const option_t *options_connection(const char *name);
+bool options_given(const options_t *o, const option_t *k);
+bool options_store(options_t *o, const option_t *k, const char *value);    /* false: said */
 
 extern const command_t commands[];      /* ends with a NULL name */
 const command_t *command_find(const char *name);

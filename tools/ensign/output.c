@@ -128,19 +128,10 @@ void out_raw(ensign_slice_t s)
 
 void out_base64(ensign_slice_t s)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *text = text_base64(s);
 
-    for (size_t at = 0; at < s.len; at += 3) {
-        size_t left = s.len - at;
-        uint32_t v = (uint32_t)s.ptr[at] << 16;
-        char four[4];
-        if (left > 1) v |= (uint32_t)s.ptr[at + 1] << 8;
-        if (left > 2) v |= s.ptr[at + 2];
-        for (int i = 0; i < 4; i++) four[i] = digits[v >> (18 - 6 * i) & 63];
-        if (left < 3) four[3] = '=';
-        if (left < 2) four[2] = '=';
-        out_bytes(four, 4);
-    }
+    out_text(text);
+    free(text);
 }
 
 void out_hex(ensign_slice_t s)
@@ -256,6 +247,30 @@ void json_member(ensign_slice_t key, ensign_slice_t value)
     json_put_string(value);
 }
 
+/* What a program wrote as JSON can have characters that must not reach a terminal, and has some escaped that
+ * need not be: \\u003c for a <. */
+static void json_put_value(ensign_slice_t s)
+{
+    for (size_t n; s.len > 0; s.ptr += n, s.len -= n) {
+        uint32_t c = 0;
+        n = utf8_char(s, &c);
+        if (n == 0) out_text("\xEF\xBF\xBD"), n = 1;
+        else if (c == '\\' && s.len >= 6 && memcmp(s.ptr, "\\u003c", 6) == 0) out_text("<"), n = 6;
+        else if (c == '\\' && s.len >= 6 && memcmp(s.ptr, "\\u003e", 6) == 0) out_text(">"), n = 6;
+        else if (c == '\\' && s.len >= 2) out_bytes(s.ptr, n = 2);
+        else if (c >= 0x7F && text_unsafe(c)) out_format("\\u%04" PRIx32, c);
+        else out_bytes(s.ptr, n);
+    }
+}
+
+void json_value(const char *key, ensign_slice_t value)
+{
+    json_begin(key);
+    json_put_value(value);
+    json.comma = json.depth > 0;
+    if (json.depth == 0) out_text("\n");
+}
+
 void json_text(const char *key, const char *text)
 {
     if (text) json_slice(key, ensign_str(text));
@@ -300,20 +315,22 @@ void json_time(const char *key, ensign_time_t t)
     json_text(key, text[0] != '\0' ? text : NULL);
 }
 
+void json_base64(const char *key, ensign_slice_t s)
+{
+    json_begin(key);
+    out_text("\"");
+    out_base64(s);
+    out_text("\"");
+}
+
 void json_data(const char *key, ensign_slice_t s)
 {
     bool plain = utf8_valid(s);
     char name[64];
 
     snprintf(name, sizeof name, "%s_encoding", key);
-    if (plain) {
-        json_slice(key, s);
-    } else {
-        json_begin(key);
-        out_text("\"");
-        out_base64(s);
-        out_text("\"");
-    }
+    if (plain) json_slice(key, s);
+    else json_base64(key, s);
     json_text(name, plain ? "text" : "base64");
 }
 
@@ -344,13 +361,20 @@ static void err_safe(const char *text)
 
 static void err_line(const char *sgr, const char *format, va_list args)
 {
-    char text[2048];
+    va_list again;
+    size_t size;
+    char *text;
 
-    vsnprintf(text, sizeof text, format, args);
+    va_copy(again, args);
+    size = (size_t)vsnprintf(NULL, 0, format, again) + 1;
+    va_end(again);
+    text = x_realloc(NULL, size);
+    vsnprintf(text, size, format, args);
     err_clear();
     fprintf(stderr, "%sensign:%s ", escape_of(sgr, out.error_colors), escape_of("0", out.error_colors));
     err_safe(text);
     fputc('\n', stderr);
+    free(text);
 }
 
 void say(const char *format, ...)

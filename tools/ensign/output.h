@@ -46,7 +46,9 @@ void json_int(const char *key, int64_t n);
 void json_number(const char *key, double n);
 void json_bool(const char *key, bool b);
 void json_null(const char *key);
+void json_value(const char *key, ensign_slice_t value); /* a JSON value, as it is; made safe for a terminal */
 void json_time(const char *key, ensign_time_t t);       /* absent: null */
+void json_base64(const char *key, ensign_slice_t s);
 void json_data(const char *key, ensign_slice_t s);      /* and KEY_encoding: "text" or "base64" */
 
 /* ---- standard error */

@@ -2,6 +2,7 @@
  *
  * Memory is constant: a line waits in the input's buffer until the publisher's ring takes it, and while it
  * waits nothing more is read. */
+#include "from_json.h"
 #include "input.h"
 #include "session.h"
 #include <inttypes.h>
@@ -16,7 +17,7 @@
 #define PROGRESS_SLOW_MS 1000   /* where each line of it stays */
 #define PART_TEXT (NUMBER_TEXT + 48)    /* of the summary */
 
-typedef enum { FROM_ARGS, FROM_FILES, FROM_LINES } source_t;
+typedef enum { FROM_ARGS, FROM_FILES, FROM_LINES /* JSON, too */ } source_t;
 
 typedef struct publish_t {
     session_t s;
@@ -27,6 +28,7 @@ typedef struct publish_t {
     source_t source;
     size_t   at;                /* in the arguments, the files */
     input_t  in;
+    from_json_t json;           /* what a line of --from-json becomes */
     uint8_t *whole;             /* a file as one event */
     bool     pending;           /* e is not accepted yet */
     bool     room, dry, done;   /* the ring has room; the input has nothing now; nor ever will */
@@ -100,24 +102,48 @@ static int read_pairs(publish_t *p)
             return options_refuse(p->o, "--meta %s: give KEY=VALUE, in UTF-8", l->at[i]);
         p->pairs[i].key = x_keep_text(l->at[i], len);
         p->pairs[i].value = equals + 1;
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(p->pairs[k].key, p->pairs[i].key) == 0)
+                return options_refuse(p->o, "--meta %s: an event has one value for each key, and %s has one "
+                                      "already; leave one of them out", l->at[i], p->pairs[i].key);
     }
     p->e.pairs = p->pairs;
     p->e.pair_count = l->count;
     return EXIT_DONE;
 }
 
+/* Which options say where events come from, and what they say of them, go together? */
+static int check_source(const options_t *o)
+{
+    bool args = o->args.count > 1, lines = o->lines || o->ndjson, described;
+
+    if (args + (o->files.count > 0) + lines + (o->from_json != NULL) > 1)
+        return options_refuse(o, "DATA, --file, --lines (or --ndjson) and --from-json are different sources; "
+                                 "use one of them");
+    if (o->null && (args || o->files.count > 0 || o->from_json))
+        return options_refuse(o, "--null is for the lines of standard input or of --lines; leave it out");
+    described = o->mimetype || o->type || o->key || o->meta.count > 0;
+    if (o->from_json && described)
+        return options_refuse(o, "each line of --from-json has its own MIME type, schema, key and metadata; "
+                                 "leave out --mimetype, --type, --key and --meta");
+    return EXIT_DONE;
+}
+
 static int read_source(publish_t *p)
 {
     const options_t *o = p->o;
-    bool args = o->args.count > 1, lines = o->lines || o->ndjson;
+    const char *path = o->from_json ? o->from_json : o->lines ? o->lines : "-";
+    int status = check_source(o);
 
-    if (args + (o->files.count > 0) + lines > 1)
-        return options_refuse(o, "DATA, --file and --lines (or --ndjson) are three sources; use one of them");
-    p->source = args ? FROM_ARGS : o->files.count > 0 ? FROM_FILES : FROM_LINES;
-    p->at = args ? 1 : 0;
+    if (status != EXIT_DONE) return status;
+    p->source = o->args.count > 1 ? FROM_ARGS : o->files.count > 0 ? FROM_FILES : FROM_LINES;
+    p->at = p->source == FROM_ARGS ? 1 : 0;
     for (size_t i = 0; i < o->files.count; i++) /* all or none, where that can be told */
         if (!input_there(o->files.at[i])) return EXIT_USAGE;
-    if (p->source == FROM_LINES && !input_open(&p->in, o->lines ? o->lines : "-")) return EXIT_USAGE;
+    if (p->source != FROM_LINES) return EXIT_DONE;
+    if (!input_open(&p->in, path)) return EXIT_USAGE;
+    if (o->null) p->in.ending = '\0';
+    if (o->from_json) p->in.max = FROM_JSON_MAX;
     return EXIT_DONE;
 }
 
@@ -146,34 +172,53 @@ static line_t next_file(publish_t *p)
     const char *path = p->o->files.at[p->at];
 
     free(p->whole);
-    if (!input_whole(path, &p->whole, &p->e.data.len)) return LINE_TOO_LONG;
+    if (!input_whole(path, EVENT_MAX, &p->whole, &p->e.data.len)) return LINE_TOO_LONG;
     p->e.data.ptr = p->whole;
     if (!p->o->mimetype) p->e.mimetype = mime_of_ending(path);
     p->e.tag = ++p->at;
     return LINE_GOT;
 }
 
-/* Empty lines are passed over. */
+/* Is this line what the options say it is? It becomes the event. *none: it is right, and no event. */
+static bool read_line(publish_t *p, ensign_slice_t line, bool *none)
+{
+    from_json_result_t read;
+
+    *none = line.len == 0;
+    if (*none) return true;
+    if (!p->o->from_json) {
+        p->e.data = line;
+        if (!p->o->ndjson || text_is_json(line)) return true;
+        complain("%s: line %" PRIu64
+                 " is no JSON value; it and the rest are not published: mend it, or leave out --ndjson",
+                 p->in.name, p->in.line);
+        return false;
+    }
+    read = from_json(&p->json, line, &p->e);
+    *none = read == FROM_JSON_NONE;
+    if (read != FROM_JSON_BAD) return true;
+    complain("%s: line %" PRIu64 ": %s. It and the rest are not published", p->in.name, p->in.line,
+             p->json.why);
+    return false;
+}
+
 static line_t next_line(publish_t *p)
 {
+    ensign_slice_t line;
     line_t got;
+    bool none = false;
 
-    do got = input_line(&p->in, &p->e.data);
-    while (got == LINE_GOT && p->e.data.len == 0);
-    p->e.tag = p->in.line;
-    if (got == LINE_TOO_LONG) {
-        complain("%s: line %" PRIu64
-                 " has over %u bytes, the most that an event may have; it and the rest are not "
-                 "published",
-                 p->in.name, p->in.line + 1, EVENT_MAX);
+    while ((got = input_line(&p->in, &line)) == LINE_GOT) {
+        if (!read_line(p, line, &none)) return LINE_TOO_LONG;
+        if (none) continue;
+        p->e.tag = p->in.line;
+        return LINE_GOT;
     }
-    if (got == LINE_GOT && p->o->ndjson && !text_is_json(p->e.data)) {
+    if (got == LINE_TOO_LONG)
         complain("%s: line %" PRIu64
-                 " is no JSON value; it and the rest are not published: mend it, or leave out "
-                 "--ndjson",
-                 p->in.name, p->in.line);
-        return LINE_TOO_LONG;
-    }
+                 " has over %zu bytes, the most that %s may have; it and the rest are not published",
+                 p->in.name, p->in.line + 1, p->in.max,
+                 p->o->from_json ? "one of --from-json" : "an event");
     return got;
 }
 
@@ -462,11 +507,13 @@ int run_publish(const options_t *o)
     p.o = o;
     p.in.fd = -1;
     p.room = true;
-    p.progress = !o->no_progress && !o->quiet && (o->progress || err_is_terminal());
     status = read_event(&p);
     if (status != EXIT_DONE) return status;
+    p.progress = !o->no_progress && !o->quiet && (o->progress || (err_is_terminal() && !p.in.terminal));
     if (open_publisher(&p)) {
         p.start_ms = p.shown_ms = ensign_now_ms();
+        if (p.in.terminal) say("reads events from the terminal, %s; ^D on a line of its own ends them",
+                               o->null ? "up to each zero byte" : "one a line");
         loop(&p);
         end_publisher(&p);
         show_progress(&p, true);
@@ -474,6 +521,7 @@ int run_publish(const options_t *o)
         summary(&p);
     }
     input_close(&p.in);
+    from_json_end(&p.json);
     free(p.whole);
     return session_end(&p.s);
 }

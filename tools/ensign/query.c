@@ -2,9 +2,11 @@
 #include "event.h"
 #include "input.h"
 #include "session.h"
-#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SIGNAL_LOOK_MS 100      /* how often a question inside of a row looks for ^C */
 
 typedef struct query_t {
     session_t s;
@@ -12,6 +14,8 @@ typedef struct query_t {
     char *sql;                  /* read from standard input; NULL: an argument */
     ensign_param_t *params;
     ensign_query_t q;
+    ensign_ulid_t topic_id;     /* of the last topic that was asked for; zeros: none was */
+    char     topic[513];        /* its name; "": the key may not read it */
     uint64_t rows;
     bool     ended;
 } query_t;
@@ -86,7 +90,7 @@ static int read_sql(query_t *q)
     size_t len;
 
     if (strcmp(q->o->args.at[0], "-") != 0) return EXIT_DONE;
-    if (!input_whole("-", &bytes, &len)) return EXIT_USAGE;
+    if (!input_whole("-", EVENT_MAX, &bytes, &len)) return EXIT_USAGE;
     q->sql = x_keep(x_realloc(bytes, len + 1));
     q->sql[len] = '\0';
     if (strlen(q->sql) == len) return EXIT_DONE;
@@ -111,6 +115,39 @@ static bool has_all(const query_t *q)
     return q->o->count > 0 && q->rows >= q->o->count;
 }
 
+/* Does what is printed name the topic? */
+static bool names_topic(const options_t *o)
+{
+    return o->json || (o->format && strstr(o->format, "%t"));
+}
+
+/* A row has its topic's id alone, and the topic's record the name. Only this answer is pulled, so the row
+ * stands. Without one, and after a signal, the name stays unknown. */
+static void learn_topic(query_t *q, ensign_ulid_t id)
+{
+    ensign_request_t r = ensign_topic_by_id(q->s.c, id, NULL);
+    const ensign_notice_t *n = NULL;
+    int rc = ENSIGN_TIMEOUT;
+
+    q->topic_id = id;
+    q->topic[0] = '\0';
+    while (rc == ENSIGN_TIMEOUT && stop_signal() == 0) rc = ensign_await(q->s.c, r.id, SIGNAL_LOOK_MS, &n);
+    if (rc == ENSIGN_OK && n->type == ENSIGN_NOTICE_TOPIC)
+        snprintf(q->topic, sizeof q->topic, "%.*s", (int)n->as.topic->name.len,
+                 (const char *)n->as.topic->name.ptr);
+}
+
+static void print_row(query_t *q, const ensign_event_t *e)
+{
+    ensign_event_t named = *e;
+
+    if (e->topic_name.len == 0 && names_topic(q->o)) {
+        if (memcmp(&q->topic_id, &e->topic_id, sizeof q->topic_id) != 0) learn_topic(q, e->topic_id);
+        named.topic_name = ensign_str(q->topic);
+    }
+    event_print(q->o, &named, false);
+}
+
 /* The service says INVALID_ARGUMENT for an unknown topic, too: its words tell which. */
 static void take_end(query_t *q, const ensign_notice_t *n)
 {
@@ -131,7 +168,7 @@ static void take(query_t *q)
     while (!has_all(q) && !q->ended && out_failed() == 0 && (n = session_pull(&q->s)) != NULL) {
         if (n->handle != q->q.id) continue;
         if (n->type == ENSIGN_NOTICE_EVENT) {
-            event_print(q->o, n->as.event);
+            print_row(q, n->as.event);
             q->rows++;
         }
         if (n->type == ENSIGN_NOTICE_GAP) session_error(&q->s, "an event is left out", n->error);

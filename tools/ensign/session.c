@@ -83,7 +83,8 @@ static const char *in_options(const char *text)
         { "of proxy (", "of --proxy (" }, { "set ENSIGN_TLS_1_2", "give --min-tls 1.2" },
         { "ca_file ", "--ca-file " }, { "cert_file ", "--cert " }, { "key_file ", "--cert-key " },
         { "connect_timeout_ms", "--connect-timeout" }, { "give_up_after_ms", "--retry" },
-        { "retry.max_attempts", "--attempts" },
+        { "retry.max_attempts", "--attempts" }, { "max_message_bytes", "--max-message" },
+        { "max_send_bytes", "--max-message" }, { "authority", "--authority" },
     };
     static char out[sizeof ((ensign_error_t *)0)->text + 64];
     size_t at = 0;
@@ -205,6 +206,7 @@ static void fill_desc(const session_t *s, ensign_desc_t *d)
     d->client_id = o->client_id;
     d->client_secret = o->client_secret;
     d->token = o->token;
+    d->authority = o->authority;
     d->name = o->name;
     d->topic_cache = 4096; /* info needs the names of all */
     d->user_agent = "ensign-cli/" ENSIGN_VERSION;

@@ -29,7 +29,7 @@ static void acknowledge(subscribe_t *t)
 
 static void take_event(subscribe_t *t, const ensign_event_t *e)
 {
-    event_print(t->o, e);
+    event_print(t->o, e, t->o->args.count != 1);
     t->received++;
     t->bytes += e->data.len;
     t->last_ms = ensign_now_ms();

@@ -52,7 +52,7 @@ bool text_unsafe(uint32_t c)
 
 /* ---- numbers and times */
 
-static int hex_digit(char c)
+int text_hex_digit(char c)
 {
     if (c >= '0' && c <= '9') return c - '0';
     if (c >= 'a' && c <= 'f') return c - 'a' + 10;
@@ -66,7 +66,7 @@ bool text_from_hex(const char *hex, uint8_t **out, size_t *len)
 
     *len = 0;
     for (; *hex != '\0'; hex++) {
-        int digit = hex_digit(*hex);
+        int digit = text_hex_digit(*hex);
         if (isspace((unsigned char)*hex)) continue;
         if (digit < 0) break;
         if (high >= 0) bytes[(*len)++] = (uint8_t)(high << 4 | digit);
@@ -77,6 +77,24 @@ bool text_from_hex(const char *hex, uint8_t **out, size_t *len)
     free(bytes);
     *out = NULL;
     return false;
+}
+
+char *text_base64(ensign_slice_t s)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *out = x_realloc(NULL, (s.len + 2) / 3 * 4 + 1), *to = out;
+
+    for (size_t at = 0; at < s.len; at += 3, to += 4) {
+        size_t left = s.len - at;
+        uint32_t v = (uint32_t)s.ptr[at] << 16;
+        if (left > 1) v |= (uint32_t)s.ptr[at + 1] << 8;
+        if (left > 2) v |= s.ptr[at + 2];
+        for (int i = 0; i < 4; i++) to[i] = digits[v >> (18 - 6 * i) & 63];
+        if (left < 3) to[3] = '=';
+        if (left < 2) to[2] = '=';
+    }
+    *to = '\0';
+    return out;
 }
 
 bool text_to_u64(const char *text, uint64_t *out)

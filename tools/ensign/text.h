@@ -14,6 +14,24 @@ char *x_keep_text(const char *text, size_t len);        /* a copy of its first l
 void  x_keep_end(void);
 
 bool   text_is_json(ensign_slice_t s);  /* lib.c: one JSON value, as RFC 8259 has it, and blanks */
+/* Does it begin with one? *end: how long that is, with the blanks around it; false: where it stops being JSON. */
+bool   text_json(ensign_slice_t s, size_t *end);
+
+/* The members of a JSON object, one after another; start with the object as `rest`. text_member gives them as
+ * they are written there: the key without its quotes, the value whole. 1: a member; 0: there is no other, and
+ * nothing but blanks follows; -1: it is malformed, or no object. */
+typedef struct members_t { ensign_slice_t rest; bool begun; } members_t;
+int    text_member(members_t *m, ensign_slice_t *key, ensign_slice_t *value);
+/* Of what stands between the quotes of a string that was read so: */
+bool   text_quoted_is(ensign_slice_t inside, const char *text);
+size_t text_unquote(ensign_slice_t inside, uint8_t *out);       /* out: room for as many bytes; its length */
+/* In place: `out` may be where the text lies. False: it is no base64. */
+bool   text_from_base64(ensign_slice_t text, uint8_t *out, size_t *len);
+
+/* One pair of an event's metadata, as the library takes it; returns where it ends. It takes up to
+ * PAIR_BYTES more than key and value have. */
+#define PAIR_BYTES 32
+uint8_t *text_put_pair(uint8_t *p, ensign_slice_t key, ensign_slice_t value);
 
 /* Must this character not reach a terminal? Controls, and what changes the direction of writing: both can
  * make a line show what it does not say. */
@@ -23,6 +41,9 @@ bool   text_unsafe(uint32_t c);
  * is NULL. */
 bool   text_from_hex(const char *hex, uint8_t **out, size_t *len);
 
+char  *text_base64(ensign_slice_t s);   /* padded; the caller's to free */
+
+int    text_hex_digit(char c);          /* its value; -1: it is none */
 bool   text_to_u64(const char *text, uint64_t *out);
 bool   text_to_double(const char *text, double *out);
 /* "2", "0.5", "300ms", "2s", "5m", "1h" */

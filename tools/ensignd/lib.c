@@ -67,6 +67,7 @@ bool msg_item_next(const uint8_t **at, const uint8_t *end, msg_item_t *item)
 
     if (!ensi_pb_item_next(at, end, &x)) return false;
     item->tag = x.tag;
+    item->wire = x.wire;
     item->value = x.value;
     return true;
 }

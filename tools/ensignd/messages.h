@@ -35,7 +35,7 @@ void msg_put_field(buf_t *out, uint32_t tag, ensign_slice_t value);     /* an em
 /* The next one of a repeated field. *at starts at 0; at the end, and at a broken field, false for good. */
 bool msg_next(ensign_slice_t fields, uint32_t tag, size_t *at, ensign_slice_t *value);
 
-typedef struct msg_item_t { uint32_t tag; ensign_slice_t value; } msg_item_t;
+typedef struct msg_item_t { uint32_t tag, wire; ensign_slice_t value; } msg_item_t;
 /* Takes the field at *at, of any wire type, and moves *at behind it; false: it is not whole. */
 bool msg_item_next(const uint8_t **at, const uint8_t *end, msg_item_t *item);
 

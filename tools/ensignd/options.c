@@ -92,8 +92,8 @@ static const char help_text[] =
     "    --help                 this\n"
     "\n"
     "    --strict               behaves as the real server where that is less friendly, see below\n"
-    "    --maintenance          the service is in maintenance: Status says so, the health service answers,\n"
-    "                           all else is refused with UNAVAILABLE\n"
+    "    --maintenance          the service is in maintenance: Status says so, the health service and\n"
+    "                           reflection answer, all else is refused with UNAVAILABLE\n"
     "    --auth-maintenance     the auth service is: 503 to all\n"
     "\n";
 
@@ -140,6 +140,7 @@ static const char help_strict[] =
     "    topic destroyed      the query ends with ABORTED       OK, with the rows that are left\n"
     "    while it is queried\n"
     "    Explain              whether and how it would run      UNIMPLEMENTED\n"
+    "    server reflection    v1 and v1alpha, without a token   UNIMPLEMENTED\n"
     "    PING                 as often as you like              the fourth too soon: GOAWAY\n"
     "    auth service         as often as you like              429 beyond 30 requests, 10 more each\n"
     "                                                           second; one count for all addresses\n"

@@ -6,6 +6,7 @@
 
 #define ENSIGN_SERVICE "/ensign.v1beta1.Ensign/"
 #define HEALTH_SERVICE "/grpc.health.v1.Health/"
+#define REFLECTION_METHOD ".ServerReflection/ServerReflectionInfo"
 
 static void watch_half_close(service_t *s, call_t *c)
 {
@@ -53,26 +54,42 @@ static const rpc_t rpcs[] = {
     { ENSIGN_SERVICE "Status", true, 0, 0, NULL, rpc_status, NULL, NULL, NULL, NULL },
     { HEALTH_SERVICE "Check", true, 0, 0, NULL, rpc_health_check, NULL, NULL, NULL, NULL },
     { HEALTH_SERVICE "Watch", true, 0, 0, NULL, rpc_health_watch, watch_half_close, NULL, stop_watch, NULL },
+    { "/grpc.reflection.v1" REFLECTION_METHOD, true, 0, 0, reflection_open, reflection_message,
+      reflection_half_close, NULL, stop_stream, reflection_closed },
+    { "/grpc.reflection.v1alpha" REFLECTION_METHOD, true, 0, 0, reflection_open, reflection_message,
+      reflection_half_close, NULL, stop_stream, reflection_closed },
 };
 
-static const rpc_t *find_rpc(const char *path)
+/* The real server has no reflection. */
+static bool is_offered(const service_t *s, const rpc_t *rpc)
+{
+    return !s->strict || rpc->message != reflection_message;
+}
+
+static const rpc_t *find_rpc(const service_t *s, const char *path)
 {
     for (size_t i = 0; i < sizeof rpcs / sizeof rpcs[0]; i++)
-        if (strcmp(rpcs[i].path, path) == 0) return &rpcs[i];
+        if (strcmp(rpcs[i].path, path) == 0 && is_offered(s, &rpcs[i])) return &rpcs[i];
     return NULL;
 }
 
+/* Is there a service of this name? `prefix` is a path to the slash behind the name, that slash included. */
+static bool is_service(const service_t *s, const char *prefix, size_t len)
+{
+    for (size_t i = 0; i < sizeof rpcs / sizeof rpcs[0]; i++)
+        if (strncmp(rpcs[i].path, prefix, len) == 0 && is_offered(s, &rpcs[i])) return true;
+    return false;
+}
+
 /* The words of grpc-go. */
-static void refuse_unknown(call_t *c)
+static void refuse_unknown(const service_t *s, call_t *c)
 {
     const char *path = c->path ? c->path : "", *slash = strrchr(path, '/');
     char text[300];
-    bool known = strncmp(path, ENSIGN_SERVICE, strlen(ENSIGN_SERVICE)) == 0 ||
-                 strncmp(path, HEALTH_SERVICE, strlen(HEALTH_SERVICE)) == 0;
 
     if (path[0] != '/' || slash == path)
         snprintf(text, sizeof text, "malformed method name: \"%.200s\"", path);
-    else if (known)
+    else if (is_service(s, path, (size_t)(slash - path) + 1))
         snprintf(text, sizeof text, "unknown method %.100s for service %.*s", slash + 1,
                  (int)(slash - path - 1), path + 1);
     else
@@ -107,11 +124,11 @@ static bool permitted(call_t *c, const rpc_t *rpc)
 static void on_open(void *user, call_t *c)
 {
     service_t *s = user;
-    const rpc_t *rpc = c->path ? find_rpc(c->path) : NULL;
+    const rpc_t *rpc = c->path ? find_rpc(s, c->path) : NULL;
 
     log_line("%s: %s", c->peer, c->path ? c->path : "(no path)");
     if (!rpc) {
-        refuse_unknown(c);
+        refuse_unknown(s, c);
         return;
     }
     if (s->maintenance && !rpc->open_to_all) {

@@ -1,4 +1,5 @@
-/* service.h - the RPCs of Ensign and of gRPC health: who may call what, and what comes back */
+/* service.h - the RPCs of Ensign, of gRPC health and of server reflection: who may call what, and what comes
+ * back */
 #ifndef ENSIGND_SERVICE_H
 #define ENSIGND_SERVICE_H
 #include "broker.h"
@@ -91,6 +92,12 @@ void rpc_ensql(service_t *s, call_t *c, ensign_slice_t message);
 void ensql_half_close(service_t *s, call_t *c);
 void ensql_closed(service_t *s, call_t *c);
 void rpc_explain(service_t *s, call_t *c, ensign_slice_t message);
+
+/* reflection.c */
+void reflection_open(service_t *s, call_t *c);
+void reflection_message(service_t *s, call_t *c, ensign_slice_t message);
+void reflection_half_close(service_t *s, call_t *c);
+void reflection_closed(service_t *s, call_t *c);
 
 /* streams.c */
 void publish_open(service_t *s, call_t *c);

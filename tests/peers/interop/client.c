@@ -2,10 +2,12 @@
  *
  *   client LABEL [CASE...]
  *
- * The server is told by ENSIGN_ENDPOINT and ENSIGN_INSECURE or ENSIGN_CA_FILE. Prints one line a case,
+ * Without a CASE those run that grpc-go's interop server knows; the cases of compression need to be named. The
+ * server is told by ENSIGN_ENDPOINT and ENSIGN_INSECURE or ENSIGN_CA_FILE. Prints one line a case,
  * "ok N - empty_unary (LABEL)", and after a failed one a line that says what was seen. What each case does
  * and wants is gRPC's own description of its interop tests; the numbers below are from there.
  */
+#define ENSIGN_GZIP
 #define ENSIGN_IMPLEMENTATION
 #include "ensign.h"
 
@@ -19,12 +21,16 @@
 #include "interop.pb.h"
 
 #define SERVICE "/grpc.testing.TestService/"
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 enum {
     WAIT_MS = 20000,            /* for one notice, then the case has failed */
     LARGE_REQUEST = 271828,
     LARGE_ANSWER = 314159,
     REQUEST_SUM = 74922,        /* of request_sizes */
+    COMPRESSED_SUM = 73086,     /* of the two requests of client_compressed_streaming */
+    RPC_SOAK = 100,             /* calls on one connection */
+    CHANNEL_SOAK = 25,          /* calls, each on a connection of its own */
     IN_PLACE_MAX = 48 * 1024    /* larger messages than this go by copy, so that both ways are used */
 };
 
@@ -38,6 +44,7 @@ static const char trailing_key[] = "x-grpc-test-echo-trailing-bin";
 static const uint8_t trailing_value[3] = { 0xAB, 0xAB, 0xAB };
 
 typedef struct run_t {
+    ensign_desc_t desc;
     ensign_t *c;
     ensign_call_t k;            /* of the case that runs */
     char why[400];              /* its first failure; empty: none */
@@ -48,6 +55,7 @@ typedef struct run_t {
 typedef struct answer_t {
     unsigned messages;
     size_t sizes[8];            /* of the bodies, as far as they fit */
+    bool compressed[8];         /* did they come so? */
     int32_t sum;                /* StreamingInputCall's answer */
     bool initial_echoed, trailing_echoed;
     int status;
@@ -132,7 +140,7 @@ static bool read_answer(run_t *r, ensign_slice_t bytes, answer_t *a)
         return fail(r, "message %u does not decode: %s", a->messages, PB_GET_ERROR(&s));
     if (m.payload.type != 0) return fail(r, "message %u has type %d", a->messages, (int)m.payload.type);
     if (!body.zeros) return fail(r, "the body of message %u is not all zeros", a->messages);
-    if (a->messages < sizeof a->sizes / sizeof a->sizes[0]) a->sizes[a->messages] = body.size;
+    if (a->messages < COUNT(a->sizes)) a->sizes[a->messages] = body.size;
     return true;
 }
 
@@ -178,7 +186,7 @@ static bool await_room(run_t *r)
 }
 
 /* Small messages are encoded into the call's own buffer, large ones are handed over. */
-static int try_send(run_t *r, const pb_msgdesc_t *fields, const void *message, size_t size)
+static int try_send(run_t *r, const pb_msgdesc_t *fields, const void *message, size_t size, int flags)
 {
     ensign_slice_t whole;
     pb_ostream_t s;
@@ -186,23 +194,28 @@ static int try_send(run_t *r, const pb_msgdesc_t *fields, const void *message, s
     int rc;
 
     if (size > IN_PLACE_MAX)
-        return encode(r, fields, message, &whole) ? ensign_call_send(r->c, r->k, whole, 0) : ENSIGN_E_FORMAT;
+        return encode(r, fields, message, &whole) ? ensign_call_send(r->c, r->k, whole, flags) : ENSIGN_E_FORMAT;
     rc = ensign_call_reserve(r->c, r->k, size, &at);
     if (rc != ENSIGN_OK) return rc;
     s = pb_ostream_from_buffer(at, size);
     if (!pb_encode(&s, fields, message)) return ENSIGN_E_FORMAT;
-    return ensign_call_commit(r->c, r->k, s.bytes_written, 0);
+    return ensign_call_commit(r->c, r->k, s.bytes_written, flags);
 }
 
-static bool send_message(run_t *r, const pb_msgdesc_t *fields, const void *message)
+static bool send_with(run_t *r, const pb_msgdesc_t *fields, const void *message, int flags)
 {
     size_t size = 0;
     int rc;
 
     if (!pb_get_encoded_size(&size, fields, message)) return fail(r, "the request has no size");
-    while ((rc = try_send(r, fields, message, size)) == ENSIGN_AGAIN)
+    while ((rc = try_send(r, fields, message, size, flags)) == ENSIGN_AGAIN)
         if (!await_room(r)) return false;
     return want_ok(r, "sending", rc);
+}
+
+static bool send_message(run_t *r, const pb_msgdesc_t *fields, const void *message)
+{
+    return send_with(r, fields, message, 0);
 }
 
 static bool half_close(run_t *r)
@@ -242,6 +255,11 @@ static void take_end(run_t *r, const ensign_notice_t *n, answer_t *a)
     take_status(r, n, n->as.end.text, a);
 }
 
+static void note_form(answer_t *a, bool compressed)
+{
+    if (a->messages < COUNT(a->compressed)) a->compressed[a->messages] = compressed;
+}
+
 /* Takes notices until one message more is there (true) or the call has ended (false). */
 static bool take_message(run_t *r, answer_t *a, reader_t reader)
 {
@@ -253,6 +271,7 @@ static bool take_message(run_t *r, answer_t *a, reader_t reader)
             take_headers(r, a);
             break;
         case ENSIGN_NOTICE_MESSAGE:
+            note_form(a, n->as.message.decompressed);
             if (reader && !reader(r, n->as.message.bytes, a)) return false;
             a->messages++;
             return true;
@@ -306,6 +325,7 @@ static void unary(run_t *r, const char *method, ensign_call_desc_t *d, answer_t 
     take_headers(r, a);
     take_status(r, n, n->as.reply.text, a);
     if (a->status != ENSIGN_GRPC_OK) return;
+    note_form(a, n->as.reply.decompressed);
     if (!reader || reader(r, n->as.reply.message, a)) a->messages++;
 }
 
@@ -557,20 +577,156 @@ static void custom_metadata(run_t *r)
     want_echo(r, &second, "full duplex");
 }
 
-typedef struct case_t { const char *name; void (*run)(run_t *r); } case_t;
-#define CASE(name) { #name, name }
+/* ---- compression. A server that checks it says INVALID_ARGUMENT to the first call, whose message is not what
+ * it is said to be; without that the others would prove nothing. */
+
+static const interop_BoolValue yes = { true }, no = { false };
+
+static void compressed_request(run_t *r, bool compress, interop_BoolValue expected, int status)
+{
+    const size_t size = LARGE_REQUEST;
+    const int want = LARGE_ANSWER;
+    interop_SimpleRequest m = interop_SimpleRequest_init_zero;
+    ensign_call_desc_t d = { 0 };
+    answer_t a = { 0 };
+
+    m.has_expect_compressed = m.has_payload = true;
+    m.expect_compressed = expected;
+    m.response_size = want;
+    m.payload = payload_of(&size);
+    d.compress = compress;
+    unary_simple(r, &m, &d, &a);
+    if (want_status(r, &a, status, status == ENSIGN_GRPC_OK) && a.messages > 0) want_sizes(r, &a, &want, 1);
+}
+
+static void client_compressed_unary(run_t *r)
+{
+    compressed_request(r, false, yes, ENSIGN_GRPC_INVALID_ARGUMENT);
+    compressed_request(r, true, yes, ENSIGN_GRPC_OK);
+    compressed_request(r, false, no, ENSIGN_GRPC_OK);
+}
+
+static void want_forms(run_t *r, const answer_t *a, const bool *compressed, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (a->compressed[i] != compressed[i])
+            fail(r, "message %u came %s", i, compressed[i] ? "as it is" : "compressed");
+}
+
+static void server_compressed_unary(run_t *r)
+{
+    const size_t size = LARGE_REQUEST;
+    const int want = LARGE_ANSWER;
+
+    for (int i = 1; i >= 0; i--) {
+        interop_SimpleRequest m = interop_SimpleRequest_init_zero;
+        const bool compressed = i == 1;
+        ensign_call_desc_t d = { 0 };
+        answer_t a = { 0 };
+        m.has_response_compressed = m.has_payload = true;
+        m.response_compressed.value = compressed;
+        m.response_size = want;
+        m.payload = payload_of(&size);
+        unary_simple(r, &m, &d, &a);
+        if (!want_status(r, &a, ENSIGN_GRPC_OK, 1) || !want_sizes(r, &a, &want, 1)) return;
+        want_forms(r, &a, &compressed, 1);
+    }
+}
+
+static bool send_compressed(run_t *r, size_t size, interop_BoolValue expected, int flags)
+{
+    interop_StreamingInputCallRequest m = interop_StreamingInputCallRequest_init_zero;
+    m.has_expect_compressed = m.has_payload = true;
+    m.expect_compressed = expected;
+    m.payload = payload_of(&size);
+    return send_with(r, interop_StreamingInputCallRequest_fields, &m, flags);
+}
+
+static void client_compressed_streaming(run_t *r)
+{
+    ensign_call_desc_t d = { 0 };
+    answer_t probe = { 0 }, a = { 0 };
+
+    d.compress = true;
+    if (!open_call(r, &d, SERVICE "StreamingInputCall")) return;
+    if (!send_compressed(r, 27182, yes, ENSIGN_UNCOMPRESSED)) return;
+    take_all(r, &probe, read_sum);
+    if (!want_status(r, &probe, ENSIGN_GRPC_INVALID_ARGUMENT, 0)) return;
+
+    if (!open_call(r, &d, SERVICE "StreamingInputCall")) return;
+    if (!send_compressed(r, 27182, yes, 0) || !send_compressed(r, 45904, no, ENSIGN_UNCOMPRESSED)) return;
+    if (!half_close(r)) return;
+    take_all(r, &a, read_sum);
+    if (want_status(r, &a, ENSIGN_GRPC_OK, 1) && a.sum != COMPRESSED_SUM)
+        fail(r, "the server counted %d bytes, wanted %d", (int)a.sum, COMPRESSED_SUM);
+}
+
+static void server_compressed_streaming(run_t *r)
+{
+    static const int sizes[2] = { 31415, 92653 };
+    static const bool compressed[2] = { true, false };
+    interop_StreamingOutputCallRequest m = interop_StreamingOutputCallRequest_init_zero;
+    ensign_call_desc_t d = { 0 };
+    answer_t a = { 0 };
+
+    m.response_parameters_count = 2;
+    for (int i = 0; i < 2; i++) {
+        m.response_parameters[i].size = sizes[i];
+        m.response_parameters[i].has_compressed = true;
+        m.response_parameters[i].compressed.value = compressed[i];
+    }
+    if (!open_call(r, &d, SERVICE "StreamingOutputCall")) return;
+    if (!send_message(r, interop_StreamingOutputCallRequest_fields, &m) || !half_close(r)) return;
+    take_all(r, &a, read_answer);
+    if (!want_status(r, &a, ENSIGN_GRPC_OK, 2) || !want_sizes(r, &a, sizes, 2)) return;
+    want_forms(r, &a, compressed, 2);
+}
+
+/* ---- soak: large_unary, over and over. None may fail. */
+
+static void soak(run_t *r, int calls, bool own_connection)
+{
+    for (int i = 0; i < calls && r->why[0] == '\0'; i++) {
+        if (own_connection) {
+            ensign_error_t why = { 0 };
+            ensign_destroy(r->c);
+            r->k.id = 0;
+            if (ensign_create(&r->desc, &r->c, &why) != ENSIGN_OK) {
+                fprintf(stderr, "interop client: %s\n", why.text);
+                exit(2);
+            }
+        }
+        large_unary(r);
+    }
+}
+
+static void rpc_soak(run_t *r)
+{
+    soak(r, RPC_SOAK, false);
+}
+
+static void channel_soak(run_t *r)
+{
+    soak(r, CHANNEL_SOAK, true);
+}
+
+typedef struct case_t { const char *name; void (*run)(run_t *r); bool named; /* runs only if it is */ } case_t;
+#define CASE(name) { #name, name, false }
+#define NAMED(name) { #name, name, true }
 static const case_t cases[] = {
     CASE(empty_unary), CASE(large_unary), CASE(client_streaming), CASE(server_streaming), CASE(ping_pong),
     CASE(empty_stream), CASE(timeout_on_sleeping_server), CASE(cancel_after_begin),
     CASE(cancel_after_first_response), CASE(status_code_and_message), CASE(special_status_message),
-    CASE(unimplemented_method), CASE(unimplemented_service), CASE(custom_metadata),
+    CASE(unimplemented_method), CASE(unimplemented_service), CASE(custom_metadata), CASE(rpc_soak),
+    CASE(channel_soak), NAMED(client_compressed_unary), NAMED(server_compressed_unary),
+    NAMED(client_compressed_streaming), NAMED(server_compressed_streaming),
 };
 
-static bool selected(const char *name, char **only, int count)
+static bool selected(const case_t *x, char **only, int count)
 {
     for (int i = 0; i < count; i++)
-        if (strcmp(only[i], name) == 0) return true;
-    return count == 0;
+        if (strcmp(only[i], x->name) == 0) return true;
+    return count == 0 && !x->named;
 }
 
 /* Failures of one case do not reach the next: its call is forgotten, its words are printed. */
@@ -589,7 +745,6 @@ static bool run_case(run_t *r, const case_t *x, int number, const char *label)
 int main(int argc, char **argv)
 {
     static run_t r;
-    ensign_desc_t d = { 0 };
     ensign_error_t why = { 0 };
     int number = 0, failed = 0;
 
@@ -597,12 +752,12 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: client LABEL [CASE...], with ENSIGN_ENDPOINT set\n");
         return 2;
     }
-    if (ensign_desc_env(&d, &why) != ENSIGN_OK || ensign_create(&d, &r.c, &why) != ENSIGN_OK) {
+    if (ensign_desc_env(&r.desc, &why) != ENSIGN_OK || ensign_create(&r.desc, &r.c, &why) != ENSIGN_OK) {
         fprintf(stderr, "interop client: %s\n", why.text);
         return 2;
     }
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        if (selected(cases[i].name, argv + 2, argc - 2))
+    for (size_t i = 0; i < COUNT(cases); i++)
+        if (selected(&cases[i], argv + 2, argc - 2))
             failed += !run_case(&r, &cases[i], ++number, argv[1]);
     ensign_destroy(r.c);
     if (number == 0) fprintf(stderr, "interop client: no case of that name\n");

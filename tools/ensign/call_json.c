@@ -1,0 +1,525 @@
+/* call_json.c - ensign call: messages as JSON, with types from the server, .proto files or descriptor sets;
+ * and what is known of these types. See call.h */
+#include "protoc.h"
+#include "reflect.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SET_MAX (64u << 20)     /* bytes of a --protoset */
+#define LOOKUPS_MAX 64          /* types of an Any that are asked for: a server could name one after the other */
+
+typedef struct json_call_t {
+    call_t    c;
+    schema_t *schema;
+    reflect_t reflect;
+    bool      reflects;         /* no files were given: the server tells its types */
+    schema_method_t method;
+    input_t   in;               /* standard input, for MESSAGE - */
+    uint64_t  lines;            /* of it that had a message */
+    unsigned  lookups;
+} json_call_t;
+
+/* ---- names */
+
+/* Says that there is no such name, and what to do. */
+static int absent(json_call_t *j, const char *name)
+{
+    complain("%s has no %s; ensign call --list shows its services", j->reflects ? "the server" : "what was given",
+             name);
+    return EXIT_ABSENT;
+}
+
+/* Sees to it that the name is a type, a service or a part of one: an exit status. */
+static int find(json_call_t *j, const char *name)
+{
+    if (schema_has(j->schema, name)) return EXIT_DONE;
+    if (!j->reflects) return absent(j, name);
+    switch (reflect_symbol(&j->reflect, name)) {
+    case REFLECT_DONE: return schema_has(j->schema, name) ? EXIT_DONE : absent(j, name);
+    case REFLECT_ABSENT: return absent(j, name);
+    default: return j->c.s.status;
+    }
+}
+
+/* "pkg.Service/Method", "pkg.Service.Method", with a slash or a dot in front: the same with dots alone. */
+static char *dotted(const char *name)
+{
+    char *copy = x_keep_text(name, strlen(name));
+
+    if (copy[0] == '/' || copy[0] == '.') copy++;
+    for (char *p = copy; *p != '\0'; p++)
+        if (*p == '/') *p = '.';
+    return copy;
+}
+
+static int find_method(json_call_t *j, const char *text)
+{
+    char *service = dotted(text), *dot = strrchr(service, '.');
+    int status;
+
+    if (!dot || dot == service || dot[1] == '\0')
+        return options_refuse(j->c.o, "%s: name a method as package.Service/Method", text);
+    *dot = '\0';
+    status = find(j, service);
+    if (status != EXIT_DONE) return status;
+    if (schema_method(j->schema, service, dot + 1, &j->method)) return EXIT_DONE;
+    complain("%s", schema_error(j->schema));
+    return EXIT_ABSENT;
+}
+
+/* The conversion that failed lacked a type of an Any. Brings it, or gives it up: then to try again helps. */
+static bool look_up(json_call_t *j)
+{
+    const char *lacks = schema_lacks(j->schema);
+    char *name;
+
+    if (!lacks) return false;
+    name = x_keep_text(lacks, strlen(lacks));
+    if (j->reflects && j->lookups++ < LOOKUPS_MAX) {
+        bool found;
+        if (j->c.k.id != 0) ensign_hold(j->c.s.c, j->c.k.id, true); /* its message is still needed */
+        found = reflect_symbol(&j->reflect, name) == REFLECT_DONE;
+        reflect_rest(&j->reflect);
+        if (j->c.k.id != 0) ensign_hold(j->c.s.c, j->c.k.id, false);
+        if (found && schema_has(j->schema, name)) return true;
+    }
+    schema_give_up(j->schema, name);
+    return true;
+}
+
+/* ---- the request */
+
+/* Is this one JSON value, and nothing else? where: what is told of it if not. */
+static bool is_one_value(const json_call_t *j, const char *where, const char *apart, ensign_slice_t json)
+{
+    size_t end, more;
+    ensign_slice_t rest;
+
+    if (!text_json(json, &end)) {
+        options_refuse(j->c.o, json.len == 0 ? "%s is empty; {} is a message without fields"
+                               : end >= json.len ? "%s: the JSON ends too early" : "%s is not JSON from character %zu on",
+                       where, end + 1);
+        return false;
+    }
+    if (end == json.len) return true;
+    rest.ptr = json.ptr + end;
+    rest.len = json.len - end;
+    if (text_json(rest, &more)) options_refuse(j->c.o, "%s has more than one JSON value; %s", where, apart);
+    else options_refuse(j->c.o, "%s is not JSON from character %zu on", where, end + 1);
+    return false;
+}
+
+static bool add_json(json_call_t *j, const char *where, ensign_slice_t json)
+{
+    int flags = j->c.o->allow_unknown_fields ? SCHEMA_IGNORE_UNKNOWN : 0;
+    ensign_slice_t message;
+    bool tried = false;
+
+    while (!schema_from_json(j->schema, j->method.input, json, flags, &message)) {
+        char why[512];
+        snprintf(why, sizeof why, "%s", schema_error(j->schema));
+        if (!tried && j->reflects && look_up(j)) {
+            tried = schema_lacks(j->schema) != NULL;
+            continue;
+        }
+        options_refuse(j->c.o, "%s: %s", where, why);
+        return false;
+    }
+    call_add(&j->c, message);
+    return true;
+}
+
+#define APART_LINES "put each on a line of its own"
+
+/* A line of standard input; an empty one is no message. */
+static bool add_line(json_call_t *j, ensign_slice_t line)
+{
+    char where[64];
+    size_t i = 0;
+
+    while (i < line.len && strchr(" \t\r", line.ptr[i]) && line.ptr[i] != '\0') i++;
+    if (i == line.len) return true;
+    j->lines++;
+    snprintf(where, sizeof where, "line %" PRIu64 " of standard input", j->in.line);
+    if (j->lines > 1 && !j->method.client_streams) {
+        options_refuse(j->c.o, "%s: %s takes one message", where, j->method.path);
+        return false;
+    }
+    return is_one_value(j, where, APART_LINES, line) && add_json(j, where, line);
+}
+
+/* The lines that are here. Several may come of one read; the server may not take all of them at once. */
+static bool more_lines(call_t *c)
+{
+    json_call_t *j = c->own;
+    ensign_slice_t line;
+
+    while (c->count == 0) {
+        switch (input_line(&j->in, &line)) {
+        case LINE_GOT:
+            if (!add_line(j, line)) return false;
+            break;
+        case LINE_NONE: return true;
+        case LINE_EOF:
+            c->whole = true;
+            return true;
+        case LINE_TOO_LONG:
+            options_refuse(c->o, "line %" PRIu64 " of standard input is longer than %zu bytes; --max-message "
+                                 "takes longer ones", j->in.line + 1, j->in.max);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Of a method that takes one message: it is sent when standard input has ended, and has no other. */
+static bool all_lines(json_call_t *j)
+{
+    while (!j->c.whole) {
+        size_t before = j->c.count;
+        j->c.count = 0;
+        if (!more_lines(&j->c)) return false;
+        if (j->c.count == 0) j->c.count = before;
+        if (!j->c.whole && !input_read(&j->in)) return false;
+    }
+    if (j->lines == 1) return true;
+    options_refuse(j->c.o, "standard input has no message, and %s takes one", j->method.path);
+    return false;
+}
+
+static bool add_file(json_call_t *j, const char *path)
+{
+    ensign_slice_t json;
+    uint8_t *bytes;
+    bool ok;
+
+    if (!input_whole(path, call_message_max(j->c.o), &bytes, &json.len)) return false;
+    json.ptr = bytes;
+    ok = is_one_value(j, path, "give each in a file of its own", json) && add_json(j, path, json);
+    free(bytes);
+    return ok;
+}
+
+static bool is_stdin(const options_t *o, size_t arg)
+{
+    return strcmp(o->args.at[arg], "-") == 0;
+}
+
+/* What can be said of the arguments before anybody is asked. */
+static int check_messages(const json_call_t *j)
+{
+    const options_t *o = j->c.o;
+
+    for (size_t i = 1; i < o->args.count; i++) {
+        char where[32];
+        snprintf(where, sizeof where, "message %zu", i);
+        if (is_stdin(o, i) && (i + 1 < o->args.count || o->files.count > 0))
+            return options_refuse(o, "the message - stands for the lines of standard input; put it last");
+        if (!is_stdin(o, i) &&
+            !is_one_value(j, where, "give each as a MESSAGE of its own", ensign_str(o->args.at[i])))
+            return EXIT_USAGE;
+    }
+    return EXIT_DONE;
+}
+
+/* The messages that are known before the call; the lines of standard input follow in it. */
+static bool add_messages(json_call_t *j)
+{
+    const options_t *o = j->c.o;
+    size_t given = o->args.count - 1 + o->files.count;
+    bool lines = o->args.count > 1 && is_stdin(o, o->args.count - 1);
+
+    if (given > 1 && !j->method.client_streams) {
+        options_refuse(o, "%s takes one message, and %zu are given", j->method.path, given);
+        return false;
+    }
+    for (size_t i = 1; i < o->args.count - (lines ? 1 : 0); i++) {
+        char where[32];
+        snprintf(where, sizeof where, "message %zu", i);
+        if (!add_json(j, where, ensign_str(o->args.at[i]))) return false;
+    }
+    for (size_t i = 0; i < o->files.count; i++)
+        if (!add_file(j, o->files.at[i])) return false;
+    if (given == 0 && !j->method.client_streams) call_add(&j->c, ensign_str("")); /* without any field */
+    j->c.whole = !lines;
+    if (!lines) return true;
+    if (!input_open(&j->in, "-")) return false;
+    j->in.max = call_message_max(o);
+    j->c.input = &j->in;
+    return j->method.client_streams || all_lines(j);
+}
+
+/* ---- printing */
+
+/* To JSON, with the types that an Any needs. */
+static bool to_json(json_call_t *j, ensign_slice_t message, ensign_slice_t *json)
+{
+    const options_t *o = j->c.o;
+    int flags = (o->emit_defaults ? SCHEMA_DEFAULTS : 0) |
+                (out_is_terminal() && !o->json ? SCHEMA_PRETTY : 0);
+
+    while (!schema_to_json(j->schema, j->method.output, message, flags, json))
+        if (!look_up(j)) return false;
+    return true;
+}
+
+static void print_message(call_t *c, ensign_slice_t message)
+{
+    json_call_t *j = c->own;
+    ensign_slice_t json;
+
+    if (!to_json(j, message, &json)) {
+        complain("%s", schema_error(j->schema));
+        session_fail(&c->s, EXIT_FAILED);
+        return;
+    }
+    if (c->o->json) {
+        json_object(NULL);
+        json_text("kind", "message");
+        json_value("message", json);
+        json_close();
+    } else {
+        json_value(NULL, json);
+    }
+}
+
+/* A detail whose type is not known to us, and that the server is asked for only while it can answer. */
+static bool one_detail(json_call_t *j, ensign_slice_t details, size_t i, const char **type, ensign_slice_t *json)
+{
+    while (!schema_detail(j->schema, details, i, 0, type, json))
+        if (!look_up(j)) return false;
+    return true;
+}
+
+static void print_details(call_t *c, ensign_slice_t details)
+{
+    json_call_t *j = c->own;
+    ensign_slice_t json;
+    const char *type;
+
+    if (c->o->json) json_list("details");
+    for (size_t i = 0; one_detail(j, details, i, &type, &json); i++) {
+        if (c->o->json) json_value(NULL, json);
+        else complain("detail: %.*s", (int)json.len, json.ptr);
+    }
+    if (c->o->json) json_close();
+    if (schema_error(j->schema)[0] != '\0') complain("detail: %s", schema_error(j->schema));
+}
+
+/* ---- what is known: --list, --describe, --template */
+
+static void print_name(const char *key, const char *name)
+{
+    if (key) {
+        json_object(NULL);
+        json_text(key, name);
+        json_close();
+    } else {
+        out_safe(ensign_str(name), false);
+        out_text("\n");
+    }
+}
+
+static void print_method(const options_t *o, const schema_method_t *m)
+{
+    if (!o->json) {
+        print_name(NULL, m->path + 1);
+        return;
+    }
+    json_object(NULL);
+    json_text("method", m->path + 1);
+    json_text("request", m->input);
+    json_text("response", m->output);
+    json_bool("client_streams", m->client_streams);
+    json_bool("server_streams", m->server_streams);
+    json_close();
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void list_services(const json_call_t *j)
+{
+    const char **names = NULL, *name;
+    size_t count = 0;
+
+    while ((name = schema_service(j->schema, count)) != NULL) {
+        names = x_realloc(names, (count + 1) * sizeof *names);
+        names[count++] = name;
+    }
+    if (count > 0) qsort(names, count, sizeof *names, by_name);
+    for (size_t i = 0; i < count; i++) print_name(j->c.o->json ? "service" : NULL, names[i]);
+    free(names);
+}
+
+static int run_list(json_call_t *j)
+{
+    const options_t *o = j->c.o;
+    schema_method_t m;
+    const char *service;
+    int status;
+
+    if (o->args.count == 0) {
+        if (j->reflects && reflect_services(&j->reflect) != REFLECT_DONE) {
+            session_fail(&j->c.s, EXIT_FAILED);
+            return j->c.s.status;
+        }
+        list_services(j);
+        return EXIT_DONE;
+    }
+    service = dotted(o->args.at[0]);
+    status = find(j, service);
+    if (status != EXIT_DONE) return status;
+    for (size_t i = 0; schema_method_at(j->schema, service, i, &m); i++) print_method(o, &m);
+    if (schema_error(j->schema)[0] == '\0') return EXIT_DONE;
+    complain("%s", schema_error(j->schema));
+    return EXIT_ABSENT;
+}
+
+static int run_describe(json_call_t *j)
+{
+    const options_t *o = j->c.o;
+    const char *name = dotted(o->describe);
+    ensign_slice_t text;
+    int status = find(j, name);
+
+    if (status != EXIT_DONE) return status;
+    if (!schema_describe(j->schema, name, &text)) return absent(j, name);
+    if (o->json) {
+        json_object(NULL);
+        json_text("name", name);
+        json_slice("definition", text);
+        json_close();
+    } else {
+        out_safe(text, true);
+        out_text("\n");
+    }
+    return EXIT_DONE;
+}
+
+static int run_template(json_call_t *j)
+{
+    const char *name = dotted(j->c.o->template_of);
+    ensign_slice_t json;
+    int status = find(j, name);
+
+    if (status != EXIT_DONE) return status;
+    if (schema_template(j->schema, name, !j->c.o->json, &json)) return json_value(NULL, json), EXIT_DONE;
+    complain("%s; --template takes the name of a message", schema_error(j->schema));
+    return EXIT_ABSENT;
+}
+
+/* ---- where the types come from */
+
+static int load_set(json_call_t *j, const char *path)
+{
+    ensign_slice_t set;
+    uint8_t *bytes;
+    bool ok;
+
+    if (!input_whole(path, SET_MAX, &bytes, &set.len)) return EXIT_USAGE;
+    set.ptr = bytes;
+    ok = schema_add_set(j->schema, set);
+    free(bytes);
+    return ok ? EXIT_DONE : options_refuse(j->c.o, "--protoset %s: %s", path, schema_error(j->schema));
+}
+
+static int load_proto(json_call_t *j)
+{
+    const options_t *o = j->c.o;
+    ensign_slice_t set;
+    uint8_t *bytes;
+    bool ok = protoc_run(&o->protos, &o->import_paths, &bytes, &set.len);
+
+    set.ptr = bytes;
+    if (ok && !schema_add_set(j->schema, set)) {
+        options_refuse(o, "--proto: %s", schema_error(j->schema));
+        ok = false;
+    }
+    free(bytes);
+    return ok ? EXIT_DONE : EXIT_USAGE;
+}
+
+static int load(json_call_t *j)
+{
+    const options_t *o = j->c.o;
+    int status = o->protos.count > 0 ? load_proto(j) : EXIT_DONE;
+
+    for (size_t i = 0; i < o->protosets.count && status == EXIT_DONE; i++)
+        status = load_set(j, o->protosets.at[i]);
+    if (status == EXIT_DONE && !schema_link(j->schema))
+        status = options_refuse(o, "%s", schema_error(j->schema));
+    return status;
+}
+
+/* ---- the command */
+
+static int run_method(json_call_t *j)
+{
+    int status = find_method(j, j->c.o->args.at[0]);
+
+    if (status == EXIT_DONE && !add_messages(j)) status = EXIT_USAGE;
+    reflect_rest(&j->reflect);
+    if (status == EXIT_DONE) call_run(&j->c, j->method.path);
+    return status;
+}
+
+/* Which of the four it is; NULL: the options do not go together, and that was said. */
+static int (*what_to_do(const options_t *o))(json_call_t *)
+{
+    unsigned asked = (o->list ? 1u : 0u) + (o->describe ? 1u : 0u) + (o->template_of ? 1u : 0u);
+
+    if (asked > 1) {
+        options_refuse(o, "--list, --describe and --template are three questions; ask one");
+    } else if (asked == 0 && o->args.count == 0) {
+        options_refuse(o, "something is missing: ensign %s %s", o->command->name, o->command->args);
+    } else if (asked == 1 && o->args.count > (o->list ? 1u : 0u)) {
+        options_refuse(o, "\"%s\" is too much; --list may have a service behind it, --describe and --template "
+                          "have their name", o->args.at[o->list ? 1 : 0]);
+    } else if (o->import_paths.count > 0 && o->protos.count == 0) {
+        options_refuse(o, "--import-path is for the imports of --proto; add --proto FILE");
+    } else {
+        return o->list ? run_list : o->describe ? run_describe : o->template_of ? run_template : run_method;
+    }
+    return NULL;
+}
+
+static int run(json_call_t *j, int (*what)(json_call_t *))
+{
+    const options_t *o = j->c.o;
+    bool needs_server = j->reflects || what == run_method;
+    int status = what == run_method ? check_messages(j) : EXIT_DONE;
+
+    if (status == EXIT_DONE) status = call_headers(&j->c);
+    if (status == EXIT_DONE && !j->reflects) status = load(j);
+    if (status != EXIT_DONE || !needs_server) return status != EXIT_DONE ? status : what(j);
+    if (session_open(&j->c.s, o, false)) status = what(j);
+    session_fail(&j->c.s, status);
+    return session_end(&j->c.s);
+}
+
+int run_call_json(const options_t *o)
+{
+    static const call_form_t form = { print_message, print_details, more_lines };
+    static json_call_t j;
+    int (*what)(json_call_t *) = what_to_do(o);
+    int status;
+
+    if (!what) return EXIT_USAGE;
+    call_begin(&j.c, o, &form);
+    j.c.own = &j;
+    j.reflects = o->protos.count == 0 && o->protosets.count == 0;
+    j.schema = schema_new();
+    if (!j.schema) return complain("there is no memory left"), EXIT_FAILED;
+    j.reflect.c = &j.c;
+    j.reflect.schema = j.schema;
+    status = run(&j, what);
+    if (j.c.input) input_close(&j.in);
+    call_end(&j.c);
+    schema_free(j.schema);
+    return status;
+}

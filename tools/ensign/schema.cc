@@ -1,0 +1,1176 @@
+// schema.cc - see schema.h
+#include "schema.h"
+#include <google/protobuf/any.pb.h>
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/descriptor.pb.h>
+#include <google/protobuf/stubs/logging.h>
+#include <google/protobuf/unknown_field_set.h>
+#include <google/protobuf/util/json_util.h>
+#include <google/protobuf/util/type_resolver_util.h>
+#include <google/protobuf/wrappers.pb.h>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <exception>
+#include <map>
+#include <memory>
+#include <new>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace pb = google::protobuf;
+using std::string;
+
+namespace {
+
+const size_t FILES_MAX = 10000;             // of one server; more is no honest answer
+const size_t FILE_BYTES_MAX = 32u << 20;    // of all files together, encoded
+const size_t TEMPLATE_MAX = 1u << 20;       // bytes: types can nest so that the whole would have no end
+const int    NEST_MAX = 100;                // as deep as libprotobuf reads messages
+const char   URL[] = "type.googleapis.com/";
+
+// libprotobuf writes on standard error by itself: what matters comes back as an error, too.
+void keep_silent(pb::LogLevel, const char *, int, const string &) {}
+
+string text_of(ensign_slice_t s)
+{
+    return s.len > 0 ? string(reinterpret_cast<const char *>(s.ptr), s.len) : string();
+}
+
+ensign_slice_t slice_of(const string &s)
+{
+    ensign_slice_t out = { reinterpret_cast<const uint8_t *>(s.data()), s.size() };
+    return out;
+}
+
+string type_of_url(const string &url)
+{
+    return url.substr(url.rfind('/') + 1); // npos + 1 is 0: all of it
+}
+
+const pb::FileDescriptor *own_file(const string &name) // one that libprotobuf brings along
+{
+    if (name.compare(0, 16, "google/protobuf/") != 0) return nullptr;
+    return pb::DescriptorPool::generated_pool()->FindFileByName(name);
+}
+
+// The types that JSON has a form of its own for. libprotobuf trusts them to be what they are called.
+bool is_special(const string &name)
+{
+    static const char *const names[] = {
+        "Any", "Duration", "FieldMask", "ListValue", "Struct", "Timestamp", "Value", "BoolValue", "BytesValue",
+        "DoubleValue", "FloatValue", "Int32Value", "Int64Value", "StringValue", "UInt32Value", "UInt64Value",
+    };
+
+    if (name.compare(0, 16, "google.protobuf.") != 0) return false;
+    for (const char *n : names)
+        if (name.compare(16, string::npos, n) == 0) return true;
+    return false;
+}
+
+class Errors : public pb::DescriptorPool::ErrorCollector {
+public:
+    string first;
+
+    void AddError(const string &file, const string &element, const pb::Message *, ErrorLocation,
+                  const string &message) override
+    {
+        if (first.empty()) first = file + ": " + element + ": " + message;
+    }
+};
+
+// ---- google.rpc: the status and the usual details, which libprotobuf does not bring along
+
+struct row_t { const char *message, *fields; };
+
+// Fields are numbered from 1 on. Of each: its name, a colon, its type; * is repeated.
+const row_t rpc_rows[] = {
+    { "Status", "code:int32 message:string details:*.google.protobuf.Any" },
+    { "ErrorInfo", "reason:string domain:string metadata:map" },
+    { "RetryInfo", "retry_delay:.google.protobuf.Duration" },
+    { "DebugInfo", "stack_entries:*string detail:string" },
+    { "QuotaViolation", "subject:string description:string api_service:string quota_metric:string "
+                        "quota_id:string quota_dimensions:map quota_value:int64 future_quota_value:int64" },
+    { "QuotaFailure", "violations:*.google.rpc.QuotaViolation" },
+    { "PreconditionViolation", "type:string subject:string description:string" },
+    { "PreconditionFailure", "violations:*.google.rpc.PreconditionViolation" },
+    { "LocalizedMessage", "locale:string message:string" },
+    { "FieldViolation", "field:string description:string reason:string "
+                        "localized_message:.google.rpc.LocalizedMessage" },
+    { "BadRequest", "field_violations:*.google.rpc.FieldViolation" },
+    { "RequestInfo", "request_id:string serving_data:string" },
+    { "ResourceInfo", "resource_type:string resource_name:string owner:string description:string" },
+    { "Link", "description:string url:string" },
+    { "Help", "links:*.google.rpc.Link" },
+};
+
+void rpc_map(pb::DescriptorProto *m, pb::FieldDescriptorProto *f)
+{
+    pb::DescriptorProto *entry = m->add_nested_type();
+    string name; // as protoc makes it of the field's: quota_dimensions, QuotaDimensionsEntry
+    bool upper = true;
+
+    for (char c : f->name()) {
+        if (c == '_') upper = true;
+        else name += upper && c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+        if (c != '_') upper = false;
+    }
+    entry->set_name(name + "Entry");
+    entry->mutable_options()->set_map_entry(true);
+    for (int n = 1; n <= 2; n++) {
+        pb::FieldDescriptorProto *part = entry->add_field();
+        part->set_name(n == 1 ? "key" : "value");
+        part->set_number(n);
+        part->set_label(pb::FieldDescriptorProto::LABEL_OPTIONAL);
+        part->set_type(pb::FieldDescriptorProto::TYPE_STRING);
+    }
+    f->set_label(pb::FieldDescriptorProto::LABEL_REPEATED);
+    f->set_type(pb::FieldDescriptorProto::TYPE_MESSAGE);
+    f->set_type_name(".google.rpc." + m->name() + "." + entry->name());
+}
+
+void rpc_field(pb::DescriptorProto *m, const string &name, string type)
+{
+    pb::FieldDescriptorProto *f = m->add_field();
+    bool repeated = type[0] == '*';
+
+    if (repeated) type.erase(0, 1);
+    f->set_name(name);
+    f->set_number(m->field_size());
+    f->set_label(repeated ? pb::FieldDescriptorProto::LABEL_REPEATED
+                          : pb::FieldDescriptorProto::LABEL_OPTIONAL);
+    if (type == "map") rpc_map(m, f);
+    else if (type == "string") f->set_type(pb::FieldDescriptorProto::TYPE_STRING);
+    else if (type == "int32") f->set_type(pb::FieldDescriptorProto::TYPE_INT32);
+    else if (type == "int64") f->set_type(pb::FieldDescriptorProto::TYPE_INT64);
+    else f->set_type_name(type);
+}
+
+// The pool of these types, made when a status first needs it.
+const pb::DescriptorPool *rpc_pool()
+{
+    static std::unique_ptr<pb::DescriptorPool> pool;
+    pb::FileDescriptorProto file, own;
+
+    if (pool) return pool.get();
+    pool.reset(new pb::DescriptorPool);
+    for (const char *name : { "google/protobuf/any.proto", "google/protobuf/duration.proto" }) {
+        own.Clear();
+        own_file(name)->CopyTo(&own);
+        pool->BuildFile(own);
+        file.add_dependency(name);
+    }
+    file.set_name("google/rpc/error_details.proto");
+    file.set_package("google.rpc");
+    file.set_syntax("proto3");
+    for (const row_t &row : rpc_rows) {
+        pb::DescriptorProto *m = file.add_message_type();
+        const string fields = row.fields;
+        m->set_name(row.message);
+        for (size_t at = 0, end; at < fields.size(); at = end + 1) {
+            size_t colon = fields.find(':', at);
+            end = fields.find(' ', at);
+            if (end == string::npos) end = fields.size();
+            rpc_field(m, fields.substr(at, colon - at), fields.substr(colon + 1, end - colon - 1));
+        }
+    }
+    pool->BuildFile(file);
+    return pool.get();
+}
+
+} // namespace
+
+// ---- the schema
+
+struct schema_t {
+    string error, out, word;                            // what is lent to the caller
+    pb::DescriptorPool pool;
+    std::map<string, pb::FileDescriptorProto> added;    // not linked yet
+    std::deque<string> imports;                         // to be looked at by schema_import
+    size_t files = 0, bytes = 0;
+    std::vector<string> services;
+    std::set<string> asked;                             // imports that were told
+    std::set<string> opaque;                            // types of an Any that nobody knows
+    string lacks;
+    std::deque<string> strings;                         // of methods: a deque does not move them
+};
+
+namespace {
+
+bool refuse(schema_t *s, const string &why)
+{
+    s->error = why.substr(0, why.find('\n'));
+    return false;
+}
+
+// Runs f; what it throws becomes an error. libprotobuf throws where one of its own checks fails.
+template <typename F> bool guard(schema_t *s, F f)
+{
+    s->lacks.clear();
+    try {
+        return f();
+    } catch (const std::bad_alloc &) {
+        return refuse(s, "there is no memory left");
+    } catch (const std::exception &e) {
+        return refuse(s, string("libprotobuf gives up: ") + e.what());
+    }
+}
+
+// ---- files
+
+// The name in JSON that a field has by itself.
+string default_json_name(const string &name)
+{
+    string out;
+    bool upper = false;
+
+    for (char c : name) {
+        if (c != '_') out += upper && c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+        upper = c == '_';
+    }
+    return out;
+}
+
+// protoc writes the JSON name of each field, and as text each would show it: only the unusual ones should.
+void forget_json_names(pb::DescriptorProto *m)
+{
+    for (pb::FieldDescriptorProto &f : *m->mutable_field())
+        if (f.json_name() == default_json_name(f.name())) f.clear_json_name();
+    for (pb::DescriptorProto &inner : *m->mutable_nested_type()) forget_json_names(&inner);
+}
+
+bool add_file(schema_t *s, const pb::FileDescriptorProto &file, size_t bytes)
+{
+    if (own_file(file.name()) || s->pool.FindFileByName(file.name()) || s->added.count(file.name()) > 0)
+        return true;
+    if (++s->files > FILES_MAX)
+        return refuse(s, "there are more than " + std::to_string(FILES_MAX) + " files of descriptors");
+    if ((s->bytes += bytes) > FILE_BYTES_MAX)
+        return refuse(s, "the descriptors are larger than " + std::to_string(FILE_BYTES_MAX) + " bytes");
+    for (const pb::DescriptorProto &m : file.message_type())
+        if (is_special(file.package() + "." + m.name()))
+            return refuse(s, file.name() + ": " + file.package() + "." + m.name() +
+                                 " belongs to another file, google/protobuf/");
+    for (const string &name : file.dependency()) s->imports.push_back(name);
+    pb::FileDescriptorProto &kept = s->added[file.name()];
+    kept = file;
+    for (pb::DescriptorProto &m : *kept.mutable_message_type()) forget_json_names(&m);
+    return true;
+}
+
+bool is_here(const schema_t *s, const string &file)
+{
+    return s->pool.FindFileByName(file) || s->added.count(file) > 0 || own_file(file);
+}
+
+// A file whose imports are all linked.
+bool build(schema_t *s, const pb::FileDescriptorProto &file)
+{
+    Errors errors;
+    const pb::FileDescriptor *built = s->pool.BuildFileCollectingErrors(file, &errors);
+
+    if (!built) return refuse(s, "the descriptors are wrong: " + errors.first);
+    for (int i = 0; i < built->service_count(); i++) s->services.push_back(built->service(i)->full_name());
+    return true;
+}
+
+// The first import of this file that is not linked; null: there is none.
+const string *next_import(const schema_t *s, const pb::FileDescriptorProto &file)
+{
+    for (const string &name : file.dependency())
+        if (!s->pool.FindFileByName(name)) return &name;
+    return nullptr;
+}
+
+// Links a file behind all that it imports. They can be many deep, so the stack is our own.
+bool link(schema_t *s, const string &first)
+{
+    std::vector<const pb::FileDescriptorProto *> open(1, &s->added[first]);
+    std::set<string> names{ first };
+
+    while (!open.empty()) {
+        const pb::FileDescriptorProto &file = *open.back();
+        const string *import = next_import(s, file);
+        if (!import) {
+            if (!build(s, file)) return false;
+            names.erase(file.name());
+            open.pop_back();
+            continue;
+        }
+        const pb::FileDescriptor *own = own_file(*import);
+        if (own) own->CopyTo(&s->added[*import]);
+        if (s->added.count(*import) == 0)
+            return refuse(s, file.name() + " imports " + *import + ", which is not there");
+        if (!names.insert(*import).second)
+            return refuse(s, "the imports go round in a circle: " + file.name() + " imports " + *import);
+        open.push_back(&s->added[*import]);
+    }
+    return true;
+}
+
+bool link_all(schema_t *s)
+{
+    bool ok = true;
+    string why;
+
+    for (auto i = s->added.begin(); i != s->added.end(); ++i) { // link adds files of libprotobuf's, too
+        if (s->pool.FindFileByName(i->first)) continue;
+        if (!link(s, i->first) && ok) {
+            ok = false;
+            why = s->error;
+        }
+    }
+    s->added.clear();
+    return ok || refuse(s, why);
+}
+
+// ---- reflection: fields by their numbers, which are the same in v1 and v1alpha
+
+const pb::UnknownField *find_field(const pb::UnknownFieldSet &m, int number)
+{
+    const pb::UnknownField *found = nullptr;
+
+    for (int i = 0; i < m.field_count(); i++)
+        if (m.field(i).number() == number) found = &m.field(i);
+    return found;
+}
+
+// The bytes of a field that has some; the last one counts.
+const string *find_bytes(const pb::UnknownFieldSet &m, int number)
+{
+    const pb::UnknownField *f = find_field(m, number);
+    return f && f->type() == pb::UnknownField::TYPE_LENGTH_DELIMITED ? &f->length_delimited() : nullptr;
+}
+
+enum { REPLY_FILES = 4, REPLY_SERVICES = 6, REPLY_ERROR = 7 };
+
+answer_t take_files(schema_t *s, const pb::UnknownFieldSet &files)
+{
+    for (int i = 0; i < files.field_count(); i++) {
+        const pb::UnknownField &f = files.field(i);
+        pb::FileDescriptorProto file;
+        if (f.number() != 1 || f.type() != pb::UnknownField::TYPE_LENGTH_DELIMITED) continue;
+        if (!file.ParseFromString(f.length_delimited())) {
+            refuse(s, "the server's descriptor is no FileDescriptorProto");
+            return ANSWER_WRONG;
+        }
+        if (!add_file(s, file, f.length_delimited().size())) return ANSWER_WRONG;
+    }
+    return ANSWER_FILES;
+}
+
+answer_t take_services(schema_t *s, const pb::UnknownFieldSet &list)
+{
+    s->services.clear();
+    for (int i = 0; i < list.field_count(); i++) {
+        const pb::UnknownField &f = list.field(i);
+        pb::UnknownFieldSet service;
+        if (f.number() != 1 || f.type() != pb::UnknownField::TYPE_LENGTH_DELIMITED) continue;
+        if (!service.ParseFromString(f.length_delimited())) continue;
+        const string *name = find_bytes(service, 1);
+        if (name) s->services.push_back(*name);
+    }
+    return ANSWER_SERVICES;
+}
+
+answer_t take_answer(schema_t *s, const string &bytes, int *code)
+{
+    pb::UnknownFieldSet answer, part;
+    const string *inside;
+
+    *code = 0;
+    if (answer.ParseFromString(bytes)) {
+        inside = find_bytes(answer, REPLY_FILES);
+        if (inside && part.ParseFromString(*inside)) return take_files(s, part);
+        inside = find_bytes(answer, REPLY_SERVICES);
+        if (inside && part.ParseFromString(*inside)) return take_services(s, part);
+        inside = find_bytes(answer, REPLY_ERROR);
+        if (inside && part.ParseFromString(*inside)) {
+            const pb::UnknownField *number = find_field(part, 1);
+            const string *words = find_bytes(part, 2);
+            if (number && number->type() == pb::UnknownField::TYPE_VARINT)
+                *code = static_cast<int>(number->varint());
+            refuse(s, words ? *words : string());
+            return ANSWER_ERROR;
+        }
+    }
+    refuse(s, "what the server sends is no answer of server reflection");
+    return ANSWER_WRONG;
+}
+
+// ---- types for the JSON library
+
+typedef decltype(std::declval<pb::util::TypeResolver &>().ResolveMessageType("", nullptr)) status_t;
+
+// What an Any is in JSON whose type nobody knows: its bytes as a field of this type. The name cannot be one
+// of a field in a .proto.
+void fill_opaque(const string &name, pb::Type *type)
+{
+    pb::Field *f = type->add_fields();
+
+    type->set_name(name);
+    f->set_kind(pb::Field::TYPE_BYTES);
+    f->set_cardinality(pb::Field::CARDINALITY_OPTIONAL);
+    f->set_number(1);
+    f->set_name("@value");
+    f->set_json_name("@value");
+}
+
+// Looks types up by what stands behind the last slash of a URL: first here, then among google.rpc's.
+class Resolver : public pb::util::TypeResolver {
+public:
+    Resolver(const schema_t *s, bool optional)
+        : schema(s), all_optional(optional),
+          here(pb::util::NewTypeResolverForDescriptorPool("type.googleapis.com", &s->pool)),
+          rpc(pb::util::NewTypeResolverForDescriptorPool("type.googleapis.com", rpc_pool()))
+    {
+    }
+
+    status_t ResolveMessageType(const string &url, pb::Type *type) override
+    {
+        const string name = type_of_url(url);
+        status_t status = here->ResolveMessageType(URL + name, type);
+
+        if (!status.ok()) status = rpc->ResolveMessageType(URL + name, type);
+        if (!status.ok() && schema->opaque.count(name) > 0) {
+            fill_opaque(name, type);
+            return status_t();
+        }
+        if (!status.ok() && lacks.empty()) lacks = name;
+        if (all_optional) make_optional(type);
+        return status;
+    }
+
+    status_t ResolveEnumType(const string &url, pb::Enum *type) override
+    {
+        status_t status = here->ResolveEnumType(URL + type_of_url(url), type);
+        return status.ok() ? status : rpc->ResolveEnumType(URL + type_of_url(url), type);
+    }
+
+    string lacks;               // the first message type that was not found
+
+private:
+    static void make_optional(pb::Type *type)
+    {
+        for (pb::Field &f : *type->mutable_fields())
+            if (f.cardinality() == pb::Field::CARDINALITY_REQUIRED)
+                f.set_cardinality(pb::Field::CARDINALITY_OPTIONAL);
+    }
+
+    const schema_t *schema;
+    bool all_optional;          // a part of a message is tried alone, without what it requires beside it
+    std::unique_ptr<pb::util::TypeResolver> here, rpc;
+};
+
+const pb::Descriptor *find_type(const schema_t *s, const string &name)
+{
+    const pb::Descriptor *d = s->pool.FindMessageTypeByName(name);
+    return d ? d : rpc_pool()->FindMessageTypeByName(name);
+}
+
+// ---- an Any of a type that nobody knows: its value becomes what fill_opaque describes
+
+void wrap(const schema_t *s, const pb::Descriptor *d, string *bytes, int depth);
+
+void wrap_any(const schema_t *s, pb::UnknownFieldSet *any, int depth)
+{
+    const string *url = find_bytes(*any, 1);
+    const string name = url ? type_of_url(*url) : string();
+    const pb::Descriptor *d = find_type(s, name);
+
+    for (int i = 0; i < any->field_count(); i++) {
+        pb::UnknownField *f = any->mutable_field(i);
+        if (f->number() != 2 || f->type() != pb::UnknownField::TYPE_LENGTH_DELIMITED) continue;
+        if (d) {
+            wrap(s, d, f->mutable_length_delimited(), depth - 1);
+        } else if (s->opaque.count(name) > 0) {
+            pb::UnknownFieldSet whole;
+            whole.AddLengthDelimited(1, f->length_delimited());
+            whole.SerializeToString(f->mutable_length_delimited());
+        }
+    }
+}
+
+void wrap(const schema_t *s, const pb::Descriptor *d, string *bytes, int depth)
+{
+    pb::UnknownFieldSet fields;
+
+    if (depth == 0 || !fields.ParseFromString(*bytes)) return; // the JSON library says what is wrong
+    if (d->full_name() == "google.protobuf.Any") {
+        wrap_any(s, &fields, depth);
+    } else {
+        for (int i = 0; i < fields.field_count(); i++) {
+            pb::UnknownField *f = fields.mutable_field(i);
+            const pb::FieldDescriptor *k = d->FindFieldByNumber(f->number());
+            if (k && k->message_type() && f->type() == pb::UnknownField::TYPE_LENGTH_DELIMITED)
+                wrap(s, k->message_type(), f->mutable_length_delimited(), depth - 1);
+        }
+    }
+    bytes->clear();
+    fields.SerializeToString(bytes);
+}
+
+bool to_json(schema_t *s, const string &type, string message, int flags, string *json)
+{
+    Resolver resolver(s, false);
+    pb::util::JsonPrintOptions print;
+    const pb::Descriptor *d = find_type(s, type);
+
+    print.add_whitespace = (flags & SCHEMA_PRETTY) != 0;
+    print.always_print_primitive_fields = (flags & SCHEMA_DEFAULTS) != 0;
+    json->clear();
+    if (!d) return refuse(s, "there is no message type " + type);
+    if (!s->opaque.empty()) wrap(s, d, &message, NEST_MAX);
+    status_t status = pb::util::BinaryToJsonString(&resolver, URL + type, message, json, print);
+    if (status.ok()) return true;
+    s->lacks = resolver.lacks;
+    return refuse(s, "what came is no " + type + ": " + string(status.message()));
+}
+
+// ---- JSON in pieces: where is it wrong?
+//
+// libprotobuf tells the place of an error in several ways, and now and then not at all. So a value that it
+// refuses is taken apart, and its parts are tried each for itself.
+
+struct member_t { string key, value; };     // as they stand in the text
+
+class Pieces {
+public:
+    explicit Pieces(const string &json) : text(json), at(0) { blanks(); }
+
+    bool is(char c) const { return at < text.size() && text[at] == c; }
+
+    std::vector<member_t> members()         // of an object; of a list, without keys
+    {
+        std::vector<member_t> all;
+        bool object = is('{');
+
+        at++;
+        for (blanks(); at < text.size() && !is('}') && !is(']'); blanks()) {
+            member_t m;
+            size_t start = at;
+            if (object) {
+                m.key = value();
+                blanks();
+                at++; // the colon
+            }
+            m.value = value();
+            blanks();
+            if (is(',')) at++;
+            if (at == start) break; // it is no JSON
+            all.push_back(m);
+        }
+        return all;
+    }
+
+private:
+    void blanks()
+    {
+        while (at < text.size() && strchr(" \t\r\n", text[at]) != nullptr && text[at] != '\0') at++;
+    }
+
+    void quoted()
+    {
+        for (at++; at < text.size() && text[at] != '"'; at++)
+            if (text[at] == '\\') at++;
+        if (at < text.size()) at++;
+    }
+
+    string value()
+    {
+        size_t start, open = 0;
+
+        blanks();
+        start = at;
+        while (at < text.size()) {
+            char c = text[at];
+            if (open == 0 && (c == ',' || c == ':' || c == '}' || c == ']')) break;
+            if (c == '"') {
+                quoted();
+            } else {
+                if (c == '{' || c == '[') open++;
+                if (c == '}' || c == ']') open--;
+                at++;
+            }
+        }
+        if (at > text.size()) at = text.size();
+        while (at > start && strchr(" \t\r\n", text[at - 1]) != nullptr) at--;
+        return text.substr(start, at - start);
+    }
+
+    const string &text;
+    size_t at;
+};
+
+string unquoted(const string &json)
+{
+    pb::StringValue v;
+    return pb::util::JsonStringToMessage(json, &v, pb::util::JsonParseOptions()).ok() ? v.value() : json;
+}
+
+const pb::FieldDescriptor *field_named(const pb::Descriptor *d, const string &name)
+{
+    for (int i = 0; i < d->field_count(); i++)
+        if (d->field(i)->json_name() == name || d->field(i)->name() == name) return d->field(i);
+    return nullptr;
+}
+
+const size_t LISTED = 12;       // names in an error; a type can have hundreds
+
+string listed(const std::vector<string> &names)
+{
+    string out;
+
+    for (size_t i = 0; i < names.size() && i < LISTED; i++) out += (i > 0 ? ", " : "") + names[i];
+    return names.size() > LISTED ? out + " and others" : out;
+}
+
+string fields_of(const pb::Descriptor *d)
+{
+    std::vector<string> names;
+
+    for (int i = 0; i < d->field_count(); i++) names.push_back(d->field(i)->json_name());
+    return names.empty() ? "it has none" : "it has " + listed(names);
+}
+
+string values_of(const pb::EnumDescriptor *e)
+{
+    std::vector<string> names;
+
+    for (int i = 0; i < e->value_count(); i++) names.push_back(e->value(i)->name());
+    return "a value of " + e->full_name() + ": " + listed(names);
+}
+
+string wanted_scalar(const pb::FieldDescriptor *f)
+{
+    switch (f->cpp_type()) {
+    case pb::FieldDescriptor::CPPTYPE_INT32: return "a whole number from -2147483648 to 2147483647";
+    case pb::FieldDescriptor::CPPTYPE_UINT32: return "a whole number from 0 to 4294967295";
+    case pb::FieldDescriptor::CPPTYPE_INT64:
+        return "a whole number from -9223372036854775808 to 9223372036854775807";
+    case pb::FieldDescriptor::CPPTYPE_UINT64: return "a whole number from 0 to 18446744073709551615";
+    case pb::FieldDescriptor::CPPTYPE_DOUBLE: return "a number, \"NaN\", \"Infinity\" or \"-Infinity\"";
+    case pb::FieldDescriptor::CPPTYPE_FLOAT: return "a number of 32 bits, \"NaN\", \"Infinity\" or \"-Infinity\"";
+    case pb::FieldDescriptor::CPPTYPE_BOOL: return "true or false";
+    case pb::FieldDescriptor::CPPTYPE_ENUM: return values_of(f->enum_type());
+    case pb::FieldDescriptor::CPPTYPE_STRING:
+        return f->type() == pb::FieldDescriptor::TYPE_BYTES ? "a string in base64" : "a string of UTF-8";
+    default: return "an object";
+    }
+}
+
+string wanted_message(const pb::Descriptor *d)
+{
+    static const struct { const char *name, *form; } forms[] = {
+        { "Timestamp", "a time such as \"2026-01-02T03:04:05Z\"" },
+        { "Duration", "a duration such as \"1.5s\"" },
+        { "FieldMask", "a string of paths such as \"user.name,photo\"" },
+        { "ListValue", "a list" },
+        { "Any", "an object with \"@type\"" },
+    };
+
+    if (!is_special(d->full_name())) return "an object, the fields of " + d->full_name();
+    for (const auto &f : forms)
+        if (d->name() == f.name) return f.form;
+    return d->field_count() == 1 && !d->field(0)->is_repeated() ? wanted_scalar(d->field(0)) : "an object";
+}
+
+string wanted(const pb::FieldDescriptor *f)
+{
+    return f->message_type() ? wanted_message(f->message_type()) : wanted_scalar(f);
+}
+
+string shortened(const string &json)
+{
+    size_t n = 60;
+
+    if (json.size() <= n) return json;
+    while (n > 0 && (json[n] & 0xC0) == 0x80) n--; // not inside of a character
+    return json.substr(0, n) + "...";
+}
+
+// The shortest JSON value of a scalar.
+string scalar_default(const pb::FieldDescriptor *f)
+{
+    switch (f->cpp_type()) {
+    case pb::FieldDescriptor::CPPTYPE_INT64:
+    case pb::FieldDescriptor::CPPTYPE_UINT64: return "\"0\"";
+    case pb::FieldDescriptor::CPPTYPE_BOOL: return "false";
+    case pb::FieldDescriptor::CPPTYPE_STRING: return "\"\"";
+    case pb::FieldDescriptor::CPPTYPE_ENUM: return "\"" + f->enum_type()->value(0)->name() + "\"";
+    case pb::FieldDescriptor::CPPTYPE_MESSAGE: return "{}";
+    default: return "0";
+    }
+}
+
+class Finder {
+public:
+    Finder(const schema_t *s, int flags) : schema(s), resolver(s, true)
+    {
+        options.ignore_unknown_fields = (flags & SCHEMA_IGNORE_UNKNOWN) != 0;
+    }
+
+    // Why this JSON is no message of type d; "": it is not known. path: where it stands.
+    string message(const pb::Descriptor *d, const string &json, const string &path, int depth)
+    {
+        Pieces pieces(json);
+        std::map<const pb::OneofDescriptor *, string> chosen;
+
+        if (!pieces.is('{')) return wrong(path, json, wanted_message(d));
+        if (depth == 0) return "";
+        for (const member_t &m : pieces.members()) {
+            const string name = unquoted(m.key), at = path.empty() ? name : path + "." + name;
+            const pb::FieldDescriptor *f = field_named(d, name);
+            if (name == "@type" && !path.empty()) continue;
+            if (!f && options.ignore_unknown_fields) continue;
+            if (!f) return at + ": " + d->full_name() + " has no such field; " + fields_of(d);
+            if (!fits(d, m.key, m.value)) return field(d, f, m, at, depth - 1);
+            if (!f->containing_oneof() || m.value == "null") continue;
+            string &other = chosen[f->containing_oneof()];
+            if (!other.empty())
+                return at + ": " + other + " is there, too; of the oneof " + f->containing_oneof()->name() +
+                       " give one";
+            other = name;
+        }
+        return "";
+    }
+
+private:
+    static string wrong(const string &path, const string &json, const string &form)
+    {
+        return (path.empty() ? "" : path + ": ") + shortened(json) + " is not " + form;
+    }
+
+    bool fits(const pb::Descriptor *d, const string &key, const string &value)
+    {
+        string out;
+        return pb::util::JsonToBinaryString(&resolver, URL + d->full_name(), "{" + key + ":" + value + "}",
+                                            &out, options).ok();
+    }
+
+    string field(const pb::Descriptor *d, const pb::FieldDescriptor *f, const member_t &m, const string &at,
+                 int depth)
+    {
+        Pieces pieces(m.value);
+
+        if (f->is_map()) return pieces.is('{') ? map(d, f, m, at, depth) : wrong(at, m.value, "an object");
+        if (f->is_repeated() && pieces.is('[')) {
+            const std::vector<member_t> all = pieces.members();
+            for (size_t i = 0; i < all.size(); i++)
+                if (!fits(d, m.key, "[" + all[i].value + "]"))
+                    return one(f, all[i].value, at + "[" + std::to_string(i) + "]", depth);
+        }
+        return one(f, m.value, at, depth);
+    }
+
+    string map(const pb::Descriptor *d, const pb::FieldDescriptor *f, const member_t &m, const string &at,
+               int depth)
+    {
+        const pb::FieldDescriptor *key = f->message_type()->FindFieldByNumber(1),
+                                  *value = f->message_type()->FindFieldByNumber(2);
+
+        for (const member_t &entry : Pieces(m.value).members()) {
+            if (fits(d, m.key, "{" + entry.key + ":" + entry.value + "}")) continue;
+            bool key_fits = value->message_type()
+                                ? find_type(schema, value->message_type()->full_name()) != nullptr &&
+                                      fits(d, m.key, "{" + entry.key + ":null}")
+                                : fits(d, m.key, "{" + entry.key + ":" + scalar_default(value) + "}");
+            if (!key_fits && !value->message_type()) return wrong(at + ", a key", entry.key, wanted(key));
+            return one(value, entry.value, at + "[" + entry.key + "]", depth);
+        }
+        return "";
+    }
+
+    // A single value of this field.
+    string one(const pb::FieldDescriptor *f, const string &json, const string &at, int depth)
+    {
+        const pb::Descriptor *d = f->message_type();
+        string why;
+
+        if (!d || !Pieces(json).is('{')) return wrong(at, json, wanted(f));
+        if (d->full_name() == "google.protobuf.Any") return any(json, at, depth);
+        if (is_special(d->full_name())) return wrong(at, json, wanted(f));
+        why = message(d, json, at, depth);
+        return why.empty() ? wrong(at, json, wanted(f)) : why;
+    }
+
+    string any(const string &json, const string &at, int depth)
+    {
+        for (const member_t &m : Pieces(json).members()) {
+            if (unquoted(m.key) != "@type") continue;
+            const string url = unquoted(m.value);
+            const pb::Descriptor *d = find_type(schema, type_of_url(url));
+            if (!d) return at + ".@type: the type of " + shortened(m.value) + " is not known";
+            string why = is_special(d->full_name()) ? "" : message(d, json, at, depth);
+            return why.empty() ? wrong(at, json, "a message of this @type") : why;
+        }
+        return at + ": an Any needs \"@type\", such as \"" + URL + "package.Message\"";
+    }
+
+    const schema_t *schema;
+    Resolver resolver;
+    pb::util::JsonParseOptions options;
+};
+
+bool from_json(schema_t *s, const string &type, const string &json, int flags, string *message)
+{
+    Resolver resolver(s, false);
+    pb::util::JsonParseOptions options;
+    const pb::Descriptor *d = find_type(s, type);
+    string why;
+
+    options.ignore_unknown_fields = (flags & SCHEMA_IGNORE_UNKNOWN) != 0;
+    message->clear();
+    if (!d) return refuse(s, "there is no message type " + type);
+    status_t status = pb::util::JsonToBinaryString(&resolver, URL + type, json, message, options);
+    if (status.ok()) return true;
+    s->lacks = resolver.lacks;
+    if (!is_special(type)) why = Finder(s, flags).message(d, json, "", NEST_MAX);
+    if (!why.empty()) return refuse(s, why);
+    why = string(status.message());
+    return refuse(s, why.compare(0, 2, ": ") == 0 ? why.substr(2) : why);
+}
+
+// ---- a message with all of its fields
+
+class Template {
+public:
+    explicit Template(bool indented) : pretty(indented) {}
+
+    string text;
+
+    void message(const pb::Descriptor *d, int depth)
+    {
+        bool first = true;
+
+        if (is_special(d->full_name())) return special(d);
+        open.insert(d);
+        text += '{';
+        for (int i = 0; i < d->field_count(); i++) {
+            const pb::FieldDescriptor *f = d->field(i);
+            const pb::OneofDescriptor *one = f->real_containing_oneof();
+            if ((one && one->field(0) != f) || f->type() == pb::FieldDescriptor::TYPE_GROUP) continue;
+            if (f->message_type() && (text.size() > TEMPLATE_MAX || depth == NEST_MAX / 4)) continue;
+            text += first ? "" : ",";
+            first = false;
+            line(depth + 1);
+            text += '"' + f->json_name() + (pretty ? "\": " : "\":");
+            field(f, depth + 1);
+        }
+        if (!first) line(depth);
+        text += '}';
+        open.erase(d);
+    }
+
+private:
+    void line(int depth)
+    {
+        if (pretty) text += '\n' + string(static_cast<size_t>(2 * depth), ' ');
+    }
+
+    static string key_default(const pb::FieldDescriptor *key)
+    {
+        string value = scalar_default(key);
+        return value[0] == '"' ? value : '"' + value + '"';
+    }
+
+    void field(const pb::FieldDescriptor *f, int depth)
+    {
+        if (f->is_map()) {
+            text += "{" + key_default(f->message_type()->FindFieldByNumber(1)) + (pretty ? ": " : ":");
+            value(f->message_type()->FindFieldByNumber(2), depth);
+            text += '}';
+        } else if (f->is_repeated()) {
+            text += '[';
+            if (!f->message_type() || open.count(f->message_type()) == 0) value(f, depth);
+            text += ']';
+        } else {
+            value(f, depth);
+        }
+    }
+
+    void value(const pb::FieldDescriptor *f, int depth)
+    {
+        if (!f->message_type()) text += scalar_default(f);
+        else if (open.count(f->message_type()) > 0) text += "{}"; // a type inside of itself
+        else message(f->message_type(), depth);
+    }
+
+    void special(const pb::Descriptor *d)
+    {
+        const string &name = d->name();
+
+        if (name == "Timestamp") text += "\"1970-01-01T00:00:00Z\"";
+        else if (name == "Duration") text += "\"0s\"";
+        else if (name == "FieldMask") text += "\"\"";
+        else if (name == "ListValue") text += "[]";
+        else if (name == "Value") text += "null";
+        else if (name == "Struct") text += "{}";
+        else if (name == "Any") any();
+        else text += scalar_default(d->field(0)); // of a wrapper
+    }
+
+    void any()
+    {
+        text += string(pretty ? "{\"@type\": \"" : "{\"@type\":\"") + URL + "google.protobuf.Empty\"" +
+                (pretty ? ", \"value\": {}}" : ",\"value\":{}}");
+    }
+
+    bool pretty;
+    std::set<const pb::Descriptor *> open;
+};
+
+// ---- as text
+
+template <typename D> string debug_text(const D *d)
+{
+    pb::DebugStringOptions options;
+
+    options.include_comments = true;
+    return d->DebugStringWithOptions(options);
+}
+
+bool describe(const schema_t *s, const string &name, string *out)
+{
+    const pb::DescriptorPool &p = s->pool;
+
+    out->clear();
+    if (const auto *d = p.FindServiceByName(name)) *out = debug_text(d);
+    else if (const auto *m = p.FindMethodByName(name)) *out = debug_text(m);
+    else if (const auto *t = p.FindMessageTypeByName(name)) *out = debug_text(t);
+    else if (const auto *e = p.FindEnumTypeByName(name)) *out = debug_text(e);
+    else if (const auto *f = p.FindFieldByName(name)) *out = debug_text(f);
+    else if (const auto *x = p.FindExtensionByName(name)) *out = debug_text(x);
+    else if (const auto *o = p.FindOneofByName(name)) *out = debug_text(o);
+    else if (const auto *v = p.FindEnumValueByName(name)) *out = debug_text(v);
+    while (!out->empty() && out->back() == '\n') out->pop_back();
+    return !out->empty();
+}
+
+const char *keep(schema_t *s, const string &text)
+{
+    for (const string &k : s->strings)
+        if (k == text) return k.c_str();
+    s->strings.push_back(text);
+    return s->strings.back().c_str();
+}
+
+void fill_method(schema_t *s, const pb::MethodDescriptor *m, schema_method_t *out)
+{
+    out->path = keep(s, "/" + m->service()->full_name() + "/" + m->name());
+    out->input = keep(s, m->input_type()->full_name());
+    out->output = keep(s, m->output_type()->full_name());
+    out->client_streams = m->client_streaming();
+    out->server_streams = m->server_streaming();
+}
+
+bool find_method(schema_t *s, const string &service, const string &name, schema_method_t *out)
+{
+    const pb::ServiceDescriptor *d = s->pool.FindServiceByName(service);
+    const pb::MethodDescriptor *m = d ? d->FindMethodByName(name) : nullptr;
+    std::vector<string> names;
+
+    if (!d) return refuse(s, "there is no service " + service);
+    if (m) return fill_method(s, m, out), true;
+    for (int i = 0; i < d->method_count(); i++) names.push_back(d->method(i)->name());
+    return refuse(s, service + " has no method " + name + "; it has " +
+                         (names.empty() ? "none" : listed(names)));
+}
+
+// ---- details of a status
+
+bool detail(schema_t *s, const string &status, size_t place, int flags, const char **type, string *json)
+{
+    pb::UnknownFieldSet outer, any;
+
+    json->clear();
+    if (!outer.ParseFromString(status)) return refuse(s, "the details are no google.rpc.Status");
+    for (int i = 0; i < outer.field_count(); i++) {
+        const pb::UnknownField &f = outer.field(i);
+        if (f.number() != 3 || f.type() != pb::UnknownField::TYPE_LENGTH_DELIMITED || place-- > 0) continue;
+        const string *url = any.ParseFromString(f.length_delimited()) ? find_bytes(any, 1) : nullptr;
+        s->word = url ? *url : string();
+        *type = s->word.c_str();
+        return to_json(s, "google.protobuf.Any", f.length_delimited(), flags, json);
+    }
+    s->error.clear();
+    return false;
+}
+
+} // namespace
+
+// ---- what schema.h promises
+
+extern "C" {
+
+schema_t *schema_new(void)
+{
+    pb::SetLogHandler(keep_silent);
+    try {
+        return new schema_t;
+    } catch (const std::exception &) {
+        return nullptr;
+    }
+}
+
+void schema_free(schema_t *s)
+{
+    delete s;
+}
+
+const char *schema_error(const schema_t *s)
+{
+    return s->error.c_str();
+}
+
+bool schema_add_set(schema_t *s, ensign_slice_t set)
+{
+    return guard(s, [&] {
+        pb::FileDescriptorSet files;
+        if (!files.ParseFromArray(set.ptr, static_cast<int>(set.len)) || files.file_size() == 0)
+            return refuse(s, "it is no FileDescriptorSet, as protoc --descriptor_set_out writes it");
+        for (const pb::FileDescriptorProto &file : files.file())
+            if (!add_file(s, file, file.ByteSizeLong())) return false;
+        return true;
+    });
+}
+
+bool schema_add_file(schema_t *s, ensign_slice_t file)
+{
+    return guard(s, [&] {
+        pb::FileDescriptorProto proto;
+        if (!proto.ParseFromArray(file.ptr, static_cast<int>(file.len)))
+            return refuse(s, "it is no FileDescriptorProto");
+        return add_file(s, proto, file.len);
+    });
+}
+
+const char *schema_import(schema_t *s)
+{
+    while (!s->imports.empty()) {
+        s->word = s->imports.front();
+        s->imports.pop_front();
+        if (!is_here(s, s->word) && s->asked.insert(s->word).second) return s->word.c_str();
+    }
+    return nullptr;
+}
+
+bool schema_link(schema_t *s)
+{
+    return guard(s, [&] { return link_all(s); });
+}
+
+ensign_slice_t schema_question(schema_t *s, ask_t what, const char *name)
+{
+    pb::UnknownFieldSet m;
+
+    m.AddLengthDelimited(what == ASK_FILE ? 3 : what == ASK_SYMBOL ? 4 : 7, name);
+    s->out.clear();
+    m.SerializeToString(&s->out);
+    return slice_of(s->out);
+}
+
+answer_t schema_answer(schema_t *s, ensign_slice_t answer, int *code)
+{
+    answer_t got = ANSWER_WRONG;
+
+    guard(s, [&] {
+        got = take_answer(s, text_of(answer), code);
+        return true;
+    });
+    return got;
+}
+
+bool schema_has(const schema_t *s, const char *name)
+{
+    string text;
+    return describe(s, name, &text);
+}
+
+const char *schema_service(const schema_t *s, size_t i)
+{
+    return i < s->services.size() ? s->services[i].c_str() : nullptr;
+}
+
+bool schema_method_at(schema_t *s, const char *service, size_t i, schema_method_t *out)
+{
+    return guard(s, [&] {
+        const pb::ServiceDescriptor *d = s->pool.FindServiceByName(service);
+        if (!d) return refuse(s, string("there is no service ") + service);
+        s->error.clear();
+        if (i >= static_cast<size_t>(d->method_count())) return false;
+        fill_method(s, d->method(static_cast<int>(i)), out);
+        return true;
+    });
+}
+
+bool schema_method(schema_t *s, const char *service, const char *name, schema_method_t *out)
+{
+    return guard(s, [&] { return find_method(s, service, name, out); });
+}
+
+bool schema_describe(schema_t *s, const char *name, ensign_slice_t *text)
+{
+    return guard(s, [&] {
+        if (!describe(s, name, &s->out)) return refuse(s, string("there is no ") + name);
+        *text = slice_of(s->out);
+        return true;
+    });
+}
+
+bool schema_template(schema_t *s, const char *type, bool pretty, ensign_slice_t *json)
+{
+    return guard(s, [&] {
+        const pb::Descriptor *d = s->pool.FindMessageTypeByName(type);
+        Template t(pretty);
+        if (!d) return refuse(s, string("there is no message type ") + type);
+        t.message(d, 0);
+        s->out.swap(t.text);
+        *json = slice_of(s->out);
+        return true;
+    });
+}
+
+bool schema_from_json(schema_t *s, const char *type, ensign_slice_t json, int flags, ensign_slice_t *message)
+{
+    return guard(s, [&] {
+        bool ok = from_json(s, type, text_of(json), flags, &s->out);
+        *message = slice_of(s->out);
+        return ok;
+    });
+}
+
+bool schema_to_json(schema_t *s, const char *type, ensign_slice_t message, int flags, ensign_slice_t *json)
+{
+    return guard(s, [&] {
+        bool ok = to_json(s, type, text_of(message), flags, &s->out);
+        while (!s->out.empty() && s->out.back() == '\n') s->out.pop_back();
+        *json = slice_of(s->out);
+        return ok;
+    });
+}
+
+const char *schema_lacks(const schema_t *s)
+{
+    return s->lacks.empty() ? nullptr : s->lacks.c_str();
+}
+
+void schema_give_up(schema_t *s, const char *type)
+{
+    const string name = type; // it may be s->lacks
+    s->opaque.insert(name);
+}
+
+bool schema_detail(schema_t *s, ensign_slice_t status, size_t i, int flags, const char **type,
+                   ensign_slice_t *json)
+{
+    return guard(s, [&] {
+        bool ok = detail(s, text_of(status), i, flags, type, &s->out);
+        *json = slice_of(s->out);
+        return ok;
+    });
+}
+
+} // extern "C"
