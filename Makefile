@@ -89,7 +89,7 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 .SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
         generated suite-tls test-peers test-live soak fuzz bench bench-check bench-record small server tool \
-        examples install install-header install-tool uninstall clean
+        examples install install-header install-plugin install-tool uninstall clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -100,7 +100,7 @@ help:
 	@echo "make check        the tests again under ASan, UBSan and valgrind, with 32-bit pointers, and those of"
 	@echo "                  TLS with mbedTLS 3.6"
 	@echo "make test-peers   against other people's programs: gRPC's interop server, h2spec, grpcurl, PyEnsign,"
-	@echo "                  go-ensign, grpc-go and grpcio that end connections, etcd"
+	@echo "                  go-ensign, grpc-go and grpcio that end connections, etcd, OpenTelemetry's collector"
 	@echo "make test-live    a session with the server that the ENSIGN_ variables name"
 	@echo "make soak         the long runs"
 	@echo "make fuzz         each fuzz target for FUZZ_SECONDS [60]"
@@ -111,9 +111,9 @@ help:
 	@echo "make              build/ensignd, build/ensign and build/examples; make server, make tool,"
 	@echo "                  make examples: one of them"
 	@echo "make deps         install what demo, test and check need"
-	@echo "make install      ensign.h and ensign.pc, and the program ensign with its manual and completions:"
-	@echo "                  make install-header, make install-tool: one of the two; DESTDIR, PREFIX"
-	@echo "                  [/usr/local]; make uninstall removes them"
+	@echo "make install      ensign.h and ensign.pc, the plugin protoc-gen-ensign, and the program ensign with its"
+	@echo "                  manual and completions: make install-header, make install-plugin, make install-tool:"
+	@echo "                  one of the three; DESTDIR, PREFIX [/usr/local]; make uninstall removes them"
 	@echo "make clean        remove build/"
 	@echo
 	@echo "Settings: CC, CXX, CFLAGS, CPPFLAGS, LDFLAGS; V=1 shows commands; JOBS [2] test programs at a time;"
@@ -304,6 +304,10 @@ $(B)/examples/greeter: $(addprefix $(B)/gen/examples/,greeter.pb.o greeter.ensig
 $(B)/examples/etcd_watch: $(addprefix $(B)/gen/examples/,etcd.pb.o etcd_kv.pb.o etcd.ensign.h)
 $(B)/examples/otlp_export: $(patsubst %.proto,$(B)/gen/%.pb.o,$(wildcard examples/otlp/*.proto)) \
                            $(addprefix $(B)/gen/examples/otlp/,logs_service.ensign.h trace_service.ensign.h)
+ifdef ZLIB
+$(B)/examples/otlp_export: C += -DENSIGN_GZIP
+$(B)/examples/otlp_export: LIBS += -lz
+endif
 generated: $(PB_H) $(TYPED_H) # tests/compile/bits32.sh asks for it
 
 $(PB_H): $(B)/gen/%.pb.h: %.proto $(shell find $(PROTO_DIRS) -name '*.options')
@@ -331,7 +335,7 @@ $(EXAMPLES_X): $(B)/%: %.cc ensign.h
 -include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(COMMON_O:.o=.d)
 -include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH) $(FUZZ) $(EXAMPLES) $(EXAMPLES_X) $(FUZZERS))
 
-# ---------------------------------------------------------------- install: the header and how to link it; ensign
+# ---------------------------------------------------------------- install: the header, the plugin, the program
 
 VERSION = $(or $(shell sed -n 's/^\#define ENSIGN_VERSION[ ]*"\(.*\)".*/\1/p' ensign.h),0)
 
@@ -346,19 +350,23 @@ Cflags: -I$${includedir}
 Libs: $(LIBS)
 endef
 
-INSTALLED_H    = $(DESTDIR)$(PREFIX)/include/ensign.h
-INSTALLED_PC   = $(DESTDIR)$(PREFIX)/share/pkgconfig/ensign.pc
-INSTALLED_TOOL = $(DESTDIR)$(PREFIX)/bin/ensign
-INSTALLED_MAN  = $(DESTDIR)$(PREFIX)/share/man/man1/ensign.1
-INSTALLED_BASH = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ensign
-INSTALLED_ZSH  = $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ensign
+INSTALLED_H      = $(DESTDIR)$(PREFIX)/include/ensign.h
+INSTALLED_PC     = $(DESTDIR)$(PREFIX)/share/pkgconfig/ensign.pc
+INSTALLED_PLUGIN = $(DESTDIR)$(PREFIX)/bin/protoc-gen-ensign
+INSTALLED_TOOL   = $(DESTDIR)$(PREFIX)/bin/ensign
+INSTALLED_MAN    = $(DESTDIR)$(PREFIX)/share/man/man1/ensign.1
+INSTALLED_BASH   = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ensign
+INSTALLED_ZSH    = $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ensign
 
-install: install-header install-tool
+install: install-header install-plugin install-tool
 
 install-header: export TEXT = $(PC)
 install-header: ensign.h
 	install -D -m 644 ensign.h "$(INSTALLED_H)"
 	mkdir -p "$(dir $(INSTALLED_PC))" && printf '%s\n' "$$TEXT" >"$(INSTALLED_PC)"
+
+install-plugin: $(PLUGIN)
+	install -D -m 755 $(PLUGIN) "$(INSTALLED_PLUGIN)"
 
 install-tool: $(TOOL)
 	install -D -m 755 $(TOOL) "$(INSTALLED_TOOL)"
@@ -367,8 +375,8 @@ install-tool: $(TOOL)
 	install -D -m 644 tools/ensign/_ensign "$(INSTALLED_ZSH)"
 
 uninstall:
-	rm -f "$(INSTALLED_H)" "$(INSTALLED_PC)" "$(INSTALLED_TOOL)" "$(INSTALLED_MAN)" "$(INSTALLED_BASH)" \
-	    "$(INSTALLED_ZSH)"
+	rm -f "$(INSTALLED_H)" "$(INSTALLED_PC)" "$(INSTALLED_PLUGIN)" "$(INSTALLED_TOOL)" "$(INSTALLED_MAN)" \
+	    "$(INSTALLED_BASH)" "$(INSTALLED_ZSH)"
 
 # ---------------------------------------------------------------- figures; never a part of the tests
 

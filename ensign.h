@@ -1185,7 +1185,8 @@ ENSIGN_API int  ensign_tick(ensign_t *c, uint64_t now_ms);
 /* >>grpc_api  Any method of any server
  *
  * A call waits, its deadline running, for the connection, for a token, and for one of the server's
- * MAX_CONCURRENT_STREAMS, in the order of opening. */
+ * MAX_CONCURRENT_STREAMS, in the order of opening. Calls with structs in and out: protoc-gen-ensign writes
+ * them from a .proto (tools/docs/typed-calls.md). */
 typedef struct ensign_call_desc_t {
     const char *method;             /* "/package.Service/Method" */
     const ensign_header_t *metadata;/* an "authorization" in it replaces the client's token */
@@ -13466,12 +13467,13 @@ static void ensi_call_free(ensign_t *c, ensi_handle_t *h)
     ensi_mem_free(&c->env.mem, u);
 }
 
-/* Puts a message where `out`, in the send buffer, has room for it as it is. */
+/* Puts a message where `out`, in the send buffer, has room for it as it is. A unary call has no other. */
 static void ensi_call_put(ensign_t *c, ensi_user_call_t *u, ensign_slice_t message, int flags, uint8_t *out)
 {
     size_t len = ensi_call_compress(c, u, message, flags, out);
     if (len == 0 && message.len > 0 && message.ptr != out) memcpy(out, message.ptr, message.len);
     ensi_grpc_commit(&u->call, len ? len : message.len, len ? ENSIGN_COMPRESSED : flags);
+    if (u->call.unary) u->call.half_closed = true;
 }
 
 static int ensi_call_first(ensign_t *c, ensi_user_call_t *u, const ensign_call_desc_t *d)
@@ -13482,7 +13484,6 @@ static int ensi_call_first(ensign_t *c, ensi_user_call_t *u, const ensign_call_d
     rc = ensi_grpc_reserve(&u->call, d->request.len, &out);
     if (rc != ENSIGN_OK) return ensi_env_memory(&c->env, d->request.len);
     ensi_call_put(c, u, d->request, u->encodes ? ENSIGN_COMPRESSED : 0, out);
-    u->call.half_closed = d->unary;
     return ENSIGN_OK;
 }
 
@@ -13930,7 +13931,6 @@ int ensign_call_commit(ensign_t *c, ensign_call_t handle, size_t len, int flags)
                              (unsigned long)len);
     out = ensi_grpc_space(&u->call);
     ensi_call_put(c, u, ensi_slice(ensi_call_place(u, out), len), flags, out);
-    if (u->call.unary) u->call.half_closed = true;
     ensi_state_touch(c, &u->call);
     return ENSIGN_OK;
 }

@@ -17,10 +17,15 @@ int main(void)
 C
 files() { (cd "$dir/$1" 2>/dev/null && find . ! -type d | sort | tr '\n' ' '); }
 header='./usr/include/ensign.h ./usr/share/pkgconfig/ensign.pc '
-wanted="./usr/bin/ensign ./usr/include/ensign.h ./usr/share/bash-completion/completions/ensign"
+wanted="./usr/bin/ensign ./usr/bin/protoc-gen-ensign ./usr/include/ensign.h"
+wanted="$wanted ./usr/share/bash-completion/completions/ensign"
 wanted="$wanted ./usr/share/man/man1/ensign.1 ./usr/share/pkgconfig/ensign.pc"
 wanted="$wanted ./usr/share/zsh/site-functions/_ensign "
 tool_runs() { [ "$("$dir/stage/usr/bin/ensign" --version)" = "$(build/ensign --version)" ]; }
+protoc_finds_the_plugin() {
+    PATH=$dir/own/bin:$PATH protoc -Iexamples "--ensign_out=$dir" health.proto &&
+        grep -q '^static inline .*Health_Check_open(' "$dir/health.ensign.h"
+}
 knows_no_stage() { ! grep "$dir" "$dir/stage/usr/share/pkgconfig/ensign.pc"; }
 program() {
     export PKG_CONFIG_PATH=$dir/own/share/pkgconfig
@@ -42,6 +47,10 @@ check 'the header is the header' cmp ensign.h "$dir/stage/usr/include/ensign.h"
 check 'PREFIX alone' make install PREFIX="$dir/own"
 check 'a program built by pkg-config runs' program
 check 'the version is that of the header' versions_agree
+check 'protoc finds the plugin on the PATH' protoc_finds_the_plugin
+check 'whose version is that of the header, too' \
+    test "$(tools/protoc-gen-ensign --version | sed 's/protoc-gen-ensign \(.*\),.*/\1/')" = \
+    "$(sed -n 's/^#define ENSIGN_VERSION  *"\(.*\)"/\1/p' ensign.h)"
 check 'uninstall' make uninstall PREFIX="$dir/own"
 check 'leaves no file' test -z "$(files own)"
 check 'the header alone' make install-header DESTDIR="$dir/lone" PREFIX=/usr

@@ -98,6 +98,35 @@ SCRIPT(a_unary_call_is_compressed_both_ways)
     check_pattern(w, n->as.reply.message, 3, 4000); /* it stands until the next pull */
 }
 
+/* The request may be encoded in place, behind the opener. */
+SCRIPT(a_unary_request_that_follows_is_compressed)
+{
+    static char text[5000];
+    ensign_call_desc_t d = compressing();
+    uint8_t *room;
+    stream_t *s;
+    size_t i;
+    uint32_t k;
+    fill_text(text, sizeof text);
+    world_create(w);
+    d.unary = d.request_follows = true;
+    for (i = 0; i < 2; i++) {
+        k = call(w, &d);
+        s = world_stream(w, i);
+        if (i == 0) {
+            assert_int_equal(ensign_call_reserve(w->client, as_call(k), sizeof text, &room), ENSIGN_OK);
+            memcpy(room, text, sizeof text);
+            assert_int_equal(ensign_call_commit(w->client, as_call(k), sizeof text, 0), ENSIGN_OK);
+        } else {
+            assert_int_equal(ensign_call_send(w->client, as_call(k), slice_of(text, sizeof text), 0),
+                             ENSIGN_OK);
+        }
+        assert_int_equal(send_text(w, k, "more"), ENSIGN_E_STATE);
+        world_until(w, s->half_closed);
+        want_request(w, s, true, text, sizeof text);
+    }
+}
+
 /* An answer that comes as it is, though the request was compressed; and one that is compressed though it was
  * not: each call asks for gzip. */
 SCRIPT(each_message_says_how_it_comes)
@@ -593,7 +622,8 @@ SCRIPT(zlib_is_taken_once)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_MODES(a_unary_call_is_compressed_both_ways), IN_MODES(each_message_says_how_it_comes),
+        IN_MODES(a_unary_call_is_compressed_both_ways), IN_MODES(a_unary_request_that_follows_is_compressed),
+        IN_MODES(each_message_says_how_it_comes),
         IN_MODES(a_stream_has_messages_of_both_kinds), IN_MODES(a_full_buffer_says_again_and_later_room),
         IN_MODES(another_attempt_sends_the_same), IN_MODES(the_caller_s_own_encoding_stays_his),
         IN_MODES(what_contradicts_itself_is_refused), IN_MODES(limits_are_those_of_plain_messages),
