@@ -140,6 +140,9 @@ MEMORY
     large    max_handles 65000, topic_cache 4096; windows and send buffers 4 MiB, a publisher's buffer 64 MiB
              and 16383 events in flight, replies and received events 16 MiB, max_unacked 1048576; answers and
              messages of calls 64 MiB, max_metadata_bytes 64 KiB
+    ENSIGN_GZIP adds 416 KiB to the first: zlib takes what it needs of them with the first message that it
+    deals with, and keeps it. To that of a call it adds max_message_bytes for a message that is decompressed,
+    and with `compress` the larger one of max_send_bytes and send_buffer_bytes for one encoded in place.
     A third or more of ensign_memory_bound is for a second connection. It exists only while the first one
     drains after a GOAWAY. Where memory_limit has no room for it, the first one drains before.
     Nearly all of a default is room for the largest message, and for the map of topics that it may bring. What
@@ -10439,7 +10442,7 @@ static bool ensi_grpc_accepts(const ensi_call_t *call, ensign_slice_t encoding)
     ensign_slice_t list = ensign_str(call->accept_encoding), item;
     if (ensi_slice_is(encoding, "identity")) return false;
     while (ensi_http1_item(&list, &item))
-        if (item.len == encoding.len && memcmp(item.ptr, encoding.ptr, item.len) == 0) return true;
+        if (ensi_slice_eq(item, encoding)) return true;
     return false;
 }
 

@@ -22,10 +22,10 @@ wanted="$wanted ./usr/share/man/man1/ensign.1 ./usr/share/pkgconfig/ensign.pc"
 wanted="$wanted ./usr/share/zsh/site-functions/_ensign "
 tool_runs() { [ "$("$dir/stage/usr/bin/ensign" --version)" = "$(build/ensign --version)" ]; }
 knows_no_stage() { ! grep "$dir" "$dir/stage/usr/share/pkgconfig/ensign.pc"; }
-program() {
+program() { # [FLAG...]
     export PKG_CONFIG_PATH=$dir/own/share/pkgconfig
     # shellcheck disable=SC2046 # flags are words
-    cc -o "$dir/program" "$dir/program.c" $(pkg-config --cflags --libs ensign) && "$dir/program"
+    cc -o "$dir/program" "$dir/program.c" $(pkg-config --cflags --libs ensign) "$@" && "$dir/program"
 }
 versions_agree() {
     local said
@@ -41,6 +41,7 @@ check 'the .pc file knows nothing of the stage' knows_no_stage
 check 'the header is the header' cmp ensign.h "$dir/stage/usr/include/ensign.h"
 check 'PREFIX alone' make install PREFIX="$dir/own"
 check 'a program built by pkg-config runs' program
+check 'so does one with ENSIGN_GZIP, and -lz' program -DENSIGN_GZIP -lz
 check 'the version is that of the header' versions_agree
 check 'uninstall' make uninstall PREFIX="$dir/own"
 check 'leaves no file' test -z "$(files own)"
