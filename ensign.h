@@ -1213,8 +1213,9 @@ typedef struct ensign_call_desc_t {
     const char *accept_encoding;    /* grpc-accept-encoding [that of `encoding`: servers, grpc-go for one,
                                        answer in the request's own]; what comes so is yours to decompress, and
                                        `compressed` says it. Where neither is set and ENSIGN_GZIP is defined,
-                                       gzip is asked for, and what comes so is decompressed for you. A
-                                       compressed message that was not agreed on ends the call, INTERNAL */
+                                       gzip is asked for, and what comes so is decompressed for you; not so
+                                       with "identity". A compressed message that was not agreed on, or one
+                                       that cannot be decompressed, ends the call, INTERNAL */
     void       *user;               /* in each notice of the call */
 } ensign_call_desc_t;
 
