@@ -40,16 +40,16 @@ say    = @printf '  %-5s %s\n' $(1) $@
 # ---------------------------------------------------------------- what there is
 
 programs   = $(patsubst %.c,$(B)/%,$(wildcard $(1)))
-# The compiler finds HEADER: what needs it is built where it is there.
+# $(call there,HEADER): what needs it is built where the compiler finds it.
 there      = $(shell $(CC) $(CPPFLAGS) -include $(1) -E -x c /dev/null >/dev/null 2>&1 && echo here)
 ZLIB      := $(call there,zlib.h)
-GZIP      := %/gzip %/fuzz_gzip
+GZIP      := %/gzip %/fuzz_gzip # these need it
 # libprotobuf with the interface that it had before 22, which took the first of these headers away.
 PROTOBUF  := $(shell $(CXX) $(CPPFLAGS) -include google/protobuf/stubs/logging.h \
                  -include google/protobuf/util/json_util.h -E -x c++ /dev/null >/dev/null 2>&1 && echo here)
 SCHEMA    := %/schema %/fuzz_schema
-without    = $(filter-out $(if $(ZLIB),,$(GZIP)) $(if $(PROTOBUF),,$(SCHEMA)),$(1))
-UNIT      := $(call without,$(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c))
+buildable  = $(filter-out $(if $(ZLIB),,$(GZIP)) $(if $(PROTOBUF),,$(SCHEMA)),$(1))
+UNIT      := $(call buildable,$(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c))
 SIM       := $(B)/tests/sim/sim
 E2E       := $(call programs,tests/e2e/*.c)
 SOAK      := $(call programs,tests/soak/*.c)
@@ -59,7 +59,7 @@ BENCH_GEN := $(B)/tests/bench/gen
 BENCH_PB  := $(patsubst proto/%.proto,$(BENCH_GEN)/%.pb.cc, \
                  $(wildcard proto/api/*/*.proto proto/mimetype/*/*.proto proto/region/*/*.proto)) \
              $(BENCH_GEN)/api/v1beta1/ensign.grpc.pb.cc
-FUZZ      := $(call without,$(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c)))
+FUZZ      := $(call buildable,$(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c)))
 FUZZERS   := $(patsubst $(B)/tests/fuzz/%,build/fuzz/%,$(FUZZ))
 OPENSSL   := $(call there,openssl/ssl.h)
 GENERATOR := $(shell command -v nanopb_generator.py || command -v nanopb_generator)
