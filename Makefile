@@ -74,7 +74,7 @@ COMMON_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/common/*.c))
 SERVER_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))
 MESSAGES  := $(B)/gen/message_types.h
 TOOL      := $(B)/ensign
-TOOL_JSON := $(addprefix $(B)/obj/tools/ensign/,call_json.o protoc.o reflect.o schema.o) # these need libprotobuf
+TOOL_JSON := $(addprefix $(B)/obj/tools/ensign/,call_json.o protoc.o reflect.o schema.o) # by libprotobuf
 TOOL_O    := $(filter-out $(if $(PROTOBUF),%/call_none.o,$(TOOL_JSON)), \
                  $(sort $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensign/*.c)) $(TOOL_JSON)))
 MATRIX    := $(if $(VARIANT),,$(wildcard tests/compile/run))
@@ -189,7 +189,7 @@ check-bits32:
 test-peers:
 	@tools/deps test
 	@tools/deps peers
-	@$(MAKE) --no-print-directory $(SERVER) $(EXAMPLES) $(PEERS)
+	@$(MAKE) --no-print-directory $(SERVER) $(TOOL) $(EXAMPLES) $(PEERS)
 	@tests/peers/run
 
 test-live:
@@ -266,18 +266,36 @@ $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 
 $(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
 $(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
+
+# The types and the JSON of ensign call, which libprotobuf reads.
+$(filter $(SCHEMA),$(UNIT) $(FUZZ)): $(B)/obj/tools/ensign/schema.o
+$(filter $(SCHEMA),$(FUZZERS)): build/asan/obj/tools/ensign/schema.o
+$(filter $(SCHEMA),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += $(LIBS_PROTOBUF)
+$(filter $(SCHEMA),$(UNIT)): $(B)/gen/schema.set
+$(filter $(SCHEMA),$(UNIT)): C += -DSCHEMA_SET='"$(B)/gen/schema.set"'
+
+$(B)/gen/schema.set: $(wildcard tests/unit/*.proto)
+	$(call say,GEN)
+	$(Q)mkdir -p $(@D)
+	$(Q)protoc -Itests/unit --include_imports --descriptor_set_out=$@ $^
 $(B)/tests/unit/growth: C += -finstrument-functions # it counts them
 
 $(FUZZ): $(B)/%: %.c tests/fuzz/replay.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< tests/fuzz/replay.c $(LDFLAGS) $(LIBS)
+	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< tests/fuzz/replay.c $(filter %.o,$^) $(LDFLAGS) $(LIBS)
 
 $(FUZZERS): build/fuzz/%: tests/fuzz/%.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)clang $(CPPFLAGS) -I. $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ $< \
-	    $(LDFLAGS) $(LIBS)
+	    $(filter %.o,$^) $(LDFLAGS) $(LIBS)
+
+ifneq ($(B),build/asan)
+build/asan/obj/%.o: %.cc ensign.h
+	$(call say,CXX)
+	$(Q)$(MAKE) --no-print-directory VARIANT=asan CC=clang CXX=clang++ $@
+endif
 
 # The examples are C99.
 $(EXAMPLES): $(B)/%: %.c ensign.h
@@ -332,7 +350,7 @@ $(EXAMPLES_X): $(B)/%: %.cc ensign.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(X) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) $(LIBS)
 
--include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(COMMON_O:.o=.d)
+-include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(B)/obj/tools/ensign/schema.d $(COMMON_O:.o=.d)
 -include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH) $(FUZZ) $(EXAMPLES) $(EXAMPLES_X) $(FUZZERS))
 
 # ---------------------------------------------------------------- install: the header, the plugin, the program
