@@ -232,21 +232,30 @@ $(B)/obj/%.o: %.c ensign.h
 $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) -lcmocka $(LIBS)
+	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(filter %.o,$^) $(LDFLAGS) -lcmocka $(LIBS)
 
+# What reads a query and looks at an event, in ensignd.
+ENSQL_C := $(addprefix tools/ensignd/,ensql.c ensql_text.c field.c ids.c lib.c select.c util.c where.c) tools/common/utf8.c
+
+$(B)/tests/unit/ensignd_query: LIBS += -ljansson
+$(B)/tests/unit/ensignd_query: $(patsubst %.c,$(B)/obj/%.o,$(ENSQL_C))
 $(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
 $(B)/tests/unit/growth: C += -finstrument-functions # it counts them
 
 $(FUZZ): $(B)/%: %.c tests/fuzz/replay.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< tests/fuzz/replay.c $(LDFLAGS) $(LIBS)
+	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $(filter %.c,$^) $(LDFLAGS) $(LIBS)
 
 $(FUZZERS): build/fuzz/%: tests/fuzz/%.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)clang $(CPPFLAGS) -I. $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ $< \
+	$(Q)clang $(CPPFLAGS) -I. $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ $(filter %.c,$^) \
 	    $(LDFLAGS) $(LIBS)
+
+$(B)/tests/fuzz/fuzz_ensql build/fuzz/fuzz_ensql: $(ENSQL_C) $(MESSAGES)
+$(B)/tests/fuzz/fuzz_ensql build/fuzz/fuzz_ensql: CPPFLAGS += -I$(B)/gen
+$(B)/tests/fuzz/fuzz_ensql build/fuzz/fuzz_ensql: LIBS += -ljansson
 
 # The examples are C99. The messages of one become nanopb code in examples/gen, an archive; no other example
 # needs the generator.

@@ -247,14 +247,17 @@ static bool read_zone(ensign_slice_t *s, int64_t *seconds)
     return true;
 }
 
+static bool read_time_of_day(ensign_slice_t s, value_t *v)
+{
+    return (take_char(&s, 'T') || take_char(&s, ' ')) && read_clock(&s, &v->i, &v->nanos) &&
+           read_zone(&s, &v->i) && s.len == 0;
+}
+
 bool value_read_time(ensign_slice_t text, value_t *out)
 {
     value_t v = value_of(VALUE_TIME);
 
-    if (!read_date(&text, &v.i)) return false;
-    if (text.len && !take_char(&text, 'T') && !take_char(&text, ' ')) return false;
-    else if (text.len && (!read_clock(&text, &v.i, &v.nanos) || !read_zone(&text, &v.i))) return false;
-    if (text.len) return false;
+    if (!read_date(&text, &v.i) || (text.len && !read_time_of_day(text, &v))) return false;
     *out = v;
     return true;
 }
