@@ -250,11 +250,11 @@ $(FUZZ): $(B)/%: %.c tests/fuzz/replay.c ensign.h
 $(FUZZERS): build/fuzz/%: tests/fuzz/%.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)clang $(CPPFLAGS) -I. $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ $(filter %.c,$^) \
-	    $(LDFLAGS) $(LIBS)
+	$(Q)clang $(CPPFLAGS) -I. -I$(B)/gen $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ \
+	    $(filter %.c,$^) $(LDFLAGS) $(LIBS)
 
-$(B)/tests/fuzz/fuzz_ensql build/fuzz/fuzz_ensql: $(ENSQL_C) $(MESSAGES)
-$(B)/tests/fuzz/fuzz_ensql build/fuzz/fuzz_ensql: CPPFLAGS += -I$(B)/gen
+$(B)/tests/fuzz/fuzz_ensql build/fuzz/fuzz_ensql: $(ENSQL_C) $(wildcard tools/ensignd/*.h) $(MESSAGES)
+$(B)/tests/fuzz/fuzz_ensql: C += -I$(B)/gen
 $(B)/tests/fuzz/fuzz_ensql build/fuzz/fuzz_ensql: LIBS += -ljansson
 
 # The examples are C99. The messages of one become nanopb code in examples/gen, an archive; no other example

@@ -109,11 +109,11 @@ static bool refuse_clause(const reader_t *r, const char *reason)
     static const char *const unsupported[] = { "ORDER", "GROUP", "HAVING", "JOIN", "UNION", "BETWEEN",
                                                "DISTINCT" };
     ensign_slice_t word = run_of(rest(r), in_name);
-    char text[120];
+    char text[40];
 
     for (size_t i = 0; i < sizeof unsupported / sizeof unsupported[0]; i++) {
         if (word.len != strlen(unsupported[i]) || !begins_with(word, unsupported[i])) continue;
-        snprintf(text, sizeof text, "%s: %s is not supported", reason, unsupported[i]);
+        snprintf(text, sizeof text, "%s is not supported", unsupported[i]);
         return refuse(r, text);
     }
     return refuse(r, reason);
