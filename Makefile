@@ -264,6 +264,12 @@ $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(filter %.o,$^) $(LDFLAGS) -lcmocka $(LIBS)
 
+# What reads a query and looks at an event, in ensignd.
+ENSQL_C := $(addprefix tools/ensignd/,ensql.c ensql_text.c field.c ids.c lib.c select.c util.c where.c) \
+           tools/common/utf8.c
+
+$(B)/tests/unit/ensignd_query: LIBS += -ljansson
+$(B)/tests/unit/ensignd_query: $(patsubst %.c,$(B)/obj/%.o,$(ENSQL_C))
 $(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
 $(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
 
@@ -283,13 +289,17 @@ $(B)/tests/unit/growth: C += -finstrument-functions # it counts them
 $(FUZZ): $(B)/%: %.c tests/fuzz/replay.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< tests/fuzz/replay.c $(filter %.o,$^) $(LDFLAGS) $(LIBS)
+	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $(filter %.c %.o,$^) $(LDFLAGS) $(LIBS)
 
 $(FUZZERS): build/fuzz/%: tests/fuzz/%.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)clang $(CPPFLAGS) -I. $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ $< \
-	    $(filter %.o,$^) $(LDFLAGS) $(LIBS)
+	$(Q)clang $(CPPFLAGS) -I. -I$(B)/gen $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ \
+	    $(filter %.c %.o,$^) $(LDFLAGS) $(LIBS)
+
+$(B)/tests/fuzz/fuzz_ensql build/fuzz/fuzz_ensql: $(ENSQL_C) $(wildcard tools/ensignd/*.h) $(MESSAGES)
+$(B)/tests/fuzz/fuzz_ensql: C += -I$(B)/gen
+$(B)/tests/fuzz/fuzz_ensql build/fuzz/fuzz_ensql: LIBS += -ljansson
 
 ifneq ($(B),build/asan)
 build/asan/obj/%.o: %.cc ensign.h

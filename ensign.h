@@ -1379,7 +1379,8 @@ ENSIGN_API size_t ensign_subscription_memory_bound(const ensign_subscription_des
 /* >>query_api Query: stored events, by EnSQL
  *
  * As of server 0.12 a query is "SELECT * FROM topic [OFFSET n] [LIMIT n]" with a topic's name: WHERE, a list
- * of fields and params are read and not applied, and a row is a whole event. */
+ * of fields and params are read and not applied, and a row is a whole event. The development server, ensignd,
+ * applies them: its --help tells how. */
 typedef struct ensign_query_desc_t {
     const char *sql;                /* 1 byte or more; the server reads it */
     const ensign_param_t *params;   /* for its placeholders */
