@@ -40,16 +40,16 @@ say    = @printf '  %-5s %s\n' $(1) $@
 # ---------------------------------------------------------------- what there is
 
 programs   = $(patsubst %.c,$(B)/%,$(wildcard $(1)))
-# The compiler finds HEADER: what needs it is built where it is there.
+# $(call there,HEADER): what needs it is built where the compiler finds it.
 there      = $(shell $(CC) $(CPPFLAGS) -include $(1) -E -x c /dev/null >/dev/null 2>&1 && echo here)
 ZLIB      := $(call there,zlib.h)
-GZIP      := %/gzip %/fuzz_gzip
+GZIP      := %/gzip %/fuzz_gzip # these need it
 # libprotobuf with the interface that it had before 22, which took the first of these headers away.
 PROTOBUF  := $(shell $(CXX) $(CPPFLAGS) -include google/protobuf/stubs/logging.h \
                  -include google/protobuf/util/json_util.h -E -x c++ /dev/null >/dev/null 2>&1 && echo here)
 SCHEMA    := %/schema %/fuzz_schema
-without    = $(filter-out $(if $(ZLIB),,$(GZIP)) $(if $(PROTOBUF),,$(SCHEMA)),$(1))
-UNIT      := $(call without,$(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c))
+buildable  = $(filter-out $(if $(ZLIB),,$(GZIP)) $(if $(PROTOBUF),,$(SCHEMA)),$(1))
+UNIT      := $(call buildable,$(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c))
 SIM       := $(B)/tests/sim/sim
 E2E       := $(call programs,tests/e2e/*.c)
 SOAK      := $(call programs,tests/soak/*.c)
@@ -59,7 +59,7 @@ BENCH_GEN := $(B)/tests/bench/gen
 BENCH_PB  := $(patsubst proto/%.proto,$(BENCH_GEN)/%.pb.cc, \
                  $(wildcard proto/api/*/*.proto proto/mimetype/*/*.proto proto/region/*/*.proto)) \
              $(BENCH_GEN)/api/v1beta1/ensign.grpc.pb.cc
-FUZZ      := $(call without,$(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c)))
+FUZZ      := $(call buildable,$(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c)))
 FUZZERS   := $(patsubst $(B)/tests/fuzz/%,build/fuzz/%,$(FUZZ))
 OPENSSL   := $(call there,openssl/ssl.h)
 GENERATOR := $(shell command -v nanopb_generator.py || command -v nanopb_generator)
@@ -89,7 +89,7 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 .SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
         generated suite-tls test-peers test-live soak fuzz bench bench-check bench-record small server tool \
-        examples install install-header install-tool uninstall clean
+        examples install install-header install-plugin install-tool uninstall clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -100,7 +100,7 @@ help:
 	@echo "make check        the tests again under ASan, UBSan and valgrind, with 32-bit pointers, and those of"
 	@echo "                  TLS with mbedTLS 3.6"
 	@echo "make test-peers   against other people's programs: gRPC's interop server, h2spec, grpcurl, PyEnsign,"
-	@echo "                  go-ensign, grpc-go and grpcio that end connections, etcd"
+	@echo "                  go-ensign, grpc-go and grpcio that end connections, etcd, OpenTelemetry's collector"
 	@echo "make test-live    a session with the server that the ENSIGN_ variables name"
 	@echo "make soak         the long runs"
 	@echo "make fuzz         each fuzz target for FUZZ_SECONDS [60]"
@@ -111,9 +111,9 @@ help:
 	@echo "make              build/ensignd, build/ensign and build/examples; make server, make tool,"
 	@echo "                  make examples: one of them"
 	@echo "make deps         install what demo, test and check need"
-	@echo "make install      ensign.h and ensign.pc, and the program ensign with its manual and completions:"
-	@echo "                  make install-header, make install-tool: one of the two; DESTDIR, PREFIX"
-	@echo "                  [/usr/local]; make uninstall removes them"
+	@echo "make install      ensign.h and ensign.pc, the plugin protoc-gen-ensign, and the program ensign with its"
+	@echo "                  manual and completions: make install-header, make install-plugin, make install-tool:"
+	@echo "                  one of the three; DESTDIR, PREFIX [/usr/local]; make uninstall removes them"
 	@echo "make clean        remove build/"
 	@echo
 	@echo "Settings: CC, CXX, CFLAGS, CPPFLAGS, LDFLAGS; V=1 shows commands; JOBS [2] test programs at a time;"
@@ -264,6 +264,12 @@ $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(filter %.o,$^) $(LDFLAGS) -lcmocka $(LIBS)
 
+# What reads a query and looks at an event, in ensignd.
+ENSQL_C := $(addprefix tools/ensignd/,ensql.c ensql_text.c field.c ids.c lib.c select.c util.c where.c) \
+           tools/common/utf8.c
+
+$(B)/tests/unit/ensignd_query: LIBS += -ljansson
+$(B)/tests/unit/ensignd_query: $(patsubst %.c,$(B)/obj/%.o,$(ENSQL_C))
 $(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
 $(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
 
@@ -283,13 +289,17 @@ $(B)/tests/unit/growth: C += -finstrument-functions # it counts them
 $(FUZZ): $(B)/%: %.c tests/fuzz/replay.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< tests/fuzz/replay.c $(filter %.o,$^) $(LDFLAGS) $(LIBS)
+	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $(filter %.c %.o,$^) $(LDFLAGS) $(LIBS)
 
 $(FUZZERS): build/fuzz/%: tests/fuzz/%.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)clang $(CPPFLAGS) -I. $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ $< \
-	    $(filter %.o,$^) $(LDFLAGS) $(LIBS)
+	$(Q)clang $(CPPFLAGS) -I. -I$(B)/gen $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ \
+	    $(filter %.c %.o,$^) $(LDFLAGS) $(LIBS)
+
+$(B)/tests/fuzz/fuzz_ensql build/fuzz/fuzz_ensql: $(ENSQL_C) $(wildcard tools/ensignd/*.h) $(MESSAGES)
+$(B)/tests/fuzz/fuzz_ensql: C += -I$(B)/gen
+$(B)/tests/fuzz/fuzz_ensql build/fuzz/fuzz_ensql: LIBS += -ljansson
 
 ifneq ($(B),build/asan)
 build/asan/obj/%.o: %.cc ensign.h
@@ -322,6 +332,10 @@ $(B)/examples/greeter: $(addprefix $(B)/gen/examples/,greeter.pb.o greeter.ensig
 $(B)/examples/etcd_watch: $(addprefix $(B)/gen/examples/,etcd.pb.o etcd_kv.pb.o etcd.ensign.h)
 $(B)/examples/otlp_export: $(patsubst %.proto,$(B)/gen/%.pb.o,$(wildcard examples/otlp/*.proto)) \
                            $(addprefix $(B)/gen/examples/otlp/,logs_service.ensign.h trace_service.ensign.h)
+ifdef ZLIB
+$(B)/examples/otlp_export: C += -DENSIGN_GZIP
+$(B)/examples/otlp_export: LIBS += -lz
+endif
 generated: $(PB_H) $(TYPED_H) # tests/compile/bits32.sh asks for it
 
 $(PB_H): $(B)/gen/%.pb.h: %.proto $(shell find $(PROTO_DIRS) -name '*.options')
@@ -349,7 +363,7 @@ $(EXAMPLES_X): $(B)/%: %.cc ensign.h
 -include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(B)/obj/tools/ensign/schema.d $(COMMON_O:.o=.d)
 -include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH) $(FUZZ) $(EXAMPLES) $(EXAMPLES_X) $(FUZZERS))
 
-# ---------------------------------------------------------------- install: the header and how to link it; ensign
+# ---------------------------------------------------------------- install: the header, the plugin, the program
 
 VERSION = $(or $(shell sed -n 's/^\#define ENSIGN_VERSION[ ]*"\(.*\)".*/\1/p' ensign.h),0)
 
@@ -364,19 +378,23 @@ Cflags: -I$${includedir}
 Libs: $(LIBS)
 endef
 
-INSTALLED_H    = $(DESTDIR)$(PREFIX)/include/ensign.h
-INSTALLED_PC   = $(DESTDIR)$(PREFIX)/share/pkgconfig/ensign.pc
-INSTALLED_TOOL = $(DESTDIR)$(PREFIX)/bin/ensign
-INSTALLED_MAN  = $(DESTDIR)$(PREFIX)/share/man/man1/ensign.1
-INSTALLED_BASH = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ensign
-INSTALLED_ZSH  = $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ensign
+INSTALLED_H      = $(DESTDIR)$(PREFIX)/include/ensign.h
+INSTALLED_PC     = $(DESTDIR)$(PREFIX)/share/pkgconfig/ensign.pc
+INSTALLED_PLUGIN = $(DESTDIR)$(PREFIX)/bin/protoc-gen-ensign
+INSTALLED_TOOL   = $(DESTDIR)$(PREFIX)/bin/ensign
+INSTALLED_MAN    = $(DESTDIR)$(PREFIX)/share/man/man1/ensign.1
+INSTALLED_BASH   = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ensign
+INSTALLED_ZSH    = $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ensign
 
-install: install-header install-tool
+install: install-header install-plugin install-tool
 
 install-header: export TEXT = $(PC)
 install-header: ensign.h
 	install -D -m 644 ensign.h "$(INSTALLED_H)"
 	mkdir -p "$(dir $(INSTALLED_PC))" && printf '%s\n' "$$TEXT" >"$(INSTALLED_PC)"
+
+install-plugin: $(PLUGIN)
+	install -D -m 755 $(PLUGIN) "$(INSTALLED_PLUGIN)"
 
 install-tool: $(TOOL)
 	install -D -m 755 $(TOOL) "$(INSTALLED_TOOL)"
@@ -385,8 +403,8 @@ install-tool: $(TOOL)
 	install -D -m 644 tools/ensign/_ensign "$(INSTALLED_ZSH)"
 
 uninstall:
-	rm -f "$(INSTALLED_H)" "$(INSTALLED_PC)" "$(INSTALLED_TOOL)" "$(INSTALLED_MAN)" "$(INSTALLED_BASH)" \
-	    "$(INSTALLED_ZSH)"
+	rm -f "$(INSTALLED_H)" "$(INSTALLED_PC)" "$(INSTALLED_PLUGIN)" "$(INSTALLED_TOOL)" "$(INSTALLED_MAN)" \
+	    "$(INSTALLED_BASH)" "$(INSTALLED_ZSH)"
 
 # ---------------------------------------------------------------- figures; never a part of the tests
 

@@ -98,6 +98,12 @@ SCRIPT(a_unary_request_may_follow)
     peer_message(s, "ho", 2);
     peer_finish(s, 0, NULL, NULL);
     assert_text(world_reply(w, k, ENSIGN_GRPC_OK)->as.reply.message, "ho");
+    k = call(w, &d);
+    assert_int_equal(send_text(w, k, "whole"), ENSIGN_OK);
+    assert_int_equal(send_text(w, k, "more"), ENSIGN_E_STATE);
+    s = world_stream(w, 2);
+    world_until(w, s->half_closed);
+    assert_text(world_request(w, s), "whole");
 }
 
 /* Until its request is there, a unary call ends as any other: by the server, its deadline, a cancel, a close. */

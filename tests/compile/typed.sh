@@ -1,0 +1,184 @@
+#!/usr/bin/env bash
+# tools/protoc-gen-ensign: what it writes compiles, by gcc and clang, as C99 and C++11, with every warning an
+# error, whatever the .proto has and however nanopb makes names; what it says when it cannot; and the code of
+# tools/docs/typed-calls.md. With the nanopb generator that comes first on the PATH.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. tests/tap.sh
+plugin=tools/protoc-gen-ensign
+compilers=gcc
+! command -v clang >/dev/null 2>&1 || compilers='gcc clang'
+WARN='-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror'
+version=$($plugin --version)
+
+# nanopb's own plugin, that of the generator on the PATH: protoc finds it there. OPTION: for both.
+generate() { # INTO FOLDER OPTION FILE...
+    local into=$1 from=$2 option=$3
+    shift 3
+    mkdir -p "$dir/$into" && protoc "-I$from" "--plugin=protoc-gen-ensign=$plugin" "--nanopb_opt=-I$from" \
+        "--ensign_opt=-I$from" ${option:+"--nanopb_opt=$option" "--ensign_opt=$option"} \
+        "--nanopb_out=$dir/$into" "--ensign_out=$dir/$into" "$@"
+}
+
+compiles_as() { # COMPILER STANDARD LANGUAGE INTO FILE [FLAG...]
+    # shellcheck disable=SC2086 # words
+    "$1" -std="$2" $WARN -fsyntax-only -I. "-I$dir/$4" -idirafter /usr/include/nanopb "${@:6}" -x "$3" "$5"
+}
+compiles_c() { # INTO FILE [FLAG...]
+    local cc
+    for cc in $compilers; do
+        compiles_as "$cc" c99 c "$@" -Wstrict-prototypes -Wmissing-prototypes || return
+    done
+}
+compiles() { # the same, in both languages
+    local cc
+    compiles_c "$@" || return
+    for cc in $compilers; do compiles_as "${cc/gcc/g++}" c++11 c++ "$@" || return; done
+}
+all_of() { # INTO HEADER...: each alone, and all in one
+    local into=$1 header
+    shift
+    true >"$dir/all.c"
+    for header in "$@"; do
+        printf '#include "%s"\n#include "%s"\n' "$header" "$header" >"$dir/one.c"
+        cat "$dir/one.c" >>"$dir/all.c"
+        compiles "$into" "$dir/one.c" || return
+    done
+    compiles "$into" "$dir/all.c"
+}
+odd='odd.proto other/shared.proto other/reexport.proto other/far.proto google/protobuf/empty.proto'
+style() { # NAME OPTION [FILE...]
+    # shellcheck disable=SC2086 # words
+    check "$version: names by $1" generate "$1" tests/typed "$2" $odd "${@:3}"
+    check "$1: keywords, comments, imports, all kinds compile" all_of "$1" odd.ensign.h
+}
+function_is() { # INTO HEADER NAME
+    grep -qF " $3(" "$dir/$1/$2" || { grep -o 'inline [^(]*' "$dir/$1/$2" | tail -n 5; return 1; }
+}
+
+function_is() { # INTO HEADER NAME
+    grep -q "[ *]$3(" "$dir/$1/$2" || { grep -o 'inline [^(]*' "$dir/$1/$2" | tail -n 5; return 1; }
+}
+has_lines() { # FILE PATTERN...
+    local pattern
+    for pattern in "${@:2}"; do grep -qE -- "$pattern" "$1" || { echo "no line: $pattern"; return 1; }; done
+}
+
+style none '' bare.proto test.proto
+check 'none: all headers in one file' all_of none odd.ensign.h test.ensign.h
+check 'none: without a package, and with messages that are named as parameters' all_of none bare.ensign.h
+check 'none: without the service of Ensign' compiles none "$dir/all.c" -DENSIGN_NO_SERVICE
+check 'none: functions begin with the package' function_is none odd.ensign.h odd_nested_pkg_Elsewhere_Shared_open
+style M_STRIP_PACKAGE -smangle_names:M_STRIP_PACKAGE
+check 'M_STRIP_PACKAGE: functions, too' function_is M_STRIP_PACKAGE odd.ensign.h Elsewhere_Shared_open
+style M_FLATTEN -smangle_names:M_FLATTEN
+check 'M_FLATTEN: functions, too' function_is M_FLATTEN odd.ensign.h Elsewhere_Shared_read
+style M_PACKAGE_INITIALS -smangle_names:M_PACKAGE_INITIALS
+check 'M_PACKAGE_INITIALS: functions, too' function_is M_PACKAGE_INITIALS odd.ensign.h onp_Elsewhere_Shared_open
+style package '-spackage:"own"' bare.proto
+check 'package: functions, too' function_is package odd.ensign.h own_Elsewhere_Shared_open
+check 'package: messages that are named as parameters' all_of package bare.ensign.h
+style c-style --c-style bare.proto
+check 'c-style: functions, too' function_is c-style odd.ensign.h odd_nested_pkg_class_http_get_open
+check 'c-style: messages that are named as parameters' all_of c-style bare.ensign.h
+check 'the options of includes' generate includes tests/typed \
+    '--generated-include-format=bracket,--library-include-format=quote,--strip-path,-e.own' $odd
+check 'are nanopb'"'"'s' has_lines "$dir/includes/odd.ensign.h" '^#include <ensign.h>' '^#include "pb_encode.h"' \
+    '^#include <odd.own.h>'
+
+# ---- what stands in a header
+
+header=$dir/none/odd.ensign.h
+check 'comments of the .proto stand above, and end nothing' has_lines "$header" '^ \* Four kinds of methods\.' \
+    'what could end it: \* / and / \* and a$' '^ \* behind it \*/' '><, and ünïcödé'
+check 'a method has its path' has_lines "$header" \
+    '^#define odd_nested_pkg_class_delete_method "/odd.nested.pkg.class/delete"$'
+check 'callbacks and what nanopb allocates are told' has_lines "$header" 'has callback fields' 'pb_release frees'
+printf '%s\n' '#include "odd.ensign.h"' 'int old(ensign_t *c, const google_protobuf_Empty *m);' \
+    'int old(ensign_t *c, const google_protobuf_Empty *m)' \
+    '{' '    return (int)odd_nested_pkg_Kinds_Former_open(c, m, NULL).id;' '}' >"$dir/old.c"
+finds 'a deprecated method warns' deprecated compiles none "$dir/old.c"
+same() { generate twice tests/typed '' $odd && cmp "$header" "$dir/twice/odd.ensign.h"; }
+check 'the same again is the same' same
+no_header() { [ -e "$dir/none/other/shared.pb.h" ] && [ ! -e "$dir/none/other/shared.ensign.h" ]; }
+check 'a file without a service has no header' no_header
+
+# ---- real services
+
+check "health, etcd, OTLP, helloworld" generate real examples '' health.proto etcd.proto etcd_kv.proto \
+    greeter.proto otlp/common.proto otlp/resource.proto otlp/logs.proto otlp/trace.proto \
+    otlp/logs_service.proto otlp/trace_service.proto
+check 'compile' all_of real health.ensign.h etcd.ensign.h greeter.ensign.h otlp/logs_service.ensign.h \
+    otlp/trace_service.ensign.h
+objects() { # as C, and nanopb's own code with it
+    local file
+    for file in "$dir"/real/*.pb.c "$dir"/real/otlp/*.pb.c; do
+        gcc -std=c99 $WARN -fsyntax-only "-I$dir/real" -idirafter /usr/include/nanopb "$file" || return
+    done
+}
+check "with nanopb's code" objects
+
+# ---- what it says when it cannot
+
+cat >"$dir/skip.proto" <<'P'
+syntax = "proto3";
+message Gone { int32 a = 1; }
+message Here { int32 a = 1; }
+service S { rpc M(Here) returns (Gone); }
+P
+echo 'Gone skip_message:true' >"$dir/skip.options"
+finds 'a message that nanopb leaves out' 'S.M: nanopb leaves its message Gone out; remove the option skip_message' \
+    generate failed "$dir" '' skip.proto
+cat >"$dir/both.proto" <<'P'
+syntax = "proto3";
+message E { int32 a = 1; }
+service A { rpc B_C(E) returns (E); }
+service A_B { rpc C(E) returns (E); }
+P
+finds 'two methods with one name' 'A.B_C and A_B.C both become A_B_C' generate failed "$dir" '' both.proto
+printf 'syntax = "proto2";\nmessage G { optional group H = 1 { } }\nservice S { rpc M(G) returns (G); }\n' \
+    >"$dir/group.proto"
+finds 'what nanopb cannot generate' 'group.proto has what nanopb-' \
+    protoc "-I$dir" "--plugin=protoc-gen-ensign=$plugin" "--ensign_out=$dir" group.proto
+finds 'an option that nanopb has not' 'no such option: --none' \
+    protoc "-I$dir" "--plugin=protoc-gen-ensign=$plugin" --ensign_opt=--none "--ensign_out=$dir" both.proto
+
+# Under the same Python, so that it looks no further.
+python=$(command -v python3)
+mkdir "$dir/strange" "$dir/broken"
+printf '#!%s\nnanopb_version = "nanopb-9.9.9"\n' "$python" >"$dir/strange/nanopb_generator.py"
+printf '#!%s\nimport there_is_no_such_module\n' "$python" >"$dir/broken/nanopb_generator.py"
+strange() { # FOLDER: of the generator that comes first
+    PATH=$dir/$1:$PATH "$python" $plugin </dev/null
+}
+finds 'a nanopb of another shape: both versions' "nanopb-9.9.9 differs from the versions 0.4.7 and 0.4.9.1, with which \
+protoc-gen-ensign $(sed -n 's/^#define ENSIGN_VERSION  *"\(.*\)"/\1/p' ensign.h) is tested" strange strange
+finds 'a generator that cannot be imported' "cannot be imported (No module named 'there_is_no_such_module')" strange broken
+help() { $plugin --help >"$dir/help" && has_lines "$dir/help" 'ensign_out=OUT' '--ensign_opt'; }
+check '--help tells how to call it' help
+
+# ---- tools/docs/typed-calls.md
+
+page=tools/docs/typed-calls.md
+block() { # LANGUAGE NUMBER
+    awk -v want="$2" -v start="\`\`\`$1" '$0 == start {on = ++count == want; next} /^```$/ {on = 0} on' $page
+}
+page_compiles() {
+    local i=1
+    generate page tests/typed '' large.proto && generate page examples '' etcd.proto etcd_kv.proto health.proto || return
+    block c 1 >"$dir/page/check.c" # a program of its own
+    compiles_c page "$dir/page/check.c" || return
+    {
+        printf '#include "health.ensign.h"\n#include "etcd.ensign.h"\n#include "large.ensign.h"\n'
+        printf '#include <stdio.h>\nstatic int fail(const ensign_error_t *why) { puts(why->text); return 1; }\n'
+        while i=$((i + 1)) && [ -n "$(block c $i)" ]; do block c $i; done
+        grep -ohE '^static [a-z_ ]+\*?[a-z_]+\(' <(for ((n = 2; n < i; n++)); do block c $n; done) |
+            sed -E 's/.*[ *]([a-z_]+)\($/\1/' | sort -u >"$dir/functions"
+        printf 'int main(void)\n{\n    (void)fail;\n'
+        sed 's/.*/    (void)&;/' "$dir/functions"
+        printf '    return 0;\n}\n'
+    } >"$dir/page/parts.c"
+    [ "$i" -gt 8 ] && compiles_c page "$dir/page/parts.c"
+}
+check 'the code of typed-calls.md compiles' page_compiles
+results

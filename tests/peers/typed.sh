@@ -1,0 +1,209 @@
+#!/usr/bin/env bash
+# tests/peers/typed.sh - the examples with typed calls against the servers that they are for
+#
+# greeter against grpc-go's, otlp_export against the OTLP receiver of OpenTelemetry's collector, etcd_watch
+# against an etcd that is killed and started again; and what protoc-gen-ensign writes with the newest nanopb.
+# What is installed, by name from Go's proxy and PyPI, lies under build/peers; etcd comes from
+# `tools/deps peers`. tests/peers/run calls this and counts on its 19 results; alone it wants `make examples`.
+#
+#   tests/peers/typed.sh install    only builds the servers, which takes minutes at first
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+BUILD=build
+. tests/tap.sh
+. tests/examples.sh
+. tests/servers.sh
+
+GREETER=google.golang.org/grpc/examples/helloworld/greeter_server
+GREETER_VERSION=v0.0.0-20260825154716-030ee8becb20 # needs Go 1.25
+COLLECTOR=go.opentelemetry.io/collector/receiver/otlpreceiver
+COLLECTOR_VERSION=v0.124.0                         # needs Go 1.23
+NANOPB=0.4.9.1
+out=$PWD/build/peers
+export ENSIGN_INSECURE=1
+
+skip() { # RESULTS WHAT WHY
+    local i
+    for ((i = 0; i < $1; i++)); do tap ok "$2 # SKIP $3"; done
+}
+
+go_at_least() { # 1.MINOR
+    local version
+    version=$(go version 2>/dev/null | sed -n 's/.* go1\.\([0-9]*\).*/\1/p')
+    [ "${version:-0}" -ge "${1#1.}" ]
+}
+
+go_env() {
+    env GOPATH="$out/go" GOBIN="$out/go/bin" GOFLAGS=-modcacherw GOTOOLCHAIN=local CGO_ENABLED=0 "$@"
+}
+
+# build NAME MODULE@VERSION PACKAGE: build/peers/go/bin/NAME, in a Go module of its own.
+build() (
+    mkdir -p "$out/$1" "$out/go/bin" && cd "$out/$1" || return
+    [ -e go.mod ] || go_env go mod init "$1" || return
+    go_env go get "$2" && { [ "$3" != . ] || go_env go mod tidy; } &&
+        go_env go build -o "$out/go/bin/$1" "$3"
+)
+
+# listens NAME: sets ENSIGN_ENDPOINT to where it says that it listens.
+listens() {
+    local left port=''
+    for ((left = 1200; left > 0; left--)); do
+        port=$(sed -n 's/.*listening \(on\|at\) .*:\([0-9][0-9]*\)$/\2/p' "$dir/$1.out" "$dir/$1.err")
+        [ -z "$port" ] || break
+        kill -0 "$pid" 2>/dev/null || { tail -n 5 "$dir/$1.err"; return 1; }
+        sleep 0.05
+    done
+    export ENSIGN_ENDPOINT=localhost:$port
+}
+
+build_greeter() { build greeter "$GREETER@$GREETER_VERSION" $GREETER; }
+build_collector() {
+    mkdir -p "$out/collector" && cp tests/peers/typed/collector.go "$out/collector/main.go" &&
+        build collector "$COLLECTOR@$COLLECTOR_VERSION" .
+}
+
+# ---------------------------------------------------------------- greeter
+
+greets() {
+    start greeter "$out/go/bin/greeter" -port 0 && listens greeter || return
+    [ "$($BUILD/examples/greeter world)" = 'Hello world' ]
+}
+refused() { # by a server without that service
+    $BUILD/examples/greeter world 2>"$dir/words" && return 1
+    cat "$dir/words"
+    grep -q 'UNIMPLEMENTED' "$dir/words"
+}
+part_greeter() {
+    go_at_least 1.25 || { skip 2 greeter 'Go is not here, or older than 1.25'; return; }
+    check 'greeter: the server of grpc-go is built' build_greeter
+    check "greeter: grpc-go's server greets" greets
+}
+
+# ---------------------------------------------------------------- otlp_export
+
+exported() {
+    listens collector && $BUILD/examples/otlp_export shop "$text"
+}
+printed() { # KIND WORDS...: one line of the collector's has all of it
+    local line word
+    line=$(grep "^$1 1 service=shop " "$dir/collector.out") || { cat "$dir/collector.out"; return 1; }
+    for word in "${@:2}"; do
+        case " $line " in *" $word "*) ;; *) echo "no '$word' in: $line"; return 1 ;; esac
+    done
+}
+id_of() { sed -n "s/^$1 .* \(trace=[0-9a-f]\{32\} span=[0-9a-f]\{16\}\) .*/\1/p" "$dir/collector.out"; }
+same_ids() {
+    echo "log '$(id_of log)', span '$(id_of span)'"
+    [ -n "$(id_of log)" ] && [ "$(id_of log)" = "$(id_of span)" ]
+}
+text='basket is empty, and again and again and again and again and again and again and again it is empty'
+gzipped() { # one of the two is large enough to get smaller
+    grep -q '^log .* gzip=[12]$' "$dir/collector.out"
+}
+part_otlp() {
+    go_at_least 1.23 || { skip 7 otlp_export 'Go is not here, or older than 1.23'; return; }
+    check "otlp_export: the collector's receiver is built" build_collector
+    start collector "$out/go/bin/collector"
+    check 'otlp_export: the collector takes a log record and a span' exported
+    check 'otlp_export: it has the log record' printed log severity=Info "body=$text" time=true
+    check 'otlp_export: it came compressed' gzipped
+    check 'otlp_export: it has the span' printed span name=otlp_export kind=Client example=ensign.h order=true
+    check 'otlp_export: both are of one trace' same_ids
+    check 'greeter: a server without the service refuses, in words' refused
+}
+
+# ---------------------------------------------------------------- etcd_watch
+
+no_file() { true; }
+etcd_runs() { # at $port; its members talk through a socket in the folder
+    mkdir -p "$dir/etcd" && cd "$dir/etcd" || return
+    exec etcd --data-dir data --logger zap --listen-client-urls "http://127.0.0.1:$port" \
+        --advertise-client-urls "http://127.0.0.1:$port" --listen-peer-urls unix://peers:0 \
+        --initial-advertise-peer-urls unix://peers:0 --initial-cluster default=unix://peers:0
+}
+etcd_again() { # at the same port
+    etcd_runs >>"$dir/etcd.log" 2>&1 </dev/null &
+    etcd=$!
+}
+shows() { # NAME LINES: until it has printed so many
+    local left
+    for ((left = 1200; left > 0; left--)); do
+        [ "$(wc -l <"$dir/$1.out")" -lt "$2" ] || return 0
+        sleep 0.05
+    done
+    cat "$dir/$1.out" "$dir/$1.err"
+    return 1
+}
+watcher() { # NAME CHANGES: the key that it puts is the change that others see
+    start "$1" $BUILD/examples/etcd_watch members/ "$2"
+}
+renewed() { # until etcd counts a lease that was kept alive
+    local left
+    for ((left = 1200; left > 0; left--)); do
+        python3 -c 'import sys, urllib.request
+print(urllib.request.urlopen(sys.argv[1]).read().decode())' "http://127.0.0.1:$port/metrics" |
+            grep -q '^etcd_debugging_lease_renewed_total [1-9]' && return
+        sleep 0.05
+    done
+    return 1
+}
+killed() {
+    kill -KILL "$etcd" && wait "$etcd"
+    says first 'connection to localhost:' "$1"
+}
+in_order() { # the revisions go up by one, the first key is there, the others are changes
+    cat "$dir/first.out"
+    awk '$3 != "members/watcher" || $4 != "here" || $2 != (NR == 1 ? "IS" : "PUT") {bad = 1}
+        NR > 1 && $1 != last + 1 {bad = 1} {last = $1} END {exit bad || NR != 4}' "$dir/first.out"
+}
+part_etcd() {
+    local first second
+    if ! command -v etcd >/dev/null && [ -z "${CI:-}" ]; then skip 9 etcd_watch 'etcd is not here'; return; fi
+    check 'etcd_watch: etcd starts' serve etcd no_file etcd_runs
+    etcd=$pid
+    export ENSIGN_ENDPOINT=localhost:$port
+    watcher first 3
+    first=$pid
+    check 'etcd_watch: it puts a key, and a Range gives it' shows first 1
+    check 'etcd_watch: it keeps its lease alive' renewed
+    watcher second 1
+    second=$pid
+    check 'etcd_watch: a change comes to the watch' shows first 2
+    check 'etcd_watch: etcd is killed, and it says why nothing comes' killed "$first"
+    etcd_again
+    watcher third 9
+    check 'etcd_watch: etcd is back, and a change comes' shows first 3
+    check 'etcd_watch: to another watcher, too, which ends' ends second "$second"
+    watcher fourth 9
+    check 'etcd_watch: it ends after as many changes as it was told' ends first "$first"
+    check 'etcd_watch: it has each change once, over the restart' in_order
+}
+
+# ---------------------------------------------------------------- the newest nanopb
+
+newest() {
+    local venv=$out/nanopb
+    [ "$("$venv/bin/nanopb_generator" --version 2>/dev/null)" = "nanopb-$NANOPB" ] ||
+        { rm -rf "$venv" && python3 -m venv "$venv" && "$venv/bin/pip" install -q "nanopb==$NANOPB"; } || return
+    PATH=$venv/bin:$PATH tests/compile/typed.sh >"$dir/newest"
+    grep '^not ok' -A 40 "$dir/newest" && return 1
+    grep -q "nanopb-$NANOPB" "$dir/newest"
+}
+part_newest() {
+    python3 -c 'import ensurepip, venv' 2>/dev/null ||
+        { skip 1 "protoc-gen-ensign with nanopb $NANOPB" 'Python is without venv'; return; }
+    check "protoc-gen-ensign with nanopb $NANOPB" newest
+}
+
+mkdir -p "$out"
+if [ "${1-}" = install ]; then
+    if go_at_least 1.25; then build_greeter; fi
+    if go_at_least 1.23; then build_collector; fi
+    exit
+fi
+part_greeter
+part_otlp
+part_etcd
+part_newest
+results
