@@ -274,8 +274,8 @@ $(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
 $(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
 
 # The types and the JSON of ensign call, which libprotobuf reads.
-$(filter $(SCHEMA),$(UNIT) $(FUZZ)): $(B)/obj/tools/ensign/schema.o
-$(filter $(SCHEMA),$(FUZZERS)): build/asan/obj/tools/ensign/schema.o
+$(filter $(SCHEMA),$(UNIT) $(FUZZ)): $(addprefix $(B)/obj/tools/,ensign/schema.o common/utf8.o)
+$(filter $(SCHEMA),$(FUZZERS)): $(addprefix build/asan/obj/tools/,ensign/schema.o common/utf8.o)
 $(filter $(SCHEMA),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += $(LIBS_PROTOBUF)
 $(filter $(SCHEMA),$(UNIT)): $(B)/gen/schema.set
 $(filter $(SCHEMA),$(UNIT)): C += -DSCHEMA_SET='"$(B)/gen/schema.set"'
@@ -302,8 +302,7 @@ $(B)/tests/fuzz/fuzz_ensql: C += -I$(B)/gen
 $(B)/tests/fuzz/fuzz_ensql build/fuzz/fuzz_ensql: LIBS += -ljansson
 
 ifneq ($(B),build/asan)
-build/asan/obj/%.o: %.cc ensign.h
-	$(call say,CXX)
+build/asan/obj/%.o: tools/ensign/schema.cc tools/common/utf8.c ensign.h
 	$(Q)$(MAKE) --no-print-directory VARIANT=asan CC=clang CXX=clang++ $@
 endif
 

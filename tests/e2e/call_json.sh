@@ -280,6 +280,8 @@ order=$(encode shop.Order 'id: 7 by_name { key: "a" value { count: 1 } } text: "
 check 'scripted: v1' scripted "$shop" "$(ok "$order")"
 check 'a call, what comes is made safe' prints \
     '{"id":"7","byName":{"a":{"count":1}},"text":"x<y\u202e\u0001"}' "${there[@]}" shop.Orders/Put '{"id": 7}'
+check 'scripted: text that is no UTF-8' scripted "$shop" "$(ok ba0102ff61)"
+check 'text that is no UTF-8' prints "$(printf '{"text":"\357\277\275a"}')" "${there[@]}" shop.Orders/Put
 check 'scripted: v1alpha alone' scripted "$none" "$shop" "$(ok '')"
 check 'v1alpha' prints '{}' "${there[@]}" shop.Orders/Put
 check 'it took three calls' same 4 "$(wc -l <"$dir/server")"

@@ -269,6 +269,25 @@ static void an_unknown_any_is_asked_for_and_given_up(void **state)
     schema_free(s);
 }
 
+static void what_is_no_utf8_is_shown_as_such(void **state)
+{
+    static const uint8_t bytes[] = "\xba\x01\x05""a\xff\xc3\xa9\xe2" /* text */
+                                   "\x1a\x07\x0a\x01\xfe\x12\x02\x10\x01" /* byName, a key */
+                                   "\x12\x01\xff";                         /* data: bytes stay */
+    ensign_slice_t message = { bytes, sizeof bytes - 1 }, json;
+    schema_t *s = shop();
+    char *got;
+
+    (void)state;
+    if (!schema_to_json(s, ORDER, message, 0, &json)) fail_msg("%s", schema_error(s));
+    got = text(json);
+    assert_string_equal("{\"text\":\"a\xef\xbf\xbd\xc3\xa9\xef\xbf\xbd\",\"byName\":{\"\xef\xbf\xbd\":"
+                        "{\"count\":1}},\"data\":\"/w==\"}",
+                        got);
+    free(got);
+    schema_free(s);
+}
+
 /* ---- the details of a status */
 
 static void details_are_known_by_name(void **state)
@@ -774,6 +793,7 @@ int main(void)
         cmocka_unit_test(a_wrong_field_is_named_with_its_path),
         cmocka_unit_test(proto2_is_understood),
         cmocka_unit_test(an_unknown_any_is_asked_for_and_given_up),
+        cmocka_unit_test(what_is_no_utf8_is_shown_as_such),
         cmocka_unit_test(details_are_known_by_name),
         cmocka_unit_test(methods_and_services_are_found),
         cmocka_unit_test(a_name_is_described),

@@ -1,5 +1,8 @@
 // schema.cc - see schema.h
 #include "schema.h"
+extern "C" {
+#include "../common/utf8.h"
+}
 #include <google/protobuf/any.pb.h>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/descriptor.pb.h>
@@ -483,11 +486,26 @@ const pb::Descriptor *find_type(const schema_t *s, const string &name)
     return d ? d : rpc_pool()->FindMessageTypeByName(name);
 }
 
-// ---- an Any of a type that nobody knows: its value becomes what fill_opaque describes
+// ---- a message before it becomes JSON: the value of an Any that nobody knows becomes what fill_opaque
+// describes, and what is no UTF-8 in a string becomes U+FFFD, for libprotobuf would leave it out
 
-void wrap(const schema_t *s, const pb::Descriptor *d, string *bytes, int depth);
+void prepare(const schema_t *s, const pb::Descriptor *d, string *bytes, int depth);
 
-void wrap_any(const schema_t *s, pb::UnknownFieldSet *any, int depth)
+void make_utf8(string *text)
+{
+    string out;
+    uint32_t c;
+
+    if (utf8_valid(slice_of(*text))) return;
+    for (size_t at = 0, n; at < text->size(); at += n > 0 ? n : 1) {
+        ensign_slice_t rest = { reinterpret_cast<const uint8_t *>(text->data()) + at, text->size() - at };
+        n = utf8_char(rest, &c);
+        out += n > 0 ? text->substr(at, n) : "\xEF\xBF\xBD";
+    }
+    text->swap(out);
+}
+
+void prepare_any(const schema_t *s, pb::UnknownFieldSet *any, int depth)
 {
     const string *url = find_bytes(*any, 1);
     const string name = url ? type_of_url(*url) : string();
@@ -497,7 +515,7 @@ void wrap_any(const schema_t *s, pb::UnknownFieldSet *any, int depth)
         pb::UnknownField *f = any->mutable_field(i);
         if (f->number() != 2 || f->type() != pb::UnknownField::TYPE_LENGTH_DELIMITED) continue;
         if (d) {
-            wrap(s, d, f->mutable_length_delimited(), depth - 1);
+            prepare(s, d, f->mutable_length_delimited(), depth - 1);
         } else if (s->opaque.count(name) > 0) {
             pb::UnknownFieldSet whole;
             whole.AddLengthDelimited(1, f->length_delimited());
@@ -506,21 +524,29 @@ void wrap_any(const schema_t *s, pb::UnknownFieldSet *any, int depth)
     }
 }
 
-void wrap(const schema_t *s, const pb::Descriptor *d, string *bytes, int depth)
+void prepare_fields(const schema_t *s, const pb::Descriptor *d, pb::UnknownFieldSet *fields, int depth)
+{
+    for (int i = 0; i < fields->field_count(); i++) {
+        pb::UnknownField *f = fields->mutable_field(i);
+        const pb::FieldDescriptor *k = d->FindFieldByNumber(f->number());
+        if (!k) continue;
+        if (f->type() == pb::UnknownField::TYPE_GROUP) {
+            if (k->message_type() && depth > 0)
+                prepare_fields(s, k->message_type(), f->mutable_group(), depth - 1);
+        } else if (f->type() == pb::UnknownField::TYPE_LENGTH_DELIMITED) {
+            if (k->message_type()) prepare(s, k->message_type(), f->mutable_length_delimited(), depth - 1);
+            else if (k->type() == pb::FieldDescriptor::TYPE_STRING) make_utf8(f->mutable_length_delimited());
+        }
+    }
+}
+
+void prepare(const schema_t *s, const pb::Descriptor *d, string *bytes, int depth)
 {
     pb::UnknownFieldSet fields;
 
-    if (depth == 0 || !fields.ParseFromString(*bytes)) return; // the JSON library says what is wrong
-    if (d->full_name() == "google.protobuf.Any") {
-        wrap_any(s, &fields, depth);
-    } else {
-        for (int i = 0; i < fields.field_count(); i++) {
-            pb::UnknownField *f = fields.mutable_field(i);
-            const pb::FieldDescriptor *k = d->FindFieldByNumber(f->number());
-            if (k && k->message_type() && f->type() == pb::UnknownField::TYPE_LENGTH_DELIMITED)
-                wrap(s, k->message_type(), f->mutable_length_delimited(), depth - 1);
-        }
-    }
+    if (depth <= 0 || !fields.ParseFromString(*bytes)) return; // the JSON library says what is wrong
+    if (d->full_name() == "google.protobuf.Any") prepare_any(s, &fields, depth);
+    else prepare_fields(s, d, &fields, depth);
     bytes->clear();
     fields.SerializeToString(bytes);
 }
@@ -538,7 +564,7 @@ bool to_json(schema_t *s, const string &type, string message, int flags, string 
     if (!d) return refuse(s, "there is no message type " + type);
     if (!fields.ParseFromString(message)) // the JSON library would take a message that ends in its middle
         return refuse(s, "what came is no " + type);
-    if (!s->opaque.empty()) wrap(s, d, &message, NEST_MAX);
+    prepare(s, d, &message, NEST_MAX);
     status_t status = pb::util::BinaryToJsonString(&resolver, URL + type, message, json, print);
     if (status.ok()) return true;
     s->lacks = resolver.lacks;
