@@ -124,8 +124,8 @@ static size_t event_text(char *out, size_t size, uint64_t number)
 
 static size_t event_json(char *out, size_t size, uint64_t number)
 {
-    return (size_t)snprintf(out, size, "{\"n\":%" PRIu64 ",\"name\":\"item %" PRIu64 "\",\"even\":%s}", number,
-                            number, number % 2 ? "false" : "true");
+    return (size_t)snprintf(out, size, "{\"n\":%" PRIu64 ",\"name\":\"item %" PRIu64 "\",\"even\":%s}",
+                            number, number, number % 2 ? "false" : "true");
 }
 
 /* Events numbered from `first` on; all are stored when it returns. */
@@ -562,7 +562,8 @@ static void held_cursor_costs_little_and_goes_on(void **state)
     before = server_kib();
     memset(r, 0, sizeof r);
     for (int i = 0; i < CURSORS; i++) {
-        held[i] = ask(ALL, ENSQL, i % 2 ? "SELECT * FROM large WHERE @data LIKE '0%'" : "SELECT * FROM large");
+        held[i] = ask(ALL, ENSQL,
+                      i % 2 ? "SELECT * FROM large WHERE @data LIKE '0%'" : "SELECT * FROM large");
         r[i].ascending = r[i].committed = true;
         assert_true(read_rows(ALL, held[i], 1, &r[i], id[i]));
         assert_int_equal(ensign_hold(clients[ALL], held[i].id, true), ENSIGN_OK);
@@ -649,8 +650,8 @@ static void explain_tells_what_a_query_would_do(void **state)
 {
     static const char plan[] =
         ") in the order of their commits; leaves out duplicates; takes those WHERE a=1 AND NOT b='\xc3\xa9' "
-        "(conditions: 2); takes those that are JSON, and gives of each an object with a, b AS c; skips 5 rows; "
-        "ends after 6 rows; of any schema and version";
+        "(conditions: 2); takes those that are JSON, and gives of each an object with a, b AS c; "
+        "skips 5 rows; ends after 6 rows; of any schema and version";
     static const char plain[] =
         ") in the order of their commits; skips 5 of them; leaves out duplicates; ends after 6 rows";
     rows_t r;
@@ -668,8 +669,8 @@ static void explain_tells_what_a_query_would_do(void **state)
     assert_non_null(strstr(r.text, "looks at 0 events"));
     assert_int_equal(explain("SELECT * FROM small WHERE", &r), 0);
     assert_int_equal(r.status, ENSIGN_GRPC_INVALID_ARGUMENT);
-    assert_string_equal(r.text, "syntax error at position 25 near \"\": invalid where clause: a condition begins with the "
-                                "name of a field");
+    assert_string_equal(r.text, "syntax error at position 25 near \"\": invalid where clause: a condition "
+                                "begins with the name of a field");
     assert_int_equal(explain("SELECT * FROM nowhere", &r), 0);
     assert_int_equal(r.status, ENSIGN_GRPC_INVALID_ARGUMENT);
 }

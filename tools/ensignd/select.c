@@ -73,6 +73,11 @@ static size_t quoted_size(ensign_slice_t s)
     return 0;
 }
 
+static bool word_is(ensign_slice_t word, const char *text)
+{
+    return word.len == strlen(text) && begins_with(word, text);
+}
+
 /* ---- errors; each of these returns false */
 
 /* What an error names: the word, text, number or operator that stands there, or else one character. */
@@ -80,13 +85,12 @@ static ensign_slice_t token(const reader_t *r)
 {
     ensign_slice_t s = rest(r), word = run_of(s, in_name);
     uint32_t rune;
-    size_t n = s.len ? quoted_size(s) : 0;
+    size_t n;
 
     if (s.len && is_digit(s.ptr[0])) return run_of(s, in_number);
     if (word.len || s.len == 0) return word;
-    if (s.ptr[0] == '\'' && n) return slice_of(s.ptr + 1, n - 2);
-    if (s.len > 1 && (begins_with(s, "!=") || begins_with(s, "<>") || begins_with(s, "<=") ||
-                      begins_with(s, ">=")))
+    if (s.ptr[0] == '\'' && (n = quoted_size(s)) != 0) return slice_of(s.ptr + 1, n - 2);
+    if (begins_with(s, "!=") || begins_with(s, "<>") || begins_with(s, "<=") || begins_with(s, ">="))
         return slice_of(s.ptr, 2);
     n = utf8_char(s, &rune);
     return slice_of(s.ptr, n ? n : 1);
@@ -103,7 +107,7 @@ static bool wrong(const reader_t *r, const char *text)
     return false;
 }
 
-/* One that is more than this parser can read, in SQL or in a dialect of it, is named. */
+/* As refuse; what SQL has, and this parser cannot read, is named. */
 static bool refuse_clause(const reader_t *r, const char *reason)
 {
     static const char *const unsupported[] = { "ORDER", "GROUP", "HAVING", "JOIN", "UNION", "BETWEEN",
@@ -112,7 +116,7 @@ static bool refuse_clause(const reader_t *r, const char *reason)
     char text[40];
 
     for (size_t i = 0; i < sizeof unsupported / sizeof unsupported[0]; i++) {
-        if (word.len != strlen(unsupported[i]) || !begins_with(word, unsupported[i])) continue;
+        if (!word_is(word, unsupported[i])) continue;
         snprintf(text, sizeof text, "%s is not supported", unsupported[i]);
         return refuse(r, text);
     }
@@ -120,11 +124,6 @@ static bool refuse_clause(const reader_t *r, const char *reason)
 }
 
 /* ---- words and marks */
-
-static bool word_is(ensign_slice_t word, const char *text)
-{
-    return word.len == strlen(text) && begins_with(word, text);
-}
 
 /* A whole word. */
 static bool take_word(reader_t *r, const char *text)
