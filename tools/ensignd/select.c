@@ -813,16 +813,32 @@ void select_free(select_t *s)
 
 /* ---- a list of fields */
 
-/* Numbers with a point get as few digits as tell them from all others. */
-static char *json_text(const json_t *o)
+/* As deep as Jansson lets JSON be: 2048 levels. */
+static bool has_fraction(json_t *j)
 {
+    const char *key;
+    json_t *item;
+    size_t i;
+
+    json_array_foreach(j, i, item)
+        if (has_fraction(item)) return true;
+    json_object_foreach(j, key, item)
+        if (has_fraction(item)) return true;
+    return json_is_real(j);
+}
+
+/* Fractions get as few digits as tell them from all others. */
+static char *json_text(json_t *o)
+{
+    size_t most = has_fraction(o) ? 17 : 15;
+
     for (size_t digit_count = 15;; digit_count++) {
         char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(digit_count));
-        json_t *back = text ? json_loads(text, JSON_ALLOW_NUL, NULL) : NULL;
-        bool same = json_equal(o, back);
+        json_t *back = digit_count < most ? json_loads(text, JSON_ALLOW_NUL, NULL) : NULL;
+        bool same = digit_count == most || json_equal(o, back);
 
         json_decref(back);
-        if (same || digit_count == 17) return text;
+        if (same) return text;
         free(text);
     }
 }
