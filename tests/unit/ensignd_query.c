@@ -717,6 +717,8 @@ static void limits_are_errors(void **state)
     assert_true(refuses(pattern, "64 bytes"));
     assert_true(is_taken(repeat("_", 100, FROM_WHERE "a LIKE 'x%", "'")));
     assert_true(is_taken(repeat("x", 1000000, "SELECT \"", "\" FROM x")));
+    assert_true(refuses(repeat("x", 1048576, FROM_WHERE "a = '", "'"), "1048576 bytes"));
+    assert_true(refuses(repeat("a AND ", 1000000, FROM_WHERE, "a"), "1048576 bytes"));
 }
 
 /* A pattern that a naive search would try at each of four million places, each time to its end. */

@@ -31,7 +31,7 @@ typedef struct cursor_t {
     bool             queued;            /* the job is in the list, and frees the cursor of a call that ended */
     store_t         *store;
     call_t          *call;              /* NULL: gone */
-    select_t         select;
+    select_t         select;            /* strict: its texts have gone with the message */
     uint8_t          topic[16];
     uint8_t          after[EVENT_KEY], last[EVENT_KEY];     /* the record before the next, the final one */
     bool             begun;             /* `after` is one */
@@ -362,8 +362,10 @@ static void add(plan_t *p, const char *format, ...)
 
 static void add_text(plan_t *p, const char *before, ensign_slice_t text)
 {
-    bool cut = text.len > SHOWN_MAX;
-    add(p, "%s%.*s%s", before, (int)(cut ? SHOWN_MAX : text.len), (const char *)text.ptr, cut ? "..." : "");
+    size_t n = text.len > SHOWN_MAX ? SHOWN_MAX : text.len;
+
+    while (n < text.len && n > 0 && (text.ptr[n] & 0xc0) == 0x80) n--;      /* not inside a character */
+    add(p, "%s%.*s%s", before, (int)n, (const char *)text.ptr, n < text.len ? "..." : "");
 }
 
 static void describe_rows(plan_t *p, const select_t *s, bool duplicates)

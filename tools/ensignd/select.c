@@ -786,6 +786,9 @@ bool select_parse(ensign_slice_t sql, ensign_slice_t params, select_t *s, ensql_
     error->text[0] = '\0';
     r.select = s;
     r.error = error;
+    if (sql.len == 0 || !memchr(sql.ptr, ':', sql.len)) params.len = 0;     /* none is named */
+    if (sql.len > SELECT_BYTES_MAX || params.len > SELECT_BYTES_MAX - sql.len)
+        return wrong(&r, "a query and its parameters have 1048576 bytes at most");
     take_copies(&r, trim(sql), params);
     ok = parse(&r);
     free(r.read);
