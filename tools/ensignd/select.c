@@ -232,12 +232,12 @@ static bool parse_field(reader_t *r, field_t *f, const char *reason)
 }
 
 /* Its alias, or its path with points between. */
-static void name_field(reader_t *r, field_t *f, bool own)
+static void name_field(reader_t *r, field_t *f)
 {
     const char *part = f->path;
     char *out = r->room;
 
-    if (own) *out++ = '@';
+    if (f->own != OWN_NONE) *out++ = '@';
     if (f->own == OWN_METADATA) out = strcpy(out, "metadata.") + sizeof "metadata." - 1;
     for (size_t i = 0; i < f->parts; i++, part += strlen(part) + 1) {
         if (i) *out++ = '.';
@@ -261,59 +261,31 @@ static bool parse_alias(reader_t *r, field_t *f)
 
 static field_t *add_field(select_t *s)
 {
+    field_t *f;
+
     s->fields = x_realloc(s->fields, (s->query.field_count + 1) * sizeof *s->fields);
-    return &s->fields[s->query.field_count++];
+    f = &s->fields[s->query.field_count++];
+    memset(f, 0, sizeof *f);
+    return f;
 }
 
 static bool parse_item(reader_t *r)
 {
     select_t *s = r->select;
-    bool own = stands(r, '@');
     field_t *f;
 
-    if (stands(r, '*')) {
-        step(r, 1);
-        s->query.all = true;
-        memset(add_field(s), 0, sizeof *s->fields);
-        return !take(r, "AS") || refuse(r, "cannot alias *");
-    }
     if (is_reserved(run_of(rest(r), in_name))) return wrong(r, "SELECT requires field projection or *");
     if (s->query.field_count == SELECT_FIELDS_MAX) return refuse(r, "a query has 1000 fields at most");
     f = add_field(s);
+    if (stands(r, '*')) {
+        step(r, 1);
+        s->query.all = true;
+        return !take(r, "AS") || refuse(r, "cannot alias *");
+    }
     if (!parse_field(r, f, "invalid field identifier")) return false;
     if (take(r, "AS")) return parse_alias(r, f);
-    name_field(r, f, own);
+    name_field(r, f);
     return true;
-}
-
-static bool parse_from(reader_t *r);
-
-static bool refuse_items(const reader_t *r)
-{
-    const select_t *s = r->select;
-    const field_t *last = &s->fields[s->query.field_count - 1];
-    bool distinct = !s->query.all && word_is(slice_text(last->name), "DISTINCT");
-
-    if (stands(r, '(')) return refuse(r, "invalid select fields statement: functions are not supported");
-    if (distinct) return refuse(r, "invalid select fields statement: DISTINCT is not supported");
-    return refuse(r, "invalid select fields statement");
-}
-
-static bool parse_select(reader_t *r)
-{
-    size_t start;
-
-    if (!begins_with(rest(r), "SELECT")) return refuse(r, "invalid query type");
-    step(r, strlen("SELECT"));
-    start = r->at;
-    do {
-        if (at_end(r)) return wrong(r, "topic name cannot be empty");
-        if (!parse_item(r)) return false;
-    } while (take(r, ","));
-    r->select->query.fields = text_from(r, start);
-    if (!is_here(r, "FROM")) return refuse_items(r);
-    take(r, "FROM");
-    return parse_from(r);
 }
 
 /* ---- parameters */
@@ -753,6 +725,32 @@ static bool parse_from(reader_t *r)
 }
 
 /* ---- the query */
+
+static bool refuse_items(const reader_t *r)
+{
+    const select_t *s = r->select;
+    const field_t *last = &s->fields[s->query.field_count - 1];
+    bool distinct = last->name && word_is(slice_text(last->name), "DISTINCT");
+
+    if (stands(r, '(')) return refuse(r, "invalid select fields statement: functions are not supported");
+    if (distinct) return refuse(r, "invalid select fields statement: DISTINCT is not supported");
+    return refuse(r, "invalid select fields statement");
+}
+
+static bool parse_select(reader_t *r)
+{
+    size_t start;
+
+    if (!begins_with(rest(r), "SELECT")) return refuse(r, "invalid query type");
+    step(r, strlen("SELECT"));
+    start = r->at;
+    do {
+        if (at_end(r)) return wrong(r, "topic name cannot be empty");
+        if (!parse_item(r)) return false;
+    } while (take(r, ","));
+    r->select->query.fields = text_from(r, start);
+    return take(r, "FROM") ? parse_from(r) : refuse_items(r);
+}
 
 static void take_copies(reader_t *r, ensign_slice_t sql, ensign_slice_t params)
 {
