@@ -265,7 +265,7 @@ $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(filter %.o,$^) $(LDFLAGS) -lcmocka $(LIBS)
 
 # What reads a query and looks at an event, in ensignd.
-ENSQL_C := $(addprefix tools/ensignd/,ensql.c ensql_text.c field.c ids.c lib.c select.c util.c where.c) \
+ENSQL_C := $(patsubst %,tools/ensignd/%.c,ensql ensql_text field ids lib select util where) \
            tools/common/utf8.c
 
 $(B)/tests/unit/ensignd_query: LIBS += -ljansson

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# ensql.sh - what a user of `ensign query` gets from ensignd: WHERE, a list of fields, parameters, the texts of
-# errors; and with --strict the service's answers to the same queries
+# ensql.sh - what a user of `ensign query` gets from ensignd: WHERE, a list of fields, parameters, the texts
+# of errors; and with --strict the service's answers to the same queries
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}
@@ -42,14 +42,16 @@ three='{"id":3,"total":77,"buyer":{"name":"Adam"},"note":"it'"'"'s late"}'
 
 own_parser() {
     check 'a comparison'              gives "$one" 'SELECT * FROM orders WHERE total < 10'
-    check 'a path, LIKE, AND'         gives "$three" "SELECT * FROM orders WHERE buyer.name LIKE 'Ad_m' AND id > 1"
+    check 'a path, LIKE, AND'         gives "$three" \
+        "SELECT * FROM orders WHERE buyer.name LIKE 'Ad_m' AND id > 1"
     check 'a quote in a text'         gives "$three" "SELECT * FROM orders WHERE note = 'it\\'s late'"
     check 'NOT, IN, IS NULL'          gives "$three" \
         'SELECT * FROM orders WHERE NOT id IN (1, 2) AND paid IS NULL AND id IS NOT NULL'
     check 'AND before OR'             rows 2 'SELECT * FROM orders WHERE id=1 OR id=2 AND paid=false'
     check 'parentheses'               rows 1 'SELECT * FROM orders WHERE (id=1 OR id=2) AND paid=false'
     check 'metadata'                  gives "$three" "SELECT * FROM orders WHERE @metadata.shop = 'south'"
-    check 'type'                      rows 2 "SELECT * FROM orders WHERE @type.name = 'Order' AND @type.minor = 2"
+    check 'type'                      rows 2 \
+        "SELECT * FROM orders WHERE @type.name = 'Order' AND @type.minor = 2"
     check 'a time'                    rows 4 "SELECT * FROM orders WHERE @created > '2001-01-01'"
     check 'MIME type and whole data'  gives 'no order' \
         "SELECT * FROM orders WHERE @mimetype = 'text/plain' AND @data LIKE '%order'"
@@ -68,12 +70,15 @@ own_parser() {
     check 'no such parameter'         refuses 'near ":x": no parameter of this name is given' \
         'SELECT * FROM orders WHERE id = :x'
     check 'an error names its place'  refuses \
-        'syntax error at position 32 near "ORDER": ORDER is not supported' 'SELECT * FROM orders WHERE id=1 ORDER BY id'
-    check 'a function'                refuses 'position 12 near "(": invalid select fields statement: functions' \
+        'syntax error at position 32 near "ORDER": ORDER is not supported' \
+        'SELECT * FROM orders WHERE id=1 ORDER BY id'
+    check 'a function'                refuses \
+        'position 12 near "(": invalid select fields statement: functions' \
         'SELECT count(id) FROM orders'
     check 'a field that is no field'  refuses 'near "@size": an event has no field of this name' \
         'SELECT @size FROM orders'
-    check 'a topic is still needed'   refuses 'position 9 near "": invalid select fields statement' 'SELECT id'
+    check 'a topic is still needed'   refuses \
+        'position 9 near "": invalid select fields statement' 'SELECT id'
 }
 
 strict() {
@@ -84,8 +89,10 @@ strict() {
         'syntax error at position 14 near "OR": invalid topic identifier' 'SELECT * FROM orders'
     check 'strict: no NOT'            refuses 'position 32 near "id": invalid where clause' \
         'SELECT * FROM weather WHERE NOT id=1'
-    check 'strict: no parameters'     refuses 'invalid where clause' 'SELECT * FROM weather WHERE id = :n' -p n=int:1
-    check 'strict: no quoted topics'  refuses 'near "weather": invalid topic identifier' "SELECT * FROM 'weather'"
+    check 'strict: no parameters'     refuses 'invalid where clause' \
+        'SELECT * FROM weather WHERE id = :n' -p n=int:1
+    check 'strict: no quoted topics'  refuses 'near "weather": invalid topic identifier' \
+        "SELECT * FROM 'weather'"
     check 'strict: where the service panics' gives '' 'SELECT * FROM "weather"'
     check 'strict: no dotted paths'   refuses 'invalid select fields statement' 'SELECT a.b FROM weather'
 }

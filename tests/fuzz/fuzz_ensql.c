@@ -1,9 +1,10 @@
-/* fuzz_ensql.c - any bytes as a query of the development server, with parameters, and as the event it looks at
+/* fuzz_ensql.c - any bytes as a query of the development server, with parameters, and as the event that it
+ *                looks at
  * Input  the query, a zero byte, the span of its parameters, a zero byte, the data of an event; or in the
  *        place of the data, behind a byte of 0xff, a whole EventWrapper
- * Wants  a query that the service takes is taken, with the same meaning; what is refused has an error and holds
- *        nothing; an event is a row or is not, the same each time; the row of a list of fields can be read and
- *        has one JSON object. */
+ * Wants  a query that the service takes is taken, with the same meaning; what is refused has an error and
+ *        holds nothing; an event is a row or is not, the same each time; the row of a list of fields can be
+ *        read and has one JSON object. */
 #include "../../tools/ensignd/select.h"
 #include "../../tools/common/utf8.h"
 #include <stdlib.h>

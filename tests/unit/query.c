@@ -15,7 +15,7 @@
 enum { RECORDS = 6000, ROWS_SHOWN = 16, MANY = 5000 };
 
 /* ------------------------------------------------------------------ a store, and a call */
-typedef struct stored_t { uint8_t key[KEY_BYTES]; uint8_t *value; size_t len; } stored_t;
+typedef struct stored_t { uint8_t key[EVENT_KEY]; uint8_t *value; size_t len; } stored_t;
 
 static stored_t stored[RECORDS];
 static size_t stored_count, read_count; /* records that scans gave out */
@@ -44,7 +44,7 @@ bool store_scan(store_t *s, store_space_t space, ensign_slice_t prefix, ensign_s
         if (memcmp(r->key, prefix.ptr, prefix.len) != 0) continue;
         if (after.len && memcmp(r->key, after.ptr, after.len) <= 0) continue;
         read_count++;
-        if (!each(user, slice_of(r->key, KEY_BYTES), slice_of(r->value, r->len))) break;
+        if (!each(user, slice_of(r->key, EVENT_KEY), slice_of(r->value, r->len))) break;
     }
     return true;
 }
@@ -55,7 +55,7 @@ bool store_get(store_t *s, store_space_t space, ensign_slice_t key, buf_t *value
     (void)space;
     if (store_fails(why)) return false;
     for (size_t i = 0; i < stored_count; i++)
-        if (slice_eq(key, slice_of(stored[i].key, KEY_BYTES))) buf_put(value, stored[i].value, stored[i].len);
+        if (slice_eq(key, slice_of(stored[i].key, EVENT_KEY))) buf_put(value, stored[i].value, stored[i].len);
     return true;
 }
 
@@ -65,7 +65,7 @@ bool store_tail(store_t *s, store_space_t space, ensign_slice_t prefix, buf_t *k
     (void)space;
     (void)prefix;
     if (store_fails(why)) return false;
-    if (stored_count) buf_put(key, stored[stored_count - 1].key, KEY_BYTES);
+    if (stored_count) buf_put(key, stored[stored_count - 1].key, EVENT_KEY);
     return true;
 }
 
@@ -76,7 +76,7 @@ topic_t *topics_by_name(const topics_t *t, const ulid_t *project, ensign_slice_t
     return slice_is(name, weather.name) ? &weather : NULL;
 }
 
-static void add_text(char *out, size_t cap, const char *format, ...)
+static void print_to(char *out, size_t cap, const char *format, ...)
 {
     size_t n = strlen(out);
     va_list args;
@@ -98,18 +98,18 @@ static void row_text(ensign_slice_t row, char *out, size_t cap)
     assert_true(msg_decode(MSG_EVENT_WRAPPER, &w, row));
     assert_true(msg_decode(MSG_EVENT, &e, w.event));
     out[0] = '\0';
-    add_text(out, cap, "%d %.*s", w.id.ptr[9], (int)e.data.len, e.data.ptr ? (const char *)e.data.ptr : "");
-    if (e.mimetype) add_text(out, cap, " %d", (int)e.mimetype);
-    if (e.has_type) add_text(out, cap, " %.*s", (int)e.type.name.len, (const char *)e.type.name.ptr);
+    print_to(out, cap, "%d %.*s", w.id.ptr[9], (int)e.data.len, e.data.ptr ? (const char *)e.data.ptr : "");
+    if (e.mimetype) print_to(out, cap, " %d", (int)e.mimetype);
+    if (e.has_type) print_to(out, cap, " %.*s", (int)e.type.name.len, (const char *)e.type.name.ptr);
     while (msg_next(e.metadata, MSG_EVENT_METADATA_TAG, &at, &entry)) {
         assert_true(msg_decode(MSG_EVENT_METADATA_ENTRY, &m, entry));
-        add_text(out, cap, " %.*s=%.*s", (int)m.key.len, (const char *)m.key.ptr, (int)m.value.len,
+        print_to(out, cap, " %.*s=%.*s", (int)m.key.len, (const char *)m.key.ptr, (int)m.value.len,
                  m.value.ptr ? (const char *)m.value.ptr : "");
     }
-    if (e.has_created) add_text(out, cap, " %ds", (int)e.created.seconds);
-    if (w.has_compression) add_text(out, cap, " gz");
-    if (w.is_duplicate) add_text(out, cap, "!");
-    if (w.has_committed) add_text(out, cap, "@");
+    if (e.has_created) print_to(out, cap, " %ds", (int)e.created.seconds);
+    if (w.has_compression) print_to(out, cap, " gz");
+    if (w.is_duplicate) print_to(out, cap, "!");
+    if (w.has_committed) print_to(out, cap, "@");
 }
 
 void call_send(call_t *c, ensign_slice_t message)

@@ -28,10 +28,10 @@
 
 typedef struct cursor_t {
     job_t            job;               /* of a query that is not plain */
-    bool             queued;            /* the job is in the list, and ends the cursor when the call is gone */
+    bool             queued;            /* the job is in the list, and frees the cursor of a call that ended */
     store_t         *store;
     call_t          *call;              /* NULL: gone */
-    select_t         select;
+    select_t         select;            /* strict: its texts have gone with the message */
     uint8_t          topic[16];
     uint8_t          after[EVENT_KEY], last[EVENT_KEY];     /* the record before the next, the final one */
     bool             begun;             /* `after` is one */
@@ -79,11 +79,18 @@ static void choose(cursor_t *q, msg_event_wrapper_t *w, ensign_slice_t record)
     view_t v;
 
     view_open(&v, w);
-    if (!select_takes(&q->select, &v)) {}
-    else if (q->skip) q->skip--;
-    else if (q->select.query.all) send_row(q, w, record);
-    else send_fields(q, &v);
+    if (select_takes(&q->select, &v)) {
+        if (q->skip) q->skip--;
+        else if (q->select.query.all) send_row(q, w, record);
+        else send_fields(q, &v);
+    }
     view_close(&v);
+}
+
+static void give(cursor_t *q, msg_event_wrapper_t *w, ensign_slice_t record)
+{
+    if (q->plain) send_row(q, w, record);
+    else choose(q, w, record);
 }
 
 static void take_record(cursor_t *q, ensign_slice_t record)
@@ -93,11 +100,10 @@ static void take_record(cursor_t *q, ensign_slice_t record)
     if (q->plain && q->skip) q->skip--;
     else if (!msg_decode(MSG_EVENT_WRAPPER, &w, record))
         log_line("query: a record cannot be read and is left out");
-    else if (w.is_duplicate && q->duplicates)
+    else if (!w.is_duplicate)
+        give(q, &w, record);
+    else if (q->duplicates)
         buf_put(&q->duplicate, record.ptr, record.len);
-    else if (w.is_duplicate) return;
-    else if (q->plain) send_row(q, &w, record);
-    else choose(q, &w, record);
 }
 
 static bool slice_is_over(const cursor_t *q)
@@ -138,10 +144,8 @@ static bool send_duplicate(cursor_t *q, why_t *why)
         ok = store_get(q->store, STORE_EVENT, slice_of(key, sizeof key), &original, why);
     }
     if (ok && buf_len(&original) && restore_duplicate(record, buf_bytes(&original), &row) &&
-        msg_decode(MSG_EVENT_WRAPPER, &w, buf_bytes(&row))) {
-        if (q->plain) send_row(q, &w, buf_bytes(&row));
-        else choose(q, &w, buf_bytes(&row));
-    }
+        msg_decode(MSG_EVENT_WRAPPER, &w, buf_bytes(&row)))
+        give(q, &w, buf_bytes(&row));
     q->duplicate.start = q->duplicate.end = 0;
     buf_free(&original);
     buf_free(&row);
@@ -358,8 +362,10 @@ static void add(plan_t *p, const char *format, ...)
 
 static void add_text(plan_t *p, const char *before, ensign_slice_t text)
 {
-    bool cut = text.len > SHOWN_MAX;
-    add(p, "%s%.*s%s", before, (int)(cut ? SHOWN_MAX : text.len), (const char *)text.ptr, cut ? "..." : "");
+    size_t n = text.len > SHOWN_MAX ? SHOWN_MAX : text.len;
+
+    while (n < text.len && n > 0 && (text.ptr[n] & 0xc0) == 0x80) n--;      /* not inside a character */
+    add(p, "%s%.*s%s", before, (int)n, (const char *)text.ptr, n < text.len ? "..." : "");
 }
 
 static void describe_rows(plan_t *p, const select_t *s, bool duplicates)

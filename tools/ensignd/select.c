@@ -73,6 +73,11 @@ static size_t quoted_size(ensign_slice_t s)
     return 0;
 }
 
+static bool word_is(ensign_slice_t word, const char *text)
+{
+    return word.len == strlen(text) && begins_with(word, text);
+}
+
 /* ---- errors; each of these returns false */
 
 /* What an error names: the word, text, number or operator that stands there, or else one character. */
@@ -80,13 +85,12 @@ static ensign_slice_t token(const reader_t *r)
 {
     ensign_slice_t s = rest(r), word = run_of(s, in_name);
     uint32_t rune;
-    size_t n = s.len ? quoted_size(s) : 0;
+    size_t n;
 
     if (s.len && is_digit(s.ptr[0])) return run_of(s, in_number);
     if (word.len || s.len == 0) return word;
-    if (s.ptr[0] == '\'' && n) return slice_of(s.ptr + 1, n - 2);
-    if (s.len > 1 && (begins_with(s, "!=") || begins_with(s, "<>") || begins_with(s, "<=") ||
-                      begins_with(s, ">=")))
+    if (s.ptr[0] == '\'' && (n = quoted_size(s)) != 0) return slice_of(s.ptr + 1, n - 2);
+    if (begins_with(s, "!=") || begins_with(s, "<>") || begins_with(s, "<=") || begins_with(s, ">="))
         return slice_of(s.ptr, 2);
     n = utf8_char(s, &rune);
     return slice_of(s.ptr, n ? n : 1);
@@ -103,7 +107,7 @@ static bool wrong(const reader_t *r, const char *text)
     return false;
 }
 
-/* One that is more than this parser can read, in SQL or in a dialect of it, is named. */
+/* As refuse; what SQL has, and this parser cannot read, is named. */
 static bool refuse_clause(const reader_t *r, const char *reason)
 {
     static const char *const unsupported[] = { "ORDER", "GROUP", "HAVING", "JOIN", "UNION", "BETWEEN",
@@ -112,7 +116,7 @@ static bool refuse_clause(const reader_t *r, const char *reason)
     char text[40];
 
     for (size_t i = 0; i < sizeof unsupported / sizeof unsupported[0]; i++) {
-        if (word.len != strlen(unsupported[i]) || !begins_with(word, unsupported[i])) continue;
+        if (!word_is(word, unsupported[i])) continue;
         snprintf(text, sizeof text, "%s is not supported", unsupported[i]);
         return refuse(r, text);
     }
@@ -120,11 +124,6 @@ static bool refuse_clause(const reader_t *r, const char *reason)
 }
 
 /* ---- words and marks */
-
-static bool word_is(ensign_slice_t word, const char *text)
-{
-    return word.len == strlen(text) && begins_with(word, text);
-}
 
 /* A whole word. */
 static bool take_word(reader_t *r, const char *text)
@@ -233,12 +232,12 @@ static bool parse_field(reader_t *r, field_t *f, const char *reason)
 }
 
 /* Its alias, or its path with points between. */
-static void name_field(reader_t *r, field_t *f, bool own)
+static void name_field(reader_t *r, field_t *f)
 {
     const char *part = f->path;
     char *out = r->room;
 
-    if (own) *out++ = '@';
+    if (f->own != OWN_NONE) *out++ = '@';
     if (f->own == OWN_METADATA) out = strcpy(out, "metadata.") + sizeof "metadata." - 1;
     for (size_t i = 0; i < f->parts; i++, part += strlen(part) + 1) {
         if (i) *out++ = '.';
@@ -262,59 +261,31 @@ static bool parse_alias(reader_t *r, field_t *f)
 
 static field_t *add_field(select_t *s)
 {
+    field_t *f;
+
     s->fields = x_realloc(s->fields, (s->query.field_count + 1) * sizeof *s->fields);
-    return &s->fields[s->query.field_count++];
+    f = &s->fields[s->query.field_count++];
+    memset(f, 0, sizeof *f);
+    return f;
 }
 
 static bool parse_item(reader_t *r)
 {
     select_t *s = r->select;
-    bool own = stands(r, '@');
     field_t *f;
 
-    if (stands(r, '*')) {
-        step(r, 1);
-        s->query.all = true;
-        memset(add_field(s), 0, sizeof *s->fields);
-        return !take(r, "AS") || refuse(r, "cannot alias *");
-    }
     if (is_reserved(run_of(rest(r), in_name))) return wrong(r, "SELECT requires field projection or *");
     if (s->query.field_count == SELECT_FIELDS_MAX) return refuse(r, "a query has 1000 fields at most");
     f = add_field(s);
+    if (stands(r, '*')) {
+        step(r, 1);
+        s->query.all = true;
+        return !take(r, "AS") || refuse(r, "cannot alias *");
+    }
     if (!parse_field(r, f, "invalid field identifier")) return false;
     if (take(r, "AS")) return parse_alias(r, f);
-    name_field(r, f, own);
+    name_field(r, f);
     return true;
-}
-
-static bool parse_from(reader_t *r);
-
-static bool refuse_items(const reader_t *r)
-{
-    const select_t *s = r->select;
-    const field_t *last = &s->fields[s->query.field_count - 1];
-    bool distinct = !s->query.all && word_is(slice_text(last->name), "DISTINCT");
-
-    if (stands(r, '(')) return refuse(r, "invalid select fields statement: functions are not supported");
-    if (distinct) return refuse(r, "invalid select fields statement: DISTINCT is not supported");
-    return refuse(r, "invalid select fields statement");
-}
-
-static bool parse_select(reader_t *r)
-{
-    size_t start;
-
-    if (!begins_with(rest(r), "SELECT")) return refuse(r, "invalid query type");
-    step(r, strlen("SELECT"));
-    start = r->at;
-    do {
-        if (at_end(r)) return wrong(r, "topic name cannot be empty");
-        if (!parse_item(r)) return false;
-    } while (take(r, ","));
-    r->select->query.fields = text_from(r, start);
-    if (!is_here(r, "FROM")) return refuse_items(r);
-    take(r, "FROM");
-    return parse_from(r);
 }
 
 /* ---- parameters */
@@ -755,6 +726,32 @@ static bool parse_from(reader_t *r)
 
 /* ---- the query */
 
+static bool refuse_items(const reader_t *r)
+{
+    const select_t *s = r->select;
+    const field_t *last = &s->fields[s->query.field_count - 1];
+    bool distinct = last->name && word_is(slice_text(last->name), "DISTINCT");
+
+    if (stands(r, '(')) return refuse(r, "invalid select fields statement: functions are not supported");
+    if (distinct) return refuse(r, "invalid select fields statement: DISTINCT is not supported");
+    return refuse(r, "invalid select fields statement");
+}
+
+static bool parse_select(reader_t *r)
+{
+    size_t start;
+
+    if (!begins_with(rest(r), "SELECT")) return refuse(r, "invalid query type");
+    step(r, strlen("SELECT"));
+    start = r->at;
+    do {
+        if (at_end(r)) return wrong(r, "topic name cannot be empty");
+        if (!parse_item(r)) return false;
+    } while (take(r, ","));
+    r->select->query.fields = text_from(r, start);
+    return take(r, "FROM") ? parse_from(r) : refuse_items(r);
+}
+
 static void take_copies(reader_t *r, ensign_slice_t sql, ensign_slice_t params)
 {
     char *m = x_alloc(3 * sql.len + params.len + 64);
@@ -787,6 +784,9 @@ bool select_parse(ensign_slice_t sql, ensign_slice_t params, select_t *s, ensql_
     error->text[0] = '\0';
     r.select = s;
     r.error = error;
+    if (sql.len == 0 || !memchr(sql.ptr, ':', sql.len)) params.len = 0;     /* none is named */
+    if (sql.len > SELECT_BYTES_MAX || params.len > SELECT_BYTES_MAX - sql.len)
+        return wrong(&r, "a query and its parameters have 1048576 bytes at most");
     take_copies(&r, trim(sql), params);
     ok = parse(&r);
     free(r.read);
@@ -814,16 +814,32 @@ void select_free(select_t *s)
 
 /* ---- a list of fields */
 
-/* Numbers with a point get as few digits as tell them from all others. */
-static char *json_text(const json_t *o)
+/* As deep as Jansson lets JSON be: 2048 levels. */
+static bool has_fraction(json_t *j)
 {
+    const char *key;
+    json_t *item;
+    size_t i;
+
+    json_array_foreach(j, i, item)
+        if (has_fraction(item)) return true;
+    json_object_foreach(j, key, item)
+        if (has_fraction(item)) return true;
+    return json_is_real(j);
+}
+
+/* Fractions get as few digits as tell them from all others. */
+static char *json_text(json_t *o)
+{
+    size_t most = has_fraction(o) ? 17 : 15;
+
     for (size_t digit_count = 15;; digit_count++) {
         char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(digit_count));
-        json_t *back = text ? json_loads(text, JSON_ALLOW_NUL, NULL) : NULL;
-        bool same = json_equal(o, back);
+        json_t *back = digit_count < most ? json_loads(text, JSON_ALLOW_NUL, NULL) : NULL;
+        bool same = digit_count == most || json_equal(o, back);
 
         json_decref(back);
-        if (same || digit_count == 17) return text;
+        if (same) return text;
         free(text);
     }
 }

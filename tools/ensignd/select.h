@@ -32,6 +32,7 @@
 #include "ensql.h"
 #include "where.h"
 
+#define SELECT_BYTES_MAX 1048576        /* of the text, and of the parameters where it names one */
 #define SELECT_FIELDS_MAX 1000
 #define SELECT_VALUES_MAX 1000          /* of WHERE, tests for NULL counted in */
 #define SELECT_PARAMS_MAX 1000

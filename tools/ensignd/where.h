@@ -1,7 +1,7 @@
 /* where.h - the condition of a query, as a tree, and whether an event meets it
  *
- * Each test compares a field with values. It is true or false, never unknown: a field that is not there, or of
- * another type than the value, makes it false; so a != 1 and a NOT IN (1) are false where there is no a.
+ * Each test compares a field with values. It is true or false, never unknown: a field that is not there, or
+ * of another type than the value, makes it false; so a != 1 and a NOT IN (1) are false where there is no a.
  * NOT in front of a test turns its truth round: NOT a = 1 is true there.
  *
  *     numbers      by value; an integer is compared with a fraction exactly
