@@ -40,16 +40,16 @@ say    = @printf '  %-5s %s\n' $(1) $@
 # ---------------------------------------------------------------- what there is
 
 programs   = $(patsubst %.c,$(B)/%,$(wildcard $(1)))
-# The compiler finds HEADER: what needs it is built where it is there.
+# $(call there,HEADER): what needs it is built where the compiler finds it.
 there      = $(shell $(CC) $(CPPFLAGS) -include $(1) -E -x c /dev/null >/dev/null 2>&1 && echo here)
 ZLIB      := $(call there,zlib.h)
-GZIP      := %/gzip %/fuzz_gzip
+GZIP      := %/gzip %/fuzz_gzip # these need it
 # libprotobuf with the interface that it had before 22, which took the first of these headers away.
 PROTOBUF  := $(shell $(CXX) $(CPPFLAGS) -include google/protobuf/stubs/logging.h \
                  -include google/protobuf/util/json_util.h -E -x c++ /dev/null >/dev/null 2>&1 && echo here)
 SCHEMA    := %/schema %/fuzz_schema
-without    = $(filter-out $(if $(ZLIB),,$(GZIP)) $(if $(PROTOBUF),,$(SCHEMA)),$(1))
-UNIT      := $(call without,$(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c))
+buildable  = $(filter-out $(if $(ZLIB),,$(GZIP)) $(if $(PROTOBUF),,$(SCHEMA)),$(1))
+UNIT      := $(call buildable,$(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c))
 SIM       := $(B)/tests/sim/sim
 E2E       := $(call programs,tests/e2e/*.c)
 SOAK      := $(call programs,tests/soak/*.c)
@@ -59,7 +59,7 @@ BENCH_GEN := $(B)/tests/bench/gen
 BENCH_PB  := $(patsubst proto/%.proto,$(BENCH_GEN)/%.pb.cc, \
                  $(wildcard proto/api/*/*.proto proto/mimetype/*/*.proto proto/region/*/*.proto)) \
              $(BENCH_GEN)/api/v1beta1/ensign.grpc.pb.cc
-FUZZ      := $(call without,$(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c)))
+FUZZ      := $(call buildable,$(filter-out $(B)/tests/fuzz/replay,$(call programs,tests/fuzz/*.c)))
 FUZZERS   := $(patsubst $(B)/tests/fuzz/%,build/fuzz/%,$(FUZZ))
 OPENSSL   := $(call there,openssl/ssl.h)
 GENERATOR := $(shell command -v nanopb_generator.py || command -v nanopb_generator)
@@ -74,7 +74,7 @@ COMMON_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/common/*.c))
 SERVER_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))
 MESSAGES  := $(B)/gen/message_types.h
 TOOL      := $(B)/ensign
-TOOL_JSON := $(addprefix $(B)/obj/tools/ensign/,call_json.o protoc.o reflect.o schema.o) # these need libprotobuf
+TOOL_JSON := $(addprefix $(B)/obj/tools/ensign/,call_json.o protoc.o reflect.o schema.o) # by libprotobuf
 TOOL_O    := $(filter-out $(if $(PROTOBUF),%/call_none.o,$(TOOL_JSON)), \
                  $(sort $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensign/*.c)) $(TOOL_JSON)))
 MATRIX    := $(if $(VARIANT),,$(wildcard tests/compile/run))
@@ -189,7 +189,7 @@ check-bits32:
 test-peers:
 	@tools/deps test
 	@tools/deps peers
-	@$(MAKE) --no-print-directory $(SERVER) $(EXAMPLES) $(PEERS)
+	@$(MAKE) --no-print-directory $(SERVER) $(TOOL) $(EXAMPLES) $(PEERS)
 	@tests/peers/run
 
 test-live:
@@ -264,20 +264,48 @@ $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(filter %.o,$^) $(LDFLAGS) -lcmocka $(LIBS)
 
+# What reads a query and looks at an event, in ensignd.
+ENSQL_C := $(addprefix tools/ensignd/,ensql.c ensql_text.c field.c ids.c lib.c select.c util.c where.c) \
+           tools/common/utf8.c
+
+$(B)/tests/unit/ensignd_query: LIBS += -ljansson
+$(B)/tests/unit/ensignd_query: $(patsubst %.c,$(B)/obj/%.o,$(ENSQL_C))
 $(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
 $(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
+
+# The types and the JSON of ensign call, which libprotobuf reads.
+$(filter $(SCHEMA),$(UNIT) $(FUZZ)): $(B)/obj/tools/ensign/schema.o
+$(filter $(SCHEMA),$(FUZZERS)): build/asan/obj/tools/ensign/schema.o
+$(filter $(SCHEMA),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += $(LIBS_PROTOBUF)
+$(filter $(SCHEMA),$(UNIT)): $(B)/gen/schema.set
+$(filter $(SCHEMA),$(UNIT)): C += -DSCHEMA_SET='"$(B)/gen/schema.set"'
+
+$(B)/gen/schema.set: $(wildcard tests/unit/*.proto)
+	$(call say,GEN)
+	$(Q)mkdir -p $(@D)
+	$(Q)protoc -Itests/unit --include_imports --descriptor_set_out=$@ $^
 $(B)/tests/unit/growth: C += -finstrument-functions # it counts them
 
 $(FUZZ): $(B)/%: %.c tests/fuzz/replay.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< tests/fuzz/replay.c $(LDFLAGS) $(LIBS)
+	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $(filter %.c %.o,$^) $(LDFLAGS) $(LIBS)
 
 $(FUZZERS): build/fuzz/%: tests/fuzz/%.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)clang $(CPPFLAGS) -I. $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ $< \
-	    $(LDFLAGS) $(LIBS)
+	$(Q)clang $(CPPFLAGS) -I. -I$(B)/gen $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ \
+	    $(filter %.c %.o,$^) $(LDFLAGS) $(LIBS)
+
+$(B)/tests/fuzz/fuzz_ensql build/fuzz/fuzz_ensql: $(ENSQL_C) $(wildcard tools/ensignd/*.h) $(MESSAGES)
+$(B)/tests/fuzz/fuzz_ensql: C += -I$(B)/gen
+$(B)/tests/fuzz/fuzz_ensql build/fuzz/fuzz_ensql: LIBS += -ljansson
+
+ifneq ($(B),build/asan)
+build/asan/obj/%.o: %.cc ensign.h
+	$(call say,CXX)
+	$(Q)$(MAKE) --no-print-directory VARIANT=asan CC=clang CXX=clang++ $@
+endif
 
 # The examples are C99.
 $(EXAMPLES): $(B)/%: %.c ensign.h
@@ -336,7 +364,7 @@ $(EXAMPLES_X): $(B)/%: %.cc ensign.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(X) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) $(LIBS)
 
--include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(COMMON_O:.o=.d)
+-include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(B)/obj/tools/ensign/schema.d $(COMMON_O:.o=.d)
 -include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH) $(FUZZ) $(EXAMPLES) $(EXAMPLES_X) $(FUZZERS))
 
 # ---------------------------------------------------------------- install: the header, the plugin, the program

@@ -140,6 +140,10 @@ MEMORY
     large    max_handles 65000, topic_cache 4096; windows and send buffers 4 MiB, a publisher's buffer 64 MiB
              and 16383 events in flight, replies and received events 16 MiB, max_unacked 1048576; answers and
              messages of calls 64 MiB, max_metadata_bytes 64 KiB
+    ENSIGN_GZIP adds 416 KiB to ensign_memory_bound: zlib takes what it needs of them with the first message
+    that it deals with, and keeps it. To ensign_call_memory_bound it adds max_message_bytes, for a message
+    that is decompressed, and with `compress` the larger one of max_send_bytes and send_buffer_bytes, for one
+    that is encoded in place.
     A third or more of ensign_memory_bound is for a second connection. It exists only while the first one
     drains after a GOAWAY. Where memory_limit has no room for it, the first one drains before.
     Nearly all of a default is room for the largest message, and for the map of topics that it may bring. What
@@ -1215,15 +1219,16 @@ typedef struct ensign_call_desc_t {
                                        each entry with 32 bytes more (RFC 9113 6.5.2). The rest is dropped,
                                        and metadata_cut tells it; the status stays, and the first 512 bytes of
                                        its text at least [8 KiB], 1..1 GiB */
-    bool        compress;           /* [false] compress each message that gets smaller by it, with gzip. Needs
-                                       ENSIGN_GZIP, and a server that takes gzip: others answer
-                                       UNIMPLEMENTED. E_ARGUMENT where `encoding` is set, too */
+    bool        compress;           /* [false] compress each message that gets smaller by it, with gzip. A
+                                       server that does not take gzip answers UNIMPLEMENTED. E_ARGUMENT
+                                       without ENSIGN_GZIP, and where `encoding` is set, too */
     const char *encoding;           /* grpc-encoding of what you compress yourself [identity] */
     const char *accept_encoding;    /* grpc-accept-encoding [that of `encoding`: servers, grpc-go for one,
                                        answer in the request's own]; what comes so is yours to decompress, and
                                        `compressed` says it. Where neither is set and ENSIGN_GZIP is defined,
-                                       gzip is asked for, and what comes so is decompressed for you. A
-                                       compressed message that was not agreed on ends the call, INTERNAL */
+                                       gzip is asked for, and what comes so is decompressed for you; not so
+                                       with "identity". A compressed message that was not agreed on, or one
+                                       that cannot be decompressed, ends the call, INTERNAL */
     void       *user;               /* in each notice of the call */
 } ensign_call_desc_t;
 
@@ -1374,7 +1379,8 @@ ENSIGN_API size_t ensign_subscription_memory_bound(const ensign_subscription_des
 /* >>query_api Query: stored events, by EnSQL
  *
  * As of server 0.12 a query is "SELECT * FROM topic [OFFSET n] [LIMIT n]" with a topic's name: WHERE, a list
- * of fields and params are read and not applied, and a row is a whole event. */
+ * of fields and params are read and not applied, and a row is a whole event. The development server, ensignd,
+ * applies them: its --help tells how. */
 typedef struct ensign_query_desc_t {
     const char *sql;                /* 1 byte or more; the server reads it */
     const ensign_param_t *params;   /* for its placeholders */
@@ -6465,7 +6471,10 @@ enum {
     ENSI_GZIP_BYTES = 416 * 1024    /* of both states: zlib 1.2 takes 302 KiB, zlib-ng 2.2 up to 400 */
 };
 
-typedef struct ensi_gzip_t { z_stream out, in; bool compresses, decompresses; } ensi_gzip_t;
+typedef struct ensi_gzip_t {
+    z_stream out, in;                   /* for what is sent, for what comes */
+    bool compresses, decompresses;      /* zlib has the state of the one, of the other */
+} ensi_gzip_t;
 
 static voidpf ensi_gzip_take(voidpf mem, uInt items, uInt size)
 {
@@ -10470,7 +10479,7 @@ static bool ensi_grpc_accepts(const ensi_call_t *call, ensign_slice_t encoding)
     ensign_slice_t list = ensign_str(call->accept_encoding), item;
     if (ensi_slice_is(encoding, "identity")) return false;
     while (ensi_http1_item(&list, &item))
-        if (item.len == encoding.len && memcmp(item.ptr, encoding.ptr, item.len) == 0) return true;
+        if (ensi_slice_eq(item, encoding)) return true;
     return false;
 }
 
@@ -13911,8 +13920,8 @@ int ensign_call_reserve(ensign_t *c, ensign_call_t handle, size_t len, uint8_t *
     int rc;
     ensi_user_call_t *u = ensi_call_sender(c, handle, &rc);
     if (!u) return rc;
-    rc = ensi_call_room(c, u, len, out);
-    if (rc == ENSIGN_OK) rc = ensi_call_make_place(c, u, len);
+    if ((rc = ensi_call_room(c, u, len, out)) != ENSIGN_OK) return rc;
+    rc = ensi_call_make_place(c, u, len);
     if (rc == ENSIGN_OK) *out = ensi_call_place(u, *out);
     else u->call.reserved = 0;
     return rc;

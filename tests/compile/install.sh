@@ -27,10 +27,10 @@ protoc_finds_the_plugin() {
         grep -q '^static inline .*Health_Check_open(' "$dir/health.ensign.h"
 }
 knows_no_stage() { ! grep "$dir" "$dir/stage/usr/share/pkgconfig/ensign.pc"; }
-program() {
+program() { # [FLAG...]
     export PKG_CONFIG_PATH=$dir/own/share/pkgconfig
     # shellcheck disable=SC2046 # flags are words
-    cc -o "$dir/program" "$dir/program.c" $(pkg-config --cflags --libs ensign) && "$dir/program"
+    cc -o "$dir/program" "$dir/program.c" $(pkg-config --cflags --libs ensign) "$@" && "$dir/program"
 }
 versions_agree() {
     local said
@@ -46,6 +46,7 @@ check 'the .pc file knows nothing of the stage' knows_no_stage
 check 'the header is the header' cmp ensign.h "$dir/stage/usr/include/ensign.h"
 check 'PREFIX alone' make install PREFIX="$dir/own"
 check 'a program built by pkg-config runs' program
+check 'so does one with ENSIGN_GZIP, and -lz' program -DENSIGN_GZIP -lz
 check 'the version is that of the header' versions_agree
 check 'protoc finds the plugin on the PATH' protoc_finds_the_plugin
 check 'whose version is that of the header, too' \

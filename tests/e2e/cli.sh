@@ -322,6 +322,10 @@ again() {
     check 'a line that is wrong' fails 1 "$dump: line 4: data: give a string" publish args --from-json "$dump"
     check 'what stands before it is stored' says '1 of 1 events stored'
     check 'it was' same a "$(data args | tail -n 1)"
+    head -c 4200000 /dev/zero | tr '\0' x >"$dir/large"
+    printf '{"data":"a"}\n{"data":"%s"}\n' "$(cat "$dir/large")" >"$dump"
+    check 'an event that is too large: its line' fails 1 \
+        "$dump: line 2: publish: data of 4200000 bytes; the most is 4194304" publish args --from-json "$dump"
     head -c 33554433 /dev/zero | tr '\0' x >"$dir/large"
     check 'a line that is too long for JSON' fails 1 'line 1 has over 33554432 bytes, the most that one of' \
         publish args --from-json "$dir/large"
@@ -765,6 +769,7 @@ restart() {
     check 'it goes: a health watch, too' hears watch '; next attempt ' "$health"
     check 'it comes back' server_start "$dir/data" --port "$rpc" --auth-port "$auth"
     check 'the subscription is open again' hears again 'open again' "$sub"
+    check 'the other one is, too' hears text 'open again' "$text"
     check 'the health is told again' hears watch 'connected again' "$health"
     run publish t 'after all'
     check 'events come again' gets again '"data":"after all"' "$sub"

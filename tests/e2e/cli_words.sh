@@ -182,6 +182,8 @@ check 'a flag of no meaning'   refuses "$profiles: line 2: this one is true or f
 profile '[a]' 'min-tls = 9'
 check 'a choice of no meaning' refuses '--min-tls 9: give one of 1.2|1.3' status --profile a
 check 'it names the line'      grep -qF "$profiles: line 2: its value is not one that the option takes" "$dir/err"
+printf '[a]\nendpoint = x:1\n\0[b]\n' >"$profiles"
+check 'a file that is no text' refuses "$profiles holds a zero byte" status --profile a
 no_secret() { ! grep -E 's3cret|s3same' "$dir/out" "$dir/err"; } # of the last run
 secrets=('client-secret = s3cret' 'token = s3cret' 'proxy = http://user:s3cret@127.0.0.1:1')
 for secret in "${secrets[@]}"; do

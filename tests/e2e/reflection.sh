@@ -126,7 +126,7 @@ check 'a request that asks for nothing' says 'asks for nothing' call --hex "/grp
 check 'a request that is broken' says 'unmarshal' call --hex "/grpc.reflection.v1.$stream" 1a05
 head -c 70000 /dev/zero >"$dir/large"
 check 'a request that is too large' says 'larger than max (70000 vs. 65536)' \
-    call --in raw --file "$dir/large" "/grpc.reflection.v1.$stream"
+    call --hex --file "$dir/large" "/grpc.reflection.v1.$stream"
 check 'another method' says 'unknown method Info for service grpc.reflection.v1.ServerReflection' \
     call --hex /grpc.reflection.v1.ServerReflection/Info 00
 check 'it ends' server_stop

@@ -1,4 +1,5 @@
-/* Calls with ENSIGN_GZIP: what is compressed on its way out, what is decompressed on its way in, what cannot be. */
+/* Calls with ENSIGN_GZIP: what is compressed on its way out, what is decompressed on its way in, what cannot
+   be. */
 #define ENSIGN_GZIP
 #include "calls.h"
 #include "../gzip.h"
@@ -166,13 +167,15 @@ SCRIPT(a_stream_has_messages_of_both_kinds)
     world_create(w);
     d.request = slice_of(text, sizeof text);
     k = call(w, &d);
-    assert_int_equal(ensign_call_send(w->client, as_call(k), slice_of(text, 1000), ENSIGN_UNCOMPRESSED), ENSIGN_OK);
+    assert_int_equal(ensign_call_send(w->client, as_call(k), slice_of(text, 1000), ENSIGN_UNCOMPRESSED),
+                     ENSIGN_OK);
     assert_int_equal(send_text(w, k, "short"), ENSIGN_OK);
     assert_int_equal(send_text(w, k, ""), ENSIGN_OK);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(ensign_call_reserve(w->client, as_call(k), 2500, &out), ENSIGN_OK);
         memcpy(out, text, 2000);
-        assert_int_equal(ensign_call_commit(w->client, as_call(k), 2000, i ? ENSIGN_UNCOMPRESSED : 0), ENSIGN_OK);
+        assert_int_equal(ensign_call_commit(w->client, as_call(k), 2000, i ? ENSIGN_UNCOMPRESSED : 0),
+                         ENSIGN_OK);
     }
     assert_int_equal(ensign_call_reserve(w->client, as_call(k), 10, &out), ENSIGN_OK);
     assert_int_equal(ensign_call_commit(w->client, as_call(k), 0, 0), ENSIGN_OK);
@@ -263,8 +266,10 @@ static void want_refused(world_t *w, const ensign_call_desc_t *d, const char *wo
 SCRIPT(the_caller_s_own_encoding_stays_his)
 {
     static const struct { const char *encoding, *accept; bool compress; } rows[] = {
-        { "gzip", NULL, false }, { NULL, "gzip", false }, { "gzip", "zstd,gzip", false }, { NULL, "gzip", true }
+        { "gzip", NULL, false }, { NULL, "gzip", false }, { "gzip", "zstd,gzip", false },
+        { NULL, "gzip", true },
     };
+    uint8_t *out;
     ensign_call_desc_t d = unary("zipped");
     const ensign_notice_t *n;
     stream_t *s;
@@ -287,6 +292,20 @@ SCRIPT(the_caller_s_own_encoding_stays_his)
         assert_false(n->as.reply.decompressed);
         assert_text(n->as.reply.message, "xyz");
     }
+    d = streaming(); /* one that takes nothing that is compressed, and sends none */
+    d.accept_encoding = "identity";
+    k = call(w, &d);
+    assert_int_equal(ensign_call_reserve(w->client, as_call(k), 40, &out), ENSIGN_OK);
+    memset(out, 'x', 40);
+    assert_int_equal(ensign_call_commit(w->client, as_call(k), 40, 0), ENSIGN_OK);
+    s = world_stream(w, COUNT(rows));
+    assert_string_equal(peer_field(s, "grpc-accept-encoding"), "identity");
+    assert_null(peer_field(s, "grpc-encoding"));
+    assert_text(world_request(w, s), "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+    assert_int_equal(s->in.p[0], 0);
+    head(s);
+    send_patterns(s, 0, 100, true);
+    assert_int_equal(world_end(w, k, ENSIGN_GRPC_INTERNAL)->as.end.count, 0);
 }
 
 SCRIPT(what_contradicts_itself_is_refused)
@@ -299,12 +318,15 @@ SCRIPT(what_contradicts_itself_is_refused)
     want_refused(w, &d, "compress and encoding are both set");
     d.compress = false;
     k = call(w, &d);
-    assert_int_equal(ensign_call_send(w->client, as_call(k), text_slice("x"), ENSIGN_COMPRESSED | ENSIGN_UNCOMPRESSED),
-                     ENSIGN_E_ARGUMENT);
-    assert_int_equal(ensign_call_send(w->client, as_call(k), text_slice("x"), ENSIGN_UNCOMPRESSED), ENSIGN_OK);
+    assert_int_equal(
+        ensign_call_send(w->client, as_call(k), text_slice("x"), ENSIGN_COMPRESSED | ENSIGN_UNCOMPRESSED),
+        ENSIGN_E_ARGUMENT);
+    assert_int_equal(ensign_call_send(w->client, as_call(k), text_slice("x"), ENSIGN_UNCOMPRESSED),
+                     ENSIGN_OK);
     d = compressing();
     k = call(w, &d);
-    assert_int_equal(ensign_call_send(w->client, as_call(k), text_slice("x"), ENSIGN_COMPRESSED), ENSIGN_E_ARGUMENT);
+    assert_int_equal(ensign_call_send(w->client, as_call(k), text_slice("x"), ENSIGN_COMPRESSED),
+                     ENSIGN_E_ARGUMENT);
     assert_int_equal(ensign_call_reserve(w->client, as_call(k), 10, &out), ENSIGN_OK);
     assert_int_equal(ensign_call_commit(w->client, as_call(k), 10, ENSIGN_COMPRESSED), ENSIGN_E_ARGUMENT);
     memset(out, 'x', 10);
@@ -373,8 +395,8 @@ static void send_fault(stream_t *s, fault_t fault)
 
 static void open_with(stream_t *s, fault_t fault)
 {
-    if (faults[fault].encoding)
-        peer_headers(s, "200", "content-type", "application/grpc", "grpc-encoding", faults[fault].encoding, NULL);
+    const char *encoding = faults[fault].encoding;
+    if (encoding) peer_headers(s, "200", "content-type", "application/grpc", "grpc-encoding", encoding, NULL);
     else peer_open(s);
 }
 
@@ -550,6 +572,38 @@ SCRIPT(memory_is_within_the_bounds)
     assert_true(w->live_peak > bound / 4); /* nor is it a fairy tale */
 }
 
+/* One call, whose bound is not that of twelve: with a message in each of its buffers, and zlib's states. */
+SCRIPT(a_call_is_within_its_own_bound)
+{
+    enum { LARGE = 200000 };
+    static char text[LARGE];
+    ensign_call_desc_t d = compressing();
+    const ensign_notice_t *n;
+    size_t before;
+    uint8_t *out;
+    stream_t *s;
+    uint32_t k;
+    fill_text(text, sizeof text);
+    warm(w);
+    before = w->live;
+    d.window_bytes = d.send_buffer_bytes = 4096;
+    d.max_message_bytes = d.max_send_bytes = LARGE;
+    k = call(w, &d);
+    s = world_stream(w, 1);
+    head(s);
+    send_patterns(s, 0, LARGE, true);
+    world_await(w, k, ENSIGN_NOTICE_HEADERS);
+    n = world_expect(w, k, ENSIGN_NOTICE_MESSAGE);
+    peer_prefix(s, 1, LARGE); /* what comes behind it is as large as it may be, and not whole */
+    peer_raw(s, text, LARGE - 1);
+    assert_int_equal(ensign_call_reserve(w->client, as_call(k), LARGE, &out), ENSIGN_OK);
+    memcpy(out, text, LARGE);
+    assert_int_equal(ensign_call_commit(w->client, as_call(k), LARGE, 0), ENSIGN_OK);
+    world_settle(w);
+    check_pattern(w, n->as.message.bytes, 0, LARGE);
+    assert_in_range(w->live_peak - before, 4 * LARGE, ensign_call_memory_bound(&d) + ENSI_GZIP_BYTES);
+}
+
 /* Messages of the usual size take nothing, once they flow; a large one gives back what it took. */
 SCRIPT(what_flows_allocates_nothing)
 {
@@ -567,7 +621,7 @@ SCRIPT(what_flows_allocates_nothing)
     s = world_stream(w, 0);
     head(s);
     world_await(w, k, ENSIGN_NOTICE_HEADERS);
-    send_patterns(s, 1, 100000, true); /* zlib takes its window for the first that needs more than one block */
+    send_patterns(s, 1, 100000, true); /* zlib takes its window for the first one that is not done in one go */
     want_message(w, k, true, 1, 100000);
     for (size_t i = 0; i < 60; i++) {
         if (i == 20) calls = w->calls;
@@ -630,8 +684,8 @@ int main(void)
         IN_MODES(a_stream_ends_at_a_bad_message), IN_MODES(an_end_is_no_better_than_the_last_message),
         IN_MODES(a_unary_call_has_no_bad_answer), IN_MODES(an_error_needs_no_message),
         IN_MODES(a_cancelled_call_decompresses_nothing), IN_MODES(the_service_is_asked_for_plain_messages),
-        IN_MODES(memory_is_within_the_bounds), IN_MODES(what_flows_allocates_nothing),
-        IN_MODES(zlib_is_taken_once),
+        IN_MODES(memory_is_within_the_bounds), IN_MODES(a_call_is_within_its_own_bound),
+        IN_MODES(what_flows_allocates_nothing), IN_MODES(zlib_is_taken_once),
     };
     return cmocka_run_group_tests_name("gzip", tests, NULL, NULL);
 }

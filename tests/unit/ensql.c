@@ -2,6 +2,7 @@
  *
  * The tables hold what the service's own parser says to the same texts; but the words of a crash are ours. */
 #include "../../tools/ensignd/ensql.c"
+#include "../../tools/ensignd/ensql_text.c"
 #include "../../tools/ensignd/util.c"
 #include "../../tools/common/utf8.c"
 #include <stdarg.h>

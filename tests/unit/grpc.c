@@ -1153,7 +1153,7 @@ static void commit_needs_its_reserve(void **state)
 {
     ensign_call_desc_t cd = method();
     ensign_call_t k;
-    uint8_t *out;
+    uint8_t *out, *other;
     (void)state;
     start_plain();
     k = ensign_call_open(client, &cd);
@@ -1165,6 +1165,7 @@ static void commit_needs_its_reserve(void **state)
     assert_int_equal(ensign_call_commit(client, k, 10, ENSIGN_COMPRESSED), ENSIGN_E_ARGUMENT);
     assert_int_equal(ensign_call_send(client, k, ensign_str("x"), ENSIGN_COMPRESSED), ENSIGN_E_ARGUMENT);
     memset(out, 'x', 10);
+    assert_int_equal(ensign_call_reserve(client, k, SIZE_MAX, &other), ENSIGN_E_TOO_LARGE); /* changes nothing */
     assert_int_equal(ensign_call_commit(client, k, 10, 0), ENSIGN_OK);
     assert_int_equal(ensign_call_commit(client, k, 10, 0), ENSIGN_E_STATE);
     assert_int_equal(ensign_call_reserve(client, k, SIZE_MAX, &out), ENSIGN_E_TOO_LARGE);

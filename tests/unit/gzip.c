@@ -347,6 +347,22 @@ static void memory_that_is_not_there_is_told(void **state)
     bytes_free(&b);
 }
 
+/* What the manual says of the bound is what the bound has. */
+static void the_manual_s_figure_is_true(void **state)
+{
+    ensign_desc_t d = plain_desc();
+    char line[300], want[80];
+    bool found = false;
+    FILE *f = fopen("ensign.h", "r");
+    (void)state;
+    assert_non_null(f);
+    snprintf(want, sizeof want, "ENSIGN_GZIP adds %d KiB to ensign_memory_bound", ENSI_GZIP_BYTES / 1024);
+    while (!found && fgets(line, sizeof line, f)) found = strstr(line, want) != NULL;
+    fclose(f);
+    if (!found) fail_msg("the manual should say: %s", want);
+    assert_true(ensign_memory_bound(&d) > ENSI_GZIP_BYTES);
+}
+
 /* A count that would wrap is refused: where size_t has 32 bits, for with 64 none does. */
 static void blocks_that_wrap_are_refused(void **state)
 {
@@ -373,6 +389,7 @@ int main(void)
         cmocka_unit_test(a_bomb_takes_no_more_than_the_limit),
         cmocka_unit_test(a_claimed_length_takes_no_memory),
         cmocka_unit_test(memory_that_is_not_there_is_told),
+        cmocka_unit_test(the_manual_s_figure_is_true),
         cmocka_unit_test(blocks_that_wrap_are_refused),
     };
     return cmocka_run_group_tests_name("gzip", tests, NULL, NULL);

@@ -128,7 +128,7 @@ static void print_headers(const call_t *c)
     }
 }
 
-static void print_end(call_t *c, const ensign_notice_t *n)
+static void print_status(call_t *c, const ensign_notice_t *n)
 {
     const ensign_notice_end_t *e = &n->as.end;
 
@@ -138,12 +138,10 @@ static void print_end(call_t *c, const ensign_notice_t *n)
         json_int("status", e->status);
         json_text("status_name", status_name(e->status));
         json_slice("text", e->text);
-        if (e->details.len > 0) c->form->print_details(c, e->details);
         if (e->attempts > 1) json_int("attempts", e->attempts);
         if (n->error) json_text("error", n->error->text);
         if (e->metadata_cut) json_bool("metadata_cut", true);
         if (c->o->verbose > 0) json_metadata(c, "trailers", ENSIGN_TRAILERS);
-        json_close();
     } else if (c->o->verbose > 0) {
         say_metadata(c, "trailer", ENSIGN_TRAILERS);
         if (e->metadata_cut) say("the metadata was cut; --max-metadata keeps more of it");
@@ -151,8 +149,22 @@ static void print_end(call_t *c, const ensign_notice_t *n)
         if (e->attempts > 1) say("attempts: %u", (unsigned)e->attempts);
     }
     if (n->error && !c->canceled) session_error(&c->s, NULL, n->error);
-    if (e->details.len > 0 && !c->o->json) c->form->print_details(c, e->details);
+}
+
+/* To print the details may mean to ask the server for their types: the notice does not stand so long. */
+static void print_end(call_t *c, const ensign_notice_t *n)
+{
+    ensign_slice_t details = n->as.end.details;
+    uint8_t *copy = x_realloc(NULL, details.len);
+
+    if (details.len > 0) memcpy(copy, details.ptr, details.len);
+    details.ptr = copy;
+    print_status(c, n);
+    c->k.id = 0;
     c->ended = true;
+    if (details.len > 0) c->form->print_details(c, details);
+    if (c->o->json) json_close();
+    free(copy);
 }
 
 /* ---- the call */
@@ -215,7 +227,7 @@ static void loop(call_t *c)
         woke_t woke;
         bool reads;
         if (!c->half_closed && !c->canceled) send_some(c);
-        reads = !c->whole && !c->canceled && c->count == 0; /* what the server does not take, we do not read */
+        reads = !c->whole && !c->canceled && c->count == 0; /* no faster than the server takes it */
         woke = session_wait(&c->s, reads ? c->input->fd : -1, -1);
         if (woke == WOKE_STOP) cancel(c);
         if (woke == WOKE_INPUT && !input_read(c->input)) {
@@ -380,7 +392,7 @@ int run_call(const options_t *o)
     bool bytes = o->hex || o->raw || o->in != FORM_DEFAULT || o->out != FORM_DEFAULT;
 
     if (o->gzip && !HAS_GZIP)
-        return options_refuse(o, "--gzip needs zlib, and this ensign was built without it: install it (Debian: "
-                                 "zlib1g-dev) and build again");
+        return options_refuse(o, "--gzip needs zlib, and this ensign was built without it: install it "
+                                 "(Debian: zlib1g-dev) and build again");
     return bytes ? run_bytes(o) : run_call_json(o);
 }

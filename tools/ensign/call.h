@@ -1,7 +1,7 @@
 /* call.h - one gRPC call: its loop, its metadata, its end; what messages look like is for the caller to say
  *
- * call.c has the form of bytes; call_json.c that of JSON. Where libprotobuf is not there, call_none.c stands in
- * for the latter. */
+ * call.c has the form of bytes, call_json.c that of JSON. Where libprotobuf is not there, call_none.c stands
+ * in for the latter. */
 #ifndef ENSIGN_CLI_CALL_H
 #define ENSIGN_CLI_CALL_H
 #include "input.h"
@@ -13,7 +13,7 @@ typedef struct call_t call_t;
 
 typedef struct call_form_t {
     void (*print)(call_t *c, ensign_slice_t message);
-    /* Of a status that is not 0, in the object that --json prints, or else on standard error. */
+    /* Of a status that is not 0: as members of the object that --json prints, or else on standard error. */
     void (*print_details)(call_t *c, ensign_slice_t details);
     /* Adds what there is of the rest of the request; sets `whole` behind its last message. NULL: the request
      * is whole from the start. False: it is wrong, and that was said. */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define SET_MAX (64u << 20)     /* bytes of a --protoset */
-#define LOOKUPS_MAX 64          /* types of an Any that are asked for: a server could name one after the other */
+#define LOOKUPS_MAX 64          /* types of an Any that are asked for: a server could name ever new ones */
 
 typedef struct json_call_t {
     call_t    c;
@@ -26,8 +26,8 @@ typedef struct json_call_t {
 /* Says that there is no such name, and what to do. */
 static int absent(json_call_t *j, const char *name)
 {
-    complain("%s has no %s; ensign call --list shows its services", j->reflects ? "the server" : "what was given",
-             name);
+    complain("%s has no %s; ensign call --list shows its services",
+             j->reflects ? "the server" : "what was given", name);
     return EXIT_ABSENT;
 }
 
@@ -69,23 +69,28 @@ static int find_method(json_call_t *j, const char *text)
     return EXIT_ABSENT;
 }
 
-/* The conversion that failed lacked a type of an Any. Brings it, or gives it up: then to try again helps. */
-static bool look_up(json_call_t *j)
+/* Did the conversion that failed lack the type of an Any, and has the server told it now? */
+static bool look_up(json_call_t *j, const char *name)
+{
+    bool found;
+
+    if (!j->reflects || j->lookups++ >= LOOKUPS_MAX) return false;
+    if (j->c.k.id != 0) ensign_hold(j->c.s.c, j->c.k.id, true); /* its message is still needed */
+    found = reflect_symbol(&j->reflect, name) == REFLECT_DONE && schema_has(j->schema, name);
+    if (j->c.k.id != 0) reflect_rest(&j->reflect);
+    if (j->c.k.id != 0) ensign_hold(j->c.s.c, j->c.k.id, false);
+    return found;
+}
+
+/* To JSON, with or without the type that was lacking. False: it failed for another reason. */
+static bool can_go_on(json_call_t *j)
 {
     const char *lacks = schema_lacks(j->schema);
     char *name;
 
     if (!lacks) return false;
     name = x_keep_text(lacks, strlen(lacks));
-    if (j->reflects && j->lookups++ < LOOKUPS_MAX) {
-        bool found;
-        if (j->c.k.id != 0) ensign_hold(j->c.s.c, j->c.k.id, true); /* its message is still needed */
-        found = reflect_symbol(&j->reflect, name) == REFLECT_DONE;
-        reflect_rest(&j->reflect);
-        if (j->c.k.id != 0) ensign_hold(j->c.s.c, j->c.k.id, false);
-        if (found && schema_has(j->schema, name)) return true;
-    }
-    schema_give_up(j->schema, name);
+    if (!look_up(j, name)) schema_give_up(j->schema, name);
     return true;
 }
 
@@ -94,20 +99,21 @@ static bool look_up(json_call_t *j)
 /* Is this one JSON value, and nothing else? where: what is told of it if not. */
 static bool is_one_value(const json_call_t *j, const char *where, const char *apart, ensign_slice_t json)
 {
+    const options_t *o = j->c.o;
     size_t end, more;
     ensign_slice_t rest;
 
     if (!text_json(json, &end)) {
-        options_refuse(j->c.o, json.len == 0 ? "%s is empty; {} is a message without fields"
-                               : end >= json.len ? "%s: the JSON ends too early" : "%s is not JSON from character %zu on",
-                       where, end + 1);
+        if (json.len == 0) options_refuse(o, "%s is empty; {} is a message without fields", where);
+        else if (end >= json.len) options_refuse(o, "%s: the JSON ends too early", where);
+        else options_refuse(o, "%s is not JSON from character %zu on", where, end + 1);
         return false;
     }
     if (end == json.len) return true;
     rest.ptr = json.ptr + end;
     rest.len = json.len - end;
-    if (text_json(rest, &more)) options_refuse(j->c.o, "%s has more than one JSON value; %s", where, apart);
-    else options_refuse(j->c.o, "%s is not JSON from character %zu on", where, end + 1);
+    if (text_json(rest, &more)) options_refuse(o, "%s has more than one JSON value; %s", where, apart);
+    else options_refuse(o, "%s is not JSON from character %zu on", where, end + 1);
     return false;
 }
 
@@ -115,15 +121,11 @@ static bool add_json(json_call_t *j, const char *where, ensign_slice_t json)
 {
     int flags = j->c.o->allow_unknown_fields ? SCHEMA_IGNORE_UNKNOWN : 0;
     ensign_slice_t message;
-    bool tried = false;
 
     while (!schema_from_json(j->schema, j->method.input, json, flags, &message)) {
-        char why[512];
-        snprintf(why, sizeof why, "%s", schema_error(j->schema));
-        if (!tried && j->reflects && look_up(j)) {
-            tried = schema_lacks(j->schema) != NULL;
-            continue;
-        }
+        const char *why = schema_error(j->schema), *lacks = schema_lacks(j->schema);
+        why = x_keep_text(why, strlen(why));
+        if (lacks && look_up(j, x_keep_text(lacks, strlen(lacks)))) continue;
         options_refuse(j->c.o, "%s: %s", where, why);
         return false;
     }
@@ -150,39 +152,47 @@ static bool add_line(json_call_t *j, ensign_slice_t line)
     return is_one_value(j, where, APART_LINES, line) && add_json(j, where, line);
 }
 
-/* The lines that are here. Several may come of one read; the server may not take all of them at once. */
-static bool more_lines(call_t *c)
+/* The lines that are here: all of them, or up to one that has a message. */
+static bool take_lines(json_call_t *j, bool all)
 {
-    json_call_t *j = c->own;
     ensign_slice_t line;
 
-    while (c->count == 0) {
+    while (all || j->c.count == 0) {
         switch (input_line(&j->in, &line)) {
         case LINE_GOT:
             if (!add_line(j, line)) return false;
             break;
         case LINE_NONE: return true;
         case LINE_EOF:
-            c->whole = true;
+            j->c.whole = true;
             return true;
         case LINE_TOO_LONG:
-            options_refuse(c->o, "line %" PRIu64 " of standard input is longer than %zu bytes; --max-message "
-                                 "takes longer ones", j->in.line + 1, j->in.max);
+            options_refuse(j->c.o,
+                           "line %" PRIu64 " of standard input is longer than %zu bytes; --max-message takes "
+                           "longer ones",
+                           j->in.line + 1, j->in.max);
             return false;
         }
     }
     return true;
 }
 
+/* Several lines may come of one read, and the server may not take all of them at once. */
+static bool more_lines(call_t *c)
+{
+    return take_lines(c->own, false);
+}
+
 /* Of a method that takes one message: it is sent when standard input has ended, and has no other. */
 static bool all_lines(json_call_t *j)
 {
     while (!j->c.whole) {
-        size_t before = j->c.count;
-        j->c.count = 0;
-        if (!more_lines(&j->c)) return false;
-        if (j->c.count == 0) j->c.count = before;
-        if (!j->c.whole && !input_read(&j->in)) return false;
+        woke_t woke = WOKE_NOTICE;
+        if (!take_lines(j, true)) return false;
+        if (!j->c.whole) woke = session_wait(&j->c.s, j->in.fd, -1);
+        if (woke == WOKE_STOP || woke == WOKE_OVER) return false;
+        if (woke == WOKE_INPUT && !input_read(&j->in)) return false;
+        while (session_pull(&j->c.s) != NULL) continue;
     }
     if (j->lines == 1) return true;
     options_refuse(j->c.o, "standard input has no message, and %s takes one", j->method.path);
@@ -207,6 +217,16 @@ static bool is_stdin(const options_t *o, size_t arg)
     return strcmp(o->args.at[arg], "-") == 0;
 }
 
+static bool is_hex(const char *text)
+{
+    uint8_t *bytes;
+    size_t len;
+    bool ok = text_from_hex(text, &bytes, &len);
+
+    free(bytes);
+    return ok;
+}
+
 /* What can be said of the arguments before anybody is asked. */
 static int check_messages(const json_call_t *j)
 {
@@ -217,9 +237,11 @@ static int check_messages(const json_call_t *j)
         snprintf(where, sizeof where, "message %zu", i);
         if (is_stdin(o, i) && (i + 1 < o->args.count || o->files.count > 0))
             return options_refuse(o, "the message - stands for the lines of standard input; put it last");
-        if (!is_stdin(o, i) &&
-            !is_one_value(j, where, "give each as a MESSAGE of its own", ensign_str(o->args.at[i])))
+        if (is_stdin(o, i)) continue;
+        if (!is_one_value(j, where, "give each as a MESSAGE of its own", ensign_str(o->args.at[i]))) {
+            if (is_hex(o->args.at[i])) complain("messages in hexadecimal digits need --hex");
             return EXIT_USAGE;
+        }
     }
     return EXIT_DONE;
 }
@@ -261,7 +283,7 @@ static bool to_json(json_call_t *j, ensign_slice_t message, ensign_slice_t *json
                 (out_is_terminal() && !o->json ? SCHEMA_PRETTY : 0);
 
     while (!schema_to_json(j->schema, j->method.output, message, flags, json))
-        if (!look_up(j)) return false;
+        if (!can_go_on(j)) return false;
     return true;
 }
 
@@ -285,11 +307,11 @@ static void print_message(call_t *c, ensign_slice_t message)
     }
 }
 
-/* A detail whose type is not known to us, and that the server is asked for only while it can answer. */
-static bool one_detail(json_call_t *j, ensign_slice_t details, size_t i, const char **type, ensign_slice_t *json)
+static bool one_detail(json_call_t *j, ensign_slice_t details, size_t i, const char **type,
+                       ensign_slice_t *json)
 {
     while (!schema_detail(j->schema, details, i, 0, type, json))
-        if (!look_up(j)) return false;
+        if (!can_go_on(j)) return false;
     return true;
 }
 
@@ -478,8 +500,10 @@ static int (*what_to_do(const options_t *o))(json_call_t *)
     } else if (asked == 0 && o->args.count == 0) {
         options_refuse(o, "something is missing: ensign %s %s", o->command->name, o->command->args);
     } else if (asked == 1 && o->args.count > (o->list ? 1u : 0u)) {
-        options_refuse(o, "\"%s\" is too much; --list may have a service behind it, --describe and --template "
-                          "have their name", o->args.at[o->list ? 1 : 0]);
+        options_refuse(o,
+                       "\"%s\" is too much; --list may have a service behind it, --describe and --template "
+                       "have their name",
+                       o->args.at[o->list ? 1 : 0]);
     } else if (o->import_paths.count > 0 && o->protos.count == 0) {
         options_refuse(o, "--import-path is for the imports of --proto; add --proto FILE");
     } else {

@@ -68,8 +68,8 @@ static const option_t known[] = {
       "query that the events must match; sent along, server 0.12 does not use it" },
 
     { C_QUERY, 'p', "--param", KIND_LIST, "NAME=TYPE:VALUE", AT(params), 0, 0,
-      "a parameter of the query; TYPE: int, double, bool, string, bytes (in hex); can be repeated; server "
-      "0.12 does not use it" },
+      "a parameter, which stands in the query as :NAME; TYPE: int, double, bool, string, bytes (in hex); can "
+      "be repeated; ensignd uses it, the service's server 0.12 does not" },
     { C_QUERY, 'D', "--include-duplicates", KIND_FLAG, NULL, AT(include_duplicates), 0, 0,
       "print duplicates, too" },
 
@@ -223,8 +223,8 @@ static const char exits_text[] =
 
 static const char top_text[] =
     "TIME is a number of seconds, or has a unit: 300ms, 2s, 5m, 1h. TOPIC is a name or an id.\n"
-    "Options can stand before and behind a command; -- ends them. An option goes before an environment\n"
-    "variable, and before --credentials; --credentials before the environment.\n"
+    "Options can stand before and behind a command; -- ends them. An option goes before --credentials,\n"
+    "that before the environment, and the environment before --profile.\n"
     "\n";
 
 const command_t *command_find(const char *name)

@@ -203,6 +203,10 @@ static bool read_file(profile_t *p)
     if (!input_there(p->path) || !input_whole(p->path, PROFILE_MAX, &bytes, &len)) return false;
     line = x_keep(x_realloc(bytes, len + 1));
     line[len] = '\0';
+    if (strlen(line) < len) {
+        options_refuse(p->o, "--profile: %s holds a zero byte; it has to be text", p->path);
+        return false;
+    }
     for (; ok && line; line = end) {
         end = strchr(line, '\n');
         if (end) *end++ = '\0';

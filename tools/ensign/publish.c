@@ -250,6 +250,7 @@ static int pace(const publish_t *p)
 static void put(publish_t *p)
 {
     int rc = ensign_publish(p->s.c, p->pub, &p->e);
+    char line[300];
 
     if (rc == ENSIGN_OK) {
         p->put++;
@@ -257,7 +258,8 @@ static void put(publish_t *p)
     } else if (rc > 0) {
         p->room = false; /* AGAIN: until ROOM; ENDED: END is next */
     } else {
-        session_error(&p->s, p->source == FROM_LINES ? p->in.name : NULL, ensign_error(p->s.c));
+        snprintf(line, sizeof line, "%s: line %" PRIu64, p->in.name, p->in.line);
+        session_error(&p->s, p->source == FROM_LINES ? line : NULL, ensign_error(p->s.c));
         p->done = true;
     }
     p->pending = rc > 0;

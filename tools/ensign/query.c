@@ -127,7 +127,7 @@ static void learn_topic(query_t *q, ensign_ulid_t id)
 {
     ensign_request_t r = ensign_topic_by_id(q->s.c, id, NULL);
     const ensign_notice_t *n = NULL;
-    int rc = ENSIGN_TIMEOUT;
+    int rc = r.id != 0 ? ENSIGN_TIMEOUT : ENSIGN_E_LIMIT;
 
     q->topic_id = id;
     q->topic[0] = '\0';

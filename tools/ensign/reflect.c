@@ -22,6 +22,8 @@ static bool open_stream(reflect_t *r)
 
     call_fill(r->c, versions[r->version], &d);
     if (d.deadline_ms > ANSWER_MS) d.deadline_ms = ANSWER_MS;
+    if (d.max_message_bytes < MESSAGE_MAX) /* a small --max-message is for the call's own messages */
+        d.max_message_bytes = d.max_send_bytes = MESSAGE_MAX;
     d.compress = false; /* --gzip is for the call: a server may lack it, and the questions are short */
     r->k = ensign_call_open(r->c->s.c, &d);
     if (r->k.id != 0) return true;

@@ -3,12 +3,14 @@
 #include <google/protobuf/any.pb.h>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/descriptor.pb.h>
+#include <google/protobuf/stubs/common.h>
 #include <google/protobuf/stubs/logging.h>
 #include <google/protobuf/unknown_field_set.h>
 #include <google/protobuf/util/json_util.h>
 #include <google/protobuf/util/type_resolver_util.h>
 #include <google/protobuf/wrappers.pb.h>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <exception>
@@ -60,8 +62,9 @@ const pb::FileDescriptor *own_file(const string &name) // one that libprotobuf b
 bool is_special(const string &name)
 {
     static const char *const names[] = {
-        "Any", "Duration", "FieldMask", "ListValue", "Struct", "Timestamp", "Value", "BoolValue", "BytesValue",
-        "DoubleValue", "FloatValue", "Int32Value", "Int64Value", "StringValue", "UInt32Value", "UInt64Value",
+        "Any", "Duration", "FieldMask", "ListValue", "Struct", "Timestamp", "Value", "BoolValue",
+        "BytesValue", "DoubleValue", "FloatValue", "Int32Value", "Int64Value", "StringValue", "UInt32Value",
+        "UInt64Value",
     };
 
     if (name.compare(0, 16, "google.protobuf.") != 0) return false;
@@ -234,10 +237,16 @@ string default_json_name(const string &name)
 }
 
 // protoc writes the JSON name of each field, and as text each would show it: only the unusual ones should.
+template <typename L> void forget_json_names(L *fields)
+{
+    for (pb::FieldDescriptorProto &f : *fields)
+        if (f.json_name() == default_json_name(f.name())) f.clear_json_name();
+}
+
 void forget_json_names(pb::DescriptorProto *m)
 {
-    for (pb::FieldDescriptorProto &f : *m->mutable_field())
-        if (f.json_name() == default_json_name(f.name())) f.clear_json_name();
+    forget_json_names(m->mutable_field());
+    forget_json_names(m->mutable_extension());
     for (pb::DescriptorProto &inner : *m->mutable_nested_type()) forget_json_names(&inner);
 }
 
@@ -256,6 +265,7 @@ bool add_file(schema_t *s, const pb::FileDescriptorProto &file, size_t bytes)
     for (const string &name : file.dependency()) s->imports.push_back(name);
     pb::FileDescriptorProto &kept = s->added[file.name()];
     kept = file;
+    forget_json_names(kept.mutable_extension());
     for (pb::DescriptorProto &m : *kept.mutable_message_type()) forget_json_names(&m);
     return true;
 }
@@ -421,8 +431,9 @@ void fill_opaque(const string &name, pb::Type *type)
 // Looks types up by what stands behind the last slash of a URL: first here, then among google.rpc's.
 class Resolver : public pb::util::TypeResolver {
 public:
-    Resolver(const schema_t *s, bool optional)
-        : schema(s), all_optional(optional),
+    enum use_t { TO_JSON, FROM_JSON, IN_PARTS };
+
+    Resolver(const schema_t *s, use_t what) : schema(s), use(what),
           here(pb::util::NewTypeResolverForDescriptorPool("type.googleapis.com", &s->pool)),
           rpc(pb::util::NewTypeResolverForDescriptorPool("type.googleapis.com", rpc_pool()))
     {
@@ -434,12 +445,12 @@ public:
         status_t status = here->ResolveMessageType(URL + name, type);
 
         if (!status.ok()) status = rpc->ResolveMessageType(URL + name, type);
-        if (!status.ok() && schema->opaque.count(name) > 0) {
+        if (!status.ok() && use == TO_JSON && schema->opaque.count(name) > 0) {
             fill_opaque(name, type);
             return status_t();
         }
         if (!status.ok() && lacks.empty()) lacks = name;
-        if (all_optional) make_optional(type);
+        if (use == IN_PARTS) make_optional(type);
         return status;
     }
 
@@ -460,7 +471,7 @@ private:
     }
 
     const schema_t *schema;
-    bool all_optional;          // a part of a message is tried alone, without what it requires beside it
+    use_t use;                  // IN_PARTS: a field is tried alone, without those that are required beside it
     std::unique_ptr<pb::util::TypeResolver> here, rpc;
 };
 
@@ -514,20 +525,125 @@ void wrap(const schema_t *s, const pb::Descriptor *d, string *bytes, int depth)
 
 bool to_json(schema_t *s, const string &type, string message, int flags, string *json)
 {
-    Resolver resolver(s, false);
+    Resolver resolver(s, Resolver::TO_JSON);
     pb::util::JsonPrintOptions print;
+    pb::UnknownFieldSet fields;
     const pb::Descriptor *d = find_type(s, type);
 
     print.add_whitespace = (flags & SCHEMA_PRETTY) != 0;
     print.always_print_primitive_fields = (flags & SCHEMA_DEFAULTS) != 0;
     json->clear();
     if (!d) return refuse(s, "there is no message type " + type);
+    if (!fields.ParseFromString(message)) // the JSON library would take a message that ends in its middle
+        return refuse(s, "what came is no " + type);
     if (!s->opaque.empty()) wrap(s, d, &message, NEST_MAX);
     status_t status = pb::util::BinaryToJsonString(&resolver, URL + type, message, json, print);
     if (status.ok()) return true;
     s->lacks = resolver.lacks;
     return refuse(s, "what came is no " + type + ": " + string(status.message()));
 }
+
+// ---- a message with all of its fields
+
+// The shortest JSON value of a scalar.
+string scalar_default(const pb::FieldDescriptor *f)
+{
+    switch (f->cpp_type()) {
+    case pb::FieldDescriptor::CPPTYPE_INT64:
+    case pb::FieldDescriptor::CPPTYPE_UINT64: return "\"0\"";
+    case pb::FieldDescriptor::CPPTYPE_BOOL: return "false";
+    case pb::FieldDescriptor::CPPTYPE_STRING: return "\"\"";
+    case pb::FieldDescriptor::CPPTYPE_ENUM: return "\"" + f->enum_type()->value(0)->name() + "\"";
+    case pb::FieldDescriptor::CPPTYPE_MESSAGE: return "{}";
+    default: return "0";
+    }
+}
+
+class Template {
+public:
+    explicit Template(bool indented) : pretty(indented) {}
+
+    string text;
+
+    void message(const pb::Descriptor *d, int depth)
+    {
+        bool first = true;
+
+        if (is_special(d->full_name())) return special(d);
+        open.insert(d);
+        text += '{';
+        for (int i = 0; i < d->field_count(); i++) {
+            const pb::FieldDescriptor *f = d->field(i);
+            const pb::OneofDescriptor *one = f->real_containing_oneof();
+            if ((one && one->field(0) != f) || f->type() == pb::FieldDescriptor::TYPE_GROUP) continue;
+            if (f->message_type() && (text.size() > TEMPLATE_MAX || depth == NEST_MAX / 4)) continue;
+            text += first ? "" : ",";
+            first = false;
+            line(depth + 1);
+            text += '"' + f->json_name() + (pretty ? "\": " : "\":");
+            field(f, depth + 1);
+        }
+        if (!first) line(depth);
+        text += '}';
+        open.erase(d);
+    }
+
+private:
+    void line(int depth)
+    {
+        if (pretty) text += '\n' + string(static_cast<size_t>(2 * depth), ' ');
+    }
+
+    static string key_default(const pb::FieldDescriptor *key)
+    {
+        string value = scalar_default(key);
+        return value[0] == '"' ? value : '"' + value + '"';
+    }
+
+    void field(const pb::FieldDescriptor *f, int depth)
+    {
+        if (f->is_map()) {
+            text += "{" + key_default(f->message_type()->FindFieldByNumber(1)) + (pretty ? ": " : ":");
+            value(f->message_type()->FindFieldByNumber(2), depth);
+            text += '}';
+        } else if (f->is_repeated()) {
+            text += '[';
+            if (!f->message_type() || open.count(f->message_type()) == 0) value(f, depth);
+            text += ']';
+        } else {
+            value(f, depth);
+        }
+    }
+
+    void value(const pb::FieldDescriptor *f, int depth)
+    {
+        if (!f->message_type()) text += scalar_default(f);
+        else if (open.count(f->message_type()) > 0) text += "{}"; // a type inside of itself
+        else message(f->message_type(), depth);
+    }
+
+    void special(const pb::Descriptor *d)
+    {
+        const string &name = d->name();
+
+        if (name == "Timestamp") text += "\"1970-01-01T00:00:00Z\"";
+        else if (name == "Duration") text += "\"0s\"";
+        else if (name == "FieldMask") text += "\"\"";
+        else if (name == "ListValue") text += "[]";
+        else if (name == "Value") text += "null";
+        else if (name == "Struct") text += "{}";
+        else if (name == "Any") any();
+        else text += scalar_default(d->field(0)); // of a wrapper
+    }
+
+    void any()
+    {
+        text += string(pretty ? "{\"@type\": \"" : "{\"@type\":\"") + URL + "google.protobuf.Empty\"}";
+    }
+
+    bool pretty;
+    std::set<const pb::Descriptor *> open;
+};
 
 // ---- JSON in pieces: where is it wrong?
 //
@@ -652,7 +768,8 @@ string wanted_scalar(const pb::FieldDescriptor *f)
         return "a whole number from -9223372036854775808 to 9223372036854775807";
     case pb::FieldDescriptor::CPPTYPE_UINT64: return "a whole number from 0 to 18446744073709551615";
     case pb::FieldDescriptor::CPPTYPE_DOUBLE: return "a number, \"NaN\", \"Infinity\" or \"-Infinity\"";
-    case pb::FieldDescriptor::CPPTYPE_FLOAT: return "a number of 32 bits, \"NaN\", \"Infinity\" or \"-Infinity\"";
+    case pb::FieldDescriptor::CPPTYPE_FLOAT:
+        return "a number of 32 bits, \"NaN\", \"Infinity\" or \"-Infinity\"";
     case pb::FieldDescriptor::CPPTYPE_BOOL: return "true or false";
     case pb::FieldDescriptor::CPPTYPE_ENUM: return values_of(f->enum_type());
     case pb::FieldDescriptor::CPPTYPE_STRING:
@@ -691,23 +808,9 @@ string shortened(const string &json)
     return json.substr(0, n) + "...";
 }
 
-// The shortest JSON value of a scalar.
-string scalar_default(const pb::FieldDescriptor *f)
-{
-    switch (f->cpp_type()) {
-    case pb::FieldDescriptor::CPPTYPE_INT64:
-    case pb::FieldDescriptor::CPPTYPE_UINT64: return "\"0\"";
-    case pb::FieldDescriptor::CPPTYPE_BOOL: return "false";
-    case pb::FieldDescriptor::CPPTYPE_STRING: return "\"\"";
-    case pb::FieldDescriptor::CPPTYPE_ENUM: return "\"" + f->enum_type()->value(0)->name() + "\"";
-    case pb::FieldDescriptor::CPPTYPE_MESSAGE: return "{}";
-    default: return "0";
-    }
-}
-
 class Finder {
 public:
-    Finder(const schema_t *s, int flags) : schema(s), resolver(s, true)
+    Finder(const schema_t *s, int flags) : schema(s), resolver(s, Resolver::IN_PARTS)
     {
         options.ignore_unknown_fields = (flags & SCHEMA_IGNORE_UNKNOWN) != 0;
     }
@@ -773,14 +876,20 @@ private:
 
         for (const member_t &entry : Pieces(m.value).members()) {
             if (fits(d, m.key, "{" + entry.key + ":" + entry.value + "}")) continue;
-            bool key_fits = value->message_type()
-                                ? find_type(schema, value->message_type()->full_name()) != nullptr &&
-                                      fits(d, m.key, "{" + entry.key + ":null}")
-                                : fits(d, m.key, "{" + entry.key + ":" + scalar_default(value) + "}");
-            if (!key_fits && !value->message_type()) return wrong(at + ", a key", entry.key, wanted(key));
+            if (!fits(d, m.key, "{" + entry.key + ":" + right_value(value) + "}"))
+                return wrong(at + ", a key", entry.key, wanted(key));
             return one(value, entry.value, at + "[" + entry.key + "]", depth);
         }
         return "";
+    }
+
+    static string right_value(const pb::FieldDescriptor *f)
+    {
+        Template t(false);
+
+        if (!f->message_type()) return scalar_default(f);
+        t.message(f->message_type(), 0);
+        return t.text;
     }
 
     // A single value of this field.
@@ -816,7 +925,7 @@ private:
 
 bool from_json(schema_t *s, const string &type, const string &json, int flags, string *message)
 {
-    Resolver resolver(s, false);
+    Resolver resolver(s, Resolver::FROM_JSON);
     pb::util::JsonParseOptions options;
     const pb::Descriptor *d = find_type(s, type);
     string why;
@@ -832,95 +941,6 @@ bool from_json(schema_t *s, const string &type, const string &json, int flags, s
     why = string(status.message());
     return refuse(s, why.compare(0, 2, ": ") == 0 ? why.substr(2) : why);
 }
-
-// ---- a message with all of its fields
-
-class Template {
-public:
-    explicit Template(bool indented) : pretty(indented) {}
-
-    string text;
-
-    void message(const pb::Descriptor *d, int depth)
-    {
-        bool first = true;
-
-        if (is_special(d->full_name())) return special(d);
-        open.insert(d);
-        text += '{';
-        for (int i = 0; i < d->field_count(); i++) {
-            const pb::FieldDescriptor *f = d->field(i);
-            const pb::OneofDescriptor *one = f->real_containing_oneof();
-            if ((one && one->field(0) != f) || f->type() == pb::FieldDescriptor::TYPE_GROUP) continue;
-            if (f->message_type() && (text.size() > TEMPLATE_MAX || depth == NEST_MAX / 4)) continue;
-            text += first ? "" : ",";
-            first = false;
-            line(depth + 1);
-            text += '"' + f->json_name() + (pretty ? "\": " : "\":");
-            field(f, depth + 1);
-        }
-        if (!first) line(depth);
-        text += '}';
-        open.erase(d);
-    }
-
-private:
-    void line(int depth)
-    {
-        if (pretty) text += '\n' + string(static_cast<size_t>(2 * depth), ' ');
-    }
-
-    static string key_default(const pb::FieldDescriptor *key)
-    {
-        string value = scalar_default(key);
-        return value[0] == '"' ? value : '"' + value + '"';
-    }
-
-    void field(const pb::FieldDescriptor *f, int depth)
-    {
-        if (f->is_map()) {
-            text += "{" + key_default(f->message_type()->FindFieldByNumber(1)) + (pretty ? ": " : ":");
-            value(f->message_type()->FindFieldByNumber(2), depth);
-            text += '}';
-        } else if (f->is_repeated()) {
-            text += '[';
-            if (!f->message_type() || open.count(f->message_type()) == 0) value(f, depth);
-            text += ']';
-        } else {
-            value(f, depth);
-        }
-    }
-
-    void value(const pb::FieldDescriptor *f, int depth)
-    {
-        if (!f->message_type()) text += scalar_default(f);
-        else if (open.count(f->message_type()) > 0) text += "{}"; // a type inside of itself
-        else message(f->message_type(), depth);
-    }
-
-    void special(const pb::Descriptor *d)
-    {
-        const string &name = d->name();
-
-        if (name == "Timestamp") text += "\"1970-01-01T00:00:00Z\"";
-        else if (name == "Duration") text += "\"0s\"";
-        else if (name == "FieldMask") text += "\"\"";
-        else if (name == "ListValue") text += "[]";
-        else if (name == "Value") text += "null";
-        else if (name == "Struct") text += "{}";
-        else if (name == "Any") any();
-        else text += scalar_default(d->field(0)); // of a wrapper
-    }
-
-    void any()
-    {
-        text += string(pretty ? "{\"@type\": \"" : "{\"@type\":\"") + URL + "google.protobuf.Empty\"" +
-                (pretty ? ", \"value\": {}}" : ",\"value\":{}}");
-    }
-
-    bool pretty;
-    std::set<const pb::Descriptor *> open;
-};
 
 // ---- as text
 
@@ -1007,6 +1027,10 @@ extern "C" {
 
 schema_t *schema_new(void)
 {
+    static bool prepared;
+
+    if (!prepared) std::atexit(pb::ShutdownProtobufLibrary); // frees what it keeps for all, before leaks are told
+    prepared = true;
     pb::SetLogHandler(keep_silent);
     try {
         return new schema_t;

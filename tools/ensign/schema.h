@@ -75,7 +75,8 @@ enum {
 bool schema_from_json(schema_t *s, const char *type, ensign_slice_t json, int flags, ensign_slice_t *message);
 bool schema_to_json(schema_t *s, const char *type, ensign_slice_t message, int flags, ensign_slice_t *json);
 /* The type that the last one of the two lacked, for an Any; NULL: it failed for another reason. Add its
- * files, or say that there are none: to JSON, such an Any is then "@value", in base64. Then try again. */
+ * files, and try again. Where there are none, give it up, and to JSON goes on: such an Any is then "@value",
+ * in base64. */
 const char *schema_lacks(const schema_t *s);
 void        schema_give_up(schema_t *s, const char *type);
 

@@ -83,8 +83,9 @@ static const char *in_options(const char *text)
         { "of proxy (", "of --proxy (" }, { "set ENSIGN_TLS_1_2", "give --min-tls 1.2" },
         { "ca_file ", "--ca-file " }, { "cert_file ", "--cert " }, { "key_file ", "--cert-key " },
         { "connect_timeout_ms", "--connect-timeout" }, { "give_up_after_ms", "--retry" },
-        { "retry.max_attempts", "--attempts" }, { "max_message_bytes", "--max-message" },
-        { "max_send_bytes", "--max-message" }, { "authority", "--authority" },
+        { "retry.max_attempts", "--attempts" }, { "max_event_bytes allows", "the most is" },
+        { "max_message_bytes", "--max-message" }, { "max_send_bytes", "--max-message" },
+        { "authority", "--authority" },
     };
     static char out[sizeof ((ensign_error_t *)0)->text + 64];
     size_t at = 0;

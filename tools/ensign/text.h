@@ -14,7 +14,8 @@ char *x_keep_text(const char *text, size_t len);        /* a copy of its first l
 void  x_keep_end(void);
 
 bool   text_is_json(ensign_slice_t s);  /* lib.c: one JSON value, as RFC 8259 has it, and blanks */
-/* Does it begin with one? *end: how long that is, with the blanks around it; false: where it stops being JSON. */
+/* Does it begin with one? *end: how long that is, with the blanks around it; false: where it stops being
+ * JSON. */
 bool   text_json(ensign_slice_t s, size_t *end);
 
 /* The members of a JSON object, one after another; start with the object as `rest`. text_member gives them as

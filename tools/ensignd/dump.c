@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 typedef struct dump_t {
     const char *wanted;         /* name or ULID text */
@@ -30,17 +29,10 @@ static bool note_topic(void *user, ensign_slice_t key, ensign_slice_t value)
     return true;
 }
 
-static json_t *time_text(bool has, int64_t seconds, int32_t nanos)
+static json_t *time_json(bool has, int64_t seconds, int32_t nanos)
 {
-    time_t t = (time_t)seconds;
-    struct tm utc;
-    char text[64];
-    size_t n;
-
-    if (!has || !gmtime_r(&t, &utc)) return json_null();
-    n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
-    snprintf(text + n, sizeof text - n, ".%09dZ", (int)nanos);
-    return json_string(text);
+    char text[UTC_TEXT];
+    return has && utc_text(seconds, nanos, text) ? json_string(text) : json_null();
 }
 
 /* As text where it is text, else base64url under another name. */
@@ -94,7 +86,7 @@ static void put_event(json_t *o, ensign_slice_t bytes)
         json_object_set_new(o, "type", type);
     }
     json_object_set_new(o, "metadata", metadata_object(e.metadata));
-    json_object_set_new(o, "created", time_text(e.has_created, e.created.seconds, e.created.nanos));
+    json_object_set_new(o, "created", time_json(e.has_created, e.created.seconds, e.created.nanos));
 }
 
 static json_t *publisher_object(const msg_publisher_t *p)
@@ -134,7 +126,7 @@ static bool print_event(void *user, ensign_slice_t key, ensign_slice_t value)
     if (msg_decode(MSG_EVENT_WRAPPER, &w, value)) {
         put_event(o, w.event);
         json_object_set_new(o, "committed",
-                            time_text(w.has_committed, w.committed.seconds, w.committed.nanos));
+                            time_json(w.has_committed, w.committed.seconds, w.committed.nanos));
         json_object_set_new(o, "publisher", publisher_object(&w.publisher));
         put_duplicate(o, &w);
     }

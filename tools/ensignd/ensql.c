@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NEAR_MAX 400            /* bytes of the token that an error names, once quoted; a longer one is cut */
 #define UNFINISHED_SHOWN 5      /* bytes of a quotation without end that are shown */
 
 typedef enum { T_END, T_KEYWORD, T_OPERATOR, T_ASTERISK, T_MARK, T_NAME, T_QUOTED, T_NUMBER, T_TRUTH } kind_t;
@@ -29,77 +28,6 @@ typedef struct parser_t {
     ensql_result_t result;
 } parser_t;
 
-/* ---- white space, quotation */
-
-static ensign_slice_t skip(ensign_slice_t s, size_t n)
-{
-    return slice_of(s.ptr + n, s.len - n);
-}
-
-static bool is_space(uint32_t rune)
-{
-    return (rune >= 9 && rune <= 13) || rune == ' ' || rune == 0x85 || rune == 0xa0 || rune == 0x1680 ||
-           (rune >= 0x2000 && rune <= 0x200a) || rune == 0x2028 || rune == 0x2029 || rune == 0x202f ||
-           rune == 0x205f || rune == 0x3000;
-}
-
-/* Of characters, unlike the white space between tokens, which the service takes byte by byte. */
-static ensign_slice_t trim(ensign_slice_t s)
-{
-    uint32_t rune;
-    size_t n, back;
-
-    while ((n = utf8_char(s, &rune)) != 0 && is_space(rune)) s = skip(s, n);
-    for (;;) {
-        for (back = 1; back < s.len && back < 4 && (s.ptr[s.len - back] & 0xc0) == 0x80;) back++;
-        if (s.len == 0 || utf8_char(skip(s, s.len - back), &rune) != back || !is_space(rune)) return s;
-        s.len -= back;
-    }
-}
-
-/* What no terminal shows. The service escapes characters that Unicode has not assigned as well. */
-static bool is_shown(uint32_t rune)
-{
-    static const uint32_t hidden[][2] = {
-        { 0, 0x1f }, { 0x7f, 0xa0 }, { 0xad, 0xad }, { 0x600, 0x605 }, { 0x61c, 0x61c }, { 0x180e, 0x180e },
-        { 0x200b, 0x200f }, { 0x202a, 0x202e }, { 0x2060, 0x206f }, { 0xd800, 0xf8ff }, { 0xfeff, 0xfeff },
-        { 0xfff0, 0xfffb }, { 0xfffe, 0xffff }, { 0xe0000, 0x10ffff },
-    };
-    for (size_t i = 0; i < sizeof hidden / sizeof hidden[0]; i++)
-        if (rune >= hidden[i][0] && rune <= hidden[i][1]) return false;
-    return rune == ' ' || !is_space(rune);
-}
-
-/* The character at the front of `s` as Go's %q has it. Returns its length in `s`. */
-static size_t quote_one(ensign_slice_t s, char out[16])
-{
-    static const char codes[] = "\a\b\t\n\v\f\r\"\\", letters[] = "abtnvfr\"\\";
-    uint32_t rune = 0;
-    size_t n = utf8_char(s, &rune);
-    const char *code = n == 1 && rune ? strchr(codes, (int)rune) : NULL;
-
-    if (code) snprintf(out, 16, "\\%c", letters[code - codes]);
-    else if (n == 0) snprintf(out, 16, "\\x%02x", s.ptr[0]);
-    else if (is_shown(rune)) snprintf(out, 16, "%.*s", (int)n, (const char *)s.ptr);
-    else if (rune < 0x80) snprintf(out, 16, "\\x%02x", (unsigned)rune);
-    else snprintf(out, 16, rune < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)rune);
-    return n ? n : 1;
-}
-
-static void quote(ensign_slice_t s, char out[NEAR_MAX + 32])
-{
-    size_t n = 0;
-    char one[16];
-
-    out[n++] = '"';
-    while (s.len && n < NEAR_MAX) {
-        s = skip(s, quote_one(s, one));
-        memcpy(out + n, one, strlen(one));
-        n += strlen(one);
-    }
-    strcpy(out + n, s.len ? "...\"" : "\"");
-}
-
 /* ---- tokens */
 
 static const struct { const char *text; kind_t kind; } reserved[] = {
@@ -113,7 +41,7 @@ static const struct { const char *text; kind_t kind; } reserved[] = {
 
 static ensign_slice_t rest(const parser_t *p)
 {
-    return skip(p->sql, p->at);
+    return slice_skip(p->sql, p->at);
 }
 
 /* What has been read from there on. */
@@ -127,29 +55,9 @@ static bool at_end(const parser_t *p)
     return p->at == p->sql.len;
 }
 
-static bool is_digit(uint8_t c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool in_name(uint8_t c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '_' || c == '-';
-}
-
 static bool in_number(uint8_t c)
 {
     return is_digit(c) || c == '-' || c == '.';
-}
-
-static bool begins_with(ensign_slice_t s, const char *word)
-{
-    for (size_t i = 0; word[i]; i++) {
-        uint8_t c = i < s.len ? s.ptr[i] : 0;
-        if (c >= 'a' && c <= 'z') c = (uint8_t)(c - 'a' + 'A');
-        if (c != (uint8_t)word[i]) return false;
-    }
-    return true;
 }
 
 static token_t token(kind_t kind, ensign_slice_t text, size_t len)
@@ -176,15 +84,6 @@ static token_t quoted(parser_t *p)
     p->unfinished = true;
     p->unfinished_at = p->at;
     return token(T_END, slice_of(NULL, 0), s.len);
-}
-
-static bool is_truth(ensign_slice_t name)
-{
-    static const char *const words[] = { "t", "T", "true",  "True",  "TRUE",
-                                         "f", "F", "false", "False", "FALSE" };
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        if (slice_is(name, words[i])) return true;
-    return false;
 }
 
 /* A name without any bytes: something that is no token begins here. */
@@ -234,13 +133,8 @@ static bool wrong(parser_t *p, const char *text)
 
 static bool syntax(parser_t *p, size_t at, ensign_slice_t near, const char *reason)
 {
-    char shown[NEAR_MAX + 32];
-
-    quote(near, shown);
-    snprintf(p->error->text, sizeof p->error->text, "syntax error at position %zu near %s: %s", at, shown,
-             reason);
     p->result = ENSQL_ERROR;
-    return false;
+    return syntax_error(p->error, at, near, reason);
 }
 
 static bool refuse(parser_t *p, token_t t, const char *reason)
@@ -274,21 +168,6 @@ static bool finish(parser_t *p)
     return true;
 }
 
-/* Digits alone. In base 8 there may be none. */
-static bool read_number(ensign_slice_t s, unsigned base, uint64_t most, uint64_t *out)
-{
-    uint64_t v = 0;
-
-    if (s.len == 0 && base == 10) return false;
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned digit = s.ptr[i] - (unsigned)'0';
-        if (!is_digit(s.ptr[i]) || digit >= base || v > (most - digit) / base) return false;
-        v = base * v + digit;
-    }
-    *out = v;
-    return true;
-}
-
 typedef struct paging_t { const char *other, *none, *twice, *unread, *after; } paging_t;
 static const paging_t offset_words = { "LIMIT", "invalid offset", "offset has already been set",
                                        "could not parse offset", "invalid offset clause" };
@@ -305,7 +184,7 @@ static bool parse_paging(parser_t *p)
 
         if (t.kind != T_NUMBER) return refuse(p, t, words->none);
         if (*has) return refuse(p, t, words->twice);
-        if (!read_number(t.text, 10, UINT64_MAX, limit ? &p->query->limit : &p->query->offset))
+        if (!read_digits(t.text, 10, UINT64_MAX, limit ? &p->query->limit : &p->query->offset))
             return refuse(p, t, words->unread);
         *has = true;
         pop(p);
@@ -353,7 +232,7 @@ static bool parse_closings(parser_t *p, size_t *depth)
 {
     static const char expected[] = "parser has reached an unhandled state: expected \")\" but received ";
     bool closed = false;
-    char shown[NEAR_MAX + 32], text[sizeof expected + sizeof shown];
+    char shown[NEAR_TEXT], text[sizeof expected + sizeof shown];
     token_t t;
 
     while (is(t = peek(p), ")")) {
@@ -404,13 +283,9 @@ static bool parse_tail(parser_t *p)
 static bool parse_version(parser_t *p)
 {
     token_t t = peek(p);
-    bool octal = t.text.len && t.text.ptr[0] == '0';
-    uint64_t v = 0;
 
     if (t.kind != T_NUMBER) return refuse(p, t, "invalid version identifier");
-    if (!read_number(octal ? skip(t.text, 1) : t.text, octal ? 8 : 10, UINT32_MAX, &v))
-        return refuse(p, t, "could not parse schema version");
-    p->query->version = (uint32_t)v;
+    if (!read_version(t.text, &p->query->version)) return refuse(p, t, "could not parse schema version");
     pop(p);
     return parse_tail(p);
 }

@@ -18,7 +18,7 @@
  * ENSQL_CRASH, and what the text says is our own. */
 #ifndef ENSIGND_ENSQL_H
 #define ENSIGND_ENSQL_H
-#include "util.h"
+#include "ensql_text.h"
 
 typedef enum { ENSQL_OK, ENSQL_ERROR, ENSQL_CRASH } ensql_result_t;
 
@@ -35,8 +35,6 @@ typedef struct ensql_query_t {
     bool     has_offset, has_limit;
     uint64_t offset, limit;
 } ensql_query_t;
-
-typedef struct ensql_text_t { char text[640]; } ensql_text_t;
 
 ensql_result_t ensql_parse(ensign_slice_t sql, ensql_query_t *query, ensql_text_t *error);
 #endif

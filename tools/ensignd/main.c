@@ -28,6 +28,7 @@
 #include "service.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -366,6 +367,7 @@ int main(int argc, char **argv)
     why_t why;
     int rc = 0;
 
+    json_set_alloc_funcs(x_alloc, free);        /* so JSON is never missing for want of memory */
     s->h2_fd = s->http_fd = s->caller.ready = s->output = -1;
     if (!options_read(&s->options, argc, argv, &why)) {
         rc = complain(&why);

@@ -195,6 +195,11 @@ void numbers_put(service_t *s, const topic_t *t, buf_t *out, sums_t *sums)
     buf_free(&types);
 }
 
+uint64_t numbers_events(service_t *s, const topic_t *t)
+{
+    return numbers_of(s, t)->events;
+}
+
 void numbers_no_duplicates(service_t *s, const topic_t *t)
 {
     numbers_t *n = numbers_of(s, t);

@@ -17,5 +17,6 @@ void numbers_no_duplicates(service_t *s, const topic_t *t);             /* all t
 void numbers_duplicate(service_t *s, const topic_t *t, ensign_slice_t wrapper);
 /* Appends a TopicInfo, and adds its numbers to the sums. */
 void numbers_put(service_t *s, const topic_t *t, buf_t *out, sums_t *sums);
+uint64_t numbers_events(service_t *s, const topic_t *t);                /* those counted so far */
 void numbers_forget(service_t *s, const topic_t *t);
 #endif

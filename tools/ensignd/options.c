@@ -137,6 +137,8 @@ static const char help_strict[] =
     "    where the real one   INVALID_ARGUMENT                  OK, with an empty answer\n"
     "    panics\n"
     "    LIMIT 0              no row                            one row\n"
+    "    WHERE, fields        applied, see below                read, and not applied\n"
+    "    topics orders, a.b   can be queried; a.b in quotes     no query can name them\n"
     "    topic destroyed      the query ends with ABORTED       OK, with the rows that are left\n"
     "    while it is queried\n"
     "    Explain              whether and how it would run      UNIMPLEMENTED\n"
@@ -177,19 +179,48 @@ static const char help_files[] =
     "topics:destroy, topics:read, metrics:read, publisher, subscriber. A project may have \"id\" and\n"
     "\"org\", a key \"id\": ULIDs, which are else derived from the names. Topics belong to a project.\n"
     "\n"
-    "Queries are read and refused as by the service, which executes of them the topic, OFFSET and LIMIT: no\n"
-    "selection of fields, no schema, no WHERE. Explain answers whether a query would run, and in the text of\n"
-    "its status how.\n"
-    "\n"
     "Duplicates are looked for when a policy is set, among the events that there are then: new events are\n"
     "stored as they come, and a policy given to CreateTopic is only kept. Of a topic's different events\n"
     "4194304 are remembered for that. Info counts when it is asked, and tells 1024 types of a topic apart.\n"
     "\n"
     "Secrets lie in the data folder in the clear. It is a tool for development.\n";
 
+static const char help_queries[] =
+    "A query takes events of one topic, in the order of their commits:\n"
+    "\n"
+    "    SELECT * FROM orders WHERE total >= 9.5 AND NOT buyer.name LIKE 'A%' LIMIT 10 OFFSET 20\n"
+    "    SELECT id, items.0.price AS price, @created FROM 'shop.orders' WHERE id IN (1, 2, :id)\n"
+    "\n"
+    "    topic        its name; in quotes of any kind it may have dots or be a keyword. Behind it the service\n"
+    "                 allows .schema.version, which has no effect\n"
+    "    field        of the data, which are one JSON object whatever the MIME type says: total, buyer.name,\n"
+    "                 items.0 for the first of an array; in double quotes any name: \"first name\"\n"
+    "    @field       of the event itself: @id @offset @epoch @key @is_duplicate @created @committed @data\n"
+    "                 @mimetype @metadata.KEY @type.name @type.version @type.major @type.minor @type.patch\n"
+    "                 @publisher.id @publisher.address @publisher.client_id @publisher.user_agent\n"
+    "    comparison   field = value; != <> < <= > >= too; field [NOT] IN (value, ...); field IS [NOT] NULL;\n"
+    "                 field [NOT] LIKE 'text', where % is any text, _ any character, \\% and \\_ themselves;\n"
+    "                 ILIKE does not tell A to Z from a to z\n"
+    "    value        'text', in which \\' is a quote; a number; true, false; :name, a parameter of the query.\n"
+    "                 @created and @committed are compared with a text such as '2026-01-31T12:00:00Z'\n"
+    "    condition    comparisons with NOT, AND, OR and parentheses; AND binds before OR\n"
+    "\n"
+    "A comparison is false when the field is not there, or is of another type than the value; NOT in front\n"
+    "of it makes it true. A list of fields gives each event as a JSON object. Its keys are the names as they\n"
+    "stand in the query, or those behind AS; a field that is not there is null. Events that are not JSON are\n"
+    "left out. With WHERE or a list of fields, OFFSET and LIMIT count rows. Without both, OFFSET counts\n"
+    "stored events, as in the service. A query has 1000 fields, 1000 values and 64 open parentheses at\n"
+    "most.\n"
+    "\n"
+    "Every query that the service takes means the same here. An error names the place and the word. With\n"
+    "--strict, queries are read and refused as by the service. It applies the topic, OFFSET and LIMIT, and\n"
+    "neither fields nor WHERE nor parameters. Explain says whether a query would run; when it would, the text\n"
+    "of its status tells how, and how many events the query looks at.\n"
+    "\n";
+
 void options_help(void)
 {
-    static const char *const parts[] = { help_text, help_faults, help_strict, help_files };
+    static const char *const parts[] = { help_text, help_faults, help_strict, help_queries, help_files };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) fputs(parts[i], stdout);
 }
 

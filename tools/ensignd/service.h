@@ -92,6 +92,7 @@ void rpc_ensql(service_t *s, call_t *c, ensign_slice_t message);
 void ensql_half_close(service_t *s, call_t *c);
 void ensql_closed(service_t *s, call_t *c);
 void rpc_explain(service_t *s, call_t *c, ensign_slice_t message);
+void explain_closed(service_t *s, call_t *c);
 
 /* reflection.c */
 void reflection_open(service_t *s, call_t *c);

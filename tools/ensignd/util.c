@@ -150,6 +150,18 @@ int64_t wall_ms(void)
     return s * 1000 + ns / 1000000;
 }
 
+bool utc_text(int64_t seconds, int32_t nanos, char out[UTC_TEXT])
+{
+    time_t t = (time_t)seconds;
+    struct tm utc;
+    size_t n;
+
+    if ((int64_t)t != seconds || !gmtime_r(&t, &utc)) return false;
+    n = strftime(out, UTC_TEXT, "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(out + n, UTC_TEXT - n, ".%09dZ", (int)nanos);
+    return true;
+}
+
 bool fail(why_t *why, const char *format, ...)
 {
     va_list args;

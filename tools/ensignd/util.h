@@ -39,6 +39,9 @@ void     buf_free(buf_t *b);
 int64_t now_ms(void);                                   /* monotonic */
 void    wall_now(int64_t *seconds, int32_t *nanos);
 int64_t wall_ms(void);
+#define UTC_TEXT 64
+/* "2026-11-24T11:35:09.124518619Z". Returns false for a time that the system's calendar does not reach. */
+bool    utc_text(int64_t seconds, int32_t nanos, char out[UTC_TEXT]);
 
 /* What went wrong, told to the person who started the server: the value seen, the value allowed, what to
    change. */

@@ -2,7 +2,7 @@
  *
  *   client LABEL [CASE...]
  *
- * Without a CASE those run that grpc-go's interop server knows; the cases of compression need to be named. The
+ * Without a CASE those run that grpc-go's interop server knows: a case of compression has to be named. The
  * server is told by ENSIGN_ENDPOINT and ENSIGN_INSECURE or ENSIGN_CA_FILE. Prints one line a case,
  * "ok N - empty_unary (LABEL)", and after a failed one a line that says what was seen. What each case does
  * and wants is gRPC's own description of its interop tests; the numbers below are from there.
@@ -193,8 +193,10 @@ static int try_send(run_t *r, const pb_msgdesc_t *fields, const void *message, s
     uint8_t *at;
     int rc;
 
-    if (size > IN_PLACE_MAX)
-        return encode(r, fields, message, &whole) ? ensign_call_send(r->c, r->k, whole, flags) : ENSIGN_E_FORMAT;
+    if (size > IN_PLACE_MAX) {
+        if (!encode(r, fields, message, &whole)) return ENSIGN_E_FORMAT;
+        return ensign_call_send(r->c, r->k, whole, flags);
+    }
     rc = ensign_call_reserve(r->c, r->k, size, &at);
     if (rc != ENSIGN_OK) return rc;
     s = pb_ostream_from_buffer(at, size);
@@ -577,8 +579,8 @@ static void custom_metadata(run_t *r)
     want_echo(r, &second, "full duplex");
 }
 
-/* ---- compression. A server that checks it says INVALID_ARGUMENT to the first call, whose message is not what
- * it is said to be; without that the others would prove nothing. */
+/* ---- compression. The first call's message is not what it is said to be: a server that looks answers
+ * INVALID_ARGUMENT. One that does not would let every other call pass, too. */
 
 static const interop_BoolValue yes = { true }, no = { false };
 
@@ -710,7 +712,11 @@ static void channel_soak(run_t *r)
     soak(r, CHANNEL_SOAK, true);
 }
 
-typedef struct case_t { const char *name; void (*run)(run_t *r); bool named; /* runs only if it is */ } case_t;
+typedef struct case_t {
+    const char *name;
+    void (*run)(run_t *r);
+    bool named;                 /* it runs only if it is */
+} case_t;
 #define CASE(name) { #name, name, false }
 #define NAMED(name) { #name, name, true }
 static const case_t cases[] = {

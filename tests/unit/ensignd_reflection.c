@@ -1,5 +1,5 @@
-/* reflection.c - what ensignd answers to server reflection, question by question; the descriptors themselves
- * are compared with proto/ by tests/compile/gen.sh, and read by protoc in tests/e2e/reflection.sh */
+/* ensignd_reflection.c - what ensignd answers to server reflection, question by question. The descriptors
+ * themselves are compared with proto/ by tests/compile/gen.sh, and read by protoc in tests/e2e/reflection.sh */
 #include "../../tools/ensignd/util.c"
 #include "../../tools/ensignd/lib.c"
 #include "../../tools/common/utf8.c"

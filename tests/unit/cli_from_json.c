@@ -1,4 +1,4 @@
-/* from_json.c - a line of JSON becomes the event that it was printed of, or says what is wrong with it */
+/* cli_from_json.c - a line of JSON becomes the event that it was printed of, or says what is wrong with it */
 #include "../../tools/ensign/lib.c"
 #include "../../tools/ensign/text.c"
 #include "../../tools/ensign/from_json.c"
@@ -201,5 +201,5 @@ int main(void)
         cmocka_unit_test_teardown(metadata_fits_into_the_room, end_reader),
         cmocka_unit_test_teardown(a_broken_line_is_harmless, end_reader),
     };
-    return cmocka_run_group_tests_name("from_json", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("cli_from_json", tests, NULL, NULL);
 }

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# What is built where libprotobuf and zlib are not there: everything else, and an ensign that says what it
+# lacks. Their headers are hidden behind others that cannot be compiled.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. tests/tap.sh
+
+hidden=$dir/hidden
+mkdir -p "$hidden/google/protobuf/stubs"
+for header in zlib.h google/protobuf/stubs/logging.h; do
+    echo "#error \"$header is not there\"" >"$hidden/$header"
+done
+builds() { # TARGET...: without the two, into a folder of its own
+    MAKEFLAGS='' MAKELEVEL=0 make -j1 --no-print-directory CPPFLAGS="-I$hidden" B="$dir/build" "$@"
+}
+# Of the commands that were shown: those that are for the two.
+needs() { grep -E -- ' -l(protobuf|z)( |$)|schema\.(o|cc|c)|gzip' "$dir/made"; }
+plans() { # yes|no: whether a build of all programs has a part for the two
+    local wanted=$1 seen=no
+    shift
+    "$@" -n programs >"$dir/made" 2>&1 || { tail "$dir/made"; return 1; }
+    needs >"$dir/needs" && seen=yes
+    [ $wanted = $seen ] || { echo "$seen"; head "$dir/needs"; return 1; }
+}
+says() { # STATUS WORDS ARGUMENT...
+    local wanted=$1 words=$2 status
+    shift 2
+    "$dir/build/ensign" "$@" >"$dir/said" 2>&1 </dev/null
+    status=$?
+    cat "$dir/said"
+    [ $status -eq "$wanted" ] && grep -qF -- "$words" "$dir/said"
+}
+unset "${!ENSIGN_@}"
+
+if printf '#include <google/protobuf/stubs/logging.h>\n#include <zlib.h>\n' |
+    ${CXX:-g++} -E -x c++ - >/dev/null 2>&1; then
+    check 'with the two: they are used' plans yes env MAKEFLAGS='' MAKELEVEL=0 make -B
+else tap ok 'with the two: they are used # SKIP they are not there'; fi
+check 'without them: all programs are built without them' plans no builds -B
+check 'without them: ensign is built' builds tool
+check 'it says that JSON needs libprotobuf' says 2 \
+    'JSON needs libprotobuf, and this ensign was built without it: install it (Debian: libprotobuf-dev)' call a.B/C '{}'
+check 'it says so of --list' says 2 'JSON needs libprotobuf' call --list
+check 'it says that --gzip needs zlib' says 2 \
+    '--gzip needs zlib, and this ensign was built without it: install it (Debian: zlib1g-dev)' call --hex --gzip a.B/C ''
+check 'it calls with bytes all the same' says 3 'cannot connect to 127.0.0.1:1' \
+    call --hex a.B/C '' --plaintext --endpoint 127.0.0.1:1
+check 'its help is the same' says 0 '--emit-defaults' call --help
+results
