@@ -324,6 +324,7 @@ $(B)/examples/openssl: LIBS := -lssl -lcrypto -lnghttp2 -lprotobuf-nanopb # in t
 PROTO_DIRS  := tests/typed examples
 PROTOS      := $(shell find $(PROTO_DIRS) -name '*.proto')
 PB_H        := $(PROTOS:%.proto=$(B)/gen/%.pb.h)
+OTLP_H      := $(filter $(B)/gen/examples/otlp/%,$(PB_H))
 TYPED_H     := $(patsubst %.proto,$(B)/gen/%.ensign.h,$(shell grep -l '^service ' $(PROTOS)))
 proto_dir    = $(firstword $(foreach d,$(PROTO_DIRS),$(if $(filter $d/%,$1),$d)))
 
@@ -332,7 +333,7 @@ $(B)/tests/seq/typed: C += -I$(B)/gen/tests/typed $(NANOPB)
 $(B)/tests/seq/typed: $(addprefix $(B)/gen/tests/typed/,test.pb.o test.ensign.h)
 $(B)/examples/greeter: $(addprefix $(B)/gen/examples/,greeter.pb.o greeter.ensign.h)
 $(B)/examples/etcd_watch: $(addprefix $(B)/gen/examples/,etcd.pb.o etcd_kv.pb.o etcd.ensign.h)
-$(B)/examples/otlp_export: $(patsubst %.proto,$(B)/gen/%.pb.o,$(wildcard examples/otlp/*.proto)) \
+$(B)/examples/otlp_export: $(OTLP_H:.h=.o) \
                            $(addprefix $(B)/gen/examples/otlp/,logs_service.ensign.h trace_service.ensign.h)
 ifdef ZLIB
 $(B)/examples/otlp_export: C += -DENSIGN_GZIP
@@ -350,6 +351,9 @@ $(TYPED_H): $(B)/gen/%.ensign.h: %.proto $(PLUGIN) $(B)/gen/%.pb.h
 	$(Q)protoc -I $(call proto_dir,$<) --plugin=protoc-gen-ensign=$(PLUGIN) \
 	    --ensign_opt=-I$(call proto_dir,$<) --ensign_out=$(B)/gen/$(call proto_dir,$<) $<
 
+# With the messages that it imports.
+$(OTLP_H:.h=.o): $(OTLP_H)
+$(B)/gen/examples/etcd.pb.o: $(B)/gen/examples/etcd_kv.pb.h
 $(PB_H:.h=.o): %.o: %.h
 	$(call say,CC)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(FLAGS_$(VARIANT)) $(addprefix -I$(B)/gen/,$(PROTO_DIRS)) $(NANOPB) -c \

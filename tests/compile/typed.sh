@@ -153,9 +153,24 @@ strange() { # FOLDER: of the generator that comes first
 }
 finds 'a nanopb of another shape: both versions' "nanopb-9.9.9 differs from the versions 0.4.7 and 0.4.9.1, with which \
 protoc-gen-ensign $(sed -n 's/^#define ENSIGN_VERSION  *"\(.*\)"/\1/p' ensign.h) is tested" strange strange
-finds 'a generator that cannot be imported' "cannot be imported (No module named 'there_is_no_such_module')" strange broken
+finds 'a generator that cannot be imported' "cannot be imported (No module named 'there_is_no_such_module')" \
+    strange broken
 help() { $plugin --help >"$dir/help" && has_lines "$dir/help" 'ensign_out=OUT' '--ensign_opt'; }
 check '--help tells how to call it' help
+
+# ---- the Makefile
+
+unset MAKEFLAGS MFLAGS MAKELEVEL VARIANT # each is a make of its own
+plan() { make --no-print-directory -Bn V=1 "$@" >"$dir/plan" 2>&1 && [ -s "$dir/plan" ]; } # TARGET...
+plans() { grep -qE -- "$1" "$dir/plan" || { echo "nothing like $1 is done"; return 1; }; }
+leaves_out() { ! grep -E -- "$1" "$dir/plan"; }
+check 'make examples can be planned' plan examples
+check 'it builds those with typed calls' plans ' -o build/examples/etcd_watch '
+check 'without the generators it can be planned, too' plan examples CAN_TYPE=
+check 'it leaves those out' leaves_out 'etcd_watch|otlp_export|greeter|protoc-gen-ensign'
+check 'what make demo builds can be planned' \
+    plan server tool build/examples/publish build/examples/subscribe
+check 'it runs no generator' leaves_out '^protoc |nanopb_generator|protoc-gen'
 
 # ---- tools/docs/typed-calls.md
 

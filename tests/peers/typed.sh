@@ -2,9 +2,10 @@
 # tests/peers/typed.sh - the examples with typed calls against the servers that they are for
 #
 # greeter against grpc-go's, otlp_export against the OTLP receiver of OpenTelemetry's collector, etcd_watch
-# against an etcd that is killed and started again; and what protoc-gen-ensign writes with the newest nanopb.
+# against an etcd that is killed and started again; what protoc-gen-ensign writes for the whole of etcd's own
+# rpc.proto, and with the newest nanopb.
 # What is installed, by name from Go's proxy and PyPI, lies under build/peers; etcd comes from
-# `tools/deps peers`. tests/peers/run calls this and counts on its 19 results; alone it wants `make examples`.
+# `tools/deps peers`. tests/peers/run calls this and counts on its 20 results; alone it wants `make examples`.
 #
 #   tests/peers/typed.sh install    only builds the servers, which takes minutes at first
 set -u
@@ -18,6 +19,9 @@ GREETER=google.golang.org/grpc/examples/helloworld/greeter_server
 GREETER_VERSION=v0.0.0-20260825154716-030ee8becb20 # needs Go 1.25
 COLLECTOR=go.opentelemetry.io/collector/receiver/otlpreceiver
 COLLECTOR_VERSION=v0.124.0                         # needs Go 1.23
+ETCD_API=go.etcd.io/etcd/api/v3@v3.5.17            # its .proto, and what that imports
+GOGO=github.com/gogo/protobuf@v1.3.2
+GATEWAY=github.com/grpc-ecosystem/grpc-gateway@v1.16.0
 NANOPB=0.4.9.1
 out=$PWD/build/peers
 export ENSIGN_INSECURE=1
@@ -180,6 +184,29 @@ part_etcd() {
     check 'etcd_watch: it has each change once, over the restart' in_order
 }
 
+# ---------------------------------------------------------------- etcd's own .proto
+
+whole() { # gogo.proto and annotations.proto bring options of others, and no message
+    local modules=$out/go/pkg/mod into=$dir/whole cc
+    local without=-xgogoproto/gogo.proto,-xgoogle/api/annotations.proto
+    (cd "$dir" && go_env go mod download $ETCD_API $GOGO $GATEWAY) || return
+    mkdir -p "$into/etcd" && ln -s "$modules/${ETCD_API}" "$into/etcd/api" || return
+    protoc "-I$into" "-I$modules/$GOGO" "-I$modules/$GATEWAY/third_party/googleapis" \
+        --plugin=protoc-gen-ensign=tools/protoc-gen-ensign "--nanopb_opt=$without" "--ensign_opt=$without" \
+        "--nanopb_out=$into" "--ensign_out=$into" \
+        etcd/api/etcdserverpb/rpc.proto etcd/api/mvccpb/kv.proto etcd/api/authpb/auth.proto || return
+    echo '#include "etcd/api/etcdserverpb/rpc.ensign.h"' >"$into/all.c"
+    for cc in 'gcc -std=c99 -x c' 'g++ -std=c++11 -x c++'; do
+        $cc -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror -fsyntax-only -I. "-I$into" \
+            -idirafter /usr/include/nanopb "$into/all.c" || return
+    done
+    grep -q etcdserverpb_Maintenance_Snapshot_read "$into/etcd/api/etcdserverpb/rpc.ensign.h"
+}
+part_whole() {
+    go_at_least 1.21 || { skip 1 "etcd's own rpc.proto" 'Go is not here, or older than 1.21'; return; }
+    check "protoc-gen-ensign with the whole of etcd's own rpc.proto" whole
+}
+
 # ---------------------------------------------------------------- the newest nanopb
 
 newest() {
@@ -205,5 +232,6 @@ fi
 part_greeter
 part_otlp
 part_etcd
+part_whole
 part_newest
 results

@@ -132,6 +132,38 @@ SCRIPT(a_unary_call_ends_without_its_request)
     world_reply(w, k, ENSIGN_GRPC_INTERNAL);
 }
 
+/* Whether it comes while an attempt waits, or none is possible, the next one has it. */
+SCRIPT(a_request_that_follows_goes_with_the_next_attempt)
+{
+    ensign_call_desc_t d = unary("");
+    stream_t *s;
+    uint32_t k;
+    warm(w);
+    d.request_follows = true;
+    d.retry.max_attempts = 3;
+    k = call(w, &d);
+    peer_refuse(world_stream(w, 1), 14, "later"); /* a wait */
+    world_settle(w);
+    assert_int_equal(send_text(w, k, "hi"), ENSIGN_OK);
+    assert_int_equal(send_text(w, k, "more"), ENSIGN_E_STATE);
+    s = world_stream(w, 2);
+    world_until(w, s->half_closed);
+    assert_text(world_request(w, s), "hi");
+    peer_message(s, "ho", 2);
+    peer_finish(s, 0, NULL, NULL);
+    assert_int_equal(world_reply(w, k, ENSIGN_GRPC_OK)->as.reply.attempts, 2);
+    k = call(w, &d);
+    world_stream(w, 3);
+    world_cut(w, ENSIGN_LINK_RPC, 0);
+    assert_int_equal(send_text(w, k, "ha"), ENSIGN_OK);
+    s = world_stream(w, 4);
+    world_until(w, s->half_closed);
+    assert_text(world_request(w, s), "ha");
+    peer_message(s, "ho", 2);
+    peer_finish(s, 0, NULL, NULL);
+    world_reply(w, k, ENSIGN_GRPC_OK);
+}
+
 SCRIPT(a_request_that_follows_is_the_only_one)
 {
     ensign_call_desc_t d = unary("hello");
@@ -1190,6 +1222,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         IN_MODES(unary_call_and_its_bytes), IN_MODES(an_empty_request_is_a_message_too),
         IN_MODES(a_unary_request_may_follow), IN_MODES(a_unary_call_ends_without_its_request),
+        IN_MODES(a_request_that_follows_goes_with_the_next_attempt),
         IN_MODES(a_request_that_follows_is_the_only_one), IN_MODES(an_error_of_the_caller),
         IN_MODES(messages_of_all_sizes_through_all_windows), IN_MODES(frames_may_end_anywhere_and_be_padded),
         IN_MODES(credit_goes_out_when_the_head_message_needs_it),

@@ -71,6 +71,14 @@ static bool put_text(pb_ostream_t *out, const pb_field_t *field, void *const *ar
     return pb_encode_tag_for_field(out, field) && pb_encode_string(out, (const pb_byte_t *)text, strlen(text));
 }
 
+/* Writes one letter more each time, which no callback may do. */
+static bool put_more(pb_ostream_t *out, const pb_field_t *field, void *const *arg)
+{
+    unsigned *times = (unsigned *)*arg;
+    ++*times;
+    return pb_encode_tag_for_field(out, field) && pb_encode_string(out, (const pb_byte_t *)"aaaaaaaa", *times);
+}
+
 /* ------------------------------------------------------------------ unary */
 SCRIPT(a_unary_call)
 {
@@ -383,6 +391,28 @@ SCRIPT(both_ways)
     assert_int_equal(grpc_testing_TestService_FullDuplexCall_send(w->client, k, &wish), ENSIGN_E_HANDLE);
 }
 
+/* What a message takes is known before it is written. */
+SCRIPT(a_callback_that_does_not_repeat_itself)
+{
+    wish_t wish = grpc_testing_StreamingOutputCallRequest_init_zero;
+    unsigned times = 0;
+    ensign_call_t k;
+    stream_t *s;
+    warm(w);
+    k = grpc_testing_TestService_FullDuplexCall_open(w->client, NULL);
+    s = world_stream(w, 1);
+    wish.has_response_status = true;
+    wish.response_status.message.funcs.encode = put_more;
+    wish.response_status.message.arg = &times;
+    assert_int_equal(grpc_testing_TestService_FullDuplexCall_send(w->client, k, &wish), ENSIGN_E_ARGUMENT);
+    assert_error(w, ENSIGN_E_ARGUMENT, "cannot be encoded");
+    world_settle(w);
+    assert_int_equal(s->in.len, 0);
+    wish.has_response_status = false;
+    assert_int_equal(grpc_testing_TestService_FullDuplexCall_send(w->client, k, &wish), ENSIGN_OK);
+    assert_int_equal(world_request(w, s).len, 0);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -391,6 +421,7 @@ int main(void)
         IN_MODES(a_request_that_does_not_encode), IN_MODES(an_opener_without_memory),
         IN_MODES(an_answer_that_does_not_decode), IN_MODES(a_compressed_answer_is_the_callers),
         IN_MODES(a_servers_stream), IN_MODES(a_clients_stream), IN_MODES(both_ways),
+        IN_MODES(a_callback_that_does_not_repeat_itself),
     };
     return cmocka_run_group_tests_name("typed", tests, NULL, NULL);
 }
