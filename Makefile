@@ -268,8 +268,11 @@ $(UNIT) $(E2E) $(SOAK) $(PEERS): $(B)/%: %.c ensign.h
 ENSQL_C := $(patsubst %,tools/ensignd/%.c,ensql ensql_text field ids lib select util where) \
            tools/common/utf8.c
 
-$(B)/tests/unit/ensignd_query: LIBS += -ljansson
-$(B)/tests/unit/ensignd_query: $(patsubst %.c,$(B)/obj/%.o,$(ENSQL_C))
+ENSQL_O := $(patsubst %.c,$(B)/obj/%.o,$(ENSQL_C))
+
+$(B)/tests/unit/query $(B)/tests/unit/ensignd_query: LIBS += -ljansson
+$(B)/tests/unit/query $(B)/tests/unit/ensignd_query: $(ENSQL_O)
+$(B)/tests/unit/query: $(addprefix $(B)/obj/tools/ensignd/,jobs.o restore.o)
 $(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
 $(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
 

@@ -1,4 +1,5 @@
-/* ensql.c - the development server's parser of EnSQL: what it takes, and what it refuses in which words
+/* ensql.c - the development server's parser of EnSQL with --strict: what it takes, and what it refuses in
+ * which words
  *
  * The tables hold what the service's own parser says to the same texts; but the words of a crash are ours. */
 #include "../../tools/ensignd/ensql.c"

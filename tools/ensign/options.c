@@ -68,8 +68,8 @@ static const option_t known[] = {
       "query that the events must match; sent along, server 0.12 does not use it" },
 
     { C_QUERY, 'p', "--param", KIND_LIST, "NAME=TYPE:VALUE", AT(params), 0, 0,
-      "a parameter, which stands in the query as :NAME; TYPE: int, double, bool, string, bytes (in hex); can "
-      "be repeated; ensignd uses it, the service's server 0.12 does not" },
+      "a parameter, which the query names as :NAME; TYPE: int, double, bool, string, bytes (in hex); can be "
+      "repeated; ensignd uses it, server 0.12 of the service does not" },
     { C_QUERY, 'D', "--include-duplicates", KIND_FLAG, NULL, AT(include_duplicates), 0, 0,
       "print duplicates, too" },
 

@@ -1,4 +1,6 @@
-/* ensql.h - the parser of EnSQL: bytes in, what the query asks for out, or the text of what is wrong with it
+/* ensql.h - the service's parser of EnSQL, which ensignd has with --strict; its own is in select.h
+ *
+ * Bytes go in; what the query asks for comes out, or the text of what is wrong with it.
  *
  * query    = "SELECT" fields "FROM" topic ["WHERE" where] [paging] [";"]
  * fields   = "*" | name ["AS" name] { "," name ["AS" name] }
