@@ -12,6 +12,23 @@ static ensign_slice_t slice(const char *s)
     return r;
 }
 
+static void the_end_of_a_json_value_is_told(void **state)
+{
+    static const struct { const char *text; bool ok; size_t end; } rows[] = {
+        { "{}", true, 2 },          { " {} ", true, 4 },       { "{} {}", true, 3 },   { "1 2", true, 2 },
+        { "[1]x", true, 3 },        { "\"a\"\"b\"", true, 3 }, { "", false, 0 },       { " ", false, 1 },
+        { "{\"a\" 1}", false, 5 },  { "[1 2]", false, 3 },     { "{\"a\":", false, 5 }, { "nul", false, 3 },
+        { "{\"a\":1,}", false, 7 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        size_t end = 99;
+        assert_int_equal(rows[i].ok, text_json(slice(rows[i].text), &end));
+        assert_int_equal(rows[i].end, end);
+    }
+}
+
 static void json_is_told_from_what_is_none(void **state)
 {
     static const char *const good[] = {
@@ -174,10 +191,26 @@ static void what_is_shown_is_short(void **state)
     assert_string_equal(text_size(1500000, out), "1.5 MB");
 }
 
+static void base64_is_padded(void **state)
+{
+    static const struct { const char *bytes, *text; } rows[] = {
+        { "", "" }, { "f", "Zg==" }, { "fo", "Zm8=" }, { "foo", "Zm9v" }, { "\xff\xfe\xfd\xfc", "//79/A==" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char *text = text_base64(slice(rows[i].bytes));
+        assert_string_equal(rows[i].text, text);
+        free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_end_of_a_json_value_is_told),
         cmocka_unit_test(json_is_told_from_what_is_none),
+        cmocka_unit_test(base64_is_padded),
         cmocka_unit_test(json_may_be_512_deep),
         cmocka_unit_test(a_character_is_valid_utf8_or_none),
         cmocka_unit_test(controls_are_unsafe),

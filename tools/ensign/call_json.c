@@ -194,6 +194,7 @@ static bool more_lines(call_t *c)
 /* Of a method that takes one message: it is sent when standard input has ended, and has no other. */
 static bool all_lines(json_call_t *j)
 {
+    reflect_rest(&j->reflect); /* to type may take long */
     while (!j->c.whole) {
         woke_t woke = WOKE_NOTICE;
         if (!take_lines(j, true)) return false;

@@ -107,8 +107,8 @@ static const option_t known[] = {
     { C_CALL, 'I', "--import-path", KIND_LIST, "DIR", AT(import_paths), 0, 0,
       "look here for the files of --proto and their imports; can be repeated [the folder of each FILE]" },
     { C_CALL, 0, "--protoset", KIND_LIST, "FILE", AT(protosets), 0, 0,
-      "take the types from this FileDescriptorSet, which protoc --descriptor_set_out has written; can be "
-      "repeated" },
+      "take the types from this FileDescriptorSet, which protoc --include_imports --descriptor_set_out has "
+      "written; can be repeated" },
     { C_CALL, 'f', "--file", KIND_LIST, "FILE", AT(files), 0, 0,
       "one message of the request; can be repeated; -: standard input" },
     { C_CALL, 0, "--hex", KIND_FLAG, NULL, AT(hex), 0, 0,

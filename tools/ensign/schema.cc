@@ -31,7 +31,7 @@ using std::string;
 namespace {
 
 const size_t FILES_MAX = 10000;             // of one server; more is no honest answer
-const size_t FILE_BYTES_MAX = 32u << 20;    // of all files together, encoded
+const size_t FILE_BYTES_MAX = 16u << 20;    // of all files of a server, encoded; they take far more in memory
 const size_t TEMPLATE_MAX = 1u << 20;       // bytes: types can nest so that the whole would have no end
 const int    NEST_MAX = 100;                // as deep as libprotobuf reads messages
 const char   URL[] = "type.googleapis.com/";
@@ -253,8 +253,11 @@ void forget_json_names(pb::DescriptorProto *m)
     for (pb::DescriptorProto &inner : *m->mutable_nested_type()) forget_json_names(&inner);
 }
 
-bool add_file(schema_t *s, const pb::FileDescriptorProto &file, size_t bytes)
+// Takes what is in the file. bytes: that a server has sent for it.
+bool add_file(schema_t *s, pb::FileDescriptorProto *taken, size_t bytes)
 {
+    const pb::FileDescriptorProto &file = *taken;
+
     if (own_file(file.name()) || s->pool.FindFileByName(file.name()) || s->added.count(file.name()) > 0)
         return true;
     if (++s->files > FILES_MAX)
@@ -267,7 +270,7 @@ bool add_file(schema_t *s, const pb::FileDescriptorProto &file, size_t bytes)
                                  " belongs to another file, google/protobuf/");
     for (const string &name : file.dependency()) s->imports.push_back(name);
     pb::FileDescriptorProto &kept = s->added[file.name()];
-    kept = file;
+    kept.Swap(taken);
     forget_json_names(kept.mutable_extension());
     for (pb::DescriptorProto &m : *kept.mutable_message_type()) forget_json_names(&m);
     return true;
@@ -371,7 +374,7 @@ answer_t take_files(schema_t *s, const pb::UnknownFieldSet &files)
             refuse(s, "the server's descriptor is no FileDescriptorProto");
             return ANSWER_WRONG;
         }
-        if (!add_file(s, file, f.length_delimited().size())) return ANSWER_WRONG;
+        if (!add_file(s, &file, f.length_delimited().size())) return ANSWER_WRONG;
     }
     return ANSWER_FILES;
 }
@@ -1054,7 +1057,7 @@ schema_t *schema_new(void)
 {
     static bool prepared;
 
-    if (!prepared) std::atexit(pb::ShutdownProtobufLibrary); // frees what it keeps for all, before leaks are told
+    if (!prepared) std::atexit(pb::ShutdownProtobufLibrary); // frees what it keeps for all types
     prepared = true;
     pb::SetLogHandler(keep_silent);
     try {
@@ -1080,8 +1083,8 @@ bool schema_add_set(schema_t *s, ensign_slice_t set)
         pb::FileDescriptorSet files;
         if (!files.ParseFromArray(set.ptr, static_cast<int>(set.len)) || files.file_size() == 0)
             return refuse(s, "it is no FileDescriptorSet, as protoc --descriptor_set_out writes it");
-        for (const pb::FileDescriptorProto &file : files.file())
-            if (!add_file(s, file, file.ByteSizeLong())) return false;
+        for (pb::FileDescriptorProto &file : *files.mutable_file())
+            if (!add_file(s, &file, 0)) return false;
         return true;
     });
 }
@@ -1092,7 +1095,7 @@ bool schema_add_file(schema_t *s, ensign_slice_t file)
         pb::FileDescriptorProto proto;
         if (!proto.ParseFromArray(file.ptr, static_cast<int>(file.len)))
             return refuse(s, "it is no FileDescriptorProto");
-        return add_file(s, proto, file.len);
+        return add_file(s, &proto, file.len);
     });
 }
 
