@@ -212,10 +212,11 @@ static const char help_queries[] =
     "stored events, as in the service. A query has 1 MiB, 1000 fields, 1000 values and 64 open parentheses\n"
     "at most.\n"
     "\n"
-    "Every query that the service takes means the same here. An error names the place and the word. With\n"
-    "--strict, queries are read and refused as by the service. It applies the topic, OFFSET and LIMIT, and\n"
-    "neither fields nor WHERE nor parameters. Explain says whether a query would run; when it would, the text\n"
-    "of its status tells how, and how many events the query looks at.\n"
+    "Within these limits, every query that the service takes means the same here. One exception: the service\n"
+    "takes 2026-01-31 for a number in WHERE, and here that is an error. An error names the place and the\n"
+    "word. With --strict, queries are read and refused as by the service. It applies the topic, OFFSET and\n"
+    "LIMIT, and neither fields nor WHERE nor parameters. Explain says whether a query would run; when it\n"
+    "would, the text of its status tells how, and how many events the query looks at.\n"
     "\n";
 
 void options_help(void)
