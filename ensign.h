@@ -503,8 +503,8 @@ typedef struct ensign_event_t {
     ensign_time_t  created;         /* the publisher's clock; to publish: {0, 0} means now */
     ensign_slice_t metadata;        /* encoded pairs: read by ensign_metadata_next, published as they are */
     ensign_slice_t key;             /* passed through, as the next two; server 0.12 uses none of them */
-    ensign_slice_t encryption;      /* encoded Encryption message */
-    ensign_slice_t compression;     /* encoded Compression message */
+    ensign_slice_t encryption;      /* encoded Encryption message; publish: E_ARGUMENT if it is not one */
+    ensign_slice_t compression;     /* encoded Compression message; the same */
     /* publish only */
     const char    *topic;           /* name, up to 512 bytes, or ULID as text; NULL or "":
                                        `to_topic_id`; zeros too: the publisher's */
@@ -1306,7 +1306,8 @@ typedef struct ensign_publisher_desc_t {
 ENSIGN_API ensign_publisher_t ensign_publisher_open(ensign_t *c, const ensign_publisher_desc_t *d);
 
 /* Encodes the event into the ring. AGAIN: no room, or max_in_flight is reached; ENDED: END waits to be
- * pulled; E_STATE: closing; E_ARGUMENT: no topic; E_TOO_LARGE: over max_event_bytes as encoded. */
+ * pulled; E_STATE: closing; E_ARGUMENT: no topic, or encryption or compression are not their messages;
+ * E_TOO_LARGE: over max_event_bytes as encoded. */
 ENSIGN_API int  ensign_publish(ensign_t *c, ensign_publisher_t p, const ensign_event_t *e);
 
 /* DRAINED comes when all is answered, behind the ACK or NACK of each event that was published before, or when
@@ -1908,6 +1909,32 @@ static ENSI_UNUSED uint32_t ensi_get_be32(const uint8_t *p)
 static ENSI_UNUSED uint64_t ensi_get_be64(const uint8_t *p)
 {
     return ((uint64_t)ensi_get_be32(p) << 32) | ensi_get_be32(p + 4);
+}
+
+/* Returns the length of the UTF-8 character at p; 0: it is no character, as overlong forms, surrogates and
+ * what lies over U+10FFFF are not (RFC 3629, section 4). */
+static ENSI_UNUSED size_t ensi_utf8_size(const uint8_t *p, const uint8_t *end)
+{
+    size_t size = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF5 ? 4 : 0;
+
+    if (size == 0 || size > (size_t)(end - p)) return 0;
+    for (size_t i = 1; i < size; i++)
+        if ((p[i] & 0xC0) != 0x80) return 0;
+    if (p[0] == 0xE0 && p[1] < 0xA0) return 0;
+    if (p[0] == 0xED && p[1] > 0x9F) return 0;
+    if (p[0] == 0xF0 && p[1] < 0x90) return 0;
+    if (p[0] == 0xF4 && p[1] > 0x8F) return 0;
+    return size;
+}
+
+static ENSI_UNUSED bool ensi_is_utf8(ensign_slice_t text)
+{
+    size_t size;
+    for (size_t i = 0; i < text.len; i += size) {
+        size = ensi_utf8_size(text.ptr + i, text.ptr + text.len);
+        if (size == 0) return false;
+    }
+    return true;
 }
 
 /* Overwrites what a compiler may not leave out because nobody reads it afterwards. */
@@ -5640,22 +5667,6 @@ static ENSI_UNUSED int ensi_base64_encode(const uint8_t *p, size_t n, bool pad, 
 /* What may stand behind a backslash, and what it means. The first one is never written: it need not be. */
 static const char ensi_json_names[] = "/\"\\bfnrt", ensi_json_meanings[] = "/\"\\\b\f\n\r\t";
 
-/* The length of the UTF-8 character at p, 0 if there is none: overlong forms, surrogates and what lies over
- * U+10FFFF are none (RFC 3629, section 4). */
-static size_t ensi_json_utf8_size(const uint8_t *p, const uint8_t *end)
-{
-    size_t size = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF5 ? 4 : 0;
-
-    if (size == 0 || size > (size_t)(end - p)) return 0;
-    for (size_t i = 1; i < size; i++)
-        if ((p[i] & 0xC0) != 0x80) return 0;
-    if (p[0] == 0xE0 && p[1] < 0xA0) return 0;
-    if (p[0] == 0xED && p[1] > 0x9F) return 0;
-    if (p[0] == 0xF0 && p[1] < 0x90) return 0;
-    if (p[0] == 0xF4 && p[1] > 0x8F) return 0;
-    return size;
-}
-
 static size_t ensi_json_utf8_put(uint32_t c, uint8_t out[4])
 {
     size_t size = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
@@ -5709,7 +5720,7 @@ static size_t ensi_json_char(const uint8_t **p, const uint8_t *end, uint8_t out[
         (*p)++;
         return ensi_json_unescape(p, end, out);
     }
-    size = ensi_json_utf8_size(*p, end);
+    size = ensi_utf8_size(*p, end);
     memcpy(out, *p, size);
     *p += size;
     return size;
@@ -5948,7 +5959,7 @@ static ENSI_UNUSED int ensi_json_escape(ensign_slice_t text, char *out, size_t c
     size_t need = 0, at = 0, size;
 
     for (size_t i = 0; i < text.len; i += size) {
-        size = ensi_json_utf8_size(text.ptr + i, text.ptr + text.len);
+        size = ensi_utf8_size(text.ptr + i, text.ptr + text.len);
         if (size == 0) return ENSIGN_E_FORMAT;
         need += size > 1 ? size : ensi_json_escape_byte(text.ptr[i], escaped);
     }
@@ -14737,6 +14748,17 @@ static const ensign_event_t *ensi_pub_address(const ensi_pub_t *p, const ensign_
 }
 
 /* own: the event is for the publisher's topic. */
+/* Are these the messages of their names? A server that cannot read them ends the stream, and would end each
+ * further one at the same event. */
+static bool ensi_pub_sound(ensign_slice_t encryption, ensign_slice_t compression)
+{
+    ensi_pb_encryption_t e;
+    ensi_pb_compression_t k;
+    return ensi_pb_decode(ensi_pb_encryption_fields, &e, encryption.ptr, encryption.len) &&
+           ensi_is_utf8(e.public_key_id) &&
+           ensi_pb_decode(ensi_pb_compression_fields, &k, compression.ptr, compression.len);
+}
+
 static int ensi_pub_check(ensign_t *c, const ensi_pub_t *p, const ensign_event_t *e, ensign_slice_t name,
                           bool own)
 {
@@ -14754,6 +14776,10 @@ static int ensi_pub_check(ensign_t *c, const ensi_pub_t *p, const ensign_event_t
             &c->env, ENSIGN_E_TOO_LARGE,
             "publish: data of %lu bytes; max_event_bytes allows %lu with all that is around it",
             (unsigned long)e->data.len, (unsigned long)p->max_event_bytes);
+    if ((e->encryption.len > 0 || e->compression.len > 0) && !ensi_pub_sound(e->encryption, e->compression))
+        return ensi_env_fail(&c->env, ENSIGN_E_ARGUMENT,
+                             "publish: the event's encryption or compression is not an encoded message of "
+                             "that name; leave it empty, or give it as it was received");
     return ENSIGN_OK;
 }
 

@@ -992,6 +992,36 @@ static void a_nacked_event_can_be_published_as_it_is(void **state)
     assert_int_equal(expect(p, ENSIGN_NOTICE_ACK)->as.ack.tag, 3);
 }
 
+/* The server would end the stream for one that it cannot read, and each further stream at the same event. */
+static void encryption_and_compression_are_messages(void **state)
+{
+    static const struct { ensign_slice_t encryption, compression; bool good; } cases[] = {
+        { { NULL, 0 }, { NULL, 0 }, true },
+        { { (const uint8_t *)"\x0a\x02\xc3\xbc\x30\x6e", 6 }, { (const uint8_t *)"\x08\x01", 2 }, true },
+        { { (const uint8_t *)"\xff\xff", 2 }, { NULL, 0 }, false },
+        { { (const uint8_t *)"\x0a\x05key", 5 }, { NULL, 0 }, false },  /* cut */
+        { { (const uint8_t *)"\x0a\x01\xfc", 3 }, { NULL, 0 }, false },  /* not UTF-8 */
+        { { NULL, 0 }, { (const uint8_t *)"\x08", 1 }, false },
+        { { NULL, 0 }, { (const uint8_t *)"x", 1 }, false },
+    };
+    ensign_publisher_desc_t d = to_weather();
+    ensign_publisher_t handle;
+    ensign_event_t e;
+    (void)state;
+    handle.id = open_with(&d)->h.id;
+    for (size_t i = 0; i < ENSI_COUNT(cases); i++) {
+        memset(&e, 0, sizeof e);
+        e.encryption = cases[i].encryption;
+        e.compression = cases[i].compression;
+        if (cases[i].good) {
+            assert_int_equal(ensign_publish(client, handle, &e), ENSIGN_OK);
+            continue;
+        }
+        assert_int_equal(ensign_publish(client, handle, &e), ENSIGN_E_ARGUMENT);
+        assert_non_null(strstr(ensign_error(client)->text, "encryption or compression"));
+    }
+}
+
 /* ---------------------------------------------------------------- max_event_bytes */
 
 static void max_event_bytes_has_bounds(void **state)
@@ -1395,6 +1425,7 @@ int main(void)
         BARE_TEST(the_topics_of_open_stand_while_another_map_comes),
         BARE_TEST(forwarding_an_event_is_one_assignment),
         BARE_TEST(a_nacked_event_can_be_published_as_it_is),
+        BARE_TEST(encryption_and_compression_are_messages),
         BARE_TEST(max_event_bytes_has_bounds),
         BARE_TEST(the_largest_event_is_max_event_bytes_as_encoded),
         BARE_TEST(close_sends_the_rest_after_goaway),
