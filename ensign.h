@@ -7686,8 +7686,8 @@ static int ensi_tls_fail_alien(const ensi_tls_t *t, int rc, ensign_error_t *e)
         ensi_fmt(what, sizeof what, "its first bytes are %02X %02X %02X %02X %02X", h[0], h[1], h[2], h[3],
                  h[4]);
     return ensi_fail(e, ENSIGN_E_TLS, rc,
-                     "tls: the server at %s does not speak TLS, %s; set tls.off or use the right port",
-                     t->where, what);
+                     "tls: the server at %s does not speak TLS, %s; set tls.off (ENSIGN_INSECURE), or use "
+                     "the right port", t->where, what);
 }
 
 static bool ensi_tls_is_certificate(int rc)
@@ -18377,10 +18377,21 @@ int ensign_link_info(const ensign_t *c, int link, ensign_link_info_t *out)
     return ENSIGN_OK;
 }
 
+enum { ENSI_CODE_BYTES = 40 };          /* of a native code in an error's text */
+
+/* Returns a native code in brackets, for the end of a reason; "" for 0, which tells nothing. */
+static const char *ensi_client_code(char *out, size_t cap, const char *what, int native)
+{
+    if (native == 0) return "";
+    ensi_fmt(out, cap, " (%s%d)", what, native);
+    return out;
+}
+
 int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses, size_t count,
                     int native)
 {
     const char *good[4 * ENSIGN_MAX_ADDRESSES]; /* more than are kept: both families shall be among those */
+    char code[ENSI_CODE_BYTES];
     size_t found = 0;
     int rc;
     ensi_link_t *l = ensi_client_answered(c, link, attempt, &rc);
@@ -18393,8 +18404,9 @@ int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *
         ensi_link_dial(l);
     } else {
         ensi_link_fault(l, ENSIGN_E_RESOLVE, native,
-                        "%s: the host name %.100s has no address (resolver's code %d); is it spelled right?",
-                        l->target->name, ensi_link_host(l)->name, native);
+                        "%s: the host name %.100s has no address%s; is it spelled right?", l->target->name,
+                        ensi_link_host(l)->name,
+                        ensi_client_code(code, sizeof code, "resolver's code ", native));
         ensi_link_down(l);
         ensi_client_went_down(c, l);
     }
@@ -18442,10 +18454,15 @@ static const char *ensi_client_dial_advice(const ensi_link_t *l, int native)
     return ensi_client_scarce(native, advice);
 }
 
-/* Says what may be wrong when a server closes a connection at once. */
+/* Says what may be wrong when a server closes a connection at once; what is wrong most often comes first. */
 static const char *ensi_client_closed_advice(const ensign_t *c, const ensi_link_t *l)
 {
-    if (!l->shaken) return ", in the TLS handshake; does it want a client certificate (tls.cert_file)?";
+    if (!l->shaken && l == c->auth.link)
+        return ", in the TLS handshake; does it speak TLS (if not, begin auth_url with http://), or want a "
+               "client certificate?";
+    if (!l->shaken)
+        return ", in the TLS handshake; does it speak TLS (if not, set tls.off or ENSIGN_INSECURE), or want "
+               "a client certificate (tls.cert_file)?";
     if (l->heard || l->end->tls || !l->trying || l == c->auth.link) return "";
     if (l->end->secure) return ", before it said a word; has your TLS agreed on h2 with it, by ALPN?";
     return ", before it said a word; does it want TLS (unset tls.off), or is this another service's port?";
@@ -18461,6 +18478,7 @@ static void ensi_client_down_reason(const ensign_t *c, ensi_link_t *l, int nativ
 {
     const ensi_target_t *t = l->target;
     const ensi_host_t *h = l->end ? ensi_link_host(l) : NULL;
+    char code[ENSI_CODE_BYTES];
     if (ENSI_HAS_PROXY && l->tunnel && l->state == ENSI_LINK_RUN) {
         (void)ensi_http1_end(&l->tunnel->answer);
         (void)ensi_link_refused(l);
@@ -18473,19 +18491,21 @@ static void ensi_client_down_reason(const ensign_t *c, ensi_link_t *l, int nativ
     }
     switch (l->state) {
     case ENSI_LINK_RESOLVE:
-        ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s was not resolved: %s (%d); %s",
-                        t->name, h->name, native ? strerror(native) : "no reason was given", native,
+        ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s was not resolved: %s%s; %s",
+                        t->name, h->name, native ? strerror(native) : "no reason was given",
+                        ensi_client_code(code, sizeof code, "", native),
                         ensi_client_scarce(native, "is the name right, and does the resolver answer?"));
         break;
     case ENSI_LINK_DIAL:
         ensi_link_fault(l, ENSIGN_E_CONNECT, native,
-                        "%s: cannot connect to %s%s: %s (%d); %s", t->name, l->end->proxy ? "the proxy " : "",
-                        h->where, ensi_client_native(native), native, ensi_client_dial_advice(l, native));
+                        "%s: cannot connect to %s%s: %s%s; %s", t->name, l->end->proxy ? "the proxy " : "",
+                        h->where, ensi_client_native(native), ensi_client_code(code, sizeof code, "", native),
+                        ensi_client_dial_advice(l, native));
         break;
     case ENSI_LINK_RUN:
-        ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s (%d)%s", t->name,
-                        ensi_link_where(l), ensi_client_native(native), native,
-                        ensi_client_closed_advice(c, l));
+        ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s%s%s", t->name,
+                        ensi_link_where(l), ensi_client_native(native),
+                        ensi_client_code(code, sizeof code, "", native), ensi_client_closed_advice(c, l));
         break;
     case ENSI_LINK_IDLE:
     case ENSI_LINK_HANGUP:
