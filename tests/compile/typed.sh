@@ -140,6 +140,23 @@ printf 'syntax = "proto2";\nmessage G { optional group H = 1 { } }\nservice S { 
     >"$dir/group.proto"
 finds 'what nanopb cannot generate' 'group.proto has what nanopb-' \
     protoc "-I$dir" "--plugin=protoc-gen-ensign=$plugin" "--ensign_out=$dir" group.proto
+refuses() { # WORDS [ARGUMENT...]: by exit status 2, in one line
+    $plugin "${@:2}" 2>"$dir/refused"
+    [ $? -eq 2 ] && [ "$(wc -l <"$dir/refused")" -eq 1 ] && grep -qF -- "$1" "$dir/refused" && return
+    cat "$dir/refused"
+    return 1
+}
+requested() { # [FLAG...]: what protoc gives to a plugin
+    printf '#!/bin/sh\ncat >"%s/request"\n' "$dir" >"$dir/keep" && chmod +x "$dir/keep" &&
+        protoc "--plugin=protoc-gen-keep=$dir/keep" "--keep_out=$dir" "$@" && [ -s "$dir/request" ]
+}
+check 'an unknown argument is refused' refuses 'unknown argument --bogus; protoc runs this program' --bogus
+check 'no request is refused' refuses 'standard input has no request of protoc' </dev/null
+check 'what is no request is refused' refuses 'standard input is not a request of protoc' <<<'hello'
+check 'a request is kept' requested -Iexamples etcd.proto
+check 'one that is cut is refused' refuses 'standard input is not a request of protoc' \
+    < <(head -c 1000 "$dir/request")
+check 'one without its files is refused' refuses 'it lacks x.proto' < <(printf '\012\007x.proto')
 finds 'an option that nanopb has not' 'no such option: --none' \
     protoc "-I$dir" "--plugin=protoc-gen-ensign=$plugin" --ensign_opt=--none "--ensign_out=$dir" both.proto
 
