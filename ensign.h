@@ -593,7 +593,7 @@ typedef struct ensign_retry_t {
     uint32_t    max_attempts;       /* with the first one [1], 1..5; what is sent again because the server
                                        surely did not act on it does not count. A call without
                                        wait_for_ready that cannot be sent uses one up */
-    uint32_t    backoff_min_ms;     /* a second attempt waits from 0 to this, drawn by chance; the limit
+    uint32_t    backoff_min_ms;     /* a second attempt waits for a random time from 0 to this; the limit
                                        doubles with each further one [100], 1..3600000 */
     uint32_t    backoff_max_ms;     /* the highest limit [5000], backoff_min_ms..3600000 */
     uint32_t    statuses;           /* bits: 1u << ENSIGN_GRPC_x of each that is tried again [UNAVAILABLE] */
@@ -1189,8 +1189,9 @@ ENSIGN_API int  ensign_tick(ensign_t *c, uint64_t now_ms);
 /* >>grpc_api  Any method of any server
  *
  * A call waits, its deadline running, for the connection, for a token, and for one of the server's
- * MAX_CONCURRENT_STREAMS, in the order of opening. Calls with structs in and out: protoc-gen-ensign writes
- * them from a .proto (tools/docs/typed-calls.md). */
+ * MAX_CONCURRENT_STREAMS, in the order of opening. After the server's headers a call gives no WAITING, and
+ * its stream is not opened again when it breaks: it ends with END, and you open a new one. protoc-gen-ensign
+ * writes calls with structs in and out, from a .proto (tools/docs/typed-calls.md). */
 typedef struct ensign_call_desc_t {
     const char *method;             /* "/package.Service/Method" */
     const ensign_header_t *metadata;/* an "authorization" in it replaces the client's token */
@@ -18458,11 +18459,10 @@ static const char *ensi_client_dial_advice(const ensi_link_t *l, int native)
 static const char *ensi_client_closed_advice(const ensign_t *c, const ensi_link_t *l)
 {
     if (!l->shaken && l == c->auth.link)
-        return ", in the TLS handshake; does it speak TLS (if not, begin auth_url with http://), or want a "
-               "client certificate?";
+        return ", in the TLS handshake; does it speak TLS (else http:// in auth_url), or want a certificate?";
     if (!l->shaken)
-        return ", in the TLS handshake; does it speak TLS (if not, set tls.off or ENSIGN_INSECURE), or want "
-               "a client certificate (tls.cert_file)?";
+        return ", in the TLS handshake; does it speak TLS (else tls.off, ENSIGN_INSECURE), or want a "
+               "certificate (tls.cert_file)?";
     if (l->heard || l->end->tls || !l->trying || l == c->auth.link) return "";
     if (l->end->secure) return ", before it said a word; has your TLS agreed on h2 with it, by ALPN?";
     return ", before it said a word; does it want TLS (unset tls.off), or is this another service's port?";

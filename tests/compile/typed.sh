@@ -197,7 +197,10 @@ block() { # LANGUAGE NUMBER
 }
 page_compiles() {
     local i=1
-    generate page tests/typed '' large.proto && generate page examples '' etcd.proto etcd_kv.proto health.proto || return
+    mkdir -p "$dir/own"
+    block proto 1 >"$dir/own/health.proto" && block options 1 >"$dir/own/health.options"
+    block proto 2 >"$dir/own/etcd.proto" && block options 2 >"$dir/own/etcd.options"
+    generate page "$dir/own" '' health.proto etcd.proto && generate page tests/typed '' large.proto || return
     block c 1 >"$dir/page/check.c" # a program of its own
     compiles_c page "$dir/page/check.c" || return
     {
@@ -210,7 +213,7 @@ page_compiles() {
         sed 's/.*/    (void)&;/' "$dir/functions"
         printf '    return 0;\n}\n'
     } >"$dir/page/parts.c"
-    [ "$i" -gt 8 ] && compiles_c page "$dir/page/parts.c"
+    [ "$i" -gt 10 ] && compiles_c page "$dir/page/parts.c"
 }
 check 'the code of typed-calls.md compiles' page_compiles
 results

@@ -2076,13 +2076,12 @@ static void the_end_of_a_connection_is_told(void **state)
         { RPC, DIALING, ECONNREFUSED, "127.0.0.1:443: Connection refused (111); is the server there" },
         { RPC, SHAKING, 0,
           "rpc: the connection to 127.0.0.1:443 is gone: closed by the peer, in the TLS handshake; does it "
-          "speak TLS (if not, set tls.off or ENSIGN_INSECURE), or want a client certificate "
-          "(tls.cert_file)?" },
+          "speak TLS (else tls.off, ENSIGN_INSECURE), or want a certificate (tls.cert_file)?" },
         { RPC, SHAKING, ECONNRESET,
-          "is gone: Connection reset by peer (104), in the TLS handshake; does it speak TLS (if not, set" },
+          "is gone: Connection reset by peer (104), in the TLS handshake; does it speak TLS (else tls.off" },
         { AUTH, SHAKING, 0,
           "auth: the connection to 127.0.0.1:444 is gone: closed by the peer, in the TLS handshake; does it "
-          "speak TLS (if not, begin auth_url with http://), or want a client certificate?" },
+          "speak TLS (else http:// in auth_url), or want a certificate?" },
         { RPC, RUNNING, 0,
           "rpc: the connection to 127.0.0.1:443 is gone: closed by the peer, before it said a word; does it "
           "want TLS (unset tls.off), or is this another service's port?" },
