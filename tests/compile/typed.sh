@@ -5,6 +5,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/tap.sh
+. tests/page.sh
 plugin=tools/protoc-gen-ensign
 compilers=gcc
 ! command -v clang >/dev/null 2>&1 || compilers='gcc clang'
@@ -191,10 +192,6 @@ check 'it runs no generator' leaves_out '^protoc |nanopb_generator|protoc-gen'
 
 # ---- tools/docs/typed-calls.md
 
-page=tools/docs/typed-calls.md
-block() { # LANGUAGE NUMBER
-    awk -v want="$2" -v start="\`\`\`$1" '$0 == start {on = ++count == want; next} /^```$/ {on = 0} on' $page
-}
 page_compiles() {
     local i=1
     mkdir -p "$dir/own"
