@@ -593,7 +593,7 @@ typedef struct ensign_retry_t {
     uint32_t    max_attempts;       /* with the first one [1], 1..5; what is sent again because the server
                                        surely did not act on it does not count. A call without
                                        wait_for_ready that cannot be sent uses one up */
-    uint32_t    backoff_min_ms;     /* a second attempt waits from 0 to this, drawn by chance; the limit
+    uint32_t    backoff_min_ms;     /* a second attempt waits for a random time from 0 to this; the limit
                                        doubles with each further one [100], 1..3600000 */
     uint32_t    backoff_max_ms;     /* the highest limit [5000], backoff_min_ms..3600000 */
     uint32_t    statuses;           /* bits: 1u << ENSIGN_GRPC_x of each that is tried again [UNAVAILABLE] */
@@ -1189,8 +1189,9 @@ ENSIGN_API int  ensign_tick(ensign_t *c, uint64_t now_ms);
 /* >>grpc_api  Any method of any server
  *
  * A call waits, its deadline running, for the connection, for a token, and for one of the server's
- * MAX_CONCURRENT_STREAMS, in the order of opening. Calls with structs in and out: protoc-gen-ensign writes
- * them from a .proto (tools/docs/typed-calls.md). */
+ * MAX_CONCURRENT_STREAMS, in the order of opening. After the server's headers a call gives no WAITING, and
+ * its stream is not opened again when it breaks: it ends with END, and you open a new one. protoc-gen-ensign
+ * writes calls with structs in and out, from a .proto (tools/docs/typed-calls.md). */
 typedef struct ensign_call_desc_t {
     const char *method;             /* "/package.Service/Method" */
     const ensign_header_t *metadata;/* an "authorization" in it replaces the client's token */
@@ -7697,8 +7698,8 @@ static int ensi_tls_fail_alien(const ensi_tls_t *t, int rc, ensign_error_t *e)
         ensi_fmt(what, sizeof what, "its first bytes are %02X %02X %02X %02X %02X", h[0], h[1], h[2], h[3],
                  h[4]);
     return ensi_fail(e, ENSIGN_E_TLS, rc,
-                     "tls: the server at %s does not speak TLS, %s; set tls.off or use the right port",
-                     t->where, what);
+                     "tls: the server at %s does not speak TLS, %s; set tls.off (ENSIGN_INSECURE), or use "
+                     "the right port", t->where, what);
 }
 
 static bool ensi_tls_is_certificate(int rc)
@@ -18403,10 +18404,21 @@ int ensign_link_info(const ensign_t *c, int link, ensign_link_info_t *out)
     return ENSIGN_OK;
 }
 
+enum { ENSI_CODE_BYTES = 40 };          /* of a native code in an error's text */
+
+/* Returns a native code in brackets, for the end of a reason; "" for 0, which tells nothing. */
+static const char *ensi_client_code(char *out, size_t cap, const char *what, int native)
+{
+    if (native == 0) return "";
+    ensi_fmt(out, cap, " (%s%d)", what, native);
+    return out;
+}
+
 int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *addresses, size_t count,
                     int native)
 {
     const char *good[4 * ENSIGN_MAX_ADDRESSES]; /* more than are kept: both families shall be among those */
+    char code[ENSI_CODE_BYTES];
     size_t found = 0;
     int rc;
     ensi_link_t *l = ensi_client_answered(c, link, attempt, &rc);
@@ -18419,8 +18431,9 @@ int ensign_resolved(ensign_t *c, int link, uint32_t attempt, const char *const *
         ensi_link_dial(l);
     } else {
         ensi_link_fault(l, ENSIGN_E_RESOLVE, native,
-                        "%s: the host name %.100s has no address (resolver's code %d); is it spelled right?",
-                        l->target->name, ensi_link_host(l)->name, native);
+                        "%s: the host name %.100s has no address%s; is it spelled right?", l->target->name,
+                        ensi_link_host(l)->name,
+                        ensi_client_code(code, sizeof code, "resolver's code ", native));
         ensi_link_down(l);
         ensi_client_went_down(c, l);
     }
@@ -18468,10 +18481,14 @@ static const char *ensi_client_dial_advice(const ensi_link_t *l, int native)
     return ensi_client_scarce(native, advice);
 }
 
-/* Says what may be wrong when a server closes a connection at once. */
+/* Says what may be wrong when a server closes a connection at once; what is wrong most often comes first. */
 static const char *ensi_client_closed_advice(const ensign_t *c, const ensi_link_t *l)
 {
-    if (!l->shaken) return ", in the TLS handshake; does it want a client certificate (tls.cert_file)?";
+    if (!l->shaken && l == c->auth.link)
+        return ", in the TLS handshake; does it speak TLS (else http:// in auth_url), or want a certificate?";
+    if (!l->shaken)
+        return ", in the TLS handshake; does it speak TLS (else tls.off, ENSIGN_INSECURE), or want a "
+               "certificate (tls.cert_file)?";
     if (l->heard || l->end->tls || !l->trying || l == c->auth.link) return "";
     if (l->end->secure) return ", before it said a word; has your TLS agreed on h2 with it, by ALPN?";
     return ", before it said a word; does it want TLS (unset tls.off), or is this another service's port?";
@@ -18487,6 +18504,7 @@ static void ensi_client_down_reason(const ensign_t *c, ensi_link_t *l, int nativ
 {
     const ensi_target_t *t = l->target;
     const ensi_host_t *h = l->end ? ensi_link_host(l) : NULL;
+    char code[ENSI_CODE_BYTES];
     if (ENSI_HAS_PROXY && l->tunnel && l->state == ENSI_LINK_RUN) {
         (void)ensi_http1_end(&l->tunnel->answer);
         (void)ensi_link_refused(l);
@@ -18499,19 +18517,21 @@ static void ensi_client_down_reason(const ensign_t *c, ensi_link_t *l, int nativ
     }
     switch (l->state) {
     case ENSI_LINK_RESOLVE:
-        ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s was not resolved: %s (%d); %s",
-                        t->name, h->name, native ? strerror(native) : "no reason was given", native,
+        ensi_link_fault(l, ENSIGN_E_RESOLVE, native, "%s: the host name %.100s was not resolved: %s%s; %s",
+                        t->name, h->name, native ? strerror(native) : "no reason was given",
+                        ensi_client_code(code, sizeof code, "", native),
                         ensi_client_scarce(native, "is the name right, and does the resolver answer?"));
         break;
     case ENSI_LINK_DIAL:
         ensi_link_fault(l, ENSIGN_E_CONNECT, native,
-                        "%s: cannot connect to %s%s: %s (%d); %s", t->name, l->end->proxy ? "the proxy " : "",
-                        h->where, ensi_client_native(native), native, ensi_client_dial_advice(l, native));
+                        "%s: cannot connect to %s%s: %s%s; %s", t->name, l->end->proxy ? "the proxy " : "",
+                        h->where, ensi_client_native(native), ensi_client_code(code, sizeof code, "", native),
+                        ensi_client_dial_advice(l, native));
         break;
     case ENSI_LINK_RUN:
-        ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s (%d)%s", t->name,
-                        ensi_link_where(l), ensi_client_native(native), native,
-                        ensi_client_closed_advice(c, l));
+        ensi_link_fault(l, ENSIGN_E_CLOSED, native, "%s: the connection to %s is gone: %s%s%s", t->name,
+                        ensi_link_where(l), ensi_client_native(native),
+                        ensi_client_code(code, sizeof code, "", native), ensi_client_closed_advice(c, l));
         break;
     case ENSI_LINK_IDLE:
     case ENSI_LINK_HANGUP:

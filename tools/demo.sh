@@ -1,6 +1,20 @@
 #!/usr/bin/env bash
 # tools/demo.sh - two events through a local server: what `make demo` shows once everything is built
+#
+#   tools/demo.sh             run it, with what is built under $BUILD [build]; the store is in $BUILD/demo
+#   tools/demo.sh --help      print this text (-h, too)
 set -u
+case ${1:-} in
+'') ;;
+-h | --help)
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+*)
+    echo "tools/demo.sh: unknown argument $1; see --help" >&2
+    exit 2
+    ;;
+esac
 cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
 . tools/ensignd.sh

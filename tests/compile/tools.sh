@@ -114,8 +114,16 @@ finds 'faults: a text that ensign.h does not have any more' 'b5_give_up: ensign.
     tests/sim/faults --check --header "$dir/other.h"
 
 finds 'coverage: a section that is not there' 'ensign.h has no section nosuch' tools/coverage --rest nosuch
-check 'coverage: --help' tools/coverage --help
-check 'small: --help' tools/small --help
+helps() { # PROGRAM: both forms print the same text, which names it
+    local long short
+    long=$("$1" --help </dev/null) && short=$("$1" -h </dev/null) && [ "$long" = "$short" ] || return
+    [[ $long = *"${1#tools/}"* ]] || { echo "$long"; return 1; }
+}
+for program in tools/*; do
+    [ -f "$program" ] && [ -x "$program" ] && check "${program#tools/}: --help and -h" helps "$program"
+done
+finds 'demo.sh: another argument is refused' 'unknown argument --fast' tools/demo.sh --fast
+finds 'bench_check: another argument is refused' 'unknown argument --fast' tools/bench_check --fast
 finds 'small: another argument is refused' 'unknown argument --fast' tools/small --fast
 
 tools/check_layers --longest 1 "$dir/good.h" >"$dir/long" 2>&1

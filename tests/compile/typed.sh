@@ -5,6 +5,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/tap.sh
+. tests/page.sh
 plugin=tools/protoc-gen-ensign
 compilers=gcc
 ! command -v clang >/dev/null 2>&1 || compilers='gcc clang'
@@ -140,6 +141,23 @@ printf 'syntax = "proto2";\nmessage G { optional group H = 1 { } }\nservice S { 
     >"$dir/group.proto"
 finds 'what nanopb cannot generate' 'group.proto has what nanopb-' \
     protoc "-I$dir" "--plugin=protoc-gen-ensign=$plugin" "--ensign_out=$dir" group.proto
+refuses() { # WORDS [ARGUMENT...]: by exit status 2, in one line
+    $plugin "${@:2}" 2>"$dir/refused"
+    [ $? -eq 2 ] && [ "$(wc -l <"$dir/refused")" -eq 1 ] && grep -qF -- "$1" "$dir/refused" && return
+    cat "$dir/refused"
+    return 1
+}
+requested() { # [FLAG...]: what protoc gives to a plugin
+    printf '#!/bin/sh\ncat >"%s/request"\n' "$dir" >"$dir/keep" && chmod +x "$dir/keep" &&
+        protoc "--plugin=protoc-gen-keep=$dir/keep" "--keep_out=$dir" "$@" && [ -s "$dir/request" ]
+}
+check 'an unknown argument is refused' refuses 'unknown argument --bogus; protoc runs this program' --bogus
+check 'no request is refused' refuses 'standard input has no request of protoc' </dev/null
+check 'what is no request is refused' refuses 'standard input is not a request of protoc' <<<'hello'
+check 'a request is kept' requested -Iexamples etcd.proto
+check 'one that is cut is refused' refuses 'standard input is not a request of protoc' \
+    < <(head -c 1000 "$dir/request")
+check 'one without its files is refused' refuses 'it lacks x.proto' < <(printf '\012\007x.proto')
 finds 'an option that nanopb has not' 'no such option: --none' \
     protoc "-I$dir" "--plugin=protoc-gen-ensign=$plugin" --ensign_opt=--none "--ensign_out=$dir" both.proto
 
@@ -174,13 +192,12 @@ check 'it runs no generator' leaves_out '^protoc |nanopb_generator|protoc-gen'
 
 # ---- tools/docs/typed-calls.md
 
-page=tools/docs/typed-calls.md
-block() { # LANGUAGE NUMBER
-    awk -v want="$2" -v start="\`\`\`$1" '$0 == start {on = ++count == want; next} /^```$/ {on = 0} on' $page
-}
 page_compiles() {
     local i=1
-    generate page tests/typed '' large.proto && generate page examples '' etcd.proto etcd_kv.proto health.proto || return
+    mkdir -p "$dir/own"
+    block proto 1 >"$dir/own/health.proto" && block options 1 >"$dir/own/health.options"
+    block proto 2 >"$dir/own/etcd.proto" && block options 2 >"$dir/own/etcd.options"
+    generate page "$dir/own" '' health.proto etcd.proto && generate page tests/typed '' large.proto || return
     block c 1 >"$dir/page/check.c" # a program of its own
     compiles_c page "$dir/page/check.c" || return
     {
@@ -193,7 +210,7 @@ page_compiles() {
         sed 's/.*/    (void)&;/' "$dir/functions"
         printf '    return 0;\n}\n'
     } >"$dir/page/parts.c"
-    [ "$i" -gt 8 ] && compiles_c page "$dir/page/parts.c"
+    [ "$i" -gt 10 ] && compiles_c page "$dir/page/parts.c"
 }
 check 'the code of typed-calls.md compiles' page_compiles
 results

@@ -80,6 +80,13 @@ auth=${ENSIGN_AUTH_URL#http://}
 check 'the auth port in place of the server: exit status 3' says 3 \
     'answers in HTTP/1, as the auth service or a web server does; endpoint must be' \
     "$ensign" status --plaintext --endpoint "$auth"
+over_tls=(env -u ENSIGN_INSECURE "$ensign" status --endpoint)
+check 'TLS to a port without it, which closes: the options, and the likely cause first' says 3 \
+    'in the TLS handshake; does it speak TLS (else --plaintext, ENSIGN_INSECURE), or want a certificate' \
+    "${over_tls[@]}" "$auth"
+check 'TLS to a server without it, which answers' says 3 \
+    'does not speak TLS, it sends plaintext HTTP/2; set --plaintext (ENSIGN_INSECURE), or use the right port' \
+    "${over_tls[@]}" "$ENSIGN_ENDPOINT"
 check 'no descriptor left: exit status 3, and what to do' says 3 'raise the limit of open ones (ulimit -n)' \
     "${few[@]}" "$ensign" status --plaintext --endpoint "127.0.0.1:${ENSIGN_ENDPOINT##*:}"
 check 'no descriptor left: a host is no less there' says 3 'raise the limit of open ones (ulimit -n)' \

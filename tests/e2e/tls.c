@@ -367,7 +367,7 @@ static const case_t rpc_cases[] = {
     { "only HTTP/1.1 by ALPN", { &good, "http/1.1", false }, false,
       ENSIGN_E_ALPN, "no_application_protocol", "gRPC port" },
     { "a server in the clear, for a TLS client", { NULL, NULL, false }, false,
-      ENSIGN_E_TLS, "does not speak TLS", "set tls.off or use the right port" },
+      ENSIGN_E_TLS, "does not speak TLS", "set tls.off (ENSIGN_INSECURE), or use the right port" },
     { "a TLS server, for a client in the clear", { &good, "h2", false }, true,
       ENSIGN_E_PROTOCOL, "speaks TLS", "unset tls.off" },
 };

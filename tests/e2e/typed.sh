@@ -6,26 +6,23 @@ cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}
 . tests/tap.sh
 . tests/examples.sh
+. tests/page.sh
 unset MAKEFLAGS MFLAGS MAKELEVEL VARIANT # make install is a make of its own
 
-page=$PWD/tools/docs/typed-calls.md
-block() { # LANGUAGE NUMBER
-    awk -v want="$2" -v start="\`\`\`$1" '$0 == start {on = ++count == want; next} /^```$/ {on = 0} on' "$page"
-}
-command_of() { sed -n "s/^    \($1 .*\)/\1/p" "$page" | head -n 1; } # FIRST_WORD
-installs() { make install-header install-plugin PREFIX="$dir/own"; }
-does() { # FIRST_WORD: that command of the page, in the folder
+command_of() { sed -n "s/^    \($1.*\)/\1/p" "$page" | head -n 1; } # BEGINNING
+installs() { HOME=$dir bash -c "$(command_of 'make .*PREFIX=')"; }
+does() { # BEGINNING: that command of the page, in the folder
     local line
     line=$(command_of "$1")
     echo "$line"
-    [ -n "$line" ] && (cd "$dir" && PATH=$dir/own/bin:$PATH PKG_CONFIG_PATH=$dir/own/share/pkgconfig \
-        CPATH=/usr/include/nanopb bash -c "$line")
+    [ -n "$line" ] && (cd "$dir" && HOME=$dir CPATH=/usr/include/nanopb bash -c "$(command_of 'export ')
+$line")
 }
 serving() { [ "$("$dir/check")" = SERVING ]; }
 watcher_is_built() { # the head of the program, the stream, and a main that calls it
     {
         sed '/^int main/,$d' "$dir/check.c"
-        block c 2
+        block_of watch
         cat <<'C'
 int main(void)
 {
@@ -43,7 +40,7 @@ int main(void)
 }
 C
     } >"$dir/watch.c"
-    (cd "$dir" && cc -std=c99 -idirafter /usr/include/nanopb -Iown/include -o watch watch.c health.pb.c \
+    (cd "$dir" && cc -std=c99 -idirafter /usr/include/nanopb -I.local/include -o watch watch.c health.pb.c \
         -lnghttp2 -lmbedtls -lmbedx509 -lmbedcrypto -lprotobuf-nanopb)
 }
 shows_a_state() {
@@ -73,8 +70,8 @@ check 'the header and the plugin are installed' installs
 block proto 1 >"$dir/health.proto"
 block options 1 >"$dir/health.options"
 block c 1 >"$dir/check.c"
-check 'protoc writes the messages and the calls' does protoc
-check 'the program is built' does cc
+check 'protoc writes the messages and the calls' does 'protoc '
+check 'the program is built' does 'cc '
 server_start --memory --port 0 --auth-port 0 || exit 1
 check 'a typed call to ensignd' serving
 check 'the stream is built' watcher_is_built

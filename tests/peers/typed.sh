@@ -2,10 +2,11 @@
 # tests/peers/typed.sh - the examples with typed calls against the servers that they are for
 #
 # greeter against grpc-go's, otlp_export against the OTLP receiver of OpenTelemetry's collector, etcd_watch
-# against an etcd that is killed and started again; what protoc-gen-ensign writes for the whole of etcd's own
+# against an etcd that is killed and started again, and the part of etcd that tools/docs/typed-calls.md shows
+# against the same; what protoc-gen-ensign writes for the whole of etcd's own
 # rpc.proto, and with the newest nanopb.
 # What is installed, by name from Go's proxy and PyPI, lies under build/peers; etcd comes from
-# `tools/deps peers`. tests/peers/run calls this and counts on its 20 results; alone it wants `make examples`.
+# `tools/deps peers`. tests/peers/run calls this and counts on its 21 results; alone it wants `make examples`.
 #
 #   tests/peers/typed.sh install    only builds the servers, which takes minutes at first
 set -u
@@ -14,6 +15,7 @@ BUILD=build
 . tests/tap.sh
 . tests/examples.sh
 . tests/servers.sh
+. tests/page.sh
 
 GREETER=google.golang.org/grpc/examples/helloworld/greeter_server
 GREETER_VERSION=v0.0.0-20260825154716-030ee8becb20 # needs Go 1.25
@@ -161,9 +163,57 @@ in_order() { # the revisions go up by one, the first key is there, the others ar
     awk '$3 != "members/watcher" || $4 != "here" || $2 != (NR == 1 ? "IS" : "PUT") {bad = 1}
         NR > 1 && $1 != last + 1 {bad = 1} {last = $1} END {exit bad || NR != 4}' "$dir/first.out"
 }
+shown() { # what the page shows of etcd
+    local into=$dir/page
+    mkdir -p "$into" && block proto 2 >"$into/etcd.proto" && block options 2 >"$into/etcd.options" || return
+    protoc "-I$into" --plugin=protoc-gen-ensign=tools/protoc-gen-ensign "--nanopb_opt=-I$into" \
+        "--ensign_opt=-I$into" "--nanopb_out=$into" "--ensign_out=$into" etcd.proto || return
+    {
+        printf '#define ENSIGN_IMPLEMENTATION\n#include "ensign.h"\n#include "etcd.ensign.h"\n#include <stdio.h>\n'
+        printf 'static int fail(const ensign_error_t *why) { puts(why->text); return 1; }\n'
+        block_of range
+        block_of watch_key
+        block_of keep_alive
+        cat <<'C'
+static int watched(ensign_t *c)
+{
+    etcdserverpb_WatchResponse response = etcdserverpb_WatchResponse_init_zero;
+    ensign_call_t call = etcdserverpb_Watch_Watch_open(c, NULL);
+    const ensign_notice_t *n;
+    int rc = watch_key(c, call);
+
+    if (rc == ENSIGN_OK) rc = ENSIGN_AGAIN;
+    while (rc == ENSIGN_AGAIN) {
+        if (ensign_await(c, call.id, 10000, &n) != ENSIGN_OK) return fail(ensign_error(c));
+        rc = etcdserverpb_Watch_Watch_read(c, n, &response);
+    }
+    if (rc != ENSIGN_OK) return fail(ensign_error(c));
+    puts("watched");
+    return 0;
+}
+
+int main(void)
+{
+    ensign_desc_t desc = { 0 };
+    ensign_error_t why;
+    ensign_t *c;
+    int rc;
+
+    if (ensign_desc_env(&desc, &why) != ENSIGN_OK) return fail(&why);
+    if (ensign_create(&desc, &c, &why) != ENSIGN_OK) return fail(&why);
+    rc = range(c, "members/") || keep_alive(c, 1) || watched(c); /* there is no lease 1: its TTL is 0 */
+    ensign_destroy(c);
+    return rc;
+}
+C
+    } >"$into/main.c"
+    gcc -std=c99 -I. -idirafter /usr/include/nanopb -o "$into/main" "$into/main.c" "$into/etcd.pb.c" \
+        -lnghttp2 -lmbedtls -lmbedx509 -lmbedcrypto -lprotobuf-nanopb || return
+    diff <("$into/main") <(printf '%s\n' 'members/watcher: here' 'it lives for 0 s' watched)
+}
 part_etcd() {
     local first second
-    if ! command -v etcd >/dev/null && [ -z "${CI:-}" ]; then skip 9 etcd_watch 'etcd is not here'; return; fi
+    if ! command -v etcd >/dev/null && [ -z "${CI:-}" ]; then skip 10 etcd_watch 'etcd is not here'; return; fi
     check 'etcd_watch: etcd starts' serve etcd no_file etcd_runs
     etcd=$pid
     export ENSIGN_ENDPOINT=localhost:$port
@@ -182,6 +232,7 @@ part_etcd() {
     watcher fourth 9
     check 'etcd_watch: it ends after as many changes as it was told' ends first "$first"
     check 'etcd_watch: it has each change once, over the restart' in_order
+    check 'typed-calls.md: a range, a keep-alive and a oneof' shown
 }
 
 # ---------------------------------------------------------------- etcd's own .proto

@@ -200,14 +200,31 @@ SCRIPT(a_request_that_does_not_fit)
     assert_int_equal(w->stream_count, 1);
 }
 
+/* The text says what nanopb found, and what to do about it. */
+static void assert_unencoded(world_t *w, const char *found)
+{
+    assert_error(w, ENSIGN_E_ARGUMENT, found);
+    assert_error(w, ENSIGN_E_ARGUMENT,
+                 "; raise the field's max_size or max_count in the .options, or see why a callback failed");
+}
+
 SCRIPT(a_request_that_does_not_encode)
 {
     ask_t question = asked(1);
+    wish_t wish = grpc_testing_StreamingOutputCallRequest_init_zero;
     warm(w);
+    wish.response_parameters_count = 3; /* max_count is 2 */
+    assert_int_equal(grpc_testing_TestService_StreamingOutputCall_open(w->client, &wish, NULL).id, 0);
+    assert_unencoded(w, "/grpc.testing.TestService/StreamingOutputCall cannot be encoded: array max size");
+    question.has_payload = true;
+    question.payload.body.size = 65; /* max_size is 64 */
+    assert_int_equal(grpc_testing_TestService_UnaryCall_open(w->client, &question, NULL).id, 0);
+    assert_unencoded(w, "/grpc.testing.TestService/UnaryCall cannot be encoded: bytes size exceeded;");
+    question.has_payload = false;
     question.has_response_status = true;
     question.response_status.message.funcs.encode = put_text; /* and no text */
     assert_int_equal(grpc_testing_TestService_UnaryCall_open(w->client, &question, NULL).id, 0);
-    assert_error(w, ENSIGN_E_ARGUMENT, "/grpc.testing.TestService/UnaryCall cannot be encoded");
+    assert_unencoded(w, "/grpc.testing.TestService/UnaryCall cannot be encoded: ");
     assert_int_equal(send_text(w, 0, "x"), ENSIGN_E_ARGUMENT);
     world_settle(w);
     assert_int_equal(w->stream_count, 1);

@@ -2050,6 +2050,64 @@ static void no_descriptor_left_is_told(void **state)
     }
 }
 
+typedef enum { RESOLVING, NO_ADDRESS, DIALING, SHAKING, RUNNING } end_t;
+
+/* Brings a link to this point and ends it there. */
+static void end_link(fake_t *f, int link, end_t end, int native)
+{
+    if (end == NO_ADDRESS) {
+        assert_int_equal(ensign_resolved(f->c, link, attempt(f, link), NULL, 0, native), ENSIGN_OK);
+        return;
+    }
+    if (end == SHAKING || end == RUNNING) up(f, link);
+    down(f, link, native);
+}
+
+/* A native code of 0 tells nothing, and no text shows it. The likely cause stands first. */
+static void the_end_of_a_connection_is_told(void **state)
+{
+    static const struct { int link; end_t end; int native; const char *text; } rows[] = {
+        { RPC, RESOLVING, 0, "rpc: the host name nowhere.example was not resolved: no reason was given; "
+                             "is the name right, and does the resolver answer?" },
+        { RPC, RESOLVING, EIO, "was not resolved: Input/output error (5); is the name right" },
+        { RPC, NO_ADDRESS, 0, "rpc: the host name nowhere.example has no address; is it spelled right?" },
+        { RPC, NO_ADDRESS, -2, "nowhere.example has no address (resolver's code -2); is it spelled" },
+        { RPC, DIALING, 0, "rpc: cannot connect to 127.0.0.1:443: closed by the peer; is the server there" },
+        { RPC, DIALING, ECONNREFUSED, "127.0.0.1:443: Connection refused (111); is the server there" },
+        { RPC, SHAKING, 0,
+          "rpc: the connection to 127.0.0.1:443 is gone: closed by the peer, in the TLS handshake; does it "
+          "speak TLS (else tls.off, ENSIGN_INSECURE), or want a certificate (tls.cert_file)?" },
+        { RPC, SHAKING, ECONNRESET,
+          "is gone: Connection reset by peer (104), in the TLS handshake; does it speak TLS (else tls.off" },
+        { AUTH, SHAKING, 0,
+          "auth: the connection to 127.0.0.1:444 is gone: closed by the peer, in the TLS handshake; does it "
+          "speak TLS (else http:// in auth_url), or want a certificate?" },
+        { RPC, RUNNING, 0,
+          "rpc: the connection to 127.0.0.1:443 is gone: closed by the peer, before it said a word; does it "
+          "want TLS (unset tls.off), or is this another service's port?" },
+    };
+    (void)state;
+    for (size_t i = 0; i < ENSI_COUNT(rows); i++) {
+        const ensign_error_t *fault;
+        fake_t f;
+        snprintf(row, sizeof row, "%.70s", rows[i].text);
+        prepare(&f);
+        if (rows[i].end == RESOLVING || rows[i].end == NO_ADDRESS)
+            f.d.endpoint = "nowhere.example:443";
+        if (rows[i].link == AUTH) with_key(&f, "https://127.0.0.1:444");
+        f.d.tls.off = rows[i].end != SHAKING || rows[i].link == AUTH;
+        f.d.tls.insecure_skip_verify = f.d.auth_tls.insecure_skip_verify = true; /* no trust store is read */
+        create(&f);
+        call(&f, false);
+        pass(&f, SOON);
+        fault = &f.c->links[rows[i].link].fault;
+        end_link(&f, rows[i].link, rows[i].end, rows[i].native);
+        if (!strstr(fault->text, rows[i].text)) fail_msg("the text is: %s", fault->text);
+        assert_int_equal(fault->native, rows[i].native);
+        destroy(&f);
+    }
+}
+
 /* The limit is for what a peer sends. nghttp2's own tables are as large as they must be. */
 static void the_header_limit_is_for_the_peer_only(void **state)
 {
@@ -2200,6 +2258,7 @@ int main(void)
         cmocka_unit_test_teardown(no_memory_for_a_stream_does_not_spin, tell_row),
         cmocka_unit_test_teardown(an_answer_of_http_1_is_told, tell_row),
         cmocka_unit_test_teardown(no_descriptor_left_is_told, tell_row),
+        cmocka_unit_test_teardown(the_end_of_a_connection_is_told, tell_row),
         cmocka_unit_test_teardown(the_header_limit_is_for_the_peer_only, tell_row),
         cmocka_unit_test_teardown(a_header_over_the_limit_ends_the_connection, tell_row),
         cmocka_unit_test_teardown(the_bound_holds_in_a_flood, tell_row),

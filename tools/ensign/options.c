@@ -168,7 +168,7 @@ static const option_t connection[] = {
       "what this profile of the file ensign/profiles says ($XDG_CONFIG_HOME, or ~/.config), where no option "
       "and no variable does; the manual tells of the file" },
     { C_ONLINE, 0, "--shuffle", KIND_FLAG, NULL, AT(shuffle), 0, 0,
-      "try several endpoints in an order drawn by chance" },
+      "try several endpoints in random order" },
     { C_ONLINE, 0, "--auth-url", KIND_TEXT, "URL", AT(auth_url), 0, 0,
       "the auth service; several with commas [ENSIGN_AUTH_URL; https://auth.rotational.app]" },
     { C_ONLINE, 0, "--proxy", KIND_TEXT, "URL", AT(proxy), 0, 0,

@@ -85,7 +85,7 @@ static const char *in_options(const char *text)
         { "connect_timeout_ms", "--connect-timeout" }, { "give_up_after_ms", "--retry" },
         { "retry.max_attempts", "--attempts" }, { "max_event_bytes allows", "the most is" },
         { "max_message_bytes", "--max-message" }, { "max_send_bytes", "--max-message" },
-        { "authority", "--authority" },
+        { "authority", "--authority" }, { "auth_url", "--auth-url" },
     };
     static char out[sizeof ((ensign_error_t *)0)->text + 64];
     size_t at = 0;
