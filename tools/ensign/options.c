@@ -165,8 +165,8 @@ static const option_t connection[] = {
       "the server, or unix:/PATH; several with commas are tried in turn [ENSIGN_ENDPOINT; with a key "
       "ensign.rotational.app:443]" },
     { C_ONLINE, 0, "--profile", KIND_TEXT, "NAME", AT(profile), 0, 0,
-      "what this profile of the file ensign/profiles says ($XDG_CONFIG_HOME, or ~/.config), where no option "
-      "and no variable does; the manual tells of the file" },
+      "use this profile of the file ensign/profiles ($XDG_CONFIG_HOME, or ~/.config) for what no other option "
+      "gives; the environment comes behind it; the manual describes the file" },
     { C_ONLINE, 0, "--shuffle", KIND_FLAG, NULL, AT(shuffle), 0, 0,
       "try several endpoints in an order drawn by chance" },
     { C_ONLINE, 0, "--auth-url", KIND_TEXT, "URL", AT(auth_url), 0, 0,
@@ -217,14 +217,15 @@ static const option_t connection[] = {
 static const option_table_t tables[] = { { known, COUNT_OF(known) }, { connection, COUNT_OF(connection) } };
 
 static const char exits_text[] =
-    "Exit status: 0 done; 1 refused by the server, or not healthy; 2 used wrongly; 3 no connection,\n"
-    "or UNAVAILABLE; 4 wrong key or no permission; 5 no such topic or service; 6 the time was up;\n"
-    "130 ended by ^C; 141 nobody reads standard output.\n";
+    "Exit status: 0 done; 1 refused by the server, or not healthy; 2 used wrongly, or wrong input;\n"
+    "3 no connection, or UNAVAILABLE; 4 wrong key or no permission; 5 no such topic, service or method;\n"
+    "6 the time was up; 130 ended by ^C, 143 by SIGTERM; 141 nobody reads standard output.\n";
 
 static const char top_text[] =
     "TIME is a number of seconds, or has a unit: 300ms, 2s, 5m, 1h. TOPIC is a name or an id.\n"
-    "Options can stand before and behind a command; -- ends them. An option goes before --credentials,\n"
-    "that before the environment, and the environment before --profile.\n"
+    "Options can stand before and behind a command; -- ends them. The first of these counts that gives a\n"
+    "setting: an option, the file of --credentials, the profile of --profile, the environment. The key of\n"
+    "the environment does not go to a profile's server if ENSIGN_ENDPOINT names another one.\n"
     "\n";
 
 const command_t *command_find(const char *name)
