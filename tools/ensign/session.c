@@ -296,7 +296,8 @@ static void fill_desc(const session_t *s, ensign_desc_t *d)
     if (o->verbose > 2) d->trace = on_trace;
 }
 
-/* A command that needs no key leaves one that only the environment has alone. The attempts of a call are its own limit, also where the server cannot be reached. */
+/* A command that needs no key leaves one that only the environment has alone. The attempts of a
+ * call are its own limit, also where the server cannot be reached. */
 static void suit_command(const options_t *o, ensign_desc_t *d)
 {
     bool given = o->client_id || o->credentials || o->token;
