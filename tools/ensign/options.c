@@ -357,7 +357,7 @@ int run_help(const options_t *o)
     snprintf(name, sizeof name, "%s%s%s", o->args.at[0], o->args.count > 1 ? " " : "",
              o->args.count > 1 ? o->args.at[1] : "");
     c = command_find(name);
-    if (!c) return options_refuse(NULL, "%s is no command of ensign; ensign --help lists them", name);
+    if (!c) return options_refuse(NULL, "ensign has no command %s; ensign --help lists the commands", name);
     help_command(c);
     return EXIT_DONE;
 }
@@ -443,10 +443,12 @@ static bool store_number(options_t *o, const option_t *k, const char *value)
     if (k->kind == KIND_MS) {
         bool timed = text_to_ms(value, to);
         if (timed && *to >= k->least && *to <= k->most) return true;
-        if (timed && *to > 0 && *to < k->least)
-            options_refuse(o, "%s %s: give %" PRIu64 "ms or more", k->name, value, k->least);
+        if (timed && *to < k->least)
+            options_refuse(o, "%s %s: %" PRIu64 "ms is the least", k->name, value, k->least);
+        else if (timed)
+            options_refuse(o, "%s %s: %" PRIu64 "ms is the most", k->name, value, k->most);
         else
-            options_refuse(o, "%s %s is no time; give seconds, or a number with a unit: 300ms, 2s, 5m, 1h",
+            options_refuse(o, "%s %s is not a time; give seconds, or a number with a unit: 300ms, 2s, 5m, 1h",
                            k->name, value);
         return false;
     }
@@ -512,7 +514,18 @@ static void refuse_unknown(const options_t *o, const arg_t *arg)
     const char *name = o->command ? o->command->name : "", *space = name[0] != '\0' ? " " : "";
     const char one[3] = { '-', arg->letter, '\0' }, *option = arg->letter ? one : arg->text;
     int len = arg->letter ? 2 : (int)strcspn(option, "=");
+    char two[64];
 
+    snprintf(two, sizeof two, "-%s", arg->text);
+    if (arg->letter && arg->text[2] != '\0' && option_find(tables, COUNT_OF(tables), ~0u, two)) {
+        options_refuse(o, "there is no option %s; a long option has two dashes: %s", arg->text, two);
+        return;
+    }
+    if (arg->letter == 'd' && o->command && o->command->run == run_call) {
+        options_refuse(o, "there is no option -d here; messages are arguments: ensign %s %s", name,
+                       o->command->args);
+        return;
+    }
     options_refuse(o, "there is no option %.*s here; see ensign %s%s--help", len, option, name, space);
 }
 
@@ -557,9 +570,9 @@ static int check_args(const options_t *o)
     const command_t *c = o->command;
 
     if (has_subcommands(c))
-        return options_refuse(o, "a command must follow; ensign %s --help lists them", c->name);
+        return options_refuse(o, "a command must follow; ensign %s --help lists the commands", c->name);
     if (o->args.count < c->least)
-        return options_refuse(o, "something is missing: ensign %s %s", c->name, c->args);
+        return options_refuse(o, "an argument is missing: ensign %s %s", c->name, c->args);
     if (o->args.count > c->most)
         return options_refuse(o, "\"%s\" is too much: ensign %s %s", o->args.at[c->most], c->name, c->args);
     return EXIT_DONE;
@@ -568,10 +581,9 @@ static int check_args(const options_t *o)
 static int no_command(const options_t *o, const char *word, const char *second)
 {
     if (second)
-        return options_refuse(o, "%s has no command %s; ensign %s --help lists those there are", word, second,
-                              word);
-    if (word) return options_refuse(o, "%s is no command of ensign; ensign --help lists them", word);
-    return options_refuse(o, "give a command; ensign --help lists them");
+        return options_refuse(o, "%s has no command %s; ensign %s --help lists the commands", word, second, word);
+    if (word) return options_refuse(o, "ensign has no command %s; ensign --help lists the commands", word);
+    return options_refuse(o, "give a command; ensign --help lists the commands");
 }
 
 static bool wants_version(int argc, char **argv)
