@@ -73,7 +73,9 @@ static const char *remedy_of_key(const session_t *s, bool denied)
     if (has_authorization(&o->headers)) return "; change the authorization of --header";
     if (o->no_token) return "; leave out --no-token, so that the token of a key is sent";
     if (o->token) return "; give another --token, or a key: --credentials FILE";
-    if (o->no_auth) return "; no-auth is given: leave it out, and give a key by --credentials FILE";
+    if (o->no_auth)
+        return o->profile ? "; a key is needed, and no-auth (of the profile, or an option) leaves it out"
+                          : "; a key is needed: leave out --no-auth";
     if (s->keyed && denied) return "; this key lacks the permission: use another one";
     if (s->keyed) return "; the key must be one of this server: check --endpoint and --auth-url";
     return is_keyless(o) ? "; give a key: --credentials FILE"
