@@ -665,7 +665,7 @@ closed_out() {
 }
 closed_in() {
     "$ensign" publish args <&- 2>"$dir/err"
-    same "$?" 1 && says 'standard input cannot be read: Bad file descriptor'
+    same "$?" 2 && says 'standard input cannot be read: Bad file descriptor'
 }
 
 # ---- keys
