@@ -215,6 +215,9 @@ check 'a flag of no meaning'   refuses "$profiles: line 2: plaintext is true or 
 profile '[a]' 'endpoint = "x:1"'
 check 'a value in quotes'      refuses "$profiles: line 2: leave out the quotes around the value of endpoint" \
     status --profile a
+profile '[a]' 'endpoint = x:1 # mine'
+check 'a comment behind a value' refuses "$profiles: line 2: put the comment behind endpoint on a line of its own" \
+    status --profile a
 profile '[a]' 'endpoint = x:1' '[b]' '[a]' 'endpoint = y:1'
 check 'a profile twice'        refuses "$profiles: line 4: the profile a begins here again" status --profile a
 profile

@@ -134,6 +134,7 @@ static bool store_line(profile_t *p, size_t i, const char *value)
     if (p->seen[i]) return wrong(p, "the profile has %s twice; leave one line out", k->name + 2);
     p->seen[i] = true;
     if (value[0] == '\0') return wrong(p, "the value of %s is missing behind the =", k->name + 2);
+    if (strstr(value, " #")) return wrong(p, "put the comment behind %s on a line of its own", k->name + 2);
     if (is_quoted(value)) return wrong(p, "leave out the quotes around the value of %s", k->name + 2);
     if (kind == VALUE_SECRET || (kind == VALUE_PROXY && strchr(value, '@'))) p->secret = true;
     if (p->taken[known[i].group]) return true;

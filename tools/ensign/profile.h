@@ -7,7 +7,7 @@
  *     endpoint = staging.example:443
  *     credentials = staging.json
  *
- * A line is an option of the connection without its dashes; one that takes no value is true or false here. A
+ * A comment stands on a line of its own. Another line is an option of the connection without its dashes; one that takes no value is true or false here. A
  * path is relative to the folder of the file, or begins with ~/ for the home folder.
  *
  * To name a profile is an option: its lines come behind the other options, and before the environment. All lines
