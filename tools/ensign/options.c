@@ -113,7 +113,7 @@ static const option_t known[] = {
       "take the types from this FileDescriptorSet, which protoc --include_imports --descriptor_set_out has "
       "written; can be repeated" },
     { C_CALL, 'f', "--file", KIND_LIST, "FILE", AT(files), 0, 0,
-      "one message of the request; can be repeated; -: standard input" },
+      "one message of the request, over any number of lines; can be repeated; -: standard input" },
     { C_CALL, 0, "--hex", KIND_FLAG, NULL, AT(hex), 0, 0,
       "messages are bytes, not JSON: MESSAGE in hexadecimal digits, files as bytes, answers in hex" },
     { C_CALL, 0, "--raw", KIND_FLAG, NULL, AT(raw), 0, 0,
