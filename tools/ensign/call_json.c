@@ -26,7 +26,9 @@ typedef struct json_call_t {
 
 static const char *files_option(const options_t *o)
 {
-    return o->protosets.count == 0 ? "--proto" : o->protos.count == 0 ? "--protoset" : "--proto and --protoset";
+    return o->protosets.count == 0 ? "--proto"
+           : o->protos.count == 0  ? "--protoset"
+                                   : "--proto and --protoset";
 }
 
 /* Says that there is no such name, and what to do. */

@@ -188,7 +188,8 @@ static bool read_pair(from_json_t *j, ensign_slice_t key, ensign_slice_t value, 
     name->len = text_unquote(key, j->at);
     j->at += name->len;
     if (!is_string(value, &inside))
-        return bad(j, "metadata: the value of \"%.*s\" is not a string", shown(*name), (const char *)name->ptr);
+        return bad(j, "metadata: the value of \"%.*s\" is not a string", shown(*name),
+                   (const char *)name->ptr);
     if (!read_string(j, "metadata", value, &value)) return false;
     j->wire = text_put_pair(j->wire, *name, value);
     return true;

@@ -49,11 +49,12 @@ static const option_t known[] = {
     { C_EVENTS, 0, "--no-newline", KIND_FLAG, NULL, AT(no_newline), 0, 0,
       "--raw, with nothing between events" },
     { C_EVENTS, 0, "--format", KIND_TEXT, "FORMAT", AT(format), 0, 0,
-      "print each event by this format, as kcat does: %t topic, %o offset (0 from server 0.12), %d or %s data, %S its "
-      "size, %k key, %K its size, %h metadata, %i id, %m MIME type, %y schema, %p publisher, %c created and "
+      "print each event by this format, as kcat does: %t topic, %o offset (0 from server 0.12), %d or %s "
+      "data, %S its size, %k key, %K its size, %h metadata, %i id, %m MIME type, %y schema, %p publisher, %c "
+      "created and "
       "%C committed (UTC), %T created (ms since 1970), %%; \\n \\r \\t \\0 \\xHH \\\\" },
-    { C_EVENTS, 0, "--python", KIND_FLAG, NULL, AT(python), 0, 0, "print events as PyEnsign does, which "
-      "cuts data after 100 characters; it does not go with --full" },
+    { C_EVENTS, 0, "--python", KIND_FLAG, NULL, AT(python), 0, 0,
+      "print events as PyEnsign does, which cuts data after 100 characters; it does not go with --full" },
     { C_EVENTS, 0, "--full", KIND_FLAG, NULL, AT(full), 0, 0,
       "print all of the data; else text has its first 100 characters" },
     { C_EVENTS, 'n', "--count", KIND_NUMBER, "N", AT(count), 1, UINT64_MAX, "end after N events" },
@@ -100,11 +101,11 @@ static const option_t known[] = {
     { C_CALL, 0, "--list", KIND_FLAG, NULL, AT(list), 0, 0,
       "print the services, or the methods of the service that is named, and call nothing" },
     { C_CALL, 0, "--describe", KIND_TEXT, "NAME", AT(describe), 0, 0,
-      "print what a .proto file says of this service, method, message, field, enum or value of an enum, and call "
-      "nothing" },
+      "print what a .proto file says of this service, method, message, field, enum or value of an enum, and "
+      "call nothing" },
     { C_CALL, 0, "--template", KIND_TEXT, "NAME", AT(template_of), 0, 0,
-      "print this message, or what this method takes, with all of its fields, as JSON to be filled in, and call "
-      "nothing" },
+      "print this message, or what this method takes, with all of its fields, as JSON to be filled in, and "
+      "call nothing" },
     { C_CALL, 0, "--proto", KIND_LIST, "FILE", AT(protos), 0, 0,
       "take the types from this .proto file, by protoc, instead of the server; can be repeated" },
     { C_CALL, 'I', "--import-path", KIND_LIST, "DIR", AT(import_paths), 0, 0,
@@ -145,7 +146,8 @@ static const option_t known[] = {
       "send no token; by default the server gets the token of your key" },
 
     { C_BENCH, 'n', "--events", KIND_NUMBER, "N", AT(events), 1, 10000000, "how many [100000]" },
-    { C_BENCH, 's', "--size", KIND_NUMBER, "BYTES", AT(size), 16, 4000000, "size of each event's data [128]" },
+    { C_BENCH, 's', "--size", KIND_NUMBER, "BYTES", AT(size), 16, 4000000,
+      "size of each event's data [128]" },
     { C_BENCH, 0, "--trips", KIND_NUMBER, "N", AT(trips), 0, 1000000, "round trips, one at a time [1000]" },
     { C_BENCH, 0, "--no-subscribe", KIND_FLAG, NULL, AT(no_subscribe), 0, 0, "publish only" },
 
@@ -169,8 +171,8 @@ static const option_t connection[] = {
       "the server, or unix:/PATH; several with commas are tried in turn [ENSIGN_ENDPOINT; with a key "
       "ensign.rotational.app:443]" },
     { C_ONLINE, 0, "--profile", KIND_TEXT, "NAME", AT(profile), 0, 0,
-      "use this profile of the file ensign/profiles ($XDG_CONFIG_HOME, or ~/.config) for what no other option "
-      "gives; the environment comes behind it; the manual describes the file" },
+      "use this profile of the file ensign/profiles ($XDG_CONFIG_HOME, or ~/.config) for what no other "
+      "option gives; the environment comes behind it; the manual describes the file" },
     { C_ONLINE, 0, "--shuffle", KIND_FLAG, NULL, AT(shuffle), 0, 0,
       "try several endpoints in an order drawn by chance" },
     { C_ONLINE, 0, "--auth-url", KIND_TEXT, "URL", AT(auth_url), 0, 0,
@@ -586,7 +588,8 @@ static int check_args(const options_t *o)
 static int no_command(const options_t *o, const char *word, const char *second)
 {
     if (second)
-        return options_refuse(o, "%s has no command %s; ensign %s --help lists the commands", word, second, word);
+        return options_refuse(o, "%s has no command %s; ensign %s --help lists the commands", word, second,
+                              word);
     if (word) return options_refuse(o, "ensign has no command %s; ensign --help lists the commands", word);
     return options_refuse(o, "give a command; ensign --help lists the commands");
 }

@@ -166,8 +166,8 @@ static bool begin_profile(profile_t *p, const char *name, size_t len)
 
     p->inside = strlen(p->o->profile) == len && strncmp(p->o->profile, name, len) == 0;
     if (p->inside && p->found)
-        return wrong(p, "the profile %s begins here again; put all of its lines under one [%s]", p->o->profile,
-                     p->o->profile);
+        return wrong(p, "the profile %s begins here again; put all of its lines under one [%s]",
+                     p->o->profile, p->o->profile);
     p->found = p->found || p->inside;
     snprintf(p->names + at, sizeof p->names - at, "%s%.*s", at > 0 ? ", " : "", (int)len, name);
     return true;

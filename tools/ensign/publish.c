@@ -189,10 +189,8 @@ static bool read_line(publish_t *p, ensign_slice_t line, bool *none)
     if (!p->o->from_json) {
         p->e.data = line;
         if (!p->o->ndjson || text_is_json(line)) return true;
-        complain("%s: line %" PRIu64
-                 " is not a JSON value; this line and those behind it are not published: correct it, or leave "
-                 "out --ndjson",
-                 p->in.name, p->in.line);
+        complain("%s: line %" PRIu64 " is not a JSON value; this line and those behind it are not "
+                 "published: correct it, or leave out --ndjson", p->in.name, p->in.line);
         return false;
     }
     read = from_json(&p->json, line, &p->e);
@@ -331,7 +329,8 @@ static const char *nack_remedy(const publish_t *p, int code)
 {
     ensign_ulid_t id;
 
-    if (code != ENSIGN_NACK_TOPIC_UNKNOWN || p->o->ensure_topic || topic_is_id(p->o->args.at[0], &id)) return "";
+    if (code != ENSIGN_NACK_TOPIC_UNKNOWN || p->o->ensure_topic || topic_is_id(p->o->args.at[0], &id))
+        return "";
     return "; --ensure-topic makes the topic";
 }
 

@@ -465,8 +465,8 @@ void fill_opaque(const string &name, pb::Type *type)
     f->set_json_name("@value");
 }
 
-// Looks types up by what stands behind the last slash of a URL: first here, then among google.rpc's, then among
-// those that libprotobuf brings along.
+// Looks types up by what stands behind the last slash of a URL: first here, then among google.rpc's, then
+// among those that libprotobuf brings along.
 class Resolver : public pb::util::TypeResolver {
 public:
     enum use_t { TO_JSON, FROM_JSON, IN_PARTS };
@@ -883,8 +883,9 @@ string wrong(const string &path, const string &json, const string &form)
     return (path.empty() ? "" : path + ": ") + shortened(json) + " is not " + form;
 }
 
-// What libprotobuf takes and the JSON mapping does not: "yes" for true, "1" for an enum, one value for a list,
-// null in a list, a field twice, {"seconds": 5} for a Timestamp. It would mean something else than was meant.
+// What libprotobuf takes and the JSON mapping does not: "yes" for true, "1" for an enum, one value for a
+// list, null in a list, a field twice, {"seconds": 5} for a Timestamp. It would mean something else than was
+// meant.
 class Strict {
 public:
     explicit Strict(const schema_t *s) : schema(s) {}
@@ -922,7 +923,8 @@ private:
 
     string any(const string &json, const string &path, int depth) const
     {
-        const std::vector<member_t> all = Pieces(json).is('{') ? Pieces(json).members() : std::vector<member_t>();
+        const std::vector<member_t> all =
+            Pieces(json).is('{') ? Pieces(json).members() : std::vector<member_t>();
         const pb::Descriptor *d = nullptr;
 
         if (depth == 0) return "";
@@ -960,13 +962,14 @@ private:
 
     string map(const pb::FieldDescriptor *f, const string &json, const string &at, int depth) const
     {
-        const pb::FieldDescriptor *key = f->message_type()->FindFieldByNumber(1);
+        const pb::FieldDescriptor *key = f->message_type()->FindFieldByNumber(1),
+                                  *item = f->message_type()->FindFieldByNumber(2);
 
         for (const member_t &m : Pieces(json).members()) {
             string why = key->cpp_type() == pb::FieldDescriptor::CPPTYPE_BOOL
                              ? scalar(key, unquoted(m.key), at + ", a key") : "";
             if (why.empty())
-                why = element(f->message_type()->FindFieldByNumber(2), m.value, at + "[" + m.key + "]", depth);
+                why = element(item, m.value, at + "[" + m.key + "]", depth);
             if (!why.empty()) return why;
         }
         return "";
@@ -988,7 +991,8 @@ private:
         bool right = true;
 
         if (f->cpp_type() == pb::FieldDescriptor::CPPTYPE_BOOL) right = json == "true" || json == "false";
-        if (f->enum_type() && json[0] == '"') right = f->enum_type()->FindValueByName(unquoted(json)) != nullptr;
+        if (f->enum_type() && json[0] == '"')
+            right = f->enum_type()->FindValueByName(unquoted(json)) != nullptr;
         return right ? "" : wrong(at, json, wanted(f));
     }
 
@@ -1144,7 +1148,8 @@ const pb::EnumValueDescriptor *find_value(const pb::DescriptorPool &p, const str
 {
     const size_t dot = name.rfind('.');
     const pb::EnumValueDescriptor *v = p.FindEnumValueByName(name);
-    const pb::EnumDescriptor *e = v || dot == string::npos ? nullptr : p.FindEnumTypeByName(name.substr(0, dot));
+    const pb::EnumDescriptor *e =
+        v || dot == string::npos ? nullptr : p.FindEnumTypeByName(name.substr(0, dot));
 
     return e ? e->FindValueByName(name.substr(dot + 1)) : v;
 }

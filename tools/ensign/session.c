@@ -207,8 +207,8 @@ static void on_trace(void *user, const ensign_frame_t *frame)
     say("%5llu ms %s", (unsigned long long)(ensign_now_ms() - s->started_ms), text);
 }
 
-/* Options and the profile stand in the desc already; the file fills what they leave, the environment what that
- * leaves. A profile's `credentials` is such a file, and then the profile has no other key. */
+/* Options and the profile stand in the desc already; the file fills what they leave, the environment what
+ * that leaves. The `credentials` of a profile are such a file. */
 static bool credentials(const options_t *o, ensign_desc_t *d, ensign_error_t *why)
 {
     static char strings[4096]; /* of the file; the desc points there until create has copied them */
