@@ -95,11 +95,27 @@ check 'describe: its values' has '  NOT_SERVING = 2;'
 check 'describe, as JSON' prints '{"name":"grpc.health.v1.HealthCheckRequest","definition":'\
 '"message HealthCheckRequest {\n  string service = 1;\n}"}' --describe grpc.health.v1.HealthCheckRequest --json
 check 'describe: no such name' fails 5 'the server has no a.b.C' --describe a.b.C
+check 'describe: a package' fails 5 \
+    'grpc.health.v1 is a package; name something in it, such as its service grpc.health.v1.Health' \
+    --describe grpc.health.v1
+check 'list: a package' fails 5 'grpc.health.v1 is a package' --list grpc.health.v1
+check 'describe a value of an enum' prints 'NOT_SERVING = 2;' \
+    --describe grpc.health.v1.HealthCheckResponse.ServingStatus.NOT_SERVING
+check 'describe: no such value' fails 5 'the server has no grpc.health.v1.HealthCheckResponse.ServingStatus.NO' \
+    --describe grpc.health.v1.HealthCheckResponse.ServingStatus.NO
+check 'describe a type of libprotobuf that no file of the server imports' does 0 --describe google.protobuf.Method
+check 'describe: it is there' has '  bool request_streaming = 3;'
+check 'describe Timestamp' prints 'message Timestamp {
+  int64 seconds = 1;
+  int32 nanos = 2;
+}' --describe google.protobuf.Timestamp
+check 'template of Timestamp' prints '"1970-01-01T00:00:00Z"' --template google.protobuf.Timestamp
+check 'template of a method: of what it takes' prints '{"service":""}' --template $check_method --json
 check 'template' prints '{
   "service": ""
 }' --template grpc.health.v1.HealthCheckRequest
 check 'template, as JSON' prints '{"service":""}' --template grpc.health.v1.HealthCheckRequest --json
-check 'template of a service' fails 5 '--template takes the name of a message' --template grpc.health.v1.Health
+check 'template of a service' fails 5 '--template takes the name of a message or a method' --template grpc.health.v1.Health
 
 serving='{"status":"SERVING"}'
 check 'call' prints "$serving" $check_method '{}'
@@ -128,6 +144,12 @@ check 'no such method' fails 5 'grpc.health.v1.Health has no method Nope; it has
     grpc.health.v1.Health/Nope
 check 'no such service' fails 5 'the server has no a.B; ensign call --list shows its services' a.B/C
 check 'no method at all' fails 2 'name a method as package.Service/Method' nonsense
+check 'what is there already' fails 1 'ALREADY_EXISTS' ensign.v1beta1.Ensign/CreateTopic '{"name": "one"}'
+check 'it names no option of another command' same '' "$(grep -e --if-missing "$dir/err")"
+check 'a method that the service lacks, to the server' fails 5 'UNIMPLEMENTED' --hex grpc.health.v1.Health/Nope ''
+check 'metadata: upper case becomes lower case' prints "$serving" $check_method -H 'X-A: b' -H X-B-Bin:00ff
+check 'a token of our own that is none' fails 4 '; change the authorization of --header' $sql '{}' \
+    -H 'Authorization: Bearer nonsense'
 check 'metadata goes, and comes' does 0 $check_method -v -H x-a-bin:00ff -H 'x-b: c'
 check '-v: it is told' says 'header: content-type: application/grpc'
 check 'metadata, cut' does 0 $check_method -v --max-metadata 40
@@ -160,7 +182,7 @@ check 'completion: no server' same '' "$(ENSIGN_ENDPOINT=127.0.0.1:1 completion 
 wrong() { check "$1" fails 2 "$2" "${@:3}"; }
 wrong 'a field that is not there' 'message 1: serv: grpc.health.v1.HealthCheckRequest has no such field; it has service' \
     $check_method '{"serv": 1}'
-wrong 'a value of another type' 'message 1: service: 5 is not a string of UTF-8' $check_method '{"service": 5}'
+wrong 'a value of another type' 'message 1: service: 5 is not a string' $check_method '{"service": 5}'
 wrong 'deep inside' 'message 1: params[1].i: "x" is not a whole number from -9223372036854775808 to' \
     $sql '{"params": [{"i": 1}, {"i": "x"}]}'
 check 'unknown fields, passed over' prints "$serving" $check_method '{"serv": 1}' --allow-unknown-fields
@@ -169,6 +191,19 @@ wrong 'JSON that ends early' 'message 1: the JSON ends too early' $check_method 
 wrong 'no JSON' 'message 1 is empty; {} is a message without fields' $check_method ''
 wrong 'two values' 'message 1 has more than one JSON value; give each as a MESSAGE of its own' $check_method '{}{}'
 wrong 'hexadecimal digits' 'messages in hexadecimal digits need --hex' $check_method 0a01
+check 'no JSON: not a word of hexadecimal digits' same 1 "$(run $check_method ''; wc -l <"$dir/err")"
+wrong 'a server before the method' '127.0.0.1:99 is not a method; --endpoint (-E) names the server' \
+    127.0.0.1:99 $check_method
+wrong 'a server before the method, with --hex' '127.0.0.1:99 is not a method' --hex 127.0.0.1:99 $check_method
+wrong 'list as a word' 'list is not a method; --list is an option here' list
+wrong '-d' 'there is no option -d here; messages are arguments: ensign call PACKAGE.SERVICE/METHOD' \
+    -d '{}' $check_method
+wrong '@FILE' 'message 1: --file q.json reads a message from a file' $check_method @q.json
+wrong '@' 'message 1: - stands for the lines of standard input' $check_method @
+wrong 'a field twice' 'message 1: service: the field is given twice' $check_method '{"service": "", "service": ""}'
+wrong 'a word for a truth' 'message 1: includeDuplicates: "yes" is not true or false' $sql \
+    '{"includeDuplicates": "yes"}'
+wrong 'an object for a list' 'message 1: params: {} is not a list' $sql '{"params": {}}'
 wrong 'two messages' "/$check_method takes one message, and 2 are given" $check_method '{}' '{}'
 echo '{"q": 1}' >"$dir/wrong.json"
 wrong 'a file with a wrong field' "$dir/wrong.json: q: grpc.health.v1.HealthCheckRequest has no such field" \
@@ -191,6 +226,10 @@ wrong 'lines: none for one' "standard input has no message, and /$check_method t
 stdin '{}\n{} {}\n'
 wrong 'lines: two values in one' 'line 2 of standard input has more than one JSON value; put each on a line' \
     ensign.v1beta1.Ensign/Publish -
+stdin '{\n  "service": ""\n}\n'
+wrong 'lines: JSON over several' \
+    'line 1 of standard input: the JSON ends too early; each line is one message, and --file - takes one over' \
+    $check_method -
 stdin '{}\n\n{"openStream": {"q": 1}}\n'
 wrong 'lines: a wrong field' 'line 3 of standard input: openStream.q: ensign.v1beta1.OpenStream has no such field' \
     ensign.v1beta1.Ensign/Publish -
@@ -239,9 +278,15 @@ check 'proto: two files' prints shop.Orders --proto tests/unit/schema.proto --pr
 check 'protoset: list' prints grpc.health.v1.Health --protoset "$dir/health.set" --list
 wrong 'proto: a name that is not there' '' --proto none.proto --list
 wrong 'proto: protoc tells why' 'protoc did not compile the files of --proto' --proto none.proto --list
-wrong 'protoset: no set' "--protoset $0: it is no FileDescriptorSet" --protoset "$0" --list
+wrong 'proto: it says what an import may lack' 'name the root of the imports by -I DIR' \
+    --proto proto/api/v1beta1/ensign.proto --list
+protoc -Itests/unit --include_imports --descriptor_set_out="$dir/copy.set" schema.proto
+wrong 'proto and protoset: a type in two files' \
+    'is in two files, schema.proto and tests/unit/schema.proto; give one of them' \
+    --proto tests/unit/schema.proto -I . --protoset "$dir/copy.set" --list
+wrong 'protoset: no set' "--protoset $0: it is not a FileDescriptorSet" --protoset "$0" --list
 wrong 'protoset: no file' 'cannot be opened' --protoset "$dir/none" --list
-check 'a name that is not in them' fails 5 'what was given has no a.B' --protoset "$dir/health.set" --describe a.B
+check 'a name that is not in them' fails 5 'the files of --protoset have no a.B; --list shows their services' --protoset "$dir/health.set" --describe a.B
 protoc -Iproto --descriptor_set_out="$dir/part.set" api/v1beta1/ensign.proto
 wrong 'protoset: an import is missing' 'imports api/v1beta1/event.proto, which is not there' \
     --protoset "$dir/part.set" --list
@@ -325,7 +370,7 @@ check 'details, as JSON' does 1 "${there[@]}" shop.Orders/Put --json
 check 'they are a list' has '"details":[{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":'\
 '[{"field":"a","description":"b"}]},{"@type":"type.googleapis.com/far.Away","where":"home"}]'
 check 'scripted: details that are none' scripted "$shop" '{"status": 3, "text": "no", "details": "1a05ff"}'
-check 'details that are none' fails 1 'detail: the details are no google.rpc.Status' "${there[@]}" shop.Orders/Put
+check 'details that are none' fails 1 'detail: the details are not a google.rpc.Status' "${there[@]}" shop.Orders/Put
 
 # ---- reflection that means harm
 
@@ -336,9 +381,9 @@ harm() { # WHAT WORDS REPLY...
     check "scripted: $what" scripted "{\"replies\": [$replies]}"
     check "$what" fails 1 "$words" "${there[@]}" shop.Orders/Put
 }
-harm 'an answer that is none' 'what the server sends is no answer of server reflection' '{"hex": "ffff"}'
-harm 'an empty answer' 'what the server sends is no answer of server reflection' '{"hex": ""}'
-harm 'no descriptor' "the server's descriptor is no FileDescriptorProto" '{"hex": "22030a01ff"}'
+harm 'an answer that is none' 'what the server sends is not an answer of server reflection' '{"hex": "ffff"}'
+harm 'an empty answer' 'what the server sends is not an answer of server reflection' '{"hex": ""}'
+harm 'no descriptor' "the server's descriptor is not a FileDescriptorProto" '{"hex": "22030a01ff"}'
 harm 'services for files' 'the server answers with its services, and not with files' '{"hex": "3200"}'
 harm 'an error of its own' 'server reflection: not here' '{"error": 13}'
 harm 'an import that is not there' 'a.proto imports b.proto, which is not there' \
@@ -348,5 +393,5 @@ harm 'imports in a circle' 'the imports go round in a circle' \
 check 'scripted: another file' scripted "$away"
 check 'a file without the name' fails 5 'the server has no shop.Orders' "${there[@]}" shop.Orders/Put
 check 'scripted: a message that is none' scripted "$shop" "$(ok 'ffffff')"
-check 'a message that is none' fails 1 'what came is no shop.Order' "${there[@]}" shop.Orders/Put
+check 'a message that is none' fails 1 'what came is not a shop.Order' "${there[@]}" shop.Orders/Put
 results

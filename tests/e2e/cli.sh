@@ -160,7 +160,7 @@ publishes() {
         rows[0]["data"] == "{\"a\": 1}" and rows[0]["data_encoding"] == "text" and rows[0]["id"] and
         rows[0]["created"].endswith("Z")' query 'SELECT * FROM all'
     printf '{"a": [1, 2.5e3, "\\u00e9", null]}\n"x"\n{"a": 1,}\n"y"\n' >"$dir/ndjson"
-    check 'ndjson: ends at a line that is no JSON' fails 1 'line 3 is no JSON value' publish json -e \
+    check 'ndjson: ends at a line that is no JSON' fails 2 'line 3 is not a JSON value' publish json -e \
         --ndjson --lines "$dir/ndjson"
     check 'ndjson: what stands before is stored' prints_json '[r["mimetype"] for r in rows] ==
         ["application/json"] * 2' query 'SELECT * FROM json'
@@ -174,12 +174,13 @@ publishes() {
     check 'a topic by its id' stored 1 "$id" by-id
     check 'a topic by its id: there it is' same by-id "$(data args | tail -n 1)"
     check 'no such topic' fails 5 'TOPIC_UNKNOWN' publish nope x
+    check 'no such topic: what to do' says '; --ensure-topic makes the topic'
     check 'no such topic, as JSON' does 5 publish nope x --json
     check 'no such topic: each event is told' json 'rows[0]["kind"] == "nack" and rows[0]["event"] == 1 and
         rows[0]["code"] == "TOPIC_UNKNOWN" and rows[0]["stored"] == "no" and rows[1]["refused"] == 1'
     head -c 4194305 /dev/zero | tr '\0' x >"$dir/large"
-    check 'a line that is too long' fails 1 'line 1 has over 4194304 bytes' publish args --lines "$dir/large"
-    check 'a file that is too large' fails 1 'is larger than 4194304 bytes' publish args --file "$dir/large"
+    check 'a line that is too long' fails 2 'line 1 has over 4194304 bytes' publish args --lines "$dir/large"
+    check 'a file that is too large' fails 2 'is larger than 4194304 bytes' publish args --file "$dir/large"
     check 'nothing to publish is no error' prints_json 'rows[0]["published"] == 0' publish args
 }
 
@@ -316,20 +317,40 @@ again() {
     check 'what it was printed of is there again' same "$(lasting <"$dir/dump.out")" "$(stored_json copy)"
     check 'from a pipe, too, of a query' piped
     check 'that is the same again' same "$(lasting <"$dir/dump.out")" "$(stored_json third)"
+    twice >"$dir/messages"
+    # shellcheck disable=SC2046 # words
+    check 'a key of metadata twice, from another publisher' does 0 call --hex ensign.v1beta1.Ensign/Publish \
+        $(cat "$dir/messages")
+    check 'it is printed once' does 0 query 'SELECT * FROM twice' --json
+    check 'with the value that counts' grep -qF '"metadata":{"b":"3","a":"2"}' "$dir/out"
+    cp "$dir/out" "$dir/twice"
+    check 'such a line can be published again' stored 1 copy-of-twice -e --from-json "$dir/twice"
     check 'a newline inside of an event' same 'a\nb' \
         "$(stored_json copy | sed -n '3s/.*"data": "\([^"]*\)".*/\1/p')"
     printf '{"kind":"gap","since":null,"error":"x"}\n\n{"data":"a"}\n{"data":5}\n{"data":"b"}\n' >"$dump"
-    check 'a line that is wrong' fails 1 "$dump: line 4: data: give a string" publish args --from-json "$dump"
+    check 'a line that is wrong' fails 2 "$dump: line 4: data: give a string" publish args --from-json "$dump"
     check 'what stands before it is stored' says '1 of 1 events stored'
     check 'it was' same a "$(data args | tail -n 1)"
     head -c 4200000 /dev/zero | tr '\0' x >"$dir/large"
     printf '{"data":"a"}\n{"data":"%s"}\n' "$(cat "$dir/large")" >"$dump"
-    check 'an event that is too large: its line' fails 1 \
+    check 'an event that is too large: its line' fails 2 \
         "$dump: line 2: publish: data of 4200000 bytes; the most is 4194304" publish args --from-json "$dump"
     head -c 33554433 /dev/zero | tr '\0' x >"$dir/large"
-    check 'a line that is too long for JSON' fails 1 'line 1 has over 33554432 bytes, the most that one of' \
+    check 'a line that is too long for JSON' fails 2 'line 1 has over 33554432 bytes, the most that one of' \
         publish args --from-json "$dir/large"
     rm "$dir/large"
+}
+twice() { # the messages that publish such an event, in hexadecimal digits
+    run topics create twice
+    python3 -c 'import sys
+number = 0
+for c in sys.argv[1]: number = number << 5 | "0123456789ABCDEFGHJKMNPQRSTVWXYZ".index(c)
+field = lambda tag, b: bytes([tag, len(b)]) + b
+pair = lambda k, v: field(0x1a, field(0x0a, k) + field(0x12, v))
+event = field(0x12, b"x") + pair(b"a", b"1") + pair(b"b", b"3") + pair(b"a", b"2")
+print("1200")
+print(field(0x0a, field(0x12, number.to_bytes(16, "big")) + field(0x4a, event) + b"\x82\x01" +
+            field(0, bytes(16))[1:]).hex())' "$("$ensign" topics show twice --json | sed 's/.*"id":"\([^"]*\)".*/\1/')"
 }
 piped() {
     "$ensign" topics create third >"$dir/out" 2>"$dir/err" &&
@@ -459,6 +480,7 @@ services() {
     check 'health: watched, no such service' does 5 health -w -s nope -n 1
     check 'health: it says so' same service-unknown "$(cat "$dir/out")"
 }
+topic_hex() { printf '1a%02x%s' ${#1} "$(printf '%s' "$1" | od -An -tx1 | tr -d ' \n')"; } # a name: field 3
 # The query of EnSQL as a message: field 1, a string.
 sql_hex() { printf '0a%02x%s' ${#1} "$(printf '%s' "$1" | od -An -tx1 | tr -d ' \n')"; }
 calls() {
@@ -480,9 +502,17 @@ calls() {
         rows[1]["status"] == 0 and rows[1]["status_name"] == "OK"' call --hex $check_method ''
     check 'call: the server streams' does 0 call --hex $sql "$(sql_hex 'SELECT * FROM args LIMIT 4')"
     check 'call: a line for each message' test "$(wc -l <"$dir/out")" -eq 4
-    check 'call: no such method' fails 1 'UNIMPLEMENTED' call --hex /a.b/c ''
+    check 'call: no such method' fails 5 'UNIMPLEMENTED' call --hex /a.b/c ''
+    check 'call: no such method of a service' fails 5 'UNIMPLEMENTED' call --hex grpc.health.v1.Health/Nope ''
+    check 'call: no such method, with gzip' fails 1 'leave out --gzip' call --hex $check_method 00 --gzip
     check 'call: a method without a slash in front' prints 0801 call --hex ${check_method#/} ''
     check 'call: no token, so it is refused' fails 4 'UNAUTHENTICATED' call --hex $sql '' --no-token
+    check 'call: it says why' says '; leave out --no-token, so that the token of a key is sent'
+    check 'call: a token of our own that is none' fails 4 '; change the authorization of --header' \
+        call --hex $sql '' -H 'Authorization: Bearer nonsense'
+    check 'call: what is there already' fails 1 'ALREADY_EXISTS' call --hex ensign.v1beta1.Ensign/CreateTopic \
+        "$(topic_hex args)"
+    check 'call: no option of another command is named' same '' "$(grep -- --if-missing "$dir/err")"
     check 'call: its status as JSON' does 1 call --hex $sql '' --json
     check 'call: and its words' json 'rows[-1]["status_name"] == "INVALID_ARGUMENT" and rows[-1]["text"]'
     check 'call: a method that is none' fails 2 'method' call --hex nonsense ''
@@ -635,7 +665,7 @@ closed_out() {
 }
 closed_in() {
     "$ensign" publish args <&- 2>"$dir/err"
-    same "$?" 1 && says 'standard input cannot be read: Bad file descriptor'
+    same "$?" 2 && says 'standard input cannot be read: Bad file descriptor'
 }
 
 # ---- keys
@@ -646,6 +676,20 @@ token() { # KEY SECRET: an access token, as the auth service gives it
 ask = urllib.request.Request(sys.argv[1] + "/v1/authenticate", headers={"Content-Type": "application/json"},
     data=json.dumps({"client_id": sys.argv[2], "client_secret": sys.argv[3]}).encode())
 print(json.load(urllib.request.urlopen(ask))["access_token"])' "$ENSIGN_AUTH_URL" "$1" "$2"
+}
+profiles() {
+    local XDG_CONFIG_HOME=$dir/xdg profiles=$dir/xdg/ensign/profiles
+    export XDG_CONFIG_HOME
+    mkdir -p "$dir/xdg/ensign"
+    printf '[%s]\nendpoint = %s\nplaintext = true\n%s\n' good "$ENSIGN_ENDPOINT" "credentials = $dir/good.json" \
+        none "$ENSIGN_ENDPOINT" 'no-auth = true' wrong "$ENSIGN_ENDPOINT" "credentials = $dir/wrong.json" >"$profiles"
+    printf '[tls]\nendpoint = %s\nplaintext = false\n' "$ENSIGN_ENDPOINT" >>"$profiles"
+    check 'a profile goes before the environment' elsewhere does 0 topics ls --profile good
+    check 'an option goes before the profile' does 0 topics ls --profile wrong -C "$dir/good.json"
+    check 'the key of a profile is the one that is used' fails 4 'refuses this key' topics ls --profile wrong
+    check 'no-auth of a profile: the key of the environment is not used' fails 4 \
+        'a key is needed, and no-auth (of the profile, or an option) leaves it out' topics ls --profile none
+    check 'plaintext = false of a profile goes before ENSIGN_INSECURE' fails 3 'tls: ' status --profile tls
 }
 keys() {
     local key=$ENSIGN_CLIENT_ID secret=$ENSIGN_CLIENT_SECRET
@@ -658,8 +702,10 @@ keys() {
         --client-secret "$secret"
     check 'the file goes before the environment' elsewhere does 0 topics ls -C "$dir/good.json"
     check 'the environment is taken' elsewhere fails 4 'refuses this key' topics ls
-    check 'no key, where one is needed' does 4 topics ls --no-auth
-    check 'a token that is none' fails 4 'give a key: --credentials FILE' topics ls --token nonsense --no-auth
+    check 'no key, where one is needed' fails 4 '; a key is needed: leave out --no-auth' topics ls --no-auth
+    profiles
+    check 'a token that is none' fails 4 'give another --token, or a key: --credentials FILE' \
+        topics ls --token nonsense --no-auth
     check 'a token' does 0 topics ls --no-auth --token "$(token "$key" "$secret")"
 }
 # A key that may subscribe and no more.

@@ -67,19 +67,19 @@ done
 check 'help tells the exit statuses' grep -qF '4 wrong key or no permission' "$dir/out"
 version=$(sed -n 's/^#define ENSIGN_VERSION *"\(.*\)"/\1/p' ensign.h)
 check 'version' same "$("$ensign" --version)" "ensign $version"
-check 'help of no command' refuses 'nope is no command of ensign' help nope
+check 'help of no command' refuses 'ensign has no command nope; ensign --help lists the commands' help nope
 
 # ---- wrong use
 
-check 'no command'             refuses 'give a command; ensign --help lists them'
-check 'no such command'        refuses 'foo is no command of ensign' foo
+check 'no command'             refuses 'give a command; ensign --help lists the commands'
+check 'no such command'        refuses 'ensign has no command foo; ensign --help lists the commands' foo
 check 'no such sub-command'    refuses 'topics has no command foo' topics foo
-check 'a sub-command missing'  refuses 'a command must follow; ensign topics --help lists them' topics
+check 'a sub-command missing'  refuses 'a command must follow; ensign topics --help lists the commands' topics
 check 'no such option'         refuses 'there is no option --foo here; see ensign publish --help' \
     publish t --foo
 check 'option of another'      refuses 'there is no option --rate here' subscribe --rate 3
 check 'no such letter'         refuses 'there is no option -Z here' status -jZ
-check 'argument missing'       refuses 'something is missing: ensign publish TOPIC [DATA...]' publish
+check 'argument missing'       refuses 'an argument is missing: ensign publish TOPIC [DATA...]' publish
 check 'argument too many'      refuses '"b" is too much: ensign query SQL' query a b
 check 'value missing'          refuses '--count needs a value behind it: N' subscribe t --count
 check 'value of a letter'      refuses '-n needs a value behind it: N' subscribe t -n
@@ -88,12 +88,16 @@ check 'no number'              refuses '--count x: give a whole number from 1 on
 check 'number too small'       refuses '--size 3: give a whole number from 16 to 4000000' bench t --size 3
 check 'number negative'        refuses '--count -1: give a whole number' subscribe --count=-1
 check 'no rate'                refuses '--rate 0: give a number above 0' publish t --rate 0
-check 'no time'                refuses '--timeout 5x is no time; give seconds, or a number with a unit' \
+check 'no time'                refuses '--timeout 5x is not a time; give seconds, or a number with a unit' \
     subscribe --timeout 5x
-check 'too short a time'       refuses '--keepalive 0.5: give 1000ms or more' status --keepalive 0.5
+check 'too short a time'       refuses '--keepalive 0.5: 1000ms is the least' status --keepalive 0.5
+check 'less than a millisecond' refuses '--deadline 0.0001s: 1ms is the least' call a/b --deadline 0.0001s
+check 'too long a time'        refuses '--timeout 20000h: 31536000000ms is the most' subscribe --timeout 20000h
+check 'one dash for two'       refuses 'there is no option -plaintext; a long option has two dashes: --plaintext' \
+    call -plaintext a/b
 check 'too many attempts'      refuses '--attempts 6: give a whole number from 1 to 5' call --hex /a/b '' --attempts 6
 check 'no choice'              refuses '--color blue: give one of auto|always|never' status --color blue
-check 'no MIME type'           refuses '--mimetype foo is no type that the service knows' publish t -m foo x
+check 'no MIME type'           refuses '--mimetype foo: the service does not know this type; give one' publish t -m foo x
 check 'no schema'              refuses '--type A@1: give a name and a semantic version' publish t -t A@1 x
 check 'no metadata'            refuses '--meta a: give KEY=VALUE' publish t -M a x
 check 'two sources'            refuses 'are different sources; use one of them' publish t x --file y
@@ -116,7 +120,10 @@ check 'a format, and raw data' refuses '--raw and --format are two ways to print
 check 'all data, and PyEnsign' refuses '--python and --full are two ways to print' query x --python --full
 check 'a format of no part'    refuses '--format: there is no %q; ensign query --help lists them' \
     query x --format '%t %q'
-check 'a format that ends early' refuses '--format: there is no %;' query x --format '100 %'
+check 'a format that ends early' refuses '--format: a % at the end says nothing; %% is the character itself' \
+    query x --format '100 %'
+check 'an escape that ends early' refuses '--format: a \ at the end says nothing; \\ is the character itself' \
+    query x --format 'a\'
 check 'a format of no escape'  refuses '--format: there is no \q; give \n, \r, \t, \0, \xHH, or \\' \
     query x --format 'a\q'
 check 'a format of half a byte' refuses '--format: there is no \x; give' query x --format '\x4'
@@ -166,22 +173,58 @@ check 'a profile names the server' ends 3 'cannot connect to 127.0.0.1:1' status
 check 'no such profile'        refuses "has no profile four; it has one, two, three" status --profile four
 check 'a line that is none'    refuses "$profiles: line 8: give NAME = VALUE" status --profile three
 check 'an option goes before'  ends 3 'cannot connect to 127.0.0.1:2' status --profile one -E 127.0.0.1:2
-goes_before() { # VARIABLE=VALUE WORDS PROFILE
-    env "$1" "$ensign" status --profile "$3" >"$dir/out" 2>"$dir/err" </dev/null
-    grep -qF -- "$2" "$dir/err" || { cat "$dir/err"; return 1; }
+hears() { # PROFILE COMMAND VARIABLE=VALUE... WORDS: with these variables; $status
+    local variables=("${@:3:$#-3}") words=${!#}
+    # shellcheck disable=SC2086 # words
+    env "${variables[@]}" "$ensign" $2 --profile "$1" >"$dir/out" 2>"$dir/err" </dev/null
+    status=$?
+    grep -qF -- "$words" "$dir/err" || { cat "$dir/err"; return 1; }
 }
-check 'a variable goes before' goes_before ENSIGN_ENDPOINT=127.0.0.1:3 'cannot connect to 127.0.0.1:3' one
+check 'a variable comes behind it' hears one status ENSIGN_ENDPOINT=127.0.0.1:3 'cannot connect to 127.0.0.1:1'
+check 'a variable says what it does not' hears two status ENSIGN_ENDPOINT=127.0.0.1:3 ENSIGN_INSECURE=1 \
+    'cannot connect to 127.0.0.1:3'
+key=(ENSIGN_CLIENT_ID=id ENSIGN_CLIENT_SECRET=s3cret ENSIGN_AUTH_URL=http://127.0.0.1:4)
+lacks='profile one names 127.0.0.1:1 and no key, and that of the environment belongs to another server'
+add='add to the profile: credentials = FILE, or client-id and client-secret, or no-auth = true'
+check 'a key of another server is refused' hears one 'topics ls' "${key[@]}" ENSIGN_ENDPOINT=127.0.0.1:3 "$lacks"
+check 'it says what to add'    grep -qF "$add" "$dir/err"
+check 'exit status 2'          same 2 $status
+check 'a key of the same server is used' hears one 'topics ls' "${key[@]}" ENSIGN_ENDPOINT=127.0.0.1:1 \
+    'cannot connect to 127.0.0.1:4'
+check 'a key of no server is used' hears one 'topics ls' "${key[@]}" 'cannot connect to 127.0.0.1:4'
+check 'where no key is needed, none is refused' hears one status "${key[@]}" ENSIGN_ENDPOINT=127.0.0.1:3 \
+    'cannot connect to 127.0.0.1:1'
+check 'an option gives another server: its key is used' hears one 'topics ls -E 127.0.0.1:2' "${key[@]}" \
+    ENSIGN_ENDPOINT=127.0.0.1:3 'cannot connect to 127.0.0.1:4'
+profile '[one]' 'endpoint = 127.0.0.1:1' 'plaintext = true' 'no-auth = true'
+check 'no-auth: no key of the environment' hears one 'topics ls' "${key[@]}" ENSIGN_ENDPOINT=127.0.0.1:3 \
+    'cannot connect to 127.0.0.1:1'
+profile '[one]' 'endpoint = 127.0.0.1:1' 'plaintext = true' 'client-id = my' 'client-secret = own'
+chmod 600 "$profiles"
+check 'an auth service of another server is refused' hears one 'topics ls' "${key[@]}" \
+    ENSIGN_ENDPOINT=127.0.0.1:3 'and no auth service, and that of the environment belongs to another server'
+check 'it says what to add, too' grep -qF 'add to the profile: auth-url = URL' "$dir/err"
 profile '[a]' 'endpoint = x:1' 'color = never'
-check 'a setting that is none' refuses "$profiles: line 3: there is no setting of this name" status --profile a
+check 'a setting that is none' refuses "$profiles: line 3: a profile has no setting color; it has these options" status --profile a
 profile '[a]' 'endpoint = x:1' 'endpoint = y:1'
-check 'a setting twice'        refuses "$profiles: line 3: the profile says that twice" status --profile a
+check 'a setting twice'        refuses "$profiles: line 3: the profile has endpoint twice; leave one line out" status --profile a
 profile '[a]' 'endpoint ='
-check 'a setting of nothing'   refuses "$profiles: line 2: a value is missing" status --profile a
+check 'a setting of nothing'   refuses "$profiles: line 2: the value of endpoint is missing behind the =" status --profile a
 profile '[a]' 'plaintext = yes'
-check 'a flag of no meaning'   refuses "$profiles: line 2: this one is true or false" status --profile a
+check 'a flag of no meaning'   refuses "$profiles: line 2: plaintext is true or false" status --profile a
+profile '[a]' 'endpoint = "x:1"'
+check 'a value in quotes'      refuses "$profiles: line 2: leave out the quotes around the value of endpoint" \
+    status --profile a
+profile '[a]' 'endpoint = x:1 # mine'
+check 'a comment behind a value' refuses "$profiles: line 2: put the comment behind endpoint on a line of its own" \
+    status --profile a
+profile '[a]' 'endpoint = x:1' '[b]' '[a]' 'endpoint = y:1'
+check 'a profile twice'        refuses "$profiles: line 4: the profile a begins here again" status --profile a
+profile
+check 'no profile at all'      refuses 'has no profile a; write its lines under [NAME]' status --profile a
 profile '[a]' 'min-tls = 9'
 check 'a choice of no meaning' refuses '--min-tls 9: give one of 1.2|1.3' status --profile a
-check 'it names the line'      grep -qF "$profiles: line 2: its value is not one that the option takes" "$dir/err"
+check 'it names the line'      grep -qF "$profiles: line 2: the option --min-tls does not take this value" "$dir/err"
 printf '[a]\nendpoint = x:1\n\0[b]\n' >"$profiles"
 check 'a file that is no text' refuses "$profiles holds a zero byte" status --profile a
 no_secret() { ! grep -E 's3cret|s3same' "$dir/out" "$dir/err"; } # of the last run

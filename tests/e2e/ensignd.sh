@@ -68,7 +68,7 @@ same() { [ "$1" = "$2" ] || { printf '%s\n%s\n' "$1" "$2"; return 1; }; }
 # ---- options
 
 check 'help goes to standard output' bash -c "$server --help | grep -q -- --env-file"
-check 'unknown option'               refuses '--nope is no option' --nope
+check 'unknown option'               refuses 'ensignd has no option --nope' --nope
 check 'value missing'                refuses '--data needs a value' --data
 check 'value not wanted'             refuses '--memory takes no value' --memory=1
 check 'port too large'               refuses '--port 65536: not a whole number from 0 to 65535' --memory --port 65536
@@ -86,7 +86,7 @@ check 'cut first of no cuts'         refuses 'add --cut-after-bytes' --memory --
 check 'refusal that is none'         refuses 'add --refuse-auth' --memory --refuse-code 503
 check 'status that refuses nothing'  refuses 'from 400 to 599' --memory --refuse-auth --refuse-code 200
 check 'refuse-auth of no number'     refuses 'leave out the =' --memory --refuse-auth=
-check 'refuse-auth takes = alone'    refuses '3 is no option' --memory --refuse-auth 3
+check 'refuse-auth takes = alone'    refuses 'ensignd has no option 3' --memory --refuse-auth 3
 check 'a token that never lives'     refuses '--token-life 0: not a whole number from 1' --memory --token-life 0
 check 'verbose for nobody'           refuses 'add --log-file' --memory --detach --verbose
 check 'address that is none'         refuses 'give one such as 127.0.0.1' --memory --listen nowhere.invalid

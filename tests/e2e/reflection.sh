@@ -114,20 +114,20 @@ status_says() {
 check 'an answer is read by them alone' status_says api/v1beta1/ensign.proto
 
 # What ends a stream.
-says() { # WORDS COMMAND...
-    local words=$1 status
-    shift
+says() { # STATUS WORDS COMMAND...
+    local wanted=$1 words=$2 status
+    shift 2
     "$@" >"$dir/out" 2>"$dir/err"
     status=$?
     cat "$dir/err"
-    [ $status -eq 1 ] && grep -qF -- "$words" "$dir/err"
+    [ $status -eq "$wanted" ] && grep -qF -- "$words" "$dir/err"
 }
-check 'a request that asks for nothing' says 'asks for nothing' call --hex "/grpc.reflection.v1.$stream" 0a0168
-check 'a request that is broken' says 'unmarshal' call --hex "/grpc.reflection.v1.$stream" 1a05
+check 'a request that asks for nothing' says 1 'asks for nothing' call --hex "/grpc.reflection.v1.$stream" 0a0168
+check 'a request that is broken' says 1 'unmarshal' call --hex "/grpc.reflection.v1.$stream" 1a05
 head -c 70000 /dev/zero >"$dir/large"
-check 'a request that is too large' says 'larger than max (70000 vs. 65536)' \
+check 'a request that is too large' says 1 'larger than max (70000 vs. 65536)' \
     call --hex --file "$dir/large" "/grpc.reflection.v1.$stream"
-check 'another method' says 'unknown method Info for service grpc.reflection.v1.ServerReflection' \
+check 'another method' says 5 'unknown method Info for service grpc.reflection.v1.ServerReflection' \
     call --hex /grpc.reflection.v1.ServerReflection/Info 00
 check 'it ends' server_stop
 
@@ -136,9 +136,9 @@ check 'reflection answers all the same' ask grpc.reflection.v1 m 'list_services:
 check 'it ends again' server_stop
 
 check 'a strict server starts' server_start --memory --port 0 --auth-port 0 --strict
-check 'v1: the real server has none' says 'unknown service grpc.reflection.v1.ServerReflection' \
+check 'v1: the real server has none' says 5 'unknown service grpc.reflection.v1.ServerReflection' \
     call --hex "/grpc.reflection.v1.$stream" 3a00
-check 'v1alpha: the real server has none' says 'unknown service grpc.reflection.v1alpha.ServerReflection' \
+check 'v1alpha: the real server has none' says 5 'unknown service grpc.reflection.v1alpha.ServerReflection' \
     call --hex "/grpc.reflection.v1alpha.$stream" 3a00
 check 'it says UNIMPLEMENTED' grep -qF UNIMPLEMENTED "$dir/err"
 check 'it ends, too' server_stop

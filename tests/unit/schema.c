@@ -118,6 +118,8 @@ static void json_goes_in_and_out(void **state)
         { "{\"price\":\"NaN\",\"weight\":\"-Infinity\"}", NULL },
         { "{\"price\":1.5e3,\"paid\":true}", "{\"price\":1500,\"paid\":true}" },
         { "{\"rank\":0}", NULL },
+        { "{\"u32\":\"5\",\"s32\":1e2}", "{\"u32\":5,\"s32\":100}" },
+        { "{\"flags\":{\"true\":\"a\"}}", NULL },
         { "{\"tags\":[\"a\",\"\"],\"strange\":\"b\"}", NULL },
         { "{\"text\":\"\\u00e9\\\"\\\\\\n\"}", "{\"text\":\"\xc3\xa9\\\"\\\\\\n\"}" },
         { "{\"text\":null,\"parts\":null}", "{}" },
@@ -167,7 +169,7 @@ static void a_wrong_field_is_named_with_its_path(void **state)
         { "{\"any\":{\"@type\":\"type.googleapis.com/shop.Part\",\"note\":"
           "{\"@type\":\"type.googleapis.com/shop.Part\",\"q\":1}}}",
           "any.note.q: shop.Part has no such field; it has name, count, parts, note" },
-        { "{\"nothing\":{\"q\":1}}", "nothing.q: google.protobuf.Empty has no such field; it has none" },
+        { "{\"nothing\":{\"q\":1}}", "nothing.q: google.protobuf.Empty has no such field; it has no fields" },
         { "{\"id\":\"x\"}",
           "id: \"x\" is not a whole number from -9223372036854775808 to 9223372036854775807" },
         { "{\"id\":1.5}", "id: 1.5 is not a whole number from -9223372036854775808 to 9223372036854775807" },
@@ -178,7 +180,7 @@ static void a_wrong_field_is_named_with_its_path(void **state)
         { "{\"parts\":[[1]]}", "parts[0]: [1] is not an object, the fields of shop.Part" },
         { "{\"parts\":[5]}", "parts[0]: 5 is not an object, the fields of shop.Part" },
         { "{\"barter\":\"x\"}", "barter: \"x\" is not an object, the fields of shop.Part" },
-        { "{\"tags\":[\"a\",1]}", "tags[1]: 1 is not a string of UTF-8" },
+        { "{\"tags\":[\"a\",1]}", "tags[1]: 1 is not a string" },
         { "{\"byName\":[1]}", "byName: [1] is not an object" },
         { "{\"byName\":{\"a\":{\"count\":\"z\"}}}", "byName[\"a\"].count: \"z\" is not " INT32 },
         { "{\"colors\":{\"x\":\"RED\"}}", "colors, a key: \"x\" is not " INT32 },
@@ -188,7 +190,7 @@ static void a_wrong_field_is_named_with_its_path(void **state)
         { "{\"colors\":{\"1\":\"BLUE\"}}",
           "colors[\"1\"]: \"BLUE\" is not a value of shop.Color: RED, GREEN, LATE" },
         { "{\"color\":\"BLUE\"}", "color: \"BLUE\" is not a value of shop.Color: RED, GREEN, LATE" },
-        { "{\"card\":\"a\",\"barter\":{}}", "barter: card is there, too; of the oneof payment give one" },
+        { "{\"card\":\"a\",\"barter\":{}}", "barter: card is given, too; the oneof payment takes one field" },
         { "{\"at\":\"yesterday\"}", "at: \"yesterday\" is not a time such as \"2026-01-02T03:04:05Z\"" },
         { "{\"takes\":\"5\"}", "takes: \"5\" is not a duration such as \"1.5s\"" },
         { "{\"extra\":5}", "extra: 5 is not an object" },
@@ -205,7 +207,7 @@ static void a_wrong_field_is_named_with_its_path(void **state)
         { "[1]", "[1] is not an object, the fields of shop.Order" },
         { "null", "null is not an object, the fields of shop.Order" },
         { "{\"text\":[\"0123456789012345678901234567890123456789012345678901234567\xc3\xa9\"]}",
-          "text: [\"0123456789012345678901234567890123456789012345678901234567... is not a string of UTF-8" },
+          "text: [\"0123456789012345678901234567890123456789012345678901234567... is not a string" },
     };
     schema_t *s = shop();
     ensign_slice_t out;
@@ -215,6 +217,73 @@ static void a_wrong_field_is_named_with_its_path(void **state)
         if (schema_from_json(s, ORDER, str(rows[i].json), 0, &out)) fail_msg("%s is taken", rows[i].json);
         check_error(s, rows[i].error);
     }
+    schema_free(s);
+}
+
+/* What libprotobuf would take, and would understand in a way of its own. */
+static void what_the_mapping_does_not_allow_is_refused(void **state)
+{
+    static const struct {
+        const char *json, *error;
+    } rows[] = {
+        { "{\"paid\":\"yes\"}", "paid: \"yes\" is not true or false" },
+        { "{\"paid\":\"true\"}", "paid: \"true\" is not true or false" },
+        { "{\"paid\":\"1\"}", "paid: \"1\" is not true or false" },
+        { "{\"flags\":{\"yes\":\"a\"}}", "flags, a key: yes is not true or false" },
+        { "{\"color\":\"1\"}", "color: \"1\" is not a value of shop.Color: RED, GREEN, LATE" },
+        { "{\"colors\":{\"1\":\"1\"}}",
+          "colors[\"1\"]: \"1\" is not a value of shop.Color: RED, GREEN, LATE" },
+        { "{\"colors\":{\"1\":null}}", "colors[\"1\"]: null is not a value of shop.Color: RED, GREEN, LATE" },
+        { "{\"parts\":{}}", "parts: {} is not a list" },
+        { "{\"tags\":\"a\"}", "tags: \"a\" is not a list" },
+        { "{\"tags\":[\"a\",null]}", "tags[1]: null is not a string" },
+        { "{\"text\":\"a\",\"text\":\"b\"}", "text: the field is given twice; leave one out" },
+        { "{\"byName\":{},\"by_name\":{}}", "by_name: the field is given twice; leave one out" },
+        { "{\"byName\":{\"a\":{\"parts\":[{},{\"parts\":{}}]}}}",
+          "byName[\"a\"].parts[1].parts: {} is not a list" },
+        { "{\"at\":{\"seconds\":5}}", "at: {\"seconds\":5} is not a time such as \"2026-01-02T03:04:05Z\"" },
+        { "{\"maybe\":{\"value\":5}}",
+          "maybe: {\"value\":5} is not a whole number from -9223372036854775808 to 9223372036854775807" },
+        { "{\"list\":{}}", "list: {} is not a list" },
+        { "{\"any\":{\"@type\":\"x/shop.Part\",\"parts\":{}}}", "any.parts: {} is not a list" },
+        { "{\"any\":{\"@type\":\"x/google.protobuf.BoolValue\",\"value\":\"no\"}}",
+          "any.value: \"no\" is not true or false" },
+        { "{\"text\":\"\\ud800\"}", "text: \"\\ud800\" is not valid Unicode" },
+    };
+    schema_t *s = shop();
+    ensign_slice_t out;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        if (schema_from_json(s, ORDER, str(rows[i].json), 0, &out)) fail_msg("%s is taken", rows[i].json);
+        check_error(s, rows[i].error);
+    }
+    assert_false(schema_from_json(s, "google.protobuf.BoolValue", str("\"yes\""), 0, &out));
+    check_error(s, "\"yes\" is not true or false");
+    schema_free(s);
+}
+
+/* No file of theirs was added. */
+static void types_of_libprotobuf_need_no_file(void **state)
+{
+    schema_t *s = schema_new();
+    ensign_slice_t out;
+    char *got;
+
+    (void)state;
+    assert_non_null(s);
+    assert_true(schema_has(s, "google.protobuf.Timestamp"));
+    assert_true(schema_describe(s, "google.protobuf.Timestamp", &out));
+    got = text(out);
+    assert_string_equal("message Timestamp {\n  int64 seconds = 1;\n  int32 nanos = 2;\n}", got);
+    free(got);
+    assert_true(schema_template(s, "google.protobuf.Timestamp", false, &out));
+    got = text(out);
+    assert_string_equal("\"1970-01-01T00:00:00Z\"", got);
+    free(got);
+    comes_back(s, "google.protobuf.Method", "{\"name\":\"a\",\"syntax\":\"SYNTAX_PROTO3\"}", NULL, 0);
+    assert_false(schema_has(s, "google.protobuf.Nope"));
+    assert_false(schema_has(s, "shop.Order"));
     schema_free(s);
 }
 
@@ -324,7 +393,7 @@ static void details_are_known_by_name(void **state)
     check_error(s, "");
     free(bytes);
     assert_false(schema_detail(s, str("\x1a\x05x"), 0, 0, &type, &json));
-    check_error(s, "the details are no google.rpc.Status");
+    check_error(s, "the details are not a google.rpc.Status");
     schema_free(s);
 }
 
@@ -365,8 +434,10 @@ static void a_name_is_described(void **state)
           "message Part {\n  string name = 1;\n  int32 count = 2;\n  repeated .shop.Part parts = 3;\n"
           "  .google.protobuf.Any note = 4;\n}" },
         { "shop.Order.odd_name", "string odd_name = 28 [json_name = \"strange\"];" },
-        { "shop.Color.GREEN", NULL },
         { "shop.GREEN", "GREEN = 1;" },
+        { "shop.Color.GREEN", "GREEN = 1;" },
+        { "shop.Color.BLUE", NULL },
+        { "shop.Part.GREEN", NULL },
         { "shop.old.color", "extend .shop.old.Item {\n  optional string color = 100;\n}" },
     };
     schema_t *s = shop();
@@ -517,10 +588,10 @@ static void what_is_no_descriptor_is_refused(void **state)
 
     (void)state;
     assert_false(schema_add_set(s, str("{}")));
-    check_error(s, "it is no FileDescriptorSet, as protoc --descriptor_set_out writes it");
+    check_error(s, "it is not a FileDescriptorSet, as protoc --descriptor_set_out writes it");
     assert_false(schema_add_set(s, str("")));
     assert_false(schema_add_file(s, str("\x0a\x7fx")));
-    check_error(s, "it is no FileDescriptorProto");
+    check_error(s, "it is not a FileDescriptorProto");
     assert_true(schema_add_file(s, str(FILE_A "\x22\x03\x0a\x01-"))); /* a message with the name - */
     assert_false(schema_link(s));
     check_error(s, "the descriptors are wrong: a.proto: -: \"-\" is not a valid identifier.");
@@ -618,7 +689,7 @@ static void questions_and_answers_of_reflection(void **state)
     check_error(s, "gone");
     assert_int_equal(ANSWER_WRONG, schema_answer(s, str(""), &code));
     assert_int_equal(ANSWER_WRONG, schema_answer(s, str("\x22\x03\x0a\x01x"), &code));
-    check_error(s, "the server's descriptor is no FileDescriptorProto");
+    check_error(s, "the server's descriptor is not a FileDescriptorProto");
     schema_free(s);
 }
 
@@ -791,6 +862,8 @@ int main(void)
         cmocka_unit_test(json_goes_in_and_out),
         cmocka_unit_test(defaults_and_unknown_fields_are_options),
         cmocka_unit_test(a_wrong_field_is_named_with_its_path),
+        cmocka_unit_test(what_the_mapping_does_not_allow_is_refused),
+        cmocka_unit_test(types_of_libprotobuf_need_no_file),
         cmocka_unit_test(proto2_is_understood),
         cmocka_unit_test(an_unknown_any_is_asked_for_and_given_up),
         cmocka_unit_test(what_is_no_utf8_is_shown_as_such),

@@ -1,5 +1,6 @@
 /* call.c - ensign call: any method of any gRPC server; here messages are bytes. See call.h */
 #include "call.h"
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +37,18 @@ void call_add(call_t *c, ensign_slice_t message)
     c->messages[c->count++].len = message.len;
 }
 
+int call_method(const options_t *o)
+{
+    const char *method = o->args.count > 0 ? o->args.at[0] : NULL;
+
+    if (!method) return options_refuse(o, "name a method: ensign %s %s", o->command->name, o->command->args);
+    if (strchr(method, ':'))
+        return options_refuse(o, "%s is not a method; --endpoint (-E) names the server", method);
+    if (strcmp(method, "list") == 0 || strcmp(method, "describe") == 0)
+        return options_refuse(o, "%s is not a method; --%s is an option here", method, method);
+    return EXIT_DONE;
+}
+
 static bool is_binary_key(const char *key)
 {
     size_t n = strlen(key);
@@ -48,10 +61,12 @@ static int read_header(call_t *c, const char *text, ensign_header_t *h)
     size_t len = colon ? (size_t)(colon - text) : 0;
     int shown = (int)strcspn(text, " \t=:"); /* a key at most: the rest may be a secret */
     uint8_t *bytes;
+    char *key;
 
     if (len == 0) return options_refuse(c->o, "--header %.*s: give KEY:VALUE", shown, text);
     while (*value == ' ') value++;
-    h->key = x_keep_text(text, len);
+    h->key = key = x_keep_text(text, len);
+    for (char *p = key; *p != '\0'; p++) *p = (char)tolower((unsigned char)*p); /* as HTTP/2 has names */
     h->value = ensign_str(value);
     if (!is_binary_key(h->key)) return EXIT_DONE;
     if (!text_from_hex(value, &bytes, &h->value.len))
@@ -369,9 +384,8 @@ static int run_bytes(const options_t *o)
         return options_refuse(o, "--json and --%s are two ways to print; use one of them",
                               o->raw ? "raw" : "out");
     if (o->hex && o->raw) return options_refuse(o, "--hex and --raw are two forms; use one of them");
-    if (o->args.count == 0)
-        return options_refuse(o, "something is missing: ensign %s %s", o->command->name, o->command->args);
-    status = call_headers(&c);
+    status = call_method(o);
+    if (status == EXIT_DONE) status = call_headers(&c);
     if (status == EXIT_DONE) status = read_messages(&c);
     if (status == EXIT_DONE) {
         if (session_open(&c.s, o, false)) call_run(&c, call_path(o->args.at[0]));

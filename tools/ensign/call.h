@@ -37,6 +37,7 @@ struct call_t {
 };
 
 void   call_begin(call_t *c, const options_t *o, const call_form_t *form);
+int    call_method(const options_t *o);                 /* is a method named? An exit status */
 int    call_headers(call_t *c);                         /* reads --header: an exit status */
 void   call_add(call_t *c, ensign_slice_t message);     /* a copy of it */
 size_t call_message_max(const options_t *o);

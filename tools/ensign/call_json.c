@@ -24,24 +24,37 @@ typedef struct json_call_t {
 
 /* ---- names */
 
+static const char *files_option(const options_t *o)
+{
+    return o->protosets.count == 0 ? "--proto"
+           : o->protos.count == 0  ? "--protoset"
+                                   : "--proto and --protoset";
+}
+
 /* Says that there is no such name, and what to do. */
 static int absent(json_call_t *j, const char *name)
 {
-    complain("%s has no %s; ensign call --list shows its services",
-             j->reflects ? "the server" : "what was given", name);
+    if (j->reflects) complain("the server has no %s; ensign call --list shows its services", name);
+    else complain("the files of %s have no %s; --list shows their services", files_option(j->c.o), name);
     return EXIT_ABSENT;
+}
+
+/* Looks for a type, a service or a part of one; not a word if there is none. */
+static reflected_t look_for(json_call_t *j, const char *name)
+{
+    reflected_t got;
+
+    if (schema_has(j->schema, name)) return REFLECT_DONE;
+    if (!j->reflects) return REFLECT_ABSENT;
+    got = reflect_symbol(&j->reflect, name);
+    return got == REFLECT_DONE && !schema_has(j->schema, name) ? REFLECT_ABSENT : got;
 }
 
 /* Sees to it that the name is a type, a service or a part of one: an exit status. */
 static int find(json_call_t *j, const char *name)
 {
-    if (schema_has(j->schema, name)) return EXIT_DONE;
-    if (!j->reflects) return absent(j, name);
-    switch (reflect_symbol(&j->reflect, name)) {
-    case REFLECT_DONE: return schema_has(j->schema, name) ? EXIT_DONE : absent(j, name);
-    case REFLECT_ABSENT: return absent(j, name);
-    default: return j->c.s.status;
-    }
+    reflected_t got = look_for(j, name);
+    return got == REFLECT_DONE ? EXIT_DONE : got == REFLECT_ABSENT ? absent(j, name) : j->c.s.status;
 }
 
 /* "pkg.Service/Method", "pkg.Service.Method", with a slash or a dot in front: the same with dots alone. */
@@ -104,8 +117,16 @@ static size_t json_max(const options_t *o)
     return max < SIZE_MAX / JSON_PER_BYTE ? JSON_PER_BYTE * max : SIZE_MAX / 2;
 }
 
+/* What to do about a message that has more than one value, and about one that has less. */
+typedef struct hints_t { const char *apart, *whole; } hints_t;
+
+static const hints_t of_argument = { "give each as a MESSAGE of its own", "" };
+static const hints_t of_file = { "give each in a file of its own", "" };
+static const hints_t of_line = { "put each on a line of its own",
+                                 "; each line is one message, and --file - takes one over several lines" };
+
 /* Is this one JSON value, and nothing else? where: what is told of it if not. */
-static bool is_one_value(const json_call_t *j, const char *where, const char *apart, ensign_slice_t json)
+static bool is_one_value(const json_call_t *j, const char *where, const hints_t *hints, ensign_slice_t json)
 {
     const options_t *o = j->c.o;
     size_t end, more;
@@ -113,14 +134,14 @@ static bool is_one_value(const json_call_t *j, const char *where, const char *ap
 
     if (!text_json(json, &end)) {
         if (json.len == 0) options_refuse(o, "%s is empty; {} is a message without fields", where);
-        else if (end >= json.len) options_refuse(o, "%s: the JSON ends too early", where);
+        else if (end >= json.len) options_refuse(o, "%s: the JSON ends too early%s", where, hints->whole);
         else options_refuse(o, "%s is not JSON from character %zu on", where, end + 1);
         return false;
     }
     if (end == json.len) return true;
     rest.ptr = json.ptr + end;
     rest.len = json.len - end;
-    if (text_json(rest, &more)) options_refuse(o, "%s has more than one JSON value; %s", where, apart);
+    if (text_json(rest, &more)) options_refuse(o, "%s has more than one JSON value; %s", where, hints->apart);
     else options_refuse(o, "%s is not JSON from character %zu on", where, end + 1);
     return false;
 }
@@ -141,8 +162,6 @@ static bool add_json(json_call_t *j, const char *where, ensign_slice_t json)
     return true;
 }
 
-#define APART_LINES "put each on a line of its own"
-
 /* A line of standard input; an empty one is no message. */
 static bool add_line(json_call_t *j, ensign_slice_t line)
 {
@@ -157,7 +176,7 @@ static bool add_line(json_call_t *j, ensign_slice_t line)
         options_refuse(j->c.o, "%s: %s takes one message", where, j->method.path);
         return false;
     }
-    return is_one_value(j, where, APART_LINES, line) && add_json(j, where, line);
+    return is_one_value(j, where, &of_line, line) && add_json(j, where, line);
 }
 
 /* The lines that are here: all of them, or up to one that has a message. */
@@ -216,7 +235,7 @@ static bool add_file(json_call_t *j, const char *path)
 
     if (!input_whole(path, json_max(j->c.o), &bytes, &json.len)) return false;
     json.ptr = bytes;
-    ok = is_one_value(j, path, "give each in a file of its own", json) && add_json(j, path, json);
+    ok = is_one_value(j, path, &of_file, json) && add_json(j, path, json);
     free(bytes);
     return ok;
 }
@@ -242,13 +261,18 @@ static int check_messages(const json_call_t *j)
     const options_t *o = j->c.o;
 
     for (size_t i = 1; i < o->args.count; i++) {
+        const char *message = o->args.at[i];
         char where[32];
         snprintf(where, sizeof where, "message %zu", i);
         if (is_stdin(o, i) && (i + 1 < o->args.count || o->files.count > 0))
             return options_refuse(o, "the message - stands for the lines of standard input; put it last");
         if (is_stdin(o, i)) continue;
-        if (!is_one_value(j, where, "give each as a MESSAGE of its own", ensign_str(o->args.at[i]))) {
-            if (is_hex(o->args.at[i])) complain("messages in hexadecimal digits need --hex");
+        if (message[0] == '@')
+            return options_refuse(o, message[1] == '\0' ? "%s: - stands for the lines of standard input"
+                                                        : "%s: --file %s reads a message from a file",
+                                  where, message + 1);
+        if (!is_one_value(j, where, &of_argument, ensign_str(message))) {
+            if (message[0] != '\0' && is_hex(message)) complain("messages in hexadecimal digits need --hex");
             return EXIT_USAGE;
         }
     }
@@ -387,6 +411,50 @@ static void list_services(const json_call_t *j)
     free(names);
 }
 
+/* The services of a package, if the name is one: said. */
+static bool is_package(json_call_t *j, const char *package)
+{
+    const char *service;
+    size_t len = strlen(package);
+    bool found = false;
+
+    if (j->reflects && reflect_services(&j->reflect) != REFLECT_DONE) return false;
+    for (size_t i = 0; (service = schema_service(j->schema, i)) != NULL; i++) {
+        if (strncmp(service, package, len) != 0 || service[len] != '.') continue;
+        complain("%s is a package; name something in it, such as its service %s", package, service);
+        found = true;
+        break;
+    }
+    return found;
+}
+
+/* For a question about a name: finds it, or tells what else it is. An exit status. */
+static int find_or_package(json_call_t *j, const char *name)
+{
+    reflected_t got = look_for(j, name);
+    char *around = x_keep_text(name, strlen(name)), *dot = strrchr(around, '.');
+
+    if (got == REFLECT_ABSENT && dot) { /* a value of an enum: the server knows the enum by this name */
+        *dot = '\0';
+        got = look_for(j, around);
+        if (got == REFLECT_DONE && !schema_has(j->schema, name)) got = REFLECT_ABSENT;
+    }
+    if (got == REFLECT_DONE) return EXIT_DONE;
+    if (got == REFLECT_FAILED) return j->c.s.status;
+    if (is_package(j, name)) return EXIT_ABSENT;
+    return j->c.s.status != EXIT_DONE ? j->c.s.status : absent(j, name);
+}
+
+/* "package.Service.Method": then it is j->method. */
+static bool is_method(json_call_t *j, const char *name)
+{
+    char *service = x_keep_text(name, strlen(name)), *dot = strrchr(service, '.');
+
+    if (!dot) return false;
+    *dot = '\0';
+    return schema_method(j->schema, service, dot + 1, &j->method);
+}
+
 static int run_list(json_call_t *j)
 {
     const options_t *o = j->c.o;
@@ -403,7 +471,8 @@ static int run_list(json_call_t *j)
         return EXIT_DONE;
     }
     service = dotted(o->args.at[0]);
-    status = find(j, service);
+    status = call_method(o);
+    if (status == EXIT_DONE) status = find_or_package(j, service);
     if (status != EXIT_DONE) return status;
     for (size_t i = 0; schema_method_at(j->schema, service, i, &m); i++) print_method(o, &m);
     if (schema_error(j->schema)[0] == '\0') return EXIT_DONE;
@@ -416,7 +485,7 @@ static int run_describe(json_call_t *j)
     const options_t *o = j->c.o;
     const char *name = dotted(o->describe);
     ensign_slice_t text;
-    int status = find(j, name);
+    int status = find_or_package(j, name);
 
     if (status != EXIT_DONE) return status;
     if (!schema_describe(j->schema, name, &text)) return absent(j, name);
@@ -436,11 +505,12 @@ static int run_template(json_call_t *j)
 {
     const char *name = dotted(j->c.o->template_of);
     ensign_slice_t json;
-    int status = find(j, name);
+    int status = find_or_package(j, name);
 
     if (status != EXIT_DONE) return status;
+    if (is_method(j, name)) name = j->method.input;
     if (schema_template(j->schema, name, !j->c.o->json, &json)) return json_value(NULL, json), EXIT_DONE;
-    complain("%s; --template takes the name of a message", schema_error(j->schema));
+    complain("%s; --template takes the name of a message or a method", schema_error(j->schema));
     return EXIT_ABSENT;
 }
 
@@ -507,11 +577,11 @@ static int (*what_to_do(const options_t *o))(json_call_t *)
     if (asked > 1) {
         options_refuse(o, "--list, --describe and --template are three questions; ask one");
     } else if (asked == 0 && o->args.count == 0) {
-        options_refuse(o, "something is missing: ensign %s %s", o->command->name, o->command->args);
+        call_method(o);
     } else if (asked == 1 && o->args.count > (o->list ? 1u : 0u)) {
         options_refuse(o,
-                       "\"%s\" is too much; --list may have a service behind it, --describe and --template "
-                       "have their name",
+                       "\"%s\" is too much; --list takes one service at most, --describe and --template take "
+                       "one name",
                        o->args.at[o->list ? 1 : 0]);
     } else if (o->import_paths.count > 0 && o->protos.count == 0) {
         options_refuse(o, "--import-path is for the imports of --proto; add --proto FILE");
@@ -525,8 +595,9 @@ static int run(json_call_t *j, int (*what)(json_call_t *))
 {
     const options_t *o = j->c.o;
     bool needs_server = j->reflects || what == run_method;
-    int status = what == run_method ? check_messages(j) : EXIT_DONE;
+    int status = what == run_method ? call_method(o) : EXIT_DONE;
 
+    if (status == EXIT_DONE && what == run_method) status = check_messages(j);
     if (status == EXIT_DONE) status = call_headers(&j->c);
     if (status == EXIT_DONE && !j->reflects) status = load(j);
     if (status != EXIT_DONE || !needs_server) return status != EXIT_DONE ? status : what(j);

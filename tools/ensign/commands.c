@@ -5,9 +5,9 @@
 const command_t commands[] = {
     { "publish", "TOPIC [DATA...]", "publish events",
       "Publishes each DATA as one event. Without DATA and --file the lines of standard input, or of the\n"
-      "file that --lines names, are events; an empty line is none. Lines are read as they come, and no\n"
-      "faster than the server takes them. Ends when all are answered; ^C stops reading and waits for\n"
-      "the answers of what was sent.\n",
+      "file that --lines names, are events; an empty line is passed over. Lines are read as they come,\n"
+      "and no faster than the server takes them. Ends when the server has answered for each event; ^C\n"
+      "stops reading, and waits for the answers to what was sent.\n",
       C_PUBLISH, 1, ANY, run_publish },
     { "subscribe", "[TOPIC...]", "print events as they are published",
       "Prints the events of these topics, or of all topics of the project, from now on. It goes on\n"
@@ -18,7 +18,7 @@ const command_t commands[] = {
       "    SELECT * FROM weather LIMIT 10\n"
       "SQL \"-\" is read from standard input. Events are printed as they come, however many there are: add "
       "a\n"
-      "LIMIT if you want few. None at all is no error.\n",
+      "LIMIT if you want few. A query that selects no events is not an error.\n",
       C_QUERY, 1, 1, run_query },
     { "topics", "COMMAND", "list, make, change and remove topics", NULL, 0, 0, 0, NULL },
     { "topics ls", "", "list the topics of the project", NULL, C_LS, 0, 0, run_topics_ls },

@@ -47,15 +47,43 @@ static void json_type(const ensign_type_t *t)
     json_close();
 }
 
-/* A key that came twice stands there twice: readers of JSON take the last one, as those of metadata do. */
+typedef struct pair_t { ensign_slice_t key, value; size_t place; bool last; } pair_t;
+
+static int order_of_pairs(const void *a, const void *b)
+{
+    const pair_t *x = a, *y = b;
+    int order = text_order(x->key, y->key);
+    return order ? order : (x->place > y->place) - (x->place < y->place);
+}
+
+static int order_of_places(const void *a, const void *b)
+{
+    const pair_t *x = a, *y = b;
+    return (x->place > y->place) - (x->place < y->place);
+}
+
+/* An event may come with a key twice. Metadata is a map, in which the last value of a key counts: that one is
+ * printed, for an object of JSON has each key once. */
 static void json_metadata(const ensign_event_t *e)
 {
-    ensign_slice_t key, value;
-    size_t at = 0;
+    pair_t *pairs = NULL;
+    size_t at = 0, count = 0, room = 0;
+    pair_t pair = { { NULL, 0 }, { NULL, 0 }, 0, true };
 
+    for (; ensign_metadata_next(e, &at, &pair.key, &pair.value); count++) {
+        if (count == room) pairs = x_realloc(pairs, (room = 2 * room + 16) * sizeof *pairs);
+        pair.place = count;
+        pairs[count] = pair;
+    }
+    if (count > 1) qsort(pairs, count, sizeof *pairs, order_of_pairs);
+    for (size_t i = 1; i < count; i++)
+        if (text_order(pairs[i - 1].key, pairs[i].key) == 0) pairs[i - 1].last = false;
+    if (count > 1) qsort(pairs, count, sizeof *pairs, order_of_places);
     json_object("metadata");
-    while (ensign_metadata_next(e, &at, &key, &value)) json_member(key, value);
+    for (size_t i = 0; i < count; i++)
+        if (pairs[i].last) json_member(pairs[i].key, pairs[i].value);
     json_close();
+    free(pairs);
 }
 
 static void json_optional(const char *key, ensign_slice_t s)

@@ -79,6 +79,9 @@ int format_check(const options_t *o)
     for (const char *at = o->format; *at != '\0'; at += n) {
         n = format_next(at, &part, &byte);
         if (n > 0) continue;
+        if (at[1] == '\0')
+            return options_refuse(o, "--format: a %c at the end says nothing; %c%c is the character itself",
+                                  *at, *at, *at);
         if (*at == '%')
             return options_refuse(
                 o, "--format: there is no %.2s; ensign %s --help lists them, and %%%% is a percent sign", at,

@@ -47,10 +47,10 @@ static bool collect(from_json_t *j, ensign_slice_t object, const field_t *fields
         while (i < count && !text_quoted_is(key, fields[i].name)) i++;
         if (i == count || value.ptr[0] == 'n') continue;
         place = (ensign_slice_t *)(void *)((char *)out + fields[i].at);
-        if (place->len > 0) return bad(j, "%s stands there twice; leave one out", fields[i].name);
+        if (place->len > 0) return bad(j, "%s is given twice; leave one out", fields[i].name);
         *place = value;
     }
-    return more == 0 || bad(j, "it is no JSON object");
+    return more == 0 || bad(j, "it is not a JSON object");
 }
 
 /* ---- strings, into the room */
@@ -81,7 +81,7 @@ static bool read_base64(from_json_t *j, const char *name, ensign_slice_t value, 
     uint8_t *start = j->at;
 
     if (!read_string(j, name, value, out)) return false;
-    if (!text_from_base64(*out, start, &out->len)) return bad(j, "%s is no base64", name);
+    if (!text_from_base64(*out, start, &out->len)) return bad(j, "%s is not base64", name);
     j->at = start + out->len;
     return true;
 }
@@ -161,8 +161,7 @@ static bool read_type(from_json_t *j, ensign_slice_t value, ensign_type_t *out)
 static int order_of_keys(const void *a, const void *b)
 {
     const ensign_slice_t *x = a, *y = b;
-    int order = memcmp(x->ptr, y->ptr, x->len < y->len ? x->len : y->len);
-    return order ? order : (x->len > y->len) - (x->len < y->len);
+    return text_order(*x, *y);
 }
 
 /* As much of a key as an error shows. */
@@ -176,7 +175,7 @@ static bool are_different(from_json_t *j, ensign_slice_t *keys, size_t count)
     if (count > 1) qsort(keys, count, sizeof *keys, order_of_keys);
     for (size_t i = 1; i < count; i++)
         if (order_of_keys(&keys[i - 1], &keys[i]) == 0)
-            return bad(j, "metadata: the key \"%.*s\" stands there twice; leave one out",
+            return bad(j, "metadata: the key \"%.*s\" is given twice; leave one out",
                        shown(keys[i]), (const char *)keys[i].ptr);
     return true;
 }
@@ -189,7 +188,8 @@ static bool read_pair(from_json_t *j, ensign_slice_t key, ensign_slice_t value, 
     name->len = text_unquote(key, j->at);
     j->at += name->len;
     if (!is_string(value, &inside))
-        return bad(j, "metadata: the value of \"%.*s\" is no string", shown(*name), (const char *)name->ptr);
+        return bad(j, "metadata: the value of \"%.*s\" is not a string", shown(*name),
+                   (const char *)name->ptr);
     if (!read_string(j, "metadata", value, &value)) return false;
     j->wire = text_put_pair(j->wire, *name, value);
     return true;

@@ -33,14 +33,14 @@ static const option_t known[] = {
     { C_PUBLISH | C_BENCH, 'r', "--rate", KIND_REAL, "N", AT(rate), 0, 0,
       "at most N events a second [as fast as they are taken]" },
     { C_PUBLISH | C_SUBSCRIBE | C_BENCH, 'e', "--ensure-topic", KIND_FLAG, NULL, AT(ensure_topic), 0, 0,
-      "make the topic if there is none of that name" },
+      "make the topic if it does not exist" },
     { C_PUBLISH, 'a', "--acks", KIND_FLAG, NULL, AT(acks), 0, 0,
       "print a line for each event that was stored" },
     { C_PUBLISH, 0, "--progress", KIND_FLAG, NULL, AT(progress), 0, 0,
-      "show progress [if standard error is a terminal, and nobody types the events there]" },
-    { C_PUBLISH, 0, "--no-progress", KIND_FLAG, NULL, AT(no_progress), 0, 0, "show none" },
+      "show progress [if standard error is a terminal, and the events are not typed there]" },
+    { C_PUBLISH, 0, "--no-progress", KIND_FLAG, NULL, AT(no_progress), 0, 0, "show no progress" },
     { C_PUBLISH, 0, "--close-timeout", KIND_MS, "TIME", AT(close_timeout_ms), 0, YEAR_MS,
-      "after ^C wait so long for answers [10s]" },
+      "how long to wait for answers after ^C [10s]" },
 
     { C_EVENTS, 0, "--raw", KIND_FLAG, NULL, AT(raw), 0, 0,
       "print the data of each event alone, as it is (on a terminal: escaped), and a newline" },
@@ -49,10 +49,12 @@ static const option_t known[] = {
     { C_EVENTS, 0, "--no-newline", KIND_FLAG, NULL, AT(no_newline), 0, 0,
       "--raw, with nothing between events" },
     { C_EVENTS, 0, "--format", KIND_TEXT, "FORMAT", AT(format), 0, 0,
-      "print each event so, as kcat does: %t topic, %o offset (0 from server 0.12), %d or %s data, %S its "
-      "size, %k key, %K its size, %h metadata, %i id, %m MIME type, %y schema, %p publisher, %c created and "
+      "print each event by this format, as kcat does: %t topic, %o offset (0 from server 0.12), %d or %s "
+      "data, %S its size, %k key, %K its size, %h metadata, %i id, %m MIME type, %y schema, %p publisher, %c "
+      "created and "
       "%C committed (UTC), %T created (ms since 1970), %%; \\n \\r \\t \\0 \\xHH \\\\" },
-    { C_EVENTS, 0, "--python", KIND_FLAG, NULL, AT(python), 0, 0, "print events as PyEnsign does" },
+    { C_EVENTS, 0, "--python", KIND_FLAG, NULL, AT(python), 0, 0,
+      "print events as PyEnsign does, which cuts data after 100 characters; it does not go with --full" },
     { C_EVENTS, 0, "--full", KIND_FLAG, NULL, AT(full), 0, 0,
       "print all of the data; else text has its first 100 characters" },
     { C_EVENTS, 'n', "--count", KIND_NUMBER, "N", AT(count), 1, UINT64_MAX, "end after N events" },
@@ -60,7 +62,7 @@ static const option_t known[] = {
       "end after this time; exit status 6 if there is a --count and it was not reached, or if the stream was "
       "not open by then: no connection, or no answer" },
     { C_SUBSCRIBE, 0, "--idle", KIND_MS, "TIME", AT(idle_ms), 1, YEAR_MS,
-      "end when no event came for so long; exit status as of --timeout" },
+      "end when no event came for this time; exit status as of --timeout" },
 
     { C_SUBSCRIBE, 0, "--group", KIND_TEXT, "NAME", AT(group), 0, 0,
       "consumer group; sent along, server 0.12 does not use it" },
@@ -74,7 +76,7 @@ static const option_t known[] = {
       "print duplicates, too" },
 
     { C_CREATE, 0, "--if-missing", KIND_FLAG, NULL, AT(if_missing), 0, 0,
-      "no error if there is one: show it" },
+      "show the topic if it exists; that is not an error then" },
     { C_CREATE | C_POLICY, 0, "--dedup", KIND_CHOICE, DEDUPS, AT(dedup), 0, 0,
       "when two events are duplicates: never; all is equal; the data are; the data and the values of --keys "
       "are; those of --keys are; those of --fields are" },
@@ -85,7 +87,7 @@ static const option_t known[] = {
     { C_CREATE | C_POLICY, 0, "--offset", KIND_CHOICE, "earliest|latest", AT(offset), 0, 0,
       "which of the duplicates is the original [earliest]" },
     { C_CREATE | C_POLICY, 0, "--overwrite-duplicate", KIND_FLAG, NULL, AT(overwrite_duplicate), 0, 0,
-      "keep of a duplicate only that it came" },
+      "do not store the content of a duplicate, but only that it came" },
     { C_RM, 'y', "--yes", KIND_FLAG, NULL, AT(yes), 0, 0, "do not ask" },
 
     { C_STATUS, 0, "--auth", KIND_FLAG, NULL, AT(auth), 0, 0, "ask the auth service instead" },
@@ -99,9 +101,11 @@ static const option_t known[] = {
     { C_CALL, 0, "--list", KIND_FLAG, NULL, AT(list), 0, 0,
       "print the services, or the methods of the service that is named, and call nothing" },
     { C_CALL, 0, "--describe", KIND_TEXT, "NAME", AT(describe), 0, 0,
-      "print what a .proto file says of this service, method, message or enum, and call nothing" },
+      "print what a .proto file says of this service, method, message, field, enum or value of an enum, and "
+      "call nothing" },
     { C_CALL, 0, "--template", KIND_TEXT, "NAME", AT(template_of), 0, 0,
-      "print this message with all of its fields, as JSON to be filled in, and call nothing" },
+      "print this message, or what this method takes, with all of its fields, as JSON to be filled in, and "
+      "call nothing" },
     { C_CALL, 0, "--proto", KIND_LIST, "FILE", AT(protos), 0, 0,
       "take the types from this .proto file, by protoc, instead of the server; can be repeated" },
     { C_CALL, 'I', "--import-path", KIND_LIST, "DIR", AT(import_paths), 0, 0,
@@ -110,7 +114,7 @@ static const option_t known[] = {
       "take the types from this FileDescriptorSet, which protoc --include_imports --descriptor_set_out has "
       "written; can be repeated" },
     { C_CALL, 'f', "--file", KIND_LIST, "FILE", AT(files), 0, 0,
-      "one message of the request; can be repeated; -: standard input" },
+      "one message of the request, over any number of lines; can be repeated; -: standard input" },
     { C_CALL, 0, "--hex", KIND_FLAG, NULL, AT(hex), 0, 0,
       "messages are bytes, not JSON: MESSAGE in hexadecimal digits, files as bytes, answers in hex" },
     { C_CALL, 0, "--raw", KIND_FLAG, NULL, AT(raw), 0, 0,
@@ -131,17 +135,19 @@ static const option_t known[] = {
     { C_CALL, 0, "--max-metadata", KIND_NUMBER, "BYTES", AT(max_metadata), 1, 1u << 30,
       "how much of the received metadata is kept [8192]" },
     { C_CALL, 'H', "--header", KIND_LIST, "KEY:VALUE", AT(headers), 0, 0,
-      "metadata to send; the value of a key that ends in -bin is in hex; can be repeated" },
+      "metadata to send; the key becomes lower case; the value of a key that ends in -bin is in hex; can be "
+      "repeated" },
     { C_CALL, 0, "--deadline", KIND_MS, "TIME", AT(deadline_ms), 1, UINT32_MAX - 1,
-      "of the whole call [none]" },
+      "limit of the whole call [none]" },
     { C_CALL, 0, "--attempts", KIND_NUMBER, "N", AT(attempts), 1, 5,
       "try the call up to N times while it fails with UNAVAILABLE before the server's headers come "
       "[ENSIGN_ATTEMPTS; 1]" },
     { C_CALL, 0, "--no-token", KIND_FLAG, NULL, AT(no_token), 0, 0,
-      "send no token; else the server of the endpoint gets that of your key" },
+      "send no token; by default the server gets the token of your key" },
 
     { C_BENCH, 'n', "--events", KIND_NUMBER, "N", AT(events), 1, 10000000, "how many [100000]" },
-    { C_BENCH, 's', "--size", KIND_NUMBER, "BYTES", AT(size), 16, 4000000, "of the data of each [128]" },
+    { C_BENCH, 's', "--size", KIND_NUMBER, "BYTES", AT(size), 16, 4000000,
+      "size of each event's data [128]" },
     { C_BENCH, 0, "--trips", KIND_NUMBER, "N", AT(trips), 0, 1000000, "round trips, one at a time [1000]" },
     { C_BENCH, 0, "--no-subscribe", KIND_FLAG, NULL, AT(no_subscribe), 0, 0, "publish only" },
 
@@ -165,8 +171,8 @@ static const option_t connection[] = {
       "the server, or unix:/PATH; several with commas are tried in turn [ENSIGN_ENDPOINT; with a key "
       "ensign.rotational.app:443]" },
     { C_ONLINE, 0, "--profile", KIND_TEXT, "NAME", AT(profile), 0, 0,
-      "what this profile of the file ensign/profiles says ($XDG_CONFIG_HOME, or ~/.config), where no option "
-      "and no variable does; the manual tells of the file" },
+      "use this profile of the file ensign/profiles ($XDG_CONFIG_HOME, or ~/.config) for what no other "
+      "option gives; the environment comes behind it; the manual describes the file" },
     { C_ONLINE, 0, "--shuffle", KIND_FLAG, NULL, AT(shuffle), 0, 0,
       "try several endpoints in random order" },
     { C_ONLINE, 0, "--auth-url", KIND_TEXT, "URL", AT(auth_url), 0, 0,
@@ -176,10 +182,11 @@ static const option_t connection[] = {
     { C_ONLINE, 0, "--no-proxy", KIND_TEXT, "HOSTS", AT(no_proxy), 0, 0,
       "reached without it: names, addresses, networks, with commas [NO_PROXY; this machine]" },
     { C_ONLINE, 'C', "--credentials", KIND_TEXT, "FILE", AT(credentials), 0, 0,
-      "JSON with ClientID and ClientSecret, as the service hands it out" },
+      "a JSON file with ClientID and ClientSecret, as the service hands it out" },
     { C_ONLINE, 0, "--client-id", KIND_TEXT, "ID", AT(client_id), 0, 0, "the API key [ENSIGN_CLIENT_ID]" },
     { C_ONLINE, 0, "--client-secret", KIND_TEXT, "SECRET", AT(client_secret), 0, 0,
-      "of that key; others can see it in the list of processes [ENSIGN_CLIENT_SECRET]" },
+      "the secret of that key; other users of this machine can see it in the list of processes "
+      "[ENSIGN_CLIENT_SECRET]" },
     { C_ONLINE, 0, "--token", KIND_TEXT, "TOKEN", AT(token), 0, 0, "a bearer token, instead of a key" },
     { C_ONLINE, 0, "--no-auth", KIND_FLAG, NULL, AT(no_auth), 0, 0, "use no key [ENSIGN_NO_AUTHENTICATION]" },
     { C_ONLINE, 0, "--ca-file", KIND_TEXT, "FILE", AT(ca_file), 0, 0,
@@ -199,32 +206,33 @@ static const option_t connection[] = {
     { C_ONLINE, 0, "--allow-plaintext-token", KIND_FLAG, NULL, AT(allow_plaintext_token), 0, 0,
       "send key and token without TLS to other machines, too" },
     { C_ONLINE, 0, "--insecure-skip-verify", KIND_FLAG, NULL, AT(insecure_skip_verify), 0, 0,
-      "take any certificate: anybody on the way can read along" },
+      "accept any certificate: anybody on the way can read along" },
     { C_ONLINE, 0, "--name", KIND_TEXT, "NAME", AT(name), 0, 0, "who publishes, as subscribers see it" },
     { C_ONLINE, 0, "--connect-timeout", KIND_MS, "TIME", AT(connect_timeout_ms), 1, UINT32_MAX - 1,
-      "of one attempt [20s]" },
+      "limit of one attempt to connect [20s]" },
     { C_ONLINE, 0, "--request-timeout", KIND_MS, "TIME", AT(request_timeout_ms), 1, UINT32_MAX - 1,
-      "of one question to the server [30s]" },
+      "limit of one question to the server [30s]" },
     { C_ONLINE, 0, "--keepalive", KIND_MS, "TIME", AT(keepalive_ms), 1000, UINT32_MAX - 1,
-      "HTTP/2 PING after so long without a byte [320s: publish, subscribe, health --watch]" },
+      "send an HTTP/2 PING when nothing has come for this time [320s: publish, subscribe, health --watch]" },
     { C_ONLINE, 0, "--open-timeout", KIND_MS, "TIME", AT(open_timeout_ms), 1, UINT32_MAX - 1,
-      "of a stream, until the server has opened it; then another is tried [30s]" },
+      "limit of the time until the server has opened a stream; then another one is tried [30s]" },
     { C_ONLINE, 0, "--retry", KIND_MS, "TIME", AT(retry_ms), 0, UINT32_MAX - 1,
-      "go on for so long when the server cannot be reached [0; publish and subscribe without end, once they "
+      "how long to go on when the server cannot be reached [0; publish and subscribe without end, once they "
       "were connected]" },
 };
 
 static const option_table_t tables[] = { { known, COUNT_OF(known) }, { connection, COUNT_OF(connection) } };
 
 static const char exits_text[] =
-    "Exit status: 0 done; 1 refused by the server, or not healthy; 2 used wrongly; 3 no connection,\n"
-    "or UNAVAILABLE; 4 wrong key or no permission; 5 no such topic or service; 6 the time was up;\n"
-    "130 ended by ^C; 141 nobody reads standard output.\n";
+    "Exit status: 0 done; 1 refused by the server, or not healthy; 2 used wrongly, or wrong input;\n"
+    "3 no connection, or UNAVAILABLE; 4 wrong key or no permission; 5 no such topic, service or method;\n"
+    "6 the time was up; 130 ended by ^C, 143 by SIGTERM; 141 nobody reads standard output.\n";
 
 static const char top_text[] =
     "TIME is a number of seconds, or has a unit: 300ms, 2s, 5m, 1h. TOPIC is a name or an id.\n"
-    "Options can stand before and behind a command; -- ends them. An option goes before --credentials,\n"
-    "that before the environment, and the environment before --profile.\n"
+    "Options can stand before and behind a command; -- ends them. The first of these counts that gives a\n"
+    "setting: an option, the file of --credentials, the profile of --profile, the environment. The key of\n"
+    "the environment does not go to a profile's server if ENSIGN_ENDPOINT names another one.\n"
     "\n";
 
 const command_t *command_find(const char *name)
@@ -356,7 +364,7 @@ int run_help(const options_t *o)
     snprintf(name, sizeof name, "%s%s%s", o->args.at[0], o->args.count > 1 ? " " : "",
              o->args.count > 1 ? o->args.at[1] : "");
     c = command_find(name);
-    if (!c) return options_refuse(NULL, "%s is no command of ensign; ensign --help lists them", name);
+    if (!c) return options_refuse(NULL, "ensign has no command %s; ensign --help lists the commands", name);
     help_command(c);
     return EXIT_DONE;
 }
@@ -442,10 +450,12 @@ static bool store_number(options_t *o, const option_t *k, const char *value)
     if (k->kind == KIND_MS) {
         bool timed = text_to_ms(value, to);
         if (timed && *to >= k->least && *to <= k->most) return true;
-        if (timed && *to > 0 && *to < k->least)
-            options_refuse(o, "%s %s: give %" PRIu64 "ms or more", k->name, value, k->least);
+        if (timed && *to < k->least)
+            options_refuse(o, "%s %s: %" PRIu64 "ms is the least", k->name, value, k->least);
+        else if (timed)
+            options_refuse(o, "%s %s: %" PRIu64 "ms is the most", k->name, value, k->most);
         else
-            options_refuse(o, "%s %s is no time; give seconds, or a number with a unit: 300ms, 2s, 5m, 1h",
+            options_refuse(o, "%s %s is not a time; give seconds, or a number with a unit: 300ms, 2s, 5m, 1h",
                            k->name, value);
         return false;
     }
@@ -511,7 +521,18 @@ static void refuse_unknown(const options_t *o, const arg_t *arg)
     const char *name = o->command ? o->command->name : "", *space = name[0] != '\0' ? " " : "";
     const char one[3] = { '-', arg->letter, '\0' }, *option = arg->letter ? one : arg->text;
     int len = arg->letter ? 2 : (int)strcspn(option, "=");
+    char two[64];
 
+    snprintf(two, sizeof two, "-%s", arg->text);
+    if (arg->letter && arg->text[2] != '\0' && option_find(tables, COUNT_OF(tables), ~0u, two)) {
+        options_refuse(o, "there is no option %s; a long option has two dashes: %s", arg->text, two);
+        return;
+    }
+    if (arg->letter == 'd' && o->command && o->command->run == run_call) {
+        options_refuse(o, "there is no option -d here; messages are arguments: ensign %s %s", name,
+                       o->command->args);
+        return;
+    }
     options_refuse(o, "there is no option %.*s here; see ensign %s%s--help", len, option, name, space);
 }
 
@@ -556,9 +577,9 @@ static int check_args(const options_t *o)
     const command_t *c = o->command;
 
     if (has_subcommands(c))
-        return options_refuse(o, "a command must follow; ensign %s --help lists them", c->name);
+        return options_refuse(o, "a command must follow; ensign %s --help lists the commands", c->name);
     if (o->args.count < c->least)
-        return options_refuse(o, "something is missing: ensign %s %s", c->name, c->args);
+        return options_refuse(o, "an argument is missing: ensign %s %s", c->name, c->args);
     if (o->args.count > c->most)
         return options_refuse(o, "\"%s\" is too much: ensign %s %s", o->args.at[c->most], c->name, c->args);
     return EXIT_DONE;
@@ -567,10 +588,10 @@ static int check_args(const options_t *o)
 static int no_command(const options_t *o, const char *word, const char *second)
 {
     if (second)
-        return options_refuse(o, "%s has no command %s; ensign %s --help lists those there are", word, second,
+        return options_refuse(o, "%s has no command %s; ensign %s --help lists the commands", word, second,
                               word);
-    if (word) return options_refuse(o, "%s is no command of ensign; ensign --help lists them", word);
-    return options_refuse(o, "give a command; ensign --help lists them");
+    if (word) return options_refuse(o, "ensign has no command %s; ensign --help lists the commands", word);
+    return options_refuse(o, "give a command; ensign --help lists the commands");
 }
 
 static bool wants_version(int argc, char **argv)

@@ -11,7 +11,7 @@ enum {                          /* exit status; 128 + N: ended by signal N */
     EXIT_USAGE = 2,
     EXIT_LINK = 3,              /* no connection, or it was lost */
     EXIT_DENIED = 4,            /* no valid key, or no permission */
-    EXIT_ABSENT = 5,            /* there is no such topic, or service */
+    EXIT_ABSENT = 5,            /* there is no such topic, service or method */
     EXIT_LATE = 6,              /* the time was up */
     EXIT_SIGNAL = 128
 };
@@ -38,6 +38,8 @@ struct options_t {
     const char *profile, *ca_file, *server_name, *authority, *cert_file, *key_file, *name;
     int  min_tls;               /* 1: 1.2; 2: 1.3; 0: not given */
     bool plaintext, insecure_skip_verify, allow_plaintext_token, no_auth, shuffle;
+    bool profile_endpoint;      /* the endpoint is that of the profile */
+    bool with_tls;              /* the profile has  plaintext = false */
     uint64_t connect_timeout_ms, request_timeout_ms, open_timeout_ms, keepalive_ms, retry_ms;
     bool retry_given;
     /* output */

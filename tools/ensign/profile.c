@@ -2,10 +2,10 @@
 #include "profile.h"
 #include "input.h"
 #include <ctype.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 #define PROFILE_MAX (1u << 20)      /* bytes of the file */
@@ -43,7 +43,7 @@ typedef struct profile_t {
     size_t line;
     bool   inside, found;       /* in the profile that is wanted; it was there */
     bool   secret;              /* it holds one */
-    bool   taken[GROUPS];       /* by the command line or the environment */
+    bool   taken[GROUPS];       /* by the command line */
     bool   seen[COUNT_OF(known)];
 } profile_t;
 
@@ -54,35 +54,8 @@ static bool is_set(const char *text)
     return text && text[0] != '\0';
 }
 
-/* As the library reads it: empty, 0, n, f, no, false and off say no. */
-static bool environment_wants_no_key(void)
-{
-    const char *v = getenv("ENSIGN_NO_AUTHENTICATION");
-    return is_set(v) && !strchr("0nNfF", v[0]) && strcasecmp(v, "off") != 0;
-}
-
-/* The library tells what it finds in the environment. A variable that is wrong it will tell again. */
-static void note_environment(bool taken[GROUPS])
-{
-    ensign_desc_t d;
-    ensign_error_t why;
-
-    memset(&d, 0, sizeof d);
-    if (ensign_desc_env(&d, &why) != ENSIGN_OK) return;
-    taken[GROUP_ENDPOINT] = is_set(d.endpoint);
-    taken[GROUP_AUTH_URL] = is_set(d.auth_url);
-    taken[GROUP_KEY] = is_set(d.client_id) || is_set(d.client_secret) || environment_wants_no_key();
-    taken[GROUP_CA] = is_set(d.tls.ca_file);
-    taken[GROUP_CERTIFICATE] = is_set(d.tls.cert_file) || is_set(d.tls.key_file);
-    taken[GROUP_MIN_TLS] = d.tls.min_version != 0;
-    taken[GROUP_PLAINTEXT] = d.tls.off;
-    taken[GROUP_PROXY] = is_set(d.proxy);
-    taken[GROUP_NO_PROXY] = is_set(d.no_proxy);
-}
-
 static void note_taken(profile_t *p)
 {
-    note_environment(p->taken);
     for (size_t i = 0; i < COUNT_OF(known); i++)
         if (options_given(p->o, options_connection(known[i].option))) p->taken[known[i].group] = true;
 }
@@ -109,8 +82,14 @@ static bool find_file(profile_t *p)
     return true;
 }
 
-static bool wrong(const profile_t *p, const char *what)
+static bool wrong(const profile_t *p, const char *format, ...)
 {
+    char what[512];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
     complain("%s: line %zu: %s", p->path, p->line, what);
     return false;
 }
@@ -136,7 +115,15 @@ static const char *whole_path(const profile_t *p, const char *value)
 static bool store_flag(const profile_t *p, const option_t *k, const char *value)
 {
     if (strcmp(value, "true") == 0) return options_store(p->o, k, NULL);
-    return strcmp(value, "false") == 0 || wrong(p, "this one is true or false");
+    if (strcmp(value, "false") != 0) return wrong(p, "%s is true or false", k->name + 2);
+    if (k == options_connection("--plaintext")) p->o->with_tls = true;
+    return true;
+}
+
+static bool is_quoted(const char *value)
+{
+    size_t len = strlen(value);
+    return len > 1 && (value[0] == '"' || value[0] == '\'') && value[len - 1] == value[0];
 }
 
 static bool store_line(profile_t *p, size_t i, const char *value)
@@ -144,14 +131,17 @@ static bool store_line(profile_t *p, size_t i, const char *value)
     const option_t *k = options_connection(known[i].option);
     value_t kind = known[i].value;
 
-    if (p->seen[i]) return wrong(p, "the profile says that twice; leave one line out");
+    if (p->seen[i]) return wrong(p, "the profile has %s twice; leave one line out", k->name + 2);
     p->seen[i] = true;
-    if (value[0] == '\0') return wrong(p, "a value is missing behind the =");
+    if (value[0] == '\0') return wrong(p, "the value of %s is missing behind the =", k->name + 2);
+    if (strstr(value, " #")) return wrong(p, "put the comment behind %s on a line of its own", k->name + 2);
+    if (is_quoted(value)) return wrong(p, "leave out the quotes around the value of %s", k->name + 2);
     if (kind == VALUE_SECRET || (kind == VALUE_PROXY && strchr(value, '@'))) p->secret = true;
     if (p->taken[known[i].group]) return true;
+    if (known[i].group == GROUP_ENDPOINT) p->o->profile_endpoint = true;
     if (k->kind == KIND_FLAG) return store_flag(p, k, value);
     return options_store(p->o, k, kind == VALUE_PATH ? whole_path(p, value) : value) ||
-           wrong(p, "its value is not one that the option takes");
+           wrong(p, "the option %s does not take this value", k->name);
 }
 
 /* "NAME = VALUE" */
@@ -165,18 +155,22 @@ static bool read_setting(profile_t *p, char *line)
     for (equals++; isspace((unsigned char)*equals);) equals++;
     for (size_t i = 0; i < COUNT_OF(known); i++)
         if (strcmp(line, known[i].option + 2) == 0) return store_line(p, i, equals);
-    return wrong(p, "there is no setting of this name; it is that of a connection option without its dashes: "
-                    "endpoint, auth-url, credentials, client-id, client-secret, token, no-auth, ca-file, "
-                    "server-name, cert, cert-key, min-tls, plaintext, proxy or no-proxy");
+    return wrong(p, "a profile has no setting %.60s; it has these options without their dashes: endpoint, "
+                    "auth-url, credentials, client-id, client-secret, token, no-auth, ca-file, "
+                    "server-name, cert, cert-key, min-tls, plaintext, proxy and no-proxy", line);
 }
 
-static void begin_profile(profile_t *p, const char *name, size_t len)
+static bool begin_profile(profile_t *p, const char *name, size_t len)
 {
     size_t at = strlen(p->names);
 
     p->inside = strlen(p->o->profile) == len && strncmp(p->o->profile, name, len) == 0;
+    if (p->inside && p->found)
+        return wrong(p, "the profile %s begins here again; put all of its lines under one [%s]",
+                     p->o->profile, p->o->profile);
     p->found = p->found || p->inside;
     snprintf(p->names + at, sizeof p->names - at, "%s%.*s", at > 0 ? ", " : "", (int)len, name);
+    return true;
 }
 
 /* Only the lines of the wanted profile have to be right. */
@@ -186,10 +180,7 @@ static bool read_line(profile_t *p, char *line)
 
     while (len > 0 && isspace((unsigned char)line[len - 1])) line[--len] = '\0';
     while (isspace((unsigned char)*line)) line++, len--;
-    if (line[0] == '[' && len > 2 && line[len - 1] == ']') {
-        begin_profile(p, line + 1, len - 2);
-        return true;
-    }
+    if (line[0] == '[' && len > 2 && line[len - 1] == ']') return begin_profile(p, line + 1, len - 2);
     return line[0] == '\0' || line[0] == '#' || !p->inside || read_setting(p, line);
 }
 
@@ -226,8 +217,9 @@ int profile_read(options_t *o)
     note_taken(&p);
     if (!find_file(&p) || !read_file(&p)) return EXIT_USAGE;
     if (!p.found)
-        return options_refuse(o, "--profile: %s has no profile %s; it has %s", p.path, o->profile,
-                              p.names[0] != '\0' ? p.names : "none");
+        return options_refuse(o, "--profile: %s has no profile %s; %s%s", p.path, o->profile,
+                              p.names[0] != '\0' ? "it has " : "write its lines under ",
+                              p.names[0] != '\0' ? p.names : "[NAME]");
     if (p.secret && (stat(p.path, &st) != 0 || (st.st_mode & (S_IRWXG | S_IRWXO)) != 0))
         return options_refuse(o, "--profile: %s holds a secret, and others can read it; run  chmod 600 %s",
                               p.path, p.path);

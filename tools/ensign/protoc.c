@@ -106,7 +106,9 @@ bool protoc_run(const list_t *files, const list_t *paths, uint8_t **set, size_t 
         close(ends[0]); /* a protoc that still writes ends by it */
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
         ok = ok && status == 0;
-        if (!ok) complain("protoc did not compile the files of --proto; its own words stand above");
+        if (!ok)
+            complain("protoc did not compile the files of --proto, and says why above; where it does not "
+                     "find an import, name the root of the imports by -I DIR");
     } else {
         close(ends[0]);
     }

@@ -75,7 +75,7 @@ static int read_mime(const options_t *o, int32_t *out)
     if (ensign_mime_parse(ensign_str(o->mimetype), out) == ENSIGN_OK) return EXIT_DONE;
     return options_refuse(
         o,
-        "--mimetype %s is no type that the service knows; give one such as application/json "
+        "--mimetype %s: the service does not know this type; give one such as application/json "
         "or text/csv, or a number: 1000 to 1009 are for formats of your own",
         o->mimetype);
 }
@@ -189,16 +189,15 @@ static bool read_line(publish_t *p, ensign_slice_t line, bool *none)
     if (!p->o->from_json) {
         p->e.data = line;
         if (!p->o->ndjson || text_is_json(line)) return true;
-        complain("%s: line %" PRIu64
-                 " is no JSON value; it and the rest are not published: mend it, or leave out --ndjson",
-                 p->in.name, p->in.line);
+        complain("%s: line %" PRIu64 " is not a JSON value; this line and those behind it are not "
+                 "published: correct it, or leave out --ndjson", p->in.name, p->in.line);
         return false;
     }
     read = from_json(&p->json, line, &p->e);
     *none = read == FROM_JSON_NONE;
     if (read != FROM_JSON_BAD) return true;
-    complain("%s: line %" PRIu64 ": %s. It and the rest are not published", p->in.name, p->in.line,
-             p->json.why);
+    complain("%s: line %" PRIu64 ": %s. This line and those behind it are not published", p->in.name,
+             p->in.line, p->json.why);
     return false;
 }
 
@@ -216,7 +215,8 @@ static line_t next_line(publish_t *p)
     }
     if (got == LINE_TOO_LONG)
         complain("%s: line %" PRIu64
-                 " has over %zu bytes, the most that %s may have; it and the rest are not published",
+                 " has over %zu bytes, the most that %s may have; this line and those behind it are not "
+                 "published",
                  p->in.name, p->in.line + 1, p->in.max,
                  p->o->from_json ? "one of --from-json" : "an event");
     return got;
@@ -259,6 +259,7 @@ static void put(publish_t *p)
         p->room = false; /* AGAIN: until ROOM; ENDED: END is next */
     } else {
         snprintf(line, sizeof line, "%s: line %" PRIu64, p->in.name, p->in.line);
+        if (ensign_error(p->s.c)->code == ENSIGN_E_TOO_LARGE) session_fail(&p->s, EXIT_USAGE);
         session_error(&p->s, p->source == FROM_LINES ? line : NULL, ensign_error(p->s.c));
         p->done = true;
     }
@@ -273,7 +274,7 @@ static bool take_one(publish_t *p)
         if (got == LINE_NONE && !p->in.regular) p->dry = true;
         if (got == LINE_NONE && p->in.regular && !input_read(&p->in)) got = LINE_TOO_LONG;
         if (got == LINE_EOF || got == LINE_TOO_LONG) p->done = true;
-        if (got == LINE_TOO_LONG) session_fail(&p->s, EXIT_FAILED);
+        if (got == LINE_TOO_LONG) session_fail(&p->s, EXIT_USAGE);
         if (got != LINE_GOT) return got == LINE_NONE && !p->dry;
         p->pending = true;
     }
@@ -323,6 +324,16 @@ static void count_nack(publish_t *p, int code)
     if (code < ENSIGN_NACK_NOT_SENT && p->refused++ == 0) p->first_refusal = code;
 }
 
+/* --ensure-topic makes a topic by its name: an id is of one that was there. */
+static const char *nack_remedy(const publish_t *p, int code)
+{
+    ensign_ulid_t id;
+
+    if (code != ENSIGN_NACK_TOPIC_UNKNOWN || p->o->ensure_topic || topic_is_id(p->o->args.at[0], &id))
+        return "";
+    return "; --ensure-topic makes the topic";
+}
+
 static void print_nack(publish_t *p, const ensign_notice_nack_t *a, const char *text)
 {
     count_nack(p, a->code);
@@ -335,8 +346,9 @@ static void print_nack(publish_t *p, const ensign_notice_nack_t *a, const char *
         json_text("error", text);
         json_close();
     } else if (a->code < ENSIGN_NACK_NOT_SENT && p->refused <= NACKS_SHOWN) { /* else END tells why */
-        complain("%s %" PRIu64 " is %s: %s", number_name(p), a->tag,
-                 a->stored == ENSIGN_STORED_NO ? "not stored" : "refused, and may be stored", text);
+        complain("%s %" PRIu64 " is %s: %s%s", number_name(p), a->tag,
+                 a->stored == ENSIGN_STORED_NO ? "not stored" : "refused, and may be stored", text,
+                 nack_remedy(p, a->code));
         if (p->refused == NACKS_SHOWN) complain("from here on they are only counted; --json prints each");
     }
 }
@@ -414,7 +426,7 @@ static void loop(publish_t *p)
         if (woke == WOKE_STOP) stop(p);
         if (woke == WOKE_INPUT) {
             p->dry = false;
-            if (!input_read(&p->in)) session_fail(&p->s, EXIT_FAILED);
+            if (!input_read(&p->in)) session_fail(&p->s, EXIT_USAGE);
         }
         show_progress(p, false);
     }

@@ -65,6 +65,7 @@ static bool other_version(reflect_t *r, const ensign_notice_t *end)
     if (!end->error) {
         failed(r, "the server ends server reflection without an answer", "");
     } else {
+        if (lacks) session_fail(&r->c->s, EXIT_FAILED); /* that says nothing of the method */
         session_error(&r->c->s, "server reflection", end->error);
         if (lacks)
             complain("this server does not tell its types; name its .proto files by --proto FILE -I DIR, or "

@@ -61,6 +61,16 @@ const pb::FileDescriptor *own_file(const string &name) // one that libprotobuf b
     return pb::DescriptorPool::generated_pool()->FindFileByName(name);
 }
 
+// Where this name is found: what was linked goes before the types that libprotobuf brings along.
+const pb::DescriptorPool &pool_with(const pb::DescriptorPool &linked, const string &name)
+{
+    const pb::DescriptorPool *brought = pb::DescriptorPool::generated_pool();
+
+    if (linked.FindFileContainingSymbol(name)) return linked;
+    const pb::FileDescriptor *file = brought->FindFileContainingSymbol(name);
+    return file && own_file(file->name()) == file ? *brought : linked;
+}
+
 // The types that JSON has a form of its own for. libprotobuf trusts them to be what they are called.
 bool is_special(const string &name)
 {
@@ -281,10 +291,29 @@ bool is_here(const schema_t *s, const string &file)
     return s->pool.FindFileByName(file) || s->added.count(file) > 0 || own_file(file);
 }
 
+// libprotobuf's own words about two files with the same name in them are hard to read.
+bool is_new(schema_t *s, const pb::FileDescriptorProto &file)
+{
+    const string front = file.package().empty() ? string() : file.package() + ".";
+    std::vector<string> names;
+
+    for (const auto &m : file.message_type()) names.push_back(front + m.name());
+    for (const auto &e : file.enum_type()) names.push_back(front + e.name());
+    for (const auto &d : file.service()) names.push_back(front + d.name());
+    for (const string &name : names) {
+        const pb::FileDescriptor *other = s->pool.FindFileContainingSymbol(name);
+        if (other && other->name() != file.name())
+            return refuse(s, name + " is in two files, " + other->name() + " and " + file.name() +
+                                 "; give one of them, or each by the same name");
+    }
+    return true;
+}
+
 // A file whose imports are all linked.
 bool build(schema_t *s, const pb::FileDescriptorProto &file)
 {
     Errors errors;
+    if (!is_new(s, file)) return false;
     const pb::FileDescriptor *built = s->pool.BuildFileCollectingErrors(file, &errors);
 
     if (!built) return refuse(s, "the descriptors are wrong: " + errors.first);
@@ -371,7 +400,7 @@ answer_t take_files(schema_t *s, const pb::UnknownFieldSet &files)
         pb::FileDescriptorProto file;
         if (f.number() != 1 || f.type() != pb::UnknownField::TYPE_LENGTH_DELIMITED) continue;
         if (!file.ParseFromString(f.length_delimited())) {
-            refuse(s, "the server's descriptor is no FileDescriptorProto");
+            refuse(s, "the server's descriptor is not a FileDescriptorProto");
             return ANSWER_WRONG;
         }
         if (!add_file(s, &file, f.length_delimited().size())) return ANSWER_WRONG;
@@ -414,7 +443,7 @@ answer_t take_answer(schema_t *s, const string &bytes, int *code)
             return ANSWER_ERROR;
         }
     }
-    refuse(s, "what the server sends is no answer of server reflection");
+    refuse(s, "what the server sends is not an answer of server reflection");
     return ANSWER_WRONG;
 }
 
@@ -436,14 +465,17 @@ void fill_opaque(const string &name, pb::Type *type)
     f->set_json_name("@value");
 }
 
-// Looks types up by what stands behind the last slash of a URL: first here, then among google.rpc's.
+// Looks types up by what stands behind the last slash of a URL: first here, then among google.rpc's, then
+// among those that libprotobuf brings along.
 class Resolver : public pb::util::TypeResolver {
 public:
     enum use_t { TO_JSON, FROM_JSON, IN_PARTS };
 
     Resolver(const schema_t *s, use_t what) : schema(s), use(what),
           here(pb::util::NewTypeResolverForDescriptorPool("type.googleapis.com", &s->pool)),
-          rpc(pb::util::NewTypeResolverForDescriptorPool("type.googleapis.com", rpc_pool()))
+          rpc(pb::util::NewTypeResolverForDescriptorPool("type.googleapis.com", rpc_pool())),
+          brought(pb::util::NewTypeResolverForDescriptorPool("type.googleapis.com",
+                                                             pb::DescriptorPool::generated_pool()))
     {
     }
 
@@ -453,6 +485,7 @@ public:
         status_t status = here->ResolveMessageType(URL + name, type);
 
         if (!status.ok()) status = rpc->ResolveMessageType(URL + name, type);
+        if (!status.ok() && is_brought(name)) status = brought->ResolveMessageType(URL + name, type);
         if (!status.ok() && use == TO_JSON && schema->opaque.count(name) > 0) {
             fill_opaque(name, type);
             return status_t();
@@ -464,13 +497,19 @@ public:
 
     status_t ResolveEnumType(const string &url, pb::Enum *type) override
     {
-        status_t status = here->ResolveEnumType(URL + type_of_url(url), type);
-        return status.ok() ? status : rpc->ResolveEnumType(URL + type_of_url(url), type);
+        const string name = type_of_url(url);
+        status_t status = here->ResolveEnumType(URL + name, type);
+
+        if (!status.ok()) status = rpc->ResolveEnumType(URL + name, type);
+        if (!status.ok() && is_brought(name)) status = brought->ResolveEnumType(URL + name, type);
+        return status;
     }
 
     string lacks;               // the first message type that was not found
 
 private:
+    bool is_brought(const string &name) const { return &pool_with(schema->pool, name) != &schema->pool; }
+
     static void make_optional(pb::Type *type)
     {
         for (pb::Field &f : *type->mutable_fields())
@@ -480,12 +519,12 @@ private:
 
     const schema_t *schema;
     use_t use;                  // IN_PARTS: a field is tried alone, without those that are required beside it
-    std::unique_ptr<pb::util::TypeResolver> here, rpc;
+    std::unique_ptr<pb::util::TypeResolver> here, rpc, brought;
 };
 
 const pb::Descriptor *find_type(const schema_t *s, const string &name)
 {
-    const pb::Descriptor *d = s->pool.FindMessageTypeByName(name);
+    const pb::Descriptor *d = pool_with(s->pool, name).FindMessageTypeByName(name);
     return d ? d : rpc_pool()->FindMessageTypeByName(name);
 }
 
@@ -566,12 +605,12 @@ bool to_json(schema_t *s, const string &type, string message, int flags, string 
     json->clear();
     if (!d) return refuse(s, "there is no message type " + type);
     if (!fields.ParseFromString(message)) // the JSON library would take a message that ends in its middle
-        return refuse(s, "what came is no " + type);
+        return refuse(s, "what came is not a " + type);
     prepare(s, d, &message, NEST_MAX);
     status_t status = pb::util::BinaryToJsonString(&resolver, URL + type, message, json, print);
     if (status.ok()) return true;
     s->lacks = resolver.lacks;
-    return refuse(s, "what came is no " + type + ": " + string(status.message()));
+    return refuse(s, "what came is not a " + type + ": " + string(status.message()));
 }
 
 // ---- a message with all of its fields
@@ -779,7 +818,7 @@ string fields_of(const pb::Descriptor *d)
     std::vector<string> names;
 
     for (int i = 0; i < d->field_count(); i++) names.push_back(d->field(i)->json_name());
-    return names.empty() ? "it has none" : "it has " + listed(names);
+    return names.empty() ? "it has no fields" : "it has " + listed(names);
 }
 
 string values_of(const pb::EnumDescriptor *e)
@@ -804,7 +843,7 @@ string wanted_scalar(const pb::FieldDescriptor *f)
     case pb::FieldDescriptor::CPPTYPE_BOOL: return "true or false";
     case pb::FieldDescriptor::CPPTYPE_ENUM: return values_of(f->enum_type());
     case pb::FieldDescriptor::CPPTYPE_STRING:
-        return f->type() == pb::FieldDescriptor::TYPE_BYTES ? "a string in base64" : "a string of UTF-8";
+        return f->type() == pb::FieldDescriptor::TYPE_BYTES ? "a string in base64" : "a string";
     default: return "an object";
     }
 }
@@ -839,6 +878,127 @@ string shortened(const string &json)
     return json.substr(0, n) + "...";
 }
 
+string wrong(const string &path, const string &json, const string &form)
+{
+    return (path.empty() ? "" : path + ": ") + shortened(json) + " is not " + form;
+}
+
+// What libprotobuf takes and the JSON mapping does not: "yes" for true, "1" for an enum, one value for a
+// list, null in a list, a field twice, {"seconds": 5} for a Timestamp. It would mean something else than was
+// meant.
+class Strict {
+public:
+    explicit Strict(const schema_t *s) : schema(s) {}
+
+    // Why this JSON, which libprotobuf has taken, is wrong; "": it is right. path: where it stands.
+    string message(const pb::Descriptor *d, const string &json, const string &path, int depth) const
+    {
+        std::set<const pb::FieldDescriptor *> seen;
+        string why;
+
+        if (is_special(d->full_name())) return special(d, json, path, depth);
+        if (depth == 0 || !Pieces(json).is('{')) return "";
+        for (const member_t &m : Pieces(json).members()) {
+            const string name = unquoted(m.key), at = path.empty() ? name : path + "." + name;
+            const pb::FieldDescriptor *f = field_named(d, name);
+            if (!f) continue; // @type, or one that may be unknown
+            if (!seen.insert(f).second) return at + ": the field is given twice; leave one out";
+            why = field(f, m.value, at, depth - 1);
+            if (!why.empty()) return why;
+        }
+        return "";
+    }
+
+private:
+    string special(const pb::Descriptor *d, const string &json, const string &path, int depth) const
+    {
+        const string &name = d->name();
+
+        if (name == "Any") return any(json, path, depth);
+        if (name == "Struct" || name == "Value") return "";
+        if (name == "ListValue" ? !Pieces(json).is('[') : Pieces(json).is('{'))
+            return json == "null" ? "" : wrong(path, json, wanted_message(d));
+        return name == "BoolValue" && json != "null" ? scalar(d->field(0), json, path) : "";
+    }
+
+    string any(const string &json, const string &path, int depth) const
+    {
+        const std::vector<member_t> all =
+            Pieces(json).is('{') ? Pieces(json).members() : std::vector<member_t>();
+        const pb::Descriptor *d = nullptr;
+
+        if (depth == 0) return "";
+        for (const member_t &m : all)
+            if (unquoted(m.key) == "@type") d = find_type(schema, type_of_url(unquoted(m.value)));
+        if (!d) return "";
+        if (!is_special(d->full_name())) return message(d, json, path, depth);
+        for (const member_t &m : all)
+            if (unquoted(m.key) == "value") return special(d, m.value, path + ".value", depth - 1);
+        return "";
+    }
+
+    // null is a value of its own here.
+    static bool takes_null(const pb::FieldDescriptor *f)
+    {
+        if (f->enum_type()) return f->enum_type()->full_name() == "google.protobuf.NullValue";
+        return f->message_type() && f->message_type()->full_name() == "google.protobuf.Value";
+    }
+
+    string field(const pb::FieldDescriptor *f, const string &json, const string &at, int depth) const
+    {
+        string why;
+        size_t i = 0;
+
+        if (json == "null") return "";
+        if (f->is_map()) return map(f, json, at, depth);
+        if (!f->is_repeated()) return value(f, json, at, depth);
+        if (!Pieces(json).is('[')) return wrong(at, json, "a list");
+        for (const member_t &m : Pieces(json).members()) {
+            why = element(f, m.value, at + "[" + std::to_string(i++) + "]", depth);
+            if (!why.empty()) return why;
+        }
+        return "";
+    }
+
+    string map(const pb::FieldDescriptor *f, const string &json, const string &at, int depth) const
+    {
+        const pb::FieldDescriptor *key = f->message_type()->FindFieldByNumber(1),
+                                  *item = f->message_type()->FindFieldByNumber(2);
+
+        for (const member_t &m : Pieces(json).members()) {
+            string why = key->cpp_type() == pb::FieldDescriptor::CPPTYPE_BOOL
+                             ? scalar(key, unquoted(m.key), at + ", a key") : "";
+            if (why.empty())
+                why = element(item, m.value, at + "[" + m.key + "]", depth);
+            if (!why.empty()) return why;
+        }
+        return "";
+    }
+
+    string element(const pb::FieldDescriptor *f, const string &json, const string &at, int depth) const
+    {
+        if (json == "null" && !takes_null(f)) return wrong(at, json, wanted(f));
+        return value(f, json, at, depth);
+    }
+
+    string value(const pb::FieldDescriptor *f, const string &json, const string &at, int depth) const
+    {
+        return f->message_type() ? message(f->message_type(), json, at, depth) : scalar(f, json, at);
+    }
+
+    static string scalar(const pb::FieldDescriptor *f, const string &json, const string &at)
+    {
+        bool right = true;
+
+        if (f->cpp_type() == pb::FieldDescriptor::CPPTYPE_BOOL) right = json == "true" || json == "false";
+        if (f->enum_type() && json[0] == '"')
+            right = f->enum_type()->FindValueByName(unquoted(json)) != nullptr;
+        return right ? "" : wrong(at, json, wanted(f));
+    }
+
+    const schema_t *schema;
+};
+
 class Finder {
 public:
     Finder(const schema_t *s, int flags) : schema(s), resolver(s, Resolver::IN_PARTS)
@@ -864,19 +1024,14 @@ public:
             if (!f->containing_oneof() || m.value == "null") continue;
             string &other = chosen[f->containing_oneof()];
             if (!other.empty())
-                return at + ": " + other + " is there, too; of the oneof " + f->containing_oneof()->name() +
-                       " give one";
+                return at + ": " + other + " is given, too; the oneof " + f->containing_oneof()->name() +
+                       " takes one field";
             other = name;
         }
         return "";
     }
 
 private:
-    static string wrong(const string &path, const string &json, const string &form)
-    {
-        return (path.empty() ? "" : path + ": ") + shortened(json) + " is not " + form;
-    }
-
     bool fits(const pb::Descriptor *d, const string &key, const string &value)
     {
         string out;
@@ -929,6 +1084,8 @@ private:
         const pb::Descriptor *d = f->message_type();
         string why;
 
+        if (f->type() == pb::FieldDescriptor::TYPE_STRING && Pieces(json).is('"'))
+            return wrong(at, json, "valid Unicode"); // half of a surrogate pair
         if (!d || !Pieces(json).is('{')) return wrong(at, json, wanted(f));
         if (d->full_name() == "google.protobuf.Any") return any(json, at, depth);
         if (is_special(d->full_name())) return wrong(at, json, wanted(f));
@@ -965,7 +1122,10 @@ bool from_json(schema_t *s, const string &type, const string &json, int flags, s
     message->clear();
     if (!d) return refuse(s, "there is no message type " + type);
     status_t status = pb::util::JsonToBinaryString(&resolver, URL + type, json, message, options);
-    if (status.ok()) return true;
+    if (status.ok()) {
+        why = Strict(s).message(d, json, "", NEST_MAX);
+        return why.empty() || refuse(s, why);
+    }
     s->lacks = resolver.lacks;
     if (!is_special(type)) why = Finder(s, flags).message(d, json, "", NEST_MAX);
     if (!why.empty()) return refuse(s, why);
@@ -983,9 +1143,20 @@ template <typename D> string debug_text(const D *d)
     return d->DebugStringWithOptions(options);
 }
 
+// Its full name lacks that of its enum; with it the value is found, too.
+const pb::EnumValueDescriptor *find_value(const pb::DescriptorPool &p, const string &name)
+{
+    const size_t dot = name.rfind('.');
+    const pb::EnumValueDescriptor *v = p.FindEnumValueByName(name);
+    const pb::EnumDescriptor *e =
+        v || dot == string::npos ? nullptr : p.FindEnumTypeByName(name.substr(0, dot));
+
+    return e ? e->FindValueByName(name.substr(dot + 1)) : v;
+}
+
 bool describe(const schema_t *s, const string &name, string *out)
 {
-    const pb::DescriptorPool &p = s->pool;
+    const pb::DescriptorPool &p = pool_with(s->pool, name);
 
     out->clear();
     if (const auto *d = p.FindServiceByName(name)) *out = debug_text(d);
@@ -995,7 +1166,7 @@ bool describe(const schema_t *s, const string &name, string *out)
     else if (const auto *f = p.FindFieldByName(name)) *out = debug_text(f);
     else if (const auto *x = p.FindExtensionByName(name)) *out = debug_text(x);
     else if (const auto *o = p.FindOneofByName(name)) *out = debug_text(o);
-    else if (const auto *v = p.FindEnumValueByName(name)) *out = debug_text(v);
+    else if (const auto *v = find_value(p, name)) *out = debug_text(v);
     while (!out->empty() && out->back() == '\n') out->pop_back();
     return !out->empty();
 }
@@ -1024,7 +1195,7 @@ bool find_method(schema_t *s, const string &service, const string &name, schema_
     if (m) return fill_method(s, m, out), true;
     for (int i = 0; i < d->method_count(); i++) names.push_back(d->method(i)->name());
     return refuse(s, service + " has no method " + name + "; it has " +
-                         (names.empty() ? "none" : listed(names)));
+                         (names.empty() ? "no methods" : listed(names)));
 }
 
 // ---- details of a status
@@ -1034,7 +1205,7 @@ bool detail(schema_t *s, const string &status, size_t place, int flags, const ch
     pb::UnknownFieldSet outer, any;
 
     json->clear();
-    if (!outer.ParseFromString(status)) return refuse(s, "the details are no google.rpc.Status");
+    if (!outer.ParseFromString(status)) return refuse(s, "the details are not a google.rpc.Status");
     for (int i = 0; i < outer.field_count(); i++) {
         const pb::UnknownField &f = outer.field(i);
         if (f.number() != 3 || f.type() != pb::UnknownField::TYPE_LENGTH_DELIMITED || place-- > 0) continue;
@@ -1082,7 +1253,7 @@ bool schema_add_set(schema_t *s, ensign_slice_t set)
     return guard(s, [&] {
         pb::FileDescriptorSet files;
         if (!files.ParseFromArray(set.ptr, static_cast<int>(set.len)) || files.file_size() == 0)
-            return refuse(s, "it is no FileDescriptorSet, as protoc --descriptor_set_out writes it");
+            return refuse(s, "it is not a FileDescriptorSet, as protoc --descriptor_set_out writes it");
         for (pb::FileDescriptorProto &file : *files.mutable_file())
             if (!add_file(s, &file, 0)) return false;
         return true;
@@ -1094,7 +1265,7 @@ bool schema_add_file(schema_t *s, ensign_slice_t file)
     return guard(s, [&] {
         pb::FileDescriptorProto proto;
         if (!proto.ParseFromArray(file.ptr, static_cast<int>(file.len)))
-            return refuse(s, "it is no FileDescriptorProto");
+            return refuse(s, "it is not a FileDescriptorProto");
         return add_file(s, &proto, file.len);
     });
 }
@@ -1175,7 +1346,7 @@ bool schema_describe(schema_t *s, const char *name, ensign_slice_t *text)
 bool schema_template(schema_t *s, const char *type, bool pretty, ensign_slice_t *json)
 {
     return guard(s, [&] {
-        const pb::Descriptor *d = s->pool.FindMessageTypeByName(type);
+        const pb::Descriptor *d = pool_with(s->pool, type).FindMessageTypeByName(type);
         Template t(pretty);
         if (!d) return refuse(s, string("there is no message type ") + type);
         t.message(d, 0);

@@ -22,7 +22,8 @@ const char *schema_error(const schema_t *s);            /* one line; stands unti
 
 /* ---- descriptors: files are added in any order, then linked
  *
- * The files of google/protobuf/ are libprotobuf's own, whoever sends others under these names. */
+ * The files of google/protobuf/ are libprotobuf's own, whoever sends others under these names; their types
+ * are there without a file. */
 
 bool schema_add_set(schema_t *s, ensign_slice_t set);   /* an encoded FileDescriptorSet */
 bool schema_add_file(schema_t *s, ensign_slice_t file); /* an encoded FileDescriptorProto */
@@ -71,7 +72,8 @@ enum {
     SCHEMA_PRETTY = 4           /* to JSON: indented */
 };
 
-/* json is one JSON value (text_json tells). The error names the field by its path: list[1].name */
+/* json is one JSON value (text_json tells). The error names the field by its path: list[1].name. What the
+ * mapping does not allow is refused, also where libprotobuf would take it. */
 bool schema_from_json(schema_t *s, const char *type, ensign_slice_t json, int flags, ensign_slice_t *message);
 bool schema_to_json(schema_t *s, const char *type, ensign_slice_t message, int flags, ensign_slice_t *json);
 /* The type that the last one of the two lacked, for an Any; NULL: it failed for another reason. Add its

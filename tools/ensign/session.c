@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #define FIRST_LOOK_MS 100       /* while nothing is open yet: how often to look for a fault */
@@ -21,7 +22,7 @@ int exit_of(const ensign_error_t *e)
     switch (e->code) {
     case ENSIGN_E_ARGUMENT: case ENSIGN_E_FILE: case ENSIGN_E_FORMAT:
         return EXIT_USAGE;
-    case ENSIGN_E_UNKNOWN_TOPIC: case ENSIGN_E_NOT_FOUND:
+    case ENSIGN_E_UNKNOWN_TOPIC: case ENSIGN_E_NOT_FOUND: case ENSIGN_E_UNIMPLEMENTED:
         return EXIT_ABSENT;
     case ENSIGN_E_PERMISSION_DENIED: case ENSIGN_E_UNAUTHENTICATED: case ENSIGN_E_CREDENTIALS:
         return EXIT_DENIED;
@@ -51,18 +52,53 @@ void session_fail(session_t *s, int status)
     if (s->status == EXIT_DONE) s->status = status;
 }
 
-/* What can be done here about an error whose words are the server's. */
-static const char *remedy(int code)
+/* The services' own state is told without a key. */
+static bool is_keyless(const options_t *o)
 {
-    static const struct { int code; const char *text; } known[] = {
-        { ENSIGN_E_ALREADY_EXISTS, "; give another name, or --if-missing to take the one that is there" },
-        { ENSIGN_E_PERMISSION_DENIED, "; this key may not do that: use one that may" },
-        { ENSIGN_E_UNAUTHENTICATED, "; give a key: --credentials FILE, or the two ENSIGN_CLIENT_ variables" },
-        { ENSIGN_E_DEADLINE_EXCEEDED, "; give it more time, or ask for less" },
-    };
+    return o->command->run == run_health || (o->command->run == run_status && !o->auth);
+}
 
-    for (size_t i = 0; i < COUNT_OF(known); i++)
-        if (known[i].code == code) return known[i].text;
+static bool has_authorization(const list_t *headers)
+{
+    for (size_t i = 0; i < headers->count; i++)
+        if (strncasecmp(headers->at[i], "authorization:", strlen("authorization:")) == 0) return true;
+    return false;
+}
+
+/* The server did not take what was sent to show who we are: what was that? */
+static const char *remedy_of_key(const session_t *s, bool denied)
+{
+    const options_t *o = s->o;
+
+    if (has_authorization(&o->headers)) return "; change the authorization of --header";
+    if (o->no_token) return "; leave out --no-token, so that the token of a key is sent";
+    if (o->token) return "; give another --token, or a key: --credentials FILE";
+    if (o->no_auth)
+        return o->profile ? "; a key is needed, and no-auth (of the profile, or an option) leaves it out"
+                          : "; a key is needed: leave out --no-auth";
+    if (s->keyed && denied) return "; this key lacks the permission: use another one";
+    if (s->keyed) return "; the key must be one of this server: check --endpoint and --auth-url";
+    return is_keyless(o) ? "; give a key: --credentials FILE"
+                         : "; give a key: --credentials FILE, or the two ENSIGN_CLIENT_ variables";
+}
+
+/* What can be done here about an error whose words are the server's. */
+static const char *remedy(const session_t *s, int code)
+{
+    const options_t *o = s->o;
+
+    switch (code) {
+    case ENSIGN_E_ALREADY_EXISTS:
+        if (o->command->run != run_topics_create) break;
+        return "; give another name, or --if-missing to take the one that is there";
+    case ENSIGN_E_PERMISSION_DENIED: return remedy_of_key(s, true);
+    case ENSIGN_E_UNAUTHENTICATED: return remedy_of_key(s, false);
+    case ENSIGN_E_UNIMPLEMENTED: return o->gzip ? "; the server may lack gzip: leave out --gzip" : "";
+    case ENSIGN_E_DEADLINE_EXCEEDED:
+        if (o->deadline_ms > 0) return "; a longer --deadline gives it more time";
+        if (o->timeout_ms > 0) return "; a longer --timeout gives it more time";
+        break;
+    }
     return "";
 }
 
@@ -109,7 +145,8 @@ void session_error(session_t *s, const char *what, const ensign_error_t *e)
 {
     const char *text = e && e->text[0] != '\0' ? e->text : "no reason was given";
 
-    complain("%s%s%s%s", what ? what : "", what ? ": " : "", in_options(text), e ? remedy(e->code) : "");
+    complain("%s%s%s%s", what ? what : "", what ? ": " : "", in_options(text), e ? remedy(s, e->code) : "");
+    if (e && e->code == ENSIGN_E_UNIMPLEMENTED && s->o->gzip) session_fail(s, EXIT_FAILED);
     session_fail(s, exit_of(e));
 }
 
@@ -170,7 +207,8 @@ static void on_trace(void *user, const ensign_frame_t *frame)
     say("%5llu ms %s", (unsigned long long)(ensign_now_ms() - s->started_ms), text);
 }
 
-/* Options stand in the desc already; the file fills what they leave, the environment what that leaves. */
+/* Options and the profile stand in the desc already; the file fills what they leave, the environment what
+ * that leaves. The `credentials` of a profile are such a file. */
 static bool credentials(const options_t *o, ensign_desc_t *d, ensign_error_t *why)
 {
     static char strings[4096]; /* of the file; the desc points there until create has copied them */
@@ -179,7 +217,37 @@ static bool credentials(const options_t *o, ensign_desc_t *d, ensign_error_t *wh
         return false;
     if (ensign_desc_env(d, why) != ENSIGN_OK) return false;
     if (o->no_auth) d->client_id = d->client_secret = NULL; /* a token was asked for by an option */
+    if (o->with_tls) d->tls.off = false;
     return true;
+}
+
+static bool is_of_environment(const char *value, const char *name)
+{
+    return value && value == getenv(name);
+}
+
+/* The environment's key and auth service belong to its ENSIGN_ENDPOINT. Where that is another server than the
+ * profile's, neither goes there. */
+static bool environment_fits(const options_t *o, const ensign_desc_t *d)
+{
+    const char *endpoint = getenv("ENSIGN_ENDPOINT"), *lacks = NULL, *add = NULL;
+
+    if (!o->profile_endpoint || !endpoint || endpoint[0] == '\0' || strcmp(endpoint, o->endpoint) == 0)
+        return true;
+    if (!d->client_id) return true;
+    if (is_of_environment(d->client_id, "ENSIGN_CLIENT_ID") ||
+        is_of_environment(d->client_secret, "ENSIGN_CLIENT_SECRET")) {
+        lacks = "key";
+        add = "credentials = FILE, or client-id and client-secret, or no-auth = true";
+    } else if (is_of_environment(d->auth_url, "ENSIGN_AUTH_URL")) {
+        lacks = "auth service";
+        add = "auth-url = URL";
+    }
+    if (!lacks) return true;
+    complain("profile %s names %s and no %s, and that of the environment belongs to another server "
+             "(ENSIGN_ENDPOINT); add to the profile: %s",
+             o->profile, o->endpoint, lacks, add);
+    return false;
 }
 
 static bool server_is_named(const ensign_desc_t *d)
@@ -230,14 +298,13 @@ static void fill_desc(const session_t *s, ensign_desc_t *d)
     if (o->verbose > 2) d->trace = on_trace;
 }
 
-/* The services' own state is told without a key: one that only the environment has is left alone. The
- * attempts of a call are its own limit, also where the server cannot be reached. */
+/* A command that needs no key leaves one that only the environment has alone. The attempts of a
+ * call are its own limit, also where the server cannot be reached. */
 static void suit_command(const options_t *o, ensign_desc_t *d)
 {
-    bool keyless = o->command->run == run_health || (o->command->run == run_status && !o->auth);
     bool given = o->client_id || o->credentials || o->token;
 
-    if (keyless && !given && d->endpoint) d->client_id = d->client_secret = d->token = NULL;
+    if (is_keyless(o) && !given && d->endpoint) d->client_id = d->client_secret = d->token = NULL;
     if (o->command->run == run_call && !o->retry_given && (o->attempts > 1 || d->retry.max_attempts > 1))
         d->give_up_after_ms = 0;
 }
@@ -262,6 +329,8 @@ bool session_open(session_t *s, const options_t *o, bool patient)
     if (!credentials(o, &d, &why)) session_error(s, NULL, &why);
     else if (server_is_named(&d)) {
         suit_command(o, &d);
+        if (!environment_fits(o, &d)) return session_fail(s, EXIT_USAGE), false;
+        s->keyed = d.client_id != NULL;
         if (ensign_create(&d, &s->c, &why) == ENSIGN_OK) return true;
         session_error(s, NULL, &why);
     }

@@ -11,6 +11,7 @@ typedef struct session_t {
     const options_t *o;
     ensign_t *c;
     bool     patient;           /* publish, subscribe: go on for ever, once connected */
+    bool     keyed;             /* it has a key */
     bool     settled;           /* a stream was open */
     bool     over;              /* the client has failed or is closed: nothing more comes */
     bool     connected;

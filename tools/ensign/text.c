@@ -43,6 +43,13 @@ void x_keep_end(void)
     kept.count = 0;
 }
 
+int text_order(ensign_slice_t a, ensign_slice_t b)
+{
+    size_t len = a.len < b.len ? a.len : b.len;
+    int order = len > 0 ? memcmp(a.ptr, b.ptr, len) : 0;
+    return order ? order : (a.len > b.len) - (a.len < b.len);
+}
+
 bool text_unsafe(uint32_t c)
 {
     if (c < 0x20 || (c >= 0x7F && c < 0xA0)) return true;

@@ -34,6 +34,9 @@ bool   text_from_base64(ensign_slice_t text, uint8_t *out, size_t *len);
 #define PAIR_BYTES 32
 uint8_t *text_put_pair(uint8_t *p, ensign_slice_t key, ensign_slice_t value);
 
+/* As memcmp; of two that begin alike the shorter one is first. */
+int    text_order(ensign_slice_t a, ensign_slice_t b);
+
 /* Must this character not reach a terminal? Controls, and what changes the direction of writing: both can
  * make a line show what it does not say. */
 bool   text_unsafe(uint32_t c);

@@ -1,4 +1,5 @@
-/* faults.h - what the server does wrong on purpose, for tests of clients; it counts, and never throws dice */
+/* faults.h - what the server does wrong on purpose, for tests of clients; it counts, and leaves nothing to
+ * chance */
 #ifndef ENSIGND_FAULTS_H
 #define ENSIGND_FAULTS_H
 #include "util.h"

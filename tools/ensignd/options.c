@@ -98,7 +98,7 @@ static const char help_text[] =
     "\n";
 
 static const char help_faults[] =
-    "For tests of clients; each counts and none throws dice, so a run can be repeated:\n"
+    "For tests of clients. Each of these counts, and nothing is left to chance, so a run can be repeated:\n"
     "\n"
     "    --nack-every N         refuses each Nth of the good events of a publish stream: neither stored nor\n"
     "                           delivered; its nack comes where its ack would have come\n"
@@ -107,10 +107,10 @@ static const char help_faults[] =
     "    --cut-after-bytes N    cuts each connection to the service, without GOAWAY or TLS's goodbye,\n"
     "                           when N bytes have been sent on its socket, TLS and handshake counted in\n"
     "    --cut-after-events N   cuts it behind the Nth event: acks and deliveries on it count together.\n"
-    "                           These N leave whole; what was stored with them gets no ack\n"
+    "                           The first N are sent whole; what was stored behind them gets no ack\n"
     "    --cut-first N          only the first N connections are cut [all]\n"
     "    --refuse-auth[=N]      logins and refreshes are refused: all, or the first N of both together\n"
-    "    --refuse-code STATUS   of that, 400 to 599 [403, which a client takes as final]\n"
+    "    --refuse-code STATUS   the HTTP status of that, 400 to 599 [403, which a client takes as final]\n"
     "    An expired token (--token-life) ends no stream that runs: it is looked at when a call begins.\n"
     "\n";
 
@@ -132,7 +132,7 @@ static const char help_strict[] =
     "    OFFSET_LATEST        the last copy is the original     the first one is\n"
     "    newest event         deduplicated as all are           left alone\n"
     "    policy NONE again    events are whole again            and are still marked as duplicates\n"
-    "    overwrite_duplicate  is a change of policy             is none\n"
+    "    overwrite_duplicate  is a change of policy             is not\n"
     "    and no other change\n"
     "    where the real one   INVALID_ARGUMENT                  OK, with an empty answer\n"
     "    panics\n"
@@ -269,7 +269,7 @@ static bool read_one(options_t *o, const arg_t *arg, why_t *why)
     case ARG_WORD:
     case ARG_UNKNOWN: break;
     }
-    return fail(why, "%s is no option of ensignd; ensignd --help lists them", arg->text);
+    return fail(why, "ensignd has no option %s; ensignd --help lists the options", arg->text);
 }
 
 /* There are no words but options, so none needs to be set off by -- */
@@ -281,7 +281,7 @@ static bool read_all(options_t *o, int argc, char **argv, why_t *why)
 
     while (args_next(&all, &arg) && !all.ended)
         if (!read_one(o, &arg, why)) return false;
-    return !all.ended || fail(why, "-- is no option of ensignd; ensignd --help lists them");
+    return !all.ended || fail(why, "ensignd has no option --; ensignd --help lists the options");
 }
 
 static bool check(const options_t *o, why_t *why)
