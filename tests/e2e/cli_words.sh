@@ -381,6 +381,31 @@ check 'bash: a value behind =' same never "$(complete_bash ensign status --color
 check 'bash: a file' same "$dir/words" "$(complete_bash ensign publish t --lines "$dir/wor")"
 profile '[one]' 'endpoint = a:1' '# [none]' '[two]'
 check 'bash: the names of profiles' same "$(printf 'one\ntwo')" "$(complete_bash ensign status --profile '')"
+profile '[$(touch pwned)]' '[`touch pwned`]' '[a;b c]' '[*]' '[e]'
+hostile() { # WORD...: completion of them in an empty folder, which stays empty. Prints the words as a shell reads them
+    rm -rf "$dir/empty"
+    mkdir "$dir/empty"
+    (cd "$dir/empty" && eval "printf '%s\n' $(complete_bash "$@" | tr '\n' ' ')") && rmdir "$dir/empty"
+}
+check 'bash: the name of a profile is data' same "$(printf '%s\n' '$(touch pwned)' '`touch pwned`' 'a;b c' '*' e)" \
+    "$(hostile ensign status --profile '')"
+check 'bash: such a name, begun' same '$(touch pwned)' "$(hostile ensign status --profile '$(t')"
+check 'bash: such a name, begun and quoted' same '$(touch pwned)' "$(hostile ensign status --profile '\$\(t')"
+printf '\xEF\xBB\xBF[first]\n[second]\n' >"$profiles"
+check 'bash: a profile behind a byte order mark' same "$(printf 'first\nsecond')" \
+    "$(complete_bash ensign status --profile '')"
+mkdir "$dir/bin"
+cat >"$dir/bin/ensign" <<'STUB'
+#!/bin/sh
+echo 'ID STATE CREATED NAME'
+printf '%s\n' '1 ready x $(touch${IFS}pwned)' '2 ready x `touch${IFS}pwned`' '3 ready x good.name-1_' '4 ready x 1st'
+STUB
+chmod +x "$dir/bin/ensign"
+check 'bash: what can be no topic is left out' same good.name-1_ "$(hostile "$dir/bin/ensign" subscribe '')"
+check 'bash: the name of a service is data' same '1 ready x $(touch${IFS}pwned)/' \
+    "$(hostile "$dir/bin/ensign" call '1 ')"
+check 'bash: it is data for --describe, too' same '1 ready x $(touch${IFS}pwned)' \
+    "$(hostile "$dir/bin/ensign" call --describe '1 ')"
 check 'bash: topics of a server that is not there: none, and not a word' same '' \
     "$(complete_bash "$ensign" subscribe -E 127.0.0.1:1 --plaintext '' 2>&1)"
 check 'zsh: the commands' zsh_commands
@@ -389,7 +414,14 @@ for command in "${commands[@]}"; do
     check "bash: options of $command" bash_options "$command"
     check "zsh: options of $command" zsh_options "$command"
 done
-if command -v zsh >/dev/null; then check 'zsh: it parses' zsh -n "$tool/_ensign"
+complete_zsh() { # FUNCTION: what it offers, asking the stub in $dir/bin
+    zsh -fc 'setopt extendedglob; _arguments() { :; }; compadd() { print -rl -- $names; }; . "$1"
+        typed=("$2" subscribe); connection=(); $3' zsh "$tool/_ensign" "$dir/bin/ensign" "$1"
+}
+if command -v zsh >/dev/null; then
+    check 'zsh: it parses' zsh -n "$tool/_ensign"
+    check 'zsh: a profile behind a byte order mark' same "$(printf 'first\nsecond')" "$(complete_zsh _ensign_profiles)"
+    check 'zsh: what can be no topic is left out' same good.name-1_ "$(complete_zsh _ensign_topics)"
 else tap ok 'zsh: it parses # SKIP no zsh'; fi
 
 results
