@@ -119,6 +119,8 @@ check 'a format of no part'    refuses '--format: there is no %q; ensign query -
 check 'a format that ends early' refuses '--format: there is no %;' query x --format '100 %'
 check 'a format of no escape'  refuses '--format: there is no \q; give \n, \r, \t, \0, \xHH, or \\' \
     query x --format 'a\q'
+check 'a format of no byte'    refuses '--format: there is no \x; give' query x --format '\xZZ'
+check 'a format of less'       refuses '--format: there is no \x; give' query x --format 'a\x'
 check 'a format of half a byte' refuses '--format: there is no \x; give' query x --format '\x4'
 check 'parameter of no type'   refuses 'give NAME=TYPE:VALUE' query x -p a=foo:1
 check 'parameter of no value'  refuses 'give NAME=TYPE:VALUE' query x -p a=int:1.5
@@ -184,6 +186,22 @@ check 'a choice of no meaning' refuses '--min-tls 9: give one of 1.2|1.3' status
 check 'it names the line'      grep -qF "$profiles: line 2: its value is not one that the option takes" "$dir/err"
 printf '[a]\nendpoint = x:1\n\0[b]\n' >"$profiles"
 check 'a file that is no text' refuses "$profiles holds a zero byte" status --profile a
+printf '\xEF\xBB\xBF[a]\nendpoint = 127.0.0.1:1\nplaintext = true\n' >"$profiles"
+check 'a byte order mark'      ends 3 'cannot connect to 127.0.0.1:1' status --profile a
+{ echo '[a]'; yes '# not so long' | head -n 100000; } >"$profiles"
+check 'a file that is too long' refuses \
+    "$profiles is larger than 1048576 bytes, the most that a file of profiles may have" status --profile a
+piped() { # nobody writes: to open it would wait
+    local status
+    rm "$profiles" && mkfifo "$profiles" || return 1
+    timeout 60 "$ensign" status --profile a >"$dir/out" 2>"$dir/err" </dev/null
+    status=$?
+    timeout 60 bash -c '. "$0"; _ensign_profiles' "$tool/ensign.bash"
+    [ $? -ne 124 ] || status=late
+    rm "$profiles"
+    same 2 $status && grep -qF "$profiles is no regular file" "$dir/err"
+}
+check 'a pipe for a file'      piped
 no_secret() { ! grep -E 's3cret|s3same' "$dir/out" "$dir/err"; } # of the last run
 secrets=('client-secret = s3cret' 'token = s3cret' 'proxy = http://user:s3cret@127.0.0.1:1')
 for secret in "${secrets[@]}"; do

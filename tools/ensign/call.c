@@ -345,7 +345,7 @@ static int read_file(call_t *c, const char *path)
     uint8_t *bytes;
     int status = EXIT_DONE;
 
-    if (!input_whole(path, call_message_max(c->o), &bytes, &message.len)) return EXIT_USAGE;
+    if (!input_whole(path, call_message_max(c->o), CALL_LIMIT, &bytes, &message.len)) return EXIT_USAGE;
     message.ptr = bytes;
     if (c->o->in != FORM_HEX) {
         call_add(c, message);

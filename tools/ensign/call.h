@@ -8,6 +8,7 @@
 #include "session.h"
 
 #define MESSAGE_MAX (4u << 20)  /* of the library, unless --max-message says otherwise */
+#define CALL_LIMIT  "a message may have; --max-message takes larger ones"
 
 typedef struct call_t call_t;
 

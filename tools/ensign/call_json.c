@@ -229,7 +229,7 @@ static bool add_file(json_call_t *j, const char *path)
     uint8_t *bytes;
     bool ok;
 
-    if (!input_whole(path, json_max(j->c.o), &bytes, &json.len)) return false;
+    if (!input_whole(path, json_max(j->c.o), CALL_LIMIT, &bytes, &json.len)) return false;
     json.ptr = bytes;
     ok = is_one_value(j, path, "give each in a file of its own", json) && add_json(j, path, json);
     free(bytes);
@@ -467,7 +467,7 @@ static int load_set(json_call_t *j, const char *path)
     uint8_t *bytes;
     bool ok;
 
-    if (!input_whole(path, SET_MAX, &bytes, &set.len)) return EXIT_USAGE;
+    if (!input_whole(path, SET_MAX, "a descriptor set may have", &bytes, &set.len)) return EXIT_USAGE;
     set.ptr = bytes;
     ok = schema_add_set(j->schema, set);
     free(bytes);
