@@ -200,7 +200,7 @@ wrong '-d' 'there is no option -d here; messages are arguments: ensign call PACK
     -d '{}' $check_method
 wrong '@FILE' 'message 1: --file q.json reads a message from a file' $check_method @q.json
 wrong '@' 'message 1: - stands for the lines of standard input' $check_method @
-wrong 'a field twice' 'message 1: service: the field is given twice' $check_method '{"service": "", "service": ""}'
+wrong 'a field twice' 'message 1: service: it is given twice' $check_method '{"service": "", "service": ""}'
 wrong 'a word for a truth' 'message 1: includeDuplicates: "yes" is not true or false' $sql \
     '{"includeDuplicates": "yes"}'
 wrong 'an object for a list' 'message 1: params: {} is not a list' $sql '{"params": {}}'
@@ -338,6 +338,24 @@ check 'no message, of a stream of them' prints '{}' --proto tests/unit/schema.pr
 check 'two messages, of a stream of them' prints '{}' --proto tests/unit/schema.proto "${there[@]}" \
     shop.Orders/Fill '{}' '{"id": 5}'
 
+check 'scripted: no answer' scripted '{"replies": []}'
+put=(--proto tests/unit/schema.proto "${there[@]}" shop.Orders/Put)
+check 'unary, and no answer' fails 1 'grpc: /shop.Orders/Put is unary and ended OK, but with no whole answer' "${put[@]}"
+check 'unary, and no answer, as JSON' does 1 "${put[@]}" --json
+check 'its status' has '{"kind":"end","status":13,"status_name":"INTERNAL","text":"","error":"grpc: /shop.Orders/Put is'
+check 'no answer to a stream' fails 1 'grpc: /shop.Orders/Fill gives one answer and ended OK, but with no whole' \
+    --proto tests/unit/schema.proto "${there[@]}" shop.Orders/Fill '{}'
+check 'no answers of a method that may have none' prints '' \
+    --proto tests/unit/schema.proto "${there[@]}" shop.Orders/Watch
+check 'scripted: two answers' scripted '{"replies": [{"hex": "0807"}, {"hex": "0808"}]}'
+put=(--proto tests/unit/schema.proto "${there[@]}" shop.Orders/Put)
+check 'unary, and two answers' does 1 "${put[@]}"
+check 'they are an error' says 'grpc: /shop.Orders/Put is unary, but has more than one answer'
+check 'unary, and two answers, as JSON' does 1 "${put[@]}" --json
+check 'their status' has '{"kind":"end","status":13,"status_name":"INTERNAL"'
+check 'two answers of a stream' prints '{"id":"7"}
+{"id":"8"}' --proto tests/unit/schema.proto "${there[@]}" shop.Orders/Watch
+
 any=$(encode shop.Order 'any { type_url: "type.googleapis.com/far.Away" value: "\n\004home" }')
 check 'scripted: an Any' scripted "$shop" "$(ok "$any")" "$away"
 check 'an Any whose type the server tells' prints \
@@ -353,6 +371,55 @@ shop_and='{"replies": [{"set": "'$dir/shop.set'"}, {"error": 5}]}'
 check 'scripted: such an Any of nobody' scripted "$shop_and"
 wrong 'its type is not known' 'message 1: any.@type: the type of "x/far.Away" is not known' "${there[@]}" \
     shop.Orders/Put '{"any": {"@type": "x/far.Away"}}'
+
+# An answer with as many types that nobody knows as asking for each would take too long.
+far() { # COUNT: Nests, each with an Any of another type
+    encode shop.Nest "$(for ((i = 0; i < $1; i++)); do
+        printf 'nests { key: %d value { any { type_url: "x/%x" } } } ' $i $i
+    done)"
+}
+nest=$(far 1000)
+nested='syntax = "proto3"; package shop; import "schema.proto"; service Nests { rpc Put(Nest) returns (Nest); }'
+echo "$nested" >"$dir/nests.proto"
+protoc -I"$dir" -Itests/unit --descriptor_set_out="$dir/nests.part" nests.proto
+cat "$dir/shop.set" "$dir/nests.part" >"$dir/nests.set"
+nests='{"replies": [{"set": "'$dir/nests.set'"}]}'
+check 'scripted: many an Any of nobody' scripted "$nests" "$(ok "$nest")" "$lacks"
+check 'many an Any of nobody' does 0 "${there[@]}" shop.Nests/Put
+check 'all of them are printed' same 1000 "$(grep -o '"@type"' "$dir/out" | wc -l)"
+check 'the server was asked for 64 of them' same 66 "$(($(wc -l <"$dir/server") - 1))"
+silent='{"replies": []}' # it takes questions, and answers none
+check 'scripted: it does not answer what an Any is' scripted "$nests" "$(ok "$(far 5)")" "$silent"
+check '--deadline ends that' does 6 "${there[@]}" shop.Nests/Put --deadline 700ms
+check 'it asks once' same 3 "$(($(wc -l <"$dir/server") - 1))"
+check 'the answer is printed' has '"0":{"any":{"@type":"x/0"}}'
+check 'scripted: the same for a signal' scripted "$nests" "$(ok "$(far 5)")" "$silent"
+interrupted() { # the third call is the question for a type; one ^C ends it
+    local pid
+    "$ensign" call "${there[@]}" shop.Nests/Put >"$dir/out" 2>"$dir/err" </dev/null &
+    pid=$!
+    await "$dir/server" 'call 3' $pid || return 1
+    kill -INT $pid
+    wait $pid
+    same 130 $?
+}
+check 'a signal ends that' interrupted
+check 'no other type was asked for' same 3 "$(($(wc -l <"$dir/server") - 1))"
+
+# A template of types that have an Any, where nobody tells what Empty is.
+alone='syntax = "proto3"; package alone; import "google/protobuf/any.proto";
+message M { google.protobuf.Any any = 1; map<int32, M> m = 2; repeated int32 i = 3; }
+service S { rpc Put(M) returns (M); }'
+echo "$alone" >"$dir/alone.proto"
+protoc -I"$dir" --descriptor_set_out="$dir/alone.set" alone.proto
+check 'a template with an Any' does 0 --protoset "$dir/alone.set" --template alone.M --json
+template=$(cat "$dir/out")
+check 'scripted: it is taken' scripted "$(ok '')"
+check 'the template can be sent' prints '{}' --protoset "$dir/alone.set" "${there[@]}" alone.S/Put "$template"
+wrong 'inside of a map of messages with an Any' 'm["1"].i[0]: "z" is not a whole number' --protoset "$dir/alone.set" \
+    "${there[@]}" alone.S/Put '{"m": {"1": {"i": ["z"]}}}'
+wrong 'a key twice' 'message 1: m["1"].i: it is given twice; leave one out' --protoset "$dir/alone.set" \
+    "${there[@]}" alone.S/Put '{"m": {"1": {"i": [], "i": []}}}'
 
 # code 3, a BadRequest with one violation, and an Any of far.Away
 bad="0a29$(printf 'type.googleapis.com/google.rpc.BadRequest' | od -An -v -tx1 | tr -d ' \n')12080a060a0161120162"

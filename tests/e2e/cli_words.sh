@@ -126,6 +126,8 @@ check 'an escape that ends early' refuses '--format: a \ at the end says nothing
     query x --format 'a\'
 check 'a format of no escape'  refuses '--format: there is no \q; give \n, \r, \t, \0, \xHH, or \\' \
     query x --format 'a\q'
+check 'a format of no byte'    refuses '--format: there is no \x; give' query x --format '\xZZ'
+check 'a format of less'       refuses '--format: there is no \x; give' query x --format 'a\x'
 check 'a format of half a byte' refuses '--format: there is no \x; give' query x --format '\x4'
 check 'parameter of no type'   refuses 'give NAME=TYPE:VALUE' query x -p a=foo:1
 check 'parameter of no value'  refuses 'give NAME=TYPE:VALUE' query x -p a=int:1.5
@@ -227,6 +229,22 @@ check 'a choice of no meaning' refuses '--min-tls 9: give one of 1.2|1.3' status
 check 'it names the line'      grep -qF "$profiles: line 2: the option --min-tls does not take this value" "$dir/err"
 printf '[a]\nendpoint = x:1\n\0[b]\n' >"$profiles"
 check 'a file that is no text' refuses "$profiles holds a zero byte" status --profile a
+printf '\xEF\xBB\xBF[a]\nendpoint = 127.0.0.1:1\nplaintext = true\n' >"$profiles"
+check 'a byte order mark'      ends 3 'cannot connect to 127.0.0.1:1' status --profile a
+{ echo '[a]'; yes '# not so long' | head -n 100000; } >"$profiles"
+check 'a file that is too long' refuses \
+    "$profiles is larger than 1048576 bytes, the most that a file of profiles may have" status --profile a
+piped() { # nobody writes: to open it would wait
+    local status
+    rm "$profiles" && mkfifo "$profiles" || return 1
+    timeout 60 "$ensign" status --profile a >"$dir/out" 2>"$dir/err" </dev/null
+    status=$?
+    timeout 60 bash -c '. "$0"; _ensign_profiles' "$tool/ensign.bash"
+    [ $? -ne 124 ] || status=late
+    rm "$profiles"
+    same 2 $status && grep -qF "$profiles is no regular file" "$dir/err"
+}
+check 'a pipe for a file'      piped
 no_secret() { ! grep -E 's3cret|s3same' "$dir/out" "$dir/err"; } # of the last run
 secrets=('client-secret = s3cret' 'token = s3cret' 'proxy = http://user:s3cret@127.0.0.1:1')
 for secret in "${secrets[@]}"; do
@@ -424,6 +442,31 @@ check 'bash: a value behind =' same never "$(complete_bash ensign status --color
 check 'bash: a file' same "$dir/words" "$(complete_bash ensign publish t --lines "$dir/wor")"
 profile '[one]' 'endpoint = a:1' '# [none]' '[two]'
 check 'bash: the names of profiles' same "$(printf 'one\ntwo')" "$(complete_bash ensign status --profile '')"
+profile '[$(touch pwned)]' '[`touch pwned`]' '[a;b c]' '[*]' '[e]'
+hostile() { # WORD...: completion of them in an empty folder, which stays empty. Prints the words as a shell reads them
+    rm -rf "$dir/empty"
+    mkdir "$dir/empty"
+    (cd "$dir/empty" && eval "printf '%s\n' $(complete_bash "$@" | tr '\n' ' ')") && rmdir "$dir/empty"
+}
+check 'bash: the name of a profile is data' same "$(printf '%s\n' '$(touch pwned)' '`touch pwned`' 'a;b c' '*' e)" \
+    "$(hostile ensign status --profile '')"
+check 'bash: such a name, begun' same '$(touch pwned)' "$(hostile ensign status --profile '$(t')"
+check 'bash: such a name, begun and quoted' same '$(touch pwned)' "$(hostile ensign status --profile '\$\(t')"
+printf '\xEF\xBB\xBF[first]\n[second]\n' >"$profiles"
+check 'bash: a profile behind a byte order mark' same "$(printf 'first\nsecond')" \
+    "$(complete_bash ensign status --profile '')"
+mkdir "$dir/bin"
+cat >"$dir/bin/ensign" <<'STUB'
+#!/bin/sh
+echo 'ID STATE CREATED NAME'
+printf '%s\n' '1 ready x $(touch${IFS}pwned)' '2 ready x `touch${IFS}pwned`' '3 ready x good.name-1_' '4 ready x 1st'
+STUB
+chmod +x "$dir/bin/ensign"
+check 'bash: what can be no topic is left out' same good.name-1_ "$(hostile "$dir/bin/ensign" subscribe '')"
+check 'bash: the name of a service is data' same '1 ready x $(touch${IFS}pwned)/' \
+    "$(hostile "$dir/bin/ensign" call '1 ')"
+check 'bash: it is data for --describe, too' same '1 ready x $(touch${IFS}pwned)' \
+    "$(hostile "$dir/bin/ensign" call --describe '1 ')"
 check 'bash: topics of a server that is not there: none, and not a word' same '' \
     "$(complete_bash "$ensign" subscribe -E 127.0.0.1:1 --plaintext '' 2>&1)"
 check 'zsh: the commands' zsh_commands
@@ -432,7 +475,14 @@ for command in "${commands[@]}"; do
     check "bash: options of $command" bash_options "$command"
     check "zsh: options of $command" zsh_options "$command"
 done
-if command -v zsh >/dev/null; then check 'zsh: it parses' zsh -n "$tool/_ensign"
+complete_zsh() { # FUNCTION: what it offers, asking the stub in $dir/bin
+    zsh -fc 'setopt extendedglob; _arguments() { :; }; compadd() { print -rl -- $names; }; . "$1"
+        typed=("$2" subscribe); connection=(); $3' zsh "$tool/_ensign" "$dir/bin/ensign" "$1"
+}
+if command -v zsh >/dev/null; then
+    check 'zsh: it parses' zsh -n "$tool/_ensign"
+    check 'zsh: a profile behind a byte order mark' same "$(printf 'first\nsecond')" "$(complete_zsh _ensign_profiles)"
+    check 'zsh: what can be no topic is left out' same good.name-1_ "$(complete_zsh _ensign_topics)"
 else tap ok 'zsh: it parses # SKIP no zsh'; fi
 
 results

@@ -11,7 +11,8 @@
 
 Each message of the client gets the next reply; when the client has ended its side, it gets the rest of them
 and the status. A call with a status and no replies ends with its first message. Prints the port, then a line
-for each call: its number. It listens on 127.0.0.1, and ends when it is killed, or after two minutes."""
+for each call: "call", and its number. It listens on 127.0.0.1, and ends when it is killed, or after two
+minutes."""
 import base64
 import json
 import signal
@@ -65,7 +66,7 @@ class Call:
         with lock:
             self.script = script[min(calls, len(script) - 1)]
             calls += 1
-            print(calls, flush=True)
+            print("call", calls, flush=True)
         self.ended = False
         self.stream, self.replies, self.got = stream, list(self.script.get("replies", [])), b""
 

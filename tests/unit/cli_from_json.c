@@ -120,6 +120,8 @@ static void what_is_wrong_is_named(void **state)
         { "{\"data\":\"x\",\"type\":\"Foo\"}", "type: give an object" },
         { "{\"data\":\"x\",\"type\":{\"name\":\"a\"}}", "type.version: give a semantic version" },
         { "{\"data\":\"x\",\"type\":{\"name\":\"a\",\"version\":\"1.2\"}}", "type.version: give a semantic" },
+        { "{\"data\":\"x\",\"type\":{\"name\":\"a\",\"version\":\"1.2.3\\u0000x\"}}",
+          "type.version: give a semantic" },
         { "{\"data\":\"x\",\"type\":{\"name\":1,\"version\":\"1.2.3\"}}", "type.name: give a string" },
         { "{\"data\":\"x\",\"metadata\":[]}", "metadata: give an object of strings" },
         { "{\"data\":\"x\",\"metadata\":{\"a\":7}}", "metadata: the value of \"a\" is not a string" },

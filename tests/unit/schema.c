@@ -204,6 +204,15 @@ static void a_wrong_field_is_named_with_its_path(void **state)
           "any: an Any needs \"@type\", such as \"type.googleapis.com/package.Message\"" },
         { "{\"any\":{\"@type\":\"type.googleapis.com/shop.Nope\"}}",
           "any.@type: the type of \"type.googleapis.com/shop.Nope\" is not known" },
+        { "{\"x\\u0000\":1}", "x\\u0000: shop.Order has no such field" HAS },
+        { "{\"id\":1,\"id\":2}", "id: it is given twice; leave one out" },
+        { "{\"id\":1,\"text\":\"\\\"\",\"i\\u0064\":2}", "i\\u0064: it is given twice; leave one out" },
+        { "{\"extra\":{\"a\":[1,{}],\"b\":[{\"c\":1},{\"c\":[{},2],\"c\":2}]}}",
+          "extra.b[1].c: it is given twice; leave one out" },
+        { "{\"byName\":{\"x\":{\"name\":\"a\"},\"y\":{\"parts\":[{},{\"name\":\"\",\"name\":\"\"}]}}}",
+          "byName[\"y\"].parts[1].name: it is given twice; leave one out" },
+        { "{\"any\":{\"@type\":\"x/shop.Part\",\"@type\":\"x/shop.Part\"}}",
+          "any.@type: it is given twice; leave one out" },
         { "[1]", "[1] is not an object, the fields of shop.Order" },
         { "null", "null is not an object, the fields of shop.Order" },
         { "{\"text\":[\"0123456789012345678901234567890123456789012345678901234567\xc3\xa9\"]}",
@@ -217,6 +226,8 @@ static void a_wrong_field_is_named_with_its_path(void **state)
         if (schema_from_json(s, ORDER, str(rows[i].json), 0, &out)) fail_msg("%s is taken", rows[i].json);
         check_error(s, rows[i].error);
     }
+    assert_false(schema_from_json(s, "shop.Nest", str("{\"nests\":{\"1\":{\"numbers\":[\"z\"]}}}"), 0, &out));
+    check_error(s, "nests[\"1\"].numbers[0]: \"z\" is not " INT32);
     schema_free(s);
 }
 
@@ -237,8 +248,8 @@ static void what_the_mapping_does_not_allow_is_refused(void **state)
         { "{\"parts\":{}}", "parts: {} is not a list" },
         { "{\"tags\":\"a\"}", "tags: \"a\" is not a list" },
         { "{\"tags\":[\"a\",null]}", "tags[1]: null is not a string" },
-        { "{\"text\":\"a\",\"text\":\"b\"}", "text: the field is given twice; leave one out" },
-        { "{\"byName\":{},\"by_name\":{}}", "by_name: the field is given twice; leave one out" },
+        { "{\"text\":\"a\",\"text\":\"b\"}", "text: it is given twice; leave one out" },
+        { "{\"byName\":{},\"by_name\":{}}", "by_name: it is given twice; leave one out" },
         { "{\"byName\":{\"a\":{\"parts\":[{},{\"parts\":{}}]}}}",
           "byName[\"a\"].parts[1].parts: {} is not a list" },
         { "{\"at\":{\"seconds\":5}}", "at: {\"seconds\":5} is not a time such as \"2026-01-02T03:04:05Z\"" },
@@ -335,6 +346,64 @@ static void an_unknown_any_is_asked_for_and_given_up(void **state)
     free(got);
     assert_false(schema_from_json(s, ORDER, str("{\"any\":{\"@type\":\"x/other.Type\"}}"), 0, &json));
     assert_string_equal("other.Type", schema_lacks(s));
+    schema_free(s);
+}
+
+/* All in one pass: a server can name thousands. */
+static void all_unknown_types_are_told_at_once(void **state)
+{
+    /* nests, each with an Any: x/a.A, x/b.B, x/a.A once more, and x/c.C inside of a Nest that is in an Any */
+    static const uint8_t bytes[] = "\x12\x0b\x08\x01\x12\x07\x0a\x05\x0a\x03x/A"
+                                   "\x12\x0b\x08\x02\x12\x07\x0a\x05\x0a\x03x/B"
+                                   "\x12\x0b\x08\x03\x12\x07\x0a\x05\x0a\x03x/A"
+                                   "\x0a\x16\x0a\x0bx/shop.Nest\x12\x07\x0a\x05\x0a\x03x/C";
+    ensign_slice_t message = { bytes, sizeof bytes - 1 }, json;
+    schema_t *s = shop();
+
+    (void)state;
+    assert_false(schema_to_json(s, "shop.Nest", message, 0, &json));
+    for (const char *name = "A"; *name <= 'C'; name = *name == 'A' ? "B" : *name == 'B' ? "C" : "D") {
+        assert_string_equal(name, schema_lacks(s));
+        schema_give_up(s, schema_lacks(s));
+    }
+    assert_null(schema_lacks(s));
+    if (!schema_to_json(s, "shop.Nest", message, 0, &json)) fail_msg("%s", schema_error(s));
+    schema_free(s);
+    s = shop();
+    assert_false(schema_to_json(s, "shop.Nest", message, 0, &json));
+    schema_give_up(s, NULL);
+    assert_null(schema_lacks(s));
+    if (!schema_to_json(s, "shop.Nest", message, 0, &json)) fail_msg("%s", schema_error(s));
+    schema_free(s);
+}
+
+static void an_any_without_a_type_is_opaque(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t      len;
+        const char *json;
+    } rows[] = {
+#define ROW(bytes, json) { bytes, sizeof bytes - 1, json }
+        ROW("\x62\x00", "{\"any\":{}}"),
+        ROW("\x62\x03\x12\x01\x07", "{\"any\":{\"@type\":\"/\",\"@value\":\"Bw==\"}}"),
+        ROW("\x62\x05\x0a\x00\x12\x01\x07", "{\"any\":{\"@type\":\"/\",\"@value\":\"Bw==\"}}"),
+        ROW("\x62\x06\x0a\x01/\x12\x01\x07", "{\"any\":{\"@type\":\"/\",\"@value\":\"Bw==\"}}"),
+        ROW("\x62\x03\x0a\x01/", "{\"any\":{\"@type\":\"/\"}}"),
+        ROW("\x62\x09\x0a\x04x/\x00y\x12\x01\x07",
+            "{\"any\":{\"@type\":\"x/\\u0000y\",\"@value\":\"Bw==\"}}"),
+    };
+    schema_t *s = shop();
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        ensign_slice_t message = { (const uint8_t *)rows[i].bytes, rows[i].len }, json;
+        char *got;
+        if (!schema_to_json(s, ORDER, message, 0, &json)) fail_msg("row %zu: %s", i, schema_error(s));
+        got = text(json);
+        assert_string_equal(rows[i].json, got);
+        free(got);
+    }
     schema_free(s);
 }
 
@@ -456,6 +525,27 @@ static void a_name_is_described(void **state)
     schema_free(s);
 }
 
+/* libprotobuf takes any bytes as the name that a field has in JSON. */
+static void a_json_name_becomes_utf8(void **state)
+{
+    /* name: "o.proto" message_type { name: "O" field { name: "a" number: 1 optional, string, json_name } } */
+    static const uint8_t file[] = "\x0a\x07o.proto\x22\x12\x0a\x01O\x12\x0d\x0a\x01""a"
+                                  "\x18\x01\x20\x01\x28\x09\x52\x02\xffz";
+    ensign_slice_t bytes = { file, sizeof file - 1 }, json;
+    schema_t *s = schema_new();
+    char *got;
+
+    (void)state;
+    assert_non_null(s);
+    if (!schema_add_file(s, bytes) || !schema_link(s)) fail_msg("%s", schema_error(s));
+    assert_true(schema_template(s, "O", false, &json));
+    got = text(json);
+    assert_string_equal("{\"\xef\xbf\xbdz\":\"\"}", got);
+    free(got);
+    comes_back(s, "O", "{\"a\":\"x\"}", "{\"\xef\xbf\xbdz\":\"x\"}", 0);
+    schema_free(s);
+}
+
 static void a_template_can_be_sent_as_it_is(void **state)
 {
     static const char *const types[] = {
@@ -467,6 +557,8 @@ static void a_template_can_be_sent_as_it_is(void **state)
         "google.protobuf.FileDescriptorProto",
         "shop.old.Item",
         "shop.old.Pair",
+        "shop.Odd",
+        "shop.Nest",
     };
     schema_t *s = shop();
     ensign_slice_t json, message;
@@ -489,6 +581,12 @@ static void a_template_can_be_sent_as_it_is(void **state)
         assert_string_equal("{\"name\":\"\",\"count\":0,\"parts\":[],\"note\":{\"@type\":"
                             "\"type.googleapis.com/google.protobuf.Empty\"}}",
                             got);
+        free(got);
+    }
+    assert_true(schema_template(s, "shop.Odd", false, &json));
+    {
+        char *got = text(json);
+        assert_string_equal("{\"a\\\"b\\\\\":\"\",\"\\u001b]0;x\\u0007\":0}", got);
         free(got);
     }
     assert_false(schema_template(s, "shop.Orders", false, &json));
@@ -866,10 +964,13 @@ int main(void)
         cmocka_unit_test(types_of_libprotobuf_need_no_file),
         cmocka_unit_test(proto2_is_understood),
         cmocka_unit_test(an_unknown_any_is_asked_for_and_given_up),
+        cmocka_unit_test(all_unknown_types_are_told_at_once),
+        cmocka_unit_test(an_any_without_a_type_is_opaque),
         cmocka_unit_test(what_is_no_utf8_is_shown_as_such),
         cmocka_unit_test(details_are_known_by_name),
         cmocka_unit_test(methods_and_services_are_found),
         cmocka_unit_test(a_name_is_described),
+        cmocka_unit_test(a_json_name_becomes_utf8),
         cmocka_unit_test(a_template_can_be_sent_as_it_is),
         cmocka_unit_test(imports_are_asked_for_once),
         cmocka_unit_test(imports_in_a_circle_are_refused),

@@ -143,27 +143,48 @@ static void print_headers(const call_t *c)
     }
 }
 
+/* Has it ended with fewer or more answers than the method has? Then *why is an error, in the words that the
+ * library has for its unary calls. */
+static bool is_miscounted(const call_t *c, const ensign_notice_end_t *e, ensign_error_t *why)
+{
+    const char *kind = c->kind == ANSWERS_UNARY ? "is unary" : "gives one answer";
+
+    if (c->kind == ANSWERS_MANY || c->answers == 1 || (c->answers == 0 && e->status != 0)) return false;
+    memset(why, 0, sizeof *why);
+    why->code = ENSIGN_E_INTERNAL;
+    if (c->answers > 1)
+        snprintf(why->text, sizeof why->text, "grpc: %.160s %s, but has more than one answer", c->method, kind);
+    else
+        snprintf(why->text, sizeof why->text, "grpc: %.160s %s and ended OK, but with no whole answer",
+                 c->method, kind);
+    return true;
+}
+
 static void print_status(call_t *c, const ensign_notice_t *n)
 {
     const ensign_notice_end_t *e = &n->as.end;
+    ensign_error_t miscount;
+    bool wrong = is_miscounted(c, e, &miscount);
+    const ensign_error_t *error = wrong ? &miscount : n->error;
+    int status = wrong ? ENSIGN_GRPC_INTERNAL : e->status;
 
     if (c->o->json) {
         json_object(NULL);
         json_text("kind", "end");
-        json_int("status", e->status);
-        json_text("status_name", status_name(e->status));
+        json_int("status", status);
+        json_text("status_name", status_name(status));
         json_slice("text", e->text);
         if (e->attempts > 1) json_int("attempts", e->attempts);
-        if (n->error) json_text("error", n->error->text);
+        if (error) json_text("error", error->text);
         if (e->metadata_cut) json_bool("metadata_cut", true);
         if (c->o->verbose > 0) json_metadata(c, "trailers", ENSIGN_TRAILERS);
     } else if (c->o->verbose > 0) {
         say_metadata(c, "trailer", ENSIGN_TRAILERS);
         if (e->metadata_cut) say("the metadata was cut; --max-metadata keeps more of it");
-        say("status %d %s", e->status, status_name(e->status));
+        say("status %d %s", status, status_name(status));
         if (e->attempts > 1) say("attempts: %u", (unsigned)e->attempts);
     }
-    if (n->error && !c->canceled) session_error(&c->s, NULL, n->error);
+    if (error && (wrong || !c->canceled)) session_error(&c->s, NULL, error);
 }
 
 /* To print the details may mean to ask the server for their types: the notice does not stand so long. */
@@ -224,6 +245,13 @@ static void send_some(call_t *c)
     if (c->whole && c->count == 0) c->half_closed = ensign_call_half_close(c->s.c, c->k) == ENSIGN_OK;
 }
 
+/* Only the first one, where the method has no more. */
+static void take_message(call_t *c, ensign_slice_t message)
+{
+    if (c->kind != ANSWERS_MANY && ++c->answers > 1) cancel(c);
+    else c->form->print(c, message);
+}
+
 static void take(call_t *c)
 {
     const ensign_notice_t *n;
@@ -231,7 +259,7 @@ static void take(call_t *c)
     while (!c->ended && (n = session_pull(&c->s)) != NULL) {
         if (n->handle != c->k.id) continue;
         if (n->type == ENSIGN_NOTICE_HEADERS) print_headers(c);
-        if (n->type == ENSIGN_NOTICE_MESSAGE) c->form->print(c, n->as.message.bytes);
+        if (n->type == ENSIGN_NOTICE_MESSAGE) take_message(c, n->as.message.bytes);
         if (n->type == ENSIGN_NOTICE_END) print_end(c, n);
     }
 }
@@ -241,10 +269,10 @@ static void loop(call_t *c)
     while (!c->ended) {
         woke_t woke;
         bool reads;
+        if (c->s.told && !c->canceled) cancel(c); /* which a wait for the type of an Any may have heard */
         if (!c->half_closed && !c->canceled) send_some(c);
         reads = !c->whole && !c->canceled && c->count == 0; /* no faster than the server takes it */
         woke = session_wait(&c->s, reads ? c->input->fd : -1, -1);
-        if (woke == WOKE_STOP) cancel(c);
         if (woke == WOKE_INPUT && !input_read(c->input)) {
             session_fail(&c->s, EXIT_USAGE);
             cancel(c);
@@ -252,6 +280,14 @@ static void loop(call_t *c)
         take(c);
         if (woke == WOKE_OVER) return;
     }
+}
+
+uint32_t call_time_left(const call_t *c)
+{
+    uint64_t all = c->o->deadline_ms, used = c->begun_ms > 0 ? ensign_now_ms() - c->begun_ms : 0;
+
+    if (all == 0) return ENSIGN_FOREVER;
+    return used < all ? (uint32_t)(all - used) : 0;
 }
 
 void call_fill(const call_t *c, const char *method, ensign_call_desc_t *d)
@@ -263,7 +299,8 @@ void call_fill(const call_t *c, const char *method, ensign_call_desc_t *d)
     d->metadata = c->headers;
     d->metadata_count = o->headers.count;
     d->no_token = o->no_token;
-    d->deadline_ms = o->deadline_ms > 0 ? (uint32_t)o->deadline_ms : ENSIGN_FOREVER;
+    d->deadline_ms = call_time_left(c);
+    if (d->deadline_ms == 0) d->deadline_ms = 1; /* 0 would be no deadline */
     d->wait_for_ready = o->retry_ms > 0;
     d->retry.max_attempts = (uint32_t)o->attempts;
     d->max_message_bytes = d->max_send_bytes = (uint32_t)o->max_message;
@@ -276,6 +313,8 @@ void call_run(call_t *c, const char *method)
     ensign_call_desc_t d;
 
     call_fill(c, method, &d);
+    c->method = method;
+    c->begun_ms = ensign_now_ms();
     c->s.tells_waits = true;
     c->k = ensign_call_open(c->s.c, &d);
     if (c->k.id != 0) loop(c);
@@ -321,7 +360,7 @@ static int read_file(call_t *c, const char *path)
     uint8_t *bytes;
     int status = EXIT_DONE;
 
-    if (!input_whole(path, call_message_max(c->o), &bytes, &message.len)) return EXIT_USAGE;
+    if (!input_whole(path, call_message_max(c->o), CALL_LIMIT, &bytes, &message.len)) return EXIT_USAGE;
     message.ptr = bytes;
     if (c->o->in != FORM_HEX) {
         call_add(c, message);

@@ -8,6 +8,7 @@
 #include "session.h"
 
 #define MESSAGE_MAX (4u << 20)  /* of the library, unless --max-message says otherwise */
+#define CALL_LIMIT  "a message may have; --max-message takes larger ones"
 
 typedef struct call_t call_t;
 
@@ -20,6 +21,9 @@ typedef struct call_form_t {
     bool (*more)(call_t *c);
 } call_form_t;
 
+/* Of a method whose type is known. */
+typedef enum { ANSWERS_MANY, ANSWERS_ONE /* for a stream */, ANSWERS_UNARY } answers_t;
+
 typedef struct message_t { uint8_t *bytes; size_t len; } message_t;
 
 struct call_t {
@@ -28,11 +32,15 @@ struct call_t {
     const call_form_t *form;
     void    *own;               /* of the form */
     ensign_call_t k;
+    const char *method;         /* its path */
+    uint64_t begun_ms;          /* when it was opened; 0: not yet */
     ensign_header_t *headers;
     message_t *messages;        /* those from `sent` on are still to be sent */
     size_t   count, sent;
     input_t *input;             /* is read when all that came of it was sent; NULL: nothing is */
     bool     whole;             /* no messages will be added */
+    answers_t kind;
+    unsigned answers;           /* that came; of one too many the call is canceled */
     bool     half_closed, ended, canceled;
 };
 
@@ -41,6 +49,8 @@ int    call_method(const options_t *o);                 /* is a method named? An
 int    call_headers(call_t *c);                         /* reads --header: an exit status */
 void   call_add(call_t *c, ensign_slice_t message);     /* a copy of it */
 size_t call_message_max(const options_t *o);
+/* Of --deadline, in ms: all of it before the call is opened; 0: it is over; ENSIGN_FOREVER: there is none. */
+uint32_t call_time_left(const call_t *c);
 /* What every call of this command is opened with: metadata, limits, patience. */
 void   call_fill(const call_t *c, const char *method, ensign_call_desc_t *d);
 /* Opens the call, and goes on until it has ended. The session is open. */

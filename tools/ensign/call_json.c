@@ -20,6 +20,7 @@ typedef struct json_call_t {
     input_t   in;               /* standard input, for MESSAGE - */
     uint64_t  lines;            /* of it that had a message */
     unsigned  lookups;
+    bool      mute;             /* a lookup has failed, and that was said */
 } json_call_t;
 
 /* ---- names */
@@ -83,28 +84,42 @@ static int find_method(json_call_t *j, const char *text)
     return EXIT_ABSENT;
 }
 
+/* May the server be asked for one more type? Not when the command is to end: by a signal, by --deadline. */
+static bool may_look_up(const json_call_t *j)
+{
+    return j->reflects && !j->mute && j->lookups < LOOKUPS_MAX && !j->c.s.told && stop_signal() == 0 &&
+           call_time_left(&j->c) > 0;
+}
+
 /* Did the conversion that failed lack the type of an Any, and has the server told it now? */
 static bool look_up(json_call_t *j, const char *name)
 {
-    bool found;
+    reflected_t got;
 
-    if (!j->reflects || j->lookups++ >= LOOKUPS_MAX) return false;
+    if (!may_look_up(j)) return false;
+    j->lookups++;
     if (j->c.k.id != 0) ensign_hold(j->c.s.c, j->c.k.id, true); /* its message is still needed */
-    found = reflect_symbol(&j->reflect, name) == REFLECT_DONE && schema_has(j->schema, name);
+    got = reflect_symbol(&j->reflect, name);
     if (j->c.k.id != 0) reflect_rest(&j->reflect);
     if (j->c.k.id != 0) ensign_hold(j->c.s.c, j->c.k.id, false);
-    return found;
+    j->mute = got == REFLECT_FAILED;
+    return got == REFLECT_DONE && schema_has(j->schema, name);
 }
 
-/* To JSON, with or without the type that was lacking. False: it failed for another reason. */
+/* To JSON, with or without the types that were lacking: of one message all in one go, for a server could name
+ * ever new ones. False: it failed for another reason. */
 static bool can_go_on(json_call_t *j)
 {
     const char *lacks = schema_lacks(j->schema);
-    char *name;
 
     if (!lacks) return false;
-    name = x_keep_text(lacks, strlen(lacks));
-    if (!look_up(j, name)) schema_give_up(j->schema, name);
+    while (lacks && may_look_up(j)) {
+        char *name = x_keep_text(lacks, strlen(lacks));
+        (void)look_up(j, name);
+        schema_give_up(j->schema, name); /* which counts only where it was not found */
+        lacks = schema_lacks(j->schema);
+    }
+    if (lacks) schema_give_up(j->schema, NULL);
     return true;
 }
 
@@ -233,7 +248,7 @@ static bool add_file(json_call_t *j, const char *path)
     uint8_t *bytes;
     bool ok;
 
-    if (!input_whole(path, json_max(j->c.o), &bytes, &json.len)) return false;
+    if (!input_whole(path, json_max(j->c.o), CALL_LIMIT, &bytes, &json.len)) return false;
     json.ptr = bytes;
     ok = is_one_value(j, path, &of_file, json) && add_json(j, path, json);
     free(bytes);
@@ -522,7 +537,7 @@ static int load_set(json_call_t *j, const char *path)
     uint8_t *bytes;
     bool ok;
 
-    if (!input_whole(path, SET_MAX, &bytes, &set.len)) return EXIT_USAGE;
+    if (!input_whole(path, SET_MAX, "a descriptor set may have", &bytes, &set.len)) return EXIT_USAGE;
     set.ptr = bytes;
     ok = schema_add_set(j->schema, set);
     free(bytes);
@@ -565,6 +580,9 @@ static int run_method(json_call_t *j)
 
     if (status == EXIT_DONE && !add_messages(j)) status = EXIT_USAGE;
     reflect_rest(&j->reflect);
+    j->c.kind = j->method.server_streams   ? ANSWERS_MANY
+                : j->method.client_streams ? ANSWERS_ONE
+                                           : ANSWERS_UNARY;
     if (status == EXIT_DONE) call_run(&j->c, j->method.path);
     return status;
 }

@@ -65,8 +65,8 @@ _ensign_value() {
         compopt -o filenames 2>/dev/null # blanks are quoted, folders get a slash
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         ;;
-    --describe) mapfile -t COMPREPLY < <(compgen -W "$(_ensign_ask call --deadline 2 --list)" -- "$cur") ;;
-    --profile) mapfile -t COMPREPLY < <(compgen -W "$(_ensign_profiles)" -- "$cur") ;;
+    --describe) _ensign_offer "$cur" < <(_ensign_ask call --deadline 2 --list) ;;
+    --profile) _ensign_offer "$cur" < <(_ensign_profiles) ;;
     --color) mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- "$cur") ;;
     --min-tls) mapfile -t COMPREPLY < <(compgen -W '1.2 1.3' -- "$cur") ;;
     --in | --out) mapfile -t COMPREPLY < <(compgen -W 'raw hex' -- "$cur") ;;
@@ -79,10 +79,22 @@ _ensign_value() {
     esac
 }
 
+# _ensign_offer CUR: the lines of standard input that begin with CUR, for COMPREPLY. They come from a file or a
+# server: compgen -W would run the $(...) in them, and so would the shell that gets them unquoted.
+_ensign_offer() {
+    local line word
+    while IFS= read -r line; do
+        [ -n "$line" ] || continue
+        printf -v word %q "$line"
+        if [[ $line == "$1"* || $word == "$1"* ]]; then COMPREPLY+=("$word"); fi
+    done
+}
+
 # The names in the file of profiles.
 _ensign_profiles() {
-    sed -n 's/^[[:blank:]]*\[\(.*\)\][[:blank:]]*$/\1/p' \
-        "${XDG_CONFIG_HOME:-$HOME/.config}/ensign/profiles" 2>/dev/null
+    local file=${XDG_CONFIG_HOME:-$HOME/.config}/ensign/profiles
+    [ -f "$file" ] || return # a pipe would hang
+    sed -n -e $'1s/^\xEF\xBB\xBF//' -e 's/^[[:blank:]]*\[\(.*\)\][[:blank:]]*$/\1/p' "$file" 2>/dev/null
 }
 
 # _ensign_ask WORD...: what this command prints, with the options of the connection that stand on the line. The
@@ -99,19 +111,16 @@ _ensign_ask() {
         2>/dev/null </dev/null
 }
 
-# The topics of the server.
+# The topics of the server; what cannot be the name of a topic is left out.
 _ensign_topics() {
-    _ensign_ask topics ls | sed -e 1d -e 's/.* //'
+    _ensign_ask topics ls | sed -n -e 1d -e 's/.* //' -e '/^[A-Za-z][A-Za-z0-9._-]*$/p'
 }
 
 # The services of the server, with a slash; behind the slash, the methods of this one.
 _ensign_methods() {
     case $1 in
     */*) _ensign_ask call --deadline 2 --list "${1%%/*}" ;;
-    *)
-        compopt -o nospace 2>/dev/null
-        _ensign_ask call --deadline 2 --list | sed 's/$/\//'
-        ;;
+    *) _ensign_ask call --deadline 2 --list | sed 's/$/\//' ;;
     esac
 }
 
@@ -147,13 +156,16 @@ _ensign() {
         '') words='publish subscribe query topics info status health call bench help' ;;
         help) words='publish subscribe query topics info status health call bench' ;;
         topics) words='ls show create exists archive rm policy' ;;
-        subscribe | info) words=$(_ensign_topics) ;;
+        subscribe | info) _ensign_offer "$cur" < <(_ensign_topics) ;;
         publish | bench | 'topics show' | 'topics exists' | 'topics archive' | 'topics rm' | 'topics policy')
-            [ $args -eq 0 ] && words=$(_ensign_topics) ;;
-        call) [ $args -eq 0 ] && words=$(_ensign_methods "$cur") ;;
+            [ $args -eq 0 ] && _ensign_offer "$cur" < <(_ensign_topics) ;;
+        call)
+            [ $args -eq 0 ] && _ensign_offer "$cur" < <(_ensign_methods "$cur")
+            [[ $cur == */* ]] || compopt -o nospace 2>/dev/null # the method follows its service
+            ;;
         esac ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+    [ -z "$words" ] || mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }
 
 complete -F _ensign ensign

@@ -66,8 +66,9 @@ static size_t format_next(const char *at, part_t **part, char *byte)
     if (at[1] != 'x') return 0;
     high = text_hex_digit(at[2]);
     low = high < 0 ? -1 : text_hex_digit(at[3]);
+    if (low < 0) return 0;
     *byte = (char)(high << 4 | low);
-    return low < 0 ? 0 : 4;
+    return 4;
 }
 
 int format_check(const options_t *o)

@@ -149,8 +149,9 @@ static bool read_type(from_json_t *j, ensign_slice_t value, ensign_type_t *out)
     if (!collect(j, value, of_type, COUNT_OF(of_type), &f)) return false;
     if (!read_string(j, "type.name", f.name, &name)) return false;
     if (!read_string(j, "type.version", f.version, &version)) return false;
-    *j->at++ = '\0';            /* behind the version, for the library's reader */
-    if (ensign_type_parse("name", (const char *)version.ptr, out) != ENSIGN_OK)
+    *j->at++ = '\0';            /* behind the version, for the library's reader: no other one may be there */
+    if (memchr(version.ptr, '\0', version.len) != NULL ||
+        ensign_type_parse("name", (const char *)version.ptr, out) != ENSIGN_OK)
         return bad(j, "type.version: give a semantic version, such as 1.2.3");
     out->name = name;
     return true;

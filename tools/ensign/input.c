@@ -104,7 +104,7 @@ bool input_read(input_t *in)
     return true;
 }
 
-bool input_whole(const char *path, size_t max, uint8_t **out, size_t *len)
+bool input_whole(const char *path, size_t max, const char *limit, uint8_t **out, size_t *len)
 {
     input_t in;
     bool ok;
@@ -114,7 +114,7 @@ bool input_whole(const char *path, size_t max, uint8_t **out, size_t *len)
     do ok = input_read(&in);
     while (ok && !in.eof && in.end <= max);
     if (ok && in.end > max) {
-        complain("%s is larger than %zu bytes, the most that one message may have; split it", in.name, max);
+        complain("%s is larger than %zu bytes, the most that %s", in.name, max, limit);
         ok = false;
     }
     if (ok) {

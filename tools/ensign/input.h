@@ -29,6 +29,7 @@ line_t input_line(input_t *in, ensign_slice_t *line);   /* without its ending */
 bool   input_read(input_t *in);                         /* one read; false: it failed, said */
 void   input_close(input_t *in);
 
-/* The whole of a file, at most max bytes. False: said. *out is the caller's to free. */
-bool   input_whole(const char *path, size_t max, uint8_t **out, size_t *len);
+/* The whole of a file, at most max bytes: `limit` says of what they are the most, and what to do about that.
+ * False: said. *out is the caller's to free. */
+bool   input_whole(const char *path, size_t max, const char *limit, uint8_t **out, size_t *len);
 #endif

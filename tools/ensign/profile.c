@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #define PROFILE_MAX (1u << 20)      /* bytes of the file */
+#define BYTE_ORDER_MARK "\xEF\xBB\xBF" /* some editors begin a file so */
 
 /* What is one thing: of a group all lines count, or none does. */
 typedef enum {
@@ -186,18 +187,25 @@ static bool read_line(profile_t *p, char *line)
 
 static bool read_file(profile_t *p)
 {
+    struct stat st;
     uint8_t *bytes;
     size_t len;
     bool ok = true;
     char *line, *end;           /* kept: values of options stand there */
 
-    if (!input_there(p->path) || !input_whole(p->path, PROFILE_MAX, &bytes, &len)) return false;
+    if (!input_there(p->path)) return false;
+    if (stat(p->path, &st) != 0 || !S_ISREG(st.st_mode)) { /* to open a pipe could wait for ever */
+        options_refuse(p->o, "--profile: %s is no regular file", p->path);
+        return false;
+    }
+    if (!input_whole(p->path, PROFILE_MAX, "a file of profiles may have", &bytes, &len)) return false;
     line = x_keep(x_realloc(bytes, len + 1));
     line[len] = '\0';
     if (strlen(line) < len) {
         options_refuse(p->o, "--profile: %s holds a zero byte; it has to be text", p->path);
         return false;
     }
+    if (strncmp(line, BYTE_ORDER_MARK, strlen(BYTE_ORDER_MARK)) == 0) line += strlen(BYTE_ORDER_MARK);
     for (; ok && line; line = end) {
         end = strchr(line, '\n');
         if (end) *end++ = '\0';

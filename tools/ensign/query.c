@@ -90,7 +90,7 @@ static int read_sql(query_t *q)
     size_t len;
 
     if (strcmp(q->o->args.at[0], "-") != 0) return EXIT_DONE;
-    if (!input_whole("-", EVENT_MAX, &bytes, &len)) return EXIT_USAGE;
+    if (!input_whole("-", EVENT_MAX, "a query may have", &bytes, &len)) return EXIT_USAGE;
     q->sql = x_keep(x_realloc(bytes, len + 1));
     q->sql[len] = '\0';
     if (strlen(q->sql) == len) return EXIT_DONE;

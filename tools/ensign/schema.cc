@@ -50,6 +50,21 @@ ensign_slice_t slice_of(const string &s)
     return out;
 }
 
+// What is no UTF-8 becomes U+FFFD.
+void make_utf8(string *text)
+{
+    string out;
+    uint32_t c;
+
+    if (utf8_valid(slice_of(*text))) return;
+    for (size_t at = 0, n; at < text->size(); at += n > 0 ? n : 1) {
+        ensign_slice_t rest = { reinterpret_cast<const uint8_t *>(text->data()) + at, text->size() - at };
+        n = utf8_char(rest, &c);
+        out += n > 0 ? text->substr(at, n) : "\xEF\xBF\xBD";
+    }
+    text->swap(out);
+}
+
 string type_of_url(const string &url)
 {
     return url.substr(url.rfind('/') + 1); // npos + 1 is 0: all of it
@@ -97,7 +112,8 @@ public:
     }
 };
 
-// ---- google.rpc: the status and the usual details, which libprotobuf does not bring along
+// ---- types that need nobody to tell them: those of google/protobuf/ that JSON has forms for, and of
+// google.rpc the status and the usual details, which libprotobuf does not bring along
 
 struct row_t { const char *message, *fields; };
 
@@ -172,11 +188,11 @@ const pb::DescriptorPool *rpc_pool()
 
     if (pool) return pool.get();
     pool.reset(new pb::DescriptorPool);
-    for (const char *name : { "google/protobuf/any.proto", "google/protobuf/duration.proto" }) {
+    for (const char *name : { "any", "duration", "empty", "field_mask", "struct", "timestamp", "wrappers" }) {
         own.Clear();
-        own_file(name)->CopyTo(&own);
+        own_file(string("google/protobuf/") + name + ".proto")->CopyTo(&own);
         pool->BuildFile(own);
-        file.add_dependency(name);
+        file.add_dependency(own.name());
     }
     file.set_name("google/rpc/error_details.proto");
     file.set_package("google.rpc");
@@ -208,8 +224,9 @@ struct schema_t {
     size_t files = 0, bytes = 0;
     std::vector<string> services;
     std::set<string> asked;                             // imports that were told
-    std::set<string> opaque;                            // types of an Any that nobody knows
-    string lacks;
+    std::set<string> lacks;                             // types of an Any that the last message lacked
+    std::set<string> opaque;                            // those that were given up
+    bool all_opaque = false;                            // all that are not here are given up
     std::set<string> strings;                           // of methods: a set does not move them
 };
 
@@ -224,7 +241,6 @@ bool refuse(schema_t *s, const string &why)
 // Runs f; what it throws becomes an error. libprotobuf throws where one of its own checks fails.
 template <typename F> bool guard(schema_t *s, F f)
 {
-    s->lacks.clear();
     try {
         return f();
     } catch (const std::bad_alloc &) {
@@ -252,8 +268,10 @@ string default_json_name(const string &name)
 // protoc writes the JSON name of each field, and as text each would show it: only the unusual ones should.
 template <typename L> void forget_json_names(L *fields)
 {
-    for (pb::FieldDescriptorProto &f : *fields)
+    for (pb::FieldDescriptorProto &f : *fields) {
         if (f.json_name() == default_json_name(f.name())) f.clear_json_name();
+        else if (f.has_json_name()) make_utf8(f.mutable_json_name()); // it can be any bytes
+    }
 }
 
 void forget_json_names(pb::DescriptorProto *m)
@@ -451,6 +469,12 @@ answer_t take_answer(schema_t *s, const string &bytes, int *code)
 
 typedef decltype(std::declval<pb::util::TypeResolver &>().ResolveMessageType("", nullptr)) status_t;
 
+// Does nobody have to be asked for it? No type has an empty name, or one with a zero byte.
+bool is_opaque(const schema_t *s, const string &type)
+{
+    return type.empty() || type.find('\0') != string::npos || s->all_opaque || s->opaque.count(type) > 0;
+}
+
 // What an Any is in JSON whose type nobody knows: its bytes as a field of this type. The name cannot be one
 // of a field in a .proto.
 void fill_opaque(const string &name, pb::Type *type)
@@ -486,7 +510,7 @@ public:
 
         if (!status.ok()) status = rpc->ResolveMessageType(URL + name, type);
         if (!status.ok() && is_brought(name)) status = brought->ResolveMessageType(URL + name, type);
-        if (!status.ok() && use == TO_JSON && schema->opaque.count(name) > 0) {
+        if (!status.ok() && use == TO_JSON && is_opaque(schema, name)) {
             fill_opaque(name, type);
             return status_t();
         }
@@ -528,37 +552,39 @@ const pb::Descriptor *find_type(const schema_t *s, const string &name)
     return d ? d : rpc_pool()->FindMessageTypeByName(name);
 }
 
-// ---- a message before it becomes JSON: the value of an Any that nobody knows becomes what fill_opaque
-// describes, and what is no UTF-8 in a string becomes U+FFFD, for libprotobuf would leave it out
+// ---- a message before it becomes JSON: the types of an Any that are not here are noted, all in one pass; the
+// value of an Any that nobody knows becomes what fill_opaque describes, and what is no UTF-8 in a string
+// U+FFFD, for libprotobuf would leave it out
 
-void prepare(const schema_t *s, const pb::Descriptor *d, string *bytes, int depth);
+void prepare(schema_t *s, const pb::Descriptor *d, string *bytes, int depth);
 
-void make_utf8(string *text)
+// Its type; of several URLs the last one counts. libprotobuf refuses a value without a URL.
+string prepare_url(pb::UnknownFieldSet *any)
 {
-    string out;
-    uint32_t c;
+    string url;
 
-    if (utf8_valid(slice_of(*text))) return;
-    for (size_t at = 0, n; at < text->size(); at += n > 0 ? n : 1) {
-        ensign_slice_t rest = { reinterpret_cast<const uint8_t *>(text->data()) + at, text->size() - at };
-        n = utf8_char(rest, &c);
-        out += n > 0 ? text->substr(at, n) : "\xEF\xBF\xBD";
+    for (int i = 0; i < any->field_count(); i++) {
+        pb::UnknownField *f = any->mutable_field(i);
+        if (f->number() != 1 || f->type() != pb::UnknownField::TYPE_LENGTH_DELIMITED) continue;
+        make_utf8(f->mutable_length_delimited());
+        url = f->length_delimited();
     }
-    text->swap(out);
+    if (url.empty() && find_bytes(*any, 2)) any->AddLengthDelimited(1, "/");
+    return type_of_url(url);
 }
 
-void prepare_any(const schema_t *s, pb::UnknownFieldSet *any, int depth)
+void prepare_any(schema_t *s, pb::UnknownFieldSet *any, int depth)
 {
-    const string *url = find_bytes(*any, 1);
-    const string name = url ? type_of_url(*url) : string();
+    const string name = prepare_url(any);
     const pb::Descriptor *d = find_type(s, name);
 
+    if (!d && !is_opaque(s, name)) s->lacks.insert(name);
     for (int i = 0; i < any->field_count(); i++) {
         pb::UnknownField *f = any->mutable_field(i);
         if (f->number() != 2 || f->type() != pb::UnknownField::TYPE_LENGTH_DELIMITED) continue;
         if (d) {
             prepare(s, d, f->mutable_length_delimited(), depth - 1);
-        } else if (s->opaque.count(name) > 0) {
+        } else if (is_opaque(s, name)) {
             pb::UnknownFieldSet whole;
             whole.AddLengthDelimited(1, f->length_delimited());
             whole.SerializeToString(f->mutable_length_delimited());
@@ -566,7 +592,7 @@ void prepare_any(const schema_t *s, pb::UnknownFieldSet *any, int depth)
     }
 }
 
-void prepare_fields(const schema_t *s, const pb::Descriptor *d, pb::UnknownFieldSet *fields, int depth)
+void prepare_fields(schema_t *s, const pb::Descriptor *d, pb::UnknownFieldSet *fields, int depth)
 {
     for (int i = 0; i < fields->field_count(); i++) {
         pb::UnknownField *f = fields->mutable_field(i);
@@ -582,7 +608,7 @@ void prepare_fields(const schema_t *s, const pb::Descriptor *d, pb::UnknownField
     }
 }
 
-void prepare(const schema_t *s, const pb::Descriptor *d, string *bytes, int depth)
+void prepare(schema_t *s, const pb::Descriptor *d, string *bytes, int depth)
 {
     pb::UnknownFieldSet fields;
 
@@ -603,17 +629,28 @@ bool to_json(schema_t *s, const string &type, string message, int flags, string 
     print.add_whitespace = (flags & SCHEMA_PRETTY) != 0;
     print.always_print_primitive_fields = (flags & SCHEMA_DEFAULTS) != 0;
     json->clear();
+    s->lacks.clear();
     if (!d) return refuse(s, "there is no message type " + type);
     if (!fields.ParseFromString(message)) // the JSON library would take a message that ends in its middle
         return refuse(s, "what came is not a " + type);
     prepare(s, d, &message, NEST_MAX);
+    if (!s->lacks.empty()) return refuse(s, "the type " + *s->lacks.begin() + " of an Any is not known");
     status_t status = pb::util::BinaryToJsonString(&resolver, URL + type, message, json, print);
     if (status.ok()) return true;
-    s->lacks = resolver.lacks;
+    if (!resolver.lacks.empty()) s->lacks.insert(resolver.lacks);
     return refuse(s, "what came is not a " + type + ": " + string(status.message()));
 }
 
 // ---- a message with all of its fields
+
+string quoted(const string &text)
+{
+    pb::StringValue v;
+    string json;
+
+    v.set_value(text);
+    return pb::util::MessageToJsonString(v, &json).ok() ? json : "\"\"";
+}
 
 // The shortest JSON value of a scalar.
 string scalar_default(const pb::FieldDescriptor *f)
@@ -650,7 +687,7 @@ public:
             text += first ? "" : ",";
             first = false;
             line(depth + 1);
-            text += '"' + f->json_name() + (pretty ? "\": " : "\":");
+            text += quoted(f->json_name()) + (pretty ? ": " : ":");
             field(f, depth + 1);
         }
         if (!first) line(depth);
@@ -722,6 +759,14 @@ private:
 
 struct member_t { string key, value; };     // as they stand in the text
 
+// Behind the string that begins here.
+size_t string_end(const string &text, size_t at)
+{
+    for (at++; at < text.size() && text[at] != '"'; at++)
+        if (text[at] == '\\') at++;
+    return at < text.size() ? at + 1 : text.size();
+}
+
 class Pieces {
 public:
     explicit Pieces(const string &json) : text(json), at(0) { blanks(); }
@@ -757,13 +802,6 @@ private:
         while (at < text.size() && strchr(" \t\r\n", text[at]) != nullptr && text[at] != '\0') at++;
     }
 
-    void quoted()
-    {
-        for (at++; at < text.size() && text[at] != '"'; at++)
-            if (text[at] == '\\') at++;
-        if (at < text.size()) at++;
-    }
-
     string value()
     {
         size_t start, open = 0;
@@ -774,14 +812,13 @@ private:
             char c = text[at];
             if (open == 0 && (c == ',' || c == ':' || c == '}' || c == ']')) break;
             if (c == '"') {
-                quoted();
+                at = string_end(text, at);
             } else {
                 if (c == '{' || c == '[') open++;
                 if (c == '}' || c == ']') open--;
                 at++;
             }
         }
-        if (at > text.size()) at = text.size();
         while (at > start && strchr(" \t\r\n", text[at - 1]) != nullptr) at--;
         return text.substr(start, at - start);
     }
@@ -789,6 +826,12 @@ private:
     const string &text;
     size_t at;
 };
+
+// What stands between the quotes of a string, as it is written there: it has no zero byte.
+string inside(const string &json)
+{
+    return json.size() >= 2 && json[0] == '"' ? json.substr(1, json.size() - 2) : json;
+}
 
 string unquoted(const string &json)
 {
@@ -801,6 +844,66 @@ const pb::FieldDescriptor *field_named(const pb::Descriptor *d, const string &na
     for (int i = 0; i < d->field_count(); i++)
         if (d->field(i)->json_name() == name || d->field(i)->name() == name) return d->field(i);
     return nullptr;
+}
+
+// An object or a list that has begun, and what is read of it: the index in a list; the key in an object, as it
+// is written there.
+struct level_t {
+    bool object;
+    size_t index;
+    string key;
+    std::set<string> keys;
+};
+
+// d: the type of the whole; where a type is not known, members are like fields.
+string path_of(const std::vector<level_t> &levels, const pb::Descriptor *d)
+{
+    string path;
+    bool map = false;
+
+    for (const level_t &l : levels) {
+        if (!l.object) {
+            path += "[" + std::to_string(l.index) + "]";
+            continue;
+        }
+        if (map) path += "[\"" + l.key + "\"]";
+        else path += (path.empty() ? "" : ".") + l.key;
+        const pb::FieldDescriptor *f = !d ? nullptr : map ? d->FindFieldByNumber(2) : field_named(d, l.key);
+        map = f && f->is_map();
+        d = f ? f->message_type() : nullptr;
+    }
+    return path;
+}
+
+// The path of a key that stands twice in one object; "": there is none, or it is nested deeper than
+// libprotobuf reads. Of such a key libprotobuf takes the last value, or tells of another fault.
+string key_twice(const pb::Descriptor *d, const string &json)
+{
+    std::vector<level_t> levels;
+    bool is_key = false;
+
+    for (size_t at = 0, end; at < json.size() && levels.size() <= static_cast<size_t>(NEST_MAX); at = end) {
+        const char c = json[at];
+        end = c == '"' ? string_end(json, at) : at + 1;
+        if (c == '"' && is_key) {
+            level_t &l = levels.back();
+            const string key = json.substr(at, end - at);
+            l.key = inside(key);
+            if (!l.keys.insert(key.find('\\') == string::npos ? l.key : unquoted(key)).second)
+                return path_of(levels, d);
+            is_key = false;
+        } else if (c == '{' || c == '[') {
+            levels.push_back(level_t{ c == '{', 0, "", {} });
+            is_key = c == '{';
+        } else if (c == '}' || c == ']') {
+            if (!levels.empty()) levels.pop_back();
+            is_key = false;
+        } else if (c == ',' && !levels.empty()) {
+            levels.back().index++;
+            is_key = levels.back().object;
+        }
+    }
+    return "";
 }
 
 const size_t LISTED = 12;       // names in an error; a type can have hundreds
@@ -902,7 +1005,7 @@ public:
             const string name = unquoted(m.key), at = path.empty() ? name : path + "." + name;
             const pb::FieldDescriptor *f = field_named(d, name);
             if (!f) continue; // @type, or one that may be unknown
-            if (!seen.insert(f).second) return at + ": the field is given twice; leave one out";
+            if (!seen.insert(f).second) return at + ": it is given twice; leave one out";
             why = field(f, m.value, at, depth - 1);
             if (!why.empty()) return why;
         }
@@ -1015,7 +1118,7 @@ public:
         if (!pieces.is('{')) return wrong(path, json, wanted_message(d));
         if (depth == 0) return "";
         for (const member_t &m : pieces.members()) {
-            const string name = unquoted(m.key), at = path.empty() ? name : path + "." + name;
+            const string name = unquoted(m.key), at = (path.empty() ? "" : path + ".") + inside(m.key);
             const pb::FieldDescriptor *f = field_named(d, name);
             if (name == "@type" && !path.empty()) continue;
             if (!f && options.ignore_unknown_fields) continue;
@@ -1073,7 +1176,7 @@ private:
     {
         Template t(false);
 
-        if (!f->message_type()) return scalar_default(f);
+        if (!f->message_type() || !is_special(f->message_type()->full_name())) return scalar_default(f);
         t.message(f->message_type(), 0);
         return t.text;
     }
@@ -1120,13 +1223,16 @@ bool from_json(schema_t *s, const string &type, const string &json, int flags, s
 
     options.ignore_unknown_fields = (flags & SCHEMA_IGNORE_UNKNOWN) != 0;
     message->clear();
+    s->lacks.clear();
     if (!d) return refuse(s, "there is no message type " + type);
+    why = key_twice(d, json);
+    if (!why.empty()) return refuse(s, why + ": it is given twice; leave one out");
     status_t status = pb::util::JsonToBinaryString(&resolver, URL + type, json, message, options);
     if (status.ok()) {
         why = Strict(s).message(d, json, "", NEST_MAX);
         return why.empty() || refuse(s, why);
     }
-    s->lacks = resolver.lacks;
+    if (!resolver.lacks.empty()) s->lacks.insert(resolver.lacks);
     if (!is_special(type)) why = Finder(s, flags).message(d, json, "", NEST_MAX);
     if (!why.empty()) return refuse(s, why);
     why = string(status.message());
@@ -1205,6 +1311,7 @@ bool detail(schema_t *s, const string &status, size_t place, int flags, const ch
     pb::UnknownFieldSet outer, any;
 
     json->clear();
+    s->lacks.clear();
     if (!outer.ParseFromString(status)) return refuse(s, "the details are not a google.rpc.Status");
     for (int i = 0; i < outer.field_count(); i++) {
         const pb::UnknownField &f = outer.field(i);
@@ -1375,15 +1482,20 @@ bool schema_to_json(schema_t *s, const char *type, ensign_slice_t message, int f
     });
 }
 
-const char *schema_lacks(const schema_t *s)
+const char *schema_lacks(schema_t *s)
 {
-    return s->lacks.empty() ? nullptr : s->lacks.c_str();
+    while (!s->lacks.empty()) {
+        const string &type = *s->lacks.begin();
+        if (!find_type(s, type) && !is_opaque(s, type)) return type.c_str();
+        s->lacks.erase(s->lacks.begin());
+    }
+    return nullptr;
 }
 
 void schema_give_up(schema_t *s, const char *type)
 {
-    const string name = type; // it may be s->lacks
-    s->opaque.insert(name);
+    if (type) s->opaque.insert(string(type));
+    else s->all_opaque = true;
 }
 
 bool schema_detail(schema_t *s, ensign_slice_t status, size_t i, int flags, const char **type,

@@ -73,13 +73,14 @@ enum {
 };
 
 /* json is one JSON value (text_json tells). The error names the field by its path: list[1].name. What the
- * mapping does not allow is refused, also where libprotobuf would take it. */
+ * mapping does not allow is refused, also where libprotobuf would take it, and so is a key that an object has
+ * twice. */
 bool schema_from_json(schema_t *s, const char *type, ensign_slice_t json, int flags, ensign_slice_t *message);
 bool schema_to_json(schema_t *s, const char *type, ensign_slice_t message, int flags, ensign_slice_t *json);
-/* The type that the last one of the two lacked, for an Any; NULL: it failed for another reason. Add its
- * files, and try again. Where there are none, give it up, and to JSON goes on: such an Any is then "@value",
- * in base64. */
-const char *schema_lacks(const schema_t *s);
+/* A type that the last one of the two lacked, for an Any; NULL: it failed for another reason, or lacks no type
+ * any more. Add its files, or give it up: such an Any is then "@value", in base64. Then the next type is told;
+ * behind the last one, try again. To give up NULL gives up all types that are not here. */
+const char *schema_lacks(schema_t *s);
 void        schema_give_up(schema_t *s, const char *type);
 
 /* The i-th detail of an encoded google.rpc.Status as JSON; the usual types of google.rpc are known. *type
