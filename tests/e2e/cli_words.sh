@@ -305,6 +305,8 @@ mute_late() { # COMMAND...: --timeout ends it with 6, and it says once why it ne
 check 'a mute server: a subscriber says why it has nothing' mute_late subscribe t
 check 'a mute server: with --count, too' mute_late subscribe t --count 1
 check 'a mute server: a watch says it as well' mute_late health --watch
+check 'a mute server: a call says which option gives it more time' ends 6 '; a longer --deadline gives it more time' \
+    call --hex /a.b/c '' --deadline 200ms --no-auth --plaintext --endpoint "127.0.0.1:$(cat "$dir/mute")"
 check 'help tells of that exit status' sh -c '"$1" subscribe --help | tr -s " \n" " " |
     grep -qF "exit status 6 if there is a --count and it was not reached, or if the stream was not open by"' \
     sh "$ensign"
