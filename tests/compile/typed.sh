@@ -137,6 +137,38 @@ service A { rpc B_C(E) returns (E); }
 service A_B { rpc C(E) returns (E); }
 P
 finds 'two methods with one name' 'A.B_C and A_B.C both become A_B_C' generate failed "$dir" '' both.proto
+one_service() { # FILE PACKAGE-LINE SERVICE METHOD [MESSAGE]
+    printf 'syntax = "proto3";\n%s\nmessage %s { int32 a = 1; }\nservice %s { rpc %s(%s) returns (%s); }\n' \
+        "$2" "${5:-E}" "$3" "$4" "${5:-E}" "${5:-E}" >"$dir/$1"
+}
+one_service own.proto '' ensign call
+finds 'a function of ensign.h' 'ensign.call becomes ensign_call_open, which is a function of ensign.h' \
+    generate failed "$dir" '' own.proto
+one_service own.proto '' ensign pb
+finds 'a function of what all headers need' 'becomes ensign_pb_open, which is a function of ensign.h' \
+    generate failed "$dir" '' own.proto
+one_service own.proto 'package ensign;' S M call_t
+finds 'a type of ensign.h' 'its message ensign_call_t has the name of a type of ensign.h' \
+    generate failed "$dir" '' own.proto
+one_service own.proto 'package p;' S X S_X_open
+finds 'a message with the name of a function' 'p.S.X becomes p_S_X_open, which is a message, too' \
+    generate failed "$dir" '' own.proto
+one_service own.proto 'package a;' b_C X M1
+one_service own2.proto 'package a.b;' C X M2
+finds 'two methods of two files' 'a.b_C.X and a.b.C.X both become a_b_C_X' \
+    generate failed "$dir" '' own.proto own2.proto
+mkdir -p "$dir/a*"
+one_service 'a*/b.proto' '' S M
+check 'a path that would end a comment' generate path "$dir" '' 'a*/b.proto'
+check 'it compiles' all_of path 'a*/b.ensign.h'
+own_names() { # those of ensign.h that end as generated ones do are those that the plugin knows
+    local in_header known
+    in_header=$(grep -oE '\bensign_[a-z_]+_(open|send|read)\(' ensign.h | tr -d '(' | sort -u)
+    known=$(sed -n '/^OWN_FUNCTIONS/,/}/p' tools/protoc-gen-ensign | grep -oE 'ensign_[a-z_]+' | sort -u)
+    [ "$in_header" = "$known" ] || { diff <(echo "$in_header") <(echo "$known"); return 1; }
+    ! grep -oE '^} ensign_[a-z_0-9]+;' ensign.h | grep -vE ' ensign_([a-z]+_)*t;' # all types have that form
+}
+check 'the plugin knows the names of ensign.h' own_names
 printf 'syntax = "proto2";\nmessage G { optional group H = 1 { } }\nservice S { rpc M(G) returns (G); }\n' \
     >"$dir/group.proto"
 finds 'what nanopb cannot generate' 'group.proto has what nanopb-' \
