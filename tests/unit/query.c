@@ -223,7 +223,7 @@ static void store(record_t r)
 /* ------------------------------------------------------------------ queries */
 static void start(const char *sql, bool duplicates)
 {
-    uint8_t bytes[300];
+    uint8_t bytes[5000];
     msg_query_t q;
     size_t len = 0;
 
@@ -400,6 +400,81 @@ static void reads_no_further_than_it_must(void **state)
     finish_call();
 }
 
+/* A step of the query's job ends when it has looked at WALK_WORK bytes, though that are few records: each is
+   looked at by all tests. */
+static void a_slice_ends_with_its_work(void **state)
+{
+    enum { EVENTS = 500, BYTES = 1000, TESTS = 100, PER_STEP = WALK_WORK / (BYTES * TESTS) + 1 };
+    static char data[BYTES + 1], sql[5000];
+    size_t steps = 0;
+    bool more = true;
+    why_t why;
+    (void)state;
+
+    memset(data, 'x', BYTES);
+    for (int i = 0; i < EVENTS; i++) store((record_t){ .data = data });
+    strcpy(sql, "SELECT * FROM weather WHERE @data = ''");
+    for (int i = 0; i < TESTS; i++) strcat(sql, " OR @data LIKE '%z_z%'");
+    start(sql, false);
+    call.refill(&service, &call);
+    for (; more && !call.ended; steps++) {
+        size_t before = read_count;
+        assert_true(service.jobs->step(&service, service.jobs, &more, &why));
+        assert_true(read_count - before <= PER_STEP);
+    }
+    assert_true(steps >= EVENTS / PER_STEP && row_count == 0);
+    assert_int_equal(call.status, GRPC_OK);
+    jobs_free(&service);
+    finish_call();
+}
+
+/* What it gave before stands; nothing comes behind. */
+static void a_query_ends_at_an_event_that_costs_too_much(void **state)
+{
+    enum { VALUES = 262144 };
+    static char list[2 * VALUES + 10];
+    uint8_t *bytes = x_alloc(sizeof list + 100);
+    msg_event_wrapper_t w;
+    buf_t event = { NULL, 0, 0, 0 };
+    uint8_t id[10] = { 0 };
+    msg_event_t e;
+    size_t len = 0;
+    (void)state;
+
+    memset(&e, 0, sizeof e);
+    memset(&w, 0, sizeof w);
+    strcpy(list, "{\"a\":[");
+    for (size_t i = 0; i < VALUES; i++) strcpy(list + 6 + 2 * i, "1,");
+    strcpy(list + 6 + 2 * VALUES, "1]}");
+    e.data = slice_text(list);
+    assert_true(msg_put(&event, MSG_EVENT, &e));
+    id[9] = 2;
+    w.id = slice_of(id, sizeof id);
+    w.offset = 77;
+    w.event = buf_bytes(&event);
+    store((record_t){ .data = "{\"a\":1}" });
+    assert_true(msg_encode(MSG_EVENT_WRAPPER, &w, bytes, sizeof list + 100, &len));
+    store_bytes(bytes, len);
+    store((record_t){ .data = "{\"a\":3}" });
+    start("SELECT a FROM weather", false);
+    call.refill(&service, &call);
+    while (service.jobs) jobs_run(&service);
+    assert_int_equal(row_count, 1);
+    assert_int_equal(call.status, GRPC_RESOURCE_EXHAUSTED);
+    assert_string_equal(call.status_text,
+                        "the query ended at the event with @offset 77: its JSON has more than 262144 values, so "
+                        "only its @fields can be queried; WHERE @offset != 77 AND ... leaves it out");
+    finish_call();
+    start("SELECT a FROM weather WHERE @offset != 77", false);
+    call.refill(&service, &call);
+    while (service.jobs) jobs_run(&service);
+    assert_int_equal(call.status, GRPC_OK);
+    assert_int_equal(row_count, 2);
+    finish_call();
+    buf_free(&event);
+    free(bytes);
+}
+
 static void younger_records_are_not_in_it(void **state)
 {
     (void)state;
@@ -476,6 +551,8 @@ int main(void)
         cmocka_unit_test_teardown(what_cannot_be_read_is_left_out, clean),
         cmocka_unit_test_teardown(strict_is_as_the_service_is, clean),
         cmocka_unit_test_teardown(reads_no_further_than_it_must, clean),
+        cmocka_unit_test_teardown(a_slice_ends_with_its_work, clean),
+        cmocka_unit_test_teardown(a_query_ends_at_an_event_that_costs_too_much, clean),
         cmocka_unit_test_teardown(younger_records_are_not_in_it, clean),
         cmocka_unit_test_teardown(failures_of_the_store_are_told, clean),
         cmocka_unit_test_teardown(no_project_no_query, clean),
