@@ -428,37 +428,55 @@ static void a_slice_ends_with_its_work(void **state)
     finish_call();
 }
 
-/* What it gave before stands; nothing comes behind. */
-static void a_query_ends_at_an_event_that_costs_too_much(void **state)
+/* An event with JSON of any length. */
+static void store_json(const char *json, uint64_t offset)
 {
-    enum { VALUES = 262144 };
-    static char list[2 * VALUES + 10];
-    uint8_t *bytes = x_alloc(sizeof list + 100);
-    msg_event_wrapper_t w;
-    buf_t event = { NULL, 0, 0, 0 };
+    buf_t event = { NULL, 0, 0, 0 }, record = { NULL, 0, 0, 0 };
     uint8_t id[10] = { 0 };
+    msg_event_wrapper_t w;
     msg_event_t e;
-    size_t len = 0;
-    (void)state;
 
     memset(&e, 0, sizeof e);
     memset(&w, 0, sizeof w);
-    strcpy(list, "{\"a\":[");
-    for (size_t i = 0; i < VALUES; i++) strcpy(list + 6 + 2 * i, "1,");
-    strcpy(list + 6 + 2 * VALUES, "1]}");
-    e.data = slice_text(list);
+    e.data = slice_text(json);
     assert_true(msg_put(&event, MSG_EVENT, &e));
-    id[9] = 2;
     w.id = slice_of(id, sizeof id);
-    w.offset = 77;
+    w.offset = offset;
     w.event = buf_bytes(&event);
-    store((record_t){ .data = "{\"a\":1}" });
-    assert_true(msg_encode(MSG_EVENT_WRAPPER, &w, bytes, sizeof list + 100, &len));
-    store_bytes(bytes, len);
-    store((record_t){ .data = "{\"a\":3}" });
-    start("SELECT a FROM weather", false);
+    assert_true(msg_put(&record, MSG_EVENT_WRAPPER, &w));
+    store_bytes(record.ptr, buf_len(&record));
+    buf_free(&event);
+    buf_free(&record);
+}
+
+static char *repeat(const char *before, const char *part, size_t count, const char *after)
+{
+    size_t n = strlen(before), len = strlen(part);
+    char *s = x_alloc(n + len * count + strlen(after) + 1);
+
+    memcpy(s, before, n);
+    for (size_t i = 0; i < count; i++, n += len) memcpy(s + n, part, len);
+    strcpy(s + n, after);
+    return s;
+}
+
+static void run_jobs(void)
+{
     call.refill(&service, &call);
     while (service.jobs) jobs_run(&service);
+}
+
+/* What it gave before stands; nothing comes behind. */
+static void a_query_ends_at_an_event_that_costs_too_much(void **state)
+{
+    char *many = repeat("{\"a\":[", "1,", 262144, "1]}");
+    (void)state;
+
+    store_json("{\"a\":1}", 76);
+    store_json(many, 77);
+    store_json("{\"a\":3}", 78);
+    start("SELECT a FROM weather", false);
+    run_jobs();
     assert_int_equal(row_count, 1);
     assert_int_equal(call.status, GRPC_RESOURCE_EXHAUSTED);
     assert_string_equal(call.status_text,
@@ -466,13 +484,32 @@ static void a_query_ends_at_an_event_that_costs_too_much(void **state)
                         "only its @fields can be queried; WHERE @offset != 77 AND ... leaves it out");
     finish_call();
     start("SELECT a FROM weather WHERE @offset != 77", false);
-    call.refill(&service, &call);
-    while (service.jobs) jobs_run(&service);
+    run_jobs();
     assert_int_equal(call.status, GRPC_OK);
     assert_int_equal(row_count, 2);
     finish_call();
-    buf_free(&event);
-    free(bytes);
+    free(many);
+}
+
+/* A reader that does not read holds one row, in a buffer of twice its size at most. */
+static void one_long_row_waits(void **state)
+{
+    enum { BYTES = 4000000 };
+    char *wide = repeat("{\"a\":\"", "a", BYTES, "\"}");
+    (void)state;
+
+    for (int i = 0; i < 3; i++) store_json(wide, 1);
+    start("SELECT a FROM weather WHERE a LIKE 'a%'", false);
+    for (size_t n = 1; n <= 3; n++) {
+        run_jobs();
+        assert_int_equal(row_count, n);
+        assert_true(buf_len(&call.out) < SELECT_ROW_MAX && call.out.cap <= 2 * SELECT_ROW_MAX);
+        buf_take(&call.out, buf_len(&call.out));
+    }
+    if (!call.ended) run_jobs();
+    assert_int_equal(call.status, GRPC_OK);
+    finish_call();
+    free(wide);
 }
 
 static void younger_records_are_not_in_it(void **state)
@@ -553,6 +590,7 @@ int main(void)
         cmocka_unit_test_teardown(reads_no_further_than_it_must, clean),
         cmocka_unit_test_teardown(a_slice_ends_with_its_work, clean),
         cmocka_unit_test_teardown(a_query_ends_at_an_event_that_costs_too_much, clean),
+        cmocka_unit_test_teardown(one_long_row_waits, clean),
         cmocka_unit_test_teardown(younger_records_are_not_in_it, clean),
         cmocka_unit_test_teardown(failures_of_the_store_are_told, clean),
         cmocka_unit_test_teardown(no_project_no_query, clean),
