@@ -521,9 +521,9 @@ static void ends_at_the_wide_event(const char *before, const char *more, int cou
     snprintf(sql + n, sizeof sql - n, "%s", after);
     r = query(sql);
     assert_int_equal(r.status, ENSIGN_GRPC_RESOURCE_EXHAUSTED);
-    assert_non_null(strstr(r.text, "the query ended at the event with @offset "));
+    assert_non_null(strstr(r.text, "the query ended at the event with @id '"));
     assert_non_null(strstr(r.text, words));
-    assert_non_null(strstr(r.text, "AND ... leaves it out"));
+    assert_non_null(strstr(r.text, "' AND ... leaves it out"));
     assert_int_equal(r.count, 0);
 }
 

@@ -878,9 +878,9 @@ static void values_of_json_are_bounded(void **state)
         assert_true(cost_of(FROM_WHERE "b = 5", &s).taken);
         assert_true(cost_of("SELECT b FROM x", &s).row > 0);
         s.data = many;
-        is_refused(FROM_WHERE "b = 5", &s, "more than 262144 values");
-        is_refused(FROM_WHERE "NOT b = 5", &s, "more than 262144 values");
-        is_refused("SELECT b FROM x", &s, "more than 262144 values");
+        is_refused(FROM_WHERE "b = 5", &s, "more than 131072 values");
+        is_refused(FROM_WHERE "NOT b = 5", &s, "more than 131072 values");
+        is_refused("SELECT b FROM x", &s, "more than 131072 values");
         assert_true(cost_of(FROM_WHERE "@offset = 42", &s).taken);
         assert_false(cost_of(FROM_WHERE "@offset != 42 AND b = 5", &s).refused);
         free(few);

@@ -429,7 +429,7 @@ static void a_slice_ends_with_its_work(void **state)
 }
 
 /* An event with JSON of any length. */
-static void store_json(const char *json, uint64_t offset)
+static void store_json(const char *json, uint8_t number)
 {
     buf_t event = { NULL, 0, 0, 0 }, record = { NULL, 0, 0, 0 };
     uint8_t id[10] = { 0 };
@@ -440,8 +440,8 @@ static void store_json(const char *json, uint64_t offset)
     memset(&w, 0, sizeof w);
     e.data = slice_text(json);
     assert_true(msg_put(&event, MSG_EVENT, &e));
+    id[9] = number;
     w.id = slice_of(id, sizeof id);
-    w.offset = offset;
     w.event = buf_bytes(&event);
     assert_true(msg_put(&record, MSG_EVENT_WRAPPER, &w));
     store_bytes(record.ptr, buf_len(&record));
@@ -469,21 +469,22 @@ static void run_jobs(void)
 /* What it gave before stands; nothing comes behind. */
 static void a_query_ends_at_an_event_that_costs_too_much(void **state)
 {
-    char *many = repeat("{\"a\":[", "1,", 262144, "1]}");
+    char *many = repeat("{\"a\":[", "1,", VIEW_VALUES_MAX, "1]}");
     (void)state;
 
-    store_json("{\"a\":1}", 76);
-    store_json(many, 77);
-    store_json("{\"a\":3}", 78);
+    store_json("{\"a\":1}", 1);
+    store_json(many, 2);
+    store_json("{\"a\":3}", 3);
     start("SELECT a FROM weather", false);
     run_jobs();
     assert_int_equal(row_count, 1);
     assert_int_equal(call.status, GRPC_RESOURCE_EXHAUSTED);
     assert_string_equal(call.status_text,
-                        "the query ended at the event with @offset 77: its JSON has more than 262144 values, so "
-                        "only its @fields can be queried; WHERE @offset != 77 AND ... leaves it out");
+                        "the query ended at the event with @id '0000000000000002': its JSON has more than 131072 "
+                        "values, so only its @fields can be queried; WHERE @id != '0000000000000002' AND ... "
+                        "leaves it out");
     finish_call();
-    start("SELECT a FROM weather WHERE @offset != 77", false);
+    start("SELECT a FROM weather WHERE @id != '0000000000000002'", false);
     run_jobs();
     assert_int_equal(call.status, GRPC_OK);
     assert_int_equal(row_count, 2);

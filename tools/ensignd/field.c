@@ -330,7 +330,7 @@ static void parse_data(view_t *v)
     v->parsed = true;
     if (!may_be_object(v->event.data)) return;
     if (has_too_many_values(v->event.data)) {
-        v->refused = "its JSON has more than 262144 values, so only its @fields can be queried";
+        v->refused = "its JSON has more than 131072 values, so only its @fields can be queried";
         return;
     }
     v->data = json_loadb(text, len, JSON_ALLOW_NUL, &error);

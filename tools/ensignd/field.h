@@ -47,9 +47,9 @@ typedef struct field_t {
 } field_t;
 
 /* What one event may cost a query. The loop does nothing else meanwhile, so these keep other clients from
-   waiting: each limit alone is reached within a tenth of a second on a machine of 2026. */
+   waiting: each limit alone is reached within a fifth of a second on a machine of 2026. */
 #define VIEW_WORK_MAX 67108864u         /* bytes that are looked at, or work that takes as long */
-#define VIEW_VALUES_MAX 262144u         /* of its JSON; parsed, they take up to 60 MiB */
+#define VIEW_VALUES_MAX 131072u         /* of its JSON; parsed, they take up to 30 MiB */
 
 /* An event that is looked at. Its data are parsed when the first of their fields is asked for. */
 typedef struct view_t {

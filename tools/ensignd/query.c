@@ -75,14 +75,15 @@ static void send_fields(cursor_t *q, view_t *v)
 }
 
 /* Ends the query at an event that it cannot go on with. */
-static void refuse_event(cursor_t *q, const view_t *v)
+static void refuse_event(cursor_t *q, view_t *v)
 {
-    unsigned long long offset = v->wrapper->offset;
+    static const field_t id_field = { OWN_ID, NULL, 0, NULL };
+    ensign_slice_t id = view_value(v, &id_field).text;
     char text[400];
 
     snprintf(text, sizeof text,
-             "the query ended at the event with @offset %llu: %s; WHERE @offset != %llu AND ... leaves it out",
-             offset, v->refused, offset);
+             "the query ended at the event with @id '%.*s': %s; WHERE @id != '%.*s' AND ... leaves it out",
+             (int)id.len, (const char *)id.ptr, v->refused, (int)id.len, (const char *)id.ptr);
     call_end(q->call, GRPC_RESOURCE_EXHAUSTED, text);
     q->done = true;
 }

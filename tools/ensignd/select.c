@@ -816,7 +816,7 @@ void select_free(select_t *s)
 
 /* What writing a value takes, and a fraction more than that, in bytes looked at. */
 #define VALUE_WORK 16
-#define FRACTION_WORK 256
+#define FRACTION_WORK 500
 
 static bool refuse_row(view_t *v)
 {
@@ -824,17 +824,17 @@ static bool refuse_row(view_t *v)
     return false;
 }
 
-static bool is_told_by(double d, int digit_count)
+static bool is_told_by(double d, size_t digit_count)
 {
     char text[40];
 
-    snprintf(text, sizeof text, "%.*g", digit_count, d);
+    snprintf(text, sizeof text, "%.*g", (int)digit_count, d);
     return strtod(text, NULL) == d;
 }
 
 /* Fractions get as few digits as tell them from all others: raises *digit_count to what those in `j` need. As
    deep as Jansson lets JSON be: 2048 levels. False: the view is refused. */
-static bool count_digits(view_t *v, json_t *j, int *digit_count)
+static bool count_digits(view_t *v, json_t *j, size_t *digit_count)
 {
     const char *key;
     json_t *item;
@@ -880,7 +880,7 @@ static int put_text(const char *text, size_t len, void *to)
 static bool write_object(const select_t *s, view_t *v, buf_t *out)
 {
     json_t *o = json_object();
-    int digit_count = 15;
+    size_t digit_count = 15;
     bool ok = gather(s, v, o) && count_digits(v, o, &digit_count);
 
     if (ok && json_dump_callback(o, put_text, out, JSON_COMPACT | JSON_REAL_PRECISION(digit_count)) != 0)
