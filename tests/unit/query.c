@@ -480,9 +480,9 @@ static void a_query_ends_at_an_event_that_costs_too_much(void **state)
     assert_int_equal(row_count, 1);
     assert_int_equal(call.status, GRPC_RESOURCE_EXHAUSTED);
     assert_string_equal(call.status_text,
-                        "the query ended at the event with @id '0000000000000002': its JSON has more than 131072 "
-                        "values, so only its @fields can be queried; WHERE @id != '0000000000000002' AND ... "
-                        "leaves it out");
+                        "the query ended at the event with @id '0000000000000002': its JSON has more than "
+                        "131072 values, so only its @fields can be queried; WHERE @id != '0000000000000002' "
+                        "AND ... leaves it out");
     finish_call();
     start("SELECT a FROM weather WHERE @id != '0000000000000002'", false);
     run_jobs();

@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What looking up a field takes, and reading an entry of the metadata. */
+/* What it takes to look up a field, to read an entry of the metadata, and to parse a value of JSON. */
 #define LOOK_UP_WORK 64
+#define PARSE_WORK 64
 
 /* As the path of a field has them: a NUL between the parts. */
 static const struct { const char *path; size_t size; own_t own; } own_fields[] = {
@@ -290,7 +291,8 @@ bool view_work(view_t *v, size_t work)
 {
     v->work += work;
     if (v->work > VIEW_WORK_MAX && !v->refused)
-        v->refused = "the query would look at more than 64 MiB for it; name fewer fields, or test fewer with LIKE";
+        v->refused = "the query would look at more than 64 MiB for it; name fewer fields, or test fewer with "
+                     "LIKE";
     return !v->refused;
 }
 
@@ -303,7 +305,7 @@ static bool may_be_object(ensign_slice_t data)
 
 /* Values take far more memory than their text. In front of each but the outermost stands a comma, or the
    bracket of a list or object that is not empty. */
-static bool has_too_many_values(ensign_slice_t data)
+static size_t count_values(ensign_slice_t data)
 {
     size_t count = 1;
     bool quoted = false;
@@ -317,19 +319,21 @@ static bool has_too_many_values(ensign_slice_t data)
         else if ((c == ']' || c == '}') && (before == '[' || before == '{')) count--;
         if (!memchr(" \t\r\n", c, 4)) before = quoted ? '"' : c;
     }
-    return count > VIEW_VALUES_MAX;
+    return count;
 }
 
 /* An integer of more than 64 bits is no reason to lose the event: then all its numbers are doubles. */
 static void parse_data(view_t *v)
 {
     const char *text = (const char *)v->event.data.ptr;
-    size_t len = v->event.data.len;
+    size_t len = v->event.data.len, count;
     json_error_t error;
 
     v->parsed = true;
     if (!may_be_object(v->event.data)) return;
-    if (has_too_many_values(v->event.data)) {
+    count = count_values(v->event.data);
+    view_work(v, len + PARSE_WORK * count);
+    if (count > VIEW_VALUES_MAX) {
         v->refused = "its JSON has more than 131072 values, so only its @fields can be queried";
         return;
     }

@@ -2,8 +2,8 @@
  *
  * A job is a struct that begins with a job_t. One slice looks at WALK_RECORDS records or WALK_BYTES bytes at
  * most, and ends with its own commit. A query may look at a byte often, and counts that, too: a slice of it
- * ends at WALK_WORK. All jobs take turns; each turn of the loop gives them JOBS_MS together. A job whose topic
- * is gone is ended. */
+ * ends at WALK_WORK. All jobs take turns; each turn of the loop gives them JOBS_MS together. A job whose
+ * topic is gone is ended. */
 #ifndef ENSIGND_JOBS_H
 #define ENSIGND_JOBS_H
 #include "service.h"

@@ -816,7 +816,7 @@ void select_free(select_t *s)
 
 /* What writing a value takes, and a fraction more than that, in bytes looked at. */
 #define VALUE_WORK 16
-#define FRACTION_WORK 500
+#define FRACTION_WORK 400
 
 static bool refuse_row(view_t *v)
 {

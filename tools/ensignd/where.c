@@ -118,7 +118,7 @@ static bool match_end(ensign_slice_t part, ensign_slice_t text)
 
 /* What one LIKE uses while it runs. */
 typedef struct search_t {
-    uint64_t elements[256];     /* for each byte, the elements of the part that are this byte; 0 between parts */
+    uint64_t elements[256];     /* which elements of the part each byte is; 0 between two searches */
     size_t   work;              /* bytes looked at */
 } search_t;
 
