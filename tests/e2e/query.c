@@ -535,7 +535,7 @@ static void a_query_that_costs_too_much_ends(void **state)
     ends_at_the_wide_event("SELECT @data", ", @data AS a%d", 20, " FROM wide",
                            "row would have more than 4 MiB");
     ends_at_the_wide_event("SELECT * FROM wide WHERE a IS NULL", " OR a LIKE '%%aaaaaaaaaaaaaaaa_b%%'", 40,
-                           "", "look at more than 64 MiB");
+                           "", "look at more than 32 MiB");
     rows_have("SELECT @mimetype FROM wide WHERE a LIKE '%a_a%' AND a LIKE 'a%' AND NOT a LIKE '%b%'", NULL, 0,
               "{\"@mimetype\":\"application/octet-stream\"}\n");
 }

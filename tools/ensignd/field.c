@@ -291,7 +291,7 @@ bool view_work(view_t *v, size_t work)
 {
     v->work += work;
     if (v->work > VIEW_WORK_MAX && !v->refused)
-        v->refused = "the query would look at more than 64 MiB for it; name fewer fields, or test fewer with "
+        v->refused = "the query would look at more than 32 MiB for it; name fewer fields, or test fewer with "
                      "LIKE";
     return !v->refused;
 }
