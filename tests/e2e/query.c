@@ -17,7 +17,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { SMALL = 300, ORDERS = 20000, LARGE = 3000, LARGE_BYTES = 8192, WAIT_MS = 60000, SHOWN = 512 };
+enum { SMALL = 300, ORDERS = 20000, LARGE = 3000, LARGE_BYTES = 8192, WAIT_MS = 60000, SHOWN = 2048,
+       WIDE_BYTES = 3000000 };
 enum { ALL, WRITER, READER, KEYS };
 
 #define ENSQL "/ensign.v1beta1.Ensign/EnSQL"
@@ -128,6 +129,15 @@ static size_t event_json(char *out, size_t size, uint64_t number)
                             number, number, number % 2 ? "false" : "true");
 }
 
+static size_t event_wide(char *out, size_t size, uint64_t number)
+{
+    (void)number;
+    memset(out, 'a', size);
+    memcpy(out, "{\"a\":\"", 6);
+    memcpy(out + size - 2, "\"}", 2);
+    return size;
+}
+
 /* Events numbered from `first` on; all are stored when it returns. */
 static void publish_made(const char *topic, uint64_t first, uint64_t count, size_t size, make_t *make)
 {
@@ -181,9 +191,11 @@ static int set_up(void **state)
     make_topic("large");
     make_topic("empty");
     make_topic("orders");
+    make_topic("wide");
     publish("small", 0, SMALL, 16);
     publish("large", 0, LARGE, LARGE_BYTES);
     publish_made("orders", 0, ORDERS, 64, event_json);
+    publish_made("wide", 0, 1, WIDE_BYTES, event_wide);
     return 0;
 }
 
@@ -497,6 +509,37 @@ static void a_scan_holds_up_nobody(void **state)
     rows_are("SELECT * FROM small", 0, SMALL);
 }
 
+/* `more` many times between the two. */
+static void ends_at_the_wide_event(const char *before, const char *more, int count, const char *after,
+                                   const char *words)
+{
+    char sql[2000];
+    size_t n = (size_t)snprintf(sql, sizeof sql, "%s", before);
+    rows_t r;
+
+    for (int i = 0; i < count; i++) n += (size_t)snprintf(sql + n, sizeof sql - n, more, i);
+    snprintf(sql + n, sizeof sql - n, "%s", after);
+    r = query(sql);
+    assert_int_equal(r.status, ENSIGN_GRPC_RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(r.text, "the query ended at the event with @id '"));
+    assert_non_null(strstr(r.text, words));
+    assert_non_null(strstr(r.text, "' AND ... leaves it out"));
+    assert_int_equal(r.count, 0);
+}
+
+/* An event of three million bytes, whose field is given or tested again and again. */
+static void a_query_that_costs_too_much_ends(void **state)
+{
+    (void)state;
+    ends_at_the_wide_event("SELECT a", ", a AS a%d", 20, " FROM wide", "row would have more than 4 MiB");
+    ends_at_the_wide_event("SELECT @data", ", @data AS a%d", 20, " FROM wide",
+                           "row would have more than 4 MiB");
+    ends_at_the_wide_event("SELECT * FROM wide WHERE a IS NULL", " OR a LIKE '%%aaaaaaaaaaaaaaaa_b%%'", 40,
+                           "", "look at more than 32 MiB");
+    rows_have("SELECT @mimetype FROM wide WHERE a LIKE '%a_a%' AND a LIKE 'a%' AND NOT a LIKE '%b%'", NULL, 0,
+              "{\"@mimetype\":\"application/octet-stream\"}\n");
+}
+
 static void permissions(void **state)
 {
     rows_t r;
@@ -686,6 +729,29 @@ static int explain(const char *sql, rows_t *r)
     return answers;
 }
 
+/* Its status has all of the longest plan. Two texts of the query are cut, both between two characters. */
+static void explain_cuts_between_characters(void **state)
+{
+    char sql[2000] = "SELECT a AS \"", plan[1600] = "; takes those WHERE a='", name[513];
+    rows_t r;
+    (void)state;
+
+    for (int i = 0; i < 150; i++) strcat(sql, "\xc3\xa9");
+    memset(name, 'n', 512);
+    name[512] = '\0';
+    make_topic(name);
+    snprintf(sql + strlen(sql), sizeof sql - strlen(sql), "\" FROM %s WHERE a='", name);
+    for (int i = 0; i < 150; i++) strcat(sql, "\xc3\xa9");
+    strcat(sql, "' OFFSET 18446744073709551615 LIMIT 18446744073709551615");
+    for (int i = 0; i < 123; i++) strcat(plan, "\xc3\xa9");
+    strcat(plan, "... (conditions: 1); takes those that are JSON, and gives of each an object with a AS \"");
+    for (int i = 0; i < 122; i++) strcat(plan, "\xc3\xa9");
+    strcat(plan, "...; skips 18446744073709551615 rows; ends after 18446744073709551615 rows");
+    assert_int_equal(explain(sql, &r), 1);
+    assert_int_equal(r.status, ENSIGN_GRPC_OK);
+    assert_string_equal(strstr(r.text, "; takes those WHERE"), plan);
+}
+
 static void explain_tells_what_a_query_would_do(void **state)
 {
     static const char plan[] =
@@ -727,12 +793,14 @@ int main(void)
         cmocka_unit_test(where_takes_the_events_that_match),
         cmocka_unit_test(offset_and_limit_count_rows_of_where),
         cmocka_unit_test(a_scan_holds_up_nobody),
+        cmocka_unit_test(a_query_that_costs_too_much_ends),
         cmocka_unit_test(permissions),
         cmocka_unit_test(cancelled_half_way),
         cmocka_unit_test(held_cursor_costs_little_and_goes_on),
         cmocka_unit_test(duplicates_are_left_out_or_made_whole),
         cmocka_unit_test(a_destroyed_topic_aborts_its_queries),
         cmocka_unit_test(explain_tells_what_a_query_would_do),
+        cmocka_unit_test(explain_cuts_between_characters),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

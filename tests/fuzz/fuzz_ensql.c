@@ -4,7 +4,7 @@
  *        place of the data, behind a byte of 0xff, a whole EventWrapper
  * Wants  a query that the service takes is taken, with the same meaning; what is refused has an error and
  *        holds nothing; an event is a row or is not, the same each time; the row of a list of fields can be
- *        read and has one JSON object. */
+ *        read and has one JSON object, or the event is refused and there is none. */
 #include "../../tools/ensignd/select.h"
 #include "../../tools/common/utf8.h"
 #include <stdlib.h>
@@ -67,7 +67,11 @@ static void check_row(const select_t *s, view_t *v)
     msg_event_t e;
     json_t *o;
 
-    select_project(s, v, &row);
+    if (!select_project(s, v, &row)) {
+        WANT(v->refused && buf_len(&row) == 0);
+        return;
+    }
+    WANT(!v->refused && buf_len(&row) <= SELECT_ROW_MAX);
     WANT(msg_decode(MSG_EVENT_WRAPPER, &w, buf_bytes(&row)) && msg_decode(MSG_EVENT, &e, w.event));
     o = json_loadb((const char *)e.data.ptr, e.data.len, JSON_ALLOW_NUL, NULL);
     WANT(json_is_object(o) && json_object_size(o) <= s->query.field_count && json_object_size(o) > 0);
@@ -82,6 +86,7 @@ static bool look(const select_t *s, const msg_event_wrapper_t *w)
 
     view_open(&v, w);
     is = select_takes(s, &v);
+    WANT(!is || !v.refused);
     if (is && !s->query.all) check_row(s, &v);
     view_close(&v);
     return is;

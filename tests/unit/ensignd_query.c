@@ -500,7 +500,7 @@ static void check_object(const char *sql, const sample_t *sample, const char *wa
     assert_true(msg_decode(MSG_EVENT_WRAPPER, &w, buf_bytes(&record)));
     view_open(&v, &w);
     assert_true(select_takes(&s, &v));
-    select_project(&s, &v, &out);
+    assert_true(select_project(&s, &v, &out));
     view_close(&v);
     assert_true(msg_decode(MSG_EVENT_WRAPPER, &row, buf_bytes(&out)));
     assert_true(msg_decode(MSG_EVENT, &e, row.event));
@@ -735,6 +735,251 @@ static void hostile_patterns_are_cheap(void **state)
     free(data);
 }
 
+/* ------------------------------------------------------------------ what one event may cost */
+typedef struct cost_t { bool taken, refused; size_t work, row; char why[200]; } cost_t;
+
+static cost_t cost_of(const char *sql, const sample_t *sample)
+{
+    buf_t record = wrap(sample), row = { NULL, 0, 0, 0 };
+    msg_event_wrapper_t w;
+    cost_t c;
+    select_t s;
+    view_t v;
+
+    memset(&c, 0, sizeof c);
+    must_parse(sql, no_params, &s);
+    assert_true(msg_decode(MSG_EVENT_WRAPPER, &w, buf_bytes(&record)));
+    view_open(&v, &w);
+    c.taken = select_takes(&s, &v);
+    c.refused = c.taken && !s.query.all && !select_project(&s, &v, &row);
+    assert_true(!c.refused || v.refused);
+    c.refused = v.refused != NULL;
+    c.work = v.work;
+    c.row = buf_len(&row);
+    snprintf(c.why, sizeof c.why, "%s", v.refused ? v.refused : "");
+    view_close(&v);
+    buf_free(&row);
+    buf_free(&record);
+    select_free(&s);
+    return c;
+}
+
+/* The event is refused with these words, and gives no row. */
+static void is_refused(const char *sql, const sample_t *sample, const char *words)
+{
+    cost_t c = cost_of(sql, sample);
+    if (!c.refused || c.row || !strstr(c.why, words)) fail_msg("%.100s: %s", sql, c.why);
+}
+
+/* Whatever a pattern is, a byte of the text is looked at once for all its parts; four times, if a part is
+   long. The tries of a naive search are 60 times the text here. */
+static void like_is_linear(void **state)
+{
+    enum { BYTES = 1000000, REST = 20000 };
+    static const struct { const char *where; size_t most; } rows[] = {
+        { "'%aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa_b%'", BYTES },
+        { "'%aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab%'", BYTES },
+        { "'%a_a%a_a%a_a%aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa_b%aaaaaaaaaaaaaaaaaaa_b%'", BYTES },
+        { "'%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%b%'", BYTES },
+        { "'%aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab%'", 4 * BYTES },
+        { "'%a%a_a%a'", 0 }, { "'a%b'", 0 }, { "'b%a_b%'", 0 },
+    };
+    char *data = repeat("a", BYTES, "", "");
+    sample_t s = { data, 0, 1, true, 0, 0, false };
+    (void)state;
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        for (int fold = 0; fold < 2; fold++) {
+            char sql[200];
+            size_t work;
+            snprintf(sql, sizeof sql, FROM_WHERE "@data %s %s", fold ? "ILIKE" : "LIKE", rows[i].where);
+            work = cost_of(sql, &s).work;
+            if (work > rows[i].most + (size_t)fold * BYTES + REST) fail_msg("%s: %zu", sql, work);
+            assert_true(work >= rows[i].most);          /* it is counted */
+        }
+    }
+    free(data);
+}
+
+static void work_for_one_event_is_bounded(void **state)
+{
+    char *text = repeat("a", 1000000, "{\"a\":\"", "\"}"), *few, *many;
+    sample_t s = { text, 0, 50, true, 0, 0, false };
+    cost_t c;
+    (void)state;
+
+    few = repeat("a LIKE '%b%' OR ", 30, FROM_WHERE, "a IS NOT NULL");
+    many = repeat("a LIKE '%b%' OR ", 999, FROM_WHERE, "a IS NOT NULL");
+    assert_true(cost_of(few, &s).taken);
+    is_refused(many, &s, "more than 32 MiB");
+    c = cost_of(many, &s);
+    assert_true(!c.taken && c.work <= VIEW_WORK_MAX + 1001000);        /* one test more, and no other one */
+    free(many);
+    many = repeat("NOT a LIKE '%b%' AND ", 999, FROM_WHERE, "a IS NOT NULL");
+    assert_false(cost_of(many, &s).taken);
+    is_refused(many, &s, "more than 32 MiB");
+    free(text);
+    free(few);
+    free(many);
+}
+
+/* Both are looked at for each field that is one of them. */
+static void metadata_and_keys_are_looked_at_within_the_bound(void **state)
+{
+    enum { KEY = 1000000 };
+    buf_t metadata = { NULL, 0, 0, 0 }, event = { NULL, 0, 0, 0 }, row = { NULL, 0, 0, 0 };
+    char *where = repeat("@metadata.a = 'x' OR ", 999, FROM_WHERE, "@metadata.a = 'x'");
+    char *fields = repeat("@key,", 999, "SELECT ", "@key FROM x"), *key = repeat("a", KEY, "", "\xff");
+    msg_event_wrapper_t w;
+    msg_event_t e;
+    select_t s;
+    view_t v;
+    (void)state;
+
+    for (int i = 0; i < 500000; i++) msg_put_field(&metadata, MSG_EVENT_METADATA_TAG, slice_of(NULL, 0));
+    memset(&e, 0, sizeof e);
+    memset(&w, 0, sizeof w);
+    e.metadata = buf_bytes(&metadata);
+    e.data = slice_text("{}");
+    assert_true(msg_put(&event, MSG_EVENT, &e));
+    w.event = buf_bytes(&event);
+    w.key = slice_text(key);
+    must_parse(where, no_params, &s);
+    view_open(&v, &w);
+    assert_false(select_takes(&s, &v));
+    assert_true(v.refused && v.work <= VIEW_WORK_MAX + 100);
+    view_close(&v);
+    select_free(&s);
+    must_parse(fields, no_params, &s);
+    view_open(&v, &w);
+    assert_true(select_takes(&s, &v));
+    assert_false(select_project(&s, &v, &row));
+    assert_true(v.refused && v.work <= VIEW_WORK_MAX + KEY + 100 && buf_len(&row) == 0);
+    view_close(&v);
+    select_free(&s);
+    buf_free(&event);
+    buf_free(&metadata);
+    free(where);
+    free(fields);
+    free(key);
+}
+
+static void values_of_json_are_bounded(void **state)
+{
+    static const char *const lists[] = { "[],", "{ },", "1,", "[[]],", "[1,2],", "{\"k\":1}," };
+    static const size_t each[] = { 1, 1, 1, 2, 3, 2 };
+    (void)state;
+
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        /* four more: the object, 5, the array and the 1 */
+        char *few = repeat(lists[i], (VIEW_VALUES_MAX - 4) / each[i], "{\"b\":5,\"a\":[", " 1 ] }");
+        char *many = repeat(lists[i], (VIEW_VALUES_MAX - 4) / each[i] + 1, "{\"b\":5,\"a\":[", " 1 ] }");
+        sample_t s = { few, 0, 50, true, 0, 0, false };
+        assert_true(cost_of(FROM_WHERE "b = 5", &s).taken);
+        assert_true(cost_of("SELECT b FROM x", &s).row > 0);
+        assert_true(cost_of(FROM_WHERE "b = 5", &s).work > 60 * VIEW_VALUES_MAX);      /* parsing is work */
+        s.data = many;
+        is_refused(FROM_WHERE "b = 5", &s, "more than 131072 values");
+        is_refused(FROM_WHERE "NOT b = 5", &s, "more than 131072 values");
+        is_refused("SELECT b FROM x", &s, "more than 131072 values");
+        assert_true(cost_of(FROM_WHERE "@offset = 42", &s).taken);
+        assert_false(cost_of(FROM_WHERE "@offset != 42 AND b = 5", &s).refused);
+        free(few);
+        free(many);
+    }
+}
+
+/* Brackets and commas in a text are no values. */
+static void texts_of_json_count_as_one_value(void **state)
+{
+    char *text = repeat(",[{\\\"\\\\", 300000, "{\"b\":5,\"a\":\"", "\"}");
+    sample_t s = { text, 0, 50, true, 0, 0, false };
+    (void)state;
+
+    assert_true(cost_of(FROM_WHERE "b = 5", &s).taken);
+    free(text);
+}
+
+static void rows_are_bounded(void **state)
+{
+    enum { FRACTIONS = 70000 };
+    char *text = repeat("a", 2000000, "{\"b\":5,\"a\":\"", "\"}");
+    char *list = repeat("0.1,", FRACTIONS, "{\"a\":[", "0.1]}");
+    sample_t s = { text, 0, 50, true, 0, 0, false };
+    (void)state;
+
+    assert_true(cost_of("SELECT a, a AS c FROM x", &s).row > 4000000);
+    is_refused("SELECT a, a AS c, a AS d FROM x", &s, "more than 4 MiB");
+    is_refused("SELECT @data AS c, @data AS d, @data AS e FROM x", &s, "more than 4 MiB");
+    assert_true(cost_of("SELECT a AS x, a AS x, a AS x FROM x", &s).row < 2001000);     /* the last counts */
+    s.data = list;                      /* such a list can be given once */
+    assert_true(cost_of("SELECT a FROM x", &s).row > 4 * FRACTIONS);
+    is_refused("SELECT a, a AS b, a AS c FROM x", &s, "more than 32 MiB");
+    free(text);
+    free(list);
+}
+
+/* ------------------------------------------------------------------ LIKE, against the plain meaning */
+static size_t char_size(const char *s)
+{
+    size_t n = 1;
+    while (((uint8_t)s[n] & 0xc0) == 0x80) n++;
+    return n;
+}
+
+static bool like(const char *pattern, const char *text)
+{
+    if (*pattern == '\0') return *text == '\0';
+    if (*pattern == '%') return like(pattern + 1, text) || (*text && like(pattern, text + char_size(text)));
+    if (*text == '\0') return false;
+    if (*pattern == '_') return like(pattern + 1, text + char_size(text));
+    return *pattern == *text && like(pattern + 1, text + 1);
+}
+
+static uint32_t roll(uint32_t *seed, uint32_t sides)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return (*seed >> 8) % sides;
+}
+
+static size_t compose(uint32_t *seed, const char *const *parts, uint32_t count, uint32_t most, char *out)
+{
+    size_t n = 0;
+
+    for (uint32_t i = roll(seed, most + 1); i > 0; i--) {
+        const char *part = parts[roll(seed, count)];
+        memcpy(out + n, part, strlen(part));
+        n += strlen(part);
+    }
+    out[n] = '\0';
+    return n;
+}
+
+static void like_has_its_plain_meaning(void **state)
+{
+    static const char *const of_text[] = { "a", "b", "\xc3\xa9", "\xe2\x82\xac", "\xc3\xa8" };
+    static const char *const of_pattern[] = { "a", "b", "\xc3\xa9", "\xe2\x82\xac", "%", "%", "_" };
+    uint32_t seed = 20261130;
+    size_t matches = 0;
+    (void)state;
+
+    for (int i = 0; i < 300000; i++) {
+        char text[64], pattern[64];
+        size_t text_len = compose(&seed, of_text, 5, 12, text), work;
+        size_t pattern_len = compose(&seed, of_pattern, 7, 8, pattern);
+        node_t n;
+        bool is;
+
+        memset(&n, 0, sizeof n);
+        assert_null(pattern_set(&n, slice_of(pattern, pattern_len)));
+        is = pattern_matches(&n, slice_of(text, text_len), &work);
+        if (is != like(pattern, text)) fail_msg("%s LIKE %s must be %d", text, pattern, !is);
+        matches += is;
+        free(n.pattern);
+    }
+    assert_true(matches > 10000);
+}
+
 /* ------------------------------------------------------------------ the service's queries */
 static bool same_slice(ensign_slice_t a, ensign_slice_t b)
 {
@@ -773,12 +1018,6 @@ static bool read_by_both(const char *sql, size_t len)
     if (taken && !same(&service, &s.query)) fail_msg("has another meaning: %.*s", (int)len, sql);
     select_free(&s);
     return taken;
-}
-
-static uint32_t roll(uint32_t *seed, uint32_t sides)
-{
-    *seed = *seed * 1664525u + 1013904223u;
-    return (*seed >> 8) % sides;
 }
 
 /* Words of the language, with and without blanks between. */
@@ -866,6 +1105,13 @@ int main(void)
         cmocka_unit_test(errors_name_their_place),
         cmocka_unit_test(limits_are_errors),
         cmocka_unit_test(hostile_patterns_are_cheap),
+        cmocka_unit_test(like_is_linear),
+        cmocka_unit_test(work_for_one_event_is_bounded),
+        cmocka_unit_test(metadata_and_keys_are_looked_at_within_the_bound),
+        cmocka_unit_test(values_of_json_are_bounded),
+        cmocka_unit_test(texts_of_json_count_as_one_value),
+        cmocka_unit_test(rows_are_bounded),
+        cmocka_unit_test(like_has_its_plain_meaning),
         cmocka_unit_test(queries_of_the_service_mean_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -223,7 +223,7 @@ static void store(record_t r)
 /* ------------------------------------------------------------------ queries */
 static void start(const char *sql, bool duplicates)
 {
-    uint8_t bytes[300];
+    uint8_t bytes[5000];
     msg_query_t q;
     size_t len = 0;
 
@@ -400,6 +400,119 @@ static void reads_no_further_than_it_must(void **state)
     finish_call();
 }
 
+/* A step of the query's job ends when it has looked at WALK_WORK bytes, though that are few records: each is
+   looked at by all tests. */
+static void a_slice_ends_with_its_work(void **state)
+{
+    enum { EVENTS = 500, BYTES = 1000, TESTS = 100, PER_STEP = WALK_WORK / (BYTES * TESTS) + 1 };
+    static char data[BYTES + 1], sql[5000];
+    size_t steps = 0;
+    bool more = true;
+    why_t why;
+    (void)state;
+
+    memset(data, 'x', BYTES);
+    for (int i = 0; i < EVENTS; i++) store((record_t){ .data = data });
+    strcpy(sql, "SELECT * FROM weather WHERE @data = ''");
+    for (int i = 0; i < TESTS; i++) strcat(sql, " OR @data LIKE '%z_z%'");
+    start(sql, false);
+    call.refill(&service, &call);
+    for (; more && !call.ended; steps++) {
+        size_t before = read_count;
+        assert_true(service.jobs->step(&service, service.jobs, &more, &why));
+        assert_true(read_count - before <= PER_STEP);
+    }
+    assert_true(steps >= EVENTS / PER_STEP && row_count == 0);
+    assert_int_equal(call.status, GRPC_OK);
+    jobs_free(&service);
+    finish_call();
+}
+
+/* An event with JSON of any length. */
+static void store_json(const char *json, uint8_t number)
+{
+    buf_t event = { NULL, 0, 0, 0 }, record = { NULL, 0, 0, 0 };
+    uint8_t id[10] = { 0 };
+    msg_event_wrapper_t w;
+    msg_event_t e;
+
+    memset(&e, 0, sizeof e);
+    memset(&w, 0, sizeof w);
+    e.data = slice_text(json);
+    assert_true(msg_put(&event, MSG_EVENT, &e));
+    id[9] = number;
+    w.id = slice_of(id, sizeof id);
+    w.event = buf_bytes(&event);
+    assert_true(msg_put(&record, MSG_EVENT_WRAPPER, &w));
+    store_bytes(record.ptr, buf_len(&record));
+    buf_free(&event);
+    buf_free(&record);
+}
+
+static char *repeat(const char *before, const char *part, size_t count, const char *after)
+{
+    size_t n = strlen(before), len = strlen(part);
+    char *s = x_alloc(n + len * count + strlen(after) + 1);
+
+    memcpy(s, before, n);
+    for (size_t i = 0; i < count; i++, n += len) memcpy(s + n, part, len);
+    strcpy(s + n, after);
+    return s;
+}
+
+static void run_jobs(void)
+{
+    call.refill(&service, &call);
+    while (service.jobs) jobs_run(&service);
+}
+
+/* What it gave before stands; nothing comes behind. */
+static void a_query_ends_at_an_event_that_costs_too_much(void **state)
+{
+    char *many = repeat("{\"a\":[", "1,", VIEW_VALUES_MAX, "1]}");
+    (void)state;
+
+    store_json("{\"a\":1}", 1);
+    store_json(many, 2);
+    store_json("{\"a\":3}", 3);
+    start("SELECT a FROM weather", false);
+    run_jobs();
+    assert_int_equal(row_count, 1);
+    assert_int_equal(call.status, GRPC_RESOURCE_EXHAUSTED);
+    assert_string_equal(call.status_text,
+                        "the query ended at the event with @id '0000000000000002': its JSON has more than "
+                        "131072 values, so only its @fields can be queried; WHERE @id != '0000000000000002' "
+                        "AND ... leaves it out");
+    finish_call();
+    start("SELECT a FROM weather WHERE @id != '0000000000000002'", false);
+    run_jobs();
+    assert_int_equal(call.status, GRPC_OK);
+    assert_int_equal(row_count, 2);
+    finish_call();
+    free(many);
+}
+
+/* A reader that does not read holds one row, in a buffer of twice its size at most. */
+static void one_long_row_waits(void **state)
+{
+    enum { BYTES = 4000000 };
+    char *wide = repeat("{\"a\":\"", "a", BYTES, "\"}");
+    (void)state;
+
+    for (int i = 0; i < 3; i++) store_json(wide, 1);
+    start("SELECT a FROM weather WHERE a LIKE 'a%'", false);
+    for (size_t n = 1; n <= 3; n++) {
+        run_jobs();
+        assert_int_equal(row_count, n);
+        assert_true(buf_len(&call.out) < SELECT_ROW_MAX && call.out.cap <= 2 * SELECT_ROW_MAX);
+        buf_take(&call.out, buf_len(&call.out));
+    }
+    if (!call.ended) run_jobs();
+    assert_int_equal(call.status, GRPC_OK);
+    finish_call();
+    free(wide);
+}
+
 static void younger_records_are_not_in_it(void **state)
 {
     (void)state;
@@ -476,6 +589,9 @@ int main(void)
         cmocka_unit_test_teardown(what_cannot_be_read_is_left_out, clean),
         cmocka_unit_test_teardown(strict_is_as_the_service_is, clean),
         cmocka_unit_test_teardown(reads_no_further_than_it_must, clean),
+        cmocka_unit_test_teardown(a_slice_ends_with_its_work, clean),
+        cmocka_unit_test_teardown(a_query_ends_at_an_event_that_costs_too_much, clean),
+        cmocka_unit_test_teardown(one_long_row_waits, clean),
         cmocka_unit_test_teardown(younger_records_are_not_in_it, clean),
         cmocka_unit_test_teardown(failures_of_the_store_are_told, clean),
         cmocka_unit_test_teardown(no_project_no_query, clean),

@@ -5,6 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What it takes to look up a field, to read an entry of the metadata, and to parse a value of JSON. */
+#define LOOK_UP_WORK 64
+#define PARSE_WORK 64
+
 /* As the path of a field has them: a NUL between the parts. */
 static const struct { const char *path; size_t size; own_t own; } own_fields[] = {
 #define OWN(text, own) { text, sizeof text, own }
@@ -283,6 +287,15 @@ void view_close(view_t *v)
     v->data = NULL;
 }
 
+bool view_work(view_t *v, size_t work)
+{
+    v->work += work;
+    if (v->work > VIEW_WORK_MAX && !v->refused)
+        v->refused = "the query would look at more than 32 MiB for it; name fewer fields, or test fewer with "
+                     "LIKE";
+    return !v->refused;
+}
+
 static bool may_be_object(ensign_slice_t data)
 {
     size_t i = 0;
@@ -290,15 +303,40 @@ static bool may_be_object(ensign_slice_t data)
     return i < data.len && data.ptr[i] == '{';
 }
 
+/* Values take far more memory than their text. In front of each but the outermost stands a comma, or the
+   bracket of a list or object that is not empty. */
+static size_t count_values(ensign_slice_t data)
+{
+    size_t count = 1;
+    bool quoted = false;
+    uint8_t before = 0;                 /* the last one that is no white space */
+
+    for (size_t i = 0; i < data.len; i++) {
+        uint8_t c = data.ptr[i];
+        if (c == '"') quoted = !quoted;
+        else if (quoted && c == '\\') i++;
+        else if (!quoted && (c == ',' || c == '[' || c == '{')) count++;
+        else if ((c == ']' || c == '}') && (before == '[' || before == '{')) count--;
+        if (!memchr(" \t\r\n", c, 4)) before = quoted ? '"' : c;
+    }
+    return count;
+}
+
 /* An integer of more than 64 bits is no reason to lose the event: then all its numbers are doubles. */
 static void parse_data(view_t *v)
 {
     const char *text = (const char *)v->event.data.ptr;
-    size_t len = v->event.data.len;
+    size_t len = v->event.data.len, count;
     json_error_t error;
 
     v->parsed = true;
     if (!may_be_object(v->event.data)) return;
+    count = count_values(v->event.data);
+    view_work(v, len + PARSE_WORK * count);
+    if (count > VIEW_VALUES_MAX) {
+        v->refused = "its JSON has more than 131072 values, so only its @fields can be queried";
+        return;
+    }
     v->data = json_loadb(text, len, JSON_ALLOW_NUL, &error);
     if (!v->data && json_error_code(&error) == json_error_numeric_overflow)
         v->data = json_loadb(text, len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
@@ -327,22 +365,26 @@ static json_t *find(view_t *v, const field_t *f)
     const char *part = f->path;
     json_t *at = view_is_json(v) ? v->data : NULL;
 
-    for (size_t i = 0; at && i < f->parts; i++, part += strlen(part) + 1)
+    for (size_t i = 0; at && i < f->parts; i++, part += strlen(part) + 1) {
+        view_work(v, strlen(part));
         at = json_is_array(at) ? item_of(at, part) : json_object_get(at, part);
+    }
     return at;
 }
 
 /* Of several entries with the same key the last one counts, as in every map of protobuf. */
-static value_t metadata_value(const view_t *v, const char *key)
+static value_t metadata_value(view_t *v, const char *key)
 {
     value_t found = value_of(VALUE_NULL);
     msg_event_metadata_entry_t entry;
     ensign_slice_t item;
     size_t at = 0;
 
-    while (msg_next(v->event.metadata, MSG_EVENT_METADATA_TAG, &at, &item))
+    while (msg_next(v->event.metadata, MSG_EVENT_METADATA_TAG, &at, &item)) {
+        if (!view_work(v, LOOK_UP_WORK + item.len)) break;
         if (msg_decode(MSG_EVENT_METADATA_ENTRY, &entry, item) && slice_is(entry.key, key))
             found = value_of_text(entry.value);
+    }
     return found;
 }
 
@@ -391,6 +433,7 @@ value_t view_value(view_t *v, const field_t *f)
 {
     const msg_event_wrapper_t *w = v->wrapper;
 
+    view_work(v, LOOK_UP_WORK);
     switch (f->own) {
     case OWN_NONE: return value_of_json(find(v, f));
     case OWN_ID: return id_value(v);
@@ -423,13 +466,17 @@ json_t *view_json(view_t *v, const field_t *f)
     char time[UTC_TEXT];
     value_t x;
 
-    if (f->own == OWN_NONE) return found ? json_incref(found) : json_null();
+    if (f->own == OWN_NONE) {
+        view_work(v, LOOK_UP_WORK);
+        return found ? json_incref(found) : json_null();
+    }
     x = view_value(v, f);
     switch (x.kind) {
     case VALUE_BOOL: return json_boolean(x.b);
     case VALUE_INT: return json_integer(x.i);
     case VALUE_REAL: return json_real(x.d);
     case VALUE_TEXT:
+        view_work(v, x.text.len);
         found = json_stringn(x.text.len ? (const char *)x.text.ptr : "", x.text.len);
         break;
     case VALUE_TIME:

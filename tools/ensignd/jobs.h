@@ -1,8 +1,9 @@
 /* jobs.h - work that is too long for one turn of the loop, done in slices between the turns
  *
  * A job is a struct that begins with a job_t. One slice looks at WALK_RECORDS records or WALK_BYTES bytes at
- * most, and ends with its own commit. All jobs take turns; each turn of the loop gives them JOBS_MS together.
- * A job whose topic is gone is ended. */
+ * most, and ends with its own commit. A query may look at a byte often, and counts that, too: a slice of it
+ * ends at WALK_WORK. All jobs take turns; each turn of the loop gives them JOBS_MS together. A job whose
+ * topic is gone is ended. */
 #ifndef ENSIGND_JOBS_H
 #define ENSIGND_JOBS_H
 #include "service.h"
@@ -10,6 +11,7 @@
 #define EVENT_KEY 26                    /* topic ULID, RLID */
 #define WALK_RECORDS 256
 #define WALK_BYTES 1048576u             /* and one record more */
+#define WALK_WORK 4194304u              /* and that of one record more: VIEW_WORK_MAX */
 
 struct job_t {
     bool   (*step)(service_t *s, job_t *j, bool *more, why_t *why);     /* false: it failed */

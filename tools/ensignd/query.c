@@ -6,7 +6,9 @@
  *        only when the client has taken from it, so a cursor that nobody reads costs no more than that.
  *        One refill looks at EXAMINE_MAX records at most: a long OFFSET does not hold up other calls.
  *        A query with WHERE or a list of fields may look at a million events for one row. It reads as a job,
- *        until its queue is full: all such queries together have the jobs' share of a turn of the loop.
+ *        until its queue is full: all such queries together have the jobs' share of a turn of the loop. A
+ *        slice ends when the work for its events is WALK_WORK; what one event may cost has limits (field.h,
+ *        select.h), and a query that passes one of them ends there.
  * Counts OFFSET of a plain query skips stored records, also duplicates that it does not give, as the service
  *        does. With WHERE or a list of fields, OFFSET and LIMIT count rows.
  * Fails  with a status that says why; a record that cannot be read is left out, as by the service. */
@@ -37,7 +39,7 @@ typedef struct cursor_t {
     bool             begun;             /* `after` is one */
     bool             plain, strict, limited, duplicates;
     uint64_t         skip, limit, rows;
-    size_t           examined, bytes;   /* since the refill began, or the job's step */
+    size_t           examined, bytes, work;     /* since the refill began, or the job's step */
     bool             done;
     bool             gone;              /* the final record is not there any more: the topic is destroyed */
     bool             stopped;           /* the scan was ended by us */
@@ -68,9 +70,22 @@ static void send_fields(cursor_t *q, view_t *v)
 {
     buf_t row = { NULL, 0, 0, 0 };
 
-    select_project(&q->select, v, &row);
-    send_row(q, NULL, buf_bytes(&row));
+    if (select_project(&q->select, v, &row)) send_row(q, NULL, buf_bytes(&row));
     buf_free(&row);
+}
+
+/* Ends the query at an event that it cannot go on with. */
+static void refuse_event(cursor_t *q, view_t *v)
+{
+    static const field_t id_field = { OWN_ID, NULL, 0, NULL };
+    ensign_slice_t id = view_value(v, &id_field).text;
+    char text[400];
+
+    snprintf(text, sizeof text,
+             "the query ended at the event with @id '%.*s': %s; WHERE @id != '%.*s' AND ... leaves it out",
+             (int)id.len, (const char *)id.ptr, v->refused, (int)id.len, (const char *)id.ptr);
+    call_end(q->call, GRPC_RESOURCE_EXHAUSTED, text);
+    q->done = true;
 }
 
 /* A row of a query that is not plain, if the event is one. */
@@ -84,6 +99,8 @@ static void choose(cursor_t *q, msg_event_wrapper_t *w, ensign_slice_t record)
         else if (q->select.query.all) send_row(q, w, record);
         else send_fields(q, &v);
     }
+    if (v.refused) refuse_event(q, &v);
+    q->work += v.work;
     view_close(&v);
 }
 
@@ -108,8 +125,9 @@ static void take_record(cursor_t *q, ensign_slice_t record)
 
 static bool slice_is_over(const cursor_t *q)
 {
-    return q->examined >= (q->plain ? EXAMINE_MAX : WALK_RECORDS) || (!q->plain && q->bytes >= WALK_BYTES) ||
-           buf_len(&q->call->out) >= QUEUE_FULL;
+    if (buf_len(&q->call->out) >= QUEUE_FULL) return true;
+    if (q->plain) return q->examined >= EXAMINE_MAX;
+    return q->examined >= WALK_RECORDS || q->bytes >= WALK_BYTES || q->work >= WALK_WORK;
 }
 
 static bool on_record(void *user, ensign_slice_t key, ensign_slice_t record)
@@ -169,13 +187,14 @@ static void read_slice(cursor_t *q)
 {
     why_t why;
 
-    q->examined = q->bytes = 0;
+    q->examined = q->bytes = q->work = 0;
     while (!q->done && !slice_is_over(q)) {
         if (read_page(q, &why)) continue;
         log_line("query: %s", why.text);
         call_end(q->call, GRPC_INTERNAL, TEXT_FAILED);
         return;
     }
+    if (q->call->ended) return;         /* at an event */
     if (q->gone) call_end(q->call, GRPC_ABORTED, "topic destroyed while the query ran; rows are missing");
     else if (q->done) call_end(q->call, GRPC_OK, NULL);
 }
@@ -344,7 +363,8 @@ void ensql_closed(service_t *s, call_t *c)
 
 /* ---- Explain */
 
-typedef struct plan_t { char text[1000]; size_t len; } plan_t;
+/* It holds the longest plan: a topic's name of 512 bytes, and two texts of SHOWN_MAX. */
+typedef struct plan_t { char text[1600]; size_t len; } plan_t;
 
 static void add(plan_t *p, const char *format, ...)
 {

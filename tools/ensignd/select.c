@@ -814,55 +814,98 @@ void select_free(select_t *s)
 
 /* ---- a list of fields */
 
-/* As deep as Jansson lets JSON be: 2048 levels. */
-static bool has_fraction(json_t *j)
+/* What writing a value takes, and a fraction more than that, in bytes looked at. */
+#define VALUE_WORK 16
+#define FRACTION_WORK 400
+
+static bool refuse_row(view_t *v)
+{
+    v->refused = "its row would have more than 4 MiB; name fewer fields";
+    return false;
+}
+
+static bool is_told_by(double d, size_t digit_count)
+{
+    char text[40];
+
+    snprintf(text, sizeof text, "%.*g", (int)digit_count, d);
+    return strtod(text, NULL) == d;
+}
+
+/* Fractions get as few digits as tell them from all others: raises *digit_count to what those in `j` need. As
+   deep as Jansson lets JSON be: 2048 levels. False: the view is refused. */
+static bool count_digits(view_t *v, json_t *j, size_t *digit_count)
 {
     const char *key;
     json_t *item;
     size_t i;
 
+    if (!view_work(v, json_is_real(j) ? FRACTION_WORK : VALUE_WORK)) return false;
+    while (json_is_real(j) && *digit_count < 17 && !is_told_by(json_real_value(j), *digit_count))
+        ++*digit_count;
     json_array_foreach(j, i, item)
-        if (has_fraction(item)) return true;
+        if (!count_digits(v, item, digit_count)) return false;
     json_object_foreach(j, key, item)
-        if (has_fraction(item)) return true;
-    return json_is_real(j);
+        if (!count_digits(v, item, digit_count)) return false;
+    return true;
 }
 
-/* Fractions get as few digits as tell them from all others. */
-static char *json_text(json_t *o)
+/* What the event itself has is copied: no more of it than fits in a row. */
+static bool gather(const select_t *s, view_t *v, json_t *o)
 {
-    size_t most = has_fraction(o) ? 17 : 15;
+    size_t copied = 0;
 
-    for (size_t digit_count = 15;; digit_count++) {
-        char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(digit_count));
-        json_t *back = digit_count < most ? json_loads(text, JSON_ALLOW_NUL, NULL) : NULL;
-        bool same = digit_count == most || json_equal(o, back);
+    for (size_t i = 0; i < s->query.field_count; i++) {
+        const field_t *f = &s->fields[i];
+        json_t *x = view_json(v, f);
 
-        json_decref(back);
-        if (same) return text;
-        free(text);
+        if (f->own != OWN_NONE) copied += json_string_length(x);
+        json_object_set_new(o, f->name, x);
+        if (v->refused) return false;
+        if (copied > SELECT_ROW_MAX) return refuse_row(v);
     }
+    return true;
 }
 
-void select_project(const select_t *s, view_t *v, buf_t *out)
+/* For json_dump_callback, which stops at -1. */
+static int put_text(const char *text, size_t len, void *to)
+{
+    buf_t *out = to;
+
+    if (len > SELECT_ROW_MAX - buf_len(out)) return -1;
+    buf_put(out, text, len);
+    return 0;
+}
+
+static bool write_object(const select_t *s, view_t *v, buf_t *out)
+{
+    json_t *o = json_object();
+    size_t digit_count = 15;
+    bool ok = gather(s, v, o) && count_digits(v, o, &digit_count);
+
+    if (ok && json_dump_callback(o, put_text, out, JSON_COMPACT | JSON_REAL_PRECISION(digit_count)) != 0)
+        ok = refuse_row(v);
+    json_decref(o);
+    return ok;
+}
+
+bool select_project(const select_t *s, view_t *v, buf_t *out)
 {
     msg_event_wrapper_t w = *v->wrapper;
     msg_event_t e = v->event;
-    json_t *o = json_object();
-    buf_t event = { NULL, 0, 0, 0 };
-    char *text;
+    buf_t text = { NULL, 0, 0, 0 }, event = { NULL, 0, 0, 0 };
+    bool ok = write_object(s, v, &text);
+    size_t size = 0;
 
-    for (size_t i = 0; i < s->query.field_count; i++)
-        json_object_set_new(o, s->fields[i].name, view_json(v, &s->fields[i]));
-    text = json_text(o);
-    e.data = slice_text(text);
+    e.data = buf_bytes(&text);
     e.mimetype = MIME_JSON;
     e.has_type = false;                 /* the object is no longer of it */
-    if (msg_put(&event, MSG_EVENT, &e)) {
+    if (ok && msg_put(&event, MSG_EVENT, &e)) {
         w.event = buf_bytes(&event);
-        msg_put(out, MSG_EVENT_WRAPPER, &w);
+        ok = (msg_size(MSG_EVENT_WRAPPER, &w, &size) && size <= SELECT_ROW_MAX) || refuse_row(v);
+        if (ok) msg_put(out, MSG_EVENT_WRAPPER, &w);
     }
-    free(text);
-    json_decref(o);
+    buf_free(&text);
     buf_free(&event);
+    return ok;
 }

@@ -37,6 +37,7 @@
 #define SELECT_VALUES_MAX 1000          /* of WHERE, tests for NULL counted in */
 #define SELECT_PARAMS_MAX 1000
 #define SELECT_DEPTH_MAX 64             /* parentheses in each other */
+#define SELECT_ROW_MAX 4194304u         /* bytes of the row that a list of fields gives */
 
 /* All of it points into `memory`: neither the query's text nor its parameters need to live on. */
 typedef struct select_t {
@@ -50,9 +51,10 @@ typedef struct select_t {
    empty. */
 bool select_parse(ensign_slice_t sql, ensign_slice_t params, select_t *s, ensql_text_t *error);
 bool select_is_plain(const select_t *s);        /* it gives each event as it is */
-/* Whether the event is one of its rows. */
+/* Whether the event is one of its rows; false, too, when the view is refused. */
 bool select_takes(const select_t *s, view_t *v);
-/* Appends an event that has the fields as its data, as JSON; `v` is one that select_takes. */
-void select_project(const select_t *s, view_t *v, buf_t *out);
+/* Appends an event that has the fields as its data, as JSON; `v` is one that select_takes. False: nothing is
+   appended, and the view is refused: v->refused says why. */
+bool select_project(const select_t *s, view_t *v, buf_t *out);
 void select_free(select_t *s);
 #endif

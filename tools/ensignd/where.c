@@ -1,5 +1,5 @@
 /* where.c - see where.h */
-#define _GNU_SOURCE             /* memmem: linear, whatever the texts are */
+#define _GNU_SOURCE             /* memmem */
 #include "where.h"
 #include "../common/utf8.h"
 #include <stdlib.h>
@@ -9,9 +9,12 @@
 #define ANY_TEXT 0xfe
 #define ANY_CHAR 0xff
 
-/* A part of a pattern with _ in it, and % on both sides, is tried at each place of the text: so long it may
-   be. */
+/* Elements of a part that is searched for with one bit for each. A longer part is left to memmem, which
+   knows no _. */
 #define SEARCHED_MAX 64
+
+/* memmem is linear, but may look at a byte several times: so many bytes of the other search take as long. */
+#define MEMMEM_WORK 4
 
 /* ---- LIKE */
 
@@ -113,29 +116,55 @@ static bool match_end(ensign_slice_t part, ensign_slice_t text)
     return match_front(part, behind(text, at), &taken) && at + taken == text.len;
 }
 
-/* Anywhere, as far in front as possible. *end is where the match ends. */
-static bool search(ensign_slice_t part, ensign_slice_t text, size_t *end)
-{
-    size_t taken = 0;
+/* What one LIKE uses while it runs. */
+typedef struct search_t {
+    uint64_t elements[256];     /* which elements of the part each byte is; 0 between two searches */
+    size_t   work;              /* bytes looked at */
+} search_t;
 
-    if (part.len == 0) {
-        *end = 0;
-        return true;
+/* Bit i of `state` is set when elements 0 to i match what ends at the byte that was read last. Each byte of
+   the text is read once. The inner bytes of a character belong to the _ that took its first byte. */
+static bool search_bits(search_t *s, ensign_slice_t part, ensign_slice_t text, size_t *end)
+{
+    uint64_t any = 0, state = 0, whole = (uint64_t)1 << (part.len - 1);
+    size_t at = 0;
+
+    for (size_t i = 0; i < part.len; i++) {
+        if (part.ptr[i] == ANY_CHAR) any |= (uint64_t)1 << i;
+        else s->elements[part.ptr[i]] |= (uint64_t)1 << i;
     }
-    if (!has_any_char(part)) {
-        const uint8_t *at = text.len ? memmem(text.ptr, text.len, part.ptr, part.len) : NULL;
-        if (at) *end = (size_t)(at - text.ptr) + part.len;
-        return at != NULL;
+    while (at < text.len && !(state & whole)) {
+        uint8_t c = text.ptr[at++];
+        uint64_t begun = (state << 1) | 1, kept = is_inner(c) ? state & any : 0;
+        state = (begun & (s->elements[c] | (is_inner(c) ? any & ~(any << 1) : any))) | kept;
     }
-    for (size_t i = 0; i < text.len; i++) {
-        if (!match_front(part, behind(text, i), &taken)) continue;
-        *end = i + taken;
-        return true;
-    }
-    return false;
+    s->work += at;
+    if (any & whole)
+        while (at < text.len && is_inner(text.ptr[at])) at++;
+    for (size_t i = 0; i < part.len; i++) s->elements[part.ptr[i]] = 0;
+    *end = at;
+    return (state & whole) != 0;
 }
 
-static bool match(ensign_slice_t pattern, ensign_slice_t text)
+static bool search_memory(search_t *s, ensign_slice_t part, ensign_slice_t text, size_t *end)
+{
+    const uint8_t *at = text.len ? memmem(text.ptr, text.len, part.ptr, part.len) : NULL;
+
+    *end = at ? (size_t)(at - text.ptr) + part.len : text.len;
+    s->work += MEMMEM_WORK * *end;
+    return at != NULL;
+}
+
+/* Anywhere, as far in front as possible. *end is where the match ends. */
+static bool search(search_t *s, ensign_slice_t part, ensign_slice_t text, size_t *end)
+{
+    s->work += part.len + 1;
+    *end = 0;
+    if (part.len == 0) return true;
+    return part.len > SEARCHED_MAX ? search_memory(s, part, text, end) : search_bits(s, part, text, end);
+}
+
+static bool match(search_t *s, ensign_slice_t pattern, ensign_slice_t text)
 {
     ensign_slice_t part = first_part(pattern);
     size_t taken = 0;
@@ -147,21 +176,23 @@ static bool match(ensign_slice_t pattern, ensign_slice_t text)
         pattern = behind(pattern, part.len + 1);
         part = first_part(pattern);
         if (part.len == pattern.len) return match_end(part, text);
-        if (!search(part, text, &taken)) return false;
+        if (!search(s, part, text, &taken)) return false;
     }
 }
 
-bool pattern_matches(const node_t *n, ensign_slice_t text)
+bool pattern_matches(const node_t *n, ensign_slice_t text, size_t *work)
 {
     ensign_slice_t pattern = slice_of(n->pattern, n->pattern_len);
-    uint8_t *copy;
+    uint8_t *copy = n->fold ? x_alloc(text.len) : NULL;
+    search_t s;
     bool matches;
 
-    if (!n->fold) return match(pattern, text);
-    copy = x_alloc(text.len);
-    for (size_t i = 0; i < text.len; i++) copy[i] = fold_byte(text.ptr[i]);
-    matches = match(pattern, slice_of(copy, text.len));
+    memset(&s, 0, sizeof s);
+    for (size_t i = 0; copy && i < text.len; i++) copy[i] = fold_byte(text.ptr[i]);
+    if (copy) s.work += text.len;
+    matches = match(&s, pattern, copy ? slice_of(copy, text.len) : text);
     free(copy);
+    *work = s.work;
     return matches;
 }
 
@@ -219,6 +250,15 @@ static bool is_among(const where_t *w, const node_t *n, const value_t *x)
     return n->inverse && comparable;
 }
 
+static bool is_like(const node_t *n, const value_t *x, view_t *v)
+{
+    size_t work;
+    bool matches = pattern_matches(n, x->text, &work);
+
+    view_work(v, work);
+    return matches != n->inverse;
+}
+
 static bool test(const where_t *w, const node_t *n, view_t *v)
 {
     value_t x = view_value(v, &n->field);
@@ -228,8 +268,7 @@ static bool test(const where_t *w, const node_t *n, view_t *v)
     switch (n->kind) {
     case NODE_COMPARE: return value_compare(&x, value, &order) && is_ordered(n->op, order);
     case NODE_LIKE:
-        return x.kind == VALUE_TEXT && value->kind == VALUE_TEXT &&
-               pattern_matches(n, x.text) != n->inverse;
+        return x.kind == VALUE_TEXT && value->kind == VALUE_TEXT && is_like(n, &x, v);
     case NODE_IN: return is_among(w, n, &x);
     case NODE_IS_NULL: return (x.kind == VALUE_NULL) != n->inverse;
     case NODE_AND:
@@ -244,6 +283,7 @@ static bool holds(const where_t *w, size_t at, view_t *v)
     const node_t *n = &w->nodes[at];
     bool all = n->kind == NODE_AND, is = all;
 
+    if (v->refused) return false;
     if (n->kind != NODE_AND && n->kind != NODE_OR) return test(w, n, v) != n->negated;
     for (size_t part = n->first; part && is == all; part = w->nodes[part].next) is = holds(w, part, v);
     return is != n->negated;
@@ -251,5 +291,5 @@ static bool holds(const where_t *w, size_t at, view_t *v)
 
 bool where_holds(const where_t *w, view_t *v)
 {
-    return w->root == 0 || holds(w, w->root, v);
+    return w->root == 0 || (holds(w, w->root, v) && !v->refused);
 }

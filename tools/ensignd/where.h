@@ -43,11 +43,12 @@ typedef struct where_t {
 
 size_t where_add_node(where_t *w, node_kind_t kind);
 size_t where_add_value(where_t *w, value_t v);
-bool   where_holds(const where_t *w, view_t *v);
+bool   where_holds(const where_t *w, view_t *v);        /* false, too, when the view is refused */
 void   where_free(where_t *w);
 
 #define PATTERN_MAX 4096                /* bytes */
 /* Sets the pattern of a NODE_LIKE. NULL: done; else what is wrong with it. */
 const char *pattern_set(node_t *n, ensign_slice_t pattern);
-bool   pattern_matches(const node_t *n, ensign_slice_t text);
+/* *work: how many bytes it has looked at. That is linear in pattern and text, whatever they are. */
+bool   pattern_matches(const node_t *n, ensign_slice_t text, size_t *work);
 #endif
