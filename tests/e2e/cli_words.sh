@@ -478,7 +478,7 @@ for command in "${commands[@]}"; do
     check "zsh: options of $command" zsh_options "$command"
 done
 complete_zsh() { # FUNCTION: what it offers, asking the stub in $dir/bin
-    zsh -fc 'setopt extendedglob; _arguments() { :; }; compadd() { print -rl -- $names; }; . "$1"
+    zsh -fc '_arguments() { :; }; compadd() { print -rl -- $names; }; . "$1"
         typed=("$2" subscribe); connection=(); $3' zsh "$tool/_ensign" "$dir/bin/ensign" "$1"
 }
 if command -v zsh >/dev/null; then

@@ -25,8 +25,9 @@ static void convert(schema_t *s, const char *type, ensign_slice_t json, ensign_s
     if (!schema_from_json(s, type, json, 0, &out) && schema_error(s)[0] == '\0') abort(); /* it says why */
     for (int tries = 0; tries < 4 && !schema_to_json(s, type, message, SCHEMA_DEFAULTS, &out); tries++) {
         if (schema_error(s)[0] == '\0') abort();
-        if (!schema_lacks(s)) return;
-        schema_give_up(s, schema_lacks(s));
+        const char *lacks = schema_lacks(s);
+        if (!lacks) return;
+        for (; lacks; lacks = schema_lacks(s)) schema_give_up(s, tries < 2 ? lacks : NULL);
     }
 }
 
