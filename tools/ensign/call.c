@@ -153,7 +153,8 @@ static bool is_miscounted(const call_t *c, const ensign_notice_end_t *e, ensign_
     memset(why, 0, sizeof *why);
     why->code = ENSIGN_E_INTERNAL;
     if (c->answers > 1)
-        snprintf(why->text, sizeof why->text, "grpc: %.160s %s, but has more than one answer", c->method, kind);
+        snprintf(why->text, sizeof why->text, "grpc: %.160s %s, but has more than one answer", c->method,
+                 kind);
     else
         snprintf(why->text, sizeof why->text, "grpc: %.160s %s and ended OK, but with no whole answer",
                  c->method, kind);

@@ -79,8 +79,8 @@ _ensign_value() {
     esac
 }
 
-# _ensign_offer CUR: the lines of standard input that begin with CUR, for COMPREPLY. They come from a file or a
-# server: compgen -W would run the $(...) in them, and so would the shell that gets them unquoted.
+# _ensign_offer CUR: puts the lines of standard input that begin with CUR into COMPREPLY. They come from a file
+# or a server: compgen -W would run the $(...) in them, and so would the shell that gets them unquoted.
 _ensign_offer() {
     local line word
     while IFS= read -r line; do

@@ -172,7 +172,8 @@ static line_t next_file(publish_t *p)
     const char *path = p->o->files.at[p->at];
 
     free(p->whole);
-    if (!input_whole(path, EVENT_MAX, "an event may have; split it", &p->whole, &p->e.data.len)) return LINE_TOO_LONG;
+    if (!input_whole(path, EVENT_MAX, "an event may have; split it", &p->whole, &p->e.data.len))
+        return LINE_TOO_LONG;
     p->e.data.ptr = p->whole;
     if (!p->o->mimetype) p->e.mimetype = mime_of_ending(path);
     p->e.tag = ++p->at;

@@ -552,9 +552,9 @@ const pb::Descriptor *find_type(const schema_t *s, const string &name)
     return d ? d : rpc_pool()->FindMessageTypeByName(name);
 }
 
-// ---- a message before it becomes JSON: the types of an Any that are not here are noted, all in one pass; the
-// value of an Any that nobody knows becomes what fill_opaque describes, and what is no UTF-8 in a string
-// U+FFFD, for libprotobuf would leave it out
+// ---- a message before it becomes JSON: the types of an Any that are not here are noted, all in one pass;
+// the value of an Any that nobody knows becomes what fill_opaque describes, and what is no UTF-8 in a string
+// becomes U+FFFD, for libprotobuf would leave it out
 
 void prepare(schema_t *s, const pb::Descriptor *d, string *bytes, int depth);
 
@@ -846,8 +846,8 @@ const pb::FieldDescriptor *field_named(const pb::Descriptor *d, const string &na
     return nullptr;
 }
 
-// An object or a list that has begun, and what is read of it: the index in a list; the key in an object, as it
-// is written there.
+// An object or a list that has begun, and what is read of it: the index in a list; the key in an object, as
+// it is written there.
 struct level_t {
     bool object;
     size_t index;

@@ -77,9 +77,10 @@ enum {
  * twice. */
 bool schema_from_json(schema_t *s, const char *type, ensign_slice_t json, int flags, ensign_slice_t *message);
 bool schema_to_json(schema_t *s, const char *type, ensign_slice_t message, int flags, ensign_slice_t *json);
-/* A type that the last one of the two lacked, for an Any; NULL: it failed for another reason, or lacks no type
- * any more. Add its files, or give it up: such an Any is then "@value", in base64. Then the next type is told;
- * behind the last one, try again. To give up NULL gives up all types that are not here. */
+/* A type of an Any that the last one of the two lacked. NULL: it failed for another reason, or lacks no type
+ * any more. Add the files of the type, or give it up: the value of such an Any becomes "@value", in base64.
+ * Then the next type is told, and after the last one try again. schema_give_up(s, NULL) gives up all types
+ * that are not here. */
 const char *schema_lacks(schema_t *s);
 void        schema_give_up(schema_t *s, const char *type);
 
