@@ -18,7 +18,7 @@ needs() { grep -E -- ' -l(protobuf|z)( |$)|schema\.(o|cc|c)|gzip' "$dir/made"; }
 plans() { # yes|no: whether a build of all programs has a part for the two
     local wanted=$1 seen=no
     shift
-    "$@" -n programs >"$dir/made" 2>&1 || { tail "$dir/made"; return 1; }
+    "$@" -n V=1 programs >"$dir/made" 2>&1 || { tail "$dir/made"; return 1; }
     needs >"$dir/needs" && seen=yes
     [ $wanted = $seen ] || { echo "$seen"; head "$dir/needs"; return 1; }
 }
@@ -37,7 +37,12 @@ if printf '#include <google/protobuf/stubs/logging.h>\n#include <zlib.h>\n' |
     check 'with the two: they are used' plans yes env MAKEFLAGS='' MAKELEVEL=0 make -B
 else tap ok 'with the two: they are used # SKIP they are not there'; fi
 check 'without them: all programs are built without them' plans no builds -B
-check 'without them: ensign is built' builds tool
+has() { grep -qE -- " -o [^ ]*/$1 " "$dir/made" || { echo "$1 is not built"; return 1; }; } # in what was planned
+tests() { [ "$(grep -c -- '-lcmocka' "$dir/made")" -gt 50 ] || { echo 'there are hardly any tests'; return 1; }; }
+for program in ensign ensignd examples/publish; do check "without them: $program is built" has $program; done
+check 'without them: the tests are built' tests
+check 'without them: ensign is built in fact' builds tool
+check 'it asks for neither' eval '! nm -u "$dir/build/ensign" | grep -E "deflate|inflate|google"'
 check 'it says that JSON needs libprotobuf' says 2 \
     'JSON needs libprotobuf, and this ensign was built without it: install it (Debian: libprotobuf-dev)' call a.B/C '{}'
 check 'it says so of --list' says 2 'JSON needs libprotobuf' call --list
