@@ -1250,7 +1250,7 @@ ENSIGN_API ensign_call_t ensign_call_open(ensign_t *c, const ensign_call_desc_t 
 ENSIGN_API int  ensign_call_send(ensign_t *c, ensign_call_t call, ensign_slice_t message, int flags);
 
 /* The same in two steps, to encode in place: *out has room for len bytes, and commit says how many it became;
- * that is when they are compressed. Between the two no other function that sends on this call. E_STATE:
+ * that is when they are compressed. Between the two, call no other function that sends on this call. E_STATE:
  * commit without such a reserve. */
 ENSIGN_API int  ensign_call_reserve(ensign_t *c, ensign_call_t call, size_t len, uint8_t **out);
 ENSIGN_API int  ensign_call_commit(ensign_t *c, ensign_call_t call, size_t len, int flags);
