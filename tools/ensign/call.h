@@ -49,7 +49,8 @@ int    call_method(const options_t *o);                 /* is a method named? An
 int    call_headers(call_t *c);                         /* reads --header: an exit status */
 void   call_add(call_t *c, ensign_slice_t message);     /* a copy of it */
 size_t call_message_max(const options_t *o);
-/* Of --deadline, in ms: all of it before the call is opened; 0: it is over; ENSIGN_FOREVER: there is none. */
+/* How many ms of --deadline are left: all of them before the call is opened. 0: the time is up;
+ * ENSIGN_FOREVER: no deadline was given. */
 uint32_t call_time_left(const call_t *c);
 /* What every call of this command is opened with: metadata, limits, patience. */
 void   call_fill(const call_t *c, const char *method, ensign_call_desc_t *d);

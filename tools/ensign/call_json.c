@@ -40,7 +40,7 @@ static int absent(json_call_t *j, const char *name)
     return EXIT_ABSENT;
 }
 
-/* Looks for a type, a service or a part of one; not a word if there is none. */
+/* Looks for a type, a service or a part of one. Says nothing if it is not found. */
 static reflected_t look_for(json_call_t *j, const char *name)
 {
     reflected_t got;

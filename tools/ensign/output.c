@@ -91,7 +91,8 @@ void out_format(const char *format, ...)
     out_text(text);
 }
 
-/* Escapes one character, or byte that is none, at p: how many bytes it was. put is empty for what is safe. */
+/* Escapes the character at p, or the byte that is not part of one. Returns how many bytes that was. `put` is
+ * empty for what is safe. */
 static size_t escape_one(const uint8_t *p, size_t len, bool lines, char put[16])
 {
     uint32_t c = 0;

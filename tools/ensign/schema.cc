@@ -341,7 +341,7 @@ bool build(schema_t *s, const pb::FileDescriptorProto &file)
 
 struct open_t { const pb::FileDescriptorProto *file; int linked; }; // `linked` of its imports are
 
-// The next import of this file that is not linked; null: there is none.
+// The next import of this file that is not linked; null: all are.
 const string *next_import(const schema_t *s, open_t *o)
 {
     for (; o->linked < o->file->dependency_size(); o->linked++)
@@ -875,7 +875,7 @@ string path_of(const std::vector<level_t> &levels, const pb::Descriptor *d)
     return path;
 }
 
-// The path of a key that stands twice in one object; "": there is none, or it is nested deeper than
+// The path of a key that one object has twice; "": no object has, or it is nested deeper than
 // libprotobuf reads. Of such a key libprotobuf takes the last value, or tells of another fault.
 string key_twice(const pb::Descriptor *d, const string &json)
 {

@@ -47,7 +47,7 @@ bool   text_from_hex(const char *hex, uint8_t **out, size_t *len);
 
 char  *text_base64(ensign_slice_t s);   /* padded; the caller's to free */
 
-int    text_hex_digit(char c);          /* its value; -1: it is none */
+int    text_hex_digit(char c);          /* its value; -1: it is not such a digit */
 bool   text_to_u64(const char *text, uint64_t *out);
 bool   text_to_double(const char *text, double *out);
 /* "2", "0.5", "300ms", "2s", "5m", "1h" */
