@@ -12,9 +12,9 @@
  * for the home folder.
  *
  * To name a profile is an option: its lines come behind the other options, and before the environment. All
- * lines about the API key are one thing in this, and so are the certificate and its key: where an option gives
- * a part of it, no line about it counts. A profile that holds a secret is refused where others can read the
- * file. No secret is printed. */
+ * lines about the API key are one thing in this, and so are the certificate and its key: where an option
+ * gives a part of it, no line about it counts. A profile that holds a secret is refused where others can read
+ * the file. No secret is printed. */
 #ifndef ENSIGN_CLI_PROFILE_H
 #define ENSIGN_CLI_PROFILE_H
 #include "options.h"

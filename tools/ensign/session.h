@@ -41,8 +41,8 @@ woke_t session_wait(session_t *s, int fd, int ms);
 /* The next notice of a handle; NULL: none now. */
 const ensign_notice_t *session_pull(session_t *s);
 
-/* For questions: waits for the next notice of this handle. Returns NULL when none comes, and has said why. An END
- * with an error is one of those reasons; an END without gives *end. */
+/* For questions: waits for the next notice of this handle. Returns NULL when none comes, and has said why. An
+ * END with an error is one of those reasons; an END without gives *end. */
 const ensign_notice_t *session_answer(session_t *s, uint32_t handle, const ensign_notice_t **end);
 
 void session_fail(session_t *s, int status);            /* the first one counts */
