@@ -20,7 +20,7 @@ FUZZ_SECONDS ?= 60
 
 # A variant is the same tree built another way, in a folder of its own: make VARIANT=asan suite
 VARIANT      ?=
-FLAGS_asan   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+FLAGS_asan   := -O0 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 FLAGS_i386   := -O1 -g0
 FLAGS_mbedtls36 := -O1 -isystem build/mbedtls36/include -Lbuild/mbedtls36/lib # what tools/mbedtls36 brings
 B            := build$(VARIANT:%=/%)
@@ -220,7 +220,9 @@ programs: $(BUILT) $(SOAK)
 
 # A test takes longer to optimise than to run: little is done for it, unless CFLAGS were given.
 ifeq ($(origin CFLAGS),file)
-$(UNIT): C += -O1
+# With sanitizers clang takes five times as long to optimise: there it is done for the long runs alone.
+LONG := $(addprefix $(B)/tests/,sim/% fault/% seq/outage seq/chaos seq/waiting)
+$(if $(filter asan,$(VARIANT)),$(filter $(LONG),$(UNIT)),$(UNIT)): C += -O1
 $(filter $(B)/tests/unit/%,$(UNIT)) $(E2E) $(FUZZ): C += -O0
 endif
 
@@ -297,7 +299,7 @@ $(FUZZ): $(B)/%: %.c tests/fuzz/replay.c ensign.h
 $(FUZZERS): build/fuzz/%: tests/fuzz/%.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)clang $(CPPFLAGS) -I. -I$(B)/gen $(FLAGS_asan) -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ \
+	$(Q)clang $(CPPFLAGS) -I. -I$(B)/gen $(FLAGS_asan) -O1 -fsanitize=fuzzer -std=gnu11 -MMD -MP -MF $@.d -o $@ \
 	    $(filter %.c %.o,$^) $(LDFLAGS) $(LIBS)
 
 $(B)/tests/fuzz/fuzz_ensql build/fuzz/fuzz_ensql: $(ENSQL_C) $(wildcard tools/ensignd/*.h) $(MESSAGES)
