@@ -26,6 +26,7 @@ GOGO=github.com/gogo/protobuf@v1.3.2
 GATEWAY=github.com/grpc-ecosystem/grpc-gateway@v1.16.0
 NANOPB=0.4.9.1
 out=$PWD/build/peers
+unset "${!ENSIGN_@}" # a key is for ensignd, which other parts have started
 export ENSIGN_INSECURE=1
 
 skip() { # RESULTS WHAT WHY
