@@ -1912,8 +1912,8 @@ static ENSI_UNUSED uint64_t ensi_get_be64(const uint8_t *p)
     return ((uint64_t)ensi_get_be32(p) << 32) | ensi_get_be32(p + 4);
 }
 
-/* Returns the length of the UTF-8 character at p; 0: it is no character, as overlong forms, surrogates and
- * what lies over U+10FFFF are not (RFC 3629, section 4). */
+/* Returns the length of the UTF-8 character at p, or 0 if the bytes are not one. Overlong forms, surrogates
+ * and numbers above U+10FFFF are not characters (RFC 3629, section 4). */
 static ENSI_UNUSED size_t ensi_utf8_size(const uint8_t *p, const uint8_t *end)
 {
     size_t size = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF5 ? 4 : 0;
@@ -2403,7 +2403,7 @@ typedef struct ensi_env_t {
     bool work;                  /* a step would do something */
     uint8_t opening;            /* an opener runs; or ENSI_OPENING_FAILED: `error` is still what it met */
     bool stepping;              /* inside step: wake is not called */
-    bool timed;                 /* inside a step that was given the time: now_ms is no older */
+    bool timed;                 /* a step runs that was given the time, so now_ms is current */
     void *user;
     int64_t (*wall_ms)(void *user);
     void (*wake)(void *user);
@@ -9998,7 +9998,7 @@ static int ensi_h2_send(ensi_h2_t *h, uint8_t *out, size_t cap, size_t *len)
     return ENSIGN_OK;
 }
 
-/* Only a GOAWAY ends a session; before one there is no need to ask nghttp2. */
+/* Only a GOAWAY ends a session, so nghttp2 is asked only after one. */
 static bool ensi_h2_alive(const ensi_h2_t *h)
 {
     if (!h->session) return false;

@@ -98,7 +98,7 @@ _ensign_profiles() {
 }
 
 # _ensign_ask WORD...: what this command prints, with the options of the connection that stand on the line. The
-# server has two seconds; an answer that does not come, or says no, is no word.
+# server has two seconds; without a good answer nothing is offered.
 _ensign_ask() {
     local typed i options=()
     read -ra typed <<<"$COMP_LINE" # bash has parted COMP_WORDS at = and :
