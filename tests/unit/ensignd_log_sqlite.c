@@ -1,4 +1,4 @@
-/* ensignd_log.c - the log on SQLite: reopening, old folders, ids, epochs, a disk that is full; and the front's
+/* ensignd_log_sqlite.c - the log on SQLite: reopening, old folders, ids, epochs, a disk that is full; and the front's
    retries, on a clock of the test's */
 #define _POSIX_C_SOURCE 200809L
 #include "../../tools/ensignd/messages.h"
