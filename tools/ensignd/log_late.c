@@ -2,11 +2,11 @@
  * above log.h
  *
  * The log lies in memory. A request waits for some calls of run, so answers overtake each other; only the
- * appends of one project keep their order. Some requests fail, some of them after they were done: a part of an
- * append may be stored, or all of it. What was done and not said is remembered by the request's serial until
- * it is handed over again. Followers and watches hear of a change later than the log has it. Offsets skip, and
- * a read may stop early. One generator decides all that, and `where` is its seed: the same calls bring the same
- * answers. The clock gives no more than the times of commits. */
+ * appends of one project keep their order. Some requests fail, some of them after they were done: a part of
+ * an append may be stored, or all of it. What was done and not said is remembered by the request's serial
+ * until it is handed over again. Followers and watches hear of a change later than the log has it. Offsets
+ * skip, and a read may stop early. One generator decides all that, and `where` is its seed: the same calls
+ * bring the same answers. The clock gives no more than the times of commits. */
 #include "log_engine.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -485,7 +485,8 @@ static void change_free(change_t *c)
     free(c);
 }
 
-/* In the order in which they were made. A watch may cancel the put: the change stays listed while it hears. */
+/* In the order in which they were made. A change stays listed while a watch hears of it, who may cancel its
+   put. */
 static void run_changes(late_t *e)
 {
     for (change_t *c = e->changes; c; c = c->next)
@@ -673,6 +674,6 @@ static void late_close(void *engine)
 }
 
 const log_engine_t log_late = {
-    "late", true, late_open, late_append, late_read, late_amend, late_destroy, late_put, late_cancel, late_follow,
-    late_run, late_fd, late_due, late_epoch, late_last, late_close
+    "late", true, late_open, late_append, late_read, late_amend, late_destroy, late_put, late_cancel,
+    late_follow, late_run, late_fd, late_due, late_epoch, late_last, late_close
 };
