@@ -561,6 +561,8 @@ static void late_cancel(void *engine, log_request_t *r)
     late_t *e = engine;
 
     if (jobs_cancel(&e->jobs, r) || jobs_cancel(&e->ready, r)) return;
+    for (project_t *p = e->projects; p; p = p->next)
+        if (jobs_cancel(&p->appends, r)) return;
     for (change_t *c = e->changes; c; c = c->next)
         if (c->put && &c->put->base == r) c->put = NULL;
 }
