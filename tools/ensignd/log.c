@@ -73,13 +73,25 @@ static size_t append_bytes(const log_request_t *r)
     return n;
 }
 
+/* A request that the engine does not have any more. */
+static void answer(log_t *l, log_request_t *r, log_result_t result)
+{
+    queue_take(&l->waiting, r);
+    r->result = result;
+    r->state = STATE_ANSWERED;
+    queue_put(&l->answered, r);
+}
+
 static void hand_over(log_t *l, log_request_t *r)
 {
     r->state = STATE_HANDED;
     switch (r->kind) {
     case KIND_APPEND: l->engine->append(l->at, (log_append_t *)r); break;
     case KIND_READ: l->engine->read(l->at, (log_read_t *)r); break;
-    case KIND_AMEND: l->engine->amend(l->at, (log_amend_t *)r); break;
+    case KIND_AMEND:
+        if (l->engine->can_amend) l->engine->amend(l->at, (log_amend_t *)r);
+        else answer(l, r, LOG_UNSUPPORTED);
+        break;
     case KIND_DESTROY: l->engine->destroy(l->at, (log_destroy_t *)r); break;
     default: l->engine->put(l->at, (log_put_t *)r); break;
     }
@@ -137,15 +149,6 @@ void log_destroy(log_t *l, log_destroy_t *r)
 void log_put(log_t *l, log_put_t *r)
 {
     ask(l, &r->base, KIND_PUT);
-}
-
-/* A request that the engine does not have any more. */
-static void answer(log_t *l, log_request_t *r, log_result_t result)
-{
-    queue_take(&l->waiting, r);
-    r->result = result;
-    r->state = STATE_ANSWERED;
-    queue_put(&l->answered, r);
 }
 
 void log_cancel(log_t *l, log_request_t *r)
