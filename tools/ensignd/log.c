@@ -108,6 +108,15 @@ static bool is_blocked(const log_t *l, const log_request_t *r)
     return false;
 }
 
+/* A request that the engine does not have any more. */
+static void answer(log_t *l, log_request_t *r, log_result_t result)
+{
+    queue_take(&l->waiting, r);
+    r->result = result;
+    r->state = STATE_ANSWERED;
+    queue_put(&l->answered, r);
+}
+
 static void ask(log_t *l, log_request_t *r, int kind)
 {
     r->kind = kind;
@@ -119,7 +128,8 @@ static void ask(log_t *l, log_request_t *r, int kind)
     r->serial = ++l->serial;
     l->append_bytes += append_bytes(r);
     queue_put(&l->waiting, r);
-    if (!is_blocked(l, r)) hand_over(l, r);
+    if (kind == KIND_AMEND && !log_can_amend(l)) answer(l, r, LOG_UNSUPPORTED);
+    else if (!is_blocked(l, r)) hand_over(l, r);
 }
 
 void log_append(log_t *l, log_append_t *r)

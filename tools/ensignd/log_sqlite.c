@@ -56,8 +56,8 @@ static const char *const statements[STATEMENTS] = {
     "UPDATE project SET last = ?2 WHERE number = ?1",
     "INSERT INTO event(place, topic, id, at, value) VALUES(?1, ?2, ?3, ?4, ?5)",
     "UPDATE event SET value = ?3 WHERE place = ?1 AND topic = ?2",
-    ("DELETE FROM event WHERE place IN"
-     " (SELECT place FROM event WHERE topic = ?1 AND place > ?3 AND place <= ?4 LIMIT ?2)"),
+    ("DELETE FROM event WHERE place IN (SELECT place FROM event INDEXED BY event_topic"
+     " WHERE place > ?1 AND place <= ?2 AND topic = ?3 LIMIT ?4)"),
     "SELECT revision FROM metadata WHERE key = ?1",
     "INSERT OR REPLACE INTO metadata(key, value, revision) VALUES(?1, ?2, ?3)",
     "DELETE FROM metadata WHERE key = ?1",
@@ -472,10 +472,10 @@ static bool destroy(engine_t *e, log_destroy_t *r, bool *more)
 {
     const project_t *p = project_of(e, &r->project);
 
-    bind(e, DESTROY, 1, slice_of(r->topic.b, sizeof r->topic.b));
-    bind_number(e, DESTROY, 2, DESTROY_RECORDS);
-    bind_number(e, DESTROY, 3, place_of(p, 0));
-    bind_number(e, DESTROY, 4, place_of(p, OFFSET_MOST));
+    bind_number(e, DESTROY, 1, place_of(p, 0));
+    bind_number(e, DESTROY, 2, place_of(p, OFFSET_MOST));
+    bind(e, DESTROY, 3, slice_of(r->topic.b, sizeof r->topic.b));
+    bind_number(e, DESTROY, 4, DESTROY_RECORDS);
     if (!step(e, DESTROY)) return false;
     *more = sqlite3_changes(e->db) >= DESTROY_RECORDS;
     bind_number(e, LAST, 1, (uint64_t)p->number);
