@@ -5,18 +5,20 @@
  * files.c dump.c      what is written for the user    detach.c  in the background
  * loop.c     poll                            link.c tls.c cert.c  sockets, TLS
  * h2server.c connections, call.c calls       service.c unary.c streams.c query.c  the RPCs
- * ensql.c    the query language              restore.c  duplicates made whole
+ * ensql.c    the query language, as the service reads it
+ * select.c where.c field.c ensql_text.c      the same, as it is read and applied here
  * broker.c   batches and fan-out             topics.c  what topics there are
- * policy.c topic_state.c  what changes topics  info.c numbers.c  what lies in them
- * jobs.c rehash.c dedup.c restore.c          long work in slices: duplicates
+ * policy.c topic_state.c change.c            what changes topics
+ * info.c numbers.c    what lies in them      jobs.c walk.c  long work in slices
+ * rehash.c dedup.c restore.c                 duplicates: found, shrunk, made whole
  * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
- * store.c store_sqlite.c  the storage        lib.c reply.c  the messages
- * log.c log_sqlite.c log_late.c log_carry.c  what the storage becomes
+ * log.c log_now.c     what is kept           log_sqlite.c log_carry.c log_late.c  its engines
+ * lib.c reply.c wrapper.c  the messages      reflection.c descriptors.c  what there is of them
  * ids.c util.c ../common/utf8.c  small things
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --unix --auth-port --listen
- * --data --memory --keys --tls --cert-file --client-ca --env-file --dump --subscriber-queue. How it runs:
- * --detach --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life
+ * --data --store --memory --keys --tls --cert-file --client-ca --env-file --dump --subscriber-queue. How it
+ * runs: --detach --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life
  * --refresh-overlap --token-life.
  * Just as the real server: --strict. What goes wrong on purpose: --nack-every --nack-code --ack-delay
  * --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code --maintenance
@@ -38,6 +40,8 @@
 #include <unistd.h>
 
 #define GRACE_MS 1000           /* each of the two steps of the end takes no longer */
+
+#define LOG_TIMEOUT_MS 30000
 
 typedef enum { RUN, DRAIN_PUBLISHERS, DRAIN_ALL, DONE } phase_t;
 
@@ -197,6 +201,15 @@ static void name_addresses(server_t *s)
              s->options.tls ? "https" : "http", host, (unsigned)s->auth_port);
 }
 
+static bool open_log(server_t *s, why_t *why)
+{
+    const options_t *o = &s->options;
+
+    s->log = log_open(o->late ? &log_late : &log_sqlite, o->late ? o->late : o->data, LOG_WRITE,
+                      LOG_TIMEOUT_MS, why);
+    return s->log != NULL;
+}
+
 static void open_service(server_t *s)
 {
     const options_t *o = &s->options;
@@ -248,7 +261,7 @@ static bool open_all(server_t *s, why_t *why)
     const options_t *o = &s->options;
 
     if (!output_open(o->log_file, o->detach, &s->output, why) || !catch_signals(why)) return false;
-    if (!(s->log = log_open(&log_sqlite, o->data, LOG_WRITE, 30000, why))) return false;
+    if (!open_log(s, why)) return false;
     if (!open_keys(s, why)) return false;
     if (!open_listeners(s, why) || !open_tls(s, why)) return false;
     name_addresses(s);
@@ -346,7 +359,7 @@ static int serve(server_t *s)
     int rc = 0;
 
     log_verbose(s->options.verbose);
-    if (!s->options.data && !s->options.memory)
+    if (!s->options.data && !s->options.memory && !s->options.late)
         fprintf(stderr, "ensignd: keeps nothing; add --data FOLDER to keep events, topics and keys\n");
     if (s->options.detach && !detach_start(&s->caller, &why)) return complain(&why);
     if (open_all(s, &why) && be_ready(s, &why)) {

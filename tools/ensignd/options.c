@@ -27,6 +27,7 @@ static const option_t known[] = {
     TEXT("--unix", unix_path),
     ROW("--auth-port", KIND_PORT, auth_port, 0, 65535),
     TEXT("--data", data),
+    TEXT("--store", store),
     FLAG("--memory", memory),
     TEXT("--keys", keys_file),
     FLAG("--tls", tls),
@@ -64,6 +65,7 @@ static const char help_text[] =
     "    ensignd [--memory] [option...]         keeps all in memory until it ends: for tests\n"
     "    ensignd --data FOLDER --dump TOPIC     prints the stored events, one JSON line each, and ends\n"
     "\n"
+    "    --store FOLDER         another name of --data\n"
     "    --port N               of the gRPC service [5356]; 0: the system chooses\n"
     "    --unix PATH            the gRPC service listens on this Unix socket, and on no port; clients name\n"
     "                           it as the endpoint unix:PATH. The file is for its owner alone; one that a\n"
@@ -295,6 +297,8 @@ static bool read_all(options_t *o, int argc, char **argv, why_t *why)
 static bool check(const options_t *o, why_t *why)
 {
     if (o->help) return true;
+    if (o->store && o->memory)
+        return fail(why, "--store keeps everything, --memory keeps nothing; leave out one of them");
     if (o->data && o->memory)
         return fail(why, "--data keeps everything, --memory keeps nothing; leave out one of them");
     if (o->dump && !o->data) return fail(why, "--dump reads what is stored; add --data FOLDER");
@@ -331,6 +335,18 @@ static bool check_faults(const faults_t *f, why_t *why)
     return true;
 }
 
+/* --store is --data by another name, but for the engine that ensignd's own tests run on. */
+static bool take_store(options_t *o, why_t *why)
+{
+    static const char late[] = "late:";
+
+    if (!o->store) return true;
+    if (o->data) return fail(why, "--data and --store are the same; leave out one of them");
+    if (strncmp(o->store, late, sizeof late - 1) == 0) o->late = o->store + sizeof late - 1;
+    else o->data = o->store;
+    return true;
+}
+
 static void give_default(int64_t *to, int64_t value)
 {
     if (*to == NOT_GIVEN) *to = value;
@@ -361,5 +377,5 @@ bool options_read(options_t *o, int argc, char **argv, why_t *why)
     if (!read_all(o, argc, argv, why)) return false;
     if (!o->help && !check_faults(&o->faults, why)) return false;
     give_defaults(o);
-    return check(o, why);
+    return take_store(o, why) && check(o, why);
 }
