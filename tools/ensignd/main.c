@@ -10,15 +10,15 @@
  * broker.c   batches and fan-out             topics.c  what topics there are
  * policy.c topic_state.c change.c            what changes topics
  * info.c numbers.c    what lies in them      jobs.c walk.c  long work in slices
- * rehash.c dedup.c restore.c                 duplicates: found, shrunk, made whole
+ * rehash.c dedup_window.c dedup.c restore.c  duplicates: found, shrunk, made whole
  * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
  * log.c log_now.c     what is kept           log_sqlite.c log_carry.c log_late.c  its engines
  * lib.c reply.c wrapper.c  the messages      reflection.c descriptors.c  what there is of them
  * ids.c util.c ../common/utf8.c  small things
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --unix --auth-port --listen
- * --data --store --memory --keys --tls --cert-file --client-ca --env-file --dump --subscriber-queue. How it
- * runs: --detach --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life
+ * --data --store --memory --keys --tls --cert-file --client-ca --env-file --dump --dedup-window
+ * --subscriber-queue. How it runs: --detach --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life
  * --refresh-overlap --token-life.
  * Just as the real server: --strict. What goes wrong on purpose: --nack-every --nack-code --ack-delay
  * --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code --maintenance
@@ -52,6 +52,7 @@ typedef struct server_t {
     keyring_t      keys;
     auth_t        *auth;
     topics_t       topics;
+    dedup_window_t *dedup;
     broker_t       broker;
     service_t      service;
     h2_server_t    h2;
@@ -216,6 +217,7 @@ static void open_service(server_t *s)
 
     s->service.auth = s->auth;
     s->service.log = s->log;
+    s->service.dedup = s->dedup;
     s->service.topics = &s->topics;
     s->service.broker = &s->broker;
     s->service.started = now_ms();
@@ -267,6 +269,7 @@ static bool open_all(server_t *s, why_t *why)
     name_addresses(s);
     if (!(s->auth = auth_open(s->log, s->auth_url, &o->lives, why))) return false;
     topics_open(&s->topics, s->log);
+    s->dedup = dedup_window_open(s->log, &s->topics, o->strict ? 0 : o->dedup_window);
     broker_open(&s->broker, s->log, &stream_hooks);
     s->broker.strict = o->strict;
     loop_add(&s->loop, &s->signals, signal_pipe[0], POLLIN, on_signal_byte, s);
@@ -286,6 +289,7 @@ static void close_all(server_t *s)
     if (s->http_fd >= 0) close(s->http_fd);
     service_free(&s->service);
     broker_close(&s->broker);
+    dedup_window_close(s->dedup);
     topics_close(&s->topics);
     auth_close(s->auth);
     tls_server_close(s->tls_h2);
@@ -386,7 +390,7 @@ int main(int argc, char **argv)
     } else if (s->options.help) {
         options_help();
     } else if (s->options.dump) {
-        if (!dump_topic(s->options.data, s->options.dump, &why)) rc = complain(&why);
+        if (!dump_topic(s->options.data, s->options.dump, s->options.strict, &why)) rc = complain(&why);
     } else {
         rc = serve(s);
     }
