@@ -18,8 +18,8 @@
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --unix --auth-port --listen
  * --data --store --memory --keys --tls --cert-file --client-ca --env-file --dump --dedup-window
- * --subscriber-queue. How it runs: --detach --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life
- * --refresh-overlap --token-life.
+ * --subscriber-queue. How it runs: --detach --pid-file --log-file --verbose. How long tokens live:
+ * --access-life --refresh-life --refresh-overlap --token-life.
  * Just as the real server: --strict. What goes wrong on purpose: --nack-every --nack-code --ack-delay
  * --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code --maintenance
  * --auth-maintenance.
