@@ -3526,7 +3526,7 @@ enum { ENSI_PB_DEDUPLICATION_OFFSET_POSITION_OFFSET_EARLIEST = 1,
 
 enum { ENSI_PB_NACK_CODE_MAX_EVENT_SIZE_EXCEEDED = 1, ENSI_PB_NACK_CODE_TOPIC_UNKNOWN = 2,
     ENSI_PB_NACK_CODE_TOPIC_ARCHIVED = 3, ENSI_PB_NACK_CODE_TOPIC_DELETED = 4,
-    ENSI_PB_NACK_CODE_INTERNAL = 9 };
+    ENSI_PB_NACK_CODE_CONSENSUS_FAILURE = 6, ENSI_PB_NACK_CODE_INTERNAL = 9 };
 
 enum { ENSI_PB_SERVICE_STATE_STATUS_HEALTHY = 1, ENSI_PB_SERVICE_STATE_STATUS_MAINTENANCE = 5 };
 
@@ -3731,8 +3731,8 @@ enum { ENSI_PB_EVENT_WRAPPER_ID_TAG = 1, ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG = 2,
     ENSI_PB_EVENT_WRAPPER_REGION_TAG = 5, ENSI_PB_EVENT_WRAPPER_PUBLISHER_TAG = 6,
     ENSI_PB_EVENT_WRAPPER_KEY_TAG = 7, ENSI_PB_EVENT_WRAPPER_SHARD_TAG = 8,
     ENSI_PB_EVENT_WRAPPER_EVENT_TAG = 9, ENSI_PB_EVENT_WRAPPER_ENCRYPTION_TAG = 10,
-    ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG = 11, ENSI_PB_EVENT_WRAPPER_COMMITTED_TAG = 15,
-    ENSI_PB_EVENT_WRAPPER_LOCAL_ID_TAG = 16 };
+    ENSI_PB_EVENT_WRAPPER_COMPRESSION_TAG = 11, ENSI_PB_EVENT_WRAPPER_IS_DUPLICATE_TAG = 12,
+    ENSI_PB_EVENT_WRAPPER_COMMITTED_TAG = 15, ENSI_PB_EVENT_WRAPPER_LOCAL_ID_TAG = 16 };
 
 typedef struct ensi_pb_deduplication_t {
     int32_t strategy;
@@ -4014,6 +4014,7 @@ typedef struct ensi_pb_consumer_group_t {
 ENSI_PB_BIND(ensi_pb_consumer_group, ENSI_PB_CONSUMER_GROUP, AUTO, ensi_pb_field)
 #define ensi_pb_consumer_group_msg ensi_pb_consumer_group_table.fields
 #define ensi_pb_consumer_group_fields (&ensi_pb_consumer_group_msg)
+enum { ENSI_PB_CONSUMER_GROUP_TOPIC_OFFSETS_TAG = 12 };
 
 /* One of the five values, and the placeholder that it stands for. In the service's own schema the five are a
    oneof; the bytes on the wire are the same, and a slice has no place in a nanopb oneof. `optional` keeps a

@@ -97,7 +97,7 @@ static void on_append(log_request_t *r)
 static dedup_answer_t ask(const topic_t *t, const buf_t *value, buf_t *marked)
 {
     marked->start = marked->end = 0;
-    return dedup_window_ask(window, t, buf_bytes(value), marked);
+    return dedup_window_ask(window, &t->id, buf_bytes(value), marked);
 }
 
 /* Asks until it is not to come later: the serial tells when that is worth it. */
@@ -288,11 +288,11 @@ static void a_failed_original_is_none(void **state)
     (void)state;
 
     assert_int_equal(ask_until(t, &x, &marked), DEDUP_NEW);
-    dedup_window_failed(window, t, buf_bytes(&x));
+    dedup_window_failed(window, &t->id, buf_bytes(&x));
     assert_int_equal(ask(t, &x, &marked), DEDUP_NEW);
     append(t, buf_bytes(&x));
     assert_int_equal(ask_until(t, &x, &marked), DEDUP_REPEATED);
-    dedup_window_failed(window, t, buf_bytes(&x));      /* of an earlier one, whose answer was lost */
+    dedup_window_failed(window, &t->id, buf_bytes(&x));      /* of an earlier one, whose answer was lost */
     assert_int_equal(ask(t, &x, &marked), DEDUP_REPEATED);
     buf_free(&x);
     buf_free(&marked);

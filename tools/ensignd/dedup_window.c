@@ -172,17 +172,23 @@ static void close_window(window_t *w)
     w->owner->serial++;
 }
 
+/* NULL: it has none so far. */
+static window_t *known_window(const dedup_window_t *o, const topic_t *t)
+{
+    return t && t->index < o->cap ? o->windows[t->index] : NULL;
+}
+
 static window_t *window_of(dedup_window_t *o, const topic_t *t)
 {
-    window_t *w;
+    window_t *w = known_window(o, t);
 
+    if (w) return w;
     if (t->index >= o->cap) {
         size_t cap = 2 * o->cap > t->index ? 2 * o->cap : t->index + 64;
         o->windows = x_realloc(o->windows, cap * sizeof *o->windows);
         for (size_t i = o->cap; i < cap; i++) o->windows[i] = NULL;
         o->cap = cap;
     }
-    if (o->windows[t->index]) return o->windows[t->index];
     w = o->windows[t->index] = x_alloc(sizeof *w);
     w->owner = o;
     w->project = t->project;
@@ -198,7 +204,7 @@ static bool looks_for_duplicates(const dedup_policy_t *p)
 
 void dedup_window_changed(dedup_window_t *o, const topic_t *t)
 {
-    window_t *w = t->index < o->cap ? o->windows[t->index] : NULL;
+    window_t *w = known_window(o, t);
 
     if (!w) return;
     close_window(w);
@@ -231,8 +237,7 @@ static void on_live(log_follow_t *f, const log_event_t *events, size_t count)
     dedup_window_t *o = f->user;
 
     for (size_t i = 0; i < count; i++) {
-        const topic_t *t = topics_by_id(o->topics, &events[i].topic);
-        window_t *w = t && t->index < o->cap ? o->windows[t->index] : NULL;
+        window_t *w = known_window(o, topics_by_id(o->topics, &events[i].topic));
         if (w && (w->state == FILLING || w->state == FILLED)) take(w, &events[i]);
     }
 }
@@ -309,9 +314,10 @@ static bool mark(const window_t *w, const entry_t *e, const dedup_digest_t *dige
     return ok;
 }
 
-dedup_answer_t dedup_window_ask(dedup_window_t *o, const topic_t *t, ensign_slice_t value, buf_t *marked)
+dedup_answer_t dedup_window_ask(dedup_window_t *o, const ulid_t *topic, ensign_slice_t value, buf_t *marked)
 {
-    window_t *w = o->ms ? window_of(o, t) : NULL;
+    const topic_t *t = o->ms ? topics_by_id(o->topics, topic) : NULL;
+    window_t *w = t ? window_of(o, t) : NULL;
     dedup_digest_t digest;
     entry_t *e;
     rlid_t id;
@@ -328,9 +334,9 @@ dedup_answer_t dedup_window_ask(dedup_window_t *o, const topic_t *t, ensign_slic
     return DEDUP_NEW;
 }
 
-void dedup_window_failed(dedup_window_t *o, const topic_t *t, ensign_slice_t value)
+void dedup_window_failed(dedup_window_t *o, const ulid_t *topic, ensign_slice_t value)
 {
-    window_t *w = t->index < o->cap ? o->windows[t->index] : NULL;
+    window_t *w = known_window(o, topics_by_id(o->topics, topic));
     dedup_digest_t digest;
     entry_t *e;
 

@@ -28,9 +28,9 @@ typedef struct dedup_window_t dedup_window_t;
 
 dedup_window_t *dedup_window_open(log_t *l, const topics_t *topics, int64_t seconds);  /* 0: finds nothing */
 /* Of an event that is about to be appended, as log.h's value. A new one is an original from now on. */
-dedup_answer_t dedup_window_ask(dedup_window_t *w, const topic_t *t, ensign_slice_t value, buf_t *marked);
+dedup_answer_t dedup_window_ask(dedup_window_t *w, const ulid_t *topic, ensign_slice_t value, buf_t *marked);
 /* The append of a new one has failed. */
-void dedup_window_failed(dedup_window_t *w, const topic_t *t, ensign_slice_t value);
+void dedup_window_failed(dedup_window_t *w, const ulid_t *topic, ensign_slice_t value);
 uint64_t dedup_window_serial(const dedup_window_t *w);
 void dedup_window_changed(dedup_window_t *w, const topic_t *t);         /* the topic's record, or it is gone */
 void dedup_window_close(dedup_window_t *w);
