@@ -3,8 +3,8 @@
  * What arrives in one turn of the loop, for one project, is one append. While the log has an append of a
  * project, what arrives meanwhile waits, and becomes the next one. An event that repeats another is stored as
  * its duplicate (dedup_window.h); where it repeats one of its own append, it goes with the next. Publishers are
- * answered when the log has
- * answered, in the order of their events; subscribers hear of the events from the log (feed.h).
+ * answered when the log has answered, in the order of their events; subscribers hear of the events from the log
+ * (feed.h).
  *
  * A publisher is a pointer that only the hooks understand. It must stay valid until each of its events is
  * answered. */

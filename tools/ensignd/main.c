@@ -19,9 +19,9 @@
  * ids.c util.c ../common/utf8.c  small things
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --unix --auth-port --listen
- * --data --store --memory --keys --tls --cert-file --client-ca --env-file --dump --dedup-window
- * --subscriber-queue. How it runs: --detach --pid-file --log-file --verbose. How long tokens live:
- * --access-life --refresh-life --refresh-overlap --token-life.
+ * --data --store --store-timeout --memory --keys --tls --cert-file --client-ca --env-file --dump
+ * --dedup-window --subscriber-queue. How it runs: --detach --pid-file --log-file --verbose. How long tokens
+ * live: --access-life --refresh-life --refresh-overlap --token-life.
  * Just as the real server: --strict. What goes wrong on purpose: --nack-every --nack-code --ack-delay
  * --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code --maintenance
  * --auth-maintenance.
@@ -42,8 +42,6 @@
 #include <unistd.h>
 
 #define GRACE_MS 1000           /* each of the two steps of the end takes no longer */
-
-#define LOG_TIMEOUT_MS 30000
 
 typedef enum { RUN, DRAIN_PUBLISHERS, DRAIN_ALL, DONE } phase_t;
 
@@ -67,7 +65,7 @@ typedef struct server_t {
     uint16_t       port, auth_port;
     char           endpoint[128], auth_url[96];
     bool           unix_made;           /* the file of --unix is there, and is ours */
-    watch_t        signals;
+    watch_t        signals, log_watch;
     phase_t        phase;
     int64_t        phase_end;
 } server_t;
@@ -109,6 +107,12 @@ static void remove_unix(server_t *s)
 {
     if (s->unix_made) (void)unlink(s->options.unix_path);
     s->unix_made = false;
+}
+
+static void on_log(void *owner, short got)
+{
+    (void)owner;        /* each turn runs the log */
+    (void)got;
 }
 
 /* The first signal ends in peace, the second at once. */
@@ -209,7 +213,7 @@ static bool open_log(server_t *s, why_t *why)
     const options_t *o = &s->options;
 
     s->log = log_open(o->late ? &log_late : &log_sqlite, o->late ? o->late : o->data, LOG_WRITE,
-                      LOG_TIMEOUT_MS, why);
+                      o->store_timeout * 1000, why);
     return s->log != NULL;
 }
 
@@ -277,6 +281,7 @@ static bool open_all(server_t *s, why_t *why)
     s->dedup = dedup_window_open(s->log, &s->topics, o->strict ? 0 : o->dedup_window);
     broker_open(&s->broker, s->log, s->dedup, &publish_hooks);
     loop_add(&s->loop, &s->signals, signal_pipe[0], POLLIN, on_signal_byte, s);
+    if (log_fd(s->log) >= 0) loop_add(&s->loop, &s->log_watch, log_fd(s->log), POLLIN, on_log, s);
     open_service(s);
     service_resume(&s->service);
     if (!open_quarterdeck(s, why)) return false;

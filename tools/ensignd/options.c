@@ -13,6 +13,7 @@
 #define WINDOW_MAX 86400        /* seconds: a day */
 #define COUNT_MAX 1000000000000
 #define DELAY_MAX 3600000       /* ms */
+#define TIMEOUT_MAX 86400       /* seconds */
 #define NOT_GIVEN INT64_MIN
 
 #define AT(field) offsetof(options_t, field)
@@ -30,6 +31,7 @@ static const option_t known[] = {
     ROW("--auth-port", KIND_PORT, auth_port, 0, 65535),
     TEXT("--data", data),
     TEXT("--store", store),
+    NUMBER("--store-timeout", store_timeout, 1, TIMEOUT_MAX),
     FLAG("--memory", memory),
     TEXT("--keys", keys_file),
     FLAG("--tls", tls),
@@ -93,7 +95,10 @@ static const char help_text[] =
     "    --token-life S         those three in the proportion of their defaults: S, 2 S, -S/4\n"
     "    --dedup-window S       an event that repeats one of the last S seconds is stored as its duplicate,\n"
     "                           where the topic's policy says so, see below [120]; 0: never\n"
-    "    --subscriber-queue N   events that wait for a slow subscriber; it loses what comes beyond [16384]\n"
+    "    --subscriber-queue N   events that wait for a slow subscriber, at most; behind them it reads what was\n"
+    "                           stored, and loses nothing [16384]\n"
+    "    --store-timeout S      so long, in seconds, an event waits to be stored: while the disk is full, say.\n"
+    "                           Then it is refused with CONSENSUS_FAILURE, and may still have been stored [30]\n"
     "    --verbose              tells on standard error what happens: connections, calls with their status,\n"
     "                           logins, and each nack with its code, topic and reason\n"
     "    --help                 this\n"
@@ -132,6 +137,12 @@ static const char help_strict[] =
     "    publish stream runs  stream named its topics\n"
     "    subscriber           registered, then sent ready       sent ready, then registered: what is\n"
     "                                                           committed in between does not come\n"
+    "    slow subscriber      gets all                          loses what its queue has no room for\n"
+    "    subscription         begins at topic_offsets, or at    begins live; its query is ignored\n"
+    "                         its query's OFFSET, else live;\n"
+    "                         WHERE chooses its events\n"
+    "    offset, epoch        of events are set; ensign-place   0; there is no such header\n"
+    "                         tells where a stream begins\n"
     "    rows, --dump         with the time of their commit     without; and rows without offset and epoch\n"
     "    archived topic       TOPIC_ARCHIVED; while it is       accepted\n"
     "                         destroyed TOPIC_DELETED\n"
@@ -388,6 +399,7 @@ bool options_read(options_t *o, int argc, char **argv, why_t *why)
     o->lives.access = o->lives.refresh = o->lives.overlap = NOT_GIVEN;
     o->faults.nack_code = o->faults.refuse_code = NOT_GIVEN;
     o->subscriber_queue = QUEUE_MESSAGES;
+    o->store_timeout = 30;
     o->dedup_window = DEDUP_WINDOW_DEFAULT;
     if (!read_all(o, argc, argv, why)) return false;
     if (!o->help && !check_faults(&o->faults, why)) return false;
