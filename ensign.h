@@ -16544,12 +16544,16 @@ static bool ensi_sub_ensure(ensign_t *c, ensi_sub_t *s)
     return false;
 }
 
-/* Closing: the stream may end once the acks that wait have been handed over; without a stream there are
- * none. */
+static bool ensi_sub_acks_wait(const ensi_sub_t *s)
+{
+    return s->unsent > 0 || s->cut_at < s->cut_len;
+}
+
+/* Closing: the stream may end once the acks that wait have been handed over; without a stream they go. */
 static bool ensi_sub_may_end(const ensi_sub_t *s)
 {
     return s->state != ENSI_SUB_READY ||
-           (s->unsent == 0 && s->cut_at == s->cut_len && s->call.sent == s->call.out.end);
+           (!ensi_sub_acks_wait(s) && s->call.sent == s->call.out.end);
 }
 
 /* Opens the stream, once it is due and all of its topics are there. */
@@ -16590,7 +16594,7 @@ static void ensi_sub_serve(ensign_t *c, ensi_handle_t *h)
         if (!h->closing) ensi_sub_reopen(c, s);
         ensi_reopen_watch(&s->reopen, c, h);
         call->s.watched = h->closing; /* it ends once all is handed over */
-        if (call->sent < call->out.end || s->unsent > 0) ensi_h2_resume(&call->s);
+        if (call->sent < call->out.end || ensi_sub_acks_wait(s)) ensi_h2_resume(&call->s);
         ensi_state_grant(c, call);
         if (s->asker.ask) ensi_ask_move_on(c, s->asker.ask);
     }
