@@ -63,7 +63,7 @@ static void deliver(stream_t *s, uint64_t offset)
 static void serve(world_t *w, stream_t *s, ensign_slice_t m)
 {
     uint64_t behind[TOPICS];
-    ensign_slice_t sub, group = { NULL, 0 }, name;
+    ensign_slice_t sub, group = text_slice(""), name;
     dec_t d;
     (void)w;
     if (s->stage++ > 0) return;
