@@ -939,7 +939,7 @@ typedef struct ensign_notice_drained_t {
 typedef struct ensign_notice_gap_t {
     ensign_slice_t topic;           /* as asked for, where that was one; empty: any of the subscription's */
     ensign_time_t  since;           /* commit time of the last event before; {0, 0}: none came */
-    uint32_t       times;           /* gaps merged in this one */
+    uint32_t       times;           /* gaps merged in this one: the error is that of a break, if one was */
 } ensign_notice_gap_t;
 
 typedef struct ensign_notice_topic_state_t {
@@ -16145,6 +16145,7 @@ static void ensi_sub_gap(ensign_t *c, ensi_sub_t *s, int code)
     if (s->gap_last) {
         uint8_t *times = ensi_rx_at(r, s->scan - 4);
         ensi_put_be32(times, ensi_get_be32(times) + 1);
+        if (code != ENSIGN_E_TOO_LARGE) ensi_put_be32(times - 4, (uint32_t)code); /* it tells of more */
         return;
     }
     ensi_sub_put_gap(record, code, 1);
