@@ -32,7 +32,7 @@ static ensign_subscription_desc_t of_both(void)
 }
 
 /* ------------------------------------------------------------------ the server */
-/* What a stream asks for, as text: "name" of the group, then each topic and its place. "-": no group at all. */
+/* What a stream asks for, as text: "name" of the group, then each topic and its place. "-": no group. */
 static const char *asked(ensign_slice_t request)
 {
     static char text[400];
@@ -404,7 +404,7 @@ SCRIPT(a_log_without_its_end_leaves_a_gap)
     nothing(w, sub);
 }
 
-/* An event of which it cannot be told where it stands: the next break is a GAP, and then all is well again. */
+/* An event of which it cannot be told where it stands: the next break is a GAP, and all is well again. */
 static void unplaced(world_t *w, unsigned topic, uint64_t offset, uint64_t epoch)
 {
     ensign_subscription_desc_t d = of_both();
@@ -735,7 +735,7 @@ SCRIPT(an_offset_beyond_the_log_is_a_gap)
 }
 
 /* ------------------------------------------------------------------ groups */
-/* The acks that the server hears on a stream, by the last byte of each RLID: "1 2 -3", a nack with a minus. */
+/* The acks that the server hears on a stream, by the last byte of each RLID: "1 2 -3", nacks with a minus. */
 static void heard_acks(world_t *w, stream_t *s, const char *want)
 {
     char text[200] = "";
@@ -788,7 +788,7 @@ SCRIPT(the_acks_of_a_group_outlive_a_stream)
     nothing(w, sub);                        /* and no GAP */
 }
 
-/* The window takes only a part of an ack before the stream is lost: the whole of it goes out on the next one. */
+/* The window takes only a part of an ack before the stream is lost: all of it goes out on the next one. */
 SCRIPT(an_ack_that_was_cut_goes_out_anew)
 {
     ensign_subscription_desc_t d = of_group();

@@ -1,7 +1,7 @@
 /* log.h - the log of the model server: what subscribers read of it
  *
- * Its entries are never taken out: what judges the subscribers looks at them, too. An event carries the number of
- * its entry in its data. */
+ * Its entries are never taken out: what judges the subscribers looks at them, too. An event carries the
+ * number of its entry in its data. */
 #ifndef LOG_H
 #define LOG_H
 
@@ -82,8 +82,10 @@ static void log_upset(world_t *w)
     if (what == 1) TALLY(fault, log_anew);
     else TALLY(fault, log_loses_its_end);
     keep = what == 1 ? 0 : events.last - events.last % 7;
-    for (size_t i = 0; i < events.count; i++)
-        if (events.entry[i].epoch == events.epoch && events.entry[i].offset > keep) events.entry[i].gone = true;
+    for (size_t i = 0; i < events.count; i++) {
+        entry_t *e = &events.entry[i];
+        e->gone = e->gone || (e->epoch == events.epoch && e->offset > keep);
+    }
     events.lost = what == 1 ? 0 : events.last;
     events.last = keep;
     if (what == 1) events.epoch++;

@@ -522,7 +522,7 @@ static bool flow_has(const flow_t *f, const entry_t *e, unsigned topic)
            e->offset > f->behind[topic];
 }
 
-/* The next event of some topic; each topic is read on its own, so that their order is another one each time. */
+/* The next event of some topic. Each topic is read on its own: their order is another one each time. */
 static void deliver_event(world_t *w, flow_t *f)
 {
     unsigned first = world_below(w, TOPICS);

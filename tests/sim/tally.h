@@ -32,13 +32,13 @@
     X(user, subscription) X(user, query) X(user, watch) X(user, create) X(user, ensure) X(user, find)        \
     X(user, exists) X(user, list) X(user, status) X(user, unary_call) X(user, streaming_call)                \
     X(user, send) X(user, half_close) X(user, endpoints) X(user, unix_socket) X(user, proxy)                 \
-    X(user, resume) X(user, from) X(user, retry) X(user, retry_of_method) X(user, tls) X(user, resumed)                                    \
+    X(user, retry) X(user, retry_of_method) X(user, tls) X(user, resumed) X(user, resume) X(user, from)      \
     X(server, stored) X(server, stored_again) X(server, ack) X(server, ack_late) X(server, ack_twice)        \
     X(server, ack_foreign) X(server, ack_future) X(server, ack_overtaken)                                    \
     X(server, nack_unknown_topic) X(server, nack_archived) X(server, nack_other) X(server, ready)            \
     X(server, no_topics) X(server, topic_made) X(server, topic_archived) X(server, topic_removed)            \
-    X(server, event) X(server, event_again) X(server, event_too_large)                                        \
-    X(server, places_asked) X(server, row) X(server, health) X(server, echo) X(server, answer)                      \
+    X(server, event) X(server, event_again) X(server, event_too_large)                                       \
+    X(server, places_asked) X(server, row) X(server, health) X(server, echo) X(server, answer)               \
     X(server, close_stream) X(server, expired_token) X(server, ping)                                         \
     X(server, attempt_again) X(server, pushback) X(server, forbids_attempts)                                 \
     X(fault, cut_in) X(fault, cut_out) X(fault, cut_now) X(fault, away) X(fault, dial_refused)               \

@@ -185,11 +185,13 @@ static void open_subscription(world_t *w, slot_t *s)
     d.max_unacked = 1 + world_below(w, 100);
     d.user = s;
     d.resume = world_below(w, 3) != 0;
-    if (world_below(w, 3) == 0) d.from = 1 + (world_below(w, 2) ? 0 : world_below(w, (uint32_t)events.last + 1));
+    if (world_below(w, 3) == 0) d.from = ENSIGN_FROM_START;
+    if (d.from && world_below(w, 2)) d.from += world_below(w, (uint32_t)events.last + 1);
     s->resume = d.resume;
     s->from = d.from;
     s->upsets = events.upsets;
-    for (size_t i = 0; i < d.topic_count; i++) s->wanted |= 1u << service_topic_named(text_slice(names[i]), TOPICS);
+    for (size_t i = 0; i < d.topic_count; i++)
+        s->wanted |= 1u << service_topic_named(text_slice(names[i]), TOPICS);
     if (d.topic_count == 0) s->wanted = UINT32_MAX;
     if (!d.from) s->excused = UINT32_MAX;
     TALLY(user, subscription);
@@ -635,7 +637,8 @@ static bool undisturbed(const slot_t *s)
 /* Does the subscription have to be given this entry? */
 static bool must_come(const slot_t *s, const entry_t *e)
 {
-    return !e->gone && !e->shadowed && !log_too_large(e) && (s->wanted & 1u << e->topic) && e->offset >= s->from;
+    bool there = !e->gone && !e->shadowed && !log_too_large(e);
+    return there && (s->wanted & 1u << e->topic) && e->offset >= s->from;
 }
 
 /* Each event comes once, in order within its topic, and a GAP stands where some are missing. */
@@ -644,19 +647,20 @@ static void heard_event(const world_t *w, slot_t *s, const ensign_event_t *e)
     size_t number = (size_t)ensi_get_be64(e->data.ptr), i;
     const entry_t *x = &events.entry[number];
     unsigned topic = x->topic;
-    if (number >= events.count || x->len != e->data.len || log_too_large(x)) sim_die("an event that nobody sent");
+    bool excused = s->excused & 1u << topic || (w->fault && !undisturbed(s)); /* no memory for a GAP */
+    if (number >= events.count || x->len != e->data.len || log_too_large(x))
+        sim_die("an event that nobody sent");
     tell("slot %u has event %zu of topic %u, offset %llu", s->number, number, topic, (llu_t)x->offset);
     if (number + 1 == s->had[topic] && !s->resume) return; /* the server has sent it twice */
     if (number < s->had[topic])
         sim_die("slot %u: event %zu of topic %u comes behind event %zu", s->number, number, topic,
                 s->had[topic] - 1);
-    for (i = s->due[topic]; i < number && !(s->excused & 1u << topic); i++) {
-        if (events.entry[i].topic != topic || !must_come(s, &events.entry[i])) continue;
-        if (w->fault && !undisturbed(s)) continue; /* there may be no memory for a GAP */
-        sim_die("slot %u: event %zu of topic %u comes without event %zu, and without a GAP", s->number, number,
-                topic, i);
+    for (i = s->due[topic]; i < number && !excused; i++) {
+        if (events.entry[i].topic == topic && must_come(s, &events.entry[i]))
+            sim_die("slot %u: event %zu of topic %u comes without event %zu, and without a GAP", s->number,
+                    number, topic, i);
     }
-    if (s->epoch[topic] && e->epoch && s->epoch[topic] != e->epoch && !(s->excused & 1u << topic) && !w->fault)
+    if (s->epoch[topic] && e->epoch && s->epoch[topic] != e->epoch && !excused)
         sim_die("slot %u: another epoch without a GAP", s->number);
     if (e->epoch) s->epoch[topic] = e->epoch;
     s->had[topic] = number + 1;
