@@ -190,6 +190,7 @@ CONTENTS    search for the mark
     >>query       Queries: rows in place
     >>ask         One unary question to the service, for the objects below
     >>pub         Publishers: the ring, acks, resends
+    >>catchup     What a subscription has missed, read by EnSQL, for a server that keeps no places
     >>sub         Subscriptions: events in place, gaps, acks
     >>req         Requests: one question to the service, one answer
     >>client      Running the client: connect, pump, notices, endings
@@ -1354,6 +1355,7 @@ typedef struct ensign_subscription_desc_t {
     const ensign_param_t *params;   /* of the query */
     size_t      param_count;
     const char *group;              /* name of a consumer group [none] */
+    bool        resume;
     uint32_t    window_bytes;       /* usual size of the receive buffer [256 KiB], 1024..1 GiB */
     uint32_t    max_event_bytes;    /* largest event, with all that is around it; a larger one becomes a GAP
                                        with E_TOO_LARGE, a larger map of topics END [5 MiB], 1024..1 GiB */
@@ -7971,7 +7973,7 @@ static void ensi_tls_bye(ensi_tls_t *t)
 #endif /* ENSIGN_NO_TLS */
 
 /* >>handle   may call: util mem
- *            open to: state reopen call query pub sub req client create
+ *            open to: state reopen call query pub catchup sub req client create
  * Numbers for objects; which of them are alive, have a notice, have a timer
  *
  * Owns   the table of handles; each handle's storage for its last notice; three orders of handles: those that
@@ -9016,7 +9018,7 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 }
 
 /* >>h2   may call: util mem env trace
- *        open to: grpc state ping reopen call ask pub sub req client create
+ *        open to: grpc state ping reopen call ask pub catchup sub req client create
  * HTTP/2: one nghttp2 client session, its streams, their receive buffers
  *
  * Owns   the session; the list of streams that are on the wire; the list of those that something happened to
@@ -10147,7 +10149,7 @@ static bool ensi_h2_grant(ensi_stream_t *s, ensi_mem_t *m)
 }
 
 /* >>grpc   may call: util mem env json http1 h2
- *          open to: state ping reopen call query ask pub sub req client create
+ *          open to: state ping reopen call query ask pub catchup sub req client create
  * Calls: request headers, message prefix, metadata, deadlines, status
  *
  * Owns   each call's send buffer, metadata, deadline and ending; the queue of calls that wait for a
@@ -11679,7 +11681,7 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
 
 #ifndef ENSIGN_NO_SERVICE
 /* >>topic   may call: util mem pb wire id
- *           open to: create
+ *           open to: catchup create
  * The map of topics that a stream brings, the cache of topics, and an event from its bytes
  *
  * Owns   a copy of the message's map entries, and their order by name and by id: no server can choose names
@@ -12273,7 +12275,7 @@ static bool ensi_event_read(ensign_event_t *e, ensign_slice_t message, bool bare
 #endif /* ENSIGN_NO_SERVICE */
 
 /* >>state   may call: util env handle link h2 grpc auth
- *           open to: ping reopen call query ask pub sub req client create sockets
+ *           open to: ping reopen call query ask pub catchup sub req client create sockets
  * The client's struct, which the objects below and the client itself share
  *
  * Owns   everything: targets, links, connections, traces, queue of calls, auth, handles. Objects (call,
@@ -15680,7 +15682,786 @@ int ensign_publisher_drain(ensign_t *c, ensign_publisher_t handle, uint32_t time
     return ENSIGN_OK;
 }
 
-/* >>sub   may call: util mem env pb wire id handle h2 grpc topic state reopen query ask
+/* >>catchup   may call: util mem h2 env pb grpc topic state ping
+ *             open to: sub
+ * What a subscription has missed, read by EnSQL, for a server that keeps no places
+ *
+ * Owns   for one subscription: the place of each topic of its stream's map, and a call that asks one question
+ *        at a time. A place is the RLID of the topic's last event that was given and, as a guess, the count
+ *        of stored events up to it, which is what OFFSET counts.
+ * Holds  the server stores and delivers the events of a project in the order of their RLIDs. So an event is
+ *        missing where its RLID is above its topic's place, and it was given already where it is not. `floor`,
+ *        the last event of the stream, is a place in each topic that has no other.
+ *        What a new stream brings is held by its owner until this is OFF again.
+ *        Rows that were not pulled are in the receive buffer, and beyond that at the server.
+ * Moves  OFF -> ENDS: the first stream has told which topics there are, and is closed again. Where each topic
+ *        ends is found out before the stream begins that is given, so that a quiet topic has a place too.
+ *        OFF -> READS: the stream was lost. Each topic is read from its place on, round by round, until one
+ *        round finds few events in each of them. A place is checked by the row that stands there; where it is
+ *        another one, a bisection by OFFSET n LIMIT 1 finds the place.
+ *        -> OPEN: the owner opens the stream, whose `ready` leads to SEAM: each topic is read once more.
+ *        A stream that is lost before SEAM is over leads back to READS. `state` is assigned by
+ *        ensi_catchup_move alone.
+ * Fails  what the server may answer another time is asked again, under the owner's backoff; where it does not
+ *        help, and where a name cannot be asked for, a GAP tells why, and the topic is passed over until the
+ *        stream stands. */
+typedef enum {
+    ENSI_CATCHUP_OFF,
+    ENSI_CATCHUP_ENDS,
+    ENSI_CATCHUP_READS,
+    ENSI_CATCHUP_OPEN,
+    ENSI_CATCHUP_SEAM,
+    ENSI_CATCHUP_STATES
+} ensi_catchup_state_t;
+typedef enum {
+    ENSI_CATCHUP_ON_MAP,            /* the first map of topics is there */
+    ENSI_CATCHUP_ON_DONE,           /* nothing more is to be asked */
+    ENSI_CATCHUP_ON_READY,
+    ENSI_CATCHUP_ON_LOST,
+    ENSI_CATCHUP_INPUTS
+} ensi_catchup_in_t;
+
+static const ensi_move_t ensi_catchup_moves[] = {
+    { ENSI_CATCHUP_OFF,   ENSI_CATCHUP_ON_MAP,   ENSI_CATCHUP_ENDS  },
+    { ENSI_CATCHUP_OFF,   ENSI_CATCHUP_ON_LOST,  ENSI_CATCHUP_READS },
+    { ENSI_CATCHUP_ENDS,  ENSI_CATCHUP_ON_DONE,  ENSI_CATCHUP_OPEN  },
+    { ENSI_CATCHUP_READS, ENSI_CATCHUP_ON_DONE,  ENSI_CATCHUP_OPEN  },
+    { ENSI_CATCHUP_OPEN,  ENSI_CATCHUP_ON_READY, ENSI_CATCHUP_SEAM  },
+    { ENSI_CATCHUP_OPEN,  ENSI_CATCHUP_ON_LOST,  ENSI_CATCHUP_READS },
+    { ENSI_CATCHUP_SEAM,  ENSI_CATCHUP_ON_DONE,  ENSI_CATCHUP_OFF   },
+    { ENSI_CATCHUP_SEAM,  ENSI_CATCHUP_ON_LOST,  ENSI_CATCHUP_READS },
+};
+
+enum {
+    ENSI_CATCHUP_RLID = 10,
+    ENSI_CATCHUP_FEW = 64,          /* events: a query that brings more is followed by another one */
+    ENSI_CATCHUP_ASKED = 64,        /* questions for one place at most; topics whose end is found out */
+    ENSI_CATCHUP_LEAP = 16,         /* by which the steps of a bisection grow until it has both sides */
+    ENSI_CATCHUP_TRIES = 5,         /* of a question that the server fails to answer */
+    ENSI_CATCHUP_OUT = 1024,        /* bytes: no request is longer */
+    ENSI_CATCHUP_ENTRY = 23,        /* bytes: no entry of a map of topics is shorter */
+    ENSI_CATCHUP_SQL = 64           /* bytes of a query beside the topic's name */
+};
+
+/* ---- bisection: how many of a topic's rows are at or before a place */
+
+typedef struct ensi_bisect_t {
+    uint64_t low, high;             /* the rows before `low` are; that at `high`, if there is one, is not */
+    uint64_t guess, step;
+    bool below, above;              /* an answer told `low`, `high` */
+    unsigned asked;
+} ensi_bisect_t;
+
+static void ensi_bisect_begin(ensi_bisect_t *b, uint64_t guess)
+{
+    memset(b, 0, sizeof *b);
+    b->high = UINT64_MAX;
+    b->guess = guess;
+    b->step = 1;
+}
+
+/* The row to ask for. It begins at the guess and leaps away from it, so that a good guess costs two questions.
+ * False: `low` is the answer. */
+static bool ensi_bisect_next(const ensi_bisect_t *b, uint64_t *at)
+{
+    if (b->low == b->high) return false;
+    if (!b->above) *at = b->below ? b->low + ensi_min(b->step - 1, UINT64_MAX - 1 - b->low) : b->guess;
+    else if (!b->below) *at = b->high > b->step ? b->high - b->step : 0;
+    else *at = b->low + (b->high - b->low) / 2;
+    return true;
+}
+
+/* before: the row at `at` is at or before the place; else it is behind it, or there is no such row. */
+static void ensi_bisect_answer(ensi_bisect_t *b, uint64_t at, bool before)
+{
+    bool leaps = before ? !b->above && b->below : !b->below && b->above;
+    if (leaps && b->step < (uint64_t)1 << 59) b->step *= ENSI_CATCHUP_LEAP;
+    if (before) b->low = at + 1;
+    else b->high = at;
+    b->below = b->below || before;
+    b->above = b->above || !before;
+    b->asked++;
+}
+
+/* ---- places */
+
+typedef struct ensi_catchup_place_t {
+    uint64_t next;                  /* of the row behind it */
+    uint8_t last[ENSI_CATCHUP_RLID]; /* of the event; zeros: the place is before the first one */
+    bool known;                     /* else `floor` is the place, if there is one */
+    bool counted;                   /* `next` was an answer once; events of the stream were added */
+    bool blind;                     /* the row before `next` could not be read */
+    bool anew, told;                /* the topic has been made anew; a GAP has told it */
+    bool passed;                    /* a GAP stands for what is missing: until the next break */
+} ensi_catchup_place_t;
+
+typedef enum { ENSI_CATCHUP_IDLE, ENSI_CATCHUP_PROBE, ENSI_CATCHUP_READ } ensi_catchup_question_t;
+
+typedef struct ensi_catchup_t {
+    ensi_call_t call;
+    ensi_catchup_state_t state;
+    ensi_catchup_question_t question;   /* that the call asks, or whose rows are still in its buffer */
+    bool asking;
+    bool hit;                       /* a probe was answered by a row */
+    bool row;                       /* an event that is to be given heads the buffer */
+    bool gap;                       /* `fault` tells of one, of the topic `gap_at`, that is to be given */
+    bool check;                     /* the next row must be the topic's last event */
+    bool probing;                   /* `bisect` is in use */
+    bool many;                      /* a query of this round brought more than a few events */
+    size_t at, gap_at;              /* topics: entries of the map */
+    uint64_t row_at;                /* of the row that is asked for, or comes next */
+    uint32_t rows;                  /* that the query has given */
+    uint32_t tries;                 /* for the topic, that failed */
+    ensi_bisect_t bisect;
+    uint8_t before[ENSI_CATCHUP_RLID];  /* the event before its `low` */
+    uint8_t floor[ENSI_CATCHUP_RLID];   /* zeros: the stream has given no event yet */
+    ensi_topics_t map;
+    ensi_catchup_place_t *places;   /* one for each entry */
+    ensi_timer_t quiet;             /* nothing more of an answer comes */
+    size_t seen;                    /* bytes of it that were here when `quiet` was started */
+    size_t window, limit;
+    ensign_error_t fault;           /* the GAP's */
+} ensi_catchup_t;
+
+static bool ensi_catchup_move(ensi_catchup_t *x, ensi_catchup_in_t in)
+{
+    int to = ensi_move(ensi_catchup_moves, ENSI_COUNT(ensi_catchup_moves), (int)x->state, (int)in);
+    if (to < 0) return false;
+    x->state = (ensi_catchup_state_t)to;
+    return true;
+}
+
+/* Zeros stand for none, and are before all others. */
+static bool ensi_catchup_is_none(const uint8_t *id)
+{
+    static const uint8_t none[ENSI_CATCHUP_RLID] = { 0 };
+    return memcmp(id, none, sizeof none) == 0;
+}
+
+/* The place by its RLID. */
+static const uint8_t *ensi_catchup_after(const ensi_catchup_t *x, const ensi_catchup_place_t *p)
+{
+    return p->known ? p->last : x->floor;
+}
+
+/* ---- which names EnSQL can read, as of server 0.12 */
+
+/* Why not; NULL: it can. Keywords are found at the beginning of a name, and it ends at a dot. */
+static const char *ensi_catchup_unreadable(ensign_slice_t name)
+{
+    static const char *const keywords[] = { "select", "from", "where", "as",   "offset",
+                                            "limit",  "and",  "or",    "like", "ilike" };
+    static const char *const truths[] = { "t", "T", "true", "True", "TRUE", "f", "F", "false", "False", "FALSE" };
+    for (size_t i = 0; i < name.len; i++) {
+        uint8_t ch = name.ptr[i];
+        bool letter = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z');
+        bool other = (ch >= '0' && ch <= '9') || ch == '-';
+        if (!letter && ch != '_' && !(other && i > 0)) return "it holds more than letters, digits, _ and -";
+    }
+    for (size_t i = 0; i < ENSI_COUNT(keywords); i++) {
+        size_t len = strlen(keywords[i]);
+        if (name.len >= len && ensi_slice_is_word(ensi_slice(name.ptr, len), keywords[i]))
+            return "it begins with a keyword";
+    }
+    for (size_t i = 0; i < ENSI_COUNT(truths); i++)
+        if (ensi_slice_is(name, truths[i])) return "it is a boolean";
+    return name.len == 0 || name.len > ENSI_TOPIC_NAME_MAX ? "its length" : NULL;
+}
+
+/* The name of the topic `at`. False: a later entry of the map counts in its place. */
+static bool ensi_catchup_name(const ensi_catchup_t *x, size_t at, ensign_slice_t *name)
+{
+    ensign_ulid_t id;
+    size_t next = at;
+    return ensi_topics_next(&x->map, &next, name, &id) && next == at + 1;
+}
+
+/* ---- gaps */
+
+/* What is missing of the topic `at` cannot be had. A text of ours stands behind its name. */
+static void ensi_catchup_tell(ensign_t *c, ensi_catchup_t *x, size_t at, int code, const char *why)
+{
+    ensign_slice_t name = ensi_slice(NULL, 0);
+    (void)ensi_catchup_name(x, at, &name);
+    x->gap = true;
+    x->gap_at = at;
+    ensi_fail(&x->fault, code, 0, "subscribe: events of topic %.*s can be missing here: %.170s",
+              (int)ensi_min(name.len, 40), (const char *)name.ptr, why);
+    ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "%s", x->fault.text));
+    (void)c;
+}
+
+/* As above, and the topic is passed over from now on. */
+static void ensi_catchup_pass(ensign_t *c, ensi_catchup_t *x, int code, const char *why)
+{
+    ensi_catchup_place_t *p = &x->places[x->at];
+    if (x->state != ENSI_CATCHUP_ENDS) ensi_catchup_tell(c, x, x->at, code, why);
+    p->passed = true;
+    p->known = false;
+}
+
+/* ---- what is asked next */
+
+static void ensi_catchup_leave(ensi_catchup_t *x)
+{
+    x->at++;
+    x->probing = false;
+    x->tries = 0;
+}
+
+static void ensi_catchup_probe(ensi_catchup_t *x, uint64_t guess)
+{
+    ensi_bisect_begin(&x->bisect, guess);
+    memset(x->before, 0, sizeof x->before);
+    x->probing = true;
+}
+
+/* The bisection of a topic is over. Where the last event is not found again, the topic has been made anew. */
+static void ensi_catchup_found(ensi_catchup_t *x)
+{
+    ensi_catchup_place_t *p = &x->places[x->at];
+    bool had = p->known && !ensi_catchup_is_none(p->last);
+    if (had && memcmp(p->last, x->before, sizeof p->last) != 0) p->anew = true;
+    memcpy(p->last, x->before, sizeof p->last);
+    p->next = x->bisect.low;
+    p->known = p->counted = true;
+    p->blind = x->probing = false;
+}
+
+/* May its rows be read from the place on, or has that to be found before? */
+static bool ensi_catchup_placed(const ensi_catchup_place_t *p)
+{
+    if (!p->known) return false;
+    return ensi_catchup_is_none(p->last) || p->blind || (p->counted && p->next > 0);
+}
+
+/* Is there anything to do for the topic `at`? A GAP may be the answer. */
+static bool ensi_catchup_wants(ensign_t *c, ensi_catchup_t *x)
+{
+    ensi_catchup_place_t *p = &x->places[x->at];
+    ensign_slice_t name;
+    const char *why;
+    char text[80];
+    if (p->passed || !ensi_catchup_name(x, x->at, &name)) return false;
+    if (x->state == ENSI_CATCHUP_ENDS && p->known) return false;
+    why = ensi_catchup_unreadable(name);
+    if (why) {
+        ensi_fmt(text, sizeof text, "EnSQL cannot read this name, as %.40s", why);
+        ensi_catchup_pass(c, x, ENSIGN_E_UNIMPLEMENTED, text);
+        return false;
+    }
+    if (x->state == ENSI_CATCHUP_ENDS || p->known || !ensi_catchup_is_none(x->floor)) return true;
+    ensi_catchup_pass(c, x, ENSIGN_E_CLOSED, "the stream ended before its place in the topic was known");
+    return false;
+}
+
+/* Chooses the question for the topic `at`. False: there is none, or a GAP goes before it. */
+static bool ensi_catchup_choose(ensign_t *c, ensi_catchup_t *x)
+{
+    ensi_catchup_place_t *p = &x->places[x->at];
+    if (!x->probing && !ensi_catchup_wants(c, x)) return false;
+    if (!x->probing && !(x->state != ENSI_CATCHUP_ENDS && ensi_catchup_placed(p)))
+        ensi_catchup_probe(x, p->next);
+    if (x->probing) {
+        x->question = ENSI_CATCHUP_PROBE;
+        if (x->bisect.asked == ENSI_CATCHUP_ASKED) {
+            ensi_catchup_pass(c, x, ENSIGN_E_OUT_OF_RANGE, "64 questions have not found its place");
+            return false;
+        }
+        if (ensi_bisect_next(&x->bisect, &x->row_at)) return true;
+        ensi_catchup_found(x);
+        if (x->state == ENSI_CATCHUP_ENDS) return false;
+    }
+    x->question = ENSI_CATCHUP_READ;
+    x->check = !p->blind && !ensi_catchup_is_none(p->last);
+    x->row_at = x->check ? p->next - 1 : p->next;
+    x->rows = 0;
+    if (p->anew && !p->told) {
+        p->told = true;
+        ensi_catchup_tell(c, x, x->at, ENSIGN_E_DATA_LOSS,
+                          "the topic was made anew; what the one before had got since is gone");
+    }
+    return true;
+}
+
+/* Goes on to the next question of this state. False: a GAP goes before it, or the state is over. */
+static bool ensi_catchup_advance(ensign_t *c, ensi_catchup_t *x)
+{
+    while (!x->gap) {
+        if (x->at < x->map.count && ensi_catchup_choose(c, x)) return !x->gap;
+        if (x->at < x->map.count) {
+            ensi_catchup_leave(x);
+            continue;
+        }
+        x->at = 0;
+        if (x->state == ENSI_CATCHUP_READS && x->many) {
+            x->many = false;
+            continue;
+        }
+        ensi_must(ensi_catchup_move(x, ENSI_CATCHUP_ON_DONE));
+        return false;
+    }
+    return false;
+}
+
+/* ---- asking */
+
+static void ensi_catchup_sql(const ensi_catchup_t *x, char *out, size_t cap)
+{
+    ensign_slice_t name = ensi_slice(NULL, 0);
+    ensi_text_t t;
+    (void)ensi_catchup_name(x, x->at, &name);
+    ensi_text_begin(&t, out, cap);
+    ensi_text_puts(&t, "SELECT * FROM ");
+    ensi_text_put(&t, name.ptr, name.len);
+    ensi_text_puts(&t, " OFFSET ");
+    ensi_text_number(&t, x->row_at, 'u', 0);
+    if (x->question == ENSI_CATCHUP_PROBE) ensi_text_puts(&t, " LIMIT 1");
+    ensi_text_end(&t, cap);
+}
+
+/* False: no memory. */
+static bool ensi_catchup_ask(ensi_catchup_t *x)
+{
+    char sql[ENSI_TOPIC_NAME_MAX + ENSI_CATCHUP_SQL];
+    ensi_pb_query_t message;
+    size_t size = 0;
+    uint8_t *out;
+    ensi_catchup_sql(x, sql, sizeof sql);
+    memset(&message, 0, sizeof message);
+    message.query = ensign_str(sql);
+    message.include_duplicates = true;
+    ensi_call_rewind(&x->call);
+    x->call.messages = 0;
+    x->call.refused = false;
+    if (!ensi_pb_size(ensi_pb_query_fields, &message, &size) ||
+        ensi_call_restart(&x->call, size, &out) != ENSIGN_OK ||
+        !ensi_pb_encode(ensi_pb_query_fields, &message, out, size, &size))
+        return false;
+    ensi_grpc_commit(&x->call, size, 0);
+    x->call.half_closed = true;
+    ensi_grpc_queue(&x->call);
+    x->asking = true;
+    x->hit = false;
+    return true;
+}
+
+/* Ends the question that is asked; its rows that are not lent go. */
+static void ensi_catchup_drop(ensi_catchup_t *x)
+{
+    ensi_grpc_abort(&x->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "asked for no more");
+    ensi_rx_truncate(&x->call.s.rx, 0);
+    ensi_timer_stop(&x->quiet);
+    x->asking = x->row = false;
+}
+
+/* ---- answers */
+
+/* The row that heads the buffer goes, and is not given. */
+static void ensi_catchup_skip(ensi_catchup_t *x, size_t len)
+{
+    ensi_rx_remove(&x->call.s.rx, 0, ENSI_GRPC_PREFIX + len);
+    x->call.s.moved = true;
+    x->call.messages++;
+}
+
+/* A row that cannot be given: it counts, and the next ones are asked for behind it. */
+static void ensi_catchup_unread(ensign_t *c, ensi_catchup_t *x, int code, const char *why)
+{
+    ensi_catchup_place_t *p = &x->places[x->at];
+    ensi_catchup_tell(c, x, x->at, code, why);
+    p->next = x->row_at + 1;
+    p->blind = true;
+}
+
+typedef enum { ENSI_CATCHUP_GIVE, ENSI_CATCHUP_SKIP, ENSI_CATCHUP_STOP } ensi_catchup_verdict_t;
+
+/* A row that answers a probe. */
+static void ensi_catchup_probed(ensi_catchup_t *x, const ensign_event_t *e)
+{
+    const uint8_t *place = ensi_catchup_after(x, &x->places[x->at]);
+    bool before = x->state == ENSI_CATCHUP_ENDS || memcmp(e->id.b, place, sizeof e->id.b) <= 0;
+    if (x->hit) return; /* a server that sends more than one */
+    x->hit = true;
+    ensi_bisect_answer(&x->bisect, x->row_at, before);
+    if (before) memcpy(x->before, e->id.b, sizeof x->before);
+}
+
+/* What becomes of a whole row? */
+static ensi_catchup_verdict_t ensi_catchup_judge(ensign_t *c, ensi_catchup_t *x, ensign_slice_t bytes)
+{
+    const ensi_catchup_place_t *p = &x->places[x->at];
+    ensign_event_t e;
+    bool good = ensi_event_read(&e, bytes, true) && !ensi_catchup_is_none(e.id.b);
+    if (x->question == ENSI_CATCHUP_PROBE) {
+        if (good) ensi_catchup_probed(x, &e);
+        return ENSI_CATCHUP_SKIP;
+    }
+    if (x->check) {
+        if (!good || memcmp(e.id.b, p->last, sizeof p->last) != 0) return ENSI_CATCHUP_STOP;
+        x->check = false;
+    } else if (!good) {
+        ensi_catchup_unread(c, x, ENSIGN_E_FORMAT, "a row of it is no Event message, and is left out");
+    } else if (memcmp(e.id.b, p->last, sizeof p->last) > 0) {
+        return ENSI_CATCHUP_GIVE;
+    }
+    x->row_at++;
+    return ENSI_CATCHUP_SKIP;
+}
+
+/* The next message is wrong: it ends the call, and what is behind it is not looked at. A row that is too
+ * large is left out, and the question is asked again behind it. */
+static void ensi_catchup_wrong(ensign_t *c, ensi_catchup_t *x, int rc)
+{
+    bool large = rc == ENSIGN_E_TOO_LARGE && x->question == ENSI_CATCHUP_READ && !x->check;
+    ensign_error_t why = x->call.fault;
+    ensi_grpc_abort(&x->call, ensi_grpc_status_of(rc), rc, "%s", why.text);
+    x->call.fault = why;
+    x->call.end_status = ensi_grpc_status_of(rc);
+    x->call.from_server = false;
+    ensi_rx_truncate(&x->call.s.rx, 0);
+    if (large) ensi_catchup_unread(c, x, rc, "an event is larger than max_event_bytes, and is left out");
+    x->asking = !large;
+}
+
+/* Looks at what has come, up to an event that is to be given. */
+static void ensi_catchup_look(ensign_t *c, ensi_catchup_t *x)
+{
+    ensign_slice_t bytes;
+    int rc;
+    while (x->asking && !x->row && !x->gap && (rc = ensi_msg_peek(&x->call, &bytes)) != ENSIGN_AGAIN) {
+        ensi_catchup_verdict_t verdict;
+        if (rc < 0) {
+            ensi_catchup_wrong(c, x, rc);
+            return;
+        }
+        verdict = ensi_catchup_judge(c, x, bytes);
+        x->row = verdict == ENSI_CATCHUP_GIVE;
+        if (verdict == ENSI_CATCHUP_SKIP) ensi_catchup_skip(x, bytes.len);
+        if (verdict != ENSI_CATCHUP_STOP) continue;
+        ensi_grpc_abort(&x->call, ENSIGN_GRPC_OK, ENSIGN_OK, "its place is another one");
+        x->call.end_status = ENSIGN_GRPC_OK;
+        ensi_rx_truncate(&x->call.s.rx, 0);
+        return;
+    }
+}
+
+/* Is it up to the way to the server, which is tried again for as long as the owner lives? */
+static bool ensi_catchup_is_cut(const ensi_call_t *call)
+{
+    return call->s.lost || call->fault.code == ENSIGN_E_GOAWAY || call->end_status == ENSIGN_GRPC_UNAVAILABLE;
+}
+
+/* Does the server refuse for good? */
+static bool ensi_catchup_is_final(const ensi_call_t *call)
+{
+    switch (call->end_status) {
+    case ENSIGN_GRPC_INVALID_ARGUMENT:
+    case ENSIGN_GRPC_NOT_FOUND:
+    case ENSIGN_GRPC_PERMISSION_DENIED:
+    case ENSIGN_GRPC_FAILED_PRECONDITION:
+    case ENSIGN_GRPC_OUT_OF_RANGE:
+    case ENSIGN_GRPC_UNIMPLEMENTED: return call->from_server;
+    default: return false;
+    }
+}
+
+/* The question has failed. OK: the topic is passed over; else it is asked again. */
+static int ensi_catchup_failed(ensign_t *c, ensi_catchup_t *x)
+{
+    const ensi_call_t *call = &x->call;
+    int code = call->fault.code < 0 ? call->fault.code : ENSIGN_E_INTERNAL;
+    ensi_rx_truncate(&x->call.s.rx, 0);
+    if (!ensi_catchup_is_cut(call) &&
+        (ensi_catchup_is_final(call) || ++x->tries == ENSI_CATCHUP_TRIES)) {
+        ensi_catchup_pass(c, x, code, call->fault.text);
+        ensi_catchup_leave(x);
+        return ENSIGN_OK;
+    }
+    return code;
+}
+
+/* The place is not where it was thought to be. */
+static void ensi_catchup_strayed(ensign_t *c, ensi_catchup_t *x)
+{
+    if (++x->tries < ENSI_CATCHUP_TRIES) {
+        ensi_catchup_probe(x, x->places[x->at].next);
+        return;
+    }
+    ensi_catchup_pass(c, x, ENSIGN_E_ABORTED, "its place is another one each time");
+    ensi_catchup_leave(x);
+}
+
+/* All that the question brings has been looked at. OK, or why it has to be asked again. */
+static int ensi_catchup_answered(ensign_t *c, ensi_catchup_t *x)
+{
+    ensi_call_t *call = &x->call;
+    if (ensi_call_again(c, call)) return ENSIGN_OK;
+    x->asking = false;
+    if (call->end_status == ENSIGN_GRPC_OK && ensi_rx_waiting(&call->s.rx) > 0) {
+        call->end_status = ENSIGN_GRPC_INTERNAL;
+        ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s ended inside of a message", call->method);
+    }
+    if (call->end_status != ENSIGN_GRPC_OK) return ensi_catchup_failed(c, x);
+    if (x->question == ENSI_CATCHUP_PROBE) {
+        if (!x->hit) ensi_bisect_answer(&x->bisect, x->row_at, false);
+    } else if (x->check) {
+        ensi_catchup_strayed(c, x);
+    } else {
+        x->many = x->many || x->rows > ENSI_CATCHUP_FEW;
+        ensi_catchup_leave(x);
+    }
+    return ENSIGN_OK;
+}
+
+/* ---- moving on */
+
+/* Does it ask? Else the stream stands, or its owner opens it. */
+static bool ensi_catchup_works(const ensi_catchup_t *x)
+{
+    return x->state != ENSI_CATCHUP_OFF && x->state != ENSI_CATCHUP_OPEN;
+}
+
+
+/* While the server owes something, and the program has nothing to pull, `quiet` runs. */
+static void ensi_catchup_watch(ensign_t *c, ensi_catchup_t *x)
+{
+    const ensi_call_t *call = &x->call;
+    size_t waiting = ensi_rx_waiting(&call->s.rx);
+    bool owes = call->state == ENSI_GRPC_OPEN && call->s.headers_sent && !x->row && !x->gap;
+    if (!owes) ensi_timer_stop(&x->quiet);
+    else if (x->quiet.state == ENSI_TIMER_OFF || waiting != x->seen)
+        ensi_timer_start(&x->quiet, c->open_timeout_ms);
+    x->seen = waiting;
+}
+
+/* Facts have come, a row was pulled, or it is to begin. OK; or why the question is to be asked again, which
+ * `call.fault` tells. *moved: an answer has come. */
+static int ensi_catchup_serve(ensign_t *c, ensi_catchup_t *x, bool *moved)
+{
+    ensi_call_t *call = &x->call;
+    int rc = ENSIGN_OK;
+    *moved = false;
+    if (ensi_h2_leaves(&call->s))
+        ensi_grpc_abort(call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
+                        "subscribe: the server ends this connection; the query is asked again");
+    ensi_catchup_look(c, x);
+    if (x->asking && !x->row && !x->gap && call->state == ENSI_GRPC_ENDED) {
+        rc = ensi_catchup_answered(c, x);
+        *moved = rc == ENSIGN_OK && !x->asking;
+    }
+    *moved = *moved || x->row;
+    if (rc == ENSIGN_OK && !x->asking && ensi_catchup_works(x) && ensi_catchup_advance(c, x) &&
+        !ensi_catchup_ask(x))
+        rc = ensi_fail(&call->fault, ENSIGN_E_MEMORY, 0,
+                       "memory: none to ask for what is missing; free some or raise memory_limit");
+    ensi_catchup_watch(c, x);
+    ensi_h2_resume(&call->s);
+    ensi_state_grant(c, call);
+    return rc;
+}
+
+static void ensi_catchup_tick(ensign_t *c, ensi_catchup_t *x)
+{
+    if (!ensi_timer_due(&x->quiet, c->env.now_ms)) return;
+    ensi_ping_silent(c, &x->call, c->open_timeout_ms);
+    ensi_grpc_abort(&x->call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_STALLED,
+                    "subscribe: nothing more came of the answer to %s within open_timeout_ms, %lu; it is asked "
+                    "again",
+                    x->call.method, (unsigned long)c->open_timeout_ms);
+    ensi_state_touch(c, &x->call);
+}
+
+/* ---- for the owner: begin and end */
+
+/* NULL: no memory. */
+static ensi_catchup_t *ensi_catchup_open(ensign_t *c, ensi_handle_t *owner, size_t window, size_t max_event)
+{
+    ensi_grpc_opts_t o = ensi_grpc_opts("/ensign.v1beta1.Ensign/EnSQL", window, max_event, "max_event_bytes",
+                                        ENSI_CATCHUP_OUT);
+    ensi_catchup_t *x = (ensi_catchup_t *)ensi_mem_zero(&c->env.mem, sizeof *x);
+    if (!x) return NULL;
+    x->window = window;
+    x->limit = max_event + ENSI_GRPC_PREFIX;
+    if (ensi_grpc_init(&x->call, &c->env, &c->calls, owner, &o) == ENSIGN_OK) {
+        x->call.wait_for_ready = true;
+        return x;
+    }
+    ensi_grpc_free(&x->call, &c->env.mem);
+    ensi_mem_free(&c->env.mem, x);
+    return NULL;
+}
+
+static void ensi_catchup_free(ensign_t *c, ensi_catchup_t *x)
+{
+    if (!x) return;
+    ensi_state_free_call(c, &x->call);
+    ensi_topics_free(&x->map, &c->env.mem);
+    ensi_mem_free(&c->env.mem, x->places);
+    ensi_mem_free(&c->env.mem, x);
+}
+
+/* The most that one takes: two receive buffers, when a large row comes behind one that is lent, and one kept;
+ * a map of topics, and the places of two, while the one is replaced; 8 KiB for nghttp2. */
+static size_t ensi_catchup_bound(size_t window, size_t max_event)
+{
+    size_t large = ensi_max(window, max_event) + ENSI_GRPC_PREFIX;
+    return sizeof(ensi_catchup_t) + 2 * large + window + ensi_topics_bound(max_event) +
+           2 * (max_event / ENSI_CATCHUP_ENTRY + 1) * sizeof(ensi_catchup_place_t) + 2 * ENSI_CATCHUP_OUT +
+           ensi_meta_bound(ENSI_GRPC_META) + 8192 + 512;
+}
+
+/* ---- for the owner: the stream */
+
+/* Places for another map: a topic that the last one had keeps its own. One that it lacked has been made
+ * since, so all of its events are new. False: no memory. */
+static bool ensi_catchup_renew(ensign_t *c, ensi_catchup_t *x, const ensi_topics_t *map)
+{
+    bool first = !x->places;
+    ensi_catchup_place_t *places;
+    ensign_slice_t name;
+    ensign_ulid_t id, was;
+    if (!first && x->map.block == map->block) return true;
+    places = (ensi_catchup_place_t *)ensi_mem_zero(&c->env.mem, (map->count + 1) * sizeof *places);
+    if (!places) return false;
+    for (size_t at = 0; ensi_topics_next(map, &at, &name, &id);) {
+        ensi_catchup_place_t *p = &places[at - 1];
+        const ensi_topic_entry_t *e = first ? NULL : ensi_topics_find(&x->map, x->map.by_name, name);
+        if (e) *p = x->places[e - x->map.entries];
+        else p->known = !first;
+        if (e && ensi_topics_id(&x->map, name, &was) && memcmp(was.b, id.b, sizeof id.b) != 0) p->anew = true;
+    }
+    ensi_topics_free(&x->map, &c->env.mem);
+    ensi_mem_free(&c->env.mem, x->places);
+    x->map = ensi_topics_share(map);
+    x->places = places;
+    return true;
+}
+
+static void ensi_catchup_restart(ensi_catchup_t *x)
+{
+    x->at = 0;
+    x->tries = 0;
+    x->probing = x->many = false;
+}
+
+/* The stream is ready, with this map. AGAIN: it is the first one, and has to be closed again before it gives
+ * anything: where its topics end is found out first. < 0: no memory. */
+static int ensi_catchup_ready(ensign_t *c, ensi_catchup_t *x, const ensi_topics_t *map)
+{
+    bool first = !x->places;
+    if (!ensi_catchup_renew(c, x, map)) return ENSIGN_E_MEMORY;
+    memset(x->floor, 0, sizeof x->floor);
+    ensi_catchup_restart(x);
+    if (!first) {
+        (void)ensi_catchup_move(x, ENSI_CATCHUP_ON_READY);
+        return ENSIGN_OK;
+    }
+    if (map->count == 0 || map->count > ENSI_CATCHUP_ASKED) return ENSIGN_OK;
+    ensi_must(ensi_catchup_move(x, ENSI_CATCHUP_ON_MAP));
+    return ENSIGN_AGAIN;
+}
+
+/* The stream is lost, or could not be opened: what was missed is read before the next one. */
+static void ensi_catchup_lost(ensi_catchup_t *x)
+{
+    bool stood = x->state == ENSI_CATCHUP_OFF;
+    if (!ensi_catchup_move(x, ENSI_CATCHUP_ON_LOST)) return; /* none was wanted: the ends are asked for */
+    ensi_catchup_drop(x);
+    ensi_catchup_restart(x);
+    for (size_t i = 0; stood && i < x->map.count; i++)
+        x->places[i].passed = x->places[i].told = x->places[i].anew = x->places[i].blind = false;
+}
+
+/* The owner has ended: what is here already is still given, and nothing more is asked for. */
+static void ensi_catchup_end(ensi_catchup_t *x)
+{
+    ensi_grpc_abort(&x->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "asked for no more");
+    ensi_timer_stop(&x->quiet);
+}
+
+/* Does it hold back what the stream brings? */
+static bool ensi_catchup_holds(const ensi_catchup_t *x)
+{
+    return x->state != ENSI_CATCHUP_OFF;
+}
+
+/* An event of the stream is about to be given. False: it was given before. */
+static bool ensi_catchup_takes(ensi_catchup_t *x, const ensign_event_t *e)
+{
+    const ensi_topic_entry_t *entry =
+        ensi_topics_find(&x->map, x->map.by_id, ensi_slice(e->topic_id.b, sizeof e->topic_id.b));
+    ensi_catchup_place_t *p = entry ? &x->places[entry - x->map.entries] : NULL;
+    if (!p || ensi_catchup_is_none(e->id.b)) return true;
+    if (p->known && memcmp(e->id.b, p->last, sizeof p->last) <= 0) return false;
+    memcpy(p->last, e->id.b, sizeof p->last);
+    memcpy(x->floor, e->id.b, sizeof x->floor);
+    p->next++;
+    p->known = true;
+    p->blind = false;
+    return true;
+}
+
+/* ---- for the owner: what is to be given */
+
+static bool ensi_catchup_has(const ensi_catchup_t *x)
+{
+    return x->row || x->gap;
+}
+
+/* What was lent stands no longer. The buffers are given back when nothing is missing any more. */
+static void ensi_catchup_release(ensign_t *c, ensi_catchup_t *x)
+{
+    ensi_rx_t *r = &x->call.s.rx;
+    if (!r->ptr) return;
+    ensi_msg_release(&x->call);
+    if (x->state != ENSI_CATCHUP_OFF || x->asking) {
+        ensi_h2_shrink(&x->call.s, &c->env.mem);
+        return;
+    }
+    ensi_rx_free(r, &c->env.mem);
+    ensi_rx_open(r, x->window, x->limit, 0);
+}
+
+/* Behind what was given there may be more. */
+static void ensi_catchup_given(ensign_t *c, ensi_catchup_t *x)
+{
+    ensi_catchup_look(c, x);
+    if (!ensi_catchup_has(x)) ensi_state_touch(c, &x->call);
+}
+
+/* The next event: it is lent. False: there is none. */
+static bool ensi_catchup_event(ensign_t *c, ensi_catchup_t *x, ensign_event_t *e)
+{
+    ensi_catchup_place_t *p = &x->places[x->at];
+    ensign_slice_t bytes;
+    if (!x->row || ensi_msg_peek(&x->call, &bytes) != ENSIGN_OK) return false;
+    (void)ensi_event_read(e, bytes, true); /* it could be read before */
+    (void)ensi_catchup_name(x, x->at, &e->topic_name);
+    memcpy(p->last, e->id.b, sizeof p->last);
+    p->next = ++x->row_at;
+    p->known = p->counted = true;
+    p->blind = x->row = false;
+    x->tries = 0;
+    x->rows++;
+    ensi_msg_lend(&x->call);
+    ensi_catchup_given(c, x);
+    ensi_state_grant_pulled(c, &x->call);
+    return true;
+}
+
+/* The next gap: why, and of which topic. False: there is none. */
+static bool ensi_catchup_gap(ensign_t *c, ensi_catchup_t *x, ensign_error_t *why, ensign_slice_t *topic)
+{
+    if (!x->gap) return false;
+    *why = x->fault;
+    (void)ensi_catchup_name(x, x->gap_at, topic);
+    x->gap = false;
+    ensi_catchup_given(c, x);
+    return true;
+}
+
+/* >>sub   may call: util mem env pb wire id handle h2 grpc topic state reopen query ask catchup
  * Subscriptions: events in place, gaps, acks
  *
  * Owns   the receive buffer's unread events, which outlive the stream that brought them; the ring of
@@ -15770,6 +16551,7 @@ typedef struct ensi_sub_t {
     ensign_ulid_t named_id;         /* the topic of the last event, */
     ensign_slice_t named;           /* and its name in `topics`; ptr NULL: to be looked up */
     ensi_reopen_t reopen;
+    ensi_catchup_t *catchup;        /* NULL: without `resume` */
     ensign_time_t last_committed;   /* of the last event that was given */
     ensign_event_t event;
 } ensi_sub_t;
@@ -15897,12 +16679,29 @@ static uint64_t ensi_sub_next_token(ensi_mem_t *m, ensi_sub_t *s, const ensign_r
 
 /* ---- receiving */
 
+/* Is what a break leaves out to be read by queries, as the server keeps no places? */
+static bool ensi_sub_catches(const ensi_sub_t *s)
+{
+    return s->catchup != NULL;
+}
+
+/* Does what the stream has brought wait for what was missed before it? */
+static bool ensi_sub_held(const ensi_sub_t *s)
+{
+    return s->catchup && ensi_catchup_holds(s->catchup);
+}
+
+/* OK, or why the stream must end. AGAIN: it is opened once more, as soon as the ends of its topics are known. */
 static int ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_ready_t *ready)
 {
     if (s->state != ENSI_SUB_OPENING) return ENSIGN_E_PROTOCOL;
     s->named.ptr = NULL;
     if (!ensi_topics_renew(&s->topics, &c->maps, &c->cache, &c->env.mem, ready->topics))
         return ENSIGN_E_MEMORY;
+    if (ensi_sub_catches(s)) {
+        int rc = ensi_catchup_ready(c, s->catchup, &s->topics);
+        if (rc != ENSIGN_OK) return rc;
+    }
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_READY));
     ensi_reopen_ready(&s->reopen, c, &s->h, &s->call);
     s->h.bits |= ENSI_BIT_OPEN;
@@ -16002,11 +16801,20 @@ static int ensi_sub_queue(ensign_t *c, ensi_sub_t *s)
     return ENSIGN_OK;
 }
 
+/* What is held stands behind a hole, and goes with the stream that brought it: it is read by queries again. */
+static void ensi_sub_unhold(ensi_sub_t *s)
+{
+    s->scan = 0;
+    s->gap_last = false;
+}
+
 static void ensi_sub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t *why)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     ensi_asker_drop(&s->asker);
     ensi_grpc_abort(&s->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "subscribe: closed");
+    if (ensi_sub_held(s)) ensi_sub_unhold(s);
+    if (s->catchup) ensi_catchup_end(s->catchup);
     ensi_rx_truncate(&s->call.s.rx, s->scan);
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_END));
     ensi_reopen_stop(&s->reopen, h);
@@ -16018,6 +16826,7 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
 {
     bool opened = s->h.standing, again = ensi_state_token_again(c, &s->call);
     int code = s->call.fault.code ? s->call.fault.code : ENSIGN_E_CLOSED;
+    if (ensi_sub_held(s)) ensi_sub_unhold(s);
     ensi_rx_truncate(&s->call.s.rx, s->scan);
     if (s->h.closing) {
         ensi_sub_finish(c, &s->h, NULL);
@@ -16036,21 +16845,25 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
         ensi_sub_finish(c, &s->h, &s->call.fault);
         return;
     }
-    if (opened) ensi_sub_gap(c, s, code);
+    if (ensi_sub_catches(s)) ensi_catchup_lost(s->catchup);
+    else if (opened) ensi_sub_gap(c, s, code);
     ensi_sub_forget_acks(s);
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_LOST));
-    ensi_reopen_lost(&s->reopen, c, &s->h, &s->call, false);
+    ensi_reopen_lost(&s->reopen, c, &s->h, &s->call, code == ENSIGN_AGAIN);
 }
 
 static bool ensi_sub_has(ensi_handle_t *h)
 {
     const ensi_sub_t *s = (const ensi_sub_t *)(void *)h;
-    return !s->h.ended && (s->h.bits != 0 || s->scan > 0);
+    if (s->h.ended) return false;
+    return s->h.bits != 0 || (s->catchup && ensi_catchup_has(s->catchup)) ||
+           (s->scan > 0 && !ensi_sub_held(s));
 }
 
 static const char *ensi_sub_why(int code)
 {
     switch (code) {
+    case ENSIGN_AGAIN: return "subscribe: opened again once the ends of its topics are known";
     case ENSIGN_E_MEMORY: return "memory: none for the map of topics; free some or raise memory_limit";
     case ENSIGN_E_TOO_LARGE:
         return "subscribe: the server's map of topics is larger than max_event_bytes; raise it";
@@ -16112,11 +16925,39 @@ static bool ensi_sub_may_end(const ensi_sub_t *s)
            (s->unsent == 0 && s->cut_at == s->cut_len && s->call.sent == s->call.out.end);
 }
 
-/* Opens the stream, once it is due and all of its topics are there. */
+/* Goes on with what was missed. A question that fails ends the stream, or is asked again after a backoff. */
+static void ensi_sub_catch_up(ensign_t *c, ensi_sub_t *s)
+{
+    ensi_call_t *ask = &s->catchup->call;
+    bool moved;
+    int rc = ensi_catchup_serve(c, s->catchup, &moved);
+    if (moved) {
+        ensi_reopen_used(&s->reopen, &s->h);
+        if (!s->h.standing) ensi_state_moves(&s->h);
+    }
+    if (rc == ENSIGN_OK) return;
+    if (s->state != ENSI_SUB_WAIT)
+        ensi_grpc_abort(&s->call, ENSIGN_GRPC_UNAVAILABLE, rc, "%s", ask->fault.text);
+    else if (rc == ENSIGN_E_MEMORY)
+        ensi_reopen_later(&s->reopen, c, &s->h, ask->fault.text);
+    else
+        ensi_reopen_lost(&s->reopen, c, &s->h, ask, false);
+}
+
+/* True: nothing has been missed, or all of that was given. */
+static bool ensi_sub_caught_up(ensign_t *c, ensi_sub_t *s)
+{
+    if (!s->catchup) return true;
+    if (s->scan > 0) return false; /* these events tell from where on */
+    ensi_sub_catch_up(c, s);
+    return !ensi_catchup_works(s->catchup) && s->reopen.timer.state == ENSI_TIMER_OFF;
+}
+
+/* Opens the stream, once it is due, all of its topics are there, and what was missed has been given. */
 static void ensi_sub_reopen(ensign_t *c, ensi_sub_t *s)
 {
     if (s->state != ENSI_SUB_WAIT || s->reopen.timer.state != ENSI_TIMER_OFF) return;
-    if ((s->ensured || ensi_sub_ensure(c, s)) && ensi_sub_queue(c, s) != ENSIGN_OK)
+    if ((s->ensured || ensi_sub_ensure(c, s)) && ensi_sub_caught_up(c, s) && ensi_sub_queue(c, s) != ENSIGN_OK)
         ensi_reopen_later(&s->reopen, c, &s->h,
                           "memory: none to open a stream for a subscription; free some");
 }
@@ -16141,6 +16982,7 @@ static void ensi_sub_serve(ensign_t *c, ensi_handle_t *h)
         if (ensi_h2_leaves(&call->s))
             ensi_grpc_abort(call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
                             "subscribe: the server ends this connection; the stream is opened again");
+        if (s->state == ENSI_SUB_READY && ensi_sub_held(s)) ensi_sub_catch_up(c, s);
         if (s->state != ENSI_SUB_WAIT && call->state == ENSI_GRPC_ENDED) ensi_sub_stream_ended(c, s);
         if (h->closing && s->state != ENSI_SUB_ENDED && ensi_sub_may_end(s)) ensi_sub_finish(c, h, NULL);
         if (!h->closing) ensi_sub_reopen(c, s);
@@ -16158,6 +17000,7 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     if (ensi_reopen_tick(&s->reopen, c, h)) ensi_state_touch(c, &s->call);
+    if (s->catchup) ensi_catchup_tick(c, s->catchup);
     if (ensi_timer_due(&s->asker.timer, c->env.now_ms)) {
         ensi_asker_late(c, &s->asker, "subscribe: a topic is not made within request_timeout_ms");
         ensi_state_touch(c, &s->call);
@@ -16167,7 +17010,8 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
 static uint64_t ensi_sub_due(const ensi_handle_t *h)
 {
     const ensi_sub_t *s = (const ensi_sub_t *)(const void *)h;
-    return ensi_timer_sooner(ensi_reopen_due(&s->reopen), &s->asker.timer);
+    uint64_t due = ensi_timer_sooner(ensi_reopen_due(&s->reopen), &s->asker.timer);
+    return s->catchup ? ensi_timer_sooner(due, &s->catchup->quiet) : due;
 }
 
 /* Sends what acks wait, and ends. */
@@ -16181,9 +17025,9 @@ static void ensi_sub_drop(ensign_t *c, ensi_handle_t *h)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     (void)c;
+    if (s->catchup) ensi_catchup_drop(s->catchup);
+    ensi_sub_unhold(s);
     ensi_rx_truncate(&s->call.s.rx, 0);
-    s->scan = 0;
-    s->gap_last = false;
 }
 
 /* The topics of the stream, or those that were asked for and are not among them. */
@@ -16230,6 +17074,20 @@ static ensign_slice_t ensi_sub_topic_name(ensi_sub_t *s, const ensign_ulid_t *id
     return s->named;
 }
 
+/* The notice of `event`, which was read and named. */
+static ensign_notice_t *ensi_sub_give(ensign_t *c, ensi_sub_t *s)
+{
+    ensign_event_t *e = &s->event;
+    ensign_notice_t *n = ensi_notice_new(&s->h, ENSIGN_NOTICE_EVENT);
+    e->token = ensi_sub_next_token(&c->env.mem, s, &e->id);
+    if (e->committed.seconds) s->last_committed = e->committed; /* a row of a query has none */
+    s->h.stats.received++;
+    c->env.stats.received++;
+    n->as.event = e;
+    return n;
+}
+
+/* NULL: the event was given before. */
 static ensign_notice_t *ensi_sub_pull_event(ensign_t *c, ensi_sub_t *s, const uint8_t *p, size_t len)
 {
     ensign_event_t *e = &s->event;
@@ -16244,17 +17102,29 @@ static ensign_notice_t *ensi_sub_pull_event(ensign_t *c, ensi_sub_t *s, const ui
         n->error = &s->h.error;
         return n;
     }
+    if (ensi_sub_catches(s) && !ensi_catchup_takes(s->catchup, e)) return NULL;
     e->topic_name = ensi_sub_topic_name(s, &e->topic_id);
-    e->token = ensi_sub_next_token(&c->env.mem, s, &e->id);
-    s->last_committed = e->committed;
-    s->h.stats.received++;
-    c->env.stats.received++;
-    n = ensi_notice_new(&s->h, ENSIGN_NOTICE_EVENT);
-    n->as.event = e;
+    return ensi_sub_give(c, s);
+}
+
+/* What was missed, in its place: events and gaps, then those of the stream. */
+static ensign_notice_t *ensi_sub_pull_missed(ensign_t *c, ensi_sub_t *s)
+{
+    ensign_notice_t *n;
+    ensign_slice_t topic;
+    if (!ensi_catchup_has(s->catchup)) return NULL;
+    s->told = ensi_topics_share(&s->topics); /* the topic's name lies there */
+    if (ensi_catchup_event(c, s->catchup, &s->event)) return ensi_sub_give(c, s);
+    if (!ensi_catchup_gap(c, s->catchup, &s->h.error, &topic)) return NULL;
+    n = ensi_notice_new(&s->h, ENSIGN_NOTICE_GAP);
+    n->as.gap.since = s->last_committed;
+    n->as.gap.topic = topic;
+    n->as.gap.times = 1;
+    n->error = &s->h.error;
     return n;
 }
 
-/* What lies first in the buffer: an event, or a gap. It is lent. */
+/* What lies first in the buffer: an event, or a gap. It is lent. NULL: an event that was given before. */
 static ensign_notice_t *ensi_sub_pull_record(ensign_t *c, ensi_sub_t *s)
 {
     ensi_rx_t *r = &s->call.s.rx;
@@ -16268,8 +17138,18 @@ static ensign_notice_t *ensi_sub_pull_record(ensign_t *c, ensi_sub_t *s)
     ensi_msg_lend(&s->call);
     s->scan -= total;
     if (s->scan == 0) s->gap_last = false;
+    if (s->scan == 0 && s->catchup) ensi_state_touch(c, &s->call); /* what was missed can follow */
     ensi_state_grant_pulled(c, &s->call);
     return n;
+}
+
+/* What the last notice pointed into stands no longer. */
+static void ensi_sub_release(ensign_t *c, ensi_sub_t *s)
+{
+    ensi_msg_release(&s->call);
+    if (s->catchup) ensi_catchup_release(c, s->catchup);
+    ensi_topics_free(&s->told, &c->env.mem);
+    ensi_h2_shrink(&s->call.s, &c->env.mem);
 }
 
 static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
@@ -16277,16 +17157,18 @@ static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     ensign_notice_t *n;
 
-    ensi_msg_release(&s->call);
-    ensi_topics_free(&s->told, &c->env.mem);
-    ensi_h2_shrink(&s->call.s, &c->env.mem);
+    ensi_sub_release(c, s);
     if ((n = ensi_notice_bit(&s->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
         s->told = ensi_topics_share(&s->topics);
         ensi_state_count_open(h, n);
         return n;
     }
     if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
-    if (s->scan > 0) return ensi_sub_pull_record(c, s);
+    if (s->catchup && (n = ensi_sub_pull_missed(c, s)) != NULL) return n;
+    while (s->scan > 0 && !ensi_sub_held(s)) {
+        if ((n = ensi_sub_pull_record(c, s)) != NULL) return n;
+        ensi_sub_release(c, s);
+    }
     return ensi_state_pull_end(h, h->stats.received);
 }
 
@@ -16298,6 +17180,7 @@ static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
     ensi_topics_free(&s->topics, m);
     ensi_topics_free(&s->told, m);
     ensi_asker_free(c, &s->asker);
+    ensi_catchup_free(c, s->catchup);
     ensi_mem_free(m, s->slots);
     ensi_mem_free(m, s->filter);
     ensi_mem_free(m, s->query);
@@ -16349,7 +17232,8 @@ size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d)
            2 * ensi_topics_bound(x.max_event_bytes) +
            ((size_t)ensi_ring_mask(x.max_unacked) + 1) * sizeof(ensi_ack_slot_t) +
            3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES + 3 * ensi_sub_query_size(&x) +
-           (x.ensure_topics ? ENSI_ASK_BOUND : 0) + ensi_meta_bound(ENSI_GRPC_META) + 8192 + 512;
+           (x.ensure_topics ? ENSI_ASK_BOUND : 0) +
+           (x.resume ? ensi_catchup_bound(x.window_bytes, x.max_event_bytes) : 0) + ensi_meta_bound(ENSI_GRPC_META) + 8192 + 512;
 }
 
 static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
@@ -16421,6 +17305,10 @@ ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscri
     if (s && ensi_sub_copy_topics(c, s, &x)) rc = ensi_sub_copy_query(c, s, &x);
     else ensi_env_memory(&c->env, sizeof *s);
     if (rc == ENSIGN_OK) rc = ensi_grpc_init(&s->call, &c->env, &c->calls, &s->h, &o);
+    if (rc == ENSIGN_OK && x.resume) {
+        s->catchup = ensi_catchup_open(c, &s->h, x.window_bytes, x.max_event_bytes);
+        if (!s->catchup) rc = ensi_env_memory(&c->env, sizeof *s->catchup);
+    }
     if (rc != ENSIGN_OK) {
         if (s) ensi_sub_free(c, &s->h);
         return none;
