@@ -16029,7 +16029,7 @@ static bool ensi_places_take(ensi_places_t *p, const ensi_topics_t *map, const u
  * Holds  the server stores and delivers the events of a project in the order of their RLIDs. So an event was
  *        given before where its RLID is not above its topic's place, and is missing where it is. `floor`, the
  *        last event of the stream, is a place in each topic that has no other.
- *        What a new stream brings is held by its owner until this is OFF again.
+ *        What a stream brings is held by its owner while this is in SEAM.
  *        Rows that were not pulled are in the receive buffer, and beyond that at the server.
  * Moves  OFF -> ENDS: the first stream has told which topics there are, and is closed again. Where each topic
  *        ends is found out before the stream begins that is given, so that a quiet topic has a place too.
@@ -16724,10 +16724,16 @@ static void ensi_catchup_end(ensi_catchup_t *x)
     ensi_timer_stop(&x->quiet);
 }
 
-/* Does it hold back what the stream brings? */
-static bool ensi_catchup_holds(const ensi_catchup_t *x)
+/* Is anything to be asked yet? */
+static bool ensi_catchup_busy(const ensi_catchup_t *x)
 {
     return x->state != ENSI_CATCHUP_OFF;
+}
+
+/* Does what the stream brings wait for what was missed before it? */
+static bool ensi_catchup_holds(const ensi_catchup_t *x)
+{
+    return x->state == ENSI_CATCHUP_SEAM;
 }
 
 /* An event of the stream is about to be given. False: it was given before. */
@@ -17080,7 +17086,7 @@ static int ensi_sub_take_map(ensign_t *c, ensi_sub_t *s, ensign_slice_t map)
     return rc;
 }
 
-/* Does what the stream has brought wait for what was missed before it? */
+/* Must what the stream has brought wait? */
 static bool ensi_sub_held(const ensi_sub_t *s)
 {
     return s->catchup && ensi_catchup_holds(s->catchup);
@@ -17098,7 +17104,7 @@ static void ensi_sub_unhold(ensi_sub_t *s)
  * for what the last break did. AGAIN: on another stream. */
 static int ensi_sub_ready_catchup(ensign_t *c, ensi_sub_t *s)
 {
-    bool wanted = s->catchup && (!s->places.kept || ensi_sub_held(s));
+    bool wanted = s->catchup && (!s->places.kept || ensi_catchup_busy(s->catchup));
     return wanted ? ensi_catchup_ready(c, s->catchup, &s->topics) : ENSIGN_OK;
 }
 
@@ -17261,7 +17267,7 @@ static void ensi_sub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t 
 static void ensi_sub_missing(ensign_t *c, ensi_sub_t *s, bool stood, int code)
 {
     bool places = s->places.resume && s->places.kept;
-    if (ensi_sub_held(s) || (stood && !places && s->catchup && ensi_catchup_knows(s->catchup)))
+    if (s->catchup && (ensi_catchup_busy(s->catchup) || (stood && !places && ensi_catchup_knows(s->catchup))))
         ensi_catchup_lost(s->catchup);
     else if (stood && places)
         s->places.owed = code;
@@ -17382,10 +17388,8 @@ static void ensi_sub_catch_up(ensign_t *c, ensi_sub_t *s)
     ensi_call_t *ask = &s->catchup->call;
     bool moved;
     int rc = ensi_catchup_serve(c, s->catchup, &moved);
-    if (moved) {
-        ensi_reopen_used(&s->reopen, &s->h);
-        if (!s->h.standing) ensi_state_moves(&s->h);
-    }
+    if (moved) ensi_reopen_used(&s->reopen, &s->h);
+    if (moved && !(s->h.bits & ENSI_BIT_WAITING)) s->h.fault.code = 0; /* what was told stands until OPEN */
     if (rc == ENSIGN_OK) return;
     if (s->state != ENSI_SUB_WAIT)
         ensi_grpc_abort(&s->call, ENSIGN_GRPC_UNAVAILABLE, rc, "%s", ask->fault.text);
