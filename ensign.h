@@ -17183,7 +17183,8 @@ static int ensi_sub_scan(ensign_t *c, ensi_sub_t *s)
         else rc = ensi_sub_message(c, s, from, ENSI_GRPC_PREFIX + len);
         from = ensi_max(from + ENSI_GRPC_PREFIX + here,
                         s->scan); /* a gap can be longer than the part of an event */
-        if (s->gap_due != 0 && rc == ENSIGN_OK) rc = ensi_sub_put_due(c, s, &from);
+        if (s->gap_due != 0 && rc >= ENSIGN_OK && ensi_sub_put_due(c, s, &from) != ENSIGN_OK)
+            rc = ENSIGN_E_MEMORY;
     }
     ensi_rx_remove(r, s->scan, from - s->scan); /* once for all that was left out */
     return rc;
@@ -17402,7 +17403,7 @@ static void ensi_sub_catch_up(ensign_t *c, ensi_sub_t *s)
 /* True: nothing has been missed, or all of that was given. */
 static bool ensi_sub_caught_up(ensign_t *c, ensi_sub_t *s)
 {
-    if (!s->catchup) return true;
+    if (!s->catchup || !ensi_catchup_busy(s->catchup)) return true;
     if (s->scan > 0) return false; /* these events tell from where on */
     ensi_sub_catch_up(c, s);
     return !ensi_catchup_works(s->catchup) && s->reopen.timer.state == ENSI_TIMER_OFF;
