@@ -16004,14 +16004,14 @@ static bool ensi_places_note(ensi_places_t *p, const ensi_topics_t *map, const e
     return true;
 }
 
-/* The same, of a message of `len` bytes, of which the first ones are `here`. Where these are too few to tell,
- * it moves nothing: the event can come again, behind a break. */
+/* The same, where there are places, of a message of `len` bytes, of which the first ones are `here`. Where
+ * these are too few to tell, it moves nothing: the event can come again, behind a break. */
 static bool ensi_places_take(ensi_places_t *p, const ensi_topics_t *map, const uint8_t *bytes, size_t here,
                              size_t len)
 {
     ensign_ulid_t topic = { { 0 } };
     ensi_offset_t place;
-    if (!p->behind || !p->kept) return true;
+    if (!p->kept) return true;
     if (here < len) return !ensi_place_peek(bytes, here, &topic, &place) ||
                            ensi_places_note(p, map, &topic, &place);
     if (ensi_place_read(bytes, len, &topic, &place)) return ensi_places_note(p, map, &topic, &place);
@@ -17146,7 +17146,7 @@ static int ensi_sub_message(ensign_t *c, ensi_sub_t *s, size_t from, size_t tota
         /* else an event in an unusual order of fields */
     }
     if (s->state != ENSI_SUB_READY) return ENSIGN_E_PROTOCOL;
-    if (!ensi_places_take(&s->places, &s->topics, p, len, len)) return ENSIGN_OK;
+    if (s->places.behind && !ensi_places_take(&s->places, &s->topics, p, len, len)) return ENSIGN_OK;
     if (from > s->scan) memmove(ensi_rx_at(r, s->scan), ensi_rx_at(r, from), total);
     s->scan += total;
     s->gap_last = false;
@@ -17162,7 +17162,8 @@ static int ensi_sub_skip(ensign_t *c, ensi_sub_t *s, size_t from, size_t here, s
     const uint8_t *p = ensi_rx_at(r, from + ENSI_GRPC_PREFIX);
     if (s->state != ENSI_SUB_READY) return ENSIGN_E_TOO_LARGE;
     ensi_rx_skip(r, len - here);
-    if (ensi_places_take(&s->places, &s->topics, p, here, len)) ensi_sub_gap(c, s, ENSIGN_E_TOO_LARGE);
+    if (!s->places.behind || ensi_places_take(&s->places, &s->topics, p, here, len))
+        ensi_sub_gap(c, s, ENSIGN_E_TOO_LARGE);
     return ENSIGN_OK;
 }
 
