@@ -96,9 +96,10 @@ static UNUSED void shelf_deliver(stream_t *s, const shelf_t *shelf, uint64_t num
     peer_send(s, &reply);
 }
 
-static UNUSED bool shelf_stands(const stream_t *s)
+/* Is it ready, with the topic i? Its topics are those of then: `stage` is their number, and 1. */
+static UNUSED bool shelf_stands(const stream_t *s, unsigned i)
 {
-    return s->stage == 1 && !s->closed && !s->reset && !s->done && s->conn->alive;
+    return s->stage > (int)i + 1 && !s->closed && !s->reset && !s->done && s->conn->alive;
 }
 
 /* An event for the topic i; each stream that stands brings it. */
@@ -113,7 +114,7 @@ static UNUSED uint64_t shelf_publish(world_t *w, unsigned i)
     }
     s->numbers[s->count++] = ++shelves.newest;
     for (k = 0; w && k < w->stream_count; k++)
-        if (shelf_stands(w->streams[k])) shelf_deliver(w->streams[k], s, shelves.newest);
+        if (shelf_stands(w->streams[k], i)) shelf_deliver(w->streams[k], s, shelves.newest);
     return shelves.newest;
 }
 
@@ -130,7 +131,7 @@ static UNUSED void shelves_ready(world_t *w, stream_t *s)
     for (k = 0; k < shelves.at_ready; k++) shelf_publish(w, (unsigned)(k % shelves.count));
     enc_message(&reply, 2, &ready);
     peer_send(s, &reply);
-    s->stage = 1;
+    s->stage = (int)shelves.count + 1;
     shelves.streams++;
     for (k = 0; shelves.twice && k < shelves.at_ready; k++)
         shelf_deliver(s, &shelves.shelf[k % shelves.count], first + k + 1);
@@ -146,7 +147,7 @@ static UNUSED void shelves_refuse(stream_t *s)
 /* "SELECT * FROM topic OFFSET n", maybe with " LIMIT m". */
 static UNUSED void shelves_query(world_t *w, stream_t *s, ensign_slice_t m)
 {
-    ensign_slice_t sql;
+    ensign_slice_t sql = { NULL, 0 };
     char text[600], name[520], tail[32] = "";
     unsigned long long offset = 0, limit = UINT64_MAX, at;
     unsigned i;
