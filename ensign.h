@@ -16101,8 +16101,9 @@ static void ensi_bisect_begin(ensi_bisect_t *b, uint64_t guess)
  * questions. False: `low` is the answer. */
 static bool ensi_bisect_next(const ensi_bisect_t *b, uint64_t *at)
 {
-    if (b->low == b->high) return false;
-    if (!b->above) *at = b->below ? b->low + ensi_min(b->step - 1, UINT64_MAX - 1 - b->low) : b->guess;
+    uint64_t room = b->high - b->low, leap = b->step <= room ? b->step : room;
+    if (room == 0) return false;
+    if (!b->above) *at = b->below ? b->low + leap - 1 : b->guess;
     else if (!b->below) *at = b->high > b->step ? b->high - b->step : 0;
     else *at = b->low + (b->high - b->low) / 2;
     return true;

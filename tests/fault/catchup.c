@@ -1,6 +1,6 @@
-/* A subscription that resumes from a server without places, through breaks: with the Nth allocation failing, for
- * every N, with the link cut at the Nth byte, for every N, and with cuts, pauses and topics made by chance. Each
- * event comes once, in order within its topic, without a GAP. */
+/* A subscription that resumes from a server without places, through breaks: with the Nth allocation failing,
+ * for every N, with the link cut at the Nth byte, for every N, and with cuts, pauses and new topics by chance.
+ * Each event comes once, in order within its topic, without a GAP. */
 #include "../seq/shelves.h"
 
 enum { TOPICS = 3, EVENTS = 40, SEEDS = 300 };
@@ -35,7 +35,8 @@ static void note_event(world_t *w, const ensign_event_t *e)
 
 static void note(world_t *w, const ensign_notice_t *n)
 {
-    if (n->type == ENSIGN_NOTICE_END) world_fail(w, "the subscription has ended: %s", n->error ? n->error->text : "");
+    if (n->type == ENSIGN_NOTICE_END)
+        world_fail(w, "the subscription has ended: %s", n->error ? n->error->text : "");
     if (n->type == ENSIGN_NOTICE_GAP) world_fail(w, "a GAP: %s", n->error->text);
     if (n->type == ENSIGN_NOTICE_OPEN) reader.open = reader.begun = true;
     if (n->type == ENSIGN_NOTICE_EVENT) note_event(w, n->as.event);

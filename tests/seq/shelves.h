@@ -157,7 +157,8 @@ static UNUSED void shelves_query(world_t *w, stream_t *s, ensign_slice_t m)
     text[sql.len] = '\0';
     if (sscanf(text, "SELECT * FROM %519s OFFSET %llu%31[^\n]", name, &offset, tail) < 2)
         world_fail(w, "no query of a catch-up: %.500s", text);
-    if (tail[0] && sscanf(tail, " LIMIT %llu", &limit) != 1) world_fail(w, "no query of a catch-up: %.500s", text);
+    if (tail[0] && sscanf(tail, " LIMIT %llu", &limit) != 1)
+        world_fail(w, "no query of a catch-up: %.500s", text);
     shelves.asked++;
     if (shelves.mute) return;
     if (shelves.refuse) {
