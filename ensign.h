@@ -940,7 +940,7 @@ typedef struct ensign_notice_drained_t {
 typedef struct ensign_notice_gap_t {
     ensign_slice_t topic;           /* as asked for, where that was one; empty: any of the subscription's */
     ensign_time_t  since;           /* commit time of the last event before; {0, 0}: none came */
-    uint32_t       times;           /* gaps merged in this one */
+    uint32_t       times;           /* gaps merged in this one: the error is that of a break, if one was */
 } ensign_notice_gap_t;
 
 typedef struct ensign_notice_topic_state_t {
@@ -15742,7 +15742,7 @@ int ensign_publisher_drain(ensign_t *c, ensign_publisher_t handle, uint32_t time
  *        became of it: ensi_places_ready. Its events move the places: ensi_places_take.
  *        The name of a topic is known from the map alone where it is asked for by its id, or by none. So a
  *        stream whose map has topics that were not named is not used, and opened again at once, which names
- *        them; not twice in a row. A topic that is new has its place where the stream before began.
+ *        them; a few times in a row. A topic that is new has its place where the stream before began.
  * Fails  no memory for a map's places: the stream ends, and what was known stays. */
 typedef struct ensi_places_t {
     bool resume;                    /* as in the desc, as the next */
@@ -15752,7 +15752,7 @@ typedef struct ensi_places_t {
     bool begun;                     /* a stream was ready */
     bool kept;
     bool asked;                     /* the request that is out names topics with their places */
-    bool again;                     /* it is the second one in a row */
+    uint32_t again;                 /* streams in a row that were not used, as topics were not named */
     int owed;                       /* the code; 0: none */
     uint64_t epoch, began;
     uint64_t *behind;               /* NULL: a place is `from` */
@@ -15765,6 +15765,8 @@ typedef struct ensi_places_t {
 typedef struct ensi_offset_t { uint64_t epoch, offset; } ensi_offset_t;
 
 static const char ensi_place_header[] = "ensign-place";
+
+enum { ENSI_PLACES_AGAIN = 4 };     /* streams in a row, where topics are made all the time */
 
 /* ---- reading */
 
@@ -15938,7 +15940,7 @@ static void ensi_places_begin(ensi_places_t *p, ensi_mem_t *m, const ensi_topics
     p->epoch = place->epoch;
     p->began = place->offset;
     p->begun = true;
-    p->again = false;
+    p->again = 0;
     p->owed = 0;
 }
 
@@ -15965,8 +15967,8 @@ static int ensi_places_ready(ensi_places_t *p, ensi_mem_t *m, const ensi_topics_
     fresh = !p->asked ? place->offset : p->begun ? p->began : p->from - 1;
     if (!p->group && !ensi_places_renew(p, m, map, before, filter, fresh, &unnamed, &most))
         return ENSIGN_E_MEMORY;
-    if (p->asked && same && most <= place->offset && unnamed > 0 && !p->again) {
-        p->again = true;
+    if (p->asked && same && most <= place->offset && unnamed > 0 && p->again < ENSI_PLACES_AGAIN) {
+        p->again++;
         return ENSIGN_AGAIN;
     }
     *gap = p->owed;
@@ -16938,6 +16940,7 @@ static void ensi_sub_gap(ensign_t *c, ensi_sub_t *s, int code)
     if (s->gap_last) {
         uint8_t *times = ensi_rx_at(r, s->scan - 4);
         ensi_put_be32(times, ensi_get_be32(times) + 1);
+        if (code != ENSIGN_E_TOO_LARGE) ensi_put_be32(times - 4, (uint32_t)code); /* it tells of more */
         return;
     }
     ensi_sub_put_gap(record, code, 1);
@@ -17304,7 +17307,7 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
     }
     ensi_sub_missing(c, s, opened, code);
     ensi_sub_lose_acks(s);
-    if (!s->anew) s->places.again = false;
+    if (!s->anew) s->places.again = 0;
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_LOST));
     ensi_reopen_lost(&s->reopen, c, &s->h, &s->call, s->anew);
     s->anew = false;
