@@ -16130,7 +16130,6 @@ typedef struct ensi_catchup_place_t {
     uint8_t last[ENSI_CATCHUP_RLID]; /* of the event; zeros: the place is before the first one */
     bool known;                     /* else `floor` is the place, if there is one */
     bool counted;                   /* `next` was an answer once; events of the stream were added */
-    bool blind;                     /* the row before `next` could not be read */
     bool anew, told;                /* the topic has been made anew; a GAP has told it */
     bool passed;                    /* a GAP stands for what is missing: until the next break */
 } ensi_catchup_place_t;
@@ -16266,14 +16265,14 @@ static void ensi_catchup_found(ensi_catchup_t *x)
     memcpy(p->last, x->before, sizeof p->last);
     p->next = x->bisect.low;
     p->known = p->counted = true;
-    p->blind = x->probing = false;
+    x->probing = false;
 }
 
 /* May its rows be read from the place on, or has that to be found before? */
 static bool ensi_catchup_placed(const ensi_catchup_place_t *p)
 {
     if (!p->known) return false;
-    return ensi_catchup_is_none(p->last) || p->blind || (p->counted && p->next > 0);
+    return ensi_catchup_is_none(p->last) || (p->counted && p->next > 0);
 }
 
 /* Is there anything to do for the topic `at`? A GAP may be the answer. */
@@ -16314,7 +16313,7 @@ static bool ensi_catchup_choose(ensign_t *c, ensi_catchup_t *x)
         if (x->state == ENSI_CATCHUP_ENDS) return false;
     }
     x->question = ENSI_CATCHUP_READ;
-    x->check = !p->blind && !ensi_catchup_is_none(p->last);
+    x->check = !ensi_catchup_is_none(p->last);
     x->row_at = x->check ? p->next - 1 : p->next;
     x->rows = 0;
     if (p->anew && !p->told) {
@@ -16398,92 +16397,113 @@ static void ensi_catchup_drop(ensi_catchup_t *x)
 
 /* ---- answers */
 
-/* The row that heads the buffer goes, and is not given. */
-static void ensi_catchup_skip(ensi_catchup_t *x, size_t len)
-{
-    ensi_rx_remove(&x->call.s.rx, 0, ENSI_GRPC_PREFIX + len);
-    x->call.s.moved = true;
-    x->call.messages++;
-}
-
-/* A row that cannot be given: it counts, and the next ones are asked for behind it. */
-static void ensi_catchup_unread(ensign_t *c, ensi_catchup_t *x, int code, const char *why)
+/* An event up to here was given, or a gap stands for it. */
+static void ensi_catchup_note(ensi_catchup_t *x, const uint8_t *id)
 {
     ensi_catchup_place_t *p = &x->places[x->at];
-    ensi_catchup_tell(c, x, x->at, code, why);
-    p->next = x->row_at + 1;
-    p->blind = true;
+    memcpy(p->last, id, sizeof p->last);
+    p->next = ++x->row_at;
+    p->known = p->counted = true;
+    x->tries = 0;
+    x->rows++;
+}
+
+/* The next row: as far as it is here. */
+typedef struct ensi_catchup_row_t {
+    uint8_t id[ENSI_CATCHUP_RLID];
+    size_t here, rest;              /* bytes of its message; rest: of one that is too large, still to come */
+    int fault;                      /* why it cannot be given; OK: it can */
+} ensi_catchup_row_t;
+
+/* OK; AGAIN: it is not here yet; or < 0: the call must end. A row begins with its id, so one that is too
+ * large has a place too. */
+static int ensi_catchup_read(ensi_catchup_t *x, ensi_catchup_row_t *row)
+{
+    enum { HEAD = 2 + ENSI_CATCHUP_RLID, ID = 0x0A };
+    ensign_slice_t bytes;
+    ensign_event_t e;
+    int rc = ensi_msg_peek(&x->call, &bytes);
+    bool large = rc == ENSIGN_E_TOO_LARGE;
+    if (rc != ENSIGN_OK && !large) return rc;
+    row->here = ensi_min(bytes.len, ensi_rx_waiting(&x->call.s.rx) - ENSI_GRPC_PREFIX);
+    row->rest = bytes.len - row->here;
+    row->fault = large ? rc : ENSIGN_OK;
+    if (large && row->here < HEAD) return ENSIGN_AGAIN;
+    if (!large && ensi_event_read(&e, bytes, true)) {
+        memcpy(row->id, e.id.b, sizeof row->id);
+    } else {
+        if (!large) row->fault = ENSIGN_E_FORMAT;
+        memset(row->id, 0, sizeof row->id);
+        if (row->here >= HEAD && bytes.ptr[0] == ID && bytes.ptr[1] == ENSI_CATCHUP_RLID)
+            memcpy(row->id, bytes.ptr + 2, sizeof row->id);
+    }
+    if (!ensi_catchup_is_none(row->id)) return ENSIGN_OK;
+    return ensi_fail(&x->call.fault, ENSIGN_E_FORMAT, 0, "grpc: a row of %s has no id of an event",
+                     x->call.method);
 }
 
 typedef enum { ENSI_CATCHUP_GIVE, ENSI_CATCHUP_SKIP, ENSI_CATCHUP_STOP } ensi_catchup_verdict_t;
 
-/* A row that answers a probe. */
-static void ensi_catchup_probed(ensi_catchup_t *x, const ensign_event_t *e)
-{
-    const uint8_t *place = ensi_catchup_after(x, &x->places[x->at]);
-    bool before = x->state == ENSI_CATCHUP_ENDS || memcmp(e->id.b, place, sizeof e->id.b) <= 0;
-    if (x->hit) return; /* a server that sends more than one */
-    x->hit = true;
-    ensi_bisect_answer(&x->bisect, x->row_at, before);
-    if (before) memcpy(x->before, e->id.b, sizeof x->before);
-}
-
-/* What becomes of a whole row? */
-static ensi_catchup_verdict_t ensi_catchup_judge(ensign_t *c, ensi_catchup_t *x, ensign_slice_t bytes)
+/* What becomes of a row that has this id? STOP: the place is another one, and the question is of no use. */
+static ensi_catchup_verdict_t ensi_catchup_judge(ensi_catchup_t *x, const uint8_t *id)
 {
     const ensi_catchup_place_t *p = &x->places[x->at];
-    ensign_event_t e;
-    bool good = ensi_event_read(&e, bytes, true) && !ensi_catchup_is_none(e.id.b);
     if (x->question == ENSI_CATCHUP_PROBE) {
-        if (good) ensi_catchup_probed(x, &e);
+        bool before =
+            x->state == ENSI_CATCHUP_ENDS || memcmp(id, ensi_catchup_after(x, p), sizeof p->last) <= 0;
+        if (!x->hit) ensi_bisect_answer(&x->bisect, x->row_at, before);
+        if (!x->hit && before) memcpy(x->before, id, sizeof x->before);
+        x->hit = true;
         return ENSI_CATCHUP_SKIP;
     }
-    if (x->check) {
-        if (!good || memcmp(e.id.b, p->last, sizeof p->last) != 0) return ENSI_CATCHUP_STOP;
-        x->check = false;
-    } else if (!good) {
-        ensi_catchup_unread(c, x, ENSIGN_E_FORMAT, "a row of it is no Event message, and is left out");
-    } else if (memcmp(e.id.b, p->last, sizeof p->last) > 0) {
-        return ENSI_CATCHUP_GIVE;
-    }
+    if (x->check && memcmp(id, p->last, sizeof p->last) != 0) return ENSI_CATCHUP_STOP;
+    if (!x->check && memcmp(id, p->last, sizeof p->last) > 0) return ENSI_CATCHUP_GIVE;
+    x->check = false;
     x->row_at++;
     return ENSI_CATCHUP_SKIP;
 }
 
-/* The next message is wrong: it ends the call, and what is behind it is not looked at. A row that is too
- * large is left out, and the question is asked again behind it. */
-static void ensi_catchup_wrong(ensign_t *c, ensi_catchup_t *x, int rc)
+/* The row that heads the buffer goes, and is not given. */
+static void ensi_catchup_skip(ensi_catchup_t *x, const ensi_catchup_row_t *row)
 {
-    bool large = rc == ENSIGN_E_TOO_LARGE && x->question == ENSI_CATCHUP_READ && !x->check;
-    ensign_error_t why = x->call.fault;
-    ensi_grpc_abort(&x->call, ensi_grpc_status_of(rc), rc, "%s", why.text);
-    x->call.fault = why;
-    x->call.end_status = ensi_grpc_status_of(rc);
-    x->call.from_server = false;
-    ensi_rx_truncate(&x->call.s.rx, 0);
-    if (large) ensi_catchup_unread(c, x, rc, "an event is larger than max_event_bytes, and is left out");
-    x->asking = !large;
+    ensi_rx_skip(&x->call.s.rx, row->rest);
+    ensi_rx_remove(&x->call.s.rx, 0, ENSI_GRPC_PREFIX + row->here);
+    x->call.s.moved = true;
+    x->call.messages++;
 }
 
-/* Looks at what has come, up to an event that is to be given. */
+/* Ends the call from here, with that status. What it has brought and nobody has looked at goes. */
+static void ensi_catchup_stop(ensi_catchup_t *x, int status)
+{
+    ensign_error_t why = x->call.fault;
+    ensi_grpc_abort(&x->call, status, why.code, "%s", why.text);
+    x->call.fault = why;
+    x->call.end_status = status;
+    x->call.from_server = false;
+    ensi_rx_truncate(&x->call.s.rx, 0);
+}
+
+/* Looks at what has come, up to an event that is to be given, or a gap in its place. */
 static void ensi_catchup_look(ensign_t *c, ensi_catchup_t *x)
 {
-    ensign_slice_t bytes;
+    ensi_catchup_row_t row;
     int rc;
-    while (x->asking && !x->row && !x->gap && (rc = ensi_msg_peek(&x->call, &bytes)) != ENSIGN_AGAIN) {
-        ensi_catchup_verdict_t verdict;
-        if (rc < 0) {
-            ensi_catchup_wrong(c, x, rc);
+    while (x->asking && !x->row && !x->gap && (rc = ensi_catchup_read(x, &row)) != ENSIGN_AGAIN) {
+        ensi_catchup_verdict_t verdict = rc < 0 ? ENSI_CATCHUP_STOP : ensi_catchup_judge(x, row.id);
+        if (verdict == ENSI_CATCHUP_STOP) {
+            ensi_catchup_stop(x, rc < 0 ? ensi_grpc_status_of(rc) : ENSIGN_GRPC_OK);
             return;
         }
-        verdict = ensi_catchup_judge(c, x, bytes);
-        x->row = verdict == ENSI_CATCHUP_GIVE;
-        if (verdict == ENSI_CATCHUP_SKIP) ensi_catchup_skip(x, bytes.len);
-        if (verdict != ENSI_CATCHUP_STOP) continue;
-        ensi_grpc_abort(&x->call, ENSIGN_GRPC_OK, ENSIGN_OK, "its place is another one");
-        x->call.end_status = ENSIGN_GRPC_OK;
-        ensi_rx_truncate(&x->call.s.rx, 0);
-        return;
+        x->row = verdict == ENSI_CATCHUP_GIVE && row.fault == ENSIGN_OK;
+        if (x->row) return;
+        if (verdict == ENSI_CATCHUP_GIVE) {
+            ensi_catchup_note(x, row.id);
+            ensi_catchup_tell(c, x, x->at, row.fault,
+                              row.fault == ENSIGN_E_TOO_LARGE
+                                  ? "an event is larger than max_event_bytes, and is left out"
+                                  : "a row of it is no Event message, and is left out");
+        }
+        ensi_catchup_skip(x, &row);
     }
 }
 
@@ -16539,7 +16559,7 @@ static int ensi_catchup_answered(ensign_t *c, ensi_catchup_t *x)
     ensi_call_t *call = &x->call;
     if (ensi_call_again(c, call)) return ENSIGN_OK;
     x->asking = false;
-    if (call->end_status == ENSIGN_GRPC_OK && ensi_rx_waiting(&call->s.rx) > 0) {
+    if (call->end_status == ENSIGN_GRPC_OK && (ensi_rx_waiting(&call->s.rx) > 0 || call->s.rx.skip > 0)) {
         call->end_status = ENSIGN_GRPC_INTERNAL;
         ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s ended inside of a message", call->method);
     }
@@ -16711,7 +16731,7 @@ static void ensi_catchup_lost(ensi_catchup_t *x)
     ensi_catchup_drop(x);
     ensi_catchup_restart(x);
     for (size_t i = 0; stood && i < x->map.count; i++)
-        x->places[i].passed = x->places[i].told = x->places[i].anew = x->places[i].blind = false;
+        x->places[i].passed = x->places[i].told = x->places[i].anew = false;
 }
 
 /* Does it know the topics of the last stream, and can read what a break left out of them? */
@@ -16751,7 +16771,6 @@ static bool ensi_catchup_takes(ensi_catchup_t *x, const ensign_event_t *e)
     memcpy(x->floor, e->id.b, sizeof x->floor);
     p->next++;
     p->known = true;
-    p->blind = false;
     return true;
 }
 
@@ -16786,17 +16805,12 @@ static void ensi_catchup_given(ensign_t *c, ensi_catchup_t *x)
 /* The next event: it is lent. False: there is none. */
 static bool ensi_catchup_event(ensign_t *c, ensi_catchup_t *x, ensign_event_t *e)
 {
-    ensi_catchup_place_t *p = &x->places[x->at];
     ensign_slice_t bytes;
     if (!x->row || ensi_msg_peek(&x->call, &bytes) != ENSIGN_OK) return false;
     (void)ensi_event_read(e, bytes, true); /* it could be read before */
     (void)ensi_catchup_name(x, x->at, &e->topic_name);
-    memcpy(p->last, e->id.b, sizeof p->last);
-    p->next = ++x->row_at;
-    p->known = p->counted = true;
-    p->blind = x->row = false;
-    x->tries = 0;
-    x->rows++;
+    ensi_catchup_note(x, e->id.b);
+    x->row = false;
     ensi_msg_lend(&x->call);
     ensi_catchup_given(c, x);
     ensi_state_grant_pulled(c, &x->call);
