@@ -631,8 +631,8 @@ static void heard_publisher(world_t *w, slot_t *s, const ensign_notice_t *n)
     }
 }
 
-/* Since the subscription was opened the server has kept all of its log, and places, or else it has answered each
- * query for what was missed. */
+/* Since the subscription was opened the server has kept all of its log, and places, or else it has answered
+ * each query for what was missed. */
 static bool undisturbed(const slot_t *s)
 {
     bool queries = s->rows_refused == model.rows_refused && s->changed == topics.changes && !s->from;
