@@ -93,14 +93,15 @@ static void log_upset(world_t *w)
     if (world_below(w, 2)) events.last = world_below(w, 300); /* it may have grown before anybody comes */
 }
 
-static void log_send(stream_t *s, size_t number, const uint8_t topic[16])
+/* row: as a query gives it, else as a stream does. */
+static void log_send(stream_t *s, size_t number, const uint8_t topic[16], bool row)
 {
     static const uint8_t fill[EVENT_MOST + 1000];
     const entry_t *e = &events.entry[number];
-    uint8_t id[10] = { 0 }, head[ENTRY_BYTES];
+    uint8_t id[10] = { 1 }, head[ENTRY_BYTES];
     bytes_t data = {0}, event = {0}, wrap = {0}, reply = {0};
-    tell("event %zu of topic %u, offset %llu, %u bytes, is sent", number, e->topic, (llu_t)e->offset,
-         (unsigned)e->len);
+    tell("event %zu of topic %u, offset %llu, %u bytes, is sent%s", number, e->topic, (llu_t)e->offset,
+         (unsigned)e->len, row ? " as a row" : "");
     ensi_put_be64(head, number);
     memcpy(id + 2, head, sizeof head);
     bytes_add(&data, head, sizeof head);
@@ -111,9 +112,9 @@ static void log_send(stream_t *s, size_t number, const uint8_t topic[16])
     if (events.places) enc_uint(&wrap, 3, e->offset);
     if (events.places) enc_uint(&wrap, 4, e->epoch);
     enc_message(&wrap, 9, &event);
-    enc_time(&wrap, 15, 1600000001 + (int64_t)number, 8);
-    enc_message(&reply, 1, &wrap);
-    peer_send(s, &reply);
+    if (!row) enc_time(&wrap, 15, 1600000001 + (int64_t)number, 8);
+    if (!row) enc_message(&reply, 1, &wrap);
+    peer_send(s, row ? &wrap : &reply);
 }
 
 #endif

@@ -99,7 +99,10 @@ static void topic_remove(unsigned i)
 }
 
 /* ------------------------------------------------------------------ streams */
-typedef enum { FLOW_PUBLISH, FLOW_SUBSCRIBE, FLOW_QUERY, FLOW_WATCH, FLOW_ECHO, FLOW_UNARY } flow_kind_t;
+/* FLOW_ROWS: a query that the client asks by itself, for what a subscription has missed */
+typedef enum {
+    FLOW_PUBLISH, FLOW_SUBSCRIBE, FLOW_QUERY, FLOW_ROWS, FLOW_WATCH, FLOW_ECHO, FLOW_UNARY
+} flow_kind_t;
 
 typedef struct reply_t { uint8_t id[16]; uint32_t nack; } reply_t; /* nack: code + 1; 0: an ack */
 
@@ -114,6 +117,9 @@ typedef struct flow_t {
     size_t cursor[TOPICS];          /* of a subscription: the number of the entry to be looked at next */
     uint64_t behind[TOPICS];        /* the offset behind which it began */
     bool asked;                     /* it named places */
+    unsigned topic;                 /* of rows: theirs, */
+    size_t row, end;                /* the entry to be looked at next, and the one behind the last */
+    uint64_t limit;                 /* so many of them are left to be sent */
     reply_t queue[QUEUE];
     size_t head, tail;              /* of those that wait: counts that may wrap */
     uint8_t last[16];               /* id of the last answer; with have_last */
@@ -146,6 +152,7 @@ typedef struct model_t {
     pings_t pings[ENSIGN_MAX_LINKS];
     bool goaway_pending[ENSIGN_MAX_LINKS]; /* the first step of a graceful stop was sent */
     unsigned creates[OWNERS];       /* CreateTopic that came, of each slot's request */
+    unsigned rows_refused;          /* queries for what subscriptions have missed */
 } model_t;
 
 static model_t model;
@@ -469,6 +476,10 @@ static void hear_name(flow_t *f, ensign_slice_t m)
     if (f->named || f->kind == FLOW_PUBLISH || f->kind == FLOW_ECHO || f->kind == FLOW_UNARY) return;
     if (f->kind == FLOW_SUBSCRIBE) found = dec_field(m, 3, &x) && dec_field(x, 3, &y) && dec_field(y, 1, &x);
     else found = dec_field(m, 1, &x);
+    if (f->kind == FLOW_QUERY && found && x.len > 6 && memcmp(x.ptr, "SELECT", 6) == 0) {
+        f->kind = FLOW_ROWS;
+        return;
+    }
     if (!found || x.len != 2)
         sim_die("the first message of %s names no slot", peer_field(f->stream, ":path"));
     f->owner = x.ptr[1] - (unsigned)'0';
@@ -522,10 +533,70 @@ static bool flow_has(const flow_t *f, const entry_t *e, unsigned topic)
            e->offset > f->behind[topic];
 }
 
-/* The next event of some topic. Each topic is read on its own: their order is another one each time. */
+/* "SELECT * FROM topic OFFSET n", maybe with " LIMIT m": of what the topic has now. */
+static void hear_rows(flow_t *f, ensign_slice_t m)
+{
+    char text[80], name[20], tail[20] = "";
+    ensign_slice_t sql = { NULL, 0 };
+    unsigned long long offset = 0, limit = UINT64_MAX;
+    dec_field(m, 1, &sql);
+    snprintf(text, sizeof text, "%.*s", (int)sql.len, (const char *)sql.ptr);
+    if (sscanf(text, "SELECT * FROM %19s OFFSET %llu%19[^\n]", name, &offset, tail) < 2 ||
+        (tail[0] && sscanf(tail, " LIMIT %llu", &limit) != 1))
+        sim_die("a query that no subscription asks: %s", text);
+    tell("%s", text);
+    TALLY(server, rows_asked);
+    f->topic = service_topic_named(text_slice(name), TOPICS);
+    if (!topic_there(f->topic)) {
+        model.rows_refused++;
+        peer_refuse(f->stream, ENSIGN_GRPC_INVALID_ARGUMENT, "unknown topic in query");
+        return;
+    }
+    f->ready = true;
+    f->limit = limit;
+    f->end = events.count;
+    for (f->row = 0; f->row < f->end && offset > 0; f->row++)
+        offset -= events.entry[f->row].topic == f->topic && !events.entry[f->row].gone;
+}
+
+static void deliver_rows(world_t *w, flow_t *f)
+{
+    for (uint32_t n = 1 + world_below(w, 20); n > 0; f->row++) {
+        uint8_t id[16];
+        while (f->row < f->end && (events.entry[f->row].topic != f->topic || events.entry[f->row].gone))
+            f->row++;
+        if (f->row >= f->end || f->limit == 0) {
+            peer_finish(f->stream, 0, NULL, NULL);
+            return;
+        }
+        topic_id_of(f->topic, events.entry[f->row].generation, id);
+        log_send(f->stream, f->row, id, true);
+        f->limit--;
+        n--;
+    }
+}
+
+/* Without places all topics have one order: the topic whose turn it is comes first. */
+static unsigned next_topic(const flow_t *f)
+{
+    unsigned topic = 0;
+    size_t at = SIZE_MAX;
+    for (unsigned i = 0; i < TOPICS; i++) {
+        size_t k = f->cursor[i];
+        if (!(f->topics & 1u << i)) continue;
+        while (k < events.count && !flow_has(f, &events.entry[k], i)) k++;
+        if (k >= events.count || k >= at) continue;
+        at = k;
+        topic = i;
+    }
+    return topic;
+}
+
+/* The next event of some topic. Where there are places each topic is read on its own: their order is another
+ * one each time. */
 static void deliver_event(world_t *w, flow_t *f)
 {
-    unsigned first = world_below(w, TOPICS);
+    unsigned first = events.places ? world_below(w, TOPICS) : next_topic(f);
     for (unsigned k = 0; k < TOPICS; k++) {
         unsigned topic = (first + k) % TOPICS;
         size_t *at = &f->cursor[topic];
@@ -535,10 +606,10 @@ static void deliver_event(world_t *w, flow_t *f)
         if (*at == events.count) continue;
         TALLY(server, event);
         topic_id_of(topic, f->generation[topic], id);
-        log_send(f->stream, *at, id);
+        log_send(f->stream, *at, id, false);
         if (f->asked && world_below(w, 10) == 0) {
             TALLY(server, event_again);
-            log_send(f->stream, *at, id);
+            log_send(f->stream, *at, id, false);
         }
         ++*at;
         return;
@@ -610,6 +681,19 @@ static bool model_answer(world_t *w, bool all)
     return did;
 }
 
+/* Rows of what was missed, as far as they are read. */
+static bool model_rows(world_t *w)
+{
+    bool did = false;
+    for (flow_t *f = model.flows; f; f = f->next) {
+        if (f->kind != FLOW_ROWS || !flow_lives(f) || !f->ready || f->mute || f->tongue_tied) continue;
+        if (f->stream->out.len - f->stream->out_at > 20000 || (!model.calm && world_below(w, 3))) continue;
+        deliver_rows(w, f);
+        did = true;
+    }
+    return did;
+}
+
 /* ------------------------------------------------------------------ how a stream begins */
 static bool token_good(world_t *w, const char *header)
 {
@@ -672,6 +756,7 @@ static void reset_stream(world_t *w, stream_t *s)
 
 static void meet_trouble(world_t *w, flow_t *f)
 {
+    if (f->kind == FLOW_QUERY) model.rows_refused++; /* it may be one of these */
     switch (world_below(w, 8)) {
     case 0:
     case 1: refuse_status(w, f); break;
@@ -745,6 +830,7 @@ static void model_message(world_t *w, stream_t *s, ensign_slice_t m)
         f->rows = world_below(w, 30);
         f->ready = true;
         break;
+    case FLOW_ROWS: hear_rows(f, m); break;
     case FLOW_WATCH:
         f->ready = true;
         deliver_health(w, f);
@@ -845,6 +931,7 @@ static bool model_serve(world_t *w)
     judge_streams(w);
     if (world_serve(w)) did = true;
     if (model.calm && model_answer(w, true)) did = true;
+    if (model_rows(w)) did = true;
     return did;
 }
 

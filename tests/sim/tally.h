@@ -38,7 +38,8 @@
     X(server, nack_unknown_topic) X(server, nack_archived) X(server, nack_other) X(server, ready)            \
     X(server, no_topics) X(server, topic_made) X(server, topic_archived) X(server, topic_removed)            \
     X(server, event) X(server, event_again) X(server, event_too_large)                                       \
-    X(server, places_asked) X(server, row) X(server, health) X(server, echo) X(server, answer)               \
+    X(server, places_asked) X(server, rows_asked) X(server, row) X(server, health)                          \
+    X(server, echo) X(server, answer)                                                                       \
     X(server, close_stream) X(server, expired_token) X(server, ping)                                         \
     X(server, attempt_again) X(server, pushback) X(server, forbids_attempts)                                 \
     X(fault, cut_in) X(fault, cut_out) X(fault, cut_now) X(fault, away) X(fault, dial_refused)               \

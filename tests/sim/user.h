@@ -42,7 +42,8 @@ typedef struct slot_t {
     /* subscriptions: what they have had of the log, by topic */
     bool resume;
     uint64_t from;
-    unsigned wanted, upsets;        /* wanted: topics, as bits; upsets: so many were before */
+    unsigned wanted, upsets;        /* wanted: topics, as bits; upsets: so many were before, */
+    unsigned rows_refused, changed; /* and so many queries were refused, and topics made or removed */
     unsigned excused;               /* bits: of these topics events may be missing before the next one */
     size_t due[TOPICS], had[TOPICS]; /* entries from `due` on must come, before `had` none may */
     uint64_t epoch[TOPICS], offset[TOPICS]; /* of the last event; 0: none came, or it had none */
@@ -190,6 +191,8 @@ static void open_subscription(world_t *w, slot_t *s)
     s->resume = d.resume;
     s->from = d.from;
     s->upsets = events.upsets;
+    s->rows_refused = model.rows_refused;
+    s->changed = topics.changes;
     for (size_t i = 0; i < d.topic_count; i++)
         s->wanted |= 1u << service_topic_named(text_slice(names[i]), TOPICS);
     if (d.topic_count == 0) s->wanted = UINT32_MAX;
@@ -628,10 +631,12 @@ static void heard_publisher(world_t *w, slot_t *s, const ensign_notice_t *n)
     }
 }
 
-/* The server has kept places, and all of its log, since the subscription was opened. */
+/* Since the subscription was opened the server has kept all of its log, and places, or else it has answered
+ * each query for what was missed. */
 static bool undisturbed(const slot_t *s)
 {
-    return s->resume && events.places && s->upsets == events.upsets;
+    bool queries = s->rows_refused == model.rows_refused && s->changed == topics.changes && !s->from;
+    return s->resume && s->upsets == events.upsets && (events.places || queries);
 }
 
 /* Does the subscription have to be given this entry? */
