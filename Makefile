@@ -241,14 +241,14 @@ $(TOOL): $(TOOL_O) $(COMMON_O)
 	$(call say,LINK)
 	$(Q)$(C) -o $@ $(TOOL_O) $(COMMON_O) $(LDFLAGS) $(LIBS) $(if $(PROTOBUF),$(LIBS_PROTOBUF))
 
-# The server's messages are those of ensign.h, without its codec.
-$(MESSAGES): tools/ensignd/message_types.awk ensign.h
+# The messages of ensign.h, and those of ensignd's own service, without their codec.
+$(MESSAGES): tools/common/message_types.awk ensign.h tools/common/group_messages.h
 	$(call say,GEN)
 	$(Q)mkdir -p $(@D)
 	$(Q)awk -f $^ >$@
 
-$(SERVER_O) $(UNIT): $(MESSAGES)
-$(SERVER_O) $(UNIT): C += -I$(B)/gen
+$(SERVER_O) $(TOOL_O) $(UNIT): $(MESSAGES)
+$(SERVER_O) $(TOOL_O) $(UNIT): C += -I$(B)/gen
 
 $(B)/obj/%.o: %.c ensign.h
 	$(call say,CC)
