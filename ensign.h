@@ -16657,9 +16657,8 @@ static ensign_notice_t *ensi_sub_pull_gap(ensi_sub_t *s, const uint8_t *p)
                   (unsigned long)s->max_event_bytes);
     else if (code == ENSIGN_E_UNIMPLEMENTED)
         ensi_fail(&s->h.error, code, 0,
-                  "subscribe: events from `from` on, %llu, can be missing here: the server keeps no places, "
-                  "or the topics are too many to name",
-                  (unsigned long long)s->places.from);
+                  "subscribe: events can be missing here: the server did not begin at `from`; it keeps no "
+                  "places, or the topics are too many to name");
     else if (code == ENSIGN_E_DATA_LOSS)
         ensi_fail(&s->h.error, code, 0,
                   "subscribe: events can be missing here: the server's log was made anew, or it ends before "
