@@ -33,7 +33,7 @@ typedef struct stamp_t { int64_t seconds; int32_t nanos; } stamp_t;
 
 typedef enum {
     LOG_OK,
-    LOG_CHANGED,                        /* of a put: somebody else was first */
+    LOG_CHANGED,                        /* of a put: somebody else was first; log_get knows that by now */
     LOG_UNSUPPORTED,                    /* the engine lacks it: see log_can_amend */
     LOG_FAILED                          /* why.text says why; an append or a put may still have been stored */
 } log_result_t;
@@ -49,6 +49,7 @@ struct log_request_t {
     why_t        why;
     int          kind;                  /* log.c's from here on */
     int64_t      due;                   /* monotonic ms: asked again until then */
+    uint64_t     serial;                /* its own, from 1; the same when an engine is asked again */
     bool         answered;
     log_request_t *next, **back;
 };
