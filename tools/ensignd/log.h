@@ -47,10 +47,9 @@ struct log_request_t {
     void        *user;
     log_result_t result;                /* the answer */
     why_t        why;
-    int          kind;                  /* log.c's from here on */
-    int64_t      due;                   /* monotonic ms: asked again until then */
+    int          kind, state;           /* log.c's from here on */
+    int64_t      asked, again;          /* monotonic ms: when it came, when the engine gets it again */
     uint64_t     serial;                /* its own, from 1; the same when an engine is asked again */
-    bool         answered;
     log_request_t *next, **back;
 };
 

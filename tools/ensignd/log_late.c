@@ -2,11 +2,11 @@
  * above log.h
  *
  * The log lies in memory. A request waits for some calls of run, so answers overtake each other; only the
- * appends of one project keep their order. Some requests fail, some of them after they were done: a part of an
- * append may be stored, or all of it. What was done and not said is remembered by the request's serial until
- * it is handed over again. Followers and watches hear of a change later than the log has it. Offsets skip, and
- * a read may stop early. One generator decides all that, and `where` is its seed: the same calls bring the same
- * answers. The clock gives no more than the times of commits. */
+ * appends of one project keep their order. Some requests fail, some of them after they were done: a part of
+ * an append may be stored, or all of it. What was done and not said is remembered by the request's serial
+ * until it is handed over again. Followers and watches hear of a change later than the log has it. Offsets
+ * skip, and a read may stop early. One generator decides all that, and `where` is its seed: the same calls
+ * bring the same answers. The clock gives no more than the times of commits. */
 #include "log_engine.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -485,7 +485,8 @@ static void change_free(change_t *c)
     free(c);
 }
 
-/* In the order in which they were made. A watch may cancel the put: the change stays listed while it hears. */
+/* In the order in which they were made. A change stays listed while a watch hears of it, who may cancel its
+   put. */
 static void run_changes(late_t *e)
 {
     for (change_t *c = e->changes; c; c = c->next)
@@ -560,6 +561,8 @@ static void late_cancel(void *engine, log_request_t *r)
     late_t *e = engine;
 
     if (jobs_cancel(&e->jobs, r) || jobs_cancel(&e->ready, r)) return;
+    for (project_t *p = e->projects; p; p = p->next)
+        if (jobs_cancel(&p->appends, r)) return;
     for (change_t *c = e->changes; c; c = c->next)
         if (c->put && &c->put->base == r) c->put = NULL;
 }
@@ -673,6 +676,6 @@ static void late_close(void *engine)
 }
 
 const log_engine_t log_late = {
-    "late", true, late_open, late_append, late_read, late_amend, late_destroy, late_put, late_cancel, late_follow,
-    late_run, late_fd, late_due, late_epoch, late_last, late_close
+    "late", true, late_open, late_append, late_read, late_amend, late_destroy, late_put, late_cancel,
+    late_follow, late_run, late_fd, late_due, late_epoch, late_last, late_close
 };

@@ -11,6 +11,7 @@
  * jobs.c rehash.c dedup.c restore.c          long work in slices: duplicates
  * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
  * store.c store_sqlite.c  the storage        lib.c reply.c  the messages
+ * log.c log_sqlite.c log_late.c log_carry.c  what the storage becomes
  * ids.c util.c ../common/utf8.c  small things
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --unix --auth-port --listen
