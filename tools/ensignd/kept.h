@@ -1,7 +1,7 @@
 /* kept.h - one record of the log's metadata that follows what its owner has in memory
  *
- * The owner says when something changed; the record is made and put when kept_run comes. One put is under way at
- * most: what changes meanwhile is written by the next one. Nobody else may write the record. */
+ * The owner says when something changed; the record is made and put when kept_run comes. One put is under way
+ * at most: what changes meanwhile is written by the next one. Nobody else may write the record. */
 #ifndef ENSIGND_KEPT_H
 #define ENSIGND_KEPT_H
 #include "log.h"

@@ -1,15 +1,14 @@
 /* place.c - see place.h
  *
- * A record is a version byte and varints: epoch, floor, redeliveries, dead letters; the count of ranges, and of
- * each its distance from the end of the one before and its length; the count of marks, and of each its distance
- * from the one before, twice its failures, plus one where it is dead, and then `since`. */
+ * A record is a version byte and varints: epoch, floor, redeliveries, dead letters; the count of ranges, and
+ * of each its distance from the end of the one before and its length; the count of marks, and of each its
+ * distance from the one before, twice its failures, plus one where it is dead, and then `since`. */
 #include "place.h"
 #include "messages.h"
 #include <stdlib.h>
 #include <string.h>
 
 #define RECORD_VERSION 1
-#define PAGE_BYTES (256u << 10)         /* of one read, and one event more */
 #define RING_LEAST 16u
 
 /* ---- the record */
@@ -326,14 +325,14 @@ static void read_missing(place_t *p, log_read_t *r)
     r->until = nth(p, last)->offset;
 }
 
-/* A value that is missing where the next event to be handed out stands is read whatever is held: what is held is
-   handed out behind it. */
+/* A value that is missing where the next event to be handed out stands is read whatever is held: what is held
+   is handed out behind it. */
 static bool may_read(place_t *p)
 {
     if (p->reading || p->idle) return false;
-    if (!p->missing) return !p->live && count_of(p) < PLACE_EVENTS && may_hold(p, 0);
+    if (!p->missing) return !p->live && count_of(p) < PLACE_EVENTS && may_hold(p, 1);
     first_missing(p);
-    return may_hold(p, 0) || p->missing_from <= p->ready_from || nth(p, p->missing_from)->state == PLACE_DEAD;
+    return may_hold(p, 1) || p->missing_from <= p->ready_from || nth(p, p->missing_from)->state == PLACE_DEAD;
 }
 
 static void read_more(place_t *p)
@@ -348,7 +347,7 @@ static void read_more(place_t *p)
     r->topics = &p->key.topic;
     r->topic_count = 1;
     r->most_events = PLACE_AHEAD;
-    r->most_bytes = PAGE_BYTES;
+    r->most_bytes = PLACE_PAGE;
     r->after = p->read_to;
     r->until = UINT64_MAX;
     if (p->missing) read_missing(p, r);
@@ -437,8 +436,8 @@ static void add_mark(place_record_t *r, const place_event_t *e)
     m->since = e->since;
 }
 
-/* A range ends at an event that is not done. Between those of the window and those that were found and are not
-   in it yet there is none: they may touch. */
+/* A range ends at an event that is not done. Between those of the window and those that were found and are
+   not in it yet there is none: they may touch. */
 static void record_of(const place_t *p, place_record_t *r)
 {
     const place_record_t *s = &p->saved;
@@ -540,7 +539,7 @@ void place_close(place_t *p)
     memset(p, 0, sizeof *p);
 }
 
-static void wake(place_t *p, int64_t now)
+void place_wake(place_t *p, int64_t now)
 {
     int64_t next = 0;
 
@@ -554,9 +553,8 @@ static void wake(place_t *p, int64_t now)
     p->wait_due = next;
 }
 
-int64_t place_run(place_t *p, int64_t now)
+int64_t place_run(place_t *p)
 {
-    wake(p, now);
     read_more(p);
     kept_run(&p->record);
     return p->wait_due;
@@ -583,9 +581,11 @@ place_event_t *place_next(place_t *p, uint64_t *index)
     first_ready(p);
     if (p->counts[PLACE_CLAIMED] == 0) from = p->ready_from;
     if (*index < from) *index = from;
-    while (*index < p->end) {
-        place_event_t *e = nth(p, (*index)++);
-        if (can_go(p, e)) return e->value ? e : NULL;
+    for (; *index < p->end; ++*index) {
+        place_event_t *e = nth(p, *index);
+        if (!can_go(p, e)) continue;
+        if (e->value) ++*index;
+        return e->value ? e : NULL;
     }
     return NULL;
 }
@@ -613,7 +613,8 @@ void place_claim(place_t *p, place_event_t *e)
 
 void place_out(place_t *p, place_event_t *e)
 {
-    if (e->failures) p->redeliveries++;
+    if (e->failures || e->given) p->redeliveries++;
+    e->given = true;
     move(p, e, PLACE_OUT);
 }
 

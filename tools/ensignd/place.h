@@ -1,14 +1,15 @@
 /* place.h - a group's place in one topic: which events are done, which are out, which come again
  *
- * Floor     every event of the topic up to it is done. The place knows what lies above: a window of events, oldest
- *           first, each in one of the states below. It reads the topic page by page until it has caught up; from
- *           then on it takes each event as it is told of it.
- * Record    the floor, what is done above it, and how often the others were tried, are kept in the metadata of the
- *           log. One put is under way at most; what changes meanwhile is written by the next one. So a server that
- *           is killed delivers again what was not done, and what was done and not committed yet.
- * Bounds    PLACE_EVENTS events above the floor: a place that has so many waits until the oldest are done. Values
- *           are kept of events that wait to be handed out, PLACE_AHEAD of them, and of all places of a group
- *           together PLACE_BYTES, beside one event for each place; others are read again when they are due.
+ * Floor     every event of the topic up to it is done. The place knows what lies above: a window of events,
+ *           oldest first, each in one of the states below. It reads the topic page by page until it has
+ *           caught up; from then on it takes each event as it is told of it.
+ * Record    the floor, what is done above it, and how often the others were tried, are kept in the metadata
+ *           of the log. One put is under way at most; what changes meanwhile is written by the next one. So a
+ *           server that is killed delivers again what was not done, and what was done and not committed yet.
+ * Bounds    PLACE_EVENTS events above the floor: a place that has so many waits until the oldest are done.
+ *           Values are kept of events that wait to be handed out, PLACE_AHEAD of them, and of all places of a
+ *           group together PLACE_BYTES, beside what one read brought; others are read again when they are
+ *           due.
  * Time      monotonic ms, passed in. */
 #ifndef ENSIGND_PLACE_H
 #define ENSIGND_PLACE_H
@@ -17,6 +18,7 @@
 #define PLACE_EVENTS 16384u
 #define PLACE_AHEAD 256u
 #define PLACE_BYTES (4u << 20)
+#define PLACE_PAGE (256u << 10)         /* bytes of one read, and one event more */
 #define PLACE_REFUSALS 4u               /* members that one event remembers */
 
 typedef struct place_t place_t;
@@ -43,12 +45,13 @@ struct place_event_t {
     place_state_t state;
     uint32_t      failures;             /* deliveries that were nacked or timed out */
     uint64_t      version;              /* of the record that says that it is claimed, or dead */
-    uint64_t      since;                /* DEAD: what lies in the dead-letter topic up to this offset is another */
+    uint64_t      since;                /* DEAD: its dead letter has a higher offset */
     bool          tried;                /* DEAD: it may lie there already */
-    int64_t       due;                  /* WAIT: see there. OUT: when it times out; 0: it was not handed over yet */
+    bool          given;                /* it was out before */
+    int64_t       due;                  /* WAIT: see there. OUT: when it times out; 0: not handed over yet */
     uint32_t      refusals[PLACE_REFUSALS];     /* serials of members that do not want it; 0: none */
     /* Where it is out; group.c's. */
-    void          *holder;
+    struct member_t *holder;
     uint64_t       number;              /* counts what the holder was given */
     place_event_t *next, **back;
 };
@@ -56,7 +59,7 @@ struct place_event_t {
 typedef struct place_key_t { ulid_t project; uint8_t group[16]; ulid_t topic; } place_key_t;
 
 /* What a record says. */
-typedef struct place_range_t { uint64_t first, last; } place_range_t;      /* of offsets; all between are done */
+typedef struct place_range_t { uint64_t first, last; } place_range_t;      /* offsets; all is done */
 typedef struct place_mark_t { uint64_t offset, failures, since; bool dead; } place_mark_t;
 typedef struct place_record_t {
     uint64_t       epoch, floor, redeliveries, dead_letters;
@@ -85,22 +88,23 @@ struct place_t {
     log_read_t     read;
     bool           reading;
     bool           idle;                /* nobody takes events: nothing is read */
-    void         (*touched)(place_t *p);        /* place_run has something to do, or there may be events to hand out */
-    bool         (*is_done)(place_t *p, const rlid_t *id);      /* of a new event: has it been acked already? */
+    void         (*touched)(place_t *p);        /* there is something to run, or to hand out */
+    bool         (*is_done)(place_t *p, const rlid_t *id);      /* was a new event acked before? */
 };
 
-/* Finds the record, or makes one that begins behind `begin`. The caller has set the hooks, `bytes` and `told`. */
+/* Finds the record, or makes one that begins behind `begin`. The caller has set the hooks, `bytes` and
+   `told`. */
 void place_open(place_t *p, log_t *log, const place_key_t *key, uint64_t begin);
 void place_close(place_t *p);           /* what is not stored yet is not stored */
 void place_told(place_t *p, const log_event_t *e);      /* live, in order */
-/* Wakes what waits, reads, writes. Returns when it has to be called again at the latest; 0: it need not. */
-int64_t place_run(place_t *p, int64_t now);
+void place_wake(place_t *p, int64_t now);       /* what waited long enough is ready */
+int64_t place_run(place_t *p);          /* reads and writes; returns when place_wake is due, or 0 */
 bool place_is_stored(const place_t *p); /* nothing waits to be written */
 
-/* The first event from *index on that can be handed out; *index moves behind it. NULL: there is none, or one before
-   it has to be read first: the order holds as far as it can. */
+/* The first event from *index on that can be handed out; *index moves behind it. NULL: there is none, or one
+   before it has to be read first: the order holds as far as it can. */
 place_event_t *place_next(place_t *p, uint64_t *index);
-place_event_t *place_next_dead(place_t *p);             /* the first whose mark is stored and whose value is here */
+place_event_t *place_next_dead(place_t *p);             /* with its mark stored and its value here */
 place_event_t *place_find(const place_t *p, const rlid_t *id);
 size_t place_pending(const place_t *p);
 
