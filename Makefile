@@ -274,8 +274,15 @@ ENSQL_O := $(patsubst %.c,$(B)/obj/%.o,$(ENSQL_C))
 
 $(B)/tests/unit/query $(B)/tests/unit/ensignd_query: LIBS += -ljansson
 $(B)/tests/unit/query $(B)/tests/unit/ensignd_query: $(ENSQL_O)
-$(B)/tests/unit/query: $(addprefix $(B)/obj/tools/ensignd/,jobs.o restore.o)
-$(B)/tests/unit/ensignd_store: LIBS += -lsqlite3
+$(B)/tests/unit/query: $(addprefix $(B)/obj/tools/ensignd/,jobs.o reply.o restore.o walk.o wrapper.o)
+$(addprefix $(B)/tests/unit/ensignd_log,_sqlite _model) $(B)/tests/unit/ensignd_log: LIBS += -lsqlite3
+$(B)/tests/unit/ensignd_log_sqlite: $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log_carry log_sqlite util)
+$(B)/tests/unit/ensignd_log $(B)/tests/unit/ensignd_log_model: $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite)
+
+# The places of groups, over the engine of the log that is late.
+PLACE_O := $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids kept lib log log_late place)
+$(B)/tests/unit/ensignd_place: $(PLACE_O)
+$(B)/tests/unit/ensignd_group: $(PLACE_O) $(B)/obj/tools/ensignd/group.o
 $(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
 
 # The types and the JSON of ensign call, which libprotobuf reads.
