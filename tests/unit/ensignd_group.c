@@ -228,11 +228,17 @@ static void fail_delivery(known_t *k)
 
 static void nack(client_t *c, known_t *k, bool not_me)
 {
+    static const int32_t refusals[] = { ENSIGN_NACK_UNHANDLED_MIMETYPE, ENSIGN_NACK_UNKNOWN_TYPE,
+                                        ENSIGN_NACK_DELIVER_AGAIN_NOT_ME };
+    static const int32_t others[] = { ENSIGN_NACK_UNKNOWN, ENSIGN_NACK_UNPROCESSED, ENSIGN_NACK_TIMEOUT,
+                                      ENSIGN_NACK_DELIVER_AGAIN_ANY, -1, 12345 };
+    int32_t code = not_me ? refusals[below(COUNT(refusals))] : others[below(COUNT(others))];
+
     if (k->holder == c) {
         fail_delivery(k);
         if (not_me) k->refused = c;
     }
-    group_nack(c->member, slice_of(k->id.b, sizeof k->id.b), not_me, now);
+    group_nack(c->member, slice_of(k->id.b, sizeof k->id.b), code, now);
 }
 
 static known_t *held_by(const client_t *c)

@@ -251,6 +251,7 @@ static void the_dead_are_marked_and_found_again(void **state)
     store(&p);
     place_out(&p, e);
     e->failures = 5;
+    e->code = ENSIGN_NACK_UNKNOWN_TYPE;
     place_dead(&p, e, 77);
     assert_null(place_next_dead(&p));   /* not before the mark is stored */
     store(&p);
@@ -261,7 +262,7 @@ static void the_dead_are_marked_and_found_again(void **state)
 
     start(&p, &f, 0);
     while (!(e = place_next_dead(&p))) run(&p, 1);
-    assert_true(e->tried && e->since == 77 && e->failures == 5);
+    assert_true(e->tried && e->since == 77 && e->failures == 5 && e->code == ENSIGN_NACK_UNKNOWN_TYPE);
     place_done(&p, e);
     store(&p);
     end(&p, &f);
@@ -444,7 +445,7 @@ static void a_record_of_another_epoch_begins_anew(void **state)
 static void a_record_is_read_as_it_was_written(void **state)
 {
     place_range_t ranges[] = { { 12, 12 }, { 14, 900 }, { 1000, UINT64_MAX - 1 } };
-    place_mark_t marks[] = { { 13, 2, 0, false }, { 950, 5, 940, true } };
+    place_mark_t marks[] = { { 13, 2, 0, 0, false }, { 950, 5, 940, 103, true } };
     place_record_t r = { 1, 10, 3, 4, ranges, marks, 3, 2 }, back;
     buf_t b = { NULL, 0, 0, 0 };
     (void)state;
@@ -459,7 +460,8 @@ static void a_record_is_read_as_it_was_written(void **state)
     assert_int_equal(back.mark_count, 2);
     for (size_t i = 0; i < COUNT(marks); i++)
         assert_true(back.marks[i].offset == marks[i].offset && back.marks[i].failures == marks[i].failures &&
-                    back.marks[i].since == marks[i].since && back.marks[i].dead == marks[i].dead);
+                    back.marks[i].since == marks[i].since && back.marks[i].dead == marks[i].dead &&
+                    back.marks[i].code == marks[i].code);
     place_record_free(&back);
     for (size_t n = 0; n < buf_len(&b); n++) assert_false(place_record_read(&back, slice_of(b.ptr, n)));
     for (size_t i = 0; i < buf_len(&b); i++)    /* whatever it says then, nothing is read beyond its end */

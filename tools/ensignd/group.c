@@ -66,6 +66,18 @@ struct groups_t {
 
 /* ---- the record: version, delivery, ack_wait, epoch, begun, the name */
 
+void group_id_of(ensign_slice_t id, ensign_slice_t name, uint8_t out[GROUP_ID])
+{
+    name_hash_t hash;
+
+    if (id.len == GROUP_ID) {
+        memcpy(out, id.ptr, GROUP_ID);
+        return;
+    }
+    hash = name_hash(id.len ? id : name);
+    memcpy(out, hash.b, GROUP_ID);
+}
+
 void group_key_put(buf_t *out, const ulid_t *project, const uint8_t id[GROUP_ID])
 {
     buf_put(out, "group/", 6);
@@ -331,7 +343,7 @@ static group_t *find_group(const groups_t *gs, const ulid_t *project, const uint
     return g;
 }
 
-static bool is_locked(const groups_t *gs, const ulid_t *project, const uint8_t id[GROUP_ID])
+bool groups_is_locked(const groups_t *gs, const ulid_t *project, const uint8_t id[GROUP_ID])
 {
     const group_lock_t *l = gs->locks;
 
@@ -434,8 +446,8 @@ static const char *delivery_name(group_delivery_t d)
 static bool agrees(const group_t *g, const group_wish_t *w, why_t *why)
 {
     if (w->delivery != g->settings.delivery)
-        return fail(why, "the group delivers %s, and this member asks for %s; ask for the same, or take another "
-                    "group", delivery_name(g->settings.delivery), delivery_name(w->delivery));
+        return fail(why, "the group delivers %s, and this member asks for %s; ask for the same, or take "
+                    "another group", delivery_name(g->settings.delivery), delivery_name(w->delivery));
     if (w->ack_wait && w->ack_wait != ack_wait_of(g))
         return fail(why, "the group has a delivery timeout of %" PRId64 " ms, and this member asks for %"
                     PRId64 " ms; ask for the same or for none, or take another group", ack_wait_of(g),
@@ -493,7 +505,7 @@ member_t *group_join(groups_t *gs, const group_wish_t *wish, void *user, group_r
     bool known;
 
     *result = GROUP_LOCKED;
-    if (is_locked(gs, &wish->project, wish->id)) {
+    if (groups_is_locked(gs, &wish->project, wish->id)) {
         fail(why, "the group is being changed; try again");
         return NULL;
     }
@@ -576,8 +588,15 @@ static int64_t again_ms(uint32_t failures)
     return ms < AGAIN_MOST_MS ? ms : AGAIN_MOST_MS;
 }
 
+/* It says that another member may do better. */
+static bool is_refusal(int32_t code)
+{
+    return code == ENSIGN_NACK_UNHANDLED_MIMETYPE || code == ENSIGN_NACK_UNKNOWN_TYPE ||
+           code == ENSIGN_NACK_DELIVER_AGAIN_NOT_ME;
+}
+
 /* A delivery has failed. */
-static void failed(place_event_t *e, bool not_me, int64_t now)
+static void failed(place_event_t *e, int32_t code, int64_t now)
 {
     member_t *m = e->holder;
     group_t *g = m->group;
@@ -585,7 +604,8 @@ static void failed(place_event_t *e, bool not_me, int64_t now)
 
     take_back(e);
     if (e->failures < UINT32_MAX / 4) e->failures++;
-    if (not_me) {
+    e->code = code > 0 ? code : ENSIGN_NACK_UNKNOWN;
+    if (is_refusal(code)) {
         memmove(e->refusals + 1, e->refusals, sizeof e->refusals - sizeof *e->refusals);
         e->refusals[0] = m->serial;
     }
@@ -598,7 +618,7 @@ static void failed(place_event_t *e, bool not_me, int64_t now)
 static void expire(group_t *g, int64_t now)
 {
     for (member_t *m = g->members; m; m = m->next)
-        while (m->first && m->first->due && m->first->due <= now) failed(m->first, false, now);
+        while (m->first && m->first->due && m->first->due <= now) failed(m->first, ENSIGN_NACK_TIMEOUT, now);
 }
 
 /* The member's own first: nearly all acks are for its oldest event. */
@@ -642,12 +662,12 @@ void group_ack(member_t *m, ensign_slice_t raw)
     place_done(e->place, e);
 }
 
-void group_nack(member_t *m, ensign_slice_t raw, bool not_me, int64_t now)
+void group_nack(member_t *m, ensign_slice_t raw, int32_t code, int64_t now)
 {
     rlid_t id;
     place_event_t *e = rlid_from(raw, &id) ? find_event(m, &id) : NULL;
 
-    if (e && e->holder == m) failed(e, not_me, now);
+    if (e && e->holder == m) failed(e, code, now);
 }
 
 /* ---- who gets what */
@@ -787,7 +807,7 @@ static bool is_over(const group_place_t *p)
     const group_t *g = p->group;
 
     return p->place.idle && !p->burying && place_is_stored(&p->place) &&
-           (p->place.counts[PLACE_WAIT] == 0 || is_locked(g->all, &g->project, g->id));
+           (p->place.counts[PLACE_WAIT] == 0 || groups_is_locked(g->all, &g->project, g->id));
 }
 
 /* A place stays listed while it has events that wait for a member, or for their time. */
@@ -921,9 +941,24 @@ void groups_close(groups_t *gs)
 
 /* ---- for the service Groups */
 
+const char *group_name(const group_t *g)
+{
+    return g->name;
+}
+
+const uint8_t *group_id(const group_t *g)
+{
+    return g->id;
+}
+
 const group_t *groups_find(const groups_t *gs, const ulid_t *project, const uint8_t id[GROUP_ID])
 {
     return find_group(gs, project, id);
+}
+
+int64_t groups_ack_wait(const groups_t *gs)
+{
+    return gs->rules.ack_wait;
 }
 
 size_t group_members(const group_t *g)

@@ -86,8 +86,11 @@ void      groups_close(groups_t *gs);                   /* before the log */
 member_t *group_join(groups_t *gs, const group_wish_t *wish, void *user, group_result_t *result, why_t *why);
 void      group_leave(member_t *m);
 void      group_ack(member_t *m, ensign_slice_t id);
-void      group_nack(member_t *m, ensign_slice_t id, bool not_me, int64_t now);
+void      group_nack(member_t *m, ensign_slice_t id, int32_t code, int64_t now);       /* Nack.Code */
 void      group_buried(group_place_t *p, bool done, int64_t now);   /* not done: once more */
+
+/* Of 16 bytes the id itself, else their hash; of none the hash of the name. */
+void group_id_of(ensign_slice_t id, ensign_slice_t name, uint8_t out[GROUP_ID]);
 
 /* A group's record. */
 typedef struct group_record_t {
@@ -102,13 +105,17 @@ void group_record_put(buf_t *out, const group_record_t *r);
 bool group_record_read(group_record_t *r, ensign_slice_t value);
 
 /* For the service Groups. NULL: it is not in memory. */
+const char    *group_name(const group_t *g);            /* empty: it was made by an id alone */
+const uint8_t *group_id(const group_t *g);              /* GROUP_ID bytes */
 const group_t *groups_find(const groups_t *gs, const ulid_t *project, const uint8_t id[GROUP_ID]);
+int64_t        groups_ack_wait(const groups_t *gs);     /* ms; of groups that have none of their own */
 size_t         group_members(const group_t *g);
 const place_t *group_place(const group_t *g, const ulid_t *topic);
 
 /* While a lock is set, nobody joins the group, and it leaves the memory as soon as it has no members. */
 typedef struct group_lock_t group_lock_t;
 struct group_lock_t { ulid_t project; uint8_t id[GROUP_ID]; group_lock_t *next, **back; };
+bool groups_is_locked(const groups_t *gs, const ulid_t *project, const uint8_t id[GROUP_ID]);
 void groups_lock(groups_t *gs, group_lock_t *lock);
 void groups_unlock(group_lock_t *lock);
 #endif

@@ -2,7 +2,7 @@
  *
  * A record is a version byte and varints: epoch, floor, redeliveries, dead letters; the count of ranges, and
  * of each its distance from the end of the one before and its length; the count of marks, and of each its
- * distance from the one before, twice its failures, plus one where it is dead, and then `since`. */
+ * distance from the one before, twice its failures, plus one where it is dead; then `since` and `code`. */
 #include "place.h"
 #include "messages.h"
 #include <stdlib.h>
@@ -25,6 +25,17 @@ void place_key_put(buf_t *out, const place_key_t *key)
     buf_put(out, key->project.b, sizeof key->project.b);
     buf_put(out, key->group, sizeof key->group);
     buf_put(out, key->topic.b, sizeof key->topic.b);
+}
+
+bool place_key_read(ensign_slice_t bytes, place_key_t *key)
+{
+    size_t n = 6;
+
+    if (bytes.len != n + sizeof *key || memcmp(bytes.ptr, "place/", n) != 0) return false;
+    memcpy(key->project.b, bytes.ptr + n, 16);
+    memcpy(key->group, bytes.ptr + n + 16, 16);
+    memcpy(key->topic.b, bytes.ptr + n + 32, 16);
+    return true;
 }
 
 void place_record_put(buf_t *out, const place_record_t *r)
@@ -50,6 +61,7 @@ void place_record_put(buf_t *out, const place_record_t *r)
         put_number(out, m->offset - from);
         put_number(out, 2 * m->failures + m->dead);
         if (m->dead) put_number(out, m->since);
+        if (m->dead) put_number(out, (uint32_t)m->code);
         from = m->offset;
     }
 }
@@ -94,7 +106,7 @@ static bool take_ranges(ensign_slice_t *s, place_record_t *r)
 
 static bool take_marks(ensign_slice_t *s, place_record_t *r)
 {
-    uint64_t from = r->floor, step, failures;
+    uint64_t from = r->floor, step, failures, code;
 
     if (!take_count(s, &r->mark_count)) return false;
     r->marks = x_alloc(r->mark_count * sizeof *r->marks);
@@ -104,7 +116,10 @@ static bool take_marks(ensign_slice_t *s, place_record_t *r)
         from = m->offset = from + step;
         m->failures = failures / 2;
         m->dead = failures % 2 != 0;
-        if (m->dead && !take_number(s, &m->since)) return false;
+        code = 0;
+        if (m->dead && (!take_number(s, &m->since) || !take_number(s, &code))) return false;
+        if (code > INT32_MAX) return false;
+        m->code = (int32_t)code;
     }
     return true;
 }
@@ -292,6 +307,7 @@ static void append(place_t *p, const log_event_t *from)
     if (mark) {
         e->failures = (uint32_t)mark->failures;
         e->since = mark->since;
+        e->code = mark->code;
         e->tried = mark->dead;
         e->version = p->record.stored;
     }
@@ -434,6 +450,7 @@ static void add_mark(place_record_t *r, const place_event_t *e)
     m->failures = e->failures;
     m->dead = e->state == PLACE_DEAD;
     m->since = e->since;
+    m->code = e->code;
 }
 
 /* A range ends at an event that is not done. Between those of the window and those that were found and are

@@ -44,6 +44,7 @@ struct place_event_t {
     size_t        len;
     place_state_t state;
     uint32_t      failures;             /* deliveries that were nacked or timed out */
+    int32_t       code;                 /* why the last one failed: a Nack.Code of a subscriber */
     uint64_t      version;              /* of the record that says that it is claimed, or dead */
     uint64_t      since;                /* DEAD: its dead letter has a higher offset */
     bool          tried;                /* DEAD: it may lie there already */
@@ -60,7 +61,7 @@ typedef struct place_key_t { ulid_t project; uint8_t group[16]; ulid_t topic; } 
 
 /* What a record says. */
 typedef struct place_range_t { uint64_t first, last; } place_range_t;      /* offsets; all is done */
-typedef struct place_mark_t { uint64_t offset, failures, since; bool dead; } place_mark_t;
+typedef struct place_mark_t { uint64_t offset, failures, since; int32_t code; bool dead; } place_mark_t;
 typedef struct place_record_t {
     uint64_t       epoch, floor, redeliveries, dead_letters;
     place_range_t *ranges;              /* both by offset */
@@ -117,6 +118,7 @@ void place_idle(place_t *p, bool idle);                 /* idle: nothing is out,
 
 /* As the log keeps it. The caller frees both. */
 void place_key_put(buf_t *out, const place_key_t *key);
+bool place_key_read(ensign_slice_t bytes, place_key_t *key);
 void place_record_put(buf_t *out, const place_record_t *r);
 bool place_record_read(place_record_t *r, ensign_slice_t value);        /* false: no place's record */
 void place_record_free(place_record_t *r);
