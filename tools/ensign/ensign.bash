@@ -122,9 +122,9 @@ _ensign_topics() {
     _ensign_ask topics ls | sed -n -e 1d -e 's/.* //' -e '/^[A-Za-z][A-Za-z0-9._-]*$/p'
 }
 
-# The groups of the server, if it has groups; what a shell might take for something else is left out.
+# The groups of the server, if it has groups: what stands behind six columns. A name that is not plain is left out.
 _ensign_groups() {
-    _ensign_ask groups ls | sed -n -e 1d -e 's/.* //' -e '/^[A-Za-z0-9._-]*$/p'
+    _ensign_ask groups ls | sed -n -E -e 1d -e 's/^([^ ]+ +){6}//' -e '/^[A-Za-z0-9._-]+$/p'
 }
 
 # The services of the server, with a slash; behind the slash, the methods of this one.
