@@ -280,24 +280,43 @@ static bool open_stream(subscribe_t *t, const char *const *topics, size_t count,
     return false;
 }
 
-/* A project has one sequence of offsets, so all topics can begin at one offset: that of the earliest event
- * that is wanted. The last events of each topic begin at one of its own. */
-static bool open_subscription(subscribe_t *t)
+/* The last events of each topic begin at an offset of its own, so each topic has a stream. All places are
+ * found before that: a question pulls the notices of streams, too, and drops them. */
+static bool open_each(subscribe_t *t, const char *const *names, size_t count)
 {
-    const list_t *topics = &t->o->args;
-    const char *const *names = (const char *const *)topics->at;
+    uint64_t from[LAST_TOPICS_MAX];
+
+    for (size_t i = 0; i < count; i++)
+        if (!place_find(&t->s, &t->from, names[i], &from[i])) return false;
+    for (size_t i = 0; i < count; i++)
+        if (!open_stream(t, &names[i], 1, from[i])) return false;
+    return true;
+}
+
+/* A project has one sequence of offsets, so from a time on all topics begin at one offset: that of the
+ * earliest event that is wanted. */
+static bool open_from_time(subscribe_t *t, const char *const *names, size_t count)
+{
     uint64_t from, first = ENSIGN_FROM_START;
 
-    if (!session_open(&t->s, t->o, true)) return false;
-    if (!place_is_found(&t->from))
-        return place_find(&t->s, &t->from, NULL, &first) && open_stream(t, names, topics->count, first);
-    for (size_t i = 0; i < topics->count; i++) {
-        if (!place_find(&t->s, &t->from, topics->at[i], &from)) return false;
-        if (t->from.kind == PLACE_LAST && !open_stream(t, &names[i], 1, from)) return false;
+    for (size_t i = 0; i < count; i++) {
+        if (!place_find(&t->s, &t->from, names[i], &from)) return false;
         if (from != ENSIGN_FROM_START && (from < first || first == ENSIGN_FROM_START))
             first = from;       /* a topic without events has no say */
     }
-    return t->stream_count > 0 || open_stream(t, names, topics->count, first);
+    return open_stream(t, names, count, first);
+}
+
+static bool open_subscription(subscribe_t *t)
+{
+    const char *const *names = (const char *const *)t->o->args.at;
+    size_t count = t->o->args.count;
+    uint64_t from;
+
+    if (!session_open(&t->s, t->o, true)) return false;
+    if (t->from.kind == PLACE_LAST) return open_each(t, names, count);
+    if (t->from.kind == PLACE_TIME) return open_from_time(t, names, count);
+    return place_find(&t->s, &t->from, NULL, &from) && open_stream(t, names, count, from);
 }
 
 int run_subscribe(const options_t *o)
