@@ -283,6 +283,8 @@ $(B)/tests/unit/ensignd_log $(B)/tests/unit/ensignd_log_model: $(patsubst %,$(B)
 PLACE_O := $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids kept lib log log_late place)
 $(B)/tests/unit/ensignd_place: $(PLACE_O)
 $(B)/tests/unit/ensignd_group: $(PLACE_O) $(B)/obj/tools/ensignd/group.o
+$(B)/tests/unit/ensignd_dead_letter: $(PLACE_O) \
+                                     $(patsubst %,$(B)/obj/tools/ensignd/%.o,faults group topic_state topics)
 $(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
 
 # The types and the JSON of ensign call, which libprotobuf reads.
