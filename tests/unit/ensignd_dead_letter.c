@@ -217,7 +217,7 @@ static void on_deliver(void *member, const log_event_t *e)
     c->out[c->count++] = e->id;
 }
 
-static const group_hooks_t hooks = { on_begin, on_room, on_queued, on_deliver, dead_letter_bury, &service };
+static const group_hooks_t hooks = { on_begin, on_room, on_queued, on_deliver, dead_letter_bury };
 
 static void start(uint64_t begin)
 {
@@ -227,7 +227,7 @@ static void start(uint64_t begin)
     group_result_t result;
     why_t why;
 
-    service.groups = groups_open(events, &rules, &hooks);
+    service.groups = groups_open(events, &rules, &hooks, &service);
     memset(&client, 0, sizeof client);
     memset(&w, 0, sizeof w);
     memset(&t, 0, sizeof t);
