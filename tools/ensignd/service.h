@@ -3,8 +3,11 @@
 #ifndef ENSIGND_SERVICE_H
 #define ENSIGND_SERVICE_H
 #include "broker.h"
+#include "dedup_window.h"
+#include "feed.h"
 #include "faults.h"
 #include "h2server.h"
+#include "messages.h"
 
 #define SERVER_VERSION "0.12.9-ensignd"
 #define SERVER_NAME "ensignd"           /* server_id of the ready messages */
@@ -12,28 +15,33 @@
 #define TEXT_PERMISSION "not authorized to perform this action"
 #define TEXT_BAD_MESSAGE "grpc: failed to unmarshal the received message"
 #define TEXT_DEADLINE "context deadline exceeded"
+#define TEXT_STOPPING "the server is stopping"
 
 typedef struct burial_t burial_t;       /* dead_letter.c */
 typedef struct change_t change_t;       /* change.h */
 typedef struct group_task_t group_task_t;   /* groups_rpc.c */
 typedef struct groups_t groups_t;       /* group.h */
+typedef struct health_watch_t health_watch_t;   /* unary.c */
 typedef struct job_t job_t;             /* jobs.h */
 typedef struct numbers_t numbers_t;     /* numbers.h */
 
 typedef struct service_t {
     auth_t   *auth;
     log_t    *log;
+    dedup_window_t *dedup;
     topics_t *topics;
     broker_t *broker;
     bool      strict;                   /* the real server's oddities too; see ensignd --help */
     bool      maintenance;              /* only Status and the health service answer */
     faults_t  faults;
     int64_t   started;                  /* monotonic ms */
-    size_t subscriber_queue; /* events that wait for a slow subscriber; the next ones are lost to it */
-    call_t  **finishing;                /* publish streams to be closed behind the next commit */
-    size_t    finishing_count, finishing_cap;
+    feeds_t   feeds;
+    size_t    subscriber_queue;         /* live events that wait for a slow subscriber */
+    bool      unhealthy;                /* the log does not answer in time */
+    health_watch_t *watches;
     size_t    publishing;               /* open publish streams */
-    struct publisher_t *publishers;     /* those that hold back acks may be among them */
+    struct publisher_t *publishers;     /* also those that are gone and wait for answers */
+    bool      holding;                  /* the publishers are not read: the broker is full */
     call_t  **joining;                  /* strict: subscribers that get what is committed from now on */
     size_t    joining_count, joining_cap;
     job_t    *jobs;                     /* the first to have the next slice */
@@ -60,12 +68,12 @@ typedef struct rpc_t {
 } rpc_t;
 
 extern const call_handler_t service_handler;    /* its user is the service_t */
-extern const broker_hooks_t stream_hooks;
+extern const broker_hooks_t publish_hooks;
 
 void service_tick(service_t *s, int64_t now);   /* sends the acks that were held back long enough */
 int64_t service_due(const service_t *s);        /* when it has to be called, monotonic ms; 0: it need not */
-void service_after_commit(service_t *s);        /* ends the publish streams whose acks are all on their way */
-bool service_busy(const service_t *s);          /* some are waiting for that */
+void service_after_commit(service_t *s);        /* what has waited for the log's answers of this turn */
+bool service_busy(const service_t *s);          /* somebody waits for that, and calls must stay */
 void service_stop_call(service_t *s, call_t *c);
 void service_free(service_t *s);
 
@@ -95,6 +103,9 @@ void numbers_free(service_t *s);
 void rpc_status(service_t *s, call_t *c, ensign_slice_t message);
 void rpc_health_check(service_t *s, call_t *c, ensign_slice_t message);
 void rpc_health_watch(service_t *s, call_t *c, ensign_slice_t message);
+void health_run(service_t *s);                  /* tells those who watch when something has changed */
+void health_stop(service_t *s, call_t *c);
+void health_closed(service_t *s, call_t *c);
 void rpc_retrieve_topic(service_t *s, call_t *c, ensign_slice_t message);
 void rpc_list_topics(service_t *s, call_t *c, ensign_slice_t message);
 void rpc_topic_names(service_t *s, call_t *c, ensign_slice_t message);
@@ -105,6 +116,7 @@ void rpc_ensql(service_t *s, call_t *c, ensign_slice_t message);
 void ensql_closed(service_t *s, call_t *c);
 void rpc_explain(service_t *s, call_t *c, ensign_slice_t message);
 void explain_closed(service_t *s, call_t *c);
+bool query_is_read(const msg_query_t *q);       /* all of it is text, as it has to be */
 
 /* groups_rpc.c */
 void rpc_groups_list(service_t *s, call_t *c, ensign_slice_t message);
@@ -121,15 +133,20 @@ void reflection_message(service_t *s, call_t *c, ensign_slice_t message);
 void reflection_half_close(service_t *s, call_t *c);
 void reflection_closed(service_t *s, call_t *c);
 
-/* streams.c */
+/* publish.c */
 void publish_open(service_t *s, call_t *c);
 void publish_message(service_t *s, call_t *c, ensign_slice_t message);
 void publish_half_close(service_t *s, call_t *c);
 void publish_deadline(service_t *s, call_t *c);
 void publish_stop(service_t *s, call_t *c);
 void publish_closed(service_t *s, call_t *c);
+void publishers_resume(service_t *s);           /* if the broker has room again */
+void publishers_free(service_t *s);
+
+/* subscribe.c */
 void subscribe_open(service_t *s, call_t *c);
 void subscribe_message(service_t *s, call_t *c, ensign_slice_t message);
 void subscribe_half_close(service_t *s, call_t *c);
 void subscribe_closed(service_t *s, call_t *c);
+void subscribers_join(service_t *s);            /* strict: those that came in this turn */
 #endif
