@@ -275,14 +275,19 @@ ENSQL_O := $(patsubst %.c,$(B)/obj/%.o,$(ENSQL_C))
 $(B)/tests/unit/query $(B)/tests/unit/ensignd_query: LIBS += -ljansson
 $(B)/tests/unit/query $(B)/tests/unit/ensignd_query: $(ENSQL_O)
 $(B)/tests/unit/query: $(addprefix $(B)/obj/tools/ensignd/,jobs.o reply.o restore.o walk.o wrapper.o)
-$(addprefix $(B)/tests/unit/ensignd_log,_sqlite _model) $(B)/tests/unit/ensignd_log: LIBS += -lsqlite3
+LOG_TESTS := $(addprefix $(B)/tests/unit/ensignd_,log log_model)
+$(LOG_TESTS) $(addprefix $(B)/tests/unit/ensignd_,log_sqlite dedup_window): LIBS += -lsqlite3
+$(B)/tests/unit/ensignd_dedup_window: $(patsubst %,$(B)/obj/tools/ensignd/%.o,dedup ids lib log log_carry log_late \
+                                        log_now log_sqlite restore topics util)
 $(B)/tests/unit/ensignd_log_sqlite: $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log_carry log_sqlite util)
-$(B)/tests/unit/ensignd_log $(B)/tests/unit/ensignd_log_model: $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite)
+$(LOG_TESTS): $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite)
 
 # The places of groups, over the engine of the log that is late.
 PLACE_O := $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids kept lib log log_late place)
 $(B)/tests/unit/ensignd_place: $(PLACE_O)
 $(B)/tests/unit/ensignd_group: $(PLACE_O) $(B)/obj/tools/ensignd/group.o
+$(B)/tests/unit/ensignd_dead_letter: $(PLACE_O) \
+                                     $(patsubst %,$(B)/obj/tools/ensignd/%.o,faults group topic_state topics)
 $(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
 
 # The types and the JSON of ensign call, which libprotobuf reads.

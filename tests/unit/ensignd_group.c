@@ -108,12 +108,12 @@ static void on_bury(void *user, group_place_t *p, const place_event_t *e)
     dying[k->topic] = k;
 }
 
-static const group_hooks_t hooks = { on_begin, on_room, on_queued, on_deliver, on_bury, known };
+static const group_hooks_t hooks = { on_begin, on_room, on_queued, on_deliver, on_bury };
 
 static void start(void)
 {
     group_rules_t rules = { MOST_OUT, 3, WAIT_MS, MOST_TRIES };
-    groups = groups_open(events, &rules, &hooks);
+    groups = groups_open(events, &rules, &hooks, known);
 }
 
 static void open_all(unsigned seed)

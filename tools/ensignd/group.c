@@ -11,13 +11,13 @@
 #define EARLY_MOST 16384u               /* acks of one group that wait for their event to be read */
 #define RECORD_VERSION 1
 
-/* The live events of one project, for all groups of it. */
-typedef struct feed_t feed_t;
-struct feed_t {
+/* Hears the live events of one project, for all groups of it. */
+typedef struct listener_t listener_t;
+struct listener_t {
     log_follow_t follow;
     groups_t    *all;
     size_t       groups;
-    feed_t      *next, **back;
+    listener_t  *next, **back;
 };
 
 struct member_t {
@@ -40,7 +40,7 @@ struct group_t {
     char          *name;
     group_record_t settings;
     kept_t         record;
-    feed_t        *feed;
+    listener_t    *listener;
     member_t      *members, **members_end;      /* the first one's turn comes next */
     size_t         member_count;
     group_place_t *places, *busy;
@@ -56,8 +56,9 @@ struct groups_t {
     log_t              *log;
     group_rules_t       rules;
     const group_hooks_t *hooks;
+    void               *user;           /* of `bury` */
     group_t            *first;
-    feed_t             *feeds;
+    listener_t         *listeners;
     group_lock_t       *locks;
     group_place_t     **by_topic;       /* chains, by the topic's id */
     size_t              place_count, table_cap;
@@ -179,41 +180,41 @@ static void table_remove(groups_t *gs, const group_place_t *p)
 
 static void on_events(log_follow_t *f, const log_event_t *events, size_t count)
 {
-    feed_t *feed = f->user;
+    listener_t *l = f->user;
 
-    for (size_t i = 0; i < count && feed->all->table_cap; i++)
-        for (group_place_t *p = *chain_of(feed->all, &events[i].topic); p; p = p->next_of_topic)
+    for (size_t i = 0; i < count && l->all->table_cap; i++)
+        for (group_place_t *p = *chain_of(l->all, &events[i].topic); p; p = p->next_of_topic)
             if (ulid_eq(&p->place.key.topic, &events[i].topic)) place_told(&p->place, &events[i]);
 }
 
-static feed_t *feed_take(groups_t *gs, const ulid_t *project)
+static listener_t *listener_take(groups_t *gs, const ulid_t *project)
 {
-    feed_t *f = gs->feeds;
+    listener_t *l = gs->listeners;
 
-    while (f && !ulid_eq(&f->follow.project, project)) f = f->next;
-    if (!f) {
-        f = x_alloc(sizeof *f);
-        f->all = gs;
-        f->follow.project = *project;
-        f->follow.events = on_events;
-        f->follow.user = f;
-        f->next = gs->feeds;
-        f->back = &gs->feeds;
-        if (f->next) f->next->back = &f->next;
-        gs->feeds = f;
-        log_follow(gs->log, &f->follow);
+    while (l && !ulid_eq(&l->follow.project, project)) l = l->next;
+    if (!l) {
+        l = x_alloc(sizeof *l);
+        l->all = gs;
+        l->follow.project = *project;
+        l->follow.events = on_events;
+        l->follow.user = l;
+        l->next = gs->listeners;
+        l->back = &gs->listeners;
+        if (l->next) l->next->back = &l->next;
+        gs->listeners = l;
+        log_follow(gs->log, &l->follow);
     }
-    f->groups++;
-    return f;
+    l->groups++;
+    return l;
 }
 
-static void feed_drop(groups_t *gs, feed_t *f)
+static void listener_drop(groups_t *gs, listener_t *l)
 {
-    if (--f->groups) return;
-    log_unfollow(gs->log, &f->follow);
-    *f->back = f->next;
-    if (f->next) f->next->back = f->back;
-    free(f);
+    if (--l->groups) return;
+    log_unfollow(gs->log, &l->follow);
+    *l->back = l->next;
+    if (l->next) l->next->back = l->back;
+    free(l);
 }
 
 /* ---- acks that come before their event: behind a restart, from a member that has it from before */
@@ -306,7 +307,7 @@ static group_place_t *open_place(group_t *g, const group_topic_t *t)
     p->place.touched = on_touched;
     p->place.is_done = on_new_event;
     p->place.bytes = &g->bytes;
-    p->place.told = g->feed->follow.from;
+    p->place.told = g->listener->follow.from;
     if (t->has_offset) begin = t->offset < last ? t->offset : last;
     p->waited_for = t->has_offset;
     p->next = g->places;
@@ -379,7 +380,7 @@ static void free_group(group_t *g)
 {
     while (g->places) close_place(g->places);
     kept_close(&g->record);
-    feed_drop(g->all, g->feed);
+    listener_drop(g->all, g->listener);
     *g->back = g->next;
     if (g->next) g->next->back = g->back;
     free(g->name);
@@ -423,7 +424,7 @@ static group_t *open_group(groups_t *gs, const group_wish_t *w)
     memcpy(g->id, w->id, GROUP_ID);
     g->members_end = &g->members;
     g->touched = true;
-    g->feed = feed_take(gs, &w->project);
+    g->listener = listener_take(gs, &w->project);
     settle_group(g, w);
     g->next = gs->first;
     g->back = &gs->first;
@@ -777,7 +778,7 @@ static void bury_next(group_place_t *p, int64_t now)
     if (p->burying || p->place.idle || now < p->bury_due) return;
     p->burying = place_next_dead(&p->place);
     p->bury_due = 0;
-    if (p->burying) gs->hooks->bury(gs->hooks->user, p, p->burying);
+    if (p->burying) gs->hooks->bury(gs->user, p, p->burying);
 }
 
 void group_buried(group_place_t *p, bool done, int64_t now)
@@ -918,13 +919,14 @@ bool groups_busy(const groups_t *gs)
     return false;
 }
 
-groups_t *groups_open(log_t *log, const group_rules_t *rules, const group_hooks_t *hooks)
+groups_t *groups_open(log_t *log, const group_rules_t *rules, const group_hooks_t *hooks, void *user)
 {
     groups_t *gs = x_alloc(sizeof *gs);
 
     gs->log = log;
     gs->rules = *rules;
     gs->hooks = hooks;
+    gs->user = user;
     return gs;
 }
 

@@ -52,7 +52,6 @@ typedef struct group_hooks_t {
     size_t (*queued)(const void *member);       /* events that have not been handed to its connection yet */
     void   (*deliver)(void *member, const log_event_t *e);
     void   (*bury)(void *user, group_place_t *p, const place_event_t *e);       /* ends in group_buried */
-    void    *user;
 } group_hooks_t;
 
 typedef struct group_topic_t {
@@ -75,7 +74,7 @@ typedef struct group_wish_t {
 
 typedef enum { GROUP_OK, GROUP_DIFFERS, GROUP_TOO_MANY, GROUP_LOCKED } group_result_t;
 
-groups_t *groups_open(log_t *log, const group_rules_t *rules, const group_hooks_t *hooks);
+groups_t *groups_open(log_t *log, const group_rules_t *rules, const group_hooks_t *hooks, void *user);
 void      groups_run(groups_t *gs, int64_t now);        /* once a turn, behind log_run */
 void      groups_sent(groups_t *gs, int64_t now);       /* behind what was sent: hand-overs, and new room */
 int64_t   groups_due(const groups_t *gs);               /* when groups_run has to be called; 0: it need not */

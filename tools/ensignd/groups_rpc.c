@@ -606,7 +606,7 @@ static bool reset_is_good(group_task_t *k)
     if (!r->has_group) fault = "name a group, or give its id";
     else if (r->to < first || r->to > last)
         fault = "say where the group shall begin: BEGINNING, LIVE, OFFSET or TIME";
-    else if (r->to == last && !is_time(&r->time))
+    else if (r->to == last && (!r->has_time || !is_time(&r->time)))
         fault = "give a time from 1970 on";
     if (fault) task_end(k, GRPC_INVALID_ARGUMENT, fault);
     return !fault;

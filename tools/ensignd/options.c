@@ -1,4 +1,5 @@
 /* options.c - see options.h */
+#include "dedup_window.h"
 #include "options.h"
 #include "h2server.h"
 #include "../common/args.h"
@@ -9,8 +10,10 @@
 
 #define LIFE_MAX 315360000      /* seconds: ten years */
 #define QUEUE_MAX 16777216
+#define WINDOW_MAX 86400        /* seconds: a day */
 #define COUNT_MAX 1000000000000
 #define DELAY_MAX 3600000       /* ms */
+#define TIMEOUT_MAX 86400       /* seconds */
 #define NOT_GIVEN INT64_MIN
 
 #define AT(field) offsetof(options_t, field)
@@ -27,6 +30,8 @@ static const option_t known[] = {
     TEXT("--unix", unix_path),
     ROW("--auth-port", KIND_PORT, auth_port, 0, 65535),
     TEXT("--data", data),
+    TEXT("--store", store),
+    NUMBER("--store-timeout", store_timeout, 1, TIMEOUT_MAX),
     FLAG("--memory", memory),
     TEXT("--keys", keys_file),
     FLAG("--tls", tls),
@@ -52,6 +57,7 @@ static const option_t known[] = {
     NUMBER("--cut-first", faults.cut_first, 1, COUNT_MAX),
     ROW("--refuse-auth", KIND_COUNT, faults.refuse_auth, 1, COUNT_MAX),
     NUMBER("--refuse-code", faults.refuse_code, 400, 599),
+    NUMBER("--dedup-window", dedup_window, 0, WINDOW_MAX),
     NUMBER("--subscriber-queue", subscriber_queue, 1, QUEUE_MAX),
     FLAG("--verbose", verbose),
     FLAG("--help", help),
@@ -64,6 +70,7 @@ static const char help_text[] =
     "    ensignd [--memory] [option...]         keeps all in memory until it ends: for tests\n"
     "    ensignd --data FOLDER --dump TOPIC     prints the stored events, one JSON line each, and ends\n"
     "\n"
+    "    --store FOLDER         another name of --data\n"
     "    --port N               of the gRPC service [5356]; 0: the system chooses\n"
     "    --unix PATH            the gRPC service listens on this Unix socket, and on no port; clients name\n"
     "                           it as the endpoint unix:PATH. The file is for its owner alone; one that a\n"
@@ -86,7 +93,12 @@ static const char help_text[] =
     "    --refresh-overlap S    a refresh token is valid from S seconds behind its access token's end on;\n"
     "                           negative: before that end [-900]\n"
     "    --token-life S         those three in the proportion of their defaults: S, 2 S, -S/4\n"
-    "    --subscriber-queue N   events that wait for a slow subscriber; it loses what comes beyond [16384]\n"
+    "    --dedup-window S       an event that repeats one of the last S seconds is stored as its duplicate,\n"
+    "                           where the topic's policy says so, see below [120]; 0: never\n"
+    "    --subscriber-queue N   events that wait for a slow subscriber, at most; behind them it reads what was\n"
+    "                           stored, and loses nothing [16384]\n"
+    "    --store-timeout S      so long, in seconds, an event waits to be stored: while the disk is full, say.\n"
+    "                           Then it is refused with CONSENSUS_FAILURE, and may still have been stored [30]\n"
     "    --verbose              tells on standard error what happens: connections, calls with their status,\n"
     "                           logins, and each nack with its code, topic and reason\n"
     "    --help                 this\n"
@@ -125,10 +137,18 @@ static const char help_strict[] =
     "    publish stream runs  stream named its topics\n"
     "    subscriber           registered, then sent ready       sent ready, then registered: what is\n"
     "                                                           committed in between does not come\n"
-    "    stored events, rows  with their time of commit         without\n"
+    "    slow subscriber      gets all                          loses what its queue has no room for\n"
+    "    subscription         begins at topic_offsets, or at    begins live; its query is ignored\n"
+    "                         its query's OFFSET, else live;\n"
+    "                         WHERE chooses its events\n"
+    "    offset, epoch        of events are set; ensign-place   0; there is no such header\n"
+    "                         tells where a stream begins\n"
+    "    rows, --dump         with the time of their commit     without; and rows without offset and epoch\n"
     "    archived topic       TOPIC_ARCHIVED; while it is       accepted\n"
     "                         destroyed TOPIC_DELETED\n"
     "    UNIQUE_FIELD policy  INVALID_ARGUMENT                  OK, and the topic stays PENDING\n"
+    "    new events           compared with those of the last    stored as they come\n"
+    "                         seconds (--dedup-window)\n"
     "    OFFSET_LATEST        the last copy is the original     the first one is\n"
     "    newest event         deduplicated as all are           left alone\n"
     "    policy NONE again    events are whole again            and are still marked as duplicates\n"
@@ -179,9 +199,16 @@ static const char help_files[] =
     "topics:destroy, topics:read, metrics:read, publisher, subscriber. A project may have \"id\" and\n"
     "\"org\", a key \"id\": ULIDs, which are else derived from the names. Topics belong to a project.\n"
     "\n"
-    "Duplicates are looked for when a policy is set, among the events that there are then: new events are\n"
-    "stored as they come, and a policy given to CreateTopic is only kept. Of a topic's different events\n"
-    "4194304 are remembered for that. Info counts when it is asked, and tells 1024 types of a topic apart.\n"
+    "Duplicates are looked for twice. When a policy is set, all events that there are then are compared; of a\n"
+    "topic's different events 4194304 are remembered for that. When an event is published, it is compared\n"
+    "with those of the last seconds (--dedup-window), before a restart of the server too. One that repeats\n"
+    "another is acked, and delivered to subscribers with is_duplicate set. It is stored as its duplicate, so a\n"
+    "query leaves it out unless it asks for duplicates. At publish time the first copy is the original, with\n"
+    "OFFSET_LATEST too. 65536 events of a topic are remembered, and 262144 of all; an event with more than\n"
+    "64 KiB beside its data is not. While a policy that was set is not yet applied (PENDING), and with\n"
+    "--strict, new events are stored as they come.\n"
+    "\n"
+    "Info counts when it is asked, and tells 1024 types of a topic apart.\n"
     "\n"
     "Secrets lie in the data folder in the clear. It is a tool for development.\n";
 
@@ -295,6 +322,8 @@ static bool read_all(options_t *o, int argc, char **argv, why_t *why)
 static bool check(const options_t *o, why_t *why)
 {
     if (o->help) return true;
+    if (o->store && o->memory)
+        return fail(why, "--store keeps everything, --memory keeps nothing; leave out one of them");
     if (o->data && o->memory)
         return fail(why, "--data keeps everything, --memory keeps nothing; leave out one of them");
     if (o->dump && !o->data) return fail(why, "--dump reads what is stored; add --data FOLDER");
@@ -331,6 +360,18 @@ static bool check_faults(const faults_t *f, why_t *why)
     return true;
 }
 
+/* --store is --data by another name, but for the engine that ensignd's own tests run on. */
+static bool take_store(options_t *o, why_t *why)
+{
+    static const char late[] = "late:";
+
+    if (!o->store) return true;
+    if (o->data) return fail(why, "--data and --store are the same; leave out one of them");
+    if (strncmp(o->store, late, sizeof late - 1) == 0) o->late = o->store + sizeof late - 1;
+    else o->data = o->store;
+    return true;
+}
+
 static void give_default(int64_t *to, int64_t value)
 {
     if (*to == NOT_GIVEN) *to = value;
@@ -358,8 +399,10 @@ bool options_read(options_t *o, int argc, char **argv, why_t *why)
     o->lives.access = o->lives.refresh = o->lives.overlap = NOT_GIVEN;
     o->faults.nack_code = o->faults.refuse_code = NOT_GIVEN;
     o->subscriber_queue = QUEUE_MESSAGES;
+    o->store_timeout = 30;
+    o->dedup_window = DEDUP_WINDOW_DEFAULT;
     if (!read_all(o, argc, argv, why)) return false;
     if (!o->help && !check_faults(&o->faults, why)) return false;
     give_defaults(o);
-    return check(o, why);
+    return take_store(o, why) && check(o, why);
 }

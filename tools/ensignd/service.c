@@ -18,15 +18,7 @@ static void watch_half_close(service_t *s, call_t *c)
 static void stop_stream(service_t *s, call_t *c)
 {
     (void)s;
-    call_end(c, GRPC_UNAVAILABLE, "the server is stopping");
-}
-
-/* The last change of state that it tells. */
-static void stop_watch(service_t *s, call_t *c)
-{
-    static const uint8_t not_serving[] = { 1 << 3, 2 };
-    if (c->state) call_send(c, slice_of(not_serving, sizeof not_serving));
-    stop_stream(s, c);
+    call_end(c, GRPC_UNAVAILABLE, TEXT_STOPPING);
 }
 
 static const rpc_t rpcs[] = {
@@ -56,7 +48,8 @@ static const rpc_t rpcs[] = {
       NULL, NULL, info_closed },
     { ENSIGN_SERVICE "Status", true, 0, 0, NULL, rpc_status, NULL, NULL, NULL, NULL },
     { HEALTH_SERVICE "Check", true, 0, 0, NULL, rpc_health_check, NULL, NULL, NULL, NULL },
-    { HEALTH_SERVICE "Watch", true, 0, 0, NULL, rpc_health_watch, watch_half_close, NULL, stop_watch, NULL },
+    { HEALTH_SERVICE "Watch", true, 0, 0, NULL, rpc_health_watch, watch_half_close, NULL, health_stop,
+      health_closed },
     { GROUPS_SERVICE "List", false, PERM_TOPICS_READ, 0, NULL, rpc_groups_list, wait_half_close, NULL,
       stop_stream, group_task_closed },
     { GROUPS_SERVICE "Get", false, PERM_TOPICS_READ, 0, NULL, rpc_groups_get, wait_half_close, NULL, NULL,
@@ -189,6 +182,7 @@ void service_after_commit(service_t *s)
 {
     subscribers_join(s);
     publishers_resume(s);
+    health_run(s);
 }
 
 bool service_busy(const service_t *s)
