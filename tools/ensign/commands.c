@@ -36,8 +36,8 @@ const command_t commands[] = {
     { "topics rm", "TOPIC", "destroy a topic and all its events",
       "Asks for the topic's name on a terminal; elsewhere it needs --yes.\n", C_RM, 1, 1, run_topics_rm },
     { "topics policy", "TOPIC", "set when two events count as duplicates",
-      "The server marks the duplicates among the events that are stored now. ensignd also watches those\n"
-      "that are published later, for a while after the original; server 0.12 of the service does not.\n",
+      "The service marks the duplicates among the events that are stored now; it does not watch those\n"
+      "that are published later. ensignd compares those with the events of the last seconds, too.\n",
       C_POLICY, 1, 1, run_topics_policy },
     { "groups", "COMMAND", "list, show, reset and remove consumer groups",
       "A group is made by its first subscription: ensign subscribe TOPIC --group NAME. GROUP is a name\n"
