@@ -193,6 +193,7 @@ CONTENTS    search for the mark
     >>ask         One unary question to the service, for the objects below
     >>pub         Publishers: the ring, acks, resends
     >>place       Places: how far a subscription has come in each of its topics
+    >>catchup     What a subscription has missed, read by EnSQL, for a server that keeps no places
     >>sub         Subscriptions: events in place, gaps, acks
     >>req         Requests: one question to the service, one answer
     >>client      Running the client: connect, pump, notices, endings
@@ -939,7 +940,7 @@ typedef struct ensign_notice_drained_t {
 typedef struct ensign_notice_gap_t {
     ensign_slice_t topic;           /* as asked for, where that was one; empty: any of the subscription's */
     ensign_time_t  since;           /* commit time of the last event before; {0, 0}: none came */
-    uint32_t       times;           /* gaps merged in this one */
+    uint32_t       times;           /* gaps merged in this one: the error is that of a break, if one was */
 } ensign_notice_gap_t;
 
 typedef struct ensign_notice_topic_state_t {
@@ -9053,7 +9054,7 @@ static int ensi_link_commit(ensi_link_t *l, size_t len)
 }
 
 /* >>h2   may call: util mem env trace
- *        open to: grpc state ping reopen call ask pub sub req client create
+ *        open to: grpc state ping reopen call ask pub catchup sub req client create
  * HTTP/2: one nghttp2 client session, its streams, their receive buffers
  *
  * Owns   the session; the list of streams that are on the wire; the list of those that something happened to
@@ -10196,7 +10197,7 @@ static bool ensi_h2_grant(ensi_stream_t *s, ensi_mem_t *m)
 }
 
 /* >>grpc   may call: util mem env json http1 h2
- *          open to: state ping reopen call query ask pub sub req client create
+ *          open to: state ping reopen call query ask pub catchup sub req client create
  * Calls: request headers, message prefix, metadata, deadlines, status
  *
  * Owns   each call's send buffer, metadata, deadline and ending; the queue of calls that wait for a
@@ -11728,7 +11729,7 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
 
 #ifndef ENSIGN_NO_SERVICE
 /* >>topic   may call: util mem pb wire id
- *           open to: place create
+ *           open to: place catchup create
  * The map of topics that a stream brings, the cache of topics, and an event from its bytes
  *
  * Owns   a copy of the message's map entries, and their order by name and by id: no server can choose names
@@ -12322,7 +12323,7 @@ static bool ensi_event_read(ensign_event_t *e, ensign_slice_t message, bool bare
 #endif /* ENSIGN_NO_SERVICE */
 
 /* >>state   may call: util env handle link h2 grpc auth
- *           open to: ping reopen call query ask pub sub req client create sockets
+ *           open to: ping reopen call query ask pub catchup sub req client create sockets
  * The client's struct, which the objects below and the client itself share
  *
  * Owns   everything: targets, links, connections, traces, queue of calls, auth, handles. Objects (call,
@@ -16022,7 +16023,814 @@ static bool ensi_places_take(ensi_places_t *p, const ensi_topics_t *map, const u
     return true;
 }
 
-/* >>sub   may call: util mem env pb wire id handle h2 grpc topic state reopen query ask place
+/* >>catchup   may call: util mem h2 env pb grpc topic state ping
+ *             open to: sub
+ * What a subscription has missed, read by EnSQL, for a server that keeps no places
+ *
+ * Owns   for one subscription: the place of each topic of its stream's map, and a call that asks one question
+ *        at a time. A place is the RLID of the topic's last event that was given and, as a guess, the count
+ *        of stored events up to it, which is what OFFSET counts.
+ * Holds  the server stores and delivers the events of a project in the order of their RLIDs. So an event was
+ *        given before where its RLID is not above its topic's place, and is missing where it is. `floor`, the
+ *        last event of the stream, is a place in each topic that has no other.
+ *        What a stream brings is held by its owner while this is in SEAM.
+ *        Rows that were not pulled are in the receive buffer, and beyond that at the server.
+ * Moves  OFF -> ENDS: the first stream has told which topics there are, and is closed again. Where each topic
+ *        ends is found out before the stream begins that is given, so that a quiet topic has a place too.
+ *        OFF -> READS: the stream was lost. Each topic is read from its place on, round by round, until one
+ *        round finds few events in each of them. A place is checked by the row that stands there; where it is
+ *        another one, a bisection by OFFSET n LIMIT 1 finds the place.
+ *        -> OPEN: the owner opens the stream, whose `ready` leads to SEAM: each topic is read once more.
+ *        A stream that is lost before SEAM is over leads back to READS. `state` is assigned by
+ *        ensi_catchup_move alone.
+ * Fails  what the server may answer another time is asked again, under the owner's backoff; where it does not
+ *        help, and where a name cannot be asked for, a GAP tells why, and the topic is passed over until the
+ *        stream stands. */
+typedef enum {
+    ENSI_CATCHUP_OFF,
+    ENSI_CATCHUP_ENDS,
+    ENSI_CATCHUP_READS,
+    ENSI_CATCHUP_OPEN,
+    ENSI_CATCHUP_SEAM,
+    ENSI_CATCHUP_STATES
+} ensi_catchup_state_t;
+typedef enum {
+    ENSI_CATCHUP_ON_MAP,            /* the first map of topics is there */
+    ENSI_CATCHUP_ON_DONE,           /* nothing more is to be asked */
+    ENSI_CATCHUP_ON_READY,
+    ENSI_CATCHUP_ON_LOST,
+    ENSI_CATCHUP_INPUTS
+} ensi_catchup_in_t;
+
+static const ensi_move_t ensi_catchup_moves[] = {
+    { ENSI_CATCHUP_OFF,   ENSI_CATCHUP_ON_MAP,   ENSI_CATCHUP_ENDS  },
+    { ENSI_CATCHUP_OFF,   ENSI_CATCHUP_ON_LOST,  ENSI_CATCHUP_READS },
+    { ENSI_CATCHUP_ENDS,  ENSI_CATCHUP_ON_DONE,  ENSI_CATCHUP_OPEN  },
+    { ENSI_CATCHUP_READS, ENSI_CATCHUP_ON_DONE,  ENSI_CATCHUP_OPEN  },
+    { ENSI_CATCHUP_OPEN,  ENSI_CATCHUP_ON_READY, ENSI_CATCHUP_SEAM  },
+    { ENSI_CATCHUP_OPEN,  ENSI_CATCHUP_ON_LOST,  ENSI_CATCHUP_READS },
+    { ENSI_CATCHUP_SEAM,  ENSI_CATCHUP_ON_DONE,  ENSI_CATCHUP_OFF   },
+    { ENSI_CATCHUP_SEAM,  ENSI_CATCHUP_ON_LOST,  ENSI_CATCHUP_READS },
+};
+
+enum {
+    ENSI_CATCHUP_RLID = 10,
+    ENSI_CATCHUP_FEW = 64,          /* events: a query that brings more is followed by another one */
+    ENSI_CATCHUP_ASKED = 64,        /* questions for one place at most; topics whose end is found out */
+    ENSI_CATCHUP_LEAP = 16,         /* by which the steps of a bisection grow until it has both sides */
+    ENSI_CATCHUP_TRIES = 5,         /* of a question that the server fails to answer */
+    ENSI_CATCHUP_OUT = 1024,        /* bytes: no request is longer */
+    ENSI_CATCHUP_ENTRY = 23,        /* bytes: no entry of a map of topics is shorter */
+    ENSI_CATCHUP_SQL = 64           /* bytes of a query beside the topic's name */
+};
+
+/* ---- bisection: how many of a topic's rows are at or before a place */
+
+typedef struct ensi_bisect_t {
+    uint64_t low, high;             /* the rows before `low` are; that at `high`, if there is one, is not */
+    uint64_t guess, step;
+    bool below, above;              /* an answer told `low`, `high` */
+    unsigned asked;
+} ensi_bisect_t;
+
+static void ensi_bisect_begin(ensi_bisect_t *b, uint64_t guess)
+{
+    memset(b, 0, sizeof *b);
+    b->high = UINT64_MAX;
+    b->guess = guess;
+    b->step = 1;
+}
+
+/* The row to ask for. It begins at the guess and leaps away from it, so that a good guess costs two
+ * questions. False: `low` is the answer. */
+static bool ensi_bisect_next(const ensi_bisect_t *b, uint64_t *at)
+{
+    uint64_t room = b->high - b->low, leap = b->step <= room ? b->step : room;
+    if (room == 0) return false;
+    if (!b->above) *at = b->below ? b->low + leap - 1 : b->guess;
+    else if (!b->below) *at = b->high > b->step ? b->high - b->step : 0;
+    else *at = b->low + (b->high - b->low) / 2;
+    return true;
+}
+
+/* before: the row at `at` is at or before the place; else it is behind it, or there is no such row. */
+static void ensi_bisect_answer(ensi_bisect_t *b, uint64_t at, bool before)
+{
+    bool leaps = before ? !b->above && b->below : !b->below && b->above;
+    if (leaps && b->step < (uint64_t)1 << 59) b->step *= ENSI_CATCHUP_LEAP;
+    if (before) b->low = at + 1;
+    else b->high = at;
+    b->below = b->below || before;
+    b->above = b->above || !before;
+    b->asked++;
+}
+
+/* ---- places */
+
+typedef struct ensi_catchup_place_t {
+    uint64_t next;                  /* of the row behind it */
+    uint8_t last[ENSI_CATCHUP_RLID]; /* of the event; zeros: the place is before the first one */
+    bool known;                     /* else `floor` is the place, if there is one */
+    bool counted;                   /* `next` was an answer once; events of the stream were added */
+    bool anew, told;                /* the topic has been made anew; a GAP has told it */
+    bool passed;                    /* a GAP stands for what is missing: until the next break */
+} ensi_catchup_place_t;
+
+typedef enum { ENSI_CATCHUP_IDLE, ENSI_CATCHUP_PROBE, ENSI_CATCHUP_READ } ensi_catchup_question_t;
+
+typedef struct ensi_catchup_t {
+    ensi_call_t call;
+    ensi_catchup_state_t state;
+    ensi_catchup_question_t question;   /* that the call asks, or whose rows are still in its buffer */
+    bool asking;
+    bool hit;                       /* a probe was answered by a row */
+    bool row;                       /* an event that is to be given heads the buffer */
+    bool gap;                       /* `fault` tells of one, of the topic `gap_at`, that is to be given */
+    bool check;                     /* the next row must be the topic's last event */
+    bool probing;                   /* `bisect` is in use */
+    bool many;                      /* a query of this round brought more than a few events */
+    size_t at, gap_at;              /* topics: entries of the map */
+    uint64_t row_at;                /* of the row that is asked for, or comes next */
+    uint32_t rows;                  /* that the query has given */
+    uint32_t tries;                 /* for the topic, that failed */
+    ensi_bisect_t bisect;
+    uint8_t before[ENSI_CATCHUP_RLID];  /* the event before its `low` */
+    uint8_t floor[ENSI_CATCHUP_RLID];   /* zeros: the stream has given no event yet */
+    ensi_topics_t map;
+    ensi_catchup_place_t *places;   /* one for each entry */
+    ensi_timer_t quiet;             /* nothing more of an answer comes */
+    size_t seen;                    /* bytes of it that were here when `quiet` was started */
+    size_t window, limit;
+    ensign_error_t fault;           /* the GAP's */
+} ensi_catchup_t;
+
+static bool ensi_catchup_move(ensi_catchup_t *x, ensi_catchup_in_t in)
+{
+    int to = ensi_move(ensi_catchup_moves, ENSI_COUNT(ensi_catchup_moves), (int)x->state, (int)in);
+    if (to < 0) return false;
+    x->state = (ensi_catchup_state_t)to;
+    return true;
+}
+
+/* Zeros stand for none, and are before all others. */
+static bool ensi_catchup_is_none(const uint8_t *id)
+{
+    static const uint8_t none[ENSI_CATCHUP_RLID] = { 0 };
+    return memcmp(id, none, sizeof none) == 0;
+}
+
+/* The place by its RLID. */
+static const uint8_t *ensi_catchup_after(const ensi_catchup_t *x, const ensi_catchup_place_t *p)
+{
+    return p->known ? p->last : x->floor;
+}
+
+/* ---- which names EnSQL can read, as of server 0.12 */
+
+/* Why not; NULL: it can. Keywords are found at the beginning of a name, and it ends at a dot. */
+static const char *ensi_catchup_unreadable(ensign_slice_t name)
+{
+    static const char *const keywords[] = { "select", "from", "where", "as",   "offset",
+                                            "limit",  "and",  "or",    "like", "ilike" };
+    static const char *const truths[] = { "t", "T", "true",  "True",  "TRUE",
+                                          "f", "F", "false", "False", "FALSE" };
+    for (size_t i = 0; i < name.len; i++) {
+        uint8_t ch = name.ptr[i];
+        bool letter = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z');
+        bool other = (ch >= '0' && ch <= '9') || ch == '-';
+        if (!letter && ch != '_' && !(other && i > 0)) return "it holds more than letters, digits, _ and -";
+    }
+    for (size_t i = 0; i < ENSI_COUNT(keywords); i++) {
+        size_t len = strlen(keywords[i]);
+        if (name.len >= len && ensi_slice_is_word(ensi_slice(name.ptr, len), keywords[i]))
+            return "it begins with a keyword";
+    }
+    for (size_t i = 0; i < ENSI_COUNT(truths); i++)
+        if (ensi_slice_is(name, truths[i])) return "it is a boolean";
+    return name.len == 0 || name.len > ENSI_TOPIC_NAME_MAX ? "its length" : NULL;
+}
+
+/* The name of the topic `at`. False: a later entry of the map counts in its place. */
+static bool ensi_catchup_name(const ensi_catchup_t *x, size_t at, ensign_slice_t *name)
+{
+    ensign_ulid_t id;
+    size_t next = at;
+    return ensi_topics_next(&x->map, &next, name, &id) && next == at + 1;
+}
+
+/* ---- gaps */
+
+/* What is missing of the topic `at` cannot be had. A text of ours stands behind its name. */
+static void ensi_catchup_tell(ensign_t *c, ensi_catchup_t *x, size_t at, int code, const char *why)
+{
+    ensign_slice_t name = ensi_slice(NULL, 0);
+    (void)ensi_catchup_name(x, at, &name);
+    x->gap = true;
+    x->gap_at = at;
+    ensi_fail(&x->fault, code, 0, "subscribe: events of topic %.*s can be missing here: %.170s",
+              (int)ensi_min(name.len, 40), (const char *)name.ptr, why);
+    ENSI_LOG((&c->env, ENSIGN_LOG_WARNING, "%s", x->fault.text));
+    (void)c;
+}
+
+/* As above, and the topic is passed over from now on. */
+static void ensi_catchup_pass(ensign_t *c, ensi_catchup_t *x, int code, const char *why)
+{
+    ensi_catchup_place_t *p = &x->places[x->at];
+    if (x->state != ENSI_CATCHUP_ENDS) ensi_catchup_tell(c, x, x->at, code, why);
+    p->passed = true;
+    p->known = false;
+}
+
+/* ---- what is asked next */
+
+static void ensi_catchup_leave(ensi_catchup_t *x)
+{
+    x->at++;
+    x->probing = false;
+    x->tries = 0;
+}
+
+static void ensi_catchup_probe(ensi_catchup_t *x, uint64_t guess)
+{
+    ensi_bisect_begin(&x->bisect, guess);
+    memset(x->before, 0, sizeof x->before);
+    x->probing = true;
+}
+
+/* The bisection of a topic is over. Where the last event is not found again, the topic has been made anew. */
+static void ensi_catchup_found(ensi_catchup_t *x)
+{
+    ensi_catchup_place_t *p = &x->places[x->at];
+    bool had = p->known && !ensi_catchup_is_none(p->last);
+    if (had && memcmp(p->last, x->before, sizeof p->last) != 0) p->anew = true;
+    memcpy(p->last, x->before, sizeof p->last);
+    p->next = x->bisect.low;
+    p->known = p->counted = true;
+    x->probing = false;
+}
+
+/* May its rows be read from the place on, or has that to be found before? */
+static bool ensi_catchup_placed(const ensi_catchup_place_t *p)
+{
+    if (!p->known) return false;
+    return ensi_catchup_is_none(p->last) || (p->counted && p->next > 0);
+}
+
+/* Is there anything to do for the topic `at`? A GAP may be the answer. */
+static bool ensi_catchup_wants(ensign_t *c, ensi_catchup_t *x)
+{
+    ensi_catchup_place_t *p = &x->places[x->at];
+    ensign_slice_t name;
+    const char *why;
+    char text[80];
+    if (p->passed || !ensi_catchup_name(x, x->at, &name)) return false;
+    if (x->state == ENSI_CATCHUP_ENDS && p->known) return false;
+    why = ensi_catchup_unreadable(name);
+    if (why) {
+        ensi_fmt(text, sizeof text, "EnSQL cannot read this name, as %.40s", why);
+        ensi_catchup_pass(c, x, ENSIGN_E_UNIMPLEMENTED, text);
+        return false;
+    }
+    if (x->state == ENSI_CATCHUP_ENDS || p->known || !ensi_catchup_is_none(x->floor)) return true;
+    ensi_catchup_pass(c, x, ENSIGN_E_CLOSED, "the stream ended before its place in the topic was known");
+    return false;
+}
+
+/* Chooses the question for the topic `at`. False: there is none, or a GAP goes before it. */
+static bool ensi_catchup_choose(ensign_t *c, ensi_catchup_t *x)
+{
+    ensi_catchup_place_t *p = &x->places[x->at];
+    if (!x->probing && !ensi_catchup_wants(c, x)) return false;
+    if (!x->probing && !(x->state != ENSI_CATCHUP_ENDS && ensi_catchup_placed(p)))
+        ensi_catchup_probe(x, p->next);
+    if (x->probing) {
+        x->question = ENSI_CATCHUP_PROBE;
+        if (x->bisect.asked == ENSI_CATCHUP_ASKED) {
+            ensi_catchup_pass(c, x, ENSIGN_E_OUT_OF_RANGE, "64 questions have not found its place");
+            return false;
+        }
+        if (ensi_bisect_next(&x->bisect, &x->row_at)) return true;
+        ensi_catchup_found(x);
+        if (x->state == ENSI_CATCHUP_ENDS) return false;
+    }
+    x->question = ENSI_CATCHUP_READ;
+    x->check = !ensi_catchup_is_none(p->last);
+    x->row_at = x->check ? p->next - 1 : p->next;
+    x->rows = 0;
+    if (p->anew && !p->told) {
+        p->told = true;
+        ensi_catchup_tell(c, x, x->at, ENSIGN_E_DATA_LOSS,
+                          "the topic was made anew; what the one before had got since is gone");
+    }
+    return true;
+}
+
+/* Goes on to the next question of this state. False: a GAP goes before it, or the state is over. */
+static bool ensi_catchup_advance(ensign_t *c, ensi_catchup_t *x)
+{
+    while (!x->gap) {
+        if (x->at < x->map.count && ensi_catchup_choose(c, x)) return !x->gap;
+        if (x->at < x->map.count) {
+            ensi_catchup_leave(x);
+            continue;
+        }
+        x->at = 0;
+        if (x->state == ENSI_CATCHUP_READS && x->many) {
+            x->many = false;
+            continue;
+        }
+        ensi_must(ensi_catchup_move(x, ENSI_CATCHUP_ON_DONE));
+        return false;
+    }
+    return false;
+}
+
+/* ---- asking */
+
+static void ensi_catchup_sql(const ensi_catchup_t *x, char *out, size_t cap)
+{
+    ensign_slice_t name = ensi_slice(NULL, 0);
+    ensi_text_t t;
+    (void)ensi_catchup_name(x, x->at, &name);
+    ensi_text_begin(&t, out, cap);
+    ensi_text_puts(&t, "SELECT * FROM ");
+    ensi_text_put(&t, name.ptr, name.len);
+    ensi_text_puts(&t, " OFFSET ");
+    ensi_text_number(&t, x->row_at, 'u', 0);
+    if (x->question == ENSI_CATCHUP_PROBE) ensi_text_puts(&t, " LIMIT 1");
+    ensi_text_end(&t, cap);
+}
+
+/* False: no memory. */
+static bool ensi_catchup_ask(ensi_catchup_t *x)
+{
+    char sql[ENSI_TOPIC_NAME_MAX + ENSI_CATCHUP_SQL];
+    ensi_pb_query_t message;
+    size_t size = 0;
+    uint8_t *out;
+    ensi_catchup_sql(x, sql, sizeof sql);
+    memset(&message, 0, sizeof message);
+    message.query = ensign_str(sql);
+    message.include_duplicates = true;
+    ensi_call_rewind(&x->call);
+    x->call.messages = 0;
+    x->call.refused = false;
+    if (!ensi_pb_size(ensi_pb_query_fields, &message, &size) ||
+        ensi_call_restart(&x->call, size, &out) != ENSIGN_OK ||
+        !ensi_pb_encode(ensi_pb_query_fields, &message, out, size, &size))
+        return false;
+    ensi_grpc_commit(&x->call, size, 0);
+    x->call.half_closed = true;
+    ensi_grpc_queue(&x->call);
+    x->asking = true;
+    x->hit = false;
+    return true;
+}
+
+/* Ends the question that is asked; its rows that are not lent go. */
+static void ensi_catchup_drop(ensi_catchup_t *x)
+{
+    ensi_grpc_abort(&x->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "asked for no more");
+    ensi_rx_truncate(&x->call.s.rx, 0);
+    ensi_timer_stop(&x->quiet);
+    x->asking = x->row = false;
+}
+
+/* ---- answers */
+
+/* An event up to here was given, or a gap stands for it. */
+static void ensi_catchup_note(ensi_catchup_t *x, const uint8_t *id)
+{
+    ensi_catchup_place_t *p = &x->places[x->at];
+    memcpy(p->last, id, sizeof p->last);
+    p->next = ++x->row_at;
+    p->known = p->counted = true;
+    x->tries = 0;
+    x->rows++;
+}
+
+/* The next row: as far as it is here. */
+typedef struct ensi_catchup_row_t {
+    uint8_t id[ENSI_CATCHUP_RLID];
+    size_t here, rest;              /* bytes of its message; rest: of one that is too large, still to come */
+    int fault;                      /* why it cannot be given; OK: it can */
+} ensi_catchup_row_t;
+
+/* OK; AGAIN: it is not here yet; or < 0: the call must end. A row begins with its id, so one that is too
+ * large has a place too. */
+static int ensi_catchup_read(ensi_catchup_t *x, ensi_catchup_row_t *row)
+{
+    enum { HEAD = 2 + ENSI_CATCHUP_RLID, ID = 0x0A };
+    ensign_slice_t bytes;
+    ensign_event_t e;
+    int rc = ensi_msg_peek(&x->call, &bytes);
+    bool large = rc == ENSIGN_E_TOO_LARGE;
+    if (rc != ENSIGN_OK && !large) return rc;
+    row->here = ensi_min(bytes.len, ensi_rx_waiting(&x->call.s.rx) - ENSI_GRPC_PREFIX);
+    row->rest = bytes.len - row->here;
+    row->fault = large ? rc : ENSIGN_OK;
+    if (large && row->here < HEAD) return ENSIGN_AGAIN;
+    if (!large && ensi_event_read(&e, bytes, true)) {
+        memcpy(row->id, e.id.b, sizeof row->id);
+    } else {
+        if (!large) row->fault = ENSIGN_E_FORMAT;
+        memset(row->id, 0, sizeof row->id);
+        if (row->here >= HEAD && bytes.ptr[0] == ID && bytes.ptr[1] == ENSI_CATCHUP_RLID)
+            memcpy(row->id, bytes.ptr + 2, sizeof row->id);
+    }
+    if (!ensi_catchup_is_none(row->id)) return ENSIGN_OK;
+    return ensi_fail(&x->call.fault, ENSIGN_E_FORMAT, 0, "grpc: a row of %s has no id of an event",
+                     x->call.method);
+}
+
+typedef enum { ENSI_CATCHUP_GIVE, ENSI_CATCHUP_SKIP, ENSI_CATCHUP_STOP } ensi_catchup_verdict_t;
+
+/* What becomes of a row that has this id? STOP: the place is another one, and the question is of no use. */
+static ensi_catchup_verdict_t ensi_catchup_judge(ensi_catchup_t *x, const uint8_t *id)
+{
+    const ensi_catchup_place_t *p = &x->places[x->at];
+    if (x->question == ENSI_CATCHUP_PROBE) {
+        bool before =
+            x->state == ENSI_CATCHUP_ENDS || memcmp(id, ensi_catchup_after(x, p), sizeof p->last) <= 0;
+        if (!x->hit) ensi_bisect_answer(&x->bisect, x->row_at, before);
+        if (!x->hit && before) memcpy(x->before, id, sizeof x->before);
+        x->hit = true;
+        return ENSI_CATCHUP_SKIP;
+    }
+    if (x->check && memcmp(id, p->last, sizeof p->last) != 0) return ENSI_CATCHUP_STOP;
+    if (!x->check && memcmp(id, p->last, sizeof p->last) > 0) return ENSI_CATCHUP_GIVE;
+    x->check = false;
+    x->row_at++;
+    return ENSI_CATCHUP_SKIP;
+}
+
+/* The row that heads the buffer goes, and is not given. */
+static void ensi_catchup_skip(ensi_catchup_t *x, const ensi_catchup_row_t *row)
+{
+    ensi_rx_skip(&x->call.s.rx, row->rest);
+    ensi_rx_remove(&x->call.s.rx, 0, ENSI_GRPC_PREFIX + row->here);
+    x->call.s.moved = true;
+    x->call.messages++;
+}
+
+/* Ends the call from here, with that status. What it has brought and nobody has looked at goes. */
+static void ensi_catchup_stop(ensi_catchup_t *x, int status)
+{
+    ensign_error_t why = x->call.fault;
+    ensi_grpc_abort(&x->call, status, why.code, "%s", why.text);
+    x->call.fault = why;
+    x->call.end_status = status;
+    x->call.from_server = false;
+    ensi_rx_truncate(&x->call.s.rx, 0);
+}
+
+/* Looks at what has come, up to an event that is to be given, or a gap in its place. */
+static void ensi_catchup_look(ensign_t *c, ensi_catchup_t *x)
+{
+    ensi_catchup_row_t row;
+    int rc;
+    while (x->asking && !x->row && !x->gap && (rc = ensi_catchup_read(x, &row)) != ENSIGN_AGAIN) {
+        ensi_catchup_verdict_t verdict = rc < 0 ? ENSI_CATCHUP_STOP : ensi_catchup_judge(x, row.id);
+        if (verdict == ENSI_CATCHUP_STOP) {
+            ensi_catchup_stop(x, rc < 0 ? ensi_grpc_status_of(rc) : ENSIGN_GRPC_OK);
+            return;
+        }
+        x->row = verdict == ENSI_CATCHUP_GIVE && row.fault == ENSIGN_OK;
+        if (x->row) return;
+        if (verdict == ENSI_CATCHUP_GIVE) {
+            ensi_catchup_note(x, row.id);
+            ensi_catchup_tell(c, x, x->at, row.fault,
+                              row.fault == ENSIGN_E_TOO_LARGE
+                                  ? "an event is larger than max_event_bytes, and is left out"
+                                  : "a row of it is no Event message, and is left out");
+        }
+        ensi_catchup_skip(x, &row);
+    }
+}
+
+/* Is it up to the way to the server, which is tried again for as long as the owner lives? */
+static bool ensi_catchup_is_cut(const ensi_call_t *call)
+{
+    return call->s.lost || call->fault.code == ENSIGN_E_GOAWAY || call->end_status == ENSIGN_GRPC_UNAVAILABLE;
+}
+
+/* Does the server refuse for good? */
+static bool ensi_catchup_is_final(const ensi_call_t *call)
+{
+    switch (call->end_status) {
+    case ENSIGN_GRPC_INVALID_ARGUMENT:
+    case ENSIGN_GRPC_NOT_FOUND:
+    case ENSIGN_GRPC_PERMISSION_DENIED:
+    case ENSIGN_GRPC_FAILED_PRECONDITION:
+    case ENSIGN_GRPC_OUT_OF_RANGE:
+    case ENSIGN_GRPC_UNIMPLEMENTED: return call->from_server;
+    default: return false;
+    }
+}
+
+/* The question has failed. OK: the topic is passed over; else it is asked again. */
+static int ensi_catchup_failed(ensign_t *c, ensi_catchup_t *x)
+{
+    const ensi_call_t *call = &x->call;
+    int code = call->fault.code < 0 ? call->fault.code : ENSIGN_E_INTERNAL;
+    ensi_rx_truncate(&x->call.s.rx, 0);
+    if (!ensi_catchup_is_cut(call) &&
+        (ensi_catchup_is_final(call) || ++x->tries == ENSI_CATCHUP_TRIES)) {
+        ensi_catchup_pass(c, x, code, call->fault.text);
+        ensi_catchup_leave(x);
+        return ENSIGN_OK;
+    }
+    return code;
+}
+
+/* The place is not where it was thought to be. */
+static void ensi_catchup_strayed(ensign_t *c, ensi_catchup_t *x)
+{
+    if (++x->tries < ENSI_CATCHUP_TRIES) {
+        ensi_catchup_probe(x, x->places[x->at].next);
+        return;
+    }
+    ensi_catchup_pass(c, x, ENSIGN_E_ABORTED, "its place is another one each time");
+    ensi_catchup_leave(x);
+}
+
+/* All that the question brings has been looked at. OK, or why it has to be asked again. */
+static int ensi_catchup_answered(ensign_t *c, ensi_catchup_t *x)
+{
+    ensi_call_t *call = &x->call;
+    if (ensi_call_again(c, call)) return ENSIGN_OK;
+    x->asking = false;
+    if (call->end_status == ENSIGN_GRPC_OK && (ensi_rx_waiting(&call->s.rx) > 0 || call->s.rx.skip > 0)) {
+        call->end_status = ENSIGN_GRPC_INTERNAL;
+        ensi_fail(&call->fault, ENSIGN_E_INTERNAL, 0, "grpc: %s ended inside of a message", call->method);
+    }
+    if (call->end_status != ENSIGN_GRPC_OK) return ensi_catchup_failed(c, x);
+    if (x->question == ENSI_CATCHUP_PROBE) {
+        if (!x->hit) ensi_bisect_answer(&x->bisect, x->row_at, false);
+    } else if (x->check) {
+        ensi_catchup_strayed(c, x);
+    } else {
+        x->many = x->many || x->rows > ENSI_CATCHUP_FEW;
+        ensi_catchup_leave(x);
+    }
+    return ENSIGN_OK;
+}
+
+/* ---- moving on */
+
+/* Does it ask? Else the stream stands, or its owner opens it. */
+static bool ensi_catchup_works(const ensi_catchup_t *x)
+{
+    return x->state != ENSI_CATCHUP_OFF && x->state != ENSI_CATCHUP_OPEN;
+}
+
+
+/* While the server owes something, and the program has nothing to pull, `quiet` runs. */
+static void ensi_catchup_watch(ensign_t *c, ensi_catchup_t *x)
+{
+    const ensi_call_t *call = &x->call;
+    size_t waiting = ensi_rx_waiting(&call->s.rx);
+    bool owes = call->state == ENSI_GRPC_OPEN && call->s.headers_sent && !x->row && !x->gap;
+    if (!owes) ensi_timer_stop(&x->quiet);
+    else if (x->quiet.state == ENSI_TIMER_OFF || waiting != x->seen)
+        ensi_timer_start(&x->quiet, c->open_timeout_ms);
+    x->seen = waiting;
+}
+
+/* Facts have come, a row was pulled, or it is to begin. OK; or why the question is to be asked again, which
+ * `call.fault` tells. *moved: an answer has come. */
+static int ensi_catchup_serve(ensign_t *c, ensi_catchup_t *x, bool *moved)
+{
+    ensi_call_t *call = &x->call;
+    int rc = ENSIGN_OK;
+    *moved = false;
+    if (ensi_h2_leaves(&call->s))
+        ensi_grpc_abort(call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
+                        "subscribe: the server ends this connection; the query is asked again");
+    ensi_catchup_look(c, x);
+    if (x->asking && !x->row && !x->gap && call->state == ENSI_GRPC_ENDED) {
+        rc = ensi_catchup_answered(c, x);
+        *moved = rc == ENSIGN_OK && !x->asking;
+    }
+    *moved = *moved || x->row;
+    if (rc == ENSIGN_OK && !x->asking && ensi_catchup_works(x) && ensi_catchup_advance(c, x) &&
+        !ensi_catchup_ask(x))
+        rc = ensi_fail(&call->fault, ENSIGN_E_MEMORY, 0,
+                       "memory: none to ask for what is missing; free some or raise memory_limit");
+    ensi_catchup_watch(c, x);
+    ensi_h2_resume(&call->s);
+    ensi_state_grant(c, call);
+    return rc;
+}
+
+static void ensi_catchup_tick(ensign_t *c, ensi_catchup_t *x)
+{
+    if (!ensi_timer_due(&x->quiet, c->env.now_ms)) return;
+    ensi_ping_silent(c, &x->call, c->open_timeout_ms);
+    ensi_grpc_abort(&x->call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_STALLED,
+                    "subscribe: nothing more came of the answer to %s within open_timeout_ms, %lu; the query "
+                    "is asked again",
+                    x->call.method, (unsigned long)c->open_timeout_ms);
+    ensi_state_touch(c, &x->call);
+}
+
+/* ---- for the owner: begin and end */
+
+/* NULL: no memory. */
+static ensi_catchup_t *ensi_catchup_open(ensign_t *c, ensi_handle_t *owner, size_t window, size_t max_event)
+{
+    ensi_grpc_opts_t o = ensi_grpc_opts("/ensign.v1beta1.Ensign/EnSQL", window, max_event, "max_event_bytes",
+                                        ENSI_CATCHUP_OUT);
+    ensi_catchup_t *x = (ensi_catchup_t *)ensi_mem_zero(&c->env.mem, sizeof *x);
+    if (!x) return NULL;
+    x->window = window;
+    x->limit = max_event + ENSI_GRPC_PREFIX;
+    if (ensi_grpc_init(&x->call, &c->env, &c->calls, owner, &o) == ENSIGN_OK) {
+        x->call.wait_for_ready = true;
+        return x;
+    }
+    ensi_grpc_free(&x->call, &c->env.mem);
+    ensi_mem_free(&c->env.mem, x);
+    return NULL;
+}
+
+static void ensi_catchup_free(ensign_t *c, ensi_catchup_t *x)
+{
+    if (!x) return;
+    ensi_state_free_call(c, &x->call);
+    ensi_topics_free(&x->map, &c->env.mem);
+    ensi_mem_free(&c->env.mem, x->places);
+    ensi_mem_free(&c->env.mem, x);
+}
+
+/* The most that one takes: two receive buffers, when a large row comes behind one that is lent, and one kept;
+ * a map of topics, and the places of two, while the one is replaced; 8 KiB for nghttp2. */
+static size_t ensi_catchup_bound(size_t window, size_t max_event)
+{
+    size_t large = ensi_max(window, max_event) + ENSI_GRPC_PREFIX;
+    return sizeof(ensi_catchup_t) + 2 * large + window + ensi_topics_bound(max_event) +
+           2 * (max_event / ENSI_CATCHUP_ENTRY + 1) * sizeof(ensi_catchup_place_t) + 2 * ENSI_CATCHUP_OUT +
+           ensi_meta_bound(ENSI_GRPC_META) + 8192 + 512;
+}
+
+/* ---- for the owner: the stream */
+
+/* Places for another map: a topic that the last one had keeps its own. One that it lacked has been made
+ * since, so all of its events are new. False: no memory. */
+static bool ensi_catchup_renew(ensign_t *c, ensi_catchup_t *x, const ensi_topics_t *map)
+{
+    bool first = !x->places;
+    ensi_catchup_place_t *places;
+    ensign_slice_t name;
+    ensign_ulid_t id, was;
+    if (!first && x->map.block == map->block) return true;
+    places = (ensi_catchup_place_t *)ensi_mem_zero(&c->env.mem, (map->count + 1) * sizeof *places);
+    if (!places) return false;
+    for (size_t at = 0; ensi_topics_next(map, &at, &name, &id);) {
+        ensi_catchup_place_t *p = &places[at - 1];
+        const ensi_topic_entry_t *e = first ? NULL : ensi_topics_find(&x->map, x->map.by_name, name);
+        if (e) *p = x->places[e - x->map.entries];
+        else p->known = !first;
+        if (e && ensi_topics_id(&x->map, name, &was) && memcmp(was.b, id.b, sizeof id.b) != 0) p->anew = true;
+    }
+    ensi_topics_free(&x->map, &c->env.mem);
+    ensi_mem_free(&c->env.mem, x->places);
+    x->map = ensi_topics_share(map);
+    x->places = places;
+    return true;
+}
+
+static void ensi_catchup_restart(ensi_catchup_t *x)
+{
+    x->at = 0;
+    x->tries = 0;
+    x->probing = x->many = false;
+}
+
+/* The stream is ready, with this map. AGAIN: it is the first one, and has to be closed again before it gives
+ * anything: where its topics end is found out first. < 0: no memory. */
+static int ensi_catchup_ready(ensign_t *c, ensi_catchup_t *x, const ensi_topics_t *map)
+{
+    bool first = !x->places;
+    if (!ensi_catchup_renew(c, x, map)) return ENSIGN_E_MEMORY;
+    memset(x->floor, 0, sizeof x->floor);
+    ensi_catchup_restart(x);
+    if (!first) {
+        (void)ensi_catchup_move(x, ENSI_CATCHUP_ON_READY);
+        return ENSIGN_OK;
+    }
+    if (map->count == 0 || map->count > ENSI_CATCHUP_ASKED) return ENSIGN_OK;
+    ensi_must(ensi_catchup_move(x, ENSI_CATCHUP_ON_MAP));
+    return ENSIGN_AGAIN;
+}
+
+/* The stream is lost, or could not be opened: what was missed is read before the next one. */
+static void ensi_catchup_lost(ensi_catchup_t *x)
+{
+    bool stood = x->state == ENSI_CATCHUP_OFF;
+    if (!ensi_catchup_move(x, ENSI_CATCHUP_ON_LOST)) return; /* none was wanted: the ends are asked for */
+    ensi_catchup_drop(x);
+    ensi_catchup_restart(x);
+    for (size_t i = 0; stood && i < x->map.count; i++)
+        x->places[i].passed = x->places[i].told = x->places[i].anew = false;
+}
+
+/* Does it know the topics of the last stream, and can read what a break left out of them? */
+static bool ensi_catchup_knows(const ensi_catchup_t *x)
+{
+    return x->places != NULL;
+}
+
+/* The owner has ended: what is here already is still given, and nothing more is asked for. */
+static void ensi_catchup_end(ensi_catchup_t *x)
+{
+    ensi_grpc_abort(&x->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "asked for no more");
+    ensi_timer_stop(&x->quiet);
+}
+
+/* Is anything to be asked yet? */
+static bool ensi_catchup_busy(const ensi_catchup_t *x)
+{
+    return x->state != ENSI_CATCHUP_OFF;
+}
+
+/* Does what the stream brings wait for what was missed before it? */
+static bool ensi_catchup_holds(const ensi_catchup_t *x)
+{
+    return x->state == ENSI_CATCHUP_SEAM;
+}
+
+/* An event of the stream is about to be given. False: it was given before. */
+static bool ensi_catchup_takes(ensi_catchup_t *x, const ensign_event_t *e)
+{
+    const ensi_topic_entry_t *entry =
+        ensi_topics_find(&x->map, x->map.by_id, ensi_slice(e->topic_id.b, sizeof e->topic_id.b));
+    ensi_catchup_place_t *p = entry ? &x->places[entry - x->map.entries] : NULL;
+    if (!p || ensi_catchup_is_none(e->id.b)) return true;
+    if (p->known && memcmp(e->id.b, p->last, sizeof p->last) <= 0) return false;
+    memcpy(p->last, e->id.b, sizeof p->last);
+    memcpy(x->floor, e->id.b, sizeof x->floor);
+    p->next++;
+    p->known = true;
+    return true;
+}
+
+/* ---- for the owner: what is to be given */
+
+static bool ensi_catchup_has(const ensi_catchup_t *x)
+{
+    return x->row || x->gap;
+}
+
+/* What was lent stands no longer. The buffers are given back when nothing is missing any more. */
+static void ensi_catchup_release(ensign_t *c, ensi_catchup_t *x)
+{
+    ensi_rx_t *r = &x->call.s.rx;
+    if (!r->ptr) return;
+    ensi_msg_release(&x->call);
+    if (x->state != ENSI_CATCHUP_OFF || x->asking) {
+        ensi_h2_shrink(&x->call.s, &c->env.mem);
+        return;
+    }
+    ensi_rx_free(r, &c->env.mem);
+    ensi_rx_open(r, x->window, x->limit, 0);
+}
+
+/* Behind what was given there may be more. */
+static void ensi_catchup_given(ensign_t *c, ensi_catchup_t *x)
+{
+    ensi_catchup_look(c, x);
+    if (!ensi_catchup_has(x)) ensi_state_touch(c, &x->call);
+}
+
+/* The next event: it is lent. False: there is none. */
+static bool ensi_catchup_event(ensign_t *c, ensi_catchup_t *x, ensign_event_t *e)
+{
+    ensign_slice_t bytes;
+    if (!x->row || ensi_msg_peek(&x->call, &bytes) != ENSIGN_OK) return false;
+    (void)ensi_event_read(e, bytes, true); /* it could be read before */
+    (void)ensi_catchup_name(x, x->at, &e->topic_name);
+    ensi_catchup_note(x, e->id.b);
+    x->row = false;
+    ensi_msg_lend(&x->call);
+    ensi_catchup_given(c, x);
+    ensi_state_grant_pulled(c, &x->call);
+    return true;
+}
+
+/* The next gap: why, and of which topic. False: there is none. */
+static bool ensi_catchup_gap(ensign_t *c, ensi_catchup_t *x, ensign_error_t *why, ensign_slice_t *topic)
+{
+    if (!x->gap) return false;
+    *why = x->fault;
+    (void)ensi_catchup_name(x, x->gap_at, topic);
+    x->gap = false;
+    ensi_catchup_given(c, x);
+    return true;
+}
+
+/* >>sub   may call: util mem env pb wire id handle h2 grpc topic state reopen query ask place catchup
  * Subscriptions: events in place, gaps, acks
  *
  * Owns   the receive buffer's unread events, which outlive the stream that brought them; the ring of
@@ -16117,6 +16925,7 @@ typedef struct ensi_sub_t {
     ensign_ulid_t named_id;         /* the topic of the last event, */
     ensign_slice_t named;           /* and its name in `topics`; ptr NULL: to be looked up */
     ensi_reopen_t reopen;
+    ensi_catchup_t *catchup;        /* NULL: without `resume` */
     ensign_time_t last_committed;   /* of the last event that was given */
     ensign_event_t event;
 } ensi_sub_t;
@@ -16147,6 +16956,7 @@ static void ensi_sub_gap(ensign_t *c, ensi_sub_t *s, int code)
     if (s->gap_last) {
         uint8_t *times = ensi_rx_at(r, s->scan - 4);
         ensi_put_be32(times, ensi_get_be32(times) + 1);
+        if (code != ENSIGN_E_TOO_LARGE) ensi_put_be32(times - 4, (uint32_t)code); /* it tells of more */
         return;
     }
     ensi_sub_put_gap(record, code, 1);
@@ -16296,12 +17106,35 @@ static int ensi_sub_take_map(ensign_t *c, ensi_sub_t *s, ensign_slice_t map)
     return rc;
 }
 
+/* Must what the stream has brought wait? */
+static bool ensi_sub_held(const ensi_sub_t *s)
+{
+    return s->catchup && ensi_catchup_holds(s->catchup);
+}
+
+/* What is held stands behind a hole, and goes with the stream that brought it: queries bring it again. */
+static void ensi_sub_unhold(ensi_sub_t *s)
+{
+    if (!ensi_sub_held(s)) return;
+    s->scan = 0;
+    s->gap_last = false;
+}
+
+/* The server that keeps no places is asked for what the next break leaves out. So is one that keeps them now,
+ * for what the last break did. AGAIN: on another stream. */
+static int ensi_sub_ready_catchup(ensign_t *c, ensi_sub_t *s)
+{
+    bool wanted = s->catchup && (!s->places.kept || ensi_catchup_busy(s->catchup));
+    return wanted ? ensi_catchup_ready(c, s->catchup, &s->topics) : ENSIGN_OK;
+}
+
 static int ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_ready_t *ready)
 {
     int rc;
     if (s->state != ENSI_SUB_OPENING) return ENSIGN_E_PROTOCOL;
     s->named.ptr = NULL;
     rc = ensi_sub_take_map(c, s, ready->topics);
+    if (rc == ENSIGN_OK) rc = ensi_sub_ready_catchup(c, s);
     if (rc != ENSIGN_OK) return rc;
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_READY));
     ensi_reopen_ready(&s->reopen, c, &s->h, &s->call);
@@ -16371,7 +17204,8 @@ static int ensi_sub_scan(ensign_t *c, ensi_sub_t *s)
         else rc = ensi_sub_message(c, s, from, ENSI_GRPC_PREFIX + len);
         from = ensi_max(from + ENSI_GRPC_PREFIX + here,
                         s->scan); /* a gap can be longer than the part of an event */
-        if (s->gap_due != 0 && rc == ENSIGN_OK) rc = ensi_sub_put_due(c, s, &from);
+        if (s->gap_due != 0 && rc >= ENSIGN_OK && ensi_sub_put_due(c, s, &from) != ENSIGN_OK)
+            rc = ENSIGN_E_MEMORY;
     }
     ensi_rx_remove(r, s->scan, from - s->scan); /* once for all that was left out */
     return rc;
@@ -16442,18 +17276,25 @@ static void ensi_sub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t 
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     ensi_asker_drop(&s->asker);
     ensi_grpc_abort(&s->call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED, "subscribe: closed");
+    ensi_sub_unhold(s);
+    if (s->catchup) ensi_catchup_end(s->catchup);
     ensi_rx_truncate(&s->call.s.rx, s->scan);
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_END));
     ensi_reopen_stop(&s->reopen, h);
     ensi_state_end(c, &s->h, why);
 }
 
-/* A stream that stood is lost, for this reason, so events can be missing from here on. Where the server keeps
- * places the next stream tells whether they are. */
-static void ensi_sub_missing(ensign_t *c, ensi_sub_t *s, int code)
+/* A stream is lost, for this reason. If it `stood`, events can be missing from here on: where the server
+ * keeps places the next stream tells whether they are, and where it keeps none, queries bring them. */
+static void ensi_sub_missing(ensign_t *c, ensi_sub_t *s, bool stood, int code)
 {
-    if (s->places.resume && s->places.kept) s->places.owed = code;
-    else ensi_sub_gap(c, s, code);
+    bool places = s->places.resume && s->places.kept;
+    if (s->catchup && (ensi_catchup_busy(s->catchup) || (stood && !places && ensi_catchup_knows(s->catchup))))
+        ensi_catchup_lost(s->catchup);
+    else if (stood && places)
+        s->places.owed = code;
+    else if (stood)
+        ensi_sub_gap(c, s, code);
 }
 
 /* The stream is gone: its whole events stay, what was cut goes. */
@@ -16461,6 +17302,7 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
 {
     bool opened = s->h.standing, again = ensi_state_token_again(c, &s->call);
     int code = s->call.fault.code ? s->call.fault.code : ENSIGN_E_CLOSED;
+    ensi_sub_unhold(s);
     ensi_rx_truncate(&s->call.s.rx, s->scan);
     if (s->h.closing) {
         ensi_sub_finish(c, &s->h, NULL);
@@ -16479,7 +17321,7 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
         ensi_sub_finish(c, &s->h, &s->call.fault);
         return;
     }
-    if (opened) ensi_sub_missing(c, s, code);
+    ensi_sub_missing(c, s, opened, code);
     ensi_sub_lose_acks(s);
     if (!s->anew) s->places.again = 0;
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_LOST));
@@ -16490,7 +17332,8 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
 static bool ensi_sub_has(ensi_handle_t *h)
 {
     const ensi_sub_t *s = (const ensi_sub_t *)(void *)h;
-    return !s->h.ended && (s->h.bits != 0 || s->scan > 0);
+    bool missed = s->catchup && ensi_catchup_has(s->catchup);
+    return !s->h.ended && (s->h.bits != 0 || missed || (s->scan > 0 && !ensi_sub_held(s)));
 }
 
 static const char *ensi_sub_why(int code)
@@ -16561,11 +17404,38 @@ static bool ensi_sub_may_end(const ensi_sub_t *s)
            (!ensi_sub_acks_wait(s) && s->call.sent == s->call.out.end);
 }
 
-/* Opens the stream, once it is due and all of its topics are there. */
+/* Goes on with what was missed. A question that fails ends the stream, or is asked again after a backoff. */
+static void ensi_sub_catch_up(ensign_t *c, ensi_sub_t *s)
+{
+    ensi_call_t *ask = &s->catchup->call;
+    bool moved;
+    int rc = ensi_catchup_serve(c, s->catchup, &moved);
+    if (moved) ensi_reopen_used(&s->reopen, &s->h);
+    if (moved && !(s->h.bits & ENSI_BIT_WAITING)) s->h.fault.code = 0; /* what was told stands until OPEN */
+    if (rc == ENSIGN_OK) return;
+    if (s->state != ENSI_SUB_WAIT)
+        ensi_grpc_abort(&s->call, ENSIGN_GRPC_UNAVAILABLE, rc, "%s", ask->fault.text);
+    else if (rc == ENSIGN_E_MEMORY)
+        ensi_reopen_later(&s->reopen, c, &s->h, ask->fault.text);
+    else
+        ensi_reopen_lost(&s->reopen, c, &s->h, ask, false);
+}
+
+/* True: nothing has been missed, or all of that was given. */
+static bool ensi_sub_caught_up(ensign_t *c, ensi_sub_t *s)
+{
+    if (!s->catchup || !ensi_catchup_busy(s->catchup)) return true;
+    if (s->scan > 0) return false; /* these events tell from where on */
+    ensi_sub_catch_up(c, s);
+    return !ensi_catchup_works(s->catchup) && s->reopen.timer.state == ENSI_TIMER_OFF;
+}
+
+/* Opens the stream, once it is due, all of its topics are there, and what was missed has been given. */
 static void ensi_sub_reopen(ensign_t *c, ensi_sub_t *s)
 {
     if (s->state != ENSI_SUB_WAIT || s->reopen.timer.state != ENSI_TIMER_OFF) return;
-    if ((s->ensured || ensi_sub_ensure(c, s)) && ensi_sub_queue(c, s) != ENSIGN_OK)
+    if (!(s->ensured || ensi_sub_ensure(c, s)) || !ensi_sub_caught_up(c, s)) return;
+    if (ensi_sub_queue(c, s) != ENSIGN_OK)
         ensi_reopen_later(&s->reopen, c, &s->h,
                           "memory: none to open a stream for a subscription; free some");
 }
@@ -16588,12 +17458,13 @@ static void ensi_sub_serve(ensign_t *c, ensi_handle_t *h)
         s->anew = rc == ENSIGN_AGAIN;
         if (s->anew)
             ensi_grpc_abort(call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED,
-                            "subscribe: the stream is opened again, to name the places of its topics");
+                            "subscribe: the stream is opened again, with the places of its topics");
         else if (rc != ENSIGN_OK)
             ensi_grpc_abort(call, ensi_grpc_status_of(rc), rc, "%s", ensi_sub_why(rc));
         if (ensi_h2_leaves(&call->s))
             ensi_grpc_abort(call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
                             "subscribe: the server ends this connection; the stream is opened again");
+        if (s->state == ENSI_SUB_READY && ensi_sub_held(s)) ensi_sub_catch_up(c, s);
         if (s->state != ENSI_SUB_WAIT && call->state == ENSI_GRPC_ENDED) ensi_sub_stream_ended(c, s);
         if (h->closing && s->state != ENSI_SUB_ENDED && ensi_sub_may_end(s)) ensi_sub_finish(c, h, NULL);
         if (!h->closing) ensi_sub_reopen(c, s);
@@ -16611,6 +17482,7 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     if (ensi_reopen_tick(&s->reopen, c, h)) ensi_state_touch(c, &s->call);
+    if (s->catchup) ensi_catchup_tick(c, s->catchup);
     if (ensi_timer_due(&s->asker.timer, c->env.now_ms)) {
         ensi_asker_late(c, &s->asker, "subscribe: a topic is not made within request_timeout_ms");
         ensi_state_touch(c, &s->call);
@@ -16620,7 +17492,8 @@ static void ensi_sub_tick(ensign_t *c, ensi_handle_t *h)
 static uint64_t ensi_sub_due(const ensi_handle_t *h)
 {
     const ensi_sub_t *s = (const ensi_sub_t *)(const void *)h;
-    return ensi_timer_sooner(ensi_reopen_due(&s->reopen), &s->asker.timer);
+    uint64_t due = ensi_timer_sooner(ensi_reopen_due(&s->reopen), &s->asker.timer);
+    return s->catchup ? ensi_timer_sooner(due, &s->catchup->quiet) : due;
 }
 
 /* Sends what acks wait, and ends. */
@@ -16634,6 +17507,7 @@ static void ensi_sub_drop(ensign_t *c, ensi_handle_t *h)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     (void)c;
+    if (s->catchup) ensi_catchup_drop(s->catchup);
     ensi_rx_truncate(&s->call.s.rx, 0);
     s->scan = 0;
     s->gap_last = false;
@@ -16691,6 +17565,20 @@ static ensign_slice_t ensi_sub_topic_name(ensi_sub_t *s, const ensign_ulid_t *id
     return s->named;
 }
 
+/* The notice of `event`, which was read and named. */
+static ensign_notice_t *ensi_sub_give(ensign_t *c, ensi_sub_t *s)
+{
+    ensign_event_t *e = &s->event;
+    ensign_notice_t *n = ensi_notice_new(&s->h, ENSIGN_NOTICE_EVENT);
+    e->token = ensi_sub_next_token(&c->env.mem, s, &e->id);
+    if (e->committed.seconds) s->last_committed = e->committed; /* a row has none */
+    s->h.stats.received++;
+    c->env.stats.received++;
+    n->as.event = e;
+    return n;
+}
+
+/* NULL: the event was given before. */
 static ensign_notice_t *ensi_sub_pull_event(ensign_t *c, ensi_sub_t *s, const uint8_t *p, size_t len)
 {
     ensign_event_t *e = &s->event;
@@ -16705,17 +17593,29 @@ static ensign_notice_t *ensi_sub_pull_event(ensign_t *c, ensi_sub_t *s, const ui
         n->error = &s->h.error;
         return n;
     }
+    if (s->catchup && !ensi_catchup_takes(s->catchup, e)) return NULL;
     e->topic_name = ensi_sub_topic_name(s, &e->topic_id);
-    e->token = ensi_sub_next_token(&c->env.mem, s, &e->id);
-    s->last_committed = e->committed;
-    s->h.stats.received++;
-    c->env.stats.received++;
-    n = ensi_notice_new(&s->h, ENSIGN_NOTICE_EVENT);
-    n->as.event = e;
+    return ensi_sub_give(c, s);
+}
+
+/* What was missed, in its place: events and gaps, then those of the stream. */
+static ensign_notice_t *ensi_sub_pull_missed(ensign_t *c, ensi_sub_t *s)
+{
+    ensign_notice_t *n;
+    ensign_slice_t topic;
+    if (!ensi_catchup_has(s->catchup)) return NULL;
+    s->told = ensi_topics_share(&s->topics); /* the topic's name lies there */
+    if (ensi_catchup_event(c, s->catchup, &s->event)) return ensi_sub_give(c, s);
+    if (!ensi_catchup_gap(c, s->catchup, &s->h.error, &topic)) return NULL;
+    n = ensi_notice_new(&s->h, ENSIGN_NOTICE_GAP);
+    n->as.gap.since = s->last_committed;
+    n->as.gap.topic = topic;
+    n->as.gap.times = 1;
+    n->error = &s->h.error;
     return n;
 }
 
-/* What lies first in the buffer: an event, or a gap. It is lent. */
+/* What lies first in the buffer: an event, or a gap. It is lent. NULL: an event that was given before. */
 static ensign_notice_t *ensi_sub_pull_record(ensign_t *c, ensi_sub_t *s)
 {
     ensi_rx_t *r = &s->call.s.rx;
@@ -16729,8 +17629,18 @@ static ensign_notice_t *ensi_sub_pull_record(ensign_t *c, ensi_sub_t *s)
     ensi_msg_lend(&s->call);
     s->scan -= total;
     if (s->scan == 0) s->gap_last = false;
+    if (s->scan == 0 && s->catchup) ensi_state_touch(c, &s->call); /* what was missed can follow */
     ensi_state_grant_pulled(c, &s->call);
     return n;
+}
+
+/* What the last notice pointed into stands no longer. */
+static void ensi_sub_release(ensign_t *c, ensi_sub_t *s)
+{
+    ensi_msg_release(&s->call);
+    if (s->catchup) ensi_catchup_release(c, s->catchup);
+    ensi_topics_free(&s->told, &c->env.mem);
+    ensi_h2_shrink(&s->call.s, &c->env.mem);
 }
 
 static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
@@ -16738,16 +17648,18 @@ static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
     ensi_sub_t *s = (ensi_sub_t *)(void *)h;
     ensign_notice_t *n;
 
-    ensi_msg_release(&s->call);
-    ensi_topics_free(&s->told, &c->env.mem);
-    ensi_h2_shrink(&s->call.s, &c->env.mem);
+    ensi_sub_release(c, s);
     if ((n = ensi_notice_bit(&s->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
         s->told = ensi_topics_share(&s->topics);
         ensi_state_count_open(h, n);
         return n;
     }
     if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
-    if (s->scan > 0) return ensi_sub_pull_record(c, s);
+    if (s->catchup && (n = ensi_sub_pull_missed(c, s)) != NULL) return n;
+    while (s->scan > 0 && !ensi_sub_held(s)) {
+        if ((n = ensi_sub_pull_record(c, s)) != NULL) return n;
+        ensi_sub_release(c, s);
+    }
     return ensi_state_pull_end(h, h->stats.received);
 }
 
@@ -16760,6 +17672,7 @@ static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
     ensi_topics_free(&s->told, m);
     ensi_places_free(&s->places, m);
     ensi_asker_free(c, &s->asker);
+    ensi_catchup_free(c, s->catchup);
     ensi_mem_free(m, s->slots);
     ensi_mem_free(m, s->filter);
     ensi_mem_free(m, s->query);
@@ -16828,6 +17741,7 @@ size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d)
            ((size_t)ensi_ring_mask(x.max_unacked) + 1) * sizeof(ensi_ack_slot_t) +
            3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES + 3 * ensi_sub_query_size(&x) +
            (x.ensure_topics ? ENSI_ASK_BOUND : 0) + ensi_sub_places_bound(&x) +
+           (x.resume ? ensi_catchup_bound(x.window_bytes, x.max_event_bytes) : 0) +
            ensi_meta_bound(ENSI_GRPC_META) + 8192 + 512;
 }
 
@@ -16914,6 +17828,10 @@ ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscri
     if (s && ensi_sub_copy_topics(c, s, &x)) rc = ensi_sub_copy_query(c, s, &x);
     else ensi_env_memory(&c->env, sizeof *s);
     if (rc == ENSIGN_OK) rc = ensi_grpc_init(&s->call, &c->env, &c->calls, &s->h, &o);
+    if (rc == ENSIGN_OK && x.resume) {
+        s->catchup = ensi_catchup_open(c, &s->h, x.window_bytes, x.max_event_bytes);
+        if (!s->catchup) rc = ensi_env_memory(&c->env, sizeof *s->catchup);
+    }
     if (rc != ENSIGN_OK) {
         if (s) ensi_sub_free(c, &s->h);
         return none;

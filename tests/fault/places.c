@@ -1,5 +1,6 @@
-/* A subscription that resumes, read from a log to its end: with the Nth allocation failing, for every N, and with
- * the link cut at the Nth byte, for every N. Each event comes once, in order within its topic, without a GAP. */
+/* A subscription that resumes, read from a log to its end: with the Nth allocation failing, for every N, and
+ * with the link cut at the Nth byte, for every N. Each event comes once, in order within its topic, and there
+ * is no GAP. */
 #include "../seq/service.h"
 
 enum { TOPICS = 3, EVENTS = 18 };

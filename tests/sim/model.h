@@ -5,8 +5,9 @@
 #define MODEL_H
 
 #include "attempts.h"
+#include "log.h"
 
-enum { TOPICS = 6, PAGE = 2, PUBS_MOST = 64, QUEUE = 1024, OWNERS = 16 };
+enum { PAGE = 2, PUBS_MOST = 64, QUEUE = 1024, OWNERS = 16 };
 enum { PING_MIN_MS = 300000, PING_STRIKES = 2 };
 
 /* ------------------------------------------------------------------ what was published */
@@ -53,12 +54,17 @@ typedef struct topics_t {
 
 static topics_t topics;
 
-static void topic_id(unsigned i, uint8_t id[16])
+static void topic_id_of(unsigned i, uint8_t generation, uint8_t id[16])
 {
     memset(id, 0, 16);
     memcpy(id, "topic", 5);
-    id[14] = topics.generation[i];
+    id[14] = generation;
     id[15] = (uint8_t)(i + 1);
+}
+
+static void topic_id(unsigned i, uint8_t id[16])
+{
+    topic_id_of(i, topics.generation[i], id);
 }
 
 static bool topic_there(unsigned i)
@@ -88,11 +94,15 @@ static void topic_remove(unsigned i)
     if (!topic_there(i)) return;
     topics.there &= ~(1u << i);
     topics.changes++;
+    log_destroy(i);
     TALLY(server, topic_removed);
 }
 
 /* ------------------------------------------------------------------ streams */
-typedef enum { FLOW_PUBLISH, FLOW_SUBSCRIBE, FLOW_QUERY, FLOW_WATCH, FLOW_ECHO, FLOW_UNARY } flow_kind_t;
+/* FLOW_ROWS: a query that the client asks by itself, for what a subscription has missed */
+typedef enum {
+    FLOW_PUBLISH, FLOW_SUBSCRIBE, FLOW_QUERY, FLOW_ROWS, FLOW_WATCH, FLOW_ECHO, FLOW_UNARY
+} flow_kind_t;
 
 typedef struct reply_t { uint8_t id[16]; uint32_t nack; } reply_t; /* nack: code + 1; 0: an ack */
 
@@ -104,6 +114,12 @@ typedef struct flow_t {
     bool ready;
     unsigned topics;                /* bits: those it had when it was opened */
     uint8_t generation[TOPICS];
+    size_t cursor[TOPICS];          /* of a subscription: the number of the entry to be looked at next */
+    uint64_t behind[TOPICS];        /* the offset behind which it began */
+    bool asked;                     /* it named places */
+    unsigned topic;                 /* of rows: theirs, */
+    size_t row, end;                /* the entry to be looked at next, and the one behind the last */
+    uint64_t limit;                 /* so many of them are left to be sent */
     reply_t queue[QUEUE];
     size_t head, tail;              /* of those that wait: counts that may wrap */
     uint8_t last[16];               /* id of the last answer; with have_last */
@@ -129,7 +145,6 @@ typedef struct model_t {
     bool calm;                      /* no new faults */
     bool peace;                     /* none in all of this run */
     uint32_t trouble;               /* one stream of so many meets a fault */
-    uint64_t offset;                /* of the last event delivered */
     bool auth_mute, auth_error, auth_refused;
     unsigned maintenance;           /* the gRPC or HTTP status that every stream is refused with; 0: none */
     struct { char text[520]; uint64_t expires_ms; } tokens[4];
@@ -137,6 +152,7 @@ typedef struct model_t {
     pings_t pings[ENSIGN_MAX_LINKS];
     bool goaway_pending[ENSIGN_MAX_LINKS]; /* the first step of a graceful stop was sent */
     unsigned creates[OWNERS];       /* CreateTopic that came, of each slot's request */
+    unsigned rows_refused;          /* queries for what subscriptions have missed */
 } model_t;
 
 static model_t model;
@@ -279,24 +295,25 @@ static void hear_event(world_t *w, flow_t *f, ensign_slice_t wrapper)
     queue_reply(f, id.ptr, code, code > 0 && world_below(w, 2) == 0);
 }
 
-static void give_ready(flow_t *f, uint32_t tag)
+/* For some of the topics, as bits. */
+static void give_ready(flow_t *f, uint32_t tag, unsigned wanted)
 {
     bytes_t entry = {0}, ready = {0}, reply = {0};
-    unsigned i;
-    if (topics.there == 0) {
+    unsigned i, there = topics.there & wanted;
+    if (there == 0) {
         TALLY(server, no_topics);
         peer_refuse(f->stream, ENSIGN_GRPC_FAILED_PRECONDITION, "no topics available");
         return;
     }
     for (i = 0; i < TOPICS; i++) {
         uint8_t id[16];
-        if (!topic_there(i)) continue;
+        if (!(there & 1u << i)) continue;
         topic_id(i, id);
         enc_text(&entry, 1, service_topic_name(i));
         enc_bytes(&entry, 2, id, 16);
         enc_message(&ready, 3, &entry);
     }
-    f->topics = topics.there;
+    f->topics = there;
     memcpy(f->generation, topics.generation, sizeof f->generation);
     f->ready = true;
     TALLY(server, ready);
@@ -309,7 +326,7 @@ static void hear_publish(world_t *w, flow_t *f, ensign_slice_t m)
     ensign_slice_t x;
     if (dec_field(m, 2, &x)) {
         if (f->ready) sim_die("a second open_stream on one stream");
-        give_ready(f, 3);
+        give_ready(f, 3, UINT32_MAX);
     } else if (dec_field(m, 1, &x)) {
         hear_event(w, f, x);
     } else {
@@ -459,10 +476,153 @@ static void hear_name(flow_t *f, ensign_slice_t m)
     if (f->named || f->kind == FLOW_PUBLISH || f->kind == FLOW_ECHO || f->kind == FLOW_UNARY) return;
     if (f->kind == FLOW_SUBSCRIBE) found = dec_field(m, 3, &x) && dec_field(x, 3, &y) && dec_field(y, 1, &x);
     else found = dec_field(m, 1, &x);
+    if (f->kind == FLOW_QUERY && found && x.len > 6 && memcmp(x.ptr, "SELECT", 6) == 0) {
+        f->kind = FLOW_ROWS;
+        return;
+    }
     if (!found || x.len != 2)
         sim_die("the first message of %s names no slot", peer_field(f->stream, ":path"));
     f->owner = x.ptr[1] - (unsigned)'0';
     f->named = true;
+}
+
+/* Where a subscription begins: behind the places that it names, and else behind the log's end. */
+static void hear_places(flow_t *f, ensign_slice_t sub)
+{
+    ensign_slice_t group = text_slice(""), name;
+    dec_t d;
+    for (unsigned i = 0; i < TOPICS; i++) f->behind[i] = events.last;
+    if (!events.places) return;
+    dec_field(sub, 4, &group);
+    for (d = dec_begin(group); dec_next(&d);) {
+        uint64_t behind = dec_uint(d.bytes, 2);
+        if (d.tag != 12 || !dec_field(d.bytes, 1, &name))
+            sim_die("a group that is none has more than places");
+        f->asked = true;
+        if (service_topic_named(name, TOPICS) == TOPICS) sim_die("a place of a topic that never was");
+        if (behind < events.last) f->behind[service_topic_named(name, TOPICS)] = behind;
+    }
+    if (f->asked) TALLY(server, places_asked);
+}
+
+static void hear_subscription(flow_t *f, ensign_slice_t m)
+{
+    ensign_slice_t sub;
+    unsigned wanted = 0;
+    char header[48];
+    dec_t d;
+    if (!dec_field(m, 3, &sub)) sim_die("a stream of events that is no subscription");
+    for (d = dec_begin(sub); dec_next(&d);)
+        if (d.tag == 2) wanted |= 1u << service_topic_named(d.bytes, TOPICS);
+    if (wanted == 0) wanted = UINT32_MAX;
+    if (!(topics.there & wanted)) {
+        TALLY(server, no_topics);
+        peer_refuse(f->stream, ENSIGN_GRPC_FAILED_PRECONDITION, "no topics available");
+        return;
+    }
+    hear_places(f, sub);
+    snprintf(header, sizeof header, "%llu %llu", (llu_t)events.epoch, (llu_t)events.last);
+    if (events.places && !f->stream->started)
+        peer_headers(f->stream, "200", "content-type", "application/grpc", "ensign-place", header, NULL);
+    give_ready(f, 2, wanted);
+}
+
+static bool flow_has(const flow_t *f, const entry_t *e, unsigned topic)
+{
+    return e->topic == topic && e->generation == f->generation[topic] && !e->gone &&
+           e->offset > f->behind[topic];
+}
+
+/* "SELECT * FROM topic OFFSET n", maybe with " LIMIT m": of what the topic has now. */
+static void hear_rows(flow_t *f, ensign_slice_t m)
+{
+    char text[80], name[20], tail[20] = "";
+    ensign_slice_t sql = { NULL, 0 };
+    unsigned long long offset = 0, limit = UINT64_MAX;
+    dec_field(m, 1, &sql);
+    snprintf(text, sizeof text, "%.*s", (int)sql.len, (const char *)sql.ptr);
+    if (sscanf(text, "SELECT * FROM %19s OFFSET %llu%19[^\n]", name, &offset, tail) < 2 ||
+        (tail[0] && sscanf(tail, " LIMIT %llu", &limit) != 1))
+        sim_die("a query that no subscription asks: %s", text);
+    tell("%s", text);
+    TALLY(server, rows_asked);
+    f->topic = service_topic_named(text_slice(name), TOPICS);
+    if (!topic_there(f->topic)) {
+        model.rows_refused++;
+        peer_refuse(f->stream, ENSIGN_GRPC_INVALID_ARGUMENT, "unknown topic in query");
+        return;
+    }
+    f->ready = true;
+    f->limit = limit;
+    f->end = events.count;
+    for (f->row = 0; f->row < f->end && offset > 0; f->row++)
+        offset -= events.entry[f->row].topic == f->topic && !events.entry[f->row].gone;
+}
+
+static void deliver_rows(world_t *w, flow_t *f)
+{
+    for (uint32_t n = 1 + world_below(w, 20); n > 0; f->row++) {
+        uint8_t id[16];
+        while (f->row < f->end && (events.entry[f->row].topic != f->topic || events.entry[f->row].gone))
+            f->row++;
+        if (f->row >= f->end || f->limit == 0) {
+            peer_finish(f->stream, 0, NULL, NULL);
+            return;
+        }
+        topic_id_of(f->topic, events.entry[f->row].generation, id);
+        log_send(f->stream, f->row, id, true);
+        f->limit--;
+        n--;
+    }
+}
+
+/* Without places all topics have one order: the topic whose turn it is comes first. */
+static unsigned next_topic(const flow_t *f)
+{
+    unsigned topic = 0;
+    size_t at = SIZE_MAX;
+    for (unsigned i = 0; i < TOPICS; i++) {
+        size_t k = f->cursor[i];
+        if (!(f->topics & 1u << i)) continue;
+        while (k < events.count && !flow_has(f, &events.entry[k], i)) k++;
+        if (k >= events.count || k >= at) continue;
+        at = k;
+        topic = i;
+    }
+    return topic;
+}
+
+/* The next event of some topic. Where there are places each topic is read on its own: their order is another
+ * one each time. */
+static void deliver_event(world_t *w, flow_t *f)
+{
+    unsigned first = events.places ? world_below(w, TOPICS) : next_topic(f);
+    for (unsigned k = 0; k < TOPICS; k++) {
+        unsigned topic = (first + k) % TOPICS;
+        size_t *at = &f->cursor[topic];
+        uint8_t id[16];
+        if (!(f->topics & 1u << topic)) continue;
+        while (*at < events.count && !flow_has(f, &events.entry[*at], topic)) ++*at;
+        if (*at == events.count) continue;
+        TALLY(server, event);
+        topic_id_of(topic, f->generation[topic], id);
+        log_send(f->stream, *at, id, false);
+        if (f->asked && world_below(w, 10) == 0) {
+            TALLY(server, event_again);
+            log_send(f->stream, *at, id, false);
+        }
+        ++*at;
+        return;
+    }
+}
+
+/* Events that somebody publishes. */
+static void model_append(world_t *w)
+{
+    for (unsigned n = world_below(w, 6); n > 0; n--) {
+        unsigned i = world_below(w, 2) ? 0 : world_below(w, TOPICS);
+        if (topic_there(i) && !(topics.archived & 1u << i)) log_append(w, i, topics.generation[i]);
+    }
 }
 
 static void deliver_row(world_t *w, flow_t *f)
@@ -498,21 +658,18 @@ static void deliver_health(world_t *w, flow_t *f)
 
 static void deliver(world_t *w, flow_t *f)
 {
-    static const char data[2500];
     if (!flow_lives(f) || !f->ready || f->mute || f->tongue_tied || world_below(w, 2)) return;
     if (f->stream->out.len - f->stream->out_at > 20000) return; /* the reader is slow */
     if (f->kind == FLOW_QUERY) deliver_row(w, f);
     else if (f->kind == FLOW_WATCH) deliver_health(w, f);
-    else if (f->kind == FLOW_SUBSCRIBE) {
-        TALLY(server, event);
-        service_deliver(f->stream, ++model.offset, data,
-                        world_below(w, world_below(w, 5) ? 50 : sizeof data));
-    }
+    else if (f->kind == FLOW_SUBSCRIBE)
+        for (uint32_t n = 1 + world_below(w, 8); n > 0; n--) deliver_event(w, f);
 }
 
 static void model_deliver(world_t *w)
 {
     flow_t *f;
+    model_append(w);
     for (f = model.flows; f; f = f->next) deliver(w, f);
 }
 
@@ -521,6 +678,19 @@ static bool model_answer(world_t *w, bool all)
     bool did = false;
     flow_t *f;
     for (f = model.flows; f; f = f->next) did |= answer_some(w, f, all);
+    return did;
+}
+
+/* Rows of what was missed, as far as they are read. */
+static bool model_rows(world_t *w)
+{
+    bool did = false;
+    for (flow_t *f = model.flows; f; f = f->next) {
+        if (f->kind != FLOW_ROWS || !flow_lives(f) || !f->ready || f->mute || f->tongue_tied) continue;
+        if (f->stream->out.len - f->stream->out_at > 20000 || (!model.calm && world_below(w, 3))) continue;
+        deliver_rows(w, f);
+        did = true;
+    }
     return did;
 }
 
@@ -586,6 +756,7 @@ static void reset_stream(world_t *w, stream_t *s)
 
 static void meet_trouble(world_t *w, flow_t *f)
 {
+    if (f->kind == FLOW_QUERY) model.rows_refused++; /* it may be one of these */
     switch (world_below(w, 8)) {
     case 0:
     case 1: refuse_status(w, f); break;
@@ -653,12 +824,13 @@ static void model_message(world_t *w, stream_t *s, ensign_slice_t m)
     switch (f->kind) {
     case FLOW_PUBLISH: hear_publish(w, f, m); break;
     case FLOW_SUBSCRIBE:
-        if (!f->ready) give_ready(f, 2);
+        if (!f->ready) hear_subscription(f, m);
         break;
     case FLOW_QUERY:
         f->rows = world_below(w, 30);
         f->ready = true;
         break;
+    case FLOW_ROWS: hear_rows(f, m); break;
     case FLOW_WATCH:
         f->ready = true;
         deliver_health(w, f);
@@ -759,6 +931,7 @@ static bool model_serve(world_t *w)
     judge_streams(w);
     if (world_serve(w)) did = true;
     if (model.calm && model_answer(w, true)) did = true;
+    if (model_rows(w)) did = true;
     return did;
 }
 
@@ -768,6 +941,7 @@ static void model_begin(world_t *w)
     memset(&topics, 0, sizeof topics);
     memset(&net, 0, sizeof net);
     attempts_begin();
+    log_begin(w);
     published_count = 0;
     w->on_headers = model_headers;
     w->on_message = model_message;

@@ -1,0 +1,407 @@
+/* catchup.c - resume, and a server that keeps no places: what a break leaves out is read by EnSQL */
+#include "shelves.h"
+
+typedef struct { ensign_subscription_t sub; uint32_t window, largest; } reader_t;
+static reader_t reader;
+
+static void begin(world_t *w)
+{
+    shelves_reset();
+    memset(&reader, 0, sizeof reader);
+    w->on_message = shelves_message;
+}
+
+static void open_reader(world_t *w)
+{
+    ensign_subscription_desc_t d;
+    memset(&d, 0, sizeof d);
+    d.resume = true;
+    d.window_bytes = reader.window;
+    d.max_event_bytes = reader.largest;
+    world_create(w);
+    reader.sub = ensign_subscription_open(w->client, &d);
+    assert_int_not_equal(reader.sub.id, 0);
+}
+
+static void expect_open(world_t *w)
+{
+    world_expect(w, reader.sub.id, ENSIGN_NOTICE_OPEN);
+}
+
+static uint64_t number_of(const ensign_notice_t *n)
+{
+    assert_true(n->as.event->data.len >= 8);
+    return ensi_get_be64(n->as.event->data.ptr);
+}
+
+/* The next notice, OPEN passed over, is this event. */
+static const ensign_event_t *expect(world_t *w, uint64_t number)
+{
+    const ensign_notice_t *n;
+    do n = world_next(w, reader.sub.id); while (n->type == ENSIGN_NOTICE_OPEN);
+    if (n->type != ENSIGN_NOTICE_EVENT)
+        world_fail(w, "%s instead of event %u: %s", ensign_notice_name(n->type), (unsigned)number,
+                   n->error ? n->error->text : "-");
+    assert_int_equal(number_of(n), number);
+    return n->as.event;
+}
+
+static const ensign_notice_t *expect_gap(world_t *w, const char *topic, const char *words)
+{
+    const ensign_notice_t *n;
+    do n = world_next(w, reader.sub.id); while (n->type == ENSIGN_NOTICE_OPEN);
+    if (n->type != ENSIGN_NOTICE_GAP) world_fail(w, "%s instead of a GAP", ensign_notice_name(n->type));
+    assert_text(n->as.gap.topic, topic);
+    if (!strstr(n->error->text, words)) world_fail(w, "a GAP that does not say %s: %s", words, n->error->text);
+    return n;
+}
+
+static void cut(world_t *w)
+{
+    world_settle(w);
+    world_cut(w, ENSIGN_LINK_RPC, 0);
+}
+
+static void publish(world_t *w, unsigned topic, unsigned count)
+{
+    while (count-- > 0) shelf_publish(w, topic);
+}
+
+/* ------------------------------------------------------------------ what is read */
+SCRIPT(what_a_break_leaves_out_is_given)
+{
+    const ensign_event_t *e;
+    uint64_t i;
+    begin(w);
+    shelf_make("weather");
+    publish(w, 0, 3);
+    open_reader(w);
+    expect_open(w);
+    assert_int_equal(shelves.streams, 2); /* the first one told the topics */
+    publish(w, 0, 2);
+    expect(w, 4);
+    cut(w);
+    publish(w, 0, 200);
+    for (i = 5; i <= 205; i++) {
+        e = expect(w, i);
+        assert_text(e->topic_name, "weather");
+        assert_int_equal(ensign_ack(w->client, reader.sub, e->token), ENSIGN_OK);
+    }
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 206);
+    world_silent(w, reader.sub.id);
+}
+
+SCRIPT(a_quiet_topic_has_a_place)
+{
+    unsigned asked;
+    begin(w);
+    shelf_make("weather");
+    shelf_make("traffic");
+    shelf_make("empty");
+    publish(w, 0, 40);
+    publish(w, 1, 7);
+    open_reader(w);
+    expect_open(w);
+    cut(w);
+    publish(w, 1, 1);
+    publish(w, 0, 1);
+    publish(w, 2, 1);
+    publish(w, 1, 1);
+    expect(w, 49);
+    expect(w, 48);
+    expect(w, 51);
+    expect(w, 50);
+    expect_open(w);
+    publish(w, 1, 1);
+    expect(w, 52);
+    world_settle(w);
+    asked = shelves.asked;
+    cut(w);
+    expect_open(w);
+    world_settle(w);
+    assert_int_equal(shelves.asked - asked, 6); /* for each topic one before the stream, and one behind it */
+    world_silent(w, reader.sub.id);
+}
+
+SCRIPT(what_comes_twice_is_given_once)
+{
+    uint64_t i;
+    begin(w);
+    shelf_make("weather");
+    shelf_make("traffic");
+    shelves.at_ready = 10;
+    shelves.behind_ready = 10;
+    shelves.twice = true;
+    open_reader(w);
+    expect_open(w);
+    for (i = 0; i < 3; i++) {
+        uint64_t last[2] = { 0, 0 };
+        unsigned k;
+        for (k = 0; k < 20; k++) {
+            const ensign_notice_t *n;
+            uint64_t number;
+            do n = world_next(w, reader.sub.id); while (n->type == ENSIGN_NOTICE_OPEN);
+            assert_int_equal(n->type, ENSIGN_NOTICE_EVENT);
+            number = number_of(n);
+            assert_true(number > last[number % 2]);
+            last[number % 2] = number;
+        }
+        world_silent(w, reader.sub.id);
+        cut(w);
+    }
+}
+
+/* ------------------------------------------------------------------ what cannot be read */
+SCRIPT(a_name_that_ensql_cannot_read_is_a_gap)
+{
+    unsigned asked;
+    begin(w);
+    shelf_make("orders");
+    shelf_make("a.b");
+    shelf_make("t");
+    shelf_make("weather");
+    publish(w, 3, 2);
+    open_reader(w);
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 3);
+    cut(w);
+    asked = shelves.asked;
+    publish(w, 0, 1);
+    publish(w, 3, 1);
+    expect_gap(w, "orders", "begins with a keyword");
+    expect_gap(w, "a.b", "more than letters");
+    expect_gap(w, "t", "boolean");
+    expect(w, 5);
+    publish(w, 0, 1);
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 7);
+    assert_true(shelves.asked - asked < 10);
+    world_silent(w, reader.sub.id);
+}
+
+SCRIPT(a_topic_that_was_made_anew_is_a_gap_and_its_events)
+{
+    begin(w);
+    shelf_make("weather");
+    publish(w, 0, 5);
+    open_reader(w);
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 6);
+    cut(w);
+    publish(w, 0, 3);
+    shelf_make_anew(0);
+    publish(w, 0, 3);
+    expect_gap(w, "weather", "made anew");
+    expect(w, 10);
+    expect(w, 11);
+    expect(w, 12);
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 13);
+    cut(w);
+    shelf_make_anew(0);
+    expect_gap(w, "weather", "made anew");
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 14);
+    world_silent(w, reader.sub.id);
+}
+
+SCRIPT(a_refusal_is_a_gap_with_its_reason)
+{
+    begin(w);
+    shelf_make("weather");
+    shelf_make("traffic");
+    open_reader(w);
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 1);
+    cut(w);
+    shelves.refuse = ENSIGN_GRPC_PERMISSION_DENIED;
+    shelves.refusals = 1;
+    publish(w, 0, 1);
+    publish(w, 1, 1);
+    assert_int_equal(expect_gap(w, "weather", "the server says no")->error->code, ENSIGN_E_PERMISSION_DENIED);
+    expect(w, 3);
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 4);
+    world_silent(w, reader.sub.id);
+}
+
+SCRIPT(a_failing_query_is_asked_again_and_then_a_gap)
+{
+    begin(w);
+    shelf_make("weather");
+    open_reader(w);
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 1);
+    cut(w);
+    shelves.refuse = ENSIGN_GRPC_INTERNAL;
+    shelves.refusals = 4;
+    publish(w, 0, 1);
+    expect(w, 2);
+    expect_open(w);
+    cut(w);
+    shelves.refuse = ENSIGN_GRPC_INTERNAL;
+    shelves.refusals = 5;
+    publish(w, 0, 1);
+    expect_gap(w, "weather", "the server says no");
+    expect_open(w);
+    cut(w);
+    shelves.refuse = ENSIGN_GRPC_UNAVAILABLE; /* that is told, and asked for as long as it takes */
+    shelves.refusals = 20;
+    publish(w, 0, 1);
+    expect_gap(w, "weather", "its place");
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 5);
+    cut(w);
+    publish(w, 0, 1);
+    expect(w, 6);
+    assert_int_equal(shelves.refusals, 0);
+    expect_open(w);
+    world_silent(w, reader.sub.id);
+}
+
+SCRIPT(a_server_that_stays_mute_is_told_and_asked_again)
+{
+    unsigned waits;
+    begin(w);
+    shelf_make("weather");
+    open_reader(w);
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 1);
+    cut(w);
+    shelves.mute = true;
+    publish(w, 0, 1);
+    waits = w->waits;
+    world_until(w, (world_pull(w, reader.sub.id), w->waits > waits && strstr(w->waits_for.text, "EnSQL")));
+    shelves.mute = false;
+    expect(w, 2);
+    expect_open(w);
+    world_silent(w, reader.sub.id);
+}
+
+SCRIPT(a_row_that_is_too_large_or_no_event_is_a_gap)
+{
+    begin(w);
+    shelf_make("weather");
+    reader.window = reader.largest = 4096;
+    shelves.large = 3;
+    shelves.large_bytes = 10000;
+    shelves.odd = 5;
+    open_reader(w);
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 1);
+    cut(w);
+    publish(w, 0, 6);
+    expect(w, 2);
+    assert_int_equal(expect_gap(w, "weather", "max_event_bytes")->error->code, ENSIGN_E_TOO_LARGE);
+    expect(w, 4);
+    assert_int_equal(expect_gap(w, "weather", "no Event")->error->code, ENSIGN_E_FORMAT);
+    expect(w, 6);
+    expect(w, 7);
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 8);
+    world_silent(w, reader.sub.id);
+}
+
+/* ------------------------------------------------------------------ while it runs */
+static stream_t *newest_stream(world_t *w, const char *path)
+{
+    size_t i = w->stream_count;
+    while (i-- > 0)
+        if (strstr(peer_field(w->streams[i], ":path"), path)) return w->streams[i];
+    return NULL;
+}
+
+SCRIPT(rows_stay_at_the_server_while_nobody_pulls)
+{
+    stream_t *s;
+    uint64_t i;
+    begin(w);
+    shelf_make("weather");
+    reader.window = 1024;
+    open_reader(w);
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 1);
+    cut(w);
+    publish(w, 0, 500);
+    expect(w, 2);
+    world_settle(w);
+    s = newest_stream(w, "/EnSQL");
+    assert_true(s->out.len - s->out_at > 15000);
+    for (i = 3; i <= 501; i++) expect(w, i);
+    expect_open(w);
+    world_silent(w, reader.sub.id);
+}
+
+SCRIPT(another_break_begins_anew_behind_the_last_event)
+{
+    uint64_t i;
+    begin(w);
+    shelf_make("weather");
+    reader.window = 1024;
+    open_reader(w);
+    expect_open(w);
+    publish(w, 0, 1);
+    for (i = 1; i <= 600; i++) {
+        expect(w, i);
+        if (i % 37 == 0) publish(w, 0, i < 500 ? 12 : 1);
+        if (i % 29 == 0) cut(w);
+        if (i == shelves.newest && i < 600) publish(w, 0, 1 + (unsigned)(i % 50));
+    }
+}
+
+SCRIPT(closing_ends_a_catch_up)
+{
+    const ensign_notice_t *n;
+    begin(w);
+    shelf_make("weather");
+    reader.window = 1024;
+    open_reader(w);
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 1);
+    cut(w);
+    publish(w, 0, 500);
+    expect(w, 2);
+    world_settle(w);
+    assert_int_equal(ensign_close(w->client, reader.sub.id, ENSIGN_FOREVER), ENSIGN_OK);
+    expect(w, 3);
+    do n = world_next(w, reader.sub.id); while (n->type == ENSIGN_NOTICE_EVENT);
+    assert_int_equal(n->type, ENSIGN_NOTICE_END);
+    assert_null(n->error);
+    world_settle(w);
+    assert_true(newest_stream(w, "/EnSQL")->reset);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        IN_MODES(what_a_break_leaves_out_is_given),
+        IN_MODES(a_quiet_topic_has_a_place),
+        IN_MODES(what_comes_twice_is_given_once),
+        IN_MODES(a_name_that_ensql_cannot_read_is_a_gap),
+        IN_MODES(a_topic_that_was_made_anew_is_a_gap_and_its_events),
+        IN_MODES(a_refusal_is_a_gap_with_its_reason),
+        IN_MODES(a_failing_query_is_asked_again_and_then_a_gap),
+        IN_MODES(a_server_that_stays_mute_is_told_and_asked_again),
+        IN_MODES(a_row_that_is_too_large_or_no_event_is_a_gap),
+        IN_MODES(rows_stay_at_the_server_while_nobody_pulls),
+        IN_MODES(another_break_begins_anew_behind_the_last_event),
+        IN_MODES(closing_ends_a_catch_up),
+    };
+    return cmocka_run_group_tests_name("catchup", tests, NULL, NULL);
+}
