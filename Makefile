@@ -241,14 +241,14 @@ $(TOOL): $(TOOL_O) $(COMMON_O)
 	$(call say,LINK)
 	$(Q)$(C) -o $@ $(TOOL_O) $(COMMON_O) $(LDFLAGS) $(LIBS) $(if $(PROTOBUF),$(LIBS_PROTOBUF))
 
-# The server's messages are those of ensign.h, without its codec.
-$(MESSAGES): tools/ensignd/message_types.awk ensign.h
+# The messages of ensign.h, and those of ensignd's own service, without their codec.
+$(MESSAGES): tools/common/message_types.awk ensign.h tools/common/group_messages.h
 	$(call say,GEN)
 	$(Q)mkdir -p $(@D)
 	$(Q)awk -f $^ >$@
 
-$(SERVER_O) $(UNIT): $(MESSAGES)
-$(SERVER_O) $(UNIT): C += -I$(B)/gen
+$(SERVER_O) $(TOOL_O) $(UNIT): $(MESSAGES)
+$(SERVER_O) $(TOOL_O) $(UNIT): C += -I$(B)/gen
 
 $(B)/obj/%.o: %.c ensign.h
 	$(call say,CC)
@@ -284,6 +284,13 @@ $(B)/tests/unit/ensignd_policy: $(patsubst %,$(B)/obj/tools/ensignd/%.o,change d
                                   topics util walk)
 $(B)/tests/unit/ensignd_log_sqlite: $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log_carry log_sqlite util)
 $(LOG_TESTS): $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite)
+
+# The places of groups, over the engine of the log that is late.
+PLACE_O := $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids kept lib log log_late place)
+$(B)/tests/unit/ensignd_place: $(PLACE_O)
+$(B)/tests/unit/ensignd_group: $(PLACE_O) $(B)/obj/tools/ensignd/group.o
+$(B)/tests/unit/ensignd_dead_letter: $(PLACE_O) \
+                                     $(patsubst %,$(B)/obj/tools/ensignd/%.o,faults group topic_state topics)
 $(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
 
 # The types and the JSON of ensign call, which libprotobuf reads.

@@ -360,7 +360,7 @@ piped() {
 stored_json() { "$ensign" query "SELECT * FROM $1" --json -q | lasting; } # TOPIC
 lasting() { # what is the same of an event when it is published again
     python3 -c 'import json, sys
-new = {"id", "topic", "topic_id", "created", "committed"}
+new = {"id", "offset", "epoch", "topic", "topic_id", "created", "committed"}
 for line in sys.stdin:
     event = json.loads(line, object_pairs_hook=list)
     print(json.dumps({k: v for k, v in event if k not in new and not k.startswith("publisher")}))'

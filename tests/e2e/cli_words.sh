@@ -139,6 +139,22 @@ check 'policy without one'     refuses 'say which policy' topics policy t
 check 'policy without keys'    refuses '--keys go with --dedup key-grouped' topics create t --dedup unique-key
 check 'keys without policy'    refuses 'belong to --dedup; add it' topics create t --keys a
 check 'rm asks, and cannot'    refuses 'there is no terminal to ask at; add --yes' topics rm t
+check 'rm of a group asks, too' refuses 'this destroys g and all its places, and there is no terminal' groups rm g
+check 'a reset to nowhere'     refuses 'say where the group goes on: --to beginning, live' groups reset g
+check 'a reset to no place'    refuses '--to -3: give beginning, live, an offset from 1 on, or a time' \
+    groups reset g --to -3
+check 'a reset to the offset 0' refuses '--to 0: give beginning' groups reset g --to=0
+check 'a group that is no text' refuses 'is no UTF-8 text' groups show $'\xff' --endpoint 127.0.0.1:1 --no-auth
+check 'no place'               refuses '--from yesterday: give beginning, an offset from 1 on, -N' \
+    subscribe t --from yesterday
+check 'the last none'          refuses '--from -0: give beginning' subscribe t --from -0
+check 'a time that is none'    refuses '--from 2026-02-30T00:00:00Z: give beginning' \
+    subscribe t --from 2026-02-30T00:00:00Z
+check 'a place in all topics'  refuses '--from -2 is looked up in each topic; name the topics' subscribe --from -2
+check 'each 0th'               refuses '--nack-every 0: give a whole number from 1 on' subscribe t --nack-every 0
+check 'a nack of no code'      refuses '--nack-every 2:later: give' subscribe t --nack-every 2:later
+check 'a code of the server'   refuses '--nack-every 2:internal: give' subscribe t --nack-every 2:internal
+check 'acks, and none'         refuses '--ack and --no-ack exclude each other' subscribe t --ack --no-ack
 
 # ---- credentials, connection
 
@@ -426,17 +442,20 @@ zsh_options() { # COMMAND
         grep -qE -- "[{,'*]$option[],}'\[]" <<<"$text" || { echo "$option is not there"; return 1; }
     done
 }
-commands_of() { # one word a line: of the top, or of topics
+commands_of() { # one word a line: of the top, of topics, or of groups
     if [ "$1" = top ]; then printf '%s\n' "${commands[@]}" | grep -v ' '
-    else printf '%s\n' "${commands[@]}" | sed -n 's/^topics //p'; fi | sort
+    else printf '%s\n' "${commands[@]}" | sed -n "s/^$1 //p"; fi | sort
+}
+zsh_list() { # NAME: the words that this list describes
+    sed -n "/^    $1=/,/^    )/p" "$tool/_ensign" | grep -oE "[\"'][a-z]+:" | tr -d "\"':" | sort
 }
 zsh_commands() {
-    same "$(commands_of top; commands_of topics)" "$(sed -n '/^    commands=/,/^    )/p' "$tool/_ensign" |
-        grep -oE "[\"'][a-z]+:" | tr -d "\"':" | sort
-        sed -n '/^    subcommands=/,/^    )/p' "$tool/_ensign" | grep -oE "'[a-z]+:" | tr -d "':" | sort)"
+    same "$(commands_of top; commands_of topics; commands_of groups)" \
+        "$(zsh_list commands; zsh_list subcommands; zsh_list group_commands)"
 }
 check 'bash: the commands' same "$(commands_of top)" "$(complete_bash ensign '' | sort)"
 check 'bash: those of topics' same "$(commands_of topics)" "$(complete_bash ensign topics '' | sort)"
+check 'bash: those of groups' same "$(commands_of groups)" "$(complete_bash ensign groups '' | sort)"
 check 'bash: behind an option' same "$(commands_of topics)" \
     "$(complete_bash ensign --endpoint a:1 topics --color = never '' | sort)"
 check 'bash: values' bash_values
@@ -460,6 +479,11 @@ check 'bash: a profile behind a byte order mark' same "$(printf 'first\nsecond')
 mkdir "$dir/bin"
 cat >"$dir/bin/ensign" <<'STUB'
 #!/bin/sh
+if [ "$1" = groups ]; then
+    echo 'ID  DELIVERY  MEMBERS  TOPICS  LAG  PENDING  NAME'
+    printf '%s\n' '1  x    0  1  0    0  two words' '2  x  1  1  22  0  $(touch pwned)' '3  x  1  1  22  0  plain.1_'
+    exit
+fi
 echo 'ID STATE CREATED NAME'
 printf '%s\n' '1 ready x $(touch${IFS}pwned)' '2 ready x `touch${IFS}pwned`' '3 ready x good.name-1_' '4 ready x 1st'
 STUB
@@ -467,13 +491,15 @@ chmod +x "$dir/bin/ensign"
 check 'bash: what can be no topic is left out' same good.name-1_ "$(hostile "$dir/bin/ensign" subscribe '')"
 check 'bash: the name of a service is data' same '1 ready x $(touch${IFS}pwned)/' \
     "$(hostile "$dir/bin/ensign" call '1 ')"
+check 'bash: a group with a plain name' same plain.1_ "$(hostile "$dir/bin/ensign" groups show '')"
+check 'bash: of --group, too' same plain.1_ "$(hostile "$dir/bin/ensign" subscribe --group p)"
 check 'bash: it is data for --describe, too' same '1 ready x $(touch${IFS}pwned)' \
     "$(hostile "$dir/bin/ensign" call --describe '1 ')"
 check 'bash: topics of a server that is not there: none, and not a word' same '' \
     "$(complete_bash "$ensign" subscribe -E 127.0.0.1:1 --plaintext '' 2>&1)"
 check 'zsh: the commands' zsh_commands
 for command in "${commands[@]}"; do
-    [ "$command" = topics ] && continue
+    case $command in topics | groups) continue ;; esac
     check "bash: options of $command" bash_options "$command"
     check "zsh: options of $command" zsh_options "$command"
 done
@@ -485,6 +511,7 @@ if command -v zsh >/dev/null; then
     check 'zsh: it parses' zsh -n "$tool/_ensign"
     check 'zsh: a profile behind a byte order mark' same "$(printf 'first\nsecond')" "$(complete_zsh _ensign_profiles)"
     check 'zsh: what can be no topic is left out' same good.name-1_ "$(complete_zsh _ensign_topics)"
+    check 'zsh: a group with a plain name' same plain.1_ "$(complete_zsh _ensign_groups)"
 else tap ok 'zsh: it parses # SKIP no zsh'; fi
 
 results

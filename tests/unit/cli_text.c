@@ -168,6 +168,38 @@ static void numbers_and_times_are_read_whole(void **state)
     assert_false(text_to_double("1x", &d));
 }
 
+static void times_of_rfc_3339_are_read(void **state)
+{
+    static const struct { const char *text; int64_t seconds; int32_t nanos; } good[] = {
+        { "2025-03-09T10:11:12Z", 1741515072, 0 },
+        { "2025-03-09 10:11:12.5z", 1741515072, 500000000 },
+        { "2025-03-09t11:41:12.123456789123+01:30", 1741515072, 123456789 },
+        { "2025-03-08T22:11:12-12:00", 1741515072, 0 },
+        { "1970-01-01T00:00:01Z", 1, 0 },
+        { "1970-01-01T00:00:00.000000001Z", 0, 1 },
+        { "2000-02-29T23:59:60Z", 951868800, 0 },
+        { "2024-12-31T00:00:00Z", 1735603200, 0 },
+        { "9999-12-31T23:59:59Z", 253402300799, 0 },
+    };
+    static const char *const bad[] = {
+        "", "now", "2025-03-09", "2025-03-09T10:11Z", "2025-03-09T10:11:12", "2025-3-09T10:11:12Z",
+        "2025-13-09T10:11:12Z", "2025-02-29T10:11:12Z", "1900-02-29T10:11:12Z", "2100-02-29T10:11:12Z",
+        "2025-03-00T10:11:12Z", "2025-03-09T24:00:00Z", "2025-03-09T10:60:12Z", "2025-03-09T10:11:61Z",
+        "2025-03-09T10:11:12.Z", "2025-03-09T10:11:12+0100", "2025-03-09T10:11:12+24:00",
+        "2025-03-09T10:11:12Zx", " 2025-03-09T10:11:12Z", "1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z",
+        "1970-01-01T00:59:59+01:00", "02025-03-09T10:11:12Z",
+    };
+    ensign_time_t t;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(good); i++) {
+        assert_true(text_to_time(good[i].text, &t));
+        assert_int_equal(t.seconds, good[i].seconds);
+        assert_int_equal(t.nanos, good[i].nanos);
+    }
+    for (size_t i = 0; i < COUNT_OF(bad); i++) assert_false(text_to_time(bad[i], &t));
+}
+
 static void what_is_shown_is_short(void **state)
 {
     static const struct { double seconds; const char *text; } durations[] = {
@@ -216,6 +248,7 @@ int main(void)
         cmocka_unit_test(controls_are_unsafe),
         cmocka_unit_test(hexadecimal_is_pairs_of_digits),
         cmocka_unit_test(numbers_and_times_are_read_whole),
+        cmocka_unit_test(times_of_rfc_3339_are_read),
         cmocka_unit_test(what_is_shown_is_short),
     };
     return cmocka_run_group_tests_name("cli_text", tests, NULL, NULL);

@@ -11,7 +11,8 @@ const command_t commands[] = {
       C_PUBLISH, 1, ANY, run_publish },
     { "subscribe", "[TOPIC...]", "print events as they are published",
       "Prints the events of these topics, or of all topics of the project, from now on. It goes on\n"
-      "after a lost connection, and says so where events may be missing.\n",
+      "after a lost connection, and says so where events may be missing. An event that was printed is\n"
+      "acknowledged.\n",
       C_SUBSCRIBE, 0, ANY, run_subscribe },
     { "query", "SQL", "print stored events",
       "Prints the events that an EnSQL query selects, such as\n"
@@ -38,6 +39,24 @@ const command_t commands[] = {
       "The service marks the duplicates among the events that are stored now; it does not watch those\n"
       "that are published later. ensignd compares those with the events of the last seconds, too.\n",
       C_POLICY, 1, 1, run_topics_policy },
+    { "groups", "COMMAND", "list, show, reset and remove consumer groups",
+      "A group is made by its first subscription: ensign subscribe TOPIC --group NAME. GROUP is a name\n"
+      "or an id. These commands need a service that ensignd has.\n",
+      0, 0, 0, NULL },
+    { "groups ls", "", "list the groups of the project",
+      "LAG is the number of events that are not done yet. PENDING are those of them that are out at a\n"
+      "member, or wait for another delivery.\n",
+      C_GROUPS_LS, 0, 0, run_groups_ls },
+    { "groups show", "GROUP", "show a group and its place in each topic",
+      "OFFSET: every event up to this one is done.\n", C_GROUPS_SHOW, 1, 1, run_groups_show },
+    { "groups rm", "GROUP", "remove a group and its places",
+      "The events stay. Asks for the group's name on a terminal; elsewhere it needs --yes. A group with\n"
+      "members is not removed: end them first.\n",
+      C_GROUPS_RM, 1, 1, run_groups_rm },
+    { "groups reset", "GROUP [TOPIC...]", "set the place where a group goes on",
+      "In these topics, or in all topics of the group. What is behind the new place is delivered again.\n"
+      "A group with members is not reset: end them first.\n",
+      C_GROUPS_RESET, 1, ANY, run_groups_reset },
     { "info", "[TOPIC...]", "show the project: topics, events, sizes",
       "The server counts now and then: its figures can be a minute or two old.\n", C_INFO, 0, ANY, run_info },
     { "status", "", "ask the server how it is", "Needs no key. Exit status 0 if it is healthy.\n", C_STATUS,

@@ -17,12 +17,15 @@ _ensign_options() {
     case $1 in
     publish) echo "--file -f --lines -l --ndjson --from-json --null -0 --mimetype -m --type -t --meta -M
         --key -k --rate -r --ensure-topic -e --acks -a --progress --no-progress --close-timeout $common" ;;
-    subscribe) echo "$print --idle --ensure-topic -e --group --filter $common" ;;
+    subscribe) echo "$print --idle --ensure-topic -e --from --resume --group --ack --no-ack --nack-every
+        --filter $common" ;;
     query) echo "$print --param -p --include-duplicates -D $common" ;;
     'topics create') echo "--if-missing $dedup $common" ;;
     'topics policy') echo "$dedup $common" ;;
-    'topics rm') echo "--yes -y $common" ;;
-    'topics ls' | 'topics show' | 'topics exists' | 'topics archive' | info) echo "$common" ;;
+    'topics rm' | 'groups rm') echo "--yes -y $common" ;;
+    'topics ls' | 'topics show' | 'topics exists' | 'topics archive' | 'groups ls' | 'groups show' | info)
+        echo "$common" ;;
+    'groups reset') echo "--to $common" ;;
     status) echo "--auth $common" ;;
     health) echo "--service -s --watch -w --count -n --timeout $common" ;;
     call) echo "--list --describe --template --proto --import-path -I --protoset --file -f --hex --raw --in --out
@@ -30,7 +33,7 @@ _ensign_options() {
         --attempts --no-token $common" ;;
     bench) echo "--events -n --size -s --trips --no-subscribe --rate -r --ensure-topic -e $common" ;;
     help) echo '--words --color --help -h' ;;
-    topics) echo '--help -h' ;;
+    topics | groups) echo '--help -h' ;;
     '') echo "--help -h --version -V $connection" ;;
     esac
 }
@@ -40,7 +43,7 @@ _ensign_takes_value() {
     case $1 in
     --file | -f | --lines | -l | --from-json | --format | --profile | --mimetype | -m | --type | -t | \
         --meta | -M | --key | -k | --rate | -r | --close-timeout | --count | -n | --timeout | --idle | \
-        --group | --filter | --param | -p | --dedup | --keys | --fields | --offset | --service | -s | \
+        --from | --to | --nack-every | --group | --filter | --param | -p | --dedup | --keys | --fields | --offset | --service | -s | \
         --describe | --template | --proto | --import-path | -I | --protoset | --max-message | \
         --max-metadata | --authority | --in | --out | --header | -H | \
         --deadline | --attempts | --events | --size | --trips | --color | --endpoint | -E | --auth-url | \
@@ -70,6 +73,9 @@ _ensign_value() {
     --color) mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- "$cur") ;;
     --min-tls) mapfile -t COMPREPLY < <(compgen -W '1.2 1.3' -- "$cur") ;;
     --in | --out) mapfile -t COMPREPLY < <(compgen -W 'raw hex' -- "$cur") ;;
+    --from) mapfile -t COMPREPLY < <(compgen -W beginning -- "$cur") ;;
+    --to) mapfile -t COMPREPLY < <(compgen -W 'beginning live' -- "$cur") ;;
+    --group) _ensign_offer "$cur" < <(_ensign_groups) ;;
     --offset) mapfile -t COMPREPLY < <(compgen -W 'earliest latest' -- "$cur") ;;
     --dedup) mapfile -t COMPREPLY < <(compgen -W 'none strict datagram key-grouped unique-key unique-field' \
         -- "$cur") ;;
@@ -116,6 +122,11 @@ _ensign_topics() {
     _ensign_ask topics ls | sed -n -e 1d -e 's/.* //' -e '/^[A-Za-z][A-Za-z0-9._-]*$/p'
 }
 
+# The groups of the server, if it has groups: what stands behind six columns. A name that is not plain is left out.
+_ensign_groups() {
+    _ensign_ask groups ls | sed -n -E -e 1d -e 's/^([^ ]+ +){6}//' -e '/^[A-Za-z0-9._-]+$/p'
+}
+
 # The services of the server, with a slash; behind the slash, the methods of this one.
 _ensign_methods() {
     case $1 in
@@ -141,7 +152,7 @@ _ensign() {
             ;;
         *)
             if [ -z "$command" ]; then command=${COMP_WORDS[i]}
-            elif [ "$command" = topics ]; then command="topics ${COMP_WORDS[i]}"
+            elif [ "$command" = topics ] || [ "$command" = groups ]; then command="$command ${COMP_WORDS[i]}"
             else args=$((args + 1)); fi
             ;;
         esac
@@ -153,9 +164,15 @@ _ensign() {
     case $cur in
     -*) words=$(_ensign_options "$command") ;;
     *) case $command in
-        '') words='publish subscribe query topics info status health call bench help' ;;
-        help) words='publish subscribe query topics info status health call bench' ;;
+        '') words='publish subscribe query topics groups info status health call bench help' ;;
+        help) words='publish subscribe query topics groups info status health call bench' ;;
         topics) words='ls show create exists archive rm policy' ;;
+        groups) words='ls show rm reset' ;;
+        'groups show' | 'groups rm') [ $args -eq 0 ] && _ensign_offer "$cur" < <(_ensign_groups) ;;
+        'groups reset')
+            if [ $args -eq 0 ]; then _ensign_offer "$cur" < <(_ensign_groups)
+            else _ensign_offer "$cur" < <(_ensign_topics); fi
+            ;;
         subscribe | info) _ensign_offer "$cur" < <(_ensign_topics) ;;
         publish | bench | 'topics show' | 'topics exists' | 'topics archive' | 'topics rm' | 'topics policy')
             [ $args -eq 0 ] && _ensign_offer "$cur" < <(_ensign_topics) ;;

@@ -102,6 +102,8 @@ static void print_json(const ensign_event_t *e)
     json_object(NULL);
     json_text("kind", "event");
     json_rlid("id", e->id);
+    if (e->offset > 0) json_uint("offset", e->offset);
+    if (e->epoch > 0) json_uint("epoch", e->epoch);
     if (e->topic_name.len > 0) json_slice("topic", e->topic_name);
     else json_null("topic");
     json_ulid("topic_id", e->topic_id);
@@ -218,6 +220,7 @@ static void print_text(const options_t *o, const ensign_event_t *e, bool many)
     }
     out_text("\n\tid: ");
     event_id(e);
+    if (e->offset > 0) out_format("\n\toffset: %" PRIu64, e->offset);
     out_text("\n\tdata: ");
     text_data(o, e->data);
     out_text("\n\tmimetype: ");

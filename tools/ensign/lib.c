@@ -1,9 +1,10 @@
 /* lib.c - the library, compiled once for all files of this program; and what reads JSON by the library's own
- * readers, and writes metadata by its writers */
+ * readers, writes metadata by its writers, and has messages by its codec */
 #define _POSIX_C_SOURCE 200809L
 #define ENSIGN_IMPLEMENTATION
 #include "../../ensign.h"
-#include "text.h"
+#include "../common/group_messages.h"
+#include "messages.h"
 
 #define JSON_DEPTH 512
 
@@ -146,4 +147,54 @@ uint8_t *text_put_pair(uint8_t *p, ensign_slice_t key, ensign_slice_t value)
                          ensi_wire_bytes_size(key.len) + ensi_wire_bytes_size(value.len));
     p = ensi_wire_put_bytes(p, ENSI_PB_EVENT_METADATA_ENTRY_KEY_TAG, key);
     return ensi_wire_put_bytes(p, ENSI_PB_EVENT_METADATA_ENTRY_VALUE_TAG, value);
+}
+
+/* ---- messages */
+
+/* message_types.h is of this ensign.h. */
+#define SAME_SIZE(lower) \
+    typedef char same_size_##lower[sizeof(msg_##lower##_t) == sizeof(ensi_pb_##lower##_t) ? 1 : -1];
+SAME_SIZE(group)
+SAME_SIZE(group_topic)
+SAME_SIZE(group_request)
+SAME_SIZE(reset_group_request)
+
+static const pb_msgdesc_t *fields_of(message_kind_t kind)
+{
+    static const pb_msgdesc_t *const fields[] = { ensi_pb_group_fields, ensi_pb_group_topic_fields,
+                                                  ensi_pb_group_request_fields,
+                                                  ensi_pb_reset_group_request_fields };
+    return fields[kind];
+}
+
+bool message_decode(message_kind_t kind, void *message, ensign_slice_t bytes)
+{
+    return ensi_pb_decode(fields_of(kind), message, bytes.ptr, bytes.len);
+}
+
+ensign_slice_t message_encode(message_kind_t kind, const void *message)
+{
+    const pb_msgdesc_t *fields = fields_of(kind);
+    size_t size = 0, len = 0;
+    uint8_t *room;
+
+    ensi_pb_size(fields, message, &size);
+    room = x_keep(x_realloc(NULL, size + 1));
+    ensi_pb_encode(fields, message, room, size, &len);
+    return ensi_slice(room, len);
+}
+
+bool message_next(ensign_slice_t fields, uint32_t tag, size_t *at, ensign_slice_t *value)
+{
+    return ensi_pb_span_next(fields, tag, at, value);
+}
+
+size_t message_bytes_size(uint32_t tag, size_t len)
+{
+    return ensi_pb_bytes_size(tag, len);
+}
+
+uint8_t *message_put_bytes(uint8_t *p, uint32_t tag, ensign_slice_t value)
+{
+    return ensi_pb_put_bytes(p, tag, value);
 }

@@ -64,10 +64,25 @@ static const option_t known[] = {
     { C_SUBSCRIBE, 0, "--idle", KIND_MS, "TIME", AT(idle_ms), 1, YEAR_MS,
       "end when no event came for this time; exit status as of --timeout" },
 
+    { C_SUBSCRIBE, 0, "--from", KIND_TEXT, "PLACE", AT(from), 0, 0,
+      "begin with events that are stored: beginning: with the first one; N: with the offset N; -N: with the "
+      "last N of each topic; or with the first one at or after a time, such as 2026-03-09T10:11:12Z; implies "
+      "--resume; ensignd has offsets, server 0.12 of the service does not [live]" },
+    { C_SUBSCRIBE, 0, "--resume", KIND_FLAG, NULL, AT(resume), 0, 0,
+      "after a break go on behind the last event, so that none is missing" },
     { C_SUBSCRIBE, 0, "--group", KIND_TEXT, "NAME", AT(group), 0, 0,
-      "consumer group; sent along, server 0.12 does not use it" },
+      "be a member of this consumer group: ensignd gives each event to one member, and keeps the group's "
+      "place; server 0.12 of the service does neither" },
+    { C_SUBSCRIBE, 0, "--ack", KIND_FLAG, NULL, AT(ack), 0, 0,
+      "tell the server of each event that was printed: this is the default" },
+    { C_SUBSCRIBE, 0, "--no-ack", KIND_FLAG, NULL, AT(no_ack), 0, 0,
+      "print events, and tell the server nothing: a group delivers them again" },
+    { C_SUBSCRIBE, 0, "--nack-every", KIND_TEXT, "N[:CODE]", AT(nack_every), 0, 0,
+      "to try a group: print each Nth event, and nack it; CODE: unprocessed, timeout, unhandled-mimetype, "
+      "unknown-type, deliver-again-any, deliver-again-not-me [unprocessed]" },
     { C_SUBSCRIBE, 0, "--filter", KIND_TEXT, "SQL", AT(filter), 0, 0,
-      "query that the events must match; sent along, server 0.12 does not use it" },
+      "query that the events must match, of one of the topics; ensignd uses it, server 0.12 of the service "
+      "does not" },
 
     { C_QUERY, 'p', "--param", KIND_LIST, "NAME=TYPE:VALUE", AT(params), 0, 0,
       "a parameter, which the query names as :NAME; TYPE: int, double, bool, string, bytes (in hex); can be "
@@ -88,7 +103,10 @@ static const option_t known[] = {
       "which of the duplicates is the original [earliest]" },
     { C_CREATE | C_POLICY, 0, "--overwrite-duplicate", KIND_FLAG, NULL, AT(overwrite_duplicate), 0, 0,
       "do not store the content of a duplicate, but only that it came" },
-    { C_RM, 'y', "--yes", KIND_FLAG, NULL, AT(yes), 0, 0, "do not ask" },
+    { C_GROUPS_RESET, 0, "--to", KIND_TEXT, "PLACE", AT(to), 0, 0,
+      "where the group goes on: beginning: with the first event; N: with the offset N; live: with what is "
+      "published from now on; or with the first event at or after a time, such as 2026-03-09T10:11:12Z" },
+    { C_RM | C_GROUPS_RM, 'y', "--yes", KIND_FLAG, NULL, AT(yes), 0, 0, "do not ask" },
 
     { C_STATUS, 0, "--auth", KIND_FLAG, NULL, AT(auth), 0, 0, "ask the auth service instead" },
 
@@ -225,8 +243,8 @@ static const option_table_t tables[] = { { known, COUNT_OF(known) }, { connectio
 
 static const char exits_text[] =
     "Exit status: 0 done; 1 refused by the server, or not healthy; 2 used wrongly, or wrong input;\n"
-    "3 no connection, or UNAVAILABLE; 4 wrong key or no permission; 5 no such topic, service or method;\n"
-    "6 the time was up; 130 ended by ^C, 143 by SIGTERM; 141 nobody reads standard output.\n";
+    "3 no connection, or UNAVAILABLE; 4 wrong key or no permission; 5 no such topic, group, service or\n"
+    "method; 6 the time was up; 130 ended by ^C, 143 by SIGTERM; 141 nobody reads standard output.\n";
 
 static const char top_text[] =
     "TIME is a number of seconds, or has a unit: 300ms, 2s, 5m, 1h. TOPIC is a name or an id.\n"

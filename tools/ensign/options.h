@@ -11,7 +11,7 @@ enum {                          /* exit status; 128 + N: ended by signal N */
     EXIT_USAGE = 2,
     EXIT_LINK = 3,              /* no connection, or it was lost */
     EXIT_DENIED = 4,            /* no valid key, or no permission */
-    EXIT_ABSENT = 5,            /* there is no such topic, service or method */
+    EXIT_ABSENT = 5,            /* there is no such topic, group, service or method */
     EXIT_LATE = 6,              /* the time was up */
     EXIT_SIGNAL = 128
 };
@@ -48,14 +48,16 @@ struct options_t {
     uint64_t verbose;           /* how often it was given */
     /* events */
     list_t files, meta, params, headers, keys, fields;
-    const char *lines, *from_json, *mimetype, *type, *key, *group, *filter, *format;
+    const char *lines, *from_json, *mimetype, *type, *key, *group, *filter, *format, *from, *nack_every;
     bool ndjson, raw, null, no_newline, python, full, ensure_topic, include_duplicates, acks;
-    bool progress, no_progress;
+    bool progress, no_progress, ack, no_ack, resume;
     double rate;
     uint64_t count, timeout_ms, idle_ms, close_timeout_ms;
     /* topics */
     int  dedup, offset;         /* place in the list of choices, from 1 on; 0: not given */
     bool overwrite_duplicate, yes, if_missing;
+    /* groups */
+    const char *to;
     /* status, health */
     bool auth, watch;
     const char *service;
@@ -96,6 +98,10 @@ int run_topics_exists(const options_t *o);
 int run_topics_archive(const options_t *o);
 int run_topics_rm(const options_t *o);
 int run_topics_policy(const options_t *o);
+int run_groups_ls(const options_t *o);
+int run_groups_show(const options_t *o);
+int run_groups_rm(const options_t *o);
+int run_groups_reset(const options_t *o);
 int run_info(const options_t *o);
 int run_status(const options_t *o);
 int run_health(const options_t *o);

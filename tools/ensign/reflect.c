@@ -40,16 +40,11 @@ void reflect_rest(reflect_t *r)
 /* The stream's next message, or its end. NULL: nothing comes any more, and the status is set. */
 static const ensign_notice_t *wait_notice(reflect_t *r)
 {
-    session_t *s = &r->c->s;
+    const ensign_notice_t *n;
 
-    for (;;) {
-        const ensign_notice_t *n = session_pull(s);
-        woke_t woke = WOKE_NOTICE;
-        if (!n) woke = session_wait(s, -1, -1);
-        if (woke == WOKE_STOP || woke == WOKE_OVER) return NULL;
-        if (!n || n->handle != r->k.id) continue;
-        if (n->type == ENSIGN_NOTICE_MESSAGE || n->type == ENSIGN_NOTICE_END) return n;
-    }
+    do n = session_next(&r->c->s, r->k.id);
+    while (n && n->type != ENSIGN_NOTICE_MESSAGE && n->type != ENSIGN_NOTICE_END);
+    return n;
 }
 
 /* The stream has ended without an answer. True: the question goes to the other version. */

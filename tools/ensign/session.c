@@ -550,20 +550,8 @@ const ensign_notice_t *session_pull(session_t *s)
     return NULL;
 }
 
-/* END is a reason of its own, unless the client has failed: that comes behind it, with the same words. */
-static const ensign_notice_t *end_of(session_t *s, const ensign_notice_t *n, const ensign_notice_t **end)
+const ensign_notice_t *session_next(session_t *s, uint32_t handle)
 {
-    if (n->error) {
-        session_error(s, NULL, n->error);
-        return NULL;
-    }
-    if (end) *end = n;
-    return NULL;
-}
-
-const ensign_notice_t *session_answer(session_t *s, uint32_t handle, const ensign_notice_t **end)
-{
-    if (end) *end = NULL;
     if (handle == 0) {
         session_error(s, NULL, ensign_error(s->c));
         return NULL;
@@ -571,13 +559,47 @@ const ensign_notice_t *session_answer(session_t *s, uint32_t handle, const ensig
     for (;;) {
         const ensign_notice_t *n = session_pull(s);
         woke_t woke = WOKE_NOTICE;
-        if (n && n->handle == handle) return n->type == ENSIGN_NOTICE_END ? end_of(s, n, end) : n;
+        if (n && n->handle == handle) return n;
         if (!n) woke = session_wait(s, -1, -1);
         if (woke == WOKE_STOP || woke == WOKE_OVER) return NULL;
     }
 }
 
+const ensign_notice_t *session_answer(session_t *s, uint32_t handle, const ensign_notice_t **end)
+{
+    const ensign_notice_t *n = session_next(s, handle);
+
+    if (end) *end = NULL;
+    if (!n || n->type != ENSIGN_NOTICE_END) return n;
+    if (n->error) session_error(s, NULL, n->error);
+    else if (end) *end = n;
+    return NULL;
+}
+
 /* ---- names, topics */
+
+/* What is typed must be the name, as it was given: a "y" comes too easily. */
+static bool confirmed(const char *kind, const char *name, const char *with)
+{
+    char line[600];
+
+    fprintf(stderr, "This destroys %s %s and %s. Type its name again to go on: ", kind, name, with);
+    fflush(stderr);
+    if (!fgets(line, sizeof line, stdin)) return false;
+    line[strcspn(line, "\n")] = '\0';
+    return strcmp(line, name) == 0;
+}
+
+int confirm_removal(const options_t *o, const char *kind, const char *name, const char *with)
+{
+    if (o->yes) return EXIT_DONE;
+    if (isatty(STDIN_FILENO) != 1)
+        return options_refuse(o, "this destroys %s and %s, and there is no terminal to ask at; add --yes",
+                              name, with);
+    if (confirmed(kind, name, with)) return EXIT_DONE;
+    complain("nothing was destroyed");
+    return EXIT_FAILED;
+}
 
 const char *session_name(int names, int number)
 {
@@ -607,4 +629,18 @@ bool session_topic(session_t *s, const char *topic, ensign_ulid_t *id)
     if (!n) return false;
     *id = n->as.topic->id;
     return true;
+}
+
+bool topic_is_queryable(const char *name)
+{
+    static const char *const words[] = { "select", "from", "where", "as", "offset", "limit", "and", "or",
+                                         "like", "ilike" };
+    static const char *const truths[] = { "t", "T", "true", "True", "TRUE", "f", "F", "false", "False",
+                                          "FALSE" };
+
+    for (size_t i = 0; i < COUNT_OF(words); i++)
+        if (strncasecmp(name, words[i], strlen(words[i])) == 0) return false;
+    for (size_t i = 0; i < COUNT_OF(truths); i++)
+        if (strcmp(name, truths[i]) == 0) return false;
+    return strchr(name, '.') == NULL;
 }

@@ -41,8 +41,10 @@ woke_t session_wait(session_t *s, int fd, int ms);
 /* The next notice of a handle; NULL: none now. */
 const ensign_notice_t *session_pull(session_t *s);
 
-/* For questions: waits for the next notice of this handle. Returns NULL when none comes, and has said why. An
- * END with an error is one of those reasons; an END without gives *end. */
+/* Waits for the next notice of this handle. NULL: none comes, and that was said. */
+const ensign_notice_t *session_next(session_t *s, uint32_t handle);
+
+/* For questions: the same. An END with an error is said, too, and gives NULL; an END without gives *end. */
 const ensign_notice_t *session_answer(session_t *s, uint32_t handle, const ensign_notice_t **end);
 
 void session_fail(session_t *s, int status);            /* the first one counts */
@@ -50,6 +52,10 @@ void session_error(session_t *s, const char *what, const ensign_error_t *e);    
 /* The time was up before this handle was open: says what kept it, and the status is EXIT_LATE. */
 void session_late(session_t *s, uint32_t handle);
 int  session_end(session_t *s);                         /* frees; the exit status */
+
+/* Asks for the name again before a topic or a group (`kind`) is destroyed, unless --yes was given. EXIT_DONE:
+ * go on; else an exit status, and it was said. */
+int  confirm_removal(const options_t *o, const char *kind, const char *name, const char *with);
 
 int  exit_of(const ensign_error_t *e);
 int  exit_of_nack(int code);
@@ -62,4 +68,6 @@ const char *session_name(int names, int number);
 bool session_topic(session_t *s, const char *topic, ensign_ulid_t *id);
 /* Is this text an id? A name begins with a letter, an id with a digit. */
 bool topic_is_id(const char *topic, ensign_ulid_t *id);
+/* False: the service's EnSQL takes the front of such a name for a word of its own, a dot for its end. */
+bool topic_is_queryable(const char *name);
 #endif

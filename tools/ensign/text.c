@@ -158,6 +158,88 @@ const char *text_time(ensign_time_t t, char out[TIME_TEXT])
     return out;
 }
 
+/* A number of just so many digits, and no less than `least`, no more than `most`. */
+static bool take_digits(const char **text, int digits, int least, int most, int *out)
+{
+    *out = 0;
+    for (; digits > 0; digits--, (*text)++) {
+        if (!isdigit((unsigned char)**text)) return false;
+        *out = 10 * *out + (**text - '0');
+    }
+    return *out >= least && *out <= most;
+}
+
+static bool take_char(const char **text, const char *one_of)
+{
+    if (**text == '\0' || !strchr(one_of, **text)) return false;
+    (*text)++;
+    return true;
+}
+
+static int days_of_month(int year, int month)
+{
+    static const int days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+
+    return days[month - 1] + (month == 2 && leap);
+}
+
+/* The days from 1970-01-01 on. The year is counted from March, so that the leap day is its last one. */
+static bool take_date(const char **text, int64_t *days)
+{
+    int year, month, day, shifted;
+
+    if (!take_digits(text, 4, 1970, 9999, &year) || !take_char(text, "-") ||
+        !take_digits(text, 2, 1, 12, &month) || !take_char(text, "-") ||
+        !take_digits(text, 2, 1, days_of_month(year, month), &day))
+        return false;
+    shifted = (month + 9) % 12;
+    year -= month <= 2;
+    *days = 365 * (int64_t)year + year / 4 - year / 100 + year / 400 + (153 * shifted + 2) / 5 + day - 719469;
+    return true;
+}
+
+/* Digits behind the ninth are left out. */
+static bool take_fraction(const char **text, int32_t *nanos)
+{
+    int32_t unit = 100000000;
+
+    *nanos = 0;
+    if (!take_char(text, ".")) return true;
+    if (!isdigit((unsigned char)**text)) return false;
+    for (; isdigit((unsigned char)**text); (*text)++, unit /= 10) *nanos += unit * (**text - '0');
+    return true;
+}
+
+/* "Z", or how far the clock there is before UTC; in seconds. */
+static bool take_zone(const char **text, int *zone)
+{
+    const char *sign = *text;
+    int hours, minutes;
+
+    *zone = 0;
+    if (take_char(text, "Zz")) return true;
+    if (!take_char(text, "+-") || !take_digits(text, 2, 0, 23, &hours) || !take_char(text, ":") ||
+        !take_digits(text, 2, 0, 59, &minutes))
+        return false;
+    *zone = (hours * 60 + minutes) * (*sign == '-' ? -60 : 60);
+    return true;
+}
+
+bool text_to_time(const char *text, ensign_time_t *out)
+{
+    int hours, minutes, seconds, zone;
+    int64_t days;
+
+    if (!take_date(&text, &days) || !take_char(&text, "Tt ") || !take_digits(&text, 2, 0, 23, &hours) ||
+        !take_char(&text, ":") || !take_digits(&text, 2, 0, 59, &minutes) || !take_char(&text, ":") ||
+        !take_digits(&text, 2, 0, 60, &seconds) || !take_fraction(&text, &out->nanos) ||
+        !take_zone(&text, &zone) || *text != '\0')
+        return false;
+    out->seconds = days * 86400 + hours * 3600 + minutes * 60 + seconds - zone;
+    return out->seconds > 0 || (out->seconds == 0 && out->nanos > 0);
+}
+
 const char *text_number(uint64_t n, char out[NUMBER_TEXT])
 {
     char plain[24];

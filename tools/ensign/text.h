@@ -56,6 +56,9 @@ bool   text_to_ms(const char *text, uint64_t *out);
 /* "2026-03-09T10:11:12.5Z", with as many digits as it takes; "" for an absent time */
 #define TIME_TEXT 40
 const char *text_time(ensign_time_t t, char out[TIME_TEXT]);
+/* A time of RFC 3339, after 1970 began: "2026-03-09T10:11:12.5Z", "2026-03-09 11:11:12+01:00". False: it is
+ * none. */
+bool   text_to_time(const char *text, ensign_time_t *out);
 /* "1,234,567" */
 #define NUMBER_TEXT 32
 const char *text_number(uint64_t n, char out[NUMBER_TEXT]);

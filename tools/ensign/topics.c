@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <unistd.h>
 
 /* An archived topic keeps the state READY on the server. */
 static const char *topic_state(const ensign_topic_t *t)
@@ -177,21 +175,6 @@ static int read_dedup(const options_t *o, ensign_dedup_t *d)
     return EXIT_DONE;
 }
 
-/* EnSQL takes the front of such a name for a word of its own, a dot for the end of it. */
-static bool is_queryable(const char *name)
-{
-    static const char *const words[] = { "select", "from", "where", "as", "offset", "limit", "and", "or",
-                                         "like", "ilike" };
-    static const char *const truths[] = { "t", "T", "true", "True", "TRUE", "f", "F", "false", "False",
-                                          "FALSE" };
-
-    for (size_t i = 0; i < COUNT_OF(words); i++)
-        if (strncasecmp(name, words[i], strlen(words[i])) == 0) return false;
-    for (size_t i = 0; i < COUNT_OF(truths); i++)
-        if (strcmp(name, truths[i]) == 0) return false;
-    return strchr(name, '.') == NULL;
-}
-
 int run_topics_create(const options_t *o)
 {
     session_t s;
@@ -211,7 +194,7 @@ int run_topics_create(const options_t *o)
                                          : ensign_topic_create(s.c, name, o->dedup ? &d : NULL, NULL).id,
                            NULL);
         if (n) print_topic(o, n->as.topic);
-        if (n && !is_queryable(name))
+        if (n && !topic_is_queryable(name))
             say("queries cannot read a topic of this name: EnSQL takes part of it for a word of its own");
     }
     return session_end(&s);
@@ -289,32 +272,15 @@ int run_topics_archive(const options_t *o)
     return session_end(&s);
 }
 
-/* What is typed must be the topic, as it was given: a "y" comes too easily. */
-static bool confirmed(const char *topic)
-{
-    char line[600];
-
-    fprintf(stderr, "This destroys topic %s and all its events. Type its name again to go on: ", topic);
-    fflush(stderr);
-    if (!fgets(line, sizeof line, stdin)) return false;
-    line[strcspn(line, "\n")] = '\0';
-    return strcmp(line, topic) == 0;
-}
-
 int run_topics_rm(const options_t *o)
 {
     session_t s;
     ensign_ulid_t id;
     const ensign_notice_t *n;
     const char *topic = o->args.at[0];
+    int status = confirm_removal(o, "topic", topic, "all its events");
 
-    if (!o->yes && isatty(STDIN_FILENO) != 1)
-        return options_refuse(
-            o, "this destroys %s and all its events, and there is no terminal to ask at; add --yes", topic);
-    if (!o->yes && !confirmed(topic)) {
-        complain("nothing was destroyed");
-        return EXIT_FAILED;
-    }
+    if (status != EXIT_DONE) return status;
     if (session_open(&s, o, false) && session_topic(&s, topic, &id)) {
         n = session_answer(&s, ensign_topic_destroy(s.c, id, NULL).id, NULL);
         if (n) print_state(o, n);
