@@ -55,6 +55,7 @@ E2E       := $(call programs,tests/e2e/*.c)
 SOAK      := $(call programs,tests/soak/*.c)
 PEERS     := $(call programs,tests/peers/*.c)
 BENCH     := $(addprefix $(B)/tests/bench/,sink client client-openssl client-grpc mallocs.so)
+BENCH_SERVER := $(B)/tests/bench/server
 BENCH_GEN := $(B)/tests/bench/gen
 BENCH_PB  := $(patsubst proto/%.proto,$(BENCH_GEN)/%.pb.cc, \
                  $(wildcard proto/api/*/*.proto proto/mimetype/*/*.proto proto/region/*/*.proto)) \
@@ -88,8 +89,8 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 
 .SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        generated suite-tls test-peers test-live soak fuzz bench bench-check bench-record small server tool \
-        examples install install-header install-plugin install-tool uninstall clean
+        generated suite-tls test-peers test-live soak fuzz bench bench-server bench-check bench-record small \
+        server tool examples install install-header install-plugin install-tool uninstall clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -106,6 +107,8 @@ help:
 	@echo "make fuzz         each fuzz target for FUZZ_SECONDS [60]"
 	@echo "make bench        what an event costs, beside gRPC C++, grpc-go and PyEnsign: about ten minutes."
 	@echo "                  ARGS: parts and options, as tools/bench --help tells them"
+	@echo "make bench-server what ensignd does in a second, beside the commit before: about fifteen minutes. ARGS:"
+	@echo "                  as tools/bench_server --help tells them"
 	@echo "make bench-check  instructions, allocations and sizes beside those that make bench-record has written"
 	@echo "make small        small static programs with musl, from Debian's sources: sizes, memory; they run"
 	@echo "make              build/ensignd, build/ensign and build/examples; make server, make tool,"
@@ -369,7 +372,8 @@ $(EXAMPLES_X): $(B)/%: %.cc ensign.h
 	$(Q)$(X) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) $(LIBS)
 
 -include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(B)/obj/tools/ensign/schema.d $(COMMON_O:.o=.d)
--include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH) $(FUZZ) $(EXAMPLES) $(EXAMPLES_X) $(FUZZERS))
+-include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH) $(BENCH_SERVER) $(FUZZ) $(EXAMPLES) \
+                    $(EXAMPLES_X) $(FUZZERS))
 
 # ---------------------------------------------------------------- install: the header, the plugin, the program
 
@@ -421,6 +425,11 @@ bench:
 	@$(MAKE) --no-print-directory $(BENCH)
 	@BUILD=$(B) tools/bench $(ARGS)
 
+bench-server:
+	@tools/deps test
+	@$(MAKE) --no-print-directory $(SERVER) $(BENCH_SERVER)
+	@BUILD=$(B) tools/bench_server $(ARGS)
+
 bench-check:
 	@tools/deps check
 	@BUILD=$(B) CC="$(CC)" tools/bench_check
@@ -430,9 +439,9 @@ bench-record:
 	@BUILD=$(B) CC="$(CC)" tools/bench_check --record
 
 # Without assertions, as Debian builds gRPC.
-$(B)/tests/bench/client $(B)/tests/bench/client-openssl: C += -DNDEBUG
+$(addprefix $(B)/tests/bench/,client client-openssl server): C += -DNDEBUG
 
-$(B)/tests/bench/sink $(B)/tests/bench/client: $(B)/%: %.c ensign.h
+$(addprefix $(B)/tests/bench/,sink client server): $(B)/%: %.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) $(LIBS)
