@@ -82,7 +82,7 @@ MATRIX    := $(if $(VARIANT),,$(wildcard tests/compile/run))
 SCRIPTS   := $(wildcard tests/e2e/*.sh) $(if $(VARIANT),,$(wildcard tests/compile/*.sh))
 
 REPLAYS   := $(foreach f,$(FUZZ),"$(f) tests/fuzz/corpus/$(patsubst fuzz_%,%,$(notdir $(f)))")
-HELPERS   := $(addprefix $(B)/tests/peers/,service certificates many) # for scripts of tests/e2e
+HELPERS   := $(addprefix $(B)/tests/peers/,service certificates many) $(BENCH_SERVER) # for scripts of tests/e2e
 BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) $(HELPERS)
 
 # ---------------------------------------------------------------- targets
