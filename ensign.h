@@ -100,7 +100,9 @@ WHAT IS PROMISED
               publisher's END. What was not answered when a stream broke is sent again, with its first
               `created` time; at_most_once turns that into a NACK. Exceptions: ensign_forget, ensign_destroy.
     Subscribe Live, at most once: what is published while no stream is open is missed, and a GAP stands in its
-              place.
+              place. With `resume`, and a server that keeps places, each event comes once, in order within its
+              topic, whatever breaks; a GAP stands only where the server's log has lost something. With
+              `group` each event comes at least once to a member of the group.
     Query     Rows in order, then one END; never run again by itself.
     Request   One answer, or END with an error. A list is many answers, then END. One that only reads, and
               ensign_topic_ensure, are sent again when the connection fails, within request_timeout_ms.
@@ -113,7 +115,7 @@ WHAT IS PROMISED
               over. After a GOAWAY a new connection is made at once, or after a backoff where the server's
               code is an error; new calls go out on it. On the old one the running calls may finish
               (drain_timeout_ms) and publishers get their answers; a subscription leaves it when the new one
-              is there, with a GAP.
+              is there, with a GAP where it cannot resume.
     Readers   A slow one holds up its own stream and no other: the server may send what fits in the buffer of
               the handle. That is window_bytes, and grows for one larger message up to its max_x_bytes.
 
@@ -190,6 +192,7 @@ CONTENTS    search for the mark
     >>query       Queries: rows in place
     >>ask         One unary question to the service, for the objects below
     >>pub         Publishers: the ring, acks, resends
+    >>place       Places: how far a subscription has come in each of its topics
     >>sub         Subscriptions: events in place, gaps, acks
     >>req         Requests: one question to the service, one answer
     >>client      Running the client: connect, pump, notices, endings
@@ -518,7 +521,7 @@ typedef struct ensign_event_t {
     ensign_slice_t topic_name;      /* as of the stream's start, or from the topic cache; empty: not known */
     ensign_slice_t publisher_id, publisher_client_id, publisher_address, publisher_agent;
     ensign_time_t  committed;       /* the server's clock, after the write; not in rows: 0.12 keeps none */
-    uint64_t       offset, epoch;   /* 0 from server 0.12 */
+    uint64_t       offset, epoch;   /* its place, as >>sub_api tells; 0 from server 0.12 */
     ensign_rlid_t  duplicate_of;    /* zeros: not a duplicate */
     uint64_t       token;           /* for ensign_ack and ensign_nack; 0: no memory to remember it */
 } ensign_event_t;
@@ -1340,8 +1343,32 @@ typedef struct ensign_param_t {     /* a value for a placeholder of a query */
     } as;
 } ensign_param_t;
 
+/* Where a subscription begins, besides at an offset. */
+enum {
+    ENSIGN_FROM_LIVE = 0,           /* with what is published from now on */
+    ENSIGN_FROM_START = 1           /* with the first event that there is: offsets count from 1 */
+};
+
 /* Which of the topics there are is fixed when the stream opens: of one that is made later events come after a
- * reconnect only. */
+ * reconnect only.
+ *
+ * Places: a server that keeps its events as a log gives each one an `offset`, which is its place in the one
+ * sequence of its project, and tells where each stream begins. Offsets rise, but may skip, so they count
+ * nothing. `epoch` is another one when the log was made anew: offsets of two epochs have nothing to do with
+ * each other. Where there are places, a subscription need not miss anything:
+ *     resume   After a break the stream goes on behind the last event of each topic that was received,
+ *              pulled or not. What comes twice is given once, and there is no GAP. Of a topic that was made
+ *              during the break all events come.
+ *     from     The first stream begins at this offset, in every topic. To go on in another process keep
+ *              offset + 1 of the last event that you have dealt with, and its epoch; order holds within each
+ *              topic alone, so take the smallest of several topics, or a subscription for each.
+ *     group    The server keeps the place: each event goes to one member, and again, to any of them, until
+ *              it is acked. Acks that wait, and tokens, outlive a break. With `resume` a break is no GAP.
+ *              `from` counts only where the group is new.
+ * A GAP tells where that could not be done. The code of its error is that of the break: the server keeps no
+ * places. E_UNIMPLEMENTED: it did not begin at `from`, as it keeps none. E_DATA_LOSS: its log is of another
+ * epoch, or ends before the place that was asked for. An event that is larger than max_event_bytes has its
+ * GAP once. Server 0.12 keeps no places; ensignd does, but with --strict. */
 typedef struct ensign_subscription_desc_t {
     const char *const *topics;      /* names, or ULIDs as text, 1..512 bytes each */
     size_t      topic_count;        /* 0: all topics of the project */
@@ -1354,6 +1381,9 @@ typedef struct ensign_subscription_desc_t {
     const ensign_param_t *params;   /* of the query */
     size_t      param_count;
     const char *group;              /* name of a consumer group [none] */
+    bool        resume;             /* [false] go on behind the last event after a break, see above */
+    uint64_t    from;               /* offset of the first event wanted, in every topic, or
+                                       ENSIGN_FROM_START [ENSIGN_FROM_LIVE] */
     uint32_t    window_bytes;       /* usual size of the receive buffer [256 KiB], 1024..1 GiB */
     uint32_t    max_event_bytes;    /* largest event, with all that is around it; a larger one becomes a GAP
                                        with E_TOO_LARGE, a larger map of topics END [5 MiB], 1024..1 GiB */
@@ -1364,14 +1394,16 @@ typedef struct ensign_subscription_desc_t {
 } ensign_subscription_desc_t;
 
 /* Needs no connection; the key needs the permission subscriber. After a loss the stream is back within
- * backoff_max_ms of the server's return; what is published before that is missed. {0}: E_ARGUMENT,
- * E_TOO_LARGE (topics, query, params, group: about 4 MiB together), E_LIMIT, E_MEMORY, E_STATE. ensign_close
- * ends it; so does the server, when it refuses the stream for good: END with an error. */
+ * backoff_max_ms of the server's return; what is published before that is missed, unless it can resume. {0}:
+ * E_ARGUMENT, E_TOO_LARGE (topics, query, params, group: about 4 MiB together; with `from` the topics count
+ * twice), E_LIMIT, E_MEMORY, E_STATE. ensign_close ends it; so does the server, when it refuses the stream
+ * for good: END with an error. */
 ENSIGN_API ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscription_desc_t *d);
 
 /* Tells the server that an event was handled, or why not (ENSIGN_NACK_x from 100 on). Never AGAIN: they go
  * out in batches, and one that max_unacked events have overtaken unsent is dropped; server 0.12 uses none.
- * E_STALE: max_unacked events came since, or the token is of an earlier stream. */
+ * E_STALE: max_unacked events came since, or the token is of an earlier stream. With `group` tokens stay
+ * good, and what waits goes out on the next stream: the server counts an ack from any stream of the group. */
 ENSIGN_API int  ensign_ack(ensign_t *c, ensign_subscription_t s, uint64_t token);
 ENSIGN_API int  ensign_nack(ensign_t *c, ensign_subscription_t s, uint64_t token, int code);
 
@@ -3982,6 +4014,8 @@ ENSI_PB_BIND(ensi_pb_consumer_group_topic_offsets_entry, ENSI_PB_CONSUMER_GROUP_
     ensi_pb_field)
 #define ensi_pb_consumer_group_topic_offsets_entry_msg ensi_pb_consumer_group_topic_offsets_entry_table.fields
 #define ensi_pb_consumer_group_topic_offsets_entry_fields (&ensi_pb_consumer_group_topic_offsets_entry_msg)
+enum { ENSI_PB_CONSUMER_GROUP_TOPIC_OFFSETS_ENTRY_KEY_TAG = 1,
+    ENSI_PB_CONSUMER_GROUP_TOPIC_OFFSETS_ENTRY_VALUE_TAG = 2 };
 
 typedef struct ensi_pb_consumer_group_t {
     ensign_slice_t id; /* 16 bytes as they are, any other length is hashed */
@@ -4014,6 +4048,7 @@ typedef struct ensi_pb_consumer_group_t {
 ENSI_PB_BIND(ensi_pb_consumer_group, ENSI_PB_CONSUMER_GROUP, AUTO, ensi_pb_field)
 #define ensi_pb_consumer_group_msg ensi_pb_consumer_group_table.fields
 #define ensi_pb_consumer_group_fields (&ensi_pb_consumer_group_msg)
+enum { ENSI_PB_CONSUMER_GROUP_TOPIC_OFFSETS_TAG = 12 };
 
 /* One of the five values, and the placeholder that it stands for. In the service's own schema the five are a
    oneof; the bytes on the wire are the same, and a slice has no place in a nanopb oneof. `optional` keeps a
@@ -9049,6 +9084,7 @@ enum {
     ENSI_H2_TOO_MANY_FRAMES = -905, /* NGHTTP2_ERR_TOO_MANY_CONTINUATIONS, which 1.60 and older do not have */
     ENSI_GRPC_PREFIX = 5,
     ENSI_RX_SURPLUS = 256,       /* a frame of padding alone, RFC 9113 6.1 */
+    ENSI_RX_HEAD = 64,           /* of a message that is refused: so much has room, to tell what it was */
     ENSI_RX_RECENT = 64,         /* messages: so long a large one is remembered */
     ENSI_H2_WORDS = 100          /* kept of an answer that is not gRPC, with its NUL */
 };
@@ -9331,6 +9367,16 @@ static ENSI_UNUSED void ensi_rx_remove(ensi_rx_t *r, size_t offset, size_t len)
     r->end -= len;
 }
 
+/* Makes room for `len` bytes in the midst of those that wait, from the spare room. False: that is taken. */
+static ENSI_UNUSED bool ensi_rx_insert(ensi_rx_t *r, size_t offset, size_t len)
+{
+    uint8_t *at = ensi_rx_at(r, offset);
+    if (len > r->cap - r->end) return false;
+    memmove(at + len, at, ensi_rx_waiting(r) - offset);
+    r->end += len;
+    return true;
+}
+
 /* So many bytes that are still to come are not stored. */
 static ENSI_UNUSED void ensi_rx_skip(ensi_rx_t *r, size_t len)
 {
@@ -9402,7 +9448,7 @@ static bool ensi_rx_fit(ensi_rx_t *r, ensi_mem_t *m, size_t credit)
     size_t total, need;
     int whole = ensi_rx_head(r, &total);
     bool shrink;
-    if (total > r->limit) total = ENSI_GRPC_PREFIX; /* it will be refused, not stored */
+    if (total > r->limit) total = ENSI_GRPC_PREFIX + ENSI_RX_HEAD; /* the rest will not be stored */
     need = ensi_max(total, r->window) + r->spare;
     if (r->lent || r->full) {
         if (ensi_rx_wrap(r, total, credit) || whole == ENSIGN_OK) return true;
@@ -9434,8 +9480,9 @@ static size_t ensi_rx_grant(const ensi_rx_t *r, size_t credit)
     if (used >= r->cap) return 0;
     room = r->cap - used;
     if (room >= (r->cap - r->spare) / 2) return room;
-    if (ensi_rx_head(r, &total) == ENSIGN_OK || total > r->limit) return 0;
-    return total - have > credit ? room : 0;
+    if (ensi_rx_head(r, &total) == ENSIGN_OK) return 0;
+    if (total > r->limit) total = ENSI_GRPC_PREFIX + ENSI_RX_HEAD;
+    return total > have + credit ? room : 0;
 }
 
 /* Stores what came; false: there is no room, so the peer broke its window, or no memory. */
@@ -11679,7 +11726,7 @@ static bool ensi_auth_failing(const ensi_auth_t *a)
 
 #ifndef ENSIGN_NO_SERVICE
 /* >>topic   may call: util mem pb wire id
- *           open to: create
+ *           open to: place create
  * The map of topics that a stream brings, the cache of topics, and an event from its bytes
  *
  * Owns   a copy of the message's map entries, and their order by name and by id: no server can choose names
@@ -15680,7 +15727,298 @@ int ensign_publisher_drain(ensign_t *c, ensign_publisher_t handle, uint32_t time
     return ENSIGN_OK;
 }
 
-/* >>sub   may call: util mem env pb wire id handle h2 grpc topic state reopen query ask
+/* >>place   may call: util mem pb wire topic
+ *           open to: sub
+ * Places: how far a subscription has come in each of its topics
+ *
+ * Owns   `behind`: for each entry of the stream's map of topics the offset of the last event that was
+ *        received of it, or behind which the stream began.
+ * Holds  where there is a `behind` it is that of the map that the subscription has. `epoch` and `began` are
+ *        of the last stream that was ready. `kept`: the server of that stream keeps places, and all that came
+ *        had one; else nothing can be asked for, and a break is a gap.
+ *        `owed` is the gap that is due unless the next stream begins where it was asked to.
+ * Moves  a request names topics with their places, by ensi_places_next. The stream that is ready tells what
+ *        became of it: ensi_places_ready. Its events move the places: ensi_places_take.
+ *        The name of a topic is known from the map alone where it is asked for by its id, or by none. So a
+ *        stream whose map has topics that were not named is not used, and opened again at once, which names
+ *        them; not twice in a row. A topic that is new has its place where the stream before began.
+ * Fails  no memory for a map's places: the stream ends, and what was known stays. */
+typedef struct ensi_places_t {
+    bool resume;                    /* as in the desc, as the next */
+    uint64_t from;
+    bool group;                     /* the group keeps the places: none are kept here */
+    bool unnamed;                   /* the desc does not name each topic by its name */
+    bool begun;                     /* a stream was ready */
+    bool kept;
+    bool asked;                     /* the request that is out names topics with their places */
+    bool again;                     /* it is the second one in a row */
+    int owed;                       /* the code; 0: none */
+    uint64_t epoch, began;
+    uint64_t *behind;               /* NULL: a place is `from` */
+    ensign_ulid_t id;               /* the topic of the last event, */
+    uint64_t *at;                   /* and where its place is; NULL: to be looked up */
+} ensi_places_t;
+
+/* What the server tells of the stream, by the header ensign-place: in which epoch of the log it is, and where
+ * it began: behind this offset where a topic was not named. No place lies behind it. */
+typedef struct ensi_offset_t { uint64_t epoch, offset; } ensi_offset_t;
+
+static const char ensi_place_header[] = "ensign-place";
+
+/* ---- reading */
+
+/* A number of 64 bits, in digits; *at is moved behind it. */
+static bool ensi_place_number(const uint8_t **at, const uint8_t *end, uint64_t *number)
+{
+    const uint8_t *p = *at;
+    uint64_t n = 0;
+    for (; p < end && *p >= '0' && *p <= '9'; p++) {
+        unsigned digit = *p - (unsigned)'0';
+        if (n > (UINT64_MAX - digit) / 10) return false;
+        n = n * 10 + digit;
+    }
+    *number = n;
+    if (p == *at) return false;
+    *at = p;
+    return true;
+}
+
+/* The value of the header: "EPOCH OFFSET". */
+static bool ensi_place_parse(ensign_slice_t value, ensi_offset_t *place)
+{
+    const uint8_t *p = value.ptr, *end = p + value.len;
+    return ensi_place_number(&p, end, &place->epoch) && p < end && *p++ == ' ' &&
+           ensi_place_number(&p, end, &place->offset) && p == end;
+}
+
+/* The topic and the place of an event, from the first bytes of a SubscribeReply in the usual order. `len`: so
+ * many of them are here. */
+static bool ensi_place_peek(const uint8_t *bytes, size_t len, ensign_ulid_t *topic, ensi_offset_t *place)
+{
+    ensi_wire_t w = ensi_wire_open(ensi_slice(bytes, len));
+    uint8_t id[ENSI_WIRE_RLID];
+    uint64_t inside;
+    place->epoch = place->offset = 0;
+    return ensi_wire_is(&w, ENSI_WIRE_BYTES(ENSI_PB_SUBSCRIBE_REPLY_EVENT_TAG)) &&
+           ensi_wire_varint(&w, &inside) &&
+           ensi_wire_id(&w, ENSI_PB_EVENT_WRAPPER_ID_TAG, id, sizeof id) &&
+           ensi_wire_id(&w, ENSI_PB_EVENT_WRAPPER_TOPIC_ID_TAG, topic->b, sizeof topic->b) &&
+           ensi_wire_number(&w, ENSI_PB_EVENT_WRAPPER_OFFSET_TAG, UINT64_MAX, &place->offset) &&
+           ensi_wire_number(&w, ENSI_PB_EVENT_WRAPPER_EPOCH_TAG, UINT64_MAX, &place->epoch) &&
+           place->offset != 0 && place->epoch != 0;
+}
+
+/* The same, from a whole message in any order. */
+static bool ensi_place_read(const uint8_t *bytes, size_t len, ensign_ulid_t *topic, ensi_offset_t *place)
+{
+    ensign_event_t e;
+    if (ensi_place_peek(bytes, len, topic, place)) return true;
+    if (!ensi_event_read(&e, ensi_slice(bytes, len), false)) return false;
+    *topic = e.topic_id;
+    place->offset = e.offset;
+    place->epoch = e.epoch;
+    return place->offset != 0;
+}
+
+/* ---- where each topic is */
+
+/* Has the next stream that is ready to be looked at? */
+static bool ensi_places_on(const ensi_places_t *p)
+{
+    return p->resume || (p->from != ENSIGN_FROM_LIVE && !p->begun);
+}
+
+static void ensi_places_free(ensi_places_t *p, ensi_mem_t *m)
+{
+    ensi_mem_free(m, p->behind);
+    p->behind = p->at = NULL;
+}
+
+/* The most that they take beside a map that came in a message of so many bytes: old ones and new ones, for
+ * entries of 22 bytes or more. */
+static size_t ensi_places_bound(size_t message)
+{
+    return 2 * (message / 22 * sizeof(uint64_t) + sizeof(uint64_t) + ENSI_MEM_HEADER);
+}
+
+/* Must the names of the topics be learnt first, by a stream that is not used? */
+static bool ensi_places_learn(const ensi_places_t *p, const ensi_topics_t *map)
+{
+    return p->from != ENSIGN_FROM_LIVE && p->unnamed && !map->block;
+}
+
+/* Does a request name topics with their places? A group needs them where it is new, and the server knows. */
+static bool ensi_places_ask(const ensi_places_t *p, const ensi_topics_t *map)
+{
+    if (ensi_places_learn(p, map)) return false;
+    return p->begun && !p->group ? p->kept && p->behind : p->from != ENSIGN_FROM_LIVE;
+}
+
+/* The topics that a request names, with their places: those of the map, or without one those of the desc,
+ * which are in `filter` as the request has them. *at is 0 at the start. */
+static bool ensi_places_next(const ensi_places_t *p, const ensi_topics_t *map, ensign_slice_t filter,
+                             size_t *at, ensign_slice_t *name, uint64_t *behind)
+{
+    ensign_ulid_t id;
+    *behind = p->from - 1;
+    if (!map->block) return ensi_pb_span_next(filter, ENSI_PB_SUBSCRIPTION_TOPICS_TAG, at, name);
+    if (!ensi_topics_next(map, at, name, &id)) return false;
+    if (p->behind) *behind = p->behind[*at - 1];
+    return true;
+}
+
+static size_t ensi_place_entry_size(ensign_slice_t name, uint64_t behind)
+{
+    return ensi_pb_bytes_size(ENSI_PB_CONSUMER_GROUP_TOPIC_OFFSETS_ENTRY_KEY_TAG, name.len) +
+           ensi_wire_number_size(behind);
+}
+
+/* The size of topic_offsets; ensi_places_put writes as many bytes. */
+static size_t ensi_places_size(const ensi_places_t *p, const ensi_topics_t *map, ensign_slice_t filter)
+{
+    ensign_slice_t name;
+    uint64_t behind;
+    size_t at = 0, size = 0;
+    while (ensi_places_next(p, map, filter, &at, &name, &behind))
+        size += ensi_pb_bytes_size(ENSI_PB_CONSUMER_GROUP_TOPIC_OFFSETS_TAG,
+                                   ensi_place_entry_size(name, behind));
+    return size;
+}
+
+static void ensi_places_put(const ensi_places_t *p, const ensi_topics_t *map, ensign_slice_t filter,
+                            uint8_t *out)
+{
+    ensign_slice_t name;
+    uint64_t behind;
+    size_t at = 0;
+    while (ensi_places_next(p, map, filter, &at, &name, &behind)) {
+        out = ensi_pb_put_head(out, ENSI_PB_CONSUMER_GROUP_TOPIC_OFFSETS_TAG,
+                               ensi_place_entry_size(name, behind));
+        out = ensi_pb_put_bytes(out, ENSI_PB_CONSUMER_GROUP_TOPIC_OFFSETS_ENTRY_KEY_TAG, name);
+        out = ensi_wire_put_number(out, ENSI_PB_CONSUMER_GROUP_TOPIC_OFFSETS_ENTRY_VALUE_TAG, behind);
+    }
+}
+
+/* ---- a stream begins */
+
+/* Carries the places over to a new map. What was not named has the place `fresh`, and counts in *unnamed;
+ * *most is the highest place that was named. False: no memory. */
+static bool ensi_places_renew(ensi_places_t *p, ensi_mem_t *m, const ensi_topics_t *map,
+                              const ensi_topics_t *before, ensign_slice_t filter, uint64_t fresh,
+                              size_t *unnamed, uint64_t *most)
+{
+    uint64_t *places = (uint64_t *)ensi_mem_take(m, (map->count + 1) * sizeof *places), behind;
+    ensign_slice_t name;
+    ensign_ulid_t id;
+    size_t at = 0;
+    if (!places) return false;
+    for (size_t i = 0; i < map->count; i++) places[i] = UINT64_MAX;
+    while (p->asked && ensi_places_next(p, before, filter, &at, &name, &behind)) {
+        const ensi_topic_entry_t *e = ensi_topics_find(map, map->by_name, name);
+        if (e) places[e - map->entries] = behind;
+        *most = behind > *most ? behind : *most;
+    }
+    at = 0;
+    while (ensi_topics_next(map, &at, &name, &id)) *unnamed += places[at - 1] == UINT64_MAX;
+    for (size_t i = 0; i < map->count; i++)
+        if (places[i] == UINT64_MAX) places[i] = fresh;
+    ensi_places_free(p, m);
+    p->behind = places;
+    return true;
+}
+
+/* The stream is accepted. */
+static void ensi_places_begin(ensi_places_t *p, ensi_mem_t *m, const ensi_topics_t *map,
+                              const ensi_offset_t *place)
+{
+    for (size_t i = 0; p->behind && i < map->count; i++) /* as the server has begun */
+        if (p->behind[i] > place->offset) p->behind[i] = place->offset;
+    if (!p->resume) ensi_places_free(p, m); /* it was for the beginning alone */
+    p->epoch = place->epoch;
+    p->began = place->offset;
+    p->begun = true;
+    p->again = false;
+    p->owed = 0;
+}
+
+/* A stream is ready, with this map; the one before had `before`. place: where the server says that it began;
+ * NULL: it keeps no places. OK: *gap is the code of the gap that stands before its events, or 0. AGAIN: it
+ * must be opened again. E_MEMORY: nothing has changed. */
+static int ensi_places_ready(ensi_places_t *p, ensi_mem_t *m, const ensi_topics_t *map,
+                             const ensi_topics_t *before, ensign_slice_t filter, const ensi_offset_t *place,
+                             int *gap)
+{
+    static const ensi_offset_t none = { 0, 0 };
+    size_t unnamed = 0;
+    uint64_t most = 0, fresh;
+    bool same;
+    if (!place) {
+        ensi_places_free(p, m);
+        p->kept = p->asked = false;
+        *gap = p->owed;
+        ensi_places_begin(p, m, map, &none);
+        return ENSIGN_OK;
+    }
+    if (ensi_places_learn(p, before)) return ENSIGN_AGAIN;
+    same = !p->begun || place->epoch == p->epoch;
+    fresh = !p->asked ? place->offset : p->begun ? p->began : p->from - 1;
+    if (!p->group && !ensi_places_renew(p, m, map, before, filter, fresh, &unnamed, &most))
+        return ENSIGN_E_MEMORY;
+    if (p->asked && same && most <= place->offset && unnamed > 0 && !p->again) {
+        p->again = true;
+        return ENSIGN_AGAIN;
+    }
+    *gap = p->owed;
+    if (!same || most > place->offset) *gap = p->owed ? ENSIGN_E_DATA_LOSS : 0;
+    else if (p->group || (p->asked && unnamed == 0)) *gap = 0;
+    p->kept = true;
+    ensi_places_begin(p, m, map, place);
+    return ENSIGN_OK;
+}
+
+/* ---- an event comes */
+
+/* Where the place of a topic is; NULL: the map has no such topic. */
+static uint64_t *ensi_places_at(ensi_places_t *p, const ensi_topics_t *map, const ensign_ulid_t *topic)
+{
+    const ensi_topic_entry_t *e;
+    if (p->at && memcmp(p->id.b, topic->b, sizeof topic->b) == 0) return p->at;
+    e = ensi_topics_find(map, map->by_id, ensi_slice(topic->b, sizeof topic->b));
+    p->id = *topic;
+    p->at = e ? &p->behind[e - map->entries] : NULL;
+    return p->at;
+}
+
+/* Notes the place of an event. False: it has come before, and is not to be given again. */
+static bool ensi_places_note(ensi_places_t *p, const ensi_topics_t *map, const ensign_ulid_t *topic,
+                             const ensi_offset_t *place)
+{
+    uint64_t *at = place->epoch == p->epoch ? ensi_places_at(p, map, topic) : NULL;
+    if (!at) {
+        p->kept = false; /* it cannot be told from where to go on */
+        return true;
+    }
+    if (p->asked && place->offset <= *at) return false;
+    *at = place->offset;
+    return true;
+}
+
+/* The same, of a message of `len` bytes, of which the first ones are `here`. Where these are too few to tell,
+ * it moves nothing: the event can come again, behind a break. */
+static bool ensi_places_take(ensi_places_t *p, const ensi_topics_t *map, const uint8_t *bytes, size_t here,
+                             size_t len)
+{
+    ensign_ulid_t topic = { { 0 } };
+    ensi_offset_t place;
+    if (!p->behind || !p->kept) return true;
+    if (here < len) return !ensi_place_peek(bytes, here, &topic, &place) ||
+                           ensi_places_note(p, map, &topic, &place);
+    if (ensi_place_read(bytes, len, &topic, &place)) return ensi_places_note(p, map, &topic, &place);
+    p->kept = false;
+    return true;
+}
+
+/* >>sub   may call: util mem env pb wire id handle h2 grpc topic state reopen query ask place
  * Subscriptions: events in place, gaps, acks
  *
  * Owns   the receive buffer's unread events, which outlive the stream that brought them; the ring of
@@ -15692,12 +16030,14 @@ int ensign_publisher_drain(ensign_t *c, ensign_publisher_t handle, uint32_t time
  *        room too: there is credit again only when the spare room is free again, and a gap for a large event
  *        takes less than the credit that the event used up.
  *        A token is the count of the event, from 1; it is good while it is among the last max_unacked and was
- *        given since the last stream was lost.
+ *        given since the last stream was lost. With a group the last stream does not matter, and acks that
+ *        wait go out on the next one.
  *        unsent: how many of [unsent_from, given) wait to be sent; `state` of older slots says nothing. They
  *        go from their ring straight into a frame; one that its frame cuts goes on from `cut`.
  * Moves  WAIT -> OPENING -> READY, back to WAIT when the stream is lost; section reopen says when it is
- *        opened again. Closing: acks that wait are handed over first. `state` is assigned by ensi_sub_move
- *        alone.
+ *        opened again, and section place behind which events. A gap that is due only if these do not come
+ *        waits until the next stream is ready. Closing: acks that wait are handed over first. `state` is
+ *        assigned by ensi_sub_move alone.
  * Fails  an event that is too large or no Event becomes a gap; everything else that a server can do wrong
  *        ends the stream. */
 typedef enum {
@@ -15756,6 +16096,9 @@ typedef struct ensi_sub_t {
     uint32_t remakes;               /* the count of streams at which the topics were made anew */
     size_t scan;
     bool gap_last;                  /* the last record scanned is a gap */
+    int gap_due;                    /* code of the one that comes next; 0: none */
+    bool anew;                      /* the stream is opened again by our wish, to name its topics' places */
+    ensi_places_t places;
     uint32_t max_event_bytes, max_unacked;
     uint32_t mask;                  /* of the ring of slots */
     ensi_ack_slot_t *slots;
@@ -15809,6 +16152,20 @@ static void ensi_sub_gap(ensign_t *c, ensi_sub_t *s, int code)
     s->gap_last = true;
 }
 
+/* Puts the gap that is due at the scan position, before what waits at *from, which may have to move: the
+ * spare room is free while a stream begins. */
+static int ensi_sub_put_due(ensign_t *c, ensi_sub_t *s, size_t *from)
+{
+    size_t need = (size_t)ENSI_GRPC_PREFIX + ENSI_SUB_GAP_BYTES, room = *from - s->scan;
+    if (!s->gap_last && room < need) {
+        if (!ensi_rx_insert(&s->call.s.rx, *from, need - room)) return ENSIGN_E_MEMORY;
+        *from += need - room;
+    }
+    ensi_sub_gap(c, s, s->gap_due);
+    s->gap_due = 0;
+    return ENSIGN_OK;
+}
+
 /* ---- acks */
 
 static ensi_ack_slot_t *ensi_sub_slot(const ensi_sub_t *s, uint64_t count)
@@ -15816,8 +16173,13 @@ static ensi_ack_slot_t *ensi_sub_slot(const ensi_sub_t *s, uint64_t count)
     return &s->slots[count & s->mask];
 }
 
-static void ensi_sub_forget_acks(ensi_sub_t *s)
+/* The stream is lost. A group's server takes an ack from any stream: one that was cut goes out anew. */
+static void ensi_sub_lose_acks(ensi_sub_t *s)
 {
+    if (s->group[0] != '\0') {
+        if (s->cut_at < s->cut_len) s->cut_at = 0;
+        return;
+    }
     s->fresh_from = s->unsent_from = s->given;
     s->unsent = 0;
     s->cut_at = s->cut_len = 0;
@@ -15861,8 +16223,9 @@ static size_t ensi_sub_give_cut(ensi_sub_t *s, uint8_t *out, size_t cap)
 static size_t ensi_sub_more(ensi_call_t *call, uint8_t *out, size_t cap)
 {
     ensi_sub_t *s = (ensi_sub_t *)(void *)call->owner;
-    size_t n = ensi_sub_give_cut(s, out, cap);
-    if (s->state != ENSI_SUB_READY) return n;
+    size_t n;
+    if (s->state != ENSI_SUB_READY) return 0;
+    n = ensi_sub_give_cut(s, out, cap);
     for (; s->unsent > 0 && n < cap; s->unsent_from++) {
         ensi_ack_slot_t *slot = ensi_sub_slot(s, s->unsent_from);
         if (slot->state == ENSI_ACK_NONE) continue;
@@ -15897,12 +16260,45 @@ static uint64_t ensi_sub_next_token(ensi_mem_t *m, ensi_sub_t *s, const ensign_r
 
 /* ---- receiving */
 
+/* Where the server says that the stream began. False: it keeps no places. */
+static bool ensi_sub_place(const ensi_sub_t *s, ensi_offset_t *place)
+{
+    ensign_slice_t key, value;
+    size_t at = 0;
+    while (ensi_meta_next(&s->call.meta[ENSIGN_HEADERS - 1], true, &at, &key, &value))
+        if (ensi_slice_is(key, ensi_place_header)) return ensi_place_parse(value, place);
+    return false;
+}
+
+/* Takes the map of the stream's topics, and tells where each goes on. AGAIN: on another stream. */
+static int ensi_sub_take_map(ensign_t *c, ensi_sub_t *s, ensign_slice_t map)
+{
+    ensi_mem_t *m = &c->env.mem;
+    ensi_topics_t before;
+    ensi_offset_t place;
+    int rc = ENSIGN_E_MEMORY;
+    if (!ensi_places_on(&s->places))
+        return ensi_topics_renew(&s->topics, &c->maps, &c->cache, m, map) ? ENSIGN_OK : rc;
+    before = ensi_topics_share(&s->topics);
+    if (ensi_topics_renew(&s->topics, &c->maps, &c->cache, m, map))
+        rc = ensi_places_ready(&s->places, m, &s->topics, &before, ensi_slice(s->filter, s->filter_len),
+                               ensi_sub_place(s, &place) ? &place : NULL, &s->gap_due);
+    if (rc != ENSIGN_E_MEMORY) {
+        ensi_topics_free(&before, m);
+        return rc;
+    }
+    ensi_topics_free(&s->topics, m);
+    s->topics = before;
+    return rc;
+}
+
 static int ensi_sub_on_ready(ensign_t *c, ensi_sub_t *s, const ensi_pb_stream_ready_t *ready)
 {
+    int rc;
     if (s->state != ENSI_SUB_OPENING) return ENSIGN_E_PROTOCOL;
     s->named.ptr = NULL;
-    if (!ensi_topics_renew(&s->topics, &c->maps, &c->cache, &c->env.mem, ready->topics))
-        return ENSIGN_E_MEMORY;
+    rc = ensi_sub_take_map(c, s, ready->topics);
+    if (rc != ENSIGN_OK) return rc;
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_READY));
     ensi_reopen_ready(&s->reopen, c, &s->h, &s->call);
     s->h.bits |= ENSI_BIT_OPEN;
@@ -15933,6 +16329,7 @@ static int ensi_sub_message(ensign_t *c, ensi_sub_t *s, size_t from, size_t tota
         /* else an event in an unusual order of fields */
     }
     if (s->state != ENSI_SUB_READY) return ENSIGN_E_PROTOCOL;
+    if (!ensi_places_take(&s->places, &s->topics, p, len, len)) return ENSIGN_OK;
     if (from > s->scan) memmove(ensi_rx_at(r, s->scan), ensi_rx_at(r, from), total);
     s->scan += total;
     s->gap_last = false;
@@ -15940,13 +16337,15 @@ static int ensi_sub_message(ensign_t *c, ensi_sub_t *s, size_t from, size_t tota
     return ENSIGN_OK;
 }
 
-/* An event that is larger than allowed: a gap stands for it; its bytes, those that are here and the `rest`,
- * are passed over. Before the stream is ready it can only be the map of topics. */
-static int ensi_sub_skip(ensign_t *c, ensi_sub_t *s, size_t rest)
+/* An event that is larger than allowed, at `from`: a gap stands for it. Its bytes, those that are `here` and
+ * the rest, are passed over. Before the stream is ready it can only be the map of topics. */
+static int ensi_sub_skip(ensign_t *c, ensi_sub_t *s, size_t from, size_t here, size_t len)
 {
+    ensi_rx_t *r = &s->call.s.rx;
+    const uint8_t *p = ensi_rx_at(r, from + ENSI_GRPC_PREFIX);
     if (s->state != ENSI_SUB_READY) return ENSIGN_E_TOO_LARGE;
-    ensi_rx_skip(&s->call.s.rx, rest);
-    ensi_sub_gap(c, s, ENSIGN_E_TOO_LARGE);
+    ensi_rx_skip(r, len - here);
+    if (ensi_places_take(&s->places, &s->topics, p, here, len)) ensi_sub_gap(c, s, ENSIGN_E_TOO_LARGE);
     return ENSIGN_OK;
 }
 
@@ -15959,12 +16358,15 @@ static int ensi_sub_scan(ensign_t *c, ensi_sub_t *s)
     while (rc == ENSIGN_OK && ensi_rx_waiting(r) - from >= ENSI_GRPC_PREFIX) {
         size_t len = ensi_get_be32(ensi_rx_at(r, from + 1)); /* with the prefix it need not fit 32 bits */
         size_t here = ensi_min(ensi_rx_waiting(r) - from - ENSI_GRPC_PREFIX, len);
+        bool large = len > s->max_event_bytes;
+        size_t want = !large ? len : s->places.behind ? (size_t)ENSI_RX_HEAD : 0;
         if (*ensi_rx_at(r, from) != 0) return ENSIGN_E_PROTOCOL;
-        if (len > s->max_event_bytes) rc = ensi_sub_skip(c, s, len - here);
-        else if (here == len) rc = ensi_sub_message(c, s, from, ENSI_GRPC_PREFIX + len);
-        else break;
+        if (here < want) break;
+        if (large) rc = ensi_sub_skip(c, s, from, here, len);
+        else rc = ensi_sub_message(c, s, from, ENSI_GRPC_PREFIX + len);
         from = ensi_max(from + ENSI_GRPC_PREFIX + here,
                         s->scan); /* a gap can be longer than the part of an event */
+        if (s->gap_due != 0 && rc == ENSIGN_OK) rc = ensi_sub_put_due(c, s, &from);
     }
     ensi_rx_remove(r, s->scan, from - s->scan); /* once for all that was left out */
     return rc;
@@ -15972,9 +16374,11 @@ static int ensi_sub_scan(ensign_t *c, ensi_sub_t *s)
 
 /* ---- opening, losing, ending */
 
-static bool ensi_sub_encode_open(ensign_t *c, ensi_sub_t *s, uint8_t *out, size_t cap, size_t *len)
+static bool ensi_sub_encode_open(ensign_t *c, ensi_sub_t *s, ensign_slice_t offsets, uint8_t *out,
+                                 size_t cap, size_t *len)
 {
     ensi_pb_subscribe_request_t request;
+    bool group = s->group[0] != '\0' && !ensi_places_learn(&s->places, &s->topics);
     memset(&request, 0, sizeof request);
     request.has_subscription = true;
     request.subscription.client_id = ensign_str(c->stream_name);
@@ -15984,18 +16388,44 @@ static bool ensi_sub_encode_open(ensign_t *c, ensi_sub_t *s, uint8_t *out, size_
     request.subscription.query.query = ensign_str(s->query);
     request.subscription.query.params.ptr = s->params;
     request.subscription.query.params.len = s->params_len;
-    request.subscription.has_group = s->group[0] != '\0';
-    request.subscription.group.name = ensign_str(s->group);
+    request.subscription.has_group = group || offsets.len > 0;
+    if (group) request.subscription.group.name = ensign_str(s->group);
+    request.subscription.group.topic_offsets = offsets;
     return ensi_pb_encode(ensi_pb_subscribe_request_fields, &request, out, cap, len);
+}
+
+/* The topics with their places, as the request has them; `ptr` is the caller's to free. Empty: none are asked
+ * for. Where they do not fit into a message beside `others` none are, and the gap stands. False: no
+ * memory. */
+static bool ensi_sub_offsets(ensign_t *c, ensi_sub_t *s, size_t others, ensign_slice_t *offsets)
+{
+    ensign_slice_t filter = ensi_slice(s->filter, s->filter_len);
+    ensi_places_t *p = &s->places;
+    uint8_t *bytes;
+    *offsets = ensi_slice(NULL, 0);
+    if (ensi_places_ask(p, &s->topics)) offsets->len = ensi_places_size(p, &s->topics, filter);
+    if (others + offsets->len > ENSI_SUB_OPEN_MAX) offsets->len = 0;
+    p->asked = offsets->len > 0;
+    if (!p->asked) return true;
+    bytes = (uint8_t *)ensi_mem_take(&c->env.mem, offsets->len);
+    if (!bytes) return false;
+    ensi_places_put(p, &s->topics, filter, bytes);
+    offsets->ptr = bytes;
+    return true;
 }
 
 static int ensi_sub_queue(ensign_t *c, ensi_sub_t *s)
 {
-    size_t cap = s->filter_len + s->params_len + strlen(s->query) + strlen(s->group) + ENSI_SUB_OUT_BYTES / 2;
-    size_t len;
+    size_t others = s->filter_len + s->params_len + strlen(s->query) + strlen(s->group), cap, len;
+    ensign_slice_t offsets;
     uint8_t *out;
-    if (ensi_call_restart(&s->call, cap, &out) != ENSIGN_OK || !ensi_sub_encode_open(c, s, out, cap, &len))
-        return ENSIGN_E_MEMORY;
+    bool made;
+    if (!ensi_sub_offsets(c, s, others, &offsets)) return ENSIGN_E_MEMORY;
+    cap = others + offsets.len + ENSI_SUB_OUT_BYTES / 2;
+    made = ensi_call_restart(&s->call, cap, &out) == ENSIGN_OK &&
+           ensi_sub_encode_open(c, s, offsets, out, cap, &len);
+    ensi_mem_free(&c->env.mem, (uint8_t *)(uintptr_t)offsets.ptr);
+    if (!made) return ENSIGN_E_MEMORY;
     ensi_grpc_commit(&s->call, len, 0);
     ensi_grpc_queue(&s->call);
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_OPEN));
@@ -16011,6 +16441,14 @@ static void ensi_sub_finish(ensign_t *c, ensi_handle_t *h, const ensign_error_t 
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_END));
     ensi_reopen_stop(&s->reopen, h);
     ensi_state_end(c, &s->h, why);
+}
+
+/* A stream that stood is lost, for this reason, so events can be missing from here on. Where the server keeps
+ * places the next stream tells whether they are. */
+static void ensi_sub_missing(ensign_t *c, ensi_sub_t *s, int code)
+{
+    if (s->places.resume && s->places.kept) s->places.owed = code;
+    else ensi_sub_gap(c, s, code);
 }
 
 /* The stream is gone: its whole events stay, what was cut goes. */
@@ -16036,10 +16474,12 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
         ensi_sub_finish(c, &s->h, &s->call.fault);
         return;
     }
-    if (opened) ensi_sub_gap(c, s, code);
-    ensi_sub_forget_acks(s);
+    if (opened) ensi_sub_missing(c, s, code);
+    ensi_sub_lose_acks(s);
+    if (!s->anew) s->places.again = false;
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_LOST));
-    ensi_reopen_lost(&s->reopen, c, &s->h, &s->call, false);
+    ensi_reopen_lost(&s->reopen, c, &s->h, &s->call, s->anew);
+    s->anew = false;
 }
 
 static bool ensi_sub_has(ensi_handle_t *h)
@@ -16104,12 +16544,16 @@ static bool ensi_sub_ensure(ensign_t *c, ensi_sub_t *s)
     return false;
 }
 
-/* Closing: the stream may end once the acks that wait have been handed over; without a stream there are
- * none. */
+static bool ensi_sub_acks_wait(const ensi_sub_t *s)
+{
+    return s->unsent > 0 || s->cut_at < s->cut_len;
+}
+
+/* Closing: the stream may end once the acks that wait have been handed over; without a stream they go. */
 static bool ensi_sub_may_end(const ensi_sub_t *s)
 {
     return s->state != ENSI_SUB_READY ||
-           (s->unsent == 0 && s->cut_at == s->cut_len && s->call.sent == s->call.out.end);
+           (!ensi_sub_acks_wait(s) && s->call.sent == s->call.out.end);
 }
 
 /* Opens the stream, once it is due and all of its topics are there. */
@@ -16136,7 +16580,11 @@ static void ensi_sub_serve(ensign_t *c, ensi_handle_t *h)
     ensi_call_t *call = &s->call;
     if (s->state != ENSI_SUB_ENDED) {
         int rc = ensi_sub_scan(c, s);
-        if (rc != ENSIGN_OK)
+        s->anew = rc == ENSIGN_AGAIN;
+        if (s->anew)
+            ensi_grpc_abort(call, ENSIGN_GRPC_CANCELLED, ENSIGN_E_CANCELLED,
+                            "subscribe: the stream is opened again, to name the places of its topics");
+        else if (rc != ENSIGN_OK)
             ensi_grpc_abort(call, ensi_grpc_status_of(rc), rc, "%s", ensi_sub_why(rc));
         if (ensi_h2_leaves(&call->s))
             ensi_grpc_abort(call, ENSIGN_GRPC_UNAVAILABLE, ENSIGN_E_GOAWAY,
@@ -16146,7 +16594,7 @@ static void ensi_sub_serve(ensign_t *c, ensi_handle_t *h)
         if (!h->closing) ensi_sub_reopen(c, s);
         ensi_reopen_watch(&s->reopen, c, h);
         call->s.watched = h->closing; /* it ends once all is handed over */
-        if (call->sent < call->out.end || s->unsent > 0) ensi_h2_resume(&call->s);
+        if (call->sent < call->out.end || ensi_sub_acks_wait(s)) ensi_h2_resume(&call->s);
         ensi_state_grant(c, call);
         if (s->asker.ask) ensi_ask_move_on(c, s->asker.ask);
     }
@@ -16211,6 +16659,14 @@ static ensign_notice_t *ensi_sub_pull_gap(ensi_sub_t *s, const uint8_t *p)
         ensi_fail(&s->h.error, code, 0,
                   "subscribe: an event is left out here: it is larger than max_event_bytes, %lu",
                   (unsigned long)s->max_event_bytes);
+    else if (code == ENSIGN_E_UNIMPLEMENTED)
+        ensi_fail(&s->h.error, code, 0,
+                  "subscribe: events can be missing here: the server did not begin at `from`; it keeps no "
+                  "places, or the topics are too many to name");
+    else if (code == ENSIGN_E_DATA_LOSS)
+        ensi_fail(&s->h.error, code, 0,
+                  "subscribe: events can be missing here: the server's log was made anew, or it ends before "
+                  "the place that was asked for");
     else
         ensi_fail(&s->h.error, code, 0,
                   "subscribe: events can be missing here: the stream had ended (%s), and what was published "
@@ -16297,6 +16753,7 @@ static void ensi_sub_free(ensign_t *c, ensi_handle_t *h)
     ensi_state_free_call(c, &s->call);
     ensi_topics_free(&s->topics, m);
     ensi_topics_free(&s->told, m);
+    ensi_places_free(&s->places, m);
     ensi_asker_free(c, &s->asker);
     ensi_mem_free(m, s->slots);
     ensi_mem_free(m, s->filter);
@@ -16338,6 +16795,22 @@ static size_t ensi_sub_query_size(const ensign_subscription_desc_t *d)
     return size;
 }
 
+/* What the topics take at most in a request with their places, beside what they take without. */
+static size_t ensi_sub_offsets_size(const ensign_subscription_desc_t *d)
+{
+    return d->from != ENSIGN_FROM_LIVE ? ensi_sub_topics_size(d) + 16 * d->topic_count : 0;
+}
+
+/* What places take: a third map, while they are carried over from one to the next; and the request that names
+ * them, with what it is made of. */
+static size_t ensi_sub_places_bound(const ensign_subscription_desc_t *d)
+{
+    if (!d->resume && d->from == ENSIGN_FROM_LIVE) return 0;
+    return ensi_topics_bound(d->max_event_bytes) + ensi_places_bound(d->max_event_bytes) +
+           ensi_meta_bound(ENSI_GRPC_META) + 3 * ensi_sub_offsets_size(d) +
+           3 * ensi_min(d->max_event_bytes, ENSI_SUB_OPEN_MAX);
+}
+
 size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d)
 {
     ensign_subscription_desc_t x = ensi_sub_defaults(d);
@@ -16349,7 +16822,8 @@ size_t ensign_subscription_memory_bound(const ensign_subscription_desc_t *d)
            2 * ensi_topics_bound(x.max_event_bytes) +
            ((size_t)ensi_ring_mask(x.max_unacked) + 1) * sizeof(ensi_ack_slot_t) +
            3 * ensi_sub_topics_size(&x) + 2 * ENSI_SUB_OUT_BYTES + 3 * ensi_sub_query_size(&x) +
-           (x.ensure_topics ? ENSI_ASK_BOUND : 0) + ensi_meta_bound(ENSI_GRPC_META) + 8192 + 512;
+           (x.ensure_topics ? ENSI_ASK_BOUND : 0) + ensi_sub_places_bound(&x) +
+           ensi_meta_bound(ENSI_GRPC_META) + 8192 + 512;
 }
 
 static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
@@ -16370,6 +16844,7 @@ static int ensi_sub_check(ensign_t *c, const ensign_subscription_desc_t *x)
         size += ensi_pb_bytes_size(ENSI_PB_SUBSCRIPTION_TOPICS_TAG, len);
         if (size > ENSI_SUB_OPEN_MAX) break;
     }
+    size += ensi_sub_offsets_size(x);
     if (size <= ENSI_SUB_OPEN_MAX && ensi_sub_query_size(x) <= ENSI_SUB_OPEN_MAX - size) return ENSIGN_OK;
     return ensi_env_fail(&c->env, ENSIGN_E_TOO_LARGE,
                          "subscribe: topics, query, params, group take more than %d bytes; name fewer topics",
@@ -16405,6 +16880,18 @@ static bool ensi_sub_copy_topics(ensign_t *c, ensi_sub_t *s, const ensign_subscr
     return true;
 }
 
+static void ensi_sub_open_places(ensi_sub_t *s, const ensign_subscription_desc_t *x)
+{
+    ensign_ulid_t id;
+    s->places.resume = x->resume;
+    s->places.from = x->from;
+    s->places.group = s->group[0] != '\0';
+    s->places.unnamed = x->topic_count == 0;
+    for (size_t i = 0; i < x->topic_count; i++)
+        if (ensi_id_of_topic_text(ensign_str(x->topics[i]), &id)) s->places.unnamed = true;
+    if (x->from != ENSIGN_FROM_LIVE) s->places.owed = ENSIGN_E_UNIMPLEMENTED; /* until one begins there */
+}
+
 ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscription_desc_t *d)
 {
     ensign_subscription_t none = { 0 };
@@ -16417,6 +16904,7 @@ ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscri
     o = ensi_grpc_opts("/ensign.v1beta1.Ensign/Subscribe", x.window_bytes, x.max_event_bytes,
                        "max_event_bytes", ENSI_SUB_OUT_BYTES);
     o.spare = ENSI_SUB_SPARE;
+    o.shows_metadata = x.resume || x.from != ENSIGN_FROM_LIVE; /* to us, for the stream's place */
     s = (ensi_sub_t *)ensi_mem_zero(&c->env.mem, sizeof *s);
     if (s && ensi_sub_copy_topics(c, s, &x)) rc = ensi_sub_copy_query(c, s, &x);
     else ensi_env_memory(&c->env, sizeof *s);
@@ -16430,6 +16918,7 @@ ensign_subscription_t ensign_subscription_open(ensign_t *c, const ensign_subscri
     s->ensure = x.ensure_topics;
     s->ensured = !s->ensure;
     s->max_event_bytes = x.max_event_bytes;
+    ensi_sub_open_places(s, &x);
     s->max_unacked = x.max_unacked;
     s->mask = ensi_ring_mask(x.max_unacked);
     s->h.reopen = &s->reopen;

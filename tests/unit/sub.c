@@ -270,7 +270,7 @@ static void the_ring_of_acks_against_a_model(void **state)
             size_t n = take(s, out, below(3) ? sizeof out : 1 + below(100));
             model_sent(s, out, n);
         } else if (op == 97) {
-            ensi_sub_forget_acks(s); /* the stream is lost */
+            ensi_sub_lose_acks(s); /* the stream is lost */
             fresh = given_count;
             cut_rest = 0;
         }
