@@ -1,7 +1,8 @@
 /* server.c - the load that tools/bench_server puts on a server, by ensign.h
  *
  *   server live NAME=VALUE...          events are published, and come to subscribers
- *   server catchup NAME=VALUE...       a subscriber begins at the first of so many stored events
+ *   server catchup NAME=VALUE...       a subscriber begins at the first of so many stored events, and ends at
+ *                                      the last one; with times=N, so often at the first one
  *   server query SQL NAME=VALUE...     a query is asked, and its rows are read
  *   server topics NAME=VALUE...        topics are made
  *
@@ -13,13 +14,13 @@
  *   rate=N                 events a second [0: as fast as they are taken]
  *   ahead=N                without a rate: events that are published before the subscribers have taken them
  *                          [8192]
- *   times=N                that a catch-up or a query is repeated [1]
+ *   times=N                that a query or a catch-up is repeated [1]
  *   pid=N                  of the server, to read its CPU time and its resident set [0: not read]
  *
  * The service is told by the ENSIGN_ variables. The figures count events: without subscribers those that are
- * acked, else those that a subscriber has got; of a catch-up the stored ones; of a query how often it is
- * asked. The latency of an event is the time from its publish; of a catch-up from opening the subscription to
- * its first event; of a query from asking to its end.
+ * acked, else those that a subscriber has got; of a catch-up those that it gives; of a query how often it is
+ * asked. The latency of an event is the time from its publish; of a catch-up from opening the subscription;
+ * of a query from asking to its end.
  * Prints two lines of JSON. The first: seconds, of all of it; server_us, CPU time of the server an event;
  * server_kb, its resident set before the clients go; found, the rows of a query. For the second see
  * measure.h. */
@@ -126,11 +127,12 @@ static ensign_publisher_t open_publisher(void)
 }
 
 /* All topics of the project, where there are several. */
-static void open_subscription(size_t at)
+static void open_subscription(size_t at, uint64_t from)
 {
     ensign_subscription_desc_t d;
 
     memset(&d, 0, sizeof d);
+    d.from = from;
     d.topics = load.topics == 1 ? &load.topic : NULL;
     d.topic_count = load.topics == 1;
     d.group = load.group ? load.topic : NULL;
@@ -237,7 +239,7 @@ static void run_live(void)
     for (size_t i = 0; i < count; i++) add_client(i);
     if (load.topics == 1) topic_ensure(clients[PUBLISHER], load.topic);
     p = open_publisher();
-    for (size_t i = 1; i < count; i++) open_subscription(i);
+    for (size_t i = 1; i < count; i++) open_subscription(i, ENSIGN_FROM_LIVE);
     await_opens(count, count);
     begin(load.events * copies);
     for (start = ensign_now_ms(); m.done < m.total;) {
@@ -249,6 +251,38 @@ static void run_live(void)
     print(0);
     for (size_t i = 0; i < count; i++) ensign_destroy(clients[i]);
     free(sent_at);
+}
+
+/* ------------------------------------------------------------------ catch-up */
+/* The stored events from the first one on; 0: until the first one is there. */
+static void catch_up_once(uint64_t events)
+{
+    const ensign_notice_t *n;
+    uint64_t since = measure_clock(), got = 0;
+
+    open_subscription(PUBLISHER, ENSIGN_FROM_START);
+    while (got < (events ? events : 1)) {
+        if (ensign_await(clients[PUBLISHER], subscriptions[PUBLISHER].id, -1, &n) != ENSIGN_OK)
+            die("catch-up: %s", ensign_error(clients[PUBLISHER])->text);
+        unexpected(n);
+        if (n->type != ENSIGN_NOTICE_EVENT) continue;
+        got++;
+        if (m.total) done(since);
+    }
+    (void)ensign_forget(clients[PUBLISHER], subscriptions[PUBLISHER].id);
+}
+
+/* Once until its last event; with times=N so often until its first one. */
+static void run_catchup(void)
+{
+    uint64_t whole = load.times > 1 ? 0 : load.events;
+
+    add_client(PUBLISHER);
+    catch_up_once(0); /* it logs in, and connects */
+    begin(whole ? whole : load.times);
+    while (m.done < m.total) catch_up_once(whole);
+    print(0);
+    ensign_destroy(clients[PUBLISHER]);
 }
 
 /* ------------------------------------------------------------------ query */
@@ -365,6 +399,7 @@ int main(int argc, char **argv)
         if (!read_word(argv[i])) return fprintf(stderr, "server: %s: see the head of server.c\n", argv[i]), 2;
     raise_limit();
     if (strcmp(mode, "live") == 0) run_live();
+    else if (strcmp(mode, "catchup") == 0) run_catchup();
     else if (strcmp(mode, "topics") == 0) run_topics();
     else if (first == 3 && argc > 2) run_query(argv[2]);
     else return fprintf(stderr, "usage: see the head of server.c\n"), 2;
