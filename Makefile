@@ -89,8 +89,9 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 
 .SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        generated suite-tls test-peers test-live soak fuzz bench bench-server bench-check bench-record small \
-        server tool examples install install-header install-plugin install-tool uninstall clean
+        check-places generated suite-tls test-peers test-live soak fuzz bench bench-server bench-check \
+        bench-record small server tool examples install install-header install-plugin install-tool uninstall \
+        clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -153,7 +154,7 @@ suite-tls: $(TLS_C) $(SERVER) $(TOOL) $(B)/examples/publish $(B)/examples/subscr
 
 # ---------------------------------------------------------------- stricter; each part runs, come what may
 
-CHECKS := check-asan check-valgrind check-mbedtls36 check-bits32
+CHECKS := check-asan check-valgrind check-mbedtls36 check-bits32 check-places
 
 check:
 	@tools/deps check
@@ -186,6 +187,11 @@ check-mbedtls36:
 check-bits32:
 	@tools/bits32 || true
 	@tests/run -n "with 32-bit pointers" -t 1800 $(TALLY) "tests/compile/bits32.sh build/bits32"
+
+# The long forms: more events, more kills, and each way in which the late engine can be late.
+check-places: $(SERVER) $(B)/tests/e2e/places_kill
+	@ENSIGND=$(SERVER) tests/run -n "groups and places, longer" -t $(TEST_TIMEOUT) $(TALLY) \
+	    "$(B)/tests/e2e/places_kill 200000 5" "$(B)/tests/e2e/places_kill late 1 200"
 
 # ---------------------------------------------------------------- other programs, other servers, longer
 

@@ -53,32 +53,26 @@ static double server_at;                    /* us of CPU that the server had use
 static measure_t m;
 
 /* ------------------------------------------------------------------ the server's process */
-/* Of a file of /proc with one line, the number so many words behind the first one, or behind the state where
-   there is the name of the program. 0: it cannot be read. */
-static uint64_t server_number(const char *file, int which)
+static double server_cpu(void) /* us */
 {
-    char path[64], text[1024] = "";
-    const char *p;
-    FILE *f;
+    struct timespec t = { 0, 0 };
+    clockid_t id;
 
-    snprintf(path, sizeof path, "/proc/%" PRIu64 "/%s", load.pid, file);
-    if (!load.pid || (f = fopen(path, "r")) == NULL) return 0;
-    if (!fgets(text, sizeof text, f)) text[0] = '\0';
-    fclose(f);
-    p = strrchr(text, ')') ? strrchr(text, ')') + 1 : text;
-    while (which-- > 0 && p) p = strchr(p + 1, ' ');
-    return p ? strtoull(p, NULL, 10) : 0;
-}
-
-static double server_cpu(void) /* us; utime and stime: 11 and 12 behind the state */
-{
-    double ticks = (double)(server_number("stat", 11) + server_number("stat", 12));
-    return 1e6 * ticks / (double)sysconf(_SC_CLK_TCK);
+    if (load.pid && clock_getcpuclockid((pid_t)load.pid, &id) == 0) (void)clock_gettime(id, &t);
+    return 1e6 * (double)t.tv_sec + 1e-3 * (double)t.tv_nsec;
 }
 
 static uint64_t server_kb(void)
 {
-    return server_number("statm", 1) * (uint64_t)sysconf(_SC_PAGESIZE) / 1024;
+    uint64_t pages = 0;
+    char path[64];
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%" PRIu64 "/statm", load.pid);
+    if (!load.pid || (f = fopen(path, "r")) == NULL) return 0;
+    if (fscanf(f, "%*u %" SCNu64, &pages) != 1) pages = 0;
+    fclose(f);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE) / 1024;
 }
 
 /* ------------------------------------------------------------------ measuring */
