@@ -19,6 +19,8 @@ typedef struct sample_t {
     int64_t created;
 } sample_t;
 
+static const rlid_t first_id = { { '0', '1', '2', '3', '4', '5', '6', '7', '8', '9' } };
+
 static const sample_t greeting = { "0123456789", "hello", { { "b", "2" }, { "a", "1" } }, 50, "Greeting", 0 };
 static const sample_t plain = { "0123456789", "hello", { { NULL, NULL } }, 0, NULL, 0 };
 
@@ -203,7 +205,7 @@ static void duplicates_shrink_as_in_the_service(void **state)
             dedup_policy_t p = policy(s, overwrite, keys);
             buf_t out = { NULL, 0, 0, 0 };
             rlid_t id;
-            assert_true(dedup_shrink(&p, buf_bytes(&w), buf_bytes(&o), &out));
+            assert_true(dedup_shrink(&p, buf_bytes(&w), buf_bytes(&o), &first_id, &out));
             assert_hex(buf_bytes(&out), s == DEDUP_STRICT || overwrite ? gone : rest);
             assert_true(dedup_original(buf_bytes(&out), &id));
             assert_memory_equal(id.b, "0123456789", 10);
@@ -230,7 +232,7 @@ static void what_was_shrunk_comes_back(void **state)
         dedup_policy_t p = policy(s, false, keys), strict = policy(DEDUP_STRICT, false, NULL);
         buf_t w = wrap(&repeated), small = { NULL, 0, 0, 0 }, whole = small, clean = small;
         rlid_t id;
-        assert_true(dedup_shrink(&p, buf_bytes(&w), buf_bytes(&o), &small));
+        assert_true(dedup_shrink(&p, buf_bytes(&w), buf_bytes(&o), &first_id, &small));
         assert_true(restore_duplicate(buf_bytes(&small), buf_bytes(&o), &whole));
         assert_true(dedup_unmark(buf_bytes(&whole), &clean));
         assert_false(dedup_original(buf_bytes(&clean), &id));
@@ -259,7 +261,7 @@ static void unique_key_keeps_data_of_its_own(void **state)
     other.data = "another";
     other.created = 7;
     w = wrap(&other);
-    assert_true(dedup_shrink(&p, buf_bytes(&w), buf_bytes(&o), &out));
+    assert_true(dedup_shrink(&p, buf_bytes(&w), buf_bytes(&o), &first_id, &out));
     assert_true(open_event(&seen, buf_bytes(&out)));
     assert_true(slice_is(seen.event.data, "another"));
     assert_int_equal(seen.event.created.seconds, 7);
@@ -286,8 +288,8 @@ static void what_is_no_event_is_refused(void **state)
         assert_false(dedup_hash(&p, rows[i], &hash));
         assert_false(dedup_same(&p, rows[i], buf_bytes(&good)));
         assert_false(dedup_same(&p, buf_bytes(&good), rows[i]));
-        assert_false(dedup_shrink(&p, rows[i], buf_bytes(&good), &out));
-        assert_false(dedup_shrink(&p, buf_bytes(&good), rows[i], &out));
+        assert_false(dedup_shrink(&p, rows[i], buf_bytes(&good), &first_id, &out));
+        assert_false(dedup_shrink(&p, buf_bytes(&good), rows[i], &first_id, &out));
         assert_false(dedup_original(rows[i], &id));
         assert_int_equal(buf_len(&out), 0);
     }

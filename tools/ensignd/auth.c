@@ -1,5 +1,6 @@
 /* auth.c - see auth.h */
 #include "auth.h"
+#include "log_now.h"
 #include <jansson.h>
 #include <mbedtls/version.h>
 #include <mbedtls/ctr_drbg.h>
@@ -17,7 +18,7 @@
 #define TOKEN_MAX 8192          /* bytes; a token of ours has about 1,000 */
 
 static const char audience[] = "ensignd";
-static const char meta_signing_key[] = "signing-key";
+static const char signing_key[] = "signing-key";
 
 struct auth_t {
     mbedtls_entropy_context entropy;
@@ -45,7 +46,7 @@ static int make_key(auth_t *a)
 }
 
 /* The record: 16 bytes of key id, then the key in DER. */
-static int make_and_keep(auth_t *a, store_t *s, why_t *why)
+static int make_and_keep(auth_t *a, log_t *l, why_t *why)
 {
     unsigned char der[4096];
     buf_t record = { NULL, 0, 0, 0 };
@@ -58,32 +59,24 @@ static int make_and_keep(auth_t *a, store_t *s, why_t *why)
     ulid_text(&kid, a->kid);
     buf_put(&record, kid.b, sizeof kid.b);
     buf_put(&record, der + sizeof der - n, (size_t)n);
-    rc = store_put(s, STORE_META, slice_text(meta_signing_key), buf_bytes(&record), why) ? 0 : 1;
+    rc = setting_put_now(l, signing_key, buf_bytes(&record), why) ? 0 : 1;
     memset(der, 0, sizeof der);
     buf_free(&record);
     return rc;
 }
 
-static int load_or_make(auth_t *a, store_t *s, why_t *why)
+static int load_or_make(auth_t *a, log_t *l, why_t *why)
 {
-    buf_t record = { NULL, 0, 0, 0 };
+    ensign_slice_t record;
     ulid_t kid;
-    int rc;
 
-    if (!store_get(s, STORE_META, slice_text(meta_signing_key), &record, why)) {
-        rc = 1;
-    } else if (buf_len(&record) > sizeof kid.b) {
-        memcpy(kid.b, record.ptr, sizeof kid.b);
-        ulid_text(&kid, a->kid);
-        rc = parse_key(a, record.ptr + sizeof kid.b, buf_len(&record) - sizeof kid.b);
-    } else {
-        rc = make_and_keep(a, s, why);
-    }
-    buf_free(&record);
-    return rc;
+    if (!setting_get(l, signing_key, &record) || record.len <= sizeof kid.b) return make_and_keep(a, l, why);
+    memcpy(kid.b, record.ptr, sizeof kid.b);
+    ulid_text(&kid, a->kid);
+    return parse_key(a, record.ptr + sizeof kid.b, record.len - sizeof kid.b);
 }
 
-auth_t *auth_open(store_t *s, const char *issuer, const auth_lives_t *lives, why_t *why)
+auth_t *auth_open(log_t *l, const char *issuer, const auth_lives_t *lives, why_t *why)
 {
     auth_t *a = x_alloc(sizeof *a);
     size_t n = strlen(issuer) + sizeof "/v1/refresh";
@@ -98,7 +91,7 @@ auth_t *auth_open(store_t *s, const char *issuer, const auth_lives_t *lives, why
     a->refresh_audience = x_alloc(n);
     snprintf(a->refresh_audience, n, "%s/v1/refresh", issuer);
     rc = mbedtls_ctr_drbg_seed(&a->random, mbedtls_entropy_func, &a->entropy, NULL, 0);
-    if (!rc) rc = load_or_make(a, s, why);
+    if (!rc) rc = load_or_make(a, l, why);
     if (!rc) return a;
     if (rc < 0) {       /* else *why has it */
         mbedtls_strerror(rc, text, sizeof text);

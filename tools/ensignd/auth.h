@@ -20,7 +20,7 @@ typedef struct claims_t {
 typedef struct tokens_t { char *access, *refresh; } tokens_t;
 
 typedef struct auth_t auth_t;
-auth_t *auth_open(store_t *s, const char *issuer, const auth_lives_t *lives,
+auth_t *auth_open(log_t *l, const char *issuer, const auth_lives_t *lives,
                   why_t *why); /* the key: stored, or made */
 bool    auth_issue(auth_t *a, const api_key_t *k, tokens_t *out);
 void    tokens_free(tokens_t *t);

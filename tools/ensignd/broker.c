@@ -1,115 +1,99 @@
 /* broker.c - see broker.h */
 #include "broker.h"
+#include "wrapper.h"
 #include <stdlib.h>
 #include <string.h>
 
-#define KEY_BYTES 26            /* topic ULID, RLID */
-#define ARENA_KEEP (16u << 20)  /* a larger one is given back after its batch */
-
-bool broker_open(broker_t *b, store_t *s, const topics_t *t, const broker_hooks_t *hooks, why_t *why)
+void broker_open(broker_t *b, log_t *l, const broker_hooks_t *hooks)
 {
-    buf_t key = { NULL, 0, 0, 0 };
-    bool ok = true;
-
     memset(b, 0, sizeof *b);
-    b->store = s;
+    b->log = l;
     b->hooks = hooks;
-    for (size_t i = 0; ok && i < t->count; i++) {
-        int64_t ms = 0;
-        ok = store_tail(s, STORE_EVENT, slice_of(t->all[i]->id.b, 16), &key, why);
-        if (buf_len(&key) != KEY_BYTES) continue;
-        for (int k = 0; k < 6; k++) ms = ms << 8 | key.ptr[key.start + 16 + (size_t)k];
-        if (ms > b->last_ms) b->last_ms = ms;
+}
+
+bool broker_busy(const broker_t *b)
+{
+    return b->under_way || b->batch;
+}
+
+static void answered(log_request_t *r)
+{
+    broker_batch_t *x = r->user;
+    broker_t *b = x->broker;
+    for (size_t i = 0; i < x->count; i++) {
+        ensign_slice_t local = slice_of(x->arena.ptr + x->events[i].local_id, x->events[i].local_id_len);
+        buf_t row = { NULL, 0, 0, 0 }, frame = row, reply = row;
+        log_event_t e;
+        uint8_t head[5];
+        if (r->result != LOG_OK) { b->hooks->nack(x->events[i].publisher, local); b->failed++; continue; }
+        memset(&e, 0, sizeof e);
+        e.offset = x->append.events[i].offset;
+        e.committed = x->append.committed;
+        e.id = rlid_make(e.committed.seconds * 1000 + e.committed.nanos / 1000000, (uint32_t)e.offset);
+        wrapper_put(&row, &e, x->append.events[i].value, log_epoch(b->log, &x->append.project), b->strict);
+        msg_put_field(&reply, MSG_SUBSCRIBE_REPLY_EVENT_TAG, buf_bytes(&row));
+        head[0] = 0;
+        for (unsigned k = 0; k < 4; k++) head[1 + k] = (uint8_t)(buf_len(&reply) >> (24 - 8 * k) & 0xff);
+        buf_put(&frame, head, 5);
+        buf_put(&frame, reply.ptr, buf_len(&reply));
+        for (size_t k = 0; k < x->events[i].topic->subscriber_count; k++)
+            b->hooks->deliver(x->events[i].topic->subscribers[k], buf_bytes(&frame));
+        b->hooks->ack(x->events[i].publisher, local, e.committed);
+        b->total++;
+        buf_free(&row); buf_free(&frame); buf_free(&reply);
     }
-    /* The sequence starts anew, so the same millisecond could give the same id again. */
-    b->last_ms++;
-    buf_free(&key);
-    return ok;
+    b->under_way--;
+    free(x->append.events);
+    free(x->events);
+    buf_free(&x->arena);
+    free(x);
 }
 
-void broker_next(broker_t *b, rlid_t *id, stamp_t *committed)
+static void flush(broker_t *b)
 {
-    if (b->count == 0) {
-        int64_t ms;
-        wall_now(&b->now.seconds, &b->now.nanos);
-        ms = b->now.seconds * 1000 + b->now.nanos / 1000000;
-        if (ms > b->last_ms) b->last_ms = ms;
+    broker_batch_t *x = b->batch;
+    if (!x) return;
+    b->batch = NULL;
+    b->under_way++;
+    x->append.base.done = answered;
+    x->append.base.user = x;
+    x->append.events = x_alloc(x->count * sizeof *x->append.events);
+    x->append.count = x->count;
+    for (size_t i = 0; i < x->count; i++) {
+        x->append.events[i].topic = x->events[i].topic->id;
+        x->append.events[i].value = slice_of(x->arena.ptr + x->events[i].value, x->events[i].value_len);
     }
-    if (++b->sequence == 0) b->last_ms++;       /* it has wrapped: keep the order */
-    *id = rlid_make(b->last_ms, b->sequence);
-    *committed = b->now;
+    log_append(b->log, &x->append);
 }
 
-rlid_t broker_last(const broker_t *b)
+void broker_put(broker_t *b, void *publisher, topic_t *t, ensign_slice_t value, ensign_slice_t local_id)
 {
-    return rlid_make(b->last_ms, b->sequence);
-}
-
-uint8_t *broker_room(broker_t *b, size_t n, size_t *at)
-{
-    uint8_t *p = buf_room(&b->arena, n);
-    *at = b->arena.end;
-    return p;
-}
-
-static void grow(broker_t *b)
-{
-    b->cap = b->cap ? 2 * b->cap : 1024;
-    b->events = x_realloc(b->events, b->cap * sizeof *b->events);
-    b->records = x_realloc(b->records, b->cap * sizeof *b->records);
-    b->keys = x_realloc(b->keys, b->cap * KEY_BYTES);
-}
-
-void broker_put(broker_t *b, const broker_event_t *e, size_t arena_end)
-{
-    if (b->count == b->cap) grow(b);
-    b->events[b->count++] = *e;
-    b->arena.end = arena_end;
-}
-
-static bool keep(broker_t *b, why_t *why)
-{
-    for (size_t i = 0; i < b->count; i++) {
-        const broker_event_t *e = &b->events[i];
-        uint8_t *key = b->keys + i * KEY_BYTES;
-        memcpy(key, e->topic->id.b, 16);
-        memcpy(key + 16, e->id.b, 10);
-        b->records[i].space = STORE_EVENT;
-        b->records[i].key = slice_of(key, KEY_BYTES);
-        b->records[i].value = slice_of(b->arena.ptr + e->wrapper, e->stored_len);
+    broker_batch_t *x = b->batch;
+    if (x && !ulid_eq(&x->append.project, &t->project)) { flush(b); x = NULL; }
+    if (!x) {
+        x = b->batch = x_alloc(sizeof *x);
+        x->broker = b;
+        x->append.project = t->project;
     }
-    return store_append(b->store, b->records, b->count, why) && store_commit(b->store, why);
-}
-
-static void tell(broker_t *b, bool kept)
-{
-    for (size_t i = 0; i < b->count; i++) {
-        const broker_event_t *e = &b->events[i];
-        ensign_slice_t local_id = slice_of(b->arena.ptr + e->local_id, e->local_id_len);
-        if (!kept) {
-            b->hooks->nack(e->publisher, local_id);
-            continue;
-        }
-        for (size_t k = 0; k < e->topic->subscriber_count; k++)
-            b->hooks->deliver(e->topic->subscribers[k], slice_of(b->arena.ptr + e->frame, e->frame_len));
-        b->hooks->ack(e->publisher, local_id, b->now);
+    if (x->count == x->cap) {
+        x->cap = x->cap ? 2 * x->cap : 64;
+        x->events = x_realloc(x->events, x->cap * sizeof *x->events);
     }
+    x->events[x->count].publisher = publisher;
+    x->events[x->count].topic = t;
+    x->events[x->count].value = x->arena.end;
+    x->events[x->count].value_len = value.len;
+    buf_put(&x->arena, value.ptr, value.len);
+    x->events[x->count].local_id = x->arena.end;
+    x->events[x->count].local_id_len = local_id.len;
+    buf_put(&x->arena, local_id.ptr, local_id.len);
+    x->count++;
 }
 
 void broker_commit(broker_t *b)
 {
-    why_t why;
-    bool kept;
-
-    if (b->count == 0) return;
-    kept = keep(b, &why);
-    if (!kept) log_line("%zu events refused: %s", b->count, why.text);
-    tell(b, kept);
-    if (kept) b->total += b->count;
-    else b->failed += b->count;
-    b->count = 0;
-    b->arena.start = b->arena.end = 0;
-    if (b->arena.cap > ARENA_KEEP) buf_free(&b->arena);
+    flush(b);
+    log_run(b->log);
 }
 
 void broker_subscribe(topic_t *t, void *subscriber)
@@ -132,9 +116,5 @@ void broker_unsubscribe(topic_t *t, void *subscriber)
 
 void broker_close(broker_t *b)
 {
-    buf_free(&b->arena);
-    free(b->events);
-    free(b->records);
-    free(b->keys);
     memset(b, 0, sizeof *b);
 }

@@ -256,14 +256,15 @@ static bool put_rest(buf_t *out, const dedup_policy_t *p, const opened_t *o, con
     return ok;
 }
 
-static bool shrink(const dedup_policy_t *p, opened_t *o, const opened_t *original, buf_t *out)
+static bool shrink(const dedup_policy_t *p, opened_t *o, const opened_t *original, const rlid_t *original_id,
+                   buf_t *out)
 {
     msg_event_wrapper_t w = o->wrapper;
     buf_t event = { NULL, 0, 0, 0 };
     bool ok = true;
 
     w.is_duplicate = true;
-    w.duplicate_id = original->wrapper.id;
+    w.duplicate_id = slice_of(original_id->b, sizeof original_id->b);
     if (p->strategy == DEDUP_STRICT || p->overwrite)
         w.has_encryption = w.has_compression = false;
     else ok = put_rest(&event, p, o, original);
@@ -274,7 +275,8 @@ static bool shrink(const dedup_policy_t *p, opened_t *o, const opened_t *origina
     return ok;
 }
 
-bool dedup_shrink(const dedup_policy_t *p, ensign_slice_t wrapper, ensign_slice_t original, buf_t *out)
+bool dedup_shrink(const dedup_policy_t *p, ensign_slice_t wrapper, ensign_slice_t original,
+                  const rlid_t *original_id, buf_t *out)
 {
     opened_t x, y;
     bool ok = open_event(&x, wrapper);
@@ -282,7 +284,7 @@ bool dedup_shrink(const dedup_policy_t *p, ensign_slice_t wrapper, ensign_slice_
     if (!ok) return false;
     ok = open_event(&y, original);
     if (ok) {
-        ok = shrink(p, &x, &y, out);
+        ok = shrink(p, &x, &y, original_id, out);
         close_event(&y);
     }
     close_event(&x);

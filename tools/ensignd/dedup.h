@@ -30,6 +30,7 @@ bool dedup_same(const dedup_policy_t *p, ensign_slice_t a, ensign_slice_t b);
 /* False: it is no duplicate of another event. */
 bool dedup_original(ensign_slice_t wrapper, rlid_t *original);
 /* Both append to `out`; false, and nothing appended: it cannot be read. */
-bool dedup_shrink(const dedup_policy_t *p, ensign_slice_t wrapper, ensign_slice_t original, buf_t *out);
+bool dedup_shrink(const dedup_policy_t *p, ensign_slice_t wrapper, ensign_slice_t original,
+                  const rlid_t *original_id, buf_t *out);
 bool dedup_unmark(ensign_slice_t wrapper, buf_t *out);  /* no duplicate any more */
 #endif

@@ -1,15 +1,20 @@
 /* dump.c - prints a topic's stored events, one JSON line each; see files.h */
 #include "messages.h"
 #include "files.h"
+#include "log_now.h"
 #include "topics.h"
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define DUMP_TIMEOUT_MS 30000
+
+typedef struct dumped_t { ulid_t project, topic; } dumped_t;
+
 typedef struct dump_t {
     const char *wanted;         /* name or ULID text */
-    ulid_t     *topics;         /* several projects may each have one of that name */
+    dumped_t   *topics;         /* several projects may each have one of that name */
     size_t      count;
     char        topic_text[ULID_TEXT + 1];
 } dump_t;
@@ -17,15 +22,15 @@ typedef struct dump_t {
 static bool note_topic(void *user, ensign_slice_t key, ensign_slice_t value)
 {
     dump_t *d = user;
-    ulid_t id, project;
-    ensign_slice_t name, message;
+    dumped_t t;
+    ensign_slice_t name;
     char text[ULID_TEXT + 1];
 
-    if (!topic_record_read(key, value, &project, &id, &name, &message)) return true;
-    ulid_text(&id, text);
+    if (!topic_record_read(key, value, &t.project, &t.topic, &name)) return true;
+    ulid_text(&t.topic, text);
     if (!slice_is(name, d->wanted) && strcmp(text, d->wanted) != 0) return true;
     d->topics = x_realloc(d->topics, (d->count + 1) * sizeof *d->topics);
-    d->topics[d->count++] = id;
+    d->topics[d->count++] = t;
     return true;
 }
 
@@ -111,22 +116,18 @@ static void put_duplicate(json_t *o, const msg_event_wrapper_t *w)
     json_object_set_new(o, "duplicate_of", json_string(id));
 }
 
-static bool print_event(void *user, ensign_slice_t key, ensign_slice_t value)
+static bool print_event(void *user, const log_event_t *e)
 {
     const dump_t *d = user;
     msg_event_wrapper_t w;
     char id[RLID_TEXT + 1];
-    rlid_t rlid;
     json_t *o;
 
-    if (key.len != 26) return true;
-    memcpy(rlid.b, key.ptr + 16, sizeof rlid.b);
-    rlid_text(&rlid, id);
-    o = json_pack("{s:s, s:s}", "id", id, "topic", d->topic_text);
-    if (msg_decode(MSG_EVENT_WRAPPER, &w, value)) {
+    rlid_text(&e->id, id);
+    o = json_pack("{s:s, s:s, s:I}", "id", id, "topic", d->topic_text, "offset", (json_int_t)e->offset);
+    if (msg_decode(MSG_EVENT_WRAPPER, &w, e->value)) {
         put_event(o, w.event);
-        json_object_set_new(o, "committed",
-                            time_json(w.has_committed, w.committed.seconds, w.committed.nanos));
+        json_object_set_new(o, "committed", time_json(true, e->committed.seconds, e->committed.nanos));
         json_object_set_new(o, "publisher", publisher_object(&w.publisher));
         put_duplicate(o, &w);
     }
@@ -138,23 +139,22 @@ static bool print_event(void *user, ensign_slice_t key, ensign_slice_t value)
 
 bool dump_topic(const char *folder, const char *topic, why_t *why)
 {
-    store_t *s = store_open(&store_sqlite, folder, STORE_READ, why);
+    log_t *l = log_open(&log_sqlite, folder, LOG_READ, DUMP_TIMEOUT_MS, why);
     dump_t d;
     bool ok;
 
-    if (!s) return false;
+    if (!l) return false;
     memset(&d, 0, sizeof d);
     d.wanted = topic;
-    ok = store_scan(s, STORE_TOPIC, slice_of(NULL, 0), slice_of(NULL, 0), note_topic, &d, why);
-    if (ok && d.count == 0)
-        ok = fail(why, "--dump %s: %s holds no topic of that name or id; create it, or mend the name", topic,
-                  folder);
+    log_each(l, TOPIC_PREFIX, note_topic, &d);
+    ok = d.count || fail(why, "--dump %s: %s holds no topic of that name or id; create it, or mend the name",
+                         topic, folder);
     for (size_t i = 0; ok && i < d.count; i++) {
-        ulid_text(&d.topics[i], d.topic_text);
-        ok = store_scan(s, STORE_EVENT, slice_of(d.topics[i].b, 16), slice_of(NULL, 0), print_event, &d, why);
+        ulid_text(&d.topics[i].topic, d.topic_text);
+        ok = log_read_now(l, &d.topics[i].project, &d.topics[i].topic, print_event, &d, why);
     }
     free(d.topics);
-    store_close(s);
+    log_close(l);
     if (ok && fflush(stdout) != 0) ok = fail(why, "--dump %s: standard output cannot be written", topic);
     return ok;
 }

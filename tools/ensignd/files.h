@@ -2,7 +2,7 @@
 #ifndef ENSIGND_FILES_H
 #define ENSIGND_FILES_H
 #include "options.h"
-#include "store.h"
+#include "log.h"
 
 bool write_file(const char *option, const char *path, const char *text, why_t *why); /* whole or not at all */
 bool write_env_file(const options_t *o, const char *endpoint, const char *auth_url, const keyring_t *keys,

@@ -12,7 +12,7 @@ typedef struct info_t {
     call_t   *call;             /* NULL: nobody waits any more */
     topic_t **topics;           /* by id */
     size_t    count, at;        /* all before `at` are counted */
-    rlid_t    until;
+    uint64_t  until;            /* an offset */
     ulid_t    project;
 } info_t;
 
@@ -51,7 +51,7 @@ static void answer(service_t *s, info_t *i)
     memset(&info, 0, sizeof info);
     info.project_id = slice_of(i->project.b, sizeof i->project.b);
     for (size_t k = 0; k < i->count; k++) {
-        if (ulid_is_zero(&i->topics[k]->project)) continue;     /* destroyed meanwhile */
+        if (topic_is_gone(i->topics[k])) continue;     /* destroyed meanwhile */
         info.num_topics++;
         info.num_readonly_topics += i->topics[k]->readonly;
         one.start = one.end = 0;
@@ -68,20 +68,21 @@ static void answer(service_t *s, info_t *i)
     buf_free(&one);
 }
 
-static bool step(service_t *s, job_t *j, bool *more, why_t *why)
+static job_result_t step(service_t *s, job_t *j)
 {
     info_t *i = (info_t *)j;
-    bool counting;
+    job_result_t result;
 
-    *more = i->call && i->at < i->count;
-    if (!*more) return true;
-    if (ulid_is_zero(&i->topics[i->at]->project)) {
+    if (!i->call || i->at == i->count) return JOB_DONE;
+    if (topic_is_gone(i->topics[i->at])) {
+        j->wake_failed = false;
         i->at++;
-        return true;
+        return JOB_MORE;
     }
-    if (!numbers_advance(s, i->topics[i->at], &i->until, &counting, why)) return false;
-    if (!counting) i->at++;
-    return true;
+    result = numbers_count(s, i->topics[i->at], i->until, j);
+    if (result != JOB_DONE) return result;
+    i->at++;
+    return JOB_MORE;
 }
 
 static void end(service_t *s, job_t *j, bool done)
@@ -119,17 +120,11 @@ void rpc_info(service_t *s, call_t *c, ensign_slice_t message)
     i->job.step = step;
     i->job.end = end;
     i->call = c;
-    i->until = broker_last(s->broker);
     i->project = c->claims.project;
+    i->until = log_last(s->log, &i->project);
     choose(i, s->topics, request.topics);
     c->state = i;
     jobs_add(s, &i->job);
-}
-
-void info_half_close(service_t *s, call_t *c)
-{
-    (void)s;
-    if (!c->state) call_end(c, GRPC_INTERNAL, "grpc: the request message is missing");
 }
 
 void info_closed(service_t *s, call_t *c)

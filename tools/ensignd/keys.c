@@ -1,5 +1,6 @@
 /* keys.c - see keys.h */
 #include "keys.h"
+#include "log_now.h"
 #include <jansson.h>
 #include <mbedtls/md.h>
 #include <stdlib.h>
@@ -179,10 +180,13 @@ static api_key_t make_key(const api_key_t *beside, unsigned permissions)
     return k;
 }
 
+static const char key_prefix[] = "key/";
+
 /* Stored as JSON under the key's ULID, in the clear: --env-file has to give the secret again after a
    restart. */
-static bool keep_key(store_t *s, const api_key_t *k, why_t *why)
+static bool keep_key(log_t *l, const api_key_t *k, why_t *why)
 {
+    uint8_t key[sizeof key_prefix - 1 + sizeof k->id.b];
     char project[ULID_TEXT + 1], org[ULID_TEXT + 1], *text;
     json_t *o;
     bool ok;
@@ -193,7 +197,9 @@ static bool keep_key(store_t *s, const api_key_t *k, why_t *why)
                   "project", project, "org", org, "permissions", (int)k->permissions);
     text = json_dumps(o, JSON_COMPACT);
     json_decref(o);
-    ok = store_put(s, STORE_API_KEY, slice_of(k->id.b, sizeof k->id.b), slice_text(text), why);
+    memcpy(key, key_prefix, sizeof key_prefix - 1);
+    memcpy(key + sizeof key_prefix - 1, k->id.b, sizeof k->id.b);
+    ok = log_put_now(l, slice_of(key, sizeof key), slice_text(text), why);
     free(text);
     return ok;
 }
@@ -210,7 +216,7 @@ static bool load_key(void *user, ensign_slice_t key, ensign_slice_t value)
     if (o &&
         json_unpack(o, "{s:s, s:s, s:s, s:s, s:i}", "client_id", &id, "client_secret", &secret, "project",
                     &project, "org", &org, "permissions", &permissions) == 0 &&
-        ulid_from(key, &k.id) && ulid_parse(slice_text(project), &k.project) &&
+        ulid_from(slice_of(key.ptr + sizeof key_prefix - 1, key.len - (sizeof key_prefix - 1)), &k.id) && ulid_parse(slice_text(project), &k.project) &&
         ulid_parse(slice_text(org), &k.org)) {
         k.client_id = x_strdup(id);
         k.client_secret = x_strdup(secret);
@@ -221,22 +227,22 @@ static bool load_key(void *user, ensign_slice_t key, ensign_slice_t value)
     return true;
 }
 
-static bool make_and_keep(keyring_t *r, store_t *s, const api_key_t *beside, unsigned permissions, why_t *why)
+static bool make_and_keep(keyring_t *r, log_t *l, const api_key_t *beside, unsigned permissions, why_t *why)
 {
     api_key_t k = make_key(beside, permissions);
     add_key(r, &k);
-    return keep_key(s, &k, why);
+    return keep_key(l, &k, why);
 }
 
 /* A folder of an older version has the first one only. */
-bool keyring_from_store(keyring_t *r, store_t *s, bool *made, why_t *why)
+bool keyring_from_log(keyring_t *r, log_t *l, bool *made, why_t *why)
 {
     memset(r, 0, sizeof *r);
-    if (!store_scan(s, STORE_API_KEY, slice_of(NULL, 0), slice_of(NULL, 0), load_key, r, why)) return false;
+    log_each(l, key_prefix, load_key, r);
     *made = r->count == 0;
-    return (!*made || make_and_keep(r, s, NULL, PERM_ALL, why)) &&
-           (keyring_reader(r) || make_and_keep(r, s, &r->keys[0], PERM_SUBSCRIBER | PERM_TOPICS_READ, why)) &&
-           (keyring_other(r) || make_and_keep(r, s, NULL, PERM_ALL, why));
+    return (!*made || make_and_keep(r, l, NULL, PERM_ALL, why)) &&
+           (keyring_reader(r) || make_and_keep(r, l, &r->keys[0], PERM_SUBSCRIBER | PERM_TOPICS_READ, why)) &&
+           (keyring_other(r) || make_and_keep(r, l, NULL, PERM_ALL, why));
 }
 
 api_key_t *keyring_reader(const keyring_t *r)

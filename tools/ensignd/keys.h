@@ -1,8 +1,8 @@
-/* keys.h - projects and their API keys: from a file, or made at the first start and kept in the store */
+/* keys.h - projects and their API keys: from a file, or made at the first start and kept in the log */
 #ifndef ENSIGND_KEYS_H
 #define ENSIGND_KEYS_H
 #include "ids.h"
-#include "store.h"
+#include "log.h"
 
 /* The permissions that an API key can have, as bits; permission_names gives their names on the wire. */
 enum {
@@ -24,7 +24,7 @@ typedef struct api_key_t {
 typedef struct keyring_t { api_key_t *keys; size_t count; } keyring_t;
 
 bool       keyring_read_file(keyring_t *r, const char *path, why_t *why);
-bool       keyring_from_store(keyring_t *r, store_t *s, bool *made, why_t *why); /* makes those that lack */
+bool       keyring_from_log(keyring_t *r, log_t *l, bool *made, why_t *why); /* makes those that lack */
 /* The keys of --env-file, from the first one on, or NULL. Reader: of the first one's project, may
    not publish. Other: of another project. */
 api_key_t *keyring_reader(const keyring_t *r);

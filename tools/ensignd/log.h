@@ -33,7 +33,7 @@ typedef struct stamp_t { int64_t seconds; int32_t nanos; } stamp_t;
 
 typedef enum {
     LOG_OK,
-    LOG_CHANGED,                        /* of a put: somebody else was first */
+    LOG_CHANGED,                        /* of a put: somebody else was first; log_get knows that by now */
     LOG_UNSUPPORTED,                    /* the engine lacks it: see log_can_amend */
     LOG_FAILED                          /* why.text says why; an append or a put may still have been stored */
 } log_result_t;
@@ -47,9 +47,9 @@ struct log_request_t {
     void        *user;
     log_result_t result;                /* the answer */
     why_t        why;
-    int          kind;                  /* log.c's from here on */
-    int64_t      due;                   /* monotonic ms: asked again until then */
-    bool         answered;
+    int          kind, state;           /* log.c's from here on */
+    int64_t      asked, again;          /* monotonic ms: when it came, when the engine gets it again */
+    uint64_t     serial;                /* its own, from 1; the same when an engine is asked again */
     log_request_t *next, **back;
 };
 

@@ -11,6 +11,7 @@
  * jobs.c rehash.c dedup.c restore.c          long work in slices: duplicates
  * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
  * store.c store_sqlite.c  the storage        lib.c reply.c  the messages
+ * log.c log_sqlite.c log_late.c log_carry.c  what the storage becomes
  * ids.c util.c ../common/utf8.c  small things
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --unix --auth-port --listen
@@ -24,6 +25,7 @@
  * One turn of the loop: wait; take what has come; commit; tell publishers and subscribers; send. */
 #include "detach.h"
 #include "files.h"
+#include "log_now.h"
 #include "quarterdeck.h"
 #include "service.h"
 #include <errno.h>
@@ -42,7 +44,7 @@ typedef enum { RUN, DRAIN_PUBLISHERS, DRAIN_ALL, DONE } phase_t;
 typedef struct server_t {
     options_t      options;
     loop_t         loop;
-    store_t       *store;
+    log_t         *log;
     keyring_t      keys;
     auth_t        *auth;
     topics_t       topics;
@@ -146,23 +148,17 @@ static bool open_keys(server_t *s, why_t *why)
     bool made = false;
 
     if (s->options.keys_file) return keyring_read_file(&s->keys, s->options.keys_file, why);
-    if (!keyring_from_store(&s->keys, s->store, &made, why)) return false;
+    if (!keyring_from_log(&s->keys, s->log, &made, why)) return false;
     if (made)
         fprintf(stderr, "ensignd: made an API key: client_id=%s client_secret=%s\n",
                 s->keys.keys[0].client_id, s->keys.keys[0].client_secret);
     return true;
 }
 
-static bool keep_text(store_t *store, const char *name, char **text, const char *made, why_t *why)
+static void take_setting(const log_t *l, const char *name, char **text)
 {
-    buf_t b = { NULL, 0, 0, 0 };
-    bool ok;
-
-    if (made) return store_put(store, STORE_META, slice_text(name), slice_text(made), why);
-    ok = store_get(store, STORE_META, slice_text(name), &b, why);
-    if (ok && buf_len(&b)) *text = slice_dup(buf_bytes(&b));
-    buf_free(&b);
-    return ok;
+    ensign_slice_t value;
+    if (setting_get(l, name, &value)) *text = slice_dup(value);
 }
 
 /* The certificate is kept, so that clients which trust it go on after a restart. */
@@ -171,13 +167,13 @@ static bool open_tls(server_t *s, why_t *why)
     tls_identity_t *id = &s->identity;
 
     if (!s->options.tls) return true;
-    if (!keep_text(s->store, "tls-certificate", &id->certificate_pem, NULL, why) ||
-        !keep_text(s->store, "tls-key", &id->key_pem, NULL, why))
-        return false;
+    take_setting(s->log, "tls-certificate", &id->certificate_pem);
+    take_setting(s->log, "tls-key", &id->key_pem);
     if (!id->certificate_pem || !id->key_pem) {
         tls_identity_free(id);
-        if (!tls_identity_make(id, why) || !keep_text(s->store, "tls-key", NULL, id->key_pem, why) ||
-            !keep_text(s->store, "tls-certificate", NULL, id->certificate_pem, why))
+        if (!tls_identity_make(id, why) ||
+            !setting_put_now(s->log, "tls-key", slice_text(id->key_pem), why) ||
+            !setting_put_now(s->log, "tls-certificate", slice_text(id->certificate_pem), why))
             return false;
     }
     s->tls_h2 = tls_server_open(id, "h2", s->options.client_ca, why);
@@ -206,6 +202,7 @@ static void open_service(server_t *s)
     const options_t *o = &s->options;
 
     s->service.auth = s->auth;
+    s->service.log = s->log;
     s->service.topics = &s->topics;
     s->service.broker = &s->broker;
     s->service.started = now_ms();
@@ -251,16 +248,17 @@ static bool open_all(server_t *s, why_t *why)
     const options_t *o = &s->options;
 
     if (!output_open(o->log_file, o->detach, &s->output, why) || !catch_signals(why)) return false;
-    if (!(s->store = store_open(&store_sqlite, o->data, STORE_WRITE, why))) return false;
+    if (!(s->log = log_open(&log_sqlite, o->data, LOG_WRITE, 30000, why))) return false;
     if (!open_keys(s, why)) return false;
     if (!open_listeners(s, why) || !open_tls(s, why)) return false;
     name_addresses(s);
-    if (!(s->auth = auth_open(s->store, s->auth_url, &o->lives, why))) return false;
-    if (!topics_open(&s->topics, s->store, why) ||
-        !broker_open(&s->broker, s->store, &s->topics, &stream_hooks, why)) return false;
+    if (!(s->auth = auth_open(s->log, s->auth_url, &o->lives, why))) return false;
+    topics_open(&s->topics, s->log);
+    broker_open(&s->broker, s->log, &stream_hooks);
+    s->broker.strict = o->strict;
     loop_add(&s->loop, &s->signals, signal_pipe[0], POLLIN, on_signal_byte, s);
     open_service(s);
-    if (!service_resume(&s->service, why)) return false;
+    service_resume(&s->service);
     if (!open_quarterdeck(s, why)) return false;
     if (o->pid_file && !write_pid_file(o->pid_file, why)) return false;
     return !o->env_file || write_env_file(o, s->endpoint, s->auth_url, &s->keys, why);
@@ -281,7 +279,7 @@ static void close_all(server_t *s)
     tls_server_close(s->tls_http);
     tls_identity_free(&s->identity);
     keyring_free(&s->keys);
-    store_close(s->store);
+    log_close(s->log);
     loop_free(&s->loop);
     if (s->options.pid_file) remove_pid_file(s->options.pid_file);
     for (int i = 0; i < 2; i++)
@@ -302,9 +300,10 @@ static int timeout_of(server_t *s)
     int64_t now = now_ms();
     int ms = quarterdeck_timeout(s->quarterdeck);
 
-    if (s->h2.more || s->broker.count || service_busy(&s->service) || jobs_pending(&s->service)) return 0;
+    if (s->h2.more || service_busy(&s->service) || jobs_pending(&s->service)) return 0;
     if (s->h2.next_deadline) ms = earlier(ms, s->h2.next_deadline - now);
     if (service_due(&s->service)) ms = earlier(ms, service_due(&s->service) - now);
+    if (log_due(s->log)) ms = earlier(ms, log_due(s->log) - now);
     if (s->phase != RUN) ms = earlier(ms, 20);
     return ms;
 }
@@ -321,7 +320,7 @@ static bool turn(server_t *s)
     jobs_run(&s->service);
     h2_flush(&s->h2);
     /* What the flush let go on may have left events that point at calls. */
-    if (s->broker.count == 0 && !service_busy(&s->service)) h2_reap(&s->h2);
+    if (!broker_busy(&s->broker) && !service_busy(&s->service)) h2_reap(&s->h2);
     return s->phase != DONE;
 }
 

@@ -2,6 +2,7 @@
 #include "reply.h"
 #include "numbers.h"
 #include "restore.h"
+#include "walk.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,8 +15,11 @@ typedef struct type_numbers_t {
 } type_numbers_t;
 
 struct numbers_t {
-    uint8_t  after[EVENT_KEY];          /* the last one counted */
-    bool     begun, counted;            /* `after` is one; the end was reached once */
+    uint64_t counted_to;                /* every event up to this offset is counted */
+    uint64_t last;                      /* the offset of the last one counted, and its id; 0: none */
+    rlid_t   last_id;
+    bool     counting;                  /* a job is about it */
+    bool     counted;                   /* such a job came to its end once */
     uint64_t events, duplicates, bytes;
     type_numbers_t *types;
     size_t   type_count;
@@ -75,80 +79,127 @@ static type_numbers_t *wrapper_type(numbers_t *n, ensign_slice_t wrapper)
     return type_of(n, &e);
 }
 
-static bool duplicate_type(service_t *s, const topic_t *t, const msg_event_wrapper_t *w,
-                           ensign_slice_t record, type_numbers_t **type, why_t *why)
-{
-    numbers_t *n = numbers_of(s, t);
-    uint8_t key[EVENT_KEY];
-    buf_t original = { NULL, 0, 0, 0 }, whole = { NULL, 0, 0, 0 };
-    bool ok;
+/* ---- counted */
 
-    *type = NULL;
-    if (w->duplicate_id.len != 10) return true;
-    event_key(t, slice_of(w->duplicate_id.ptr, 10), key);
-    ok = store_get(s->topics->store, STORE_EVENT, slice_of(key, sizeof key), &original, why);
-    if (ok && buf_len(&original) && restore_duplicate(record, buf_bytes(&original), &whole))
-        *type = wrapper_type(n, buf_bytes(&whole));
-    buf_free(&original);
-    buf_free(&whole);
-    return ok;
+typedef struct counter_t {
+    job_t    job;
+    walk_t   walk;
+    uint64_t events;                    /* those that it has looked at */
+} counter_t;
+
+/* *value is what the type is read from: the event itself, or a duplicate in `whole`. */
+static job_result_t whole_event(counter_t *c, ensign_slice_t record, const msg_event_wrapper_t *w,
+                                buf_t *whole, ensign_slice_t *value)
+{
+    ensign_slice_t original;
+    rlid_t id;
+    job_result_t result;
+
+    *value = w->is_duplicate ? slice_of(NULL, 0) : record;
+    if (!w->is_duplicate || w->duplicate_id.len != sizeof id.b) return JOB_MORE;
+    memcpy(id.b, w->duplicate_id.ptr, sizeof id.b);
+    result = walk_original(&c->walk, &id, &original);
+    if (result == JOB_MORE && original.len && restore_duplicate(record, original, whole))
+        *value = buf_bytes(whole);
+    return result;
 }
 
-/* The service stores neither the time of the commit nor the publisher's own id. */
+/* The service stores neither the time of the commit nor the publisher's own id, but the event's. */
 static size_t size_of(msg_event_wrapper_t w)
 {
     size_t n = 0;
     w.has_committed = false;
     w.local_id.len = 0;
     msg_size(MSG_EVENT_WRAPPER, &w, &n);
-    return n;
+    return n + msg_bytes_size(MSG_EVENT_WRAPPER_ID_TAG, sizeof(rlid_t));
 }
 
-static bool count(service_t *s, const topic_t *t, ensign_slice_t record, why_t *why)
+static void add(numbers_t *n, const msg_event_wrapper_t *w, ensign_slice_t whole)
 {
-    numbers_t *n = numbers_of(s, t);
-    msg_event_wrapper_t w;
-    type_numbers_t *type;
-    size_t size = record.len;
+    size_t size = size_of(*w);
+    type_numbers_t *type = wrapper_type(n, whole);
 
-    n->events++;
-    if (!msg_decode(MSG_EVENT_WRAPPER, &w, record)) {
-        n->bytes += size;
-        return true;
-    }
-    size = size_of(w);
     n->bytes += size;
-    if (w.is_duplicate) n->duplicates++;
-    if (!w.is_duplicate) type = wrapper_type(n, record);
-    else if (!duplicate_type(s, t, &w, record, &type, why)) return false;
-    if (!type) return true;
+    n->duplicates += w->is_duplicate;
+    if (!type) return;
     type->events++;
     type->bytes += size;
-    if (w.is_duplicate) type->duplicates++;
-    return true;
+    type->duplicates += w->is_duplicate;
 }
 
-bool numbers_advance(service_t *s, const topic_t *t, const rlid_t *until, bool *more, why_t *why)
+static job_result_t count(numbers_t *n, counter_t *c, const log_event_t *e)
+{
+    buf_t buf = { NULL, 0, 0, 0 };
+    ensign_slice_t whole;
+    msg_event_wrapper_t w;
+    job_result_t result = JOB_MORE;
+
+    if (!msg_decode(MSG_EVENT_WRAPPER, &w, e->value)) n->bytes += e->value.len;
+    else if ((result = whole_event(c, e->value, &w, &buf, &whole)) == JOB_MORE) add(n, &w, whole);
+    buf_free(&buf);
+    if (result != JOB_MORE) return result;
+    n->events++;
+    n->last = e->offset;
+    n->last_id = e->id;
+    return JOB_MORE;
+}
+
+static job_result_t count_step(service_t *s, job_t *j)
+{
+    counter_t *c = (counter_t *)j;
+    numbers_t *n = numbers_of(s, j->topic);
+    job_result_t result;
+    log_event_t e;
+
+    for (size_t i = 0; (result = walk_peek(&c->walk, &e)) == JOB_MORE && i < WALK_RECORDS; i++) {
+        result = count(n, c, &e);
+        if (result != JOB_MORE) return result;
+        walk_take(&c->walk);
+        n->counted_to = e.offset;
+        c->events++;
+    }
+    if (result != JOB_DONE) return result;
+    n->counted_to = c->walk.until;
+    if (c->events || !n->counted) n->modified = wall_in(0);
+    n->counted = true;
+    return JOB_DONE;
+}
+
+/* The topic may be gone, and its numbers with it. */
+static void count_end(service_t *s, job_t *j, bool done)
+{
+    counter_t *c = (counter_t *)j;
+    const topic_t *t = j->topic;
+
+    if (t->index < s->numbers_cap && s->numbers[t->index]) s->numbers[t->index]->counting = false;
+    walk_free(&c->walk);
+    free(c);
+    jobs_wake_all(s, t, done);
+}
+
+static void start_counting(service_t *s, topic_t *t, numbers_t *n, uint64_t until)
+{
+    counter_t *c = x_alloc(sizeof *c);
+
+    n->counting = true;
+    c->job.step = count_step;
+    c->job.end = count_end;
+    c->job.topic = t;
+    walk_start(&c->walk, s, &c->job, t, n->counted_to, until);
+    jobs_add(s, &c->job);
+}
+
+job_result_t numbers_count(service_t *s, topic_t *t, uint64_t until, job_t *waiter)
 {
     numbers_t *n = numbers_of(s, t);
-    walk_t w;
-    bool ok;
+    bool failed = waiter->wake_failed;
 
-    memset(&w, 0, sizeof w);
-    walk_start(&w, t, until);
-    w.begun = n->begun;
-    memcpy(w.after, n->after, EVENT_KEY);
-    ok = walk_next(&w, s->topics->store, why);
-    for (size_t i = 0; ok && i < w.count; i++) {
-        ok = count(s, t, walk_value(&w, i), why);
-        if (ok) memcpy(n->after, walk_key(&w, i).ptr, EVENT_KEY);
-        n->begun = n->begun || ok;
-    }
-    *more = w.count > 0;
-    if (*more || !n->counted) n->modified = wall_in(0);
-    n->counted = true;
-    walk_free(&w);
-    return ok;
+    waiter->wake_failed = false;
+    if (failed) return JOB_FAILED;
+    if (n->counted && n->counted_to >= until) return JOB_DONE;
+    if (!n->counting) start_counting(s, t, n, until);
+    waiter->waits_for = t;
+    return JOB_WAIT;
 }
 
 /* ---- told */
@@ -182,7 +233,7 @@ void numbers_put(service_t *s, const topic_t *t, buf_t *out, sums_t *sums)
     memset(&info, 0, sizeof info);
     info.topic_id = slice_of(t->id.b, sizeof t->id.b);
     info.project_id = slice_of(t->project.b, sizeof t->project.b);
-    if (n->begun) info.event_offset_id = slice_of(n->after + 16, 10);
+    if (n->last) info.event_offset_id = slice_of(n->last_id.b, sizeof n->last_id.b);
     sums->events += info.events = n->events;
     sums->duplicates += info.duplicates = n->duplicates;
     sums->bytes += info.data_size_bytes = n->bytes;
@@ -198,6 +249,11 @@ void numbers_put(service_t *s, const topic_t *t, buf_t *out, sums_t *sums)
 uint64_t numbers_events(service_t *s, const topic_t *t)
 {
     return numbers_of(s, t)->events;
+}
+
+uint64_t numbers_last(service_t *s, const topic_t *t)
+{
+    return numbers_of(s, t)->last;
 }
 
 void numbers_no_duplicates(service_t *s, const topic_t *t)

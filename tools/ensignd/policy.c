@@ -1,8 +1,8 @@
 /* policy.c - the RPCs that make topics, change them and take them away; see service.h
  *
- * A topic is PENDING while its events are brought under a new policy (rehash.c). One that is being destroyed
- * stays as it was until all its events are gone; that it shall go is noted in the store, so that a restart
- * does not forget it. */
+ * Each answers when the log has answered its change (change.h). A topic is PENDING while its events are
+ * brought under a new policy (rehash.c). One that is being destroyed stays as it was until all its events are
+ * gone; that it shall go is noted in the log, so that a restart does not forget it. */
 #include "reply.h"
 #include "rehash.h"
 #include "numbers.h"
@@ -11,13 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DESTROY_RECORDS 1024            /* in one slice */
-
 #define TEXT_NOT_FOUND "topic not found"
+#define TEXT_CREATE_FAILED "could not process create topic request"
+#define TEXT_EXISTS "topic name already exists in project"
+#define TEXT_MEANWHILE "the topic was changed by another request at the same time; try again"
 #define TEXT_DELETE_FAILED "could not process delete topic request"
 #define TEXT_POLICY_FAILED "could not process set topic policy request"
 
-static const char destroy_prefix[] = "destroy:";
+static const char destroy_prefix[] = "destroy/";
 
 typedef struct texts_t { ensign_slice_t *at; size_t count; } texts_t;
 
@@ -72,49 +73,69 @@ static int topic_fault(const service_t *s, const call_t *c, const msg_topic_t *t
     if (t->id.len != 0 && !ulid_from(t->id, &id)) return GRPC_INVALID_ARGUMENT;
     *text = topic_name_fault(t->name);
     if (*text) return GRPC_INVALID_ARGUMENT;
-    *text = "could not process create topic request";
+    *text = TEXT_CREATE_FAILED;
     if (t->id.len != 0 && topics_by_id(s->topics, &id)) return GRPC_INTERNAL;
-    *text = "topic name already exists in project";
+    *text = TEXT_EXISTS;
     if (topics_by_name(s->topics, &c->claims.project, t->name)) return GRPC_ALREADY_EXISTS;
     return GRPC_OK;
+}
+
+/* Of two that were given the same id at once, the second one is taken back. */
+static void created(change_t *x)
+{
+    ulid_t project, id;
+    ensign_slice_t name;
+    const topic_t *t;
+
+    if (!change_done(x)) {
+        if (x->put.base.result == LOG_CHANGED) {
+            change_end(x, GRPC_ALREADY_EXISTS, TEXT_EXISTS);
+        } else {
+            log_line("topic not created: %s", x->put.base.why.text);
+            change_end(x, GRPC_INTERNAL, TEXT_CREATE_FAILED);
+        }
+        change_free(x);
+        return;
+    }
+    topic_record_read(x->put.key, x->put.value, &project, &id, &name);
+    t = topics_by_name(x->service->topics, &project, name);
+    if (t && ulid_eq(&t->id, &id)) {
+        if (x->call) call_send(x->call, x->put.value);
+        change_end(x, GRPC_OK, NULL);
+        log_line("topic %s created", t->name);
+        change_free(x);
+    } else {
+        change_end(x, GRPC_INTERNAL, TEXT_CREATE_FAILED);
+        x->then = change_free;
+        buf_free(&x->value);
+        change_put(x, x->put.revision);
+    }
 }
 
 void rpc_create_topic(service_t *s, call_t *c, ensign_slice_t message)
 {
     msg_topic_t t;
-    buf_t record = { NULL, 0, 0, 0 }, scratch = { NULL, 0, 0, 0 };
-    ulid_t id = ulid_new();
+    buf_t scratch = { NULL, 0, 0, 0 };
     const char *text;
-    topic_t *made = NULL;
-    why_t why;
+    change_t *x;
     int status;
 
+    if (c->state) return;       /* one request is all that there is to it */
     if (!decode(c, MSG_TOPIC, &t, message)) return;
     status = topic_fault(s, c, &t, &text);
     if (status != GRPC_OK) {
         call_end(c, status, text);
         return;
     }
-    if (t.id.len) ulid_from(t.id, &id);
-    t.id = slice_of(id.b, sizeof id.b);
-    t.project_id = slice_of(c->claims.project.b, sizeof c->claims.project.b);
-    t.status = MSG_TOPIC_STATE_READY;
-    t.has_deduplication = t.has_created = t.has_modified = true;
+    t.has_deduplication = true;
     normalise(&t.deduplication, &scratch);
-    t.created = t.modified = wall_in(0);
-    why.text[0] = '\0';
-    if (msg_put(&record, MSG_TOPIC, &t))
-        made = topics_add(s->topics, &id, &c->claims.project, t.name, buf_bytes(&record), &why);
-    if (made) {
-        topic_note(made);
-        call_send(c, buf_bytes(&record));
-        call_end(c, GRPC_OK, NULL);
-        log_line("topic %.*s created", (int)t.name.len, (const char *)t.name.ptr);
+    x = change_new(s, c, NULL, created);
+    if (topic_make(x, &c->claims.project, &t)) {
+        change_put(x, 0);
     } else {
-        log_line("topic not created: %s", why.text);
-        call_end(c, GRPC_INTERNAL, "could not process create topic request");
+        change_end(x, GRPC_INTERNAL, TEXT_CREATE_FAILED);
+        change_free(x);
     }
-    buf_free(&record);
     buf_free(&scratch);
 }
 
@@ -150,6 +171,17 @@ static bool is_blank(ensign_slice_t text)
     size_t i = 0;
     while (i < text.len && (text.ptr[i] == ' ' || (text.ptr[i] >= '\t' && text.ptr[i] <= '\r'))) i++;
     return i == text.len;
+}
+
+/* A change of a topic that was not made. */
+static void refuse_change(change_t *x, const char *text)
+{
+    if (x->put.base.result == LOG_CHANGED) {
+        change_end(x, GRPC_ABORTED, TEXT_MEANWHILE);
+    } else {
+        log_line("topic %s not changed: %s", x->topic->name, x->put.base.why.text);
+        change_end(x, GRPC_INTERNAL, text);
+    }
 }
 
 /* NULL: the call has been answered. */
@@ -229,40 +261,80 @@ static bool policy_allowed(call_t *c, const topic_t *t, bool sharding)
     return false;
 }
 
+static const char *strategy_name(int32_t strategy)
+{
+    static const char *const names[] = { "UNKNOWN", "NONE", "STRICT", "DATAGRAM", "KEY_GROUPED", "UNIQUE_KEY",
+                                         "UNIQUE_FIELD" };
+    return strategy >= 0 && (size_t)strategy < sizeof names / sizeof names[0] ? names[strategy] : names[0];
+}
+
+/* Where stored events stay as they are, a policy can only touch those that come. */
+static bool log_allows(const service_t *s, call_t *c, const msg_deduplication_t *d)
+{
+    char text[160];
+
+    if (log_can_amend(s->log) || d->strategy == MSG_DEDUPLICATION_STRATEGY_NONE ||
+        d->strategy == MSG_DEDUPLICATION_STRATEGY_STRICT)
+        return true;
+    snprintf(text, sizeof text,
+             "the policy %s is not supported, since the store of this server cannot change stored events; "
+             "NONE and STRICT are", strategy_name(d->strategy));
+    call_end(c, GRPC_UNIMPLEMENTED, text);
+    return false;
+}
+
+static void policy_saved(change_t *x)
+{
+    if (!change_done(x)) {
+        refuse_change(x, TEXT_POLICY_FAILED);
+    } else {
+        if (x->topic->state == MSG_TOPIC_STATE_PENDING) rehash_start(x->service, x->topic);
+        if (x->call) answer_state(x->call, x->topic, x->topic->state);
+    }
+    change_free(x);
+}
+
+/* False: the call has been answered. Into `m` goes the topic with the new policy. */
+static bool take_policy(const service_t *s, call_t *c, const topic_t *t, const msg_deduplication_t *d,
+                        msg_topic_t *m, buf_t *old)
+{
+    const char *fault = policy_fault(s, d);
+    why_t why;
+
+    if (!topic_read(t, m, &why)) {
+        call_end(c, GRPC_INTERNAL, TEXT_POLICY_FAILED);
+        return false;
+    }
+    normalise(&m->deduplication, old);
+    if (same_policy(&m->deduplication, d) &&
+        (s->strict || m->deduplication.overwrite_duplicate == d->overwrite_duplicate)) {
+        answer_state(c, t, t->state);
+        return false;
+    }
+    if (fault) call_end(c, GRPC_INVALID_ARGUMENT, fault);
+    if (fault || !log_allows(s, c, d)) return false;
+    m->has_deduplication = true;
+    m->deduplication = *d;
+    m->status = log_can_amend(s->log) ? MSG_TOPIC_STATE_PENDING : MSG_TOPIC_STATE_READY;
+    return true;
+}
+
 static void set_policy(service_t *s, call_t *c, topic_t *t, msg_deduplication_t *d)
 {
     msg_topic_t m;
     buf_t scratch = { NULL, 0, 0, 0 }, old = { NULL, 0, 0, 0 };
-    const char *fault;
+    change_t *x;
     why_t why;
 
     normalise(d, &scratch);
-    if (!topic_read(t, &m, &why)) {
-        call_end(c, GRPC_INTERNAL, TEXT_POLICY_FAILED);
-        goto done;
+    if (take_policy(s, c, t, d, &m, &old)) {
+        x = change_new(s, c, t, policy_saved);
+        if (!topic_save(x, &m, &why)) {
+            log_line("policy of topic %s not changed: %s", t->name, why.text);
+            change_end(x, GRPC_INTERNAL, TEXT_POLICY_FAILED);
+            change_free(x);
+        }
     }
-    normalise(&m.deduplication, &old);
-    if (same_policy(&m.deduplication, d) &&
-        (s->strict || m.deduplication.overwrite_duplicate == d->overwrite_duplicate)) {
-        answer_state(c, t, t->state);
-        goto done;
-    }
-    fault = policy_fault(s, d);
-    if (fault) {
-        call_end(c, GRPC_INVALID_ARGUMENT, fault);
-        goto done;
-    }
-    m.has_deduplication = true;
-    m.deduplication = *d;
-    m.status = MSG_TOPIC_STATE_PENDING;
-    if (topic_save(s->topics, t, &m, &why)) {
-        rehash_start(s, t);
-        answer_state(c, t, t->state);
-    } else {
-        log_line("policy of topic %s not changed: %s", t->name, why.text);
-        call_end(c, GRPC_INTERNAL, TEXT_POLICY_FAILED);
-    }
-done:
     buf_free(&scratch);
     buf_free(&old);
 }
@@ -272,6 +344,7 @@ void rpc_set_topic_policy(service_t *s, call_t *c, ensign_slice_t message)
     msg_topic_policy_t request;
     topic_t *t;
 
+    if (c->state) return;       /* one request is all that there is to it */
     if (!decode(c, MSG_TOPIC_POLICY, &request, message)) return;
     if (!policy_asked(s, c, &request)) return;
     t = topic_of(s, c, request.id);
@@ -281,53 +354,92 @@ void rpc_set_topic_policy(service_t *s, call_t *c, ensign_slice_t message)
 
 /* ---- DeleteTopic */
 
-typedef char destroy_key_t[sizeof destroy_prefix + ULID_TEXT];
+typedef enum { EVENTS, RECORD, NOTE, OVER } destroy_phase_t;
 
-static ensign_slice_t destroy_key(const topic_t *t, destroy_key_t out)
+typedef struct destroy_job_t {
+    job_t           job;                /* of no topic: it goes on when that is gone */
+    log_destroy_t   request;
+    service_t      *service;
+    topic_t        *topic;
+    destroy_phase_t phase;              /* what is to be taken away next */
+    bool            asked, failed;
+} destroy_job_t;
+
+static void put_destroy_key(const ulid_t *topic, buf_t *out)
 {
-    memcpy(out, destroy_prefix, sizeof destroy_prefix);
-    ulid_text(&t->id, out + sizeof destroy_prefix - 1);
-    return slice_text(out);
+    buf_put(out, destroy_prefix, sizeof destroy_prefix - 1);
+    buf_put(out, topic->b, sizeof topic->b);
 }
 
-/* The last events, the record and the note go in one commit. */
-static bool destroy_step(service_t *s, job_t *j, bool *more, why_t *why)
+static void destroy_answered(destroy_job_t *d, const log_request_t *r)
 {
-    store_t *store = s->topics->store;
-    destroy_key_t key;
-    size_t n;
+    d->asked = false;
+    d->failed = r->result != LOG_OK;
+    if (d->failed) log_line("topic %s not destroyed: %s", d->topic->name, r->why.text);
+    d->phase++;
+    jobs_wake(d->service, &d->job);
+}
 
-    if (!store_remove(store, STORE_EVENT, slice_of(j->topic->id.b, 16), DESTROY_RECORDS, &n, why))
-        return false;
-    *more = n == DESTROY_RECORDS;
-    if (!*more && (!topics_remove(s->topics, j->topic, why) ||
-                   !store_remove(store, STORE_META, destroy_key(j->topic, key), 1, &n, why)))
-        return false;
-    if (!store_commit(store, why)) return false;
-    if (*more) return true;
-    numbers_forget(s, j->topic);
-    topics_forget(s->topics, j->topic);
-    return true;
+static void events_destroyed(log_request_t *r)
+{
+    destroy_answered(r->user, r);
+}
+
+static void record_removed(change_t *x)
+{
+    destroy_answered((destroy_job_t *)x->job, &x->put.base);
+    change_free(x);
+}
+
+/* The note goes last: until then a start finds it, and goes on. */
+static job_result_t destroy_step(service_t *s, job_t *j)
+{
+    destroy_job_t *d = (destroy_job_t *)j;
+    change_t *x;
+
+    if (d->failed) return JOB_FAILED;
+    if (d->phase == OVER) return JOB_DONE;
+    d->asked = d->phase == EVENTS;
+    if (d->asked) {
+        log_destroy(s->log, &d->request);
+        return JOB_WAIT;
+    }
+    x = change_new(s, NULL, d->topic, record_removed);
+    x->job = j;
+    if (d->phase == RECORD) {
+        topic_remove(x);
+    } else {
+        put_destroy_key(&d->topic->id, &x->key);
+        change_put(x, LOG_ANY_REVISION);
+    }
+    return JOB_WAIT;
 }
 
 /* After a failure the next DeleteTopic, or the next start, tries again. */
 static void destroy_end(service_t *s, job_t *j, bool done)
 {
-    (void)s;
-    if (done) log_line("topic %s destroyed", j->topic->name);
-    j->topic->deleting = false;
-    free(j);
+    destroy_job_t *d = (destroy_job_t *)j;
+
+    if (d->asked) log_cancel(s->log, &d->request.base);
+    if (done) log_line("topic %s destroyed", d->topic->name);
+    d->topic->deleting = false;
+    free(d);
 }
 
 static void destroy_start(service_t *s, topic_t *t)
 {
-    job_t *j = x_alloc(sizeof *j);
+    destroy_job_t *d = x_alloc(sizeof *d);
 
     t->deleting = true;
-    j->step = destroy_step;
-    j->end = destroy_end;
-    j->topic = t;
-    jobs_add(s, j);
+    d->job.step = destroy_step;
+    d->job.end = destroy_end;
+    d->service = s;
+    d->topic = t;
+    d->request.base.done = events_destroyed;
+    d->request.base.user = d;
+    d->request.project = t->project;
+    d->request.topic = t->id;
+    jobs_add(s, &d->job);
 }
 
 static bool mod_allowed(call_t *c, const msg_topic_mod_t *request)
@@ -345,34 +457,61 @@ static bool mod_allowed(call_t *c, const msg_topic_mod_t *request)
     return false;
 }
 
-static bool archive(service_t *s, topic_t *t, why_t *why)
+static void archived(change_t *x)
+{
+    if (!change_done(x)) refuse_change(x, TEXT_DELETE_FAILED);
+    else if (x->call) answer_state(x->call, x->topic, MSG_TOPIC_STATE_READONLY);
+    change_free(x);
+}
+
+static bool archive(change_t *x, why_t *why)
 {
     msg_topic_t m;
 
-    if (!topic_read(t, &m, why)) return false;
+    if (!topic_read(x->topic, &m, why)) return false;
     m.readonly = true;
-    return topic_save(s->topics, t, &m, why);
+    x->then = archived;
+    return topic_save(x, &m, why);
 }
 
-static bool destroy(service_t *s, topic_t *t, why_t *why)
+/* Whatever became of the time of the change: the note stands. */
+static void begin_destruction(change_t *x)
 {
-    destroy_key_t key;
+    if (!topic_is_gone(x->topic) && !x->topic->deleting) destroy_start(x->service, x->topic);
+    if (x->call) answer_state(x->call, x->topic, MSG_TOPIC_STATE_DELETING);
+    change_free(x);
+}
 
-    if (t->deleting) return true;
-    if (!store_put(s->topics->store, STORE_META, destroy_key(t, key), slice_text("1"), why) ||
-        !topic_set_state(s->topics, t, t->state, why))      /* modified, as all changes are */
-        return false;
-    destroy_start(s, t);
-    return true;
+static void noted(change_t *x)
+{
+    why_t why;
+
+    if (!change_done(x)) {
+        refuse_change(x, TEXT_DELETE_FAILED);
+        change_free(x);
+        return;
+    }
+    x->then = begin_destruction;
+    if (topic_is_gone(x->topic) || !topic_set_state(x, x->topic->state, &why))  /* modified, as all changes are */
+        begin_destruction(x);
+}
+
+static void destroy(change_t *x)
+{
+    x->then = noted;
+    put_destroy_key(&x->topic->id, &x->key);
+    buf_put(&x->value, "1", 1);
+    change_put(x, LOG_ANY_REVISION);
 }
 
 void rpc_delete_topic(service_t *s, call_t *c, ensign_slice_t message)
 {
     msg_topic_mod_t request;
-    bool archiving;
     topic_t *t;
+    change_t *x;
     why_t why;
 
+    if (c->state) return;       /* one request is all that there is to it */
     if (!decode(c, MSG_TOPIC_MOD, &request, message) || !mod_allowed(c, &request)) return;
     t = topic_of(s, c, request.id);
     if (!t) return;
@@ -380,39 +519,66 @@ void rpc_delete_topic(service_t *s, call_t *c, ensign_slice_t message)
         refuse_state(c, "archive or destroy", t->state);
         return;
     }
-    archiving = request.operation == MSG_TOPIC_MOD_OPERATION_ARCHIVE;
-    if (archiving ? archive(s, t, &why) : destroy(s, t, &why)) {
-        answer_state(c, t, archiving ? MSG_TOPIC_STATE_READONLY : MSG_TOPIC_STATE_DELETING);
-    } else {
+    if (request.operation == MSG_TOPIC_MOD_OPERATION_DESTROY && t->deleting) {
+        answer_state(c, t, MSG_TOPIC_STATE_DELETING);
+        return;
+    }
+    x = change_new(s, c, t, NULL);
+    if (request.operation == MSG_TOPIC_MOD_OPERATION_DESTROY) {
+        destroy(x);
+    } else if (!archive(x, &why)) {
         log_line("topic %s not changed: %s", t->name, why.text);
-        call_end(c, GRPC_INTERNAL, TEXT_DELETE_FAILED);
+        change_end(x, GRPC_INTERNAL, TEXT_DELETE_FAILED);
+        change_free(x);
     }
 }
 
 /* ---- start */
 
-static bool resume_destroy(void *user, ensign_slice_t key, ensign_slice_t value)
+typedef struct notes_t { ulid_t *topics; size_t count; } notes_t;
+
+static bool read_note(void *user, ensign_slice_t key, ensign_slice_t value)
 {
-    service_t *s = user;
-    ensign_slice_t text = slice_of(key.ptr + sizeof destroy_prefix - 1,
-                                   key.len - (sizeof destroy_prefix - 1));
-    topic_t *t;
+    notes_t *n = user;
+    size_t at = sizeof destroy_prefix - 1;
     ulid_t id;
     (void)value;
 
-    if (!ulid_parse(text, &id)) return true;
-    t = topics_by_id(s->topics, &id);
-    if (t) destroy_start(s, t);
+    if (!ulid_from(slice_of(key.ptr + at, key.len - at), &id)) return true;
+    n->topics = x_realloc(n->topics, (n->count + 1) * sizeof *n->topics);
+    n->topics[n->count++] = id;
     return true;
 }
 
-bool service_resume(service_t *s, why_t *why)
+/* A note of a topic without a record says that only the note itself is left. */
+static void resume_destroy(service_t *s, const ulid_t *id)
 {
-    for (size_t i = 0; i < s->topics->count; i++) {
-        topic_t *t = s->topics->all[i];
-        topic_note(t);
-        if (t->state == MSG_TOPIC_STATE_PENDING) rehash_start(s, t);
+    topic_t *t = topics_by_id(s->topics, id);
+    change_t *x;
+
+    if (t) {
+        destroy_start(s, t);
+        return;
     }
-    return store_scan(s->topics->store, STORE_META, slice_text(destroy_prefix), slice_of(NULL, 0),
-                      resume_destroy, s, why);
+    x = change_new(s, NULL, NULL, change_free);
+    put_destroy_key(id, &x->key);
+    change_put(x, LOG_ANY_REVISION);
+}
+
+static void on_topic(void *user, topic_t *t)
+{
+    if (topic_is_gone(t)) numbers_forget(user, t);
+}
+
+void service_resume(service_t *s)
+{
+    notes_t notes = { NULL, 0 };
+
+    s->topics->changed = on_topic;
+    s->topics->user = s;
+    for (size_t i = 0; i < s->topics->count; i++)
+        if (s->topics->all[i]->state == MSG_TOPIC_STATE_PENDING) rehash_start(s, s->topics->all[i]);
+    log_each(s->log, destroy_prefix, read_note, &notes);
+    for (size_t i = 0; i < notes.count; i++) resume_destroy(s, &notes.topics[i]);
+    free(notes.topics);
 }

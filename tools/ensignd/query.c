@@ -1,14 +1,14 @@
 /* query.c - the RPCs EnSQL and Explain; see service.h
  *
- * Owns   a cursor for each query that runs: the key of the record that was read last, and where to stop.
- * Holds  a query sees the records that there are when it comes, and those only: it ends.
- *        Rows wait in the call's queue, QUEUE_FULL bytes and one row at most. More is read from the store
- *        only when the client has taken from it, so a cursor that nobody reads costs no more than that.
- *        One refill looks at EXAMINE_MAX records at most: a long OFFSET does not hold up other calls.
- *        A query with WHERE or a list of fields may look at a million events for one row. It reads as a job,
- *        until its queue is full: all such queries together have the jobs' share of a turn of the loop. A
- *        slice ends when the work for its events is WALK_WORK; what one event may cost has limits (field.h,
- *        select.h), and a query that passes one of them ends there.
+ * Owns   a job for each query that runs, with its walk over the topic (walk.h).
+ * Holds  a query sees the events that there are when it comes, and those only: it ends.
+ *        Rows wait in the call's queue, QUEUE_FULL bytes and one row at most. The job goes on only when the
+ *        client has taken from it. A cursor that nobody reads holds that, and a page of the log: PAGE_BYTES
+ *        and one event more.
+ *        A query with WHERE or a list of fields may look at a million events for one row, and OFFSET may skip
+ *        as many: all queries together have the jobs' share of a turn of the loop. A slice ends when the
+ *        work for its events is WALK_WORK; what one event may cost has limits (field.h, select.h), and a
+ *        query that passes one of them ends there.
  * Counts OFFSET of a plain query skips stored records, also duplicates that it does not give, as the service
  *        does. With WHERE or a list of fields, OFFSET and LIMIT count rows.
  * Fails  with a status that says why; a record that cannot be read is left out, as by the service. */
@@ -16,6 +16,8 @@
 #include "numbers.h"
 #include "restore.h"
 #include "select.h"
+#include "walk.h"
+#include "wrapper.h"
 #include "../common/utf8.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,53 +26,52 @@
 
 #define QUEUE_FULL 65536u
 #define QUEUE_LOW 32768u        /* below it, the queue is filled again */
-#define EXAMINE_MAX 1024u
+#define EXAMINE_MAX 1024u       /* events of a page, and of a plain query's slice */
+#define PAGE_BYTES 262144u      /* of a query that looks for its rows */
 
 #define TEXT_FAILED "could not execute query"
 
 typedef struct cursor_t {
-    job_t            job;               /* of a query that is not plain */
-    bool             queued;            /* the job is in the list, and frees the cursor of a call that ended */
-    store_t         *store;
+    job_t            job;
+    bool             queued;            /* the job frees the cursor of a call that has ended */
     call_t          *call;              /* NULL: gone */
+    const topic_t   *topic;
     select_t         select;            /* strict: its texts have gone with the message */
-    uint8_t          topic[16];
-    uint8_t          after[EVENT_KEY], last[EVENT_KEY];     /* the record before the next, the final one */
-    bool             begun;             /* `after` is one */
+    walk_t           walk;
+    uint64_t         epoch;
     bool             plain, strict, limited, duplicates;
     uint64_t         skip, limit, rows;
-    size_t           examined, bytes, work;     /* since the refill began, or the job's step */
+    size_t           examined, work;    /* since the slice began */
     bool             done;
-    bool             gone;              /* the final record is not there any more: the topic is destroyed */
-    bool             stopped;           /* the scan was ended by us */
-    buf_t            duplicate;         /* a record that has to be restored, once the scan is over */
 } cursor_t;
 
 /* ---- rows */
 
-/* The service does not store when an event was committed, and so cannot tell. */
-static void send_without_committed(call_t *c, msg_event_wrapper_t *w)
+static void count_row(cursor_t *q)
 {
-    buf_t b = { NULL, 0, 0, 0 };
-
-    w->has_committed = false;
-    if (msg_put(&b, MSG_EVENT_WRAPPER, w)) call_send(c, buf_bytes(&b));
-    buf_free(&b);
-}
-
-static void send_row(cursor_t *q, msg_event_wrapper_t *w, ensign_slice_t record)
-{
-    if (q->strict && w->has_committed) send_without_committed(q->call, w);
-    else call_send(q->call, record);
     q->rows++;
     if (q->limited && q->rows >= q->limit) q->done = true;
+}
+
+/* `value` is a stored wrapper, or a restored one. */
+static void send_whole(cursor_t *q, const log_event_t *e, ensign_slice_t value)
+{
+    buf_t row = { NULL, 0, 0, 0 };
+
+    wrapper_put(&row, e, value, q->epoch, q->strict);
+    call_send(q->call, buf_bytes(&row));
+    buf_free(&row);
+    count_row(q);
 }
 
 static void send_fields(cursor_t *q, view_t *v)
 {
     buf_t row = { NULL, 0, 0, 0 };
 
-    if (select_project(&q->select, v, &row)) send_row(q, NULL, buf_bytes(&row));
+    if (select_project(&q->select, v, &row)) {
+        call_send(q->call, buf_bytes(&row));
+        count_row(q);
+    }
     buf_free(&row);
 }
 
@@ -89,14 +90,15 @@ static void refuse_event(cursor_t *q, view_t *v)
 }
 
 /* A row of a query that is not plain, if the event is one. */
-static void choose(cursor_t *q, msg_event_wrapper_t *w, ensign_slice_t record)
+static void choose(cursor_t *q, msg_event_wrapper_t *w, const log_event_t *e, ensign_slice_t value)
 {
     view_t v;
 
+    wrapper_complete(w, e, q->epoch, q->strict);
     view_open(&v, w);
     if (select_takes(&q->select, &v)) {
         if (q->skip) q->skip--;
-        else if (q->select.query.all) send_row(q, w, record);
+        else if (q->select.query.all) send_whole(q, e, value);
         else send_fields(q, &v);
     }
     if (v.refused) refuse_event(q, &v);
@@ -104,115 +106,113 @@ static void choose(cursor_t *q, msg_event_wrapper_t *w, ensign_slice_t record)
     view_close(&v);
 }
 
-static void give(cursor_t *q, msg_event_wrapper_t *w, ensign_slice_t record)
+static void give(cursor_t *q, msg_event_wrapper_t *w, const log_event_t *e, ensign_slice_t value)
 {
-    if (q->plain) send_row(q, w, record);
-    else choose(q, w, record);
+    if (q->plain) send_whole(q, e, value);
+    else choose(q, w, e, value);
 }
 
-static void take_record(cursor_t *q, ensign_slice_t record)
+/* One whose original is gone is left out, as by the service. */
+static job_result_t give_duplicate(cursor_t *q, const msg_event_wrapper_t *w, const log_event_t *e)
+{
+    buf_t whole = { NULL, 0, 0, 0 };
+    msg_event_wrapper_t restored;
+    ensign_slice_t original;
+    job_result_t result;
+    rlid_t id;
+
+    if (w->duplicate_id.len != sizeof id.b) return JOB_MORE;
+    memcpy(id.b, w->duplicate_id.ptr, sizeof id.b);
+    result = walk_original(&q->walk, &id, &original);
+    if (result == JOB_MORE && original.len && restore_duplicate(e->value, original, &whole) &&
+        msg_decode(MSG_EVENT_WRAPPER, &restored, buf_bytes(&whole)))
+        give(q, &restored, e, buf_bytes(&whole));
+    buf_free(&whole);
+    return result;
+}
+
+static job_result_t take_event(cursor_t *q, const log_event_t *e)
 {
     msg_event_wrapper_t w;
 
     if (q->plain && q->skip) q->skip--;
-    else if (!msg_decode(MSG_EVENT_WRAPPER, &w, record))
+    else if (!msg_decode(MSG_EVENT_WRAPPER, &w, e->value))
         log_line("query: a record cannot be read and is left out");
     else if (!w.is_duplicate)
-        give(q, &w, record);
+        give(q, &w, e, e->value);
     else if (q->duplicates)
-        buf_put(&q->duplicate, record.ptr, record.len);
+        return give_duplicate(q, &w, e);
+    return JOB_MORE;
+}
+
+/* ---- slices */
+
+static bool queue_is_full(const cursor_t *q)
+{
+    return buf_len(&q->call->out) >= QUEUE_FULL;
 }
 
 static bool slice_is_over(const cursor_t *q)
 {
-    if (buf_len(&q->call->out) >= QUEUE_FULL) return true;
-    if (q->plain) return q->examined >= EXAMINE_MAX;
-    return q->examined >= WALK_RECORDS || q->bytes >= WALK_BYTES || q->work >= WALK_WORK;
+    return q->examined >= (q->plain ? EXAMINE_MAX : WALK_RECORDS) || q->work >= WALK_WORK;
 }
 
-static bool on_record(void *user, ensign_slice_t key, ensign_slice_t record)
+/* The next page is about what the queue has room for, where each event becomes a row. */
+static void set_page(cursor_t *q)
 {
-    cursor_t *q = user;
+    size_t queued = buf_len(&q->call->out);
 
-    if (key.len != EVENT_KEY) return true;
-    memcpy(q->after, key.ptr, EVENT_KEY);
-    q->begun = true;
-    q->examined++;
-    q->bytes += record.len;
-    if (memcmp(q->after, q->last, EVENT_KEY) >= 0) q->done = true;
-    if (memcmp(q->after, q->last, EVENT_KEY) > 0) return false;     /* younger than the query */
-    take_record(q, record);
-    q->stopped = q->done || buf_len(&q->duplicate) || slice_is_over(q);
-    return !q->stopped;
+    q->walk.page_events = EXAMINE_MAX;
+    if (!q->plain) q->walk.page_bytes = PAGE_BYTES;
+    else if (q->skip) q->walk.page_bytes = WALK_BYTES;
+    else q->walk.page_bytes = queued < QUEUE_FULL ? QUEUE_FULL - queued : 1;
+    if (q->plain && q->skip && q->skip < EXAMINE_MAX) q->walk.page_events = (size_t)q->skip;
 }
 
-/* One whose original is gone is left out, as by the service. */
-static bool send_duplicate(cursor_t *q, why_t *why)
+/* Reads until the slice is over or the queue is full, or there is no more. */
+static job_result_t read_slice(cursor_t *q)
 {
-    buf_t original = { NULL, 0, 0, 0 }, row = { NULL, 0, 0, 0 };
-    ensign_slice_t record = buf_bytes(&q->duplicate);
-    uint8_t key[EVENT_KEY];
-    msg_event_wrapper_t w;
-    bool ok = true;
+    job_result_t result = JOB_MORE;
+    log_event_t e;
 
-    msg_decode(MSG_EVENT_WRAPPER, &w, record);   /* it could be before */
-    memcpy(key, q->topic, sizeof q->topic);
-    if (w.duplicate_id.len == EVENT_KEY - sizeof q->topic) {
-        memcpy(key + sizeof q->topic, w.duplicate_id.ptr, w.duplicate_id.len);
-        ok = store_get(q->store, STORE_EVENT, slice_of(key, sizeof key), &original, why);
+    for (q->examined = q->work = 0; !q->done && !queue_is_full(q) && !slice_is_over(q); q->examined++) {
+        set_page(q);
+        result = walk_peek(&q->walk, &e);
+        if (result == JOB_MORE) result = take_event(q, &e);
+        if (result != JOB_MORE) return result;
+        walk_take(&q->walk);
     }
-    if (ok && buf_len(&original) && restore_duplicate(record, buf_bytes(&original), &row) &&
-        msg_decode(MSG_EVENT_WRAPPER, &w, buf_bytes(&row)))
-        give(q, &w, buf_bytes(&row));
-    q->duplicate.start = q->duplicate.end = 0;
-    buf_free(&original);
-    buf_free(&row);
-    return ok;
+    return q->done ? JOB_DONE : JOB_MORE;
 }
 
-static bool read_page(cursor_t *q, why_t *why)
+/* At the end of what the log has: a topic that is destroyed has lost events. */
+static void end_query(cursor_t *q)
 {
-    ensign_slice_t after = slice_of(q->after, q->begun ? EVENT_KEY : 0);
+    bool gone = topic_is_gone(q->topic) || q->topic->deleting;
 
-    q->stopped = false;
-    if (!store_scan(q->store, STORE_EVENT, slice_of(q->topic, sizeof q->topic), after, on_record, q, why))
-        return false;
-    q->gone = !q->stopped && !q->done && !q->strict;
-    if (!q->stopped) q->done = true;
-    return buf_len(&q->duplicate) == 0 || send_duplicate(q, why);
+    if (gone && !q->done && !q->strict)
+        call_end(q->call, GRPC_ABORTED, "topic destroyed while the query ran; rows are missing");
+    else
+        call_end(q->call, GRPC_OK, NULL);
 }
 
-/* Reads until a slice of work is done, or there is no more; then the call ends. */
-static void read_slice(cursor_t *q)
-{
-    why_t why;
-
-    q->examined = q->bytes = q->work = 0;
-    while (!q->done && !slice_is_over(q)) {
-        if (read_page(q, &why)) continue;
-        log_line("query: %s", why.text);
-        call_end(q->call, GRPC_INTERNAL, TEXT_FAILED);
-        return;
-    }
-    if (q->call->ended) return;         /* at an event */
-    if (q->gone) call_end(q->call, GRPC_ABORTED, "topic destroyed while the query ran; rows are missing");
-    else if (q->done) call_end(q->call, GRPC_OK, NULL);
-}
-
-static bool step(service_t *s, job_t *j, bool *more, why_t *why)
+static job_result_t step(service_t *s, job_t *j)
 {
     cursor_t *q = (cursor_t *)j;
+    job_result_t result;
     (void)s;
-    (void)why;
 
-    if (q->call && !q->call->ended) read_slice(q);
-    *more = q->call && !q->call->ended && !q->call->closed && buf_len(&q->call->out) < QUEUE_FULL;
-    return true;
+    if (!q->call || q->call->ended || q->call->closed) return JOB_DONE;
+    result = read_slice(q);
+    if (result == JOB_FAILED) call_end(q->call, GRPC_INTERNAL, TEXT_FAILED);
+    else if (result == JOB_DONE && !q->call->ended) end_query(q);
+    else if (result == JOB_MORE && queue_is_full(q)) return JOB_DONE;
+    return result;
 }
 
 static void free_cursor(cursor_t *q)
 {
-    buf_free(&q->duplicate);
+    walk_free(&q->walk);
     select_free(&q->select);
     free(q);
 }
@@ -224,19 +224,18 @@ static void leave(service_t *s, job_t *j, bool done)
     (void)done;
 
     q->queued = false;
-    if (!q->call) free_cursor(q);
+    if (q->call) q->call->refill_below = QUEUE_LOW;
+    else free_cursor(q);
 }
 
+/* Until the job leaves, nobody has to ask again. */
 static void refill(void *user, call_t *c)
 {
     cursor_t *q = c->state;
 
-    if (q->plain) {
-        read_slice(q);
-    } else if (!q->queued) {
-        q->queued = true;
-        jobs_add(user, &q->job);
-    }
+    c->refill_below = 0;
+    q->queued = true;
+    jobs_add(user, &q->job);
 }
 
 /* ---- the query */
@@ -288,37 +287,25 @@ static bool read_query(service_t *s, call_t *c, ensign_slice_t message, msg_quer
     return declined(c, GRPC_INVALID_ARGUMENT, "unknown topic in query");
 }
 
-/* False: the store failed. Without records, and with a limit of nothing, the cursor is done. */
-static bool open_cursor(cursor_t *q)
-{
-    const ensql_query_t *query = &q->select.query;
-    buf_t key = { NULL, 0, 0, 0 };
-    why_t why;
-    bool ok = store_tail(q->store, STORE_EVENT, slice_of(q->topic, sizeof q->topic), &key, &why);
-
-    if (!ok) log_line("query: %s", why.text);
-    if (buf_len(&key) == EVENT_KEY) memcpy(q->last, key.ptr, EVENT_KEY);
-    else q->done = true;
-    buf_free(&key);
-    q->skip = query->offset;
-    q->limited = query->has_limit;
-    q->limit = query->limit;
-    if (q->limited && q->limit == 0 && !q->strict) q->done = true;
-    return ok;
-}
-
+/* With a limit of nothing, the cursor is done. */
 static cursor_t *make_cursor(service_t *s, call_t *c, const topic_t *topic, const select_t *select)
 {
+    const ensql_query_t *query = &select->query;
     cursor_t *q = x_alloc(sizeof *q);
 
     q->job.step = step;
     q->job.end = leave;
-    q->store = s->topics->store;
     q->strict = s->strict;
     q->plain = s->strict || select_is_plain(select);
     q->call = c;
+    q->topic = topic;
     q->select = *select;
-    memcpy(q->topic, topic->id.b, sizeof q->topic);
+    q->epoch = log_epoch(s->log, &topic->project);
+    q->skip = query->offset;
+    q->limited = query->has_limit;
+    q->limit = query->limit;
+    q->done = q->limited && q->limit == 0 && !q->strict;
+    walk_start(&q->walk, s, &q->job, topic, 0, log_last(s->log, &topic->project));
     return q;
 }
 
@@ -334,31 +321,21 @@ void rpc_ensql(service_t *s, call_t *c, ensign_slice_t message)
     q = make_cursor(s, c, topic, &select);
     q->duplicates = request.include_duplicates;
     c->state = q;
-    if (!open_cursor(q)) {
-        call_end(c, GRPC_INTERNAL, TEXT_FAILED);
-        return;
-    }
     log_line("%s: query of topic %s", c->peer, topic->name);
     c->refill_below = QUEUE_LOW;
     c->refill = refill;
 }
 
-void ensql_half_close(service_t *s, call_t *c)
-{
-    (void)s;
-    if (!c->state) call_end(c, GRPC_INTERNAL, "grpc: the request message is missing");
-}
-
 void ensql_closed(service_t *s, call_t *c)
 {
     cursor_t *q = c->state;
-    (void)s;
 
     if (!q) return;
     c->state = NULL;
     log_line("%s: query over: %llu rows", c->peer, (unsigned long long)q->rows);
     q->call = NULL;
-    if (!q->queued) free_cursor(q);     /* else the job is still to find that the call is gone */
+    if (q->queued) jobs_wake(s, &q->job);       /* it finds that the call is gone */
+    else free_cursor(q);
 }
 
 /* ---- Explain */
@@ -410,16 +387,14 @@ typedef struct explain_t {
     job_t    job;
     call_t  *call;              /* NULL: nobody waits any more */
     topic_t *topic;
-    rlid_t   until;
+    uint64_t until;             /* an offset */
     plan_t   rows;
 } explain_t;
 
-static bool count_step(service_t *s, job_t *j, bool *more, why_t *why)
+static job_result_t count_step(service_t *s, job_t *j)
 {
     explain_t *x = (explain_t *)j;
-
-    *more = x->call != NULL;
-    return !*more || numbers_advance(s, x->topic, &x->until, more, why);
+    return x->call ? numbers_count(s, x->topic, x->until, j) : JOB_DONE;
 }
 
 static void explain(service_t *s, job_t *j, bool done)
@@ -462,7 +437,7 @@ void rpc_explain(service_t *s, call_t *c, ensign_slice_t message)
     x->job.end = explain;
     x->job.topic = x->topic = topic;
     x->call = c;
-    x->until = broker_last(s->broker);
+    x->until = log_last(s->log, &topic->project);
     describe_rows(&x->rows, &select, request.include_duplicates);
     select_free(&select);
     c->state = x;

@@ -5,32 +5,49 @@
  *                 is needed, and a server that dies in between goes on from the beginning
  *        FIND     with OFFSET_LATEST: the last of each set
  *        MARK     what has an original as its duplicate
+ *        SAVE     the topic's new state
  * Holds  one hash of each original, SEEN_MAX of them: events beyond that are not found to repeat each other.
+ *        Amendments under way: WALK_RECORDS of them at most, and of WALK_BYTES and one event more. A phase
+ *        ends when all are answered.
  *        Events that come meanwhile are left alone. */
 #include "dedup.h"
 #include "numbers.h"
 #include "rehash.h"
 #include "restore.h"
 #include "topic_state.h"
+#include "walk.h"
 #include <stdlib.h>
 #include <string.h>
 
 #define SEEN_MAX 4194304u       /* 32 bytes each, twice */
 
-typedef enum { COUNT, RESTORE, FIND, MARK, OVER } phase_t;
+typedef enum { COUNT, RESTORE, FIND, MARK, SAVE, SAVED } phase_t;
 typedef struct seen_t { name_hash_t hash; rlid_t id; bool used; } seen_t;
 
-typedef struct rehash_t {
+typedef struct rehash_t rehash_t;
+typedef struct amendment_t {
+    log_amend_t amend;
+    rehash_t   *rehash;
+    buf_t       value;
+    struct amendment_t *next, **back;
+} amendment_t;
+
+struct rehash_t {
     job_t          job;
     dedup_policy_t policy;
-    rlid_t         until;       /* the last id that was given out when it began */
+    uint64_t       until;       /* the last offset that was given out when it began */
     walk_t         walk;
     phase_t        phase;
     seen_t        *seen;
     size_t         seen_count, seen_cap;
-    buf_t          original, out;
+    size_t         probe;       /* where the search for the event's original goes on, once `probing` */
+    bool           probing;
+    amendment_t   *amendments;  /* without an answer yet */
+    size_t         amending, amending_bytes;
+    bool           failed;
+    buf_t          out;
     uint64_t       marked;
-} rehash_t;
+};
 
 /* ---- originals by their hash */
 
@@ -60,178 +77,259 @@ static void seen_grow(rehash_t *r)
     free(old);
 }
 
-static void seen_add(rehash_t *r, const name_hash_t *hash, ensign_slice_t key)
+static void seen_add(rehash_t *r, const name_hash_t *hash, const rlid_t *id)
 {
     seen_t entry;
 
     if (r->seen_count == SEEN_MAX) return;
     if (2 * (r->seen_count + 1) > r->seen_cap) seen_grow(r);
     entry.hash = *hash;
-    memcpy(entry.id.b, key.ptr + 16, sizeof entry.id.b);
+    entry.id = *id;
     entry.used = true;
     seen_insert(r, &entry);
     r->seen_count++;
 }
 
-static bool get_event(service_t *s, rehash_t *r, const uint8_t rlid[10], why_t *why)
+static bool same_id(const rlid_t *a, const rlid_t *b)
 {
-    uint8_t key[EVENT_KEY];
-    event_key(r->job.topic, slice_of(rlid, 10), key);
-    return store_get(s->topics->store, STORE_EVENT, slice_of(key, sizeof key), &r->original, why);
+    return memcmp(a->b, b->b, sizeof a->b) == 0;
 }
 
-/* The original that says the same as this event, or the event itself; *found is NULL when no event does. With the
-   original's record in r->original, unless it is the event itself. */
-static bool seen_find(service_t *s, rehash_t *r, const name_hash_t *hash, ensign_slice_t key,
-                      ensign_slice_t value, seen_t **found, why_t *why)
+/* The original that says the same as this event, with its value, or the event itself; *found is NULL when no
+   event does. Where it has to wait for an original of this hash it goes on from that one. */
+static job_result_t seen_find(rehash_t *r, const name_hash_t *hash, const log_event_t *e, seen_t **found,
+                              ensign_slice_t *original)
 {
+    job_result_t result;
+
     *found = NULL;
-    if (r->seen_cap == 0) return true;
-    for (size_t at = place_of(r, hash); r->seen[at].used; at = (at + 1) & (r->seen_cap - 1)) {
-        seen_t *entry = &r->seen[at];
+    if (r->seen_cap == 0) return JOB_MORE;
+    if (!r->probing) r->probe = place_of(r, hash);
+    r->probing = true;
+    for (; r->seen[r->probe].used; r->probe = (r->probe + 1) & (r->seen_cap - 1)) {
+        seen_t *entry = &r->seen[r->probe];
         if (memcmp(entry->hash.b, hash->b, sizeof hash->b) != 0) continue;
+        result = same_id(&entry->id, &e->id) ? JOB_MORE : walk_original(&r->walk, &entry->id, original);
+        if (result != JOB_MORE) return result;
+        if (!same_id(&entry->id, &e->id) && !dedup_same(&r->policy, e->value, *original)) continue;
         *found = entry;
-        if (memcmp(entry->id.b, key.ptr + 16, sizeof entry->id.b) == 0) return true;
-        if (!get_event(s, r, entry->id.b, why)) return false;
-        if (dedup_same(&r->policy, value, buf_bytes(&r->original))) return true;
-        *found = NULL;
+        break;
     }
-    return true;
+    r->probing = false;
+    return JOB_MORE;
 }
 
 /* ---- one event */
 
-static bool write_back(service_t *s, rehash_t *r, ensign_slice_t key, why_t *why)
+static void amendment_free(amendment_t *a)
 {
-    store_record_t record = { STORE_EVENT, key, buf_bytes(&r->out) };
-    return store_append(s->topics->store, &record, 1, why);
+    *a->back = a->next;
+    if (a->next) a->next->back = a->back;
+    buf_free(&a->value);
+    free(a);
+}
+
+static void amended(log_request_t *request)
+{
+    amendment_t *a = (amendment_t *)request;
+    rehash_t *r = a->rehash;
+
+    if (request->result != LOG_OK) {
+        r->failed = true;
+        log_line("topic %s: an event could not be marked: %s", r->job.topic->name, request->why.text);
+    }
+    amendment_free(a);
+    if (--r->amending) return;
+    r->amending_bytes = 0;
+    jobs_wake(r->walk.service, &r->job);
+}
+
+static void write_back(service_t *s, rehash_t *r, const log_event_t *e)
+{
+    amendment_t *a = x_alloc(sizeof *a);
+
+    a->rehash = r;
+    buf_put(&a->value, r->out.ptr + r->out.start, buf_len(&r->out));
+    a->amend.base.done = amended;
+    a->amend.project = r->job.topic->project;
+    a->amend.topic = r->job.topic->id;
+    a->amend.offset = e->offset;
+    a->amend.value = buf_bytes(&a->value);
+    a->next = r->amendments;
+    a->back = &r->amendments;
+    if (a->next) a->next->back = &a->next;
+    r->amendments = a;
+    r->amending++;
+    r->amending_bytes += buf_len(&a->value);
+    log_amend(s->log, &a->amend);
 }
 
 /* A duplicate whose original there is not was called one by its publisher: it is left so. The real service
    leaves the mark on what it has restored. */
-static bool restore(service_t *s, rehash_t *r, ensign_slice_t key, ensign_slice_t value, why_t *why)
+static job_result_t restore(service_t *s, rehash_t *r, const log_event_t *e)
 {
     buf_t whole = { NULL, 0, 0, 0 };
+    ensign_slice_t original;
+    job_result_t result;
     rlid_t id;
-    bool ok = true;
 
-    if (!dedup_original(value, &id)) return true;
-    if (!get_event(s, r, id.b, why)) return false;
-    if (buf_len(&r->original) == 0) return true;
+    if (!dedup_original(e->value, &id)) return JOB_MORE;
+    result = walk_original(&r->walk, &id, &original);
+    if (result != JOB_MORE || original.len == 0) return result;
     r->out.start = r->out.end = 0;
-    if (restore_duplicate(value, buf_bytes(&r->original), s->strict ? &r->out : &whole) &&
+    if (restore_duplicate(e->value, original, s->strict ? &r->out : &whole) &&
         (s->strict || dedup_unmark(buf_bytes(&whole), &r->out)))
-        ok = write_back(s, r, key, why);
+        write_back(s, r, e);
     buf_free(&whole);
-    return ok;
+    return JOB_MORE;
 }
 
 /* False in *usable: there is nothing to compare. The real service gives up there. */
-static bool hash_of(service_t *s, rehash_t *r, ensign_slice_t value, name_hash_t *hash, bool *usable,
-                    why_t *why)
+static job_result_t hash_of(const service_t *s, rehash_t *r, ensign_slice_t value, name_hash_t *hash,
+                            bool *usable)
 {
     rlid_t id;
 
     *usable = (s->strict || !dedup_original(value, &id)) && dedup_hash(&r->policy, value, hash);
-    if (s->strict && (!*usable || r->policy.strategy >= DEDUP_UNIQUE_FIELD))
-        return fail(why, "could not compute hash of event; empty events and UNIQUE_FIELD have none");
-    return true;
+    if (!s->strict || (*usable && r->policy.strategy < DEDUP_UNIQUE_FIELD)) return JOB_MORE;
+    log_line("topic %s: could not compute hash of event; empty events and UNIQUE_FIELD have none",
+             r->job.topic->name);
+    return JOB_FAILED;
 }
 
-static bool find_last(service_t *s, rehash_t *r, ensign_slice_t key, ensign_slice_t value, why_t *why)
+static job_result_t find_last(service_t *s, rehash_t *r, const log_event_t *e)
 {
     name_hash_t hash;
     seen_t *entry;
+    ensign_slice_t original;
     bool usable;
+    job_result_t result = hash_of(s, r, e->value, &hash, &usable);
 
-    if (!hash_of(s, r, value, &hash, &usable, why)) return false;
-    if (!usable) return true;
-    if (!seen_find(s, r, &hash, key, value, &entry, why)) return false;
-    if (entry) memcpy(entry->id.b, key.ptr + 16, sizeof entry->id.b);
-    else seen_add(r, &hash, key);
-    return true;
+    if (result != JOB_MORE || !usable) return result;
+    result = seen_find(r, &hash, e, &entry, &original);
+    if (result != JOB_MORE) return result;
+    if (entry) entry->id = e->id;
+    else seen_add(r, &hash, &e->id);
+    return JOB_MORE;
 }
 
-static bool mark(service_t *s, rehash_t *r, ensign_slice_t key, ensign_slice_t value, why_t *why)
+static job_result_t mark(service_t *s, rehash_t *r, const log_event_t *e)
 {
     name_hash_t hash;
-    seen_t *entry;
+    seen_t *entry = NULL;
+    ensign_slice_t original;
     rlid_t id;
     bool usable;
+    job_result_t result = hash_of(s, r, e->value, &hash, &usable);
 
-    if (!hash_of(s, r, value, &hash, &usable, why)) return false;
-    if (!s->strict && dedup_original(value, &id)) numbers_duplicate(s, r->job.topic, value);
-    if (!usable) return true;
-    if (!seen_find(s, r, &hash, key, value, &entry, why)) return false;
-    if (!entry) seen_add(r, &hash, key);
-    if (!entry || memcmp(entry->id.b, key.ptr + 16, sizeof entry->id.b) == 0) return true;
+    if (result == JOB_MORE && usable) result = seen_find(r, &hash, e, &entry, &original);
+    if (result != JOB_MORE) return result;
+    if (!s->strict && dedup_original(e->value, &id)) numbers_duplicate(s, r->job.topic, e->value);
+    if (!usable) return JOB_MORE;
+    if (!entry) seen_add(r, &hash, &e->id);
+    if (!entry || same_id(&entry->id, &e->id)) return JOB_MORE;
     r->out.start = r->out.end = 0;
-    if (!dedup_shrink(&r->policy, value, buf_bytes(&r->original), &r->out)) return true;
+    if (!dedup_shrink(&r->policy, e->value, original, &entry->id, &r->out)) return JOB_MORE;
     /* The real service counts it for the type that is left of it. */
-    numbers_duplicate(s, r->job.topic, s->strict ? buf_bytes(&r->out) : value);
+    numbers_duplicate(s, r->job.topic, s->strict ? buf_bytes(&r->out) : e->value);
     r->marked++;
-    return write_back(s, r, key, why);
+    write_back(s, r, e);
+    return JOB_MORE;
 }
 
-static bool visit(service_t *s, rehash_t *r, ensign_slice_t key, ensign_slice_t value, why_t *why)
+static job_result_t visit(service_t *s, rehash_t *r, const log_event_t *e)
 {
-    if (r->phase == RESTORE) return restore(s, r, key, value, why);
-    if (r->phase == FIND) return find_last(s, r, key, value, why);
-    return mark(s, r, key, value, why);
+    if (r->phase == RESTORE) return restore(s, r, e);
+    if (r->phase == FIND) return find_last(s, r, e);
+    return mark(s, r, e);
 }
 
 /* ---- the job */
 
 /* The real service leaves the newest event alone, and knows no OFFSET_LATEST. */
-static bool next_phase(service_t *s, rehash_t *r, why_t *why)
+static void next_phase(service_t *s, rehash_t *r)
 {
-    ensign_slice_t prefix = slice_of(r->job.topic->id.b, 16);
     bool latest = r->policy.latest && !s->strict;
+    uint64_t newest = numbers_last(s, r->job.topic), until = r->until;
 
     if (r->phase == RESTORE) numbers_no_duplicates(s, r->job.topic);
-    if (r->phase == RESTORE && r->policy.strategy == DEDUP_NONE) r->phase = OVER;
+    if (r->phase == RESTORE && r->policy.strategy == DEDUP_NONE) r->phase = SAVE;
     else if (r->phase == RESTORE && !latest) r->phase = MARK;
     else r->phase++;
-    walk_start(&r->walk, r->job.topic, &r->until);
-    if (!s->strict) return true;
-    if (!store_tail(s->topics->store, STORE_EVENT, prefix, &r->original, why)) return false;
-    if (buf_len(&r->original) != EVENT_KEY) return true;
-    r->walk.before = memcmp(r->original.ptr, r->walk.until, EVENT_KEY) <= 0;
-    if (r->walk.before) memcpy(r->walk.until, r->original.ptr, EVENT_KEY);
-    return true;
+    if (s->strict && newest && newest <= until) until = newest - 1;
+    walk_start(&r->walk, s, &r->job, r->job.topic, 0, until);
 }
 
-static bool step(service_t *s, job_t *j, bool *more, why_t *why)
+/* Somebody may have changed the topic meanwhile: then it is tried again, with what it is now. */
+static void state_saved(change_t *x)
+{
+    rehash_t *r = (rehash_t *)x->job;
+    log_result_t result = x->put.base.result;
+
+    r->phase = result == LOG_CHANGED ? SAVE : SAVED;
+    r->failed = result != LOG_OK && result != LOG_CHANGED;
+    if (r->failed) log_line("the state of topic %s not changed: %s", x->topic->name, x->put.base.why.text);
+    jobs_wake(x->service, x->job);
+    change_free(x);
+}
+
+static job_result_t save_state(service_t *s, rehash_t *r)
+{
+    change_t *x = change_new(s, NULL, r->job.topic, state_saved);
+    why_t why;
+
+    x->job = &r->job;
+    if (topic_set_state(x, MSG_TOPIC_STATE_READY, &why)) return JOB_WAIT;
+    log_line("%s", why.text);
+    change_free(x);
+    return JOB_FAILED;
+}
+
+static job_result_t visit_page(service_t *s, rehash_t *r)
+{
+    job_result_t result;
+    log_event_t e;
+
+    for (size_t i = 0; (result = walk_peek(&r->walk, &e)) == JOB_MORE && i < WALK_RECORDS; i++) {
+        if (r->amending >= WALK_RECORDS || r->amending_bytes >= WALK_BYTES) return JOB_WAIT;
+        result = visit(s, r, &e);
+        if (result != JOB_MORE) return result;
+        walk_take(&r->walk);
+    }
+    return result;
+}
+
+static job_result_t step(service_t *s, job_t *j)
 {
     rehash_t *r = (rehash_t *)j;
+    job_result_t result;
 
-    *more = true;
+    if (r->failed) return JOB_FAILED;
+    if (r->phase == SAVED) return JOB_DONE;
+    if (r->phase == SAVE) return save_state(s, r);
     if (r->phase == COUNT) {
-        bool counting;
-        if (!numbers_advance(s, j->topic, &r->until, &counting, why)) return false;
-        return counting || next_phase(s, r, why);
+        result = numbers_count(s, j->topic, r->until, j);
+    } else {
+        result = visit_page(s, r);
+        if (result == JOB_DONE && r->amending) return JOB_WAIT;
     }
-    if (r->phase == OVER) {
-        *more = false;
-        return topic_set_state(s->topics, j->topic, MSG_TOPIC_STATE_READY, why);
-    }
-    if (!walk_next(&r->walk, s->topics->store, why)) return false;
-    if (r->walk.count == 0) return next_phase(s, r, why);
-    for (size_t i = 0; i < r->walk.count; i++)
-        if (!visit(s, r, walk_key(&r->walk, i), walk_value(&r->walk, i), why)) return false;
-    return store_commit(s->topics->store, why);
+    if (result != JOB_DONE) return result;
+    next_phase(s, r);
+    return JOB_MORE;
 }
 
 static void end(service_t *s, job_t *j, bool done)
 {
     rehash_t *r = (rehash_t *)j;
-    (void)s;
 
     if (done)
         log_line("topic %s: deduplicated, %llu duplicates", j->topic->name, (unsigned long long)r->marked);
+    while (r->amendments) {
+        log_cancel(s->log, &r->amendments->amend.base);
+        amendment_free(r->amendments);
+    }
     dedup_policy_free(&r->policy);
     walk_free(&r->walk);
-    buf_free(&r->original);
     buf_free(&r->out);
     free(r->seen);
     free(r);
@@ -244,7 +342,9 @@ void rehash_start(service_t *s, topic_t *t)
     r->job.step = step;
     r->job.end = end;
     r->job.topic = t;
-    r->until = broker_last(s->broker);
+    r->until = log_last(s->log, &t->project);
+    r->walk.service = s;
+    if (!log_can_amend(s->log)) r->phase = SAVE;
     if (!dedup_policy_read(slice_of(t->message, t->message_len), &r->policy)) r->policy.strategy = DEDUP_NONE;
     jobs_add(s, &r->job);
 }

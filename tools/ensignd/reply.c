@@ -21,6 +21,12 @@ void reply(call_t *c, msg_kind_t kind, const void *message)
     buf_free(&b);
 }
 
+void wait_half_close(service_t *s, call_t *c)
+{
+    (void)s;
+    if (!c->state) call_end(c, GRPC_INTERNAL, "grpc: the request message is missing");
+}
+
 msg_timestamp_t wall_in(int64_t seconds)
 {
     msg_timestamp_t t;

@@ -6,5 +6,7 @@
 
 bool decode(call_t *c, msg_kind_t kind, void *message, ensign_slice_t bytes);  /* false: the call has ended */
 void reply(call_t *c, msg_kind_t kind, const void *message);                   /* and the call ends */
+/* For an RPC that does not answer at once: the client has said all, and must have said something. */
+void wait_half_close(service_t *s, call_t *c);
 msg_timestamp_t wall_in(int64_t seconds);       /* so long from now */
 #endif

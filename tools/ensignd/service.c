@@ -1,5 +1,5 @@
 /* service.c - the table of RPCs, authentication, and the way from a call to its function; see service.h */
-#include "service.h"
+#include "reply.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,24 +33,25 @@ static const rpc_t rpcs[] = {
       publish_deadline, publish_stop, publish_closed },
     { ENSIGN_SERVICE "Subscribe", false, PERM_SUBSCRIBER, 0, subscribe_open, subscribe_message,
       subscribe_half_close, NULL, stop_stream, subscribe_closed },
-    { ENSIGN_SERVICE "EnSQL", false, 0, PERM_SUBSCRIBER | PERM_TOPICS_READ, NULL, rpc_ensql, ensql_half_close,
+    { ENSIGN_SERVICE "EnSQL", false, 0, PERM_SUBSCRIBER | PERM_TOPICS_READ, NULL, rpc_ensql, wait_half_close,
       NULL, stop_stream, ensql_closed },
-    { ENSIGN_SERVICE "Explain", false, PERM_SUBSCRIBER, 0, NULL, rpc_explain, ensql_half_close, NULL, NULL,
+    { ENSIGN_SERVICE "Explain", false, PERM_SUBSCRIBER, 0, NULL, rpc_explain, wait_half_close, NULL, NULL,
       explain_closed },
     { ENSIGN_SERVICE "ListTopics", false, PERM_TOPICS_READ, 0, NULL, rpc_list_topics, NULL, NULL, NULL,
       NULL },
-    { ENSIGN_SERVICE "CreateTopic", false, PERM_TOPICS_CREATE, 0, NULL, rpc_create_topic, NULL, NULL, NULL,
-      NULL },
+    { ENSIGN_SERVICE "CreateTopic", false, PERM_TOPICS_CREATE, 0, NULL, rpc_create_topic, wait_half_close,
+      NULL, NULL, change_closed },
     { ENSIGN_SERVICE "RetrieveTopic", false, PERM_TOPICS_READ, 0, NULL, rpc_retrieve_topic, NULL, NULL, NULL,
       NULL },
     { ENSIGN_SERVICE "TopicNames", false, 0, PERM_TOPICS_READ | PERM_PUBLISHER | PERM_SUBSCRIBER, NULL,
       rpc_topic_names, NULL, NULL, NULL, NULL },
     { ENSIGN_SERVICE "TopicExists", false, 0, PERM_TOPICS_READ | PERM_PUBLISHER | PERM_SUBSCRIBER, NULL,
       rpc_topic_exists, NULL, NULL, NULL, NULL },
-    { ENSIGN_SERVICE "DeleteTopic", false, 0, 0, NULL, rpc_delete_topic, NULL, NULL, NULL, NULL },
-    { ENSIGN_SERVICE "SetTopicPolicy", false, PERM_TOPICS_EDIT, 0, NULL, rpc_set_topic_policy, NULL, NULL,
-      NULL, NULL },
-    { ENSIGN_SERVICE "Info", false, PERM_TOPICS_READ | PERM_METRICS_READ, 0, NULL, rpc_info, info_half_close,
+    { ENSIGN_SERVICE "DeleteTopic", false, 0, 0, NULL, rpc_delete_topic, wait_half_close, NULL, NULL,
+      change_closed },
+    { ENSIGN_SERVICE "SetTopicPolicy", false, PERM_TOPICS_EDIT, 0, NULL, rpc_set_topic_policy, wait_half_close,
+      NULL, NULL, change_closed },
+    { ENSIGN_SERVICE "Info", false, PERM_TOPICS_READ | PERM_METRICS_READ, 0, NULL, rpc_info, wait_half_close,
       NULL, NULL, info_closed },
     { ENSIGN_SERVICE "Status", true, 0, 0, NULL, rpc_status, NULL, NULL, NULL, NULL },
     { HEALTH_SERVICE "Check", true, 0, 0, NULL, rpc_health_check, NULL, NULL, NULL, NULL },
@@ -182,6 +183,7 @@ bool service_busy(const service_t *s)
 
 void service_free(service_t *s)
 {
+    changes_free(s);
     jobs_free(s);
     numbers_free(s);
     free(s->finishing);

@@ -13,11 +13,13 @@
 #define TEXT_BAD_MESSAGE "grpc: failed to unmarshal the received message"
 #define TEXT_DEADLINE "context deadline exceeded"
 
+typedef struct change_t change_t;       /* change.h */
 typedef struct job_t job_t;             /* jobs.h */
 typedef struct numbers_t numbers_t;     /* numbers.h */
 
 typedef struct service_t {
     auth_t   *auth;
+    log_t    *log;
     topics_t *topics;
     broker_t *broker;
     bool      strict;                   /* the real server's oddities too; see ensignd --help */
@@ -32,6 +34,8 @@ typedef struct service_t {
     call_t  **joining;                  /* strict: subscribers that get what is committed from now on */
     size_t    joining_count, joining_cap;
     job_t    *jobs;                     /* the first to have the next slice */
+    job_t    *waiting;                  /* jobs that somebody will wake */
+    change_t *changes;                  /* of metadata, without an answer yet */
     numbers_t **numbers;                /* by the topic's index */
     size_t    numbers_cap;
 } service_t;
@@ -60,18 +64,21 @@ void service_stop_call(service_t *s, call_t *c);
 void service_free(service_t *s);
 
 /* policy.c */
-bool service_resume(service_t *s, why_t *why);  /* takes up the jobs that the last run left */
+void service_resume(service_t *s);              /* takes up the jobs that the last run left */
 void rpc_create_topic(service_t *s, call_t *c, ensign_slice_t message);
 void rpc_delete_topic(service_t *s, call_t *c, ensign_slice_t message);
 void rpc_set_topic_policy(service_t *s, call_t *c, ensign_slice_t message);
 
+/* change.c */
+void change_closed(service_t *s, call_t *c);
+void changes_free(service_t *s);
+
 /* info.c */
 void rpc_info(service_t *s, call_t *c, ensign_slice_t message);
-void info_half_close(service_t *s, call_t *c);
 void info_closed(service_t *s, call_t *c);
 
 /* jobs.c */
-bool jobs_pending(const service_t *s);
+bool jobs_pending(const service_t *s);         /* some have something to do */
 void jobs_run(service_t *s);                    /* behind a turn's commit */
 void jobs_free(service_t *s);
 
@@ -89,7 +96,6 @@ void rpc_topic_exists(service_t *s, call_t *c, ensign_slice_t message);
 
 /* query.c */
 void rpc_ensql(service_t *s, call_t *c, ensign_slice_t message);
-void ensql_half_close(service_t *s, call_t *c);
 void ensql_closed(service_t *s, call_t *c);
 void rpc_explain(service_t *s, call_t *c, ensign_slice_t message);
 void explain_closed(service_t *s, call_t *c);

@@ -451,53 +451,21 @@ static uint8_t *put_timestamp(uint8_t *p, uint32_t tag, stamp_t t)
     return p;
 }
 
-/* In front of the wrapper at `w`: prefix, tag and length of a SubscribeReply. Returns how many bytes. */
-static size_t put_frame_head(uint8_t *w, size_t wrapper_len)
-{
-    size_t length = msg_varint_size(wrapper_len), n = 5 + 1 + length;
-    uint8_t *p = w - n;
-
-    p[0] = 0;
-    put_be32(p + 1, 1 + length + wrapper_len);
-    p[5] = MSG_SUBSCRIBE_REPLY_EVENT_TAG << 3 | MSG_WIRE_BYTES;
-    msg_put_varint(p + 6, wrapper_len);
-    return n;
-}
-
-/* Writes the event as it is stored and delivered. False: it could not be encoded. */
 static bool accept_event(service_t *s, call_t *c, topic_t *t, msg_event_wrapper_t *w, size_t size)
 {
     publisher_t *p = c->state;
-    size_t cap = size + WRAPPER_GROWTH, tail = buf_len(&p->provenance) + COMMITTED_MAX, at, n, head, plain;
-    ensign_slice_t local_id = w->local_id;
-    uint8_t *base = broker_room(s->broker, FRAME_HEAD + cap + tail + local_id.len, &at);
-    uint8_t *wrapper = base + FRAME_HEAD, *end;
-    broker_event_t e;
-    stamp_t committed;
-
-    broker_next(s->broker, &e.id, &committed);
-    w->id = slice_of(e.id.b, sizeof e.id.b);
-    w->local_id.len = 0;
+    buf_t b = { NULL, 0, 0, 0 };
+    ensign_slice_t local = w->local_id;
+    bool ok;
+    (void)size;
+    w->local_id.len = w->id.len = 0;
+    w->offset = w->epoch = 0;
     w->has_publisher = w->has_committed = false;
-    if (!msg_encode(MSG_EVENT_WRAPPER, w, wrapper, cap, &n)) return false;
-    end = wrapper + n;
-    memcpy(end, p->provenance.ptr, buf_len(&p->provenance));
-    end += buf_len(&p->provenance);
-    plain = (size_t)(end - wrapper);
-    end = put_timestamp(end, MSG_EVENT_WRAPPER_COMMITTED_TAG, committed);
-    e.publisher = c;
-    e.topic = t;
-    e.wrapper = at + FRAME_HEAD;
-    e.wrapper_len = (size_t)(end - wrapper);
-    e.stored_len = s->strict ? plain : e.wrapper_len;   /* the real server does not keep the time of commit */
-    head = put_frame_head(wrapper, e.wrapper_len);
-    e.frame = e.wrapper - head;
-    e.frame_len = e.wrapper_len + head;
-    e.local_id = e.wrapper + e.wrapper_len;
-    e.local_id_len = local_id.len;
-    if (local_id.len) memcpy(end, local_id.ptr, local_id.len);
-    broker_put(s->broker, &e, e.local_id + e.local_id_len);
-    return true;
+    ok = msg_put(&b, MSG_EVENT_WRAPPER, w);
+    buf_put(&b, p->provenance.ptr, buf_len(&p->provenance));
+    if (ok) broker_put(s->broker, c, t, buf_bytes(&b), local);
+    buf_free(&b);
+    return ok;
 }
 
 /* An event whose message is larger than MESSAGE_MAX would end a strict stream before it comes here. */

@@ -1,5 +1,25 @@
 /* topic_state.c - see topic_state.h */
+#include "reply.h"
 #include "topic_state.h"
+
+static void set_key(change_t *x, const ulid_t *project, ensign_slice_t name)
+{
+    x->key.start = x->key.end = 0;
+    topic_record_key(project, name, &x->key);
+}
+
+bool topic_make(change_t *x, const ulid_t *project, msg_topic_t *m)
+{
+    ulid_t id = ulid_new();
+
+    if (m->id.len == 0) m->id = slice_of(id.b, sizeof id.b);
+    m->project_id = slice_of(project->b, sizeof project->b);
+    m->status = MSG_TOPIC_STATE_READY;
+    m->has_created = m->has_modified = true;
+    m->created = m->modified = wall_in(0);
+    set_key(x, project, m->name);
+    return msg_put(&x->value, MSG_TOPIC, m);
+}
 
 bool topic_read(const topic_t *t, msg_topic_t *out, why_t *why)
 {
@@ -7,35 +27,35 @@ bool topic_read(const topic_t *t, msg_topic_t *out, why_t *why)
            fail(why, "the record of topic %s cannot be read", t->name);
 }
 
-void topic_note(topic_t *t)
+bool topic_save(change_t *x, msg_topic_t *m, why_t *why)
 {
-    msg_topic_t m;
-    why_t why;
+    ensign_slice_t known;
+    uint64_t revision;
 
-    if (!topic_read(t, &m, &why)) return;
-    t->readonly = m.readonly;
-    t->state = m.status;
-}
-
-bool topic_save(topics_t *topics, topic_t *t, msg_topic_t *m, why_t *why)
-{
-    buf_t b = { NULL, 0, 0, 0 };
-    bool ok;
-
-    why->text[0] = '\0';
     m->has_modified = true;
-    wall_now(&m->modified.seconds, &m->modified.nanos);
-    ok = msg_put(&b, MSG_TOPIC, m) && topics_update(topics, t, buf_bytes(&b), why);
-    buf_free(&b);
-    if (ok) topic_note(t);
-    return ok;
+    m->modified = wall_in(0);
+    set_key(x, &x->topic->project, slice_text(x->topic->name));
+    x->value.start = x->value.end = 0;
+    if (!msg_put(&x->value, MSG_TOPIC, m))
+        return fail(why, "the record of topic %s cannot be written", x->topic->name);
+    if (!log_get(x->service->log, buf_bytes(&x->key), &known, &revision))
+        return fail(why, "topic %s is gone", x->topic->name);
+    change_put(x, revision);
+    return true;
 }
 
-bool topic_set_state(topics_t *topics, topic_t *t, int32_t state, why_t *why)
+bool topic_set_state(change_t *x, int32_t state, why_t *why)
 {
     msg_topic_t m;
 
-    if (!topic_read(t, &m, why)) return false;
+    if (!topic_read(x->topic, &m, why)) return false;
     m.status = state;
-    return topic_save(topics, t, &m, why);
+    return topic_save(x, &m, why);
+}
+
+void topic_remove(change_t *x)
+{
+    set_key(x, &x->topic->project, slice_text(x->topic->name));
+    x->value.start = x->value.end = 0;
+    change_put(x, LOG_ANY_REVISION);
 }

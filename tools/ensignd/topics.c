@@ -1,12 +1,15 @@
-/* topics.c - see topics.h
- *
- * A record's key is the project's ULID and the topic's; its value the name's length in two bytes, the name,
- * and the Topic message. */
+/* topics.c - see topics.h */
+#include "messages.h"
 #include "topics.h"
 #include <stdlib.h>
 #include <string.h>
 
 #define NAME_MAX_BYTES 512
+
+bool topic_is_gone(const topic_t *t)
+{
+    return ulid_is_zero(&t->project);
+}
 
 static uint64_t hash_of(ensign_slice_t a, ensign_slice_t b)
 {
@@ -42,7 +45,7 @@ static void tables_make(topics_t *t, size_t cap)
     t->by_id.slots = x_alloc(cap * sizeof *t->by_id.slots);
     t->by_name.slots = x_alloc(cap * sizeof *t->by_name.slots);
     for (size_t i = 0; i < t->count; i++) {
-        if (ulid_is_zero(&t->all[i]->project)) continue;
+        if (topic_is_gone(t->all[i])) continue;
         table_insert(&t->by_id, t->all[i], hash_by_id(t->all[i]));
         table_insert(&t->by_name, t->all[i], hash_by_name(t->all[i]));
     }
@@ -91,8 +94,19 @@ topic_t *topics_lookup(const topics_t *t, const ulid_t *project, ensign_slice_t 
     return x && ulid_eq(&x->project, project) ? x : NULL;
 }
 
-static topic_t *remember(topics_t *t, const ulid_t *id, const ulid_t *project, ensign_slice_t name,
-                         ensign_slice_t message)
+static void take_message(topic_t *x, ensign_slice_t message)
+{
+    msg_topic_t m;
+
+    free(x->message);
+    x->message = (uint8_t *)slice_dup(message);
+    x->message_len = message.len;
+    if (!msg_decode(MSG_TOPIC, &m, message)) return;
+    x->readonly = m.readonly;
+    x->state = m.status;
+}
+
+static topic_t *remember(topics_t *t, const ulid_t *id, const ulid_t *project, ensign_slice_t name)
 {
     topic_t *x = x_alloc(sizeof *x);
 
@@ -101,8 +115,6 @@ static topic_t *remember(topics_t *t, const ulid_t *id, const ulid_t *project, e
     x->name = slice_dup(name);
     x->hash = name_hash(name);
     x->index = t->count;
-    x->message = (uint8_t *)slice_dup(message);
-    x->message_len = message.len;
     if (t->count == t->cap) {
         t->cap = t->cap ? 2 * t->cap : 64;
         t->all = x_realloc(t->all, t->cap * sizeof *t->all);
@@ -114,97 +126,97 @@ static topic_t *remember(topics_t *t, const ulid_t *id, const ulid_t *project, e
     return x;
 }
 
+/* ---- records */
+
+static bool read_key(ensign_slice_t key, ulid_t *project, ensign_slice_t *name)
+{
+    size_t n = sizeof TOPIC_PREFIX - 1;
+
+    if (key.len < n + sizeof project->b) return false;
+    ulid_from(slice_of(key.ptr + n, sizeof project->b), project);
+    *name = slice_of(key.ptr + n + sizeof project->b, key.len - n - sizeof project->b);
+    return true;
+}
+
+void topic_record_key(const ulid_t *project, ensign_slice_t name, buf_t *out)
+{
+    buf_put(out, TOPIC_PREFIX, sizeof TOPIC_PREFIX - 1);
+    buf_put(out, project->b, sizeof project->b);
+    buf_put(out, name.ptr, name.len);
+}
+
 bool topic_record_read(ensign_slice_t key, ensign_slice_t value, ulid_t *project, ulid_t *id,
-                       ensign_slice_t *name, ensign_slice_t *message)
+                       ensign_slice_t *name)
 {
-    size_t n;
-
-    if (key.len != 32 || value.len < 2) return false;
-    n = (size_t)value.ptr[0] << 8 | value.ptr[1];
-    if (value.len - 2 < n) return false;
-    ulid_from(slice_of(key.ptr, 16), project);
-    ulid_from(slice_of(key.ptr + 16, 16), id);
-    *name = slice_of(value.ptr + 2, n);
-    *message = slice_of(value.ptr + 2 + n, value.len - 2 - n);
-    return true;
+    msg_topic_t m;
+    return read_key(key, project, name) && msg_decode(MSG_TOPIC, &m, value) && ulid_from(m.id, id);
 }
 
-static bool load_topic(void *user, ensign_slice_t key, ensign_slice_t value)
+static void tell(const topics_t *t, topic_t *x)
 {
-    ulid_t id, project;
-    ensign_slice_t name, message;
-    if (topic_record_read(key, value, &project, &id, &name, &message))
-        remember(user, &id, &project, name, message);
-    return true;
+    if (t->changed) t->changed(t->user, x);
 }
 
-bool topics_open(topics_t *t, store_t *s, why_t *why)
-{
-    memset(t, 0, sizeof *t);
-    t->store = s;
-    tables_make(t, 64);
-    return store_scan(s, STORE_TOPIC, slice_of(NULL, 0), slice_of(NULL, 0), load_topic, t, why);
-}
-
-static void record_key(const ulid_t *project, const ulid_t *id, uint8_t key[32])
-{
-    memcpy(key, project->b, 16);
-    memcpy(key + 16, id->b, 16);
-}
-
-static bool keep(topics_t *t, const ulid_t *id, const ulid_t *project, ensign_slice_t name,
-                 ensign_slice_t message, why_t *why)
-{
-    uint8_t key[32], length[2] = { (uint8_t)(name.len >> 8), (uint8_t)(name.len & 0xff) };
-    buf_t value = { NULL, 0, 0, 0 };
-    bool ok;
-
-    record_key(project, id, key);
-    buf_put(&value, length, sizeof length);
-    buf_put(&value, name.ptr, name.len);
-    buf_put(&value, message.ptr, message.len);
-    ok = store_put(t->store, STORE_TOPIC, slice_of(key, sizeof key), buf_bytes(&value), why);
-    buf_free(&value);
-    return ok;
-}
-
-topic_t *topics_add(topics_t *t, const ulid_t *id, const ulid_t *project, ensign_slice_t name,
-                    ensign_slice_t message, why_t *why)
-{
-    return keep(t, id, project, name, message, why) ? remember(t, id, project, name, message) : NULL;
-}
-
-bool topics_update(topics_t *t, topic_t *x, ensign_slice_t message, why_t *why)
-{
-    if (!keep(t, &x->id, &x->project, slice_text(x->name), message, why)) return false;
-    free(x->message);
-    x->message = (uint8_t *)slice_dup(message);
-    x->message_len = message.len;
-    return true;
-}
-
-bool topics_remove(topics_t *t, const topic_t *x, why_t *why)
-{
-    uint8_t key[32];
-    size_t n;
-
-    record_key(&x->project, &x->id, key);
-    return store_remove(t->store, STORE_TOPIC, slice_of(key, sizeof key), 1, &n, why);
-}
-
-void topics_forget(topics_t *t, topic_t *x)
+static void forget(topics_t *t, topic_t *x)
 {
     memset(&x->project, 0, sizeof x->project);
     free(x->message);
     x->message = NULL;
     x->message_len = 0;
     tables_make(t, t->by_id.cap);
+    tell(t, x);
+}
+
+/* One that was destroyed and made again meanwhile has another id. Two of the same id are made only when two
+   clients choose it at the same moment: the first one has it. */
+static void on_record(void *user, ensign_slice_t key, ensign_slice_t value)
+{
+    topics_t *t = user;
+    ulid_t project, id;
+    ensign_slice_t name;
+    topic_t *x;
+
+    if (!read_key(key, &project, &name)) return;
+    x = topics_by_name(t, &project, name);
+    if (value.len == 0) {
+        if (x) forget(t, x);
+        return;
+    }
+    if (!topic_record_read(key, value, &project, &id, &name) || (!x && topics_by_id(t, &id))) {
+        log_line("the record of topic %.*s cannot be used", (int)name.len, (const char *)name.ptr);
+        return;
+    }
+    if (x && !ulid_eq(&x->id, &id)) {
+        forget(t, x);
+        x = NULL;
+    }
+    if (!x) x = remember(t, &id, &project, name);
+    take_message(x, value);
+    tell(t, x);
+}
+
+static bool load_record(void *user, ensign_slice_t key, ensign_slice_t value)
+{
+    on_record(user, key, value);
+    return true;
+}
+
+void topics_open(topics_t *t, log_t *l)
+{
+    memset(t, 0, sizeof *t);
+    t->log = l;
+    tables_make(t, 64);
+    log_each(l, TOPIC_PREFIX, load_record, t);
+    t->watch.prefix = TOPIC_PREFIX;
+    t->watch.changed = on_record;
+    t->watch.user = t;
+    log_watch(l, &t->watch);
 }
 
 topic_t *topics_gone(const topics_t *t, const ulid_t *id)
 {
     for (size_t i = 0; i < t->count; i++)
-        if (ulid_eq(&t->all[i]->id, id) && ulid_is_zero(&t->all[i]->project)) return t->all[i];
+        if (ulid_eq(&t->all[i]->id, id) && topic_is_gone(t->all[i])) return t->all[i];
     return NULL;
 }
 

@@ -1,0 +1,136 @@
+/* logs.h - for tests of log.h: the engines, a clock that moves when the log waits for it, and calls that
+ * return with the answer */
+#ifndef LOGS_H
+#define LOGS_H
+#define _POSIX_C_SOURCE 200809L
+#define now_ms real_now_ms
+#include "../../tools/ensignd/util.c"
+#undef now_ms
+#include "../../tools/ensignd/log_engine.h"
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define UNUSED __attribute__((unused))
+#define COUNT(a) (sizeof(a) / sizeof(a)[0])
+#define TIMEOUT_MS 30000
+
+static int64_t clock_ms = 1000000;
+
+int64_t now_ms(void);           /* in the place of util.c's, for log.c and its engines */
+int64_t now_ms(void)
+{
+    return clock_ms;
+}
+
+static log_t *logs;             /* that the test runs on */
+static why_t why;
+
+/* Long after the last answer that comes at all. */
+enum { TURNS_ALL = 100000 };
+
+/* One turn of a server's loop, which waits for nothing else. */
+static void turn(void)
+{
+    int64_t due = log_due(logs);
+
+    if (due > clock_ms) clock_ms = due;
+    log_run(logs);
+}
+
+/* Turns until nothing waits any more. */
+static UNUSED void turn_all(void)
+{
+    for (int i = 0; i < 3 || log_due(logs); i++) {
+        assert_true(i < TURNS_ALL);
+        turn();
+    }
+}
+
+static void turn_until(const bool *flag)
+{
+    for (int i = 0; !*flag; i++) {
+        assert_true(i < TURNS_ALL);
+        turn();
+    }
+}
+
+static void set_flag(log_request_t *r)
+{
+    *(bool *)r->user = true;
+}
+
+/* Asks with the request, which has all but the base, and returns with its answer. */
+#define ANSWER(ask, request) \
+    do { \
+        bool flag = false; \
+        (request)->base.done = set_flag; \
+        (request)->base.user = &flag; \
+        ask(logs, request); \
+        assert_false(flag); \
+        turn_until(&flag); \
+    } while (0)
+
+/* Letters make ids: they sort as the letters do. */
+static ulid_t id_of(char letter)
+{
+    ulid_t id;
+    memset(&id, letter, sizeof id);
+    return id;
+}
+
+static UNUSED uint64_t append_bytes(char project, char topic, ensign_slice_t value)
+{
+    log_new_t event = { id_of(topic), value, 0 };
+    log_append_t r;
+
+    memset(&r, 0, sizeof r);
+    r.project = id_of(project);
+    r.events = &event;
+    r.count = 1;
+    ANSWER(log_append, &r);
+    assert_int_equal(r.base.result, LOG_OK);
+    return event.offset;
+}
+
+static UNUSED uint64_t append_text(char project, char topic, const char *text)
+{
+    return append_bytes(project, topic, slice_text(text));
+}
+
+static UNUSED log_put_t put_of(const char *key, const char *value, uint64_t revision)
+{
+    log_put_t r;
+
+    memset(&r, 0, sizeof r);
+    r.key = slice_text(key);
+    r.value = slice_text(value);
+    r.revision = revision;
+    return r;
+}
+
+static UNUSED log_result_t put_text(const char *key, const char *value, uint64_t revision)
+{
+    log_put_t r = put_of(key, value, revision);
+
+    ANSWER(log_put, &r);
+    return r.base.result;
+}
+
+/* Removes a folder of a test with the files that the SQLite engine leaves in it. */
+static UNUSED void remove_folder(const char *folder)
+{
+    static const char *const names[] = { "ensignd.db", "ensignd.db-wal", "ensignd.db-shm", "lock" };
+    char path[128];
+
+    for (size_t i = 0; i < COUNT(names); i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        remove(path);
+    }
+    rmdir(folder);
+}
+#endif

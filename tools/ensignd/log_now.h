@@ -1,0 +1,19 @@
+/* log_now.h - questions to the log that wait for their answer: for the start and --dump, where no loop runs
+ *
+ * And the settings: texts of the server's own by name, each a record of metadata. */
+#ifndef ENSIGND_LOG_NOW_H
+#define ENSIGND_LOG_NOW_H
+#include "log.h"
+
+/* False: the event is the last one that is wanted. */
+typedef bool log_event_fn_t(void *user, const log_event_t *e);
+
+/* Sets the record whatever is there. */
+bool log_put_now(log_t *l, ensign_slice_t key, ensign_slice_t value, why_t *why);
+/* All events of a topic, in order. */
+bool log_read_now(log_t *l, const ulid_t *project, const ulid_t *topic, log_event_fn_t *each, void *user,
+                  why_t *why);
+
+bool setting_get(const log_t *l, const char *name, ensign_slice_t *value);      /* false: there is none */
+bool setting_put_now(log_t *l, const char *name, ensign_slice_t value, why_t *why);
+#endif
