@@ -939,7 +939,7 @@ typedef struct ensign_notice_drained_t {
 typedef struct ensign_notice_gap_t {
     ensign_slice_t topic;           /* as asked for, where that was one; empty: any of the subscription's */
     ensign_time_t  since;           /* commit time of the last event before; {0, 0}: none came */
-    uint32_t       times;           /* gaps merged in this one */
+    uint32_t       times;           /* gaps merged in this one: the error is that of a break, if one was */
 } ensign_notice_gap_t;
 
 typedef struct ensign_notice_topic_state_t {
@@ -15741,7 +15741,7 @@ int ensign_publisher_drain(ensign_t *c, ensign_publisher_t handle, uint32_t time
  *        became of it: ensi_places_ready. Its events move the places: ensi_places_take.
  *        The name of a topic is known from the map alone where it is asked for by its id, or by none. So a
  *        stream whose map has topics that were not named is not used, and opened again at once, which names
- *        them; not twice in a row. A topic that is new has its place where the stream before began.
+ *        them; a few times in a row. A topic that is new has its place where the stream before began.
  * Fails  no memory for a map's places: the stream ends, and what was known stays. */
 typedef struct ensi_places_t {
     bool resume;                    /* as in the desc, as the next */
@@ -15751,7 +15751,7 @@ typedef struct ensi_places_t {
     bool begun;                     /* a stream was ready */
     bool kept;
     bool asked;                     /* the request that is out names topics with their places */
-    bool again;                     /* it is the second one in a row */
+    uint32_t again;                 /* streams in a row that were not used, as topics were not named */
     int owed;                       /* the code; 0: none */
     uint64_t epoch, began;
     uint64_t *behind;               /* NULL: a place is `from` */
@@ -15764,6 +15764,8 @@ typedef struct ensi_places_t {
 typedef struct ensi_offset_t { uint64_t epoch, offset; } ensi_offset_t;
 
 static const char ensi_place_header[] = "ensign-place";
+
+enum { ENSI_PLACES_AGAIN = 4 };     /* streams in a row, where topics are made all the time */
 
 /* ---- reading */
 
@@ -15937,7 +15939,7 @@ static void ensi_places_begin(ensi_places_t *p, ensi_mem_t *m, const ensi_topics
     p->epoch = place->epoch;
     p->began = place->offset;
     p->begun = true;
-    p->again = false;
+    p->again = 0;
     p->owed = 0;
 }
 
@@ -15964,8 +15966,8 @@ static int ensi_places_ready(ensi_places_t *p, ensi_mem_t *m, const ensi_topics_
     fresh = !p->asked ? place->offset : p->begun ? p->began : p->from - 1;
     if (!p->group && !ensi_places_renew(p, m, map, before, filter, fresh, &unnamed, &most))
         return ENSIGN_E_MEMORY;
-    if (p->asked && same && most <= place->offset && unnamed > 0 && !p->again) {
-        p->again = true;
+    if (p->asked && same && most <= place->offset && unnamed > 0 && p->again < ENSI_PLACES_AGAIN) {
+        p->again++;
         return ENSIGN_AGAIN;
     }
     *gap = p->owed;
@@ -16003,14 +16005,14 @@ static bool ensi_places_note(ensi_places_t *p, const ensi_topics_t *map, const e
     return true;
 }
 
-/* The same, of a message of `len` bytes, of which the first ones are `here`. Where these are too few to tell,
- * it moves nothing: the event can come again, behind a break. */
+/* The same, where there are places, of a message of `len` bytes, of which the first ones are `here`. Where
+ * these are too few to tell, it moves nothing: the event can come again, behind a break. */
 static bool ensi_places_take(ensi_places_t *p, const ensi_topics_t *map, const uint8_t *bytes, size_t here,
                              size_t len)
 {
     ensign_ulid_t topic = { { 0 } };
     ensi_offset_t place;
-    if (!p->behind || !p->kept) return true;
+    if (!p->kept) return true;
     if (here < len) return !ensi_place_peek(bytes, here, &topic, &place) ||
                            ensi_places_note(p, map, &topic, &place);
     if (ensi_place_read(bytes, len, &topic, &place)) return ensi_places_note(p, map, &topic, &place);
@@ -16143,6 +16145,7 @@ static void ensi_sub_gap(ensign_t *c, ensi_sub_t *s, int code)
     if (s->gap_last) {
         uint8_t *times = ensi_rx_at(r, s->scan - 4);
         ensi_put_be32(times, ensi_get_be32(times) + 1);
+        if (code != ENSIGN_E_TOO_LARGE) ensi_put_be32(times - 4, (uint32_t)code); /* it tells of more */
         return;
     }
     ensi_sub_put_gap(record, code, 1);
@@ -16329,7 +16332,7 @@ static int ensi_sub_message(ensign_t *c, ensi_sub_t *s, size_t from, size_t tota
         /* else an event in an unusual order of fields */
     }
     if (s->state != ENSI_SUB_READY) return ENSIGN_E_PROTOCOL;
-    if (!ensi_places_take(&s->places, &s->topics, p, len, len)) return ENSIGN_OK;
+    if (s->places.behind && !ensi_places_take(&s->places, &s->topics, p, len, len)) return ENSIGN_OK;
     if (from > s->scan) memmove(ensi_rx_at(r, s->scan), ensi_rx_at(r, from), total);
     s->scan += total;
     s->gap_last = false;
@@ -16345,7 +16348,8 @@ static int ensi_sub_skip(ensign_t *c, ensi_sub_t *s, size_t from, size_t here, s
     const uint8_t *p = ensi_rx_at(r, from + ENSI_GRPC_PREFIX);
     if (s->state != ENSI_SUB_READY) return ENSIGN_E_TOO_LARGE;
     ensi_rx_skip(r, len - here);
-    if (ensi_places_take(&s->places, &s->topics, p, here, len)) ensi_sub_gap(c, s, ENSIGN_E_TOO_LARGE);
+    if (!s->places.behind || ensi_places_take(&s->places, &s->topics, p, here, len))
+        ensi_sub_gap(c, s, ENSIGN_E_TOO_LARGE);
     return ENSIGN_OK;
 }
 
@@ -16476,7 +16480,7 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
     }
     if (opened) ensi_sub_missing(c, s, code);
     ensi_sub_lose_acks(s);
-    if (!s->anew) s->places.again = false;
+    if (!s->anew) s->places.again = 0;
     ensi_must(ensi_sub_move(s, ENSI_SUB_ON_LOST));
     ensi_reopen_lost(&s->reopen, c, &s->h, &s->call, s->anew);
     s->anew = false;

@@ -119,6 +119,14 @@ static void trouble_link(world_t *w)
     }
 }
 
+/* Another server takes over, or another log. */
+static void trouble_log(world_t *w)
+{
+    if (w->runs[ENSIGN_LINK_RPC]) world_cut_link(w, ENSIGN_LINK_RPC, ECONNRESET);
+    if (w->runs[ENSIGN_LINK_RPC_2]) world_cut_link(w, ENSIGN_LINK_RPC_2, ECONNRESET);
+    log_upset(w);
+}
+
 static void trouble_hosts(world_t *w)
 {
     static const unsigned reasons[] = { 1, 2, 4, 8, 10, 13, 14, 15, 403, 404, 503 }; /* none is final */
@@ -190,7 +198,8 @@ static void change_topics(world_t *w)
 static void trouble(world_t *w, uint32_t op)
 {
     if (model.peace) return;
-    if (op < 175) trouble_link(w);
+    if (op == 170 && world_below(w, 4) == 0) trouble_log(w);
+    else if (op < 175) trouble_link(w);
     else if (op < 179) trouble_stream(w);
     else if (op < 181) trouble_hosts(w);
     else mend(w);

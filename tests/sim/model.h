@@ -5,8 +5,9 @@
 #define MODEL_H
 
 #include "attempts.h"
+#include "log.h"
 
-enum { TOPICS = 6, PAGE = 2, PUBS_MOST = 64, QUEUE = 1024, OWNERS = 16 };
+enum { PAGE = 2, PUBS_MOST = 64, QUEUE = 1024, OWNERS = 16 };
 enum { PING_MIN_MS = 300000, PING_STRIKES = 2 };
 
 /* ------------------------------------------------------------------ what was published */
@@ -53,12 +54,17 @@ typedef struct topics_t {
 
 static topics_t topics;
 
-static void topic_id(unsigned i, uint8_t id[16])
+static void topic_id_of(unsigned i, uint8_t generation, uint8_t id[16])
 {
     memset(id, 0, 16);
     memcpy(id, "topic", 5);
-    id[14] = topics.generation[i];
+    id[14] = generation;
     id[15] = (uint8_t)(i + 1);
+}
+
+static void topic_id(unsigned i, uint8_t id[16])
+{
+    topic_id_of(i, topics.generation[i], id);
 }
 
 static bool topic_there(unsigned i)
@@ -88,6 +94,7 @@ static void topic_remove(unsigned i)
     if (!topic_there(i)) return;
     topics.there &= ~(1u << i);
     topics.changes++;
+    log_destroy(i);
     TALLY(server, topic_removed);
 }
 
@@ -104,6 +111,9 @@ typedef struct flow_t {
     bool ready;
     unsigned topics;                /* bits: those it had when it was opened */
     uint8_t generation[TOPICS];
+    size_t cursor[TOPICS];          /* of a subscription: the number of the entry to be looked at next */
+    uint64_t behind[TOPICS];        /* the offset behind which it began */
+    bool asked;                     /* it named places */
     reply_t queue[QUEUE];
     size_t head, tail;              /* of those that wait: counts that may wrap */
     uint8_t last[16];               /* id of the last answer; with have_last */
@@ -129,7 +139,6 @@ typedef struct model_t {
     bool calm;                      /* no new faults */
     bool peace;                     /* none in all of this run */
     uint32_t trouble;               /* one stream of so many meets a fault */
-    uint64_t offset;                /* of the last event delivered */
     bool auth_mute, auth_error, auth_refused;
     unsigned maintenance;           /* the gRPC or HTTP status that every stream is refused with; 0: none */
     struct { char text[520]; uint64_t expires_ms; } tokens[4];
@@ -279,24 +288,25 @@ static void hear_event(world_t *w, flow_t *f, ensign_slice_t wrapper)
     queue_reply(f, id.ptr, code, code > 0 && world_below(w, 2) == 0);
 }
 
-static void give_ready(flow_t *f, uint32_t tag)
+/* For some of the topics, as bits. */
+static void give_ready(flow_t *f, uint32_t tag, unsigned wanted)
 {
     bytes_t entry = {0}, ready = {0}, reply = {0};
-    unsigned i;
-    if (topics.there == 0) {
+    unsigned i, there = topics.there & wanted;
+    if (there == 0) {
         TALLY(server, no_topics);
         peer_refuse(f->stream, ENSIGN_GRPC_FAILED_PRECONDITION, "no topics available");
         return;
     }
     for (i = 0; i < TOPICS; i++) {
         uint8_t id[16];
-        if (!topic_there(i)) continue;
+        if (!(there & 1u << i)) continue;
         topic_id(i, id);
         enc_text(&entry, 1, service_topic_name(i));
         enc_bytes(&entry, 2, id, 16);
         enc_message(&ready, 3, &entry);
     }
-    f->topics = topics.there;
+    f->topics = there;
     memcpy(f->generation, topics.generation, sizeof f->generation);
     f->ready = true;
     TALLY(server, ready);
@@ -309,7 +319,7 @@ static void hear_publish(world_t *w, flow_t *f, ensign_slice_t m)
     ensign_slice_t x;
     if (dec_field(m, 2, &x)) {
         if (f->ready) sim_die("a second open_stream on one stream");
-        give_ready(f, 3);
+        give_ready(f, 3, UINT32_MAX);
     } else if (dec_field(m, 1, &x)) {
         hear_event(w, f, x);
     } else {
@@ -465,6 +475,85 @@ static void hear_name(flow_t *f, ensign_slice_t m)
     f->named = true;
 }
 
+/* Where a subscription begins: behind the places that it names, and else behind the log's end. */
+static void hear_places(flow_t *f, ensign_slice_t sub)
+{
+    ensign_slice_t group = text_slice(""), name;
+    dec_t d;
+    for (unsigned i = 0; i < TOPICS; i++) f->behind[i] = events.last;
+    if (!events.places) return;
+    dec_field(sub, 4, &group);
+    for (d = dec_begin(group); dec_next(&d);) {
+        uint64_t behind = dec_uint(d.bytes, 2);
+        if (d.tag != 12 || !dec_field(d.bytes, 1, &name))
+            sim_die("a group that is none has more than places");
+        f->asked = true;
+        if (service_topic_named(name, TOPICS) == TOPICS) sim_die("a place of a topic that never was");
+        if (behind < events.last) f->behind[service_topic_named(name, TOPICS)] = behind;
+    }
+    if (f->asked) TALLY(server, places_asked);
+}
+
+static void hear_subscription(flow_t *f, ensign_slice_t m)
+{
+    ensign_slice_t sub;
+    unsigned wanted = 0;
+    char header[48];
+    dec_t d;
+    if (!dec_field(m, 3, &sub)) sim_die("a stream of events that is no subscription");
+    for (d = dec_begin(sub); dec_next(&d);)
+        if (d.tag == 2) wanted |= 1u << service_topic_named(d.bytes, TOPICS);
+    if (wanted == 0) wanted = UINT32_MAX;
+    if (!(topics.there & wanted)) {
+        TALLY(server, no_topics);
+        peer_refuse(f->stream, ENSIGN_GRPC_FAILED_PRECONDITION, "no topics available");
+        return;
+    }
+    hear_places(f, sub);
+    snprintf(header, sizeof header, "%llu %llu", (llu_t)events.epoch, (llu_t)events.last);
+    if (events.places && !f->stream->started)
+        peer_headers(f->stream, "200", "content-type", "application/grpc", "ensign-place", header, NULL);
+    give_ready(f, 2, wanted);
+}
+
+static bool flow_has(const flow_t *f, const entry_t *e, unsigned topic)
+{
+    return e->topic == topic && e->generation == f->generation[topic] && !e->gone &&
+           e->offset > f->behind[topic];
+}
+
+/* The next event of some topic. Each topic is read on its own: their order is another one each time. */
+static void deliver_event(world_t *w, flow_t *f)
+{
+    unsigned first = world_below(w, TOPICS);
+    for (unsigned k = 0; k < TOPICS; k++) {
+        unsigned topic = (first + k) % TOPICS;
+        size_t *at = &f->cursor[topic];
+        uint8_t id[16];
+        if (!(f->topics & 1u << topic)) continue;
+        while (*at < events.count && !flow_has(f, &events.entry[*at], topic)) ++*at;
+        if (*at == events.count) continue;
+        TALLY(server, event);
+        topic_id_of(topic, f->generation[topic], id);
+        log_send(f->stream, *at, id);
+        if (f->asked && world_below(w, 10) == 0) {
+            TALLY(server, event_again);
+            log_send(f->stream, *at, id);
+        }
+        ++*at;
+        return;
+    }
+}
+
+/* Events that somebody publishes. */
+static void model_append(world_t *w)
+{
+    for (unsigned n = world_below(w, 6); n > 0; n--) {
+        unsigned i = world_below(w, 2) ? 0 : world_below(w, TOPICS);
+        if (topic_there(i) && !(topics.archived & 1u << i)) log_append(w, i, topics.generation[i]);
+    }
+}
+
 static void deliver_row(world_t *w, flow_t *f)
 {
     static const uint8_t fill[1200];
@@ -498,21 +587,18 @@ static void deliver_health(world_t *w, flow_t *f)
 
 static void deliver(world_t *w, flow_t *f)
 {
-    static const char data[2500];
     if (!flow_lives(f) || !f->ready || f->mute || f->tongue_tied || world_below(w, 2)) return;
     if (f->stream->out.len - f->stream->out_at > 20000) return; /* the reader is slow */
     if (f->kind == FLOW_QUERY) deliver_row(w, f);
     else if (f->kind == FLOW_WATCH) deliver_health(w, f);
-    else if (f->kind == FLOW_SUBSCRIBE) {
-        TALLY(server, event);
-        service_deliver(f->stream, ++model.offset, data,
-                        world_below(w, world_below(w, 5) ? 50 : sizeof data));
-    }
+    else if (f->kind == FLOW_SUBSCRIBE)
+        for (uint32_t n = 1 + world_below(w, 8); n > 0; n--) deliver_event(w, f);
 }
 
 static void model_deliver(world_t *w)
 {
     flow_t *f;
+    model_append(w);
     for (f = model.flows; f; f = f->next) deliver(w, f);
 }
 
@@ -653,7 +739,7 @@ static void model_message(world_t *w, stream_t *s, ensign_slice_t m)
     switch (f->kind) {
     case FLOW_PUBLISH: hear_publish(w, f, m); break;
     case FLOW_SUBSCRIBE:
-        if (!f->ready) give_ready(f, 2);
+        if (!f->ready) hear_subscription(f, m);
         break;
     case FLOW_QUERY:
         f->rows = world_below(w, 30);
@@ -768,6 +854,7 @@ static void model_begin(world_t *w)
     memset(&topics, 0, sizeof topics);
     memset(&net, 0, sizeof net);
     attempts_begin();
+    log_begin(w);
     published_count = 0;
     w->on_headers = model_headers;
     w->on_message = model_message;

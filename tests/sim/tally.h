@@ -32,12 +32,13 @@
     X(user, subscription) X(user, query) X(user, watch) X(user, create) X(user, ensure) X(user, find)        \
     X(user, exists) X(user, list) X(user, status) X(user, unary_call) X(user, streaming_call)                \
     X(user, send) X(user, half_close) X(user, endpoints) X(user, unix_socket) X(user, proxy)                 \
-    X(user, retry) X(user, retry_of_method) X(user, tls) X(user, resumed)                                    \
+    X(user, retry) X(user, retry_of_method) X(user, tls) X(user, resumed) X(user, resume) X(user, from)      \
     X(server, stored) X(server, stored_again) X(server, ack) X(server, ack_late) X(server, ack_twice)        \
     X(server, ack_foreign) X(server, ack_future) X(server, ack_overtaken)                                    \
     X(server, nack_unknown_topic) X(server, nack_archived) X(server, nack_other) X(server, ready)            \
     X(server, no_topics) X(server, topic_made) X(server, topic_archived) X(server, topic_removed)            \
-    X(server, event) X(server, row) X(server, health) X(server, echo) X(server, answer)                      \
+    X(server, event) X(server, event_again) X(server, event_too_large)                                       \
+    X(server, places_asked) X(server, row) X(server, health) X(server, echo) X(server, answer)               \
     X(server, close_stream) X(server, expired_token) X(server, ping)                                         \
     X(server, attempt_again) X(server, pushback) X(server, forbids_attempts)                                 \
     X(fault, cut_in) X(fault, cut_out) X(fault, cut_now) X(fault, away) X(fault, dial_refused)               \
@@ -49,6 +50,7 @@
     X(fault, mute_stream) X(fault, stores_and_mute) X(fault, mute_connection) X(fault, auth_away)            \
     X(fault, auth_mute) X(fault, auth_error) X(fault, auth_refuses) X(fault, token_revoked)                  \
     X(fault, little_memory) X(fault, no_memory) X(fault, gives_up) X(fault, outage) X(fault, maintenance)    \
+    X(fault, places_change) X(fault, log_anew) X(fault, log_loses_its_end)                                   \
     X(fault, proxy_refuses) X(fault, proxy_502) X(fault, proxy_mute) X(fault, calm) X(fault, none)
 
 /* Tallied by number: statuses 1 to 16, HTTP statuses, codes of RST_STREAM, notices. */

@@ -39,6 +39,13 @@ typedef struct slot_t {
     bool unary, half, stopped;
     uint64_t opened_ms;
     tries_t *call;
+    /* subscriptions: what they have had of the log, by topic */
+    bool resume;
+    uint64_t from;
+    unsigned wanted, upsets;        /* wanted: topics, as bits; upsets: so many were before */
+    unsigned excused;               /* bits: of these topics events may be missing before the next one */
+    size_t due[TOPICS], had[TOPICS]; /* entries from `due` on must come, before `had` none may */
+    uint64_t epoch[TOPICS];         /* of the last event; 0: none came */
     /* subscriptions, watches */
     const flow_t *stays;            /* on a connection that drains, beside the next one; NULL: it does not */
     uint64_t stays_ms;              /* since then */
@@ -174,10 +181,22 @@ static void open_subscription(world_t *w, slot_t *s)
     d.ensure_topics = world_below(w, 2) != 0;
     d.query = slot_name(s);
     d.window_bytes = 1024u << world_below(w, 4);
-    d.max_event_bytes = 16384;
+    d.max_event_bytes = EVENT_MOST;
     d.max_unacked = 1 + world_below(w, 100);
     d.user = s;
+    d.resume = world_below(w, 3) != 0;
+    if (world_below(w, 3) == 0) d.from = ENSIGN_FROM_START;
+    if (d.from && world_below(w, 2)) d.from += world_below(w, (uint32_t)events.last + 1);
+    s->resume = d.resume;
+    s->from = d.from;
+    s->upsets = events.upsets;
+    for (size_t i = 0; i < d.topic_count; i++)
+        s->wanted |= 1u << service_topic_named(text_slice(names[i]), TOPICS);
+    if (d.topic_count == 0) s->wanted = UINT32_MAX;
+    if (!d.from) s->excused = UINT32_MAX;
     TALLY(user, subscription);
+    if (d.resume) TALLY(user, resume);
+    if (d.from) TALLY(user, from);
     slot_opened(w, s, ensign_subscription_open(w->client, &d).id, ensign_subscription_memory_bound(&d));
 }
 
@@ -609,16 +628,71 @@ static void heard_publisher(world_t *w, slot_t *s, const ensign_notice_t *n)
     }
 }
 
+/* The server has kept places, and all of its log, since the subscription was opened. */
+static bool undisturbed(const slot_t *s)
+{
+    return s->resume && events.places && s->upsets == events.upsets;
+}
+
+/* Does the subscription have to be given this entry? */
+static bool must_come(const slot_t *s, const entry_t *e)
+{
+    bool there = !e->gone && !e->shadowed && !log_too_large(e);
+    return there && (s->wanted & 1u << e->topic) && e->offset >= s->from;
+}
+
+/* Each event comes once, in order within its topic, and a GAP stands where some are missing. */
+static void heard_event(const world_t *w, slot_t *s, const ensign_event_t *e)
+{
+    size_t number = (size_t)ensi_get_be64(e->data.ptr), i;
+    const entry_t *x = &events.entry[number];
+    unsigned topic = x->topic;
+    bool excused = s->excused & 1u << topic || (w->fault && !undisturbed(s)); /* no memory for a GAP */
+    if (number >= events.count || x->len != e->data.len || log_too_large(x))
+        sim_die("an event that nobody sent");
+    tell("slot %u has event %zu of topic %u, offset %llu", s->number, number, topic, (llu_t)x->offset);
+    if (number + 1 == s->had[topic] && !s->resume) return; /* the server has sent it twice */
+    if (number < s->had[topic])
+        sim_die("slot %u: event %zu of topic %u comes behind event %zu", s->number, number, topic,
+                s->had[topic] - 1);
+    for (i = s->due[topic]; i < number && !excused; i++) {
+        if (events.entry[i].topic == topic && must_come(s, &events.entry[i]))
+            sim_die("slot %u: event %zu of topic %u comes without event %zu, and without a GAP", s->number,
+                    number, topic, i);
+    }
+    if (s->epoch[topic] && e->epoch && s->epoch[topic] != e->epoch && !excused)
+        sim_die("slot %u: another epoch without a GAP", s->number);
+    if (e->epoch) s->epoch[topic] = e->epoch;
+    s->had[topic] = number + 1;
+    if (s->due[topic] < number + 1) s->due[topic] = number + 1;
+    s->excused &= ~(1u << topic);
+}
+
+static void heard_gap(slot_t *s, const ensign_notice_t *n)
+{
+    if (n->error->code == ENSIGN_E_TOO_LARGE) return;
+    if (undisturbed(s)) sim_die("slot %u: a GAP, and nothing is missing: %s", s->number, n->error->text);
+    s->excused = UINT32_MAX;
+}
+
+/* From now on a stream has begun: what is published behind this must come. */
+static void heard_begin(slot_t *s)
+{
+    if (s->opened || s->from) return;
+    s->opened = true;
+    s->excused = 0;
+    for (unsigned i = 0; i < TOPICS; i++) s->due[i] = events.count;
+}
+
 static void heard_subscription(world_t *w, slot_t *s, const ensign_notice_t *n)
 {
     ensign_subscription_t h;
     int rc;
     h.id = s->id;
+    if (n->type == ENSIGN_NOTICE_OPEN) heard_begin(s);
+    if (n->type == ENSIGN_NOTICE_GAP) heard_gap(s, n);
     if (n->type != ENSIGN_NOTICE_EVENT) return;
-    if (n->as.event->offset <= s->last)
-        sim_die("event %llu is delivered behind event %llu", (llu_t)n->as.event->offset,
-                (llu_t)s->last);
-    s->last = n->as.event->offset;
+    heard_event(w, s, n->as.event);
     if (world_below(w, 4) == 0) return;
     if (world_below(w, 6)) {
         TALLY(user, ack);
