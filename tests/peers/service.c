@@ -274,13 +274,16 @@ static void subscribing(void)
     ensign_publisher_desc_t p = { 0 };
     ensign_subscription_t slow;
     const ensign_notice_t *n;
+    char query[100];
     int got = 0;
     bool in_order = true;
+
+    snprintf(query, sizeof query, "SELECT * FROM %s", names[4]);
 
     d.topics = topics;
     d.topic_count = 1;
     d.ensure_topics = true;
-    d.query = "SELECT * FROM anything";
+    d.query = query;
     d.group = "readers";
     params[0].name = "n";
     params[0].type = ENSIGN_PARAM_INT;

@@ -1,45 +1,39 @@
-/* broker.h - the events between their arrival and their commit, and who hears of them
+/* broker.h - published events on their way into the log, and the answers on their way back
  *
- * What arrives in one turn of the loop is one batch: one append, one commit. Only behind the commit are
- * publishers acked and subscribers served, in the order of arrival, which is a total order over all topics.
+ * What arrives in one turn of the loop, for one project, is one append. While the log has an append of a
+ * project, what arrives meanwhile waits, and becomes the next one. Publishers are answered when the log has
+ * answered, in the order of their events; subscribers hear of the events from the log (feed.h).
  *
- * Publishers and subscribers are pointers that only the hooks understand. They must stay valid until the
- * commit that follows, even where the stream has ended: the hook then finds that and does nothing. */
+ * A publisher is a pointer that only the hooks understand. It must stay valid until each of its events is
+ * answered. */
 #ifndef ENSIGND_BROKER_H
 #define ENSIGND_BROKER_H
-#include "topics.h"
+#include "log.h"
 
 typedef struct broker_hooks_t {
     void (*ack)(void *publisher, ensign_slice_t local_id, stamp_t committed);
-    void (*nack)(void *publisher, ensign_slice_t local_id);        /* the store failed */
-    void (*deliver)(void *subscriber, ensign_slice_t frame);
+    void (*nack)(void *publisher, ensign_slice_t local_id);     /* the log could not store it in time */
 } broker_hooks_t;
 
-/* Places inside the broker's arena: an event as subscribers get it (frame), its wrapper, a part of that, of
-   which the front is stored (stored_len), and the id that its publisher knows it by. */
-typedef struct broker_batch_t {
-    log_append_t append;
-    struct broker_t *broker;
-    buf_t        arena;
-    struct broker_batch_t *next;
-    struct { void *publisher; topic_t *topic; size_t value, value_len, local_id, local_id_len; } *events;
-    size_t count, cap;
-} broker_batch_t;
+typedef struct broker_batch_t broker_batch_t;
 
 typedef struct broker_t {
-    log_t *log;
+    log_t                *log;
     const broker_hooks_t *hooks;
-    broker_batch_t *batch;      /* of this turn */
-    size_t under_way;
-    uint64_t total, failed;
-    bool strict;
+    broker_batch_t       *batches;      /* of all projects, in the order of their first events */
+    broker_batch_t       *spare;
+    broker_batch_t       *into;         /* where broker_room gave room */
+    size_t                bytes;        /* that wait for the log to answer what came before */
+    uint64_t              total, failed;
 } broker_t;
 
-void broker_open(broker_t *b, log_t *l, const broker_hooks_t *hooks);
-void broker_put(broker_t *b, void *publisher, topic_t *t, ensign_slice_t value, ensign_slice_t local_id);
-bool broker_busy(const broker_t *b);
-void broker_commit(broker_t *b);
-void broker_subscribe(topic_t *t, void *subscriber);
-void broker_unsubscribe(topic_t *t, void *subscriber);
-void broker_close(broker_t *b);
+void     broker_open(broker_t *b, log_t *l, const broker_hooks_t *hooks);
+/* Room for the next event of the project: its value as the log wants it, and then the id by which its publisher
+   knows it. It stands until the next call. */
+uint8_t *broker_room(broker_t *b, const ulid_t *project, size_t n);
+void     broker_put(broker_t *b, void *publisher, const ulid_t *topic, size_t value_len, size_t local_id_len);
+void     broker_commit(broker_t *b);            /* hands over what may go */
+bool     broker_waiting(const broker_t *b);     /* something may go */
+bool     broker_full(const broker_t *b);        /* publishers have to be held back */
+void     broker_close(broker_t *b);
 #endif

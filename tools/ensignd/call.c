@@ -43,6 +43,8 @@ void call_free(call_t *c)
     free(c->user_agent);
     for (size_t i = 0; i < c->authorization_count; i++) free(c->authorization[i]);
     free(c->status_text);
+    free(c->header_name);
+    free(c->header_value);
     buf_free(&c->in);
     buf_free(&c->out);
     free(c);
@@ -167,12 +169,17 @@ static bool next_message(call_t *c)
     return !c->ended;
 }
 
+static bool is_stopped(const call_t *c)
+{
+    return c->paused || c->held;
+}
+
 /* A paused call keeps what it owes, so that its window shuts. Anything else gives back at once: a message
    that is not whole yet must never wait for credit. */
 static void settle(call_t *c)
 {
     if (c->ended || c->refused) buf_take(&c->in, buf_len(&c->in));
-    if (c->owed == 0 || c->paused || c->closed || !c->conn->session) return;
+    if (c->owed == 0 || is_stopped(c) || c->closed || !c->conn->session) return;
     nghttp2_session_consume_stream(c->conn->session, c->id, c->owed);
     c->owed = 0;
 }
@@ -181,11 +188,11 @@ static void read_messages(call_t *c)
 {
     h2_server_t *s = c->conn->server;
 
-    while (!c->ended && !c->paused) {
+    while (!c->ended && !is_stopped(c)) {
         if (call_is_full(c)) c->paused = true;
         else if (!next_message(c)) break;
     }
-    if (!c->in_ended || c->paused || c->ended || c->half_closed) return;
+    if (!c->in_ended || is_stopped(c) || c->ended || c->half_closed) return;
     c->half_closed = true;
     if (buf_len(&c->in)) call_end(c, GRPC_INTERNAL, "grpc: the stream ended inside a message");
     else s->handler->half_close(s->user, c);
@@ -324,14 +331,15 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *to, size_t
 /* Something new stands in the queue, or the end does. */
 static void respond(call_t *c)
 {
-    nghttp2_nv head[2] = { nv(":status", "200"), nv("content-type", "application/grpc") };
+    nghttp2_nv head[3] = { nv(":status", "200"), nv("content-type", "application/grpc") };
     nghttp2_data_provider body;
 
     if (!c->responded) {
         c->responded = true;
+        if (c->header_name) head[2] = nv(c->header_name, c->header_value);
         body.source.ptr = c;
         body.read_callback = on_read;
-        nghttp2_submit_response(c->conn->session, c->id, head, 2, &body);
+        nghttp2_submit_response(c->conn->session, c->id, head, c->header_name ? 3 : 2, &body);
     } else if (c->deferred) {
         c->deferred = false;
         nghttp2_session_resume_data(c->conn->session, c->id);
@@ -371,6 +379,25 @@ void call_send(call_t *c, ensign_slice_t message)
     for (unsigned i = 0; i < 4; i++) p[1 + i] = (uint8_t)(message.len >> (24 - 8 * i) & 0xff);
     if (message.len) memcpy(p + PREFIX, message.ptr, message.len);
     call_sent(c, PREFIX + message.len);
+}
+
+void call_set_header(call_t *c, const char *name, const char *value)
+{
+    if (c->responded || c->header_name) return;
+    c->header_name = x_strdup(name);
+    c->header_value = x_strdup(value);
+}
+
+void call_hold(call_t *c)
+{
+    c->held = true;
+}
+
+void call_resume(call_t *c)
+{
+    if (!c->held) return;
+    c->held = false;
+    conn_touch(c);
 }
 
 bool call_is_full(const call_t *c)

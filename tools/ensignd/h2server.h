@@ -44,6 +44,7 @@ struct call_t {
     size_t     in_max;                  /* bytes of one message; [MESSAGE_MAX] */
     bool       head_done, opened, in_ended, half_closed;
     bool       paused;                  /* its own answers are not read: take no more from it */
+    bool       held;                    /* the same, as long as the handler wants it */
     int        refused;                 /* HTTP status of what is no gRPC, told once it is whole; 0: it is */
     /* reply */
     buf_t      out;
@@ -52,6 +53,7 @@ struct call_t {
     size_t     refill_below;            /* bytes: with fewer in the queue, refill is called; 0: never */
     void     (*refill)(void *user, call_t *c);                  /* queues more, or ends the call */
     size_t     out_held;                /* messages that the handler holds back: they count as queued */
+    char      *header_name, *header_value;      /* of the response, beside those of gRPC; NULL: none */
     bool       responded, deferred, ended, reset_due;
     int        status;
     char      *status_text;
@@ -108,6 +110,9 @@ void     call_send(call_t *c, ensign_slice_t message);          /* adds the pref
 void     call_send_framed(call_t *c, ensign_slice_t frame);     /* has it already */
 uint8_t *call_room(call_t *c, size_t frame_len);                /* writes a frame in place; NULL: ended */
 void     call_sent(call_t *c, size_t frame_len);
+void     call_set_header(call_t *c, const char *name, const char *value);       /* before the first message */
+void     call_hold(call_t *c);          /* takes no more messages from it: they wait under flow control */
+void     call_resume(call_t *c);
 bool     call_is_full(const call_t *c);                         /* the queue is at its bound */
 bool     call_counts(call_t *c);    /* an event is about to be queued; false: its connection is cut before */
 void     call_end(call_t *c, int status, const char *text);     /* behind what is queued */

@@ -4,9 +4,9 @@
  * options.c faults.c  the command line, faults on purpose; ../common/args.c reads it
  * files.c dump.c      what is written for the user    detach.c  in the background
  * loop.c     poll                            link.c tls.c cert.c  sockets, TLS
- * h2server.c connections, call.c calls       service.c unary.c streams.c query.c  the RPCs
+ * h2server.c connections, call.c calls       service.c unary.c publish.c subscribe.c streams.c query.c  the RPCs
  * ensql.c    the query language              restore.c  duplicates made whole
- * broker.c   batches and fan-out             topics.c  what topics there are
+ * broker.c feed.c  events into the log, and out of it     topics.c  what topics there are
  * policy.c topic_state.c  what changes topics  info.c numbers.c  what lies in them
  * jobs.c rehash.c dedup.c restore.c          long work in slices: duplicates
  * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
@@ -206,6 +206,9 @@ static void open_service(server_t *s)
     s->service.topics = &s->topics;
     s->service.broker = &s->broker;
     s->service.started = now_ms();
+    s->service.feeds.log = s->log;
+    s->service.feeds.topics = &s->topics;
+    s->service.feeds.strict = o->strict;
     s->service.subscriber_queue = (size_t)o->subscriber_queue;
     s->service.strict = o->strict;
     s->service.maintenance = o->maintenance;
@@ -254,8 +257,7 @@ static bool open_all(server_t *s, why_t *why)
     name_addresses(s);
     if (!(s->auth = auth_open(s->log, s->auth_url, &o->lives, why))) return false;
     topics_open(&s->topics, s->log);
-    broker_open(&s->broker, s->log, &stream_hooks);
-    s->broker.strict = o->strict;
+    broker_open(&s->broker, s->log, &publish_hooks);
     loop_add(&s->loop, &s->signals, signal_pipe[0], POLLIN, on_signal_byte, s);
     open_service(s);
     service_resume(&s->service);
@@ -300,7 +302,8 @@ static int timeout_of(server_t *s)
     int64_t now = now_ms();
     int ms = quarterdeck_timeout(s->quarterdeck);
 
-    if (s->h2.more || service_busy(&s->service) || jobs_pending(&s->service)) return 0;
+    if (s->h2.more || broker_waiting(&s->broker) || service_busy(&s->service) || jobs_pending(&s->service))
+        return 0;
     if (s->h2.next_deadline) ms = earlier(ms, s->h2.next_deadline - now);
     if (service_due(&s->service)) ms = earlier(ms, service_due(&s->service) - now);
     if (log_due(s->log)) ms = earlier(ms, log_due(s->log) - now);
@@ -316,11 +319,11 @@ static bool turn(server_t *s)
     quarterdeck_run(s->quarterdeck);
     move_phase(s);
     broker_commit(&s->broker);
+    log_run(s->log);
     service_after_commit(&s->service);
     jobs_run(&s->service);
     h2_flush(&s->h2);
-    /* What the flush let go on may have left events that point at calls. */
-    if (!broker_busy(&s->broker) && !service_busy(&s->service)) h2_reap(&s->h2);
+    if (!service_busy(&s->service)) h2_reap(&s->h2);
     return s->phase != DONE;
 }
 

@@ -19,6 +19,7 @@
     X(INFO_REQUEST, info_request) X(PAGE_INFO, page_info) X(QUERY, query) X(PARAMETER, parameter) \
     X(PUBLISHER_REQUEST, publisher_request) X(PUBLISHER_REPLY, publisher_reply) \
     X(SUBSCRIBE_REQUEST, subscribe_request) X(SUBSCRIBE_REPLY, subscribe_reply) \
+    X(CONSUMER_GROUP_TOPIC_OFFSETS_ENTRY, consumer_group_topic_offsets_entry) \
     X(HEALTH_CHECK, health_check) X(SERVICE_STATE, service_state) \
     X(HEALTH_CHECK_REQUEST, health_check_request) X(HEALTH_CHECK_RESPONSE, health_check_response)
 

@@ -12,7 +12,6 @@
  * Counts OFFSET of a plain query skips stored records, also duplicates that it does not give, as the service
  *        does. With WHERE or a list of fields, OFFSET and LIMIT count rows.
  * Fails  with a status that says why; a record that cannot be read is left out, as by the service. */
-#include "messages.h"
 #include "numbers.h"
 #include "restore.h"
 #include "select.h"
@@ -240,16 +239,16 @@ static void refill(void *user, call_t *c)
 
 /* ---- the query */
 
-static bool params_are_read(ensign_slice_t params)
+bool query_is_read(const msg_query_t *q)
 {
     msg_parameter_t p;
     ensign_slice_t item;
     size_t at = 0;
 
-    while (msg_next(params, MSG_QUERY_PARAMS_TAG, &at, &item))
+    while (msg_next(q->params, MSG_QUERY_PARAMS_TAG, &at, &item))
         if (!msg_decode(MSG_PARAMETER, &p, item) || !utf8_valid(p.s) || !utf8_valid(p.name))
             return false;
-    return true;
+    return utf8_valid(q->query);
 }
 
 static bool declined(call_t *c, int status, const char *text)
@@ -275,8 +274,7 @@ static bool read_sql(service_t *s, call_t *c, const msg_query_t *request, select
 static bool read_query(service_t *s, call_t *c, ensign_slice_t message, msg_query_t *request,
                        select_t *select, topic_t **topic)
 {
-    if (!msg_decode(MSG_QUERY, request, message) || !params_are_read(request->params) ||
-        !utf8_valid(request->query))
+    if (!msg_decode(MSG_QUERY, request, message) || !query_is_read(request))
         return declined(c, GRPC_INTERNAL, TEXT_BAD_MESSAGE);
     if (!c->claims.has_project) return declined(c, GRPC_PERMISSION_DENIED, TEXT_PERMISSION);
     if (request->query.len == 0) return declined(c, GRPC_INVALID_ARGUMENT, "invalid query");

@@ -176,9 +176,15 @@ void service_stop_call(service_t *s, call_t *c)
     if (rpc && rpc->stop) rpc->stop(s, c);
 }
 
+void service_after_commit(service_t *s)
+{
+    subscribers_join(s);
+    publishers_resume(s);
+}
+
 bool service_busy(const service_t *s)
 {
-    return s->finishing_count > 0 || s->joining_count > 0;
+    return s->joining_count > 0;
 }
 
 void service_free(service_t *s)
@@ -186,7 +192,7 @@ void service_free(service_t *s)
     changes_free(s);
     jobs_free(s);
     numbers_free(s);
-    free(s->finishing);
+    publishers_free(s);
     free(s->joining);
     memset(s, 0, sizeof *s);
 }

@@ -3,8 +3,10 @@
 #ifndef ENSIGND_SERVICE_H
 #define ENSIGND_SERVICE_H
 #include "broker.h"
+#include "feed.h"
 #include "faults.h"
 #include "h2server.h"
+#include "messages.h"
 
 #define SERVER_VERSION "0.12.9-ensignd"
 #define SERVER_NAME "ensignd"           /* server_id of the ready messages */
@@ -26,11 +28,11 @@ typedef struct service_t {
     bool      maintenance;              /* only Status and the health service answer */
     faults_t  faults;
     int64_t   started;                  /* monotonic ms */
-    size_t subscriber_queue; /* events that wait for a slow subscriber; the next ones are lost to it */
-    call_t  **finishing;                /* publish streams to be closed behind the next commit */
-    size_t    finishing_count, finishing_cap;
+    feeds_t   feeds;
+    size_t    subscriber_queue;         /* live events that wait for a slow subscriber */
     size_t    publishing;               /* open publish streams */
-    struct publisher_t *publishers;     /* those that hold back acks may be among them */
+    struct publisher_t *publishers;     /* also those that are gone and wait for answers */
+    bool      holding;                  /* the publishers are not read: the broker is full */
     call_t  **joining;                  /* strict: subscribers that get what is committed from now on */
     size_t    joining_count, joining_cap;
     job_t    *jobs;                     /* the first to have the next slice */
@@ -54,12 +56,12 @@ typedef struct rpc_t {
 } rpc_t;
 
 extern const call_handler_t service_handler;    /* its user is the service_t */
-extern const broker_hooks_t stream_hooks;
+extern const broker_hooks_t publish_hooks;
 
 void service_tick(service_t *s, int64_t now);   /* sends the acks that were held back long enough */
 int64_t service_due(const service_t *s);        /* when it has to be called, monotonic ms; 0: it need not */
-void service_after_commit(service_t *s);        /* ends the publish streams whose acks are all on their way */
-bool service_busy(const service_t *s);          /* some are waiting for that */
+void service_after_commit(service_t *s);        /* what has waited for the log's answers of this turn */
+bool service_busy(const service_t *s);          /* somebody waits for that, and calls must stay */
 void service_stop_call(service_t *s, call_t *c);
 void service_free(service_t *s);
 
@@ -99,6 +101,7 @@ void rpc_ensql(service_t *s, call_t *c, ensign_slice_t message);
 void ensql_closed(service_t *s, call_t *c);
 void rpc_explain(service_t *s, call_t *c, ensign_slice_t message);
 void explain_closed(service_t *s, call_t *c);
+bool query_is_read(const msg_query_t *q);       /* all of it is text, as it has to be */
 
 /* reflection.c */
 void reflection_open(service_t *s, call_t *c);
@@ -106,15 +109,20 @@ void reflection_message(service_t *s, call_t *c, ensign_slice_t message);
 void reflection_half_close(service_t *s, call_t *c);
 void reflection_closed(service_t *s, call_t *c);
 
-/* streams.c */
+/* publish.c */
 void publish_open(service_t *s, call_t *c);
 void publish_message(service_t *s, call_t *c, ensign_slice_t message);
 void publish_half_close(service_t *s, call_t *c);
 void publish_deadline(service_t *s, call_t *c);
 void publish_stop(service_t *s, call_t *c);
 void publish_closed(service_t *s, call_t *c);
+void publishers_resume(service_t *s);           /* if the broker has room again */
+void publishers_free(service_t *s);
+
+/* subscribe.c */
 void subscribe_open(service_t *s, call_t *c);
 void subscribe_message(service_t *s, call_t *c, ensign_slice_t message);
 void subscribe_half_close(service_t *s, call_t *c);
 void subscribe_closed(service_t *s, call_t *c);
+void subscribers_join(service_t *s);            /* strict: those that came in this turn */
 #endif

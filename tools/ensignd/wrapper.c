@@ -2,8 +2,12 @@
 #include "wrapper.h"
 #include <string.h>
 
-#define HEAD_BYTES 34           /* a field of 10 bytes, and two numbers */
-#define STAMP_BYTES 24
+#define TOPIC_FIELD 18u         /* bytes: tag, length, ULID */
+
+static size_t number_size(uint64_t v)
+{
+    return v ? 1 + msg_varint_size(v) : 0;
+}
 
 static uint8_t *put_number(uint8_t *p, uint32_t tag, uint64_t v)
 {
@@ -12,27 +16,62 @@ static uint8_t *put_number(uint8_t *p, uint32_t tag, uint64_t v)
     return msg_put_varint(p, v);
 }
 
-static uint8_t *put_stamp(uint8_t *p, uint32_t tag, stamp_t t)
+size_t stamp_size(stamp_t t)
 {
-    uint8_t bytes[STAMP_BYTES], *end = put_number(bytes, 1, (uint64_t)t.seconds);
+    return 2 + number_size((uint64_t)t.seconds) + number_size((uint64_t)t.nanos);
+}
 
-    end = put_number(end, 2, (uint64_t)t.nanos);
-    return msg_put_bytes(p, tag, slice_of(bytes, (size_t)(end - bytes)));
+uint8_t *stamp_write(uint8_t *p, uint32_t tag, stamp_t t)
+{
+    *p++ = (uint8_t)(tag << 3 | MSG_WIRE_BYTES);
+    *p++ = (uint8_t)(stamp_size(t) - 2);
+    p = put_number(p, 1, (uint64_t)t.seconds);
+    return put_number(p, 2, (uint64_t)t.nanos);
+}
+
+/* The front of a value that is its topic; publishers' encoders and ours write it there. */
+static size_t topic_size(ensign_slice_t value)
+{
+    bool there = value.len >= TOPIC_FIELD && value.ptr[1] == sizeof(ulid_t) &&
+                 value.ptr[0] == (MSG_EVENT_WRAPPER_TOPIC_ID_TAG << 3 | MSG_WIRE_BYTES);
+    return there ? TOPIC_FIELD : 0;
+}
+
+static uint8_t *put_bytes(uint8_t *p, ensign_slice_t bytes)
+{
+    if (bytes.len) memcpy(p, bytes.ptr, bytes.len);
+    return p + bytes.len;
+}
+
+size_t wrapper_size(const wrapper_t *w)
+{
+    size_t n = msg_bytes_size(MSG_EVENT_WRAPPER_ID_TAG, sizeof w->event->id.b) + w->value.len;
+
+    if (w->epoch) n += number_size(w->event->offset) + number_size(w->epoch);
+    return w->committed ? n + stamp_size(w->event->committed) : n;
+}
+
+uint8_t *wrapper_write(uint8_t *p, const wrapper_t *w)
+{
+    size_t topic = topic_size(w->value);
+
+    p = msg_put_bytes(p, MSG_EVENT_WRAPPER_ID_TAG, slice_of(w->event->id.b, sizeof w->event->id.b));
+    p = put_bytes(p, slice_of(w->value.ptr, topic));
+    if (w->epoch) {
+        p = put_number(p, MSG_EVENT_WRAPPER_OFFSET_TAG, w->event->offset);
+        p = put_number(p, MSG_EVENT_WRAPPER_EPOCH_TAG, w->epoch);
+    }
+    if (w->value.len) p = put_bytes(p, slice_of(w->value.ptr + topic, w->value.len - topic));
+    return w->committed ? stamp_write(p, MSG_EVENT_WRAPPER_COMMITTED_TAG, w->event->committed) : p;
 }
 
 void wrapper_put(buf_t *out, const log_event_t *e, ensign_slice_t value, uint64_t epoch, bool strict)
 {
-    uint8_t *start = buf_room(out, HEAD_BYTES + value.len + STAMP_BYTES), *p = start;
+    wrapper_t w = { e, value, strict ? 0 : epoch, !strict };
+    size_t n = wrapper_size(&w);
 
-    p = msg_put_bytes(p, MSG_EVENT_WRAPPER_ID_TAG, slice_of(e->id.b, sizeof e->id.b));
-    if (!strict) {
-        p = put_number(p, MSG_EVENT_WRAPPER_OFFSET_TAG, e->offset);
-        p = put_number(p, MSG_EVENT_WRAPPER_EPOCH_TAG, epoch);
-    }
-    if (value.len) memcpy(p, value.ptr, value.len);
-    p += value.len;
-    if (!strict) p = put_stamp(p, MSG_EVENT_WRAPPER_COMMITTED_TAG, e->committed);
-    out->end += (size_t)(p - start);
+    wrapper_write(buf_room(out, n), &w);
+    out->end += n;
 }
 
 void wrapper_complete(msg_event_wrapper_t *w, const log_event_t *e, uint64_t epoch, bool strict)
@@ -44,4 +83,15 @@ void wrapper_complete(msg_event_wrapper_t *w, const log_event_t *e, uint64_t epo
     w->epoch = epoch;
     w->committed.seconds = e->committed.seconds;
     w->committed.nanos = e->committed.nanos;
+}
+
+/* It is looked for in each event that is delivered, so nothing else is decoded. */
+bool wrapper_is_duplicate(ensign_slice_t value)
+{
+    const uint8_t *p = value.ptr, *end = value.len ? p + value.len : p;
+    msg_item_t field;
+
+    while (p < end && msg_item_next(&p, end, &field))
+        if (field.tag == MSG_EVENT_WRAPPER_IS_DUPLICATE_TAG) return field.value.len && field.value.ptr[0];
+    return false;
 }
