@@ -284,9 +284,10 @@ ENSQL_O := $(patsubst %.c,$(B)/obj/%.o,$(ENSQL_C))
 $(B)/tests/unit/query $(B)/tests/unit/ensignd_query: LIBS += -ljansson
 $(B)/tests/unit/query $(B)/tests/unit/ensignd_query: $(ENSQL_O)
 $(B)/tests/unit/query: $(addprefix $(B)/obj/tools/ensignd/,jobs.o reply.o restore.o walk.o wrapper.o)
-$(addprefix $(B)/tests/unit/ensignd_log,_sqlite _model) $(B)/tests/unit/ensignd_log: LIBS += -lsqlite3
+LOG_TESTS := $(addprefix $(B)/tests/unit/,ensignd_log ensignd_log_model)
+$(B)/tests/unit/ensignd_log_sqlite $(LOG_TESTS): LIBS += -lsqlite3
 $(B)/tests/unit/ensignd_log_sqlite: $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log_carry log_sqlite util)
-$(B)/tests/unit/ensignd_log $(B)/tests/unit/ensignd_log_model: $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite)
+$(LOG_TESTS): $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite)
 $(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
 
 # The types and the JSON of ensign call, which libprotobuf reads.

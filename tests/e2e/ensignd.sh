@@ -75,6 +75,8 @@ check 'port too large'               refuses '--port 65536: not a whole number f
 check 'port not a number'            refuses '--auth-port x' --memory --auth-port=x
 check 'both ports the same'          refuses 'choose another' --memory --port 5000 --auth-port 5000
 check 'data and memory'              refuses 'leave out one' --memory --data "$dir/x"
+check 'store and memory'             refuses 'leave out one' --memory --store "$dir/x"
+check 'store and data'               refuses 'are the same' --data "$dir/x" --store "$dir/x"
 check 'TLS without a file'           refuses 'add --cert-file' --memory --tls
 check 'a certificate without TLS'    refuses 'add --tls' --memory --cert-file "$dir/x"
 check 'dump without data'            refuses 'add --data' --dump weather
@@ -165,6 +167,7 @@ check 'the key is still the same' same \
     "$(env_of first ENSIGN_CLIENT_ID) $(env_of first ENSIGN_CLIENT_SECRET)" \
     "$(env_of second ENSIGN_CLIENT_ID) $(env_of second ENSIGN_CLIENT_SECRET)"
 check 'the other two too' same "$(reader_of first) $(other_of first)" "$(reader_of second) $(other_of second)"
+check 'store is another name of data' refuses 'in use by another ensignd' --store "$dir/data" --port 0 --auth-port 0
 check 'the key is not printed again' same "$(wc -c <"$dir/second.err")" 0
 kill -KILL "$pid"
 wait "$pid" 2>/dev/null

@@ -24,6 +24,9 @@ enum { STATE_HELD, STATE_HANDED, STATE_ANSWERED };
 typedef struct queue_t { log_request_t *first, **end; } queue_t;
 typedef struct record_t { ensign_slice_t key, value; uint64_t revision; } record_t;     /* both are its own */
 
+/* A project some of whose appends are HELD: its last ones, as many as there are. */
+typedef struct held_t { ulid_t project; size_t count; bool waits; } held_t;
+
 struct log_t {
     const log_engine_t *engine;
     void         *at;                   /* the engine's own */
@@ -31,6 +34,8 @@ struct log_t {
     uint64_t      serial;
     queue_t       waiting, answered;
     size_t        append_bytes;
+    held_t       *held;
+    size_t        held_count, held_cap;
     bool          overdue;
     log_put_t     probe;
     bool          probing;
@@ -73,9 +78,47 @@ static size_t append_bytes(const log_request_t *r)
     return n;
 }
 
+/* NULL: no append of its project is HELD, or it is no append. */
+static held_t *held_of(const log_t *l, const log_request_t *r)
+{
+    if (r->kind != KIND_APPEND) return NULL;
+    for (size_t i = 0; i < l->held_count; i++)
+        if (ulid_eq(&l->held[i].project, &((const log_append_t *)r)->project)) return &l->held[i];
+    return NULL;
+}
+
+static void hold(log_t *l, log_request_t *r, int64_t again)
+{
+    held_t *h = held_of(l, r);
+
+    r->state = STATE_HELD;
+    r->again = again;
+    if (r->kind != KIND_APPEND) return;
+    if (!h) {
+        if (l->held_count == l->held_cap) {
+            l->held_cap = l->held_cap ? 2 * l->held_cap : 8;
+            l->held = x_realloc(l->held, l->held_cap * sizeof *l->held);
+        }
+        h = &l->held[l->held_count++];
+        h->project = ((const log_append_t *)r)->project;
+        h->count = 0;
+        h->waits = false;
+    }
+    h->count++;
+}
+
+/* Its state is another one from now on. */
+static void set_state(log_t *l, log_request_t *r, int state)
+{
+    held_t *h = r->state == STATE_HELD ? held_of(l, r) : NULL;
+
+    if (h && --h->count == 0) *h = l->held[--l->held_count];
+    r->state = state;
+}
+
 static void hand_over(log_t *l, log_request_t *r)
 {
-    r->state = STATE_HANDED;
+    set_state(l, r, STATE_HANDED);
     switch (r->kind) {
     case KIND_APPEND: l->engine->append(l->at, (log_append_t *)r); break;
     case KIND_READ: l->engine->read(l->at, (log_read_t *)r); break;
@@ -85,39 +128,28 @@ static void hand_over(log_t *l, log_request_t *r)
     }
 }
 
-/* Whether an append stands behind one of its project that the engine does not have. */
-static bool is_blocked(const log_t *l, const log_request_t *r)
-{
-    if (r->kind != KIND_APPEND) return false;
-    for (const log_request_t *x = l->waiting.first; x != r; x = x->next)
-        if (x->kind == KIND_APPEND && x->state == STATE_HELD &&
-            ulid_eq(&((const log_append_t *)x)->project, &((const log_append_t *)r)->project))
-            return true;
-    return false;
-}
-
 /* A request that the engine does not have any more. */
 static void answer(log_t *l, log_request_t *r, log_result_t result)
 {
+    set_state(l, r, STATE_ANSWERED);
     queue_take(&l->waiting, r);
     r->result = result;
-    r->state = STATE_ANSWERED;
     queue_put(&l->answered, r);
 }
 
 static void ask(log_t *l, log_request_t *r, int kind)
 {
     r->kind = kind;
-    r->state = STATE_HELD;
+    r->state = STATE_HANDED;
     r->result = LOG_OK;
     r->why.text[0] = '\0';
     r->asked = now_ms();
-    r->again = 0;
     r->serial = ++l->serial;
     l->append_bytes += append_bytes(r);
     queue_put(&l->waiting, r);
     if (kind == KIND_AMEND && !log_can_amend(l)) answer(l, r, LOG_UNSUPPORTED);
-    else if (!is_blocked(l, r)) hand_over(l, r);
+    else if (held_of(l, r)) hold(l, r, 0);
+    else hand_over(l, r);
 }
 
 void log_append(log_t *l, log_append_t *r)
@@ -195,30 +227,41 @@ void log_answer(log_t *l, log_request_t *r, log_result_t result, const char *why
     }
     now = now_ms();
     fail(&r->why, "%s", why);
-    r->state = STATE_HELD;
-    r->again = now + RETRY_MS;
+    hold(l, r, now + RETRY_MS);
     if (is_due(l, r, now)) fail_request(l, r);
 }
 
-/* What is due fails; what was held long enough is handed over again, in the order of asking. */
+static void fail_late(log_t *l, log_request_t *r)
+{
+    if (r->state == STATE_HANDED) {
+        l->engine->cancel(l->at, r);
+        fail(&r->why, "the log did not answer in time");
+    }
+    fail_request(l, r);
+}
+
+/* What was held long enough is handed over again, but no append before an earlier one of its project. */
+static void try_again(log_t *l, log_request_t *r, int64_t now)
+{
+    held_t *h = held_of(l, r);
+
+    if (now >= r->again && !(h && h->waits)) hand_over(l, r);
+    else if (h) h->waits = true;
+}
+
+/* In the order of asking. */
 static void look_after(log_t *l)
 {
     int64_t now = l->waiting.first ? now_ms() : 0;
     log_request_t *next;
 
     l->overdue = l->probing;
+    for (size_t i = 0; i < l->held_count; i++) l->held[i].waits = false;
     for (log_request_t *r = l->waiting.first; r; r = next) {
         next = r->next;
         if (is_overdue(r, now)) l->overdue = true;
-        if (is_due(l, r, now)) {
-            if (r->state == STATE_HANDED) {
-                l->engine->cancel(l->at, r);
-                fail(&r->why, "the log did not answer in time");
-            }
-            fail_request(l, r);
-        } else if (r->state == STATE_HELD && now >= r->again && !is_blocked(l, r)) {
-            hand_over(l, r);
-        }
+        if (is_due(l, r, now)) fail_late(l, r);
+        else if (r->state == STATE_HELD) try_again(l, r, now);
     }
 }
 
@@ -439,6 +482,7 @@ void log_close(log_t *l)
     if (l->at) l->engine->close(l->at);
     for (size_t i = 0; i < l->record_count; i++) record_free(&l->records[i]);
     free(l->records);
+    free(l->held);
     free(l);
 }
 

@@ -272,10 +272,9 @@ static stamp_t commit_time(late_t *e)
 }
 
 /* Stores what an attempt before has not stored. False: it fails, after a part of them, or all. */
-static bool try_append(late_t *e, project_t *p, log_append_t *r)
+static bool try_append(late_t *e, project_t *p, log_append_t *r, bool failing)
 {
     unsaid_t *before = recall(e, r->base.serial);
-    bool failing = one_of(e, FAILS_ONE_OF);
     size_t i = 0, most = r->count;
     uint64_t *offsets = x_alloc(r->count * sizeof *offsets);
 
@@ -291,14 +290,19 @@ static bool try_append(late_t *e, project_t *p, log_append_t *r)
     return !failing;
 }
 
-/* Behind one that failed the others must not be stored, so they all fail. */
+/* One attempt of a turn fails at most. Behind it nothing must be stored, so all the others fail with it. */
 static void run_appends(late_t *e, project_t *p)
 {
+    uint32_t count = 0, fails_at;
+
     for (job_t *job = p->appends.first; job; job = job->next)
         if (job->turns) job->turns--;
-    while (p->appends.first && !p->appends.first->turns) {
+    for (job_t *job = p->appends.first; job && !job->turns; job = job->next) count++;
+    if (!count) return;
+    fails_at = one_of(e, FAILS_ONE_OF) ? below(e, count) : count;
+    for (uint32_t i = 0; i < count && p->appends.first; i++) {
         log_request_t *r = jobs_take(&p->appends);
-        bool ok = try_append(e, p, (log_append_t *)r);
+        bool ok = try_append(e, p, (log_append_t *)r, i == fails_at);
         log_answer(e->front, r, ok ? LOG_OK : LOG_FAILED, not_this_time);
         while (!ok && p->appends.first)
             log_answer(e->front, jobs_take(&p->appends), LOG_FAILED, not_this_time);

@@ -4,19 +4,22 @@
  * options.c faults.c  the command line, faults on purpose; ../common/args.c reads it
  * files.c dump.c      what is written for the user    detach.c  in the background
  * loop.c     poll                            link.c tls.c cert.c  sockets, TLS
- * h2server.c connections, call.c calls       service.c unary.c publish.c subscribe.c streams.c query.c  the RPCs
- * ensql.c    the query language              restore.c  duplicates made whole
- * broker.c feed.c  events into the log, and out of it     topics.c  what topics there are
- * policy.c topic_state.c  what changes topics  info.c numbers.c  what lies in them
- * jobs.c rehash.c dedup.c restore.c          long work in slices: duplicates
+ * h2server.c connections, call.c calls       service.c unary.c query.c  the RPCs
+ * publish.c subscribe.c streams.c            those of streams
+ * ensql.c    the query language, as the service reads it
+ * select.c where.c field.c ensql_text.c      the same, as it is read and applied here
+ * broker.c   events into the log             feed.c     events out of it, to subscribers
+ * topics.c   what topics there are           policy.c topic_state.c change.c  what changes them
+ * info.c numbers.c    what lies in them      jobs.c walk.c  long work in slices
+ * rehash.c dedup.c restore.c                 duplicates: found, shrunk, made whole
  * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
- * store.c store_sqlite.c  the storage        lib.c reply.c  the messages
- * log.c log_sqlite.c log_late.c log_carry.c  what the storage becomes
+ * log.c log_now.c     what is kept           log_sqlite.c log_carry.c log_late.c  its engines
+ * lib.c reply.c wrapper.c  the messages      reflection.c descriptors.c  what there is of them
  * ids.c util.c ../common/utf8.c  small things
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --unix --auth-port --listen
- * --data --memory --keys --tls --cert-file --client-ca --env-file --dump --subscriber-queue. How it runs:
- * --detach --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life
+ * --data --store --store-timeout --memory --keys --tls --cert-file --client-ca --env-file --dump --subscriber-queue. How it
+ * runs: --detach --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life
  * --refresh-overlap --token-life.
  * Just as the real server: --strict. What goes wrong on purpose: --nack-every --nack-code --ack-delay
  * --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code --maintenance
@@ -60,7 +63,7 @@ typedef struct server_t {
     uint16_t       port, auth_port;
     char           endpoint[128], auth_url[96];
     bool           unix_made;           /* the file of --unix is there, and is ours */
-    watch_t        signals;
+    watch_t        signals, log_watch;
     phase_t        phase;
     int64_t        phase_end;
 } server_t;
@@ -102,6 +105,12 @@ static void remove_unix(server_t *s)
 {
     if (s->unix_made) (void)unlink(s->options.unix_path);
     s->unix_made = false;
+}
+
+static void on_log(void *owner, short got)
+{
+    (void)owner;        /* each turn runs the log */
+    (void)got;
 }
 
 /* The first signal ends in peace, the second at once. */
@@ -197,6 +206,15 @@ static void name_addresses(server_t *s)
              s->options.tls ? "https" : "http", host, (unsigned)s->auth_port);
 }
 
+static bool open_log(server_t *s, why_t *why)
+{
+    const options_t *o = &s->options;
+
+    s->log = log_open(o->late ? &log_late : &log_sqlite, o->late ? o->late : o->data, LOG_WRITE,
+                      o->store_timeout * 1000, why);
+    return s->log != NULL;
+}
+
 static void open_service(server_t *s)
 {
     const options_t *o = &s->options;
@@ -251,7 +269,7 @@ static bool open_all(server_t *s, why_t *why)
     const options_t *o = &s->options;
 
     if (!output_open(o->log_file, o->detach, &s->output, why) || !catch_signals(why)) return false;
-    if (!(s->log = log_open(&log_sqlite, o->data, LOG_WRITE, 30000, why))) return false;
+    if (!open_log(s, why)) return false;
     if (!open_keys(s, why)) return false;
     if (!open_listeners(s, why) || !open_tls(s, why)) return false;
     name_addresses(s);
@@ -259,6 +277,7 @@ static bool open_all(server_t *s, why_t *why)
     topics_open(&s->topics, s->log);
     broker_open(&s->broker, s->log, &publish_hooks);
     loop_add(&s->loop, &s->signals, signal_pipe[0], POLLIN, on_signal_byte, s);
+    if (log_fd(s->log) >= 0) loop_add(&s->loop, &s->log_watch, log_fd(s->log), POLLIN, on_log, s);
     open_service(s);
     service_resume(&s->service);
     if (!open_quarterdeck(s, why)) return false;
@@ -349,7 +368,7 @@ static int serve(server_t *s)
     int rc = 0;
 
     log_verbose(s->options.verbose);
-    if (!s->options.data && !s->options.memory)
+    if (!s->options.data && !s->options.memory && !s->options.late)
         fprintf(stderr, "ensignd: keeps nothing; add --data FOLDER to keep events, topics and keys\n");
     if (s->options.detach && !detach_start(&s->caller, &why)) return complain(&why);
     if (open_all(s, &why) && be_ready(s, &why)) {

@@ -11,6 +11,7 @@
 #define QUEUE_MAX 16777216
 #define COUNT_MAX 1000000000000
 #define DELAY_MAX 3600000       /* ms */
+#define TIMEOUT_MAX 86400       /* seconds */
 #define NOT_GIVEN INT64_MIN
 
 #define AT(field) offsetof(options_t, field)
@@ -27,6 +28,8 @@ static const option_t known[] = {
     TEXT("--unix", unix_path),
     ROW("--auth-port", KIND_PORT, auth_port, 0, 65535),
     TEXT("--data", data),
+    TEXT("--store", store),
+    NUMBER("--store-timeout", store_timeout, 1, TIMEOUT_MAX),
     FLAG("--memory", memory),
     TEXT("--keys", keys_file),
     FLAG("--tls", tls),
@@ -64,6 +67,7 @@ static const char help_text[] =
     "    ensignd [--memory] [option...]         keeps all in memory until it ends: for tests\n"
     "    ensignd --data FOLDER --dump TOPIC     prints the stored events, one JSON line each, and ends\n"
     "\n"
+    "    --store FOLDER         another name of --data\n"
     "    --port N               of the gRPC service [5356]; 0: the system chooses\n"
     "    --unix PATH            the gRPC service listens on this Unix socket, and on no port; clients name\n"
     "                           it as the endpoint unix:PATH. The file is for its owner alone; one that a\n"
@@ -86,7 +90,10 @@ static const char help_text[] =
     "    --refresh-overlap S    a refresh token is valid from S seconds behind its access token's end on;\n"
     "                           negative: before that end [-900]\n"
     "    --token-life S         those three in the proportion of their defaults: S, 2 S, -S/4\n"
-    "    --subscriber-queue N   events that wait for a slow subscriber; it loses what comes beyond [16384]\n"
+    "    --subscriber-queue N   events that wait for a slow subscriber, at most; behind them it reads what was\n"
+    "                           stored, and loses nothing [16384]\n"
+    "    --store-timeout S      so long, in seconds, an event waits to be stored: while the disk is full, say.\n"
+    "                           Then it is refused with CONSENSUS_FAILURE, and may still have been stored [30]\n"
     "    --verbose              tells on standard error what happens: connections, calls with their status,\n"
     "                           logins, and each nack with its code, topic and reason\n"
     "    --help                 this\n"
@@ -125,7 +132,13 @@ static const char help_strict[] =
     "    publish stream runs  stream named its topics\n"
     "    subscriber           registered, then sent ready       sent ready, then registered: what is\n"
     "                                                           committed in between does not come\n"
-    "    stored events, rows  with their time of commit         without\n"
+    "    slow subscriber      gets all                          loses what its queue has no room for\n"
+    "    subscription         begins at topic_offsets, or at    begins live; its query is ignored\n"
+    "                         its query's OFFSET, else live;\n"
+    "                         WHERE chooses its events\n"
+    "    offset, epoch        of events are set; ensign-place   0; there is no such header\n"
+    "                         tells where a stream begins\n"
+    "    rows of a query      with their time of commit         without\n"
     "    archived topic       TOPIC_ARCHIVED; while it is       accepted\n"
     "                         destroyed TOPIC_DELETED\n"
     "    UNIQUE_FIELD policy  INVALID_ARGUMENT                  OK, and the topic stays PENDING\n"
@@ -295,6 +308,8 @@ static bool read_all(options_t *o, int argc, char **argv, why_t *why)
 static bool check(const options_t *o, why_t *why)
 {
     if (o->help) return true;
+    if (o->store && o->memory)
+        return fail(why, "--store keeps everything, --memory keeps nothing; leave out one of them");
     if (o->data && o->memory)
         return fail(why, "--data keeps everything, --memory keeps nothing; leave out one of them");
     if (o->dump && !o->data) return fail(why, "--dump reads what is stored; add --data FOLDER");
@@ -331,6 +346,18 @@ static bool check_faults(const faults_t *f, why_t *why)
     return true;
 }
 
+/* --store is --data by another name, but for the engine that ensignd's own tests run on. */
+static bool take_store(options_t *o, why_t *why)
+{
+    static const char late[] = "late:";
+
+    if (!o->store) return true;
+    if (o->data) return fail(why, "--data and --store are the same; leave out one of them");
+    if (strncmp(o->store, late, sizeof late - 1) == 0) o->late = o->store + sizeof late - 1;
+    else o->data = o->store;
+    return true;
+}
+
 static void give_default(int64_t *to, int64_t value)
 {
     if (*to == NOT_GIVEN) *to = value;
@@ -358,8 +385,9 @@ bool options_read(options_t *o, int argc, char **argv, why_t *why)
     o->lives.access = o->lives.refresh = o->lives.overlap = NOT_GIVEN;
     o->faults.nack_code = o->faults.refuse_code = NOT_GIVEN;
     o->subscriber_queue = QUEUE_MESSAGES;
+    o->store_timeout = 30;
     if (!read_all(o, argc, argv, why)) return false;
     if (!o->help && !check_faults(&o->faults, why)) return false;
     give_defaults(o);
-    return check(o, why);
+    return take_store(o, why) && check(o, why);
 }

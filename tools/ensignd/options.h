@@ -8,12 +8,15 @@ typedef struct options_t {
     const char  *listen;                /* IP address */
     uint16_t     port, auth_port;       /* 0: the kernel chooses */
     const char  *unix_path;             /* NULL: the gRPC service has its port */
-    const char  *data;                  /* NULL with memory */
+    const char  *data;                  /* the folder, by --data or --store; NULL: in memory */
+    const char  *store;                 /* as it was given */
+    const char  *late;                  /* the seed of --store late:SEED; NULL: another engine */
     bool         memory, tls, verbose, help, strict, maintenance, auth_maintenance, detach;
     const char  *keys_file, *cert_file, *client_ca, *env_file, *pid_file, *log_file, *dump;
     auth_lives_t lives;
     int64_t      token_life;            /* seconds, for those of `lives` that are not given; 0: none */
     int64_t      subscriber_queue;      /* events */
+    int64_t      store_timeout;         /* seconds */
     faults_t     faults;
 } options_t;
 

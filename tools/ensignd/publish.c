@@ -454,8 +454,8 @@ void publish_stop(service_t *s, call_t *c)
     publisher_t *p = c->state;
     (void)s;
 
-    if (p->open) finish(p, GRPC_UNAVAILABLE, "the server is stopping");
-    else call_end(c, GRPC_UNAVAILABLE, "the server is stopping");
+    if (p->open) finish(p, GRPC_UNAVAILABLE, TEXT_STOPPING);
+    else call_end(c, GRPC_UNAVAILABLE, TEXT_STOPPING);
 }
 
 /* ---- what the broker says */

@@ -17,15 +17,7 @@ static void watch_half_close(service_t *s, call_t *c)
 static void stop_stream(service_t *s, call_t *c)
 {
     (void)s;
-    call_end(c, GRPC_UNAVAILABLE, "the server is stopping");
-}
-
-/* The last change of state that it tells. */
-static void stop_watch(service_t *s, call_t *c)
-{
-    static const uint8_t not_serving[] = { 1 << 3, 2 };
-    if (c->state) call_send(c, slice_of(not_serving, sizeof not_serving));
-    stop_stream(s, c);
+    call_end(c, GRPC_UNAVAILABLE, TEXT_STOPPING);
 }
 
 static const rpc_t rpcs[] = {
@@ -55,7 +47,8 @@ static const rpc_t rpcs[] = {
       NULL, NULL, info_closed },
     { ENSIGN_SERVICE "Status", true, 0, 0, NULL, rpc_status, NULL, NULL, NULL, NULL },
     { HEALTH_SERVICE "Check", true, 0, 0, NULL, rpc_health_check, NULL, NULL, NULL, NULL },
-    { HEALTH_SERVICE "Watch", true, 0, 0, NULL, rpc_health_watch, watch_half_close, NULL, stop_watch, NULL },
+    { HEALTH_SERVICE "Watch", true, 0, 0, NULL, rpc_health_watch, watch_half_close, NULL, health_stop,
+      health_closed },
     { "/grpc.reflection.v1" REFLECTION_METHOD, true, 0, 0, reflection_open, reflection_message,
       reflection_half_close, NULL, stop_stream, reflection_closed },
     { "/grpc.reflection.v1alpha" REFLECTION_METHOD, true, 0, 0, reflection_open, reflection_message,
@@ -180,6 +173,7 @@ void service_after_commit(service_t *s)
 {
     subscribers_join(s);
     publishers_resume(s);
+    health_run(s);
 }
 
 bool service_busy(const service_t *s)

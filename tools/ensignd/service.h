@@ -14,8 +14,10 @@
 #define TEXT_PERMISSION "not authorized to perform this action"
 #define TEXT_BAD_MESSAGE "grpc: failed to unmarshal the received message"
 #define TEXT_DEADLINE "context deadline exceeded"
+#define TEXT_STOPPING "the server is stopping"
 
 typedef struct change_t change_t;       /* change.h */
+typedef struct health_watch_t health_watch_t;   /* unary.c */
 typedef struct job_t job_t;             /* jobs.h */
 typedef struct numbers_t numbers_t;     /* numbers.h */
 
@@ -30,6 +32,8 @@ typedef struct service_t {
     int64_t   started;                  /* monotonic ms */
     feeds_t   feeds;
     size_t    subscriber_queue;         /* live events that wait for a slow subscriber */
+    bool      unhealthy;                /* the log does not answer in time */
+    health_watch_t *watches;
     size_t    publishing;               /* open publish streams */
     struct publisher_t *publishers;     /* also those that are gone and wait for answers */
     bool      holding;                  /* the publishers are not read: the broker is full */
@@ -91,6 +95,9 @@ void numbers_free(service_t *s);
 void rpc_status(service_t *s, call_t *c, ensign_slice_t message);
 void rpc_health_check(service_t *s, call_t *c, ensign_slice_t message);
 void rpc_health_watch(service_t *s, call_t *c, ensign_slice_t message);
+void health_run(service_t *s);                  /* tells those who watch when something has changed */
+void health_stop(service_t *s, call_t *c);
+void health_closed(service_t *s, call_t *c);
 void rpc_retrieve_topic(service_t *s, call_t *c, ensign_slice_t message);
 void rpc_list_topics(service_t *s, call_t *c, ensign_slice_t message);
 void rpc_topic_names(service_t *s, call_t *c, ensign_slice_t message);

@@ -15,8 +15,8 @@ void rpc_status(service_t *s, call_t *c, ensign_slice_t message)
 
     if (!decode(c, MSG_HEALTH_CHECK, &request, message)) return;
     memset(&state, 0, sizeof state);
-    state.status = s->maintenance ? MSG_SERVICE_STATE_STATUS_MAINTENANCE
-                                  : MSG_SERVICE_STATE_STATUS_HEALTHY;
+    if (s->maintenance) state.status = MSG_SERVICE_STATE_STATUS_MAINTENANCE;
+    else state.status = s->unhealthy ? MSG_SERVICE_STATE_STATUS_UNHEALTHY : MSG_SERVICE_STATE_STATUS_HEALTHY;
     state.version = slice_of(SERVER_VERSION, strlen(SERVER_VERSION));
     state.has_uptime = state.has_not_before = state.has_not_after = true;
     state.uptime.seconds = up / 1000;
@@ -26,36 +26,96 @@ void rpc_status(service_t *s, call_t *c, ensign_slice_t message)
     reply(c, MSG_SERVICE_STATE, &state);
 }
 
-static bool health_of(call_t *c, ensign_slice_t message, int32_t unknown, msg_health_check_response_t *out)
+static int32_t serving(const service_t *s)
+{
+    return s->unhealthy ? MSG_HEALTH_CHECK_RESPONSE_SERVING_STATUS_NOT_SERVING
+                        : MSG_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVING;
+}
+
+static bool health_of(const service_t *s, call_t *c, ensign_slice_t message, int32_t unknown,
+                      msg_health_check_response_t *out)
 {
     msg_health_check_request_t request;
     bool known;
 
     if (!decode(c, MSG_HEALTH_CHECK_REQUEST, &request, message)) return false;
     known = request.service.len == 0 || slice_is(request.service, "default");
-    out->status = known ? MSG_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVING : unknown;
+    out->status = known ? serving(s) : unknown;
     return true;
 }
 
 void rpc_health_check(service_t *s, call_t *c, ensign_slice_t message)
 {
     msg_health_check_response_t r;
-    (void)s;
-    if (health_of(c, message, MSG_HEALTH_CHECK_RESPONSE_SERVING_STATUS_UNKNOWN, &r))
+    if (health_of(s, c, message, MSG_HEALTH_CHECK_RESPONSE_SERVING_STATUS_UNKNOWN, &r))
         reply(c, MSG_HEALTH_CHECK_RESPONSE, &r);
+}
+
+/* ---- the health watch: each change is told */
+
+struct health_watch_t {
+    call_t  *call;
+    int32_t  told;
+    health_watch_t *next, **back;
+};
+
+static void tell(health_watch_t *w, int32_t status)
+{
+    msg_health_check_response_t r;
+    buf_t b = { NULL, 0, 0, 0 };
+
+    r.status = w->told = status;
+    if (msg_put(&b, MSG_HEALTH_CHECK_RESPONSE, &r)) call_send(w->call, buf_bytes(&b));
+    buf_free(&b);
 }
 
 void rpc_health_watch(service_t *s, call_t *c, ensign_slice_t message)
 {
     msg_health_check_response_t r;
-    buf_t b = { NULL, 0, 0, 0 };
-    (void)s;
+    health_watch_t *w;
 
     if (c->state) return;       /* one request is all that there is to it */
-    if (!health_of(c, message, MSG_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVICE_UNKNOWN, &r)) return;
-    c->state = c;
-    if (msg_put(&b, MSG_HEALTH_CHECK_RESPONSE, &r)) call_send(c, buf_bytes(&b));
-    buf_free(&b);
+    if (!health_of(s, c, message, MSG_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVICE_UNKNOWN, &r)) return;
+    w = c->state = x_alloc(sizeof *w);
+    w->call = c;
+    w->next = s->watches;
+    w->back = &s->watches;
+    if (w->next) w->next->back = &w->next;
+    s->watches = w;
+    tell(w, r.status);
+}
+
+/* Those who watch what there is not hear of no change. A slow one is told the newest state, when there is room. */
+void health_run(service_t *s)
+{
+    s->unhealthy = !log_healthy(s->log);
+    for (health_watch_t *w = s->watches; w; w = w->next)
+        if (w->told != serving(s) && w->told != MSG_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVICE_UNKNOWN &&
+            !call_is_full(w->call))
+            tell(w, serving(s));
+}
+
+/* The last change of state that it tells. */
+void health_stop(service_t *s, call_t *c)
+{
+    health_watch_t *w = c->state;
+    (void)s;
+
+    if (w && w->told != MSG_HEALTH_CHECK_RESPONSE_SERVING_STATUS_NOT_SERVING)
+        tell(w, MSG_HEALTH_CHECK_RESPONSE_SERVING_STATUS_NOT_SERVING);
+    call_end(c, GRPC_UNAVAILABLE, TEXT_STOPPING);
+}
+
+void health_closed(service_t *s, call_t *c)
+{
+    health_watch_t *w = c->state;
+    (void)s;
+
+    if (!w) return;
+    c->state = NULL;
+    *w->back = w->next;
+    if (w->next) w->next->back = w->back;
+    free(w);
 }
 
 /* ---- topics */
