@@ -152,11 +152,25 @@ uint64_t numbers_events(service_t *s, const topic_t *t)
     return 0;
 }
 
-void call_send(call_t *c, ensign_slice_t message)
+uint8_t *call_message_room(call_t *c, size_t message_len)
 {
+    return buf_room(&c->out, message_len);
+}
+
+void call_message_sent(call_t *c, size_t message_len)
+{
+    ensign_slice_t message = slice_of(c->out.ptr + c->out.end, message_len);
+
     if (message.len && row_count < ROWS_SHOWN) row_text(message, rows[row_count], sizeof rows[0]);
     row_count++;
-    buf_put(&c->out, message.ptr, message.len);
+    c->out.end += message_len;
+}
+
+void call_send(call_t *c, ensign_slice_t message)
+{
+    uint8_t *p = call_message_room(c, message.len);
+    if (message.len) memcpy(p, message.ptr, message.len);
+    call_message_sent(c, message.len);
 }
 
 void call_end(call_t *c, int status, const char *text)

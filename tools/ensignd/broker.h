@@ -1,14 +1,16 @@
 /* broker.h - published events on their way into the log, and the answers on their way back
  *
  * What arrives in one turn of the loop, for one project, is one append. While the log has an append of a
- * project, what arrives meanwhile waits, and becomes the next one. Publishers are answered when the log has
- * answered, in the order of their events; subscribers hear of the events from the log (feed.h).
+ * project, what arrives meanwhile waits, and becomes the next one. An event that repeats another is stored as
+ * its duplicate (dedup_window.h); where it repeats one of its own append, it goes with the next. Publishers are
+ * answered when the log has answered, in the order of their events; subscribers hear of the events from the log
+ * (feed.h).
  *
  * A publisher is a pointer that only the hooks understand. It must stay valid until each of its events is
  * answered. */
 #ifndef ENSIGND_BROKER_H
 #define ENSIGND_BROKER_H
-#include "log.h"
+#include "dedup_window.h"
 
 typedef struct broker_hooks_t {
     void (*ack)(void *publisher, ensign_slice_t local_id, stamp_t committed);
@@ -19,6 +21,7 @@ typedef struct broker_batch_t broker_batch_t;
 
 typedef struct broker_t {
     log_t                *log;
+    dedup_window_t       *dedup;
     const broker_hooks_t *hooks;
     broker_batch_t       *batches;      /* of all projects, in the order of their first events */
     broker_batch_t       *spare;
@@ -27,7 +30,7 @@ typedef struct broker_t {
     uint64_t              total, failed;
 } broker_t;
 
-void     broker_open(broker_t *b, log_t *l, const broker_hooks_t *hooks);
+void     broker_open(broker_t *b, log_t *l, dedup_window_t *dedup, const broker_hooks_t *hooks);
 /* Room for the next event of the project: its value as the log wants it, and then the id by which its publisher
    knows it. It stands until the next call. */
 uint8_t *broker_room(broker_t *b, const ulid_t *project, size_t n);

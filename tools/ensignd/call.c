@@ -371,14 +371,26 @@ void call_send_framed(call_t *c, ensign_slice_t frame)
     call_sent(c, frame.len);
 }
 
+uint8_t *call_message_room(call_t *c, size_t message_len)
+{
+    uint8_t *p = call_room(c, PREFIX + message_len);
+    if (!p) return NULL;
+    p[0] = 0;
+    for (unsigned i = 0; i < 4; i++) p[1 + i] = (uint8_t)(message_len >> (24 - 8 * i) & 0xff);
+    return p + PREFIX;
+}
+
+void call_message_sent(call_t *c, size_t message_len)
+{
+    call_sent(c, PREFIX + message_len);
+}
+
 void call_send(call_t *c, ensign_slice_t message)
 {
-    uint8_t *p = call_room(c, PREFIX + message.len);
+    uint8_t *p = call_message_room(c, message.len);
     if (!p) return;
-    p[0] = 0;
-    for (unsigned i = 0; i < 4; i++) p[1 + i] = (uint8_t)(message.len >> (24 - 8 * i) & 0xff);
-    if (message.len) memcpy(p + PREFIX, message.ptr, message.len);
-    call_sent(c, PREFIX + message.len);
+    if (message.len) memcpy(p, message.ptr, message.len);
+    call_message_sent(c, message.len);
 }
 
 void call_set_header(call_t *c, const char *name, const char *value)

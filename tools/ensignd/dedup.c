@@ -1,6 +1,7 @@
 /* dedup.c - see dedup.h */
 #include "messages.h"
 #include "dedup.h"
+#include <mbedtls/md.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,6 +163,51 @@ bool dedup_hash(const dedup_policy_t *p, ensign_slice_t wrapper, name_hash_t *ou
     return true;
 }
 
+/* ---- and without a doubt */
+
+static void put_part(buf_t *b, ensign_slice_t v)
+{
+    put_le32(b, (uint32_t)v.len);
+    put(b, v);
+}
+
+static void sha256(ensign_slice_t bytes, uint8_t out[32])
+{
+    mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), bytes.ptr, bytes.len, out);
+}
+
+static void put_parts(buf_t *b, const dedup_policy_t *p, const opened_t *o)
+{
+    msg_type_t t = msg_event_type(&o->event);
+
+    if (p->strategy != DEDUP_UNIQUE_KEY) put_part(b, o->event.data);
+    for (size_t i = 0; i < p->key_count; i++) put_part(b, value_of(o, p->keys[i]));
+    if (p->strategy != DEDUP_STRICT) return;
+    for (size_t i = 0; i < o->count; i++) {
+        put_part(b, o->entries[i].key);
+        put_part(b, o->entries[i].value);
+    }
+    put_part(b, t.name);
+    put_le32(b, (uint32_t)o->event.mimetype);
+    put_le32(b, t.major_version);
+    put_le32(b, t.minor_version);
+    put_le32(b, t.patch_version);
+}
+
+bool dedup_digest(const dedup_policy_t *p, ensign_slice_t wrapper, dedup_digest_t *out)
+{
+    buf_t b = { NULL, 0, 0, 0 };
+    opened_t o;
+
+    if (!open_event(&o, wrapper)) return false;
+    put_parts(&b, p, &o);
+    sha256(buf_bytes(&b), out->all);
+    sha256(o.event.data, out->data);
+    buf_free(&b);
+    close_event(&o);
+    return true;
+}
+
 /* ---- the decision */
 
 static bool same_data(const opened_t *a, const opened_t *b)
@@ -256,6 +302,11 @@ static bool put_rest(buf_t *out, const dedup_policy_t *p, const opened_t *o, con
     return ok;
 }
 
+bool dedup_needs_outline(const dedup_policy_t *p)
+{
+    return p->strategy != DEDUP_STRICT && !p->overwrite;
+}
+
 static bool shrink(const dedup_policy_t *p, opened_t *o, const opened_t *original, const rlid_t *original_id,
                    buf_t *out)
 {
@@ -265,7 +316,7 @@ static bool shrink(const dedup_policy_t *p, opened_t *o, const opened_t *origina
 
     w.is_duplicate = true;
     w.duplicate_id = slice_of(original_id->b, sizeof original_id->b);
-    if (p->strategy == DEDUP_STRICT || p->overwrite)
+    if (!dedup_needs_outline(p))
         w.has_encryption = w.has_compression = false;
     else ok = put_rest(&event, p, o, original);
     w.event.ptr = event.ptr;
@@ -310,4 +361,32 @@ bool dedup_unmark(ensign_slice_t wrapper, buf_t *out)
     w.is_duplicate = false;
     w.duplicate_id.len = 0;
     return msg_put(out, MSG_EVENT_WRAPPER, &w);
+}
+
+bool dedup_data(ensign_slice_t wrapper, ensign_slice_t *data)
+{
+    msg_event_wrapper_t w;
+    msg_event_t e;
+
+    if (!msg_decode(MSG_EVENT_WRAPPER, &w, wrapper) || !msg_decode(MSG_EVENT, &e, w.event)) return false;
+    *data = e.data;
+    return true;
+}
+
+bool dedup_outline(ensign_slice_t wrapper, ensign_slice_t data, buf_t *out)
+{
+    msg_event_wrapper_t w;
+    msg_event_t e;
+    buf_t event = { NULL, 0, 0, 0 };
+    bool ok;
+
+    if (!msg_decode(MSG_EVENT_WRAPPER, &w, wrapper) || !msg_decode(MSG_EVENT, &e, w.event)) return false;
+    memset(&w, 0, sizeof w);
+    e.data = data;
+    e.has_created = true;       /* so that it is not empty */
+    ok = msg_put(&event, MSG_EVENT, &e);
+    w.event = buf_bytes(&event);
+    ok = ok && msg_put(out, MSG_EVENT_WRAPPER, &w);
+    buf_free(&event);
+    return ok;
 }

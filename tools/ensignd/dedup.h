@@ -27,10 +27,19 @@ void dedup_policy_free(dedup_policy_t *p);
 /* False: there is no event to hash. */
 bool dedup_hash(const dedup_policy_t *p, ensign_slice_t wrapper, name_hash_t *out);
 bool dedup_same(const dedup_policy_t *p, ensign_slice_t a, ensign_slice_t b);
+/* `all` of what the policy looks at, each part with its length, so equal ones are dedup_same; and the data.
+   False: there is no event. */
+typedef struct dedup_digest_t { uint8_t all[32], data[32]; } dedup_digest_t;
+bool dedup_digest(const dedup_policy_t *p, ensign_slice_t wrapper, dedup_digest_t *out);
 /* False: it is no duplicate of another event. */
 bool dedup_original(ensign_slice_t wrapper, rlid_t *original);
-/* Both append to `out`; false, and nothing appended: it cannot be read. */
+/* These append to `out`; false, and nothing appended: it cannot be read. */
 bool dedup_shrink(const dedup_policy_t *p, ensign_slice_t wrapper, ensign_slice_t original,
                   const rlid_t *original_id, buf_t *out);
 bool dedup_unmark(ensign_slice_t wrapper, buf_t *out);  /* no duplicate any more */
+/* A wrapper whose event has these data and all else of the one in `wrapper`: what dedup_shrink needs of an
+   original. */
+bool dedup_outline(ensign_slice_t wrapper, ensign_slice_t data, buf_t *out);
+bool dedup_needs_outline(const dedup_policy_t *p);      /* false: it shrinks a duplicate to nothing */
+bool dedup_data(ensign_slice_t wrapper, ensign_slice_t *data);
 #endif

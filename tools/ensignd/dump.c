@@ -16,6 +16,7 @@ typedef struct dump_t {
     const char *wanted;         /* name or ULID text */
     dumped_t   *topics;         /* several projects may each have one of that name */
     size_t      count;
+    bool        strict;
     char        topic_text[ULID_TEXT + 1];
 } dump_t;
 
@@ -127,7 +128,7 @@ static bool print_event(void *user, const log_event_t *e)
     o = json_pack("{s:s, s:s, s:I}", "id", id, "topic", d->topic_text, "offset", (json_int_t)e->offset);
     if (msg_decode(MSG_EVENT_WRAPPER, &w, e->value)) {
         put_event(o, w.event);
-        json_object_set_new(o, "committed", time_json(true, e->committed.seconds, e->committed.nanos));
+        json_object_set_new(o, "committed", time_json(!d->strict, e->committed.seconds, e->committed.nanos));
         json_object_set_new(o, "publisher", publisher_object(&w.publisher));
         put_duplicate(o, &w);
     }
@@ -137,7 +138,7 @@ static bool print_event(void *user, const log_event_t *e)
     return !ferror(stdout);
 }
 
-bool dump_topic(const char *folder, const char *topic, why_t *why)
+bool dump_topic(const char *folder, const char *topic, bool strict, why_t *why)
 {
     log_t *l = log_open(&log_sqlite, folder, LOG_READ, DUMP_TIMEOUT_MS, why);
     dump_t d;
@@ -146,6 +147,7 @@ bool dump_topic(const char *folder, const char *topic, why_t *why)
     if (!l) return false;
     memset(&d, 0, sizeof d);
     d.wanted = topic;
+    d.strict = strict;
     log_each(l, TOPIC_PREFIX, note_topic, &d);
     ok = d.count || fail(why, "--dump %s: %s holds no topic of that name or id; create it, or mend the name",
                          topic, folder);

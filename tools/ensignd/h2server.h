@@ -113,6 +113,8 @@ void     call_sent(call_t *c, size_t frame_len);
 void     call_set_header(call_t *c, const char *name, const char *value);       /* before the first message */
 void     call_hold(call_t *c);          /* takes no more messages from it: they wait under flow control */
 void     call_resume(call_t *c);
+uint8_t *call_message_room(call_t *c, size_t message_len);     /* the same, behind the prefix */
+void     call_message_sent(call_t *c, size_t message_len);
 bool     call_is_full(const call_t *c);                         /* the queue is at its bound */
 bool     call_counts(call_t *c);    /* an event is about to be queued; false: its connection is cut before */
 void     call_end(call_t *c, int status, const char *text);     /* behind what is queued */

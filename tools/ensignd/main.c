@@ -5,22 +5,23 @@
  * files.c dump.c      what is written for the user    detach.c  in the background
  * loop.c     poll                            link.c tls.c cert.c  sockets, TLS
  * h2server.c connections, call.c calls       service.c unary.c query.c  the RPCs
- * publish.c subscribe.c streams.c            those of streams
+ * publish.c subscribe.c streams.c            the RPCs that are streams
  * ensql.c    the query language, as the service reads it
  * select.c where.c field.c ensql_text.c      the same, as it is read and applied here
- * broker.c   events into the log             feed.c     events out of it, to subscribers
- * topics.c   what topics there are           policy.c topic_state.c change.c  what changes them
+ * broker.c feed.c     events on their way into the log and out of it
+ * topics.c   what topics there are
+ * policy.c topic_state.c change.c            what changes topics
  * info.c numbers.c    what lies in them      jobs.c walk.c  long work in slices
- * rehash.c dedup.c restore.c                 duplicates: found, shrunk, made whole
+ * rehash.c dedup_window.c dedup.c restore.c  duplicates: found, shrunk, made whole
  * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
  * log.c log_now.c     what is kept           log_sqlite.c log_carry.c log_late.c  its engines
  * lib.c reply.c wrapper.c  the messages      reflection.c descriptors.c  what there is of them
  * ids.c util.c ../common/utf8.c  small things
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --unix --auth-port --listen
- * --data --store --store-timeout --memory --keys --tls --cert-file --client-ca --env-file --dump --subscriber-queue. How it
- * runs: --detach --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life
- * --refresh-overlap --token-life.
+ * --data --store --store-timeout --memory --keys --tls --cert-file --client-ca --env-file --dump
+ * --dedup-window --subscriber-queue. How it runs: --detach --pid-file --log-file --verbose. How long tokens
+ * live: --access-life --refresh-life --refresh-overlap --token-life.
  * Just as the real server: --strict. What goes wrong on purpose: --nack-every --nack-code --ack-delay
  * --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code --maintenance
  * --auth-maintenance.
@@ -51,6 +52,7 @@ typedef struct server_t {
     keyring_t      keys;
     auth_t        *auth;
     topics_t       topics;
+    dedup_window_t *dedup;
     broker_t       broker;
     service_t      service;
     h2_server_t    h2;
@@ -221,6 +223,7 @@ static void open_service(server_t *s)
 
     s->service.auth = s->auth;
     s->service.log = s->log;
+    s->service.dedup = s->dedup;
     s->service.topics = &s->topics;
     s->service.broker = &s->broker;
     s->service.started = now_ms();
@@ -275,7 +278,8 @@ static bool open_all(server_t *s, why_t *why)
     name_addresses(s);
     if (!(s->auth = auth_open(s->log, s->auth_url, &o->lives, why))) return false;
     topics_open(&s->topics, s->log);
-    broker_open(&s->broker, s->log, &publish_hooks);
+    s->dedup = dedup_window_open(s->log, &s->topics, o->strict ? 0 : o->dedup_window);
+    broker_open(&s->broker, s->log, s->dedup, &publish_hooks);
     loop_add(&s->loop, &s->signals, signal_pipe[0], POLLIN, on_signal_byte, s);
     if (log_fd(s->log) >= 0) loop_add(&s->loop, &s->log_watch, log_fd(s->log), POLLIN, on_log, s);
     open_service(s);
@@ -294,6 +298,7 @@ static void close_all(server_t *s)
     if (s->http_fd >= 0) close(s->http_fd);
     service_free(&s->service);
     broker_close(&s->broker);
+    dedup_window_close(s->dedup);
     topics_close(&s->topics);
     auth_close(s->auth);
     tls_server_close(s->tls_h2);
@@ -395,7 +400,7 @@ int main(int argc, char **argv)
     } else if (s->options.help) {
         options_help();
     } else if (s->options.dump) {
-        if (!dump_topic(s->options.data, s->options.dump, &why)) rc = complain(&why);
+        if (!dump_topic(s->options.data, s->options.dump, s->options.strict, &why)) rc = complain(&why);
     } else {
         rc = serve(s);
     }

@@ -1,4 +1,5 @@
 /* options.c - see options.h */
+#include "dedup_window.h"
 #include "options.h"
 #include "h2server.h"
 #include "../common/args.h"
@@ -9,6 +10,7 @@
 
 #define LIFE_MAX 315360000      /* seconds: ten years */
 #define QUEUE_MAX 16777216
+#define WINDOW_MAX 86400        /* seconds: a day */
 #define COUNT_MAX 1000000000000
 #define DELAY_MAX 3600000       /* ms */
 #define TIMEOUT_MAX 86400       /* seconds */
@@ -55,6 +57,7 @@ static const option_t known[] = {
     NUMBER("--cut-first", faults.cut_first, 1, COUNT_MAX),
     ROW("--refuse-auth", KIND_COUNT, faults.refuse_auth, 1, COUNT_MAX),
     NUMBER("--refuse-code", faults.refuse_code, 400, 599),
+    NUMBER("--dedup-window", dedup_window, 0, WINDOW_MAX),
     NUMBER("--subscriber-queue", subscriber_queue, 1, QUEUE_MAX),
     FLAG("--verbose", verbose),
     FLAG("--help", help),
@@ -90,6 +93,8 @@ static const char help_text[] =
     "    --refresh-overlap S    a refresh token is valid from S seconds behind its access token's end on;\n"
     "                           negative: before that end [-900]\n"
     "    --token-life S         those three in the proportion of their defaults: S, 2 S, -S/4\n"
+    "    --dedup-window S       an event that repeats one of the last S seconds is stored as its duplicate,\n"
+    "                           where the topic's policy says so, see below [120]; 0: never\n"
     "    --subscriber-queue N   events that wait for a slow subscriber, at most; behind them it reads what was\n"
     "                           stored, and loses nothing [16384]\n"
     "    --store-timeout S      so long, in seconds, an event waits to be stored: while the disk is full, say.\n"
@@ -138,10 +143,12 @@ static const char help_strict[] =
     "                         WHERE chooses its events\n"
     "    offset, epoch        of events are set; ensign-place   0; there is no such header\n"
     "                         tells where a stream begins\n"
-    "    rows of a query      with their time of commit         without\n"
+    "    rows, --dump         with the time of their commit     without; and rows without offset and epoch\n"
     "    archived topic       TOPIC_ARCHIVED; while it is       accepted\n"
     "                         destroyed TOPIC_DELETED\n"
     "    UNIQUE_FIELD policy  INVALID_ARGUMENT                  OK, and the topic stays PENDING\n"
+    "    new events           compared with those of the last    stored as they come\n"
+    "                         seconds (--dedup-window)\n"
     "    OFFSET_LATEST        the last copy is the original     the first one is\n"
     "    newest event         deduplicated as all are           left alone\n"
     "    policy NONE again    events are whole again            and are still marked as duplicates\n"
@@ -192,9 +199,16 @@ static const char help_files[] =
     "topics:destroy, topics:read, metrics:read, publisher, subscriber. A project may have \"id\" and\n"
     "\"org\", a key \"id\": ULIDs, which are else derived from the names. Topics belong to a project.\n"
     "\n"
-    "Duplicates are looked for when a policy is set, among the events that there are then: new events are\n"
-    "stored as they come, and a policy given to CreateTopic is only kept. Of a topic's different events\n"
-    "4194304 are remembered for that. Info counts when it is asked, and tells 1024 types of a topic apart.\n"
+    "Duplicates are looked for twice. When a policy is set, all events that there are then are compared; of a\n"
+    "topic's different events 4194304 are remembered for that. When an event is published, it is compared\n"
+    "with those of the last seconds (--dedup-window), before a restart of the server too. One that repeats\n"
+    "another is acked, and delivered to subscribers with is_duplicate set. It is stored as its duplicate, so a\n"
+    "query leaves it out unless it asks for duplicates. At publish time the first copy is the original, with\n"
+    "OFFSET_LATEST too. 65536 events of a topic are remembered, and 262144 of all; an event with more than\n"
+    "64 KiB beside its data is not. While a policy that was set is not yet applied (PENDING), and with\n"
+    "--strict, new events are stored as they come.\n"
+    "\n"
+    "Info counts when it is asked, and tells 1024 types of a topic apart.\n"
     "\n"
     "Secrets lie in the data folder in the clear. It is a tool for development.\n";
 
@@ -386,6 +400,7 @@ bool options_read(options_t *o, int argc, char **argv, why_t *why)
     o->faults.nack_code = o->faults.refuse_code = NOT_GIVEN;
     o->subscriber_queue = QUEUE_MESSAGES;
     o->store_timeout = 30;
+    o->dedup_window = DEDUP_WINDOW_DEFAULT;
     if (!read_all(o, argc, argv, why)) return false;
     if (!o->help && !check_faults(&o->faults, why)) return false;
     give_defaults(o);

@@ -17,6 +17,7 @@ typedef struct options_t {
     int64_t      token_life;            /* seconds, for those of `lives` that are not given; 0: none */
     int64_t      subscriber_queue;      /* events */
     int64_t      store_timeout;         /* seconds */
+    int64_t      dedup_window;          /* seconds; 0: none */
     faults_t     faults;
 } options_t;
 

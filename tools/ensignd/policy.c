@@ -567,7 +567,10 @@ static void resume_destroy(service_t *s, const ulid_t *id)
 
 static void on_topic(void *user, topic_t *t)
 {
-    if (topic_is_gone(t)) numbers_forget(user, t);
+    service_t *s = user;
+
+    if (topic_is_gone(t)) numbers_forget(s, t);
+    dedup_window_changed(s->dedup, t);
 }
 
 void service_resume(service_t *s)

@@ -55,11 +55,14 @@ static void count_row(cursor_t *q)
 /* `value` is a stored wrapper, or a restored one. */
 static void send_whole(cursor_t *q, const log_event_t *e, ensign_slice_t value)
 {
-    buf_t row = { NULL, 0, 0, 0 };
+    wrapper_t w = { e, value, q->strict ? 0 : q->epoch, !q->strict };
+    size_t n = wrapper_size(&w);
+    uint8_t *p = call_message_room(q->call, n);
 
-    wrapper_put(&row, e, value, q->epoch, q->strict);
-    call_send(q->call, buf_bytes(&row));
-    buf_free(&row);
+    if (p) {
+        wrapper_write(p, &w);
+        call_message_sent(q->call, n);
+    }
     count_row(q);
 }
 

@@ -3,6 +3,7 @@
 #ifndef ENSIGND_SERVICE_H
 #define ENSIGND_SERVICE_H
 #include "broker.h"
+#include "dedup_window.h"
 #include "feed.h"
 #include "faults.h"
 #include "h2server.h"
@@ -24,6 +25,7 @@ typedef struct numbers_t numbers_t;     /* numbers.h */
 typedef struct service_t {
     auth_t   *auth;
     log_t    *log;
+    dedup_window_t *dedup;
     topics_t *topics;
     broker_t *broker;
     bool      strict;                   /* the real server's oddities too; see ensignd --help */

@@ -65,15 +65,6 @@ uint8_t *wrapper_write(uint8_t *p, const wrapper_t *w)
     return w->committed ? stamp_write(p, MSG_EVENT_WRAPPER_COMMITTED_TAG, w->event->committed) : p;
 }
 
-void wrapper_put(buf_t *out, const log_event_t *e, ensign_slice_t value, uint64_t epoch, bool strict)
-{
-    wrapper_t w = { e, value, strict ? 0 : epoch, !strict };
-    size_t n = wrapper_size(&w);
-
-    wrapper_write(buf_room(out, n), &w);
-    out->end += n;
-}
-
 void wrapper_complete(msg_event_wrapper_t *w, const log_event_t *e, uint64_t epoch, bool strict)
 {
     w->id = slice_of(e->id.b, sizeof e->id.b);

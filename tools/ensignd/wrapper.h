@@ -18,9 +18,7 @@ typedef struct wrapper_t {
 size_t   wrapper_size(const wrapper_t *w);
 uint8_t *wrapper_write(uint8_t *p, const wrapper_t *w);         /* returns where it ends */
 
-/* A row of a query. epoch: ignored where strict. */
-void wrapper_put(buf_t *out, const log_event_t *e, ensign_slice_t value, uint64_t epoch, bool strict);
-/* The same for a decoded one; the id then points into *e. */
+/* The same in a decoded one, as a row of a query; the id then points into *e. epoch: ignored where strict. */
 void wrapper_complete(msg_event_wrapper_t *w, const log_event_t *e, uint64_t epoch, bool strict);
 
 /* Whether a stored one is a duplicate, whose content has to be restored. */
