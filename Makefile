@@ -55,6 +55,7 @@ E2E       := $(call programs,tests/e2e/*.c)
 SOAK      := $(call programs,tests/soak/*.c)
 PEERS     := $(call programs,tests/peers/*.c)
 BENCH     := $(addprefix $(B)/tests/bench/,sink client client-openssl client-grpc mallocs.so)
+BENCH_SERVER := $(B)/tests/bench/server
 BENCH_GEN := $(B)/tests/bench/gen
 BENCH_PB  := $(patsubst proto/%.proto,$(BENCH_GEN)/%.pb.cc, \
                  $(wildcard proto/api/*/*.proto proto/mimetype/*/*.proto proto/region/*/*.proto)) \
@@ -81,15 +82,16 @@ MATRIX    := $(if $(VARIANT),,$(wildcard tests/compile/run))
 SCRIPTS   := $(wildcard tests/e2e/*.sh) $(if $(VARIANT),,$(wildcard tests/compile/*.sh))
 
 REPLAYS   := $(foreach f,$(FUZZ),"$(f) tests/fuzz/corpus/$(patsubst fuzz_%,%,$(notdir $(f)))")
-HELPERS   := $(addprefix $(B)/tests/peers/,service certificates many) # for scripts of tests/e2e
+HELPERS   := $(addprefix $(B)/tests/peers/,service certificates many) $(BENCH_SERVER) # for scripts of tests/e2e
 BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) $(HELPERS)
 
 # ---------------------------------------------------------------- targets
 
 .SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        generated suite-tls test-peers test-live soak fuzz bench bench-check bench-record small server tool \
-        examples install install-header install-plugin install-tool uninstall clean
+        check-places generated suite-tls test-peers test-live soak fuzz bench bench-server bench-check \
+        bench-record small server tool examples install install-header install-plugin install-tool uninstall \
+        clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -106,6 +108,8 @@ help:
 	@echo "make fuzz         each fuzz target for FUZZ_SECONDS [60]"
 	@echo "make bench        what an event costs, beside gRPC C++, grpc-go and PyEnsign: about ten minutes."
 	@echo "                  ARGS: parts and options, as tools/bench --help tells them"
+	@echo "make bench-server what ensignd does in a second, beside the commit before: about fifteen minutes. ARGS:"
+	@echo "                  as tools/bench_server --help tells them"
 	@echo "make bench-check  instructions, allocations and sizes beside those that make bench-record has written"
 	@echo "make small        small static programs with musl, from Debian's sources: sizes, memory; they run"
 	@echo "make              build/ensignd, build/ensign and build/examples; make server, make tool,"
@@ -150,7 +154,7 @@ suite-tls: $(TLS_C) $(SERVER) $(TOOL) $(B)/examples/publish $(B)/examples/subscr
 
 # ---------------------------------------------------------------- stricter; each part runs, come what may
 
-CHECKS := check-asan check-valgrind check-mbedtls36 check-bits32
+CHECKS := check-asan check-valgrind check-mbedtls36 check-bits32 check-places
 
 check:
 	@tools/deps check
@@ -183,6 +187,11 @@ check-mbedtls36:
 check-bits32:
 	@tools/bits32 || true
 	@tests/run -n "with 32-bit pointers" -t 1800 $(TALLY) "tests/compile/bits32.sh build/bits32"
+
+# The long forms: more events, more kills, and each way in which the late engine can be late.
+check-places: $(SERVER) $(B)/tests/e2e/places_kill
+	@ENSIGND=$(SERVER) tests/run -n "groups and places, longer" -t $(TEST_TIMEOUT) $(TALLY) \
+	    "$(B)/tests/e2e/places_kill 200000 5" "$(B)/tests/e2e/places_kill late 1 200"
 
 # ---------------------------------------------------------------- other programs, other servers, longer
 
@@ -384,7 +393,8 @@ $(EXAMPLES_X): $(B)/%: %.cc ensign.h
 	$(Q)$(X) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) $(LIBS)
 
 -include $(SERVER_O:.o=.d) $(TOOL_O:.o=.d) $(B)/obj/tools/ensign/schema.d $(COMMON_O:.o=.d)
--include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH) $(FUZZ) $(EXAMPLES) $(EXAMPLES_X) $(FUZZERS))
+-include $(addsuffix .d,$(UNIT) $(E2E) $(SOAK) $(PEERS) $(BENCH) $(BENCH_SERVER) $(FUZZ) $(EXAMPLES) \
+                    $(EXAMPLES_X) $(FUZZERS))
 
 # ---------------------------------------------------------------- install: the header, the plugin, the program
 
@@ -436,6 +446,11 @@ bench:
 	@$(MAKE) --no-print-directory $(BENCH)
 	@BUILD=$(B) tools/bench $(ARGS)
 
+bench-server:
+	@tools/deps test
+	@$(MAKE) --no-print-directory $(SERVER) $(BENCH_SERVER)
+	@BUILD=$(B) tools/bench_server $(ARGS)
+
 bench-check:
 	@tools/deps check
 	@BUILD=$(B) CC="$(CC)" tools/bench_check
@@ -445,9 +460,9 @@ bench-record:
 	@BUILD=$(B) CC="$(CC)" tools/bench_check --record
 
 # Without assertions, as Debian builds gRPC.
-$(B)/tests/bench/client $(B)/tests/bench/client-openssl: C += -DNDEBUG
+$(addprefix $(B)/tests/bench/,client client-openssl server): C += -DNDEBUG
 
-$(B)/tests/bench/sink $(B)/tests/bench/client: $(B)/%: %.c ensign.h
+$(addprefix $(B)/tests/bench/,sink client server): $(B)/%: %.c ensign.h
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(C) -std=gnu11 -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) $(LIBS)

@@ -61,4 +61,8 @@ finds 'bench: no such part'                     'the parts are publish' tools/be
 finds 'bench: no rounds'                        '--rounds is 1 or more' tools/bench --rounds 0
 finds 'bench: some parts cannot be kept'        '--keep is for a run of all parts' tools/bench --keep sizes
 check 'bench: its help'                         tools/bench --help
+finds 'bench_server: no such part'              'the parts are publish' tools/bench_server publsh
+finds 'bench_server: no events'                 '--events 100' tools/bench_server --events 0
+finds 'bench_server: a short run cannot be kept' '--keep is for a whole run' tools/bench_server --keep --short
+check 'bench_server: its help'                  tools/bench_server --help
 results

@@ -4,10 +4,16 @@
  *   exchange send TOPIC          publishes what standard input says, waits for every ack, prints "acked N"
  *   exchange receive TOPIC N     prints the events that come, each acked; ends after N, greetings not counted
  *   exchange query SQL           prints the rows
+ *   exchange member TOPIC GROUP  a member of a group until standard input ends, see below
  *
  * One event a line, sent and received alike, the texts in hex:
  *   MIMETYPE TYPE MAJOR.MINOR.PATCH SECONDS.NANOSECONDS KEY=VALUE[,KEY=VALUE...] DATA       "-" is nothing
- * A greeting is an event whose data is "hello". The service is told by the ENSIGN_ variables.
+ * A greeting is an event whose data is "hello".
+ *
+ * To members an event says what they shall do with it: its data are "NUMBER NAME CODE". The member of that
+ * name, which is here ensign.h, nacks it with that code when it gets it for the first time; else it is acked.
+ * The member prints "open" once it is there, then "NUMBER acked" or "NUMBER nacked".
+ * The service is told by the ENSIGN_ variables.
  */
 #define ENSIGN_IMPLEMENTATION
 #include "ensign.h"
@@ -17,7 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINE_MAX_BYTES = 256 * 1024, PAIRS_MAX = 16, WAIT_MS = 30000 };
+enum { LINE_MAX_BYTES = 256 * 1024, PAIRS_MAX = 16, WAIT_MS = 30000, NUMBERS = 65536 };
 
 static int fail(const char *what, const char *text)
 {
@@ -202,6 +208,54 @@ static int receive_events(ensign_t *c, const char *topic, long count)
     return n->error ? fail("close", n->error->text) : 0;
 }
 
+/* ------------------------------------------------------------------ a member */
+static void say(const char *line)
+{
+    puts(line);
+    fflush(stdout);
+}
+
+static int answer_as_told(ensign_t *c, ensign_subscription_t s, const ensign_event_t *e)
+{
+    static bool nacked[NUMBERS];
+    unsigned number = 0;
+    char text[64] = "", name[32] = "";
+    int code = 0, rc;
+    bool refuse;
+
+    memcpy(text, e->data.ptr, e->data.len < sizeof text ? e->data.len : sizeof text - 1);
+    if (sscanf(text, "%u %31s %d", &number, name, &code) != 3 || number >= NUMBERS)
+        return fail("event", "its data are not NUMBER NAME CODE");
+    refuse = strcmp(name, "ensign.h") == 0 && !nacked[number];
+    nacked[number] |= refuse;
+    snprintf(text, sizeof text, "%u %s", number, refuse ? "nacked" : "acked");
+    say(text);
+    rc = refuse ? ensign_nack(c, s, e->token, code) : ensign_ack(c, s, e->token);
+    return rc == ENSIGN_OK ? 0 : fail("answer", ensign_error(c)->text);
+}
+
+static int member(ensign_t *c, const char *topic, const char *group)
+{
+    ensign_subscription_desc_t d = { .topics = &topic, .topic_count = 1, .group = group };
+    ensign_subscription_t s = ensign_subscription_open(c, &d);
+    ensign_poll_t input = { .fd = 0, .want = ENSIGN_READ };
+    const ensign_notice_t *n;
+
+    if (s.id == 0) return fail("subscribe", ensign_error(c)->text);
+    while (!input.ready) {
+        if (ensign_wait(c, &input, 1, -1) < 0) return fail("wait", ensign_error(c)->text);
+        while ((n = ensign_next_of(c, s.id)) != NULL) {
+            if (n->last) return fail("subscription", n->error ? n->error->text : "it ended");
+            if (n->type == ENSIGN_NOTICE_OPEN) say("open");
+            if (n->type == ENSIGN_NOTICE_EVENT && answer_as_told(c, s, n->as.event) != 0) return 1;
+        }
+    }
+    if (ensign_close(c, s.id, WAIT_MS) != ENSIGN_OK) return fail("close", ensign_error(c)->text);
+    while ((n = await(c, s.id)) != NULL && !n->last) continue; /* the acks that wait go out before END */
+    return n ? 0 : 1;
+}
+
+/* ------------------------------------------------------------------ a query */
 static int print_rows(ensign_t *c, const char *sql)
 {
     ensign_query_desc_t d = { .sql = sql };
@@ -235,7 +289,10 @@ int main(int argc, char **argv)
     else if (argc == 4 && strcmp(argv[1], "receive") == 0)
         rc = receive_events(c, argv[2], strtol(argv[3], NULL, 10));
     else if (argc == 3 && strcmp(argv[1], "query") == 0) rc = print_rows(c, argv[2]);
-    else fprintf(stderr, "usage: exchange create TOPIC | send TOPIC | receive TOPIC N | query SQL\n");
+    else if (argc == 4 && strcmp(argv[1], "member") == 0) rc = member(c, argv[2], argv[3]);
+    else
+        fprintf(stderr, "usage: exchange create TOPIC | send TOPIC | receive TOPIC N | query SQL | "
+                        "member TOPIC GROUP\n");
     ensign_destroy(c);
     return rc;
 }

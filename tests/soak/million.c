@@ -30,13 +30,11 @@ static char payload[BYTES_MAX];
 static void open_client(side_t *s)
 {
     ensign_desc_t d;
-    ensign_error_t why;
 
     memset(&d, 0, sizeof d);
     d.alloc = heap_realloc;
     d.user = &s->heap;
-    if (ensign_desc_env(&d, &why) != ENSIGN_OK) die("environment: %s", why.text);
-    if (ensign_create(&d, &s->client, &why) != ENSIGN_OK) die("client: %s", why.text);
+    s->client = client_open(&d);
     s->bound = ensign_memory_bound(&d);
 }
 
@@ -125,13 +123,6 @@ static void take_acks(side_t *s)
             die("publisher: %s", n->error ? n->error->text : "ended");
         }
     }
-}
-
-static uint64_t event_number(ensign_slice_t data)
-{
-    char digits[11] = { 0 };
-    memcpy(digits, data.ptr, data.len < 10 ? data.len : 10);
-    return strtoull(digits, NULL, 10);
 }
 
 static void take_events(side_t *s, ensign_subscription_t sub)

@@ -1,4 +1,5 @@
-/* soak.h - what the long runs share: a loop over several clients, numbered events, results as lines */
+/* soak.h - what the long runs and the load of the bench share: a loop over several clients, numbered events,
+ * results as lines. CLIENTS_MAX [2] clients at most. */
 #ifndef SOAK_H
 #define SOAK_H
 #define ENSIGN_IMPLEMENTATION
@@ -21,7 +22,7 @@ enum {
 /* ------------------------------------------------------------------ results */
 static int results, failures;
 
-static void result(bool holds, const char *format, ...)
+static inline void result(bool holds, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -34,7 +35,7 @@ static void result(bool holds, const char *format, ...)
     va_end(args);
 }
 
-static void die(const char *format, ...)
+static inline void die(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -46,9 +47,11 @@ static void die(const char *format, ...)
 }
 
 /* ------------------------------------------------------------------ one turn of the loop, for all clients */
-enum { CLIENTS_MAX = 2 };
+#ifndef CLIENTS_MAX
+#define CLIENTS_MAX 2
+#endif
 
-static void turn(ensign_t *const *clients, size_t count, int wait_ms)
+static inline void turn(ensign_t *const *clients, size_t count, int wait_ms)
 {
     ensign_poll_t set[CLIENTS_MAX][ENSIGN_MAX_FDS];
     struct pollfd fds[CLIENTS_MAX * ENSIGN_MAX_FDS];
@@ -77,8 +80,19 @@ static void turn(ensign_t *const *clients, size_t count, int wait_ms)
     }
 }
 
+/* A client of the service that the ENSIGN_ variables name; *d has what they leave open. */
+static inline ensign_t *client_open(ensign_desc_t *d)
+{
+    ensign_error_t why;
+    ensign_t *c = NULL;
+
+    if (ensign_desc_env(d, &why) != ENSIGN_OK) die("environment: %s", why.text);
+    if (ensign_create(d, &c, &why) != ENSIGN_OK) die("client: %s", why.text);
+    return c;
+}
+
 /* Makes the topic if it is not there. */
-static void topic_ensure(ensign_t *c, const char *topic)
+static inline void topic_ensure(ensign_t *c, const char *topic)
 {
     const ensign_notice_t *n = NULL;
     ensign_request_t r = ensign_topic_ensure(c, topic, NULL);
@@ -89,18 +103,25 @@ static void topic_ensure(ensign_t *c, const char *topic)
 }
 
 /* How many events are due by now, at `per_second` since `begin`; 0: all of them. */
-static uint64_t due(uint64_t begin, uint64_t per_second)
+static inline uint64_t due(uint64_t begin, uint64_t per_second)
 {
     return per_second ? 1 + (ensign_now_ms() - begin) * per_second / 1000 : UINT64_MAX;
 }
 
 /* ------------------------------------------------------------------ events that can be told apart
    The number in ten digits, then dots. */
-static void event_fill(char *data, size_t size, uint64_t number)
+static inline void event_fill(char *data, size_t size, uint64_t number)
 {
     char digits[24];
     snprintf(digits, sizeof digits, "%010" PRIu64, number);
     memset(data, '.', size);
     memcpy(data, digits, size < 10 ? size : 10);
+}
+
+static inline uint64_t event_number(ensign_slice_t data)
+{
+    char digits[11] = { 0 };
+    memcpy(digits, data.ptr, data.len < 10 ? data.len : 10);
+    return strtoull(digits, NULL, 10);
 }
 #endif

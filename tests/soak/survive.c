@@ -101,7 +101,6 @@ int main(int argc, char **argv)
 {
     static run_t r;
     ensign_desc_t d;
-    ensign_error_t why;
     uint64_t missing = 0;
 
     r.total = argc >= 3 ? strtoull(argv[2], NULL, 10) : 0;
@@ -113,8 +112,7 @@ int main(int argc, char **argv)
     if ((size_t)r.total != r.total) die("no memory for %" PRIu64 " events", r.total);
     r.answers = (unsigned char *)calloc((size_t)r.total, 1);
     if (!r.answers) die("no memory for %" PRIu64 " events", r.total);
-    if (ensign_desc_env(&d, &why) != ENSIGN_OK) die("environment: %s", why.text);
-    if (ensign_create(&d, &r.client, &why) != ENSIGN_OK) die("client: %s", why.text);
+    r.client = client_open(&d);
     run(&r, argv[1], argc == 4 ? strtoull(argv[3], NULL, 10) : 0);
     drain(&r);
     for (uint64_t i = 0; i < r.total; i++) missing += r.answers[i] == 0;

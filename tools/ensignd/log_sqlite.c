@@ -1,7 +1,8 @@
 /* log_sqlite.c - the engine of log.h on SQLite; it and log_carry.c alone know that
  *
  * An event's key is its project's number and its offset, in one integer: so an append goes to the end of its
- * project, and a read of all topics walks along. A read of one topic goes along an index.
+ * project, and a read of all topics walks along. A read of one topic goes along an index. That has a part of
+ * the topic's id alone, as a number: with an index of whole ids an append would cost a quarter more.
  *
  * All that was asked for by a turn of the loop is one transaction, in `run`, with a sync (WAL): what was
  * answered outlives the process and the machine. When it fails, all of it fails, and nothing has changed.
@@ -54,16 +55,16 @@ static const char *const statements[STATEMENTS] = {
     "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK",
     "INSERT INTO project(number, id, epoch, last) VALUES(?1, ?2, ?3, 0)",
     "UPDATE project SET last = ?2 WHERE number = ?1",
-    "INSERT INTO event(place, topic, id, at, value) VALUES(?1, ?2, ?3, ?4, ?5)",
+    "INSERT INTO event(place, topic, part, id, at, value) VALUES(?1, ?2, ?6, ?3, ?4, ?5)",
     "UPDATE event SET value = ?3 WHERE place = ?1 AND topic = ?2",
     ("DELETE FROM event WHERE place IN (SELECT place FROM event INDEXED BY event_topic"
-     " WHERE place > ?1 AND place <= ?2 AND topic = ?3 LIMIT ?4)"),
+     " WHERE part = ?5 AND place > ?1 AND place <= ?2 AND topic = ?3 LIMIT ?4)"),
     "SELECT revision FROM metadata WHERE key = ?1",
     "INSERT OR REPLACE INTO metadata(key, value, revision) VALUES(?1, ?2, ?3)",
     "DELETE FROM metadata WHERE key = ?1",
     "SELECT place, topic, id, at, value FROM event WHERE place > ?1 AND place <= ?2 ORDER BY place",
     ("SELECT place, topic, id, at, value FROM event INDEXED BY event_topic"
-     " WHERE place > ?1 AND place <= ?2 AND topic = ?3 ORDER BY place"),
+     " WHERE part = ?4 AND place > ?1 AND place <= ?2 AND topic = ?3 ORDER BY place"),
     "SELECT place, id FROM event WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT 1",
 };
 
@@ -89,9 +90,9 @@ typedef struct engine_t {
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS project(number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE,"
     " epoch INTEGER NOT NULL, last INTEGER NOT NULL);"
-    "CREATE TABLE IF NOT EXISTS event(place INTEGER PRIMARY KEY, topic BLOB NOT NULL, id BLOB NOT NULL,"
-    " at INTEGER NOT NULL, value BLOB NOT NULL);"
-    "CREATE INDEX IF NOT EXISTS event_topic ON event(topic);"
+    "CREATE TABLE IF NOT EXISTS event(place INTEGER PRIMARY KEY, topic BLOB NOT NULL, part INTEGER NOT NULL,"
+    " id BLOB NOT NULL, at INTEGER NOT NULL, value BLOB NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS event_topic ON event(part);"
     "CREATE TABLE IF NOT EXISTS metadata(key BLOB PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL)"
     " WITHOUT ROWID;";
 
@@ -105,6 +106,15 @@ static void bind(engine_t *e, int st, int at, ensign_slice_t b)
 static void bind_number(engine_t *e, int st, int at, uint64_t v)
 {
     sqlite3_bind_int64(e->st[st], at, (int64_t)v);
+}
+
+/* The id, and the part of it that the index has. */
+static void bind_topic(engine_t *e, int st, int at, int part_at, const ulid_t *topic)
+{
+    ensign_slice_t id = slice_of(topic->b, sizeof topic->b);
+
+    bind(e, st, at, id);
+    bind_number(e, st, part_at, topic_part(id));
 }
 
 /* Of one that gives no rows. */
@@ -352,12 +362,21 @@ static void sqlite_close(void *engine)
     free(e);
 }
 
+/* The process has one thread, so SQLite needs no locks; nor does anybody ask how much memory it has. It says
+   no where it is in use already, which does no harm. */
+static void configure(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 static void *sqlite_open(log_t *front, const char *where, log_mode_t mode, why_t *why)
 {
     engine_t *e = x_alloc(sizeof *e);
     mode_t old = umask(077);            /* keys and secrets are in it */
     bool ok;
 
+    configure();
     e->front = front;
     e->mode = mode;
     e->lock_fd = -1;
@@ -434,7 +453,7 @@ static bool store_event(engine_t *e, project_t *p, log_new_t *n, stamp_t when)
     n->offset = ++p->next;
     id = rlid_make(p->ms, (uint32_t)p->next);
     bind_number(e, APPEND, 1, place_of(p, p->next));
-    bind(e, APPEND, 2, slice_of(n->topic.b, sizeof n->topic.b));
+    bind_topic(e, APPEND, 2, 6, &n->topic);
     bind(e, APPEND, 3, slice_of(id.b, sizeof id.b));
     bind_number(e, APPEND, 4, (uint64_t)(when.seconds * 1000000000 + when.nanos));
     bind(e, APPEND, 5, n->value);
@@ -474,7 +493,7 @@ static bool destroy(engine_t *e, log_destroy_t *r, bool *more)
 
     bind_number(e, DESTROY, 1, place_of(p, 0));
     bind_number(e, DESTROY, 2, place_of(p, OFFSET_MOST));
-    bind(e, DESTROY, 3, slice_of(r->topic.b, sizeof r->topic.b));
+    bind_topic(e, DESTROY, 3, 5, &r->topic);
     bind_number(e, DESTROY, 4, DESTROY_RECORDS);
     if (!step(e, DESTROY)) return false;
     *more = sqlite3_changes(e->db) >= DESTROY_RECORDS;
@@ -736,7 +755,7 @@ static bool read_page(engine_t *e, log_read_t *r, page_t *page, size_t *examined
     if (after < until) {
         bind_number(e, which, 1, place_of(p, after));
         bind_number(e, which, 2, place_of(p, until));
-        if (which == READ_TOPIC) bind(e, which, 3, slice_of(r->topics[0].b, sizeof r->topics[0].b));
+        if (which == READ_TOPIC) bind_topic(e, which, 3, 4, &r->topics[0]);
         rc = walk(r, e->st[which], page, examined);
         sqlite3_reset(e->st[which]);
     }
