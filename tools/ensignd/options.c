@@ -10,6 +10,9 @@
 
 #define LIFE_MAX 315360000      /* seconds: ten years */
 #define QUEUE_MAX 16777216
+#define GROUPS_MAX 100000
+#define WAIT_MAX 86400          /* seconds */
+#define DELIVER_MAX 1000000
 #define WINDOW_MAX 86400        /* seconds: a day */
 #define COUNT_MAX 1000000000000
 #define DELAY_MAX 3600000       /* ms */
@@ -59,6 +62,10 @@ static const option_t known[] = {
     NUMBER("--refuse-code", faults.refuse_code, 400, 599),
     NUMBER("--dedup-window", dedup_window, 0, WINDOW_MAX),
     NUMBER("--subscriber-queue", subscriber_queue, 1, QUEUE_MAX),
+    NUMBER("--max-groups", max_groups, 1, GROUPS_MAX),
+    NUMBER("--max-unacked", max_unacked, 1, QUEUE_MESSAGES),
+    NUMBER("--ack-wait", ack_wait, 1, WAIT_MAX),
+    NUMBER("--max-deliver", max_deliver, 1, DELIVER_MAX),
     FLAG("--verbose", verbose),
     FLAG("--help", help),
 };
@@ -99,6 +106,10 @@ static const char help_text[] =
     "                           stored, and loses nothing [16384]\n"
     "    --store-timeout S      so long, in seconds, an event waits to be stored: while the disk is full, say.\n"
     "                           Then it is refused with CONSENSUS_FAILURE, and may still have been stored [30]\n"
+    "    --max-groups N         consumer groups of a project [1000]\n"
+    "    --max-unacked N        events that a member of a group has without an ack [256]\n"
+    "    --ack-wait S           an event without an ack for so many seconds is delivered again [30]\n"
+    "    --max-deliver N        deliveries of an event that fail; then it is a dead letter, see below [5]\n"
     "    --verbose              tells on standard error what happens: connections, calls with their status,\n"
     "                           logins, and each nack with its code, topic and reason\n"
     "    --help                 this\n"
@@ -399,6 +410,10 @@ bool options_read(options_t *o, int argc, char **argv, why_t *why)
     o->lives.access = o->lives.refresh = o->lives.overlap = NOT_GIVEN;
     o->faults.nack_code = o->faults.refuse_code = NOT_GIVEN;
     o->subscriber_queue = QUEUE_MESSAGES;
+    o->max_groups = 1000;
+    o->max_unacked = 256;
+    o->ack_wait = 30;
+    o->max_deliver = 5;
     o->store_timeout = 30;
     o->dedup_window = DEDUP_WINDOW_DEFAULT;
     if (!read_all(o, argc, argv, why)) return false;

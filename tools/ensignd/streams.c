@@ -1,5 +1,6 @@
 /* streams.c - see streams.h */
 #include "streams.h"
+#include "wrapper.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,18 @@ void stream_send(call_t *c, msg_kind_t kind, const void *message)
     buf_t b = stream_framed(kind, message);
     if (buf_len(&b)) call_send_framed(c, buf_bytes(&b));
     buf_free(&b);
+}
+
+void stream_put_event(buf_t *out, const log_event_t *e, uint64_t epoch)
+{
+    wrapper_t w = { e, e->value, epoch, true };
+    size_t n = wrapper_size(&w), head = 1 + msg_varint_size(n);
+    uint8_t *p = buf_room(out, FRAME_PREFIX + head + n);
+
+    out->end += FRAME_PREFIX + head + n;
+    stream_put_prefix(p, head + n);
+    p[FRAME_PREFIX] = MSG_SUBSCRIBE_REPLY_EVENT_TAG << 3 | MSG_WIRE_BYTES;
+    wrapper_write(msg_put_varint(p + FRAME_PREFIX + 1, n), &w);
 }
 
 bool stream_may_open(service_t *s, call_t *c)
@@ -62,7 +75,8 @@ size_t stream_choose(const service_t *s, const call_t *c, ensign_slice_t filter,
 
     if (filter.len == 0) {
         for (size_t i = 0; i < all->count; i++)
-            if (ulid_eq(&all->all[i]->project, &c->claims.project)) bits_set(set, i);
+            if (ulid_eq(&all->all[i]->project, &c->claims.project) && (s->strict || !all->all[i]->dead_letters))
+                bits_set(set, i);
     }
     while (msg_next(filter, tag, &at, &text)) {
         topic_t *t = topics_lookup(all, &c->claims.project, text);
