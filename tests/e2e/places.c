@@ -1,8 +1,9 @@
-/* places.c - where subscriptions of the development server begin, and that slow ones lose nothing; a log that cannot
- * be written for a while
+/* places.c - where subscriptions of the development server begin, and that slow ones lose nothing; a log that
+ * cannot be written for a while
  *
- * Subscriptions are calls of gRPC here: what is asked and what comes is seen as it is on the wire. The program starts
- * ensignds of its own ($ENSIGND, or build/ensignd). A limit on the size of its files makes its disk full. */
+ * Subscriptions are calls of gRPC here: what is asked and what comes is seen as it is on the wire. The
+ * program starts ensignds of its own ($ENSIGND, or build/ensignd). A limit on the size of its files makes its
+ * disk full. */
 #define _GNU_SOURCE
 #define ENSIGN_IMPLEMENTATION
 #include "../../ensign.h"
@@ -487,7 +488,7 @@ static void a_slow_subscriber_gets_all(void **state)
     end(fast);
 }
 
-/* ------------------------------------------------------------------ a restart, and a server that keeps nothing */
+/* ------------------------------------------------------------------ a restart, and a log in memory */
 static void places_outlive_the_server(void **state)
 {
     offset_t behind = { "kept", 0 };

@@ -1,8 +1,9 @@
 /* feed.c - see feed.h
  *
  * Holds  a reader that has started is listed at each of its topics, and stays there while it is behind.
- *        A reader is live again when the log has nothing behind its place and the feed has heard of nothing behind
- *        it: what the feed hears next comes next. What it hears late, up to the reader's place, is left out. */
+ *        A reader is live again when the log has nothing behind its place and the feed has heard of nothing
+ *        behind it: what the feed hears next comes next. What it hears late, up to the reader's place, is
+ *        left out. */
 #include "dedup.h"
 #include "feed.h"
 #include "restore.h"

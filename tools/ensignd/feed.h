@@ -1,12 +1,12 @@
 /* feed.h - events out of the log to those that read them, live and from any place
  *
- * A feed follows a project, once for all readers of it. A reader gets each event of its topics that stands behind
- * its place, once and in order: live, as the feed hears it; or, while it is behind, out of the log. It falls behind
- * when it does not take an event, and is live again when it has caught up. So nothing is kept for a slow reader but
- * its place.
+ * A feed follows a project, once for all readers of it. A reader gets each event of its topics that stands
+ * behind its place, once and in order: live, as the feed hears it; or, while it is behind, out of the log. It
+ * falls behind when it does not take an event, and is live again when it has caught up. So nothing is kept
+ * for a slow reader but its place.
  *
- * A duplicate of an earlier event is stored without what the original says: it is made whole before it is given. One
- * whose original is gone is left out, as in queries. */
+ * A duplicate of an earlier event is stored without what the original says: it is made whole before it is
+ * given. One whose original is gone is left out, as in queries. */
 #ifndef ENSIGND_FEED_H
 #define ENSIGND_FEED_H
 #include "topics.h"

@@ -206,7 +206,8 @@ static void fail_request(log_t *l, log_request_t *r)
     log_put(l, &l->probe);
 }
 
-/* The probe has all the time that it needs, and so has a destruction: that of a large topic is done in slices. */
+/* The probe has all the time that it needs, and so has a destruction: that of a large topic is done in
+   slices. */
 static bool is_due(const log_t *l, const log_request_t *r, int64_t now)
 {
     return r->kind != KIND_DESTROY && r != &l->probe.base && now - r->asked >= l->timeout;

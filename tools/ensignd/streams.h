@@ -1,4 +1,4 @@
-/* streams.h - what Publish and Subscribe share: which topics a stream is for, and messages with their prefix */
+/* streams.h - what Publish and Subscribe share: the topics that a stream is for, and messages with a prefix */
 #ifndef ENSIGND_STREAMS_H
 #define ENSIGND_STREAMS_H
 #include "messages.h"
