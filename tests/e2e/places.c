@@ -20,12 +20,23 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { WAIT_MS = 60000, MANY = 200000, LARGE = 96, LARGE_BYTES = 1 << 20 };
+enum { WAIT_MS = 60000, MANY = 200000, LARGE = 96, LARGE_BYTES = 1 << 20, LARGE_KIB = LARGE * 1024 };
+
+/* A sanitizer keeps what was freed for a while: it would count, too. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
 
 #define SUBSCRIBE "/ensign.v1beta1.Ensign/Subscribe"
 
 static const char keys_text[] =
-    "{ \"projects\": [ { \"name\": \"p\", \"keys\": [ { \"client_id\": \"all\", \"client_secret\": \"a\" } ] } ] }";
+    "{ \"projects\": [ { \"name\": \"p\", \"keys\": ["
+    " { \"client_id\": \"all\", \"client_secret\": \"a\" } ] } ] }";
 
 static char folder[] = "/tmp/ensign-places-XXXXXX";
 static pid_t server;
@@ -421,7 +432,8 @@ static void where_chooses_the_events(void **state)
 
     make_topic("chosen", 0);
     publish_numbers("chosen", 0, 2000);
-    k = subscribe("chosen ", "SELECT * FROM chosen WHERE n IN (3, 1700, 2001) OR name = 'x' OFFSET 0", NULL, 0);
+    k = subscribe("chosen ", "SELECT * FROM chosen WHERE n IN (3, 1700, 2001) OR name = 'x' OFFSET 0", NULL,
+                  0);
     begin(k);
     gives(k, "{\"n\":3}");
     gives(k, "{\"n\":1700}");
@@ -651,7 +663,7 @@ static void publishers_wait_for_a_disk_with_room(void **state)
         seen_t seen = next_event(k);
         assert_int_equal(strtol(seen.data, NULL, 10), i);
     }
-    assert_true(resident_kib() < 160 * 1024);
+    if (!SANITIZED && resident_kib() > LARGE_KIB) fail_msg("the server took %ld KiB", resident_kib());
     free(text);
     stop_server(SIGTERM);
 }

@@ -97,7 +97,8 @@ static void on_events(log_follow_t *follow, const log_event_t *events, size_t co
 
 static void on_original(log_request_t *q);
 
-static void ask(reader_t *r, void (*done)(log_request_t *), const ulid_t *topics, size_t topic_count, size_t most)
+static void ask(reader_t *r, void (*done)(log_request_t *), const ulid_t *topics, size_t topic_count,
+                size_t most)
 {
     log_read_t *q = &r->read;
 

@@ -23,7 +23,7 @@ typedef struct feeds_t {
 
 typedef struct reader_hooks_t {
     bool (*take)(reader_t *r, const log_event_t *e);    /* false: not now; it comes again */
-    void (*behind)(reader_t *r);        /* it stands still until reader_more, for which there should be room */
+    void (*behind)(reader_t *r);        /* it stands still until reader_more: when there is room */
     void (*found)(reader_t *r);         /* the answer to reader_find: its place */
 } reader_hooks_t;
 
@@ -50,7 +50,7 @@ void reader_open(reader_t *r, feeds_t *f, const ulid_t *project, topic_t **topic
 void reader_close(reader_t *r);
 
 /* Before reader_start: where it begins. */
-void reader_set(reader_t *r, const topic_t *t, uint64_t offset);        /* behind this offset, in this topic */
+void reader_set(reader_t *r, const topic_t *t, uint64_t offset);        /* in this topic behind it */
 void reader_find(reader_t *r, uint64_t skip);   /* in its one topic, behind so many events: see `found` */
 
 void reader_start(reader_t *r);

@@ -459,7 +459,8 @@ void log_told(log_t *l, const ulid_t *project, const log_event_t *events, size_t
 
 /* ---- life */
 
-log_t *log_open(const log_engine_t *engine, const char *where, log_mode_t mode, int64_t timeout_ms, why_t *why)
+log_t *log_open(const log_engine_t *engine, const char *where, log_mode_t mode, int64_t timeout_ms,
+                why_t *why)
 {
     log_t *l = x_alloc(sizeof *l);
 
