@@ -1,4 +1,5 @@
-/* streams.h - what Publish and Subscribe share: which topics a stream is for, and messages with their prefix */
+/* streams.h - what Publish and Subscribe share: which topics a stream is for, and messages with their prefix
+   */
 #ifndef ENSIGND_STREAMS_H
 #define ENSIGND_STREAMS_H
 #include "messages.h"
