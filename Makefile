@@ -88,7 +88,7 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 
 .SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        generated suite-tls test-peers test-live soak fuzz bench bench-check bench-record small server tool \
+        check-late generated suite-tls test-peers test-live soak fuzz bench bench-check bench-record small server tool \
         examples install install-header install-plugin install-tool uninstall clean
 
 all: server tool examples
@@ -150,7 +150,7 @@ suite-tls: $(TLS_C) $(SERVER) $(TOOL) $(B)/examples/publish $(B)/examples/subscr
 
 # ---------------------------------------------------------------- stricter; each part runs, come what may
 
-CHECKS := check-asan check-valgrind check-mbedtls36 check-bits32
+CHECKS := check-asan check-valgrind check-late check-mbedtls36 check-bits32
 
 check:
 	@tools/deps check
@@ -173,6 +173,18 @@ check-valgrind: $(UNIT) $(FUZZ)
 	@FEWER=25 tests/run -n "tests under valgrind" -j $(JOBS) -t 900 $(TALLY) \
 	    -w "valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible" \
 	    $(UNIT) $(REPLAYS)
+
+# Tests of the whole server over the log that is late, where they keep all in memory. Each seed of STORE_SEEDS
+# is another order of its answers.
+STORE_SEEDS ?= 1 2 3
+LATE_C  := $(addprefix $(B)/tests/e2e/,faults groups places query)
+LATE_SH := $(wildcard $(addprefix tests/e2e/,cli.sh cli_answers.sh cli_groups.sh ensql.sh examples.sh))
+
+check-late: $(LATE_C) $(SERVER) $(TOOL) $(EXAMPLES) $(HELPERS)
+	@for seed in $(STORE_SEEDS); do \
+	    STORE_SEED=$$seed BUILD=$(B) ENSIGND=tests/late tests/run -n "over a log that is late, seed $$seed" \
+	        -j $(JOBS) -t $(TEST_TIMEOUT) $(TALLY) $(LATE_C) $(LATE_SH) || failed=1; \
+	done; [ -z "$$failed" ]
 
 check-mbedtls36:
 	@tools/mbedtls36
@@ -241,14 +253,14 @@ $(TOOL): $(TOOL_O) $(COMMON_O)
 	$(call say,LINK)
 	$(Q)$(C) -o $@ $(TOOL_O) $(COMMON_O) $(LDFLAGS) $(LIBS) $(if $(PROTOBUF),$(LIBS_PROTOBUF))
 
-# The server's messages are those of ensign.h, without its codec.
-$(MESSAGES): tools/ensignd/message_types.awk ensign.h
+# The messages of ensign.h, and those of ensignd's own service, without their codec.
+$(MESSAGES): tools/common/message_types.awk ensign.h tools/common/group_messages.h
 	$(call say,GEN)
 	$(Q)mkdir -p $(@D)
 	$(Q)awk -f $^ >$@
 
-$(SERVER_O) $(UNIT): $(MESSAGES)
-$(SERVER_O) $(UNIT): C += -I$(B)/gen
+$(SERVER_O) $(TOOL_O) $(UNIT): $(MESSAGES)
+$(SERVER_O) $(TOOL_O) $(UNIT): C += -I$(B)/gen
 
 $(B)/obj/%.o: %.c ensign.h
 	$(call say,CC)
@@ -284,6 +296,14 @@ $(B)/tests/unit/ensignd_policy: $(patsubst %,$(B)/obj/tools/ensignd/%.o,change d
                                   topics util walk)
 $(B)/tests/unit/ensignd_log_sqlite: $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log_carry log_sqlite util)
 $(LOG_TESTS): $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite)
+
+# The places of groups, over the engine of the log that is late.
+PLACE_O := $(patsubst %,$(B)/obj/tools/ensignd/%.o,dedup ids kept lib log log_late place restore \
+                                             wrapper)
+$(B)/tests/unit/ensignd_place: $(PLACE_O)
+$(B)/tests/unit/ensignd_group: $(PLACE_O) $(B)/obj/tools/ensignd/group.o
+$(B)/tests/unit/ensignd_dead_letter: $(PLACE_O) \
+                                     $(patsubst %,$(B)/obj/tools/ensignd/%.o,faults group topic_state topics)
 $(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
 
 # The types and the JSON of ensign call, which libprotobuf reads.

@@ -68,6 +68,7 @@ check_method=grpc.health.v1.Health/Check sql=ensign.v1beta1.Ensign/EnSQL
 
 check 'ensignd' server_start --memory --port 0 --auth-port 0
 services='ensign.v1beta1.Ensign
+ensignd.v1.Groups
 grpc.health.v1.Health
 grpc.reflection.v1.ServerReflection
 grpc.reflection.v1alpha.ServerReflection'

@@ -82,8 +82,9 @@ for package in grpc.reflection.v1 grpc.reflection.v1alpha; do
     check "$package: four questions on one stream" ask $package r 'list_services: ""' \
         'file_containing_symbol: "ensign.v1beta1.Ensign.Status" host: "here"' \
         'file_by_filename: "no.proto"' 'file_containing_symbol: "grpc.health.v1.Health"'
-    check "$package: the services" has r.1 'name: "ensign.v1beta1.Ensign"' 'name: "grpc.health.v1.Health"' \
-        'name: "grpc.reflection.v1.ServerReflection"' 'name: "grpc.reflection.v1alpha.ServerReflection"'
+    check "$package: the services" has r.1 'name: "ensign.v1beta1.Ensign"' 'name: "ensignd.v1.Groups"' \
+        'name: "grpc.health.v1.Health"' 'name: "grpc.reflection.v1.ServerReflection"' \
+        'name: "grpc.reflection.v1alpha.ServerReflection"'
     check "$package: host and request come back" has r.2 'valid_host: "here"' 'host: "here"' \
         'file_containing_symbol: "ensign.v1beta1.Ensign.Status"'
     check "$package: what is not there" has r.3 'error_code: 5' \

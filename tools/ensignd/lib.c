@@ -3,6 +3,7 @@
 #define ENSIGN_NO_SOCKETS
 #define ENSIGN_IMPLEMENTATION
 #include "../../ensign.h"
+#include "../common/group_messages.h"
 #include "messages.h"
 
 typedef ensign_slice_t span_t;          /* what messages.h calls a slice of a repeated field */

@@ -1,8 +1,9 @@
 /* messages.h - the service's messages, and their codec: that of ensign.h, which lib.c alone compiles
  *
- * message_types.h has the structs msg_x_t and the constants MSG_X; make takes it out of ensign.h. A message
- * is decoded in place: its slices point into the bytes that were given. A repeated field is one slice, from
- * its first occurrence to the end of its last; msg_next walks it. */
+ * message_types.h has the structs msg_x_t and the constants MSG_X; make takes them out of ensign.h, and out of
+ * group_messages.h, which has those of ensignd's own service. A message is decoded in place: its slices point
+ * into the bytes that were given. A repeated field is one slice, from its first occurrence to the end of its
+ * last; msg_next walks it. */
 #ifndef ENSIGND_MESSAGES_H
 #define ENSIGND_MESSAGES_H
 #include "util.h"
@@ -21,7 +22,10 @@
     X(SUBSCRIBE_REQUEST, subscribe_request) X(SUBSCRIBE_REPLY, subscribe_reply) \
     X(CONSUMER_GROUP_TOPIC_OFFSETS_ENTRY, consumer_group_topic_offsets_entry) \
     X(HEALTH_CHECK, health_check) X(SERVICE_STATE, service_state) \
-    X(HEALTH_CHECK_REQUEST, health_check_request) X(HEALTH_CHECK_RESPONSE, health_check_response)
+    X(HEALTH_CHECK_REQUEST, health_check_request) X(HEALTH_CHECK_RESPONSE, health_check_response) \
+    X(LIST_GROUPS_REQUEST, list_groups_request) X(GROUP, group) X(GROUP_TOPIC, group_topic) \
+    X(GROUP_REQUEST, group_request) X(RESET_GROUP_REQUEST, reset_group_request) \
+    X(REMOVE_GROUP_REPLY, remove_group_reply)
 
 #define MSG_KIND(upper, lower) MSG_##upper,
 typedef enum { MSG_KINDS(MSG_KIND) MSG_KIND_COUNT } msg_kind_t;

@@ -1,4 +1,6 @@
 /* service.c - the table of RPCs, authentication, and the way from a call to its function; see service.h */
+#include "dead_letter.h"
+#include "group.h"
 #include "reply.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,6 +8,7 @@
 
 #define ENSIGN_SERVICE "/ensign.v1beta1.Ensign/"
 #define HEALTH_SERVICE "/grpc.health.v1.Health/"
+#define GROUPS_SERVICE "/ensignd.v1.Groups/"
 #define REFLECTION_METHOD ".ServerReflection/ServerReflectionInfo"
 
 static void watch_half_close(service_t *s, call_t *c)
@@ -49,16 +52,24 @@ static const rpc_t rpcs[] = {
     { HEALTH_SERVICE "Check", true, 0, 0, NULL, rpc_health_check, NULL, NULL, NULL, NULL },
     { HEALTH_SERVICE "Watch", true, 0, 0, NULL, rpc_health_watch, watch_half_close, NULL, health_stop,
       health_closed },
+    { GROUPS_SERVICE "List", false, PERM_TOPICS_READ, 0, NULL, rpc_groups_list, wait_half_close, NULL,
+      stop_stream, group_task_closed },
+    { GROUPS_SERVICE "Get", false, PERM_TOPICS_READ, 0, NULL, rpc_groups_get, wait_half_close, NULL, NULL,
+      group_task_closed },
+    { GROUPS_SERVICE "Remove", false, PERM_TOPICS_EDIT, 0, NULL, rpc_groups_remove, wait_half_close, NULL,
+      NULL, group_task_closed },
+    { GROUPS_SERVICE "Reset", false, PERM_TOPICS_EDIT, 0, NULL, rpc_groups_reset, wait_half_close, NULL, NULL,
+      group_task_closed },
     { "/grpc.reflection.v1" REFLECTION_METHOD, true, 0, 0, reflection_open, reflection_message,
       reflection_half_close, NULL, stop_stream, reflection_closed },
     { "/grpc.reflection.v1alpha" REFLECTION_METHOD, true, 0, 0, reflection_open, reflection_message,
       reflection_half_close, NULL, stop_stream, reflection_closed },
 };
 
-/* The real server has no reflection. */
+/* The real server has no reflection, and no RPCs of groups. */
 static bool is_offered(const service_t *s, const rpc_t *rpc)
 {
-    return !s->strict || rpc->message != reflection_message;
+    return !s->strict || (rpc->message != reflection_message && rpc->closed != group_task_closed);
 }
 
 static const rpc_t *find_rpc(const service_t *s, const char *path)
@@ -173,7 +184,14 @@ void service_after_commit(service_t *s)
 {
     subscribers_join(s);
     publishers_resume(s);
+    if (s->groups) groups_run(s->groups, now_ms());
+    if (s->groups) group_tasks_run(s);
     health_run(s);
+}
+
+void service_after_sending(service_t *s)
+{
+    if (s->groups) groups_sent(s->groups, now_ms());
 }
 
 bool service_busy(const service_t *s)
@@ -183,6 +201,9 @@ bool service_busy(const service_t *s)
 
 void service_free(service_t *s)
 {
+    group_tasks_free(s);
+    groups_close(s->groups);
+    dead_letters_free(s);
     changes_free(s);
     jobs_free(s);
     numbers_free(s);

@@ -17,7 +17,10 @@
 #define TEXT_DEADLINE "context deadline exceeded"
 #define TEXT_STOPPING "the server is stopping"
 
+typedef struct burial_t burial_t;       /* dead_letter.c */
 typedef struct change_t change_t;       /* change.h */
+typedef struct group_task_t group_task_t;   /* groups_rpc.c */
+typedef struct groups_t groups_t;       /* group.h */
 typedef struct health_watch_t health_watch_t;   /* unary.c */
 typedef struct job_t job_t;             /* jobs.h */
 typedef struct numbers_t numbers_t;     /* numbers.h */
@@ -44,6 +47,9 @@ typedef struct service_t {
     job_t    *jobs;                     /* the first to have the next slice */
     job_t    *waiting;                  /* jobs that somebody will wake */
     change_t *changes;                  /* of metadata, without an answer yet */
+    groups_t *groups;                   /* NULL: strict, they are ignored */
+    group_task_t *group_tasks;          /* calls of the service Groups */
+    burial_t *burials;                  /* events on their way to dead-letter topics */
     numbers_t **numbers;                /* by the topic's index */
     size_t    numbers_cap;
 } service_t;
@@ -67,6 +73,7 @@ extern const broker_hooks_t publish_hooks;
 void service_tick(service_t *s, int64_t now);   /* sends the acks that were held back long enough */
 int64_t service_due(const service_t *s);        /* when it has to be called, monotonic ms; 0: it need not */
 void service_after_commit(service_t *s);        /* what has waited for the log's answers of this turn */
+void service_after_sending(service_t *s);       /* what has left its queue tells when an ack is due */
 bool service_busy(const service_t *s);          /* somebody waits for that, and calls must stay */
 void service_stop_call(service_t *s, call_t *c);
 void service_free(service_t *s);
@@ -111,6 +118,15 @@ void ensql_closed(service_t *s, call_t *c);
 void rpc_explain(service_t *s, call_t *c, ensign_slice_t message);
 void explain_closed(service_t *s, call_t *c);
 bool query_is_read(const msg_query_t *q);       /* all of it is text, as it has to be */
+
+/* groups_rpc.c */
+void rpc_groups_list(service_t *s, call_t *c, ensign_slice_t message);
+void rpc_groups_get(service_t *s, call_t *c, ensign_slice_t message);
+void rpc_groups_remove(service_t *s, call_t *c, ensign_slice_t message);
+void rpc_groups_reset(service_t *s, call_t *c, ensign_slice_t message);
+void group_task_closed(service_t *s, call_t *c);
+void group_tasks_run(service_t *s);             /* once a turn, behind groups_run */
+void group_tasks_free(service_t *s);
 
 /* reflection.c */
 void reflection_open(service_t *s, call_t *c);

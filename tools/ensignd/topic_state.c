@@ -8,7 +8,7 @@ static void set_key(change_t *x, const ulid_t *project, ensign_slice_t name)
     topic_record_key(project, name, &x->key);
 }
 
-bool topic_make(change_t *x, const ulid_t *project, msg_topic_t *m)
+bool topic_message_put(buf_t *out, const ulid_t *project, msg_topic_t *m)
 {
     ulid_t id = ulid_new();
 
@@ -17,8 +17,13 @@ bool topic_make(change_t *x, const ulid_t *project, msg_topic_t *m)
     m->status = MSG_TOPIC_STATE_READY;
     m->has_created = m->has_modified = true;
     m->created = m->modified = wall_in(0);
+    return msg_put(out, MSG_TOPIC, m);
+}
+
+bool topic_make(change_t *x, const ulid_t *project, msg_topic_t *m)
+{
     set_key(x, project, m->name);
-    return msg_put(&x->value, MSG_TOPIC, m);
+    return topic_message_put(&x->value, project, m);
 }
 
 bool topic_read(const topic_t *t, msg_topic_t *out, why_t *why)

@@ -8,6 +8,8 @@
    `m` has is kept. False: it could not be encoded. To be put at revision 0: it fails where the name is
    taken. */
 bool topic_make(change_t *x, const ulid_t *project, msg_topic_t *m);
+/* Appends the same message. `m` keeps its id, or has none. */
+bool topic_message_put(buf_t *out, const ulid_t *project, msg_topic_t *m);
 /* The message as it is kept. False: the topic's cannot be read. */
 bool topic_read(const topic_t *t, msg_topic_t *out, why_t *why);
 /* Puts the message, with the time of the change, as the topic's record, where that is still the one that this

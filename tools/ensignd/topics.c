@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME_MAX_BYTES 512
-
 bool topic_is_gone(const topic_t *t)
 {
     return ulid_is_zero(&t->project);
@@ -106,6 +104,23 @@ static void take_message(topic_t *x, ensign_slice_t message)
     x->state = m.status;
 }
 
+void topic_dead_key(const ulid_t *id, buf_t *out)
+{
+    buf_put(out, TOPIC_DEAD_PREFIX, sizeof TOPIC_DEAD_PREFIX - 1);
+    buf_put(out, id->b, sizeof id->b);
+}
+
+static bool is_dead(const topics_t *t, const ulid_t *id)
+{
+    buf_t key = { NULL, 0, 0, 0 };
+    bool marked;
+
+    topic_dead_key(id, &key);
+    marked = log_get(t->log, buf_bytes(&key), NULL, NULL);
+    buf_free(&key);
+    return marked;
+}
+
 static topic_t *remember(topics_t *t, const ulid_t *id, const ulid_t *project, ensign_slice_t name)
 {
     topic_t *x = x_alloc(sizeof *x);
@@ -115,6 +130,7 @@ static topic_t *remember(topics_t *t, const ulid_t *id, const ulid_t *project, e
     x->name = slice_dup(name);
     x->hash = name_hash(name);
     x->index = t->count;
+    x->dead_letters = is_dead(t, id);
     if (t->count == t->cap) {
         t->cap = t->cap ? 2 * t->cap : 64;
         t->all = x_realloc(t->all, t->cap * sizeof *t->all);
@@ -195,6 +211,16 @@ static void on_record(void *user, ensign_slice_t key, ensign_slice_t value)
     tell(t, x);
 }
 
+static void on_dead(void *user, ensign_slice_t key, ensign_slice_t value)
+{
+    size_t n = sizeof TOPIC_DEAD_PREFIX - 1;
+    ulid_t id;
+    topic_t *x = NULL;
+
+    if (ulid_from(slice_of(key.ptr + n, key.len - n), &id)) x = topics_by_id(user, &id);
+    if (x) x->dead_letters = value.len > 0;
+}
+
 static bool load_record(void *user, ensign_slice_t key, ensign_slice_t value)
 {
     on_record(user, key, value);
@@ -211,6 +237,10 @@ void topics_open(topics_t *t, log_t *l)
     t->watch.changed = on_record;
     t->watch.user = t;
     log_watch(l, &t->watch);
+    t->dead_watch.prefix = TOPIC_DEAD_PREFIX;
+    t->dead_watch.changed = on_dead;
+    t->dead_watch.user = t;
+    log_watch(l, &t->dead_watch);
 }
 
 topic_t *topics_gone(const topics_t *t, const ulid_t *id)
@@ -242,7 +272,7 @@ static bool is_letter(uint8_t c)
 const char *topic_name_fault(ensign_slice_t name)
 {
     if (name.len == 0) return "missing name field";
-    if (name.len > NAME_MAX_BYTES) return "topic name is too long";
+    if (name.len > TOPIC_NAME_MAX) return "topic name is too long";
     if (!is_letter(name.ptr[0])) return "topic name is invalid";
     for (size_t i = 1; i < name.len; i++) {
         uint8_t c = name.ptr[i];

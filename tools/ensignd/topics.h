@@ -18,6 +18,7 @@ typedef struct topic_t {
     uint8_t    *message;            /* the Topic, encoded as replies have it */
     size_t      message_len;
     bool        readonly;           /* archived */
+    bool        dead_letters;       /* those of another topic: it is no part of "all topics" */
     bool        deleting;           /* to be destroyed as soon as its events are; policy.c's */
     int32_t     state;              /* TopicState */
     void      **subscribers;        /* the broker's */
@@ -28,7 +29,7 @@ typedef struct topic_table_t { topic_t **slots; size_t cap; } topic_table_t;
 
 typedef struct topics_t {
     log_t        *log;
-    log_watch_t   watch;
+    log_watch_t   watch, dead_watch;
     topic_t     **all;              /* by index */
     size_t        count, cap;
     topic_table_t by_id, by_name;
@@ -47,10 +48,15 @@ void     topics_close(topics_t *t);
 
 const char *topic_name_fault(ensign_slice_t name);     /* NULL: a legal name; else the service's text */
 
+#define TOPIC_NAME_MAX 512          /* bytes */
+
 #define TOPIC_PREFIX "topic/"
 /* Appends the key of its record. */
 void topic_record_key(const ulid_t *project, ensign_slice_t name, buf_t *out);
 /* False: it is not a topic's record. The parts point into it. */
 bool topic_record_read(ensign_slice_t key, ensign_slice_t value, ulid_t *project, ulid_t *id,
                        ensign_slice_t *name);
+/* The record that marks a topic of dead letters; its value is the id of the topic whose letters they are. */
+#define TOPIC_DEAD_PREFIX "dead/"
+void topic_dead_key(const ulid_t *id, buf_t *out);
 #endif

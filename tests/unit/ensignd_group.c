@@ -1,0 +1,768 @@
+/* ensignd_group.c - consumer groups over a log that is late, out of order and failing, in time that the test
+ * passes: who gets what, when it comes again, and that each event is done once in the end */
+#include "late_log.h"
+#include "../../tools/ensignd/group.h"
+
+enum { WAIT_MS = 30000, MOST_OUT = 5, MOST_TRIES = 5, MEMBERS = 6, TOPICS = 3, EVENTS = 150 };
+
+static const ulid_t topics[TOPICS] =
+    { { "topic of the one" }, { "topic of another" }, { "topic of the 3rd" } };
+static groups_t *groups;
+
+/* What a test knows of an event. */
+typedef struct known_t {
+    uint64_t offset;
+    size_t   topic;
+    rlid_t   id;
+    struct client_t *holder;            /* NULL: it is out nowhere */
+    int64_t  since;                     /* when the holder's connection got it; 0: it waits in the queue */
+    int64_t  not_before;
+    unsigned failures, deliveries;
+    bool     done, buried, dying;
+    bool     ever;                      /* done once, whatever was forgotten behind that */
+    bool     stored;                    /* done, and the record says so */
+    struct client_t *refused;           /* the last who said: not me */
+} known_t;
+
+typedef struct client_t {
+    member_t *member;
+    bool      begun, full;
+    size_t    queued, out;              /* events that its connection has not yet; that are not answered */
+    unsigned  subscribed;               /* bits of topics */
+} client_t;
+
+static known_t known[EVENTS];
+static size_t count;
+static client_t clients[MEMBERS];
+static group_place_t *burying[TOPICS];  /* by topic */
+static known_t *dying[TOPICS];
+static bool at_most_once;
+static bool forgetful;                  /* the process ends now and then, and what was not stored is lost */
+
+static known_t *known_at(uint64_t offset)
+{
+    for (size_t i = 0; i < count; i++)
+        if (known[i].offset == offset) return &known[i];
+    fail_msg("an event came that was never published");
+    return NULL;
+}
+
+static void on_begin(void *member)
+{
+    ((client_t *)member)->begun = true;
+}
+
+static bool on_room(const void *member)
+{
+    return !((const client_t *)member)->full;
+}
+
+static size_t on_queued(const void *member)
+{
+    return ((const client_t *)member)->queued;
+}
+
+static bool somebody_else(const client_t *c, size_t topic)
+{
+    for (size_t i = 0; i < MEMBERS; i++)
+        if (&clients[i] != c && clients[i].begun && (clients[i].subscribed >> topic & 1)) return true;
+    return false;
+}
+
+static void on_deliver(void *member, const log_event_t *e)
+{
+    client_t *c = member;
+    known_t *k = known_at(e->offset);
+
+    assert_true(c->begun && !c->full);
+    assert_true(ulid_eq(&e->topic, &topics[k->topic]));
+    assert_true(c->subscribed >> k->topic & 1);
+    assert_null(k->holder);
+    assert_false(k->stored);
+    assert_true(forgetful || (!k->done && !k->buried && !k->dying && now >= k->not_before));
+    if (k->refused) assert_true(k->refused != c || !somebody_else(c, k->topic));
+    k->deliveries++;
+    k->id = e->id;
+    k->refused = NULL;
+    c->queued++;
+    if (at_most_once) {
+        assert_int_equal(k->deliveries, 1);
+        k->done = true;
+        return;
+    }
+    assert_true(c->out < MOST_OUT);
+    c->out++;
+    k->holder = c;
+    k->since = 0;
+}
+
+static void on_bury(void *user, group_place_t *p, const place_event_t *e)
+{
+    known_t *k = known_at(e->offset);
+
+    assert_ptr_equal(user, known);
+    assert_null(burying[k->topic]);
+    assert_non_null(e->value);
+    assert_true(k->failures >= MOST_TRIES);
+    burying[k->topic] = p;
+    dying[k->topic] = k;
+}
+
+static const group_hooks_t hooks = { on_begin, on_room, on_queued, on_deliver, on_bury };
+
+static void start(void)
+{
+    group_rules_t rules = { MOST_OUT, 3, WAIT_MS, MOST_TRIES };
+    groups = groups_open(events, &rules, &hooks, known);
+}
+
+static void open_all(unsigned seed)
+{
+    open_log(seed);
+    memset(known, 0, sizeof known);
+    memset(clients, 0, sizeof clients);
+    count = 0;
+    memset(burying, 0, sizeof burying);
+    at_most_once = forgetful = false;
+    start();
+}
+
+static void close_all(void)
+{
+    groups_close(groups);
+    log_close(events);
+}
+
+static void turn(void)
+{
+    log_turn();
+    groups_run(groups, now);
+    groups_sent(groups, now);
+}
+
+static void turns(unsigned n)
+{
+    while (n--) turn();
+}
+
+static void publish_known(size_t topic)
+{
+    known_t *k = &known[count];
+    k->topic = topic;
+    k->offset = publish(&topics[topic], "x", 1);
+    count++;
+}
+
+static group_wish_t wish_of(const char *id)
+{
+    group_wish_t w;
+
+    memset(&w, 0, sizeof w);
+    w.project = project;
+    memcpy(w.id, id, strlen(id));
+    w.name = slice_text(id);
+    w.delivery = at_most_once ? GROUP_AT_MOST_ONCE : GROUP_AT_LEAST_ONCE;
+    return w;
+}
+
+static group_result_t join_as(client_t *c, group_wish_t w, unsigned subscribed, why_t *why)
+{
+    group_topic_t t[TOPICS];
+    group_result_t result;
+
+    w.topics = t;
+    for (size_t i = 0; i < TOPICS; i++) {
+        if (!(subscribed >> i & 1)) continue;
+        memset(&t[w.topic_count], 0, sizeof *t);
+        t[w.topic_count].id = topics[i];
+        t[w.topic_count++].index = i;
+    }
+    memset(c, 0, sizeof *c);
+    c->subscribed = subscribed;
+    c->member = group_join(groups, &w, c, &result, why);
+    assert_int_equal(result == GROUP_OK, c->member != NULL);
+    return result;
+}
+
+static void join(client_t *c, unsigned subscribed)
+{
+    why_t why;
+    assert_int_equal(join_as(c, wish_of("g"), subscribed, &why), GROUP_OK);
+}
+
+/* What it had is free again. */
+static void leave(client_t *c)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (known[i].holder == c) known[i].holder = NULL;
+        if (known[i].refused == c) known[i].refused = NULL;
+    }
+    group_leave(c->member);
+    memset(c, 0, sizeof *c);
+}
+
+static void no_longer_out(known_t *k)
+{
+    if (k->holder) k->holder->out--;
+    k->holder = NULL;
+}
+
+static void ack(client_t *c, known_t *k)
+{
+    if (!burying[k->topic] || dying[k->topic] != k) {
+        no_longer_out(k);
+        k->done = true;
+    }
+    group_ack(c->member, slice_of(k->id.b, sizeof k->id.b));
+}
+
+static void fail_delivery(known_t *k)
+{
+    static const int64_t steps[] = { 0, 100, 200, 400, 800, 1600, 3200, 5000 };
+
+    no_longer_out(k);
+    k->failures++;
+    k->not_before = now + steps[k->failures < 7 ? k->failures : 7];
+    k->dying = k->failures >= MOST_TRIES;
+}
+
+static void nack(client_t *c, known_t *k, bool not_me)
+{
+    static const int32_t refusals[] = { ENSIGN_NACK_UNHANDLED_MIMETYPE, ENSIGN_NACK_UNKNOWN_TYPE,
+                                        ENSIGN_NACK_DELIVER_AGAIN_NOT_ME };
+    static const int32_t others[] = { ENSIGN_NACK_UNKNOWN, ENSIGN_NACK_UNPROCESSED, ENSIGN_NACK_TIMEOUT,
+                                      ENSIGN_NACK_DELIVER_AGAIN_ANY, -1, 12345 };
+    int32_t code = not_me ? refusals[below(COUNT(refusals))] : others[below(COUNT(others))];
+
+    if (k->holder == c) {
+        fail_delivery(k);
+        if (not_me) k->refused = c;
+    }
+    group_nack(c->member, slice_of(k->id.b, sizeof k->id.b), code, now);
+}
+
+static known_t *held_by(const client_t *c)
+{
+    for (size_t i = 0; i < count; i++)
+        if (known[i].holder == c) return &known[i];
+    return NULL;
+}
+
+static void begin(client_t *c)
+{
+    for (int i = 0; i < 2000 && !c->begun; i++) turn();
+    assert_true(c->begun);
+}
+
+static known_t *get(client_t *c)
+{
+    for (int i = 0; i < 2000 && !held_by(c); i++) turn();
+    assert_non_null(held_by(c));
+    return held_by(c);
+}
+
+/* ---- one thing each */
+
+static void a_new_group_begins_live(void **state)
+{
+    (void)state;
+    open_all(1);
+    publish_known(0);
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    turns(100);
+    assert_int_equal(known[0].deliveries, 0);
+    publish_known(0);
+    assert_ptr_equal(get(&clients[0]), &known[1]);
+    close_all();
+}
+
+static void a_new_group_begins_at_its_offsets(void **state)
+{
+    group_wish_t w;
+    group_topic_t t;
+    group_result_t result;
+    why_t why;
+    (void)state;
+
+    open_all(2);
+    publish_known(0);
+    publish_known(0);
+    w = wish_of("g");
+    memset(&t, 0, sizeof t);
+    t.id = topics[0];
+    t.has_offset = true;
+    t.offset = known[0].offset;
+    w.topics = &t;
+    w.topic_count = 1;
+    clients[0].subscribed = 1;
+    clients[0].member = group_join(groups, &w, &clients[0], &result, &why);
+    assert_ptr_equal(get(&clients[0]), &known[1]);
+    assert_int_equal(known[0].deliveries, 0);
+    close_all();
+}
+
+static void what_is_published_while_nobody_is_there_is_kept(void **state)
+{
+    (void)state;
+    open_all(3);
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    leave(&clients[0]);
+    turns(100);
+    assert_null(groups_find(groups, &project, (const uint8_t *)"g\0\0\0\0\0\0\0\0\0\0\0\0\0\0"));
+    publish_known(0);
+    publish_known(1);
+    join(&clients[1], 3);
+    for (int i = 0; i < 2000 && clients[1].out < 2; i++) turn();
+    assert_int_equal(clients[1].out, 2);        /* of a topic that is new to the group, too */
+    close_all();
+}
+
+static void members_take_turns_up_to_their_limit(void **state)
+{
+    (void)state;
+    open_all(4);
+    join(&clients[0], 1);
+    join(&clients[1], 1);
+    begin(&clients[0]);
+    begin(&clients[1]);
+    for (int i = 0; i < 4; i++) {
+        publish_known(0);
+        turns(60);
+    }
+    assert_int_equal(clients[0].out, 2);
+    assert_int_equal(clients[1].out, 2);
+    for (int i = 0; i < 20; i++) publish_known(0);
+    turns(200);
+    assert_int_equal(clients[0].out, MOST_OUT);
+    assert_int_equal(clients[1].out, MOST_OUT);
+    ack(&clients[0], held_by(&clients[0]));
+    turns(100);
+    assert_int_equal(clients[0].out, MOST_OUT);
+    close_all();
+}
+
+static void a_member_with_a_full_queue_gets_nothing(void **state)
+{
+    (void)state;
+    open_all(5);
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    clients[0].full = true;
+    publish_known(0);
+    turns(100);
+    clients[0].full = false;
+    assert_true(groups_due(groups) == 0);
+    groups_sent(groups, now);
+    assert_true(groups_due(groups) == 1);       /* at once: there is room again */
+    get(&clients[0]);
+    close_all();
+}
+
+static void ack_wait_runs_from_the_hand_over(void **state)
+{
+    known_t *k;
+    int64_t sent;
+    (void)state;
+
+    open_all(6);
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    publish_known(0);
+    k = get(&clients[0]);
+    assert_int_equal(groups_due(groups), 0);
+    now += 10 * WAIT_MS;
+    turns(100);
+    assert_ptr_equal(k->holder, &clients[0]);   /* it waits in the queue: no time runs */
+    clients[0].queued = 0;
+    groups_sent(groups, sent = now);
+    assert_true(groups_due(groups) == sent + WAIT_MS);
+    now = sent + WAIT_MS - 1;
+    groups_run(groups, now);
+    assert_ptr_equal(k->holder, &clients[0]);
+    now = sent + WAIT_MS;
+    fail_delivery(k);
+    groups_run(groups, now);
+    assert_true(groups_due(groups) == now + 100);
+    assert_ptr_equal(get(&clients[0]), k);
+    assert_int_equal(k->deliveries, 2);
+    close_all();
+}
+
+static void a_failed_delivery_comes_later_each_time(void **state)
+{
+    (void)state;
+    open_all(7);
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    publish_known(0);
+    for (unsigned i = 1; i < MOST_TRIES; i++) {
+        known_t *k = get(&clients[0]);          /* on_deliver sees to not_before */
+        assert_int_equal(k->deliveries, i);
+        nack(&clients[0], k, false);
+    }
+    close_all();
+}
+
+static void it_goes_to_another_where_there_is_one(void **state)
+{
+    known_t *k;
+    (void)state;
+
+    open_all(8);
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    publish_known(0);
+    k = get(&clients[0]);
+    nack(&clients[0], k, true);
+    assert_ptr_equal(get(&clients[0]), k);      /* there is none */
+    join(&clients[1], 1);
+    join(&clients[2], 2);
+    begin(&clients[1]);
+    begin(&clients[2]);
+    clients[1].full = true;
+    nack(&clients[0], k, true);
+    turns(200);
+    assert_null(k->holder);                     /* it waits for the other one */
+    leave(&clients[1]);
+    assert_ptr_equal(get(&clients[0]), k);      /* which has left */
+    close_all();
+}
+
+static void what_a_leaving_member_had_does_not_count(void **state)
+{
+    known_t *k;
+    (void)state;
+
+    open_all(9);
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    publish_known(0);
+    for (int i = 0; i < 3 * MOST_TRIES; i++) {
+        k = get(&clients[i % 2]);
+        assert_int_equal(k->failures, 0);
+        join(&clients[(i + 1) % 2], 1);
+        leave(&clients[i % 2]);
+    }
+    assert_null(burying[0]);
+    close_all();
+}
+
+static void an_ack_counts_from_any_member(void **state)
+{
+    known_t *k;
+    (void)state;
+
+    open_all(10);
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    publish_known(0);
+    k = get(&clients[0]);
+    join(&clients[1], 1);
+    ack(&clients[1], k);                        /* it is out at another */
+    turns(100);
+    assert_int_equal(k->deliveries, 1);
+    publish_known(0);
+    k = get(&clients[0]);
+    leave(&clients[0]);
+    ack(&clients[1], k);                        /* it was given back */
+    turns(100);
+    publish_known(0);
+    k = get(&clients[1]);
+    turns(200);
+    groups_close(groups);                       /* and behind a restart: it was not read again yet */
+    memset(clients, 0, sizeof clients);
+    k->holder = NULL;
+    start();
+    join(&clients[0], 1);
+    ack(&clients[0], k);
+    begin(&clients[0]);
+    turns(200);
+    assert_int_equal(k->deliveries, 1);
+    close_all();
+}
+
+static group_place_t *buried(size_t topic, bool done)
+{
+    group_place_t *p = burying[topic];
+
+    burying[topic] = NULL;
+    if (done) dying[topic]->buried = true;
+    group_buried(p, done, now);
+    return p;
+}
+
+static void the_dead_are_buried_once(void **state)
+{
+    known_t *k;
+    group_place_t *p;
+    (void)state;
+
+    open_all(11);
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    publish_known(0);
+    for (unsigned i = 0; i < MOST_TRIES; i++) {
+        k = get(&clients[0]);
+        nack(&clients[0], k, false);
+    }
+    for (int i = 0; i < 2000 && !burying[0]; i++) turn();
+    assert_ptr_equal(dying[0], &known[0]);
+    assert_false(burying[0]->burying->tried);
+    p = buried(0, false);                       /* it failed: the hook is asked again, later */
+    for (int i = 0; i < 5000 && !burying[0]; i++) turn();
+    assert_ptr_equal(burying[0], p);
+    assert_true(p->burying->tried);
+    buried(0, true);
+    turns(500);
+    assert_null(burying[0]);
+    publish_known(0);
+    assert_ptr_equal(get(&clients[0]), &known[1]);
+    close_all();
+}
+
+static void at_most_once_is_stored_before_it_is_handed_over(void **state)
+{
+    (void)state;
+    open_all(12);
+    at_most_once = true;
+    for (unsigned round = 0; round < 20; round++) {
+        join(&clients[0], 1);
+        begin(&clients[0]);
+        for (int i = 0; i < 5; i++) publish_known(0);
+        turns(below(40));
+        groups_close(groups);                   /* the process ends: nothing may come twice */
+        memset(clients, 0, sizeof clients);
+        start();
+    }
+    join(&clients[0], 1);
+    turns(500);
+    close_all();
+}
+
+static void the_first_member_settles_the_group(void **state)
+{
+    group_wish_t w;
+    why_t why;
+    (void)state;
+
+    open_all(13);
+    w = wish_of("g");
+    w.ack_wait = 5000;
+    assert_int_equal(join_as(&clients[0], w, 1, &why), GROUP_OK);
+    begin(&clients[0]);
+    for (int again = 0; again < 2; again++) {
+        w.ack_wait = 6000;
+        assert_int_equal(join_as(&clients[1], w, 1, &why), GROUP_DIFFERS);
+        assert_non_null(strstr(why.text, "5000"));
+        assert_non_null(strstr(why.text, "6000"));
+        w.ack_wait = 0;
+        w.delivery = GROUP_AT_MOST_ONCE;
+        assert_int_equal(join_as(&clients[1], w, 1, &why), GROUP_DIFFERS);
+        assert_non_null(strstr(why.text, "AT_MOST_ONCE"));
+        assert_non_null(strstr(why.text, "AT_LEAST_ONCE"));
+        w.delivery = GROUP_AT_LEAST_ONCE;
+        assert_int_equal(join_as(&clients[1], w, 1, &why), GROUP_OK);
+        groups_close(groups);                   /* and what was settled is kept */
+        memset(clients, 0, sizeof clients);
+        start();
+    }
+    close_all();
+}
+
+static void a_project_has_so_many_groups(void **state)
+{
+    why_t why;
+    group_wish_t w;
+    (void)state;
+
+    open_all(14);
+    assert_int_equal(join_as(&clients[0], wish_of("a"), 1, &why), GROUP_OK);
+    assert_int_equal(join_as(&clients[1], wish_of("b"), 1, &why), GROUP_OK);
+    begin(&clients[1]);
+    leave(&clients[1]);
+    turns(100);
+    assert_int_equal(join_as(&clients[1], wish_of("c"), 1, &why), GROUP_OK);
+    assert_int_equal(join_as(&clients[2], wish_of("d"), 1, &why), GROUP_TOO_MANY);
+    assert_non_null(strstr(why.text, "--max-groups"));
+    assert_int_equal(join_as(&clients[2], wish_of("b"), 1, &why), GROUP_OK);
+    w = wish_of("d");
+    memcpy(w.project.b, "another project.", 16);
+    assert_int_equal(join_as(&clients[3], w, 1, &why), GROUP_OK);
+    close_all();
+}
+
+static void a_locked_group_takes_nobody_and_goes(void **state)
+{
+    group_lock_t lock;
+    why_t why;
+    (void)state;
+
+    open_all(15);
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    publish_known(0);
+    nack(&clients[0], get(&clients[0]), false);
+    lock.project = project;
+    memcpy(lock.id, wish_of("g").id, GROUP_ID);
+    groups_lock(groups, &lock);
+    assert_int_equal(join_as(&clients[1], wish_of("g"), 1, &why), GROUP_LOCKED);
+    leave(&clients[0]);
+    turns(100);
+    assert_null(groups_find(groups, &project, lock.id));
+    groups_unlock(&lock);
+    join(&clients[0], 1);
+    close_all();
+}
+
+/* ---- random runs */
+
+static void time_out(void)
+{
+    for (size_t i = 0; i < count; i++)
+        if (known[i].holder && known[i].since && now >= known[i].since + WAIT_MS) fail_delivery(&known[i]);
+}
+
+static void note_sent(void)
+{
+    groups_sent(groups, now);
+    for (size_t i = 0; i < count; i++) {
+        known_t *k = &known[i];
+        if (k->holder && !k->since && k->holder->queued == 0) k->since = now;
+    }
+}
+
+static void random_step(void)
+{
+    client_t *c = &clients[below(MEMBERS)];
+    known_t *k = count ? &known[below((unsigned)count)] : NULL;
+
+    if (count < EVENTS && one_of(3)) publish_known(below(TOPICS));
+    if (!c->member && one_of(4)) join(c, 1 + below(7));
+    else if (c->member && one_of(60)) leave(c);
+    if (!c->member) return;
+    if (one_of(3)) c->full = !c->full;
+    if (k && k->holder && k->holder == c && one_of(3)) nack(c, k, one_of(2));
+    else if (k && k->holder && one_of(2)) ack(c, k);
+}
+
+static bool all_over(void)
+{
+    size_t over = 0;
+    for (size_t i = 0; i < count; i++) over += known[i].ever || known[i].done || known[i].buried;
+    return count == EVENTS && over == EVENTS;
+}
+
+static void random_bury(void)
+{
+    for (size_t i = 0; i < TOPICS; i++)
+        if (burying[i] && one_of(3)) buried(i, one_of(2));
+}
+
+/* Queues are drained whole at once, so that the time of each hand-over is known. */
+static void a_random_run(unsigned seed)
+{
+    open_all(seed);
+    join(&clients[0], 7);
+    begin(&clients[0]);
+    for (int step = 0; step < 100000 && !all_over(); step++) {
+        random_step();
+        now += one_of(200) ? WAIT_MS / 2 : 0;
+        log_turn();
+        time_out();
+        groups_run(groups, now);
+        random_bury();
+        for (size_t i = 0; i < MEMBERS; i++)
+            if (one_of(2)) clients[i].queued = 0;
+        note_sent();
+    }
+    assert_true(all_over());
+    turns(1000);
+    assert_false(groups_busy(groups));
+    close_all();
+}
+
+static void note_stored(void)
+{
+    if (groups_busy(groups)) return;
+    for (size_t i = 0; i < count; i++) known[i].stored = known[i].done || known[i].buried;
+}
+
+static void end_and_start(void)
+{
+    groups_close(groups);
+    memset(clients, 0, sizeof clients);
+    memset(burying, 0, sizeof burying);
+    for (size_t i = 0; i < count; i++) {
+        known[i].holder = NULL;
+        known[i].refused = NULL;
+        known[i].ever = known[i].ever || known[i].done || known[i].buried;
+        known[i].done = known[i].buried = known[i].stored;
+    }
+    start();
+}
+
+/* What comes again was not done, or the record that says so was not stored. */
+static void a_random_run_with_ends(unsigned seed)
+{
+    open_all(seed);
+    forgetful = true;
+    join(&clients[0], 7);
+    begin(&clients[0]);
+    for (int step = 0; step < 100000 && !all_over(); step++) {
+        random_step();
+        turn();
+        random_bury();
+        note_stored();
+        for (size_t i = 0; i < MEMBERS; i++)
+            if (one_of(2)) clients[i].queued = 0;
+        if (one_of(50)) end_and_start();
+    }
+    assert_true(all_over());
+    close_all();
+}
+
+static void in_random_runs_each_event_is_done_once(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= seeds(60); seed++) {
+        running = seed;
+        a_random_run(seed);
+    }
+    running = 0;
+}
+
+static void in_random_runs_with_ends_nothing_stored_comes_again(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= seeds(60); seed++) {
+        running = seed;
+        a_random_run_with_ends(seed);
+    }
+    running = 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_new_group_begins_live),
+        cmocka_unit_test(a_new_group_begins_at_its_offsets),
+        cmocka_unit_test(what_is_published_while_nobody_is_there_is_kept),
+        cmocka_unit_test(members_take_turns_up_to_their_limit),
+        cmocka_unit_test(a_member_with_a_full_queue_gets_nothing),
+        cmocka_unit_test(ack_wait_runs_from_the_hand_over),
+        cmocka_unit_test(a_failed_delivery_comes_later_each_time),
+        cmocka_unit_test(it_goes_to_another_where_there_is_one),
+        cmocka_unit_test(what_a_leaving_member_had_does_not_count),
+        cmocka_unit_test(an_ack_counts_from_any_member),
+        cmocka_unit_test(the_dead_are_buried_once),
+        cmocka_unit_test(at_most_once_is_stored_before_it_is_handed_over),
+        cmocka_unit_test(the_first_member_settles_the_group),
+        cmocka_unit_test(a_project_has_so_many_groups),
+        cmocka_unit_test(a_locked_group_takes_nobody_and_goes),
+        cmocka_unit_test(in_random_runs_each_event_is_done_once),
+        cmocka_unit_test(in_random_runs_with_ends_nothing_stored_comes_again),
+    };
+    return run_seeded(tests);
+}
