@@ -36,19 +36,10 @@ uint64_t reader_epoch(const reader_t *r)
 ensign_slice_t reader_frame(reader_t *r, const log_event_t *e)
 {
     feed_t *f = r->feed;
-    wrapper_t w = { e, e->value, f->feeds->strict ? 0 : f->epoch, true };
-    size_t n, head;
-    uint8_t *p;
 
     if (f->framed == e) return buf_bytes(&f->frame);
-    n = wrapper_size(&w);
-    head = 1 + msg_varint_size(n);
     f->frame.start = f->frame.end = 0;
-    p = buf_room(&f->frame, FRAME_PREFIX + head + n);
-    f->frame.end = FRAME_PREFIX + head + n;
-    stream_put_prefix(p, head + n);
-    p[FRAME_PREFIX] = MSG_SUBSCRIBE_REPLY_EVENT_TAG << 3 | MSG_WIRE_BYTES;
-    wrapper_write(msg_put_varint(p + FRAME_PREFIX + 1, n), &w);
+    stream_put_event(&f->frame, e, f->feeds->strict ? 0 : f->epoch);
     f->framed = e;
     return buf_bytes(&f->frame);
 }

@@ -9,6 +9,8 @@
  * ensql.c    the query language, as the service reads it
  * select.c where.c field.c ensql_text.c      the same, as it is read and applied here
  * broker.c feed.c     events on their way into the log and out of it
+ * group_stream.c group.c place.c kept.c      consumer groups: members, places in topics, records of those
+ * dead_letter.c groups_rpc.c                 what they cannot deliver; the service Groups
  * topics.c   what topics there are
  * policy.c topic_state.c change.c            what changes topics
  * info.c numbers.c    what lies in them      jobs.c walk.c  long work in slices
@@ -20,15 +22,16 @@
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --unix --auth-port --listen
  * --data --store --store-timeout --memory --keys --tls --cert-file --client-ca --env-file --dump
- * --dedup-window --subscriber-queue. How it runs: --detach --pid-file --log-file --verbose. How long tokens
- * live: --access-life --refresh-life --refresh-overlap --token-life.
- * Just as the real server: --strict. What goes wrong on purpose: --nack-every --nack-code --ack-delay
- * --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code --maintenance
- * --auth-maintenance.
+ * --dedup-window --subscriber-queue. Of consumer groups: --max-groups --max-unacked --ack-wait --max-deliver.
+ * How it runs: --detach --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life
+ * --refresh-overlap --token-life. Just as the real server: --strict. What goes wrong on purpose: --nack-every
+ * --nack-code --ack-delay --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code
+ * --maintenance --auth-maintenance.
  *
  * One turn of the loop: wait; take what has come; commit; tell publishers and subscribers; send. */
 #include "detach.h"
 #include "files.h"
+#include "group_stream.h"
 #include "log_now.h"
 #include "quarterdeck.h"
 #include "service.h"
@@ -139,6 +142,11 @@ static void stop_call(void *user, call_t *c)
     service_stop_call(user, c);
 }
 
+static bool is_drained(const server_t *s)
+{
+    return s->h2.calls == 0 && h2_sent_all(&s->h2) && !(s->service.groups && groups_busy(s->service.groups));
+}
+
 /* Publishers first: what they still send is stored, and subscribers hear of it before they are sent away. */
 static void move_phase(server_t *s)
 {
@@ -147,7 +155,7 @@ static void move_phase(server_t *s)
     if (s->phase == DRAIN_PUBLISHERS && (s->service.publishing == 0 || now >= s->phase_end)) {
         h2_each_call(&s->h2, stop_call, &s->service);
         next_phase(s, DRAIN_ALL);
-    } else if (s->phase == DRAIN_ALL && (now >= s->phase_end || (s->h2.calls == 0 && h2_sent_all(&s->h2)))) {
+    } else if (s->phase == DRAIN_ALL && (now >= s->phase_end || is_drained(s))) {
         s->phase = DONE;
     }
 }
@@ -217,6 +225,20 @@ static bool open_log(server_t *s, why_t *why)
     return s->log != NULL;
 }
 
+/* The real server takes them and does nothing with them. */
+static void open_groups(server_t *s)
+{
+    const options_t *o = &s->options;
+    group_rules_t rules;
+
+    if (o->strict) return;
+    rules.max_groups = (size_t)o->max_groups;
+    rules.max_unacked = (size_t)o->max_unacked;
+    rules.ack_wait = o->ack_wait * 1000;
+    rules.max_deliver = (uint32_t)o->max_deliver;
+    groups_start(&s->service, &rules);
+}
+
 static void open_service(server_t *s)
 {
     const options_t *o = &s->options;
@@ -234,6 +256,7 @@ static void open_service(server_t *s)
     s->service.strict = o->strict;
     s->service.maintenance = o->maintenance;
     s->service.faults = o->faults;
+    open_groups(s);
     h2_open(&s->h2, &s->loop, s->h2_fd, s->tls_h2, &service_handler, &s->service);
     s->h2_fd = -1;
     s->h2.strict = o->strict;
@@ -330,6 +353,8 @@ static int timeout_of(server_t *s)
         return 0;
     if (s->h2.next_deadline) ms = earlier(ms, s->h2.next_deadline - now);
     if (service_due(&s->service)) ms = earlier(ms, service_due(&s->service) - now);
+    if (s->service.groups && groups_due(s->service.groups))
+        ms = earlier(ms, groups_due(s->service.groups) - now);
     if (log_due(s->log)) ms = earlier(ms, log_due(s->log) - now);
     if (s->phase != RUN) ms = earlier(ms, 20);
     return ms;
@@ -347,6 +372,7 @@ static bool turn(server_t *s)
     service_after_commit(&s->service);
     jobs_run(&s->service);
     h2_flush(&s->h2);
+    service_after_sending(&s->service);
     if (!service_busy(&s->service)) h2_reap(&s->h2);
     return s->phase != DONE;
 }

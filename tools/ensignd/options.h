@@ -16,6 +16,7 @@ typedef struct options_t {
     auth_lives_t lives;
     int64_t      token_life;            /* seconds, for those of `lives` that are not given; 0: none */
     int64_t      subscriber_queue;      /* events */
+    int64_t      max_unacked, max_deliver, max_groups, ack_wait;        /* of groups; ack_wait: seconds */
     int64_t      store_timeout;         /* seconds */
     int64_t      dedup_window;          /* seconds; 0: none */
     faults_t     faults;

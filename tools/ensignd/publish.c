@@ -301,7 +301,8 @@ static topic_t *event_topic(const service_t *s, const publisher_t *p, ensign_sli
     if (!t && s->strict) t = topics_gone(s->topics, &ulid);     /* its events are stored as before */
     if (!t || bits_has(p->allowed, p->bits, t->index)) return t;
     /* Made later. The client learnt of it elsewhere: ready told what there was. */
-    return !p->fixed && t->index >= p->bits && ulid_eq(&t->project, &p->call->claims.project) ? t : NULL;
+    if (p->fixed || t->index < p->bits || t->dead_letters) return NULL;
+    return ulid_eq(&t->project, &p->call->claims.project) ? t : NULL;
 }
 
 static void see_topic(const service_t *s, publisher_t *p, const topic_t *t)

@@ -1,4 +1,6 @@
 /* service.c - the table of RPCs, authentication, and the way from a call to its function; see service.h */
+#include "dead_letter.h"
+#include "group.h"
 #include "reply.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -182,7 +184,14 @@ void service_after_commit(service_t *s)
 {
     subscribers_join(s);
     publishers_resume(s);
+    if (s->groups) groups_run(s->groups, now_ms());
+    if (s->groups) group_tasks_run(s);
     health_run(s);
+}
+
+void service_after_sending(service_t *s)
+{
+    if (s->groups) groups_sent(s->groups, now_ms());
 }
 
 bool service_busy(const service_t *s)
@@ -192,6 +201,9 @@ bool service_busy(const service_t *s)
 
 void service_free(service_t *s)
 {
+    group_tasks_free(s);
+    groups_close(s->groups);
+    dead_letters_free(s);
     changes_free(s);
     jobs_free(s);
     numbers_free(s);

@@ -73,6 +73,7 @@ extern const broker_hooks_t publish_hooks;
 void service_tick(service_t *s, int64_t now);   /* sends the acks that were held back long enough */
 int64_t service_due(const service_t *s);        /* when it has to be called, monotonic ms; 0: it need not */
 void service_after_commit(service_t *s);        /* what has waited for the log's answers of this turn */
+void service_after_sending(service_t *s);       /* what has left its queue tells when an ack is due */
 bool service_busy(const service_t *s);          /* somebody waits for that, and calls must stay */
 void service_stop_call(service_t *s, call_t *c);
 void service_free(service_t *s);

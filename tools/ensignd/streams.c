@@ -1,5 +1,6 @@
 /* streams.c - see streams.h */
 #include "streams.h"
+#include "wrapper.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,18 @@ void stream_send(call_t *c, msg_kind_t kind, const void *message)
     buf_free(&b);
 }
 
+void stream_put_event(buf_t *out, const log_event_t *e, uint64_t epoch)
+{
+    wrapper_t w = { e, e->value, epoch, true };
+    size_t n = wrapper_size(&w), head = 1 + msg_varint_size(n);
+    uint8_t *p = buf_room(out, FRAME_PREFIX + head + n);
+
+    out->end += FRAME_PREFIX + head + n;
+    stream_put_prefix(p, head + n);
+    p[FRAME_PREFIX] = MSG_SUBSCRIBE_REPLY_EVENT_TAG << 3 | MSG_WIRE_BYTES;
+    wrapper_write(msg_put_varint(p + FRAME_PREFIX + 1, n), &w);
+}
+
 bool stream_may_open(service_t *s, call_t *c)
 {
     size_t i = 0;
@@ -54,6 +67,11 @@ void bits_set(uint8_t *set, size_t i)
     set[i / 8] |= (uint8_t)(1u << (i % 8));
 }
 
+static bool is_among_all(const service_t *s, const call_t *c, const topic_t *t)
+{
+    return ulid_eq(&t->project, &c->claims.project) && (s->strict || !t->dead_letters);
+}
+
 size_t stream_choose(const service_t *s, const call_t *c, ensign_slice_t filter, uint32_t tag, uint8_t *set)
 {
     const topics_t *all = s->topics;
@@ -62,7 +80,7 @@ size_t stream_choose(const service_t *s, const call_t *c, ensign_slice_t filter,
 
     if (filter.len == 0) {
         for (size_t i = 0; i < all->count; i++)
-            if (ulid_eq(&all->all[i]->project, &c->claims.project)) bits_set(set, i);
+            if (is_among_all(s, c, all->all[i])) bits_set(set, i);
     }
     while (msg_next(filter, tag, &at, &text)) {
         topic_t *t = topics_lookup(all, &c->claims.project, text);

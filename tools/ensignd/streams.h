@@ -1,4 +1,5 @@
-/* streams.h - what Publish and Subscribe share: which topics a stream is for, and messages with their prefix */
+/* streams.h - what Publish and Subscribe share: which topics a stream is for, and messages with their prefix
+   */
 #ifndef ENSIGND_STREAMS_H
 #define ENSIGND_STREAMS_H
 #include "messages.h"
@@ -8,10 +9,13 @@
 void    stream_put_prefix(uint8_t *p, size_t message_len);
 buf_t   stream_framed(msg_kind_t kind, const void *message);   /* with its prefix; empty: it cannot be encoded */
 void    stream_send(call_t *c, msg_kind_t kind, const void *message);
+/* Appends the event as a SubscribeReply with its prefix. epoch: 0 leaves it and the offset out. */
+void    stream_put_event(buf_t *out, const log_event_t *e, uint64_t epoch);
 
 /* Both streams look before they read anything. False: the call has ended. */
 bool    stream_may_open(service_t *s, call_t *c);
-/* The topics that a filter leaves, as bits; no filter: all of the project. Returns how many. */
+/* The topics that a filter leaves, as bits; no filter: all of the project but those of dead letters.
+   Returns how many. */
 size_t  stream_choose(const service_t *s, const call_t *c, ensign_slice_t filter, uint32_t tag, uint8_t *set);
 void    stream_put_topics(buf_t *out, const topics_t *all, const uint8_t *set); /* StreamReady.topics */
 

@@ -9,6 +9,7 @@
  *        the first event comes, for topics that the client gave no place of its own (topic_offsets).
  * Moves  subscription -> the place of its OFFSET is looked for, if it has one -> ready -> events. */
 #include "feed.h"
+#include "group_stream.h"
 #include "select.h"
 #include "streams.h"
 #include "wrapper.h"
@@ -24,6 +25,7 @@ typedef struct subscriber_t {
     service_t *service;
     call_t    *call;
     bool      open;
+    group_stream_t *group;              /* NULL: it is no member of one; else that gives it its events */
     reader_t  reader;
     topic_t **topics;                   /* strict: until it joins; else the reader's */
     size_t    count;
@@ -141,6 +143,7 @@ void subscribe_closed(service_t *s, call_t *c)
     c->state = NULL;
     log_line("%s: subscriber gone: %llu events delivered, %llu lost", c->peer,
              (unsigned long long)sub->delivered, (unsigned long long)sub->dropped);
+    if (sub->group) group_stream_close(sub->group);
     reader_close(&sub->reader);
     select_free(&sub->select);
     buf_free(&sub->ready);
@@ -255,6 +258,11 @@ static void begin(subscriber_t *sub, const msg_subscription_t *request)
         put_joining(sub->service, sub->call);
         return;
     }
+    if (group_is_asked(request)) {
+        sub->group = group_stream_open(sub->service, sub->call, request, sub->topics, sub->count, sub->ready);
+        memset(&sub->ready, 0, sizeof sub->ready);
+        return;
+    }
     open_reader(sub);
     sub->begins = sub->reader.place;
     if (offsets.len == 0 && sub->select.query.has_offset) {
@@ -283,7 +291,7 @@ static void subscribe_begin(service_t *s, call_t *c, const msg_subscription_t *r
     free(set);
 }
 
-/* Acks and nacks of subscribers change nothing, as with the real service. */
+/* Acks and nacks change nothing outside of a group, as with the real service. */
 void subscribe_message(service_t *s, call_t *c, ensign_slice_t message)
 {
     subscriber_t *sub = c->state;
@@ -295,6 +303,8 @@ void subscribe_message(service_t *s, call_t *c, ensign_slice_t message)
         call_end(c, GRPC_FAILED_PRECONDITION, "must send subscription to initialize stream");
     else if (!sub->open)
         subscribe_begin(s, c, &request.subscription);
+    else if (sub->group)
+        group_stream_message(sub->group, &request);
 }
 
 void subscribe_half_close(service_t *s, call_t *c)

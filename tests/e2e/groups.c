@@ -1,0 +1,548 @@
+/* groups.c - consumer groups of the development server over sockets: who gets what, what comes again, what is
+ * dead, what is refused; and its service Groups */
+#include "groups.h"
+
+static void each_event_goes_to_one_of_four_members(void **state)
+{
+    member_t m[MEMBERS];
+    int got[MEMBERS] = { 0 };
+    bool seen[MOST] = { false };
+    size_t from;
+    row_t r;
+    (void)state;
+
+    make_topic("shared");
+    for (int i = 0; i < MEMBERS; i++) m[i] = join("four", "shared");
+    publish("shared", 0, MOST);
+    for (int i = 0; i < MOST; i++) {
+        got_t g = get_any(m, MEMBERS, &from);
+        assert_false(seen[g.number]);
+        seen[g.number] = true;
+        got[from]++;
+        ack(&m[from], &g);
+    }
+    for (int i = 0; i < MEMBERS; i++) assert_true(got[i] > 0);
+    r = lag_becomes("four", "shared", 0);
+    assert_int_equal(r.members, MEMBERS);
+    assert_int_equal(r.pending + r.redeliveries + r.dead_letters, 0);
+    for (int i = 0; i < MEMBERS; i++) leave(&m[i]);
+    members_become("four", 0);
+    remove_group("four");
+}
+
+static void a_member_has_so_many_without_an_ack(void **state)
+{
+    member_t m;
+    got_t g, last;
+    row_t r;
+    (void)state;
+
+    make_topic("window");
+    m = join("window", "window");
+    publish("window", 0, 3 * MAX_UNACKED);
+    for (int i = 0; i < MAX_UNACKED; i++) {
+        last = get(&m);
+        assert_int_equal(last.number, i);
+        if (i == 0) g = last;
+    }
+    r = stands("window", "window");
+    assert_int_equal(r.pending, MAX_UNACKED);
+    assert_int_equal(r.lag, 3 * MAX_UNACKED);
+    ack(&m, &g);
+    g = get(&m);
+    assert_int_equal(g.number, MAX_UNACKED);
+    assert_int_equal(stands("window", "window").pending, MAX_UNACKED);
+    leave(&m);
+    members_become("window", 0);
+    remove_group("window");
+}
+
+/* What it had goes to the others, and does not count as a failed delivery. */
+static void members_come_and_go(void **state)
+{
+    member_t m = join("come", "shared"), other;
+    (void)state;
+
+    publish("shared", 0, MAX_UNACKED);
+    for (int round = 0; round < 2 * MAX_DELIVER; round++) {
+        for (int i = 0; i < MAX_UNACKED; i++) assert_int_equal(get(&m).number, i);
+        other = join("come", "shared");
+        leave(&m);
+        m = other;
+    }
+    for (int i = 0; i < MAX_UNACKED; i++) {
+        got_t g = get(&m);
+        assert_int_equal(g.number, i);
+        ack(&m, &g);
+    }
+    assert_int_equal(lag_becomes("come", "shared", 0).dead_letters, 0);
+    leave(&m);
+    members_become("come", 0);
+    remove_group("come");
+}
+
+static void a_nacked_event_comes_again(void **state)
+{
+    static const int32_t codes[] = { ENSIGN_NACK_UNKNOWN, ENSIGN_NACK_UNPROCESSED, ENSIGN_NACK_TIMEOUT,
+                                     ENSIGN_NACK_DELIVER_AGAIN_ANY, ENSIGN_NACK_UNHANDLED_MIMETYPE,
+                                     ENSIGN_NACK_UNKNOWN_TYPE, ENSIGN_NACK_DELIVER_AGAIN_NOT_ME, 4711, -1 };
+    member_t m = join("alone", "shared");
+    (void)state;
+
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        got_t g, again;
+        publish("shared", (int)i, 1);
+        g = get(&m);
+        nack(&m, &g, codes[i]);
+        again = get(&m);                /* it is the only member */
+        assert_memory_equal(g.id, again.id, sizeof g.id);
+        ack(&m, &again);
+    }
+    assert_int_equal(lag_becomes("alone", "shared", 0).redeliveries, sizeof codes / sizeof codes[0]);
+    leave(&m);
+    members_become("alone", 0);
+    remove_group("alone");
+}
+
+static void three_codes_send_it_to_another_member(void **state)
+{
+    static const int32_t codes[] = { ENSIGN_NACK_UNHANDLED_MIMETYPE, ENSIGN_NACK_UNKNOWN_TYPE,
+                                     ENSIGN_NACK_DELIVER_AGAIN_NOT_ME };
+    member_t m[2];
+    (void)state;
+
+    m[0] = join("two", "shared");
+    m[1] = join("two", "shared");
+    for (int i = 0; i < 12; i++) {
+        size_t first, then;
+        got_t g, again;
+        publish("shared", i, 1);
+        g = get_any(m, 2, &first);
+        nack(&m[first], &g, codes[i % 3]);
+        again = get_any(m, 2, &then);
+        assert_memory_equal(g.id, again.id, sizeof g.id);
+        assert_int_equal(then, 1 - first);
+        ack(&m[then], &again);
+    }
+    leave(&m[0]);
+    leave(&m[1]);
+    members_become("two", 0);
+    remove_group("two");
+}
+
+static void without_an_ack_it_comes_again(void **state)
+{
+    wish_t w = wish("slow", "shared");
+    member_t m;
+    got_t g, again;
+    (void)state;
+
+    w.timeout_ms = 50;
+    m = join_as(ALL, w);
+    publish("shared", 7, 1);
+    g = get(&m);
+    again = get(&m);
+    assert_memory_equal(g.id, again.id, sizeof g.id);
+    ack(&m, &g);
+    lag_becomes("slow", "shared", 0);
+    leave(&m);
+    members_become("slow", 0);
+    remove_group("slow");
+}
+
+static void an_ack_counts_from_any_member(void **state)
+{
+    member_t a = join("any", "shared"), b;
+    got_t g;
+    (void)state;
+
+    publish("shared", 1, 1);
+    g = get(&a);
+    b = join("any", "shared");
+    ack(&b, &g);                        /* it is out at the other one */
+    lag_becomes("any", "shared", 0);
+    leave(&b);
+    publish("shared", 2, 1);
+    g = get(&a);
+    leave(&a);
+    members_become("any", 0);
+    a = join("any", "shared");          /* as the program that has it, behind a break of its connection */
+    ack(&a, &g);
+    lag_becomes("any", "shared", 0);
+    publish("shared", 3, 1);
+    do {
+        g = get(&a);                    /* 2 may have come again before its ack was there */
+        ack(&a, &g);
+    } while (g.number != 3);
+    leave(&a);
+    members_become("any", 0);
+    remove_group("any");
+}
+
+static bool has_pair(const got_t *g, const char *key, const char *value)
+{
+    ensi_pb_event_metadata_entry_t pair;
+    ensi_pb_event_t e;
+    ensign_slice_t item;
+    size_t at = 0;
+
+    assert_true(ensi_pb_decode(ensi_pb_event_fields, &e, g->event, g->len));
+    while (ensi_pb_span_next(e.metadata, ENSI_PB_EVENT_METADATA_TAG, &at, &item))
+        if (ensi_pb_decode(ensi_pb_event_metadata_entry_fields, &pair, item.ptr, item.len) &&
+            is(pair.key, key))
+            return value == NULL || is(pair.value, value);
+    return false;
+}
+
+static void a_poisoned_event_becomes_a_dead_letter(void **state)
+{
+    member_t m, reader, all;
+    wish_t w = wish("undertakers", "poison-dead");
+    got_t g;
+    char offset[24];
+    (void)state;
+
+    make_topic("poison");
+    m = join_as(SUBSCRIBER, wish("victims", "poison"));         /* a key that may make no topics */
+    publish("poison", 13, 2);
+    for (int i = 0; i < MAX_DELIVER; i++) {
+        do {
+            g = get(&m);
+            if (g.number == 14) ack(&m, &g);
+        } while (g.number == 14);
+        snprintf(offset, sizeof offset, "%llu", (unsigned long long)g.offset);
+        nack(&m, &g, ENSIGN_NACK_UNKNOWN_TYPE);
+    }
+    assert_int_equal(lag_becomes("victims", "poison", 0).dead_letters, 1);
+    assert_true(topic_exists("poison-dead"));
+
+    w.from = 0;
+    reader = join_as(ALL, w);
+    for (int i = 0; i < 2 * MAX_DELIVER; i++) {                 /* never dead itself */
+        g = get(&reader);
+        assert_int_equal(g.number, 13);
+        assert_true(has_pair(&g, "ensignd-dead-reason", "UNKNOWN_TYPE"));
+        assert_true(has_pair(&g, "ensignd-dead-deliveries", "3"));
+        assert_true(has_pair(&g, "ensignd-dead-topic", "poison"));
+        assert_true(has_pair(&g, "ensignd-dead-offset", offset));
+        assert_true(has_pair(&g, "ensignd-dead-group", "victims"));
+        if (i + 1 < 2 * MAX_DELIVER) nack(&reader, &g, ENSIGN_NACK_UNPROCESSED);
+        else ack(&reader, &g);
+    }
+    assert_int_equal(lag_becomes("undertakers", "poison-dead", 0).dead_letters, 0);
+    assert_false(topic_exists("poison-dead-dead"));
+
+    all = join("everything", NULL);
+    publish("poison", 2, 1);
+    assert_int_equal(get(&all).number, 2);
+    assert_int_equal(all.topics, 3);    /* shared, window, poison */
+    leave(&m);
+    leave(&reader);
+    leave(&all);
+}
+
+static void at_most_once_is_done_when_it_is_handed_over(void **state)
+{
+    wish_t w = wish("once", "shared");
+    member_t m;
+    (void)state;
+
+    w.delivery = 1;
+    m = join_as(ALL, w);
+    publish("shared", 0, 3 * MAX_UNACKED);
+    for (int i = 0; i < 3 * MAX_UNACKED; i++) assert_int_equal(get(&m).number, i);      /* without acks */
+    lag_becomes("once", "shared", 0);
+    leave(&m);
+    m = join_as(ALL, w);
+    publish("shared", 100, 1);
+    assert_int_equal(get(&m).number, 100);
+    leave(&m);
+    members_become("once", 0);
+    remove_group("once");
+}
+
+static void refused(wish_t w, int status, const char *words)
+{
+    member_t m;
+
+    if (try_join(&m, ALL, w)) fail_msg("it was taken");
+    assert_int_equal(answer.status, status);
+    if (!strstr(answer.text, words)) fail_msg("\"%s\" is not in: %s", words, answer.text);
+}
+
+static void what_a_group_cannot_do_is_refused(void **state)
+{
+    wish_t w = wish("strange", "shared");
+    member_t m;
+    char name[16];
+    (void)state;
+
+    w.delivery = 3;
+    refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "EXACTLY_ONCE");
+    w.delivery = 4;
+    refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "AT_LEAST_ONCE");
+    w = wish("strange", "shared");
+    w.timeout_ms = -1000;
+    refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "24 hours");
+    w.timeout_ms = 86400001;
+    refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "24 hours");
+    w = wish("strange", "shared");
+    w.query = "SELECT * FROM shared";
+    refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "query");
+    assert_int_equal(get_group(READER, "strange", NULL), ENSIGN_GRPC_NOT_FOUND);
+
+    w = wish("settled", "shared");
+    w.timeout_ms = 4000;
+    m = join_as(ALL, w);
+    w.timeout_ms = 5000;
+    refused(w, ENSIGN_GRPC_FAILED_PRECONDITION, "4000");
+    refused(w, ENSIGN_GRPC_FAILED_PRECONDITION, "5000");
+    w.timeout_ms = 0;
+    w.delivery = 1;
+    refused(w, ENSIGN_GRPC_FAILED_PRECONDITION, "AT_LEAST_ONCE");
+    refused(w, ENSIGN_GRPC_FAILED_PRECONDITION, "AT_MOST_ONCE");
+    w.delivery = 2;                     /* UNSPECIFIED is this one */
+    leave(&m);
+    m = join_as(ALL, w);
+    leave(&m);
+    members_become("settled", 0);
+    remove_group("settled");
+
+    for (int i = 0;; i++) {
+        snprintf(name, sizeof name, "many%d", i);
+        if (!try_join(&m, ALL, wish(name, "shared"))) break;
+        leave(&m);
+        assert_true(i < MAX_GROUPS);
+    }
+    assert_int_equal(answer.status, ENSIGN_GRPC_RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(answer.text, "20 groups"));
+    for (int i = 0; i < MAX_GROUPS; i++) {
+        snprintf(name, sizeof name, "many%d", i);
+        while (change(ALL, "Remove", name, 0, 0, NULL) == ENSIGN_GRPC_FAILED_PRECONDITION) {}
+    }
+}
+
+static void a_group_has_an_id_of_16_bytes(void **state)
+{
+    wish_t w = wish(NULL, "shared");
+    member_t a, b;
+    ensi_pb_group_t g;
+    (void)state;
+
+    w.id = "sixteen bytes id";
+    a = join_as(ALL, w);
+    w.name = "its name";
+    b = join_as(ALL, w);                /* the same group */
+    w.id = "another length";
+    w.name = NULL;
+    leave(&b);
+    b = join_as(ALL, w);
+    w.name = "ignored";
+    leave(&b);
+    b = join_as(ALL, w);
+    members_become("another length", 1);        /* the hash of the id is that of the name */
+    leave(&a);
+    leave(&b);
+    members_become("another length", 0);
+    remove_group("another length");
+    {
+        ensi_pb_group_request_t r = by_name("");
+        r.id = text("sixteen bytes id");
+        assert_int_equal(call(READER, GROUPS "Get", ensi_pb_group_request_fields, &r), ENSIGN_GRPC_OK);
+        assert_true(ensi_pb_decode(ensi_pb_group_fields, &g, answer.bytes, answer.len));
+        assert_true(is(g.id, "sixteen bytes id") && is(g.name, ""));
+        while (call(ALL, GROUPS "Remove", ensi_pb_group_request_fields, &r) != ENSIGN_GRPC_OK)
+            assert_int_equal(answer.status, ENSIGN_GRPC_FAILED_PRECONDITION);
+    }
+}
+
+static void a_new_group_begins_live_or_where_it_says(void **state)
+{
+    wish_t w = wish("from", "begin");
+    member_t m;
+    got_t first;
+    (void)state;
+
+    make_topic("begin");
+    publish("begin", 0, 3);
+    w.from = 0;
+    m = join_as(ALL, w);
+    first = get(&m);
+    assert_int_equal(first.number, 0);
+    leave(&m);
+    members_become("from", 0);
+    w.from = 1000000;                   /* it is no new group any more */
+    m = join_as(ALL, w);
+    assert_int_equal(get(&m).number, 0);
+    leave(&m);
+    members_become("from", 0);
+    remove_group("from");
+    w.from = (int64_t)first.offset;
+    m = join_as(ALL, w);
+    assert_int_equal(get(&m).number, 1);
+    leave(&m);
+    members_become("from", 0);
+    remove_group("from");
+    m = join("from", "begin");
+    publish("begin", 3, 1);
+    assert_int_equal(get(&m).number, 3);
+    leave(&m);
+    members_become("from", 0);
+    remove_group("from");
+}
+
+static void a_group_is_reset_and_removed(void **state)
+{
+    member_t m = join("reset", "begin");
+    got_t got[4];
+    ensi_pb_group_t g;
+    (void)state;
+
+    publish("begin", 10, 4);
+    for (int i = 0; i < 4; i++) {
+        got[i] = get(&m);
+        ack(&m, &got[i]);
+    }
+    lag_becomes("reset", "begin", 0);
+    assert_int_equal(change(ALL, "Reset", "reset", 1, 0, NULL), ENSIGN_GRPC_FAILED_PRECONDITION);
+    assert_int_equal(change(ALL, "Remove", "reset", 0, 0, NULL), ENSIGN_GRPC_FAILED_PRECONDITION);
+    leave(&m);
+    members_become("reset", 0);
+    assert_int_equal(change(READER, "Reset", "reset", 1, 0, NULL), ENSIGN_GRPC_PERMISSION_DENIED);
+    assert_int_equal(change(READER, "Remove", "reset", 0, 0, NULL), ENSIGN_GRPC_PERMISSION_DENIED);
+    assert_int_equal(get_group(SUBSCRIBER, "reset", &g), ENSIGN_GRPC_PERMISSION_DENIED);
+    assert_int_equal(change(ALL, "Reset", "reset", 0, 0, NULL), ENSIGN_GRPC_INVALID_ARGUMENT);
+    assert_int_equal(change(ALL, "Reset", "reset", 4, 0, NULL), ENSIGN_GRPC_INVALID_ARGUMENT);  /* no time */
+    assert_int_equal(change(ALL, "Reset", "reset", 1, 0, "no-such-topic"), ENSIGN_GRPC_NOT_FOUND);
+    assert_int_equal(change(ALL, "Reset", "no such group", 1, 0, NULL), ENSIGN_GRPC_NOT_FOUND);
+    assert_int_equal(change(ALL, "Reset", "", 1, 0, NULL), ENSIGN_GRPC_INVALID_ARGUMENT);
+
+    assert_int_equal(change(ALL, "Reset", "reset", 3, got[2].offset, "begin"), ENSIGN_GRPC_OK);
+    assert_int_equal(stands("reset", "begin").lag, 2);
+    m = join("reset", "begin");
+    assert_int_equal(get(&m).number, 12);
+    leave(&m);
+    members_become("reset", 0);
+    assert_int_equal(change(ALL, "Reset", "reset", 1, 0, NULL), ENSIGN_GRPC_OK);
+    m = join("reset", "begin");
+    assert_int_equal(get(&m).number, 0);
+    leave(&m);
+    members_become("reset", 0);
+    assert_int_equal(change(ALL, "Reset", "reset", 2, 0, NULL), ENSIGN_GRPC_OK);
+    assert_int_equal(stands("reset", "begin").lag, 0);
+    remove_group("reset");
+    assert_int_equal(get_group(READER, "reset", &g), ENSIGN_GRPC_NOT_FOUND);
+    m = join("reset", "begin");         /* a new one: it begins live */
+    publish("begin", 20, 1);
+    assert_int_equal(get(&m).number, 20);
+    leave(&m);
+}
+
+static void a_time_finds_its_event(void **state)
+{
+    ensi_pb_reset_group_request_t r;
+    wish_t w = wish("time", "begin");
+    member_t m = join_as(ALL, w);
+    got_t g;
+    (void)state;
+
+    publish("begin", 30, 1);
+    g = get(&m);
+    leave(&m);
+    members_become("time", 0);
+    memset(&r, 0, sizeof r);
+    r.has_group = r.has_time = true;
+    r.group = by_name("time");
+    r.to = ENSI_PB_RESET_GROUP_REQUEST_POSITION_TIME;
+    assert_int_equal(call(ALL, GROUPS "Reset", ensi_pb_reset_group_request_fields, &r), ENSIGN_GRPC_OK);
+    m = join_as(ALL, w);
+    assert_int_equal(get(&m).number, 0);        /* 1970 */
+    leave(&m);
+    members_become("time", 0);
+    for (int i = 0; i < 6; i++) r.time.seconds = r.time.seconds << 8 | g.id[i];        /* ms */
+    r.time.nanos = (int32_t)(r.time.seconds % 1000 * 1000000);
+    r.time.seconds /= 1000;
+    assert_int_equal(call(ALL, GROUPS "Reset", ensi_pb_reset_group_request_fields, &r), ENSIGN_GRPC_OK);
+    m = join_as(ALL, w);
+    assert_true(get(&m).offset <= g.offset);    /* another one may have the same ms */
+    leave(&m);
+    members_become("time", 0);
+    r.time.seconds += 1000000;
+    assert_int_equal(call(ALL, GROUPS "Reset", ensi_pb_reset_group_request_fields, &r), ENSIGN_GRPC_OK);
+    assert_int_equal(stands("time", "begin").lag, 0);
+    remove_group("time");
+}
+
+static void the_library_is_a_member(void **state)
+{
+    static const char *const topics[] = { "shared" };
+    ensign_subscription_desc_t d;
+    ensign_subscription_t s;
+    const ensign_notice_t *n;
+    int got = 0, nacked = 0;
+    (void)state;
+
+    memset(&d, 0, sizeof d);
+    d.topics = topics;
+    d.topic_count = 1;
+    d.group = "library";
+    s = ensign_subscription_open(clients[ALL], &d);
+    do n = next(clients[ALL], s.id);
+    while (n->type != ENSIGN_NOTICE_OPEN);
+    publish("shared", 0, 30);
+    while (got < 30) {
+        n = next(clients[ALL], s.id);
+        if (n->type != ENSIGN_NOTICE_EVENT) continue;
+        if (nacked++ % 4 == 0) {
+            ensign_nack(clients[ALL], s, n->as.event->token, ENSIGN_NACK_UNPROCESSED);
+        } else {
+            ensign_ack(clients[ALL], s, n->as.event->token);
+            got++;
+        }
+    }
+    assert_int_equal(lag_becomes("library", "shared", 0).dead_letters, 0);
+    ensign_forget(clients[ALL], s.id);
+}
+
+static void with_strict_groups_do_nothing(void **state)
+{
+    member_t a, b;
+    ensi_pb_group_t g;
+    (void)state;
+
+    assert_int_equal(stop_server(SIGTERM), 0);
+    strict = true;
+    start_server();
+    make_topic("plain");
+    a = join("group", "plain");
+    b = join("group", "plain");
+    publish("plain", 1, 1);
+    assert_int_equal(get(&a).number, 1);
+    assert_int_equal(get(&b).number, 1);
+    assert_int_equal(get_group(READER, "group", &g), ENSIGN_GRPC_UNIMPLEMENTED);
+    leave(&a);
+    leave(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_event_goes_to_one_of_four_members),
+        cmocka_unit_test(a_member_has_so_many_without_an_ack),
+        cmocka_unit_test(members_come_and_go),
+        cmocka_unit_test(a_nacked_event_comes_again),
+        cmocka_unit_test(three_codes_send_it_to_another_member),
+        cmocka_unit_test(without_an_ack_it_comes_again),
+        cmocka_unit_test(an_ack_counts_from_any_member),
+        cmocka_unit_test(a_poisoned_event_becomes_a_dead_letter),
+        cmocka_unit_test(at_most_once_is_done_when_it_is_handed_over),
+        cmocka_unit_test(what_a_group_cannot_do_is_refused),
+        cmocka_unit_test(a_group_has_an_id_of_16_bytes),
+        cmocka_unit_test(a_new_group_begins_live_or_where_it_says),
+        cmocka_unit_test(a_group_is_reset_and_removed),
+        cmocka_unit_test(a_time_finds_its_event),
+        cmocka_unit_test(the_library_is_a_member),
+        cmocka_unit_test(with_strict_groups_do_nothing),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
