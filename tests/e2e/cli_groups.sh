@@ -309,12 +309,15 @@ python_parses() { block python | python3 -c 'import ast, sys; ast.parse(sys.stdi
 check 'the Python of the page is Python' python_parses
 server_stop
 page_session() { # its first commands
-    local place
+    local line
     server_start "$dir/E" --port 0 --auth-port 0 && does 0 topics create orders || return 1
     start first subscribe orders --group billing --raw --from beginning --count 2
     does 0 publish orders one two three && ended first 0 && same "$(lines one two)" "$(cat "$dir/first.out")" &&
-        does 0 groups show billing && place=$(tail -n 1 "$dir/out") && grep -qxF "    $place" "$page" &&
-        gets three orders --group billing
+        does 0 groups show billing || return 1
+    while IFS= read -r line; do
+        grep -qxF "    $line" "$page" || { echo "the page lacks: $line"; return 1; }
+    done <"$dir/out"
+    gets three orders --group billing
 }
 check 'the session of the page' page_session
 server_stop
