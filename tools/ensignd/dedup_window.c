@@ -1,8 +1,8 @@
 /* dedup_window.c - see dedup_window.h
  *
  * An entry stands in its window's chain by digest and in its list by age. Its id is not known until the log
- * tells it: such an original is on its way. Times are the server's own, since an event is looked at when it is
- * published and when the log tells it. */
+ * tells it: such an original is on its way. An entry's time is that of the question, or of the id where the
+ * log tells of an event that nobody has asked for. */
 #include "dedup.h"
 #include "dedup_window.h"
 #include "messages.h"
@@ -209,7 +209,8 @@ void dedup_window_changed(dedup_window_t *o, const topic_t *t)
     if (!w) return;
     close_window(w);
     if (topic_is_gone(t) || t->state != MSG_TOPIC_STATE_READY) return;
-    if (dedup_policy_read(slice_of(t->message, t->message_len), &w->policy) && looks_for_duplicates(&w->policy))
+    if (dedup_policy_read(slice_of(t->message, t->message_len), &w->policy) &&
+        looks_for_duplicates(&w->policy))
         w->state = UNFILLED;
 }
 

@@ -20,8 +20,8 @@
 typedef enum {
     DEDUP_NEW,                          /* to be appended as it is */
     DEDUP_REPEATED,                     /* to be appended as `marked` */
-    DEDUP_LATER                         /* nothing of its topic may be appended before it: its original, or the
-                                           window, is on its way; ask again when dedup_window_serial changes */
+    DEDUP_LATER                         /* its original, or the window, is on its way: ask again when
+                                           dedup_window_serial changes, and append nothing of the topic before */
 } dedup_answer_t;
 
 typedef struct dedup_window_t dedup_window_t;
@@ -32,6 +32,6 @@ dedup_answer_t dedup_window_ask(dedup_window_t *w, const ulid_t *topic, ensign_s
 /* The append of a new one has failed. */
 void dedup_window_failed(dedup_window_t *w, const ulid_t *topic, ensign_slice_t value);
 uint64_t dedup_window_serial(const dedup_window_t *w);
-void dedup_window_changed(dedup_window_t *w, const topic_t *t);         /* the topic's record, or it is gone */
+void dedup_window_changed(dedup_window_t *w, const topic_t *t);         /* its record, or it is gone */
 void dedup_window_close(dedup_window_t *w);
 #endif
