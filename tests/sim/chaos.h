@@ -198,7 +198,7 @@ static void change_topics(world_t *w)
 static void trouble(world_t *w, uint32_t op)
 {
     if (model.peace) return;
-    if (op == 170 && world_below(w, 4) == 0) trouble_log(w);
+    if (op == 170 && world_below(w, 2) == 0) trouble_log(w);
     else if (op < 175) trouble_link(w);
     else if (op < 179) trouble_stream(w);
     else if (op < 181) trouble_hosts(w);

@@ -88,7 +88,9 @@ static void log_upset(world_t *w)
     }
     events.lost = what == 1 ? 0 : events.last;
     events.last = keep;
-    if (what == 1) events.epoch++;
+    if (what == 2) return;
+    events.epoch++;
+    if (world_below(w, 2)) events.last = world_below(w, 300); /* it may have grown before anybody comes */
 }
 
 /* row: as a query gives it, else as a stream does. */

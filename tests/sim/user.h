@@ -46,7 +46,7 @@ typedef struct slot_t {
     unsigned rows_refused, changed; /* and so many queries were refused, and topics made or removed */
     unsigned excused;               /* bits: of these topics events may be missing before the next one */
     size_t due[TOPICS], had[TOPICS]; /* entries from `due` on must come, before `had` none may */
-    uint64_t epoch[TOPICS];         /* of the last event; 0: none came */
+    uint64_t epoch[TOPICS], offset[TOPICS]; /* of the last event; 0: none came, or it had none */
     /* subscriptions, watches */
     const flow_t *stays;            /* on a connection that drains, beside the next one; NULL: it does not */
     uint64_t stays_ms;              /* since then */
@@ -667,7 +667,11 @@ static void heard_event(const world_t *w, slot_t *s, const ensign_event_t *e)
     }
     if (s->epoch[topic] && e->epoch && s->epoch[topic] != e->epoch && !excused)
         sim_die("slot %u: another epoch without a GAP", s->number);
-    if (e->epoch) s->epoch[topic] = e->epoch;
+    if (e->epoch && s->epoch[topic] == e->epoch && e->offset <= s->offset[topic] && !excused)
+        sim_die("slot %u: offset %llu of topic %u comes behind %llu, without a GAP", s->number,
+                (llu_t)e->offset, topic, (llu_t)s->offset[topic]);
+    s->epoch[topic] = e->epoch;
+    s->offset[topic] = e->offset;
     s->had[topic] = number + 1;
     if (s->due[topic] < number + 1) s->due[topic] = number + 1;
     s->excused &= ~(1u << topic);
