@@ -100,9 +100,10 @@ WHAT IS PROMISED
               publisher's END. What was not answered when a stream broke is sent again, with its first
               `created` time; at_most_once turns that into a NACK. Exceptions: ensign_forget, ensign_destroy.
     Subscribe Live, at most once: what is published while no stream is open is missed, and a GAP stands in its
-              place. With `resume`, and a server that keeps places, each event comes once, in order within its
-              topic, whatever breaks; a GAP stands only where the server's log has lost something. With
-              `group` each event comes at least once to a member of the group.
+              place. With `resume` each event comes once, in order within its topic, whatever breaks: a GAP
+              stands only where the server's log has lost something or, where the server keeps no places,
+              what was missed cannot be read by queries. With `group` each event comes at least once to a
+              member of the group.
     Query     Rows in order, then one END; never run again by itself.
     Request   One answer, or END with an error. A list is many answers, then END. One that only reads, and
               ensign_topic_ensure, are sent again when the connection fails, within request_timeout_ms.
@@ -938,7 +939,8 @@ typedef struct ensign_notice_drained_t {
 } ensign_notice_drained_t;
 
 typedef struct ensign_notice_gap_t {
-    ensign_slice_t topic;           /* as asked for, where that was one; empty: any of the subscription's */
+    ensign_slice_t topic;           /* as asked for, where that was one, or that which could not be caught up
+                                       with; empty: any of the subscription's */
     ensign_time_t  since;           /* commit time of the last event before; {0, 0}: none came */
     uint32_t       times;           /* gaps merged in this one: the error is that of a break, if one was */
 } ensign_notice_gap_t;
@@ -1366,10 +1368,20 @@ enum {
  *     group    The server keeps the place: each event goes to one member, and again, to any of them, until
  *              it is acked. Acks that wait, and tokens, outlive a break. With `resume` a break is no GAP.
  *              `from` counts only where the group is new.
- * A GAP tells where that could not be done. The code of its error is that of the break: the server keeps no
- * places. E_UNIMPLEMENTED: it did not begin at `from`, as it keeps none. E_DATA_LOSS: its log is of another
- * epoch, or ends before the place that was asked for. An event that is larger than max_event_bytes has its
- * GAP once. Server 0.12 keeps no places; ensignd does, but with --strict. */
+ * A GAP tells where that could not be done. The code of its error is that of the break: the server kept
+ * places, and keeps none now. E_UNIMPLEMENTED: it did not begin at `from`, as it keeps none. E_DATA_LOSS: its
+ * log is of another epoch, or ends before the place that was asked for. An event that is larger than
+ * max_event_bytes has its GAP once. Server 0.12 keeps no places; ensignd does, but with --strict.
+ *
+ * Without places, `resume` has the client ask for what a break left out: it reads each topic by EnSQL, from
+ * the last event on that was given, and opens the stream when little is left to read. These events come as
+ * all others do, in order within their topic, but without `committed`; acks of them do nothing at such a
+ * server. OPEN stands behind them. The first OPEN waits until it is known where each topic ends: that takes
+ * one short query for an empty topic, and some 25 for one of 100,000 events. Where there are more than 64
+ * topics nothing is asked for at first, and a GAP stands at a break that comes before the first event.
+ * A GAP names its topic where these events cannot be had: EnSQL cannot read a name that begins with a
+ * keyword, such as `orders`, or that holds a dot (E_UNIMPLEMENTED); the topic was made anew (E_DATA_LOSS); or
+ * the server refuses the query, whose error it has. */
 typedef struct ensign_subscription_desc_t {
     const char *const *topics;      /* names, or ULIDs as text, 1..512 bytes each */
     size_t      topic_count;        /* 0: all topics of the project */
