@@ -1365,10 +1365,10 @@ enum {
  *     group    The server keeps the place: each event goes to one member, and again, to any of them, until
  *              it is acked. Acks that wait, and tokens, outlive a break. With `resume` a break is no GAP.
  *              `from` counts only where the group is new.
- * `from`, and a place to go on from, win over an OFFSET of the query. A GAP tells where that could not be done.
- * The code of its error is that of the break: the server keeps no places. E_UNIMPLEMENTED: it did not begin
- * at `from`, as it keeps none. E_DATA_LOSS: its log is of another epoch, or ends before the place that was
- * asked for. An event that is larger than max_event_bytes has its GAP once. Server 0.12 keeps no places;
+ * `from`, and a place to go on from, win over an OFFSET of the query. A GAP tells where that could not be
+ * done. The code of its error is that of the break: the server keeps no places. E_UNIMPLEMENTED: it did not
+ * begin at `from`, as it keeps none. E_DATA_LOSS: its log is of another epoch, or ends before the place that
+ * was asked for. An event that is larger than max_event_bytes has its GAP once. Server 0.12 keeps no places;
  * ensignd does, but with --strict. */
 typedef struct ensign_subscription_desc_t {
     const char *const *topics;      /* names, or ULIDs as text, 1..512 bytes each */
