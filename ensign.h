@@ -1368,10 +1368,11 @@ enum {
  *     group    The server keeps the place: each event goes to one member, and again, to any of them, until
  *              it is acked. Acks that wait, and tokens, outlive a break. With `resume` a break is no GAP.
  *              `from` counts only where the group is new.
- * A GAP tells where that could not be done. The code of its error is that of the break: the server kept
- * places, and keeps none now. E_UNIMPLEMENTED: it did not begin at `from`, as it keeps none. E_DATA_LOSS: its
- * log is of another epoch, or ends before the place that was asked for. An event that is larger than
- * max_event_bytes has its GAP once. Server 0.12 keeps no places; ensignd does, but with --strict.
+ * `from`, and a place to go on from, win over an OFFSET of the query. A GAP tells where that could not be
+ * done. The code of its error is that of the break: the server kept places, and keeps none now.
+ * E_UNIMPLEMENTED: it did not begin at `from`, as it keeps none. E_DATA_LOSS: its log is of another epoch, or
+ * ends before the place that was asked for. An event that is larger than max_event_bytes has its GAP once.
+ * Server 0.12 keeps no places; ensignd keeps them, except with --strict.
  *
  * Without places, `resume` has the client ask for what a break left out: it reads each topic by EnSQL, from
  * the last event on that was given, and opens the stream when little is left to read. These events come as
