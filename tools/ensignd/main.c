@@ -9,6 +9,8 @@
  * ensql.c    the query language, as the service reads it
  * select.c where.c field.c ensql_text.c      the same, as it is read and applied here
  * broker.c feed.c     events on their way into the log and out of it
+ * group_stream.c group.c place.c kept.c      consumer groups: members, places in topics, records of those
+ * dead_letter.c groups_rpc.c                 what they cannot deliver; the service Groups
  * topics.c   what topics there are
  * policy.c topic_state.c change.c            what changes topics
  * info.c numbers.c    what lies in them      jobs.c walk.c  long work in slices
@@ -20,11 +22,11 @@
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --unix --auth-port --listen
  * --data --store --store-timeout --memory --keys --tls --cert-file --client-ca --env-file --dump
- * --dedup-window --subscriber-queue. How it runs: --detach --pid-file --log-file --verbose. How long tokens
- * live: --access-life --refresh-life --refresh-overlap --token-life.
- * Just as the real server: --strict. What goes wrong on purpose: --nack-every --nack-code --ack-delay
- * --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code --maintenance
- * --auth-maintenance.
+ * --dedup-window --subscriber-queue. Of consumer groups: --max-groups --max-unacked --ack-wait --max-deliver.
+ * How it runs: --detach --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life
+ * --refresh-overlap --token-life. Just as the real server: --strict. What goes wrong on purpose: --nack-every
+ * --nack-code --ack-delay --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code
+ * --maintenance --auth-maintenance.
  *
  * One turn of the loop: wait; take what has come; commit; tell publishers and subscribers; send. */
 #include "detach.h"

@@ -109,7 +109,7 @@ static const char help_text[] =
     "    --max-groups N         consumer groups of a project [1000]\n"
     "    --max-unacked N        events that a member of a group has without an ack [256]\n"
     "    --ack-wait S           an event without an ack for so many seconds is delivered again [30]\n"
-    "    --max-deliver N        deliveries of an event that fail; then it is a dead letter, see below [5]\n"
+    "    --max-deliver N        failed deliveries after which an event is a dead letter, see below [5]\n"
     "    --verbose              tells on standard error what happens: connections, calls with their status,\n"
     "                           logins, and each nack with its code, topic and reason\n"
     "    --help                 this\n"
@@ -152,6 +152,8 @@ static const char help_strict[] =
     "    subscription         begins at topic_offsets, or at    begins live; its query is ignored\n"
     "                         its query's OFFSET, else live;\n"
     "                         WHERE chooses its events\n"
+    "    consumer groups      each event to one member; acks     each event to all; acks and nacks have no\n"
+    "                         and nacks count, see below        effect\n"
     "    offset, epoch        of events are set; ensign-place   0; there is no such header\n"
     "                         tells where a stream begins\n"
     "    rows, --dump         with the time of their commit     without; and rows without offset and epoch\n"
@@ -223,6 +225,45 @@ static const char help_files[] =
     "\n"
     "Secrets lie in the data folder in the clear. It is a tool for development.\n";
 
+static const char help_groups[] =
+    "Consumer groups. Subscriptions that name the same group, or give the same id, are its members. Each event\n"
+    "of a topic goes to one of the members that subscribe to the topic, and the group keeps its place in it:\n"
+    "what nobody has acked by then comes when a member is there again, behind a restart of the server too.\n"
+    "\n"
+    "    begin          a new group begins with what is published from then on, or behind its topic_offsets: a\n"
+    "                   map of topic names to offsets, 0 for the beginning. A topic that it takes up later begins\n"
+    "                   where the group began, too\n"
+    "    ack            the event is done. It counts from any member, and on a later stream than the event's\n"
+    "    nack           the event comes again 100 ms later, and each further time twice as late, up to 5 s. With\n"
+    "                   the codes UNHANDLED_MIMETYPE, UNKNOWN_TYPE and DELIVER_AGAIN_NOT_ME it goes to another\n"
+    "                   member, where there is one\n"
+    "    no answer      for --ack-wait is a nack. The time runs from when the member's connection took the event\n"
+    "    leaving        gives back what the member had. That is no nack; nor is what was out at a server's end\n"
+    "    dead letter    is what an event becomes whose delivery has failed --max-deliver times\n"
+    "    delivery       AT_LEAST_ONCE; UNSPECIFIED is the same, although the comment in upstream's .proto file\n"
+    "                   says otherwise. AT_MOST_ONCE: done when it is handed over, and it never comes again.\n"
+    "                   EXACTLY_ONCE is refused\n"
+    "    delivery_timeout   of the group takes the place of --ack-wait\n"
+    "    query          is refused: members of a group take whole topics\n"
+    "\n"
+    "The first member settles delivery and delivery_timeout; one that asks for others is refused with\n"
+    "FAILED_PRECONDITION. An id of 16 bytes is taken as it is, another one is hashed, and so is the name where\n"
+    "there is no id. A member that has --max-unacked events without an ack gets no more. A topic's place keeps\n"
+    "16384 events above the oldest one that is not done, and then waits for that one.\n"
+    "\n"
+    "The dead letters of topic NAME are in topic NAME-dead, which is made for the first one whatever a key may\n"
+    "do. (Of a NAME with more than 507 bytes the first 484 and a hash stand in front of -dead.) It has to be\n"
+    "named to be subscribed to or published to: it is not among all topics of a project. An event of it is never\n"
+    "a dead letter again. A dead letter is the event as it was, with the reason in its metadata:\n"
+    "ensignd-dead-reason, the name of the last nack's code, TIMEOUT where no ack came; ensignd-dead-deliveries;\n"
+    "ensignd-dead-group, -group-id, -topic, -topic-id, -offset and -id, which say where it was. An event that is\n"
+    "encrypted, signed or compressed, or whose content cannot be read, is wrapped: its EventWrapper is the data\n"
+    "of an event of the MIME type application/protobuf and the type EventWrapper.\n"
+    "\n"
+    "`ensign groups` lists the groups and where they are, sets them back, and removes them, by the service\n"
+    "ensignd.v1.Groups: with topics:read and topics:edit.\n"
+    "\n";
+
 static const char help_queries[] =
     "A query takes events of one topic, in the order of their commits:\n"
     "\n"
@@ -267,7 +308,7 @@ static const char help_queries[] =
 
 void options_help(void)
 {
-    static const char *const parts[] = { help_text, help_faults, help_strict, help_queries, help_files };
+    static const char *const parts[] = { help_text, help_faults, help_strict, help_groups, help_queries, help_files };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) fputs(parts[i], stdout);
 }
 
