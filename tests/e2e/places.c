@@ -1,8 +1,9 @@
-/* places.c - where subscriptions of the development server begin, and that slow ones lose nothing; a log that cannot
- * be written for a while
+/* places.c - where subscriptions of the development server begin, and that slow ones lose nothing; a log that
+ * cannot be written for a while
  *
- * Subscriptions are calls of gRPC here: what is asked and what comes is seen as it is on the wire. The program starts
- * ensignds of its own ($ENSIGND, or build/ensignd). A limit on the size of its files makes its disk full. */
+ * Subscriptions are calls of gRPC here: what is asked and what comes is seen as it is on the wire. The
+ * program starts ensignds of its own ($ENSIGND, or build/ensignd). A limit on the size of its files makes its
+ * disk full. */
 #define _GNU_SOURCE
 #define ENSIGN_IMPLEMENTATION
 #include "../../ensign.h"
@@ -19,12 +20,23 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { WAIT_MS = 60000, MANY = 200000, LARGE = 96, LARGE_BYTES = 1 << 20 };
+enum { WAIT_MS = 60000, MANY = 200000, LARGE = 96, LARGE_BYTES = 1 << 20, LARGE_KIB = LARGE * 1024 };
+
+/* A sanitizer keeps what was freed for a while: it would count, too. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
 
 #define SUBSCRIBE "/ensign.v1beta1.Ensign/Subscribe"
 
 static const char keys_text[] =
-    "{ \"projects\": [ { \"name\": \"p\", \"keys\": [ { \"client_id\": \"all\", \"client_secret\": \"a\" } ] } ] }";
+    "{ \"projects\": [ { \"name\": \"p\", \"keys\": ["
+    " { \"client_id\": \"all\", \"client_secret\": \"a\" } ] } ] }";
 
 static char folder[] = "/tmp/ensign-places-XXXXXX";
 static pid_t server;
@@ -420,7 +432,8 @@ static void where_chooses_the_events(void **state)
 
     make_topic("chosen", 0);
     publish_numbers("chosen", 0, 2000);
-    k = subscribe("chosen ", "SELECT * FROM chosen WHERE n IN (3, 1700, 2001) OR name = 'x' OFFSET 0", NULL, 0);
+    k = subscribe("chosen ", "SELECT * FROM chosen WHERE n IN (3, 1700, 2001) OR name = 'x' OFFSET 0", NULL,
+                  0);
     begin(k);
     gives(k, "{\"n\":3}");
     gives(k, "{\"n\":1700}");
@@ -435,9 +448,10 @@ static void what_a_subscription_cannot_give_is_refused(void **state)
 {
     (void)state;
     make_topic("refused", 0);
+    make_topic("other", 0);
     refused("refused ", "SELECT * FROM refused LIMIT 5", "leave LIMIT out");
     refused("refused ", "SELECT n FROM refused", "write SELECT *");
-    refused("refused ", "SELECT * FROM header", "not one of the subscription's topics");
+    refused("refused ", "SELECT * FROM other", "not one of the subscription's topics");
     refused("refused ", "SELECT * FROM nowhere", "not one of the subscription's topics");
     refused("refused ", "SELECT * FROM refused WHERE", "position");
 }
@@ -473,7 +487,8 @@ static void a_slow_subscriber_gets_all(void **state)
     (void)state;
 
     make_topic("many", 0);
-    slow = subscribe("many header ", NULL, NULL, 0);
+    make_topic("few", 0);
+    slow = subscribe("many few ", NULL, NULL, 0);
     begin(slow);
     assert_int_equal(ensign_hold(client, slow.id, true), ENSIGN_OK);
     fast = subscribe("many ", NULL, NULL, 0);
@@ -481,13 +496,13 @@ static void a_slow_subscriber_gets_all(void **state)
     publish_numbers("many", 0, MANY);
     gives_numbers(fast, 0, MANY);
     gives_numbers(slow, 0, MANY);
-    publish("header", "last");
+    publish("few", "last");
     gives(slow, "last");
     end(slow);
     end(fast);
 }
 
-/* ------------------------------------------------------------------ a restart, and a server that keeps nothing */
+/* ------------------------------------------------------------------ a restart, and a log in memory */
 static void places_outlive_the_server(void **state)
 {
     offset_t behind = { "kept", 0 };
@@ -650,7 +665,7 @@ static void publishers_wait_for_a_disk_with_room(void **state)
         seen_t seen = next_event(k);
         assert_int_equal(strtol(seen.data, NULL, 10), i);
     }
-    assert_true(resident_kib() < 160 * 1024);
+    if (!SANITIZED && resident_kib() > LARGE_KIB) fail_msg("the server took %ld KiB", resident_kib());
     free(text);
     stop_server(SIGTERM);
 }

@@ -148,8 +148,8 @@ static const char metadata_sql[] =
     "INSERT INTO metadata SELECT joined('topic/', substr(key, 1, 16), substr(value, 3, name_end(value) - 2)),"
     " substr(value, name_end(value) + 1), 1 FROM record WHERE space = 3 AND length(key) = 32;";
 
-/* The order of the events is found without their values, which may be large: by a table whose rows are numbered
-   as they are put into it. */
+/* The order of the events is found without their values, which may be large: by a table whose rows are
+   numbered as they are put into it. */
 static const char events_sql[] =
     "INSERT INTO project(id, epoch, last) SELECT id, new_epoch(), 0 FROM"
     " (SELECT DISTINCT substr(key, 1, 16) AS id FROM record WHERE space = 3 AND length(key) = 32);"

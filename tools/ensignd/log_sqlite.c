@@ -49,8 +49,8 @@ typedef struct writes_t { write_t *at; size_t count, cap; } writes_t;
 /* What a read answers, until the next run. */
 typedef struct page_t { buf_t bytes; log_event_t *events; size_t count, cap; } page_t;
 
-enum { BEGIN, COMMIT, ROLLBACK, PROJECT, LAST, APPEND, AMEND, DESTROY, REVISION, PUT, REMOVE, READ_ALL, READ_TOPIC,
-       FIND, STATEMENTS };
+enum { BEGIN, COMMIT, ROLLBACK, PROJECT, LAST, APPEND, AMEND, DESTROY, REVISION, PUT, REMOVE, READ_ALL,
+       READ_TOPIC, FIND, STATEMENTS };
 static const char *const statements[STATEMENTS] = {
     "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK",
     "INSERT INTO project(number, id, epoch, last) VALUES(?1, ?2, ?3, 0)",
@@ -93,8 +93,8 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS event(place INTEGER PRIMARY KEY, topic BLOB NOT NULL, part INTEGER NOT NULL,"
     " id BLOB NOT NULL, at INTEGER NOT NULL, value BLOB NOT NULL);"
     "CREATE INDEX IF NOT EXISTS event_topic ON event(part);"
-    "CREATE TABLE IF NOT EXISTS metadata(key BLOB PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL)"
-    " WITHOUT ROWID;";
+    "CREATE TABLE IF NOT EXISTS metadata(key BLOB PRIMARY KEY, value BLOB NOT NULL,"
+    " revision INTEGER NOT NULL) WITHOUT ROWID;";
 
 /* ---- statements */
 
@@ -211,8 +211,8 @@ static bool read_last(engine_t *e, project_t *p)
 static bool load_projects(engine_t *e)
 {
     sqlite3_stmt *st = NULL;
-    bool ok = sqlite3_prepare_v2(e->db, "SELECT id, number, epoch, last FROM project ORDER BY number", -1, &st,
-                                 NULL) == SQLITE_OK;
+    bool ok = sqlite3_prepare_v2(e->db, "SELECT id, number, epoch, last FROM project ORDER BY number", -1,
+                                 &st, NULL) == SQLITE_OK;
 
     while (ok && sqlite3_step(st) == SQLITE_ROW) {
         project_t *p;
@@ -316,7 +316,8 @@ static bool make_tables(engine_t *e, const char *folder, why_t *why)
     int version = read_version(e);
 
     if (version > VERSION)
-        return fail(why, "--data %s was written by a newer ensignd; run that one, or name another folder", folder);
+        return fail(why, "--data %s was written by a newer ensignd; run that one, or name another folder",
+                    folder);
     if (version == 0 && carry_needed(e->db)) return carry(e, folder, why);
     return version == VERSION || (run_sql(e, schema) && run_sql(e, "PRAGMA user_version = 2")) ||
            db_fail(e, folder, why);
