@@ -295,7 +295,8 @@ $(B)/tests/unit/ensignd_log_sqlite: $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids 
 $(LOG_TESTS): $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite)
 
 # The places of groups, over the engine of the log that is late.
-PLACE_O := $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids kept lib log log_late place)
+PLACE_O := $(patsubst %,$(B)/obj/tools/ensignd/%.o,dedup ids kept lib log log_late place restore \
+                                             wrapper)
 $(B)/tests/unit/ensignd_place: $(PLACE_O)
 $(B)/tests/unit/ensignd_group: $(PLACE_O) $(B)/obj/tools/ensignd/group.o
 $(B)/tests/unit/ensignd_dead_letter: $(PLACE_O) \

@@ -1,5 +1,6 @@
-/* ensignd_dead_letter.c - what a group could not deliver lies in the dead-letter topic once, as it was and with the
- * reason, over a log that is late, out of order and failing, also where the process ends in between */
+/* ensignd_dead_letter.c - what a group could not deliver lies in the dead-letter topic once, as it was and
+ * with the reason, over a log that is late, out of order and failing, also where the process ends in between
+ * */
 #include "late_log.h"
 #include "../../tools/ensignd/dead_letter.c"
 
@@ -26,8 +27,8 @@ msg_timestamp_t wall_in(int64_t seconds)
 
 /* ---- the letter */
 
-static const dead_reason_t reason = { "workers", (const uint8_t *)"0123456789abcdef", { (const uint8_t *)"jobs", 4 },
-                                      { "topic of the one" }, 42, { "0123456789" }, ENSIGN_NACK_UNKNOWN_TYPE, 5 };
+static const dead_reason_t reason = { "workers", (const uint8_t *)"0123456789abcdef",
+                                      { (const uint8_t *)"jobs", 4 }, { "topic of the one" }, 42, { "0123456789" }, ENSIGN_NACK_UNKNOWN_TYPE, 5 };
 
 static buf_t wrapped(ensign_slice_t event, const msg_encryption_t *e, int32_t compression)
 {
@@ -364,9 +365,11 @@ static void a_run(unsigned seed, bool ends, bool taken)
     if (taken) publish(&dead, "an event of its own", 19);
     begin = log_last(events, &project);
     start(begin);
-    for (size_t i = 0; i < EVENTS; i++) offsets[i] = publish(&topic, "\x4a\x02\x12\x00", 4);    /* event: data "" */
+    for (size_t i = 0; i < EVENTS; i++)
+        offsets[i] = publish_bytes(&topic, (const uint8_t *)"\x4a\x02\x12\x00", 4);      /* event: data "" */
     group_id_of(slice_of(NULL, 0), slice_text("workers"), id);
-    for (int step = 0; step < 60000 && !(p && p->floor >= offsets[EVENTS - 1] && place_is_stored(p)); step++) {
+    for (int step = 0; step < 60000; step++) {
+        if (p && p->floor >= offsets[EVENTS - 1] && place_is_stored(p)) break;
         turn();
         p = group_place(groups_find(service.groups, &project, id), &topic);
         if (!ends || !one_of(60)) continue;

@@ -1,6 +1,7 @@
 /* ensignd_place.c - a group's place in a topic, over a log that is late, out of order and failing: what is
  * done does not come again, all else does, also behind the end of the process at any time */
 #include "late_log.h"
+#include "../../tools/ensignd/messages.h"
 #include "../../tools/ensignd/place.h"
 
 enum { EVENTS = 120, MANY = (int)PLACE_EVENTS + 500, LARGE = 1 << 20 };
@@ -340,6 +341,71 @@ static void what_is_gone_from_the_log_is_done(void **state)
     log_close(events);
 }
 
+/* An EventWrapper, with data or as the duplicate of another event. Returns its size. */
+static size_t wrap(uint8_t out[200], const char *data, const rlid_t *original)
+{
+    msg_event_wrapper_t w;
+    msg_event_t e;
+    uint8_t event[100];
+    size_t n = 0;
+
+    memset(&w, 0, sizeof w);
+    memset(&e, 0, sizeof e);
+    if (data) e.data = slice_text(data);
+    assert_true(msg_encode(MSG_EVENT, &e, event, sizeof event, &n));
+    w.event = slice_of(event, n);
+    w.is_duplicate = original != NULL;
+    if (original) w.duplicate_id = slice_of(original->b, sizeof original->b);
+    assert_true(msg_encode(MSG_EVENT_WRAPPER, &w, out, 200, &n));
+    return n;
+}
+
+static bool has_data(const place_event_t *e, const char *data)
+{
+    msg_event_wrapper_t w;
+    msg_event_t event;
+
+    return msg_decode(MSG_EVENT_WRAPPER, &w, slice_of(e->value, e->len)) &&
+           msg_decode(MSG_EVENT, &event, w.event) && slice_is(event.data, data);
+}
+
+static void a_duplicate_is_made_whole_in_its_turn(void **state)
+{
+    static const rlid_t none = { "not there!" };
+    place_t p;
+    log_follow_t f;
+    uint8_t value[200];
+    place_event_t *e;
+    rlid_t original;
+    (void)state;
+
+    open_log(12);
+    publish_bytes(&topic, value, wrap(value, "content", NULL));
+    start(&p, &f, 0);
+    e = next(&p);
+    original = e->id;
+    place_out(&p, e);
+    publish_bytes(&topic, value, wrap(value, NULL, &original));
+    publish_bytes(&topic, value, wrap(value, NULL, &none));
+    publish_bytes(&topic, value, wrap(value, "behind", NULL));
+    e = next(&p);
+    assert_true(has_data(e, "content"));
+    place_out(&p, e);
+    e->failures = 1;
+    place_again(&p, e, now + 100);
+    place_wake(&p, now + 100);
+    assert_ptr_equal(next(&p), e);              /* it is read again, and made whole again */
+    assert_true(has_data(e, "content"));
+    place_out(&p, e);
+    place_dead(&p, e, 0);
+    while (!(e = place_next_dead(&p))) run(&p, 1);
+    assert_true(has_data(e, "content"));
+    e = next(&p);                               /* the one whose original is gone is left out */
+    assert_true(has_data(e, "behind"));
+    end(&p, &f);
+    log_close(events);
+}
+
 /* The oldest event is kept out: the window fills, and the place waits. */
 static void a_full_place_waits(void **state)
 {
@@ -501,8 +567,8 @@ static void a_random_run(unsigned seed)
     for (int step = 0; !over && step < 200000; step++) {
         uint64_t index = 0;
         size_t k = below(COUNT(out));
-        if (count < EVENTS && one_of(3)) m[count++].offset = publish(&topic, "event", 5);
-        if (one_of(5)) publish(&other, "noise", 5);
+        if (count < EVENTS && one_of(3)) m[count++].offset = publish(&topic, "x", 1);
+        if (one_of(5)) publish(&other, "x", 1);
         if (!out[k] && (out[k] = place_next(&p, &index)) != NULL) {
             model_t *x = model_of(m, count, out[k]->offset);
             assert_false(x->stored);
@@ -556,6 +622,7 @@ int main(void)
         cmocka_unit_test(the_dead_are_marked_and_found_again),
         cmocka_unit_test(an_ack_may_come_before_its_event_is_read),
         cmocka_unit_test(what_is_gone_from_the_log_is_done),
+        cmocka_unit_test(a_duplicate_is_made_whole_in_its_turn),
         cmocka_unit_test(a_full_place_waits),
         cmocka_unit_test(large_values_are_not_kept_beyond_the_bound),
         cmocka_unit_test(a_record_of_another_epoch_begins_anew),

@@ -81,16 +81,14 @@ static void set_true(log_request_t *r)
 }
 
 /* Returns its offset, behind its commit. */
-static uint64_t publish(const ulid_t *topic, const char *text, size_t size)
+static uint64_t publish_bytes(const ulid_t *topic, const uint8_t *value, size_t size)
 {
     log_append_t a;
     log_new_t e;
     bool done = false;
-    uint8_t *value = x_alloc(size + 1);
 
     memset(&a, 0, sizeof a);
     memset(&e, 0, sizeof e);
-    snprintf((char *)value, size + 1, "%s", text);
     e.topic = *topic;
     e.value = slice_of(value, size);
     a.base.done = set_true;
@@ -101,7 +99,18 @@ static uint64_t publish(const ulid_t *topic, const char *text, size_t size)
     log_append(events, &a);
     while (!done) log_turn();
     assert_int_equal(a.base.result, LOG_OK);
-    free(value);
     return e.offset;
+}
+
+/* A value of so many bytes that begins with the text. */
+static uint64_t publish(const ulid_t *topic, const char *text, size_t size)
+{
+    uint8_t *value = x_alloc(size + 1);
+    uint64_t offset;
+
+    snprintf((char *)value, size + 1, "%s", text);
+    offset = publish_bytes(topic, value, size);
+    free(value);
+    return offset;
 }
 #endif

@@ -968,6 +968,11 @@ size_t group_members(const group_t *g)
     return g->member_count;
 }
 
+bool group_has_heard(const group_t *g)
+{
+    return g->listener->follow.from >= log_last(g->all->log, &g->project);
+}
+
 const place_t *group_place(const group_t *g, const ulid_t *topic)
 {
     const group_place_t *p = find_place(g, topic);

@@ -109,6 +109,7 @@ const uint8_t *group_id(const group_t *g);              /* GROUP_ID bytes */
 const group_t *groups_find(const groups_t *gs, const ulid_t *project, const uint8_t id[GROUP_ID]);
 int64_t        groups_ack_wait(const groups_t *gs);     /* ms; of groups that have none of their own */
 size_t         group_members(const group_t *g);
+bool           group_has_heard(const group_t *g);       /* of all that is committed */
 const place_t *group_place(const group_t *g, const ulid_t *topic);
 
 /* While a lock is set, nobody joins the group, and it leaves the memory as soon as it has no members. */

@@ -284,7 +284,7 @@ static void begin_row(const group_task_t *k, row_t *row)
         return;
     }
     row->reached = p->read_to;
-    row->counted = p->live;             /* it knows all that there is */
+    row->counted = p->live && group_has_heard(g);
     row->lag = p->end - p->begin - p->counts[PLACE_DONE] - p->counts[PLACE_CLAIMED];
     row->pending = place_pending(p);
     row->record.redeliveries = p->redeliveries;

@@ -4,7 +4,10 @@
  * of each its distance from the end of the one before and its length; the count of marks, and of each its
  * distance from the one before, twice its failures, plus one where it is dead; then `since` and `code`. */
 #include "place.h"
+#include "dedup.h"
 #include "messages.h"
+#include "restore.h"
+#include "wrapper.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -208,6 +211,7 @@ static void keep_value(place_event_t *e, ensign_slice_t value)
 {
     e->value = x_alloc(value.len);
     e->len = value.len;
+    e->duplicate = wrapper_is_duplicate(value);
     if (value.len) memcpy(e->value, value.ptr, value.len);
 }
 
@@ -323,6 +327,7 @@ static void append(place_t *p, const log_event_t *from)
 /* ---- reading */
 
 static void on_read(log_request_t *r);
+static void on_original(log_request_t *r);
 
 static void first_missing(place_t *p)
 {
@@ -341,6 +346,29 @@ static void read_missing(place_t *p, log_read_t *r)
     r->until = nth(p, last)->offset;
 }
 
+static void first_ready(place_t *p)
+{
+    if (p->ready_from < p->begin) p->ready_from = p->begin;
+    while (p->ready_from < p->end && nth(p, p->ready_from)->state != PLACE_READY) p->ready_from++;
+}
+
+/* A duplicate whose turn it is. */
+static place_event_t *to_restore(place_t *p)
+{
+    place_event_t *e;
+
+    if (p->counts[PLACE_READY]) {
+        first_ready(p);
+        e = nth(p, p->ready_from);
+        if (e->value && e->duplicate) return e;
+    }
+    for (uint64_t i = p->begin; p->counts[PLACE_DEAD] && i < p->end; i++) {
+        e = nth(p, i);
+        if (e->state == PLACE_DEAD && e->value && e->duplicate) return e;
+    }
+    return NULL;
+}
+
 /* A value that is missing where the next event to be handed out stands is read whatever is held: what is held
    is handed out behind it. */
 static bool may_read(place_t *p)
@@ -351,11 +379,28 @@ static bool may_read(place_t *p)
     return may_hold(p, 1) || p->missing_from <= p->ready_from || nth(p, p->missing_from)->state == PLACE_DEAD;
 }
 
-static void read_more(place_t *p)
+static void read_original(place_t *p, place_event_t *e)
 {
     log_read_t *r = &p->read;
 
-    if (!may_read(p)) return;
+    if (!dedup_original(slice_of(e->value, e->len), &r->id)) {  /* it names none */
+        place_done(p, e);
+        return;
+    }
+    p->restoring = e->offset;
+    r->base.done = on_original;
+    r->by_id = true;
+    r->most_events = 1;
+    p->reading = true;
+    log_read(p->log, r);
+}
+
+static void read_more(place_t *p)
+{
+    log_read_t *r = &p->read;
+    place_event_t *duplicate = p->reading || p->idle ? NULL : to_restore(p);
+
+    if (!duplicate && !may_read(p)) return;
     memset(r, 0, sizeof *r);
     r->base.done = on_read;
     r->base.user = p;
@@ -366,6 +411,10 @@ static void read_more(place_t *p)
     r->most_bytes = PLACE_PAGE;
     r->after = p->read_to;
     r->until = UINT64_MAX;
+    if (duplicate) {
+        read_original(p, duplicate);
+        return;
+    }
     if (p->missing) read_missing(p, r);
     p->reading = true;
     log_read(p->log, r);
@@ -419,6 +468,31 @@ static void on_read(log_request_t *base)
     if (r->reached > p->read_to) p->read_to = r->reached;
     p->live = r->end && p->read_to >= p->told;
     settle(p);
+}
+
+/* The duplicate may be done by now, or wait for another turn without its value. */
+static void on_original(log_request_t *base)
+{
+    log_read_t *r = (log_read_t *)base;
+    place_t *p = base->user;
+    uint64_t i = index_of(p, p->restoring);
+    place_event_t *e = i < p->end ? nth(p, i) : NULL;
+    buf_t whole = { NULL, 0, 0, 0 };
+
+    p->reading = false;
+    p->touched(p);
+    if (base->result != LOG_OK || !e || e->offset != p->restoring || !e->value || !e->duplicate) return;
+    if (r->count && memcmp(&r->events[0].id, &r->id, sizeof r->id) == 0 &&
+        restore_duplicate(slice_of(e->value, e->len), r->events[0].value, &whole)) {
+        count_out(p, e);
+        drop_value(e);
+        keep_value(e, buf_bytes(&whole));
+        e->duplicate = false;
+        count_in(p, e);
+    } else if (r->count || r->end) {
+        place_done(p, e);
+    }
+    buf_free(&whole);
 }
 
 void place_told(place_t *p, const log_event_t *e)
@@ -584,12 +658,6 @@ static bool can_go(const place_t *p, const place_event_t *e)
     return e->state == PLACE_READY || (e->state == PLACE_CLAIMED && e->version <= p->record.stored);
 }
 
-static void first_ready(place_t *p)
-{
-    if (p->ready_from < p->begin) p->ready_from = p->begin;
-    while (p->ready_from < p->end && nth(p, p->ready_from)->state != PLACE_READY) p->ready_from++;
-}
-
 place_event_t *place_next(place_t *p, uint64_t *index)
 {
     uint64_t from = p->begin;
@@ -601,8 +669,9 @@ place_event_t *place_next(place_t *p, uint64_t *index)
     for (; *index < p->end; ++*index) {
         place_event_t *e = nth(p, *index);
         if (!can_go(p, e)) continue;
-        if (e->value) ++*index;
-        return e->value ? e : NULL;
+        if (!e->value || e->duplicate) return NULL;
+        ++*index;
+        return e;
     }
     return NULL;
 }
@@ -611,7 +680,7 @@ place_event_t *place_next_dead(place_t *p)
 {
     for (uint64_t i = p->begin; p->counts[PLACE_DEAD] && i < p->end; i++) {
         place_event_t *e = nth(p, i);
-        if (e->state == PLACE_DEAD && e->value && e->version <= p->record.stored) return e;
+        if (e->state == PLACE_DEAD && e->value && !e->duplicate && e->version <= p->record.stored) return e;
     }
     return NULL;
 }

@@ -10,6 +10,8 @@
  *           Values are kept of events that wait to be handed out, PLACE_AHEAD of them, and of all places of a
  *           group together PLACE_BYTES, beside what one read brought; others are read again when they are
  *           due.
+ * Duplicates  of an earlier event are stored without what the original says. One is made whole when its turn
+ *           comes. One whose original is gone counts as done, as it is left out elsewhere.
  * Time      monotonic ms, passed in. */
 #ifndef ENSIGND_PLACE_H
 #define ENSIGND_PLACE_H
@@ -42,6 +44,7 @@ struct place_event_t {
     stamp_t       committed;
     uint8_t      *value;                /* NULL: it has to be read */
     size_t        len;
+    bool          duplicate;            /* its value has to be made whole */
     place_state_t state;
     uint32_t      failures;             /* deliveries that were nacked or timed out */
     int32_t       code;                 /* why the last one failed: a Nack.Code of a subscriber */
@@ -88,6 +91,7 @@ struct place_t {
     kept_t         record;
     log_read_t     read;
     bool           reading;
+    uint64_t       restoring;           /* offset of the duplicate whose original is being read */
     bool           idle;                /* nobody takes events: nothing is read */
     void         (*touched)(place_t *p);        /* there is something to run, or to hand out */
     bool         (*is_done)(place_t *p, const rlid_t *id);      /* was a new event acked before? */

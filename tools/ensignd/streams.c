@@ -67,6 +67,11 @@ void bits_set(uint8_t *set, size_t i)
     set[i / 8] |= (uint8_t)(1u << (i % 8));
 }
 
+static bool is_among_all(const service_t *s, const call_t *c, const topic_t *t)
+{
+    return ulid_eq(&t->project, &c->claims.project) && (s->strict || !t->dead_letters);
+}
+
 size_t stream_choose(const service_t *s, const call_t *c, ensign_slice_t filter, uint32_t tag, uint8_t *set)
 {
     const topics_t *all = s->topics;
@@ -75,8 +80,7 @@ size_t stream_choose(const service_t *s, const call_t *c, ensign_slice_t filter,
 
     if (filter.len == 0) {
         for (size_t i = 0; i < all->count; i++)
-            if (ulid_eq(&all->all[i]->project, &c->claims.project) && (s->strict || !all->all[i]->dead_letters))
-                bits_set(set, i);
+            if (is_among_all(s, c, all->all[i])) bits_set(set, i);
     }
     while (msg_next(filter, tag, &at, &text)) {
         topic_t *t = topics_lookup(all, &c->claims.project, text);
