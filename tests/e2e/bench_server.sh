@@ -25,9 +25,9 @@ said() { grep -qF -- "$1" "$dir/report"; }
 
 check 'it ends well' sh -c 'tools/bench_server "$@" >"$0"' "$dir/report" "${small[@]}"
 check 'it says that the real server is left out' said 'BENCH_REAL names no program'
-for part in publish deliver WHERE 'deliveries a second' 'resident set a connection' 'topics made a second' \
-    'published and delivered, events a second' 'resident set after a tenth, half, all' \
-    'the next start takes'; do
+for part in publish deliver 'group delivery' catch-up WHERE 'deliveries, CPU of the server' \
+    'resident set a connection' 'topics made, CPU of the server' 'published and delivered' \
+    'resident set after a tenth, half, all' 'the next start takes'; do
     check "its report has: $part" row "$part"
 done
 check 'it ends well beside a real server' \
