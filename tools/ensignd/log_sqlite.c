@@ -50,13 +50,18 @@ typedef struct writes_t { write_t *at; size_t count, cap; } writes_t;
 /* What a read answers, until the next run. */
 typedef struct page_t { buf_t bytes; log_event_t *events; size_t count, cap; } page_t;
 
-enum { BEGIN, COMMIT, ROLLBACK, PROJECT, LAST, APPEND, AMEND, DESTROY, REVISION, PUT, REMOVE, READ_ALL,
+#define ROW "(?, ?, ?, ?, ?, ?)"
+#define ROW_COLUMNS 6
+#define ROWS 8                          /* that one statement stores, where there are so many */
+enum { BEGIN, COMMIT, ROLLBACK, PROJECT, LAST, APPEND, APPEND_ROWS, AMEND, DESTROY, REVISION, PUT, REMOVE, READ_ALL,
        READ_TOPIC, FIND, STATEMENTS };
 static const char *const statements[STATEMENTS] = {
     "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK",
     "INSERT INTO project(number, id, epoch, last) VALUES(?1, ?2, ?3, 0)",
     "UPDATE project SET last = ?2 WHERE number = ?1",
-    "INSERT INTO event(place, high, low, id, at, value) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+    "INSERT INTO event(place, high, low, id, at, value) VALUES" ROW,
+    ("INSERT INTO event(place, high, low, id, at, value) VALUES"
+     ROW ", " ROW ", " ROW ", " ROW ", " ROW ", " ROW ", " ROW ", " ROW),
     "UPDATE event SET value = ?4 WHERE place = ?1 AND high = ?2 AND low = ?3",
     ("DELETE FROM event WHERE place IN (SELECT place FROM event INDEXED BY event_topic"
      " WHERE place > ?1 AND place <= ?2 AND high = ?3 AND low = ?4 LIMIT ?5)"),
@@ -467,22 +472,33 @@ static void sqlite_follow(void *engine, const ulid_t *project)
 
 /* ---- the transaction */
 
-static bool store_event(engine_t *e, project_t *p, log_new_t *n, stamp_t when)
+static void bind_event(engine_t *e, int st, int row, project_t *p, log_new_t *n, stamp_t when)
 {
+    int at = row * ROW_COLUMNS;
     rlid_t id;
 
     n->offset = ++p->next;
-    bind_number(e, APPEND, 1, place_of(p, p->next));
-    bind_topic(e, APPEND, 2, &n->topic);
+    bind_number(e, st, at + 1, place_of(p, p->next));
+    bind_topic(e, st, at + 2, &n->topic);
     if (p->ms == when.seconds * 1000 + when.nanos / 1000000) {
-        sqlite3_bind_null(e->st[APPEND], 4);
+        sqlite3_bind_null(e->st[st], at + 4);
     } else {
         id = rlid_make(p->ms, (uint32_t)p->next);
-        bind(e, APPEND, 4, slice_of(id.b, sizeof id.b));
+        sqlite3_bind_blob(e->st[st], at + 4, id.b, sizeof id.b, SQLITE_TRANSIENT);
     }
-    bind_number(e, APPEND, 5, (uint64_t)(when.seconds * 1000000000 + when.nanos));
-    bind(e, APPEND, 6, n->value);
-    return step(e, APPEND);
+    bind_number(e, st, at + 5, (uint64_t)(when.seconds * 1000000000 + when.nanos));
+    bind(e, st, at + 6, n->value);
+}
+
+static bool store_events(engine_t *e, project_t *p, log_append_t *r, stamp_t when)
+{
+    for (size_t i = 0; i < r->count;) {
+        bool many = r->count - i >= ROWS;
+        int st = many ? APPEND_ROWS : APPEND, rows = many ? ROWS : 1;
+        for (int row = 0; row < rows; row++) bind_event(e, st, row, p, &r->events[i++], when);
+        if (!step(e, st)) return false;
+    }
+    return true;
 }
 
 /* All ids of one append have the same time. Where their lower parts would begin anew in the middle of it, it
@@ -497,9 +513,7 @@ static bool append(engine_t *e, log_append_t *r, stamp_t when, uint64_t *ms)
     if (((p->next + 1) & UINT32_MAX) == 0) p->ms++;
     *ms = (uint64_t)p->ms;
     r->committed = when;
-    for (size_t i = 0; i < r->count; i++)
-        if (!store_event(e, p, &r->events[i], when)) return false;
-    return true;
+    return store_events(e, p, r, when);
 }
 
 static bool amend(engine_t *e, log_amend_t *r)
