@@ -1,4 +1,5 @@
 /* service.c - the table of RPCs, authentication, and the way from a call to its function; see service.h */
+#include "jobs.h"
 #include "reply.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,6 +174,7 @@ void service_after_commit(service_t *s)
 {
     subscribers_join(s);
     publishers_resume(s);
+    jobs_wake_all(s, s->broker, true);
     health_run(s);
 }
 
