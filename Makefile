@@ -276,9 +276,12 @@ $(B)/tests/unit/query $(B)/tests/unit/ensignd_query: LIBS += -ljansson
 $(B)/tests/unit/query $(B)/tests/unit/ensignd_query: $(ENSQL_O)
 $(B)/tests/unit/query: $(addprefix $(B)/obj/tools/ensignd/,jobs.o reply.o restore.o walk.o wrapper.o)
 LOG_TESTS := $(addprefix $(B)/tests/unit/ensignd_,log log_model)
-$(LOG_TESTS) $(addprefix $(B)/tests/unit/ensignd_,log_sqlite dedup_window): LIBS += -lsqlite3
+$(LOG_TESTS) $(addprefix $(B)/tests/unit/ensignd_,log_sqlite dedup_window policy): LIBS += -lsqlite3
 $(B)/tests/unit/ensignd_dedup_window: $(patsubst %,$(B)/obj/tools/ensignd/%.o,dedup ids lib log log_carry log_late \
                                         log_now log_sqlite restore topics util)
+$(B)/tests/unit/ensignd_policy: $(patsubst %,$(B)/obj/tools/ensignd/%.o,change dedup dedup_window ids jobs lib log \
+                                  log_carry log_late log_now log_sqlite numbers rehash reply restore topic_state \
+                                  topics util walk)
 $(B)/tests/unit/ensignd_log_sqlite: $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log_carry log_sqlite util)
 $(LOG_TESTS): $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite)
 

@@ -277,7 +277,9 @@ looks() {
 \tstate: EventState.SUBSCRIBED")" "$(sed -n 6,7p "$dir/out")"
     row=$("$ensign" query 'SELECT * FROM parts' --json -n 1 -q)
     check 'JSON names the topic of a row' same parts "$(field topic "$row")"
-    check 'a format: each part' prints "parts|$(field offset "$row")|$(field id "$row")|Zürich \"€\" \\|Zürich \"€\" \\|15|Ä|2" \
+    check 'a format: the offset' does 0 query 'SELECT * FROM parts' -n 1 --format '%o'
+    check 'a format: it is a place' grep -Eqx '[1-9][0-9]*' "$dir/out"
+    check 'a format: each part' prints "parts|$(cat "$dir/out")|$(field id "$row")|Zürich \"€\" \\|Zürich \"€\" \\|15|Ä|2" \
         query 'SELECT * FROM parts' -n 1 --format '%t|%o|%i|%d|%s|%S|%k|%K'
     check 'a format: the other parts' prints \
         "a=b,c=d e|application/json|Update v1.20.3|$(field publisher "$row")|%" \

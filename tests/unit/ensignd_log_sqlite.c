@@ -1,5 +1,5 @@
-/* ensignd_log_sqlite.c - the log on SQLite: reopening, old folders, ids, epochs, a disk that is full; and the front's
-   retries, on a clock of the test's */
+/* ensignd_log_sqlite.c - the log on SQLite: reopening, old folders, ids, epochs, a disk that is full; and the
+   front's retries, on a clock of the test's */
 #define _POSIX_C_SOURCE 200809L
 #include "../../tools/ensignd/messages.h"
 static int64_t clock_ms = 1000000;

@@ -35,8 +35,8 @@ const command_t commands[] = {
     { "topics rm", "TOPIC", "destroy a topic and all its events",
       "Asks for the topic's name on a terminal; elsewhere it needs --yes.\n", C_RM, 1, 1, run_topics_rm },
     { "topics policy", "TOPIC", "set when two events count as duplicates",
-      "The server marks the duplicates among the events that are stored now; it does not watch those\n"
-      "that are published later.\n",
+      "The service marks the duplicates among the events that are stored now; it does not watch those\n"
+      "that are published later. ensignd compares those with the events of the last seconds, too.\n",
       C_POLICY, 1, 1, run_topics_policy },
     { "info", "[TOPIC...]", "show the project: topics, events, sizes",
       "The server counts now and then: its figures can be a minute or two old.\n", C_INFO, 0, ANY, run_info },

@@ -2,9 +2,9 @@
  *
  * What arrives in one turn of the loop, for one project, is one append. While the log has an append of a
  * project, what arrives meanwhile waits, and becomes the next one. An event that repeats another is stored as
- * its duplicate (dedup_window.h); where it repeats one of its own append, it goes with the next. Publishers are
- * answered when the log has answered, in the order of their events; subscribers hear of the events from the log
- * (feed.h).
+ * its duplicate (dedup_window.h); where it repeats one of its own append, it goes with the next. Publishers
+ * are answered when the log has answered, in the order of their events; subscribers hear of the events from
+ * the log (feed.h).
  *
  * A publisher is a pointer that only the hooks understand. It must stay valid until each of its events is
  * answered. */
@@ -31,8 +31,8 @@ typedef struct broker_t {
 } broker_t;
 
 void     broker_open(broker_t *b, log_t *l, dedup_window_t *dedup, const broker_hooks_t *hooks);
-/* Room for the next event of the project: its value as the log wants it, and then the id by which its publisher
-   knows it. It stands until the next call. */
+/* Room for the next event of the project: its value as the log wants it, and then the id by which its
+   publisher knows it. It stands until the next call. */
 uint8_t *broker_room(broker_t *b, const ulid_t *project, size_t n);
 void     broker_put(broker_t *b, void *publisher, const ulid_t *topic, size_t value_len, size_t local_id_len);
 void     broker_commit(broker_t *b);            /* hands over what may go */

@@ -1,8 +1,9 @@
 /* feed.c - see feed.h
  *
  * Holds  a reader that has started is listed at each of its topics, and stays there while it is behind.
- *        A reader is live again when the log has nothing behind its place and the feed has heard of nothing behind
- *        it: what the feed hears next comes next. What it hears late, up to the reader's place, is left out. */
+ *        A reader is live again when the log has nothing behind its place and the feed has heard of nothing
+ *        behind it: what the feed hears next comes next. What it hears late, up to the reader's place, is
+ *        left out. */
 #include "dedup.h"
 #include "feed.h"
 #include "restore.h"
@@ -87,7 +88,8 @@ static void on_events(log_follow_t *follow, const log_event_t *events, size_t co
 
 static void on_original(log_request_t *q);
 
-static void ask(reader_t *r, void (*done)(log_request_t *), const ulid_t *topics, size_t topic_count, size_t most)
+static void ask(reader_t *r, void (*done)(log_request_t *), const ulid_t *topics, size_t topic_count,
+                size_t most)
 {
     log_read_t *q = &r->read;
 

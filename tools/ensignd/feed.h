@@ -1,12 +1,12 @@
 /* feed.h - events out of the log to those that read them, live and from any place
  *
- * A feed follows a project, once for all readers of it. A reader gets each event of its topics that stands behind
- * its place, once and in order: live, as the feed hears it; or, while it is behind, out of the log. It falls behind
- * when it does not take an event, and is live again when it has caught up. So nothing is kept for a slow reader but
- * its place.
+ * A feed follows a project, once for all readers of it. A reader gets each event of its topics that stands
+ * behind its place, once and in order: live, as the feed hears it; or, while it is behind, out of the log. It
+ * falls behind when it does not take an event, and is live again when it has caught up. So nothing is kept
+ * for a slow reader but its place.
  *
- * A duplicate of an earlier event is stored without what the original says: it is made whole before it is given. One
- * whose original is gone is left out, as in queries. */
+ * A duplicate of an earlier event is stored without what the original says: it is made whole before it is
+ * given. One whose original is gone is left out, as in queries. */
 #ifndef ENSIGND_FEED_H
 #define ENSIGND_FEED_H
 #include "topics.h"
@@ -23,7 +23,7 @@ typedef struct feeds_t {
 
 typedef struct reader_hooks_t {
     bool (*take)(reader_t *r, const log_event_t *e);    /* false: not now; it comes again */
-    void (*behind)(reader_t *r);        /* it stands still until reader_more, for which there should be room */
+    void (*behind)(reader_t *r);        /* it stands still until reader_more: when there is room */
     void (*found)(reader_t *r);         /* the answer to reader_find: its place */
 } reader_hooks_t;
 
@@ -50,7 +50,7 @@ void reader_open(reader_t *r, feeds_t *f, const ulid_t *project, topic_t **topic
 void reader_close(reader_t *r);
 
 /* Before reader_start: where it begins. */
-void reader_set(reader_t *r, const topic_t *t, uint64_t offset);        /* behind this offset, in this topic */
+void reader_set(reader_t *r, const topic_t *t, uint64_t offset);        /* in this topic behind it */
 void reader_find(reader_t *r, uint64_t skip);   /* in its one topic, behind so many events: see `found` */
 
 void reader_start(reader_t *r);

@@ -206,7 +206,8 @@ static void fail_request(log_t *l, log_request_t *r)
     log_put(l, &l->probe);
 }
 
-/* The probe has all the time that it needs, and so has a destruction: that of a large topic is done in slices. */
+/* The probe has all the time that it needs, and so has a destruction: that of a large topic is done in
+   slices. */
 static bool is_due(const log_t *l, const log_request_t *r, int64_t now)
 {
     return r->kind != KIND_DESTROY && r != &l->probe.base && now - r->asked >= l->timeout;
@@ -458,7 +459,8 @@ void log_told(log_t *l, const ulid_t *project, const log_event_t *events, size_t
 
 /* ---- life */
 
-log_t *log_open(const log_engine_t *engine, const char *where, log_mode_t mode, int64_t timeout_ms, why_t *why)
+log_t *log_open(const log_engine_t *engine, const char *where, log_mode_t mode, int64_t timeout_ms,
+                why_t *why)
 {
     log_t *l = x_alloc(sizeof *l);
 

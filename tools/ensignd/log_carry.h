@@ -1,4 +1,4 @@
-/* log_carry.h - folders of ensignds that kept a table of keys and values, carried over to log_sqlite.c's tables */
+/* log_carry.h - the folder of an older ensignd, carried over to the tables of log_sqlite.c */
 #ifndef ENSIGND_LOG_CARRY_H
 #define ENSIGND_LOG_CARRY_H
 #include "util.h"

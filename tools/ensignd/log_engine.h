@@ -3,11 +3,11 @@
  * The front hands a request over by one of the calls. The engine answers each exactly once, with log_answer,
  * inside the call or at any time later, in any order but that of appends; it keeps no pointer to a request
  * behind the answer or behind `cancel`. LOG_FAILED means "not this time": the front hands the request over
- * again until it is due. When an append fails, the engine fails those of its project behind it too that it has
- * by then: else they would be stored before it. An append or a put that is handed over again must not be stored
- * twice, and a put that was stored is not LOG_CHANGED: `serial` tells that it is the same. What a read points
- * at stays as it is until the next `run`. log_told and log_known are for `open` and `run` alone; followers and
- * watches may hand over more requests, and cancel some, while they hear. */
+ * again until it is due. When an append fails, the engine fails those of its project behind it too that it
+ * has by then: else they would be stored before it. An append or a put that is handed over again must not be
+ * stored twice, and a put that was stored is not LOG_CHANGED: `serial` tells that it is the same. What a read
+ * points at stays as it is until the next `run`. log_told and log_known are for `open` and `run` alone;
+ * followers and watches may hand over more requests, and cancel some, while they hear. */
 #ifndef ENSIGND_LOG_ENGINE_H
 #define ENSIGND_LOG_ENGINE_H
 #include "log.h"

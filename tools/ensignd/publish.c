@@ -1,12 +1,12 @@
 /* publish.c - the RPC Publish; see service.h
  *
- * Holds  a stream's topics are chosen when it opens: one bit for each topic that there was then. A stream without
- *        a filter takes events for later topics too, unless the server is strict.
- *        Replies leave in the order of the events: what goes through the broker is answered by the broker in that
- *        order, and a nack that was asked for (--nack-every) waits for its turn.
- *        A stream ends behind the answer to its last event, and behind the acks that are held back (--ack-delay),
- *        so its acks always come before close_stream. Strict, it ends at once, and acks that have not been sent by
- *        then are lost, as are those beyond QUEUE_MESSAGES that nobody reads.
+ * Holds  a stream's topics are chosen when it opens: one bit for each topic that there was then. A stream
+ *        without a filter takes events for later topics too, unless the server is strict.
+ *        Replies leave in the order of the events: what goes through the broker is answered by the broker in
+ *        that order, and a nack that was asked for (--nack-every) waits for its turn.
+ *        A stream ends behind the answer to its last event, and behind the acks that are held back
+ *        (--ack-delay), so its acks always come before close_stream. Strict, it ends at once, and acks that
+ *        have not been sent by then are lost, as are those beyond QUEUE_MESSAGES that nobody reads.
  *        A publisher whose call is gone stays until all of its events are answered: the broker knows it.
  *        While the broker is full, no publisher is read: what they send waits under flow control. */
 #include "streams.h"

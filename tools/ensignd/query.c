@@ -26,7 +26,7 @@
 #define QUEUE_FULL 65536u
 #define QUEUE_LOW 32768u        /* below it, the queue is filled again */
 #define EXAMINE_MAX 1024u       /* events of a page, and of a plain query's slice */
-#define PAGE_BYTES 262144u      /* of a query that looks for its rows */
+#define PAGE_BYTES 65536u       /* of a query that looks for its rows */
 
 #define TEXT_FAILED "could not execute query"
 

@@ -1,5 +1,4 @@
-/* streams.h - what Publish and Subscribe share: which topics a stream is for, and messages with their prefix
-   */
+/* streams.h - what Publish and Subscribe share: the topics of a stream, and messages with a prefix */
 #ifndef ENSIGND_STREAMS_H
 #define ENSIGND_STREAMS_H
 #include "messages.h"
@@ -7,7 +6,7 @@
 
 #define FRAME_PREFIX 5u                 /* bytes in front of a message */
 void    stream_put_prefix(uint8_t *p, size_t message_len);
-buf_t   stream_framed(msg_kind_t kind, const void *message);   /* with its prefix; empty: it cannot be encoded */
+buf_t   stream_framed(msg_kind_t kind, const void *message);   /* empty: it cannot be encoded */
 void    stream_send(call_t *c, msg_kind_t kind, const void *message);
 /* Appends the event as a SubscribeReply with its prefix. epoch: 0 leaves it and the offset out. */
 void    stream_put_event(buf_t *out, const log_event_t *e, uint64_t epoch);

@@ -1,12 +1,12 @@
 /* subscribe.c - the RPC Subscribe; see service.h
  *
  * Holds  a stream's topics are chosen when it opens. Its reader (feed.h) gives it their events.
- *        Live events wait in the call's queue, --subscriber-queue of them at most. When that is full, the reader
- *        falls behind, and more is read from the log as the client takes what is queued: at most QUEUE_LOW bytes
- *        and a page of the log.
+ *        Live events wait in the call's queue, --subscriber-queue of them at most. When that is full, the
+ *        reader falls behind, and more is read from the log as the client takes what is queued: at most
+ *        QUEUE_LOW bytes and a page of the log.
  *        Strict, a reader takes all, and what finds no room in the queue is lost.
- * Places  the header ensign-place tells where the stream begins: the epoch of the log, and the offset behind which
- *        the first event comes, for topics that the client gave no place of its own (topic_offsets).
+ *        The header ensign-place tells where the stream begins: the epoch of the log, and the offset behind
+ *        which its events stand, in topics for which the client has named no offset (topic_offsets).
  * Moves  subscription -> the place of its OFFSET is looked for, if it has one -> ready -> events. */
 #include "feed.h"
 #include "group_stream.h"
@@ -247,8 +247,8 @@ static void set_places(subscriber_t *sub, ensign_slice_t offsets)
     }
 }
 
-/* Before ready leaves: no event behind it is missed. Strict, it joins behind this turn's commit, as the real server
-   has ready sent before it does. */
+/* Before ready leaves: no event behind it is missed. Strict, it joins behind this turn's commit, as the real
+   server has ready sent before it does. */
 static void begin(subscriber_t *sub, const msg_subscription_t *request)
 {
     ensign_slice_t offsets = request->group.topic_offsets;

@@ -85,7 +85,8 @@ void rpc_health_watch(service_t *s, call_t *c, ensign_slice_t message)
     tell(w, r.status);
 }
 
-/* Those who watch what there is not hear of no change. A slow one is told the newest state, when there is room. */
+/* Those who watch what there is not hear of no change. A slow one is told the newest state, when there is
+   room. */
 void health_run(service_t *s)
 {
     s->unhealthy = !log_healthy(s->log);

@@ -9,7 +9,7 @@
 #include "jobs.h"
 
 #define WALK_RECORDS 256                /* of one slice of a job */
-#define WALK_BYTES 1048576u             /* of a page, and one event more */
+#define WALK_BYTES 524288u              /* of a page, and one event more */
 
 typedef struct walk_event_t { log_event_t event; size_t at; } walk_event_t;
 
