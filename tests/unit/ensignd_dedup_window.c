@@ -1,5 +1,5 @@
-/* ensignd_dedup_window.c - the development server's deduplication at publish time, over logs in memory: one that
- * answers soon, and late ones */
+/* ensignd_dedup_window.c - the development server's deduplication at publish time, over logs in memory: one
+ * that answers soon, and late ones */
 #include "../../tools/ensignd/util.h"
 static int64_t clock_ahead;             /* ms */
 static int64_t test_clock(void) { return wall_ms() + clock_ahead; }
@@ -23,7 +23,12 @@ static dedup_window_t *window;
 static why_t why;
 
 /* ------------------------------------------------------------------ topics and events */
-typedef struct policy_t { int32_t strategy, offset; bool overwrite; int32_t state; const char *key; } policy_t;
+typedef struct policy_t {
+    int32_t strategy, offset;
+    bool overwrite;
+    int32_t state;
+    const char *key;
+} policy_t;
 
 /* The topic, made or changed. */
 static topic_t *topic(const char *name, policy_t p)
@@ -229,8 +234,10 @@ static void each_strategy_marks_as_a_policy_that_is_set(void **state)
 
     for (size_t p = 0; p < sizeof policies / sizeof policies[0]; p++) {
         for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
-            buf_t a = event(pairs[i][0].data, pairs[i][0].pair, pairs[i][0].mimetype), marked = { NULL, 0, 0, 0 };
-            buf_t b = event(pairs[i][1].data, pairs[i][1].pair, pairs[i][1].mimetype), wanted = marked;
+            buf_t a = event(pairs[i][0].data, pairs[i][0].pair, pairs[i][0].mimetype);
+            buf_t b = event(pairs[i][1].data, pairs[i][1].pair, pairs[i][1].mimetype);
+            buf_t marked = { NULL, 0, 0, 0 }, wanted = marked;
+            const dedup_policy_t *policy;
             read_t r = { NULL, 0, { { 0 } } };
             topic_t *t;
             dedup_answer_t got;
@@ -241,10 +248,10 @@ static void each_strategy_marks_as_a_policy_that_is_set(void **state)
             got = ask_until(t, &b, &marked);
             assert_true(log_read_now(l, &project, &t->id, read_id, &r, &why));
             assert_int_equal(r.seen, 1);
-            if (dedup_same(&window->windows[t->index]->policy, buf_bytes(&b), buf_bytes(&a))) {
+            policy = &window->windows[t->index]->policy;
+            if (dedup_same(policy, buf_bytes(&b), buf_bytes(&a))) {
                 assert_int_equal(got, DEDUP_REPEATED);
-                assert_true(dedup_shrink(&window->windows[t->index]->policy, buf_bytes(&b), buf_bytes(&a), &r.first,
-                                         &wanted));
+                assert_true(dedup_shrink(policy, buf_bytes(&b), buf_bytes(&a), &r.first, &wanted));
                 assert_true(slice_eq(buf_bytes(&wanted), buf_bytes(&marked)));
             } else {
                 assert_int_equal(got, DEDUP_NEW);
@@ -366,6 +373,27 @@ static void events_of_others_are_seen(void **state)
     buf_free(&x);
 }
 
+/* However many there were: what is remembered is among the last ones. */
+static void filling_ends(void **state)
+{
+    topic_t *t = topic("a", datagram);
+    window_t *w;
+    buf_t x = event("x", NULL, 0), marked = { NULL, 0, 0, 0 };
+    (void)state;
+
+    assert_int_equal(publish(t, "x", NULL), DEDUP_NEW);
+    assert_int_equal(publish(t, "y", NULL), DEDUP_NEW);
+    dedup_window_close(window);
+    open_window();
+    assert_int_equal(ask(t, &x, &marked), DEDUP_LATER);
+    w = window->windows[t->index];
+    w->read.until = FILL_MOST + 100;            /* as if so many had come behind */
+    assert_int_equal(ask_until(t, &x, &marked), DEDUP_NEW);
+    assert_true(w->read.after >= 100);
+    buf_free(&x);
+    buf_free(&marked);
+}
+
 /* A publisher may call an event a duplicate itself: it stays as it is, and is no original. */
 static void what_is_marked_already_is_left_alone(void **state)
 {
@@ -480,6 +508,7 @@ int main(void)
         ALL(a_restart_changes_nothing),
         ALL(the_policy_of_now_counts),
         ALL(events_of_others_are_seen),
+        OVER("log", filling_ends),
         ALL(what_is_marked_already_is_left_alone),
         ALL(the_oldest_are_forgotten),
         ALL(a_topic_that_goes_is_forgotten),

@@ -1,6 +1,6 @@
-/* ensignd_policy.c - the RPCs of the development server that change topics, over logs in memory that answer soon,
- * late, and that cannot amend: what is asked at once, calls that go before their answer, a server that ends in
- * between */
+/* ensignd_policy.c - the RPCs of the development server that change topics, over logs in memory that answer
+ * soon, late, and that cannot amend: what is asked at once, calls that go before their answer, a server that
+ * ends in between */
 #include "../../tools/ensignd/policy.c"
 #include "../../tools/ensignd/log_engine.h"
 #include "../../tools/ensignd/log_now.h"
@@ -61,14 +61,15 @@ static int set_up(void **state)
 {
     static log_engine_t fixed;
     which_t which = *(which_t *)*state;
-    const log_engine_t *engine = which == ENGINE_SOON ? &log_sqlite : which == ENGINE_FIXED ? &fixed : &log_late;
+    const log_engine_t *engine = which == ENGINE_SOON ? &log_sqlite : &log_late;
+    const char *seed = which == ENGINE_LATE_1 ? "1" : which == ENGINE_LATE_2 ? "2" : NULL;
 
     fixed = log_sqlite;
     fixed.can_amend = false;
     memset(&service, 0, sizeof service);
     topics = NULL;
-    service.log = log_open(engine, which == ENGINE_LATE_1 ? "1" : which == ENGINE_LATE_2 ? "2" : NULL, LOG_WRITE,
-                           60000, &why);
+    if (which == ENGINE_FIXED) engine = &fixed;
+    service.log = log_open(engine, seed, LOG_WRITE, 60000, &why);
     if (!service.log) return -1;
     open_service();
     return 0;
@@ -279,7 +280,8 @@ static void of_two_changes_at_once_one_is_made(void **state)
     run();
     first = calls[0].status == GRPC_OK;
     ended(first ? 0 : 1, GRPC_OK, "");
-    ended(first ? 1 : 0, GRPC_ABORTED, "the topic was changed by another request at the same time; try again");
+    ended(first ? 1 : 0, GRPC_ABORTED,
+          "the topic was changed by another request at the same time; try again");
     assert_int_equal(t->readonly, !first);
 }
 
@@ -306,8 +308,9 @@ static void a_log_that_cannot_amend(void **state)
     (void)state;
 
     set(1, t, MSG_DEDUPLICATION_STRATEGY_DATAGRAM);
-    ended(1, GRPC_UNIMPLEMENTED, "the policy DATAGRAM is not supported, since the store of this server cannot "
-                                 "change stored events; NONE and STRICT are");
+    ended(1, GRPC_UNIMPLEMENTED,
+          "the policy DATAGRAM is not supported, since the store of this server cannot change stored events; "
+          "NONE and STRICT are");
     for (int32_t strategy = MSG_DEDUPLICATION_STRATEGY_STRICT; strategy > 0; strategy--) {
         set(1, t, strategy);
         while (!calls[1].ended) turn();
@@ -343,6 +346,30 @@ static void destruction_is_taken_up_again(void **state)
     assert_int_equal(count_records("destroy/"), 0);
 }
 
+static void on_append(log_request_t *r)
+{
+    *(bool *)r->user = true;
+}
+
+static void store_event(const topic_t *t)
+{
+    static const uint8_t event[] = { 0x4a, 3, 0x12, 1, 'x' };
+    log_append_t a;
+    log_new_t n;
+    bool done = false;
+
+    memset(&a, 0, sizeof a);
+    a.base.done = on_append;
+    a.base.user = &done;
+    a.project = t->project;
+    a.events = &n;
+    a.count = 1;
+    n.topic = t->id;
+    n.value = slice_of(event, sizeof event);
+    log_append(service.log, &a);
+    while (!done) turn();
+}
+
 /* Whatever is under way: nothing leaks, and nothing is touched afterwards. */
 static void the_server_may_end_at_any_time(void **state)
 {
@@ -352,7 +379,7 @@ static void the_server_may_end_at_any_time(void **state)
     for (int turns = 0; turns < 12; turns++) {
         for (int i = 0; i < 3; i++) {
             snprintf(name, sizeof name, "t%d-%d", turns, i);
-            made(name);
+            store_event(made(name));
         }
         create(0, "more", NULL);
         snprintf(name, sizeof name, "t%d-0", turns);

@@ -12,7 +12,7 @@ enum { RECORDS = 6000, ROWS_SHOWN = 16, MANY = 5000 };
 /* ------------------------------------------------------------------ a log, and a call */
 typedef struct stored_t { log_event_t event; uint8_t *value; } stored_t;
 
-static stored_t stored[RECORDS];        /* offsets from 1 on, without gaps; removed: its topic is another one */
+static stored_t stored[RECORDS];        /* offsets from 1 on; one that is gone has another topic */
 static size_t stored_count, read_count; /* events that were given out */
 static int fails_at;                    /* the read that fails, counted down to 0 */
 static log_read_t *asked;               /* without an answer yet */

@@ -8,8 +8,9 @@
  *        never the data. At most ENTRIES_OF_TOPIC and ENTRIES_IN_ALL of them, of OUTLINES_BYTES together;
  *        beyond that the oldest are forgotten, and an event that repeats one is stored as a new one.
  * Moves  the window of a topic is filled from the log's end when the topic is asked for first, and then by
- *        the log's live events, so it is the same after a restart. While the topic is PENDING it is closed,
- *        and it is filled anew behind each change of the policy.
+ *        the log's live events, so it is the same after a restart, as far as the project's last FILL_MOST
+ *        events tell. While the topic is PENDING it is closed, and it is filled anew behind each change of
+ *        the policy.
  * Fails  what cannot be read of the log is taken to be no original. */
 #ifndef ENSIGND_DEDUP_WINDOW_H
 #define ENSIGND_DEDUP_WINDOW_H
@@ -20,8 +21,8 @@
 typedef enum {
     DEDUP_NEW,                          /* to be appended as it is */
     DEDUP_REPEATED,                     /* to be appended as `marked` */
-    DEDUP_LATER                         /* nothing of its topic may be appended before it: its original, or the
-                                           window, is on its way; ask again when dedup_window_serial changes */
+    DEDUP_LATER                         /* its original, or the window, is on its way: ask again when
+                                           dedup_window_serial changes, and append nothing of the topic before */
 } dedup_answer_t;
 
 typedef struct dedup_window_t dedup_window_t;
@@ -32,6 +33,6 @@ dedup_answer_t dedup_window_ask(dedup_window_t *w, const ulid_t *topic, ensign_s
 /* The append of a new one has failed. */
 void dedup_window_failed(dedup_window_t *w, const ulid_t *topic, ensign_slice_t value);
 uint64_t dedup_window_serial(const dedup_window_t *w);
-void dedup_window_changed(dedup_window_t *w, const topic_t *t);         /* the topic's record, or it is gone */
+void dedup_window_changed(dedup_window_t *w, const topic_t *t);         /* its record, or it is gone */
 void dedup_window_close(dedup_window_t *w);
 #endif

@@ -82,17 +82,13 @@ void jobs_run(service_t *s)
     while (s->jobs && now_ms() < end) run_first(s);
 }
 
-static void free_all(service_t *s, job_t **list)
+/* The end of one may wake others. */
+void jobs_free(service_t *s)
 {
-    while (*list) {
-        job_t *j = *list;
+    job_t *j;
+
+    while ((j = s->jobs ? s->jobs : s->waiting) != NULL) {
         unlink_job(j);
         j->end(s, j, false);
     }
-}
-
-void jobs_free(service_t *s)
-{
-    free_all(s, &s->jobs);
-    free_all(s, &s->waiting);
 }

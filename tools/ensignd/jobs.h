@@ -22,7 +22,7 @@ struct job_t {
     void   (*end)(service_t *s, job_t *j, bool done);                   /* frees it */
     topic_t *topic;                     /* NULL: of no single one */
     const void *waits_for;              /* for jobs_wake_all */
-    bool     waiting;                   /* it is in the service's list of such, else in that of running ones */
+    bool     waiting;                   /* it is in the service's list of these, else of the running ones */
     bool     wake_failed;               /* what it waited for has failed */
     job_t   *next, **back;
 };

@@ -204,6 +204,11 @@ static bool keep_key(log_t *l, const api_key_t *k, why_t *why)
     return ok;
 }
 
+static ensign_slice_t id_of(ensign_slice_t key)
+{
+    return slice_of(key.ptr + sizeof key_prefix - 1, key.len - (sizeof key_prefix - 1));
+}
+
 static bool load_key(void *user, ensign_slice_t key, ensign_slice_t value)
 {
     keyring_t *r = user;
@@ -216,7 +221,7 @@ static bool load_key(void *user, ensign_slice_t key, ensign_slice_t value)
     if (o &&
         json_unpack(o, "{s:s, s:s, s:s, s:s, s:i}", "client_id", &id, "client_secret", &secret, "project",
                     &project, "org", &org, "permissions", &permissions) == 0 &&
-        ulid_from(slice_of(key.ptr + sizeof key_prefix - 1, key.len - (sizeof key_prefix - 1)), &k.id) && ulid_parse(slice_text(project), &k.project) &&
+        ulid_from(id_of(key), &k.id) && ulid_parse(slice_text(project), &k.project) &&
         ulid_parse(slice_text(org), &k.org)) {
         k.client_id = x_strdup(id);
         k.client_secret = x_strdup(secret);

@@ -20,6 +20,6 @@ void numbers_duplicate(service_t *s, const topic_t *t, ensign_slice_t wrapper);
 /* Appends a TopicInfo, and adds its numbers to the sums. */
 void numbers_put(service_t *s, const topic_t *t, buf_t *out, sums_t *sums);
 uint64_t numbers_events(service_t *s, const topic_t *t);                /* those counted so far */
-uint64_t numbers_last(service_t *s, const topic_t *t);  /* the offset of the last of these; 0: there is none */
+uint64_t numbers_last(service_t *s, const topic_t *t);  /* the last one's offset; 0: there is none */
 void numbers_forget(service_t *s, const topic_t *t);
 #endif

@@ -491,9 +491,8 @@ static void noted(change_t *x)
         change_free(x);
         return;
     }
-    x->then = begin_destruction;
-    if (topic_is_gone(x->topic) || !topic_set_state(x, x->topic->state, &why))  /* modified, as all changes are */
-        begin_destruction(x);
+    x->then = begin_destruction;        /* behind a new time of its change */
+    if (topic_is_gone(x->topic) || !topic_set_state(x, x->topic->state, &why)) begin_destruction(x);
 }
 
 static void destroy(change_t *x)
