@@ -42,6 +42,13 @@ void call_end(call_t *c, int status, const char *text)
     c->status_text = x_strdup(text ? text : "");
 }
 
+/* Here are none. */
+void groups_forget_topic(service_t *s, const ulid_t *topic)
+{
+    (void)s;
+    (void)topic;
+}
+
 /* ------------------------------------------------------------------ the server around them */
 static void open_service(void)
 {
@@ -60,7 +67,7 @@ static void close_service(void)
     numbers_free(&service);
     dedup_window_close(service.dedup);
     topics_close(topics);
-    topics->watch.prefix = "nothing/";
+    topics->watch.prefix = topics->dead_watch.prefix = "nothing/";
     service.numbers = NULL;
     service.numbers_cap = 0;
 }
