@@ -88,8 +88,8 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 
 .SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        generated suite-tls test-peers test-live soak fuzz bench bench-check bench-record small server tool \
-        examples install install-header install-plugin install-tool uninstall clean
+        check-late generated suite-tls test-peers test-live soak fuzz bench bench-check bench-record small \
+        server tool examples install install-header install-plugin install-tool uninstall clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -97,8 +97,8 @@ all: server tool examples
 help:
 	@echo "make demo         install what is needed, build, send two events through a local server"
 	@echo "make test         the tests"
-	@echo "make check        the tests again under ASan, UBSan and valgrind, with 32-bit pointers, and those of"
-	@echo "                  TLS with mbedTLS 3.6"
+	@echo "make check        the tests again under ASan, UBSan and valgrind, and with 32-bit pointers; those of TLS"
+	@echo "                  with mbedTLS 3.6; those of ensignd over a log that is late and fails"
 	@echo "make test-peers   against other people's programs: gRPC's interop server, h2spec, grpcurl, PyEnsign,"
 	@echo "                  go-ensign, grpc-go and grpcio that end connections, etcd, OpenTelemetry's collector"
 	@echo "make test-live    a session with the server that the ENSIGN_ variables name"
@@ -150,7 +150,7 @@ suite-tls: $(TLS_C) $(SERVER) $(TOOL) $(B)/examples/publish $(B)/examples/subscr
 
 # ---------------------------------------------------------------- stricter; each part runs, come what may
 
-CHECKS := check-asan check-valgrind check-mbedtls36 check-bits32
+CHECKS := check-asan check-valgrind check-late check-mbedtls36 check-bits32
 
 check:
 	@tools/deps check
@@ -173,6 +173,18 @@ check-valgrind: $(UNIT) $(FUZZ)
 	@FEWER=25 tests/run -n "tests under valgrind" -j $(JOBS) -t 900 $(TALLY) \
 	    -w "valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible" \
 	    $(UNIT) $(REPLAYS)
+
+# Tests of the whole server over the log that is late, where they keep all in memory. Each seed of STORE_SEEDS
+# is another order of its answers.
+STORE_SEEDS ?= 1 2 3
+LATE_C  := $(addprefix $(B)/tests/e2e/,faults groups query)
+LATE_SH := $(wildcard $(addprefix tests/e2e/,cli.sh cli_answers.sh cli_groups.sh ensql.sh examples.sh))
+
+check-late: $(LATE_C) $(SERVER) $(TOOL) $(EXAMPLES) $(HELPERS)
+	@for seed in $(STORE_SEEDS); do \
+	    STORE_SEED=$$seed BUILD=$(B) ENSIGND=tests/late tests/run -n "over a log that is late, seed $$seed" \
+	        -j $(JOBS) -t $(TEST_TIMEOUT) $(TALLY) $(LATE_C) $(LATE_SH) || failed=1; \
+	done; [ -z "$$failed" ]
 
 check-mbedtls36:
 	@tools/mbedtls36

@@ -1,8 +1,8 @@
 # tools/ensignd.sh - for scripts: start ensignd, wait for what a program says, end what was started. Source
 # it with $BUILD set.
 #
-#   server_start DATA [OPTION...]   starts $BUILD/ensignd with these options, returns when it is ready,
-#                                   reads its ENSIGN_ variables; DATA is a folder, or --memory
+#   server_start DATA [OPTION...]   starts $ENSIGND, or $BUILD/ensignd, with these options, returns when it is
+#                                   ready, reads its ENSIGN_ variables; DATA is a folder, or --memory
 #   server_stop [SIGNAL]            ends it [TERM] and waits for its end; after TERM, false if that was not
 #                                   an orderly one
 #   gone PID                        whether the process has ended, be it ours or not
@@ -43,7 +43,7 @@ server_start() {
     server_log=$dir/log
     if [ "$data" != --memory ]; then data="--data=$data"; fi
     # shellcheck disable=SC2086 # one word, or the two of --data D
-    server_pid=$("$BUILD/ensignd" ${data/=/ } --env-file "$dir/env" --pid-file "$dir/pid" \
+    server_pid=$("${ENSIGND:-$BUILD/ensignd}" ${data/=/ } --env-file "$dir/env" --pid-file "$dir/pid" \
         --log-file "$server_log" --detach "$@" 2>>"$server_log" </dev/null) || {
         echo "ensignd did not get ready:" >&2
         cat "$server_log" >&2

@@ -50,6 +50,7 @@ own_parser() {
     check 'AND before OR'             rows 2 'SELECT * FROM orders WHERE id=1 OR id=2 AND paid=false'
     check 'parentheses'               rows 1 'SELECT * FROM orders WHERE (id=1 OR id=2) AND paid=false'
     check 'metadata'                  gives "$three" "SELECT * FROM orders WHERE @metadata.shop = 'south'"
+    check 'its place'                 rows 4 'SELECT * FROM orders WHERE @offset > 0 AND @epoch > 0'
     check 'type'                      rows 2 \
         "SELECT * FROM orders WHERE @type.name = 'Order' AND @type.minor = 2"
     check 'a time'                    rows 4 "SELECT * FROM orders WHERE @created > '2001-01-01'"

@@ -42,13 +42,12 @@ static void in_folder(char out[64], const char *name)
 static void run_server(int out)
 {
     const char *program = getenv("ENSIGND");
-    char data[64], keys[64];
+    char keys[64];
 
-    in_folder(data, "data");
     in_folder(keys, "keys");
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     dup2(out, STDOUT_FILENO);
-    execl(program ? program : "build/ensignd", "ensignd", "--port", "0", "--auth-port", "0", "--data", data,
+    execl(program ? program : "build/ensignd", "ensignd", "--port", "0", "--auth-port", "0", "--memory",
           "--keys", keys, (char *)NULL);
     _exit(127);
 }

@@ -373,6 +373,27 @@ static void events_of_others_are_seen(void **state)
     buf_free(&x);
 }
 
+/* However many there were: what is remembered is among the last ones. */
+static void filling_ends(void **state)
+{
+    topic_t *t = topic("a", datagram);
+    window_t *w;
+    buf_t x = event("x", NULL, 0), marked = { NULL, 0, 0, 0 };
+    (void)state;
+
+    assert_int_equal(publish(t, "x", NULL), DEDUP_NEW);
+    assert_int_equal(publish(t, "y", NULL), DEDUP_NEW);
+    dedup_window_close(window);
+    open_window();
+    assert_int_equal(ask(t, &x, &marked), DEDUP_LATER);
+    w = window->windows[t->index];
+    w->read.until = FILL_MOST + 100;            /* as if so many had come behind */
+    assert_int_equal(ask_until(t, &x, &marked), DEDUP_NEW);
+    assert_true(w->read.after >= 100);
+    buf_free(&x);
+    buf_free(&marked);
+}
+
 /* A publisher may call an event a duplicate itself: it stays as it is, and is no original. */
 static void what_is_marked_already_is_left_alone(void **state)
 {
@@ -487,6 +508,7 @@ int main(void)
         ALL(a_restart_changes_nothing),
         ALL(the_policy_of_now_counts),
         ALL(events_of_others_are_seen),
+        OVER("log", filling_ends),
         ALL(what_is_marked_already_is_left_alone),
         ALL(the_oldest_are_forgotten),
         ALL(a_topic_that_goes_is_forgotten),

@@ -13,6 +13,7 @@
 #define ENTRIES_IN_ALL 262144u
 #define OUTLINES_BYTES 67108864u
 #define OUTLINE_MAX 65536u              /* bytes; an event with more besides its data is not remembered */
+#define FILL_MOST 262144u               /* offsets of the project that are looked at to fill a window */
 #define PAGE_EVENTS 256
 #define PAGE_BYTES 1048576u
 
@@ -258,6 +259,18 @@ static void follow(dedup_window_t *o, const ulid_t *project)
     log_follow(o->log, &f->follow);
 }
 
+/* The first page begins where the window does. False: that is too far back, and a later one is asked for. */
+static bool starts_well(window_t *w)
+{
+    uint64_t first = w->read.count ? w->read.events[0].offset : w->read.reached;
+
+    if (!w->read.by_id) return true;
+    w->read.by_id = false;
+    if (first + FILL_MOST >= w->read.until) return true;
+    w->read.after = w->read.until - FILL_MOST;
+    return false;
+}
+
 static void on_page(log_request_t *r)
 {
     window_t *w = r->user;
@@ -268,11 +281,12 @@ static void on_page(log_request_t *r)
         w->state = FILLED;
         return;
     }
-    for (size_t i = 0; i < w->read.count; i++) take(w, &w->read.events[i]);
-    w->read.by_id = false;
-    w->read.after = w->read.reached;
-    if (w->read.end) w->state = FILLED;
-    else log_read(w->owner->log, &w->read);
+    if (starts_well(w)) {
+        for (size_t i = 0; i < w->read.count; i++) take(w, &w->read.events[i]);
+        w->read.after = w->read.reached;
+        if (w->read.end) w->state = FILLED;
+    }
+    if (w->state == FILLING) log_read(w->owner->log, &w->read);
 }
 
 /* The live events begin where the page that is read now ends, or before. */

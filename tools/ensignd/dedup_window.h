@@ -8,8 +8,9 @@
  *        never the data. At most ENTRIES_OF_TOPIC and ENTRIES_IN_ALL of them, of OUTLINES_BYTES together;
  *        beyond that the oldest are forgotten, and an event that repeats one is stored as a new one.
  * Moves  the window of a topic is filled from the log's end when the topic is asked for first, and then by
- *        the log's live events, so it is the same after a restart. While the topic is PENDING it is closed,
- *        and it is filled anew behind each change of the policy.
+ *        the log's live events, so it is the same after a restart, as far as the project's last FILL_MOST
+ *        events tell. While the topic is PENDING it is closed, and it is filled anew behind each change of
+ *        the policy.
  * Fails  what cannot be read of the log is taken to be no original. */
 #ifndef ENSIGND_DEDUP_WINDOW_H
 #define ENSIGND_DEDUP_WINDOW_H
