@@ -17344,8 +17344,9 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
 static bool ensi_sub_has(ensi_handle_t *h)
 {
     const ensi_sub_t *s = (const ensi_sub_t *)(void *)h;
-    bool missed = s->catchup && ensi_catchup_has(s->catchup);
-    return !s->h.ended && (s->h.bits != 0 || missed || (s->scan > 0 && !ensi_sub_held(s)));
+    if (s->h.ended) return false;
+    if (s->h.bits != 0 || (s->scan > 0 && !ensi_sub_held(s))) return true;
+    return s->catchup && ensi_catchup_has(s->catchup);
 }
 
 static const char *ensi_sub_why(int code)
@@ -17578,7 +17579,7 @@ static ensign_slice_t ensi_sub_topic_name(ensi_sub_t *s, const ensign_ulid_t *id
 }
 
 /* The notice of `event`, which was read and named. */
-static ensign_notice_t *ensi_sub_give(ensign_t *c, ensi_sub_t *s)
+static inline ensign_notice_t *ensi_sub_give(ensign_t *c, ensi_sub_t *s)
 {
     ensign_event_t *e = &s->event;
     ensign_notice_t *n = ensi_notice_new(&s->h, ENSIGN_NOTICE_EVENT);
@@ -17627,6 +17628,14 @@ static ensign_notice_t *ensi_sub_pull_missed(ensign_t *c, ensi_sub_t *s)
     return n;
 }
 
+/* What the last notice pointed into stands no longer. */
+static inline void ensi_sub_release(ensign_t *c, ensi_sub_t *s)
+{
+    ensi_msg_release(&s->call);
+    ensi_topics_free(&s->told, &c->env.mem);
+    if (s->catchup) ensi_catchup_release(c, s->catchup);
+}
+
 /* What lies first in the buffer: an event, or a gap. It is lent. NULL: an event that was given before. */
 static ensign_notice_t *ensi_sub_pull_record(ensign_t *c, ensi_sub_t *s)
 {
@@ -17643,16 +17652,8 @@ static ensign_notice_t *ensi_sub_pull_record(ensign_t *c, ensi_sub_t *s)
     if (s->scan == 0) s->gap_last = false;
     if (s->scan == 0 && s->catchup) ensi_state_touch(c, &s->call); /* what was missed can follow */
     ensi_state_grant_pulled(c, &s->call);
+    if (!n) ensi_sub_release(c, s);
     return n;
-}
-
-/* What the last notice pointed into stands no longer. */
-static void ensi_sub_release(ensign_t *c, ensi_sub_t *s)
-{
-    ensi_msg_release(&s->call);
-    if (s->catchup) ensi_catchup_release(c, s->catchup);
-    ensi_topics_free(&s->told, &c->env.mem);
-    ensi_h2_shrink(&s->call.s, &c->env.mem);
 }
 
 static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
@@ -17661,6 +17662,7 @@ static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
     ensign_notice_t *n;
 
     ensi_sub_release(c, s);
+    ensi_h2_shrink(&s->call.s, &c->env.mem);
     if ((n = ensi_notice_bit(&s->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
         s->told = ensi_topics_share(&s->topics);
         ensi_state_count_open(h, n);
@@ -17668,9 +17670,10 @@ static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
     }
     if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
     if (s->catchup && (n = ensi_sub_pull_missed(c, s)) != NULL) return n;
-    while (s->scan > 0 && !ensi_sub_held(s)) {
-        if ((n = ensi_sub_pull_record(c, s)) != NULL) return n;
-        ensi_sub_release(c, s);
+    if (s->scan > 0 && !ensi_sub_held(s)) {
+        do n = ensi_sub_pull_record(c, s);
+        while (!n && s->scan > 0);
+        if (n) return n;
     }
     return ensi_state_pull_end(h, h->stats.received);
 }
