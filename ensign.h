@@ -15988,7 +15988,7 @@ static int ensi_places_ready(ensi_places_t *p, ensi_mem_t *m, const ensi_topics_
     }
     *gap = p->owed;
     if (!same || most > place->offset) *gap = p->owed ? ENSIGN_E_DATA_LOSS : 0;
-    else if (p->group || (p->asked && unnamed == 0)) *gap = 0;
+    else if (p->group ? p->begun || p->asked : p->asked && unnamed == 0) *gap = 0;
     p->kept = true;
     ensi_places_begin(p, m, map, place);
     return ENSIGN_OK;
