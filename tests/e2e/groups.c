@@ -473,6 +473,55 @@ static void a_time_finds_its_event(void **state)
     remove_group("time");
 }
 
+static size_t count_places(const char *group)
+{
+    ensi_pb_group_t g;
+    ensign_slice_t item;
+    size_t at = 0, n = 0;
+
+    assert_int_equal(get_group(ALL, group, &g), ENSIGN_GRPC_OK);
+    while (ensi_pb_span_next(g.topics, ENSI_PB_GROUP_TOPICS_TAG, &at, &item)) n++;
+    return n;
+}
+
+static void destroy_topic(const char *name)
+{
+    const ensign_notice_t *n = next(clients[ALL], ensign_topic_by_name(clients[ALL], name, NULL).id);
+    ensign_ulid_t id;
+
+    assert_int_equal(n->type, ENSIGN_NOTICE_TOPIC);
+    id = n->as.topic->id;
+    ensign_forget(clients[ALL], n->handle);
+    n = next(clients[ALL], ensign_topic_destroy(clients[ALL], id, NULL).id);
+    assert_int_equal(n->type, ENSIGN_NOTICE_TOPIC_STATE);
+    ensign_forget(clients[ALL], n->handle);
+}
+
+static void a_destroyed_topic_leaves_its_groups(void **state)
+{
+    wish_t w = wish("gone", "going");
+    member_t m;
+    got_t g;
+    (void)state;
+
+    make_topic("going");
+    w.other = "shared";
+    m = join_as(ALL, w);
+    publish("going", 1, MAX_UNACKED);
+    get(&m);
+    destroy_topic("going");
+    for (int i = 0; i < 100000 && count_places("gone") > 1; i++) {}
+    assert_int_equal(count_places("gone"), 1);
+    publish("shared", 77, 1);           /* what was out leaves room again */
+    do g = get(&m);
+    while (g.number != 77);
+    ack(&m, &g);
+    lag_becomes("gone", "shared", 0);
+    leave(&m);
+    members_become("gone", 0);
+    remove_group("gone");
+}
+
 static void the_library_is_a_member(void **state)
 {
     static const char *const topics[] = { "shared" };
@@ -541,6 +590,7 @@ int main(void)
         cmocka_unit_test(a_new_group_begins_live_or_where_it_says),
         cmocka_unit_test(a_group_is_reset_and_removed),
         cmocka_unit_test(a_time_finds_its_event),
+        cmocka_unit_test(a_destroyed_topic_leaves_its_groups),
         cmocka_unit_test(the_library_is_a_member),
         cmocka_unit_test(with_strict_groups_do_nothing),
     };

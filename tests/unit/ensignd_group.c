@@ -616,6 +616,45 @@ static void a_locked_group_takes_nobody_and_goes(void **state)
     close_all();
 }
 
+static size_t records;
+
+static bool count_record(void *user, ensign_slice_t key, ensign_slice_t value)
+{
+    (void)user;
+    (void)key;
+    (void)value;
+    records++;
+    return true;
+}
+
+static void a_topic_that_is_gone_takes_its_places_along(void **state)
+{
+    known_t *k;
+    (void)state;
+
+    open_all(16);
+    join(&clients[0], 3);
+    begin(&clients[0]);
+    publish_known(0);
+    publish_known(0);
+    publish_known(1);
+    while (clients[0].out < 3) turn();
+    nack(&clients[0], held_by(&clients[0]), false);
+    turns(100);
+    groups_topic_gone(groups, &topics[0]);
+    for (size_t i = 0; i < 2; i++) known[i].holder = NULL;
+    clients[0].out = 1;
+    turns(200);
+    log_each(events, "place/", count_record, NULL);
+    assert_int_equal(records, 1);
+    k = held_by(&clients[0]);
+    assert_ptr_equal(k, &known[2]);
+    ack(&clients[0], k);
+    turns(100);
+    assert_false(groups_busy(groups));
+    close_all();
+}
+
 /* ---- random runs */
 
 static void time_out(void)
@@ -761,6 +800,7 @@ int main(void)
         cmocka_unit_test(the_first_member_settles_the_group),
         cmocka_unit_test(a_project_has_so_many_groups),
         cmocka_unit_test(a_locked_group_takes_nobody_and_goes),
+        cmocka_unit_test(a_topic_that_is_gone_takes_its_places_along),
         cmocka_unit_test(in_random_runs_each_event_is_done_once),
         cmocka_unit_test(in_random_runs_with_ends_nothing_stored_comes_again),
     };

@@ -582,6 +582,21 @@ void group_leave(member_t *m)
     free(m);
 }
 
+/* Its members keep their bits: no other topic gets its index. */
+void groups_topic_gone(groups_t *gs, const ulid_t *topic)
+{
+    for (group_place_t *p = gs->table_cap ? *chain_of(gs, topic) : NULL; p; p = p->next_of_topic) {
+        if (!ulid_eq(&p->place.key.topic, topic)) continue;
+        for (uint64_t i = p->place.begin; i < p->place.end; i++) {
+            place_event_t *e = place_at(&p->place, i);
+            if (!e->holder) continue;
+            take_back(e);
+            place_again(&p->place, e, 0);
+        }
+        place_remove(&p->place);
+    }
+}
+
 static int64_t again_ms(uint32_t failures)
 {
     int64_t ms = AGAIN_FIRST_MS;
@@ -807,8 +822,9 @@ static bool is_over(const group_place_t *p)
 {
     const group_t *g = p->group;
 
-    return p->place.idle && !p->burying && place_is_stored(&p->place) &&
-           (p->place.counts[PLACE_WAIT] == 0 || groups_is_locked(g->all, &g->project, g->id));
+    if (!p->place.idle || p->burying || !place_is_stored(&p->place)) return false;
+    if (p->place.counts[PLACE_WAIT] == 0 || p->place.removed) return true;
+    return groups_is_locked(g->all, &g->project, g->id);
 }
 
 /* A place stays listed while it has events that wait for a member, or for their time. */

@@ -75,7 +75,7 @@ typedef struct group_wish_t {
 typedef enum { GROUP_OK, GROUP_DIFFERS, GROUP_TOO_MANY, GROUP_LOCKED } group_result_t;
 
 groups_t *groups_open(log_t *log, const group_rules_t *rules, const group_hooks_t *hooks, void *user);
-void      groups_run(groups_t *gs, int64_t now);        /* once a turn, behind log_run */
+void      groups_run(groups_t *gs, int64_t now);        /* each turn, before log_run and behind it */
 void      groups_sent(groups_t *gs, int64_t now);       /* behind what was sent: hand-overs, and new room */
 int64_t   groups_due(const groups_t *gs);               /* when groups_run has to be called; 0: it need not */
 bool      groups_busy(const groups_t *gs);              /* something is not stored yet */
@@ -84,6 +84,7 @@ void      groups_close(groups_t *gs);                   /* before the log */
 /* NULL: *result and *why say why. */
 member_t *group_join(groups_t *gs, const group_wish_t *wish, void *user, group_result_t *result, why_t *why);
 void      group_leave(member_t *m);
+void      groups_topic_gone(groups_t *gs, const ulid_t *topic);  /* with it go its places in memory */
 void      group_ack(member_t *m, ensign_slice_t id);
 void      group_nack(member_t *m, ensign_slice_t id, int32_t code, int64_t now);       /* Nack.Code */
 void      group_buried(group_place_t *p, bool done, int64_t now);   /* not done: once more */

@@ -55,14 +55,15 @@ struct group_task_t {
 
 /* ---- a task */
 
+/* c: NULL where nobody waits for it. */
 static group_task_t *task_new(service_t *s, call_t *c)
 {
     group_task_t *k = x_alloc(sizeof *k);
 
     k->service = s;
     k->call = c;
-    k->project = c->claims.project;
-    c->state = k;
+    if (c) k->project = c->claims.project;
+    if (c) c->state = k;
     k->next = s->group_tasks;
     k->back = &s->group_tasks;
     if (k->next) k->next->back = &k->next;
@@ -465,6 +466,37 @@ static void remove_places(group_task_t *k)
 {
     log_each(k->service->log, "place/", remove_place, k);
     put_all(k, remove_group);
+}
+
+/* ---- topics that are gone */
+
+static bool sweep_place(void *user, ensign_slice_t key, ensign_slice_t value)
+{
+    group_task_t *k = user;
+    place_key_t place;
+    const group_t *g;
+    (void)value;
+
+    if (!place_key_read(key, &place) || topics_by_id(k->service->topics, &place.topic)) return true;
+    g = groups_find(k->service->groups, &place.project, place.group);
+    if (g && group_place(g, &place.topic)) return true;        /* it removes its record itself */
+    add_put(k);
+    buf_put(&k->keys[k->put_count - 1], key.ptr, key.len);
+    return true;
+}
+
+/* The records of places in topics that are gone, and the mark of one that had dead letters. */
+void groups_forget_topic(service_t *s, const ulid_t *topic)
+{
+    group_task_t *k;
+
+    if (!s->groups) return;
+    groups_topic_gone(s->groups, topic);
+    k = task_new(s, NULL);
+    log_each(s->log, "place/", sweep_place, k);
+    add_put(k);
+    topic_dead_key(topic, &k->keys[k->put_count - 1]);
+    put_all(k, task_free);
 }
 
 /* ---- Reset */

@@ -90,6 +90,18 @@ static void name_end(sqlite3_context *c, int n, sqlite3_value **args)
     sqlite3_result_int(c, v.len < 2 ? 2 : 2 + (v.ptr[0] << 8 | v.ptr[1]));
 }
 
+/* part(KEY, N): eight bytes of a topic's ULID, from the Nth on, as an integer */
+static void part(sqlite3_context *c, int n, sqlite3_value **args)
+{
+    ensign_slice_t key = argument(args[0]);
+    size_t from = (size_t)sqlite3_value_int(args[1]);
+    uint64_t v = 0;
+    (void)n;
+
+    for (size_t i = from; i < from + 8 && i < key.len; i++) v = v << 8 | key.ptr[i];
+    sqlite3_result_int64(c, (int64_t)v);
+}
+
 /* committed(KEY, VALUE): in ns since 1970 */
 static void committed(sqlite3_context *c, int n, sqlite3_value **args)
 {
@@ -104,13 +116,6 @@ static void committed(sqlite3_context *c, int n, sqlite3_value **args)
     }
     for (size_t i = 16; i < 22 && i < key.len; i++) ms = ms << 8 | key.ptr[i];
     sqlite3_result_int64(c, ms * 1000000);
-}
-
-/* part(TOPIC): see topic_part */
-static void part(sqlite3_context *c, int n, sqlite3_value **args)
-{
-    (void)n;
-    sqlite3_result_int64(c, topic_part(argument(args[0])));
 }
 
 /* bare(VALUE): the wrapper without what the log itself says of an event. One that cannot be read stays. */
@@ -162,25 +167,17 @@ static const char events_sql[] =
     " ORDER BY t.project, substr(r.key, 17), r.key;"
     "CREATE TEMP TABLE carried_first(project INTEGER PRIMARY KEY, number INTEGER);"
     "INSERT INTO carried_first SELECT project, min(number) FROM carried_event GROUP BY project;"
-    "INSERT INTO event(place, topic, part, id, at, value)"
-    " SELECT e.project << 44 | (e.number - f.number + 1), substr(r.key, 1, 16), part(substr(r.key, 1, 16)),"
-    " substr(r.key, 17), committed(r.key, r.value), bare(r.value) FROM carried_event e"
+    "INSERT INTO event(place, high, low, id, at, value)"
+    " SELECT e.project << 44 | (e.number - f.number + 1), part(r.key, 0), part(r.key, 8), substr(r.key, 17),"
+    " committed(r.key, r.value), bare(r.value) FROM carried_event e"
     " CROSS JOIN carried_first f ON f.project = e.project CROSS JOIN record r ON r.rowid = e.record;";
 static const char end_sql[] =
     "DROP TABLE record; DROP TABLE carried_topic; DROP TABLE carried_event; DROP TABLE carried_first;";
 
-/* The last four bytes are random. */
-uint32_t topic_part(ensign_slice_t topic)
-{
-    uint32_t v = 0;
-    for (size_t i = topic.len < 4 ? 0 : topic.len - 4; i < topic.len; i++) v = v << 8 | topic.ptr[i];
-    return v;
-}
-
 bool carry_over(sqlite3 *db)
 {
     return add(db, "new_epoch", 0, new_epoch) && add(db, "joined", -1, joined) && add(db, "ulid", 1, ulid) &&
-           add(db, "name_end", 1, name_end) && add(db, "committed", 2, committed) &&
-           add(db, "part", 1, part) && add(db, "bare", 1, bare) &&
+           add(db, "name_end", 1, name_end) && add(db, "part", 2, part) && add(db, "committed", 2, committed) &&
+           add(db, "bare", 1, bare) &&
            run(db, metadata_sql) && run(db, events_sql) && run(db, end_sql);
 }

@@ -12,5 +12,4 @@ bool carry_needed(sqlite3 *db);
 /* In a transaction of the caller's, into tables that are empty. False: see sqlite3_errmsg. */
 bool carry_over(sqlite3 *db);
 uint64_t epoch_new(void);
-uint32_t topic_part(ensign_slice_t topic);      /* of its id, that which is most surely another for each */
 #endif

@@ -1,8 +1,9 @@
 /* log_sqlite.c - the engine of log.h on SQLite; it and log_carry.c alone know that
  *
  * An event's key is its project's number and its offset, in one integer: so an append goes to the end of its
- * project, and a read of all topics walks along. A read of one topic goes along an index. That has a part of
- * the topic's id alone, as a number: with an index of whole ids an append would cost a quarter more.
+ * project, and a read of all topics walks along. A read of one topic goes along an index. A topic's ULID is
+ * kept as two integers, which SQLite compares faster than bytes; the index has the lower one, which tells
+ * nearly all of them apart.
  *
  * All that was asked for by a turn of the loop is one transaction, in `run`, with a sync (WAL): what was
  * answered outlives the process and the machine. When it fails, all of it fails, and nothing has changed.
@@ -49,23 +50,28 @@ typedef struct writes_t { write_t *at; size_t count, cap; } writes_t;
 /* What a read answers, until the next run. */
 typedef struct page_t { buf_t bytes; log_event_t *events; size_t count, cap; } page_t;
 
-enum { BEGIN, COMMIT, ROLLBACK, PROJECT, LAST, APPEND, AMEND, DESTROY, REVISION, PUT, REMOVE, READ_ALL,
+#define ROW "(?, ?, ?, ?, ?, ?)"
+#define ROW_COLUMNS 6
+#define ROWS 8                          /* that one statement stores, where there are so many */
+enum { BEGIN, COMMIT, ROLLBACK, PROJECT, LAST, APPEND, APPEND_ROWS, AMEND, DESTROY, REVISION, PUT, REMOVE, READ_ALL,
        READ_TOPIC, FIND, STATEMENTS };
 static const char *const statements[STATEMENTS] = {
     "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK",
     "INSERT INTO project(number, id, epoch, last) VALUES(?1, ?2, ?3, 0)",
     "UPDATE project SET last = ?2 WHERE number = ?1",
-    "INSERT INTO event(place, topic, part, id, at, value) VALUES(?1, ?2, ?6, ?3, ?4, ?5)",
-    "UPDATE event SET value = ?3 WHERE place = ?1 AND topic = ?2",
+    "INSERT INTO event(place, high, low, id, at, value) VALUES" ROW,
+    ("INSERT INTO event(place, high, low, id, at, value) VALUES"
+     ROW ", " ROW ", " ROW ", " ROW ", " ROW ", " ROW ", " ROW ", " ROW),
+    "UPDATE event SET value = ?4 WHERE place = ?1 AND high = ?2 AND low = ?3",
     ("DELETE FROM event WHERE place IN (SELECT place FROM event INDEXED BY event_topic"
-     " WHERE part = ?5 AND place > ?1 AND place <= ?2 AND topic = ?3 LIMIT ?4)"),
+     " WHERE place > ?1 AND place <= ?2 AND high = ?3 AND low = ?4 LIMIT ?5)"),
     "SELECT revision FROM metadata WHERE key = ?1",
     "INSERT OR REPLACE INTO metadata(key, value, revision) VALUES(?1, ?2, ?3)",
     "DELETE FROM metadata WHERE key = ?1",
-    "SELECT place, topic, id, at, value FROM event WHERE place > ?1 AND place <= ?2 ORDER BY place",
-    ("SELECT place, topic, id, at, value FROM event INDEXED BY event_topic"
-     " WHERE part = ?4 AND place > ?1 AND place <= ?2 AND topic = ?3 ORDER BY place"),
-    "SELECT place, id FROM event WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT 1",
+    "SELECT place, high, low, id, at, value FROM event WHERE place > ?1 AND place <= ?2 ORDER BY place",
+    ("SELECT place, high, low, id, at, value FROM event INDEXED BY event_topic"
+     " WHERE place > ?1 AND place <= ?2 AND high = ?3 AND low = ?4 ORDER BY place"),
+    "SELECT place, id, at FROM event WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT 1",
 };
 
 typedef struct engine_t {
@@ -90,9 +96,9 @@ typedef struct engine_t {
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS project(number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE,"
     " epoch INTEGER NOT NULL, last INTEGER NOT NULL);"
-    "CREATE TABLE IF NOT EXISTS event(place INTEGER PRIMARY KEY, topic BLOB NOT NULL, part INTEGER NOT NULL,"
-    " id BLOB NOT NULL, at INTEGER NOT NULL, value BLOB NOT NULL);"
-    "CREATE INDEX IF NOT EXISTS event_topic ON event(part);"
+    "CREATE TABLE IF NOT EXISTS event(place INTEGER PRIMARY KEY, high INTEGER NOT NULL, low INTEGER NOT NULL,"
+    " id BLOB, at INTEGER NOT NULL, value BLOB NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS event_topic ON event(low);"
     "CREATE TABLE IF NOT EXISTS metadata(key BLOB PRIMARY KEY, value BLOB NOT NULL,"
     " revision INTEGER NOT NULL) WITHOUT ROWID;";
 
@@ -106,15 +112,6 @@ static void bind(engine_t *e, int st, int at, ensign_slice_t b)
 static void bind_number(engine_t *e, int st, int at, uint64_t v)
 {
     sqlite3_bind_int64(e->st[st], at, (int64_t)v);
-}
-
-/* The id, and the part of it that the index has. */
-static void bind_topic(engine_t *e, int st, int at, int part_at, const ulid_t *topic)
-{
-    ensign_slice_t id = slice_of(topic->b, sizeof topic->b);
-
-    bind(e, st, at, id);
-    bind_number(e, st, part_at, topic_part(id));
 }
 
 /* Of one that gives no rows. */
@@ -136,10 +133,46 @@ static uint64_t place_of(const project_t *p, uint64_t offset)
     return (uint64_t)p->number << OFFSET_BITS | offset;
 }
 
-static int64_t rlid_ms(ensign_slice_t id)
+static uint64_t be64(const uint8_t *p)
+{
+    uint64_t v = 0;
+    for (int i = 0; i < 8; i++) v = v << 8 | p[i];
+    return v;
+}
+
+/* A topic is bound as two parameters, `at` and the next. */
+static void bind_topic(engine_t *e, int st, int at, const ulid_t *topic)
+{
+    bind_number(e, st, at, be64(topic->b));
+    bind_number(e, st, at + 1, be64(topic->b + 8));
+}
+
+static ulid_t column_topic(sqlite3_stmt *st, int at)
+{
+    uint64_t parts[2];
+    ulid_t topic;
+
+    parts[0] = (uint64_t)sqlite3_column_int64(st, at);
+    parts[1] = (uint64_t)sqlite3_column_int64(st, at + 1);
+    for (size_t i = 0; i < 16; i++) topic.b[i] = (uint8_t)(parts[i / 8] >> (56 - 8 * (i % 8)) & 0xff);
+    return topic;
+}
+
+/* An id is kept where it is not that of the time and the offset: in a carried folder, and while the clock is
+   behind. */
+static rlid_t column_id(sqlite3_stmt *st, int at, uint64_t offset, int64_t when)
+{
+    ensign_slice_t bytes = column(st, at);
+    rlid_t id = rlid_make(when / 1000000, (uint32_t)offset);
+
+    if (bytes.len == sizeof id.b) memcpy(id.b, bytes.ptr, sizeof id.b);
+    return id;
+}
+
+static int64_t rlid_ms(const rlid_t *id)
 {
     int64_t ms = 0;
-    for (size_t i = 0; i < 6 && i < id.len; i++) ms = ms << 8 | id.ptr[i];
+    for (size_t i = 0; i < 6; i++) ms = ms << 8 | id->b[i];
     return ms;
 }
 
@@ -195,14 +228,15 @@ static bool read_last(engine_t *e, project_t *p)
     char sql[160];
     bool ok;
 
-    snprintf(sql, sizeof sql, "SELECT place, id FROM event WHERE place >= %lld AND place < %lld"
+    snprintf(sql, sizeof sql, "SELECT place, id, at FROM event WHERE place >= %lld AND place < %lld"
              " ORDER BY place DESC LIMIT 1", (long long)place_of(p, 0), (long long)place_of(p, OFFSET_MOST));
     ok = sqlite3_prepare_v2(e->db, sql, -1, &st, NULL) == SQLITE_OK;
     if (ok && sqlite3_step(st) == SQLITE_ROW) {
         uint64_t last = (uint64_t)sqlite3_column_int64(st, 0) & OFFSET_MOST;
+        rlid_t id = column_id(st, 1, last, sqlite3_column_int64(st, 2));
         if (last > p->last) p->last = last;
         /* Events of old folders have other numbers in their ids: the same ms could give a lower one. */
-        p->ms = rlid_ms(column(st, 1)) + 1;
+        p->ms = rlid_ms(&id) + 1;
     }
     sqlite3_finalize(st);
     return ok;
@@ -363,21 +397,12 @@ static void sqlite_close(void *engine)
     free(e);
 }
 
-/* The process has one thread, so SQLite needs no locks; nor does anybody ask how much memory it has. It says
-   no where it is in use already, which does no harm. */
-static void configure(void)
-{
-    (void)sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
-    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
-}
-
 static void *sqlite_open(log_t *front, const char *where, log_mode_t mode, why_t *why)
 {
     engine_t *e = x_alloc(sizeof *e);
     mode_t old = umask(077);            /* keys and secrets are in it */
     bool ok;
 
-    configure();
     e->front = front;
     e->mode = mode;
     e->lock_fd = -1;
@@ -447,18 +472,33 @@ static void sqlite_follow(void *engine, const ulid_t *project)
 
 /* ---- the transaction */
 
-static bool store_event(engine_t *e, project_t *p, log_new_t *n, stamp_t when)
+static void bind_event(engine_t *e, int st, int row, project_t *p, log_new_t *n, stamp_t when)
 {
+    int at = row * ROW_COLUMNS;
     rlid_t id;
 
     n->offset = ++p->next;
-    id = rlid_make(p->ms, (uint32_t)p->next);
-    bind_number(e, APPEND, 1, place_of(p, p->next));
-    bind_topic(e, APPEND, 2, 6, &n->topic);
-    bind(e, APPEND, 3, slice_of(id.b, sizeof id.b));
-    bind_number(e, APPEND, 4, (uint64_t)(when.seconds * 1000000000 + when.nanos));
-    bind(e, APPEND, 5, n->value);
-    return step(e, APPEND);
+    bind_number(e, st, at + 1, place_of(p, p->next));
+    bind_topic(e, st, at + 2, &n->topic);
+    if (p->ms == when.seconds * 1000 + when.nanos / 1000000) {
+        sqlite3_bind_null(e->st[st], at + 4);
+    } else {
+        id = rlid_make(p->ms, (uint32_t)p->next);
+        sqlite3_bind_blob(e->st[st], at + 4, id.b, sizeof id.b, SQLITE_TRANSIENT);
+    }
+    bind_number(e, st, at + 5, (uint64_t)(when.seconds * 1000000000 + when.nanos));
+    bind(e, st, at + 6, n->value);
+}
+
+static bool store_events(engine_t *e, project_t *p, log_append_t *r, stamp_t when)
+{
+    for (size_t i = 0; i < r->count;) {
+        bool many = r->count - i >= ROWS;
+        int st = many ? APPEND_ROWS : APPEND, rows = many ? ROWS : 1;
+        for (int row = 0; row < rows; row++) bind_event(e, st, row, p, &r->events[i++], when);
+        if (!step(e, st)) return false;
+    }
+    return true;
 }
 
 /* All ids of one append have the same time. Where their lower parts would begin anew in the middle of it, it
@@ -473,16 +513,14 @@ static bool append(engine_t *e, log_append_t *r, stamp_t when, uint64_t *ms)
     if (((p->next + 1) & UINT32_MAX) == 0) p->ms++;
     *ms = (uint64_t)p->ms;
     r->committed = when;
-    for (size_t i = 0; i < r->count; i++)
-        if (!store_event(e, p, &r->events[i], when)) return false;
-    return true;
+    return store_events(e, p, r, when);
 }
 
 static bool amend(engine_t *e, log_amend_t *r)
 {
     bind_number(e, AMEND, 1, place_of(project_of(e, &r->project), r->offset));
-    bind(e, AMEND, 2, slice_of(r->topic.b, sizeof r->topic.b));
-    bind(e, AMEND, 3, r->value);
+    bind_topic(e, AMEND, 2, &r->topic);
+    bind(e, AMEND, 4, r->value);
     if (!step(e, AMEND)) return false;
     r->found = sqlite3_changes(e->db) > 0;
     return true;
@@ -494,8 +532,8 @@ static bool destroy(engine_t *e, log_destroy_t *r, bool *more)
 
     bind_number(e, DESTROY, 1, place_of(p, 0));
     bind_number(e, DESTROY, 2, place_of(p, OFFSET_MOST));
-    bind_topic(e, DESTROY, 3, 5, &r->topic);
-    bind_number(e, DESTROY, 4, DESTROY_RECORDS);
+    bind_topic(e, DESTROY, 3, &r->topic);
+    bind_number(e, DESTROY, 5, DESTROY_RECORDS);
     if (!step(e, DESTROY)) return false;
     *more = sqlite3_changes(e->db) >= DESTROY_RECORDS;
     bind_number(e, LAST, 1, (uint64_t)p->number);
@@ -636,10 +674,10 @@ static void run_writes(engine_t *e)
 
 /* ---- reads */
 
-static void page_put(page_t *page, sqlite3_stmt *st)
+static void page_put(page_t *page, sqlite3_stmt *st, const ulid_t *topic)
 {
-    ensign_slice_t value = column(st, 4);
-    int64_t at = sqlite3_column_int64(st, 3);
+    ensign_slice_t value = column(st, 5);
+    int64_t at = sqlite3_column_int64(st, 4);
     log_event_t *x;
 
     if (page->count == page->cap) {
@@ -648,9 +686,8 @@ static void page_put(page_t *page, sqlite3_stmt *st)
     }
     x = &page->events[page->count++];
     x->offset = (uint64_t)sqlite3_column_int64(st, 0) & OFFSET_MOST;
-    ulid_from(column(st, 1), &x->topic);
-    memset(&x->id, 0, sizeof x->id);
-    if (column(st, 2).len == sizeof x->id) memcpy(&x->id, column(st, 2).ptr, sizeof x->id);
+    x->topic = *topic;
+    x->id = column_id(st, 3, x->offset, at);
     x->committed.seconds = at / 1000000000;
     x->committed.nanos = (int32_t)(at % 1000000000);
     x->value = value;
@@ -689,8 +726,7 @@ static int find(engine_t *e, const project_t *p, uint64_t after, uint64_t *offse
     rc = sqlite3_step(st);
     if (rc == SQLITE_ROW) {
         *offset = (uint64_t)sqlite3_column_int64(st, 0) & OFFSET_MOST;
-        memset(id, 0, sizeof *id);
-        if (column(st, 1).len == sizeof *id) memcpy(id, column(st, 1).ptr, sizeof *id);
+        *id = column_id(st, 1, *offset, sqlite3_column_int64(st, 2));
     }
     sqlite3_reset(st);
     return rc == SQLITE_ROW ? 1 : rc == SQLITE_DONE ? 0 : -1;
@@ -723,16 +759,16 @@ static int topic_order(const void *a, const void *b)
     return memcmp(a, b, sizeof(ulid_t));
 }
 
-static bool is_wanted(const log_read_t *r, ensign_slice_t topic)
+static bool is_wanted(const log_read_t *r, const ulid_t *topic)
 {
-    return topic.len == sizeof(ulid_t) &&
-           (r->topic_count < 2 || bsearch(topic.ptr, r->topics, r->topic_count, sizeof(ulid_t), topic_order));
+    return r->topic_count < 2 || bsearch(topic, r->topics, r->topic_count, sizeof *topic, topic_order);
 }
 
 /* Takes events until there is enough. Returns the last result of sqlite3_step. */
 static int walk(log_read_t *r, sqlite3_stmt *st, page_t *page, size_t *examined)
 {
     size_t most = r->most_bytes && r->most_bytes < READ_BYTES ? r->most_bytes : READ_BYTES, here = 0;
+    ulid_t topic;
     int rc = SQLITE_ROW;
 
     while (page->count < r->most_events && buf_len(&page->bytes) < most && here < READ_EXAMINED &&
@@ -740,7 +776,8 @@ static int walk(log_read_t *r, sqlite3_stmt *st, page_t *page, size_t *examined)
         ++*examined;
         here++;
         r->reached = (uint64_t)sqlite3_column_int64(st, 0) & OFFSET_MOST;
-        if (is_wanted(r, column(st, 1))) page_put(page, st);
+        topic = column_topic(st, 1);
+        if (is_wanted(r, &topic)) page_put(page, st, &topic);
     }
     return rc;
 }
@@ -756,7 +793,7 @@ static bool read_page(engine_t *e, log_read_t *r, page_t *page, size_t *examined
     if (after < until) {
         bind_number(e, which, 1, place_of(p, after));
         bind_number(e, which, 2, place_of(p, until));
-        if (which == READ_TOPIC) bind_topic(e, which, 3, 4, &r->topics[0]);
+        if (which == READ_TOPIC) bind_topic(e, which, 3, &r->topics[0]);
         rc = walk(r, e->st[which], page, examined);
         sqlite3_reset(e->st[which]);
     }

@@ -367,6 +367,7 @@ static bool turn(server_t *s)
     service_tick(&s->service, now_ms());
     quarterdeck_run(s->quarterdeck);
     move_phase(s);
+    service_before_commit(&s->service);
     broker_commit(&s->broker);
     log_run(s->log);
     service_after_commit(&s->service);

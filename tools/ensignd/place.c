@@ -559,9 +559,11 @@ static void record_of(const place_t *p, place_record_t *r)
 
 static void make_record(kept_t *k, buf_t *value)
 {
+    const place_t *p = k->user;
     place_record_t r;
 
-    record_of(k->user, &r);
+    if (p->removed) return;             /* an empty value removes the record */
+    record_of(p, &r);
     place_record_put(value, &r);
     place_record_free(&r);
 }
@@ -726,6 +728,18 @@ void place_done(place_t *p, place_event_t *e)
     move(p, e, PLACE_DONE);
     changed(p);
     settle(p);
+}
+
+place_event_t *place_at(const place_t *p, uint64_t index)
+{
+    return nth(p, index);
+}
+
+void place_remove(place_t *p)
+{
+    place_idle(p, true);
+    p->removed = true;
+    changed(p);
 }
 
 void place_idle(place_t *p, bool idle)

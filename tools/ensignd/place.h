@@ -93,6 +93,7 @@ struct place_t {
     bool           reading;
     uint64_t       restoring;           /* offset of the duplicate whose original is being read */
     bool           idle;                /* nobody takes events: nothing is read */
+    bool           removed;             /* its topic is gone, and its record shall be */
     void         (*touched)(place_t *p);        /* there is something to run, or to hand out */
     bool         (*is_done)(place_t *p, const rlid_t *id);      /* was a new event acked before? */
 };
@@ -118,6 +119,8 @@ void place_out(place_t *p, place_event_t *e);
 void place_again(place_t *p, place_event_t *e, int64_t due);    /* 0: ready at once */
 void place_dead(place_t *p, place_event_t *e, uint64_t since);
 void place_done(place_t *p, place_event_t *e);          /* e may be gone when it returns */
+place_event_t *place_at(const place_t *p, uint64_t index);      /* from begin on, below end */
+void place_remove(place_t *p);          /* nothing is out; it is idle from now on */
 void place_idle(place_t *p, bool idle);                 /* idle: nothing is out, and claims are taken back */
 
 /* As the log keeps it. The caller frees both. */

@@ -569,6 +569,7 @@ static void on_topic(void *user, topic_t *t)
     service_t *s = user;
 
     if (topic_is_gone(t)) numbers_forget(s, t);
+    if (topic_is_gone(t)) groups_forget_topic(s, &t->id);
     dedup_window_changed(s->dedup, t);
 }
 

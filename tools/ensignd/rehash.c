@@ -7,8 +7,8 @@
  *        MARK     what has an original as its duplicate
  *        SAVE     the topic's new state
  * Holds  one hash of each original, SEEN_MAX of them: events beyond that are not found to repeat each other.
- *        Amendments under way: WALK_RECORDS of them at most, and of WALK_BYTES and one event more. A phase
- *        ends when all are answered.
+ *        Amendments, WALK_RECORDS of them at most, and of WALK_BYTES and one event more. They are asked for
+ *        together, so that the log commits them together, and the job waits until all are answered.
  *        Events that come meanwhile are left alone. */
 #include "dedup.h"
 #include "numbers.h"
@@ -42,8 +42,9 @@ struct rehash_t {
     size_t         seen_count, seen_cap;
     size_t         probe;       /* where the search for the event's original goes on, once `probing` */
     bool           probing;
-    amendment_t   *amendments;  /* without an answer yet */
-    size_t         amending, amending_bytes;
+    amendment_t   *amendments;
+    size_t         amending, amending_bytes;    /* how many, and of how many bytes */
+    bool           asked;       /* the log has them */
     bool           failed;
     buf_t          out;
     uint64_t       marked;
@@ -141,10 +142,18 @@ static void amended(log_request_t *request)
     amendment_free(a);
     if (--r->amending) return;
     r->amending_bytes = 0;
+    r->asked = false;
     jobs_wake(r->walk.service, &r->job);
 }
 
-static void write_back(service_t *s, rehash_t *r, const log_event_t *e)
+static job_result_t ask_amendments(service_t *s, rehash_t *r)
+{
+    r->asked = true;
+    for (amendment_t *a = r->amendments; a; a = a->next) log_amend(s->log, &a->amend);
+    return JOB_WAIT;
+}
+
+static void write_back(rehash_t *r, const log_event_t *e)
 {
     amendment_t *a = x_alloc(sizeof *a);
 
@@ -161,7 +170,6 @@ static void write_back(service_t *s, rehash_t *r, const log_event_t *e)
     r->amendments = a;
     r->amending++;
     r->amending_bytes += buf_len(&a->value);
-    log_amend(s->log, &a->amend);
 }
 
 /* A duplicate whose original there is not was called one by its publisher: it is left so. The real service
@@ -179,7 +187,7 @@ static job_result_t restore(service_t *s, rehash_t *r, const log_event_t *e)
     r->out.start = r->out.end = 0;
     if (restore_duplicate(e->value, original, s->strict ? &r->out : &whole) &&
         (s->strict || dedup_unmark(buf_bytes(&whole), &r->out)))
-        write_back(s, r, e);
+        write_back(r, e);
     buf_free(&whole);
     return JOB_MORE;
 }
@@ -233,7 +241,7 @@ static job_result_t mark(service_t *s, rehash_t *r, const log_event_t *e)
     /* The real service counts it for the type that is left of it. */
     numbers_duplicate(s, r->job.topic, s->strict ? buf_bytes(&r->out) : e->value);
     r->marked++;
-    write_back(s, r, e);
+    write_back(r, e);
     return JOB_MORE;
 }
 
@@ -291,7 +299,7 @@ static job_result_t visit_page(service_t *s, rehash_t *r)
     log_event_t e;
 
     for (size_t i = 0; (result = walk_peek(&r->walk, &e)) == JOB_MORE && i < WALK_RECORDS; i++) {
-        if (r->amending >= WALK_RECORDS || r->amending_bytes >= WALK_BYTES) return JOB_WAIT;
+        if (r->amending >= WALK_RECORDS || r->amending_bytes >= WALK_BYTES) return ask_amendments(s, r);
         result = visit(s, r, &e);
         if (result != JOB_MORE) return result;
         walk_take(&r->walk);
@@ -305,13 +313,14 @@ static job_result_t step(service_t *s, job_t *j)
     job_result_t result;
 
     if (r->failed) return JOB_FAILED;
+    if (r->asked) return JOB_WAIT;
     if (r->phase == SAVED) return JOB_DONE;
     if (r->phase == SAVE) return save_state(s, r);
     if (r->phase == COUNT) {
         result = numbers_count(s, j->topic, r->until, j);
     } else {
         result = visit_page(s, r);
-        if (result == JOB_DONE && r->amending) return JOB_WAIT;
+        if (result == JOB_DONE && r->amending) return ask_amendments(s, r);
     }
     if (result != JOB_DONE) return result;
     next_phase(s, r);
@@ -325,7 +334,7 @@ static void end(service_t *s, job_t *j, bool done)
     if (done)
         log_line("topic %s: deduplicated, %llu duplicates", j->topic->name, (unsigned long long)r->marked);
     while (r->amendments) {
-        log_cancel(s->log, &r->amendments->amend.base);
+        if (r->asked) log_cancel(s->log, &r->amendments->amend.base);
         amendment_free(r->amendments);
     }
     dedup_policy_free(&r->policy);

@@ -180,6 +180,11 @@ void service_stop_call(service_t *s, call_t *c)
     if (rpc && rpc->stop) rpc->stop(s, c);
 }
 
+void service_before_commit(service_t *s)
+{
+    if (s->groups) groups_run(s->groups, now_ms());
+}
+
 void service_after_commit(service_t *s)
 {
     subscribers_join(s);

@@ -72,6 +72,7 @@ extern const broker_hooks_t publish_hooks;
 
 void service_tick(service_t *s, int64_t now);   /* sends the acks that were held back long enough */
 int64_t service_due(const service_t *s);        /* when it has to be called, monotonic ms; 0: it need not */
+void service_before_commit(service_t *s);        /* the acks of this turn belong to its commit */
 void service_after_commit(service_t *s);        /* what has waited for the log's answers of this turn */
 void service_after_sending(service_t *s);       /* what has left its queue tells when an ack is due */
 bool service_busy(const service_t *s);          /* somebody waits for that, and calls must stay */
@@ -124,6 +125,7 @@ void rpc_groups_list(service_t *s, call_t *c, ensign_slice_t message);
 void rpc_groups_get(service_t *s, call_t *c, ensign_slice_t message);
 void rpc_groups_remove(service_t *s, call_t *c, ensign_slice_t message);
 void rpc_groups_reset(service_t *s, call_t *c, ensign_slice_t message);
+void groups_forget_topic(service_t *s, const ulid_t *topic);    /* it is gone */
 void group_task_closed(service_t *s, call_t *c);
 void group_tasks_run(service_t *s);             /* once a turn, behind groups_run */
 void group_tasks_free(service_t *s);
