@@ -90,8 +90,8 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 .SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
         check-late check-places generated suite-tls test-peers test-live soak fuzz bench bench-server \
-        bench-check bench-record small server tool examples install install-header install-plugin install-tool \
-        uninstall clean
+        bench-check bench-record small server tool examples install install-header install-plugin \
+        install-tool uninstall clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."

@@ -100,9 +100,10 @@ WHAT IS PROMISED
               publisher's END. What was not answered when a stream broke is sent again, with its first
               `created` time; at_most_once turns that into a NACK. Exceptions: ensign_forget, ensign_destroy.
     Subscribe Live, at most once: what is published while no stream is open is missed, and a GAP stands in its
-              place. With `resume`, and a server that keeps places, each event comes once, in order within its
-              topic, whatever breaks; a GAP stands only where the server's log has lost something. With
-              `group` each event comes at least once to a member of the group.
+              place. With `resume` each event comes once, in order within its topic, whatever breaks: a GAP
+              stands only where the server's log has lost something or, where the server keeps no places,
+              what was missed cannot be read by queries. With `group` each event comes at least once to a
+              member of the group.
     Query     Rows in order, then one END; never run again by itself.
     Request   One answer, or END with an error. A list is many answers, then END. One that only reads, and
               ensign_topic_ensure, are sent again when the connection fails, within request_timeout_ms.
@@ -938,7 +939,8 @@ typedef struct ensign_notice_drained_t {
 } ensign_notice_drained_t;
 
 typedef struct ensign_notice_gap_t {
-    ensign_slice_t topic;           /* as asked for, where that was one; empty: any of the subscription's */
+    ensign_slice_t topic;           /* as asked for, where that was one, or that which could not be caught up
+                                       with; empty: any of the subscription's */
     ensign_time_t  since;           /* commit time of the last event before; {0, 0}: none came */
     uint32_t       times;           /* gaps merged in this one: the error is that of a break, if one was */
 } ensign_notice_gap_t;
@@ -1366,10 +1368,21 @@ enum {
  *     group    The server keeps the place: each event goes to one member, and again, to any of them, until
  *              it is acked. Acks that wait, and tokens, outlive a break. With `resume` a break is no GAP.
  *              `from` counts only where the group is new.
- * A GAP tells where that could not be done. The code of its error is that of the break: the server keeps no
- * places. E_UNIMPLEMENTED: it did not begin at `from`, as it keeps none. E_DATA_LOSS: its log is of another
- * epoch, or ends before the place that was asked for. An event that is larger than max_event_bytes has its
- * GAP once. Server 0.12 keeps no places; ensignd does, but with --strict. */
+ * `from`, and a place to go on from, win over an OFFSET of the query. A GAP tells where that could not be
+ * done. The code of its error is that of the break: the server kept places, and keeps none now.
+ * E_UNIMPLEMENTED: it did not begin at `from`, as it keeps none. E_DATA_LOSS: its log is of another epoch, or
+ * ends before the place that was asked for. An event that is larger than max_event_bytes has its GAP once.
+ * Server 0.12 keeps no places; ensignd keeps them, except with --strict.
+ *
+ * Without places, `resume` has the client ask for what a break left out: it reads each topic by EnSQL, from
+ * the last event on that was given, and opens the stream when little is left to read. These events come as
+ * all others do, in order within their topic, but without `committed`; acks of them do nothing at such a
+ * server. OPEN stands behind them. The first OPEN waits until it is known where each topic ends: that takes
+ * one short query for an empty topic, and some 25 for one of 100,000 events. Where there are more than 64
+ * topics nothing is asked for at first, and a GAP stands at a break that comes before the first event.
+ * A GAP names its topic where these events cannot be had: EnSQL cannot read a name that begins with a
+ * keyword, such as `orders`, or that holds a dot (E_UNIMPLEMENTED); the topic was made anew (E_DATA_LOSS); or
+ * the server refuses the query, whose error it has. */
 typedef struct ensign_subscription_desc_t {
     const char *const *topics;      /* names, or ULIDs as text, 1..512 bytes each */
     size_t      topic_count;        /* 0: all topics of the project */
@@ -17332,8 +17345,9 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
 static bool ensi_sub_has(ensi_handle_t *h)
 {
     const ensi_sub_t *s = (const ensi_sub_t *)(void *)h;
-    bool missed = s->catchup && ensi_catchup_has(s->catchup);
-    return !s->h.ended && (s->h.bits != 0 || missed || (s->scan > 0 && !ensi_sub_held(s)));
+    if (s->h.ended) return false;
+    if (s->h.bits != 0 || (s->scan > 0 && !ensi_sub_held(s))) return true;
+    return s->catchup && ensi_catchup_has(s->catchup);
 }
 
 static const char *ensi_sub_why(int code)
@@ -17566,7 +17580,7 @@ static ensign_slice_t ensi_sub_topic_name(ensi_sub_t *s, const ensign_ulid_t *id
 }
 
 /* The notice of `event`, which was read and named. */
-static ensign_notice_t *ensi_sub_give(ensign_t *c, ensi_sub_t *s)
+static inline ensign_notice_t *ensi_sub_give(ensign_t *c, ensi_sub_t *s)
 {
     ensign_event_t *e = &s->event;
     ensign_notice_t *n = ensi_notice_new(&s->h, ENSIGN_NOTICE_EVENT);
@@ -17615,6 +17629,14 @@ static ensign_notice_t *ensi_sub_pull_missed(ensign_t *c, ensi_sub_t *s)
     return n;
 }
 
+/* What the last notice pointed into stands no longer. */
+static inline void ensi_sub_release(ensign_t *c, ensi_sub_t *s)
+{
+    ensi_msg_release(&s->call);
+    ensi_topics_free(&s->told, &c->env.mem);
+    if (s->catchup) ensi_catchup_release(c, s->catchup);
+}
+
 /* What lies first in the buffer: an event, or a gap. It is lent. NULL: an event that was given before. */
 static ensign_notice_t *ensi_sub_pull_record(ensign_t *c, ensi_sub_t *s)
 {
@@ -17631,16 +17653,8 @@ static ensign_notice_t *ensi_sub_pull_record(ensign_t *c, ensi_sub_t *s)
     if (s->scan == 0) s->gap_last = false;
     if (s->scan == 0 && s->catchup) ensi_state_touch(c, &s->call); /* what was missed can follow */
     ensi_state_grant_pulled(c, &s->call);
+    if (!n) ensi_sub_release(c, s);
     return n;
-}
-
-/* What the last notice pointed into stands no longer. */
-static void ensi_sub_release(ensign_t *c, ensi_sub_t *s)
-{
-    ensi_msg_release(&s->call);
-    if (s->catchup) ensi_catchup_release(c, s->catchup);
-    ensi_topics_free(&s->told, &c->env.mem);
-    ensi_h2_shrink(&s->call.s, &c->env.mem);
 }
 
 static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
@@ -17649,6 +17663,7 @@ static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
     ensign_notice_t *n;
 
     ensi_sub_release(c, s);
+    ensi_h2_shrink(&s->call.s, &c->env.mem);
     if ((n = ensi_notice_bit(&s->h, ENSI_BIT_OPEN, ENSIGN_NOTICE_OPEN)) != NULL) {
         s->told = ensi_topics_share(&s->topics);
         ensi_state_count_open(h, n);
@@ -17656,9 +17671,10 @@ static ensign_notice_t *ensi_sub_pull(ensign_t *c, ensi_handle_t *h)
     }
     if ((n = ensi_state_pull_waiting(c, h)) != NULL) return n;
     if (s->catchup && (n = ensi_sub_pull_missed(c, s)) != NULL) return n;
-    while (s->scan > 0 && !ensi_sub_held(s)) {
-        if ((n = ensi_sub_pull_record(c, s)) != NULL) return n;
-        ensi_sub_release(c, s);
+    if (s->scan > 0 && !ensi_sub_held(s)) {
+        do n = ensi_sub_pull_record(c, s);
+        while (!n && s->scan > 0);
+        if (n) return n;
     }
     return ensi_state_pull_end(h, h->stats.received);
 }

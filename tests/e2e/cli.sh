@@ -261,9 +261,9 @@ looks() {
     check 'text' does 0 query 'SELECT * FROM parts'
     cp "$dir/out" "$dir/text"
     check 'text: its lines' same "$(printf '\tdata: Zürich "€" \\\n\tmimetype: application/json
-\tschema: Update v1.20.3\n\tkey: Ä\n\tmeta: a=b, c=d e')" "$(sed -n 3,7p "$dir/text")"
-    check 'text: the id, the times' same 'id created committed' \
-        "$(head -n 9 "$dir/text" | grep -oE '^.(id|created|committed): ' | tr -dc 'a-z \n' | xargs)"
+\tschema: Update v1.20.3\n\tkey: Ä\n\tmeta: a=b, c=d e')" "$(sed -n 4,8p "$dir/text")"
+    check 'text: the id, the offset, the times' same 'id offset created committed' \
+        "$(head -n 10 "$dir/text" | grep -oE '^.(id|offset|created|committed): ' | tr -dc 'a-z \n' | xargs)"
     check 'text: control characters are escaped' grep -qxF "$(printf '\tdata: ')a\\nb\\r\\t\\x7f" "$dir/text"
     check 'text: a hundred characters are shown' grep -qx "$(printf '\tdata: %099dü...' 1)" "$dir/text"
     check 'text: bytes that are no UTF-8' grep -qxF "$(printf '\tdata: ')\\x01\\n\\x00\\xff" "$dir/text"

@@ -227,7 +227,18 @@ check 'a line of it' grep -qE 'at-least-once +0 +1 +3 +0  billing$' "$dir/out"
 check 'without acks it comes again' gets 6 "${member[@]}" --no-ack
 check 'here it is again' gets 6 "${member[@]}" --ack
 check 'of two, each second one is nacked' gets "$(lines 7 8)" "${member[@]}" --nack-every 2:unknown-type
-check 'the nacked one comes again' gets 8 "${member[@]}" --nack-every 1:UNKNOWN_TYPE
+until_group() { # EXPRESSION: asks until it is true
+    local left
+    for ((left = 200; left > 0; left--)); do group "$1" && return; done
+    return 1
+}
+nacked() { # it comes again, and is nacked once more
+    start nacked subscribe "${member[@]}" --raw --nack-every 1:UNKNOWN_TYPE
+    until_group 't["dead_letters"] == 1' && kill "$pid"
+    wait "$pid"
+    same 8 "$(cat "$dir/nacked.out")"
+}
+check 'the nacked one comes again' nacked
 check 'then it is a dead letter' does 0 subscribe orders-dead --from beginning --count 1 --json
 dead() { # it has its data and the reason
     python3 -c 'import json, sys
@@ -237,7 +248,7 @@ sys.exit(0 if (e["data"], m["ensignd-dead-reason"], m["ensignd-dead-topic"], m["
                m["ensignd-dead-deliveries"]) == ("8", "UNKNOWN_TYPE", "orders", "billing", "2") else str(e))' "$dir/out"
 }
 check 'with its reason' dead
-check 'it is counted' group 't["dead_letters"] == 1 and t["lag"] == 0 and t["redeliveries"] >= 2'
+check 'it is counted' group 't["dead_letters"] == 1 and t["lag"] == 0 and t["redeliveries"] >= 1'
 busy() { # a group with a member
     start busy subscribe "${member[@]}" --raw --count 1
     await "$dir/busy.err" 'open, orders' "$pid" && group 'g["members"] == 1' &&
@@ -298,12 +309,15 @@ python_parses() { block python | python3 -c 'import ast, sys; ast.parse(sys.stdi
 check 'the Python of the page is Python' python_parses
 server_stop
 page_session() { # its first commands
-    local place
+    local line
     server_start "$dir/E" --port 0 --auth-port 0 && does 0 topics create orders || return 1
     start first subscribe orders --group billing --raw --from beginning --count 2
     does 0 publish orders one two three && ended first 0 && same "$(lines one two)" "$(cat "$dir/first.out")" &&
-        does 0 groups show billing && place=$(tail -n 1 "$dir/out") && grep -qxF "    $place" "$page" &&
-        gets three orders --group billing
+        does 0 groups show billing || return 1
+    while IFS= read -r line; do
+        grep -qxF "    $line" "$page" || { echo "the page lacks: $line"; return 1; }
+    done <"$dir/out"
+    gets three orders --group billing
 }
 check 'the session of the page' page_session
 server_stop

@@ -393,10 +393,10 @@ static void greet(int fd, int pings)
 }
 
 /* ------------------------------------------------------------------ a relay that stops relaying */
-/* A process that passes bytes on between clients and the server. At a byte of the control socket it makes all
- * connections that it has mute: they stay open, and what comes is read and dropped. It answers that byte, and
- * ends with that socket. */
-enum { RELAY_PAIRS = 16 };
+/* A process that passes bytes on between clients and the server. At the byte MUTE of the control socket it
+ * makes all connections that it has mute: they stay open, and what comes is read and dropped. At CUT it closes
+ * them, and takes no other one until OPEN. It answers each such byte, and ends with that socket. */
+enum { RELAY_PAIRS = 16, RELAY_MUTE = 'm', RELAY_CUT = 'c', RELAY_OPEN = 'o' };
 typedef struct { int fd[2]; bool mute; } relay_pair_t;
 
 static bool relay_move(const relay_pair_t *pair, int from)
@@ -411,14 +411,25 @@ static bool relay_move(const relay_pair_t *pair, int from)
     return n > 0;
 }
 
+static void relay_obey(char byte, relay_pair_t *pairs, int *count)
+{
+    for (int i = 0; i < *count; i++) {
+        pairs[i].mute = true;
+        if (byte != RELAY_CUT) continue;
+        close(pairs[i].fd[0]);
+        close(pairs[i].fd[1]);
+    }
+    if (byte == RELAY_CUT) *count = 0;
+}
+
 static void relay_run(int listener, int control)
 {
     relay_pair_t pairs[RELAY_PAIRS];
     struct pollfd set[2 + 2 * RELAY_PAIRS];
-    char byte;
+    char byte = RELAY_OPEN;
     int count = 0;
     for (;;) {
-        set[0].fd = control, set[1].fd = listener;
+        set[0].fd = control, set[1].fd = byte == RELAY_CUT ? -1 : listener;
         for (int i = 0; i < 2 * count; i++) set[2 + i].fd = pairs[i / 2].fd[i % 2];
         for (int i = 0; i < 2 + 2 * count; i++) set[i].events = POLLIN, set[i].revents = 0;
         if (poll(set, (nfds_t)(2 + 2 * count), -1) < 0) _exit(1);
@@ -430,8 +441,11 @@ static void relay_run(int listener, int control)
             *pair = pairs[--count];
             i -= i % 2;
         }
-        for (int i = 0; set[0].revents && i < count; i++) pairs[i].mute = true;
-        if (set[0].revents && (recv(control, &byte, 1, 0) != 1 || send(control, &byte, 1, 0) != 1)) _exit(0);
+        if (set[0].revents) {
+            if (recv(control, &byte, 1, 0) != 1) _exit(0);
+            if (byte != RELAY_OPEN) relay_obey(byte, pairs, &count);
+            if (send(control, &byte, 1, 0) != 1) _exit(0);
+        }
         if (!set[1].revents || count == RELAY_PAIRS) continue;
         pairs[count].fd[0] = accept(listener, NULL, NULL);
         pairs[count].fd[1] = dial(server.endpoint);
@@ -464,9 +478,8 @@ static void relay_start(void)
     relay.control = control[1];
 }
 
-static void relay_mute(void)
+static void relay_tell(char byte)
 {
-    char byte = 'm';
     assert_int_equal(send(relay.control, &byte, 1, 0), 1);
     assert_int_equal(recv(relay.control, &byte, 1, 0), 1);
 }
@@ -502,7 +515,7 @@ static void keepalive_leaves_a_relay_that_stopped(void **state)
     put(p, 1);
     assert_int_equal(past_waiting(p.id)->type, ENSIGN_NOTICE_ACK);
     delivered(s);
-    relay_mute();
+    relay_tell(RELAY_MUTE);
     put(p, 2);                                  /* the relay takes it, the server never sees it */
     n = past_waiting(p.id);
     is_of_type(n, ENSIGN_NOTICE_ACK);
@@ -535,7 +548,7 @@ static void calls_leave_a_relay_that_stopped(void **state)
 
     begin_relayed(ENSIGN_FOREVER);
     assert_int_equal(asked(5000), ENSIGN_GRPC_OK);
-    relay_mute();
+    relay_tell(RELAY_MUTE);
     do status = asked(500);
     while (++failed < 12 && status != ENSIGN_GRPC_OK);
     assert_true(failed >= 2 && failed < 12);    /* all twelve failed before there was a doubt */
@@ -1252,6 +1265,128 @@ static void a_useless_first_address_does_not_keep_the_second_from_serving(void *
     }
 }
 
+/* ------------------------------------------------------------------ a server that keeps no places */
+enum { BACKLOG = 100000 };
+static ensign_t *writer;            /* past the relay */
+
+/* Publishes events of these numbers, each by turns to one of the topics. All are stored then. */
+static void publish_numbers(const char *const *topics, uint32_t topic_count, uint32_t from, uint32_t to)
+{
+    ensign_publisher_desc_t d;
+    ensign_publisher_t p;
+    const ensign_notice_t *n;
+    ensign_event_t e;
+
+    memset(&d, 0, sizeof d);
+    memset(&e, 0, sizeof e);
+    d.quiet_acks = true;
+    p = ensign_publisher_open(writer, &d);
+    while (from < to) {
+        int rc;
+        e.topic = topics[from % topic_count];
+        e.data.ptr = (const uint8_t *)&from;
+        e.data.len = sizeof from;
+        rc = ensign_publish(writer, p, &e);
+        if (rc == ENSIGN_OK) from++;
+        else if (rc != ENSIGN_AGAIN) fail_msg("%s", ensign_error(writer)->text);
+        else assert_int_equal(ensign_await(writer, p.id, WAIT_MS, &n), ENSIGN_OK);
+    }
+    assert_int_equal(ensign_publisher_flush(writer, p, WAIT_MS), ENSIGN_OK);
+    assert_int_equal(ensign_forget(writer, p.id), ENSIGN_OK);
+}
+
+static uint32_t event_number(const ensign_notice_t *n)
+{
+    uint32_t number;
+    if (n->type != ENSIGN_NOTICE_EVENT) fail_msg("%d: %s", n->type, n->error ? n->error->text : "");
+    assert_int_equal(n->as.event->data.len, sizeof number);
+    memcpy(&number, n->as.event->data.ptr, sizeof number);
+    return number;
+}
+
+static ensign_subscription_t begin_resuming(const char *const *topics, uint32_t topic_count)
+{
+    ensign_subscription_desc_t d;
+    ensign_subscription_t s;
+
+    start("--strict");
+    join();
+    writer = client;
+    for (uint32_t i = 0; i < topic_count; i++) make_topic(topics[i]);
+    publish_numbers(topics, topic_count, 0, 100);       /* from before: nobody is given these */
+    relay_start();
+    join_at(relay.endpoint, 0, 0);
+    memset(&d, 0, sizeof d);
+    d.topics = topics;
+    d.topic_count = topic_count;
+    d.resume = true;
+    s = ensign_subscription_open(client, &d);
+    is_of_type(next(s.id), ENSIGN_NOTICE_OPEN);
+    return s;
+}
+
+static int stop_both(void **state)
+{
+    if (writer != client) ensign_destroy(writer);
+    writer = NULL;
+    return stop(state);
+}
+
+/* A break of a stream that has given nothing yet, one behind a few events, and one with a long backlog. */
+static void a_long_backlog_of_two_topics_is_read(void **state)
+{
+    static const char *const topics[] = { "weather", "traffic" };
+    ensign_subscription_t s = begin_resuming(topics, 2);
+    uint32_t last[2] = { 98, 99 }, end = 100;
+    (void)state;
+
+    for (int round = 0; round < 4; round++) {
+        uint32_t down = round == 2 ? BACKLOG : 50, from = end;
+        relay_tell(RELAY_CUT);
+        publish_numbers(topics, 2, end, end + down);
+        relay_tell(RELAY_OPEN);
+        end += down + 50;
+        for (uint32_t got = from; got < end; got++) {
+            uint32_t number;
+            if (got == end - 50) publish_numbers(topics, 2, end - 50, end);
+            number = event_number(past_waiting(s.id));
+            assert_int_equal(number, last[number % 2] + 2);     /* in order, and each once */
+            last[number % 2] = number;
+        }
+    }
+    assert_int_equal(last[0] + last[1], 2 * end - 3);
+}
+
+static void a_topic_that_no_query_can_name_has_a_gap(void **state)
+{
+    static const char *const topics[] = { "weather", "orders" };
+    ensign_subscription_t s = begin_resuming(topics, 2);
+    const ensign_notice_t *n;
+    (void)state;
+
+    publish_numbers(topics, 2, 100, 102);
+    assert_int_equal(event_number(past_waiting(s.id)), 100);
+    assert_int_equal(event_number(past_waiting(s.id)), 101);
+    relay_tell(RELAY_CUT);
+    publish_numbers(topics, 2, 102, 106);
+    relay_tell(RELAY_OPEN);
+    for (int gaps = 0, events = 0; gaps + events < 3;) {
+        n = past_waiting(s.id);
+        if (n->type == ENSIGN_NOTICE_GAP) {
+            assert_int_equal(n->error->code, ENSIGN_E_UNIMPLEMENTED);
+            has(n->error->text, "orders can be missing");
+            assert_int_equal(n->as.gap.topic.len, strlen("orders"));
+            assert_int_equal(++gaps, 1);
+        } else {
+            assert_int_equal(event_number(n), 102 + 2 * events++);
+        }
+    }
+    is_of_type(next(s.id), ENSIGN_NOTICE_OPEN);
+    publish_numbers(topics, 2, 106, 108);
+    assert_int_equal(event_number(past_waiting(s.id)), 106);
+    assert_int_equal(event_number(past_waiting(s.id)), 107);
+}
+
 int main(void)
 {
 #define FAULT(name) cmocka_unit_test_teardown(name, stop)
@@ -1286,6 +1421,8 @@ int main(void)
         FAULT(strict_drops_acks_that_nobody_reads),
         FAULT(strict_sends_away_who_pings_too_often),
         FAULT(a_useless_first_address_does_not_keep_the_second_from_serving),
+        cmocka_unit_test_teardown(a_long_backlog_of_two_topics_is_read, stop_both),
+        cmocka_unit_test_teardown(a_topic_that_no_query_can_name_has_a_gap, stop_both),
     };
     int rc, fd = mkstemp(keys_file);
 

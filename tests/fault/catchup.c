@@ -137,7 +137,7 @@ static void play_by_chance(world_t *w)
         if (!reader.begun && steps > 600) steps = 0;
         if (reader.begun && !calm && world_below(w, 6) == 0) shelf_publish(w, world_below(w, shelves.count));
         if (reader.begun && !calm && world_below(w, 60) == 0) world_cut(w, ENSIGN_LINK_RPC, 0);
-        if (reader.begun && !calm && world_below(w, 200) == 0 && shelves.count < SHELVES)
+        if (reader.begun && !calm && world_below(w, 200) == 0 && shelves.count < TOPICS + 4)
             shelf_make(service_topic_name(shelves.count));
         if (!moved) pass_time(w, due);
     }

@@ -11,16 +11,27 @@ static void begin(world_t *w)
     w->on_message = shelves_message;
 }
 
-static void open_reader(world_t *w)
+static void subscribe(world_t *w)
 {
     ensign_subscription_desc_t d;
     memset(&d, 0, sizeof d);
     d.resume = true;
     d.window_bytes = reader.window;
     d.max_event_bytes = reader.largest;
-    world_create(w);
     reader.sub = ensign_subscription_open(w->client, &d);
     assert_int_not_equal(reader.sub.id, 0);
+}
+
+static void open_reader(world_t *w)
+{
+    world_create(w);
+    subscribe(w);
+}
+
+static void open_reader_with_key(world_t *w)
+{
+    world_create_with_key(w);
+    subscribe(w);
 }
 
 static void expect_open(world_t *w)
@@ -364,6 +375,134 @@ SCRIPT(another_break_begins_anew_behind_the_last_event)
     }
 }
 
+/* The server ends its connection in good order, while rows wait at it. */
+SCRIPT(goaway_moves_a_catch_up)
+{
+    uint64_t i;
+    begin(w);
+    shelf_make("weather");
+    reader.window = 1024;
+    open_reader(w);
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 1);
+    cut(w);
+    publish(w, 0, 300);
+    expect(w, 2);
+    world_settle(w);
+    peer_goaway_notice(w);
+    for (i = 3; i <= 301; i++) expect(w, i);
+    expect_open(w);
+    assert_true(newest_stream(w, "/Subscribe")->conn->number >= 2);
+    world_silent(w, reader.sub.id);
+}
+
+SCRIPT(a_token_that_expires_is_renewed_for_a_query)
+{
+    begin(w);
+    shelf_make("weather");
+    open_reader_with_key(w);
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 1);
+    cut(w);
+    shelves.refuse = ENSIGN_GRPC_UNAUTHENTICATED;
+    shelves.refusals = 1;
+    publish(w, 0, 1);
+    expect(w, 2);
+    expect_open(w);
+    world_silent(w, reader.sub.id);
+}
+
+/* Of many topics no end is looked for: the first event of the stream is a place in each of them. */
+SCRIPT(many_topics_have_their_place_from_the_first_event)
+{
+    char names[70][8];
+    unsigned i;
+    begin(w);
+    for (i = 0; i < COUNT(names); i++) {
+        snprintf(names[i], sizeof names[i], "n%u", i);
+        shelf_make(names[i]);
+        publish(w, i, 3);
+    }
+    open_reader(w);
+    expect_open(w);
+    assert_int_equal(shelves.asked, 0);
+    publish(w, 5, 1);
+    expect(w, 211);
+    cut(w);
+    publish(w, 9, 1);
+    publish(w, 5, 1);
+    expect(w, 213);
+    expect(w, 212);
+    expect_open(w);
+    world_silent(w, reader.sub.id);
+    cut(w);
+    publish(w, 69, 1);
+    expect(w, 214);
+    expect_open(w);
+    world_silent(w, reader.sub.id);
+}
+
+SCRIPT(what_is_not_known_yet_is_a_gap)
+{
+    char names[65][8];
+    unsigned i;
+    begin(w);
+    for (i = 0; i < COUNT(names); i++) {
+        snprintf(names[i], sizeof names[i], "n%u", i);
+        shelf_make(names[i]);
+    }
+    open_reader(w);
+    expect_open(w);
+    cut(w);
+    for (i = 0; i < COUNT(names); i++) expect_gap(w, names[i], "before its place");
+    expect_open(w);
+    publish(w, 3, 1);
+    expect(w, 1);
+    world_silent(w, reader.sub.id);
+}
+
+/* A topic that is made during a break is whole. */
+SCRIPT(a_topic_that_was_made_meanwhile_is_whole)
+{
+    begin(w);
+    shelf_make("weather");
+    open_reader(w);
+    expect_open(w);
+    shelf_make("traffic");
+    publish(w, 1, 2); /* the stream does not have it */
+    publish(w, 0, 1);
+    expect(w, 3);
+    cut(w);
+    publish(w, 1, 1);
+    expect(w, 1);
+    expect(w, 2);
+    expect(w, 4);
+    publish(w, 1, 1);
+    expect(w, 5);
+    world_silent(w, reader.sub.id);
+}
+
+/* A server that is away for good: what waits is told, and the subscription ends when its time is up. */
+SCRIPT(a_catch_up_gives_up_in_time)
+{
+    const ensign_notice_t *n;
+    begin(w);
+    shelf_make("weather");
+    w->desc.give_up_after_ms = 20000;
+    open_reader(w);
+    expect_open(w);
+    publish(w, 0, 1);
+    expect(w, 1);
+    cut(w);
+    shelves.refuse = ENSIGN_GRPC_UNAVAILABLE;
+    n = world_next(w, reader.sub.id);
+    assert_int_equal(n->type, ENSIGN_NOTICE_END);
+    assert_int_equal(n->error->code, ENSIGN_E_UNAVAILABLE);
+    assert_true(w->waits > 0);
+}
+
 SCRIPT(closing_ends_a_catch_up)
 {
     const ensign_notice_t *n;
@@ -401,6 +540,12 @@ int main(void)
         IN_MODES(a_row_that_is_too_large_or_no_event_is_a_gap),
         IN_MODES(rows_stay_at_the_server_while_nobody_pulls),
         IN_MODES(another_break_begins_anew_behind_the_last_event),
+        IN_MODES(goaway_moves_a_catch_up),
+        IN_MODES(a_token_that_expires_is_renewed_for_a_query),
+        IN_MODES(many_topics_have_their_place_from_the_first_event),
+        IN_MODES(what_is_not_known_yet_is_a_gap),
+        IN_MODES(a_topic_that_was_made_meanwhile_is_whole),
+        IN_MODES(a_catch_up_gives_up_in_time),
         IN_MODES(closing_ends_a_catch_up),
     };
     return cmocka_run_group_tests_name("catchup", tests, NULL, NULL);

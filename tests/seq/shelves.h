@@ -7,7 +7,7 @@
 
 #include "service.h"
 
-enum { SHELVES = 4 };
+enum { SHELVES = 80 };
 
 typedef struct shelf_t {            /* a topic */
     const char *name;

@@ -756,7 +756,7 @@ static void reset_stream(world_t *w, stream_t *s)
 
 static void meet_trouble(world_t *w, flow_t *f)
 {
-    if (f->kind == FLOW_QUERY) model.rows_refused++; /* it may be one of these */
+    if (f->kind == FLOW_QUERY) model.rows_refused++;
     switch (world_below(w, 8)) {
     case 0:
     case 1: refuse_status(w, f); break;
@@ -801,6 +801,7 @@ static void model_headers(world_t *w, stream_t *s)
         attempts_refuse(w, s, ENSIGN_GRPC_UNAUTHENTICATED, "invalid credentials");
         return;
     }
+    if (model.maintenance && f->kind == FLOW_QUERY) model.rows_refused++; /* it may be one of these */
     if (model.maintenance) refuse_all(w, s);
     else if (!model.calm && world_below(w, model.trouble) == 0) meet_trouble(w, f);
 }
