@@ -397,12 +397,21 @@ static void sqlite_close(void *engine)
     free(e);
 }
 
+/* The process has one thread, so SQLite needs no locks, and nobody asks how much memory it has. It refuses
+   where it is in use already, which does no harm. */
+static void configure(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 static void *sqlite_open(log_t *front, const char *where, log_mode_t mode, why_t *why)
 {
     engine_t *e = x_alloc(sizeof *e);
     mode_t old = umask(077);            /* keys and secrets are in it */
     bool ok;
 
+    configure();
     e->front = front;
     e->mode = mode;
     e->lock_fd = -1;
