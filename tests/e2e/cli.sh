@@ -885,7 +885,7 @@ waits() {
     check 'no server: it says it once, too' test "$(wc -l <"$dir/err")" -eq 1
 }
 
-server_start --memory --port 0 --auth-port 0 --subscriber-queue 200000 || exit 1
+server_start --memory --port 0 --auth-port 0 || exit 1
 session
 check 'a file of 60 MB from a pipe, in constant memory' constant_memory
 publishes
