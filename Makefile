@@ -182,7 +182,7 @@ check-valgrind: $(UNIT) $(FUZZ)
 # is another order of its answers.
 STORE_SEEDS ?= 1 2 3
 LATE_C  := $(addprefix $(B)/tests/e2e/,faults groups query)
-LATE_SH := $(wildcard $(addprefix tests/e2e/,cli.sh cli_answers.sh cli_groups.sh ensql.sh examples.sh))
+LATE_SH := $(wildcard $(addprefix tests/e2e/,cli.sh cli_groups.sh ensql.sh examples.sh))
 
 check-late: $(LATE_C) $(SERVER) $(TOOL) $(EXAMPLES) $(HELPERS)
 	@for seed in $(STORE_SEEDS); do \
