@@ -15988,7 +15988,7 @@ static int ensi_places_ready(ensi_places_t *p, ensi_mem_t *m, const ensi_topics_
     }
     *gap = p->owed;
     if (!same || most > place->offset) *gap = p->owed ? ENSIGN_E_DATA_LOSS : 0;
-    else if (p->group || (p->asked && unnamed == 0)) *gap = 0;
+    else if (p->group ? p->begun || p->asked : p->asked && unnamed == 0) *gap = 0;
     p->kept = true;
     ensi_places_begin(p, m, map, place);
     return ENSIGN_OK;
@@ -16141,8 +16141,9 @@ static void ensi_bisect_answer(ensi_bisect_t *b, uint64_t at, bool before)
 /* ---- places */
 
 typedef struct ensi_catchup_place_t {
-    uint64_t next;                  /* of the row behind it */
-    uint8_t last[ENSI_CATCHUP_RLID]; /* of the event; zeros: the place is before the first one */
+    uint8_t last[ENSI_CATCHUP_RLID]; /* the event; zeros: the place is before the first one */
+    uint8_t mark[ENSI_CATCHUP_RLID]; /* the event in the row before `next`, mostly `last`; zeros: none */
+    uint64_t next;                  /* the row that is to be read next */
     bool known;                     /* else `floor` is the place, if there is one */
     bool counted;                   /* `next` was an answer once; events of the stream were added */
     bool anew, told;                /* the topic has been made anew; a GAP has told it */
@@ -16277,7 +16278,8 @@ static void ensi_catchup_found(ensi_catchup_t *x)
     ensi_catchup_place_t *p = &x->places[x->at];
     bool had = p->known && !ensi_catchup_is_none(p->last);
     if (had && memcmp(p->last, x->before, sizeof p->last) != 0) p->anew = true;
-    memcpy(p->last, x->before, sizeof p->last);
+    if (!p->known) memcpy(p->last, x->before, sizeof p->last);
+    memcpy(p->mark, x->before, sizeof p->mark);
     p->next = x->bisect.low;
     p->known = p->counted = true;
     x->probing = false;
@@ -16286,8 +16288,7 @@ static void ensi_catchup_found(ensi_catchup_t *x)
 /* May its rows be read from the place on, or has that to be found before? */
 static bool ensi_catchup_placed(const ensi_catchup_place_t *p)
 {
-    if (!p->known) return false;
-    return ensi_catchup_is_none(p->last) || (p->counted && p->next > 0);
+    return p->known && (p->counted || ensi_catchup_is_none(p->last));
 }
 
 /* Is there anything to do for the topic `at`? A GAP may be the answer. */
@@ -16328,7 +16329,7 @@ static bool ensi_catchup_choose(ensign_t *c, ensi_catchup_t *x)
         if (x->state == ENSI_CATCHUP_ENDS) return false;
     }
     x->question = ENSI_CATCHUP_READ;
-    x->check = !ensi_catchup_is_none(p->last);
+    x->check = !ensi_catchup_is_none(p->mark);
     x->row_at = x->check ? p->next - 1 : p->next;
     x->rows = 0;
     if (p->anew && !p->told) {
@@ -16417,6 +16418,7 @@ static void ensi_catchup_note(ensi_catchup_t *x, const uint8_t *id)
 {
     ensi_catchup_place_t *p = &x->places[x->at];
     memcpy(p->last, id, sizeof p->last);
+    memcpy(p->mark, id, sizeof p->mark);
     p->next = ++x->row_at;
     p->known = p->counted = true;
     x->tries = 0;
@@ -16471,7 +16473,7 @@ static ensi_catchup_verdict_t ensi_catchup_judge(ensi_catchup_t *x, const uint8_
         x->hit = true;
         return ENSI_CATCHUP_SKIP;
     }
-    if (x->check && memcmp(id, p->last, sizeof p->last) != 0) return ENSI_CATCHUP_STOP;
+    if (x->check && memcmp(id, p->mark, sizeof p->mark) != 0) return ENSI_CATCHUP_STOP;
     if (!x->check && memcmp(id, p->last, sizeof p->last) > 0) return ENSI_CATCHUP_GIVE;
     x->check = false;
     x->row_at++;
@@ -16783,6 +16785,7 @@ static bool ensi_catchup_takes(ensi_catchup_t *x, const ensign_event_t *e)
     if (!p || ensi_catchup_is_none(e->id.b)) return true;
     if (p->known && memcmp(e->id.b, p->last, sizeof p->last) <= 0) return false;
     memcpy(p->last, e->id.b, sizeof p->last);
+    memcpy(p->mark, e->id.b, sizeof p->mark);
     memcpy(x->floor, e->id.b, sizeof x->floor);
     p->next++;
     p->known = true;

@@ -833,6 +833,7 @@ restart() {
     check 'it goes: nor by the watch' same '' "$(reasons watch | uniq -d)"
     check 'it goes: both told why' test -n "$(reasons again)" -a -n "$(reasons watch)"
     check 'a gap is told before' json '[r["kind"] for r in rows] == ["gap", "event"] and rows[0]["error"]'
+    check 'it names its topic' json 'rows[0]["topic"] == "t"'
 }
 
 # ---- a wait says why, once for each reason: in place of silence

@@ -295,7 +295,7 @@ block() { # LANGUAGE: the block of the page in it
 }
 worker() { # its program compiles, and is a member
     mkdir -p "$dir/include" && cp ensign.h "$dir/include" && block c >"$dir/worker.c" &&
-        gcc -std=c99 -Wall -Wextra -Wpedantic -Werror -I"$dir/include" -o "$dir/worker" "$dir/worker.c" \
+        "${CC:-gcc}" -std=c99 -Wall -Wextra -Wpedantic -Werror -I"$dir/include" -o "$dir/worker" "$dir/worker.c" \
             -lnghttp2 -lmbedtls -lmbedx509 -lmbedcrypto -lprotobuf-nanopb || return 1
     "$dir/worker" >"$dir/worker.out" 2>"$dir/worker.err" &
     pid=$!

@@ -130,6 +130,7 @@ static void play_by_chance(world_t *w)
     while (reader.got < shelves.newest || steps < 600) {
         bool moved = world_round(w);
         bool calm = ++steps > 600;
+        if (steps == 601) world_cut(w, ENSIGN_LINK_RPC, 0); /* for topics that were made since the last one */
         shelves.at_ready = reader.begun && !calm ? world_below(w, 4) : 0;
         shelves.behind_ready = reader.begun && !calm ? world_below(w, 4) : 0;
         if (calm || world_below(w, 3)) moved |= pull(w, calm ? 1000 : world_below(w, 5));

@@ -484,6 +484,52 @@ SCRIPT(a_topic_that_was_made_meanwhile_is_whole)
     world_silent(w, reader.sub.id);
 }
 
+/* Whatever a server answers, the subscription goes on, in order, and each event comes once. */
+static void nonsense(world_t *w, unsigned kind, unsigned times, bool from_the_first)
+{
+    const ensign_notice_t *n;
+    uint64_t last = 0, live = 0;
+    begin(w);
+    shelf_make("weather");
+    shelves.nonsense = kind;
+    publish(w, 0, 2);
+    if (from_the_first) shelves.nonsenses = times;
+    open_reader(w);
+    expect_open(w);
+    publish(w, 0, 1);
+    do { /* where it lied about the end, older ones come before */
+        n = world_next(w, reader.sub.id);
+        if (n->type == ENSIGN_NOTICE_EVENT) last = number_of(n);
+    } while (last != 3);
+    cut(w);
+    if (!from_the_first) shelves.nonsenses = times;
+    publish(w, 0, 2);
+    do {
+        n = world_next(w, reader.sub.id);
+        if (n->type == ENSIGN_NOTICE_OPEN) live = shelf_publish(w, 0);
+        if (n->type != ENSIGN_NOTICE_EVENT) continue;
+        assert_true(number_of(n) > last);
+        last = number_of(n);
+    } while (last != live || live == 0);
+    world_silent(w, reader.sub.id);
+    world_close(w);
+}
+
+SCRIPT(nonsense_for_an_answer_is_survived)
+{
+    chunk_t mode = w->mode;
+    const char *script = w->script;
+    unsigned i;
+    for (i = 0; i < NONSENSE * 6; i++) {
+        world_begin(w, mode, world_base_seed() + i);
+        w->script = script;
+        nonsense(w, i / 6, 1 + i % 3 * 4, i % 6 < 3);
+    }
+    world_begin(w, mode, world_base_seed());
+    w->script = script;
+    world_create(w);
+}
+
 /* A server that is away for good: what waits is told, and the subscription ends when its time is up. */
 SCRIPT(a_catch_up_gives_up_in_time)
 {
@@ -545,6 +591,7 @@ int main(void)
         IN_MODES(many_topics_have_their_place_from_the_first_event),
         IN_MODES(what_is_not_known_yet_is_a_gap),
         IN_MODES(a_topic_that_was_made_meanwhile_is_whole),
+        IN_MODES(nonsense_for_an_answer_is_survived),
         IN_MODES(a_catch_up_gives_up_in_time),
         IN_MODES(closing_ends_a_catch_up),
     };

@@ -29,6 +29,7 @@ typedef struct shelves_t {
     int refuse;                     /* status of each query; 0: none */
     unsigned refusals;              /* of them that are left */
     bool mute;                      /* queries are not answered */
+    unsigned nonsense, nonsenses;   /* a kind of answer that no server should give, and to how many queries */
     uint64_t large;                 /* the number of an event of `large_bytes` */
     size_t large_bytes;
     uint64_t odd;                   /* the number of a row that is no Event */
@@ -144,6 +145,41 @@ static UNUSED void shelves_refuse(stream_t *s)
     if (shelves.refusals > 0 && --shelves.refusals == 0) shelves.refuse = 0;
 }
 
+enum { NONSENSE = 8 };
+
+/* Bytes that are no message, a message of another kind, one that is cut, one with a flag, a row without an id,
+ * the first row of the topic so often, one row again and again, and an end without trailers. */
+static UNUSED void shelves_babble(stream_t *s, unsigned kind)
+{
+    bytes_t row = {0};
+    unsigned i;
+    switch (kind) {
+    case 0: peer_message(s, "\xff\xff\xff", 3); break;
+    case 1: peer_message(s, "\x0a\x02me", 4); break;
+    case 2: peer_raw(s, "\0\0\0\0\x50half", 9); break;
+    case 3:
+        peer_prefix(s, 1, 2);
+        peer_raw(s, "ab", 2);
+        break;
+    case 4:
+        enc_bytes(&row, 2, shelves.shelf[0].id, 16);
+        peer_send(s, &row);
+        break;
+    case 5:
+    case 6:
+        for (i = 0; i < 200; i++) {
+            shelf_wrapper(&row, &shelves.shelf[0], kind == 5 ? 1 : 1 + i % 2, true);
+            peer_send(s, &row);
+        }
+        break;
+    default:
+        peer_open(s);
+        peer_finish_bare(s);
+        return;
+    }
+    peer_finish(s, 0, NULL, NULL);
+}
+
 /* "SELECT * FROM topic OFFSET n", maybe with " LIMIT m". */
 static UNUSED void shelves_query(world_t *w, stream_t *s, ensign_slice_t m)
 {
@@ -163,6 +199,11 @@ static UNUSED void shelves_query(world_t *w, stream_t *s, ensign_slice_t m)
     if (shelves.mute) return;
     if (shelves.refuse) {
         shelves_refuse(s);
+        return;
+    }
+    if (shelves.nonsenses > 0) {
+        shelves.nonsenses--;
+        shelves_babble(s, shelves.nonsense);
         return;
     }
     for (i = 0; i < shelves.count && strcmp(shelves.shelf[i].name, name) != 0; i++) {}

@@ -1,5 +1,5 @@
-/* ensignd_log.c - the promises of log.h, kept by each engine: SQLite in memory and in a folder, and the engine
- * that is late, with some seeds; and by the front over an engine whose answers the test gives */
+/* ensignd_log.c - the promises of log.h, kept by each engine: SQLite in memory and in a folder, and the late
+ * engine with some seeds; and by the front, over an engine whose answers the test gives */
 #include "logs.h"
 
 static char folder[] = "/tmp/ensignd_log.XXXXXX";
@@ -63,8 +63,8 @@ static log_read_t read_of(char project, uint64_t after, uint64_t until)
     return r;
 }
 
-/* Reads to the end, page by page, and compares with the kept events `first` to `end`, those of `topics` alone;
-   NULL: all. Keeps the ids when they come. */
+/* Reads to the end, page by page, and compares with the kept events `first` to `end`, those of `topics`
+   alone; NULL: all. Keeps the ids when they come. */
 static void reads(log_read_t r, size_t first, size_t end, const char *topics)
 {
     ulid_t ids[3];
@@ -637,7 +637,8 @@ typedef struct racer_t { log_put_t r; char value[16]; bool done; } racer_t;
 static void raced(log_request_t *r)
 {
     ((racer_t *)r->user)->done = true;
-    if (r->result == LOG_CHANGED) assert_int_not_equal(revision_of("k"), 0);    /* that of the winner is known */
+    /* That of the winner is known by then. */
+    if (r->result == LOG_CHANGED) assert_int_not_equal(revision_of("k"), 0);
 }
 
 static void one_of_those_that_race_wins(void **state)
@@ -1115,7 +1116,8 @@ static void a_request_fails_when_its_time_is_over(void **state)
     mend();
 }
 
-/* An engine that says nothing at all: the answer comes all the same, and the engine lets go of the request. */
+/* An engine that says nothing at all: the answer comes all the same, and the engine lets go of the
+   request. */
 static void a_silent_engine_does_not_hold_a_request(void **state)
 {
     one_t *o = x_alloc(sizeof *o), next;

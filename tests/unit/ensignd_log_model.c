@@ -4,8 +4,8 @@
  * puts, followers that come and go, requests that are cancelled. An event's value and a record's value are
  * numbers that come once, so the model knows each by what it reads. What it cannot know at the time, because
  * a read may overtake an append, it looks at in the end, when it knows all offsets. The engines are the late
- * one, with timeouts that are never reached and with some that are, and SQLite in memory and in a folder; that
- * one is closed in the middle of it and opened again.
+ * one, with timeouts that are never reached and with some that are, and SQLite, in memory and in a folder,
+ * which is closed in the middle of it and opened again.
  *
  *     SEED=n    this one run alone */
 #include "logs.h"
@@ -28,8 +28,14 @@ typedef struct model_project_t { ulid_t id; event_t events[EVENTS_MOST]; size_t 
 typedef enum { OP_APPEND, OP_READ, OP_AMEND, OP_DESTROY, OP_PUT, OP_KINDS } op_kind_t;
 
 typedef struct op_t {
-    union { log_request_t base; log_append_t append; log_read_t read; log_amend_t amend; log_destroy_t destroy;
-            log_put_t put; } r;
+    union {
+        log_request_t base;
+        log_append_t  append;
+        log_read_t    read;
+        log_amend_t   amend;
+        log_destroy_t destroy;
+        log_put_t     put;
+    } r;
     op_kind_t kind;
     uint64_t  asked_at;
     bool      flies;                    /* asked, and neither answered nor cancelled */
@@ -47,8 +53,13 @@ typedef struct op_t {
     bool      heard;
 } op_t;
 
-typedef struct follower_t { log_follow_t f; int project; uint64_t from; bool got[EVENTS_MOST]; size_t last; bool on; }
-    follower_t;
+typedef struct follower_t {
+    log_follow_t f;
+    int          project;
+    uint64_t     from;
+    bool         got[EVENTS_MOST], on;
+    size_t       last;                  /* the index of the last event that it heard; SIZE_MAX: none so far */
+} follower_t;
 
 static model_project_t projects[PROJECTS];
 static op_t *ops[OPS_MOST];
@@ -71,7 +82,8 @@ static uint32_t draw(uint32_t n)
 
 #define SURE(condition) \
     do { \
-        if (!(condition)) fail_msg("SEED=%" PRIu64 ", step %" PRIu64 ": not so: %s", seed, step, #condition); \
+        if (!(condition)) \
+            fail_msg("SEED=%" PRIu64 ", step %" PRIu64 ": not so: %s", seed, step, #condition); \
     } while (0)
 
 /* ---- what is known of events */
@@ -441,8 +453,10 @@ static void change_follower(void)
     log_follow(logs, &w->f);
     w->from = w->f.from;
     SURE(w->from == log_last(logs, &w->f.project));
-    for (size_t i = 0; i < projects[w->project].count; i++)     /* what is answered lies behind */
-        if (projects[w->project].events[i].appended_at) SURE(projects[w->project].events[i].offset <= w->from);
+    for (size_t i = 0; i < projects[w->project].count; i++) {   /* what is answered lies behind */
+        const event_t *m = &projects[w->project].events[i];
+        if (m->appended_at) SURE(m->offset <= w->from);
+    }
 }
 
 /* ---- a run */

@@ -217,6 +217,34 @@ static void places_follow_their_topics(void **state)
     ensi_places_free(&p, m);
 }
 
+/* What could not be asked for, as its names were too many for a message, leaves its gap; of a group, too. */
+static void what_was_not_asked_for_leaves_its_gap(void **state)
+{
+    (void)state;
+    for (int group = 0; group < 2; group++) {
+        ensi_mem_t *m = &client->env.mem;
+        ensi_offset_t place = { 3, 9 };
+        ensi_topics_t map, none;
+        ensi_places_t p;
+        int gap = 0;
+        memset(&p, 0, sizeof p);
+        memset(&map, 0, sizeof map);
+        memset(&none, 0, sizeof none);
+        p.resume = true;
+        p.from = 5;
+        p.group = group;
+        p.owed = ENSIGN_E_UNIMPLEMENTED;
+        assert_true(ensi_topics_build(&map, m, ensi_slice(NULL, 0)));
+        assert_int_equal(ensi_places_ready(&p, m, &map, &none, ensi_slice(NULL, 0), &place, &gap), ENSIGN_OK);
+        assert_int_equal(gap, ENSIGN_E_UNIMPLEMENTED);
+        p.owed = ENSIGN_E_CLOSED;
+        assert_int_equal(ensi_places_ready(&p, m, &map, &map, ensi_slice(NULL, 0), &place, &gap), ENSIGN_OK);
+        assert_int_equal(gap, group ? 0 : ENSIGN_E_CLOSED);
+        ensi_places_free(&p, m);
+        ensi_topics_free(&map, m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +252,7 @@ int main(void)
         BARE_TEST(the_first_bytes_of_an_event_tell_its_place),
         BARE_TEST(an_event_without_an_offset_has_no_place),
         BARE_TEST(places_follow_their_topics),
+        BARE_TEST(what_was_not_asked_for_leaves_its_gap),
     };
     return cmocka_run_group_tests_name("place", tests, NULL, NULL);
 }

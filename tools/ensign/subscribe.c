@@ -123,18 +123,23 @@ static void take_event(subscribe_t *t, const stream_t *stream, const ensign_even
 static void take_gap(subscribe_t *t, const ensign_notice_t *n)
 {
     const char *text = n->error ? n->error->text : "no reason was given";
+    const ensign_slice_t topic = n->as.gap.topic;
+    int shown = t->o->args.count == 1 ? 0 : (int)topic.len;
     char since[TIME_TEXT];
 
     t->gaps++;
     if (t->o->json) {
         json_object(NULL);
         json_text("kind", "gap");
+        if (topic.len > 0) json_slice("topic", topic);
+        else json_null("topic");
         json_time("since", n->as.gap.since);
         json_text("error", text);
         json_close();
     } else {
         text_time(n->as.gap.since, since);
-        say("%s%s%s%s", text, since[0] ? " (since " : "", since, since[0] ? ")" : "");
+        say("%.*s%s%s%s%s%s", shown, shown > 0 ? (const char *)topic.ptr : "", shown > 0 ? ": " : "", text,
+            since[0] ? " (since " : "", since, since[0] ? ")" : "");
     }
 }
 

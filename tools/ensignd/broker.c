@@ -21,6 +21,7 @@ struct broker_batch_t {
     log_append_t append;                /* first: the log knows this part alone */
     broker_t    *broker;
     bool         handed;
+    uint64_t     number;                /* of the append that is handed */
     size_t       from;                  /* the entries before it are answered */
     bool         blocked;               /* nothing of it may go until the window's serial is another one */
     uint64_t     serial;
@@ -198,6 +199,7 @@ static void hand_over(broker_t *b, broker_batch_t *x)
         b->bytes -= e->value_len + e->local_id_len + sizeof *e;
     }
     x->handed = true;
+    x->number = ++b->handed;
     x->append.base.done = answer;
     x->append.events = x->events + x->from;
     x->append.count = count;
@@ -215,6 +217,13 @@ bool broker_waiting(const broker_t *b)
     for (const broker_batch_t *x = b->batches; x; x = x->next)
         if (may_go(b, x)) return true;
     return false;
+}
+
+bool broker_answered(const broker_t *b, uint64_t handed)
+{
+    for (const broker_batch_t *x = b->batches; x; x = x->next)
+        if (x->handed && x->number <= handed) return false;
+    return true;
 }
 
 bool broker_full(const broker_t *b)

@@ -26,6 +26,7 @@ typedef struct broker_t {
     broker_batch_t       *batches;      /* of all projects, in the order of their first events */
     broker_batch_t       *spare;
     broker_batch_t       *into;         /* where broker_room gave room */
+    uint64_t              handed;       /* appends so far */
     size_t                bytes;        /* that wait for the log to answer what came before */
     uint64_t              total, failed;
 } broker_t;
@@ -37,6 +38,8 @@ uint8_t *broker_room(broker_t *b, const ulid_t *project, size_t n);
 void     broker_put(broker_t *b, void *publisher, const ulid_t *topic, size_t value_len, size_t local_id_len);
 void     broker_commit(broker_t *b);            /* hands over what may go */
 bool     broker_waiting(const broker_t *b);     /* something may go */
+/* Whether the log has answered the first `handed` appends. */
+bool     broker_answered(const broker_t *b, uint64_t handed);
 bool     broker_full(const broker_t *b);        /* publishers have to be held back */
 void     broker_close(broker_t *b);
 #endif

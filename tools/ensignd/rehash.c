@@ -1,6 +1,7 @@
 /* rehash.c - see rehash.h
  *
- * Moves  COUNT    to the end of what there was at the start, so that Info's sizes are those of whole events
+ * Moves  SETTLE   until the log has all events that were compared under the policy before
+ *        COUNT    to the end of what there is then, so that Info's sizes are those of whole events
  *        RESTORE  every duplicate to a whole event; the originals are not touched, so each is there when it
  *                 is needed, and a server that dies in between goes on from the beginning
  *        FIND     with OFFSET_LATEST: the last of each set
@@ -21,7 +22,7 @@
 
 #define SEEN_MAX 4194304u       /* 32 bytes each, twice */
 
-typedef enum { COUNT, RESTORE, FIND, MARK, SAVE, SAVED } phase_t;
+typedef enum { SETTLE, COUNT, RESTORE, FIND, MARK, SAVE, SAVED } phase_t;
 typedef struct seen_t { name_hash_t hash; rlid_t id; bool used; } seen_t;
 
 typedef struct rehash_t rehash_t;
@@ -35,7 +36,8 @@ typedef struct amendment_t {
 struct rehash_t {
     job_t          job;
     dedup_policy_t policy;
-    uint64_t       until;       /* the last offset that was given out when it began */
+    uint64_t       handed;      /* appends of the broker when it began */
+    uint64_t       until;       /* the last offset that was given out when these were answered */
     walk_t         walk;
     phase_t        phase;
     seen_t        *seen;
@@ -307,6 +309,18 @@ static job_result_t visit_page(service_t *s, rehash_t *r)
     return result;
 }
 
+/* An event that was marked as the duplicate of one that is shrunk now could not be restored any more. */
+static job_result_t settle(service_t *s, rehash_t *r)
+{
+    if (!broker_answered(s->broker, r->handed)) {
+        r->job.waits_for = s->broker;
+        return JOB_WAIT;
+    }
+    r->until = log_last(s->log, &r->job.topic->project);
+    r->phase = log_can_amend(s->log) ? COUNT : SAVE;
+    return JOB_MORE;
+}
+
 static job_result_t step(service_t *s, job_t *j)
 {
     rehash_t *r = (rehash_t *)j;
@@ -314,6 +328,7 @@ static job_result_t step(service_t *s, job_t *j)
 
     if (r->failed) return JOB_FAILED;
     if (r->asked) return JOB_WAIT;
+    if (r->phase == SETTLE) return settle(s, r);
     if (r->phase == SAVED) return JOB_DONE;
     if (r->phase == SAVE) return save_state(s, r);
     if (r->phase == COUNT) {
@@ -351,9 +366,8 @@ void rehash_start(service_t *s, topic_t *t)
     r->job.step = step;
     r->job.end = end;
     r->job.topic = t;
-    r->until = log_last(s->log, &t->project);
+    r->handed = s->broker->handed;
     r->walk.service = s;
-    if (!log_can_amend(s->log)) r->phase = SAVE;
     if (!dedup_policy_read(slice_of(t->message, t->message_len), &r->policy)) r->policy.strategy = DEDUP_NONE;
     jobs_add(s, &r->job);
 }

@@ -1,6 +1,7 @@
 /* service.c - the table of RPCs, authentication, and the way from a call to its function; see service.h */
 #include "dead_letter.h"
 #include "group.h"
+#include "jobs.h"
 #include "reply.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,6 +192,7 @@ void service_after_commit(service_t *s)
     publishers_resume(s);
     if (s->groups) groups_run(s->groups, now_ms());
     if (s->groups) group_tasks_run(s);
+    jobs_wake_all(s, s->broker, true);
     health_run(s);
 }
 
