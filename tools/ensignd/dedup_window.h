@@ -22,7 +22,7 @@ typedef enum {
     DEDUP_NEW,                          /* to be appended as it is */
     DEDUP_REPEATED,                     /* to be appended as `marked` */
     DEDUP_LATER                         /* its original, or the window, is on its way: ask again when
-                                           dedup_window_serial changes, and append nothing of the topic before */
+                                           dedup_window_serial changes; append nothing of the topic before */
 } dedup_answer_t;
 
 typedef struct dedup_window_t dedup_window_t;

@@ -8,8 +8,8 @@
  * Events    An event is appended without an identity. The log gives it an offset, an RLID and a time:
  *           offset   its place in the one sequence of its project, from 1. A later event has a higher one.
  *                    Offsets may skip, so they count nothing.
- *           id       its RLID: the time in ms, and the low 32 bits of the offset. In one project it rises with
- *                    the offset. (Events of folders that are older than this keep the ids that they had.)
+ *           id       its RLID: the time in ms, and the low 32 bits of the offset. In one project it rises
+ *                    with the offset. (Events of folders that are older than this keep the ids that they had.)
  *           Its value is an EventWrapper without id, offset, epoch, committed and local_id.
  * Order     Appends of one project are committed in the order in which they were asked for, and answered in
  *           that order. No order holds between requests otherwise: a read that is asked for first may be
@@ -73,7 +73,7 @@ typedef struct log_append_t {
     ulid_t        project;
     log_new_t    *events;
     size_t        count;
-    stamp_t       committed;            /* the answer: by this process's clock; a read may give another time */
+    stamp_t       committed;            /* the answer, by this process's clock; a read may differ */
 } log_append_t;
 
 /* Reads events of one project with after < offset <= until, of the named topics alone, in order. */
@@ -83,7 +83,7 @@ typedef struct log_read_t {
     const ulid_t *topics;               /* sorted, as memcmp sorts */
     size_t        topic_count;          /* 0: all */
     uint64_t      after, until;
-    bool          by_id;                /* begin at the first event whose id is `id` or higher, not at `after` */
+    bool          by_id;                /* begin at the first event with `id` or a higher one, instead */
     rlid_t        id;
     size_t        most_events;          /* 1 or more */
     size_t        most_bytes;           /* of values, and one event more; 0: no limit */
@@ -138,7 +138,8 @@ extern const log_engine_t log_sqlite;   /* `where`: a folder; NULL: in memory */
 extern const log_engine_t log_late;     /* `where`: a seed; in memory, late, out of order and failing */
 
 /* Opens, and reads the metadata; it alone may take its time. WRITE makes what is not there. */
-log_t   *log_open(const log_engine_t *engine, const char *where, log_mode_t mode, int64_t timeout_ms, why_t *why);
+log_t   *log_open(const log_engine_t *engine, const char *where, log_mode_t mode, int64_t timeout_ms,
+                  why_t *why);
 void     log_run(log_t *l);             /* once a turn, and whenever log_fd is readable: gives the answers */
 int      log_fd(const log_t *l);        /* readable when log_run has something to do; -1: never by itself */
 int64_t  log_due(const log_t *l);       /* when log_run has to be called, monotonic ms; 0: it need not */
@@ -149,17 +150,19 @@ void     log_read(log_t *l, log_read_t *r);
 void     log_amend(log_t *l, log_amend_t *r);
 void     log_destroy(log_t *l, log_destroy_t *r);
 void     log_put(log_t *l, log_put_t *r);
-/* No answer comes any more, and the request's memory may go. What it asked for may still happen. Not for appends. */
+/* No answer comes any more, and the request's memory may go. What it asked for may still happen. Appends
+   cannot be cancelled. */
 void     log_cancel(log_t *l, log_request_t *r);
 void     log_follow(log_t *l, log_follow_t *f);         /* from now on */
 void     log_unfollow(log_t *l, log_follow_t *f);
 
-bool     log_get(const log_t *l, ensign_slice_t key, ensign_slice_t *value, uint64_t *revision); /* false: none */
-void     log_each(const log_t *l, const char *prefix, log_each_t *each, void *user);    /* in order of the keys */
+/* False: there is no such record. */
+bool     log_get(const log_t *l, ensign_slice_t key, ensign_slice_t *value, uint64_t *revision);
+void     log_each(const log_t *l, const char *prefix, log_each_t *each, void *user);    /* by key */
 void     log_watch(log_t *l, log_watch_t *w);           /* lives as long as the log */
 
 uint64_t log_epoch(const log_t *l, const ulid_t *project);
-uint64_t log_last(const log_t *l, const ulid_t *project);       /* the last committed offset known here; 0: none */
+uint64_t log_last(const log_t *l, const ulid_t *project);       /* the last committed offset; 0: none */
 bool     log_can_amend(const log_t *l);
 bool     log_healthy(const log_t *l);
 bool     log_full(const log_t *l);

@@ -66,7 +66,8 @@ static void joined(sqlite3_context *c, int n, sqlite3_value **args)
 {
     buf_t out = { NULL, 0, 0, 0 };
 
-    for (int i = 0; i < n; i++) buf_put(&out, sqlite3_value_blob(args[i]), (size_t)sqlite3_value_bytes(args[i]));
+    for (int i = 0; i < n; i++)
+        buf_put(&out, sqlite3_value_blob(args[i]), (size_t)sqlite3_value_bytes(args[i]));
     result(c, buf_bytes(&out));
     buf_free(&out);
 }
@@ -177,7 +178,7 @@ static const char end_sql[] =
 bool carry_over(sqlite3 *db)
 {
     return add(db, "new_epoch", 0, new_epoch) && add(db, "joined", -1, joined) && add(db, "ulid", 1, ulid) &&
-           add(db, "name_end", 1, name_end) && add(db, "part", 2, part) && add(db, "committed", 2, committed) &&
-           add(db, "bare", 1, bare) &&
+           add(db, "name_end", 1, name_end) && add(db, "part", 2, part) &&
+           add(db, "committed", 2, committed) && add(db, "bare", 1, bare) &&
            run(db, metadata_sql) && run(db, events_sql) && run(db, end_sql);
 }

@@ -22,7 +22,7 @@ struct log_engine_t {
     void  (*destroy)(void *engine, log_destroy_t *r);
     void  (*put)(void *engine, log_put_t *r);
     void  (*cancel)(void *engine, log_request_t *r);
-    void  (*follow)(void *engine, const ulid_t *project);       /* log_told for what is committed from now on */
+    void  (*follow)(void *engine, const ulid_t *project);       /* log_told from now on */
     void  (*run)(void *engine);         /* once a turn, before answers are given: commit what was asked for */
     int   (*fd)(const void *engine);    /* -1: none */
     int64_t (*due)(const void *engine); /* when run has to be called; 0: it need not */
@@ -32,7 +32,10 @@ struct log_engine_t {
 };
 
 /* For engines. */
-void log_answer(log_t *front, log_request_t *r, log_result_t result, const char *why);  /* why: of LOG_FAILED */
-void log_told(log_t *front, const ulid_t *project, const log_event_t *events, size_t count);   /* committed, in order */
-void log_known(log_t *front, ensign_slice_t key, ensign_slice_t value, uint64_t revision); /* metadata; empty: removed */
+/* `why` is of LOG_FAILED. */
+void log_answer(log_t *front, log_request_t *r, log_result_t result, const char *why);
+/* Events that were committed, in order. */
+void log_told(log_t *front, const ulid_t *project, const log_event_t *events, size_t count);
+/* Metadata. An empty value: the record is gone. */
+void log_known(log_t *front, ensign_slice_t key, ensign_slice_t value, uint64_t revision);
 #endif

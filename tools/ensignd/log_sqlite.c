@@ -53,8 +53,8 @@ typedef struct page_t { buf_t bytes; log_event_t *events; size_t count, cap; } p
 #define ROW "(?, ?, ?, ?, ?, ?)"
 #define ROW_COLUMNS 6
 #define ROWS 8                          /* that one statement stores, where there are so many */
-enum { BEGIN, COMMIT, ROLLBACK, PROJECT, LAST, APPEND, APPEND_ROWS, AMEND, DESTROY, REVISION, PUT, REMOVE, READ_ALL,
-       READ_TOPIC, FIND, STATEMENTS };
+enum { BEGIN, COMMIT, ROLLBACK, PROJECT, LAST, APPEND, APPEND_ROWS, AMEND, DESTROY, REVISION, PUT, REMOVE,
+       READ_ALL, READ_TOPIC, FIND, STATEMENTS };
 static const char *const statements[STATEMENTS] = {
     "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK",
     "INSERT INTO project(number, id, epoch, last) VALUES(?1, ?2, ?3, 0)",
