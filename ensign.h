@@ -1368,10 +1368,11 @@ enum {
  *     group    The server keeps the place: each event goes to one member, and again, to any of them, until
  *              it is acked. Acks that wait, and tokens, outlive a break. With `resume` a break is no GAP.
  *              `from` counts only where the group is new.
- * A GAP tells where that could not be done. The code of its error is that of the break: the server kept
- * places, and keeps none now. E_UNIMPLEMENTED: it did not begin at `from`, as it keeps none. E_DATA_LOSS: its
- * log is of another epoch, or ends before the place that was asked for. An event that is larger than
- * max_event_bytes has its GAP once. Server 0.12 keeps no places; ensignd does, but with --strict.
+ * `from`, and a place to go on from, win over an OFFSET of the query. A GAP tells where that could not be
+ * done. The code of its error is that of the break: the server kept places, and keeps none now.
+ * E_UNIMPLEMENTED: it did not begin at `from`, as it keeps none. E_DATA_LOSS: its log is of another epoch, or
+ * ends before the place that was asked for. An event that is larger than max_event_bytes has its GAP once.
+ * Server 0.12 keeps no places; ensignd does, but with --strict.
  *
  * Without places, `resume` has the client ask for what a break left out: it reads each topic by EnSQL, from
  * the last event on that was given, and opens the stream when little is left to read. These events come as
@@ -15985,7 +15986,7 @@ static int ensi_places_ready(ensi_places_t *p, ensi_mem_t *m, const ensi_topics_
     }
     *gap = p->owed;
     if (!same || most > place->offset) *gap = p->owed ? ENSIGN_E_DATA_LOSS : 0;
-    else if (p->group || (p->asked && unnamed == 0)) *gap = 0;
+    else if (p->group ? p->begun || p->asked : p->asked && unnamed == 0) *gap = 0;
     p->kept = true;
     ensi_places_begin(p, m, map, place);
     return ENSIGN_OK;

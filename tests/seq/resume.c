@@ -593,6 +593,51 @@ SCRIPT(a_topic_that_is_gone_is_asked_for_no_more)
     nothing(w, sub);
 }
 
+/* ------------------------------------------------------------------ memory */
+/* As many topics as a message can bring, and each time other ones; one in two has a name of one byte. */
+static void begin_with_many(stream_t *s, size_t most, unsigned turn)
+{
+    bytes_t ready = {0}, reply = {0};
+    peer_headers(s, "200", "content-type", "application/grpc", "ensign-place", "7 18446744073709551000", NULL);
+    for (unsigned i = 0; ready.len + 40 < most; i++) {
+        bytes_t entry = {0};
+        char name[24];
+        uint8_t id[16] = { 0 };
+        snprintf(name, sizeof name, "%c%u-%u", 'a', i, i % 2 ? turn : 0);
+        if (i < 60) name[0] = (char)('A' + i), name[1] = 0;
+        memcpy(id, &i, sizeof i);
+        enc_text(&entry, 1, name);
+        enc_bytes(&entry, 2, id, sizeof id);
+        enc_message(&ready, 3, &entry);
+    }
+    enc_message(&reply, 2, &ready);
+    assert_true(reply.len <= most);
+    peer_send(s, &reply);
+}
+
+SCRIPT(many_topics_stay_within_the_bound)
+{
+    ensign_subscription_desc_t d = of_both();
+    size_t most = w->mode == BYTE ? 4096 : 65536, bound;
+    ensign_subscription_t sub;
+    world_create(w);
+    d.topic_count = 0;
+    d.window_bytes = 1024;
+    d.max_event_bytes = (uint32_t)most;
+    bound = ensign_memory_bound(&w->desc) + ensign_subscription_memory_bound(&d);
+    sub = subscribe(w, &d);
+    for (unsigned i = 0; i < 8; i++) {
+        stream_t *s = world_stream(w, i);
+        assert_true(world_request(w, s).len > (i ? most / 3 : 0));
+        begin_with_many(s, most, (i + 1) / 2); /* each second one is asked for again, with the new names */
+        world_settle(w);
+        world_pull(w, sub.id);              /* OPEN, which needs its map while it stands */
+        if (i % 2 == 0) cut(w);
+    }
+    if (w->live_peak > bound) world_fail(w, "%zu bytes were held, %zu are the bound", w->live_peak, bound);
+    nothing(w, sub);
+}
+
 /* ------------------------------------------------------------------ what is too large */
 SCRIPT(what_is_too_large_is_not_asked_for_again)
 {
@@ -940,6 +985,7 @@ int main(void)
         IN_MODES(a_topic_that_was_made_meanwhile_is_whole),
         IN_MODES(topics_that_are_new_each_time_leave_a_gap),
         IN_MODES(a_topic_that_is_gone_is_asked_for_no_more),
+        IN_MODES(many_topics_stay_within_the_bound),
         IN_MODES(what_is_too_large_is_not_asked_for_again),
         IN_MODES(large_events_in_a_full_buffer_do_not_stall),
         IN_MODES(a_subscription_begins_at_an_offset),
