@@ -1367,7 +1367,7 @@ enum {
  *              topic alone, so take the smallest of several topics, or a subscription for each.
  *     group    The server keeps the place: each event goes to one member, and again, to any of them, until
  *              it is acked. Acks that wait, and tokens, outlive a break. With `resume` a break is no GAP.
- *              `from` counts only where the group is new.
+ *              `from` counts only where the group is new. ensignd refuses a query together with a group.
  * `from`, and a place to go on from, win over an OFFSET of the query. A GAP tells where that could not be
  * done. The code of its error is that of the break: the server kept places, and keeps none now.
  * E_UNIMPLEMENTED: it did not begin at `from`, as it keeps none. E_DATA_LOSS: its log is of another epoch, or
@@ -16379,7 +16379,7 @@ static void ensi_catchup_sql(const ensi_catchup_t *x, char *out, size_t cap)
 /* False: no memory. */
 static bool ensi_catchup_ask(ensi_catchup_t *x)
 {
-    char sql[ENSI_TOPIC_NAME_MAX + ENSI_CATCHUP_SQL];
+    char sql[(size_t)ENSI_TOPIC_NAME_MAX + ENSI_CATCHUP_SQL];
     ensi_pb_query_t message;
     size_t size = 0;
     uint8_t *out;

@@ -284,7 +284,6 @@ static void subscribing(void)
     d.topic_count = 1;
     d.ensure_topics = true;
     d.query = query;
-    d.group = "readers";
     params[0].name = "n";
     params[0].type = ENSIGN_PARAM_INT;
     params[1].name = "s";
@@ -294,10 +293,13 @@ static void subscribing(void)
     d.param_count = 2;
     sub = ensign_subscription_open(c, &d);
     n = sub.id ? await(sub.id) : NULL;
-    ok(n && n->type == ENSIGN_NOTICE_OPEN, "subscribe: ensure_topics, query, params and group");
+    ok(n && n->type == ENSIGN_NOTICE_OPEN, "subscribe: ensure_topics, query and params");
+    d.query = NULL;
+    d.param_count = 0;
+    d.group = "readers";
     slow = ensign_subscription_open(c, &d);
     n = slow.id ? await(slow.id) : NULL;
-    ok(n && n->type == ENSIGN_NOTICE_OPEN, "a second subscription to the same");
+    ok(n && n->type == ENSIGN_NOTICE_OPEN, "a second subscription to the same, in a group");
     pub = ensign_publisher_open(c, &p);
     ok(greeted(sub) && greeted(slow), "both hear");
     ensign_hold(c, slow.id, true); /* stopped for good */
