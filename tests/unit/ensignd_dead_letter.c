@@ -255,7 +255,7 @@ static void end_process(void)
     if (b && b->append.base.done) {
         b->append.base.done = set_true;
         b->append.base.user = &appended;
-        while (!appended) log_run(events), now++;
+        while (!appended) log_run(events), clock_ms++;
     } else if (b) {
         log_cancel(events, b->read.base.done ? &b->read.base : &b->put.base);
     }
@@ -268,10 +268,10 @@ static void turn(void)
     log_turn();
     while (client.count) {
         rlid_t id = client.out[--client.count];
-        group_nack(client.member, slice_of(id.b, sizeof id.b), ENSIGN_NACK_UNPROCESSED, now);
+        group_nack(client.member, slice_of(id.b, sizeof id.b), ENSIGN_NACK_UNPROCESSED, clock_ms);
     }
-    groups_run(service.groups, now);
-    groups_sent(service.groups, now);
+    groups_run(service.groups, clock_ms);
+    groups_sent(service.groups, clock_ms);
 }
 
 static void put_topic_record(const char *name)

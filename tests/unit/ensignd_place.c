@@ -61,7 +61,7 @@ static void end(place_t *p, log_follow_t *f)
 static void run(place_t *p, unsigned turns)
 {
     while (turns--) {
-        place_wake(p, now);
+        place_wake(p, clock_ms);
         place_run(p);
         log_turn();
     }
@@ -136,7 +136,7 @@ static void what_is_done_above_the_floor_is_remembered(void **state)
     place_done(&p, e[3]);
     place_done(&p, e[5]);
     e[4]->failures = 3;
-    place_again(&p, e[4], now + 1000);
+    place_again(&p, e[4], clock_ms + 1000);
     assert_true(p.floor == offsets[0]);
     store(&p);
     end(&p, &f);
@@ -173,7 +173,7 @@ static void one_that_waits_is_ready_at_its_time(void **state)
     start(&p, &f, 0);
     e = next(&p);
     place_out(&p, e);
-    due = now + 500;
+    due = clock_ms + 500;
     place_again(&p, e, due);
     store(&p);
     assert_true(place_run(&p) == due);
@@ -392,8 +392,8 @@ static void a_duplicate_is_made_whole_in_its_turn(void **state)
     assert_true(has_data(e, "content"));
     place_out(&p, e);
     e->failures = 1;
-    place_again(&p, e, now + 100);
-    place_wake(&p, now + 100);
+    place_again(&p, e, clock_ms + 100);
+    place_wake(&p, clock_ms + 100);
     assert_ptr_equal(next(&p), e);              /* it is read again, and made whole again */
     assert_true(has_data(e, "content"));
     place_out(&p, e);
@@ -419,7 +419,7 @@ static void a_full_place_waits(void **state)
     open_log(9);
     for (int i = 0; i < MANY; i++) {
         last = publish(&topic, "0123456789", 10);
-        now -= 10;
+        clock_ms -= 10;
     }
     start(&p, &f, 0);
     first = next(&p);
@@ -576,7 +576,7 @@ static void a_random_run(unsigned seed)
             place_out(&p, out[k]);
         } else if (out[k] && one_of(3)) {
             if (one_of(4)) out[k]->failures = ++model_of(m, count, out[k]->offset)->failures;
-            place_again(&p, out[k], one_of(2) ? now + below(300) + 1 : 0);
+            place_again(&p, out[k], one_of(2) ? clock_ms + below(300) + 1 : 0);
             out[k] = NULL;
         } else if (out[k]) {
             model_t *x = model_of(m, count, out[k]->offset);

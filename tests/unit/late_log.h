@@ -2,9 +2,7 @@
  * of order and failing by a seed, in time that the test passes */
 #ifndef LATE_LOG_H
 #define LATE_LOG_H
-#define now_ms system_now_ms            /* the log shall have the test's time */
-#include "../../tools/ensignd/util.c"
-#undef now_ms
+#include "clock.h"
 #include "../../tools/ensignd/log.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,15 +11,8 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static int64_t now;                     /* monotonic ms */
 static log_t *events;                   /* the log of the test */
 static const ulid_t project = { "the test project" };
-
-int64_t now_ms(void);
-int64_t now_ms(void)
-{
-    return now;
-}
 
 /* ---- chance, by the seed */
 
@@ -63,7 +54,7 @@ static void open_log(unsigned seed)
     why_t why;
 
     snprintf(where, sizeof where, "%u", seed);
-    now = 1000;
+    clock_ms = 1000;
     dice = seed;
     events = log_open(&log_late, where, LOG_WRITE, 30000, &why);
     assert_non_null(events);
@@ -71,7 +62,7 @@ static void open_log(unsigned seed)
 
 static void log_turn(void)
 {
-    now += 1 + below(20);
+    clock_ms += 1 + below(20);
     log_run(events);
 }
 

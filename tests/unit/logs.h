@@ -3,9 +3,7 @@
 #ifndef LOGS_H
 #define LOGS_H
 #define _POSIX_C_SOURCE 200809L
-#define now_ms real_now_ms
-#include "../../tools/ensignd/util.c"
-#undef now_ms
+#include "clock.h"
 #include "../../tools/ensignd/log_engine.h"
 #include <inttypes.h>
 #include <setjmp.h>
@@ -18,14 +16,6 @@
 #define UNUSED __attribute__((unused))
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 #define TIMEOUT_MS 30000
-
-static int64_t clock_ms = 1000000;
-
-int64_t now_ms(void);           /* in the place of util.c's, for log.c and its engines */
-int64_t now_ms(void)
-{
-    return clock_ms;
-}
 
 static log_t *logs;             /* that the test runs on */
 static why_t why;
