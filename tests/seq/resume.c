@@ -14,11 +14,26 @@ static const uint8_t *topic_id(unsigned topic)
     return id;
 }
 
-static ensign_subscription_t subscribe(world_t *w, const ensign_subscription_desc_t *d)
+typedef struct reader_t {
+    ensign_subscription_t sub;
+    stream_t *s;                            /* the newest one of those that the script has looked at */
+    size_t streams;                         /* how many these are */
+} reader_t;
+
+static reader_t reader;
+
+static void subscribe(world_t *w, ensign_subscription_desc_t d)
 {
-    ensign_subscription_t s = ensign_subscription_open(w->client, d);
-    if (!s.id) world_fail(w, "ensign_subscription_open refused a good subscription");
-    return s;
+    reader.sub = ensign_subscription_open(w->client, &d);
+    if (!reader.sub.id) world_fail(w, "ensign_subscription_open refused a good subscription");
+}
+
+/* The first subscription of a script, which has a client then. */
+static void open_reader(world_t *w, ensign_subscription_desc_t d)
+{
+    memset(&reader, 0, sizeof reader);
+    world_create(w);
+    subscribe(w, d);
 }
 
 static ensign_subscription_desc_t of_both(void)
@@ -62,16 +77,15 @@ static stream_t *subscribed(world_t *w, size_t i)
     return NULL;
 }
 
-/* The i-th of them, which asks for this. */
-static stream_t *opened(world_t *w, size_t i, const char *want)
+/* The next of them comes, and asks for this. */
+static void opened(world_t *w, const char *want)
 {
-    stream_t *s;
+    size_t i = reader.streams++;
     const char *found;
     world_until(w, subscribed(w, i) != NULL);
-    s = subscribed(w, i);
-    found = asked(world_request(w, s));
+    reader.s = subscribed(w, i);
+    found = asked(world_request(w, reader.s));
     if (strcmp(found, want) != 0) world_fail(w, "stream %zu asks for %s instead of %s", i, found, want);
-    return s;
 }
 
 static void put_topics(bytes_t *ready, unsigned topics)
@@ -86,21 +100,35 @@ static void put_topics(bytes_t *ready, unsigned topics)
 }
 
 /* It is ready, with this header; NULL: none. */
-static void begin_with(stream_t *s, unsigned topics, const char *header)
+static void begin_with(unsigned topics, const char *header)
 {
     bytes_t ready = {0}, reply = {0};
     if (header)
-        peer_headers(s, "200", "content-type", "application/grpc", "ensign-place", header, NULL);
+        peer_headers(reader.s, "200", "content-type", "application/grpc", "ensign-place", header, NULL);
     put_topics(&ready, topics);
     enc_message(&reply, 2, &ready);
-    peer_send(s, &reply);
+    peer_send(reader.s, &reply);
 }
 
-static void begin(stream_t *s, unsigned topics, uint64_t offset)
+static void begin(unsigned topics, uint64_t offset)
 {
     char header[64];
     snprintf(header, sizeof header, "%d %llu", EPOCH, (unsigned long long)offset);
-    begin_with(s, topics, header);
+    begin_with(topics, header);
+}
+
+/* The next stream asks for this, and it begins with this header. */
+static void next_stream_with(world_t *w, const char *want, const char *header)
+{
+    opened(w, want);
+    begin_with(BOTH, header);
+}
+
+/* The next stream asks for this, and it begins behind the offset. */
+static void next_stream(world_t *w, const char *want, uint64_t offset)
+{
+    opened(w, want);
+    begin(BOTH, offset);
 }
 
 /* An event whose data are its offset as text. odd: its fields come in another order, which is allowed. */
@@ -122,23 +150,23 @@ static void put_event(bytes_t *reply, unsigned topic, uint64_t offset, uint64_t 
     enc_message(reply, 1, &wrap);
 }
 
-static void deliver_sized(stream_t *s, unsigned topic, uint64_t offset, size_t size)
+static void deliver_sized(unsigned topic, uint64_t offset, size_t size)
 {
     bytes_t reply = {0};
     put_event(&reply, topic, offset, EPOCH, size, false);
-    peer_send(s, &reply);
+    peer_send(reader.s, &reply);
 }
 
-static void deliver(stream_t *s, unsigned topic, uint64_t offset)
+static void deliver(unsigned topic, uint64_t offset)
 {
-    deliver_sized(s, topic, offset, 0);
+    deliver_sized(topic, offset, 0);
 }
 
-static void deliver_of(stream_t *s, unsigned topic, uint64_t offset, uint64_t epoch, bool odd)
+static void deliver_of(unsigned topic, uint64_t offset, uint64_t epoch, bool odd)
 {
     bytes_t reply = {0};
     put_event(&reply, topic, offset, epoch, 0, odd);
-    peer_send(s, &reply);
+    peer_send(reader.s, &reply);
 }
 
 static void cut(world_t *w)
@@ -147,18 +175,25 @@ static void cut(world_t *w)
     world_cut(w, ENSIGN_LINK_RPC, ECONNRESET);
 }
 
+/* The stream breaks, and the next one asks for this. It begins behind the offset. */
+static void breaks(world_t *w, const char *want, uint64_t offset)
+{
+    cut(w);
+    next_stream(w, want, offset);
+}
+
 /* ------------------------------------------------------------------ the program */
-static const ensign_notice_t *next(world_t *w, ensign_subscription_t s)
+static const ensign_notice_t *next(world_t *w)
 {
     const ensign_notice_t *n;
-    do n = world_next(w, s.id); while (n->type == ENSIGN_NOTICE_OPEN);
+    do n = world_next(w, reader.sub.id); while (n->type == ENSIGN_NOTICE_OPEN);
     return n;
 }
 
 /* The event with this offset comes next, and nothing before it. */
-static uint64_t event(world_t *w, ensign_subscription_t s, uint64_t offset)
+static uint64_t event(world_t *w, uint64_t offset)
 {
-    const ensign_notice_t *n = next(w, s);
+    const ensign_notice_t *n = next(w);
     if (n->type != ENSIGN_NOTICE_EVENT)
         world_fail(w, "%s instead of event %d: %s", ensign_notice_name(n->type), (int)offset,
                    n->error ? n->error->text : "");
@@ -167,10 +202,32 @@ static uint64_t event(world_t *w, ensign_subscription_t s, uint64_t offset)
     return n->as.event->token;
 }
 
-/* A GAP comes next, behind the event of the offset `since`; NONE: behind no event. */
-static void gap(world_t *w, ensign_subscription_t s, int code, uint64_t since)
+/* These events come on the stream, and are given in this order: "w12 t15" are the first letters of their
+ * topics, and their offsets. */
+static void pass(world_t *w, const char *events)
 {
-    const ensign_notice_t *n = next(w, s);
+    for (int turn = 0; turn < 2; turn++) {
+        const char *at = events;
+        while (*at) {
+            unsigned topic = *at == 'w' ? 0 : *at == 't' ? 1 : 2;
+            char *end;
+            uint64_t offset = strtoull(at + 1, &end, 10);
+            if (turn == 0) deliver(topic, offset);
+            else event(w, offset);
+            at = end + (*end == ' ');
+        }
+    }
+}
+
+static void events(world_t *w, uint64_t first, uint64_t last)
+{
+    for (uint64_t offset = first; offset <= last; offset++) event(w, offset);
+}
+
+/* A GAP comes next, behind the event of the offset `since`; NONE: behind no event. */
+static void gap(world_t *w, int code, uint64_t since)
+{
+    const ensign_notice_t *n = next(w);
     if (n->type != ENSIGN_NOTICE_GAP)
         world_fail(w, "%s instead of a GAP", ensign_notice_name(n->type));
     if (n->error->code != code)
@@ -179,11 +236,11 @@ static void gap(world_t *w, ensign_subscription_t s, int code, uint64_t since)
     assert_int_equal(n->as.gap.since.seconds, since == NONE ? 0 : 1600000000 + (int64_t)since);
 }
 
-static void nothing(world_t *w, ensign_subscription_t s)
+static void nothing(world_t *w)
 {
     const ensign_notice_t *n;
     world_settle(w);
-    while ((n = world_pull(w, s.id)) != NULL)
+    while ((n = world_pull(w, reader.sub.id)) != NULL)
         if (n->type != ENSIGN_NOTICE_OPEN)
             world_fail(w, "%s where none was due", ensign_notice_name(n->type));
 }
@@ -191,130 +248,81 @@ static void nothing(world_t *w, ensign_subscription_t s)
 /* ------------------------------------------------------------------ resume */
 SCRIPT(a_break_leaves_no_gap)
 {
-    ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
-    world_create(w);
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "-");
-    begin(s, BOTH, 10);
-    deliver(s, 0, 12);
-    deliver(s, 0, 15);
-    event(w, sub, 12);
-    event(w, sub, 15);
-    cut(w);
-    s = opened(w, 1, "\"\" weather 15 traffic 10"); /* the quiet one goes on where the stream began */
-    begin(s, BOTH, 20);
-    deliver(s, 1, 11);
-    deliver(s, 0, 16);
-    deliver(s, 1, 19);
-    event(w, sub, 11);
-    event(w, sub, 16);
-    event(w, sub, 19);
-    nothing(w, sub);
-    peer_finish(s, ENSIGN_GRPC_UNAVAILABLE, "maintenance", NULL);
-    s = opened(w, 2, "\"\" weather 16 traffic 19");
-    begin(s, BOTH, 20);
-    nothing(w, sub);
-    cut(w);
-    s = opened(w, 3, "\"\" weather 16 traffic 19"); /* of a stream without events */
-    begin(s, BOTH, 21);
-    deliver(s, 0, 21);
-    event(w, sub, 21);
-    nothing(w, sub);
+    open_reader(w, of_both());
+    next_stream(w, "-", 10);
+    pass(w, "w12 w15");
+    breaks(w, "\"\" weather 15 traffic 10", 20); /* the quiet one goes on where the stream began */
+    pass(w, "t11 w16 t19");
+    nothing(w);
+    peer_finish(reader.s, ENSIGN_GRPC_UNAVAILABLE, "maintenance", NULL);
+    next_stream(w, "\"\" weather 16 traffic 19", 20);
+    nothing(w);
+    breaks(w, "\"\" weather 16 traffic 19", 21); /* of a stream without events */
+    pass(w, "w21");
+    nothing(w);
     assert_int_equal(w->stream_count, 4);
 }
 
 SCRIPT(what_waits_to_be_pulled_is_not_asked_for_again)
 {
-    ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
     bytes_t reply = {0};
-    stream_t *s;
-    world_create(w);
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "-");
-    begin(s, BOTH, 0);
-    deliver(s, 0, 1);
-    deliver(s, 1, 2);
-    deliver(s, 0, 3);
+    open_reader(w, of_both());
+    next_stream(w, "-", 0);
+    deliver(0, 1);
+    deliver(1, 2);
+    deliver(0, 3);
     put_event(&reply, 0, 4, EPOCH, 900, false);
-    peer_prefix(s, 0, reply.len);
-    peer_raw(s, reply.p, reply.len - 1);    /* cut in the midst */
+    peer_prefix(reader.s, 0, reply.len);
+    peer_raw(reader.s, reply.p, reply.len - 1);    /* cut in the midst */
     bytes_free(&reply);
-    cut(w);
-    s = opened(w, 1, "\"\" weather 3 traffic 2");
-    begin(s, BOTH, 5);
-    deliver(s, 0, 4);
+    breaks(w, "\"\" weather 3 traffic 2", 5);
+    deliver(0, 4);
     world_settle(w);
-    for (uint64_t offset = 1; offset <= 4; offset++) event(w, sub, offset);
-    nothing(w, sub);
+    events(w, 1, 4);
+    nothing(w);
 }
 
 SCRIPT(what_comes_twice_is_given_once)
 {
-    ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
-    world_create(w);
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "-");
-    begin(s, BOTH, 3);
-    deliver(s, 0, 2);                       /* the server's own idea of live: no resume has been asked for */
-    deliver(s, 0, 4);
-    event(w, sub, 2);
-    event(w, sub, 4);
-    cut(w);
-    s = opened(w, 1, "\"\" weather 4 traffic 3");
-    begin(s, BOTH, 9);
-    for (uint64_t offset = 2; offset <= 6; offset++) deliver(s, 0, offset);
-    deliver_of(s, 0, 6, EPOCH, true);
-    deliver(s, 1, 3);
-    deliver(s, 1, 5);
-    deliver(s, 0, 9);
-    event(w, sub, 5);
-    event(w, sub, 6);
-    event(w, sub, 5);
-    event(w, sub, 9);
-    nothing(w, sub);
+    open_reader(w, of_both());
+    next_stream(w, "-", 3);
+    pass(w, "w2 w4");                       /* the server's own idea of live: no resume has been asked for */
+    breaks(w, "\"\" weather 4 traffic 3", 9);
+    for (uint64_t offset = 2; offset <= 6; offset++) deliver(0, offset);
+    deliver_of(0, 6, EPOCH, true);
+    deliver(1, 3);
+    deliver(1, 5);
+    deliver(0, 9);
+    event(w, 5);
+    event(w, 6);
+    event(w, 5);
+    event(w, 9);
+    nothing(w);
 }
 
 SCRIPT(fields_in_another_order_have_a_place)
 {
-    ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
-    world_create(w);
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "-");
-    begin(s, BOTH, 0);
-    deliver_of(s, 0, 5, EPOCH, true);
-    event(w, sub, 5);
-    cut(w);
-    begin(opened(w, 1, "\"\" weather 5 traffic 0"), BOTH, 5);
-    nothing(w, sub);
+    open_reader(w, of_both());
+    next_stream(w, "-", 0);
+    deliver_of(0, 5, EPOCH, true);
+    event(w, 5);
+    breaks(w, "\"\" weather 5 traffic 0", 5);
+    nothing(w);
 }
 
 SCRIPT(goaway_leaves_no_gap)
 {
-    ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
-    world_create(w);
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "-");
-    begin(s, BOTH, 0);
-    deliver(s, 0, 1);
-    event(w, sub, 1);
+    open_reader(w, of_both());
+    next_stream(w, "-", 0);
+    pass(w, "w1");
     peer_goaway_notice(w);
     world_settle(w);
-    if (w->conn[ENSIGN_LINK_RPC] == s->conn) peer_goaway(w, s->id, NGHTTP2_NO_ERROR, NULL);
-    s = opened(w, 1, "\"\" weather 1 traffic 0");
-    assert_int_equal(s->conn->number, 1);
-    begin(s, BOTH, 2);
-    deliver(s, 0, 2);
-    event(w, sub, 2);
-    nothing(w, sub);
+    if (w->conn[ENSIGN_LINK_RPC] == reader.s->conn) peer_goaway(w, reader.s->id, NGHTTP2_NO_ERROR, NULL);
+    opened(w, "\"\" weather 1 traffic 0");
+    assert_int_equal(reader.s->conn->number, 1);
+    begin(BOTH, 2);
+    pass(w, "w2");
+    nothing(w);
 }
 
 /* ------------------------------------------------------------------ not honoured */
@@ -326,33 +334,20 @@ static void refuse_queries(world_t *w, stream_t *s)
         peer_refuse(s, ENSIGN_GRPC_UNIMPLEMENTED, "no such method");
 }
 
-/* The first stream of a server without places tells the topics, and is closed again. */
-static stream_t *opened_twice(world_t *w, size_t i, const char *want, const char *header)
-{
-    begin_with(opened(w, i, want), BOTH, header);
-    return opened(w, i + 1, "-");
-}
-
 static void no_place(world_t *w, const char *header)
 {
-    ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
     w->on_headers = refuse_queries;
-    world_create(w);
-    sub = subscribe(w, &d);
-    s = opened_twice(w, 0, "-", header);
-    begin_with(s, BOTH, header);
-    deliver(s, 0, 1);
+    open_reader(w, of_both());
+    next_stream_with(w, "-", header);       /* it tells the topics, and is closed again */
+    next_stream_with(w, "-", header);
+    deliver(0, 1);
     cut(w);
-    event(w, sub, 1);
-    gap(w, sub, ENSIGN_E_UNIMPLEMENTED, 1); /* of each topic */
-    gap(w, sub, ENSIGN_E_UNIMPLEMENTED, 1);
-    s = opened(w, 2, "-");
-    begin_with(s, BOTH, header);
-    deliver(s, 0, 3);
-    event(w, sub, 3);
-    nothing(w, sub);
+    event(w, 1);
+    gap(w, ENSIGN_E_UNIMPLEMENTED, 1);      /* of each topic */
+    gap(w, ENSIGN_E_UNIMPLEMENTED, 1);
+    next_stream_with(w, "-", header);
+    pass(w, "w3");
+    nothing(w);
 }
 
 SCRIPT(a_server_without_places_leaves_a_gap)
@@ -368,95 +363,66 @@ SCRIPT(a_header_that_says_nothing_is_none)
 /* The request names places; the server that answers knows none. */
 SCRIPT(a_server_that_has_lost_its_places_leaves_a_gap)
 {
-    ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
     w->on_headers = refuse_queries;
-    world_create(w);
-    sub = subscribe(w, &d);
-    begin(opened(w, 0, "-"), BOTH, 4);
+    open_reader(w, of_both());
+    next_stream(w, "-", 4);
     cut(w);
-    begin_with(opened(w, 1, "\"\" weather 4 traffic 4"), BOTH, NULL);
-    gap(w, sub, ENSIGN_E_CLOSED, NONE);
-    s = opened(w, 2, "-");
-    begin_with(s, BOTH, NULL);
-    deliver_of(s, 0, 0, 0, false);
-    event(w, sub, 0);
+    next_stream_with(w, "\"\" weather 4 traffic 4", NULL);
+    gap(w, ENSIGN_E_CLOSED, NONE);
+    next_stream_with(w, "-", NULL);
+    deliver_of(0, 0, 0, false);
+    event(w, 0);
     cut(w);
-    gap(w, sub, ENSIGN_E_UNIMPLEMENTED, 0);
-    gap(w, sub, ENSIGN_E_UNIMPLEMENTED, 0);
-    begin(opened(w, 3, "-"), BOTH, 9);
-    nothing(w, sub);
-    cut(w);
-    begin(opened(w, 4, "\"\" weather 9 traffic 9"), BOTH, 9);
-    nothing(w, sub);
+    gap(w, ENSIGN_E_UNIMPLEMENTED, 0);
+    gap(w, ENSIGN_E_UNIMPLEMENTED, 0);
+    next_stream(w, "-", 9);
+    nothing(w);
+    breaks(w, "\"\" weather 9 traffic 9", 9);
+    nothing(w);
 }
 
 SCRIPT(another_epoch_leaves_a_gap)
 {
-    ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
-    world_create(w);
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "-");
-    begin(s, BOTH, 4);
-    deliver(s, 0, 5);
-    event(w, sub, 5);
+    open_reader(w, of_both());
+    next_stream(w, "-", 4);
+    pass(w, "w5");
     cut(w);
-    s = opened(w, 1, "\"\" weather 5 traffic 4");
-    begin_with(s, BOTH, "8 100");
-    deliver_of(s, 0, 6, 8, false);
-    gap(w, sub, ENSIGN_E_DATA_LOSS, 5);
-    event(w, sub, 6);
+    next_stream_with(w, "\"\" weather 5 traffic 4", "8 100");
+    deliver_of(0, 6, 8, false);
+    gap(w, ENSIGN_E_DATA_LOSS, 5);
+    event(w, 6);
     cut(w);
-    s = opened(w, 2, "\"\" weather 6 traffic 4");   /* where the server has begun the quiet one */
-    begin_with(s, BOTH, "8 100");
-    deliver_of(s, 1, 5, 8, false);
-    event(w, sub, 5);
-    nothing(w, sub);
+    next_stream_with(w, "\"\" weather 6 traffic 4", "8 100");   /* where the server has begun the quiet one */
+    deliver_of(1, 5, 8, false);
+    event(w, 5);
+    nothing(w);
 }
 
 SCRIPT(a_log_without_its_end_leaves_a_gap)
 {
-    ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
-    world_create(w);
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "-");
-    begin(s, BOTH, 4);
-    deliver(s, 0, 9);
-    event(w, sub, 9);
-    cut(w);
-    s = opened(w, 1, "\"\" weather 9 traffic 4");
-    begin(s, BOTH, 8);
-    deliver(s, 0, 9);                       /* another one than that before */
-    gap(w, sub, ENSIGN_E_DATA_LOSS, 9);
-    event(w, sub, 9);
-    nothing(w, sub);
+    open_reader(w, of_both());
+    next_stream(w, "-", 4);
+    pass(w, "w9");
+    breaks(w, "\"\" weather 9 traffic 4", 8);
+    deliver(0, 9);                          /* another one than that before */
+    gap(w, ENSIGN_E_DATA_LOSS, 9);
+    event(w, 9);
+    nothing(w);
 }
 
 /* An event of which it cannot be told where it stands: the next break is a GAP, and all is well again. */
 static void unplaced(world_t *w, unsigned topic, uint64_t offset, uint64_t epoch)
 {
-    ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
-    world_create(w);
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "-");
-    begin(s, BOTH, 4);
-    deliver_of(s, topic, offset, epoch, false);
-    event(w, sub, offset);
+    open_reader(w, of_both());
+    next_stream(w, "-", 4);
+    deliver_of(topic, offset, epoch, false);
+    event(w, offset);
     cut(w);
-    gap(w, sub, ENSIGN_E_CLOSED, offset);
-    s = opened(w, 1, "-");
-    begin(s, BOTH, 8);
-    nothing(w, sub);
-    cut(w);
-    begin(opened(w, 2, "\"\" weather 8 traffic 8"), BOTH, 8);
-    nothing(w, sub);
+    gap(w, ENSIGN_E_CLOSED, offset);
+    next_stream(w, "-", 8);
+    nothing(w);
+    breaks(w, "\"\" weather 8 traffic 8", 8);
+    nothing(w);
 }
 
 SCRIPT(an_event_of_another_epoch_has_no_place)
@@ -471,75 +437,60 @@ SCRIPT(an_event_of_another_topic_has_no_place)
 
 SCRIPT(gaps_with_nothing_between_them_are_one)
 {
-    ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
     const ensign_notice_t *n;
-    world_create(w);
-    sub = subscribe(w, &d);
-    begin(opened(w, 0, "-"), BOTH, 4);
+    open_reader(w, of_both());
+    next_stream(w, "-", 4);
+    breaks(w, "\"\" weather 4 traffic 4", 3);
     cut(w);
-    begin(opened(w, 1, "\"\" weather 4 traffic 4"), BOTH, 3);
-    cut(w);
-    begin_with(opened(w, 2, "\"\" weather 3 traffic 3"), BOTH, "8 9");
+    next_stream_with(w, "\"\" weather 3 traffic 3", "8 9");
     world_settle(w);
-    n = next(w, sub);
+    n = next(w);
     assert_int_equal(n->type, ENSIGN_NOTICE_GAP);
     assert_int_equal(n->as.gap.times, 2);
-    nothing(w, sub);
+    nothing(w);
 }
 
 /* The GAP is longer than a `ready` without anything in it, and events stand right behind that. */
 SCRIPT(a_gap_has_room_before_the_first_event)
 {
     ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
     bytes_t ready = {0}, reply = {0};
-    stream_t *s;
-    world_create(w);
     d.window_bytes = 1024;
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "-");
-    begin(s, BOTH, 0);
-    for (uint64_t offset = 1; offset <= 5; offset++) deliver_sized(s, 0, offset, 100);
+    open_reader(w, d);
+    next_stream(w, "-", 0);
+    for (uint64_t offset = 1; offset <= 5; offset++) deliver_sized(0, offset, 100);
     cut(w);
-    s = opened(w, 1, "\"\" weather 5 traffic 0");
+    opened(w, "\"\" weather 5 traffic 0");
     enc_message(&reply, 2, &ready);
-    peer_prefix(s, 0, reply.len);
-    bytes_add(&s->out, reply.p, reply.len);
+    peer_prefix(reader.s, 0, reply.len);
+    bytes_add(&reader.s->out, reply.p, reply.len);
     bytes_free(&reply);
-    for (uint64_t offset = 6; offset <= 30; offset++) deliver_sized(s, 0, offset, 100);
+    for (uint64_t offset = 6; offset <= 30; offset++) deliver_sized(0, offset, 100);
     world_settle(w);
-    for (uint64_t offset = 1; offset <= 5; offset++) event(w, sub, offset);
-    gap(w, sub, ENSIGN_E_CLOSED, 5);
-    for (uint64_t offset = 6; offset <= 30; offset++) event(w, sub, offset);
-    nothing(w, sub);
+    events(w, 1, 5);
+    gap(w, ENSIGN_E_CLOSED, 5);
+    events(w, 6, 30);
+    nothing(w);
 }
 
 /* ------------------------------------------------------------------ topics come and go */
 SCRIPT(a_topic_that_was_made_meanwhile_is_whole)
 {
     ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
-    world_create(w);
     d.topic_count = 0;
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "-");
-    begin(s, WEATHER, 10);
-    deliver(s, 0, 14);
-    event(w, sub, 14);
+    open_reader(w, d);
+    opened(w, "-");
+    begin(WEATHER, 10);
+    pass(w, "w14");
     cut(w);
-    s = opened(w, 1, "\"\" weather 14");
-    begin(s, WEATHER | NEW, 20);
-    deliver(s, 0, 15);                      /* nothing of it is lost when it is not used */
-    s = opened(w, 2, "\"\" weather 14 new 10");
-    assert_int_equal(s->conn->number, 1);
-    begin(s, WEATHER | NEW, 20);
-    deliver(s, 2, 12);
-    deliver(s, 0, 15);
-    event(w, sub, 12);
-    event(w, sub, 15);
-    nothing(w, sub);
+    opened(w, "\"\" weather 14");
+    begin(WEATHER | NEW, 20);
+    deliver(0, 15);                         /* nothing of it is lost when it is not used */
+    opened(w, "\"\" weather 14 new 10");
+    assert_int_equal(reader.s->conn->number, 1);
+    begin(WEATHER | NEW, 20);
+    pass(w, "n12 w15");
+    nothing(w);
     assert_int_equal(w->waits, 1);          /* for the connection, and for nothing else */
 }
 
@@ -561,36 +512,33 @@ static void begin_with_count(stream_t *s, unsigned count)
 SCRIPT(topics_that_are_new_each_time_leave_a_gap)
 {
     ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
-    world_create(w);
     d.topic_count = 0;
-    sub = subscribe(w, &d);
-    begin_with_count(opened(w, 0, "-"), 1);
+    open_reader(w, d);
+    opened(w, "-");
+    begin_with_count(reader.s, 1);
     cut(w);
     for (unsigned i = 1; i <= 5; i++) begin_with_count(world_stream(w, i), i + 1);
-    gap(w, sub, ENSIGN_E_CLOSED, NONE);
-    s = w->streams[5];                      /* this one is used */
-    deliver(s, 5, 22);
-    event(w, sub, 22);
+    gap(w, ENSIGN_E_CLOSED, NONE);
+    reader.s = w->streams[5];               /* this one is used */
+    reader.streams = 6;
+    deliver(5, 22);
+    event(w, 22);
     cut(w);
-    s = opened(w, 6, "\"\" weather 21 t1 21 t2 21 t3 21 t4 21 t5 22");
-    begin_with(s, BOTH, "7 22");
-    nothing(w, sub);
+    next_stream_with(w, "\"\" weather 21 t1 21 t2 21 t3 21 t4 21 t5 22", "7 22");
+    nothing(w);
 }
 
 SCRIPT(a_topic_that_is_gone_is_asked_for_no_more)
 {
-    ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    world_create(w);
-    sub = subscribe(w, &d);
-    begin(opened(w, 0, "-"), BOTH, 10);
+    open_reader(w, of_both());
+    next_stream(w, "-", 10);
     cut(w);
-    begin(opened(w, 1, "\"\" weather 10 traffic 10"), TRAFFIC, 10);
+    opened(w, "\"\" weather 10 traffic 10");
+    begin(TRAFFIC, 10);
     cut(w);
-    begin(opened(w, 2, "\"\" traffic 10"), TRAFFIC, 10);
-    nothing(w, sub);
+    opened(w, "\"\" traffic 10");
+    begin(TRAFFIC, 10);
+    nothing(w);
 }
 
 /* ------------------------------------------------------------------ memory */
@@ -619,142 +567,112 @@ SCRIPT(many_topics_stay_within_the_bound)
 {
     ensign_subscription_desc_t d = of_both();
     size_t most = w->mode == BYTE ? 4096 : 65536, bound;
-    ensign_subscription_t sub;
-    world_create(w);
     d.topic_count = 0;
     d.window_bytes = 1024;
     d.max_event_bytes = (uint32_t)most;
     bound = ensign_memory_bound(&w->desc) + ensign_subscription_memory_bound(&d);
-    sub = subscribe(w, &d);
+    open_reader(w, d);
     for (unsigned i = 0; i < 8; i++) {
         stream_t *s = world_stream(w, i);
         assert_true(world_request(w, s).len > (i ? most / 3 : 0));
         begin_with_many(s, most, (i + 1) / 2); /* each second one is asked for again, with the new names */
         world_settle(w);
-        world_pull(w, sub.id);              /* OPEN, which needs its map while it stands */
+        world_pull(w, reader.sub.id);       /* OPEN, which needs its map while it stands */
         if (i % 2 == 0) cut(w);
     }
     if (w->live_peak > bound) world_fail(w, "%zu bytes were held, %zu are the bound", w->live_peak, bound);
-    nothing(w, sub);
+    nothing(w);
 }
 
 /* ------------------------------------------------------------------ what is too large */
 SCRIPT(what_is_too_large_is_not_asked_for_again)
 {
     ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
-    world_create(w);
     d.max_event_bytes = 1024;
     d.window_bytes = 1024;
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "-");
-    begin(s, BOTH, 0);
-    deliver(s, 0, 1);
-    deliver_sized(s, 0, 2, 3000);
-    event(w, sub, 1);
-    gap(w, sub, ENSIGN_E_TOO_LARGE, 1);
-    cut(w);
-    s = opened(w, 1, "\"\" weather 2 traffic 0");
-    begin(s, BOTH, 3);
-    deliver_sized(s, 0, 2, 3000);           /* again all the same: it has had its GAP */
-    deliver(s, 0, 3);
-    event(w, sub, 3);
-    nothing(w, sub);
+    open_reader(w, d);
+    next_stream(w, "-", 0);
+    deliver(0, 1);
+    deliver_sized(0, 2, 3000);
+    event(w, 1);
+    gap(w, ENSIGN_E_TOO_LARGE, 1);
+    breaks(w, "\"\" weather 2 traffic 0", 3);
+    deliver_sized(0, 2, 3000);              /* again all the same: it has had its GAP */
+    pass(w, "w3");
+    nothing(w);
 }
 
 /* Its first bytes tell its place, however they come and however full the buffer is. */
 SCRIPT(large_events_in_a_full_buffer_do_not_stall)
 {
     ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
-    world_create(w);
     d.max_event_bytes = 1024;
     d.window_bytes = 1024;
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "-");
-    begin(s, BOTH, 0);
+    open_reader(w, d);
+    next_stream(w, "-", 0);
     for (uint64_t i = 0; i < 20; i++) {
-        deliver_sized(s, 0, 2 * i + 1, 100 + 40 * (size_t)i);
-        deliver_sized(s, 0, 2 * i + 2, 1100 + world_below(w, 2000));
+        deliver_sized(0, 2 * i + 1, 100 + 40 * (size_t)i);
+        deliver_sized(0, 2 * i + 2, 1100 + world_below(w, 2000));
     }
     for (uint64_t i = 0; i < 20; i++) {
-        event(w, sub, 2 * i + 1);
-        gap(w, sub, ENSIGN_E_TOO_LARGE, 2 * i + 1);
+        event(w, 2 * i + 1);
+        gap(w, ENSIGN_E_TOO_LARGE, 2 * i + 1);
     }
-    cut(w);
-    begin(opened(w, 1, "\"\" weather 40 traffic 0"), BOTH, 40);
-    nothing(w, sub);
+    breaks(w, "\"\" weather 40 traffic 0", 40);
+    nothing(w);
 }
 
 /* ------------------------------------------------------------------ from */
 SCRIPT(a_subscription_begins_at_an_offset)
 {
     ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
-    world_create(w);
     d.resume = false;
     d.from = 5;
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "\"\" weather 4 traffic 4");
-    begin(s, BOTH, 9);
-    deliver(s, 1, 5);
-    deliver(s, 0, 6);
-    event(w, sub, 5);
-    event(w, sub, 6);
-    cut(w);
-    s = opened(w, 1, "-");                  /* it is where the first stream begins, and no more */
-    begin(s, BOTH, 9);
-    gap(w, sub, ENSIGN_E_CLOSED, 6);
-    deliver(s, 0, 10);
-    event(w, sub, 10);
-    nothing(w, sub);
+    open_reader(w, d);
+    next_stream(w, "\"\" weather 4 traffic 4", 9);
+    pass(w, "t5 w6");
+    breaks(w, "-", 9);                      /* it is where the first stream begins, and no more */
+    gap(w, ENSIGN_E_CLOSED, 6);
+    pass(w, "w10");
+    nothing(w);
 }
 
 SCRIPT(the_start_is_behind_nothing)
 {
     ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    world_create(w);
     d.from = ENSIGN_FROM_START;
     d.topic_count = 1;
-    sub = subscribe(w, &d);
+    open_reader(w, d);
     world_settle(w);
     world_cut(w, ENSIGN_LINK_RPC, ECONNRESET); /* before it was ready */
-    opened(w, 0, "\"\" weather 0");
-    begin(opened(w, 1, "\"\" weather 0"), WEATHER, 9);
-    nothing(w, sub);
+    opened(w, "\"\" weather 0");
+    opened(w, "\"\" weather 0");
+    begin(WEATHER, 9);
+    nothing(w);
     cut(w);
-    begin(opened(w, 2, "\"\" weather 0"), WEATHER, 9);
-    nothing(w, sub);
+    opened(w, "\"\" weather 0");
+    begin(WEATHER, 9);
+    nothing(w);
 }
 
 /* Topics that the program does not name by name are learnt from a stream that is not used. */
 static void learns(world_t *w, const char *const *topics, size_t count)
 {
     ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
-    world_create(w);
     d.topics = topics;
     d.topic_count = count;
     d.from = 3;
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "-");
-    begin(s, BOTH, 9);
-    deliver(s, 0, 10);
-    s = opened(w, 1, "\"\" weather 2 traffic 2");
-    begin(s, BOTH, 10);
-    for (uint64_t offset = 3; offset <= 10; offset++) deliver(s, offset % 2, offset);
-    assert_int_equal(world_next(w, sub.id)->as.open.times, 1);
-    for (uint64_t offset = 3; offset <= 10; offset++) event(w, sub, offset);
-    nothing(w, sub);
+    open_reader(w, d);
+    next_stream(w, "-", 9);
+    deliver(0, 10);
+    next_stream(w, "\"\" weather 2 traffic 2", 10);
+    for (uint64_t offset = 3; offset <= 10; offset++) deliver(offset % 2, offset);
+    assert_int_equal(world_next(w, reader.sub.id)->as.open.times, 1);
+    events(w, 3, 10);
+    nothing(w);
     assert_int_equal(w->waits, 0);
-    cut(w);
-    begin(opened(w, 2, "\"\" weather 10 traffic 9"), BOTH, 10);
-    nothing(w, sub);
+    breaks(w, "\"\" weather 10 traffic 9", 10);
+    nothing(w);
 }
 
 SCRIPT(all_topics_begin_at_an_offset)
@@ -771,65 +689,60 @@ SCRIPT(topics_by_their_id_begin_at_an_offset)
 SCRIPT(a_server_without_places_begins_with_a_gap)
 {
     ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
     const ensign_notice_t *n;
-    stream_t *s;
-    world_create(w);
     d.from = 77;
     d.resume = false;
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "\"\" weather 76 traffic 76");
-    begin_with(s, BOTH, NULL);
-    deliver_of(s, 0, 0, 0, false);
-    n = next(w, sub);
+    open_reader(w, d);
+    next_stream_with(w, "\"\" weather 76 traffic 76", NULL);
+    deliver_of(0, 0, 0, false);
+    n = next(w);
     assert_int_equal(n->type, ENSIGN_NOTICE_GAP);
     assert_int_equal(n->error->code, ENSIGN_E_UNIMPLEMENTED);
     assert_non_null(strstr(n->error->text, "did not begin at `from`"));
     assert_int_equal(n->as.gap.since.seconds, 0);
-    event(w, sub, 0);
+    event(w, 0);
     d.topic_count = 0;
-    sub = subscribe(w, &d);
-    begin_with(opened(w, 1, "-"), BOTH, NULL);  /* this one is used */
-    gap(w, sub, ENSIGN_E_UNIMPLEMENTED, NONE);
-    nothing(w, sub);
+    subscribe(w, d);
+    next_stream_with(w, "-", NULL);  /* this one is used */
+    gap(w, ENSIGN_E_UNIMPLEMENTED, NONE);
+    nothing(w);
     assert_int_equal(w->stream_count, 2);
 }
 
 SCRIPT(an_offset_beyond_the_log_is_a_gap)
 {
     ensign_subscription_desc_t d = of_both();
-    ensign_subscription_t sub;
-    stream_t *s;
-    world_create(w);
     d.from = UINT64_MAX;
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "\"\" weather 18446744073709551614 traffic 18446744073709551614");
-    begin(s, BOTH, 9);
-    gap(w, sub, ENSIGN_E_DATA_LOSS, NONE);
-    deliver(s, 0, 10);
-    event(w, sub, 10);
-    cut(w);
-    begin(opened(w, 1, "\"\" weather 10 traffic 9"), BOTH, 10);
-    nothing(w, sub);
+    open_reader(w, d);
+    next_stream(w, "\"\" weather 18446744073709551614 traffic 18446744073709551614", 9);
+    gap(w, ENSIGN_E_DATA_LOSS, NONE);
+    pass(w, "w10");
+    breaks(w, "\"\" weather 10 traffic 9", 10);
+    nothing(w);
 }
 
 /* ------------------------------------------------------------------ groups */
 /* The acks that the server hears on a stream, by the last byte of each RLID: "1 2 -3", nacks with a minus. */
-static void heard_acks(world_t *w, stream_t *s, const char *want)
+static void heard_acks(world_t *w, const char *want)
 {
     char text[200] = "";
     size_t at = 0;
     ensign_slice_t m, f, id;
     world_settle(w);
-    while (peer_take(s, &m)) {
+    while (peer_take(reader.s, &m)) {
         bool ack = dec_field(m, 1, &f);
         assert_true(ack || dec_field(m, 2, &f));
         assert_true(dec_field(f, 1, &id));
         at += (size_t)snprintf(text + at, sizeof text - at, "%s%s%d", at ? " " : "", ack ? "" : "-",
                                id.ptr[9]);
     }
-    assert_int_equal(s->in_at, s->in.len);
+    assert_int_equal(reader.s->in_at, reader.s->in.len);
     if (strcmp(text, want) != 0) world_fail(w, "acks of %s instead of %s", text, want);
+}
+
+static void ack(world_t *w, uint64_t token)
+{
+    assert_int_equal(ensign_ack(w->client, reader.sub, token), ENSIGN_OK);
 }
 
 static ensign_subscription_desc_t of_group(void)
@@ -841,128 +754,97 @@ static ensign_subscription_desc_t of_group(void)
 
 SCRIPT(the_acks_of_a_group_outlive_a_stream)
 {
-    ensign_subscription_desc_t d = of_group();
-    ensign_subscription_t sub;
     uint64_t token[5];
-    stream_t *s;
-    world_create(w);
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "\"g\"");
-    begin(s, BOTH, 0);
-    for (uint64_t i = 1; i <= 4; i++) deliver(s, 0, i);
-    for (uint64_t i = 1; i <= 4; i++) token[i] = event(w, sub, i);
-    assert_int_equal(ensign_ack(w->client, sub, token[1]), ENSIGN_OK);
-    heard_acks(w, s, "1");
+    open_reader(w, of_group());
+    next_stream(w, "\"g\"", 0);
+    for (uint64_t i = 1; i <= 4; i++) deliver(0, i);
+    for (uint64_t i = 1; i <= 4; i++) token[i] = event(w, i);
+    ack(w, token[1]);
+    heard_acks(w, "1");
     cut(w);
-    assert_int_equal(ensign_ack(w->client, sub, token[2]), ENSIGN_OK);   /* without a stream */
-    s = opened(w, 1, "\"g\"");
-    assert_int_equal(ensign_nack(w->client, sub, token[3], ENSIGN_NACK_UNPROCESSED), ENSIGN_OK);
-    heard_acks(w, s, "");                   /* it is not ready */
-    begin(s, BOTH, 0);
-    heard_acks(w, s, "2 -3");
-    deliver(s, 0, 4);                       /* given again, to whomever */
-    event(w, sub, 4);
-    assert_int_equal(ensign_ack(w->client, sub, token[4]), ENSIGN_OK);
-    heard_acks(w, s, "4");
-    nothing(w, sub);                        /* and no GAP */
+    ack(w, token[2]);   /* without a stream */
+    opened(w, "\"g\"");
+    assert_int_equal(ensign_nack(w->client, reader.sub, token[3], ENSIGN_NACK_UNPROCESSED), ENSIGN_OK);
+    heard_acks(w, "");                   /* it is not ready */
+    begin(BOTH, 0);
+    heard_acks(w, "2 -3");
+    pass(w, "w4");                          /* given again, to whomever */
+    ack(w, token[4]);
+    heard_acks(w, "4");
+    nothing(w);                             /* and no GAP */
 }
 
 /* The window takes only a part of an ack before the stream is lost: all of it goes out on the next one. */
 SCRIPT(an_ack_that_was_cut_goes_out_anew)
 {
-    ensign_subscription_desc_t d = of_group();
-    ensign_subscription_t sub;
     uint64_t token;
-    stream_t *s;
     size_t opening;
-    world_create(w);
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "\"g\"");
-    opening = s->in.len;
-    s->unread = true;                       /* no more than the window is taken */
+    open_reader(w, of_group());
+    opened(w, "\"g\"");
+    opening = reader.s->in.len;
+    reader.s->unread = true;                /* no more than the window is taken */
     peer_setting(w, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 30);
-    begin(s, BOTH, 0);
-    deliver(s, 0, 1);
-    deliver(s, 0, 2);
-    token = event(w, sub, 1);
-    assert_int_equal(ensign_ack(w->client, sub, token), ENSIGN_OK);
-    token = event(w, sub, 2);
-    assert_int_equal(ensign_ack(w->client, sub, token), ENSIGN_OK);
+    begin(BOTH, 0);
+    deliver(0, 1);
+    deliver(0, 2);
+    token = event(w, 1);
+    ack(w, token);
+    token = event(w, 2);
+    ack(w, token);
     world_settle(w);
-    assert_int_equal(s->in.len, opening + 30); /* an ack, and a part of another one */
-    cut(w);
-    s = opened(w, 1, "\"g\"");
-    begin(s, BOTH, 0);
-    heard_acks(w, s, "2");
+    assert_int_equal(reader.s->in.len, opening + 30); /* an ack, and a part of another one */
+    breaks(w, "\"g\"", 0);
+    heard_acks(w, "2");
 }
 
 SCRIPT(a_group_without_resume_has_its_gap)
 {
     ensign_subscription_desc_t d = of_group();
-    ensign_subscription_t sub;
     uint64_t token;
-    stream_t *s;
-    world_create(w);
     d.resume = false;
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "\"g\"");
-    begin(s, BOTH, 3);
-    deliver(s, 0, 4);
-    token = event(w, sub, 4);
+    open_reader(w, d);
+    next_stream(w, "\"g\"", 3);
+    deliver(0, 4);
+    token = event(w, 4);
     cut(w);
-    gap(w, sub, ENSIGN_E_CLOSED, 4);
-    s = opened(w, 1, "\"g\"");
-    begin(s, BOTH, 4);
-    assert_int_equal(ensign_ack(w->client, sub, token), ENSIGN_OK);
-    heard_acks(w, s, "4");
+    gap(w, ENSIGN_E_CLOSED, 4);
+    next_stream(w, "\"g\"", 4);
+    ack(w, token);
+    heard_acks(w, "4");
 }
 
 SCRIPT(a_new_group_begins_at_an_offset)
 {
     ensign_subscription_desc_t d = of_group();
-    ensign_subscription_t sub;
-    stream_t *s;
-    world_create(w);
     d.from = 4;
-    sub = subscribe(w, &d);
-    s = opened(w, 0, "\"g\" weather 3 traffic 3");
-    begin(s, BOTH, 9);
-    deliver(s, 0, 5);
-    deliver(s, 0, 4);                       /* the group's order is the server's */
-    event(w, sub, 5);
-    event(w, sub, 4);
-    cut(w);
-    begin(opened(w, 1, "\"g\" weather 3 traffic 3"), BOTH, 9);
-    nothing(w, sub);
+    open_reader(w, d);
+    next_stream(w, "\"g\" weather 3 traffic 3", 9);
+    pass(w, "w5 w4");                       /* the group's order is the server's */
+    breaks(w, "\"g\" weather 3 traffic 3", 9);
+    nothing(w);
     d.topic_count = 0;                      /* the stream that teaches the names does not make the group */
-    sub = subscribe(w, &d);
-    begin(opened(w, 2, "-"), BOTH, 9);
-    begin(opened(w, 3, "\"g\" weather 3 traffic 3"), BOTH, 9);
-    nothing(w, sub);
+    subscribe(w, d);
+    next_stream(w, "-", 9);
+    next_stream(w, "\"g\" weather 3 traffic 3", 9);
+    nothing(w);
 }
 
 SCRIPT(a_group_of_a_server_without_places_has_gaps)
 {
-    ensign_subscription_desc_t d = of_group();
-    ensign_subscription_t sub;
-    stream_t *s;
     w->on_headers = refuse_queries;
-    world_create(w);
-    sub = subscribe(w, &d);
-    begin_with(opened(w, 0, "\"g\""), BOTH, NULL);
-    s = opened(w, 1, "\"g\"");
-    begin_with(s, BOTH, NULL);
-    deliver(s, 0, 1);
-    event(w, sub, 1);
+    open_reader(w, of_group());
+    next_stream_with(w, "\"g\"", NULL);
+    next_stream_with(w, "\"g\"", NULL);
+    pass(w, "w1");
     cut(w);
-    gap(w, sub, ENSIGN_E_UNIMPLEMENTED, 1);
-    gap(w, sub, ENSIGN_E_UNIMPLEMENTED, 1);
-    begin(opened(w, 2, "\"g\""), BOTH, 9);
-    nothing(w, sub);
+    gap(w, ENSIGN_E_UNIMPLEMENTED, 1);
+    gap(w, ENSIGN_E_UNIMPLEMENTED, 1);
+    next_stream(w, "\"g\"", 9);
+    nothing(w);
     cut(w);
-    begin_with(opened(w, 3, "\"g\""), BOTH, "8 9");
-    gap(w, sub, ENSIGN_E_DATA_LOSS, 1);
-    nothing(w, sub);
+    next_stream_with(w, "\"g\"", "8 9");
+    gap(w, ENSIGN_E_DATA_LOSS, 1);
+    nothing(w);
 }
 
 int main(void)
