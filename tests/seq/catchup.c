@@ -22,21 +22,23 @@ static void subscribe(world_t *w)
     assert_int_not_equal(reader.sub.id, 0);
 }
 
+static void expect_open(world_t *w)
+{
+    world_expect(w, reader.sub.id, ENSIGN_NOTICE_OPEN);
+}
+
 static void open_reader(world_t *w)
 {
     world_create(w);
     subscribe(w);
+    expect_open(w);
 }
 
 static void open_reader_with_key(world_t *w)
 {
     world_create_with_key(w);
     subscribe(w);
-}
-
-static void expect_open(world_t *w)
-{
-    world_expect(w, reader.sub.id, ENSIGN_NOTICE_OPEN);
+    expect_open(w);
 }
 
 static uint64_t number_of(const ensign_notice_t *n)
@@ -45,11 +47,18 @@ static uint64_t number_of(const ensign_notice_t *n)
     return ensi_get_be64(n->as.event->data.ptr);
 }
 
-/* The next notice, OPEN passed over, is this event. */
-static const ensign_event_t *expect(world_t *w, uint64_t number)
+/* The next notice, OPEN passed over. */
+static const ensign_notice_t *next(world_t *w)
 {
     const ensign_notice_t *n;
     do n = world_next(w, reader.sub.id); while (n->type == ENSIGN_NOTICE_OPEN);
+    return n;
+}
+
+/* It is this event. */
+static const ensign_event_t *expect(world_t *w, uint64_t number)
+{
+    const ensign_notice_t *n = next(w);
     if (n->type != ENSIGN_NOTICE_EVENT)
         world_fail(w, "%s instead of event %u: %s", ensign_notice_name(n->type), (unsigned)number,
                    n->error ? n->error->text : "-");
@@ -59,12 +68,16 @@ static const ensign_event_t *expect(world_t *w, uint64_t number)
 
 static const ensign_notice_t *expect_gap(world_t *w, const char *topic, const char *words)
 {
-    const ensign_notice_t *n;
-    do n = world_next(w, reader.sub.id); while (n->type == ENSIGN_NOTICE_OPEN);
+    const ensign_notice_t *n = next(w);
     if (n->type != ENSIGN_NOTICE_GAP) world_fail(w, "%s instead of a GAP", ensign_notice_name(n->type));
     assert_text(n->as.gap.topic, topic);
     if (!strstr(n->error->text, words)) world_fail(w, "a GAP that does not say %s: %s", words, n->error->text);
     return n;
+}
+
+static void silent(world_t *w)
+{
+    world_silent(w, reader.sub.id);
 }
 
 static void cut(world_t *w)
@@ -78,6 +91,21 @@ static void publish(world_t *w, unsigned topic, unsigned count)
     while (count-- > 0) shelf_publish(w, topic);
 }
 
+/* The event that is published now has this number, and comes next. */
+static void pass(world_t *w, unsigned topic, uint64_t number)
+{
+    publish(w, topic, 1);
+    expect(w, number);
+}
+
+/* Opens the reader. It has had this one event of the first topic when the link breaks. */
+static void read_one_and_break(world_t *w, uint64_t number)
+{
+    open_reader(w);
+    pass(w, 0, number);
+    cut(w);
+}
+
 /* ------------------------------------------------------------------ what is read */
 SCRIPT(what_a_break_leaves_out_is_given)
 {
@@ -87,7 +115,6 @@ SCRIPT(what_a_break_leaves_out_is_given)
     shelf_make("weather");
     publish(w, 0, 3);
     open_reader(w);
-    expect_open(w);
     assert_int_equal(shelves.streams, 2); /* the first one told the topics */
     publish(w, 0, 2);
     expect(w, 4);
@@ -99,9 +126,8 @@ SCRIPT(what_a_break_leaves_out_is_given)
         assert_int_equal(ensign_ack(w->client, reader.sub, e->token), ENSIGN_OK);
     }
     expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 206);
-    world_silent(w, reader.sub.id);
+    pass(w, 0, 206);
+    silent(w);
 }
 
 SCRIPT(a_quiet_topic_has_a_place)
@@ -114,7 +140,6 @@ SCRIPT(a_quiet_topic_has_a_place)
     publish(w, 0, 40);
     publish(w, 1, 7);
     open_reader(w);
-    expect_open(w);
     cut(w);
     publish(w, 1, 1);
     publish(w, 0, 1);
@@ -125,15 +150,14 @@ SCRIPT(a_quiet_topic_has_a_place)
     expect(w, 51);
     expect(w, 50);
     expect_open(w);
-    publish(w, 1, 1);
-    expect(w, 52);
+    pass(w, 1, 52);
     world_settle(w);
     asked = shelves.asked;
     cut(w);
     expect_open(w);
     world_settle(w);
     assert_int_equal(shelves.asked - asked, 6); /* for each topic one before the stream, and one behind it */
-    world_silent(w, reader.sub.id);
+    silent(w);
 }
 
 SCRIPT(what_comes_twice_is_given_once)
@@ -146,20 +170,18 @@ SCRIPT(what_comes_twice_is_given_once)
     shelves.behind_ready = 10;
     shelves.twice = true;
     open_reader(w);
-    expect_open(w);
     for (i = 0; i < 3; i++) {
         uint64_t last[2] = { 0, 0 };
         unsigned k;
         for (k = 0; k < 20; k++) {
-            const ensign_notice_t *n;
+            const ensign_notice_t *n = next(w);
             uint64_t number;
-            do n = world_next(w, reader.sub.id); while (n->type == ENSIGN_NOTICE_OPEN);
             assert_int_equal(n->type, ENSIGN_NOTICE_EVENT);
             number = number_of(n);
             assert_true(number > last[number % 2]);
             last[number % 2] = number;
         }
-        world_silent(w, reader.sub.id);
+        silent(w);
         cut(w);
     }
 }
@@ -174,11 +196,7 @@ SCRIPT(a_name_that_ensql_cannot_read_is_a_gap)
     shelf_make("t");
     shelf_make("weather");
     publish(w, 3, 2);
-    open_reader(w);
-    expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 3);
-    cut(w);
+    read_one_and_break(w, 3);
     asked = shelves.asked;
     publish(w, 0, 1);
     publish(w, 3, 1);
@@ -188,10 +206,9 @@ SCRIPT(a_name_that_ensql_cannot_read_is_a_gap)
     expect(w, 5);
     publish(w, 0, 1);
     expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 7);
+    pass(w, 0, 7);
     assert_true(shelves.asked - asked < 10);
-    world_silent(w, reader.sub.id);
+    silent(w);
 }
 
 SCRIPT(a_topic_that_was_made_anew_is_a_gap_and_its_events)
@@ -199,11 +216,7 @@ SCRIPT(a_topic_that_was_made_anew_is_a_gap_and_its_events)
     begin(w);
     shelf_make("weather");
     publish(w, 0, 5);
-    open_reader(w);
-    expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 6);
-    cut(w);
+    read_one_and_break(w, 6);
     publish(w, 0, 3);
     shelf_make_anew(0);
     publish(w, 0, 3);
@@ -212,15 +225,13 @@ SCRIPT(a_topic_that_was_made_anew_is_a_gap_and_its_events)
     expect(w, 11);
     expect(w, 12);
     expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 13);
+    pass(w, 0, 13);
     cut(w);
     shelf_make_anew(0);
     expect_gap(w, "weather", "made anew");
     expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 14);
-    world_silent(w, reader.sub.id);
+    pass(w, 0, 14);
+    silent(w);
 }
 
 SCRIPT(a_refusal_is_a_gap_with_its_reason)
@@ -228,11 +239,7 @@ SCRIPT(a_refusal_is_a_gap_with_its_reason)
     begin(w);
     shelf_make("weather");
     shelf_make("traffic");
-    open_reader(w);
-    expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 1);
-    cut(w);
+    read_one_and_break(w, 1);
     shelves.refuse = ENSIGN_GRPC_PERMISSION_DENIED;
     shelves.refusals = 1;
     publish(w, 0, 1);
@@ -240,24 +247,18 @@ SCRIPT(a_refusal_is_a_gap_with_its_reason)
     assert_int_equal(expect_gap(w, "weather", "the server says no")->error->code, ENSIGN_E_PERMISSION_DENIED);
     expect(w, 3);
     expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 4);
-    world_silent(w, reader.sub.id);
+    pass(w, 0, 4);
+    silent(w);
 }
 
 SCRIPT(a_failing_query_is_asked_again_and_then_a_gap)
 {
     begin(w);
     shelf_make("weather");
-    open_reader(w);
-    expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 1);
-    cut(w);
+    read_one_and_break(w, 1);
     shelves.refuse = ENSIGN_GRPC_INTERNAL;
     shelves.refusals = 4;
-    publish(w, 0, 1);
-    expect(w, 2);
+    pass(w, 0, 2);
     expect_open(w);
     cut(w);
     shelves.refuse = ENSIGN_GRPC_INTERNAL;
@@ -271,14 +272,12 @@ SCRIPT(a_failing_query_is_asked_again_and_then_a_gap)
     publish(w, 0, 1);
     expect_gap(w, "weather", "its place");
     expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 5);
+    pass(w, 0, 5);
     cut(w);
-    publish(w, 0, 1);
-    expect(w, 6);
+    pass(w, 0, 6);
     assert_int_equal(shelves.refusals, 0);
     expect_open(w);
-    world_silent(w, reader.sub.id);
+    silent(w);
 }
 
 SCRIPT(a_server_that_stays_mute_is_told_and_asked_again)
@@ -286,11 +285,7 @@ SCRIPT(a_server_that_stays_mute_is_told_and_asked_again)
     unsigned waits;
     begin(w);
     shelf_make("weather");
-    open_reader(w);
-    expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 1);
-    cut(w);
+    read_one_and_break(w, 1);
     shelves.mute = true;
     publish(w, 0, 1);
     waits = w->waits;
@@ -298,7 +293,7 @@ SCRIPT(a_server_that_stays_mute_is_told_and_asked_again)
     shelves.mute = false;
     expect(w, 2);
     expect_open(w);
-    world_silent(w, reader.sub.id);
+    silent(w);
 }
 
 SCRIPT(a_row_that_is_too_large_or_no_event_is_a_gap)
@@ -309,11 +304,7 @@ SCRIPT(a_row_that_is_too_large_or_no_event_is_a_gap)
     shelves.large = 3;
     shelves.large_bytes = 10000;
     shelves.odd = 5;
-    open_reader(w);
-    expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 1);
-    cut(w);
+    read_one_and_break(w, 1);
     publish(w, 0, 6);
     expect(w, 2);
     assert_int_equal(expect_gap(w, "weather", "max_event_bytes")->error->code, ENSIGN_E_TOO_LARGE);
@@ -322,9 +313,8 @@ SCRIPT(a_row_that_is_too_large_or_no_event_is_a_gap)
     expect(w, 6);
     expect(w, 7);
     expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 8);
-    world_silent(w, reader.sub.id);
+    pass(w, 0, 8);
+    silent(w);
 }
 
 /* ------------------------------------------------------------------ while it runs */
@@ -336,26 +326,28 @@ static stream_t *newest_stream(world_t *w, const char *path)
     return NULL;
 }
 
+/* The reader's buffer is small. A break has left out so many events, most of which wait at the server. */
+static void rows_wait(world_t *w, unsigned count)
+{
+    begin(w);
+    shelf_make("weather");
+    reader.window = 1024;
+    read_one_and_break(w, 1);
+    publish(w, 0, count);
+    expect(w, 2);
+    world_settle(w);
+}
+
 SCRIPT(rows_stay_at_the_server_while_nobody_pulls)
 {
     stream_t *s;
     uint64_t i;
-    begin(w);
-    shelf_make("weather");
-    reader.window = 1024;
-    open_reader(w);
-    expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 1);
-    cut(w);
-    publish(w, 0, 500);
-    expect(w, 2);
-    world_settle(w);
+    rows_wait(w, 500);
     s = newest_stream(w, "/EnSQL");
     assert_true(s->out.len - s->out_at > 15000);
     for (i = 3; i <= 501; i++) expect(w, i);
     expect_open(w);
-    world_silent(w, reader.sub.id);
+    silent(w);
 }
 
 SCRIPT(another_break_begins_anew_behind_the_last_event)
@@ -365,7 +357,6 @@ SCRIPT(another_break_begins_anew_behind_the_last_event)
     shelf_make("weather");
     reader.window = 1024;
     open_reader(w);
-    expect_open(w);
     publish(w, 0, 1);
     for (i = 1; i <= 600; i++) {
         expect(w, i);
@@ -379,22 +370,12 @@ SCRIPT(another_break_begins_anew_behind_the_last_event)
 SCRIPT(goaway_moves_a_catch_up)
 {
     uint64_t i;
-    begin(w);
-    shelf_make("weather");
-    reader.window = 1024;
-    open_reader(w);
-    expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 1);
-    cut(w);
-    publish(w, 0, 300);
-    expect(w, 2);
-    world_settle(w);
+    rows_wait(w, 300);
     peer_goaway_notice(w);
     for (i = 3; i <= 301; i++) expect(w, i);
     expect_open(w);
     assert_true(newest_stream(w, "/Subscribe")->conn->number >= 2);
-    world_silent(w, reader.sub.id);
+    silent(w);
 }
 
 SCRIPT(a_token_that_expires_is_renewed_for_a_query)
@@ -402,65 +383,59 @@ SCRIPT(a_token_that_expires_is_renewed_for_a_query)
     begin(w);
     shelf_make("weather");
     open_reader_with_key(w);
-    expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 1);
+    pass(w, 0, 1);
     cut(w);
     shelves.refuse = ENSIGN_GRPC_UNAUTHENTICATED;
     shelves.refusals = 1;
-    publish(w, 0, 1);
-    expect(w, 2);
+    pass(w, 0, 2);
     expect_open(w);
-    world_silent(w, reader.sub.id);
+    silent(w);
+}
+
+static char numbered[SHELVES][12];
+
+/* Topics "n0", "n1" and so on, each with so many events. */
+static void make_numbered(world_t *w, unsigned count, unsigned events)
+{
+    unsigned i;
+    for (i = 0; i < count; i++) {
+        snprintf(numbered[i], sizeof numbered[i], "n%u", i);
+        shelf_make(numbered[i]);
+        publish(w, i, events);
+    }
 }
 
 /* Of many topics no end is looked for: the first event of the stream is a place in each of them. */
 SCRIPT(many_topics_have_their_place_from_the_first_event)
 {
-    char names[70][8];
-    unsigned i;
     begin(w);
-    for (i = 0; i < COUNT(names); i++) {
-        snprintf(names[i], sizeof names[i], "n%u", i);
-        shelf_make(names[i]);
-        publish(w, i, 3);
-    }
+    make_numbered(w, 70, 3);
     open_reader(w);
-    expect_open(w);
     assert_int_equal(shelves.asked, 0);
-    publish(w, 5, 1);
-    expect(w, 211);
+    pass(w, 5, 211);
     cut(w);
     publish(w, 9, 1);
-    publish(w, 5, 1);
-    expect(w, 213);
+    pass(w, 5, 213);
     expect(w, 212);
     expect_open(w);
-    world_silent(w, reader.sub.id);
+    silent(w);
     cut(w);
-    publish(w, 69, 1);
-    expect(w, 214);
+    pass(w, 69, 214);
     expect_open(w);
-    world_silent(w, reader.sub.id);
+    silent(w);
 }
 
 SCRIPT(what_is_not_known_yet_is_a_gap)
 {
-    char names[65][8];
     unsigned i;
     begin(w);
-    for (i = 0; i < COUNT(names); i++) {
-        snprintf(names[i], sizeof names[i], "n%u", i);
-        shelf_make(names[i]);
-    }
+    make_numbered(w, 65, 0);
     open_reader(w);
-    expect_open(w);
     cut(w);
-    for (i = 0; i < COUNT(names); i++) expect_gap(w, names[i], "before its place");
+    for (i = 0; i < 65; i++) expect_gap(w, numbered[i], "before its place");
     expect_open(w);
-    publish(w, 3, 1);
-    expect(w, 1);
-    world_silent(w, reader.sub.id);
+    pass(w, 3, 1);
+    silent(w);
 }
 
 /* A topic that is made during a break is whole. */
@@ -469,19 +444,16 @@ SCRIPT(a_topic_that_was_made_meanwhile_is_whole)
     begin(w);
     shelf_make("weather");
     open_reader(w);
-    expect_open(w);
     shelf_make("traffic");
     publish(w, 1, 2); /* the stream does not have it */
-    publish(w, 0, 1);
-    expect(w, 3);
+    pass(w, 0, 3);
     cut(w);
     publish(w, 1, 1);
     expect(w, 1);
     expect(w, 2);
     expect(w, 4);
-    publish(w, 1, 1);
-    expect(w, 5);
-    world_silent(w, reader.sub.id);
+    pass(w, 1, 5);
+    silent(w);
 }
 
 /* Whatever a server answers, the subscription goes on, in order, and each event comes once. */
@@ -495,7 +467,6 @@ static void nonsense(world_t *w, unsigned kind, unsigned times, bool from_the_fi
     publish(w, 0, 2);
     if (from_the_first) shelves.nonsenses = times;
     open_reader(w);
-    expect_open(w);
     publish(w, 0, 1);
     do { /* where it lied about the end, older ones come before */
         n = world_next(w, reader.sub.id);
@@ -511,7 +482,7 @@ static void nonsense(world_t *w, unsigned kind, unsigned times, bool from_the_fi
         assert_true(number_of(n) > last);
         last = number_of(n);
     } while (last != live || live == 0);
-    world_silent(w, reader.sub.id);
+    silent(w);
     world_close(w);
 }
 
@@ -537,11 +508,7 @@ SCRIPT(a_catch_up_gives_up_in_time)
     begin(w);
     shelf_make("weather");
     w->desc.give_up_after_ms = 20000;
-    open_reader(w);
-    expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 1);
-    cut(w);
+    read_one_and_break(w, 1);
     shelves.refuse = ENSIGN_GRPC_UNAVAILABLE;
     n = world_next(w, reader.sub.id);
     assert_int_equal(n->type, ENSIGN_NOTICE_END);
@@ -552,17 +519,7 @@ SCRIPT(a_catch_up_gives_up_in_time)
 SCRIPT(closing_ends_a_catch_up)
 {
     const ensign_notice_t *n;
-    begin(w);
-    shelf_make("weather");
-    reader.window = 1024;
-    open_reader(w);
-    expect_open(w);
-    publish(w, 0, 1);
-    expect(w, 1);
-    cut(w);
-    publish(w, 0, 500);
-    expect(w, 2);
-    world_settle(w);
+    rows_wait(w, 500);
     assert_int_equal(ensign_close(w->client, reader.sub.id, ENSIGN_FOREVER), ENSIGN_OK);
     expect(w, 3);
     do n = world_next(w, reader.sub.id); while (n->type == ENSIGN_NOTICE_EVENT);

@@ -585,12 +585,16 @@ SCRIPT(many_topics_stay_within_the_bound)
 }
 
 /* ------------------------------------------------------------------ what is too large */
-SCRIPT(what_is_too_large_is_not_asked_for_again)
+static ensign_subscription_desc_t of_small_events(void)
 {
     ensign_subscription_desc_t d = of_both();
-    d.max_event_bytes = 1024;
-    d.window_bytes = 1024;
-    open_reader(w, d);
+    d.max_event_bytes = d.window_bytes = 1024;
+    return d;
+}
+
+SCRIPT(what_is_too_large_is_not_asked_for_again)
+{
+    open_reader(w, of_small_events());
     next_stream(w, "-", 0);
     deliver(0, 1);
     deliver_sized(0, 2, 3000);
@@ -605,10 +609,7 @@ SCRIPT(what_is_too_large_is_not_asked_for_again)
 /* Its first bytes tell its place, however they come and however full the buffer is. */
 SCRIPT(large_events_in_a_full_buffer_do_not_stall)
 {
-    ensign_subscription_desc_t d = of_both();
-    d.max_event_bytes = 1024;
-    d.window_bytes = 1024;
-    open_reader(w, d);
+    open_reader(w, of_small_events());
     next_stream(w, "-", 0);
     for (uint64_t i = 0; i < 20; i++) {
         deliver_sized(0, 2 * i + 1, 100 + 40 * (size_t)i);
