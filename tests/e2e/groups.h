@@ -1,26 +1,13 @@
 /* groups.h - for the tests of consumer groups over sockets: an ensignd, members, and the service Groups
  *
  * Members are plain calls of Subscribe, so that a test says each word of theirs. start_server starts an
- * ensignd of the program's own ($ENSIGND, or build/ensignd): in memory, or over a folder where `kept` is set.
- * */
+ * ensignd in memory, or over a folder where `kept` is set. */
 #ifndef GROUPS_H
 #define GROUPS_H
-#define _GNU_SOURCE
-#define ENSIGN_IMPLEMENTATION
-#include "../../ensign.h"
+#include "server.h"
 #include "../../tools/common/group_messages.h"
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-#include <cmocka.h>
 
-enum { WAIT_MS = 60000, MOST = 400, MEMBERS = 4, MAX_UNACKED = 8, MAX_DELIVER = 3, MAX_GROUPS = 20 };
+enum { MOST = 400, MEMBERS = 4, MAX_UNACKED = 8, MAX_DELIVER = 3, MAX_GROUPS = 20 };
 enum { ALL, SUBSCRIBER, READER, KEYS };
 
 #define SERVICE "/ensign.v1beta1.Ensign/"
@@ -37,94 +24,31 @@ static const char *const key_names[KEYS] = { "all", "subscriber", "reader" };
 
 static char folder[] = "/tmp/ensign-groups-XXXXXX";
 static bool strict, kept;
-static pid_t server;
 static ensign_t *clients[KEYS];
 
 /* ------------------------------------------------------------------ the server, and its clients */
 
-static void run_server(int out)
-{
-    const char *named = getenv("ENSIGND"), *program = named ? named : "build/ensignd";
-    const char *argv[12];
-    char data[64], keys[64];
-    size_t n = 0;
-
-    snprintf(data, sizeof data, "--data=%s/data", folder);
-    snprintf(keys, sizeof keys, "--keys=%s/keys", folder);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    dup2(out, STDOUT_FILENO);
-    argv[n++] = "ensignd";
-    argv[n++] = "--port=0";
-    argv[n++] = "--auth-port=0";
-    argv[n++] = "--max-unacked=8";
-    argv[n++] = "--max-deliver=3";
-    argv[n++] = "--max-groups=20";
-    argv[n++] = keys;
-    argv[n++] = kept ? data : "--memory";
-    if (strict) argv[n++] = "--strict";
-    argv[n] = NULL;
-    execv(program, (char *const *)(uintptr_t)argv);
-    _exit(127);
-}
-
-static ensign_t *client_of(const char *endpoint, const char *auth, const char *id)
-{
-    ensign_desc_t d;
-    ensign_error_t why;
-    ensign_t *c;
-
-    memset(&d, 0, sizeof d);
-    d.endpoint = endpoint;
-    d.auth_url = auth;
-    d.client_id = id;
-    d.client_secret = "a";
-    d.tls.off = true;
-    if (ensign_create(&d, &c, &why) != ENSIGN_OK) fail_msg("%s", why.text);
-    return c;
-}
-
-/* The line that says where it is: "..., endpoint E, auth A". */
 static void start_server(void)
 {
-    char line[256] = "", endpoint[64], auth[96];
-    int fds[2];
-    FILE *f;
+    char options[96];
 
-    assert_int_equal(pipe(fds), 0);
-    server = fork();
-    assert_true(server >= 0);
-    if (server == 0) run_server(fds[1]);
-    close(fds[1]);
-    f = fdopen(fds[0], "r");
-    assert_non_null(f);
-    assert_non_null(fgets(line, sizeof line, f));
-    assert_int_equal(sscanf(line, "ensignd: ready, endpoint %63[^,], auth %95s", endpoint, auth), 2);
-    fclose(f);
-    for (int i = 0; i < KEYS; i++) clients[i] = client_of(endpoint, auth, key_names[i]);
+    snprintf(options, sizeof options, "--max-unacked 8 --max-deliver 3 --max-groups 20 %s%s",
+             kept ? "--data DATA" : "--memory", strict ? " --strict" : "");
+    server_start(options);
+    for (int i = 0; i < KEYS; i++) clients[i] = client_of(key_names[i]);
 }
 
 static int stop_server(int signal)
 {
-    int status = -1;
-
     for (int i = 0; i < KEYS; i++) ensign_destroy(clients[i]);
-    kill(server, signal);
-    assert_int_equal(waitpid(server, &status, 0), server);
-    return status;
+    return server_stop(signal);
 }
 
 static int set_up(void **state)
 {
-    char path[64];
-    FILE *f;
     (void)state;
 
-    assert_non_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/keys", folder);
-    f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(keys_text, f);
-    fclose(f);
+    make_folder(folder, keys_text);
     start_server();
     return 0;
 }
@@ -154,15 +78,6 @@ static ensign_slice_t text(const char *s)
 static bool is(ensign_slice_t s, const char *wanted)
 {
     return s.len == strlen(wanted) && (s.len == 0 || memcmp(s.ptr, wanted, s.len) == 0);
-}
-
-static const ensign_notice_t *next(ensign_t *c, uint32_t handle)
-{
-    const ensign_notice_t *n = NULL;
-    int rc = ensign_await(c, handle, WAIT_MS, &n);
-
-    if (rc != ENSIGN_OK) fail_msg("%s", ensign_error(c)->text);
-    return n;
 }
 
 static void note(ensign_slice_t message, int status, ensign_slice_t words)

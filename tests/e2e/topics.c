@@ -2,21 +2,9 @@
  * archive, destroy, numbers; who may call them, and the words with which wrong arguments are refused
  *
  * The program starts an ensignd of its own ($ENSIGND, or build/ensignd) over a folder of its own. */
-#define _GNU_SOURCE
-#define ENSIGN_IMPLEMENTATION
-#include "../../ensign.h"
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-#include <cmocka.h>
+#include "server.h"
 
-enum { WAIT_MS = 60000, TURNS = 20000, MANY = 6000, ANSWER = 1 << 20 };
+enum { TURNS = 20000, MANY = 6000, ANSWER = 1 << 20 };
 enum { ALL, NOBODY, PUBLISHER, EDITOR, READER, STRANGER, KEYS };
 
 #define SERVICE "/ensign.v1beta1.Ensign/"
@@ -32,99 +20,25 @@ static const char keys_text[] =
 static const char *const key_names[KEYS] = { "all", "nobody", "publisher", "editor", "reader", "stranger" };
 
 static char folder[] = "/tmp/ensign-topics-XXXXXX", strict_folder[] = "/tmp/ensign-strict-XXXXXX";
-static const char *data_folder;
-static pid_t server;
 static ensign_t *clients[KEYS];
 
 /* ------------------------------------------------------------------ the server, and its clients */
-static void in_folder(char out[64], const char *name)
-{
-    snprintf(out, 64, "%s/%s", data_folder, name);
-}
-
-static const char *program(void)
-{
-    const char *named = getenv("ENSIGND");
-    return named ? named : "build/ensignd";
-}
-
-static void run_server(int out)
-{
-    char data[64], keys[64];
-
-    in_folder(data, "data");
-    in_folder(keys, "keys");
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    dup2(out, STDOUT_FILENO);
-    execl(program(), "ensignd", "--port", "0", "--auth-port", "0", "--data", data, "--keys", keys,
-          data_folder == strict_folder ? "--strict" : (char *)NULL, (char *)NULL);
-    _exit(127);
-}
-
-static ensign_t *client_of(const char *endpoint, const char *auth, const char *id)
-{
-    ensign_desc_t d;
-    ensign_error_t why;
-    ensign_t *c;
-
-    memset(&d, 0, sizeof d);
-    d.endpoint = endpoint;
-    d.auth_url = auth;
-    d.client_id = id;
-    d.client_secret = "a";
-    d.tls.off = true;
-    if (ensign_create(&d, &c, &why) != ENSIGN_OK) fail_msg("%s", why.text);
-    return c;
-}
-
-/* The line that says where it is: "..., endpoint E, auth A". */
 static void start_server(void)
 {
-    char line[256] = "", endpoint[64], auth[96];
-    int fds[2];
-    FILE *f;
-
-    assert_int_equal(pipe(fds), 0);
-    server = fork();
-    assert_true(server >= 0);
-    if (server == 0) run_server(fds[1]);
-    close(fds[1]);
-    f = fdopen(fds[0], "r");
-    assert_non_null(f);
-    assert_non_null(fgets(line, sizeof line, f));
-    assert_int_equal(sscanf(line, "ensignd: ready, endpoint %63[^,], auth %95s", endpoint, auth), 2);
-    fclose(f);
-    for (int i = 0; i < KEYS; i++) clients[i] = client_of(endpoint, auth, key_names[i]);
+    server_start(server_folder == strict_folder ? "--data DATA --strict" : "--data DATA");
+    for (int i = 0; i < KEYS; i++) clients[i] = client_of(key_names[i]);
 }
 
 static int stop_server(int signal)
 {
-    int status = -1;
-
     for (int i = 0; i < KEYS; i++) ensign_destroy(clients[i]);
-    kill(server, signal);
-    assert_int_equal(waitpid(server, &status, 0), server);
-    return status;
-}
-
-static void make_folder(char *name)
-{
-    char path[64];
-    FILE *f;
-
-    assert_non_null(mkdtemp(name));
-    data_folder = name;
-    in_folder(path, "keys");
-    f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(keys_text, f);
-    fclose(f);
+    return server_stop(signal);
 }
 
 static int set_up(void **state)
 {
     (void)state;
-    make_folder(folder);
+    make_folder(folder, keys_text);
     start_server();
     return 0;
 }
@@ -148,15 +62,6 @@ typedef struct answer_t {
 } answer_t;
 
 static answer_t answer;
-
-static const ensign_notice_t *next(ensign_t *c, uint32_t handle)
-{
-    const ensign_notice_t *n = NULL;
-    int rc = ensign_await(c, handle, WAIT_MS, &n);
-
-    if (rc != ENSIGN_OK) fail_msg("%s", ensign_error(c)->text);
-    return n;
-}
 
 static int call_bytes(int key, const char *method, const void *request, size_t len)
 {
@@ -1042,7 +947,7 @@ static void strict_has_the_oddities_of_the_service(void **state)
     (void)state;
 
     stop_server(SIGTERM);
-    make_folder(strict_folder);
+    make_folder(strict_folder, keys_text);
     start_server();
     m = make("odd");
     publish_all("odd", five, 5);
