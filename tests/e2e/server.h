@@ -1,7 +1,6 @@
-/* server.h - for tests over sockets: an ensignd of the program's own, over a folder of its own, and clients of it
+/* server.h - for tests over sockets: an ensignd of the program's own, over a folder of its own, and its clients
  *
- * The program is $ENSIGND, or build/ensignd. make_folder comes first, then server_start; all is `static`, so
- * that a program has one server at a time. */
+ * It runs $ENSIGND, or build/ensignd. A program makes the folder first, and has one server at a time. */
 #ifndef SERVER_H
 #define SERVER_H
 #define _GNU_SOURCE

@@ -1,9 +1,8 @@
 /* A subscription that resumes, read from a log to its end: with the Nth allocation failing, for every N, and
  * with the link cut at the Nth byte, for every N. Each event comes once, in order within its topic, and there
  * is no GAP. */
-#include "../seq/service.h"
-
-enum { TOPICS = 3, EVENTS = 18 };
+enum { TOPICS = 3, EVENTS = 18, CUTS = 3000 };
+#include "sweeps.h"
 
 typedef struct reader_t {
     ensign_subscription_t sub;
@@ -130,66 +129,6 @@ static bool play(world_t *w)
         if (w->now > due) world_fail(w, "%u of %d events have come", reader.got, EVENTS);
     }
     return true;
-}
-
-static void again(world_t *w, chunk_t mode, const char *script)
-{
-    world_begin(w, mode, world_base_seed());
-    w->script = script;
-}
-
-/* ------------------------------------------------------------------ the sweeps */
-static void each_allocation_fails_once(void **state)
-{
-    world_t *w = &world;
-    uint64_t total;
-    (void)state;
-    again(w, WHOLE, "without a fault");
-    assert_true(play(w));
-    total = w->allocs;
-    world_close(w);
-    for (uint64_t n = 1; n <= total; n += fewer()) {
-        char script[64];
-        snprintf(script, sizeof script, "allocation %d of %d", (int)n, (int)total);
-        again(w, WHOLE, script);
-        w->fault = true;
-        w->fail_at = n;
-        play(w);
-        world_close(w);
-    }
-    w->finished = true;
-}
-
-static void cut_each(world_t *w, bool in)
-{
-    int64_t total, step;
-    again(w, WHOLE, "without a cut");
-    assert_true(play(w));
-    total = (int64_t)(in ? w->conns[0]->bytes_in : w->conns[0]->bytes_out);
-    world_close(w);
-    step = (1 + total / 3000) * (int64_t)fewer();
-    for (int64_t n = 1; n <= total; n += step) {
-        char script[64];
-        snprintf(script, sizeof script, "cut at byte %d %s", (int)n, in ? "in" : "out");
-        again(w, n % 2 ? WHOLE : RANDOM, script);
-        if (in) w->cut_in[ENSIGN_LINK_RPC] = n;
-        else w->cut_out[ENSIGN_LINK_RPC] = n;
-        assert_true(play(w));
-        world_close(w);
-    }
-    w->finished = true;
-}
-
-static void the_link_is_cut_at_each_byte_in(void **state)
-{
-    (void)state;
-    cut_each(&world, true);
-}
-
-static void the_link_is_cut_at_each_byte_out(void **state)
-{
-    (void)state;
-    cut_each(&world, false);
 }
 
 int main(void)
