@@ -2,22 +2,10 @@
  *
  * The program starts an ensignd of its own ($ENSIGND, or build/ensignd) with three keys: one that may do
  * everything, one that may only publish, one that may only read topics. */
-#define _GNU_SOURCE
-#define ENSIGN_IMPLEMENTATION
-#include "../../ensign.h"
+#include "server.h"
 #include <inttypes.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-#include <cmocka.h>
 
-enum { SMALL = 300, ORDERS = 20000, LARGE = 3000, LARGE_BYTES = 8192, WAIT_MS = 60000, SHOWN = 2048,
+enum { SMALL = 300, ORDERS = 20000, LARGE = 3000, LARGE_BYTES = 8192, SHOWN = 2048,
        WIDE_BYTES = 3000000 };
 enum { ALL, WRITER, READER, KEYS };
 
@@ -26,82 +14,13 @@ enum { ALL, WRITER, READER, KEYS };
 
 static const char keys_text[] =
     "{ \"projects\": [ { \"name\": \"p\", \"keys\": [ { \"client_id\": \"all\", \"client_secret\": \"a\" },"
-    " { \"client_id\": \"writer\", \"client_secret\": \"w\", \"permissions\": [ \"publisher\" ] },"
-    " { \"client_id\": \"reader\", \"client_secret\": \"r\", \"permissions\": [ \"topics:read\" ] } ] } ] }";
+    " { \"client_id\": \"writer\", \"client_secret\": \"a\", \"permissions\": [ \"publisher\" ] },"
+    " { \"client_id\": \"reader\", \"client_secret\": \"a\", \"permissions\": [ \"topics:read\" ] } ] } ] }";
 
 static char folder[] = "/tmp/ensign-query-XXXXXX";
-static pid_t server;
 static ensign_t *clients[KEYS];
 
-/* ------------------------------------------------------------------ the server, and its clients */
-static void in_folder(char out[64], const char *name)
-{
-    snprintf(out, 64, "%s/%s", folder, name);
-}
-
-static void run_server(int out)
-{
-    const char *program = getenv("ENSIGND");
-    char keys[64];
-
-    in_folder(keys, "keys");
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    dup2(out, STDOUT_FILENO);
-    execl(program ? program : "build/ensignd", "ensignd", "--port", "0", "--auth-port", "0", "--memory",
-          "--keys", keys, (char *)NULL);
-    _exit(127);
-}
-
-/* The line that says where it is: "..., endpoint E, auth A". */
-static void start_server(char *endpoint, char *auth)
-{
-    char path[64], line[256] = "";
-    int fds[2];
-    FILE *f;
-
-    assert_non_null(mkdtemp(folder));
-    in_folder(path, "keys");
-    f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(keys_text, f);
-    fclose(f);
-    assert_int_equal(pipe(fds), 0);
-    server = fork();
-    assert_true(server >= 0);
-    if (server == 0) run_server(fds[1]);
-    close(fds[1]);
-    f = fdopen(fds[0], "r");
-    assert_non_null(f);
-    assert_non_null(fgets(line, sizeof line, f));
-    assert_int_equal(sscanf(line, "ensignd: ready, endpoint %63[^,], auth %95s", endpoint, auth), 2);
-    fclose(f);
-}
-
-static ensign_t *client_of(const char *endpoint, const char *auth, const char *id, const char *secret)
-{
-    ensign_desc_t d;
-    ensign_error_t why;
-    ensign_t *c;
-
-    memset(&d, 0, sizeof d);
-    d.endpoint = endpoint;
-    d.auth_url = auth;
-    d.client_id = id;
-    d.client_secret = secret;
-    d.tls.off = true;
-    if (ensign_create(&d, &c, &why) != ENSIGN_OK) fail_msg("%s", why.text);
-    return c;
-}
-
-static const ensign_notice_t *next(ensign_t *c, uint32_t handle)
-{
-    const ensign_notice_t *n = NULL;
-    int rc = ensign_await(c, handle, WAIT_MS, &n);
-
-    if (rc != ENSIGN_OK) fail_msg("%s", ensign_error(c)->text);
-    return n;
-}
-
+/* ------------------------------------------------------------------ topics and events */
 static ensign_topic_t make_topic(const char *name)
 {
     ensign_request_t r = ensign_topic_ensure(clients[ALL], name, NULL);
@@ -180,12 +99,12 @@ static void publish(const char *topic, uint64_t first, uint64_t count, size_t si
 
 static int set_up(void **state)
 {
-    static const char *const names[KEYS][2] = { { "all", "a" }, { "writer", "w" }, { "reader", "r" } };
-    char endpoint[64], auth[96];
+    static const char *const names[KEYS] = { "all", "writer", "reader" };
     (void)state;
 
-    start_server(endpoint, auth);
-    for (int i = 0; i < KEYS; i++) clients[i] = client_of(endpoint, auth, names[i][0], names[i][1]);
+    make_folder(folder, keys_text);
+    server_start("--memory");
+    for (int i = 0; i < KEYS; i++) clients[i] = client_of(names[i]);
     make_topic("small");
     make_topic("large");
     make_topic("empty");
@@ -205,10 +124,7 @@ static int tear_down(void **state)
     (void)state;
 
     for (int i = 0; i < KEYS; i++) ensign_destroy(clients[i]);
-    if (server > 0) {
-        kill(server, SIGTERM);
-        waitpid(server, &status, 0);
-    }
+    if (server > 0) status = server_stop(SIGTERM);
     snprintf(command, sizeof command, "rm -rf %s", folder);
     return system(command) == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
 }
