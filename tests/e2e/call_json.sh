@@ -6,27 +6,13 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}
 . tests/tap.sh
-. tools/ensignd.sh
+. tests/cli.sh
 
-ensign=$PWD/$BUILD/ensign
 if "$ensign" call a/b 2>&1 | grep -q 'JSON needs libprotobuf'; then
     tap ok 'ensign call with JSON # SKIP built without libprotobuf'
     results
     exit
 fi
-
-finish() {
-    local pid
-    main_shell || return
-    exec 3>&-
-    for pid in $(children); do kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null; done
-    server_stop KILL
-    rm -rf "$dir"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-same() { [ "$1" = "$2" ] || { printf '%s\n%s\n' "$1" "$2"; return 1; }; }
 
 # run ARGUMENT...: $status, and what it prints in $dir/out and $dir/err; standard input is $dir/in, if that is
 # there
@@ -35,26 +21,6 @@ run() {
     [ -e "$dir/in" ] && input=$dir/in
     timeout 60 "$ensign" call "$@" >"$dir/out" 2>"$dir/err" <"$input"
     status=$?
-}
-does() { # STATUS ARGUMENT...
-    local wanted=$1
-    shift
-    run "$@"
-    [ $status -eq "$wanted" ] || { echo "exit status $status"; cat "$dir/out" "$dir/err"; return 1; }
-}
-prints() { # TEXT ARGUMENT...: this alone on standard output, exit status 0
-    local text=$1
-    shift
-    does 0 "$@" && same "$text" "$(cat "$dir/out")"
-}
-fails() { # STATUS WORDS ARGUMENT...: the words are on standard error, and nothing on standard output
-    local wanted=$1 words=$2
-    shift 2
-    does "$wanted" "$@" || return 1
-    [ ! -s "$dir/out" ] && grep -qF -- "$words" "$dir/err" || { cat "$dir/out" "$dir/err"; return 1; }
-}
-says() { # WORDS: of the last run, on standard error
-    grep -qF -- "$1" "$dir/err" || { cat "$dir/err"; return 1; }
 }
 has() { # WORDS: of the last run, on standard output
     grep -qF -- "$1" "$dir/out" || { cat "$dir/out"; return 1; }
