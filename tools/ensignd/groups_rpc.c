@@ -257,7 +257,8 @@ static void on_count(log_request_t *base)
     report(k);
 }
 
-static void read_topic(group_task_t *k, row_t *row, size_t most, void (*done)(log_request_t *r))
+/* by_id: from the event that read.id names on. */
+static void read_topic(group_task_t *k, row_t *row, bool by_id, size_t most, void (*done)(log_request_t *r))
 {
     log_read_t *r = &k->read;
 
@@ -266,6 +267,7 @@ static void read_topic(group_task_t *k, row_t *row, size_t most, void (*done)(lo
     r->project = k->project;
     r->topics = &row->topic;
     r->topic_count = 1;
+    r->by_id = by_id;
     r->after = row->reached;
     r->until = UINT64_MAX;
     r->most_events = most;
@@ -345,7 +347,7 @@ static void report(group_task_t *k)
             if (!row->begun) begin_row(k, row);
             row->begun = true;
             if (!row->counted) {
-                read_topic(k, row, PAGE_EVENTS, on_count);
+                read_topic(k, row, false, PAGE_EVENTS, on_count);
                 return;
             }
             k->row_at++;
@@ -566,9 +568,8 @@ static void seek_time(group_task_t *k, row_t *row)
 {
     const msg_timestamp_t *t = &k->reset.time;
 
-    k->read.by_id = row->reached == 0;
     k->read.id = rlid_make(t->seconds * 1000 + t->nanos / 1000000, 0);
-    read_topic(k, row, SEEK_EVENTS, on_seek);
+    read_topic(k, row, row->reached == 0, SEEK_EVENTS, on_seek);
 }
 
 /* The new floor of each topic; then they are put. */
