@@ -36,7 +36,7 @@ struct log_t {
     size_t        append_bytes;
     held_t       *held;
     size_t        held_count, held_cap;
-    bool          overdue;
+    bool          overdue, stopped;
     log_put_t     probe;
     bool          probing;
     record_t     *records;              /* in order of the keys */
@@ -145,6 +145,7 @@ static void ask(log_t *l, log_request_t *r, int kind)
     r->why.text[0] = '\0';
     r->asked = now_ms();
     r->serial = ++l->serial;
+    if (l->stopped) return;
     l->append_bytes += append_bytes(r);
     queue_put(&l->waiting, r);
     if (kind == KIND_AMEND && !log_can_amend(l)) answer(l, r, LOG_UNSUPPORTED);
@@ -183,8 +184,14 @@ void log_put(log_t *l, log_put_t *r)
 
 void log_cancel(log_t *l, log_request_t *r)
 {
+    if (l->stopped) return;
     if (r->state == STATE_HANDED) l->engine->cancel(l->at, r);
     queue_take(r->state == STATE_ANSWERED ? &l->answered : &l->waiting, r);
+}
+
+void log_stop(log_t *l)
+{
+    l->stopped = true;
 }
 
 /* ---- failing */
