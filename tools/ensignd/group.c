@@ -841,7 +841,7 @@ static bool run_place(group_place_t *p, int64_t now)
     bury_next(p, now);
     due = place_run(&p->place);
     sooner(&g->due, due);
-    sooner(&g->due, p->bury_due);
+    if (!p->place.idle) sooner(&g->due, p->bury_due);
     return due || p->bury_due || p->place.counts[PLACE_READY] || p->place.counts[PLACE_CLAIMED];
 }
 
