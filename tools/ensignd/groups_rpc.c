@@ -204,9 +204,7 @@ static bool find_places(void *user, ensign_slice_t key, ensign_slice_t value)
     const topic_t *t;
     row_t *r;
 
-    if (!place_key_read(key, &place) || !ulid_eq(&place.project, &k->project) ||
-        memcmp(place.group, k->groups[k->group_at].id, GROUP_ID) != 0)
-        return true;
+    if (!place_key_read(key, &place)) return true;
     t = topics_by_id(k->service->topics, &place.topic);
     if (!t) return true;
     r = row_of(k, t);
@@ -222,8 +220,16 @@ static int by_topic_name(const void *a, const void *b)
 
 static void find_rows(group_task_t *k)
 {
+    place_key_t key;
+    buf_t b = { NULL, 0, 0, 0 };
+
     free_rows(k);
-    log_each(k->service->log, "place/", find_places, k);
+    memset(&key, 0, sizeof key);
+    key.project = k->project;
+    memcpy(key.group, k->groups[k->group_at].id, GROUP_ID);
+    place_key_put(&b, &key);
+    log_each_in(k->service->log, slice_of(b.ptr, buf_len(&b) - sizeof key.topic), find_places, k);
+    buf_free(&b);
     if (k->row_count) qsort(k->rows, k->row_count, sizeof *k->rows, by_topic_name);
 }
 

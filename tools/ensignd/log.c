@@ -404,12 +404,18 @@ bool log_get(const log_t *l, ensign_slice_t key, ensign_slice_t *value, uint64_t
     return known;
 }
 
+void log_each_in(const log_t *l, ensign_slice_t prefix, log_each_t *each, void *user)
+{
+    for (size_t at = record_at(l, prefix); at < l->record_count; at++) {
+        const record_t *r = &l->records[at];
+        bool here = r->key.len >= prefix.len && memcmp(r->key.ptr, prefix.ptr, prefix.len) == 0;
+        if (!here || !each(user, r->key, r->value)) return;
+    }
+}
+
 void log_each(const log_t *l, const char *prefix, log_each_t *each, void *user)
 {
-    for (size_t at = record_at(l, slice_text(prefix)); at < l->record_count; at++) {
-        const record_t *r = &l->records[at];
-        if (!has_prefix(r->key, prefix) || !each(user, r->key, r->value)) return;
-    }
+    log_each_in(l, slice_text(prefix), each, user);
 }
 
 void log_watch(log_t *l, log_watch_t *w)
