@@ -143,8 +143,8 @@ log_t   *log_open(const log_engine_t *engine, const char *where, log_mode_t mode
 void     log_run(log_t *l);             /* once a turn, and whenever log_fd is readable: gives the answers */
 int      log_fd(const log_t *l);        /* readable when log_run has something to do; -1: never by itself */
 int64_t  log_due(const log_t *l);       /* when log_run has to be called, monotonic ms; 0: it need not */
-/* What has no answer by now gets none, and its memory may go, in any order. From now on log_run is not called,
-   what is asked for is not done, and nothing needs to be cancelled. */
+/* What has no answer by now gets none, and its memory may go, in any order. From now on log_run is not
+   called, what is asked for is not done, and nothing needs to be cancelled. */
 void     log_stop(log_t *l);
 void     log_close(log_t *l);           /* it may have been stopped before */
 
