@@ -473,6 +473,27 @@ static void a_time_finds_its_event(void **state)
     remove_group("time");
 }
 
+/* More events stand behind the time than one read of the log gives. */
+static void a_time_far_back_is_answered(void **state)
+{
+    ensi_pb_reset_group_request_t r;
+    member_t m;
+    (void)state;
+
+    make_topic("far");
+    m = join("far", "far");
+    publish("far", 0, 2500);
+    leave(&m);
+    members_become("far", 0);
+    memset(&r, 0, sizeof r);
+    r.has_group = r.has_time = true;
+    r.group = by_name("far");
+    r.to = ENSI_PB_RESET_GROUP_REQUEST_POSITION_TIME;
+    assert_int_equal(call(ALL, GROUPS "Reset", ensi_pb_reset_group_request_fields, &r), ENSIGN_GRPC_OK);
+    assert_int_equal(stands("far", "far").lag, 2500);
+    remove_group("far");
+}
+
 static size_t count_places(const char *group)
 {
     ensi_pb_group_t g;
@@ -590,6 +611,7 @@ int main(void)
         cmocka_unit_test(a_new_group_begins_live_or_where_it_says),
         cmocka_unit_test(a_group_is_reset_and_removed),
         cmocka_unit_test(a_time_finds_its_event),
+        cmocka_unit_test(a_time_far_back_is_answered),
         cmocka_unit_test(a_destroyed_topic_leaves_its_groups),
         cmocka_unit_test(the_library_is_a_member),
         cmocka_unit_test(with_strict_groups_do_nothing),

@@ -522,6 +522,66 @@ static void the_dead_are_buried_once(void **state)
     close_all();
 }
 
+/* Nobody is there for a while, and its topic is destroyed meanwhile. */
+static void an_event_stays_until_it_is_buried(void **state)
+{
+    log_destroy_t d;
+    bool gone = false;
+    (void)state;
+
+    open_all(17);
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    publish_known(0);
+    for (unsigned i = 0; i < MOST_TRIES; i++) nack(&clients[0], get(&clients[0]), false);
+    for (int i = 0; i < 2000 && !burying[0]; i++) turn();
+    assert_ptr_equal(dying[0], &known[0]);
+    leave(&clients[0]);
+    memset(&d, 0, sizeof d);
+    d.base.done = set_true;
+    d.base.user = &gone;
+    d.project = project;
+    d.topic = topics[0];
+    log_destroy(events, &d);
+    while (!gone) turn();
+    join(&clients[0], 1);
+    turns(500);
+    assert_int_equal(burying[0]->burying->offset, known[0].offset);
+    buried(0, true);
+    turns(500);
+    assert_false(groups_busy(groups));
+    close_all();
+}
+
+/* It is due, and so is nothing else: the loop must not turn until the other event has waited. */
+static void what_nobody_buries_keeps_no_loop(void **state)
+{
+    int64_t begun;
+    (void)state;
+
+    open_all(18);
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    publish_known(0);
+    for (unsigned i = 0; i < MOST_TRIES; i++) nack(&clients[0], get(&clients[0]), false);
+    for (int i = 0; i < 2000 && !burying[0]; i++) turn();
+    publish_known(0);
+    for (unsigned i = 0; i < MOST_TRIES - 2; i++) nack(&clients[0], get(&clients[0]), false);
+    assert_ptr_equal(get(&clients[0]), &known[1]);
+    begun = now;
+    buried(0, false);                           /* again in 1 s */
+    now += 600;
+    nack(&clients[0], &known[1], false);        /* again in 800 ms */
+    leave(&clients[0]);
+    while (now < begun + 1050) turn();
+    for (int i = 0; i < 100; i++) {
+        log_run(events);
+        groups_run(groups, now);
+    }
+    assert_true(groups_due(groups) > now);
+    close_all();
+}
+
 static void at_most_once_is_stored_before_it_is_handed_over(void **state)
 {
     (void)state;
@@ -797,6 +857,8 @@ int main(void)
         cmocka_unit_test(what_a_leaving_member_had_does_not_count),
         cmocka_unit_test(an_ack_counts_from_any_member),
         cmocka_unit_test(the_dead_are_buried_once),
+        cmocka_unit_test(an_event_stays_until_it_is_buried),
+        cmocka_unit_test(what_nobody_buries_keeps_no_loop),
         cmocka_unit_test(at_most_once_is_stored_before_it_is_handed_over),
         cmocka_unit_test(the_first_member_settles_the_group),
         cmocka_unit_test(a_project_has_so_many_groups),

@@ -783,6 +783,22 @@ static void after_cancel_no_answer_comes(void **state)
     }
 }
 
+/* The memory of a request may be another's before its neighbour is cancelled. */
+static void once_stopped_memory_may_go(void **state)
+{
+    each_t *e = ask_each(never), copy;
+    (void)state;
+
+    log_stop(logs);
+    memset(&e->read, 0xa5, sizeof e->read);
+    memset(&e->destroy, 0xa5, sizeof e->destroy);
+    memcpy(&copy, e, sizeof copy);
+    log_cancel(logs, &e->amend.base);
+    log_cancel(logs, &e->put.base);
+    assert_memory_equal(&copy, e, sizeof copy);
+    free(e);
+}
+
 static each_t *ended;
 
 /* The first answer takes all the others back. */
@@ -1251,6 +1267,7 @@ int main(void)
         EACH(one_of_those_that_race_wins),
         EACH(a_watch_hears_before_the_answer),
         EACH(after_cancel_no_answer_comes),
+        EACH(once_stopped_memory_may_go),
         EACH(an_answer_may_cancel_others),
         EACH(what_waits_at_the_close_gets_no_answer),
         EACH(epochs_tell_logs_apart),

@@ -793,7 +793,9 @@ static void bury_next(group_place_t *p, int64_t now)
     if (p->burying || p->place.idle || now < p->bury_due) return;
     p->burying = place_next_dead(&p->place);
     p->bury_due = 0;
-    if (p->burying) gs->hooks->bury(gs->user, p, p->burying);
+    if (!p->burying) return;
+    p->burying->burying = true;
+    gs->hooks->bury(gs->user, p, p->burying);
 }
 
 void group_buried(group_place_t *p, bool done, int64_t now)
@@ -801,6 +803,7 @@ void group_buried(group_place_t *p, bool done, int64_t now)
     place_event_t *e = p->burying;
 
     p->burying = NULL;
+    e->burying = false;
     e->tried = true;
     if (done) {
         p->place.dead_letters++;
@@ -838,7 +841,7 @@ static bool run_place(group_place_t *p, int64_t now)
     bury_next(p, now);
     due = place_run(&p->place);
     sooner(&g->due, due);
-    sooner(&g->due, p->bury_due);
+    if (!p->place.idle) sooner(&g->due, p->bury_due);
     return due || p->bury_due || p->place.counts[PLACE_READY] || p->place.counts[PLACE_CLAIMED];
 }
 

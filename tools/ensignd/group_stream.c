@@ -135,7 +135,14 @@ static bool read_wish(call_t *c, const msg_subscription_t *request, group_wish_t
     return read_delivery(c, g->delivery, &w->delivery) && read_timeout(c, g, &w->ack_wait);
 }
 
-/* Names that the subscription does not have are passed over. */
+static int find_by_index(const void *index, const void *topic)
+{
+    const size_t *at = index;
+    const group_topic_t *t = topic;
+    return (*at > t->index) - (*at < t->index);
+}
+
+/* Names that the subscription does not have are passed over. The topics are in the order of their indices. */
 static void read_offsets(const service_t *s, const call_t *c, ensign_slice_t offsets, group_topic_t *topics,
                          size_t count)
 {
@@ -145,13 +152,13 @@ static void read_offsets(const service_t *s, const call_t *c, ensign_slice_t off
 
     while (msg_next(offsets, MSG_CONSUMER_GROUP_TOPIC_OFFSETS_TAG, &at, &item)) {
         const topic_t *t = NULL;
+        group_topic_t *wanted = NULL;
         if (msg_decode(MSG_CONSUMER_GROUP_TOPIC_OFFSETS_ENTRY, &entry, item))
             t = topics_by_name(s->topics, &c->claims.project, entry.key);
-        for (size_t i = 0; t && i < count; i++) {
-            if (topics[i].index != t->index) continue;
-            topics[i].has_offset = true;
-            topics[i].offset = entry.value;
-        }
+        if (t) wanted = bsearch(&t->index, topics, count, sizeof *topics, find_by_index);
+        if (!wanted) continue;
+        wanted->has_offset = true;
+        wanted->offset = entry.value;
     }
 }
 

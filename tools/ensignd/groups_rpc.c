@@ -204,9 +204,7 @@ static bool find_places(void *user, ensign_slice_t key, ensign_slice_t value)
     const topic_t *t;
     row_t *r;
 
-    if (!place_key_read(key, &place) || !ulid_eq(&place.project, &k->project) ||
-        memcmp(place.group, k->groups[k->group_at].id, GROUP_ID) != 0)
-        return true;
+    if (!place_key_read(key, &place)) return true;
     t = topics_by_id(k->service->topics, &place.topic);
     if (!t) return true;
     r = row_of(k, t);
@@ -222,8 +220,16 @@ static int by_topic_name(const void *a, const void *b)
 
 static void find_rows(group_task_t *k)
 {
+    place_key_t key;
+    buf_t b = { NULL, 0, 0, 0 };
+
     free_rows(k);
-    log_each(k->service->log, "place/", find_places, k);
+    memset(&key, 0, sizeof key);
+    key.project = k->project;
+    memcpy(key.group, k->groups[k->group_at].id, GROUP_ID);
+    place_key_put(&b, &key);
+    log_each_in(k->service->log, slice_of(b.ptr, buf_len(&b) - sizeof key.topic), find_places, k);
+    buf_free(&b);
     if (k->row_count) qsort(k->rows, k->row_count, sizeof *k->rows, by_topic_name);
 }
 
@@ -257,7 +263,8 @@ static void on_count(log_request_t *base)
     report(k);
 }
 
-static void read_topic(group_task_t *k, row_t *row, size_t most, void (*done)(log_request_t *r))
+/* by_id: from the event that read.id names on. */
+static void read_topic(group_task_t *k, row_t *row, bool by_id, size_t most, void (*done)(log_request_t *r))
 {
     log_read_t *r = &k->read;
 
@@ -266,6 +273,7 @@ static void read_topic(group_task_t *k, row_t *row, size_t most, void (*done)(lo
     r->project = k->project;
     r->topics = &row->topic;
     r->topic_count = 1;
+    r->by_id = by_id;
     r->after = row->reached;
     r->until = UINT64_MAX;
     r->most_events = most;
@@ -345,7 +353,7 @@ static void report(group_task_t *k)
             if (!row->begun) begin_row(k, row);
             row->begun = true;
             if (!row->counted) {
-                read_topic(k, row, PAGE_EVENTS, on_count);
+                read_topic(k, row, false, PAGE_EVENTS, on_count);
                 return;
             }
             k->row_at++;
@@ -566,9 +574,8 @@ static void seek_time(group_task_t *k, row_t *row)
 {
     const msg_timestamp_t *t = &k->reset.time;
 
-    k->read.by_id = row->reached == 0;
     k->read.id = rlid_make(t->seconds * 1000 + t->nanos / 1000000, 0);
-    read_topic(k, row, SEEK_EVENTS, on_seek);
+    read_topic(k, row, row->reached == 0, SEEK_EVENTS, on_seek);
 }
 
 /* The new floor of each topic; then they are put. */

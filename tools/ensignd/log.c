@@ -36,7 +36,7 @@ struct log_t {
     size_t        append_bytes;
     held_t       *held;
     size_t        held_count, held_cap;
-    bool          overdue;
+    bool          overdue, stopped;
     log_put_t     probe;
     bool          probing;
     record_t     *records;              /* in order of the keys */
@@ -145,6 +145,7 @@ static void ask(log_t *l, log_request_t *r, int kind)
     r->why.text[0] = '\0';
     r->asked = now_ms();
     r->serial = ++l->serial;
+    if (l->stopped) return;
     l->append_bytes += append_bytes(r);
     queue_put(&l->waiting, r);
     if (kind == KIND_AMEND && !log_can_amend(l)) answer(l, r, LOG_UNSUPPORTED);
@@ -183,8 +184,14 @@ void log_put(log_t *l, log_put_t *r)
 
 void log_cancel(log_t *l, log_request_t *r)
 {
+    if (l->stopped) return;
     if (r->state == STATE_HANDED) l->engine->cancel(l->at, r);
     queue_take(r->state == STATE_ANSWERED ? &l->answered : &l->waiting, r);
+}
+
+void log_stop(log_t *l)
+{
+    l->stopped = true;
 }
 
 /* ---- failing */
@@ -397,12 +404,18 @@ bool log_get(const log_t *l, ensign_slice_t key, ensign_slice_t *value, uint64_t
     return known;
 }
 
+void log_each_in(const log_t *l, ensign_slice_t prefix, log_each_t *each, void *user)
+{
+    for (size_t at = record_at(l, prefix); at < l->record_count; at++) {
+        const record_t *r = &l->records[at];
+        bool here = r->key.len >= prefix.len && memcmp(r->key.ptr, prefix.ptr, prefix.len) == 0;
+        if (!here || !each(user, r->key, r->value)) return;
+    }
+}
+
 void log_each(const log_t *l, const char *prefix, log_each_t *each, void *user)
 {
-    for (size_t at = record_at(l, slice_text(prefix)); at < l->record_count; at++) {
-        const record_t *r = &l->records[at];
-        if (!has_prefix(r->key, prefix) || !each(user, r->key, r->value)) return;
-    }
+    log_each_in(l, slice_text(prefix), each, user);
 }
 
 void log_watch(log_t *l, log_watch_t *w)

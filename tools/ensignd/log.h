@@ -143,7 +143,10 @@ log_t   *log_open(const log_engine_t *engine, const char *where, log_mode_t mode
 void     log_run(log_t *l);             /* once a turn, and whenever log_fd is readable: gives the answers */
 int      log_fd(const log_t *l);        /* readable when log_run has something to do; -1: never by itself */
 int64_t  log_due(const log_t *l);       /* when log_run has to be called, monotonic ms; 0: it need not */
-void     log_close(log_t *l);           /* what has no answer by now gets none */
+/* What has no answer by now gets none, and its memory may go, in any order. From now on log_run is not
+   called, what is asked for is not done, and nothing needs to be cancelled. */
+void     log_stop(log_t *l);
+void     log_close(log_t *l);           /* it may have been stopped before */
 
 void     log_append(log_t *l, log_append_t *r);
 void     log_read(log_t *l, log_read_t *r);
@@ -159,6 +162,7 @@ void     log_unfollow(log_t *l, log_follow_t *f);
 /* False: there is no such record. */
 bool     log_get(const log_t *l, ensign_slice_t key, ensign_slice_t *value, uint64_t *revision);
 void     log_each(const log_t *l, const char *prefix, log_each_t *each, void *user);    /* by key */
+void     log_each_in(const log_t *l, ensign_slice_t prefix, log_each_t *each, void *user);
 void     log_watch(log_t *l, log_watch_t *w);           /* lives as long as the log */
 
 uint64_t log_epoch(const log_t *l, const ulid_t *project);

@@ -319,6 +319,7 @@ static void close_all(server_t *s)
     quarterdeck_close(s->quarterdeck);
     if (s->h2_fd >= 0) close(s->h2_fd);
     if (s->http_fd >= 0) close(s->http_fd);
+    if (s->log) log_stop(s->log);
     service_free(&s->service);
     broker_close(&s->broker);
     dedup_window_close(s->dedup);

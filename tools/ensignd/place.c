@@ -752,7 +752,7 @@ void place_idle(place_t *p, bool idle)
             move(p, e, PLACE_READY);
             changed(p);
         }
-        if (!e->value) continue;
+        if (!e->value || e->burying) continue;
         count_out(p, e);
         drop_value(e);
         count_in(p, e);

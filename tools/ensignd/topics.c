@@ -81,13 +81,16 @@ topic_t *topics_by_name(const topics_t *t, const ulid_t *project, ensign_slice_t
 
 static topic_t *by_hash_text(const topics_t *t, const ulid_t *project, ensign_slice_t text)
 {
-    char hash[HASH_TEXT + 3];
+    char again[HASH_TEXT + 3];
+    name_hash_t hash;
+    size_t len;
 
+    if (!base64url_parse(text, hash.b, sizeof hash.b, &len) || len != sizeof hash.b) return NULL;
+    base64url(slice_of(hash.b, len), again);
+    if (!slice_is(text, again)) return NULL;    /* the last digit has bits to spare */
     for (size_t i = 0; i < t->count; i++) {
         topic_t *x = t->all[i];
-        if (!ulid_eq(&x->project, project)) continue;
-        base64url(slice_of(x->hash.b, sizeof x->hash.b), hash);
-        if (slice_is(text, hash)) return x;
+        if (memcmp(x->hash.b, hash.b, len) == 0 && ulid_eq(&x->project, project)) return x;
     }
     return NULL;
 }
