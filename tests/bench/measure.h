@@ -54,8 +54,8 @@ static inline void measure_begin(measure_t *m, uint64_t total, int latencies)
     m->cpu = measure_cpu();
     m->clock = measure_clock();
     if (!latencies) return;
-    m->sent = (uint64_t *)calloc(total, sizeof *m->sent);
-    m->took = (uint64_t *)calloc(total, sizeof *m->took);
+    m->sent = (uint64_t *)calloc((size_t)total, sizeof *m->sent);
+    m->took = (uint64_t *)calloc((size_t)total, sizeof *m->took);
     if (!m->sent || !m->took) exit(1);
 }
 
@@ -88,7 +88,7 @@ static inline void measure_print(measure_t *m)
     printf("{\"cpu_ns\": %.1f, \"events_s\": %.0f, \"peak_kb\": %ld", cpu / n, 1e9 * n / clock,
            measure_status("VmHWM"));
     if (m->took) {
-        qsort(m->took + m->warm, m->total - m->warm, sizeof *m->took, measure_compare);
+        qsort(m->took + m->warm, (size_t)(m->total - m->warm), sizeof *m->took, measure_compare);
         printf(", \"p50\": %.1f, \"p99\": %.1f, \"p999\": %.1f", measure_permille(m, 500),
                measure_permille(m, 990), measure_permille(m, 999));
     }

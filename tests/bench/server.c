@@ -142,7 +142,7 @@ static void topic_name(char out[NAME_BYTES], uint64_t number)
 /* JSON, whose first field is the number, so that WHERE can find one event. */
 static void fill(char data[BYTES_MAX], uint64_t number)
 {
-    memset(data, 'x', load.bytes);
+    memset(data, 'x', (size_t)load.bytes);
     data[snprintf(data, BYTES_MIN, "{\"n\":%10" PRIu64 ",\"pad\":\"", number)] = 'x';
     memcpy(data + load.bytes - 2, "\"}", 2);
 }

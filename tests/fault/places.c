@@ -49,7 +49,7 @@ static void deliver(stream_t *s, uint64_t offset)
     bytes_t e = {0}, wrap = {0}, reply = {0};
     uint8_t id[16];
     id_of(topic_of(offset), id);
-    enc_bytes(&e, 2, fill, offset * 50 % sizeof fill);
+    enc_bytes(&e, 2, fill, (size_t)(offset * 50 % sizeof fill));
     enc_bytes(&wrap, 1, id, 10);
     enc_bytes(&wrap, 2, id, 16);
     enc_uint(&wrap, 3, offset);

@@ -568,17 +568,17 @@ static void what_nobody_buries_keeps_no_loop(void **state)
     publish_known(0);
     for (unsigned i = 0; i < MOST_TRIES - 2; i++) nack(&clients[0], get(&clients[0]), false);
     assert_ptr_equal(get(&clients[0]), &known[1]);
-    begun = now;
+    begun = clock_ms;
     buried(0, false);                           /* again in 1 s */
-    now += 600;
+    clock_ms += 600;
     nack(&clients[0], &known[1], false);        /* again in 800 ms */
     leave(&clients[0]);
-    while (now < begun + 1050) turn();
+    while (clock_ms < begun + 1050) turn();
     for (int i = 0; i < 100; i++) {
         log_run(events);
-        groups_run(groups, now);
+        groups_run(groups, clock_ms);
     }
-    assert_true(groups_due(groups) > now);
+    assert_true(groups_due(groups) > clock_ms);
     close_all();
 }
 
