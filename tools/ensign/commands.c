@@ -26,8 +26,8 @@ const command_t commands[] = {
     { "topics show", "TOPIC", "show all that is known of a topic", NULL, C_SHOW, 1, 1, run_topics_show },
     { "topics create", "NAME", "make a topic",
       "A name is a letter, then letters, digits, and . - _\n"
-      "For queries avoid dots, names that begin with a word of SQL such as or, as, like, from, and the\n"
-      "names t, f, true and false.\n",
+      "Queries of the public service cannot read a topic whose name has a dot, begins with a word of SQL\n"
+      "such as or, as, like, from, or is t, f, true or false. ensignd reads such a name in double quotes.\n",
       C_CREATE, 1, 1, run_topics_create },
     { "topics exists", "TOPIC", "is there such a topic? exit status 0: yes, 5: no", NULL, C_EXISTS, 1, 1,
       run_topics_exists },
