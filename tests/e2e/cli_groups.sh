@@ -312,6 +312,9 @@ check 'the program of the page is a member' worker
 python_parses() { block python | python3 -c 'import ast, sys; ast.parse(sys.stdin.read())'; }
 check 'the Python of the page is Python' python_parses
 server_stop
+page_shows() { # WORDS: what the page prints behind the command that has them
+    awk -v words="$1" '/^    \$ / {on = index($0, words) > 0; next} !/^    / {on = 0} on {print $1}' "$page"
+}
 page_session() { # its first commands
     local line
     server_start "$dir/E" --port 0 --auth-port 0 && does 0 topics create orders || return 1
@@ -321,7 +324,8 @@ page_session() { # its first commands
     while IFS= read -r line; do
         grep -qxF "    $line" "$page" || { echo "the page lacks: $line"; return 1; }
     done <"$dir/out"
-    gets three orders --group billing
+    gets three orders --group billing && does 0 publish orders four five six seven &&
+        gets "$(page_shows '--nack-every 2')" orders --group billing --nack-every 2
 }
 check 'the session of the page' page_session
 server_stop
