@@ -384,7 +384,7 @@ topics() {
     check 'create: and what to do' says '--if-missing to take the one that is there'
     check 'create: if it is missing' prints_json 'rows[0]["name"] == "args"' topics create args --if-missing
     check 'create: a name that queries cannot read' does 0 topics create order
-    check 'create: says so' says 'queries cannot read a topic of this name'
+    check 'create: says so' says 'queries of the public service cannot read a topic of this name'
     check 'create: a bad name' fails 2 'name' topics create '1x'
     check 'create: a policy' prints_json 'rows[0]["deduplication"] == "unique-key" and
         rows[0]["deduplication_keys"] == ["a", "b"] and rows[0]["deduplication_offset"] == "earliest"' \

@@ -155,6 +155,12 @@ check 'each 0th'               refuses '--nack-every 0: give a whole number from
 check 'a nack of no code'      refuses '--nack-every 2:later: give' subscribe t --nack-every 2:later
 check 'a code of the server'   refuses '--nack-every 2:internal: give' subscribe t --nack-every 2:internal
 check 'acks, and none'         refuses '--ack and --no-ack exclude each other' subscribe t --ack --no-ack
+check 'nacks, and none'        refuses 'and --no-ack tells it nothing; leave out one of them' \
+    subscribe t --group g --nack-every 2 --no-ack
+check 'nacks without a group'  refuses '--nack-every does something in a group alone; add --group NAME' \
+    subscribe t --nack-every 2
+check 'a group without a name' refuses '--group is empty; give the name of the group' subscribe t --group ''
+check 'it has no name either'  refuses '--group is empty' subscribe t --group=
 
 # ---- credentials, connection
 

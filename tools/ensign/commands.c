@@ -12,7 +12,16 @@ const command_t commands[] = {
     { "subscribe", "[TOPIC...]", "print events as they are published",
       "Prints the events of these topics, or of all topics of the project, from now on. It goes on\n"
       "after a lost connection, and says so where events may be missing. An event that was printed is\n"
-      "acknowledged.\n",
+      "acknowledged: printed is all that ensign knows, and a program behind a pipe can end before it has\n"
+      "handled the event. For work that must not be lost write a program that is a member of the group.\n"
+      "\n"
+      "The PLACE of --from is one of\n"
+      "    beginning             the first event of each topic\n"
+      "    N                     the event with the offset N, or the next one that there is\n"
+      "    -N                    the last N events of each topic\n"
+      "    2026-03-09T10:11:12Z  the first event that was stored then or later. A time has seconds, and a\n"
+      "                          zone: Z, or one such as +01:00\n"
+      "For -N and a time name the topics; the key needs the permissions topics:read and metrics:read.\n",
       C_SUBSCRIBE, 0, ANY, run_subscribe },
     { "query", "SQL", "print stored events",
       "Prints the events that an EnSQL query selects, such as\n"
@@ -26,8 +35,8 @@ const command_t commands[] = {
     { "topics show", "TOPIC", "show all that is known of a topic", NULL, C_SHOW, 1, 1, run_topics_show },
     { "topics create", "NAME", "make a topic",
       "A name is a letter, then letters, digits, and . - _\n"
-      "For queries avoid dots, names that begin with a word of SQL such as or, as, like, from, and the\n"
-      "names t, f, true and false.\n",
+      "Queries of the public service cannot read a topic whose name has a dot, begins with a word of SQL\n"
+      "such as or, as, like, from, or is t, f, true or false. ensignd reads such a name in double quotes.\n",
       C_CREATE, 1, 1, run_topics_create },
     { "topics exists", "TOPIC", "is there such a topic? exit status 0: yes, 5: no", NULL, C_EXISTS, 1, 1,
       run_topics_exists },
@@ -48,14 +57,28 @@ const command_t commands[] = {
       "member, or wait for another delivery.\n",
       C_GROUPS_LS, 0, 0, run_groups_ls },
     { "groups show", "GROUP", "show a group and its place in each topic",
-      "OFFSET: every event up to this one is done.\n", C_GROUPS_SHOW, 1, 1, run_groups_show },
+      "    OFFSET        every event of the topic up to this offset is done. Offsets are one sequence for\n"
+      "                  all topics of the project, so they skip, and count nothing\n"
+      "    LAG           events that are not done yet\n"
+      "    PENDING       those of them that are out at a member, or wait for another delivery\n"
+      "    REDELIVERIES  deliveries of an event that was delivered before\n"
+      "    DEAD LETTERS  events that this group has sent to the topic NAME-dead\n",
+      C_GROUPS_SHOW, 1, 1, run_groups_show },
     { "groups rm", "GROUP", "remove a group and its places",
       "The events stay. Asks for the group's name on a terminal; elsewhere it needs --yes. A group with\n"
       "members is not removed: end them first.\n",
       C_GROUPS_RM, 1, 1, run_groups_rm },
     { "groups reset", "GROUP [TOPIC...]", "set the place where a group goes on",
-      "In these topics, or in all topics of the group. What is behind the new place is delivered again.\n"
-      "A group with members is not reset: end them first.\n",
+      "In these topics, or in all topics of the group. The event at the new place and all after it are\n"
+      "delivered again. A group with members is not reset: end them first.\n"
+      "\n"
+      "The PLACE of --to is one of\n"
+      "    beginning             the first event of the topic\n"
+      "    N                     the event with the offset N, which is delivered first; or the next one\n"
+      "    live                  what is published from now on\n"
+      "    2026-03-09T10:11:12Z  the first event that was stored then or later. A time has seconds, and a\n"
+      "                          zone: Z, or one such as +01:00\n"
+      "The -N of subscribe --from is not possible here.\n",
       C_GROUPS_RESET, 1, ANY, run_groups_reset },
     { "info", "[TOPIC...]", "show the project: topics, events, sizes",
       "The server counts now and then: its figures can be a minute or two old.\n", C_INFO, 0, ANY, run_info },

@@ -65,20 +65,21 @@ static const option_t known[] = {
       "end when no event came for this time; exit status as of --timeout" },
 
     { C_SUBSCRIBE, 0, "--from", KIND_TEXT, "PLACE", AT(from), 0, 0,
-      "begin with events that are stored: beginning: with the first one; N: with the offset N; -N: with the "
-      "last N of each topic; or with the first one at or after a time, such as 2026-03-09T10:11:12Z; implies "
-      "--resume; ensignd has offsets, server 0.12 of the service does not [live]" },
+      "begin with events that are stored, at PLACE, see above; implies --resume; with a --group it counts "
+      "where the group is new, and does nothing where the group is there already; ensignd has offsets, "
+      "server 0.12 of the service does not [live]" },
     { C_SUBSCRIBE, 0, "--resume", KIND_FLAG, NULL, AT(resume), 0, 0,
       "after a break go on behind the last event, so that none is missing" },
     { C_SUBSCRIBE, 0, "--group", KIND_TEXT, "NAME", AT(group), 0, 0,
       "be a member of this consumer group: ensignd gives each event to one member, and keeps the group's "
-      "place; server 0.12 of the service does neither" },
+      "place, where the group goes on by itself; implies --resume; server 0.12 of the service does neither" },
     { C_SUBSCRIBE, 0, "--ack", KIND_FLAG, NULL, AT(ack), 0, 0,
       "tell the server of each event that was printed: this is the default" },
     { C_SUBSCRIBE, 0, "--no-ack", KIND_FLAG, NULL, AT(no_ack), 0, 0,
-      "print events, and tell the server nothing: a group delivers them again" },
+      "print events, and tell the server nothing: in a group at most 256 come at once (ensignd "
+      "--max-unacked), and each comes 5 times at most (--max-deliver); then it is a dead letter" },
     { C_SUBSCRIBE, 0, "--nack-every", KIND_TEXT, "N[:CODE]", AT(nack_every), 0, 0,
-      "to try a group: print each Nth event, and nack it; CODE: unprocessed, timeout, unhandled-mimetype, "
+      "to try a --group: print each Nth event, and nack it; CODE: unprocessed, timeout, unhandled-mimetype, "
       "unknown-type, deliver-again-any, deliver-again-not-me [unprocessed]" },
     { C_SUBSCRIBE, 0, "--filter", KIND_TEXT, "SQL", AT(filter), 0, 0,
       "query that the events must match, of one of the topics; ensignd uses it, server 0.12 of the service "
@@ -104,8 +105,7 @@ static const option_t known[] = {
     { C_CREATE | C_POLICY, 0, "--overwrite-duplicate", KIND_FLAG, NULL, AT(overwrite_duplicate), 0, 0,
       "do not store the content of a duplicate, but only that it came" },
     { C_GROUPS_RESET, 0, "--to", KIND_TEXT, "PLACE", AT(to), 0, 0,
-      "where the group goes on: beginning: with the first event; N: with the offset N; live: with what is "
-      "published from now on; or with the first event at or after a time, such as 2026-03-09T10:11:12Z" },
+      "where the group goes on, see above" },
     { C_RM | C_GROUPS_RM, 'y', "--yes", KIND_FLAG, NULL, AT(yes), 0, 0, "do not ask" },
 
     { C_STATUS, 0, "--auth", KIND_FLAG, NULL, AT(auth), 0, 0, "ask the auth service instead" },

@@ -70,15 +70,28 @@ static int read_nack_every(subscribe_t *t)
                           "deliver-again-not-me", text);
 }
 
+static int check_group(const options_t *o)
+{
+    if (o->group && o->group[0] == '\0')
+        return options_refuse(o, "--group is empty; give the name of the group");
+    if (o->ack && o->no_ack)
+        return options_refuse(o, "--ack and --no-ack exclude each other; give one of them");
+    if (o->nack_every && o->no_ack)
+        return options_refuse(o, "--nack-every tells the server of events, and --no-ack tells it nothing; leave "
+                                 "out one of them");
+    if (o->nack_every && !o->group)
+        return options_refuse(o, "--nack-every does something in a group alone; add --group NAME");
+    return EXIT_DONE;
+}
+
 static int read_options(subscribe_t *t)
 {
     const options_t *o = t->o;
     int status = event_check(o);
 
     if (status == EXIT_DONE) status = read_nack_every(t);
+    if (status == EXIT_DONE) status = check_group(o);
     if (status != EXIT_DONE) return status;
-    if (o->ack && o->no_ack)
-        return options_refuse(o, "--ack and --no-ack exclude each other; give one of them");
     if (!o->from) return EXIT_DONE;
     if (!place_read(o->from, &t->from))
         return options_refuse(o,
@@ -278,7 +291,7 @@ static bool open_stream(subscribe_t *t, const char *const *topics, size_t count,
     d.group = t->o->group;
     d.query = t->o->filter;
     d.from = from;
-    d.resume = t->o->resume || t->o->from != NULL;
+    d.resume = t->o->resume || t->o->from != NULL || t->o->group != NULL;   /* a group misses nothing */
     stream->sub = ensign_subscription_open(t->s.c, &d);
     if (stream->sub.id != 0) return true;
     session_error(&t->s, NULL, ensign_error(t->s.c));

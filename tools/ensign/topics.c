@@ -195,7 +195,8 @@ int run_topics_create(const options_t *o)
                            NULL);
         if (n) print_topic(o, n->as.topic);
         if (n && !topic_is_queryable(name))
-            say("queries cannot read a topic of this name: EnSQL takes part of it for a word of its own");
+            say("queries of the public service cannot read a topic of this name: EnSQL takes part of it for a "
+                "word of its own; ensignd reads it in double quotes");
     }
     return session_end(&s);
 }
