@@ -1360,13 +1360,13 @@ enum {
  * nothing. `epoch` is another one when the log was made anew: offsets of two epochs have nothing to do with
  * each other. Where there are places, a subscription need not miss anything:
  *     resume   After a break the stream goes on behind the last event of each topic that was received,
- *              pulled or not. What comes twice is given once, and there is no GAP. Of a topic that was made
- *              during the break all events come.
+ *              pulled or not. The client drops an event that comes twice, and gives no GAP. All events of a
+ *              topic that was made during the break come.
  *     from     The first stream begins at this offset, in every topic. To go on in another process keep
  *              offset + 1 of the last event that you have dealt with, and its epoch; order holds within each
  *              topic alone, so take the smallest of several topics, or a subscription for each.
  *     group    The server keeps the place: each event goes to one member, and again, to any of them, until
- *              it is acked. Acks that wait, and tokens, outlive a break. With `resume` a break is no GAP.
+ *              it is acked. Acks that wait, and tokens, outlive a break. With `resume` a break gives no GAP.
  *              `from` counts only where the group is new. ensignd refuses a query together with a group.
  * `from`, and a place to go on from, win over an OFFSET of the query. A GAP tells where that could not be
  * done. The code of its error is that of the break: the server kept places, and keeps none now.
@@ -16126,7 +16126,8 @@ static bool ensi_bisect_next(const ensi_bisect_t *b, uint64_t *at)
     return true;
 }
 
-/* before: the row at `at` is at or before the place; else it is behind it, or there is no such row. */
+/* `before` is true if the row at `at` is the place or stands before it. It is false if the row stands behind
+ * the place, or if the topic has fewer rows. */
 static void ensi_bisect_answer(ensi_bisect_t *b, uint64_t at, bool before)
 {
     bool leaps = before ? !b->above && b->below : !b->below && b->above;
@@ -16201,7 +16202,8 @@ static const uint8_t *ensi_catchup_after(const ensi_catchup_t *x, const ensi_cat
 
 /* ---- which names EnSQL can read, as of server 0.12 */
 
-/* Why not; NULL: it can. Keywords are found at the beginning of a name, and it ends at a dot. */
+/* Says why EnSQL cannot read this name; NULL: it can. EnSQL looks for keywords at the beginning of a name,
+ * and takes a dot for the end of it. */
 static const char *ensi_catchup_unreadable(ensign_slice_t name)
 {
     static const char *const keywords[] = { "select", "from", "where", "as",   "offset",
@@ -16311,7 +16313,8 @@ static bool ensi_catchup_wants(ensign_t *c, ensi_catchup_t *x)
     return false;
 }
 
-/* Chooses the question for the topic `at`. False: there is none, or a GAP goes before it. */
+/* Chooses the question for the topic `at`. Returns false if the topic needs no question, or if a GAP has to
+ * be given first. */
 static bool ensi_catchup_choose(ensign_t *c, ensi_catchup_t *x)
 {
     ensi_catchup_place_t *p = &x->places[x->at];
@@ -16518,7 +16521,7 @@ static void ensi_catchup_look(ensign_t *c, ensi_catchup_t *x)
             ensi_catchup_tell(c, x, x->at, row.fault,
                               row.fault == ENSIGN_E_TOO_LARGE
                                   ? "an event is larger than max_event_bytes, and is left out"
-                                  : "a row of it is no Event message, and is left out");
+                                  : "one of its rows cannot be read as an Event, and is left out");
         }
         ensi_catchup_skip(x, &row);
     }
@@ -16820,7 +16823,7 @@ static void ensi_catchup_given(ensign_t *c, ensi_catchup_t *x)
     if (!ensi_catchup_has(x)) ensi_state_touch(c, &x->call);
 }
 
-/* The next event: it is lent. False: there is none. */
+/* Lends the next event. Returns false if no event waits. */
 static bool ensi_catchup_event(ensign_t *c, ensi_catchup_t *x, ensign_event_t *e)
 {
     ensign_slice_t bytes;
@@ -16835,7 +16838,7 @@ static bool ensi_catchup_event(ensign_t *c, ensi_catchup_t *x, ensign_event_t *e
     return true;
 }
 
-/* The next gap: why, and of which topic. False: there is none. */
+/* Takes the gap that waits: its reason, and its topic. Returns false if none waits. */
 static bool ensi_catchup_gap(ensign_t *c, ensi_catchup_t *x, ensign_error_t *why, ensign_slice_t *topic)
 {
     if (!x->gap) return false;

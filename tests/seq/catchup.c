@@ -309,7 +309,7 @@ SCRIPT(a_row_that_is_too_large_or_no_event_is_a_gap)
     expect(w, 2);
     assert_int_equal(expect_gap(w, "weather", "max_event_bytes")->error->code, ENSIGN_E_TOO_LARGE);
     expect(w, 4);
-    assert_int_equal(expect_gap(w, "weather", "no Event")->error->code, ENSIGN_E_FORMAT);
+    assert_int_equal(expect_gap(w, "weather", "cannot be read as an Event")->error->code, ENSIGN_E_FORMAT);
     expect(w, 6);
     expect(w, 7);
     expect_open(w);
