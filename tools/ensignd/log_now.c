@@ -22,71 +22,140 @@ static void turn(log_t *l)
     log_run(l);
 }
 
-typedef struct put_now_t { log_put_t put; bool answered; } put_now_t;
-
-static void put_answered(log_request_t *r)
+/* Each request counts down what its caller waits for. */
+static void count_down(log_request_t *r)
 {
-    ((put_now_t *)r)->answered = true;
+    --*(size_t *)r->user;
+}
+
+static void will_count(log_request_t *r, size_t *left)
+{
+    r->done = count_down;
+    r->user = left;
+}
+
+static void wait_for(log_t *l, const size_t *left)
+{
+    while (*left) turn(l);
+}
+
+static bool is_done(const log_request_t *r, why_t *why)
+{
+    if (r->result == LOG_OK) return true;
+    *why = r->why;
+    return false;
+}
+
+static bool put_now(log_t *l, ensign_slice_t key, ensign_slice_t value, uint64_t revision, why_t *why)
+{
+    size_t left = 1;
+    log_put_t r;
+
+    memset(&r, 0, sizeof r);
+    will_count(&r.base, &left);
+    r.key = key;
+    r.value = value;
+    r.revision = revision;
+    log_put(l, &r);
+    wait_for(l, &left);
+    if (r.base.result == LOG_CHANGED) return fail(why, "another process has made this record meanwhile");
+    return is_done(&r.base, why);
 }
 
 bool log_put_now(log_t *l, ensign_slice_t key, ensign_slice_t value, why_t *why)
 {
-    put_now_t p;
-
-    memset(&p, 0, sizeof p);
-    p.put.base.done = put_answered;
-    p.put.key = key;
-    p.put.value = value;
-    p.put.revision = LOG_ANY_REVISION;
-    log_put(l, &p.put);
-    while (!p.answered) turn(l);
-    if (p.put.base.result == LOG_OK) return true;
-    *why = p.put.base.why;
-    return false;
+    return put_now(l, key, value, LOG_ANY_REVISION, why);
 }
 
-typedef struct read_now_t {
-    log_read_t      read;
-    log_event_fn_t *each;
-    bool            answered, enough;
-} read_now_t;
+bool log_make_now(log_t *l, ensign_slice_t key, ensign_slice_t value, why_t *why)
+{
+    return put_now(l, key, value, 0, why);
+}
 
+bool log_append_now(log_t *l, log_append_t *r, why_t *why)
+{
+    size_t left = 1;
+
+    will_count(&r->base, &left);
+    log_append(l, r);
+    wait_for(l, &left);
+    return is_done(&r->base, why);
+}
+
+bool log_amend_now(log_t *l, log_amend_t *r, size_t count, why_t *why)
+{
+    size_t left = count;
+    bool ok = true;
+
+    for (size_t i = 0; i < count; i++) {
+        will_count(&r[i].base, &left);
+        log_amend(l, &r[i]);
+    }
+    wait_for(l, &left);
+    for (size_t i = 0; ok && i < count; i++) ok = is_done(&r[i].base, why);
+    return ok;
+}
+
+/* ---- reading */
+
+typedef struct page_t { log_event_fn_t *each; void *user; bool answered, enough; } page_t;
+
+/* What was read stands until this returns. */
 static void read_answered(log_request_t *r)
 {
-    read_now_t *n = (read_now_t *)r;
+    const log_read_t *read = (const log_read_t *)r;
+    page_t *page = r->user;
 
-    n->answered = true;
+    page->answered = true;
     if (r->result != LOG_OK) return;
-    for (size_t i = 0; !n->enough && i < n->read.count; i++)
-        n->enough = !n->each(r->user, &n->read.events[i]);
-    n->enough = n->enough || n->read.end;
-    n->read.after = n->read.reached;
+    for (size_t i = 0; !page->enough && i < read->count; i++)
+        page->enough = !page->each(page->user, &read->events[i]);
+}
+
+/* Of the project, the topics and the offsets that are filled in. */
+static bool read_now(log_t *l, log_read_t *r, log_event_fn_t *each, void *user, why_t *why)
+{
+    page_t page = { each, user, false, false };
+
+    r->base.done = read_answered;
+    r->base.user = &page;
+    r->most_events = PAGE_EVENTS;
+    r->most_bytes = PAGE_BYTES;
+    do {
+        page.answered = false;
+        log_read(l, r);
+        while (!page.answered) turn(l);
+        if (!is_done(&r->base, why)) return false;
+        r->after = r->reached;
+    } while (!page.enough && !r->end);
+    return true;
 }
 
 bool log_read_now(log_t *l, const ulid_t *project, const ulid_t *topic, log_event_fn_t *each, void *user,
                   why_t *why)
 {
-    read_now_t n;
+    log_read_t r;
 
-    memset(&n, 0, sizeof n);
-    n.read.base.done = read_answered;
-    n.read.base.user = user;
-    n.read.project = *project;
-    n.read.topics = topic;
-    n.read.topic_count = 1;
-    n.read.until = log_last(l, project);
-    n.read.most_events = PAGE_EVENTS;
-    n.read.most_bytes = PAGE_BYTES;
-    n.each = each;
-    while (!n.enough) {
-        n.answered = false;
-        log_read(l, &n.read);
-        while (!n.answered) turn(l);
-        if (n.read.base.result == LOG_OK) continue;
-        *why = n.read.base.why;
-        return false;
-    }
-    return true;
+    memset(&r, 0, sizeof r);
+    r.project = *project;
+    r.topics = topic;
+    r.topic_count = topic ? 1 : 0;
+    r.until = log_last(l, project);
+    return read_now(l, &r, each, user, why);
+}
+
+bool log_read_one_now(log_t *l, const ulid_t *project, const ulid_t *topic, uint64_t offset,
+                      log_event_fn_t *each, void *user, why_t *why)
+{
+    log_read_t r;
+
+    memset(&r, 0, sizeof r);
+    r.project = *project;
+    r.topics = topic;
+    r.topic_count = 1;
+    r.after = offset - 1;
+    r.until = offset;
+    return read_now(l, &r, each, user, why);
 }
 
 /* ---- settings */
