@@ -18,8 +18,6 @@
 #define TEXT_DELETE_FAILED "could not process delete topic request"
 #define TEXT_POLICY_FAILED "could not process set topic policy request"
 
-static const char destroy_prefix[] = "destroy/";
-
 typedef struct texts_t { ensign_slice_t *at; size_t count; } texts_t;
 
 /* The texts of a repeated field, sorted, each once, encoded again. */
@@ -365,12 +363,6 @@ typedef struct destroy_job_t {
     bool            asked, failed;
 } destroy_job_t;
 
-static void put_destroy_key(const ulid_t *topic, buf_t *out)
-{
-    buf_put(out, destroy_prefix, sizeof destroy_prefix - 1);
-    buf_put(out, topic->b, sizeof topic->b);
-}
-
 static void destroy_answered(destroy_job_t *d, const log_request_t *r)
 {
     d->asked = false;
@@ -409,7 +401,7 @@ static job_result_t destroy_step(service_t *s, job_t *j)
     if (d->phase == RECORD) {
         topic_remove(x);
     } else {
-        put_destroy_key(&d->topic->id, &x->key);
+        topic_destroy_key(&d->topic->id, &x->key);
         change_put(x, LOG_ANY_REVISION);
     }
     return JOB_WAIT;
@@ -498,7 +490,7 @@ static void noted(change_t *x)
 static void destroy(change_t *x)
 {
     x->then = noted;
-    put_destroy_key(&x->topic->id, &x->key);
+    topic_destroy_key(&x->topic->id, &x->key);
     buf_put(&x->value, "1", 1);
     change_put(x, LOG_ANY_REVISION);
 }
@@ -539,7 +531,7 @@ typedef struct notes_t { ulid_t *topics; size_t count; } notes_t;
 static bool read_note(void *user, ensign_slice_t key, ensign_slice_t value)
 {
     notes_t *n = user;
-    size_t at = sizeof destroy_prefix - 1;
+    size_t at = sizeof TOPIC_DESTROY_PREFIX - 1;
     ulid_t id;
     (void)value;
 
@@ -560,7 +552,7 @@ static void resume_destroy(service_t *s, const ulid_t *id)
         return;
     }
     x = change_new(s, NULL, NULL, change_free);
-    put_destroy_key(id, &x->key);
+    topic_destroy_key(id, &x->key);
     change_put(x, LOG_ANY_REVISION);
 }
 
@@ -581,7 +573,7 @@ void service_resume(service_t *s)
     s->topics->user = s;
     for (size_t i = 0; i < s->topics->count; i++)
         if (s->topics->all[i]->state == MSG_TOPIC_STATE_PENDING) rehash_start(s, s->topics->all[i]);
-    log_each(s->log, destroy_prefix, read_note, &notes);
+    log_each(s->log, TOPIC_DESTROY_PREFIX, read_note, &notes);
     for (size_t i = 0; i < notes.count; i++) resume_destroy(s, &notes.topics[i]);
     free(notes.topics);
 }

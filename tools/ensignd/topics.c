@@ -123,6 +123,12 @@ void topic_dead_key(const ulid_t *id, buf_t *out)
     buf_put(out, id->b, sizeof id->b);
 }
 
+void topic_destroy_key(const ulid_t *id, buf_t *out)
+{
+    buf_put(out, TOPIC_DESTROY_PREFIX, sizeof TOPIC_DESTROY_PREFIX - 1);
+    buf_put(out, id->b, sizeof id->b);
+}
+
 static bool is_dead(const topics_t *t, const ulid_t *id)
 {
     buf_t key = { NULL, 0, 0, 0 };

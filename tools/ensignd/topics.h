@@ -59,4 +59,7 @@ bool topic_record_read(ensign_slice_t key, ensign_slice_t value, ulid_t *project
 /* The record that marks a topic of dead letters; its value is the id of the topic whose letters they are. */
 #define TOPIC_DEAD_PREFIX "dead/"
 void topic_dead_key(const ulid_t *id, buf_t *out);
+/* The note that a topic is to be destroyed, which is there until it is gone. */
+#define TOPIC_DESTROY_PREFIX "destroy/"
+void topic_destroy_key(const ulid_t *id, buf_t *out);
 #endif
