@@ -80,25 +80,42 @@ static void add_key(keyring_t *r, const api_key_t *k)
     r->keys[r->count++] = *k;
 }
 
-static bool read_key(keyring_t *r, json_t *key, const ulid_t *project, const ulid_t *org, why_t *why)
+bool api_key_read(json_t *key, api_key_t *out, why_t *why)
 {
     const char *id = json_string_value(json_object_get(key, "client_id"));
     const char *secret = json_string_value(json_object_get(key, "client_secret"));
-    api_key_t k;
 
-    memset(&k, 0, sizeof k);
+    memset(out, 0, sizeof *out);
     if (!plain_text(id) || !plain_text(secret))
         return fail(why,
                     "a key needs \"client_id\" and \"client_secret\", each 1 to 255 visible ASCII characters "
                     "without ' and spaces; this one has client_id \"%s\"", id ? id : "(none)");
-    if (keyring_by_client(r, id))
-        return fail(why, "client_id \"%s\" stands there twice; each key needs its own", id);
-    if (!read_id(key, "id", "key", id, &k.id, why) || !read_permissions(key, id, &k.permissions, why))
+    if (!read_permissions(key, id, &out->permissions, why)) return false;
+    out->client_id = x_strdup(id);
+    out->client_secret = x_strdup(secret);
+    return true;
+}
+
+void api_key_free(api_key_t *k)
+{
+    free(k->client_id);
+    free(k->client_secret);
+}
+
+static bool read_key(keyring_t *r, json_t *key, const ulid_t *project, const ulid_t *org, why_t *why)
+{
+    api_key_t k;
+    bool ok;
+
+    if (!api_key_read(key, &k, why)) return false;
+    ok = !keyring_by_client(r, k.client_id) ||
+         fail(why, "client_id \"%s\" stands there twice; each key needs its own", k.client_id);
+    if (!ok || !read_id(key, "id", "key", k.client_id, &k.id, why)) {
+        api_key_free(&k);
         return false;
+    }
     k.project = *project;
     k.org = *org;
-    k.client_id = x_strdup(id);
-    k.client_secret = x_strdup(secret);
     add_key(r, &k);
     return true;
 }
@@ -184,7 +201,7 @@ static const char key_prefix[] = "key/";
 
 /* Stored as JSON under the key's ULID, in the clear: --env-file has to give the secret again after a
    restart. */
-static bool keep_key(log_t *l, const api_key_t *k, why_t *why)
+bool api_key_keep(log_t *l, const api_key_t *k, why_t *why)
 {
     uint8_t key[sizeof key_prefix - 1 + sizeof k->id.b];
     char project[ULID_TEXT + 1], org[ULID_TEXT + 1], *text;
@@ -236,14 +253,19 @@ static bool make_and_keep(keyring_t *r, log_t *l, const api_key_t *beside, unsig
 {
     api_key_t k = make_key(beside, permissions);
     add_key(r, &k);
-    return keep_key(l, &k, why);
+    return api_key_keep(l, &k, why);
+}
+
+void keyring_in_log(keyring_t *r, const log_t *l)
+{
+    memset(r, 0, sizeof *r);
+    log_each(l, key_prefix, load_key, r);
 }
 
 /* A folder of an older version has the first one only. */
 bool keyring_from_log(keyring_t *r, log_t *l, bool *made, why_t *why)
 {
-    memset(r, 0, sizeof *r);
-    log_each(l, key_prefix, load_key, r);
+    keyring_in_log(r, l);
     *made = r->count == 0;
     return (!*made || make_and_keep(r, l, NULL, PERM_ALL, why)) &&
            (keyring_reader(r) || make_and_keep(r, l, &r->keys[0], PERM_SUBSCRIBER | PERM_TOPICS_READ, why)) &&
@@ -292,10 +314,7 @@ bool secret_matches(const api_key_t *k, const char *secret)
 
 void keyring_free(keyring_t *r)
 {
-    for (size_t i = 0; i < r->count; i++) {
-        free(r->keys[i].client_id);
-        free(r->keys[i].client_secret);
-    }
+    for (size_t i = 0; i < r->count; i++) api_key_free(&r->keys[i]);
     free(r->keys);
     memset(r, 0, sizeof *r);
 }

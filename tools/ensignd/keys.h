@@ -1,8 +1,8 @@
 /* keys.h - projects and their API keys: from a file, or made at the first start and kept in the log */
 #ifndef ENSIGND_KEYS_H
 #define ENSIGND_KEYS_H
-#include "ids.h"
 #include "log.h"
+#include <jansson.h>
 
 /* The permissions that an API key can have, as bits; permission_names gives their names on the wire. */
 enum {
@@ -24,6 +24,7 @@ typedef struct api_key_t {
 typedef struct keyring_t { api_key_t *keys; size_t count; } keyring_t;
 
 bool       keyring_read_file(keyring_t *r, const char *path, why_t *why);
+void       keyring_in_log(keyring_t *r, const log_t *l);                     /* those that it keeps */
 bool       keyring_from_log(keyring_t *r, log_t *l, bool *made, why_t *why); /* makes those that lack */
 /* The keys of --env-file, from the first one on, or NULL. Reader: of the first one's project, may
    not publish. Other: of another project. */
@@ -33,4 +34,9 @@ api_key_t *keyring_by_client(const keyring_t *r, const char *client_id);
 api_key_t *keyring_by_id(const keyring_t *r, const ulid_t *id);
 bool       secret_matches(const api_key_t *k, const char *secret);
 void       keyring_free(keyring_t *r);
+
+/* The names, secret and permissions of a key, as a file of --keys has them; the texts are the caller's. */
+bool       api_key_read(json_t *key, api_key_t *out, why_t *why);
+bool       api_key_keep(log_t *l, const api_key_t *k, why_t *why);          /* in the log */
+void       api_key_free(api_key_t *k);
 #endif
