@@ -243,6 +243,11 @@ static bool read_event(from_json_t *j, const line_fields_t *f, ensign_event_t *e
            read_metadata(j, f->metadata, &e->metadata);
 }
 
+static bool is_kind(ensign_slice_t kind, const char *word)
+{
+    return kind.len == strlen(word) && memcmp(kind.ptr, word, kind.len) == 0;
+}
+
 from_json_result_t from_json(from_json_t *j, ensign_slice_t line, ensign_event_t *e)
 {
     line_fields_t f;
@@ -252,8 +257,8 @@ from_json_result_t from_json(from_json_t *j, ensign_slice_t line, ensign_event_t
     make_room(j, line.len);
     if (!collect(j, line, of_line, COUNT_OF(of_line), &f)) return FROM_JSON_BAD;
     if (!read_string(j, "kind", f.kind, &kind)) return FROM_JSON_BAD;
-    if (kind.len == 3 && memcmp(kind.ptr, "gap", 3) == 0) return FROM_JSON_NONE;
-    if (kind.len > 0 && (kind.len != 5 || memcmp(kind.ptr, "event", 5) != 0)) {
+    if (is_kind(kind, "gap") || is_kind(kind, "topic") || is_kind(kind, "key")) return FROM_JSON_NONE;
+    if (kind.len > 0 && !is_kind(kind, "event")) {
         bad(j, "kind: give \"event\", or leave it out");
         return FROM_JSON_BAD;
     }

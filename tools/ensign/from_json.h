@@ -1,4 +1,5 @@
-/* from_json.h - an event from a line of JSON, as subscribe and query print it with --json
+/* from_json.h - an event from a line of JSON, as subscribe and query print it with --json, and ensignd with
+ * --dump
  *
  * It reads data, key, type, mimetype, metadata, encryption and compression. What else those commands print,
  * such as ids and times, an event gets anew when it is published. */
@@ -8,7 +9,7 @@
 
 #define FROM_JSON_MAX (32u << 20)       /* bytes of a line: an event of 4 MiB, each byte escaped */
 
-typedef enum { FROM_JSON_EVENT, FROM_JSON_NONE /* a gap: no event */, FROM_JSON_BAD } from_json_result_t;
+typedef enum { FROM_JSON_EVENT, FROM_JSON_NONE /* a gap, a topic */, FROM_JSON_BAD } from_json_result_t;
 
 typedef struct from_json_t {
     uint8_t *room;              /* the strings of the last line, unescaped, and its metadata */

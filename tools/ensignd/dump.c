@@ -1,162 +1,135 @@
-/* dump.c - prints a topic's stored events, one JSON line each; see files.h */
-#include "messages.h"
-#include "files.h"
+/* dump.c - --dump and --dump-all: what is stored, one JSON line each; see dump.h */
+#include "dump.h"
 #include "log_now.h"
-#include "topics.h"
-#include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "progress.h"
+#include "stored_json.h"
 #include <string.h>
 
-#define DUMP_TIMEOUT_MS 30000
-
-typedef struct dumped_t { ulid_t project, topic; } dumped_t;
-
 typedef struct dump_t {
-    const char *wanted;         /* name or ULID text */
-    dumped_t   *topics;         /* several projects may each have one of that name */
-    size_t      count;
+    log_t      *log;
+    topics_t    topics;
+    const char *wanted;
     bool        strict;
-    char        topic_text[ULID_TEXT + 1];
+    FILE       *out;
+    uint64_t    epoch, events;
+    progress_t  progress;
 } dump_t;
 
-static bool note_topic(void *user, ensign_slice_t key, ensign_slice_t value)
+static bool is_wanted(const dump_t *d, const topic_t *t)
 {
-    dump_t *d = user;
-    dumped_t t;
-    ensign_slice_t name;
     char text[ULID_TEXT + 1];
 
-    if (!topic_record_read(key, value, &t.project, &t.topic, &name)) return true;
-    ulid_text(&t.topic, text);
-    if (!slice_is(name, d->wanted) && strcmp(text, d->wanted) != 0) return true;
-    d->topics = x_realloc(d->topics, (d->count + 1) * sizeof *d->topics);
-    d->topics[d->count++] = t;
-    return true;
+    ulid_text(&t->id, text);
+    return !d->wanted || strcmp(t->name, d->wanted) == 0 || strcmp(text, d->wanted) == 0;
 }
 
-static json_t *time_json(bool has, int64_t seconds, int32_t nanos)
+static void note_what_goes(dump_t *d)
 {
-    char text[UTC_TEXT];
-    return has && utc_text(seconds, nanos, text) ? json_string(text) : json_null();
-}
+    buf_t key = { NULL, 0, 0, 0 };
 
-/* As text where it is text, else base64url under another name. */
-static void put_bytes(json_t *o, const char *name, const char *coded_name, ensign_slice_t v)
-{
-    json_t *text = json_stringn(v.len ? (const char *)v.ptr : "", v.len);
-    char *coded;
-
-    if (text) {
-        json_object_set_new(o, name, text);
-        return;
+    for (size_t i = 0; i < d->topics.count; i++) {
+        key.start = key.end = 0;
+        topic_destroy_key(&d->topics.all[i]->id, &key);
+        d->topics.all[i]->deleting = log_get(d->log, buf_bytes(&key), NULL, NULL);
     }
-    coded = x_alloc(v.len * 4 / 3 + 4);
-    base64url(v, coded);
-    json_object_set_new(o, coded_name, json_string(coded));
-    free(coded);
+    buf_free(&key);
 }
 
-static json_t *metadata_object(ensign_slice_t span)
+static bool print(dump_t *d, json_t *line)
 {
-    json_t *o = json_object();
-    msg_event_metadata_entry_t entry;
-    ensign_slice_t item;
-    size_t at = 0;
+    json_dumpf(line, d->out, JSON_COMPACT);
+    json_decref(line);
+    putc('\n', d->out);
+    return !ferror(d->out);
+}
 
-    while (msg_next(span, MSG_EVENT_METADATA_TAG, &at, &item)) {
-        char *key;
-        if (!msg_decode(MSG_EVENT_METADATA_ENTRY, &entry, item)) continue;
-        key = slice_dup(entry.key);
-        put_bytes(o, key, key, entry.value);
-        free(key);
+static void print_keys(dump_t *d)
+{
+    keyring_t keys;
+
+    keyring_in_log(&keys, d->log);
+    for (size_t i = 0; i < keys.count; i++) print(d, key_to_json(&keys.keys[i]));
+    keyring_free(&keys);
+}
+
+static void print_topic(dump_t *d, const topic_t *t)
+{
+    buf_t key = { NULL, 0, 0, 0 };
+    ensign_slice_t value;
+    ulid_t dead_of;
+    bool dead;
+
+    topic_dead_key(&t->id, &key);
+    dead = log_get(d->log, buf_bytes(&key), &value, NULL) && ulid_from(value, &dead_of);
+    print(d, topic_to_json(t, dead ? &dead_of : NULL));
+    buf_free(&key);
+}
+
+/* Those that have another's dead letters come behind all others, for they name the other one. Returns how
+   many. */
+static size_t print_topics(dump_t *d)
+{
+    size_t count = 0;
+
+    for (int dead = 0; dead < 2; dead++) {
+        for (size_t i = 0; i < d->topics.count; i++) {
+            const topic_t *t = d->topics.all[i];
+            if (t->dead_letters != (dead == 1) || !is_wanted(d, t) || t->deleting) continue;
+            print_topic(d, t);
+            count++;
+        }
     }
-    return o;
-}
-
-static void put_event(json_t *o, ensign_slice_t bytes)
-{
-    msg_event_t e;
-    json_t *type;
-
-    if (!msg_decode(MSG_EVENT, &e, bytes)) {
-        put_bytes(o, "event", "event_base64url", bytes);    /* the server takes any bytes for an event */
-        return;
-    }
-    put_bytes(o, "data", "data_base64url", e.data);
-    json_object_set_new(o, "mimetype", json_integer(e.mimetype));
-    if (e.has_type) {
-        type = json_pack("{s:i, s:i, s:i}", "major", (int)e.type.major_version, "minor",
-                         (int)e.type.minor_version, "patch", (int)e.type.patch_version);
-        put_bytes(type, "name", "name_base64url", e.type.name);
-        json_object_set_new(o, "type", type);
-    }
-    json_object_set_new(o, "metadata", metadata_object(e.metadata));
-    json_object_set_new(o, "created", time_json(e.has_created, e.created.seconds, e.created.nanos));
-}
-
-static json_t *publisher_object(const msg_publisher_t *p)
-{
-    json_t *o = json_object();
-    put_bytes(o, "id", "id_base64url", p->publisher_id);
-    put_bytes(o, "address", "address_base64url", p->ipaddr);
-    put_bytes(o, "client_id", "client_id_base64url", p->client_id);
-    put_bytes(o, "user_agent", "user_agent_base64url", p->user_agent);
-    return o;
-}
-
-/* Of a duplicate only what differs from its original is stored; this tells which that is. */
-static void put_duplicate(json_t *o, const msg_event_wrapper_t *w)
-{
-    char id[RLID_TEXT + 1];
-    rlid_t rlid;
-
-    if (!w->is_duplicate || w->duplicate_id.len != sizeof rlid.b) return;
-    memcpy(rlid.b, w->duplicate_id.ptr, sizeof rlid.b);
-    rlid_text(&rlid, id);
-    json_object_set_new(o, "duplicate_of", json_string(id));
+    return count;
 }
 
 static bool print_event(void *user, const log_event_t *e)
 {
-    const dump_t *d = user;
-    msg_event_wrapper_t w;
-    char id[RLID_TEXT + 1];
-    json_t *o;
+    dump_t *d = user;
+    const topic_t *t = topics_by_id(&d->topics, &e->topic);
 
-    rlid_text(&e->id, id);
-    o = json_pack("{s:s, s:s, s:I}", "id", id, "topic", d->topic_text, "offset", (json_int_t)e->offset);
-    if (msg_decode(MSG_EVENT_WRAPPER, &w, e->value)) {
-        put_event(o, w.event);
-        json_object_set_new(o, "committed", time_json(!d->strict, e->committed.seconds, e->committed.nanos));
-        json_object_set_new(o, "publisher", publisher_object(&w.publisher));
-        put_duplicate(o, &w);
-    }
-    json_dumpf(o, stdout, JSON_COMPACT);
-    putchar('\n');
-    json_decref(o);
-    return !ferror(stdout);
+    if (!t || t->deleting) return true;
+    progress_step(&d->progress, ++d->events);
+    return print(d, event_to_json(e, t, d->epoch, d->strict));
 }
 
-bool dump_topic(const char *folder, const char *topic, bool strict, why_t *why)
+/* Of a whole project in the order of the offsets, or of each topic that is wanted. The topics of a project
+   stand side by side. */
+static bool print_events(dump_t *d, why_t *why)
 {
-    log_t *l = log_open(&log_sqlite, folder, LOG_READ, DUMP_TIMEOUT_MS, why);
+    const ulid_t *project = NULL;
+    bool ok = true;
+
+    for (size_t i = 0; ok && i < d->topics.count && !ferror(d->out); i++) {
+        const topic_t *t = d->topics.all[i];
+        if (!is_wanted(d, t) || (!d->wanted && project && ulid_eq(project, &t->project))) continue;
+        project = &t->project;
+        d->epoch = log_epoch(d->log, project);
+        ok = log_read_now(d->log, project, d->wanted ? &t->id : NULL, print_event, d, why);
+    }
+    return ok;
+}
+
+bool dump_lines(log_t *l, const char *wanted, bool strict, FILE *out, why_t *why)
+{
     dump_t d;
     bool ok;
 
-    if (!l) return false;
     memset(&d, 0, sizeof d);
-    d.wanted = topic;
+    d.log = l;
+    d.wanted = wanted;
     d.strict = strict;
-    log_each(l, TOPIC_PREFIX, note_topic, &d);
-    ok = d.count || fail(why, "--dump %s: %s holds no topic of that name or id; create it, or mend the name",
-                         topic, folder);
-    for (size_t i = 0; ok && i < d.count; i++) {
-        ulid_text(&d.topics[i].topic, d.topic_text);
-        ok = log_read_now(l, &d.topics[i].project, &d.topics[i].topic, print_event, &d, why);
-    }
-    free(d.topics);
-    log_close(l);
-    if (ok && fflush(stdout) != 0) ok = fail(why, "--dump %s: standard output cannot be written", topic);
-    return ok;
+    d.out = out;
+    topics_open(&d.topics, l);
+    note_what_goes(&d);
+    progress_begin(&d.progress, "events");
+    if (!wanted) print_keys(&d);
+    ok = print_topics(&d) || !wanted ||
+         fail(why, "--dump %s: the store holds no topic of that name or id; create it, or mend the name",
+              wanted);
+    ok = ok && print_events(&d, why);
+    progress_end(&d.progress);
+    topics_close(&d.topics);
+    if (!ok || (fflush(out) == 0 && !ferror(out))) return ok;
+    return fail(why, "%s: standard output cannot be written; see that the disk has room",
+                wanted ? "--dump" : "--dump-all");
 }

@@ -1,4 +1,4 @@
-/* files.h - what the server writes for its users: certificate, environment, pid, dump */
+/* files.h - what the server writes for its users: certificate, environment, pid */
 #ifndef ENSIGND_FILES_H
 #define ENSIGND_FILES_H
 #include "options.h"
@@ -10,6 +10,4 @@ bool write_env_file(const options_t *o, const char *endpoint, const char *auth_u
 void name_unix(const char *path, char *endpoint, size_t cap);   /* for clients in any folder */
 bool write_pid_file(const char *path, why_t *why);
 void remove_pid_file(const char *path);         /* if the pid in it is ours */
-/* To standard output; strict: without the times of the commits. */
-bool dump_topic(const char *folder, const char *topic, bool strict, why_t *why);
 #endif

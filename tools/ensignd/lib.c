@@ -103,3 +103,17 @@ uint8_t *msg_put_bytes(uint8_t *p, uint32_t tag, ensign_slice_t value)
 {
     return ensi_pb_put_bytes(p, tag, value);
 }
+
+size_t base64(ensign_slice_t in, char *out)
+{
+    size_t n = 0;
+
+    (void)ensi_base64_encode(in.ptr, in.len, true, out, BASE64_ROOM(in.len) - 1, &n);
+    out[n] = '\0';
+    return n;
+}
+
+bool base64_parse(ensign_slice_t in, uint8_t *out, size_t *len)
+{
+    return ensi_base64_decode((const char *)in.ptr, in.len, false, out, in.len, len) == ENSIGN_OK;
+}

@@ -2,7 +2,8 @@
  *
  * main.c     options, start, the loop, the end
  * options.c faults.c  the command line, faults on purpose; ../common/args.c reads it
- * files.c dump.c      what is written for the user    detach.c  in the background
+ * files.c    what is written for the user    detach.c  in the background
+ * dump.c load.c stored_json.c moved.c progress.c  the store as JSON lines, and back
  * loop.c     poll                            link.c tls.c cert.c  sockets, TLS
  * h2server.c connections, call.c calls       service.c unary.c query.c  the RPCs
  * publish.c subscribe.c streams.c            the RPCs that are streams
@@ -21,8 +22,9 @@
  * ids.c util.c ../common/utf8.c  small things
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --unix --auth-port --listen
- * --data --store --store-timeout --memory --keys --tls --cert-file --client-ca --env-file --dump
- * --dedup-window --subscriber-queue. Of consumer groups: --max-groups --max-unacked --ack-wait --max-deliver.
+ * --data --store --store-timeout --memory --keys --tls --cert-file --client-ca --env-file --dump --dump-all
+ * --load --dedup-window --subscriber-queue. Of consumer groups: --max-groups --max-unacked --ack-wait
+ * --max-deliver.
  * How it runs: --detach --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life
  * --refresh-overlap --token-life. Just as the real server: --strict. What goes wrong on purpose: --nack-every
  * --nack-code --ack-delay --cut-after-bytes --cut-after-events --cut-first --refuse-auth --refuse-code
@@ -30,6 +32,7 @@
  *
  * One turn of the loop: wait; take what has come; commit; tell publishers and subscribers; send. */
 #include "detach.h"
+#include "dump.h"
 #include "files.h"
 #include "group_stream.h"
 #include "log_now.h"
@@ -37,6 +40,7 @@
 #include "service.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
@@ -216,11 +220,11 @@ static void name_addresses(server_t *s)
              s->options.tls ? "https" : "http", host, (unsigned)s->auth_port);
 }
 
-static bool open_log(server_t *s, why_t *why)
+static bool open_log(server_t *s, log_mode_t mode, why_t *why)
 {
     const options_t *o = &s->options;
 
-    s->log = log_open(o->late ? &log_late : &log_sqlite, o->late ? o->late : o->data, LOG_WRITE,
+    s->log = log_open(o->late ? &log_late : &log_sqlite, o->late ? o->late : o->data, mode,
                       o->store_timeout * 1000, why);
     return s->log != NULL;
 }
@@ -295,7 +299,7 @@ static bool open_all(server_t *s, why_t *why)
     const options_t *o = &s->options;
 
     if (!output_open(o->log_file, o->detach, &s->output, why) || !catch_signals(why)) return false;
-    if (!open_log(s, why)) return false;
+    if (!open_log(s, LOG_WRITE, why)) return false;
     if (!open_keys(s, why)) return false;
     if (!open_listeners(s, why) || !open_tls(s, why)) return false;
     name_addresses(s);
@@ -415,6 +419,35 @@ static int serve(server_t *s)
     return rc;
 }
 
+static bool dump(server_t *s, why_t *why)
+{
+    return open_log(s, LOG_READ, why) && dump_lines(s->log, s->options.dump, s->options.strict, stdout, why);
+}
+
+static bool load(server_t *s, why_t *why)
+{
+    int fd = load_open(s->options.load, why);
+    loaded_t n;
+
+    if (fd < 0 || !open_log(s, LOG_WRITE, why) || !load_lines(s->log, fd, s->options.load, &n, why))
+        return false;
+    printf("ensignd: %" PRIu64 " events, %" PRIu64 " topics and %" PRIu64 " API keys were loaded\n", n.events,
+           n.topics, n.keys);
+    return true;
+}
+
+/* Between a store and JSON lines; nobody is served. */
+static int carry(server_t *s)
+{
+    why_t why;
+    int rc = 0;
+
+    log_verbose(s->options.verbose);
+    if (!(s->options.load ? load(s, &why) : dump(s, &why))) rc = complain(&why);
+    log_close(s->log);
+    return rc;
+}
+
 int main(int argc, char **argv)
 {
     server_t *s = x_alloc(sizeof *s);
@@ -427,8 +460,8 @@ int main(int argc, char **argv)
         rc = complain(&why);
     } else if (s->options.help) {
         options_help();
-    } else if (s->options.dump) {
-        if (!dump_topic(s->options.data, s->options.dump, s->options.strict, &why)) rc = complain(&why);
+    } else if (options_carry(&s->options)) {
+        rc = carry(s);
     } else {
         rc = serve(s);
     }

@@ -52,4 +52,9 @@ size_t   msg_varint_size(uint64_t value);
 uint8_t *msg_put_varint(uint8_t *p, uint64_t value);    /* returns where it ends */
 size_t   msg_bytes_size(uint32_t tag, size_t len);      /* of a whole field */
 uint8_t *msg_put_bytes(uint8_t *p, uint32_t tag, ensign_slice_t value);
+
+/* Padded base64, as JSON has it here; base64url is in ids.h. */
+#define BASE64_ROOM(n) (((n) + 2) / 3 * 4 + 1)  /* characters of n bytes, and a NUL */
+size_t base64(ensign_slice_t in, char *out);    /* the number of characters */
+bool   base64_parse(ensign_slice_t in, uint8_t *out, size_t *len);      /* out: room for as many bytes */
 #endif

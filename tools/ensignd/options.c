@@ -45,6 +45,8 @@ static const option_t known[] = {
     TEXT("--pid-file", pid_file),
     TEXT("--log-file", log_file),
     TEXT("--dump", dump),
+    FLAG("--dump-all", dump_all),
+    TEXT("--load", load),
     NUMBER("--access-life", lives.access, 1, LIFE_MAX),
     NUMBER("--refresh-life", lives.refresh, 1, LIFE_MAX),
     NUMBER("--refresh-overlap", lives.overlap, -LIFE_MAX, LIFE_MAX),
@@ -75,7 +77,10 @@ static const char help_text[] =
     "\n"
     "    ensignd --data FOLDER [option...]      keeps all events, topics and keys in FOLDER\n"
     "    ensignd [--memory] [option...]         keeps all in memory until it ends: for tests\n"
-    "    ensignd --data FOLDER --dump TOPIC     prints the stored events, one JSON line each, and ends\n"
+    "    ensignd --data FOLDER --dump TOPIC     prints a topic and its stored events, a JSON line each, and ends;\n"
+    "                                           --dump-all: all topics of all projects, and the API keys\n"
+    "    ensignd --data FOLDER --load FILE      stores what these have printed, see below, and ends; FILE can be\n"
+    "                                           -, standard input\n"
     "\n"
     "    --store FOLDER         another name of --data\n"
     "    --port N               of the gRPC service [5356]; 0: the system chooses\n"
@@ -225,6 +230,33 @@ static const char help_files[] =
     "\n"
     "Secrets lie in the data folder in the clear. It is a tool for development.\n";
 
+static const char help_dump[] =
+    "To carry everything from one store to another, also to one of another kind:\n"
+    "\n"
+    "    ensignd --data OLD --dump-all | ensignd --data NEW --load -\n"
+    "\n"
+    "The lines have the API keys that ensignd has made, with their secrets; each topic with its id, policy and\n"
+    "state; and each event with all that it has, in the order of its project. The fields of an event have the\n"
+    "names of `ensign subscribe --json`. An event whose content they do not give again, such as an encrypted one,\n"
+    "has its bytes, too.\n"
+    "\n"
+    "    new            id (RLID), offset and epoch are given out by the log. So is committed: it becomes the\n"
+    "                   time of the loading, and the old time is in the dump alone. created stays, and so does\n"
+    "                   the order of the events\n"
+    "    duplicates     point at their original by its id, and --load looks up which id that has now. An\n"
+    "                   original that comes later (OFFSET_LATEST) makes its duplicates be changed when it has\n"
+    "                   come. A store that cannot change events refuses such a line\n"
+    "    not in it      groups and their places, which stand at offsets of the old log; the signing key and the\n"
+    "                   certificate, so clients log in anew; the keys of --keys; topics that are being destroyed\n"
+    "    there already  keys and topics of the same name stay as they are, and events go behind those of the\n"
+    "                   topic. A topic whose id another one has there gets a new id\n"
+    "\n"
+    "A store that a server has open can be dumped, up to the event that is the last one then. A store that is\n"
+    "loaded must not be open elsewhere. --load stops at the first line that is wrong, and names it and its field.\n"
+    "What was loaded until then stays, and it says how many events that is. To load the same lines again stores\n"
+    "their events again: begin with a new store.\n"
+    "\n";
+
 static const char help_groups[] =
     "Consumer groups. Subscriptions that name the same group, or give the same id, are its members. Each event\n"
     "of a topic goes to one of the members that subscribe to the topic, and the group keeps its place in it:\n"
@@ -315,7 +347,7 @@ static const char help_queries[] =
 void options_help(void)
 {
     static const char *const parts[] = { help_text, help_faults, help_strict, help_groups, help_queries,
-                                         help_files };
+                                         help_dump, help_files };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) fputs(parts[i], stdout);
 }
 
@@ -378,6 +410,22 @@ static bool read_all(options_t *o, int argc, char **argv, why_t *why)
     return !all.ended || fail(why, "ensignd has no option --; ensignd --help lists the options");
 }
 
+bool options_carry(const options_t *o)
+{
+    return o->dump || o->dump_all || o->load;
+}
+
+/* Not --store alone: what late:SEED names is gone with the process. */
+static bool check_dump(const options_t *o, why_t *why)
+{
+    const char *name = o->load ? "--load" : o->dump ? "--dump" : "--dump-all";
+
+    if (!options_carry(o)) return true;
+    if ((o->load != NULL) + (o->dump != NULL) + o->dump_all > 1)
+        return fail(why, "--dump, --dump-all and --load each end when they are done; give one of them");
+    return o->data || fail(why, "%s is about what is stored; add --data FOLDER", name);
+}
+
 static bool check(const options_t *o, why_t *why)
 {
     if (o->help) return true;
@@ -385,8 +433,8 @@ static bool check(const options_t *o, why_t *why)
         return fail(why, "--store keeps everything, --memory keeps nothing; leave out one of them");
     if (o->data && o->memory)
         return fail(why, "--data keeps everything, --memory keeps nothing; leave out one of them");
-    if (o->dump && !o->data) return fail(why, "--dump reads what is stored; add --data FOLDER");
-    if (o->tls && !o->cert_file && !o->dump)
+    if (!check_dump(o, why)) return false;
+    if (o->tls && !o->cert_file && !options_carry(o))
         return fail(
             why,
             "--tls makes a certificate that clients have to trust; add --cert-file FILE to have it written");
@@ -394,7 +442,7 @@ static bool check(const options_t *o, why_t *why)
         return fail(why, "--cert-file is written with --tls only; add --tls or leave it out");
     if (o->client_ca && !o->tls)
         return fail(why, "--client-ca checks clients of TLS only; add --tls or leave it out");
-    if (o->detach && o->verbose && !o->log_file && !o->dump)
+    if (o->detach && o->verbose && !o->log_file && !options_carry(o))
         return fail(why, "--verbose tells nobody with --detach; add --log-file FILE or leave it out");
     if (o->port != 0 && o->port == o->auth_port)
         return fail(why, "--port and --auth-port are both %u; choose another for one of them",

@@ -11,8 +11,9 @@ typedef struct options_t {
     const char  *data;                  /* the folder, by --data or --store; NULL: in memory */
     const char  *store;                 /* as it was given */
     const char  *late;                  /* the seed of --store late:SEED; NULL: another engine */
-    bool         memory, tls, verbose, help, strict, maintenance, auth_maintenance, detach;
-    const char  *keys_file, *cert_file, *client_ca, *env_file, *pid_file, *log_file, *dump;
+    bool         memory, tls, verbose, help, strict, maintenance, auth_maintenance, detach,
+                 dump_all;
+    const char  *keys_file, *cert_file, *client_ca, *env_file, *pid_file, *log_file, *dump, *load;
     auth_lives_t lives;
     int64_t      token_life;            /* seconds, for those of `lives` that are not given; 0: none */
     int64_t      subscriber_queue;      /* events */
@@ -24,4 +25,5 @@ typedef struct options_t {
 
 bool options_read(options_t *o, int argc, char **argv, why_t *why);
 void options_help(void);
+bool options_carry(const options_t *o);         /* --dump, --dump-all or --load: it does not serve */
 #endif
