@@ -133,7 +133,7 @@ check 'no server: SIGTERM ends it'             stops "$pid"
 stored() { # NAME FIELD OPTION...: how many of the stored events have text in that field
     local name=$1 field=$2
     shift 2
-    "$BUILD/ensignd" --data "$dir/$name" --dump weather "$@" | grep -c "\"$field\": *\""
+    "$BUILD/ensignd" --data "$dir/$name" --dump weather "$@" | grep -c "\"kind\":\"event\".*\"$field\":\""
 }
 
 kept_times() { # NAME TIMES OPTION...

@@ -512,6 +512,54 @@ static void a_topic_that_is_there_gets_the_events(void **state)
     log_close(b);
 }
 
+/* The mark of the dead letters names the topic by the id that it has there. */
+static void dead_letters_follow_their_topic(void **state)
+{
+    log_t *a = open_log(&log_sqlite, NULL), *b = open_log(&log_sqlite, NULL);
+    ulid_t project = id_of('p'), one = id_of('a'), dead = id_of('b'), of;
+    buf_t key = { NULL, 0, 0, 0 };
+    ensign_slice_t value;
+    topics_t t;
+    (void)state;
+
+    make_topic(a, &project, &one, "one");
+    make_topic(a, &project, &dead, "a-dead");   /* stands in front of it */
+    topic_dead_key(&dead, &key);
+    assert_true(log_put_now(a, buf_bytes(&key), slice_of(one.b, sizeof one.b), &why));
+    make_topic(b, &project, &one, "other");
+    dump(a, NULL);
+    load(b);
+    topics_open(&t, b);
+    assert_true(topic_named(&t, &project, "a-dead")->dead_letters);
+    assert_true(log_get(b, buf_bytes(&key), &value, NULL) && ulid_from(value, &of));
+    assert_true(ulid_eq(&topic_named(&t, &project, "one")->id, &of));
+    topics_close(&t);
+    buf_free(&key);
+    log_close(a);
+    log_close(b);
+}
+
+static void a_topic_that_is_being_destroyed_is_left_out(void **state)
+{
+    log_t *a = open_log(&log_sqlite, NULL), *b = open_log(&log_sqlite, NULL);
+    ulid_t project = id_of('p'), one = id_of('a'), going = id_of('b');
+    buf_t key = { NULL, 0, 0, 0 };
+    (void)state;
+
+    make_topic(a, &project, &one, "one");
+    make_topic(a, &project, &going, "going");
+    append_data(a, &project, &one, "1");
+    append_data(a, &project, &going, "2");
+    topic_destroy_key(&going, &key);
+    assert_true(log_put_now(a, buf_bytes(&key), slice_text("1"), &why));
+    dump(a, NULL);
+    load(b);
+    assert_true(loaded.events == 1 && loaded.topics == 1);
+    buf_free(&key);
+    log_close(a);
+    log_close(b);
+}
+
 /* ---- duplicates */
 
 /* Five thousand events, of which some point far back, and some far ahead. */
@@ -758,6 +806,8 @@ int main(void)
         cmocka_unit_test(and_in_one_that_is_late),
         cmocka_unit_test(one_topic_is_carried_alone),
         cmocka_unit_test(a_topic_that_is_there_gets_the_events),
+        cmocka_unit_test(dead_letters_follow_their_topic),
+        cmocka_unit_test(a_topic_that_is_being_destroyed_is_left_out),
         cmocka_unit_test(duplicates_point_back_and_ahead),
         cmocka_unit_test(an_original_that_never_comes_is_told),
         cmocka_unit_test(a_log_that_cannot_amend_has_them_too),
