@@ -76,6 +76,8 @@ static void a_gap_is_no_event(void **state)
 {
     (void)state;
     assert_int_equal(read_text("{\"kind\":\"gap\",\"since\":null,\"error\":\"lost\"}"), FROM_JSON_NONE);
+    assert_int_equal(read_text("{\"kind\":\"topic\",\"name\":\"a\"}"), FROM_JSON_NONE);
+    assert_int_equal(read_text("{\"kind\":\"key\"}"), FROM_JSON_NONE);
 }
 
 static void every_mime_type_comes_back(void **state)

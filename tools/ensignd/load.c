@@ -97,18 +97,18 @@ static bool next_line(load_t *x, ensign_slice_t *line)
     buf_take(&x->in, x->taken);
     x->taken = x->scanned = 0;
     for (;;) {
-        size_t len = buf_len(&x->in);
-        const uint8_t *start = x->in.ptr + x->in.start;
-        const uint8_t *end = len > x->scanned ? memchr(start + x->scanned, '\n', len - x->scanned) : NULL;
-        if (end || (x->ended && len)) {
-            *line = slice_of(start, end ? (size_t)(end - start) : len);
+        ensign_slice_t all = buf_bytes(&x->in);
+        size_t more = all.len - x->scanned;
+        const uint8_t *end = more ? memchr(all.ptr + x->scanned, '\n', more) : NULL;
+        if (end || (x->ended && all.len)) {
+            *line = slice_of(all.ptr, end ? (size_t)(end - all.ptr) : all.len);
             x->taken = line->len + (end ? 1 : 0);
             x->line++;
             return true;
         }
-        x->scanned = len;
+        x->scanned = all.len;
         if (x->ended) return false;
-        if (len > LINE_MOST) return fail(x->why, "the line has more than %u bytes; split it", LINE_MOST);
+        if (all.len > LINE_MOST) return fail(x->why, "the line has more than %u bytes; split it", LINE_MOST);
         if (!read_more(x)) return false;
     }
 }
