@@ -140,7 +140,8 @@ static msg_event_wrapper_t wrapper_of(const ulid_t *topic, ensign_slice_t event)
     return w;
 }
 
-static rlid_t append_wrapper(log_t *l, const ulid_t *project, const ulid_t *topic, const msg_event_wrapper_t *w)
+static rlid_t append_wrapper(log_t *l, const ulid_t *project, const ulid_t *topic,
+                             const msg_event_wrapper_t *w)
 {
     buf_t value = { NULL, 0, 0, 0 };
     rlid_t id;
@@ -308,7 +309,7 @@ static void put_pair(buf_t *out, ensign_slice_t key, ensign_slice_t value)
 /* Some of them cannot be written as JSON, or not in the way in which they are encoded. */
 static void put_some_event(buf_t *out)
 {
-    static const char *const texts[] = { "", "a", "key", "\xc3\xbc", "\"\\\n\x01", "\xff", "a longer text, with more" };
+    static const char *const texts[] = { "", "a", "key", "\xc3\xbc", "\"\\\n\x01", "\xff", "a longer text" };
     buf_t data = { NULL, 0, 0, 0 }, metadata = { NULL, 0, 0, 0 };
     msg_event_t e;
 
@@ -611,8 +612,8 @@ static void an_original_that_never_comes_is_told(void **state)
     append_duplicate(a, &project, &topic, &none);
     dump(a, NULL);
     assert_false(load_path(b));
-    assert_string_equal(why.text, "--load FILE: duplicate_of: 2 events repeat one that no line has, the first in "
-                                  "line 3; 3 events were loaded, and stay");
+    assert_string_equal(why.text, "--load FILE: line 3: duplicate_of: no line has that event; there are 2 such "
+                                  "lines, this is the first; 3 events were loaded, and stay");
     log_close(a);
     log_close(b);
 }
@@ -679,14 +680,15 @@ static void a_wrong_line_is_told_and_nothing_behind_it_is_read(void **state)
         { "{\"kind\":\"event\",\"data\":\"\"}", "topic_id: it is missing" },
         { "{\"kind\":\"event\",\"topic_id\":7}", "topic_id: give a string" },
         { "{\"kind\":\"event\",\"topic_id\":\"orders\"}", "topic_id: give a ULID" },
-        { "{\"kind\":\"event\",\"topic_id\":\"01GWM936SFPVHB3BYE50BV0V5Z\"}", "topic_id: no line before has" },
+        { "{\"kind\":\"event\",\"topic_id\":\"01GWM936SFPVHB3BYE50BV0V5Z\"}", "topic_id: no line before" },
         { "{\"kind\":\"event\",\"topic_id\":\"01GWM936SFPVHB3BYE50BV0V5F\"}", "data: it is missing" },
         { EVENT ",\"colour\":1}", "colour: there is no such field" },
         { EVENT ",\"data_encoding\":\"base64\"}", "data: it is not base64" },
         { EVENT ",\"data_encoding\":\"hex\"}", "data_encoding: give \"text\" or \"base64\"" },
         { EVENT ",\"key\":1}", "key: give a string" },
         { EVENT ",\"mimetype\":\"nonsense\"}", "mimetype: give one that the service knows" },
-        { EVENT ",\"mimetype\":\"text/plain\",\"mimetype_number\":50}", "mimetype: it and mimetype_number differ" },
+        { EVENT ",\"mimetype\":\"text/plain\",\"mimetype_number\":50}",
+          "mimetype: it and mimetype_number differ" },
         { EVENT ",\"mimetype_number\":2147483648}", "mimetype_number: give a whole number" },
         { EVENT ",\"mimetype_number\":1.5}", "mimetype_number: give a whole number" },
         { EVENT ",\"type\":\"T\"}", "type: give an object" },
@@ -774,7 +776,7 @@ static void ids_are_found_whatever_their_order(void **state)
     rlid_t id;
     (void)state;
 
-    for (uint64_t i = 0; i < 20000; i++) {      /* up in runs of 100, the runs down; and each id in two projects */
+    for (uint64_t i = 0; i < 20000; i++) {      /* runs of 100 ids, from the last run to the first */
         uint64_t n = (199 - i / 100) * 100 + i % 100;
         id = rlid_of(2 * n);
         assert_true(moved_put(m, &one, &id, n + 1, &why));

@@ -50,7 +50,7 @@ typedef struct load_t {
     moved_t   *moved;
     loaded_t  *loaded;
     why_t     *why;                     /* without file and line */
-    bool       log_failed;              /* that is the log's reason: no line is wrong */
+    bool       line_is_right;           /* the reason lies elsewhere */
     int        fd;
     buf_t      in;
     size_t     scanned, taken;          /* of `in`: has no newline; is of the line before */
@@ -70,10 +70,10 @@ typedef struct load_t {
     progress_t progress;
 } load_t;
 
-/* The error is the log's, not the line's. */
-static bool by_log(load_t *x, bool ok)
+/* The reason lies elsewhere: in the log, or in the file. */
+static bool not_the_line(load_t *x, bool ok)
 {
-    if (!ok) x->log_failed = true;
+    if (!ok) x->line_is_right = true;
     return ok;
 }
 
@@ -85,10 +85,16 @@ static bool read_more(load_t *x)
 
     do n = read(x->fd, buf_room(&x->in, READ_BYTES), READ_BYTES);
     while (n < 0 && errno == EINTR);
-    if (n < 0) return fail(x->why, "it cannot be read: %s", strerror(errno));
+    if (n < 0) return not_the_line(x, fail(x->why, "it cannot be read: %s", strerror(errno)));
     x->in.end += (size_t)n;
     x->ended = n == 0;
     return true;
+}
+
+static bool too_long(load_t *x)
+{
+    x->line++;
+    return fail(x->why, "it has more than %u bytes, and no event needs as many", LINE_MOST);
 }
 
 /* False: there is no other line (why stays empty), or it cannot be read. */
@@ -108,7 +114,7 @@ static bool next_line(load_t *x, ensign_slice_t *line)
         }
         x->scanned = all.len;
         if (x->ended) return false;
-        if (all.len > LINE_MOST) return fail(x->why, "the line has more than %u bytes; split it", LINE_MOST);
+        if (all.len > LINE_MOST) return too_long(x);
         if (!read_more(x)) return false;
     }
 }
@@ -157,7 +163,7 @@ static bool mark_dead(load_t *x, const ulid_t *id, const ulid_t *dead_of)
     bool ok;
 
     topic_dead_key(id, &key);
-    ok = by_log(x, log_put_now(x->log, buf_bytes(&key), slice_of(of->b, sizeof of->b), x->why));
+    ok = not_the_line(x, log_put_now(x->log, buf_bytes(&key), slice_of(of->b, sizeof of->b), x->why));
     buf_free(&key);
     return ok;
 }
@@ -188,7 +194,7 @@ static topic_t *make_topic(load_t *x, msg_topic_t *m, ensign_slice_t record, con
     }
     topic_record_key(&project, m->name, &key);
     ok = check_policy(x, &m->deduplication) && (!dead_of || mark_dead(x, &id, dead_of)) &&
-         by_log(x, log_make_now(x->log, buf_bytes(&key), record, x->why));
+         not_the_line(x, log_make_now(x->log, buf_bytes(&key), record, x->why));
     if (ok) t = topics_by_name(&x->topics, &project, m->name);
     if (ok && !t) fail(x->why, "name: the log has not taken the topic");
     if (t) x->loaded->topics++;
@@ -227,7 +233,7 @@ static bool load_key(load_t *x, json_t *o)
     if (ok) {
         keyring_in_log(&there, x->log);
         if (!keyring_by_client(&there, k.client_id) && !keyring_by_id(&there, &k.id)) {
-            ok = by_log(x, api_key_keep(x->log, &k, x->why));
+            ok = not_the_line(x, api_key_keep(x->log, &k, x->why));
             if (ok) x->loaded->keys++;
         }
         keyring_free(&there);
@@ -253,11 +259,11 @@ static bool take_id(void *user, const log_event_t *e)
 static bool id_at(load_t *x, const topic_t *t, uint64_t offset, rlid_t *id)
 {
     found_t f = { false, { { 0 } } };
+    bool ok = log_read_one_now(x->log, &t->project, &t->id, offset, take_id, &f, x->why);
 
-    if (!by_log(x, log_read_one_now(x->log, &t->project, &t->id, offset, take_id, &f, x->why))) return false;
+    if (ok && !f.found) ok = fail(x->why, "the event at offset %" PRIu64 " of topic %s is gone", offset, t->name);
     *id = f.id;
-    return f.found ||
-           by_log(x, fail(x->why, "the event at offset %" PRIu64 " of topic %s is gone", offset, t->name));
+    return not_the_line(x, ok);
 }
 
 /* In the value itself: an id is as long as another. */
@@ -297,7 +303,7 @@ static bool amend_all(load_t *x)
     bool ok;
 
     for (size_t i = 0; i < x->amend_count; i++) x->amends[i].value.ptr = x->amended.ptr + x->amend_at[i];
-    ok = by_log(x, log_amend_now(x->log, x->amends, x->amend_count, x->why));
+    ok = not_the_line(x, log_amend_now(x->log, x->amends, x->amend_count, x->why));
     x->amend_count = 0;
     x->amended.start = x->amended.end = 0;
     return ok;
@@ -314,7 +320,7 @@ static bool amend(load_t *x, const waiting_t *w, const rlid_t *original)
     size_t at = x->amended.end;
     log_amend_t *r = &x->amends[x->amend_count];
 
-    if (!by_log(x, log_read_one_now(x->log, &w->topic->project, &w->topic->id, w->offset, take_value,
+    if (!not_the_line(x, log_read_one_now(x->log, &w->topic->project, &w->topic->id, w->offset, take_value,
                                     &x->amended, x->why)))
         return false;
     memset(r, 0, sizeof *r);
@@ -388,7 +394,7 @@ static bool flush(load_t *x)
     bool ok;
 
     if (x->count == 0) return true;
-    ok = by_log(x, append(x));
+    ok = not_the_line(x, append(x));
     while (stored < x->count && x->events[stored].offset) stored++;
     ok = note_stored(x, stored) && ok;
     for (size_t i = 0; i < x->count; i++) bytes += x->entries[i].len;
@@ -500,9 +506,9 @@ static bool check_waiting(load_t *x)
     for (size_t i = 0; i < CHAINS; i++)
         for (const waiting_t *w = x->waiting[i]; w; w = w->next)
             if (w->line < line) line = w->line;
-    (void)fail(x->why, "duplicate_of: %" PRIu64 " events repeat one that no line has, the first in line %" PRIu64,
-               x->waiting_count, line);
-    return by_log(x, false);
+    x->line = line;
+    return fail(x->why, "duplicate_of: no line has that event; there are %" PRIu64 " such lines, this is the first",
+                x->waiting_count);
 }
 
 static void load_close(load_t *x)
@@ -563,7 +569,7 @@ bool load_lines(log_t *l, int fd, const char *file, loaded_t *out, why_t *why)
     progress_begin(&x->progress, "events loaded");
     ok = load_all(x);
     progress_end(&x->progress);
-    if (!x->log_failed) snprintf(where, sizeof where, "line %" PRIu64 ": ", x->line);
+    if (!x->line_is_right) snprintf(where, sizeof where, "line %" PRIu64 ": ", x->line);
     load_close(x);
     return ok || fail(why, "--load %.100s: %s%.200s; %" PRIu64 " events were loaded, and stay", file, where,
                       inner.text, out->events);
