@@ -261,7 +261,8 @@ static bool id_at(load_t *x, const topic_t *t, uint64_t offset, rlid_t *id)
     found_t f = { false, { { 0 } } };
     bool ok = log_read_one_now(x->log, &t->project, &t->id, offset, take_id, &f, x->why);
 
-    if (ok && !f.found) ok = fail(x->why, "the event at offset %" PRIu64 " of topic %s is gone", offset, t->name);
+    if (ok && !f.found)
+        ok = fail(x->why, "the event at offset %" PRIu64 " of topic %s is gone", offset, t->name);
     *id = f.id;
     return not_the_line(x, ok);
 }
@@ -507,7 +508,7 @@ static bool check_waiting(load_t *x)
         for (const waiting_t *w = x->waiting[i]; w; w = w->next)
             if (w->line < line) line = w->line;
     x->line = line;
-    return fail(x->why, "duplicate_of: no line has that event; there are %" PRIu64 " such lines, this is the first",
+    return fail(x->why, "duplicate_of: no line has that event; this is the first of %" PRIu64 " such lines",
                 x->waiting_count);
 }
 
