@@ -305,7 +305,7 @@ $(B)/tests/unit/ensignd_policy: $(patsubst %,$(B)/obj/tools/ensignd/%.o,change d
                                   topics util walk)
 $(B)/tests/unit/ensignd_dump: LIBS += -lsqlite3 -ljansson
 $(B)/tests/unit/ensignd_dump: $(patsubst %,$(B)/obj/tools/ensignd/%.o,dump field ids keys lib load log log_carry \
-                                log_late log_sqlite moved progress stored_json topics) \
+                                log_late log_sqlite moved progress stored_json topics wrapper) \
                               $(B)/obj/tools/common/utf8.o
 $(B)/tests/unit/ensignd_log_sqlite: $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log_carry log_sqlite util)
 $(LOG_TESTS): $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite)

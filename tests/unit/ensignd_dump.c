@@ -24,6 +24,7 @@ static int pass_time(struct pollfd *fds, nfds_t n, int ms)
 #include "../../tools/ensignd/messages.h"
 #include "../../tools/ensignd/moved.h"
 #include "../../tools/ensignd/stored_json.h"
+#include "../../tools/ensignd/wrapper.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -127,7 +128,7 @@ static rlid_t append(log_t *l, const ulid_t *project, const ulid_t *topic, ensig
     return id;
 }
 
-static msg_event_wrapper_t wrapper_of(const ulid_t *topic, ensign_slice_t event)
+static msg_event_wrapper_t stored_wrapper(const ulid_t *topic, ensign_slice_t event)
 {
     msg_event_wrapper_t w;
 
@@ -163,7 +164,7 @@ static rlid_t append_data(log_t *l, const ulid_t *project, const ulid_t *topic, 
     e.data = slice_text(data);
     e.mimetype = ENSIGN_MIME_APPLICATION_JSON;
     assert_true(msg_put(&event, MSG_EVENT, &e));
-    w = wrapper_of(topic, buf_bytes(&event));
+    w = stored_wrapper(topic, buf_bytes(&event));
     id = append_wrapper(l, project, topic, &w);
     buf_free(&event);
     return id;
@@ -171,7 +172,7 @@ static rlid_t append_data(log_t *l, const ulid_t *project, const ulid_t *topic, 
 
 static rlid_t append_duplicate(log_t *l, const ulid_t *project, const ulid_t *topic, const rlid_t *original)
 {
-    msg_event_wrapper_t w = wrapper_of(topic, slice_of(NULL, 0));
+    msg_event_wrapper_t w = stored_wrapper(topic, slice_of(NULL, 0));
 
     w.is_duplicate = true;
     w.duplicate_id = slice_of(original->b, sizeof original->b);
@@ -248,6 +249,7 @@ static bool see_event(void *user, const log_event_t *e)
     msg_event_wrapper_t w;
     buf_t again = { NULL, 0, 0, 0 };
     uint64_t number = UINT64_MAX;
+    stamp_t committed;
 
     put_part(&s->out, slice_of(e->topic.b, sizeof e->topic.b));
     if (!msg_decode(MSG_EVENT_WRAPPER, &w, e->value)) {
@@ -257,6 +259,10 @@ static bool see_event(void *user, const log_event_t *e)
     for (size_t i = 0; w.is_duplicate && w.duplicate_id.len == sizeof(rlid_t) && i < s->count; i++)
         if (memcmp(s->ids[i].b, w.duplicate_id.ptr, sizeof(rlid_t)) == 0) number = i;
     if (number != UINT64_MAX) w.duplicate_id = slice_of(&number, sizeof number);
+    committed = wrapper_committed(e);
+    w.has_committed = true;             /* whether the log has it or the event */
+    w.committed.seconds = committed.seconds;
+    w.committed.nanos = committed.nanos;
     put_part(&s->out, w.event);
     assert_true(msg_put(&again, MSG_EVENT_WRAPPER, &w));
     put_part(&s->out, buf_bytes(&again));
@@ -364,7 +370,7 @@ static void add_events(log_t *l, size_t count)
         msg_event_wrapper_t w;
         rlid_t id;
         put_some_event(&event);
-        w = wrapper_of(&topics[t], buf_bytes(&event));
+        w = stored_wrapper(&topics[t], buf_bytes(&event));
         put_some_wrapper(&w);
         w.is_duplicate = has[t] && below(4) == 0;
         if (w.is_duplicate) w.duplicate_id = slice_of(originals[t].b, sizeof originals[t].b);
@@ -579,7 +585,7 @@ static void duplicates_point_back_and_ahead(void **state)
         ids[i] = i % 3 ? append_data(a, &project, &topic, "x") : append_duplicate(a, &project, &topic, &none);
     for (size_t i = 0; i < COUNT(ids); i += 3) {
         memset(&r, 0, sizeof r);
-        w = wrapper_of(&topic, slice_of(NULL, 0));
+        w = stored_wrapper(&topic, slice_of(NULL, 0));
         w.is_duplicate = true;
         w.duplicate_id = slice_of(ids[(i * 7 + 1) % COUNT(ids) / 3 * 3 + 1].b, sizeof none.b);
         value.start = value.end = 0;

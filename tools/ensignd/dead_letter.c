@@ -139,7 +139,7 @@ bool dead_letter_put(buf_t *out, ensign_slice_t stored, const ulid_t *dead_topic
     put_reason(&event, why);
     w.event = buf_bytes(&event);
     w.topic_id = slice_of(dead_topic->b, sizeof dead_topic->b);
-    w.is_duplicate = false;
+    w.is_duplicate = w.has_committed = false;
     w.duplicate_id.len = 0;
     ok = msg_put(out, MSG_EVENT_WRAPPER, &w);
     buf_free(&event);

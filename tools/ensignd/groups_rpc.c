@@ -8,6 +8,7 @@
  * Fails  a request that the log fails ends the call with UNAVAILABLE. What was put by then stays. */
 #include "group.h"
 #include "reply.h"
+#include "wrapper.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -543,8 +544,8 @@ static void put_places(group_task_t *k)
 
 static bool is_before(const log_event_t *e, const msg_timestamp_t *t)
 {
-    return e->committed.seconds < t->seconds ||
-           (e->committed.seconds == t->seconds && e->committed.nanos < t->nanos);
+    stamp_t at = wrapper_committed(e);
+    return at.seconds < t->seconds || (at.seconds == t->seconds && at.nanos < t->nanos);
 }
 
 static void on_seek(log_request_t *base)
@@ -569,7 +570,8 @@ static void on_seek(log_request_t *base)
     seek(k);
 }
 
-/* An id begins with the ms in which its event was stored. */
+/* An id begins with the ms in which its event was stored here, so none that was committed later stands before
+   it. */
 static void seek_time(group_task_t *k, row_t *row)
 {
     const msg_timestamp_t *t = &k->reset.time;

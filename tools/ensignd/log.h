@@ -10,7 +10,8 @@
  *                    Offsets may skip, so they count nothing.
  *           id       its RLID: the time in ms, and the low 32 bits of the offset. In one project it rises
  *                    with the offset. (Events of folders that are older than this keep the ids that they had.)
- *           Its value is an EventWrapper without id, offset, epoch, committed and local_id.
+ *           Its value is an EventWrapper without id, offset, epoch, committed and local_id. But an event that
+ *           was carried here from another log has the time of its commit there (see wrapper.h).
  * Order     Appends of one project are committed in the order in which they were asked for, and answered in
  *           that order. No order holds between requests otherwise: a read that is asked for first may be
  *           answered behind an append that is asked for later.

@@ -55,10 +55,13 @@ static void count_row(cursor_t *q)
 /* `value` is a stored wrapper, or a restored one. */
 static void send_whole(cursor_t *q, const log_event_t *e, ensign_slice_t value)
 {
-    wrapper_t w = { e, value, q->strict ? 0 : q->epoch, !q->strict };
-    size_t n = wrapper_size(&w);
-    uint8_t *p = call_message_room(q->call, n);
+    wrapper_t w;
+    size_t n;
+    uint8_t *p;
 
+    wrapper_of(&w, e, value, q->strict ? 0 : q->epoch, !q->strict);
+    n = wrapper_size(&w);
+    p = call_message_room(q->call, n);
     if (p) {
         wrapper_write(p, &w);
         call_message_sent(q->call, n);

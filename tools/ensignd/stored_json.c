@@ -2,6 +2,7 @@
 #include "field.h"
 #include "messages.h"
 #include "stored_json.h"
+#include "wrapper.h"
 #include "../common/utf8.h"
 #include <ctype.h>
 #include <stdio.h>
@@ -148,18 +149,21 @@ static void put_envelope(json_t *o, const msg_event_wrapper_t *w, ensign_slice_t
 
 /* ---- is it whole? */
 
-/* The message with its fields in the order of their numbers, whatever order they came in. */
-static bool put_again(msg_kind_t kind, void *message, ensign_slice_t bytes, buf_t *out)
+/* The wrapper with its fields in the order of their numbers, whatever order they came in, and without the
+   time of the commit, which may be the log's. */
+static bool put_again(buf_t *out, ensign_slice_t wrapper)
 {
-    return msg_decode(kind, message, bytes) && msg_put(out, kind, message);
+    msg_event_wrapper_t w;
+
+    if (!msg_decode(MSG_EVENT_WRAPPER, &w, wrapper)) return false;
+    w.has_committed = false;
+    return msg_put(out, MSG_EVENT_WRAPPER, &w);
 }
 
-static bool same_message(msg_kind_t kind, ensign_slice_t a, ensign_slice_t b)
+static bool same_wrapper(ensign_slice_t a, ensign_slice_t b)
 {
-    union { msg_event_wrapper_t wrapper; msg_topic_t topic; } message;
     buf_t x = { NULL, 0, 0, 0 }, y = { NULL, 0, 0, 0 };
-    bool same = put_again(kind, &message, a, &x) && put_again(kind, &message, b, &y) &&
-                slice_eq(buf_bytes(&x), buf_bytes(&y));
+    bool same = put_again(&x, a) && put_again(&y, b) && slice_eq(buf_bytes(&x), buf_bytes(&y));
 
     buf_free(&x);
     buf_free(&y);
@@ -172,7 +176,7 @@ static bool gives_event(json_t *o, const log_event_t *e)
     event_ids_t ids;
     why_t why;
     bool same = event_from_json(o, &e->topic, &ids, &value, &why) &&
-                same_message(MSG_EVENT_WRAPPER, buf_bytes(&value), e->value);
+                same_wrapper(buf_bytes(&value), e->value);
 
     buf_free(&value);
     return same;
@@ -185,6 +189,7 @@ json_t *event_to_json(const log_event_t *e, const topic_t *t, uint64_t epoch, bo
     msg_event_t event;
     bool readable = msg_decode(MSG_EVENT_WRAPPER, &w, e->value);
     bool plain = readable && msg_decode(MSG_EVENT, &event, w.event);
+    stamp_t committed = wrapper_committed(e);
 
     put(o, "kind", json_string(DUMP_EVENT));
     put_rlid(o, "id", &e->id);
@@ -194,7 +199,7 @@ json_t *event_to_json(const log_event_t *e, const topic_t *t, uint64_t epoch, bo
     put(o, "topic", json_string(t->name));
     put_ulid(o, "topic_id", &t->id);
     if (plain) put_event(o, &event);
-    put(o, "committed", time_json(!strict, e->committed.seconds, e->committed.nanos));
+    put(o, "committed", time_json(!strict, committed.seconds, committed.nanos));
     if (readable) put_envelope(o, &w, e->value);
     if (plain) put_bytes(o, "data", event.data, true);
     if (gives_event(o, e)) return o;
@@ -537,6 +542,7 @@ static bool read_envelope(reader_t *r, const ulid_t *topic, const event_ids_t *i
     ok = value_of_field(r, "event") ? read_base64(r, "event", &w.event) : read_event(r, &event);
     if (!w.event.ptr) w.event = buf_bytes(&event);
     ok = ok && read_bytes(r, "key", &w.key) && read_publisher(r, &w) &&
+         read_time(r, "committed", &w.has_committed, &w.committed) &&
          read_number(r, "region", INT32_MIN, INT32_MAX, &region) &&
          read_number(r, "shard", INT64_MIN, INT64_MAX, &shard);
     w.topic_id = slice_of(topic->b, sizeof topic->b);
@@ -551,17 +557,21 @@ static bool read_envelope(reader_t *r, const ulid_t *topic, const event_ids_t *i
     return ok;
 }
 
-/* As it is, but for the topic. */
+/* As it is, but for the topic, and with the time of the commit behind it. */
 static bool read_wrapper(reader_t *r, const ulid_t *topic, buf_t *out)
 {
     ensign_slice_t bytes;
-    msg_event_wrapper_t w;
+    msg_event_wrapper_t w, at;
+    bool readable;
 
-    if (!read_base64(r, "wrapper", &bytes)) return false;
-    if (msg_decode(MSG_EVENT_WRAPPER, &w, bytes) && w.topic_id.len == sizeof topic->b)
+    memset(&at, 0, sizeof at);
+    if (!read_base64(r, "wrapper", &bytes) || !read_time(r, "committed", &at.has_committed, &at.committed))
+        return false;
+    readable = msg_decode(MSG_EVENT_WRAPPER, &w, bytes);
+    if (readable && w.topic_id.len == sizeof topic->b)
         memcpy((void *)(uintptr_t)w.topic_id.ptr, topic->b, sizeof topic->b);   /* in what r holds */
     buf_put(out, bytes.ptr, bytes.len);
-    return true;
+    return !readable || w.has_committed || msg_put(out, MSG_EVENT_WRAPPER, &at);
 }
 
 bool event_from_json(json_t *o, const ulid_t *topic, event_ids_t *ids, buf_t *value, why_t *why)

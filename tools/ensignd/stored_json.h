@@ -7,7 +7,8 @@
  *         event whose content its fields do not give again (it is encrypted, say, or encoded in an unusual
  *         way) has its bytes in `event` as well, and then they count; so has a topic its record in `record`,
  *         and an event its whole EventWrapper in `wrapper`. All three are base64.
- * Anew    id, offset, epoch and committed are the log's own. They are told, and not read: a log gives others.
+ * Anew    id, offset and epoch are the log's own: they are told, and a log in which the event is loaded gives
+ *         others. The time of the commit is the log's as well, but stays with an event that is carried.
  * Errors  each names the field and says what to give. */
 #ifndef ENSIGND_STORED_JSON_H
 #define ENSIGND_STORED_JSON_H

@@ -33,10 +33,14 @@ void stream_send(call_t *c, msg_kind_t kind, const void *message)
 
 void stream_put_event(buf_t *out, const log_event_t *e, uint64_t epoch)
 {
-    wrapper_t w = { e, e->value, epoch, true };
-    size_t n = wrapper_size(&w), head = 1 + msg_varint_size(n);
-    uint8_t *p = buf_room(out, FRAME_PREFIX + head + n);
+    wrapper_t w;
+    size_t n, head;
+    uint8_t *p;
 
+    wrapper_of(&w, e, e->value, epoch, true);
+    n = wrapper_size(&w);
+    head = 1 + msg_varint_size(n);
+    p = buf_room(out, FRAME_PREFIX + head + n);
     out->end += FRAME_PREFIX + head + n;
     stream_put_prefix(p, head + n);
     p[FRAME_PREFIX] = MSG_SUBSCRIBE_REPLY_EVENT_TAG << 3 | MSG_WIRE_BYTES;
