@@ -140,6 +140,20 @@ check 'as any events are' does 0 publish parts -e --from-json "$dir/parts"
 check 'all of them' says '3 of 3 events stored'
 server_stop
 
+# ---- on a terminal
+
+terminal() { # OPTION...: what ensignd writes there is in $dir/terminal
+    timeout 300 python3 tests/e2e/pty.py '' "$server" "$@" >"$dir/terminal" 2>&1
+}
+if python3 tests/e2e/pty.py >/dev/null; then
+    check 'on a terminal' terminal --data "$dir/shown" --load "$dir/one"
+    check 'it says how far it is' grep -q 'ensignd: [0-9]* events loaded' "$dir/terminal"
+    check 'a dump on a terminal' terminal --data "$dir/new" --dump parts
+    check 'has its lines alone' same 4 "$(grep -c '^{.*}.$' "$dir/terminal")"
+else
+    tap ok 'on a terminal # SKIP no pseudo-terminal'
+fi
+
 # ---- options
 
 check 'dump of nothing'      refuses '--dump is about what is stored; add --data' --dump plain

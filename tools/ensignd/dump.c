@@ -4,6 +4,7 @@
 #include "progress.h"
 #include "stored_json.h"
 #include <string.h>
+#include <unistd.h>
 
 typedef struct dump_t {
     log_t      *log;
@@ -121,7 +122,7 @@ bool dump_lines(log_t *l, const char *wanted, bool strict, FILE *out, why_t *why
     d.out = out;
     topics_open(&d.topics, l);
     note_what_goes(&d);
-    progress_begin(&d.progress, "events");
+    progress_begin(&d.progress, "events", isatty(fileno(out)) == 1);
     if (!wanted) print_keys(&d);
     ok = print_topics(&d) || !wanted ||
          fail(why, "--dump %s: the store holds no topic of that name or id; create it, or mend the name",

@@ -567,7 +567,7 @@ bool load_lines(log_t *l, int fd, const char *file, loaded_t *out, why_t *why)
     x->why = &inner;
     x->moved = moved_open();
     topics_open(&x->topics, l);
-    progress_begin(&x->progress, "events loaded");
+    progress_begin(&x->progress, "events loaded", false);
     ok = load_all(x);
     progress_end(&x->progress);
     if (!x->line_is_right) snprintf(where, sizeof where, "line %" PRIu64 ": ", x->line);

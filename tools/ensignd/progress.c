@@ -6,12 +6,12 @@
 
 #define STEP_MS 200
 
-void progress_begin(progress_t *p, const char *what)
+void progress_begin(progress_t *p, const char *what, bool quiet)
 {
     p->what = what;
-    p->on = isatty(STDERR_FILENO) == 1;
+    p->on = !quiet && isatty(STDERR_FILENO) == 1;
     p->shown = false;
-    p->next = now_ms() + STEP_MS;
+    p->next = 0;
 }
 
 void progress_step(progress_t *p, uint64_t done)
