@@ -736,6 +736,60 @@ static void a_wrong_line_is_told_and_nothing_behind_it_is_read(void **state)
     }
 }
 
+static buf_t read_path(void)
+{
+    buf_t b = { NULL, 0, 0, 0 };
+    FILE *f = fopen(path, "r");
+    size_t n;
+
+    assert_non_null(f);
+    while ((n = fread(buf_room(&b, 4096), 1, 4096, f)) > 0) b.end += n;
+    fclose(f);
+    return b;
+}
+
+static void write_path(ensign_slice_t bytes)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes.ptr, 1, bytes.len, f), bytes.len);
+    fclose(f);
+}
+
+/* Whatever is wrong with it: it is told with its line, or it was not wrong after all. */
+static void a_damaged_dump_does_no_harm(void **state)
+{
+    log_t *a = open_log(&log_sqlite, NULL);
+    buf_t whole;
+    size_t taken = 0;
+    (void)state;
+
+    fill(a, 1, 40);
+    dump(a, NULL);
+    whole = read_path();
+    for (uint64_t seed = 0; seed < 500; seed++) {
+        buf_t b = { NULL, 0, 0, 0 };
+        log_t *l = open_log(&log_sqlite, NULL);
+        dice = seed;
+        buf_put(&b, whole.ptr, buf_len(&whole));
+        for (unsigned i = 1 + below(3); i > 0; i--) {
+            uint8_t *at = b.ptr + below((unsigned)buf_len(&b));
+            *at = below(2) ? (uint8_t)below(256) : (uint8_t)(*at + 1);
+        }
+        if (below(4) == 0) b.end = below((unsigned)b.end);
+        write_path(buf_bytes(&b));
+        if (load_path(l)) taken++;
+        else assert_int_equal(strncmp(why.text, "--load FILE: line ", 18), 0);
+        assert_true(loaded.events <= 41);
+        log_close(l);
+        buf_free(&b);
+    }
+    assert_true(taken > 0 && taken < 500);
+    buf_free(&whole);
+    log_close(a);
+}
+
 static void a_line_by_hand_needs_little(void **state)
 {
     log_t *l = open_log(&log_sqlite, NULL);
@@ -821,6 +875,7 @@ int main(void)
         cmocka_unit_test(a_log_that_cannot_amend_has_them_too),
         cmocka_unit_test(and_refuses_policies_that_amend),
         cmocka_unit_test(a_wrong_line_is_told_and_nothing_behind_it_is_read),
+        cmocka_unit_test(a_damaged_dump_does_no_harm),
         cmocka_unit_test(a_line_by_hand_needs_little),
         cmocka_unit_test(a_large_event_comes_through),
         cmocka_unit_test(ids_are_found_whatever_their_order),
