@@ -176,7 +176,7 @@ head -n 100 "$dir/one" >"$dir/first"
 check 'what was before it stays' is_carried first four
 
 full() { # the store may have so many KiB a file
-    (trap '' XFSZ && ulimit -f 512 && exec "$server" --data "$dir/full" --store-timeout 1 --load "$dir/one") \
+    (trap '' XFSZ && ulimit -f 1024 && exec "$server" --data "$dir/full" --store-timeout 1 --load "$dir/one") \
         >"$dir/out" 2>"$dir/err"
     local status=$?
     [ $status -eq 2 ] || { echo "exit status $status"; cat "$dir/err"; return 1; }

@@ -67,7 +67,6 @@ static void close_service(void)
     numbers_free(&service);
     dedup_window_close(service.dedup);
     topics_close(topics);
-    topics->watch.prefix = topics->dead_watch.prefix = "nothing/";
     service.numbers = NULL;
     service.numbers_cap = 0;
 }

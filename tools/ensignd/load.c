@@ -379,8 +379,9 @@ static bool note_stored(load_t *x, size_t stored)
 
     for (size_t i = 0; ok && i < stored; i++) {
         const entry_t *e = &x->entries[i];
+        const ulid_t *project = &e->topic->project;
         if (e->ids.known)
-            ok = moved_put(x->moved, &e->topic->project, &e->ids.id, x->events[i].offset, x->why);
+            ok = not_the_line(x, moved_put(x->moved, project, &e->ids.id, x->events[i].offset, x->why));
         if (e->waits) wait_for_original(x, e, x->events[i].offset);
     }
     for (size_t i = 0; ok && x->waiting_count && i < stored; i++)
@@ -397,14 +398,19 @@ static bool flush(load_t *x)
     if (x->count == 0) return true;
     ok = not_the_line(x, append(x));
     while (stored < x->count && x->events[stored].offset) stored++;
-    ok = note_stored(x, stored) && ok;
+    if (note_stored(x, stored)) x->loaded->events += stored;
+    else ok = false;
     for (size_t i = 0; i < x->count; i++) bytes += x->entries[i].len;
     buf_take(&x->arena, bytes);
     x->count = 0;
-    x->loaded->events += stored;
     log_line("--load: %" PRIu64 " events are loaded", x->loaded->events);
     progress_step(&x->progress, x->loaded->events);
     return ok;
+}
+
+static bool find_moved(load_t *x, const entry_t *e, uint64_t *offset)
+{
+    return not_the_line(x, moved_find(x->moved, &e->topic->project, &e->ids.original, offset, x->why));
 }
 
 /* The event lies in the arena, and is not in the batch yet. */
@@ -413,11 +419,11 @@ static bool find_original(load_t *x, entry_t *e)
     uint64_t offset;
     rlid_t id;
 
-    if (!moved_find(x->moved, &e->topic->project, &e->ids.original, &offset, x->why)) return false;
+    if (!find_moved(x, e, &offset)) return false;
     if (!offset && !log_can_amend(x->log)) {
         if (!flush(x)) return false;
         e->at = 0;
-        if (!moved_find(x->moved, &e->topic->project, &e->ids.original, &offset, x->why)) return false;
+        if (!find_moved(x, e, &offset)) return false;
         if (!offset)
             return fail(x->why, "duplicate_of: no line before has that event, and this store cannot change "
                                 "stored events; set the topic's policy to NONE before the dump");

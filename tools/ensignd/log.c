@@ -424,6 +424,14 @@ void log_watch(log_t *l, log_watch_t *w)
     l->watches = w;
 }
 
+void log_unwatch(log_t *l, log_watch_t *w)
+{
+    log_watch_t **at = &l->watches;
+
+    while (*at && *at != w) at = &(*at)->next;
+    if (*at) *at = w->next;
+}
+
 /* ---- followers */
 
 static bool is_followed(const log_t *l, const ulid_t *project)

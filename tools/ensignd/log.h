@@ -164,7 +164,8 @@ void     log_unfollow(log_t *l, log_follow_t *f);
 bool     log_get(const log_t *l, ensign_slice_t key, ensign_slice_t *value, uint64_t *revision);
 void     log_each(const log_t *l, const char *prefix, log_each_t *each, void *user);    /* by key */
 void     log_each_in(const log_t *l, ensign_slice_t prefix, log_each_t *each, void *user);
-void     log_watch(log_t *l, log_watch_t *w);           /* lives as long as the log */
+void     log_watch(log_t *l, log_watch_t *w);           /* lives until log_unwatch, or as long as the log */
+void     log_unwatch(log_t *l, log_watch_t *w);
 
 uint64_t log_epoch(const log_t *l, const ulid_t *project);
 uint64_t log_last(const log_t *l, const ulid_t *project);       /* the last committed offset; 0: none */

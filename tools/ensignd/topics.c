@@ -271,6 +271,8 @@ topic_t *topics_gone(const topics_t *t, const ulid_t *id)
 
 void topics_close(topics_t *t)
 {
+    if (t->log) log_unwatch(t->log, &t->watch);
+    if (t->log) log_unwatch(t->log, &t->dead_watch);
     for (size_t i = 0; i < t->count; i++) {
         free(t->all[i]->name);
         free(t->all[i]->message);
