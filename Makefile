@@ -245,10 +245,22 @@ programs: $(BUILT) $(SOAK)
 # A test takes longer to optimise than to run: little is done for it, unless CFLAGS were given.
 ifeq ($(origin CFLAGS),file)
 # With sanitizers clang takes five times as long to optimise: there it is done for the long runs alone.
-LONG := $(addprefix $(B)/tests/,sim/% fault/% seq/outage seq/chaos seq/waiting)
-$(if $(filter asan,$(VARIANT)),$(filter $(LONG),$(UNIT)),$(UNIT)): C += -O1
+LONG := $(SIM) $(filter $(B)/tests/fault/%,$(UNIT)) $(addprefix $(B)/tests/seq/,outage chaos waiting)
+$(if $(filter asan,$(VARIANT)),$(filter $(LONG),$(UNIT)),$(UNIT)) $(B)/obj/tests/ensign.o: C += -O1
 $(filter $(B)/tests/unit/%,$(UNIT)) $(E2E) $(FUZZ): C += -O0
 endif
+
+# Programs that use the public half alone have the implementation linked: it takes ten times as long to compile
+# as they do. Those that look inside, or that set it up in a way of their own, compile it.
+INSIDE := $(addprefix $(B)/tests/,$(addprefix seq/,auth endpoints external external_no_tls gzip retry) fault/gzip)
+LINKED := $(filter-out $(INSIDE),$(filter $(addprefix $(B)/tests/,seq/% fault/% sim/%),$(UNIT)))
+$(LINKED): $(B)/obj/tests/ensign.o
+$(LINKED): C += -DENSIGN_LINKED
+
+$(B)/obj/tests/ensign.o: ensign.h
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(C) -std=gnu11 -DENSIGN_IMPLEMENTATION -x c -c -o $@ $<
 
 # A unit with the implementation in it, and what it includes; the .d files know the rest.
 $(SERVER): $(SERVER_O) $(COMMON_O)
