@@ -1,6 +1,8 @@
 /* groups.c - consumer groups of the development server over sockets: who gets what, what comes again, what is
  * dead, what is refused; and its service Groups */
 #include "groups.h"
+#include <fcntl.h>
+#include <poll.h>
 
 static void each_event_goes_to_one_of_four_members(void **state)
 {
@@ -574,6 +576,121 @@ static void the_library_is_a_member(void **state)
     ensign_forget(clients[ALL], s.id);
 }
 
+/* ------------------------------------------------------------------ a member that is a process of its own */
+enum { OPENED = -1 };
+
+typedef struct process_t { pid_t pid; int fd; } process_t;
+
+/* This program, `member FD ENDPOINT AUTH GROUP`: tells the number of each event, and acks it. */
+static int run_member(int fd, const char *group)
+{
+    const char *const topics[] = { group };
+    ensign_t *c = client_of("all");
+    ensign_subscription_desc_t d;
+    ensign_subscription_t s;
+    const ensign_notice_t *n;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    memset(&d, 0, sizeof d);
+    d.topics = topics;
+    d.topic_count = 1;
+    d.group = group;
+    d.window_bytes = 16384;
+    s = ensign_subscription_open(c, &d);
+    while (ensign_await(c, s.id, -1, &n) == ENSIGN_OK && !n->last) {
+        int number = OPENED;
+        if (n->type == ENSIGN_NOTICE_EVENT) number = atoi((const char *)n->as.event->data.ptr);
+        else if (n->type != ENSIGN_NOTICE_OPEN) continue;
+        if (write(fd, &number, sizeof number) != sizeof number) return 3;
+        if (number != OPENED) ensign_ack(c, s, n->as.event->token);
+    }
+    return 1;
+}
+
+static process_t start_member(const char *group)
+{
+    process_t p;
+    char number[16];
+    int fds[2];
+
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    p.pid = fork();
+    assert_true(p.pid >= 0);
+    if (p.pid == 0) {
+        snprintf(number, sizeof number, "%d", dup(fds[1]));
+        execl("/proc/self/exe", "groups", "member", number, server_endpoint, server_auth, group, (char *)NULL);
+        _exit(127);
+    }
+    close(fds[1]);
+    p.fd = fds[0];
+    return p;
+}
+
+static int told(const process_t *p)
+{
+    struct pollfd wait = { p->fd, POLLIN, 0 };
+    int number;
+
+    assert_int_equal(poll(&wait, 1, WAIT_MS), 1);
+    assert_int_equal(read(p->fd, &number, sizeof number), sizeof number);
+    return number;
+}
+
+static void stop_member(const process_t *p)
+{
+    int status;
+
+    kill(p->pid, SIGSTOP);
+    assert_int_equal(waitpid(p->pid, &status, WUNTRACED), p->pid);
+    assert_true(WIFSTOPPED(status));
+}
+
+static void end_member(const process_t *p)
+{
+    kill(p->pid, SIGKILL);
+    assert_int_equal(waitpid(p->pid, NULL, 0), p->pid);
+    close(p->fd);
+}
+
+/* Its connection takes one or two of the events that the group gives it, and all others wait. */
+static void a_stopped_member_keeps_nothing_from_others(void **state)
+{
+    enum { COUNT = 20 };
+    wish_t w = wish("stopped", "stopped");
+    bool seen[COUNT] = { false };
+    process_t p;
+    member_t m;
+    (void)state;
+
+    make_topic("stopped");
+    w.timeout_ms = 1000;
+    m = join_as(ALL, w);
+    leave(&m);
+    p = start_member("stopped");
+    assert_int_equal(told(&p), OPENED);
+    stop_member(&p);
+    publish_sized("stopped", 0, COUNT, LARGE);
+    for (int i = 0; i < 100000 && stands("stopped", "stopped").pending < MAX_UNACKED; i++) {}
+    m = join_as(ALL, w);
+    for (int left = COUNT; left > 0;) {
+        got_t g = get(&m);
+        left -= !seen[g.number];
+        seen[g.number] = true;
+        ack(&m, &g);
+    }
+    assert_int_equal(lag_becomes("stopped", "stopped", 0).dead_letters, 0);
+    kill(p.pid, SIGCONT);
+    for (int i = 0; i < MAX_UNACKED; i++) assert_int_equal(told(&p), i);        /* late, and nothing is lost */
+    leave(&m);
+    members_become("stopped", 1);
+    publish_sized("stopped", 100, COUNT, LARGE);
+    for (int i = 0; i < COUNT; i++) assert_int_equal(told(&p), 100 + i);
+    lag_becomes("stopped", "stopped", 0);
+    end_member(&p);
+    members_become("stopped", 0);
+    remove_group("stopped");
+}
+
 static void with_strict_groups_do_nothing(void **state)
 {
     member_t a, b;
@@ -594,7 +711,7 @@ static void with_strict_groups_do_nothing(void **state)
     leave(&b);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_event_goes_to_one_of_four_members),
@@ -614,7 +731,13 @@ int main(void)
         cmocka_unit_test(a_time_far_back_is_answered),
         cmocka_unit_test(a_destroyed_topic_leaves_its_groups),
         cmocka_unit_test(the_library_is_a_member),
+        cmocka_unit_test(a_stopped_member_keeps_nothing_from_others),
         cmocka_unit_test(with_strict_groups_do_nothing),
     };
+    if (argc == 6 && strcmp(argv[1], "member") == 0) {
+        snprintf(server_endpoint, sizeof server_endpoint, "%s", argv[3]);
+        snprintf(server_auth, sizeof server_auth, "%s", argv[4]);
+        return run_member(atoi(argv[2]), argv[5]);
+    }
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

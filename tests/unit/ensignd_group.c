@@ -27,7 +27,10 @@ typedef struct known_t {
 typedef struct client_t {
     member_t *member;
     bool      begun, full;
+    bool      stopped;                  /* its connection takes nothing */
+    bool      stalled;                  /* the group gives it nothing until its queue is empty */
     size_t    queued, out;              /* events that its connection has not yet; that are not answered */
+    int64_t   moved;                    /* when its queue was empty last */
     unsigned  subscribed;               /* bits of topics */
 } client_t;
 
@@ -65,7 +68,8 @@ static size_t on_queued(const void *member)
 static bool somebody_else(const client_t *c, size_t topic)
 {
     for (size_t i = 0; i < MEMBERS; i++)
-        if (&clients[i] != c && clients[i].begun && (clients[i].subscribed >> topic & 1)) return true;
+        if (&clients[i] != c && clients[i].begun && !clients[i].stalled && (clients[i].subscribed >> topic & 1))
+            return true;
     return false;
 }
 
@@ -74,7 +78,7 @@ static void on_deliver(void *member, const log_event_t *e)
     client_t *c = member;
     known_t *k = known_at(e->offset);
 
-    assert_true(c->begun && !c->full);
+    assert_true(c->begun && !c->full && !c->stalled);
     assert_true(ulid_eq(&e->topic, &topics[k->topic]));
     assert_true(c->subscribed >> k->topic & 1);
     assert_null(k->holder);
@@ -84,7 +88,7 @@ static void on_deliver(void *member, const log_event_t *e)
     k->deliveries++;
     k->id = e->id;
     k->refused = NULL;
-    c->queued++;
+    if (c->queued++ == 0) c->moved = clock_ms;
     if (at_most_once) {
         assert_int_equal(k->deliveries, 1);
         k->done = true;
@@ -371,22 +375,136 @@ static void ack_wait_runs_from_the_hand_over(void **state)
     begin(&clients[0]);
     publish_known(0);
     k = get(&clients[0]);
-    assert_int_equal(groups_due(groups), 0);
-    clock_ms += 10 * WAIT_MS;
-    turns(100);
-    assert_ptr_equal(k->holder, &clients[0]);   /* it waits in the queue: no time runs */
+    assert_true(groups_due(groups) == clients[0].moved + WAIT_MS);
+    clock_ms = clients[0].moved + WAIT_MS - 1;
     clients[0].queued = 0;
     groups_sent(groups, sent = clock_ms);
-    assert_true(groups_due(groups) == sent + WAIT_MS);
     clock_ms = sent + WAIT_MS - 1;
     groups_run(groups, clock_ms);
     assert_ptr_equal(k->holder, &clients[0]);
+    assert_true(groups_due(groups) == sent + WAIT_MS);
     clock_ms = sent + WAIT_MS;
     fail_delivery(k);
     groups_run(groups, clock_ms);
     assert_true(groups_due(groups) == clock_ms + 100);
     assert_ptr_equal(get(&clients[0]), k);
     assert_int_equal(k->deliveries, 2);
+    close_all();
+}
+
+/* All that it has not taken is free again; it knows of that, and is given nothing. */
+static void note_stalled(client_t *c)
+{
+    if (c->queued == 0 || c->stalled || clock_ms < c->moved + WAIT_MS) return;
+    c->stalled = true;
+    for (size_t i = 0; i < count; i++)
+        if (known[i].holder == c && !known[i].since) no_longer_out(&known[i]);
+}
+
+/* Its connection takes what is queued. */
+static void drain(client_t *c)
+{
+    c->queued = 0;
+    c->stalled = false;
+    for (size_t i = 0; i < count; i++)
+        if (known[i].holder == c && !known[i].since) known[i].since = clock_ms;
+    groups_sent(groups, clock_ms);
+}
+
+/* Its process is stopped, say: what its connection has comes again as after any ack wait, and what it has not
+   at the same time, without being counted. */
+static void what_a_stalled_member_has_not_taken_goes_to_others(void **state)
+{
+    int64_t moved;
+    (void)state;
+
+    open_all(19);
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    publish_known(0);
+    get(&clients[0]);
+    drain(&clients[0]);
+    for (int i = 0; i < 3; i++) publish_known(0);
+    while (clients[0].out < 4) turn();
+    moved = clients[0].moved;
+    join(&clients[1], 1);
+    begin(&clients[1]);
+    clock_ms = moved + WAIT_MS - 1;
+    fail_delivery(&known[0]);
+    groups_run(groups, clock_ms);
+    assert_int_equal(clients[1].out, 0);
+    assert_true(groups_due(groups) == moved + WAIT_MS);
+    clock_ms = moved + WAIT_MS;
+    note_stalled(&clients[0]);
+    for (int i = 0; i < 2000 && clients[1].out < 4; i++) turn();
+    for (size_t i = 0; i < 4; i++) assert_ptr_equal(known[i].holder, &clients[1]);
+    assert_int_equal(known[0].failures, 1);
+    drain(&clients[0]);                         /* it goes on: two acks and a nack of what it got late */
+    ack(&clients[0], &known[1]);
+    nack(&clients[0], &known[2], false);
+    turns(100);
+    assert_ptr_equal(known[2].holder, &clients[1]);
+    ack(&clients[0], &known[3]);
+    ack(&clients[1], &known[0]);
+    ack(&clients[1], &known[2]);
+    turns(100);
+    assert_false(groups_busy(groups));
+    for (int i = 0; i < 2; i++) publish_known(0);
+    turns(200);
+    assert_int_equal(clients[0].out, 1);        /* it takes its turns again */
+    close_all();
+}
+
+/* An event that the other one refuses does not wait for it, and it is no other one for NOT_ME. */
+static void nothing_waits_for_a_stalled_member(void **state)
+{
+    known_t *k;
+    (void)state;
+
+    open_all(20);
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    publish_known(0);
+    k = get(&clients[0]);
+    clock_ms += WAIT_MS;
+    note_stalled(&clients[0]);
+    turns(100);                                 /* it is alone, and still given nothing */
+    assert_null(k->holder);
+    assert_int_equal(groups_due(groups), 0);
+    join(&clients[1], 1);
+    begin(&clients[1]);
+    get(&clients[1]);
+    nack(&clients[1], k, true);
+    assert_ptr_equal(get(&clients[1]), k);
+    nack(&clients[1], k, true);
+    leave(&clients[1]);
+    turns(200);
+    assert_null(k->holder);
+    drain(&clients[0]);
+    assert_ptr_equal(get(&clients[0]), k);
+    close_all();
+}
+
+/* Each event that its connection takes gives the next one as long again. */
+static void a_slow_queue_does_not_stall(void **state)
+{
+    (void)state;
+    open_all(21);
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    for (int i = 0; i < 4; i++) publish_known(0);
+    while (clients[0].out < 4) turn();
+    for (size_t left = 4; left-- > 0;) {
+        clock_ms = clients[0].moved + WAIT_MS - 1;
+        groups_run(groups, clock_ms);
+        assert_ptr_equal(known[3 - left].holder, &clients[0]);
+        clients[0].queued = left;
+        groups_sent(groups, clients[0].moved = clock_ms);
+        ack(&clients[0], &known[3 - left]);
+    }
+    turns(200);
+    assert_false(groups_busy(groups));
+    for (size_t i = 0; i < 4; i++) assert_int_equal(known[i].deliveries, 1);
     close_all();
 }
 
@@ -724,15 +842,6 @@ static void time_out(void)
             fail_delivery(&known[i]);
 }
 
-static void note_sent(void)
-{
-    groups_sent(groups, clock_ms);
-    for (size_t i = 0; i < count; i++) {
-        known_t *k = &known[i];
-        if (k->holder && !k->since && k->holder->queued == 0) k->since = clock_ms;
-    }
-}
-
 static void random_step(void)
 {
     client_t *c = &clients[below(MEMBERS)];
@@ -743,6 +852,8 @@ static void random_step(void)
     else if (c->member && one_of(60)) leave(c);
     if (!c->member) return;
     if (one_of(3)) c->full = !c->full;
+    if (one_of(30)) c->stopped = !c->stopped;
+    if (k && k->deliveries && k->holder != c && one_of(4)) nack(c, k, one_of(2));       /* a late one */
     if (k && k->holder && k->holder == c && one_of(3)) nack(c, k, one_of(2));
     else if (k && k->holder && one_of(2)) ack(c, k);
 }
@@ -761,6 +872,13 @@ static void random_bury(void)
 }
 
 /* Queues are drained whole at once, so that the time of each hand-over is known. */
+static void drain_some(void)
+{
+    for (size_t i = 0; i < MEMBERS; i++)
+        if (!clients[i].stopped && one_of(2)) drain(&clients[i]);
+    groups_sent(groups, clock_ms);
+}
+
 static void a_random_run(unsigned seed)
 {
     open_all(seed);
@@ -771,11 +889,10 @@ static void a_random_run(unsigned seed)
         clock_ms += one_of(200) ? WAIT_MS / 2 : 0;
         log_turn();
         time_out();
+        for (size_t i = 0; i < MEMBERS; i++) note_stalled(&clients[i]);
         groups_run(groups, clock_ms);
         random_bury();
-        for (size_t i = 0; i < MEMBERS; i++)
-            if (one_of(2)) clients[i].queued = 0;
-        note_sent();
+        drain_some();
     }
     assert_true(all_over());
     turns(1000);
@@ -815,8 +932,7 @@ static void a_random_run_with_ends(unsigned seed)
         turn();
         random_bury();
         note_stored();
-        for (size_t i = 0; i < MEMBERS; i++)
-            if (one_of(2)) clients[i].queued = 0;
+        drain_some();
         if (one_of(50)) end_and_start();
     }
     assert_true(all_over());
@@ -852,6 +968,9 @@ int main(void)
         cmocka_unit_test(members_take_turns_up_to_their_limit),
         cmocka_unit_test(a_member_with_a_full_queue_gets_nothing),
         cmocka_unit_test(ack_wait_runs_from_the_hand_over),
+        cmocka_unit_test(what_a_stalled_member_has_not_taken_goes_to_others),
+        cmocka_unit_test(nothing_waits_for_a_stalled_member),
+        cmocka_unit_test(a_slow_queue_does_not_stall),
         cmocka_unit_test(a_failed_delivery_comes_later_each_time),
         cmocka_unit_test(it_goes_to_another_where_there_is_one),
         cmocka_unit_test(what_a_leaving_member_had_does_not_count),

@@ -25,9 +25,11 @@ struct member_t {
     void          *user;
     uint32_t       serial;              /* from 1 */
     bool           begun, blocked;      /* blocked: its queue took no more, and there was more */
+    bool           stalled;             /* its queue stood still: it is given nothing until that is empty */
     uint8_t       *topics;              /* bits */
     size_t         bits, out;
-    uint64_t       given;               /* events so far */
+    uint64_t       given, sent;         /* events so far: to it, and of those to its connection */
+    int64_t        moved;               /* ms: when `sent` rose last, or its empty queue got an event */
     place_event_t *first, **last;       /* what is out, in the order in which it was given */
     place_event_t *unsent;              /* the first of them that its connection has not yet */
     member_t      *next, **back;
@@ -536,8 +538,9 @@ member_t *group_join(groups_t *gs, const group_wish_t *wish, void *user, group_r
 
 /* ---- what is out */
 
-static void give(member_t *m, place_event_t *e)
+static void give(member_t *m, place_event_t *e, int64_t now)
 {
+    if (m->sent == m->given) m->moved = now;
     e->holder = m;
     e->number = ++m->given;
     e->next = NULL;
@@ -631,10 +634,30 @@ static void failed(place_event_t *e, int32_t code, int64_t now)
         place_again(e->place, e, now + again_ms(e->failures));
 }
 
+/* When it has stalled, unless its queue moves before. 0: its queue is empty, or it has stalled already. */
+static int64_t stalls_at(const member_t *m)
+{
+    return m->stalled || m->sent == m->given ? 0 : m->moved + ack_wait_of(m->group);
+}
+
+/* The copies in its queue stay there: they are delivered when it goes on. */
+static void stall(member_t *m)
+{
+    m->stalled = m->blocked = true;
+    while (m->unsent) {
+        place_event_t *e = m->unsent;
+        take_back(e);
+        place_again(e->place, e, 0);
+    }
+}
+
 static void expire(group_t *g, int64_t now)
 {
-    for (member_t *m = g->members; m; m = m->next)
+    for (member_t *m = g->members; m; m = m->next) {
+        int64_t due = stalls_at(m);
         while (m->first && m->first->due && m->first->due <= now) failed(m->first, ENSIGN_NACK_TIMEOUT, now);
+        if (due && due <= now) stall(m);
+    }
 }
 
 /* The member's own first: nearly all acks are for its oldest event. */
@@ -706,13 +729,13 @@ static bool has_room(member_t *m)
 
 /* The next member in turn that takes the event and did not refuse it; `last`: of how many refusals, the
    newest first. *others: there is such a member, with or without room. *room: somebody has room for events of
-   this topic. */
+   this topic. One that has stalled is passed over: no event waits for it. */
 static member_t *next_member(const group_place_t *p, const place_event_t *e, size_t last, bool *others,
                              bool *room)
 {
     *others = false;
     for (member_t *m = p->group->members; m; m = m->next) {
-        if (!m->begun || !takes(m, p)) continue;
+        if (!m->begun || m->stalled || !takes(m, p)) continue;
         if (refused_by(e, m, last)) {
             *room = *room || has_room(m);
             continue;
@@ -736,7 +759,7 @@ static member_t *choose(const group_place_t *p, const place_event_t *e, bool *ro
     return m;
 }
 
-static void hand_over(group_t *g, member_t *m, place_event_t *e)
+static void hand_over(group_t *g, member_t *m, place_event_t *e, int64_t now)
 {
     place_t *p = e->place;
     log_event_t event;
@@ -754,7 +777,7 @@ static void hand_over(group_t *g, member_t *m, place_event_t *e)
         return;
     }
     place_out(p, e);
-    give(m, e);
+    give(m, e, now);
 }
 
 /* Of AT_MOST_ONCE: no more is claimed than the members with room could take at once. */
@@ -767,7 +790,7 @@ static bool may_claim(const group_place_t *p)
     return p->place.counts[PLACE_CLAIMED] < most;
 }
 
-static void hand_out(group_place_t *p)
+static void hand_out(group_place_t *p, int64_t now)
 {
     group_t *g = p->group;
     bool at_most_once = g->settings.delivery == GROUP_AT_MOST_ONCE, room;
@@ -781,7 +804,7 @@ static void hand_out(group_place_t *p)
             continue;
         }
         m = choose(p, e, &room);
-        if (m) hand_over(g, m, e);
+        if (m) hand_over(g, m, e, now);
         else if (!room) break;
     }
 }
@@ -837,7 +860,7 @@ static bool run_place(group_place_t *p, int64_t now)
     int64_t due;
 
     place_wake(&p->place, now);
-    hand_out(p);
+    hand_out(p, now);
     bury_next(p, now);
     due = place_run(&p->place);
     sooner(&g->due, due);
@@ -887,8 +910,10 @@ static void run_group(group_t *g, int64_t now)
     begin_members(g);
     run_places(g, now);
     early_forget(g);
-    for (const member_t *m = g->members; m; m = m->next)
+    for (const member_t *m = g->members; m; m = m->next) {
         if (m->first) sooner(&g->due, m->first->due);
+        sooner(&g->due, stalls_at(m));
+    }
 }
 
 void groups_run(groups_t *gs, int64_t now)
@@ -900,16 +925,27 @@ void groups_run(groups_t *gs, int64_t now)
     }
 }
 
+/* What its connection has taken since the last time. */
+static void count_sent(member_t *m, int64_t now)
+{
+    uint64_t queued = m->sent < m->given ? m->group->all->hooks->queued(m->user) : 0;
+
+    if (m->sent + queued >= m->given) return;   /* nothing, or a message that is no event */
+    m->sent = m->given - queued;
+    m->moved = now;
+}
+
 static void sent(member_t *m, int64_t now)
 {
     group_t *g = m->group;
-    uint64_t queued = m->unsent ? g->all->hooks->queued(m->user) : 0;
 
-    for (; m->unsent && m->given - m->unsent->number >= queued; m->unsent = m->unsent->next) {
+    count_sent(m, now);
+    for (; m->unsent && m->unsent->number <= m->sent; m->unsent = m->unsent->next) {
         m->unsent->due = now + ack_wait_of(g);
         sooner(&g->due, m->unsent->due);
     }
-    if (!m->blocked || !g->all->hooks->room(m->user)) return;
+    if (m->sent == m->given) m->stalled = false;
+    if (!m->blocked || m->stalled || !g->all->hooks->room(m->user)) return;
     m->blocked = false;
     g->touched = true;
 }

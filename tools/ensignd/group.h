@@ -11,6 +11,9 @@
  *        max_deliver such deliveries it is buried: the hook puts it into the dead-letter topic, and then it
  *        is done. What a member that leaves had, and what was out when the server ended, comes again without
  *        being counted.
+ *        A member whose queue has not moved for ack_wait has stalled: its process was stopped, say. What its
+ *        connection has not taken comes again without being counted, and the member is given nothing until
+ *        its queue is empty. That is delivered all the same when the member goes on, and an ack of it counts.
  * Time   monotonic ms, passed in. */
 #ifndef ENSIGND_GROUP_H
 #define ENSIGND_GROUP_H
@@ -49,7 +52,7 @@ typedef struct group_rules_t {
 typedef struct group_hooks_t {
     void   (*begin)(void *member);      /* the group is stored: what follows is not missed */
     bool   (*room)(const void *member); /* it takes one more event */
-    size_t (*queued)(const void *member);       /* events that have not been handed to its connection yet */
+    size_t (*queued)(const void *member);       /* events that its connection has not taken yet */
     void   (*deliver)(void *member, const log_event_t *e);
     void   (*bury)(void *user, group_place_t *p, const place_event_t *e);       /* ends in group_buried */
 } group_hooks_t;
