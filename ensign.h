@@ -3733,8 +3733,8 @@ ENSI_PB_BIND(ensi_pb_compression, ENSI_PB_COMPRESSION, AUTO, NULL)
 typedef struct ensi_pb_event_wrapper_t {
     ensign_slice_t id; /* RLID, 10 bytes; server */
     ensign_slice_t topic_id; /* ULID, 16 bytes; publisher */
-    uint64_t offset; /* place in the topic; server (0 so far) */
-    uint64_t epoch; /* consensus epoch; server (0 so far) */
+    uint64_t offset; /* place in the log of the project; ensignd (elsewhere 0) */
+    uint64_t epoch; /* which log the offset is of; ensignd (elsewhere 0) */
     int32_t region; /* where it was published; server */
     bool has_publisher;
     ensi_pb_publisher_t publisher; /* who published it; server */
@@ -4040,7 +4040,7 @@ typedef struct ensi_pb_consumer_group_t {
     int32_t delivery;
     bool has_delivery_timeout;
     ensi_pb_duration_t delivery_timeout;
-    ensign_slice_t topic_offsets;
+    ensign_slice_t topic_offsets; /* by topic name: the last offset that was delivered */
     ensign_slice_t consumers;
     bool has_created;
     ensi_pb_timestamp_t created;
@@ -4106,7 +4106,8 @@ ENSI_PB_BIND(ensi_pb_query, ENSI_PB_QUERY, AUTO, ensi_pb_field)
 #define ensi_pb_query_fields (&ensi_pb_query_msg)
 enum { ENSI_PB_QUERY_PARAMS_TAG = 2 };
 
-/* Explain is UNIMPLEMENTED so far. */
+/* The public service answers Explain with UNIMPLEMENTED. With ensignd the text of the status tells the
+   plan. */
 typedef struct ensi_pb_query_explanation_t {
     char dummy_field;
 } ensi_pb_query_explanation_t;
@@ -4262,9 +4263,9 @@ typedef struct ensi_pb_subscription_t {
     ensign_slice_t client_id;
     ensign_slice_t topics; /* names, ULID texts or hashes; none: all of the project */
     bool has_query;
-    ensi_pb_query_t query; /* ignored so far */
+    ensi_pb_query_t query; /* read by ensignd alone */
     bool has_group;
-    ensi_pb_consumer_group_t group; /* ignored so far */
+    ensi_pb_consumer_group_t group; /* read by ensignd alone */
 } ensi_pb_subscription_t;
 #define ENSI_PB_SUBSCRIPTION_LIST(X, a) \
     X(a, CALLBACK, SINGULAR, STRING, client_id, 1) \

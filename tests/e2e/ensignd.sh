@@ -94,7 +94,7 @@ check 'verbose for nobody'           refuses 'add --log-file' --memory --detach 
 check 'address that is none'         refuses 'give one such as 127.0.0.1' --memory --listen nowhere.invalid
 check 'data below nothing'           refuses 'cannot be made' --data "$dir/none/below"
 touch "$dir/file"
-check 'data that is a file'          refuses 'is no folder' --data "$dir/file"
+check 'data that is a file'          refuses 'is not a folder' --data "$dir/file"
 
 # ---- the file of keys
 
