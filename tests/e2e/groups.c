@@ -289,8 +289,14 @@ static void what_a_group_cannot_do_is_refused(void **state)
     w.timeout_ms = 86400001;
     refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "24 hours");
     w = wish("strange", "shared");
-    w.query = "SELECT * FROM shared";
-    refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "query");
+    w.query = "SELECT * FROM shared LIMIT 5";
+    refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "leave LIMIT out");
+    w.query = "SELECT n FROM shared";
+    refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "write SELECT *");
+    w.query = "SELECT * FROM window";
+    refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "not one of the subscription's topics");
+    w.query = "SELECT * FROM shared WHERE";
+    refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "position");
     assert_int_equal(get_group(READER, "strange", NULL), ENSIGN_GRPC_NOT_FOUND);
 
     w = wish("settled", "shared");
@@ -520,6 +526,134 @@ static void destroy_topic(const char *name)
     ensign_forget(clients[ALL], n->handle);
 }
 
+static void a_query_chooses_the_events_of_a_group(void **state)
+{
+    enum { COUNT = 60, CHOSEN = 14 };
+    wish_t w = wish("chosen", "chosen"), other = w;
+    member_t m[2];
+    bool seen[COUNT] = { false };
+    size_t from;
+    (void)state;
+
+    make_topic("chosen");
+    w.query = "SELECT * FROM chosen WHERE @data IN ('3', '17', '21') OR @data LIKE '4%'";
+    w.other = "shared";                 /* the query leaves it out */
+    m[0] = join_as(ALL, w);
+    m[1] = join_as(ALL, w);
+    assert_int_equal(m[0].topics, 1);
+    refused(other, ENSIGN_GRPC_FAILED_PRECONDITION, "@data IN");
+    refused(other, ENSIGN_GRPC_FAILED_PRECONDITION, "no query");
+    other.query = "SELECT * FROM chosen WHERE @data = '5'";
+    refused(other, ENSIGN_GRPC_FAILED_PRECONDITION, "@data IN");
+    refused(other, ENSIGN_GRPC_FAILED_PRECONDITION, other.query);
+    publish("shared", 3, 1);
+    publish("chosen", 0, COUNT);
+    for (int i = 0; i < CHOSEN; i++) {
+        got_t g = get_any(m, 2, &from);
+        assert_true(g.number == 3 || g.number == 17 || g.number == 21 || g.number == 4 || g.number / 10 == 4);
+        assert_false(seen[g.number]);
+        seen[g.number] = true;
+        ack(&m[from], &g);
+    }
+    assert_int_equal(lag_becomes("chosen", "chosen", 0).redeliveries, 0);
+    leave(&m[0]);
+    leave(&m[1]);
+    members_become("chosen", 0);
+    assert_int_equal(change(ALL, "Reset", "chosen", 1, 0, NULL), ENSIGN_GRPC_OK);
+    assert_int_equal(stands("chosen", "chosen").lag, COUNT);    /* none is looked at yet */
+    refused(other, ENSIGN_GRPC_FAILED_PRECONDITION, other.query);
+    m[0] = join_as(ALL, w);
+    assert_int_equal(get(&m[0]).number, 3);
+    leave(&m[0]);
+    members_become("chosen", 0);
+    remove_group("chosen");
+    other.from = 0;
+    m[0] = join_as(ALL, other);         /* a new group has a query of its own */
+    assert_int_equal(get(&m[0]).number, 5);
+    leave(&m[0]);
+    members_become("chosen", 0);
+    remove_group("chosen");
+}
+
+static void a_query_comes_to_a_group_with_its_first_member(void **state)
+{
+    wish_t w = wish("plain", "shared");
+    member_t m = join_as(ALL, w);
+    (void)state;
+
+    w.query = "SELECT * FROM shared";
+    refused(w, ENSIGN_GRPC_FAILED_PRECONDITION, "no query");
+    refused(w, ENSIGN_GRPC_FAILED_PRECONDITION, w.query);
+    leave(&m);
+    members_become("plain", 0);
+    remove_group("plain");
+    m = join_as(ALL, w);
+    publish("shared", 4, 1);
+    assert_int_equal(get(&m).number, 4);
+    leave(&m);
+    members_become("plain", 0);
+    remove_group("plain");
+}
+
+/* Where a member with this wish begins, if the group is new. */
+static int first_of(wish_t w)
+{
+    member_t m = join_as(ALL, w);
+    int number = get(&m).number;
+
+    leave(&m);
+    members_become(w.name, 0);
+    remove_group(w.name);
+    return number;
+}
+
+static void an_offset_says_where_a_new_place_begins(void **state)
+{
+    wish_t w = wish("counted", "counted");
+    member_t m;
+    got_t g;
+    (void)state;
+
+    make_topic("counted");
+    publish("counted", 0, 10);
+    w.query = "SELECT * FROM counted WHERE @data IN ('1', '8') OFFSET 6";
+    assert_int_equal(first_of(w), 8);   /* it counts stored events */
+    w.query = "SELECT * FROM counted OFFSET 6";
+    w.from = 0;
+    assert_int_equal(first_of(w), 0);   /* topic_offsets win */
+    w.from = -1;
+    m = join_as(ALL, w);
+    g = get(&m);
+    assert_int_equal(g.number, 6);
+    ack(&m, &g);
+    lag_becomes("counted", "counted", 3);
+    leave(&m);
+    members_become("counted", 0);
+    m = join_as(ALL, w);
+    assert_int_equal(get(&m).number, 7);        /* the place is there, and wins */
+    destroy_topic("counted");
+    leave(&m);
+    members_become("counted", 0);
+    make_topic("counted");
+    publish("counted", 100, 10);
+    m = join_as(ALL, w);
+    assert_int_equal(get(&m).number, 106);      /* the group has a place in a topic that is new */
+    leave(&m);
+    members_become("counted", 0);
+    remove_group("counted");
+
+    w.query = "SELECT * FROM counted OFFSET 1000";
+    m = join_as(ALL, w);
+    publish("counted", 200, 1);
+    assert_int_equal(get(&m).number, 200);      /* there are not so many: it is live */
+    leave(&m);
+    members_become("counted", 0);
+    remove_group("counted");
+    w = wish("counted", "far");
+    w.query = "SELECT * FROM far OFFSET 2200";  /* more than one read of the log gives */
+    assert_int_equal(first_of(w), 2200);
+}
+
 static void a_destroyed_topic_leaves_its_groups(void **state)
 {
     wish_t w = wish("gone", "going");
@@ -729,6 +863,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_group_is_reset_and_removed),
         cmocka_unit_test(a_time_finds_its_event),
         cmocka_unit_test(a_time_far_back_is_answered),
+        cmocka_unit_test(a_query_chooses_the_events_of_a_group),
+        cmocka_unit_test(a_query_comes_to_a_group_with_its_first_member),
+        cmocka_unit_test(an_offset_says_where_a_new_place_begins),
         cmocka_unit_test(a_destroyed_topic_leaves_its_groups),
         cmocka_unit_test(the_library_is_a_member),
         cmocka_unit_test(a_stopped_member_keeps_nothing_from_others),

@@ -6,6 +6,9 @@
  * Holds  an event is out at one member at most. Members take turns. A member has max_unacked events at most,
  *        and is given no more than its connection's queue takes.
  *        Of AT_MOST_ONCE: an event is handed out only when the record that calls it done is stored.
+ *        A group may have a query, all members the same. An event that its WHERE does not take is done without
+ *        being handed out. Events are looked at in their turn, and in a turn of the loop at most as many as
+ *        take FILTER_WORK (filter.h).
  * Moves  a delivery that is nacked, or not acked within ack_wait of its hand-over to the connection, counts;
  *        the event comes again 100 ms later, and each further time twice as late, up to 5 s. After
  *        max_deliver such deliveries it is buried: the hook puts it into the dead-letter topic, and then it
@@ -18,6 +21,7 @@
 #ifndef ENSIGND_GROUP_H
 #define ENSIGND_GROUP_H
 #include "place.h"
+#include "select.h"
 
 #define GROUP_ID 16
 
@@ -64,13 +68,15 @@ typedef struct group_topic_t {
     uint64_t offset;                    /* where a new place begins: behind it */
 } group_topic_t;
 
-/* What a member wants the group to be. */
+/* What a member wants the group to be. All that it points at is the caller's. */
 typedef struct group_wish_t {
     ulid_t           project;
     uint8_t          id[GROUP_ID];
     ensign_slice_t   name;
     group_delivery_t delivery;
     int64_t          ack_wait;          /* ms; 0: whatever the group has */
+    ensign_slice_t   query;             /* a Query: its text and parameters; empty: none */
+    select_t        *select;            /* the same, parsed; the group may take it, and leaves an empty one */
     const group_topic_t *topics;
     size_t           topic_count;
 } group_wish_t;
@@ -100,7 +106,7 @@ typedef struct group_record_t {
     group_delivery_t delivery;
     int64_t          ack_wait;          /* ms; 0: the server's */
     uint64_t         epoch, begun;      /* places that are made later begin behind `begun`, too */
-    ensign_slice_t   name;
+    ensign_slice_t   name, query;       /* as in a wish */
 } group_record_t;
 void group_key_put(buf_t *out, const ulid_t *project, const uint8_t id[GROUP_ID]);
 bool group_key_read(ensign_slice_t key, ulid_t *project, uint8_t id[GROUP_ID]);
@@ -115,6 +121,7 @@ int64_t        groups_ack_wait(const groups_t *gs);     /* ms; of groups that ha
 size_t         group_members(const group_t *g);
 bool           group_has_heard(const group_t *g);       /* of all that is committed */
 const place_t *group_place(const group_t *g, const ulid_t *topic);
+bool           groups_has_place(const groups_t *gs, const place_key_t *key);    /* in memory or in the log */
 
 /* While a lock is set, nobody joins the group, and it leaves the memory as soon as it has no members. */
 typedef struct group_lock_t group_lock_t;
