@@ -595,6 +595,66 @@ static void a_query_comes_to_a_group_with_its_first_member(void **state)
     remove_group("plain");
 }
 
+/* To its end, or to OPEN: whatever comes first. */
+static const ensign_notice_t *open_asking(const char *query, const char *parameter)
+{
+    static const char *const topics[] = { "shared" };
+    ensign_subscription_desc_t d;
+    ensign_subscription_t s;
+    ensign_param_t p;
+    const ensign_notice_t *n;
+
+    memset(&d, 0, sizeof d);
+    memset(&p, 0, sizeof p);
+    p.name = "data";
+    p.type = ENSIGN_PARAM_STRING;
+    p.as.s = parameter;
+    d.topics = topics;
+    d.topic_count = 1;
+    d.group = "asking";
+    d.query = query;
+    d.params = &p;
+    d.param_count = 1;
+    s = ensign_subscription_open(clients[ALL], &d);
+    do n = next(clients[ALL], s.id);
+    while (n->type != ENSIGN_NOTICE_OPEN && !n->last);
+    return n;
+}
+
+static void parameters_are_part_of_the_query(void **state)
+{
+    enum { TOO_LONG = 66000 };
+    const char *query = "SELECT * FROM shared WHERE @data = :data";
+    char *large = calloc(1, TOO_LONG);
+    const ensign_notice_t *n = open_asking(query, "6");
+    uint32_t handle = n->handle;
+    (void)state;
+
+    assert_non_null(large);
+    assert_int_equal(n->type, ENSIGN_NOTICE_OPEN);
+    publish("shared", 5, 2);
+    n = next(clients[ALL], handle);
+    assert_int_equal(n->type, ENSIGN_NOTICE_EVENT);
+    assert_true(is(n->as.event->data, "6"));
+    n = open_asking(query, "5");
+    assert_true(n->last);
+    assert_int_equal(n->error->code, ENSIGN_E_FAILED_PRECONDITION);
+    assert_non_null(strstr(n->error->text, "other parameters"));
+    n = open_asking(query, "6");
+    assert_int_equal(n->type, ENSIGN_NOTICE_OPEN);
+    ensign_forget(clients[ALL], n->handle);
+    ensign_forget(clients[ALL], handle);
+
+    memset(large, 'x', TOO_LONG - 1);
+    n = open_asking(query, large);
+    assert_true(n->last);
+    assert_int_equal(n->as.end.status, ENSIGN_GRPC_INVALID_ARGUMENT);
+    assert_non_null(strstr(n->error->text, "65536 bytes"));
+    free(large);
+    members_become("asking", 0);
+    remove_group("asking");
+}
+
 /* Where a member with this wish begins, if the group is new. */
 static int first_of(wish_t w)
 {
@@ -752,7 +812,8 @@ static process_t start_member(const char *group)
     assert_true(p.pid >= 0);
     if (p.pid == 0) {
         snprintf(number, sizeof number, "%d", dup(fds[1]));
-        execl("/proc/self/exe", "groups", "member", number, server_endpoint, server_auth, group, (char *)NULL);
+        execl("/proc/self/exe", "groups", "member", number, server_endpoint, server_auth, group,
+              (char *)NULL);
         _exit(127);
     }
     close(fds[1]);
@@ -814,7 +875,7 @@ static void a_stopped_member_keeps_nothing_from_others(void **state)
     }
     assert_int_equal(lag_becomes("stopped", "stopped", 0).dead_letters, 0);
     kill(p.pid, SIGCONT);
-    for (int i = 0; i < MAX_UNACKED; i++) assert_int_equal(told(&p), i);        /* late, and nothing is lost */
+    for (int i = 0; i < MAX_UNACKED; i++) assert_int_equal(told(&p), i);        /* late; nothing is lost */
     leave(&m);
     members_become("stopped", 1);
     publish_sized("stopped", 100, COUNT, LARGE);
@@ -865,6 +926,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_time_far_back_is_answered),
         cmocka_unit_test(a_query_chooses_the_events_of_a_group),
         cmocka_unit_test(a_query_comes_to_a_group_with_its_first_member),
+        cmocka_unit_test(parameters_are_part_of_the_query),
         cmocka_unit_test(an_offset_says_where_a_new_place_begins),
         cmocka_unit_test(a_destroyed_topic_leaves_its_groups),
         cmocka_unit_test(the_library_is_a_member),

@@ -121,8 +121,8 @@ static void make_topic(const char *name)
 
     memset(&t, 0, sizeof t);
     t.name = text(name);
-    while (call(ALL, SERVICE "CreateTopic", ensi_pb_topic_fields, &t) == ENSIGN_GRPC_ALREADY_EXISTS && left > 0)
-        left--;
+    do call(ALL, SERVICE "CreateTopic", ensi_pb_topic_fields, &t);
+    while (answer.status == ENSIGN_GRPC_ALREADY_EXISTS && left-- > 0);
     if (answer.status != ENSIGN_GRPC_OK) fail_msg("%s", answer.text);
 }
 

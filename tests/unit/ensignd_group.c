@@ -72,7 +72,8 @@ static size_t on_queued(const void *member)
 static bool somebody_else(const client_t *c, size_t topic)
 {
     for (size_t i = 0; i < MEMBERS; i++)
-        if (&clients[i] != c && clients[i].begun && !clients[i].stalled && (clients[i].subscribed >> topic & 1))
+        if (&clients[i] != c && clients[i].begun && !clients[i].stalled &&
+            (clients[i].subscribed >> topic & 1))
             return true;
     return false;
 }
@@ -217,7 +218,8 @@ static group_result_t join_as(client_t *c, group_wish_t w, unsigned subscribed, 
     memset(&q, 0, sizeof q);
     memset(&select, 0, sizeof select);
     q.query = slice_text(query);
-    if (query) assert_true(msg_put(&bytes, MSG_QUERY, &q) && select_parse(q.query, q.params, &select, &error));
+    if (query)
+        assert_true(msg_put(&bytes, MSG_QUERY, &q) && select_parse(q.query, q.params, &select, &error));
     w.query = buf_bytes(&bytes);
     w.select = &select;
     w.topics = t;
@@ -827,6 +829,31 @@ static void what_a_query_does_not_take_is_done(void **state)
     close_all();
 }
 
+/* One that is no event, and one with more values than a query may cost (field.h). */
+static void what_a_query_cannot_look_at_is_left_out(void **state)
+{
+    static const char head[] = "{\"kind\": 1, \"many\": [0";
+    size_t n = sizeof head - 1, size = n + 2 * VIEW_VALUES_MAX + 2;
+    char *data = x_alloc(size);
+    (void)state;
+
+    open_all(28);
+    query = "SELECT * FROM t WHERE kind = 1";
+    join(&clients[0], 1);
+    begin(&clients[0]);
+    publish_known(0);
+    memcpy(data, head, n);
+    for (; n < size - 2; n += 2) memcpy(data + n, ",0", 2);
+    memcpy(data + n, "]}", 2);
+    publish_data(0, slice_of(data, size));      /* on_deliver would not know it */
+    known[0].unwanted = true;
+    publish_kind(0, true);
+    assert_ptr_equal(get(&clients[0]), &known[1]);
+    assert_true(place_in(0)->floor == known[1].offset - 1);
+    free(data);
+    close_all();
+}
+
 /* Events are looked at in their turn: behind one that nobody has room for they wait. */
 static void what_nobody_has_room_for_is_not_looked_at(void **state)
 {
@@ -920,7 +947,7 @@ static void the_first_member_settles_the_query(void **state)
         refused_for(other, other, asked);
         refused_for(NULL, "no query", asked);
         snprintf(many, sizeof many, "%s OR note = '%0200d'", asked, 0);
-        refused_for(many, asked, "...");
+        refused_for(many, asked, "\"...");
         query = asked;
         assert_int_equal(join_as(&clients[1], wish_of("g"), 1, &why), GROUP_OK);
         publish_kind(0, false);
@@ -1208,6 +1235,7 @@ int main(void)
         cmocka_unit_test(at_most_once_is_stored_before_it_is_handed_over),
         cmocka_unit_test(the_first_member_settles_the_group),
         cmocka_unit_test(what_a_query_does_not_take_is_done),
+        cmocka_unit_test(what_a_query_cannot_look_at_is_left_out),
         cmocka_unit_test(what_nobody_has_room_for_is_not_looked_at),
         cmocka_unit_test(at_most_once_has_queries_too),
         cmocka_unit_test(the_work_of_a_query_is_shared_out),

@@ -2,7 +2,8 @@
 #include "filter.h"
 #include "wrapper.h"
 
-bool filter_takes(const select_t *s, const log_event_t *e, uint64_t epoch, size_t *work, const char **refused)
+bool filter_takes(const select_t *s, const log_event_t *e, uint64_t epoch, size_t *work,
+                  const char **refused)
 {
     msg_event_wrapper_t w;
     view_t v;

@@ -7,11 +7,12 @@
 #include "log.h"
 #include "select.h"
 
-/* That one subscriber, or one group, may make in a turn of the loop, and one event more (view_t.work): what is
-   left waits for the next turn, so that other clients are served between. */
+/* So much work (view_t.work), and that of one event more, one subscriber or one group may make at a stretch.
+   What is left waits for the next turn of the loop, so that other clients are served between. */
 #define FILTER_WORK 4194304u
 
 /* The event is whole: a duplicate has been restored. Adds its work to *work. *refused, a constant text: which
    limit it has passed; it is left alone where there is nothing to say. */
-bool filter_takes(const select_t *s, const log_event_t *e, uint64_t epoch, size_t *work, const char **refused);
+bool filter_takes(const select_t *s, const log_event_t *e, uint64_t epoch, size_t *work,
+                  const char **refused);
 #endif

@@ -476,21 +476,22 @@ static void name_query(ensign_slice_t query, char out[QUERY_TEXT])
     snprintf(out, QUERY_TEXT, "no query");
     if (query.len == 0 || !msg_decode(MSG_QUERY, &q, query)) return;
     quote(slice_of(q.query.ptr, q.query.len < QUERY_SHOWN ? q.query.len : QUERY_SHOWN), text);
-    snprintf(out, QUERY_TEXT, "the query %.120s%s", text, q.query.len > QUERY_SHOWN ? "..." : "");
+    snprintf(out, QUERY_TEXT, "%.120s%s", text, q.query.len > QUERY_SHOWN ? "..." : "");
 }
 
 static bool same_query(const group_t *g, const group_wish_t *w, why_t *why)
 {
     char has[QUERY_TEXT], asks[QUERY_TEXT];
+    const char *the = g->settings.query.len ? "the query " : "";
 
     if (slice_eq(g->settings.query, w->query)) return true;
     name_query(g->settings.query, has);
     name_query(w->query, asks);
     if (strcmp(has, asks) == 0)
-        return fail(why, "the group has %s, and this member asks for one that differs behind that, or has other "
-                    "parameters; ask for the same, or take another group", has);
-    return fail(why, "the group has %s, and this member asks for %s; ask for the same, or take another group",
-                has, asks);
+        return fail(why, "the group has other parameters, or another end, of the query %s than this member; "
+                    "ask for the same, or take another group", has);
+    return fail(why, "the group has %s%s, and this member asks for %s; ask for the same, or take another "
+                "group", the, has, asks);
 }
 
 /* The first member has settled how the group delivers, and what. */

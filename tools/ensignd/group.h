@@ -6,9 +6,9 @@
  * Holds  an event is out at one member at most. Members take turns. A member has max_unacked events at most,
  *        and is given no more than its connection's queue takes.
  *        Of AT_MOST_ONCE: an event is handed out only when the record that calls it done is stored.
- *        A group may have a query, all members the same. An event that its WHERE does not take is done without
- *        being handed out. Events are looked at in their turn, and in a turn of the loop at most as many as
- *        take FILTER_WORK (filter.h).
+ *        A group may have a query, all members the same. An event that its WHERE does not take is done
+ *        without being handed out. Events are looked at in their turn; the work for that is bounded in each
+ *        turn of the loop (FILTER_WORK in filter.h).
  * Moves  a delivery that is nacked, or not acked within ack_wait of its hand-over to the connection, counts;
  *        the event comes again 100 ms later, and each further time twice as late, up to 5 s. After
  *        max_deliver such deliveries it is buried: the hook puts it into the dead-letter topic, and then it

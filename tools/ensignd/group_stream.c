@@ -140,7 +140,7 @@ static bool read_name(group_stream_t *g, const msg_consumer_group_t *request)
     return true;
 }
 
-/* As the group keeps it, so that the same query has the same bytes: without parameters where it names none. */
+/* As the group keeps it, so that the same query has the same bytes. It has no parameters if it names none. */
 static bool read_query(group_stream_t *g, const msg_query_t *q)
 {
     msg_query_t kept;
