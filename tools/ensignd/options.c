@@ -240,7 +240,7 @@ static const char help_groups[] =
     "    no answer      for --ack-wait is a nack. The time runs from when the member's connection took the event\n"
     "    no progress    a member whose connection takes no event for --ack-wait, though some wait for it, gives\n"
     "                   back those that wait. That does not count towards --max-deliver. It gets nothing more\n"
-    "                   until its connection has taken what it was sent before; an ack of that counts\n"
+    "                   until its connection has taken all that it was sent; an ack of that counts\n"
     "    leaving        gives back what the member had. That does not count towards --max-deliver; nor does what\n"
     "                   was out when the server ended\n"
     "    dead letter    is what an event becomes whose delivery has failed --max-deliver times\n"
