@@ -325,9 +325,11 @@ $(LOG_TESTS): $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_
 PLACE_O := $(patsubst %,$(B)/obj/tools/ensignd/%.o,dedup ids kept lib log log_late place restore \
                                              wrapper)
 $(B)/tests/unit/ensignd_place: $(PLACE_O)
-$(B)/tests/unit/ensignd_group: $(PLACE_O) $(B)/obj/tools/ensignd/group.o
-$(B)/tests/unit/ensignd_dead_letter: $(PLACE_O) \
-                                     $(patsubst %,$(B)/obj/tools/ensignd/%.o,faults group topic_state topics)
+GROUP_O := $(PLACE_O) $(filter-out %/util.o,$(ENSQL_O)) $(addprefix $(B)/obj/tools/ensignd/,filter.o group.o)
+$(B)/tests/unit/ensignd_group $(B)/tests/unit/ensignd_dead_letter: LIBS += -ljansson
+$(B)/tests/unit/ensignd_group: $(GROUP_O)
+$(B)/tests/unit/ensignd_dead_letter: $(GROUP_O) \
+                                     $(patsubst %,$(B)/obj/tools/ensignd/%.o,faults topic_state topics)
 $(filter $(GZIP),$(UNIT) $(FUZZ) $(FUZZERS)): LIBS += -lz
 
 # The types and the JSON of ensign call, which libprotobuf reads.

@@ -1367,7 +1367,8 @@ enum {
  *              topic alone, so take the smallest of several topics, or a subscription for each.
  *     group    The server keeps the place: each event goes to one member, and again, to any of them, until
  *              it is acked. Acks that wait, and tokens, outlive a break. With `resume` a break gives no GAP.
- *              `from` counts only where the group is new. ensignd refuses a query together with a group.
+ *              `from` counts only where the group is new. A query is the whole group's: its first member
+ *              settles it, and the server refuses one that gives another (E_FAILED_PRECONDITION).
  * `from`, and a place to go on from, win over an OFFSET of the query. A GAP tells where that could not be
  * done. The code of its error is that of the break: the server kept places, and keeps none now.
  * E_UNIMPLEMENTED: it did not begin at `from`, as it keeps none. E_DATA_LOSS: its log is of another epoch, or
@@ -17317,6 +17318,13 @@ static void ensi_sub_missing(ensign_t *c, ensi_sub_t *s, bool stood, int code)
         ensi_sub_gap(c, s, code);
 }
 
+/* None of its topics is there. A member that asks for something else than its group has the same status. */
+static bool ensi_sub_is_topicless(const ensi_sub_t *s)
+{
+    return s->call.end_status == ENSIGN_GRPC_FAILED_PRECONDITION &&
+           (s->group[0] == '\0' || ensi_slice_is(s->call.text, "no topics available"));
+}
+
 /* The stream is gone: its whole events stay, what was cut goes. */
 static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
 {
@@ -17329,12 +17337,12 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
         return;
     }
     if (s->ensured && s->ensure && s->remakes < s->reopen.opens && s->call.from_server &&
-        s->call.end_status == ENSIGN_GRPC_FAILED_PRECONDITION) {
+        ensi_sub_is_topicless(s)) {
         s->remakes = s->reopen.opens;
         s->ensured = false; /* what was made has gone since: once more after each stream that stood */
         s->ensure_at = 0;
     } else if (ensi_reopen_final(&s->h, &s->call, again)) {
-        if (s->call.end_status == ENSIGN_GRPC_FAILED_PRECONDITION)
+        if (ensi_sub_is_topicless(s))
             ensi_fail(&s->call.fault, ENSIGN_E_UNKNOWN_TOPIC, 0,
                       "subscribe: the project has %s; create one first, or mend the name",
                       s->filter_len ? "none of the topics that are asked for" : "no topics");
