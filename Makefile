@@ -171,7 +171,7 @@ check:
 
 # FEWER divides the seeds of the long runs; `make test` has them all.
 check-asan:
-	@UBSAN_OPTIONS=print_stacktrace=1 FEWER=5 \
+	@UBSAN_OPTIONS=print_stacktrace=1 FEWER=3 \
 	    $(MAKE) --no-print-directory suite VARIANT=asan CC=clang CXX=clang++
 
 # Without the scripts: they drive the code that the others do, and would take ten times as long.

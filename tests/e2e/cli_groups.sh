@@ -105,6 +105,7 @@ server_stop
 start() {
     local name=$1
     shift
+    true >"$dir/$name.out" 2>"$dir/$name.err" # now, or what an earlier one left there could be read
     timeout 60 "$ensign" "$@" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null &
     pid=$!
 }

@@ -21,6 +21,7 @@ trap 'exit 130' INT TERM
 start() {
     local name=$1
     shift
+    : >"$dir/$name.out" # now, or what an earlier one of this name left there could be read
     "$server" --port 0 --auth-port 0 --env-file "$dir/$name.env" "$@" >"$dir/$name.out" 2>"$dir/$name.err" &
     pid=$!
     for _ in $(seq 600); do
