@@ -248,6 +248,9 @@ ifeq ($(origin CFLAGS),file)
 LONG := $(SIM) $(filter $(B)/tests/fault/%,$(UNIT)) $(addprefix $(B)/tests/seq/,outage chaos waiting)
 $(if $(filter asan,$(VARIANT)),$(filter $(LONG),$(UNIT)),$(UNIT)) $(B)/obj/tests/ensign.o: C += -O1
 $(filter $(B)/tests/unit/%,$(UNIT)) $(E2E) $(FUZZ): C += -O0
+ifeq ($(VARIANT),)
+$(EXAMPLES): C += -O1
+endif
 endif
 
 # Programs that use the public half alone have the implementation linked: it takes ten times as long to compile
