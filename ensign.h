@@ -1367,7 +1367,8 @@ enum {
  *              topic alone, so take the smallest of several topics, or a subscription for each.
  *     group    The server keeps the place: each event goes to one member, and again, to any of them, until
  *              it is acked. Acks that wait, and tokens, outlive a break. With `resume` a break gives no GAP.
- *              `from` counts only where the group is new. ensignd refuses a query together with a group.
+ *              `from` counts only where the group is new. A query is the whole group's: its first member
+ *              settles it, and the server refuses one that gives another (E_FAILED_PRECONDITION).
  * `from`, and a place to go on from, win over an OFFSET of the query. A GAP tells where that could not be
  * done. The code of its error is that of the break: the server kept places, and keeps none now.
  * E_UNIMPLEMENTED: it did not begin at `from`, as it keeps none. E_DATA_LOSS: its log is of another epoch, or
@@ -3733,8 +3734,8 @@ ENSI_PB_BIND(ensi_pb_compression, ENSI_PB_COMPRESSION, AUTO, NULL)
 typedef struct ensi_pb_event_wrapper_t {
     ensign_slice_t id; /* RLID, 10 bytes; server */
     ensign_slice_t topic_id; /* ULID, 16 bytes; publisher */
-    uint64_t offset; /* place in the topic; server (0 so far) */
-    uint64_t epoch; /* consensus epoch; server (0 so far) */
+    uint64_t offset; /* place in the log of the project; ensignd (elsewhere 0) */
+    uint64_t epoch; /* which log the offset is of; ensignd (elsewhere 0) */
     int32_t region; /* where it was published; server */
     bool has_publisher;
     ensi_pb_publisher_t publisher; /* who published it; server */
@@ -4040,7 +4041,7 @@ typedef struct ensi_pb_consumer_group_t {
     int32_t delivery;
     bool has_delivery_timeout;
     ensi_pb_duration_t delivery_timeout;
-    ensign_slice_t topic_offsets;
+    ensign_slice_t topic_offsets; /* by topic name: the last offset that was delivered */
     ensign_slice_t consumers;
     bool has_created;
     ensi_pb_timestamp_t created;
@@ -4106,7 +4107,8 @@ ENSI_PB_BIND(ensi_pb_query, ENSI_PB_QUERY, AUTO, ensi_pb_field)
 #define ensi_pb_query_fields (&ensi_pb_query_msg)
 enum { ENSI_PB_QUERY_PARAMS_TAG = 2 };
 
-/* Explain is UNIMPLEMENTED so far. */
+/* The public service answers Explain with UNIMPLEMENTED. With ensignd the text of the status tells the
+   plan. */
 typedef struct ensi_pb_query_explanation_t {
     char dummy_field;
 } ensi_pb_query_explanation_t;
@@ -4262,9 +4264,9 @@ typedef struct ensi_pb_subscription_t {
     ensign_slice_t client_id;
     ensign_slice_t topics; /* names, ULID texts or hashes; none: all of the project */
     bool has_query;
-    ensi_pb_query_t query; /* ignored so far */
+    ensi_pb_query_t query; /* read by ensignd alone */
     bool has_group;
-    ensi_pb_consumer_group_t group; /* ignored so far */
+    ensi_pb_consumer_group_t group; /* read by ensignd alone */
 } ensi_pb_subscription_t;
 #define ENSI_PB_SUBSCRIPTION_LIST(X, a) \
     X(a, CALLBACK, SINGULAR, STRING, client_id, 1) \
@@ -17316,6 +17318,13 @@ static void ensi_sub_missing(ensign_t *c, ensi_sub_t *s, bool stood, int code)
         ensi_sub_gap(c, s, code);
 }
 
+/* None of its topics is there. A member that asks for something else than its group has the same status. */
+static bool ensi_sub_is_topicless(const ensi_sub_t *s)
+{
+    return s->call.end_status == ENSIGN_GRPC_FAILED_PRECONDITION &&
+           (s->group[0] == '\0' || ensi_slice_is(s->call.text, "no topics available"));
+}
+
 /* The stream is gone: its whole events stay, what was cut goes. */
 static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
 {
@@ -17328,12 +17337,12 @@ static void ensi_sub_stream_ended(ensign_t *c, ensi_sub_t *s)
         return;
     }
     if (s->ensured && s->ensure && s->remakes < s->reopen.opens && s->call.from_server &&
-        s->call.end_status == ENSIGN_GRPC_FAILED_PRECONDITION) {
+        ensi_sub_is_topicless(s)) {
         s->remakes = s->reopen.opens;
         s->ensured = false; /* what was made has gone since: once more after each stream that stood */
         s->ensure_at = 0;
     } else if (ensi_reopen_final(&s->h, &s->call, again)) {
-        if (s->call.end_status == ENSIGN_GRPC_FAILED_PRECONDITION)
+        if (ensi_sub_is_topicless(s))
             ensi_fail(&s->call.fault, ENSIGN_E_UNKNOWN_TOPIC, 0,
                       "subscribe: the project has %s; create one first, or mend the name",
                       s->filter_len ? "none of the topics that are asked for" : "no topics");

@@ -33,6 +33,21 @@ static UNUSED void bytes_free(bytes_t *b)
     memset(b, 0, sizeof *b);
 }
 
+/* A number of 8 bytes, the highest first. */
+static UNUSED void be64_put(uint8_t *p, uint64_t number)
+{
+    int i;
+    for (i = 7; i >= 0; i--, number >>= 8) p[i] = (uint8_t)(number & 0xff);
+}
+
+static UNUSED uint64_t be64_get(const uint8_t *p)
+{
+    uint64_t number = 0;
+    int i;
+    for (i = 0; i < 8; i++) number = number << 8 | p[i];
+    return number;
+}
+
 static UNUSED ensign_slice_t slice_of(const void *p, size_t n)
 {
     ensign_slice_t s;

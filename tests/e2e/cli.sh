@@ -35,6 +35,8 @@ start() {
     local name=$1 input=/dev/null
     shift
     [ -p "$dir/$name.in" ] && input=$dir/$name.in
+    : >"$dir/$name.out" # now, or what an earlier one of this name left there could be read
+    : >"$dir/$name.err"
     "$ensign" "$@" >"$dir/$name.out" 2>"$dir/$name.err" <"$input" 3>&- &
     pid=$!
 }
@@ -800,6 +802,7 @@ reasons() { # NAME: why it waited, a line each
     sed -nE 's/^ensign: waits: (.*); next attempt .*$/\1/p' "$dir/$1.err"
 }
 refuser() { # ANSWER...: a server that turns each call away; $refuser, and what leads there: "${there[@]}"
+    : >"$dir/refuser"
     python3 tests/e2e/refuses.py "$@" >"$dir/refuser" 3>&- &
     refuser=$!
     await "$dir/refuser" '' "$refuser" || return 1

@@ -105,6 +105,7 @@ server_stop
 start() {
     local name=$1
     shift
+    true >"$dir/$name.out" 2>"$dir/$name.err" # now, or what an earlier one left there could be read
     timeout 60 "$ensign" "$@" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null &
     pid=$!
 }
@@ -268,6 +269,18 @@ worker() { # its program compiles, and is a member
     same "$(lines eleven twelve)" "$(cat "$dir/worker.out")" || { cat "$dir/worker.err"; return 1; }
 }
 check 'the program of the page is a member' worker
+picked=(orders --group picked --filter "SELECT * FROM orders WHERE @data IN ('2', '5') OFFSET 0")
+check 'a group with a filter' gets "$(lines 2 5)" "${picked[@]}"
+picked_live() { # it has looked at all others
+    start picked subscribe "${picked[@]}" --raw --count 1
+    await "$dir/picked.err" 'open, orders' "$pid" && does 0 publish orders 17 5 && ended picked 0 &&
+        same 5 "$(cat "$dir/picked.out")"
+}
+check 'it goes on at its place' picked_live
+check 'another filter is refused' fails 1 "@data IN ('2', '5')" subscribe orders --group picked --count 1 \
+    --filter "SELECT * FROM orders WHERE @data = '2'"
+check 'so is none' fails 1 'no query' subscribe orders --group picked --count 1
+check 'rm of it' does 0 groups rm picked --yes
 python_parses() { block python | python3 -c 'import ast, sys; ast.parse(sys.stdin.read())'; }
 check 'the Python of the page is Python' python_parses
 server_stop

@@ -21,6 +21,7 @@ trap 'exit 130' INT TERM
 start() {
     local name=$1
     shift
+    : >"$dir/$name.out" # now, or what an earlier one of this name left there could be read
     "$server" --port 0 --auth-port 0 --env-file "$dir/$name.env" "$@" >"$dir/$name.out" 2>"$dir/$name.err" &
     pid=$!
     for _ in $(seq 600); do
@@ -94,7 +95,7 @@ check 'verbose for nobody'           refuses 'add --log-file' --memory --detach 
 check 'address that is none'         refuses 'give one such as 127.0.0.1' --memory --listen nowhere.invalid
 check 'data below nothing'           refuses 'cannot be made' --data "$dir/none/below"
 touch "$dir/file"
-check 'data that is a file'          refuses 'is no folder' --data "$dir/file"
+check 'data that is a file'          refuses 'is not a folder' --data "$dir/file"
 
 # ---- the file of keys
 

@@ -164,6 +164,42 @@ static void places_and_settings_are_kept(void **state)
     assert_int_equal(get_group(ALL, "kept", &g), ENSIGN_GRPC_NOT_FOUND);
 }
 
+static void a_query_is_kept(void **state)
+{
+    enum { COUNT = 40 };
+    wish_t w = wish("asking", "shared"), other = w;
+    member_t m;
+    got_t g;
+    (void)state;
+
+    w.query = "SELECT * FROM shared WHERE @data LIKE '%7'";
+    other.query = "SELECT * FROM shared WHERE @data LIKE '%8'";
+    m = join_as(ALL, w);
+    publish("shared", 0, COUNT);
+    g = get(&m);
+    assert_int_equal(g.number, 7);
+    ack(&m, &g);
+    lag_becomes("asking", "shared", 3); /* 17, 27, 37; all others were looked at */
+    stands("asking", "shared");         /* what was known then is stored before this is answered */
+    for (int left = 3; left > 0; left--) {
+        stop_server(SIGKILL);
+        start_server();
+        if (try_join(&m, ALL, other)) fail_msg("another query was taken");
+        assert_int_equal(answer.status, ENSIGN_GRPC_FAILED_PRECONDITION);
+        assert_non_null(strstr(answer.text, w.query));
+        assert_non_null(strstr(answer.text, other.query));
+        m = join_as(ALL, w);
+        g = get(&m);
+        assert_int_equal(g.number, COUNT - 10 * left + 7);
+        ack(&m, &g);
+        lag_becomes("asking", "shared", (uint64_t)left - 1);
+        stands("asking", "shared");
+    }
+    leave(&m);
+    members_become("asking", 0);
+    remove_group("asking");
+}
+
 static int set_up_kept(void **state)
 {
     kept = true;
@@ -180,6 +216,7 @@ int main(void)
         cmocka_unit_test(at_most_once_stays_done),
         cmocka_unit_test(a_dead_letter_is_there_once),
         cmocka_unit_test(places_and_settings_are_kept),
+        cmocka_unit_test(a_query_is_kept),
     };
     return cmocka_run_group_tests(tests, set_up_kept, tear_down);
 }

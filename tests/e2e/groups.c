@@ -1,6 +1,8 @@
 /* groups.c - consumer groups of the development server over sockets: who gets what, what comes again, what is
  * dead, what is refused; and its service Groups */
 #include "groups.h"
+#include <fcntl.h>
+#include <poll.h>
 
 static void each_event_goes_to_one_of_four_members(void **state)
 {
@@ -287,8 +289,14 @@ static void what_a_group_cannot_do_is_refused(void **state)
     w.timeout_ms = 86400001;
     refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "24 hours");
     w = wish("strange", "shared");
-    w.query = "SELECT * FROM shared";
-    refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "query");
+    w.query = "SELECT * FROM shared LIMIT 5";
+    refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "leave LIMIT out");
+    w.query = "SELECT n FROM shared";
+    refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "write SELECT *");
+    w.query = "SELECT * FROM window";
+    refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "not one of the subscription's topics");
+    w.query = "SELECT * FROM shared WHERE";
+    refused(w, ENSIGN_GRPC_INVALID_ARGUMENT, "position");
     assert_int_equal(get_group(READER, "strange", NULL), ENSIGN_GRPC_NOT_FOUND);
 
     w = wish("settled", "shared");
@@ -518,6 +526,194 @@ static void destroy_topic(const char *name)
     ensign_forget(clients[ALL], n->handle);
 }
 
+static void a_query_chooses_the_events_of_a_group(void **state)
+{
+    enum { COUNT = 60, CHOSEN = 14 };
+    wish_t w = wish("chosen", "chosen"), other = w;
+    member_t m[2];
+    bool seen[COUNT] = { false };
+    size_t from;
+    (void)state;
+
+    make_topic("chosen");
+    w.query = "SELECT * FROM chosen WHERE @data IN ('3', '17', '21') OR @data LIKE '4%'";
+    w.other = "shared";                 /* the query leaves it out */
+    m[0] = join_as(ALL, w);
+    m[1] = join_as(ALL, w);
+    assert_int_equal(m[0].topics, 1);
+    refused(other, ENSIGN_GRPC_FAILED_PRECONDITION, "@data IN");
+    refused(other, ENSIGN_GRPC_FAILED_PRECONDITION, "no query");
+    other.query = "SELECT * FROM chosen WHERE @data = '5'";
+    refused(other, ENSIGN_GRPC_FAILED_PRECONDITION, "@data IN");
+    refused(other, ENSIGN_GRPC_FAILED_PRECONDITION, other.query);
+    publish("shared", 3, 1);
+    publish("chosen", 0, COUNT);
+    for (int i = 0; i < CHOSEN; i++) {
+        got_t g = get_any(m, 2, &from);
+        assert_true(g.number == 3 || g.number == 17 || g.number == 21 || g.number == 4 || g.number / 10 == 4);
+        assert_false(seen[g.number]);
+        seen[g.number] = true;
+        ack(&m[from], &g);
+    }
+    assert_int_equal(lag_becomes("chosen", "chosen", 0).redeliveries, 0);
+    leave(&m[0]);
+    leave(&m[1]);
+    members_become("chosen", 0);
+    assert_int_equal(change(ALL, "Reset", "chosen", 1, 0, NULL), ENSIGN_GRPC_OK);
+    assert_int_equal(stands("chosen", "chosen").lag, COUNT);    /* none is looked at yet */
+    refused(other, ENSIGN_GRPC_FAILED_PRECONDITION, other.query);
+    m[0] = join_as(ALL, w);
+    assert_int_equal(get(&m[0]).number, 3);
+    leave(&m[0]);
+    members_become("chosen", 0);
+    remove_group("chosen");
+    other.from = 0;
+    m[0] = join_as(ALL, other);         /* a new group has a query of its own */
+    assert_int_equal(get(&m[0]).number, 5);
+    leave(&m[0]);
+    members_become("chosen", 0);
+    remove_group("chosen");
+}
+
+static void a_query_comes_to_a_group_with_its_first_member(void **state)
+{
+    wish_t w = wish("plain", "shared");
+    member_t m = join_as(ALL, w);
+    (void)state;
+
+    w.query = "SELECT * FROM shared";
+    refused(w, ENSIGN_GRPC_FAILED_PRECONDITION, "no query");
+    refused(w, ENSIGN_GRPC_FAILED_PRECONDITION, w.query);
+    leave(&m);
+    members_become("plain", 0);
+    remove_group("plain");
+    m = join_as(ALL, w);
+    publish("shared", 4, 1);
+    assert_int_equal(get(&m).number, 4);
+    leave(&m);
+    members_become("plain", 0);
+    remove_group("plain");
+}
+
+/* To its end, or to OPEN: whatever comes first. */
+static const ensign_notice_t *open_asking(const char *query, const char *parameter)
+{
+    static const char *const topics[] = { "shared" };
+    ensign_subscription_desc_t d;
+    ensign_subscription_t s;
+    ensign_param_t p;
+    const ensign_notice_t *n;
+
+    memset(&d, 0, sizeof d);
+    memset(&p, 0, sizeof p);
+    p.name = "data";
+    p.type = ENSIGN_PARAM_STRING;
+    p.as.s = parameter;
+    d.topics = topics;
+    d.topic_count = 1;
+    d.group = "asking";
+    d.query = query;
+    d.params = &p;
+    d.param_count = 1;
+    s = ensign_subscription_open(clients[ALL], &d);
+    do n = next(clients[ALL], s.id);
+    while (n->type != ENSIGN_NOTICE_OPEN && !n->last);
+    return n;
+}
+
+static void parameters_are_part_of_the_query(void **state)
+{
+    enum { TOO_LONG = 66000 };
+    const char *query = "SELECT * FROM shared WHERE @data = :data";
+    char *large = calloc(1, TOO_LONG);
+    const ensign_notice_t *n = open_asking(query, "6");
+    uint32_t handle = n->handle;
+    (void)state;
+
+    assert_non_null(large);
+    assert_int_equal(n->type, ENSIGN_NOTICE_OPEN);
+    publish("shared", 5, 2);
+    n = next(clients[ALL], handle);
+    assert_int_equal(n->type, ENSIGN_NOTICE_EVENT);
+    assert_true(is(n->as.event->data, "6"));
+    n = open_asking(query, "5");
+    assert_true(n->last);
+    assert_int_equal(n->error->code, ENSIGN_E_FAILED_PRECONDITION);
+    assert_non_null(strstr(n->error->text, "other parameters"));
+    n = open_asking(query, "6");
+    assert_int_equal(n->type, ENSIGN_NOTICE_OPEN);
+    ensign_forget(clients[ALL], n->handle);
+    ensign_forget(clients[ALL], handle);
+
+    memset(large, 'x', TOO_LONG - 1);
+    n = open_asking(query, large);
+    assert_true(n->last);
+    assert_int_equal(n->as.end.status, ENSIGN_GRPC_INVALID_ARGUMENT);
+    assert_non_null(strstr(n->error->text, "65536 bytes"));
+    free(large);
+    members_become("asking", 0);
+    remove_group("asking");
+}
+
+/* Where a member with this wish begins, if the group is new. */
+static int first_of(wish_t w)
+{
+    member_t m = join_as(ALL, w);
+    int number = get(&m).number;
+
+    leave(&m);
+    members_become(w.name, 0);
+    remove_group(w.name);
+    return number;
+}
+
+static void an_offset_says_where_a_new_place_begins(void **state)
+{
+    wish_t w = wish("counted", "counted");
+    member_t m;
+    got_t g;
+    (void)state;
+
+    make_topic("counted");
+    publish("counted", 0, 10);
+    w.query = "SELECT * FROM counted WHERE @data IN ('1', '8') OFFSET 6";
+    assert_int_equal(first_of(w), 8);   /* it counts stored events */
+    w.query = "SELECT * FROM counted OFFSET 6";
+    w.from = 0;
+    assert_int_equal(first_of(w), 0);   /* topic_offsets win */
+    w.from = -1;
+    m = join_as(ALL, w);
+    g = get(&m);
+    assert_int_equal(g.number, 6);
+    ack(&m, &g);
+    lag_becomes("counted", "counted", 3);
+    leave(&m);
+    members_become("counted", 0);
+    m = join_as(ALL, w);
+    assert_int_equal(get(&m).number, 7);        /* the place is there, and wins */
+    destroy_topic("counted");
+    leave(&m);
+    members_become("counted", 0);
+    make_topic("counted");
+    publish("counted", 100, 10);
+    m = join_as(ALL, w);
+    assert_int_equal(get(&m).number, 106);      /* the group has a place in a topic that is new */
+    leave(&m);
+    members_become("counted", 0);
+    remove_group("counted");
+
+    w.query = "SELECT * FROM counted OFFSET 1000";
+    m = join_as(ALL, w);
+    publish("counted", 200, 1);
+    assert_int_equal(get(&m).number, 200);      /* there are not so many: it is live */
+    leave(&m);
+    members_become("counted", 0);
+    remove_group("counted");
+    w = wish("counted", "far");
+    w.query = "SELECT * FROM far OFFSET 2200";  /* more than one read of the log gives */
+    assert_int_equal(first_of(w), 2200);
+}
+
 static void a_destroyed_topic_leaves_its_groups(void **state)
 {
     wish_t w = wish("gone", "going");
@@ -574,6 +770,122 @@ static void the_library_is_a_member(void **state)
     ensign_forget(clients[ALL], s.id);
 }
 
+/* ------------------------------------------------------------------ a member that is a process of its own */
+enum { OPENED = -1 };
+
+typedef struct process_t { pid_t pid; int fd; } process_t;
+
+/* This program, `member FD ENDPOINT AUTH GROUP`: tells the number of each event, and acks it. */
+static int run_member(int fd, const char *group)
+{
+    const char *const topics[] = { group };
+    ensign_t *c = client_of("all");
+    ensign_subscription_desc_t d;
+    ensign_subscription_t s;
+    const ensign_notice_t *n;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    memset(&d, 0, sizeof d);
+    d.topics = topics;
+    d.topic_count = 1;
+    d.group = group;
+    d.window_bytes = 16384;
+    s = ensign_subscription_open(c, &d);
+    while (ensign_await(c, s.id, -1, &n) == ENSIGN_OK && !n->last) {
+        int number = OPENED;
+        if (n->type == ENSIGN_NOTICE_EVENT) number = atoi((const char *)n->as.event->data.ptr);
+        else if (n->type != ENSIGN_NOTICE_OPEN) continue;
+        if (write(fd, &number, sizeof number) != sizeof number) return 3;
+        if (number != OPENED) ensign_ack(c, s, n->as.event->token);
+    }
+    return 1;
+}
+
+static process_t start_member(const char *group)
+{
+    process_t p;
+    char number[16];
+    int fds[2];
+
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    p.pid = fork();
+    assert_true(p.pid >= 0);
+    if (p.pid == 0) {
+        snprintf(number, sizeof number, "%d", dup(fds[1]));
+        execl("/proc/self/exe", "groups", "member", number, server_endpoint, server_auth, group,
+              (char *)NULL);
+        _exit(127);
+    }
+    close(fds[1]);
+    p.fd = fds[0];
+    return p;
+}
+
+static int told(const process_t *p)
+{
+    struct pollfd wait = { p->fd, POLLIN, 0 };
+    int number;
+
+    assert_int_equal(poll(&wait, 1, WAIT_MS), 1);
+    assert_int_equal(read(p->fd, &number, sizeof number), sizeof number);
+    return number;
+}
+
+static void stop_member(const process_t *p)
+{
+    int status;
+
+    kill(p->pid, SIGSTOP);
+    assert_int_equal(waitpid(p->pid, &status, WUNTRACED), p->pid);
+    assert_true(WIFSTOPPED(status));
+}
+
+static void end_member(const process_t *p)
+{
+    kill(p->pid, SIGKILL);
+    assert_int_equal(waitpid(p->pid, NULL, 0), p->pid);
+    close(p->fd);
+}
+
+/* Its connection takes one or two of the events that the group gives it, and all others wait. */
+static void a_stopped_member_keeps_nothing_from_others(void **state)
+{
+    enum { COUNT = 20 };
+    wish_t w = wish("stopped", "stopped");
+    bool seen[COUNT] = { false };
+    process_t p;
+    member_t m;
+    (void)state;
+
+    make_topic("stopped");
+    w.timeout_ms = 1000;
+    m = join_as(ALL, w);
+    leave(&m);
+    p = start_member("stopped");
+    assert_int_equal(told(&p), OPENED);
+    stop_member(&p);
+    publish_sized("stopped", 0, COUNT, LARGE);
+    for (int i = 0; i < 100000 && stands("stopped", "stopped").pending < MAX_UNACKED; i++) {}
+    m = join_as(ALL, w);
+    for (int left = COUNT; left > 0;) {
+        got_t g = get(&m);
+        left -= !seen[g.number];
+        seen[g.number] = true;
+        ack(&m, &g);
+    }
+    assert_int_equal(lag_becomes("stopped", "stopped", 0).dead_letters, 0);
+    kill(p.pid, SIGCONT);
+    for (int i = 0; i < MAX_UNACKED; i++) assert_int_equal(told(&p), i);        /* late; nothing is lost */
+    leave(&m);
+    members_become("stopped", 1);
+    publish_sized("stopped", 100, COUNT, LARGE);
+    for (int i = 0; i < COUNT; i++) assert_int_equal(told(&p), 100 + i);
+    lag_becomes("stopped", "stopped", 0);
+    end_member(&p);
+    members_become("stopped", 0);
+    remove_group("stopped");
+}
+
 static void with_strict_groups_do_nothing(void **state)
 {
     member_t a, b;
@@ -594,7 +906,7 @@ static void with_strict_groups_do_nothing(void **state)
     leave(&b);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_event_goes_to_one_of_four_members),
@@ -612,9 +924,19 @@ int main(void)
         cmocka_unit_test(a_group_is_reset_and_removed),
         cmocka_unit_test(a_time_finds_its_event),
         cmocka_unit_test(a_time_far_back_is_answered),
+        cmocka_unit_test(a_query_chooses_the_events_of_a_group),
+        cmocka_unit_test(a_query_comes_to_a_group_with_its_first_member),
+        cmocka_unit_test(parameters_are_part_of_the_query),
+        cmocka_unit_test(an_offset_says_where_a_new_place_begins),
         cmocka_unit_test(a_destroyed_topic_leaves_its_groups),
         cmocka_unit_test(the_library_is_a_member),
+        cmocka_unit_test(a_stopped_member_keeps_nothing_from_others),
         cmocka_unit_test(with_strict_groups_do_nothing),
     };
+    if (argc == 6 && strcmp(argv[1], "member") == 0) {
+        snprintf(server_endpoint, sizeof server_endpoint, "%s", argv[3]);
+        snprintf(server_auth, sizeof server_auth, "%s", argv[4]);
+        return run_member(atoi(argv[2]), argv[5]);
+    }
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

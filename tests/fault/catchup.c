@@ -19,7 +19,7 @@ static reader_t reader;
 /* Which topic has it, and is it the next one there? */
 static void note_event(world_t *w, const ensign_event_t *e)
 {
-    uint64_t number = ensi_get_be64(e->data.ptr);
+    uint64_t number = be64_get(e->data.ptr);
     for (unsigned i = 0; i < shelves.count; i++) {
         const shelf_t *s = &shelves.shelf[i];
         if (memcmp(s->id, e->topic_id.b, sizeof s->id) != 0) continue;

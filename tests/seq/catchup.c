@@ -44,7 +44,7 @@ static void open_reader_with_key(world_t *w)
 static uint64_t number_of(const ensign_notice_t *n)
 {
     assert_true(n->as.event->data.len >= 8);
-    return ensi_get_be64(n->as.event->data.ptr);
+    return be64_get(n->as.event->data.ptr);
 }
 
 /* The next notice, OPEN passed over. */

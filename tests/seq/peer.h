@@ -290,7 +290,8 @@ static UNUSED bool world_serve(world_t *w)
     bool did = auth_serve(w);
     ensign_slice_t m;
     size_t i;
-    for (i = 0; i < w->stream_count; i++) {
+    while (w->first_open < w->stream_count && w->streams[w->first_open]->closed) w->first_open++;
+    for (i = w->first_open; i < w->stream_count; i++) {
         stream_t *s = w->streams[i];
         if (!s->headers || s->closed) continue;
         if (w->on_headers && !s->told) {
@@ -640,7 +641,7 @@ static UNUSED void world_free(world_t *w)
     }
     free(w->streams);
     w->streams = NULL;
-    w->stream_count = w->stream_cap = w->conn_count = 0;
+    w->stream_count = w->stream_cap = w->first_open = w->conn_count = 0;
 }
 
 /* Destroys the client: all that it took must come back. */

@@ -1,10 +1,11 @@
 /* proto.h - protobuf by hand, so that a mistake of ensign.h is not made twice
  *
- * ensign.h comes first, with its implementation: it must not need anything before it. */
+ * ensign.h comes first: it must not need anything before it. With ENSIGN_LINKED, which the Makefile defines for
+ * programs that use the public half alone, its implementation is linked; else it is here. */
 #ifndef PROTO_H
 #define PROTO_H
 
-#ifndef ENSIGN_IMPLEMENTATION
+#if !defined ENSIGN_LINKED && !defined ENSIGN_IMPLEMENTATION
 #define ENSIGN_IMPLEMENTATION
 #endif
 #include "../../ensign.h"

@@ -3,36 +3,17 @@
  * or in base64. */
 #include "service.h"
 #include "calls.h"
+#include <ctype.h>
 
 /* ------------------------------------------------------------------ what is looked for
- * Any so many characters of a secret in a row are too many. */
-enum { WINDOW = 12, SECRETS = 64, TEXT = 600 };
+ * Any so many characters of a secret in a row are too many: as it is, in hex, or in base64, whose three
+ * alignments are forms of their own. */
+enum { WINDOW = 12, SECRETS = 64, TEXT = 600, FORMS = 5 };
 
-static struct { char name[24], text[TEXT]; } secrets[SECRETS];
+typedef struct form_t { char text[2 * TEXT]; bool any_case; } form_t;
+static struct { char name[24]; form_t forms[FORMS]; } secrets[SECRETS];    /* forms[0]: the secret itself */
 static size_t secret_count;
 static size_t texts, stars, frames, lines;     /* looked at; stars: that a secret was taken out of */
-
-static void keep_secret(const char *name, const char *text)
-{
-    for (size_t i = 0; i < secret_count; i++)
-        if (strcmp(secrets[i].text, text) == 0) return;
-    if (strlen(text) < WINDOW) return;
-    assert_true(secret_count < SECRETS);
-    snprintf(secrets[secret_count].name, sizeof secrets[0].name, "%s", name);
-    snprintf(secrets[secret_count++].text, TEXT, "%s", text);
-}
-
-/* Does `text` have any WINDOW characters of `secret`? `cap`: letters of both cases are one. */
-static bool has_part(const char *text, const char *secret, bool any_case)
-{
-    size_t n = strlen(secret), m = strlen(text);
-    for (size_t i = 0; i + WINDOW <= n; i++)
-        for (size_t k = 0; k + WINDOW <= m; k++) {
-            if (!any_case && memcmp(secret + i, text + k, WINDOW) == 0) return true;
-            if (any_case && strncasecmp(secret + i, text + k, WINDOW) == 0) return true;
-        }
-    return false;
-}
 
 static void as_hex(const char *text, char *out, size_t cap)
 {
@@ -50,19 +31,44 @@ static void as_base64(const char *text, size_t skip, char *out, size_t cap)
     for (char *p = out; *p; p++) *p = *p == '-' ? '+' : *p == '_' ? '/' : *p;
 }
 
-static const char *secret_in(const char *text)
+static void keep_secret(const char *name, const char *text)
 {
-    static char coded[2 * TEXT];
-    for (size_t i = 0; i < secret_count; i++) {
-        const char *s = secrets[i].text;
-        if (has_part(text, s, false)) return secrets[i].name;
-        as_hex(s, coded, sizeof coded);
-        if (has_part(text, coded, true)) return secrets[i].name;
-        for (size_t skip = 0; skip < 3; skip++) {
-            as_base64(s, skip, coded, sizeof coded);
-            if (has_part(text, coded, false)) return secrets[i].name;
+    form_t *forms;
+    for (size_t i = 0; i < secret_count; i++)
+        if (strcmp(secrets[i].forms[0].text, text) == 0) return;
+    if (strlen(text) < WINDOW) return;
+    assert_in_range(strlen(text), WINDOW, TEXT - 1);
+    assert_true(secret_count < SECRETS);
+    snprintf(secrets[secret_count].name, sizeof secrets[0].name, "%s", name);
+    forms = secrets[secret_count++].forms;
+    snprintf(forms[0].text, sizeof forms[0].text, "%s", text);
+    as_hex(text, forms[1].text, sizeof forms[1].text);
+    forms[1].any_case = true;
+    for (size_t skip = 0; skip < 3; skip++)
+        as_base64(text, skip, forms[2 + skip].text, sizeof forms[2 + skip].text);
+}
+
+/* Does `text` have any WINDOW characters of the form? A sanitizer makes the comparison of many bytes slow, so
+   the first ones are looked at before. */
+static bool has_part(const char *text, const form_t *f)
+{
+    size_t n = strlen(f->text), m = strlen(text);
+    for (size_t i = 0; i + WINDOW <= n; i++) {
+        char first = f->text[i], other = f->any_case ? (char)toupper((unsigned char)first) : first;
+        for (size_t k = 0; k + WINDOW <= m; k++) {
+            if (text[k] != first && text[k] != other) continue;
+            if (!f->any_case && memcmp(f->text + i, text + k, WINDOW) == 0) return true;
+            if (f->any_case && strncasecmp(f->text + i, text + k, WINDOW) == 0) return true;
         }
     }
+    return false;
+}
+
+static const char *secret_in(const char *text)
+{
+    for (size_t i = 0; i < secret_count; i++)
+        for (size_t k = 0; k < FORMS; k++)
+            if (has_part(text, &secrets[i].forms[k])) return secrets[i].name;
     return NULL;
 }
 

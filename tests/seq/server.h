@@ -61,7 +61,7 @@ struct world_t {
     conn_t *conns[WORLD_CONNS];
     size_t conn_count;
     stream_t **streams;
-    size_t stream_count, stream_cap;
+    size_t stream_count, stream_cap, first_open;   /* first_open: all streams before it are closed */
     void (*on_headers)(world_t *, stream_t *);
     void (*on_message)(world_t *, stream_t *, ensign_slice_t);
     void (*on_half)(world_t *, stream_t *);

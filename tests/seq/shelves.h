@@ -73,8 +73,7 @@ static UNUSED void shelf_wrapper(bytes_t *wrap, const shelf_t *s, uint64_t numbe
     static const uint8_t zeros[4096];
     bytes_t event = {0}, data = {0};
     uint8_t id[10] = { 1, 2 };
-    int k;
-    for (k = 0; k < 8; k++) id[2 + k] = (uint8_t)(number >> (56 - 8 * k));
+    be64_put(id + 2, number);
     bytes_add(&data, id + 2, 8);
     if (number == shelves.large) {
         size_t n;

@@ -504,6 +504,29 @@ SCRIPT(refused_for_good)
     }
 }
 
+/* Both are FAILED_PRECONDITION: the words tell a group that differs from topics that are not there. */
+SCRIPT(a_group_that_differs_has_the_servers_words)
+{
+    static const char words[] = "the group has no query, and this member asks for another";
+    ensign_subscription_desc_t d = of_weather();
+    ensign_subscription_t sub;
+    const ensign_notice_t *n;
+    d.group = "readers";
+    d.ensure_topics = true;
+    world_create(w);
+    sub = subscribe(w, &d);
+    peer_refuse(world_stream(w, 0), ENSIGN_GRPC_ALREADY_EXISTS, "it is there");
+    peer_refuse(world_stream(w, 1), ENSIGN_GRPC_FAILED_PRECONDITION, words);
+    n = world_end(w, sub.id, ENSIGN_GRPC_FAILED_PRECONDITION);
+    assert_int_equal(n->error->code, ENSIGN_E_FAILED_PRECONDITION);
+    assert_non_null(strstr(n->error->text, words));
+    d.ensure_topics = false;
+    sub = subscribe(w, &d);
+    peer_refuse(world_stream(w, 2), ENSIGN_GRPC_FAILED_PRECONDITION, "no topics available");
+    n = world_end(w, sub.id, ENSIGN_GRPC_FAILED_PRECONDITION);
+    assert_int_equal(n->error->code, ENSIGN_E_UNKNOWN_TOPIC);
+}
+
 SCRIPT(goaway_moves_a_subscription)
 {
     ensign_subscription_desc_t d = of_weather();
@@ -544,6 +567,7 @@ int main(void)
         IN_MODES(a_held_subscription_stops_its_sender),
         IN_MODES(closing_cancels_the_stream),
         IN_MODES(refused_for_good),
+        IN_MODES(a_group_that_differs_has_the_servers_words),
         IN_MODES(goaway_moves_a_subscription),
     };
     return cmocka_run_group_tests_name("subscribe", tests, NULL, NULL);

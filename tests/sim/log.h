@@ -102,7 +102,7 @@ static void log_send(stream_t *s, size_t number, const uint8_t topic[16], bool r
     bytes_t data = {0}, event = {0}, wrap = {0}, reply = {0};
     tell("event %zu of topic %u, offset %llu, %u bytes, is sent%s", number, e->topic, (llu_t)e->offset,
          (unsigned)e->len, row ? " as a row" : "");
-    ensi_put_be64(head, number);
+    be64_put(head, number);
     memcpy(id + 2, head, sizeof head);
     bytes_add(&data, head, sizeof head);
     bytes_add(&data, fill, e->len - sizeof head);

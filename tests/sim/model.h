@@ -345,7 +345,7 @@ static void say_reply(flow_t *f, const reply_t *r)
         else if (r->nack == 1 + ENSIGN_NACK_TOPIC_ARCHIVED) TALLY(server, nack_archived);
         else TALLY(server, nack_other);
         snprintf(words, sizeof words, "the model says no to event %llu.",
-                 (llu_t)ensi_get_be64(r->id + 8));
+                 (llu_t)be64_get(r->id + 8));
         service_nack(f->stream, r->id, 16, r->nack - 1, words);
     }
 }
@@ -365,11 +365,11 @@ static void say_nonsense(world_t *w, flow_t *f)
         for (i = 0; i < sizeof id; i++) id[i] = (uint8_t)world_below(w, 256);
         service_ack(f->stream, id, 16 - world_below(w, 2), 2);
     } else if (f->have_newest) {
-        uint64_t tag = ensi_get_be64(f->newest + 8) + 1 + world_below(w, 3);
+        uint64_t tag = be64_get(f->newest + 8) + 1 + world_below(w, 3);
         if (tag >= f->publisher->count) return;
         TALLY(server, ack_future);
         memcpy(id, f->newest, 16);
-        ensi_put_be64(id + 8, tag);
+        be64_put(id + 8, tag);
         f->publisher->events[tag].lied = true; /* it may be on its way, so that this is an answer */
         service_ack(f->stream, id, 16, 2);
     }

@@ -9,8 +9,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#define ENSIGN_IMPLEMENTATION
-#include "../../ensign.h"
+#include "../seq/proto.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

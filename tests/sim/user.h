@@ -649,7 +649,7 @@ static bool must_come(const slot_t *s, const entry_t *e)
 /* Each event comes once, in order within its topic, and a GAP stands where some are missing. */
 static void heard_event(const world_t *w, slot_t *s, const ensign_event_t *e)
 {
-    size_t number = (size_t)ensi_get_be64(e->data.ptr), i;
+    size_t number = (size_t)be64_get(e->data.ptr), i;
     const entry_t *x = &events.entry[number];
     unsigned topic = x->topic;
     bool excused = s->excused & 1u << topic || (w->fault && !undisturbed(s)); /* no memory for a GAP */

@@ -82,8 +82,8 @@ static const option_t known[] = {
       "to try a --group: print each Nth event, and nack it; CODE: unprocessed, timeout, unhandled-mimetype, "
       "unknown-type, deliver-again-any, deliver-again-not-me [unprocessed]" },
     { C_SUBSCRIBE, 0, "--filter", KIND_TEXT, "SQL", AT(filter), 0, 0,
-      "query that the events must match, of one of the topics; ensignd uses it, server 0.12 of the service "
-      "does not" },
+      "query that the events must match, of one of the topics; all members of a --group give the same; ensignd "
+      "uses it, server 0.12 of the service does not" },
 
     { C_QUERY, 'p', "--param", KIND_LIST, "NAME=TYPE:VALUE", AT(params), 0, 0,
       "a parameter, which the query names as :NAME; TYPE: int, double, bool, string, bytes (in hex); can be "

@@ -296,10 +296,16 @@ bool view_work(view_t *v, size_t work)
     return !v->refused;
 }
 
+/* White space of JSON: RFC 8259, section 2. */
+static bool is_blank(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static bool may_be_object(ensign_slice_t data)
 {
     size_t i = 0;
-    while (i < data.len && memchr(" \t\r\n", data.ptr[i], 4)) i++;
+    while (i < data.len && is_blank(data.ptr[i])) i++;
     return i < data.len && data.ptr[i] == '{';
 }
 
@@ -317,7 +323,7 @@ static size_t count_values(ensign_slice_t data)
         else if (quoted && c == '\\') i++;
         else if (!quoted && (c == ',' || c == '[' || c == '{')) count++;
         else if ((c == ']' || c == '}') && (before == '[' || before == '{')) count--;
-        if (!memchr(" \t\r\n", c, 4)) before = quoted ? '"' : c;
+        if (!is_blank(c)) before = quoted ? '"' : c;
     }
     return count;
 }

@@ -1,7 +1,10 @@
 /* group.c - see group.h */
 #include "group.h"
+#include "ensql_text.h"
+#include "filter.h"
 #include "messages.h"
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +12,10 @@
 #define AGAIN_MOST_MS 5000
 #define BURY_AGAIN_MS 1000
 #define EARLY_MOST 16384u               /* acks of one group that wait for their event to be read */
-#define RECORD_VERSION 1
+#define RECORD_VERSION 2
+#define RECORD_HEAD 34u                 /* bytes in front of the name; 26 in version 1, which had no query */
+#define QUERY_SHOWN 100u                /* bytes of a query's text in an error */
+#define QUERY_TEXT 140
 
 /* Hears the live events of one project, for all groups of it. */
 typedef struct listener_t listener_t;
@@ -25,9 +31,11 @@ struct member_t {
     void          *user;
     uint32_t       serial;              /* from 1 */
     bool           begun, blocked;      /* blocked: its queue took no more, and there was more */
+    bool           stalled;             /* its queue stood still: it is given nothing until that is empty */
     uint8_t       *topics;              /* bits */
     size_t         bits, out;
-    uint64_t       given;               /* events so far */
+    uint64_t       given, sent;         /* events so far: to it, and of those to its connection */
+    int64_t        moved;               /* ms: when `sent` rose last, or its empty queue got an event */
     place_event_t *first, **last;       /* what is out, in the order in which it was given */
     place_event_t *unsent;              /* the first of them that its connection has not yet */
     member_t      *next, **back;
@@ -37,8 +45,10 @@ struct group_t {
     groups_t      *all;
     ulid_t         project;
     uint8_t        id[GROUP_ID];
-    char          *name;
+    char          *name, *query;        /* what the settings point at */
     group_record_t settings;
+    select_t       select;              /* of the query; empty until a member has brought it */
+    size_t         work;                /* that WHERE has made in this turn */
     kept_t         record;
     listener_t    *listener;
     member_t      *members, **members_end;      /* the first one's turn comes next */
@@ -65,7 +75,7 @@ struct groups_t {
     uint32_t            serial;
 };
 
-/* ---- the record: version, delivery, ack_wait, epoch, begun, the name */
+/* ---- the record: version, delivery, ack_wait, epoch, begun, the name and its length, the query */
 
 void group_id_of(ensign_slice_t id, ensign_slice_t name, uint8_t out[GROUP_ID])
 {
@@ -108,25 +118,34 @@ static uint64_t take_u64(const uint8_t *p)
 
 void group_record_put(buf_t *out, const group_record_t *r)
 {
-    uint8_t head[26];
+    uint8_t head[RECORD_HEAD];
 
     head[0] = RECORD_VERSION;
     head[1] = (uint8_t)r->delivery;
     put_u64(head + 2, (uint64_t)r->ack_wait);
     put_u64(head + 10, r->epoch);
     put_u64(head + 18, r->begun);
+    put_u64(head + 26, r->name.len);
     buf_put(out, head, sizeof head);
     buf_put(out, r->name.ptr, r->name.len);
+    buf_put(out, r->query.ptr, r->query.len);
 }
 
 bool group_record_read(group_record_t *r, ensign_slice_t value)
 {
-    if (value.len < 26 || value.ptr[0] != RECORD_VERSION) return false;
+    bool old = value.len && value.ptr[0] == 1;
+    size_t head = old ? 26 : RECORD_HEAD, name;
+
+    if (value.len < head || (!old && value.ptr[0] != RECORD_VERSION)) return false;
+    name = value.len - head;
+    if (!old && take_u64(value.ptr + 26) > name) return false;
+    if (!old) name = (size_t)take_u64(value.ptr + 26);
     r->delivery = value.ptr[1] == GROUP_AT_MOST_ONCE ? GROUP_AT_MOST_ONCE : GROUP_AT_LEAST_ONCE;
     r->ack_wait = (int64_t)take_u64(value.ptr + 2);
     r->epoch = take_u64(value.ptr + 10);
     r->begun = take_u64(value.ptr + 18);
-    r->name = slice_of(value.ptr + 26, value.len - 26);
+    r->name = slice_of(value.ptr + head, name);
+    r->query = slice_of(value.ptr + head + name, value.len - head - name);
     return true;
 }
 
@@ -383,7 +402,9 @@ static void free_group(group_t *g)
     listener_drop(g->all, g->listener);
     *g->back = g->next;
     if (g->next) g->next->back = g->back;
+    select_free(&g->select);
     free(g->name);
+    free(g->query);
     free(g->early);
     free(g);
 }
@@ -405,6 +426,7 @@ static void settle_group(group_t *g, const group_wish_t *w)
         g->settings.ack_wait = w->ack_wait;
         g->settings.begun = log_last(log, &g->project);
         g->settings.name = w->name;
+        g->settings.query = w->query;
     }
     if (!found || g->settings.epoch != log_epoch(log, &g->project)) {
         if (found) g->settings.begun = 0;       /* all that lies in a log that was made anew is new */
@@ -412,7 +434,9 @@ static void settle_group(group_t *g, const group_wish_t *w)
         kept_change(&g->record);
     }
     g->name = slice_dup(g->settings.name);
+    g->query = slice_dup(g->settings.query);
     g->settings.name = slice_of(g->name, g->settings.name.len);
+    g->settings.query = slice_of(g->query, g->settings.query.len);
 }
 
 static group_t *open_group(groups_t *gs, const group_wish_t *w)
@@ -443,7 +467,34 @@ static const char *delivery_name(group_delivery_t d)
     return d == GROUP_AT_MOST_ONCE ? "AT_MOST_ONCE" : "AT_LEAST_ONCE";
 }
 
-/* The first member has settled how the group delivers. */
+/* As an error names it: the front of its text. */
+static void name_query(ensign_slice_t query, char out[QUERY_TEXT])
+{
+    msg_query_t q;
+    char text[NEAR_TEXT];
+
+    snprintf(out, QUERY_TEXT, "no query");
+    if (query.len == 0 || !msg_decode(MSG_QUERY, &q, query)) return;
+    quote(slice_of(q.query.ptr, q.query.len < QUERY_SHOWN ? q.query.len : QUERY_SHOWN), text);
+    snprintf(out, QUERY_TEXT, "%.120s%s", text, q.query.len > QUERY_SHOWN ? "..." : "");
+}
+
+static bool same_query(const group_t *g, const group_wish_t *w, why_t *why)
+{
+    char has[QUERY_TEXT], asks[QUERY_TEXT];
+    const char *the = g->settings.query.len ? "the query " : "";
+
+    if (slice_eq(g->settings.query, w->query)) return true;
+    name_query(g->settings.query, has);
+    name_query(w->query, asks);
+    if (strcmp(has, asks) == 0)
+        return fail(why, "the group has other parameters, or another end, of the query %s than this member; "
+                    "ask for the same, or take another group", has);
+    return fail(why, "the group has %s%s, and this member asks for %s; ask for the same, or take another "
+                "group", the, has, asks);
+}
+
+/* The first member has settled how the group delivers, and what. */
 static bool agrees(const group_t *g, const group_wish_t *w, why_t *why)
 {
     if (w->delivery != g->settings.delivery)
@@ -453,7 +504,7 @@ static bool agrees(const group_t *g, const group_wish_t *w, why_t *why)
         return fail(why, "the group has a delivery timeout of %" PRId64 " ms, and this member asks for %"
                     PRId64 " ms; ask for the same or for none, or take another group", ack_wait_of(g),
                     w->ack_wait);
-    return true;
+    return same_query(g, w, why);
 }
 
 /* ---- members */
@@ -523,6 +574,10 @@ member_t *group_join(groups_t *gs, const group_wish_t *wish, void *user, group_r
     *result = GROUP_DIFFERS;
     if (!agrees(g, wish, why)) return NULL;     /* a group that was opened for it alone leaves by itself */
     *result = GROUP_OK;
+    if (wish->select && !g->select.memory) {
+        g->select = *wish->select;
+        memset(wish->select, 0, sizeof *wish->select);
+    }
     m = x_alloc(sizeof *m);
     m->group = g;
     m->user = user;
@@ -536,8 +591,9 @@ member_t *group_join(groups_t *gs, const group_wish_t *wish, void *user, group_r
 
 /* ---- what is out */
 
-static void give(member_t *m, place_event_t *e)
+static void give(member_t *m, place_event_t *e, int64_t now)
 {
+    if (m->sent == m->given) m->moved = now;
     e->holder = m;
     e->number = ++m->given;
     e->next = NULL;
@@ -631,10 +687,30 @@ static void failed(place_event_t *e, int32_t code, int64_t now)
         place_again(e->place, e, now + again_ms(e->failures));
 }
 
+/* When it has stalled, unless its queue moves before. 0: its queue is empty, or it has stalled already. */
+static int64_t stalls_at(const member_t *m)
+{
+    return m->stalled || m->sent == m->given ? 0 : m->moved + ack_wait_of(m->group);
+}
+
+/* The copies in its queue stay there: they are delivered when it goes on. */
+static void stall(member_t *m)
+{
+    m->stalled = m->blocked = true;
+    while (m->unsent) {
+        place_event_t *e = m->unsent;
+        take_back(e);
+        place_again(e->place, e, 0);
+    }
+}
+
 static void expire(group_t *g, int64_t now)
 {
-    for (member_t *m = g->members; m; m = m->next)
+    for (member_t *m = g->members; m; m = m->next) {
+        int64_t due = stalls_at(m);
         while (m->first && m->first->due && m->first->due <= now) failed(m->first, ENSIGN_NACK_TIMEOUT, now);
+        if (due && due <= now) stall(m);
+    }
 }
 
 /* The member's own first: nearly all acks are for its oldest event. */
@@ -706,13 +782,13 @@ static bool has_room(member_t *m)
 
 /* The next member in turn that takes the event and did not refuse it; `last`: of how many refusals, the
    newest first. *others: there is such a member, with or without room. *room: somebody has room for events of
-   this topic. */
+   this topic. One that has stalled is passed over: no event waits for it. */
 static member_t *next_member(const group_place_t *p, const place_event_t *e, size_t last, bool *others,
                              bool *room)
 {
     *others = false;
     for (member_t *m = p->group->members; m; m = m->next) {
-        if (!m->begun || !takes(m, p)) continue;
+        if (!m->begun || m->stalled || !takes(m, p)) continue;
         if (refused_by(e, m, last)) {
             *room = *room || has_room(m);
             continue;
@@ -736,16 +812,40 @@ static member_t *choose(const group_place_t *p, const place_event_t *e, bool *ro
     return m;
 }
 
-static void hand_over(group_t *g, member_t *m, place_event_t *e)
+static log_event_t event_of(const place_event_t *e)
 {
-    place_t *p = e->place;
     log_event_t event;
 
     event.offset = e->offset;
-    event.topic = p->key.topic;
+    event.topic = e->place->key.topic;
     event.id = e->id;
     event.committed = e->committed;
     event.value = slice_of(e->value, e->len);
+    return event;
+}
+
+/* An event is looked at once, when its turn comes. False: the query does not take it, and it is done; or so
+   much work was made in this turn that it has to wait. */
+static bool is_wanted(group_t *g, place_event_t *e)
+{
+    log_event_t event;
+    const char *refused = NULL;
+
+    if (e->wanted || g->select.where.root == 0) return true;
+    if (g->work >= FILTER_WORK) return false;
+    event = event_of(e);
+    e->wanted = filter_takes(&g->select, &event, log_epoch(g->all->log, &g->project), &g->work, &refused);
+    if (refused) log_line("group %s: an event is left out: %s", g->name, refused);
+    if (e->wanted) return true;
+    place_done(e->place, e);
+    return false;
+}
+
+static void hand_over(group_t *g, member_t *m, place_event_t *e, int64_t now)
+{
+    place_t *p = e->place;
+    log_event_t event = event_of(e);
+
     g->all->hooks->deliver(m->user, &event);
     unlist_member(m);
     list_member(m);
@@ -754,7 +854,7 @@ static void hand_over(group_t *g, member_t *m, place_event_t *e)
         return;
     }
     place_out(p, e);
-    give(m, e);
+    give(m, e, now);
 }
 
 /* Of AT_MOST_ONCE: no more is claimed than the members with room could take at once. */
@@ -767,7 +867,7 @@ static bool may_claim(const group_place_t *p)
     return p->place.counts[PLACE_CLAIMED] < most;
 }
 
-static void hand_out(group_place_t *p)
+static void hand_out(group_place_t *p, int64_t now)
 {
     group_t *g = p->group;
     bool at_most_once = g->settings.delivery == GROUP_AT_MOST_ONCE, room;
@@ -775,13 +875,17 @@ static void hand_out(group_place_t *p)
 
     for (place_event_t *e; (e = place_next(&p->place, &index)) != NULL;) {
         member_t *m;
+        if (e->state == PLACE_READY && !is_wanted(g, e)) {
+            if (g->work >= FILTER_WORK) break;
+            continue;
+        }
         if (at_most_once && e->state == PLACE_READY) {
             if (!may_claim(p)) break;
             place_claim(&p->place, e);
             continue;
         }
         m = choose(p, e, &room);
-        if (m) hand_over(g, m, e);
+        if (m) hand_over(g, m, e, now);
         else if (!room) break;
     }
 }
@@ -837,7 +941,7 @@ static bool run_place(group_place_t *p, int64_t now)
     int64_t due;
 
     place_wake(&p->place, now);
-    hand_out(p);
+    hand_out(p, now);
     bury_next(p, now);
     due = place_run(&p->place);
     sooner(&g->due, due);
@@ -857,7 +961,7 @@ static void run_places(group_t *g, int64_t now)
         if (is_over(p)) close_place(p);
         else if (stays) on_touched(&p->place);
     }
-    g->touched = false;         /* all that was touched has been looked at */
+    g->touched = g->work >= FILTER_WORK;        /* else all that was touched has been looked at */
 }
 
 static bool is_ready_for(const group_t *g, const member_t *m)
@@ -887,8 +991,10 @@ static void run_group(group_t *g, int64_t now)
     begin_members(g);
     run_places(g, now);
     early_forget(g);
-    for (const member_t *m = g->members; m; m = m->next)
+    for (const member_t *m = g->members; m; m = m->next) {
         if (m->first) sooner(&g->due, m->first->due);
+        sooner(&g->due, stalls_at(m));
+    }
 }
 
 void groups_run(groups_t *gs, int64_t now)
@@ -900,24 +1006,37 @@ void groups_run(groups_t *gs, int64_t now)
     }
 }
 
+/* What its connection has taken since the last time. */
+static void count_sent(member_t *m, int64_t now)
+{
+    uint64_t queued = m->sent < m->given ? m->group->all->hooks->queued(m->user) : 0;
+
+    if (m->sent + queued >= m->given) return;   /* nothing, or a message that is no event */
+    m->sent = m->given - queued;
+    m->moved = now;
+}
+
 static void sent(member_t *m, int64_t now)
 {
     group_t *g = m->group;
-    uint64_t queued = m->unsent ? g->all->hooks->queued(m->user) : 0;
 
-    for (; m->unsent && m->given - m->unsent->number >= queued; m->unsent = m->unsent->next) {
+    count_sent(m, now);
+    for (; m->unsent && m->unsent->number <= m->sent; m->unsent = m->unsent->next) {
         m->unsent->due = now + ack_wait_of(g);
         sooner(&g->due, m->unsent->due);
     }
-    if (!m->blocked || !g->all->hooks->room(m->user)) return;
+    if (m->sent == m->given) m->stalled = false;
+    if (!m->blocked || m->stalled || !g->all->hooks->room(m->user)) return;
     m->blocked = false;
     g->touched = true;
 }
 
 void groups_sent(groups_t *gs, int64_t now)
 {
-    for (group_t *g = gs->first; g; g = g->next)
+    for (group_t *g = gs->first; g; g = g->next) {
+        g->work = 0;
         for (member_t *m = g->members; m; m = m->next) sent(m, now);
+    }
 }
 
 int64_t groups_due(const groups_t *gs)
@@ -990,6 +1109,21 @@ size_t group_members(const group_t *g)
 bool group_has_heard(const group_t *g)
 {
     return g->listener->follow.from >= log_last(g->all->log, &g->project);
+}
+
+bool groups_has_place(const groups_t *gs, const place_key_t *key)
+{
+    const group_t *g = find_group(gs, &key->project, key->group);
+    buf_t b = { NULL, 0, 0, 0 };
+    ensign_slice_t value;
+    uint64_t revision;
+    bool has;
+
+    if (g && find_place(g, &key->topic)) return true;
+    place_key_put(&b, key);
+    has = log_get(gs->log, buf_bytes(&b), &value, &revision);
+    buf_free(&b);
+    return has;
 }
 
 const place_t *group_place(const group_t *g, const ulid_t *topic)

@@ -6,15 +6,22 @@
  * Holds  an event is out at one member at most. Members take turns. A member has max_unacked events at most,
  *        and is given no more than its connection's queue takes.
  *        Of AT_MOST_ONCE: an event is handed out only when the record that calls it done is stored.
+ *        A group may have a query, all members the same. An event that its WHERE does not take is done
+ *        without being handed out. Events are looked at in their turn; the work for that is bounded in each
+ *        turn of the loop (FILTER_WORK in filter.h).
  * Moves  a delivery that is nacked, or not acked within ack_wait of its hand-over to the connection, counts;
  *        the event comes again 100 ms later, and each further time twice as late, up to 5 s. After
  *        max_deliver such deliveries it is buried: the hook puts it into the dead-letter topic, and then it
  *        is done. What a member that leaves had, and what was out when the server ended, comes again without
  *        being counted.
+ *        A member whose queue has not moved for ack_wait has stalled: its process was stopped, say. What its
+ *        connection has not taken comes again without being counted, and the member is given nothing until
+ *        its queue is empty. That is delivered all the same when the member goes on, and an ack of it counts.
  * Time   monotonic ms, passed in. */
 #ifndef ENSIGND_GROUP_H
 #define ENSIGND_GROUP_H
 #include "place.h"
+#include "select.h"
 
 #define GROUP_ID 16
 
@@ -49,7 +56,7 @@ typedef struct group_rules_t {
 typedef struct group_hooks_t {
     void   (*begin)(void *member);      /* the group is stored: what follows is not missed */
     bool   (*room)(const void *member); /* it takes one more event */
-    size_t (*queued)(const void *member);       /* events that have not been handed to its connection yet */
+    size_t (*queued)(const void *member);       /* events that its connection has not taken yet */
     void   (*deliver)(void *member, const log_event_t *e);
     void   (*bury)(void *user, group_place_t *p, const place_event_t *e);       /* ends in group_buried */
 } group_hooks_t;
@@ -61,13 +68,15 @@ typedef struct group_topic_t {
     uint64_t offset;                    /* where a new place begins: behind it */
 } group_topic_t;
 
-/* What a member wants the group to be. */
+/* What a member wants the group to be. All that it points at is the caller's. */
 typedef struct group_wish_t {
     ulid_t           project;
     uint8_t          id[GROUP_ID];
     ensign_slice_t   name;
     group_delivery_t delivery;
     int64_t          ack_wait;          /* ms; 0: whatever the group has */
+    ensign_slice_t   query;             /* a Query: its text and parameters; empty: none */
+    select_t        *select;            /* the same, parsed; the group may take it, and leaves an empty one */
     const group_topic_t *topics;
     size_t           topic_count;
 } group_wish_t;
@@ -97,7 +106,7 @@ typedef struct group_record_t {
     group_delivery_t delivery;
     int64_t          ack_wait;          /* ms; 0: the server's */
     uint64_t         epoch, begun;      /* places that are made later begin behind `begun`, too */
-    ensign_slice_t   name;
+    ensign_slice_t   name, query;       /* as in a wish */
 } group_record_t;
 void group_key_put(buf_t *out, const ulid_t *project, const uint8_t id[GROUP_ID]);
 bool group_key_read(ensign_slice_t key, ulid_t *project, uint8_t id[GROUP_ID]);
@@ -112,6 +121,7 @@ int64_t        groups_ack_wait(const groups_t *gs);     /* ms; of groups that ha
 size_t         group_members(const group_t *g);
 bool           group_has_heard(const group_t *g);       /* of all that is committed */
 const place_t *group_place(const group_t *g, const ulid_t *topic);
+bool           groups_has_place(const groups_t *gs, const place_key_t *key);    /* in memory or in the log */
 
 /* While a lock is set, nobody joins the group, and it leaves the memory as soon as it has no members. */
 typedef struct group_lock_t group_lock_t;

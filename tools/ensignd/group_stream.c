@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define NAME_MOST 512                   /* bytes of a group's name */
+#define QUERY_MOST 65536u               /* bytes of its query, which its record keeps */
 #define TIMEOUT_MOST_MS 86400000        /* a day */
 #define QUEUE_EVENTS 256                /* that wait for the connection, or */
 #define QUEUE_BYTES 262144u
@@ -22,6 +23,13 @@ struct group_stream_t {
     uint64_t   epoch;
     buf_t      ready, frame;
     uint64_t   delivered;
+    /* Until it has joined: what it wants, and what that points at. */
+    group_wish_t   wish;
+    char          *name;
+    group_topic_t *topics;
+    buf_t          query;
+    select_t       select;
+    reader_t       reader;              /* looks for the place of OFFSET */
 };
 
 /* ---- what the group asks of it */
@@ -116,23 +124,41 @@ static bool read_timeout(call_t *c, const msg_consumer_group_t *g, int64_t *ms)
            refused(c, "the delivery timeout of a group is at most 24 hours");
 }
 
-static bool read_wish(call_t *c, const msg_subscription_t *request, group_wish_t *w)
+static bool read_name(group_stream_t *g, const msg_consumer_group_t *request)
 {
-    const msg_consumer_group_t *g = &request->group;
+    ensign_slice_t name = request->name;
 
-    memset(w, 0, sizeof *w);
-    if (!utf8_valid(g->name)) {
-        call_end(c, GRPC_INTERNAL, TEXT_BAD_MESSAGE);
+    if (!utf8_valid(name)) {
+        call_end(g->call, GRPC_INTERNAL, TEXT_BAD_MESSAGE);
         return false;
     }
-    if (g->name.len > NAME_MOST || memchr(g->name.len ? (const char *)g->name.ptr : "-", 0, g->name.len))
-        return refused(c, "the name of a group has at most 512 bytes, and none of them is 0");
-    if (request->has_query && request->query.query.len)
-        return refused(c, "a group takes no query: leave it out, and leave out events in the member");
-    w->project = c->claims.project;
-    w->name = g->name;
-    group_id_of(g->id, g->name, w->id);
-    return read_delivery(c, g->delivery, &w->delivery) && read_timeout(c, g, &w->ack_wait);
+    if (name.len > NAME_MOST || memchr(name.len ? (const char *)name.ptr : "-", 0, name.len))
+        return refused(g->call, "the name of a group has at most 512 bytes, and none of them is 0");
+    g->name = slice_dup(name);
+    g->wish.name = slice_of(g->name, name.len);
+    group_id_of(request->id, name, g->wish.id);
+    return true;
+}
+
+/* As the group keeps it, so that the same query has the same bytes. It has no parameters if it names none. */
+static bool read_query(group_stream_t *g, const msg_query_t *q)
+{
+    msg_query_t kept;
+    buf_t params = { NULL, 0, 0, 0 };
+    ensign_slice_t item;
+    size_t at = 0;
+
+    if (q->query.len == 0) return true;
+    memset(&kept, 0, sizeof kept);
+    kept.query = q->query;
+    while (memchr(q->query.ptr, ':', q->query.len) && msg_next(q->params, MSG_QUERY_PARAMS_TAG, &at, &item))
+        msg_put_field(&params, MSG_QUERY_PARAMS_TAG, item);
+    kept.params = buf_bytes(&params);
+    msg_put(&g->query, MSG_QUERY, &kept);
+    buf_free(&params);
+    g->wish.query = buf_bytes(&g->query);
+    return g->wish.query.len <= QUERY_MOST ||
+           refused(g->call, "the query of a group and its parameters have at most 65536 bytes; shorten it");
 }
 
 static int find_by_index(const void *index, const void *topic)
@@ -162,16 +188,31 @@ static void read_offsets(const service_t *s, const call_t *c, ensign_slice_t off
     }
 }
 
-static group_topic_t *read_topics(topic_t *const *topics, size_t count)
+static void read_topics(group_stream_t *g, topic_t *const *topics, size_t count)
 {
-    group_topic_t *out = x_alloc(count * sizeof *out);
-
+    g->topics = x_alloc(count * sizeof *g->topics);
     for (size_t i = 0; i < count; i++) {
-        out[i].id = topics[i]->id;
-        out[i].index = topics[i]->index;
-        out[i].deathless = topics[i]->dead_letters;
+        g->topics[i].id = topics[i]->id;
+        g->topics[i].index = topics[i]->index;
+        g->topics[i].deathless = topics[i]->dead_letters;
     }
-    return out;
+    g->wish.topics = g->topics;
+    g->wish.topic_count = count;
+}
+
+static bool read_wish(group_stream_t *g, const msg_subscription_t *request, topic_t *const *topics,
+                      size_t count)
+{
+    const msg_consumer_group_t *group = &request->group;
+
+    g->wish.project = g->call->claims.project;
+    g->wish.select = &g->select;
+    if (!read_name(g, group) || !read_query(g, &request->query)) return false;
+    if (!read_delivery(g->call, group->delivery, &g->wish.delivery)) return false;
+    if (!read_timeout(g->call, group, &g->wish.ack_wait)) return false;
+    read_topics(g, topics, count);
+    read_offsets(g->service, g->call, group->topic_offsets, g->topics, count);
+    return true;
 }
 
 static int status_of(group_result_t result)
@@ -183,38 +224,83 @@ static int status_of(group_result_t result)
     }
 }
 
-static bool join(group_stream_t *g, const msg_subscription_t *request, topic_t *const *topics, size_t count)
+static void forget_wish(group_stream_t *g)
 {
-    group_wish_t wish;
-    group_topic_t *wanted;
+    reader_close(&g->reader);
+    select_free(&g->select);
+    buf_free(&g->query);
+    free(g->topics);
+    free(g->name);
+    g->topics = NULL;
+    g->name = NULL;
+}
+
+static void join(group_stream_t *g)
+{
     group_result_t result;
     why_t why;
 
-    if (!read_wish(g->call, request, &wish)) return false;
-    wish.topics = wanted = read_topics(topics, count);
-    wish.topic_count = count;
-    read_offsets(g->service, g->call, request->group.topic_offsets, wanted, count);
-    g->member = group_join(g->service->groups, &wish, g, &result, &why);
+    g->member = group_join(g->service->groups, &g->wish, g, &result, &why);
     if (!g->member) call_end(g->call, status_of(result), why.text);
-    free(wanted);
-    return g->member != NULL;
+    forget_wish(g);
+}
+
+static void on_found(reader_t *r)
+{
+    group_stream_t *g = r->user;
+
+    g->topics[0].has_offset = true;
+    g->topics[0].offset = r->place;
+    join(g);
+}
+
+/* OFFSET counts for a new place, and where the client has named no other one. */
+static bool begins_at_offset(const group_stream_t *g)
+{
+    place_key_t key;
+
+    if (!g->select.query.has_offset || g->topics[0].has_offset) return false;
+    key.project = g->wish.project;
+    memcpy(key.group, g->wish.id, sizeof key.group);
+    key.topic = g->topics[0].id;
+    return !groups_has_place(g->service->groups, &key);
+}
+
+static void find_offset(group_stream_t *g, topic_t *t)
+{
+    static const reader_hooks_t hooks = { NULL, NULL, on_found };
+    topic_t **topics = x_alloc(sizeof *topics);
+
+    topics[0] = t;
+    g->reader.hooks = &hooks;
+    g->reader.user = g;
+    reader_open(&g->reader, &g->service->feeds, &g->wish.project, topics, 1);
+    reader_find(&g->reader, g->select.query.offset);
 }
 
 group_stream_t *group_stream_open(service_t *s, call_t *c, const msg_subscription_t *request,
-                                  topic_t *const *topics, size_t count, buf_t ready)
+                                  topic_t *const *topics, size_t count, buf_t ready, select_t *select)
 {
     group_stream_t *g = x_alloc(sizeof *g);
 
     g->service = s;
     g->call = c;
     g->ready = ready;
-    if (join(g, request, topics, count)) return g;
+    g->select = *select;
+    memset(select, 0, sizeof *select);
+    if (read_wish(g, request, topics, count)) {
+        if (begins_at_offset(g)) find_offset(g, topics[0]);
+        else join(g);
+    }
+    if (!c->ended) return g;
     group_stream_close(g);
     return NULL;
 }
 
+/* Before it has joined it has no events. */
 void group_stream_message(group_stream_t *g, const msg_subscribe_request_t *request)
 {
+    if (!g->member) return;
     if (request->has_ack) group_ack(g->member, request->ack.id);
     else if (request->has_nack) group_nack(g->member, request->nack.id, request->nack.code, now_ms());
 }
@@ -224,6 +310,7 @@ void group_stream_close(group_stream_t *g)
     if (g->member) group_leave(g->member);
     log_line("%s: member of a group gone: %llu events delivered", g->call->peer,
              (unsigned long long)g->delivered);
+    forget_wish(g);
     buf_free(&g->ready);
     buf_free(&g->frame);
     free(g);

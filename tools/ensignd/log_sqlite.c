@@ -287,12 +287,12 @@ static bool lock_folder(engine_t *e, const char *folder, why_t *why)
     snprintf(path, sizeof path, "%s/lock", folder);
     e->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (e->lock_fd < 0)
-        return fail(why, "--data %s: %s; name a folder that may be written", folder, strerror(errno));
+        return fail(why, "the folder %s: %s; name a folder that may be written", folder, strerror(errno));
     memset(&lock, 0, sizeof lock);
     lock.l_type = F_WRLCK;
     lock.l_whence = SEEK_SET;
     if (fcntl(e->lock_fd, F_SETLK, &lock) != 0)
-        return fail(why, "--data %s is in use by another ensignd; stop that one or name another folder",
+        return fail(why, "the folder %s is in use by another ensignd; stop that one or name another folder",
                     folder);
     return true;
 }
@@ -302,17 +302,17 @@ static bool prepare_folder(engine_t *e, const char *folder, why_t *why)
     struct stat st;
 
     if (e->mode == LOG_WRITE && mkdir(folder, 0700) != 0 && errno != EEXIST)
-        return fail(why, "--data %s cannot be made: %s; name a folder inside one that may be written", folder,
-                    strerror(errno));
+        return fail(why, "the folder %s cannot be made: %s; name a folder inside one that may be written",
+                    folder, strerror(errno));
     if (stat(folder, &st) != 0)
-        return fail(why, "--data %s: %s; name the folder of an ensignd", folder, strerror(errno));
-    if (!S_ISDIR(st.st_mode)) return fail(why, "--data %s is no folder; name a folder", folder);
+        return fail(why, "the folder %s: %s; name the folder of an ensignd", folder, strerror(errno));
+    if (!S_ISDIR(st.st_mode)) return fail(why, "%s is not a folder; name a folder", folder);
     return e->mode == LOG_READ || lock_folder(e, folder, why);
 }
 
 static bool db_fail(engine_t *e, const char *folder, why_t *why)
 {
-    return fail(why, "--data %s: %s; see that the disk has room and the folder may be written",
+    return fail(why, "the folder %s: %s; see that the disk has room and the folder may be written",
                 folder ? folder : "(in memory)", e->db ? sqlite3_errmsg(e->db) : "out of memory");
 }
 
@@ -336,7 +336,7 @@ static int read_version(engine_t *e)
 static bool carry(engine_t *e, const char *folder, why_t *why)
 {
     if (e->lock_fd < 0 && !lock_folder(e, folder, why)) return false;
-    log_line("--data %s: its events are carried over from an older version", folder);
+    log_line("the folder %s: its events are carried over from an older version", folder);
     if (run_sql(e, "BEGIN IMMEDIATE") && run_sql(e, schema) && carry_over(e->db) &&
         run_sql(e, "PRAGMA user_version = 2; COMMIT"))
         return true;
@@ -350,7 +350,7 @@ static bool make_tables(engine_t *e, const char *folder, why_t *why)
     int version = read_version(e);
 
     if (version > VERSION)
-        return fail(why, "--data %s was written by a newer ensignd; run that one, or name another folder",
+        return fail(why, "the folder %s was written by a newer ensignd; run that one, or name another folder",
                     folder);
     if (version == 0 && carry_needed(e->db)) return carry(e, folder, why);
     return version == VERSION || (run_sql(e, schema) && run_sql(e, "PRAGMA user_version = 2")) ||
@@ -365,8 +365,8 @@ static bool open_db(engine_t *e, const char *folder, why_t *why)
     snprintf(path, sizeof path, "%s/ensignd.db", folder ? folder : "");
     if (sqlite3_open_v2(folder ? path : ":memory:", &e->db, flags, NULL) != SQLITE_OK)
         return e->mode == LOG_WRITE ? db_fail(e, folder, why)
-                                    : fail(why, "--data %s holds no ensignd.db that can be opened; name the "
-                                                "folder of an ensignd", folder);
+                                    : fail(why, "the folder %s holds no ensignd.db that can be opened; name "
+                                                "the folder of an ensignd", folder);
     sqlite3_busy_timeout(e->db, 5000);
     if (!run_sql(e, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")) return db_fail(e, folder, why);
     if (!make_tables(e, folder, why)) return false;

@@ -9,6 +9,7 @@
  * publish.c subscribe.c streams.c            the RPCs that are streams
  * ensql.c    the query language, as the service reads it
  * select.c where.c field.c ensql_text.c      the same, as it is read and applied here
+ * filter.c   a subscription's query at work
  * broker.c feed.c     events on their way into the log and out of it
  * group_stream.c group.c place.c kept.c      consumer groups: members, places in topics, records of those
  * dead_letter.c groups_rpc.c                 what they cannot deliver; the service Groups

@@ -52,6 +52,7 @@ struct place_event_t {
     uint64_t      since;                /* DEAD: its dead letter has a higher offset */
     bool          tried;                /* DEAD: it may lie there already */
     bool          given;                /* it was out before */
+    bool          wanted;               /* the group's query takes it; group.c's */
     bool          burying;              /* DEAD: it and its value stay until group.c takes this back */
     int64_t       due;                  /* WAIT: see there. OUT: when it times out; 0: not handed over yet */
     uint32_t      refusals[PLACE_REFUSALS];     /* serials of members that do not want it; 0: none */

@@ -9,17 +9,15 @@
  *        which its events stand, in topics for which the client has named no offset (topic_offsets).
  * Moves  subscription -> the place of its OFFSET is looked for, if it has one -> ready -> events. */
 #include "feed.h"
+#include "filter.h"
 #include "group_stream.h"
-#include "select.h"
 #include "streams.h"
-#include "wrapper.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define QUEUE_LOW 32768u        /* bytes; below it, the queue is filled again */
-#define WHERE_WORK 4194304u     /* that live events may make, before the log's pages share the work out */
 
 typedef struct subscriber_t {
     service_t *service;
@@ -40,18 +38,10 @@ typedef struct subscriber_t {
 
 static bool is_chosen(subscriber_t *sub, const log_event_t *e)
 {
-    msg_event_wrapper_t w;
-    view_t v;
-    bool chosen;
+    const char *refused = NULL;
+    bool chosen = filter_takes(&sub->select, e, reader_epoch(&sub->reader), &sub->work, &refused);
 
-    if (!sub->select.where.root) return true;
-    if (!msg_decode(MSG_EVENT_WRAPPER, &w, e->value)) return false;
-    wrapper_complete(&w, e, reader_epoch(&sub->reader), false);
-    view_open(&v, &w);
-    chosen = select_takes(&sub->select, &v);
-    if (v.refused) log_line("%s: an event is left out: %s", sub->call->peer, v.refused);
-    sub->work += v.work;
-    view_close(&v);
+    if (refused) log_line("%s: an event is left out: %s", sub->call->peer, refused);
     return chosen;
 }
 
@@ -68,7 +58,7 @@ static bool on_take(reader_t *r, const log_event_t *e)
     subscriber_t *sub = r->user;
 
     if (call_is_full(sub->call)) return drop(sub);
-    if (sub->work >= WHERE_WORK) return false;
+    if (sub->work >= FILTER_WORK) return false;
     if (!is_chosen(sub, e) || !call_counts(sub->call)) return true;
     call_send_framed(sub->call, reader_frame(r, e));
     sub->delivered++;
@@ -259,7 +249,8 @@ static void begin(subscriber_t *sub, const msg_subscription_t *request)
         return;
     }
     if (group_is_asked(request)) {
-        sub->group = group_stream_open(sub->service, sub->call, request, sub->topics, sub->count, sub->ready);
+        sub->group = group_stream_open(sub->service, sub->call, request, sub->topics, sub->count, sub->ready,
+                                       &sub->select);
         memset(&sub->ready, 0, sizeof sub->ready);
         return;
     }
