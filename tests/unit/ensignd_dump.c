@@ -623,8 +623,8 @@ static void an_original_that_never_comes_is_told(void **state)
     append_duplicate(a, &project, &topic, &none);
     dump(a, NULL);
     assert_false(load_path(b));
-    assert_string_equal(why.text, "--load FILE: line 3: duplicate_of: no line has that event; this is the first "
-                                  "of 2 such lines; 3 events were loaded, and stay");
+    assert_string_equal(why.text, "--load FILE: line 3: duplicate_of: no line has that event; this is the "
+                                  "first of 2 such lines; 3 events were loaded, and stay");
     log_close(a);
     log_close(b);
 }
