@@ -113,6 +113,7 @@ void broker_put(broker_t *b, void *publisher, const ulid_t *topic, size_t value_
     e->value_len = value_len;
     e->local_id_len = local_id_len;
     e->marked_len = 0;
+    x->events[x->count].key = slice_of(NULL, 0);
     x->events[x->count++].topic = *topic;
     x->arena.end += value_len + local_id_len;
     b->bytes += value_len + local_id_len + sizeof *e;
