@@ -439,7 +439,7 @@ static bool load(nats_t *e, const char *where, uint64_t last, why_t *why)
     int64_t end = now_ms() + OPEN_MS;
 
     nats_watch_open(e);
-    while (e->watched < last) {
+    while (e->watched < last || consumer_state(e->watch) != CONSUMER_OPEN) {
         if (now_ms() >= end)
             return fail(why, "--store %s: NATS did not give the metadata in time; see nats-server's log", where);
         wait_for(e);

@@ -245,12 +245,14 @@ void nats_watch_run(void *engine)
 
 void nats_watch_open(nats_t *e)
 {
-    char stream[NATS_SUBJECT_BYTES];
+    char stream[NATS_SUBJECT_BYTES], filter[NATS_SUBJECT_BYTES];
     consumer_rules_t rules;
 
     memset(&rules, 0, sizeof rules);
     snprintf(stream, sizeof stream, "KV_%s", e->prefix);
+    snprintf(filter, sizeof filter, "\"$KV.%s.>\"", e->prefix);
     rules.stream = stream;
+    rules.filters = filter;             /* NATS asks for one where the last of each subject is wanted */
     rules.begin = BEGIN_WITH_LAST;
     rules.live = true;
     rules.changed = nats_watch_run;
