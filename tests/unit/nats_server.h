@@ -43,8 +43,9 @@ static bool nats_configure(const char *more)
     snprintf(path, sizeof path, "%s/conf", nats_server.folder);
     f = fopen(path, "w");
     if (!f) return false;
-    fprintf(f, "listen: 127.0.0.1:-1\nports_file_dir: \"%s\"\nmax_payload: 8MB\n"
-            "jetstream { store_dir: \"%s/data\" }\n%s\n", nats_server.folder, nats_server.folder, more);
+    fprintf(f, "listen: 127.0.0.1:-1\nports_file_dir: \"%s\"\n%s\n", nats_server.folder, more);
+    if (!strstr(more, "max_payload")) fprintf(f, "max_payload: 8MB\n");
+    if (!strstr(more, "jetstream")) fprintf(f, "jetstream { store_dir: \"%s/data\" }\n", nats_server.folder);
     return fclose(f) == 0;
 }
 
@@ -110,6 +111,7 @@ static void nats_stop(void)
     kill(nats_server.pid, SIGKILL);
     waitpid(nats_server.pid, NULL, 0);
     nats_server.pid = 0;
+    nats_server.url[0] = '\0';
     snprintf(command, sizeof command, "rm -rf %s", nats_server.folder);
     if (system(command) != 0) fprintf(stderr, "%s is left\n", nats_server.folder);
 }
