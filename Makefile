@@ -31,7 +31,8 @@ X     := $(CXX) $(CPPFLAGS) -I. $(CXXFLAGS) $(FLAGS_$(VARIANT)) $(WARN) -std=c++
 LIBS  := -lnghttp2 -lmbedtls -lmbedx509 -lmbedcrypto -lprotobuf-nanopb
 NANOPB := -idirafter /usr/include/nanopb # where some distributions have it; generated code asks for <pb.h>
 LIBS_PROTOBUF := -lprotobuf -lstdc++
-LIBS_ensignd := $(LIBS) -lmicrohttpd -ljansson -lsqlite3
+LIBS_ensignd = $(LIBS) -lmicrohttpd -ljansson -lsqlite3 $(LIBS_NATS)
+LIBS_NATS = $(if $(NATS),-lnats -pthread)
 
 # A recipe shows one short line; V=1 shows the commands.
 Q     := $(if $(V),,@)
@@ -48,7 +49,11 @@ GZIP      := %/gzip %/fuzz_gzip # these need it
 PROTOBUF  := $(shell $(CXX) $(CPPFLAGS) -include google/protobuf/stubs/logging.h \
                  -include google/protobuf/util/json_util.h -E -x c++ /dev/null >/dev/null 2>&1 && echo here)
 SCHEMA    := %/schema %/fuzz_schema
-buildable  = $(filter-out $(if $(ZLIB),,$(GZIP)) $(if $(PROTOBUF),,$(SCHEMA)),$(1))
+OF_NATS   := %/ensignd_nats
+NATS      := $(call there,nats/nats.h)
+NATS_O     = $(patsubst %,$(B)/obj/tools/ensignd/%.o,$(if $(NATS),$(NATS_C),log_nats_none))
+NATS_C    := log_nats nats_append nats_consumer nats_link nats_read nats_records nats_text
+buildable  = $(filter-out $(if $(ZLIB),,$(GZIP)) $(if $(PROTOBUF),,$(SCHEMA)) $(if $(NATS),,$(OF_NATS)),$(1))
 UNIT      := $(call buildable,$(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c))
 SIM       := $(B)/tests/sim/sim
 E2E       := $(call programs,tests/e2e/*.c)
@@ -72,7 +77,8 @@ EXAMPLES  := $(filter-out $(if $(OPENSSL),,%/openssl) $(if $(CAN_TYPE),,$(addpre
 EXAMPLES_X := $(patsubst %.cc,$(B)/%,$(wildcard examples/*.cc))
 SERVER    := $(B)/ensignd
 COMMON_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/common/*.c))
-SERVER_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))
+SERVER_O  := $(filter-out $(addprefix %/,$(addsuffix .o,$(NATS_C) log_nats_none)), \
+                 $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))) $(NATS_O)
 MESSAGES  := $(B)/gen/message_types.h
 TOOL      := $(B)/ensign
 TOOL_JSON := $(addprefix $(B)/obj/tools/ensign/,call_json.o protoc.o reflect.o schema.o) # by libprotobuf
@@ -314,7 +320,7 @@ ENSQL_O := $(patsubst %.c,$(B)/obj/%.o,$(ENSQL_C))
 $(B)/tests/unit/query $(B)/tests/unit/ensignd_query: LIBS += -ljansson
 $(B)/tests/unit/query $(B)/tests/unit/ensignd_query: $(ENSQL_O)
 $(B)/tests/unit/query: $(addprefix $(B)/obj/tools/ensignd/,jobs.o reply.o restore.o walk.o wrapper.o)
-LOG_TESTS := $(addprefix $(B)/tests/unit/ensignd_,log log_model)
+LOG_TESTS := $(addprefix $(B)/tests/unit/ensignd_,log log_model nats)
 $(LOG_TESTS) $(addprefix $(B)/tests/unit/ensignd_,log_sqlite dedup_window policy): LIBS += -lsqlite3
 $(B)/tests/unit/ensignd_dedup_window: $(patsubst %,$(B)/obj/tools/ensignd/%.o,dedup ids lib log log_carry log_late \
                                         log_now log_sqlite restore topics util)
@@ -326,7 +332,8 @@ $(B)/tests/unit/ensignd_dump: $(patsubst %,$(B)/obj/tools/ensignd/%.o,dump field
                                 log_late log_sqlite moved progress stored_json topics wrapper) \
                               $(B)/obj/tools/common/utf8.o
 $(B)/tests/unit/ensignd_log_sqlite: $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log_carry log_sqlite util)
-$(LOG_TESTS): $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite)
+$(LOG_TESTS): $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite) $(NATS_O)
+$(LOG_TESTS): LIBS += -ljansson $(LIBS_NATS)
 
 # The places of groups, over the engine of the log that is late.
 PLACE_O := $(patsubst %,$(B)/obj/tools/ensignd/%.o,dedup ids kept lib log log_late place restore \

@@ -288,7 +288,10 @@ group_stream_t *group_stream_open(service_t *s, call_t *c, const msg_subscriptio
     g->ready = ready;
     g->select = *select;
     memset(select, 0, sizeof *select);
-    if (read_wish(g, request, topics, count)) {
+    if (log_is_shared(s->log)) {
+        call_end(c, GRPC_UNIMPLEMENTED, "this server keeps its events in NATS, and has no consumer groups: "
+                                        "subscribe without a group");
+    } else if (read_wish(g, request, topics, count)) {
         if (begins_at_offset(g)) find_offset(g, topics[0]);
         else join(g);
     }
