@@ -129,8 +129,8 @@ class Client:
     def request(self, subject, data=b"", headers=None):
         return self.answer_to(self.ask(subject, data, headers))
 
-    def api(self, subject, **body):
-        m = self.request("$JS.API." + subject, json.dumps(body) if body else b"")
+    def api(self, request, **body):
+        m = self.request("$JS.API." + request, json.dumps(body) if body else b"")
         return m.json() if m.data else {"status": m.status}
 
     def store(self, subject, data=b"", headers=None):

@@ -469,7 +469,7 @@ def first_place(stream, config, filters):
     return last + 1, []
 
 
-def full_config(given, stream):
+def full_config(given):
     """A consumer's configuration with its defaults, or Refusal."""
     unknown = [k for k in given if k not in KNOWN]
     if unknown:
@@ -487,11 +487,11 @@ def full_config(given, stream):
         config.setdefault("max_waiting", 512)
     if not config.get("durable_name"):
         config.setdefault("inactive_threshold", UNUSED)
-    check(config, stream)
+    check(config)
     return config
 
 
-def check(config, stream):
+def check(config):
     filters = filters_of(config)
     start = {"by_start_sequence": "opt_start_seq", "by_start_time": "opt_start_time"}.get(config["deliver_policy"])
     if config["deliver_policy"] not in POLICIES:
@@ -502,8 +502,6 @@ def check(config, stream):
         raise Refusal(500, 10052, "invalid subject")
     if any(a is not b and matches(a, b) for a in filters for b in filters):
         raise Refusal(500, 10138, "consumer subject filters cannot overlap")
-    if any(not any(matches(s, f) for s in stream.config["subjects"]) for f in filters):
-        raise Refusal(400, 10093, "consumer filter subject is not a valid subset of the interest subjects")
     if start and not config.get(start):
         words = start.replace("opt_", "").replace("seq", "sequence").replace("_", " ")
         policy = config["deliver_policy"].replace("_", " ")

@@ -49,7 +49,7 @@ REFUSALS = {        # the words told, and the error of the answer
     "too many requests": Refusal(429, 10167, "too many requests"),
 }
 HOW = {             # a request of that kind is refused in one of these ways
-    "api": [NOBODY, "unavailable"], "direct": [NOBODY], "pull": [NOBODY, LEADERSHIP], "ack": [NOBODY],
+    "api": [NOBODY, "unavailable"], "direct": [NOBODY], "pull": [NOBODY, LEADERSHIP], "ack": [NOBODY], "unknown": [NOBODY],
     "publish": [NOBODY, "unavailable", "no resources", "too many requests"],
 }
 FAIL = {"refuse": 40, "lose": 60, "drop": 150, "die": 400, "vanish": 100}

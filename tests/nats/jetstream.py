@@ -21,7 +21,7 @@ NOT_FOUND = b"NATS/1.0 404 Message Not Found\r\n\r\n"
 
 
 class Work:
-    """kind: api, direct, pull, ack or publish. run(reply, headers, data, answer) does it; where something is to
+    """kind: api, direct, pull, ack, publish or unknown. run(reply, headers, data, answer) does it; where something is to
     be answered, it calls answer(headers, data). in_order: works with the same one are done as they come."""
 
     def __init__(self, kind, subject, run, in_order=None, stream="", answer_type=""):
@@ -104,7 +104,7 @@ class JetStream:
                 work = Work("api", subject, None, answer_type=f"io.nats.jetstream.api.v1.{name}_response")
                 work.run = lambda reply, headers, data, answer: answer(b"", self.answer(work, handler, fields, data))
                 return work
-        return None
+        return Work("unknown", subject, lambda *_: None)    # nobody answers, and nobody says so
 
     def answer(self, work, handler, fields, data):
         self.requests += 1
@@ -217,7 +217,8 @@ class JetStream:
                 if not pattern or any(overlap(pattern, own) for own in s.config["subjects"])]
 
     def stream_names(self, tokens, asked):
-        return page(asked, NAMES_LIMIT, "streams", [s.name for s in self.chosen(asked)])
+        body = page(asked, NAMES_LIMIT, "streams", [s.name for s in self.chosen(asked)])
+        return {**body, "streams": body["streams"] or None}
 
     def stream_list(self, tokens, asked):
         return page(asked, LIST_LIMIT, "streams", [self.describe(s) for s in self.chosen(asked)])
@@ -330,7 +331,7 @@ class JetStream:
         return name
 
     def consumer_put(self, s, given, name, action):
-        config = consumer.full_config(given, s)
+        config = consumer.full_config(given)
         config["name"] = name or stream.random_name()
         there = s.consumers.get(config["name"])
         if there and action == "create" and there.config != config:
@@ -409,7 +410,7 @@ def read(data, fields):
 
 def page(asked, limit, name, rows):
     offset = asked.get("offset", 0)
-    return {"total": len(rows), "offset": offset, "limit": limit, name: rows[offset:offset + limit] or None}
+    return {"total": len(rows), "offset": offset, "limit": limit, name: rows[offset:offset + limit]}
 
 
 def as_direct(s, m):

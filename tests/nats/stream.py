@@ -190,6 +190,7 @@ class Stream:
         if fields.get("Nats-Expected-Stream", self.name) != self.name:
             raise Refusal(400, 10060, "expected stream does not match")
         key = fields.get("Nats-Msg-Id")
+        self.check_expected(subject, fields)
         if key in self.ids:
             return self.ids[key][0], True
         self.check(subject, headers, data, fields)
@@ -207,10 +208,8 @@ class Stream:
         self.keep_limits(subject)
         return self.last, False
 
-    def check(self, subject, headers, data, fields):
-        limit, of_subject = self.config["max_msg_size"], self.subjects.get(subject)
-        if 0 <= limit < len(headers) + len(data):
-            raise Refusal(400, 10054, "message size exceeds maximum allowed")
+    def check_expected(self, subject, fields):
+        of_subject = self.subjects.get(subject)
         wanted = fields.get("Nats-Expected-Last-Subject-Sequence")
         if wanted is not None:
             other = fields.get("Nats-Expected-Last-Subject-Sequence-Subject")
@@ -225,6 +224,10 @@ class Stream:
         last_id = next(reversed(self.ids), "")
         if wanted is not None and wanted != last_id:
             raise Refusal(400, 10070, f"wrong last msg ID: {last_id}")
+
+    def check(self, subject, headers, data, fields):
+        if 0 <= self.config["max_msg_size"] < len(headers) + len(data):
+            raise Refusal(400, 10054, "message size exceeds maximum allowed")
         if "Nats-Rollup" in fields and not self.config["allow_rollup_hdrs"]:
             raise Refusal(400, 10111, "rollup not permitted")
         self.check_full(len(subject) + len(headers) + len(data) + 16)
