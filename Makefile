@@ -89,9 +89,9 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 
 .SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        check-late check-places generated suite-tls test-peers test-live soak fuzz bench bench-server \
-        bench-check bench-record small server tool examples install install-header install-plugin \
-        install-tool uninstall clean
+        check-late check-nats check-places cluster generated suite-tls test-peers test-live soak fuzz bench \
+        bench-server bench-check bench-record small server tool examples install install-header \
+        install-plugin install-tool uninstall clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -100,7 +100,9 @@ help:
 	@echo "make demo         install what is needed, build, send two events through a local server"
 	@echo "make test         the tests"
 	@echo "make check        the tests again under ASan, UBSan and valgrind, and with 32-bit pointers; those of TLS"
-	@echo "                  with mbedTLS 3.6; those of ensignd over a log that is late and fails"
+	@echo "                  with mbedTLS 3.6; those of ensignd over a log that is late and fails; the NATS server"
+	@echo "                  for tests beside the real one"
+	@echo "make cluster      three nats-server and three ensignd on this machine, until ^C"
 	@echo "make test-peers   against other people's programs: gRPC's interop server, h2spec, grpcurl, PyEnsign,"
 	@echo "                  go-ensign, grpc-go and grpcio that end connections, etcd, OpenTelemetry's collector"
 	@echo "make test-live    a session with the server that the ENSIGN_ variables name"
@@ -132,6 +134,12 @@ demo:
 	@$(MAKE) --no-print-directory server tool $(B)/examples/publish $(B)/examples/subscribe
 	@BUILD=$(B) tools/demo.sh
 
+cluster:
+	@tools/deps cluster
+	@tools/nats_server
+	@$(MAKE) --no-print-directory server tool
+	@BUILD=$(B) tools/cluster/up
+
 test:
 	@tools/deps test
 	@tools/deps peers
@@ -154,7 +162,7 @@ suite-tls: $(TLS_C) $(SERVER) $(TOOL) $(B)/examples/publish $(B)/examples/subscr
 
 # ---------------------------------------------------------------- stricter; each part runs, come what may
 
-CHECKS := check-asan check-valgrind check-late check-mbedtls36 check-bits32 check-places
+CHECKS := check-asan check-valgrind check-late check-nats check-mbedtls36 check-bits32 check-places
 
 check:
 	@tools/deps check
@@ -189,6 +197,11 @@ check-late: $(LATE_C) $(SERVER) $(TOOL) $(EXAMPLES) $(HELPERS)
 	    STORE_SEED=$$seed BUILD=$(B) ENSIGND=tests/late tests/run -n "over a log that is late, seed $$seed" \
 	        -j $(JOBS) -t $(TEST_TIMEOUT) $(TALLY) $(LATE_C) $(LATE_SH) || failed=1; \
 	done; [ -z "$$failed" ]
+
+# The NATS server that tests of the engine talk to, beside nats-server, where that can be had.
+check-nats:
+	@tools/nats_server || true
+	@tests/run -n "a NATS server for tests" $(TALLY) tests/nats/fake_test
 
 check-mbedtls36:
 	@tools/mbedtls36
