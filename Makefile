@@ -319,6 +319,9 @@ $(B)/tests/unit/ensignd_policy: $(patsubst %,$(B)/obj/tools/ensignd/%.o,change d
 $(B)/tests/unit/ensignd_log_sqlite: $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log_carry log_sqlite util)
 $(LOG_TESTS): $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite)
 
+$(B)/tests/unit/ensignd_keys: LIBS += -ljansson
+$(B)/tests/unit/ensignd_keys: $(patsubst %,$(B)/obj/tools/ensignd/%.o,auth ids keys lib log log_late log_now)
+
 # The places of groups, over the engine of the log that is late.
 PLACE_O := $(patsubst %,$(B)/obj/tools/ensignd/%.o,dedup ids kept lib log log_late place restore \
                                              wrapper)

@@ -29,7 +29,7 @@ static void put_answered(log_request_t *r)
     ((put_now_t *)r)->answered = true;
 }
 
-bool log_put_now(log_t *l, ensign_slice_t key, ensign_slice_t value, why_t *why)
+static bool put_now(log_t *l, ensign_slice_t key, ensign_slice_t value, uint64_t revision, why_t *why)
 {
     put_now_t p;
 
@@ -37,12 +37,22 @@ bool log_put_now(log_t *l, ensign_slice_t key, ensign_slice_t value, why_t *why)
     p.put.base.done = put_answered;
     p.put.key = key;
     p.put.value = value;
-    p.put.revision = LOG_ANY_REVISION;
+    p.put.revision = revision;
     log_put(l, &p.put);
     while (!p.answered) turn(l);
-    if (p.put.base.result == LOG_OK) return true;
+    if (p.put.base.result == LOG_OK || p.put.base.result == LOG_CHANGED) return true;
     *why = p.put.base.why;
     return false;
+}
+
+bool log_put_now(log_t *l, ensign_slice_t key, ensign_slice_t value, why_t *why)
+{
+    return put_now(l, key, value, LOG_ANY_REVISION, why);
+}
+
+bool log_make_now(log_t *l, ensign_slice_t key, ensign_slice_t value, why_t *why)
+{
+    return put_now(l, key, value, 0, why);
 }
 
 typedef struct read_now_t {
@@ -111,4 +121,13 @@ bool setting_put_now(log_t *l, const char *name, ensign_slice_t value, why_t *wh
 {
     setting_key_t key;
     return log_put_now(l, key_of(name, key), value, why);
+}
+
+bool setting_make_now(log_t *l, const char *name, ensign_slice_t value, ensign_slice_t *out, why_t *why)
+{
+    setting_key_t key;
+
+    if (setting_get(l, name, out)) return true;
+    if (!log_make_now(l, key_of(name, key), value, why)) return false;
+    return setting_get(l, name, out) || fail(why, "the setting %s is gone again; start ensignd again", name);
 }

@@ -10,10 +10,15 @@ typedef bool log_event_fn_t(void *user, const log_event_t *e);
 
 /* Sets the record whatever is there. */
 bool log_put_now(log_t *l, ensign_slice_t key, ensign_slice_t value, why_t *why);
+/* Makes the record if there is none. Where others use the log too, several may do so at once: the first one's
+   value stays, and log_get has it behind this for all of them. */
+bool log_make_now(log_t *l, ensign_slice_t key, ensign_slice_t value, why_t *why);
 /* All events of a topic, in order. */
 bool log_read_now(log_t *l, const ulid_t *project, const ulid_t *topic, log_event_fn_t *each, void *user,
                   why_t *why);
 
 bool setting_get(const log_t *l, const char *name, ensign_slice_t *value);      /* false: there is none */
 bool setting_put_now(log_t *l, const char *name, ensign_slice_t value, why_t *why);
+/* The setting as it is, or as log_make_now has made it of `value`. */
+bool setting_make_now(log_t *l, const char *name, ensign_slice_t value, ensign_slice_t *out, why_t *why);
 #endif
