@@ -31,7 +31,8 @@ X     := $(CXX) $(CPPFLAGS) -I. $(CXXFLAGS) $(FLAGS_$(VARIANT)) $(WARN) -std=c++
 LIBS  := -lnghttp2 -lmbedtls -lmbedx509 -lmbedcrypto -lprotobuf-nanopb
 NANOPB := -idirafter /usr/include/nanopb # where some distributions have it; generated code asks for <pb.h>
 LIBS_PROTOBUF := -lprotobuf -lstdc++
-LIBS_ensignd := $(LIBS) -lmicrohttpd -ljansson -lsqlite3
+LIBS_ensignd = $(LIBS) -lmicrohttpd -ljansson -lsqlite3 $(LIBS_NATS)
+LIBS_NATS = $(if $(NATS),-lnats -pthread)
 
 # A recipe shows one short line; V=1 shows the commands.
 Q     := $(if $(V),,@)
@@ -48,6 +49,9 @@ GZIP      := %/gzip %/fuzz_gzip # these need it
 PROTOBUF  := $(shell $(CXX) $(CPPFLAGS) -include google/protobuf/stubs/logging.h \
                  -include google/protobuf/util/json_util.h -E -x c++ /dev/null >/dev/null 2>&1 && echo here)
 SCHEMA    := %/schema %/fuzz_schema
+NATS      := $(call there,nats/nats.h)
+NATS_O     = $(patsubst %,$(B)/obj/tools/ensignd/%.o,$(if $(NATS),$(NATS_C),log_nats_none))
+NATS_C    := log_nats nats_append nats_consumer nats_link nats_read nats_records nats_text
 buildable  = $(filter-out $(if $(ZLIB),,$(GZIP)) $(if $(PROTOBUF),,$(SCHEMA)),$(1))
 UNIT      := $(call buildable,$(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c))
 SIM       := $(B)/tests/sim/sim
@@ -72,7 +76,8 @@ EXAMPLES  := $(filter-out $(if $(OPENSSL),,%/openssl) $(if $(CAN_TYPE),,$(addpre
 EXAMPLES_X := $(patsubst %.cc,$(B)/%,$(wildcard examples/*.cc))
 SERVER    := $(B)/ensignd
 COMMON_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/common/*.c))
-SERVER_O  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))
+SERVER_O  := $(filter-out $(addprefix %/,$(addsuffix .o,$(NATS_C) log_nats_none)), \
+                 $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/ensignd/*.c))) $(NATS_O)
 MESSAGES  := $(B)/gen/message_types.h
 TOOL      := $(B)/ensign
 TOOL_JSON := $(addprefix $(B)/obj/tools/ensign/,call_json.o protoc.o reflect.o schema.o) # by libprotobuf
@@ -317,7 +322,8 @@ $(B)/tests/unit/ensignd_policy: $(patsubst %,$(B)/obj/tools/ensignd/%.o,change d
                                   log_carry log_late log_now log_sqlite numbers rehash reply restore topic_state \
                                   topics util walk)
 $(B)/tests/unit/ensignd_log_sqlite: $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log_carry log_sqlite util)
-$(LOG_TESTS): $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite)
+$(LOG_TESTS): $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite) $(NATS_O)
+$(LOG_TESTS): LIBS += -ljansson $(LIBS_NATS)
 
 $(B)/tests/unit/ensignd_keys: LIBS += -ljansson
 $(B)/tests/unit/ensignd_keys: $(patsubst %,$(B)/obj/tools/ensignd/%.o,auth ids keys lib log log_late log_now)

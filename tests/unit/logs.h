@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "../../tools/ensignd/log_engine.h"
 #include <inttypes.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,20 +23,37 @@ static why_t why;
 
 /* Long after the last answer that comes at all. */
 enum { TURNS_ALL = 100000 };
+enum { TURN_MS = 10 };          /* of one turn, where the log waits for another process */
+
+static void wait_for_log(void)
+{
+    int64_t due = log_due(logs), ms = due ? due - now_ms() : TURN_MS;
+    struct pollfd p = { log_fd(logs), POLLIN, 0 };
+
+    if (ms > TURN_MS) ms = TURN_MS;
+    poll(&p, 1, ms > 0 ? (int)ms : 0);
+}
 
 /* One turn of a server's loop, which waits for nothing else. */
 static void turn(void)
 {
     int64_t due = log_due(logs);
 
-    if (due > clock_ms) clock_ms = due;
+    if (log_fd(logs) >= 0) wait_for_log();
+    else if (due > clock_ms) clock_ms = due;
     log_run(logs);
+}
+
+/* An engine that talks with another process always waits for something. */
+static bool waits(void)
+{
+    return log_fd(logs) >= 0 ? !log_idle(logs) : log_due(logs) != 0;
 }
 
 /* Turns until nothing waits any more. */
 static UNUSED void turn_all(void)
 {
-    for (int i = 0; i < 3 || log_due(logs); i++) {
+    for (int i = 0; i < 3 || waits(); i++) {
         assert_true(i < TURNS_ALL);
         turn();
     }
@@ -75,7 +93,7 @@ static ulid_t id_of(char letter)
 
 static UNUSED uint64_t append_bytes(char project, char topic, ensign_slice_t value)
 {
-    log_new_t event = { id_of(topic), value, 0 };
+    log_new_t event = { id_of(topic), value, 0, { NULL, 0 } };
     log_append_t r;
 
     memset(&r, 0, sizeof r);

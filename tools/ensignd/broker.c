@@ -13,7 +13,7 @@
 
 typedef struct entry_t {
     void  *publisher;
-    size_t value, value_len, local_id_len;
+    size_t value, value_len, local_id_len, key_len;
     size_t marked, marked_len;          /* in `marked`: what is stored of a duplicate; 0: it is none */
 } entry_t;
 
@@ -101,7 +101,8 @@ static void grow(broker_batch_t *x)
     x->events = x_realloc(x->events, x->cap * sizeof *x->events);
 }
 
-void broker_put(broker_t *b, void *publisher, const ulid_t *topic, size_t value_len, size_t local_id_len)
+void broker_put(broker_t *b, void *publisher, const ulid_t *topic, size_t value_len, size_t local_id_len,
+                size_t key_len)
 {
     broker_batch_t *x = b->into;
     entry_t *e;
@@ -112,10 +113,16 @@ void broker_put(broker_t *b, void *publisher, const ulid_t *topic, size_t value_
     e->value = x->arena.end;
     e->value_len = value_len;
     e->local_id_len = local_id_len;
+    e->key_len = key_len;
     e->marked_len = 0;
     x->events[x->count++].topic = *topic;
-    x->arena.end += value_len + local_id_len;
-    b->bytes += value_len + local_id_len + sizeof *e;
+    x->arena.end += value_len + local_id_len + key_len;
+    b->bytes += value_len + local_id_len + key_len + sizeof *e;
+}
+
+static ensign_slice_t key_of(const broker_batch_t *x, const entry_t *e)
+{
+    return slice_of(x->arena.ptr + e->value + e->value_len + e->local_id_len, e->key_len);
 }
 
 static ensign_slice_t value_of(const broker_batch_t *x, const entry_t *e)
@@ -196,7 +203,8 @@ static void hand_over(broker_t *b, broker_batch_t *x)
     for (size_t i = x->from; i < x->from + count; i++) {
         const entry_t *e = &x->entries[i];
         x->events[i].value = value_of(x, e);
-        b->bytes -= e->value_len + e->local_id_len + sizeof *e;
+        x->events[i].key = key_of(x, e);
+        b->bytes -= e->value_len + e->local_id_len + e->key_len + sizeof *e;
     }
     x->handed = true;
     x->number = ++b->handed;

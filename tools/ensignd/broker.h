@@ -32,10 +32,11 @@ typedef struct broker_t {
 } broker_t;
 
 void     broker_open(broker_t *b, log_t *l, dedup_window_t *dedup, const broker_hooks_t *hooks);
-/* Room for the next event of the project: its value as the log wants it, and then the id by which its
-   publisher knows it. It stands until the next call. */
+/* Room for the next event of the project: its value as the log wants it, then the id by which its publisher
+   knows it, then its key for the log. It stands until the next call. */
 uint8_t *broker_room(broker_t *b, const ulid_t *project, size_t n);
-void     broker_put(broker_t *b, void *publisher, const ulid_t *topic, size_t value_len, size_t local_id_len);
+void     broker_put(broker_t *b, void *publisher, const ulid_t *topic, size_t value_len, size_t local_id_len,
+                    size_t key_len);
 void     broker_commit(broker_t *b);            /* hands over what may go */
 bool     broker_waiting(const broker_t *b);     /* something may go */
 /* Whether the log has answered the first `handed` appends. */

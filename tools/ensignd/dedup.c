@@ -1,7 +1,6 @@
 /* dedup.c - see dedup.h */
 #include "messages.h"
 #include "dedup.h"
-#include <mbedtls/md.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -169,11 +168,6 @@ static void put_part(buf_t *b, ensign_slice_t v)
 {
     put_le32(b, (uint32_t)v.len);
     put(b, v);
-}
-
-static void sha256(ensign_slice_t bytes, uint8_t out[32])
-{
-    mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), bytes.ptr, bytes.len, out);
 }
 
 static void put_parts(buf_t *b, const dedup_policy_t *p, const opened_t *o)

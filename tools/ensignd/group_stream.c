@@ -190,6 +190,11 @@ static bool join(group_stream_t *g, const msg_subscription_t *request, topic_t *
     group_result_t result;
     why_t why;
 
+    if (log_is_shared(g->service->log)) {
+        call_end(g->call, GRPC_UNIMPLEMENTED, "this server keeps its events in NATS, and has no consumer "
+                                              "groups: subscribe without a group");
+        return false;
+    }
     if (!read_wish(g->call, request, &wish)) return false;
     wish.topics = wanted = read_topics(topics, count);
     wish.topic_count = count;

@@ -1,5 +1,6 @@
 /* ids.c - see ids.h */
 #include "ids.h"
+#include <mbedtls/md.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -102,6 +103,11 @@ rlid_t rlid_make(int64_t ms, uint32_t sequence)
 }
 
 static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+void sha256(ensign_slice_t bytes, uint8_t out[32])
+{
+    mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), bytes.ptr, bytes.len, out);
+}
 
 size_t base64url(ensign_slice_t in, char *out)
 {

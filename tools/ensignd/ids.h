@@ -26,5 +26,6 @@ void   rlid_text(const rlid_t *id, char out[RLID_TEXT + 1]);
 size_t base64url(ensign_slice_t in, char *out); /* unpadded and NUL-terminated; out holds 4/3 of in, and 3 */
 bool   base64url_parse(ensign_slice_t in, uint8_t *out, size_t cap, size_t *len);
 
+void   sha256(ensign_slice_t bytes, uint8_t out[32]);
 name_hash_t name_hash(ensign_slice_t name); /* MurmurHash3 x64-128, seed 0, h1 and h2 big-endian */
 #endif

@@ -515,3 +515,15 @@ bool log_can_amend(const log_t *l)
 {
     return l->engine->can_amend;
 }
+
+bool log_is_shared(const log_t *l)
+{
+    return l->engine->shared;
+}
+
+bool log_idle(const log_t *l)
+{
+    for (const log_follow_t *f = l->followers; f; f = f->next)
+        if (f->from < l->engine->last(l->at, &f->project)) return false;
+    return !l->waiting.first && !l->answered.first;
+}

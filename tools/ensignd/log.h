@@ -65,7 +65,9 @@ typedef struct log_new_t {              /* as it is appended */
     ulid_t         topic;
     ensign_slice_t value;
     uint64_t       offset;              /* the answer; 0: not committed, as far as is known */
+    ensign_slice_t key;                 /* that of an event that may have been stored before; empty: none */
 } log_new_t;
+#define LOG_KEY_MOST 32                 /* bytes of a key */
 
 /* Appends to one project. LOG_OK: all are committed. LOG_FAILED: those without an offset may be missing. */
 typedef struct log_append_t {
@@ -136,6 +138,11 @@ typedef enum { LOG_READ, LOG_WRITE } log_mode_t;
 typedef struct log_engine_t log_engine_t;
 extern const log_engine_t log_sqlite;   /* `where`: a folder; NULL: in memory */
 extern const log_engine_t log_late;     /* `where`: a seed; in memory, late, out of order and failing */
+extern const log_engine_t log_nats;     /* `where`: nats://host[:port], more of them behind commas */
+
+/* For logs of log_nats that are opened later. `prefix` begins the names of all that is kept, and is not copied.
+   replicas: 0: as NATS has servers. window_ms: so long an event's key is remembered; 0: 2 minutes. */
+void     log_nats_set(const char *prefix, int replicas, int64_t window_ms);
 
 /* Opens, and reads the metadata; it alone may take its time. WRITE makes what is not there. */
 log_t   *log_open(const log_engine_t *engine, const char *where, log_mode_t mode, int64_t timeout_ms,
@@ -168,6 +175,10 @@ void     log_watch(log_t *l, log_watch_t *w);           /* lives as long as the 
 uint64_t log_epoch(const log_t *l, const ulid_t *project);
 uint64_t log_last(const log_t *l, const ulid_t *project);       /* the last committed offset; 0: none */
 bool     log_can_amend(const log_t *l);
+/* Other processes append and put too, at the same time: keys of events have an effect, and what this process
+   alone remembers is not all that there is. */
+bool     log_is_shared(const log_t *l);
 bool     log_healthy(const log_t *l);
+bool     log_idle(const log_t *l);      /* all is answered, and followers have heard of it; for tests */
 bool     log_full(const log_t *l);
 #endif

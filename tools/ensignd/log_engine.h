@@ -15,6 +15,7 @@
 struct log_engine_t {
     const char *name;
     bool   can_amend;
+    bool   shared;                      /* other processes append and put too: see log_is_shared */
     void *(*open)(log_t *front, const char *where, log_mode_t mode, why_t *why);        /* NULL: it failed */
     void  (*append)(void *engine, log_append_t *r);
     void  (*read)(void *engine, log_read_t *r);

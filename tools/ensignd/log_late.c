@@ -680,6 +680,6 @@ static void late_close(void *engine)
 }
 
 const log_engine_t log_late = {
-    "late", true, late_open, late_append, late_read, late_amend, late_destroy, late_put, late_cancel,
-    late_follow, late_run, late_fd, late_due, late_epoch, late_last, late_close
+    "late", true, false, late_open, late_append, late_read, late_amend, late_destroy, late_put,
+    late_cancel, late_follow, late_run, late_fd, late_due, late_epoch, late_last, late_close
 };

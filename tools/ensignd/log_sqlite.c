@@ -866,6 +866,6 @@ static uint64_t sqlite_last(void *engine, const ulid_t *project)
 }
 
 const log_engine_t log_sqlite = {
-    "SQLite", true, sqlite_open, sqlite_append, sqlite_read, sqlite_amend, sqlite_destroy, sqlite_put,
+    "SQLite", true, false, sqlite_open, sqlite_append, sqlite_read, sqlite_amend, sqlite_destroy, sqlite_put,
     sqlite_cancel, sqlite_follow, sqlite_run, sqlite_fd, sqlite_due, sqlite_epoch, sqlite_last, sqlite_close
 };

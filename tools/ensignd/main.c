@@ -16,12 +16,14 @@
  * info.c numbers.c    what lies in them      jobs.c walk.c  long work in slices
  * rehash.c dedup_window.c dedup.c restore.c  duplicates: found, shrunk, made whole
  * auth.c keys.c  tokens and API keys         quarterdeck.c relay.c  the auth service
- * log.c log_now.c     what is kept           log_sqlite.c log_carry.c log_late.c  its engines
+ * log.c log_now.c     what is kept           log_sqlite.c log_carry.c log_late.c log_nats.c  its engines
+ * nats_append.c nats_read.c nats_records.c   what log_nats.c consists of
+ * nats_link.c nats_consumer.c nats_text.c    how it talks with NATS
  * lib.c reply.c wrapper.c  the messages      reflection.c descriptors.c  what there is of them
  * ids.c util.c ../common/utf8.c  small things
  *
  * Options, each explained in --help. Where it listens, what it keeps: --port --unix --auth-port --listen
- * --data --store --store-timeout --memory --keys --tls --cert-file --client-ca --env-file --dump
+ * --data --store --store-timeout --replicas --project-prefix --memory --keys --tls --cert-file --client-ca --env-file --dump
  * --dedup-window --subscriber-queue. Of consumer groups: --max-groups --max-unacked --ack-wait --max-deliver.
  * How it runs: --detach --pid-file --log-file --verbose. How long tokens live: --access-life --refresh-life
  * --refresh-overlap --token-life. Just as the real server: --strict. What goes wrong on purpose: --nack-every
@@ -45,6 +47,8 @@
 #include <unistd.h>
 
 #define GRACE_MS 1000           /* each of the two steps of the end takes no longer */
+
+#define AGAIN_S 30              /* an event may be stored so long behind --store-timeout, and must not be twice */
 
 typedef enum { RUN, DRAIN_PUBLISHERS, DRAIN_ALL, DONE } phase_t;
 
@@ -221,8 +225,13 @@ static bool open_log(server_t *s, why_t *why)
 {
     const options_t *o = &s->options;
 
-    s->log = log_open(o->late ? &log_late : &log_sqlite, o->late ? o->late : o->data, LOG_WRITE,
-                      o->store_timeout * 1000, why);
+    const log_engine_t *engine = o->nats ? &log_nats : o->late ? &log_late : &log_sqlite;
+    const char *where = o->nats ? o->nats : o->late ? o->late : o->data;
+    int64_t window = o->store_timeout + AGAIN_S;
+
+    if (o->dedup_window > window) window = o->dedup_window;
+    log_nats_set(o->prefix ? o->prefix : "ensign", (int)o->replicas, window * 1000);
+    s->log = log_open(engine, where, LOG_WRITE, o->store_timeout * 1000, why);
     return s->log != NULL;
 }
 
@@ -402,7 +411,7 @@ static int serve(server_t *s)
     int rc = 0;
 
     log_verbose(s->options.verbose);
-    if (!s->options.data && !s->options.memory && !s->options.late)
+    if (!s->options.data && !s->options.memory && !s->options.late && !s->options.nats)
         fprintf(stderr, "ensignd: keeps nothing; add --data FOLDER to keep events, topics and keys\n");
     if (s->options.detach && !detach_start(&s->caller, &why)) return complain(&why);
     if (open_all(s, &why) && be_ready(s, &why)) {

@@ -17,6 +17,8 @@
 #define COUNT_MAX 1000000000000
 #define DELAY_MAX 3600000       /* ms */
 #define TIMEOUT_MAX 86400       /* seconds */
+#define REPLICAS_MAX 5          /* that NATS takes */
+#define PREFIX_MAX 64           /* bytes */
 #define NOT_GIVEN INT64_MIN
 
 #define AT(field) offsetof(options_t, field)
@@ -35,6 +37,8 @@ static const option_t known[] = {
     TEXT("--data", data),
     TEXT("--store", store),
     NUMBER("--store-timeout", store_timeout, 1, TIMEOUT_MAX),
+    NUMBER("--replicas", replicas, 1, REPLICAS_MAX),
+    TEXT("--project-prefix", prefix),
     FLAG("--memory", memory),
     TEXT("--keys", keys_file),
     FLAG("--tls", tls),
@@ -74,6 +78,7 @@ static const char help_text[] =
     "ensignd - a development server for Ensign clients, with its auth service\n"
     "\n"
     "    ensignd --data FOLDER [option...]      keeps all events, topics and keys in FOLDER\n"
+    "    ensignd --store nats://HOST [option...] keeps them in NATS JetStream, see below\n"
     "    ensignd [--memory] [option...]         keeps all in memory until it ends: for tests\n"
     "    ensignd --data FOLDER --dump TOPIC     prints the stored events, one JSON line each, and ends\n"
     "\n"
@@ -225,6 +230,26 @@ static const char help_files[] =
     "\n"
     "Secrets lie in the data folder in the clear. It is a tool for development.\n";
 
+static const char help_nats[] =
+    "    --store nats://HOST[:PORT],...   servers of one NATS cluster, 2.10 or later, with JetStream\n"
+    "    --replicas N           of all that is kept in NATS [3 where three servers are known at the first\n"
+    "                           start, else 1]\n"
+    "    --project-prefix NAME  begins the names of all streams in NATS, so that several installations share a\n"
+    "                           cluster [ensign]\n"
+    "\n"
+    "With --store nats://HOST[:PORT],HOST2... any number of ensignd serve the same topics, events and keys, which\n"
+    "lie in NATS JetStream: a stream for each project, PREFIX_PROJECT, and the bucket PREFIX for all else. An\n"
+    "event is acked when NATS has stored it. Any ensignd takes events, and all deliver them, in one order. A\n"
+    "topic or key that was made at one is there at the others within a second. The login is a part of the\n"
+    "address: nats://USER:PASSWORD@HOST. nats-server needs JetStream (-js), and max_payload: 8MB in its\n"
+    "configuration. While a server of NATS is away, ensignd goes on with the others; while none takes events,\n"
+    "they wait for --store-timeout.\n"
+    "\n"
+    "There, consumer groups are refused with UNIMPLEMENTED, and so is SetTopicPolicy but for NONE and STRICT.\n"
+    "The offset of an event is its sequence in the stream. An event that a publisher sends again within\n"
+    "--dedup-window, with the same local_id of 16 bytes or more, is stored once.\n"
+    "\n";
+
 static const char help_groups[] =
     "Consumer groups. Subscriptions that name the same group, or give the same id, are its members. Each event\n"
     "of a topic goes to one of the members that subscribe to the topic, and the group keeps its place in it:\n"
@@ -314,8 +339,8 @@ static const char help_queries[] =
 
 void options_help(void)
 {
-    static const char *const parts[] = { help_text, help_faults, help_strict, help_groups, help_queries,
-                                         help_files };
+    static const char *const parts[] = { help_text, help_faults, help_strict, help_nats, help_groups,
+                                         help_queries, help_files };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) fputs(parts[i], stdout);
 }
 
@@ -378,6 +403,25 @@ static bool read_all(options_t *o, int argc, char **argv, why_t *why)
     return !all.ended || fail(why, "ensignd has no option --; ensignd --help lists the options");
 }
 
+/* It becomes a part of subjects and of names of streams. */
+static bool is_prefix(const char *text)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+    size_t n = strlen(text);
+    return n <= PREFIX_MAX && strspn(text, letters) == n;
+}
+
+static bool check_nats(const options_t *o, why_t *why)
+{
+    if (!o->nats && (o->replicas || o->prefix))
+        return fail(why, "%s is for NATS only; add --store nats://HOST or leave it out",
+                    o->replicas ? "--replicas" : "--project-prefix");
+    if (o->prefix && !is_prefix(o->prefix))
+        return fail(why, "--project-prefix %s: a name in NATS has letters, digits, _ and -, %d at most; give "
+                         "such a one", o->prefix, PREFIX_MAX);
+    return true;
+}
+
 static bool check(const options_t *o, why_t *why)
 {
     if (o->help) return true;
@@ -404,7 +448,7 @@ static bool check(const options_t *o, why_t *why)
                     "a refresh token would end (after %lld s) before it is valid (after %lld s); raise "
                     "--refresh-life or lower --refresh-overlap", (long long)o->lives.refresh,
                     (long long)(o->lives.access + o->lives.overlap));
-    return true;
+    return check_nats(o, why);
 }
 
 /* Before the defaults are filled in: what was given and would have no effect. */
@@ -419,14 +463,20 @@ static bool check_faults(const faults_t *f, why_t *why)
     return true;
 }
 
-/* --store is --data by another name, but for the engine that ensignd's own tests run on. */
+static bool begins_with(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+/* --store FOLDER is --data by another name; late: is the engine that ensignd's own tests run on. */
 static bool take_store(options_t *o, why_t *why)
 {
     static const char late[] = "late:";
 
     if (!o->store) return true;
     if (o->data) return fail(why, "--data and --store are the same; leave out one of them");
-    if (strncmp(o->store, late, sizeof late - 1) == 0) o->late = o->store + sizeof late - 1;
+    if (begins_with(o->store, late)) o->late = o->store + sizeof late - 1;
+    else if (begins_with(o->store, "nats://") || begins_with(o->store, "tls://")) o->nats = o->store;
     else o->data = o->store;
     return true;
 }

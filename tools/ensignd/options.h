@@ -11,6 +11,9 @@ typedef struct options_t {
     const char  *data;                  /* the folder, by --data or --store; NULL: in memory */
     const char  *store;                 /* as it was given */
     const char  *late;                  /* the seed of --store late:SEED; NULL: another engine */
+    const char  *nats;                  /* the servers of --store nats://...; NULL: another engine */
+    const char  *prefix;                /* of names in NATS */
+    int64_t      replicas;              /* of streams in NATS; 0: as it has servers */
     bool         memory, tls, verbose, help, strict, maintenance, auth_maintenance, detach;
     const char  *keys_file, *cert_file, *client_ca, *env_file, *pid_file, *log_file, *dump;
     auth_lives_t lives;

@@ -16,6 +16,7 @@
 
 #define EVENT_MAX 5243000u      /* bytes of EventWrapper.event */
 #define WRAPPER_GROWTH 64u      /* by numbers that the publisher wrote shorter than nanopb does */
+#define KEY_LEAST 16u           /* bytes of a local_id that no other event of its publisher has */
 #define OVERSIZE_MAX (2 * MESSAGE_MAX)  /* bytes; a message between the two is nacked, its stream lives */
 
 /* Replies that wait, first in first out: a head, then the frame. `until`: a time, or a count of answers. */
@@ -31,6 +32,7 @@ typedef struct publisher_t {
     uint8_t  *allowed, *seen;                   /* bit sets over the topics' indices */
     size_t    bits, seen_bits;
     buf_t     provenance;                       /* field 6 of each event's wrapper, encoded */
+    buf_t     identity;                         /* subject and client_id: how the keys of its events begin */
     buf_t     in_turn;                          /* nacks that wait for the answers to earlier events */
     buf_t     late;                             /* replies that wait for their time; one delay for all */
     uint64_t  good, answered;                   /* those to be stored; those that the broker answered */
@@ -62,6 +64,7 @@ static void publisher_free(publisher_t *p)
     free(p->allowed);
     free(p->seen);
     buf_free(&p->provenance);
+    buf_free(&p->identity);
     buf_free(&p->in_turn);
     buf_free(&p->late);
     free(p);
@@ -228,6 +231,14 @@ static void remember_provenance(publisher_t *p, const call_t *c, ensign_slice_t 
     buf_free(&b);
 }
 
+/* Each part with its length, so that no two publishers have the same. */
+static void remember_identity(publisher_t *p, const call_t *c, ensign_slice_t client_id)
+{
+    if (!log_is_shared(p->service->log)) return;
+    msg_put_field(&p->identity, 1, slice_text(c->claims.subject));
+    msg_put_field(&p->identity, 2, client_id);
+}
+
 static void publish_begin(service_t *s, call_t *c, const msg_open_stream_t *open)
 {
     publisher_t *p = c->state;
@@ -244,6 +255,7 @@ static void publish_begin(service_t *s, call_t *c, const msg_open_stream_t *open
     }
     p->open = true;
     remember_provenance(p, c, open->client_id);
+    remember_identity(p, c, open->client_id);
     memset(&reply, 0, sizeof reply);
     reply.has_ready = true;
     reply.ready.client_id = open->client_id.len ? open->client_id : slice_text(c->claims.subject);
@@ -318,14 +330,31 @@ static void see_topic(const service_t *s, publisher_t *p, const topic_t *t)
     bits_set(p->seen, t->index);
 }
 
+/* The same for an event that its publisher sends again, through whichever ensignd. Returns its length; 0: a
+   local_id that may be used again makes none. */
+static size_t make_key(publisher_t *p, const topic_t *t, ensign_slice_t local_id, uint8_t key[LOG_KEY_MOST])
+{
+    buf_t *b = &p->identity;
+    size_t len = buf_len(b);
+
+    if (len == 0 || local_id.len < KEY_LEAST) return 0;
+    buf_put(b, t->id.b, sizeof t->id.b);
+    buf_put(b, local_id.ptr, local_id.len);
+    sha256(buf_bytes(b), key);
+    b->end = b->start + len;            /* as it was, for the next one */
+    return LOG_KEY_MOST;
+}
+
 /* Writes the event as the log wants it. False: it could not be encoded. */
 static bool accept_event(service_t *s, call_t *c, const topic_t *t, msg_event_wrapper_t *w, size_t size)
 {
     publisher_t *p = c->state;
-    size_t cap = size + WRAPPER_GROWTH, n;
+    size_t cap = size + WRAPPER_GROWTH, n, key_len;
     ensign_slice_t local_id = w->local_id, provenance = buf_bytes(&p->provenance);
     /* That of the claims: a topic that is gone is of no project any more. */
-    uint8_t *value = broker_room(s->broker, &c->claims.project, cap + provenance.len + local_id.len), *end;
+    uint8_t *value = broker_room(s->broker, &c->claims.project,
+                                 cap + provenance.len + local_id.len + LOG_KEY_MOST);
+    uint8_t *end;
 
     w->id.len = w->local_id.len = w->duplicate_id.len = 0;
     w->offset = w->epoch = 0;
@@ -334,7 +363,8 @@ static bool accept_event(service_t *s, call_t *c, const topic_t *t, msg_event_wr
     end = value + n;
     memcpy(end, provenance.ptr, provenance.len);
     if (local_id.len) memcpy(end + provenance.len, local_id.ptr, local_id.len);
-    broker_put(s->broker, p, &t->id, n + provenance.len, local_id.len);
+    key_len = make_key(p, t, local_id, end + provenance.len + local_id.len);
+    broker_put(s->broker, p, &t->id, n + provenance.len, local_id.len, key_len);
     return true;
 }
 
