@@ -11,20 +11,22 @@
     --late MS          the most that a request waits before it is done, and its answer after that  [20]
     --refuse N         one request in about N is refused: without a responder, or with an error
     --lose N           one in N is done, and its answer is lost
-    --drop N           one in N ends its connection
-    --die N            one in N ends all connections; the server listens again after up to 300 ms
+    --drop N           at one answer in N the connection ends instead
+    --die N            at one answer in N all connections end; the server listens again after up to 300 ms
     --vanish N         at one in N a consumer that is not durable is gone
-    --fail             all five, with 1 in 40, 60, 150, 400 and 100; what is given beside it wins
+    --fail             all five, with 1 in 150, 200, 500, 1500 and 100; what is given beside it wins
 
 It prints "listening on 127.0.0.1:PORT", and ends when its standard input ends. A line there makes something
-happen now: `refuse`, `lose`, `drop`, `die` or `vanish` for the next request.
+happen now: `refuse`, `lose` or `vanish` at the next request, `drop` or `die` at the next answer.
 
-What happens comes from the seed [1] and from the number of the request, and is told on standard error. What is
-never out of order: the storing of what is published to one stream, the answers to publishes of one subject, and
-the requests and acks of one consumer. Where a publish is refused, so are those to the same stream that were sent
-before the client can have heard of it: as at a change of leader, none is stored in between. After `die` the streams
-and consumers are as they were; what was under way is not done. Subjects, streams and consumers behave as
-nats-server 2.15's do: fake_test asks both the same."""
+What happens comes from the seed [1] and from how many requests or answers there were, and is told on standard
+error. What is never out of order: the storing of what is published to one stream, the answers to publishes of one
+subject, and the requests and acks of one consumer. Where a publish is refused, so are those to the same stream that
+were sent before the client can have heard of it: as at a change of leader, none is stored in between. After `die` the
+streams and consumers are as they were; what had not been done by then is not done.
+
+Subjects, streams and consumers behave as those of one nats-server 2.15: fake_test asks both the same. A stream with
+replicas differs in one thing: there a repeated Nats-Msg-Id is looked at before the expected sequence."""
 import argparse
 import asyncio
 import json
@@ -52,7 +54,7 @@ HOW = {             # a request of that kind is refused in one of these ways
     "api": [NOBODY, "unavailable"], "direct": [NOBODY], "pull": [NOBODY, LEADERSHIP], "ack": [NOBODY], "unknown": [NOBODY],
     "publish": [NOBODY, "unavailable", "no resources", "too many requests"],
 }
-FAIL = {"refuse": 40, "lose": 60, "drop": 150, "die": 400, "vanish": 100}
+FAIL = {"refuse": 150, "lose": 200, "drop": 500, "die": 1500, "vanish": 100}
 GRACE = 0.03                # seconds in which a client hears of a refused publish
 
 
@@ -88,6 +90,8 @@ class Lanes:
         queue = self.lanes[lane]
         queue[0][1]()
         queue.popleft()
+        if self.lanes.get(lane) is not queue:
+            return      # the function has ended all of them
         if queue:
             self.wait(lane)
         else:
@@ -366,31 +370,34 @@ class Server:
     def request(self, client, work, reply, headers, data):
         faults = self.faults
         faults.count += 1
-        if faults.strikes("die"):
-            self.die()
-            return
         if faults.strikes("vanish"):
             self.vanish()
-        if faults.strikes("drop"):
-            faults.tell("drop: its connection ends")
-            client.transport.abort()
         if reply and self.refused(client, work, reply):
             return
         if reply and faults.strikes("lose"):
             faults.tell(f"lose: the answer to {work.subject} is lost")
             reply = ""
-        delay, answer = faults.delay(), self.answering(work, reply, faults.delay())
+        delay, answer = faults.delay(), self.answering(client, work, reply, faults.delay())
         if reply or work.kind != "pull":
             self.lanes.run(work.in_order, delay, lambda: work.run(reply, headers, data, answer))
 
-    def answering(self, work, reply, delay):
+    def answering(self, client, work, reply, delay):
         """What a work answers with. The publishes of one subject are answered in order."""
         lane = ("answer", work.subject) if work.kind == "publish" else None
 
         def answer(headers, data):
             if reply:
-                self.lanes.run(lane, delay, lambda: self.post(reply, reply, "", headers, data))
+                self.lanes.run(lane, delay, lambda: self.give_answer(client, reply, headers, data))
         return answer
+
+    def give_answer(self, client, reply, headers, data):
+        if self.faults.strikes("die"):
+            self.die()
+        elif self.faults.strikes("drop"):
+            self.faults.tell("drop: a connection ends in the place of an answer")
+            client.transport.abort()
+        else:
+            self.post(reply, reply, "", headers, data)
 
     def refused(self, client, work, reply):
         if work.kind == "publish":
@@ -459,7 +466,7 @@ class Server:
 
 
 class Commands(asyncio.Protocol):
-    """Standard input: what is to happen at the next request. Its end is the server's."""
+    """Standard input: what is to happen next. Its end is the server's."""
 
     def __init__(self, server):
         self.server, self.text = server, b""
