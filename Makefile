@@ -49,10 +49,11 @@ GZIP      := %/gzip %/fuzz_gzip # these need it
 PROTOBUF  := $(shell $(CXX) $(CPPFLAGS) -include google/protobuf/stubs/logging.h \
                  -include google/protobuf/util/json_util.h -E -x c++ /dev/null >/dev/null 2>&1 && echo here)
 SCHEMA    := %/schema %/fuzz_schema
+OF_NATS   := %/ensignd_nats
 NATS      := $(call there,nats/nats.h)
 NATS_O     = $(patsubst %,$(B)/obj/tools/ensignd/%.o,$(if $(NATS),$(NATS_C),log_nats_none))
 NATS_C    := log_nats nats_append nats_consumer nats_link nats_read nats_records nats_text
-buildable  = $(filter-out $(if $(ZLIB),,$(GZIP)) $(if $(PROTOBUF),,$(SCHEMA)),$(1))
+buildable  = $(filter-out $(if $(ZLIB),,$(GZIP)) $(if $(PROTOBUF),,$(SCHEMA)) $(if $(NATS),,$(OF_NATS)),$(1))
 UNIT      := $(call buildable,$(call programs,tests/unit/*.c tests/seq/*.c tests/fault/*.c tests/sim/*.c))
 SIM       := $(B)/tests/sim/sim
 E2E       := $(call programs,tests/e2e/*.c)
@@ -314,7 +315,7 @@ ENSQL_O := $(patsubst %.c,$(B)/obj/%.o,$(ENSQL_C))
 $(B)/tests/unit/query $(B)/tests/unit/ensignd_query: LIBS += -ljansson
 $(B)/tests/unit/query $(B)/tests/unit/ensignd_query: $(ENSQL_O)
 $(B)/tests/unit/query: $(addprefix $(B)/obj/tools/ensignd/,jobs.o reply.o restore.o walk.o wrapper.o)
-LOG_TESTS := $(addprefix $(B)/tests/unit/ensignd_,log log_model)
+LOG_TESTS := $(addprefix $(B)/tests/unit/ensignd_,log log_model nats)
 $(LOG_TESTS) $(addprefix $(B)/tests/unit/ensignd_,log_sqlite dedup_window policy): LIBS += -lsqlite3
 $(B)/tests/unit/ensignd_dedup_window: $(patsubst %,$(B)/obj/tools/ensignd/%.o,dedup ids lib log log_carry log_late \
                                         log_now log_sqlite restore topics util)

@@ -33,7 +33,7 @@ static int open_one(void **state)
     used = *state;
     clock_runs = used->engine == &log_nats;
     if (clock_runs) {
-        if (!nats_server.pid) return 0; /* the test is skipped */
+        if (!nats_is_up()) return 0; /* the test is skipped */
         snprintf(prefix, sizeof prefix, "test%u", ++number);
         log_nats_set(prefix, 0, 0);
     }
@@ -1265,7 +1265,7 @@ static void an_engine_without_amend_says_so(void **state)
 #define NATS(test) \
     static void nats_##test(void **state) \
     { \
-        if (!nats_server.pid) skip(); \
+        if (!nats_is_up()) skip(); \
         test(state); \
     }
 #define EACH_OF_NATS(F) \

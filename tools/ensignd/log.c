@@ -215,9 +215,14 @@ static void fail_request(log_t *l, log_request_t *r)
 
 /* The probe has all the time that it needs, and so has a destruction: that of a large topic is done in
    slices. */
+static bool has_all_time(const log_t *l, const log_request_t *r)
+{
+    return r->kind == KIND_DESTROY || r == &l->probe.base;
+}
+
 static bool is_due(const log_t *l, const log_request_t *r, int64_t now)
 {
-    return r->kind != KIND_DESTROY && r != &l->probe.base && now - r->asked >= l->timeout;
+    return !has_all_time(l, r) && now - r->asked >= l->timeout;
 }
 
 static bool is_overdue(const log_request_t *r, int64_t now)
@@ -310,14 +315,23 @@ int log_fd(const log_t *l)
     return l->engine->fd(l->at);
 }
 
+/* When something has to be done about a request; 0: the engine answers it whenever it can. */
+static int64_t due_of(const log_t *l, const log_request_t *r)
+{
+    int64_t overdue = r->asked + OVERDUE_MS, end = r->asked + l->timeout;
+
+    if (r->state == STATE_HELD) return r->again;
+    if (has_all_time(l, r)) return 0;
+    return l->overdue || overdue > end ? end : overdue;
+}
+
 int64_t log_due(const log_t *l)
 {
     int64_t due = l->engine->due(l->at);
 
     if (l->answered.first) return 1;
     for (const log_request_t *r = l->waiting.first; r; r = r->next) {
-        int64_t overdue = r->asked + OVERDUE_MS, end = r->asked + l->timeout;
-        int64_t at = r->state == STATE_HELD ? r->again : l->overdue || overdue > end ? end : overdue;
+        int64_t at = due_of(l, r);
         if (at && (due == 0 || at < due)) due = at;
     }
     return due;

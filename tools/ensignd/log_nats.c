@@ -13,7 +13,7 @@
 
 #define OPEN_MS 10000                   /* for each step of the start */
 #define PAYLOAD_LEAST 4718592           /* 4.5 MiB: an event of 4 MiB, and what is about it */
-#define PURGE_MS 60000
+#define PURGE_MS 20000
 #define REPLICAS_MANY 3
 #define WINDOW_MS_DEFAULT 120000
 
