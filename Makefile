@@ -106,8 +106,8 @@ help:
 	@echo "make demo         install what is needed, build, send two events through a local server"
 	@echo "make test         the tests"
 	@echo "make check        the tests again under ASan, UBSan and valgrind, and with 32-bit pointers; those of TLS"
-	@echo "                  with mbedTLS 3.6; those of ensignd over a log that is late and fails; the NATS server"
-	@echo "                  for tests beside the real one"
+	@echo "                  with mbedTLS 3.6; those of ensignd over a log that is late and fails; a NATS server for"
+	@echo "                  tests beside the real one, and a cluster of that one"
 	@echo "make cluster      three nats-server and three ensignd on this machine, until ^C"
 	@echo "make test-peers   against other people's programs: gRPC's interop server, h2spec, grpcurl, PyEnsign,"
 	@echo "                  go-ensign, grpc-go and grpcio that end connections, etcd, OpenTelemetry's collector"
@@ -204,10 +204,10 @@ check-late: $(LATE_C) $(SERVER) $(TOOL) $(EXAMPLES) $(HELPERS)
 	        -j $(JOBS) -t $(TEST_TIMEOUT) $(TALLY) $(LATE_C) $(LATE_SH) || failed=1; \
 	done; [ -z "$$failed" ]
 
-# The NATS server that tests of the engine talk to, beside nats-server, where that can be had.
-check-nats:
+# The NATS server that tests of the engine talk to, beside nats-server, where that can be had; and a cluster of it.
+check-nats: $(SERVER) $(TOOL)
 	@tools/nats_server || true
-	@tests/run -n "a NATS server for tests" $(TALLY) tests/nats/fake_test
+	@BUILD=$(B) tests/run -n "NATS" -j 1 -t 300 $(TALLY) tests/nats/fake_test tests/nats/cluster.sh
 
 check-mbedtls36:
 	@tools/mbedtls36
