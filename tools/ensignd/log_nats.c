@@ -320,7 +320,7 @@ static void engine_run(void *engine)
 {
     nats_t *e = engine;
 
-    nats_pages_free(e);
+    nats_pages_age(e);
     nats_link_run(e->link);
     consumers_run(&e->consumers);
     if (e->watch_again && now_ms() >= e->watch_again) nats_watch_run(e);
@@ -467,7 +467,6 @@ static void engine_close(void *engine)
     if (e->link) {
         nats_puts_free(e);
         nats_reads_free(e);
-        nats_pages_free(e);
         while (e->destroys) destroy_free(e->destroys);
         consumers_close(&e->consumers);
         nats_link_close(e->link);

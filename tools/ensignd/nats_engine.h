@@ -64,7 +64,7 @@ typedef struct nats_t {
     nats_put_t      *puts;
     nats_read_t     *reads;
     nats_cursor_t   *cursors;
-    nats_page_t     *pages;             /* of reads that were answered since the last run */
+    nats_page_t     *pages, *old_pages; /* of reads that were answered since the last run; since the one before */
     nats_destroy_t  *destroys;
 } nats_t;
 
@@ -92,7 +92,7 @@ void nats_appends_free(nats_project_t *p);
 
 void nats_read(void *engine, log_read_t *r);
 bool nats_read_cancel(nats_t *e, const log_request_t *r);
-void nats_pages_free(nats_t *e);
+void nats_pages_age(nats_t *e);         /* once a run */
 void nats_reads_free(nats_t *e);
 
 void nats_put(void *engine, log_put_t *r);

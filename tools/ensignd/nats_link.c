@@ -76,6 +76,7 @@ struct nats_link_t {
     uint64_t        generation;         /* the loop's, as all below */
     bool            up;
     ins_t           taken;
+    outs_t          sent;               /* and not handed over yet */
     request_t      *requests;
     size_t          request_count, request_cap, free;   /* free: index + 1 of the first free slot; 0: none */
     int64_t         next_due;           /* no request is due before; 0: none waits */
@@ -149,17 +150,33 @@ static void drop_outs(outs_t *outs)
     outs->count = 0;
 }
 
-static void put_out(nats_link_t *l, natsMsg *message)
+static void outs_put(outs_t *outs, natsMsg *message, uint64_t generation)
 {
-    pthread_mutex_lock(&l->lock);
-    if (l->outs.count == l->outs.cap) {
-        l->outs.cap = l->outs.cap ? 2 * l->outs.cap : 256;
-        l->outs.at = x_realloc(l->outs.at, l->outs.cap * sizeof *l->outs.at);
+    if (outs->count == outs->cap) {
+        outs->cap = outs->cap ? 2 * outs->cap : 256;
+        outs->at = x_realloc(outs->at, outs->cap * sizeof *outs->at);
     }
-    l->outs.at[l->outs.count].message = message;
-    l->outs.at[l->outs.count++].generation = l->generation;
-    if (l->outs.count == 1) pthread_cond_broadcast(&l->wake);
+    outs->at[outs->count].message = message;
+    outs->at[outs->count++].generation = generation;
+}
+
+/* What the loop has sent goes to the thread at once: so that wakes once a turn, and not for each message. */
+static void hand_over(nats_link_t *l)
+{
+    outs_t swap;
+
+    if (l->sent.count == 0) return;
+    pthread_mutex_lock(&l->lock);
+    if (l->outs.count == 0) {
+        swap = l->outs;
+        l->outs = l->sent;
+        l->sent = swap;
+        pthread_cond_broadcast(&l->wake);
+    }
+    for (size_t i = 0; i < l->sent.count; i++)
+        outs_put(&l->outs, l->sent.at[i].message, l->sent.at[i].generation);
     pthread_mutex_unlock(&l->lock);
+    l->sent.count = 0;
 }
 
 /* ---- libnats's callbacks, each in a thread of its own */
@@ -453,7 +470,7 @@ uint64_t nats_ask(nats_link_t *l, const nats_out_t *out, int64_t limit_ms, nats_
         return 0;
     }
     set_due(l, q, now_ms());
-    put_out(l, message);
+    outs_put(&l->sent, message, l->generation);
     return number_of(l, index);
 }
 
@@ -472,7 +489,7 @@ void nats_still_waits(nats_link_t *l, uint64_t request)
 void nats_tell(nats_link_t *l, const nats_out_t *out)
 {
     natsMsg *message = l->up ? make_message(out, NULL) : NULL;
-    if (message) put_out(l, message);
+    if (message) outs_put(&l->sent, message, l->generation);
 }
 
 static void fail_request(nats_link_t *l, size_t index)
@@ -552,6 +569,7 @@ static void take_ins(nats_link_t *l)
 
 void nats_link_run(nats_link_t *l)
 {
+    hand_over(l);
     take_ins(l);
     for (size_t i = 0; i < l->taken.count; i++) {
         in_t in = l->taken.at[i];
@@ -561,6 +579,7 @@ void nats_link_run(nats_link_t *l)
     }
     l->taken.count = 0;
     fail_late(l);
+    hand_over(l);
 }
 
 /* ---- life */
@@ -644,6 +663,8 @@ void nats_link_close(nats_link_t *l)
     drop_ins(&l->ins);
     drop_ins(&l->taken);
     drop_outs(&l->outs);
+    drop_outs(&l->sent);
+    free(l->sent.at);
     free(l->ins.at);
     free(l->taken.at);
     free(l->outs.at);
@@ -662,7 +683,7 @@ int nats_link_fd(const nats_link_t *l)
 
 int64_t nats_link_due(const nats_link_t *l)
 {
-    return l->next_due;
+    return l->sent.count ? 1 : l->next_due;
 }
 
 bool nats_link_up(const nats_link_t *l)

@@ -6,7 +6,7 @@
  *        read's topics, which waits for a later read that goes on where this one ended. CURSORS_MOST wait.
  *        A replica may be behind, and then says too soon that there is no more. So where there are several,
  *        the stream's leader is asked for a next event; if there is one, the read waits for it.
- *        A page stays until the next run. One read looks at LOOKS_MOST events.
+ *        A page stays for a whole run, since a read may be answered in the call that asks. One read looks at LOOKS_MOST events.
  * Moves  asked -> the stream is known -> (the place of an id is found) -> events, until there are enough or no
  *        more -> (the leader is asked) -> answered. Whatever fails, fails the read or ends it early. */
 #include "nats_engine.h"
@@ -65,13 +65,15 @@ static void page_free(nats_page_t *page)
     free(page);
 }
 
-void nats_pages_free(nats_t *e)
+void nats_pages_age(nats_t *e)
 {
-    while (e->pages) {
-        nats_page_t *page = e->pages;
-        e->pages = page->next;
+    while (e->old_pages) {
+        nats_page_t *page = e->old_pages;
+        e->old_pages = page->next;
         page_free(page);
     }
+    e->old_pages = e->pages;
+    e->pages = NULL;
 }
 
 static void page_put(nats_page_t *page, const log_event_t *event, nats_message_t *m)
@@ -561,4 +563,6 @@ void nats_reads_free(nats_t *e)
 {
     while (e->reads) read_free(e->reads);
     while (e->cursors) cursor_free(e->cursors);
+    nats_pages_age(e);
+    nats_pages_age(e);
 }
