@@ -1,4 +1,4 @@
-"""client.py - a small client of the NATS protocol for tests: it blocks, and fails when nothing comes in time"""
+"""client.py - a small client of NATS for tests: it blocks, and fails when nothing comes in time"""
 import itertools
 import json
 import socket
@@ -95,7 +95,8 @@ class Client:
         headers = sizes[0] if len(sizes) == 2 else 0
         inbox = self.inboxes.get(rest[1])
         if inbox:
-            inbox.messages.append(Message(rest[0], rest[2] if len(rest) > 2 else "", whole[:headers], whole[headers:]))
+            reply = rest[2] if len(rest) > 2 else ""
+            inbox.messages.append(Message(rest[0], reply, whole[:headers], whole[headers:]))
 
     def sync(self):
         want = self.pongs + 1

@@ -1,9 +1,10 @@
 """consumer.py - one consumer of a stream: what it hands out, to whom, and what became of it
 
-Owns   the place in the stream (`next`), what waits for an ack (`pending`), what is due again (`again`), and the
-       pull requests that wait (`waiting`).
+Owns   the place in the stream (`next`), what waits for an ack (`pending`), what is due again (`again`), and
+       the pull requests that wait (`waiting`).
 Holds  ack_floor is the pair below which all is acked; a sequence in `again` is in `pending`.
-Moves  pump() hands out whatever may go. Call it after each change: a message, an ack, a request, a subscription.
+Moves  pump() hands out whatever may go. Call it after each change: a message, an ack, a request, a
+       subscription.
 
 It sends through `post(to, subject, reply, headers, data)`; `interest(subject)` says whether somebody listens.
 Times are those of the event loop, in seconds; what is told to clients is in nanoseconds since 1970."""
@@ -202,7 +203,8 @@ class Consumer:
         self.post(pull.reply, pull.reply, "", headers, b"")
 
     def ack_subject(self, m, count):
-        return f"$JS.ACK.{self.stream.name}.{self.name}.{count}.{m.seq}.{self.number + 1}.{m.time}.{self.left()}"
+        name = f"{self.stream.name}.{self.name}"
+        return f"$JS.ACK.{name}.{count}.{m.seq}.{self.number + 1}.{m.time}.{self.left()}"
 
     def hand_out(self, to, m, count):
         reply, headers, data = self.ack_subject(m, count), m.headers, m.data
@@ -223,7 +225,7 @@ class Consumer:
         elif not self.push and to.left <= 0 and to.bytes > 0:
             self.post(to.reply, to.reply, "", status(409, "Batch Completed", to.counts()), b"")
 
-    # ------------------------------------------------------------ flow control and heartbeats of a push consumer
+    # ------------------------------------------------------------ flow control and heartbeats of pushes
 
     def count_flow(self, size):
         self.unconfirmed += size
@@ -431,7 +433,8 @@ class Consumer:
 
     def info(self):
         def pair(number, seq, at):
-            return {"consumer_seq": number, "stream_seq": seq, **({"last_active": timestamp(at)} if at else {})}
+            active = {"last_active": timestamp(at)} if at else {}
+            return {"consumer_seq": number, "stream_seq": seq, **active}
         info = {
             "stream_name": self.stream.name, "name": self.name, "created": timestamp(self.created),
             "config": self.config,
@@ -493,7 +496,8 @@ def full_config(given):
 
 def check(config):
     filters = filters_of(config)
-    start = {"by_start_sequence": "opt_start_seq", "by_start_time": "opt_start_time"}.get(config["deliver_policy"])
+    starts = {"by_start_sequence": "opt_start_seq", "by_start_time": "opt_start_time"}
+    start = starts.get(config["deliver_policy"])
     if config["deliver_policy"] not in POLICIES:
         raise Refusal(400, 10025, f'invalid JSON: json: cannot unmarshal "{config["deliver_policy"]}"')
     if config.get("filter_subject") and config.get("filter_subjects"):
@@ -505,7 +509,8 @@ def check(config):
     if start and not config.get(start):
         words = start.replace("opt_", "").replace("seq", "sequence").replace("_", " ")
         policy = config["deliver_policy"].replace("_", " ")
-        raise Refusal(400, 10094, f"consumer delivery policy is deliver {policy}, but optional {words} is not set")
+        raise Refusal(400, 10094, f"consumer delivery policy is deliver {policy}, but optional {words} is not "
+                                  "set")
     if config["deliver_policy"] == "last_per_subject" and not filters:
         raise Refusal(400, 10094, "consumer delivery policy is deliver last per subject, but optional filter "
                                   "subject is not set")

@@ -19,14 +19,16 @@
 It prints "listening on 127.0.0.1:PORT", and ends when its standard input ends. A line there makes something
 happen now: `refuse`, `lose` or `vanish` at the next request, `drop` or `die` at the next answer.
 
-What happens comes from the seed [1] and from how many requests or answers there were, and is told on standard
-error. What is never out of order: the storing of what is published to one stream, the answers to publishes of one
-subject, and the requests and acks of one consumer. Where a publish is refused, so are those to the same stream that
-were sent before the client can have heard of it: as at a change of leader, none is stored in between. After `die` the
-streams and consumers are as they were; what had not been done by then is not done.
+What happens comes from the seed [1] and from how many requests or answers there were, and is told on
+standard error. What is never out of order: the storing of what is published to one stream, the answers to
+publishes of one subject, and the requests and acks of one consumer. Where a publish is refused, so are those
+to the same stream that were sent before the client can have heard of it: as at a change of leader, none is
+stored in between. After `die` the streams and consumers are as they were; what had not been done by then is
+not done.
 
-Subjects, streams and consumers behave as those of one nats-server 2.15: fake_test asks both the same. A stream with
-replicas differs in one thing: there a repeated Nats-Msg-Id is looked at before the expected sequence."""
+Subjects, streams and consumers behave as those of one nats-server 2.15: fake_test asks both the same. A
+stream with replicas differs in one thing: there a repeated Nats-Msg-Id is looked at before the expected
+sequence."""
 import argparse
 import asyncio
 import json
@@ -51,7 +53,8 @@ REFUSALS = {        # the words told, and the error of the answer
     "too many requests": Refusal(429, 10167, "too many requests"),
 }
 HOW = {             # a request of that kind is refused in one of these ways
-    "api": [NOBODY, "unavailable"], "direct": [NOBODY], "pull": [NOBODY, LEADERSHIP], "ack": [NOBODY], "unknown": [NOBODY],
+    "api": [NOBODY, "unavailable"], "direct": [NOBODY], "pull": [NOBODY, LEADERSHIP], "ack": [NOBODY],
+    "unknown": [NOBODY],
     "publish": [NOBODY, "unavailable", "no resources", "too many requests"],
 }
 FAIL = {"refuse": 150, "lose": 200, "drop": 500, "die": 1500, "vanish": 100}
@@ -141,7 +144,8 @@ class Faults:
 
 
 class Outage:
-    """A stream that refuses publishes. It ends once every client has heard of it: then the next one begins anew."""
+    """A stream refuses publishes. It ends when all refusals were answered, and some time for them to arrive has
+    passed, or the client has begun anew twice."""
 
     def __init__(self, how):
         self.how, self.unanswered, self.rounds, self.answered = how, 0, 0, 0.0
@@ -221,7 +225,8 @@ class Client(asyncio.Protocol):
     def connect(self, rest):
         self.options = json.loads(rest)
         wanted = self.server.options
-        if wanted.user and (self.options.get("user"), self.options.get("pass")) != (wanted.user, wanted.password):
+        given = self.options.get("user"), self.options.get("pass")
+        if wanted.user and given != (wanted.user, wanted.password):
             raise ValueError("Authorization Violation")
         self.welcome = True
         self.verbose()
@@ -298,7 +303,8 @@ class Client(asyncio.Protocol):
     def give(self, sub, subject, reply, headers, data):
         words = f"{subject} {sub.sid} {reply + ' ' if reply else ''}"
         if headers and self.options.get("headers"):
-            self.write(f"HMSG {words}{len(headers)} {len(headers) + len(data)}\r\n".encode() + headers + data + b"\r\n")
+            words += f"{len(headers)} {len(headers) + len(data)}"
+            self.write(f"HMSG {words}\r\n".encode() + headers + data + b"\r\n")
         else:
             self.write(f"MSG {words}{len(data)}\r\n".encode() + data + b"\r\n")
         sub.given += 1
@@ -309,8 +315,8 @@ class Server:
     def __init__(self, options):
         self.options = options
         self.loop = asyncio.get_running_loop()
-        every = {kind: n for kind in FAIL if (n := getattr(options, kind) or (FAIL[kind] if options.fail else 0))}
-        self.faults = Faults(options.seed, options.late, every)
+        every = {kind: getattr(options, kind) or (FAIL[kind] if options.fail else 0) for kind in FAIL}
+        self.faults = Faults(options.seed, options.late, {kind: n for kind, n in every.items() if n})
         self.lanes = Lanes(self.loop)
         self.routes, self.clients, self.outages = Routes(), set(), {}
         self.jetstream = None if options.no_jetstream else \
@@ -320,9 +326,9 @@ class Server:
 
     def info(self):
         return {"server_id": "FAKE", "server_name": "fake", "version": VERSION, "proto": 1, "go": "none",
-                "host": "127.0.0.1", "port": self.port, "headers": True, "max_payload": self.options.max_payload,
-                "jetstream": self.jetstream is not None, "auth_required": bool(self.options.user), "client_id": 1,
-                "client_ip": "127.0.0.1"}
+                "host": "127.0.0.1", "port": self.port, "headers": True,
+                "max_payload": self.options.max_payload, "jetstream": self.jetstream is not None,
+                "auth_required": bool(self.options.user), "client_id": 1, "client_ip": "127.0.0.1"}
 
     async def listen(self):
         self.listener = await self.loop.create_server(lambda: Client(self), "127.0.0.1", self.options.port)
@@ -443,7 +449,8 @@ class Server:
         if there:
             c = self.faults.choose(there)
             told = self.faults.choose([True, False])
-            self.faults.tell(f"vanish: consumer {c.name} of {c.stream.name}, {'told' if told else 'in silence'}")
+            how = "told" if told else "in silence"
+            self.faults.tell(f"vanish: consumer {c.name} of {c.stream.name}, {how}")
             self.jetstream.remove(c, told)
 
     # ------------------------------------------------------------ its own end, for a moment or for good

@@ -1,10 +1,11 @@
 """jetstream.py - the streams and consumers of one account, and the requests of $JS.API that work on them
 
-find(subject) says what a subject asks of JetStream, without doing it: a Work, whose run() does it and answers.
+find(subject) says what a subject asks of JetStream, without doing it: a Work, whose run() does it and
+answers.
 So that who calls can do it later, in another order, or not at all. Lanes name what must stay in order.
 
-Left out: mirrors, sources, transforms, rollups by time to live, snapshots, pausing, priority groups, advisories,
-batches of direct gets, and everything of clusters."""
+Left out: mirrors, sources, transforms, messages with a time to live, snapshots, pausing, priority groups,
+advisories, batches of direct gets, and everything of clusters."""
 import base64
 import json
 import time
@@ -21,8 +22,9 @@ NOT_FOUND = b"NATS/1.0 404 Message Not Found\r\n\r\n"
 
 
 class Work:
-    """kind: api, direct, pull, ack, publish or unknown. run(reply, headers, data, answer) does it; where something is to
-    be answered, it calls answer(headers, data). in_order: works with the same one are done as they come."""
+    """kind: api, direct, pull, ack, publish or unknown. run(reply, headers, data, answer) does it; where
+    something is to be answered, it calls answer(headers, data). in_order: works with the same one are done as
+    they come."""
 
     def __init__(self, kind, subject, run, in_order=None, stream="", answer_type=""):
         self.kind, self.subject, self.run, self.in_order = kind, subject, run, in_order
@@ -38,18 +40,20 @@ def refused(work, refusal):
 
 
 class JetStream:
-    """post(to, subject, reply, headers, data) sends a message; interest(subject): whether somebody gets it."""
+    """post(to, subject, reply, headers, data) sends a message; interest(subject): whether anybody gets it."""
 
     def __init__(self, post, interest, max_payload):
         self.post, self.interest, self.max_payload = post, interest, max_payload
         self.streams = {}
         self.requests = self.errors = 0
-        # What follows $JS.API., the name of the answer's type, what answers, and the fields that a request may have.
+        # What follows $JS.API., the name of the answer's type, what answers, and a request's fields; None: its
+        # handler checks them.
         self.table = [
             ("INFO", "account_info", self.account, set()),
             ("STREAM.CREATE.*", "stream_create", self.stream_create, None),
             ("STREAM.UPDATE.*", "stream_update", self.stream_update, None),
-            ("STREAM.INFO.*", "stream_info", self.stream_info, {"subjects_filter", "offset", "deleted_details"}),
+            ("STREAM.INFO.*", "stream_info", self.stream_info,
+             {"subjects_filter", "offset", "deleted_details"}),
             ("STREAM.NAMES", "stream_names", self.stream_names, {"offset", "subject"}),
             ("STREAM.LIST", "stream_list", self.stream_list, {"offset", "subject"}),
             ("STREAM.DELETE.*", "stream_delete", self.stream_delete, set()),
@@ -74,7 +78,8 @@ class JetStream:
             return self.of_consumer("ack", subject, subject.split(".")[2:4],
                                     lambda c, reply, headers, data, answer: c.ack(subject, reply, data))
         if subject.startswith("$JS.FC."):
-            return self.of_consumer("ack", subject, subject.split(".")[2:4], lambda c, *_: c.confirm_flow(subject))
+            return self.of_consumer("ack", subject, subject.split(".")[2:4],
+                                    lambda c, *_: c.confirm_flow(subject))
         if subject.startswith("$JS.API.DIRECT.GET."):
             return self.direct(subject)
         if subject.startswith(API):
@@ -102,7 +107,8 @@ class JetStream:
         for pattern, name, handler, fields in self.table:
             if matches(API + pattern, subject):
                 work = Work("api", subject, None, answer_type=f"io.nats.jetstream.api.v1.{name}_response")
-                work.run = lambda reply, headers, data, answer: answer(b"", self.answer(work, handler, fields, data))
+                work.run = lambda reply, headers, data, answer: \
+                    answer(b"", self.answer(work, handler, fields, data))
                 return work
         return Work("unknown", subject, lambda *_: None)    # nobody answers, and nobody says so
 
@@ -147,7 +153,9 @@ class JetStream:
 
     def account(self, tokens, asked):
         streams = self.streams.values()
-        used = {kind: sum(s.bytes for s in streams if s.config["storage"] == kind) for kind in ("memory", "file")}
+        used = {"memory": 0, "file": 0}
+        for s in streams:
+            used[s.config["storage"]] += s.bytes
         return {
             "memory": used["memory"], "storage": used["file"], "reserved_memory": 0, "reserved_storage": 0,
             "streams": len(streams), "consumers": sum(len(s.consumers) for s in streams),
@@ -285,7 +293,8 @@ class JetStream:
 
         def run(reply, headers, data, answer):
             try:
-                asked = {"last_by_subj": ".".join(tokens[5:])} if len(tokens) > 5 else json.loads(data or b"{}")
+                last = {"last_by_subj": ".".join(tokens[5:])}
+                asked = last if len(tokens) > 5 else json.loads(data or b"{}")
             except ValueError:
                 asked = {}
             if not data and len(tokens) == 5:
@@ -305,12 +314,13 @@ class JetStream:
         given = dict(asked.get("config") or {})
         name = given.get("name") or given.get("durable_name") or ""
         if len(tokens) == 3 and given.get("durable_name"):
-            raise Refusal(400, 10020, "consumer expected to be ephemeral but a durable name was set in request")
+            raise Refusal(400, 10020, "consumer expected to be ephemeral but a durable name was set in "
+                                      "request")
         if len(tokens) > 3 and tokens[3] != name:
-            raise Refusal(400, 10131, "Consumer create request did not match filtered subject from create subject"
-                          if name else "consumer name in subject does not match durable name in request")
+            raise Refusal(400, 10017, "consumer name in subject does not match durable name in request")
         if len(tokens) > 4 and ".".join(tokens[4:]) != given.get("filter_subject", ""):
-            raise Refusal(400, 10131, "Consumer create request did not match filtered subject from create subject")
+            raise Refusal(400, 10131, "Consumer create request did not match filtered subject from create "
+                                      "subject")
         return self.consumer_put(s, given, name, asked.get("action", ""))
 
     def durable_create(self, tokens, asked):
@@ -344,7 +354,8 @@ class JetStream:
             there.filters = consumer.filters_of(config)
             there.pump()
         else:
-            there = consumer.Consumer(s, config, self.post, self.interest, lambda c: self.remove(c, told=False))
+            there = consumer.Consumer(s, config, self.post, self.interest,
+                                      lambda c: self.remove(c, told=False))
             s.consumers[config["name"]] = there
         return there.info()
 
@@ -381,7 +392,7 @@ class JetStream:
     # ------------------------------------------------------------ what happens to it
 
     def restart(self):
-        """As a server's end and start leave it: requests that waited are gone, and what was kept in memory."""
+        """As a server's end and start leave it: requests that waited are gone, and what lay in memory."""
         for s in list(self.streams.values()):
             if s.config["storage"] == "memory":
                 del self.streams[s.name]
@@ -395,7 +406,7 @@ class JetStream:
 
 
 def read(data, fields):
-    """The JSON of a request; empty is an object without members. fields: those that may be there; None: any."""
+    """The JSON of a request; nothing is an object without members. fields: that may be there; None: any."""
     try:
         asked = json.loads(data) if data.strip() else {}
     except ValueError as e:

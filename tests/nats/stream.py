@@ -249,7 +249,8 @@ class Stream:
         config, of_subject = self.config, self.subjects[subject]
         while 0 < config["max_msgs_per_subject"] < len(of_subject):
             self.remove(of_subject[0])
-        while self.order and (0 < config["max_msgs"] < len(self.order) or 0 < config["max_bytes"] < self.bytes):
+        while self.order and (0 < config["max_msgs"] < len(self.order) or
+                              0 < config["max_bytes"] < self.bytes):
             self.remove(self.order[0])
 
 
@@ -267,7 +268,8 @@ def full_config(given):
     config["subjects"] = list(given.get("subjects") or [name])
     for limit in ("max_consumers", "max_msgs", "max_bytes", "max_msgs_per_subject", "max_msg_size"):
         config[limit] = config[limit] or -1
-    config["duplicate_window"] = config["duplicate_window"] or min(120 * SECOND, config["max_age"] or 120 * SECOND)
+    window = min(120 * SECOND, config["max_age"] or 120 * SECOND)
+    config["duplicate_window"] = config["duplicate_window"] or window
     if not all(is_subject(s) for s in config["subjects"]):
         raise Refusal(500, 10052, "invalid subject")
     if 0 < config["max_age"] < config["duplicate_window"]:
