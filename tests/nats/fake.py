@@ -217,7 +217,7 @@ class Client(asyncio.Protocol):
             if not operation or not (self.welcome or name == "CONNECT"):
                 raise ValueError("Unknown Protocol Operation" if not operation else "Authorization Violation")
             operation(rest if name != "HPUB" else "H " + rest)
-        except ValueError as e:
+        except (ValueError, IndexError) as e:
             self.fail(e if str(e) in ("Unknown Protocol Operation", "Authorization Violation",
                                       "Maximum Payload Violation") else "Parser Error")
         return True
@@ -319,8 +319,7 @@ class Server:
         self.faults = Faults(options.seed, options.late, {kind: n for kind, n in every.items() if n})
         self.lanes = Lanes(self.loop)
         self.routes, self.clients, self.outages = Routes(), set(), {}
-        self.jetstream = None if options.no_jetstream else \
-            jetstream.JetStream(self.post, self.interest, options.max_payload)
+        self.jetstream = None if options.no_jetstream else jetstream.JetStream(self.post, self.interest)
         self.listener = None
         self.ended = self.loop.create_future()
 
@@ -464,7 +463,15 @@ class Server:
         for client in list(self.clients):
             client.transport.abort()
         self.jetstream.restart()
-        self.loop.call_later(pause, lambda: self.loop.create_task(self.listen()))
+        self.loop.call_later(pause, lambda: self.loop.create_task(self.listen_again()))
+
+    async def listen_again(self):
+        """Somebody's connection may have the port for a while."""
+        while True:
+            try:
+                return await self.listen()
+            except OSError:
+                await asyncio.sleep(0.02)
 
     def command(self, word):
         if word not in FAIL:

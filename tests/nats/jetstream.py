@@ -42,8 +42,8 @@ def refused(work, refusal):
 class JetStream:
     """post(to, subject, reply, headers, data) sends a message; interest(subject): whether anybody gets it."""
 
-    def __init__(self, post, interest, max_payload):
-        self.post, self.interest, self.max_payload = post, interest, max_payload
+    def __init__(self, post, interest):
+        self.post, self.interest = post, interest
         self.streams = {}
         self.requests = self.errors = 0
         # What follows $JS.API., the name of the answer's type, what answers, and a request's fields; None: its
