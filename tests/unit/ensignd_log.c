@@ -991,8 +991,8 @@ static uint64_t hand_last(void *e, const ulid_t *project) { (void)e; (void)proje
 static void hand_close(void *e) { (void)e; }
 
 static const log_engine_t by_hand = {
-    "by hand", false, false, hand_open, hand_append, hand_read, hand_amend, hand_destroy, hand_put, hand_cancel,
-    hand_follow, hand_run, hand_fd, hand_due, hand_epoch, hand_last, hand_close
+    "by hand", false, false, hand_open, hand_append, hand_read, hand_amend, hand_destroy, hand_put,
+    hand_cancel, hand_follow, hand_run, hand_fd, hand_due, hand_epoch, hand_last, hand_close
 };
 static const engine_t the_hand = { &by_hand, NULL };
 

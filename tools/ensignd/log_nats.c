@@ -428,8 +428,8 @@ static bool check_payload(const nats_t *e, const char *where, why_t *why)
     int64_t most = nats_link_max_payload(e->link);
 
     return most >= PAYLOAD_LEAST ||
-           fail(why, "--store %s: NATS takes messages of %" PRId64 " bytes at most, and an event can have %d; "
-                     "put max_payload: 8MB into nats-server's configuration", where, most, PAYLOAD_LEAST);
+           fail(why, "--store %s: NATS takes messages of %" PRId64 " bytes at most, and an event can have %d; put "
+                     "max_payload: 8MB into nats-server's configuration", where, most, PAYLOAD_LEAST);
 }
 
 /* Until the front knows all records that there are. */
@@ -441,7 +441,8 @@ static bool load(nats_t *e, const char *where, uint64_t last, why_t *why)
     nats_watch_open(e);
     while (e->watched < last || consumer_state(e->watch) != CONSUMER_OPEN) {
         if (now_ms() >= end)
-            return fail(why, "--store %s: NATS did not give the metadata in time; see nats-server's log", where);
+            return fail(why, "--store %s: NATS did not give the metadata in time; see nats-server's log",
+                        where);
         wait_for(e);
         if (e->watched > before) end = now_ms() + OPEN_MS;
         before = e->watched;

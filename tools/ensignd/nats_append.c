@@ -1,10 +1,10 @@
 /* nats_append.c - appends to the streams of NATS; see nats_engine.h
  *
- * Holds  a project's events are published in order, WINDOW of them without an answer at most. Each has an id
- *        that is the same when it is published again, so the stream stores it once.
- *        Behind the first publish that fails, nothing more goes to that stream. When all that is in flight has
- *        its answer, or its limit is over, the project's appends fail in order; the front hands them over
- *        again in order, and what has an offset by then is not sent again. So an event is stored in front of an
+ * Holds  a project's events are published in order, WINDOW of them without an answer at most. Each has an
+ *        id that is the same when it is published again, so the stream stores it once. Behind the first
+ *        publish that fails, nothing more goes to that stream. When all that is in flight has its answer,
+ *        or its limit is over, the project's appends fail in order; the front hands them over again in
+ *        order, and what has an offset by then is not sent again. So an event is stored in front of an
  *        earlier one only where the stream lost that one among those in flight.
  * Moves  asked -> the stream is known -> sent -> all answered -> answered in order. */
 #include "nats_engine.h"
@@ -59,6 +59,11 @@ static void answer_first(nats_project_t *p)
 
 static void pump(nats_project_t *p);
 
+static bool is_done(const nats_append_t *a)
+{
+    return a->flying == 0 && (!a->r || a->left == 0);
+}
+
 /* Behind each answer. */
 static void settle(nats_project_t *p)
 {
@@ -66,7 +71,7 @@ static void settle(nats_project_t *p)
         fail_all(p);
         return;
     }
-    while (p->appends && p->appends->flying == 0 && (!p->appends->r || p->appends->left == 0)) answer_first(p);
+    while (p->appends && is_done(p->appends)) answer_first(p);
     if (!p->failing) pump(p);
 }
 

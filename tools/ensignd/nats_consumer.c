@@ -75,7 +75,8 @@ static bool on_deleted(void *user, uint64_t number, nats_message_t *m)
     return false;
 }
 
-static uint64_t ask(consumer_t *c, const char *what, ensign_slice_t body, int64_t limit, nats_reply_fn_t *done)
+static uint64_t ask(consumer_t *c, const char *what, ensign_slice_t body, int64_t limit,
+                    nats_reply_fn_t *done)
 {
     char name[NAME_BYTES], subject[TEXT_BYTES];
     nats_out_t out = { subject, body, NULL, 0 };
@@ -162,11 +163,12 @@ static void make(consumer_t *c)
     name_of(c, name);
     begin_text(c, begin);
     body.end = (size_t)snprintf((char *)buf_room(&body, cap), cap,
-                                "{\"stream_name\":\"%s\",\"action\":\"create\",\"config\":{\"name\":\"%s\",%s,"
-                                "\"ack_policy\":\"none\",\"replay_policy\":\"instant\",\"num_replicas\":1,"
+                                "{\"stream_name\":\"%s\",\"action\":\"create\","
+                                "\"config\":{\"name\":\"%s\",%s,\"ack_policy\":\"none\",\"replay_policy\":\"instant\",\"num_replicas\":1,"
                                 "\"mem_storage\":true,\"inactive_threshold\":%d000000%s%s%s}}",
-                                c->stream, name, begin, INACTIVE_MS, c->filters ? ",\"filter_subjects\":[" : "",
-                                c->filters ? c->filters : "", c->filters ? "]" : "");
+                                c->stream, name, begin, INACTIVE_MS,
+                                c->filters ? ",\"filter_subjects\":[" : "", c->filters ? c->filters : "",
+                                c->filters ? "]" : "");
     c->making = ask(c, "CREATE", buf_bytes(&body), MAKE_MS, on_made);
     buf_free(&body);
     if (!c->making) give_up(c, "NATS cannot be reached");

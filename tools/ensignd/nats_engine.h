@@ -5,14 +5,14 @@
  *
  * PREFIX is that of --project-prefix [ensign]; PROJECT and TOPIC are ULIDs as text.
  *
- * Streams   PREFIX_PROJECT holds a project's events: TOPIC's have the subject PREFIX.PROJECT.TOPIC. It is made
- *           before the first topic's record is. Its sequence is the offset, its time the commit's, and its
- *           `created` the epoch.
- *           KV_PREFIX holds the metadata: a record's subject is $KV.PREFIX. and its key in base64url, its
- *           revision the sequence. A removed record is a message without data, as in NATS's own buckets.
- * Moves     A project is UNKNOWN until a request to its stream has brought KNOWN or MISSING. What was asked for
- *           meanwhile waits, and project_resolved of each file goes on with it. KNOWN becomes UNKNOWN when its
- *           stream seems to be gone. */
+ * Streams   PREFIX_PROJECT holds a project's events: TOPIC's have the subject PREFIX.PROJECT.TOPIC. It is
+ *           made before the first topic's record is. Its sequence is the offset, its time the commit's, and
+ *           its `created` the epoch. KV_PREFIX holds the metadata: a record's subject is $KV.PREFIX. and
+ *           its key in base64url, its revision the sequence. A removed record is a message without data, as
+ *           in NATS's own buckets.
+ * Moves     A project is UNKNOWN until a request to its stream has brought KNOWN or MISSING. What was asked
+ *           for meanwhile waits, and the files' nats_..._resolved go on with it. KNOWN becomes UNKNOWN
+ *           when its stream seems to be gone. */
 #ifndef ENSIGND_NATS_ENGINE_H
 #define ENSIGND_NATS_ENGINE_H
 #include "log_engine.h"
@@ -64,12 +64,12 @@ typedef struct nats_t {
     nats_put_t      *puts;
     nats_read_t     *reads;
     nats_cursor_t   *cursors;
-    nats_page_t     *pages, *old_pages; /* of reads that were answered since the last run; since the one before */
+    nats_page_t     *pages, *old_pages; /* of reads that were answered: behind the last run; before it */
     nats_destroy_t  *destroys;
 } nats_t;
 
-/* The answer is the project's state, or MISSING with `make` not yet done: it may be known at once. ASKED: the
-   files' project_resolved are called. UNKNOWN: NATS cannot be reached. */
+/* Asks for the project's stream, where it is not KNOWN, and has it made where it is MISSING and `make` says so.
+   Returns the state. ASKED: nats_..._resolved are called later. UNKNOWN: NATS cannot be reached. */
 project_state_t  nats_ensure(nats_project_t *p, bool make);
 nats_project_t  *nats_project(nats_t *e, const ulid_t *id);
 void             nats_forget_stream(nats_project_t *p);         /* it may be gone: it is asked for anew */

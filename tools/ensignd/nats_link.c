@@ -249,8 +249,8 @@ static natsStatus dial(connection_t *c)
     return s;
 }
 
-/* Nobody knows a new inbox before the loop is told of it: no message is missed, and where it is closed already,
-   none comes. Messages are bounded by what is asked for, so libnats may keep them all. */
+/* Nobody knows a new inbox before the loop is told of it: no message is missed, and where it is closed
+   already, none comes. Messages are bounded by what is asked for, so libnats may keep them all. */
 static natsStatus subscribe(connection_t *c)
 {
     char subject[INBOX_BYTES];
@@ -262,7 +262,8 @@ static natsStatus subscribe(connection_t *c)
         c->complete = true;
         return s;
     }
-    if (natsSubscription_SetOnCompleteCB(c->inbox, on_complete, c) != NATS_OK) raise_flag(c->link, &c->complete);
+    s = natsSubscription_SetOnCompleteCB(c->inbox, on_complete, c);
+    if (s != NATS_OK) raise_flag(c->link, &c->complete);
     return natsSubscription_SetPendingLimits(c->inbox, -1, -1);
 }
 
@@ -314,10 +315,11 @@ static connection_t *connect_once(nats_link_t *l, natsStatus *s)
 static void send_all(connection_t *c, outs_t *outs)
 {
     for (size_t i = 0; i < outs->count; i++) {
+        natsMsg *m = outs->at[i].message;
         natsStatus s = NATS_OK;
-        if (outs->at[i].generation == c->generation) s = natsConnection_PublishMsg(c->nc, outs->at[i].message);
+        if (outs->at[i].generation == c->generation) s = natsConnection_PublishMsg(c->nc, m);
         if (s != NATS_OK) log_line("NATS: a message was not sent: %s", natsStatus_GetText(s));
-        natsMsg_Destroy(outs->at[i].message);
+        natsMsg_Destroy(m);
     }
     outs->count = 0;
 }

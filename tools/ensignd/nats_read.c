@@ -1,14 +1,14 @@
 /* nats_read.c - reads of the streams of NATS; see nats_engine.h
  *
- * Holds  a read goes no further than what this node knew to be committed when it was asked for. So its end is
- *        known: where the last of its topics' events up to there was looked at.
- *        A few events are asked for one by one, of any replica. More come by a cursor: a consumer of the
- *        read's topics, which waits for a later read that goes on where this one ended. CURSORS_MOST wait.
- *        A replica may be behind, and then says too soon that there is no more. So where there are several,
- *        the stream's leader is asked for a next event; if there is one, the read waits for it.
- *        A page stays for a whole run, since a read may be answered in the call that asks. One read looks at LOOKS_MOST events.
- * Moves  asked -> the stream is known -> (the place of an id is found) -> events, until there are enough or no
- *        more -> (the leader is asked) -> answered. Whatever fails, fails the read or ends it early. */
+ * Holds  a read goes no further than what this node knew to be committed when it was asked for. So its end
+ *        is known: where the last of its topics' events up to there was looked at. A few events are asked
+ *        for one by one, of any replica. More come by a cursor: a consumer of the read's topics, which
+ *        waits for a later read that goes on where this one ended. CURSORS_MOST wait. A replica may be
+ *        behind, and then says too soon that there is no more. So where there are several, the stream's
+ *        leader is asked for a next event; if there is one, the read waits for it. A page stays for a whole
+ *        run, since a read may be answered in the call that asks. One read looks at LOOKS_MOST events.
+ * Moves  asked -> the stream is known -> (the place of an id is found) -> events, until there are enough or
+ *        no more -> (the leader is asked) -> answered. Whatever fails, fails the read or ends it early. */
 #include "nats_engine.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -244,7 +244,8 @@ static bool is_wanted(const nats_read_t *x, const log_event_t *event)
     const log_read_t *r = x->r;
 
     if (x->by_time && memcmp(&event->id, &r->id, sizeof r->id) < 0) return false;
-    return !r->topic_count || bsearch(&event->topic, r->topics, r->topic_count, sizeof *r->topics, topic_order);
+    return !r->topic_count ||
+           bsearch(&event->topic, r->topics, r->topic_count, sizeof *r->topics, topic_order);
 }
 
 static bool is_full(const nats_read_t *x)
@@ -383,7 +384,8 @@ static bool on_next(void *user, uint64_t number, nats_message_t *m)
     return false;
 }
 
-static void get(nats_read_t *x, const char *what, uint64_t sequence, const ulid_t *topic, nats_reply_fn_t *done)
+static void get(nats_read_t *x, const char *what, uint64_t sequence, const ulid_t *topic,
+                nats_reply_fn_t *done)
 {
     char body[NATS_SUBJECT_BYTES], text[ULID_TEXT + 1] = ">";
 

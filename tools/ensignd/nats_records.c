@@ -1,13 +1,13 @@
 /* nats_records.c - the metadata in NATS; see nats_engine.h
  *
- * Holds  the front has heard of the records in order of their revisions, up to `watched`; one that was replaced
- *        before it came is left out. A record of a topic waits until the project's stream is known, and with it
- *        all behind it.
- *        A put has an id that is the same when it is published again, so it is stored once. It is answered when
- *        the front knows the revision that it made, or the one that was there before it.
+ * Holds  the front has heard of the records in order of their revisions, up to `watched`; one that was
+ *        replaced before it came is left out. A record of a topic waits until the project's stream is
+ *        known, and with it all behind it. A put has an id that is the same when it is published again, so
+ *        it is stored once. It is answered when the front knows the revision that it made, or the one that
+ *        was there before it.
  * Moves  asked -> (the stream of a topic's project is known) -> published -> WATCHED, done or changed ->
- *        answered. A record that was removed is there as a message: a put that wants none is published again,
- *        in the place of that. */
+ *        answered. A record that was removed is there as a message: a put that wants none is published
+ *        again, in the place of that. */
 #include "nats_engine.h"
 #include <inttypes.h>
 #include <stdio.h>

@@ -47,7 +47,8 @@ static void read_object(const json_t *o, nats_answer_t *a)
     a->pending = number_at(o, "num_pending");
     a->replicas = (int)number_at(config, "num_replicas");
     a->modern = json_object_get(config, "compression") != NULL;
-    if (created && !nats_time_read(created, &a->created)) set_error(a, NATS_UNREAD, "a time that cannot be read");
+    if (created && !nats_time_read(created, &a->created))
+        set_error(a, NATS_UNREAD, "a time that cannot be read");
 }
 
 void nats_answer_read(const nats_message_t *m, nats_answer_t *a)
@@ -105,8 +106,8 @@ bool nats_delivery_read(const char *reply, nats_delivery_t *d)
     if (count < TOKENS_SHORT || !slice_is(tokens[0], "$JS") || !slice_is(tokens[1], "ACK")) return false;
     if (count >= TOKENS_LONG) at += 2;
     d->consumer = at[3];
-    return read_number(at[5], &d->sequence) && read_number(at[6], &d->number) && read_number(at[7], &d->when) &&
-           read_number(at[8], &d->pending) && d->sequence > 0;
+    return read_number(at[5], &d->sequence) && read_number(at[6], &d->number) &&
+           read_number(at[7], &d->when) && read_number(at[8], &d->pending) && d->sequence > 0;
 }
 
 /* ---- times */
@@ -133,8 +134,8 @@ bool nats_time_read(const char *text, uint64_t *ns)
     uint64_t fraction;
 
     if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%n", &year, &month, &day, &hour, &minute, &second, &end) != 6 ||
-        year < 1970 || year > 2500 || month < 1 || month > 12 || day < 1 || day > 31 || hour < 0 || hour > 23 ||
-        minute < 0 || minute > 59 || second < 0 || second > 60)
+        year < 1970 || year > 2500 || month < 1 || month > 12 || day < 1 || day > 31 || hour < 0 ||
+        hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60)
         return false;
     if (!read_fraction(text + end + (text[end] == '.'), &fraction)) return false;
     *ns = (uint64_t)(((days_of(year, month, day) * 24 + hour) * 60 + minute) * 60 + second) * 1000000000u +
