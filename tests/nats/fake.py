@@ -144,8 +144,8 @@ class Faults:
 
 
 class Outage:
-    """A stream refuses publishes. It ends when all refusals were answered, and some time for them to arrive has
-    passed, or the client has begun anew twice."""
+    """A stream refuses publishes. It ends when all refusals were answered, and some time for them to arrive
+    has passed, or the client has begun anew twice."""
 
     def __init__(self, how):
         self.how, self.unanswered, self.rounds, self.answered = how, 0, 0, 0.0
@@ -169,7 +169,7 @@ class Client(asyncio.Protocol):
     def __init__(self, server):
         self.server = server
         self.buffer, self.awaited = bytearray(), None   # the PUB or HPUB whose payload is on its way
-        self.subs, self.options = {}, {}
+        self.subs, self.options, self.failed = {}, {}, False
         self.welcome = not server.options.user
 
     def connection_made(self, transport):
@@ -183,22 +183,29 @@ class Client(asyncio.Protocol):
             self.unsubscribe(sub)
 
     def write(self, data):
-        if self.transport.is_closing():
+        if self.failed or self.transport.is_closing():
             return
         self.transport.write(data)
         if self.transport.get_write_buffer_size() > UNREAD_MAX:
-            self.fail("Slow Consumer")
+            self.transport.abort()      # a slow consumer
 
     def fail(self, words):
-        self.transport.write(f"-ERR '{words}'\r\n".encode())
-        self.transport.close()
+        """Says why, and sends no more. What still comes is read, or the system would reset the connection,
+        and the client might never read the words."""
+        self.write(f"-ERR '{words}'\r\n".encode())
+        self.failed = True
+        self.transport.write_eof()
+        for sub in list(self.subs.values()):
+            self.unsubscribe(sub)
 
     # ------------------------------------------------------------ reading
 
     def data_received(self, data):
-        self.buffer += data
-        while not self.transport.is_closing() and (self.payload() if self.awaited else self.line()):
-            pass
+        if not self.failed:
+            self.buffer += data
+        while not self.failed and not self.transport.is_closing():
+            if not (self.payload() if self.awaited else self.line()):
+                return
 
     def line(self):
         """Takes one operation out of the buffer; False: there is no whole one."""
@@ -211,8 +218,9 @@ class Client(asyncio.Protocol):
         del self.buffer[:end + 2]
         name, _, rest = line.partition(" ")
         name = name.upper()
-        operation = {"CONNECT": self.connect, "PING": self.ping, "PONG": lambda _: None, "SUB": self.subscribe,
-                     "UNSUB": self.unsub, "PUB": self.publish, "HPUB": self.publish}.get(name)
+        operation = {"CONNECT": self.connect, "PING": self.ping, "PONG": lambda _: None,
+                     "SUB": self.subscribe, "UNSUB": self.unsub, "PUB": self.publish,
+                     "HPUB": self.publish}.get(name)
         try:
             if not operation or not (self.welcome or name == "CONNECT"):
                 raise ValueError("Unknown Protocol Operation" if not operation else "Authorization Violation")
