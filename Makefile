@@ -97,9 +97,9 @@ BUILT     := $(SERVER) $(TOOL) $(EXAMPLES) $(EXAMPLES_X) $(UNIT) $(E2E) $(FUZZ) 
 
 .SECONDARY: $(BENCH_PB)
 .PHONY: all help deps demo test suite programs check check-asan check-valgrind check-mbedtls36 check-bits32 \
-        check-late check-places generated suite-tls test-peers test-live soak fuzz bench bench-server \
-        bench-check bench-record small server tool examples install install-header install-plugin \
-        install-tool uninstall clean
+        check-late check-nats check-places cluster generated suite-tls test-peers test-live soak fuzz bench \
+        bench-server bench-check bench-record small server tool examples install install-header \
+        install-plugin install-tool uninstall clean
 
 all: server tool examples
 	@echo "Built build/ensignd, build/ensign and build/examples. Next: make demo, make test, make help."
@@ -108,7 +108,9 @@ help:
 	@echo "make demo         install what is needed, build, send two events through a local server"
 	@echo "make test         the tests"
 	@echo "make check        the tests again under ASan, UBSan and valgrind, and with 32-bit pointers; those of TLS"
-	@echo "                  with mbedTLS 3.6; those of ensignd over a log that is late and fails"
+	@echo "                  with mbedTLS 3.6; those of ensignd over a log that is late and fails; a NATS server for"
+	@echo "                  tests beside the real one, and a cluster of that one"
+	@echo "make cluster      three nats-server and three ensignd on this machine, until ^C"
 	@echo "make test-peers   against other people's programs: gRPC's interop server, h2spec, grpcurl, PyEnsign,"
 	@echo "                  go-ensign, grpc-go and grpcio that end connections, etcd, OpenTelemetry's collector"
 	@echo "make test-live    a session with the server that the ENSIGN_ variables name"
@@ -140,6 +142,12 @@ demo:
 	@$(MAKE) --no-print-directory server tool $(B)/examples/publish $(B)/examples/subscribe
 	@BUILD=$(B) tools/demo.sh
 
+cluster:
+	@tools/deps cluster
+	@tools/nats_server
+	@$(MAKE) --no-print-directory server tool
+	@BUILD=$(B) tools/cluster/up
+
 test:
 	@tools/deps test
 	@tools/deps peers
@@ -162,7 +170,7 @@ suite-tls: $(TLS_C) $(SERVER) $(TOOL) $(B)/examples/publish $(B)/examples/subscr
 
 # ---------------------------------------------------------------- stricter; each part runs, come what may
 
-CHECKS := check-asan check-valgrind check-late check-mbedtls36 check-bits32 check-places
+CHECKS := check-asan check-valgrind check-late check-nats check-mbedtls36 check-bits32 check-places
 
 check:
 	@tools/deps check
@@ -197,6 +205,14 @@ LATE := $(foreach seed,$(STORE_SEEDS),$(foreach t,$(LATE_C) $(LATE_SH),"env STOR
 check-late: $(LATE_C) $(SERVER) $(TOOL) $(EXAMPLES) $(HELPERS)
 	@BUILD=$(B) ENSIGND=tests/late tests/run -n "over a log that is late, seeds $(STORE_SEEDS)" -j $(JOBS) \
 	    -t $(TEST_TIMEOUT) $(TALLY) $(LATE)
+
+# The NATS server that tests of the engine talk to, beside nats-server, where that can be had; the engine over
+# both; and a cluster.
+NATS_TESTS := $(B)/tests/unit/ensignd_log $(B)/tests/unit/ensignd_nats
+check-nats: $(SERVER) $(TOOL) $(NATS_TESTS)
+	@tools/nats_server || true
+	@BUILD=$(B) ENSIGND=$(SERVER) tests/run -n "NATS" -j 1 -t $(TEST_TIMEOUT) $(TALLY) tests/nats/fake_test \
+	    tests/nats/engine.sh $(NATS_TESTS) tests/e2e/nats.sh tests/nats/cluster.sh
 
 check-mbedtls36:
 	@tools/mbedtls36
@@ -334,6 +350,9 @@ $(B)/tests/unit/ensignd_dump: $(patsubst %,$(B)/obj/tools/ensignd/%.o,dump field
 $(B)/tests/unit/ensignd_log_sqlite: $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log_carry log_sqlite util)
 $(LOG_TESTS): $(patsubst %,$(B)/obj/tools/ensignd/%.o,ids lib log log_carry log_late log_sqlite) $(NATS_O)
 $(LOG_TESTS): LIBS += -ljansson $(LIBS_NATS)
+
+$(B)/tests/unit/ensignd_keys: LIBS += -ljansson
+$(B)/tests/unit/ensignd_keys: $(patsubst %,$(B)/obj/tools/ensignd/%.o,auth ids keys lib log log_late log_now)
 
 # The places of groups, over the engine of the log that is late.
 PLACE_O := $(patsubst %,$(B)/obj/tools/ensignd/%.o,dedup ids kept lib log log_late place restore \

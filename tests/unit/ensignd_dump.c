@@ -116,7 +116,7 @@ static bool take_id(void *user, const log_event_t *e)
 
 static rlid_t append(log_t *l, const ulid_t *project, const ulid_t *topic, ensign_slice_t value)
 {
-    log_new_t e = { *topic, value, 0 };
+    log_new_t e = { *topic, value, 0, { NULL, 0 } };
     log_append_t r;
     rlid_t id = { { 0 } };
 

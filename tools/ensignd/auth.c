@@ -25,7 +25,7 @@ struct auth_t {
     mbedtls_ctr_drbg_context random;
     mbedtls_pk_context key;
     char kid[ULID_TEXT + 1];
-    char *issuer, *refresh_audience;
+    char *issuer;
     auth_lives_t lives;
 };
 
@@ -38,39 +38,47 @@ static int parse_key(auth_t *a, const uint8_t *der, size_t n)
 #endif
 }
 
-static int make_key(auth_t *a)
+static int make_key(auth_t *a, mbedtls_pk_context *key)
 {
-    int rc = mbedtls_pk_setup(&a->key, mbedtls_pk_info_from_type(MBEDTLS_PK_RSA));
+    int rc = mbedtls_pk_setup(key, mbedtls_pk_info_from_type(MBEDTLS_PK_RSA));
     if (rc) return rc;
-    return mbedtls_rsa_gen_key(mbedtls_pk_rsa(a->key), mbedtls_ctr_drbg_random, &a->random, RSA_BITS, 65537);
+    return mbedtls_rsa_gen_key(mbedtls_pk_rsa(*key), mbedtls_ctr_drbg_random, &a->random, RSA_BITS, 65537);
 }
 
 /* The record: 16 bytes of key id, then the key in DER. */
-static int make_and_keep(auth_t *a, log_t *l, why_t *why)
+static int make_record(auth_t *a, buf_t *record)
 {
     unsigned char der[4096];
-    buf_t record = { NULL, 0, 0, 0 };
+    mbedtls_pk_context key;
     ulid_t kid = ulid_new();
-    int rc = make_key(a), n;
+    int rc, n;
 
-    if (rc) return rc;
-    n = mbedtls_pk_write_key_der(&a->key, der, sizeof der);     /* writes at the end of its buffer */
-    if (n <= 0) return n ? n : -1;
-    ulid_text(&kid, a->kid);
-    buf_put(&record, kid.b, sizeof kid.b);
-    buf_put(&record, der + sizeof der - n, (size_t)n);
-    rc = setting_put_now(l, signing_key, buf_bytes(&record), why) ? 0 : 1;
+    mbedtls_pk_init(&key);
+    rc = make_key(a, &key);
+    n = rc ? rc : mbedtls_pk_write_key_der(&key, der, sizeof der);  /* writes at the end of its buffer */
+    mbedtls_pk_free(&key);
+    if (n <= 0) return n ? n : MBEDTLS_ERR_PK_KEY_INVALID_FORMAT;
+    buf_put(record, kid.b, sizeof kid.b);
+    buf_put(record, der + sizeof der - n, (size_t)n);
     memset(der, 0, sizeof der);
-    buf_free(&record);
-    return rc;
+    return 0;
 }
 
+/* One key for all servers that share the log: whoever is first makes it. */
 static int load_or_make(auth_t *a, log_t *l, why_t *why)
 {
+    buf_t made = { NULL, 0, 0, 0 };
     ensign_slice_t record;
     ulid_t kid;
+    int rc = 0;
 
-    if (!setting_get(l, signing_key, &record) || record.len <= sizeof kid.b) return make_and_keep(a, l, why);
+    if (!setting_get(l, signing_key, &record)) {
+        rc = make_record(a, &made);
+        if (!rc && !setting_make_now(l, signing_key, buf_bytes(&made), &record, why)) rc = 1;
+        buf_free(&made);
+    }
+    if (rc) return rc;
+    if (record.len <= sizeof kid.b) return MBEDTLS_ERR_PK_KEY_INVALID_FORMAT;
     memcpy(kid.b, record.ptr, sizeof kid.b);
     ulid_text(&kid, a->kid);
     return parse_key(a, record.ptr + sizeof kid.b, record.len - sizeof kid.b);
@@ -79,7 +87,6 @@ static int load_or_make(auth_t *a, log_t *l, why_t *why)
 auth_t *auth_open(log_t *l, const char *issuer, const auth_lives_t *lives, why_t *why)
 {
     auth_t *a = x_alloc(sizeof *a);
-    size_t n = strlen(issuer) + sizeof "/v1/refresh";
     char text[128];
     int rc;
 
@@ -88,8 +95,6 @@ auth_t *auth_open(log_t *l, const char *issuer, const auth_lives_t *lives, why_t
     mbedtls_pk_init(&a->key);
     a->lives = *lives;
     a->issuer = x_strdup(issuer);
-    a->refresh_audience = x_alloc(n);
-    snprintf(a->refresh_audience, n, "%s/v1/refresh", issuer);
     rc = mbedtls_ctr_drbg_seed(&a->random, mbedtls_entropy_func, &a->entropy, NULL, 0);
     if (!rc) rc = load_or_make(a, l, why);
     if (!rc) return a;
@@ -108,7 +113,6 @@ void auth_close(auth_t *a)
     mbedtls_ctr_drbg_free(&a->random);
     mbedtls_entropy_free(&a->entropy);
     free(a->issuer);
-    free(a->refresh_audience);
     free(a);
 }
 
@@ -170,6 +174,12 @@ static json_t *permission_list(unsigned bits)
     return list;
 }
 
+/* What the refresh tokens of an issuer are for. */
+static json_t *refresh_audience(const char *issuer)
+{
+    return json_sprintf("%s/v1/refresh", issuer);
+}
+
 static json_t *common_claims(auth_t *a, const api_key_t *k, const ulid_t *token_id, int64_t iat, int64_t nbf,
                              int64_t exp)
 {
@@ -195,7 +205,7 @@ bool auth_issue(auth_t *a, const api_key_t *k, tokens_t *out)
 
     json_object_set_new(access, "permissions", permission_list(k->permissions));
     json_object_set_new(access, "account", json_string("sandbox"));
-    json_array_append_new(json_object_get(refresh, "aud"), json_string(a->refresh_audience));
+    json_array_append_new(json_object_get(refresh, "aud"), refresh_audience(a->issuer));
     out->access = make_token(a, access);
     out->refresh = make_token(a, refresh);
     if (out->access && out->refresh) return true;
@@ -254,7 +264,16 @@ static bool times_hold(json_t *o)
     return !iat || json_integer_value(iat) <= now;
 }
 
-static void read_claims(auth_t *a, json_t *o, claims_t *out)
+static bool is_for_refresh(json_t *o)
+{
+    json_t *wanted = refresh_audience(json_string_value(json_object_get(o, "iss")));
+    bool is = in_list(json_object_get(o, "aud"), json_string_value(wanted));
+
+    json_decref(wanted);
+    return is;
+}
+
+static void read_claims(json_t *o, claims_t *out)
 {
     const char *sub = json_string_value(json_object_get(o, "sub"));
     const char *project = json_string_value(json_object_get(o, "project"));
@@ -270,7 +289,7 @@ static void read_claims(auth_t *a, json_t *o, claims_t *out)
         project && ulid_parse(slice_text(project), &out->project) && !ulid_is_zero(&out->project);
     json_array_foreach(json_object_get(o, "permissions"), i, item)
         if (json_is_string(item)) out->permissions |= permission_bit(json_string_value(item));
-    out->for_refresh = in_list(json_object_get(o, "aud"), a->refresh_audience);
+    out->for_refresh = is_for_refresh(o);
     out->issued = (int64_t)json_integer_value(json_object_get(o, "iat"));
 }
 
@@ -297,9 +316,9 @@ bool auth_verify(auth_t *a, ensign_slice_t token, claims_t *out)
     ok = header && text_is(header, "alg", "RS256") && text_is(header, "kid", a->kid) &&
          signature_holds(a, signed_text, rest);
     if (ok) payload = parse_part(payload_part);
-    ok = ok && payload && times_hold(payload) && text_is(payload, "iss", a->issuer) &&
+    ok = ok && payload && times_hold(payload) && json_is_string(json_object_get(payload, "iss")) &&
          in_list(json_object_get(payload, "aud"), audience);
-    if (ok) read_claims(a, payload, out);
+    if (ok) read_claims(payload, out);
     json_decref(header);
     json_decref(payload);
     return ok;

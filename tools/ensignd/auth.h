@@ -1,4 +1,7 @@
-/* auth.h - the tokens: made for API keys, verified for RPCs; one RSA key signs them all */
+/* auth.h - the tokens: made for API keys, verified for RPCs; one RSA key signs them all
+ *
+ * The key lies in the log. Servers that share a log share the key, and each takes the tokens of all of them: a
+ * token's issuer is the URL of the one that made it, and the signature says that it is one of them. */
 #ifndef ENSIGND_AUTH_H
 #define ENSIGND_AUTH_H
 #include "keys.h"
@@ -24,7 +27,7 @@ auth_t *auth_open(log_t *l, const char *issuer, const auth_lives_t *lives,
                   why_t *why); /* the key: stored, or made */
 bool    auth_issue(auth_t *a, const api_key_t *k, tokens_t *out);
 void    tokens_free(tokens_t *t);
-bool    auth_verify(auth_t *a, ensign_slice_t token, claims_t *out); /* signature, times, issuer, audience */
+bool    auth_verify(auth_t *a, ensign_slice_t token, claims_t *out); /* signature, times, audience */
 char   *auth_key_set(const auth_t *a);                          /* JSON; free() it */
 const char *auth_issuer(const auth_t *a);
 void    auth_close(auth_t *a);

@@ -3,6 +3,7 @@
 #include "log_now.h"
 #include <jansson.h>
 #include <mbedtls/md.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -168,36 +169,82 @@ bool keyring_read_file(keyring_t *r, const char *path, why_t *why)
     return ok;
 }
 
-static char *random_text(size_t n, const char *alphabet, size_t letters)
-{
-    char *s = x_alloc(n + 1);
-    uint8_t b;
+/* What the first keys are made of: the time of the first start and a secret. It lies in the log, so servers that
+   share the log make the same keys of it, at the same time or after a start that was cut short. */
+typedef struct seed_t { uint8_t time[6], secret[32]; } seed_t;
 
-    for (size_t i = 0; i < n;) {
-        if (!random_bytes(&b, 1)) break;
-        if (b < 256 - 256 % letters)
-            s[i++] = alphabet[b % letters]; /* others would favour the first letters */
+static bool seed_from_log(log_t *l, seed_t *out, why_t *why)
+{
+    ensign_slice_t record;
+    ulid_t now = ulid_new();
+    seed_t fresh;
+
+    memcpy(fresh.time, now.b, sizeof fresh.time);
+    if (!random_bytes(fresh.secret, sizeof fresh.secret))
+        return fail(why, "keys: the system gives no random bytes; start ensignd again later");
+    if (!setting_make_now(l, "key-seed", slice_of((const uint8_t *)&fresh, sizeof fresh), &record, why))
+        return false;
+    if (record.len != sizeof *out)
+        return fail(why, "keys: the setting key-seed is damaged; begin with another store, or give --keys FILE");
+    memcpy(out, record.ptr, sizeof *out);
+    return true;
+}
+
+/* The nth 32 bytes of what the seed has for one field of the key of that rank. */
+static void seed_bytes(const seed_t *seed, const char *field, unsigned rank, size_t n, unsigned char out[32])
+{
+    unsigned char text[64];
+    int len = snprintf((char *)text, sizeof text, "%s %u %u", field, rank, (unsigned)n);
+
+    mbedtls_md_hmac(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), seed->secret, sizeof seed->secret, text,
+                    (size_t)len, out);
+}
+
+/* Of the first `letters` of the alphabet. */
+static char *seed_text(const seed_t *seed, const char *field, unsigned rank, size_t length, size_t letters)
+{
+    static const char alphabet[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    unsigned char bytes[32];
+    char *s = x_alloc(length + 1);
+
+    for (size_t i = 0, used = 0; used < length; i++) {
+        if (i % sizeof bytes == 0) seed_bytes(seed, field, rank, i / sizeof bytes, bytes);
+        if (bytes[i % sizeof bytes] < 256 - 256 % letters)      /* others would favour the first letters */
+            s[used++] = alphabet[bytes[i % sizeof bytes] % letters];
     }
     return s;
 }
 
-/* In the project of another key; NULL: in one of its own. */
-static api_key_t make_key(const api_key_t *beside, unsigned permissions)
+/* Behind the time comes the rank, so that ids of keys sort by it. */
+static ulid_t seed_id(const seed_t *seed, const char *field, unsigned rank)
 {
-    static const char alphabet[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    unsigned char bytes[32];
+    ulid_t id;
+
+    seed_bytes(seed, field, rank, 0, bytes);
+    memcpy(id.b, bytes, sizeof id.b);
+    memcpy(id.b, seed->time, sizeof seed->time);
+    id.b[sizeof seed->time] = (uint8_t)rank;
+    return id;
+}
+
+/* In the project of another key; NULL: in one of its own. */
+static api_key_t make_key(const seed_t *seed, unsigned rank, const api_key_t *beside, unsigned permissions)
+{
     api_key_t k;
 
     memset(&k, 0, sizeof k);
-    k.org = beside ? beside->org : ulid_new();
-    k.project = beside ? beside->project : ulid_new();
-    k.id = ulid_new();
-    k.client_id = random_text(32, alphabet, 52);
-    k.client_secret = random_text(64, alphabet, 62);
+    k.org = beside ? beside->org : seed_id(seed, "org", rank);
+    k.project = beside ? beside->project : seed_id(seed, "project", rank);
+    k.id = seed_id(seed, "key", rank);
+    k.client_id = seed_text(seed, "client id", rank, 32, 52);
+    k.client_secret = seed_text(seed, "client secret", rank, 64, 62);
     k.permissions = permissions;
     return k;
 }
 
 static const char key_prefix[] = "key/";
+enum { FIRST, READER, OTHER };  /* the rank of each of the first keys */
 
 /* Stored as JSON under the key's ULID, in the clear: --env-file has to give the secret again after a
    restart. */
@@ -216,7 +263,7 @@ bool api_key_keep(log_t *l, const api_key_t *k, why_t *why)
     json_decref(o);
     memcpy(key, key_prefix, sizeof key_prefix - 1);
     memcpy(key + sizeof key_prefix - 1, k->id.b, sizeof k->id.b);
-    ok = log_put_now(l, slice_of(key, sizeof key), slice_text(text), why);
+    ok = log_make_now(l, slice_of(key, sizeof key), slice_text(text), why);
     free(text);
     return ok;
 }
@@ -226,32 +273,42 @@ static ensign_slice_t id_of(ensign_slice_t key)
     return slice_of(key.ptr + sizeof key_prefix - 1, key.len - (sizeof key_prefix - 1));
 }
 
-static bool load_key(void *user, ensign_slice_t key, ensign_slice_t value)
+static bool parse_key(ensign_slice_t key, ensign_slice_t value, api_key_t *out)
 {
-    keyring_t *r = user;
     json_t *o = json_loadb((const char *)value.ptr, value.len, 0, NULL);
     const char *id, *secret, *project, *org;
     int permissions;
-    api_key_t k;
+    bool ok;
 
-    memset(&k, 0, sizeof k);
-    if (o &&
-        json_unpack(o, "{s:s, s:s, s:s, s:s, s:i}", "client_id", &id, "client_secret", &secret, "project",
-                    &project, "org", &org, "permissions", &permissions) == 0 &&
-        ulid_from(id_of(key), &k.id) && ulid_parse(slice_text(project), &k.project) &&
-        ulid_parse(slice_text(org), &k.org)) {
-        k.client_id = x_strdup(id);
-        k.client_secret = x_strdup(secret);
-        k.permissions = (unsigned)permissions;
-        add_key(r, &k);
+    memset(out, 0, sizeof *out);
+    ok = o &&
+         json_unpack(o, "{s:s, s:s, s:s, s:s, s:i}", "client_id", &id, "client_secret", &secret, "project",
+                     &project, "org", &org, "permissions", &permissions) == 0 &&
+         ulid_from(id_of(key), &out->id) && ulid_parse(slice_text(project), &out->project) &&
+         ulid_parse(slice_text(org), &out->org);
+    if (ok) {
+        out->client_id = x_strdup(id);
+        out->client_secret = x_strdup(secret);
+        out->permissions = (unsigned)permissions;
     }
     json_decref(o);
+    return ok;
+}
+
+static bool load_key(void *user, ensign_slice_t key, ensign_slice_t value)
+{
+    api_key_t k;
+    if (parse_key(key, value, &k)) add_key(user, &k);
     return true;
 }
 
-static bool make_and_keep(keyring_t *r, log_t *l, const api_key_t *beside, unsigned permissions, why_t *why)
+static bool make_and_keep(keyring_t *r, log_t *l, unsigned rank, unsigned permissions, why_t *why)
 {
-    api_key_t k = make_key(beside, permissions);
+    api_key_t k;
+    seed_t seed;
+
+    if (!seed_from_log(l, &seed, why)) return false;
+    k = make_key(&seed, rank, rank == READER ? &r->keys[0] : NULL, permissions);
     add_key(r, &k);
     return api_key_keep(l, &k, why);
 }
@@ -267,9 +324,40 @@ bool keyring_from_log(keyring_t *r, log_t *l, bool *made, why_t *why)
 {
     keyring_in_log(r, l);
     *made = r->count == 0;
-    return (!*made || make_and_keep(r, l, NULL, PERM_ALL, why)) &&
-           (keyring_reader(r) || make_and_keep(r, l, &r->keys[0], PERM_SUBSCRIBER | PERM_TOPICS_READ, why)) &&
-           (keyring_other(r) || make_and_keep(r, l, NULL, PERM_ALL, why));
+    return (!*made || make_and_keep(r, l, FIRST, PERM_ALL, why)) &&
+           (keyring_reader(r) || make_and_keep(r, l, READER, PERM_SUBSCRIBER | PERM_TOPICS_READ, why)) &&
+           (keyring_other(r) || make_and_keep(r, l, OTHER, PERM_ALL, why));
+}
+
+/* Another server that shares the log has made a key, changed it, or removed it. */
+static void key_changed(void *user, ensign_slice_t key, ensign_slice_t value)
+{
+    keyring_t *r = user;
+    api_key_t *there, k;
+    ulid_t id;
+
+    if (!ulid_from(id_of(key), &id)) return;
+    there = keyring_by_id(r, &id);
+    if (value.len > 0 && parse_key(key, value, &k)) {
+        if (!there) {
+            add_key(r, &k);
+            return;
+        }
+        api_key_free(there);
+        *there = k;
+    } else if (value.len == 0 && there) {
+        api_key_free(there);
+        r->count--;
+        memmove(there, there + 1, (size_t)(r->keys + r->count - there) * sizeof *there);
+    }
+}
+
+void keyring_watch(keyring_t *r, log_t *l)
+{
+    r->watch.prefix = key_prefix;
+    r->watch.changed = key_changed;
+    r->watch.user = r;
+    log_watch(l, &r->watch);
 }
 
 api_key_t *keyring_reader(const keyring_t *r)

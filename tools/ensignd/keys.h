@@ -1,4 +1,6 @@
-/* keys.h - projects and their API keys: from a file, or made at the first start and kept in the log */
+/* keys.h - projects and their API keys: from a file, or made at the first start and kept in the log
+ *
+ * Servers that share a log share these keys, also if all of them start for the first time at once. */
 #ifndef ENSIGND_KEYS_H
 #define ENSIGND_KEYS_H
 #include "log.h"
@@ -21,11 +23,13 @@ typedef struct api_key_t {
     int32_t  used_nanos;
 } api_key_t;
 
-typedef struct keyring_t { api_key_t *keys; size_t count; } keyring_t;
+typedef struct keyring_t { api_key_t *keys; size_t count; log_watch_t watch; } keyring_t;
 
 bool       keyring_read_file(keyring_t *r, const char *path, why_t *why);
 void       keyring_in_log(keyring_t *r, const log_t *l);                     /* those that it keeps */
 bool       keyring_from_log(keyring_t *r, log_t *l, bool *made, why_t *why); /* makes those that lack */
+/* Follows what other servers change from now on; lives as long as the log. A key may move or go in log_run. */
+void       keyring_watch(keyring_t *r, log_t *l);
 /* The keys of --env-file, from the first one on, or NULL. Reader: of the first one's project, may
    not publish. Other: of another project. */
 api_key_t *keyring_reader(const keyring_t *r);

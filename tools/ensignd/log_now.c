@@ -58,8 +58,7 @@ static bool put_now(log_t *l, ensign_slice_t key, ensign_slice_t value, uint64_t
     r.revision = revision;
     log_put(l, &r);
     wait_for(l, &left);
-    if (r.base.result == LOG_CHANGED) return fail(why, "another process has made this record meanwhile");
-    return is_done(&r.base, why);
+    return r.base.result == LOG_CHANGED || is_done(&r.base, why);
 }
 
 bool log_put_now(log_t *l, ensign_slice_t key, ensign_slice_t value, why_t *why)
@@ -180,4 +179,13 @@ bool setting_put_now(log_t *l, const char *name, ensign_slice_t value, why_t *wh
 {
     setting_key_t key;
     return log_put_now(l, key_of(name, key), value, why);
+}
+
+bool setting_make_now(log_t *l, const char *name, ensign_slice_t value, ensign_slice_t *out, why_t *why)
+{
+    setting_key_t key;
+
+    if (setting_get(l, name, out)) return true;
+    if (!log_make_now(l, key_of(name, key), value, why)) return false;
+    return setting_get(l, name, out) || fail(why, "the setting %s is gone again; start ensignd again", name);
 }

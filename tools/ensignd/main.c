@@ -177,6 +177,7 @@ static bool open_keys(server_t *s, why_t *why)
 
     if (s->options.keys_file) return keyring_read_file(&s->keys, s->options.keys_file, why);
     if (!keyring_from_log(&s->keys, s->log, &made, why)) return false;
+    keyring_watch(&s->keys, s->log);
     if (made)
         fprintf(stderr, "ensignd: made an API key: client_id=%s client_secret=%s\n",
                 s->keys.keys[0].client_id, s->keys.keys[0].client_secret);

@@ -76,7 +76,7 @@ static const option_t known[] = {
     FLAG("--help", help),
 };
 
-static const char help_text[] =
+static const char help_head[] =
     "ensignd - a development server for Ensign clients, with its auth service\n"
     "\n"
     "    ensignd --data FOLDER [option...]      keeps all events, topics and keys in FOLDER\n"
@@ -86,7 +86,9 @@ static const char help_text[] =
     "                                           --dump-all: all topics of all projects, and the API keys\n"
     "    ensignd --data FOLDER --load FILE      stores what these have printed, see below, and ends; FILE can be\n"
     "                                           -, standard input\n"
-    "\n"
+    "\n";
+
+static const char help_text[] =
     "    --store FOLDER         another name of --data\n"
     "    --port N               of the gRPC service [5356]; 0: the system chooses\n"
     "    --unix PATH            the gRPC service listens on this Unix socket, and on no port; clients name\n"
@@ -377,7 +379,7 @@ static const char help_queries[] =
 
 void options_help(void)
 {
-    static const char *const parts[] = { help_text, help_faults, help_strict, help_nats, help_groups,
+    static const char *const parts[] = { help_head, help_text, help_faults, help_strict, help_nats, help_groups,
                                          help_queries, help_dump, help_files };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) fputs(parts[i], stdout);
 }
