@@ -211,7 +211,7 @@ check-late: $(LATE_C) $(SERVER) $(TOOL) $(EXAMPLES) $(HELPERS)
 NATS_TESTS := $(B)/tests/unit/ensignd_log $(B)/tests/unit/ensignd_nats
 check-nats: $(SERVER) $(TOOL) $(NATS_TESTS)
 	@tools/nats_server || true
-	@BUILD=$(B) ENSIGND=$(SERVER) tests/run -n "NATS" -j 1 -t $(TEST_TIMEOUT) $(TALLY) tests/nats/fake_test \
+	@BUILD=$(B) ENSIGND=$(SERVER) tests/run -n "NATS" -j $(JOBS) -t $(TEST_TIMEOUT) $(TALLY) tests/nats/fake_test \
 	    tests/nats/engine.sh $(NATS_TESTS) tests/e2e/nats.sh tests/nats/cluster.sh
 
 check-mbedtls36:

@@ -47,6 +47,25 @@ static void answers_are_read(void **state)
     assert_non_null(strstr(a.text, "leader"));
 }
 
+static void logins_are_not_shown(void **state)
+{
+    static const struct { const char *given, *shown; } rows[] = {
+        { "nats://host:4222", "nats://host:4222" },
+        { "nats://user:secret@host:4222", "nats://host:4222" },
+        { "nats://a:b@c:d@one,host2:4222,tls://token@three", "nats://one,host2:4222,tls://three" },
+        { "user:secret@host", "host" },
+        { "nats://a@,", "nats://," },
+        { "", "" },
+    };
+    (void)state;
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char *shown = nats_servers_shown(rows[i].given);
+        assert_string_equal(shown, rows[i].shown);
+        free(shown);
+    }
+}
+
 static void errors_are_read(void **state)
 {
     static const char *const bad[] = { "", "[]", "{", "\"text\"", "7", "{\"seq\":1} more",
@@ -393,6 +412,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_read),
         cmocka_unit_test(errors_are_read),
+        cmocka_unit_test(logins_are_not_shown),
         cmocka_unit_test(deliveries_are_read),
         cmocka_unit_test(times_are_read),
         cmocka_unit_test(any_key_is_one_token),

@@ -450,15 +450,15 @@ static bool load(nats_t *e, const char *where, uint64_t last, why_t *why)
     return true;
 }
 
-static bool come_up(nats_t *e, const char *where, why_t *why)
+static bool come_up(nats_t *e, const char *where, const char *shown, why_t *why)
 {
     nats_hooks_t hooks = { on_loose_message, on_link, e };
     nats_answer_t a;
 
-    e->link = nats_link_open(where, &hooks, OPEN_MS, why);
+    e->link = nats_link_open(where, shown, &hooks, OPEN_MS, why);
     if (!e->link) return false;
     consumers_open(&e->consumers, e->link);
-    return check_payload(e, where, why) && open_bucket(e, where, &a, why) && load(e, where, a.last, why);
+    return check_payload(e, shown, why) && open_bucket(e, shown, &a, why) && load(e, shown, a.last, why);
 }
 
 static void engine_close(void *engine)
@@ -481,13 +481,17 @@ static void engine_close(void *engine)
 static void *engine_open(log_t *front, const char *where, log_mode_t mode, why_t *why)
 {
     nats_t *e = x_alloc(sizeof *e);
+    char *shown = nats_servers_shown(where);
+    bool up;
 
     e->front = front;
     e->mode = mode;
     e->prefix = x_strdup(rules.prefix);
     e->replicas = rules.replicas;
     e->window_ms = rules.window_ms;
-    if (come_up(e, where, why)) return e;
+    up = come_up(e, where, shown, why);
+    free(shown);
+    if (up) return e;
     engine_close(e);
     return NULL;
 }

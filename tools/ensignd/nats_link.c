@@ -621,7 +621,8 @@ static bool make_locks(nats_link_t *l, why_t *why)
            fail(why, "--store: no eventfd: %s; allow the process more open files", strerror(errno));
 }
 
-static bool connect_first(nats_link_t *l, const char *servers, int64_t limit_ms, why_t *why)
+/* `shown`: the servers, for texts. */
+static bool connect_first(nats_link_t *l, const char *shown, int64_t limit_ms, why_t *why)
 {
     int64_t end = now_ms() + limit_ms;
     natsStatus s;
@@ -634,19 +635,20 @@ static bool connect_first(nats_link_t *l, const char *servers, int64_t limit_ms,
         }
         if (s == NATS_CONNECTION_AUTH_FAILED)
             return fail(why, "--store %s: NATS refuses the login; put user and password into the address, as "
-                             "in nats://user:password@host:4222", servers);
+                             "in nats://user:password@host:4222", shown);
     } while (now_ms() < end && pause_for(l, AGAIN_MS));
     return fail(why, "--store %s: no server of NATS answers: %s; start nats-server, or name the addresses "
-                     "where it runs", servers, natsStatus_GetText(s));
+                     "where it runs", shown, natsStatus_GetText(s));
 }
 
-nats_link_t *nats_link_open(const char *servers, const nats_hooks_t *hooks, int64_t limit_ms, why_t *why)
+nats_link_t *nats_link_open(const char *servers, const char *shown, const nats_hooks_t *hooks, int64_t limit_ms,
+                            why_t *why)
 {
     nats_link_t *l = x_alloc(sizeof *l);
 
     l->hooks = *hooks;
     split_servers(l, servers);
-    if (make_locks(l, why) && make_nonce(l, why) && connect_first(l, servers, limit_ms, why)) {
+    if (make_locks(l, why) && make_nonce(l, why) && connect_first(l, shown, limit_ms, why)) {
         l->threaded = pthread_create(&l->thread, NULL, work, l) == 0;
         if (l->threaded) return l;
         fail(why, "--store: no thread can be started; allow the process more of them");

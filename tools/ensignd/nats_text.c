@@ -128,6 +128,28 @@ static bool read_fraction(const char *text, uint64_t *ns)
     return strcmp(text, "Z") == 0;
 }
 
+/* What stands between the scheme and the last @ of an address is a login. */
+char *nats_servers_shown(const char *servers)
+{
+    char *shown = x_strdup(servers), *out = shown;
+
+    for (const char *at = servers, *end; *at; at = end + (*end == ',')) {
+        const char *host, *scheme;
+        end = at + strcspn(at, ",");
+        scheme = strstr(at, "://");
+        host = scheme && scheme < end ? scheme + 3 : at;
+        memmove(out, at, (size_t)(host - at));
+        out += host - at;
+        for (const char *p = host; p < end; p++)
+            if (*p == '@') host = p + 1;
+        memmove(out, host, (size_t)(end - host));
+        out += end - host;
+        if (*end) *out++ = ',';
+    }
+    *out = '\0';
+    return shown;
+}
+
 bool nats_time_read(const char *text, uint64_t *ns)
 {
     int year, month, day, hour, minute, second, end = 0;

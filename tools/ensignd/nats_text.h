@@ -43,6 +43,8 @@ typedef struct nats_delivery_t {
 } nats_delivery_t;
 
 bool nats_delivery_read(const char *reply, nats_delivery_t *d);
+/* A list of addresses without the logins in them, for texts. free() it. */
+char *nats_servers_shown(const char *servers);
 bool nats_time_read(const char *text, uint64_t *ns);    /* "2026-11-30T21:51:44.000000009Z", no other zone */
 
 /* Any bytes as one token of a subject: it has 4/3 of their length, and a NUL. free() it. */
