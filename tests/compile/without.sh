@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What is built where libprotobuf, zlib and libnats are not there: everything else, and an ensign and an ensignd
-# that say what they lack. Their headers are hidden behind others that cannot be compiled.
+# What is built where libprotobuf, zlib and libnats are not there: everything else, and an ensign and an
+# ensignd that say what they lack. Their headers are hidden behind others that cannot be compiled.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/tap.sh

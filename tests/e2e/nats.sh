@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nats.sh - two ensignd over one nats-server: what is published at one is received and queried at the other, what
-# is made at one is known at the other, and a nats-server that is killed while events flow loses none of them.
+# nats.sh - two ensignd over one nats-server: what is published at one is received and queried at the other,
+# what is made at one is known at the other, and a nats-server that is killed while events flow loses none.
 # Without nats-server, which tools/nats_server builds, or without libnats, it is skipped.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -95,7 +95,7 @@ live() {
 }
 stored() { at "$1" query --raw "SELECT * FROM $2" >"$dir/stored" && is_counted "$3" "$dir/stored"; }
 
-# The publisher goes on while nats-server is away, and each kill is behind an ack that came since the last one.
+# The publisher goes on while nats-server is away, and each kill is behind an ack that came since the last.
 acks_grow() { [ "$(wc -l <"$dir/acks")" -gt "$1" ]; }
 killed() {
     local had
@@ -111,6 +111,15 @@ killed() {
     done
     wait "$publisher" || { cat "$dir/err"; return 1; }
     [ "$(wc -l <"$dir/acks")" -eq 6000 ] && wait "$listener" && is_counted 6000 "$dir/live"
+}
+
+# ---- to another engine, and back
+
+lasts() { sed -E 's/"(id|offset|epoch)":("[0-9a-z]{16}"|[0-9]+),//g' "$dir/$1"; } # what another log keeps too
+carried() { # FROM TO, after --store: all is the same there
+    "$ensignd" --store "$1" --dump-all >"$dir/dump" && "$ensignd" --store "$2" "${@:3}" --load "$dir/dump" &&
+        "$ensignd" --store "$2" "${@:3}" --dump-all >"$dir/again" && [ "$(grep -c event "$dir/again")" -gt 6000 ] &&
+        cmp <(lasts dump) <(lasts again)
 }
 
 if [ ! -x "$nats" ]; then
@@ -140,6 +149,8 @@ check 'all of them are stored once, in order' stored a third 6000
 end "${node[a]}"
 check 'a node that comes back has all' node_start a
 check 'and says the same' stored a third 6000
+check 'all is carried from NATS into a folder' carried "nats://127.0.0.1:$port" "$dir/folder"
+check 'and from there into NATS' carried "$dir/folder" "nats://127.0.0.1:$port" --project-prefix other
 check 'a topic is destroyed at one' at b topics rm second --yes
 gone() { ! names a second; }
 check 'and gone at the other' until_true gone

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tests/nats/engine.sh - the engine of the log on NATS over a server that is late, refuses, loses answers, cuts
-# connections and dies, by a seed: the contract of every engine of the log holds all the same
+# tests/nats/engine.sh - the engine of the log on NATS over a server that is late, refuses, loses answers,
+# cuts connections and dies, by a seed: the contract of every engine of the log holds all the same
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}

@@ -1,7 +1,7 @@
 /* proto.h - protobuf by hand, so that a mistake of ensign.h is not made twice
  *
- * ensign.h comes first: it must not need anything before it. With ENSIGN_LINKED, which the Makefile defines for
- * programs that use the public half alone, its implementation is linked; else it is here. */
+ * ensign.h comes first: it must not need anything before it. With ENSIGN_LINKED, which the Makefile defines
+ * for programs that use the public half alone, its implementation is linked; else it is here. */
 #ifndef PROTO_H
 #define PROTO_H
 

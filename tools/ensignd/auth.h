@@ -1,7 +1,7 @@
 /* auth.h - the tokens: made for API keys, verified for RPCs; one RSA key signs them all
  *
- * The key lies in the log. Servers that share a log share the key, and each takes the tokens of all of them: a
- * token's issuer is the URL of the one that made it, and the signature says that it is one of them. */
+ * The key lies in the log. Servers that share a log share the key, and each takes the tokens of all of them.
+ * A token's issuer is the URL of the one that made it; its signature says that it is one of them. */
 #ifndef ENSIGND_AUTH_H
 #define ENSIGND_AUTH_H
 #include "keys.h"

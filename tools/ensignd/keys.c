@@ -169,8 +169,8 @@ bool keyring_read_file(keyring_t *r, const char *path, why_t *why)
     return ok;
 }
 
-/* What the first keys are made of: the time of the first start and a secret. It lies in the log, so servers that
-   share the log make the same keys of it, at the same time or after a start that was cut short. */
+/* What the first keys are made of: the time of the first start and a secret. It lies in the log, so servers
+   that share the log make the same keys of it, at the same time or after a start that was cut short. */
 typedef struct seed_t { uint8_t time[6], secret[32]; } seed_t;
 
 static bool seed_from_log(log_t *l, seed_t *out, why_t *why)
@@ -185,7 +185,8 @@ static bool seed_from_log(log_t *l, seed_t *out, why_t *why)
     if (!setting_make_now(l, "key-seed", slice_of((const uint8_t *)&fresh, sizeof fresh), &record, why))
         return false;
     if (record.len != sizeof *out)
-        return fail(why, "keys: the setting key-seed is damaged; begin with another store, or give --keys FILE");
+        return fail(why, "keys: the setting key-seed is damaged; begin with another store, or give --keys "
+                         "FILE");
     memcpy(out, record.ptr, sizeof *out);
     return true;
 }

@@ -28,7 +28,7 @@ typedef struct keyring_t { api_key_t *keys; size_t count; log_watch_t watch; } k
 bool       keyring_read_file(keyring_t *r, const char *path, why_t *why);
 void       keyring_in_log(keyring_t *r, const log_t *l);                     /* those that it keeps */
 bool       keyring_from_log(keyring_t *r, log_t *l, bool *made, why_t *why); /* makes those that lack */
-/* Follows what other servers change from now on; lives as long as the log. A key may move or go in log_run. */
+/* Follows what other servers change from now on; lives as long as the log. Keys may move or go in log_run. */
 void       keyring_watch(keyring_t *r, log_t *l);
 /* The keys of --env-file, from the first one on, or NULL. Reader: of the first one's project, may
    not publish. Other: of another project. */

@@ -141,8 +141,8 @@ extern const log_engine_t log_sqlite;   /* `where`: a folder; NULL: in memory */
 extern const log_engine_t log_late;     /* `where`: a seed; in memory, late, out of order and failing */
 extern const log_engine_t log_nats;     /* `where`: nats://host[:port], more of them behind commas */
 
-/* For logs of log_nats that are opened later. `prefix` begins the names of all that is kept, and is not copied.
-   replicas: 0: as NATS has servers. window_ms: so long an event's key is remembered; 0: 2 minutes. */
+/* For logs of log_nats that are opened later. `prefix` begins the names of all that is kept, and is not
+   copied. replicas: 0: as NATS has servers. window_ms: so long an event's key is remembered; 0: 2 minutes. */
 void     log_nats_set(const char *prefix, int replicas, int64_t window_ms);
 
 /* Opens, and reads the metadata; it alone may take its time. WRITE makes what is not there. */

@@ -428,8 +428,8 @@ static bool check_payload(const nats_t *e, const char *where, why_t *why)
     int64_t most = nats_link_max_payload(e->link);
 
     return most >= PAYLOAD_LEAST ||
-           fail(why, "--store %s: NATS takes messages of %" PRId64 " bytes at most, and an event can have %d; put "
-                     "max_payload: 8MB into nats-server's configuration", where, most, PAYLOAD_LEAST);
+           fail(why, "--store %s: NATS takes messages of %" PRId64 " bytes at most, and an event can have %d; "
+                     "put max_payload: 8MB into nats-server's configuration", where, most, PAYLOAD_LEAST);
 }
 
 /* Until the front knows all records that there are. */

@@ -53,7 +53,7 @@
 
 #define GRACE_MS 1000           /* each of the two steps of the end takes no longer */
 
-#define AGAIN_S 30              /* an event may be stored so long behind --store-timeout, and must not be twice */
+#define AGAIN_S 30              /* so long behind --store-timeout an event may be stored, and not a second time */
 
 typedef enum { RUN, DRAIN_PUBLISHERS, DRAIN_ALL, DONE } phase_t;
 

@@ -68,8 +68,8 @@ typedef struct nats_t {
     nats_destroy_t  *destroys;
 } nats_t;
 
-/* Asks for the project's stream, where it is not KNOWN, and has it made where it is MISSING and `make` says so.
-   Returns the state. ASKED: nats_..._resolved are called later. UNKNOWN: NATS cannot be reached. */
+/* Asks for the project's stream, where it is not KNOWN, and has it made where it is MISSING and `make` says
+   so. Returns the state. ASKED: nats_..._resolved are called later. UNKNOWN: NATS cannot be reached. */
 project_state_t  nats_ensure(nats_project_t *p, bool make);
 nats_project_t  *nats_project(nats_t *e, const ulid_t *id);
 void             nats_forget_stream(nats_project_t *p);         /* it may be gone: it is asked for anew */

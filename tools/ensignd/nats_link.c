@@ -641,8 +641,8 @@ static bool connect_first(nats_link_t *l, const char *shown, int64_t limit_ms, w
                      "where it runs", shown, natsStatus_GetText(s));
 }
 
-nats_link_t *nats_link_open(const char *servers, const char *shown, const nats_hooks_t *hooks, int64_t limit_ms,
-                            why_t *why)
+nats_link_t *nats_link_open(const char *servers, const char *shown, const nats_hooks_t *hooks,
+                            int64_t limit_ms, why_t *why)
 {
     nats_link_t *l = x_alloc(sizeof *l);
 

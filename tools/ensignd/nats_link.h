@@ -47,8 +47,8 @@ typedef struct nats_hooks_t {
 
 /* `servers`: nats://host[:port], more of them behind commas. Connects, and tries again for limit_ms. */
 /* `shown`: the servers as errors name them. */
-nats_link_t *nats_link_open(const char *servers, const char *shown, const nats_hooks_t *hooks, int64_t limit_ms,
-                            why_t *why);
+nats_link_t *nats_link_open(const char *servers, const char *shown, const nats_hooks_t *hooks,
+                            int64_t limit_ms, why_t *why);
 void    nats_link_close(nats_link_t *l);        /* calls no functions; it may take some seconds */
 int     nats_link_fd(const nats_link_t *l);
 int64_t nats_link_due(const nats_link_t *l);    /* when nats_link_run has to be called; 0: it need not */

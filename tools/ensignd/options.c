@@ -379,8 +379,8 @@ static const char help_queries[] =
 
 void options_help(void)
 {
-    static const char *const parts[] = { help_head, help_text, help_faults, help_strict, help_nats, help_groups,
-                                         help_queries, help_dump, help_files };
+    static const char *const parts[] = { help_head, help_text, help_faults, help_strict, help_nats,
+                                         help_groups, help_queries, help_dump, help_files };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) fputs(parts[i], stdout);
 }
 
